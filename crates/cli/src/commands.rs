@@ -1,0 +1,58 @@
+//! One module per subcommand, and what several of them need.
+
+pub mod backtest;
+pub mod demo;
+pub mod query;
+pub mod replay;
+pub mod run;
+pub mod schema;
+pub mod simulate;
+pub mod train;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use leadpulse_learn::{Project, TaskPlan};
+use leadpulse_model::Bundle;
+
+use crate::config::Loaded;
+
+/// `--config`.
+#[derive(clap::Args, Debug, Clone)]
+pub struct ConfigArgument {
+    /// The configuration.
+    #[arg(long, default_value_os_t = crate::default_config())]
+    pub config: PathBuf,
+}
+
+impl ConfigArgument {
+    /// Reads it; `overrides` come from other arguments.
+    pub fn load(&self, overrides: &[(&str, String)]) -> Result<Loaded> {
+        Loaded::read(&self.config, overrides)
+    }
+}
+
+/// The task of a name, or an error that lists the tasks.
+pub fn task<'a>(project: &'a Project, name: &str) -> Result<&'a TaskPlan> {
+    project.task(name).with_context(|| {
+        let known: Vec<&str> = project.tasks.iter().map(|t| t.name.as_str()).collect();
+        format!("the configuration has no task {name:?}; it has: {}", known.join(", "))
+    })
+}
+
+/// A moment: a date, a date and time, RFC 3339 or epoch milliseconds.
+pub fn parse_moment(text: &str) -> Result<i64, String> {
+    leadpulse_schema::parse_time_ms(text).ok_or_else(|| format!("{text:?} is not a time; write e.g. 2011-09-09 or 2011-09-09T12:00:00Z"))
+}
+
+/// Loads a bundle for a project.
+pub fn load_bundle(project: &Project, dir: &Path) -> Result<Bundle> {
+    Bundle::load(dir, |spec| Ok(project.feature_plan(spec.clone())), |name| project.catalog.table(name).map(|t| t.id))
+        .with_context(|| format!("the bundle {} cannot be used", dir.display()))
+}
+
+/// A number of days in words, for messages.
+pub fn date(ms: i64) -> String {
+    jiff::Timestamp::from_millisecond(ms).map_or_else(|_| ms.to_string(), |t| t.strftime("%Y-%m-%d %H:%M").to_string())
+}

@@ -1,0 +1,62 @@
+//! `leadpulse query`
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use leadpulse_learn::{Anchors, Project, TaskSource, count_labels};
+use leadpulse_pql::TargetKind;
+
+use crate::commands::ConfigArgument;
+
+/// Arguments of `query`.
+#[derive(clap::Args)]
+pub struct Query {
+    /// The query, or the name of a configured task.
+    query: String,
+    #[command(flatten)]
+    config: ConfigArgument,
+    /// Folder with the sources' files: counts labels.
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// When to ask, with --data.
+    #[arg(long, default_value = "every 30d")]
+    anchors: Anchors,
+}
+
+impl Query {
+    pub fn run(self) -> Result<()> {
+        let loaded = self.config.load(&[])?;
+        let configured = loaded.config.tasks.iter().find(|t| t.name == self.query);
+        let source = match configured {
+            Some(task) => TaskSource { name: task.name.clone(), query: task.query.trim().to_owned(), anchors: task.anchors },
+            None => TaskSource { name: "query".into(), query: self.query.clone(), anchors: self.anchors },
+        };
+        let project = Project::new(loaded.catalog()?, loaded.config.graph.clone(), &[source], &loaded.config.targets)?;
+        let task = &project.tasks[0];
+        let plan = &task.plan;
+        println!("query     {}", plan.text);
+        println!("entity    {}", project.catalog.table_at(plan.entity).name);
+        println!("horizon   {} days", plan.horizon_ms as f64 / 86_400_000.0);
+        match plan.target.kind() {
+            TargetKind::Monotone => println!("head      hazards, edges at {:?} days", plan.target.hazard_edges_days()),
+            TargetKind::Window => println!("head      one probability for the window"),
+            TargetKind::Regression => println!("head      regression"),
+        }
+        for aggregate in &plan.target.aggregates {
+            println!("counts    {} ({:?})", project.catalog.table_at(aggregate.source.table()).name, aggregate.reach);
+        }
+        let filter = if plan.population.condition.is_some() { "filtered, as of the moment of scoring" } else { "everyone known" };
+        println!("population {filter}");
+        for lint in &plan.lints {
+            println!("remark    {lint}");
+        }
+        if let Some(data) = &self.data {
+            let sources = loaded.files(&project.catalog, data)?;
+            let count = count_labels(&project, task, &sources)?;
+            println!("labels    {} at {} anchors ({})", count.rows, count.anchors, String::from(task.anchors));
+            println!("base rate {:.4} ({} positive)", count.positive as f64 / count.rows.max(1) as f64, count.positive);
+        }
+        Ok(())
+    }
+}

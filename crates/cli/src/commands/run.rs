@@ -1,0 +1,59 @@
+//! `leadpulse run`
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Result;
+
+use leadpulse_engine::{ClockMode, Until};
+
+use crate::commands::{ConfigArgument, load_bundle};
+use crate::wiring::{Cluster, Deployment, stop_on_signal};
+
+/// Arguments of `run`.
+#[derive(clap::Args)]
+pub struct Run {
+    #[command(flatten)]
+    config: ConfigArgument,
+    /// Folder of the bundle.
+    #[arg(long)]
+    model: PathBuf,
+    /// Bootstrap servers, instead of kafka.brokers.
+    #[arg(long)]
+    brokers: Option<String>,
+    /// Process what the topics hold now, close with one tick at the next board, and end: batch scoring.
+    #[arg(long)]
+    until_end: bool,
+    /// No HTTP.
+    #[arg(long)]
+    no_http: bool,
+}
+
+impl Run {
+    pub fn run(self) -> Result<()> {
+        let overrides: Vec<(&str, String)> = self.brokers.map(|b| ("kafka.brokers", format!("{b:?}"))).into_iter().collect();
+        let mut loaded = self.config.load(&overrides)?;
+        if self.until_end {
+            // History is scored as of its own end, not as of today.
+            loaded.config.engine.clock = ClockMode::Events;
+        }
+        let project = loaded.project()?;
+        let bundle = Arc::new(load_bundle(&project, &self.model)?);
+        let until = if self.until_end { Until::End } else { Until::Stopped };
+        let server = loaded.config.server.clone();
+        let deployment =
+            Deployment::start(&loaded, &project, bundle, Cluster::Real, until, (!self.no_http).then_some(&server), stop_on_signal()?)?;
+        if let Some(address) = deployment.address() {
+            tracing::info!("http://{address}");
+        }
+        let summary = deployment.join()?;
+        println!("epochs       {} ({} replayed)", summary.epochs, summary.replayed_epochs);
+        println!(
+            "records      {} = {} accepted + {} duplicate + {} dead-lettered",
+            summary.records, summary.accepted, summary.duplicate, summary.dead_lettered
+        );
+        println!("scores       {}", summary.scores);
+        println!("alerts       {}", summary.alerts);
+        Ok(())
+    }
+}

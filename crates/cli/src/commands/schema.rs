@@ -1,0 +1,68 @@
+//! `leadpulse schema`
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+
+use leadpulse_schema::{Catalog, FolderRegistry, Role};
+
+/// What to do with a schemas folder.
+#[derive(clap::Subcommand)]
+pub enum Schema {
+    /// Validates a folder; names file, record and field of each fault.
+    Check {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// Lists the ids a folder's schemas have where there is no registry.
+    Ids {
+        /// The folder.
+        dir: PathBuf,
+    },
+}
+
+impl Schema {
+    pub fn run(self) -> Result<()> {
+        match self {
+            Schema::Check { dir } => match Catalog::load(&dir) {
+                Ok(catalog) => {
+                    for table in &catalog.tables {
+                        let role = match table.role {
+                            Role::Root => "root",
+                            Role::Member => "member",
+                            Role::Hub => "hub",
+                            Role::Event => "event",
+                        };
+                        println!("{role:<7} {:<28} {} fields", table.name, table.fields.len());
+                    }
+                    for hub in catalog.hubs.iter().filter(|h| h.table.is_none()) {
+                        println!("hub     {:<28} from values", hub.name);
+                    }
+                    println!("{} is sound; fingerprint {}", dir.display(), catalog.fingerprint());
+                    Ok(())
+                }
+                Err(faults) => {
+                    for fault in &faults {
+                        eprintln!("{fault}");
+                    }
+                    bail!("{} has {} fault{}", dir.display(), faults.len(), if faults.len() == 1 { "" } else { "s" })
+                }
+            },
+            Schema::Ids { dir } => {
+                FolderRegistry::load(&dir)?;
+                let mut files: Vec<PathBuf> = ["", "versions", "outputs"]
+                    .iter()
+                    .filter_map(|sub| std::fs::read_dir(dir.join(sub)).ok())
+                    .flatten()
+                    .filter_map(|entry| entry.ok().map(|e| e.path()))
+                    .filter(|path| path.extension().is_some_and(|e| e == "avsc"))
+                    .collect();
+                files.sort();
+                for file in files {
+                    println!("{:>10} {}", FolderRegistry::id_of(&std::fs::read_to_string(&file)?)?, file.display());
+                }
+                Ok(())
+            }
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! `leadpulse simulate`
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use indicatif::ProgressBar;
+
+use leadpulse_sim::{Knobs, Market, MarketOptions, write_files};
+
+use crate::commands::parse_moment;
+
+/// Arguments of `simulate`.
+#[derive(clap::Args)]
+pub struct Simulate {
+    /// Accounts.
+    #[arg(long, default_value_t = 1000)]
+    accounts: usize,
+    /// Days.
+    #[arg(long, default_value_t = 540)]
+    days: u32,
+    /// The same seed writes the same bytes.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// The first day.
+    #[arg(long, value_parser = parse_moment)]
+    start: Option<i64>,
+    /// Folder to write to.
+    #[arg(long)]
+    out: PathBuf,
+}
+
+impl Simulate {
+    pub fn run(self) -> Result<()> {
+        let mut options = MarketOptions { accounts: self.accounts, days: self.days, seed: self.seed, ..MarketOptions::default() };
+        if let Some(start_ms) = self.start {
+            options.start_ms = start_ms;
+        }
+        let mut market = Market::new(options, Knobs::default())?;
+        let bar = ProgressBar::new(u64::from(self.days));
+        let written = write_files(&mut market, &self.out, &mut |day| bar.set_position(u64::from(day)))?;
+        bar.finish_and_clear();
+        for (table, rows) in written {
+            println!("{rows:>10} {table}");
+        }
+        println!("written to {}", self.out.display());
+        Ok(())
+    }
+}

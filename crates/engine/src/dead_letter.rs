@@ -1,0 +1,154 @@
+//! Dead letters: records that cannot be used, kept byte for byte with the reason.
+//!
+//! Owns the header names and the reason codes. Key, value and headers of the original come first and unchanged; our headers follow, so a
+//! reader that takes the last header of a name sees ours even when a record is dead-lettered a second time. Messages must never hold payload.
+
+use crate::ports::{InputPartition, Output, OutputRecord, Record};
+
+/// Original topic (Kafka Connect's name).
+pub const HEADER_TOPIC: &str = "__connect.errors.topic";
+/// Original partition, decimal (Kafka Connect's name).
+pub const HEADER_PARTITION: &str = "__connect.errors.partition";
+/// Original offset, decimal (Kafka Connect's name).
+pub const HEADER_OFFSET: &str = "__connect.errors.offset";
+/// Stage that refused the record: `VALUE_CONVERTER` or `TRANSFORMATION` (Kafka Connect's name and values).
+pub const HEADER_STAGE: &str = "__connect.errors.stage";
+/// What was wrong, in words (Kafka Connect's name).
+pub const HEADER_MESSAGE: &str = "__connect.errors.exception.message";
+/// [`Reason::code`].
+pub const HEADER_REASON: &str = "x-dlq-reason";
+/// `as_of` of the epoch that refused the record, milliseconds, decimal.
+pub const HEADER_TIMESTAMP: &str = "x-dlq-timestamp";
+/// Program and version that refused the record.
+pub const HEADER_APPLICATION: &str = "x-dlq-application";
+
+/// Why a record cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Reason {
+    /// No value framing that is known: empty, wrong magic byte, too short.
+    WireFormat,
+    /// Its schema is registered nowhere.
+    UnknownSchema,
+    /// Its bytes are not what its schema says: truncated, trailing bytes, wrong type.
+    AvroDecode,
+    /// Readable, but a rule of the table is broken (no key, no time, no owner).
+    Validation,
+    /// Its event time is older than the late horizon.
+    LateBeyondHorizon,
+    /// Its event time is later than its Kafka timestamp allows.
+    FutureTimestamp,
+    /// A tombstone where rows are immutable.
+    TombstoneOfEvent,
+}
+
+impl Reason {
+    /// Every reason, in order of the stages.
+    pub const ALL: [Self; 7] = [
+        Self::WireFormat,
+        Self::UnknownSchema,
+        Self::AvroDecode,
+        Self::Validation,
+        Self::LateBeyondHorizon,
+        Self::FutureTimestamp,
+        Self::TombstoneOfEvent,
+    ];
+
+    /// The code in [`HEADER_REASON`] and in metric labels.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::WireFormat => "wire_format",
+            Self::UnknownSchema => "unknown_schema",
+            Self::AvroDecode => "avro_decode",
+            Self::Validation => "validation",
+            Self::LateBeyondHorizon => "late_beyond_horizon",
+            Self::FutureTimestamp => "future_timestamp",
+            Self::TombstoneOfEvent => "tombstone_of_event",
+        }
+    }
+
+    fn stage(self) -> &'static str {
+        match self {
+            Self::WireFormat | Self::UnknownSchema | Self::AvroDecode => "VALUE_CONVERTER",
+            Self::Validation | Self::LateBeyondHorizon | Self::FutureTimestamp | Self::TombstoneOfEvent => "TRANSFORMATION",
+        }
+    }
+}
+
+/// The dead letter of `record`, read from `partition` in the epoch valid at `as_of_ms`. `message` says what was wrong, without payload.
+pub fn dead_letter(record: Record<'_>, partition: &InputPartition, reason: Reason, message: &str, as_of_ms: i64) -> OutputRecord {
+    let ours: [(&str, &str); 8] = [
+        (HEADER_TOPIC, &partition.topic),
+        (HEADER_PARTITION, &partition.partition.to_string()),
+        (HEADER_OFFSET, &record.offset().to_string()),
+        (HEADER_STAGE, reason.stage()),
+        (HEADER_MESSAGE, message),
+        (HEADER_REASON, reason.code()),
+        (HEADER_TIMESTAMP, &as_of_ms.to_string()),
+        (HEADER_APPLICATION, concat!("leadpulse/", env!("CARGO_PKG_VERSION"))),
+    ];
+    let headers = record
+        .headers()
+        .map(|(name, value)| (name.to_owned(), value.to_vec()))
+        .chain(ours.map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec())))
+        .collect();
+    OutputRecord {
+        output: Output::DeadLetters,
+        key: record.key().map(<[u8]>::to_vec),
+        value: record.value().map(<[u8]>::to_vec),
+        headers,
+        timestamp_ms: record.timestamp_ms(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use leadpulse_schema::TableId;
+
+    use super::*;
+    use crate::ports::RecordBatch;
+
+    fn letter(key: Option<&[u8]>, value: Option<&[u8]>, reason: Reason) -> OutputRecord {
+        let mut batch = RecordBatch::default();
+        batch.push(3, 42, 1_700_000_000_000, key, value, [("trace", b"\xff\x00".as_slice())]);
+        let partition = InputPartition { topic: "mkt.activities.v1".into(), partition: 7, table: TableId(0) };
+        dead_letter(batch.record(0), &partition, reason, "3 trailing bytes", 99)
+    }
+
+    #[test]
+    fn original_bytes_and_headers_are_kept() {
+        for (key, value) in [(Some(b"k".as_slice()), Some(b"\x00\x01".as_slice())), (None, None), (Some(b"".as_slice()), Some(b"".as_slice()))] {
+            let letter = letter(key, value, Reason::AvroDecode);
+            assert_eq!((letter.key.as_deref(), letter.value.as_deref()), (key, value));
+            assert_eq!(letter.headers[0], ("trace".to_owned(), vec![0xff, 0]));
+            assert_eq!((letter.output, letter.timestamp_ms), (Output::DeadLetters, 1_700_000_000_000));
+        }
+    }
+
+    #[test]
+    fn position_and_reason_are_in_the_headers() {
+        let letter = letter(None, Some(b"x"), Reason::LateBeyondHorizon);
+        let header = |name: &str| {
+            let (_, value) = letter.headers.iter().rfind(|(n, _)| n == name).expect(name);
+            String::from_utf8(value.clone()).unwrap()
+        };
+        let expected = [
+            (HEADER_TOPIC, "mkt.activities.v1"),
+            (HEADER_PARTITION, "7"),
+            (HEADER_OFFSET, "42"),
+            (HEADER_STAGE, "TRANSFORMATION"),
+            (HEADER_MESSAGE, "3 trailing bytes"),
+            (HEADER_REASON, "late_beyond_horizon"),
+            (HEADER_TIMESTAMP, "99"),
+        ];
+        for (name, value) in expected {
+            assert_eq!(header(name), value, "{name}");
+        }
+        assert!(header(HEADER_APPLICATION).starts_with("leadpulse/"));
+    }
+
+    #[test]
+    fn codes_are_distinct() {
+        let codes: std::collections::BTreeSet<_> = Reason::ALL.iter().map(|reason| reason.code()).collect();
+        assert_eq!(codes.len(), Reason::ALL.len());
+    }
+}

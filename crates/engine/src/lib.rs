@@ -1,0 +1,29 @@
+//! The epoch machine, its ports and the committed read model.
+//!
+//! [`Machine::step`] decides an epoch from rows, a moment and a bundle, and nothing else; [`Engine::run`] drives it: gather, decode,
+//! step, commit, publish. Invariants: synchronous; time and IO come through [`ports`]; an epoch is sealed (its bytes final) before it
+//! is committed; the read model holds committed state only; a script of epoch records replays to the same outputs.
+
+mod dead_letter;
+mod decode;
+mod epoch;
+mod machine;
+mod metrics;
+mod options;
+mod output;
+pub mod ports;
+pub mod read_model;
+mod records;
+mod run;
+
+pub use dead_letter::{
+    HEADER_APPLICATION, HEADER_MESSAGE, HEADER_OFFSET, HEADER_PARTITION, HEADER_REASON, HEADER_STAGE, HEADER_TIMESTAMP, HEADER_TOPIC, Reason,
+    dead_letter,
+};
+pub use decode::{Decoded, Decoders};
+pub use epoch::{ClockState, EpochRecord, PartitionInterval, ReasonCount, check_script};
+pub use machine::{Cut, Machine, MachineError, MachineParts, Moment, Stepped, Tally, Task, output_key};
+pub use metrics::Metrics;
+pub use options::{ClockMode, EngineOptions, EngineOptionsError};
+pub use output::{AlertRecord, Driver, OutputEncoders, ScoreRecord};
+pub use run::{Engine, Ports, RunError, Summary, Until};

@@ -1,0 +1,73 @@
+//! How long epochs are and how much they may hold.
+
+use serde::{Deserialize, Serialize};
+
+/// What moves `as_of` on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClockMode {
+    /// The newest accepted event and, once the topics are read to their end, the wall clock: silence is seen.
+    #[default]
+    Wall,
+    /// Events only: for history, replays and simulations.
+    Events,
+}
+
+/// Settings of the epoch loop.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EngineOptions {
+    /// An epoch is cut no sooner than this after its first record, milliseconds.
+    pub epoch_floor_ms: u64,
+    /// And no later than this, however much is waiting, milliseconds.
+    pub epoch_ceiling_ms: u64,
+    /// Records in one epoch at most.
+    pub max_records: usize,
+    /// Bytes of records in one epoch at most.
+    pub max_bytes: usize,
+    /// Cells re-scored in one epoch because a board moved their hubs, at most.
+    pub soft_budget: usize,
+    /// Explanations computed in one epoch for band crossings without an alert, at most. Alerts are always explained.
+    pub explain_budget: usize,
+    /// What moves `as_of` on.
+    pub clock: ClockMode,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self {
+            epoch_floor_ms: 20,
+            epoch_ceiling_ms: 1000,
+            max_records: 20_000,
+            max_bytes: 16 << 20,
+            soft_budget: 512,
+            explain_budget: 32,
+            clock: ClockMode::Wall,
+        }
+    }
+}
+
+/// Why engine options were refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("engine.{field}: {message}")]
+pub struct EngineOptionsError {
+    field: &'static str,
+    message: &'static str,
+}
+
+impl EngineOptions {
+    /// Checks ranges.
+    pub fn validated(self) -> Result<Self, EngineOptionsError> {
+        let refuse = |field, message| Err(EngineOptionsError { field, message });
+        if self.epoch_floor_ms == 0 || self.epoch_floor_ms > self.epoch_ceiling_ms {
+            return refuse("epoch_floor_ms", "is at least 1 and at most epoch_ceiling_ms");
+        }
+        if self.epoch_ceiling_ms > 10_000 {
+            return refuse("epoch_ceiling_ms", "is at most 10000: a transaction must end well before it times out");
+        }
+        if self.max_records == 0 || self.max_bytes < 1 << 16 {
+            return refuse("max_records", "an epoch holds at least 1 record and 64 KiB");
+        }
+        Ok(self)
+    }
+}

@@ -1,0 +1,284 @@
+use std::sync::Arc;
+
+use serde_json::{Value as Json, json};
+
+use leadpulse_schema::FolderRegistry;
+
+use super::*;
+use crate::epoch::{ClockState, EpochRecord, PartitionInterval, ReasonCount};
+
+struct Folder;
+
+impl SchemaStore for Folder {
+    fn lookup(&self, schema: &SchemaRef) -> Result<Arc<str>, SchemaLookupError> {
+        let shipped = [SCORE, ALERT, EPOCH, POLICY_STATE];
+        let found = shipped.into_iter().find(|json| FolderRegistry::id_of(json).is_ok_and(|id| *schema == SchemaRef::Id(id)));
+        found.map(Arc::from).ok_or_else(|| SchemaLookupError::Unknown(format!("{schema:?}")))
+    }
+    fn id_of(&self, _: &str, json: &str) -> Result<u32, SchemaLookupError> {
+        FolderRegistry::id_of(json).map_err(|e| SchemaLookupError::Unknown(e.to_string()))
+    }
+}
+
+/// What a reader with apache-avro and the shipped schema sees.
+fn read(schema: &str, value: &[u8]) -> Json {
+    let frame = Frame::parse(value, std::iter::empty()).unwrap();
+    assert_eq!(frame.schema, SchemaRef::Id(FolderRegistry::id_of(schema).unwrap()));
+    let schema = apache_avro::Schema::parse_str(schema).unwrap();
+    let mut body = frame.body;
+    let reader = apache_avro::reader::datum::GenericDatumReader::builder(&schema).build().unwrap();
+    let value = reader.read_value(&mut body).unwrap();
+    assert!(body.is_empty(), "{} bytes are left", body.len());
+    Json::try_from(value).unwrap()
+}
+
+/// What was written is what is read, and every field of the schema is among it.
+fn check<T: Serialize>(schema: &str, record: &T, bytes: &[u8], filled: bool) {
+    let (written, read) = (serde_json::to_value(record).unwrap(), read(schema, bytes));
+    assert_eq!(written, read);
+    let declared: Json = serde_json::from_str(schema).unwrap();
+    for field in declared["fields"].as_array().unwrap() {
+        let value = &read[field["name"].as_str().unwrap()];
+        let is_empty = value.is_null() || *value == json!([]) || *value == json!({});
+        assert!(!filled || !is_empty, "{} is {value}: fill it, so that it is tested", field["name"]);
+    }
+}
+
+fn driver() -> Driver {
+    Driver {
+        group: "engagement".into(),
+        label: "Engagement".into(),
+        contribution: 1.25e-3,
+        share: 100,
+        value: Some("3 visits".into()),
+        evidence: vec!["pricing page, 2 h ago".into(), "Ünïcödé".into()],
+    }
+}
+
+fn score() -> ScoreRecord {
+    ScoreRecord {
+        task: "buys_90d".into(),
+        entity_type: "accounts".into(),
+        entity_id: "A-1".into(),
+        account_id: Some("A-1".into()),
+        epoch: i64::MAX,
+        sequence: 7,
+        as_of: 1_700_000_000_123,
+        status: "scored",
+        reason: Some("why".into()),
+        probability: Some(0.1 + 0.2),
+        logit: Some(-0.8473),
+        score: Some(30.000_000_000_000_004),
+        band: Some("hot".into()),
+        previous_band: Some("warm".into()),
+        previous_probability: Some(f64::MIN_POSITIVE),
+        trend: "improving",
+        cause: "bundle_swap",
+        horizon_days: Some(90),
+        bundle_id: Some("b".into()),
+        plan_hash: Some("p".into()),
+        board: -1,
+        drivers: vec![driver()],
+        drivers_as_of: Some(1),
+        trace: vec!["e1".into(), "e2".into()],
+    }
+}
+
+fn event() -> RecentEvent {
+    RecentEvent {
+        event_id: "e1".into(),
+        table: "activities".into(),
+        kind: Some("demo_request".into()),
+        occurred_at: 5,
+        contact_id: Some("C-1".into()),
+    }
+}
+
+fn alert() -> AlertRecord {
+    let member = CommitteeMember {
+        contact_id: "C-1".into(),
+        title: Some("CTO".into()),
+        department: Some("IT".into()),
+        seniority: Some("C-Level".into()),
+        last_activity_at: Some(4),
+        active_days_14d: 3,
+    };
+    let committee =
+        Committee { active_contacts_14d: 1, departments: vec!["IT".into()], seniority_max: Some("C-Level".into()), members: vec![member] };
+    let opportunity =
+        OpenOpportunity { opportunity_id: "O-1".into(), stage: Some("Proposal".into()), amount: Some(1e5), close_date: Some(9) };
+    AlertRecord {
+        alert_id: "c731e530-b2b1-80f4-ae8e-3d7be9780753".into(),
+        r#type: "threshold_up",
+        severity: "P1",
+        state: "open",
+        ordinal: 2,
+        dedupe_key: Some("k".into()),
+        supersedes_alert_id: Some("s".into()),
+        task: "buys_90d".into(),
+        entity_type: "leads".into(),
+        entity_id: "L-1".into(),
+        account_id: Some("A-1".into()),
+        account_name: Some("Acme".into()),
+        domain: Some("acme.example".into()),
+        lead_id: Some("L-1".into()),
+        contact_id: Some("C-1".into()),
+        crm_ids: [("salesforce".to_owned(), "003".to_owned()), ("hubspot".to_owned(), "7".to_owned())].into(),
+        owner_id: Some("U-1".into()),
+        region: Some("EMEA".into()),
+        segment: Some("Enterprise".into()),
+        industry: Some("Software".into()),
+        probability: 0.7,
+        probability_low: Some(0.6),
+        probability_high: Some(0.8),
+        score: 70.0,
+        previous_probability: Some(0.4),
+        previous_score: Some(40.0),
+        delta: Some(30.0),
+        threshold: Some(0.5),
+        band: Some("hot".into()),
+        previous_band: Some("warm".into()),
+        percentile: Some(99.5),
+        rank: Some(1),
+        trend: "declining",
+        velocity_per_day: Some(-1.5),
+        baseline_score: Some(55.0),
+        horizon_days: Some(90),
+        target: Some("PREDICT …".into()),
+        drivers: vec![driver(), Driver { contribution: -0.5, share: 0, value: None, evidence: vec![], ..driver() }],
+        change_drivers: vec![driver()],
+        summary: Some("Acme rose above 50 %.".into()),
+        explain_method: Some(EXPLAIN_METHOD.into()),
+        committee: Some(committee),
+        last_events: vec![event(), RecentEvent { kind: None, contact_id: None, ..event() }],
+        open_opportunities: vec![opportunity],
+        trigger: Some(event()),
+        recommended_action: Some("call".into()),
+        suggested_contact_id: Some("C-1".into()),
+        sla_minutes: Some(30),
+        expires_at: Some(6),
+        do_not_contact: Some(false),
+        data_classes: vec!["contact".into()],
+        as_of: 1_700_000_000_123,
+        occurred_at: Some(5),
+        epoch: 3,
+        bundle_id: Some("b".into()),
+        plan_hash: Some("p".into()),
+        board: 4,
+        trace: vec!["e1".into()],
+    }
+}
+
+fn epoch() -> EpochRecord {
+    let interval = |partition, start, end| PartitionInterval { topic: "crm.accounts.v1".into(), partition, start, end };
+    EpochRecord {
+        worker: "w".into(),
+        epoch: 12,
+        as_of: 1_700_000_000_123,
+        board: 472_222,
+        bundle_id: Some("b".into()),
+        plan_hash: Some("p".into()),
+        catalog_fingerprint: "f".into(),
+        partitions: vec![interval(0, 5, 9), interval(1, i64::MAX - 1, i64::MAX)],
+        clock: ClockState { live_at: Some(1_700_000_000_123), newest_event_at: Some(-1) },
+        closing: true,
+        accepted: 1,
+        duplicate: 2,
+        late: 3,
+        future: 4,
+        dead_lettered: vec![ReasonCount { reason: "wire_format".into(), count: 7 }],
+        scored: 5,
+        scores: 6,
+        alerts: 7,
+        digest: "d".into(),
+    }
+}
+
+#[test]
+fn every_record_reads_back_as_it_was_written() {
+    let encoders = OutputEncoders::new(&Folder).unwrap();
+    check(SCORE, &score(), &encoders.score(&score()), true);
+    let ineligible = ScoreRecord {
+        account_id: None,
+        status: "ineligible",
+        probability: None,
+        logit: None,
+        score: None,
+        band: None,
+        previous_band: None,
+        previous_probability: None,
+        trend: "unknown",
+        horizon_days: None,
+        drivers: vec![],
+        drivers_as_of: None,
+        trace: vec![],
+        ..score()
+    };
+    check(SCORE, &ineligible, &encoders.score(&ineligible), false);
+    check(ALERT, &alert(), &encoders.alert(&alert()), true);
+    let sparse = AlertRecord { committee: None, trigger: None, open_opportunities: vec![], crm_ids: Default::default(), ..alert() };
+    check(ALERT, &sparse, &encoders.alert(&sparse), false);
+    check(EPOCH, &epoch(), &encoders.epoch(&epoch()), true);
+    let state = PolicyStateRecord {
+        task: "t".into(),
+        entity_type: "accounts".into(),
+        entity_id: "A-1".into(),
+        epoch: 3,
+        band: Some("hot".into()),
+        state: r#"{"level":1}"#.into(),
+    };
+    check(POLICY_STATE, &state, &encoders.policy_state(&state), true);
+    let none = PolicyStateRecord { band: None, ..state };
+    check(POLICY_STATE, &none, &encoders.policy_state(&none), false);
+}
+
+#[test]
+fn every_name_the_engine_writes_is_a_symbol() {
+    let encoders = OutputEncoders::new(&Folder).unwrap();
+    for trend in ["improving", "steady", "declining", "unknown"] {
+        for cause in ["event", "board", "timer", "bundle_swap", "closing", "unknown"] {
+            let record = ScoreRecord { trend, cause, ..score() };
+            check(SCORE, &record, &encoders.score(&record), false);
+        }
+        for severity in ["P1", "P2", "P3"] {
+            let record = AlertRecord { trend, severity, ..alert() };
+            check(ALERT, &record, &encoders.alert(&record), false);
+        }
+    }
+}
+
+#[test]
+fn the_engine_reads_its_epoch_records_under_this_and_an_older_schema() {
+    let encoders = OutputEncoders::new(&Folder).unwrap();
+    assert_eq!(encoders.read_epoch(&encoders.epoch(&epoch()), &Folder).unwrap(), epoch());
+    let bare = EpochRecord {
+        bundle_id: None,
+        plan_hash: None,
+        clock: ClockState::default(),
+        dead_lettered: vec![],
+        partitions: vec![],
+        closing: false,
+        ..epoch()
+    };
+    assert_eq!(encoders.read_epoch(&encoders.epoch(&bare), &Folder).unwrap(), bare);
+
+    struct Older(String);
+    impl SchemaStore for Older {
+        fn lookup(&self, _: &SchemaRef) -> Result<Arc<str>, SchemaLookupError> {
+            Ok(self.0.as_str().into())
+        }
+        fn id_of(&self, subject: &str, json: &str) -> Result<u32, SchemaLookupError> {
+            if subject == "epochs-value" { Ok(1) } else { Folder.id_of(subject, json) }
+        }
+    }
+    // Written by a version that had one field more, under another id.
+    let mut older: Json = serde_json::from_str(EPOCH).unwrap();
+    older["fields"].as_array_mut().unwrap().push(json!({"name": "gone", "type": "string"}));
+    let older = Older(older.to_string());
+    let mut bytes = encoders.epoch(&epoch());
+    bytes.extend_from_slice(b"\x06abc");
+    assert_eq!(OutputEncoders::new(&older).unwrap().read_epoch(&bytes, &older).unwrap(), epoch());
+    let truncated = encoders.epoch(&epoch());
+    let error = encoders.read_epoch(&truncated[..truncated.len() - 1], &Folder).unwrap_err();
+    assert!(matches!(&error, PortError::Fatal(message) if message.contains("epoch record")), "{error}");
+}

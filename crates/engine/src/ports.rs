@@ -1,0 +1,273 @@
+//! What the engine needs from the outside: a source of records, a transaction, a log of epochs, schemas, a clock.
+//!
+//! `kafka` implements them on a cluster; tests implement them in memory. Nothing here is asynchronous: each call is made from the
+//! engine's own thread.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use leadpulse_schema::{SchemaRef, TableId};
+
+/// A partition of the engine's input; its index in [`Source::partitions`] is the `partition` of every record and position.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InputPartition {
+    /// Topic name.
+    pub topic: String,
+    /// Partition number within the topic.
+    pub partition: i32,
+    /// The table its records are rows of.
+    pub table: TableId,
+}
+
+/// The offset of the next record to read: last processed + 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NextOffset(pub i64);
+
+/// Where a record is, and the spans of its bytes.
+#[derive(Clone, Debug)]
+struct RecordHead {
+    partition: u32,
+    offset: i64,
+    timestamp_ms: i64,
+    key: Option<(usize, usize)>,
+    value: Option<(usize, usize)>,
+    headers: Vec<((usize, usize), (usize, usize))>,
+}
+
+/// Input records, bytes in one arena. Reused between epochs.
+#[derive(Clone, Debug, Default)]
+pub struct RecordBatch {
+    heads: Vec<RecordHead>,
+    arena: Vec<u8>,
+}
+
+/// One record of a [`RecordBatch`].
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    batch: &'a RecordBatch,
+    head: &'a RecordHead,
+}
+
+impl RecordBatch {
+    /// Appends a record.
+    pub fn push<'h>(
+        &mut self,
+        partition: u32,
+        offset: i64,
+        timestamp_ms: i64,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: impl IntoIterator<Item = (&'h str, &'h [u8])>,
+    ) {
+        let key = key.map(|bytes| self.span(bytes));
+        let value = value.map(|bytes| self.span(bytes));
+        let headers = headers.into_iter().map(|(name, bytes)| (self.span(name.as_bytes()), self.span(bytes))).collect();
+        self.heads.push(RecordHead { partition, offset, timestamp_ms, key, value, headers });
+    }
+    fn span(&mut self, bytes: &[u8]) -> (usize, usize) {
+        let start = self.arena.len();
+        self.arena.extend_from_slice(bytes);
+        (start, self.arena.len())
+    }
+    /// Appends a copy of another batch's record.
+    pub fn push_copy(&mut self, record: Record<'_>) {
+        self.push(record.partition(), record.offset(), record.timestamp_ms(), record.key(), record.value(), record.headers());
+    }
+    /// Keeps the records that `keep` holds for; the bytes of the others stay until [`Self::clear`].
+    pub fn retain(&mut self, keep: impl Fn(Record<'_>) -> bool) {
+        if self.iter().all(&keep) {
+            return;
+        }
+        let kept: Vec<bool> = self.iter().map(keep).collect();
+        let mut kept = kept.into_iter();
+        self.heads.retain(|_| kept.next().unwrap_or(true));
+    }
+    /// Forgets the records, keeps the memory.
+    pub fn clear(&mut self) {
+        self.heads.clear();
+        self.arena.clear();
+    }
+    /// How many records.
+    pub fn len(&self) -> usize {
+        self.heads.len()
+    }
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.heads.is_empty()
+    }
+    /// Bytes held.
+    pub fn bytes(&self) -> usize {
+        self.arena.len()
+    }
+    /// The record at `index`.
+    pub fn record(&self, index: usize) -> Record<'_> {
+        Record { batch: self, head: &self.heads[index] }
+    }
+    /// All records, in order of arrival.
+    pub fn iter(&self) -> impl Iterator<Item = Record<'_>> {
+        self.heads.iter().map(|head| Record { batch: self, head })
+    }
+}
+
+impl<'a> Record<'a> {
+    /// Index of its [`InputPartition`].
+    pub fn partition(self) -> u32 {
+        self.head.partition
+    }
+    /// Its offset.
+    pub fn offset(self) -> i64 {
+        self.head.offset
+    }
+    /// Kafka timestamp, milliseconds: the known time of its row.
+    pub fn timestamp_ms(self) -> i64 {
+        self.head.timestamp_ms
+    }
+    /// Its key.
+    pub fn key(self) -> Option<&'a [u8]> {
+        self.head.key.map(|(start, end)| &self.batch.arena[start..end])
+    }
+    /// Its value; `None` is a tombstone.
+    pub fn value(self) -> Option<&'a [u8]> {
+        self.head.value.map(|(start, end)| &self.batch.arena[start..end])
+    }
+    /// Its headers, in order. Names that are not UTF-8 cannot occur: librdkafka gives C strings, checked on the way in.
+    pub fn headers(self) -> impl Iterator<Item = (&'a str, &'a [u8])> {
+        let arena = &self.batch.arena;
+        self.head.headers.iter().map(move |((a, b), (c, d))| (std::str::from_utf8(&arena[*a..*b]).unwrap_or("?"), &arena[*c..*d]))
+    }
+}
+
+/// How much one poll may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PollLimit {
+    /// Records.
+    pub records: usize,
+    /// Bytes of keys, values and headers.
+    pub bytes: usize,
+}
+
+/// The input topics. Delivers each partition's records in offset order.
+pub trait Source: Send {
+    /// The partitions read, in a fixed order: by topic as configured, then by number.
+    fn partitions(&self) -> &[InputPartition];
+    /// Starts reading at these offsets, one per partition; drops what was fetched before.
+    fn seek(&mut self, positions: &[NextOffset]) -> Result<(), PortError>;
+    /// Appends what is there to `batch`, waiting up to `wait` for the first record, never for more.
+    fn poll(&mut self, batch: &mut RecordBatch, limit: PollLimit, wait: Duration) -> Result<(), PortError>;
+    /// One past the last offset that was delivered or passed over (transaction markers, aborted records), one per partition.
+    fn read_to(&mut self) -> Result<Vec<NextOffset>, PortError>;
+    /// First offset still there, one per partition.
+    fn starts(&mut self) -> Result<Vec<NextOffset>, PortError>;
+    /// One past the last offset a read-committed reader can see now, one per partition.
+    fn ends(&mut self) -> Result<Vec<NextOffset>, PortError>;
+}
+
+/// The topic an output record goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Output {
+    /// Score records.
+    Scores,
+    /// Alert records.
+    Alerts,
+    /// Records that could not be used: original bytes.
+    DeadLetters,
+    /// Epoch records.
+    Epochs,
+    /// Policy state.
+    PolicyState,
+}
+
+/// A record to produce. Its bytes are final when the epoch is sealed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutputRecord {
+    /// Where to.
+    pub output: Output,
+    /// Kafka key.
+    pub key: Option<Vec<u8>>,
+    /// Kafka value; `None` is a tombstone.
+    pub value: Option<Vec<u8>>,
+    /// Headers.
+    pub headers: Vec<(String, Vec<u8>)>,
+    /// Record timestamp, milliseconds: the epoch's `as_of` (dead letters: the original's).
+    pub timestamp_ms: i64,
+}
+
+/// An epoch whose outputs are final and whose fate is not yet known: all of it becomes visible, or nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SealedEpoch {
+    /// Its number, from 1, without gaps.
+    pub number: u64,
+    /// The moment its scores are valid at, milliseconds.
+    pub as_of_ms: i64,
+    /// The next offset of every input partition, changed or not, in [`Source::partitions`] order.
+    pub positions: Vec<NextOffset>,
+    /// Its output records, in order.
+    pub outputs: Vec<OutputRecord>,
+}
+
+/// The newest epoch a committed transaction holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommittedEpoch {
+    /// Its number.
+    pub number: u64,
+    /// Its `as_of`, milliseconds.
+    pub as_of_ms: i64,
+    /// Its positions, in [`Source::partitions`] order.
+    pub positions: Vec<NextOffset>,
+}
+
+/// Makes sealed epochs visible, exactly once.
+pub trait Sink: Send {
+    /// Fences every earlier owner and says which epoch is the newest committed one. Waits for transactions in doubt.
+    fn take_over(&mut self) -> Result<Option<CommittedEpoch>, PortError>;
+    /// Commits outputs and positions in one transaction. When the outcome of an attempt is in doubt, the sink settles it (DESIGN §6):
+    /// a new producer with the same id, the committed epoch read back, then promoted or sent again, byte for byte.
+    /// `Ok` means: committed, once. An error means that this process must stop and restore: it was fenced, or the
+    /// committed epoch is neither this one nor the one before.
+    fn commit(&mut self, epoch: &SealedEpoch) -> Result<(), PortError>;
+}
+
+/// The committed epoch records, oldest first.
+pub trait EpochLog: Send {
+    /// Calls `each` with the value bytes of every committed epoch record, in order, up to the end of the topic at the time of the call.
+    fn read(&mut self, each: &mut dyn FnMut(&[u8]) -> Result<(), PortError>) -> Result<(), PortError>;
+}
+
+/// Why a schema could not be had.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SchemaLookupError {
+    /// Definitely no such schema: the record is a dead letter.
+    #[error("no schema {0} is registered")]
+    Unknown(String),
+    /// Nobody could be asked: the record waits.
+    #[error("the schema registry cannot be reached: {0}")]
+    Unavailable(String),
+}
+
+/// Writer schemas by id or GUID.
+pub trait SchemaStore: Send + Sync {
+    /// The schema's JSON. Known ids are answered from memory for ever.
+    fn lookup(&self, schema: &SchemaRef) -> Result<Arc<str>, SchemaLookupError>;
+    /// The id to write under for one of our own schemas.
+    fn id_of(&self, subject: &str, schema_json: &str) -> Result<u32, SchemaLookupError>;
+}
+
+/// Wall-clock time.
+pub trait Clock: Send + Sync {
+    /// Milliseconds since 1970 UTC.
+    fn now_ms(&self) -> i64;
+}
+
+/// A failure of a port. The message says what was tried, where, and what the reader can do.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum PortError {
+    /// May go away by itself: try again.
+    #[error("{0}")]
+    Retriable(String),
+    /// Another process took this one's place; stop at once.
+    #[error("fenced: {0}")]
+    Fenced(String),
+    /// Will not go away by itself: stop, and restore on the next start.
+    #[error("{0}")]
+    Fatal(String),
+}

@@ -1,0 +1,222 @@
+use std::collections::BTreeSet;
+use std::sync::atomic::AtomicBool;
+use std::thread;
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn score(id: &str, probability: f64) -> ScoreView {
+    ScoreView {
+        task: "buys".into(),
+        entity_type: "accounts".into(),
+        entity_id: id.into(),
+        account_id: Some(id.into()),
+        name: None,
+        status: ScoreStatus::Scored,
+        probability: Some(probability),
+        score: Some(probability * 100.0),
+        band: None,
+        trend: "unknown",
+        previous_probability: None,
+        velocity_per_day: None,
+        as_of_ms: 0,
+        epoch: 1,
+        board: 0,
+        bundle_id: "b1".into(),
+        drivers: Vec::new(),
+        facts: serde_json::Value::Null,
+    }
+}
+
+fn alert(number: u64) -> AlertView {
+    AlertView {
+        alert_id: number.to_string(),
+        task: "buys".into(),
+        entity_type: "accounts".into(),
+        entity_id: "A".into(),
+        name: None,
+        alert_type: "threshold_up",
+        severity: "P1",
+        as_of_ms: 0,
+        epoch: number,
+        record: serde_json::Value::Null,
+    }
+}
+
+fn live(epoch: u64) -> EngineStatus {
+    EngineStatus { phase: Phase::Live, epoch, as_of_ms: Some(epoch as i64), records: 0, lag_records: 0, reason: None }
+}
+
+fn ids(page: &Page) -> Vec<&str> {
+    page.scores.iter().map(|score| &*score.entity_id).collect()
+}
+
+#[test]
+fn a_ranking_is_by_probability_then_key() {
+    let model = ReadModel::new();
+    model.publish(vec![score("C", 0.5), score("A", 0.1), score("B", 0.5)], vec![], live(1));
+    assert_eq!(ids(&model.scores("buys", "accounts", Sort::Score, 10, None)), ["B", "C", "A"]);
+    model.publish(vec![score("A", 0.9)], vec![], live(2));
+    let page = model.scores("buys", "accounts", Sort::Score, 10, None);
+    assert_eq!((ids(&page), page.total, page.version), (vec!["A", "B", "C"], 3, 2));
+    assert_eq!(*model.status(), live(2));
+}
+
+#[test]
+fn rankings_of_tasks_and_tables_are_apart() {
+    let model = ReadModel::new();
+    model.publish(
+        vec![
+            score("A", 0.5),
+            ScoreView { task: "churns".into(), ..score("A", 0.2) },
+            ScoreView { entity_type: "leads".into(), ..score("A", 0.3) },
+        ],
+        vec![],
+        live(1),
+    );
+    assert_eq!(model.scores("buys", "accounts", Sort::Score, 10, None).total, 1);
+    assert_eq!(model.get("accounts", "A").iter().map(|score| &*score.task).collect::<Vec<_>>(), ["buys", "churns"]);
+    assert_eq!(model.get("leads", "A").len(), 1);
+    assert!(model.get("leads", "B").is_empty());
+    let none = model.scores("buys", "contacts", Sort::Score, 10, None);
+    assert_eq!((none.total, none.version), (0, 0));
+    assert_eq!((model.ranking_version("buys", "accounts"), model.ranking_version("buys", "contacts")), (1, 0));
+}
+
+#[test]
+fn an_ineligible_entity_is_known_but_not_ranked() {
+    let model = ReadModel::new();
+    model.publish(vec![score("A", 0.5), score("B", 0.4)], vec![], live(1));
+    model.publish(vec![ScoreView { status: ScoreStatus::Ineligible, ..score("A", 0.5) }], vec![], live(2));
+    assert_eq!(ids(&model.scores("buys", "accounts", Sort::Score, 10, None)), ["B"]);
+    assert_eq!(model.get("accounts", "A")[0].status, ScoreStatus::Ineligible);
+    model.publish(vec![score("A", 0.6)], vec![], live(3));
+    assert_eq!(ids(&model.scores("buys", "accounts", Sort::Score, 10, None)), ["A", "B"]);
+}
+
+#[test]
+fn other_orders_put_what_they_cannot_compare_last() {
+    let model = ReadModel::new();
+    let mover = |id: &str, probability: f64, previous: Option<f64>, velocity: Option<f64>, as_of_ms: i64| ScoreView {
+        previous_probability: previous,
+        velocity_per_day: velocity,
+        as_of_ms,
+        ..score(id, probability)
+    };
+    model.publish(
+        vec![mover("A", 0.5, Some(0.6), Some(0.01), 5), mover("B", 0.4, Some(0.1), Some(-0.2), 7), mover("C", 0.9, None, None, 6)],
+        vec![],
+        live(1),
+    );
+    let ranked = |sort| ids(&model.scores("buys", "accounts", sort, 10, None)).join("");
+    assert_eq!(ranked(Sort::Velocity), "ABC");
+    assert_eq!(ranked(Sort::Change), "BAC");
+    assert_eq!(ranked(Sort::AsOf), "BCA");
+}
+
+#[test]
+fn alerts_are_bounded_and_newest_first() {
+    let model = ReadModel::new();
+    assert_eq!(model.alerts(10).0, 0);
+    for epoch in 1..=3 {
+        model.publish(vec![], (epoch * 500..(epoch + 1) * 500).map(alert).collect(), live(epoch));
+    }
+    let (version, alerts) = model.alerts(usize::MAX);
+    assert_eq!((version, alerts.len()), (3, ALERTS_KEPT));
+    assert_eq!((alerts[0].epoch, alerts[ALERTS_KEPT - 1].epoch), (1999, 1000));
+    assert_eq!(model.alerts(2).1.iter().map(|alert| alert.epoch).collect::<Vec<_>>(), [1999, 1998]);
+    model.publish(vec![], vec![], live(4));
+    assert_eq!(model.alerts(1).0, 3, "nothing was added");
+}
+
+#[test]
+fn a_cursor_is_read_as_written_and_nothing_else_is() {
+    let cursor = Cursor { rank: 20, sort_key: 0x3fff, entity_id: "A-1-é".into() };
+    assert_eq!(cursor.to_string().parse(), Ok(cursor));
+    for text in ["", "1", "1-2", "x-2-A", "1-x-A", "18446744073709551615-2-A", "-1-2-A"] {
+        assert_eq!(text.parse::<Cursor>(), Err(CursorError(text.to_owned())));
+    }
+}
+
+#[test]
+fn a_page_is_never_half_an_epoch() {
+    const ENTITIES: usize = 200;
+    let (model, done) = (ReadModel::new(), AtomicBool::new(false));
+    let epoch_scores = |epoch: u64| {
+        let probability = |index: usize| ((index as u64 * 7919 + epoch * 104_729) % 1000) as f64 / 1000.0;
+        (0..ENTITIES).map(|index| ScoreView { epoch, ..score(&format!("A{index}"), probability(index)) }).collect()
+    };
+    model.publish(epoch_scores(1), vec![], live(1));
+    thread::scope(|scope| {
+        let readers: Vec<_> = (0..2)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut newest = 0;
+                    while !done.load(Ordering::Relaxed) {
+                        let page = model.scores("buys", "accounts", Sort::Score, ENTITIES, None);
+                        let epochs: BTreeSet<u64> = page.scores.iter().map(|score| score.epoch).collect();
+                        assert_eq!((page.scores.len(), epochs.len()), (ENTITIES, 1));
+                        assert!(page.scores.is_sorted_by(|a, b| a.probability >= b.probability));
+                        assert!(page.version >= newest, "a version goes back");
+                        newest = page.version;
+                        model.get("accounts", "A7");
+                    }
+                })
+            })
+            .collect();
+        for epoch in 2..=100 {
+            model.publish(epoch_scores(epoch), vec![], live(epoch));
+        }
+        done.store(true, Ordering::Relaxed);
+        readers.into_iter().for_each(|reader| reader.join().expect("the reader's assertions hold"));
+    });
+}
+
+proptest! {
+    #[test]
+    fn the_sort_key_orders_as_numbers_do(a in any::<f64>(), b in any::<f64>()) {
+        if a.is_nan() {
+            prop_assert!(descending(a) >= descending(b));
+        } else if !b.is_nan() {
+            prop_assert_eq!(descending(a).cmp(&descending(b)), b.partial_cmp(&a).unwrap());
+        }
+    }
+
+    #[test]
+    fn pages_follow_each_other_without_gap_or_overlap(
+        epochs in prop::collection::vec(prop::collection::vec((0u32..60, 0u32..20, any::<bool>()), 1..40), 1..6),
+        limit in 1usize..15,
+        sort in prop_oneof![Just(Sort::Score), Just(Sort::Velocity), Just(Sort::AsOf)],
+    ) {
+        let model = ReadModel::new();
+        let mut expected: BTreeMap<String, ScoreView> = BTreeMap::new();
+        for (index, epoch) in epochs.iter().enumerate() {
+            let mut scores = BTreeMap::new();
+            for (id, level, scored) in epoch {
+                let id = format!("A-{id}");
+                let status = if *scored { ScoreStatus::Scored } else { ScoreStatus::Ineligible };
+                let velocity_per_day = (level % 3 != 0).then_some(f64::from(*level) - 9.0);
+                let view = ScoreView { status, velocity_per_day, as_of_ms: i64::from(*level), ..score(&id, f64::from(*level) / 20.0) };
+                scores.insert(id, view);
+            }
+            expected.extend(scores.clone());
+            model.publish(scores.into_values().collect(), vec![], live(index as u64));
+        }
+        let mut expected: Vec<&ScoreView> = expected.values().filter(|score| score.status == ScoreStatus::Scored).collect();
+        expected.sort_by_key(|score| rank_key(sort, score));
+
+        let (mut found, mut cursor) = (Vec::new(), None);
+        loop {
+            let page = model.scores("buys", "accounts", sort, limit, cursor.as_ref());
+            prop_assert_eq!(page.first_rank, found.len() as u64 + 1);
+            prop_assert!(page.scores.len() <= limit);
+            found.extend(page.scores);
+            match page.next {
+                Some(next) => cursor = Some(next.to_string().parse().unwrap()),
+                None => break,
+            }
+        }
+        prop_assert_eq!(found.iter().map(|score| &**score).collect::<Vec<_>>(), expected);
+    }
+}

@@ -1,0 +1,299 @@
+//! Ports in memory: a log of input partitions, transactions that happen or do not, a schema store that can be down, a clock that is told.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use leadpulse_engine::ports::{
+    Clock, CommittedEpoch, EpochLog, InputPartition, NextOffset, Output, PollLimit, PortError, RecordBatch, SchemaLookupError, SchemaStore,
+    SealedEpoch, Sink, Source,
+};
+use leadpulse_schema::{FolderRegistry, SchemaRef};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+/// An input record.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Message {
+    pub offset: i64,
+    pub timestamp_ms: i64,
+    pub key: Option<Vec<u8>>,
+    pub value: Option<Vec<u8>>,
+    pub headers: Vec<(String, Vec<u8>)>,
+}
+
+/// What is on the cluster.
+#[derive(Default)]
+pub struct Cluster {
+    pub partitions: Vec<InputPartition>,
+    pub input: Vec<Vec<Message>>,
+    /// One past the last offset, transaction markers included.
+    pub ends: Vec<i64>,
+    /// Everything that was committed, in order.
+    pub epochs: Vec<SealedEpoch>,
+    /// Counts take-overs; only the newest owner can commit.
+    owner: u64,
+}
+
+/// The cluster, shared between producers, engines and the test.
+#[derive(Clone, Default)]
+pub struct Broker(Arc<Mutex<Cluster>>);
+
+impl Broker {
+    pub fn new(partitions: Vec<InputPartition>) -> Self {
+        let (input, ends) = (vec![Vec::new(); partitions.len()], vec![0; partitions.len()]);
+        Self(Arc::new(Mutex::new(Cluster { partitions, input, ends, ..Cluster::default() })))
+    }
+    pub fn lock(&self) -> MutexGuard<'_, Cluster> {
+        self.0.lock().unwrap()
+    }
+    /// Produces a record; its offset is decided here.
+    pub fn append(&self, partition: usize, message: Message) -> i64 {
+        let mut cluster = self.lock();
+        let offset = cluster.ends[partition];
+        cluster.input[partition].push(Message { offset, ..message });
+        cluster.ends[partition] += 1;
+        offset
+    }
+    /// An offset without a record, as a producer's transaction leaves behind.
+    pub fn append_marker(&self, partition: usize) {
+        self.lock().ends[partition] += 1;
+    }
+}
+
+impl Cluster {
+    pub fn committed(&self) -> Option<CommittedEpoch> {
+        let last = self.epochs.last()?;
+        Some(CommittedEpoch { number: last.number, as_of_ms: last.as_of_ms, positions: last.positions.clone() })
+    }
+}
+
+/// How a source hands out what is there.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    pub seed: u64,
+    /// How often a poll comes back with nothing though there is something.
+    pub empty_ratio: f64,
+    /// Records a poll gives at most.
+    pub most: usize,
+    /// A partition that is read far ahead of the others.
+    pub favourite: Option<usize>,
+    /// The source breaks at this poll.
+    pub breaks_at: Option<u32>,
+    /// These polls fail, but the next one would not.
+    pub hiccups: u32,
+}
+
+impl Default for Reading {
+    fn default() -> Self {
+        Self { seed: 0, empty_ratio: 0.0, most: usize::MAX, favourite: None, breaks_at: None, hiccups: 0 }
+    }
+}
+
+pub struct MemorySource {
+    broker: Broker,
+    partitions: Vec<InputPartition>,
+    reading: Reading,
+    generator: ChaCha8Rng,
+    at: Vec<i64>,
+    polls: u32,
+    /// Called when a poll finds that everything was read.
+    on_idle: Box<dyn FnMut() + Send>,
+}
+
+impl MemorySource {
+    pub fn new(broker: &Broker, reading: Reading, on_idle: Box<dyn FnMut() + Send>) -> Self {
+        let partitions = broker.lock().partitions.clone();
+        let generator = ChaCha8Rng::seed_from_u64(reading.seed);
+        Self { broker: broker.clone(), at: vec![0; partitions.len()], partitions, reading, generator, polls: 0, on_idle }
+    }
+}
+
+impl Source for MemorySource {
+    fn partitions(&self) -> &[InputPartition] {
+        &self.partitions
+    }
+    fn seek(&mut self, positions: &[NextOffset]) -> Result<(), PortError> {
+        self.at = positions.iter().map(|p| p.0).collect();
+        Ok(())
+    }
+    fn poll(&mut self, batch: &mut RecordBatch, limit: PollLimit, _: Duration) -> Result<(), PortError> {
+        self.polls += 1;
+        if self.reading.breaks_at == Some(self.polls) {
+            return Err(PortError::Fatal("the source broke".into()));
+        }
+        if self.polls <= self.reading.hiccups {
+            return Err(PortError::Retriable("the source has hiccups".into()));
+        }
+        let cluster = self.broker.lock();
+        let has_more = |at: &[i64], p: usize| cluster.input[p].last().is_some_and(|m| m.offset >= at[p]);
+        let everyone: Vec<usize> = (0..self.at.len()).filter(|p| has_more(&self.at, *p)).collect();
+        if everyone.is_empty() {
+            drop(cluster);
+            (self.on_idle)();
+            return Ok(());
+        }
+        if self.generator.random_bool(self.reading.empty_ratio) {
+            return Ok(());
+        }
+        let most = self.generator.random_range(1..=limit.records.min(self.reading.most).clamp(1, 10_000));
+        let favourite = self.reading.favourite.filter(|p| everyone.contains(p) && self.generator.random_bool(0.97));
+        for _ in 0..most.min(limit.records) {
+            let ready: Vec<usize> = match favourite {
+                Some(partition) => [partition].into_iter().filter(|p| has_more(&self.at, *p)).collect(),
+                None => (0..self.at.len()).filter(|p| has_more(&self.at, *p)).collect(),
+            };
+            if ready.is_empty() {
+                break;
+            }
+            let partition = ready[self.generator.random_range(0..ready.len() as u64) as usize];
+            let messages = &cluster.input[partition];
+            let message = &messages[messages.partition_point(|m| m.offset < self.at[partition])];
+            let headers = message.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
+            batch.push(partition as u32, message.offset, message.timestamp_ms, message.key.as_deref(), message.value.as_deref(), headers);
+            self.at[partition] = message.offset + 1;
+        }
+        Ok(())
+    }
+    fn read_to(&mut self) -> Result<Vec<NextOffset>, PortError> {
+        let cluster = self.broker.lock();
+        let passed = |p: usize| if cluster.input[p].last().is_some_and(|m| m.offset >= self.at[p]) { self.at[p] } else { cluster.ends[p] };
+        Ok((0..self.at.len()).map(|p| NextOffset(passed(p))).collect())
+    }
+    fn starts(&mut self) -> Result<Vec<NextOffset>, PortError> {
+        Ok(vec![NextOffset(0); self.at.len()])
+    }
+    fn ends(&mut self) -> Result<Vec<NextOffset>, PortError> {
+        Ok(self.broker.lock().ends.iter().map(|end| NextOffset(*end)).collect())
+    }
+}
+
+/// What goes wrong with a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The process dies before anything is visible.
+    Before,
+    /// The process dies after everything is visible, before it knows.
+    After,
+    /// The sink gives up for now.
+    Retriable,
+    /// Another process took over.
+    Fenced,
+}
+
+/// Sees an epoch before it is committed.
+pub type Watcher = Box<dyn FnMut(&SealedEpoch) + Send>;
+
+pub struct MemorySink {
+    broker: Broker,
+    owner: u64,
+    /// After so many more commits, this happens.
+    fault: Option<(u32, Fault)>,
+    watcher: Option<Watcher>,
+}
+
+impl MemorySink {
+    pub fn new(broker: &Broker, fault: Option<(u32, Fault)>, watcher: Option<Watcher>) -> Self {
+        Self { broker: broker.clone(), owner: 0, fault, watcher }
+    }
+    fn due(&mut self) -> Option<Fault> {
+        let (left, fault) = self.fault.as_mut()?;
+        match left.checked_sub(1) {
+            Some(fewer) => {
+                *left = fewer;
+                None
+            }
+            None => Some(*fault),
+        }
+    }
+}
+
+impl Sink for MemorySink {
+    fn take_over(&mut self) -> Result<Option<CommittedEpoch>, PortError> {
+        let mut cluster = self.broker.lock();
+        cluster.owner += 1;
+        self.owner = cluster.owner;
+        Ok(cluster.committed())
+    }
+    fn commit(&mut self, epoch: &SealedEpoch) -> Result<(), PortError> {
+        if let Some(watcher) = &mut self.watcher {
+            watcher(epoch);
+        }
+        let fault = self.due();
+        match fault {
+            Some(Fault::Before) => return Err(PortError::Fatal("killed before the commit".into())),
+            Some(Fault::Retriable) => return Err(PortError::Retriable("the brokers are away".into())),
+            Some(Fault::Fenced) => return Err(PortError::Fenced("another process uses this transactional id".into())),
+            Some(Fault::After) | None => {}
+        }
+        let mut cluster = self.broker.lock();
+        assert_eq!(cluster.owner, self.owner, "a worker that lost its place commits");
+        assert_eq!(cluster.committed().map_or(0, |c| c.number) + 1, epoch.number, "epochs are committed in order");
+        cluster.epochs.push(epoch.clone());
+        if fault == Some(Fault::After) { Err(PortError::Fatal("killed after the commit".into())) } else { Ok(()) }
+    }
+}
+
+pub struct MemoryEpochs(pub Broker);
+
+impl EpochLog for MemoryEpochs {
+    fn read(&mut self, each: &mut dyn FnMut(&[u8]) -> Result<(), PortError>) -> Result<(), PortError> {
+        let values: Vec<Vec<u8>> = {
+            let cluster = self.0.lock();
+            let records = cluster.epochs.iter().flat_map(|e| &e.outputs).filter(|r| r.output == Output::Epochs);
+            records.map(|r| r.value.clone().unwrap()).collect()
+        };
+        values.iter().try_for_each(|value| each(value))
+    }
+}
+
+/// Told of every question that finds the registry down.
+type OnDown = Box<dyn Fn() + Send + Sync>;
+
+/// The shipped schemas, some more, and times when nobody answers.
+pub struct Schemas {
+    folder: FolderRegistry,
+    more: Mutex<HashMap<u32, Arc<str>>>,
+    /// So many questions in a row find the registry down.
+    pub down: AtomicU32,
+    pub on_down: Mutex<Option<OnDown>>,
+}
+
+impl Schemas {
+    pub fn load(dir: &Path) -> Self {
+        let folder = FolderRegistry::load(dir).unwrap();
+        Self { folder, more: Mutex::default(), down: AtomicU32::new(0), on_down: Mutex::default() }
+    }
+    pub fn register(&self, id: u32, json: &str) {
+        self.more.lock().unwrap().insert(id, json.into());
+    }
+}
+
+impl SchemaStore for Schemas {
+    fn lookup(&self, schema: &SchemaRef) -> Result<Arc<str>, SchemaLookupError> {
+        if self.down.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok() {
+            self.on_down.lock().unwrap().iter().for_each(|told| told());
+            return Err(SchemaLookupError::Unavailable("http://registry: connection refused".into()));
+        }
+        let more = match schema {
+            SchemaRef::Id(id) => self.more.lock().unwrap().get(id).cloned(),
+            SchemaRef::Guid(_) => None,
+        };
+        more.or_else(|| self.folder.get(*schema)).ok_or_else(|| SchemaLookupError::Unknown(format!("{schema:?}")))
+    }
+    fn id_of(&self, _: &str, json: &str) -> Result<u32, SchemaLookupError> {
+        FolderRegistry::id_of(json).map_err(|e| SchemaLookupError::Unknown(e.to_string()))
+    }
+}
+
+/// A clock that stands still until it is moved.
+#[derive(Clone, Default)]
+pub struct HandClock(pub Arc<AtomicI64>);
+
+impl Clock for HandClock {
+    fn now_ms(&self) -> i64 {
+        self.0.load(Ordering::SeqCst)
+    }
+}

@@ -1,0 +1,424 @@
+//! A deployment in memory: catalog, tasks, model and cluster; and the invariants that every run of it must keep.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use leadpulse_engine::ports::{InputPartition, NextOffset, Output, OutputRecord, RecordBatch, SchemaStore};
+use leadpulse_engine::read_model::ReadModel;
+use leadpulse_engine::{
+    ClockMode, Cut, Decoders, Engine, EngineOptions, EpochRecord, HEADER_OFFSET, HEADER_PARTITION, HEADER_TOPIC, Machine, MachineParts,
+    Metrics, Moment, OutputEncoders, Ports, RunError, Stepped, Summary, Task, Until, check_script,
+};
+use leadpulse_features::{FeaturePlan, FeatureSpec, ScorerTask};
+use leadpulse_graph::{DAY_MS, Graph, GraphOptions, Tracking};
+use leadpulse_policy::PolicyOptions;
+use leadpulse_schema::{
+    Catalog, Comparison, Condition, DayCounter, DayWindow, Frame, FolderRegistry, Literal, Measure, Operand, Operation, Population, Position,
+    RowBatch, RowEncoder, SchemaRef, TableId, Value, encode_frame,
+};
+use serde_json::Value as Json;
+use sha2::{Digest, Sha256};
+
+use super::broker::{Broker, Fault, HandClock, MemoryEpochs, MemorySink, MemorySource, Message, Reading, Schemas, Watcher};
+use super::scorer::{Linear, Weigh};
+
+/// A value of a row to send.
+#[derive(Clone, Copy, Debug)]
+pub enum Put<'a> {
+    Text(&'a str),
+    Long(i64),
+    Double(f64),
+    Time(i64),
+    List(&'a [&'a str]),
+}
+
+/// A task of the deployment.
+#[derive(Clone)]
+pub struct TaskSpec {
+    pub name: &'static str,
+    pub table: &'static str,
+    pub policy: &'static str,
+    pub filter: Filter,
+}
+
+/// Who a task is about.
+#[derive(Clone)]
+pub enum Filter {
+    Everyone,
+    /// More than 0 activities within so many days.
+    ActiveWithin(i64),
+    /// A text field has this value.
+    Equals(&'static str, &'static str),
+    /// A field is not null.
+    Has(&'static str),
+}
+
+pub const POLICY: &str = r#"{"bands":[{"name":"warm","enter":0.2},{"name":"hot","enter":0.5}],"threshold_up":"hot","threshold_down":"hot",
+    "emit_step":{"logit":0.05},"cooldown_ms":21600000}"#;
+
+/// Input partitions: (topic, number, table).
+const PARTITIONS: [(&str, i32, &str); 8] = [
+    ("crm.accounts", 0, "accounts"),
+    ("crm.contacts", 0, "contacts"),
+    ("crm.leads", 0, "leads"),
+    ("crm.opportunities", 0, "opportunities"),
+    ("mkt.activities", 0, "activities"),
+    ("mkt.activities", 1, "activities"),
+    ("mkt.content", 0, "content_views"),
+    ("crm.stages", 0, "opportunity_stage_changes"),
+];
+
+/// A deployment.
+#[derive(Clone)]
+pub struct Rig {
+    pub catalog: Arc<Catalog>,
+    pub schemas: Arc<Schemas>,
+    pub broker: Broker,
+    pub tasks: Vec<TaskSpec>,
+    pub weigh: Weigh,
+    pub bundle_id: String,
+    pub fingerprint: String,
+    pub options: EngineOptions,
+    pub start: Vec<NextOffset>,
+    encoders: Arc<OutputEncoders>,
+}
+
+/// How one process lives.
+#[derive(Default)]
+pub struct Life {
+    pub reading: Reading,
+    pub fault: Option<(u32, Fault)>,
+    pub watcher: Option<Watcher>,
+    pub read_model: Arc<ReadModel>,
+    pub clock: HandClock,
+    pub stop: Arc<AtomicBool>,
+    /// Called when everything is read.
+    pub on_idle: Option<Box<dyn FnMut() + Send>>,
+}
+
+/// The schema files of the repository.
+fn schemas_dir() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../schemas")
+}
+
+impl Rig {
+    pub fn new(tasks: &[TaskSpec], weigh: Weigh) -> Self {
+        let catalog = Arc::new(Catalog::load(&schemas_dir()).unwrap());
+        let schemas = Arc::new(Schemas::load(&schemas_dir()));
+        let partition = |(topic, partition, table): (&str, i32, &str)| InputPartition {
+            topic: topic.into(),
+            partition,
+            table: catalog.table(table).unwrap().id,
+        };
+        let partitions: Vec<_> = PARTITIONS.into_iter().map(partition).collect();
+        // Epochs end by what is polled, not by the time that passes.
+        let options = EngineOptions { epoch_floor_ms: 10_000, epoch_ceiling_ms: 10_000, soft_budget: 4, explain_budget: 2, ..Default::default() };
+        Self {
+            encoders: Arc::new(OutputEncoders::new(schemas.as_ref()).unwrap()),
+            start: vec![NextOffset(0); partitions.len()],
+            broker: Broker::new(partitions),
+            fingerprint: catalog.fingerprint(),
+            catalog,
+            schemas,
+            tasks: tasks.to_vec(),
+            weigh,
+            bundle_id: "linear-1".into(),
+            options: options.validated().unwrap(),
+        }
+    }
+
+    /// The partition (the first, for a topic of two) of a table.
+    pub fn partition_of(&self, table: &str) -> usize {
+        PARTITIONS.iter().position(|(_, _, name)| *name == table).unwrap()
+    }
+
+    /// A framed record of a table.
+    pub fn encode(&self, table: &str, fields: &[(&str, Put<'_>)]) -> Vec<u8> {
+        let table = self.catalog.table(table).unwrap();
+        let mut rows = RowBatch::new();
+        let mut row = rows.start(&self.catalog, table.id, Operation::Upsert, Position::default(), 0);
+        for (name, value) in fields {
+            let field = table.field(name).unwrap_or_else(|| panic!("{} has no field {name}", table.name)).id;
+            match value {
+                Put::Text(text) => row.set(field, Value::Text(text)),
+                Put::Long(n) => row.set(field, Value::Long(*n)),
+                Put::Double(x) => row.set(field, Value::Double(*x)),
+                Put::Time(t) => row.set(field, Value::Time(*t)),
+                Put::List(items) => row.set_list(field, items.iter().copied()),
+            }
+        }
+        row.finish();
+        let mut body = Vec::new();
+        RowEncoder::new(&self.catalog).encode(rows.row(0), &mut body).unwrap();
+        let mut framed = Vec::new();
+        encode_frame(FolderRegistry::id_of(&table.json).unwrap(), &body, &mut framed);
+        framed
+    }
+
+    /// Produces a row to a table's (first) partition, known at `known_ms`. Returns its offset.
+    pub fn send(&self, table: &str, known_ms: i64, fields: &[(&str, Put<'_>)]) -> i64 {
+        self.produce(self.partition_of(table), known_ms, None, Some(self.encode(table, fields)))
+    }
+
+    /// Produces any record.
+    pub fn produce(&self, partition: usize, timestamp_ms: i64, key: Option<&[u8]>, value: Option<Vec<u8>>) -> i64 {
+        self.broker.append(partition, Message { offset: 0, timestamp_ms, key: key.map(Into::into), value, headers: vec![] })
+    }
+
+    /// The day counters of all tasks, and each task's population bound to them.
+    fn populations(&self) -> (Vec<DayCounter>, Vec<Population>) {
+        let mut counters = Vec::new();
+        let mut populations = Vec::new();
+        for task in &self.tasks {
+            let table = self.catalog.table(task.table).unwrap();
+            let column = |name: &str| Operand::Column(table.field(name).unwrap().id);
+            let mut population = Population::default();
+            population.condition = match task.filter {
+                Filter::Everyone => None,
+                Filter::Equals(field, value) => Some(Condition::Compare(column(field), Comparison::Equal, Literal::Text(value.into()))),
+                Filter::Has(field) => Some(Condition::Not(Box::new(Condition::IsNull(column(field))))),
+                Filter::ActiveWithin(days) => {
+                    let events = self.catalog.table("activities").unwrap().id;
+                    let counter = DayCounter { events, filter: None, measure: Measure::Count };
+                    population.windows = vec![DayWindow { counter: counters.len(), start_days: Some(-days), end_days: 0 }];
+                    population.counters = vec![counter.clone()];
+                    counters.push(counter);
+                    Some(Condition::Compare(Operand::Window(0), Comparison::Greater, Literal::Number(0.0)))
+                }
+            };
+            populations.push(population);
+        }
+        (counters, populations)
+    }
+
+    fn graph_options(&self) -> GraphOptions {
+        GraphOptions { day_counters: self.populations().0, shards: 4, ..GraphOptions::default() }.validated().unwrap()
+    }
+
+    pub fn scorer(&self) -> Linear {
+        let plan = FeaturePlan::new(self.catalog.clone(), &self.graph_options(), FeatureSpec::default());
+        let task = |spec: &TaskSpec| ScorerTask { name: spec.name.into(), entity: self.entity(spec), horizon_ms: 90 * DAY_MS };
+        Linear::new(&self.bundle_id, plan, self.tasks.iter().map(task).collect(), self.weigh)
+    }
+
+    fn entity(&self, spec: &TaskSpec) -> TableId {
+        self.catalog.table(spec.table).unwrap().id
+    }
+
+    fn graph(&self, tracking: Tracking) -> Graph {
+        let windows = self.populations().1.iter().flat_map(|p| p.windows.clone()).collect();
+        Graph::new(self.catalog.clone(), self.graph_options(), windows, tracking)
+    }
+
+    /// A machine before its first epoch.
+    pub fn machine(&self) -> Machine {
+        let tasks = self.tasks.iter().zip(self.populations().1).map(|(spec, population)| Task {
+            name: spec.name.into(),
+            entity: self.entity(spec),
+            population,
+            policy: serde_json::from_str::<PolicyOptions>(spec.policy).unwrap().validated().unwrap(),
+            query: format!("PREDICT {}", spec.name),
+        });
+        Machine::new(MachineParts {
+            worker: "worker-1".into(),
+            fingerprint: self.fingerprint.clone(),
+            graph: self.graph(Tracking::On),
+            tasks: tasks.collect(),
+            scorer: Arc::new(self.scorer()),
+            encoders: self.encoders.clone(),
+            partitions: self.broker.lock().partitions.clone(),
+            start: self.start.clone(),
+            soft_budget: self.options.soft_budget,
+            explain_budget: self.options.explain_budget,
+        })
+        .unwrap()
+    }
+
+    /// Runs a fresh process until it ends.
+    pub fn run(&self, until: Until, life: Life) -> Result<Summary, RunError> {
+        let ports = Ports {
+            source: Box::new(MemorySource::new(&self.broker, life.reading, life.on_idle.unwrap_or_else(|| Box::new(|| {})))),
+            sink: Box::new(MemorySink::new(&self.broker, life.fault, life.watcher)),
+            epochs: Box::new(MemoryEpochs(self.broker.clone())),
+            schemas: self.schemas.clone(),
+            clock: Arc::new(life.clock),
+        };
+        let metrics = Metrics::new(&prometheus::Registry::new()).unwrap();
+        Engine::new(self.options.clone(), ports, self.machine(), self.encoders.clone(), life.read_model, metrics, life.stop).run(until)
+    }
+
+    /// Runs to the end, no faults.
+    pub fn run_to_end(&self) -> Summary {
+        self.run(Until::End, Life::default()).unwrap()
+    }
+
+    /// The records of some partitions between offsets.
+    fn records(&self, from: &[NextOffset], to: &[NextOffset]) -> RecordBatch {
+        let cluster = self.broker.lock();
+        let mut batch = RecordBatch::default();
+        // Not the order they are read in by anybody: an epoch's outcome does not depend on it.
+        for partition in (0..cluster.input.len()).rev() {
+            let within = |m: &&Message| (from[partition].0..to[partition].0).contains(&m.offset);
+            for m in cluster.input[partition].iter().filter(within) {
+                let headers = m.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
+                batch.push(partition as u32, m.offset, m.timestamp_ms, m.key.as_deref(), m.value.as_deref(), headers);
+            }
+        }
+        batch
+    }
+
+    /// Steps a machine over everything that was sent since its last step.
+    pub fn step(&self, machine: &mut Machine, clock_ms: Option<i64>) -> Stepped {
+        let to: Vec<NextOffset> = self.broker.lock().ends.iter().map(|end| NextOffset(*end)).collect();
+        self.step_to(machine, Cut { positions: to, moment: Moment::Now { clock_ms }, closing: false })
+    }
+
+    fn step_to(&self, machine: &mut Machine, cut: Cut) -> Stepped {
+        let batch = self.records(machine.positions(), &cut.positions);
+        let partitions = self.broker.lock().partitions.clone();
+        let decoded = Decoders::default().decode(&batch, &partitions, &self.catalog, self.schemas.as_ref()).unwrap();
+        machine.step(&batch, decoded, cut)
+    }
+
+    /// An output record as a reader with the shipped schemas sees it.
+    pub fn read(&self, record: &OutputRecord) -> Json {
+        let frame = Frame::parse(record.value.as_ref().unwrap(), std::iter::empty()).unwrap();
+        let SchemaRef::Id(_) = frame.schema else { panic!("outputs are framed with an id") };
+        let schema = apache_avro::Schema::parse_str(&self.schemas.lookup(&frame.schema).unwrap()).unwrap();
+        let reader = apache_avro::reader::datum::GenericDatumReader::builder(&schema).build().unwrap();
+        Json::try_from(reader.read_value(&mut &frame.body[..]).unwrap()).unwrap()
+    }
+
+    /// The outputs of some kind among records.
+    pub fn outputs(&self, records: &[OutputRecord], output: Output) -> Vec<Json> {
+        records.iter().filter(|r| r.output == output).map(|r| self.read(r)).collect()
+    }
+
+    /// All committed outputs of some kind, in order.
+    pub fn committed(&self, output: Output) -> Vec<Json> {
+        let epochs = self.broker.lock().epochs.clone();
+        epochs.iter().flat_map(|e| self.outputs(&e.outputs, output)).collect()
+    }
+
+    /// The newest committed score of each (task, entity) in the population: its logit.
+    pub fn standings(&self) -> BTreeMap<(String, String), f64> {
+        let mut standings = BTreeMap::new();
+        for score in self.committed(Output::Scores) {
+            let key = (score["task"].as_str().unwrap().to_owned(), score["entity_id"].as_str().unwrap().to_owned());
+            match score["logit"].as_f64() {
+                Some(logit) => standings.insert(key, logit),
+                None => standings.remove(&key),
+            };
+        }
+        standings
+    }
+
+    /// What a graph built from all input at once, encoded and scored directly at a moment, says.
+    pub fn from_scratch(&self, as_of_ms: i64) -> BTreeMap<(String, String), f64> {
+        use leadpulse_features::Scorer;
+        let (partitions, ends) = {
+            let cluster = self.broker.lock();
+            (cluster.partitions.clone(), cluster.ends.iter().map(|end| NextOffset(*end)).collect::<Vec<_>>())
+        };
+        let batch = self.records(&vec![NextOffset(0); ends.len()], &ends);
+        let decoded = Decoders::default().decode(&batch, &partitions, &self.catalog, self.schemas.as_ref()).unwrap();
+        let mut graph = self.graph(Tracking::Off);
+        graph.apply(&decoded.rows);
+        graph.advance(as_of_ms);
+        let scorer = self.scorer();
+        let mut standings = BTreeMap::new();
+        let populations = self.populations().1;
+        for (at, cell) in graph.cells() {
+            let batch = scorer.plan().encode(&graph, &[at], as_of_ms);
+            for (index, (task, population)) in self.tasks.iter().zip(&populations).enumerate() {
+                let logits = scorer.logits(&batch, index);
+                for node in cell.nodes.iter().filter(|n| n.table == self.entity(task)) {
+                    if !graph.view(cell, node, as_of_ms, population).is_eligible() {
+                        continue;
+                    }
+                    let member = scorer.plan().layout().members.iter().position(|m| m.table == node.table);
+                    let slot = member.map_or(Some(0), |m| batch.members[m].entities.iter().position(|e| *e == Some(node.entity)));
+                    let slot = slot.expect("the market has few members an account");
+                    standings.insert((task.name.to_owned(), graph.directory().key(node.entity).to_string()), logits[slot]);
+                }
+            }
+        }
+        standings
+    }
+
+    /// The committed epoch records.
+    pub fn script(&self) -> Vec<EpochRecord> {
+        let cluster = self.broker.lock();
+        let values = cluster.epochs.iter().flat_map(|e| &e.outputs).filter(|r| r.output == Output::Epochs);
+        values.map(|r| self.encoders.read_epoch(r.value.as_ref().unwrap(), self.schemas.as_ref()).unwrap()).collect()
+    }
+
+    /// C1, C4, C6 on everything that was ever committed: committed outputs = reference(script); intervals tile the partitions;
+    /// in = accepted + duplicate + dead letters; each dead letter is one input record, byte for byte.
+    pub fn check_committed(&self) {
+        let script = self.script();
+        let (epochs, input, partitions) = {
+            let cluster = self.broker.lock();
+            (cluster.epochs.clone(), cluster.input.clone(), cluster.partitions.clone())
+        };
+        assert_eq!(script.len(), epochs.len(), "one record an epoch");
+        let Some(committed) = self.broker.lock().committed() else { return };
+        check_script(&script, &committed, &partitions).unwrap();
+
+        let mut reference = self.machine();
+        let mut at = self.start.clone();
+        for (record, sealed) in script.iter().zip(&epochs) {
+            let number = record.epoch;
+            let starts: Vec<NextOffset> = record.partitions.iter().map(|p| NextOffset(p.start)).collect();
+            assert_eq!(starts, at, "epoch {number} starts where the one before ended");
+            assert_eq!(record.positions(), sealed.positions, "epoch {number}: the record's and the transaction's positions");
+            assert_eq!((record.epoch as u64, record.as_of), (sealed.number, sealed.as_of_ms));
+            let taken = self.records(&at, &sealed.positions).len() as i64;
+            let dead: i64 = record.dead_lettered.iter().map(|r| r.count).sum();
+            assert_eq!(taken, record.accepted + record.duplicate + dead, "epoch {number}: in = accepted + duplicate + dead letters");
+            let count = |output| sealed.outputs.iter().filter(|r| r.output == output).count() as i64;
+            assert_eq!((count(Output::Scores), count(Output::Alerts), count(Output::DeadLetters)), (record.scores, record.alerts, dead));
+            let by_reason = |code: &str| record.dead_lettered.iter().find(|r| r.reason == code).map_or(0, |r| r.count);
+            assert_eq!((by_reason("late_beyond_horizon"), by_reason("future_timestamp")), (record.late, record.future));
+            let outcome = sealed.outputs.iter().filter(|r| r.output != Output::Epochs);
+            assert_eq!(record.digest, digest(outcome), "epoch {number}");
+
+            let moment = Moment::Fixed { as_of_ms: record.as_of, clock: record.clock.live_at };
+            let stepped = self.step_to(&mut reference, Cut { positions: sealed.positions.clone(), moment, closing: record.closing });
+            assert_eq!(stepped.record, *record, "the reference's record of epoch {number}");
+            assert!(stepped.sealed == *sealed, "the reference's outputs of epoch {number} have other bytes");
+            at.clone_from(&sealed.positions);
+        }
+
+        let mut letters = BTreeMap::new();
+        for letter in epochs.iter().flat_map(|e| &e.outputs).filter(|r| r.output == Output::DeadLetters) {
+            let header = |name: &str| {
+                let (_, value) = letter.headers.iter().rfind(|(n, _)| n == name).unwrap();
+                String::from_utf8(value.clone()).unwrap()
+            };
+            let number: i32 = header(HEADER_PARTITION).parse().unwrap();
+            let partition = partitions.iter().position(|p| p.topic == header(HEADER_TOPIC) && p.partition == number).unwrap();
+            let offset: i64 = header(HEADER_OFFSET).parse().unwrap();
+            let original = input[partition].iter().find(|m| m.offset == offset).unwrap();
+            assert_eq!((&letter.key, &letter.value, letter.timestamp_ms), (&original.key, &original.value, original.timestamp_ms));
+            assert!(letter.headers.starts_with(&original.headers));
+            *letters.entry((partition, offset)).or_insert(0) += 1;
+        }
+        assert!(letters.values().all(|n| *n == 1), "a record is dead-lettered once");
+    }
+}
+
+/// SHA-256 over kind, key and value of outputs, lengths before bytes.
+fn digest<'a>(outputs: impl Iterator<Item = &'a OutputRecord>) -> String {
+    let mut hash = Sha256::new();
+    for record in outputs {
+        let kind = [record.output as u8];
+        for part in [Some(&kind[..]), record.key.as_deref(), record.value.as_deref()] {
+            hash.update(part.map_or(-1_i64, |b| b.len() as i64).to_le_bytes());
+            hash.update(part.unwrap_or_default());
+        }
+    }
+    hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
+}

@@ -1,0 +1,161 @@
+//! When a run ends early, and what it says; and what must not stop it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use leadpulse_engine::ports::{NextOffset, Output, PortError};
+use leadpulse_engine::read_model::{Phase, ReadModel};
+use leadpulse_engine::{RunError, Until};
+use leadpulse_graph::DAY_MS;
+
+use super::broker::{Fault, Reading};
+use super::market::Market;
+use super::rig::Put::{Text, Time};
+use super::rig::{Filter, Life, POLICY, Rig, TaskSpec};
+use super::scorer::by_name;
+
+const T0: i64 = 1_700_000_000_000;
+
+fn rig() -> Rig {
+    Rig::new(&[TaskSpec { name: "buys_90d", table: "accounts", policy: POLICY, filter: Filter::Everyone }], by_name)
+}
+
+fn filled() -> Rig {
+    let mut rig = rig();
+    rig.options.max_records = 30;
+    Market::new(1).send(&rig, 150);
+    rig
+}
+
+#[test]
+fn a_fenced_worker_stops_and_shows_nothing_of_its_epoch() {
+    let rig = filled();
+    let model = Arc::new(ReadModel::new());
+    let error = rig.run(Until::End, Life { fault: Some((2, Fault::Fenced)), read_model: model.clone(), ..Life::default() }).unwrap_err();
+    assert!(matches!(&error, RunError::Port(PortError::Fenced(_))), "{error}");
+    assert!(error.to_string().contains("fenced: another process"), "{error}");
+    let status = model.status();
+    assert_eq!((status.phase, status.epoch), (Phase::Stopped, 2));
+    assert_eq!(status.reason.as_deref(), Some(error.to_string().as_str()));
+    assert_eq!(rig.script().len(), 2);
+    rig.run_to_end();
+    rig.check_committed();
+}
+
+#[test]
+fn another_bundle_or_catalog_than_what_is_committed_is_refused() {
+    let committed = filled();
+    committed.run(Until::End, Life { fault: Some((2, Fault::Before)), ..Life::default() }).unwrap_err();
+    let cases: [(&str, Rig, &str, &str); 3] = [
+        ("bundle", Rig { bundle_id: "linear-2".into(), ..committed.clone() }, "linear-1", "linear-2"),
+        ("schemas", Rig { fingerprint: "f00d".into(), ..committed.clone() }, &committed.fingerprint, "f00d"),
+        // It says that it is the same bundle, but it is not.
+        ("output digest", Rig { weigh: |task, column| -by_name(task, column), ..committed.clone() }, "", ""),
+    ];
+    for (expected, rig, before, after) in cases {
+        let error = rig.run(Until::End, Life::default()).unwrap_err();
+        let RunError::OtherScript { epoch, what, committed, found } = &error else { panic!("{expected}: {error}") };
+        assert_eq!((*epoch, *what), (1, expected));
+        assert_ne!(committed, found);
+        let message = error.to_string();
+        assert!(message.contains(before) && message.contains(after) && message.contains(what), "{message}");
+        assert!(before.is_empty() || (committed == before && found == after), "{message}");
+    }
+    assert_eq!(committed.script().len(), 2, "nothing was committed by those who were refused");
+    committed.run_to_end();
+    committed.check_committed();
+}
+
+#[test]
+fn epoch_records_that_are_no_script_are_refused() {
+    type Damage = fn(&Rig);
+    let cases: [(&str, Damage); 4] = [
+        ("is of epoch 3, not 2", |rig| drop(rig.broker.lock().epochs.remove(1))),
+        ("holds no record of it", |rig| rig.broker.lock().epochs.iter_mut().for_each(|e| e.outputs.clear())),
+        ("it ends with epoch 2, but epoch 3 is committed", |rig| rig.broker.lock().epochs[2].outputs.clear()),
+        ("it ends with epoch 3, but epoch 3 is committed", |rig| rig.broker.lock().epochs[2].positions[0].0 += 1),
+    ];
+    for (expected, damage) in cases {
+        let rig = filled();
+        rig.run(Until::End, Life { fault: Some((3, Fault::Before)), ..Life::default() }).unwrap_err();
+        damage(&rig);
+        let error = rig.run(Until::End, Life::default()).unwrap_err();
+        assert!(matches!(error, RunError::Port(PortError::Fatal(_))), "{error}");
+        assert!(error.to_string().contains(expected), "{error} does not say {expected:?}");
+    }
+}
+
+#[test]
+fn input_that_was_removed_is_named() {
+    let mut rig = filled();
+    rig.run(Until::End, Life { fault: Some((2, Fault::Before)), ..Life::default() }).unwrap_err();
+    rig.start[4] = NextOffset(7);
+    let error = rig.run(Until::End, Life::default()).unwrap_err().to_string();
+    assert!(error.contains("started at offset 0 of partition 0 of 'mkt.activities'") && error.contains("starts at 7"), "{error}");
+}
+
+#[test]
+fn a_stop_during_the_replay_or_before_is_no_failure() {
+    let rig = filled();
+    rig.run(Until::End, Life { fault: Some((3, Fault::Before)), ..Life::default() }).unwrap_err();
+    let summary = rig.run(Until::Stopped, Life { stop: Arc::new(AtomicBool::new(true)), ..Life::default() }).unwrap();
+    assert_eq!(summary.epochs, 0);
+    assert_eq!(rig.script().len(), 3);
+
+    // The records of the script are gone: without a stop the replay would wait for them.
+    rig.broker.lock().input.iter_mut().for_each(Vec::clear);
+    let life = Life::default();
+    let stop = life.stop.clone();
+    let summary = rig.run(Until::End, Life { on_idle: Some(Box::new(move || stop.store(true, Ordering::SeqCst))), ..life }).unwrap();
+    assert_eq!((summary.epochs, summary.replayed_epochs), (0, 0));
+}
+
+#[test]
+fn hiccups_of_the_source_pass() {
+    let rig = filled();
+    rig.run(Until::End, Life { fault: Some((1, Fault::Before)), ..Life::default() }).unwrap_err();
+    let reading = Reading { hiccups: 1, ..Reading::default() };
+    let summary = rig.run(Until::End, Life { reading, ..Life::default() }).unwrap();
+    assert!(summary.epochs > 0 && summary.replayed_epochs == 1);
+    rig.check_committed();
+}
+
+#[test]
+fn a_topic_with_nothing_usable_is_read_once() {
+    let rig = rig();
+    for offset in 0..3 {
+        rig.produce(4, T0 + offset, None, Some(b"junk".to_vec()));
+    }
+    let first = rig.run_to_end();
+    assert_eq!((first.accepted, first.dead_lettered, first.scores), (0, 3, 0));
+    let before = rig.script();
+    assert!(before.iter().all(|r| !r.closing), "there is nothing to close");
+    assert_eq!(rig.run_to_end().epochs, 0, "nothing was there to add");
+
+    let fields = [("account_id", Text("A1")), ("updated_at", Time(T0 + DAY_MS))];
+    rig.send("accounts", T0 + DAY_MS, &fields);
+    assert_eq!(rig.run_to_end().scores, 2, "the first score, and the closing tick's");
+    rig.check_committed();
+    assert_eq!(rig.script().last().unwrap().as_of, (T0 + DAY_MS).div_euclid(3_600_000) * 3_600_000 + 3_600_000);
+}
+
+#[test]
+fn times_before_1970_are_scored_at_1970_and_replay() {
+    let rig = rig();
+    let activity = |id: &str, at_ms: i64| {
+        let fields = [("activity_id", Text(id)), ("type", Text("meeting")), ("occurred_at", Time(at_ms)), ("account_id", Text("A1"))];
+        rig.send("activities", T0, &fields);
+    };
+    // The zero of another system's calendar.
+    activity("x", -62_135_596_800_000);
+    rig.send("accounts", 0, &[("account_id", Text("A1")), ("updated_at", Time(-1))]);
+    let mut short = rig.clone();
+    short.options.max_records = 1;
+    short.run(Until::End, Life { fault: Some((2, Fault::Before)), ..Life::default() }).unwrap_err();
+    assert_eq!(short.script().iter().map(|r| r.as_of).collect::<Vec<_>>(), [0, 0]);
+    activity("y", T0);
+    short.run_to_end();
+    short.check_committed();
+    assert!(short.script().last().unwrap().as_of > T0);
+    assert!(rig.committed(Output::DeadLetters).is_empty());
+}

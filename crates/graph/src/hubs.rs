@@ -1,0 +1,125 @@
+//! Nodes that many cells share. A hub holds the sums of the cells that touch it, as of the last board.
+
+use rustc_hash::FxHashMap;
+
+use crate::cell::{Contribution, EntityId, Shared};
+use crate::decay::{Landmark, NO_LANDMARK};
+
+/// The published sums of one hub.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct HubSums {
+    /// How many cells touch it.
+    pub cells: u32,
+    /// `[hub slots, half-lives]`, relative to [`Hubs::landmark`].
+    pub sums: Vec<f64>,
+    /// Total log-change since the start: the largest over its slots, board by board.
+    pub drift: f64,
+}
+
+/// All hubs.
+#[derive(Debug)]
+pub struct Hubs {
+    sums: FxHashMap<EntityId, HubSums>,
+    landmark: Landmark,
+    width: usize,
+    changed: FxHashMap<EntityId, (u32, Vec<f64>)>,
+}
+
+impl Hubs {
+    /// No hubs yet; `width` is hub slots × half-lives.
+    pub fn new(width: usize) -> Self {
+        Self { sums: FxHashMap::default(), landmark: NO_LANDMARK, width, changed: FxHashMap::default() }
+    }
+    /// A hub's published sums.
+    pub fn get(&self, hub: EntityId) -> Option<&HubSums> {
+        self.sums.get(&hub)
+    }
+    /// The landmark of all sums.
+    pub fn landmark(&self) -> Landmark {
+        self.landmark
+    }
+    /// How many hubs have sums.
+    pub fn len(&self) -> usize {
+        self.sums.len()
+    }
+
+    /// Starts a publication at a board time: sums move to its landmark.
+    pub(crate) fn begin(&mut self, shared: &Shared, board_ms: i64) {
+        let landmark = shared.bank.landmark(board_ms).max(self.landmark);
+        if self.landmark != NO_LANDMARK && landmark > self.landmark {
+            let factors: Vec<f64> = (0..shared.bank.len()).map(|h| shared.bank.rebase(h, self.landmark, landmark)).collect();
+            for hub in self.sums.values_mut() {
+                for (i, sum) in hub.sums.iter_mut().enumerate() {
+                    *sum *= factors[i % factors.len()];
+                }
+            }
+        }
+        self.landmark = landmark;
+        self.changed.clear();
+    }
+
+    /// Replaces what a cell had contributed by what it contributes now.
+    pub(crate) fn replace(&mut self, shared: &Shared, old: Option<&Contribution>, new: &Contribution) {
+        let scaled = |c: &Contribution, sign: f64| -> Vec<f64> {
+            let factors: Vec<f64> = (0..shared.bank.len()).map(|h| sign * shared.bank.rebase(h, c.landmark, self.landmark)).collect();
+            c.sums.iter().enumerate().map(|(i, x)| x * factors[i % factors.len()]).collect()
+        };
+        let plus = scaled(new, 1.0);
+        let minus = old.map(|c| scaled(c, -1.0));
+        let difference: Option<Vec<f64>> = minus.as_ref().map(|m| plus.iter().zip(m).map(|(a, b)| a + b).collect());
+        let empty: &[EntityId] = &[];
+        let old_hubs = old.map_or(empty, |c| &c.hubs[..]);
+        for hub in &new.hubs {
+            match &difference {
+                Some(difference) if old_hubs.binary_search(hub).is_ok() => self.add(*hub, 0, difference),
+                _ => self.add(*hub, 1, &plus),
+            }
+        }
+        if let Some(minus) = &minus {
+            for hub in old_hubs.iter().filter(|h| new.hubs.binary_search(h).is_err()) {
+                self.add(*hub, -1, minus);
+            }
+        }
+    }
+
+    fn add(&mut self, hub: EntityId, cells: i32, amounts: &[f64]) {
+        let width = self.width;
+        let sums = self.sums.entry(hub).or_insert_with(|| HubSums { cells: 0, sums: vec![0.0; width], drift: 0.0 });
+        self.changed.entry(hub).or_insert_with(|| (sums.cells, sums.sums.clone()));
+        sums.cells = sums.cells.checked_add_signed(cells).expect("a cell leaves only hubs it had joined");
+        for (sum, amount) in sums.sums.iter_mut().zip(amounts) {
+            *sum += amount;
+        }
+        if sums.cells == 0 {
+            sums.sums.fill(0.0);
+        }
+    }
+
+    /// Ends a publication: adds each changed hub's log-change to its drift. Says whether any drifted.
+    pub(crate) fn finish(&mut self, shared: &Shared, board_ms: i64) -> bool {
+        let halves = shared.bank.len();
+        let reads: Vec<f64> = (0..halves).map(|h| shared.bank.read(h, self.landmark, board_ms)).collect();
+        let view = |cells: u32, sum: f64, i: usize| crate::layout::signed_log1p(sum * reads[i % halves] / f64::from(cells.max(1)));
+        let mut moved = false;
+        for (hub, (cells, before)) in self.changed.drain() {
+            let now = self.sums.get_mut(&hub).expect("changed hubs have sums");
+            let change = before
+                .iter()
+                .zip(&now.sums)
+                .enumerate()
+                .map(|(i, (b, n))| (view(cells, *b, i) - view(now.cells, *n, i)).abs())
+                .fold(f64::from(now.cells.max(1)).ln() - f64::from(cells.max(1)).ln(), |a, b| a.abs().max(b));
+            moved |= change > 0.0;
+            now.drift += change;
+        }
+        moved
+    }
+
+    /// The mean drift of some hubs.
+    pub fn mean_drift(&self, hubs: &[EntityId]) -> f64 {
+        if hubs.is_empty() {
+            return 0.0;
+        }
+        hubs.iter().filter_map(|hub| self.sums.get(hub)).map(|h| h.drift).sum::<f64>() / hubs.len() as f64
+    }
+}

@@ -1,0 +1,95 @@
+//! What the graph remembers and for how long.
+
+use serde::{Deserialize, Serialize};
+
+use leadpulse_schema::DayCounter;
+
+/// Milliseconds of a day.
+pub const DAY_MS: i64 = 86_400_000;
+
+/// What is accumulated. Together with the catalog this decides the meaning of state; it never depends on a model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GraphOptions {
+    /// Half-lives of the decayed sums, days, ascending.
+    pub half_lives_days: Vec<f64>,
+    /// Slots for the values of a category that its schema does not declare.
+    pub hashed_buckets: u16,
+    /// How many of an entity's newest active days are kept per event table.
+    pub rhythm_days: usize,
+    /// How many of an entity's newest staged events are kept.
+    pub staged_events: usize,
+    /// Within how many days a stage must follow the one before it.
+    pub order_window_days: f64,
+    /// The grid of `as_of` on which hub sums are published, milliseconds.
+    pub board_period_ms: i64,
+    /// Events older than their partition's newest by more than this are late; duplicates are recognised as long.
+    pub late_horizon_ms: i64,
+    /// Events further than this ahead of when they became known are refused.
+    pub future_tolerance_ms: i64,
+    /// A cell is re-scored after a board when the mean log-change of its hubs exceeds this.
+    pub board_epsilon: f64,
+    /// Cells are spread over this many shards.
+    pub shards: usize,
+    /// Counted per entity and day, for the windows that population filters name. Filled from the tasks.
+    #[serde(skip)]
+    pub day_counters: Vec<DayCounter>,
+}
+
+impl Default for GraphOptions {
+    fn default() -> Self {
+        Self {
+            half_lives_days: vec![2.0, 14.0, 90.0],
+            hashed_buckets: 8,
+            rhythm_days: 32,
+            staged_events: 32,
+            order_window_days: 90.0,
+            board_period_ms: 3_600_000,
+            late_horizon_ms: 7 * DAY_MS,
+            future_tolerance_ms: 300_000,
+            board_epsilon: 0.05,
+            shards: 16,
+            day_counters: Vec::new(),
+        }
+    }
+}
+
+/// Why options were refused.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("graph.{field}: {message}")]
+pub struct GraphOptionsError {
+    field: &'static str,
+    message: String,
+}
+
+impl GraphOptions {
+    /// Checks ranges; the graph asserts that this was called.
+    pub fn validated(self) -> Result<Self, GraphOptionsError> {
+        let refuse = |field, message: &str| Err(GraphOptionsError { field, message: message.into() });
+        if self.half_lives_days.is_empty() || self.half_lives_days.len() > 6 {
+            return refuse("half_lives_days", "give 1 to 6 half-lives");
+        }
+        if self.half_lives_days.iter().any(|h| !(*h >= 0.05 && *h <= 3650.0)) || !self.half_lives_days.is_sorted() {
+            return refuse("half_lives_days", "each lies in 0.05 … 3650 days, in ascending order");
+        }
+        if !(1..=256).contains(&self.hashed_buckets) {
+            return refuse("hashed_buckets", "lies in 1 … 256");
+        }
+        if !(4..=366).contains(&self.rhythm_days) {
+            return refuse("rhythm_days", "lies in 4 … 366");
+        }
+        if !(4..=256).contains(&self.staged_events) {
+            return refuse("staged_events", "lies in 4 … 256");
+        }
+        if self.board_period_ms < 60_000 || DAY_MS % self.board_period_ms != 0 {
+            return refuse("board_period_ms", "is at least a minute and divides a day");
+        }
+        if self.late_horizon_ms < 0 || self.future_tolerance_ms < 0 {
+            return refuse("late_horizon_ms", "horizons are not negative");
+        }
+        if !(1..=1024).contains(&self.shards) {
+            return refuse("shards", "lies in 1 … 1024");
+        }
+        Ok(self)
+    }
+}

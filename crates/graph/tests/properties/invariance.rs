@@ -1,0 +1,239 @@
+//! The graph is a function of the accepted rows: not of their order, batches, shards, repeats, the boards between, or the calendar.
+
+use std::collections::BTreeMap;
+
+use leadpulse_graph::{DAY_MS, Graph, Tracking};
+use leadpulse_schema::{Role, TableId};
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use serde_json::{Value as Json, json};
+
+use crate::market::{Dice, Market, Plain, START_MS, Style, cases, crm, seeds, shop, stream};
+
+/// No amount of a stream is greater.
+const LARGEST_AMOUNT: f64 = 200.0;
+
+/// Discrete parts are equal; sums agree to 1e-9 of the sum of absolute terms, which is at most the count's sum times the largest amount.
+fn assert_same(a: &Json, b: &Json, halves: usize) {
+    let counts = |image: &Json, h: usize| -> f64 {
+        let events = image["nodes"].as_object().into_iter().flatten().flat_map(|(_, node)| node["events"].as_object().into_iter().flatten());
+        let sums: Vec<f64> = events.filter_map(|(_, state)| state["sums"].get(h)?.as_f64()).collect();
+        sums.into_iter().sum()
+    };
+    let everything: Vec<f64> = (0..halves).map(|h| counts(a, h)).collect();
+    let node_names = |image: &Json| image["nodes"].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(node_names(a), node_names(b), "nodes");
+    for (name, node) in a["nodes"].as_object().unwrap() {
+        let (mut left, mut right) = (node.clone(), b["nodes"][name].clone());
+        for (table, state) in node["events"].as_object().unwrap() {
+            let sums = |node: &mut Json| numbers(node["events"][table]["sums"].take());
+            let (left, right) = (sums(&mut left), sums(&mut right));
+            let scale: Vec<f64> = (0..halves).map(|h| left.get(h).copied().unwrap_or(0.0)).collect();
+            assert_sums(&left, &right, &scale, &format!("{name} {table} {:?}", state["slots"]));
+        }
+        for hub in node["touches"].as_object().unwrap().keys() {
+            let weight = |node: &mut Json| node["touches"][hub][2].take().as_f64().unwrap();
+            let (x, y) = (weight(&mut left), weight(&mut right));
+            assert!((x - y).abs() <= 1e-9 * x.abs(), "weight of {hub} on {name}: {x} {y}");
+        }
+        assert_eq!(left, right, "{name}");
+    }
+    let hub_names = |image: &Json| image["hubs"].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(hub_names(a), hub_names(b), "hubs");
+    // Hub sums have a landmark of their own, so their scale is that of the graph's sums, or of the hub's where that is greater.
+    for (name, hub) in a["hubs"].as_object().unwrap() {
+        let other = &b["hubs"][name];
+        assert_eq!(hub[0], other[0], "cells of {name}");
+        let (left, right) = (numbers(hub[1].clone()), numbers(other[1].clone()));
+        let scale: Vec<f64> =
+            (0..halves).map(|h| left.iter().skip(h).step_by(halves).fold(everything[h].min(1.0), |most, x| most.max(x.abs()))).collect();
+        assert_sums(&left, &right, &scale, name);
+    }
+}
+
+fn numbers(list: Json) -> Vec<f64> {
+    list.as_array().unwrap().iter().map(|x| x.as_f64().expect("sums are finite")).collect()
+}
+
+fn assert_sums(left: &[f64], right: &[f64], scale: &[f64], what: &str) {
+    assert_eq!(left.len(), right.len(), "{what}");
+    for (i, (x, y)) in left.iter().zip(right).enumerate() {
+        assert!((x - y).abs() <= 1e-9 * LARGEST_AMOUNT * scale[i % scale.len()], "{what}, sum {i}: {x} {y}");
+    }
+}
+
+fn image(graph: &Graph) -> Json {
+    serde_json::to_value(graph.image()).unwrap()
+}
+
+fn last_ms(rows: &[Plain]) -> i64 {
+    rows.iter().map(|r| r.time_ms.max(r.known_ms)).max().unwrap_or(START_MS)
+}
+
+/// Any order of rows in which each entity's versions keep theirs, with some events twice.
+fn rearranged(market: &Market, rows: &[Plain], dice: &mut Dice) -> Vec<Plain> {
+    let is_event = |row: &Plain| market.catalog.table_at(row.table).role == Role::Event;
+    let mut all: Vec<Plain> = rows.to_vec();
+    all.extend(rows.iter().filter(|r| is_event(r) && dice.below(5) == 0).cloned().collect::<Vec<_>>());
+    for i in (1..all.len()).rev() {
+        all.swap(i, dice.below(i as u64 + 1) as usize);
+    }
+    let key = |row: &Plain| (row.table, row.key(&market.catalog).to_owned());
+    let mut versions: BTreeMap<(TableId, String), std::collections::VecDeque<Plain>> = BTreeMap::new();
+    rows.iter().filter(|r| !is_event(r)).for_each(|r| versions.entry(key(r)).or_default().push_back(r.clone()));
+    for row in all.iter_mut().filter(|r| !is_event(r)) {
+        *row = versions.get_mut(&key(row)).unwrap().pop_front().unwrap();
+    }
+    all
+}
+
+/// All rows in one batch, then the moment.
+fn direct(market: &Market, rows: &[Plain], as_of_ms: i64) -> Graph {
+    let mut graph = market.graph(Tracking::On);
+    graph.apply(&market.batch(rows));
+    graph.advance(as_of_ms);
+    graph
+}
+
+/// The same rows in another order, in small batches, over other shards, with boards and scoring between.
+fn roundabout(market: &Market, rows: &[Plain], start_ms: i64, end_ms: i64, dice: &mut Dice) -> Graph {
+    let mut market = market.clone();
+    market.options.shards = [1, 3, 16][dice.below(3) as usize];
+    let tracking = if dice.below(3) == 0 { Tracking::Off } else { Tracking::On };
+    let mut graph = market.graph(tracking);
+    let rows = rearranged(&market, rows, dice);
+    let mut rest = &rows[..];
+    let mut t_ms = start_ms;
+    while !rest.is_empty() {
+        let (batch, after) = rest.split_at((1 + dice.below(9) as usize).min(rest.len()));
+        rest = after;
+        graph.apply(&market.batch(batch));
+        if dice.below(3) == 0 {
+            t_ms = (t_ms + dice.below(DAY_MS as u64) as i64).min(end_ms - market.options.board_period_ms);
+            graph.advance(t_ms);
+            for (at, reasons) in graph.take_dirty(1) {
+                assert!(!reasons.is_empty());
+                graph.scored(at, 1.0);
+            }
+        }
+    }
+    graph.advance(end_ms);
+    graph
+}
+
+fn any_way_is_the_same(market: &Market, seeds: &[crate::market::Seed], days: u32, entropy: u64) {
+    let rows = stream(market, Style { days, ties: true, wild: false }, seeds);
+    let (start_ms, end_ms) = (last_ms(&rows), last_ms(&rows) + 30 * DAY_MS);
+    let expected = image(&direct(market, &rows, end_ms));
+    let found = roundabout(market, &rows, start_ms, end_ms, &mut Dice(entropy));
+    assert_same(&expected, &image(&found), market.options.half_lives_days.len());
+}
+
+proptest! {
+    #![proptest_config(cases(256))]
+
+    #[test]
+    fn any_order_batches_repeats_shards_and_boards_give_the_same_graph(seeds in seeds(90, 300), entropy in any::<u64>()) {
+        any_way_is_the_same(&crm(), &seeds, 300, entropy);
+    }
+
+    #[test]
+    fn so_it_is_without_hubs(seeds in seeds(60, 20), entropy in any::<u64>()) {
+        any_way_is_the_same(&shop(), &seeds, 20, entropy);
+    }
+
+    /// Two advances are one: the same graph, and the same cells to score for the same reasons.
+    #[test]
+    fn advancing_twice_is_advancing_once(seeds in seeds(60, 60), scored in 0..60_usize, first in 0..40 * DAY_MS, second in 0..40 * DAY_MS) {
+        let market = crm();
+        let rows = stream(&market, Style { days: 60, ties: true, wild: false }, &seeds);
+        let start_ms = last_ms(&rows);
+        let advanced = |steps: &[i64]| {
+            let mut graph = market.graph(Tracking::On);
+            let (before, after) = rows.split_at(scored.min(rows.len()));
+            graph.apply(&market.batch(before));
+            graph.advance(start_ms);
+            for (at, _) in graph.take_dirty(usize::MAX) {
+                graph.scored(at, 1.0);
+            }
+            graph.apply(&market.batch(after));
+            steps.iter().for_each(|step| graph.advance(start_ms + step));
+            // A step back changes nothing.
+            graph.advance(start_ms);
+            let dirty = graph.take_dirty(usize::MAX);
+            (graph, dirty)
+        };
+        let (twice, dirty_twice) = advanced(&[first, first + second]);
+        let (once, dirty_once) = advanced(&[first + second]);
+        prop_assert_eq!(twice.as_of_ms(), once.as_of_ms());
+        prop_assert_eq!(twice.board(), once.board());
+        prop_assert_eq!(dirty_twice, dirty_once);
+        assert_same(&image(&twice), &image(&once), 3);
+    }
+
+    /// A whole number of landmark periods later, the same graph bit for bit, but for times.
+    #[test]
+    fn another_epoch_of_the_calendar_gives_the_same_bits(seeds in seeds(60, 200), periods in -12..12_i64) {
+        let market = crm();
+        let period_days = (market.options.half_lives_days[0] * 256.0) as i64;
+        let delta_ms = periods * period_days * DAY_MS;
+        let rows = stream(&market, Style { days: 200, ties: true, wild: false }, &seeds);
+        let shifted: Vec<Plain> = rows.iter().map(|r| r.shifted(delta_ms)).collect();
+        let end_ms = last_ms(&rows) + 3 * DAY_MS;
+        let mut here = image(&direct(&market, &rows, end_ms));
+        let mut there = image(&direct(&market, &shifted, end_ms + delta_ms));
+        forget_times(&mut here, 0, 0);
+        forget_times(&mut there, delta_ms, periods);
+        prop_assert_eq!(here, there);
+    }
+}
+
+/// Moves all times of an image back.
+fn forget_times(image: &mut Json, delta_ms: i64, periods: i64) {
+    let earlier = |time: &mut Json, by: i64| {
+        if let Some(t) = time.as_i64().filter(|t| *t != i64::MAX) {
+            *time = json!(t - by);
+        }
+    };
+    let delta_days = delta_ms / DAY_MS;
+    for (_, node) in image["nodes"].as_object_mut().unwrap() {
+        earlier(&mut node["since_ms"], delta_ms);
+        // Times among the values are texts.
+        for (_, value) in node["row"].as_object_mut().unwrap() {
+            if let Some(t) = value.as_str().unwrap().strip_prefix("Time(").and_then(|t| t.strip_suffix(")")?.parse::<i64>().ok()) {
+                *value = json!(t - delta_ms);
+            }
+        }
+        for (_, state) in node["events"].as_object_mut().unwrap() {
+            if state["total"] == 0 {
+                continue;
+            }
+            earlier(&mut state["landmark"], periods);
+            earlier(&mut state["oldest_ms"], delta_ms);
+            earlier(&mut state["newest"]["time_ms"], delta_ms);
+            state["slot_newest_ms"].as_array_mut().unwrap().iter_mut().for_each(|t| earlier(t, delta_ms));
+            state["days"].as_array_mut().unwrap().iter_mut().for_each(|day| earlier(day, delta_days));
+            state["staged"].as_array_mut().unwrap().iter_mut().for_each(|event| earlier(&mut event["time_ms"], delta_ms));
+        }
+        for (_, counter) in node["counters"].as_object_mut().unwrap() {
+            counter["days"].as_array_mut().unwrap().iter_mut().for_each(|day| earlier(&mut day[0], delta_days));
+        }
+        node["touches"].as_object_mut().unwrap().iter_mut().for_each(|(_, touch)| earlier(&mut touch[1], delta_ms));
+        node["recent"].as_array_mut().unwrap().iter_mut().for_each(|event| earlier(&mut event["time_ms"], delta_ms));
+    }
+}
+
+/// More events than one thread applies: the parallel path gives the same graph.
+#[test]
+fn a_large_batch_is_the_same_as_many_small_ones() {
+    let market = crm();
+    let mut dice = Dice(7);
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let seeds = prop::collection::vec(seeds(2, 100), 3000).new_tree(&mut runner).unwrap().current().concat();
+    let rows = stream(&market, Style { days: 100, ties: true, wild: false }, &seeds);
+    assert!(rows.len() > 1000);
+    let end_ms = last_ms(&rows) + DAY_MS;
+    let expected = image(&direct(&market, &rows, end_ms));
+    let found = roundabout(&market, &rows, last_ms(&rows) - 5 * DAY_MS, end_ms, &mut dice);
+    assert_same(&expected, &image(&found), 3);
+}

@@ -1,0 +1,234 @@
+//! What all our librdkafka clients share: logging, error classes, closing with a deadline.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::DeliveryResult;
+use rdkafka::producer::{BaseProducer, ProducerContext};
+
+use leadpulse_engine::ports::PortError;
+
+use crate::metrics::KafkaMetrics;
+use crate::options::{KafkaOptions, Role};
+
+/// Callbacks of one client.
+pub(crate) struct Context {
+    name: &'static str,
+    metrics: Arc<KafkaMetrics>,
+    failed_delivery: Mutex<Option<KafkaError>>,
+}
+
+impl Context {
+    pub(crate) fn new(name: &'static str, metrics: &Arc<KafkaMetrics>) -> Self {
+        Self { name, metrics: Arc::clone(metrics), failed_delivery: Mutex::default() }
+    }
+
+    /// The first delivery that failed since this was last asked.
+    pub(crate) fn take_failed_delivery(&self) -> Option<KafkaError> {
+        self.failed_delivery.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        let client = self.name;
+        match level {
+            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
+                tracing::error!(target: "librdkafka", client, facility, "{message}");
+            }
+            RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning => tracing::warn!(target: "librdkafka", client, facility, "{message}"),
+            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => {
+                tracing::debug!(target: "librdkafka", client, facility, "{message}");
+            }
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
+        self.metrics.count_client_error(self.name, &format!("{code:?}"));
+        tracing::warn!(target: "librdkafka", client = self.name, code = ?code, "{reason}");
+    }
+}
+
+impl ConsumerContext for Context {}
+
+impl ProducerContext for Context {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        if let Err((error, _)) = result {
+            let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
+            self.metrics.count_client_error(self.name, &format!("{code:?}"));
+            self.failed_delivery.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| error.clone());
+        }
+    }
+}
+
+/// A consumer for `role`.
+pub(crate) fn consumer(
+    options: &KafkaOptions,
+    role: Role,
+    name: &'static str,
+    metrics: &Arc<KafkaMetrics>,
+) -> Result<BaseConsumer<Context>, PortError> {
+    let created = options.client_config(role).create_with_context(Context::new(name, metrics));
+    created.map_err(|error| PortError::Fatal(format!("kafka: the client '{name}' cannot be created: {error}")))
+}
+
+/// A producer for `role`.
+pub(crate) fn producer(
+    options: &KafkaOptions,
+    role: Role,
+    name: &'static str,
+    metrics: &Arc<KafkaMetrics>,
+) -> Result<BaseProducer<Context>, PortError> {
+    let created = options.client_config(role).create_with_context(Context::new(name, metrics));
+    created.map_err(|error| PortError::Fatal(format!("kafka: the client '{name}' cannot be created: {error}")))
+}
+
+/// Another process took our place.
+pub(crate) fn is_fenced(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::Fenced
+            | RDKafkaErrorCode::ProducerFenced
+            | RDKafkaErrorCode::InvalidProducerEpoch
+            | RDKafkaErrorCode::FencedInstanceId
+    )
+}
+
+/// Errors that no waiting and no repetition cures: somebody must change a setting, a permission or a topic.
+pub(crate) fn is_permanent(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::UnknownTopic
+            | RDKafkaErrorCode::UnknownPartition
+            | RDKafkaErrorCode::UnknownTopicOrPartition
+            | RDKafkaErrorCode::InvalidTopic
+            | RDKafkaErrorCode::TopicAuthorizationFailed
+            | RDKafkaErrorCode::GroupAuthorizationFailed
+            | RDKafkaErrorCode::ClusterAuthorizationFailed
+            | RDKafkaErrorCode::TransactionalIdAuthorizationFailed
+            | RDKafkaErrorCode::SaslAuthenticationFailed
+            | RDKafkaErrorCode::Authentication
+            | RDKafkaErrorCode::UnsupportedSASLMechanism
+            | RDKafkaErrorCode::UnsupportedVersion
+            | RDKafkaErrorCode::UnsupportedFeature
+            | RDKafkaErrorCode::SSL
+            | RDKafkaErrorCode::InvalidArgument
+            | RDKafkaErrorCode::InvalidConfig
+            | RDKafkaErrorCode::InvalidPartitions
+            | RDKafkaErrorCode::InvalidReplicationFactor
+            | RDKafkaErrorCode::InvalidTransactionTimeout
+            | RDKafkaErrorCode::InvalidRecord
+            | RDKafkaErrorCode::InvalidTimestamp
+            | RDKafkaErrorCode::InvalidMessageSize
+            | RDKafkaErrorCode::MessageSizeTooLarge
+            | RDKafkaErrorCode::MessageBatchTooLarge
+            | RDKafkaErrorCode::OffsetMetadataTooLarge
+            | RDKafkaErrorCode::PolicyViolation
+            | RDKafkaErrorCode::AutoOffsetReset
+            | RDKafkaErrorCode::OffsetOutOfRange
+            | RDKafkaErrorCode::LogTruncation
+            | RDKafkaErrorCode::Fatal
+    )
+}
+
+/// The port error of a librdkafka error; `doing` says what was tried.
+pub(crate) fn port_error(doing: &str, error: &KafkaError) -> PortError {
+    let message = format!("kafka: {doing}: {error}");
+    match error.rdkafka_error_code() {
+        Some(code) if is_fenced(code) => PortError::Fenced(message),
+        Some(code) if is_permanent(code) => PortError::Fatal(message),
+        Some(_) => PortError::Retriable(message),
+        None => PortError::Fatal(message),
+    }
+}
+
+/// Runs `close` on a thread of its own and waits for it at most `timeout`.
+///
+/// Destroying a librdkafka client may block without limit. One that does is left behind: transactions make a hard exit safe.
+pub(crate) fn close_within(what: &'static str, timeout: Duration, close: impl FnOnce() + Send + 'static) {
+    let (done, closed) = crossbeam_channel::bounded(1);
+    let spawned = std::thread::Builder::new().name(format!("close-{what}")).spawn(move || {
+        close();
+        let _ = done.send(()); // nobody waits any more after the deadline
+    });
+    match spawned {
+        Ok(_) if closed.recv_timeout(timeout).is_ok() => {}
+        Ok(_) => tracing::warn!(
+            client = what,
+            timeout_ms = timeout.as_millis() as u64,
+            "the Kafka client did not close in time and is left behind"
+        ),
+        Err(error) => tracing::warn!(client = what, %error, "no thread to close the Kafka client"),
+    }
+}
+
+/// A client that is closed with a deadline when dropped.
+pub(crate) struct Closing<T: Send + 'static> {
+    client: Option<T>,
+    what: &'static str,
+    timeout: Duration,
+}
+
+impl<T: Send + 'static> Closing<T> {
+    pub(crate) fn new(client: T, what: &'static str, timeout: Duration) -> Self {
+        Self { client: Some(client), what, timeout }
+    }
+}
+
+impl<T: Send + 'static> std::ops::Deref for Closing<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        self.client.as_ref().expect("the client is there until drop")
+    }
+}
+
+impl<T: Send + 'static> Drop for Closing<T> {
+    fn drop(&mut self) {
+        if let Some(client) = self.client.take() {
+            close_within(self.what, self.timeout, move || drop(client));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_have_classes() {
+        let class = |code| match port_error("testing", &KafkaError::Global(code)) {
+            PortError::Retriable(_) => "retriable",
+            PortError::Fenced(_) => "fenced",
+            PortError::Fatal(_) => "fatal",
+        };
+        let cases = [
+            (RDKafkaErrorCode::OperationTimedOut, "retriable"),
+            (RDKafkaErrorCode::AllBrokersDown, "retriable"),
+            (RDKafkaErrorCode::NotEnoughReplicas, "retriable"),
+            (RDKafkaErrorCode::Fenced, "fenced"),
+            (RDKafkaErrorCode::InvalidProducerEpoch, "fenced"),
+            (RDKafkaErrorCode::UnknownTopicOrPartition, "fatal"),
+            (RDKafkaErrorCode::SaslAuthenticationFailed, "fatal"),
+            (RDKafkaErrorCode::AutoOffsetReset, "fatal"),
+        ];
+        for (code, expected) in cases {
+            assert_eq!(class(code), expected, "{code:?}");
+        }
+    }
+
+    #[test]
+    fn a_client_that_does_not_close_is_left_behind() {
+        let (release, held) = crossbeam_channel::bounded::<()>(1);
+        close_within("stuck", Duration::from_millis(1), move || {
+            let _ = held.recv();
+        });
+        drop(release);
+    }
+}

@@ -1,0 +1,117 @@
+//! What the Kafka ports measure. Every name, unit and label is here. (Lag is the engine's: it knows the committed positions.)
+
+use std::sync::Arc;
+
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+
+/// How a transaction ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TransactionOutcome {
+    /// Committed, and said so.
+    Committed,
+    /// Aborted; its epoch is sent again.
+    Aborted,
+    /// The broker never said; a new producer settled it.
+    Indefinite,
+    /// Was indefinite, and had been committed.
+    Promoted,
+    /// Another process owns the transactional id.
+    Fenced,
+}
+
+impl TransactionOutcome {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Committed => "committed",
+            Self::Aborted => "aborted",
+            Self::Indefinite => "indefinite",
+            Self::Promoted => "promoted",
+            Self::Fenced => "fenced",
+        }
+    }
+}
+
+/// The metrics of all Kafka ports of a process.
+pub struct KafkaMetrics {
+    transactions: IntCounterVec,
+    commit_seconds: Histogram,
+    client_errors: IntCounterVec,
+    out_of_range: IntCounter,
+    pub(crate) registry_requests: IntCounterVec,
+    pub(crate) cached_schemas: IntGauge,
+}
+
+impl KafkaMetrics {
+    /// Creates the metrics and registers them. Errors if one of the names is taken.
+    pub fn register(registry: &Registry) -> Result<Arc<Self>, prometheus::Error> {
+        let metrics = Self {
+            transactions: IntCounterVec::new(
+                Opts::new(
+                    "leadpulse_kafka_transactions_total",
+                    "Transactions by outcome: committed, aborted, indefinite, promoted, fenced.",
+                ),
+                &["outcome"],
+            )?,
+            commit_seconds: Histogram::with_opts(
+                HistogramOpts::new(
+                    "leadpulse_kafka_commit_duration_seconds",
+                    "From the first record of an epoch sent to its commit known.",
+                )
+                .buckets(prometheus::exponential_buckets(0.001, 2.0, 16)?),
+            )?,
+            client_errors: IntCounterVec::new(
+                Opts::new("leadpulse_kafka_client_errors_total", "Errors that librdkafka reported, by client and error code."),
+                &["client", "code"],
+            )?,
+            out_of_range: IntCounter::new(
+                "leadpulse_source_offset_out_of_range_total",
+                "Positions that the log no longer, or not yet, holds: records were lost before they were read.",
+            )?,
+            registry_requests: IntCounterVec::new(
+                Opts::new("leadpulse_schema_registry_requests_total", "Requests to the schema registry by HTTP status, or 'failed'."),
+                &["code"],
+            )?,
+            cached_schemas: IntGauge::new("leadpulse_schema_cache_size", "Writer schemas answered from memory.")?,
+        };
+        registry.register(Box::new(metrics.transactions.clone()))?;
+        registry.register(Box::new(metrics.commit_seconds.clone()))?;
+        registry.register(Box::new(metrics.client_errors.clone()))?;
+        registry.register(Box::new(metrics.out_of_range.clone()))?;
+        registry.register(Box::new(metrics.registry_requests.clone()))?;
+        registry.register(Box::new(metrics.cached_schemas.clone()))?;
+        Ok(Arc::new(metrics))
+    }
+
+    /// Transactions that ended so: `committed`, `aborted`, `indefinite`, `promoted` or `fenced`.
+    pub fn transactions(&self, outcome: &str) -> u64 {
+        self.transactions.with_label_values(&[outcome]).get()
+    }
+
+    pub(crate) fn count_transaction(&self, outcome: TransactionOutcome) {
+        self.transactions.with_label_values(&[outcome.label()]).inc();
+    }
+
+    pub(crate) fn observe_commit(&self, seconds: f64) {
+        self.commit_seconds.observe(seconds);
+    }
+
+    pub(crate) fn count_client_error(&self, client: &str, code: &str) {
+        self.client_errors.with_label_values(&[client, code]).inc();
+    }
+
+    pub(crate) fn count_out_of_range(&self) {
+        self.out_of_range.inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn registering_twice_is_refused() {
+        let registry = Registry::new();
+        assert!(KafkaMetrics::register(&registry).is_ok());
+        assert!(KafkaMetrics::register(&registry).is_err());
+    }
+}

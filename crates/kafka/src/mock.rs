@@ -1,0 +1,111 @@
+//! librdkafka's in-process mock cluster, for the demo: no Java, no network, at least once.
+//!
+//! The mock delivers records of aborted transactions, drops the positions of committed ones, does not fence, and keeps 5 MiB a partition. So
+//! [`MockSink`] produces without transactions and commits positions afterwards: after a crash in between an epoch would be sent twice.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crossbeam_channel::{Sender, bounded};
+use rdkafka::consumer::{CommitMode, Consumer};
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::BaseProducer;
+
+use leadpulse_engine::ports::{CommittedEpoch, InputPartition, PortError, SealedEpoch, Sink};
+
+use crate::client::{Closing, Context, port_error, producer};
+use crate::metrics::{KafkaMetrics, TransactionOutcome};
+use crate::offsets::{Isolation, OffsetReader, Place};
+use crate::options::{KafkaOptions, Role};
+use crate::position::{committed_epoch, offsets_of};
+use crate::topics::TopicSpec;
+use crate::transaction::{SendError, send_all};
+
+/// A mock cluster of one broker; it ends when dropped.
+pub struct MockBroker {
+    bootstrap_servers: String,
+    /// Closing it ends the thread that owns the cluster, which cannot be moved between threads.
+    _running: Sender<()>,
+}
+
+impl MockBroker {
+    /// Starts the cluster and creates the topics (their settings mean nothing to it).
+    pub fn start(topics: &[TopicSpec]) -> Result<Self, PortError> {
+        let topics = topics.to_vec();
+        let (running, until_dropped) = bounded::<()>(0);
+        let (started, start) = bounded(1);
+        let thread = std::thread::Builder::new().name("mock-broker".into());
+        let spawned = thread.spawn(move || match mock_cluster(&topics) {
+            Ok(cluster) => {
+                let _ = started.send(Ok(cluster.bootstrap_servers())); // gone: then the next line returns at once
+                let _ = until_dropped.recv();
+            }
+            Err(error) => drop(started.send(Err(error))),
+        });
+        let failed = |why: String| PortError::Fatal(format!("the in-process Kafka mock cannot be started: {why}"));
+        spawned.map_err(|error| failed(error.to_string()))?;
+        let bootstrap_servers = start.recv().map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))?;
+        Ok(Self { bootstrap_servers, _running: running })
+    }
+
+    /// Where clients connect.
+    pub fn bootstrap_servers(&self) -> &str {
+        &self.bootstrap_servers
+    }
+}
+
+fn mock_cluster(
+    topics: &[TopicSpec],
+) -> Result<MockCluster<'static, rdkafka::producer::DefaultProducerContext>, rdkafka::error::KafkaError> {
+    let cluster = MockCluster::new(1)?;
+    for topic in topics {
+        cluster.create_topic(&topic.name, topic.partitions, 1)?;
+    }
+    Ok(cluster)
+}
+
+/// The outputs without transactions: every epoch at least once.
+pub struct MockSink {
+    options: KafkaOptions,
+    partitions: Vec<InputPartition>,
+    metrics: Arc<KafkaMetrics>,
+    offsets: OffsetReader,
+    producer: Closing<BaseProducer<Context>>,
+}
+
+impl MockSink {
+    /// A sink for an engine that reads `partitions`.
+    pub fn new(options: &KafkaOptions, partitions: &[InputPartition], metrics: &Arc<KafkaMetrics>) -> Result<Self, PortError> {
+        Ok(Self {
+            options: options.clone(),
+            partitions: partitions.to_vec(),
+            metrics: Arc::clone(metrics),
+            offsets: OffsetReader::connect(options, Isolation::Committed, metrics)?,
+            producer: Closing::new(producer(options, Role::Producer, "mock-sink", metrics)?, "mock-sink", options.close_timeout()),
+        })
+    }
+}
+
+impl Sink for MockSink {
+    /// Fences nobody.
+    fn take_over(&mut self) -> Result<Option<CommittedEpoch>, PortError> {
+        let places: Vec<Place> = self.partitions.iter().map(|partition| (partition.topic.clone(), partition.partition)).collect();
+        let starts = || self.offsets.starts(&places);
+        committed_epoch(self.offsets.client(), &self.options.group_id, &self.partitions, starts, self.options.request_timeout())
+    }
+
+    /// Produces, waits for every acknowledgement, then commits the positions.
+    fn commit(&mut self, epoch: &SealedEpoch) -> Result<(), PortError> {
+        let started = Instant::now();
+        let offsets = offsets_of(epoch, &self.partitions)?;
+        send_all(&self.producer, &self.options.outputs, &epoch.outputs, self.options.commit_timeout()).map_err(|error| match error {
+            SendError::Impossible(error) => error,
+            SendError::Failed(error) => port_error("sending an epoch's records", &error),
+            SendError::TimedOut(what) => PortError::Retriable(format!("kafka: sending an epoch's records: {what}")),
+        })?;
+        self.offsets.client().commit(&offsets, CommitMode::Sync).map_err(|error| port_error("committing the positions", &error))?;
+        self.metrics.count_transaction(TransactionOutcome::Committed);
+        self.metrics.observe_commit(started.elapsed().as_secs_f64());
+        Ok(())
+    }
+}

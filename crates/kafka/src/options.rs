@@ -1,0 +1,407 @@
+//! How the Kafka ports are configured: brokers, names, time limits, settings passed through to librdkafka.
+//!
+//! Deserialised from the `[kafka]` section, checked once by [`KafkaOptions::validate`]. Settings that the promises rest on (isolation,
+//! idempotence, commits, start offsets) cannot be overridden. Passwords are never printed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::error::KafkaError;
+use serde::{Deserialize, Serialize, Serializer};
+
+use leadpulse_engine::ports::Output;
+
+/// Names of the output topics.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OutputTopics {
+    /// Score records.
+    pub scores: String,
+    /// Alert records.
+    pub alerts: String,
+    /// Records that could not be used.
+    pub dead_letters: String,
+    /// Epoch records; one partition.
+    pub epochs: String,
+    /// Policy state.
+    pub policy_state: String,
+}
+
+impl Default for OutputTopics {
+    fn default() -> Self {
+        Self {
+            scores: "scoring.score-changes.v1".into(),
+            alerts: "scoring.alerts.v1".into(),
+            dead_letters: "scoring.dlq.v1".into(),
+            epochs: "scoring.epochs.v1".into(),
+            policy_state: "scoring.policy-state.v1".into(),
+        }
+    }
+}
+
+impl OutputTopics {
+    /// The topic of an output.
+    pub fn name(&self, output: Output) -> &str {
+        match output {
+            Output::Scores => &self.scores,
+            Output::Alerts => &self.alerts,
+            Output::DeadLetters => &self.dead_letters,
+            Output::Epochs => &self.epochs,
+            Output::PolicyState => &self.policy_state,
+        }
+    }
+    fn fields(&self) -> [(&'static str, &str); 5] {
+        [
+            ("scores", &self.scores),
+            ("alerts", &self.alerts),
+            ("dead_letters", &self.dead_letters),
+            ("epochs", &self.epochs),
+            ("policy_state", &self.policy_state),
+        ]
+    }
+}
+
+/// The `[kafka]` section of the configuration.
+#[derive(Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct KafkaOptions {
+    /// Bootstrap servers, `host:port`, separated by commas.
+    pub brokers: String,
+    /// Consumer group that the positions are committed under. One per deployment, used by nothing else.
+    pub group_id: String,
+    /// Transactional id: whoever used it last owns the outputs. One per worker, the same after a restart.
+    pub transactional_id: String,
+    /// Names of the output topics.
+    pub outputs: OutputTopics,
+    /// Partitions of an output topic that has to be created (the epochs topic always has one).
+    pub output_partitions: i32,
+    /// Replicas of a topic that has to be created; −1 for the brokers' default.
+    pub replication_factor: i32,
+    /// Limit of one request for metadata, offsets or topic creation, milliseconds.
+    pub request_timeout_ms: u64,
+    /// Limit of each step of a transaction (sending, offsets, commit), milliseconds. Beyond it the outcome is in doubt. Below `transaction_timeout_ms`.
+    pub commit_timeout_ms: u64,
+    /// After so long the broker aborts a transaction, milliseconds.
+    pub transaction_timeout_ms: u64,
+    /// How long an outcome in doubt is tried to be settled (brokers may be down meanwhile) before the process gives up, milliseconds.
+    pub settle_timeout_ms: u64,
+    /// How long closing a client may take before it is left behind, milliseconds.
+    pub close_timeout_ms: u64,
+    /// Most bytes of fetched records that wait for the engine in our queue (librdkafka's own comes on top: `consumer.queued.max.messages.kbytes`).
+    pub queue_bytes: usize,
+    /// Settings passed through to librdkafka. A prefix `consumer.` or `producer.` limits a setting to those clients.
+    #[serde(serialize_with = "serialize_redacted")]
+    pub client: BTreeMap<String, String>,
+}
+
+impl Default for KafkaOptions {
+    fn default() -> Self {
+        Self {
+            brokers: "127.0.0.1:9092".into(),
+            group_id: "leadpulse".into(),
+            transactional_id: "leadpulse-0".into(),
+            outputs: OutputTopics::default(),
+            output_partitions: 4,
+            replication_factor: -1,
+            request_timeout_ms: 10_000,
+            commit_timeout_ms: 15_000,
+            transaction_timeout_ms: 30_000,
+            settle_timeout_ms: 300_000,
+            close_timeout_ms: 3_000,
+            queue_bytes: 32 << 20,
+            client: BTreeMap::new(),
+        }
+    }
+}
+
+impl fmt::Debug for KafkaOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = serde_json::to_string(self).map_err(|_| fmt::Error)?;
+        write!(f, "KafkaOptions {text}")
+    }
+}
+
+fn is_secret(key: &str) -> bool {
+    ["password", "secret", ".key.pem", "jaas"].iter().any(|part| key.contains(part))
+}
+
+fn serialize_redacted<S: Serializer>(client: &BTreeMap<String, String>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(client.iter().map(|(key, value)| (key, if is_secret(key) { "***" } else { value.as_str() })))
+}
+
+/// A fault in the `[kafka]` section.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OptionsError {
+    /// A field has a value that cannot work.
+    #[error("kafka.{field}: {problem}")]
+    Field {
+        /// Path of the field.
+        field: String,
+        /// What is wrong and what would be right.
+        problem: String,
+    },
+    /// A librdkafka setting that is not ours to change.
+    #[error("kafka.client.\"{key}\" cannot be set: {reason}")]
+    Reserved {
+        /// The setting as written.
+        key: String,
+        /// Why.
+        reason: &'static str,
+    },
+    /// librdkafka does not know a setting, or refuses its value.
+    #[error("kafka.client: librdkafka refuses \"{key}\" = \"{value}\": {problem}")]
+    Refused {
+        /// The setting.
+        key: String,
+        /// Its value.
+        value: String,
+        /// librdkafka's words.
+        problem: String,
+    },
+}
+
+/// What a client is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Reads the input, from our positions only.
+    Source,
+    /// Asks for metadata and offsets, reads a topic to its end.
+    Reader { committed: bool },
+    /// Produces epochs.
+    Sink,
+    /// Produces without transactions.
+    Producer,
+    /// Creates topics.
+    Admin,
+}
+
+const RESERVED: [(&str, &str); 13] = [
+    ("bootstrap.servers", "it is kafka.brokers"),
+    ("metadata.broker.list", "it is kafka.brokers"),
+    ("group.id", "it is kafka.group_id"),
+    ("transactional.id", "it is kafka.transactional_id"),
+    ("transaction.timeout.ms", "it is kafka.transaction_timeout_ms"),
+    ("message.timeout.ms", "it follows from kafka.transaction_timeout_ms"),
+    ("delivery.timeout.ms", "it follows from kafka.transaction_timeout_ms"),
+    ("enable.auto.commit", "positions are committed by transactions only"),
+    ("enable.auto.offset.store", "positions are committed by transactions only"),
+    ("isolation.level", "aborted records must not be read"),
+    ("auto.offset.reset", "where reading starts is decided by the committed epoch"),
+    ("enable.idempotence", "exactly once rests on it"),
+    ("enable.partition.eof", "readers depend on it"),
+];
+
+impl KafkaOptions {
+    /// Checks names, limits and every librdkafka setting.
+    pub fn validate(&self) -> Result<(), OptionsError> {
+        let fault = |field: &str, problem: String| Err(OptionsError::Field { field: field.into(), problem });
+        for (field, value) in [("brokers", &self.brokers), ("group_id", &self.group_id), ("transactional_id", &self.transactional_id)] {
+            if value.trim().is_empty() {
+                return fault(field, "must not be empty".into());
+            }
+        }
+        let mut names = BTreeSet::new();
+        for (field, name) in self.outputs.fields() {
+            let legal = name.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
+            if name.is_empty() || name.len() > 249 || !legal {
+                return fault(&format!("outputs.{field}"), format!("\"{name}\" is no topic name: 1 to 249 of a-z A-Z 0-9 . _ -"));
+            }
+            if !names.insert(name) {
+                return fault(&format!("outputs.{field}"), format!("\"{name}\" is used by another output too"));
+            }
+        }
+        if self.output_partitions < 1 {
+            return fault("output_partitions", format!("{} is less than 1", self.output_partitions));
+        }
+        if self.replication_factor < 1 && self.replication_factor != -1 {
+            return fault("replication_factor", format!("{} is neither positive nor -1 (the brokers' default)", self.replication_factor));
+        }
+        let limits = [
+            ("request_timeout_ms", self.request_timeout_ms),
+            ("commit_timeout_ms", self.commit_timeout_ms),
+            ("settle_timeout_ms", self.settle_timeout_ms),
+            ("close_timeout_ms", self.close_timeout_ms),
+            ("transaction_timeout_ms", self.transaction_timeout_ms),
+        ];
+        for (field, value) in limits {
+            if !(100..=86_400_000).contains(&value) {
+                return fault(field, format!("{value} is not between 100 (0.1 s) and 86400000 (a day)"));
+            }
+        }
+        if self.commit_timeout_ms >= self.transaction_timeout_ms {
+            return fault(
+                "commit_timeout_ms",
+                format!("{} must be below transaction_timeout_ms ({})", self.commit_timeout_ms, self.transaction_timeout_ms),
+            );
+        }
+        if self.queue_bytes < 1 << 20 {
+            return fault("queue_bytes", format!("{} is below 1048576 (1 MiB)", self.queue_bytes));
+        }
+        self.validate_client()
+    }
+
+    fn validate_client(&self) -> Result<(), OptionsError> {
+        for key in self.client.keys() {
+            let bare = key.strip_prefix("consumer.").or_else(|| key.strip_prefix("producer.")).unwrap_or(key);
+            if let Some((_, reason)) = RESERVED.iter().find(|(reserved, _)| *reserved == bare) {
+                return Err(OptionsError::Reserved { key: key.clone(), reason });
+            }
+        }
+        for role in [Role::Source, Role::Sink, Role::Producer, Role::Admin] {
+            self.client_config(role).create_native_config().map_err(|error| match error {
+                KafkaError::ClientConfig(_, problem, key, value) => {
+                    let value = if is_secret(&key) { "***".into() } else { value };
+                    OptionsError::Refused { key, value, problem }
+                }
+                other => OptionsError::Field { field: "client".into(), problem: other.to_string() },
+            })?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn request_timeout(&self) -> Duration {
+        Duration::from_millis(self.request_timeout_ms)
+    }
+    pub(crate) fn commit_timeout(&self) -> Duration {
+        Duration::from_millis(self.commit_timeout_ms)
+    }
+    pub(crate) fn settle_timeout(&self) -> Duration {
+        Duration::from_millis(self.settle_timeout_ms)
+    }
+    pub(crate) fn close_timeout(&self) -> Duration {
+        Duration::from_millis(self.close_timeout_ms)
+    }
+
+    /// librdkafka's configuration for a client: defaults of the role, then the user's settings, then what cannot be overridden.
+    pub(crate) fn client_config(&self, role: Role) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        let consumes = matches!(role, Role::Source | Role::Reader { .. });
+        let produces = matches!(role, Role::Sink | Role::Producer);
+        let mut set = |pairs: &[(&str, &str)]| {
+            for (key, value) in pairs {
+                config.set(*key, *value);
+            }
+        };
+        set(&[("client.id", "leadpulse"), ("socket.nagle.disable", "true"), ("socket.keepalive.enable", "true")]);
+        set(&[
+            ("retry.backoff.ms", "5"),
+            ("retry.backoff.max.ms", "50"),
+            ("reconnect.backoff.ms", "50"),
+            ("reconnect.backoff.max.ms", "1000"),
+        ]);
+        if consumes {
+            set(&[("fetch.wait.max.ms", "10"), ("fetch.min.bytes", "1"), ("fetch.queue.backoff.ms", "20")]);
+            set(&[("queued.min.messages", "20000"), ("queued.max.messages.kbytes", "65536")]);
+            set(&[("topic.metadata.refresh.interval.ms", "60000"), ("allow.auto.create.topics", "false")]);
+        }
+        if produces {
+            set(&[("compression.type", "lz4"), ("batch.size", "262144"), ("queue.buffering.max.kbytes", "262144")]);
+            // The Java client's partitioner: a key finds the same partition whoever produces it.
+            set(&[("partitioner", "murmur2_random")]);
+        }
+        match role {
+            // Back to back transactions wait this long, doubling, for the markers of the one before: it is the floor of commit latency.
+            Role::Sink => {
+                set(&[("retry.backoff.ms", "2"), ("retry.backoff.max.ms", "10"), ("linger.ms", "0"), ("socket.timeout.ms", "10000")])
+            }
+            Role::Producer => set(&[("linger.ms", "5")]),
+            _ => {}
+        }
+        for (key, value) in &self.client {
+            let (applies, key) = match (key.strip_prefix("consumer."), key.strip_prefix("producer.")) {
+                (Some(key), _) => (consumes, key),
+                (_, Some(key)) => (produces, key),
+                _ => (true, key.as_str()),
+            };
+            if applies {
+                config.set(key, value);
+            }
+        }
+        config.set("bootstrap.servers", &self.brokers);
+        if consumes {
+            let committed = !matches!(role, Role::Reader { committed: false });
+            config.set("group.id", &self.group_id);
+            config.set("isolation.level", if committed { "read_committed" } else { "read_uncommitted" });
+            config.set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
+            config.set("auto.offset.reset", "error");
+            config.set("enable.partition.eof", if matches!(role, Role::Reader { .. }) { "true" } else { "false" });
+        }
+        if produces {
+            config.set("enable.idempotence", "true").set("acks", "all");
+        }
+        if role == Role::Sink {
+            config.set("transactional.id", &self.transactional_id);
+            config.set("transaction.timeout.ms", self.transaction_timeout_ms.to_string());
+            config.set("message.timeout.ms", (self.transaction_timeout_ms * 2 / 3).to_string());
+        }
+        config
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_client(key: &str, value: &str) -> KafkaOptions {
+        KafkaOptions { client: BTreeMap::from([(key.into(), value.into())]), ..KafkaOptions::default() }
+    }
+
+    #[test]
+    fn defaults_are_valid() {
+        KafkaOptions::default().validate().unwrap();
+    }
+
+    #[test]
+    fn faults_name_the_field() {
+        let good = KafkaOptions::default;
+        let outputs = |outputs| KafkaOptions { outputs, ..good() };
+        let cases = [
+            (KafkaOptions { brokers: " ".into(), ..good() }, "kafka.brokers"),
+            (KafkaOptions { transactional_id: String::new(), ..good() }, "kafka.transactional_id"),
+            (KafkaOptions { commit_timeout_ms: 30_000, ..good() }, "kafka.commit_timeout_ms"),
+            (KafkaOptions { settle_timeout_ms: 0, ..good() }, "kafka.settle_timeout_ms"),
+            (KafkaOptions { output_partitions: 0, ..good() }, "kafka.output_partitions"),
+            (KafkaOptions { replication_factor: 0, ..good() }, "kafka.replication_factor"),
+            (KafkaOptions { queue_bytes: 9, ..good() }, "kafka.queue_bytes"),
+            (outputs(OutputTopics { alerts: "a b".into(), ..OutputTopics::default() }), "kafka.outputs.alerts"),
+            (outputs(OutputTopics { alerts: OutputTopics::default().scores, ..OutputTopics::default() }), "used by another output"),
+            (with_client("isolation.level", "read_uncommitted"), "aborted records"),
+            (with_client("producer.enable.idempotence", "false"), "exactly once"),
+            (with_client("lingr.ms", "5"), "lingr.ms"),
+            (with_client("producer.linger.ms", "soon"), "linger.ms"),
+        ];
+        for (options, expected) in cases {
+            let error = options.validate().unwrap_err().to_string();
+            assert!(error.contains(expected), "{expected}: {error}");
+        }
+    }
+
+    #[test]
+    fn overrides_reach_the_clients_they_are_meant_for() {
+        let reach = |key: &str| {
+            let options = with_client(key, "77");
+            options.validate().unwrap();
+            [Role::Source, Role::Sink, Role::Admin].map(|role| options.client_config(role).get("socket.timeout.ms") == Some("77"))
+        };
+        assert_eq!(reach("socket.timeout.ms"), [true, true, true]);
+        assert_eq!(reach("consumer.socket.timeout.ms"), [true, false, false]);
+        assert_eq!(reach("producer.socket.timeout.ms"), [false, true, false]);
+    }
+
+    #[test]
+    fn secrets_are_not_printed() {
+        let options = with_client("sasl.password", "hunter2");
+        assert!(!format!("{options:?}").contains("hunter2"));
+        assert!(!serde_json::to_string(&options).unwrap().contains("hunter2"));
+    }
+
+    #[test]
+    fn a_misspelt_field_is_refused() {
+        let error = serde_json::from_str::<KafkaOptions>(r#"{"broker": "x"}"#).unwrap_err();
+        assert!(error.to_string().contains("unknown field `broker`"), "{error}");
+        let read: KafkaOptions = serde_json::from_str(r#"{"brokers": "x:1", "client": {"linger.ms": "1"}}"#).unwrap();
+        assert_eq!((read.brokers.as_str(), read.client["linger.ms"].as_str()), ("x:1", "1"));
+    }
+}

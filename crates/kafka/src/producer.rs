@@ -1,0 +1,69 @@
+//! [`Producer`]: plain idempotent producing, for files replayed into topics and simulated producers.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+
+use leadpulse_engine::ports::PortError;
+
+use crate::client::{Closing, Context, port_error, producer};
+use crate::metrics::KafkaMetrics;
+use crate::options::{KafkaOptions, Role};
+
+const POLL_STEP: Duration = Duration::from_millis(1);
+/// Delivery reports are fetched once in so many records.
+const POLL_EVERY: u32 = 256;
+
+/// Produces records in order of the calls, by key; waits when librdkafka's queue is full.
+pub struct Producer {
+    producer: Closing<BaseProducer<Context>>,
+    since_poll: u32,
+}
+
+impl Producer {
+    /// A producer; connects when the first record is sent.
+    pub fn connect(options: &KafkaOptions, metrics: &Arc<KafkaMetrics>) -> Result<Self, PortError> {
+        let producer = Closing::new(producer(options, Role::Producer, "producer", metrics)?, "producer", options.close_timeout());
+        Ok(Self { producer, since_poll: 0 })
+    }
+
+    /// Queues a record; `value: None` is a tombstone, `timestamp_ms` its Kafka timestamp. The error may be that of an earlier record.
+    pub fn send(&mut self, topic: &str, key: Option<&[u8]>, value: Option<&[u8]>, timestamp_ms: i64) -> Result<(), PortError> {
+        let mut record = BaseRecord::<[u8], [u8]>::to(topic).timestamp(timestamp_ms.max(1)); // 0 would be "now"
+        record.key = key;
+        record.payload = value;
+        while let Err((error, refused)) = self.producer.send(record) {
+            if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
+                return Err(port_error(&format!("producing to '{topic}'"), &error));
+            }
+            self.poll(POLL_STEP)?;
+            record = refused;
+        }
+        self.since_poll += 1;
+        if self.since_poll == POLL_EVERY { self.poll(Duration::ZERO) } else { Ok(()) }
+    }
+
+    /// Waits until every record sent is acknowledged, at most `limit`.
+    pub fn flush(&mut self, limit: Duration) -> Result<(), PortError> {
+        let deadline = Instant::now() + limit;
+        while self.producer.in_flight_count() > 0 {
+            self.poll(POLL_STEP)?;
+            if Instant::now() >= deadline {
+                let left = self.producer.in_flight_count();
+                return Err(PortError::Retriable(format!("kafka: {left} records are not acknowledged within {} ms", limit.as_millis())));
+            }
+        }
+        self.poll(Duration::ZERO)
+    }
+
+    fn poll(&mut self, wait: Duration) -> Result<(), PortError> {
+        self.since_poll = 0;
+        self.producer.poll(wait);
+        match self.producer.context().take_failed_delivery() {
+            None => Ok(()),
+            Some(error) => Err(port_error("producing a record", &error)),
+        }
+    }
+}

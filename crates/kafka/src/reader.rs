@@ -1,0 +1,139 @@
+//! Reads a topic from its beginning to its end, as often as asked: for tools, tests and the demo's printing, and for the epoch log.
+
+use std::sync::Arc;
+
+use rdkafka::message::{BorrowedMessage, Message};
+
+use leadpulse_engine::ports::{EpochLog, NextOffset, PortError};
+
+use crate::metrics::KafkaMetrics;
+use crate::offsets::{Isolation, OffsetRange, OffsetReader, Place};
+use crate::options::KafkaOptions;
+use crate::record::{for_each_header, timestamp_ms};
+
+/// A record with its own bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnedRecord {
+    /// Partition number.
+    pub partition: i32,
+    /// Its offset.
+    pub offset: i64,
+    /// Kafka timestamp, milliseconds.
+    pub timestamp_ms: i64,
+    /// Its key.
+    pub key: Option<Vec<u8>>,
+    /// Its value; `None` is a tombstone.
+    pub value: Option<Vec<u8>>,
+    /// Its headers, in order.
+    pub headers: Vec<(String, Vec<u8>)>,
+}
+
+impl OwnedRecord {
+    fn copy_of(message: &BorrowedMessage<'_>) -> Self {
+        let mut headers = Vec::new();
+        for_each_header(message, |name, value| headers.push((name.to_owned(), value.to_vec())));
+        Self {
+            partition: message.partition(),
+            offset: message.offset(),
+            timestamp_ms: timestamp_ms(message),
+            key: message.key().map(<[u8]>::to_vec),
+            value: message.payload().map(<[u8]>::to_vec),
+            headers,
+        }
+    }
+
+    /// The value of its last header of that name.
+    pub fn header(&self, name: &str) -> Option<&[u8]> {
+        self.headers.iter().rfind(|(found, _)| found == name).map(|(_, value)| value.as_slice())
+    }
+}
+
+/// Reads one topic; each read goes on where the last one ended.
+pub struct Reader {
+    offsets: OffsetReader,
+    topic: String,
+    places: Vec<Place>,
+    next: Vec<NextOffset>,
+}
+
+impl Reader {
+    /// A reader at the beginning of the topic. Fails if there is no such topic.
+    pub fn open(options: &KafkaOptions, topic: &str, isolation: Isolation, metrics: &Arc<KafkaMetrics>) -> Result<Self, PortError> {
+        let offsets = OffsetReader::connect(options, isolation, metrics)?;
+        let Some(partitions) = offsets.partition_count(topic)? else {
+            return Err(PortError::Fatal(format!(
+                "kafka: there is no topic '{topic}' on {}: create it, or correct its name",
+                options.brokers
+            )));
+        };
+        let places: Vec<Place> = (0..partitions).map(|partition| (topic.to_owned(), partition)).collect();
+        let next = offsets.starts(&places)?;
+        Ok(Self { offsets, topic: topic.to_owned(), places, next })
+    }
+
+    /// Everything up to the ends of the partitions at the time of the call, ordered by partition and offset.
+    pub fn read_to_end(&mut self) -> Result<Vec<OwnedRecord>, PortError> {
+        let mut records = Vec::new();
+        self.read_each(&mut |message| {
+            records.push(OwnedRecord::copy_of(message));
+            Ok(())
+        })?;
+        records.sort_by_key(|record| (record.partition, record.offset));
+        Ok(records)
+    }
+
+    fn read_each(&mut self, each: &mut dyn FnMut(&BorrowedMessage<'_>) -> Result<(), PortError>) -> Result<(), PortError> {
+        let ends = self.offsets.stable_ends(&self.places)?;
+        let ranges = self.places.iter().zip(&self.next).zip(&ends);
+        let ranges: Vec<OffsetRange> =
+            ranges.map(|(((_, partition), next), end)| OffsetRange { partition: *partition, from: next.0, end: *end }).collect();
+        self.offsets.read(&self.topic, &ranges, each)?;
+        for (next, end) in self.next.iter_mut().zip(ends) {
+            next.0 = next.0.max(end);
+        }
+        Ok(())
+    }
+}
+
+/// Every record of the topic, ordered by partition and offset.
+pub fn read_all(
+    options: &KafkaOptions,
+    topic: &str,
+    isolation: Isolation,
+    metrics: &Arc<KafkaMetrics>,
+) -> Result<Vec<OwnedRecord>, PortError> {
+    Reader::open(options, topic, isolation, metrics)?.read_to_end()
+}
+
+/// The committed epoch records, from the epochs topic. Reads from the beginning at each call.
+pub struct KafkaEpochLog {
+    options: KafkaOptions,
+    metrics: Arc<KafkaMetrics>,
+}
+
+impl KafkaEpochLog {
+    /// The log in the topic `outputs.epochs`, which must have one partition.
+    pub fn new(options: &KafkaOptions, metrics: &Arc<KafkaMetrics>) -> Self {
+        Self { options: options.clone(), metrics: Arc::clone(metrics) }
+    }
+}
+
+impl EpochLog for KafkaEpochLog {
+    fn read(&mut self, each: &mut dyn FnMut(&[u8]) -> Result<(), PortError>) -> Result<(), PortError> {
+        let topic = &self.options.outputs.epochs;
+        let mut reader = Reader::open(&self.options, topic, Isolation::Committed, &self.metrics)?;
+        if reader.places.len() != 1 {
+            return Err(PortError::Fatal(format!(
+                "kafka: the epochs topic '{topic}' has {} partitions; epochs have one order, so it must have one: name another in kafka.outputs.epochs",
+                reader.places.len()
+            )));
+        }
+        reader.read_each(&mut |message| match message.payload() {
+            Some(value) => each(value),
+            None => Err(PortError::Fatal(format!(
+                "kafka: '{topic}' has a record without value at offset {}; epoch records are never deleted",
+                message.offset()
+            ))),
+        })
+    }
+}

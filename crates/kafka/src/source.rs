@@ -1,0 +1,267 @@
+//! The input topics: [`KafkaSource`].
+//!
+//! A thread of its own owns the consumer, polls it and copies what comes into batches; the engine takes batches from a bounded channel. No
+//! librdkafka message leaves the thread. When the engine is slow the channel fills, the thread waits, librdkafka's queue fills, and fetching
+//! stops: memory is bounded by `queue_bytes` and librdkafka's own limit. All partitions are assigned by hand at offsets that the engine names;
+//! the group only keeps committed positions. Each [`Source::seek`] starts a new generation, and what an older one fetched is dropped.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded, unbounded};
+
+use leadpulse_engine::ports::{InputPartition, NextOffset, PollLimit, PortError, RecordBatch, Source};
+use leadpulse_schema::TableId;
+
+use crate::client::consumer;
+use crate::fetch::{Command, Delivery, Fetcher};
+use crate::metrics::KafkaMetrics;
+use crate::offsets::{Isolation, OffsetReader, Place};
+use crate::options::{KafkaOptions, Role};
+
+/// Batches that wait for the engine.
+const QUEUED_BATCHES: usize = 8;
+
+/// A topic of the input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InputTopic {
+    /// Topic name.
+    pub topic: String,
+    /// The table its records are rows of.
+    pub table: TableId,
+}
+
+/// A batch being handed to the engine, and how many of its records were.
+struct Current {
+    batch: RecordBatch,
+    taken: usize,
+}
+
+/// The input topics on a cluster.
+pub struct KafkaSource {
+    partitions: Vec<InputPartition>,
+    places: Vec<Place>,
+    offsets: OffsetReader,
+    commands: Sender<Command>,
+    deliveries: Receiver<Delivery>,
+    recycled: Sender<RecordBatch>,
+    finished: Receiver<()>,
+    close_timeout: Duration,
+    generation: u64,
+    current: Option<Current>,
+    /// One past what was delivered or passed over, by input partition.
+    read_to: Vec<NextOffset>,
+    /// Reading stopped with this; only a seek starts it again.
+    failed: Option<PortError>,
+    metrics: Arc<KafkaMetrics>,
+}
+
+impl KafkaSource {
+    /// Finds the partitions and starts the consumer's thread; nothing is read before the first seek. Fails if a topic does not exist.
+    pub fn open(options: &KafkaOptions, inputs: &[InputTopic], metrics: &Arc<KafkaMetrics>) -> Result<Self, PortError> {
+        let offsets = OffsetReader::connect(options, Isolation::Committed, metrics)?;
+        let mut partitions = Vec::new();
+        for InputTopic { topic, table } in inputs {
+            let Some(count) = offsets.partition_count(topic)? else {
+                return Err(PortError::Fatal(format!(
+                    "kafka: there is no input topic '{topic}' on {}: create it, or correct its name in the sources",
+                    options.brokers
+                )));
+            };
+            partitions.extend((0..count).map(|partition| InputPartition { topic: topic.clone(), partition, table: *table }));
+        }
+        let places: Vec<Place> = partitions.iter().map(|partition| (partition.topic.clone(), partition.partition)).collect();
+        let (commands, command_inbox) = unbounded();
+        let (delivery_outbox, deliveries) = bounded(QUEUED_BATCHES);
+        let (recycled, recycling) = bounded(QUEUED_BATCHES + 2);
+        let (finish, finished) = bounded::<()>(0);
+        let fetcher = Fetcher::new(
+            consumer(options, Role::Source, "source", metrics)?,
+            places.clone(),
+            command_inbox,
+            delivery_outbox,
+            recycling,
+            options.queue_bytes / QUEUED_BATCHES,
+            Arc::clone(metrics),
+        );
+        let spawned = std::thread::Builder::new().name("kafka-source".into()).spawn(move || {
+            fetcher.run();
+            drop(finish); // closes the channel: whoever waits for the end sees it
+        });
+        spawned.map_err(|error| PortError::Fatal(format!("kafka: the source's thread cannot be started: {error}")))?;
+        Ok(Self {
+            partitions,
+            places,
+            offsets,
+            commands,
+            deliveries,
+            recycled,
+            finished,
+            close_timeout: options.close_timeout(),
+            generation: 0,
+            current: None,
+            read_to: Vec::new(),
+            failed: None,
+            metrics: Arc::clone(metrics),
+        })
+    }
+
+    /// Refuses positions that the log does not hold: reading would silently start elsewhere.
+    fn check_positions(&mut self, positions: &[NextOffset]) -> Result<(), PortError> {
+        if positions.len() != self.partitions.len() {
+            let (given, read) = (positions.len(), self.partitions.len());
+            return Err(PortError::Fatal(format!("kafka: {given} positions for {read} input partitions; was a topic added or removed?")));
+        }
+        let starts = self.offsets.starts(&self.places)?;
+        let ends = self.offsets.stable_ends(&self.places)?;
+        for (((place, position), start), end) in self.places.iter().zip(positions).zip(starts).zip(ends) {
+            let (topic, partition) = place;
+            if *position < start {
+                self.metrics.count_out_of_range();
+                return Err(PortError::Fatal(format!(
+                    "kafka: {topic}/{partition} starts at offset {}, but {} is the next to read: {} records were deleted by the topic's retention \
+                     before they were read. Raise the retention; to go on without them, start over with a new kafka.group_id and new output topics",
+                    start.0,
+                    position.0,
+                    start.0 - position.0
+                )));
+            }
+            if position.0 > end {
+                self.metrics.count_out_of_range();
+                return Err(PortError::Fatal(format!(
+                    "kafka: {topic}/{partition} ends at offset {end}, but {} is the next to read: the topic was created again or truncated. \
+                     Start over with a new kafka.group_id and new output topics",
+                    position.0
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// The next batch of this generation; `None` when nothing came within `wait`.
+    fn next_batch(&mut self, wait: Duration) -> Result<Option<RecordBatch>, PortError> {
+        let deadline = Instant::now() + wait;
+        loop {
+            let delivery = match self.deliveries.try_recv() {
+                Ok(delivery) => delivery,
+                Err(TryRecvError::Empty) => match self.deliveries.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                    Ok(delivery) => delivery,
+                    Err(RecvTimeoutError::Timeout) => return Ok(None),
+                    Err(RecvTimeoutError::Disconnected) => return Err(PortError::Fatal("kafka: the source's thread has ended".into())),
+                },
+                Err(TryRecvError::Disconnected) => return Err(PortError::Fatal("kafka: the source's thread has ended".into())),
+            };
+            match delivery {
+                Delivery::Batch { generation, batch } if generation == self.generation => return Ok(Some(batch)),
+                Delivery::Batch { batch, .. } => self.recycle(batch),
+                Delivery::Passed { generation, read_to } if generation == self.generation => self.read_to = read_to,
+                Delivery::Passed { .. } => {}
+                Delivery::Failed { generation, error } if generation == self.generation => return Err(error),
+                Delivery::Failed { .. } => {}
+            }
+        }
+    }
+
+    fn recycle(&self, mut batch: RecordBatch) {
+        batch.clear();
+        let _ = self.recycled.try_send(batch); // full: the memory is freed instead
+    }
+
+    /// Moves records of the current batch, as far as the limits go. `true` when the batch is used up.
+    fn take_current(&mut self, batch: &mut RecordBatch, limit: PollLimit, before: (usize, usize)) -> bool {
+        let Some(current) = &mut self.current else { return true };
+        let room = |batch: &RecordBatch| batch.len() - before.0 < limit.records && batch.bytes() - before.1 < limit.bytes;
+        let fits = current.batch.len() <= limit.records && current.batch.bytes() <= limit.bytes;
+        if current.taken == 0 && batch.is_empty() && fits {
+            std::mem::swap(batch, &mut current.batch);
+            for record in batch.iter() {
+                self.read_to[record.partition() as usize] = NextOffset(record.offset() + 1);
+            }
+            current.taken = current.batch.len(); // what is in it now was the caller's, and is empty
+        } else {
+            while current.taken < current.batch.len() && room(batch) {
+                let record = current.batch.record(current.taken);
+                batch.push(record.partition(), record.offset(), record.timestamp_ms(), record.key(), record.value(), record.headers());
+                self.read_to[record.partition() as usize] = NextOffset(record.offset() + 1);
+                current.taken += 1;
+            }
+        }
+        current.taken >= current.batch.len()
+    }
+}
+
+impl Source for KafkaSource {
+    fn partitions(&self) -> &[InputPartition] {
+        &self.partitions
+    }
+
+    fn seek(&mut self, positions: &[NextOffset]) -> Result<(), PortError> {
+        self.check_positions(positions)?;
+        self.generation += 1;
+        self.failed = None;
+        self.read_to = positions.to_vec();
+        if let Some(current) = self.current.take() {
+            self.recycle(current.batch);
+        }
+        let command = Command::Seek { generation: self.generation, positions: positions.to_vec() };
+        self.commands.send(command).map_err(|_| PortError::Fatal("kafka: the source's thread has ended".into()))
+    }
+
+    fn poll(&mut self, batch: &mut RecordBatch, limit: PollLimit, wait: Duration) -> Result<(), PortError> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        if limit.records == 0 {
+            return Ok(());
+        }
+        let before = (batch.len(), batch.bytes());
+        let mut wait = wait;
+        loop {
+            if self.current.is_none() {
+                match self.next_batch(wait) {
+                    Ok(Some(next)) => self.current = Some(Current { batch: next, taken: 0 }),
+                    Ok(None) => return Ok(()),
+                    // What came before the failure is delivered first.
+                    Err(error) => {
+                        self.failed = Some(error.clone());
+                        return if batch.len() > before.0 { Ok(()) } else { Err(error) };
+                    }
+                }
+            }
+            if !self.take_current(batch, limit, before) {
+                return Ok(()); // the limit is reached
+            }
+            if let Some(used) = self.current.take() {
+                self.recycle(used.batch);
+            }
+            if batch.len() - before.0 >= limit.records || batch.bytes() - before.1 >= limit.bytes {
+                return Ok(());
+            }
+            wait = Duration::ZERO;
+        }
+    }
+
+    fn read_to(&mut self) -> Result<Vec<NextOffset>, PortError> {
+        if self.read_to.is_empty() && !self.partitions.is_empty() {
+            return Err(PortError::Fatal("kafka: nothing is read before the first seek".into()));
+        }
+        Ok(self.read_to.clone())
+    }
+
+    fn starts(&mut self) -> Result<Vec<NextOffset>, PortError> {
+        self.offsets.starts(&self.places)
+    }
+
+    fn ends(&mut self) -> Result<Vec<NextOffset>, PortError> {
+        Ok(self.offsets.stable_ends(&self.places)?.into_iter().map(NextOffset).collect())
+    }
+}
+
+impl Drop for KafkaSource {
+    fn drop(&mut self) {
+        let _ = self.commands.send(Command::Stop); // an error means that it has stopped
+        if self.finished.recv_timeout(self.close_timeout) == Err(RecvTimeoutError::Timeout) {
+            tracing::warn!("the Kafka consumer did not close in time and is left behind");
+        }
+    }
+}

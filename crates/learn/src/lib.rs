@@ -1,0 +1,79 @@
+//! Replay becomes examples becomes a bundle; backtest and evaluation.
+//!
+//! Invariants: training, backtest and the live engine read features through the same graph and the same encoder; nothing known after an
+//! anchor reaches its example, and nothing known after a split reaches the part before it.
+
+mod anchors;
+mod backtest;
+mod collect;
+mod project;
+mod sources;
+mod train;
+
+use leadpulse_model::{BundleError, FitError};
+use leadpulse_schema::FileError;
+
+pub use anchors::{Anchors, AnchorsError, parse_duration_ms};
+pub use backtest::{Backtest, BacktestReport, RowsError, backtest};
+pub use collect::{Collected, Extent, Split, Survey, collect, survey};
+pub use project::{Project, QueryError, TaskPlan, TaskSource};
+pub use sources::{FileSource, Replay};
+pub use train::{LabelCount, TrainOptions, TrainReport, count_labels, train};
+
+/// How far a long job is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Progress {
+    /// Rows replayed.
+    Replay {
+        /// So far.
+        rows: u64,
+        /// Of how many.
+        of: u64,
+    },
+    /// Training.
+    Fit {
+        /// Share done, 0–1.
+        done_ratio: f64,
+        /// What it is at.
+        message: String,
+    },
+}
+
+/// Why training or a backtest failed.
+#[derive(Debug, thiserror::Error)]
+pub enum LearnError {
+    /// A file cannot be read.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// There is nothing to replay.
+    #[error("the files hold no events: check the data folder and the file patterns of the sources")]
+    NoEvents,
+    /// The configuration has no such task.
+    #[error("there is no task {task:?} in the configuration (there are: {known})")]
+    NoSuchTask {
+        /// The name asked for.
+        task: String,
+        /// The names there are.
+        known: String,
+    },
+    /// The split leaves nothing.
+    #[error("the split leaves no room: {0}")]
+    Split(String),
+    /// A filter or target looks at something whose past is not in the files.
+    #[error("task {task:?} would leak: {message}")]
+    Leak {
+        /// The task.
+        task: String,
+        /// What, and what to supply.
+        message: String,
+    },
+    /// The network could not be fitted.
+    #[error(transparent)]
+    Fit(#[from] FitError),
+    /// The bundle is not fit for use.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// The rows to score cannot be read.
+    #[error(transparent)]
+    Rows(#[from] RowsError),
+}

@@ -1,0 +1,153 @@
+//! The on-disk format of a bundle: `manifest.json` and `golden.json`.
+//!
+//! ```text
+//! BUNDLE/
+//!   manifest.json      this module; names every other file with its SHA-256
+//!   normaliser.json    crate::Normaliser
+//!   golden.json        raw features of some cells, and the logits they must give
+//!   weights-<k>.bpk    the parameters of member k of the ensemble (burnpack)
+//! ```
+
+use std::collections::BTreeMap;
+
+use leadpulse_features::{FeatureBatch, FeatureSpec, MemberBlock};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use crate::calibrate::Calibration;
+use crate::fit::Regularisation;
+use crate::head::Head;
+use crate::network::NetworkConfig;
+
+/// What a bundle says of itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// Version of this format.
+    pub format: u32,
+    /// First 16 hexadecimal digits of the SHA-256 of this file with this field empty. It names the bundle in every output.
+    pub bundle_id: String,
+    /// Program and version that wrote it.
+    pub created_by: String,
+    /// When, if the writer was told.
+    pub created_at: Option<String>,
+    /// Hash of the feature plan it was trained with.
+    pub plan_hash: String,
+    /// Fingerprint of the schemas it was trained with, for people: the plan's hash decides.
+    pub catalog_fingerprint: String,
+    /// What the plan is rebuilt from.
+    pub features: FeatureSpec,
+    /// Widths of each member's network.
+    pub network: NetworkConfig,
+    /// How many members.
+    pub ensemble: usize,
+    /// What it predicts, in the order of the network's towers.
+    pub tasks: Vec<TaskManifest>,
+    /// Every other file and its SHA-256, hexadecimal.
+    pub files: BTreeMap<String, String>,
+}
+
+/// One task of a bundle.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TaskManifest {
+    /// The task's name in the configuration.
+    pub name: String,
+    /// Name of the entity table scored.
+    pub entity: String,
+    /// The query it was compiled from.
+    pub pql: String,
+    /// End of the predicted window after the moment of scoring, milliseconds.
+    pub horizon_ms: i64,
+    /// Its last layer.
+    pub head: Head,
+    /// Raw to calibrated logits.
+    pub calibration: Calibration,
+    /// The regularisation that validation chose.
+    pub regularisation: Regularisation,
+    /// Metrics by name.
+    pub metrics: Map<String, Value>,
+}
+
+impl Manifest {
+    /// The text of the file, and the bundle id that it holds.
+    pub(crate) fn to_text(&self) -> (String, String) {
+        let unnamed = Self { bundle_id: String::new(), ..self.clone() };
+        let id = id_of(&pretty(&unnamed));
+        (pretty(&Self { bundle_id: id.clone(), ..unnamed }), id)
+    }
+
+    /// The bundle id that this text should hold, given the one it holds. Works on the text, so that how numbers print and parse
+    /// cannot matter.
+    pub(crate) fn expected_id(text: &str, held: &str) -> String {
+        id_of(&text.replacen(&format!("\"bundle_id\": \"{held}\""), "\"bundle_id\": \"\"", 1))
+    }
+}
+
+/// Cells and the logits they must give.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Golden {
+    cells: usize,
+    root: Vec<f32>,
+    members: Vec<GoldenMembers>,
+    /// Per task, in the shape of `Scorer::logits`; null for padding.
+    pub logits: Vec<Vec<Option<f64>>>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GoldenMembers {
+    slots: usize,
+    width: usize,
+    values: Vec<f32>,
+    mask: Vec<f32>,
+}
+
+impl Golden {
+    pub fn new(batch: &FeatureBatch, logits: Vec<Vec<f64>>) -> Self {
+        let members =
+            batch.members.iter().map(|b| GoldenMembers { slots: b.slots, width: b.width, values: b.values.clone(), mask: b.mask.clone() });
+        let logits = logits.into_iter().map(|task| task.into_iter().map(|z| z.is_finite().then_some(z)).collect()).collect();
+        Self { cells: batch.cells, root: batch.root.clone(), members: members.collect(), logits }
+    }
+
+    pub fn batch(&self) -> FeatureBatch {
+        let members = self.members.iter().map(|m| MemberBlock {
+            slots: m.slots,
+            width: m.width,
+            values: m.values.clone(),
+            mask: m.mask.clone(),
+            entities: vec![None; m.mask.len()],
+        });
+        FeatureBatch { cells: self.cells, root: self.root.clone(), members: members.collect() }
+    }
+
+    /// Whether the lengths agree with each other and with these widths.
+    pub fn fits(&self, root: usize, members: &[usize]) -> bool {
+        self.root.len() == self.cells * root
+            && self.members.len() == members.len()
+            && self
+                .members
+                .iter()
+                .zip(members)
+                .all(|(m, width)| m.width == *width && m.mask.len() == self.cells * m.slots && m.values.len() == m.mask.len() * m.width)
+    }
+}
+
+/// JSON as it is written to files.
+pub(crate) fn pretty(value: &impl Serialize) -> String {
+    let mut text = serde_json::to_string_pretty(value).expect("plain structs of finite numbers with string keys print as JSON");
+    text.push('\n');
+    text
+}
+
+/// SHA-256, hexadecimal.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn id_of(text: &str) -> String {
+    sha256(text.as_bytes())[..16].to_owned()
+}

@@ -1,0 +1,204 @@
+//! Scoring: owns the promise that a cell's logit is the same, bit for bit, whatever else is in its batch.
+//!
+//! Cells are scored in chunks of one fixed size. A cell's members are padded to a number of slots that the cell alone decides, and
+//! cells with different numbers are never in one chunk, so every tensor a cell meets has a shape of its own making. Within a shape
+//! no operation of the network mixes cells. Calibrated logits are rounded to 1e-4.
+
+use burn::tensor::Device;
+use leadpulse_features::{FeatureBatch, MemberBlock};
+
+use crate::fit::{Fitted, FittedTask};
+use crate::network::{Inputs, Target};
+
+/// Cells per chunk: they fit the cache of one core.
+pub(crate) const CHUNK: usize = 16;
+/// The least slots members are padded to.
+const LEAST_SLOTS: usize = 4;
+
+/// What calibrated logits are rounded to.
+pub(crate) fn rounded(logit: f64) -> f64 {
+    (logit * 1e4).round() / 1e4
+}
+
+/// Slots in use in a cell: up to its last row.
+fn used_slots(block: &MemberBlock, cell: usize) -> usize {
+    let mask = &block.mask[cell * block.slots..(cell + 1) * block.slots];
+    mask.iter().rposition(|m| *m != 0.0).map_or(0, |last| last + 1)
+}
+
+/// The slots a cell's members are padded to, in every table.
+fn padded_slots(batch: &FeatureBatch, cell: usize) -> usize {
+    match batch.members.iter().map(|block| used_slots(block, cell)).max().unwrap_or(0) {
+        0 => 0,
+        used => used.next_power_of_two().max(LEAST_SLOTS),
+    }
+}
+
+/// Copies some cells, with `slots` slots per table. Cells beyond those given are zero.
+fn gather(batch: &FeatureBatch, cells: &[usize], slots: usize, room: usize) -> FeatureBatch {
+    let width = batch.root.len() / batch.cells.max(1);
+    let mut root = vec![0.0; room * width];
+    for (to, cell) in cells.iter().enumerate() {
+        root[to * width..(to + 1) * width].copy_from_slice(&batch.root[cell * width..(cell + 1) * width]);
+    }
+    let members = batch
+        .members
+        .iter()
+        .map(|block| {
+            let mut values = vec![0.0; room * slots * block.width];
+            let mut mask = vec![0.0; room * slots];
+            for (to, &cell) in cells.iter().enumerate() {
+                let (from, used) = (cell * block.slots, used_slots(block, cell));
+                mask[to * slots..to * slots + used].copy_from_slice(&block.mask[from..from + used]);
+                values[to * slots * block.width..(to * slots + used) * block.width]
+                    .copy_from_slice(&block.values[from * block.width..(from + used) * block.width]);
+            }
+            MemberBlock { slots, width: block.width, values, mask, entities: Vec::new() }
+        })
+        .collect();
+    FeatureBatch { cells: room, root, members }
+}
+
+impl Fitted {
+    /// Calibrated logits, as [`leadpulse_features::Scorer::logits`].
+    pub(crate) fn logits(&self, batch: &FeatureBatch, task: usize) -> Vec<f64> {
+        self.unrounded_logits(batch, task).into_iter().map(rounded).collect()
+    }
+
+    fn unrounded_logits(&self, batch: &FeatureBatch, task: usize) -> Vec<f64> {
+        let target = self.config.towers[task].target;
+        let rows = match target {
+            Target::Root => 1,
+            Target::Member(table) => batch.members[table].slots,
+        };
+        let mut logits = vec![f64::NAN; batch.cells * rows];
+        let mut order: Vec<(usize, usize)> = (0..batch.cells).map(|cell| (padded_slots(batch, cell), cell)).collect();
+        order.sort_unstable();
+        for group in order.chunk_by(|a, b| a.0 == b.0) {
+            let slots = group[0].0;
+            if slots == 0 && target != Target::Root {
+                continue;
+            }
+            for chunk in group.chunks(CHUNK) {
+                let cells: Vec<usize> = chunk.iter().map(|(_, cell)| *cell).collect();
+                let mut gathered = gather(batch, &cells, slots, CHUNK);
+                self.normaliser.apply(&mut gathered);
+                let scored = self.chunk_logits(&gathered, task);
+                let width = scored.len() / CHUNK;
+                for (from, cell) in cells.iter().enumerate() {
+                    for row in 0..rows {
+                        let there = match target {
+                            Target::Root => true,
+                            Target::Member(table) => batch.members[table].mask[cell * rows + row] != 0.0,
+                        };
+                        if there {
+                            logits[cell * rows + row] = scored[from * width + row];
+                        }
+                    }
+                }
+            }
+        }
+        logits
+    }
+
+    /// One cell, normalised, in the shape it is scored in.
+    pub(crate) fn normalised_cell(&self, batch: &FeatureBatch, cell: usize) -> FeatureBatch {
+        let mut gathered = gather(batch, &[cell], padded_slots(batch, cell), 1);
+        self.normaliser.apply(&mut gathered);
+        gathered
+    }
+
+    /// Calibrated logits, not rounded, of a normalised chunk: `[CHUNK, rows]`.
+    pub(crate) fn chunk_logits(&self, chunk: &FeatureBatch, task: usize) -> Vec<f64> {
+        let inputs = Inputs::from_batch(chunk, &Device::flex());
+        let FittedTask { definition, calibration, .. } = &self.tasks[task];
+        let head = &definition.head;
+        let mut sums: Vec<f64> = Vec::new();
+        for network in &self.networks {
+            let outputs = network.forward(&inputs, task).try_into_vec_as::<f32>().expect("outputs are f32 in host memory");
+            let logits = outputs.chunks_exact(head.outputs()).map(|outputs| head.logit(outputs));
+            if sums.is_empty() {
+                sums.extend(logits);
+            } else {
+                sums.iter_mut().zip(logits).for_each(|(sum, logit)| *sum += logit);
+            }
+        }
+        sums.into_iter().map(|sum| calibration.apply(sum / self.networks.len() as f64)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use leadpulse_features::Layout;
+    use proptest::prelude::*;
+    use rand::{RngExt, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    use super::*;
+    use crate::testing::{OwnedCell, batch_of_owned, layout, random_cell, untrained};
+
+    /// The bits of the logits of one cell's rows that are there.
+    fn bits(fitted: &Fitted, layout: &Layout, cells: &[OwnedCell], cell: usize) -> Vec<Vec<u64>> {
+        let batch = batch_of_owned(layout, cells);
+        (0..fitted.tasks.len())
+            .map(|task| {
+                let logits = fitted.unrounded_logits(&batch, task);
+                let rows = logits.len() / cells.len();
+                logits[cell * rows..(cell + 1) * rows].iter().filter(|z| !z.is_nan()).map(|z| z.to_bits()).collect()
+            })
+            .collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+        #[test]
+        fn a_cell_scores_the_same_in_any_company(
+            seed: u64,
+            root in 1usize..90,
+            members in prop::collection::vec(1usize..70, 0..3),
+            most in 0usize..20,
+        ) {
+            let layout = layout(root, &members);
+            let mut rng = ChaCha8Rng::seed_from_u64(seed);
+            let fitted = untrained(&layout, &mut rng);
+            let cell = random_cell(&layout, most, &mut rng);
+            let alone = bits(&fitted, &layout, std::slice::from_ref(&cell), 0);
+            for company in [3, 16, 17, 50] {
+                let mut cells: Vec<OwnedCell> = (0..company).map(|_| random_cell(&layout, 20, &mut rng)).collect();
+                for _ in 0..3 {
+                    let at = rng.random_range(0..company);
+                    cells[at] = cell.clone();
+                    prop_assert_eq!(&alone, &bits(&fitted, &layout, &cells, at), "position {} of {}", at, company);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn threads_score_alike() {
+        let layout = layout(20, &[12]);
+        let mut rng = ChaCha8Rng::seed_from_u64(5);
+        let fitted = untrained(&layout, &mut rng);
+        let cells: Vec<OwnedCell> = (0..40).map(|_| random_cell(&layout, 9, &mut rng)).collect();
+        let batch = batch_of_owned(&layout, &cells);
+        let expected = fitted.logits(&batch, 0);
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(|| fitted.logits(&batch, 0))).collect();
+            for thread in threads {
+                assert_eq!(thread.join().unwrap(), expected);
+            }
+        });
+    }
+
+    #[test]
+    fn member_rows_without_an_entity_behind_them_are_nan() {
+        let layout = layout(2, &[3]);
+        let mut rng = ChaCha8Rng::seed_from_u64(6);
+        let fitted = untrained(&layout, &mut rng);
+        let row = vec![0.1, 0.2, 0.3];
+        let cells = [(vec![0.0, 1.0], vec![vec![]]), (vec![0.0, 1.0], vec![vec![row.clone(), row]])];
+        let there: Vec<bool> = fitted.logits(&batch_of_owned(&layout, &cells), 1).iter().map(|z| z.is_finite()).collect();
+        assert_eq!(there, [false, false, true, true]);
+        assert_eq!(fitted.logits(&FeatureBatch { members: vec![MemberBlock::default()], ..FeatureBatch::default() }, 0), [0.0; 0]);
+    }
+}

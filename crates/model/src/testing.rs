@@ -1,0 +1,133 @@
+//! Layouts and batches for the tests of this crate.
+
+use burn::tensor::Device;
+use leadpulse_features::{Absent, Column, FeatureBatch, Group, Layout, MemberBlock, MemberLayout};
+use leadpulse_graph::EntityId;
+use leadpulse_schema::TableId;
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+use serde_json::Map;
+
+use crate::calibrate::Calibration;
+use crate::examples::ExampleSet;
+use crate::fit::{Fitted, FittedTask, Regularisation, TaskDefinition};
+use crate::head::{Head, Outcome};
+use crate::network::{NetworkConfig, Target, TowerConfig, TrunkConfig};
+use crate::normalise::Normaliser;
+
+/// The root's table in these tests; member table `i` is `TableId(i + 1)`.
+pub const ROOT: TableId = TableId(0);
+
+/// A layout of these widths; each column is a group of its own, up to six, then they share.
+pub fn layout(root: usize, members: &[usize]) -> Layout {
+    let column =
+        |name: String, i: usize| Column { name, group: i % 6, absent: if i.is_multiple_of(2) { Absent::Zero } else { Absent::Mean } };
+    let columns = |prefix: &str, n: usize| (0..n).map(|i| column(format!("{prefix}.{i}"), i)).collect::<Vec<_>>();
+    Layout {
+        root: columns("root", root),
+        members: members
+            .iter()
+            .enumerate()
+            .map(|(i, width)| MemberLayout {
+                table: TableId(i as u16 + 1),
+                name: format!("member{i}"),
+                columns: columns(&format!("member{i}"), *width),
+            })
+            .collect(),
+        groups: (0..6).map(|i| Group { code: format!("group{i}"), label: format!("Group {i}") }).collect(),
+    }
+}
+
+/// A cell: its root row, and for each member table its rows.
+pub type Cell<'a> = (&'a [f32], &'a [&'a [&'a [f32]]]);
+
+/// A batch of cells.
+pub fn batch_of(layout: &Layout, cells: &[Cell<'_>]) -> FeatureBatch {
+    let owned: Vec<OwnedCell> = cells
+        .iter()
+        .map(|(root, tables)| (root.to_vec(), tables.iter().map(|t| t.iter().map(|r| r.to_vec()).collect()).collect()))
+        .collect();
+    batch_of_owned(layout, &owned)
+}
+
+/// A cell that owns its rows.
+pub type OwnedCell = (Vec<f32>, Vec<Vec<Vec<f32>>>);
+
+/// A batch of cells that own their rows.
+pub fn batch_of_owned(layout: &Layout, cells: &[OwnedCell]) -> FeatureBatch {
+    let mut batch = FeatureBatch { cells: cells.len(), ..FeatureBatch::default() };
+    for (root, _) in cells {
+        batch.root.extend_from_slice(root);
+    }
+    for (t, member) in layout.members.iter().enumerate() {
+        let width = member.columns.len();
+        let slots = cells.iter().map(|(_, tables)| tables[t].len()).max().unwrap_or(0);
+        let mut block = MemberBlock { slots, width, ..MemberBlock::default() };
+        for (_, tables) in cells {
+            for slot in 0..slots {
+                block.values.extend(tables[t].get(slot).cloned().unwrap_or_else(|| vec![0.0; width]));
+                block.mask.push(f32::from(u8::from(slot < tables[t].len())));
+                block.entities.push(None);
+            }
+        }
+        batch.members.push(block);
+    }
+    batch
+}
+
+/// A random cell with up to `most` rows per member table.
+pub fn random_cell(layout: &Layout, most: usize, rng: &mut ChaCha8Rng) -> OwnedCell {
+    let row = |n: usize, rng: &mut ChaCha8Rng| (0..n).map(|_| rng.random_range(-2.0f32..2.0)).collect::<Vec<f32>>();
+    let root = row(layout.root.len(), rng);
+    let tables = layout
+        .members
+        .iter()
+        .map(|m| {
+            let rows = rng.random_range(0..=most);
+            (0..rows).map(|_| row(m.columns.len(), rng)).collect()
+        })
+        .collect();
+    (root, tables)
+}
+
+/// A task on a table.
+pub fn task(name: &str, entity: TableId, head: Head) -> TaskDefinition {
+    let entity_name = if entity == ROOT { "root".into() } else { format!("member{}", entity.0 - 1) };
+    TaskDefinition { name: name.into(), entity, entity_name, pql: format!("PREDICT {name}"), horizon_ms: 1000, head }
+}
+
+/// Two networks with random parameters: a hazard task on the root, and a window task on each member table.
+pub fn untrained(layout: &Layout, rng: &mut ChaCha8Rng) -> Fitted {
+    let mut definitions = vec![task("root", ROOT, Head::Hazard { edges_ms: vec![10, 100, 1000] })];
+    definitions.extend(layout.members.iter().map(|m| task(&m.name, m.table, Head::Window)));
+    let towers = definitions
+        .iter()
+        .enumerate()
+        .map(|(i, d)| {
+            let target = if i == 0 { Target::Root } else { Target::Member(i - 1) };
+            TowerConfig::new(target, 24 + 8 * i, d.head.outputs(), i == 0)
+        })
+        .collect();
+    let config = NetworkConfig { trunk: TrunkConfig::for_layout(layout), towers };
+    let mut examples = ExampleSet::new(layout);
+    for i in 0..20 {
+        let batch = batch_of_owned(layout, &[random_cell(layout, 6, rng)]);
+        examples.push(&batch, 0, 0, EntityId(i), 0, Outcome::Window(false));
+    }
+    Fitted {
+        layout: layout.clone(),
+        networks: (0..2).map(|_| config.init(rng, &Device::flex())).collect(),
+        config,
+        normaliser: Normaliser::fit(&examples),
+        tasks: definitions
+            .into_iter()
+            .map(|definition| FittedTask {
+                definition,
+                regularisation: Regularisation::default(),
+                calibration: Calibration::Platt { slope: 0.9, intercept: -0.2 },
+                metrics: Map::new(),
+            })
+            .collect(),
+        golden: examples.feature_batch(&(0..10).collect::<Vec<_>>()),
+    }
+}

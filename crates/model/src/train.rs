@@ -1,0 +1,268 @@
+//! The training of one ensemble member: owns the loop over batches, the learning rate, and when to stop.
+//!
+//! Early stopping looks at the log loss on validation *after Platt's two parameters are refitted to it*: as smooth as the log loss
+//! where positives are few and AUROC jumps, but blind to a shifted base rate, which calibration mends anyway. It looks twice per
+//! epoch, because a small net overfits within few.
+
+use burn::grad_clipping::GradientClippingConfig;
+use burn::module::Module;
+use burn::optim::{AdamWConfig, GradientsParams};
+use burn::tensor::activation::log_sigmoid;
+use burn::tensor::{Device, Tensor, TensorData};
+use leadpulse_graph::EntityId;
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+
+use crate::calibrate::{Calibration, Evidence};
+use crate::examples::ExampleSet;
+use crate::fit::{FitOptions, Regularisation};
+use crate::head::Head;
+use crate::network::{Dropout, Inputs, Network, Pair, Target, TowerConfig, TrunkConfig};
+use crate::normalise::{Dropped, Normaliser};
+
+/// Evaluations on validation per epoch.
+const EVALUATIONS_PER_EPOCH: usize = 2;
+/// The gradient of each parameter is scaled down to at most this norm.
+const GRADIENT_NORM: f32 = 1.0;
+/// The learning rate ends at this share of its start.
+const FINAL_RATE_RATIO: f64 = 0.02;
+/// Rows per batch where no gradient is needed.
+const EVALUATION_BATCH: usize = 512;
+/// Keeps the dropout of a member apart from its initial weights and shuffles.
+const DROPOUT_STREAM: u64 = 1 << 32;
+
+/// How far a fit is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Progress {
+    /// Done, from 0 to 1. Early stopping makes it jump.
+    pub done_ratio: f64,
+    /// Which regularisation is being trained, from 0.
+    pub candidate: usize,
+    /// Which member of the ensemble, from 0.
+    pub member: usize,
+    /// Epochs of this member so far.
+    pub epochs: f64,
+    /// Mean loss over the batches since the last evaluation.
+    pub training_loss: f64,
+    /// Loss on validation (see [`crate::fit()`]).
+    pub validation_loss: f64,
+}
+
+/// A validation row whose outcome is known.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Labelled {
+    /// Index in the validation set.
+    pub index: usize,
+    pub label: f64,
+    pub weight: f64,
+    pub entity: EntityId,
+}
+
+/// Everything that the members of one fit share.
+pub(crate) struct Trainer<'a> {
+    pub examples: &'a ExampleSet,
+    /// Training rows of which at least one output trains.
+    pub usable: Vec<usize>,
+    /// Per training row and output: the target and its weight.
+    pub targets: Vec<(f32, f32)>,
+    pub validation: &'a ExampleSet,
+    pub labelled: Vec<Labelled>,
+    pub normaliser: &'a Normaliser,
+    pub head: &'a Head,
+    pub target: Target,
+    pub trunk: &'a TrunkConfig,
+    /// Trunks that do not change, one per member; none for a new network.
+    pub frozen: Option<&'a [Network]>,
+    pub options: &'a FitOptions,
+}
+
+/// A trained member.
+pub(crate) struct Trained {
+    /// Of the best evaluation, on the plain device.
+    pub pair: Pair,
+    /// Raw logits of the labelled validation rows.
+    pub logits: Vec<f64>,
+}
+
+/// The loss became infinite or not a number.
+#[derive(Debug)]
+pub(crate) struct Diverged {
+    pub step: usize,
+}
+
+impl Trainer<'_> {
+    /// Trains member `member` with candidate `candidate`. `report` gets the epochs done, the training and the validation loss.
+    pub fn train(
+        &self,
+        regularisation: &Regularisation,
+        member: usize,
+        mut report: impl FnMut(f64, f64, f64),
+    ) -> Result<Trained, Diverged> {
+        let device = Device::flex();
+        let training_device = Device::flex().autodiff();
+        let mut rng = ChaCha8Rng::seed_from_u64(self.options.seed);
+        rng.set_stream(member as u64);
+        let mut dropout = Dropout {
+            rng: ChaCha8Rng::seed_from_u64(self.options.seed),
+            hidden_ratio: regularisation.dropout_ratio,
+            input_ratio: regularisation.input_dropout_ratio,
+        };
+        dropout.rng.set_stream(DROPOUT_STREAM + member as u64);
+
+        let dropped = Dropped::by_prefix(self.examples.layout(), &regularisation.without);
+        let frozen = self.frozen.map(|networks| &networks[member].trunk);
+        // A new network never sees dropped columns; a frozen trunk needs them, so there only the tower's view is masked.
+        let normaliser = if frozen.is_some() { self.normaliser.clone() } else { self.normaliser.without(&dropped) };
+        let columns = (frozen.is_some() && !dropped.is_empty()).then(|| {
+            let mask: Vec<f32> = dropped.root.iter().map(|d| if *d { 0.0 } else { 1.0 }).collect();
+            let width = mask.len();
+            Tensor::<2>::from_data(TensorData::new(mask, [1, width]), &training_device)
+        });
+        let tower = self.tower(regularisation);
+        let mut pair = Pair::new((self.trunk, frozen), &tower, &dropped, &self.output_bias(), &mut rng, &device).train();
+        let mut optimiser = AdamWConfig::new()
+            .with_weight_decay(regularisation.weight_decay as f32)
+            .with_grad_clipping(Some(GradientClippingConfig::Norm(GRADIENT_NORM)))
+            .init();
+
+        let steps_per_epoch = self.usable.len().div_ceil(self.options.batch_size);
+        let steps = steps_per_epoch * self.options.max_epochs;
+        let steps_per_evaluation = steps_per_epoch.div_ceil(EVALUATIONS_PER_EPOCH);
+        let mut order = self.usable.clone();
+        let mut best: Option<(f64, Trained)> = None;
+        let mut since_best = 0;
+        let (mut sum, mut batches) = (0.0, 0usize);
+        for step in 0..steps {
+            let within = step % steps_per_epoch;
+            if within == 0 {
+                order.shuffle(&mut rng);
+            }
+            let start = within * self.options.batch_size;
+            let rows = &order[start..(start + self.options.batch_size).min(order.len())];
+            let inputs = self.examples.batch(rows, &normaliser, &training_device);
+            let loss = self.loss(rows, pair.forward(&inputs, columns.as_ref(), Some(&mut dropout)), &training_device);
+            let gradients = GradientsParams::from_grads(loss.backward(), &pair);
+            let rate = regularisation.learning_rate * cosine(step as f64 / steps as f64);
+            pair = optimiser.step(rate, pair, gradients);
+            sum += f64::from(loss.into_scalar::<f32>());
+            batches += 1;
+            if !sum.is_finite() {
+                return Err(Diverged { step });
+            }
+            if (within + 1).is_multiple_of(steps_per_evaluation) || within + 1 == steps_per_epoch {
+                let pair = pair.valid();
+                let logits = self.validation_logits(&pair);
+                let loss = self.validation_loss(&logits);
+                report((step + 1) as f64 / steps_per_epoch as f64, sum / batches as f64, loss);
+                (sum, batches) = (0.0, 0);
+                if !loss.is_finite() {
+                    return Err(Diverged { step });
+                }
+                if best.as_ref().is_none_or(|(least, _)| loss < *least) {
+                    best = Some((loss, Trained { pair, logits }));
+                    since_best = 0;
+                } else {
+                    since_best += 1;
+                    if since_best >= self.options.patience {
+                        break;
+                    }
+                }
+            }
+        }
+        best.map(|(_, trained)| trained).ok_or(Diverged { step: 0 })
+    }
+
+    /// The widths of the tower that this regularisation asks for.
+    pub fn tower(&self, regularisation: &Regularisation) -> TowerConfig {
+        TowerConfig::new(self.target, regularisation.hidden, self.head.outputs(), regularisation.residual)
+    }
+
+    /// The loss on validation that candidates and epochs are chosen by. `logits` are those of the labelled rows.
+    pub fn validation_loss(&self, logits: &[f64]) -> f64 {
+        let weight: f64 = self.labelled.iter().map(|l| l.weight).sum();
+        let rows = logits.iter().zip(&self.labelled);
+        if !self.head.is_binary() {
+            return rows.map(|(z, l)| l.weight * (z - l.label).powi(2)).sum::<f64>() / weight;
+        }
+        let platt = Calibration::fit_platt(&self.evidence(logits));
+        let loss = |z: f64, y: f64| z.max(0.0) + (-z.abs()).exp().ln_1p() - y * z;
+        rows.map(|(z, l)| l.weight * loss(platt.apply(*z), l.label)).sum::<f64>() / weight
+    }
+
+    /// What calibration learns from.
+    pub fn evidence(&self, logits: &[f64]) -> Vec<Evidence> {
+        let rows = logits.iter().zip(&self.labelled);
+        rows.map(|(z, l)| Evidence { logit: *z, outcome: l.label > 0.5, weight: l.weight, entity: l.entity }).collect()
+    }
+
+    /// Σ over outputs of the loss, per row: cross-entropy, or the squared error of a regression.
+    fn loss(&self, rows: &[usize], outputs: Tensor<3>, device: &Device) -> Tensor<1> {
+        let width = self.head.outputs();
+        let pick = |f: fn(&(f32, f32)) -> f32| {
+            let values: Vec<f32> = rows.iter().flat_map(|r| self.targets[r * width..(r + 1) * width].iter().map(f)).collect();
+            Tensor::<2>::from_data(TensorData::new(values, [rows.len(), width]), device)
+        };
+        let (targets, weights) = (pick(|t| t.0), pick(|t| t.1));
+        let z = self.target_rows(rows, outputs, device);
+        let loss = if self.head.is_binary() {
+            // −y log σ(z) − (1 − y) log(1 − σ(z)), with log(1 − σ(z)) = log σ(z) − z.
+            (targets.neg() + 1.0) * z.clone() - log_sigmoid(z)
+        } else {
+            (z - targets).square()
+        };
+        (loss * weights).sum() / rows.len() as f32
+    }
+
+    /// The outputs of each example's own row: `[examples, outputs]`.
+    fn target_rows(&self, rows: &[usize], outputs: Tensor<3>, device: &Device) -> Tensor<2> {
+        let [cells, slots, _] = outputs.dims();
+        if self.target == Target::Root {
+            return outputs.squeeze_dim(1);
+        }
+        let mut chosen = vec![0.0f32; cells * slots];
+        for (cell, row) in rows.iter().enumerate() {
+            chosen[cell * slots + self.examples.examples()[*row].slot as usize] = 1.0;
+        }
+        (outputs * Tensor::<3>::from_data(TensorData::new(chosen, [cells, slots, 1]), device)).sum_dim(1).squeeze_dim(1)
+    }
+
+    fn validation_logits(&self, pair: &Pair) -> Vec<f64> {
+        let device = Device::flex();
+        let mut logits = Vec::with_capacity(self.labelled.len());
+        for chunk in self.labelled.chunks(EVALUATION_BATCH) {
+            let rows: Vec<usize> = chunk.iter().map(|l| l.index).collect();
+            let inputs: Inputs = self.validation.batch(&rows, self.normaliser, &device);
+            let outputs = pair.forward(&inputs, None, None);
+            let [_, slots, width] = outputs.dims();
+            let outputs = outputs.try_into_vec_as::<f32>().expect("outputs are f32 in host memory");
+            logits.extend(rows.iter().enumerate().map(|(cell, row)| {
+                let slot = if self.target == Target::Root { 0 } else { self.validation.examples()[*row].slot as usize };
+                let start = (cell * slots + slot) * width;
+                self.head.logit(&outputs[start..start + width])
+            }));
+        }
+        logits
+    }
+
+    /// The bias at which every output starts: the logit of its base rate (the mean, for a regression).
+    fn output_bias(&self) -> Vec<f32> {
+        let width = self.head.outputs();
+        (0..width)
+            .map(|b| {
+                let of = self.usable.iter().map(|r| self.targets[r * width + b]);
+                let (sum, weight) =
+                    of.fold((0.0f64, 0.0f64), |(sum, weight), (y, w)| (sum + f64::from(y) * f64::from(w), weight + f64::from(w)));
+                if !self.head.is_binary() {
+                    return (sum / weight.max(f64::MIN_POSITIVE)) as f32;
+                }
+                let rate = (sum + 0.5) / (weight + 1.0);
+                (rate / (1.0 - rate)).ln() as f32
+            })
+            .collect()
+    }
+}
+
+fn cosine(done_ratio: f64) -> f64 {
+    FINAL_RATE_RATIO + (1.0 - FINAL_RATE_RATIO) * 0.5 * (1.0 + (std::f64::consts::PI * done_ratio).cos())
+}

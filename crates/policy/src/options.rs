@@ -1,0 +1,237 @@
+//! The thresholds of a task as a person writes them, and what is wrong with them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::alert::Severity;
+use crate::policy::Policy;
+
+/// When scores are emitted and alerts fire, for one task. [`PolicyOptions::validated`] makes a [`Policy`] of it.
+///
+/// ```toml
+/// bands = [{ name = "warm", enter = 0.2 }, { name = "hot", enter = 0.5, exit = 0.4, severity = "P1" }]
+/// threshold_up = "hot"
+/// threshold_down = "hot"
+/// emit_step = { logit = 0.1 }
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PolicyOptions {
+    /// Ranges of the probability with names, lowest first. Below the first there is no band.
+    pub bands: Vec<BandOptions>,
+    /// How far below its `enter` a threshold without an `exit` of its own is left, as a share of `enter`: `exit = enter · (1 − ratio)`.
+    pub hysteresis_ratio: f64,
+    /// Fire `threshold_up` when this is entered from below.
+    pub threshold_up: Option<Threshold>,
+    /// Fire `threshold_down` when this is left.
+    pub threshold_down: Option<Threshold>,
+    /// A crossing counts once the score has been beyond the threshold in this many consecutive epochs that scored the entity, the
+    /// first one included. 0 and 1 count it at once.
+    pub min_dwell_epochs: u32,
+    /// A crossing counts once the score has stayed beyond the threshold for this long, in milliseconds of `as_of`. 0 counts it at once.
+    pub min_dwell_ms: u64,
+    /// After an alert, the entity has no further alert of the same type for this long, in milliseconds of `as_of`.
+    pub cooldown_ms: u64,
+    /// Whether an entity whose first score is beyond `threshold_up` alerts. Off by default: a start on existing data never alerts.
+    pub alert_on_first: bool,
+    /// The least movement since the last emitted score that makes a new score record. Crossings emit whatever their size.
+    pub emit_step: EmitStep,
+    /// A score whose slope over the last days is smaller than this, in logits per day, is steady.
+    pub steady_logit_per_day: f64,
+}
+
+impl Default for PolicyOptions {
+    fn default() -> Self {
+        Self {
+            bands: Vec::new(),
+            hysteresis_ratio: 0.1,
+            threshold_up: None,
+            threshold_down: None,
+            min_dwell_epochs: 0,
+            min_dwell_ms: 0,
+            cooldown_ms: 24 * 60 * 60 * 1000,
+            alert_on_first: false,
+            emit_step: EmitStep::default(),
+            steady_logit_per_day: 0.05,
+        }
+    }
+}
+
+/// A named range of the probability: from `enter` up to the next band's.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BandOptions {
+    /// Its name, unique within the task.
+    pub name: String,
+    /// The probability at which it is entered, greater than 0 and less than 1.
+    pub enter: f64,
+    /// The probability below which it is left again, less than `enter`. Without it [`PolicyOptions::hysteresis_ratio`] decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit: Option<f64>,
+    /// How urgent alerts about it are. Without it the highest band is P1, the next P2, all others P3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub severity: Option<Severity>,
+}
+
+/// Where an alert fires.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Threshold {
+    /// A probability, greater than 0 and less than 1; left `hysteresis_ratio` below it.
+    Probability(f64),
+    /// The band of this name, with its `enter` and `exit`.
+    Band(String),
+}
+
+/// The least movement that is emitted.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EmitStep {
+    /// This much of the probability.
+    Probability(f64),
+    /// This much of the logit: the same share of a rare and of a common outcome.
+    Logit(f64),
+}
+
+impl Default for EmitStep {
+    fn default() -> Self {
+        EmitStep::Logit(0.1)
+    }
+}
+
+/// What is wrong with [`PolicyOptions`].
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum PolicyError {
+    /// A band has no name.
+    #[error("bands[{index}] has an empty name; give it one, e.g. \"hot\"")]
+    NamelessBand {
+        /// Its position in `bands`, from 0.
+        index: usize,
+    },
+    /// Two bands have the same name.
+    #[error("the band \"{name}\" is there twice; every band of a task needs a name of its own")]
+    DuplicateBand {
+        /// The name.
+        name: String,
+    },
+    /// Too many thresholds.
+    #[error("a task has at most {limit} bands, these are {found}")]
+    TooManyBands {
+        /// How many are allowed.
+        limit: usize,
+        /// How many there are.
+        found: usize,
+    },
+    /// An `enter` or a threshold is not a probability that can be crossed.
+    #[error("{place} is {value}, but must be a probability greater than 0 and less than 1")]
+    NotAProbability {
+        /// Where it is written.
+        place: String,
+        /// What is written.
+        value: f64,
+    },
+    /// An `exit` does not lie below its `enter`.
+    #[error("{place}: exit {exit} must be at least 0 and less than enter {enter}, or every wobble around it would be a crossing")]
+    ExitNotBelowEnter {
+        /// Where it is written.
+        place: String,
+        /// Where it is entered.
+        enter: f64,
+        /// Where it is left.
+        exit: f64,
+    },
+    /// Bands, or the points where they are left, are not in ascending order.
+    #[error(
+        "{lower} and {upper} are out of order: both enter and exit must ascend (enter {lower_enter}, {upper_enter}; exit {lower_exit}, {upper_exit}); \
+         order the bands from low to high, and check exit and hysteresis_ratio"
+    )]
+    NotAscending {
+        /// The one that comes first.
+        lower: String,
+        /// The one that comes next.
+        upper: String,
+        /// Where the first is entered.
+        lower_enter: f64,
+        /// Where the next is entered.
+        upper_enter: f64,
+        /// Where the first is left.
+        lower_exit: f64,
+        /// Where the next is left.
+        upper_exit: f64,
+    },
+    /// A threshold names a band that does not exist.
+    #[error("{place} names the band \"{name}\", which is not one of: {known}")]
+    UnknownBand {
+        /// Where it is written.
+        place: &'static str,
+        /// What is written.
+        name: String,
+        /// What could be.
+        known: String,
+    },
+    /// A number is outside its range.
+    #[error("{place} is {value}, but must be {expected}")]
+    OutOfRange {
+        /// Where it is written.
+        place: &'static str,
+        /// What is written.
+        value: f64,
+        /// What could be.
+        expected: &'static str,
+    },
+}
+
+impl PolicyOptions {
+    /// Checks everything once.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, see [`PolicyError`].
+    pub fn validated(&self) -> Result<Policy, PolicyError> {
+        Policy::from_options(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    fn check(json: &str) -> Result<Policy, String> {
+        let options: PolicyOptions = serde_json::from_str(json).map_err(|error| error.to_string())?;
+        options.validated().map_err(|error| error.to_string())
+    }
+
+    #[rstest]
+    #[case(r#"{"bands":[{"name":"","enter":0.5}]}"#, "bands[0] has an empty name")]
+    #[case(r#"{"bands":[{"name":"a","enter":0.2},{"name":"a","enter":0.5}]}"#, "the band \"a\" is there twice")]
+    #[case(r#"{"bands":[{"name":"a","enter":1.0}]}"#, "bands[0].enter (\"a\") is 1,")]
+    #[case(r#"{"bands":[{"name":"a","enter":0.0}]}"#, "greater than 0")]
+    #[case(r#"{"bands":[{"name":"a","enter":0.5,"exit":0.5}]}"#, "less than enter 0.5")]
+    #[case(r#"{"bands":[{"name":"a","enter":0.5,"exit":-0.1}]}"#, "at least 0")]
+    #[case(r#"{"bands":[{"name":"a","enter":0.5},{"name":"b","enter":0.2}]}"#, "out of order")]
+    #[case(r#"{"bands":[{"name":"a","enter":0.5},{"name":"b","enter":0.5}]}"#, "out of order")]
+    #[case(r#"{"bands":[{"name":"a","enter":0.4,"exit":0.39},{"name":"b","enter":0.5,"exit":0.3}]}"#, "out of order")]
+    #[case(r#"{"bands":[{"name":"a","enter":0.4}],"threshold_up":"hot"}"#, "threshold_up names the band \"hot\", which is not one of: a")]
+    #[case(r#"{"threshold_down":1.5}"#, "threshold_down is 1.5")]
+    #[case(r#"{"hysteresis_ratio":0}"#, "hysteresis_ratio is 0,")]
+    #[case(r#"{"hysteresis_ratio":1}"#, "hysteresis_ratio is 1,")]
+    #[case(r#"{"emit_step":{"logit":-1}}"#, "emit_step is -1")]
+    #[case(r#"{"steady_logit_per_day":-1}"#, "steady_logit_per_day is -1")]
+    #[case(r#"{"thresholdup":0.5}"#, "unknown field")]
+    #[case(r#"{"bands":[{"name":"a","enter":0.5,"leave":0.4}]}"#, "unknown field")]
+    fn faults_are_named(#[case] json: &str, #[case] message: &str) {
+        let error = check(json).expect_err("the options have a fault");
+        assert!(error.contains(message), "{error:?} does not say {message:?}");
+    }
+
+    #[rstest]
+    #[case("{}")]
+    #[case(r#"{"bands":[{"name":"warm","enter":0.2},{"name":"hot","enter":0.5,"exit":0.4,"severity":"P1"}],"threshold_up":"hot"}"#)]
+    #[case(r#"{"bands":[{"name":"warm","enter":0.2}],"threshold_up":0.35,"threshold_down":0.2,"emit_step":{"probability":0.01}}"#)]
+    fn good_options_are_accepted_and_survive_a_round_trip(#[case] json: &str) {
+        check(json).expect("the options have no fault");
+        let options: PolicyOptions = serde_json::from_str(json).expect("checked above");
+        let again: PolicyOptions = serde_json::from_str(&serde_json::to_string(&options).unwrap()).unwrap();
+        assert_eq!(options, again);
+    }
+}

@@ -1,0 +1,129 @@
+//! Where a score is heading: the slope of a line through the first score of each of the last days and the newest one.
+
+use serde::{Deserialize, Serialize};
+
+use crate::state::HistoryPoint;
+
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+/// Points older than this say nothing about where a score is heading now.
+const WINDOW_MS: i64 = 7 * DAY_MS;
+/// Over less than this a slope per day would be an extrapolation.
+const MIN_SPAN_MS: i64 = DAY_MS;
+/// One point a day of the window, and the one on its far edge.
+const MAX_POINTS: usize = 8;
+/// Keeps the logit of a probability of 0 or 1 finite.
+const MIN_PROBABILITY: f64 = 1e-9;
+
+/// The direction of a score.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trend {
+    /// It rises.
+    Improving,
+    /// It moves by less than `steady_logit_per_day`.
+    Steady,
+    /// It falls.
+    Declining,
+    /// The entity has been scored for less than a day, or not for a week.
+    Unknown,
+}
+
+impl Trend {
+    /// The name in records.
+    pub fn name(self) -> &'static str {
+        match self {
+            Trend::Improving => "improving",
+            Trend::Steady => "steady",
+            Trend::Declining => "declining",
+            Trend::Unknown => "unknown",
+        }
+    }
+}
+
+/// The trend, and the slope in probability per day where there is one, of a score that is now `newest`.
+pub(crate) fn of(history: &[HistoryPoint], newest: HistoryPoint, steady_logit_per_day: f64) -> (Trend, Option<f64>) {
+    let recent = || history.iter().filter(|point| newest.as_of_ms - point.as_of_ms <= WINDOW_MS);
+    let Some(oldest) = recent().next() else { return (Trend::Unknown, None) };
+    if newest.as_of_ms - oldest.as_of_ms < MIN_SPAN_MS {
+        return (Trend::Unknown, None);
+    }
+    let slope_of = |value: fn(f64) -> f64| {
+        let points =
+            || recent().chain([&newest]).map(|point| ((point.as_of_ms - newest.as_of_ms) as f64 / DAY_MS as f64, value(point.probability)));
+        let count = points().count() as f64;
+        let (sum_x, sum_y) = points().fold((0.0, 0.0), |(sum_x, sum_y), (x, y)| (sum_x + x, sum_y + y));
+        let (mean_x, mean_y) = (sum_x / count, sum_y / count);
+        let (xy, xx) = points().fold((0.0, 0.0), |(xy, xx), (x, y)| (xy + (x - mean_x) * (y - mean_y), xx + (x - mean_x).powi(2)));
+        xy / xx
+    };
+    let logit_per_day = slope_of(|probability| {
+        let probability = probability.clamp(MIN_PROBABILITY, 1.0 - MIN_PROBABILITY);
+        (probability / (1.0 - probability)).ln()
+    });
+    let trend = match logit_per_day {
+        slope if slope.abs() < steady_logit_per_day || slope == 0.0 => Trend::Steady,
+        slope if slope > 0.0 => Trend::Improving,
+        _ => Trend::Declining,
+    };
+    (trend, Some(slope_of(|probability| probability)))
+}
+
+/// Keeps `newest` if it is the first of its day. Says whether it did.
+pub(crate) fn record(history: &mut Vec<HistoryPoint>, newest: HistoryPoint) -> bool {
+    let day = |point: &HistoryPoint| point.as_of_ms.div_euclid(DAY_MS);
+    if history.last().is_some_and(|last| day(last) >= day(&newest)) {
+        return false;
+    }
+    if history.len() >= MAX_POINTS {
+        history.drain(..=history.len() - MAX_POINTS);
+    }
+    history.push(newest);
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    fn point(day: f64, probability: f64) -> HistoryPoint {
+        HistoryPoint { as_of_ms: (day * DAY_MS as f64) as i64, probability }
+    }
+
+    #[rstest]
+    #[case(&[], point(1.0, 0.5), Trend::Unknown, None)]
+    #[case(&[point(0.5, 0.1)], point(1.0, 0.5), Trend::Unknown, None)]
+    #[case(&[point(0.0, 0.1)], point(9.0, 0.5), Trend::Unknown, None)]
+    #[case(&[point(0.0, 0.1), point(1.0, 0.2)], point(2.0, 0.3), Trend::Improving, Some(0.1))]
+    #[case(&[point(0.0, 0.3), point(1.0, 0.2)], point(2.0, 0.1), Trend::Declining, Some(-0.1))]
+    #[case(&[point(0.0, 0.3), point(1.0, 0.3)], point(2.5, 0.3), Trend::Steady, Some(0.0))]
+    #[case(&[point(0.0, 0.001)], point(2.0, 0.002), Trend::Improving, Some(0.0005))]
+    #[case(&[point(0.0, 0.0)], point(2.0, 1.0), Trend::Improving, Some(0.5))]
+    #[case(&[point(0.0, 0.5), point(9.0, 0.5)], point(10.0, 0.505), Trend::Steady, Some(0.005))]
+    fn the_slope_decides(
+        #[case] history: &[HistoryPoint],
+        #[case] newest: HistoryPoint,
+        #[case] trend: Trend,
+        #[case] velocity: Option<f64>,
+    ) {
+        let (found_trend, found_velocity) = of(history, newest, 0.05);
+        assert_eq!(found_trend, trend);
+        assert_eq!(found_velocity.is_some(), velocity.is_some());
+        if let (Some(found), Some(expected)) = (found_velocity, velocity) {
+            assert!((found - expected).abs() < 1e-12, "{found} instead of {expected}");
+        }
+    }
+
+    #[test]
+    fn one_point_a_day_is_kept_and_eight_at_most() {
+        let mut history = Vec::new();
+        for hour in 0..24 * 20 {
+            let kept = record(&mut history, point(f64::from(hour) / 24.0, 0.5));
+            assert_eq!(kept, hour % 24 == 0);
+        }
+        assert_eq!(history.len(), MAX_POINTS);
+        assert_eq!(history[0], point(12.0, 0.5));
+        assert_eq!(history[7], point(19.0, 0.5));
+    }
+}

@@ -1,0 +1,38 @@
+//! What every row must have, whichever way it came in.
+
+use crate::catalog::{Role, Table};
+use crate::row::{RowBuilder, Value};
+
+/// Why a complete row is not used.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Refusal {
+    pub(crate) field: String,
+    pub(crate) why: &'static str,
+}
+
+/// A row has a key; an event also has a time, and an owner to hang on. An empty reference refers to nothing: it becomes null
+/// where it may.
+pub(crate) fn admit(table: &Table, row: &mut RowBuilder<'_>) -> Result<(), Refusal> {
+    for field in table.fields.iter().filter(|f| f.nullable && f.reference.is_some()) {
+        if row.get(field.id).text().is_some_and(str::is_empty) {
+            row.set(field.id, Value::Null);
+        }
+    }
+    let refuse = |field: String, why| Err(Refusal { field, why });
+    if row.get(table.key).text().is_none_or(str::is_empty) {
+        return refuse(table.field_at(table.key).name.clone(), "the key is empty");
+    }
+    if table.role != Role::Event {
+        return Ok(());
+    }
+    if let Some(time) = table.time
+        && !matches!(row.get(time), Value::Time(_))
+    {
+        return refuse(table.field_at(time).name.clone(), "an event needs its time");
+    }
+    if table.owners.iter().all(|f| row.get(*f).text().is_none_or(str::is_empty)) {
+        let names: Vec<&str> = table.owners.iter().map(|f| table.field_at(*f).name.as_str()).collect();
+        return refuse(names.join(" / "), "an event needs an owner");
+    }
+    Ok(())
+}

@@ -1,0 +1,264 @@
+//! Files of history become rows: CSV, JSON Lines (both also gzipped) and Avro container files.
+//!
+//! Promises: a file is streamed, memory is bounded by one row or block and the caller's batch; a bad row is an error of its own
+//! that the caller may count and pass over; every error names file, line, column, value and what was expected.
+
+mod cell;
+mod container;
+mod csv;
+mod jsonl;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::path::Path;
+use std::sync::Arc;
+
+use flate2::read::MultiGzDecoder;
+
+use crate::admit::admit;
+pub use cell::parse_time as parse_time_ms;
+
+use crate::catalog::{Catalog, TableId};
+use crate::program::{CompileError, Target, sources, targets};
+use crate::row::{Operation, Position, RowBatch, RowBuilder, Value};
+
+/// The longest row of a text file, and the largest block of a container file before it is decompressed.
+const MAX_ROW_BYTES: u64 = 16 << 20;
+
+/// How a file's rows are to be understood.
+#[derive(Clone, Debug, Default)]
+pub struct FileOptions {
+    /// The partition of the rows' positions; the offset is the record's number in the file, from 0.
+    pub partition: u32,
+    /// The column that says when a row became known. Without it: event time plus `lag_ms`; in a table without a time, 0:
+    /// known before everything else.
+    pub known_time: Option<String>,
+    /// How long after its time field a row became known, in milliseconds.
+    pub lag_ms: i64,
+    /// Columns of the file that mean a field of another name: column → field.
+    pub columns: BTreeMap<String, String>,
+}
+
+/// What is wrong with a file. After [`FileError::Row`] reading may go on with the next row; after all others it is over.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// One row cannot be used.
+    #[error("{file}, line {line}, column '{column}': '{value}' is not {expected}; correct the row, or leave it out")]
+    Row {
+        /// The file.
+        file: String,
+        /// The line; in a container file the record's number, from 1.
+        line: u64,
+        /// The column.
+        column: String,
+        /// What it holds, cut to a readable length.
+        value: String,
+        /// What was expected.
+        expected: String,
+    },
+    /// The file cannot be read, or not to its end.
+    #[error("{file}, line {line}: {why}; the file is damaged or not what its name says")]
+    Damaged {
+        /// The file.
+        file: String,
+        /// The line, or the record's number; 0 for the file as a whole.
+        line: u64,
+        /// What happened.
+        why: String,
+    },
+    /// The file cannot be opened.
+    #[error("{file}: cannot be opened: {source}")]
+    Unreadable {
+        /// The file.
+        file: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The name does not say what the file holds.
+    #[error("{file}: its kind is not known; name it .csv, .csv.gz, .jsonl, .ndjson, .jsonl.gz, .ndjson.gz or .avro")]
+    UnknownKind {
+        /// The file.
+        file: String,
+    },
+    /// Columns that the table cannot do without are not there.
+    #[error("{file}: no column for {missing}; it has {found}; rename a column, map one to the field, or give the field a default")]
+    MissingColumns {
+        /// The file.
+        file: String,
+        /// Fields without a column.
+        missing: String,
+        /// The columns there are.
+        found: String,
+    },
+    /// The options name a field the table does not have.
+    #[error("{file}: the options map a column to '{field}', which the table does not have; its fields are {known}")]
+    NoSuchField {
+        /// The file.
+        file: String,
+        /// The name given.
+        field: String,
+        /// The fields there are.
+        known: String,
+    },
+    /// A container file was written under a schema that is not the table's.
+    #[error("{file}: {source}")]
+    Schema {
+        /// The file.
+        file: String,
+        /// Why.
+        source: CompileError,
+    },
+}
+
+impl FileError {
+    /// Whether only one row is lost, and reading may go on.
+    pub fn is_row(&self) -> bool {
+        matches!(self, FileError::Row { .. })
+    }
+}
+
+/// Reads one file of one table.
+pub struct FileReader {
+    context: Context,
+    source: Source,
+}
+
+enum Source {
+    Csv(csv::CsvRows),
+    JsonLines(jsonl::JsonRows),
+    Container(Box<container::ContainerRows>),
+}
+
+impl FileReader {
+    /// Opens a file; its name says its kind.
+    ///
+    /// # Errors
+    /// It cannot be opened, or its columns or schema are not the table's.
+    pub fn open(path: &Path, catalog: Arc<Catalog>, table: TableId, options: FileOptions) -> Result<FileReader, FileError> {
+        let context = Context::new(path, catalog, table, options)?;
+        let name = context.file.to_lowercase();
+        let (kind, is_gzip) = name.strip_suffix(".gz").map_or((name.as_str(), false), |kind| (kind, true));
+        let unknown = || FileError::UnknownKind { file: context.file.clone() };
+        let extension = Path::new(kind).extension().and_then(|e| e.to_str()).ok_or_else(unknown)?;
+        if !matches!((extension, is_gzip), ("csv" | "jsonl" | "ndjson", _) | ("avro", false)) {
+            return Err(unknown());
+        }
+        let file = File::open(path).map_err(|source| FileError::Unreadable { file: context.file.clone(), source })?;
+        let bytes: Box<dyn Read + Send> = if is_gzip { Box::new(MultiGzDecoder::new(BufReader::new(file))) } else { Box::new(file) };
+        let source = match extension {
+            "csv" => Source::Csv(csv::CsvRows::open(bytes, &context)?),
+            "avro" => Source::Container(Box::new(container::ContainerRows::open(bytes, &context)?)),
+            _ => Source::JsonLines(jsonl::JsonRows::open(bytes)),
+        };
+        Ok(FileReader { context, source })
+    }
+
+    /// Appends up to `max_rows` rows to `batch`; 0 is the end of the file.
+    ///
+    /// # Errors
+    /// A row or the file is bad. Rows read before it are in the batch.
+    pub fn read(&mut self, batch: &mut RowBatch, max_rows: usize) -> Result<usize, FileError> {
+        let before = batch.len();
+        while batch.len() - before < max_rows {
+            let more = match &mut self.source {
+                Source::Csv(rows) => rows.next(&mut self.context, batch)?,
+                Source::JsonLines(rows) => rows.next(&mut self.context, batch)?,
+                Source::Container(rows) => rows.next(&mut self.context, batch)?,
+            };
+            if !more {
+                break;
+            }
+        }
+        Ok(batch.len() - before)
+    }
+}
+
+/// What all kinds of files share: which table, and when its rows are known.
+struct Context {
+    file: String,
+    catalog: Arc<Catalog>,
+    table: TableId,
+    targets: Vec<Target>,
+    options: FileOptions,
+    next_offset: i64,
+}
+
+impl Context {
+    fn new(path: &Path, catalog: Arc<Catalog>, table: TableId, options: FileOptions) -> Result<Context, FileError> {
+        let file = path.display().to_string();
+        let definition = catalog.table_at(table);
+        if let Some(field) = options.columns.values().find(|f| definition.field(f).is_none()) {
+            let known: Vec<&str> = definition.fields.iter().map(|f| f.name.as_str()).collect();
+            return Err(FileError::NoSuchField { file, field: field.clone(), known: known.join(", ") });
+        }
+        let targets = targets(definition);
+        Ok(Context { file, catalog, table, targets, options, next_offset: 0 })
+    }
+
+    /// Starts the next row. Bad rows count too, so that a position always means the same record.
+    fn start<'b>(&mut self, batch: &'b mut RowBatch) -> RowBuilder<'b> {
+        let position = Position { partition: self.options.partition, offset: self.next_offset };
+        self.next_offset += 1;
+        batch.start(&self.catalog, self.table, Operation::Upsert, position, 0)
+    }
+
+    /// Completes a row: known time, key, event time, owner. `known` is the text of the known-time column.
+    fn finish(&self, mut builder: RowBuilder<'_>, known_ms: Option<i64>, line: u64) -> Result<(), FileError> {
+        let table = self.catalog.table_at(self.table);
+        admit(table, &mut builder).map_err(|refusal| self.bad_row(line, &refusal.field, "", refusal.why))?;
+        let known_ms = match (known_ms, table.time) {
+            (Some(known_ms), _) => known_ms,
+            (None, None) => 0,
+            (None, Some(time)) => match builder.get(time) {
+                Value::Time(at) => at.saturating_add(self.options.lag_ms),
+                _ => return Err(self.bad_row(line, &table.field_at(time).name, "", "a time, which says when the row was known")),
+            },
+        };
+        builder.set_known_ms(known_ms);
+        builder.finish();
+        Ok(())
+    }
+
+    /// For each field its column, if the file has one.
+    ///
+    /// # Errors
+    /// A field without a column can neither be null nor has a default.
+    fn columns(&self, found: &[&str]) -> Result<Vec<Option<usize>>, FileError> {
+        let table = self.catalog.table_at(self.table);
+        let columns = sources(&self.targets, table, found, &self.options.columns);
+        let lacking = self.targets.iter().zip(&columns).filter(|(target, column)| column.is_none() && target.absent().is_err());
+        let mut missing: Vec<&str> = lacking.map(|(target, _)| table.field_at(target.field).name.as_str()).collect();
+        if let Some(known) = &self.options.known_time
+            && !found.contains(&known.as_str())
+        {
+            missing.push(known);
+        }
+        if missing.is_empty() {
+            Ok(columns)
+        } else {
+            Err(FileError::MissingColumns { file: self.file.clone(), missing: missing.join(", "), found: found.join(", ") })
+        }
+    }
+
+    fn bad_row(&self, line: u64, column: &str, value: &str, expected: impl Into<String>) -> FileError {
+        let shown: String = value.chars().take(80).collect();
+        FileError::Row { file: self.file.clone(), line, column: column.to_owned(), value: shown, expected: expected.into() }
+    }
+
+    fn damaged(&self, line: u64, why: impl ToString) -> FileError {
+        FileError::Damaged { file: self.file.clone(), line, why: why.to_string() }
+    }
+}
+
+impl std::fmt::Debug for FileReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FileReader")
+            .field("file", &self.context.file)
+            .field("next_offset", &self.context.next_offset)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,293 @@
+//! The same rows from every kind of file; each bad row or file named as it should be.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use apache_avro::{Codec, Schema, Writer};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+use super::{FileError, FileOptions, FileReader};
+use crate::{Catalog, Position, RowBatch, Value};
+
+const ACCOUNTS: &str = r#"{"type":"record","name":"Account","leadpulse":{"table":"accounts","role":"root"},"fields":[
+  {"name":"id","type":"string","leadpulse":{"key":true}}]}"#;
+const ORDERS: &str = r#"{"type":"record","name":"Order","leadpulse":{"table":"orders","role":"event"},"fields":[
+  {"name":"id","type":"long","leadpulse":{"key":true}},
+  {"name":"at","aliases":["ts"],"type":{"type":"long","logicalType":"timestamp-millis"},"leadpulse":{"time":true}},
+  {"name":"account","type":["null","string"],"default":null,"leadpulse":{"ref":"accounts","owner":true}},
+  {"name":"amount","type":["null","double"],"default":null},
+  {"name":"cancelled","type":"boolean","default":false},
+  {"name":"channel","type":{"type":"enum","name":"Channel","symbols":["web","shop"]}},
+  {"name":"tags","type":{"type":"array","items":"string"},"default":[]},
+  {"name":"entered","type":["null",{"type":"long","logicalType":"timestamp-millis"}],"default":null}]}"#;
+
+const CSV: &str = "\u{feff}id,ts,account,amount,cancelled,channel,tags,ignored,entered\n\
+  7,2010-01-01 00:00:01,a1,2.5,1,web,x; y|z,?,1262304005000\n\
+  8,1262304002000,a2,,false,shop,,?,2010-01-01T00:00:06Z\n\
+  9,2010-01-01T01:00:03+01:00,\"a,3\",4,TRUE,web,\"é\",?,2010-01-01 00:00:07\n";
+const JSON: &str = concat!(
+    r#"{"id":7,"at":"2010-01-01 00:00:01","account":"a1","amount":2.5,"cancelled":true,"channel":"web","tags":["x","y","z"],"entered":1262304005000}"#,
+    "\n\n",
+    r#"{"channel":"shop","id":"8","ts":1262304002000,"account":"a2","amount":null,"other":{"nested":[1]},"entered":"2010-01-01T00:00:06Z"}"#,
+    "\n",
+    r#"{"id":9,"at":1262304003000,"account":"a,3","amount":4,"cancelled":1,"channel":"web","tags":["é"],"entered":"2010-01-01 00:00:07"}"#
+);
+
+fn catalog() -> Arc<Catalog> {
+    Arc::new(Catalog::from_json(&[("a", ACCOUNTS), ("o", ORDERS)]).unwrap())
+}
+
+fn file(dir: &Path, name: &str, content: &[u8]) -> PathBuf {
+    let path = dir.join(name);
+    let mut file = std::fs::File::create(&path).unwrap();
+    if name.ends_with(".gz") {
+        let mut gz = GzEncoder::new(file, Compression::fast());
+        gz.write_all(content).unwrap();
+        gz.finish().unwrap();
+    } else {
+        file.write_all(content).unwrap();
+    }
+    path
+}
+
+fn open(path: &Path, options: FileOptions) -> Result<FileReader, FileError> {
+    let catalog = catalog();
+    let orders = catalog.table("orders").unwrap().id;
+    FileReader::open(path, catalog, orders, options)
+}
+
+/// All rows, read two at a time, and all errors.
+fn read_all(reader: &mut FileReader) -> (RowBatch, Vec<FileError>) {
+    let (mut batch, mut errors) = (RowBatch::new(), Vec::new());
+    loop {
+        match reader.read(&mut batch, 2) {
+            Ok(0) => return (batch, errors),
+            Ok(count) => assert!(count <= 2),
+            Err(error) => {
+                let over = !error.is_row();
+                errors.push(error);
+                if over {
+                    return (batch, errors);
+                }
+            }
+        }
+    }
+}
+
+/// A batch, for people: table fields in order, known time, position.
+fn shown(batch: &RowBatch) -> Vec<String> {
+    let value = |v: Value<'_>| match v {
+        Value::List(list) => format!("{:?}", list.iter().collect::<Vec<_>>()),
+        other => format!("{other:?}"),
+    };
+    let catalog = catalog();
+    let fields = &catalog.table("orders").unwrap().fields;
+    batch
+        .iter()
+        .map(|row| format!("{:?} {} {:?}", fields.iter().map(|f| value(row.get(f.id))).collect::<Vec<_>>(), row.known_ms(), row.position()))
+        .collect()
+}
+
+/// The rows of [`CSV`] as a container file.
+fn container(codec: Codec) -> Vec<u8> {
+    let schema = Schema::parse_str(ORDERS).unwrap();
+    let catalog = catalog();
+    let dir = tempfile::tempdir().unwrap();
+    let (batch, _) = read_all(&mut open(&file(dir.path(), "o.csv", CSV.as_bytes()), FileOptions::default()).unwrap());
+    let mut writer = Writer::with_codec(&schema, Vec::new(), codec).unwrap();
+    let encoder = crate::RowEncoder::new(&catalog);
+    for row in batch.iter() {
+        let mut bytes = Vec::new();
+        encoder.encode(row, &mut bytes).unwrap();
+        let reader = apache_avro::reader::datum::GenericDatumReader::builder(&schema).build().unwrap();
+        writer.append_value(reader.read_value(&mut &bytes[..]).unwrap()).unwrap();
+        writer.flush().unwrap();
+    }
+    writer.into_inner().unwrap()
+}
+
+#[test]
+fn every_kind_of_file_gives_the_same_rows() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = || FileOptions { partition: 3, known_time: Some("entered".into()), ..FileOptions::default() };
+    let first = file(dir.path(), "o.csv", CSV.as_bytes());
+    let expected = shown(&read_all(&mut open(&first, options()).unwrap()).0);
+    assert_eq!(expected.len(), 3);
+    assert_eq!(
+        expected[0],
+        format!(
+            "{:?} 1262304005000 {:?}",
+            [
+                r#"Text("7")"#,
+                "Time(1262304001000)",
+                r#"Text("a1")"#,
+                "Double(2.5)",
+                "Bool(true)",
+                r#"Text("web")"#,
+                r#"["x", "y", "z"]"#,
+                "Time(1262304005000)"
+            ],
+            Position { partition: 3, offset: 0 }
+        )
+    );
+    let avro = [Codec::Null, Codec::Snappy, Codec::Deflate(Default::default()), Codec::Zstandard(Default::default())].map(container);
+    let files: [(&str, &[u8]); 8] = [
+        ("o.csv.gz", CSV.as_bytes()),
+        ("o.jsonl", JSON.as_bytes()),
+        ("o.ndjson", JSON.as_bytes()),
+        ("O.JSONL.gz", JSON.as_bytes()),
+        ("null.avro", &avro[0]),
+        ("snappy.avro", &avro[1]),
+        ("deflate.avro", &avro[2]),
+        ("zstandard.avro", &avro[3]),
+    ];
+    for (name, content) in files {
+        let (batch, errors) = read_all(&mut open(&file(dir.path(), name, content), options()).unwrap());
+        assert!(errors.is_empty(), "{name}: {errors:?}");
+        assert_eq!(shown(&batch), expected, "{name}");
+    }
+}
+
+#[test]
+fn known_time_is_a_column_or_follows_the_event() {
+    let dir = tempfile::tempdir().unwrap();
+    let known = |name: &str, content: &[u8], options: FileOptions| {
+        let (batch, errors) = read_all(&mut open(&file(dir.path(), name, content), options).unwrap());
+        assert!(errors.is_empty(), "{errors:?}");
+        batch.iter().map(|row| row.known_ms() - row.event_ms()).collect::<Vec<_>>()
+    };
+    assert_eq!(known("o.csv", CSV.as_bytes(), FileOptions::default()), [0, 0, 0]);
+    assert_eq!(known("o.jsonl", JSON.as_bytes(), FileOptions { lag_ms: 500, ..FileOptions::default() }), [500; 3]);
+    let column = FileOptions { known_time: Some("entered".into()), lag_ms: 500, ..FileOptions::default() };
+    assert_eq!(known("o.avro", &container(Codec::Null), column), [4000, 4000, 4000]);
+
+    let catalog = catalog();
+    let accounts = catalog.table("accounts").unwrap().id;
+    let path = file(dir.path(), "accounts.csv", b"id\na1\n");
+    let mut reader = FileReader::open(&path, catalog, accounts, FileOptions::default()).unwrap();
+    assert_eq!(read_all(&mut reader).0.row(0).known_ms(), 0, "without any time a row is known before everything else");
+}
+
+#[test]
+fn columns_may_have_other_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let renamed = FileOptions {
+        columns: [("order".to_owned(), "id".to_owned()), ("who".to_owned(), "account".to_owned())].into(),
+        ..FileOptions::default()
+    };
+    let csv = file(dir.path(), "o.csv", b"order,who,at,channel\n1,a1,5,web\n");
+    let json = file(dir.path(), "o.jsonl", br#"{"order":1,"who":"a1","at":5,"channel":"web"}"#);
+    let rows = [csv, json].map(|path| shown(&read_all(&mut open(&path, renamed.clone()).unwrap()).0));
+    assert!(rows[0].len() == 1 && rows[0] == rows[1], "{rows:?}");
+    let wrong = FileOptions { columns: [("x".to_owned(), "idd".to_owned())].into(), ..FileOptions::default() };
+    let error = open(&file(dir.path(), "o.csv", CSV.as_bytes()), wrong).unwrap_err();
+    assert!(matches!(&error, FileError::NoSuchField { field, .. } if field == "idd"), "{error}");
+}
+
+#[test]
+fn a_bad_row_is_named_and_the_next_one_read() {
+    let dir = tempfile::tempdir().unwrap();
+    // (row, column, value, part of what was expected)
+    let cases = [
+        ("x1,5,a,,,web,", "id", "x1", "a whole number"),
+        ("1,yesterday,a,,,web,", "ts", "yesterday", "YYYY-MM-DD"),
+        ("1,5,a,much,,web,", "amount", "much", "a number"),
+        ("1,5,a,,maybe,web,", "cancelled", "maybe", "true, false"),
+        ("1,5,a,,,phone,", "channel", "phone", "one of web, shop"),
+        ("1,5,a,,,,", "channel", "", "may not be null"),
+        ("1,5,,,,web,", "account", "", "owner"),
+        (",5,a,,,web,", "id", "", "may not be null"),
+        ("1,5", "", "2 cells", "7 cells"),
+    ];
+    for (row, column, value, expected) in cases {
+        let good = "2,5,a,,,web,";
+        let content = format!("id,ts,account,amount,cancelled,channel,tags\n{good}\n{row}\n{good}\n");
+        let path = file(dir.path(), "bad.csv", content.as_bytes());
+        let (batch, errors) = read_all(&mut open(&path, FileOptions::default()).unwrap());
+        assert_eq!(batch.iter().map(|r| r.position().offset).collect::<Vec<_>>(), [0, 2], "{row}");
+        assert!(
+            matches!(&errors[..], [FileError::Row { line: 3, column: c, value: v, expected: e, .. }] if c == column && v == value && e.contains(expected)),
+            "{row}: {errors:?}"
+        );
+    }
+    let lines = [
+        (r#"{"id":1"#, "a JSON object"),
+        (r#"[1]"#, "a JSON object"),
+        (r#"{"id":1.5,"at":5,"account":"a","channel":"web"}"#, "a whole number"),
+        (r#"{"id":1,"at":5,"account":{"id":2},"channel":"web"}"#, "of the type string"),
+        (r#"{"id":1,"at":5,"account":"a","channel":"web","tags":[1]}"#, "an array of strings"),
+        (r#"{"id":1,"account":"a","channel":"web"}"#, "may not be null"),
+    ];
+    for (line, expected) in lines {
+        let path = file(dir.path(), "bad.jsonl", format!("{line}\n{JSON}").as_bytes());
+        let (batch, errors) = read_all(&mut open(&path, FileOptions::default()).unwrap());
+        assert_eq!(batch.len(), 3, "{line}");
+        assert!(matches!(&errors[..], [FileError::Row { line: 1, expected: e, .. }] if e.contains(expected)), "{line}: {errors:?}");
+    }
+}
+
+#[test]
+fn a_bad_record_in_a_container_does_not_take_the_block_with_it() {
+    let schema = ORDERS.replace(r#""name":"id","type":"long""#, r#""name":"id","type":["null","long"]"#);
+    let schema = Schema::parse_str(&schema).unwrap();
+    let mut writer = Writer::with_codec(&schema, Vec::new(), Codec::Null).unwrap();
+    for id in [serde_json::json!(1), serde_json::json!(null), serde_json::json!(3)] {
+        use apache_avro::types::Value as Avro;
+        let value = serde_json::json!({"id": id, "at": 5, "account": "a", "amount": null, "cancelled": false, "channel": "web", "tags": [], "entered": null});
+        let record = Avro::try_from(value).unwrap().resolve(&schema).unwrap();
+        writer.append_value(record).unwrap();
+    }
+    let bytes = writer.into_inner().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let (batch, errors) = read_all(&mut open(&file(dir.path(), "o.avro", &bytes), FileOptions::default()).unwrap());
+    assert_eq!(batch.iter().map(|r| r.key()).collect::<Vec<_>>(), ["1", "3"]);
+    assert!(matches!(&errors[..], [FileError::Row { line: 2, .. }]), "{errors:?}");
+}
+
+#[test]
+fn a_file_that_is_not_what_it_says_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let opened = |name: &str, content: &[u8]| open(&file(dir.path(), name, content), FileOptions::default());
+    let error = opened("o.csv", b"id,when\n").unwrap_err();
+    assert!(
+        matches!(&error, FileError::MissingColumns { missing, found, .. } if missing == "at, channel" && found == "id, when"),
+        "{error}"
+    );
+    assert!(matches!(opened("o.parquet", b"").unwrap_err(), FileError::UnknownKind { .. }));
+    assert!(matches!(opened("o.avro.gz", b"").unwrap_err(), FileError::UnknownKind { .. }));
+    assert!(matches!(open(&dir.path().join("none.csv"), FileOptions::default()).unwrap_err(), FileError::Unreadable { .. }));
+    assert!(matches!(opened("o.avro", b"id,at\n").unwrap_err(), FileError::Damaged { .. }));
+
+    let avro = container(Codec::Snappy);
+    let truncated = read_all(&mut opened("cut.avro", &avro[..avro.len() - 3]).unwrap()).1;
+    assert!(matches!(&truncated[..], [FileError::Damaged { .. }]), "{truncated:?}");
+    let mut flipped = avro.clone();
+    let last = flipped.len() - 1;
+    flipped[last] ^= 1;
+    let flipped = read_all(&mut opened("flipped.avro", &flipped).unwrap()).1;
+    assert!(matches!(&flipped[..], [FileError::Damaged { why, .. }] if why.contains("marker")), "{flipped:?}");
+
+    let mut cut = GzEncoder::new(Vec::new(), Compression::fast());
+    cut.write_all(CSV.as_bytes()).unwrap();
+    let cut = cut.finish().unwrap();
+    let path = dir.path().join("cut.csv.gz");
+    std::fs::write(&path, &cut[..cut.len() - 9]).unwrap();
+    let outcome = open(&path, FileOptions::default()).map(|mut reader| read_all(&mut reader).1);
+    assert!(matches!(&outcome, Err(FileError::Damaged { .. })) || matches!(&outcome, Ok(errors) if !errors.is_empty()), "{outcome:?}");
+}
+
+#[test]
+fn a_row_without_an_end_is_not_read_to_the_end_of_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let endless = vec![b'x'; super::MAX_ROW_BYTES as usize + 100_000];
+    let quoted = [b"id,ts,channel\n\"".as_slice(), &endless].concat();
+    for (name, content) in [("o.csv.gz", &quoted), ("o.jsonl.gz", &endless)] {
+        let (batch, errors) = read_all(&mut open(&file(dir.path(), name, content), FileOptions::default()).unwrap());
+        assert!(
+            batch.is_empty() && matches!(&errors[..], [FileError::Damaged { why, .. }] if why.contains("longer than")),
+            "{name}: {errors:?}"
+        );
+    }
+}

@@ -1,0 +1,504 @@
+// The console: asks every second what is new, and shows it without ever moving a row that is being read.
+//
+// Three answers are polled (status, a page of the ranking, alerts); an entity tag makes an unchanged one free. Values change in place at
+// once. The order changes only while nobody points at the list or walks through it with the keyboard; until then a button says how
+// many rows wait.
+
+const POLL_MS = 1000;
+const PAGE = 50;
+const MAX_ROWS = 1000;
+const ALERTS = 100;
+const MOVE_MS = 450;
+
+const by = (id) => document.getElementById(id);
+const list = by("list");
+const calm = matchMedia("(prefers-reduced-motion: reduce)");
+
+const state = {
+  status: null, // the last answer of /api/v1/status
+  page: null, // the last page of the ranking
+  connected: true,
+  limit: PAGE,
+  rows: new Map(), // entity key → row
+  alertIds: null, // alerts shown; null before the first answer
+  tags: new Map(), // URL → entity tag of the answer shown
+  pointed: false, // a mouse or pen is over the list (a finger is not: it never leaves)
+};
+
+// ---- Asking
+
+/** The answer of a URL, or null if it is the one shown already. */
+async function ask(url) {
+  const headers = state.tags.has(url) ? { "If-None-Match": state.tags.get(url) } : {};
+  const response = await fetch(url, { headers, cache: "no-store", signal: AbortSignal.timeout(5000) });
+  if (response.status === 304) return null;
+  const body = await response.json();
+  if (!response.ok) throw new Error(body.error);
+  const tag = response.headers.get("ETag");
+  if (tag) state.tags.set(url, tag);
+  return body;
+}
+
+function scoresUrl() {
+  const query = new URLSearchParams({ task: by("task").value, sort: by("sort").value, limit: state.limit });
+  return `/api/v1/scores?${query}`;
+}
+
+async function poll() {
+  try {
+    const status = await ask("/api/v1/status");
+    state.connected = true;
+    takeStatus(status);
+    if (status.tasks.length > 0) {
+      const url = scoresUrl();
+      const page = await ask(url);
+      if (page && url === scoresUrl()) takePage(page);
+    }
+    const feed = await ask(`/api/v1/alerts?limit=${ALERTS}`);
+    if (feed) takeAlerts(feed.alerts);
+    showAges();
+  } catch (error) {
+    if (state.connected) console.warn("Leadpulse does not answer:", error);
+    state.connected = false;
+  }
+  showPhase();
+  showNotice();
+}
+
+async function pollForever() {
+  for (;;) {
+    if (!document.hidden) await poll();
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  }
+}
+
+// ---- Words
+
+const number = new Intl.NumberFormat("en");
+const points = (score) => (score === null ? "–" : score >= 10 ? score.toFixed(0) : score.toFixed(1));
+const signed = (value, digits) => `${value > 0 ? "+" : value < 0 ? "−" : "±"}${Math.abs(value).toFixed(digits)}`;
+const capital = (word) => word.charAt(0).toUpperCase() + word.slice(1);
+const singular = (table) => capital(table.replaceAll("_", " ").replace(/ies$/, "y").replace(/s$/, ""));
+const moment = (ms) => `${new Date(ms).toISOString().slice(0, 19).replace("T", " ")} UTC`;
+
+/** How long before `now` something was, in one unit. */
+function age(ms, now) {
+  const seconds = Math.max(0, (now - ms) / 1000);
+  if (seconds < 1) return "now";
+  if (seconds < 60) return `${Math.floor(seconds)} s`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min`;
+  if (seconds < 86400) return `${Math.floor(seconds / 3600)} h`;
+  return `${Math.floor(seconds / 86400)} d`;
+}
+
+/** Sets the text only if it differs: nothing is announced or laid out again without need. */
+function write(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+function make(tag, className, text) {
+  const element = document.createElement(tag);
+  if (className) element.className = className;
+  if (text !== undefined) element.textContent = text;
+  return element;
+}
+
+// ---- Status
+
+function takeStatus(status) {
+  const before = JSON.stringify(state.status?.tasks);
+  state.status = status;
+  write(by("as-of"), status.as_of_ms === null ? "–" : moment(status.as_of_ms));
+  write(by("epoch"), number.format(status.epoch));
+  showPhase();
+  write(by("lag"), status.lag_records === 1 ? "1 record" : `${number.format(status.lag_records)} records`);
+  if (JSON.stringify(status.tasks) !== before) showTasks(status.tasks);
+}
+
+function showTasks(tasks) {
+  const select = by("task");
+  const wanted = select.value || new URLSearchParams(location.search).get("task");
+  select.replaceChildren(...tasks.map((task) => new Option(task.name, task.name)));
+  if (tasks.some((task) => task.name === wanted)) select.value = wanted;
+  by("task-control").hidden = tasks.length < 2;
+  showTask();
+}
+
+const currentTask = () => state.status?.tasks.find((task) => task.name === by("task").value);
+
+function showTask() {
+  const task = currentTask();
+  write(by("query"), task?.query ?? "");
+  if (task) {
+    write(by("ranking-title"), capital(task.entity));
+    write(by("name-heading"), singular(task.entity));
+  }
+}
+
+function showPhase() {
+  const status = state.status;
+  const phase = state.connected ? (status?.phase ?? "starting") : "disconnected";
+  const share = status?.phase === "replaying" && status.total > 0 ? ` ${Math.floor((100 * status.done) / status.total)} %` : "";
+  by("phase").dataset.phase = phase;
+  write(by("phase"), capital(phase) + (phase === "replaying" ? share : ""));
+  document.body.classList.toggle("stale", phase === "disconnected");
+}
+
+/** What the page says where the list would be, or above it. */
+function showNotice() {
+  const status = state.status;
+  const empty = !state.page || state.page.total === 0;
+  let title = "";
+  let text = "";
+  if (!state.connected) {
+    title = "Disconnected";
+    text = empty ? "Leadpulse does not answer. Trying again every second." : "Leadpulse does not answer; what you see is the last it said. Trying again every second.";
+  } else if (status?.phase === "replaying") {
+    title = "Replaying";
+    text = `Reading again what was committed before: ${number.format(status.done)} of ${number.format(status.total)} records. ${empty ? "Scores appear on the way." : "What you see is as of then."}`;
+  } else if (status?.phase === "stopped") {
+    title = "The engine has stopped";
+    text = status.reason ?? "What you see are the last committed scores.";
+  } else if (empty) {
+    title = status?.phase === "live" ? "No scores yet" : "Starting";
+    text = status?.reason ?? (status?.phase === "live" ? "The first ones appear with the first committed epoch." : "The engine is loading its model and connecting.");
+  }
+  by("notice").hidden = title === "";
+  by("notice").classList.toggle("brief", !empty);
+  write(by("notice-title"), title);
+  write(by("notice-text"), text);
+  const progress = by("progress");
+  progress.hidden = !(state.connected && status?.phase === "replaying" && status.total > 0);
+  if (!progress.hidden) {
+    progress.max = status.total;
+    progress.value = status.done;
+  }
+  list.hidden = empty;
+}
+
+// ---- Ranking
+
+const keyOf = (score) => `${score.task}\n${score.entity_type}\n${score.entity_id}`;
+
+/** Somebody reads the list: its order stays. */
+const isHeld = () => state.pointed || list.querySelector(":focus-visible") !== null;
+
+const isFirstPage = () => state.rows.size === 0;
+
+function takePage(page) {
+  state.page = page;
+  showScale(page);
+  for (const score of page.scores) state.rows.get(keyOf(score))?.update(score);
+  write(by("total"), page.total === 1 ? "1 scored" : `${number.format(page.total)} scored`);
+  by("more").hidden = page.next_cursor === null || state.limit >= MAX_ROWS;
+  if (isHeld() && !isFirstPage()) showWaiting();
+  else arrange();
+}
+
+/** How many rows would move or appear. */
+function showWaiting() {
+  const shown = new Map([...list.tBodies].map((body, place) => [body.dataset.key, place]));
+  const places = state.page.scores.map((score) => shown.get(keyOf(score))).filter((place) => place !== undefined);
+  const waiting = state.page.scores.length - longestAscent(places);
+  by("updates").hidden = waiting === 0;
+  if (waiting > 0) write(by("updates"), waiting === 1 ? "1 update" : `${waiting} updates`);
+}
+
+/** The length of the longest ascending subsequence: of rows in a new order, how many can stay where they are. */
+function longestAscent(numbers) {
+  const ends = []; // ends[n]: the least number that ends an ascent of n + 1
+  for (const number of numbers) {
+    const at = ends.findIndex((end) => end >= number);
+    ends[at < 0 ? ends.length : at] = number;
+  }
+  return ends.length;
+}
+
+/** Puts the rows in the newest order; those that were there glide to their place. */
+function arrange() {
+  by("updates").hidden = true;
+  const firstPage = isFirstPage();
+  list.hidden = state.page.scores.length === 0;
+  const before = new Map([...state.rows].map(([key, row]) => [key, row.body.getBoundingClientRect().top]));
+
+  const wanted = new Set(state.page.scores.map(keyOf));
+  for (const [key, row] of state.rows) {
+    if (!wanted.has(key)) {
+      row.body.remove();
+      state.rows.delete(key);
+    }
+  }
+  let place = list.tBodies[0] ?? null;
+  for (const score of state.page.scores) {
+    const key = keyOf(score);
+    let row = state.rows.get(key);
+    if (!row) {
+      row = new Row(key);
+      row.update(score);
+      state.rows.set(key, row);
+    }
+    row.setRank(score.rank);
+    if (row.body === place) place = place.nextElementSibling;
+    else list.insertBefore(row.body, place);
+  }
+  if (firstPage || calm.matches) return;
+  const moves = [];
+  for (const [key, row] of state.rows) {
+    const top = row.body.getBoundingClientRect().top;
+    if (top < -200 || top > innerHeight + 200) continue;
+    moves.push([row, before.has(key) ? before.get(key) - top : null]);
+  }
+  for (const [row, distance] of moves) row.glide(distance);
+}
+
+/** The end of the bars: a round number above the best score, so that rare outcomes have visible bars too. */
+function showScale(page) {
+  const best = Math.max(0, ...page.scores.map((score) => score.score ?? 0));
+  const end = [1, 2, 5, 10, 20, 50].find((end) => best <= end) ?? 100;
+  if (state.scale !== end) {
+    state.scale = end;
+    write(by("scale"), `bar 0–${end}`);
+    for (const row of state.rows.values()) row.showBar();
+  }
+}
+
+class Row {
+  constructor(key) {
+    this.body = make("tbody");
+    this.body.dataset.key = key;
+    const row = make("tr", "row");
+    const cell = (name) => row.appendChild(make("td", name));
+    this.rank = cell("rank");
+    const name = cell("name");
+    this.open = name.appendChild(make("button", "open"));
+    this.open.type = "button";
+    this.open.setAttribute("aria-expanded", "false");
+    this.open.addEventListener("click", () => this.toggle());
+    this.why = name.appendChild(make("span", "why"));
+    const gauge = cell("score").appendChild(make("div", "gauge"));
+    this.points = gauge.appendChild(make("b"));
+    this.fill = gauge.appendChild(make("div", "track")).appendChild(make("div", "fill"));
+    this.change = cell("change");
+    this.trend = cell("trend");
+    this.band = cell("band");
+    this.age = cell("age");
+    this.bundle = cell("bundle");
+    this.body.append(row);
+    this.row = row;
+  }
+
+  update(score) {
+    const moved = this.score && this.score.probability !== score.probability;
+    const unchanged = this.score && JSON.stringify(this.score) === JSON.stringify(score);
+    this.score = score;
+    if (unchanged) return;
+
+    write(this.open, score.name ?? score.entity_id);
+    this.open.title = score.entity_id;
+    write(this.why, score.drivers[0] ? whyOf(score.drivers[0]) : "");
+    write(this.points, points(score.score));
+    this.showBar();
+
+    const change = score.previous_probability === null || score.probability === null ? null : 100 * (score.probability - score.previous_probability);
+    write(this.change, change === null ? "–" : signed(change, 1));
+    this.change.className = `change ${change > 0 ? "rises" : change < 0 ? "falls" : "stays"}`;
+
+    const [arrow, className] = { improving: ["↗", "rises"], declining: ["↘", "falls"], steady: ["→", "stays"] }[score.trend] ?? ["·", "stays"];
+    const velocity = score.velocity_per_day === null ? "" : ` ${signed(100 * score.velocity_per_day, 1)}/d`;
+    write(this.trend, score.trend === "unknown" ? "·" : arrow + velocity);
+    this.trend.className = `trend ${className}`;
+    this.trend.title = score.trend;
+    this.trend.setAttribute("aria-label", score.trend + velocity);
+
+    this.body.dataset.level = levelOf(score.band);
+    if (score.band === null) this.band.replaceChildren();
+    else if (this.band.textContent !== score.band) this.band.replaceChildren(make("span", "pill", score.band));
+    this.age.title = moment(score.as_of_ms);
+    this.showAge();
+    write(this.bundle, score.bundle_id);
+    this.bundle.title = `bundle ${score.bundle_id}, board ${score.board}, epoch ${score.epoch}`;
+    if (this.detail) this.showDetail();
+    if (moved && !calm.matches) {
+      const flash = getComputedStyle(this.body).getPropertyValue("--flash");
+      this.row.animate([{ backgroundColor: flash }, {}], { duration: 1200, easing: "ease-out" });
+    }
+  }
+
+  setRank(rank) {
+    write(this.rank, String(rank));
+  }
+
+  showBar() {
+    this.fill.style.transform = `scaleX(${Math.min(1, (this.score?.score ?? 0) / state.scale)})`;
+  }
+
+  showAge() {
+    write(this.age, age(this.score.as_of_ms, state.status.as_of_ms ?? this.score.as_of_ms));
+  }
+
+  /** From `distance` px away to its place; a new row (null) fades in. */
+  glide(distance) {
+    if (distance === 0) return;
+    const from = distance === null ? { opacity: 0 } : { transform: `translateY(${distance}px)` };
+    const to = distance === null ? { opacity: 1 } : { transform: "none" };
+    this.body.animate([from, to], { duration: MOVE_MS, easing: "cubic-bezier(.2, .7, .2, 1)" });
+  }
+
+  toggle() {
+    const opens = !this.detail;
+    this.open.setAttribute("aria-expanded", String(opens));
+    if (opens) {
+      this.detail = this.body.appendChild(make("tr", "detail"));
+      this.detail.appendChild(make("td")).colSpan = 8;
+      this.showDetail();
+    } else {
+      this.detail.remove();
+      this.detail = null;
+    }
+  }
+
+  showDetail() {
+    const grid = make("div", "detail-grid");
+    grid.append(driversOf(this.score), factsOf(this.score));
+    this.detail.cells[0].replaceChildren(grid);
+  }
+}
+
+const whyOf = (driver) => `${driver.logit >= 0 ? "+" : "−"} ${driver.label}${driver.evidence[0] ? `: ${driver.evidence[0]}` : ""}`;
+
+/** How high a band is among the task's: what its colour is chosen by. */
+function levelOf(band) {
+  const bands = currentTask()?.bands ?? [];
+  const fromTop = bands.length - 1 - bands.findIndex((other) => other.name === band);
+  return fromTop === 0 ? "top" : fromTop < bands.length - 1 || (fromTop === 1 && bands.length === 2) ? "middle" : "low";
+}
+
+function driversOf(score) {
+  const part = make("div");
+  part.append(make("h3", "", "Why, in logits"));
+  const largest = Math.max(...score.drivers.map((driver) => Math.abs(driver.logit)));
+  for (const driver of score.drivers) {
+    const line = make("div", "driver");
+    const bar = make("span", "signed");
+    const fill = bar.appendChild(make("i", driver.logit < 0 ? "against" : ""));
+    fill.style.transform = `scaleX(${Math.abs(driver.logit) / largest})`;
+    line.append(make("span", "", driver.label), bar, make("output", driver.logit < 0 ? "falls" : "rises", signed(driver.logit, 2)));
+    if (driver.evidence.length > 0) line.append(make("small", "", driver.evidence.join(" · ")));
+    part.append(line);
+  }
+  if (score.drivers.length === 0) part.append(make("p", "quiet", "Not explained yet: reasons come with alerts and band crossings."));
+  else if (score.drivers[0].as_of_ms < score.as_of_ms) part.append(make("p", "quiet", `As of ${moment(score.drivers[0].as_of_ms)}.`));
+  return part;
+}
+
+function factsOf(score) {
+  const part = make("div");
+  part.append(make("h3", "", "Facts"));
+  const facts = part.appendChild(make("dl", "facts"));
+  const fact = (name, value) => facts.append(make("dt", "", name), make("dd", "", value));
+  fact("Key", score.entity_id);
+  if (score.probability !== null) fact("Probability", score.probability.toPrecision(3));
+  for (const [name, value] of Object.entries(score.facts ?? {})) {
+    if (value !== null) fact(capital(name.replaceAll("_", " ")), typeof value === "object" ? JSON.stringify(value) : String(value));
+  }
+  fact("As of", moment(score.as_of_ms));
+  fact("Lineage", `bundle ${score.bundle_id}, board ${score.board}, epoch ${score.epoch}`);
+  return part;
+}
+
+// ---- Alerts
+
+function takeAlerts(alerts) {
+  const first = state.alertIds === null;
+  const known = state.alertIds ?? new Set();
+  const feed = by("feed-list");
+  const fresh = alerts.filter((alert) => !known.has(alert.alert_id));
+  for (const alert of fresh.reverse()) {
+    const item = alertItem(alert);
+    feed.prepend(item);
+    if (!first && !calm.matches) {
+      const flash = getComputedStyle(item).getPropertyValue("--flash");
+      item.animate([{ opacity: 0, backgroundColor: flash }, { opacity: 1, backgroundColor: flash, offset: 0.2 }, {}], { duration: 2000 });
+    }
+  }
+  while (feed.children.length > ALERTS) feed.lastElementChild.remove();
+  state.alertIds = new Set(alerts.map((alert) => alert.alert_id));
+  by("no-alerts").hidden = alerts.length > 0;
+  write(by("alert-count"), alerts.length === 0 ? "" : alerts.length >= ALERTS ? `newest ${ALERTS}` : String(alerts.length));
+  // What was there when the page opened is not news.
+  if (first) setTimeout(() => by("feed").setAttribute("aria-live", "polite"), POLL_MS);
+}
+
+function alertItem(alert) {
+  const item = make("li");
+  const up = alert.alert_type.endsWith("_up");
+  const down = alert.alert_type.endsWith("_down");
+  const mark = make("span", `mark ${up ? "rises" : down ? "falls" : "stays"}`, up ? "▲" : down ? "▼" : "●");
+  mark.setAttribute("aria-hidden", "true");
+  const time = make("time", "", "");
+  time.dateTime = new Date(alert.as_of_ms).toISOString();
+  time.title = moment(alert.as_of_ms);
+  time.dataset.ms = alert.as_of_ms;
+  const name = make("strong", "", alert.name ?? alert.entity_id);
+  name.title = `${alert.entity_type} ${alert.entity_id}`;
+  const severity = make("span", "severity", alert.severity);
+  severity.dataset.severity = alert.severity;
+  const task = state.status.tasks.length > 1 ? ` · ${alert.task}` : "";
+  item.append(mark, name, time, make("span", "what", whatHappened(alert) + task), severity);
+  return item;
+}
+
+function whatHappened(alert) {
+  const { band, previous_band: previous, probability } = alert.record ?? {};
+  const at = typeof probability === "number" ? ` at ${points(100 * probability)}` : "";
+  if (alert.alert_type === "threshold_up") return band ? `entered ${band}${at}` : `rose over its threshold${at}`;
+  if (alert.alert_type === "threshold_down") return previous ? `left ${previous}${at}` : `fell below its threshold${at}`;
+  return capital(alert.alert_type.replaceAll("_", " ")) + at;
+}
+
+// ---- Time passes
+
+function showAges() {
+  for (const row of state.rows.values()) row.showAge();
+  const now = state.status.as_of_ms;
+  if (now !== null) for (const time of by("feed-list").querySelectorAll("time")) write(time, age(Number(time.dataset.ms), now));
+}
+
+// ---- What people do
+
+function changeView() {
+  const query = new URLSearchParams({ task: by("task").value, sort: by("sort").value });
+  history.replaceState(null, "", `?${query}`);
+  state.limit = PAGE;
+  state.page = null;
+  state.tags.clear();
+  for (const row of state.rows.values()) row.body.remove();
+  state.rows.clear();
+  showTask();
+  poll();
+}
+
+by("task").addEventListener("change", changeView);
+by("sort").addEventListener("change", changeView);
+by("updates").addEventListener("click", arrange);
+by("more").addEventListener("click", () => {
+  state.limit = Math.min(MAX_ROWS, state.limit + PAGE);
+  poll();
+});
+list.addEventListener("pointerenter", (event) => {
+  state.pointed = event.pointerType !== "touch";
+});
+list.addEventListener("pointerleave", () => {
+  state.pointed = false;
+  arrangeIfFree();
+});
+// The element that gets the focus has it only after this event.
+list.addEventListener("focusout", () => setTimeout(arrangeIfFree, 0));
+
+function arrangeIfFree() {
+  if (state.page && !isHeld()) arrange();
+}
+
+const sort = new URLSearchParams(location.search).get("sort");
+if ([...by("sort").options].some((option) => option.value === sort)) by("sort").value = sort;
+pollForever();

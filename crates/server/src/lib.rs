@@ -1,0 +1,34 @@
+//! HTTP API, console and /metrics.
+//!
+//! [`serve`] answers from the engine's committed read model, on threads of its own; the engine never waits for a client. Everything is read
+//! only. tokio stays inside this crate: callers start it and stop it like any other part.
+//!
+//! | path | answer |
+//! |---|---|
+//! | `/` | the console: the ranked list as it moves, and the alerts |
+//! | `/api/v1/scores` | a page of a ranking: `task`, `entity`, `sort`, `limit`, `cursor` |
+//! | `/api/v1/{table}/{id}` | every task's score of one entity, and its latest alerts |
+//! | `/api/v1/alerts` | the newest alerts: `limit` |
+//! | `/api/v1/status` | phase, epoch, `as_of`, lag, tasks with their bands |
+//! | `/metrics` | the given registry, Prometheus text format |
+//! | `/healthz` | 200 while the engine's loop comes round, whatever Kafka does; else 503 |
+//! | `/readyz` | 200 once scores are live; else 503 with the reason |
+//! | `/version` | name and version |
+//!
+//! Errors are JSON, `{"error": what happened, "hint": what to do}`. Lists carry an `ETag`; `If-None-Match` costs next to nothing while
+//! nothing has changed. Times are milliseconds since 1970 UTC.
+//!
+//! Invariants: no entity key ever becomes a metric label; nothing is loaded from another origin (`Content-Security-Policy`).
+
+mod answer;
+mod api;
+mod console;
+mod health;
+mod metrics;
+mod options;
+mod service;
+mod state;
+
+pub use options::{ServerError, ServerOptions};
+pub use service::{Handle, serve};
+pub use state::{BandView, ServerState, TaskView};

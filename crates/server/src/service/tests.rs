@@ -1,0 +1,279 @@
+//! Over real connections: what a client sees.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use leadpulse_engine::read_model::{AlertView, EngineStatus, Phase, ReadModel, ScoreStatus, ScoreView};
+use rstest::rstest;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::state::{BandView, TaskView};
+
+struct Server {
+    handle: Handle,
+    read_model: Arc<ReadModel>,
+}
+
+struct Answer {
+    code: u16,
+    headers: Vec<(String, String)>,
+    body: String,
+}
+
+impl Answer {
+    fn header(&self, name: &str) -> &str {
+        self.headers.iter().find(|(found, _)| found == name).map_or("", |(_, value)| value)
+    }
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error} in {}", self.body))
+    }
+}
+
+impl Server {
+    fn start() -> Self {
+        let read_model = Arc::new(ReadModel::new());
+        let task = |name: &str, entity: &str| TaskView {
+            name: name.into(),
+            entity: entity.into(),
+            query: format!("PREDICT … FOR {entity}"),
+            horizon_ms: 90,
+            bands: vec![BandView { name: "hot".into(), enter: 0.5, exit: 0.4 }],
+        };
+        let state = ServerState {
+            read_model: read_model.clone(),
+            registry: prometheus::Registry::new(),
+            tasks: vec![task("buys", "accounts"), task("converts", "leads")],
+            tables: vec!["accounts".into(), "contacts".into(), "leads".into()],
+            version: "1.2.3".into(),
+        };
+        let options = ServerOptions { listen: "127.0.0.1:0".parse().unwrap(), ..ServerOptions::default() };
+        Self { handle: serve(&options, state).expect("a free port is found"), read_model }
+    }
+
+    fn send(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let mut stream = TcpStream::connect(self.handle.address()).unwrap();
+        let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        write!(stream, "{method} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n{headers}\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        let mut lines = head.lines();
+        let code = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+        let headers = lines.filter_map(|line| line.split_once(": ")).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        Answer { code, headers, body: body.to_owned() }
+    }
+
+    fn get(&self, path: &str) -> Answer {
+        self.send("GET", path, &[])
+    }
+
+    fn publish(&self, epoch: u64, scores: &[(&str, f64)], alerts: &[&str]) {
+        let score = |(id, probability): &(&str, f64)| ScoreView {
+            task: "buys".into(),
+            entity_type: "accounts".into(),
+            entity_id: (*id).into(),
+            account_id: Some((*id).into()),
+            name: Some(format!("Company {id}")),
+            status: ScoreStatus::Scored,
+            probability: Some(*probability),
+            score: Some(probability * 100.0),
+            band: None,
+            trend: "steady",
+            previous_probability: None,
+            velocity_per_day: None,
+            as_of_ms: 1,
+            epoch,
+            board: 0,
+            bundle_id: "b1".into(),
+            drivers: vec![],
+            facts: json!({"contacts": 2}),
+        };
+        let alert = |id: &&str| AlertView {
+            alert_id: format!("alert-{id}-{epoch}"),
+            task: "buys".into(),
+            entity_type: "accounts".into(),
+            entity_id: (*id).into(),
+            name: None,
+            alert_type: "threshold_up",
+            severity: "P1",
+            as_of_ms: 1,
+            epoch,
+            record: json!({"band": "hot"}),
+        };
+        let status = EngineStatus { phase: Phase::Live, epoch, as_of_ms: Some(1), records: 0, lag_records: 0, reason: None };
+        self.read_model.publish(scores.iter().map(score).collect(), alerts.iter().map(alert).collect(), status);
+    }
+}
+
+fn ids(page: &Value) -> Vec<(u64, &str)> {
+    let scores = page["scores"].as_array().unwrap();
+    scores.iter().map(|score| (score["rank"].as_u64().unwrap(), score["entity_id"].as_str().unwrap())).collect()
+}
+
+#[test]
+fn scores_are_ranked_and_paged() {
+    let server = Server::start();
+    server.publish(1, &[("A", 0.1), ("B/1 ü", 0.9), ("C", 0.5)], &[]);
+    let first = server.get("/api/v1/scores?task=buys&entity=accounts&limit=2").json();
+    assert_eq!((ids(&first), &first["total"]), (vec![(1, "B/1 ü"), (2, "C")], &json!(3)));
+    assert_eq!((&first["scores"][0]["facts"]["contacts"], &first["scores"][0]["status"]), (&json!(2), &json!("scored")));
+    let cursor = first["next_cursor"].as_str().unwrap();
+    let second = server.get(&format!("/api/v1/scores?limit=2&cursor={cursor}")).json();
+    assert_eq!((ids(&second), &second["next_cursor"]), (vec![(3, "A")], &Value::Null));
+    let leads = server.get("/api/v1/scores?entity=leads").json();
+    assert_eq!((&leads["task"], &leads["total"]), (&json!("converts"), &json!(0)));
+}
+
+#[test]
+fn a_client_that_has_the_newest_version_is_told_so() {
+    let server = Server::start();
+    server.publish(1, &[("A", 0.1)], &["A"]);
+    for path in ["/api/v1/scores", "/api/v1/alerts", "/", "/console.js"] {
+        let tag = server.get(path).header("etag").to_owned();
+        let again = server.send("GET", path, &[("if-none-match", &tag)]);
+        assert_eq!((again.code, again.body.as_str(), again.header("etag")), (304, "", tag.as_str()), "{path}");
+        server.publish(2, &[("A", 0.2)], &["A"]);
+        let changes = path.starts_with("/api");
+        assert_eq!(server.send("GET", path, &[("if-none-match", &tag)]).code, if changes { 200 } else { 304 }, "{path}");
+    }
+}
+
+#[test]
+fn an_entity_has_its_scores_and_alerts() {
+    let server = Server::start();
+    server.publish(1, &[("A", 0.1), ("B/1 ü", 0.9)], &["A", "B/1 ü"]);
+    let answer = server.get("/api/v1/accounts/B%2F1%20%C3%BC").json();
+    assert_eq!((&answer["id"], &answer["scores"][0]["name"]), (&json!("B/1 ü"), &json!("Company B/1 ü")));
+    assert_eq!((answer["alerts"].as_array().unwrap().len(), &answer["alerts"][0]["alert_id"]), (1, &json!("alert-B/1 ü-1")));
+}
+
+#[test]
+fn alerts_are_newest_first() {
+    let server = Server::start();
+    server.publish(1, &[], &["A", "B"]);
+    server.publish(2, &[], &["C"]);
+    let alerts = server.get("/api/v1/alerts?limit=2").json();
+    let names: Vec<_> = alerts["alerts"].as_array().unwrap().iter().map(|alert| alert["alert_id"].as_str().unwrap()).collect();
+    assert_eq!(names, ["alert-C-2", "alert-B-1"]);
+    assert_eq!(alerts["alerts"][0]["record"]["band"], "hot");
+}
+
+#[rstest]
+#[case("/api/v1/scores?task=nope", 404, "no task named \"nope\"", "buys (for accounts), converts (for leads)")]
+#[case("/api/v1/scores?task=buys&entity=leads", 404, "no task named \"buys\" for \"leads\"", "buys")]
+#[case("/api/v1/scores?limit=0", 400, "limit is 0", "from 1 to 1000")]
+#[case("/api/v1/scores?limit=many", 400, "limit", "limit (a number)")]
+#[case("/api/v1/scores?top=5", 400, "top", "parameters are")]
+#[case("/api/v1/scores?sort=name", 400, "name", "velocity")]
+#[case("/api/v1/scores?cursor=x", 400, "not a cursor", "first page")]
+#[case("/api/v1/alerts?limit=1001", 400, "limit is 1001", "from 1 to 1000")]
+#[case("/api/v1/companies/A", 404, "no entity table \"companies\"", "accounts, contacts, leads")]
+#[case("/api/v1/accounts/A", 404, "no score of \"A\" in accounts", "/readyz")]
+#[case("/nowhere", 404, "nothing at this path", "/api/v1/scores")]
+fn errors_say_what_to_do(#[case] path: &str, #[case] code: u16, #[case] error: &str, #[case] hint: &str) {
+    let answer = Server::start().get(path);
+    let body = answer.json();
+    assert_eq!(answer.code, code, "{body}");
+    assert!(body["error"].as_str().unwrap().contains(error), "{body}");
+    assert!(body["hint"].as_str().unwrap().contains(hint), "{body}");
+}
+
+#[test]
+fn nothing_can_be_written() {
+    let answer = Server::start().send("POST", "/api/v1/scores", &[("content-length", "0")]);
+    assert_eq!((answer.code, answer.json()["error"].as_str()), (405, Some("this path answers GET and HEAD only")));
+}
+
+#[test]
+fn readiness_follows_the_engine_and_health_does_not() {
+    let server = Server::start();
+    let engine = |phase, reason: Option<&str>| {
+        let status = EngineStatus { phase, epoch: 0, as_of_ms: None, records: 0, lag_records: 7, reason: reason.map(str::to_owned) };
+        server.read_model.set_status(status);
+        let answer = server.get("/readyz");
+        assert_eq!(server.get("/healthz").code, 200);
+        (answer.code, answer.json()["reason"].as_str().unwrap_or_default().to_owned())
+    };
+    assert_eq!(engine(Phase::Starting, Some("waiting for brokers")), (503, "starting: waiting for brokers".into()));
+    assert_eq!(engine(Phase::Replaying { done: 3, total: 9 }, None), (503, "replaying what was committed before: 3 of 9 records".into()));
+    assert_eq!(engine(Phase::Live, None), (200, String::new()));
+    assert_eq!(engine(Phase::Stopped, None), (503, "stopped".into()));
+    let status = server.get("/api/v1/status").json();
+    assert_eq!((&status["phase"], &status["lag_records"], &status["version"]), (&json!("stopped"), &json!(7), &json!("1.2.3")));
+    assert_eq!(status["tasks"][1]["bands"][0]["name"], "hot");
+    assert_eq!(server.get("/version").json(), json!({"name": "leadpulse", "version": "1.2.3"}));
+}
+
+#[test]
+fn health_fails_when_the_loop_stands_still() {
+    let read_model = Arc::new(ReadModel::new());
+    let state = ServerState {
+        read_model: read_model.clone(),
+        registry: prometheus::Registry::new(),
+        tasks: vec![],
+        tables: vec![],
+        version: String::new(),
+    };
+    let long_ago = Instant::now().checked_sub(Duration::from_secs(5)).expect("the machine has been up for five seconds");
+    let app = Arc::new(Shared { state, heartbeat: Heartbeat::new(0, long_ago), heartbeat_timeout_ms: 4_000, process: 0 });
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let probe = || runtime.block_on(api::healthz(axum::extract::State(app.clone()))).status().as_u16();
+    assert_eq!(probe(), 503);
+    read_model.beat();
+    assert_eq!(probe(), 200);
+}
+
+#[test]
+fn metrics_have_routes_and_no_keys() {
+    let server = Server::start();
+    server.publish(1, &[("A-secret", 0.1)], &[]);
+    assert_eq!(server.get("/api/v1/accounts/A-secret").code, 200);
+    assert_eq!(server.get("/somewhere/A-secret").code, 404);
+    let answer = server.get("/metrics");
+    assert!(answer.header("content-type").starts_with("text/plain"));
+    assert!(answer.body.contains("leadpulse_http_requests_total{code=\"200\",route=\"/api/v1/{table}/{id}\"} 1"), "{}", answer.body);
+    assert!(answer.body.contains("leadpulse_http_requests_total{code=\"404\",route=\"unmatched\"} 1"), "{}", answer.body);
+    assert!(answer.body.contains("leadpulse_http_request_duration_seconds_bucket"));
+    assert!(!answer.body.contains("secret"));
+}
+
+#[test]
+fn the_console_needs_nothing_from_elsewhere() {
+    let server = Server::start();
+    for (path, content_type) in
+        [("/", "text/html"), ("/console.css", "text/css"), ("/console.js", "text/javascript"), ("/icon.svg", "image/svg")]
+    {
+        let answer = server.get(path);
+        assert_eq!(answer.code, 200);
+        assert!(answer.header("content-type").starts_with(content_type));
+        assert!(answer.header("content-security-policy").starts_with("default-src 'self'"));
+        assert_eq!(answer.header("x-content-type-options"), "nosniff");
+        let elsewhere = answer.body.replace("http://www.w3.org/2000/svg", "");
+        assert!(!elsewhere.contains("://"), "{path} names another origin");
+        assert!(!elsewhere.contains("style=") && !elsewhere.contains("innerHTML"), "{path} has what the policy or good sense forbids");
+    }
+}
+
+#[test]
+fn it_stops_when_told() {
+    let server = Server::start();
+    let mut idle = TcpStream::connect(server.handle.address()).unwrap();
+    server.handle.stop().expect("it ran until now");
+    assert!(!matches!(idle.read(&mut [0]), Ok(1..)), "the connection is closed or reset");
+}
+
+#[test]
+fn an_address_in_use_is_named() {
+    let server = Server::start();
+    let options = ServerOptions { listen: server.handle.address(), ..ServerOptions::default() };
+    let state = ServerState {
+        read_model: server.read_model.clone(),
+        registry: prometheus::Registry::new(),
+        tasks: vec![],
+        tables: vec![],
+        version: String::new(),
+    };
+    let error = serve(&options, state).expect_err("the port is taken").to_string();
+    assert!(error.contains(&options.listen.to_string()) && error.contains("server.listen"), "{error}");
+}

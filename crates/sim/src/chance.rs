@@ -1,0 +1,142 @@
+//! Dice: the few distributions the market needs, from an explicit seed.
+//!
+//! Each concern has a stream of its own, so that more engagement noise does not change who buys.
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+/// What a stream of random numbers is for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Stream {
+    /// Accounts and people as they are at the start.
+    Birth = 1,
+    /// Hidden states.
+    Fate = 2,
+    /// Activities, content views, product usage.
+    Engagement = 3,
+    /// Opportunities and their stages.
+    Deals = 4,
+    /// Leads, hires and moves.
+    People = 5,
+}
+
+/// A seeded source of chance.
+#[derive(Clone, Debug)]
+pub(crate) struct Dice(ChaCha8Rng);
+
+impl Dice {
+    pub(crate) fn new(seed: u64, stream: Stream) -> Self {
+        let mut generator = ChaCha8Rng::seed_from_u64(seed);
+        generator.set_stream(stream as u64);
+        Self(generator)
+    }
+
+    /// Uniform in [0, 1).
+    pub(crate) fn uniform(&mut self) -> f64 {
+        self.0.random::<f64>()
+    }
+
+    /// True with this probability.
+    pub(crate) fn chance(&mut self, probability: f64) -> bool {
+        self.uniform() < probability
+    }
+
+    /// Uniform in 0..n. `n` must not be 0.
+    pub(crate) fn below(&mut self, n: usize) -> usize {
+        self.0.random_range(0..n as u64) as usize
+    }
+
+    /// One of the items, each as likely.
+    pub(crate) fn pick<T: Copy>(&mut self, items: &[T]) -> T {
+        items[self.below(items.len())]
+    }
+
+    /// An index with probability proportional to its weight.
+    pub(crate) fn weighted(&mut self, weights: &[f64]) -> usize {
+        let mut left = self.uniform() * weights.iter().sum::<f64>();
+        for (index, weight) in weights.iter().enumerate() {
+            left -= weight;
+            if left < 0.0 {
+                return index;
+            }
+        }
+        weights.len() - 1
+    }
+
+    /// Standard normal (Box and Muller).
+    pub(crate) fn normal(&mut self) -> f64 {
+        let radius = (-2.0 * (1.0 - self.uniform()).ln()).sqrt();
+        radius * (std::f64::consts::TAU * self.uniform()).cos()
+    }
+
+    /// How many events of a Poisson process with this mean.
+    pub(crate) fn poisson(&mut self, mean: f64) -> u32 {
+        /// Above it e^-mean loses precision: the mean is split, as sums of Poisson variables are Poisson.
+        const SPLIT: f64 = 16.0;
+        let mut total = 0;
+        let mut left = mean;
+        while left > SPLIT {
+            total += self.poisson_by_inversion(SPLIT);
+            left -= SPLIT;
+        }
+        total + self.poisson_by_inversion(left)
+    }
+
+    fn poisson_by_inversion(&mut self, mean: f64) -> u32 {
+        let mut left = self.uniform();
+        let mut probability = (-mean).exp();
+        let mut count = 0;
+        while left >= probability && probability > 0.0 {
+            left -= probability;
+            count += 1;
+            probability *= mean / f64::from(count);
+        }
+        count
+    }
+
+    /// A moment of a working day, in milliseconds after midnight: between 6 and 20 o'clock, most around 13.
+    pub(crate) fn time_of_day_ms(&mut self) -> i64 {
+        const OPENS_MS: f64 = 6.0 * 3_600_000.0;
+        const OPEN_MS: f64 = 14.0 * 3_600_000.0;
+        (OPENS_MS + OPEN_MS * 0.5 * (self.uniform() + self.uniform())) as i64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distributions_have_their_moments() {
+        let mut dice = Dice::new(7, Stream::Birth);
+        const DRAWS: usize = 40_000;
+        for mean in [0.0, 0.02, 0.7, 5.0, 40.0] {
+            let draws: Vec<f64> = (0..DRAWS).map(|_| f64::from(dice.poisson(mean))).collect();
+            let average = draws.iter().sum::<f64>() / DRAWS as f64;
+            let variance = draws.iter().map(|x| (x - average).powi(2)).sum::<f64>() / DRAWS as f64;
+            let tolerance = 5.0 * (mean / DRAWS as f64).sqrt();
+            assert!((average - mean).abs() <= tolerance, "mean {mean}: {average}");
+            assert!((variance - mean).abs() <= 0.05 * mean + 0.01, "mean {mean}: variance {variance}");
+        }
+        let normals: Vec<f64> = (0..DRAWS).map(|_| dice.normal()).collect();
+        let average = normals.iter().sum::<f64>() / DRAWS as f64;
+        let variance = normals.iter().map(|x| x * x).sum::<f64>() / DRAWS as f64;
+        assert!(average.abs() < 0.025 && (variance - 1.0).abs() < 0.05, "{average} {variance}");
+    }
+
+    #[test]
+    fn weights_decide_how_often() {
+        let mut dice = Dice::new(1, Stream::Fate);
+        let mut seen = [0_u32; 3];
+        (0..10_000).for_each(|_| seen[dice.weighted(&[1.0, 0.0, 3.0])] += 1);
+        assert_eq!(seen[1], 0);
+        assert!((2_300..2_700).contains(&seen[0]), "{seen:?}");
+    }
+
+    #[test]
+    fn streams_differ_and_repeat() {
+        let draw = |stream| Dice::new(3, stream).uniform();
+        assert_eq!(draw(Stream::Fate), draw(Stream::Fate));
+        assert_ne!(draw(Stream::Fate), draw(Stream::Engagement));
+    }
+}

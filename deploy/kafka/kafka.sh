@@ -1,0 +1,197 @@
+#!/usr/bin/env bash
+# Apache Kafka 4.3 (KRaft) on loopback, from Maven Central, for development and tests.
+#
+#   kafka.sh up [1|3]   start one broker (default) or three; prints the bootstrap servers, also when they are already up
+#   kafka.sh fetch      only install what is missing and download the jars
+#   kafka.sh down       stop all brokers and delete their data (KEEP_DATA=1 keeps it)
+#   kafka.sh kill N     kill broker N at once (SIGKILL)
+#   kafka.sh stop N     shut broker N down cleanly
+#   kafka.sh start N    start broker N again, on its data
+#
+# Only the bootstrap servers go to standard output; everything else goes to standard error.
+#
+#   LEADPULSE_KAFKA_HOME   data, logs and process ids (default: .kafka in the repository)
+#   LEADPULSE_KAFKA_LIBS   the jars (default: libs in LEADPULSE_KAFKA_HOME); may be shared between homes
+#   PORT                   base port (default 19092): broker N listens on PORT + 10 (N - 1), the controller on PORT + 1
+#   OWNER_PID              stop everything and delete the data when this process ends
+#   NO_INSTALL=1           never install packages
+#
+# Exit codes: 0 done, 1 failed, 2 usage, 3 Java or Maven is missing and was not installed.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+repository=$(cd "$here/../.." && pwd)
+home=${LEADPULSE_KAFKA_HOME:-$repository/.kafka}
+libs=${LEADPULSE_KAFKA_LIBS:-$home/libs}
+port=$(cat "$home/port" 2>/dev/null || echo "${PORT:-19092}")   # a cluster keeps the port it was made with
+
+say() { echo "kafka.sh: $*" >&2; }
+die() { say "$@"; exit 1; }
+usage() { sed -n '2,21s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2; }
+
+java_version() { java -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p' | head -1; }
+
+# Java 17 and Maven: installed where we are root on Debian, else named.
+require_tools() {
+  local missing=()
+  [ "$(java_version 2>/dev/null || true)" ] && [ "$(java_version)" -ge 17 ] || missing+=("Java 17 or newer")
+  [ -e "$libs/.complete" ] || command -v mvn >/dev/null || missing+=("Maven")
+  [ ${#missing[@]} -eq 0 ] && return
+  if [ -z "${NO_INSTALL:-}" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    say "missing: ${missing[*]}; installing the Debian package maven, which brings Java"
+    { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends maven default-jre-headless; } >&2 \
+      || die "apt-get could not install maven; install Java 17 or newer and Maven by hand"
+    return
+  fi
+  say "missing: ${missing[*]}. Install them (Debian, as root: apt-get install -y maven) and try again"
+  exit 3
+}
+
+fetch_jars() {
+  [ -e "$libs/.complete" ] && return
+  mkdir -p "$libs"
+  exec 9>"$libs/.lock"
+  flock 9                                  # two test runs at once download once
+  if [ ! -e "$libs/.complete" ]; then
+    say "downloading Apache Kafka 4.3.1 and its dependencies (about 55 MB) from Maven Central to $libs"
+    mvn -q -B -f "$here/pom.xml" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$libs" >"$libs/.maven.log" 2>&1 \
+      || die "the download failed; the last lines of $libs/.maven.log:"$'\n'"$(tail -5 "$libs/.maven.log")"
+    touch "$libs/.complete"
+  fi
+  exec 9>&-
+}
+
+broker_port() { echo $((port + 10 * ($1 - 1))); }
+bootstrap_servers() {
+  local servers=() node
+  for node in $(seq "$1"); do servers+=("127.0.0.1:$(broker_port "$node")"); done
+  (IFS=,; echo "${servers[*]}")
+}
+
+# A process id may have been given to another process since: the command line tells.
+is_running() { [ -e "$home/$1/pid" ] && ps -o args= -p "$(cat "$home/$1/pid")" 2>/dev/null | grep -qF "$home/$1/server.properties"; }
+answers() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
+# Node 1 is broker and controller; nodes 2 and 3 are brokers only.
+configure() { # node, brokers
+  local node=$1 brokers=$2 roles=broker in_sync=1
+  local listener="PLAINTEXT://127.0.0.1:$(broker_port "$node")" controller="CONTROLLER://127.0.0.1:$((port + 1))"
+  local listeners=$listener
+  [ "$brokers" -ge 3 ] && in_sync=2
+  if [ "$node" = 1 ]; then roles=broker,controller; listeners="$listener,$controller"; fi
+  mkdir -p "$home/$node"
+  cat >"$home/$node/server.properties" <<P
+process.roles=$roles
+node.id=$node
+controller.quorum.bootstrap.servers=127.0.0.1:$((port + 1))
+controller.listener.names=CONTROLLER
+listeners=$listeners
+advertised.listeners=$listeners
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
+inter.broker.listener.name=PLAINTEXT
+log.dirs=$home/$node/data
+num.partitions=4
+auto.create.topics.enable=false
+default.replication.factor=$brokers
+min.insync.replicas=$in_sync
+offsets.topic.replication.factor=$brokers
+offsets.topic.num.partitions=8
+transaction.state.log.replication.factor=$brokers
+transaction.state.log.min.isr=$in_sync
+transaction.state.log.num.partitions=8
+share.coordinator.state.topic.replication.factor=$brokers
+share.coordinator.state.topic.min.isr=$in_sync
+group.initial.rebalance.delay.ms=0
+P
+}
+
+kafka_class() { java -Xmx256m -cp "$libs/*" "$@"; }
+
+format() { # node
+  local node=$1 standalone=()
+  [ -e "$home/$node/data/meta.properties" ] && return
+  [ "$node" = 1 ] && standalone=(--standalone)
+  kafka_class kafka.tools.StorageTool format "${standalone[@]}" -t "$(cat "$home/cluster.id")" -c "$home/$node/server.properties" \
+    >"$home/$node/format.log" 2>&1 || die "broker $node: its storage could not be formatted:"$'\n'"$(tail -3 "$home/$node/format.log")"
+}
+
+launch() { # node
+  local folder=$home/$1
+  answers "$(broker_port "$1")" && die "port $(broker_port "$1") is taken by another program: choose a base with PORT"
+  setsid java -Xms256m -Xmx512m -Dlog4j2.configurationFile="$here/log4j2.properties" -Dleadpulse.broker.log="$folder/broker.log" \
+    -cp "$libs/*" kafka.Kafka "$folder/server.properties" >"$folder/out.log" 2>&1 </dev/null &
+  echo $! >"$folder/pid"
+}
+
+await_port() { # node
+  local node=$1
+  for _ in $(seq 600); do
+    is_running "$node" || die "broker $node ended while starting:"$'\n'"$(tail -n 5 "$home/$node/out.log" "$home/$node/broker.log" 2>/dev/null)"
+    answers "$(broker_port "$node")" && return
+    sleep 0.1
+  done
+  die "broker $node did not open port $(broker_port "$node") within 60 s; see $home/$node/broker.log"
+}
+
+halt() { # node, signal
+  local node=$1 signal=$2 pid
+  is_running "$node" || { rm -f "$home/$node/pid"; return 0; }
+  pid=$(cat "$home/$node/pid")
+  kill "-$signal" "$pid" 2>/dev/null || true
+  for _ in $(seq 300); do
+    is_running "$node" || break
+    sleep 0.1
+  done
+  is_running "$node" && kill -KILL "$pid"
+  rm -f "$home/$node/pid"
+}
+
+known_nodes() { for folder in "$home"/[0-9]; do [ -d "$folder" ] && basename "$folder"; done; return 0; }
+
+known_node() {
+  [[ ${1:-} =~ ^[1-3]$ ]] || usage
+  [ -e "$home/$1/server.properties" ] || die "there is no broker $1 in $home: kafka.sh up first"
+}
+
+up() { # brokers
+  local brokers=$1 node count
+  [[ $brokers =~ ^[13]$ ]] || usage
+  count=$(known_nodes | wc -l)
+  if [ "$count" -gt 0 ] && [ "$count" != "$brokers" ]; then
+    die "$home holds a cluster of $count broker(s); run kafka.sh down before up $brokers"
+  fi
+  require_tools
+  fetch_jars
+  mkdir -p "$home"
+  [ -s "$home/cluster.id" ] || kafka_class kafka.tools.StorageTool random-uuid 2>/dev/null | tail -1 >"$home/cluster.id"
+  echo "$port" >"$home/port"
+  for node in $(seq "$brokers"); do
+    is_running "$node" && continue
+    configure "$node" "$brokers"
+    format "$node"
+    launch "$node"
+  done
+  for node in $(seq "$brokers"); do await_port "$node"; done
+  if [ -n "${OWNER_PID:-}" ]; then
+    setsid bash -c 'while kill -0 "$0" 2>/dev/null; do sleep 1; done; exec "$1" down' "$OWNER_PID" "$here/kafka.sh" >/dev/null 2>&1 </dev/null &
+  fi
+  say "$brokers broker(s) up; data and logs in $home"
+  bootstrap_servers "$brokers"
+}
+
+down() {
+  local node
+  for node in $(known_nodes | sort -r); do halt "$node" KILL; done
+  [ -n "${KEEP_DATA:-}" ] || rm -rf "$home"/[0-9] "$home/cluster.id" "$home/port"
+  rmdir "$home" 2>/dev/null || true
+}
+
+case ${1:-} in
+  up) up "${2:-1}" ;;
+  fetch) require_tools; fetch_jars ;;
+  down) down ;;
+  kill) known_node "${2:-}"; halt "$2" KILL ;;
+  stop) known_node "${2:-}"; halt "$2" TERM ;;
+  start) known_node "${2:-}"; is_running "$2" || launch "$2"; await_port "$2" ;;
+  *) usage ;;
+esac

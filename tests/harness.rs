@@ -1,0 +1,77 @@
+//! A real Kafka for the tests that need one.
+//!
+//! [`kafka`] gives the bootstrap servers of `LEADPULSE_TEST_BROKERS`, or starts a broker of our own through `deploy/kafka/kafka.sh`, once
+//! per test process and on a free port; it ends with the process. Without Java and Maven the tests are skipped, and say so, unless
+//! `REQUIRE_KAFKA=1`.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Where clients connect.
+pub struct Bootstrap {
+    /// `host:port`, separated by commas.
+    pub servers: String,
+}
+
+/// The cluster to test on; `None` means: skip the test.
+pub fn kafka() -> Option<&'static Bootstrap> {
+    static CLUSTER: OnceLock<Option<Bootstrap>> = OnceLock::new();
+    CLUSTER
+        .get_or_init(|| if let Ok(servers) = std::env::var("LEADPULSE_TEST_BROKERS") { Some(Bootstrap { servers }) } else { start() })
+        .as_ref()
+}
+
+/// A name that no other test, run or process uses.
+pub fn unique(name: &str) -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    format!("{name}-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// The repository's root, from any of its crates.
+pub fn repository() -> PathBuf {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    manifest.ancestors().find(|folder| folder.join("deploy/kafka/kafka.sh").exists()).expect("the crate lies in the repository").to_owned()
+}
+
+/// kafka.sh's exit code when Java or Maven is not installed.
+const TOOLS_MISSING: i32 = 3;
+
+fn start() -> Option<Bootstrap> {
+    let required = std::env::var("REQUIRE_KAFKA").is_ok_and(|value| value == "1");
+    let repository = repository();
+    let home = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("kafka-{}", std::process::id()));
+    let mut command = Command::new(repository.join("deploy/kafka/kafka.sh"));
+    if !required {
+        command.env("NO_INSTALL", "1");
+    }
+    let output = command
+        .arg("up")
+        .env("LEADPULSE_KAFKA_HOME", &home)
+        .env("LEADPULSE_KAFKA_LIBS", repository.join(".kafka/libs"))
+        .env("PORT", free_port_base().to_string())
+        .env("OWNER_PID", std::process::id().to_string())
+        .stderr(Stdio::inherit())
+        .output()
+        .expect("kafka.sh can be run");
+    if !required && output.status.code() == Some(TOOLS_MISSING) {
+        eprintln!("SKIPPED: the tests on real Kafka; see the line above for what is missing (REQUIRE_KAFKA=1 makes this a failure)");
+        return None;
+    }
+    let servers = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    assert!(output.status.success() && !servers.is_empty(), "deploy/kafka/kafka.sh up failed ({}); its messages are above", output.status);
+    Some(Bootstrap { servers })
+}
+
+/// A port that is free together with the next one (broker and controller).
+fn free_port_base() -> u16 {
+    loop {
+        let first = TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");
+        let port = first.local_addr().expect("a bound socket has an address").port();
+        if port < u16::MAX && TcpListener::bind(("127.0.0.1", port + 1)).is_ok() {
+            return port;
+        }
+    }
+}

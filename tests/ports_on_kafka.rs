@@ -1,0 +1,413 @@
+//! The promises of the Kafka ports, each on a real broker: one copy of every epoch, whatever happens to its transaction.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use leadpulse_engine::ports::{
+    CommittedEpoch, EpochLog, NextOffset, Output, OutputRecord, PollLimit, PortError, RecordBatch, SealedEpoch, Sink, Source,
+};
+use leadpulse_kafka::{
+    CommitPoint, Failpoint, InputTopic, Isolation, KafkaEpochLog, KafkaMetrics, KafkaOptions, KafkaSink, KafkaSource, MockBroker, MockSink,
+    OutputTopics, OwnedRecord, Producer, TopicSpec, ensure_topics, output_topics, read_all,
+};
+use leadpulse_schema::TableId;
+
+use crate::harness::{kafka, unique};
+
+/// More than any test needs; a test that reaches it has failed.
+const PATIENCE: Duration = Duration::from_secs(60);
+const ANY: PollLimit = PollLimit { records: usize::MAX, bytes: usize::MAX };
+
+/// A deployment of its own: input topics, output topics, group, transactional id.
+struct Deployment {
+    options: KafkaOptions,
+    inputs: Vec<InputTopic>,
+    metrics: Arc<KafkaMetrics>,
+}
+
+/// `None` where there is no Kafka.
+fn deployment(name: &str, partitions: &[i32]) -> Option<Deployment> {
+    let cluster = kafka()?;
+    let deployment = Deployment::named(&unique(name), &cluster.servers, partitions.len());
+    let inputs = deployment.inputs.iter().zip(partitions).map(|(input, partitions)| TopicSpec::log(&input.topic, *partitions));
+    let wanted: Vec<TopicSpec> = inputs.chain(output_topics(&deployment.options)).collect();
+    assert_eq!(ensure_topics(&deployment.options, &wanted).unwrap().len(), wanted.len());
+    assert_eq!(ensure_topics(&deployment.options, &wanted).unwrap(), Vec::<String>::new());
+    Some(deployment)
+}
+
+impl Deployment {
+    fn named(name: &str, servers: &str, inputs: usize) -> Self {
+        let outputs = OutputTopics {
+            scores: format!("{name}.scores"),
+            alerts: format!("{name}.alerts"),
+            dead_letters: format!("{name}.dlq"),
+            epochs: format!("{name}.epochs"),
+            policy_state: format!("{name}.policy"),
+        };
+        let options = KafkaOptions {
+            brokers: servers.into(),
+            group_id: name.into(),
+            transactional_id: name.into(),
+            outputs,
+            replication_factor: 1,
+            ..KafkaOptions::default()
+        };
+        options.validate().unwrap();
+        let inputs = (0..inputs).map(|n| InputTopic { topic: format!("{name}.in{n}"), table: TableId(n as u16) }).collect();
+        Self { options, inputs, metrics: KafkaMetrics::register(&prometheus::Registry::new()).unwrap() }
+    }
+
+    fn source(&self) -> KafkaSource {
+        KafkaSource::open(&self.options, &self.inputs, &self.metrics).unwrap()
+    }
+    fn sink(&self) -> KafkaSink {
+        KafkaSink::new(&self.options, self.source().partitions(), &self.metrics).unwrap()
+    }
+    /// A sink whose first commit reaches `point`, and then knows nothing.
+    fn sink_in_doubt(&self, point: CommitPoint) -> KafkaSink {
+        let mut armed = true;
+        let failpoint: Failpoint = Box::new(move |at, _| at == point && std::mem::take(&mut armed));
+        self.sink().with_failpoint(failpoint)
+    }
+    /// What a take-over finds. It waits until every earlier transaction has ended, so what is read afterwards is all there will be: a
+    /// commit is acknowledged a moment before its records can be read.
+    fn taken_over(&self) -> Option<CommittedEpoch> {
+        self.sink().take_over().unwrap()
+    }
+    fn visible(&self, output: Output) -> Vec<String> {
+        self.records(output, Isolation::Committed).iter().map(text).collect()
+    }
+    fn records(&self, output: Output, isolation: Isolation) -> Vec<OwnedRecord> {
+        read_all(&self.options, self.options.outputs.name(output), isolation, &self.metrics).unwrap()
+    }
+    fn produce(&self, topic: &str, values: impl IntoIterator<Item = String>) {
+        let mut producer = Producer::connect(&self.options, &self.metrics).unwrap();
+        for value in values {
+            let key = value.clone();
+            producer.send(topic, Some(key.as_bytes()), Some(value.as_bytes()), 1_700_000_000_000).unwrap();
+        }
+        producer.flush(PATIENCE).unwrap();
+    }
+}
+
+fn text(record: &OwnedRecord) -> String {
+    String::from_utf8(record.value.clone().unwrap()).unwrap()
+}
+
+fn output(output: Output, value: &str) -> OutputRecord {
+    OutputRecord {
+        output,
+        key: Some(b"A001".to_vec()),
+        value: Some(value.as_bytes().to_vec()),
+        headers: vec![],
+        timestamp_ms: 1_292_000_000_000,
+    }
+}
+
+fn epoch(number: u64, positions: &[i64], values: &[&str]) -> SealedEpoch {
+    let mut outputs: Vec<OutputRecord> = values.iter().map(|value| output(Output::Scores, value)).collect();
+    if !values.is_empty() {
+        outputs.push(output(Output::Epochs, &format!("epoch {number}")));
+    }
+    SealedEpoch { number, as_of_ms: number as i64 * 1000, positions: positions.iter().copied().map(NextOffset).collect(), outputs }
+}
+
+fn committed(number: u64, positions: &[i64]) -> Option<CommittedEpoch> {
+    Some(CommittedEpoch { number, as_of_ms: number as i64 * 1000, positions: positions.iter().copied().map(NextOffset).collect() })
+}
+
+/// Polls until `enough` records are there.
+fn poll_until(source: &mut impl Source, limit: PollLimit, enough: usize) -> RecordBatch {
+    let (mut batch, deadline) = (RecordBatch::default(), Instant::now() + PATIENCE);
+    while batch.len() < enough {
+        assert!(Instant::now() < deadline, "{} of {enough} records came", batch.len());
+        source.poll(&mut batch, limit, Duration::from_millis(100)).unwrap();
+    }
+    batch
+}
+
+/// Offset and value by input partition.
+fn by_partition(batch: &RecordBatch) -> BTreeMap<u32, Vec<(i64, String)>> {
+    let mut read: BTreeMap<u32, Vec<(i64, String)>> = BTreeMap::new();
+    for record in batch.iter() {
+        read.entry(record.partition()).or_default().push((record.offset(), String::from_utf8(record.value().unwrap().to_vec()).unwrap()));
+    }
+    read
+}
+
+#[test]
+fn a_commit_is_visible_once_and_taken_over() {
+    let Some(on) = deployment("commit", &[2, 1]) else { return };
+    let mut sink = on.sink();
+    assert_eq!(sink.take_over().unwrap(), None);
+    let mut first = epoch(1, &[0, 5, 7], &["a", "b"]);
+    first.outputs[0].headers = vec![("x-dlq-reason".into(), b"validation".to_vec())];
+    first.outputs.push(OutputRecord { value: None, ..output(Output::PolicyState, "") });
+    sink.commit(&first).unwrap();
+    sink.commit(&epoch(2, &[3, 5, 9], &["c"])).unwrap();
+    assert_eq!(on.taken_over(), committed(2, &[3, 5, 9]));
+    assert_eq!(on.visible(Output::Scores), ["a", "b", "c"]);
+    assert_eq!(on.visible(Output::Epochs), ["epoch 1", "epoch 2"]);
+    let scores = on.records(Output::Scores, Isolation::Committed);
+    assert_eq!((scores[0].header("x-dlq-reason"), scores[0].timestamp_ms), (Some(b"validation".as_slice()), 1_292_000_000_000));
+    let policy = on.records(Output::PolicyState, Isolation::Committed);
+    assert_eq!((policy[0].key.as_deref(), policy[0].value.as_deref()), (Some(b"A001".as_slice()), None));
+    assert_eq!(on.metrics.transactions("committed"), 2);
+}
+
+#[test]
+fn the_epoch_log_is_read_in_order() {
+    let Some(on) = deployment("log", &[1]) else { return };
+    let (mut sink, mut log) = (on.sink(), KafkaEpochLog::new(&on.options, &on.metrics));
+    let mut read = |expected: usize| {
+        let mut values = Vec::new();
+        log.read(&mut |value| {
+            values.push(String::from_utf8(value.to_vec()).unwrap());
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(values, (1..=expected).map(|n| format!("epoch {n}")).collect::<Vec<_>>());
+    };
+    sink.take_over().unwrap();
+    read(0);
+    for number in 1..=20 {
+        sink.commit(&epoch(number, &[number as i64], &["s"])).unwrap();
+    }
+    assert_eq!(on.taken_over(), committed(20, &[20]));
+    read(20);
+    let stop = log.read(&mut |_| Err(PortError::Fatal("enough".into()))).unwrap_err();
+    assert_eq!(stop.to_string(), "enough");
+}
+
+#[test]
+fn an_unknown_outcome_is_settled_to_exactly_one_copy() {
+    for (point, promoted) in
+        [(CommitPoint::BeforeRecords, 0), (CommitPoint::BeforeOffsets, 0), (CommitPoint::BeforeCommit, 0), (CommitPoint::AfterCommit, 1)]
+    {
+        let Some(on) = deployment("doubt", &[1]) else { return };
+        let mut sink = on.sink_in_doubt(point);
+        sink.take_over().unwrap();
+        sink.commit(&epoch(1, &[4], &["a", "b"])).unwrap();
+        sink.commit(&epoch(2, &[6], &["c"])).unwrap();
+        assert_eq!(on.taken_over(), committed(2, &[6]), "{point:?}");
+        assert_eq!(on.visible(Output::Scores), ["a", "b", "c"], "{point:?}");
+        assert_eq!(on.visible(Output::Epochs), ["epoch 1", "epoch 2"], "{point:?}");
+        assert_eq!((on.metrics.transactions("indefinite"), on.metrics.transactions("promoted")), (1, promoted), "{point:?}");
+    }
+}
+
+#[test]
+fn aborted_records_are_invisible() {
+    let Some(on) = deployment("abort", &[1]) else { return };
+    let mut sink = on.sink_in_doubt(CommitPoint::BeforeCommit);
+    sink.take_over().unwrap();
+    sink.commit(&epoch(1, &[1], &["once"])).unwrap();
+    assert_eq!(on.taken_over(), committed(1, &[1]));
+    // The records of the attempt that was given up are in the log, and aborted: this test would prove nothing without them.
+    let everything: Vec<String> = on.records(Output::Scores, Isolation::Uncommitted).iter().map(text).collect();
+    assert_eq!(everything, ["once", "once"]);
+    assert_eq!(on.visible(Output::Scores), ["once"]);
+}
+
+#[test]
+fn a_zombie_makes_nothing_visible() {
+    // With records, and with an epoch that only timers caused, whose positions do not move.
+    for (values, positions) in [(["zombie"].as_slice(), 9), (&[], 1)] {
+        let Some(on) = deployment("zombie", &[1]) else { return };
+        let (mut zombie, mut owner) = (on.sink(), on.sink());
+        zombie.take_over().unwrap();
+        zombie.commit(&epoch(1, &[1], &["before"])).unwrap();
+        assert_eq!(owner.take_over().unwrap(), committed(1, &[1]));
+        let error = zombie.commit(&epoch(2, &[positions], values)).unwrap_err();
+        assert!(matches!(error, PortError::Fenced(_)), "{error:?}");
+        assert!(matches!(zombie.commit(&epoch(2, &[positions], values)).unwrap_err(), PortError::Fenced(_)));
+        owner.commit(&epoch(2, &[2], &["after"])).unwrap();
+        assert_eq!(on.taken_over(), committed(2, &[2]));
+        assert_eq!(on.visible(Output::Scores), ["before", "after"]);
+    }
+}
+
+#[test]
+fn a_zombie_in_doubt_stops_when_others_went_on() {
+    let Some(on) = deployment("overtaken", &[1]) else { return };
+    let (mut zombie, mut owner) = (on.sink_in_doubt(CommitPoint::BeforeRecords), on.sink());
+    zombie.take_over().unwrap();
+    owner.take_over().unwrap();
+    owner.commit(&epoch(1, &[1], &["a"])).unwrap();
+    owner.commit(&epoch(2, &[2], &["b"])).unwrap();
+    let error = zombie.commit(&epoch(1, &[9], &["zombie"])).unwrap_err();
+    assert!(!matches!(error, PortError::Retriable(_)), "{error:?}");
+    assert_eq!(on.taken_over(), committed(2, &[2]));
+    assert_eq!(on.visible(Output::Scores), ["a", "b"]);
+}
+
+#[test]
+fn an_epoch_without_outputs_or_progress_is_committed() {
+    let Some(on) = deployment("timer", &[2]) else { return };
+    let mut sink = on.sink();
+    sink.take_over().unwrap();
+    sink.commit(&epoch(1, &[3, 4], &["a"])).unwrap();
+    sink.commit(&epoch(2, &[3, 4], &[])).unwrap();
+    assert_eq!(on.taken_over(), committed(2, &[3, 4]));
+}
+
+#[test]
+fn epochs_follow_each_other() {
+    let Some(on) = deployment("order", &[1]) else { return };
+    let mut sink = on.sink();
+    assert!(matches!(sink.commit(&epoch(1, &[1], &["a"])), Err(PortError::Fatal(_))), "commit before take_over");
+    sink.take_over().unwrap();
+    assert!(matches!(sink.commit(&epoch(2, &[1], &["a"])), Err(PortError::Fatal(_))), "a gap");
+    assert!(matches!(sink.commit(&epoch(1, &[1, 2], &["a"])), Err(PortError::Fatal(_))), "too many positions");
+    sink.commit(&epoch(1, &[1], &["a"])).unwrap();
+    assert!(matches!(sink.commit(&epoch(1, &[1], &["a"])), Err(PortError::Fatal(_))), "twice");
+    assert_eq!(on.taken_over(), committed(1, &[1]));
+    assert_eq!(on.visible(Output::Scores), ["a"]);
+}
+
+#[test]
+fn lost_positions_are_noticed() {
+    let Some(on) = deployment("lost", &[1]) else { return };
+    let mut sink = on.sink();
+    sink.take_over().unwrap();
+    sink.commit(&epoch(1, &[1], &["a"])).unwrap();
+    let changed = KafkaOptions { group_id: unique("other-group"), ..on.options.clone() };
+    let mut other = KafkaSink::new(&changed, on.source().partitions(), &on.metrics).unwrap();
+    let error = other.take_over().unwrap_err().to_string();
+    assert!(error.contains("holds 1 committed epochs"), "{error}");
+}
+
+#[test]
+fn a_record_too_large_is_an_error_that_says_so() {
+    let Some(on) = deployment("large", &[1]) else { return };
+    let mut sink = on.sink();
+    sink.take_over().unwrap();
+    let error = sink.commit(&epoch(1, &[1], &["x".repeat(2_000_000).as_str()])).unwrap_err();
+    assert!(matches!(&error, PortError::Fatal(message) if message.contains("message.max.bytes")), "{error:?}");
+    assert_eq!(on.taken_over(), None);
+    assert_eq!(on.visible(Output::Scores), Vec::<String>::new());
+}
+
+#[test]
+fn a_source_seeks_and_keeps_the_order_of_each_partition() {
+    let Some(on) = deployment("seek", &[3, 1]) else { return };
+    on.produce(&on.inputs[0].topic, (0..900).map(|n| format!("a{n}")));
+    on.produce(&on.inputs[1].topic, (0..300).map(|n| format!("b{n}")));
+    let mut source = on.source();
+    let places: Vec<_> = source.partitions().iter().map(|p| (p.topic.clone(), p.partition, p.table)).collect();
+    let (first, second) = (&on.inputs[0], &on.inputs[1]);
+    let expected =
+        [(first, 0), (first, 1), (first, 2), (second, 0)].map(|(input, partition)| (input.topic.clone(), partition, input.table));
+    assert_eq!(places, expected);
+    let (starts, ends) = (source.starts().unwrap(), source.ends().unwrap());
+    assert_eq!(starts, vec![NextOffset(0); 4]);
+    assert_eq!((ends[..3].iter().map(|end| end.0).sum::<i64>(), ends[3].0), (900, 300));
+
+    source.seek(&starts).unwrap();
+    let all = by_partition(&poll_until(&mut source, ANY, 1200));
+    for (partition, records) in &all {
+        let offsets: Vec<i64> = records.iter().map(|(offset, _)| *offset).collect();
+        assert_eq!(offsets, (0..ends[*partition as usize].0).collect::<Vec<_>>(), "partition {partition}");
+    }
+    assert_eq!(source.read_to().unwrap(), ends);
+
+    // Back again and again: what was fetched before a seek never comes after it.
+    for round in 0..5 {
+        let from: Vec<NextOffset> = ends.iter().map(|end| NextOffset(end.0 * round / 6)).collect();
+        source.seek(&from).unwrap();
+        let enough = if round == 4 { ends.iter().zip(&from).map(|(end, from)| (end.0 - from.0) as usize).sum() } else { 50 };
+        for (partition, records) in by_partition(&poll_until(&mut source, ANY, enough)) {
+            let start = from[partition as usize].0 as usize;
+            assert_eq!(records, all[&partition][start..start + records.len()], "round {round}, partition {partition}");
+        }
+    }
+    let too_far: Vec<NextOffset> = ends.iter().map(|end| NextOffset(end.0 + 1)).collect();
+    assert!(matches!(source.seek(&too_far), Err(PortError::Fatal(_))));
+}
+
+#[test]
+fn a_poll_keeps_to_its_limits() {
+    let Some(on) = deployment("limits", &[1]) else { return };
+    on.produce(&on.inputs[0].topic, (0..500).map(|n| format!("{n:010}"))); // key and value: 20 bytes
+    let mut source = on.source();
+    source.seek(&[NextOffset(0)]).unwrap();
+    let mut next = 0;
+    let deadline = Instant::now() + PATIENCE;
+    while next < 500 {
+        assert!(Instant::now() < deadline);
+        // The batch already holds a record of the caller's: limits are about what a poll adds.
+        for limit in
+            [PollLimit { records: 7, bytes: usize::MAX }, PollLimit { records: usize::MAX, bytes: 100 }, PollLimit { records: 9, bytes: 1 }]
+        {
+            let mut batch = RecordBatch::default();
+            batch.push(0, -1, 0, None, Some(b"mine"), []);
+            source.poll(&mut batch, limit, Duration::from_millis(50)).unwrap();
+            let added = batch.len() - 1;
+            assert!(added <= limit.records.min(limit.bytes.div_ceil(20)), "{added} records with {limit:?}");
+            for record in batch.iter().skip(1) {
+                assert_eq!(record.offset(), next);
+                next += 1;
+            }
+            assert_eq!(source.read_to().unwrap(), [NextOffset(next)]);
+        }
+    }
+}
+
+#[test]
+fn a_source_passes_over_markers_and_aborted_records() {
+    let Some(on) = deployment("markers", &[1]) else { return };
+    let mut sink = on.sink_in_doubt(CommitPoint::BeforeCommit);
+    sink.take_over().unwrap();
+    sink.commit(&epoch(1, &[0], &["a"])).unwrap();
+    assert_eq!(on.taken_over(), committed(1, &[0]));
+    // The epochs of one deployment are the input of the next; their partition ends with aborted records and a commit marker.
+    let input = InputTopic { topic: on.options.outputs.epochs.clone(), table: TableId(0) };
+    let mut source = KafkaSource::open(&on.options, &[input], &on.metrics).unwrap();
+    let ends = source.ends().unwrap();
+    assert!(ends[0].0 > 2, "the aborted record, its marker, the record, its marker: {ends:?}");
+    source.seek(&[NextOffset(0)]).unwrap();
+    let mut batch = RecordBatch::default();
+    let deadline = Instant::now() + PATIENCE;
+    while source.read_to().unwrap() != ends {
+        assert!(Instant::now() < deadline, "stopped at {:?} of {ends:?}", source.read_to());
+        source.poll(&mut batch, ANY, Duration::from_millis(50)).unwrap();
+    }
+    let values: Vec<_> = batch.iter().map(|record| record.value().unwrap()).collect();
+    assert_eq!(values, [b"epoch 1"]);
+}
+
+#[test]
+fn missing_topics_are_named() {
+    let Some(cluster) = kafka() else { return };
+    let on = Deployment::named(&unique("missing"), &cluster.servers, 1);
+    for error in [
+        KafkaSource::open(&on.options, &on.inputs, &on.metrics).map(drop).unwrap_err(),
+        read_all(&on.options, &on.inputs[0].topic, Isolation::Committed, &on.metrics).map(drop).unwrap_err(),
+    ] {
+        assert!(matches!(&error, PortError::Fatal(message) if message.contains(&on.inputs[0].topic)), "{error:?}");
+    }
+}
+
+#[test]
+fn the_mock_broker_serves_the_demo() {
+    let mut on = Deployment::named("mock", "not known yet", 1);
+    let input = on.inputs[0].topic.clone();
+    let wanted: Vec<TopicSpec> = [TopicSpec::log(&input, 2)].into_iter().chain(output_topics(&on.options)).collect();
+    let broker = MockBroker::start(&wanted).unwrap();
+    on.options.brokers = broker.bootstrap_servers().into();
+    on.produce(&input, (0..40).map(|n| format!("{n}")));
+    let mut source = on.source();
+    let starts = source.starts().unwrap();
+    source.seek(&starts).unwrap();
+    let batch = poll_until(&mut source, ANY, 40);
+    assert_eq!(batch.len(), 40);
+    let ends: Vec<i64> = source.ends().unwrap().iter().map(|end| end.0).collect();
+    assert_eq!(ends.iter().sum::<i64>(), 40);
+    let mut sink = MockSink::new(&on.options, source.partitions(), &on.metrics).unwrap();
+    assert_eq!(sink.take_over().unwrap(), None);
+    sink.commit(&epoch(1, &ends, &["a"])).unwrap();
+    assert_eq!(on.visible(Output::Scores), ["a"]);
+    assert_eq!(sink.take_over().unwrap(), committed(1, &ends));
+}
