@@ -43,7 +43,7 @@ require_tools() {
       || die "apt-get could not install maven; install Java 17 or newer and Maven by hand"
     return
   fi
-  say "missing: ${missing[*]}. Install them (Debian, as root: apt-get install -y maven) and try again"
+  say "missing: $(IFS=,; echo "${missing[*]}"). Install them (Debian, as root: apt-get install -y maven) and try again"
   exit 3
 }
 

@@ -116,7 +116,9 @@ mod tests {
 
     #[test]
     fn original_bytes_and_headers_are_kept() {
-        for (key, value) in [(Some(b"k".as_slice()), Some(b"\x00\x01".as_slice())), (None, None), (Some(b"".as_slice()), Some(b"".as_slice()))] {
+        for (key, value) in
+            [(Some(b"k".as_slice()), Some(b"\x00\x01".as_slice())), (None, None), (Some(b"".as_slice()), Some(b"".as_slice()))]
+        {
             let letter = letter(key, value, Reason::AvroDecode);
             assert_eq!((letter.key.as_deref(), letter.value.as_deref()), (key, value));
             assert_eq!(letter.headers[0], ("trace".to_owned(), vec![0xff, 0]));

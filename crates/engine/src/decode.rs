@@ -112,14 +112,23 @@ enum Refusal {
     Wait(SchemaLookupError),
 }
 
-fn tombstone(record: Record<'_>, input: &InputPartition, catalog: &Catalog, position: Position, rows: &mut RowBatch) -> Result<(), Refusal> {
+fn tombstone(
+    record: Record<'_>,
+    input: &InputPartition,
+    catalog: &Catalog,
+    position: Position,
+    rows: &mut RowBatch,
+) -> Result<(), Refusal> {
     let table = catalog.table_at(input.table);
     if table.role == Role::Event {
         return Err(Refusal::Dead(Reason::TombstoneOfEvent, format!("{} are events: they have no tombstones", table.name)));
     }
     let key = record.key().and_then(|key| std::str::from_utf8(key).ok()).filter(|key| !key.is_empty());
     let Some(key) = key else {
-        return Err(Refusal::Dead(Reason::Validation, format!("a tombstone of {} needs the entity's key as its UTF-8 record key", table.name)));
+        return Err(Refusal::Dead(
+            Reason::Validation,
+            format!("a tombstone of {} needs the entity's key as its UTF-8 record key", table.name),
+        ));
     };
     let mut row = rows.start(catalog, input.table, Operation::Delete, position, record.timestamp_ms());
     row.set(table.key, Value::Text(key));

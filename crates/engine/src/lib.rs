@@ -17,8 +17,8 @@ mod records;
 mod run;
 
 pub use dead_letter::{
-    HEADER_APPLICATION, HEADER_MESSAGE, HEADER_OFFSET, HEADER_PARTITION, HEADER_REASON, HEADER_STAGE, HEADER_TIMESTAMP, HEADER_TOPIC, Reason,
-    dead_letter,
+    HEADER_APPLICATION, HEADER_MESSAGE, HEADER_OFFSET, HEADER_PARTITION, HEADER_REASON, HEADER_STAGE, HEADER_TIMESTAMP, HEADER_TOPIC,
+    Reason, dead_letter,
 };
 pub use decode::{Decoded, Decoders};
 pub use epoch::{ClockState, EpochRecord, PartitionInterval, ReasonCount, check_script};

@@ -140,7 +140,9 @@ pub struct Machine {
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum MachineError {
     /// The bundle does not know a configured task.
-    #[error("the bundle {bundle} has no task {task:?} (it has: {known}); train it with this task, or remove the task from the configuration")]
+    #[error(
+        "the bundle {bundle} has no task {task:?} (it has: {known}); train it with this task, or remove the task from the configuration"
+    )]
     NoSuchTask {
         /// Bundle id.
         bundle: String,
@@ -526,7 +528,7 @@ impl Machine {
                     lineage: &lineage,
                 };
                 let parts = emission.records(scores.len() as i32);
-                *tally.emitted.entry((task.name.to_string(), parts.score.cause)).or_default() += 1;
+                *tally.emitted.entry((task.name.to_string(), parts.score.cause.0)).or_default() += 1;
                 outputs.push(OutputRecord {
                     output: Output::Scores,
                     key: Some(parts.key.clone()),
@@ -535,7 +537,7 @@ impl Machine {
                     timestamp_ms: as_of_ms,
                 });
                 for (alert, view) in parts.alerts {
-                    *tally.alerts.entry((alert.r#type, alert.severity)).or_default() += 1;
+                    *tally.alerts.entry((alert.r#type, alert.severity.0)).or_default() += 1;
                     outputs.push(OutputRecord {
                         output: Output::Alerts,
                         key: Some(alert.account_id.clone().unwrap_or_else(|| alert.entity_id.clone()).into_bytes()),

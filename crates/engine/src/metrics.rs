@@ -1,6 +1,6 @@
 //! The engine's metrics, named in one place. Labels are bounded: topics, tables, reasons, tasks; never entities.
 
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, HistogramVec, Opts, Registry};
+use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 use crate::machine::Stepped;
 use crate::ports::InputPartition;
@@ -79,10 +79,18 @@ impl Metrics {
             dead_letters: counters("leadpulse_dlq_records_total", "Dead letters, by reason.", &["reason"])?,
             scores: counters("leadpulse_scores_emitted_total", "Score records committed, by task and cause.", &["task", "cause"])?,
             alerts: counters("leadpulse_alerts_emitted_total", "Alert records committed, by type and severity.", &["type", "severity"])?,
-            suppressed: counters("leadpulse_alerts_suppressed_total", "Crossings that fired no alert, by type and reason.", &["type", "reason"])?,
+            suppressed: counters(
+                "leadpulse_alerts_suppressed_total",
+                "Crossings that fired no alert, by type and reason.",
+                &["type", "reason"],
+            )?,
             cells_scored: counter("leadpulse_cells_scored_total", "Cells scored.")?,
             epochs: counter("leadpulse_epochs_total", "Epochs committed.")?,
-            epoch_records: histogram("leadpulse_epoch_records", "Records per epoch.", vec![0.0, 1.0, 10.0, 100.0, 1000.0, 5000.0, 20000.0, 100000.0])?,
+            epoch_records: histogram(
+                "leadpulse_epoch_records",
+                "Records per epoch.",
+                vec![0.0, 1.0, 10.0, 100.0, 1000.0, 5000.0, 20000.0, 100000.0],
+            )?,
             epoch_seconds: histogram("leadpulse_epoch_duration_seconds", "From cutting an epoch to its commit.", seconds_buckets())?,
             stage_seconds,
             pipeline_seconds: histogram(

@@ -14,6 +14,17 @@ const POLICY_STATE: &str = include_str!("../../../schemas/outputs/policy_state.a
 /// Why drivers were computed as they were, in alert records.
 pub const EXPLAIN_METHOD: &str = "shapley-groups";
 
+/// An enum's symbol, by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Symbol(pub &'static str);
+
+impl Serialize for Symbol {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // The writer finds the symbol's number by its name.
+        serializer.serialize_unit_variant("Symbol", 0, self.0)
+    }
+}
+
 /// One explanation group's part in a score.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Driver {
@@ -42,7 +53,7 @@ pub struct ScoreRecord {
     pub epoch: i64,
     pub sequence: i32,
     pub as_of: i64,
-    pub status: &'static str,
+    pub status: Symbol,
     pub reason: Option<String>,
     pub probability: Option<f64>,
     pub logit: Option<f64>,
@@ -50,8 +61,8 @@ pub struct ScoreRecord {
     pub band: Option<String>,
     pub previous_band: Option<String>,
     pub previous_probability: Option<f64>,
-    pub trend: &'static str,
-    pub cause: &'static str,
+    pub trend: Symbol,
+    pub cause: Symbol,
     pub horizon_days: Option<i32>,
     pub bundle_id: Option<String>,
     pub plan_hash: Option<String>,
@@ -110,8 +121,8 @@ pub struct OpenOpportunity {
 pub struct AlertRecord {
     pub alert_id: String,
     pub r#type: &'static str,
-    pub severity: &'static str,
-    pub state: &'static str,
+    pub severity: Symbol,
+    pub state: Symbol,
     pub ordinal: i64,
     pub dedupe_key: Option<String>,
     pub supersedes_alert_id: Option<String>,
@@ -140,7 +151,7 @@ pub struct AlertRecord {
     pub previous_band: Option<String>,
     pub percentile: Option<f64>,
     pub rank: Option<i64>,
-    pub trend: &'static str,
+    pub trend: Symbol,
     pub velocity_per_day: Option<f64>,
     pub baseline_score: Option<f64>,
     pub horizon_days: Option<i32>,

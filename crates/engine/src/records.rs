@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use leadpulse_features::{Explanation, EventFact, Facts, Group, MemberFact, probability};
+use leadpulse_features::{EventFact, Explanation, Facts, Group, MemberFact, probability};
 use leadpulse_graph::{CellRef, EntityId, Graph, Reasons};
 use leadpulse_policy::{AlertDraft, Decision, alert_id};
 use leadpulse_schema::Catalog;
 
 use crate::machine::{Task, output_key};
-use crate::output::{AlertRecord, Committee, CommitteeMember, Driver, EXPLAIN_METHOD, RecentEvent, ScoreRecord};
+use crate::output::{AlertRecord, Committee, CommitteeMember, Driver, EXPLAIN_METHOD, RecentEvent, ScoreRecord, Symbol};
 use crate::read_model::{AlertView, DriverView, ScoreStatus, ScoreView};
 
 /// Event ids a record names, at most.
@@ -66,7 +66,7 @@ impl Emission<'_> {
             epoch: self.lineage.epoch,
             sequence,
             as_of: self.lineage.as_of_ms,
-            status: if self.logit.is_some() { "scored" } else { "ineligible" },
+            status: Symbol(if self.logit.is_some() { "scored" } else { "ineligible" }),
             reason: self.logit.is_none().then(|| self.ineligible_because()),
             probability: p,
             logit: self.logit,
@@ -74,8 +74,8 @@ impl Emission<'_> {
             band: band(&self.decision.band),
             previous_band: band(&self.decision.previous_band),
             previous_probability: self.decision.previous_probability,
-            trend: self.decision.trend.name(),
-            cause: cause(self.reasons),
+            trend: Symbol(self.decision.trend.name()),
+            cause: Symbol(cause(self.reasons)),
             horizon_days,
             bundle_id: Some(self.lineage.bundle_id.to_string()),
             plan_hash: Some(self.lineage.plan_hash.to_string()),
@@ -143,7 +143,8 @@ impl Emission<'_> {
 
     fn driver_views(&self, drivers: &[Driver]) -> Vec<DriverView> {
         let as_of_ms = self.explained.map_or(0, |(as_of, _)| *as_of);
-        let total = |positive: bool| drivers.iter().filter(|d| (d.contribution > 0.0) == positive).map(|d| d.contribution.abs()).sum::<f64>();
+        let total =
+            |positive: bool| drivers.iter().filter(|d| (d.contribution > 0.0) == positive).map(|d| d.contribution.abs()).sum::<f64>();
         let (up, down) = (total(true), total(false));
         drivers
             .iter()
@@ -178,8 +179,8 @@ impl Emission<'_> {
         let record = AlertRecord {
             alert_id: alert_id(&score.task, &score.entity_type, &score.entity_id, draft.alert_type, draft.ordinal),
             r#type: alert_type,
-            severity: draft.severity.name(),
-            state: "open",
+            severity: Symbol(draft.severity.name()),
+            state: Symbol("open"),
             ordinal: draft.ordinal as i64,
             dedupe_key: Some(format!("{}|{}|{}|{alert_type}", score.task, score.entity_type, score.entity_id)),
             supersedes_alert_id: None,
@@ -242,7 +243,7 @@ impl Emission<'_> {
             entity_id: score.entity_id.as_str().into(),
             name,
             alert_type,
-            severity: record.severity,
+            severity: record.severity.0,
             as_of_ms: score.as_of,
             epoch: score.epoch as u64,
             record: serde_json::to_value(&record).expect("an alert record is JSON"),

@@ -64,7 +64,7 @@ fn score() -> ScoreRecord {
         epoch: i64::MAX,
         sequence: 7,
         as_of: 1_700_000_000_123,
-        status: "scored",
+        status: Symbol("scored"),
         reason: Some("why".into()),
         probability: Some(0.1 + 0.2),
         logit: Some(-0.8473),
@@ -72,8 +72,8 @@ fn score() -> ScoreRecord {
         band: Some("hot".into()),
         previous_band: Some("warm".into()),
         previous_probability: Some(f64::MIN_POSITIVE),
-        trend: "improving",
-        cause: "bundle_swap",
+        trend: Symbol("improving"),
+        cause: Symbol("bundle_swap"),
         horizon_days: Some(90),
         bundle_id: Some("b".into()),
         plan_hash: Some("p".into()),
@@ -110,8 +110,8 @@ fn alert() -> AlertRecord {
     AlertRecord {
         alert_id: "c731e530-b2b1-80f4-ae8e-3d7be9780753".into(),
         r#type: "threshold_up",
-        severity: "P1",
-        state: "open",
+        severity: Symbol("P1"),
+        state: Symbol("open"),
         ordinal: 2,
         dedupe_key: Some("k".into()),
         supersedes_alert_id: Some("s".into()),
@@ -140,7 +140,7 @@ fn alert() -> AlertRecord {
         previous_band: Some("warm".into()),
         percentile: Some(99.5),
         rank: Some(1),
-        trend: "declining",
+        trend: Symbol("declining"),
         velocity_per_day: Some(-1.5),
         baseline_score: Some(55.0),
         horizon_days: Some(90),
@@ -200,14 +200,14 @@ fn every_record_reads_back_as_it_was_written() {
     check(SCORE, &score(), &encoders.score(&score()), true);
     let ineligible = ScoreRecord {
         account_id: None,
-        status: "ineligible",
+        status: Symbol("ineligible"),
         probability: None,
         logit: None,
         score: None,
         band: None,
         previous_band: None,
         previous_probability: None,
-        trend: "unknown",
+        trend: Symbol("unknown"),
         horizon_days: None,
         drivers: vec![],
         drivers_as_of: None,
@@ -237,11 +237,11 @@ fn every_name_the_engine_writes_is_a_symbol() {
     let encoders = OutputEncoders::new(&Folder).unwrap();
     for trend in ["improving", "steady", "declining", "unknown"] {
         for cause in ["event", "board", "timer", "bundle_swap", "closing", "unknown"] {
-            let record = ScoreRecord { trend, cause, ..score() };
+            let record = ScoreRecord { trend: Symbol(trend), cause: Symbol(cause), ..score() };
             check(SCORE, &record, &encoders.score(&record), false);
         }
         for severity in ["P1", "P2", "P3"] {
-            let record = AlertRecord { trend, severity, ..alert() };
+            let record = AlertRecord { trend: Symbol(trend), severity: Symbol(severity), ..alert() };
             check(ALERT, &record, &encoders.alert(&record), false);
         }
     }
