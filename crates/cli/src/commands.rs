@@ -46,6 +46,11 @@ pub fn parse_moment(text: &str) -> Result<i64, String> {
     leadpulse_schema::parse_time_ms(text).ok_or_else(|| format!("{text:?} is not a time; write e.g. 2011-09-09 or 2011-09-09T12:00:00Z"))
 }
 
+/// A duration such as 90d, in milliseconds.
+pub fn parse_duration(text: &str) -> Result<i64, String> {
+    leadpulse_learn::parse_duration_ms(text).ok_or_else(|| format!("{text:?} is not a duration; write e.g. 24h or 90d"))
+}
+
 /// Loads a bundle for a project.
 pub fn load_bundle(project: &Project, dir: &Path) -> Result<Bundle> {
     Bundle::load(dir, |spec| Ok(project.feature_plan(spec.clone())), |name| project.catalog.table(name).map(|t| t.id))

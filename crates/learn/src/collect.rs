@@ -45,6 +45,8 @@ pub struct Collected {
     pub training: ExampleSet,
     /// Anchors from the split on, outcomes known by the test's start.
     pub validation: ExampleSet,
+    /// All anchors, outcomes as far as they were known at the test's start.
+    pub refit: ExampleSet,
     /// Rows that could not be used.
     pub rejected: u64,
 }
@@ -253,20 +255,25 @@ pub fn collect(
         take(&graph, task, plan, anchor_ms, (!everyone).then_some(&only), &mut pending);
     }
     let labels = history.finish();
-    let (mut training, mut validation) = (ExampleSet::new(plan.layout()), ExampleSet::new(plan.layout()));
+    let empty = || ExampleSet::new(plan.layout());
+    let (mut training, mut validation, mut refit) = (empty(), empty(), empty());
+    let newest_ms = split.test_from_ms.min(extent.last_ms);
     for Pending { anchor_ms, batch, rows } in pending {
         let (set, known_until_ms) = if anchor_ms < split.val_from_ms {
             (&mut training, split.val_from_ms)
         } else {
-            (&mut validation, split.test_from_ms.min(extent.last_ms))
+            (&mut validation, newest_ms)
         };
         for (cell, slot, entity) in rows {
-            if let Some(outcome) = outcome(task, &labels, entity, anchor_ms, known_until_ms) {
-                set.push(&batch, cell, slot, entity, anchor_ms, outcome);
+            if let Some(known) = outcome(task, &labels, entity, anchor_ms, known_until_ms) {
+                set.push(&batch, cell, slot, entity, anchor_ms, known);
+            }
+            if let Some(known) = outcome(task, &labels, entity, anchor_ms, newest_ms) {
+                refit.push(&batch, cell, slot, entity, anchor_ms, known);
             }
         }
     }
-    Ok(Collected { training, validation, rejected: replay.rejected() })
+    Ok(Collected { training, validation, refit, rejected: replay.rejected() })
 }
 
 fn take(graph: &Graph, task: &TaskPlan, plan: &FeaturePlan, anchor_ms: i64, only: Option<&FxHashSet<EntityId>>, pending: &mut Vec<Pending>) {

@@ -22,6 +22,8 @@ pub struct TrainOptions {
     pub test_from_ms: Option<i64>,
     /// No anchors this soon after the first event. By default the longest half-life, but no more than a tenth of the training time.
     pub warmup_ms: Option<i64>,
+    /// Trains the chosen candidate again on everything known by the test's start.
+    pub refit: bool,
     /// Of the fit.
     pub fit: FitOptions,
     /// Recorded in the bundle, if given.
@@ -58,12 +60,12 @@ pub fn train(
     let plan = project.feature_plan(spec);
     let longest_ms = project.graph_options.half_lives_days.last().map_or(0, |days| (days * DAY_MS as f64) as i64);
     let warmup_ms = options.warmup_ms.unwrap_or_else(|| longest_ms.min((split.val_from_ms - extent.first_ms) / 10));
-    let Collected { training, validation, rejected } = collect(project, task, sources, &plan, extent, split, warmup_ms, progress)?;
+    let Collected { training, validation, refit, rejected } = collect(project, task, sources, &plan, extent, split, warmup_ms, progress)?;
     let report = TrainReport { split, extent, training: training.len(), validation: validation.len(), rejected };
 
     let head = match task.plan.target.kind() {
         TargetKind::Monotone => {
-            Head::Hazard { edges_ms: task.plan.target.hazard_edges_days().iter().map(|days| (days * DAY_MS as f64) as i64).collect() }
+            Head::hazard(task.plan.target.hazard_edges_days().iter().map(|days| (days * DAY_MS as f64) as i64).collect())
         }
         TargetKind::Window => Head::Window,
         TargetKind::Regression => Head::Regression,
@@ -76,7 +78,7 @@ pub fn train(
         horizon_ms: task.plan.horizon_ms,
         head,
     };
-    let mut fitted = fit(&training, &validation, definition, &options.fit, &mut |p| {
+    let mut fitted = fit(&training, &validation, options.refit.then_some(&refit), definition, &options.fit, &mut |p| {
         let message = format!("candidate {}, member {}, epoch {:.1}: validation loss {:.4}", p.candidate + 1, p.member + 1, p.epochs, p.validation_loss);
         progress(Progress::Fit { done_ratio: p.done_ratio, message });
     })?;

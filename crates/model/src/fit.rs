@@ -3,6 +3,7 @@
 //! Candidates are chosen by validation only, by the loss that early stopping uses. All randomness comes from the seed of the options:
 //! the same examples give the same parameters, whatever the number of threads.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
@@ -19,7 +20,7 @@ use crate::head::Head;
 use crate::metrics::{BinaryMetrics, RegressionMetrics};
 use crate::network::{Network, NetworkConfig, Target, TowerConfig, TrunkConfig};
 use crate::normalise::{Dropped, Normaliser};
-use crate::train::{Diverged, Labelled, Progress, Trained, Trainer};
+use crate::train::{Diverged, Labelled, Length, Progress, Trained, Trainer};
 
 /// Validation rows kept as golden examples.
 const GOLDEN_ROWS: usize = 16;
@@ -268,13 +269,16 @@ pub(crate) fn target_of(layout: &Layout, entity: TableId) -> Target {
 /// Trains a new ensemble for one task.
 ///
 /// Epochs and candidates are chosen by the validation log loss after Platt's parameters are refitted (squared error for a
-/// regression).
+/// regression). With `refit`, examples up to the newest known outcome, validation's included, the chosen candidate is then trained
+/// again on them, each member for as many epochs as it was best after; calibration stays that of the members which had not seen
+/// validation.
 ///
 /// # Errors
 /// Where there is nothing to learn, or examples, task and options do not fit together.
 pub fn fit(
     examples: &ExampleSet,
     validation: &ExampleSet,
+    refit: Option<&ExampleSet>,
     task: TaskDefinition,
     options: &FitOptions,
     progress: &mut dyn FnMut(Progress),
@@ -282,7 +286,7 @@ pub fn fit(
     let normaliser = Normaliser::fit(examples);
     let trunk = TrunkConfig::for_layout(examples.layout());
     let base = Base { normaliser: &normaliser, trunk: &trunk, frozen: None };
-    let outcome = fit_task(examples, validation, task, options, base, progress)?;
+    let outcome = fit_task(examples, validation, refit, task, options, base, progress)?;
     let config = NetworkConfig { trunk, towers: vec![outcome.tower] };
     let networks = outcome.members.into_iter().map(|m| Network { trunk: m.pair.trunk, towers: vec![m.pair.tower] }).collect();
     let step = validation.len().div_ceil(GOLDEN_ROWS).max(1);
@@ -311,7 +315,7 @@ pub fn fit_head(
     }
     let mut fitted = base.clone();
     let base = Base { normaliser: &base.normaliser, trunk: &base.config.trunk, frozen: Some(&base.networks) };
-    let outcome = fit_task(examples, validation, task, options, base, progress)?;
+    let outcome = fit_task(examples, validation, None, task, options, base, progress)?;
     fitted.config.towers.push(outcome.tower);
     for (network, member) in fitted.networks.iter_mut().zip(outcome.members) {
         network.towers.push(member.pair.tower);
@@ -337,7 +341,8 @@ struct Base<'a> {
 fn fit_task(
     examples: &ExampleSet,
     validation: &ExampleSet,
-    task: TaskDefinition,
+    refit: Option<&ExampleSet>,
+    mut task: TaskDefinition,
     options: &FitOptions,
     Base { normaliser, trunk, frozen }: Base<'_>,
     progress: &mut dyn FnMut(Progress),
@@ -353,29 +358,23 @@ fn fit_task(
     check_rows(&task, target, examples, "training")?;
     check_rows(&task, target, validation, "validation")?;
 
-    let weighted;
-    let examples = match options.weighting {
-        Weighting::Rows => examples,
-        Weighting::EntityQuarters => {
-            let mut copy = examples.clone();
-            copy.weigh_entity_quarters();
-            weighted = copy;
-            &weighted
-        }
-    };
+    let examples = &*weighted(examples, options.weighting);
     let (targets, usable) = training_targets(&task.head, examples);
+    leave_out_untrained(&mut task.head, &targets);
     let labelled = labelled(&task.head, validation);
-    let trainer = Trainer { examples, usable, targets, validation, labelled, normaliser, head: &task.head, target, trunk, frozen, options };
+    let trainer =
+        Trainer { task: &task.name, examples, usable, targets, validation, labelled, normaliser, head: &task.head, target, trunk, frozen, options };
     check_outcomes(&task, &trainer)?;
 
     let candidates = distinct_candidates(options, examples.layout());
     let ensemble = frozen.map_or(options.ensemble, <[Network]>::len);
     let selecting = if candidates.len() > 1 { options.selection_members.min(ensemble) } else { ensemble };
-    let units = candidates.len() * selecting + ensemble - selecting;
+    let units = candidates.len() * selecting + ensemble - selecting + refit.map_or(0, |_| ensemble);
     let mut done = 0;
 
     let jobs: Vec<Job> = (0..candidates.len()).flat_map(|c| (0..selecting).map(move |member| Job { candidate: c, member })).collect();
-    let mut trained = run_jobs(&trainer, &candidates, &jobs, (&mut done, units), &task.name, progress)?;
+    let by_validation = |_: &Job| Length::ByValidation;
+    let mut trained = run_jobs(&trainer, &candidates, &jobs, by_validation, (&mut done, units), progress)?;
     let mut losses = Vec::new();
     for c in 0..candidates.len() {
         losses.push(trainer.validation_loss(&mean_logits(&trained[c * selecting..(c + 1) * selecting])));
@@ -383,16 +382,49 @@ fn fit_task(
     let chosen = (0..candidates.len()).min_by(|a, b| losses[*a].total_cmp(&losses[*b])).expect("at least one candidate");
     let mut members: Vec<Trained> = trained.drain(chosen * selecting..(chosen + 1) * selecting).collect();
     let rest: Vec<Job> = (selecting..ensemble).map(|member| Job { candidate: chosen, member }).collect();
-    members.extend(run_jobs(&trainer, &candidates, &rest, (&mut done, units), &task.name, progress)?);
+    members.extend(run_jobs(&trainer, &candidates, &rest, by_validation, (&mut done, units), progress)?);
 
     let logits = mean_logits(&members);
     let calibration = if task.head.is_binary() { Calibration::fit(&trainer.evidence(&logits)) } else { Calibration::Identity };
-    let metrics = metrics(&trainer, &logits, &calibration, &candidates, &losses, chosen);
+    let mut metrics = metrics(&trainer, &logits, &calibration, &candidates, &losses, chosen);
     let regularisation = candidates[chosen].clone();
     tracing::info!(task = task.name, candidate = chosen, validation_loss = losses[chosen], "fitted");
     let tower = trainer.tower(&regularisation);
-    drop(trainer);
+    if let Some(refit) = refit {
+        check_rows(&task, target, refit, "refit")?;
+        let refit = &*weighted(refit, options.weighting);
+        let (targets, usable) = training_targets(&task.head, refit);
+        metrics.insert("refit_rows".into(), json!(usable.len()));
+        let trainer = Trainer { examples: refit, usable, targets, ..trainer };
+        let epochs: Vec<f64> = members.iter().map(|m| m.epochs).collect();
+        let jobs: Vec<Job> = (0..ensemble).map(|member| Job { candidate: chosen, member }).collect();
+        members = run_jobs(&trainer, &candidates, &jobs, |job| Length::Epochs(epochs[job.member]), (&mut done, units), progress)?;
+    } else {
+        drop(trainer);
+    }
     Ok(TaskOutcome { task: FittedTask { definition: task, regularisation, calibration, metrics }, tower, members })
+}
+
+/// The examples with the weights that the options ask for.
+fn weighted(examples: &ExampleSet, weighting: Weighting) -> Cow<'_, ExampleSet> {
+    match weighting {
+        Weighting::Rows => Cow::Borrowed(examples),
+        Weighting::EntityQuarters => {
+            let mut copy = examples.clone();
+            copy.weigh_entity_quarters();
+            Cow::Owned(copy)
+        }
+    }
+}
+
+/// Leaves the last buckets out of the head's logit that no training row has seen the end of.
+fn leave_out_untrained(head: &mut Head, targets: &[(f32, f32)]) {
+    let outputs = head.outputs();
+    if let Head::Hazard { untrained, .. } = head {
+        let trains = |bucket: usize| targets.iter().skip(bucket).step_by(outputs).any(|(_, weight)| *weight > 0.0);
+        let trained = (0..outputs).rev().find(|bucket| trains(*bucket)).map_or(1, |bucket| bucket + 1);
+        *untrained = outputs - trained;
+    }
 }
 
 fn check_options(options: &FitOptions) -> Result<(), FitError> {
@@ -439,11 +471,11 @@ fn check_rows(task: &TaskDefinition, target: Target, examples: &ExampleSet, set:
 }
 
 fn check_outcomes(task: &TaskDefinition, trainer: &Trainer<'_>) -> Result<(), FitError> {
-    let training: Vec<f64> = trainer.examples.examples().iter().filter_map(|e| task.head.label(&e.outcome)).collect();
+    // A hazard trains on every bucket that has closed, long before the whole window has.
+    let training: Vec<f64> = trainer.targets.iter().filter(|(_, weight)| *weight > 0.0).map(|(target, _)| f64::from(*target)).collect();
     let validation: Vec<f64> = trainer.labelled.iter().map(|l| l.label).collect();
     let sizes = [("training", training, trainer.examples.len()), ("validation", validation, trainer.validation.len())];
     for (set, labels, rows) in sizes {
-        // Hazards train on early buckets too, but without any closed window there would be nothing to trust.
         let Some(first) = labels.first() else { return Err(FitError::NoOutcomes { task: task.name.clone(), set, rows }) };
         if task.head.is_binary() && labels.iter().all(|l| l == first) {
             return Err(FitError::OneOutcome { task: task.name.clone(), set, rows: labels.len(), outcome: *first > 0.5 });
@@ -513,8 +545,8 @@ fn run_jobs(
     trainer: &Trainer<'_>,
     candidates: &[Regularisation],
     jobs: &[Job],
+    length: impl Fn(&Job) -> Length + Sync,
     (done, units): (&mut usize, usize),
-    task: &str,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Vec<Trained>, FitError> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(jobs.len());
@@ -523,12 +555,13 @@ fn run_jobs(
     let mut results: Vec<Option<Result<Box<Trained>, Diverged>>> = jobs.iter().map(|_| None).collect();
     std::thread::scope(|scope| {
         for _ in 0..threads {
-            let (sender, next) = (sender.clone(), &next);
+            let (sender, next, length) = (sender.clone(), &next, &length);
             scope.spawn(move || {
                 loop {
                     let job = next.fetch_add(1, Ordering::Relaxed);
                     let Some(Job { candidate, member }) = jobs.get(job).copied() else { break };
-                    let result = trainer.train(&candidates[candidate], member, |epochs, training_loss, validation_loss| {
+                    let length = length(&jobs[job]);
+                    let result = trainer.train(&candidates[candidate], member, length, |epochs, training_loss, validation_loss| {
                         // The receiver lives until every sender is gone.
                         let _ = sender.send(Report::Evaluated { job, epochs, training_loss, validation_loss });
                     });
@@ -558,7 +591,7 @@ fn run_jobs(
     finished
         .map(|(job, result)| match result.expect("every job reports its end, or its thread's panic is passed on") {
             Ok(trained) => Ok(*trained),
-            Err(Diverged { step }) => Err(FitError::Diverged { task: task.to_owned(), candidate: job.candidate, member: job.member, step }),
+            Err(Diverged { step }) => Err(FitError::Diverged { task: trainer.task.to_owned(), candidate: job.candidate, member: job.member, step }),
         })
         .collect()
 }

@@ -26,6 +26,10 @@ pub enum Head {
     Hazard {
         /// Ends of the buckets after the anchor, milliseconds, ascending; the last is the task's horizon.
         edges_ms: Vec<i64>,
+        /// So many of the last buckets had not closed for any training row: they are left out of the logit, and calibration
+        /// makes up for them. Set by the fit.
+        #[serde(default)]
+        untrained: usize,
     },
     /// One logit for the whole window.
     Window,
@@ -37,10 +41,15 @@ pub enum Head {
 const LOGIT_LIMIT: f64 = 30.0;
 
 impl Head {
+    /// A hazard head of these edges.
+    pub fn hazard(edges_ms: Vec<i64>) -> Self {
+        Self::Hazard { edges_ms, untrained: 0 }
+    }
+
     /// Outputs of the network for one row.
     pub fn outputs(&self) -> usize {
         match self {
-            Self::Hazard { edges_ms } => edges_ms.len(),
+            Self::Hazard { edges_ms, .. } => edges_ms.len(),
             Self::Window | Self::Regression => 1,
         }
     }
@@ -48,8 +57,8 @@ impl Head {
     /// What is wrong with this head, if anything.
     pub(crate) fn fault(&self) -> Option<String> {
         match self {
-            Self::Hazard { edges_ms } if edges_ms.is_empty() => Some("a hazard head needs at least one edge".into()),
-            Self::Hazard { edges_ms } if edges_ms[0] <= 0 || edges_ms.windows(2).any(|w| w[0] >= w[1]) => {
+            Self::Hazard { edges_ms, .. } if edges_ms.is_empty() => Some("a hazard head needs at least one edge".into()),
+            Self::Hazard { edges_ms, .. } if edges_ms[0] <= 0 || edges_ms.windows(2).any(|w| w[0] >= w[1]) => {
                 Some(format!("the edges of a hazard head must ascend from above 0, but are {edges_ms:?}"))
             }
             _ => None,
@@ -69,7 +78,7 @@ impl Head {
     /// their cohort's negatives would bias probabilities up.
     pub fn label(&self, outcome: &Outcome) -> Option<f64> {
         match (self, outcome) {
-            (Self::Hazard { edges_ms }, Outcome::Hazard { after_ms, observed_ms }) => {
+            (Self::Hazard { edges_ms, .. }, Outcome::Hazard { after_ms, observed_ms }) => {
                 let horizon = *edges_ms.last()?;
                 (*observed_ms >= horizon).then(|| f64::from(after_ms.is_some_and(|after| after <= horizon)))
             }
@@ -83,7 +92,7 @@ impl Head {
     /// else 0.
     pub(crate) fn targets(&self, outcome: &Outcome, mut push: impl FnMut(f32, f32)) {
         match (self, outcome) {
-            (Self::Hazard { edges_ms }, Outcome::Hazard { after_ms, observed_ms }) => {
+            (Self::Hazard { edges_ms, .. }, Outcome::Hazard { after_ms, observed_ms }) => {
                 let mut start = 0;
                 for &end in edges_ms {
                     let at_risk = after_ms.is_none_or(|after| after > start);
@@ -101,9 +110,10 @@ impl Head {
     /// `logit(1 − Π(1 − σ(z_b)))`.
     pub(crate) fn logit(&self, outputs: &[f32]) -> f64 {
         match self {
-            Self::Hazard { .. } => {
+            Self::Hazard { untrained, .. } => {
                 // 1 − σ(z) = exp(−softplus(z)), so that the survival to the end is exp(−Λ), and the logit is ln(exp(Λ) − 1).
-                let cumulated: f64 = outputs.iter().map(|z| softplus(f64::from(*z))).sum();
+                let trained = &outputs[..outputs.len() - untrained];
+                let cumulated: f64 = trained.iter().map(|z| softplus(f64::from(*z))).sum();
                 let logit = if cumulated > 1.0 { cumulated + (-(-cumulated).exp()).ln_1p() } else { cumulated.exp_m1().ln() };
                 logit.clamp(-LOGIT_LIMIT, LOGIT_LIMIT)
             }
@@ -127,7 +137,7 @@ mod tests {
     use super::*;
 
     fn hazard() -> Head {
-        Head::Hazard { edges_ms: vec![7, 14, 30] }
+        Head::hazard(vec![7, 14, 30])
     }
 
     #[test]
@@ -172,7 +182,7 @@ mod tests {
     #[test]
     fn edges_must_ascend() {
         for edges in [vec![], vec![0, 7], vec![7, 7], vec![14, 7]] {
-            assert!(Head::Hazard { edges_ms: edges }.fault().is_some());
+            assert!(Head::hazard(edges).fault().is_some());
         }
         assert_eq!(hazard().fault(), None);
     }

@@ -85,7 +85,7 @@ fn learns_what_only_the_relation_between_members_tells() {
     let training = examples(&layout, &committees(3000, 1), exactly_one_department);
     let validation = examples(&layout, &committees(600, 2), exactly_one_department);
     let mut seen = Vec::new();
-    let fitted = fit(&training, &validation, task("xor", ROOT, Head::Window), &options(), &mut |p| seen.push(p)).unwrap();
+    let fitted = fit(&training, &validation, None, task("xor", ROOT, Head::Window), &options(), &mut |p| seen.push(p)).unwrap();
     let test = examples(&layout, &committees(1000, 3), exactly_one_department);
     let auroc = auroc(&fitted, &test, 0);
     assert!(auroc > 0.9, "{auroc}");
@@ -104,7 +104,7 @@ fn a_member_task_reads_the_member_and_its_colleagues() {
     let layout = layout(2, &[3]);
     let training = examples(&layout, &committees(3000, 1), outcome);
     let validation = examples(&layout, &committees(600, 2), outcome);
-    let fitted = fit(&training, &validation, task("buys", TableId(1), Head::Window), &options(), &mut |_| {}).unwrap();
+    let fitted = fit(&training, &validation, None, task("buys", TableId(1), Head::Window), &options(), &mut |_| {}).unwrap();
     let auroc = auroc(&fitted, &examples(&layout, &committees(1000, 3), outcome), 0);
     assert!(auroc > 0.9, "{auroc}");
 }
@@ -117,6 +117,7 @@ fn a_new_head_leaves_trunk_and_other_heads_alone() {
     let first = fit(
         &examples(&layout, &cells, exactly_one_department),
         &examples(&layout, &more, exactly_one_department),
+        None,
         task("xor", ROOT, Head::Window),
         &FitOptions { max_epochs: 4, ..options() },
         &mut |_| {},
@@ -166,9 +167,9 @@ fn hazards_of_censored_histories_are_calibrated() {
     let (training, _) = set(6000, 1);
     let (validation, _) = set(3000, 2);
     let (test, truth) = set(4000, 3);
-    let head = Head::Hazard { edges_ms: vec![250, 500, 1000] };
+    let head = Head::hazard(vec![250, 500, 1000]);
     let mut fitted =
-        fit(&training, &validation, task("event", ROOT, head), &FitOptions { batch_size: 128, ..options() }, &mut |_| {}).unwrap();
+        fit(&training, &validation, None, task("event", ROOT, head), &FitOptions { batch_size: 128, ..options() }, &mut |_| {}).unwrap();
     let batch = test.feature_batch(&(0..test.len()).collect::<Vec<_>>());
     let mut mean = |calibration: Option<Calibration>| {
         if let Some(calibration) = calibration {
@@ -191,7 +192,7 @@ fn regressions_learn_the_logarithm() {
     let value = |cell: &OwnedCell| (0, Outcome::Value((f64::from(cell.0[0]) + 3.0).exp()));
     let training = examples(&layout, &cells[..1500], value);
     let validation = examples(&layout, &cells[1500..], value);
-    let fitted = fit(&training, &validation, task("amount", ROOT, Head::Regression), &options(), &mut |_| {}).unwrap();
+    let fitted = fit(&training, &validation, None, task("amount", ROOT, Head::Regression), &options(), &mut |_| {}).unwrap();
     let spearman = fitted.tasks()[0].metrics["validation"]["spearman"].as_f64().unwrap();
     assert!(spearman > 0.95, "{spearman}");
 }
@@ -217,7 +218,7 @@ fn validation_chooses_and_dropped_columns_have_no_effect() {
     let without = |what: &str| Regularisation { without: vec![what.into()], ..plain.clone() };
     let candidates = vec![plain.clone(), without("nothing is called so"), without("root.0")];
     let options = FitOptions { candidates, ensemble: 2, selection_members: 1, max_epochs: 4, ..options() };
-    let fitted = fit(&training, &validation, task("t", ROOT, Head::Window), &options, &mut |_| {}).unwrap();
+    let fitted = fit(&training, &validation, None, task("t", ROOT, Head::Window), &options, &mut |_| {}).unwrap();
     assert_eq!(fitted.tasks()[0].regularisation.without, ["root.0"]);
     assert_eq!(fitted.tasks()[0].metrics["candidates"].as_array().unwrap().len(), 2);
     assert_eq!(fitted.networks.len(), 2);
@@ -236,11 +237,40 @@ fn the_seed_decides_everything() {
     let validation = examples(&layout, &committees(100, 2), exactly_one_department);
     let id = |seed| {
         let options = FitOptions { seed, ensemble: 2, max_epochs: 2, ..options() };
-        let fitted = fit(&training, &validation, task("t", ROOT, Head::Window), &options, &mut |_| {}).unwrap();
+        let fitted = fit(&training, &validation, None, task("t", ROOT, Head::Window), &options, &mut |_| {}).unwrap();
         fitted.into_bundle(FeaturePlan::for_layout(layout.clone()), BundleMeta::default()).unwrap().bundle_id().to_owned()
     };
     assert_eq!(id(1), id(1));
     assert_ne!(id(1), id(2));
+}
+
+#[test]
+fn buckets_that_never_closed_are_left_out() {
+    let layout = layout(2, &[3]);
+    let cells = committees(400, 1);
+    // Every training row was followed for 12 of 100 days; validation for all of them.
+    let closed = |days: i64| examples(&layout, &cells, move |cell| match exactly_one_department(cell) {
+        (slot, Outcome::Window(true)) => (slot, Outcome::Hazard { after_ms: Some(5), observed_ms: days }),
+        (slot, _) => (slot, Outcome::Hazard { after_ms: None, observed_ms: days }),
+    });
+    let fitted = fit(&closed(12), &closed(100), None, task("t", ROOT, Head::hazard(vec![10, 50, 100])), &options(), &mut |_| {}).unwrap();
+    assert_eq!(fitted.tasks()[0].definition.head, Head::Hazard { edges_ms: vec![10, 50, 100], untrained: 2 });
+    assert!(fitted.tasks()[0].metrics["validation"]["auroc"].as_f64().unwrap() > 0.8);
+}
+
+#[test]
+fn a_refit_trains_on_what_validation_held_back() {
+    let layout = layout(2, &[3]);
+    let (few, many) = (committees(200, 1), committees(2000, 2));
+    let set = |cells: &[_]| examples(&layout, cells, exactly_one_department);
+    let run = |refit: Option<&ExampleSet>| {
+        let fitted = fit(&set(&few), &set(&few), refit, task("t", ROOT, Head::Window), &options(), &mut |_| {}).unwrap();
+        let rows = fitted.tasks()[0].metrics.get("refit_rows").and_then(serde_json::Value::as_u64);
+        (rows, fitted.into_bundle(FeaturePlan::for_layout(layout.clone()), BundleMeta::default()).unwrap().bundle_id().to_owned())
+    };
+    let (without, with) = (run(None), run(Some(&set(&many))));
+    assert_eq!((without.0, with.0), (None, Some(2000)));
+    assert_ne!(without.1, with.1);
 }
 
 #[test]
@@ -252,16 +282,16 @@ fn says_why_nothing_can_be_learnt() {
     let values = examples(&layout, &cells, |_| (0, Outcome::Value(1.0)));
     let far = examples(&layout, &cells, |_| (9, Outcome::Window(true)));
     let open = examples(&layout, &cells, |_| (0, Outcome::Hazard { after_ms: None, observed_ms: 5 }));
-    let hazard = || Head::Hazard { edges_ms: vec![10] };
+    let hazard = || Head::hazard(vec![10]);
     let run = |training: &ExampleSet, validation: &ExampleSet, definition, options: FitOptions| {
-        fit(training, validation, definition, &options, &mut |_| {}).unwrap_err().to_string()
+        fit(training, validation, None, definition, &options, &mut |_| {}).unwrap_err().to_string()
     };
     for (message, expected) in [
         (run(&good, &always, task("t", ROOT, Head::Window), options()), "all 20 validation rows with a known outcome are true"),
         (run(&values, &good, task("t", ROOT, Head::Window), options()), "outcome of training row 0 does not fit its head"),
         (run(&far, &good, task("t", TableId(1), Head::Window), options()), "targets member slot 9"),
         (run(&open, &open, task("t", ROOT, hazard()), options()), "no training row has a known outcome (20 rows)"),
-        (run(&good, &good, task("t", ROOT, Head::Hazard { edges_ms: vec![] }), options()), "at least one edge"),
+        (run(&good, &good, task("t", ROOT, Head::hazard(vec![])), options()), "at least one edge"),
         (run(&good, &good, task("t", ROOT, Head::Window), FitOptions { ensemble: 0, ..options() }), "`ensemble`: must be at least 1"),
     ] {
         assert!(message.contains(expected), "{message}");

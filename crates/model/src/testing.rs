@@ -98,7 +98,7 @@ pub fn task(name: &str, entity: TableId, head: Head) -> TaskDefinition {
 
 /// Two networks with random parameters: a hazard task on the root, and a window task on each member table.
 pub fn untrained(layout: &Layout, rng: &mut ChaCha8Rng) -> Fitted {
-    let mut definitions = vec![task("root", ROOT, Head::Hazard { edges_ms: vec![10, 100, 1000] })];
+    let mut definitions = vec![task("root", ROOT, Head::hazard(vec![10, 100, 1000]))];
     definitions.extend(layout.members.iter().map(|m| task(&m.name, m.table, Head::Window)));
     let towers = definitions
         .iter()

@@ -61,6 +61,8 @@ pub(crate) struct Labelled {
 
 /// Everything that the members of one fit share.
 pub(crate) struct Trainer<'a> {
+    /// The task's name, for messages.
+    pub task: &'a str,
     pub examples: &'a ExampleSet,
     /// Training rows of which at least one output trains.
     pub usable: Vec<usize>,
@@ -81,8 +83,19 @@ pub(crate) struct Trainer<'a> {
 pub(crate) struct Trained {
     /// Of the best evaluation, on the plain device.
     pub pair: Pair,
-    /// Raw logits of the labelled validation rows.
+    /// Raw logits of the labelled validation rows; none after a training of given length.
     pub logits: Vec<f64>,
+    /// Epochs until the best evaluation.
+    pub epochs: f64,
+}
+
+/// When a member's training ends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Length {
+    /// When validation does not improve any more; the best evaluation is kept.
+    ByValidation,
+    /// After so many epochs, without looking at validation.
+    Epochs(f64),
 }
 
 /// The loss became infinite or not a number.
@@ -92,11 +105,12 @@ pub(crate) struct Diverged {
 }
 
 impl Trainer<'_> {
-    /// Trains member `member` with candidate `candidate`. `report` gets the epochs done, the training and the validation loss.
+    /// Trains member `member` with a regularisation. `report` gets the epochs done, the training and the validation loss.
     pub fn train(
         &self,
         regularisation: &Regularisation,
         member: usize,
+        length: Length,
         mut report: impl FnMut(f64, f64, f64),
     ) -> Result<Trained, Diverged> {
         let device = Device::flex();
@@ -133,7 +147,11 @@ impl Trainer<'_> {
         let mut best: Option<(f64, Trained)> = None;
         let mut since_best = 0;
         let (mut sum, mut batches) = (0.0, 0usize);
-        for step in 0..steps {
+        let last_step = match length {
+            Length::ByValidation => steps,
+            Length::Epochs(epochs) => ((epochs * steps_per_epoch as f64).round() as usize).clamp(1, steps),
+        };
+        for step in 0..last_step {
             let within = step % steps_per_epoch;
             if within == 0 {
                 order.shuffle(&mut rng);
@@ -150,6 +168,16 @@ impl Trainer<'_> {
             if !sum.is_finite() {
                 return Err(Diverged { step });
             }
+            if let Length::Epochs(epochs) = length {
+                if within + 1 == steps_per_epoch {
+                    report((step + 1) as f64 / steps_per_epoch as f64, sum / batches as f64, f64::NAN);
+                    (sum, batches) = (0.0, 0);
+                }
+                if step + 1 == last_step {
+                    return Ok(Trained { pair: pair.valid(), logits: Vec::new(), epochs });
+                }
+                continue;
+            }
             if (within + 1).is_multiple_of(steps_per_evaluation) || within + 1 == steps_per_epoch {
                 let pair = pair.valid();
                 let logits = self.validation_logits(&pair);
@@ -160,7 +188,7 @@ impl Trainer<'_> {
                     return Err(Diverged { step });
                 }
                 if best.as_ref().is_none_or(|(least, _)| loss < *least) {
-                    best = Some((loss, Trained { pair, logits }));
+                    best = Some((loss, Trained { pair, logits, epochs: (step + 1) as f64 / steps_per_epoch as f64 }));
                     since_best = 0;
                 } else {
                     since_best += 1;

@@ -12,12 +12,12 @@ use prometheus::Registry;
 use leadpulse_engine::read_model::{ReadModel, Sort};
 use leadpulse_engine::{ClockMode, Until};
 use leadpulse_kafka::{KafkaMetrics, MockBroker, TopicSpec, ensure_topics, output_topics};
-use leadpulse_learn::{TrainOptions, parse_duration_ms, train};
+use leadpulse_learn::{TrainOptions, train};
 use leadpulse_model::{FitOptions, Regularisation};
 use leadpulse_sim::{Knobs, Market, MarketOptions, write_files};
 
 use crate::commands::replay::Feeder;
-use crate::commands::{ConfigArgument, date};
+use crate::commands::{ConfigArgument, date, parse_duration};
 use crate::progress::Bar;
 use crate::wiring::{Cluster, Deployment, schema_store, stop_on_signal};
 
@@ -55,7 +55,7 @@ pub struct Demo {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    parse_duration_ms(text).map(|ms| Duration::from_millis(ms as u64)).ok_or_else(|| format!("{text:?} is not a duration like 60s"))
+    parse_duration(text).map(|ms| Duration::from_millis(ms as u64))
 }
 
 impl Demo {

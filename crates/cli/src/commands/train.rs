@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use leadpulse_learn::TrainOptions;
 
-use crate::commands::{ConfigArgument, date, parse_moment, task};
+use crate::commands::{ConfigArgument, date, parse_duration, parse_moment, task};
 use crate::progress::Bar;
 
 /// Arguments of `train`.
@@ -26,6 +26,12 @@ pub struct Train {
     /// Validation outcomes are known by this moment.
     #[arg(long, value_parser = parse_moment)]
     test_from: Option<i64>,
+    /// Keep what was trained before validation; by default it is trained again on everything known by --test-from.
+    #[arg(long)]
+    no_refit: bool,
+    /// No anchors this soon after the first event, e.g. 90d.
+    #[arg(long, value_parser = parse_duration)]
+    warmup: Option<i64>,
     /// Seed of everything random.
     #[arg(long)]
     seed: Option<u64>,
@@ -44,7 +50,7 @@ impl Train {
         if let Some(seed) = self.seed {
             fit.seed = seed;
         }
-        let options = TrainOptions { val_from_ms: self.val_from, test_from_ms: self.test_from, fit, ..TrainOptions::default() };
+        let options = TrainOptions { val_from_ms: self.val_from, test_from_ms: self.test_from, warmup_ms: self.warmup, refit: !self.no_refit, fit, ..TrainOptions::default() };
         for lint in &task.plan.lints {
             tracing::warn!("{lint}");
         }
