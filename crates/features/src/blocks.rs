@@ -22,7 +22,7 @@ pub(crate) struct Named {
 
 /// Days between two moments.
 pub(crate) fn days(from_ms: i64, to_ms: i64) -> f64 {
-    (to_ms - from_ms) as f64 / 86_400_000.0
+    to_ms.saturating_sub(from_ms) as f64 / 86_400_000.0
 }
 
 /// 1 for now, 0 for never or ten years ago, on a log scale.
@@ -104,11 +104,18 @@ impl Block {
     }
 
     /// The block of an event table on its owner, with its columns.
-    pub(crate) fn of_events(events: &Table, position: usize, layout: &EventLayout, options: &GraphOptions, columns: &mut Vec<Named>) -> Block {
+    pub(crate) fn of_events(
+        events: &Table,
+        position: usize,
+        layout: &EventLayout,
+        options: &GraphOptions,
+        columns: &mut Vec<Named>,
+    ) -> Block {
         let halves = &options.half_lives_days;
         let mut name = |group: &str, name: String| columns.push(Named { name, group: group.to_owned(), absent: Absent::Zero });
         let t = &events.name;
-        let table_group = events.fields.iter().find_map(|f| (f.group.is_some() && f.feature == Feature::Category).then(|| f.group.clone())).flatten();
+        let table_group =
+            events.fields.iter().find_map(|f| (f.group.is_some() && f.feature == Feature::Category).then(|| f.group.clone())).flatten();
         let group = table_group.unwrap_or_else(|| t.clone());
         for slot in &layout.slots {
             let (path, group) = match slot.field {
@@ -140,7 +147,20 @@ impl Block {
                 name(&group, format!("{path}/last"));
             }
         }
-        for what in ["total", "recency", "age", "active_days", "gap_mean", "gap_deviation", "gap_last", "gap_median", "second_last", "third_last", "fourth_last", "overdue"] {
+        for what in [
+            "total",
+            "recency",
+            "age",
+            "active_days",
+            "gap_mean",
+            "gap_deviation",
+            "gap_last",
+            "gap_median",
+            "second_last",
+            "third_last",
+            "fourth_last",
+            "overdue",
+        ] {
             name(&group, format!("{t}/{what}"));
         }
         if layout.top_stage > 0 {
@@ -260,7 +280,7 @@ fn rhythm(state: &EventState, as_of_ms: i64, out: &mut Vec<f32>) {
     out.push(if state.is_empty() { 0.0 } else { since(state.oldest_ms).ln_1p() as f32 });
     let active = &state.days;
     out.push((active.len() as f64).ln_1p() as f32);
-    let mut gaps: Vec<f64> = active.windows(2).map(|w| f64::from(w[1] - w[0])).collect();
+    let mut gaps: Vec<f64> = active.windows(2).map(|w| f64::from(w[1]) - f64::from(w[0])).collect();
     let last_gap = gaps.last().copied();
     let n = gaps.len() as f64;
     let mean = if gaps.is_empty() { None } else { Some(gaps.iter().sum::<f64>() / n) };

@@ -95,9 +95,11 @@ impl Facts {
             facts.name = table.fields.iter().filter(|f| f.label).find_map(|f| text(root.value(f.id)));
             facts.values = table.fields.iter().filter_map(|f| Some((f.name.clone(), text(root.value(f.id))?))).collect();
         }
-        let is_active = |n: &&Node| n.newest_event_ms().is_some_and(|t| as_of_ms - t <= ACTIVE_MS);
+        let is_active = |n: &&Node| n.newest_event_ms().is_some_and(|t| as_of_ms.saturating_sub(t) <= ACTIVE_MS);
         let mut active: Vec<&Node> = cell.nodes.iter().filter(|n| n.entity != cell.anchor && n.is_known()).filter(is_active).collect();
-        active.sort_by(|a, b| b.newest_event_ms().cmp(&a.newest_event_ms()).then_with(|| directory.key(a.entity).cmp(directory.key(b.entity))));
+        active.sort_by(|a, b| {
+            b.newest_event_ms().cmp(&a.newest_event_ms()).then_with(|| directory.key(a.entity).cmp(directory.key(b.entity)))
+        });
         for node in &active {
             let table = catalog.table_at(node.table);
             *facts.active_members.entry(table.name.clone()).or_default() += 1;

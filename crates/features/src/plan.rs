@@ -108,8 +108,10 @@ impl FeaturePlan {
         }
         for hub in &hubs {
             let hub = &catalog.hubs[hub.index()];
-            let group = hub.sources.iter().find_map(|(t, f)| catalog.table_at(*t).field_at(*f).group.clone()).unwrap_or_else(|| "peers".into());
-            let mut name = |what: String| named.push(Named { name: format!("{}/{what}", hub.name), group: group.clone(), absent: Absent::Mean });
+            let group =
+                hub.sources.iter().find_map(|(t, f)| catalog.table_at(*t).field_at(*f).group.clone()).unwrap_or_else(|| "peers".into());
+            let mut name =
+                |what: String| named.push(Named { name: format!("{}/{what}", hub.name), group: group.clone(), absent: Absent::Mean });
             name("touched".into());
             name("cells".into());
             for layout in &state.events {
@@ -144,11 +146,15 @@ impl FeaturePlan {
             root: named.into_iter().map(column).collect(),
             members: member_named
                 .into_iter()
-                .map(|(table, columns)| MemberLayout { table: table.id, name: table.name.clone(), columns: columns.into_iter().map(column).collect() })
+                .map(|(table, columns)| MemberLayout {
+                    table: table.id,
+                    name: table.name.clone(),
+                    columns: columns.into_iter().map(column).collect(),
+                })
                 .collect(),
             groups,
         };
-        let hash = plan_hash(&layout, options, &spec);
+        let hash = plan_hash(&layout, &meaning(&catalog), options, &spec);
         Self { layout, spec, hash, root, members, committees, hubs, hub_slots, halves: options.half_lives_days.len() }
     }
 
@@ -166,7 +172,7 @@ impl FeaturePlan {
     }
     /// A plan of a given layout that encodes nothing: for tests of models.
     pub fn for_layout(layout: Layout) -> Self {
-        let hash = plan_hash(&layout, &GraphOptions::default(), &FeatureSpec::default());
+        let hash = plan_hash(&layout, "", &GraphOptions::default(), &FeatureSpec::default());
         let root = NodePlan { table: TableId(0), blocks: Vec::new() };
         let spec = FeatureSpec::default();
         Self { layout, spec, hash, root, members: Vec::new(), committees: Vec::new(), hubs: Vec::new(), hub_slots: Vec::new(), halves: 0 }
@@ -359,7 +365,14 @@ impl FeaturePlan {
     }
 
     /// The most recently active members, then the rest folded into their mean.
-    fn encode_members(&self, graph: &Graph, cell: &Cell, plan: &NodePlan, width: usize, as_of_ms: i64) -> Vec<(Option<EntityId>, Vec<f32>)> {
+    fn encode_members(
+        &self,
+        graph: &Graph,
+        cell: &Cell,
+        plan: &NodePlan,
+        width: usize,
+        as_of_ms: i64,
+    ) -> Vec<(Option<EntityId>, Vec<f32>)> {
         let mut nodes: Vec<&Node> = cell.nodes.iter().filter(|n| n.table == plan.table && n.is_known()).collect();
         let directory = graph.directory();
         nodes.sort_unstable_by(|a, b| {
@@ -397,8 +410,25 @@ fn label(code: &str) -> String {
     text
 }
 
-fn plan_hash(layout: &Layout, options: &GraphOptions, spec: &FeatureSpec) -> String {
+/// What decides numbers without showing in the names of columns: whose rows they count, the order of stages, who is a peer.
+fn meaning(catalog: &Catalog) -> String {
+    let mut text = String::new();
+    for table in &catalog.tables {
+        let named = |field: &FieldId| &table.field_at(*field).name;
+        let staged = table.staged.as_ref().map(|s| (named(&s.field), &s.stages));
+        text += &format!("{} {:?} {:?} {staged:?}\n", table.name, table.role, table.owners.iter().map(named).collect::<Vec<_>>());
+        for field in table.fields.iter().filter(|f| f.feature != Feature::None || f.reference.is_some() || f.hub.is_some()) {
+            let refers = field.reference.map(|r| &catalog.table_at(r.table).name);
+            let hub = field.hub.map(|h| &catalog.hubs[h.index()].name);
+            text += &format!("{} {:?} {refers:?} {hub:?}\n", field.name, field.feature);
+        }
+    }
+    text
+}
+
+fn plan_hash(layout: &Layout, meaning: &str, options: &GraphOptions, spec: &FeatureSpec) -> String {
     let mut hash = Sha256::new();
+    hash.update(meaning);
     let columns = layout.root.iter().chain(layout.members.iter().flat_map(|m| &m.columns));
     for column in columns {
         hash.update(format!("{}|{}|{:?}\n", column.name, layout.groups[column.group].code, column.absent));

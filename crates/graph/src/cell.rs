@@ -8,7 +8,7 @@ use leadpulse_schema::{FieldId, Measure, Population, Row, RowBatch, TableId, Val
 use crate::days::DayBuckets;
 use crate::decay::{Bank, Landmark, NO_LANDMARK};
 use crate::events::EventState;
-use crate::layout::StateLayout;
+use crate::layout::{StateLayout, bounded};
 use crate::options::GraphOptions;
 
 /// An interned entity key: dense, in order of first sight.
@@ -177,7 +177,7 @@ impl Node {
             let amount = match definition.measure {
                 Measure::Count => Some(1.0),
                 Measure::CountOf(field) => (!row.get(field).is_null()).then_some(1.0),
-                Measure::SumOf(field) => row.get(field).number(),
+                Measure::SumOf(field) => row.get(field).number().map(bounded),
             };
             if let Some(amount) = amount {
                 let at = match self.counters.binary_search_by_key(counter, |(i, _)| *i) {
@@ -224,7 +224,9 @@ impl Node {
     }
     /// Bytes on the heap, roughly.
     pub fn heap_bytes(&self) -> usize {
-        self.row.text_bytes() + 64 + self.events.iter().map(|e| size_of::<EventState>() + e.heap_bytes()).sum::<usize>()
+        self.row.text_bytes()
+            + 64
+            + self.events.iter().map(|e| size_of::<EventState>() + e.heap_bytes()).sum::<usize>()
             + self.touches.capacity() * size_of::<Touch>()
             + self.recent.capacity() * 64
     }

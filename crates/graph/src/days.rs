@@ -4,9 +4,14 @@ use serde::Serialize;
 
 use crate::options::DAY_MS;
 
+/// The UTC day that holds `t`; times beyond all calendars count as its ends.
+pub(crate) fn day_number(t_ms: i64) -> i32 {
+    t_ms.div_euclid(DAY_MS).clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32
+}
+
 /// The number of the day bucket that holds `t`: bucket `d` is `(d·24 h, (d+1)·24 h]`.
 pub fn bucket(t_ms: i64) -> i32 {
-    ((t_ms - 1).div_euclid(DAY_MS)) as i32
+    day_number(t_ms.saturating_sub(1))
 }
 
 /// Values per day bucket, ascending.

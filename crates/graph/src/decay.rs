@@ -38,11 +38,12 @@ impl Bank {
     }
     /// The landmark at or before `t`.
     pub fn landmark(&self, t_ms: i64) -> Landmark {
-        t_ms.div_euclid(self.period_ms) as Landmark
+        t_ms.div_euclid(self.period_ms).clamp(i64::from(NO_LANDMARK) + 1, i64::from(Landmark::MAX)) as Landmark
     }
     /// Weight of an event at `t` relative to `landmark`, for half-life number `h`.
     pub fn weight(&self, h: usize, t_ms: i64, landmark: Landmark) -> f64 {
-        ((t_ms - i64::from(landmark) * self.period_ms) as f64 / self.half_lives_ms[h]).exp2()
+        let since_ms = t_ms.saturating_sub(i64::from(landmark).saturating_mul(self.period_ms));
+        (since_ms as f64 / self.half_lives_ms[h]).exp2()
     }
     /// What a sum relative to `landmark` is multiplied by to be read at `t`.
     pub fn read(&self, h: usize, landmark: Landmark, t_ms: i64) -> f64 {

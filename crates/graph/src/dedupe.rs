@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use rustc_hash::{FxHashMap, FxHashSet};
+use smallvec::SmallVec;
 use xxhash_rust::xxh3::Xxh3;
 
 use leadpulse_schema::{Row, TableId};
@@ -25,11 +26,19 @@ pub enum Outcome {
     Future,
 }
 
+/// What has been read from an input partition.
+#[derive(Debug)]
+struct Newest {
+    /// Its newest event time, milliseconds.
+    time_ms: i64,
+    /// The event tables it carries; mostly one.
+    tables: SmallVec<[TableId; 2]>,
+}
+
 /// The gate in front of the graph.
 #[derive(Debug, Default)]
 pub struct Gate {
-    /// Newest event time per input partition, milliseconds.
-    newest_ms: FxHashMap<u32, (TableId, i64)>,
+    newest: FxHashMap<u32, Newest>,
     seen: FxHashSet<u64>,
     by_day: BTreeMap<i64, Vec<(TableId, u64)>>,
 }
@@ -51,11 +60,14 @@ impl Gate {
         if time_ms > row.known_ms().saturating_add(options.future_tolerance_ms) {
             return Outcome::Future;
         }
-        let newest = &mut self.newest_ms.entry(row.position().partition).or_insert((row.table(), time_ms)).1;
-        if time_ms < newest.saturating_sub(options.late_horizon_ms) {
+        let newest = self.newest.entry(row.position().partition).or_insert_with(|| Newest { time_ms, tables: SmallVec::new() });
+        if !newest.tables.contains(&row.table()) {
+            newest.tables.push(row.table());
+        }
+        if time_ms < newest.time_ms.saturating_sub(options.late_horizon_ms) {
             return Outcome::Late;
         }
-        *newest = (*newest).max(time_ms);
+        newest.time_ms = newest.time_ms.max(time_ms);
         if !self.seen.insert(fingerprint) {
             return Outcome::Duplicate;
         }
@@ -66,9 +78,11 @@ impl Gate {
     /// Forgets fingerprints of events that would now be late in every partition their table has been read from.
     pub fn forget(&mut self, options: &GraphOptions) {
         let mut bounds: FxHashMap<TableId, i64> = FxHashMap::default();
-        for (table, newest) in self.newest_ms.values() {
-            let bound = bounds.entry(*table).or_insert(i64::MAX);
-            *bound = (*bound).min(newest.saturating_sub(options.late_horizon_ms));
+        for newest in self.newest.values() {
+            for table in &newest.tables {
+                let bound = bounds.entry(*table).or_insert(i64::MAX);
+                *bound = (*bound).min(newest.time_ms.saturating_sub(options.late_horizon_ms));
+            }
         }
         let Some(oldest_bound) = bounds.values().max().copied() else { return };
         let last_day = oldest_bound.div_euclid(DAY_MS);
@@ -77,7 +91,7 @@ impl Gate {
             let Some(entries) = self.by_day.get_mut(&day) else { continue };
             let seen = &mut self.seen;
             entries.retain(|(table, fingerprint)| {
-                let keep = bounds.get(table).is_none_or(|bound| (day + 1) * DAY_MS > *bound);
+                let keep = bounds.get(table).is_none_or(|bound| (day + 1).saturating_mul(DAY_MS) > *bound);
                 if !keep {
                     seen.remove(fingerprint);
                 }

@@ -3,9 +3,10 @@
 use serde::Serialize;
 use smallvec::SmallVec;
 
+use crate::days::day_number;
 use crate::decay::{Bank, Landmark, NO_LANDMARK};
 use crate::layout::Phi;
-use crate::options::{DAY_MS, GraphOptions};
+use crate::options::GraphOptions;
 
 /// An event on the way to a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -118,7 +119,7 @@ impl EventState {
             let phi = phi.iter().map(|(slot, amount)| (*slot, *amount as f32)).collect();
             self.newest = Some(Newest { time_ms, fingerprint, phi });
         }
-        keep_greatest(&mut self.days, time_ms.div_euclid(DAY_MS) as i32, options.rhythm_days);
+        keep_greatest(&mut self.days, day_number(time_ms), options.rhythm_days);
         if let Some(stage) = stage {
             keep_greatest(&mut self.staged, Staged { time_ms, fingerprint, stage }, options.staged_events);
         }
@@ -138,11 +139,18 @@ impl EventState {
     }
     /// Touched slots with their sums per half-life (relative to the landmark) and newest event time, ascending by slot.
     pub fn slots<'a>(&'a self, bank: &Bank) -> impl Iterator<Item = (u16, &'a [f64], i64)> {
-        self.slots.iter().zip(self.sums.chunks_exact(bank.len())).zip(&self.slot_newest_ms).map(|((slot, sums), newest)| (*slot, sums, *newest))
+        self.slots
+            .iter()
+            .zip(self.sums.chunks_exact(bank.len()))
+            .zip(&self.slot_newest_ms)
+            .map(|((slot, sums), newest)| (*slot, sums, *newest))
     }
     /// Bytes on the heap, roughly.
     pub fn heap_bytes(&self) -> usize {
-        self.slots.capacity() * 2 + self.sums.capacity() * 8 + self.slot_newest_ms.capacity() * 8 + self.days.capacity() * 4
+        self.slots.capacity() * 2
+            + self.sums.capacity() * 8
+            + self.slot_newest_ms.capacity() * 8
+            + self.days.capacity() * 4
             + self.staged.capacity() * size_of::<Staged>()
     }
 }
@@ -153,7 +161,7 @@ pub fn order_reached(staged: &[Staged], top_stage: u8, window_ms: i64) -> SmallV
     let mut reached: SmallVec<[Option<i64>; 8]> = smallvec::smallvec![None; usize::from(top_stage)];
     for event in staged {
         let j = usize::from(event.stage) - 1;
-        let follows = j == 0 || reached[j - 1].is_some_and(|before| (0..=window_ms).contains(&(event.time_ms - before)));
+        let follows = j == 0 || reached[j - 1].is_some_and(|before| (0..=window_ms).contains(&event.time_ms.saturating_sub(before)));
         if follows {
             reached[j] = Some(reached[j].map_or(event.time_ms, |t| t.max(event.time_ms)));
         }

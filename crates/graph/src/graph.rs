@@ -240,7 +240,11 @@ impl Graph {
     }
 
     /// Interns the hubs that fields of a row name.
-    fn hub_nodes<const N: usize>(&mut self, row: Row<'_>, fields: &[(leadpulse_schema::FieldId, leadpulse_schema::HubId)]) -> SmallVec<[EntityId; N]>
+    fn hub_nodes<const N: usize>(
+        &mut self,
+        row: Row<'_>,
+        fields: &[(leadpulse_schema::FieldId, leadpulse_schema::HubId)],
+    ) -> SmallVec<[EntityId; N]>
     where
         [EntityId; N]: smallvec::Array<Item = EntityId>,
     {
@@ -248,8 +252,9 @@ impl Graph {
         for (field, hub) in fields {
             let namespace = self.directory.of_hub(*hub);
             match row.get(*field) {
-                Value::Text(key) => nodes.push(self.directory.intern(namespace, key)),
-                Value::List(keys) => nodes.extend(keys.iter().map(|key| self.directory.intern(namespace, key))),
+                // An empty key names nothing, or everyone without one would be peers.
+                Value::Text(key) if !key.is_empty() => nodes.push(self.directory.intern(namespace, key)),
+                Value::List(keys) => nodes.extend(keys.iter().filter(|k| !k.is_empty()).map(|key| self.directory.intern(namespace, key))),
                 _ => {}
             }
         }
@@ -393,8 +398,10 @@ impl Graph {
         for shard in &mut self.shards {
             while let Some(entry) = shard.timers.first_entry().filter(|e| *e.key() <= as_of_ms) {
                 for index in entry.remove() {
-                    if shard.cells[index as usize].deadline_ms <= as_of_ms {
-                        shard.cells[index as usize].deadline_ms = i64::MAX;
+                    let cell = &mut shard.cells[index as usize];
+                    // A cell that everyone left keeps its timers, and must not be marked: it may be given away at any time.
+                    if cell.deadline_ms <= as_of_ms && !cell.nodes.is_empty() {
+                        cell.deadline_ms = i64::MAX;
                         shard.mark(index, Reasons::TIMER);
                     }
                 }
@@ -480,7 +487,7 @@ impl Graph {
                 let reasons = std::mem::take(&mut cell.reasons);
                 if cell.nodes.is_empty() {
                     // Its last change left no contribution behind: it is in `changed` until the next board, or free now.
-                    if cell.frozen.is_none() && !shard.free.contains(&index) {
+                    if cell.frozen.is_none() {
                         shard.free.push(index);
                     }
                     continue;
@@ -521,8 +528,8 @@ impl Graph {
     /// When passing time alone may have moved a cell's score enough, or moved an entity out of a population.
     fn deadline(&self, cell: &Cell) -> i64 {
         let now = self.as_of_ms;
-        let idle = cell.newest_event_ms().map_or(7 * DAY_MS, |t| (now - t).max(0));
-        let drift = now + (idle / 4).clamp(DAY_MS, 7 * DAY_MS);
+        let idle = cell.newest_event_ms().map_or(7 * DAY_MS, |t| now.saturating_sub(t).max(0));
+        let drift = now.saturating_add((idle / 4).clamp(DAY_MS, 7 * DAY_MS));
         let turn = self
             .windows
             .iter()

@@ -4,6 +4,7 @@ use rustc_hash::FxHashMap;
 
 use crate::cell::{Contribution, EntityId, Shared};
 use crate::decay::{Landmark, NO_LANDMARK};
+use crate::layout::signed_log1p;
 
 /// The published sums of one hub.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -22,7 +23,20 @@ pub struct Hubs {
     sums: FxHashMap<EntityId, HubSums>,
     landmark: Landmark,
     width: usize,
-    changed: FxHashMap<EntityId, (u32, Vec<f64>)>,
+    changed: FxHashMap<EntityId, Change>,
+}
+
+/// What a publication does to one hub.
+#[derive(Debug)]
+struct Change {
+    /// Its cells and sums before.
+    cells: u32,
+    sums: Vec<f64>,
+    /// How many cells changed what they contribute, and how many of them joined or left.
+    writers: u32,
+    joined_or_left: u32,
+    /// The absolute changes of all of them, added up.
+    gross: Vec<f64>,
 }
 
 impl Hubs {
@@ -41,6 +55,10 @@ impl Hubs {
     /// How many hubs have sums.
     pub fn len(&self) -> usize {
         self.sums.len()
+    }
+    /// Whether none has.
+    pub fn is_empty(&self) -> bool {
+        self.sums.is_empty()
     }
 
     /// Starts a publication at a board time: sums move to its landmark.
@@ -85,7 +103,16 @@ impl Hubs {
     fn add(&mut self, hub: EntityId, cells: i32, amounts: &[f64]) {
         let width = self.width;
         let sums = self.sums.entry(hub).or_insert_with(|| HubSums { cells: 0, sums: vec![0.0; width], drift: 0.0 });
-        self.changed.entry(hub).or_insert_with(|| (sums.cells, sums.sums.clone()));
+        let change = self.changed.entry(hub).or_insert_with(|| Change {
+            cells: sums.cells,
+            sums: sums.sums.clone(),
+            writers: 0,
+            joined_or_left: 0,
+            gross: vec![0.0; width],
+        });
+        change.writers += 1;
+        change.joined_or_left += cells.unsigned_abs();
+        change.gross.iter_mut().zip(amounts).for_each(|(gross, amount)| *gross += amount.abs());
         sums.cells = sums.cells.checked_add_signed(cells).expect("a cell leaves only hubs it had joined");
         for (sum, amount) in sums.sums.iter_mut().zip(amounts) {
             *sum += amount;
@@ -96,21 +123,27 @@ impl Hubs {
     }
 
     /// Ends a publication: adds each changed hub's log-change to its drift. Says whether any drifted.
+    ///
+    /// A cell that did not change sees the net change. One that did sees what the *others* did, which its own part may hide in the
+    /// sum (it joined as another left): where several cells changed, the drift is at least their gross change.
     pub(crate) fn finish(&mut self, shared: &Shared, board_ms: i64) -> bool {
         let halves = shared.bank.len();
         let reads: Vec<f64> = (0..halves).map(|h| shared.bank.read(h, self.landmark, board_ms)).collect();
-        let view = |cells: u32, sum: f64, i: usize| crate::layout::signed_log1p(sum * reads[i % halves] / f64::from(cells.max(1)));
+        let count = |cells: u32| f64::from(cells.max(1));
+        let view = |cells: u32, sum: f64, i: usize| signed_log1p(sum * reads[i % halves] / count(cells));
         let mut moved = false;
-        for (hub, (cells, before)) in self.changed.drain() {
+        for (hub, change) in self.changed.drain() {
+            let Change { cells, sums: before, .. } = change;
             let now = self.sums.get_mut(&hub).expect("changed hubs have sums");
-            let change = before
-                .iter()
-                .zip(&now.sums)
-                .enumerate()
-                .map(|(i, (b, n))| (view(cells, *b, i) - view(now.cells, *n, i)).abs())
-                .fold(f64::from(now.cells.max(1)).ln() - f64::from(cells.max(1)).ln(), |a, b| a.abs().max(b));
-            moved |= change > 0.0;
-            now.drift += change;
+            let net = before.iter().zip(&now.sums).enumerate().map(|(i, (b, n))| (view(cells, *b, i) - view(now.cells, *n, i)).abs());
+            let mut drift = net.fold((count(now.cells) / count(cells)).ln().abs(), f64::max);
+            if change.writers > 1 {
+                let gross =
+                    before.iter().zip(&change.gross).enumerate().map(|(i, (b, g))| view(cells, b.abs() + g, i) - view(cells, b.abs(), i));
+                drift = gross.fold(drift.max((f64::from(change.joined_or_left) / count(cells)).ln_1p()), f64::max);
+            }
+            moved |= drift > 0.0;
+            now.drift += drift;
         }
         moved
     }

@@ -65,6 +65,14 @@ pub struct EventLayout {
     pub hub_offset: usize,
 }
 
+/// Numbers beyond this count as this: no row can make a sum, times any weight, infinite, and it fits the registers' f32.
+const LARGEST_AMOUNT: f64 = 1e30;
+
+/// A number as it is accumulated.
+pub(crate) fn bounded(x: f64) -> f64 {
+    x.clamp(-LARGEST_AMOUNT, LARGEST_AMOUNT)
+}
+
 /// sign(x)·ln(1 + |x|)
 pub fn signed_log1p(x: f64) -> f64 {
     x.signum() * x.abs().ln_1p()
@@ -119,6 +127,7 @@ impl EventLayout {
             match extract {
                 Extract::Number { field, slot } => {
                     if let Some(x) = row.get(*field).number() {
+                        let x = bounded(x);
                         phi.push((*slot, x));
                         phi.push((slot + 1, signed_log1p(x)));
                     }

@@ -120,7 +120,8 @@ pub fn shop() -> Market {
     let catalog = load(&[CUSTOMERS, CARDS, VISITS]);
     let visits = catalog.table("visits").unwrap().id;
     let counters = vec![DayCounter { events: visits, filter: None, measure: Measure::Count }];
-    let windows = vec![DayWindow { counter: 0, start_days: Some(-10), end_days: 0 }, DayWindow { counter: 0, start_days: None, end_days: -1 }];
+    let windows =
+        vec![DayWindow { counter: 0, start_days: Some(-10), end_days: 0 }, DayWindow { counter: 0, start_days: None, end_days: -1 }];
     Market::new(catalog, counters, windows)
 }
 
@@ -163,7 +164,8 @@ impl Market {
         let mut batch = RowBatch::new();
         for row in rows {
             let operation = if row.delete { Operation::Delete } else { Operation::Upsert };
-            let mut builder = batch.start(&self.catalog, row.table, operation, Position { partition: row.partition, offset: 0 }, row.known_ms);
+            let mut builder =
+                batch.start(&self.catalog, row.table, operation, Position { partition: row.partition, offset: 0 }, row.known_ms);
             for (id, datum) in row.values.iter().enumerate() {
                 let id = FieldId(id as u16);
                 match datum {
@@ -194,31 +196,6 @@ pub enum Datum {
     List(Vec<String>),
 }
 
-impl Datum {
-    pub fn text(&self) -> Option<&str> {
-        match self {
-            Datum::Text(text) => Some(text),
-            _ => None,
-        }
-    }
-    /// The texts it names: none, one or several.
-    pub fn texts(&self) -> Vec<&str> {
-        match self {
-            Datum::Text(text) => vec![text],
-            Datum::List(items) => items.iter().map(String::as_str).collect(),
-            _ => Vec::new(),
-        }
-    }
-    pub fn number(&self) -> Option<f64> {
-        match self {
-            Datum::Bool(b) => Some(f64::from(u8::from(*b))),
-            Datum::Long(n) => Some(*n as f64),
-            Datum::Double(x) => Some(*x),
-            _ => None,
-        }
-    }
-}
-
 /// A row that owns its values.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plain {
@@ -231,9 +208,6 @@ pub struct Plain {
 }
 
 impl Plain {
-    pub fn key(&self, catalog: &Catalog) -> &str {
-        self.values[catalog.table_at(self.table).key.index()].text().unwrap()
-    }
     /// The row as it would have happened `delta_ms` later.
     pub fn shifted(&self, delta_ms: i64) -> Plain {
         let shift = |datum: &Datum| match datum {
@@ -252,8 +226,6 @@ impl Plain {
 /// What a stream may contain.
 #[derive(Clone, Copy, Debug)]
 pub struct Style {
-    /// Rows happen within so many days.
-    pub days: u32,
     /// Several events may have the same time (on a grid of six hours); otherwise each row has a time of its own.
     pub ties: bool,
     /// Numbers and times at the ends of their ranges.
@@ -293,13 +265,15 @@ pub fn stream(market: &Market, style: Style, seeds: &[Seed]) -> Vec<Plain> {
         let events = seed.table % 3 > 0;
         let tables: Vec<&Table> = market.catalog.tables.iter().filter(|t| (t.role == Role::Event) == events).collect();
         let table = tables[usize::from(seed.table / 3) % tables.len()];
-        let offset_ms = if style.ties { i64::from(seed.minute / 360) * 360 * 60_000 } else { i64::from(seed.minute) * 60_000 + index as i64 };
+        let offset_ms =
+            if style.ties { i64::from(seed.minute / 360) * 360 * 60_000 } else { i64::from(seed.minute) * 60_000 + index as i64 };
         let time_ms = START_MS + offset_ms;
-        let delete = !events && seed.kind < 16;
+        let delete = !events && seed.kind < 24;
         let is_future = events && seed.kind > 97;
         let known_ms = if is_future { time_ms - DAY_MS } else { time_ms + dice.below(3_600_000) as i64 };
         let key = if events { format!("e{index}") } else { entity_key(table, u64::from(seed.key)) };
-        let mut values: Vec<Datum> = table.fields.iter().map(|f| if delete { Datum::Null } else { datum(market, f, style, &mut dice) }).collect();
+        let mut values: Vec<Datum> =
+            table.fields.iter().map(|f| if delete { Datum::Null } else { datum(market, f, style, &mut dice) }).collect();
         values[table.key.index()] = Datum::Text(key);
         if let (Some(time), false) = (table.time, delete) {
             values[time.index()] = Datum::Time(time_ms);
@@ -315,7 +289,14 @@ pub fn stream(market: &Market, style: Style, seeds: &[Seed]) -> Vec<Plain> {
         }
         let has_time = table.time.is_some() && !delete;
         let time_ms = if has_time { time_ms } else { known_ms };
-        rows.push(Plain { table: table.id, delete, partition: u32::from(table.id.0) * 2 + dice.below(2) as u32, time_ms, known_ms, values });
+        rows.push(Plain {
+            table: table.id,
+            delete,
+            partition: u32::from(table.id.0) * 2 + dice.below(2) as u32,
+            time_ms,
+            known_ms,
+            values,
+        });
     }
     rows
 }

@@ -76,7 +76,9 @@ impl<'m> Oracle<'m> {
     /// Whether an entity belonged to another since the last board: then the cell it is the top of is a new one.
     pub fn moved_since_board(&self, who: &Who) -> bool {
         let versions = || self.log.iter().enumerate().filter(|(_, row)| row.table == who.0 && row.key(&self.market.catalog) == who.1);
-        let belongs = |rows: usize| World::of(self.market, versions().take(rows).map(|(_, row)| row)).people.get(who).is_some_and(|p| p.parent.is_some());
+        let belongs = |rows: usize| {
+            World::of(self.market, versions().take(rows).map(|(_, row)| row)).people.get(who).is_some_and(|p| p.parent.is_some())
+        };
         let ends = versions().map(|(at, _)| at).skip(1).chain([self.log.len()]);
         // A version holds until the next one.
         ends.enumerate().any(|(version, end)| end >= self.published && belongs(version + 1))
@@ -262,10 +264,14 @@ pub fn reached(table: &Table, events: &[&Plain], kept: usize, window_ms: i64) ->
     let steps = &steps[steps.len().saturating_sub(kept)..];
     fn stands(steps: &[(i64, u8)], at: usize, window_ms: i64) -> bool {
         let (time_ms, stage) = steps[at];
-        stage == 1 || (0..at).any(|before| steps[before].1 + 1 == stage && time_ms - steps[before].0 <= window_ms && stands(steps, before, window_ms))
+        stage == 1
+            || (0..at)
+                .any(|before| steps[before].1 + 1 == stage && time_ms - steps[before].0 <= window_ms && stands(steps, before, window_ms))
     }
     let top = staged.stages.values().copied().max().unwrap_or(0);
-    (1..=top).map(|stage| (0..steps.len()).filter(|i| steps[*i].1 == stage && stands(steps, *i, window_ms)).map(|i| steps[i].0).max()).collect()
+    (1..=top)
+        .map(|stage| (0..steps.len()).filter(|i| steps[*i].1 == stage && stands(steps, *i, window_ms)).map(|i| steps[i].0).max())
+        .collect()
 }
 
 /// Fields that open slots, with whether undeclared values are hashed.
@@ -278,4 +284,35 @@ pub fn expected_slots(table: &Table, buckets: u16) -> usize {
         _ => 0,
     };
     1 + table.fields.iter().map(slots).sum::<usize>()
+}
+
+impl Datum {
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Datum::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+    /// The texts it names: none, one or several.
+    pub fn texts(&self) -> Vec<&str> {
+        match self {
+            Datum::Text(text) => vec![text],
+            Datum::List(items) => items.iter().map(String::as_str).collect(),
+            _ => Vec::new(),
+        }
+    }
+    pub fn number(&self) -> Option<f64> {
+        match self {
+            Datum::Bool(b) => Some(f64::from(u8::from(*b))),
+            Datum::Long(n) => Some(*n as f64),
+            Datum::Double(x) => Some(*x),
+            _ => None,
+        }
+    }
+}
+
+impl Plain {
+    pub fn key(&self, catalog: &Catalog) -> &str {
+        self.values[catalog.table_at(self.table).key.index()].text().unwrap()
+    }
 }

@@ -19,9 +19,10 @@ fn hub_key(graph: &Graph, entity: EntityId) -> HubKey {
     (graph.catalog().hubs[hub.index()].name.clone(), graph.directory().key(entity).to_string())
 }
 
-/// `found` is `expected` up to the rounding of a sum of numbers that add up to `scale` in absolute terms.
+/// `found` is `expected` up to the rounding of a sum of numbers that add up to `scale` in absolute terms; what has decayed below
+/// 1e-100 may be nothing.
 fn assert_close(found: f64, expected: f64, scale: f64, what: impl Fn() -> String) {
-    assert!((found - expected).abs() <= 1e-9 * scale + 1e-300, "{}: {found} instead of {expected}", what());
+    assert!((found - expected).abs() <= 1e-9 * scale + 1e-100, "{}: {found} instead of {expected}", what());
 }
 
 fn check_events(market: &Market, graph: &Graph, state: &EventState, events: &[&Plain], table: TableId, t_ms: i64) {
@@ -248,14 +249,14 @@ proptest! {
     #[test]
     fn the_graph_equals_the_oracle(seeds in seeds(80, 300), entropy in any::<u64>()) {
         let market = crm();
-        let rows = stream(&market, Style { days: 300, ties: false, wild: false }, &seeds);
+        let rows = stream(&market, Style { ties: false, wild: false }, &seeds);
         follow(&market, &rows, &mut Dice(entropy));
     }
 
     #[test]
     fn the_graph_without_hubs_equals_the_oracle(seeds in seeds(80, 40), entropy in any::<u64>()) {
         let market = shop();
-        let rows = stream(&market, Style { days: 40, ties: false, wild: false }, &seeds);
+        let rows = stream(&market, Style { ties: false, wild: false }, &seeds);
         follow(&market, &rows, &mut Dice(entropy));
     }
 }
@@ -266,7 +267,14 @@ fn a_delete_keeps_history_and_stands_alone() {
     let contacts = market.catalog.table("contacts").unwrap();
     let activities = market.catalog.table("activities").unwrap();
     let row = |table: &leadpulse_schema::Table, delete, values: &[(&str, &str)]| {
-        let mut row = Plain { table: table.id, delete, partition: 0, time_ms: START_MS, known_ms: START_MS, values: vec![Datum::Null; table.fields.len()] };
+        let mut row = Plain {
+            table: table.id,
+            delete,
+            partition: 0,
+            time_ms: START_MS,
+            known_ms: START_MS,
+            values: vec![Datum::Null; table.fields.len()],
+        };
         values.iter().for_each(|(name, text)| row.values[table.field(name).unwrap().id.index()] = Datum::Text((*text).into()));
         if let (Some(time), false) = (table.time, delete) {
             row.values[time.index()] = Datum::Time(START_MS);

@@ -21,7 +21,7 @@ proptest! {
     #[test]
     fn whoever_leaves_a_population_is_scored_again(seeds in seeds(60, 60), steps in prop::collection::vec(1..200_i64, 1..12)) {
         let market = crm();
-        let rows = stream(&market, Style { days: 60, ties: false, wild: false }, &seeds);
+        let rows = stream(&market, Style { ties: false, wild: false }, &seeds);
         let mut graph = market.graph(Tracking::On);
         graph.apply(&market.batch(&rows));
         let last_ms = rows.iter().map(|r| r.time_ms).max().unwrap_or(START_MS);

@@ -1,0 +1,17 @@
+//! Cells as numbers, on the random streams of the graph's own tests: finite, named, blind to the future, and never changed unseen.
+
+#![allow(clippy::unwrap_used, reason = "what is missing here fails a test")]
+
+#[path = "encode/bounds.rs"]
+mod bounds;
+#[path = "encode/moments.rs"]
+mod moments;
+#[path = "encode/plan.rs"]
+mod plan;
+#[path = "encode/support.rs"]
+mod support;
+#[path = "encode/tracker.rs"]
+mod tracker;
+
+#[path = "../../graph/tests/properties/market.rs"]
+mod market;

@@ -1,0 +1,147 @@
+//! Shapes, padding, and numbers that stay finite whatever rows say.
+
+use std::collections::BTreeSet;
+
+use leadpulse_features::{Facts, FeatureBatch, FeaturePlan};
+use leadpulse_graph::{CellRef, DAY_MS, Graph, Tracking};
+use proptest::prelude::*;
+
+use crate::market::{Datum, Plain, START_MS, Style, cases, crm, seeds, shop, stream};
+use crate::support::{last_ms, numbers, plan_of};
+
+fn check_shape(plan: &FeaturePlan, batch: &FeatureBatch, cells: usize) {
+    let layout = plan.layout();
+    assert_eq!(batch.cells, cells);
+    assert_eq!(batch.root.len(), cells * layout.root.len());
+    assert_eq!(batch.members.len(), layout.members.len());
+    assert!(batch.root.iter().all(|x| x.is_finite()));
+    for (block, member) in batch.members.iter().zip(&layout.members) {
+        assert_eq!(block.width, member.columns.len());
+        assert_eq!(block.values.len(), cells * block.slots * block.width);
+        assert_eq!(block.mask.len(), cells * block.slots);
+        assert_eq!(block.entities.len(), cells * block.slots);
+        assert!(block.values.iter().all(|x| x.is_finite()), "members of {}", member.name);
+        for (slot, mask) in block.mask.iter().enumerate() {
+            let row = &block.values[slot * block.width..(slot + 1) * block.width];
+            assert!(*mask == 1.0 || (*mask == 0.0 && row.iter().all(|x| *x == 0.0) && block.entities[slot].is_none()), "padding is 0");
+        }
+        let longest = block.mask.chunks(block.slots.max(1)).map(|cell| cell.iter().filter(|m| **m == 1.0).count()).max();
+        assert_eq!(block.slots, longest.unwrap_or(0), "no slot is empty everywhere");
+    }
+}
+
+fn all(graph: &Graph) -> Vec<CellRef> {
+    graph.cells().map(|(at, _)| at).collect()
+}
+
+proptest! {
+    #![proptest_config(cases(128))]
+
+    #[test]
+    fn everything_is_finite_and_as_wide_as_named(seeds in seeds(60, 300), wild in any::<bool>(), years in 0..60_i64, has_hubs in any::<bool>()) {
+        let market = if has_hubs { crm() } else { shop() };
+        let plan = plan_of(&market);
+        let rows = stream(&market, Style { ties: true, wild }, &seeds);
+        let mut graph = market.graph(Tracking::On);
+        for batch in rows.chunks(20) {
+            graph.apply(&market.batch(batch));
+            graph.advance(last_ms(&rows));
+            graph.take_dirty(1).iter().for_each(|(at, _)| graph.scored(*at, 0.0));
+        }
+        let t_ms = last_ms(&rows) + years * 365 * DAY_MS;
+        let cells = all(&graph);
+        check_shape(&plan, &plan.encode(&graph, &cells, t_ms), cells.len());
+        graph.advance(t_ms);
+        check_shape(&plan, &plan.encode(&graph, &cells, t_ms), cells.len());
+        check_shape(&plan, &plan.encode(&graph, &[], t_ms), 0);
+        for at in cells {
+            Facts::of(&graph, graph.cell(at), t_ms);
+        }
+    }
+
+    /// A cell's numbers do not depend on who else is in the batch, nor on whether it was read before.
+    #[test]
+    fn alone_or_in_company(seeds in seeds(60, 60)) {
+        let market = crm();
+        let plan = plan_of(&market);
+        let rows = stream(&market, Style { ties: true, wild: false }, &seeds);
+        let mut graph = market.graph(Tracking::On);
+        graph.apply(&market.batch(&rows));
+        graph.advance(last_ms(&rows));
+        let cells = all(&graph);
+        // More than one chunk, each cell many times.
+        let many: Vec<CellRef> = cells.iter().copied().cycle().take(if cells.is_empty() { 0 } else { 200 }).collect();
+        let batch = plan.encode(&graph, &many, last_ms(&rows));
+        check_shape(&plan, &batch, many.len());
+        for (i, at) in many.iter().enumerate() {
+            let alone = plan.encode(&graph, &[*at], last_ms(&rows));
+            prop_assert_eq!(numbers(&graph, &batch, i), numbers(&graph, &alone, 0));
+        }
+    }
+}
+
+#[test]
+fn names_are_unique_and_groups_are_all_used() {
+    for market in [crm(), shop()] {
+        let plan = plan_of(&market);
+        let layout = plan.layout();
+        let columns = |member: Option<usize>| member.map_or(&layout.root, |m| &layout.members[m].columns);
+        let mut used = BTreeSet::new();
+        for member in std::iter::once(None).chain((0..layout.members.len()).map(Some)) {
+            let names: BTreeSet<&str> = columns(member).iter().map(|c| c.name.as_str()).collect();
+            assert_eq!(names.len(), columns(member).len(), "names of {member:?} are unique");
+            used.extend(columns(member).iter().map(|c| c.group));
+        }
+        assert_eq!(used, (0..layout.groups.len()).collect::<BTreeSet<usize>>());
+    }
+}
+
+/// The most recently active members have rows of their own; the others share their mean.
+#[test]
+fn members_beyond_the_cap_are_folded() {
+    let market = crm();
+    let plan = plan_of(&market);
+    let contacts = market.catalog.table("contacts").unwrap();
+    let activities = market.catalog.table("activities").unwrap();
+    let row = |table: &leadpulse_schema::Table, time_ms: i64, texts: &[(&str, String)]| {
+        let mut values = vec![Datum::Null; table.fields.len()];
+        texts.iter().for_each(|(field, text)| values[table.field(field).unwrap().id.index()] = Datum::Text(text.clone()));
+        values[table.time.unwrap().index()] = Datum::Time(time_ms);
+        Plain { table: table.id, delete: false, partition: 0, time_ms, known_ms: time_ms, values }
+    };
+    let mut rows = Vec::new();
+    for i in 0..40_i64 {
+        let (contact, time_ms) = (format!("c{i}"), START_MS + i * 3_600_000);
+        rows.push(row(contacts, START_MS, &[("contact_id", contact.clone()), ("account_id", "a".into())]));
+        rows.push(row(activities, time_ms, &[("activity_id", format!("e{i}")), ("contact_id", contact)]));
+    }
+    let mut graph = market.graph(Tracking::Off);
+    graph.apply(&market.batch(&rows));
+    let t_ms = START_MS + 3 * DAY_MS;
+    graph.advance(t_ms);
+    let (at, _) = graph.find(market.catalog.root().id, "a").unwrap();
+    let batch = plan.encode(&graph, &[at], t_ms);
+    check_shape(&plan, &batch, 1);
+    let block = &batch.members[plan.layout().members.iter().position(|m| m.name == "contacts").unwrap()];
+    let keys: Vec<Option<&str>> = block.entities.iter().map(|e| e.map(|e| &**graph.directory().key(e))).collect();
+    let own = keys.len() - 1;
+    assert!(own >= 10, "{keys:?}");
+    let newest: Vec<String> = (0..own as i64).map(|i| format!("c{}", 39 - i)).collect();
+    assert_eq!(keys[..own], newest.iter().map(|k| Some(k.as_str())).collect::<Vec<_>>()[..]);
+    assert_eq!((keys[own], block.mask[own]), (None, 1.0));
+    // Alone in its cell each of the others would have a row: the last one is their mean.
+    let mut mean = vec![0.0_f32; block.width];
+    for i in 0..40 - own {
+        let only: Vec<Plain> = rows[2 * i..2 * i + 2].to_vec();
+        let mut single = market.graph(Tracking::Off);
+        single.apply(&market.batch(&only));
+        single.advance(t_ms);
+        let (at, _) = single.find(market.catalog.root().id, "a").unwrap();
+        let alone = plan.encode(&single, &[at], t_ms);
+        let block = alone.members.iter().find(|b| b.width == mean.len() && b.slots == 1).unwrap();
+        mean.iter_mut().zip(&block.values).for_each(|(sum, x)| *sum += x / (40 - own) as f32);
+    }
+    for (found, expected) in block.values[own * block.width..].iter().zip(&mean) {
+        assert!((found - expected).abs() < 1e-4, "{found} {expected}");
+    }
+}
