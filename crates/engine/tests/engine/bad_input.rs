@@ -59,7 +59,8 @@ fn cases(rig: &Rig) -> Vec<Case> {
     let writer = |fields: &str| format!(r#"{{"type":"record","name":"Activity","namespace":"leadpulse.crm","fields":[{fields}]}}"#);
     let string = |name: &str| format!(r#"{{"name":"{name}","type":"string"}}"#);
     let time = r#"{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-millis"}}"#;
-    rig.schemas.register(9001, &writer(&[&string("activity_id"), &string("type"), time, &string("account_id")].map(|s| s.to_owned()).join(",")));
+    rig.schemas
+        .register(9001, &writer(&[&string("activity_id"), &string("type"), time, &string("account_id")].map(|s| s.to_owned()).join(",")));
     rig.schemas.register(9002, &writer(&[&string("activity_id"), time, &string("account_id")].map(|s| s.to_owned()).join(",")));
     rig.schemas.register(9003, &writer(&[&string("activity_id"), &string("type"), &string("occurred_at")].map(|s| s.to_owned()).join(",")));
     rig.schemas.register(9004, "no schema");
@@ -70,7 +71,8 @@ fn cases(rig: &Rig) -> Vec<Case> {
         [&[1], &Sha256::digest(canonical)[..16]].concat()
     };
     let value = |name, value: Vec<u8>, expected| Case { name, table: "activities", key: None, value: Some(value), header: None, expected };
-    let tombstone = |name, table, key: Option<&[u8]>, expected| Case { name, table, key: key.map(Into::into), value: None, header: None, expected };
+    let tombstone =
+        |name, table, key: Option<&[u8]>, expected| Case { name, table, key: key.map(Into::into), value: None, header: None, expected };
     let with_header = |name, header: Vec<u8>, expected| Case {
         name,
         table: "activities",
@@ -176,7 +178,8 @@ fn while_the_registry_is_away_the_engine_waits_and_says_so() {
     let model = Arc::new(ReadModel::new());
     let seen = Arc::new(Mutex::new(Vec::new()));
     let (watched, into) = (model.clone(), seen.clone());
-    *rig.schemas.on_down.lock().unwrap() = Some(Box::new(move || into.lock().unwrap().push((watched.beats(), watched.status().reason.clone()))));
+    *rig.schemas.on_down.lock().unwrap() =
+        Some(Box::new(move || into.lock().unwrap().push((watched.beats(), watched.status().reason.clone()))));
     let summary = rig.run(Until::End, Life { read_model: model.clone(), ..Life::default() }).unwrap();
     assert_eq!((summary.accepted, summary.dead_lettered), (2, 0));
     let seen = seen.lock().unwrap().clone();

@@ -132,7 +132,10 @@ impl Source for MemorySource {
         let everyone: Vec<usize> = (0..self.at.len()).filter(|p| has_more(&self.at, *p)).collect();
         if everyone.is_empty() {
             drop(cluster);
-            (self.on_idle)();
+            // An epoch that is being filled is not idle.
+            if batch.is_empty() {
+                (self.on_idle)();
+            }
             return Ok(());
         }
         if self.generator.random_bool(self.reading.empty_ratio) {

@@ -4,12 +4,11 @@ use leadpulse_graph::DAY_MS;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::rig::{Put, Rig};
 use super::rig::Put::{Double, List, Long, Text, Time};
+use super::rig::Rig;
 
 const HOUR_MS: i64 = 3_600_000;
 const START_MS: i64 = 1_700_000_000_000;
-const DAYS: i64 = 30;
 
 const ACCOUNTS: u64 = 12;
 const CONTACTS: u64 = 25;
@@ -37,9 +36,14 @@ impl Market {
         self.generator.random_bool(probability)
     }
 
-    /// Sends so many records, over a month.
+    /// Sends so many records, over about a month.
     pub fn send(&mut self, rig: &Rig, records: u64) {
-        let pace_ms = 2 * DAYS * DAY_MS / records as i64;
+        self.send_within(rig, records, 30);
+    }
+
+    /// Sends so many records, over about so many days.
+    pub fn send_within(&mut self, rig: &Rig, records: u64, days: i64) {
+        let pace_ms = 2 * days * DAY_MS / records as i64;
         for _ in 0..records {
             self.now_ms += self.generator.random_range(0..pace_ms);
             self.sent += 1;
@@ -189,7 +193,7 @@ impl Market {
 
     fn poison(&mut self, rig: &Rig) {
         let partition = self.below(8) as usize;
-        let good: Vec<u8> = rig.encode("accounts", &[("account_id", Put::Text("A1")), ("updated_at", Time(self.now_ms))]);
+        let good: Vec<u8> = rig.encode("accounts", &[("account_id", Text("A1")), ("updated_at", Time(self.now_ms))]);
         let bad = match self.below(5) {
             0 => Vec::new(),
             1 => b"{\"json\":1}".to_vec(),

@@ -8,15 +8,15 @@ use std::sync::atomic::AtomicBool;
 use leadpulse_engine::ports::{InputPartition, NextOffset, Output, OutputRecord, RecordBatch, SchemaStore};
 use leadpulse_engine::read_model::ReadModel;
 use leadpulse_engine::{
-    ClockMode, Cut, Decoders, Engine, EngineOptions, EpochRecord, HEADER_OFFSET, HEADER_PARTITION, HEADER_TOPIC, Machine, MachineParts,
-    Metrics, Moment, OutputEncoders, Ports, RunError, Stepped, Summary, Task, Until, check_script,
+    Cut, Decoders, Engine, EngineOptions, EpochRecord, HEADER_OFFSET, HEADER_PARTITION, HEADER_TOPIC, Machine, MachineParts, Metrics,
+    Moment, OutputEncoders, Ports, RunError, Stepped, Summary, Task, Until, check_script,
 };
 use leadpulse_features::{FeaturePlan, FeatureSpec, ScorerTask};
 use leadpulse_graph::{DAY_MS, Graph, GraphOptions, Tracking};
 use leadpulse_policy::PolicyOptions;
 use leadpulse_schema::{
-    Catalog, Comparison, Condition, DayCounter, DayWindow, Frame, FolderRegistry, Literal, Measure, Operand, Operation, Population, Position,
-    RowBatch, RowEncoder, SchemaRef, TableId, Value, encode_frame,
+    Catalog, Comparison, Condition, DayCounter, DayWindow, FolderRegistry, Frame, Literal, Measure, Operand, Operation, Population,
+    Position, RowBatch, RowEncoder, SchemaRef, TableId, Value, encode_frame,
 };
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
@@ -82,7 +82,7 @@ pub struct Rig {
     pub fingerprint: String,
     pub options: EngineOptions,
     pub start: Vec<NextOffset>,
-    encoders: Arc<OutputEncoders>,
+    pub encoders: Arc<OutputEncoders>,
 }
 
 /// How one process lives.
@@ -114,7 +114,8 @@ impl Rig {
         };
         let partitions: Vec<_> = PARTITIONS.into_iter().map(partition).collect();
         // Epochs end by what is polled, not by the time that passes.
-        let options = EngineOptions { epoch_floor_ms: 10_000, epoch_ceiling_ms: 10_000, soft_budget: 4, explain_budget: 2, ..Default::default() };
+        let options =
+            EngineOptions { epoch_floor_ms: 10_000, epoch_ceiling_ms: 10_000, soft_budget: 4, explain_budget: 2, ..Default::default() };
         Self {
             encoders: Arc::new(OutputEncoders::new(schemas.as_ref()).unwrap()),
             start: vec![NextOffset(0); partitions.len()],
@@ -316,7 +317,7 @@ impl Rig {
     }
 
     /// What a graph built from all input at once, encoded and scored directly at a moment, says.
-    pub fn from_scratch(&self, as_of_ms: i64) -> BTreeMap<(String, String), f64> {
+    pub fn rebuilt_standings(&self, as_of_ms: i64) -> BTreeMap<(String, String), f64> {
         use leadpulse_features::Scorer;
         let (partitions, ends) = {
             let cluster = self.broker.lock();
