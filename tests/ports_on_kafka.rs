@@ -1,5 +1,7 @@
 //! The promises of the Kafka ports, each on a real broker: one copy of every epoch, whatever happens to its transaction.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -260,6 +260,9 @@ mod tests {
 
     use super::*;
 
+    /// Status and body.
+    type Answer = (u16, &'static str);
+
     /// Answers each connection with the next of `answers`, and keeps what was asked. An empty answer closes the connection.
     struct Double {
         url: String,
@@ -267,7 +270,7 @@ mod tests {
     }
 
     impl Double {
-        fn new(answers: &[(u16, &str)]) -> Self {
+        fn new(answers: &[Answer]) -> Self {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let url = format!("http://{}/apis/ccompat/v7/", listener.local_addr().unwrap());
             let asked = Arc::new(Mutex::new(Vec::new()));
@@ -323,7 +326,7 @@ mod tests {
 
     #[test]
     fn answers_are_judged() {
-        let cases: [(&[(u16, &str)], Result<&str, &str>); 9] = [
+        let cases: [(&[Answer], Result<&str, &str>); 9] = [
             (&[(200, r#"{"schema":"\"string\""}"#)], Ok("\"string\"")),
             (&[(200, r#"{"schema":"{}","schemaType":"AVRO","id":7}"#)], Ok("{}")),
             (&[(503, ""), (0, ""), (200, r#"{"schema":"1"}"#)], Ok("1")),

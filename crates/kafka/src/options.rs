@@ -279,6 +279,8 @@ impl KafkaOptions {
         let mut config = ClientConfig::new();
         let consumes = matches!(role, Role::Source | Role::Reader { .. });
         let produces = matches!(role, Role::Sink | Role::Producer);
+        // librdkafka wants it below the transaction's limit.
+        let request_limit_ms = self.commit_timeout_ms.min(10_000).to_string();
         let mut set = |pairs: &[(&str, &str)]| {
             for (key, value) in pairs {
                 config.set(*key, *value);
@@ -303,9 +305,12 @@ impl KafkaOptions {
         }
         match role {
             // Back to back transactions wait this long, doubling, for the markers of the one before: it is the floor of commit latency.
-            Role::Sink => {
-                set(&[("retry.backoff.ms", "2"), ("retry.backoff.max.ms", "10"), ("linger.ms", "0"), ("socket.timeout.ms", "10000")])
-            }
+            Role::Sink => set(&[
+                ("retry.backoff.ms", "2"),
+                ("retry.backoff.max.ms", "10"),
+                ("linger.ms", "0"),
+                ("socket.timeout.ms", &request_limit_ms),
+            ]),
             Role::Producer => set(&[("linger.ms", "5")]),
             _ => {}
         }

@@ -152,7 +152,10 @@ mod tests {
 
     use super::*;
 
-    fn check(committed: &[(Option<i64>, &str)]) -> Result<Option<CommittedEpoch>, String> {
+    /// Offset and metadata.
+    type Offered = (Option<i64>, &'static str);
+
+    fn check(committed: &[Offered]) -> Result<Option<CommittedEpoch>, String> {
         let partitions: Vec<_> =
             (0..committed.len() as i32).map(|partition| InputPartition { topic: "t".into(), partition, table: TableId(0) }).collect();
         let offsets: Vec<_> =
@@ -173,7 +176,7 @@ mod tests {
 
     #[test]
     fn foreign_or_torn_offsets_are_refused() {
-        let cases: [(&[(Option<i64>, &str)], &str); 5] = [
+        let cases: [(&[Offered], &str); 5] = [
             (&[(Some(3), "")], "did not write"),
             (&[(Some(3), "v2;epoch=1;as_of=2")], "did not write"),
             (&[(Some(3), "v1;epoch=-1;as_of=2")], "did not write"),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
 use leadpulse_engine::ports::PortError;
@@ -31,9 +32,26 @@ impl Producer {
 
     /// Queues a record; `value: None` is a tombstone, `timestamp_ms` its Kafka timestamp. The error may be that of an earlier record.
     pub fn send(&mut self, topic: &str, key: Option<&[u8]>, value: Option<&[u8]>, timestamp_ms: i64) -> Result<(), PortError> {
+        self.send_with_headers(topic, key, value, &[], timestamp_ms)
+    }
+
+    /// As [`Self::send`], with headers, in order.
+    pub fn send_with_headers(
+        &mut self,
+        topic: &str,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: &[(&str, &[u8])],
+        timestamp_ms: i64,
+    ) -> Result<(), PortError> {
         let mut record = BaseRecord::<[u8], [u8]>::to(topic).timestamp(timestamp_ms.max(1)); // 0 would be "now"
         record.key = key;
         record.payload = value;
+        if !headers.is_empty() {
+            let owned = OwnedHeaders::new_with_capacity(headers.len());
+            let insert = |owned: OwnedHeaders, (name, value): &(&str, &[u8])| owned.insert(Header { key: name, value: Some(*value) });
+            record = record.headers(headers.iter().fold(owned, insert));
+        }
         while let Err((error, refused)) = self.producer.send(record) {
             if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
                 return Err(port_error(&format!("producing to '{topic}'"), &error));
