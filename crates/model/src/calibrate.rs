@@ -4,6 +4,7 @@
 //! (pool adjacent violators), kept as a strictly increasing piecewise-linear map between logits, so that no ranking is lost.
 //! Overlapping anchors repeat an outcome, so evidence is counted in entities, not in rows.
 
+use leadpulse_features::probability;
 use leadpulse_graph::EntityId;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -70,6 +71,26 @@ impl Calibration {
             Self::Identity => logit,
             Self::Platt { slope, intercept } => slope * logit + intercept,
             Self::Isotonic { knots } => interpolate(knots, logit),
+        }
+    }
+
+    /// The same shape for other logits, moved along the axis until the mean probability over the evidence is its outcome rate.
+    ///
+    /// For members trained again on what calibration was learnt from: their slope on those rows would flatter them, their level not.
+    pub(crate) fn recentred(&self, evidence: &[Evidence]) -> Self {
+        let weight: f64 = evidence.iter().map(|e| e.weight).sum();
+        let rate = evidence.iter().map(|e| e.weight * f64::from(u8::from(e.outcome))).sum::<f64>() / weight;
+        let mean = |offset: f64| evidence.iter().map(|e| e.weight * probability(self.apply(e.logit + offset))).sum::<f64>() / weight;
+        let (mut low, mut high) = (-10.0, 10.0);
+        for _ in 0..60 {
+            let middle = 0.5 * (low + high);
+            if mean(middle) < rate { low = middle } else { high = middle }
+        }
+        let offset = 0.5 * (low + high);
+        match self {
+            Self::Identity => Self::Identity,
+            Self::Platt { slope, intercept } => Self::Platt { slope: *slope, intercept: printable(intercept + slope * offset) },
+            Self::Isotonic { knots } => Self::Isotonic { knots: knots.iter().map(|(x, y)| (printable(x - offset), *y)).collect() },
         }
     }
 
@@ -243,6 +264,24 @@ mod tests {
     fn ece(calibration: &Calibration, rows: &[Evidence]) -> f64 {
         let p: Vec<f64> = rows.iter().map(|r| probability(calibration.apply(r.logit))).collect();
         BinaryMetrics::of(&p, &rows.iter().map(|r| r.outcome).collect::<Vec<_>>()).unwrap().ece
+    }
+
+    #[test]
+    fn recentring_restores_the_level_and_keeps_the_shape() {
+        let evidence = |shift: f64| -> Vec<Evidence> {
+            (0..1000)
+                .map(|i| {
+                    let logit = f64::from(i % 100) / 25.0 - 2.0;
+                    let outcome = f64::from(i / 100) + 0.5 < 10.0 * probability(logit);
+                    Evidence { logit: logit + shift, outcome, weight: 1.0, entity: EntityId(i as u32) }
+                })
+                .collect()
+        };
+        let fitted = Calibration::fit_platt(&evidence(0.0));
+        let moved = fitted.recentred(&evidence(1.5));
+        for logit in [-2.0, 0.0, 1.0] {
+            assert!((fitted.apply(logit) - moved.apply(logit + 1.5)).abs() < 0.02, "{fitted:?} {moved:?}");
+        }
     }
 
     #[test]

@@ -270,8 +270,8 @@ pub(crate) fn target_of(layout: &Layout, entity: TableId) -> Target {
 ///
 /// Epochs and candidates are chosen by the validation log loss after Platt's parameters are refitted (squared error for a
 /// regression). With `refit`, examples up to the newest known outcome, validation's included, the chosen candidate is then trained
-/// again on them, each member for as many epochs as it was best after; calibration stays that of the members which had not seen
-/// validation.
+/// again on them, each member for as many epochs as it was best after; calibration keeps the shape it had for the members which had
+/// not seen validation.
 ///
 /// # Errors
 /// Where there is nothing to learn, or examples, task and options do not fit together.
@@ -362,8 +362,20 @@ fn fit_task(
     let (targets, usable) = training_targets(&task.head, examples);
     leave_out_untrained(&mut task.head, &targets);
     let labelled = labelled(&task.head, validation);
-    let trainer =
-        Trainer { task: &task.name, examples, usable, targets, validation, labelled, normaliser, head: &task.head, target, trunk, frozen, options };
+    let trainer = Trainer {
+        task: &task.name,
+        examples,
+        usable,
+        targets,
+        validation,
+        labelled,
+        normaliser,
+        head: &task.head,
+        target,
+        trunk,
+        frozen,
+        options,
+    };
     check_outcomes(&task, &trainer)?;
 
     let candidates = distinct_candidates(options, examples.layout());
@@ -385,7 +397,7 @@ fn fit_task(
     members.extend(run_jobs(&trainer, &candidates, &rest, by_validation, (&mut done, units), progress)?);
 
     let logits = mean_logits(&members);
-    let calibration = if task.head.is_binary() { Calibration::fit(&trainer.evidence(&logits)) } else { Calibration::Identity };
+    let mut calibration = if task.head.is_binary() { Calibration::fit(&trainer.evidence(&logits)) } else { Calibration::Identity };
     let mut metrics = metrics(&trainer, &logits, &calibration, &candidates, &losses, chosen);
     let regularisation = candidates[chosen].clone();
     tracing::info!(task = task.name, candidate = chosen, validation_loss = losses[chosen], "fitted");
@@ -399,6 +411,9 @@ fn fit_task(
         let epochs: Vec<f64> = members.iter().map(|m| m.epochs).collect();
         let jobs: Vec<Job> = (0..ensemble).map(|member| Job { candidate: chosen, member }).collect();
         members = run_jobs(&trainer, &candidates, &jobs, |job| Length::Epochs(epochs[job.member]), (&mut done, units), progress)?;
+        if task.head.is_binary() {
+            calibration = calibration.recentred(&trainer.evidence(&mean_logits(&members)));
+        }
     } else {
         drop(trainer);
     }
@@ -591,7 +606,9 @@ fn run_jobs(
     finished
         .map(|(job, result)| match result.expect("every job reports its end, or its thread's panic is passed on") {
             Ok(trained) => Ok(*trained),
-            Err(Diverged { step }) => Err(FitError::Diverged { task: trainer.task.to_owned(), candidate: job.candidate, member: job.member, step }),
+            Err(Diverged { step }) => {
+                Err(FitError::Diverged { task: trainer.task.to_owned(), candidate: job.candidate, member: job.member, step })
+            }
         })
         .collect()
 }

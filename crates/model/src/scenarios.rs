@@ -249,10 +249,12 @@ fn buckets_that_never_closed_are_left_out() {
     let layout = layout(2, &[3]);
     let cells = committees(400, 1);
     // Every training row was followed for 12 of 100 days; validation for all of them.
-    let closed = |days: i64| examples(&layout, &cells, move |cell| match exactly_one_department(cell) {
-        (slot, Outcome::Window(true)) => (slot, Outcome::Hazard { after_ms: Some(5), observed_ms: days }),
-        (slot, _) => (slot, Outcome::Hazard { after_ms: None, observed_ms: days }),
-    });
+    let closed = |days: i64| {
+        examples(&layout, &cells, move |cell| match exactly_one_department(cell) {
+            (slot, Outcome::Window(true)) => (slot, Outcome::Hazard { after_ms: Some(5), observed_ms: days }),
+            (slot, _) => (slot, Outcome::Hazard { after_ms: None, observed_ms: days }),
+        })
+    };
     let fitted = fit(&closed(12), &closed(100), None, task("t", ROOT, Head::hazard(vec![10, 50, 100])), &options(), &mut |_| {}).unwrap();
     assert_eq!(fitted.tasks()[0].definition.head, Head::Hazard { edges_ms: vec![10, 50, 100], untrained: 2 });
     assert!(fitted.tasks()[0].metrics["validation"]["auroc"].as_f64().unwrap() > 0.8);

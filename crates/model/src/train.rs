@@ -83,7 +83,7 @@ pub(crate) struct Trainer<'a> {
 pub(crate) struct Trained {
     /// Of the best evaluation, on the plain device.
     pub pair: Pair,
-    /// Raw logits of the labelled validation rows; none after a training of given length.
+    /// Raw logits of the labelled validation rows.
     pub logits: Vec<f64>,
     /// Epochs until the best evaluation.
     pub epochs: f64,
@@ -174,7 +174,9 @@ impl Trainer<'_> {
                     (sum, batches) = (0.0, 0);
                 }
                 if step + 1 == last_step {
-                    return Ok(Trained { pair: pair.valid(), logits: Vec::new(), epochs });
+                    let pair = pair.valid();
+                    let logits = self.validation_logits(&pair);
+                    return Ok(Trained { pair, logits, epochs });
                 }
                 continue;
             }
