@@ -137,7 +137,8 @@ impl Loaded {
         for (dotted, value, origin) in environment.collect::<Vec<_>>().into_iter().chain(flags) {
             let parts: Vec<String> = dotted.split('.').map(str::to_owned).collect();
             // A bare word is text; everything else is what TOML says it is.
-            let value = format!("v = {value}").parse::<toml::Table>().ok().and_then(|mut t| t.remove("v")).unwrap_or(toml::Value::String(value));
+            let value =
+                format!("v = {value}").parse::<toml::Table>().ok().and_then(|mut t| t.remove("v")).unwrap_or(toml::Value::String(value));
             set(&mut table, &parts, value).with_context(|| format!("{origin} cannot be applied"))?;
             origins.insert(dotted, origin);
         }
@@ -215,11 +216,13 @@ impl Loaded {
         let mut found = Vec::new();
         for source in &self.config.sources {
             let Some(pattern) = &source.file else { continue };
-            let table = catalog
-                .table(&source.table)
-                .with_context(|| format!("{}: a source names the table {:?}, which no schema defines", self.path.display(), source.table))?;
+            let table = catalog.table(&source.table).with_context(|| {
+                format!("{}: a source names the table {:?}, which no schema defines", self.path.display(), source.table)
+            })?;
             let lag_ms = match &source.lag {
-                Some(lag) => parse_duration_ms(lag).with_context(|| format!("lag {lag:?} of {} is not a duration like 2h", source.table))?,
+                Some(lag) => {
+                    parse_duration_ms(lag).with_context(|| format!("lag {lag:?} of {} is not a duration like 2h", source.table))?
+                }
                 None => 0,
             };
             let options = FileOptions { partition: 0, known_time: source.known_time.clone(), lag_ms, columns: source.columns.clone() };
@@ -240,9 +243,9 @@ impl Loaded {
         let mut inputs = Vec::new();
         for source in &self.config.sources {
             let Some(topic) = &source.topic else { continue };
-            let table = catalog
-                .table(&source.table)
-                .with_context(|| format!("{}: a source names the table {:?}, which no schema defines", self.path.display(), source.table))?;
+            let table = catalog.table(&source.table).with_context(|| {
+                format!("{}: a source names the table {:?}, which no schema defines", self.path.display(), source.table)
+            })?;
             inputs.push(InputTopic { topic: topic.clone(), table: table.id });
         }
         if inputs.is_empty() {

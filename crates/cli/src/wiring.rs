@@ -13,7 +13,9 @@ use leadpulse_engine::read_model::ReadModel;
 use leadpulse_engine::{Engine, Machine, MachineParts, Metrics, OutputEncoders, Ports, Summary, Task, Until};
 use leadpulse_features::Scorer;
 use leadpulse_graph::Tracking;
-use leadpulse_kafka::{FolderStore, HttpRegistry, KafkaEpochLog, KafkaMetrics, KafkaSink, KafkaSource, MockSink, ensure_topics, output_topics};
+use leadpulse_kafka::{
+    FolderStore, HttpRegistry, KafkaEpochLog, KafkaMetrics, KafkaSink, KafkaSource, MockSink, ensure_topics, output_topics,
+};
 use leadpulse_learn::Project;
 use leadpulse_server::{BandView, Handle, ServerOptions, ServerState, TaskView, serve};
 

@@ -426,27 +426,14 @@ impl Machine {
             };
             for (at, reasons, entity, eligible) in asked {
                 let cell = chunk.iter().position(|(c, _)| *c == at).expect("asked cells are of this chunk");
-                let place = eligible.then(|| self.slot_of(batch.as_ref().map(|(b, _)| b), task.entity, cell, entity)).flatten();
+                let encoded = batch.as_ref().filter(|_| eligible);
+                let place = encoded.and_then(|(b, _)| self.scorer.plan().row_of(b, task.entity, cell, entity));
                 let logit = place.map(|(row, _)| logits[row]);
                 found.push(Found { cell: at, reasons, entity, task: task_index, slot: place.map_or(0, |(_, slot)| slot), logit });
             }
         }
         found.sort_by_key(|f| chunk.iter().position(|(c, _)| *c == f.cell));
         found
-    }
-
-    /// Row of the logits and slot of an entity in a batch. Members folded into a "rest" row share its score.
-    fn slot_of(&self, batch: Option<&FeatureBatch>, table: TableId, cell: usize, entity: EntityId) -> Option<(usize, usize)> {
-        let layout = self.scorer.plan().layout();
-        let Some(member) = layout.members.iter().position(|m| m.table == table) else {
-            return Some((cell, 0));
-        };
-        let block = &batch?.members[member];
-        let row = |slot: &usize| cell * block.slots + slot;
-        let own = (0..block.slots).find(|slot| block.entities[row(slot)] == Some(entity));
-        let rest = || (0..block.slots).find(|slot| block.entities[row(slot)].is_none() && block.mask[row(slot)] > 0.0);
-        let slot = own.or_else(rest)?;
-        Some((row(&slot), slot))
     }
 
     /// Policy, explanations and output records, in order.

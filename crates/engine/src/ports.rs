@@ -220,7 +220,7 @@ pub struct CommittedEpoch {
 pub trait Sink: Send {
     /// Fences every earlier owner and says which epoch is the newest committed one. Waits for transactions in doubt.
     fn take_over(&mut self) -> Result<Option<CommittedEpoch>, PortError>;
-    /// Commits outputs and positions in one transaction. When the outcome of an attempt is in doubt, the sink settles it (DESIGN §6):
+    /// Commits outputs and positions in one transaction. When the outcome of an attempt is in doubt, the sink settles it:
     /// a new producer with the same id, the committed epoch read back, then promoted or sent again, byte for byte.
     /// `Ok` means: committed, once. An error means that this process must stop and restore: it was fenced, or the
     /// committed epoch is neither this one nor the one before.

@@ -178,6 +178,19 @@ impl FeaturePlan {
         Self { layout, spec, hash, root, members: Vec::new(), committees: Vec::new(), hubs: Vec::new(), hub_slots: Vec::new(), halves: 0 }
     }
 
+    /// Where an entity of the task's table `table` is in a batch: its row among the task's logits, and its slot. A member folded into the
+    /// "rest" row shares that row's score. `None`: the cell has no such member.
+    pub fn row_of(&self, batch: &FeatureBatch, table: TableId, cell: usize, entity: EntityId) -> Option<(usize, usize)> {
+        let Some(member) = self.layout.members.iter().position(|m| m.table == table) else {
+            return Some((cell, 0));
+        };
+        let block = &batch.members[member];
+        let row = |slot: &usize| cell * block.slots + slot;
+        let own = (0..block.slots).find(|slot| block.entities[row(slot)] == Some(entity));
+        let rest = || (0..block.slots).find(|slot| block.entities[row(slot)].is_none() && block.mask[row(slot)] > 0.0);
+        own.or_else(rest).map(|slot| (row(&slot), slot))
+    }
+
     /// Encodes cells as of a moment, in the order given.
     pub fn encode(&self, graph: &Graph, cells: &[CellRef], as_of_ms: i64) -> FeatureBatch {
         let parts: Vec<FeatureBatch> = if cells.len() > ENCODE_CHUNK {

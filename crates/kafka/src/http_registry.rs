@@ -21,7 +21,7 @@ use crate::schemas::{Answers, FailureTtl, name_of};
 
 const CONTENT: &str = "application/vnd.schemaregistry.v1+json";
 
-/// The `[kafka.registry]` section.
+/// The `[registry]` section.
 #[derive(Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RegistryOptions {

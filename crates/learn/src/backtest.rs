@@ -8,7 +8,7 @@ use leadpulse_model::{BinaryMetrics, RegressionMetrics};
 use leadpulse_pql::TargetKind;
 use leadpulse_schema::RowBatch;
 
-use crate::collect::{apply_some, find_row};
+use crate::collect::apply_some;
 use crate::project::{Project, TaskPlan};
 use crate::sources::{FileSource, Replay};
 use crate::{LearnError, Progress};
@@ -159,12 +159,10 @@ pub fn backtest(
             cells.dedup();
             let features = scorer.plan().encode(&graph, &cells, as_of_ms);
             let logits = scorer.logits(&features, index);
-            let slots = scorer.plan().layout().members.iter().position(|m| m.table == table.id).map_or(1, |m| features.members[m].slots);
             for (cell, entity, record) in chunk {
-                let row = cells.binary_search(cell).expect("cells were taken from this chunk, in order");
-                let slot = find_row(scorer.plan(), &features, row, table.id, *entity);
-                predictions[*record] = slot.map(|slot| {
-                    let logit = logits[row * slots + slot];
+                let cell = cells.binary_search(cell).expect("cells were taken from this chunk, in order");
+                predictions[*record] = scorer.plan().row_of(&features, table.id, cell, *entity).map(|(row, _)| {
+                    let logit = logits[row];
                     if is_regression { logit.signum() * logit.abs().exp_m1() } else { probability(logit) }
                 });
             }
@@ -177,8 +175,7 @@ pub fn backtest(
 }
 
 fn judge(rows: &Rows, predictions: &[Option<f64>], is_regression: bool) -> Result<BacktestReport, RowsError> {
-    let mut report =
-        BacktestReport { rows: predictions.len(), scored: predictions.iter().flatten().count(), ..BacktestReport::default() };
+    let mut report = BacktestReport { rows: predictions.len(), scored: predictions.iter().flatten().count(), ..BacktestReport::default() };
     let Some(label) = rows.label else { return Ok(report) };
     let mut pairs = Vec::new();
     for (record, prediction) in rows.records.iter().zip(predictions) {

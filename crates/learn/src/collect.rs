@@ -144,17 +144,6 @@ pub(crate) fn eligible(graph: &Graph, task: &TaskPlan, as_of_ms: i64, only: Opti
     found
 }
 
-/// Where in a batch an entity is: (cell, slot); `None` for a member folded into the "rest" row.
-pub(crate) fn find_row(plan: &FeaturePlan, batch: &FeatureBatch, cell: usize, table: leadpulse_schema::TableId, entity: EntityId) -> Option<usize> {
-    match plan.layout().members.iter().position(|m| m.table == table) {
-        None => Some(0),
-        Some(member) => {
-            let block = &batch.members[member];
-            (0..block.slots).find(|slot| block.entities[cell * block.slots + slot] == Some(entity))
-        }
-    }
-}
-
 /// Features waiting for their outcomes.
 struct Pending {
     anchor_ms: i64,
@@ -163,17 +152,28 @@ struct Pending {
     rows: Vec<(usize, usize, EntityId)>,
 }
 
+/// What examples are taken of, and when.
+#[derive(Clone, Copy, Debug)]
+pub struct Harvest<'a> {
+    /// The deployment.
+    pub project: &'a Project,
+    /// The task.
+    pub task: &'a TaskPlan,
+    /// The files.
+    pub sources: &'a [FileSource],
+    /// How cells are encoded.
+    pub plan: &'a FeaturePlan,
+    /// The history.
+    pub extent: Extent,
+    /// The split.
+    pub split: Split,
+    /// No anchors this soon after the first event, milliseconds.
+    pub warmup_ms: i64,
+}
+
 /// Replays the files once and takes the examples of a task.
-pub fn collect(
-    project: &Project,
-    task: &TaskPlan,
-    sources: &[FileSource],
-    plan: &FeaturePlan,
-    extent: Extent,
-    split: Split,
-    warmup_ms: i64,
-    progress: &mut dyn FnMut(Progress),
-) -> Result<Collected, LearnError> {
+pub fn collect(harvest: Harvest<'_>, progress: &mut dyn FnMut(Progress)) -> Result<Collected, LearnError> {
+    let Harvest { project, task, sources, plan, extent, split, warmup_ms } = harvest;
     let horizon_ms = task.plan.horizon_ms;
     let period_ms = project.graph_options.board_period_ms;
     let last_anchor_ms = split.test_from_ms.min(extent.last_ms) - horizon_ms;
@@ -259,11 +259,8 @@ pub fn collect(
     let (mut training, mut validation, mut refit) = (empty(), empty(), empty());
     let newest_ms = split.test_from_ms.min(extent.last_ms);
     for Pending { anchor_ms, batch, rows } in pending {
-        let (set, known_until_ms) = if anchor_ms < split.val_from_ms {
-            (&mut training, split.val_from_ms)
-        } else {
-            (&mut validation, newest_ms)
-        };
+        let (set, known_until_ms) =
+            if anchor_ms < split.val_from_ms { (&mut training, split.val_from_ms) } else { (&mut validation, newest_ms) };
         for (cell, slot, entity) in rows {
             if let Some(known) = outcome(task, &labels, entity, anchor_ms, known_until_ms) {
                 set.push(&batch, cell, slot, entity, anchor_ms, known);
@@ -276,7 +273,14 @@ pub fn collect(
     Ok(Collected { training, validation, refit, rejected: replay.rejected() })
 }
 
-fn take(graph: &Graph, task: &TaskPlan, plan: &FeaturePlan, anchor_ms: i64, only: Option<&FxHashSet<EntityId>>, pending: &mut Vec<Pending>) {
+fn take(
+    graph: &Graph,
+    task: &TaskPlan,
+    plan: &FeaturePlan,
+    anchor_ms: i64,
+    only: Option<&FxHashSet<EntityId>>,
+    pending: &mut Vec<Pending>,
+) {
     let found = match only {
         // A few entities: no need to look at all.
         Some(only) => {
@@ -306,7 +310,7 @@ fn take(graph: &Graph, task: &TaskPlan, plan: &FeaturePlan, anchor_ms: i64, only
         while cells[cell] != at {
             cell += 1;
         }
-        if let Some(slot) = find_row(plan, &batch, cell, task.plan.entity, entity) {
+        if let Some((_, slot)) = plan.row_of(&batch, task.plan.entity, cell, entity) {
             rows.push((cell, slot, entity));
         }
     }

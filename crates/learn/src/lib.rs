@@ -15,7 +15,7 @@ use leadpulse_schema::FileError;
 
 pub use anchors::{Anchors, AnchorsError, parse_duration_ms};
 pub use backtest::{Backtest, BacktestReport, RowsError, backtest};
-pub use collect::{Collected, Extent, Split, Survey, collect, survey};
+pub use collect::{Collected, Extent, Harvest, Split, Survey, collect, survey};
 pub use project::{Project, QueryError, TaskPlan, TaskSource};
 pub use sources::{FileSource, Replay};
 pub use train::{LabelCount, TrainOptions, TrainReport, count_labels, train};

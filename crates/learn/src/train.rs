@@ -6,7 +6,7 @@ use leadpulse_model::{Bundle, BundleMeta, FitOptions, Head, TaskDefinition, fit}
 use leadpulse_pql::{History, Label, TargetKind};
 use leadpulse_schema::{Condition, Operand, RowBatch};
 
-use crate::collect::{Collected, Extent, Split, Survey, collect, survey};
+use crate::collect::{Collected, Extent, Harvest, Split, Survey, collect, survey};
 use crate::project::{Project, TaskPlan};
 use crate::sources::FileSource;
 use crate::{LearnError, Progress};
@@ -60,7 +60,8 @@ pub fn train(
     let plan = project.feature_plan(spec);
     let longest_ms = project.graph_options.half_lives_days.last().map_or(0, |days| (days * DAY_MS as f64) as i64);
     let warmup_ms = options.warmup_ms.unwrap_or_else(|| longest_ms.min((split.val_from_ms - extent.first_ms) / 10));
-    let Collected { training, validation, refit, rejected } = collect(project, task, sources, &plan, extent, split, warmup_ms, progress)?;
+    let harvest = Harvest { project, task, sources, plan: &plan, extent, split, warmup_ms };
+    let Collected { training, validation, refit, rejected } = collect(harvest, progress)?;
     let report = TrainReport { split, extent, training: training.len(), validation: validation.len(), rejected };
 
     let head = match task.plan.target.kind() {
@@ -78,18 +79,45 @@ pub fn train(
         horizon_ms: task.plan.horizon_ms,
         head,
     };
+    let options = restricted(project, task, options);
     let mut fitted = fit(&training, &validation, options.refit.then_some(&refit), definition, &options.fit, &mut |p| {
-        let message = format!("candidate {}, member {}, epoch {:.1}: validation loss {:.4}", p.candidate + 1, p.member + 1, p.epochs, p.validation_loss);
+        let message = format!(
+            "candidate {}, member {}, epoch {:.1}: validation loss {:.4}",
+            p.candidate + 1,
+            p.member + 1,
+            p.epochs,
+            p.validation_loss
+        );
         progress(Progress::Fit { done_ratio: p.done_ratio, message });
     })?;
-    fitted.set_metrics(0, "training", json!({
-        "examples": report.training,
-        "validation_examples": report.validation,
-        "val_from_ms": split.val_from_ms,
-        "test_from_ms": split.test_from_ms,
-    }));
+    fitted.set_metrics(
+        0,
+        "training",
+        json!({
+            "examples": report.training,
+            "validation_examples": report.validation,
+            "val_from_ms": split.val_from_ms,
+            "test_from_ms": split.test_from_ms,
+        }),
+    );
     let meta = BundleMeta { catalog_fingerprint: project.catalog.fingerprint(), created_at: options.created_at.clone() };
     Ok((fitted.into_bundle(plan, meta)?, report))
+}
+
+/// USING names the only tables that features may come from: every candidate leaves out the columns of the others.
+fn restricted(project: &Project, task: &TaskPlan, options: &TrainOptions) -> TrainOptions {
+    let mut options = options.clone();
+    if task.plan.using.is_empty() {
+        return options;
+    }
+    let others = project.catalog.tables.iter().filter(|t| !task.plan.using.contains(&t.id));
+    let hubs = || project.catalog.hubs.iter().map(|h| format!("{}/", h.name)).chain([String::new()]);
+    let prefixes: Vec<String> =
+        others.flat_map(|t| hubs().flat_map(move |hub| [format!("{hub}{}.", t.name), format!("{hub}{}/", t.name)])).collect();
+    for candidate in &mut options.fit.candidates {
+        candidate.without.extend(prefixes.iter().cloned());
+    }
+    options
 }
 
 /// Fills in the defaults of a split and checks that each part has room.

@@ -65,7 +65,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         read_model.beat();
         if mode != "live" {
             let phase = if mode == "replaying" { Phase::Replaying { done: 41_200 + epoch * 900, total: 120_000 } } else { Phase::Live };
-            read_model.set_status(EngineStatus { phase, epoch: 812, as_of_ms: Some(as_of_ms), records: 0, lag_records: 78_800, reason: None });
+            read_model.set_status(EngineStatus {
+                phase,
+                epoch: 812,
+                as_of_ms: Some(as_of_ms),
+                records: 0,
+                lag_records: 78_800,
+                reason: None,
+            });
             std::thread::sleep(Duration::from_millis(500));
             continue;
         }

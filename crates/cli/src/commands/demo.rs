@@ -67,7 +67,8 @@ impl Demo {
         let task = project.tasks.first().context("the configuration has no task")?;
         let started = Instant::now();
 
-        let options = MarketOptions { accounts: self.accounts, days: HISTORY_DAYS + WATCHED_DAYS, seed: self.seed, ..MarketOptions::default() };
+        let options =
+            MarketOptions { accounts: self.accounts, days: HISTORY_DAYS + WATCHED_DAYS, seed: self.seed, ..MarketOptions::default() };
         let history_end_ms = options.start_ms + i64::from(HISTORY_DAYS) * DAY_MS;
         let data = self.work_dir.join("data");
         let written = write_files(&mut Market::new(options, Knobs::default())?, &data, &mut |_| {})?;
@@ -120,8 +121,7 @@ impl Demo {
         };
         let stop = stop_on_signal()?;
         let server = loaded.config.server.clone();
-        let deployment =
-            Deployment::start(&loaded, &project, Arc::new(bundle), cluster, Until::Stopped, Some(&server), stop.clone())?;
+        let deployment = Deployment::start(&loaded, &project, Arc::new(bundle), cluster, Until::Stopped, Some(&server), stop.clone())?;
         if let Some(address) = deployment.address() {
             println!("console  http://{address}");
         }

@@ -50,7 +50,14 @@ impl Train {
         if let Some(seed) = self.seed {
             fit.seed = seed;
         }
-        let options = TrainOptions { val_from_ms: self.val_from, test_from_ms: self.test_from, warmup_ms: self.warmup, refit: !self.no_refit, fit, ..TrainOptions::default() };
+        let options = TrainOptions {
+            val_from_ms: self.val_from,
+            test_from_ms: self.test_from,
+            warmup_ms: self.warmup,
+            refit: !self.no_refit,
+            fit,
+            ..TrainOptions::default()
+        };
         for lint in &task.plan.lints {
             tracing::warn!("{lint}");
         }
@@ -59,7 +66,13 @@ impl Train {
         bar.finish();
         bundle.save(&self.out)?;
         println!("task        {}", task.name);
-        println!("history     {} … {}, {} rows, {} passed over", date(report.extent.first_ms), date(report.extent.last_ms), report.extent.rows, report.rejected);
+        println!(
+            "history     {} … {}, {} rows, {} passed over",
+            date(report.extent.first_ms),
+            date(report.extent.last_ms),
+            report.extent.rows,
+            report.rejected
+        );
         println!("training    {} examples, known by {}", report.training, date(report.split.val_from_ms));
         println!("validation  {} examples, known by {}", report.validation, date(report.split.test_from_ms));
         let manifest = bundle.manifest();
