@@ -27,8 +27,8 @@ lint: ## formatting, clippy and docs, warnings denied
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
 
-bench: setup ## throughput and latency beside references of the same run (release build)
-	$(CARGO) bench --workspace
+bench: setup ## throughput and latency beside references of the same run (release build); ARGS="memory"
+	$(CARGO) bench -p leadpulse --bench pipeline -- $(ARGS)
 
 kafka-up: ## real Kafka on loopback; BROKERS=3 for three
 	@deploy/kafka/kafka.sh up $(or $(BROKERS),1)

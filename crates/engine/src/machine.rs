@@ -20,8 +20,8 @@ use crate::ports::{InputPartition, NextOffset, Output, OutputRecord, RecordBatch
 use crate::read_model::{AlertView, ScoreView};
 use crate::records::{Emission, Lineage};
 
-/// Cells that are encoded and scored together.
-const SCORE_CHUNK: usize = 16;
+/// Cells that are encoded and scored together. The scorer forms its own batches of cells of like shape within a chunk.
+const SCORE_CHUNK: usize = 128;
 
 const LATE: &str = "older than its partition's newest event by more than the late horizon";
 const FUTURE: &str = "its event time lies ahead of its Kafka timestamp by more than tolerated";

@@ -17,9 +17,9 @@ pub enum ClockMode {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EngineOptions {
-    /// An epoch is cut no sooner than this after its first record, milliseconds.
+    /// Epochs are cut no closer to each other than this, milliseconds. The first record after a pause does not wait.
     pub epoch_floor_ms: u64,
-    /// And no later than this, however much is waiting, milliseconds.
+    /// However long the last epoch took, the next one is cut after this, milliseconds.
     pub epoch_ceiling_ms: u64,
     /// Records in one epoch at most.
     pub max_records: usize,
@@ -41,7 +41,7 @@ impl Default for EngineOptions {
             max_records: 20_000,
             max_bytes: 16 << 20,
             soft_budget: 512,
-            explain_budget: 32,
+            explain_budget: 4,
             clock: ClockMode::Wall,
         }
     }

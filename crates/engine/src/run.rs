@@ -310,13 +310,14 @@ impl Engine {
 
     fn live(&mut self, ends: Option<&[NextOffset]>, mut closed: bool) -> Result<(), RunError> {
         let mut caught_up = false;
-        let mut length = Duration::from_millis(self.options.epoch_floor_ms);
+        let (floor, ceiling) = (Duration::from_millis(self.options.epoch_floor_ms), Duration::from_millis(self.options.epoch_ceiling_ms));
+        let mut cut_at = Instant::now();
         loop {
             self.read_model.beat();
             if self.stopped() {
                 return Ok(());
             }
-            let batch = self.gather(length, ends)?;
+            let batch = self.gather(cut_at, ends)?;
             let reached = ends.is_some_and(|ends| self.machine.positions().iter().zip(ends).all(|(at, end)| at >= end));
             if batch.is_empty() {
                 caught_up = true;
@@ -343,34 +344,30 @@ impl Engine {
             let stepped = self.machine.step(&batch, decoded, Cut { positions, moment: Moment::Now { clock_ms }, closing: false });
             let newest_ms = batch.iter().map(|r| r.timestamp_ms()).max();
             self.commit(stepped, started, newest_ms)?;
-            // Longer epochs under load: more events per scored cell before anything waits.
-            let busy = started.elapsed() * 2;
-            length = busy.clamp(Duration::from_millis(self.options.epoch_floor_ms), Duration::from_millis(self.options.epoch_ceiling_ms));
+            // Epochs follow each other at the floor; under load what arrives while one is processed makes the next one longer:
+            // more events per scored cell before anything waits.
+            cut_at = started + started.elapsed().clamp(floor, ceiling);
             self.gauge()?;
         }
     }
 
     /// Polls until the epoch is long or full enough. Beyond `ends` nothing is taken.
-    fn gather(&mut self, length: Duration, ends: Option<&[NextOffset]>) -> Result<RecordBatch, RunError> {
+    fn gather(&mut self, cut_at: Instant, ends: Option<&[NextOffset]>) -> Result<RecordBatch, RunError> {
         let mut batch = RecordBatch::default();
-        let mut cut_at: Option<Instant> = None;
         loop {
             let limit = PollLimit {
                 records: self.options.max_records.saturating_sub(batch.len()),
                 bytes: self.options.max_bytes.saturating_sub(batch.bytes()),
             };
-            let wait = cut_at.map_or(IDLE_WAIT, |at| at.saturating_duration_since(Instant::now()));
+            let wait = if batch.is_empty() { IDLE_WAIT } else { cut_at.saturating_duration_since(Instant::now()) };
             let before = batch.len();
             self.poll(&mut batch, limit, wait)?;
             self.read_model.beat();
             if let Some(ends) = ends {
                 batch.retain(|r| r.offset() < ends[r.partition() as usize].0);
             }
-            if cut_at.is_none() && !batch.is_empty() {
-                cut_at = Some(Instant::now() + length);
-            }
             let full = batch.len() >= self.options.max_records || batch.bytes() >= self.options.max_bytes;
-            let due = cut_at.is_none_or(|at| Instant::now() >= at);
+            let due = batch.is_empty() || Instant::now() >= cut_at;
             // Reading to the end there is nothing to wait for once a poll comes back empty.
             if full || due || (ends.is_some() && batch.len() == before) {
                 return Ok(batch);

@@ -125,7 +125,6 @@ impl FeaturePlan {
                         }
                         SlotKind::Value(value) => {
                             name(format!("{}{field}={value}/per cell", events.name));
-                            name(format!("{}{field}={value}/share", events.name));
                         }
                         SlotKind::Log | SlotKind::Flag => name(format!("{}{field}/mean", events.name)),
                         SlotKind::Raw | SlotKind::Bucket(_) => {}
@@ -345,10 +344,7 @@ impl FeaturePlan {
                 for (slot, count, kind) in &self.hub_slots {
                     match kind {
                         SlotKind::Count => row.extend((0..self.halves).map(|h| signed_log1p(read(*slot, h) / n))),
-                        SlotKind::Value(_) => {
-                            row.push(signed_log1p(read(*slot, longest) / n));
-                            row.push(ratio(read(*slot, longest), read(*count, longest)));
-                        }
+                        SlotKind::Value(_) => row.push(signed_log1p(read(*slot, longest) / n)),
                         SlotKind::Log | SlotKind::Flag => row.push(ratio(read(*slot, longest), read(*count, longest))),
                         SlotKind::Raw | SlotKind::Bucket(_) => {}
                     }
@@ -370,8 +366,7 @@ impl FeaturePlan {
             .iter()
             .map(|(_, _, kind)| match kind {
                 SlotKind::Count => self.halves,
-                SlotKind::Value(_) => 2,
-                SlotKind::Log | SlotKind::Flag => 1,
+                SlotKind::Value(_) | SlotKind::Log | SlotKind::Flag => 1,
                 SlotKind::Raw | SlotKind::Bucket(_) => 0,
             })
             .sum()

@@ -214,6 +214,9 @@ impl Source for KafkaSource {
         if limit.records == 0 {
             return Ok(());
         }
+        if batch.is_empty() {
+            batch.clear(); // bytes of records that were taken out again would count against the limit
+        }
         let before = (batch.len(), batch.bytes());
         let mut wait = wait;
         loop {
