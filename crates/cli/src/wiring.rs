@@ -4,17 +4,19 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use prometheus::Registry;
 
-use leadpulse_engine::ports::{Clock, SchemaStore, Sink, Source};
+use leadpulse_engine::ports::{Clock, PortError, SchemaStore, Sink, Source};
 use leadpulse_engine::read_model::ReadModel;
 use leadpulse_engine::{Engine, Machine, MachineParts, Metrics, OutputEncoders, Ports, Summary, Task, Until};
 use leadpulse_features::Scorer;
 use leadpulse_graph::Tracking;
 use leadpulse_kafka::{
-    FolderStore, HttpRegistry, KafkaEpochLog, KafkaMetrics, KafkaSink, KafkaSource, MockSink, ensure_topics, output_topics,
+    FolderStore, HttpRegistry, KafkaEpochLog, KafkaMetrics, KafkaOptions, KafkaSink, KafkaSource, MockSink, TopicSpec, ensure_topics,
+    output_topics,
 };
 use leadpulse_learn::Project;
 use leadpulse_server::{BandView, Handle, ServerOptions, ServerState, TaskView, serve};
@@ -30,6 +32,9 @@ impl Clock for SystemClock {
         std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64)
     }
 }
+
+/// How long to wait before the cluster is asked again.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
 
 /// Which cluster the outputs go to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +74,30 @@ pub fn schema_store(config: &Config, schemas_dir: &Path, metrics: &Arc<KafkaMetr
         Some(options) => Arc::new(HttpRegistry::new(options, metrics)?),
         None => Arc::new(FolderStore::load(schemas_dir)?),
     })
+}
+
+/// Asks the cluster again for as long as a request may take: a topic just created has no leader for a moment.
+fn patiently<T>(options: &KafkaOptions, mut ask: impl FnMut() -> Result<T, PortError>) -> Result<T, PortError> {
+    let deadline = Instant::now() + Duration::from_millis(options.request_timeout_ms);
+    loop {
+        match ask() {
+            Err(PortError::Retriable(message)) if Instant::now() < deadline => {
+                tracing::debug!(message, "asking again");
+                std::thread::sleep(ASK_AGAIN);
+            }
+            answer => return answer,
+        }
+    }
+}
+
+/// Creates the topics that do not exist, and says which.
+pub fn create_missing(options: &KafkaOptions, wanted: &[TopicSpec]) -> Result<()> {
+    let created = patiently(options, || ensure_topics(options, wanted))
+        .with_context(|| format!("the topics cannot be prepared on {}; is the cluster up, and kafka.brokers right?", options.brokers))?;
+    if !created.is_empty() {
+        tracing::info!(topics = created.join(", "), "created");
+    }
+    Ok(())
 }
 
 /// The configured tasks that a bundle predicts.
@@ -125,13 +154,11 @@ impl Deployment {
         };
 
         if cluster == Cluster::Real {
-            let created = ensure_topics(&config.kafka, &output_topics(&config.kafka))?;
-            if !created.is_empty() {
-                tracing::info!(topics = created.join(", "), "created");
-            }
+            create_missing(&config.kafka, &output_topics(&config.kafka))?;
         }
         let schemas = schema_store(config, &loaded.schemas_dir(), &kafka_metrics)?;
-        let mut source = KafkaSource::open(&config.kafka, &loaded.inputs(&project.catalog)?, &kafka_metrics)?;
+        let inputs = loaded.inputs(&project.catalog)?;
+        let mut source = patiently(&config.kafka, || KafkaSource::open(&config.kafka, &inputs, &kafka_metrics))?;
         let sink: Box<dyn Sink> = match cluster {
             Cluster::Real => Box::new(KafkaSink::new(&config.kafka, source.partitions(), &kafka_metrics)?),
             Cluster::Mock => Box::new(MockSink::new(&config.kafka, source.partitions(), &kafka_metrics)?),
@@ -145,7 +172,7 @@ impl Deployment {
             scorer,
             encoders: encoders.clone(),
             partitions: source.partitions().to_vec(),
-            start: source.starts()?,
+            start: patiently(&config.kafka, || source.starts())?,
             soft_budget: config.engine.soft_budget,
             explain_budget: config.engine.explain_budget,
         })?;

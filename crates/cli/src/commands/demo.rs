@@ -11,7 +11,7 @@ use prometheus::Registry;
 
 use leadpulse_engine::read_model::{ReadModel, Sort};
 use leadpulse_engine::{ClockMode, Until};
-use leadpulse_kafka::{KafkaMetrics, MockBroker, TopicSpec, ensure_topics, output_topics};
+use leadpulse_kafka::{KafkaMetrics, MockBroker, TopicSpec, output_topics};
 use leadpulse_learn::{TrainOptions, train};
 use leadpulse_model::{FitOptions, Regularisation};
 use leadpulse_sim::{Knobs, Market, MarketOptions, write_files};
@@ -19,7 +19,7 @@ use leadpulse_sim::{Knobs, Market, MarketOptions, write_files};
 use crate::commands::replay::Feeder;
 use crate::commands::{ConfigArgument, date, parse_duration};
 use crate::progress::Bar;
-use crate::wiring::{Cluster, Deployment, schema_store, stop_on_signal};
+use crate::wiring::{Cluster, Deployment, create_missing, schema_store, stop_on_signal};
 
 const DAY_MS: i64 = 86_400_000;
 /// Simulated days before the market is watched: the bundle is trained on them.
@@ -107,7 +107,7 @@ impl Demo {
         let cluster = match &self.brokers {
             Some(brokers) => {
                 loaded.config.kafka.brokers = brokers.clone();
-                ensure_topics(&loaded.config.kafka, &topics)?;
+                create_missing(&loaded.config.kafka, &topics)?;
                 println!("broker   {brokers}: exactly once");
                 Cluster::Real
             }

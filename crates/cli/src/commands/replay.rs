@@ -11,13 +11,13 @@ use prometheus::Registry;
 
 use leadpulse_engine::ports::SchemaStore;
 use leadpulse_graph::owner_of;
-use leadpulse_kafka::{KafkaMetrics, KafkaOptions, Producer, TopicSpec, ensure_topics};
+use leadpulse_kafka::{KafkaMetrics, KafkaOptions, Producer, TopicSpec};
 use leadpulse_learn::{FileSource, Replay as FileReplay};
 use leadpulse_schema::{Catalog, Role, Row, RowBatch, RowEncoder, encode_frame};
 
 use crate::commands::ConfigArgument;
 use crate::config::Loaded;
-use crate::wiring::schema_store;
+use crate::wiring::{create_missing, schema_store};
 
 /// How long acknowledgements may take at the end.
 const FLUSH_LIMIT: Duration = Duration::from_secs(60);
@@ -155,10 +155,7 @@ impl Replay {
         }
         let metrics = KafkaMetrics::register(&Registry::new())?;
         let topics: Vec<TopicSpec> = inputs.iter().map(|i| TopicSpec::log(&i.topic, self.partitions)).collect();
-        let created = ensure_topics(options, &topics)?;
-        if !created.is_empty() {
-            tracing::info!(topics = created.join(", "), "created");
-        }
+        create_missing(options, &topics)?;
         let schemas = schema_store(&loaded.config, &loaded.schemas_dir(), &metrics)?;
         let sources = loaded.files(&catalog, &self.data)?;
         let mut feeder = Feeder::open(&catalog, &inputs, &sources, schemas.as_ref(), options, &metrics)?;

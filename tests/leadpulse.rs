@@ -1,0 +1,18 @@
+//! The `leadpulse` program from end to end: what its commands say, and what it writes to real Kafka, whatever happens to it on the way.
+
+#![allow(clippy::unwrap_used, reason = "clippy knows tests, but not their helpers")]
+
+mod harness;
+
+mod leadpulse {
+    mod bad_input;
+    mod checks;
+    mod commands;
+    mod dataset;
+    mod interleaving;
+    mod kills;
+    mod process;
+    mod run_to_end;
+    mod scenario;
+    mod script;
+}

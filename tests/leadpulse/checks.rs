@@ -1,0 +1,132 @@
+//! What must hold of everything a deployment has committed, however it came about.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use leadpulse_engine::EpochRecord;
+use leadpulse_engine::ports::NextOffset;
+
+use super::scenario::{Alert, Cause, Scenario, Score, Status};
+
+/// Scores of different runs, and of backtests, agree to this.
+const TOLERANCE: f64 = 1e-5;
+
+/// What a deployment has committed, and every invariant of it that holds at any time.
+pub struct Committed {
+    pub epochs: Vec<EpochRecord>,
+    pub scores: Vec<Score>,
+    pub alerts: Vec<Alert>,
+}
+
+/// Reads what is committed, and checks it.
+pub fn committed(scenario: &Scenario) -> Committed {
+    let committed = Committed { epochs: scenario.epochs(), scores: scenario.scores(), alerts: scenario.alerts() };
+    let (partitions, starts, ends) = scenario.input_log();
+    assert!(committed.epochs.iter().all(|epoch| epoch.is_of(&partitions)));
+    intervals_tile_the_log(&committed.epochs, &starts, &ends);
+    every_record_has_one_outcome(&committed.epochs);
+    outputs_are_those_of_their_epochs(&committed);
+    committed
+}
+
+/// From the start of every partition to its end, without gap or overlap; epochs are numbered without gaps, time does not go back.
+fn intervals_tile_the_log(epochs: &[EpochRecord], starts: &[NextOffset], ends: &[NextOffset]) {
+    let mut at: Vec<i64> = starts.iter().map(|start| start.0).collect();
+    let mut as_of_ms = i64::MIN;
+    for (index, epoch) in epochs.iter().enumerate() {
+        assert_eq!(epoch.epoch, index as i64 + 1);
+        assert!(epoch.as_of >= as_of_ms, "as_of goes back in epoch {}", epoch.epoch);
+        as_of_ms = epoch.as_of;
+        for (at, interval) in at.iter_mut().zip(&epoch.partitions) {
+            assert_eq!(interval.start, *at, "epoch {}, {}/{}", epoch.epoch, interval.topic, interval.partition);
+            assert!(interval.end >= interval.start);
+            *at = interval.end;
+        }
+    }
+    assert_eq!(at, ends.iter().map(|end| end.0).collect::<Vec<_>>(), "the last epoch ends where the log ends");
+}
+
+/// In = accepted + duplicate + dead-lettered; what is late or ahead of its time is a dead letter.
+fn every_record_has_one_outcome(epochs: &[EpochRecord]) {
+    for epoch in epochs {
+        let dead = |reason: &str| epoch.dead_lettered.iter().filter(|count| count.reason == reason).map(|count| count.count).sum::<i64>();
+        let dead_lettered: i64 = epoch.dead_lettered.iter().map(|count| count.count).sum();
+        assert_eq!(epoch.records() as i64, epoch.accepted + epoch.duplicate + dead_lettered, "{epoch:?}");
+        assert_eq!((epoch.late, epoch.future), (dead("late_beyond_horizon"), dead("future_timestamp")), "{epoch:?}");
+    }
+}
+
+/// Every score and alert belongs to a committed epoch, once; each epoch has as many as its record says; alert ids are unique.
+fn outputs_are_those_of_their_epochs(committed: &Committed) {
+    let mut scores: BTreeMap<i64, i32> = BTreeMap::new();
+    for score in &committed.scores {
+        let next = scores.entry(score.epoch).or_default();
+        assert_eq!(score.sequence, *next, "scores of epoch {} are numbered from 0, each once", score.epoch);
+        *next += 1;
+        let epoch = &committed.epochs[score.epoch as usize - 1];
+        assert_eq!(score.as_of, epoch.as_of);
+        assert_eq!(score.status == Status::Scored, score.probability.is_some());
+        assert_eq!(score.cause == Cause::Closing, epoch.closing);
+    }
+    let mut alerts: BTreeMap<i64, i64> = BTreeMap::new();
+    let mut ids = BTreeSet::new();
+    for alert in &committed.alerts {
+        *alerts.entry(alert.epoch).or_default() += 1;
+        assert!(ids.insert(&alert.alert_id), "{} twice", alert.alert_id);
+        let threshold = alert.threshold.unwrap();
+        assert_eq!(alert.r#type == "threshold_up", alert.probability >= threshold, "{alert:?}");
+    }
+    for epoch in &committed.epochs {
+        let found = |counts: &BTreeMap<i64, i64>| counts.get(&epoch.epoch).copied().unwrap_or_default();
+        assert_eq!(i64::from(scores.get(&epoch.epoch).copied().unwrap_or_default()), epoch.scores, "scores of epoch {}", epoch.epoch);
+        assert_eq!(found(&alerts), epoch.alerts, "alerts of epoch {}", epoch.epoch);
+    }
+}
+
+impl Committed {
+    /// The scores of the closing ticks, by their moment. In each: one record per entity of the population; everyone else who ever had
+    /// a score was told to have left.
+    pub fn closings(&self, scenario: &Scenario) -> BTreeMap<i64, BTreeMap<String, f64>> {
+        assert!(self.scores.iter().all(|score| score.task == scenario.dataset.task));
+        let mut standing: BTreeMap<&str, &Score> = BTreeMap::new();
+        let mut closings = BTreeMap::new();
+        let mut scores = self.scores.iter().peekable();
+        for epoch in &self.epochs {
+            let mut closing = BTreeMap::new();
+            while let Some(score) = scores.next_if(|score| score.epoch == epoch.epoch) {
+                standing.insert(&score.entity_id, score);
+                assert_eq!(score.status == Status::Ineligible, score.reason.is_some());
+                if let Some(p) = score.probability {
+                    let twice = closing.insert(score.entity_id.clone(), p);
+                    assert!(twice.is_none() || !epoch.closing, "{} twice in a closing tick", score.entity_id);
+                }
+            }
+            if !epoch.closing {
+                continue;
+            }
+            for (entity, score) in &standing {
+                assert_eq!(score.status == Status::Scored, closing.contains_key(*entity), "{score:?} is the last of {entity}");
+            }
+            let found: BTreeSet<String> = closing.keys().cloned().collect();
+            let (must, may) = scenario.dataset.population_at(epoch.as_of);
+            assert!(must.is_subset(&found), "not scored: {:?}", must.difference(&found).collect::<Vec<_>>());
+            assert!(found.is_subset(&may), "not of the population: {:?}", found.difference(&may).collect::<Vec<_>>());
+            closings.insert(epoch.as_of, closing);
+        }
+        closings
+    }
+
+    /// The scores of the closing tick that ends it all.
+    pub fn closing(&self, scenario: &Scenario) -> BTreeMap<String, f64> {
+        assert!(self.epochs.last().is_some_and(|last| last.closing));
+        self.closings(scenario).pop_last().unwrap().1
+    }
+}
+
+/// The same entities, with the same scores.
+#[track_caller]
+pub fn assert_same_scores(found: &BTreeMap<String, f64>, expected: &BTreeMap<String, f64>) {
+    assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
+    let differing = found.iter().zip(expected.values()).filter(|((_, found), expected)| (*found - *expected).abs() > TOLERANCE);
+    let differing: Vec<_> = differing.map(|((entity, found), expected)| (entity, found, expected)).collect();
+    assert!(differing.is_empty(), "{} of {} scores differ: {:?}", differing.len(), found.len(), &differing[..differing.len().min(10)]);
+}

@@ -1,0 +1,198 @@
+//! What the commands say and how they exit, without Kafka.
+
+use std::path::Path;
+
+use super::dataset::{accounts, contacts};
+use super::process::{Ended, arg, leadpulse, start};
+use crate::harness::repository;
+
+fn query(text: &str, more: &[&str]) -> Ended {
+    leadpulse(&[&["query", text], more].concat())
+}
+
+fn set(name: &str, value: &str) -> Vec<(String, String)> {
+    vec![(name.to_owned(), value.to_owned())]
+}
+
+#[test]
+fn usage_errors_exit_with_2_and_failures_with_1() {
+    for usage in [&[][..], &["trian"], &["train"], &["config", "--colour"], &["simulate", "--out", "x", "--start", "tomorrow"]] {
+        leadpulse(usage).failed(2, &[]);
+    }
+    leadpulse(&["simulate", "--out", "x", "--start", "tomorrow"]).failed(2, &["is not a time; write e.g. 2011-09-09"]);
+    leadpulse(&["--help"]).done();
+    leadpulse(&["config", "--config", "none.toml"]).failed(1, &["none.toml cannot be read", "--config"]);
+    let train = ["train", "--data", "nowhere", "--out", "never-written", "--task"];
+    leadpulse(&[&train[..], &["nope"]].concat()).failed(1, &["has no task \"nope\"; it has: account-wins-90d"]);
+    leadpulse(&[&train[..], &["account-wins-90d"]].concat()).failed(1, &["nowhere holds no file that a source of leadpulse.toml names"]);
+    leadpulse(&["replay", "--data", "nowhere", "--only", "acounts"]).failed(1, &["--only names \"acounts\", which no schema defines"]);
+    assert!(!repository().join("never-written").exists());
+}
+
+#[test]
+fn a_cluster_that_does_not_answer_is_named() {
+    let dataset = accounts();
+    let config = dataset.config_file();
+    let impatient = set("LEADPULSE_KAFKA__REQUEST_TIMEOUT_MS", "200");
+    for command in [&["run", "--model", arg(&dataset.bundle), "--no-http", "--until-end"][..], &["replay", "--data", arg(&dataset.data)]] {
+        let ended = start(&[command, &["--config", arg(&config), "--brokers", "127.0.0.1:1"]].concat(), &impatient).wait();
+        ended.failed(1, &["127.0.0.1:1", "is the cluster up"]);
+    }
+}
+
+#[test]
+fn errors_are_told_without_colours_where_nobody_watches() {
+    let ended = leadpulse(&["train", "--data", "nowhere", "--task", "account-wins-90d", "--out", "never-written"]);
+    assert!(ended.err.contains("no file matches") && !ended.err.contains('\u{1b}'), "{}", ended.err);
+}
+
+#[test]
+fn a_bad_query_is_shown_with_its_place_and_a_hint() {
+    let cases = [
+        (
+            "PREDICT COUNT(activities.nope, 0, 90, days) > 0 FOR EACH accounts.account_id",
+            "has no column nope",
+            "query:1:26",
+            "it has activity_id",
+        ),
+        ("PREDICT COUNT(activities.*, 0, 90, days)", "does not say for whom", "query:1:41", "add FOR EACH"),
+        (
+            "PREDICT COUNT(activities.*,\n 90, 30, days) > 0\n FOR EACH accounts.account_id",
+            "the window ends before it starts",
+            "query:2:2",
+            "the earlier bound comes first",
+        ),
+    ];
+    for (text, fault, place, hint) in cases {
+        query(text, &[]).failed(1, &[fault, place, "here", hint]);
+    }
+}
+
+#[test]
+fn a_query_is_planned_and_its_labels_are_counted() {
+    let plan = query("account-wins-90d", &[]).done();
+    assert_eq!((plan.line("entity"), plan.line("horizon")), ("accounts", "90 days"));
+
+    // Asked a day after each account became known: does it act within ten days? Of three only the first does; of the fourth the
+    // outcome is not known yet.
+    let data = tempfile::tempdir().unwrap();
+    let account = |id: &str, day: u32| format!("{{\"account_id\":\"{id}\",\"updated_at\":\"2025-01-{day:02}T00:00:00Z\"}}\n");
+    let activity = |id: &str, account: &str, at: &str| {
+        format!("{{\"activity_id\":\"{id}\",\"type\":\"call\",\"account_id\":\"{account}\",\"occurred_at\":\"2025-01-{at}:00Z\"}}\n")
+    };
+    let accounts = [account("A", 1), account("B", 1), account("C", 2), account("D", 20)].concat();
+    let activities =
+        [activity("a", "A", "12T00:00"), activity("b", "B", "12T00:01"), activity("c", "C", "02T12:00"), activity("d", "D", "25T00:00")];
+    std::fs::write(data.path().join("accounts.jsonl"), accounts).unwrap();
+    std::fs::write(data.path().join("activities.jsonl"), activities.concat()).unwrap();
+    let text = "PREDICT COUNT(activities.*, 0, 10, days) > 0 FOR EACH accounts.account_id";
+    let counted = query(text, &["--data", arg(data.path()), "--anchors", "entity + 1d"]).done();
+    assert!(counted.line("labels").starts_with("3 at "), "{}", counted.out);
+    assert_eq!(counted.line("base rate"), "0.3333 (1 positive)");
+}
+
+#[test]
+fn config_tells_where_each_value_comes_from() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("leadpulse.toml");
+    std::fs::write(&file, "schemas = \"s\"\n[engine]\nmax_records = 5\nmax_bytes = 1000000\n").unwrap();
+    let shown = start(&["config", "--config", arg(&file)], &set("LEADPULSE_ENGINE__MAX_RECORDS", "77")).wait().done();
+    let origin = |key: &str, value: &str| {
+        let line = shown.out.lines().find(|line| line.starts_with(&format!("{key} = {value} "))).unwrap_or_else(|| panic!("{}", shown.out));
+        line.split_once('#').unwrap().1.trim().to_owned()
+    };
+    assert_eq!(origin("engine.max_records", "77"), "LEADPULSE_ENGINE__MAX_RECORDS");
+    assert_eq!(origin("engine.max_bytes", "1000000"), arg(&file));
+    assert_eq!(origin("engine.epoch_floor_ms", "20"), "default");
+
+    let with = |environment: &[(String, String)]| start(&["config", "--config", arg(&file)], environment).wait();
+    with(&set("LEADPULSE_ENGINE__MAX_RECORD", "77")).failed(1, &["unknown field `max_record`"]);
+    with(&set("LEADPULSE_KAFKA__BROKERS", "\"\"")).failed(1, &["kafka.brokers: must not be empty"]);
+    with(&set("LEADPULSE_GRAPH__SHARDS", "many")).failed(1, &["graph.shards"]);
+}
+
+#[test]
+fn a_simulated_market_is_the_same_for_the_same_seed() {
+    let dir = tempfile::tempdir().unwrap();
+    let files = |name: &str, seed: &str| {
+        let out = dir.path().join(name);
+        leadpulse(&["simulate", "--accounts", "20", "--days", "60", "--seed", seed, "--out", arg(&out)]).done();
+        let mut files: Vec<_> = std::fs::read_dir(out).unwrap().map(|entry| entry.unwrap().path()).collect();
+        files.sort();
+        files.iter().map(|file| (file.file_name().unwrap().to_owned(), std::fs::read(file).unwrap())).collect::<Vec<_>>()
+    };
+    let first = files("first", "5");
+    assert!(first.len() >= 8 && first.iter().map(|(_, bytes)| bytes.len()).sum::<usize>() > 10_000);
+    assert!(first == files("again", "5"));
+    assert!(first != files("other", "6"));
+}
+
+/// The shipped schemas with one replacement in one file.
+fn schemas(dir: &Path, file: &str, from: &str, to: &str) {
+    for entry in std::fs::read_dir(repository().join("schemas")).unwrap().map(|entry| entry.unwrap()).filter(|e| e.path().is_file()) {
+        let json = std::fs::read_to_string(entry.path()).unwrap();
+        let is_changed = entry.file_name() == file;
+        assert!(!is_changed || json.contains(from), "{file} has no {from}");
+        std::fs::write(dir.join(entry.file_name()), if is_changed { json.replacen(from, to, 1) } else { json }).unwrap();
+    }
+}
+
+#[test]
+fn schema_check_names_file_record_and_field_of_each_fault() {
+    let sound = leadpulse(&["schema", "check", "schemas"]).done();
+    assert!(sound.out.contains("root    accounts") && sound.out.contains("schemas is sound"), "{}", sound.out);
+    let cases = [
+        (
+            "contacts.avsc",
+            r#""ref": "accounts", "owner": true"#,
+            r#""ref": "acounts", "owner": true"#,
+            ["Contact", "account_id", "'acounts'"],
+        ),
+        ("contacts.avsc", r#""label": true"#, r#""key": true"#, ["Contact", "name", "key"]),
+        ("activities.avsc", r#""time": true"#, r#""group": "history""#, ["Activity", "activities.avsc", "time"]),
+        ("leads.avsc", r#""type": "record""#, r#""type": "recrod""#, ["leads.avsc", "Lead", "Avro"]),
+    ];
+    for (file, from, to, words) in cases {
+        let dir = tempfile::tempdir().unwrap();
+        schemas(dir.path(), file, from, to);
+        leadpulse(&["schema", "check", arg(dir.path())]).failed(1, &[&[file][..], &words].concat());
+    }
+}
+
+/// A copy of a bundle with a change in one file.
+fn damaged(bundle: &Path, file: &str, change: impl Fn(Vec<u8>) -> Vec<u8>) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(bundle).unwrap().map(|entry| entry.unwrap()) {
+        let bytes = std::fs::read(entry.path()).unwrap();
+        std::fs::write(dir.path().join(entry.file_name()), if entry.file_name() == file { change(bytes) } else { bytes }).unwrap();
+    }
+    dir
+}
+
+#[test]
+fn a_bundle_that_does_not_fit_is_refused() {
+    let dataset = accounts();
+    let dir = tempfile::tempdir().unwrap();
+    let (config, rows, out) = (dataset.config_file(), dir.path().join("rows.csv"), dir.path().join("out.csv"));
+    std::fs::write(&rows, "timestamp,account_id,label\n2025-06-01,A00001,0\n2025-06-01,nobody,1\n2025-06-01,A00002,1\n").unwrap();
+    let backtest = |bundle: &Path, environment: &[(String, String)]| {
+        let args = ["backtest", "--config", arg(&config), "--data", arg(&dataset.data), "--task", dataset.task];
+        start(&[&args[..], &["--model", arg(bundle), "--rows", arg(&rows), "--out", arg(&out)]].concat(), environment).wait()
+    };
+    let good = backtest(&dataset.bundle, &[]).done();
+    assert_eq!(good.line("rows"), "3 (2 scored, 1 of entities not known yet)");
+    assert_eq!(std::fs::read_to_string(&out).unwrap().lines().nth(2), Some("2025-06-01,nobody,1,"));
+
+    let other_plan = backtest(&dataset.bundle, &set("LEADPULSE_GRAPH__HALF_LIVES_DAYS", "[1.0, 10.0]"));
+    other_plan.failed(1, &["was trained with feature plan", "train again"]);
+    let flipped = damaged(&dataset.bundle, "weights-0.bpk", |mut bytes| {
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        bytes
+    });
+    backtest(flipped.path(), &[]).failed(1, &["weights-0.bpk was changed or damaged", "train again"]);
+    let cut_off = damaged(&dataset.bundle, "manifest.json", |bytes| bytes[..100].to_vec());
+    backtest(cut_off.path(), &[]).failed(1, &["manifest.json is not a bundle file", "train the bundle again"]);
+    backtest(Path::new("no-bundle"), &[]).failed(1, &["cannot read no-bundle/manifest.json", "check that the bundle's folder exists"]);
+    backtest(&contacts().bundle, &[]).failed(1, &[dataset.task, contacts().task]);
+}

@@ -1,0 +1,65 @@
+//! Topics may be read in any order relative to each other, epochs cut anywhere: the end is the same.
+
+use std::collections::BTreeMap;
+
+use leadpulse_engine::{EpochRecord, PartitionInterval};
+
+use super::checks::{assert_same_scores, committed};
+use super::dataset::{Dataset, accounts, alone, retail};
+use super::run_to_end::{Reference, reference};
+use super::scenario::Scenario;
+
+/// The ends of some tables' partitions now: (topic, partition) → offset.
+fn ends(scenario: &Scenario, tables: &[&str]) -> BTreeMap<(String, i32), i64> {
+    let topics: Vec<&str> = tables.iter().map(|table| scenario.topic(table)).collect();
+    let (partitions, _, ends) = scenario.input_log();
+    let of_tables = partitions.into_iter().zip(ends).filter(|(place, _)| topics.contains(&place.topic.as_str()));
+    of_tables.map(|(place, end)| ((place.topic, place.partition), end.0)).collect()
+}
+
+fn have_reached(epochs: &[EpochRecord], ends: &BTreeMap<(String, i32), i64>) -> bool {
+    let reached = |at: &PartitionInterval| ends.get(&(at.topic.clone(), at.partition)).is_none_or(|end| at.end >= *end);
+    epochs.last().is_some_and(|epoch| epoch.partitions.iter().all(reached))
+}
+
+/// The largest topic is read to its end before a record of the others is produced, by an engine that lives on, is stopped, and is
+/// started again to close.
+fn ends_the_same_with_one_topic_far_ahead(dataset: &'static Dataset) {
+    let Some(Reference { committed: ordered, closing, .. }) = reference(dataset) else { return };
+    let Some(mut scenario) = Scenario::new(dataset, "ahead") else { return };
+    scenario.create_outputs();
+    scenario.set("ENGINE__CLOCK", "events");
+    scenario.set("ENGINE__MAX_RECORDS", &(dataset.max_records / 3).to_string());
+    let others: Vec<&str> = scenario.catalog.tables.iter().map(|t| t.name.as_str()).filter(|name| *name != dataset.largest).collect();
+    scenario.create_inputs(4);
+    let ahead = scenario.replay(&dataset.data, &[dataset.largest]);
+    let mut process = scenario.run(&[]);
+    let largest = ends(&scenario, &[dataset.largest]);
+    assert!(scenario.await_epochs(&mut process, |epochs| have_reached(epochs, &largest)));
+    let behind = scenario.replay(&dataset.data, &others);
+    assert!(ahead > behind, "the largest topic has {ahead} records, the others {behind}");
+    let all = ends(&scenario, &others);
+    assert!(scenario.await_epochs(&mut process, |epochs| have_reached(epochs, &all)));
+    process.stop().done();
+    let summary = scenario.run_to_end();
+    assert!(summary.replayed > 0 && summary.records == 0 && summary.epochs == 1, "{summary:?}");
+
+    let found = committed(&scenario);
+    assert!(found.epochs.len() > ordered.epochs.len(), "shorter epochs");
+    assert_eq!(found.epochs.last().unwrap().as_of, ordered.epochs.last().unwrap().as_of);
+    assert_same_scores(&found.closing(&scenario), closing);
+}
+
+#[test]
+fn a_market_ends_the_same_with_one_topic_far_ahead() {
+    let _alone = alone();
+    ends_the_same_with_one_topic_far_ahead(accounts());
+}
+
+#[test]
+fn online_retail_ends_the_same_with_one_topic_far_ahead() {
+    let _alone = alone();
+    if let Some(dataset) = retail() {
+        ends_the_same_with_one_topic_far_ahead(dataset);
+    }
+}

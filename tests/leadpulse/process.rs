@@ -1,0 +1,161 @@
+//! The program as a child process: its lines, its exit code, its sudden death.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+
+/// More than any process needs, on a slow machine with the whole of the data.
+pub const PATIENCE: Duration = Duration::from_secs(600);
+
+/// What a process that ended left behind.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// Its exit code; `None` when a signal ended it.
+    pub code: Option<i32>,
+    /// Its standard output.
+    pub out: String,
+    /// Its standard error: log and errors.
+    pub err: String,
+}
+
+impl Ended {
+    fn take(&mut self, line: Line) {
+        match line {
+            Line::Out(line) => self.out.push_str(&(line + "\n")),
+            Line::Err(line) => self.err.push_str(&(line + "\n")),
+        }
+    }
+
+    /// Requires exit code 0.
+    #[track_caller]
+    pub fn done(self) -> Self {
+        assert_eq!(self.code, Some(0), "{}{}", self.out, self.err);
+        self
+    }
+
+    /// Requires an exit code, and words on standard error.
+    #[track_caller]
+    pub fn failed(self, code: i32, words: &[&str]) -> Self {
+        assert_eq!(self.code, Some(code), "{}{}", self.out, self.err);
+        for word in words {
+            assert!(self.err.contains(word), "{word:?} is not in:\n{}", self.err);
+        }
+        self
+    }
+
+    /// The rest of the line of standard output that starts with a word.
+    #[track_caller]
+    pub fn line(&self, word: &str) -> &str {
+        let line = self.out.lines().find_map(|line| line.strip_prefix(word));
+        line.unwrap_or_else(|| panic!("no line starts with {word:?}:\n{}", self.out)).trim()
+    }
+}
+
+enum Line {
+    Out(String),
+    Err(String),
+}
+
+/// A process that runs. It is killed when dropped.
+pub struct Process {
+    child: Child,
+    lines: Receiver<Line>,
+    ended: Ended,
+}
+
+/// The program with arguments and environment, in the repository's root. The environment of the test does not reach its configuration.
+pub fn start(args: &[&str], environment: &[(String, String)]) -> Process {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_leadpulse"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("LEADPULSE_") || name == "RUST_LOG") {
+        command.env_remove(name);
+    }
+    command.args(args).envs(environment.iter().cloned()).current_dir(crate::harness::repository());
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let (sender, lines) = channel();
+    forward(child.stdout.take().unwrap(), sender.clone(), Line::Out);
+    forward(child.stderr.take().unwrap(), sender, Line::Err);
+    Process { child, lines, ended: Ended { code: None, out: String::new(), err: String::new() } }
+}
+
+/// Runs the program to its end.
+pub fn leadpulse(args: &[&str]) -> Ended {
+    start(args, &[]).wait()
+}
+
+/// A path as an argument.
+pub fn arg(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+fn forward(from: impl Read + Send + 'static, to: Sender<Line>, kind: fn(String) -> Line) {
+    std::thread::spawn(move || {
+        for line in BufReader::new(from).lines().map_while(Result::ok) {
+            if to.send(kind(line)).is_err() {
+                return;
+            }
+        }
+    });
+}
+
+impl Process {
+    /// Takes the next line; `None` when there will be no more.
+    fn next_line(&mut self, deadline: Instant) -> Option<()> {
+        match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(line) => self.ended.take(line),
+            Err(RecvTimeoutError::Disconnected) => return None,
+            Err(RecvTimeoutError::Timeout) => panic!("it takes longer than {PATIENCE:?}:\n{}{}", self.ended.out, self.ended.err),
+        }
+        Some(())
+    }
+
+    /// Waits until it logs these words. `false` if it ends before.
+    pub fn logs(&mut self, words: &str) -> bool {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.ended.err.contains(words) {
+            if self.next_line(deadline).is_none() {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Waits for its next line, but not for long. `false` when it has ended.
+    pub fn runs_on(&mut self) -> bool {
+        let soon = Instant::now() + Duration::from_millis(50);
+        while let Ok(line) = self.lines.recv_timeout(soon.saturating_duration_since(Instant::now())) {
+            self.ended.take(line);
+        }
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Waits for its end.
+    pub fn wait(mut self) -> Ended {
+        let deadline = Instant::now() + PATIENCE;
+        while self.next_line(deadline).is_some() {}
+        self.ended.code = self.child.wait().unwrap().code();
+        self.ended.clone()
+    }
+
+    /// Asks it to stop (SIGTERM) and waits for its end.
+    pub fn stop(self) -> Ended {
+        let killed = Command::new("kill").arg("-TERM").arg(self.child.id().to_string()).status().unwrap();
+        assert!(killed.success());
+        self.wait()
+    }
+
+    /// Ends it at once (SIGKILL): it cannot do anything about it.
+    pub fn kill(mut self) -> Ended {
+        self.child.kill().unwrap();
+        self.wait()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Fails when it has ended, as it should have.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,109 @@
+//! The committed epoch records and the input topics are a script: a fresh machine in this process, fed with them, gives the same bytes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use leadpulse_engine::ports::{Output, OutputRecord, RecordBatch};
+use leadpulse_engine::{Cut, Decoders, EngineOptions, EpochRecord, Machine, MachineParts, Moment, Task};
+use leadpulse_graph::{GraphOptions, Tracking};
+use leadpulse_kafka::{FolderStore, OwnedRecord};
+use leadpulse_learn::{Anchors, Project, TaskSource};
+use leadpulse_model::Bundle;
+use leadpulse_policy::PolicyOptions;
+use leadpulse_schema::Catalog;
+
+use super::scenario::{OUTPUTS, Scenario};
+
+/// What a reader of a topic sees of a record: key, value, headers, timestamp.
+type Seen = (Option<Vec<u8>>, Option<Vec<u8>>, Vec<(String, Vec<u8>)>, i64);
+
+/// Steps a fresh machine along the epochs and compares every record of every output topic.
+pub fn assert_script_gives_the_same(scenario: &Scenario, epochs: &[EpochRecord]) {
+    let mut machine = machine(scenario);
+    let (partitions, ..) = scenario.input_log();
+    let mut input: BTreeMap<(String, i32), Vec<OwnedRecord>> = BTreeMap::new();
+    for topic in &scenario.inputs {
+        for record in scenario.read_topic(&topic.topic) {
+            input.entry((topic.topic.clone(), record.partition)).or_default().push(record);
+        }
+    }
+    let schemas = FolderStore::load(scenario.configured["schemas"].as_str().unwrap().as_ref()).unwrap();
+    let mut decoders = Decoders::default();
+    let mut written: BTreeMap<usize, Vec<OutputRecord>> = BTreeMap::new();
+    for epoch in epochs {
+        let mut batch = RecordBatch::default();
+        // Not the order the engine polled them in: nothing may depend on it.
+        for (index, interval) in epoch.partitions.iter().enumerate().rev() {
+            let Some(records) = input.get(&(interval.topic.clone(), interval.partition)) else { continue };
+            let from = records.partition_point(|record| record.offset < interval.start);
+            for record in records[from..].iter().take_while(|record| record.offset < interval.end) {
+                let headers = record.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
+                let (key, value) = (record.key.as_deref(), record.value.as_deref());
+                batch.push(index as u32, record.offset, record.timestamp_ms, key, value, headers);
+            }
+        }
+        let decoded = decoders.decode(&batch, &partitions, &scenario.catalog, &schemas).unwrap();
+        let moment = Moment::Fixed { as_of_ms: epoch.as_of, clock: epoch.clock.live_at };
+        let stepped = machine.step(&batch, decoded, Cut { positions: epoch.positions(), moment, closing: epoch.closing });
+        assert_eq!(stepped.record, *epoch);
+        for record in stepped.sealed.outputs {
+            written.entry(record.output as usize).or_default().push(record);
+        }
+    }
+    for output in OUTPUTS {
+        let expected = written.remove(&(output as usize)).unwrap_or_default();
+        let expected: Vec<Seen> = expected.into_iter().map(|r| (r.key, r.value, r.headers, r.timestamp_ms.max(1))).collect();
+        let found: Vec<Seen> = scenario.committed(output).into_iter().map(|r| (r.key, r.value, r.headers, r.timestamp_ms)).collect();
+        assert_eq!(found.len(), expected.len(), "records of {output:?}");
+        assert!(by_key(found, output) == by_key(expected, output), "{output:?} differ in their bytes, or in their order by key");
+    }
+}
+
+/// Records of a key are in one partition, in order; dead letters keep the partition of no key.
+fn by_key(mut records: Vec<Seen>, output: Output) -> Vec<Seen> {
+    if output == Output::DeadLetters {
+        records.sort()
+    } else {
+        records.sort_by(|a, b| a.0.cmp(&b.0))
+    }
+    records
+}
+
+/// A machine of the scenario's configuration, before its first epoch.
+fn machine(scenario: &Scenario) -> Machine {
+    let configured = scenario.configured["tasks"].as_array().unwrap();
+    let text = |task: &toml::Value, name: &str| task[name].as_str().unwrap().trim().to_owned();
+    let catalog: Arc<Catalog> = scenario.catalog.clone();
+    let sources: Vec<TaskSource> = configured
+        .iter()
+        .map(|task| TaskSource { name: text(task, "name"), query: text(task, "query"), anchors: Anchors::default() })
+        .collect();
+    let project = Project::new(catalog.clone(), GraphOptions::default(), &sources, &BTreeMap::new()).unwrap();
+    let bundle = Bundle::load(
+        &scenario.dataset.bundle,
+        |spec| Ok(project.feature_plan(spec.clone())),
+        |name| catalog.table(name).map(|table| table.id),
+    );
+    let tasks = project.tasks.iter().zip(configured).map(|(task, configured)| Task {
+        name: task.name.as_str().into(),
+        entity: task.plan.entity,
+        population: task.population.clone(),
+        policy: configured["policy"].clone().try_into::<PolicyOptions>().unwrap().validated().unwrap(),
+        query: task.plan.text.clone(),
+    });
+    let (partitions, start, _) = scenario.input_log();
+    let EngineOptions { soft_budget, explain_budget, .. } = EngineOptions::default();
+    Machine::new(MachineParts {
+        worker: scenario.options.transactional_id.clone(),
+        fingerprint: catalog.fingerprint(),
+        graph: project.graph(Tracking::On),
+        tasks: tasks.collect(),
+        scorer: Arc::new(bundle.unwrap()),
+        encoders: Arc::new(scenario.encoders().0),
+        partitions,
+        start,
+        soft_budget,
+        explain_budget,
+    })
+    .unwrap()
+}
