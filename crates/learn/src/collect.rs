@@ -113,7 +113,7 @@ pub fn survey(project: &Project, sources: &[FileSource], until_ms: Option<i64>) 
 }
 
 /// For which entity a row counts towards a plan's target.
-pub(crate) fn counts_for(graph: &Graph, reach: Reach, entity_table: leadpulse_schema::TableId, row: Row<'_>) -> Option<EntityId> {
+fn counts_for(graph: &Graph, reach: Reach, entity_table: leadpulse_schema::TableId, row: Row<'_>) -> Option<EntityId> {
     let directory = graph.directory();
     match reach {
         Reach::Itself => directory.find(directory.of_table(row.table()), row.key()),
@@ -130,13 +130,25 @@ pub(crate) fn counts_for(graph: &Graph, reach: Reach, entity_table: leadpulse_sc
     }
 }
 
+/// Offers an accepted row to the task's history. If it made an entity of the task known: which one, and when, milliseconds.
+pub(crate) fn observe(graph: &Graph, task: &TaskPlan, history: &mut History<'_>, row: Row<'_>) -> Option<(EntityId, i64)> {
+    let reach = task.plan.reach(row.table());
+    if let Some(entity) = reach.and_then(|reach| counts_for(graph, reach, task.plan.entity, row)) {
+        history.offer(entity.0, row);
+    }
+    if row.table() != task.plan.entity {
+        return None;
+    }
+    let (_, node) = graph.find(row.table(), row.key())?;
+    (node.since_ms == Some(row.known_ms())).then_some((node.entity, row.known_ms()))
+}
+
 /// The entities of a task's population as of a moment, with their cells: by cell, then key.
-pub(crate) fn eligible(graph: &Graph, task: &TaskPlan, as_of_ms: i64, only: Option<&FxHashSet<EntityId>>) -> Vec<(CellRef, EntityId)> {
+pub(crate) fn eligible(graph: &Graph, task: &TaskPlan, as_of_ms: i64) -> Vec<(CellRef, EntityId)> {
     let mut found = Vec::new();
     for (at, cell) in graph.cells() {
         for node in &cell.nodes {
-            let asked = node.table == task.plan.entity && only.is_none_or(|only| only.contains(&node.entity));
-            if asked && graph.view(cell, node, as_of_ms, &task.population).is_eligible() {
+            if node.table == task.plan.entity && graph.view(cell, node, as_of_ms, &task.population).is_eligible() {
                 found.push((at, node.entity));
             }
         }
@@ -205,15 +217,7 @@ pub fn collect(harvest: Harvest<'_>, progress: &mut dyn FnMut(Progress)) -> Resu
         };
         let mut newly_known: Vec<(EntityId, i64)> = Vec::new();
         let applied = apply_some(&mut replay, &mut graph, until_ms, &mut batch, |graph, row| {
-            if let Some(entity) = task.plan.reach(row.table()).and_then(|reach| counts_for(graph, reach, task.plan.entity, row)) {
-                history.offer(entity.0, row);
-            }
-            if row.table() == task.plan.entity
-                && let Some((_, node)) = graph.find(row.table(), row.key())
-                && node.since_ms == Some(row.known_ms())
-            {
-                newly_known.push((node.entity, row.known_ms()));
-            }
+            newly_known.extend(observe(graph, task, &mut history, row));
         })?;
         for (entity, since_ms) in newly_known {
             if let Some(anchor) = task.anchors.of_entity(since_ms).filter(|t| *t <= last_anchor_ms) {
@@ -296,7 +300,7 @@ fn take(
                 })
                 .collect()
         }
-        None => eligible(graph, task, anchor_ms, None),
+        None => eligible(graph, task, anchor_ms),
     };
     let mut cells: Vec<CellRef> = found.iter().map(|(at, _)| *at).collect();
     cells.dedup();

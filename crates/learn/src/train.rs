@@ -6,7 +6,7 @@ use leadpulse_model::{Bundle, BundleMeta, FitOptions, Head, TaskDefinition, fit}
 use leadpulse_pql::{History, Label, TargetKind};
 use leadpulse_schema::{Condition, Operand, RowBatch};
 
-use crate::collect::{Collected, Extent, Harvest, Split, Survey, collect, survey};
+use crate::collect::{Collected, Extent, Harvest, Split, Survey, apply_some, collect, eligible, observe, survey};
 use crate::project::{Project, TaskPlan};
 use crate::sources::FileSource;
 use crate::{LearnError, Progress};
@@ -53,10 +53,11 @@ pub fn train(
     options: &TrainOptions,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(Bundle, TrainReport), LearnError> {
-    let Survey { extent, changing, .. } = survey(project, sources, None)?;
+    let Survey { spec, extent, changing } = survey(project, sources, options.val_from_ms)?;
     refuse_leaks(project, task, &changing)?;
     let split = split(task, options, extent)?;
-    let Survey { spec, .. } = survey(project, sources, Some(split.val_from_ms))?;
+    // A split by default follows from the extent: only then are the vocabularies of its training part not known yet.
+    let spec = if options.val_from_ms.is_some() { spec } else { survey(project, sources, Some(split.val_from_ms))?.spec };
     let plan = project.feature_plan(spec);
     let longest_ms = project.graph_options.half_lives_days.last().map_or(0, |days| (days * DAY_MS as f64) as i64);
     let warmup_ms = options.warmup_ms.unwrap_or_else(|| longest_ms.min((split.val_from_ms - extent.first_ms) / 10));
@@ -200,21 +201,13 @@ pub fn count_labels(project: &Project, task: &TaskPlan, sources: &[FileSource]) 
     let mut batch = RowBatch::new();
     let mut born = Vec::new();
     for anchor in anchors.iter().copied().chain([i64::MAX]) {
-        while crate::collect::apply_some(&mut replay, &mut graph, anchor, &mut batch, |graph, row| {
-            let reach = task.plan.reach(row.table());
-            if let Some(entity) = reach.and_then(|r| crate::collect::counts_for(graph, r, task.plan.entity, row)) {
-                history.offer(entity.0, row);
-            }
-            if row.table() == task.plan.entity
-                && let Some((_, node)) = graph.find(row.table(), row.key())
-                && node.since_ms == Some(row.known_ms())
-                && let Some(anchor) = task.anchors.of_entity(row.known_ms())
-            {
-                born.push((anchor, node.entity));
+        while apply_some(&mut replay, &mut graph, anchor, &mut batch, |graph, row| {
+            if let Some((entity, since_ms)) = observe(graph, task, &mut history, row) {
+                born.extend(task.anchors.of_entity(since_ms).map(|anchor| (anchor, entity)));
             }
         })? {}
         if anchor != i64::MAX {
-            asked.extend(crate::collect::eligible(&graph, task, anchor, None).into_iter().map(|(_, entity)| (anchor, entity)));
+            asked.extend(eligible(&graph, task, anchor).into_iter().map(|(_, entity)| (anchor, entity)));
         }
     }
     // Entities of their own anchor are counted without their filter: it would need the state of each moment.
