@@ -1,7 +1,7 @@
 //! What every row must have, whichever way it came in.
 
 use crate::catalog::{Role, Table};
-use crate::row::{RowBuilder, Value};
+use crate::row::{Operation, RowBuilder, Value};
 
 /// Why a complete row is not used.
 #[derive(Debug, PartialEq)]
@@ -24,6 +24,9 @@ pub(crate) fn admit(table: &Table, row: &mut RowBuilder<'_>) -> Result<(), Refus
     }
     if table.role != Role::Event {
         return Ok(());
+    }
+    if table.retraction.is_some_and(|field| row.get(field) == Value::Bool(true)) {
+        row.set_operation(Operation::Retract);
     }
     if let Some(time) = table.time
         && !matches!(row.get(time), Value::Time(_))

@@ -17,6 +17,17 @@ pub(crate) struct TableAnnotation {
     #[serde(default)]
     pub(crate) aliases: Vec<String>,
     pub(crate) stages: Option<StagesAnnotation>,
+    pub(crate) outcome: Option<OutcomeAnnotation>,
+}
+
+/// Which values of which field end a deal.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OutcomeAnnotation {
+    pub(crate) field: String,
+    pub(crate) won: Vec<String>,
+    #[serde(default)]
+    pub(crate) lost: Vec<String>,
 }
 
 /// Which values of which field are steps towards a decision.
@@ -45,6 +56,18 @@ pub(crate) struct FieldAnnotation {
     #[serde(default, rename = "static")]
     pub(crate) is_static: bool,
     pub(crate) group: Option<String>,
+    #[serde(default)]
+    pub(crate) groups: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(crate) ordinal: bool,
+    #[serde(default)]
+    pub(crate) became: bool,
+    #[serde(default)]
+    pub(crate) was: bool,
+    #[serde(default)]
+    pub(crate) previous: bool,
+    #[serde(default)]
+    pub(crate) retraction: bool,
     #[serde(rename = "match")]
     pub(crate) match_by: Option<MatchName>,
     #[serde(default)]

@@ -19,6 +19,16 @@ pub struct FieldId(pub u16);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HubId(pub u16);
 
+/// Index of a relation in [`Catalog::relations`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RelationId(pub u16);
+
+impl RelationId {
+    /// As a vector index.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
 impl TableId {
     /// As a vector index.
     pub fn index(self) -> usize {
@@ -87,13 +97,29 @@ pub enum Feature {
     Time,
 }
 
-/// A field that holds the key of another table's row.
+/// What a reference says besides naming a row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Meaning {
+    /// Nothing: the row is related to that row.
+    #[default]
+    Related,
+    /// This row is now that row: an account merged into another, a lead converted into a contact.
+    Became,
+    /// That row is now this row: the other end of [`Meaning::Became`].
+    Was,
+    /// A member belonged to that root before.
+    Previous,
+}
+
+/// A field that holds the key of another table's row; a list holds several.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reference {
     /// The table referred to.
     pub table: TableId,
     /// Whether this reference names the entity the row belongs to (member) or hangs on (event).
     pub owner: bool,
+    /// What else it says.
+    pub meaning: Meaning,
 }
 
 /// How a member without an owner reference may find its root (used by identity resolution).
@@ -126,8 +152,12 @@ pub struct Field {
     pub values: Vec<String>,
     /// The value is the same before the first version is known as after (`"static": true`).
     pub is_static: bool,
+    /// Declared values are in ascending order (`"ordinal": true`).
+    pub ordinal: bool,
     /// Explanation group; defaults are decided by `features`.
     pub group: Option<String>,
+    /// Explanation groups of declared values that differ from `group`.
+    pub groups: BTreeMap<String, String>,
     /// Identity matching.
     pub match_by: Option<MatchBy>,
     /// Shown to people in facts and evidence (`"label": true`), e.g. an account's name.
@@ -141,6 +171,25 @@ pub struct Staged {
     pub field: FieldId,
     /// Value → stage number, from 1.
     pub stages: BTreeMap<String, u8>,
+}
+
+/// Which values of which field end a deal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutcomeField {
+    /// The field whose value is looked up.
+    pub field: FieldId,
+    /// Values that end it well, at least one.
+    pub won: Vec<String>,
+    /// Values that end it badly.
+    pub lost: Vec<String>,
+}
+
+impl OutcomeField {
+    /// `Some(true)`: won; `Some(false)`: lost; `None`: neither.
+    pub fn of(&self, value: &str) -> Option<bool> {
+        let is_in = |values: &[String]| values.iter().any(|v| v == value);
+        if is_in(&self.won) { Some(true) } else { is_in(&self.lost).then_some(false) }
+    }
 }
 
 /// One Avro record type.
@@ -166,6 +215,10 @@ pub struct Table {
     pub owners: Vec<FieldId>,
     /// Order of events on the way to a decision, for event tables that declare it.
     pub staged: Option<Staged>,
+    /// Which values end a deal, for event and member tables that declare it.
+    pub outcome: Option<OutcomeField>,
+    /// The truth value of an event row that takes the event of the same key and owner back, if the table has one.
+    pub retraction: Option<FieldId>,
     /// The Avro schema as JSON, `leadpulse` properties included.
     pub json: Arc<str>,
     /// The Avro schema, parsed (the reader schema).
@@ -200,6 +253,34 @@ pub struct Hub {
     pub sources: Vec<(TableId, FieldId)>,
 }
 
+/// How two entities come to be related without one owning the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RelationKind {
+    /// A field of an entity names the other: its current version counts.
+    Reference(FieldId),
+    /// A member belonged to the other, a root, before: its history of owners, and fields marked `"previous"`.
+    Previous,
+    /// An event on the entity names the other.
+    Mention(FieldId),
+}
+
+/// A kind of edge besides ownership.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Relation {
+    /// Its index in [`Catalog::relations`].
+    pub id: RelationId,
+    /// `contacts.referred_by`, `contacts/previous`, `product_usage.invited_contact_id`.
+    pub name: String,
+    /// How it comes about.
+    pub kind: RelationKind,
+    /// The entity table edges start from; for mentions the event table.
+    pub from: TableId,
+    /// The table they lead to: a root or member table.
+    pub target: TableId,
+    /// Explanation group, if the schema names one.
+    pub group: Option<String>,
+}
+
 /// All tables and hubs of a deployment.
 #[derive(Clone, Debug)]
 pub struct Catalog {
@@ -207,6 +288,8 @@ pub struct Catalog {
     pub tables: Vec<Table>,
     /// Hubs, ordered by name.
     pub hubs: Vec<Hub>,
+    /// Relations, by table and field; `Previous` last within its table.
+    pub relations: Vec<Relation>,
     pub(crate) by_name: FxHashMap<String, TableId>,
 }
 

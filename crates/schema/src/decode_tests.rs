@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
 use crate::cursor::{put_bytes, put_long};
-use crate::{Catalog, CompileError, DataType, DecodeError, Operation, Position, RowBatch, RowDecoder, RowEncoder, TableId, Value};
+use crate::{Catalog, CompileError, DataType, DecodeError, FieldId, Operation, Position, RowBatch, RowDecoder, RowEncoder, TableId, Value};
 
 /// One field of every kind; aliases on some. The last column: writer types that Avro resolves to it.
 fn fields() -> Vec<(Json, Vec<Json>)> {
@@ -499,6 +499,39 @@ fn hopeless_writers_are_refused_when_compiled() {
         );
         assert!(matches!(&error, CompileError::Incompatible { field: f, .. } if f == field), "{error:?}");
     }
+}
+
+#[test]
+fn a_retraction_is_known_by_its_field() {
+    let catalog = Catalog::from_json(&[
+        ("a", r#"{"type":"record","name":"A","leadpulse":{"table":"accounts","role":"root"},"fields":[{"name":"id","type":"string","leadpulse":{"key":true}}]}"#),
+        ("e", r#"{"type":"record","name":"E","leadpulse":{"table":"events","role":"event"},"fields":[
+            {"name":"id","type":"string","leadpulse":{"key":true}},
+            {"name":"at","type":{"type":"long","logicalType":"timestamp-millis"},"leadpulse":{"time":true}},
+            {"name":"account","type":"string","leadpulse":{"ref":"accounts","owner":true}},
+            {"name":"gone","type":"boolean","default":false,"leadpulse":{"retraction":true}}]}"#),
+    ])
+    .unwrap();
+    let events = catalog.table("events").unwrap();
+    let mut batch = RowBatch::new();
+    for gone in [false, true] {
+        let mut row = batch.start(&catalog, events.id, Operation::Upsert, Position::default(), 0);
+        row.set(events.key, Value::Text("e1"));
+        row.set(FieldId(1), Value::Time(5));
+        row.set(FieldId(2), Value::Text("a1"));
+        row.set(FieldId(3), Value::Bool(gone));
+        row.finish();
+    }
+    let encoder = RowEncoder::new(&catalog);
+    let decoder = RowDecoder::compile(&events.avro, &catalog, events.id).unwrap();
+    let mut read = RowBatch::new();
+    for row in batch.iter() {
+        let mut bytes = Vec::new();
+        encoder.encode(row, &mut bytes).unwrap();
+        decoder.decode(&bytes, &catalog, &mut read, Position::default(), 0).unwrap();
+    }
+    assert_eq!(read.iter().map(|row| row.operation()).collect::<Vec<_>>(), [Operation::Upsert, Operation::Retract]);
+    assert_eq!(read.row(1).get(FieldId(2)), Value::Text("a1"), "the whole row is there");
 }
 
 #[test]

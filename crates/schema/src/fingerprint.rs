@@ -27,6 +27,8 @@ impl Catalog {
             table.changed_fields.map(name_of),
             table.owners.iter().map(|f| name_of(*f)).collect::<Vec<_>>(),
             table.staged.as_ref().map(|s| (name_of(s.field), &s.stages)),
+            table.outcome.as_ref().map(|o| (name_of(o.field), &o.won, &o.lost)),
+            table.retraction.map(name_of),
         ])
     }
 
@@ -40,11 +42,13 @@ impl Catalog {
             data_type,
             field.nullable,
             format!("{:?}", field.feature),
-            field.reference.map(|r| (&self.table_at(r.table).name, r.owner)),
+            field.reference.map(|r| (&self.table_at(r.table).name, r.owner, format!("{:?}", r.meaning))),
             field.hub.map(|h| &self.hubs[h.index()].name),
             field.values,
             field.is_static,
+            field.ordinal,
             field.group,
+            field.groups,
             field.match_by.map(|m| format!("{m:?}")),
             field.label,
         ])

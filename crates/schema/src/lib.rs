@@ -25,7 +25,10 @@ mod shape;
 mod wire;
 mod write;
 
-pub use catalog::{Catalog, DataType, Feature, Field, FieldId, Hub, HubId, MatchBy, Reference, Role, Staged, Table, TableId};
+pub use catalog::{
+    Catalog, DataType, Feature, Field, FieldId, Hub, HubId, MatchBy, Meaning, OutcomeField, Reference, Relation, RelationId, RelationKind,
+    Role, Staged, Table, TableId,
+};
 pub use condition::{Comparison, Condition, DayCounter, DayWindow, Literal, Measure, Operand, Population, View};
 pub use decode::{DecodeError, RowDecoder};
 pub use fault::SchemaFault;

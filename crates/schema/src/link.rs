@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use rustc_hash::FxHashMap;
 
 use crate::annotations::FieldAnnotation;
-use crate::catalog::{DataType, Feature, Field, FieldId, Hub, HubId, Reference, Role, Staged, Table, TableId};
+use crate::catalog::{
+    DataType, Feature, Field, FieldId, Hub, HubId, Meaning, OutcomeField, Reference, Relation, RelationId, RelationKind, Role, Staged,
+    Table, TableId,
+};
 use crate::fault::{Faults, SchemaFault};
 use crate::load::{Draft, DraftField};
 use crate::shape::Shape;
@@ -100,6 +103,8 @@ impl<'a> Linker<'a> {
             aliases: draft.annotation.aliases.iter().map(|a| a.to_lowercase()).collect(),
             role,
             staged: staged(draft, role, &fields, &mut faults),
+            outcome: outcome(draft, role, &fields, &mut faults),
+            retraction: only("retraction", draft, |a| a.retraction, &mut faults),
             fields,
             key: key.unwrap_or(FieldId(0)),
             time,
@@ -115,15 +120,19 @@ impl<'a> Linker<'a> {
         if role != Role::Member || !marked.is_empty() {
             return marked;
         }
-        let leads_home =
-            |f: &&Field| f.reference.is_some_and(|r| r.table != id && matches!(self.role_of(r.table), Role::Root | Role::Member));
+        let leads_home = |f: &&Field| {
+            f.data_type != DataType::TextList
+                && f.reference.is_some_and(|r| {
+                    r.table != id && r.meaning == Meaning::Related && matches!(self.role_of(r.table), Role::Root | Role::Member)
+                })
+        };
         fields.iter().filter(leads_home).map(|f| f.id).collect()
     }
 
     fn field(&mut self, table: TableId, role: Role, id: FieldId, draft: &DraftField, faults: &mut Faults<'_>) -> Field {
         let name = &draft.name;
         let annotation = &draft.annotation;
-        let reference = self.reference(role, name, annotation, faults);
+        let reference = self.reference(table, role, name, annotation, faults);
         let Some((shape, nullable)) = draft.shape.clone() else {
             return unreadable_field(id, name, reference);
         };
@@ -132,8 +141,20 @@ impl<'a> Linker<'a> {
             (Shape::Int | Shape::Long, true) => DataType::Text,
             _ => shape.data_type(),
         };
-        if identifies && data_type != DataType::Text {
-            faults.field(name, "is a key or reference, but not a string, uuid, int or long", "keys and references have one of these types");
+        let is_plain_reference = reference.is_some_and(|r| !r.owner && r.meaning == Meaning::Related) && !annotation.key;
+        if identifies && data_type != DataType::Text && !(is_plain_reference && data_type == DataType::TextList) {
+            faults.field(
+                name,
+                "is a key or reference, but not a string, uuid, int or long",
+                "keys and references have one of these types; a reference that is no owner may also be an array of strings",
+            );
+        }
+        if annotation.retraction && (data_type != DataType::Bool || role != Role::Event) {
+            faults.field(
+                name,
+                "is marked retraction, but is not a boolean of an event table",
+                "a boolean says whether the event is taken back; entities are deleted by a tombstone",
+            );
         }
         if annotation.key && nullable {
             faults.field(name, "is the key, but may be null", "take null out of its type");
@@ -165,6 +186,16 @@ impl<'a> Linker<'a> {
             faults.field(name, "is marked label, but is not a string", "a label is text shown to people");
         }
         let values = values(&shape, &data_type, name, annotation, faults);
+        if annotation.ordinal && (values.len() < 2 || data_type == DataType::TextList) {
+            faults.field(name, "is marked ordinal, but is not a category with declared values", "list its values in ascending order");
+        }
+        for value in annotation.groups.keys().filter(|v| !values.contains(v)) {
+            faults.field(
+                name,
+                format!("groups name the value '{value}', which it does not declare"),
+                format!("declared values: {}", if values.is_empty() { "none".to_owned() } else { values.join(", ") }),
+            );
+        }
         let hub = self.hub((table, id), draft, &data_type, reference, faults);
         Field {
             id,
@@ -176,14 +207,32 @@ impl<'a> Linker<'a> {
             hub,
             values,
             is_static: annotation.is_static,
+            ordinal: annotation.ordinal,
             group: annotation.group.clone(),
+            groups: annotation.groups.clone(),
             match_by: annotation.match_by.map(Into::into),
             label: annotation.label,
         }
     }
 
-    fn reference(&mut self, role: Role, name: &str, annotation: &FieldAnnotation, faults: &mut Faults<'_>) -> Option<Reference> {
+    fn reference(
+        &mut self,
+        own: TableId,
+        role: Role,
+        name: &str,
+        annotation: &FieldAnnotation,
+        faults: &mut Faults<'_>,
+    ) -> Option<Reference> {
+        let meanings = [(annotation.became, Meaning::Became), (annotation.was, Meaning::Was), (annotation.previous, Meaning::Previous)];
+        let mut marked = meanings.into_iter().filter_map(|(is_marked, meaning)| is_marked.then_some(meaning));
+        let meaning = marked.next().unwrap_or_default();
+        if marked.next().is_some() {
+            faults.field(name, "is marked with more than one of became, was, previous", "a reference has one meaning: keep one");
+        }
         let Some(target_name) = &annotation.reference else {
+            if meaning != Meaning::Related {
+                faults.field(name, "is marked became, was or previous, but refers to nothing", "add \"ref\": the table of the other row");
+            }
             if annotation.owner {
                 faults.field(name, "is marked owner, but refers to nothing", "add \"ref\": the table of the entity it belongs to");
             }
@@ -225,7 +274,34 @@ impl<'a> Linker<'a> {
             }
             _ => {}
         }
-        Some(Reference { table, owner: annotation.owner })
+        let is_node = |role| matches!(role, Role::Root | Role::Member);
+        match meaning {
+            Meaning::Became | Meaning::Was if !is_node(role) || !is_node(self.role_of(table)) => {
+                faults.field(
+                    name,
+                    "is marked became or was, but does not connect two entities",
+                    "it connects rows of root and member tables",
+                );
+            }
+            Meaning::Became | Meaning::Was if self.role_of(table) != role => {
+                faults.field(
+                    name,
+                    "is marked became or was between a root and a member",
+                    "a root becomes a root, a member a member: use owner to say whose a member is",
+                );
+            }
+            Meaning::Was if table == own => {
+                faults.field(name, "is marked was, but refers to its own table", "mark the merged row's reference with became");
+            }
+            Meaning::Previous if role != Role::Member || self.role_of(table) != Role::Root => {
+                faults.field(name, "is marked previous, but does not lead from a member to the root", "previous names a former owner");
+            }
+            _ => {}
+        }
+        if annotation.owner && meaning != Meaning::Related && meaning != Meaning::Became {
+            faults.field(name, "is marked owner and was or previous", "an owner is the present one: keep one of the marks");
+        }
+        Some(Reference { table, owner: annotation.owner, meaning })
     }
 
     fn hub(
@@ -290,7 +366,9 @@ fn unreadable_field(id: FieldId, name: &str, reference: Option<Reference>) -> Fi
         hub: None,
         values: Vec::new(),
         is_static: false,
+        ordinal: false,
         group: None,
+        groups: BTreeMap::new(),
         match_by: None,
         label: false,
     }
@@ -343,6 +421,7 @@ fn feature(data_type: &DataType, name: &str, annotation: &FieldAnnotation, fault
         || annotation.label
         || annotation.match_by.is_some()
         || annotation.time
+        || annotation.retraction
         || annotation.changed_fields;
     let Some(declared) = annotation.feature.map(Feature::from) else {
         return match data_type {
@@ -370,6 +449,74 @@ fn feature(data_type: &DataType, name: &str, annotation: &FieldAnnotation, fault
         faults.field(name, format!("cannot be the feature '{}' with its Avro type", format!("{declared:?}").to_lowercase()), hint);
     }
     declared
+}
+
+fn outcome(draft: &Draft, role: Role, fields: &[Field], faults: &mut Faults<'_>) -> Option<OutcomeField> {
+    let outcome = draft.annotation.outcome.as_ref()?;
+    if !matches!(role, Role::Event | Role::Member) {
+        faults.record("declares an outcome, but is neither an event nor a member table", "deals are members, their ends events");
+    }
+    if !draft.fields.iter().any(|f| f.name == outcome.field) {
+        faults.record(
+            format!("its outcome names the field '{}', which it does not have", outcome.field),
+            "name the field that says how it ended",
+        );
+    }
+    let field = fields.iter().find(|f| f.name == outcome.field)?;
+    if !matches!(field.data_type, DataType::Text | DataType::Symbol(_)) {
+        faults.field(&field.name, "is the field of the outcome, but is not text or an enum", "the outcome looks up its value");
+        return None;
+    }
+    if outcome.won.is_empty() {
+        faults.field(&field.name, "an outcome without won", "name at least one value that ends a deal well");
+    }
+    for value in outcome.won.iter().chain(&outcome.lost) {
+        if !field.values.contains(value) {
+            faults.field(
+                &field.name,
+                format!("the outcome names the value '{value}', which it does not declare"),
+                "list it in \"values\", so that it has a slot of its own",
+            );
+        }
+    }
+    if let Some(both) = outcome.won.iter().find(|v| outcome.lost.contains(v)) {
+        faults.field(&field.name, format!("'{both}' is both won and lost"), "keep one");
+    }
+    Some(OutcomeField { field: field.id, won: outcome.won.clone(), lost: outcome.lost.clone() })
+}
+
+/// Edges besides ownership and identity, by table and field.
+pub(crate) fn relations(tables: &[Table]) -> Vec<Relation> {
+    let mut relations = Vec::new();
+    let is_node = |table: TableId| matches!(tables[table.index()].role, Role::Root | Role::Member);
+    for table in tables.iter().filter(|t| t.role != Role::Hub) {
+        let mut add = |name: String, kind, target, group: Option<String>| {
+            let id = RelationId(relations.len() as u16);
+            relations.push(Relation { id, name, kind, from: table.id, target, group });
+        };
+        let mut previous = None;
+        for field in &table.fields {
+            let Some(reference) = field.reference.filter(|r| is_node(r.table)) else { continue };
+            let is_owner = reference.owner || table.owners.contains(&field.id);
+            match reference.meaning {
+                Meaning::Previous => previous = Some((reference.table, field.group.clone())),
+                Meaning::Related if !is_owner => {
+                    let kind = if table.role == Role::Event { RelationKind::Mention(field.id) } else { RelationKind::Reference(field.id) };
+                    add(format!("{}.{}", table.name, field.name), kind, reference.table, field.group.clone());
+                }
+                // A member that may be owned by a root may have been owned by another before.
+                _ if is_owner && table.role == Role::Member && tables[reference.table.index()].role == Role::Root => {
+                    let group = previous.as_ref().and_then(|(_, group): &(TableId, Option<String>)| group.clone());
+                    previous = Some((reference.table, group.or_else(|| field.group.clone())));
+                }
+                _ => {}
+            }
+        }
+        if let Some((target, group)) = previous {
+            add(format!("{}/previous", table.name), RelationKind::Previous, target, group);
+        }
+    }
+    relations
 }
 
 fn staged(draft: &Draft, role: Role, fields: &[Field], faults: &mut Faults<'_>) -> Option<Staged> {

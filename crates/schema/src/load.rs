@@ -14,7 +14,7 @@ use crate::annotations::{FieldAnnotation, TableAnnotation};
 use crate::catalog::{Catalog, Table, TableId};
 use crate::check;
 use crate::fault::{Faults, SchemaFault};
-use crate::link::Linker;
+use crate::link::{Linker, relations};
 use crate::shape::Shape;
 
 /// More fields than this in a record are taken for a mistake.
@@ -115,7 +115,8 @@ fn build(files: &[(String, String)], folder: &str, mut faults: Vec<SchemaFault>)
     let mut linker = Linker::new(&names, &broken, &drafts);
     let tables: Vec<Table> = drafts.iter().enumerate().map(|(i, draft)| linker.table(TableId(i as u16), draft, &mut faults)).collect();
     let every_reference_usable = linker.every_reference_usable;
-    let catalog = Catalog { tables, hubs: linker.finish(), by_name: names.clone() };
+    let relations = relations(&tables);
+    let catalog = Catalog { tables, hubs: linker.finish(), relations, by_name: names.clone() };
     check::owners_without_cycle(&catalog, &drafts, &mut faults);
     if every_table_read {
         check::one_root(&drafts, folder, &mut faults);

@@ -1,6 +1,6 @@
 //! Tests of loading: one valid market, and that market with one thing wrong at a time.
 
-use crate::catalog::{Catalog, DataType, Feature, MatchBy, Role};
+use crate::catalog::{Catalog, DataType, Feature, MatchBy, Meaning, RelationKind, Role};
 
 const ACCOUNTS: &str = r#"{"type":"record","name":"Account","leadpulse":{"table":"accounts","role":"root","aliases":["Companies"]},"fields":[
   {"name":"account_id","type":"long","leadpulse":{"key":true}},
@@ -76,6 +76,63 @@ fn a_valid_market_becomes_tables_fields_and_hubs() {
     let views = catalog.table("views").unwrap();
     assert_eq!(views.staged.as_ref().unwrap().stages["pricing"], 2);
     assert_eq!((views.role, views.is_entity()), (Role::Event, false));
+}
+
+/// The market with a lead that becomes a contact, deals with outcomes, and people who moved.
+fn wide_market() -> Catalog {
+    let leads = r#"{"type":"record","name":"Lead","leadpulse":{"table":"leads","role":"member"},"fields":[
+      {"name":"id","type":"string","leadpulse":{"key":true}},
+      {"name":"account_id","type":["null","long"],"default":null,"leadpulse":{"ref":"accounts","owner":true}},
+      {"name":"converted_id","type":["null","string"],"default":null,"leadpulse":{"ref":"contacts","became":true}},
+      {"name":"email","type":["null","string"],"default":null,"leadpulse":{"match":"domain"}}]}"#;
+    let deals = r#"{"type":"record","name":"Deal","leadpulse":{"table":"deals","role":"member","outcome":{"field":"stage","won":["won"],"lost":["lost"]}},"fields":[
+      {"name":"id","type":"string","leadpulse":{"key":true}},
+      {"name":"account_id","type":["null","long"],"default":null,"leadpulse":{"ref":"accounts","owner":true}},
+      {"name":"contact_ids","type":{"type":"array","items":"string"},"default":[],"leadpulse":{"ref":"contacts","group":"deals"}},
+      {"name":"stage","type":["null","string"],"default":null,"leadpulse":{"values":["open","won","lost"],"groups":{"won":"history"}}}]}"#;
+    let contacts = CONTACTS.replace(
+        r#"{"name":"active","type":"boolean"}"#,
+        r#"{"name":"before","type":["null","long"],"default":null,"leadpulse":{"ref":"accounts","previous":true,"group":"moves"}},
+           {"name":"active","type":"boolean"}"#,
+    );
+    let contacts = contacts.replace(r#""symbols":["A","B"]}"#, r#""symbols":["A","B"]},"leadpulse":{"ordinal":true}"#);
+    let views = VIEWS.replace(
+        r#"{"name":"note""#,
+        r#"{"name":"gone","type":"boolean","default":false,"leadpulse":{"retraction":true}},
+           {"name":"invited","type":["null","string"],"default":null,"leadpulse":{"ref":"contacts"}},
+           {"name":"note""#,
+    );
+    Catalog::from_json(&[("a", ACCOUNTS), ("b", &contacts), ("c", PRODUCTS), ("d", &views), ("e", leads), ("f", deals)]).unwrap()
+}
+
+#[test]
+fn relations_outcomes_and_identities_are_read() {
+    let catalog = wide_market();
+    let relations: Vec<_> =
+        catalog.relations.iter().map(|r| (r.name.as_str(), catalog.table_at(r.target).name.as_str(), r.group.as_deref())).collect();
+    assert_eq!(
+        relations,
+        [
+            ("contacts.manager_id", "contacts", None),
+            ("contacts/previous", "accounts", Some("moves")),
+            ("deals.contact_ids", "contacts", Some("deals")),
+            ("deals/previous", "accounts", None),
+            ("leads/previous", "accounts", None),
+            ("views.invited", "contacts", None),
+        ]
+    );
+    assert!(matches!(catalog.relations[5].kind, RelationKind::Mention(_)));
+    let meaning = |table: &str, field: &str| catalog.table(table).unwrap().field(field).unwrap().reference.unwrap().meaning;
+    assert_eq!((meaning("leads", "converted_id"), meaning("contacts", "before")), (Meaning::Became, Meaning::Previous));
+    let deals = catalog.table("deals").unwrap();
+    let outcome = deals.outcome.as_ref().unwrap();
+    assert_eq!(["won", "lost", "open"].map(|value| outcome.of(value)), [Some(true), Some(false), None]);
+    assert_eq!(deals.field("stage").unwrap().groups["won"], "history");
+    assert_eq!(deals.owners.len(), 1, "a list of references owns nothing");
+    assert!(catalog.table("contacts").unwrap().field("tier").unwrap().ordinal);
+    let views = catalog.table("views").unwrap();
+    assert_eq!(views.retraction, Some(views.field("gone").unwrap().id));
+    assert_eq!(views.field("gone").unwrap().feature, Feature::None);
 }
 
 #[test]
@@ -157,6 +214,37 @@ fn each_fault_is_named_with_file_record_and_field() {
         r#""type":"boolean""#,
         r#""type":"boolean","leadpulse":{"changed_fields":true}"#,
         &[("Contact.active", "not an array of strings"), ("Contact.changed", "is marked changed_fields, but so is 'active'")],
+    );
+    check(
+        "b.avsc",
+        r#"{"ref":"contacts"}"#,
+        r#"{"ref":"products","became":true}"#,
+        &[("Contact.manager_id", "does not connect two entities")],
+    );
+    check("b.avsc", r#"{"ref":"contacts"}"#, r#"{"ref":"companies","was":true}"#, &[("Contact.manager_id", "between a root and a member")]);
+    check(
+        "b.avsc",
+        r#"{"ref":"contacts"}"#,
+        r#"{"ref":"contacts","previous":true}"#,
+        &[("Contact.manager_id", "from a member to the root")],
+    );
+    check("b.avsc", r#"{"ref":"contacts"}"#, r#"{"became":true}"#, &[("Contact.manager_id", "refers to nothing")]);
+    check("b.avsc", r#"{"ref":"contacts"}"#, r#"{"ref":"contacts","became":true,"was":true}"#, &[("Contact.manager_id", "more than one")]);
+    check("d.avsc", r#"{"feature":"text"}"#, r#"{"retraction":true}"#, &[("View.note", "not a boolean of an event table")]);
+    check("d.avsc", r#"{"feature":"text"}"#, r#"{"ordinal":true}"#, &[("View.note", "not a category with declared values")]);
+    check(
+        "d.avsc",
+        r#""values":["blog","pricing","other"]"#,
+        r#""values":["blog","pricing","other"],"groups":{"prices":"x"}"#,
+        &[("View.kind", "the value 'prices', which it does not declare")],
+    );
+    let outcome = r#""role":"event","outcome":{"field":"kind","won":["sold"]}"#;
+    check("d.avsc", r#""role":"event""#, outcome, &[("View.kind", "the outcome names the value 'sold'")]);
+    check(
+        "c.avsc",
+        r#""role":"hub""#,
+        r#""role":"hub","outcome":{"field":"price","won":["1"]}"#,
+        &[("Product", "neither an event nor a member table"), ("Product.price", "is not text or an enum")],
     );
     for (bad, message) in [
         (r#"{"type":"map","values":"string"}"#, "a map"),

@@ -22,6 +22,8 @@ pub enum Operation {
     Upsert,
     /// A tombstone: only the key is set.
     Delete,
+    /// Takes back the event of the same key and owner; carries the whole row.
+    Retract,
 }
 
 /// The value of a field in a row.
@@ -225,6 +227,10 @@ impl RowBuilder<'_> {
         }
         let length = (self.batch.arena.len() - start) as u32;
         self.batch.slots[self.head.slot as usize + field.index()] = Slot::List { start: start as u32, length };
+    }
+    /// Changes what the row does (once a field has told).
+    pub fn set_operation(&mut self, operation: Operation) {
+        self.head.operation = operation;
     }
     /// Changes when the row was known (once a column has told).
     pub fn set_known_ms(&mut self, known_ms: i64) {
