@@ -1,6 +1,6 @@
 //! Tests of columns into [`Condition`]s, their constants checked against the column's type.
 
-use leadpulse_schema::{Catalog, Comparison, Condition, DataType, Field, Literal, Operand as ColumnOperand, Table};
+use leadpulse_schema::{Catalog, Comparison, Condition, DataType, Field, FieldId, Literal, Operand as ColumnOperand, Table, Value, View};
 
 use crate::ast::{Constant, ConstantKind, Expression, Operand, Test, TextMatch};
 use crate::dates::parse_date;
@@ -80,9 +80,14 @@ pub(crate) fn column_test(table: &Table, field: &Field, test: &Test, span: Span,
         Test::Null { negated: true } => Ok(Condition::Not(Box::new(Condition::IsNull(operand)))),
         Test::Text { negated, kind, pattern, span } => match (&field.data_type, kind) {
             (DataType::TextList, TextMatch::Contains) => {
+                lint_values(field, &name, *span, &format!("'{pattern}'"), |value| value == pattern, lints);
                 Ok(present(*negated, Condition::Compare(operand, Comparison::Equal, Literal::Text(pattern.clone()))))
             }
-            (DataType::Text | DataType::Symbol(_), _) => Ok(present(*negated, Condition::Like(operand, like_pattern(*kind, pattern)))),
+            (DataType::Text | DataType::Symbol(_), _) => {
+                let like = Condition::Like(operand, like_pattern(*kind, pattern));
+                lint_values(field, &name, *span, "what this looks for", |value| like.holds(&Single(value)), lints);
+                Ok(present(*negated, like))
+            }
             (DataType::TextList, _) => {
                 Err(Diagnostic::new(*span, format!("{name} is a list of texts"), "CONTAINS asks whether it holds an item"))
             }
@@ -91,6 +96,30 @@ pub(crate) fn column_test(table: &Table, field: &Field, test: &Test, span: Span,
                 Err(Diagnostic::new(*span, message, "compare it with =, !=, <, <=, > or >="))
             }
         },
+    }
+}
+
+/// A remark when no value that the schema declares passes.
+fn lint_values(field: &Field, name: &str, span: Span, what: &str, passes: impl Fn(&String) -> bool, lints: &mut Vec<Lint>) {
+    if !field.values.is_empty() && !field.values.iter().any(passes) {
+        lints.push(Lint {
+            kind: LintKind::UnknownValue,
+            span,
+            message: format!("{what} is none of the values the schema declares for {name}"),
+            hint: format!("declared are {}", field.values.join(", ")),
+        });
+    }
+}
+
+/// One text, whichever column is asked for.
+struct Single<'a>(&'a str);
+
+impl View for Single<'_> {
+    fn column(&self, _: FieldId) -> Value<'_> {
+        Value::Text(self.0)
+    }
+    fn window(&self, _: usize) -> Value<'_> {
+        Value::Null
     }
 }
 
@@ -154,16 +183,8 @@ fn literal(field: &Field, name: &str, constant: &Constant, lints: &mut Vec<Lint>
             Err(Diagnostic::new(constant.span, format!("{name} has no symbol '{text}'{near}"), format!("it has {}", symbols.join(", "))))
         }
         (DataType::Text | DataType::Symbol(_) | DataType::TextList, Text(text)) => {
-            if !field.values.is_empty() && !field.values.contains(text) {
-                let near = did_you_mean(text, field.values.iter().map(String::as_str));
-                let message = format!("'{text}' is none of the values the schema declares for {name}{near}");
-                lints.push(Lint {
-                    kind: LintKind::UnknownValue,
-                    span: constant.span,
-                    message,
-                    hint: format!("declared are {}", field.values.join(", ")),
-                });
-            }
+            let near = did_you_mean(text, field.values.iter().map(String::as_str));
+            lint_values(field, &format!("{name}{near}"), constant.span, &format!("'{text}'"), |value| value == text, lints);
             Ok(Literal::Text(text.clone()))
         }
         (DataType::Text | DataType::Symbol(_) | DataType::TextList, _) => wrong(format!("put it between quotes: '{constant}'")),

@@ -1,10 +1,10 @@
 //! Labels against histories small enough to count by hand, and against a direct count.
 
-use leadpulse_schema::{RowBatch, Value};
+use leadpulse_schema::{Operation, RowBatch, Value};
 use proptest::prelude::*;
 
-use crate::market::{at_day, catalog, planned, push};
-use crate::{History, Label, Labels, Plan};
+use crate::market::{at_day, catalog, planned, push, push_as};
+use crate::{History, Label, Labels, Plan, Reach};
 
 /// Labels of a plan over the batch; `entity` numbers each row's entity.
 fn labels(plan: &Plan, batch: &RowBatch, order: &[usize], entity: impl Fn(usize) -> u32) -> Labels {
@@ -98,7 +98,7 @@ fn lead(batch: &mut RowBatch, key: &str, day: f64, status: Option<&str>, changed
     let catalog = catalog();
     let table = catalog.table("leads").unwrap();
     let position = leadpulse_schema::Position { partition: 0, offset: batch.len() as i64 };
-    let mut row = batch.start(&catalog, table.id, leadpulse_schema::Operation::Upsert, position, at_day(day));
+    let mut row = batch.start(&catalog, table.id, Operation::Upsert, position, at_day(day));
     row.set(table.key, Value::Text(key));
     row.set(table.field("updated_at").unwrap().id, Value::Time(at_day(day)));
     row.set(table.field("status").unwrap().id, status.map_or(Value::Null, Value::Text));
@@ -163,12 +163,147 @@ fn rows_of_an_entity_table_count_once_with_their_last_matching_version() {
     assert_eq!(of("AVG(opportunities.amount, 0, 90)", 0.0), Label::Value(80.0));
 }
 
+#[test]
+fn a_retraction_takes_back_the_event_of_its_owner_and_key() {
+    let catalog = catalog();
+    let activity = |batch: &mut RowBatch, operation, day: f64, key: &str, owner: (&str, &str)| {
+        let values = [("activity_id", Value::Text(key)), ("at", Value::Time(at_day(day))), (owner.0, Value::Text(owner.1))];
+        push_as(operation, batch, &catalog, "activities", day, &values);
+    };
+    let mut batch = RowBatch::new();
+    activity(&mut batch, Operation::Upsert, 5.0, "a", ("contact_id", "C1"));
+    activity(&mut batch, Operation::Upsert, 6.0, "a", ("contact_id", "C2"));
+    activity(&mut batch, Operation::Upsert, 7.0, "a", ("lead_id", "C1"));
+    activity(&mut batch, Operation::Upsert, 8.0, "b", ("contact_id", "C1"));
+    activity(&mut batch, Operation::Retract, 9.0, "a", ("contact_id", "C1"));
+    let of_accounts = planned("PREDICT COUNT(activities.*, 0, 30) FOR accounts").unwrap();
+    for order in [[0, 1, 2, 3, 4], [4, 3, 2, 1, 0], [2, 0, 4, 1, 3]] {
+        // By the time of the retraction the contact belongs to another account.
+        let labels = labels(&of_accounts, &batch, &order, |index| u32::from(index == 4));
+        assert_eq!(labels.label(0, 0), Label::Value(3.0), "{order:?}");
+        assert_eq!(labels.label(1, 0), Label::Value(0.0));
+        assert_eq!(labels.label_known_by(0, 0, at_day(9.0) - 1), Label::Value(4.0), "it was not known yet");
+        assert_eq!(labels.label_known_by(0, 0, at_day(9.0)), Label::Value(3.0));
+    }
+    // Of the entity predicted for itself the number counts, not how the row names it: another key may have become the same contact.
+    let mut batch = RowBatch::new();
+    activity(&mut batch, Operation::Upsert, 5.0, "a", ("contact_id", "C1"));
+    activity(&mut batch, Operation::Retract, 9.0, "a", ("contact_id", "C9"));
+    let of_contacts = planned("PREDICT COUNT(activities.*, 0, 30) > 0 FOR contacts").unwrap();
+    let same = labels(&of_contacts, &batch, &[0, 1], |_| 0);
+    assert_eq!((same.label(0, 0), same.first_time_true(0, 0)), (Label::Binary(false), None));
+    assert_eq!(same.first_time_true_known_by(0, 0, at_day(8.0)), Some(at_day(5.0)));
+    let other = labels(&of_contacts, &batch, &[0, 1], |index| index as u32);
+    assert_eq!(other.label(0, 0), Label::Binary(true));
+}
+
+#[test]
+fn a_version_counts_at_its_time_once_it_is_known() {
+    let catalog = catalog();
+    let mut batch = RowBatch::new();
+    for (day, known_day, status) in [(5.0, 5.0, "MQL"), (20.0, 26.0, "Closed Won"), (30.0, 30.0, "Open"), (31.0, 40.0, "Closed Won")] {
+        let values = [("lead_id", Value::Text("L")), ("updated_at", Value::Time(at_day(day))), ("status", Value::Text(status))];
+        push(&mut batch, &catalog, "leads", known_day, &values);
+    }
+    let plan = planned("PREDICT BOOL(leads.status = 'Closed Won', 0, 9) FOR leads").unwrap();
+    let labels = labels(&plan, &batch, &[2, 0, 3, 1], |_| 0);
+    for (anchor_day, known_day, expected) in [(15.0, 25.9, None), (15.0, 26.0, Some(20.0)), (28.0, 39.0, None), (28.0, 40.0, Some(31.0))] {
+        let first = labels.first_time_true_known_by(0, at_day(anchor_day), at_day(known_day));
+        assert_eq!(first, expected.map(at_day), "{anchor_day} as known on {known_day}");
+        let label = labels.label_known_by(0, at_day(anchor_day), at_day(known_day));
+        assert_eq!(label, Label::Binary(expected.is_some()), "{anchor_day} as known on {known_day}");
+    }
+}
+
+#[test]
+fn a_row_created_again_after_its_deletion_appears_anew() {
+    let catalog = catalog();
+    let mut batch = RowBatch::new();
+    lead(&mut batch, "L", 10.0, Some("Closed Won"), &[]);
+    push_as(Operation::Delete, &mut batch, &catalog, "leads", 20.0, &[("lead_id", Value::Text("L"))]);
+    // Changes nothing but the phone, and nothing is left that it could add to.
+    lead(&mut batch, "L", 25.0, None, &["phone"]);
+    lead(&mut batch, "L", 30.0, Some("Closed Won"), &[]);
+    let of = |target: &str| labels(&planned(&format!("PREDICT {target} FOR accounts")).unwrap(), &batch, &[3, 1, 0, 2], |_| 0);
+    let won = of("BOOL(leads.status = 'Closed Won', 0, 30) AND COUNT(leads.*, 0, 30) > 0");
+    assert_eq!(won.first_time_true(0, at_day(0.0)), Some(at_day(10.0)));
+    assert_eq!(won.first_time_true(0, at_day(15.0)), Some(at_day(30.0)));
+    assert_eq!(won.label(0, at_day(30.0)), Label::Binary(false));
+    assert_eq!(of("COUNT(leads.*, 0, 5)").label(0, at_day(20.0)), Label::Value(1.0));
+}
+
+#[test]
+fn a_row_that_names_several_counts_for_each_once() {
+    let catalog = catalog();
+    let mut batch = RowBatch::new();
+    for (day, stage) in [(5.0, "Discovery"), (10.0, "Closed Won"), (12.0, "Closed Won")] {
+        let values = [("opportunity_id", Value::Text("O")), ("created_at", Value::Time(at_day(5.0))), ("stage", Value::Text(stage))];
+        push(&mut batch, &catalog, "opportunities", day, &values);
+    }
+    let plan = planned("PREDICT COUNT(opportunities.* WHERE opportunities.stage = 'Closed Won', 0, 30) FOR leads").unwrap();
+    let lead_ids = catalog.table("opportunities").unwrap().field("lead_ids").unwrap().id;
+    assert_eq!(plan.target.aggregates[0].reach, Reach::Reference(lead_ids));
+    for order in [[0, 1, 2], [2, 0, 1]] {
+        let mut history = History::new(&plan, &catalog);
+        for index in order {
+            for entity in [7, 3, 7] {
+                history.offer(entity, batch.row(index));
+            }
+        }
+        let labels = history.finish();
+        for (entity, count) in [(7, 1.0), (3, 1.0), (0, 0.0)] {
+            assert_eq!(labels.label(entity, 0), Label::Value(count), "{entity}");
+        }
+        assert_eq!(labels.label(7, at_day(10.0)), Label::Value(0.0));
+    }
+}
+
+/// (key, what happens): a status, or deletion; the n-th is known on day n.
+fn lives() -> impl Strategy<Value = Vec<(u8, Option<&'static str>)>> {
+    let status = prop::sample::select(vec![Some("Open"), Some("Closed Won"), Some("Closed Won"), None]);
+    prop::collection::vec((0..3_u8, status), 0..30)
+}
+
 /// (day, amount, cancelled) of two accounts, in halves of days so that times meet window ends.
 fn histories() -> impl Strategy<Value = Vec<(u32, u32, i32, bool)>> {
     prop::collection::vec((0..2_u32, 0..80_u32, -3..4_i32, any::<bool>()), 0..30)
 }
 
 proptest! {
+    #[test]
+    fn rows_count_when_they_come_to_match(lives in lives(), anchor in 0..30_usize, length in 1..20_usize, known_until in 0..40_usize, turn in 0..30_usize) {
+        let catalog = catalog();
+        let mut batch = RowBatch::new();
+        for (day, (key, status)) in lives.iter().enumerate() {
+            match status {
+                Some(status) => lead(&mut batch, &key.to_string(), day as f64, Some(status), &[]),
+                None => {
+                    let key = key.to_string();
+                    push_as(Operation::Delete, &mut batch, &catalog, "leads", day as f64, &[("lead_id", Value::Text(&key))]);
+                }
+            }
+        }
+        let mut order: Vec<usize> = (0..lives.len()).collect();
+        if !order.is_empty() {
+            order.rotate_left(turn % lives.len());
+        }
+        let mut won = std::collections::BTreeSet::new();
+        let mut counted = std::collections::BTreeSet::new();
+        for (day, (key, status)) in lives.iter().enumerate() {
+            let comes_to_match = *status == Some("Closed Won") && won.insert(*key);
+            if *status != Some("Closed Won") {
+                won.remove(key);
+            }
+            if comes_to_match && day > anchor && day <= anchor + length && day <= known_until {
+                counted.insert(*key);
+            }
+        }
+        let plan = planned(&format!("PREDICT COUNT(leads.* WHERE leads.status = 'Closed Won', 0, {length}) FOR accounts")).unwrap();
+        let labels = labels(&plan, &batch, &order, |_| 0);
+        let label = labels.label_known_by(0, at_day(anchor as f64), at_day(known_until as f64));
+        prop_assert_eq!(label, Label::Value(counted.len() as f64));
+    }
+
     #[test]
     fn labels_equal_a_direct_count_in_any_order(rows in histories().prop_shuffle(), anchor in 0..80_u32, start in 0..20_i64, length in 1..40_i64) {
         let mut batch = RowBatch::new();

@@ -1,7 +1,8 @@
 //! A query becomes a plan; a plan and a history become labels.
 //!
-//! [`parse`] reads the text of a query, [`plan()`] checks it against the schemas and says what has to be counted for whom,
-//! [`History`] collects the rows that count and [`Labels`] answers what was true after a moment. `docs/pql.md` is the
+//! [`parse`] reads the text of a query, [`plan()`] checks it against the schemas and says what has to be counted for whom
+//! ([`Plan::describe`] in words, [`Lint`]s where it is probably not meant), [`History`] collects the rows that count and [`Labels`] answers
+//! what was true after a moment, as far as it was known by another. `docs/pql.md` is the
 //! language as its users see it.
 //!
 //! Invariants: no clock, no files, no Kafka. A window is (anchor + start, anchor + end]: what happened at the anchor is known,
@@ -11,8 +12,10 @@
 pub mod ast;
 mod compile;
 mod dates;
+mod describe;
 mod diagnostic;
 mod history;
+mod labels;
 mod lexer;
 mod lint;
 mod parser;
@@ -20,13 +23,20 @@ mod plan;
 mod planner;
 mod population;
 mod print;
+mod remarks;
 mod resolve;
 mod versions;
 
 #[cfg(test)]
+mod catalogue_tests;
+#[cfg(test)]
 mod docs;
 #[cfg(test)]
+mod fuzz_tests;
+#[cfg(test)]
 mod history_tests;
+#[cfg(test)]
+mod labels_tests;
 #[cfg(test)]
 mod market;
 #[cfg(test)]
@@ -38,8 +48,9 @@ mod samples;
 
 pub use ast::{Query, Unit};
 pub use diagnostic::{Diagnostic, Span, Within};
-pub use history::{History, Label, Labels};
-pub use lint::{Lint, LintKind};
+pub use history::History;
+pub use labels::{Label, Labels};
+pub use lint::{HistoryExtent, Lint, LintKind};
 pub use parser::{MAX_DEPTH, MAX_QUERY_BYTES, parse, parse_target};
 pub use plan::{Aggregate, Plan, Quantity, Reach, Source, Target, TargetExpression, TargetKind, Window};
 pub use planner::plan;

@@ -1,6 +1,7 @@
 //! A small market for the tests of planner and history.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use leadpulse_schema::{Catalog, Operation, Position, RowBatch, Value};
 
@@ -24,14 +25,16 @@ const LEADS: &str = r#"{"type":"record","name":"Lead","leadpulse":{"table":"lead
   {"name":"updated_at","type":{"type":"long","logicalType":"timestamp-millis"},"leadpulse":{"time":true}},
   {"name":"account_id","type":["null","long"],"default":null,"leadpulse":{"ref":"accounts","owner":true}},
   {"name":"referred_by","type":["null","long"],"default":null,"leadpulse":{"ref":"accounts"}},
+  {"name":"converted_contact_id","type":["null","string"],"default":null,"leadpulse":{"ref":"contacts","became":true}},
   {"name":"status","type":["null","string"],"default":null,"leadpulse":{"values":["Open","MQL","Closed Won","Closed Lost"]}},
   {"name":"phone","type":["null","string"],"default":null,"leadpulse":{"feature":"none"}},
   {"name":"changed","type":{"type":"array","items":"string"},"default":[],"leadpulse":{"changed_fields":true}}]}"#;
-const OPPORTUNITIES: &str = r#"{"type":"record","name":"Opportunity","leadpulse":{"table":"opportunities","role":"member","aliases":["opportunity"]},"fields":[
+const OPPORTUNITIES: &str = r#"{"type":"record","name":"Opportunity","leadpulse":{"table":"opportunities","role":"member","aliases":["opportunity"],"outcome":{"field":"stage","won":["Closed Won"],"lost":["Closed Lost"]}},"fields":[
   {"name":"opportunity_id","type":"string","leadpulse":{"key":true}},
   {"name":"created_at","type":{"type":"long","logicalType":"timestamp-millis"},"leadpulse":{"time":true}},
   {"name":"account_id","type":["null","long"],"default":null,"leadpulse":{"ref":"accounts","owner":true}},
   {"name":"contact_id","type":["null","string"],"default":null,"leadpulse":{"ref":"contacts"}},
+  {"name":"lead_ids","type":{"type":"array","items":"string"},"default":[],"leadpulse":{"ref":"leads"}},
   {"name":"stage","type":["null","string"],"default":null,"leadpulse":{"values":["Discovery","Closed Won","Closed Lost"]}},
   {"name":"amount","type":["null","double"],"default":null}]}"#;
 const ACTIVITIES: &str = r#"{"type":"record","name":"Activity","leadpulse":{"table":"activities","role":"event","aliases":["activity"]},"fields":[
@@ -39,6 +42,7 @@ const ACTIVITIES: &str = r#"{"type":"record","name":"Activity","leadpulse":{"tab
   {"name":"at","type":{"type":"long","logicalType":"timestamp-millis"},"leadpulse":{"time":true}},
   {"name":"contact_id","type":["null","string"],"default":null,"leadpulse":{"ref":"contacts","owner":true}},
   {"name":"lead_id","type":["null","string"],"default":null,"leadpulse":{"ref":"leads","owner":true}},
+  {"name":"retracted","type":"boolean","default":false,"leadpulse":{"retraction":true}},
   {"name":"type","type":["null","string"],"default":null}]}"#;
 const INVOICES: &str = r#"{"type":"record","name":"Invoice","leadpulse":{"table":"invoices","role":"event"},"fields":[
   {"name":"invoice","type":"string","leadpulse":{"key":true}},
@@ -51,8 +55,7 @@ const PRODUCTS: &str = r#"{"type":"record","name":"Product","leadpulse":{"table"
   {"name":"sku","type":"string","leadpulse":{"key":true}},
   {"name":"price","type":["null","double"],"default":null}]}"#;
 
-/// Accounts with contacts, leads, opportunities; activities and invoices; products as a hub.
-pub(crate) fn catalog() -> Catalog {
+static CATALOG: LazyLock<Catalog> = LazyLock::new(|| {
     let files = [
         ("accounts.avsc", ACCOUNTS),
         ("contacts.avsc", CONTACTS),
@@ -63,6 +66,11 @@ pub(crate) fn catalog() -> Catalog {
         ("products.avsc", PRODUCTS),
     ];
     Catalog::from_json(&files).unwrap_or_else(|faults| panic!("{faults:?}"))
+});
+
+/// Accounts with contacts, leads, opportunities; activities and invoices; products as a hub.
+pub(crate) fn catalog() -> Catalog {
+    CATALOG.clone()
 }
 
 /// The named targets of the tests.
@@ -81,14 +89,26 @@ pub(crate) fn names() -> BTreeMap<String, String> {
 }
 
 pub(crate) fn planned(query: &str) -> Result<Plan, Diagnostic> {
-    parse(query).and_then(|query| plan(&query, &catalog(), &names()))
+    parse(query).and_then(|query| plan(&query, &CATALOG, &names()))
 }
 
 /// Adds a row of `table`, known `known_day` days after 1970, to the batch; days count as times for time fields.
 pub(crate) fn push(batch: &mut RowBatch, catalog: &Catalog, table: &str, known_day: f64, values: &[(&str, Value<'_>)]) {
+    push_as(Operation::Upsert, batch, catalog, table, known_day, values);
+}
+
+/// [`push`] with another operation.
+pub(crate) fn push_as(
+    operation: Operation,
+    batch: &mut RowBatch,
+    catalog: &Catalog,
+    table: &str,
+    known_day: f64,
+    values: &[(&str, Value<'_>)],
+) {
     let table = catalog.table(table).unwrap();
     let offset = batch.len() as i64;
-    let mut row = batch.start(catalog, table.id, Operation::Upsert, Position { partition: 0, offset }, at_day(known_day));
+    let mut row = batch.start(catalog, table.id, operation, Position { partition: 0, offset }, at_day(known_day));
     for (name, value) in values {
         row.set(table.field(name).unwrap().id, *value);
     }

@@ -23,7 +23,10 @@ const RESERVED: [&str; 22] = [
     "FALSE", "NULL", "FORECAST", "RANK", "CLASSIFY", "TOP",
 ];
 /// Words that other query languages have.
-const FOREIGN: [&str; 9] = ["GROUP", "ORDER", "LIMIT", "HAVING", "SELECT", "FROM", "JOIN", "AS", "BETWEEN"];
+const FOREIGN: [&str; 8] = ["GROUP", "ORDER", "LIMIT", "HAVING", "SELECT", "FROM", "JOIN", "AS"];
+
+/// How the bounds of a window are written.
+const BOUND: &str = "bounds are whole numbers of a unit, with a smaller one where needed; only a filter's window may start at -INF";
 
 /// Whether a name must stand in backticks.
 pub(crate) fn is_reserved(word: &str) -> bool {
@@ -210,7 +213,7 @@ impl Parser {
     fn modifier(&mut self) -> Parsed<Option<Modifier>> {
         let start = self.span();
         if self.keyword("FORECAST")? {
-            let steps = self.whole_number("how many timeframes to forecast")?;
+            let steps = self.whole_number("how many timeframes to forecast", "write FORECAST 4 TIMEFRAMES")?;
             if !self.keyword("TIMEFRAMES")? {
                 return Err(self.unexpected("TIMEFRAMES", "write FORECAST 4 TIMEFRAMES"));
             }
@@ -223,7 +226,7 @@ impl Parser {
         } else {
             None
         };
-        let top = if self.keyword("TOP")? { Some(self.whole_number("how many to return")?) } else { None };
+        let top = if self.keyword("TOP")? { Some(self.whole_number("how many to return", "write TOP 10")?) } else { None };
         Ok((ranking.is_some() || top.is_some()).then(|| Modifier::Top { ranking, top, span: self.since(start) }))
     }
 
@@ -367,6 +370,12 @@ impl Parser {
                 "aggregate a column; compare and join aggregates outside",
             ));
         }
+        if self.is_word("DISTINCT") && !matches!(self.peek_second(), Token::Sign(".")) {
+            return Err(self.unexpected("a column", "different values are counted with COUNT_DISTINCT(table.column, 0, 90, days)"));
+        }
+        if matches!(self.peek(), Token::Sign("*")) {
+            return Err(self.unexpected("a column", "* stands behind its table: COUNT(table.*, 0, 90, days)"));
+        }
         let column = match self.column_or_name()? {
             Operand::Column(column) => column,
             other => {
@@ -395,10 +404,10 @@ impl Parser {
             self.keyword("INF")?;
             Start::Ever
         } else {
-            Start::At(self.whole_number("the start of the window")?)
+            Start::At(self.whole_number("the start of the window", BOUND)?)
         };
         self.expect_sign(",", "a window has a start and an end: 0, 90, days")?;
-        let end = self.whole_number("the end of the window")?;
+        let end = self.whole_number("the end of the window", BOUND)?;
         let unit = if self.sign(",") { self.unit()? } else { Unit::Days };
         Ok(Some(Window { start, end, unit, span: self.since(first) }))
     }
@@ -433,6 +442,9 @@ impl Parser {
                 }
                 return Ok(Some(Test::Compare(comparison, constant)));
             }
+        }
+        if self.is_word("BETWEEN") {
+            return Err(self.unexpected("a comparison", "write two: a.b >= 1 AND a.b <= 9"));
         }
         let start = self.span();
         let is = self.keyword("IS")?;
@@ -502,7 +514,7 @@ impl Parser {
         Ok(Name { text, span })
     }
 
-    fn whole_number(&mut self, what: &str) -> Parsed<i64> {
+    fn whole_number(&mut self, what: &str, hint: &str) -> Parsed<i64> {
         let start = self.span();
         let negative = self.sign("-");
         match *self.peek() {
@@ -510,10 +522,11 @@ impl Parser {
                 self.advance();
                 Ok(if negative { -n } else { n })
             }
-            Token::Decimal(_) => {
-                Err(Diagnostic::new(self.since(start).to(self.span()), format!("{what} is a whole number"), "choose a smaller unit"))
+            Token::Decimal(_) => Err(Diagnostic::new(self.since(start).to(self.span()), format!("{what} is a whole number"), hint)),
+            Token::Word(ref word) if word.eq_ignore_ascii_case("INF") => {
+                Err(self.unexpected(what, "only the start of a window may be without end, and only as -INF in a filter"))
             }
-            _ => Err(self.unexpected(what, "write a whole number, or -INF as the start of a window in a filter")),
+            _ => Err(self.unexpected(what, hint)),
         }
     }
 

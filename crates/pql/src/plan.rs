@@ -149,7 +149,7 @@ pub enum Reach {
     Owner,
     /// The row lies in the cell that the entity is the root of: its owner, or its owner's owner, is the entity.
     Cell,
-    /// This field of the row, which is not an owner reference, holds the entity's key.
+    /// This field of the row, which is not an owner reference, holds the entity's key, or, if it is a list, the keys of several.
     Reference(FieldId),
 }
 

@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use leadpulse_schema::{Catalog, Comparison, Condition, DataType, FieldId, Role, Table, TableId};
+use leadpulse_schema::{Catalog, Comparison, Condition, DataType, FieldId, Meaning, Role, Table, TableId};
 
 use crate::ast::{
     self, Bool, Column, Constant, ConstantKind, Entity, Expression, Function, Modifier, Operand, Query, Ranking, Start, Test,
 };
 use crate::compile::{field_of, row_condition, type_name};
 use crate::diagnostic::{Diagnostic, Span, Within};
-use crate::lint::{Lint, LintKind};
-use crate::plan::{Aggregate, Plan, Quantity, Reach, Source, Target, TargetExpression, TargetKind, Window};
+use crate::lint::Lint;
+use crate::plan::{Aggregate, Plan, Quantity, Reach, Source, Target, TargetExpression, Window};
 use crate::population::{index_of, population};
+use crate::remarks;
 use crate::resolve::resolve;
 
 type Planned<T> = Result<T, Diagnostic>;
@@ -42,13 +43,13 @@ fn plan_resolved(query: &Query, catalog: &Catalog, names: &BTreeMap<String, Stri
     let table = |name: &ast::Name| catalog.table(&name.text).expect("resolved: the table exists");
     let entity = table(&query.entity.table);
     check_entity(catalog, entity, &query.entity)?;
-    let mut planner = Planner { catalog, entity, aggregates: Vec::new(), lints: Vec::new() };
+    let mut planner = Planner { catalog, entity, aggregates: Vec::new(), spans: Vec::new(), lints: Vec::new() };
     let expression = planner.target(&query.target)?;
     let assumption = query.assuming.as_ref().map(|assuming| planner.expression(assuming)).transpose()?;
-    let Planner { aggregates, mut lints, .. } = planner;
+    let Planner { aggregates, spans, mut lints, .. } = planner;
     let population = population(catalog, entity, query.entity.filter.as_ref(), &mut lints)?;
     let target = Target { aggregates, expression, assumption };
-    lint_sums(&target, catalog, query.target.span(), &mut lints);
+    remarks::on_target(&target, catalog, entity, &spans, query.target.span(), &mut lints);
     let mut using: Vec<TableId> = query.using.iter().map(|name| table(name).id).collect();
     if !using.is_empty() && !using.contains(&entity.id) {
         let span = query.using[0].span.to(query.using[query.using.len() - 1].span);
@@ -58,7 +59,11 @@ fn plan_resolved(query: &Query, catalog: &Catalog, names: &BTreeMap<String, Stri
     using.sort_unstable();
     using.dedup();
     let horizon_ms = target.aggregates.iter().map(|a| a.window.horizon_ms()).max().unwrap_or(0);
-    Ok(Plan { text: query.to_string(), entity: entity.id, target, population, horizon_ms, using, lints })
+    let mut remarks = Vec::with_capacity(lints.len());
+    for lint in lints {
+        index_of(&mut remarks, lint);
+    }
+    Ok(Plan { text: query.to_string(), entity: entity.id, target, population, horizon_ms, using, lints: remarks })
 }
 
 fn unsupported_modifier(modifier: &Modifier) -> Diagnostic {
@@ -104,6 +109,8 @@ struct Planner<'a> {
     catalog: &'a Catalog,
     entity: &'a Table,
     aggregates: Vec<Aggregate>,
+    /// Where each stands first.
+    spans: Vec<Span>,
     lints: Vec<Lint>,
 }
 
@@ -168,15 +175,7 @@ impl<'a> Planner<'a> {
             None => None,
         };
         let index = self.add(table, quantity, filter, aggregate.window.as_ref(), aggregate.function.keyword(), aggregate.span)?;
-        self.lint_any_row(table, aggregate);
-        if !quantity.has_zero() {
-            self.lints.push(Lint {
-                kind: LintKind::SilentDropped,
-                span: aggregate.span,
-                message: format!("entities without rows of {} in the window give no example", table.name),
-                hint: "scores of entities that then stay silent are extrapolated; COUNT and SUM take silence as 0".to_owned(),
-            });
-        }
+        remarks::on_outcome(self.catalog, table, aggregate, &mut self.lints);
         Ok(index)
     }
 
@@ -193,19 +192,7 @@ impl<'a> Planner<'a> {
             return Err(unreachable(self.catalog, table, self.entity, span));
         };
         if let Some(other) = others.first() {
-            let path = match reach {
-                Reach::Itself => "themselves".to_owned(),
-                Reach::Owner => "the entity that owns them".to_owned(),
-                Reach::Cell => format!("the {} they belong to", self.entity.name),
-                Reach::Reference(field) => format!("their {}", table.field_at(field).name),
-            };
-            let remark = Lint {
-                kind: LintKind::SeveralPaths,
-                span,
-                message: format!("rows of {} count for {path}, not for their {}", table.name, table.field_at(*other).name),
-                hint: "there is one path from rows to entity: owner references first, then the first other reference".to_owned(),
-            };
-            index_of(&mut self.lints, remark);
+            self.lints.push(remarks::on_path(table, self.entity, reach, *other, span));
         }
         let Some(window) = window else {
             let message = format!("{what} has no window");
@@ -213,7 +200,11 @@ impl<'a> Planner<'a> {
         };
         let source = if table.is_entity() { Source::Versions(table.id) } else { Source::Events(table.id) };
         let aggregate = Aggregate { quantity, source, reach, filter, window: future_window(window)? };
-        Ok(index_of(&mut self.aggregates, aggregate))
+        let index = index_of(&mut self.aggregates, aggregate);
+        if index == self.spans.len() {
+            self.spans.push(span);
+        }
+        Ok(index)
     }
 
     fn test(&mut self, aggregate: &ast::Aggregate, test: &Test, span: Span) -> Planned<TargetExpression> {
@@ -250,22 +241,6 @@ impl<'a> Planner<'a> {
                 Err(Diagnostic::new(*span, format!("{name} gives a number, not text"), "compare it with a number: > 0"))
             }
         }
-    }
-
-    /// "Generates revenue" is not "has an opportunity".
-    fn lint_any_row(&mut self, table: &Table, aggregate: &ast::Aggregate) {
-        if !table.is_entity() || aggregate.filter.is_some() {
-            return;
-        }
-        let Some(status) = table.fields.iter().find(|f| !f.values.is_empty()) else {
-            return;
-        };
-        self.lints.push(Lint {
-            kind: LintKind::AnyRow,
-            span: aggregate.span,
-            message: format!("this counts every row of {0} that first appears in the window, whatever its {1}", table.name, status.name),
-            hint: format!("to count those that reach a certain {1}, add WHERE {0}.{1} = '…'", table.name, status.name),
-        });
     }
 }
 
@@ -386,7 +361,8 @@ pub(crate) fn aggregated_table<'a>(catalog: &'a Catalog, condition: &Expression,
     }
 }
 
-/// How rows of `table` find the entity they count for, and the references that lead there too but are not used.
+/// How rows of `table` find the entity they count for, and the references that lead there too but are not used. Where a member was
+/// before leads nowhere.
 pub(crate) fn reach(catalog: &Catalog, table: &Table, entity: &Table) -> Option<(Reach, Vec<FieldId>)> {
     if table.id == entity.id {
         return Some((Reach::Itself, Vec::new()));
@@ -394,7 +370,7 @@ pub(crate) fn reach(catalog: &Catalog, table: &Table, entity: &Table) -> Option<
     let mut others: Vec<FieldId> = table
         .fields
         .iter()
-        .filter(|f| f.reference.is_some_and(|r| r.table == entity.id) && !table.owners.contains(&f.id))
+        .filter(|f| f.reference.is_some_and(|r| r.table == entity.id && r.meaning != Meaning::Previous) && !table.owners.contains(&f.id))
         .map(|f| f.id)
         .collect();
     if entity.role == Role::Root && leads_to(catalog, table, entity.id, 0) {
@@ -426,32 +402,4 @@ pub(crate) fn unreachable(catalog: &Catalog, table: &Table, entity: &Table, span
     let counted: Vec<&str> = catalog.tables.iter().filter(|t| reach(catalog, t, entity).is_some()).map(|t| t.name.as_str()).collect();
     let message = format!("rows of {} cannot be counted for {}, because no reference leads from one to the other", table.name, entity.name);
     Diagnostic::new(span, message, format!("for {} rows of {} count", entity.name, counted.join(", ")))
-}
-
-/// A sum that could have had hazards, had its filter said that amounts cannot be negative.
-fn lint_sums(target: &Target, catalog: &Catalog, span: Span, lints: &mut Vec<Lint>) {
-    if target.kind() != TargetKind::Window {
-        return;
-    }
-    let mut grown = target.clone();
-    let mut sum = None;
-    for aggregate in &mut grown.aggregates {
-        if let Quantity::Sum(field) = aggregate.quantity {
-            sum = Some((aggregate.source.table(), field));
-            aggregate.quantity = Quantity::Rows;
-        }
-    }
-    if let (Some((table, field)), TargetKind::Monotone) = (sum, grown.kind()) {
-        let table = catalog.table_at(table);
-        let field = &table.field_at(field).name;
-        lints.push(Lint {
-            kind: LintKind::SumCanFall,
-            span,
-            message: format!("the sum of {}.{field} may fall again, so the task gives one probability for the whole window", table.name),
-            hint: format!(
-                "if negative amounts need not be netted, WHERE {}.{field} > 0 gives a probability for each part of the window",
-                table.name
-            ),
-        });
-    }
 }

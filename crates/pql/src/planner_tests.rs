@@ -4,7 +4,7 @@ use insta::assert_snapshot;
 use leadpulse_schema::{Comparison, Condition, DayWindow, Literal, Measure, Operand, Population, Value, View};
 
 use crate::market::{catalog, names, planned};
-use crate::{LintKind, Quantity, Reach, Source, TargetExpression, TargetKind, Unit, Window, parse, plan};
+use crate::{HistoryExtent, LintKind, Quantity, Reach, Source, TargetExpression, TargetKind, Unit, Window, parse, plan};
 
 fn rejected(query: &str) -> String {
     planned(query).expect_err(query).render(query)
@@ -216,7 +216,7 @@ fn what_cannot_be_planned_says_where_why_and_what_instead() {
             "PREDICT revenue > 0 FOR leads".to_owned(),
             "SUM(invoices.amount, 0, 90, days)",
             "no reference leads",
-            "for leads rows of activities, leads count",
+            "for leads rows of activities, leads, opportunities count",
         ),
         (format!("PREDICT COUNT(products.*, 0, 9) > 0 {FOR}"), "COUNT(products.*, 0, 9)", "no reference leads", "rows of"),
         (format!("PREDICT COUNT(invoices.*) > 0 {FOR}"), "COUNT(invoices.*)", "no window", "0, 90, days"),
@@ -276,7 +276,8 @@ fn what_cannot_be_planned_says_where_why_and_what_instead() {
         ),
         (format!("PREDICT COUNT(invoices.* WHERE sku = 'x', 0, 9) > 0 {FOR}"), "sku", "without its table", "write invoices.sku"),
         (format!("PREDICT revenue > 0 {FOR} WHERE industry = 'x'"), "industry", "without its table", "write accounts.industry"),
-        (format!("PREDICT revenue > 0 {FOR} WHERE leads.status = 'MQL'"), "leads.status", "entities are accounts", "COUNT(leads.*"),
+        (format!("PREDICT revenue > 0 {FOR} WHERE leads.status = 'MQL'"), "leads.status", "entities are accounts", "COUNT(activities.*"),
+        (format!("PREDICT revenue > 0 {FOR} WHERE invoices.sku = 'x'"), "invoices.sku", "entities are accounts", "COUNT(invoices.*"),
         (format!("PREDICT revenue > 0 {FOR} WHERE COUNT(invoices.*, -7, 30) > 0"), "-7, 30", "looks into the future", "ASSUMING"),
         (format!("PREDICT revenue > 0 {FOR} WHERE COUNT(invoices.*, -36, 0, hours) > 0"), "-36, 0, hours", "not whole days", "whole days"),
         (format!("PREDICT revenue > 0 {FOR} WHERE COUNT(invoices.*, -3, 0, months) > 0"), "-3, 0, months", "kept in days", "90"),
@@ -357,6 +358,22 @@ fn remarks_say_what_is_probably_not_meant() {
         ("PREDICT SUM(opportunities.amount, 0, 90, days) > 0 FOR EACH accounts.account_id", vec![LintKind::AnyRow, LintKind::SumCanFall]),
         ("PREDICT SUM(invoices.amount WHERE invoices.amount > 0, 0, 90) > 0 FOR accounts", vec![]),
         ("PREDICT AVG(invoices.amount, 0, 90) > 10 FOR accounts", vec![LintKind::SilentDropped]),
+        ("PREDICT AVG(invoices.amount, 0, 90) > 10 AND AVG(invoices.amount, 0, 90) < 20 FOR accounts", vec![LintKind::SilentDropped]),
+        ("PREDICT MAX(invoices.amount, 0, 90) IS NULL FOR accounts", vec![]),
+        ("PREDICT revenue > 0 FOR accounts ASSUMING MIN(invoices.amount, 0, 90) > 0", vec![LintKind::SilentDropped]),
+        ("PREDICT COUNT(opportunities.* WHERE opportunities.amount > 5, 0, 90) > 0 FOR accounts", vec![LintKind::AnyRow]),
+        (
+            "PREDICT COUNT(opportunities.* WHERE NOT (opportunities.stage = 'Closed Lost' OR opportunities.amount < 5), 0, 90) > 0 FOR accounts",
+            vec![],
+        ),
+        ("PREDICT COUNT_DISTINCT(opportunities.stage, 0, 90) > 1 FOR accounts", vec![]),
+        ("PREDICT BOOL(contacts.title = 'CEO', 0, 9) FOR accounts", vec![LintKind::CurrentRow]),
+        ("PREDICT COUNT(contacts.*, 0, 9) > 0 FOR accounts", vec![]),
+        ("PREDICT COUNT(activities.*, 0, 9) > 0 AND conversion FOR leads", vec![LintKind::Becomes]),
+        ("PREDICT COUNT(activities.*, 0, 9) > 0 FOR contacts", vec![]),
+        ("PREDICT conversion FOR leads WHERE leads.status STARTS WITH 'Won'", vec![LintKind::UnknownValue]),
+        ("PREDICT conversion FOR leads WHERE leads.status LIKE '%Won'", vec![]),
+        ("PREDICT BOOL(leads.status IN ('Closed Won', 'Won'), 0, 9) FOR leads", vec![LintKind::UnknownValue]),
         ("PREDICT COUNT(activities.*, 0, 9) > 0 FOR contacts WHERE contacts.title = 'CEO'", vec![LintKind::CurrentRow]),
         ("PREDICT COUNT(activities.*, 0, 9) > 0 FOR contacts WHERE contacts.created_at > '2025-01-01'", vec![]),
         ("PREDICT conversion FOR leads WHERE leads.status != 'Closed'", vec![LintKind::UnknownValue]),
@@ -366,7 +383,45 @@ fn remarks_say_what_is_probably_not_meant() {
     }
     let plan = planned("PREDICT SUM(opportunities.amount, 0, 90, days) > 0 FOR EACH accounts.account_id").unwrap();
     assert_snapshot!(plan.lints.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"), @r"
-    line 1, column 9: this counts every row of opportunities that first appears in the window, whatever its stage (to count those that reach a certain stage, add WHERE opportunities.stage = '…')
+    line 1, column 9: rows of opportunities count here when they first appear, whatever their stage: won, lost and open ones alike (to count what was won, add WHERE opportunities.stage = 'Closed Won')
     line 1, column 9: the sum of opportunities.amount may fall again, so the task gives one probability for the whole window (if negative amounts need not be netted, WHERE opportunities.amount > 0 gives a probability for each part of the window)
     ");
+}
+
+#[test]
+fn remarks_on_a_history_say_what_it_is_too_short_for() {
+    let plan =
+        planned("PREDICT revenue > 0 FOR accounts WHERE COUNT(invoices.*, -365, 0) > 0 AND COUNT(invoices.*, -INF, -7) > 0").unwrap();
+    let on = |days: i64, stride_days: Option<i64>| {
+        let stride_ms = stride_days.map(|days| days * 86_400_000);
+        plan.lints_on(HistoryExtent { first_ms: 0, last_ms: days * 86_400_000, stride_ms })
+    };
+    for (days, stride_days, expected) in [
+        (90, Some(30), vec![LintKind::ShortHistory]),
+        (91, Some(30), vec![LintKind::ShortHistory]),
+        (454, None, vec![LintKind::ShortHistory]),
+        (455, Some(90), vec![]),
+        (455, Some(91), vec![LintKind::Gaps]),
+        (60, Some(91), vec![LintKind::ShortHistory, LintKind::Gaps]),
+    ] {
+        let kinds: Vec<LintKind> = on(days, stride_days).iter().map(|lint| lint.kind).collect();
+        assert_eq!(kinds, expected, "{days} {stride_days:?}");
+    }
+    let shown: Vec<String> = [on(60, None), on(200, Some(120))].concat().iter().map(ToString::to_string).collect();
+    assert_snapshot!(shown.join("\n"), @r"
+    the query looks 90 days ahead, the history is 60 days long: no anchor has a label (shorten the window or supply more history)
+    the filter looks 365 days back, but the last anchor that has a label has 110 days of history before it: it counts less in training than in scoring (shorten the filter's window, supply more history, or start it at -INF)
+    anchors are 120 days apart and the query looks 90 days ahead: what happens in between is in no label (let anchors follow each other within the window)
+    ");
+}
+
+#[test]
+fn named_targets_cannot_explode() {
+    let mut names: std::collections::BTreeMap<String, String> =
+        (0..40).map(|i| (format!("t{i}"), format!("t{} AND t{}", i + 1, i + 1))).collect();
+    names.insert("t7".to_owned(), "COUNT(invoices.*, 0, 9) > 0".to_owned());
+    let planned = |query: &str| plan(&parse(query).unwrap(), &catalog(), &names);
+    assert_eq!(planned("PREDICT t0 FOR accounts").unwrap().target.aggregates.len(), 1);
+    assert!(planned("PREDICT t0 AND t0 AND t0 FOR accounts").unwrap_err().message.contains("more than 256"));
+    assert!(planned("PREDICT t8 FOR accounts").unwrap_err().message.contains("more than 8"));
 }

@@ -38,10 +38,17 @@ impl Builder<'_> {
                 let (table, field) = field_of(self.catalog, column);
                 if table.id != self.entity.id {
                     let message = format!("the filter reads a column of {}, but its entities are {}", table.name, self.entity.name);
-                    let hint = format!(
-                        "compare columns of {}, or count rows: COUNT({}.* WHERE …, -365, 0, days) > 0",
-                        self.entity.name, table.name
-                    );
+                    let is_counted = |t: &&Table| {
+                        t.role == Role::Event && matches!(reach(self.catalog, t, self.entity), Some((Reach::Owner | Reach::Cell, _)))
+                    };
+                    let counted = Some(table).filter(is_counted).or_else(|| self.catalog.tables.iter().find(is_counted));
+                    let hint = match counted {
+                        Some(counted) => format!(
+                            "compare columns of {}, or count past events: COUNT({}.* WHERE …, -365, 0, days) > 0",
+                            self.entity.name, counted.name
+                        ),
+                        None => format!("compare columns of {}", self.entity.name),
+                    };
                     return Err(Diagnostic::new(column.span, message, hint));
                 }
                 let field = field.expect("parsed: * is never tested");

@@ -200,7 +200,8 @@ impl Display for Test {
     }
 }
 
-fn quoted(text: &str) -> String {
+/// As a constant of a query.
+pub(crate) fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 

@@ -1,5 +1,6 @@
 //! Names become what they name: tables and columns in the schemas' spelling, named targets written out, the entity's key filled in.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use leadpulse_schema::{Catalog, Field, Table};
@@ -12,7 +13,7 @@ type Resolved<T> = Result<T, Diagnostic>;
 
 /// The query with nothing left to look up. Its spans still point into the texts it came from.
 pub(crate) fn resolve(query: &Query, catalog: &Catalog, names: &BTreeMap<String, String>) -> Resolved<Query> {
-    let resolver = Resolver { catalog, names };
+    let resolver = Resolver { catalog, names, written_out: Cell::new(0) };
     let mut resolved = query.clone();
     let table = resolver.table(&mut resolved.entity.table)?;
     let key = &table.field_at(table.key).name;
@@ -29,7 +30,7 @@ pub(crate) fn resolve(query: &Query, catalog: &Catalog, names: &BTreeMap<String,
     resolved.target = resolver.expression(&resolved.target, Scope::Future { entity: table }, &mut path)?;
     if let Some(assuming) = &resolved.assuming {
         let assuming = resolver.expression(assuming, Scope::Future { entity: table }, &mut path)?;
-        require_condition(&assuming, assuming.span(), "ASSUMING")?;
+        require_condition(&assuming, assuming.span(), "ASSUMING takes a condition")?;
         resolved.assuming = Some(assuming);
     }
     if let Some(filter) = &resolved.entity.filter {
@@ -44,7 +45,14 @@ pub(crate) fn resolve(query: &Query, catalog: &Catalog, names: &BTreeMap<String,
 struct Resolver<'a> {
     catalog: &'a Catalog,
     names: &'a BTreeMap<String, String>,
+    /// How often a named target was written out.
+    written_out: Cell<usize>,
 }
+
+/// How often a query may write out named targets: each may name others twice.
+const MAX_WRITTEN_OUT: usize = 256;
+/// How many named targets may stand within each other.
+const MAX_NAMED_DEPTH: usize = 8;
 
 /// What a bare name may mean.
 #[derive(Clone, Copy)]
@@ -97,7 +105,7 @@ impl<'a> Resolver<'a> {
             let mut resolved = Vec::with_capacity(parts.len());
             for part in parts {
                 let expression = self.expression(part, scope, path)?;
-                require_condition(&expression, part.span(), "AND, OR and NOT")?;
+                require_condition(&expression, part.span(), "AND, OR and NOT need conditions")?;
                 resolved.push(expression);
             }
             Ok(resolved)
@@ -147,19 +155,32 @@ impl<'a> Resolver<'a> {
             Scope::Future { entity } => entity,
             Scope::Filter { table } => {
                 let has_field = |t: &&Table| t.fields.iter().any(|f| f.name.eq_ignore_ascii_case(&name.text));
-                let table = table.filter(has_field).or_else(|| self.catalog.tables.iter().find(has_field));
+                let nearest = table.filter(has_field);
+                if nearest.is_none() && self.named_target(name).is_some() {
+                    let message = format!("{} is a named target, which cannot stand in a condition on rows", name.text);
+                    let hint =
+                        "named targets are about the future: they stand after PREDICT and ASSUMING; here columns stand, with their table";
+                    return Err(Diagnostic::new(name.span, message, hint));
+                }
+                let table = nearest.or_else(|| self.catalog.tables.iter().find(has_field));
                 let table = table.map_or("table", |t| t.name.as_str());
                 let message = format!("{} is a column without its table", name.text);
                 return Err(Diagnostic::new(name.span, message, format!("write {table}.{}", name.text)));
             }
         };
-        let known = self.names.iter().enumerate().find(|(_, (known, _))| known.eq_ignore_ascii_case(&name.text));
-        let Some((index, (known, text))) = known else {
+        let Some((index, (known, text))) = self.named_target(name) else {
             return Err(self.unknown_name(name, entity));
         };
         if path.contains(known) {
             let message = format!("the named target {known} is defined by itself");
             return Err(Diagnostic::new(name.span, message, "write out one of the targets that name each other"));
+        }
+        self.written_out.set(self.written_out.get() + 1);
+        if path.len() == MAX_NAMED_DEPTH || self.written_out.get() > MAX_WRITTEN_OUT {
+            let message = format!(
+                "named targets stand more than {MAX_NAMED_DEPTH} within each other, or are named more than {MAX_WRITTEN_OUT} times"
+            );
+            return Err(Diagnostic::new(name.span, message, "write out some of them"));
         }
         let text_number =
             u16::try_from(index + 1).map_err(|_| Diagnostic::new(name.span, "there are more than 65,534 named targets", "remove some"))?;
@@ -168,6 +189,10 @@ impl<'a> Resolver<'a> {
         let resolved = self.expression(&parsed, scope, path)?;
         path.pop();
         Ok(resolved)
+    }
+
+    fn named_target(&self, name: &Name) -> Option<(usize, (&'a String, &'a String))> {
+        self.names.iter().enumerate().find(|(_, (known, _))| known.eq_ignore_ascii_case(&name.text))
     }
 
     fn unknown_name(&self, name: &Name, entity: &Table) -> Diagnostic {
@@ -186,7 +211,7 @@ impl<'a> Resolver<'a> {
 /// A named target that is a number cannot stand where a condition must.
 fn require_condition(expression: &Expression, span: crate::diagnostic::Span, place: &str) -> Resolved<()> {
     match expression {
-        Expression::Value(_) => Err(Diagnostic::new(span, format!("{place} need conditions; this is a number"), "compare it: … > 0")),
+        Expression::Value(_) => Err(Diagnostic::new(span, format!("{place}; this is a number"), "compare it: … > 0")),
         _ => Ok(()),
     }
 }

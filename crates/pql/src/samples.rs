@@ -170,3 +170,40 @@ pub(crate) fn word() -> impl Strategy<Value = &'static str> {
         "é",
     ])
 }
+
+/// A name, or a piece with names, of the tests' schemas.
+pub(crate) fn schema_word() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(vec![
+        "FOR EACH accounts.account_id",
+        "FOR accounts",
+        "FOR leads",
+        "FOR contact",
+        "COUNT(invoices.*, 0, 90) > 0",
+        "SUM(invoices.amount WHERE invoices.amount > 0, 0, 9, weeks) > 5",
+        "AVG(invoices.amount, 1, 2, months)",
+        "MAX(invoices.amount, 0, 9) IS NULL",
+        "COUNT_DISTINCT(invoices.sku, 0, 9) = 2",
+        "COUNT(activities.*, -30, 0) > 0",
+        "SUM(invoices.amount, -INF, 0) > 0",
+        "BOOL(leads.status = 'Closed Won', 0, 90)",
+        "BOOL(activities.type = 'demo', -7, 0)",
+        "BOOL(",
+        "LAST(leads.status, 0, 9) = 'MQL'",
+        "leads.status = 'MQL'",
+        "accounts.industry IN ('A', 'B')",
+        "accounts.industry IS NOT NULL",
+        "accounts.tech_stack CONTAINS 'kafka'",
+        "accounts.updated_at > '2025-01-01'",
+        "contacts.tier = 'Gold'",
+        "will_convert",
+        "conversion",
+        "revenue",
+        "chicken",
+        "typo",
+        "unparsable",
+        "contacts",
+        "accounts",
+        "invoices.amount",
+        "products.price",
+    ])
+}

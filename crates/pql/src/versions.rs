@@ -2,9 +2,9 @@
 //! filter, and its value from then on.
 //!
 //! Versions of a key are ordered by known time, then position: the log's order where time follows it. A version that names its changed
-//! fields changes only those.
+//! fields changes only those. A tombstone ends a row: what comes after it under the same key appears anew.
 
-use leadpulse_schema::{Catalog, Condition, FieldId, Operand, Row, RowBatch, Table, Value, View};
+use leadpulse_schema::{Catalog, Condition, FieldId, Operand, Operation, Row, RowBatch, Table, Value, View};
 
 use crate::plan::Aggregate;
 
@@ -13,6 +13,8 @@ use crate::plan::Aggregate;
 pub(crate) struct VersionPoint {
     /// When it took effect.
     pub(crate) time_ms: i64,
+    /// When it was known.
+    pub(crate) known_ms: i64,
     /// The row's key, numbered.
     pub(crate) key: u32,
     /// Whether the version before did not match, or there was none.
@@ -28,7 +30,9 @@ pub(crate) struct VersionLog<'a> {
     table: &'a Table,
     fields: Vec<FieldId>,
     rows: RowBatch,
+    /// The entities that rows count for, row by row, and where each row's begin.
     entities: Vec<u32>,
+    first_entity: Vec<usize>,
 }
 
 impl<'a> VersionLog<'a> {
@@ -45,17 +49,28 @@ impl<'a> VersionLog<'a> {
         }
         fields.sort_unstable();
         fields.dedup();
-        Self { catalog, table, fields, rows: RowBatch::new(), entities: Vec::new() }
+        Self { catalog, table, fields, rows: RowBatch::new(), entities: Vec::new(), first_entity: Vec::new() }
     }
 
-    /// Keeps a version of a row that counts for `entity`.
-    pub(crate) fn offer(&mut self, entity: u32, row: Row<'_>) {
+    /// Keeps a version of a row, or its tombstone.
+    pub(crate) fn start(&mut self, row: Row<'_>) {
         let mut copy = self.rows.start(self.catalog, self.table.id, row.operation(), row.position(), row.known_ms());
         for field in &self.fields {
             copy.set(*field, row.get(*field));
         }
         copy.finish();
+        self.first_entity.push(self.entities.len());
+    }
+
+    /// The version kept last counts for this entity.
+    pub(crate) fn counts_for(&mut self, entity: u32) {
         self.entities.push(entity);
+    }
+
+    /// The entities a version counts for.
+    fn entities_of(&self, index: usize) -> &[u32] {
+        let end = self.first_entity.get(index + 1).map_or(self.entities.len(), |first| *first);
+        &self.entities[self.first_entity[index]..end]
     }
 
     /// The points of an aggregate, per entity and in order of time; `value_of` reads what is aggregated.
@@ -79,14 +94,17 @@ impl<'a> VersionLog<'a> {
                     _ => row.event_ms(),
                 };
                 effective_ms = Some(time_ms);
-                let matches = aggregate.filter.as_ref().is_none_or(|filter| filter.holds(&merged));
+                let exists = row.operation() != Operation::Delete;
+                let matches = exists && aggregate.filter.as_ref().is_none_or(|filter| filter.holds(&merged));
                 if matches {
-                    let entity = self.entities[*index] as usize;
-                    if points.len() <= entity {
-                        points.resize_with(entity + 1, Vec::new);
+                    let point = VersionPoint { time_ms, known_ms: row.known_ms(), key, entered: !matched, value: value_of(&merged) };
+                    for entity in self.entities_of(*index) {
+                        let entity = *entity as usize;
+                        if points.len() <= entity {
+                            points.resize_with(entity + 1, Vec::new);
+                        }
+                        points[entity].push(point);
                     }
-                    let value = value_of(&merged);
-                    points[entity].push(VersionPoint { time_ms, key, entered: !matched, value });
                 }
                 matched = matches;
             }
