@@ -1,20 +1,27 @@
-//! What people are told about a cell: who is active, what happened last. From state, never from a model.
+//! What people are told about a cell: who is active, what is open, what happened last. From state, never from a model.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use leadpulse_graph::{Cell, DAY_MS, Graph, Node};
-use leadpulse_schema::{Feature, Value};
+use leadpulse_graph::{Cell, DAY_MS, Graph, Node, Recent};
+use leadpulse_schema::{Catalog, Feature, Field, Role, Table, Value};
 
-/// A member counts as active if it had an event within this long.
-const ACTIVE_MS: i64 = 14 * DAY_MS;
+use crate::committee::{Activity, distinguishing, is_present, rank};
+use crate::groups::is_person;
+
+/// A member counts as active if it had an event within these days.
+pub(crate) const ACTIVE_DAYS: i64 = 14;
 /// At most so many active members are listed.
 const LISTED_MEMBERS: usize = 10;
+/// At most so many distinct values of a field are listed.
+const LISTED_VALUES: usize = 24;
+/// At most so many open members are listed.
+const LISTED_OPEN: usize = 8;
 /// At most so many events are listed.
 const LISTED_EVENTS: usize = 8;
 
-/// An active member.
+/// An active person.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct MemberFact {
     /// Its table.
@@ -27,6 +34,32 @@ pub struct MemberFact {
     pub last_event_ms: i64,
     /// Days (UTC) with an event among the last 14.
     pub active_days: usize,
+}
+
+/// Who was active in the last 14 days, each person once however many rows are about them.
+///
+/// People are the members of tables with e-mail addresses; in a catalog without any, all members but those that are won or lost.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct CommitteeFact {
+    /// How many.
+    pub active: usize,
+    /// Category field → distinct values among them, at most 24: ascending if ordinal, else by name.
+    pub by_field: BTreeMap<String, Vec<String>>,
+    /// Ordinal field → the highest value among them.
+    pub highest: BTreeMap<String, String>,
+    /// The most recently active, at most 10.
+    pub members: Vec<MemberFact>,
+}
+
+/// A member of a table with outcomes that is neither won nor lost.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct OpenFact {
+    /// Its table.
+    pub table: String,
+    /// Its key.
+    pub key: String,
+    /// Its fields as text, but for references and addresses; times are milliseconds.
+    pub values: BTreeMap<String, String>,
 }
 
 /// A recent event.
@@ -55,12 +88,10 @@ pub struct Facts {
     pub name: Option<String>,
     /// Fields of the root's current version, as text. References and keys included.
     pub values: BTreeMap<String, String>,
-    /// Members active in the last 14 days: how many, by table.
-    pub active_members: BTreeMap<String, usize>,
-    /// Distinct values among them: `table.field` → values, sorted.
-    pub active_values: BTreeMap<String, Vec<String>>,
-    /// The most recently active of them, at most 10.
-    pub members: Vec<MemberFact>,
+    /// Who is active.
+    pub committee: CommitteeFact,
+    /// What may still be won: the most recently touched first, at most 8.
+    pub open: Vec<OpenFact>,
     /// The newest events in the cell, newest first, at most 8.
     pub events: Vec<EventFact>,
 }
@@ -77,73 +108,140 @@ fn text(value: Value<'_>) -> Option<String> {
     }
 }
 
-/// Days (UTC) with an event of any table within [`ACTIVE_MS`].
+fn values(table: &Table, node: &Node, is_shown: impl Fn(&Field) -> bool) -> BTreeMap<String, String> {
+    let shown = table.fields.iter().filter(|f| is_shown(f));
+    shown.filter_map(|f| Some((f.name.clone(), text(node.value(f.id))?))).collect()
+}
+
+/// Days (UTC) with an event of any table among the last [`ACTIVE_DAYS`].
 fn active_days(node: &Node, as_of_ms: i64) -> usize {
-    let first = (as_of_ms - ACTIVE_MS).div_euclid(DAY_MS) as i32 + 1;
-    let days: std::collections::BTreeSet<i32> = node.events.iter().flat_map(|e| e.days.iter().copied()).filter(|d| *d >= first).collect();
+    let first = (as_of_ms - ACTIVE_DAYS * DAY_MS).div_euclid(DAY_MS) as i32 + 1;
+    let days: BTreeSet<i32> = node.events.iter().flat_map(|e| e.active_days()).filter(|d| *d >= first).collect();
     days.len()
+}
+
+/// Nodes by their newest event, newest first.
+pub(crate) fn by_activity<'a>(graph: &Graph, nodes: impl Iterator<Item = &'a Node>) -> Vec<&'a Node> {
+    let mut nodes: Vec<&Node> = nodes.collect();
+    let key = |n: &Node| graph.directory().key(n.entity).clone();
+    nodes.sort_by(|a, b| b.newest_event_ms().cmp(&a.newest_event_ms()).then_with(|| key(a).cmp(&key(b))));
+    nodes
+}
+
+/// The people of a cell that were active lately, newest first.
+pub(crate) fn active_people<'a>(graph: &Graph, cell: &'a Cell, as_of_ms: i64) -> Vec<&'a Node> {
+    let catalog = graph.catalog();
+    let people: Vec<_> = catalog.members().filter(|t| is_person(catalog, t.id)).map(|t| t.id).collect();
+    let activity = Activity::of(cell);
+    let is_one = |n: &&Node| people.contains(&n.table) && is_present(n) && activity.is_active(n, ACTIVE_DAYS as f64, as_of_ms);
+    by_activity(graph, cell.nodes.iter().filter(is_one))
+}
+
+/// Members of tables with outcomes whose value is neither won nor lost, the most recently touched first.
+pub(crate) fn open_members<'a>(graph: &Graph, cell: &'a Cell) -> Vec<&'a Node> {
+    let catalog = graph.catalog();
+    let is_open = |n: &&Node| {
+        let table = catalog.table_at(n.table);
+        let outcome = table.outcome.as_ref().filter(|_| table.role == Role::Member && is_present(n));
+        outcome.is_some_and(|o| n.value(o.field).text().is_none_or(|value| o.of(value).is_none()))
+    };
+    by_activity(graph, cell.nodes.iter().filter(is_open))
+}
+
+/// The distinct values of a category field among some members.
+pub(crate) struct Distinct<'a> {
+    /// The field they came from.
+    pub field: &'a Field,
+    /// Ascending if ordinal, else by name.
+    values: BTreeSet<(usize, &'a str)>,
+}
+
+impl<'a> Distinct<'a> {
+    /// The values.
+    pub(crate) fn values(&self) -> impl Iterator<Item = &'a str> {
+        self.values.iter().map(|(_, value)| *value)
+    }
+    /// The highest value of an ordinal field.
+    pub(crate) fn highest(&self) -> Option<&'a str> {
+        self.values.iter().rev().find(|(place, _)| self.field.ordinal && *place != UNRANKED).map(|(_, value)| *value)
+    }
+}
+
+/// The place of values that an ordinal field does not declare.
+const UNRANKED: usize = usize::MAX;
+
+/// Distinct values of the category fields of some members, by field name.
+pub(crate) fn distinct_values<'a>(catalog: &'a Catalog, members: &[&'a Node]) -> BTreeMap<&'a str, Distinct<'a>> {
+    let mut found: BTreeMap<&str, Distinct<'a>> = BTreeMap::new();
+    for node in members {
+        for field in distinguishing(catalog.table_at(node.table)) {
+            if let Some(value) = node.value(field.id).text() {
+                let place = if field.ordinal { rank(field, value).unwrap_or(UNRANKED) } else { 0 };
+                let distinct = found.entry(&field.name).or_insert_with(|| Distinct { field, values: BTreeSet::new() });
+                distinct.values.insert((place, value));
+            }
+        }
+    }
+    found
+}
+
+impl CommitteeFact {
+    fn of(graph: &Graph, cell: &Cell, as_of_ms: i64) -> Self {
+        let (catalog, directory) = (graph.catalog(), graph.directory());
+        let active = active_people(graph, cell, as_of_ms);
+        let mut committee = CommitteeFact { active: active.len(), ..CommitteeFact::default() };
+        for (name, distinct) in distinct_values(catalog, &active) {
+            if let Some(highest) = distinct.highest() {
+                committee.highest.insert(name.to_owned(), highest.to_owned());
+            }
+            committee.by_field.insert(name.to_owned(), distinct.values().take(LISTED_VALUES).map(str::to_owned).collect());
+        }
+        let member = |node: &&Node| {
+            let table = catalog.table_at(node.table);
+            MemberFact {
+                table: table.name.clone(),
+                key: directory.key(node.entity).to_string(),
+                values: values(table, node, |f| f.label || matches!(f.feature, Feature::Category | Feature::Text)),
+                last_event_ms: node.newest_event_ms().unwrap_or_default(),
+                active_days: active_days(node, as_of_ms),
+            }
+        };
+        committee.members = active.iter().take(LISTED_MEMBERS).map(member).collect();
+        committee
+    }
 }
 
 impl Facts {
     /// The facts of a cell as of a moment.
     pub fn of(graph: &Graph, cell: &Cell, as_of_ms: i64) -> Self {
         let (catalog, directory) = (graph.catalog(), graph.directory());
-        let mut facts = Facts::default();
+        let mut facts = Facts { committee: CommitteeFact::of(graph, cell, as_of_ms), ..Facts::default() };
         if let Some(root) = cell.anchor_node().filter(|n| n.table == catalog.root().id) {
             let table = catalog.root();
             facts.root = Some(directory.key(root.entity).to_string());
             facts.name = table.fields.iter().filter(|f| f.label).find_map(|f| text(root.value(f.id)));
-            facts.values = table.fields.iter().filter_map(|f| Some((f.name.clone(), text(root.value(f.id))?))).collect();
+            facts.values = values(table, root, |_| true);
         }
-        let is_active = |n: &&Node| n.newest_event_ms().is_some_and(|t| as_of_ms.saturating_sub(t) <= ACTIVE_MS);
-        let mut active: Vec<&Node> = cell.nodes.iter().filter(|n| n.entity != cell.anchor && n.is_known()).filter(is_active).collect();
-        active.sort_by(|a, b| {
-            b.newest_event_ms().cmp(&a.newest_event_ms()).then_with(|| directory.key(a.entity).cmp(directory.key(b.entity)))
-        });
-        for node in &active {
+        let open = |node: &&Node| {
             let table = catalog.table_at(node.table);
-            *facts.active_members.entry(table.name.clone()).or_default() += 1;
-            for field in table.fields.iter().filter(|f| f.feature == Feature::Category) {
-                if let Some(value) = node.value(field.id).text() {
-                    let values = facts.active_values.entry(format!("{}.{}", table.name, field.name)).or_default();
-                    if let Err(at) = values.binary_search_by(|v| v.as_str().cmp(value)) {
-                        values.insert(at, value.to_owned());
-                    }
-                }
+            OpenFact {
+                table: table.name.clone(),
+                key: directory.key(node.entity).to_string(),
+                values: values(table, node, |f| f.reference.is_none() && f.match_by.is_none() && Some(f.id) != table.changed_fields),
             }
-        }
-        facts.members = active
-            .iter()
-            .take(LISTED_MEMBERS)
-            .map(|node| {
-                let table = catalog.table_at(node.table);
-                let shown = |f: &&leadpulse_schema::Field| f.label || matches!(f.feature, Feature::Category | Feature::Text);
-                MemberFact {
-                    table: table.name.clone(),
-                    key: directory.key(node.entity).to_string(),
-                    values: table.fields.iter().filter(shown).filter_map(|f| Some((f.name.clone(), text(node.value(f.id))?))).collect(),
-                    last_event_ms: node.newest_event_ms().unwrap_or_default(),
-                    active_days: active_days(node, as_of_ms),
-                }
-            })
-            .collect();
-        let mut events: Vec<EventFact> = cell
-            .nodes
-            .iter()
-            .flat_map(|node| {
-                node.recent.iter().map(|r| EventFact {
-                    time_ms: r.time_ms,
-                    id: r.id.to_string(),
-                    table: catalog.tables[r.table as usize].name.clone(),
-                    kind: r.kind.to_string(),
-                    owner_table: catalog.table_at(node.table).name.clone(),
-                    owner: directory.key(node.entity).to_string(),
-                })
-            })
-            .collect();
-        events.sort_by(|a, b| b.time_ms.cmp(&a.time_ms).then_with(|| a.id.cmp(&b.id)));
-        events.truncate(LISTED_EVENTS);
-        facts.events = events;
+        };
+        facts.open = open_members(graph, cell).iter().take(LISTED_OPEN).map(open).collect();
+        let mut events: Vec<(&Node, &Recent)> = cell.nodes.iter().flat_map(|node| node.recent().iter().map(move |r| (node, r))).collect();
+        events.sort_by(|(_, a), (_, b)| b.time_ms.cmp(&a.time_ms).then_with(|| a.id.cmp(&b.id)));
+        let event = |(node, r): &(&Node, &Recent)| EventFact {
+            time_ms: r.time_ms,
+            id: r.id.to_string(),
+            table: catalog.tables[r.table as usize].name.clone(),
+            kind: r.kind.to_string(),
+            owner_table: catalog.table_at(node.table).name.clone(),
+            owner: directory.key(node.entity).to_string(),
+        };
+        facts.events = events.iter().take(LISTED_EVENTS).map(event).collect();
         facts
     }
 }

@@ -1,14 +1,28 @@
 //! A cell at a time becomes numbers and facts; the `Scorer` trait.
 //!
-//! Invariants: no Burn; the same code serves the live engine, training and backtest; everything encoded is finite.
+//! Invariants: no Burn; the same code serves the live engine, training and backtest; everything encoded is finite; columns and evidence
+//! agree on what belongs to which explanation group.
 
 mod batch;
-mod blocks;
+mod columns;
+mod committee;
+mod events;
+mod evidence;
 mod facts;
+mod fields;
+mod groups;
+mod hubs;
+mod order;
+mod outcomes;
 mod plan;
+mod relations;
 mod scorer;
+mod vocabulary;
+mod words;
 
 pub use batch::{Absent, Column, FeatureBatch, Group, Layout, MemberBlock, MemberLayout};
-pub use facts::{EventFact, Facts, MemberFact};
-pub use plan::{FeaturePlan, FeatureSpec, VocabularyBuilder};
+pub use evidence::Evidence;
+pub use facts::{CommitteeFact, EventFact, Facts, MemberFact, OpenFact};
+pub use plan::{FeaturePlan, FeatureSpec};
 pub use scorer::{Contribution, Explanation, Scorer, ScorerTask, probability};
+pub use vocabulary::VocabularyBuilder;

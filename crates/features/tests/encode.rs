@@ -8,6 +8,10 @@ mod bounds;
 mod moments;
 #[path = "encode/plan.rs"]
 mod plan;
+#[path = "encode/reasons.rs"]
+mod reasons;
+#[path = "encode/scene.rs"]
+mod scene;
 #[path = "encode/support.rs"]
 mod support;
 #[path = "encode/tracker.rs"]

@@ -3,12 +3,11 @@
 use serde::Serialize;
 use smallvec::SmallVec;
 
-use leadpulse_schema::{FieldId, Measure, Population, Row, RowBatch, TableId, Value, View};
+use leadpulse_schema::{FieldId, Population, Value, View};
 
-use crate::days::DayBuckets;
 use crate::decay::{Bank, Landmark, NO_LANDMARK};
-use crate::events::EventState;
-use crate::layout::{StateLayout, bounded};
+use crate::layout::StateLayout;
+use crate::node::Node;
 use crate::options::GraphOptions;
 
 /// An interned entity key: dense, in order of first sight.
@@ -54,184 +53,6 @@ impl Reasons {
     }
 }
 
-/// A hub an entity's events have touched.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Touch {
-    /// The hub's node.
-    pub hub: EntityId,
-    landmark: Landmark,
-    /// Decayed with the longest half-life, relative to the landmark.
-    weight: f64,
-    /// How often.
-    pub count: u32,
-    /// The newest touch, milliseconds.
-    pub newest_ms: i64,
-}
-
-impl Touch {
-    /// Its decayed weight at `t`.
-    pub fn weight_at(&self, bank: &Bank, t_ms: i64) -> f64 {
-        self.weight * bank.read(bank.len() - 1, self.landmark, t_ms)
-    }
-}
-
-/// One of the newest events of an entity, for evidence.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Recent {
-    /// When it happened, milliseconds.
-    pub time_ms: i64,
-    /// The event's id.
-    pub id: Box<str>,
-    /// The event table.
-    pub table: u16,
-    /// Its first category (its kind), if it has one.
-    pub kind: Box<str>,
-}
-
-/// How many of the newest events a node keeps for evidence.
-const RECENT_EVENTS: usize = 4;
-
-/// One entity of a cell.
-#[derive(Clone, Debug)]
-pub struct Node {
-    /// Who it is.
-    pub entity: EntityId,
-    /// Its table.
-    pub table: TableId,
-    /// The current version: none before the first one is known (a stub), and after a delete.
-    row: RowBatch,
-    /// When its first version became known, milliseconds.
-    pub since_ms: Option<i64>,
-    /// Hubs named by the current version, ascending.
-    pub hubs: SmallVec<[EntityId; 4]>,
-    /// One state per event table that may hang on it, in the layout's order.
-    pub events: Vec<EventState>,
-    /// Day counters that ever counted, ascending by counter.
-    counters: Vec<(usize, DayBuckets)>,
-    /// Hubs touched by events, ascending by hub.
-    pub touches: Vec<Touch>,
-    /// The newest events, ascending.
-    pub recent: Vec<Recent>,
-}
-
-impl Node {
-    /// A stub: someone is named, nothing is known.
-    pub fn stub(entity: EntityId, table: TableId, layout: &StateLayout) -> Self {
-        Self {
-            entity,
-            table,
-            row: RowBatch::new(),
-            since_ms: None,
-            hubs: SmallVec::new(),
-            events: vec![EventState::default(); layout.of_entity(table).len()],
-            counters: Vec::new(),
-            touches: Vec::new(),
-            recent: Vec::new(),
-        }
-    }
-    /// The current version of the entity.
-    pub fn row(&self) -> Option<Row<'_>> {
-        (!self.row.is_empty()).then(|| self.row.row(0))
-    }
-    /// Whether a version is known now.
-    pub fn is_known(&self) -> bool {
-        !self.row.is_empty()
-    }
-    pub(crate) fn set_row(&mut self, row: RowBatch, hubs: SmallVec<[EntityId; 4]>, known_ms: i64) {
-        self.row = row;
-        self.hubs = hubs;
-        self.since_ms = Some(self.since_ms.map_or(known_ms, |since| since.min(known_ms)));
-    }
-    pub(crate) fn clear_row(&mut self) {
-        self.row.clear();
-        self.hubs.clear();
-    }
-    /// The value of a field of the current version.
-    pub fn value(&self, field: FieldId) -> Value<'_> {
-        self.row().map_or(Value::Null, |row| row.get(field))
-    }
-    /// The newest event on it, milliseconds.
-    pub fn newest_event_ms(&self) -> Option<i64> {
-        self.events.iter().filter_map(EventState::newest_ms).max()
-    }
-    /// A day counter's buckets on this node.
-    pub fn counter(&self, index: usize) -> Option<&DayBuckets> {
-        self.counters.binary_search_by_key(&index, |(i, _)| *i).ok().map(|at| &self.counters[at].1)
-    }
-    /// Day counters that ever counted.
-    pub fn counters(&self) -> impl Iterator<Item = (usize, &DayBuckets)> {
-        self.counters.iter().map(|(i, days)| (*i, days))
-    }
-    /// Adds an event row.
-    pub(crate) fn add(&mut self, shared: &Shared, row: Row<'_>, fingerprint: u64, hubs: &[EntityId]) {
-        let layout = shared.layout.event(row.table());
-        let time_ms = row.event_ms();
-        let position = shared.layout.position(self.table, row.table());
-        let phi = layout.phi(row);
-        self.events[position].add(&shared.bank, &shared.options, &phi, layout.stage(row), time_ms, fingerprint);
-        for counter in &shared.layout.counters_of[row.table().index()] {
-            let definition = &shared.options.day_counters[*counter];
-            if definition.filter.as_ref().is_some_and(|filter| !filter.holds(&row)) {
-                continue;
-            }
-            let amount = match definition.measure {
-                Measure::Count => Some(1.0),
-                Measure::CountOf(field) => (!row.get(field).is_null()).then_some(1.0),
-                Measure::SumOf(field) => row.get(field).number().map(bounded),
-            };
-            if let Some(amount) = amount {
-                let at = match self.counters.binary_search_by_key(counter, |(i, _)| *i) {
-                    Ok(at) => at,
-                    Err(at) => {
-                        self.counters.insert(at, (*counter, DayBuckets::default()));
-                        at
-                    }
-                };
-                self.counters[at].1.add(time_ms, amount);
-            }
-        }
-        for hub in hubs {
-            self.touch(&shared.bank, *hub, time_ms);
-        }
-        let kind = layout.slots.iter().find_map(|slot| match slot.kind {
-            crate::layout::SlotKind::Value(_) | crate::layout::SlotKind::Bucket(_) => slot.field.and_then(|f| row.get(f).text()),
-            _ => None,
-        });
-        let recent = Recent { time_ms, id: row.key().into(), table: row.table().0, kind: kind.unwrap_or_default().into() };
-        if self.recent.len() < RECENT_EVENTS || self.recent[0] < recent {
-            let at = self.recent.partition_point(|r| *r < recent);
-            self.recent.insert(at, recent);
-            if self.recent.len() > RECENT_EVENTS {
-                self.recent.remove(0);
-            }
-        }
-    }
-    fn touch(&mut self, bank: &Bank, hub: EntityId, time_ms: i64) {
-        let longest = bank.len() - 1;
-        let at = match self.touches.binary_search_by_key(&hub, |t| t.hub) {
-            Ok(at) => at,
-            Err(at) => {
-                self.touches.insert(at, Touch { hub, landmark: bank.landmark(time_ms), weight: 0.0, count: 0, newest_ms: i64::MIN });
-                at
-            }
-        };
-        let touch = &mut self.touches[at];
-        let landmark = bank.landmark(time_ms).max(touch.landmark);
-        touch.weight = touch.weight * bank.rebase(longest, touch.landmark, landmark) + bank.weight(longest, time_ms, landmark);
-        touch.landmark = landmark;
-        touch.count += 1;
-        touch.newest_ms = touch.newest_ms.max(time_ms);
-    }
-    /// Bytes on the heap, roughly.
-    pub fn heap_bytes(&self) -> usize {
-        self.row.text_bytes()
-            + 64
-            + self.events.iter().map(|e| size_of::<EventState>() + e.heap_bytes()).sum::<usize>()
-            + self.touches.capacity() * size_of::<Touch>()
-            + self.recent.capacity() * 64
-    }
-}
-
 /// What every shard reads and none changes.
 #[derive(Debug)]
 pub struct Shared {
@@ -257,7 +78,8 @@ pub struct Contribution {
 /// One root entity and its members.
 #[derive(Clone, Debug)]
 pub struct Cell {
-    /// The entity the cell is of: the root, or an entity that has none yet.
+    /// The entity the cell is of: the root, an entity that has none yet, or the domain that entities without a root share
+    /// (then no node is the anchor's).
     pub anchor: EntityId,
     /// Its entities, in no particular order. Empty: the cell is free.
     pub nodes: Vec<Node>,
@@ -273,6 +95,8 @@ pub struct Cell {
     pub(crate) margin: f32,
     /// Whether it was ever scored.
     pub(crate) scored: bool,
+    /// Whether it waits among the soft-dirty because of what it refers to.
+    pub(crate) stale: bool,
 }
 
 impl Cell {
@@ -286,6 +110,7 @@ impl Cell {
             drift_seen: 0.0,
             margin: 0.0,
             scored: false,
+            stale: false,
         }
     }
     /// What of it is in the hubs' sums, if that differs from what it would contribute now.
@@ -303,7 +128,7 @@ impl Cell {
     /// Its hubs now, ascending: named by current versions or touched by events.
     pub fn hubs(&self) -> Vec<EntityId> {
         let mut hubs: Vec<EntityId> =
-            self.nodes.iter().flat_map(|n| n.hubs.iter().copied().chain(n.touches.iter().map(|t| t.hub))).collect();
+            self.nodes.iter().flat_map(|n| n.hubs.iter().copied().chain(n.touches().iter().map(|t| t.hub))).collect();
         hubs.sort_unstable();
         hubs.dedup();
         hubs
@@ -351,15 +176,22 @@ impl View for EntityView<'_> {
     fn window(&self, index: usize) -> Value<'_> {
         let window = self.population.windows[index];
         let read = |node: &Node| node.counter(window.counter).map_or(0.0, |d| d.window(self.as_of_ms, window.start_days, window.end_days));
-        // Rows of a cell count for its root; a member has its own.
-        let value = if self.node.entity == self.cell.anchor { self.cell.nodes.iter().map(read).sum() } else { read(self.node) };
+        // Rows of a cell count for its root; a member has its own, which its survivor keeps.
+        let value = if self.node.entity == self.cell.anchor {
+            self.cell.nodes.iter().map(read).sum()
+        } else if self.node.absorbed {
+            self.cell.nodes.iter().find(|node| node.entity == self.node.survivor).map_or(0.0, read)
+        } else {
+            read(self.node)
+        };
         Value::Double(value)
     }
 }
 
 impl EntityView<'_> {
-    /// Whether the entity is in the population: known, and the filter holds.
+    /// Whether the entity is in the population: known, not merged into another of its table, and the filter holds. One that became
+    /// an entity of another table (a converted lead) is judged by the filter like any other.
     pub fn is_eligible(&self) -> bool {
-        self.node.is_known() && self.population.condition.as_ref().is_none_or(|c| c.holds(self))
+        self.node.is_known() && !self.node.is_merged() && self.population.condition.as_ref().is_none_or(|c| c.holds(self))
     }
 }

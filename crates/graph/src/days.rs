@@ -17,24 +17,47 @@ pub fn bucket(t_ms: i64) -> i32 {
 /// Values per day bucket, ascending.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct DayBuckets {
-    days: Vec<(i32, f64)>,
+    /// (bucket, how many values, their sum).
+    days: Vec<(i32, u32, f64)>,
 }
 
 impl DayBuckets {
     /// Adds `amount` to the bucket that holds `t`.
     pub fn add(&mut self, t_ms: i64, amount: f64) {
-        let day = bucket(t_ms);
-        match self.days.binary_search_by_key(&day, |(d, _)| *d) {
-            Ok(at) => self.days[at].1 += amount,
-            Err(at) => self.days.insert(at, (day, amount)),
+        self.put(bucket(t_ms), 1, amount);
+    }
+    fn put(&mut self, day: i32, count: u32, amount: f64) {
+        match self.days.binary_search_by_key(&day, |(d, _, _)| *d) {
+            Ok(at) => {
+                self.days[at].1 += count;
+                self.days[at].2 += amount;
+            }
+            Err(at) => self.days.insert(at, (day, count, amount)),
         }
+    }
+    /// Takes `amount` back from the bucket that holds `t`; a bucket without values is dropped.
+    pub fn retract(&mut self, t_ms: i64, amount: f64) {
+        let Ok(at) = self.days.binary_search_by_key(&bucket(t_ms), |(d, _, _)| *d) else { return };
+        self.days[at].1 -= 1;
+        self.days[at].2 -= amount;
+        if self.days[at].1 == 0 {
+            self.days.remove(at);
+        }
+    }
+    /// Adds the values of another.
+    pub fn merge(&mut self, other: &DayBuckets) {
+        other.days.iter().for_each(|(day, count, amount)| self.put(*day, *count, *amount));
+    }
+    /// Whether it holds no value.
+    pub fn is_empty(&self) -> bool {
+        self.days.is_empty()
     }
     /// The sum over a window read at `t`, which ends with the bucket that contains `t + end_days`.
     pub fn window(&self, t_ms: i64, start_days: Option<i64>, end_days: i64) -> f64 {
         let last = i64::from(bucket(t_ms + end_days * DAY_MS));
         let first = start_days.map_or(i64::MIN, |start| last - (end_days - start));
-        let from = self.days.partition_point(|(d, _)| i64::from(*d) <= first);
-        self.days[from..].iter().take_while(|(d, _)| i64::from(*d) <= last).map(|(_, x)| x).sum()
+        let from = self.days.partition_point(|(d, _, _)| i64::from(*d) <= first);
+        self.days[from..].iter().take_while(|(d, _, _)| i64::from(*d) <= last).map(|(_, _, x)| x).sum()
     }
     /// The next moment after `t` at which the window's value may change with no event: a bucket leaves it or enters it.
     pub fn next_change_ms(&self, t_ms: i64, start_days: Option<i64>, end_days: i64) -> Option<i64> {
@@ -42,7 +65,7 @@ impl DayBuckets {
         let leaves = start_days.map(|start| -start);
         self.days
             .iter()
-            .flat_map(|(d, _)| [Some(i64::from(*d) - end_days), leaves.map(|days| i64::from(*d) + days)])
+            .flat_map(|(d, _, _)| [Some(i64::from(*d) - end_days), leaves.map(|days| i64::from(*d) + days)])
             .flatten()
             .filter(|turn| *turn > now)
             .min()

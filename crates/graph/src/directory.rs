@@ -18,7 +18,7 @@ pub struct Place {
     pub node: u32,
 }
 
-/// What kind of thing a key names: a table's entities, or a promoted hub's values.
+/// What kind of thing a key names: a table's entities, a promoted hub's values, or domains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Namespace(u16);
 
@@ -28,6 +28,7 @@ struct Entry {
     key: Arc<str>,
     place: Option<Place>,
     parent: Option<EntityId>,
+    owner: Option<EntityId>,
     children: SmallVec<[EntityId; 2]>,
 }
 
@@ -39,6 +40,7 @@ pub struct Directory {
     tables: usize,
     hub_namespace: Vec<Namespace>,
     hub_of: Vec<Option<HubId>>,
+    domains: Namespace,
 }
 
 impl Directory {
@@ -62,7 +64,9 @@ impl Directory {
                 }
             })
             .collect();
-        Self { entries: Vec::new(), maps: vec![FxHashMap::default(); spaces], tables, hub_namespace, hub_of }
+        let domains = Namespace(spaces as u16);
+        hub_of.push(None);
+        Self { entries: Vec::new(), maps: vec![FxHashMap::default(); spaces + 1], tables, hub_namespace, hub_of, domains }
     }
     /// The namespace of a table's keys.
     pub fn of_table(&self, table: TableId) -> Namespace {
@@ -72,6 +76,10 @@ impl Directory {
     pub fn of_hub(&self, hub: HubId) -> Namespace {
         self.hub_namespace[hub.index()]
     }
+    /// The namespace of the domains by which entities find their root.
+    pub fn of_domains(&self) -> Namespace {
+        self.domains
+    }
     /// The id of a key, new if it was never named.
     pub fn intern(&mut self, namespace: Namespace, key: &str) -> EntityId {
         if let Some(id) = self.maps[namespace.0 as usize].get(key) {
@@ -80,7 +88,7 @@ impl Directory {
         let id = EntityId(u32::try_from(self.entries.len()).expect("fewer than 2^32 entities"));
         let key: Arc<str> = key.into();
         self.maps[namespace.0 as usize].insert(key.clone(), id);
-        self.entries.push(Entry { namespace, key, place: None, parent: None, children: SmallVec::new() });
+        self.entries.push(Entry { namespace, key, place: None, parent: None, owner: None, children: SmallVec::new() });
         id
     }
     /// The id of a key, if it was ever named.
@@ -91,7 +99,7 @@ impl Directory {
     pub fn key(&self, entity: EntityId) -> &Arc<str> {
         &self.entry(entity).key
     }
-    /// An entity's table; promoted hub values have none.
+    /// An entity's table; promoted hub values and domains have none.
     pub fn table(&self, entity: EntityId) -> Option<TableId> {
         let namespace = self.entry(entity).namespace.0;
         ((namespace as usize) < self.tables).then_some(TableId(namespace))
@@ -100,14 +108,19 @@ impl Directory {
     pub fn hub(&self, entity: EntityId) -> Option<HubId> {
         self.hub_of[self.entry(entity).namespace.0 as usize]
     }
-    /// Where an entity's node is; hubs and never-linked keys have none.
+    /// Whether an entity is a domain.
+    pub fn is_domain(&self, entity: EntityId) -> bool {
+        self.entry(entity).namespace == self.domains
+    }
+    /// Where an entity's node is; hubs, domains and keys that were only referred to have none.
     pub fn place(&self, entity: EntityId) -> Option<Place> {
         self.entry(entity).place
     }
     pub(crate) fn set_place(&mut self, entity: EntityId, place: Place) {
         self.entries[entity.0 as usize].place = Some(place);
     }
-    /// The entity it belongs to.
+    /// The entity it belongs to: whom it was absorbed by, its owner, or the domain that stands for its root. Following parents leads
+    /// to the anchor of its cell.
     pub fn parent(&self, entity: EntityId) -> Option<EntityId> {
         self.entry(entity).parent
     }
@@ -120,15 +133,40 @@ impl Directory {
             self.entries[new.0 as usize].children.push(entity);
         }
     }
-    /// The entity and everyone below it.
+    /// The owner that its current version names.
+    pub fn owner(&self, entity: EntityId) -> Option<EntityId> {
+        self.entry(entity).owner
+    }
+    pub(crate) fn set_owner(&mut self, entity: EntityId, owner: Option<EntityId>) {
+        self.entries[entity.0 as usize].owner = owner;
+    }
+    /// The entity and everyone below it. Contradicting versions may close a ring: it is walked once.
     pub(crate) fn subtree(&self, entity: EntityId) -> Vec<EntityId> {
         let mut all = vec![entity];
         let mut next = 0;
         while next < all.len() {
-            all.extend(self.entry(all[next]).children.iter().copied());
+            // Everyone has one parent, so only the start can come up again.
+            all.extend(self.entry(all[next]).children.iter().copied().filter(|child| *child != entity));
             next += 1;
         }
         all
+    }
+    /// The anchor of its cell: the end of its parents; where they run in a ring, the smallest (table, key) of it that was not absorbed.
+    pub(crate) fn top(&self, entity: EntityId, is_absorbed: impl Fn(EntityId) -> bool) -> EntityId {
+        let mut path: SmallVec<[EntityId; 8]> = smallvec::smallvec![entity];
+        while let Some(parent) = self.parent(path[path.len() - 1]) {
+            if let Some(start) = path.iter().position(|e| *e == parent) {
+                let ring = path[start..].iter().copied().filter(|e| self.table(*e).is_some() && !is_absorbed(*e));
+                return ring.min_by(|a, b| self.order(*a, *b)).expect("whoever was absorbed is followed by its survivor");
+            }
+            path.push(parent);
+        }
+        path[path.len() - 1]
+    }
+    /// The order of (table, key), which does not depend on who was named first.
+    pub(crate) fn order(&self, a: EntityId, b: EntityId) -> std::cmp::Ordering {
+        let (a, b) = (self.entry(a), self.entry(b));
+        (a.namespace, &a.key).cmp(&(b.namespace, &b.key))
     }
     /// How many entities were ever named.
     pub fn len(&self) -> usize {

@@ -1,4 +1,7 @@
 //! The temporal state of one entity for one event table. Every update commutes: the order of arrival does not matter.
+//!
+//! An event can be taken back. What was added is subtracted; a sum of nothing is exactly nothing. What was forgotten cannot come
+//! back: the newest event's amounts, the newest time of a slot, what a ring had dropped. That is told as [`Undo::Inexact`].
 
 use serde::Serialize;
 use smallvec::SmallVec;
@@ -6,7 +9,7 @@ use smallvec::SmallVec;
 use crate::days::day_number;
 use crate::decay::{Bank, Landmark, NO_LANDMARK};
 use crate::layout::Phi;
-use crate::options::GraphOptions;
+use crate::options::{DAY_MS, GraphOptions};
 
 /// An event on the way to a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -26,19 +29,41 @@ pub struct Newest {
     pub time_ms: i64,
     /// Breaks ties of time.
     pub fingerprint: u64,
-    /// What it added.
+    /// What it added; empty where a retraction left nothing to restore it from.
     pub phi: SmallVec<[(u16, f32); 8]>,
+}
+
+/// An event as it is added or taken back.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Occurrence<'a> {
+    pub phi: &'a Phi,
+    pub stage: Option<u8>,
+    pub time_ms: i64,
+    pub fingerprint: u64,
+}
+
+/// How well something was taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Undo {
+    /// As if it had never been there.
+    Exact,
+    /// But for what was forgotten in between.
+    Inexact,
+    /// It was not there: nothing changed.
+    Unmatched,
 }
 
 /// Decayed sums, registers, rhythm and order of one event table on one entity.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct EventState {
     landmark: Landmark,
-    /// Slots that were ever touched, ascending.
+    /// Slots that hold something, ascending.
     slots: Vec<u16>,
+    /// Per slot, how many amounts are in its sums.
+    counts: Vec<u32>,
     /// `[slots, half-lives]`, relative to the landmark.
     sums: Vec<f64>,
-    /// Per touched slot the newest event time, milliseconds.
+    /// Per slot the newest event time, milliseconds.
     slot_newest_ms: Vec<i64>,
     /// Events ever.
     pub total: u64,
@@ -46,10 +71,12 @@ pub struct EventState {
     pub oldest_ms: i64,
     /// The newest event.
     pub newest: Option<Newest>,
-    /// The newest active days (UTC day numbers), ascending.
-    pub days: Vec<i32>,
+    /// The newest active days (UTC day numbers) and their events, ascending.
+    days: Vec<(i32, u32)>,
     /// The newest staged events, ascending.
     pub staged: Vec<Staged>,
+    /// Staged events ever.
+    staged_total: u32,
 }
 
 impl Default for EventState {
@@ -57,6 +84,7 @@ impl Default for EventState {
         Self {
             landmark: NO_LANDMARK,
             slots: Vec::new(),
+            counts: Vec::new(),
             sums: Vec::new(),
             slot_newest_ms: Vec::new(),
             total: 0,
@@ -64,6 +92,7 @@ impl Default for EventState {
             newest: None,
             days: Vec::new(),
             staged: Vec::new(),
+            staged_total: 0,
         }
     }
 }
@@ -83,34 +112,55 @@ fn keep_greatest<T: Ord>(list: &mut Vec<T>, value: T, cap: usize) {
 }
 
 impl EventState {
-    /// Adds an event.
-    pub fn add(&mut self, bank: &Bank, options: &GraphOptions, phi: &Phi, stage: Option<u8>, time_ms: i64, fingerprint: u64) {
-        let halves = bank.len();
-        let landmark = bank.landmark(time_ms);
-        if self.landmark == NO_LANDMARK {
-            self.landmark = landmark;
-        } else if landmark > self.landmark {
+    /// Moves the sums to a landmark.
+    fn rebase(&mut self, bank: &Bank, landmark: Landmark) {
+        if self.landmark != NO_LANDMARK && landmark != self.landmark {
+            let halves = bank.len();
             let factors: SmallVec<[f64; 6]> = (0..halves).map(|h| bank.rebase(h, self.landmark, landmark)).collect();
-            for (i, sum) in self.sums.iter_mut().enumerate() {
-                *sum *= factors[i % halves];
-            }
-            self.landmark = landmark;
+            self.sums.iter_mut().enumerate().for_each(|(i, sum)| *sum *= factors[i % halves]);
         }
+        self.landmark = landmark;
+    }
+
+    /// The place of a slot, new if it held nothing.
+    fn slot(&mut self, slot: u16, halves: usize) -> usize {
+        match self.slots.binary_search(&slot) {
+            Ok(at) => at,
+            Err(at) => {
+                self.slots.insert(at, slot);
+                self.counts.insert(at, 0);
+                self.slot_newest_ms.insert(at, i64::MIN);
+                self.sums.splice(at * halves..at * halves, std::iter::repeat_n(0.0, halves));
+                at
+            }
+        }
+    }
+
+    fn add_day(&mut self, day: i32, events: u32, cap: usize) {
+        match self.days.binary_search_by_key(&day, |(d, _)| *d) {
+            Ok(at) => self.days[at].1 += events,
+            Err(0) if self.days.len() >= cap => {}
+            Err(at) => {
+                self.days.insert(at, (day, events));
+                if self.days.len() > cap {
+                    self.days.remove(0);
+                }
+            }
+        }
+    }
+
+    /// Adds an event.
+    pub(crate) fn add(&mut self, bank: &Bank, options: &GraphOptions, event: Occurrence<'_>) {
+        let Occurrence { phi, stage, time_ms, fingerprint } = event;
+        let halves = bank.len();
+        self.rebase(bank, bank.landmark(time_ms).max(self.landmark));
         let weights: SmallVec<[f64; 6]> = (0..halves).map(|h| bank.weight(h, time_ms, self.landmark)).collect();
         for (slot, amount) in phi {
-            let at = match self.slots.binary_search(slot) {
-                Ok(at) => at,
-                Err(at) => {
-                    self.slots.insert(at, *slot);
-                    self.slot_newest_ms.insert(at, i64::MIN);
-                    let from = at * halves;
-                    self.sums.splice(from..from, std::iter::repeat_n(0.0, halves));
-                    at
-                }
-            };
+            let at = self.slot(*slot, halves);
             for (sum, weight) in self.sums[at * halves..].iter_mut().zip(&weights) {
                 *sum += amount * weight;
             }
+            self.counts[at] += 1;
             self.slot_newest_ms[at] = self.slot_newest_ms[at].max(time_ms);
         }
         self.total += 1;
@@ -119,13 +169,125 @@ impl EventState {
             let phi = phi.iter().map(|(slot, amount)| (*slot, *amount as f32)).collect();
             self.newest = Some(Newest { time_ms, fingerprint, phi });
         }
-        keep_greatest(&mut self.days, day_number(time_ms), options.rhythm_days);
+        self.add_day(day_number(time_ms), 1, options.rhythm_days);
         if let Some(stage) = stage {
             keep_greatest(&mut self.staged, Staged { time_ms, fingerprint, stage }, options.staged_events);
+            self.staged_total += 1;
         }
     }
 
-    /// Whether there was never an event.
+    /// Adds all events of another state: as if each had been added here.
+    pub(crate) fn merge(&mut self, bank: &Bank, options: &GraphOptions, mut other: EventState) {
+        if other.is_empty() {
+            return;
+        }
+        if self.is_empty() {
+            *self = other;
+            return;
+        }
+        let halves = bank.len();
+        let landmark = self.landmark.max(other.landmark);
+        self.rebase(bank, landmark);
+        other.rebase(bank, landmark);
+        for (from, slot) in other.slots.iter().enumerate() {
+            let at = self.slot(*slot, halves);
+            for (sum, more) in self.sums[at * halves..].iter_mut().zip(&other.sums[from * halves..(from + 1) * halves]) {
+                *sum += more;
+            }
+            self.counts[at] += other.counts[from];
+            self.slot_newest_ms[at] = self.slot_newest_ms[at].max(other.slot_newest_ms[from]);
+        }
+        self.total += other.total;
+        self.oldest_ms = self.oldest_ms.min(other.oldest_ms);
+        let moment = |newest: &Option<Newest>| newest.as_ref().map(|n| (n.time_ms, n.fingerprint));
+        if moment(&self.newest) < moment(&other.newest) {
+            self.newest = other.newest;
+        }
+        other.days.iter().for_each(|(day, events)| self.add_day(*day, *events, options.rhythm_days));
+        other.staged.into_iter().for_each(|staged| keep_greatest(&mut self.staged, staged, options.staged_events));
+        self.staged_total += other.staged_total;
+    }
+
+    /// Whether what an event added is all there.
+    fn may_hold(&self, bank: &Bank, event: Occurrence<'_>) -> bool {
+        let day = day_number(event.time_ms);
+        let kept_days: u64 = self.days.iter().map(|(_, events)| u64::from(*events)).sum();
+        let may_be_forgotten = kept_days < self.total && self.days.first().is_none_or(|(first, _)| day < *first);
+        bank.landmark(event.time_ms) <= self.landmark
+            && event.time_ms >= self.oldest_ms
+            && event.phi.iter().all(|(slot, _)| self.slots.binary_search(slot).is_ok())
+            && (may_be_forgotten || self.days.binary_search_by_key(&day, |(d, _)| *d).is_ok())
+    }
+
+    /// Takes an event back, which is in it for certain or perhaps. `known_newest_ms`: another event that is still there, as far as
+    /// anyone remembers.
+    pub(crate) fn retract(&mut self, bank: &Bank, event: Occurrence<'_>, is_certain: bool, known_newest_ms: Option<i64>) -> Undo {
+        if self.is_empty() || !(is_certain || self.may_hold(bank, event)) {
+            return Undo::Unmatched;
+        }
+        if self.total == 1 {
+            *self = Self::default();
+            return Undo::Exact;
+        }
+        let Occurrence { phi, stage, time_ms, fingerprint } = event;
+        let halves = bank.len();
+        let mut undo = Undo::Exact;
+        let kept_days: u64 = self.days.iter().map(|(_, events)| u64::from(*events)).sum();
+        let forgot_days = kept_days < self.total;
+        self.total -= 1;
+        let weights: SmallVec<[f64; 6]> = (0..halves).map(|h| bank.weight(h, time_ms, self.landmark)).collect();
+        for (slot, amount) in phi {
+            let Ok(at) = self.slots.binary_search(slot) else { continue };
+            for (sum, weight) in self.sums[at * halves..].iter_mut().zip(&weights) {
+                *sum -= amount * weight;
+            }
+            self.counts[at] -= 1;
+            if self.counts[at] == 0 {
+                self.slots.remove(at);
+                self.counts.remove(at);
+                self.slot_newest_ms.remove(at);
+                self.sums.drain(at * halves..(at + 1) * halves);
+            }
+        }
+        if let Ok(at) = self.days.binary_search_by_key(&day_number(time_ms), |(d, _)| *d) {
+            self.days[at].1 -= 1;
+            if self.days[at].1 == 0 {
+                self.days.remove(at);
+                // An older day that had been dropped belongs here now.
+                undo = undo.max(if forgot_days { Undo::Inexact } else { Undo::Exact });
+            }
+        }
+        if let Some(stage) = stage {
+            let forgot = self.staged_total as usize > self.staged.len();
+            self.staged_total = self.staged_total.saturating_sub(1);
+            if let Ok(at) = self.staged.binary_search(&Staged { time_ms, fingerprint, stage }) {
+                self.staged.remove(at);
+                undo = undo.max(if forgot { Undo::Inexact } else { Undo::Exact });
+            }
+        }
+        if time_ms == self.oldest_ms {
+            // The next oldest lies on the first active day, if none was dropped.
+            let first_ms = self.days.first().map(|(day, _)| i64::from(*day) * DAY_MS).filter(|_| !forgot_days);
+            self.oldest_ms = first_ms.map_or(time_ms, |first| first.max(time_ms));
+            undo = Undo::Inexact;
+        }
+        if self.slot_newest_ms.contains(&time_ms) {
+            let staged_ms = self.staged.last().map(|s| s.time_ms);
+            let others = self.slot_newest_ms.iter().copied().filter(|t| *t != time_ms).max();
+            let left = [staged_ms, others, known_newest_ms, Some(self.oldest_ms)].into_iter().flatten();
+            let newest_ms = left.filter(|t| *t <= time_ms).max().unwrap_or(self.oldest_ms);
+            self.slot_newest_ms.iter_mut().filter(|t| **t == time_ms).for_each(|t| *t = newest_ms);
+            // An estimate has no amounts; it stands for whichever event happened then.
+            let is_it = |n: &Newest| n.time_ms == time_ms && (n.fingerprint == fingerprint || n.phi.is_empty());
+            if self.newest.as_ref().is_some_and(is_it) {
+                self.newest = Some(Newest { time_ms: newest_ms, fingerprint: 0, phi: SmallVec::new() });
+            }
+            undo = Undo::Inexact;
+        }
+        undo
+    }
+
+    /// Whether there is no event.
     pub fn is_empty(&self) -> bool {
         self.total == 0
     }
@@ -133,11 +295,15 @@ impl EventState {
     pub fn newest_ms(&self) -> Option<i64> {
         self.newest.as_ref().map(|n| n.time_ms)
     }
+    /// The newest active days (UTC day numbers), ascending.
+    pub fn active_days(&self) -> impl DoubleEndedIterator<Item = i32> + ExactSizeIterator {
+        self.days.iter().map(|(day, _)| *day)
+    }
     /// The landmark its sums are relative to.
     pub fn landmark(&self) -> Landmark {
         self.landmark
     }
-    /// Touched slots with their sums per half-life (relative to the landmark) and newest event time, ascending by slot.
+    /// Slots that hold something with their sums per half-life (relative to the landmark) and newest event time, ascending by slot.
     pub fn slots<'a>(&'a self, bank: &Bank) -> impl Iterator<Item = (u16, &'a [f64], i64)> {
         self.slots
             .iter()
@@ -145,12 +311,21 @@ impl EventState {
             .zip(&self.slot_newest_ms)
             .map(|((slot, sums), newest)| (*slot, sums, *newest))
     }
+    /// This state with its sums relative to another landmark: two states of the same events are then alike.
+    pub(crate) fn relative_to(&self, bank: &Bank, landmark: Landmark) -> EventState {
+        let mut state = self.clone();
+        if !state.is_empty() {
+            state.rebase(bank, landmark);
+        }
+        state
+    }
     /// Bytes on the heap, roughly.
     pub fn heap_bytes(&self) -> usize {
         self.slots.capacity() * 2
+            + self.counts.capacity() * 4
             + self.sums.capacity() * 8
             + self.slot_newest_ms.capacity() * 8
-            + self.days.capacity() * 4
+            + self.days.capacity() * 8
             + self.staged.capacity() * size_of::<Staged>()
     }
 }

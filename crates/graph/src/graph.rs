@@ -4,22 +4,27 @@
 //! and the decision which events are let in and whose they are. *Apply* is parallel by shard: events add to their owners' state.
 //! Since event state commutes and moves carry it along, the result does not depend on how rows were cut into batches.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rayon::prelude::*;
+use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
-use xxhash_rust::xxh3::xxh3_64;
 
-use leadpulse_schema::{Catalog, DayWindow, Operation, Population, Role, Row, RowBatch, TableId, Value};
+use leadpulse_schema::{Catalog, DayWindow, FieldId, HubId, Operation, Population, RelationId, Role, Row, RowBatch, TableId, Value};
 
-use crate::cell::{Cell, CellRef, EntityId, EntityView, Node, Reasons, Shared};
+use crate::cell::{Cell, CellRef, EntityId, EntityView, Reasons, Shared};
 use crate::decay::Bank;
-use crate::dedupe::{Gate, Outcome, fingerprint};
-use crate::directory::{Directory, Place};
+use crate::dedupe::{Gate, Outcome, Takes, fingerprint};
+use crate::directory::Directory;
+use crate::domains::Domains;
 use crate::hubs::Hubs;
+use crate::identity::Identity;
 use crate::layout::StateLayout;
+use crate::matching::Matching;
+use crate::node::Node;
 use crate::options::{DAY_MS, GraphOptions};
+use crate::relations::Incoming;
+use crate::shard::{EventOp, Shard};
 
 /// Timers fire on this grid.
 const TIMER_GRID_MS: i64 = 3_600_000;
@@ -36,53 +41,15 @@ pub enum Tracking {
     Off,
 }
 
-/// Events on their way into one shard.
+/// An event row that was let in, until all links of its batch are settled.
 #[derive(Debug)]
-struct EventOp {
-    cell: u32,
-    node: u32,
+struct Admitted {
     row: u32,
+    owner: EntityId,
     fingerprint: u64,
+    is_certain: bool,
     hubs: SmallVec<[EntityId; 2]>,
-}
-
-#[derive(Debug, Default)]
-struct Shard {
-    cells: Vec<Cell>,
-    free: Vec<u32>,
-    dirty: Vec<u32>,
-    changed: Vec<u32>,
-    timers: BTreeMap<i64, Vec<u32>>,
-}
-
-impl Shard {
-    fn mark(&mut self, index: u32, reason: Reasons) {
-        let cell = &mut self.cells[index as usize];
-        if cell.reasons.is_empty() {
-            self.dirty.push(index);
-        }
-        cell.reasons = cell.reasons.with(reason);
-    }
-    /// Keeps what the cell has in the hubs before its first change since the board.
-    fn freeze(&mut self, index: u32, shared: &Shared) {
-        if shared.layout.catalog().hubs.is_empty() {
-            return;
-        }
-        let cell = &mut self.cells[index as usize];
-        if cell.frozen.is_none() {
-            cell.frozen = Some(Box::new(cell.contribution(shared)));
-            self.changed.push(index);
-        }
-    }
-    fn apply(&mut self, shared: &Shared, batch: &RowBatch, ops: &[EventOp], tracking: Tracking) {
-        for op in ops {
-            self.freeze(op.cell, shared);
-            self.cells[op.cell as usize].nodes[op.node as usize].add(shared, batch.row(op.row as usize), op.fingerprint, &op.hubs);
-            if tracking == Tracking::On {
-                self.mark(op.cell, Reasons::EVENT);
-            }
-        }
-    }
+    mentions: SmallVec<[(RelationId, EntityId); 1]>,
 }
 
 /// How large the graph is.
@@ -105,17 +72,24 @@ pub struct GraphSize {
 /// The temporal graph.
 #[derive(Debug)]
 pub struct Graph {
-    shared: Arc<Shared>,
-    directory: Directory,
-    gate: Gate,
-    shards: Vec<Shard>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) directory: Directory,
+    pub(crate) identity: Identity,
+    pub(crate) matching: Matching,
+    pub(crate) domains: Domains,
+    pub(crate) incoming: Incoming,
+    pub(crate) gate: Gate,
+    pub(crate) shards: Vec<Shard>,
+    /// The cells of domains that lead to no root.
+    pub(crate) provisional: FxHashMap<EntityId, CellRef>,
     hubs: Hubs,
-    tracking: Tracking,
+    pub(crate) tracking: Tracking,
     as_of_ms: i64,
     board: i64,
     windows: Vec<DayWindow>,
     /// Soft-dirty cells, the one nearest to a threshold last.
     soft: Vec<CellRef>,
+    soft_in_order: bool,
 }
 
 impl Graph {
@@ -127,14 +101,20 @@ impl Graph {
         let shards = (0..options.shards).map(|_| Shard::default()).collect();
         Self {
             directory: Directory::new(&catalog),
+            identity: Identity::default(),
+            matching: Matching::default(),
+            domains: Domains::new(&options.free_mail_domains),
+            incoming: Incoming::default(),
             gate: Gate::default(),
             shards,
+            provisional: FxHashMap::default(),
             hubs,
             tracking,
             as_of_ms: i64::MIN,
             board: i64::MIN,
             windows,
             soft: Vec::new(),
+            soft_in_order: true,
             shared: Arc::new(Shared { layout, bank, options }),
         }
     }
@@ -195,196 +175,127 @@ impl Graph {
     /// Applies rows in their order. Returns one outcome per row.
     pub fn apply(&mut self, batch: &RowBatch) -> Vec<Outcome> {
         let catalog = self.catalog().clone();
-        let shared = self.shared.clone();
         let mut outcomes = vec![Outcome::Accepted; batch.len()];
-        let mut events: Vec<(EntityId, EventOp)> = Vec::new();
+        let mut events: Vec<Admitted> = Vec::new();
         for (index, row) in batch.iter().enumerate() {
-            let table = catalog.table_at(row.table());
-            match (table.role, row.operation()) {
+            match (catalog.table_at(row.table()).role, row.operation()) {
                 (Role::Root | Role::Member, Operation::Upsert) => self.upsert(&catalog, row),
-                (Role::Root | Role::Member, Operation::Delete) => self.delete(row),
+                (Role::Root | Role::Member, Operation::Delete | Operation::Retract) => self.delete(row),
                 (Role::Hub, _) => {
                     let namespace = self.directory.of_table(row.table());
                     self.directory.intern(namespace, row.key());
                 }
-                (Role::Event, _) => {
-                    let Some((owner_table, owner_key)) = owner_of(&catalog, row) else {
-                        continue;
-                    };
-                    let fingerprint = fingerprint(row, owner_key);
-                    outcomes[index] = self.gate.admit(&shared.options, row, fingerprint);
-                    if outcomes[index] == Outcome::Accepted {
-                        let owner = self.ensure(owner_table, owner_key);
-                        let hubs = self.hub_nodes(row, &shared.layout.event(row.table()).hub_fields);
-                        events.push((owner, EventOp { cell: 0, node: 0, row: index as u32, fingerprint, hubs }));
-                    }
-                }
+                (Role::Event, _) => outcomes[index] = self.admit(&catalog, row, index as u32, &mut events),
             }
         }
-        // Links are settled: only now does every owner have its place.
-        let parallel = events.len() >= PARALLEL_FROM;
+        self.apply_events(batch, &events);
+        outcomes
+    }
+
+    /// Decides whether an event row is let in, and whose it is.
+    fn admit(&mut self, catalog: &Catalog, row: Row<'_>, index: u32, events: &mut Vec<Admitted>) -> Outcome {
+        let Some((owner_table, owner_key)) = owner_of(catalog, row) else { return Outcome::Accepted };
+        let shared = self.shared.clone();
+        let fingerprint = fingerprint(row, owner_key);
+        let takes = match row.operation() {
+            Operation::Retract => Some(self.gate.admit_retraction(&shared.options, row, fingerprint)),
+            Operation::Upsert | Operation::Delete => None,
+        };
+        let outcome = match takes {
+            None => self.gate.admit(&shared.options, row, fingerprint),
+            Some(Takes::Back | Takes::BackIfThere | Takes::Ahead) => Outcome::Accepted,
+            Some(Takes::Again) => Outcome::Duplicate,
+            Some(Takes::Refused) => Outcome::Future,
+        };
+        if outcome != Outcome::Accepted {
+            return outcome;
+        }
+        // Whoever a row names is there afterwards, whether its event or its retraction came first.
+        let owner = self.ensure(owner_table, owner_key);
+        let layout = shared.layout.event(row.table());
+        let hubs = self.hub_nodes(row, &layout.hub_fields);
+        let mut mentions = SmallVec::new();
+        for (field, relation, target) in &layout.mentions {
+            for key in keys_of(row.get(*field)) {
+                mentions.push((*relation, self.ensure(*target, key)));
+            }
+        }
+        mentions.sort_unstable();
+        mentions.dedup();
+        if takes != Some(Takes::Ahead) {
+            let is_certain = takes != Some(Takes::BackIfThere);
+            events.push(Admitted { row: index, owner, fingerprint, is_certain, hubs, mentions });
+        }
+        outcome
+    }
+
+    /// Adds events to their owners' state and takes back what is taken back. Links are settled: everyone has their place.
+    fn apply_events(&mut self, batch: &RowBatch, events: &[Admitted]) {
+        let shared = self.shared.clone();
         let mut ops: Vec<Vec<EventOp>> = self.shards.iter().map(|_| Vec::new()).collect();
-        for (owner, mut op) in events {
-            let place = self.directory.place(owner).expect("ensure() gave every owner a place");
-            op.cell = place.cell.index;
-            op.node = place.node;
-            ops[place.cell.shard as usize].push(op);
+        let place = |directory: &Directory, entity| directory.place(entity).expect("ensure() gave everyone a place");
+        for event in events {
+            let person = place(&self.directory, self.identity.survivor(event.owner));
+            let state = place(&self.directory, self.carrier(event.owner, batch.row(event.row as usize).table()));
+            ops[person.cell.shard as usize].push(EventOp::Own {
+                cell: person.cell.index,
+                node: person.node,
+                state: state.node,
+                row: event.row,
+                fingerprint: event.fingerprint,
+                is_certain: event.is_certain,
+                hubs: event.hubs.clone(),
+            });
+            for (relation, entity) in &event.mentions {
+                let named = place(&self.directory, self.identity.survivor(*entity));
+                let op = EventOp::Mention { cell: named.cell.index, node: named.node, row: event.row, relation: *relation };
+                ops[named.cell.shard as usize].push(op);
+            }
         }
         let tracking = self.tracking;
-        if parallel {
+        if events.len() >= PARALLEL_FROM {
             self.shards.par_iter_mut().zip(&ops).for_each(|(shard, ops)| shard.apply(&shared, batch, ops, tracking));
         } else {
             self.shards.iter_mut().zip(&ops).for_each(|(shard, ops)| shard.apply(&shared, batch, ops, tracking));
         }
-        outcomes
+        for number in 0..self.shards.len() {
+            let mut decided = std::mem::take(&mut self.shards[number].decided);
+            decided.sort_unstable();
+            decided.dedup();
+            for index in decided {
+                self.mark_readers(CellRef { shard: number as u16, index });
+            }
+        }
     }
 
     /// Interns the hubs that fields of a row name.
-    fn hub_nodes<const N: usize>(
-        &mut self,
-        row: Row<'_>,
-        fields: &[(leadpulse_schema::FieldId, leadpulse_schema::HubId)],
-    ) -> SmallVec<[EntityId; N]>
+    pub(crate) fn hub_nodes<const N: usize>(&mut self, row: Row<'_>, fields: &[(FieldId, HubId)]) -> SmallVec<[EntityId; N]>
     where
         [EntityId; N]: smallvec::Array<Item = EntityId>,
     {
         let mut nodes = SmallVec::new();
         for (field, hub) in fields {
             let namespace = self.directory.of_hub(*hub);
-            match row.get(*field) {
-                // An empty key names nothing, or everyone without one would be peers.
-                Value::Text(key) if !key.is_empty() => nodes.push(self.directory.intern(namespace, key)),
-                Value::List(keys) => nodes.extend(keys.iter().filter(|k| !k.is_empty()).map(|key| self.directory.intern(namespace, key))),
-                _ => {}
-            }
+            nodes.extend(keys_of(row.get(*field)).into_iter().map(|key| self.directory.intern(namespace, key)));
         }
         nodes.sort_unstable();
         nodes.dedup();
         nodes
     }
 
-    /// The entity of a key, with a node: a stub in a cell of its own if it was never named.
-    fn ensure(&mut self, table: TableId, key: &str) -> EntityId {
-        let entity = self.directory.intern(self.directory.of_table(table), key);
-        if self.directory.place(entity).is_none() {
-            let cell = self.own_cell(entity);
-            let node = Node::stub(entity, table, &self.shared.layout);
-            self.put(cell, node);
-        }
-        entity
-    }
-
-    /// A new cell of an entity.
-    fn own_cell(&mut self, anchor: EntityId) -> CellRef {
-        let shard = (xxh3_64(self.directory.key(anchor).as_bytes()) % self.shards.len() as u64) as u16;
-        let s = &mut self.shards[shard as usize];
-        let index = match s.free.pop() {
-            Some(index) => {
-                s.cells[index as usize] = Cell::new(anchor);
-                index
-            }
-            None => {
-                s.cells.push(Cell::new(anchor));
-                s.cells.len() as u32 - 1
-            }
-        };
-        CellRef { shard, index }
-    }
-
-    fn put(&mut self, cell: CellRef, node: Node) {
-        self.shards[cell.shard as usize].freeze(cell.index, &self.shared);
-        let nodes = &mut self.shards[cell.shard as usize].cells[cell.index as usize].nodes;
-        self.directory.set_place(node.entity, Place { cell, node: nodes.len() as u32 });
-        nodes.push(node);
-    }
-
-    fn take(&mut self, entity: EntityId) -> Node {
-        let place = self.directory.place(entity).expect("only placed entities move");
-        let shard = &mut self.shards[place.cell.shard as usize];
-        shard.freeze(place.cell.index, &self.shared);
-        let cell = &mut shard.cells[place.cell.index as usize];
-        let node = cell.nodes.swap_remove(place.node as usize);
-        if let Some(swapped) = cell.nodes.get(place.node as usize) {
-            self.directory.set_place(swapped.entity, place);
-        }
-        node
-    }
-
-    fn mark(&mut self, cell: CellRef, reason: Reasons) {
+    pub(crate) fn mark(&mut self, cell: CellRef, reason: Reasons) {
         if self.tracking == Tracking::On {
             self.shards[cell.shard as usize].mark(cell.index, reason);
         }
     }
 
-    fn upsert(&mut self, catalog: &Catalog, row: Row<'_>) {
-        let table = catalog.table_at(row.table());
-        let entity = self.ensure(row.table(), row.key());
-        let place = self.directory.place(entity).expect("ensure() gave it a place");
-        let fields: SmallVec<[_; 4]> = table.fields.iter().filter_map(|f| f.hub.map(|hub| (f.id, hub))).collect();
-
-        let mut version = RowBatch::new();
-        let current = self.cell(place.cell).nodes[place.node as usize].row();
-        match (table.changed_fields.map(|f| row.get(f)), current) {
-            (Some(Value::List(changed)), Some(current)) => {
-                let mut builder = version.start(catalog, row.table(), Operation::Upsert, row.position(), row.known_ms());
-                for field in &table.fields {
-                    let is_new = field.id == table.key || Some(field.id) == table.time || changed.iter().any(|name| name == field.name);
-                    builder.set(field.id, if is_new { row.get(field.id) } else { current.get(field.id) });
-                }
-                builder.finish();
-            }
-            _ => version.push_copy(catalog, row),
-        }
-
-        let hubs = self.hub_nodes(version.row(0), &fields);
-        let parent = match table.role {
-            Role::Member => owner_of(catalog, version.row(0)).map(|(t, key)| (t, key.to_owned())),
-            _ => None,
-        };
-        let shard = &mut self.shards[place.cell.shard as usize];
-        shard.freeze(place.cell.index, &self.shared);
-        shard.cells[place.cell.index as usize].nodes[place.node as usize].set_row(version, hubs, row.known_ms());
-        let parent = parent.map(|(t, key)| self.ensure(t, &key));
-        if table.role == Role::Member && parent != self.directory.parent(entity) {
-            self.relink(entity, parent);
-        }
-        let place = self.directory.place(entity).expect("moves keep a place");
-        self.mark(place.cell, Reasons::EVENT);
-    }
-
-    /// Gives an entity another parent and moves it, with everyone below it, to that parent's cell. History moves along.
-    fn relink(&mut self, entity: EntityId, parent: Option<EntityId>) {
-        let from = self.directory.place(entity).expect("linked entities have a place").cell;
-        let family = self.directory.subtree(entity);
-        // A chain of members may close into a ring only through contradicting versions; such a link is not made.
-        if parent.is_some_and(|p| family.contains(&p)) {
-            return;
-        }
-        self.directory.set_parent(entity, parent);
-        let to = match parent {
-            Some(parent) => self.directory.place(parent).expect("ensure() gave the parent a place").cell,
-            None => self.own_cell(entity),
-        };
-        if from == to {
-            return;
-        }
-        self.mark(from, Reasons::EVENT);
-        for member in family {
-            let node = self.take(member);
-            self.put(to, node);
-        }
-        self.mark(to, Reasons::EVENT);
-    }
-
-    fn delete(&mut self, row: Row<'_>) {
-        let Some(entity) = self.directory.find(self.directory.of_table(row.table()), row.key()) else { return };
-        let Some(place) = self.directory.place(entity) else { return };
-        let shard = &mut self.shards[place.cell.shard as usize];
-        shard.freeze(place.cell.index, &self.shared);
-        shard.cells[place.cell.index as usize].nodes[place.node as usize].clear_row();
-        self.mark(place.cell, Reasons::EVENT);
-        if self.directory.parent(entity).is_some() {
-            self.relink(entity, None);
+    /// Puts a cell among the soft-dirty because of what it refers to.
+    pub(crate) fn soften(&mut self, at: CellRef) {
+        let cell = &mut self.shards[at.shard as usize].cells[at.index as usize];
+        if cell.reasons.is_empty() && !cell.stale {
+            cell.stale = true;
+            self.soft.push(at);
+            self.soft_in_order = false;
         }
     }
 
@@ -443,19 +354,29 @@ impl Graph {
     /// Lists the cells whose view of the hubs moved by more than ε, the one nearest to a threshold last.
     fn sweep(&mut self) {
         let (hubs, epsilon) = (&self.hubs, self.shared.options.board_epsilon);
-        let mut soft: Vec<(f32, CellRef)> = self
+        self.soft = self
             .shards
             .par_iter()
             .enumerate()
             .flat_map_iter(|(shard, s)| {
                 s.cells.iter().enumerate().filter_map(move |(index, cell)| {
-                    let drifted = cell.scored && cell.reasons.is_empty() && hubs.mean_drift(&cell.hubs()) - cell.drift_seen > epsilon;
-                    drifted.then_some((cell.margin, CellRef { shard: shard as u16, index: index as u32 }))
+                    let drifted = || cell.scored && hubs.mean_drift(&cell.hubs()) - cell.drift_seen > epsilon;
+                    let is_soft = cell.reasons.is_empty() && !cell.nodes.is_empty() && (cell.stale || drifted());
+                    is_soft.then_some(CellRef { shard: shard as u16, index: index as u32 })
                 })
             })
             .collect();
-        soft.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(b.1.cmp(&a.1)));
-        self.soft = soft.into_iter().map(|(_, at)| at).collect();
+        self.soft_in_order = false;
+    }
+
+    /// The cell nearest to a threshold comes last.
+    fn order_soft(&mut self) {
+        if !self.soft_in_order {
+            let mut soft: Vec<(f32, CellRef)> = self.soft.iter().map(|at| (self.cell(*at).margin, *at)).collect();
+            soft.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(b.1.cmp(&a.1)));
+            self.soft = soft.into_iter().map(|(_, at)| at).collect();
+            self.soft_in_order = true;
+        }
     }
 
     /// When the first timer is due, milliseconds; it may turn out to have been overtaken.
@@ -463,19 +384,22 @@ impl Graph {
         self.shards.iter().filter_map(|s| s.timers.keys().next().copied()).min()
     }
 
-    /// Cells waiting because a board moved their hubs.
+    /// Cells waiting because a board moved their hubs, or because something that very many refer to changed.
     pub fn deferred(&self) -> usize {
         self.soft.len()
     }
 
-    /// Takes the cells to re-score now: all that rows or timers touched, and up to `soft_budget` of those a board moved.
+    /// Takes the cells to re-score now: all that rows or timers touched, and up to `soft_budget` of those that wait.
     /// In order of shard and index, each once, with its reasons.
     pub fn take_dirty(&mut self, soft_budget: usize) -> Vec<(CellRef, Reasons)> {
+        self.order_soft();
         for _ in 0..soft_budget {
             let Some(at) = self.soft.pop() else { break };
             let shard = &mut self.shards[at.shard as usize];
-            if !shard.cells[at.index as usize].nodes.is_empty() {
-                shard.mark(at.index, Reasons::BOARD);
+            let cell = &mut shard.cells[at.index as usize];
+            if !cell.nodes.is_empty() {
+                let reason = if std::mem::take(&mut cell.stale) { Reasons::EVENT } else { Reasons::BOARD };
+                shard.mark(at.index, reason);
             }
         }
         let mut taken = Vec::new();
@@ -516,6 +440,7 @@ impl Graph {
         let shard = &mut self.shards[at.shard as usize];
         let cell = &mut shard.cells[at.index as usize];
         cell.scored = true;
+        cell.stale = false;
         cell.margin = margin;
         cell.drift_seen = drift_seen;
         if cell.deadline_ms != deadline_ms {
@@ -554,6 +479,15 @@ impl Graph {
         size.hubs = self.hubs.len();
         size.fingerprints = self.gate.len();
         size
+    }
+}
+
+/// The keys a value names: none, one or several. An empty key names nothing, or everyone without one would be related.
+pub(crate) fn keys_of(value: Value<'_>) -> SmallVec<[&str; 2]> {
+    match value {
+        Value::Text(key) if !key.is_empty() => smallvec::smallvec![key],
+        Value::List(keys) => keys.iter().filter(|key| !key.is_empty()).collect(),
+        _ => SmallVec::new(),
     }
 }
 

@@ -6,7 +6,9 @@ use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 use xxhash_rust::xxh3::xxh3_64;
 
-use leadpulse_schema::{Catalog, DataType, Feature, FieldId, HubId, Role, Row, Table, TableId, Value};
+use leadpulse_schema::{
+    Catalog, DataType, Feature, FieldId, HubId, Meaning, OutcomeField, RelationId, RelationKind, Role, Row, Table, TableId, Value,
+};
 
 use crate::options::GraphOptions;
 
@@ -61,6 +63,9 @@ pub struct EventLayout {
     pub top_stage: u8,
     /// Fields that name hubs.
     pub hub_fields: Vec<(FieldId, HubId)>,
+    /// Fields that name entities the event does not hang on.
+    pub mentions: Vec<(FieldId, RelationId, TableId)>,
+    outcome: Option<OutcomeField>,
     /// Where hub sums of this table start in a hub's vector, in slots.
     pub hub_offset: usize,
 }
@@ -79,7 +84,7 @@ pub fn signed_log1p(x: f64) -> f64 {
 }
 
 impl EventLayout {
-    fn new(table: &Table, options: &GraphOptions, hub_offset: usize) -> Self {
+    fn new(catalog: &Catalog, table: &Table, options: &GraphOptions, hub_offset: usize) -> Self {
         let mut slots = vec![Slot { field: None, kind: SlotKind::Count }];
         let mut extracts = Vec::new();
         for field in &table.fields {
@@ -114,7 +119,12 @@ impl EventLayout {
             extracts,
             top_stage: table.staged.as_ref().and_then(|s| s.stages.values().copied().max()).unwrap_or(0),
             stages,
-            hub_fields: table.fields.iter().filter_map(|f| f.hub.map(|h| (f.id, h))).collect(),
+            hub_fields: hub_fields(table),
+            mentions: relations_of(catalog, table, |kind| match kind {
+                RelationKind::Mention(field) => Some(field),
+                _ => None,
+            }),
+            outcome: table.outcome.clone(),
             hub_offset,
         }
     }
@@ -163,9 +173,67 @@ impl EventLayout {
         stages.get(row.get(*field).text()?).copied()
     }
 
+    /// Whether a row ends a deal, and how: won or lost.
+    pub fn verdict(&self, row: Row<'_>) -> Option<bool> {
+        let outcome = self.outcome.as_ref()?;
+        outcome.of(row.get(outcome.field).text()?)
+    }
+
     /// Its hub sums, in slots per half-life.
     pub fn hub_width(&self) -> usize {
         self.hub_slots.len()
+    }
+}
+
+fn hub_fields(table: &Table) -> Vec<(FieldId, HubId)> {
+    table.fields.iter().filter_map(|f| f.hub.map(|h| (f.id, h))).collect()
+}
+
+/// The relations that start from fields of a table, with the tables they lead to.
+fn relations_of(catalog: &Catalog, table: &Table, field: impl Fn(RelationKind) -> Option<FieldId>) -> Vec<(FieldId, RelationId, TableId)> {
+    let own = catalog.relations.iter().filter(|r| r.from == table.id);
+    own.filter_map(|r| Some((field(r.kind)?, r.id, r.target))).collect()
+}
+
+/// What versions of an entity table say besides their values.
+#[derive(Clone, Debug, Default)]
+pub struct EntityLayout {
+    /// Fields that name hubs.
+    pub hub_fields: Vec<(FieldId, HubId)>,
+    /// Fields that name related entities.
+    pub references: Vec<(FieldId, RelationId, TableId)>,
+    /// The relation to former roots, if the table has one.
+    pub previous: Option<RelationId>,
+    /// Fields that name a former root.
+    pub previous_fields: Vec<(FieldId, TableId)>,
+    /// Fields that name what the row became.
+    pub became: Vec<(FieldId, TableId)>,
+    /// Fields that name what the row was.
+    pub was: Vec<(FieldId, TableId)>,
+    /// Fields that name the entity's domain.
+    pub match_fields: Vec<FieldId>,
+}
+
+impl EntityLayout {
+    fn new(catalog: &Catalog, table: &Table) -> Self {
+        let meaning = |meaning| {
+            let meant = table.fields.iter().filter_map(move |f| Some((f.id, f.reference.filter(|r| r.meaning == meaning)?.table)));
+            meant.collect::<Vec<_>>()
+        };
+        let reference = |kind| match kind {
+            RelationKind::Reference(field) => Some(field),
+            _ => None,
+        };
+        let is_previous = |kind| matches!(kind, RelationKind::Previous);
+        Self {
+            hub_fields: hub_fields(table),
+            references: relations_of(catalog, table, reference),
+            previous: catalog.relations.iter().find(|r| r.from == table.id && is_previous(r.kind)).map(|r| r.id),
+            previous_fields: meaning(Meaning::Previous),
+            became: meaning(Meaning::Became),
+            was: meaning(Meaning::Was),
+            match_fields: table.fields.iter().filter(|f| f.match_by.is_some()).map(|f| f.id).collect(),
+        }
     }
 }
 
@@ -178,6 +246,8 @@ pub struct StateLayout {
     by_table: Vec<Option<usize>>,
     /// Entity table → indices into `events` of what may hang on it.
     of_entity: Vec<Vec<usize>>,
+    /// One per table; of roots and members it is filled.
+    entities: Vec<EntityLayout>,
     /// Slots a hub sums, over all event tables, per half-life.
     pub hub_width: usize,
     /// Day counters by event table: (index into `GraphOptions::day_counters`).
@@ -193,7 +263,7 @@ impl StateLayout {
         let mut hub_width = 0;
         for table in catalog.tables.iter().filter(|t| t.role == Role::Event) {
             by_table[table.id.index()] = Some(events.len());
-            let layout = EventLayout::new(table, options, hub_width);
+            let layout = EventLayout::new(&catalog, table, options, hub_width);
             hub_width += layout.hub_width();
             events.push(layout);
         }
@@ -205,16 +275,29 @@ impl StateLayout {
                 Role::Hub | Role::Event => Vec::new(),
             })
             .collect();
+        let entities = catalog.tables.iter().map(|t| match t.role {
+            Role::Root | Role::Member => EntityLayout::new(&catalog, t),
+            Role::Hub | Role::Event => EntityLayout::default(),
+        });
+        let entities = entities.collect();
         let counters_of = catalog
             .tables
             .iter()
             .map(|t| (0..options.day_counters.len()).filter(|i| options.day_counters[*i].events == t.id).collect())
             .collect();
-        Self { events, by_table, of_entity, hub_width, counters_of, catalog }
+        Self { events, by_table, of_entity, entities, hub_width, counters_of, catalog }
     }
     /// The layout of an event table.
     pub fn event(&self, table: TableId) -> &EventLayout {
         &self.events[self.by_table[table.index()].expect("asked only for event tables")]
+    }
+    /// What versions of an entity table say.
+    pub fn entity(&self, table: TableId) -> &EntityLayout {
+        &self.entities[table.index()]
+    }
+    /// Whether events of a table may hang on an entity table.
+    pub fn carries(&self, entity: TableId, event: TableId) -> bool {
+        self.by_table[event.index()].is_some_and(|index| self.of_entity(entity).contains(&index))
     }
     /// Indices into [`Self::events`] of the event tables that may hang on an entity table, in table order.
     pub fn of_entity(&self, table: TableId) -> &[usize] {

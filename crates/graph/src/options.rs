@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use leadpulse_schema::DayCounter;
 
+use crate::domains::registrable_domain;
+
 /// Milliseconds of a day.
 pub const DAY_MS: i64 = 86_400_000;
 
@@ -31,6 +33,8 @@ pub struct GraphOptions {
     pub board_epsilon: f64,
     /// Cells are spread over this many shards.
     pub shards: usize,
+    /// Domains of free e-mail providers besides the known ones: nobody is matched to a root by them.
+    pub free_mail_domains: Vec<String>,
     /// Counted per entity and day, for the windows that population filters name. Filled from the tasks.
     #[serde(skip)]
     pub day_counters: Vec<DayCounter>,
@@ -49,6 +53,7 @@ impl Default for GraphOptions {
             future_tolerance_ms: 300_000,
             board_epsilon: 0.05,
             shards: 16,
+            free_mail_domains: Vec::new(),
             day_counters: Vec::new(),
         }
     }
@@ -81,6 +86,15 @@ impl GraphOptions {
         if !(4..=256).contains(&self.staged_events) {
             return refuse("staged_events", "lies in 4 … 256");
         }
+        if !(self.order_window_days > 0.0 && self.order_window_days <= 3650.0) {
+            return refuse("order_window_days", "lies above 0 and up to 3650 days");
+        }
+        if !(self.board_epsilon >= 0.0 && self.board_epsilon.is_finite()) {
+            return refuse("board_epsilon", "is a number from 0");
+        }
+        if let Some(domain) = self.free_mail_domains.iter().find(|d| registrable_domain(d).is_none()) {
+            return refuse("free_mail_domains", &format!("'{domain}' is no domain; write domains as in \"mail.example\""));
+        }
         if self.board_period_ms < 60_000 || DAY_MS % self.board_period_ms != 0 {
             return refuse("board_period_ms", "is at least a minute and divides a day");
         }
@@ -91,5 +105,29 @@ impl GraphOptions {
             return refuse("shards", "lies in 1 … 1024");
         }
         Ok(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nonsense_is_refused_by_the_name_of_its_field() {
+        let field = |change: fn(&mut GraphOptions)| {
+            let mut options = GraphOptions::default();
+            change(&mut options);
+            options.validated().err().map(|refused| refused.field)
+        };
+        assert_eq!(field(|_| {}), None);
+        assert_eq!(field(|o| o.free_mail_domains = vec!["isp.example".into()]), None);
+        assert_eq!(field(|o| o.order_window_days = 0.0), Some("order_window_days"));
+        assert_eq!(field(|o| o.order_window_days = f64::NAN), Some("order_window_days"));
+        assert_eq!(field(|o| o.order_window_days = 1e9), Some("order_window_days"));
+        assert_eq!(field(|o| o.board_epsilon = -0.1), Some("board_epsilon"));
+        assert_eq!(field(|o| o.board_epsilon = f64::INFINITY), Some("board_epsilon"));
+        assert_eq!(field(|o| o.free_mail_domains = vec!["isp".into()]), Some("free_mail_domains"));
+        assert_eq!(field(|o| o.half_lives_days = vec![3.0, 2.0]), Some("half_lives_days"));
+        assert_eq!(field(|o| o.shards = 0), Some("shards"));
     }
 }

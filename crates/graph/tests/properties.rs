@@ -4,6 +4,8 @@
 
 #[path = "properties/gate.rs"]
 mod gate;
+#[path = "properties/identities.rs"]
+mod identities;
 #[path = "properties/invariance.rs"]
 mod invariance;
 #[path = "properties/market.rs"]
@@ -14,3 +16,5 @@ mod oracle;
 mod state;
 #[path = "properties/timers.rs"]
 mod timers;
+#[path = "properties/tracker.rs"]
+mod tracker;

@@ -6,7 +6,7 @@ use leadpulse_features::{Facts, FeatureBatch, FeaturePlan};
 use leadpulse_graph::{CellRef, DAY_MS, Graph, Tracking};
 use proptest::prelude::*;
 
-use crate::market::{Datum, Plain, START_MS, Style, cases, crm, seeds, shop, stream};
+use crate::market::{Datum, Plain, START_MS, Style, cases, crm, network, seeds, shop, stream};
 use crate::support::{last_ms, numbers, plan_of};
 
 fn check_shape(plan: &FeaturePlan, batch: &FeatureBatch, cells: usize) {
@@ -38,8 +38,8 @@ proptest! {
     #![proptest_config(cases(128))]
 
     #[test]
-    fn everything_is_finite_and_as_wide_as_named(seeds in seeds(60, 300), wild in any::<bool>(), years in 0..60_i64, has_hubs in any::<bool>()) {
-        let market = if has_hubs { crm() } else { shop() };
+    fn everything_is_finite_and_as_wide_as_named(seeds in seeds(60, 300), wild in any::<bool>(), years in 0..60_i64, which in 0..4_usize) {
+        let market = [crm, shop, || network(true), || network(false)][which]();
         let plan = plan_of(&market);
         let rows = stream(&market, Style { ties: true, wild }, &seeds);
         let mut graph = market.graph(Tracking::On);
@@ -56,6 +56,12 @@ proptest! {
         check_shape(&plan, &plan.encode(&graph, &[], t_ms), 0);
         for at in cells {
             Facts::of(&graph, graph.cell(at), t_ms);
+            for node in &graph.cell(at).nodes {
+                let evidence = plan.evidence(&graph, at, node.entity, t_ms);
+                assert_eq!(evidence.len(), plan.layout().groups.len());
+                assert!(evidence.iter().all(|e| e.words.len() <= 4 && e.event_ids.len() <= 8));
+                assert!(evidence.iter().flat_map(|e| e.words.iter().chain(&e.value)).all(|text| !text.contains('@')));
+            }
         }
     }
 
@@ -82,7 +88,7 @@ proptest! {
 
 #[test]
 fn names_are_unique_and_groups_are_all_used() {
-    for market in [crm(), shop()] {
+    for market in [crm(), shop(), network(true), network(false)] {
         let plan = plan_of(&market);
         let layout = plan.layout();
         let columns = |member: Option<usize>| member.map_or(&layout.root, |m| &layout.members[m].columns);

@@ -3,7 +3,7 @@
 use leadpulse_graph::{DAY_MS, Graph, Tracking};
 use proptest::prelude::*;
 
-use crate::market::{Dice, Market, Plain, START_MS, Style, cases, crm, seeds, stream};
+use crate::market::{Dice, Market, Plain, START_MS, Style, cases, crm, network, seeds, stream};
 use crate::support::{encode_all, last_ms, plan_of};
 
 /// Replays rows in order of known time up to an anchor, board by board.
@@ -22,8 +22,8 @@ proptest! {
 
     /// Two histories with one past have one past score, and reading it leaves no trace in the future.
     #[test]
-    fn the_future_changes_no_past(seeds in seeds(80, 60), hour in 0..60 * 24_i64, entropy in any::<u64>()) {
-        let market = crm();
+    fn the_future_changes_no_past(seeds in seeds(80, 60), hour in 0..60 * 24_i64, entropy in any::<u64>(), is_network in any::<bool>()) {
+        let market = if is_network { network(true) } else { crm() };
         let plan = plan_of(&market);
         let mut rows = stream(&market, Style { ties: false, wild: false }, &seeds);
         rows.sort_by_key(|r| r.known_ms);
@@ -56,8 +56,8 @@ proptest! {
 
     /// Whole days later everything is the same but the season, and but the weekday unless the days are whole weeks.
     #[test]
-    fn only_season_and_weekday_know_the_calendar(seeds in seeds(60, 100), days in -2000..2000_i64, weeks in any::<bool>()) {
-        let market = crm();
+    fn only_season_and_weekday_know_the_calendar(seeds in seeds(60, 100), days in -2000..2000_i64, weeks in any::<bool>(), is_network in any::<bool>()) {
+        let market = if is_network { network(true) } else { crm() };
         let plan = plan_of(&market);
         let rows = stream(&market, Style { ties: true, wild: false }, &seeds);
         let delta_ms = if weeks { days / 7 * 7 } else { days } * DAY_MS;

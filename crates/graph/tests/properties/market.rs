@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use leadpulse_graph::{DAY_MS, Graph, GraphOptions, Tracking};
 use leadpulse_schema::{
-    Catalog, Comparison, Condition, DataType, DayCounter, DayWindow, Field, FieldId, Literal, Measure, Operand, Operation, Population,
-    Position, Role, RowBatch, Table, TableId, Value,
+    Catalog, Comparison, Condition, DataType, DayCounter, DayWindow, Field, FieldId, Literal, Meaning, Measure, Operand, Operation,
+    Population, Position, Role, RowBatch, Table, TableId, Value,
 };
 use proptest::prelude::*;
 
@@ -85,12 +85,93 @@ const VISITS: &str = r#"{"type":"record","name":"Visit","leadpulse":{"table":"vi
   {"name":"page","type":["null","string"],"default":null,"leadpulse":{"values":["v0","v1"]}},
   {"name":"spent","type":["null","double"],"default":null}]}"#;
 
+const COMPANIES: &str = r#"{"type":"record","name":"Company","leadpulse":{"table":"companies","role":"root"},"fields":[
+  {"name":"company_id","type":"string","leadpulse":{"key":true}},
+  {"name":"updated_at","type":{"type":"long","logicalType":"timestamp-millis"},"leadpulse":{"time":true}},
+  {"name":"website","type":["null","string"],"default":null,"leadpulse":{"match":"website"}},
+  {"name":"merged_into","type":["null","string"],"default":null,"leadpulse":{"ref":"companies","became":true}},
+  {"name":"parent","type":["null","string"],"default":null,"leadpulse":{"ref":"companies"}},
+  {"name":"industry","type":["null","string"],"default":null,"leadpulse":{"hub":"industries","values":["v0","v1"]}},
+  {"name":"changed","type":["null",{"type":"array","items":"string"}],"default":null,"leadpulse":{"changed_fields":true}}]}"#;
+const PEOPLE: &str = r#"{"type":"record","name":"Person","leadpulse":{"table":"people","role":"member"},"fields":[
+  {"name":"person_id","type":"string","leadpulse":{"key":true}},
+  {"name":"updated_at","type":{"type":"long","logicalType":"timestamp-millis"},"leadpulse":{"time":true}},
+  {"name":"company_id","type":["null","string"],"default":null,"leadpulse":{"ref":"companies","owner":true}},
+  {"name":"former_company","type":["null","string"],"default":null,"leadpulse":{"ref":"companies","previous":true}},
+  {"name":"email","type":["null","string"],"default":null,"leadpulse":{"match":"domain"}},
+  {"name":"site","type":["null","string"],"default":null,"leadpulse":{"match":"website"}},
+  {"name":"duplicate_of","type":["null","string"],"default":null,"leadpulse":{"ref":"people","became":true}},
+  {"name":"lead_id","type":["null","string"],"default":null,"leadpulse":{"ref":"leads","was":true}},
+  {"name":"referred_by","type":["null","string"],"default":null,"leadpulse":{"ref":"people"}},
+  {"name":"knows","type":["null",{"type":"array","items":"string"}],"default":null,"leadpulse":{"ref":"companies"}},
+  {"name":"region","type":["null","string"],"default":null,"leadpulse":{"hub":"regions"}},
+  {"name":"changed","type":["null",{"type":"array","items":"string"}],"default":null,"leadpulse":{"changed_fields":true}}]}"#;
+const LEADS: &str = r#"{"type":"record","name":"Lead","leadpulse":{"table":"leads","role":"member"},"fields":[
+  {"name":"lead_id","type":"string","leadpulse":{"key":true}},
+  {"name":"updated_at","type":{"type":"long","logicalType":"timestamp-millis"},"leadpulse":{"time":true}},
+  {"name":"company_id","type":["null","string"],"default":null,"leadpulse":{"ref":"companies","owner":true}},
+  {"name":"guide","type":["null","string"],"default":null,"leadpulse":{"ref":"people","owner":true}},
+  {"name":"email","type":["null","string"],"default":null,"leadpulse":{"match":"domain"}},
+  {"name":"converted_to","type":["null","string"],"default":null,"leadpulse":{"ref":"people","became":true}},
+  {"name":"product","type":["null","string"],"default":null,"leadpulse":{"ref":"products"}}]}"#;
+const DEALS: &str = r#"{"type":"record","name":"Deal","leadpulse":{"table":"deals","role":"member",
+  "outcome":{"field":"stage","won":["v0"],"lost":["v1"]}},"fields":[
+  {"name":"deal_id","type":"string","leadpulse":{"key":true}},
+  {"name":"updated_at","type":{"type":"long","logicalType":"timestamp-millis"},"leadpulse":{"time":true}},
+  {"name":"company_id","type":["null","string"],"default":null,"leadpulse":{"ref":"companies","owner":true}},
+  {"name":"person_id","type":["null","string"],"default":null,"leadpulse":{"ref":"people","owner":true}},
+  {"name":"sponsor","type":["null","string"],"default":null,"leadpulse":{"ref":"people"}},
+  {"name":"stage","type":["null","string"],"default":null,"leadpulse":{"values":["v0","v1"]}}]}"#;
+const CALLS: &str = r#"{"type":"record","name":"Call","leadpulse":{"table":"calls","role":"event",
+  "stages":{"field":"kind","order":{"v0":1,"v1":2}}},"fields":[
+  {"name":"call_id","type":"string","leadpulse":{"key":true}},
+  {"name":"at","type":{"type":"long","logicalType":"timestamp-millis"},"leadpulse":{"time":true}},
+  {"name":"person_id","type":["null","string"],"default":null,"leadpulse":{"ref":"people","owner":true}},
+  {"name":"lead_id","type":["null","string"],"default":null,"leadpulse":{"ref":"leads","owner":true}},
+  {"name":"company_id","type":["null","string"],"default":null,"leadpulse":{"ref":"companies","owner":true}},
+  {"name":"invited","type":["null","string"],"default":null,"leadpulse":{"ref":"people"}},
+  {"name":"about","type":["null",{"type":"array","items":"string"}],"default":null,"leadpulse":{"ref":"companies"}},
+  {"name":"sku","type":["null","string"],"default":null,"leadpulse":{"ref":"products"}},
+  {"name":"kind","type":["null","string"],"default":null,"leadpulse":{"values":["v0","v1"]}},
+  {"name":"minutes","type":["null","double"],"default":null},
+  {"name":"revoked","type":["null","boolean"],"default":null,"leadpulse":{"retraction":true}}]}"#;
+const FORMS: &str = r#"{"type":"record","name":"Form","leadpulse":{"table":"forms","role":"event"},"fields":[
+  {"name":"form_id","type":"string","leadpulse":{"key":true}},
+  {"name":"at","type":{"type":"long","logicalType":"timestamp-millis"},"leadpulse":{"time":true}},
+  {"name":"lead_id","type":"string","leadpulse":{"ref":"leads","owner":true}},
+  {"name":"topic","type":["null","string"],"default":null,"leadpulse":{"values":["v0"]}}]}"#;
+const STEPS: &str = r#"{"type":"record","name":"Step","leadpulse":{"table":"steps","role":"event",
+  "outcome":{"field":"to_stage","won":["v0"],"lost":["v1","v2"]}},"fields":[
+  {"name":"step_id","type":"string","leadpulse":{"key":true}},
+  {"name":"at","type":{"type":"long","logicalType":"timestamp-millis"},"leadpulse":{"time":true}},
+  {"name":"deal_id","type":"string","leadpulse":{"ref":"deals","owner":true}},
+  {"name":"to_stage","type":["null","string"],"default":null,"leadpulse":{"values":["v0","v1","v2"]}},
+  {"name":"undone","type":["null","boolean"],"default":null,"leadpulse":{"retraction":true}}]}"#;
+
+/// Addresses of streams and the domains they stand for; free mail, hosts without a domain and nonsense stand for none.
+pub const ADDRESSES: [(&str, Option<&str>); 12] = [
+    ("jo@acme.com", Some("acme.com")),
+    ("Jo <jo@Mail.ACME.com.>", Some("acme.com")),
+    ("https://www.acme.com/about", Some("acme.com")),
+    ("x@umbrella.co.uk", Some("umbrella.co.uk")),
+    ("http://umbrella.co.uk:8080", Some("umbrella.co.uk")),
+    ("a@b\u{fc}ro.de", Some("xn--bro-hoa.de")),
+    ("shop.xn--bro-hoa.de", Some("xn--bro-hoa.de")),
+    ("initech.io", Some("initech.io")),
+    ("jo@gmail.com", None),
+    ("jo@mail.freebie.example", None),
+    ("localhost", None),
+    ("n/a", None),
+];
+
 /// A catalog with the options, windows and population filter its graphs are built with.
 #[derive(Clone, Debug)]
 pub struct Market {
     pub catalog: Arc<Catalog>,
     pub options: GraphOptions,
     pub population: Population,
+    /// Streams take no event back.
+    pub forbids_retractions: bool,
 }
 
 /// Account, contacts, their devices; hubs of all three kinds; three event tables.
@@ -113,6 +194,30 @@ pub fn crm() -> Market {
         DayWindow { counter: 2, start_days: Some(-14), end_days: 0 },
     ];
     Market::new(catalog, counters, windows)
+}
+
+/// Companies, people, leads and deals that become each other, refer to each other, move, and find their company by its domain; events
+/// that mention others and are taken back. Deals end by events, or by their own stage where there are none.
+pub fn network(with_steps: bool) -> Market {
+    let mut files = vec![COMPANIES, PEOPLE, LEADS, DEALS, PRODUCTS, CALLS, FORMS];
+    if with_steps {
+        files.push(STEPS);
+    }
+    let catalog = load(&files);
+    let (calls, forms) = (catalog.table("calls").unwrap(), catalog.table("forms").unwrap());
+    let counters = vec![
+        DayCounter { events: calls.id, filter: None, measure: Measure::Count },
+        DayCounter { events: forms.id, filter: None, measure: Measure::Count },
+        DayCounter { events: calls.id, filter: None, measure: Measure::SumOf(field(calls, "minutes")) },
+    ];
+    let windows = vec![
+        DayWindow { counter: 0, start_days: Some(-30), end_days: 0 },
+        DayWindow { counter: 1, start_days: None, end_days: 0 },
+        DayWindow { counter: 2, start_days: Some(-14), end_days: 0 },
+    ];
+    let mut market = Market::new(catalog, counters, windows);
+    market.options.free_mail_domains = vec!["freebie.example".into()];
+    market
 }
 
 /// Customers with cards and one event table: no hub, no version times, no `changed_fields`.
@@ -153,7 +258,7 @@ impl Market {
             day_counters: counters,
             ..GraphOptions::default()
         };
-        Self { catalog, options: options.validated().unwrap(), population }
+        Self { catalog, options: options.validated().unwrap(), population, forbids_retractions: false }
     }
     /// An empty graph.
     pub fn graph(&self, tracking: Tracking) -> Graph {
@@ -163,7 +268,11 @@ impl Market {
     pub fn batch(&self, rows: &[Plain]) -> RowBatch {
         let mut batch = RowBatch::new();
         for row in rows {
-            let operation = if row.delete { Operation::Delete } else { Operation::Upsert };
+            let operation = match (row.delete, row.takes_back(&self.catalog)) {
+                (true, _) => Operation::Delete,
+                (false, true) => Operation::Retract,
+                (false, false) => Operation::Upsert,
+            };
             let mut builder =
                 batch.start(&self.catalog, row.table, operation, Position { partition: row.partition, offset: 0 }, row.known_ms);
             for (id, datum) in row.values.iter().enumerate() {
@@ -208,6 +317,10 @@ pub struct Plain {
 }
 
 impl Plain {
+    /// Whether it takes an event back.
+    pub fn takes_back(&self, catalog: &Catalog) -> bool {
+        catalog.table_at(self.table).retraction.is_some_and(|f| self.values[f.index()] == Datum::Bool(true))
+    }
     /// The row as it would have happened `delta_ms` later.
     pub fn shifted(&self, delta_ms: i64) -> Plain {
         let shift = |datum: &Datum| match datum {
@@ -289,14 +402,23 @@ pub fn stream(market: &Market, style: Style, seeds: &[Seed]) -> Vec<Plain> {
         }
         let has_time = table.time.is_some() && !delete;
         let time_ms = if has_time { time_ms } else { known_ms };
-        rows.push(Plain {
-            table: table.id,
-            delete,
-            partition: u32::from(table.id.0) * 2 + dice.below(2) as u32,
-            time_ms,
-            known_ms,
-            values,
-        });
+        let partition = u32::from(table.id.0) * 2 + dice.below(2) as u32;
+        let row = Plain { table: table.id, delete, partition, time_ms, known_ms, values };
+        if let Some(flag) = table.retraction {
+            // Some events are taken back: before they come, or an earlier one now.
+            let mut back = row.clone();
+            if dice.below(2) == 0 {
+                let earlier: Vec<&Plain> = rows.iter().filter(|r| r.table == table.id).collect();
+                if !earlier.is_empty() {
+                    back = earlier[dice.below(earlier.len() as u64) as usize].clone();
+                }
+            }
+            back.values[flag.index()] = Datum::Bool(true);
+            if dice.below(6) == 0 && !market.forbids_retractions {
+                rows.push(back);
+            }
+        }
+        rows.push(row);
     }
     rows
 }
@@ -309,7 +431,27 @@ fn datum(market: &Market, field: &Field, style: Style, dice: &mut Dice) -> Datum
     if field.nullable && dice.below(4) == 0 {
         return Datum::Null;
     }
+    if field.data_type == DataType::Bool
+        && market
+            .catalog
+            .tables
+            .iter()
+            .any(|t| t.retraction == Some(field.id) && t.field(&field.name).is_some_and(|f| std::ptr::eq(f, field)))
+    {
+        return Datum::Bool(false);
+    }
+    if field.match_by.is_some() {
+        return Datum::Text(ADDRESSES[dice.below(ADDRESSES.len() as u64) as usize].0.to_owned());
+    }
     if let Some(reference) = field.reference {
+        // Links stay for ever: with many of them all would soon be one.
+        if matches!(reference.meaning, Meaning::Became | Meaning::Was) && dice.below(5) > 0 {
+            return Datum::Null;
+        }
+        if field.data_type == DataType::TextList {
+            let target = market.catalog.table_at(reference.table);
+            return Datum::List((0..6).filter(|_| dice.below(4) == 0).map(|i| entity_key(target, i)).collect());
+        }
         return Datum::Text(entity_key(market.catalog.table_at(reference.table), dice.below(6)));
     }
     const WILD_NUMBERS: [f64; 7] = [1e300, -1e300, f64::MAX, f64::MIN, 1e-300, 0.0, -1.0];

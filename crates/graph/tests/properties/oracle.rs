@@ -5,9 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use leadpulse_graph::{DAY_MS, Outcome, SlotKind};
-use leadpulse_schema::{Catalog, DayWindow, Feature, FieldId, Measure, Role, Table, TableId};
+use leadpulse_schema::{Catalog, DayWindow, Feature, FieldId, Meaning, Measure, Role, Table, TableId};
 
-use crate::market::{Datum, Market, Plain};
+use crate::market::{ADDRESSES, Datum, Market, Plain};
 
 /// Table and key.
 pub type Who = (TableId, String);
@@ -21,13 +21,23 @@ pub struct Oracle<'m> {
     board: Option<i64>,
     /// Rows in the log when the last board was published.
     published: usize,
+    /// The cells that were there then and after each row since.
+    stayed: BTreeSet<Who>,
 }
 
 /// The world after a number of rows.
 pub struct World<'o> {
     market: &'o Market,
     pub people: BTreeMap<Who, Person>,
+    /// Events with whom they were addressed to.
     pub events: Vec<(Who, &'o Plain)>,
+    links: BTreeSet<(Who, Who)>,
+    survivors: BTreeMap<Who, Who>,
+    groups: BTreeMap<Who, Vec<Who>>,
+    /// Per domain, the roots that name it.
+    claims: BTreeMap<String, BTreeSet<Who>>,
+    /// Events that were in and were then taken back.
+    pub removed: Vec<(Who, &'o Plain)>,
 }
 
 /// What is known of an entity.
@@ -35,7 +45,28 @@ pub struct World<'o> {
 pub struct Person {
     pub version: Option<Vec<Datum>>,
     pub since_ms: Option<i64>,
-    pub parent: Option<Who>,
+    pub owner: Option<Who>,
+    pub domains: Vec<String>,
+    /// Relation, whom it names → since when.
+    pub references: BTreeMap<(String, Who), i64>,
+    /// Former roots: whom → when it became known that it had left.
+    pub former: BTreeMap<Who, i64>,
+    last_root: Option<Who>,
+    /// When the current version's outcome became what it is.
+    pub outcome_since_ms: i64,
+}
+
+/// Domains are named like entities of a table that does not exist.
+pub const DOMAINS: TableId = TableId(u16::MAX);
+
+/// How a member found its root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Way {
+    Reference,
+    Link,
+    Domain,
+    Provisional,
+    Not,
 }
 
 /// The entity a row hangs on or belongs to.
@@ -45,6 +76,19 @@ pub fn owner(catalog: &Catalog, table: TableId, values: &[Datum]) -> Option<Who>
     table.owners.iter().find_map(owned)
 }
 
+/// The entities an event names besides its owner, each once per relation.
+fn mentions(market: &Market, row: &Plain) -> BTreeSet<(String, Who)> {
+    let table = market.catalog.table_at(row.table);
+    let named = table.fields.iter().filter(|f| !table.owners.contains(&f.id) && f.hub.is_none());
+    let named = named.filter_map(|f| Some((f, f.reference?.table)));
+    named
+        .flat_map(|(f, target)| {
+            let relation = format!("{}.{}", table.name, f.name);
+            row.values[f.id.index()].texts().into_iter().map(move |key| (relation.clone(), (target, key.to_owned())))
+        })
+        .collect()
+}
+
 /// What is left after `elapsed_ms` of an amount of 1.
 pub fn decayed(elapsed_ms: i64, half_life_days: f64) -> f64 {
     0.5_f64.powf(elapsed_ms as f64 / (half_life_days * DAY_MS as f64))
@@ -52,12 +96,18 @@ pub fn decayed(elapsed_ms: i64, half_life_days: f64) -> f64 {
 
 impl<'m> Oracle<'m> {
     pub fn new(market: &'m Market) -> Self {
-        Self { market, log: Vec::new(), board: None, published: 0 }
+        Self { market, log: Vec::new(), board: None, published: 0, stayed: BTreeSet::new() }
     }
     /// What becomes of each row; those let in are kept.
     pub fn apply(&mut self, gatekeeper: &mut Gatekeeper, rows: &[Plain]) -> Vec<Outcome> {
         let outcomes: Vec<Outcome> = rows.iter().map(|row| gatekeeper.judge(self.market, row)).collect();
-        self.log.extend(rows.iter().zip(&outcomes).filter(|(_, o)| **o == Outcome::Accepted).map(|(row, _)| row.clone()));
+        for (row, _) in rows.iter().zip(&outcomes).filter(|(_, o)| **o == Outcome::Accepted) {
+            self.log.push(row.clone());
+            if self.market.catalog.table_at(row.table).role != Role::Event {
+                let cells = self.now().cells();
+                self.stayed.retain(|cell| cells.contains_key(cell));
+            }
+        }
         outcomes
     }
     pub fn advance(&mut self, as_of_ms: i64) {
@@ -65,6 +115,7 @@ impl<'m> Oracle<'m> {
         if self.board.is_none_or(|board| due > board) {
             self.board = Some(due);
             self.published = self.log.len();
+            self.stayed = self.now().cells().into_keys().collect();
         }
     }
     pub fn now(&self) -> World<'_> {
@@ -73,15 +124,9 @@ impl<'m> Oracle<'m> {
     pub fn at_board(&self) -> World<'_> {
         World::of(self.market, &self.log[..self.published])
     }
-    /// Whether an entity belonged to another since the last board: then the cell it is the top of is a new one.
-    pub fn moved_since_board(&self, who: &Who) -> bool {
-        let versions = || self.log.iter().enumerate().filter(|(_, row)| row.table == who.0 && row.key(&self.market.catalog) == who.1);
-        let belongs = |rows: usize| {
-            World::of(self.market, versions().take(rows).map(|(_, row)| row)).people.get(who).is_some_and(|p| p.parent.is_some())
-        };
-        let ends = versions().map(|(at, _)| at).skip(1).chain([self.log.len()]);
-        // A version holds until the next one.
-        ends.enumerate().any(|(version, end)| end >= self.published && belongs(version + 1))
+    /// Whether a cell was there at the last board and after each row since: otherwise it is a new one of the same name.
+    pub fn stayed(&self, cell: &Who) -> bool {
+        self.stayed.contains(cell)
     }
 }
 
@@ -90,6 +135,7 @@ impl<'m> Oracle<'m> {
 pub struct Gatekeeper {
     newest_ms: BTreeMap<u32, i64>,
     seen: BTreeSet<(TableId, Who, String)>,
+    taken_back: BTreeSet<(TableId, Who, String)>,
 }
 
 impl Gatekeeper {
@@ -101,19 +147,33 @@ impl Gatekeeper {
             return Outcome::Future;
         }
         let newest = self.newest_ms.entry(row.partition).or_insert(row.time_ms);
+        let owner = owner(&market.catalog, row.table, &row.values).expect("streams give every event an owner");
+        let name = (row.table, owner, row.key(&market.catalog).to_owned());
+        if row.takes_back(&market.catalog) {
+            *newest = (*newest).max(row.time_ms);
+            return if self.taken_back.insert(name) { Outcome::Accepted } else { Outcome::Duplicate };
+        }
         if row.time_ms < *newest - market.options.late_horizon_ms {
             return Outcome::Late;
         }
         *newest = (*newest).max(row.time_ms);
-        let owner = owner(&market.catalog, row.table, &row.values).expect("streams give every event an owner");
-        let is_new = self.seen.insert((row.table, owner, row.key(&market.catalog).to_owned()));
+        let is_new = self.seen.insert(name.clone()) && !self.taken_back.contains(&name);
         if is_new { Outcome::Accepted } else { Outcome::Duplicate }
     }
 }
 
 impl<'o> World<'o> {
     fn of(market: &'o Market, log: impl IntoIterator<Item = &'o Plain>) -> Self {
-        let mut world = World { market, people: BTreeMap::new(), events: Vec::new() };
+        let mut world = World {
+            market,
+            people: BTreeMap::new(),
+            events: Vec::new(),
+            links: BTreeSet::new(),
+            survivors: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            claims: BTreeMap::new(),
+            removed: Vec::new(),
+        };
         for row in log {
             let table = market.catalog.table_at(row.table);
             let who = (row.table, row.key(&market.catalog).to_owned());
@@ -122,22 +182,36 @@ impl<'o> World<'o> {
                 Role::Event => {
                     let owner = owner(&market.catalog, row.table, &row.values).expect("streams give every event an owner");
                     world.people.entry(owner.clone()).or_default();
-                    world.events.push((owner, row));
+                    for (_, named) in mentions(market, row) {
+                        world.people.entry(named).or_default();
+                    }
+                    if row.takes_back(&market.catalog) {
+                        let key = row.key(&market.catalog);
+                        let is_it = |(who, e): &(Who, &Plain)| (who, e.table, e.key(&market.catalog)) == (&owner, row.table, key);
+                        world.removed.extend(world.events.iter().filter(|e| is_it(e)).cloned());
+                        world.events.retain(|e| !is_it(e));
+                    } else {
+                        world.events.push((owner, row));
+                    }
                 }
                 Role::Root | Role::Member if row.delete => {
                     if let Some(person) = world.people.get_mut(&who) {
                         person.version = None;
-                        person.parent = None;
+                        person.owner = None;
+                        person.domains.clear();
+                        person.references.clear();
                     }
                 }
                 Role::Root | Role::Member => world.learn(table, who, row),
             }
         }
+        world.resolve();
         world
     }
 
     fn learn(&mut self, table: &Table, who: Who, row: &Plain) {
-        let person = self.people.entry(who).or_default();
+        let catalog = &self.market.catalog;
+        let person = self.people.entry(who.clone()).or_default();
         let mut version = row.values.clone();
         if let (Some(Datum::List(changed)), Some(before)) = (table.changed_fields.map(|f| &row.values[f.index()]), &person.version) {
             for field in &table.fields {
@@ -147,21 +221,161 @@ impl<'o> World<'o> {
                 }
             }
         }
+        let outcome = |version: &Vec<Datum>| {
+            let outcome = table.outcome.as_ref()?;
+            Some(version[outcome.field.index()].text().and_then(|value| outcome.of(value)))
+        };
+        if person.version.as_ref().map(outcome) != Some(outcome(&version)) {
+            person.outcome_since_ms = row.time_ms;
+        }
         person.since_ms = Some(person.since_ms.map_or(row.known_ms, |t| t.min(row.known_ms)));
-        person.parent = owner(&self.market.catalog, table.id, &version);
+        person.owner = owner(catalog, table.id, &version).filter(|_| table.role == Role::Member);
+        let root = person.owner.clone().filter(|o| o.0 == catalog.root().id);
+        let mut named = vec![];
+        let mut references = BTreeMap::new();
+        person.domains.clear();
+        for field in &table.fields {
+            let value = &version[field.id.index()];
+            if field.match_by.is_some() {
+                let address = value.text().map(|text| ADDRESSES.iter().find(|(address, _)| *address == text).unwrap().1);
+                person.domains.extend(address.flatten().map(str::to_owned));
+            }
+            let Some(reference) = field.reference else { continue };
+            for key in value.texts() {
+                let target = (reference.table, key.to_owned());
+                match reference.meaning {
+                    Meaning::Became => named.push((who.clone(), target)),
+                    Meaning::Was => named.push((target, who.clone())),
+                    Meaning::Previous => {
+                        person.former.entry(target).or_insert(row.known_ms);
+                    }
+                    Meaning::Related if table.owners.contains(&field.id) || field.hub.is_some() || target == who => {}
+                    Meaning::Related => {
+                        let name = (format!("{}.{}", table.name, field.name), target);
+                        let since_ms = person.references.get(&name).copied().unwrap_or(row.known_ms);
+                        references.insert(name, since_ms);
+                    }
+                }
+            }
+        }
+        if let (Some(last), Some(root)) = (&person.last_root, &root)
+            && last != root
+        {
+            person.former.insert(last.clone(), row.known_ms);
+        }
+        while person.former.len() > 8 {
+            let oldest = person.former.iter().min_by_key(|(to, since)| (**since, std::cmp::Reverse((*to).clone()))).unwrap().0.clone();
+            person.former.remove(&oldest);
+        }
+        person.references = references;
+        person.last_root = root.or(person.last_root.take());
         person.version = Some(version);
-        if let Some(parent) = person.parent.clone() {
-            self.people.entry(parent).or_default();
+        let owner = person.owner.clone();
+        for other in owner.into_iter().chain(named.iter().flat_map(|(a, b)| [a.clone(), b.clone()])) {
+            self.people.entry(other).or_default();
+        }
+        self.links.extend(named.into_iter().filter(|(a, b)| a != b));
+    }
+
+    /// Who stands for whom, and which roots name which domain.
+    fn resolve(&mut self) {
+        let next = |who: &Who| self.links.iter().filter(|(a, _)| a == who).map(|(_, b)| b.clone()).collect::<Vec<_>>();
+        let either = |who: &Who| {
+            let ends = self.links.iter().filter_map(|(a, b)| if a == who { Some(b) } else { (b == who).then_some(a) });
+            ends.cloned().collect::<Vec<_>>()
+        };
+        fn reach(from: &Who, step: impl Fn(&Who) -> Vec<Who>) -> BTreeSet<Who> {
+            let mut reached = BTreeSet::new();
+            let mut open = step(from);
+            while let Some(who) = open.pop() {
+                if reached.insert(who.clone()) {
+                    open.extend(step(&who));
+                }
+            }
+            reached
+        }
+        let mut survivors = BTreeMap::new();
+        for who in self.people.keys() {
+            let mut group = reach(who, either);
+            group.insert(who.clone());
+            let end = group.iter().find(|w| next(w).is_empty());
+            let behind = || {
+                let rings: Vec<&Who> = group.iter().filter(|w| reach(w, next).contains(*w)).collect();
+                group.iter().find(|w| rings.iter().any(|ring| ring == w || reach(ring, next).contains(*w)))
+            };
+            survivors.insert(who.clone(), end.or_else(behind).unwrap().clone());
+        }
+        self.survivors = survivors;
+        for (who, survivor) in &self.survivors {
+            self.groups.entry(survivor.clone()).or_default().push(who.clone());
+        }
+        let root = self.market.catalog.root().id;
+        for (who, person) in self.people.iter().filter(|(who, _)| who.0 == root) {
+            for domain in &person.domains {
+                self.claims.entry(domain.clone()).or_default().insert(self.survivors[who].clone());
+            }
         }
     }
 
-    /// The entity at the top of the chain of owners: its cell is named after it.
-    pub fn top(&self, who: &Who) -> Who {
-        let mut top = who.clone();
-        while let Some(parent) = &self.people[&top].parent {
-            top = parent.clone();
+    /// Who stands for an entity.
+    pub fn survivor(&self, who: &Who) -> Who {
+        self.survivors.get(who).unwrap_or(who).clone()
+    }
+    /// Everyone who is one with an entity.
+    pub fn joined(&self, who: &Who) -> Vec<Who> {
+        self.groups[&self.survivor(who)].clone()
+    }
+    /// Whether an event on or about one of those joined with an entity was taken back: then not all of its state is exact.
+    pub fn is_tainted(&self, who: &Who) -> bool {
+        let survivor = self.survivor(who);
+        self.removed.iter().any(|(owner, row)| {
+            self.survivor(owner) == survivor || mentions(self.market, row).iter().any(|(_, named)| self.survivor(named) == survivor)
+        })
+    }
+    /// Whether it was joined into another of its table.
+    pub fn is_merged(&self, who: &Who) -> bool {
+        let survivor = self.survivor(who);
+        survivor != *who && survivor.0 == who.0
+    }
+    /// Domains that several roots name.
+    pub fn ambiguous_domains(&self) -> usize {
+        self.claims.values().filter(|roots| roots.len() > 1).count()
+    }
+    /// Whom a survivor belongs to, and how it found them.
+    pub fn home(&self, who: &Who) -> (Option<Who>, Way) {
+        if who.0 == self.market.catalog.root().id {
+            return (None, Way::Reference);
         }
-        top
+        let others = self.joined(who).into_iter().filter(|p| p != who);
+        let joined: Vec<Who> = std::iter::once(who.clone()).chain(others).collect();
+        for person in &joined {
+            if let Some(owner) = self.people[person].owner.as_ref().filter(|o| self.survivor(o) != *who) {
+                return (Some(owner.clone()), if person == who { Way::Reference } else { Way::Link });
+            }
+        }
+        let domains: Vec<&String> = joined.iter().flat_map(|p| &self.people[p].domains).collect();
+        match (domains.iter().find(|d| self.claims.contains_key(**d)), domains.first()) {
+            (Some(domain), _) => (self.claims[*domain].first().cloned(), Way::Domain),
+            (None, Some(domain)) => (Some((DOMAINS, (*domain).clone())), Way::Provisional),
+            (None, None) => (None, Way::Not),
+        }
+    }
+
+    /// The entity its cell is named after: the end of the chain of owners, or the smallest of a ring.
+    pub fn top(&self, who: &Who) -> Who {
+        let mut path = vec![self.survivor(who)];
+        loop {
+            let last = path.last().unwrap();
+            if last.0 == DOMAINS {
+                return last.clone();
+            }
+            let Some(next) = self.home(last).0 else { return last.clone() };
+            let next = if next.0 == DOMAINS { next } else { self.survivor(&next) };
+            if let Some(start) = path.iter().position(|p| *p == next) {
+                return path[start..].iter().min().unwrap().clone();
+            }
+            path.push(next);
+        }
     }
     /// Who is in which cell.
     pub fn cells(&self) -> BTreeMap<Who, Vec<Who>> {
@@ -171,9 +385,83 @@ impl<'o> World<'o> {
         }
         cells
     }
-    /// The events of a table that hang on an entity.
+    /// The events of a table whose state an entity keeps: those of everyone joined with it, if it is the survivor, or else the smallest
+    /// that such events can hang on.
     pub fn events_on(&self, who: &Who, table: TableId) -> Vec<&'o Plain> {
-        self.events.iter().filter(|(owner, row)| owner == who && row.table == table).map(|(_, row)| *row).collect()
+        let definition = self.market.catalog.table_at(table);
+        let carries = |w: &Who| definition.owners.iter().any(|f| definition.field_at(*f).reference.unwrap().table == w.0);
+        let joined = self.joined(who);
+        let survivor = self.survivor(who);
+        let keeper = if carries(&survivor) { Some(&survivor) } else { joined.iter().find(|w| carries(w)) };
+        if keeper != Some(who) {
+            return Vec::new();
+        }
+        self.events.iter().filter(|(owner, row)| joined.contains(owner) && row.table == table).map(|(_, row)| *row).collect()
+    }
+    /// All events of those whom an entity stands for.
+    pub fn events_of(&self, who: &Who) -> Vec<&'o Plain> {
+        let stands_for = |owner: &Who| self.survivor(owner) == *who;
+        self.events.iter().filter(|(owner, _)| stands_for(owner)).map(|(_, row)| *row).collect()
+    }
+    /// By relation, the times at which events named one of those whom an entity stands for.
+    pub fn mentioned(&self, who: &Who) -> BTreeMap<String, Vec<i64>> {
+        let mut mentioned: BTreeMap<String, Vec<i64>> = BTreeMap::new();
+        for (_, row) in &self.events {
+            for (relation, named) in mentions(self.market, row) {
+                if self.survivor(&named) == *who {
+                    mentioned.entry(relation).or_default().push(row.time_ms);
+                }
+            }
+        }
+        mentioned
+    }
+    /// Edges as an entity's versions said them.
+    pub fn edges_said(&self, who: &Who) -> BTreeSet<(String, Who, i64)> {
+        let person = &self.people[who];
+        let previous = format!("{}/previous", self.market.catalog.table_at(who.0).name);
+        let former = person.former.iter().map(|(to, since)| (previous.clone(), to.clone(), *since));
+        person.references.iter().map(|((relation, to), since)| (relation.clone(), to.clone(), *since)).chain(former).collect()
+    }
+    /// Edges of a survivor as they lead now.
+    pub fn edges(&self, who: &Who) -> BTreeSet<(String, Who, i64)> {
+        let mut edges: BTreeMap<(String, Who), i64> = BTreeMap::new();
+        for (relation, to, since) in self.joined(who).iter().flat_map(|p| self.edges_said(p)) {
+            let (to, is_previous) = (self.survivor(&to), relation.ends_with("/previous"));
+            if to != *who && !(is_previous && to == self.top(who)) {
+                let known = edges.entry((relation, to)).or_insert(since);
+                *known = if is_previous { since.max(*known) } else { since.min(*known) };
+            }
+        }
+        edges.into_iter().map(|((relation, to), since)| (relation, to, since)).collect()
+    }
+    /// Who refers to someone a survivor stands for.
+    pub fn incoming(&self, who: &Who) -> BTreeSet<(String, Who)> {
+        let said = self.people.keys().flat_map(|from| self.edges_said(from).into_iter().map(move |edge| (edge, from)));
+        said.filter(|((_, to, _), _)| self.survivor(to) == *who).map(|((relation, _, _), from)| (relation, from.clone())).collect()
+    }
+    /// Won, lost, open, and the newest won and lost.
+    pub fn outcomes(&self, members: &[Who]) -> (u32, u32, u32, Option<i64>, Option<i64>) {
+        let catalog = &self.market.catalog;
+        let verdict = |table: &Table, values: &[Datum]| {
+            let outcome = table.outcome.as_ref()?;
+            values[outcome.field.index()].text().and_then(|value| outcome.of(value))
+        };
+        let mut ended: Vec<(bool, i64)> = Vec::new();
+        let by_events = catalog.tables.iter().any(|t| t.role == Role::Event && t.outcome.is_some());
+        for (_, row) in self.events.iter().filter(|(owner, _)| members.contains(owner)) {
+            ended.extend(verdict(catalog.table_at(row.table), &row.values).map(|won| (won, row.time_ms)));
+        }
+        let mut open = 0;
+        for who in members.iter().filter(|w| self.survivor(w) == **w && catalog.table_at(w.0).outcome.is_some()) {
+            let Some(version) = &self.people[who].version else { continue };
+            match verdict(catalog.table_at(who.0), version) {
+                None => open += 1,
+                Some(won) if !by_events => ended.push((won, self.people[who].outcome_since_ms)),
+                Some(_) => {}
+            }
+        }
+        let times = |won: bool| ended.iter().filter(move |(w, _)| *w == won).map(|(_, t)| *t);
+        (times(true).count() as u32, times(false).count() as u32, open, times(true).max(), times(false).max())
     }
     /// The hubs that values of a row name.
     fn hubs_in(&self, table: TableId, values: &[Datum]) -> BTreeSet<HubKey> {
@@ -181,14 +469,17 @@ impl<'o> World<'o> {
         let named = fields.iter().filter_map(|f| Some((f, &self.market.catalog.hubs[f.hub?.index()].name)));
         named.flat_map(|(f, hub)| values[f.id.index()].texts().into_iter().map(move |key| (hub.clone(), key.to_owned()))).collect()
     }
-    /// The hubs that an entity's current version names.
+    /// The hubs that an entity's current version names; a merged one names none.
     pub fn hubs_named(&self, who: &Who) -> BTreeSet<HubKey> {
+        if self.is_merged(who) {
+            return BTreeSet::new();
+        }
         self.people[who].version.as_ref().map_or_else(BTreeSet::new, |values| self.hubs_in(who.0, values))
     }
     /// The hubs that an entity's events touched, with the times.
     pub fn hubs_touched(&self, who: &Who) -> BTreeMap<HubKey, Vec<i64>> {
         let mut touched: BTreeMap<HubKey, Vec<i64>> = BTreeMap::new();
-        for (_, row) in self.events.iter().filter(|(owner, _)| owner == who) {
+        for row in self.events_of(who) {
             for hub in self.hubs_in(row.table, &row.values) {
                 touched.entry(hub).or_default().push(row.time_ms);
             }
@@ -227,9 +518,11 @@ impl<'o> World<'o> {
     }
     /// Whether an entity is known and in the market's population at `t`.
     pub fn is_eligible(&self, who: &Who, t_ms: i64) -> bool {
-        let family: Vec<Who> = self.people.keys().filter(|p| *p == who || (self.top(p) == *who)).cloned().collect();
+        let family: Vec<Who> =
+            if self.top(who) == *who { self.people.keys().filter(|p| self.top(p) == *who).cloned().collect() } else { self.joined(who) };
         let windows = &self.market.population.windows;
-        self.people[who].version.is_some() && self.window(&family, windows[0], t_ms) > 0.0 && self.window(&family, windows[1], t_ms) <= 2.0
+        let in_windows = self.window(&family, windows[0], t_ms) > 0.0 && self.window(&family, windows[1], t_ms) <= 2.0;
+        self.people[who].version.is_some() && !self.is_merged(who) && in_windows
     }
 }
 

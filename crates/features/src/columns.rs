@@ -1,0 +1,45 @@
+//! Columns before they are laid out, and the scales that several of them share.
+
+use crate::batch::Absent;
+
+/// Ages are put on a log scale that ends here, days.
+const OLDEST_DAYS: f64 = 3650.0;
+
+/// A column before groups have numbers.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Named {
+    pub name: String,
+    pub group: String,
+    pub absent: Absent,
+}
+
+/// Days between two moments.
+pub(crate) fn days(from_ms: i64, to_ms: i64) -> f64 {
+    to_ms.saturating_sub(from_ms) as f64 / 86_400_000.0
+}
+
+/// 1 for now, 0 for never or ten years ago, on a log scale.
+pub(crate) fn recency(newest_ms: Option<i64>, as_of_ms: i64) -> f32 {
+    newest_ms.map_or(0.0, |t| (1.0 - days(t, as_of_ms).clamp(0.0, OLDEST_DAYS).ln_1p() / OLDEST_DAYS.ln_1p()) as f32)
+}
+
+/// ln(1 + n)
+pub(crate) fn log_count(n: usize) -> f32 {
+    (n as f32).ln_1p()
+}
+
+/// sin and cos of a phase in turns.
+pub(crate) fn cycle(turns: f64, out: &mut Vec<f32>) {
+    let angle = turns * std::f64::consts::TAU;
+    out.extend([angle.sin() as f32, angle.cos() as f32]);
+}
+
+/// Season of the year: two harmonics.
+pub(crate) fn season(as_of_ms: i64, out: &mut Vec<f32>) {
+    let year = days(0, as_of_ms) / 365.2425;
+    cycle(year, out);
+    cycle(2.0 * year, out);
+}
+
+/// Names of [`season`]'s columns.
+pub(crate) const SEASON: [&str; 4] = ["season/sin", "season/cos", "season/sin2", "season/cos2"];

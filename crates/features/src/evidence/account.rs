@@ -1,0 +1,261 @@
+//! What holds for the cell as a whole: who takes part, what is open, how it ended before, what peers did, whom it is related to.
+
+use leadpulse_graph::{EntityId, Node, SlotKind};
+use leadpulse_schema::{Catalog, Feature, Relation, RelationKind, Table};
+
+use super::{Found, Rank, Scene};
+use crate::committee::is_present;
+use crate::facts::{ACTIVE_DAYS, active_people, distinct_values, open_members};
+use crate::hubs::{HubView, slot_of};
+use crate::relations::{is_customer_elsewhere, referrers};
+use crate::{groups, outcomes as ends, words};
+
+/// Distinct values that are named.
+const VALUES: usize = 5;
+/// Open members, hub nodes and neighbours that are named.
+const NAMED: usize = 2;
+
+/// `4 contacts active in 14 days`, `3 departments: Engineering, Finance, Product`, `highest seniority VP`.
+pub(super) fn committee(scene: &Scene<'_>, found: &mut Found<'_>) {
+    let people: Vec<&Table> = scene.catalog.members().filter(|t| groups::is_person(scene.catalog, t.id)).collect();
+    let Some(group) = people.first().map(|t| groups::of_members(scene.catalog, t)) else { return };
+    let count = |table: &Table, nodes: &[&Node]| nodes.iter().filter(|n| n.table == table.id).count();
+    let counted = |nodes: &[&Node]| {
+        let counts = people.iter().map(|t| (t, count(t, nodes))).filter(|(_, n)| *n > 0);
+        counts.map(|(t, n)| words::counted(n, &t.name)).collect::<Vec<_>>().join(" and ")
+    };
+    let active = active_people(scene.graph, scene.cell, scene.as_of_ms);
+    if active.is_empty() {
+        let known: Vec<&Node> = scene.cell.nodes.iter().filter(|n| is_present(n) && people.iter().any(|t| t.id == n.table)).collect();
+        if !known.is_empty() {
+            found.line(&group, Rank::Headline, format!("none of {} active in {ACTIVE_DAYS} days", counted(&known)));
+        }
+        return;
+    }
+    found.line(&group, Rank::Headline, format!("{} active in {ACTIVE_DAYS} days", counted(&active)));
+    let mut telling: Option<(bool, String)> = None;
+    for (name, distinct) in distinct_values(scene.catalog, &active) {
+        let field = distinct.field;
+        if field.group.as_ref().is_some_and(|own| *own != group) {
+            continue;
+        }
+        let shown: Vec<String> = distinct.values().filter_map(words::value).collect();
+        let name = words::name(name);
+        let highest = distinct.highest().and_then(words::value);
+        if let Some(highest) = highest {
+            found.line(&group, Rank::Own, format!("highest {name} {highest}"));
+        } else if shown.len() > 1 {
+            found.line(&group, Rank::Order, format!("{} {}: {}", shown.len(), words::plural(&name), words::listed(&shown, VALUES)));
+        } else if let [only] = &shown[..] {
+            found.line(&group, Rank::Order, format!("{name} {only}"));
+        }
+        // What is named beside the number: an ordinal if there is one.
+        if !shown.is_empty() && telling.as_ref().is_none_or(|(is_ordinal, _)| field.ordinal && !is_ordinal) {
+            telling = Some((field.ordinal, shown[shown.len().saturating_sub(3)..].join(" + ")));
+        }
+    }
+    let who = telling.map_or(String::new(), |(_, values)| format!(": {values}"));
+    found.value(&group, format!("{}{who}", counted(&active)));
+}
+
+/// `1 open opportunity: Negotiation, amount 120,000`.
+pub(super) fn open(scene: &Scene<'_>, found: &mut Found<'_>) {
+    let open = open_members(scene.graph, scene.cell);
+    for table in scene.catalog.members() {
+        let Some(outcome) = &table.outcome else { continue };
+        let of_table: Vec<&Node> = open.iter().copied().filter(|n| n.table == table.id).collect();
+        if of_table.is_empty() {
+            continue;
+        }
+        let group = groups::of_outcome(table, outcome);
+        let described: Vec<String> = of_table.iter().map(|n| described(table, n)).filter(|d| !d.is_empty()).collect();
+        let text = format!("{} open", words::counted(of_table.len(), &table.name));
+        let what = if described.is_empty() { String::new() } else { format!(": {}", described[..described.len().min(NAMED)].join("; ")) };
+        found.line(&group, Rank::Headline, format!("{text}{what}"));
+        found.value(&group, described.into_iter().next().unwrap_or(text));
+    }
+}
+
+/// Where a member stands, and its numbers.
+fn described(table: &Table, node: &Node) -> String {
+    let stands = table.outcome.as_ref().and_then(|o| words::value(node.value(o.field).text()?));
+    let numbers = table.fields.iter().filter(|f| f.feature == Feature::Number).filter_map(|f| {
+        let x = node.value(f.id).number()?;
+        Some(format!("{} {}", words::name(&f.name), words::number(x)))
+    });
+    stands.into_iter().chain(numbers.take(2)).collect::<Vec<_>>().join(", ")
+}
+
+/// How a good and a bad end are called.
+fn ends_called(catalog: &Catalog) -> (String, String) {
+    let one = |pick: fn(&leadpulse_schema::OutcomeField) -> &Vec<String>, plain: &str| {
+        let mut values = ends::tables(catalog).filter_map(|t| t.outcome.as_ref()).map(pick);
+        match values.next().map(Vec::as_slice) {
+            Some([only]) => words::value(only).unwrap_or_else(|| plain.to_owned()),
+            _ => plain.to_owned(),
+        }
+    };
+    (one(|o| &o.won, "won"), one(|o| &o.lost, "lost"))
+}
+
+/// `Closed Lost once, last 240 days ago`.
+pub(super) fn outcomes(scene: &Scene<'_>, found: &mut Found<'_>) {
+    let Some(group) = ends::group(scene.catalog) else { return };
+    let outcomes = scene.graph.outcomes(scene.cell);
+    let (won, lost) = ends_called(scene.catalog);
+    let mut lines: Vec<(Option<i64>, String)> = Vec::new();
+    for (name, count, last_ms) in [(won, outcomes.won, outcomes.last_won_ms), (lost, outcomes.lost, outcomes.last_lost_ms)] {
+        if count > 0 {
+            let last = last_ms.map_or(String::new(), |t| format!(", last {}", scene.ago(t)));
+            let times = if count == 1 { "once".to_owned() } else { format!("{} times", words::number(f64::from(count))) };
+            lines.push((last_ms, format!("{name} {times}{last}")));
+        }
+    }
+    lines.sort_by_key(|(last_ms, _)| std::cmp::Reverse(*last_ms));
+    lines.into_iter().for_each(|(_, text)| found.line(&group, Rank::Headline, text));
+}
+
+/// `industries Finance: 3 × Closed Won among 41 other accounts (90-day weight)`.
+pub(super) fn hubs(scene: &Scene<'_>, found: &mut Found<'_>) {
+    if scene.catalog.hubs.is_empty() {
+        return;
+    }
+    let shared = scene.graph.shared();
+    let longest = shared.bank.len() - 1;
+    let half_life = words::number(shared.options.half_lives_days[longest]);
+    let view = HubView::new(scene.graph, scene.cell, scene.as_of_ms);
+    let ending = scene.catalog.tables.iter().filter(|t| t.role == leadpulse_schema::Role::Event);
+    let ending: Vec<(&Table, String, Vec<usize>)> = ending
+        .filter_map(|t| {
+            let outcome = t.outcome.as_ref()?;
+            let is_won = |value: &str| outcome.won.iter().any(|won| won == value);
+            let is_slot =
+                |s: &leadpulse_graph::Slot| s.field == Some(outcome.field) && matches!(&s.kind, SlotKind::Value(value) if is_won(value));
+            let name = if let [only] = &outcome.won[..] { words::value(only) } else { None };
+            Some((t, name.unwrap_or_else(|| "won".into()), slot_of(&shared.layout, t.id, is_slot)))
+        })
+        .collect();
+    let counts: Vec<(String, Vec<usize>)> = shared
+        .layout
+        .events
+        .iter()
+        .map(|l| (words::name(&scene.catalog.table_at(l.table).name), slot_of(&shared.layout, l.table, |s| s.kind == SlotKind::Count)))
+        .collect();
+    for hub in scene.catalog.hubs.iter().filter(|h| !h.sources.is_empty()) {
+        let group = groups::of_hub(scene.catalog, hub);
+        let mut touched: Vec<(EntityId, f64)> = view.touched(hub.id).collect();
+        touched.sort_by(|a, b| b.1.total_cmp(&a.1));
+        for (entity, _) in touched.into_iter().take(NAMED) {
+            let Some(others) = view.others(entity) else { continue };
+            let total = |slots: &[usize]| slots.iter().map(|slot| others.sum(*slot, longest)).sum::<f64>();
+            let ended = ending.iter().map(|(_, name, slots)| (name, total(slots)));
+            let done = || counts.iter().map(|(name, slots)| (name, total(slots)));
+            let told = ended.max_by(|a, b| a.1.total_cmp(&b.1)).or_else(|| done().max_by(|a, b| a.1.total_cmp(&b.1)));
+            let Some((name, weight)) = told else { continue };
+            let among = format!("{} other", words::number(f64::from(others.cells)));
+            let root = words::name(&scene.catalog.root().name);
+            let among = format!("{among} {}", if others.cells == 1 { words::singular(&root) } else { root });
+            let what =
+                if weight >= 0.05 { format!("{} × {name}", words::number((weight * 10.0).round() / 10.0)) } else { format!("no {name}") };
+            let text = format!("{} {}: {what} among {among} ({half_life}-day weight)", words::name(&hub.name), scene.called(entity));
+            found.line(&group, Rank::Headline, text);
+            found.value(&group, format!("{what} among {among}"));
+        }
+    }
+}
+
+/// Edges from the member asked about, or from anyone in the cell; who leads here; who was mentioned.
+pub(super) fn relations(scene: &Scene<'_>, found: &mut Found<'_>) {
+    let nodes: Vec<&Node> = match scene.member {
+        Some(member) => vec![member],
+        None => scene.cell.nodes.iter().collect(),
+    };
+    for relation in &scene.catalog.relations {
+        match relation.kind {
+            RelationKind::Mention(_) => mentions(scene, relation, &nodes, found),
+            RelationKind::Reference(_) | RelationKind::Previous => {
+                outgoing(scene, relation, &nodes, found);
+                incoming(scene, relation, &nodes, found);
+            }
+        }
+    }
+}
+
+/// How a relation is called: its field, or what a former root is.
+fn called(scene: &Scene<'_>, relation: &Relation) -> String {
+    match relation.kind {
+        RelationKind::Reference(field) | RelationKind::Mention(field) => {
+            words::name(&scene.catalog.table_at(relation.from).field_at(field).name)
+        }
+        RelationKind::Previous => "previously at".into(),
+    }
+}
+
+/// `1 contact previously at a customer: Acme`, `2 leads: referred by account Acme`.
+fn outgoing(scene: &Scene<'_>, relation: &Relation, nodes: &[&Node], found: &mut Found<'_>) {
+    let group = groups::of_relation(relation);
+    let from = scene.catalog.table_at(relation.from);
+    let name = called(scene, relation);
+    let mut ends: Vec<(i64, bool, EntityId, EntityId)> = nodes
+        .iter()
+        .flat_map(|n| scene.graph.edges(n).into_iter().filter(|e| e.relation == relation.id).map(move |e| (n.entity, e)))
+        .map(|(entity, e)| (e.since_ms, is_customer_elsewhere(scene.graph, scene.at, e.to), entity, e.to))
+        .collect();
+    ends.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| scene.called(a.3).cmp(&scene.called(b.3))));
+    for is_customer in [true, false] {
+        let those: Vec<_> = ends.iter().filter(|(_, customer, ..)| *customer == is_customer).collect();
+        if those.is_empty() {
+            continue;
+        }
+        let mut who: Vec<EntityId> = those.iter().map(|(_, _, who, _)| *who).collect();
+        who.sort_unstable();
+        who.dedup();
+        let mut targets: Vec<String> = Vec::new();
+        for (.., to) in &those {
+            let target = scene.called(*to);
+            if !targets.contains(&target) {
+                targets.push(target);
+            }
+        }
+        let targets = words::listed(&targets, NAMED);
+        let subject = words::counted(who.len(), &from.name);
+        let subject = match (relation.kind, relation.from == scene.catalog.root().id) {
+            (_, true) => String::new(),
+            (RelationKind::Previous, _) => format!("{subject} "),
+            _ => format!("{subject}: "),
+        };
+        let text = match (is_customer, relation.kind) {
+            (true, RelationKind::Previous) => format!("{subject}{name} a customer: {targets}"),
+            (true, _) => format!("{subject}{name} {targets}, a customer"),
+            (false, _) => format!("{subject}{name} {targets}"),
+        };
+        found.line(&group, if is_customer { Rank::Headline } else { Rank::Own }, text);
+    }
+}
+
+/// `referred by account of 2 leads`, `2 contacts have left for elsewhere`.
+fn incoming(scene: &Scene<'_>, relation: &Relation, nodes: &[&Node], found: &mut Found<'_>) {
+    let here = nodes.iter().filter(|n| n.table == relation.target && !n.absorbed);
+    let here = here.filter(|n| scene.member.is_some() || n.table == scene.catalog.root().id);
+    let count = here.map(|n| referrers(scene.graph, n.entity, relation.id)).sum();
+    if count > 0 {
+        let from = words::counted(count, &scene.catalog.table_at(relation.from).name);
+        let text = match relation.kind {
+            RelationKind::Previous => format!("{from} left for elsewhere"),
+            _ => format!("{} of {from}", called(scene, relation)),
+        };
+        found.line(&groups::of_relation(relation), Rank::Own, text);
+    }
+}
+
+/// `invited contact in product usage ×2, last 3 days ago`.
+fn mentions(scene: &Scene<'_>, relation: &Relation, nodes: &[&Node], found: &mut Found<'_>) {
+    let mentions = || nodes.iter().filter(|n| n.table == relation.target).flat_map(|n| n.mentions()).filter(|m| m.relation == relation.id);
+    let count: u32 = mentions().map(|m| m.tally.count()).fold(0, u32::saturating_add);
+    if let Some(newest_ms) = mentions().map(|m| m.tally.newest_ms()).max().filter(|_| count > 0) {
+        let times = if count > 1 { format!(" ×{}", words::number(f64::from(count))) } else { String::new() };
+        let events = words::name(&scene.catalog.table_at(relation.from).name);
+        let text = format!("{} in {events}{times}, last {}", called(scene, relation), scene.ago(newest_ms));
+        found.line(&groups::of_relation(relation), Rank::Own, text);
+    }
+}

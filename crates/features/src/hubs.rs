@@ -1,0 +1,186 @@
+//! What the other cells of a hub did: per hub, per event table, leaving the cell's own part out.
+
+use rustc_hash::FxHashMap;
+
+use leadpulse_graph::{Cell, EntityId, Graph, GraphOptions, SlotKind, StateLayout, signed_log1p};
+use leadpulse_schema::{Catalog, HubId, TableId};
+
+use crate::batch::Absent;
+use crate::columns::Named;
+use crate::groups;
+
+/// One hub sum that is read.
+#[derive(Clone, Debug)]
+struct HubSlot {
+    /// Where it is, in slots.
+    slot: usize,
+    /// Where the count of its table is.
+    count: usize,
+    kind: SlotKind,
+}
+
+/// All hubs of a catalog.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct HubBlock {
+    hubs: Vec<HubId>,
+    slots: Vec<HubSlot>,
+    halves: usize,
+}
+
+impl HubBlock {
+    /// The block, with its columns: counts of each event table, values of the fields that say how things went, means of numbers.
+    pub(crate) fn new(catalog: &Catalog, state: &StateLayout, options: &GraphOptions, columns: &mut Vec<Named>) -> Self {
+        let hubs: Vec<HubId> = catalog.hubs.iter().filter(|h| !h.sources.is_empty()).map(|h| h.id).collect();
+        let mut slots = Vec::new();
+        let mut names = Vec::new();
+        for layout in &state.events {
+            let events = catalog.table_at(layout.table);
+            let telling = [events.outcome.as_ref().map(|o| o.field), events.staged.as_ref().map(|s| s.field)];
+            for (i, slot) in layout.hub_slots.iter().enumerate() {
+                let slot = &layout.slots[*slot as usize];
+                let field = slot.field.map_or(String::new(), |f| format!(".{}", events.field_at(f).name));
+                match &slot.kind {
+                    SlotKind::Count => {
+                        names.extend(options.half_lives_days.iter().map(|half| format!("{}/{half}d/per cell", events.name)));
+                    }
+                    SlotKind::Value(value) if telling.contains(&slot.field) => {
+                        names.push(format!("{}{field}={value}/per cell", events.name));
+                    }
+                    SlotKind::Log | SlotKind::Flag => names.push(format!("{}{field}/mean", events.name)),
+                    SlotKind::Value(_) | SlotKind::Raw | SlotKind::Bucket(_) => continue,
+                }
+                slots.push(HubSlot { slot: layout.hub_offset + i, count: layout.hub_offset, kind: slot.kind.clone() });
+            }
+        }
+        for hub in &hubs {
+            let hub = &catalog.hubs[hub.index()];
+            let group = groups::of_hub(catalog, hub);
+            for what in ["touched", "cells"].into_iter().chain(names.iter().map(String::as_str)) {
+                columns.push(Named { name: format!("{}/{what}", hub.name), group: group.clone(), absent: Absent::Mean });
+            }
+        }
+        Self { hubs, slots, halves: options.half_lives_days.len() }
+    }
+
+    /// Writes, per hub, the mean over the cell's nodes of it of what the others that touch the node did.
+    pub(crate) fn write(&self, graph: &Graph, cell: &Cell, as_of_ms: i64, out: &mut Vec<f32>) {
+        if self.hubs.is_empty() {
+            return;
+        }
+        let view = HubView::new(graph, cell, as_of_ms);
+        let longest = self.halves - 1;
+        let width = self.width();
+        let mut row = Vec::with_capacity(width);
+        for hub in &self.hubs {
+            let (mut total, mut cells_sum, mut touched) = (0.0, 0.0, 0_usize);
+            let mut pooled = vec![0.0_f64; width];
+            for (entity, weight) in view.touched(*hub) {
+                touched += 1;
+                let Some(others) = view.others(entity) else { continue };
+                let n = f64::from(others.cells);
+                row.clear();
+                for HubSlot { slot, count, kind } in &self.slots {
+                    match kind {
+                        SlotKind::Count => row.extend((0..self.halves).map(|h| signed_log1p(others.sum(*slot, h) / n))),
+                        SlotKind::Log | SlotKind::Flag => row.push(ratio(others.sum(*slot, longest), others.sum(*count, longest))),
+                        SlotKind::Value(_) | SlotKind::Raw | SlotKind::Bucket(_) => {
+                            row.push(signed_log1p(others.sum(*slot, longest) / n));
+                        }
+                    }
+                }
+                total += weight;
+                cells_sum += weight * n.ln_1p();
+                pooled.iter_mut().zip(&row).for_each(|(sum, x)| *sum += weight * x);
+            }
+            let scale = if total > 1e-12 { 1.0 / total } else { 0.0 };
+            out.push((touched as f32).ln_1p());
+            out.push((cells_sum * scale) as f32);
+            out.extend(pooled.iter().map(|x| (x * scale) as f32));
+        }
+    }
+
+    /// Columns of one hub that come from sums.
+    fn width(&self) -> usize {
+        self.slots.iter().map(|s| if s.kind == SlotKind::Count { self.halves } else { 1 }).sum()
+    }
+}
+
+fn ratio(sum: f64, count: f64) -> f64 {
+    if count > 1e-9 { sum / count } else { 0.0 }
+}
+
+/// How a cell sees the hubs it touches.
+pub(crate) struct HubView<'a> {
+    graph: &'a Graph,
+    own: std::borrow::Cow<'a, leadpulse_graph::Contribution>,
+    /// By how much each hub node counts, in order of key: sums do not depend on when a key was first seen.
+    weights: Vec<(EntityId, f64)>,
+    reads: Vec<f64>,
+    own_scale: Vec<f64>,
+}
+
+/// What the others that touch a hub node did, as of the last board.
+pub(crate) struct Others<'v> {
+    view: &'v HubView<'v>,
+    sums: &'v [f64],
+    is_own_in: bool,
+    /// How many there are: at least one.
+    pub cells: u32,
+}
+
+impl<'a> HubView<'a> {
+    /// The view of a cell.
+    pub(crate) fn new(graph: &'a Graph, cell: &'a Cell, as_of_ms: i64) -> Self {
+        let shared = graph.shared();
+        let own = match cell.frozen() {
+            Some(own) => std::borrow::Cow::Borrowed(own),
+            None => std::borrow::Cow::Owned(cell.contribution(shared)),
+        };
+        let landmark = graph.hubs().landmark();
+        let halves = 0..shared.bank.len();
+        let reads = halves.clone().map(|h| shared.bank.read(h, landmark, as_of_ms)).collect();
+        let own_scale = halves.map(|h| shared.bank.rebase(h, own.landmark, landmark)).collect();
+        let mut weights: FxHashMap<EntityId, f64> = FxHashMap::default();
+        for node in &cell.nodes {
+            for hub in &node.hubs {
+                *weights.entry(*hub).or_default() += 1.0;
+            }
+            for touch in node.touches() {
+                *weights.entry(touch.hub).or_default() += touch.weight_at(&shared.bank, as_of_ms);
+            }
+        }
+        let mut weights: Vec<(EntityId, f64)> = weights.into_iter().collect();
+        weights.sort_unstable_by(|a, b| graph.directory().key(a.0).cmp(graph.directory().key(b.0)));
+        Self { graph, own, weights, reads, own_scale }
+    }
+
+    /// The nodes of a hub that the cell touches, with their weights, in order of key.
+    pub(crate) fn touched(&self, hub: HubId) -> impl Iterator<Item = (EntityId, f64)> {
+        self.weights.iter().copied().filter(move |(e, _)| self.graph.directory().hub(*e) == Some(hub))
+    }
+
+    /// What the others that touch a node did; `None` if there are none.
+    pub(crate) fn others(&self, entity: EntityId) -> Option<Others<'_>> {
+        let published = self.graph.hubs().get(entity)?;
+        let is_own_in = self.own.hubs.binary_search(&entity).is_ok();
+        let cells = published.cells.saturating_sub(u32::from(is_own_in));
+        (cells > 0).then_some(Others { view: self, sums: &published.sums, is_own_in, cells })
+    }
+}
+
+impl Others<'_> {
+    /// A decayed sum: by hub slot and half-life.
+    pub(crate) fn sum(&self, slot: usize, half: usize) -> f64 {
+        let view = self.view;
+        let at = slot * view.reads.len() + half;
+        let own = if self.is_own_in { view.own.sums[at] * view.own_scale[half] } else { 0.0 };
+        (self.sums[at] - own) * view.reads[half]
+    }
+}
+
+/// The hub slot of a value of an event table's field, or (without a field) of the table's count.
+pub(crate) fn slot_of(state: &StateLayout, table: TableId, is_wanted: impl Fn(&leadpulse_graph::Slot) -> bool) -> Vec<usize> {
+    let layout = state.event(table);
+    let wanted = layout.hub_slots.iter().enumerate().filter(|(_, slot)| is_wanted(&layout.slots[**slot as usize]));
+    wanted.map(|(i, _)| layout.hub_offset + i).collect()
+}

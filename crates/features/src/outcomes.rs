@@ -1,0 +1,40 @@
+//! What has become of a cell: won and lost before, and what is open now.
+
+use leadpulse_graph::Outcomes;
+use leadpulse_schema::{Catalog, Role, Table};
+
+use crate::batch::Absent;
+use crate::columns::{Named, log_count, recency};
+use crate::groups;
+
+/// The outcomes of a cell.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OutcomeBlock;
+
+/// Event tables that end deals, then member tables that are won or lost.
+pub(crate) fn tables(catalog: &Catalog) -> impl Iterator<Item = &Table> {
+    let with = |role: Role| catalog.tables.iter().filter(move |t| t.role == role && t.outcome.is_some());
+    with(Role::Event).chain(with(Role::Member))
+}
+
+/// The group of a cell's outcomes: that of the first table that has them.
+pub(crate) fn group(catalog: &Catalog) -> Option<String> {
+    tables(catalog).find_map(|t| Some(groups::of_outcome(t, t.outcome.as_ref()?)))
+}
+
+impl OutcomeBlock {
+    /// The block of a catalog that knows outcomes, with its columns.
+    pub(crate) fn new(catalog: &Catalog, columns: &mut Vec<Named>) -> Option<Self> {
+        let group = group(catalog)?;
+        for what in ["won", "lost", "open", "won_recency", "lost_recency"] {
+            columns.push(Named { name: format!("outcomes/{what}"), group: group.clone(), absent: Absent::Zero });
+        }
+        Some(Self)
+    }
+
+    /// Writes the block's numbers.
+    pub(crate) fn write(self, outcomes: &Outcomes, as_of_ms: i64, out: &mut Vec<f32>) {
+        out.extend([outcomes.won, outcomes.lost, outcomes.open].map(|n| log_count(n as usize)));
+        out.extend([outcomes.last_won_ms, outcomes.last_lost_ms].map(|t| recency(t, as_of_ms)));
+    }
+}

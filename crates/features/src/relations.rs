@@ -1,0 +1,128 @@
+//! Relations besides ownership: whom an entity names or came from, who names it, and whether they have bought.
+
+use leadpulse_graph::{CellRef, Edge, EntityId, Graph, Node};
+use leadpulse_schema::{Catalog, RelationId, RelationKind, TableId};
+
+use crate::batch::Absent;
+use crate::columns::{Named, days, log_count, recency};
+use crate::groups;
+
+/// Whether an entity lives in another cell that has won.
+pub(crate) fn is_customer_elsewhere(graph: &Graph, own: CellRef, entity: EntityId) -> bool {
+    let place = graph.directory().place(graph.survivor(entity));
+    place.is_some_and(|place| place.cell != own && graph.outcomes(graph.cell(place.cell)).won > 0)
+}
+
+/// How many refer to an entity by a relation: each person once.
+pub(crate) fn referrers(graph: &Graph, entity: EntityId, relation: RelationId) -> usize {
+    let said = graph.incoming(entity).iter().filter(|(r, _)| *r == relation);
+    let mut who: Vec<EntityId> = said.map(|(_, who)| graph.survivor(*who)).collect();
+    who.sort_unstable();
+    who.dedup();
+    who.len()
+}
+
+/// What one relation adds.
+#[derive(Clone, Copy, Debug)]
+enum Part {
+    /// Edges that start here.
+    Outgoing(RelationId),
+    /// Edges that lead to entities of a table.
+    Incoming(RelationId, TableId),
+    /// Events that name entities of a table.
+    Mentions(RelationId, TableId),
+}
+
+/// The relations of one entity, or of a cell with everyone in it.
+#[derive(Clone, Debug)]
+pub(crate) struct RelationBlock {
+    parts: Vec<Part>,
+    /// Whether anyone can have won.
+    has_outcomes: bool,
+}
+
+impl RelationBlock {
+    /// The block of entities of one member table.
+    pub(crate) fn of_member(catalog: &Catalog, table: TableId, columns: &mut Vec<Named>) -> Self {
+        Self::new(catalog, |other| other == table, |other| other == table, &catalog.table_at(table).name, columns)
+    }
+
+    /// The block of a cell: edges and mentions of everyone in it, and edges that lead to its root.
+    pub(crate) fn of_cell(catalog: &Catalog, columns: &mut Vec<Named>) -> Self {
+        let root = catalog.root().id;
+        Self::new(catalog, |_| true, |other| other == root, "cell", columns)
+    }
+
+    fn new(
+        catalog: &Catalog,
+        is_covered: impl Fn(TableId) -> bool,
+        is_target: impl Fn(TableId) -> bool,
+        scope: &str,
+        columns: &mut Vec<Named>,
+    ) -> Self {
+        let has_outcomes = catalog.tables.iter().any(|t| t.outcome.is_some());
+        let mut parts = Vec::new();
+        for relation in &catalog.relations {
+            let group = groups::of_relation(relation);
+            let mut name = |what: &str| {
+                columns.push(Named { name: format!("{scope}/{}/{what}", relation.name), group: group.clone(), absent: Absent::Zero });
+            };
+            if matches!(relation.kind, RelationKind::Mention(_)) {
+                if is_covered(relation.target) {
+                    ["weight", "count", "recency"].iter().for_each(|what| name(what));
+                    parts.push(Part::Mentions(relation.id, relation.target));
+                }
+                continue;
+            }
+            if is_covered(relation.from) {
+                name("edges");
+                if has_outcomes {
+                    name("customers");
+                }
+                name("newest");
+                parts.push(Part::Outgoing(relation.id));
+            }
+            if is_target(relation.target) {
+                name("incoming");
+                parts.push(Part::Incoming(relation.id, relation.target));
+            }
+        }
+        Self { parts, has_outcomes }
+    }
+
+    /// Writes the block's numbers over some entities of the cell `at`.
+    pub(crate) fn write(&self, graph: &Graph, at: CellRef, nodes: &[&Node], as_of_ms: i64, out: &mut Vec<f32>) {
+        if self.parts.is_empty() {
+            return;
+        }
+        let bank = &graph.shared().bank;
+        let longest_days = bank.half_lives_ms()[bank.len() - 1] / 86_400_000.0;
+        let edges: Vec<Edge> = nodes.iter().flat_map(|n| graph.edges(n)).collect();
+        for part in &self.parts {
+            match part {
+                Part::Outgoing(relation) => {
+                    let edges = || edges.iter().filter(|e| e.relation == *relation);
+                    out.push(log_count(edges().count()));
+                    if self.has_outcomes {
+                        out.push(log_count(edges().filter(|e| is_customer_elsewhere(graph, at, e.to)).count()));
+                    }
+                    let newest = edges().map(|e| e.since_ms).max();
+                    out.push(newest.map_or(0.0, |t| (-days(t, as_of_ms).max(0.0) / longest_days).exp2() as f32));
+                }
+                Part::Incoming(relation, target) => {
+                    let named = nodes.iter().filter(|n| n.table == *target && !n.absorbed);
+                    out.push(log_count(named.map(|n| referrers(graph, n.entity, *relation)).sum()));
+                }
+                Part::Mentions(relation, target) => {
+                    let mentions = || {
+                        let of_table = nodes.iter().filter(|n| n.table == *target);
+                        of_table.flat_map(|n| n.mentions()).filter(|m| m.relation == *relation)
+                    };
+                    out.push(mentions().map(|m| m.weight_at(bank, as_of_ms)).sum::<f64>().max(0.0).ln_1p() as f32);
+                    out.push(mentions().map(|m| f64::from(m.tally.count())).sum::<f64>().ln_1p() as f32);
+                    out.push(recency(mentions().map(|m| m.tally.newest_ms()).max(), as_of_ms));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! Which values of open categories get a column of their own.
+
+use std::collections::BTreeMap;
+
+use leadpulse_schema::{Catalog, Feature, Role, Row, Value};
+
+use crate::plan::FeatureSpec;
+
+/// Counts values of categories without declared values, to choose a vocabulary.
+#[derive(Clone, Debug, Default)]
+pub struct VocabularyBuilder {
+    counts: BTreeMap<String, BTreeMap<String, u64>>,
+}
+
+impl VocabularyBuilder {
+    /// Values seen less often than this, or beyond the cap, share the "other" column.
+    const MIN_COUNT: u64 = 10;
+    const CAP: usize = 32;
+
+    /// Counts the values of a row of an entity table.
+    pub fn observe(&mut self, catalog: &Catalog, row: Row<'_>) {
+        let table = catalog.table_at(row.table());
+        if matches!(table.role, Role::Event | Role::Hub) {
+            return;
+        }
+        for field in table.fields.iter().filter(|f| matches!(f.feature, Feature::Category | Feature::Set) && f.values.is_empty()) {
+            let counts = self.counts.entry(format!("{}.{}", table.name, field.name)).or_default();
+            let mut count = |value: &str| *counts.entry(value.to_owned()).or_default() += 1;
+            match row.get(field.id) {
+                Value::Text(value) => count(value),
+                Value::List(values) => values.iter().for_each(count),
+                _ => {}
+            }
+        }
+    }
+    /// The most frequent values of each field.
+    pub fn finish(self) -> FeatureSpec {
+        let choose = |counts: BTreeMap<String, u64>| {
+            let mut values: Vec<(String, u64)> = counts.into_iter().filter(|(_, n)| *n >= Self::MIN_COUNT).collect();
+            values.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+            values.into_iter().take(Self::CAP).map(|(v, _)| v).collect()
+        };
+        FeatureSpec { vocabularies: self.counts.into_iter().map(|(path, counts)| (path, choose(counts))).collect() }
+    }
+}

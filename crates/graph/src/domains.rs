@@ -1,0 +1,117 @@
+//! E-mail addresses and web addresses become registrable domains, by which members find their root.
+//!
+//! `Jo <jo@Mail.Acme.co.uk>` and `https://www.acme.co.uk/about` are both `acme.co.uk`. Domains of free e-mail providers say nothing
+//! about a company and never match. Which part of a host is registrable is decided by the public suffix list (crate `psl`).
+
+use std::net::IpAddr;
+use std::sync::LazyLock;
+
+use rustc_hash::FxHashSet;
+
+/// One domain a line, sorted; lines that start with `#` say where it is from.
+const FREE_MAIL: &str = include_str!("../data/free_mail_domains.txt");
+
+static FREE_MAIL_SET: LazyLock<FxHashSet<&'static str>> =
+    LazyLock::new(|| FREE_MAIL.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).collect());
+
+/// Finds the company's domain in addresses.
+#[derive(Clone, Debug, Default)]
+pub struct Domains {
+    /// Free e-mail providers besides those of the list.
+    more_free_mail: FxHashSet<String>,
+}
+
+/// The host an address names, in lower case and ASCII (punycode): what comes after `@`, else after the scheme; no port, no path.
+fn host(address: &str) -> Option<String> {
+    let address = address.trim();
+    let address = address.split_once("://").map_or(address, |(_, rest)| rest);
+    let authority = address.split(['/', '?', '#', '\\']).next().unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default().trim().trim_end_matches(['>', ')', ',', ';', '"', '\'']);
+    let host = match host.rsplit_once(':') {
+        Some((before, port)) if port.bytes().all(|b| b.is_ascii_digit()) => before,
+        _ => host,
+    };
+    let host = host.trim_matches('.');
+    let ascii = idna::domain_to_ascii(host).ok()?;
+    let is_label = |label: &str| !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    (ascii.contains('.') && ascii.split('.').all(is_label) && ascii.parse::<IpAddr>().is_err()).then_some(ascii)
+}
+
+/// The registrable domain of an address; `None` where it names no host below a public suffix.
+pub fn registrable_domain(address: &str) -> Option<String> {
+    psl::domain_str(&host(address)?).map(str::to_owned)
+}
+
+impl Domains {
+    /// With these free e-mail providers besides the known ones.
+    pub fn new(more_free_mail: &[String]) -> Self {
+        let hosts = more_free_mail.iter().filter_map(|domain| host(domain));
+        Self { more_free_mail: hosts.collect() }
+    }
+    /// The domain by which an address finds a root: none for addresses of free e-mail providers.
+    pub fn company(&self, address: &str) -> Option<String> {
+        let host = host(address)?;
+        let domain = psl::domain_str(&host)?;
+        let is_free = |name: &str| FREE_MAIL_SET.contains(name) || self.more_free_mail.contains(name);
+        (!is_free(&host) && !is_free(domain)).then(|| domain.to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_one_company_have_one_domain() {
+        let cases = [
+            ("jo@acme.com", Some("acme.com")),
+            ("Jo.Doe@ACME.com ", Some("acme.com")),
+            ("Jo Doe <jo@mail.acme.com>", Some("acme.com")),
+            ("\"a@b\"@acme.com", Some("acme.com")),
+            ("jo@acme.com.", Some("acme.com")),
+            ("acme.com", Some("acme.com")),
+            ("www.acme.co.uk", Some("acme.co.uk")),
+            ("jo@mail.acme.co.uk", Some("acme.co.uk")),
+            ("https://www.acme.co.uk/about?x=1#y", Some("acme.co.uk")),
+            ("http://user:secret@shop.acme.com:8080/", Some("acme.com")),
+            ("//acme.com/x", None),
+            ("jo@münchen.de", Some("xn--mnchen-3ya.de")),
+            ("jo@xn--mnchen-3ya.de", Some("xn--mnchen-3ya.de")),
+            ("jo@MÜNCHEN.DE", Some("xn--mnchen-3ya.de")),
+            ("my_host.acme.com", Some("acme.com")),
+            ("a.github.io", Some("a.github.io")),
+            ("co.uk", None),
+            ("localhost", None),
+            ("jo@", None),
+            ("", None),
+            ("http://127.0.0.1/", None),
+            ("not an address", None),
+            ("jo@acme..com", None),
+            ("n/a", None),
+        ];
+        for (address, expected) in cases {
+            assert_eq!(registrable_domain(address).as_deref(), expected, "{address}");
+        }
+    }
+
+    #[test]
+    fn free_mail_says_nothing() {
+        let domains = Domains::new(&["Mail.Example.org".into(), "isp.example".into()]);
+        for address in ["a@gmail.com", "a@GMAIL.com", "a@yahoo.co.uk", "a@mail.example.org", "x@isp.example", "x@mail.isp.example"] {
+            assert_eq!(domains.company(address), None, "{address}");
+        }
+        assert_eq!(domains.company("a@example.org").as_deref(), Some("example.org"));
+        assert_eq!(domains.company("a@acme.com").as_deref(), Some("acme.com"));
+        assert_eq!(Domains::default().company("x@isp.example").as_deref(), Some("isp.example"));
+    }
+
+    #[test]
+    fn the_list_is_clean() {
+        assert!(FREE_MAIL.starts_with("# "));
+        let lines: Vec<&str> = FREE_MAIL.lines().filter(|line| !line.starts_with('#')).collect();
+        assert!(lines.len() > 5_000 && lines.is_sorted(), "{}", lines.len());
+        for line in lines {
+            assert_eq!(host(line).as_deref(), Some(line));
+        }
+    }
+}

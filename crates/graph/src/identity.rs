@@ -1,0 +1,149 @@
+//! Who is the same as whom: rows joined by links into one.
+//!
+//! A link (this row is now that row) is never taken back, so what is joined is a function of the set of links, whatever their
+//! order. The survivor of a group is the end of its links; where there are several ends, the smallest (table, key); where links run
+//! in a ring, the smallest of what is left when all that nothing leads to is peeled off.
+
+use rustc_hash::{FxHashMap, FxHashSet};
+use smallvec::SmallVec;
+
+use crate::cell::EntityId;
+use crate::directory::Directory;
+
+#[derive(Clone, Debug)]
+struct Group {
+    survivor: EntityId,
+    /// Ascending by (table, key).
+    members: Vec<EntityId>,
+}
+
+/// All links and what they join.
+#[derive(Debug, Default)]
+pub struct Identity {
+    links: FxHashMap<EntityId, SmallVec<[EntityId; 1]>>,
+    group_of: FxHashMap<EntityId, usize>,
+    groups: Vec<Group>,
+}
+
+impl Identity {
+    /// The entity that stands for another: itself unless it was joined to one.
+    pub fn survivor(&self, entity: EntityId) -> EntityId {
+        self.group_of.get(&entity).map_or(entity, |group| self.groups[*group].survivor)
+    }
+    /// Everyone joined with an entity, itself included, ascending by (table, key); empty if nobody is.
+    pub fn group(&self, entity: EntityId) -> &[EntityId] {
+        self.group_of.get(&entity).map_or(&[], |group| &self.groups[*group].members)
+    }
+    /// Notes that `from` became `to`. Says whether that was new.
+    pub(crate) fn link(&mut self, directory: &Directory, from: EntityId, to: EntityId) -> bool {
+        let links = self.links.entry(from).or_default();
+        if from == to || links.contains(&to) {
+            return false;
+        }
+        links.push(to);
+        let (a, b) = (self.group_index(from), self.group_index(to));
+        let mut keeps_its_end = false;
+        let group = if a == b {
+            a
+        } else {
+            let (large, small) = if self.groups[a].members.len() > self.groups[b].members.len() { (a, b) } else { (b, a) };
+            let members = std::mem::take(&mut self.groups[small].members);
+            // Someone alone who became one of a group that has an end leaves that end as it is.
+            keeps_its_end = small == a && members.len() == 1 && self.is_end(self.groups[large].survivor);
+            for member in members {
+                self.group_of.insert(member, large);
+                let at = self.groups[large].members.partition_point(|m| directory.order(*m, member).is_lt());
+                self.groups[large].members.insert(at, member);
+            }
+            large
+        };
+        if !keeps_its_end {
+            self.groups[group].survivor = self.find_survivor(&self.groups[group].members);
+        }
+        true
+    }
+    fn is_end(&self, entity: EntityId) -> bool {
+        self.links.get(&entity).is_none_or(|to| to.is_empty())
+    }
+    fn group_index(&mut self, entity: EntityId) -> usize {
+        *self.group_of.entry(entity).or_insert_with(|| {
+            self.groups.push(Group { survivor: entity, members: vec![entity] });
+            self.groups.len() - 1
+        })
+    }
+    /// The smallest end; of a group without one, the smallest of those on or behind a ring.
+    fn find_survivor(&self, members: &[EntityId]) -> EntityId {
+        if let Some(end) = members.iter().find(|m| self.is_end(**m)) {
+            return *end;
+        }
+        let targets = |from: &EntityId| self.links.get(from).into_iter().flatten().copied();
+        let mut left: FxHashSet<EntityId> = members.iter().copied().collect();
+        let mut incoming: FxHashMap<EntityId, usize> = FxHashMap::default();
+        members.iter().flat_map(targets).for_each(|to| *incoming.entry(to).or_default() += 1);
+        let mut peel: Vec<EntityId> = members.iter().copied().filter(|m| !incoming.contains_key(m)).collect();
+        while let Some(from) = peel.pop() {
+            left.remove(&from);
+            for to in targets(&from) {
+                let count = incoming.get_mut(&to).expect("a target has incoming links");
+                *count -= 1;
+                if *count == 0 {
+                    peel.push(to);
+                }
+            }
+        }
+        *members.iter().find(|m| left.contains(m)).expect("links without an end run in a ring")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use leadpulse_schema::{Catalog, TableId};
+
+    use super::*;
+
+    const ROOT: &str = r#"{"type":"record","name":"A","leadpulse":{"table":"a","role":"root"},"fields":[
+      {"name":"id","type":"string","leadpulse":{"key":true}}]}"#;
+    const EVENT: &str = r#"{"type":"record","name":"E","leadpulse":{"table":"e","role":"event"},"fields":[
+      {"name":"id","type":"string","leadpulse":{"key":true}},
+      {"name":"at","type":{"type":"long","logicalType":"timestamp-millis"},"leadpulse":{"time":true}},
+      {"name":"a","type":"string","leadpulse":{"ref":"a","owner":true}}]}"#;
+
+    /// Links in every rotation and reversal join the same rows into the same survivor.
+    #[test]
+    fn the_survivor_does_not_depend_on_the_order_of_links() {
+        let catalog = Catalog::from_json(&[("a.avsc".to_owned(), ROOT), ("e.avsc".to_owned(), EVENT)]).unwrap();
+        let cases: [(&[(&str, &str)], &str); 7] = [
+            (&[("x", "y")], "y"),
+            (&[("a", "b"), ("b", "c"), ("c", "d")], "d"),
+            (&[("a", "c"), ("a", "b")], "b"),
+            (&[("c", "b"), ("b", "c")], "b"),
+            (&[("a", "b"), ("b", "c"), ("c", "b")], "b"),
+            (&[("z", "y"), ("x", "y"), ("w", "x"), ("y", "v")], "v"),
+            (&[("b", "a"), ("d", "c"), ("b", "d")], "a"),
+        ];
+        for (links, expected) in cases {
+            for turn in 0..links.len() * 2 {
+                let mut links = links.to_vec();
+                let steps = turn % links.len();
+                links.rotate_left(steps);
+                if turn >= links.len() {
+                    links.reverse();
+                }
+                let mut directory = Directory::new(&catalog);
+                let mut identity = Identity::default();
+                let space = directory.of_table(TableId(0));
+                for (from, to) in &links {
+                    let (from, to) = (directory.intern(space, from), directory.intern(space, to));
+                    assert!(identity.link(&directory, from, to));
+                    assert!(!identity.link(&directory, from, to));
+                }
+                for (from, to) in &links {
+                    for key in [from, to] {
+                        let entity = directory.find(space, key).unwrap();
+                        assert_eq!(&**directory.key(identity.survivor(entity)), expected, "{links:?}");
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! Which domains entities name, and which root a domain leads to.
+
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
+
+use crate::cell::EntityId;
+
+/// The domains an entity's current version names, in the order of its fields.
+pub(crate) type Named = SmallVec<[EntityId; 1]>;
+
+/// Domains by entity, and entities by domain.
+#[derive(Debug, Default)]
+pub(crate) struct Matching {
+    named: FxHashMap<EntityId, Named>,
+    /// Root rows that name a domain: it leads to one of them.
+    claims: FxHashMap<EntityId, Vec<EntityId>>,
+    /// Member rows that name a domain.
+    seekers: FxHashMap<EntityId, Vec<EntityId>>,
+}
+
+impl Matching {
+    /// The domains an entity names.
+    pub(crate) fn named(&self, entity: EntityId) -> &[EntityId] {
+        self.named.get(&entity).map_or(&[], |named| named)
+    }
+    /// Replaces the domains an entity names. Returns those that were added or dropped.
+    pub(crate) fn rename(&mut self, entity: EntityId, is_root: bool, named: Named) -> Named {
+        let before = if named.is_empty() { self.named.remove(&entity) } else { self.named.insert(entity, named.clone()) };
+        let before = before.unwrap_or_default();
+        let index = if is_root { &mut self.claims } else { &mut self.seekers };
+        let dropped = before.iter().filter(|d| !named.contains(d));
+        let mut changed: Named = dropped.copied().collect();
+        for domain in &changed {
+            let entities = index.get_mut(domain).expect("who names a domain is listed under it");
+            entities.retain(|e| *e != entity);
+            if entities.is_empty() {
+                index.remove(domain);
+            }
+        }
+        for domain in named.iter().filter(|d| !before.contains(d)) {
+            index.entry(*domain).or_default().push(entity);
+            changed.push(*domain);
+        }
+        changed
+    }
+    /// The root rows that name a domain.
+    pub(crate) fn claims(&self, domain: EntityId) -> &[EntityId] {
+        self.claims.get(&domain).map_or(&[], |roots| roots)
+    }
+    /// All claimed domains.
+    pub(crate) fn claimed(&self) -> impl Iterator<Item = EntityId> {
+        self.claims.keys().copied()
+    }
+    /// The member rows that name a domain.
+    pub(crate) fn seekers(&self, domain: EntityId) -> &[EntityId] {
+        self.seekers.get(&domain).map_or(&[], |members| members)
+    }
+}

@@ -1,0 +1,336 @@
+//! One entity of a cell: its current version, its edges, and what its events have left.
+
+use serde::Serialize;
+use smallvec::SmallVec;
+
+use leadpulse_schema::{FieldId, Measure, Row, RowBatch, TableId, Value};
+
+use crate::cell::{EntityId, Shared};
+use crate::days::DayBuckets;
+use crate::decay::Bank;
+use crate::events::{EventState, Occurrence, Undo};
+use crate::layout::{SlotKind, StateLayout, bounded};
+use crate::relations::Edges;
+use crate::tally::{self, Mention, Touch, tally_of};
+
+/// One of the newest events of an entity, for evidence.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Recent {
+    /// When it happened, milliseconds.
+    pub time_ms: i64,
+    /// The event's id.
+    pub id: Box<str>,
+    /// The event table.
+    pub table: u16,
+    /// Its first category (its kind), if it has one.
+    pub kind: Box<str>,
+}
+
+/// How many of the newest events a node keeps for evidence.
+const RECENT_EVENTS: usize = 4;
+
+/// How deals ended, by events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Verdicts {
+    pub won: u32,
+    pub lost: u32,
+    pub last_won_ms: Option<i64>,
+    pub last_lost_ms: Option<i64>,
+}
+
+impl Verdicts {
+    fn side(&mut self, won: bool) -> (&mut u32, &mut Option<i64>) {
+        if won { (&mut self.won, &mut self.last_won_ms) } else { (&mut self.lost, &mut self.last_lost_ms) }
+    }
+    fn add(&mut self, won: bool, time_ms: i64) {
+        let (count, last) = self.side(won);
+        *count += 1;
+        *last = (*last).max(Some(time_ms));
+    }
+    fn retract(&mut self, won: bool, time_ms: i64) -> Undo {
+        let (count, last) = self.side(won);
+        if *count == 0 {
+            return Undo::Unmatched;
+        }
+        *count -= 1;
+        if *count == 0 {
+            *last = None;
+            return Undo::Exact;
+        }
+        if *last == Some(time_ms) { Undo::Inexact } else { Undo::Exact }
+    }
+    pub(crate) fn merge(&mut self, other: &Verdicts) {
+        self.won += other.won;
+        self.lost += other.lost;
+        self.last_won_ms = self.last_won_ms.max(other.last_won_ms);
+        self.last_lost_ms = self.last_lost_ms.max(other.last_lost_ms);
+    }
+}
+
+/// What events have left on a person besides the states of their tables: it lives with the survivor.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Traces {
+    /// Events that are in it.
+    events: u64,
+    /// Day counters that hold something, ascending by counter.
+    counters: Vec<(usize, DayBuckets)>,
+    touches: Vec<Touch>,
+    mentions: Vec<Mention>,
+    recent: Vec<Recent>,
+    verdicts: Option<Box<Verdicts>>,
+}
+
+/// One entity of a cell.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// Who it is.
+    pub entity: EntityId,
+    /// Its table.
+    pub table: TableId,
+    /// The current version: none before the first one is known (a stub), and after a delete.
+    row: RowBatch,
+    /// When its first version became known, milliseconds.
+    pub since_ms: Option<i64>,
+    /// Hubs named by the current version, ascending; a merged entity names none.
+    pub hubs: SmallVec<[EntityId; 4]>,
+    /// References of the current version, and former roots, ascending; read them through [`crate::Graph::edges`].
+    pub edges: Edges,
+    /// Whether it was joined into another: that one has its events, and it is nobody in counts.
+    pub absorbed: bool,
+    /// Who stands for it: itself unless it was absorbed. In the same cell.
+    pub survivor: EntityId,
+    /// The survivor's table.
+    pub(crate) survivor_table: TableId,
+    /// The newest root its versions named as owner.
+    pub(crate) last_root: Option<EntityId>,
+    /// Since when the current version's outcome is what it is, milliseconds.
+    pub(crate) outcome_since_ms: i64,
+    /// One state per event table that may hang on it, in the layout's order. A survivor's hold the events of those it absorbed;
+    /// events of a table that cannot hang on the survivor are kept by the smallest of the group that can carry them.
+    pub events: Vec<EventState>,
+    traces: Traces,
+}
+
+impl Node {
+    /// A stub: someone is named, nothing is known.
+    pub fn stub(entity: EntityId, table: TableId, layout: &StateLayout) -> Self {
+        Self {
+            entity,
+            table,
+            row: RowBatch::new(),
+            since_ms: None,
+            hubs: SmallVec::new(),
+            edges: SmallVec::new(),
+            absorbed: false,
+            survivor: entity,
+            survivor_table: table,
+            last_root: None,
+            outcome_since_ms: 0,
+            events: vec![EventState::default(); layout.of_entity(table).len()],
+            traces: Traces::default(),
+        }
+    }
+    /// The current version of the entity.
+    pub fn row(&self) -> Option<Row<'_>> {
+        (!self.row.is_empty()).then(|| self.row.row(0))
+    }
+    /// Whether a version is known now.
+    pub fn is_known(&self) -> bool {
+        !self.row.is_empty()
+    }
+    /// Whether it was joined into another entity of its own table.
+    pub fn is_merged(&self) -> bool {
+        self.absorbed && self.survivor_table == self.table
+    }
+    pub(crate) fn set_row(&mut self, row: RowBatch, known_ms: i64) {
+        self.row = row;
+        self.since_ms = Some(self.since_ms.map_or(known_ms, |since| since.min(known_ms)));
+    }
+    pub(crate) fn clear_row(&mut self) {
+        self.row = RowBatch::new();
+        self.hubs.clear();
+    }
+    /// The value of a field of the current version.
+    pub fn value(&self, field: FieldId) -> Value<'_> {
+        self.row().map_or(Value::Null, |row| row.get(field))
+    }
+    /// The newest event on it, milliseconds.
+    pub fn newest_event_ms(&self) -> Option<i64> {
+        self.events.iter().filter_map(EventState::newest_ms).max()
+    }
+    /// A day counter's buckets on this node.
+    pub fn counter(&self, index: usize) -> Option<&DayBuckets> {
+        let counters = &self.traces.counters;
+        counters.binary_search_by_key(&index, |(i, _)| *i).ok().map(|at| &counters[at].1)
+    }
+    /// Day counters that hold something.
+    pub fn counters(&self) -> impl Iterator<Item = (usize, &DayBuckets)> {
+        self.traces.counters.iter().map(|(i, days)| (*i, days))
+    }
+    /// Hubs touched by events, ascending by hub.
+    pub fn touches(&self) -> &[Touch] {
+        &self.traces.touches
+    }
+    /// Events of others that name it, ascending by relation.
+    pub fn mentions(&self) -> &[Mention] {
+        &self.traces.mentions
+    }
+    /// The newest events, ascending.
+    pub fn recent(&self) -> &[Recent] {
+        &self.traces.recent
+    }
+    pub(crate) fn verdicts(&self) -> Option<&Verdicts> {
+        self.traces.verdicts.as_deref()
+    }
+    /// The newest event of a table that is remembered for evidence, milliseconds.
+    pub(crate) fn newest_recent_ms(&self, table: TableId, but_id: &str) -> Option<i64> {
+        self.traces.recent.iter().rev().find(|r| r.table == table.0 && &*r.id != but_id).map(|r| r.time_ms)
+    }
+    /// The place of an event table's state in `events`.
+    fn state(&mut self, shared: &Shared, events: TableId) -> &mut EventState {
+        &mut self.events[shared.layout.position(self.table, events)]
+    }
+    /// Adds an event row to the state of its table.
+    pub(crate) fn add(&mut self, shared: &Shared, row: Row<'_>, fingerprint: u64) {
+        let layout = shared.layout.event(row.table());
+        let phi = layout.phi(row);
+        let event = Occurrence { phi: &phi, stage: layout.stage(row), time_ms: row.event_ms(), fingerprint };
+        self.state(shared, row.table()).add(&shared.bank, &shared.options, event);
+    }
+    /// Takes an event row back from the state of its table, which holds it for certain or perhaps.
+    pub(crate) fn retract(
+        &mut self,
+        shared: &Shared,
+        row: Row<'_>,
+        fingerprint: u64,
+        is_certain: bool,
+        known_newest_ms: Option<i64>,
+    ) -> Undo {
+        let layout = shared.layout.event(row.table());
+        let phi = layout.phi(row);
+        let event = Occurrence { phi: &phi, stage: layout.stage(row), time_ms: row.event_ms(), fingerprint };
+        self.state(shared, row.table()).retract(&shared.bank, event, is_certain, known_newest_ms)
+    }
+    /// Adds what an event leaves besides: counters, touched hubs, evidence, outcomes.
+    pub(crate) fn trace(&mut self, shared: &Shared, row: Row<'_>, hubs: &[EntityId]) {
+        let (traces, time_ms) = (&mut self.traces, row.event_ms());
+        traces.events += 1;
+        for (counter, amount) in counted(shared, row) {
+            let at = match traces.counters.binary_search_by_key(&counter, |(i, _)| *i) {
+                Ok(at) => at,
+                Err(at) => {
+                    traces.counters.insert(at, (counter, DayBuckets::default()));
+                    at
+                }
+            };
+            traces.counters[at].1.add(time_ms, amount);
+        }
+        for hub in hubs {
+            tally_of(&mut traces.touches, *hub).add(&shared.bank, time_ms);
+        }
+        keep_recent(&mut traces.recent, recent(shared, row));
+        if let Some(won) = shared.layout.event(row.table()).verdict(row) {
+            traces.verdicts.get_or_insert_default().add(won, time_ms);
+        }
+    }
+    /// Takes back what [`Self::trace`] added.
+    pub(crate) fn untrace(&mut self, shared: &Shared, row: Row<'_>, hubs: &[EntityId]) -> Undo {
+        let (traces, time_ms) = (&mut self.traces, row.event_ms());
+        let mut undo = Undo::Exact;
+        for (counter, amount) in counted(shared, row) {
+            let Ok(at) = traces.counters.binary_search_by_key(&counter, |(i, _)| *i) else { continue };
+            traces.counters[at].1.retract(time_ms, amount);
+            if traces.counters[at].1.is_empty() {
+                traces.counters.remove(at);
+            }
+        }
+        for hub in hubs {
+            undo = undo.max(tally::retract(&mut traces.touches, &shared.bank, *hub, time_ms));
+        }
+        if let Ok(at) = traces.recent.binary_search(&recent(shared, row)) {
+            let forgot = traces.events > traces.recent.len() as u64;
+            traces.recent.remove(at);
+            undo = undo.max(if forgot { Undo::Inexact } else { Undo::Exact });
+        }
+        traces.events = traces.events.saturating_sub(1);
+        if let Some(won) = shared.layout.event(row.table()).verdict(row) {
+            let verdicts = traces.verdicts.get_or_insert_default();
+            undo = undo.max(verdicts.retract(won, time_ms));
+            if **verdicts == Verdicts::default() {
+                traces.verdicts = None;
+            }
+        }
+        undo.min(Undo::Inexact)
+    }
+    /// Notes that an event of someone else names it.
+    pub(crate) fn mention(&mut self, bank: &Bank, relation: leadpulse_schema::RelationId, time_ms: i64) {
+        tally_of(&mut self.traces.mentions, relation).add(bank, time_ms);
+    }
+    /// Takes a mention back.
+    pub(crate) fn unmention(&mut self, bank: &Bank, relation: leadpulse_schema::RelationId, time_ms: i64) -> Undo {
+        tally::retract(&mut self.traces.mentions, bank, relation, time_ms)
+    }
+    /// Gives away what lives with the survivor.
+    pub(crate) fn take_traces(&mut self) -> Traces {
+        std::mem::take(&mut self.traces)
+    }
+    /// Takes over what others have given away.
+    pub(crate) fn merge_traces(&mut self, bank: &Bank, other: Traces) {
+        let traces = &mut self.traces;
+        traces.events += other.events;
+        for (counter, days) in other.counters {
+            match traces.counters.binary_search_by_key(&counter, |(i, _)| *i) {
+                Ok(at) => traces.counters[at].1.merge(&days),
+                Err(at) => traces.counters.insert(at, (counter, days)),
+            }
+        }
+        tally::merge(&mut traces.touches, bank, other.touches);
+        tally::merge(&mut traces.mentions, bank, other.mentions);
+        other.recent.into_iter().for_each(|recent| keep_recent(&mut traces.recent, recent));
+        if let Some(verdicts) = other.verdicts {
+            traces.verdicts.get_or_insert_default().merge(&verdicts);
+        }
+    }
+    /// Bytes on the heap, roughly.
+    pub fn heap_bytes(&self) -> usize {
+        self.row.text_bytes()
+            + 64
+            + self.events.iter().map(|e| size_of::<EventState>() + e.heap_bytes()).sum::<usize>()
+            + self.traces.touches.capacity() * size_of::<Touch>()
+            + self.traces.mentions.capacity() * size_of::<Mention>()
+            + self.traces.recent.capacity() * 64
+    }
+}
+
+/// What a row adds to the day counters.
+fn counted(shared: &Shared, row: Row<'_>) -> SmallVec<[(usize, f64); 4]> {
+    let definitions = &shared.options.day_counters;
+    let holds = |counter: &&usize| definitions[**counter].filter.as_ref().is_none_or(|filter| filter.holds(&row));
+    let amount = |counter: &usize| {
+        let amount = match definitions[*counter].measure {
+            Measure::Count => Some(1.0),
+            Measure::CountOf(field) => (!row.get(field).is_null()).then_some(1.0),
+            Measure::SumOf(field) => row.get(field).number().map(bounded),
+        };
+        amount.map(|amount| (*counter, amount))
+    };
+    shared.layout.counters_of[row.table().index()].iter().filter(holds).filter_map(amount).collect()
+}
+
+fn recent(shared: &Shared, row: Row<'_>) -> Recent {
+    let kind = shared.layout.event(row.table()).slots.iter().find_map(|slot| match slot.kind {
+        SlotKind::Value(_) | SlotKind::Bucket(_) => slot.field.and_then(|f| row.get(f).text()),
+        _ => None,
+    });
+    Recent { time_ms: row.event_ms(), id: row.key().into(), table: row.table().0, kind: kind.unwrap_or_default().into() }
+}
+
+fn keep_recent(list: &mut Vec<Recent>, recent: Recent) {
+    if list.len() < RECENT_EVENTS || list[0] < recent {
+        let at = list.partition_point(|r| *r < recent);
+        list.insert(at, recent);
+        if list.len() > RECENT_EVENTS {
+            list.remove(0);
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Decayed counts: how often, how recently and how strongly something happened.
+
+use leadpulse_schema::RelationId;
+
+use crate::cell::EntityId;
+use crate::decay::{Bank, Landmark, NO_LANDMARK};
+use crate::events::Undo;
+
+/// A count with its decayed weight (the longest half-life) and its newest time. Adding commutes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tally {
+    landmark: Landmark,
+    /// Relative to the landmark.
+    weight: f64,
+    count: u32,
+    newest_ms: i64,
+}
+
+impl Tally {
+    /// Nothing yet.
+    pub(crate) fn new() -> Self {
+        Self { landmark: NO_LANDMARK, weight: 0.0, count: 0, newest_ms: i64::MIN }
+    }
+    /// Its decayed weight at `t`.
+    pub fn weight_at(&self, bank: &Bank, t_ms: i64) -> f64 {
+        self.weight * bank.read(bank.len() - 1, self.landmark, t_ms)
+    }
+    /// How often.
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+    /// The newest time, milliseconds.
+    pub fn newest_ms(&self) -> i64 {
+        self.newest_ms
+    }
+    pub(crate) fn add(&mut self, bank: &Bank, time_ms: i64) {
+        let one = Self { landmark: bank.landmark(time_ms), weight: 0.0, count: 1, newest_ms: time_ms };
+        let weight = bank.weight(bank.len() - 1, time_ms, one.landmark);
+        self.merge(bank, &Self { weight, ..one });
+    }
+    pub(crate) fn merge(&mut self, bank: &Bank, other: &Tally) {
+        let longest = bank.len() - 1;
+        let landmark = self.landmark.max(other.landmark);
+        self.weight =
+            self.weight * bank.rebase(longest, self.landmark, landmark) + other.weight * bank.rebase(longest, other.landmark, landmark);
+        self.landmark = landmark;
+        self.count += other.count;
+        self.newest_ms = self.newest_ms.max(other.newest_ms);
+    }
+    /// Takes one back. The newest time is not restored.
+    pub(crate) fn retract(&mut self, bank: &Bank, time_ms: i64) -> Undo {
+        if self.count == 0 || time_ms > self.newest_ms {
+            return Undo::Unmatched;
+        }
+        self.count -= 1;
+        if self.count == 0 {
+            *self = Self::new();
+            return Undo::Exact;
+        }
+        self.weight -= bank.weight(bank.len() - 1, time_ms, self.landmark);
+        if time_ms == self.newest_ms { Undo::Inexact } else { Undo::Exact }
+    }
+}
+
+/// A hub an entity's events have touched.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Touch {
+    /// The hub's node.
+    pub hub: EntityId,
+    /// How often and when.
+    pub tally: Tally,
+}
+
+impl Touch {
+    /// Its decayed weight at `t`.
+    pub fn weight_at(&self, bank: &Bank, t_ms: i64) -> f64 {
+        self.tally.weight_at(bank, t_ms)
+    }
+}
+
+/// Events of others that name an entity.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mention {
+    /// How they name it.
+    pub relation: RelationId,
+    /// How often and when.
+    pub tally: Tally,
+}
+
+impl Mention {
+    /// Its decayed weight at `t`.
+    pub fn weight_at(&self, bank: &Bank, t_ms: i64) -> f64 {
+        self.tally.weight_at(bank, t_ms)
+    }
+}
+
+/// What is counted by a key: hubs touched, relations that mention.
+pub(crate) trait Tallied {
+    /// What it is counted by.
+    type Key: Ord + Copy;
+    fn new(key: Self::Key) -> Self;
+    fn key(&self) -> Self::Key;
+    fn tally(&mut self) -> &mut Tally;
+}
+
+impl Tallied for Touch {
+    type Key = EntityId;
+    fn new(hub: EntityId) -> Self {
+        Self { hub, tally: Tally::new() }
+    }
+    fn key(&self) -> EntityId {
+        self.hub
+    }
+    fn tally(&mut self) -> &mut Tally {
+        &mut self.tally
+    }
+}
+
+impl Tallied for Mention {
+    type Key = RelationId;
+    fn new(relation: RelationId) -> Self {
+        Self { relation, tally: Tally::new() }
+    }
+    fn key(&self) -> RelationId {
+        self.relation
+    }
+    fn tally(&mut self) -> &mut Tally {
+        &mut self.tally
+    }
+}
+
+/// The tally of a key in an ascending list, new if there was none.
+pub(crate) fn tally_of<T: Tallied>(list: &mut Vec<T>, key: T::Key) -> &mut Tally {
+    let at = match list.binary_search_by_key(&key, T::key) {
+        Ok(at) => at,
+        Err(at) => {
+            list.insert(at, T::new(key));
+            at
+        }
+    };
+    list[at].tally()
+}
+
+/// Takes one of a key back; a tally that counts nothing is dropped.
+pub(crate) fn retract<T: Tallied>(list: &mut Vec<T>, bank: &Bank, key: T::Key, time_ms: i64) -> Undo {
+    let Ok(at) = list.binary_search_by_key(&key, T::key) else { return Undo::Unmatched };
+    let undo = list[at].tally().retract(bank, time_ms);
+    if list[at].tally().count == 0 {
+        list.remove(at);
+    }
+    undo
+}
+
+/// Adds the tallies of one list to another.
+pub(crate) fn merge<T: Tallied>(into: &mut Vec<T>, bank: &Bank, from: Vec<T>) {
+    for mut item in from {
+        let key = item.key();
+        tally_of(into, key).merge(bank, item.tally());
+    }
+}
