@@ -21,7 +21,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
-use crate::explain::MOST_GROUPS;
+use crate::coalitions::MOST_GROUPS;
 use crate::fit::{Fitted, FittedTask, TaskDefinition, target_of};
 use crate::manifest::{Golden, Manifest, TaskManifest, pretty, sha256};
 use crate::network::{Network, TrunkConfig};

@@ -1,80 +1,59 @@
-//! Training examples, stored compactly: owns the raw features of (entity, anchor) pairs with their outcomes.
+//! Training examples: owns the list of (entity, anchor) pairs with their outcomes, over cells that are stored once.
 //!
-//! Values are kept as they were encoded; normalising happens when a batch is made, by the same code that scoring uses.
+//! Cells are kept as they were encoded; normalising happens when a batch is made, by the same code that scoring uses.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use burn::tensor::Device;
-use leadpulse_features::{FeatureBatch, Layout, MemberBlock};
+use leadpulse_features::{FeatureBatch, Layout};
 use leadpulse_graph::EntityId;
 
 use crate::head::Outcome;
 use crate::network::Inputs;
 use crate::normalise::Normaliser;
+use crate::store::{CellRow, CellStore};
 
 /// A quarter of a mean Gregorian year, milliseconds.
 const QUARTER_MS: i64 = 7_889_238_000;
 
-/// What is known of one example beside its features.
+/// One example.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Example {
+    /// The features: a cell of the set's store.
+    pub row: CellRow,
+    /// For a task on a member table: the slot of the target in its member block. 0 for tasks on the root.
+    pub slot: usize,
     /// Whom it is about.
     pub entity: EntityId,
     /// The moment its features are known at, milliseconds since 1970 UTC.
     pub anchor_ms: i64,
-    /// Its weight in the loss and in calibration; 1 unless changed.
-    pub weight: f32,
-    /// For a task on a member table: the slot of the target. 0 for tasks on the root.
-    pub slot: u32,
     /// What happened after the anchor.
     pub outcome: Outcome,
+    /// Its weight in the loss and in calibration; 1 is usual.
+    pub weight: f32,
 }
 
-/// The rows of one member table, of all examples one after another.
-#[derive(Clone, Debug)]
-struct MemberRows {
-    width: usize,
-    /// Rows of example `i` are `offsets[i]..offsets[i + 1]`.
-    offsets: Vec<usize>,
-    values: Vec<f32>,
-}
-
-/// Examples of one layout.
+/// Examples over the cells of one store. Copies and parts are cheap: they share the store.
 #[derive(Clone, Debug)]
 pub struct ExampleSet {
-    layout: Arc<Layout>,
-    root: Vec<f32>,
-    members: Vec<MemberRows>,
+    cells: Arc<CellStore>,
     examples: Vec<Example>,
 }
 
 impl ExampleSet {
-    /// An empty set of examples with these columns.
-    pub fn new(layout: &Layout) -> Self {
-        let members = layout.members.iter().map(|m| MemberRows { width: m.columns.len(), offsets: vec![0], values: Vec::new() }).collect();
-        Self { layout: Arc::new(layout.clone()), root: Vec::new(), members, examples: Vec::new() }
+    /// An empty set over these cells.
+    pub fn new(cells: Arc<CellStore>) -> Self {
+        Self { cells, examples: Vec::new() }
     }
 
-    /// Adds cell `cell` of `batch`. `slot` is the target's slot in its member block, for a task on a member table, and 0 otherwise.
-    /// Padding is not stored.
+    /// Adds an example. Many may share a cell.
     ///
     /// # Panics
-    /// When the batch was encoded for another layout, `cell` is outside of it, or padding comes before a row.
-    pub fn push(&mut self, batch: &FeatureBatch, cell: usize, slot: usize, entity: EntityId, anchor_ms: i64, outcome: Outcome) {
-        let width = self.root_width();
-        assert_eq!(batch.members.len(), self.members.len(), "a batch of this layout has one block per member table");
-        self.root.extend_from_slice(&batch.root[cell * width..(cell + 1) * width]);
-        for (rows, block) in self.members.iter_mut().zip(&batch.members) {
-            let mask = &block.mask[cell * block.slots..(cell + 1) * block.slots];
-            let present = mask.iter().take_while(|m| **m != 0.0).count();
-            assert!(mask[present..].iter().all(|m| *m == 0.0), "rows come before padding");
-            assert!(present == 0 || block.width == rows.width, "a batch of this layout has its widths");
-            let start = cell * block.slots * rows.width;
-            rows.values.extend_from_slice(&block.values[start..start + present * rows.width]);
-            rows.offsets.push(rows.offsets[rows.offsets.len() - 1] + present);
-        }
-        self.examples.push(Example { entity, anchor_ms, weight: 1.0, slot: slot as u32, outcome });
+    /// When the store holds no such cell.
+    pub fn push(&mut self, example: Example) {
+        assert!(self.cells.holds(example.row), "an example's cell is one of its set's store");
+        self.examples.push(example);
     }
 
     /// How many examples.
@@ -89,41 +68,34 @@ impl ExampleSet {
 
     /// The columns.
     pub fn layout(&self) -> &Layout {
-        &self.layout
+        self.cells.layout()
     }
 
-    /// What is known of each example beside its features, in order of insertion.
+    /// The cells.
+    pub fn cells(&self) -> &Arc<CellStore> {
+        &self.cells
+    }
+
+    /// The examples, in order of insertion.
     pub fn examples(&self) -> &[Example] {
         &self.examples
     }
 
     /// The examples that satisfy a predicate.
     pub fn filter(&self, keep: impl Fn(&Example) -> bool) -> Self {
-        let indices: Vec<usize> = (0..self.len()).filter(|i| keep(&self.examples[*i])).collect();
-        self.select(&indices)
+        Self { cells: self.cells.clone(), examples: self.examples.iter().filter(|e| keep(e)).copied().collect() }
     }
 
     /// Takes out the examples that satisfy a predicate and returns them.
     pub fn split_off(&mut self, take: impl Fn(&Example) -> bool) -> Self {
         let taken = self.filter(&take);
-        *self = self.filter(|example| !take(example));
+        self.examples.retain(|example| !take(example));
         taken
     }
 
     /// The examples at these indices, in their order.
     pub fn select(&self, indices: &[usize]) -> Self {
-        let mut selected = Self::new(&self.layout);
-        let width = self.root_width();
-        for &i in indices {
-            selected.root.extend_from_slice(&self.root[i * width..(i + 1) * width]);
-            for (to, from) in selected.members.iter_mut().zip(&self.members) {
-                let (start, end) = (from.offsets[i], from.offsets[i + 1]);
-                to.values.extend_from_slice(&from.values[start * from.width..end * from.width]);
-                to.offsets.push(to.offsets[to.offsets.len() - 1] + (end - start));
-            }
-            selected.examples.push(self.examples[i]);
-        }
-        selected
+        Self { cells: self.cells.clone(), examples: indices.iter().map(|i| self.examples[*i]).collect() }
     }
 
     /// Gives each entity the same total weight in each quarter, however many anchors it has there; the mean weight is 1.
@@ -141,73 +113,40 @@ impl ExampleSet {
 
     /// The raw features of some examples, padded to the largest number of members among them.
     pub fn feature_batch(&self, indices: &[usize]) -> FeatureBatch {
-        let width = self.root_width();
-        let mut root = Vec::with_capacity(indices.len() * width);
-        for &i in indices {
-            root.extend_from_slice(&self.root[i * width..(i + 1) * width]);
-        }
-        let members = self.members.iter().map(|rows| rows.block(indices)).collect();
-        FeatureBatch { cells: indices.len(), root, members }
+        self.cells.batch(&self.rows(indices), None)
     }
 
     /// The normalised features of some examples, as tensors of `device`.
     pub fn batch(&self, indices: &[usize], normaliser: &Normaliser, device: &Device) -> Inputs {
-        let mut batch = self.feature_batch(indices);
-        normaliser.apply(&mut batch);
-        Inputs::from_batch(&batch, device)
+        Inputs::from_batch(self.cells.batch(&self.rows(indices), Some(normaliser)), device)
     }
 
     /// How many rows of member table `table` example `index` has.
     pub(crate) fn members_of(&self, index: usize, table: usize) -> usize {
-        let offsets = &self.members[table].offsets;
-        offsets[index + 1] - offsets[index]
+        self.cells.members_of(self.examples[index].row, table)
     }
 
-    /// The raw root row of every example.
-    pub(crate) fn root_rows(&self) -> impl Iterator<Item = &[f32]> {
-        self.root.chunks_exact(self.root_width().max(1))
+    /// The distinct cells, in the store's order, each with the number of examples that share it.
+    pub(crate) fn cells_used(&self) -> Vec<(CellRow, u32)> {
+        let mut rows: Vec<CellRow> = self.examples.iter().map(|e| e.row).collect();
+        rows.sort_unstable();
+        rows.chunk_by(|a, b| a == b).map(|same| (same[0], same.len() as u32)).collect()
     }
 
-    /// Every raw row of member table `table`.
-    pub(crate) fn member_rows(&self, table: usize) -> impl Iterator<Item = &[f32]> {
-        let rows = &self.members[table];
-        rows.values.chunks_exact(rows.width.max(1))
-    }
-
-    fn root_width(&self) -> usize {
-        self.layout.root.len()
-    }
-}
-
-impl MemberRows {
-    fn block(&self, indices: &[usize]) -> MemberBlock {
-        let slots = indices.iter().map(|&i| self.offsets[i + 1] - self.offsets[i]).max().unwrap_or(0);
-        let mut values = vec![0.0; indices.len() * slots * self.width];
-        let mut mask = vec![0.0; indices.len() * slots];
-        for (cell, &i) in indices.iter().enumerate() {
-            let rows = self.offsets[i + 1] - self.offsets[i];
-            let from = &self.values[self.offsets[i] * self.width..self.offsets[i + 1] * self.width];
-            let start = cell * slots;
-            values[start * self.width..start * self.width + from.len()].copy_from_slice(from);
-            mask[start..start + rows].fill(1.0);
-        }
-        MemberBlock { slots, width: self.width, values, mask, entities: vec![None; indices.len() * slots] }
+    fn rows(&self, indices: &[usize]) -> Vec<CellRow> {
+        indices.iter().map(|i| self.examples[*i].row).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{batch_of, layout};
+    use crate::testing::{batch_of, layout, one_set};
 
     fn sample() -> ExampleSet {
         let layout = layout(2, &[1]);
         let batch = batch_of(&layout, &[(&[1.0, 2.0], &[&[&[5.0], &[6.0]]]), (&[3.0, 4.0], &[&[]]), (&[7.0, 8.0], &[&[&[9.0]]])]);
-        let mut set = ExampleSet::new(&layout);
-        for cell in 0..3 {
-            set.push(&batch, cell, 0, EntityId(cell as u32 % 2), cell as i64, Outcome::Window(cell == 1));
-        }
-        set
+        one_set(&layout, &batch, |cell| (0, EntityId(cell as u32 % 2), cell as i64, Outcome::Window(cell == 1)))
     }
 
     #[test]
@@ -236,5 +175,16 @@ mod tests {
         set.weigh_entity_quarters();
         let weights: Vec<f32> = set.examples().iter().map(|e| e.weight).collect();
         assert_eq!(weights, [0.75, 1.5, 0.75]);
+    }
+
+    #[test]
+    fn examples_share_cells() {
+        let mut set = sample();
+        let again = Example { slot: 1, outcome: Outcome::Window(true), ..set.examples()[0] };
+        set.push(again);
+        assert_eq!(set.cells().len(), 3);
+        assert_eq!(set.feature_batch(&[3]).root, set.feature_batch(&[0]).root);
+        let uses: Vec<u32> = set.cells_used().into_iter().map(|(_, uses)| uses).collect();
+        assert_eq!(uses, [2, 1, 1]);
     }
 }

@@ -4,18 +4,14 @@
 //! absence. Exact over all coalitions up to ten groups that differ from their absence; above, sampled from permutations in
 //! antithetic pairs. Both are complete: base + Σ contributions = logit. A group that is as if absent contributes exactly 0.
 
-use std::collections::BTreeMap;
-use std::ops::Range;
-
-use leadpulse_features::{Column, Contribution, Explanation, FeatureBatch, MemberBlock};
+use leadpulse_features::{Contribution, Explanation, FeatureBatch};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
+use crate::coalitions::{Coalition, Game, MOST_GROUPS};
 use crate::fit::Fitted;
 use crate::network::Target;
-use crate::normalise::Scales;
-use crate::score::{CHUNK, rounded};
 
 /// Up to this many groups the value of every coalition is computed.
 const EXACT_GROUPS: usize = 10;
@@ -23,11 +19,11 @@ const EXACT_GROUPS: usize = 10;
 const PERMUTATIONS: usize = 32;
 /// The same row always gets the same permutations.
 const PERMUTATION_SEED: u64 = 0x5eed;
-/// Coalitions are bits.
-pub(crate) const MOST_GROUPS: usize = 64;
 
-/// A set of players, a bit each.
-type Coalition = u64;
+/// All of so many players.
+pub(crate) fn everyone(players: usize) -> Coalition {
+    if players == MOST_GROUPS { Coalition::MAX } else { (1 << players) - 1 }
+}
 
 /// Shapley values and the value of the empty coalition. `value` is asked for each distinct coalition once, except the full one,
 /// whose value is `full`.
@@ -35,20 +31,26 @@ fn shapley(players: usize, full: f64, value: impl Fn(&[Coalition]) -> Vec<f64>) 
     if players == 0 {
         return (full, Vec::new());
     }
-    let everyone = if players == MOST_GROUPS { Coalition::MAX } else { (1 << players) - 1 };
-    let orders = if players <= EXACT_GROUPS { Vec::new() } else { permutations(players) };
-    let wanted: Vec<Coalition> = if players <= EXACT_GROUPS {
-        (0..everyone).collect()
-    } else {
-        coalitions_of(&orders).into_iter().filter(|c| *c != everyone).collect()
+    let everyone = everyone(players);
+    // The full coalition is the greatest number, and so always the last.
+    let with_full = |coalitions: &[Coalition]| {
+        let mut values = value(coalitions);
+        values.push(full);
+        values
     };
-    let mut values: BTreeMap<Coalition, f64> = wanted.iter().copied().zip(value(&wanted)).collect();
-    values.insert(everyone, full);
-    let contributions = if orders.is_empty() { exact(players, &values) } else { sampled(players, &orders, &values) };
-    (values[&0], contributions)
+    if players <= EXACT_GROUPS {
+        let values = with_full(&(0..everyone).collect::<Vec<_>>());
+        return (values[0], exact(players, &values));
+    }
+    let orders = permutations(players);
+    let coalitions = coalitions_of(&orders);
+    let values = with_full(&coalitions[..coalitions.len() - 1]);
+    let of = |coalition: Coalition| values[coalitions.binary_search(&coalition).expect("the coalitions are those of the orders")];
+    (values[0], sampled(players, &orders, of))
 }
 
-fn exact(players: usize, values: &BTreeMap<Coalition, f64>) -> Vec<f64> {
+/// `values` holds every coalition's, in the order of their bits.
+fn exact(players: usize, values: &[f64]) -> Vec<f64> {
     // |S|! (n − |S| − 1)! ÷ n! is 1 ÷ (n · C(n − 1, |S|)).
     let mut weights = vec![1.0 / players as f64];
     for size in 1..players {
@@ -57,13 +59,13 @@ fn exact(players: usize, values: &BTreeMap<Coalition, f64>) -> Vec<f64> {
     (0..players)
         .map(|player| {
             let bit = 1 << player;
-            let without = values.iter().filter(|(coalition, _)| *coalition & bit == 0);
-            without.map(|(coalition, v)| weights[coalition.count_ones() as usize] * (values[&(coalition | bit)] - v)).sum()
+            let without = (0..values.len()).filter(|coalition| coalition & bit == 0);
+            without.map(|coalition| weights[coalition.count_ones() as usize] * (values[coalition | bit] - values[coalition])).sum()
         })
         .collect()
 }
 
-fn permutations(players: usize) -> Vec<Vec<usize>> {
+pub(crate) fn permutations(players: usize) -> Vec<Vec<usize>> {
     let mut rng = ChaCha8Rng::seed_from_u64(PERMUTATION_SEED);
     let mut orders = Vec::with_capacity(PERMUTATIONS);
     for _ in 0..PERMUTATIONS / 2 {
@@ -77,7 +79,7 @@ fn permutations(players: usize) -> Vec<Vec<usize>> {
 }
 
 /// The distinct coalitions that occur when players join in these orders, the empty one included.
-fn coalitions_of(orders: &[Vec<usize>]) -> Vec<Coalition> {
+pub(crate) fn coalitions_of(orders: &[Vec<usize>]) -> Vec<Coalition> {
     let mut coalitions = vec![0];
     for order in orders {
         let mut joined = 0;
@@ -91,129 +93,45 @@ fn coalitions_of(orders: &[Vec<usize>]) -> Vec<Coalition> {
     coalitions
 }
 
-fn sampled(players: usize, orders: &[Vec<usize>], values: &BTreeMap<Coalition, f64>) -> Vec<f64> {
+fn sampled(players: usize, orders: &[Vec<usize>], value: impl Fn(Coalition) -> f64) -> Vec<f64> {
     let mut sums = vec![0.0; players];
     for order in orders {
         let mut joined: Coalition = 0;
+        let mut before = value(joined);
         for player in order {
-            let before = values[&joined];
             joined |= 1 << player;
-            sums[*player] += values[&joined] - before;
+            let after = value(joined);
+            sums[*player] += after - before;
+            before = after;
         }
     }
     sums.into_iter().map(|sum| sum / orders.len() as f64).collect()
 }
 
-/// A normalised cell whose groups can be taken out.
-struct Cell<'a> {
-    fitted: &'a Fitted,
-    values: FeatureBatch,
-    /// Per group of the layout: its bit, if it is a player.
-    bits: Vec<Option<u32>>,
-}
-
-impl<'a> Cell<'a> {
-    fn new(fitted: &'a Fitted, values: FeatureBatch) -> Self {
-        let layout = &fitted.layout;
-        let mut present = vec![false; layout.groups.len()];
-        let mut mark = |columns: &[Column], scales: &Scales, row: &[f32]| {
-            for ((column, absent), x) in columns.iter().zip(&scales.absent).zip(row) {
-                present[column.group] |= x != absent;
-            }
-        };
-        mark(&layout.root, &fitted.normaliser.root, &values.root);
-        for ((block, member), scales) in values.members.iter().zip(&layout.members).zip(&fitted.normaliser.members) {
-            for row in rows_of(block) {
-                mark(&member.columns, scales, &block.values[row]);
-            }
-        }
-        let mut players = 0;
-        let bits = present
-            .iter()
-            .map(|present| {
-                present.then(|| {
-                    players += 1;
-                    players - 1
-                })
-            })
-            .collect();
-        Self { fitted, values, bits }
+impl Game<'_> {
+    /// The value of the empty coalition and each player's contribution; the full coalition is worth `full`.
+    pub(crate) fn shapley(&self, full: f64) -> (f64, Vec<f64>) {
+        shapley(self.players(), full, |coalitions| self.logits(coalitions))
     }
-
-    fn players(&self) -> usize {
-        self.bits.iter().flatten().count()
-    }
-
-    fn is_in(&self, column: &Column, coalition: Coalition) -> bool {
-        self.bits[column.group].is_none_or(|bit| coalition >> bit & 1 == 1)
-    }
-
-    /// The logits of output row `row` for each coalition.
-    fn logits(&self, task: usize, row: usize, coalitions: &[Coalition]) -> Vec<f64> {
-        let mut logits = Vec::with_capacity(coalitions.len());
-        for chunk in coalitions.chunks(CHUNK) {
-            let scored = self.fitted.chunk_logits(&self.chunk(chunk), task);
-            let width = scored.len() / CHUNK;
-            logits.extend((0..chunk.len()).map(|i| scored[i * width + row]));
-        }
-        logits
-    }
-
-    /// The cell once per coalition, in the shape cells are scored in.
-    fn chunk(&self, coalitions: &[Coalition]) -> FeatureBatch {
-        let (layout, normaliser) = (&self.fitted.layout, &self.fitted.normaliser);
-        let coalitions = || (0..CHUNK).map(|i| coalitions.get(i).copied().unwrap_or(Coalition::MAX));
-        let fill = |to: &mut [f32], columns: &[Column], scales: &Scales, coalition| {
-            for ((x, column), absent) in to.iter_mut().zip(columns).zip(&scales.absent) {
-                if !self.is_in(column, coalition) {
-                    *x = *absent;
-                }
-            }
-        };
-        let mut root = Vec::with_capacity(CHUNK * self.values.root.len());
-        for coalition in coalitions() {
-            let start = root.len();
-            root.extend_from_slice(&self.values.root);
-            fill(&mut root[start..], &layout.root, &normaliser.root, coalition);
-        }
-        let members = self.values.members.iter().enumerate().map(|(table, block)| {
-            let mut repeated = MemberBlock { slots: block.slots, width: block.width, ..MemberBlock::default() };
-            for coalition in coalitions() {
-                let start = repeated.values.len();
-                repeated.values.extend_from_slice(&block.values);
-                repeated.mask.extend_from_slice(&block.mask);
-                for row in rows_of(block) {
-                    let to = &mut repeated.values[start + row.start..start + row.end];
-                    fill(to, &layout.members[table].columns, &normaliser.members[table], coalition);
-                }
-            }
-            repeated
-        });
-        FeatureBatch { cells: CHUNK, members: members.collect(), root }
-    }
-}
-
-/// Where the values of each row that is there lie in a block of one cell.
-fn rows_of(block: &MemberBlock) -> impl Iterator<Item = Range<usize>> {
-    let there = block.mask.iter().enumerate().filter(|(_, mask)| **mask != 0.0);
-    there.map(|(slot, _)| slot * block.width..(slot + 1) * block.width)
 }
 
 impl Fitted {
     /// Explains one row, as [`leadpulse_features::Scorer::explain`].
     pub(crate) fn explain(&self, batch: &FeatureBatch, task: usize, cell: usize, slot: usize) -> Explanation {
+        let (game, logit) = self.game(batch, task, cell, slot);
+        let (base_logit, values) = game.shapley(logit);
+        let contribution = |player: Option<u32>| player.map_or(0.0, |player| values[player as usize]);
+        let contributions = game.player_of().iter().enumerate().map(|(group, p)| Contribution { group, logit: contribution(*p) });
+        Explanation { base_logit, logit, contributions: contributions.collect() }
+    }
+
+    /// One row as a game, and its published logit, which the values sum to.
+    pub(crate) fn game(&self, batch: &FeatureBatch, task: usize, cell: usize, slot: usize) -> (Game<'_>, f64) {
         let row = if self.config.towers[task].target == Target::Root { 0 } else { slot };
-        let cell = Cell::new(self, self.normalised_cell(batch, cell));
-        // The published logit is rounded; the values sum to exactly that one.
-        let logit = rounded(cell.logits(task, row, &[Coalition::MAX])[0]);
-        let (base_logit, values) = shapley(cell.players(), logit, |coalitions| cell.logits(task, row, coalitions));
-        let contributions = cell
-            .bits
-            .iter()
-            .enumerate()
-            .map(|(group, bit)| Contribution { group, logit: bit.map_or(0.0, |bit| values[bit as usize]) })
-            .collect();
-        Explanation { base_logit, logit, contributions }
+        let mut alone = Self::alone(batch, cell);
+        let logit = self.logits(&alone, task)[row];
+        self.normaliser.apply(&mut alone);
+        (Game::new(self, &alone, task, row), logit)
     }
 }
 

@@ -180,7 +180,7 @@ pub enum FitError {
         /// Index of the row.
         row: usize,
         /// The slot asked for.
-        slot: u32,
+        slot: usize,
         /// Members stored.
         present: usize,
     },
@@ -295,7 +295,8 @@ pub fn fit(
     Ok(Fitted { layout: examples.layout().clone(), config, networks, normaliser, tasks: vec![outcome.task], golden })
 }
 
-/// Trains the tower of one more task on the frozen trunks of `base`: its other tasks keep every logit.
+/// Trains the tower of one more task on the frozen trunks of `base`: its other tasks keep every logit. Chooses and refits as
+/// [`fit()`].
 ///
 /// # Errors
 /// As [`fit()`].
@@ -303,6 +304,7 @@ pub fn fit_head(
     base: &Fitted,
     examples: &ExampleSet,
     validation: &ExampleSet,
+    refit: Option<&ExampleSet>,
     task: TaskDefinition,
     options: &FitOptions,
     progress: &mut dyn FnMut(Progress),
@@ -315,7 +317,7 @@ pub fn fit_head(
     }
     let mut fitted = base.clone();
     let base = Base { normaliser: &base.normaliser, trunk: &base.config.trunk, frozen: Some(&base.networks) };
-    let outcome = fit_task(examples, validation, None, task, options, base, progress)?;
+    let outcome = fit_task(examples, validation, refit, task, options, base, progress)?;
     fitted.config.towers.push(outcome.tower);
     for (network, member) in fitted.networks.iter_mut().zip(outcome.members) {
         network.towers.push(member.pair.tower);
@@ -477,7 +479,7 @@ fn check_rows(task: &TaskDefinition, target: Target, examples: &ExampleSet, set:
         }
         if let Target::Member(table) = target {
             let present = examples.members_of(row, table);
-            if example.slot as usize >= present {
+            if example.slot >= present {
                 return Err(FitError::NoSuchMember { task: task.name.clone(), set, row, slot: example.slot, present });
             }
         }

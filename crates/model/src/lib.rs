@@ -6,6 +6,8 @@
 
 mod bundle;
 mod calibrate;
+mod coalitions;
+mod deletion;
 mod examples;
 mod explain;
 mod fit;
@@ -15,6 +17,7 @@ mod metrics;
 mod network;
 mod normalise;
 mod score;
+mod store;
 mod train;
 
 #[cfg(test)]
@@ -24,6 +27,7 @@ mod testing;
 
 pub use bundle::{Bundle, BundleError, BundleMeta, FORMAT_VERSION};
 pub use calibrate::Calibration;
+pub use deletion::DeletionTest;
 pub use examples::{Example, ExampleSet};
 pub use fit::{FitError, FitOptions, Fitted, FittedTask, Regularisation, TaskDefinition, Weighting, fit, fit_head};
 pub use head::{Head, Outcome};
@@ -31,4 +35,5 @@ pub use manifest::{Manifest, TaskManifest};
 pub use metrics::{BinaryMetrics, RegressionMetrics};
 pub use network::{Inputs, MemberInputs, Network, NetworkConfig, Target, TowerConfig, TrunkConfig};
 pub use normalise::Normaliser;
+pub use store::{CellRow, CellStore};
 pub use train::Progress;

@@ -41,6 +41,8 @@ pub struct RegressionMetrics {
     pub rows: usize,
     /// Mean absolute error.
     pub mae: f64,
+    /// Mean absolute error of sign · log(1 + |value|), the scale that is learnt. Ranks are the same on both.
+    pub mae_log1p: f64,
     /// Rank correlation; `None` where one side does not vary.
     pub spearman: Option<f64>,
 }
@@ -79,8 +81,13 @@ impl RegressionMetrics {
             return None;
         }
         let rows = outcomes.len();
-        let mae = predictions.iter().zip(outcomes).map(|(p, y)| (p - y).abs()).sum::<f64>() / rows as f64;
-        Some(Self { rows, mae, spearman: correlation(&mid_ranks(predictions), &mid_ranks(outcomes)) })
+        let log1p = |x: f64| x.signum() * x.abs().ln_1p();
+        let mean_error = |scale: fn(f64) -> f64| {
+            let errors = predictions.iter().zip(outcomes).map(|(p, y)| (scale(*p) - scale(*y)).abs());
+            errors.sum::<f64>() / rows as f64
+        };
+        let (mae, mae_log1p) = (mean_error(|x| x), mean_error(log1p));
+        Some(Self { rows, mae, mae_log1p, spearman: correlation(&mid_ranks(predictions), &mid_ranks(outcomes)) })
     }
 }
 
@@ -272,6 +279,7 @@ mod tests {
     fn regression_metrics_by_hand() {
         let m = RegressionMetrics::of(&[1.0, 2.0, 2.0, 5.0], &[1.0, 3.0, 2.0, 9.0]).unwrap();
         check(m.mae, 5.0 / 4.0);
+        check(m.mae_log1p, ((4f64 / 3.0).ln() + (10f64 / 6.0).ln()) / 4.0);
         // Ranks 0 1.5 1.5 3 against 0 2 1 3.
         check(m.spearman.unwrap(), 4.5 / (4.5f64 * 5.0).sqrt());
         assert_eq!(RegressionMetrics::of(&[1.0, 1.0], &[1.0, 2.0]).unwrap().spearman, None);

@@ -53,20 +53,17 @@ pub struct MemberInputs {
 
 impl Inputs {
     /// The tensors of a normalised batch. A table without members gets one padding slot.
-    pub fn from_batch(batch: &FeatureBatch, device: &Device) -> Self {
+    pub fn from_batch(batch: FeatureBatch, device: &Device) -> Self {
         let cells = batch.cells;
         let width = batch.root.len() / cells.max(1);
-        let root = Tensor::from_data(TensorData::new(batch.root.clone(), [cells, width]), device);
+        let root = Tensor::from_data(TensorData::new(batch.root, [cells, width]), device);
         let members = batch
             .members
-            .iter()
+            .into_iter()
             .map(|block| {
                 let slots = block.slots.max(1);
-                let (values, mask) = if block.slots == 0 {
-                    (vec![0.0; cells * block.width], vec![0.0; cells])
-                } else {
-                    (block.values.clone(), block.mask.clone())
-                };
+                let (values, mask) =
+                    if block.slots == 0 { (vec![0.0; cells * block.width], vec![0.0; cells]) } else { (block.values, block.mask) };
                 MemberInputs {
                     values: Tensor::from_data(TensorData::new(values, [cells, slots, block.width]), device),
                     mask: Tensor::from_data(TensorData::new(mask, [cells, slots, 1]), device),
@@ -191,16 +188,16 @@ impl TrunkConfig {
 
 /// The two-layer perceptron of one member table.
 #[derive(Module, Debug)]
-struct Encoder {
-    first: Linear,
-    second: Linear,
+pub(crate) struct Encoder {
+    pub first: Linear,
+    pub second: Linear,
 }
 
 /// What all tasks share.
 #[derive(Module, Debug)]
 pub(crate) struct Trunk {
-    encoders: Vec<Encoder>,
-    context: Option<Linear>,
+    pub encoders: Vec<Encoder>,
+    pub context: Option<Linear>,
 }
 
 /// What a trunk makes of some cells.
@@ -241,6 +238,30 @@ fn pool(h: Tensor<3>, mask: &Tensor<3>) -> Tensor<2> {
     let max = h.max_dim(1);
     let mean = sum.clone() / count;
     Tensor::cat(vec![sum / SUM_DIVISOR, max, mean], 2).squeeze_dim(1)
+}
+
+/// [`pool`] of relu(row + context) for the rows of one cell, which are all there: `rows` is `[rows, hidden]`, `context` `[hidden]`,
+/// `pools` `[3 · hidden]`.
+pub(crate) fn pool_rows(rows: &[f32], context: &[f32], pools: &mut [f32]) {
+    let hidden = context.len();
+    let (sum, rest) = pools.split_at_mut(hidden);
+    let (max, mean) = rest.split_at_mut(hidden);
+    sum.fill(0.0);
+    max.fill(0.0);
+    for row in rows.chunks_exact(hidden) {
+        for (((sum, max), x), c) in sum.iter_mut().zip(max.iter_mut()).zip(row).zip(context) {
+            let x = x + c;
+            // Comparisons rather than f32::max, whose care for NaN is not needed here and slow.
+            let x = if x > 0.0 { x } else { 0.0 };
+            *sum += x;
+            *max = if x > *max { x } else { *max };
+        }
+    }
+    let count = (rows.len() / hidden).max(1) as f32;
+    for (sum, mean) in sum.iter_mut().zip(mean) {
+        *mean = *sum / count;
+        *sum /= SUM_DIVISOR;
+    }
 }
 
 /// What a task reads.
@@ -288,15 +309,15 @@ impl TowerConfig {
 /// What belongs to one task.
 #[derive(Module, Debug)]
 pub(crate) struct Tower {
-    project: Linear,
+    pub project: Linear,
     norm: LayerNorm,
     hidden: Linear,
     narrow: Linear,
     row: Option<Linear>,
-    direct: Option<Linear>,
+    pub direct: Option<Linear>,
     output: Linear,
     #[module(skip)]
-    target: Target,
+    pub target: Target,
 }
 
 impl Tower {
@@ -319,7 +340,21 @@ impl Tower {
         };
         let mut parts = embedded.pools.clone();
         parts.push(relu(self.project.forward(read)));
-        let mut z = self.norm.forward(Tensor::cat(parts, 1));
+        let members = match self.target {
+            Target::Root => None,
+            Target::Member(table) => Some(embedded.rows[table].clone()),
+        };
+        let out = self.read(Tensor::cat(parts, 1), members, dropout);
+        match &self.direct {
+            Some(direct) => out + direct.forward(root).unsqueeze_dim::<3>(1),
+            None => out,
+        }
+    }
+
+    /// From the pools and the projected root, `[cells, normed]`, to the outputs, without the direct layer. `members` is h2 of the rows
+    /// to score, `[cells, rows, member hidden]`, for a task on a member table.
+    pub fn read(&self, z: Tensor<2>, members: Option<Tensor<3>>, mut dropout: Option<&mut Dropout>) -> Tensor<3> {
+        let mut z = self.norm.forward(z);
         if let Some(dropout) = dropout.as_deref_mut() {
             z = dropout.hidden(z);
         }
@@ -327,19 +362,14 @@ impl Tower {
         if let Some(dropout) = dropout {
             hidden = dropout.hidden(hidden);
         }
-        let u = relu(self.narrow.forward(hidden)).unsqueeze_dim::<3>(1);
-        let read = match (&self.row, self.target) {
-            (Some(row), Target::Member(table)) => {
-                let members = embedded.rows[table].clone();
+        let u = relu(self.narrow.forward(hidden));
+        match (&self.row, members) {
+            (Some(row), Some(members)) => {
                 let [cells, slots, _] = members.dims();
-                relu(row.forward(Tensor::cat(vec![members, u.expand([cells, slots, NARROW])], 2)))
+                let u = u.unsqueeze_dim::<3>(1).expand([cells, slots, NARROW]);
+                self.output.forward(relu(row.forward(Tensor::cat(vec![members, u], 2))))
             }
-            _ => u,
-        };
-        let out = self.output.forward(read);
-        match &self.direct {
-            Some(direct) => out + direct.forward(root).unsqueeze_dim::<3>(1),
-            None => out,
+            _ => self.output.forward(u).unsqueeze_dim(1),
         }
     }
 }
@@ -426,7 +456,7 @@ mod tests {
     }
 
     fn outputs(network: &Network, batch: &FeatureBatch) -> Vec<f32> {
-        network.forward(&Inputs::from_batch(batch, &Device::flex()), 0).try_into_vec_as::<f32>().unwrap()
+        network.forward(&Inputs::from_batch(batch.clone(), &Device::flex()), 0).try_into_vec_as::<f32>().unwrap()
     }
 
     #[test]

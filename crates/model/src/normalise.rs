@@ -55,24 +55,24 @@ impl Dropped {
 }
 
 impl Scales {
-    fn fit<'a, I: Iterator<Item = &'a [f32]>>(columns: &[Column], rows: impl Fn() -> I) -> Self {
-        let width = columns.len();
-        let first = moments(rows(), width, |_, x| x);
-        let bounds: Vec<(f64, f64)> =
-            first.iter().map(|(mean, std)| (mean - f64::from(CLIP) * std, mean + f64::from(CLIP) * std)).collect();
-        let second = moments(rows(), width, |i, x| x.clamp(bounds[i].0, bounds[i].1));
+    fn new(columns: &[Column], means: &[f64], squares: &[f64]) -> Self {
         let mut scales = Self::default();
-        for (column, (mean, std)) in columns.iter().zip(second) {
-            let floor = STD_FLOOR_RATIO * mean.abs().max(1e-3);
+        for ((column, mean), square) in columns.iter().zip(means).zip(squares) {
+            let (std, floor) = (square.sqrt(), STD_FLOOR_RATIO * mean.abs().max(1e-3));
             let scale = if std > floor { (1.0 / std) as f32 } else { 0.0 };
-            scales.mean.push(mean as f32);
+            scales.mean.push(*mean as f32);
             scales.scale.push(scale);
             scales.absent.push(match column.absent {
-                Absent::Zero => normalised(0.0, mean as f32, scale),
+                Absent::Zero => normalised(0.0, *mean as f32, scale),
                 Absent::Mean => 0.0,
             });
         }
         scales
+    }
+
+    /// Value `x` of a column, normalised.
+    pub fn normalised(&self, column: usize, x: f32) -> f32 {
+        normalised(x, self.mean[column], self.scale[column])
     }
 
     fn apply(&self, row: &mut [f32]) {
@@ -101,29 +101,46 @@ fn normalised(x: f32, mean: f32, scale: f32) -> f32 {
     ((x - mean) * scale).clamp(-CLIP, CLIP)
 }
 
-fn moments<'a>(rows: impl Iterator<Item = &'a [f32]>, width: usize, value: impl Fn(usize, f64) -> f64) -> Vec<(f64, f64)> {
-    // Welford: one pass, and no cancellation for columns whose mean is far above their spread.
-    let mut count = 0.0;
-    let mut moments = vec![(0.0f64, 0.0f64); width];
-    for row in rows {
-        count += 1.0;
-        for (i, (mean, squares)) in moments.iter_mut().enumerate() {
-            let x = value(i, f64::from(row[i]));
-            let delta = x - *mean;
-            *mean += delta / count;
-            *squares += delta * (x - *mean);
-        }
+/// Per kind of row and column, the mean of a function of the value over every row of the examples. Reads only values that are not 0:
+/// the others are counted.
+fn means(examples: &ExampleSet, of: impl Fn(usize, usize, f64) -> f64) -> Vec<Vec<f64>> {
+    let layout = examples.layout();
+    let widths = || std::iter::once(layout.root.len()).chain(layout.members.iter().map(|m| m.columns.len()));
+    let mut rows = vec![0.0; 1 + layout.members.len()];
+    // Σ of the function over values that are not 0, and how many those are.
+    let mut sums: Vec<Vec<(f64, f64)>> = widths().map(|width| vec![(0.0, 0.0); width]).collect();
+    for (cell, uses) in examples.cells_used() {
+        let uses = f64::from(uses);
+        let count = |kind: usize, count: usize| rows[kind] += uses * count as f64;
+        examples.cells().visit(cell, count, |kind, column, x| {
+            let (sum, there) = &mut sums[kind][column];
+            *sum += uses * of(kind, column, f64::from(x));
+            *there += uses;
+        });
     }
-    moments.into_iter().map(|(mean, squares)| (mean, if count > 0.0 { (squares / count).sqrt() } else { 0.0 })).collect()
+    let mean = |kind: usize, column: usize, (sum, there): (f64, f64)| {
+        if rows[kind] > 0.0 { (sum + (rows[kind] - there) * of(kind, column, 0.0)) / rows[kind] } else { 0.0 }
+    };
+    let of_kind = |(kind, sums): (usize, Vec<(f64, f64)>)| sums.into_iter().enumerate().map(|(i, s)| mean(kind, i, s)).collect();
+    sums.into_iter().enumerate().map(of_kind).collect()
 }
 
 impl Normaliser {
     /// Learns the scale of every column from training examples.
     pub fn fit(examples: &ExampleSet) -> Self {
         let layout = examples.layout();
+        let first = means(examples, |_, _, x| x);
+        let spread = means(examples, |kind, i, x| (x - first[kind][i]).powi(2));
+        let bounded = |kind: usize, i: usize, x: f64| {
+            let bound = f64::from(CLIP) * spread[kind][i].sqrt();
+            x.clamp(first[kind][i] - bound, first[kind][i] + bound)
+        };
+        let means_bounded = means(examples, bounded);
+        let squares = means(examples, |kind, i, x| (bounded(kind, i, x) - means_bounded[kind][i]).powi(2));
+        let scales = |kind: usize, columns: &[Column]| Scales::new(columns, &means_bounded[kind], &squares[kind]);
         Self {
-            root: Scales::fit(&layout.root, || examples.root_rows()),
-            members: layout.members.iter().enumerate().map(|(t, m)| Scales::fit(&m.columns, || examples.member_rows(t))).collect(),
+            root: scales(0, &layout.root),
+            members: layout.members.iter().enumerate().map(|(table, m)| scales(table + 1, &m.columns)).collect(),
         }
     }
 
@@ -167,19 +184,22 @@ impl Normaliser {
 #[cfg(test)]
 mod tests {
     use leadpulse_graph::EntityId;
+    use rand::{RngExt, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
 
     use super::*;
     use crate::head::Outcome;
-    use crate::testing::{batch_of, layout};
+    use crate::testing::{OwnedCell, batch_of, batch_of_owned, layout, one_set, random_cell};
 
     fn fitted(values: &[f32], absent: Absent) -> (Normaliser, Layout) {
         let mut layout = layout(1, &[]);
         layout.root[0].absent = absent;
-        let mut set = ExampleSet::new(&layout);
-        for value in values {
-            set.push(&batch_of(&layout, &[(&[*value], &[])]), 0, 0, EntityId(0), 0, Outcome::Window(false));
-        }
-        (Normaliser::fit(&set), layout)
+        let cells: Vec<OwnedCell> = values.iter().map(|value| (vec![*value], vec![])).collect();
+        (Normaliser::fit(&set(&layout, &cells)), layout)
+    }
+
+    fn set(layout: &Layout, cells: &[OwnedCell]) -> ExampleSet {
+        one_set(layout, &batch_of_owned(layout, cells), |_| (0, EntityId(0), 0, Outcome::Window(false)))
     }
 
     fn apply(normaliser: &Normaliser, layout: &Layout, x: f32) -> f32 {
@@ -211,5 +231,32 @@ mod tests {
         let (n, layout) = fitted(&values, Absent::Zero);
         let plain_std = 1e6 / 1001f32.sqrt();
         assert!(apply(&n, &layout, 9.0) - apply(&n, &layout, 0.0) > 9.0 / plain_std * 3.0);
+    }
+
+    #[test]
+    fn zeros_count_and_shared_cells_count_for_each_example() {
+        let layout = layout(3, &[4]);
+        let mut rng = ChaCha8Rng::seed_from_u64(12);
+        let mut cells: Vec<OwnedCell> = (0..50).map(|_| random_cell(&layout, 3, &mut rng)).collect();
+        for (row, tables) in &mut cells {
+            row.iter_mut().chain(tables.iter_mut().flatten().flatten()).for_each(|x| *x *= f32::from(u8::from(rng.random_bool(0.3))));
+        }
+        let mut set = set(&layout, &cells);
+        (0..20).for_each(|i| set.push(set.examples()[i]));
+        let normaliser = Normaliser::fit(&set);
+        cells.extend_from_within(..20);
+        let rows: Vec<&Vec<f32>> = cells.iter().flat_map(|(_, tables)| &tables[0]).collect();
+        let check = |scales: &Scales, rows: &[&Vec<f32>]| {
+            for i in 0..rows[0].len() {
+                let n = rows.len() as f64;
+                let mean = rows.iter().map(|r| f64::from(r[i])).sum::<f64>() / n;
+                let variance = rows.iter().map(|r| (f64::from(r[i]) - mean).powi(2)).sum::<f64>() / n;
+                assert!(
+                    (f64::from(scales.mean[i]) - mean).abs() < 1e-6 && (f64::from(scales.scale[i]) * variance.sqrt() - 1.0).abs() < 1e-6
+                );
+            }
+        };
+        check(&normaliser.root, &cells.iter().map(|(row, _)| row).collect::<Vec<_>>());
+        check(&normaliser.members[0], &rows);
     }
 }

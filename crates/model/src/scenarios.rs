@@ -13,7 +13,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::manifest::sha256;
 use crate::metrics::BinaryMetrics;
-use crate::testing::{OwnedCell, ROOT, batch_of_owned, layout, random_cell, task, untrained};
+use crate::testing::{OwnedCell, ROOT, batch_of_owned, layout, one_set, random_cell, task, untrained};
 use crate::{
     Bundle, BundleError, BundleMeta, Calibration, ExampleSet, FitError, FitOptions, Fitted, Head, Manifest, Outcome, Regularisation, fit,
     fit_head,
@@ -33,20 +33,17 @@ fn options() -> FitOptions {
 
 /// Examples of random cells, an entity each.
 fn examples(layout: &Layout, cells: &[OwnedCell], outcome: impl Fn(&OwnedCell) -> (usize, Outcome)) -> ExampleSet {
-    let mut set = ExampleSet::new(layout);
-    for (i, cell) in cells.iter().enumerate() {
-        let batch = batch_of_owned(layout, std::slice::from_ref(cell));
-        let (slot, outcome) = outcome(cell);
-        set.push(&batch, 0, slot, EntityId(i as u32), i as i64, outcome);
-    }
-    set
+    one_set(layout, &batch_of_owned(layout, cells), |i| {
+        let (slot, outcome) = outcome(&cells[i]);
+        (slot, EntityId(i as u32), i as i64, outcome)
+    })
 }
 
 fn auroc(fitted: &Fitted, set: &ExampleSet, index: usize) -> f64 {
     let batch = set.feature_batch(&(0..set.len()).collect::<Vec<_>>());
     let logits = fitted.logits(&batch, index);
     let rows = logits.len() / set.len();
-    let of = |i: usize| logits[i * rows + if rows > 1 { set.examples()[i].slot as usize } else { 0 }];
+    let of = |i: usize| logits[i * rows + if rows > 1 { set.examples()[i].slot } else { 0 }];
     let p: Vec<f64> = (0..set.len()).map(|i| probability(of(i))).collect();
     let y: Vec<bool> = set.examples().iter().map(|e| fitted.tasks()[index].definition.head.label(&e.outcome) == Some(1.0)).collect();
     BinaryMetrics::of(&p, &y).unwrap().auroc.unwrap()
@@ -124,14 +121,14 @@ fn a_new_head_leaves_trunk_and_other_heads_alone() {
     )
     .unwrap();
     let (training, validation) = (examples(&layout, &cells, any), examples(&layout, &more, any));
-    let both = fit_head(&first, &training, &validation, task("any", ROOT, Head::Window), &options(), &mut |_| {}).unwrap();
+    let both = fit_head(&first, &training, &validation, None, task("any", ROOT, Head::Window), &options(), &mut |_| {}).unwrap();
     let trunk = |f: &Fitted| f.networks[0].trunk.clone().into_record().into_bytes().unwrap().to_vec();
     assert_eq!(trunk(&first), trunk(&both));
     let batch = validation.feature_batch(&(0..100).collect::<Vec<_>>());
     assert_eq!(first.logits(&batch, 0), both.logits(&batch, 0));
     let auroc = auroc(&both, &validation, 1);
     assert!(auroc > 0.9, "{auroc}");
-    let again = fit_head(&both, &training, &validation, task("any", ROOT, Head::Window), &options(), &mut |_| {});
+    let again = fit_head(&both, &training, &validation, None, task("any", ROOT, Head::Window), &options(), &mut |_| {});
     assert!(matches!(again, Err(FitError::BadTask { .. })));
 }
 
@@ -158,10 +155,7 @@ fn hazards_of_censored_histories_are_calibrated() {
     let layout = layout(2, &[]);
     let set = |n, seed| {
         let (cells, outcomes, truth) = censored(n, seed);
-        let mut set = ExampleSet::new(&layout);
-        for (i, (cell, outcome)) in cells.iter().zip(&outcomes).enumerate() {
-            set.push(&batch_of_owned(&layout, std::slice::from_ref(cell)), 0, 0, EntityId(i as u32), 0, *outcome);
-        }
+        let set = one_set(&layout, &batch_of_owned(&layout, &cells), |i| (0, EntityId(i as u32), 0, outcomes[i]));
         (set, truth)
     };
     let (training, _) = set(6000, 1);
@@ -203,15 +197,15 @@ fn validation_chooses_and_dropped_columns_have_no_effect() {
     let layout = layout(2, &[]);
     let mut rng = ChaCha8Rng::seed_from_u64(8);
     let mut set = |n: usize, leaks: bool| {
-        let mut set = ExampleSet::new(&layout);
-        for i in 0..n {
+        let (mut cells, mut outcomes): (Vec<OwnedCell>, Vec<Outcome>) = (Vec::new(), Vec::new());
+        for _ in 0..n {
             let x: f32 = rng.random_range(-2.0..2.0);
             let held = rng.random_bool(probability(2.0 * f64::from(x)));
             let told = if leaks { f32::from(u8::from(held)) } else { rng.random_range(0.0..1.0) };
-            let batch = batch_of_owned(&layout, &[(vec![told, x], vec![])]);
-            set.push(&batch, 0, 0, EntityId(i as u32), 0, Outcome::Window(held));
+            cells.push((vec![told, x], vec![]));
+            outcomes.push(Outcome::Window(held));
         }
-        set
+        one_set(&layout, &batch_of_owned(&layout, &cells), |i| (0, EntityId(i as u32), 0, outcomes[i]))
     };
     let (training, validation) = (set(1500, true), set(800, false));
     let plain = options().candidates[0].clone();
@@ -225,7 +219,7 @@ fn validation_chooses_and_dropped_columns_have_no_effect() {
     let logit = |told: f32| fitted.logits(&batch_of_owned(&layout, &[(vec![told, 0.5], vec![])]), 0)[0];
     assert_eq!(logit(0.0), logit(1.0));
     // The same on a frozen trunk.
-    let more = fit_head(&fitted, &training, &validation, task("more", ROOT, Head::Window), &options, &mut |_| {}).unwrap();
+    let more = fit_head(&fitted, &training, &validation, None, task("more", ROOT, Head::Window), &options, &mut |_| {}).unwrap();
     let logit = |told: f32| more.logits(&batch_of_owned(&layout, &[(vec![told, 0.5], vec![])]), 1)[0];
     assert_eq!((logit(0.0), more.networks.len()), (logit(1.0), 2));
 }
@@ -273,6 +267,22 @@ fn a_refit_trains_on_what_validation_held_back() {
     let (without, with) = (run(None), run(Some(&set(&many))));
     assert_eq!((without.0, with.0), (None, Some(2000)));
     assert_ne!(without.1, with.1);
+}
+
+#[test]
+fn a_new_head_refits_too() {
+    let layout = layout(2, &[3]);
+    let set = |cells: &[_]| examples(&layout, cells, exactly_one_department);
+    let (few, many) = (set(&committees(200, 1)), set(&committees(600, 2)));
+    let options = FitOptions { max_epochs: 2, ..options() };
+    let base = fit(&few, &few, None, task("base", ROOT, Head::Window), &options, &mut |_| {}).unwrap();
+    let run = |refit| fit_head(&base, &few, &few, refit, task("t", ROOT, Head::Window), &options, &mut |_| {}).unwrap();
+    let (without, with) = (run(None), run(Some(&many)));
+    let rows = |fitted: &Fitted| fitted.tasks()[1].metrics.get("refit_rows").and_then(serde_json::Value::as_u64);
+    assert_eq!((rows(&without), rows(&with)), (None, Some(600)));
+    let logits = |fitted: &Fitted, index| fitted.logits(&few.feature_batch(&[0, 1, 2]), index);
+    assert_ne!(logits(&without, 1), logits(&with, 1));
+    assert_eq!(logits(&without, 0), logits(&with, 0));
 }
 
 #[test]

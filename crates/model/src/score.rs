@@ -11,7 +11,7 @@ use crate::fit::{Fitted, FittedTask};
 use crate::network::{Inputs, Target};
 
 /// Cells per chunk: they fit the cache of one core.
-pub(crate) const CHUNK: usize = 16;
+const CHUNK: usize = 16;
 /// The least slots members are padded to.
 const LEAST_SLOTS: usize = 4;
 
@@ -83,7 +83,7 @@ impl Fitted {
                 let cells: Vec<usize> = chunk.iter().map(|(_, cell)| *cell).collect();
                 let mut gathered = gather(batch, &cells, slots, CHUNK);
                 self.normaliser.apply(&mut gathered);
-                let scored = self.chunk_logits(&gathered, task);
+                let scored = self.chunk_logits(gathered, task);
                 let width = scored.len() / CHUNK;
                 for (from, cell) in cells.iter().enumerate() {
                     for row in 0..rows {
@@ -101,15 +101,13 @@ impl Fitted {
         logits
     }
 
-    /// One cell, normalised, in the shape it is scored in.
-    pub(crate) fn normalised_cell(&self, batch: &FeatureBatch, cell: usize) -> FeatureBatch {
-        let mut gathered = gather(batch, &[cell], padded_slots(batch, cell), 1);
-        self.normaliser.apply(&mut gathered);
-        gathered
+    /// One cell as a batch of its own.
+    pub(crate) fn alone(batch: &FeatureBatch, cell: usize) -> FeatureBatch {
+        gather(batch, &[cell], padded_slots(batch, cell), 1)
     }
 
-    /// Calibrated logits, not rounded, of a normalised chunk: `[CHUNK, rows]`.
-    pub(crate) fn chunk_logits(&self, chunk: &FeatureBatch, task: usize) -> Vec<f64> {
+    /// Calibrated logits, not rounded, of a normalised chunk: `[cells, rows]`.
+    pub(crate) fn chunk_logits(&self, chunk: FeatureBatch, task: usize) -> Vec<f64> {
         let inputs = Inputs::from_batch(chunk, &Device::flex());
         let FittedTask { definition, calibration, .. } = &self.tasks[task];
         let head = &definition.head;

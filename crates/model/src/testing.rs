@@ -1,5 +1,7 @@
 //! Layouts and batches for the tests of this crate.
 
+use std::sync::Arc;
+
 use burn::tensor::Device;
 use leadpulse_features::{Absent, Column, FeatureBatch, Group, Layout, MemberBlock, MemberLayout};
 use leadpulse_graph::EntityId;
@@ -9,11 +11,12 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::Map;
 
 use crate::calibrate::Calibration;
-use crate::examples::ExampleSet;
+use crate::examples::{Example, ExampleSet};
 use crate::fit::{Fitted, FittedTask, Regularisation, TaskDefinition};
 use crate::head::{Head, Outcome};
 use crate::network::{NetworkConfig, Target, TowerConfig, TrunkConfig};
 use crate::normalise::Normaliser;
+use crate::store::CellStore;
 
 /// The root's table in these tests; member table `i` is `TableId(i + 1)`.
 pub const ROOT: TableId = TableId(0);
@@ -90,6 +93,20 @@ pub fn random_cell(layout: &Layout, most: usize, rng: &mut ChaCha8Rng) -> OwnedC
     (root, tables)
 }
 
+/// A set of every cell of a batch, an example each: `of` says slot, entity, anchor and outcome.
+pub fn one_set(layout: &Layout, batch: &FeatureBatch, of: impl Fn(usize) -> (usize, EntityId, i64, Outcome)) -> ExampleSet {
+    let mut store = CellStore::new(layout);
+    let examples: Vec<Example> = (0..batch.cells)
+        .map(|cell| {
+            let (slot, entity, anchor_ms, outcome) = of(cell);
+            Example { row: store.push(batch, cell), slot, entity, anchor_ms, outcome, weight: 1.0 }
+        })
+        .collect();
+    let mut set = ExampleSet::new(Arc::new(store));
+    examples.into_iter().for_each(|example| set.push(example));
+    set
+}
+
 /// A task on a table.
 pub fn task(name: &str, entity: TableId, head: Head) -> TaskDefinition {
     let entity_name = if entity == ROOT { "root".into() } else { format!("member{}", entity.0 - 1) };
@@ -109,11 +126,8 @@ pub fn untrained(layout: &Layout, rng: &mut ChaCha8Rng) -> Fitted {
         })
         .collect();
     let config = NetworkConfig { trunk: TrunkConfig::for_layout(layout), towers };
-    let mut examples = ExampleSet::new(layout);
-    for i in 0..20 {
-        let batch = batch_of_owned(layout, &[random_cell(layout, 6, rng)]);
-        examples.push(&batch, 0, 0, EntityId(i), 0, Outcome::Window(false));
-    }
+    let cells: Vec<OwnedCell> = (0..20).map(|_| random_cell(layout, 6, rng)).collect();
+    let examples = one_set(layout, &batch_of_owned(layout, &cells), |i| (0, EntityId(i as u32), 0, Outcome::Window(false)));
     Fitted {
         layout: layout.clone(),
         networks: (0..2).map(|_| config.init(rng, &Device::flex())).collect(),

@@ -252,7 +252,7 @@ impl Trainer<'_> {
         }
         let mut chosen = vec![0.0f32; cells * slots];
         for (cell, row) in rows.iter().enumerate() {
-            chosen[cell * slots + self.examples.examples()[*row].slot as usize] = 1.0;
+            chosen[cell * slots + self.examples.examples()[*row].slot] = 1.0;
         }
         (outputs * Tensor::<3>::from_data(TensorData::new(chosen, [cells, slots, 1]), device)).sum_dim(1).squeeze_dim(1)
     }
@@ -267,7 +267,7 @@ impl Trainer<'_> {
             let [_, slots, width] = outputs.dims();
             let outputs = outputs.try_into_vec_as::<f32>().expect("outputs are f32 in host memory");
             logits.extend(rows.iter().enumerate().map(|(cell, row)| {
-                let slot = if self.target == Target::Root { 0 } else { self.validation.examples()[*row].slot as usize };
+                let slot = if self.target == Target::Root { 0 } else { self.validation.examples()[*row].slot };
                 let start = (cell * slots + slot) * width;
                 self.head.logit(&outputs[start..start + width])
             }));
