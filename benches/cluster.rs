@@ -16,7 +16,7 @@ use prometheus::Registry;
 
 use leadpulse_engine::ports::{Clock, NextOffset, Output, OutputRecord, PollLimit, RecordBatch, SealedEpoch, Sink, Source};
 use leadpulse_engine::{EngineOptions, Until};
-use leadpulse_kafka::{KafkaMetrics, KafkaSink, KafkaSource, Producer, TopicSpec, ensure_topics, output_topics};
+use leadpulse_kafka::{KafkaMetrics, KafkaSink, KafkaSource, OutputTopics, Producer, TopicSpec, ensure_topics, output_topics};
 
 use crate::config::Loaded;
 use crate::gauge::{Span, Table, cpu_of, load, number, percentile, timed};
@@ -94,9 +94,8 @@ pub fn measure(ground: &Ground, pace: &Pace) -> Result<()> {
         load()
     ));
     println!(
-        "  epochs of {} to {} ms, at most {} records; the engine wrote {} scores",
+        "  epochs at least {} ms apart, at most {} records; the engine wrote {} scores",
         options.epoch_floor_ms,
-        options.epoch_ceiling_ms,
         number(options.max_records as f64),
         number(scores as f64)
     );
@@ -144,7 +143,8 @@ impl Feed {
         kafka.group_id = own("group");
         kafka.transactional_id = own("worker");
         let outputs = &mut kafka.outputs;
-        for topic in [&mut outputs.scores, &mut outputs.alerts, &mut outputs.dead_letters, &mut outputs.epochs, &mut outputs.policy_state] {
+        let OutputTopics { scores, current_scores, alerts, dead_letters, epochs, policy_state } = outputs;
+        for topic in [scores, current_scores, alerts, dead_letters, epochs, policy_state] {
             *topic = own(topic);
         }
         for topic in loaded.config.sources.iter_mut().filter_map(|source| source.topic.as_mut()) {

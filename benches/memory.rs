@@ -76,6 +76,7 @@ impl Driver {
             start: vec![NextOffset(0); ground.partitions.len()],
             soft_budget: options.soft_budget,
             explain_budget: options.explain_budget,
+            current_scores: true,
         })?;
         Ok(Self { machine, decoders: Decoders::default(), read_model: ReadModel::new() })
     }

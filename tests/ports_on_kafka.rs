@@ -43,6 +43,7 @@ impl Deployment {
     fn named(name: &str, servers: &str, inputs: usize) -> Self {
         let outputs = OutputTopics {
             scores: format!("{name}.scores"),
+            current_scores: format!("{name}.current-scores"),
             alerts: format!("{name}.alerts"),
             dead_letters: format!("{name}.dlq"),
             epochs: format!("{name}.epochs"),

@@ -20,7 +20,7 @@ use super::process::{Ended, PATIENCE, Process, arg, start};
 use crate::harness::{kafka, repository, unique};
 
 /// Every output topic.
-pub const OUTPUTS: [Output; 5] = [Output::Scores, Output::Alerts, Output::DeadLetters, Output::Epochs, Output::PolicyState];
+pub const OUTPUTS: [Output; 6] = Output::ALL;
 
 /// A deployment.
 pub struct Scenario {
@@ -172,6 +172,7 @@ impl Scenario {
         self.options.transactional_id = format!("{prefix}.0");
         self.options.outputs = OutputTopics {
             scores: format!("{prefix}.scores"),
+            current_scores: format!("{prefix}.current-scores"),
             alerts: format!("{prefix}.alerts"),
             dead_letters: format!("{prefix}.dlq"),
             epochs: format!("{prefix}.epochs"),
@@ -183,6 +184,7 @@ impl Scenario {
             ("GROUP_ID", &options.group_id),
             ("TRANSACTIONAL_ID", &options.transactional_id),
             ("OUTPUTS__SCORES", &options.outputs.scores),
+            ("OUTPUTS__CURRENT_SCORES", &options.outputs.current_scores),
             ("OUTPUTS__ALERTS", &options.outputs.alerts),
             ("OUTPUTS__DEAD_LETTERS", &options.outputs.dead_letters),
             ("OUTPUTS__EPOCHS", &options.outputs.epochs),

@@ -104,6 +104,7 @@ fn machine(scenario: &Scenario) -> Machine {
         start,
         soft_budget,
         explain_budget,
+        current_scores: true,
     })
     .unwrap()
 }

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use prometheus::Registry;
 
-use leadpulse_engine::ports::{Clock, PortError, SchemaStore, Sink, Source};
+use leadpulse_engine::explain::{ExplainDesk, explain_queue};
+use leadpulse_engine::ports::{Clock, Output, PortError, SchemaStore, Sink, Source};
 use leadpulse_engine::read_model::ReadModel;
 use leadpulse_engine::{Engine, Machine, MachineParts, Metrics, OutputEncoders, Ports, Summary, Task, Until};
 use leadpulse_features::Scorer;
@@ -35,6 +36,9 @@ impl Clock for SystemClock {
 
 /// How long to wait before the cluster is asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(100);
+
+/// Requests for explanations that may wait for the engine.
+const EXPLANATIONS_WAITING: usize = 32;
 
 /// Which cluster the outputs go to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,8 +152,9 @@ impl Deployment {
         let kafka_metrics = KafkaMetrics::register(&registry)?;
         let read_model = Arc::new(ReadModel::new());
         let tasks = tasks_of(config, project, scorer.as_ref())?;
+        let (desk, requests) = explain_queue(EXPLANATIONS_WAITING);
         let server = match http {
-            Some(options) => Some(serve(options, server_state(project, scorer.as_ref(), &tasks, &read_model, registry))?),
+            Some(options) => Some(serve(options, server_state(project, scorer.as_ref(), &tasks, &read_model, registry, desk))?),
             None => None,
         };
 
@@ -160,7 +165,10 @@ impl Deployment {
         let inputs = loaded.inputs(&project.catalog)?;
         let mut source = patiently(&config.kafka, || KafkaSource::open(&config.kafka, &inputs, &kafka_metrics))?;
         let sink: Box<dyn Sink> = match cluster {
-            Cluster::Real => Box::new(KafkaSink::new(&config.kafka, source.partitions(), &kafka_metrics)?),
+            Cluster::Real => {
+                let heart = read_model.clone();
+                Box::new(KafkaSink::new(&config.kafka, source.partitions(), &kafka_metrics)?.with_heartbeat(move || heart.beat()))
+            }
             Cluster::Mock => Box::new(MockSink::new(&config.kafka, source.partitions(), &kafka_metrics)?),
         };
         let encoders = Arc::new(OutputEncoders::new(schemas.as_ref())?);
@@ -175,6 +183,7 @@ impl Deployment {
             start: patiently(&config.kafka, || source.starts())?,
             soft_budget: config.engine.soft_budget,
             explain_budget: config.engine.explain_budget,
+            current_scores: config.kafka.outputs.writes(Output::CurrentScores),
         })?;
         let ports = Ports {
             source: Box::new(source),
@@ -183,7 +192,7 @@ impl Deployment {
             schemas,
             clock: Arc::new(SystemClock),
         };
-        let engine = Engine::new(config.engine.clone(), ports, machine, encoders, read_model.clone(), metrics, stop);
+        let engine = Engine::new(config.engine.clone(), ports, machine, encoders, read_model.clone(), metrics, stop).with_requests(requests);
         let engine = std::thread::Builder::new().name("engine".into()).spawn(move || engine.run(until))?;
         Ok(Self { engine, server, read_model })
     }
@@ -211,7 +220,14 @@ impl Deployment {
     }
 }
 
-fn server_state(project: &Project, scorer: &dyn Scorer, tasks: &[Task], read_model: &Arc<ReadModel>, registry: Registry) -> ServerState {
+fn server_state(
+    project: &Project,
+    scorer: &dyn Scorer,
+    tasks: &[Task],
+    read_model: &Arc<ReadModel>,
+    registry: Registry,
+    desk: ExplainDesk,
+) -> ServerState {
     let view = |task: &Task| TaskView {
         name: task.name.to_string(),
         entity: project.catalog.table_at(task.entity).name.clone(),
@@ -225,6 +241,7 @@ fn server_state(project: &Project, scorer: &dyn Scorer, tasks: &[Task], read_mod
         registry,
         tasks: tasks.iter().map(view).collect(),
         tables: project.catalog.tables.iter().filter(is_scored_kind).map(|t| t.name.clone()).collect(),
+        explanations: Some(desk),
         version: env!("CARGO_PKG_VERSION").into(),
     }
 }

@@ -2,19 +2,25 @@
 //!
 //! [`Machine::step`] decides an epoch from rows, a moment and a bundle, and nothing else; [`Engine::run`] drives it: gather, decode,
 //! step, commit, publish. Invariants: synchronous; time and IO come through [`ports`]; an epoch is sealed (its bytes final) before it
-//! is committed; the read model holds committed state only; a script of epoch records replays to the same outputs.
+//! is committed; the read model holds committed state only; a script of epoch records replays to the same outputs; explanations on
+//! request ([`explain`]) change nothing.
 
+mod alerts;
 mod dead_letter;
 mod decode;
 mod epoch;
+pub mod explain;
+mod explained;
 mod machine;
 mod metrics;
 mod options;
 mod output;
+mod people;
 pub mod ports;
 pub mod read_model;
 mod records;
 mod run;
+mod standings;
 
 pub use dead_letter::{
     HEADER_APPLICATION, HEADER_MESSAGE, HEADER_OFFSET, HEADER_PARTITION, HEADER_REASON, HEADER_STAGE, HEADER_TIMESTAMP, HEADER_TOPIC,
@@ -27,3 +33,4 @@ pub use metrics::Metrics;
 pub use options::{ClockMode, EngineOptions, EngineOptionsError};
 pub use output::{AlertRecord, Driver, OutputEncoders, ScoreRecord};
 pub use run::{Engine, Ports, RunError, Summary, Until};
+pub use standings::Standing;

@@ -3,25 +3,27 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 use sha2::{Digest, Sha256};
 
-use leadpulse_features::{Explanation, FeatureBatch, Scorer, probability};
+use leadpulse_features::Scorer;
 use leadpulse_graph::{CellRef, EntityId, Graph, Outcome, Reasons};
-use leadpulse_policy::{Decision, EmitReason, EntityState, Observation, Policy};
-use leadpulse_schema::{Catalog, Population, TableId};
+use leadpulse_policy::{ActionTable, EntityState, Policy, PolicyError};
+use leadpulse_schema::{Catalog, Operation, Population, TableId};
 
 use crate::dead_letter::{Reason, dead_letter};
 use crate::decode::Decoded;
 use crate::epoch::{ClockState, EpochRecord, PartitionInterval, ReasonCount};
-use crate::output::{OutputEncoders, PolicyStateRecord};
+use crate::explained::Explained;
+use crate::output::OutputEncoders;
+use crate::people;
 use crate::ports::{InputPartition, NextOffset, Output, OutputRecord, RecordBatch, SealedEpoch};
 use crate::read_model::{AlertView, ScoreView};
-use crate::records::{Emission, Lineage};
+use crate::standings::Standings;
 
-/// Cells that are encoded and scored together. The scorer forms its own batches of cells of like shape within a chunk.
-const SCORE_CHUNK: usize = 128;
+mod answer;
+mod decide;
+mod score;
 
 const LATE: &str = "older than its partition's newest event by more than the late horizon";
 const FUTURE: &str = "its event time lies ahead of its Kafka timestamp by more than tolerated";
@@ -95,21 +97,24 @@ pub struct Tally {
     pub emitted: BTreeMap<(String, &'static str), u64>,
     /// Alerts by (type, severity).
     pub alerts: BTreeMap<(&'static str, &'static str), u64>,
+    /// Accepted rows that took an event back.
+    pub retracted: u64,
+    /// Explanations by (task, outcome): `made`, `carried` (an emitted score came with an older one), `over_budget` (wanted, not made).
+    pub explanations: BTreeMap<(String, &'static str), u64>,
     /// Crossings that fired no alert, by (type, reason).
     pub suppressed: BTreeMap<(&'static str, &'static str), u64>,
     /// Seconds spent by stage.
     pub stage_seconds: Vec<(&'static str, f64)>,
 }
 
-/// One entity of a cell under one task, scored or found ineligible.
-struct Found {
-    cell: CellRef,
-    reasons: Reasons,
-    entity: EntityId,
-    task: usize,
-    slot: usize,
-    /// `None`: outside the population.
+/// What is remembered of one entity under one task.
+#[derive(Default)]
+struct Tracked {
+    policy: EntityState,
+    /// The score it is ranked by; `None` while it is ineligible.
     logit: Option<f64>,
+    /// Boxed: most entities are never explained.
+    explained: Option<Box<Explained>>,
 }
 
 /// The state of one worker.
@@ -122,8 +127,11 @@ pub struct Machine {
     scorer: Arc<dyn Scorer>,
     /// Task → index among the scorer's tasks.
     scorer_tasks: Vec<usize>,
-    states: FxHashMap<(usize, EntityId), EntityState>,
-    explained: FxHashMap<(usize, EntityId), (i64, Explanation)>,
+    /// By task.
+    actions: Vec<ActionTable>,
+    /// By task.
+    standings: Vec<Standings>,
+    tracked: FxHashMap<(usize, EntityId), Tracked>,
     /// When a crossing under way will have lasted long enough: its entity is scored again then.
     revisits: BTreeSet<(i64, EntityId)>,
     encoders: Arc<OutputEncoders>,
@@ -134,6 +142,7 @@ pub struct Machine {
     newest_event_ms: Option<i64>,
     soft_budget: usize,
     explain_budget: usize,
+    current_scores: bool,
 }
 
 /// Why a machine could not be built.
@@ -161,6 +170,14 @@ pub enum MachineError {
         /// Table in the bundle.
         trained: String,
     },
+    /// A rule of a task's actions names what neither the data nor the bundle has.
+    #[error("task {task:?}: {source}")]
+    Actions {
+        /// Task name.
+        task: String,
+        /// Which name, and what could be there.
+        source: PolicyError,
+    },
 }
 
 /// What a machine is made of.
@@ -185,15 +202,18 @@ pub struct MachineParts {
     pub soft_budget: usize,
     /// See [`crate::EngineOptions::explain_budget`].
     pub explain_budget: usize,
+    /// Whether [`Output::CurrentScores`] is written.
+    pub current_scores: bool,
 }
 
 impl Machine {
     /// A machine before its first epoch.
     pub fn new(parts: MachineParts) -> Result<Self, MachineError> {
-        let MachineParts { worker, fingerprint, graph, tasks, scorer, encoders, partitions, start, soft_budget, explain_budget } = parts;
+        let MachineParts { graph, tasks, scorer, .. } = &parts;
         let catalog = graph.catalog().clone();
-        let mut scorer_tasks = Vec::new();
-        for task in &tasks {
+        let known = people::vocabulary(&catalog, scorer.plan().layout().groups.iter().map(|group| group.code.as_str()));
+        let (mut scorer_tasks, mut actions) = (Vec::new(), Vec::new());
+        for task in tasks {
             let found = scorer.tasks().iter().position(|t| t.name == *task.name).ok_or_else(|| MachineError::NoSuchTask {
                 bundle: scorer.bundle_id().to_owned(),
                 task: task.name.to_string(),
@@ -208,17 +228,33 @@ impl Machine {
                 });
             }
             scorer_tasks.push(found);
+            let table = task.policy.actions(&known);
+            actions.push(table.map_err(|source| MachineError::Actions { task: task.name.to_string(), source })?);
         }
+        let MachineParts {
+            worker,
+            fingerprint,
+            graph,
+            tasks,
+            scorer,
+            encoders,
+            partitions,
+            start,
+            soft_budget,
+            explain_budget,
+            current_scores,
+        } = parts;
         Ok(Self {
             catalog,
             fingerprint,
             worker,
+            standings: tasks.iter().map(|_| Standings::default()).collect(),
             tasks,
             graph,
             scorer,
             scorer_tasks,
-            states: FxHashMap::default(),
-            explained: FxHashMap::default(),
+            actions,
+            tracked: FxHashMap::default(),
             revisits: BTreeSet::new(),
             encoders,
             positions: start,
@@ -228,6 +264,7 @@ impl Machine {
             newest_event_ms: None,
             soft_budget,
             explain_budget,
+            current_scores,
         })
     }
 
@@ -290,6 +327,7 @@ impl Machine {
                 Outcome::Accepted => {
                     let known = row.event_ms().min(row.known_ms());
                     self.newest_event_ms = Some(self.newest_event_ms.map_or(known, |t| t.max(known)));
+                    tally.retracted += u64::from(row.operation() == Operation::Retract);
                     None
                 }
                 Outcome::Duplicate => None,
@@ -323,9 +361,9 @@ impl Machine {
         lap(&mut tally, "track");
 
         let found = self.score(&dirty);
-        let scored = found.iter().filter(|f| f.logit.is_some()).count();
+        let scored = found.iter().filter(|f| f.logit.is_ok()).count();
         lap(&mut tally, "infer");
-        let (outputs, scores, alerts) = self.decide(&dirty, found, cut.closing, &mut tally);
+        let decide::Decided { outputs, scores, alerts } = self.decide(&dirty, &found, cut.closing, &mut tally);
         lap(&mut tally, "policy");
 
         let mut by_reason: BTreeMap<&'static str, i64> = BTreeMap::new();
@@ -390,184 +428,11 @@ impl Machine {
         }
         dirty
     }
-
-    /// Scores dirty cells: one entry per entity and task that is known or was ever observed, by cell, then task, then entity key.
-    fn score(&mut self, dirty: &[(CellRef, Reasons)]) -> Vec<Found> {
-        let as_of_ms = self.as_of_ms;
-        let this = &*self;
-        let chunks: Vec<Vec<Found>> = dirty.par_chunks(SCORE_CHUNK).map(|chunk| this.score_chunk(chunk, as_of_ms)).collect();
-        chunks.into_iter().flatten().collect()
-    }
-
-    fn score_chunk(&self, chunk: &[(CellRef, Reasons)], as_of_ms: i64) -> Vec<Found> {
-        let mut found = Vec::new();
-        let mut batch: Option<(FeatureBatch, Vec<CellRef>)> = None;
-        for (task_index, task) in self.tasks.iter().enumerate() {
-            let mut asked: Vec<(CellRef, Reasons, EntityId, bool)> = Vec::new();
-            for (at, reasons) in chunk {
-                let cell = self.graph.cell(*at);
-                let mut nodes: Vec<_> = cell.nodes.iter().filter(|n| n.table == task.entity).collect();
-                nodes.sort_by(|a, b| self.graph.directory().key(a.entity).cmp(self.graph.directory().key(b.entity)));
-                for node in nodes {
-                    let eligible = self.graph.view(cell, node, as_of_ms, &task.population).is_eligible();
-                    if eligible || self.states.contains_key(&(task_index, node.entity)) {
-                        asked.push((*at, *reasons, node.entity, eligible));
-                    }
-                }
-            }
-            let logits = if asked.iter().any(|(.., eligible)| *eligible) {
-                let (batch, _) = batch.get_or_insert_with(|| {
-                    let cells: Vec<CellRef> = chunk.iter().map(|(at, _)| *at).collect();
-                    (self.scorer.plan().encode(&self.graph, &cells, as_of_ms), cells)
-                });
-                self.scorer.logits(batch, self.scorer_tasks[task_index])
-            } else {
-                Vec::new()
-            };
-            for (at, reasons, entity, eligible) in asked {
-                let cell = chunk.iter().position(|(c, _)| *c == at).expect("asked cells are of this chunk");
-                let encoded = batch.as_ref().filter(|_| eligible);
-                let place = encoded.and_then(|(b, _)| self.scorer.plan().row_of(b, task.entity, cell, entity));
-                let logit = place.map(|(row, _)| logits[row]);
-                found.push(Found { cell: at, reasons, entity, task: task_index, slot: place.map_or(0, |(_, slot)| slot), logit });
-            }
-        }
-        found.sort_by_key(|f| chunk.iter().position(|(c, _)| *c == f.cell));
-        found
-    }
-
-    /// Policy, explanations and output records, in order.
-    fn decide(
-        &mut self,
-        dirty: &[(CellRef, Reasons)],
-        found: Vec<Found>,
-        closing: bool,
-        tally: &mut Tally,
-    ) -> (Vec<OutputRecord>, Vec<ScoreView>, Vec<AlertView>) {
-        let as_of_ms = self.as_of_ms;
-        let mut decisions: Vec<Decision> = Vec::with_capacity(found.len());
-        let mut margins: FxHashMap<CellRef, f32> = FxHashMap::default();
-        let mut explain: Vec<usize> = Vec::new();
-        let mut budget = self.explain_budget;
-        for (index, item) in found.iter().enumerate() {
-            let policy = &self.tasks[item.task].policy;
-            let state = self.states.entry((item.task, item.entity)).or_default();
-            let decision = match item.logit {
-                Some(logit) => {
-                    let margin = policy.bands().map(|b| (logit - logit_of(b.enter)).abs() as f32).fold(f32::MAX, f32::min);
-                    let nearest = margins.entry(item.cell).or_insert(f32::MAX);
-                    *nearest = nearest.min(margin);
-                    let muted = item.reasons.contains(Reasons::BUNDLE);
-                    policy.observe(state, Observation { probability: probability(logit), logit, as_of_ms, muted, forced: closing })
-                }
-                None => policy.observe_ineligible(state),
-            };
-            let crossed = decision.emit == Some(EmitReason::Crossing) && item.logit.is_some();
-            if !decision.alerts.is_empty() || (crossed && budget > 0) {
-                budget = budget.saturating_sub(usize::from(decision.alerts.is_empty()));
-                explain.push(index);
-            }
-            self.revisits.extend(decision.revisit_at_ms.map(|at_ms| (at_ms, item.entity)));
-            decisions.push(decision);
-        }
-        for (at, _) in dirty {
-            self.graph.scored(*at, margins.get(at).copied().unwrap_or(f32::MAX));
-        }
-        let this = &*self;
-        let explanations: Vec<Explanation> = explain
-            .par_iter()
-            .map(|index| {
-                let item = &found[*index];
-                let batch = this.scorer.plan().encode(&this.graph, &[item.cell], as_of_ms);
-                this.scorer.explain(&batch, this.scorer_tasks[item.task], 0, item.slot)
-            })
-            .collect();
-        for (index, explanation) in explain.into_iter().zip(explanations) {
-            self.explained.insert((found[index].task, found[index].entity), (as_of_ms, explanation));
-        }
-
-        let (mut outputs, mut scores, mut alerts) = (Vec::new(), Vec::new(), Vec::new());
-        let lineage = Lineage {
-            epoch: self.number as i64,
-            as_of_ms,
-            bundle_id: self.scorer.bundle_id().into(),
-            plan_hash: self.scorer.plan().hash().into(),
-            board: self.graph.board().unwrap_or(-1),
-        };
-        for (item, decision) in found.iter().zip(&decisions) {
-            let task = &self.tasks[item.task];
-            for (alert_type, reason) in &decision.suppressed {
-                *tally.suppressed.entry((alert_type.name(), reason.name())).or_default() += 1;
-            }
-            if decision.emit.is_some() {
-                let emission = Emission {
-                    catalog: &self.catalog,
-                    graph: &self.graph,
-                    groups: &self.scorer.plan().layout().groups,
-                    task,
-                    horizon_ms: self.scorer.tasks()[self.scorer_tasks[item.task]].horizon_ms,
-                    cell: item.cell,
-                    entity: item.entity,
-                    reasons: item.reasons,
-                    logit: item.logit,
-                    decision,
-                    explained: self.explained.get(&(item.task, item.entity)),
-                    lineage: &lineage,
-                };
-                let parts = emission.records(scores.len() as i32);
-                *tally.emitted.entry((task.name.to_string(), parts.score.cause.0)).or_default() += 1;
-                outputs.push(OutputRecord {
-                    output: Output::Scores,
-                    key: Some(parts.key.clone()),
-                    value: Some(self.encoders.score(&parts.score)),
-                    headers: Vec::new(),
-                    timestamp_ms: as_of_ms,
-                });
-                for (alert, view) in parts.alerts {
-                    *tally.alerts.entry((alert.r#type, alert.severity.0)).or_default() += 1;
-                    outputs.push(OutputRecord {
-                        output: Output::Alerts,
-                        key: Some(alert.account_id.clone().unwrap_or_else(|| alert.entity_id.clone()).into_bytes()),
-                        value: Some(self.encoders.alert(&alert)),
-                        headers: Vec::new(),
-                        timestamp_ms: as_of_ms,
-                    });
-                    alerts.push(view);
-                }
-                scores.push(parts.view);
-            }
-            if decision.state_changed {
-                let state = &self.states[&(item.task, item.entity)];
-                let entity_id = self.graph.directory().key(item.entity).to_string();
-                let entity_type = self.catalog.table_at(task.entity).name.clone();
-                let record = PolicyStateRecord {
-                    task: task.name.to_string(),
-                    entity_type,
-                    entity_id,
-                    epoch: self.number as i64,
-                    band: decision.band.as_ref().map(|b| b.to_string()),
-                    state: serde_json::to_string(state).expect("a policy state is JSON"),
-                };
-                outputs.push(OutputRecord {
-                    output: Output::PolicyState,
-                    key: Some(output_key(&record.task, &record.entity_type, &record.entity_id)),
-                    value: Some(self.encoders.policy_state(&record)),
-                    headers: Vec::new(),
-                    timestamp_ms: as_of_ms,
-                });
-            }
-        }
-        (outputs, scores, alerts)
-    }
 }
 
 /// Kafka key of scores and policy states.
 pub fn output_key(task: &str, entity_type: &str, entity_id: &str) -> Vec<u8> {
     format!("{task}|{entity_type}|{entity_id}").into_bytes()
-}
-
-fn logit_of(p: f64) -> f64 {
-    (p / (1.0 - p)).ln()
 }
 
 fn digest(outputs: &[OutputRecord]) -> String {

@@ -16,6 +16,9 @@ pub struct Metrics {
     scores: IntCounterVec,
     alerts: IntCounterVec,
     suppressed: IntCounterVec,
+    explanations: IntCounterVec,
+    requests: IntCounterVec,
+    retractions: IntCounter,
     cells_scored: IntCounter,
     epochs: IntCounter,
     epoch_records: Histogram,
@@ -28,6 +31,10 @@ pub struct Metrics {
     lag: IntGaugeVec,
     nodes: IntGaugeVec,
     stubs: IntGaugeVec,
+    members: IntGaugeVec,
+    joined: IntGaugeVec,
+    ambiguous_domains: IntGauge,
+    retractions_flawed: IntGaugeVec,
     graph_bytes: IntGauge,
     fingerprints: IntGauge,
     replayed: IntCounter,
@@ -84,6 +91,13 @@ impl Metrics {
                 "Crossings that fired no alert, by type and reason.",
                 &["type", "reason"],
             )?,
+            explanations: counters(
+                "leadpulse_explanations_total",
+                "Explanations of committed scores, by task and outcome: made, carried (an older one came with the score), over_budget.",
+                &["task", "outcome"],
+            )?,
+            requests: counters("leadpulse_explanation_requests_total", "Explanations asked for, by outcome.", &["outcome"])?,
+            retractions: counter("leadpulse_retractions_total", "Accepted rows that took an event back.")?,
             cells_scored: counter("leadpulse_cells_scored_total", "Cells scored.")?,
             epochs: counter("leadpulse_epochs_total", "Epochs committed.")?,
             epoch_records: histogram(
@@ -104,6 +118,18 @@ impl Metrics {
             lag: gauges("leadpulse_kafka_consumer_lag_records", "Records waiting in the input, by topic.", &["topic"])?,
             nodes: gauges("leadpulse_graph_nodes", "Known entities, by table.", &["type"])?,
             stubs: gauges("leadpulse_graph_stubs", "Entities that were named but are not known, by table.", &["type"])?,
+            members: gauges(
+                "leadpulse_identity_members",
+                "Known members, by how their account was found: reference, link, domain, provisional, unresolved.",
+                &["found"],
+            )?,
+            joined: gauges("leadpulse_identity_joined", "Entities that are part of another now: merged, converted.", &["how"])?,
+            ambiguous_domains: gauge("leadpulse_identity_ambiguous_domains", "Domains that several accounts name; they lead nobody.")?,
+            retractions_flawed: gauges(
+                "leadpulse_retractions_flawed",
+                "Retractions that could not restore everything (inexact), found nothing (unmatched), came before their event (early).",
+                &["how"],
+            )?,
             graph_bytes: gauge("leadpulse_graph_memory_bytes", "Memory held by graph nodes, estimated.")?,
             fingerprints: gauge("leadpulse_dedupe_fingerprints", "Event fingerprints held against duplicates.")?,
             replayed: counter("leadpulse_replayed_records_total", "Records read again on start.")?,
@@ -132,6 +158,10 @@ impl Metrics {
         for ((alert_type, reason), n) in &tally.suppressed {
             self.suppressed.with_label_values(&[alert_type, reason]).inc_by(*n);
         }
+        for ((task, outcome), n) in &tally.explanations {
+            self.explanations.with_label_values(&[task.as_str(), outcome]).inc_by(*n);
+        }
+        self.retractions.inc_by(tally.retracted);
         self.cells_scored.inc_by(tally.cells as u64);
         self.epochs.inc();
         self.epoch_records.observe(record.records() as f64);
@@ -160,6 +190,29 @@ impl Metrics {
         }
         self.graph_bytes.set(size.bytes as i64);
         self.fingerprints.set(size.fingerprints as i64);
+    }
+    pub(crate) fn identity(&self, stats: &leadpulse_graph::IdentityStats) {
+        let set = |gauges: &IntGaugeVec, values: &[(&str, u64)]| {
+            for (label, value) in values {
+                gauges.with_label_values(&[*label]).set(*value as i64);
+            }
+        };
+        let found = [
+            ("reference", stats.by_reference),
+            ("link", stats.by_link),
+            ("domain", stats.by_domain),
+            ("provisional", stats.provisional),
+            ("unresolved", stats.unresolved),
+        ];
+        set(&self.members, &found);
+        set(&self.joined, &[("merged", stats.merged), ("converted", stats.converted)]);
+        let flawed =
+            [("inexact", stats.inexact_retractions), ("unmatched", stats.unmatched_retractions), ("early", stats.cancelled_events)];
+        set(&self.retractions_flawed, &flawed);
+        self.ambiguous_domains.set(stats.ambiguous_domains as i64);
+    }
+    pub(crate) fn requested(&self, answered: bool) {
+        self.requests.with_label_values(&[if answered { "answered" } else { "refused" }]).inc();
     }
     pub(crate) fn replayed(&self, records: u64) {
         self.replayed.inc_by(records);

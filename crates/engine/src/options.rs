@@ -19,15 +19,14 @@ pub enum ClockMode {
 pub struct EngineOptions {
     /// Epochs are cut no closer to each other than this, milliseconds. The first record after a pause does not wait.
     pub epoch_floor_ms: u64,
-    /// However long the last epoch took, the next one is cut after this, milliseconds.
-    pub epoch_ceiling_ms: u64,
     /// Records in one epoch at most.
     pub max_records: usize,
     /// Bytes of records in one epoch at most.
     pub max_bytes: usize,
     /// Cells re-scored in one epoch because a board moved their hubs, at most.
     pub soft_budget: usize,
-    /// Explanations computed in one epoch for band crossings without an alert, at most. Alerts are always explained.
+    /// Explanations computed in one epoch at most, besides alerts, which are always explained: band crossings first, then scores within a
+    /// band that were never explained.
     pub explain_budget: usize,
     /// What moves `as_of` on.
     pub clock: ClockMode,
@@ -35,15 +34,7 @@ pub struct EngineOptions {
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self {
-            epoch_floor_ms: 20,
-            epoch_ceiling_ms: 1000,
-            max_records: 20_000,
-            max_bytes: 16 << 20,
-            soft_budget: 512,
-            explain_budget: 4,
-            clock: ClockMode::Wall,
-        }
+        Self { epoch_floor_ms: 20, max_records: 20_000, max_bytes: 16 << 20, soft_budget: 512, explain_budget: 4, clock: ClockMode::Wall }
     }
 }
 
@@ -59,11 +50,8 @@ impl EngineOptions {
     /// Checks ranges.
     pub fn validated(self) -> Result<Self, EngineOptionsError> {
         let refuse = |field, message| Err(EngineOptionsError { field, message });
-        if self.epoch_floor_ms == 0 || self.epoch_floor_ms > self.epoch_ceiling_ms {
-            return refuse("epoch_floor_ms", "is at least 1 and at most epoch_ceiling_ms");
-        }
-        if self.epoch_ceiling_ms > 10_000 {
-            return refuse("epoch_ceiling_ms", "is at most 10000: a transaction must end well before it times out");
+        if !(1..=10_000).contains(&self.epoch_floor_ms) {
+            return refuse("epoch_floor_ms", "is from 1 to 10000: nobody should wait longer for a score");
         }
         if self.max_records == 0 || self.max_bytes < 1 << 16 {
             return refuse("max_records", "an epoch holds at least 1 record and 64 KiB");

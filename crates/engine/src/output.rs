@@ -1,5 +1,7 @@
 //! Output records as Avro, in the Confluent framing, under the schemas of `schemas/outputs`.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use leadpulse_schema::{Frame, SchemaRef, encode_frame};
@@ -40,6 +42,8 @@ pub struct Driver {
     pub value: Option<String>,
     /// Facts, newest first.
     pub evidence: Vec<String>,
+    /// Ids of the events behind it, newest first.
+    pub event_ids: Vec<String>,
 }
 
 /// A score record; see `schemas/outputs/score.avsc`.
@@ -61,15 +65,40 @@ pub struct ScoreRecord {
     pub band: Option<String>,
     pub previous_band: Option<String>,
     pub previous_probability: Option<f64>,
+    pub previous_score: Option<f64>,
+    pub previous_as_of: Option<i64>,
+    pub percentile: Option<f64>,
+    pub rank: Option<i64>,
+    pub ranked: Option<i64>,
     pub trend: Symbol,
+    pub velocity_per_day: Option<f64>,
+    pub acceleration_per_day2: Option<f64>,
     pub cause: Symbol,
     pub horizon_days: Option<i32>,
     pub bundle_id: Option<String>,
     pub plan_hash: Option<String>,
     pub board: i64,
     pub drivers: Vec<Driver>,
+    pub base_logit: Option<f64>,
     pub drivers_as_of: Option<i64>,
+    pub change_since: Option<i64>,
+    pub change_drivers: Vec<Driver>,
+    pub top_signal: Option<String>,
+    pub recommended_action: Option<String>,
+    pub recommended_action_label: Option<String>,
+    pub committee: Option<ScoreCommittee>,
     pub trace: Vec<String>,
+}
+
+/// Who is active at the account, in short; see `schemas/outputs/score.avsc`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[allow(missing_docs)]
+pub struct ScoreCommittee {
+    pub active_contacts_14d: i32,
+    pub departments: Vec<String>,
+    pub seniority_max: Option<String>,
+    pub by_field: BTreeMap<String, Vec<String>>,
+    pub highest: BTreeMap<String, String>,
 }
 
 /// A person who was active; see `schemas/outputs/alert.avsc`.
@@ -91,6 +120,8 @@ pub struct Committee {
     pub active_contacts_14d: i32,
     pub departments: Vec<String>,
     pub seniority_max: Option<String>,
+    pub by_field: BTreeMap<String, Vec<String>>,
+    pub highest: BTreeMap<String, String>,
     pub members: Vec<CommitteeMember>,
 }
 
@@ -134,7 +165,7 @@ pub struct AlertRecord {
     pub domain: Option<String>,
     pub lead_id: Option<String>,
     pub contact_id: Option<String>,
-    pub crm_ids: std::collections::BTreeMap<String, String>,
+    pub crm_ids: BTreeMap<String, String>,
     pub owner_id: Option<String>,
     pub region: Option<String>,
     pub segment: Option<String>,
@@ -151,13 +182,18 @@ pub struct AlertRecord {
     pub previous_band: Option<String>,
     pub percentile: Option<f64>,
     pub rank: Option<i64>,
+    pub ranked: Option<i64>,
     pub trend: Symbol,
     pub velocity_per_day: Option<f64>,
+    pub acceleration_per_day2: Option<f64>,
     pub baseline_score: Option<f64>,
     pub horizon_days: Option<i32>,
     pub target: Option<String>,
     pub drivers: Vec<Driver>,
+    pub base_logit: Option<f64>,
+    pub change_since: Option<i64>,
     pub change_drivers: Vec<Driver>,
+    pub top_signal: Option<String>,
     pub summary: Option<String>,
     pub explain_method: Option<String>,
     pub committee: Option<Committee>,
@@ -165,6 +201,7 @@ pub struct AlertRecord {
     pub open_opportunities: Vec<OpenOpportunity>,
     pub trigger: Option<RecentEvent>,
     pub recommended_action: Option<String>,
+    pub recommended_action_label: Option<String>,
     pub suggested_contact_id: Option<String>,
     pub sla_minutes: Option<i32>,
     pub expires_at: Option<i64>,

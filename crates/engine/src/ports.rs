@@ -165,7 +165,7 @@ pub trait Source: Send {
 /// The topic an output record goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Output {
-    /// Score records.
+    /// Every score record: the history.
     Scores,
     /// Alert records.
     Alerts,
@@ -175,6 +175,13 @@ pub enum Output {
     Epochs,
     /// Policy state.
     PolicyState,
+    /// The newest score record of each (task, entity); a tombstone once the entity is deleted.
+    CurrentScores,
+}
+
+impl Output {
+    /// Every output.
+    pub const ALL: [Self; 6] = [Self::Scores, Self::Alerts, Self::DeadLetters, Self::Epochs, Self::PolicyState, Self::CurrentScores];
 }
 
 /// A record to produce. Its bytes are final when the epoch is sealed.

@@ -44,6 +44,16 @@ pub struct ScoreView {
     pub previous_probability: Option<f64>,
     /// Slope of the probability over the last week, per day.
     pub velocity_per_day: Option<f64>,
+    /// Change of that slope, per day.
+    pub acceleration_per_day2: Option<f64>,
+    /// Percent of the task's scored entities below it when it was scored, 0–100.
+    pub percentile: Option<f64>,
+    /// The strongest positive driver in a few words.
+    pub top_signal: Option<String>,
+    /// Code of what to do.
+    pub recommended_action: Option<String>,
+    /// The same in words.
+    pub recommended_action_label: Option<String>,
     /// When the score is valid, milliseconds.
     pub as_of_ms: i64,
     /// The epoch that committed it.
@@ -54,6 +64,10 @@ pub struct ScoreView {
     pub bundle_id: Arc<str>,
     /// Why, strongest first. May be older than the score.
     pub drivers: Vec<DriverView>,
+    /// What moved it between the last two explanations, strongest first.
+    pub change_drivers: Vec<DriverView>,
+    /// The moment of the one before, milliseconds.
+    pub change_since_ms: Option<i64>,
     /// What is known about the entity, in words and numbers.
     pub facts: serde_json::Value,
 }
@@ -71,14 +85,20 @@ pub enum ScoreStatus {
 /// One reason for a score.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct DriverView {
-    /// Name of the feature group.
+    /// Code of the feature group.
+    pub group: String,
+    /// Its name.
     pub label: String,
     /// Its Shapley value in logits, signed.
     pub logit: f64,
     /// Its share of all positive values, or of all negative ones, 0–1.
     pub share_ratio: f64,
+    /// The value behind it, in words.
+    pub value: Option<String>,
     /// What it rests on, in words.
     pub evidence: Vec<String>,
+    /// Ids of the events behind it, newest first.
+    pub event_ids: Vec<String>,
     /// When it was computed, milliseconds.
     pub as_of_ms: i64,
 }

@@ -9,6 +9,7 @@ use leadpulse_schema::Catalog;
 
 use crate::decode::{Decoded, Decoders};
 use crate::epoch::{EpochRecord, check_script};
+use crate::explain::{ExplainQueue, ExplainRefusal};
 use crate::machine::{Cut, Machine, Moment, Stepped};
 use crate::metrics::Metrics;
 use crate::options::{ClockMode, EngineOptions};
@@ -26,6 +27,9 @@ const RETRY_WAIT: Duration = Duration::from_millis(500);
 const REPLAY_STALL: Duration = Duration::from_secs(60);
 /// How often lag and sizes are measured.
 const GAUGE_EVERY: Duration = Duration::from_secs(5);
+
+/// Explanations answered between two epochs, at most: each takes milliseconds, and epochs come first.
+const ANSWERS_BETWEEN_EPOCHS: usize = 4;
 
 /// When a run ends by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,6 +109,7 @@ pub struct Engine {
     read_model: Arc<ReadModel>,
     metrics: Metrics,
     stop: Arc<AtomicBool>,
+    requests: Option<ExplainQueue>,
     summary: Summary,
     /// Number and `as_of` of the newest committed epoch.
     committed: (u64, Option<i64>),
@@ -136,12 +141,20 @@ impl Engine {
             read_model,
             metrics,
             stop,
+            requests: None,
             summary: Summary::default(),
             committed: (0, None),
             taken: 0,
             lag_records: 0,
             gauged: None,
         }
+    }
+
+    /// Answers requests for explanations between epochs.
+    #[must_use]
+    pub fn with_requests(mut self, requests: ExplainQueue) -> Self {
+        self.requests = Some(requests);
+        self
     }
 
     /// Takes over from whoever ran before, replays what is committed, and processes epochs until told to stop or the end is reached.
@@ -216,6 +229,7 @@ impl Engine {
             let status = self.status(Phase::Replaying { done, total }, Some("replaying what is committed".into()));
             self.read_model.publish(stepped.scores, stepped.alerts, status);
             self.read_model.beat();
+            self.answer_requests(false);
             if told.elapsed() > Duration::from_secs(2) {
                 tracing::info!(done, total, epoch = record.epoch, "replaying");
                 told = Instant::now();
@@ -310,13 +324,14 @@ impl Engine {
 
     fn live(&mut self, ends: Option<&[NextOffset]>, mut closed: bool) -> Result<(), RunError> {
         let mut caught_up = false;
-        let (floor, ceiling) = (Duration::from_millis(self.options.epoch_floor_ms), Duration::from_millis(self.options.epoch_ceiling_ms));
+        let floor = Duration::from_millis(self.options.epoch_floor_ms);
         let mut cut_at = Instant::now();
         loop {
             self.read_model.beat();
             if self.stopped() {
                 return Ok(());
             }
+            self.answer_requests(true);
             let batch = self.gather(cut_at, ends)?;
             let reached = ends.is_some_and(|ends| self.machine.positions().iter().zip(ends).all(|(at, end)| at >= end));
             if batch.is_empty() {
@@ -346,7 +361,7 @@ impl Engine {
             self.commit(stepped, started, newest_ms)?;
             // Epochs follow each other at the floor; under load what arrives while one is processed makes the next one longer:
             // more events per scored cell before anything waits.
-            cut_at = started + started.elapsed().clamp(floor, ceiling);
+            cut_at = started + floor;
             self.gauge()?;
         }
     }
@@ -385,6 +400,17 @@ impl Engine {
             }
             outcome => outcome,
         }
+    }
+
+    /// Explains what was asked for, from committed state; or says that there is none yet.
+    fn answer_requests(&self, ready: bool) {
+        let Some(requests) = &self.requests else { return };
+        let limit = if ready { ANSWERS_BETWEEN_EPOCHS } else { usize::MAX };
+        requests.answer(limit, |request| {
+            let answer = if ready { self.machine.explain(request) } else { Err(ExplainRefusal::NotReady) };
+            self.metrics.requested(answer.is_ok());
+            answer
+        });
     }
 
     /// Whether what separates the positions from the ends are only transaction markers: the source has delivered all there is.
@@ -444,6 +470,7 @@ impl Engine {
             Err(error) => tracing::warn!(%error, "the lag is not known now"),
         }
         self.metrics.size(&self.machine.graph().size(), &self.catalog);
+        self.metrics.identity(&self.machine.graph().identity());
         self.read_model.set_status(self.status(Phase::Live, None));
         Ok(())
     }

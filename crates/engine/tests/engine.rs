@@ -7,6 +7,7 @@ mod engine {
     mod broker;
     mod emission;
     mod exactly_once;
+    mod explanations;
     mod market;
     mod rig;
     mod scorer;

@@ -17,8 +17,10 @@ use leadpulse_engine::ports::Output;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct OutputTopics {
-    /// Score records.
+    /// Every score record: the history.
     pub scores: String,
+    /// The newest score record of each (task, entity): the current state. Empty: it is not written.
+    pub current_scores: String,
     /// Alert records.
     pub alerts: String,
     /// Records that could not be used.
@@ -33,6 +35,7 @@ impl Default for OutputTopics {
     fn default() -> Self {
         Self {
             scores: "scoring.score-changes.v1".into(),
+            current_scores: "scoring.scores.v1".into(),
             alerts: "scoring.alerts.v1".into(),
             dead_letters: "scoring.dlq.v1".into(),
             epochs: "scoring.epochs.v1".into(),
@@ -46,15 +49,21 @@ impl OutputTopics {
     pub fn name(&self, output: Output) -> &str {
         match output {
             Output::Scores => &self.scores,
+            Output::CurrentScores => &self.current_scores,
             Output::Alerts => &self.alerts,
             Output::DeadLetters => &self.dead_letters,
             Output::Epochs => &self.epochs,
             Output::PolicyState => &self.policy_state,
         }
     }
-    fn fields(&self) -> [(&'static str, &str); 5] {
+    /// Whether an output has a topic: all have, except current scores when they are switched off.
+    pub fn writes(&self, output: Output) -> bool {
+        !self.name(output).is_empty()
+    }
+    fn fields(&self) -> [(&'static str, &str); 6] {
         [
             ("scores", &self.scores),
+            ("current_scores", &self.current_scores),
             ("alerts", &self.alerts),
             ("dead_letters", &self.dead_letters),
             ("epochs", &self.epochs),
@@ -203,7 +212,8 @@ impl KafkaOptions {
             }
         }
         let mut names = BTreeSet::new();
-        for (field, name) in self.outputs.fields() {
+        let on = |(field, name): &(&str, &str)| *field != "current_scores" || !name.is_empty();
+        for (field, name) in self.outputs.fields().into_iter().filter(on) {
             let legal = name.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
             if name.is_empty() || name.len() > 249 || !legal {
                 return fault(&format!("outputs.{field}"), format!("\"{name}\" is no topic name: 1 to 249 of a-z A-Z 0-9 . _ -"));

@@ -19,7 +19,7 @@ use crate::metrics::{KafkaMetrics, TransactionOutcome};
 use crate::offsets::{Isolation, OffsetRange, OffsetReader, Place};
 use crate::options::KafkaOptions;
 use crate::position::{committed_epoch, offsets_of};
-use crate::transaction::{Failpoint, Outcome, TransactionalProducer};
+use crate::transaction::{Failpoint, Heartbeat, Outcome, TransactionalProducer};
 
 /// Attempts of one epoch that end aborted before the process gives up.
 const ABORTED_ATTEMPTS: u32 = 5;
@@ -37,6 +37,7 @@ pub struct KafkaSink {
     /// Number of the newest committed epoch, 0 before the first.
     committed: u64,
     failpoint: Option<Failpoint>,
+    alive: Heartbeat,
 }
 
 impl KafkaSink {
@@ -51,7 +52,16 @@ impl KafkaSink {
             producer: None,
             committed: 0,
             failpoint: None,
+            alive: Heartbeat::default(),
         })
+    }
+
+    /// Calls `beat` between the steps of a transaction and while an outcome in doubt is settled, each of which has a limit: whoever waits
+    /// for a commit knows that it goes on.
+    #[must_use]
+    pub fn with_heartbeat(mut self, beat: impl Fn() + Send + 'static) -> Self {
+        self.alive = Heartbeat::new(beat);
+        self
     }
 
     /// Injects unknown outcomes, to test how they are settled.
@@ -65,8 +75,9 @@ impl KafkaSink {
     fn settle(&mut self) -> Result<Option<CommittedEpoch>, PortError> {
         let deadline = Instant::now() + self.options.settle_timeout();
         self.producer = None; // closed before the new one starts
-        self.producer = Some(TransactionalProducer::take_over(&self.options, &self.metrics, deadline)?);
+        self.producer = Some(TransactionalProducer::take_over(&self.options, &self.metrics, deadline, &self.alive)?);
         loop {
+            self.alive.beat();
             match self.read_committed_epoch() {
                 Err(PortError::Retriable(message)) if Instant::now() < deadline => {
                     tracing::warn!("{message}; trying again");
@@ -143,7 +154,7 @@ impl Sink for KafkaSink {
                 return Err(PortError::Fatal("kafka: commit before take_over, or after it failed".into()));
             };
             let attempted = Instant::now();
-            match producer.attempt(epoch.number, &epoch.outputs, &offsets, &group, &mut self.failpoint)? {
+            match producer.attempt(epoch.number, &epoch.outputs, &offsets, &group, &mut self.failpoint, &self.alive)? {
                 Outcome::Committed => {
                     self.metrics.count_transaction(TransactionOutcome::Committed);
                     self.is_committed(epoch, started);

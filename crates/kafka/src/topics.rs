@@ -44,13 +44,17 @@ impl TopicSpec {
 /// The output topics as configured.
 pub fn output_topics(options: &KafkaOptions) -> Vec<TopicSpec> {
     let name = |output| options.outputs.name(output);
-    vec![
+    let mut topics = vec![
         TopicSpec::log(name(Output::Scores), options.output_partitions),
         TopicSpec::log(name(Output::Alerts), options.output_partitions),
         TopicSpec::log(name(Output::DeadLetters), options.output_partitions),
         TopicSpec::log(name(Output::Epochs), 1),
         TopicSpec::latest_by_key(name(Output::PolicyState), options.output_partitions),
-    ]
+    ];
+    if options.outputs.writes(Output::CurrentScores) {
+        topics.push(TopicSpec::latest_by_key(name(Output::CurrentScores), options.output_partitions));
+    }
+    topics
 }
 
 /// Creates the topics of `wanted` that do not exist, and waits until they can be used. Returns the names of those created; what exists is
@@ -119,10 +123,22 @@ mod tests {
     fn every_output_has_a_topic_and_epochs_have_one_order() {
         let options = KafkaOptions::default();
         let topics = output_topics(&options);
-        for output in [Output::Scores, Output::Alerts, Output::DeadLetters, Output::Epochs, Output::PolicyState] {
+        for output in Output::ALL {
             let spec = topics.iter().find(|spec| spec.name == options.outputs.name(output)).unwrap();
             assert_eq!(spec.partitions == 1, output == Output::Epochs, "{output:?}");
             assert!(spec.settings.contains(&("retention.ms", "-1")));
+            let keeps_newest = matches!(output, Output::CurrentScores | Output::PolicyState);
+            assert_eq!(spec.settings.contains(&("cleanup.policy", "compact")), keeps_newest, "{output:?}");
         }
+    }
+
+    #[test]
+    fn current_scores_can_be_switched_off() {
+        let mut options = KafkaOptions::default();
+        options.outputs.current_scores = String::new();
+        options.validate().unwrap();
+        let topics = output_topics(&options);
+        assert_eq!(topics.len(), Output::ALL.len() - 1);
+        assert!(topics.iter().all(|spec| !spec.name.is_empty()));
     }
 }

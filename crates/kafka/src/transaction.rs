@@ -52,6 +52,19 @@ pub enum CommitPoint {
 /// Called at each [`CommitPoint`] with the epoch's number; `true` makes the attempt end there as if its outcome were unknown.
 pub type Failpoint = Box<dyn FnMut(CommitPoint, u64) -> bool + Send>;
 
+/// Told between steps that a long wait goes on. The default tells nobody.
+#[derive(Default)]
+pub(crate) struct Heartbeat(Option<Box<dyn Fn() + Send>>);
+
+impl Heartbeat {
+    pub(crate) fn new(beat: impl Fn() + Send + 'static) -> Self {
+        Self(Some(Box::new(beat)))
+    }
+    pub(crate) fn beat(&self) {
+        self.0.iter().for_each(|beat| beat());
+    }
+}
+
 /// A producer that has the transactional id.
 pub(crate) struct TransactionalProducer {
     producer: Closing<BaseProducer<Context>>,
@@ -62,10 +75,16 @@ pub(crate) struct TransactionalProducer {
 impl TransactionalProducer {
     /// Takes the transactional id over: earlier owners are fenced, their open transaction is aborted, their prepared one is completed.
     /// Tries again while brokers do not answer, until `deadline`.
-    pub(crate) fn take_over(options: &KafkaOptions, metrics: &Arc<KafkaMetrics>, deadline: Instant) -> Result<Self, PortError> {
+    pub(crate) fn take_over(
+        options: &KafkaOptions,
+        metrics: &Arc<KafkaMetrics>,
+        deadline: Instant,
+        alive: &Heartbeat,
+    ) -> Result<Self, PortError> {
         let producer = Closing::new(producer(options, Role::Sink, "sink", metrics)?, "sink", options.close_timeout());
         let doing = format!("taking over the transactional id '{}'", options.transactional_id);
         loop {
+            alive.beat();
             let Err(error) = producer.init_transactions(options.commit_timeout()) else { break };
             let retriable = matches!(&error, KafkaError::Transaction(error) if error.is_retriable() && !error.is_fatal());
             match port_error(&doing, &error) {
@@ -87,11 +106,12 @@ impl TransactionalProducer {
         offsets: &TopicPartitionList,
         group: &ConsumerGroupMetadata,
         failpoint: &mut Option<Failpoint>,
+        alive: &Heartbeat,
     ) -> Result<Outcome, PortError> {
         let mut interrupted = |point| failpoint.as_mut().is_some_and(|failpoint| failpoint(point, epoch));
         let injected = |point: CommitPoint| Ok(Outcome::Indefinite(format!("interrupted at {point:?} by a failpoint")));
         if let Err(error) = self.producer.begin_transaction() {
-            return Ok(self.end_after("beginning a transaction", &error));
+            return Ok(self.end_after("beginning a transaction", &error, alive));
         }
         if interrupted(CommitPoint::BeforeRecords) {
             return injected(CommitPoint::BeforeRecords);
@@ -100,16 +120,18 @@ impl TransactionalProducer {
             Ok(()) => {}
             Err(SendError::Impossible(error)) => return Err(error),
             Err(SendError::Failed(error)) => {
-                return Ok(self.fenced().unwrap_or_else(|| self.abort(format!("sending the records: {error}"))));
+                return Ok(self.fenced().unwrap_or_else(|| self.abort(format!("sending the records: {error}"), alive)));
             }
             Err(SendError::TimedOut(what)) => return Ok(self.fenced().unwrap_or(Outcome::Indefinite(what))),
         }
+        alive.beat();
         if interrupted(CommitPoint::BeforeOffsets) {
             return injected(CommitPoint::BeforeOffsets);
         }
         if let Err(error) = self.producer.send_offsets_to_transaction(offsets, group, self.step_limit) {
-            return Ok(self.end_after("adding the positions to the transaction", &error));
+            return Ok(self.end_after("adding the positions to the transaction", &error, alive));
         }
+        alive.beat();
         if interrupted(CommitPoint::BeforeCommit) {
             return injected(CommitPoint::BeforeCommit);
         }
@@ -122,11 +144,11 @@ impl TransactionalProducer {
     }
 
     /// After an error before the commit was requested: abort if librdkafka says that this suffices.
-    fn end_after(&self, doing: &str, error: &KafkaError) -> Outcome {
+    fn end_after(&self, doing: &str, error: &KafkaError, alive: &Heartbeat) -> Outcome {
         let message = format!("{doing}: {error}");
         match error {
             _ if self.fenced().is_some() => Outcome::Fenced(message),
-            KafkaError::Transaction(error) if error.txn_requires_abort() => self.abort(message),
+            KafkaError::Transaction(error) if error.txn_requires_abort() => self.abort(message, alive),
             _ => Outcome::Indefinite(message),
         }
     }
@@ -137,12 +159,14 @@ impl TransactionalProducer {
         is_fenced(code).then_some(Outcome::Fenced(why))
     }
 
-    fn abort(&self, why: String) -> Outcome {
+    fn abort(&self, why: String, alive: &Heartbeat) -> Outcome {
+        alive.beat();
         // Delivery reports that nobody fetched make an abort fail after its time limit.
         if let Err(waited) = drain(&self.producer, Instant::now() + self.step_limit) {
             return Outcome::Indefinite(format!("{why}; then, before aborting: {waited}"));
         }
         self.producer.context().take_failed_delivery();
+        alive.beat();
         match self.producer.abort_transaction(self.step_limit) {
             Ok(()) => Outcome::Aborted(why),
             Err(error) => self.fenced().unwrap_or_else(|| Outcome::Indefinite(format!("{why}; aborting: {error}"))),

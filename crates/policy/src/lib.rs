@@ -9,8 +9,10 @@
 //!   feeds a policy what it was fed before therefore ends in the same state and names the same alerts.
 //! - An alert fires on a *crossing*, never on a value. Between two `threshold_up` alerts of an entity it has left the threshold.
 //! - A crossing that does not fire is returned in [`Decision::suppressed`].
+//! - Rules of [`ActionTable`] say what to do about a score; they read a [`Situation`], the first that fits wins.
 //! - States are kept per (task, entity); a policy belongs to one task and knows no other.
 
+mod actions;
 mod alert;
 mod level;
 mod options;
@@ -18,8 +20,9 @@ mod policy;
 mod state;
 mod trend;
 
+pub use actions::{Action, ActionOptions, ActionTable, ActionWhen, Situation, Vocabulary};
 pub use alert::{AlertDraft, AlertType, Severity, SuppressReason, alert_id};
 pub use options::{BandOptions, EmitStep, PolicyError, PolicyOptions, Threshold};
 pub use policy::{Band, Decision, EmitReason, Observation, Policy};
-pub use state::{Eligibility, Emitted, EntityState, Fired, HistoryPoint};
+pub use state::{Absence, Eligibility, Emitted, EntityState, Fired, HistoryPoint};
 pub use trend::Trend;

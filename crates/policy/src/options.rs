@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::actions::ActionOptions;
 use crate::alert::Severity;
 use crate::policy::Policy;
 
@@ -37,6 +38,14 @@ pub struct PolicyOptions {
     pub emit_step: EmitStep,
     /// A score whose slope over the last days is smaller than this, in logits per day, is steady.
     pub steady_logit_per_day: f64,
+    /// What to do, by the first rule that fits; checked against data and bundle by [`Policy::actions`].
+    pub actions: Vec<ActionOptions>,
+    /// How soon somebody should react to an alert, minutes, where the action's rule does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sla_minutes: Option<u32>,
+    /// After how long an alert is no longer worth acting on, days, where the action's rule does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_days: Option<u32>,
 }
 
 impl Default for PolicyOptions {
@@ -52,6 +61,9 @@ impl Default for PolicyOptions {
             alert_on_first: false,
             emit_step: EmitStep::default(),
             steady_logit_per_day: 0.05,
+            actions: Vec::new(),
+            sla_minutes: None,
+            expires_days: None,
         }
     }
 }
@@ -163,6 +175,38 @@ pub enum PolicyError {
     UnknownBand {
         /// Where it is written.
         place: &'static str,
+        /// What is written.
+        name: String,
+        /// What could be.
+        known: String,
+    },
+    /// An action has no code.
+    #[error("actions[{index}] has an empty code; give it one, e.g. \"schedule_call\"")]
+    NamelessAction {
+        /// Its position in `actions`, from 0.
+        index: usize,
+    },
+    /// Too many rules.
+    #[error("a task has at most {limit} actions, these are {found}")]
+    TooManyActions {
+        /// How many are allowed.
+        limit: usize,
+        /// How many there are.
+        found: usize,
+    },
+    /// A rule's probability is none.
+    #[error("{place} is {value}, but must be a probability from 0 to 1")]
+    ActionProbability {
+        /// Where it is written.
+        place: String,
+        /// What is written.
+        value: f64,
+    },
+    /// A rule names something that is not there.
+    #[error("{place} names \"{name}\", which is not one of: {known}")]
+    UnknownName {
+        /// Where it is written.
+        place: String,
         /// What is written.
         name: String,
         /// What could be.

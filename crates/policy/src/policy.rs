@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use crate::actions::{self, ActionOptions, ActionTable, Vocabulary};
 use crate::alert::{AlertDraft, AlertType, Severity, SuppressReason};
 use crate::level::{self, Line, MinDwell};
 use crate::options::{EmitStep, PolicyError, PolicyOptions, Threshold};
-use crate::state::{Eligibility, Emitted, EntityState, Fired, HistoryPoint};
+use crate::state::{Absence, Eligibility, Emitted, EntityState, Fired, HistoryPoint};
 use crate::trend::{self, Trend};
 
 const MAX_BANDS: usize = 32;
@@ -27,6 +28,9 @@ pub struct Policy {
     alert_on_first: bool,
     emit_step: EmitStep,
     steady_logit_per_day: f64,
+    actions: Vec<ActionOptions>,
+    sla_minutes: Option<u32>,
+    expires_days: Option<u32>,
     fingerprint: u32,
 }
 
@@ -70,10 +74,14 @@ pub struct Decision {
     pub previous_band: Option<Arc<str>>,
     /// The probability emitted before this observation.
     pub previous_probability: Option<f64>,
+    /// When that was valid, milliseconds.
+    pub previous_as_of_ms: Option<i64>,
     /// Where the score is heading.
     pub trend: Trend,
     /// Its slope in probability per day over the last week, where there is a day's worth of scores.
     pub velocity_per_day: Option<f64>,
+    /// How fast the slope changes, in probability per day², where there are three scores over two days at least.
+    pub acceleration_per_day2: Option<f64>,
     /// Alerts that fire.
     pub alerts: Vec<AlertDraft>,
     /// Crossings that do not, and why.
@@ -124,9 +132,27 @@ impl Policy {
         self.bands.iter().flatten()
     }
 
+    /// The rules for what to do, their names checked against what data and bundle have.
+    ///
+    /// # Errors
+    /// The first name that is not known, with those that are.
+    pub fn actions(&self, known: &Vocabulary) -> Result<ActionTable, PolicyError> {
+        ActionTable::bound(&self.actions, known)
+    }
+
+    /// How soon somebody should react to an alert (minutes), and how long it is worth acting on (days), where no action says.
+    pub fn alert_limits(&self) -> (Option<u32>, Option<u32>) {
+        (self.sla_minutes, self.expires_days)
+    }
+
     /// The band an entity is in.
     pub fn band_of(&self, state: &EntityState) -> Option<Arc<str>> {
         if self.knows_level_of(state) { self.band_at(state.level).map(|band| band.name.clone()) } else { None }
+    }
+
+    /// Where a score would be heading that is `probability` at this moment.
+    pub fn trend_of(&self, state: &EntityState, as_of_ms: i64, probability: f64) -> Trend {
+        trend::of(&state.history, HistoryPoint { as_of_ms, probability }, self.steady_logit_per_day).0
     }
 
     /// The entity belongs to the population and has this score.
@@ -139,6 +165,7 @@ impl Policy {
         let reconfigured = !first && !self.knows_level_of(state);
         let mut changed = first || returned || reconfigured;
         state.eligibility = Eligibility::Eligible;
+        state.absence = None;
         state.thresholds = self.fingerprint;
 
         // Without a known past the level is placed, not crossed into; the alerts of the crossings it may have missed are counted below.
@@ -171,9 +198,11 @@ impl Policy {
 
         let newest = HistoryPoint { as_of_ms, probability };
         let (trend, velocity_per_day) = trend::of(&state.history, newest, self.steady_logit_per_day);
+        let acceleration_per_day2 = trend::acceleration(&state.history, newest);
         changed |= trend::record(&mut state.history, newest);
 
-        let previous_probability = state.emitted.map(|emitted| emitted.probability);
+        let previous = state.emitted;
+        let previous_probability = previous.map(|emitted| emitted.probability);
         let reasons = [
             (first, EmitReason::First),
             (returned, EmitReason::Eligible),
@@ -194,8 +223,10 @@ impl Policy {
             band: self.band_of(state),
             previous_band: self.band_at(previous_level).map(|band| band.name.clone()),
             previous_probability,
+            previous_as_of_ms: previous.map(|emitted| emitted.as_of_ms),
             trend,
             velocity_per_day,
+            acceleration_per_day2,
             alerts,
             suppressed,
             state_changed: changed,
@@ -203,27 +234,32 @@ impl Policy {
         }
     }
 
-    /// The entity does not belong to the population. Emits once for an entity that had a score; it has no band until it returns.
-    pub fn observe_ineligible(&self, state: &mut EntityState) -> Decision {
+    /// The entity has no score. Emits once for an entity that had one, and again when the reason becomes another; it has no band until it
+    /// returns.
+    pub fn observe_ineligible(&self, state: &mut EntityState, why: Absence) -> Decision {
         let was_eligible = state.eligibility == Eligibility::Eligible;
-        let changed = state.eligibility != Eligibility::Ineligible;
+        let is_news = was_eligible || (state.emissions > 0 && state.absence != Some(why));
+        let changed = state.eligibility != Eligibility::Ineligible || state.absence != Some(why);
         let previous_level = if self.knows_level_of(state) { state.level } else { 0 };
         let suppressed = self.crossings(previous_level, 0).map(|alert_type| (alert_type, SuppressReason::Ineligible)).collect();
 
         state.eligibility = Eligibility::Ineligible;
+        state.absence = Some(why);
         state.thresholds = self.fingerprint;
         state.level = 0;
         state.dwell.clear();
-        if was_eligible {
+        if is_news {
             state.emissions += 1;
         }
         Decision {
-            emit: was_eligible.then_some(EmitReason::Ineligible),
+            emit: is_news.then_some(EmitReason::Ineligible),
             band: None,
             previous_band: self.band_at(previous_level).map(|band| band.name.clone()),
             previous_probability: state.emitted.map(|emitted| emitted.probability),
+            previous_as_of_ms: state.emitted.map(|emitted| emitted.as_of_ms),
             trend: Trend::Unknown,
             velocity_per_day: None,
+            acceleration_per_day2: None,
             alerts: Vec::new(),
             suppressed,
             state_changed: changed,
@@ -297,6 +333,8 @@ impl Policy {
             return Err(PolicyError::TooManyBands { limit: MAX_BANDS, found: options.bands.len() });
         }
 
+        actions::check(&options.actions, &options.bands.iter().map(|band| band.name.as_str()).collect::<Vec<_>>())?;
+
         let mut places = Vec::new();
         let mut lines = Vec::new();
         let mut bands: Vec<Option<Band>> = Vec::new();
@@ -354,6 +392,9 @@ impl Policy {
             alert_on_first: options.alert_on_first,
             emit_step: options.emit_step,
             steady_logit_per_day,
+            actions: options.actions.clone(),
+            sla_minutes: options.sla_minutes,
+            expires_days: options.expires_days,
             fingerprint,
         })
     }

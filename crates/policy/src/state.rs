@@ -15,6 +15,9 @@ use crate::level::Dwell;
 pub struct EntityState {
     /// Whether the entity has been scored, and whether it still is.
     pub eligibility: Eligibility,
+    /// Why it is ineligible, if it is.
+    #[serde(default)]
+    pub absence: Option<Absence>,
     /// Identifies the thresholds that `level` counts: after a change of configuration the level means nothing.
     pub(crate) thresholds: u32,
     /// How many thresholds, from the lowest, the entity is over.
@@ -42,6 +45,18 @@ pub enum Eligibility {
     Eligible,
     /// It was not.
     Ineligible,
+}
+
+/// Why an entity has no score.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Absence {
+    /// It does not belong to the task's population.
+    Outside,
+    /// It is part of another entity now.
+    Merged,
+    /// Its row was deleted.
+    Deleted,
 }
 
 /// A score that consumers have.

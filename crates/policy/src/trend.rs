@@ -1,4 +1,5 @@
-//! Where a score is heading: the slope of a line through the first score of each of the last days and the newest one.
+//! Where a score is heading: the slope of a line, and the bend of a parabola, through the first score of each of the last days and the
+//! newest one.
 
 use serde::{Deserialize, Serialize};
 
@@ -68,6 +69,40 @@ pub(crate) fn of(history: &[HistoryPoint], newest: HistoryPoint, steady_logit_pe
     (trend, Some(slope_of(|probability| probability)))
 }
 
+/// The second derivative, in probability per day², of the parabola nearest to the points of the last week. Needs three points over twice
+/// the span a slope does.
+pub(crate) fn acceleration(history: &[HistoryPoint], newest: HistoryPoint) -> Option<f64> {
+    let recent = || history.iter().filter(|point| newest.as_of_ms - point.as_of_ms <= WINDOW_MS);
+    let oldest = recent().next()?;
+    // A score of this very moment is the newest one already.
+    let points = || {
+        let before = recent().filter(|point| point.as_of_ms < newest.as_of_ms).chain([&newest]);
+        before.map(|point| ((point.as_of_ms - newest.as_of_ms) as f64 / DAY_MS as f64, point.probability))
+    };
+    let count = points().count();
+    if count < 3 || newest.as_of_ms - oldest.as_of_ms < 2 * MIN_SPAN_MS {
+        return None;
+    }
+    // Least squares by polynomials that are orthogonal on the points: 1, x − a, (x − b)(x − a) − c.
+    let mean_x = points().map(|(x, _)| x).sum::<f64>() / count as f64;
+    let (mut xx, mut xxx) = (0.0, 0.0);
+    for (x, _) in points() {
+        let x = x - mean_x;
+        xx += x * x;
+        xxx += x * x * x;
+    }
+    let (bend, scale) = (xxx / xx, xx / count as f64);
+    let (mut qy, mut qq) = (0.0, 0.0);
+    for (x, y) in points() {
+        let x = x - mean_x;
+        let q = x * x - bend * x - scale;
+        qy += q * y;
+        qq += q * q;
+    }
+    // Three points of which two nearly coincide have no bend worth telling.
+    (qq > 1e-6).then(|| 2.0 * qy / qq)
+}
+
 /// Keeps `newest` if it is the first of its day. Says whether it did.
 pub(crate) fn record(history: &mut Vec<HistoryPoint>, newest: HistoryPoint) -> bool {
     let day = |point: &HistoryPoint| point.as_of_ms.div_euclid(DAY_MS);
@@ -112,6 +147,22 @@ mod tests {
         assert_eq!(found_velocity.is_some(), velocity.is_some());
         if let (Some(found), Some(expected)) = (found_velocity, velocity) {
             assert!((found - expected).abs() < 1e-12, "{found} instead of {expected}");
+        }
+    }
+
+    #[rstest]
+    #[case(&[point(0.0, 0.1), point(1.0, 0.2)], point(2.0, 0.3), Some(0.0))]
+    #[case(&[point(0.0, 0.0), point(1.0, 0.01), point(2.0, 0.04), point(3.0, 0.09)], point(5.0, 0.25), Some(0.02))]
+    #[case(&[point(0.0, 0.5), point(1.0, 0.45)], point(2.0, 0.3), Some(-0.1))]
+    #[case(&[point(0.0, 0.1)], point(2.0, 0.3), None)]
+    #[case(&[point(0.0, 0.1), point(1.0, 0.2)], point(1.9, 0.3), None)]
+    #[case(&[point(0.0, 0.9), point(8.0, 0.0), point(9.0, 0.01)], point(10.0, 0.04), Some(0.02))]
+    #[case(&[point(0.0, 0.1), point(2.0, 0.2)], point(2.0, 0.3), None)]
+    fn the_bend_is_the_acceleration(#[case] history: &[HistoryPoint], #[case] newest: HistoryPoint, #[case] expected: Option<f64>) {
+        let found = acceleration(history, newest);
+        assert_eq!(found.is_some(), expected.is_some(), "{found:?}");
+        if let (Some(found), Some(expected)) = (found, expected) {
+            assert!((found - expected).abs() < 1e-9, "{found} instead of {expected}");
         }
     }
 

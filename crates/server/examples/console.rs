@@ -44,6 +44,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         registry: prometheus::Registry::new(),
         tasks: vec![task],
         tables: vec!["accounts".into(), "contacts".into(), "leads".into()],
+        explanations: None,
         version: env!("CARGO_PKG_VERSION").into(),
     };
     let server = serve(&ServerOptions::default(), state)?;
@@ -106,6 +107,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 trend: if epoch == 1 { "unknown" } else if velocity.abs() < 0.005 { "steady" } else if velocity > 0.0 { "improving" } else { "declining" },
                 previous_probability: (epoch > 1).then_some(previous),
                 velocity_per_day: (epoch > 1).then_some(velocity),
+                acceleration_per_day2: None,
+                percentile: Some(100.0 * company.emitted),
+                top_signal: Some(format!("{}: {}", DRIVERS[index % 5].0, DRIVERS[index % 5].1)),
+                recommended_action: company.band.as_ref().map(|_| "schedule_exec_call".into()),
+                recommended_action_label: company.band.as_ref().map(|_| "Schedule exec call".into()),
+                change_drivers: vec![],
+                change_since_ms: None,
                 as_of_ms: company.as_of_ms,
                 epoch,
                 board: epoch / 50,
@@ -115,10 +123,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                         let (label, evidence) = DRIVERS[(index + rank) % 5];
                         let sign = if label == "Silence" { -1.0 } else { 1.0 };
                         DriverView {
+                            group: label.to_lowercase(),
                             label: label.into(),
                             logit: sign * 1.4 / (rank as f64 + 1.0),
                             share_ratio: 0.25,
+                            value: None,
                             evidence: vec![evidence.into()],
+                            event_ids: vec![],
                             as_of_ms: company.as_of_ms,
                         }
                     })

@@ -22,6 +22,12 @@ impl ApiError {
     pub fn not_found(error: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { code: StatusCode::NOT_FOUND, error: error.into(), hint: hint.into() }
     }
+    pub fn conflict(error: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { code: StatusCode::CONFLICT, error: error.into(), hint: hint.into() }
+    }
+    pub fn unavailable(error: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { code: StatusCode::SERVICE_UNAVAILABLE, error: error.into(), hint: hint.into() }
+    }
     pub fn method_not_allowed() -> Self {
         let error = "this path answers GET and HEAD only".into();
         Self { code: StatusCode::METHOD_NOT_ALLOWED, error, hint: "everything here is read only; events are written to Kafka".into() }

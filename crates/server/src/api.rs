@@ -97,7 +97,7 @@ pub(crate) async fn scores(
 }
 
 /// The first task that is what the request says.
-fn task_of<'a>(tasks: &'a [TaskView], name: Option<&str>, entity: Option<&str>) -> Result<&'a TaskView, ApiError> {
+pub(crate) fn task_of<'a>(tasks: &'a [TaskView], name: Option<&str>, entity: Option<&str>) -> Result<&'a TaskView, ApiError> {
     let fits = |task: &&TaskView| name.is_none_or(|name| task.name == name) && entity.is_none_or(|entity| task.entity == entity);
     tasks.iter().find(fits).ok_or_else(|| {
         let wanted = [name.map(|name| format!(" named \"{name}\"")), entity.map(|entity| format!(" for \"{entity}\""))];

@@ -1,6 +1,7 @@
 //! HTTP API, console and /metrics.
 //!
-//! [`serve`] answers from the engine's committed read model, on threads of its own; the engine never waits for a client. Everything is read
+//! [`serve`] answers from the engine's committed read model, on threads of its own; the engine never waits for a client
+//! (explanations are the engine's own work, between epochs, a few at a time). Everything is read
 //! only. tokio stays inside this crate: callers start it and stop it like any other part.
 //!
 //! | path | answer |
@@ -8,6 +9,7 @@
 //! | `/` | the console: the ranked list as it moves, and the alerts |
 //! | `/api/v1/scores` | a page of a ranking: `task`, `entity`, `sort`, `limit`, `cursor` |
 //! | `/api/v1/{table}/{id}` | every task's score of one entity, and its latest alerts |
+//! | `/api/v1/{table}/{id}/explanation` | why the entity's score is what it is, as of now: `task`; 409 while it has no score, 503 while the engine cannot answer |
 //! | `/api/v1/alerts` | the newest alerts: `limit` |
 //! | `/api/v1/status` | phase, epoch, `as_of`, lag, tasks with their bands |
 //! | `/metrics` | the given registry, Prometheus text format |
@@ -23,6 +25,7 @@
 mod answer;
 mod api;
 mod console;
+mod explanation;
 mod health;
 mod metrics;
 mod options;

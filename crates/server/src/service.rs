@@ -17,7 +17,7 @@ use crate::health::Heartbeat;
 use crate::metrics::{HttpMetrics, measure};
 use crate::options::{ServerError, ServerOptions};
 use crate::state::ServerState;
-use crate::{api, console};
+use crate::{api, console, explanation};
 
 /// Answers come from memory; two threads serve thousands of clients.
 const THREADS: usize = 2;
@@ -127,6 +127,7 @@ fn router(app: App, metrics: HttpMetrics) -> Router {
         .route("/api/v1/alerts", get(api::alerts))
         .route("/api/v1/status", get(api::status))
         .route("/api/v1/{table}/{id}", get(api::entity))
+        .route("/api/v1/{table}/{id}/explanation", get(explanation::explanation))
         .route("/metrics", get(api::metrics))
         .route("/healthz", get(api::healthz))
         .route("/readyz", get(api::readyz))

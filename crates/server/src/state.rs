@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use leadpulse_engine::explain::ExplainDesk;
 use leadpulse_engine::read_model::ReadModel;
 use prometheus::Registry;
 use serde::Serialize;
@@ -17,6 +18,8 @@ pub struct ServerState {
     pub tasks: Vec<TaskView>,
     /// Names of the entity tables: what `/api/v1/{table}/{id}` answers for.
     pub tables: Vec<String>,
+    /// Where explanations are asked for; without it there are only those that came with the scores.
+    pub explanations: Option<ExplainDesk>,
     /// The program's version.
     pub version: String,
 }

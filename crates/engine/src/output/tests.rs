@@ -52,6 +52,7 @@ fn driver() -> Driver {
         share: 100,
         value: Some("3 visits".into()),
         evidence: vec!["pricing page, 2 h ago".into(), "Ünïcödé".into()],
+        event_ids: vec!["e1".into(), "e2".into()],
     }
 }
 
@@ -72,16 +73,44 @@ fn score() -> ScoreRecord {
         band: Some("hot".into()),
         previous_band: Some("warm".into()),
         previous_probability: Some(f64::MIN_POSITIVE),
+        previous_score: Some(f64::MIN_POSITIVE * 100.0),
+        previous_as_of: Some(1_600_000_000_123),
+        percentile: Some(99.5),
+        rank: Some(1),
+        ranked: Some(200),
         trend: Symbol("improving"),
+        velocity_per_day: Some(1.5),
+        acceleration_per_day2: Some(-0.25),
         cause: Symbol("bundle_swap"),
         horizon_days: Some(90),
         bundle_id: Some("b".into()),
         plan_hash: Some("p".into()),
         board: -1,
         drivers: vec![driver()],
+        base_logit: Some(-3.5),
         drivers_as_of: Some(1),
+        change_since: Some(-1),
+        change_drivers: vec![Driver { contribution: -0.5, share: 0, ..driver() }],
+        top_signal: Some("Engagement: 3 visits".into()),
+        recommended_action: Some("call".into()),
+        recommended_action_label: Some("Call".into()),
+        committee: Some(ScoreCommittee {
+            active_contacts_14d: 2,
+            departments: vec!["IT".into()],
+            seniority_max: Some("VP".into()),
+            by_field: by_field(),
+            highest: highest(),
+        }),
         trace: vec!["e1".into(), "e2".into()],
     }
+}
+
+fn by_field() -> BTreeMap<String, Vec<String>> {
+    [("department".to_owned(), vec!["IT".to_owned()]), ("seniority".to_owned(), vec!["IC".to_owned(), "VP".to_owned()])].into()
+}
+
+fn highest() -> BTreeMap<String, String> {
+    [("seniority".to_owned(), "VP".to_owned())].into()
 }
 
 fn event() -> RecentEvent {
@@ -103,8 +132,14 @@ fn alert() -> AlertRecord {
         last_activity_at: Some(4),
         active_days_14d: 3,
     };
-    let committee =
-        Committee { active_contacts_14d: 1, departments: vec!["IT".into()], seniority_max: Some("C-Level".into()), members: vec![member] };
+    let committee = Committee {
+        active_contacts_14d: 1,
+        departments: vec!["IT".into()],
+        seniority_max: Some("C-Level".into()),
+        by_field: by_field(),
+        highest: highest(),
+        members: vec![member],
+    };
     let opportunity =
         OpenOpportunity { opportunity_id: "O-1".into(), stage: Some("Proposal".into()), amount: Some(1e5), close_date: Some(9) };
     AlertRecord {
@@ -140,13 +175,18 @@ fn alert() -> AlertRecord {
         previous_band: Some("warm".into()),
         percentile: Some(99.5),
         rank: Some(1),
+        ranked: Some(200),
         trend: Symbol("declining"),
         velocity_per_day: Some(-1.5),
+        acceleration_per_day2: Some(0.5),
         baseline_score: Some(55.0),
         horizon_days: Some(90),
         target: Some("PREDICT …".into()),
         drivers: vec![driver(), Driver { contribution: -0.5, share: 0, value: None, evidence: vec![], ..driver() }],
+        base_logit: Some(-3.5),
+        change_since: Some(7),
         change_drivers: vec![driver()],
+        top_signal: Some("Engagement: 3 visits".into()),
         summary: Some("Acme rose above 50 %.".into()),
         explain_method: Some(EXPLAIN_METHOD.into()),
         committee: Some(committee),
@@ -154,6 +194,7 @@ fn alert() -> AlertRecord {
         open_opportunities: vec![opportunity],
         trigger: Some(event()),
         recommended_action: Some("call".into()),
+        recommended_action_label: Some("Call".into()),
         suggested_contact_id: Some("C-1".into()),
         sla_minutes: Some(30),
         expires_at: Some(6),
@@ -207,10 +248,24 @@ fn every_record_reads_back_as_it_was_written() {
         band: None,
         previous_band: None,
         previous_probability: None,
+        previous_score: None,
+        previous_as_of: None,
+        percentile: None,
+        rank: None,
+        ranked: None,
         trend: Symbol("unknown"),
+        velocity_per_day: None,
+        acceleration_per_day2: None,
         horizon_days: None,
         drivers: vec![],
+        base_logit: None,
         drivers_as_of: None,
+        change_since: None,
+        change_drivers: vec![],
+        top_signal: None,
+        recommended_action: None,
+        recommended_action_label: None,
+        committee: None,
         trace: vec![],
         ..score()
     };

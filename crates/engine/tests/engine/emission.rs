@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use leadpulse_engine::ports::Output;
+use leadpulse_engine::ports::{Output, OutputRecord};
 use leadpulse_engine::read_model::ReadModel;
 use leadpulse_engine::{ClockMode, Machine, Stepped, Until};
 use leadpulse_graph::DAY_MS;
@@ -12,7 +12,7 @@ use serde_json::{Value as Json, json};
 
 use super::broker::HandClock;
 use super::market::Market;
-use super::rig::Put::{Text, Time};
+use super::rig::Put::{Bool, Text, Time};
 use super::rig::{Filter, Life, POLICY, Rig, TaskSpec};
 use super::scorer::{BIAS, by_name};
 
@@ -138,6 +138,83 @@ fn an_entity_that_leaves_the_population_is_told_once_and_may_return() {
     assert_eq!(reasons(&mut bench), [("ineligible".to_owned(), json!("deleted"), Json::Null)]);
     delete(&bench, T0 + 6);
     assert_eq!(reasons(&mut bench), []);
+    bench.account("A1", T0 + 7, "Customer");
+    assert_eq!(reasons(&mut bench), [("ineligible".to_owned(), json!("outside the task's population"), Json::Null)], "another reason");
+    delete(&bench, T0 + 8);
+    assert_eq!(reasons(&mut bench), [("ineligible".to_owned(), json!("deleted"), Json::Null)]);
+}
+
+#[test]
+fn a_merged_account_is_told_once_for_every_task() {
+    let tasks = [buys(Filter::Everyone), TaskSpec { name: "leaves", ..buys(Filter::Equals("status", "Prospect")) }];
+    let mut bench = Bench::new(&tasks, by_activity);
+    bench.account("A1", T0, "Prospect");
+    bench.account("A2", T0, "Prospect");
+    assert_eq!(bench.told(None).len(), 4);
+    let merged = |bench: &Bench, at_ms: i64| {
+        let fields =
+            [("account_id", Text("A1")), ("updated_at", Time(at_ms)), ("status", Text("Prospect")), ("merged_into_id", Text("A2"))];
+        bench.rig.send("accounts", at_ms, &fields);
+    };
+    let ineligible = |bench: &mut Bench| -> Vec<(Json, Json, Json)> {
+        let outputs = bench.step(None).sealed.outputs;
+        let scores = bench.rig.outputs(&outputs, Output::Scores).into_iter().filter(|s| s["status"] == "ineligible");
+        scores.map(|s| (s["task"].clone(), s["entity_id"].clone(), s["reason"].clone())).collect()
+    };
+    merged(&bench, T0 + 1);
+    let told = |task: &str| (json!(task), json!("A1"), json!("merged into A2"));
+    assert_eq!(ineligible(&mut bench), [told("buys"), told("leaves")]);
+    merged(&bench, T0 + 2);
+    bench.rig.produce(0, T0 + 3, Some(b"A1"), None);
+    assert_eq!(ineligible(&mut bench), []);
+}
+
+#[test]
+fn what_takes_an_event_back_is_counted_and_lowers_the_score() {
+    let mut bench = Bench::new(&[buys(Filter::Everyone)], by_activity);
+    bench.account("A1", T0, "Prospect");
+    bench.activity(("account_id", "A1"), T0 + 1);
+    assert_eq!((bench.step(None).tally.retracted, bench.sent), (0, 1));
+    let fields = [
+        ("activity_id", Text("e1")),
+        ("type", Text("meeting")),
+        ("occurred_at", Time(T0 + 1)),
+        ("account_id", Text("A1")),
+        ("retracted", Bool(true)),
+    ];
+    bench.rig.send("activities", T0 + 2, &fields);
+    let stepped = bench.step(None);
+    let score = bench.rig.outputs(&stepped.sealed.outputs, Output::Scores).pop().unwrap();
+    assert_eq!((stepped.tally.retracted, &score["band"], &score["previous_band"]), (1, &Json::Null, &json!("warm")));
+}
+
+#[test]
+fn current_scores_are_the_newest_and_none_of_the_deleted() {
+    let tasks = [buys(Filter::Everyone), TaskSpec { name: "leaves", ..buys(Filter::Equals("status", "Prospect")) }];
+    let mut bench = Bench::new(&tasks, by_activity);
+    let mut all = Vec::new();
+    let current = |bench: &mut Bench, all: &mut Vec<OutputRecord>| -> Vec<(String, Option<Json>)> {
+        let outputs = bench.step(None).sealed.outputs;
+        let newest = outputs.iter().filter(|r| r.output == Output::CurrentScores);
+        let told = newest.map(|r| {
+            let key = String::from_utf8(r.key.clone().unwrap()).unwrap();
+            (key, r.value.as_ref().map(|_| bench.rig.read(r)["status"].clone()))
+        });
+        let told = told.collect();
+        all.extend(outputs);
+        told
+    };
+    let (buys, leaves) = ("buys|accounts|A1".to_owned(), "leaves|accounts|A1".to_owned());
+    let (scored, ineligible) = (Some(json!("scored")), Some(json!("ineligible")));
+    bench.account("A1", T0, "Prospect");
+    assert_eq!(current(&mut bench, &mut all), [(buys.clone(), scored.clone()), (leaves.clone(), scored.clone())]);
+    bench.account("A1", T0 + 1, "Customer");
+    assert_eq!(current(&mut bench, &mut all), [(leaves.clone(), ineligible)]);
+    bench.rig.produce(0, T0 + 2, Some(b"A1"), None);
+    assert_eq!(current(&mut bench, &mut all), [(buys.clone(), None), (leaves.clone(), None)], "each task forgets it");
+    bench.account("A1", T0 + 3, "Prospect");
+    assert_eq!(current(&mut bench, &mut all), [(buys, scored.clone()), (leaves, scored)]);
+    bench.rig.check_current_scores(all.iter());
 }
 
 #[test]
@@ -147,7 +224,7 @@ fn time_alone_moves_scores_fires_alerts_and_ends_membership() {
     bench.account("A1", T0, "Prospect");
     (0..3).for_each(|_| bench.activity(("account_id", "A1"), T0));
     let mut rig = bench.rig.clone();
-    (rig.options.epoch_floor_ms, rig.options.epoch_ceiling_ms, rig.options.clock) = (1, 10, ClockMode::Wall);
+    (rig.options.epoch_floor_ms, rig.options.clock) = (1, ClockMode::Wall);
 
     let (clock, model) = (HandClock::default(), Arc::new(ReadModel::new()));
     clock.0.store(T0, Ordering::SeqCst);
@@ -274,7 +351,28 @@ fn alerts_explain_themselves() {
     for alert in &alerts {
         let same = |s: &&Json| ["task", "entity_id", "epoch"].iter().all(|field| s[*field] == alert[*field]);
         let score = scores.iter().find(same).expect("an alert comes with a score");
-        for field in ["probability", "band", "as_of", "drivers", "trace", "bundle_id", "plan_hash", "board", "account_id"] {
+        let shared = [
+            "probability",
+            "band",
+            "as_of",
+            "drivers",
+            "trace",
+            "bundle_id",
+            "plan_hash",
+            "board",
+            "account_id",
+            "percentile",
+            "rank",
+            "ranked",
+            "base_logit",
+            "change_since",
+            "change_drivers",
+            "top_signal",
+            "recommended_action",
+            "velocity_per_day",
+            "previous_score",
+        ];
+        for field in shared {
             assert_eq!(alert[field], score[field], "{field}");
         }
         assert_eq!(score["drivers_as_of"], score["as_of"], "it was explained for this alert");
@@ -282,6 +380,7 @@ fn alerts_explain_themselves() {
         let sum: f64 = drivers.iter().map(|d| d["contribution"].as_f64().unwrap()).sum();
         let logit = score["logit"].as_f64().unwrap();
         assert!((BIAS + sum - logit).abs() < 1e-4, "base {BIAS} + {sum} = {logit}");
+        assert_eq!(alert["base_logit"], BIAS);
         let sizes: Vec<f64> = drivers.iter().map(|d| d["contribution"].as_f64().unwrap().abs()).collect();
         assert!(sizes.is_sorted_by(|a, b| a >= b), "strongest first: {sizes:?}");
         for driver in drivers {

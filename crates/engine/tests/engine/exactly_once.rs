@@ -165,7 +165,6 @@ fn a_live_engine_with_a_clock_replays_too() {
         let (mut rig, market) = market(seed, 250);
         let market = Arc::new(Mutex::new(market));
         rig.options.epoch_floor_ms = 1;
-        rig.options.epoch_ceiling_ms = 20;
         rig.options.clock = ClockMode::Wall;
         let mut generator = ChaCha8Rng::seed_from_u64(seed);
         let clock = HandClock::default();

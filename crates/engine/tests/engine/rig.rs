@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use leadpulse_engine::explain::ExplainQueue;
 use leadpulse_engine::ports::{InputPartition, NextOffset, Output, OutputRecord, RecordBatch, SchemaStore};
 use leadpulse_engine::read_model::ReadModel;
 use leadpulse_engine::{
-    Cut, Decoders, Engine, EngineOptions, EpochRecord, HEADER_OFFSET, HEADER_PARTITION, HEADER_TOPIC, Machine, MachineParts, Metrics,
-    Moment, OutputEncoders, Ports, RunError, Stepped, Summary, Task, Until, check_script,
+    Cut, Decoders, Engine, EngineOptions, EpochRecord, HEADER_OFFSET, HEADER_PARTITION, HEADER_TOPIC, Machine, MachineError, MachineParts,
+    Metrics, Moment, OutputEncoders, Ports, RunError, Stepped, Summary, Task, Until, check_script,
 };
 use leadpulse_features::{FeaturePlan, FeatureSpec, ScorerTask};
 use leadpulse_graph::{DAY_MS, Graph, GraphOptions, Tracking};
@@ -31,6 +32,7 @@ pub enum Put<'a> {
     Long(i64),
     Double(f64),
     Time(i64),
+    Bool(bool),
     List(&'a [&'a str]),
 }
 
@@ -94,6 +96,7 @@ pub struct Life {
     pub read_model: Arc<ReadModel>,
     pub clock: HandClock,
     pub stop: Arc<AtomicBool>,
+    pub requests: Option<ExplainQueue>,
     /// Called when everything is read.
     pub on_idle: Option<Box<dyn FnMut() + Send>>,
 }
@@ -114,8 +117,7 @@ impl Rig {
         };
         let partitions: Vec<_> = PARTITIONS.into_iter().map(partition).collect();
         // Epochs end by what is polled, not by the time that passes.
-        let options =
-            EngineOptions { epoch_floor_ms: 10_000, epoch_ceiling_ms: 10_000, soft_budget: 4, explain_budget: 2, ..Default::default() };
+        let options = EngineOptions { epoch_floor_ms: 10_000, soft_budget: 4, explain_budget: 2, ..Default::default() };
         Self {
             encoders: Arc::new(OutputEncoders::new(schemas.as_ref()).unwrap()),
             start: vec![NextOffset(0); partitions.len()],
@@ -140,6 +142,10 @@ impl Rig {
         let table = self.catalog.table(table).unwrap();
         let mut rows = RowBatch::new();
         let mut row = rows.start(&self.catalog, table.id, Operation::Upsert, Position::default(), 0);
+        // The one field without a null: what is not said to take an event back does not.
+        if let Some(retraction) = table.retraction {
+            row.set(retraction, Value::Bool(false));
+        }
         for (name, value) in fields {
             let field = table.field(name).unwrap_or_else(|| panic!("{} has no field {name}", table.name)).id;
             match value {
@@ -147,6 +153,7 @@ impl Rig {
                 Put::Long(n) => row.set(field, Value::Long(*n)),
                 Put::Double(x) => row.set(field, Value::Double(*x)),
                 Put::Time(t) => row.set(field, Value::Time(*t)),
+                Put::Bool(b) => row.set(field, Value::Bool(*b)),
                 Put::List(items) => row.set_list(field, items.iter().copied()),
             }
         }
@@ -215,6 +222,10 @@ impl Rig {
 
     /// A machine before its first epoch.
     pub fn machine(&self) -> Machine {
+        self.try_machine().unwrap()
+    }
+
+    pub fn try_machine(&self) -> Result<Machine, MachineError> {
         let tasks = self.tasks.iter().zip(self.populations().1).map(|(spec, population)| Task {
             name: spec.name.into(),
             entity: self.entity(spec),
@@ -233,8 +244,8 @@ impl Rig {
             start: self.start.clone(),
             soft_budget: self.options.soft_budget,
             explain_budget: self.options.explain_budget,
+            current_scores: true,
         })
-        .unwrap()
     }
 
     /// Runs a fresh process until it ends.
@@ -247,7 +258,12 @@ impl Rig {
             clock: Arc::new(life.clock),
         };
         let metrics = Metrics::new(&prometheus::Registry::new()).unwrap();
-        Engine::new(self.options.clone(), ports, self.machine(), self.encoders.clone(), life.read_model, metrics, life.stop).run(until)
+        let engine = Engine::new(self.options.clone(), ports, self.machine(), self.encoders.clone(), life.read_model, metrics, life.stop);
+        match life.requests {
+            Some(requests) => engine.with_requests(requests),
+            None => engine,
+        }
+        .run(until)
     }
 
     /// Runs to the end, no faults.
@@ -393,6 +409,8 @@ impl Rig {
             at.clone_from(&sealed.positions);
         }
 
+        self.check_current_scores(epochs.iter().flat_map(|e| &e.outputs));
+
         let mut letters = BTreeMap::new();
         for letter in epochs.iter().flat_map(|e| &e.outputs).filter(|r| r.output == Output::DeadLetters) {
             let header = |name: &str| {
@@ -408,6 +426,22 @@ impl Rig {
             *letters.entry((partition, offset)).or_insert(0) += 1;
         }
         assert!(letters.values().all(|n| *n == 1), "a record is dead-lettered once");
+    }
+
+    /// Compacting the topic of current scores leaves what folding the history does: the newest record of a key, nothing of the deleted.
+    pub fn check_current_scores<'a>(&self, outputs: impl Iterator<Item = &'a OutputRecord>) {
+        let (mut folded, mut current) = (BTreeMap::new(), BTreeMap::new());
+        for record in outputs {
+            match record.output {
+                Output::Scores => {
+                    let deleted = self.read(record)["reason"] == "deleted";
+                    folded.insert(record.key.clone(), record.value.clone().filter(|_| !deleted));
+                }
+                Output::CurrentScores => drop(current.insert(record.key.clone(), record.value.clone())),
+                _ => {}
+            }
+        }
+        assert!(folded == current, "the current scores are not those of the history");
     }
 }
 

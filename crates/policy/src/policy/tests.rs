@@ -35,8 +35,9 @@ enum Step {
     Muted(f64, i64),
     Forced(f64, i64),
     Leaves,
+    Gone(Absence),
 }
-use Step::{Forced, Leaves, Muted, Sees};
+use Step::{Forced, Gone, Leaves, Muted, Sees};
 
 fn check(policy: &Policy, steps: &[(Step, &str)]) {
     let mut state = EntityState::default();
@@ -46,7 +47,8 @@ fn check(policy: &Policy, steps: &[(Step, &str)]) {
             Sees(probability, hour) => policy.observe(&mut state, seen(*probability, hour * HOUR_MS)),
             Muted(probability, hour) => policy.observe(&mut state, Observation { muted: true, ..seen(*probability, hour * HOUR_MS) }),
             Forced(probability, hour) => policy.observe(&mut state, Observation { forced: true, ..seen(*probability, hour * HOUR_MS) }),
-            Leaves => policy.observe_ineligible(&mut state),
+            Leaves => policy.observe_ineligible(&mut state, Absence::Outside),
+            Gone(why) => policy.observe_ineligible(&mut state, *why),
         };
         assert_eq!(told(&decision), *expected, "step {index}");
         assert_eq!(decision.state_changed, state != before, "step {index}: {before:?} → {state:?}");
@@ -134,6 +136,24 @@ fn leaving_the_population_is_told_once_and_is_no_decline() {
             (Leaves, "ineligible none !threshold_down:ineligible"),
             (Leaves, "- none"),
             (Sees(0.6, 2), "eligible hot !threshold_up:cooldown"),
+        ],
+    );
+}
+
+#[test]
+fn another_reason_for_having_no_score_is_told_once() {
+    check(
+        &warm_hot(""),
+        &[
+            (Gone(Absence::Deleted), "- none"),
+            (Leaves, "- none"),
+            (Sees(0.3, 1), "eligible warm"),
+            (Leaves, "ineligible none"),
+            (Gone(Absence::Deleted), "ineligible none"),
+            (Gone(Absence::Deleted), "- none"),
+            (Sees(0.3, 2), "eligible warm"),
+            (Gone(Absence::Merged), "ineligible none"),
+            (Gone(Absence::Merged), "- none"),
         ],
     );
 }
@@ -245,7 +265,7 @@ fn run(policy: &Policy, state: &mut EntityState, mut as_of_ms: i64, inputs: &[(i
         let before = state.clone();
         let decision = match input {
             Input::Score(probability, muted) => policy.observe(state, Observation { muted: *muted, ..seen(*probability, as_of_ms) }),
-            Input::Ineligible => policy.observe_ineligible(state),
+            Input::Ineligible => policy.observe_ineligible(state, Absence::Outside),
         };
         assert_eq!(decision.state_changed, *state != before);
         decisions.push((as_of_ms, *input, decision));

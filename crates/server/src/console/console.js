@@ -295,7 +295,8 @@ class Row {
 
     write(this.open, score.name ?? score.entity_id);
     this.open.title = score.entity_id;
-    write(this.why, score.drivers[0] ? whyOf(score.drivers[0]) : "");
+    write(this.why, score.top_signal ? `+ ${score.top_signal}` : score.drivers[0] ? whyOf(score.drivers[0]) : "");
+    this.points.title = score.percentile === null ? "" : `above ${score.percentile.toFixed(1)} % of the scored`;
     write(this.points, points(score.score));
     this.showBar();
 
@@ -351,6 +352,7 @@ class Row {
       this.detail = this.body.appendChild(make("tr", "detail"));
       this.detail.appendChild(make("td")).colSpan = 8;
       this.showDetail();
+      this.askWhy();
     } else {
       this.detail.remove();
       this.detail = null;
@@ -359,8 +361,22 @@ class Row {
 
   showDetail() {
     const grid = make("div", "detail-grid");
-    grid.append(driversOf(this.score), factsOf(this.score));
+    const known = this.score.drivers[0]?.as_of_ms ?? -Infinity;
+    const why = this.fresh && this.fresh.as_of_ms >= known ? this.fresh : this.score;
+    grid.append(driversOf(why, this.score), factsOf(this.score));
     this.detail.cells[0].replaceChildren(grid);
+  }
+
+  /** Reasons as of now, from the engine; until they come, and if they do not, those of the last explanation stay. */
+  async askWhy() {
+    const { entity_type: table, entity_id: id, task } = this.score;
+    try {
+      const url = `/api/v1/${encodeURIComponent(table)}/${encodeURIComponent(id)}/explanation?${new URLSearchParams({ task })}`;
+      this.fresh = await ask(url);
+      if (this.detail) this.showDetail();
+    } catch (error) {
+      console.info("No explanation as of now:", error.message);
+    }
   }
 }
 
@@ -373,33 +389,56 @@ function levelOf(band) {
   return fromTop === 0 ? "top" : fromTop < bands.length - 1 || (fromTop === 1 && bands.length === 2) ? "middle" : "low";
 }
 
-function driversOf(score) {
+/** The reasons of an explanation, of `score` or fresher. */
+function driversOf(why, score) {
   const part = make("div");
   part.append(make("h3", "", "Why, in logits"));
-  const largest = Math.max(...score.drivers.map((driver) => Math.abs(driver.logit)));
-  for (const driver of score.drivers) {
+  part.append(...driverLines(why.drivers));
+  if (why.drivers.length === 0) part.append(make("p", "quiet", "Not explained yet: reasons come with alerts and band crossings."));
+  else if (why.drivers[0].as_of_ms < score.as_of_ms) part.append(make("p", "quiet", `As of ${moment(why.drivers[0].as_of_ms)}.`));
+  if (why.change_drivers.length > 0) {
+    part.append(make("h3", "", `What moved it since ${moment(why.change_since_ms)}`));
+    part.append(...driverLines(why.change_drivers));
+  }
+  return part;
+}
+
+function driverLines(drivers) {
+  const largest = Math.max(...drivers.map((driver) => Math.abs(driver.logit)));
+  return drivers.map((driver) => {
     const line = make("div", "driver");
     const bar = make("span", "signed");
     const fill = bar.appendChild(make("i", driver.logit < 0 ? "against" : ""));
     fill.style.transform = `scaleX(${Math.abs(driver.logit) / largest})`;
     line.append(make("span", "", driver.label), bar, make("output", driver.logit < 0 ? "falls" : "rises", signed(driver.logit, 2)));
-    if (driver.evidence.length > 0) line.append(make("small", "", driver.evidence.join(" · ")));
-    part.append(line);
-  }
-  if (score.drivers.length === 0) part.append(make("p", "quiet", "Not explained yet: reasons come with alerts and band crossings."));
-  else if (score.drivers[0].as_of_ms < score.as_of_ms) part.append(make("p", "quiet", `As of ${moment(score.drivers[0].as_of_ms)}.`));
-  return part;
+    const words = [driver.value, ...driver.evidence].filter((word) => word !== null);
+    if (words.length > 0) {
+      const small = line.appendChild(make("small", "", words.join(" · ")));
+      if (driver.event_ids.length > 0) small.title = `events ${driver.event_ids.join(", ")}`;
+    }
+    return line;
+  });
 }
 
 function factsOf(score) {
   const part = make("div");
   part.append(make("h3", "", "Facts"));
-  const facts = part.appendChild(make("dl", "facts"));
-  const fact = (name, value) => facts.append(make("dt", "", name), make("dd", "", value));
+  const list = part.appendChild(make("dl", "facts"));
+  const fact = (name, value) => list.append(make("dt", "", capital(name.replaceAll("_", " "))), make("dd", "", value));
+  if (score.recommended_action !== null) fact("Do", score.recommended_action_label ?? score.recommended_action);
   fact("Key", score.entity_id);
   if (score.probability !== null) fact("Probability", score.probability.toPrecision(3));
-  for (const [name, value] of Object.entries(score.facts ?? {})) {
-    if (value !== null) fact(capital(name.replaceAll("_", " ")), typeof value === "object" ? JSON.stringify(value) : String(value));
+  if (score.percentile !== null) fact("Percentile", score.percentile.toFixed(1));
+  const { root, name, committee, open, events, values, ...rest } = score.facts ?? {};
+  if (committee) {
+    fact("Active people", `${number.format(committee.active)} in 14 days`);
+    for (const [field, distinct] of Object.entries(committee.by_field)) if (distinct.length > 0) fact(field, distinct.join(", "));
+    for (const person of committee.members.slice(0, 5)) fact(singular(person.table), Object.values(person.values).slice(0, 3).join(", ") || person.key);
+  }
+  for (const deal of open ?? []) fact(`Open ${singular(deal.table)}`, [deal.key, ...Object.values(deal.values).slice(0, 3)].join(", "));
+  for (const event of (events ?? []).slice(0, 3)) fact(moment(event.time_ms), [event.table, event.kind].filter(Boolean).join(": "));
+  for (const [field, value] of [...Object.entries(values ?? {}), ...Object.entries(rest)]) {
+    if (value !== null && typeof value !== "object") fact(field, String(value));
   }
   fact("As of", moment(score.as_of_ms));
   fact("Lineage", `bundle ${score.bundle_id}, board ${score.board}, epoch ${score.epoch}`);
@@ -445,6 +484,7 @@ function alertItem(alert) {
   severity.dataset.severity = alert.severity;
   const task = state.status.tasks.length > 1 ? ` · ${alert.task}` : "";
   item.append(mark, name, time, make("span", "what", whatHappened(alert) + task), severity);
+  item.title = [alert.record?.summary, alert.record?.recommended_action_label].filter(Boolean).join(" → ");
   return item;
 }
 

@@ -3,7 +3,8 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use leadpulse_engine::read_model::{AlertView, EngineStatus, Phase, ReadModel, ScoreStatus, ScoreView};
+use leadpulse_engine::explain::{ExplainDesk, ExplainQueue, ExplainRefusal, ExplainRequest, ExplanationView, explain_queue};
+use leadpulse_engine::read_model::{AlertView, DriverView, EngineStatus, Phase, ReadModel, ScoreStatus, ScoreView};
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -32,6 +33,10 @@ impl Answer {
 
 impl Server {
     fn start() -> Self {
+        Self::start_with(None)
+    }
+
+    fn start_with(explanations: Option<ExplainDesk>) -> Self {
         let read_model = Arc::new(ReadModel::new());
         let task = |name: &str, entity: &str| TaskView {
             name: name.into(),
@@ -45,6 +50,7 @@ impl Server {
             registry: prometheus::Registry::new(),
             tasks: vec![task("buys", "accounts"), task("converts", "leads")],
             tables: vec!["accounts".into(), "contacts".into(), "leads".into()],
+            explanations,
             version: "1.2.3".into(),
         };
         let options = ServerOptions { listen: "127.0.0.1:0".parse().unwrap(), ..ServerOptions::default() };
@@ -82,6 +88,13 @@ impl Server {
             trend: "steady",
             previous_probability: None,
             velocity_per_day: None,
+            acceleration_per_day2: None,
+            percentile: Some(50.0),
+            top_signal: None,
+            recommended_action: None,
+            recommended_action_label: None,
+            change_drivers: vec![],
+            change_since_ms: None,
             as_of_ms: 1,
             epoch,
             board: 0,
@@ -146,6 +159,109 @@ fn an_entity_has_its_scores_and_alerts() {
     let answer = server.get("/api/v1/accounts/B%2F1%20%C3%BC").json();
     assert_eq!((&answer["id"], &answer["scores"][0]["name"]), (&json!("B/1 ü"), &json!("Company B/1 ü")));
     assert_eq!((answer["alerts"].as_array().unwrap().len(), &answer["alerts"][0]["alert_id"]), (1, &json!("alert-B/1 ü-1")));
+}
+
+/// Answers requests like an engine that knows one account, until the desk is gone.
+fn answer_all(queue: ExplainQueue) -> JoinHandle<()> {
+    thread::spawn(move || {
+        let known = |request: &ExplainRequest| {
+            let ExplainRequest { task, entity_type, entity_id } = request.clone();
+            match entity_id.as_str() {
+                "A/1" => Ok(explanation(&task, &entity_type, &entity_id)),
+                "left" => Err(ExplainRefusal::Ineligible { task, entity_id, why: "outside the task's population".into() }),
+                _ => Err(ExplainRefusal::NoSuchEntity { entity_type, entity_id }),
+            }
+        };
+        while queue.answer_next(known) {}
+    })
+}
+
+fn explanation(task: &str, entity_type: &str, entity_id: &str) -> ExplanationView {
+    let driver = DriverView {
+        group: "intent".into(),
+        label: "Intent".into(),
+        logit: 0.5,
+        share_ratio: 1.0,
+        value: None,
+        evidence: vec!["pricing ×2".into()],
+        event_ids: vec!["e1".into()],
+        as_of_ms: 7,
+    };
+    ExplanationView {
+        task: task.into(),
+        entity_type: entity_type.into(),
+        entity_id: entity_id.into(),
+        account_id: Some(entity_id.into()),
+        name: None,
+        as_of_ms: 7,
+        epoch: 3,
+        board: 1,
+        bundle_id: "b1".into(),
+        probability: 0.5,
+        score: 50.0,
+        logit: 0.0,
+        base_logit: -0.5,
+        band: Some("hot".into()),
+        rank: Some(1),
+        percentile: Some(90.0),
+        drivers: vec![driver],
+        change_since_ms: None,
+        change_drivers: vec![],
+        top_signal: Some("Intent: pricing ×2".into()),
+        recommended_action: None,
+        recommended_action_label: None,
+        facts: json!({}),
+    }
+}
+
+#[test]
+fn an_explanation_is_asked_of_the_engine() {
+    let (desk, queue) = explain_queue(4);
+    let server = Server::start_with(Some(desk));
+    let engine = answer_all(queue);
+    let loading = server.get("/api/v1/accounts/A%2F1/explanation");
+    assert_eq!((loading.code, loading.json()["error"].as_str()), (503, Some("scores are still being loaded")));
+    server.publish(1, &[], &[]);
+    let answer = server.get("/api/v1/accounts/A%2F1/explanation?task=buys");
+    assert_eq!(answer.code, 200, "{}", answer.body);
+    let answer = answer.json();
+    assert_eq!((&answer["task"], &answer["entity_id"]), (&json!("buys"), &json!("A/1")));
+    assert_eq!((&answer["base_logit"], &answer["drivers"][0]["evidence"]), (&json!(-0.5), &json!(["pricing ×2"])));
+    for (path, code, error) in [
+        ("/api/v1/leads/L/explanation", 404, "nothing is known about \"L\" in leads"),
+        ("/api/v1/leads/left/explanation", 409, "\"left\" has no score under converts: it is outside the task's population"),
+        ("/api/v1/contacts/C/explanation", 404, "there is no task for \"contacts\""),
+        ("/api/v1/leads/L/explanation?task=buys", 404, "there is no task named \"buys\" for \"leads\""),
+        ("/api/v1/leads/L/explanation?why=x", 400, "unknown field"),
+    ] {
+        let answer = server.get(path);
+        let body = answer.json();
+        assert_eq!(answer.code, code, "{path}: {body}");
+        assert!(body["error"].as_str().unwrap().contains(error), "{path}: {body}");
+        assert!(body["hint"].as_str().is_some_and(|hint| !hint.is_empty()));
+    }
+    let status = EngineStatus { phase: Phase::Stopped, ..(*server.read_model.status()).clone() };
+    server.read_model.set_status(status);
+    assert_eq!(server.get("/api/v1/accounts/A%2F1/explanation").code, 503);
+    server.handle.stop().unwrap();
+    engine.join().unwrap();
+}
+
+#[test]
+fn an_engine_that_is_busy_or_gone_explains_nothing() {
+    let (desk, queue) = explain_queue(1);
+    let server = Server::start_with(Some(desk.clone()));
+    server.publish(1, &[], &[]);
+    let request = ExplainRequest { task: "buys".into(), entity_type: "accounts".into(), entity_id: "A".into() };
+    desk.ask(request, Box::new(|_| ())).unwrap();
+    let full = server.get("/api/v1/accounts/A/explanation");
+    assert_eq!((full.code, full.json()["error"].as_str()), (503, Some("too many explanations are asked for at once")));
+    drop(queue);
+    let gone = server.get("/api/v1/accounts/A/explanation");
+    assert_eq!((gone.code, gone.json()["error"].as_str()), (503, Some("the engine stopped before it answered")));
+    let without = Server::start();
+    without.publish(1, &[], &[]);
+    assert_eq!(without.get("/api/v1/accounts/A/explanation").code, 503);
 }
 
 #[test]
@@ -213,6 +329,7 @@ fn health_fails_when_the_loop_stands_still() {
         registry: prometheus::Registry::new(),
         tasks: vec![],
         tables: vec![],
+        explanations: None,
         version: String::new(),
     };
     let long_ago = Instant::now().checked_sub(Duration::from_secs(5)).expect("the machine has been up for five seconds");
@@ -272,6 +389,7 @@ fn an_address_in_use_is_named() {
         registry: prometheus::Registry::new(),
         tasks: vec![],
         tables: vec![],
+        explanations: None,
         version: String::new(),
     };
     let error = serve(&options, state).expect_err("the port is taken").to_string();

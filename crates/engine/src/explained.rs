@@ -1,0 +1,178 @@
+//! What an explanation leaves behind: drivers with evidence, what changed since the one before, the strongest signal in a few words.
+
+use leadpulse_features::{Evidence, Explanation, Group};
+
+use crate::output::Driver;
+use crate::read_model::DriverView;
+
+/// Contributions below this are left out of records, logits.
+const NEGLIGIBLE_LOGIT: f64 = 1e-6;
+
+/// The last explanation of an entity under a task.
+#[derive(Clone, Debug)]
+pub(crate) struct Explained {
+    /// The moment it speaks of, milliseconds.
+    pub as_of_ms: i64,
+    /// The logit without any group.
+    pub base_logit: f64,
+    /// Strongest first, positive and negative.
+    pub drivers: Vec<Driver>,
+    /// The moment of the explanation before, milliseconds.
+    pub change_since_ms: Option<i64>,
+    /// Differences of contributions since then, strongest first.
+    pub change_drivers: Vec<Driver>,
+    /// By group of the layout: what the next one is compared with.
+    contributions: Vec<f64>,
+}
+
+impl Explained {
+    /// `evidence` has an entry for each group, in the layout's order.
+    pub fn new(before: Option<&Explained>, as_of_ms: i64, explanation: &Explanation, evidence: Vec<Evidence>, groups: &[Group]) -> Self {
+        let mut contributions = vec![0.0; groups.len()];
+        for part in &explanation.contributions {
+            contributions[part.group] = part.logit;
+        }
+        let differences = before.map(|before| contributions.iter().zip(&before.contributions).map(|(now, then)| now - then).collect());
+        Self {
+            as_of_ms,
+            base_logit: explanation.base_logit,
+            drivers: drivers(&contributions, &evidence, groups),
+            change_since_ms: before.map(|before| before.as_of_ms),
+            change_drivers: differences.map_or_else(Vec::new, |differences: Vec<f64>| drivers(&differences, &evidence, groups)),
+            contributions,
+        }
+    }
+
+    /// Code of the strongest positive group.
+    pub fn top_group(&self) -> Option<&str> {
+        self.drivers.iter().find(|d| d.contribution > 0.0).map(|d| d.group.as_str())
+    }
+
+    /// The strongest positive driver in a few words.
+    pub fn top_signal(&self) -> Option<String> {
+        self.drivers.iter().find(|d| d.contribution > 0.0).map(phrase)
+    }
+
+    /// What pulled the score down, in a few words: since the explanation before, or at all.
+    pub fn top_drag(&self) -> Option<String> {
+        self.change_drivers.iter().chain(&self.drivers).find(|d| d.contribution < 0.0).map(phrase)
+    }
+}
+
+/// A driver in a few words: its value, else its newest fact, else its name.
+fn phrase(driver: &Driver) -> String {
+    match driver.value.as_ref().or(driver.evidence.first()) {
+        Some(fact) => format!("{} ({fact})", driver.label),
+        None => driver.label.clone(),
+    }
+}
+
+fn drivers(contributions: &[f64], evidence: &[Evidence], groups: &[Group]) -> Vec<Driver> {
+    let mut order: Vec<(usize, f64)> = contributions.iter().copied().enumerate().collect();
+    order.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()).then(a.0.cmp(&b.0)));
+    let shares = shares(&order.iter().map(|(_, x)| *x).collect::<Vec<_>>());
+    let driver = |((group, contribution), share): ((usize, f64), i32)| {
+        let evidence = evidence.get(group).cloned().unwrap_or_default();
+        Driver {
+            group: groups[group].code.clone(),
+            label: groups[group].label.clone(),
+            contribution,
+            share,
+            value: evidence.value,
+            evidence: evidence.words,
+            event_ids: evidence.event_ids,
+        }
+    };
+    order.into_iter().zip(shares).filter(|((_, x), _)| x.abs() > NEGLIGIBLE_LOGIT).map(driver).collect()
+}
+
+/// Drivers for people who look at them.
+pub(crate) fn driver_views(drivers: &[Driver], as_of_ms: i64) -> Vec<DriverView> {
+    let total = |positive: bool| drivers.iter().filter(|d| (d.contribution > 0.0) == positive).map(|d| d.contribution.abs()).sum::<f64>();
+    let (up, down) = (total(true), total(false));
+    let view = |d: &Driver| DriverView {
+        group: d.group.clone(),
+        label: d.label.clone(),
+        logit: d.contribution,
+        share_ratio: d.contribution.abs() / (if d.contribution > 0.0 { up } else { down }).max(1e-12),
+        value: d.value.clone(),
+        evidence: d.evidence.clone(),
+        event_ids: d.event_ids.clone(),
+        as_of_ms,
+    };
+    drivers.iter().map(view).collect()
+}
+
+/// Percent of the positive contributions, by largest remainder: they sum to 100; 0 for the others.
+fn shares(contributions: &[f64]) -> Vec<i32> {
+    let total: f64 = contributions.iter().filter(|x| **x > 0.0).sum();
+    if total <= 0.0 {
+        return vec![0; contributions.len()];
+    }
+    let exact: Vec<f64> = contributions.iter().map(|x| 100.0 * x.max(0.0) / total).collect();
+    let mut rounded: Vec<i32> = exact.iter().map(|x| x.floor() as i32).collect();
+    let mut order: Vec<usize> = (0..exact.len()).collect();
+    order.sort_by(|a, b| (exact[*b] - exact[*b].floor()).total_cmp(&(exact[*a] - exact[*a].floor())).then(a.cmp(b)));
+    let missing = 100 - rounded.iter().sum::<i32>();
+    for index in order.into_iter().take(missing as usize) {
+        rounded[index] += 1;
+    }
+    rounded
+}
+
+#[cfg(test)]
+mod tests {
+    use leadpulse_features::Contribution;
+
+    use super::*;
+
+    #[test]
+    fn positive_shares_sum_to_a_hundred() {
+        for (contributions, expected) in [
+            (vec![1.0, 1.0, 1.0], vec![34, 33, 33]),
+            (vec![0.3, -2.0, 0.1], vec![75, 0, 25]),
+            (vec![-1.0, -2.0], vec![0, 0]),
+            (vec![0.002, 1.0, 0.5, 0.25], vec![0, 57, 29, 14]),
+        ] {
+            assert_eq!(shares(&contributions), expected, "{contributions:?}");
+        }
+    }
+
+    fn explained(before: Option<&Explained>, as_of_ms: i64, contributions: [f64; 3]) -> Explained {
+        let groups: Vec<Group> = ["intent", "usage", "silence"].map(|code| Group { code: code.into(), label: code.to_uppercase() }).into();
+        let parts = contributions.iter().enumerate().map(|(group, logit)| Contribution { group, logit: *logit }).collect();
+        let explanation = Explanation { base_logit: -1.0, logit: -1.0 + contributions.iter().sum::<f64>(), contributions: parts };
+        let evidence = vec![
+            Evidence { value: None, words: vec!["pricing ×2".into(), "demo".into()], event_ids: vec!["e1".into()] },
+            Evidence { value: Some("3 people".into()), words: vec!["limit".into()], event_ids: vec![] },
+            Evidence::default(),
+        ];
+        Explained::new(before, as_of_ms, &explanation, evidence, &groups)
+    }
+
+    #[test]
+    fn what_changed_is_the_difference_to_the_explanation_before() {
+        let told = |drivers: &[Driver]| drivers.iter().map(|d| (d.group.clone(), (d.contribution * 1e3).round())).collect::<Vec<_>>();
+        let first = explained(None, 1, [0.5, 0.2, -0.3]);
+        assert_eq!((first.change_since_ms, first.change_drivers.len()), (None, 0));
+        assert_eq!(told(&first.drivers), [("intent".to_owned(), 500.0), ("silence".into(), -300.0), ("usage".into(), 200.0)]);
+        let second = explained(Some(&first), 2, [0.4, 0.9, -0.3]);
+        assert_eq!(second.change_since_ms, Some(1));
+        assert_eq!(told(&second.change_drivers), [("usage".to_owned(), 700.0), ("intent".into(), -100.0)]);
+        assert_eq!(second.change_drivers[0].value.as_deref(), Some("3 people"));
+    }
+
+    #[test]
+    fn the_strongest_driver_speaks_in_a_few_words() {
+        let words = |contributions| {
+            let explained = explained(None, 1, contributions);
+            (explained.top_group().map(str::to_owned), explained.top_signal(), explained.top_drag())
+        };
+        let text = |text: &str| Some(text.to_owned());
+        assert_eq!(words([0.5, 0.2, -0.9]), (text("intent"), text("INTENT (pricing ×2)"), text("SILENCE")));
+        assert_eq!(words([0.1, 0.2, 0.0]), (text("usage"), text("USAGE (3 people)"), None));
+        assert_eq!(words([-0.1, -0.2, 0.0]), (None, None, text("USAGE (3 people)")));
+        let (before, after) = (explained(None, 1, [0.9, 0.1, -0.3]), [0.1, 0.1, -0.3]);
+        assert_eq!(explained(Some(&before), 2, after).top_drag(), text("INTENT (pricing ×2)"), "what fell counts before what is low");
+    }
+}

@@ -1,0 +1,76 @@
+//! Answers a request for an explanation from the machine's state, without changing it.
+
+use leadpulse_features::{Facts, probability};
+use leadpulse_policy::{Situation, Trend};
+
+use super::Machine;
+use crate::explain::{ExplainRefusal, ExplainRequest, ExplanationView};
+use crate::explained::driver_views;
+use crate::records::{absence_words, name_of, silent_ms};
+
+impl Machine {
+    /// The score of an entity as of the last epoch, and why.
+    ///
+    /// # Errors
+    /// If there is no such task or entity, or the entity has no score now.
+    pub fn explain(&self, request: &ExplainRequest) -> Result<ExplanationView, ExplainRefusal> {
+        let ExplainRequest { task, entity_type, entity_id } = request.clone();
+        let table = self.catalog.table(&entity_type).map(|table| table.id);
+        let index = self.tasks.iter().position(|t| *t.name == *task && Some(t.entity) == table);
+        let Some((index, table)) = index.zip(table) else { return Err(ExplainRefusal::NoSuchTask { task, entity_type }) };
+        let as_of_ms = self.as_of_ms().ok_or(ExplainRefusal::NotReady)?;
+        let found = self.graph.find(table, &entity_id);
+        let Some((at, node)) = found else { return Err(ExplainRefusal::NoSuchEntity { entity_type, entity_id }) };
+        let (cell, entity) = (self.graph.cell(at), node.entity);
+        if let Err(why) = self.eligible(cell, node, &self.tasks[index]) {
+            return Err(ExplainRefusal::Ineligible { task, why: absence_words(&self.graph, entity, why), entity_id });
+        }
+        let plan = self.scorer.plan();
+        let batch = plan.encode(&self.graph, &[at], as_of_ms);
+        let slot = plan.row_of(&batch, table, 0, entity).map_or(0, |(_, slot)| slot);
+        let (logit, explained) = self.explain_now(at, entity, index, slot);
+
+        let facts = Facts::of(&self.graph, cell, as_of_ms);
+        let tracked = self.tracked.get(&(index, entity));
+        let band = tracked.and_then(|tracked| self.tasks[index].policy.band_of(&tracked.policy));
+        let standing = tracked.and_then(|tracked| tracked.logit).map(|logit| self.standings[index].of(logit));
+        let trend =
+            tracked.map_or(Trend::Unknown, |tracked| self.tasks[index].policy.trend_of(&tracked.policy, as_of_ms, probability(logit)));
+        let action = self.actions[index].choose(&Situation {
+            band: band.as_deref(),
+            trend,
+            top_group: explained.top_group(),
+            alert: None,
+            probability: probability(logit),
+            active_members: facts.committee.active,
+            values: &facts.committee.by_field,
+            highest: &facts.committee.highest,
+            silent_ms: silent_ms(cell, as_of_ms),
+        });
+        Ok(ExplanationView {
+            task,
+            entity_type,
+            entity_id,
+            account_id: facts.root.clone(),
+            name: name_of(&self.catalog, node, &facts),
+            as_of_ms,
+            epoch: self.number,
+            board: self.graph.board().unwrap_or(-1),
+            bundle_id: self.scorer.bundle_id().to_owned(),
+            probability: probability(logit),
+            score: 100.0 * probability(logit),
+            logit,
+            base_logit: explained.base_logit,
+            band: band.map(|band| band.to_string()),
+            rank: standing.map(|standing| standing.rank),
+            percentile: standing.map(|standing| standing.percentile),
+            drivers: driver_views(&explained.drivers, as_of_ms),
+            change_since_ms: explained.change_since_ms,
+            change_drivers: driver_views(&explained.change_drivers, as_of_ms),
+            top_signal: explained.top_signal(),
+            recommended_action: action.map(|action| action.code.to_string()),
+            recommended_action_label: action.map(|action| action.label.to_string()),
+            facts: serde_json::to_value(&facts).expect("facts are JSON"),
+        })
+    }
+}
