@@ -5,6 +5,8 @@
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use crate::rates::Ways;
+
 /// What a stream of random numbers is for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Stream {
@@ -16,8 +18,14 @@ pub(crate) enum Stream {
     Engagement = 3,
     /// Opportunities and their stages.
     Deals = 4,
-    /// Leads, hires and moves.
+    /// Leads and people who become known.
     People = 5,
+    /// Changes of employer.
+    Moves = 6,
+    /// What goes wrong on the way into the files.
+    Mess = 7,
+    /// People from free-mail addresses.
+    Strangers = 8,
 }
 
 /// A seeded source of chance.
@@ -94,12 +102,47 @@ impl Dice {
         count
     }
 
+    /// Which of the ways is taken today, if one is.
+    pub(crate) fn way<const N: usize>(&mut self, ways: &Ways<N>) -> Option<usize> {
+        let taken = -(-ways.total()).exp_m1();
+        let roll = self.uniform();
+        if roll >= taken {
+            return None;
+        }
+        let mut left = roll / taken * ways.total();
+        for (way, rate) in ways.0.iter().enumerate() {
+            left -= rate;
+            if left < 0.0 {
+                return Some(way);
+            }
+        }
+        Some(N - 1)
+    }
+
     /// A moment of a working day, in milliseconds after midnight: between 6 and 20 o'clock, most around 13.
     pub(crate) fn time_of_day_ms(&mut self) -> i64 {
-        const OPENS_MS: f64 = 6.0 * 3_600_000.0;
-        const OPEN_MS: f64 = 14.0 * 3_600_000.0;
-        (OPENS_MS + OPEN_MS * 0.5 * (self.uniform() + self.uniform())) as i64
+        let spread = 0.5 * (self.uniform() + self.uniform());
+        between(6.0, 20.0, spread)
     }
+
+    /// A moment between 6 and 12 o'clock: before the day's opportunities move.
+    pub(crate) fn morning_ms(&mut self) -> i64 {
+        between(6.0, 12.0, self.uniform())
+    }
+
+    /// A moment between 12 and 20 o'clock.
+    pub(crate) fn afternoon_ms(&mut self) -> i64 {
+        between(12.0, 20.0, self.uniform())
+    }
+
+    /// A moment between 21 and 24 o'clock: after everything people do.
+    pub(crate) fn evening_ms(&mut self) -> i64 {
+        between(21.0, 24.0, self.uniform())
+    }
+}
+
+fn between(from_hour: f64, to_hour: f64, share: f64) -> i64 {
+    (3_600_000.0 * (from_hour + (to_hour - from_hour) * share)) as i64
 }
 
 #[cfg(test)]

@@ -1,33 +1,38 @@
 //! Opportunities: how the hidden state shows in the CRM, with a stage change for every step.
 
-use crate::firm::Firm;
+use crate::firm::{Firm, size_of};
 use crate::market::Market;
+use crate::rates::Ways;
 use crate::rows::{OPPORTUNITIES, Record, RowOut, STAGE_CHANGES};
 
 const DAY_MS: i64 = 86_400_000;
 
 /// The stages of an open opportunity, in order.
-const OPEN_STAGES: [&str; 4] = ["Discovery", "Qualification", "Proposal", "Negotiation"];
-const WON: &str = "Closed Won";
-const LOST: &str = "Closed Lost";
+pub(crate) const OPEN_STAGES: [&str; 4] = ["Discovery", "Qualification", "Proposal", "Negotiation"];
+pub(crate) const WON: &str = "Closed Won";
+pub(crate) const LOST: &str = "Closed Lost";
 /// Days from opening to the expected close.
 const EXPECTED_DAYS: i64 = 60;
+/// Most contacts of an opportunity.
+const MOST_CONTACTS: usize = 4;
 
 /// An opportunity in progress.
 #[derive(Clone, Debug)]
 pub(crate) struct Deal {
     pub(crate) key: String,
     /// Index of [`OPEN_STAGES`].
-    stage: usize,
+    pub(crate) stage: usize,
     amount: f64,
     kind: &'static str,
-    primary_contact: Option<String>,
+    /// Who leads on the buyer's side, a person.
+    led_by: Option<usize>,
+    /// Keys of all contacts involved, the leading one first.
     contacts: Vec<String>,
     opened_ms: i64,
 }
 
 impl Deal {
-    fn row(&self, firm: &Firm, stage: &str, close_ms: i64, at_ms: i64) -> RowOut {
+    fn row(&self, firm: &Firm, stage: &'static str, close_ms: i64, at_ms: i64) -> RowOut {
         Record::new(OPPORTUNITIES, "opportunity_id", self.key.clone(), "updated_at", at_ms)
             .account(Some(&firm.key))
             .set("name", format!("{} {}", firm.name, self.kind.to_lowercase()))
@@ -35,8 +40,8 @@ impl Deal {
             .set("amount", self.amount)
             .set("currency", "USD")
             .set("type", self.kind)
-            .set_some("primary_contact_id", self.primary_contact.as_deref())
-            .set("contact_ids", self.contacts.as_slice())
+            .set_some("primary_contact_id", self.contacts.first().cloned())
+            .set("contact_ids", self.contacts.clone())
             .set("close_date", close_ms)
             .set("created_at", self.opened_ms)
             .finish()
@@ -46,23 +51,18 @@ impl Deal {
 impl Market {
     /// A day of an account's opportunity, in the state it had in the morning.
     pub(crate) fn live_deal(&mut self, firm: usize, day_ms: i64) {
-        let knobs = &self.knobs.deals;
-        let state = self.firms[firm].state.index();
+        let guise = self.firms[firm].guise();
+        let dice = &mut self.dice.deals;
         let Some(deal) = &self.firms[firm].deal else {
-            if self.dice.deals.chance(knobs.opens_per_day[state]) {
-                let at_ms = day_ms + self.dice.deals.time_of_day_ms();
+            if dice.way(&Ways([self.rates.opens[guise]])).is_some() {
+                let at_ms = day_ms + dice.afternoon_ms();
                 self.open_deal(firm, at_ms);
             }
             return;
         };
-        let lost = knobs.lost_per_day[state];
-        let advances = knobs.advances_per_day.get(deal.stage).map_or(0.0, |by_state| by_state[state]);
-        let roll = self.dice.deals.uniform();
-        if roll >= lost + advances {
-            return;
-        }
-        let at_ms = day_ms + self.dice.deals.time_of_day_ms();
-        if roll < lost {
+        let Some(way) = dice.way(&self.rates.deals[deal.stage][guise]) else { return };
+        let at_ms = day_ms + dice.afternoon_ms();
+        if way == 1 {
             self.close_deal(firm, false, at_ms);
         } else if let Some(mut deal) = self.firms[firm].deal.take() {
             let from = OPEN_STAGES[deal.stage];
@@ -78,6 +78,7 @@ impl Market {
             self.open_deal(firm, at_ms);
         }
         self.close_deal(firm, true, at_ms);
+        self.firms[firm].daily_rates = None;
         if !self.firms[firm].customer {
             self.firms[firm].customer = true;
             self.outbox.push(self.firms[firm].row(at_ms));
@@ -88,21 +89,33 @@ impl Market {
         self.deals_made += 1;
         let seller = &self.firms[firm];
         let knobs = &self.knobs.deals;
-        let log_amount = knobs.amount_by_size * seller.size + knobs.amount_spread * self.dice.deals.normal();
+        let dice = &mut self.dice.deals;
+        let log_amount = knobs.amount_by_size * size_of(seller.employees) + knobs.amount_spread * dice.normal();
         let amount = (knobs.median_amount * log_amount.exp() / 500.0).round().max(1.0) * 500.0;
-        let mut contacts: Vec<usize> =
-            seller.people.iter().copied().filter(|&p| self.people[p].contact_since_ms.is_some_and(|since| since <= at_ms)).collect();
-        // The most senior contact leads; at most four take part.
-        contacts.sort_by_key(|&p| (std::cmp::Reverse(self.people[p].seniority), p));
-        contacts.truncate(4);
-        let contacts: Vec<String> = contacts.into_iter().map(|p| self.people[p].contact_key.clone()).collect();
+        // Senior contacts are likelier to take part. After a loss somebody else asks again, where there is somebody else.
+        let mut candidates: Vec<usize> =
+            seller.people.iter().copied().filter(|&p| self.people[p].contact_since_ms.is_some_and(|since| since < at_ms)).collect();
+        let mut contacts = Vec::new();
+        while !candidates.is_empty() && contacts.len() < MOST_CONTACTS {
+            let weights: Vec<f64> = candidates
+                .iter()
+                .map(|&p| match (contacts.is_empty(), seller.lost_with) {
+                    (true, Some(before)) if before == p => 1e-9,
+                    _ => 1.0 + self.people[p].seniority as f64,
+                })
+                .collect();
+            contacts.push(candidates.swap_remove(dice.weighted(&weights)));
+            if dice.chance(0.3) {
+                break;
+            }
+        }
         let deal = Deal {
             key: format!("O{:06}", self.deals_made),
             stage: 0,
             amount,
             kind: if seller.customer { "Expansion" } else { "New business" },
-            primary_contact: contacts.first().cloned(),
-            contacts,
+            led_by: contacts.first().copied(),
+            contacts: contacts.into_iter().map(|p| self.people[p].contact_key.clone()).collect(),
             opened_ms: at_ms,
         };
         self.push_stage(firm, &deal, None, OPEN_STAGES[0], at_ms);
@@ -112,19 +125,20 @@ impl Market {
     fn close_deal(&mut self, firm: usize, won: bool, at_ms: i64) {
         if let Some(deal) = self.firms[firm].deal.take() {
             self.push_stage(firm, &deal, Some(OPEN_STAGES[deal.stage]), if won { WON } else { LOST }, at_ms);
+            self.firms[firm].lost_with = deal.led_by.filter(|_| !won);
             self.close_leads(firm, won, at_ms);
         }
     }
 
     /// The opportunity's new version, then the event of the change.
-    fn push_stage(&mut self, firm: usize, deal: &Deal, from: Option<&str>, to: &str, at_ms: i64) {
+    fn push_stage(&mut self, firm: usize, deal: &Deal, from: Option<&'static str>, to: &'static str, at_ms: i64) {
         let is_closed = to == WON || to == LOST;
         let close_ms = if is_closed { at_ms } else { deal.opened_ms + EXPECTED_DAYS * DAY_MS };
         let account = &self.firms[firm];
         self.outbox.push(deal.row(account, to, close_ms, at_ms));
         self.changes_made += 1;
         let change = Record::new(STAGE_CHANGES, "change_id", format!("chg-{:07}", self.changes_made), "changed_at", at_ms)
-            .set("opportunity_id", deal.key.as_str())
+            .set("opportunity_id", deal.key.clone())
             .account(Some(&account.key))
             .set("to_stage", to)
             .set_some("from_stage", from)

@@ -2,115 +2,154 @@
 //!
 //! Order and committees are not scripted; they emerge from the states and from who takes part in them.
 
-use crate::firm::Firm;
-use crate::knobs::{Audience, Engagement, Knobs};
+use crate::firm::DailyRates;
+use crate::knobs::Phase;
 use crate::market::Market;
+use crate::mess::Report;
 use crate::people::Person;
 use crate::rows::{ACTIVITIES, CONTENT_VIEWS, PRODUCT_USAGE, Record};
-use crate::state::BuyingState;
-use crate::vocabulary::{PRODUCT_FEATURES, PRODUCTS, TECHNICAL, TOPICS};
+use crate::vocabulary::{PRODUCT_FEATURES, PRODUCTS, TOPICS};
 
-/// The kind of event that starts a trial.
-const SIGNUP: &str = "signup";
+/// What a conversation's sentiment is near to, by level.
+pub(crate) const SENTIMENT_LEVELS: [f64; 3] = [-0.6, 0.0, 0.6];
+/// Most that it differs.
+const SENTIMENT_JITTER: f64 = 0.25;
+/// The guise of an account that does nothing out of the ordinary.
+const QUIET: usize = 0;
 
-/// Weekday events a day of one person and kind.
-fn rate(kind: &Engagement, person: &Person, firm: &Firm, knobs: &Knobs) -> f64 {
-    if kind.in_trial && firm.trial_until_day.is_none() {
-        return 0.0;
-    }
-    let departments = knobs.departments_by_state[firm.state.index()];
-    let mut part = match departments {
-        0 => 1.0,
-        _ if person.department < departments => knobs.involved,
-        _ => knobs.uninvolved,
-    };
-    if person.is_executive() && matches!(firm.state, BuyingState::Evaluating | BuyingState::Committing) {
-        part *= knobs.executive;
-    }
-    let audience = match kind.audience {
-        Audience::Anyone => 1.0,
-        Audience::Technical if TECHNICAL[person.department] => knobs.audience,
-        Audience::Business if !TECHNICAL[person.department] => knobs.audience,
-        _ => 1.0 / knobs.audience,
-    };
-    let noise = if firm.researcher { kind.researcher } else { 0.0 };
-    kind.per_day * audience * (kind.by_state[firm.state.index()] * part + noise)
+/// Whether a kind of event has a sentiment.
+pub(crate) fn is_conversation(kind: &str) -> bool {
+    matches!(kind, "call" | "meeting" | "email_reply")
 }
 
 impl Market {
     /// A day of what an account's people do.
     pub(crate) fn engage(&mut self, firm: usize, day: i64, day_ms: i64, day_factor: f64) {
-        if self.firms[firm].trial_until_day.is_some_and(|until| until <= day) {
-            self.firms[firm].trial_until_day = None;
-            self.firms[firm].daily_rate = None;
+        if self.firms[firm].trial_until_day == day {
+            self.firms[firm].daily_rates = None;
         }
-        let total = match self.firms[firm].daily_rate {
-            Some(total) => total,
+        let daily = match self.firms[firm].daily_rates {
+            Some(daily) => daily,
             None => {
-                let total = self.rates(firm).map(|(_, _, rate)| rate).sum();
-                self.firms[firm].daily_rate = Some(total);
-                total
+                let daily = self.daily_rates(firm, day);
+                self.firms[firm].daily_rates = Some(daily);
+                daily
             }
         };
-        let mut signed_up = false;
-        for _ in 0..self.dice.engagement.poisson(total * day_factor) {
-            let mut left = self.dice.engagement.uniform() * total;
-            let mut chosen = None;
-            for (person, kind, rate) in self.rates(firm) {
-                if rate > 0.0 {
-                    chosen = Some((person, kind));
-                }
-                left -= rate;
-                if left < 0.0 {
-                    break;
-                }
-            }
-            if let Some((person, kind)) = chosen {
-                let at_ms = day_ms + self.dice.engagement.time_of_day_ms();
-                self.emit(firm, person, kind, at_ms);
-                signed_up |= self.knobs.engagement[kind].kind == SIGNUP;
-            }
+        let guise = self.firms[firm].guise();
+        for _ in 0..self.dice.engagement.poisson(daily.ordinary * day_factor) {
+            self.act(firm, guise, day, day_ms, Report::Ordinary);
         }
-        // The product is used from the next day on.
-        if signed_up && self.firms[firm].trial_until_day.is_none() {
-            self.firms[firm].trial_until_day = Some(day + 1 + self.knobs.trial_days);
-            self.firms[firm].daily_rate = None;
+        for _ in 0..self.dice.mess.poisson(self.knobs.mess.mistaken_ratio * daily.quiet * day_factor) {
+            self.act(firm, QUIET, day, day_ms, Report::Mistaken);
+        }
+        let opened = match daily.opening {
+            rate if rate > 0.0 => self.dice.engagement.poisson(rate * day_factor),
+            _ => 0,
+        };
+        for _ in 0..opened {
+            self.act(firm, guise, day, day_ms, Report::Prompt);
+        }
+        if opened > 0 {
+            // The product is used from the next day on.
+            self.firms[firm].trial_until_day = day + 1 + self.knobs.trial_days;
+            self.firms[firm].daily_rates = None;
         }
     }
 
-    /// Person, kind and rate of everything that may happen at an account.
-    fn rates(&self, firm: usize) -> impl Iterator<Item = (usize, usize, f64)> {
+    fn daily_rates(&self, firm: usize, day: i64) -> DailyRates {
         let firm = &self.firms[firm];
-        firm.people.iter().filter(|&&p| self.people[p].is_known()).flat_map(move |&p| {
-            let kinds = self.knobs.engagement.iter().enumerate();
-            kinds.map(move |(number, kind)| (p, number, rate(kind, &self.people[p], firm, &self.knobs)))
-        })
+        let guise = firm.guise();
+        let has_access = firm.has_access(day);
+        let mut daily = DailyRates { ordinary: 0.0, opening: 0.0, quiet: 0.0 };
+        for person in firm.people.iter().map(|&person| &self.people[person]) {
+            let position = (person.department, person.is_executive());
+            daily.ordinary += person.loudness * self.rates.ordinary(position.0, position.1, has_access, guise);
+            daily.quiet += person.loudness * self.rates.ordinary(position.0, position.1, has_access, QUIET);
+            if !has_access {
+                daily.opening += person.loudness * self.rates.total(position.0, position.1, Phase::OpensTrial)[guise];
+            }
+        }
+        daily
     }
 
-    fn emit(&mut self, firm: usize, person: usize, kind: usize, at_ms: i64) {
+    /// Somebody at an account does something, as it would be done in a guise.
+    fn act(&mut self, firm: usize, guise: usize, day: i64, day_ms: i64, report: Report) {
+        let has_access = self.firms[firm].has_access(day);
+        let rate = |person: &Person| {
+            let (department, is_executive) = (person.department, person.is_executive());
+            person.loudness
+                * match report {
+                    Report::Prompt => self.rates.total(department, is_executive, Phase::OpensTrial)[guise],
+                    _ => self.rates.ordinary(department, is_executive, has_access, guise),
+                }
+        };
+        let people = &self.firms[firm].people;
+        let weights: Vec<f64> = people.iter().map(|&person| rate(&self.people[person])).collect();
+        let person = people[self.dice.engagement.weighted(&weights)];
+        let kind = self.choose_kind(person, has_access, guise, report);
+        self.emit(Some(firm), person, kind, guise, day_ms, report);
+    }
+
+    fn choose_kind(&mut self, person: usize, has_access: bool, guise: usize, report: Report) -> usize {
+        let person = &self.people[person];
+        let weights: Vec<f64> = (self.knobs.engagement.iter().enumerate())
+            .map(|(number, kind)| match (kind.phase, report) {
+                (Phase::OpensTrial, Report::Prompt) => self.rates.engagement(person.department, person.is_executive(), number)[guise],
+                (Phase::OpensTrial, _) | (_, Report::Prompt) => 0.0,
+                (Phase::WithAccess, _) if !has_access => 0.0,
+                _ => self.rates.engagement(person.department, person.is_executive(), number)[guise],
+            })
+            .collect();
+        self.dice.engagement.weighted(&weights)
+    }
+
+    /// A day of what people from free-mail addresses do.
+    pub(crate) fn strangers_act(&mut self, day_ms: i64, day_factor: f64) {
+        for at in 0..self.strangers.len() {
+            let person = self.strangers[at];
+            let (department, is_executive) = (self.people[person].department, self.people[person].is_executive());
+            let rate = self.rates.ordinary(department, is_executive, false, QUIET);
+            for _ in 0..self.dice.strangers.poisson(rate * day_factor) {
+                let kind = self.choose_kind(person, false, QUIET, Report::Ordinary);
+                self.emit(None, person, kind, QUIET, day_ms, Report::Ordinary);
+            }
+        }
+    }
+
+    fn emit(&mut self, firm: Option<usize>, person: usize, kind: usize, guise: usize, day_ms: i64, report: Report) {
+        let at_ms = day_ms + self.dice.engagement.time_of_day_ms();
         let engagement = self.knobs.engagement[kind];
-        self.people[person].points += engagement.points;
         self.events_made += 1;
         let number = self.events_made;
         let record = match engagement.table {
-            ACTIVITIES => self.activity(firm, engagement.kind, number, at_ms),
+            ACTIVITIES => self.activity(firm, guise, engagement.kind, number, at_ms),
             CONTENT_VIEWS => self.content_view(engagement.kind, number, at_ms),
             _ => self.usage(firm, person, engagement.kind, number, at_ms),
         };
+        if report == Report::Ordinary && self.knobs.mess.missing_ratio > 0.0 && self.dice.mess.chance(self.knobs.mess.missing_ratio) {
+            return;
+        }
+        self.people[person].points += engagement.points;
         let actor = &self.people[person];
+        let account = firm.map(|firm| self.firms[firm].key.as_str());
         let record = match (&actor.lead, actor.contact_since_ms) {
-            (_, Some(_)) => record.set("contact_id", actor.contact_key.as_str()).account(Some(&self.firms[firm].key)),
-            (Some(lead), None) => {
-                record.set("lead_id", lead.key.as_str()).account(lead.account_known.then_some(self.firms[firm].key.as_str()))
-            }
-            (None, None) => unreachable!("only known people have rates"),
+            (_, Some(_)) => match &actor.duplicate {
+                // Either record may be the one that is found.
+                Some(second) if !second.is_merged && self.dice.mess.chance(0.5) => {
+                    let shell = second.shell.map(|shell| &self.shells[shell]).filter(|shell| !shell.is_merged);
+                    record.set("contact_id", second.key.clone()).account(shell.map(|shell| shell.key.as_str()).or(account))
+                }
+                _ => record.set("contact_id", actor.contact_key.clone()).account(account),
+            },
+            (Some(lead), None) => record.set("lead_id", lead.key.clone()).account(account.filter(|_| lead.account_known)),
+            (None, None) => unreachable!("only known people act"),
         };
-        self.outbox.push(record.finish());
+        self.deliver(record.finish(), report);
     }
 
-    fn activity(&mut self, firm: usize, kind: &'static str, number: u64, at_ms: i64) -> Record {
+    fn activity(&mut self, firm: Option<usize>, guise: usize, kind: &'static str, number: u64, at_ms: i64) -> Record {
         let dice = &mut self.dice.engagement;
-        let firm = &self.firms[firm];
         let record = Record::new(ACTIVITIES, "activity_id", format!("act-{number:08}"), "occurred_at", at_ms)
             .set("type", kind)
             .set("channel", channel(kind));
@@ -120,18 +159,19 @@ impl Market {
             "webinar" => Some(15.0 + 45.0 * dice.uniform()),
             _ => None,
         };
-        let is_conversation = matches!(kind, "call" | "meeting" | "email_reply");
-        let sentiment = is_conversation.then(|| {
-            let felt = self.knobs.sentiment[firm.state.index()] + self.knobs.sentiment_spread * dice.normal();
-            (felt.clamp(-1.0, 1.0) * 100.0).round() / 100.0
+        let sentiment = is_conversation(kind).then(|| {
+            let level = dice.weighted(&self.rates.sentiment.map(|by_guise| by_guise[guise]));
+            let felt = SENTIMENT_LEVELS[level] + SENTIMENT_JITTER * (2.0 * dice.uniform() - 1.0);
+            (felt * 100.0).round() / 100.0
         });
         let campaign = matches!(kind, "ad_click" | "email_open" | "email_click").then(|| format!("campaign-{:02}", 1 + dice.below(24)));
-        let about = firm.deal.as_ref().filter(|_| is_conversation || kind == "demo_request");
+        let deal = firm.and_then(|firm| self.firms[firm].deal.as_ref());
+        let about = deal.filter(|_| is_conversation(kind) || kind == "demo_request");
         record
             .set_some("duration_seconds", minutes.map(|m| (m * 60.0).round()))
             .set_some("sentiment", sentiment)
             .set_some("campaign", campaign)
-            .set_some("opportunity_id", about.map(|deal| deal.key.as_str()))
+            .set_some("opportunity_id", about.map(|deal| deal.key.clone()))
     }
 
     fn content_view(&mut self, kind: &'static str, number: u64, at_ms: i64) -> Record {
@@ -146,17 +186,17 @@ impl Market {
             .set("seconds", seconds)
     }
 
-    fn usage(&mut self, firm: usize, person: usize, kind: &'static str, number: u64, at_ms: i64) -> Record {
+    fn usage(&mut self, firm: Option<usize>, person: usize, kind: &'static str, number: u64, at_ms: i64) -> Record {
         let dice = &mut self.dice.engagement;
+        let firm = &self.firms[firm.expect("strangers do not use the product")];
         // A company tries one product at a time; which one is its own affair.
-        let product = PRODUCTS[self.firms[firm].employees as usize % PRODUCTS.len()];
+        let product = PRODUCTS[firm.employees as usize % PRODUCTS.len()];
         let feature = (kind == "feature_used").then(|| dice.pick(&PRODUCT_FEATURES));
         let quantity = matches!(kind, "feature_used" | "limit_hit" | "export").then(|| (8.0 * dice.normal().exp()).ceil());
         let seconds = (kind == "login").then(|| (600.0 * (0.8 * dice.normal()).exp()).round());
-        let colleagues =
-            || self.firms[firm].people.iter().filter(|&&p| p != person && self.people[p].contact_since_ms.is_some_and(|t| t < at_ms));
+        let colleagues = || firm.people.iter().filter(|&&p| p != person && self.people[p].contact_since_ms.is_some_and(|t| t < at_ms));
         let invited = match colleagues().count() {
-            count if count > 0 && kind == "invite" => colleagues().nth(dice.below(count)).map(|&p| self.people[p].contact_key.as_str()),
+            count if count > 0 && kind == "invite" => colleagues().nth(dice.below(count)).map(|&p| self.people[p].contact_key.clone()),
             _ => None,
         };
         Record::new(PRODUCT_USAGE, "usage_id", format!("use-{number:08}"), "occurred_at", at_ms)

@@ -1,4 +1,4 @@
-//! A whole history as files: one JSON Lines file a table, rows in order of time.
+//! A whole history as files: one JSON Lines file a table, rows in the order in which they are known.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -7,10 +7,16 @@ use std::path::{Path, PathBuf};
 
 use crate::error::SimError;
 use crate::market::Market;
-use crate::rows::{RowOut, TABLES};
+use crate::rows::{ACTIVITIES, CONTENT_VIEWS, PRODUCT_USAGE, RowOut, TABLES};
+
+/// Column of the files of events that may be late: when the row was known, in milliseconds since 1970 UTC.
+pub const KNOWN_AT: &str = "known_at";
 
 /// Lives the rest of the market's days and writes `<table>.jsonl` for every table, replacing files of that name.
 /// Returns the number of rows by table. `on_day` is told the number of days lived, for progress.
+///
+/// Events that may be known later than they happened (activities, content views, product usage) have a column [`KNOWN_AT`] besides the
+/// fields of their schema, for readers who ask when a row was known. In the other tables that is the row's own time.
 ///
 /// The files are byte-identical for the same options and knobs, and hold nothing that a CRM would not know.
 ///
@@ -26,7 +32,7 @@ pub fn write_files(market: &mut Market, directory: &Path, on_day: &mut dyn FnMut
     for table in TABLES {
         let path = directory.join(format!("{table}.jsonl"));
         let file = File::create(&path).map_err(failed(&path))?;
-        files.insert(table, TableFile { path, out: BufWriter::with_capacity(1 << 18, file), rows: 0 });
+        files.insert(table, TableFile { path, out: BufWriter::with_capacity(1 << 18, file), line: Vec::new(), rows: 0 });
     }
     let mut outcome = Ok(());
     loop {
@@ -55,13 +61,23 @@ pub fn write_files(market: &mut Market, directory: &Path, on_day: &mut dyn FnMut
 struct TableFile {
     path: PathBuf,
     out: BufWriter<File>,
+    /// The line being written.
+    line: Vec<u8>,
     rows: u64,
 }
 
 impl TableFile {
     fn write(&mut self, row: &RowOut) -> std::io::Result<()> {
-        serde_json::to_writer(&mut self.out, &row.fields)?;
         self.rows += 1;
-        self.out.write_all(b"\n")
+        if !matches!(row.table, ACTIVITIES | CONTENT_VIEWS | PRODUCT_USAGE) {
+            serde_json::to_writer(&mut self.out, &row.fields)?;
+            return self.out.write_all(b"\n");
+        }
+        self.line.clear();
+        serde_json::to_writer(&mut self.line, &row.fields)?;
+        let is_object = self.line.pop() == Some(b'}');
+        debug_assert!(is_object, "rows are JSON objects with fields");
+        writeln!(&mut self.line, ",\"{KNOWN_AT}\":{}}}", row.known_ms)?;
+        self.out.write_all(&self.line)
     }
 }

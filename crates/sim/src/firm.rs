@@ -2,14 +2,42 @@
 
 use crate::chance::Dice;
 use crate::deals::Deal;
-use crate::knobs::Knobs;
+use crate::knobs::{FitKnobs, Knobs};
 use crate::rows::{ACCOUNTS, Record, RowOut};
-use crate::state::BuyingState;
+use crate::state::{BuyingState, guise};
 use crate::vocabulary::{
     COUNTRIES, Compatibility, HOME_INDUSTRIES, INDUSTRIES, INDUSTRY_WEIGHTS, REGION_WEIGHTS, REGIONS, TECHNOLOGIES, company_name, domain,
 };
 
 const DAY_MS: i64 = 86_400_000;
+const MEDIAN_EMPLOYEES: f64 = 420.0;
+const EMPLOYEES_SPREAD: f64 = 1.35;
+
+/// Log size in standard deviations of an account with so many employees.
+pub(crate) fn size_of(employees: i64) -> f64 {
+    (employees as f64 / MEDIAN_EMPLOYEES).ln() / EMPLOYEES_SPREAD
+}
+
+/// The part of fit that everybody can see. Hidden fit is this plus standard normal noise, cut into levels.
+pub(crate) fn visible_appeal(knobs: &FitKnobs, employees: i64, technologies: &[usize], industry: usize, region: usize) -> f64 {
+    let count = |what| technologies.iter().filter(|&&t| TECHNOLOGIES[t].2 == what).count() as f64;
+    knobs.size * size_of(employees)
+        + knobs.friendly_technology * count(Compatibility::Friendly)
+        + knobs.hostile_technology * count(Compatibility::Hostile)
+        + if HOME_INDUSTRIES.contains(&industry) { knobs.home_industry } else { 0.0 }
+        + if region == 0 { knobs.home_region } else { 0.0 }
+}
+
+/// Events a weekday of all known people of an account.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DailyRates {
+    /// Kinds that are reported like others.
+    pub(crate) ordinary: f64,
+    /// Kinds that open a trial.
+    pub(crate) opening: f64,
+    /// As `ordinary`, if the account were dormant and no researcher.
+    pub(crate) quiet: f64,
+}
 
 /// An account.
 #[derive(Clone, Debug)]
@@ -28,24 +56,26 @@ pub(crate) struct Firm {
     pub(crate) customer: bool,
     /// The opportunity in progress.
     pub(crate) deal: Option<Deal>,
+    /// Who led the opportunity that was lost last.
+    pub(crate) lost_with: Option<usize>,
     /// A trial runs up to, not including, this day.
-    pub(crate) trial_until_day: Option<i64>,
-    /// Indices of its people.
+    pub(crate) trial_until_day: i64,
+    /// A former user of ours works here; it tells up to, not including, this day.
+    pub(crate) champion_until_day: i64,
+    /// Indices of its known people.
     pub(crate) people: Vec<usize>,
+    /// Those of them who are leads being worked on.
+    pub(crate) open_leads: Vec<usize>,
 
-    /// Log size in standard deviations.
-    pub(crate) size: f64,
     /// Level of fit. Hidden.
     pub(crate) fit: usize,
-    /// Reads a lot, does not buy. Hidden.
+    /// Reads a lot, buys little. Hidden.
     pub(crate) researcher: bool,
     /// Hidden.
     pub(crate) state: BuyingState,
-    /// How much former users of ours among its people help. Hidden.
-    pub(crate) champion: f64,
 
-    /// Events a weekday of all its known people; `None` when something changed.
-    pub(crate) daily_rate: Option<f64>,
+    /// `None` when something changed.
+    pub(crate) daily_rates: Option<DailyRates>,
 }
 
 impl Firm {
@@ -53,19 +83,11 @@ impl Firm {
     pub(crate) fn born(number: usize, start_ms: i64, knobs: &Knobs, dice: &mut Dice) -> Self {
         let industry = dice.weighted(&INDUSTRY_WEIGHTS);
         let region = dice.weighted(&REGION_WEIGHTS);
-        let size = dice.normal();
-        let employees = (420.0 * (1.35 * size).exp()).round().max(5.0);
-        let revenue = (employees * 190_000.0 * (0.4 * dice.normal()).exp() / 100_000.0).round() * 100_000.0;
+        let employees = (MEDIAN_EMPLOYEES * (EMPLOYEES_SPREAD * dice.normal()).exp()).round().max(5.0) as i64;
+        let revenue = (employees as f64 * 190_000.0 * (0.4 * dice.normal()).exp() / 100_000.0).round() * 100_000.0;
         let technologies: Vec<usize> = (0..TECHNOLOGIES.len()).filter(|&t| dice.chance(TECHNOLOGIES[t].1)).collect();
         let name = company_name(number);
-
-        let count = |what| technologies.iter().filter(|&&t| TECHNOLOGIES[t].2 == what).count() as f64;
-        let appeal = knobs.fit.size * size
-            + knobs.fit.friendly_technology * count(Compatibility::Friendly)
-            + knobs.fit.hostile_technology * count(Compatibility::Hostile)
-            + if HOME_INDUSTRIES.contains(&industry) { knobs.fit.home_industry } else { 0.0 }
-            + if region == 0 { knobs.fit.home_region } else { 0.0 }
-            + dice.normal();
+        let appeal = visible_appeal(&knobs.fit, employees, &technologies, industry, region) + dice.normal();
         let fit = knobs.fit.cuts.iter().filter(|&&cut| appeal > cut).count();
 
         Self {
@@ -75,27 +97,32 @@ impl Firm {
             industry,
             region,
             country: dice.pick(&COUNTRIES[region]),
-            employees: employees as i64,
+            employees,
             revenue,
             technologies,
             created_ms: start_ms - DAY_MS * (1 + dice.below(1_000)) as i64,
             customer: dice.chance(knobs.customer_ratio),
             deal: None,
-            trial_until_day: None,
+            lost_with: None,
+            trial_until_day: 0,
+            champion_until_day: 0,
             people: Vec::new(),
-            size,
+            open_leads: Vec::new(),
             fit,
             researcher: dice.chance(knobs.researcher_ratio),
             state: BuyingState::ALL[dice.weighted(&knobs.start)],
-            champion: 0.0,
-            daily_rate: None,
+            daily_rates: None,
         }
     }
 
-    /// How fast it moves through the buying states.
-    pub(crate) fn speed(&self, wave: f64, knobs: &Knobs) -> f64 {
-        let push = knobs.wave_weight * wave.min(knobs.wave_cap) + knobs.champion_weight * self.champion;
-        knobs.fit.speed[self.fit] * push.exp() * if self.researcher { knobs.researcher_speed } else { 1.0 }
+    /// State and type as one index.
+    pub(crate) fn guise(&self) -> usize {
+        guise(self.state.index(), self.researcher)
+    }
+
+    /// Whether its people may use the product on a day.
+    pub(crate) fn has_access(&self, day: i64) -> bool {
+        self.customer || self.trial_until_day > day
     }
 
     /// Its technologies' names.
@@ -106,9 +133,9 @@ impl Firm {
     /// Its version at a moment.
     pub(crate) fn row(&self, at_ms: i64) -> RowOut {
         Record::new(ACCOUNTS, "account_id", self.key.clone(), "updated_at", at_ms)
-            .account(Some(&self.key))
-            .set("name", self.name.as_str())
-            .set("domain", self.domain.as_str())
+            .own_account()
+            .set("name", self.name.clone())
+            .set("domain", self.domain.clone())
             .set("website", format!("https://www.{}", self.domain))
             .set("industry", INDUSTRIES[self.industry])
             .set("employee_count", self.employees)

@@ -4,12 +4,15 @@
 //! product usage, leads, opportunities and their stages, people who change employer) is drawn from it. What drives a purchase never
 //! appears in a row: a model has to find it.
 //!
-//! * [`Market`] is the world: [`Market::next_day`] lives one day and hands out its rows in time order.
-//! * [`Knobs`] are the world's constants. They are frozen: nobody tunes them to flatter a model, and they share nothing with one.
+//! * [`Market`] is the world: [`Market::next_day`] lives one day and hands out its rows in the order in which they are known.
+//! * [`Knobs`] are the world's constants, frozen under the name [`MARKET`]: nobody tunes them to flatter a model, and they share
+//!   nothing with one. [`World`] names the control worlds, in which something that a model could use is switched off.
+//! * [`bayes`] forecasts purchases from the rows and the knobs as well as anybody could: the ceiling.
 //! * [`write_files`] writes a whole history as JSON Lines, one file a table, byte-identical for the same seed.
 //!
 //! The same options, knobs and seed give the same rows, on any machine and in any order of use.
 
+mod bayes;
 mod chance;
 mod deals;
 mod engagement;
@@ -18,17 +21,30 @@ mod files;
 mod firm;
 mod knobs;
 mod market;
+mod mess;
+mod observer;
 mod people;
+mod rates;
 mod rows;
 mod state;
 mod vocabulary;
+mod worlds;
 
+#[cfg(test)]
+mod bayes_exact_tests;
+#[cfg(test)]
+mod bayes_tests;
 #[cfg(test)]
 mod tests;
 
+pub use bayes::{Forecast, bayes};
 pub use error::SimError;
-pub use files::write_files;
-pub use knobs::{Audience, DealKnobs, Engagement, FitKnobs, Knobs, LeadKnobs, Move, PeopleKnobs};
-pub use market::{Market, MarketOptions};
-pub use rows::{RowOut, TABLES};
+pub use files::{KNOWN_AT, write_files};
+pub use knobs::{
+    Audience, CommitteeKnobs, DealKnobs, Engagement, FitKnobs, Knobs, LATEST_DAYS, LeadKnobs, MARKET, MessKnobs, Move, PeopleKnobs, Phase,
+    Travellers, WaveKnobs,
+};
+pub use market::{Market, MarketOptions, Milestone};
+pub use rows::{FieldValue, Fields, RowOut, TABLES};
 pub use state::{BuyingState, Destination};
+pub use worlds::World;

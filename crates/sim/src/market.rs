@@ -1,15 +1,19 @@
 //! The world, lived day by day.
 
+use std::collections::VecDeque;
+
 use crate::chance::{Dice, Stream};
 use crate::error::SimError;
 use crate::firm::Firm;
 use crate::knobs::Knobs;
+use crate::mess::Shell;
 use crate::people::Person;
+use crate::rates::Rates;
 use crate::rows::RowOut;
-use crate::state::{BuyingState, Destination, live_a_day};
+use crate::state::{BuyingState, Destination, Motions, age_waves};
 use crate::vocabulary::INDUSTRIES;
 
-const DAY_MS: i64 = 86_400_000;
+pub(crate) const DAY_MS: i64 = 86_400_000;
 
 /// How large a world, for how long.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +59,18 @@ pub(crate) struct DiceSet {
     pub(crate) engagement: Dice,
     pub(crate) deals: Dice,
     pub(crate) people: Dice,
+    pub(crate) moves: Dice,
+    pub(crate) mess: Dice,
+    pub(crate) strangers: Dice,
+}
+
+/// Something that befell an account, for judging forecasts. Not part of any row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Milestone {
+    /// Key of the account.
+    pub account: String,
+    /// When, in milliseconds since 1970 UTC.
+    pub at_ms: i64,
 }
 
 /// A synthetic B2B market.
@@ -62,11 +78,18 @@ pub(crate) struct DiceSet {
 pub struct Market {
     pub(crate) options: MarketOptions,
     pub(crate) knobs: Knobs,
+    pub(crate) rates: Rates,
     pub(crate) dice: DiceSet,
     pub(crate) firms: Vec<Firm>,
     pub(crate) people: Vec<Person>,
+    /// People from free-mail addresses who are still worked on.
+    pub(crate) strangers: Vec<usize>,
+    /// Accounts entered twice.
+    pub(crate) shells: Vec<Shell>,
+    /// Contacts entered twice and not merged yet.
+    pub(crate) duplicates: Vec<usize>,
     /// How strongly recent purchases in an industry push its others, by industry.
-    waves: Vec<f64>,
+    pub(crate) waves: Vec<f64>,
     /// Accounts by industry.
     peers: Vec<u32>,
     /// Days lived.
@@ -75,8 +98,12 @@ pub struct Market {
     pub(crate) deals_made: u64,
     pub(crate) changes_made: u64,
     pub(crate) events_made: u64,
+    purchases: Vec<Milestone>,
+    evaluations: Vec<Milestone>,
     /// The rows of the day so far.
     pub(crate) outbox: Vec<RowOut>,
+    /// Rows known later, by days from today.
+    pub(crate) pending: VecDeque<Vec<RowOut>>,
 }
 
 impl Market {
@@ -88,23 +115,33 @@ impl Market {
         options.check()?;
         let dice = |stream| Dice::new(options.seed, stream);
         let mut market = Self {
+            rates: Rates::new(&knobs),
             dice: DiceSet {
                 birth: dice(Stream::Birth),
                 fate: dice(Stream::Fate),
                 engagement: dice(Stream::Engagement),
                 deals: dice(Stream::Deals),
                 people: dice(Stream::People),
+                moves: dice(Stream::Moves),
+                mess: dice(Stream::Mess),
+                strangers: dice(Stream::Strangers),
             },
             firms: Vec::with_capacity(options.accounts),
             people: Vec::new(),
-            waves: vec![knobs.wave_start; INDUSTRIES.len()],
+            strangers: Vec::new(),
+            shells: Vec::new(),
+            duplicates: Vec::new(),
+            waves: vec![knobs.wave.start; INDUSTRIES.len()],
             peers: vec![0; INDUSTRIES.len()],
             day: 0,
             leads_made: 0,
             deals_made: 0,
             changes_made: 0,
             events_made: 0,
+            purchases: Vec::new(),
+            evaluations: Vec::new(),
             outbox: Vec::new(),
+            pending: VecDeque::new(),
             options,
             knobs,
         };
@@ -122,6 +159,11 @@ impl Market {
         &self.options
     }
 
+    /// The constants of this world.
+    pub fn knobs(&self) -> &Knobs {
+        &self.knobs
+    }
+
     /// Days lived so far.
     pub fn days_lived(&self) -> u32 {
         self.day
@@ -132,8 +174,19 @@ impl Market {
         self.options.start_ms + i64::from(self.day) * DAY_MS
     }
 
-    /// Lives one day and hands out its rows in order of time; rows of one moment in the order in which they were written.
-    /// All rows lie in `[day start, day start + 24 h)`. The first day starts with the accounts and contacts known by then.
+    /// The purchases so far, in order of time. The rows tell them too.
+    pub fn purchases(&self) -> &[Milestone] {
+        &self.purchases
+    }
+
+    /// When accounts began to evaluate vendors: what a good forecast notices early. Only the simulator knows.
+    pub fn evaluations(&self) -> &[Milestone] {
+        &self.evaluations
+    }
+
+    /// Lives one day and hands out its rows in the order in which they are known; rows of one moment in the order in which they were
+    /// written. All of them are known in `[day start, day start + 24 h)`; some events happened up to [`crate::LATEST_DAYS`] days before.
+    /// The first day starts with the accounts and contacts known by then.
     ///
     /// Returns false, without rows, once all days are lived.
     pub fn next_day(&mut self, sink: &mut dyn FnMut(RowOut)) -> bool {
@@ -145,30 +198,41 @@ impl Market {
         if day == 0 {
             self.announce();
         }
-        let day_factor = if is_weekend(day_ms) { self.knobs.weekend } else { 1.0 };
-        let mut purchases = vec![0_u32; INDUSTRIES.len()];
+        let day_factor = day_factor(&self.knobs, day_ms);
+        let motions = Motions::new(&self.knobs, &self.waves);
+        let mut purchases = vec![0.0; INDUSTRIES.len()];
         for firm in 0..self.firms.len() {
             self.engage(firm, day, day_ms, day_factor);
-            self.live_people(firm, day_ms);
-            let speed = self.firms[firm].speed(self.waves[self.firms[firm].industry], &self.knobs);
-            let step = live_a_day(self.firms[firm].state, speed, &self.knobs.moves, &mut self.dice.fate);
+            self.work_leads(firm, day_ms);
+            self.reveal_people(firm, day_ms);
+            let this = &self.firms[firm];
+            let motion = motions.of(this.industry, this.champion_until_day > day, this.fit, this.researcher);
+            let step = motion.live_a_day(this.state, &mut self.dice.fate);
             if step == Some(Destination::Purchase) {
-                purchases[self.firms[firm].industry] += 1;
-                let at_ms = day_ms + self.dice.fate.time_of_day_ms();
+                purchases[this.industry] += 1.0;
+                let at_ms = day_ms + self.dice.deals.afternoon_ms();
+                self.purchases.push(Milestone { account: this.key.clone(), at_ms });
                 self.purchase(firm, at_ms);
             } else {
                 self.live_deal(firm, day_ms);
             }
             if let Some(destination) = step {
-                self.firms[firm].state = match destination {
+                let state = match destination {
                     Destination::State(state) => state,
                     Destination::Purchase => BuyingState::Dormant,
                 };
-                self.firms[firm].daily_rate = None;
+                if state == BuyingState::Evaluating {
+                    self.evaluations.push(Milestone { account: self.firms[firm].key.clone(), at_ms: day_ms + DAY_MS });
+                }
+                self.firms[firm].state = state;
+                self.firms[firm].daily_rates = None;
             }
         }
-        self.move_people(day_ms);
-        self.age_influences(&purchases);
+        self.live_strangers(day_ms, day_factor);
+        self.move_people(day, day_ms);
+        self.merge_duplicates(day_ms);
+        age_waves(&self.knobs, &mut self.waves, &self.peers, &purchases);
+        self.deliver_pending();
         self.day += 1;
 
         let mut rows = std::mem::take(&mut self.outbox);
@@ -181,22 +245,14 @@ impl Market {
     fn announce(&mut self) {
         let start_ms = self.options.start_ms;
         self.outbox.extend(self.firms.iter().map(|firm| firm.row(start_ms)));
+        (0..self.shells.len()).for_each(|shell| self.push_shell(shell, start_ms));
         self.announce_contacts();
-    }
-
-    /// Waves and champions fade; the day's purchases raise their industry's wave.
-    fn age_influences(&mut self, purchases: &[u32]) {
-        let fade = (-1.0 / self.knobs.wave_days).exp();
-        for (industry, wave) in self.waves.iter_mut().enumerate() {
-            let each = (self.knobs.wave_per_purchase / f64::from(self.peers[industry].max(1))).min(self.knobs.wave_per_purchase_cap);
-            *wave = *wave * fade + each * f64::from(purchases[industry]);
-        }
-        let fade = (-1.0 / self.knobs.people.champion_days).exp();
-        self.firms.iter_mut().for_each(|firm| firm.champion *= fade);
     }
 }
 
-fn is_weekend(day_ms: i64) -> bool {
+/// How active people are on a day, relative to a weekday.
+pub(crate) fn day_factor(knobs: &Knobs, day_ms: i64) -> f64 {
     // 1970-01-01 was a Thursday.
-    (day_ms.div_euclid(DAY_MS) + 3).rem_euclid(7) >= 5
+    let is_weekend = (day_ms.div_euclid(DAY_MS) + 3).rem_euclid(7) >= 5;
+    if is_weekend { knobs.weekend } else { 1.0 }
 }

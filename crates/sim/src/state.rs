@@ -1,7 +1,7 @@
 //! The hidden buying state of an account, and how it moves. Never written to any row.
 
 use crate::chance::Dice;
-use crate::knobs::Move;
+use crate::knobs::{Knobs, Travellers};
 
 /// Where an account really is on the way to a purchase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -37,6 +37,16 @@ impl BuyingState {
     }
 }
 
+/// Number of states.
+pub(crate) const STATES: usize = 6;
+/// Number of combinations of state and type.
+pub(crate) const GUISES: usize = 2 * STATES;
+
+/// A state of a researcher or of another account, as one index: what an account does depends on nothing else that is hidden.
+pub(crate) fn guise(state: usize, researcher: bool) -> usize {
+    2 * state + usize::from(researcher)
+}
+
 /// Where a move leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Destination {
@@ -49,14 +59,83 @@ pub enum Destination {
 /// No hazard is above this, however fast the account.
 const HIGHEST_DAILY_HAZARD: f64 = 0.4;
 
-/// One day of a state: the move that happened, if one did. The moves compete for the day.
-pub(crate) fn live_a_day(state: BuyingState, speed: f64, moves: &[Move], dice: &mut Dice) -> Option<Destination> {
-    let mut left = dice.uniform();
-    for step in moves.iter().filter(|m| m.from == state) {
-        left -= (step.per_day * speed.powf(step.speed_power)).min(HIGHEST_DAILY_HAZARD);
-        if left < 0.0 {
-            return Some(step.to);
+/// How an account of some speed and type moves in a day: probabilities by state left and destination, the last one a purchase.
+/// What they leave of 1 is staying.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Motion(pub(crate) [[f64; STATES + 1]; STATES]);
+
+impl Motion {
+    /// Index of the purchase among the destinations.
+    pub(crate) const PURCHASE: usize = STATES;
+
+    pub(crate) fn new(knobs: &Knobs, speed: f64, researcher: bool) -> Self {
+        let mut probabilities = [[0.0; STATES + 1]; STATES];
+        for step in &knobs.moves {
+            let is_taken = match step.travellers {
+                Travellers::Everyone => true,
+                Travellers::Buyers => !researcher,
+                Travellers::Researchers => researcher,
+            };
+            let to = match step.to {
+                Destination::State(state) => state.index(),
+                Destination::Purchase => Self::PURCHASE,
+            };
+            if is_taken {
+                probabilities[step.from.index()][to] = (step.per_day * speed.powf(step.speed_power)).min(HIGHEST_DAILY_HAZARD);
+            }
         }
+        Self(probabilities)
     }
-    None
+
+    /// One day of a state: the move that happened, if one did.
+    pub(crate) fn live_a_day(&self, state: BuyingState, dice: &mut Dice) -> Option<Destination> {
+        let mut left = dice.uniform();
+        for (to, probability) in self.0[state.index()].iter().enumerate() {
+            left -= probability;
+            if left < 0.0 {
+                return Some(BuyingState::ALL.get(to).map_or(Destination::Purchase, |&state| Destination::State(state)));
+            }
+        }
+        None
+    }
+}
+
+/// The motions of a day, for every industry, with and without a champion, by fit and type.
+#[derive(Clone, Debug)]
+pub(crate) struct Motions(Vec<Motion>);
+
+impl Motions {
+    /// With these waves by industry. `champion` is what a champion does to speed.
+    pub(crate) fn new(knobs: &Knobs, waves: &[f64]) -> Self {
+        Self::with_champion_factors(knobs, waves, [1.0, knobs.people.champion_weight.exp()])
+    }
+
+    /// As [`Motions::new`], with other factors of speed for accounts without and with a champion.
+    pub(crate) fn with_champion_factors(knobs: &Knobs, waves: &[f64], champion: [f64; 2]) -> Self {
+        let mut motions = Vec::with_capacity(waves.len() * 12);
+        for wave in waves {
+            let push = (knobs.wave.weight * wave.min(knobs.wave.cap)).exp();
+            for factor in champion {
+                for fit in knobs.fit.speed {
+                    for researcher in [false, true] {
+                        let type_factor = if researcher { knobs.researcher_speed } else { 1.0 };
+                        motions.push(Motion::new(knobs, knobs.pace * fit * push * factor * type_factor, researcher));
+                    }
+                }
+            }
+        }
+        Self(motions)
+    }
+
+    pub(crate) fn of(&self, industry: usize, champion: bool, fit: usize, researcher: bool) -> &Motion {
+        &self.0[((industry * 2 + usize::from(champion)) * 3 + fit) * 2 + usize::from(researcher)]
+    }
+}
+
+/// The waves of the next day: what is left of today's, and the push of the day's purchases.
+pub(crate) fn age_waves(knobs: &Knobs, waves: &mut [f64], peers: &[u32], purchases: &[f64]) {
+    let fade = (-1.0 / knobs.wave.days).exp();
+    for (industry, wave) in waves.iter_mut().enumerate() {
+        *wave = *wave * fade + knobs.wave.per_purchase / f64::from(peers[industry].max(1)) * purchases[industry];
+    }
 }

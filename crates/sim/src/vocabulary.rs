@@ -1,10 +1,22 @@
 //! Words of the world: industries, technologies, departments, names, titles.
 
 /// Industries, the most common first.
-pub(crate) const INDUSTRIES: [&str; 10] =
-    ["Technology", "Finance", "Healthcare", "Retail", "Manufacturing", "Logistics", "Media", "Energy", "Education", "Public Sector"];
-/// Weights of [`INDUSTRIES`].
-pub(crate) const INDUSTRY_WEIGHTS: [f64; 10] = [0.19, 0.15, 0.13, 0.12, 0.11, 0.08, 0.07, 0.06, 0.05, 0.04];
+pub(crate) const INDUSTRIES: [&str; 12] = [
+    "Technology",
+    "Finance",
+    "Healthcare",
+    "Retail",
+    "Manufacturing",
+    "Logistics",
+    "Insurance",
+    "Media",
+    "Energy",
+    "Education",
+    "Travel",
+    "Public Sector",
+];
+/// Weights of [`INDUSTRIES`], about rank^−0.7.
+pub(crate) const INDUSTRY_WEIGHTS: [f64; 12] = [0.20, 0.13, 0.10, 0.08, 0.07, 0.07, 0.06, 0.06, 0.06, 0.06, 0.06, 0.05];
 /// Industries our product was made for, as indices of [`INDUSTRIES`].
 pub(crate) const HOME_INDUSTRIES: [usize; 3] = [0, 1, 3];
 
@@ -166,6 +178,9 @@ pub(crate) const FAMILY_NAMES: [&str; 24] = [
     "Rivera", "Lee", "Chen", "Okafor", "Novak", "Schmidt", "Tanaka", "Haddad", "Silva", "Larsen", "Kowalski", "Moreau", "Singh", "Costa",
     "Weber", "Ahmed", "Nguyen", "Rossi", "Brandt", "Ivanova", "Mensah", "Olsen", "Castro", "Dubois",
 ];
+
+/// Mail providers for private people.
+pub(crate) const FREE_MAIL: [&str; 5] = ["gmail.com", "outlook.com", "yahoo.com", "hotmail.com", "icloud.com"];
 
 /// Topics of content.
 pub(crate) const TOPICS: [&str; 6] = ["getting started", "architecture", "integration", "governance", "cost", "machine learning"];

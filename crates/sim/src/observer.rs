@@ -1,0 +1,377 @@
+//! What the rows tell: who works where, which leads and opportunities are open, who has access, and what happened today.
+//!
+//! An observer sees rows and nothing else. It knows that two contacts with one e-mail address are one person, that an e-mail domain
+//! names an account, and that an account without a domain is another's second record.
+
+use std::collections::HashMap;
+
+use crate::deals::{LOST, OPEN_STAGES, WON};
+use crate::engagement::{SENTIMENT_LEVELS, is_conversation};
+use crate::firm::visible_appeal;
+use crate::knobs::{Knobs, Phase};
+use crate::market::DAY_MS;
+use crate::people::LeadStatus;
+use crate::rates::{Rates, is_executive};
+use crate::rows::{ACCOUNTS, ACTIVITIES, CONTACTS, CONTENT_VIEWS, FieldValue, LEADS, PRODUCT_USAGE, RowOut, STAGE_CHANGES};
+use crate::vocabulary::{DEPARTMENTS, INDUSTRIES, REGIONS, SENIORITIES, TECHNOLOGIES};
+
+/// A person whom the rows name.
+#[derive(Clone, Debug)]
+struct SeenPerson {
+    account: Option<usize>,
+    /// Where the person was first seen: what somebody does as a lead tells of that account, however late it is known.
+    first_account: Option<usize>,
+    department: usize,
+    is_executive: bool,
+    lead: Option<LeadStatus>,
+    /// The last day on which nothing the person does tells of the account.
+    unknown_until_day: i64,
+}
+
+/// An account as the rows show it.
+#[derive(Clone, Debug)]
+pub(crate) struct SeenAccount {
+    pub(crate) key: String,
+    /// `None`: it is the second record of another.
+    pub(crate) industry: Option<usize>,
+    /// The visible part of fit.
+    pub(crate) appeal: f64,
+    is_customer: bool,
+    trial_until_day: i64,
+    champion_until_day: i64,
+    /// Stage of its open opportunity.
+    pub(crate) deal: Option<usize>,
+    people: Vec<usize>,
+    /// Leads being worked on, by status.
+    pub(crate) leads: [u32; 3],
+}
+
+impl SeenAccount {
+    pub(crate) fn has_access(&self, day: i64) -> bool {
+        self.is_customer || self.trial_until_day > day
+    }
+
+    pub(crate) fn has_champion(&self, day: i64) -> bool {
+        self.champion_until_day > day
+    }
+
+    /// Whether this is the first day after a trial.
+    pub(crate) fn trial_ends_on(&self, day: i64) -> bool {
+        self.trial_until_day == day
+    }
+}
+
+/// An engagement event.
+#[derive(Clone, Debug)]
+pub(crate) struct SeenEvent {
+    /// Its id.
+    pub(crate) id: String,
+    pub(crate) department: usize,
+    pub(crate) is_executive: bool,
+    pub(crate) kind: usize,
+    /// Level of sentiment.
+    pub(crate) sentiment: Option<usize>,
+    /// It cannot have been recorded by mistake.
+    pub(crate) is_certain: bool,
+}
+
+/// What a row says about an account on a day.
+#[derive(Clone, Debug)]
+pub(crate) enum Sight {
+    /// An engagement event of this day or an earlier one.
+    Event { account: usize, day: i64, event: SeenEvent },
+    /// An event of an earlier day is taken back.
+    TakenBack { account: usize, day: i64, id: String },
+    /// Somebody became known; an index of [`Rates::newcomer`].
+    Newcomer { account: usize, position: usize },
+    /// A lead took a way out of a status.
+    LeadMoved { account: usize, status: usize, way: usize },
+    /// An opportunity was opened.
+    DealOpened { account: usize },
+    /// An opportunity took a way out of a stage.
+    DealMoved { account: usize, stage: usize, way: usize },
+    /// The account bought.
+    Won { account: usize },
+}
+
+/// Reads rows in the order in which they are known.
+#[derive(Clone, Debug)]
+pub(crate) struct Observer {
+    knobs: Knobs,
+    start_ms: i64,
+    pub(crate) accounts: Vec<SeenAccount>,
+    by_key: HashMap<String, usize>,
+    by_domain: HashMap<String, usize>,
+    people: Vec<SeenPerson>,
+    contacts: HashMap<String, usize>,
+    leads: HashMap<String, usize>,
+    by_email: HashMap<String, usize>,
+    kinds: HashMap<&'static str, usize>,
+    /// Accounts whose people, leads or access changed.
+    pub(crate) changed: Vec<usize>,
+}
+
+fn text<'a>(row: &'a RowOut, field: &str) -> Option<&'a str> {
+    row.fields.text(field)
+}
+
+fn index_in(words: &[&str], word: Option<&str>) -> Option<usize> {
+    words.iter().position(|w| Some(*w) == word)
+}
+
+impl Observer {
+    pub(crate) fn new(knobs: &Knobs, start_ms: i64) -> Self {
+        Self {
+            start_ms,
+            accounts: Vec::new(),
+            by_key: HashMap::new(),
+            by_domain: HashMap::new(),
+            people: Vec::new(),
+            contacts: HashMap::new(),
+            leads: HashMap::new(),
+            by_email: HashMap::new(),
+            kinds: knobs.engagement.iter().enumerate().map(|(number, kind)| (kind.kind, number)).collect(),
+            changed: Vec::new(),
+            knobs: knobs.clone(),
+        }
+    }
+
+    fn day_of(&self, at_ms: i64) -> i64 {
+        (at_ms - self.start_ms).div_euclid(DAY_MS)
+    }
+
+    fn account_of(&self, row: &RowOut) -> Option<usize> {
+        self.by_key.get(text(row, "account_id")?).copied()
+    }
+
+    /// Number of accounts that stand for themselves, and how many of them are customers.
+    pub(crate) fn census(&self) -> (usize, usize) {
+        let real = self.accounts.iter().filter(|account| account.industry.is_some());
+        (real.clone().count(), real.filter(|account| account.is_customer).count())
+    }
+
+    /// Department and rank of an account's people.
+    pub(crate) fn people_of(&self, account: usize) -> impl Iterator<Item = (usize, bool)> {
+        self.accounts[account].people.iter().map(|&person| (self.people[person].department, self.people[person].is_executive))
+    }
+
+    /// Takes a row in.
+    pub(crate) fn observe(&mut self, row: &RowOut) -> Option<Sight> {
+        match row.table {
+            ACCOUNTS => {
+                self.account(row);
+                None
+            }
+            CONTACTS => self.contact(row),
+            LEADS => self.lead(row),
+            STAGE_CHANGES => self.stage_change(row),
+            ACTIVITIES => self.event(row, "type", "activity_id"),
+            CONTENT_VIEWS => self.event(row, "content_type", "view_id"),
+            PRODUCT_USAGE => self.event(row, "kind", "usage_id"),
+            // Opportunities say again what their stage changes say.
+            _ => None,
+        }
+    }
+
+    fn account(&mut self, row: &RowOut) {
+        let is_customer = text(row, "status") == Some("Customer");
+        if let Some(known) = self.account_of(row) {
+            self.accounts[known].is_customer |= is_customer;
+            self.changed.push(known);
+            return;
+        }
+        let domain = text(row, "domain");
+        let industry = index_in(&INDUSTRIES, text(row, "industry")).filter(|_| domain.is_some());
+        let region = index_in(&REGIONS, text(row, "region"));
+        let technologies: Vec<usize> = match row.fields.get("tech_stack") {
+            Some(FieldValue::Texts(names)) => {
+                (0..TECHNOLOGIES.len()).filter(|&t| names.iter().any(|name| *name == TECHNOLOGIES[t].0)).collect()
+            }
+            _ => Vec::new(),
+        };
+        let employees = row.fields.whole("employee_count");
+        let appeal = match (employees, industry, region) {
+            (Some(employees), Some(industry), Some(region)) => visible_appeal(&self.knobs.fit, employees, &technologies, industry, region),
+            _ => 0.0,
+        };
+        let number = self.accounts.len();
+        self.by_key.insert(row.key.clone(), number);
+        if let Some(domain) = domain {
+            self.by_domain.insert(domain.to_owned(), number);
+        }
+        self.accounts.push(SeenAccount {
+            key: row.key.clone(),
+            industry,
+            appeal,
+            is_customer,
+            trial_until_day: 0,
+            champion_until_day: 0,
+            deal: None,
+            people: Vec::new(),
+            leads: [0; 3],
+        });
+        self.changed.push(number);
+    }
+
+    fn add_person(&mut self, account: Option<usize>, row: &RowOut) -> usize {
+        let is_initial = row.known_ms == self.start_ms;
+        self.people.push(SeenPerson {
+            account,
+            first_account: account,
+            department: index_in(&DEPARTMENTS, text(row, "department")).unwrap_or(0),
+            is_executive: index_in(&SENIORITIES, text(row, "seniority")).is_some_and(is_executive),
+            lead: None,
+            unknown_until_day: if is_initial { -1 } else { self.day_of(row.known_ms) },
+        });
+        let person = self.people.len() - 1;
+        if let Some(account) = account {
+            self.accounts[account].people.push(person);
+            self.changed.push(account);
+        }
+        person
+    }
+
+    fn newcomer(&self, account: usize, row: &RowOut) -> Option<Sight> {
+        let department = index_in(&DEPARTMENTS, text(row, "department"))?;
+        let seniority = index_in(&SENIORITIES, text(row, "seniority"))?;
+        let is_initial = row.known_ms == self.start_ms;
+        (!is_initial).then(|| Sight::Newcomer { account, position: Rates::newcomer_index(department, seniority) })
+    }
+
+    fn contact(&mut self, row: &RowOut) -> Option<Sight> {
+        let account = self.account_of(row)?;
+        if let Some(&person) = self.contacts.get(&row.key) {
+            if text(row, "previous_account_id").is_some() && self.people[person].account != Some(account) {
+                self.moves(person, account, self.day_of(row.known_ms));
+            }
+            return None;
+        }
+        let email = text(row, "email").unwrap_or_default();
+        if let Some(&person) = self.by_email.get(email) {
+            self.contacts.insert(row.key.clone(), person);
+            return None;
+        }
+        let lead = text(row, "lead_id").and_then(|lead| self.leads.get(lead)).copied();
+        let Some(person) = lead else {
+            let person = self.add_person(Some(account), row);
+            self.by_email.insert(email.to_owned(), person);
+            self.contacts.insert(row.key.clone(), person);
+            return self.newcomer(account, row);
+        };
+        self.by_email.insert(email.to_owned(), person);
+        self.contacts.insert(row.key.clone(), person);
+        if self.people[person].account.is_some() {
+            return None;
+        }
+        // A stranger turns out to work here.
+        let day = self.day_of(row.known_ms);
+        let known = &mut self.people[person];
+        known.account = Some(account);
+        known.lead = Some(LeadStatus::Converted);
+        known.unknown_until_day = day;
+        known.department = index_in(&DEPARTMENTS, text(row, "department"))?;
+        known.is_executive = is_executive(index_in(&SENIORITIES, text(row, "seniority"))?);
+        self.accounts[account].people.push(person);
+        self.changed.push(account);
+        self.newcomer(account, row)
+    }
+
+    fn moves(&mut self, person: usize, account: usize, day: i64) {
+        let Some(old) = self.people[person].account.replace(account) else { return };
+        self.accounts[old].people.retain(|&p| p != person);
+        self.accounts[account].people.push(person);
+        self.changed.extend([old, account]);
+        if self.accounts[old].is_customer {
+            self.accounts[account].champion_until_day = day + 1 + self.knobs.people.champion_days;
+        }
+    }
+
+    fn lead(&mut self, row: &RowOut) -> Option<Sight> {
+        let status = LeadStatus::read(text(row, "status")?)?;
+        let Some(&person) = self.leads.get(&row.key) else {
+            let domain = text(row, "email").and_then(|email| email.split_once('@')).map(|(_, domain)| domain);
+            let account = self.account_of(row).or_else(|| self.by_domain.get(domain?).copied());
+            let person = self.add_person(account, row);
+            self.leads.insert(row.key.clone(), person);
+            self.people[person].lead = Some(status);
+            let account = account?;
+            if let Some(worked) = status.worked() {
+                self.accounts[account].leads[worked] += 1;
+            }
+            return self.newcomer(account, row);
+        };
+        let before = self.people[person].lead.replace(status)?;
+        let account = self.people[person].account?;
+        let from = before.worked().filter(|_| before != status)?;
+        self.accounts[account].leads[from] -= 1;
+        if let Some(to) = status.worked() {
+            self.accounts[account].leads[to] += 1;
+        }
+        self.changed.push(account);
+        // That an opportunity's end ends its leads says nothing more.
+        let is_told_by_deal = matches!(status, LeadStatus::ClosedWon | LeadStatus::ClosedLost);
+        let way = usize::from(status != before.forward());
+        (!is_told_by_deal).then_some(Sight::LeadMoved { account, status: from, way })
+    }
+
+    fn stage_change(&mut self, row: &RowOut) -> Option<Sight> {
+        let account = self.account_of(row)?;
+        let to = text(row, "to_stage")?;
+        let deal = &mut self.accounts[account].deal;
+        if to == WON {
+            *deal = None;
+            return Some(Sight::Won { account });
+        }
+        let Some(stage) = *deal else {
+            *deal = Some(0);
+            return Some(Sight::DealOpened { account });
+        };
+        *deal = index_in(&OPEN_STAGES, Some(to));
+        Some(Sight::DealMoved { account, stage, way: usize::from(to == LOST) })
+    }
+
+    fn event(&mut self, row: &RowOut, kind_field: &str, key_field: &str) -> Option<Sight> {
+        let contact = text(row, "contact_id");
+        let person = match contact {
+            Some(contact) => self.contacts.get(contact),
+            None => self.leads.get(text(row, "lead_id")?),
+        };
+        let person = &self.people[*person?];
+        let named = self.account_of(row).filter(|&account| self.accounts[account].industry.is_some());
+        let account = named.or(if contact.is_some() { person.account } else { person.first_account })?;
+        let day = self.day_of(row.fields.whole("occurred_at")?);
+        if day <= person.unknown_until_day {
+            return None;
+        }
+        let id = text(row, key_field)?.to_owned();
+        if row.fields.get("retracted") == Some(&FieldValue::Truth(true)) {
+            return Some(Sight::TakenBack { account, day, id });
+        }
+        let kind = *self.kinds.get(text(row, kind_field)?)?;
+        let known = &self.knobs.engagement[kind];
+        let sentiment = match row.fields.get("sentiment") {
+            Some(FieldValue::Number(felt)) if is_conversation(known.kind) => Some(*felt),
+            _ => None,
+        };
+        let opens_trial = known.phase == Phase::OpensTrial;
+        let known_day = self.day_of(row.known_ms);
+        let event = SeenEvent {
+            id,
+            department: person.department,
+            is_executive: person.is_executive,
+            kind,
+            sentiment: sentiment.map(nearest_level),
+            is_certain: opens_trial || known_day > day,
+        };
+        if opens_trial && known_day == day {
+            self.accounts[account].trial_until_day = day + 1 + self.knobs.trial_days;
+            self.changed.push(account);
+        }
+        Some(Sight::Event { account, day, event })
+    }
+}
+
+fn nearest_level(felt: f64) -> usize {
+    let distance = |level: usize| (SENTIMENT_LEVELS[level] - felt).abs();
+    (0..SENTIMENT_LEVELS.len()).min_by(|&a, &b| distance(a).total_cmp(&distance(b))).expect("there are levels")
+}

@@ -1,0 +1,156 @@
+//! Worlds: the market, and controls in which something that a model could use is switched off or is all there is.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::knobs::{Knobs, Travellers};
+use crate::state::{BuyingState, Destination};
+
+/// A world of known nature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum World {
+    /// The market as frozen.
+    Market,
+    /// Purchases in an industry push nobody.
+    NoWaves,
+    /// Former users of ours help nowhere.
+    NoChampions,
+    /// Nobody takes part in a purchase more than others.
+    NoCommittees,
+    /// No waves, no champions, no committees: an account's own totals tell everything.
+    NothingRelational,
+    /// Half of the accounts go through the steps of a purchase in reverse and never buy; only the order of events tells them apart.
+    OrderOnly,
+    /// A fifth of the events is lost, a tenth of the contacts entered twice, a tenth of the events late, and so on.
+    Messy,
+    /// Some people are far louder than others.
+    Loud,
+}
+
+impl World {
+    /// All worlds.
+    pub const ALL: [World; 8] = [
+        World::Market,
+        World::NoWaves,
+        World::NoChampions,
+        World::NoCommittees,
+        World::NothingRelational,
+        World::OrderOnly,
+        World::Messy,
+        World::Loud,
+    ];
+
+    /// As written on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            World::Market => "market",
+            World::NoWaves => "no-waves",
+            World::NoChampions => "no-champions",
+            World::NoCommittees => "no-committees",
+            World::NothingRelational => "nothing-relational",
+            World::OrderOnly => "order-only",
+            World::Messy => "messy",
+            World::Loud => "loud",
+        }
+    }
+
+    /// Its constants.
+    pub fn knobs(self) -> Knobs {
+        let mut knobs = Knobs::default();
+        match self {
+            World::Market => {}
+            World::NoWaves => {
+                without_waves(&mut knobs);
+                knobs.pace = 1.38;
+            }
+            World::NoChampions => {
+                knobs.people.champion_weight = 0.0;
+                knobs.pace = 1.06;
+            }
+            World::NoCommittees => without_committees(&mut knobs),
+            World::NothingRelational => {
+                without_waves(&mut knobs);
+                knobs.people.champion_weight = 0.0;
+                without_committees(&mut knobs);
+                knobs.pace = 1.50;
+            }
+            World::OrderOnly => only_order(&mut knobs),
+            World::Messy => {
+                knobs.mess.missing_ratio = 0.20;
+                knobs.mess.duplicate_contact_ratio = 0.10;
+                knobs.mess.late_ratio = 0.10;
+                knobs.mess.repeated_ratio = 0.05;
+                knobs.mess.mistaken_ratio = 0.05;
+            }
+            World::Loud => knobs.people.loudness_spread = 0.6,
+        }
+        knobs
+    }
+}
+
+impl fmt::Display for World {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for World {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let names = || World::ALL.map(World::name).join(", ");
+        World::ALL.into_iter().find(|world| world.name() == text).ok_or_else(|| format!("{text:?} is no world; there are {}", names()))
+    }
+}
+
+fn without_waves(knobs: &mut Knobs) {
+    knobs.wave.weight = 0.0;
+}
+
+fn without_committees(knobs: &mut Knobs) {
+    knobs.committee.involved = 1.0;
+    knobs.committee.uninvolved = 1.0;
+    knobs.committee.executive = 1.0;
+    knobs.committee.executive_joins = [1.0; 6];
+}
+
+/// Everybody who becomes curious goes all the way within weeks and then waits for a decision. Buyers take the steps forwards and buy or
+/// not, the others take them backwards and never do; everything else is the same for all, in all states.
+fn only_order(knobs: &mut Knobs) {
+    use BuyingState::{Committing, Curious, Dormant, Evaluating, Shelved, Shortlisting};
+    without_waves(knobs);
+    without_committees(knobs);
+    knobs.people.champion_weight = 0.0;
+    knobs.researcher_ratio = 0.5;
+    knobs.researcher_speed = 1.0;
+    knobs.researcher_noise = 0.0;
+    knobs.researchers_reversed = true;
+    knobs.fit.speed = [1.0; 3];
+    const STEP_PER_DAY: f64 = 0.15;
+    const DECIDED_PER_DAY: f64 = 0.02;
+    let step = |from, to, per_day, travellers| crate::Move { from, to, per_day, speed_power: 0.0, travellers };
+    let everyone = Travellers::Everyone;
+    knobs.moves = vec![
+        step(Dormant, Destination::State(Curious), 0.0011, everyone),
+        step(Curious, Destination::State(Shortlisting), STEP_PER_DAY, everyone),
+        step(Shortlisting, Destination::State(Evaluating), STEP_PER_DAY, everyone),
+        step(Evaluating, Destination::State(Committing), STEP_PER_DAY, everyone),
+        step(Committing, Destination::State(Shelved), STEP_PER_DAY, everyone),
+        step(Shelved, Destination::Purchase, DECIDED_PER_DAY, Travellers::Buyers),
+        step(Shelved, Destination::State(Dormant), DECIDED_PER_DAY, Travellers::Researchers),
+    ];
+    for kind in &mut knobs.engagement {
+        // The steps are loud, as they are short; while all wait nothing tells.
+        kind.by_state[1..5].iter_mut().for_each(|factor| *factor *= 3.0);
+        kind.by_state[5] = kind.by_state[0];
+    }
+    let flat = |by_state: &mut [f64; 6]| *by_state = [by_state[0]; 6];
+    flat(&mut knobs.deals.opens_per_day);
+    knobs.deals.advances_per_day.iter_mut().for_each(flat);
+    flat(&mut knobs.deals.lost_per_day);
+    flat(&mut knobs.leads.qualifies_per_day);
+    flat(&mut knobs.leads.accepted_per_day);
+    flat(&mut knobs.leads.converts_per_day);
+    flat(&mut knobs.leads.given_up_per_day);
+    flat(&mut knobs.people.revealed_per_day);
+    knobs.sentiment = [knobs.sentiment[0]; 6];
+}
