@@ -41,6 +41,20 @@ pub fn task<'a>(project: &'a Project, name: &str) -> Result<&'a TaskPlan> {
     })
 }
 
+/// The tasks of these names, in order of configuration; all of them where none is named.
+pub fn tasks<'a>(project: &'a Project, names: &[String]) -> Result<Vec<&'a TaskPlan>> {
+    for name in names {
+        task(project, name)?;
+    }
+    Ok(project.tasks.iter().filter(|t| names.is_empty() || names.contains(&t.name)).collect())
+}
+
+/// A share: above 0, at most 1.
+pub fn parse_ratio(text: &str) -> Result<f64, String> {
+    let ratio = text.parse::<f64>().ok().filter(|ratio| *ratio > 0.0 && *ratio <= 1.0);
+    ratio.ok_or_else(|| format!("{text:?} is not a share; write a number above 0 and at most 1, e.g. 0.25"))
+}
+
 /// A moment: a date, a date and time, RFC 3339 or epoch milliseconds.
 pub fn parse_moment(text: &str) -> Result<i64, String> {
     leadpulse_schema::parse_time_ms(text).ok_or_else(|| format!("{text:?} is not a time; write e.g. 2011-09-09 or 2011-09-09T12:00:00Z"))

@@ -134,19 +134,32 @@ impl Loaded {
             dotted.contains("__").then(|| (dotted.replace("__", "."), value, name))
         });
         let flags = overrides.iter().map(|(path, value)| ((*path).to_owned(), value.clone(), "command line".to_owned()));
+        let mut config = Self::typed(&table);
+        // What made the configuration invalid, if it was valid before.
+        let mut culprit = None;
         for (dotted, value, origin) in environment.collect::<Vec<_>>().into_iter().chain(flags) {
             let parts: Vec<String> = dotted.split('.').map(str::to_owned).collect();
             // A bare word is text; everything else is what TOML says it is.
             let value =
                 format!("v = {value}").parse::<toml::Table>().ok().and_then(|mut t| t.remove("v")).unwrap_or(toml::Value::String(value));
             set(&mut table, &parts, value).with_context(|| format!("{origin} cannot be applied"))?;
+            let was_valid = config.is_ok();
+            config = Self::typed(&table);
+            if config.is_ok() {
+                culprit = None;
+            } else if was_valid {
+                culprit = Some(format!("{origin} does not fit {dotted}"));
+            }
             origins.insert(dotted, origin);
         }
-        let config: Config =
-            toml::Value::Table(table).try_into().with_context(|| format!("{} is not a valid configuration", path.display()))?;
+        let config = config.with_context(|| culprit.unwrap_or_else(|| format!("{} is not a valid configuration", path.display())))?;
         let loaded = Self { config, path: path.to_owned(), origins };
         loaded.check()?;
         Ok(loaded)
+    }
+
+    fn typed(table: &toml::Table) -> Result<Config> {
+        Ok(toml::Value::Table(table.clone()).try_into()?)
     }
 
     fn check(&self) -> Result<()> {

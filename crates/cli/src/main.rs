@@ -1,5 +1,8 @@
 //! The `leadpulse` command: arguments, configuration, wiring. Exit codes: 0 done, 1 failed, 2 usage.
 
+#[macro_use]
+mod output;
+
 mod commands;
 mod config;
 mod progress;
@@ -32,9 +35,9 @@ enum Command {
     Demo(commands::demo::Demo),
     /// Scores what arrives, until stopped; with --until-end what the topics hold.
     Run(commands::run::Run),
-    /// Trains a bundle for one task on files.
+    /// Trains a bundle on files: every task of the configuration, or those named.
     Train(commands::train::Train),
-    /// Scores past moments from files, and judges the scores where labels are given.
+    /// Scores past moments from files, and judges the scores against labels given or against what happened.
     Backtest(commands::backtest::Backtest),
     /// Produces files to topics as producers would, in time order.
     Replay(commands::replay::Replay),
@@ -61,7 +64,7 @@ impl Command {
             Command::Simulate(command) => command.run(),
             Command::Schema(command) => command.run(),
             Command::Config(argument) => {
-                print!("{}", argument.load(&[])?.effective()?);
+                say!("{}", argument.load(&[])?.effective()?.trim_end());
                 Ok(())
             }
         }
@@ -81,7 +84,7 @@ fn main() -> ExitCode {
     match arguments.command.run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", output::explain(&error));
             ExitCode::FAILURE
         }
     }

@@ -96,6 +96,10 @@ impl From<Anchors> for String {
 }
 
 impl Anchors {
+    /// Whether each entity has an anchor of its own.
+    pub fn is_of_entities(self) -> bool {
+        matches!(self, Anchors::Entity { .. })
+    }
     /// The anchor of an entity first known at `since_ms`; `None` for rules about the whole population.
     pub fn of_entity(self, since_ms: i64) -> Option<i64> {
         match self {

@@ -2,19 +2,13 @@
 
 use std::io::{Read, Write};
 
-use leadpulse_features::{Scorer, probability};
-use leadpulse_graph::{CellRef, EntityId, Tracking};
-use leadpulse_model::{BinaryMetrics, RegressionMetrics};
-use leadpulse_pql::TargetKind;
-use leadpulse_schema::RowBatch;
+use leadpulse_features::Scorer;
 
-use crate::collect::apply_some;
+use crate::predict::{Ask, Bound, TaskJudgement, predict};
 use crate::project::{Project, TaskPlan};
-use crate::sources::{FileSource, Replay};
+use crate::sources::{FileSource, Files};
+use crate::walk::Walk;
 use crate::{LearnError, Progress};
-
-/// Cells scored at a time.
-const CHUNK_CELLS: usize = 512;
 
 /// Why rows cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +31,7 @@ pub enum RowsError {
         /// The value.
         value: String,
         /// What was expected.
-        expected: &'static str,
+        expected: String,
     },
     /// The table cannot be read or written.
     #[error("the rows cannot be read or written: {0}")]
@@ -47,48 +41,75 @@ pub enum RowsError {
     Io(#[from] std::io::Error),
 }
 
+/// A row to score.
+struct Asked {
+    record: csv::StringRecord,
+    at_ms: i64,
+    task: usize,
+    key: usize,
+    label: Option<f64>,
+}
+
 /// Rows to score, as read.
 struct Rows {
     header: csv::StringRecord,
-    records: Vec<csv::StringRecord>,
-    /// (timestamp, record), by timestamp.
-    order: Vec<(i64, usize)>,
-    key: usize,
-    label: Option<usize>,
+    rows: Vec<Asked>,
 }
 
-fn read_rows(rows: impl Read, key_name: &str) -> Result<Rows, RowsError> {
+fn read_rows(rows: impl Read, project: &Project, tasks: &[&TaskPlan]) -> Result<Rows, RowsError> {
     let mut reader = csv::Reader::from_reader(rows);
     let header = reader.headers()?.clone();
     let find = |names: &[&str]| header.iter().position(|h| names.contains(&h));
     let missing = |wanted: &str| RowsError::MissingColumn { wanted: wanted.into(), found: header.iter().collect::<Vec<_>>().join(", ") };
     let time = find(&["timestamp", "anchor", "as_of"]).ok_or_else(|| missing("timestamp"))?;
-    let key = find(&[key_name, "key", "entity_id"]).ok_or_else(|| missing(key_name))?;
+    let task_column = match tasks {
+        [_] => None,
+        _ => Some(find(&["task"]).ok_or_else(|| missing("task (or a single --task)"))?),
+    };
     let label = find(&["label"]);
-    let mut records = Vec::new();
-    let mut order = Vec::new();
+    let key_names = tasks.iter().map(|task| {
+        let table = project.catalog.table_at(task.plan.entity);
+        table.field_at(table.key).name.as_str()
+    });
+    let keys: Vec<Option<usize>> = key_names.clone().map(|name| find(&[name, "key", "entity_id"])).collect();
+    let mut found = Vec::new();
     for record in reader.into_records() {
         let record = record?;
-        let text = record.get(time).unwrap_or_default();
-        let at = leadpulse_schema::parse_time_ms(text).ok_or_else(|| RowsError::Value {
+        let wrong = |column: usize, expected: &str| RowsError::Value {
             line: record.position().map_or(0, csv::Position::line),
-            column: header.get(time).unwrap_or_default().to_owned(),
-            value: text.to_owned(),
-            expected: "a time: YYYY-MM-DD, YYYY-MM-DD HH:MM:SS, RFC 3339 or epoch milliseconds",
-        })?;
-        order.push((at, records.len()));
-        records.push(record);
+            column: header.get(column).unwrap_or_default().to_owned(),
+            value: record.get(column).unwrap_or_default().to_owned(),
+            expected: expected.to_owned(),
+        };
+        let text = |column: usize| record.get(column).unwrap_or_default();
+        let task = match task_column {
+            None => 0,
+            Some(column) => tasks.iter().position(|task| task.name == text(column)).ok_or_else(|| {
+                wrong(column, &format!("a task asked for: {}", tasks.iter().map(|t| t.name.as_str()).collect::<Vec<_>>().join(", ")))
+            })?,
+        };
+        let at_ms = leadpulse_schema::parse_time_ms(text(time))
+            .ok_or_else(|| wrong(time, "a time: YYYY-MM-DD, YYYY-MM-DD HH:MM:SS, RFC 3339 or epoch milliseconds"))?;
+        let key = keys[task].ok_or_else(|| missing(key_names.clone().nth(task).expect("each task has a key")))?;
+        let label = match label {
+            None => None,
+            Some(column) => Some(match text(column) {
+                "true" | "True" => 1.0,
+                "false" | "False" => 0.0,
+                number => number.parse::<f64>().map_err(|_| wrong(column, "0, 1 or a number"))?,
+            }),
+        };
+        found.push(Asked { at_ms, task, key, label, record });
     }
-    order.sort_unstable();
-    Ok(Rows { header, records, order, key, label })
+    Ok(Rows { header, rows: found })
 }
 
 /// What to score with what.
 pub struct Backtest<'a> {
     /// The deployment.
     pub project: &'a Project,
-    /// The task.
-    pub task: &'a TaskPlan,
+    /// The tasks. With several, the rows say in a column `task` which they are of.
+    pub tasks: &'a [&'a TaskPlan],
     /// The files.
     pub sources: &'a [FileSource],
     /// The bundle.
@@ -97,110 +118,45 @@ pub struct Backtest<'a> {
     pub freeze_at_ms: Option<i64>,
 }
 
-/// What a backtest found.
-#[derive(Clone, Debug, Default)]
-pub struct BacktestReport {
-    /// Rows read.
-    pub rows: usize,
-    /// Rows scored: their entity was known at their timestamp.
-    pub scored: usize,
-    /// Metrics, when rows carry labels and the target is a condition.
-    pub binary: Option<BinaryMetrics>,
-    /// Metrics, when rows carry labels and the target is a number.
-    pub regression: Option<RegressionMetrics>,
-}
-
 /// Scores the rows and writes them, in their order, with a column `probability` appended (empty where the entity was not known yet).
+/// Judges the tasks, where rows carry labels.
 pub fn backtest(
     job: &Backtest<'_>,
     rows: impl Read,
     out: impl Write,
     progress: &mut dyn FnMut(Progress),
-) -> Result<BacktestReport, LearnError> {
-    let Backtest { project, task, sources, scorer, freeze_at_ms } = *job;
-    let table = project.catalog.table_at(task.plan.entity);
-    let rows = read_rows(rows, &table.field_at(table.key).name)?;
-    let index = scorer.tasks().iter().position(|t| t.name == task.name).ok_or_else(|| LearnError::NoSuchTask {
-        task: task.name.clone(),
-        known: scorer.tasks().iter().map(|t| t.name.as_str()).collect::<Vec<_>>().join(", "),
-    })?;
-    let is_regression = task.plan.target.kind() == TargetKind::Regression;
-    let mut replay = Replay::open(project.catalog.clone(), sources)?;
-    let mut graph = project.graph(Tracking::Off);
-    let mut batch = RowBatch::new();
-    let mut predictions: Vec<Option<f64>> = vec![None; rows.records.len()];
-    let mut done = 0_u64;
-    let mut at = 0;
-    while at < rows.order.len() {
-        let as_of_ms = rows.order[at].0;
-        let end = at + rows.order[at..].partition_point(|(t, _)| *t == as_of_ms);
-        // The board of a moment holds what was known at its place on the grid.
-        let period = project.graph_options.board_period_ms;
-        for until_ms in [as_of_ms.div_euclid(period) * period, as_of_ms] {
-            let until_ms = freeze_at_ms.map_or(until_ms, |freeze| until_ms.min(freeze));
-            while apply_some(&mut replay, &mut graph, until_ms, &mut batch, |_, _| {})? {
-                done += batch.len() as u64;
-                progress(Progress::Replay { rows: done, of: 0 });
-            }
-            graph.advance(until_ms);
+) -> Result<Vec<TaskJudgement>, LearnError> {
+    let Backtest { project, tasks, sources, scorer, freeze_at_ms } = *job;
+    let bound = tasks.iter().map(|task| Bound::new(scorer, task)).collect::<Result<Vec<_>, _>>()?;
+    let rows = read_rows(rows, project, tasks)?;
+    let mut order: Vec<usize> = (0..rows.rows.len()).collect();
+    order.sort_by_key(|row| rows.rows[*row].at_ms);
+    let files = Files::prepare(project.catalog.clone(), sources)?;
+    let mut walk = Walk::new(project, &files, freeze_at_ms.unwrap_or(i64::MAX))?;
+    let mut predictions: Vec<Option<f64>> = vec![None; rows.rows.len()];
+    for moment in order.chunk_by(|a, b| rows.rows[*a].at_ms == rows.rows[*b].at_ms) {
+        let as_of_ms = rows.rows[moment[0]].at_ms;
+        while !walk.step(as_of_ms, i64::MAX, |_, _| {})? {
+            progress(Progress::Replay { rows: walk.rows(), of: 0 });
         }
-        graph.advance(as_of_ms);
-        let mut asked: Vec<(CellRef, EntityId, usize)> = rows.order[at..end]
-            .iter()
-            .filter_map(|(_, record)| {
-                let key = rows.records[*record].get(rows.key)?;
-                let (cell, node) = graph.find(table.id, key).filter(|(_, node)| node.is_known())?;
-                Some((cell, node.entity, *record))
-            })
-            .collect();
-        asked.sort_unstable();
-        for chunk in asked.chunks(CHUNK_CELLS) {
-            let mut cells: Vec<CellRef> = chunk.iter().map(|(cell, ..)| *cell).collect();
-            cells.dedup();
-            let features = scorer.plan().encode(&graph, &cells, as_of_ms);
-            let logits = scorer.logits(&features, index);
-            for (cell, entity, record) in chunk {
-                let cell = cells.binary_search(cell).expect("cells were taken from this chunk, in order");
-                predictions[*record] = scorer.plan().row_of(&features, table.id, cell, *entity).map(|(row, _)| {
-                    let logit = logits[row];
-                    if is_regression { logit.signum() * logit.abs().exp_m1() } else { probability(logit) }
-                });
+        let graph = walk.graph();
+        let mut asks: Vec<Ask> = Vec::new();
+        for &id in moment {
+            let row = &rows.rows[id];
+            let key = row.record.get(row.key).unwrap_or_default();
+            if let Some((at, node)) = graph.find(tasks[row.task].plan.entity, key).filter(|(_, node)| node.is_known()) {
+                asks.push(Ask { at, entity: node.entity, task: row.task, id });
             }
         }
-        at = end;
+        predict(graph, &bound, &mut asks, as_of_ms, |id, prediction| predictions[id] = Some(prediction));
     }
-    let report = judge(&rows, &predictions, is_regression)?;
     write_rows(&rows, &predictions, out)?;
-    Ok(report)
-}
-
-fn judge(rows: &Rows, predictions: &[Option<f64>], is_regression: bool) -> Result<BacktestReport, RowsError> {
-    let mut report = BacktestReport { rows: predictions.len(), scored: predictions.iter().flatten().count(), ..BacktestReport::default() };
-    let Some(label) = rows.label else { return Ok(report) };
-    let mut pairs = Vec::new();
-    for (record, prediction) in rows.records.iter().zip(predictions) {
-        let text = record.get(label).unwrap_or_default();
-        let value = match text {
-            "true" | "True" => 1.0,
-            "false" | "False" => 0.0,
-            text => text.parse::<f64>().map_err(|_| RowsError::Value {
-                line: record.position().map_or(0, csv::Position::line),
-                column: "label".into(),
-                value: text.to_owned(),
-                expected: "0, 1 or a number",
-            })?,
-        };
-        if let Some(prediction) = prediction {
-            pairs.push((*prediction, value));
-        }
-    }
-    let predicted: Vec<f64> = pairs.iter().map(|(p, _)| *p).collect();
-    if is_regression {
-        report.regression = RegressionMetrics::of(&predicted, &pairs.iter().map(|(_, y)| *y).collect::<Vec<_>>());
-    } else {
-        report.binary = BinaryMetrics::of(&predicted, &pairs.iter().map(|(_, y)| *y > 0.5).collect::<Vec<_>>());
-    }
-    Ok(report)
+    let judgements = bound.iter().enumerate().map(|(index, bound)| {
+        let of_task = || rows.rows.iter().zip(&predictions).filter(|(row, _)| row.task == index);
+        let pairs: Vec<(f64, f64)> = of_task().filter_map(|(row, p)| Some(((*p)?, row.label?))).collect();
+        TaskJudgement::of(bound, of_task().count(), of_task().filter(|(_, p)| p.is_some()).count(), &pairs)
+    });
+    Ok(judgements.collect())
 }
 
 fn write_rows(rows: &Rows, predictions: &[Option<f64>], out: impl Write) -> Result<(), RowsError> {
@@ -208,8 +164,8 @@ fn write_rows(rows: &Rows, predictions: &[Option<f64>], out: impl Write) -> Resu
     let mut header = rows.header.clone();
     header.push_field("probability");
     writer.write_record(&header)?;
-    for (record, prediction) in rows.records.iter().zip(predictions) {
-        let mut record = record.clone();
+    for (row, prediction) in rows.rows.iter().zip(predictions) {
+        let mut record = row.record.clone();
         record.push_field(&prediction.map_or(String::new(), |p| p.to_string()));
         writer.write_record(&record)?;
     }

@@ -1,30 +1,29 @@
-//! Replay becomes examples: features as of each anchor, outcomes from what came after.
+//! Replay becomes examples: features as of each anchor, outcomes from what came after. One pass serves all tasks.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::sync::Arc;
 
-use rustc_hash::FxHashSet;
+use rustc_hash::FxHashMap;
 
-use leadpulse_features::{FeatureBatch, FeaturePlan, FeatureSpec, VocabularyBuilder};
-use leadpulse_graph::{CellRef, EntityId, Graph, Outcome as RowOutcome, Tracking, owner_of};
-use leadpulse_model::{ExampleSet, Outcome};
-use leadpulse_pql::{History, Label, Reach, TargetKind};
-use leadpulse_schema::{Role, Row, RowBatch};
+use leadpulse_features::{FeaturePlan, FeatureSpec, VocabularyBuilder};
+use leadpulse_graph::{CellRef, EntityId, Graph};
+use leadpulse_model::{CellRow, CellStore, Example, ExampleSet};
+use leadpulse_schema::{Role, RowBatch, TableId};
 
-use crate::anchors::Anchors;
+use crate::outcomes::{Chronicle, Seen, Tally};
 use crate::project::{Project, TaskPlan};
-use crate::sources::{FileSource, Replay};
+use crate::sources::Files;
+use crate::walk::{BATCH_ROWS, Due, Schedule, Walk};
 use crate::{LearnError, Progress};
 
-/// Rows applied at a time.
-const BATCH_ROWS: usize = 8192;
+/// Cells encoded at a time.
+const CHUNK_CELLS: usize = 256;
 
 /// How history is split. Everything between one part's newest anchor and the next part is at least a horizon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Split {
     /// Training sees nothing known after this moment, milliseconds. Validation anchors start here.
     pub val_from_ms: i64,
-    /// Validation outcomes are known by this moment, milliseconds.
+    /// Validation outcomes are known by this moment.
     pub test_from_ms: i64,
 }
 
@@ -39,39 +38,6 @@ pub struct Extent {
     pub rows: u64,
 }
 
-/// Examples of one task.
-pub struct Collected {
-    /// Anchors before the split, outcomes as far as they were known at it.
-    pub training: ExampleSet,
-    /// Anchors from the split on, outcomes known by the test's start.
-    pub validation: ExampleSet,
-    /// All anchors, outcomes as far as they were known at the test's start.
-    pub refit: ExampleSet,
-    /// Rows that could not be used.
-    pub rejected: u64,
-}
-
-/// Applies the next rows known at or before `until_ms`; hands every accepted one to `each`. `false` when there were none.
-pub(crate) fn apply_some(
-    replay: &mut Replay,
-    graph: &mut Graph,
-    until_ms: i64,
-    batch: &mut RowBatch,
-    mut each: impl FnMut(&Graph, Row<'_>),
-) -> Result<bool, LearnError> {
-    batch.clear();
-    if replay.read(until_ms, BATCH_ROWS, batch)? == 0 {
-        return Ok(false);
-    }
-    let outcomes = graph.apply(batch);
-    for (row, outcome) in batch.iter().zip(outcomes) {
-        if outcome == RowOutcome::Accepted {
-            each(graph, row);
-        }
-    }
-    Ok(true)
-}
-
 /// What one pass over the files finds.
 #[derive(Clone, Debug)]
 pub struct Survey {
@@ -79,18 +45,19 @@ pub struct Survey {
     pub spec: FeatureSpec,
     /// The extent of the whole.
     pub extent: Extent,
-    /// Per table, whether any key has more than one version.
+    /// Per table, whether any key has versions that became known at different moments.
     pub changing: Vec<bool>,
 }
 
 /// One pass over the files.
-pub fn survey(project: &Project, sources: &[FileSource], until_ms: Option<i64>) -> Result<Survey, LearnError> {
+pub fn survey(project: &Project, files: &Files, until_ms: Option<i64>) -> Result<Survey, LearnError> {
     let mut vocabulary = VocabularyBuilder::default();
-    let mut replay = Replay::open(project.catalog.clone(), sources)?;
+    let mut replay = files.replay()?;
     let mut batch = RowBatch::new();
     let mut extent = Extent { first_ms: i64::MAX, last_ms: i64::MIN, rows: 0 };
     let mut changing = vec![false; project.catalog.tables.len()];
-    let mut keys: FxHashSet<(leadpulse_schema::TableId, String)> = FxHashSet::default();
+    // Keys of tables that have not changed so far, and when they were known.
+    let mut known: FxHashMap<(TableId, Box<str>), i64> = FxHashMap::default();
     while replay.read(i64::MAX, BATCH_ROWS, &mut batch)? > 0 {
         for row in batch.iter() {
             if until_ms.is_none_or(|until| row.known_ms() <= until) {
@@ -99,7 +66,8 @@ pub fn survey(project: &Project, sources: &[FileSource], until_ms: Option<i64>) 
             if project.catalog.table_at(row.table()).role == Role::Event {
                 extent.first_ms = extent.first_ms.min(row.known_ms());
             } else if !changing[row.table().index()] {
-                changing[row.table().index()] = !keys.insert((row.table(), row.key().to_owned()));
+                let first_ms = *known.entry((row.table(), row.key().into())).or_insert(row.known_ms());
+                changing[row.table().index()] = row.known_ms() > first_ms;
             }
             extent.last_ms = extent.last_ms.max(row.known_ms());
             extent.rows += 1;
@@ -112,38 +80,7 @@ pub fn survey(project: &Project, sources: &[FileSource], until_ms: Option<i64>) 
     Ok(Survey { spec: vocabulary.finish(), extent, changing })
 }
 
-/// For which entity a row counts towards a plan's target.
-fn counts_for(graph: &Graph, reach: Reach, entity_table: leadpulse_schema::TableId, row: Row<'_>) -> Option<EntityId> {
-    let directory = graph.directory();
-    match reach {
-        Reach::Itself => directory.find(directory.of_table(row.table()), row.key()),
-        Reach::Owner => owner_of(graph.catalog(), row).and_then(|(table, key)| directory.find(directory.of_table(table), key)),
-        Reach::Cell => {
-            let (table, key) = match graph.catalog().table_at(row.table()).role {
-                Role::Event => owner_of(graph.catalog(), row)?,
-                _ => (row.table(), row.key()),
-            };
-            let place = directory.place(directory.find(directory.of_table(table), key)?)?;
-            Some(graph.cell(place.cell).anchor)
-        }
-        Reach::Reference(field) => directory.find(directory.of_table(entity_table), row.get(field).text()?),
-    }
-}
-
-/// Offers an accepted row to the task's history. If it made an entity of the task known: which one, and when, milliseconds.
-pub(crate) fn observe(graph: &Graph, task: &TaskPlan, history: &mut History<'_>, row: Row<'_>) -> Option<(EntityId, i64)> {
-    let reach = task.plan.reach(row.table());
-    if let Some(entity) = reach.and_then(|reach| counts_for(graph, reach, task.plan.entity, row)) {
-        history.offer(entity.0, row);
-    }
-    if row.table() != task.plan.entity {
-        return None;
-    }
-    let (_, node) = graph.find(row.table(), row.key())?;
-    (node.since_ms == Some(row.known_ms())).then_some((node.entity, row.known_ms()))
-}
-
-/// The entities of a task's population as of a moment, with their cells: by cell, then key.
+/// The entities of a task's population as of a moment, with their cells: by cell, then as the cell holds them.
 pub(crate) fn eligible(graph: &Graph, task: &TaskPlan, as_of_ms: i64) -> Vec<(CellRef, EntityId)> {
     let mut found = Vec::new();
     for (at, cell) in graph.cells() {
@@ -156,12 +93,17 @@ pub(crate) fn eligible(graph: &Graph, task: &TaskPlan, as_of_ms: i64) -> Vec<(Ce
     found
 }
 
-/// Features waiting for their outcomes.
-struct Pending {
-    anchor_ms: i64,
-    batch: FeatureBatch,
-    /// (cell, slot, entity)
-    rows: Vec<(usize, usize, EntityId)>,
+/// Whom a task is asked about: those of `due` that are in its population.
+pub(crate) fn asked(graph: &Graph, task: &TaskPlan, due: &Due, as_of_ms: i64) -> Vec<(CellRef, EntityId)> {
+    let Some(only) = &due.only else { return eligible(graph, task, as_of_ms) };
+    // A few entities: no need to look at all.
+    let place = |entity: &EntityId| {
+        let place = graph.directory().place(*entity)?;
+        let cell = graph.cell(place.cell);
+        let node = &cell.nodes[place.node as usize];
+        graph.view(cell, node, as_of_ms, &task.population).is_eligible().then_some((place.cell, *entity))
+    };
+    only.iter().filter_map(place).collect()
 }
 
 /// What examples are taken of, and when.
@@ -169,172 +111,173 @@ struct Pending {
 pub struct Harvest<'a> {
     /// The deployment.
     pub project: &'a Project,
-    /// The task.
-    pub task: &'a TaskPlan,
+    /// The tasks.
+    pub tasks: &'a [&'a TaskPlan],
     /// The files.
-    pub sources: &'a [FileSource],
+    pub files: &'a Files,
     /// How cells are encoded.
     pub plan: &'a FeaturePlan,
     /// The history.
     pub extent: Extent,
     /// The split.
     pub split: Split,
-    /// No anchors this soon after the first event, milliseconds.
+    /// No anchors of whole populations this soon after the first event, milliseconds.
     pub warmup_ms: i64,
+    /// The share of (cell, anchor) pairs that examples are taken of, chosen by a hash: base rates stay what they are.
+    pub sample_ratio: f64,
 }
 
-/// Replays the files once and takes the examples of a task.
-pub fn collect(harvest: Harvest<'_>, progress: &mut dyn FnMut(Progress)) -> Result<Collected, LearnError> {
-    let Harvest { project, task, sources, plan, extent, split, warmup_ms } = harvest;
-    let horizon_ms = task.plan.horizon_ms;
-    let period_ms = project.graph_options.board_period_ms;
-    let last_anchor_ms = split.test_from_ms.min(extent.last_ms) - horizon_ms;
-    let mut replay = Replay::open(project.catalog.clone(), sources)?;
-    let mut graph = project.graph(Tracking::Off);
-    let mut history = History::new(&task.plan, &project.catalog);
-    let dense = task.anchors.between(extent.first_ms + warmup_ms, last_anchor_ms);
-    // Validation starts with a whole anchor of its own, wherever the stride falls.
-    let mut queue: BinaryHeap<Reverse<(i64, Option<EntityId>)>> = dense.into_iter().map(|t| Reverse((t, None))).collect();
-    if matches!(task.anchors, Anchors::Every { .. }) && split.val_from_ms <= last_anchor_ms {
-        queue.push(Reverse((split.val_from_ms, None)));
-        queue.push(Reverse((last_anchor_ms, None)));
-    }
-    let mut pending: Vec<Pending> = Vec::new();
-    let mut batch = RowBatch::new();
-    let mut rows_done = 0_u64;
-    loop {
-        let next_anchor = queue.peek().map_or(i64::MAX, |Reverse((t, _))| *t);
-        // The board of an anchor holds what was known at its place on the grid.
-        let board_ms = next_anchor.div_euclid(period_ms) * period_ms;
-        let next_stop = if graph.as_of_ms() < board_ms { board_ms } else { next_anchor };
-        // An entity first seen in this batch must not have its anchor before the batch's end.
-        let until_ms = match task.anchors {
-            Anchors::Entity { after_ms, floor_ms } => {
-                let step = (after_ms - floor_ms).max(0);
-                replay.peek_ms().map_or(next_stop, |t| next_stop.min(t.saturating_add(step)))
-            }
-            Anchors::Every { .. } => next_stop,
-        };
-        let mut newly_known: Vec<(EntityId, i64)> = Vec::new();
-        let applied = apply_some(&mut replay, &mut graph, until_ms, &mut batch, |graph, row| {
-            newly_known.extend(observe(graph, task, &mut history, row));
-        })?;
-        for (entity, since_ms) in newly_known {
-            if let Some(anchor) = task.anchors.of_entity(since_ms).filter(|t| *t <= last_anchor_ms) {
-                queue.push(Reverse((anchor, Some(entity))));
-            }
-        }
-        if applied {
-            rows_done += batch.len() as u64;
-            progress(Progress::Replay { rows: rows_done, of: extent.rows });
-            continue;
-        }
-        if replay.peek_ms().is_some_and(|t| t <= next_stop) {
-            continue;
-        }
-        if next_stop < next_anchor {
-            graph.advance(next_stop);
-            continue;
-        }
-        let Some(Reverse((anchor_ms, _))) = queue.peek().copied() else {
-            if replay.peek_ms().is_none() {
-                break;
-            }
-            continue;
-        };
-        let mut only: FxHashSet<EntityId> = FxHashSet::default();
-        let mut everyone = false;
-        while let Some(Reverse((t, who))) = queue.peek().copied()
-            && t == anchor_ms
-        {
-            queue.pop();
-            match who {
-                Some(entity) => {
-                    only.insert(entity);
-                }
-                None => everyone = true,
-            }
-        }
-        graph.advance(anchor_ms);
-        take(&graph, task, plan, anchor_ms, (!everyone).then_some(&only), &mut pending);
-    }
-    let labels = history.finish();
-    let empty = || ExampleSet::new(plan.layout());
-    let (mut training, mut validation, mut refit) = (empty(), empty(), empty());
+/// Examples of one task.
+#[derive(Clone, Debug)]
+pub struct Collected {
+    /// Anchors before the split, outcomes as far as they were known at it.
+    pub training: ExampleSet,
+    /// Anchors from the split on, outcomes known by the test's start.
+    pub validation: ExampleSet,
+    /// All anchors, outcomes as far as they were known at the test's start.
+    pub refit: ExampleSet,
+    /// What became of the training anchors' rows.
+    pub training_tally: Tally,
+    /// What became of the validation anchors' rows.
+    pub validation_tally: Tally,
+}
+
+/// An example waiting for its outcome.
+#[derive(Clone, Copy, Debug)]
+struct Pending {
+    row: CellRow,
+    slot: u32,
+    entity: EntityId,
+    anchor_ms: i64,
+}
+
+/// Replays the files once, up to the test's start, and takes the examples of all tasks. A cell that several tasks ask about at the same
+/// moment is stored once.
+pub fn collect(harvest: Harvest<'_>, progress: &mut dyn FnMut(Progress)) -> Result<Vec<Collected>, LearnError> {
+    let Harvest { project, tasks, files, plan, extent, split, warmup_ms, sample_ratio } = harvest;
     let newest_ms = split.test_from_ms.min(extent.last_ms);
-    for Pending { anchor_ms, batch, rows } in pending {
-        let (set, known_until_ms) =
-            if anchor_ms < split.val_from_ms { (&mut training, split.val_from_ms) } else { (&mut validation, newest_ms) };
-        for (cell, slot, entity) in rows {
-            if let Some(known) = outcome(task, &labels, entity, anchor_ms, known_until_ms) {
-                set.push(&batch, cell, slot, entity, anchor_ms, known);
-            }
-            if let Some(known) = outcome(task, &labels, entity, anchor_ms, newest_ms) {
-                refit.push(&batch, cell, slot, entity, anchor_ms, known);
-            }
+    let mut chronicles: Vec<Chronicle<'_>> = tasks.iter().map(|task| Chronicle::new(project, task, files)).collect();
+    let last_ms = |chronicle: &Chronicle<'_>| newest_ms - chronicle.closes_after_ms();
+    let mut schedule = Schedule::new(tasks.iter().zip(&chronicles).map(|(task, chronicle)| {
+        let first_ms = if task.anchors.is_of_entities() { i64::MIN } else { extent.first_ms + warmup_ms };
+        (*task, first_ms, last_ms(chronicle))
+    }));
+    // Validation starts with a whole anchor of its own, and ends with one, wherever the stride falls.
+    for (index, chronicle) in chronicles.iter().enumerate() {
+        if split.val_from_ms <= last_ms(chronicle) {
+            schedule.also(index, split.val_from_ms);
+            schedule.also(index, last_ms(chronicle));
         }
     }
-    Ok(Collected { training, validation, refit, rejected: replay.rejected() })
+    let reach_ms = schedule.reach_ms();
+    let mut store = CellStore::new(plan.layout());
+    let mut pending: Vec<Vec<Pending>> = vec![Vec::new(); tasks.len()];
+    let mut walk = Walk::new(project, files, newest_ms)?;
+    loop {
+        let next_ms = schedule.peek_ms();
+        let arrived = walk.step(next_ms.unwrap_or(newest_ms), reach_ms, |graph, row| {
+            for (index, chronicle) in chronicles.iter_mut().enumerate() {
+                if let Some((entity, since_ms)) = chronicle.observe(graph, row) {
+                    schedule.known(index, entity, since_ms);
+                }
+            }
+        })?;
+        if !arrived {
+            progress(Progress::Replay { rows: walk.rows(), of: extent.rows });
+            continue;
+        }
+        // A step that arrives applies no rows: what was next still is.
+        let Some(anchor_ms) = next_ms else { break };
+        let due = schedule.due();
+        take(walk.graph(), tasks, plan, &due, (anchor_ms, sample_ratio), &mut store, &mut pending);
+    }
+    let store = Arc::new(store);
+    let collected = chronicles.into_iter().zip(pending).map(|(chronicle, pending)| {
+        let outcomes = chronicle.finish();
+        let empty = || ExampleSet::new(store.clone());
+        let (mut training, mut validation, mut refit) = (empty(), empty(), empty());
+        let (mut training_tally, mut validation_tally) = (Tally::default(), Tally::default());
+        for Pending { row, slot, entity, anchor_ms } in pending {
+            let example = |outcome| Example { row, slot: slot as usize, entity, anchor_ms, outcome, weight: 1.0 };
+            let (set, tally, known_until_ms) = if anchor_ms < split.val_from_ms {
+                (&mut training, &mut training_tally, split.val_from_ms)
+            } else {
+                (&mut validation, &mut validation_tally, newest_ms)
+            };
+            let seen = outcomes.seen(entity, anchor_ms, known_until_ms);
+            tally.add(entity, &seen);
+            if let Seen::Known { outcome, .. } = seen {
+                set.push(example(outcome));
+            }
+            if let Seen::Known { outcome, .. } = outcomes.seen(entity, anchor_ms, newest_ms) {
+                refit.push(example(outcome));
+            }
+        }
+        Collected { training, validation, refit, training_tally, validation_tally }
+    });
+    Ok(collected.collect())
 }
 
+/// Encodes the cells that the due tasks ask about, each once, and keeps who is asked about.
 fn take(
     graph: &Graph,
-    task: &TaskPlan,
+    tasks: &[&TaskPlan],
     plan: &FeaturePlan,
-    anchor_ms: i64,
-    only: Option<&FxHashSet<EntityId>>,
-    pending: &mut Vec<Pending>,
+    due: &[Due],
+    (anchor_ms, sample_ratio): (i64, f64),
+    store: &mut CellStore,
+    pending: &mut [Vec<Pending>],
 ) {
-    let found = match only {
-        // A few entities: no need to look at all.
-        Some(only) => {
-            let mut entities: Vec<EntityId> = only.iter().copied().collect();
-            entities.sort_unstable();
-            entities
-                .into_iter()
-                .filter_map(|entity| {
-                    let place = graph.directory().place(entity)?;
-                    let cell = graph.cell(place.cell);
-                    let node = &cell.nodes[place.node as usize];
-                    graph.view(cell, node, anchor_ms, &task.population).is_eligible().then_some((place.cell, entity))
-                })
-                .collect()
-        }
-        None => eligible(graph, task, anchor_ms),
-    };
-    let mut cells: Vec<CellRef> = found.iter().map(|(at, _)| *at).collect();
+    let mut wanted: Vec<(CellRef, EntityId, usize)> = Vec::new();
+    for due in due {
+        wanted.extend(asked(graph, tasks[due.task], due, anchor_ms).into_iter().map(|(at, entity)| (at, entity, due.task)));
+    }
+    if sample_ratio < 1.0 {
+        wanted.retain(|(at, ..)| is_sampled(graph.cell(*at).anchor, anchor_ms, sample_ratio));
+    }
+    // Stable: each task's entities stay in their order.
+    wanted.sort_by_key(|(at, ..)| *at);
+    let mut cells: Vec<CellRef> = wanted.iter().map(|(at, ..)| *at).collect();
     cells.dedup();
-    if cells.is_empty() {
-        return;
-    }
-    let batch = plan.encode(graph, &cells, anchor_ms);
-    let mut rows = Vec::with_capacity(found.len());
-    let mut cell = 0;
-    for (at, entity) in found {
-        while cells[cell] != at {
-            cell += 1;
+    let mut wanted = wanted.into_iter().peekable();
+    for chunk in cells.chunks(CHUNK_CELLS) {
+        let batch = plan.encode(graph, chunk, anchor_ms);
+        for (cell, at) in chunk.iter().enumerate() {
+            let mut stored = None;
+            while let Some((_, entity, task)) = wanted.next_if(|(of, ..)| of == at) {
+                if let Some((_, slot)) = plan.row_of(&batch, tasks[task].plan.entity, cell, entity) {
+                    let row = *stored.get_or_insert_with(|| store.push(&batch, cell));
+                    pending[task].push(Pending { row, slot: slot as u32, entity, anchor_ms });
+                }
+            }
         }
-        if let Some((_, slot)) = plan.row_of(&batch, task.plan.entity, cell, entity) {
-            rows.push((cell, slot, entity));
-        }
     }
-    pending.push(Pending { anchor_ms, batch, rows });
 }
 
-/// What is known of an example's outcome at `known_until_ms`; `None` while there is nothing to learn from.
-fn outcome(task: &TaskPlan, labels: &leadpulse_pql::Labels, entity: EntityId, anchor_ms: i64, known_until_ms: i64) -> Option<Outcome> {
-    let observed_ms = known_until_ms - anchor_ms;
-    match task.plan.target.kind() {
-        TargetKind::Monotone => {
-            let observed_ms = observed_ms.min(task.plan.horizon_ms);
-            let after_ms = labels.first_time_true(entity.0, anchor_ms).map(|t| t - anchor_ms).filter(|after| *after <= observed_ms);
-            (observed_ms > 0).then_some(Outcome::Hazard { after_ms, observed_ms })
+/// Whether a cell is looked at at an anchor: the same every time, and independent of what happens.
+fn is_sampled(cell: EntityId, anchor_ms: i64, ratio: f64) -> bool {
+    let mut x = (u64::from(cell.0) << 32) ^ (anchor_ms as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    ((x ^ (x >> 31)) >> 11) as f64 / (1_u64 << 53) as f64 <= ratio
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_has_its_ratio_in_cells_and_in_anchors() {
+        for ratio in [0.1, 0.5] {
+            let share = |cells: std::ops::Range<u32>, anchors: std::ops::Range<i64>| {
+                let all = (cells.len() * anchors.clone().count()) as f64;
+                let pairs = cells.flat_map(|c| anchors.clone().map(move |a| (EntityId(c), a * 86_400_000)));
+                pairs.filter(|(c, a)| is_sampled(*c, *a, ratio)).count() as f64 / all
+            };
+            for (cells, anchors) in [(0..2000, 0..1), (7..8, 0..2000), (0..50, 0..50)] {
+                let share = share(cells, anchors);
+                assert!((share - ratio).abs() < 0.04, "{share} {ratio}");
+            }
         }
-        TargetKind::Window | TargetKind::Regression if observed_ms < task.plan.horizon_ms => None,
-        TargetKind::Window | TargetKind::Regression => match labels.label(entity.0, anchor_ms) {
-            Label::Binary(label) => Some(Outcome::Window(label)),
-            Label::Value(value) => Some(Outcome::Value(value)),
-            Label::Dropped => None,
-        },
     }
 }

@@ -1,24 +1,37 @@
 //! Replay becomes examples becomes a bundle; backtest and evaluation.
 //!
 //! Invariants: training, backtest and the live engine read features through the same graph and the same encoder; nothing known after an
-//! anchor reaches its example, and nothing known after a split reaches the part before it.
+//! anchor reaches its example, and nothing known after a split reaches the part before it; files are streamed, whatever their size and
+//! order.
 
 mod anchors;
 mod backtest;
 mod collect;
+mod judge;
+mod leaks;
+mod outcomes;
+mod predict;
 mod project;
 mod sources;
+mod spill;
 mod train;
+mod walk;
+
+#[cfg(test)]
+mod tests;
 
 use leadpulse_model::{BundleError, FitError};
 use leadpulse_schema::FileError;
 
 pub use anchors::{Anchors, AnchorsError, parse_duration_ms};
-pub use backtest::{Backtest, BacktestReport, RowsError, backtest};
+pub use backtest::{Backtest, RowsError, backtest};
 pub use collect::{Collected, Extent, Harvest, Split, Survey, collect, survey};
+pub use judge::{Period, judge};
+pub use outcomes::Tally;
+pub use predict::TaskJudgement;
 pub use project::{Project, QueryError, TaskPlan, TaskSource};
-pub use sources::{FileSource, Replay};
-pub use train::{LabelCount, TrainOptions, TrainReport, count_labels, train};
+pub use sources::{FileSource, Files, Replay};
+pub use train::{LabelCount, TaskReport, TrainOptions, TrainReport, TrainTask, count_labels, train};
 
 /// How far a long job is.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,6 +58,19 @@ pub enum LearnError {
     /// A file cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
+    /// A file that is not in order cannot be sorted.
+    #[error(
+        "{file} is not in order of known time, and sorting it in the temporary folder {folder} failed: {source}; \
+         make room there, or name another folder with TMPDIR"
+    )]
+    Spill {
+        /// The file.
+        file: String,
+        /// Where temporary files are.
+        folder: String,
+        /// Why.
+        source: std::io::Error,
+    },
     /// There is nothing to replay.
     #[error("the files hold no events: check the data folder and the file patterns of the sources")]
     NoEvents,
@@ -55,6 +81,20 @@ pub enum LearnError {
         task: String,
         /// The names there are.
         known: String,
+    },
+    /// Nothing to train.
+    #[error("there is no task to train: add one to the configuration")]
+    NoTask,
+    /// Tasks that cannot share a trunk.
+    #[error(
+        "{other}, but {first}, and tasks of one bundle share a network that has seen the tables of its first: train them into bundles of \
+         their own with --task"
+    )]
+    Using {
+        /// The first task and its tables.
+        first: String,
+        /// Another.
+        other: String,
     },
     /// The split leaves nothing.
     #[error("the split leaves no room: {0}")]

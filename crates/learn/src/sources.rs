@@ -1,16 +1,42 @@
 //! Files of many tables, read as one stream in order of known time.
+//!
+//! [`Files`] looks at every file once: one in order of known time is streamed, a small one stays in memory, a large one out of order
+//! is sorted into a temporary file. Then any number of [`Replay`]s read them. Memory is bounded whatever the files' size and order.
+//!
+//! The order: known time; at the same moment hubs, roots, members, events; then the files as listed; then the rows as written.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use leadpulse_schema::{Catalog, FileError, FileOptions, FileReader, Role, RowBatch, TableId};
 
-/// Rows read from a file at a time.
-const CHUNK_ROWS: usize = 8192;
-/// A file of up to this many rows is held in memory and sorted; a longer one is streamed if its rows are in order of known time.
-const SORTED_IN_MEMORY_ROWS: usize = 200_000;
+use crate::LearnError;
+use crate::spill::{Merge, Spill, by_known_time};
+
+/// Rows read at a time, over all files.
+const CHUNK_ROWS: usize = 65_536;
+/// Rows read from one file at a time: at least, at most.
+const CHUNK_ROWS_OF_ONE: (usize, usize) = (256, 8192);
+/// What a row takes in memory beside its text: for itself, and for each field of its table, bytes.
+const ROW_BYTES: (usize, usize) = (56, 16);
+
+/// What of the files may be in memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Small files are held in memory up to this much together, bytes.
+    pub resident_bytes: usize,
+    /// The rows that are sorted at a time, bytes.
+    pub run_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { resident_bytes: 64 << 20, run_bytes: 64 << 20 }
+    }
+}
 
 /// One file of one table.
 #[derive(Clone, Debug)]
@@ -19,18 +45,208 @@ pub struct FileSource {
     pub table: TableId,
     /// Where it is.
     pub path: PathBuf,
-    /// How its rows are to be understood; the partition is set by [`Replay::open`].
+    /// How its rows are to be understood; the partition is set by [`Files::prepare`].
     pub options: FileOptions,
+}
+
+impl FileSource {
+    fn open(&self, catalog: &Arc<Catalog>) -> Result<FileReader, FileError> {
+        FileReader::open(&self.path, catalog.clone(), self.table, self.options.clone())
+    }
+
+    fn spilling<T>(&self, done: io::Result<T>) -> Result<T, LearnError> {
+        let failed = |source| LearnError::Spill {
+            file: self.path.display().to_string(),
+            folder: std::env::temp_dir().display().to_string(),
+            source,
+        };
+        done.map_err(failed)
+    }
+}
+
+/// How the rows of a file are come by in order of known time.
+#[derive(Clone, Debug)]
+enum Supply {
+    /// All of them, and their order.
+    Resident(Arc<RowBatch>, Arc<[u32]>),
+    /// The file is in order.
+    InOrder,
+    /// Sorted on disk.
+    Sorted(Arc<Spill>),
+}
+
+/// Files, ready to be replayed as often as needed.
+#[derive(Clone, Debug)]
+pub struct Files {
+    catalog: Arc<Catalog>,
+    sources: Vec<(FileSource, Supply)>,
+    rejected: u64,
+}
+
+/// Rows that could not be used.
+#[derive(Clone, Copy, Debug, Default)]
+struct Rejected {
+    rows: u64,
+    /// So many of them have been told already.
+    told: u64,
+}
+
+/// Reads on; a row that cannot be used is told, counted and passed over.
+fn read(reader: &mut FileReader, batch: &mut RowBatch, max_rows: usize, rejected: &mut Rejected) -> Result<usize, FileError> {
+    let before = batch.len();
+    while batch.len() - before < max_rows {
+        match reader.read(batch, max_rows - (batch.len() - before)) {
+            Ok(0) => break,
+            Ok(_) => {}
+            Err(error) if error.is_row() => {
+                rejected.rows += 1;
+                if (rejected.told + 1..=10).contains(&rejected.rows) {
+                    tracing::warn!(%error, "row passed over");
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(batch.len() - before)
+}
+
+impl Files {
+    /// Looks at every file. A file's partition number is its place in the list.
+    pub fn prepare(catalog: Arc<Catalog>, sources: &[FileSource]) -> Result<Self, LearnError> {
+        Self::prepare_within(catalog, sources, Limits::default())
+    }
+
+    pub(crate) fn prepare_within(catalog: Arc<Catalog>, sources: &[FileSource], mut limits: Limits) -> Result<Self, LearnError> {
+        let mut files = Self { catalog, sources: Vec::new(), rejected: 0 };
+        for (partition, source) in sources.iter().enumerate() {
+            let mut source = source.clone();
+            source.options.partition = partition as u32;
+            let (supply, rejected) = files.supply(&source, &mut limits)?;
+            files.sources.push((source, supply));
+            files.rejected += rejected;
+        }
+        Ok(files)
+    }
+
+    /// Decides how a file is read, and how many of its rows cannot be used.
+    fn supply(&self, source: &FileSource, limits: &mut Limits) -> Result<(Supply, u64), LearnError> {
+        let row_bytes = ROW_BYTES.0 + ROW_BYTES.1 * self.catalog.table_at(source.table).fields.len();
+        let bytes = |rows: &RowBatch| rows.len() * row_bytes + rows.text_bytes();
+        let mut rejected = Rejected::default();
+        let mut reader = source.open(&self.catalog)?;
+        let mut rows = RowBatch::new();
+        let (mut fits, mut sorted, mut last_ms, mut checked) = (true, true, i64::MIN, 0);
+        while read(&mut reader, &mut rows, CHUNK_ROWS_OF_ONE.1, &mut rejected)? > 0 {
+            for row in (checked..rows.len()).map(|i| rows.row(i)) {
+                sorted &= row.known_ms() >= last_ms;
+                last_ms = row.known_ms();
+            }
+            fits &= bytes(&rows) <= limits.resident_bytes;
+            if !fits && !sorted {
+                break;
+            }
+            if !fits {
+                rows.clear();
+            }
+            checked = rows.len();
+        }
+        if fits {
+            limits.resident_bytes -= bytes(&rows);
+            let order = by_known_time(&rows).into();
+            return Ok((Supply::Resident(Arc::new(rows), order), rejected.rows));
+        }
+        if sorted {
+            return Ok((Supply::InOrder, rejected.rows));
+        }
+        tracing::info!(file = %source.path.display(), "not in order of known time: sorted on disk");
+        let mut spill = source.spilling(Spill::new(self.catalog.clone(), source.table, source.options.partition))?;
+        let mut rejected = Rejected { rows: 0, told: rejected.rows };
+        reader = source.open(&self.catalog)?;
+        rows.clear();
+        while read(&mut reader, &mut rows, CHUNK_ROWS_OF_ONE.0, &mut rejected)? > 0 {
+            if bytes(&rows) >= limits.run_bytes {
+                source.spilling(spill.push_run(&rows))?;
+                rows.clear();
+            }
+        }
+        if !rows.is_empty() {
+            source.spilling(spill.push_run(&rows))?;
+        }
+        Ok((Supply::Sorted(Arc::new(spill)), rejected.rows))
+    }
+
+    /// All rows from the start, in order.
+    pub fn replay(&self) -> Result<Replay, LearnError> {
+        let chunk_rows = (CHUNK_ROWS / self.sources.len().max(1)).clamp(CHUNK_ROWS_OF_ONE.0, CHUNK_ROWS_OF_ONE.1);
+        let mut replay = Replay { catalog: self.catalog.clone(), streams: Vec::new(), heap: BinaryHeap::new() };
+        for (source, supply) in &self.sources {
+            replay.streams.push(Stream::open(&self.catalog, source, supply, chunk_rows)?);
+        }
+        for stream in 0..replay.streams.len() {
+            replay.requeue(stream)?;
+        }
+        Ok(replay)
+    }
+
+    /// The files.
+    pub fn sources(&self) -> impl Iterator<Item = &FileSource> {
+        self.sources.iter().map(|(source, _)| source)
+    }
+
+    /// Rows that cannot be used and are passed over.
+    pub fn rejected(&self) -> u64 {
+        self.rejected
+    }
 }
 
 /// Rows of one file, in order of known time.
 struct Stream {
     source: FileSource,
-    /// `None` once everything is in memory.
-    reader: Option<FileReader>,
-    rows: RowBatch,
-    order: Vec<u32>,
+    origin: Origin,
+    chunk_rows: usize,
+    /// Next row of the origin's batch, or of its order.
     next: usize,
+}
+
+enum Origin {
+    Resident(Arc<RowBatch>, Arc<[u32]>),
+    File(Box<FileReader>, RowBatch),
+    Merge(Merge, RowBatch),
+}
+
+impl Stream {
+    fn open(catalog: &Arc<Catalog>, source: &FileSource, supply: &Supply, chunk_rows: usize) -> Result<Self, LearnError> {
+        let origin = match supply {
+            Supply::Resident(rows, order) => Origin::Resident(rows.clone(), order.clone()),
+            Supply::InOrder => Origin::File(Box::new(source.open(catalog)?), RowBatch::new()),
+            Supply::Sorted(spill) => Origin::Merge(source.spilling(spill.merge())?, RowBatch::new()),
+        };
+        Ok(Self { source: source.clone(), origin, chunk_rows, next: 0 })
+    }
+
+    /// The next row's batch and index; `None` at the end.
+    fn peek(&mut self) -> Result<Option<(&RowBatch, usize)>, LearnError> {
+        match &mut self.origin {
+            Origin::Resident(rows, order) => Ok(order.get(self.next).map(|index| (&**rows, *index as usize))),
+            Origin::File(reader, rows) => {
+                if self.next >= rows.len() {
+                    rows.clear();
+                    self.next = 0;
+                    // Counted and told when the file was looked at first.
+                    read(reader, rows, self.chunk_rows, &mut Rejected { rows: 0, told: u64::MAX - 1 })?;
+                }
+                Ok((self.next < rows.len()).then_some((&*rows, self.next)))
+            }
+            Origin::Merge(merge, rows) => {
+                if self.next >= rows.len() {
+                    rows.clear();
+                    self.next = 0;
+                    self.source.spilling(merge.read(rows, self.chunk_rows))?;
+                }
+                Ok((self.next < rows.len()).then_some((&*rows, self.next)))
+            }
+        }
+    }
 }
 
 /// All files, merged.
@@ -39,7 +255,6 @@ pub struct Replay {
     streams: Vec<Stream>,
     /// (known time, rank of the table's role, stream): what comes next.
     heap: BinaryHeap<Reverse<(i64, u8, usize)>>,
-    rejected: u64,
 }
 
 /// At the same moment hubs and roots are known before members, and members before events.
@@ -52,97 +267,16 @@ fn rank(role: Role) -> u8 {
     }
 }
 
-/// Reads on; a row that cannot be used is told, counted and passed over.
-fn read(reader: &mut FileReader, batch: &mut RowBatch, rejected: &mut u64) -> Result<usize, FileError> {
-    let before = batch.len();
-    while batch.len() - before < CHUNK_ROWS {
-        match reader.read(batch, CHUNK_ROWS - (batch.len() - before)) {
-            Ok(0) => break,
-            Ok(_) => {}
-            Err(error) if error.is_row() => {
-                *rejected += 1;
-                if *rejected <= 10 {
-                    tracing::warn!(%error, "row passed over");
-                }
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(batch.len() - before)
-}
-
-impl Stream {
-    fn open(catalog: &Arc<Catalog>, source: FileSource, rejected: &mut u64) -> Result<Self, FileError> {
-        let mut first_pass = 0;
-        let open = || FileReader::open(&source.path, catalog.clone(), source.table, source.options.clone());
-        let mut reader = open()?;
-        let mut rows = RowBatch::new();
-        let (mut sorted, mut last, mut total, mut checked) = (true, i64::MIN, 0, 0);
-        loop {
-            let read = read(&mut reader, &mut rows, &mut first_pass)?;
-            for row in (checked..rows.len()).map(|i| rows.row(i)) {
-                sorted &= row.known_ms() >= last;
-                last = row.known_ms();
-            }
-            total += read;
-            checked = rows.len();
-            if read == 0 {
-                break;
-            }
-            if total > SORTED_IN_MEMORY_ROWS && sorted {
-                rows.clear();
-                checked = 0;
-            }
-        }
-        if total <= SORTED_IN_MEMORY_ROWS || !sorted {
-            if total > SORTED_IN_MEMORY_ROWS {
-                // Part of it may have been let go before disorder was seen.
-                tracing::warn!(file = %source.path.display(), rows = total, "not in order of known time: sorted in memory");
-                reader = open()?;
-                rows.clear();
-                while read(&mut reader, &mut rows, &mut 0)? > 0 {}
-            }
-            *rejected += first_pass;
-            let mut order: Vec<u32> = (0..rows.len() as u32).collect();
-            order.sort_by_key(|i| rows.row(*i as usize).known_ms());
-            return Ok(Self { source, reader: None, rows, order, next: 0 });
-        }
-        rows.clear();
-        let reader = Some(open()?);
-        Ok(Self { source, reader, rows, order: Vec::new(), next: 0 })
-    }
-
-    /// Known time of the next row.
-    fn peek(&mut self, rejected: &mut u64) -> Result<Option<i64>, FileError> {
-        if self.next >= self.order.len() {
-            let Some(reader) = &mut self.reader else { return Ok(None) };
-            self.rows.clear();
-            read(reader, &mut self.rows, rejected)?;
-            self.order = (0..self.rows.len() as u32).collect();
-            self.next = 0;
-        }
-        Ok(self.order.get(self.next).map(|i| self.rows.row(*i as usize).known_ms()))
-    }
-}
-
 impl Replay {
-    /// Opens all files. A file's partition number is its place in the list.
-    pub fn open(catalog: Arc<Catalog>, sources: &[FileSource]) -> Result<Self, FileError> {
-        let mut replay = Self { catalog: catalog.clone(), streams: Vec::new(), heap: BinaryHeap::new(), rejected: 0 };
-        for (partition, source) in sources.iter().enumerate() {
-            let mut source = source.clone();
-            source.options.partition = partition as u32;
-            replay.streams.push(Stream::open(&catalog, source, &mut replay.rejected)?);
-        }
-        for stream in 0..replay.streams.len() {
-            replay.requeue(stream)?;
-        }
-        Ok(replay)
+    /// Prepares the files and replays them; [`Files`] serve several passes.
+    pub fn open(catalog: Arc<Catalog>, sources: &[FileSource]) -> Result<Self, LearnError> {
+        Files::prepare(catalog, sources)?.replay()
     }
 
-    fn requeue(&mut self, index: usize) -> Result<(), FileError> {
+    fn requeue(&mut self, index: usize) -> Result<(), LearnError> {
         let stream = &mut self.streams[index];
-        if let Some(known_ms) = stream.peek(&mut self.rejected)? {
+        if let Some((rows, row)) = stream.peek()? {
+            let known_ms = rows.row(row).known_ms();
             let role = self.catalog.table_at(stream.source.table).role;
             self.heap.push(Reverse((known_ms, rank(role), index)));
         }
@@ -155,7 +289,7 @@ impl Replay {
     }
 
     /// Appends the next rows known at or before `until_ms`, at most `max_rows`. 0: there are none.
-    pub fn read(&mut self, until_ms: i64, max_rows: usize, batch: &mut RowBatch) -> Result<usize, FileError> {
+    pub fn read(&mut self, until_ms: i64, max_rows: usize, batch: &mut RowBatch) -> Result<usize, LearnError> {
         let mut taken = 0;
         while taken < max_rows {
             let Some(Reverse((known_ms, _, index))) = self.heap.peek().copied() else { break };
@@ -164,16 +298,78 @@ impl Replay {
             }
             self.heap.pop();
             let stream = &mut self.streams[index];
-            batch.push_copy(&self.catalog, stream.rows.row(stream.order[stream.next] as usize));
+            let (rows, row) = stream.peek()?.expect("a queued stream has a next row");
+            batch.push_copy(&self.catalog, rows.row(row));
             stream.next += 1;
             taken += 1;
             self.requeue(index)?;
         }
         Ok(taken)
     }
+}
 
-    /// Rows that could not be used so far.
-    pub fn rejected(&self) -> u64 {
-        self.rejected
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
+
+    use super::*;
+
+    const ACCOUNTS: &str = r#"{"type":"record","name":"Account","leadpulse":{"table":"accounts","role":"root"},"fields":[
+      {"name":"id","type":"string","leadpulse":{"key":true}},
+      {"name":"at","type":{"type":"long","logicalType":"timestamp-millis"},"leadpulse":{"time":true}}]}"#;
+    const VISITS: &str = r#"{"type":"record","name":"Visit","leadpulse":{"table":"visits","role":"event"},"fields":[
+      {"name":"id","type":"string","leadpulse":{"key":true}},
+      {"name":"account","type":"string","leadpulse":{"ref":"accounts","owner":true}},
+      {"name":"at","type":{"type":"long","logicalType":"timestamp-millis"},"leadpulse":{"time":true}}]}"#;
+
+    /// Reads everything, in odd portions.
+    fn keys(files: &Files) -> Vec<String> {
+        let mut replay = files.replay().unwrap();
+        let (mut batch, mut keys) = (RowBatch::new(), Vec::new());
+        while replay.read(i64::MAX, 13, &mut batch).unwrap() > 0 {
+            keys.extend(batch.iter().map(|row| format!("{} {}", row.known_ms(), row.key())));
+            batch.clear();
+        }
+        keys
+    }
+
+    #[test]
+    fn limits_do_not_change_the_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let catalog = Arc::new(Catalog::from_json(&[("accounts.avsc", ACCOUNTS), ("visits.avsc", VISITS)]).unwrap());
+        let (mut accounts, mut disordered, mut ordered) =
+            ("id,at\n".to_owned(), "id,account,at\n".to_owned(), "id,account,at\n".to_owned());
+        for i in 0..900 {
+            writeln!(accounts, "a{i},{}", 1000 + i * 7 % 500).unwrap();
+            // A row in between that cannot be used.
+            writeln!(disordered, "d{i},a1,{}", if i % 300 == 7 { "never".into() } else { (1000 + i * 7919 % 400).to_string() }).unwrap();
+            writeln!(ordered, "o{i},a1,{}", 1000 + i / 3).unwrap();
+        }
+        let mut sources = Vec::new();
+        for (name, table, text) in
+            [("d.csv", "visits", &disordered), ("o.csv", "visits", &ordered), ("accounts.csv", "accounts", &accounts)]
+        {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            sources.push(FileSource { table: catalog.table(table).unwrap().id, path, options: FileOptions::default() });
+        }
+        let in_memory = Files::prepare(catalog.clone(), &sources).unwrap();
+        assert!(in_memory.sources.iter().all(|(_, supply)| matches!(supply, Supply::Resident(..))));
+        let expected = keys(&in_memory);
+        assert_eq!(expected.len(), 2697);
+        // Roots before events of the same moment, files in their order, rows in theirs.
+        let at_1000: Vec<&str> = expected.iter().filter_map(|k| k.strip_prefix("1000 ")).collect();
+        assert_eq!(at_1000, ["a0", "a500", "d0", "d400", "d800", "o0", "o1", "o2"]);
+        for resident_bytes in [0, 100_000] {
+            let limits = Limits { resident_bytes, run_bytes: 20_000 };
+            let files = Files::prepare_within(catalog.clone(), &sources, limits).unwrap();
+            let resident = files.sources.iter().filter(|(_, supply)| matches!(supply, Supply::Resident(..))).count();
+            assert_eq!(resident, usize::from(resident_bytes > 0));
+            if resident_bytes == 0 {
+                assert!(matches!(files.sources[0].1, Supply::Sorted(_)) && matches!(files.sources[1].1, Supply::InOrder));
+            }
+            assert_eq!(files.rejected(), 3);
+            assert_eq!(keys(&files), expected);
+        }
     }
 }

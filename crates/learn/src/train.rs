@@ -1,33 +1,49 @@
-//! From files to a bundle.
+//! From files to a bundle: all tasks in one pass, over one trunk.
 
-use serde_json::json;
+use leadpulse_model::{Bundle, BundleMeta, FitError, FitOptions, Fitted, Head, TaskDefinition, fit, fit_head};
+use leadpulse_pql::TargetKind;
+use serde_json::{Map, Value, json};
 
-use leadpulse_model::{Bundle, BundleMeta, FitOptions, Head, TaskDefinition, fit};
-use leadpulse_pql::{History, Label, TargetKind};
-use leadpulse_schema::{Condition, Operand, RowBatch};
-
-use crate::collect::{Collected, Extent, Harvest, Split, Survey, apply_some, collect, eligible, observe, survey};
+use crate::collect::{Collected, Extent, Harvest, Split, Survey, asked, collect, survey};
+use crate::leaks::refuse_leaks;
+use crate::outcomes::{Chronicle, Tally};
 use crate::project::{Project, TaskPlan};
-use crate::sources::FileSource;
+use crate::sources::{FileSource, Files};
+use crate::walk::{Schedule, Walk};
 use crate::{LearnError, Progress};
 
 const DAY_MS: i64 = 86_400_000;
 
-/// How a task is trained.
-#[derive(Clone, Debug, Default)]
+/// A task, and how it is trained.
+#[derive(Clone, Debug)]
+pub struct TrainTask<'a> {
+    /// The task.
+    pub plan: &'a TaskPlan,
+    /// Settings of its fit.
+    pub fit: FitOptions,
+}
+
+/// How a bundle is trained.
+#[derive(Clone, Debug)]
 pub struct TrainOptions {
-    /// Training sees nothing known after this moment; validation starts here. By default a horizon and a third before the test.
+    /// Training sees nothing known after this moment; validation starts here. By default the longest horizon and a third before the test.
     pub val_from_ms: Option<i64>,
-    /// Validation outcomes are known by this moment. By default a horizon before the end of the history.
+    /// Validation outcomes are known by this moment. By default the longest horizon before the end of the history.
     pub test_from_ms: Option<i64>,
     /// No anchors this soon after the first event. By default the longest half-life, but no more than a tenth of the training time.
     pub warmup_ms: Option<i64>,
-    /// Trains the chosen candidate again on everything known by the test's start.
+    /// Trains the chosen candidates again on everything known by the test's start.
     pub refit: bool,
-    /// Of the fit.
-    pub fit: FitOptions,
+    /// The share of (cell, anchor) pairs that examples are taken of.
+    pub sample_ratio: f64,
     /// Recorded in the bundle, if given.
     pub created_at: Option<String>,
+}
+
+impl Default for TrainOptions {
+    fn default() -> Self {
+        Self { val_from_ms: None, test_from_ms: None, warmup_ms: None, refit: false, sample_ratio: 1.0, created_at: None }
+    }
 }
 
 /// What a training saw.
@@ -37,34 +53,109 @@ pub struct TrainReport {
     pub split: Split,
     /// The history.
     pub extent: Extent,
-    /// Training examples.
+    /// Rows that could not be used.
+    pub rejected: u64,
+    /// Cells stored for the examples of all tasks.
+    pub cells: usize,
+    /// What they take in memory, bytes.
+    pub cell_bytes: usize,
+    /// Per task, in the bundle's order.
+    pub tasks: Vec<TaskReport>,
+}
+
+/// What the training of a task saw, and how good it is on validation.
+#[derive(Clone, Debug)]
+pub struct TaskReport {
+    /// Its name.
+    pub name: String,
+    /// Training examples; of hazards also those whose window had not closed.
     pub training: usize,
     /// Validation examples.
     pub validation: usize,
-    /// Rows that could not be used.
-    pub rejected: u64,
+    /// The rows of training anchors.
+    pub training_tally: Tally,
+    /// The rows of validation anchors.
+    pub validation_tally: Tally,
+    /// As in the manifest: `validation`, `candidates`, `training`, …
+    pub metrics: Map<String, Value>,
 }
 
-/// Trains one task on files.
+/// Trains a bundle on files: the first task with its trunk, the others on that trunk.
 pub fn train(
     project: &Project,
-    task: &TaskPlan,
+    tasks: &[TrainTask<'_>],
     sources: &[FileSource],
     options: &TrainOptions,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(Bundle, TrainReport), LearnError> {
-    let Survey { spec, extent, changing } = survey(project, sources, options.val_from_ms)?;
-    refuse_leaks(project, task, &changing)?;
-    let split = split(task, options, extent)?;
+    let Some(first) = tasks.first() else { return Err(LearnError::NoTask) };
+    check_using(project, first, &tasks[1..])?;
+    let files = Files::prepare(project.catalog.clone(), sources)?;
+    let Survey { spec, extent, changing } = survey(project, &files, options.val_from_ms)?;
+    for task in tasks {
+        refuse_leaks(project, task.plan, &changing)?;
+    }
+    let split = split(project, tasks, &files, options, extent)?;
     // A split by default follows from the extent: only then are the vocabularies of its training part not known yet.
-    let spec = if options.val_from_ms.is_some() { spec } else { survey(project, sources, Some(split.val_from_ms))?.spec };
+    let spec = if options.val_from_ms.is_some() { spec } else { survey(project, &files, Some(split.val_from_ms))?.spec };
     let plan = project.feature_plan(spec);
     let longest_ms = project.graph_options.half_lives_days.last().map_or(0, |days| (days * DAY_MS as f64) as i64);
     let warmup_ms = options.warmup_ms.unwrap_or_else(|| longest_ms.min((split.val_from_ms - extent.first_ms) / 10));
-    let harvest = Harvest { project, task, sources, plan: &plan, extent, split, warmup_ms };
-    let Collected { training, validation, refit, rejected } = collect(harvest, progress)?;
-    let report = TrainReport { split, extent, training: training.len(), validation: validation.len(), rejected };
+    let plans: Vec<&TaskPlan> = tasks.iter().map(|task| task.plan).collect();
+    let sample_ratio = options.sample_ratio;
+    let harvest = Harvest { project, tasks: &plans, files: &files, plan: &plan, extent, split, warmup_ms, sample_ratio };
+    let collected = collect(harvest, progress)?;
+    for (task, examples) in tasks.iter().zip(&collected) {
+        check_validation(task.plan, &examples.validation_tally)?;
+    }
+    let store = collected[0].training.cells();
+    let (cells, cell_bytes) = (store.len(), store.heap_bytes());
 
+    let mut fitted: Option<Fitted> = None;
+    for (index, (task, examples)) in tasks.iter().zip(&collected).enumerate() {
+        let name = &task.plan.name;
+        let mut tell = |p: leadpulse_model::Progress| {
+            let (epochs, loss) = (p.epochs, p.validation_loss);
+            let message = format!("{name}: candidate {}, member {}, epoch {epochs:.1}: loss {loss:.4}", p.candidate + 1, p.member + 1);
+            progress(Progress::Fit { done_ratio: (index as f64 + p.done_ratio) / tasks.len() as f64, message });
+        };
+        let definition = definition(project, task.plan);
+        let fit_options = restricted(project, task);
+        let Collected { training, validation, refit, .. } = examples;
+        let refit = options.refit.then_some(refit);
+        let mut with_task = match &fitted {
+            None => fit(training, validation, refit, definition, &fit_options, &mut tell)?,
+            Some(base) => fit_head(base, training, validation, refit, definition, &fit_options, &mut tell)?,
+        };
+        with_task.set_metrics(
+            index,
+            "training",
+            json!({
+                "examples": training.len(),
+                "validation_examples": validation.len(),
+                "val_from_ms": split.val_from_ms,
+                "test_from_ms": split.test_from_ms,
+                "rows": examples.training_tally,
+                "validation_rows": examples.validation_tally,
+            }),
+        );
+        fitted = Some(with_task);
+    }
+    let fitted = fitted.expect("there is at least one task");
+    let reports = fitted.tasks().iter().zip(collected).map(|(task, examples)| TaskReport {
+        name: task.definition.name.clone(),
+        training: examples.training.len(),
+        validation: examples.validation.len(),
+        training_tally: examples.training_tally,
+        validation_tally: examples.validation_tally,
+        metrics: task.metrics.clone(),
+    });
+    let report = TrainReport { split, extent, rejected: files.rejected(), cells, cell_bytes, tasks: reports.collect() };
+    let meta = BundleMeta { catalog_fingerprint: project.catalog.fingerprint(), created_at: options.created_at.clone() };
+    Ok((fitted.into_bundle(plan, meta)?, report))
+}
+
+fn definition(project: &Project, task: &TaskPlan) -> TaskDefinition {
     let head = match task.plan.target.kind() {
         TargetKind::Monotone => {
             Head::hazard(task.plan.target.hazard_edges_days().iter().map(|days| (days * DAY_MS as f64) as i64).collect())
@@ -72,64 +163,74 @@ pub fn train(
         TargetKind::Window => Head::Window,
         TargetKind::Regression => Head::Regression,
     };
-    let definition = TaskDefinition {
+    TaskDefinition {
         name: task.name.clone(),
         entity: task.plan.entity,
         entity_name: project.catalog.table_at(task.plan.entity).name.clone(),
         pql: task.plan.text.clone(),
         horizon_ms: task.plan.horizon_ms,
         head,
+    }
+}
+
+/// The trunk of a bundle sees what its first task may see: a task of other tables would learn from what it must not, or miss what it may.
+fn check_using(project: &Project, first: &TrainTask<'_>, others: &[TrainTask<'_>]) -> Result<(), LearnError> {
+    let tables = |task: &TrainTask<'_>| {
+        let mut tables = task.plan.plan.using.clone();
+        tables.sort_unstable();
+        tables
     };
-    let options = restricted(project, task, options);
-    let mut fitted = fit(&training, &validation, options.refit.then_some(&refit), definition, &options.fit, &mut |p| {
-        let message = format!(
-            "candidate {}, member {}, epoch {:.1}: validation loss {:.4}",
-            p.candidate + 1,
-            p.member + 1,
-            p.epochs,
-            p.validation_loss
-        );
-        progress(Progress::Fit { done_ratio: p.done_ratio, message });
-    })?;
-    fitted.set_metrics(
-        0,
-        "training",
-        json!({
-            "examples": report.training,
-            "validation_examples": report.validation,
-            "val_from_ms": split.val_from_ms,
-            "test_from_ms": split.test_from_ms,
-        }),
-    );
-    let meta = BundleMeta { catalog_fingerprint: project.catalog.fingerprint(), created_at: options.created_at.clone() };
-    Ok((fitted.into_bundle(plan, meta)?, report))
+    let Some(other) = others.iter().find(|other| tables(other) != tables(first)) else { return Ok(()) };
+    let name = |task: &TrainTask<'_>| match &tables(task)[..] {
+        [] => format!("{:?} uses all tables", task.plan.name),
+        tables => {
+            let names: Vec<&str> = tables.iter().map(|t| project.catalog.table_at(*t).name.as_str()).collect();
+            format!("{:?} uses {}", task.plan.name, names.join(", "))
+        }
+    };
+    Err(LearnError::Using { first: name(first), other: name(other) })
 }
 
 /// USING names the only tables that features may come from: every candidate leaves out the columns of the others.
-fn restricted(project: &Project, task: &TaskPlan, options: &TrainOptions) -> TrainOptions {
-    let mut options = options.clone();
-    if task.plan.using.is_empty() {
+fn restricted(project: &Project, task: &TrainTask<'_>) -> FitOptions {
+    let mut options = task.fit.clone();
+    let using = &task.plan.plan.using;
+    if using.is_empty() {
         return options;
     }
-    let others = project.catalog.tables.iter().filter(|t| !task.plan.using.contains(&t.id));
+    let others = project.catalog.tables.iter().filter(|t| !using.contains(&t.id));
     let hubs = || project.catalog.hubs.iter().map(|h| format!("{}/", h.name)).chain([String::new()]);
     let prefixes: Vec<String> =
         others.flat_map(|t| hubs().flat_map(move |hub| [format!("{hub}{}.", t.name), format!("{hub}{}/", t.name)])).collect();
-    for candidate in &mut options.fit.candidates {
+    for candidate in &mut options.candidates {
         candidate.without.extend(prefixes.iter().cloned());
     }
     options
 }
 
-/// Fills in the defaults of a split and checks that each part has room.
-fn split(task: &TaskPlan, options: &TrainOptions, extent: Extent) -> Result<Split, LearnError> {
-    let horizon_ms = task.plan.horizon_ms;
+/// Says before anything is trained that a task could not be judged.
+fn check_validation(task: &TaskPlan, tally: &Tally) -> Result<(), FitError> {
+    let (task_name, set) = (task.name.clone(), "validation");
+    if tally.labelled == 0 {
+        return Err(FitError::NoOutcomes { task: task_name, set, rows: tally.asked });
+    }
+    let is_one = tally.positive == 0 || tally.positive == tally.labelled;
+    if is_one && task.plan.target.kind() != TargetKind::Regression {
+        return Err(FitError::OneOutcome { task: task_name, set, rows: tally.labelled, outcome: tally.positive > 0 });
+    }
+    Ok(())
+}
+
+/// Fills in the defaults of a split and checks that each part has room for the task whose outcomes take longest.
+fn split(project: &Project, tasks: &[TrainTask<'_>], files: &Files, options: &TrainOptions, extent: Extent) -> Result<Split, LearnError> {
+    let closing = tasks.iter().map(|task| (Chronicle::new(project, task.plan, files).closes_after_ms(), &task.plan.name));
+    let (horizon_ms, slowest) = closing.max().expect("there is at least one task");
     let test_from_ms = options.test_from_ms.unwrap_or(extent.last_ms - horizon_ms);
     let val_from_ms = options.val_from_ms.unwrap_or(test_from_ms - horizon_ms - horizon_ms / 3);
     let day = |ms: i64| format!("day {}", (ms - extent.first_ms).div_euclid(DAY_MS));
     if val_from_ms + horizon_ms > test_from_ms {
         return Err(LearnError::Split(format!(
-            "validation starts on {} of the history and the test on {}, but outcomes take {} days to be known; move --val-from back",
+            "validation starts on {} of the history and the test on {}, but outcomes of {slowest:?} take {} days to be known; move --val-from back",
             day(val_from_ms),
             day(test_from_ms),
             horizon_ms / DAY_MS
@@ -137,7 +238,7 @@ fn split(task: &TaskPlan, options: &TrainOptions, extent: Extent) -> Result<Spli
     }
     if val_from_ms <= extent.first_ms {
         return Err(LearnError::Split(format!(
-            "validation would start on {} of a history of {} days: there is nothing before it to learn from; give more history, or shorten the window",
+            "validation would start on {} of a history of {} days: there is nothing before it to learn from; give more history, or shorten the window of {slowest:?}",
             day(val_from_ms),
             (extent.last_ms - extent.first_ms) / DAY_MS
         )));
@@ -145,83 +246,45 @@ fn split(task: &TaskPlan, options: &TrainOptions, extent: Extent) -> Result<Spli
     Ok(Split { val_from_ms, test_from_ms })
 }
 
-/// A filter on a field whose past is not in the files would know the future: entities that converted are filtered by what they are now.
-fn refuse_leaks(project: &Project, task: &TaskPlan, changing: &[bool]) -> Result<(), LearnError> {
-    fn columns(condition: &Condition, found: &mut Vec<leadpulse_schema::FieldId>) {
-        let mut operand = |o: &Operand| {
-            if let Operand::Column(field) = o {
-                found.push(*field);
-            }
-        };
-        match condition {
-            Condition::And(a, b) | Condition::Or(a, b) => {
-                columns(a, found);
-                columns(b, found);
-            }
-            Condition::Not(a) => columns(a, found),
-            Condition::Compare(o, ..) | Condition::In(o, _) | Condition::IsNull(o) | Condition::Like(o, _) => operand(o),
-        }
-    }
-    let table = project.catalog.table_at(task.plan.entity);
-    let mut named = Vec::new();
-    if let Some(condition) = &task.population.condition {
-        columns(condition, &mut named);
-    }
-    let mutable = named.into_iter().map(|f| table.field_at(f)).find(|f| !f.is_static && f.id != table.key && Some(f.id) != table.time);
-    let Some(field) = mutable.filter(|_| !changing[table.id.index()]) else { return Ok(()) };
-    Err(LearnError::Leak {
-        task: task.name.clone(),
-        message: format!(
-            "its filter reads {}.{}, but the files hold one version of every row of {}: what a row is today says what happened to it. \
-             Supply the changes (one row per version, in order), filter by events, or mark the field \"static\" if it never changes",
-            table.name, field.name, table.name
-        ),
-    })
-}
-
 /// How often a task's target came true, at its own anchors.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct LabelCount {
-    /// Anchors.
+    /// Different anchors.
     pub anchors: usize,
-    /// Labelled rows: (entity, anchor) pairs of the population whose window has closed.
-    pub rows: usize,
-    /// Rows where the condition came true; for a regression, rows with a value above 0.
-    pub positive: usize,
+    /// (entity, anchor) pairs of the population whose window has closed, and what became of them.
+    pub tally: Tally,
 }
 
 /// Counts a task's labels without encoding or training anything.
 pub fn count_labels(project: &Project, task: &TaskPlan, sources: &[FileSource]) -> Result<LabelCount, LearnError> {
-    let Survey { extent, .. } = survey(project, sources, None)?;
-    let anchors = task.anchors.between(extent.first_ms, extent.last_ms - task.plan.horizon_ms);
-    let mut replay = crate::sources::Replay::open(project.catalog.clone(), sources)?;
-    let mut graph = project.graph(leadpulse_graph::Tracking::Off);
-    let mut history = History::new(&task.plan, &project.catalog);
-    let mut asked = Vec::new();
-    let mut batch = RowBatch::new();
-    let mut born = Vec::new();
-    for anchor in anchors.iter().copied().chain([i64::MAX]) {
-        while apply_some(&mut replay, &mut graph, anchor, &mut batch, |graph, row| {
-            if let Some((entity, since_ms)) = observe(graph, task, &mut history, row) {
-                born.extend(task.anchors.of_entity(since_ms).map(|anchor| (anchor, entity)));
+    let files = Files::prepare(project.catalog.clone(), sources)?;
+    let Survey { extent, .. } = survey(project, &files, None)?;
+    let mut chronicle = Chronicle::new(project, task, &files);
+    let first_ms = if task.anchors.is_of_entities() { i64::MIN } else { extent.first_ms };
+    let mut schedule = Schedule::new([(task, first_ms, extent.last_ms - chronicle.closes_after_ms())]);
+    let reach_ms = schedule.reach_ms();
+    let mut walk = Walk::new(project, &files, i64::MAX)?;
+    let mut pairs = Vec::new();
+    let mut count = LabelCount::default();
+    loop {
+        let next_ms = schedule.peek_ms();
+        let arrived = walk.step(next_ms.unwrap_or(extent.last_ms), reach_ms, |graph, row| {
+            if let Some((entity, since_ms)) = chronicle.observe(graph, row) {
+                schedule.known(0, entity, since_ms);
             }
-        })? {}
-        if anchor != i64::MAX {
-            asked.extend(eligible(&graph, task, anchor).into_iter().map(|(_, entity)| (anchor, entity)));
+        })?;
+        if !arrived {
+            continue;
+        }
+        let Some(anchor_ms) = next_ms else { break };
+        count.anchors += 1;
+        for due in schedule.due() {
+            pairs.extend(asked(walk.graph(), task, &due, anchor_ms).into_iter().map(|(_, entity)| (entity, anchor_ms)));
         }
     }
-    // Entities of their own anchor are counted without their filter: it would need the state of each moment.
-    asked.extend(born.into_iter().filter(|(anchor, _)| anchor + task.plan.horizon_ms <= extent.last_ms));
-    let labels = history.finish();
-    let mut count = LabelCount { anchors: anchors.len(), ..LabelCount::default() };
-    for (anchor, entity) in asked {
-        let positive = match labels.label(entity.0, anchor) {
-            Label::Binary(label) => label,
-            Label::Value(value) => value > 0.0,
-            Label::Dropped => continue,
-        };
-        count.rows += 1;
-        count.positive += usize::from(positive);
+    let outcomes = chronicle.finish();
+    for (entity, anchor_ms) in pairs {
+        count.tally.add(entity, &outcomes.seen(entity, anchor_ms, extent.last_ms));
     }
     Ok(count)
 }

@@ -12,7 +12,7 @@ use prometheus::Registry;
 use leadpulse_engine::read_model::{ReadModel, Sort};
 use leadpulse_engine::{ClockMode, Until};
 use leadpulse_kafka::{KafkaMetrics, MockBroker, TopicSpec, output_topics};
-use leadpulse_learn::{TrainOptions, train};
+use leadpulse_learn::{TrainOptions, TrainTask, train};
 use leadpulse_model::{FitOptions, Regularisation};
 use leadpulse_sim::{Knobs, Market, MarketOptions, write_files};
 
@@ -72,10 +72,10 @@ impl Demo {
         let history_end_ms = options.start_ms + i64::from(HISTORY_DAYS) * DAY_MS;
         let data = self.work_dir.join("data");
         let written = write_files(&mut Market::new(options, Knobs::default())?, &data, &mut |_| {})?;
-        println!("market   {} accounts, {} events and rows in {}", self.accounts, written.values().sum::<u64>(), data.display());
+        say!("market   {} accounts, {} events and rows in {}", self.accounts, written.values().sum::<u64>(), data.display());
 
         let sources = loaded.files(&project.catalog, &data)?;
-        let horizon_ms = task.plan.horizon_ms;
+        let horizon_ms = project.tasks.iter().map(|t| t.plan.horizon_ms).max().unwrap_or(task.plan.horizon_ms);
         let fit = FitOptions {
             candidates: vec![Regularisation { hidden: 64, dropout_ratio: 0.3, weight_decay: 1e-2, ..Regularisation::default() }],
             ensemble: 1,
@@ -86,17 +86,17 @@ impl Demo {
         let train_options = TrainOptions {
             val_from_ms: Some(history_end_ms - horizon_ms - horizon_ms / 2),
             test_from_ms: Some(history_end_ms),
-            fit,
             ..TrainOptions::default()
         };
         let mut bar = Bar::new();
-        let (bundle, report) = train(&project, task, &sources, &train_options, &mut |p| bar.show(p))?;
+        let tasks: Vec<TrainTask<'_>> = project.tasks.iter().map(|plan| TrainTask { plan, fit: fit.clone() }).collect();
+        let (bundle, report) = train(&project, &tasks, &sources, &train_options, &mut |p| bar.show(p))?;
         bar.finish();
         bundle.save(&self.work_dir.join("bundle"))?;
-        println!(
+        say!(
             "bundle   {} trained on {} examples known by {} in {:.0} s",
             leadpulse_features::Scorer::bundle_id(&bundle),
-            report.training,
+            report.tasks.iter().map(|t| t.training).sum::<usize>(),
             date(report.split.val_from_ms),
             started.elapsed().as_secs_f64()
         );
@@ -108,14 +108,14 @@ impl Demo {
             Some(brokers) => {
                 loaded.config.kafka.brokers = brokers.clone();
                 create_missing(&loaded.config.kafka, &topics)?;
-                println!("broker   {brokers}: exactly once");
+                say!("broker   {brokers}: exactly once");
                 Cluster::Real
             }
             None => {
                 let all: Vec<TopicSpec> = topics.into_iter().chain(output_topics(&loaded.config.kafka)).collect();
                 let broker = mock.insert(MockBroker::start(&all)?);
                 loaded.config.kafka.brokers = broker.bootstrap_servers().to_owned();
-                println!("broker   in this process (librdkafka's mock: at least once; --brokers names a real one)");
+                say!("broker   in this process (librdkafka's mock: at least once; --brokers names a real one)");
                 Cluster::Mock
             }
         };
@@ -123,7 +123,7 @@ impl Demo {
         let server = loaded.config.server.clone();
         let deployment = Deployment::start(&loaded, &project, Arc::new(bundle), cluster, Until::Stopped, Some(&server), stop.clone())?;
         if let Some(address) = deployment.address() {
-            println!("console  http://{address}");
+            say!("console  http://{address}");
         }
 
         let metrics = KafkaMetrics::register(&Registry::new())?;
@@ -135,7 +135,7 @@ impl Demo {
             feeder.flush()?;
             await_taken(&deployment, feeder.sent)?;
         }
-        println!("history  {} records up to {}", feeder.sent, date(history_end_ms));
+        say!("history  {} records up to {}", feeder.sent, date(history_end_ms));
 
         let entity = project.catalog.table_at(task.plan.entity).name.clone();
         let watching = Instant::now();
@@ -151,7 +151,7 @@ impl Demo {
                 if seen.insert(alert.alert_id.clone()) {
                     alerts += 1;
                     let summary = alert.record.get("summary").and_then(|s| s.as_str()).unwrap_or_default();
-                    println!("ALERT    {}  {} {}", date(alert.as_of_ms), alert.severity, summary);
+                    say!("ALERT    {}  {} {}", date(alert.as_of_ms), alert.severity, summary);
                 }
             }
             if shown.elapsed() > Duration::from_secs(5) {
@@ -164,9 +164,14 @@ impl Demo {
         show_top(&deployment.read_model, &task.name, &entity);
         stop.store(true, Ordering::Relaxed);
         let summary = deployment.join()?;
-        println!(
+        say!(
             "summary  {} records in {} epochs, {} scores, {} alerts ({alerts} while watched), {} dead letters, {} duplicates",
-            summary.records, summary.epochs, summary.scores, summary.alerts, summary.dead_lettered, summary.duplicate
+            summary.records,
+            summary.epochs,
+            summary.scores,
+            summary.alerts,
+            summary.dead_lettered,
+            summary.duplicate
         );
         drop(mock);
         Ok(())
@@ -191,7 +196,7 @@ fn await_taken(deployment: &Deployment, sent: u64) -> Result<()> {
 fn show_top(read_model: &ReadModel, task: &str, entity: &str) {
     let page = read_model.scores(task, entity, Sort::Score, 8, None);
     let as_of = read_model.status().as_of_ms.map(date).unwrap_or_default();
-    println!("\n  top {entity} of {} at {as_of}", page.total);
+    say!("\n  top {entity} of {} at {as_of}", page.total);
     for (rank, score) in page.scores.iter().enumerate() {
         let arrow = match score.trend {
             "improving" => "↑",
@@ -201,7 +206,7 @@ fn show_top(read_model: &ReadModel, task: &str, entity: &str) {
         };
         let p = score.probability.unwrap_or_default();
         let bar = "█".repeat((p * 24.0).round() as usize);
-        println!(
+        say!(
             "  {:>2} {:<9} {:<28} {:>5.1} % {arrow} {:<5} {bar}",
             rank + 1,
             score.entity_id,
@@ -210,5 +215,5 @@ fn show_top(read_model: &ReadModel, task: &str, entity: &str) {
             score.band.as_deref().unwrap_or("")
         );
     }
-    println!();
+    say!("");
 }

@@ -35,27 +35,32 @@ impl Query {
         let project = Project::new(loaded.catalog()?, loaded.config.graph.clone(), &[source], &loaded.config.targets)?;
         let task = &project.tasks[0];
         let plan = &task.plan;
-        println!("query     {}", plan.text);
-        println!("entity    {}", project.catalog.table_at(plan.entity).name);
-        println!("horizon   {} days", plan.horizon_ms as f64 / 86_400_000.0);
+        say!("query     {}", plan.text);
+        say!("entity    {}", project.catalog.table_at(plan.entity).name);
+        say!("horizon   {} days", plan.horizon_ms as f64 / 86_400_000.0);
         match plan.target.kind() {
-            TargetKind::Monotone => println!("head      hazards, edges at {:?} days", plan.target.hazard_edges_days()),
-            TargetKind::Window => println!("head      one probability for the window"),
-            TargetKind::Regression => println!("head      regression"),
+            TargetKind::Monotone => say!("head      hazards, edges at {:?} days", plan.target.hazard_edges_days()),
+            TargetKind::Window => say!("head      one probability for the window"),
+            TargetKind::Regression => say!("head      regression"),
         }
         for aggregate in &plan.target.aggregates {
-            println!("counts    {} ({:?})", project.catalog.table_at(aggregate.source.table()).name, aggregate.reach);
+            say!("counts    {} ({:?})", project.catalog.table_at(aggregate.source.table()).name, aggregate.reach);
         }
         let filter = if plan.population.condition.is_some() { "filtered, as of the moment of scoring" } else { "everyone known" };
-        println!("population {filter}");
+        say!("population {filter}");
         for lint in &plan.lints {
-            println!("remark    {lint}");
+            say!("remark    {lint}");
         }
         if let Some(data) = &self.data {
             let sources = loaded.files(&project.catalog, data)?;
             let count = count_labels(&project, task, &sources)?;
-            println!("labels    {} at {} anchors ({})", count.rows, count.anchors, String::from(task.anchors));
-            println!("base rate {:.4} ({} positive)", count.positive as f64 / count.rows.max(1) as f64, count.positive);
+            let tally = &count.tally;
+            say!("labels    {} at {} anchors ({})", tally.labelled, count.anchors, String::from(task.anchors));
+            say!("base rate {:.4} ({} positive)", tally.base_rate().unwrap_or(0.0), tally.positive);
+            say!("entities  {} with a label, {} with a positive one", tally.entities, tally.positive_entities);
+            if tally.dropped > 0 {
+                say!("dropped   {} without an outcome (nothing in the window, or the assumption did not come true)", tally.dropped);
+            }
         }
         Ok(())
     }

@@ -182,7 +182,7 @@ impl Replay {
         }
         feeder.flush()?;
         let seconds = started.elapsed().as_secs_f64();
-        println!("{} records in {seconds:.1} s ({:.0}/s)", feeder.sent, feeder.sent as f64 / seconds.max(1e-9));
+        say!("{} records in {seconds:.1} s ({:.0}/s)", feeder.sent, feeder.sent as f64 / seconds.max(1e-9));
         Ok(())
     }
 }

@@ -47,13 +47,16 @@ impl Run {
             tracing::info!("http://{address}");
         }
         let summary = deployment.join()?;
-        println!("epochs       {} ({} replayed)", summary.epochs, summary.replayed_epochs);
-        println!(
+        say!("epochs       {} ({} replayed)", summary.epochs, summary.replayed_epochs);
+        say!(
             "records      {} = {} accepted + {} duplicate + {} dead-lettered",
-            summary.records, summary.accepted, summary.duplicate, summary.dead_lettered
+            summary.records,
+            summary.accepted,
+            summary.duplicate,
+            summary.dead_lettered
         );
-        println!("scores       {}", summary.scores);
-        println!("alerts       {}", summary.alerts);
+        say!("scores       {}", summary.scores);
+        say!("alerts       {}", summary.alerts);
         Ok(())
     }
 }

@@ -33,12 +33,12 @@ impl Schema {
                             Role::Hub => "hub",
                             Role::Event => "event",
                         };
-                        println!("{role:<7} {:<28} {} fields", table.name, table.fields.len());
+                        say!("{role:<7} {:<28} {} fields", table.name, table.fields.len());
                     }
                     for hub in catalog.hubs.iter().filter(|h| h.table.is_none()) {
-                        println!("hub     {:<28} from values", hub.name);
+                        say!("hub     {:<28} from values", hub.name);
                     }
-                    println!("{} is sound; fingerprint {}", dir.display(), catalog.fingerprint());
+                    say!("{} is sound; fingerprint {}", dir.display(), catalog.fingerprint());
                     Ok(())
                 }
                 Err(faults) => {
@@ -59,7 +59,7 @@ impl Schema {
                     .collect();
                 files.sort();
                 for file in files {
-                    println!("{:>10} {}", FolderRegistry::id_of(&std::fs::read_to_string(&file)?)?, file.display());
+                    say!("{:>10} {}", FolderRegistry::id_of(&std::fs::read_to_string(&file)?)?, file.display());
                 }
                 Ok(())
             }

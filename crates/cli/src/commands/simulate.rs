@@ -40,9 +40,9 @@ impl Simulate {
         let written = write_files(&mut market, &self.out, &mut |day| bar.set_position(u64::from(day)))?;
         bar.finish_and_clear();
         for (table, rows) in written {
-            println!("{rows:>10} {table}");
+            say!("{rows:>10} {table}");
         }
-        println!("written to {}", self.out.display());
+        say!("written to {}", self.out.display());
         Ok(())
     }
 }

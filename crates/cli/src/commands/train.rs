@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
+use serde_json::Value;
 
-use leadpulse_learn::TrainOptions;
+use leadpulse_learn::{Tally, TaskReport, TrainOptions, TrainTask};
 
-use crate::commands::{ConfigArgument, date, parse_duration, parse_moment, task};
+use crate::commands::{ConfigArgument, date, parse_duration, parse_moment, parse_ratio, tasks};
 use crate::progress::Bar;
 
 /// Arguments of `train`.
@@ -17,9 +18,9 @@ pub struct Train {
     /// Folder with the sources' files.
     #[arg(long)]
     data: PathBuf,
-    /// The task.
+    /// Only this task; may be given several times. The first task of the configuration shapes the network that the others share.
     #[arg(long)]
-    task: String,
+    task: Vec<String>,
     /// Training sees nothing known after this moment; validation starts here.
     #[arg(long, value_parser = parse_moment)]
     val_from: Option<i64>,
@@ -32,6 +33,9 @@ pub struct Train {
     /// No anchors this soon after the first event, e.g. 90d.
     #[arg(long, value_parser = parse_duration)]
     warmup: Option<i64>,
+    /// Take examples of this share of (account, anchor) pairs only, where all of them do not fit in memory.
+    #[arg(long, value_parser = parse_ratio, default_value_t = 1.0)]
+    sample: f64,
     /// Seed of everything random.
     #[arg(long)]
     seed: Option<u64>,
@@ -44,40 +48,75 @@ impl Train {
     pub fn run(self) -> Result<()> {
         let loaded = self.config.load(&[])?;
         let project = loaded.project()?;
-        let task = task(&project, &self.task)?;
-        let sources = loaded.files(&project.catalog, &self.data)?;
-        let mut fit = loaded.config.tasks.iter().find(|t| t.name == task.name).map(|t| t.fit.clone()).unwrap_or_default();
-        if let Some(seed) = self.seed {
-            fit.seed = seed;
+        let mut chosen = Vec::new();
+        for plan in tasks(&project, &self.task)? {
+            let mut fit = loaded.config.tasks.iter().find(|t| t.name == plan.name).map(|t| t.fit.clone()).unwrap_or_default();
+            if let Some(seed) = self.seed {
+                fit.seed = seed;
+            }
+            for lint in &plan.plan.lints {
+                tracing::warn!(task = plan.name, "{lint}");
+            }
+            chosen.push(TrainTask { plan, fit });
         }
+        let sources = loaded.files(&project.catalog, &self.data)?;
         let options = TrainOptions {
             val_from_ms: self.val_from,
             test_from_ms: self.test_from,
             warmup_ms: self.warmup,
             refit: !self.no_refit,
-            fit,
+            sample_ratio: self.sample,
             ..TrainOptions::default()
         };
-        for lint in &task.plan.lints {
-            tracing::warn!("{lint}");
-        }
         let mut bar = Bar::new();
-        let (bundle, report) = leadpulse_learn::train(&project, task, &sources, &options, &mut |p| bar.show(p))?;
+        let (bundle, report) = leadpulse_learn::train(&project, &chosen, &sources, &options, &mut |p| bar.show(p))?;
         bar.finish();
         bundle.save(&self.out)?;
-        println!("task        {}", task.name);
-        println!(
+        say!(
             "history     {} … {}, {} rows, {} passed over",
             date(report.extent.first_ms),
             date(report.extent.last_ms),
             report.extent.rows,
             report.rejected
         );
-        println!("training    {} examples, known by {}", report.training, date(report.split.val_from_ms));
-        println!("validation  {} examples, known by {}", report.validation, date(report.split.test_from_ms));
-        let manifest = bundle.manifest();
-        println!("metrics     {}", serde_json::to_string_pretty(&manifest.tasks[0].metrics)?);
-        println!("bundle      {} → {}", manifest.bundle_id, self.out.display());
+        say!("split       training known by {}, validation by {}", date(report.split.val_from_ms), date(report.split.test_from_ms));
+        say!("cells       {} in {:.1} MiB", report.cells, report.cell_bytes as f64 / f64::from(1 << 20));
+        for task in &report.tasks {
+            show(task);
+        }
+        say!("bundle      {} → {}", bundle.manifest().bundle_id, self.out.display());
         Ok(())
     }
+}
+
+fn show(task: &TaskReport) {
+    say!("task        {}", task.name);
+    for (set, examples, tally) in
+        [("training", task.training, &task.training_tally), ("validation", task.validation, &task.validation_tally)]
+    {
+        say!("  {set:<11}{examples} examples; {}", labels(tally));
+    }
+    let Some(metrics) = task.metrics.get("validation").and_then(Value::as_object) else { return };
+    let metric = |name: &str| metrics.get(name).and_then(Value::as_f64);
+    let known = [
+        ("auroc", "AUROC"),
+        ("average_precision", "AP"),
+        ("ece", "ECE"),
+        ("lift_at_20_percent", "lift@20 %"),
+        ("precision_at_2_percent", "precision@2 %"),
+        ("mae", "MAE"),
+        ("mae_log1p", "MAE of log1p"),
+        ("spearman", "Spearman"),
+    ];
+    let shown: Vec<String> = known.iter().filter_map(|(name, label)| Some(format!("{label} {:.4}", metric(name)?))).collect();
+    say!("  metrics    {}", shown.join(", "));
+}
+
+/// Base rate, and what became of the rows without a label.
+pub fn labels(tally: &Tally) -> String {
+    let base_rate = tally.base_rate().map_or("–".to_owned(), |rate| format!("{rate:.4}"));
+    format!(
+        "{} labels of {} entities, base rate {base_rate} ({} positive, of {} entities); {} open, {} dropped",
+        tally.labelled, tally.entities, tally.positive, tally.positive_entities, tally.open, tally.dropped
+    )
 }

@@ -1,0 +1,103 @@
+//! Scores of a graph at a moment, and how good scores are.
+
+use leadpulse_features::{Scorer, probability};
+use leadpulse_graph::{CellRef, EntityId, Graph};
+use leadpulse_model::{BinaryMetrics, RegressionMetrics};
+use leadpulse_pql::TargetKind;
+
+use crate::LearnError;
+use crate::project::TaskPlan;
+
+/// Cells scored at a time.
+const CHUNK_CELLS: usize = 512;
+
+/// A task, found in a bundle.
+#[derive(Clone, Copy)]
+pub(crate) struct Bound<'a> {
+    pub task: &'a TaskPlan,
+    scorer: &'a dyn Scorer,
+    index: usize,
+}
+
+impl<'a> Bound<'a> {
+    /// Finds a task by its name.
+    pub fn new(scorer: &'a dyn Scorer, task: &'a TaskPlan) -> Result<Self, LearnError> {
+        let index = scorer.tasks().iter().position(|t| t.name == task.name).ok_or_else(|| LearnError::NoSuchTask {
+            task: task.name.clone(),
+            known: scorer.tasks().iter().map(|t| t.name.as_str()).collect::<Vec<_>>().join(", "),
+        })?;
+        Ok(Self { task, scorer, index })
+    }
+
+    /// Whether a number is predicted.
+    pub fn is_regression(&self) -> bool {
+        self.task.plan.target.kind() == TargetKind::Regression
+    }
+}
+
+/// One question: whom, of which task, and a number of the caller's.
+pub(crate) struct Ask {
+    pub at: CellRef,
+    pub entity: EntityId,
+    pub task: usize,
+    pub id: usize,
+}
+
+/// Answers all questions of a moment: each cell is encoded once. `each` gets the caller's number and the probability (or value);
+/// entities without a row of their own are passed over.
+pub(crate) fn predict(graph: &Graph, tasks: &[Bound<'_>], asks: &mut [Ask], as_of_ms: i64, mut each: impl FnMut(usize, f64)) {
+    let Some(scorer) = tasks.first().map(|t| t.scorer) else { return };
+    asks.sort_unstable_by_key(|ask| (ask.at, ask.task, ask.id));
+    let mut cells: Vec<CellRef> = asks.iter().map(|ask| ask.at).collect();
+    cells.dedup();
+    let mut rest = &asks[..];
+    for chunk in cells.chunks(CHUNK_CELLS) {
+        let last = chunk.last().expect("chunks are not empty");
+        let (now, later) = rest.split_at(rest.partition_point(|ask| ask.at <= *last));
+        rest = later;
+        let features = scorer.plan().encode(graph, chunk, as_of_ms);
+        for (index, bound) in tasks.iter().enumerate() {
+            if now.iter().all(|ask| ask.task != index) {
+                continue;
+            }
+            let logits = scorer.logits(&features, bound.index);
+            for ask in now.iter().filter(|ask| ask.task == index) {
+                let cell = chunk.binary_search(&ask.at).expect("the chunk holds the cells of its questions, in order");
+                if let Some((row, _)) = scorer.plan().row_of(&features, bound.task.plan.entity, cell, ask.entity) {
+                    let logit = logits[row];
+                    each(ask.id, if bound.is_regression() { logit.signum() * logit.abs().exp_m1() } else { probability(logit) });
+                }
+            }
+        }
+    }
+}
+
+/// How good the predictions of a task are.
+#[derive(Clone, Debug, Default)]
+pub struct TaskJudgement {
+    /// The task.
+    pub task: String,
+    /// Rows asked about.
+    pub rows: usize,
+    /// Rows scored: their entity was known at their moment.
+    pub scored: usize,
+    /// Where outcomes are known and the target is a condition.
+    pub binary: Option<BinaryMetrics>,
+    /// Where outcomes are known and the target is a number.
+    pub regression: Option<RegressionMetrics>,
+}
+
+impl TaskJudgement {
+    /// Compares predictions with outcomes, pair by pair; `rows` and `scored` are the caller's.
+    pub(crate) fn of(task: &Bound<'_>, rows: usize, scored: usize, pairs: &[(f64, f64)]) -> Self {
+        let mut judgement = Self { task: task.task.name.clone(), rows, scored, ..Self::default() };
+        let predicted: Vec<f64> = pairs.iter().map(|(p, _)| *p).collect();
+        if task.is_regression() {
+            let outcomes: Vec<f64> = pairs.iter().map(|(_, y)| *y).collect();
+            judgement.regression = RegressionMetrics::of(&predicted, &outcomes);
+        } else {
+            judgement.binary = BinaryMetrics::of(&predicted, &pairs.iter().map(|(_, y)| *y > 0.5).collect::<Vec<_>>());
+        }
+        judgement
+    }
+}

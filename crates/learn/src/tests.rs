@@ -1,0 +1,477 @@
+//! Training, judging and refusing on a small market of files.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::Arc;
+
+use leadpulse_features::{Explanation, FeatureBatch, FeaturePlan, Scorer, ScorerTask};
+use leadpulse_graph::GraphOptions;
+use leadpulse_model::{FitOptions, Outcome, Regularisation};
+use leadpulse_schema::{Catalog, FileOptions};
+
+use crate::*;
+
+const DAY_MS: i64 = 86_400_000;
+
+const ACCOUNTS: &str = r#"{"type":"record","name":"Account","leadpulse":{"table":"accounts","role":"root"},"fields":[
+  {"name":"id","type":"string","leadpulse":{"key":true}},
+  {"name":"at","type":{"type":"long","logicalType":"timestamp-millis"},"leadpulse":{"time":true}},
+  {"name":"industry","type":["null","string"],"default":null,"leadpulse":{"feature":"category"}}]}"#;
+const CONTACTS: &str = r#"{"type":"record","name":"Contact","leadpulse":{"table":"contacts","role":"member"},"fields":[
+  {"name":"id","type":"string","leadpulse":{"key":true}},
+  {"name":"account","type":["null","string"],"default":null,"leadpulse":{"ref":"accounts","owner":true}},
+  {"name":"at","type":{"type":"long","logicalType":"timestamp-millis"},"leadpulse":{"time":true}},
+  {"name":"role","type":["null","string"],"default":null,"leadpulse":{"values":["user","boss"]}},
+  {"name":"source","type":["null","string"],"default":null,"leadpulse":{"static":true}}]}"#;
+const VISITS: &str = r#"{"type":"record","name":"Visit","leadpulse":{"table":"visits","role":"event"},"fields":[
+  {"name":"id","type":"string","leadpulse":{"key":true}},
+  {"name":"contact","type":"string","leadpulse":{"ref":"contacts","owner":true}},
+  {"name":"at","type":{"type":"long","logicalType":"timestamp-millis"},"leadpulse":{"time":true}},
+  {"name":"page","type":["null","string"],"default":null,"leadpulse":{"values":["blog","pricing"]}}]}"#;
+const DEALS: &str = r#"{"type":"record","name":"Deal","leadpulse":{"table":"deals","role":"event"},"fields":[
+  {"name":"id","type":"string","leadpulse":{"key":true}},
+  {"name":"account","type":"string","leadpulse":{"ref":"accounts","owner":true}},
+  {"name":"at","type":{"type":"long","logicalType":"timestamp-millis"},"leadpulse":{"time":true}},
+  {"name":"stage","type":["null","string"],"default":null,"leadpulse":{"values":["won","lost"]}},
+  {"name":"amount","type":["null","double"],"default":null}]}"#;
+
+const WINS: &str = "PREDICT COUNT(deals.* WHERE deals.stage = 'won', 0, 30, days) > 0 FOR EACH accounts.id";
+const VALUE: &str = "PREDICT SUM(deals.amount, 0, 30, days) FOR EACH accounts.id";
+const PRICING: &str =
+    "PREDICT COUNT(visits.* WHERE visits.page = 'pricing', 0, 20, days) > 0 FOR EACH contacts.id WHERE contacts.role = 'user'";
+const BOSSES: &str = "PREDICT BOOL(contacts.role = 'boss', 0, 40, days) FOR EACH contacts.id";
+
+/// A number generator of a few lines: the same market everywhere.
+struct Dice(u64);
+
+impl Dice {
+    fn next(&mut self) -> f64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 11) as f64 / (1_u64 << 53) as f64
+    }
+    fn below(&mut self, n: usize) -> usize {
+        (self.next() * n as f64) as usize
+    }
+}
+
+/// One row of a table: when it is known, and its columns.
+#[derive(Clone, Debug)]
+struct Line {
+    table: &'static str,
+    known_ms: i64,
+    columns: Vec<String>,
+}
+
+const DAYS: i64 = 300;
+const HEADERS: [(&str, &str); 4] = [
+    ("accounts", "known,id,at,industry"),
+    ("contacts", "known,id,account,at,role,source"),
+    ("visits", "known,id,contact,at,page"),
+    ("deals", "known,id,account,at,stage,amount"),
+];
+
+/// Accounts become interested now and then: their contacts look at prices, and soon after there is a deal.
+fn market(seed: u64) -> Vec<Line> {
+    const ACCOUNTS: usize = 70;
+    let mut dice = Dice(seed);
+    let mut lines = Vec::new();
+    let mut add = |table, at_ms: i64, late_ms: i64, columns: Vec<String>| {
+        lines.push(Line { table, known_ms: at_ms + late_ms, columns });
+    };
+    let mut number = 0;
+    for a in 0..ACCOUNTS {
+        let mut visit = |dice: &mut Dice, day: f64, page: &str, add: &mut dyn FnMut(&'static str, i64, i64, Vec<String>)| {
+            let at_ms = ((day + dice.next()) * DAY_MS as f64) as i64;
+            // One row in ten comes two weeks late.
+            let late_ms = if dice.next() < 0.1 { 14 * DAY_MS } else { 0 };
+            number += 1;
+            let contact = format!("c{a}-{}", dice.below(3));
+            add("visits", at_ms, late_ms, vec![format!("v{number}"), contact, at_ms.to_string(), page.into()]);
+        };
+        add("accounts", 0, 0, vec![format!("a{a}"), "0".into(), ["steel", "paper"][a % 2].into()]);
+        for c in 0..3 {
+            let row = |at: i64, role: &str| vec![format!("c{a}-{c}"), format!("a{a}"), at.to_string(), role.into(), "web".into()];
+            add("contacts", DAY_MS, 0, row(DAY_MS, "user"));
+            if dice.next() < 0.6 {
+                let at_ms = DAY_MS * (20 + dice.below(270) as i64);
+                add("contacts", at_ms, 0, row(at_ms, "boss"));
+            }
+        }
+        let mut interested = false;
+        for day in 2..DAYS {
+            interested = if interested { dice.next() > 0.04 } else { dice.next() < 0.008 };
+            if dice.next() < 0.05 {
+                visit(&mut dice, day as f64, "blog", &mut add);
+            }
+            if interested && dice.next() < 0.5 {
+                visit(&mut dice, day as f64, "pricing", &mut add);
+            }
+            if dice.next() < if interested { 0.04 } else { 0.001 } {
+                let at_ms = day * DAY_MS;
+                let (stage, amount) = if dice.next() < 0.7 { ("won", 100 * (1 + dice.below(9))) } else { ("lost", 0) };
+                let late_ms = if dice.next() < 0.2 { 9 * DAY_MS } else { 0 };
+                add(
+                    "deals",
+                    at_ms,
+                    late_ms,
+                    vec![format!("d{a}-{day}"), format!("a{a}"), at_ms.to_string(), stage.into(), amount.to_string()],
+                );
+            }
+        }
+    }
+    lines
+}
+
+/// A market's files and project.
+struct Ground {
+    _folder: tempfile::TempDir,
+    project: Project,
+    sources: Vec<FileSource>,
+}
+
+fn ground(lines: &[Line], queries: &[(&str, &str)]) -> Ground {
+    let schemas = [("accounts.avsc", ACCOUNTS), ("contacts.avsc", CONTACTS), ("visits.avsc", VISITS), ("deals.avsc", DEALS)];
+    ground_of(&schemas, &HEADERS, lines, queries)
+}
+
+fn ground_of(schemas: &[(&str, &str)], headers: &[(&str, &str)], lines: &[Line], queries: &[(&str, &str)]) -> Ground {
+    let folder = tempfile::tempdir().unwrap();
+    let catalog = Arc::new(Catalog::from_json(schemas).unwrap_or_else(|faults| panic!("{faults:?}")));
+    let sources = headers.iter().map(|(table, header)| {
+        let mut text = format!("{header}\n");
+        for line in lines.iter().filter(|line| line.table == *table) {
+            writeln!(text, "{},{}", line.known_ms, line.columns.join(",")).unwrap();
+        }
+        let path = folder.path().join(format!("{table}.csv"));
+        std::fs::write(&path, text).unwrap();
+        let options = FileOptions { known_time: Some("known".into()), ..FileOptions::default() };
+        FileSource { table: catalog.table(table).unwrap().id, path, options }
+    });
+    let sources = sources.collect();
+    let tasks: Vec<TaskSource> = queries
+        .iter()
+        .map(|(name, query)| TaskSource { name: (*name).into(), query: (*query).into(), anchors: "every 5d".parse().unwrap() })
+        .collect();
+    let project = Project::new(catalog, GraphOptions::default(), &tasks, &BTreeMap::new()).unwrap_or_else(|error| panic!("{error}"));
+    Ground { _folder: folder, project, sources }
+}
+
+impl Ground {
+    fn tasks(&self) -> Vec<&TaskPlan> {
+        self.project.tasks.iter().collect()
+    }
+
+    fn collected(&self, split: Split) -> (FeaturePlan, Vec<Collected>) {
+        let files = Files::prepare(self.project.catalog.clone(), &self.sources).unwrap();
+        let survey = survey(&self.project, &files, Some(split.val_from_ms)).unwrap();
+        let plan = self.project.feature_plan(survey.spec);
+        let harvest = Harvest {
+            project: &self.project,
+            tasks: &self.tasks(),
+            files: &files,
+            plan: &plan,
+            extent: survey.extent,
+            split,
+            warmup_ms: 20 * DAY_MS,
+            sample_ratio: 1.0,
+        };
+        let collected = collect(harvest, &mut |_| {}).unwrap();
+        (plan, collected)
+    }
+
+    fn train(&self, names: &[&str], seed: u64) -> Result<(leadpulse_model::Bundle, TrainReport), LearnError> {
+        let fit = FitOptions {
+            candidates: vec![Regularisation { hidden: 32, ..Regularisation::default() }],
+            ensemble: 1,
+            selection_members: 1,
+            max_epochs: 4,
+            batch_size: 64,
+            seed,
+            ..FitOptions::default()
+        };
+        let tasks: Vec<TrainTask<'_>> =
+            names.iter().map(|name| TrainTask { plan: self.project.task(name).unwrap(), fit: fit.clone() }).collect();
+        let options =
+            TrainOptions { val_from_ms: Some(160 * DAY_MS), test_from_ms: Some(220 * DAY_MS), refit: true, ..TrainOptions::default() };
+        train(&self.project, &tasks, &self.sources, &options, &mut |_| {})
+    }
+}
+
+/// A scorer without parameters to learn: every number of a cell moves the logit.
+struct Sum {
+    plan: FeaturePlan,
+    tasks: Vec<ScorerTask>,
+}
+
+impl Scorer for Sum {
+    fn bundle_id(&self) -> &str {
+        "sum"
+    }
+    fn plan(&self) -> &FeaturePlan {
+        &self.plan
+    }
+    fn tasks(&self) -> &[ScorerTask] {
+        &self.tasks
+    }
+    fn logits(&self, batch: &FeatureBatch, task: usize) -> Vec<f64> {
+        let add = |values: &[f32]| values.iter().enumerate().map(|(i, x)| f64::from(*x) / (i + 2) as f64).sum::<f64>();
+        let width = self.plan.layout().root.len();
+        let roots: Vec<f64> = batch.root.chunks(width).map(add).collect();
+        let entity = self.tasks[task].entity;
+        let Some(table) = self.plan.layout().members.iter().position(|m| m.table == entity) else { return roots };
+        let block = &batch.members[table];
+        (0..batch.cells * block.slots)
+            .map(|i| roots[i / block.slots] + add(&block.values[i * block.width..(i + 1) * block.width]))
+            .collect()
+    }
+    fn explain(&self, _: &FeatureBatch, _: usize, _: usize, _: usize) -> Explanation {
+        unimplemented!("not asked for")
+    }
+}
+
+/// Everything known after a moment becomes something else.
+fn altered(lines: &[Line], after_ms: i64, seed: u64) -> Vec<Line> {
+    let mut dice = Dice(seed);
+    let mut altered = Vec::new();
+    for line in lines.iter().filter(|line| line.known_ms > after_ms) {
+        for copy in 0..dice.below(3) {
+            let mut line = line.clone();
+            line.known_ms += dice.below(30) as i64 * DAY_MS;
+            match line.table {
+                // Another event of someone else, at a time that may lie before the moment.
+                "visits" | "deals" => {
+                    line.columns[0] = format!("x{copy}{}", line.columns[0]);
+                    line.columns[1] = if line.table == "deals" {
+                        format!("a{}", dice.below(70))
+                    } else {
+                        format!("c{}-{}", dice.below(70), dice.below(3))
+                    };
+                    line.columns[2] = (line.columns[2].parse::<i64>().unwrap() - dice.below(60) as i64 * DAY_MS).max(0).to_string();
+                    line.columns[3] = ["blog", "pricing", "won", "lost"][dice.below(4)].into();
+                }
+                // A contact goes elsewhere.
+                "contacts" => line.columns[1] = format!("a{}", dice.below(70)),
+                _ => {}
+            }
+            altered.push(line);
+        }
+    }
+    for i in (1..altered.len()).rev() {
+        altered.swap(i, dice.below(i + 1));
+    }
+    // What was known stays as it was, behind all that was not.
+    altered.extend(lines.iter().filter(|line| line.known_ms <= after_ms).cloned());
+    altered
+}
+
+#[test]
+fn what_is_known_later_changes_no_example_and_no_score() {
+    let queries = [("wins", WINS), ("value", VALUE), ("pricing", PRICING), ("bosses", BOSSES)];
+    let split = Split { val_from_ms: 150 * DAY_MS, test_from_ms: 220 * DAY_MS };
+    let lines = market(1);
+    let before = ground(&lines, &queries);
+    let (plan, examples) = before.collected(split);
+    let mut rows = "task,timestamp,key\n".to_owned();
+    for (account, day) in (0..70).flat_map(|a| [40, 90, 131, 150].map(|day| (a, day * DAY_MS))) {
+        write!(rows, "wins,{day},a{account}\npricing,{day},c{account}-1\n").unwrap();
+    }
+    let score = |ground: &Ground| {
+        let entity = |name: &str| ScorerTask { name: name.into(), entity: ground.project.task(name).unwrap().plan.entity, horizon_ms: 0 };
+        let survey =
+            survey(&ground.project, &Files::prepare(ground.project.catalog.clone(), &ground.sources).unwrap(), Some(split.val_from_ms))
+                .unwrap();
+        let scorer = Sum { plan: ground.project.feature_plan(survey.spec), tasks: vec![entity("wins"), entity("pricing")] };
+        let tasks = [ground.project.task("wins").unwrap(), ground.project.task("pricing").unwrap()];
+        let job = Backtest { project: &ground.project, tasks: &tasks, sources: &ground.sources, scorer: &scorer, freeze_at_ms: None };
+        let mut out = Vec::new();
+        let judged = backtest(&job, rows.as_bytes(), &mut out, &mut |_| {}).unwrap();
+        assert!(judged.iter().all(|j| j.scored == 280), "{judged:?}");
+        String::from_utf8(out).unwrap()
+    };
+    let scores = score(&before);
+    for seed in 1..4 {
+        let after = ground(&altered(&lines, split.val_from_ms, seed), &queries);
+        let (other_plan, others) = after.collected(split);
+        assert_eq!(plan.hash(), other_plan.hash());
+        for ((examples, others), (name, _)) in examples.iter().zip(&others).zip(queries) {
+            let (a, b) = (&examples.training, &others.training);
+            assert!(a.len() > 500, "{name}: {}", a.len());
+            let facts = |set: &leadpulse_model::ExampleSet| {
+                set.examples().iter().map(|e| (e.anchor_ms, e.entity, e.slot, e.outcome)).collect::<Vec<_>>()
+            };
+            assert!(facts(a) == facts(b), "{name}, altered with seed {seed}");
+            let all: Vec<usize> = (0..a.len()).collect();
+            let (a, b) = (a.feature_batch(&all), b.feature_batch(&all));
+            assert!(
+                a.root == b.root && a.members.iter().zip(&b.members).all(|(a, b)| a.values == b.values && a.mask == b.mask),
+                "{name}, {seed}"
+            );
+        }
+        assert!(
+            examples[0].refit.examples().iter().zip(others[0].refit.examples()).any(|(a, b)| a.outcome != b.outcome),
+            "something changed"
+        );
+        assert!(scores == score(&after), "altered with seed {seed}");
+    }
+}
+
+#[test]
+fn outcomes_count_from_when_they_are_known() {
+    let line = |table, known: i64, columns: &[&str]| Line {
+        table,
+        known_ms: known * DAY_MS,
+        columns: columns.iter().map(|c| (*c).to_owned()).collect(),
+    };
+    let day = |day: i64| (day * DAY_MS).to_string();
+    let mut lines = vec![
+        line("accounts", 0, &["a", "0", "steel"]),
+        // Won on day 60; the warehouse heard of it on day 110.
+        line("deals", 110, &["d", "a", &day(60), "won", "500"]),
+    ];
+    for visit in 0..300 {
+        lines.push(line("visits", visit, &[&format!("v{visit}"), "c", &day(visit), "blog"]));
+    }
+    lines.push(line("contacts", 0, &["c", "a", "0", "user", "web"]));
+    let ground = ground(&lines, &[("wins", WINS), ("value", VALUE)]);
+    let split = Split { val_from_ms: 100 * DAY_MS, test_from_ms: 200 * DAY_MS };
+    let (_, collected) = ground.collected(split);
+    let covering = |set: &leadpulse_model::ExampleSet| {
+        let around = |anchor: i64| (31 * DAY_MS..60 * DAY_MS).contains(&anchor);
+        set.examples().iter().filter(|e| around(e.anchor_ms)).map(|e| e.outcome).collect::<Vec<_>>()
+    };
+    let [wins, value] = &collected[..] else { panic!("two tasks") };
+    assert!(covering(&wins.training).len() >= 4);
+    assert!(covering(&wins.training).iter().all(|o| matches!(o, Outcome::Hazard { after_ms: None, .. })));
+    assert!(covering(&wins.refit).iter().all(|o| matches!(o, Outcome::Hazard { after_ms: Some(_), .. })));
+    assert!(covering(&value.training).iter().all(|o| *o == Outcome::Value(0.0)));
+    assert!(covering(&value.refit).iter().all(|o| *o == Outcome::Value(500.0)));
+    assert_eq!((wins.training_tally.positive, value.training_tally.positive), (0, 0));
+}
+
+#[test]
+fn a_lead_wins_with_the_contact_it_became() {
+    const LEADS: &str = r#"{"type":"record","name":"Lead","leadpulse":{"table":"leads","role":"member"},"fields":[
+      {"name":"id","type":"string","leadpulse":{"key":true}},
+      {"name":"account","type":["null","string"],"default":null,"leadpulse":{"ref":"accounts","owner":true}},
+      {"name":"contact","type":["null","string"],"default":null,"leadpulse":{"ref":"contacts","became":true}},
+      {"name":"at","type":{"type":"long","logicalType":"timestamp-millis"},"leadpulse":{"time":true}}]}"#;
+    const CALLS: &str = r#"{"type":"record","name":"Call","leadpulse":{"table":"calls","role":"event"},"fields":[
+      {"name":"id","type":"string","leadpulse":{"key":true}},
+      {"name":"contact","type":["null","string"],"default":null,"leadpulse":{"ref":"contacts","owner":true}},
+      {"name":"lead","type":["null","string"],"default":null,"leadpulse":{"ref":"leads","owner":true}},
+      {"name":"at","type":{"type":"long","logicalType":"timestamp-millis"},"leadpulse":{"time":true}}]}"#;
+    let line = |table, day: i64, columns: &[&str]| {
+        let columns = columns.iter().map(|c| if *c == "at" { (day * DAY_MS).to_string() } else { (*c).to_owned() }).collect();
+        Line { table, known_ms: day * DAY_MS, columns }
+    };
+    let mut lines = vec![line("accounts", 0, &["a", "at", "steel"]), line("contacts", 1, &["c", "a", "at", "user", "web"])];
+    lines.extend(["l1", "l2"].map(|lead| line("leads", 2, &[lead, "a", "", "at"])));
+    // The first lead becomes the contact, who is called three weeks later; someone else is called all the time.
+    lines.push(line("leads", 40, &["l1", "a", "c", "at"]));
+    lines.push(line("calls", 60, &["win", "c", "", "at"]));
+    lines.extend((3..150).map(|day| line("calls", day, &[&format!("k{day}"), "other", "", "at"])));
+    let schemas = [("accounts.avsc", ACCOUNTS), ("contacts.avsc", CONTACTS), ("leads.avsc", LEADS), ("calls.avsc", CALLS)];
+    let headers = [HEADERS[0], HEADERS[1], ("leads", "known,id,account,contact,at"), ("calls", "known,id,contact,lead,at")];
+    let ground = ground_of(&schemas, &headers, &lines, &[("called", "PREDICT COUNT(calls.*, 0, 30, days) > 0 FOR EACH leads.id")]);
+    let (_, collected) = ground.collected(Split { val_from_ms: 100 * DAY_MS, test_from_ms: 140 * DAY_MS });
+    let tally = &collected[0].training_tally;
+    assert_eq!((tally.entities, tally.positive_entities), (2, 1), "{tally:?}");
+    let called: Vec<i64> = collected[0]
+        .training
+        .examples()
+        .iter()
+        .filter(|e| matches!(e.outcome, Outcome::Hazard { after_ms: Some(_), .. }))
+        .map(|e| e.anchor_ms / DAY_MS)
+        .collect();
+    assert!(!called.is_empty() && called.iter().all(|day| (29..60).contains(day)), "{called:?}");
+}
+
+#[test]
+fn tasks_share_a_bundle_and_leave_the_first_alone() {
+    let lines = market(2);
+    let ground = ground(&lines, &[("wins", WINS), ("value", VALUE), ("pricing", PRICING), ("bosses", BOSSES)]);
+    let (alone, _) = ground.train(&["wins"], 0).unwrap();
+    let (bundle, report) = ground.train(&["wins", "value", "pricing", "bosses"], 0).unwrap();
+    let names: Vec<&str> = bundle.tasks().iter().map(|t| t.name.as_str()).collect();
+    assert_eq!(names, ["wins", "value", "pricing", "bosses"]);
+    for task in &report.tasks {
+        assert!(task.training > 0 && task.validation_tally.positive_entities > 0, "{task:?}");
+    }
+    // Accounts are asked by two tasks, contacts by two: cells are stored once per moment.
+    let asked: usize = report.tasks.iter().map(|t| t.training_tally.asked + t.validation_tally.asked).sum();
+    assert!(report.cells * 3 < asked, "{} cells, {asked} rows", report.cells);
+    let auroc = |i: usize| report.tasks[i].metrics["validation"]["auroc"].as_f64().unwrap();
+    assert!(auroc(0) > 0.65 && auroc(2) > 0.65, "{} {}", auroc(0), auroc(2));
+
+    let (_, examples) = ground.collected(report.split);
+    let batch = examples[0].validation.feature_batch(&(0..50).collect::<Vec<_>>());
+    assert_eq!(alone.logits(&batch, 0), bundle.logits(&batch, 0));
+
+    let period =
+        Period { project: &ground.project, tasks: &ground.tasks(), sources: &ground.sources, scorer: &bundle, from_ms: 220 * DAY_MS };
+    let mut out = Vec::new();
+    let judged = judge(&period, &mut out, &mut |_| {}).unwrap();
+    let written = String::from_utf8(out).unwrap();
+    for (judgement, tally) in &judged {
+        assert!(tally.labelled > 100, "{judgement:?} {tally:?}");
+        assert_eq!(written.lines().filter(|l| l.starts_with(&format!("{},", judgement.task))).count(), tally.labelled);
+    }
+    assert!(judged[0].0.binary.as_ref().unwrap().auroc.unwrap() > 0.65, "{:?}", judged[0]);
+    assert!(judged[1].0.regression.as_ref().unwrap().spearman.unwrap() > 0.1, "{:?}", judged[1]);
+}
+
+#[test]
+fn permuted_outcomes_cannot_be_predicted() {
+    let mut lines = market(3);
+    let mut dice = Dice(99);
+    for line in lines.iter_mut().filter(|line| line.table == "deals") {
+        let at_ms = (2 + dice.below(DAYS as usize - 2)) as i64 * DAY_MS;
+        (line.columns[1], line.columns[2], line.known_ms) = (format!("a{}", dice.below(70)), at_ms.to_string(), at_ms);
+    }
+    let ground = ground(&lines, &[("wins", WINS)]);
+    let (bundle, _) = ground.train(&["wins"], 0).unwrap();
+    let period =
+        Period { project: &ground.project, tasks: &ground.tasks(), sources: &ground.sources, scorer: &bundle, from_ms: 190 * DAY_MS };
+    let judged = judge(&period, Vec::new(), &mut |_| {}).unwrap();
+    let binary = judged[0].0.binary.clone().unwrap();
+    assert!(binary.positives > 60, "{binary:?}");
+    assert!((binary.auroc.unwrap() - 0.5).abs() < 0.12, "{binary:?}");
+}
+
+#[test]
+fn what_cannot_be_trained_is_refused() {
+    let using = format!("{WINS} USING accounts, deals");
+    let source = "PREDICT COUNT(contacts.* WHERE contacts.source = 'web', 0, 30, days) > 0 FOR EACH accounts.id";
+    let queries = [("wins", WINS), ("using", &using), ("pricing", PRICING), ("bosses", BOSSES), ("source", source)];
+    // The files of today: the newest version of each contact, made when the contact was.
+    let mut newest: BTreeMap<String, Line> = BTreeMap::new();
+    let (contacts, mut lines): (Vec<Line>, Vec<Line>) = market(4).into_iter().partition(|line| line.table == "contacts");
+    for mut line in contacts {
+        (line.known_ms, line.columns[2]) = (DAY_MS, DAY_MS.to_string());
+        newest.insert(line.columns[0].clone(), line);
+    }
+    lines.extend(newest.into_values());
+    let today = ground(&lines, &queries);
+    for (names, expected) in [
+        (&["pricing"][..], "its filter reads contacts.role"),
+        (&["bosses"], "its target reads contacts.role"),
+        (&["wins", "using"], "\"using\" uses accounts, deals, but \"wins\" uses all tables"),
+        (&["using", "wins"], "--task"),
+        (&[], "no task"),
+        // A field that never changes may be counted: here there is only nothing to tell apart.
+        (&["source"], "are false"),
+    ] {
+        let error = today.train(names, 0).map(|(_, report)| report.tasks.len()).unwrap_err().to_string();
+        assert!(error.contains(expected), "{names:?}: {error}");
+    }
+    assert!(today.train(&["using"], 0).is_ok());
+}
+
+#[test]
+fn labels_are_counted_as_they_are_trained() {
+    let ground = ground(&market(5), &[("wins", WINS), ("pricing", PRICING)]);
+    for task in ground.tasks() {
+        let count = count_labels(&ground.project, task, &ground.sources).unwrap();
+        assert!(count.anchors > 40 && count.tally.labelled == count.tally.asked && count.tally.positive > 50, "{count:?}");
+    }
+}

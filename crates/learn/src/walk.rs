@@ -1,0 +1,186 @@
+//! History passes: the graph is brought from moment to moment, and tasks are asked at their anchors.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use leadpulse_graph::{EntityId, Graph, Outcome as RowOutcome, Tracking};
+use leadpulse_schema::{Row, RowBatch};
+
+use crate::LearnError;
+use crate::anchors::Anchors;
+use crate::project::{Project, TaskPlan};
+use crate::sources::{Files, Replay};
+
+/// Rows applied at a time.
+pub(crate) const BATCH_ROWS: usize = 8192;
+
+/// A graph on its way through a history.
+pub(crate) struct Walk {
+    replay: Replay,
+    graph: Graph,
+    batch: RowBatch,
+    period_ms: i64,
+    freeze_ms: i64,
+    rows: u64,
+}
+
+impl Walk {
+    /// At the start of the files. Rows known later than `freeze_ms` are never applied.
+    pub fn new(project: &Project, files: &Files, freeze_ms: i64) -> Result<Self, LearnError> {
+        Ok(Self {
+            replay: files.replay()?,
+            graph: project.graph(Tracking::Off),
+            batch: RowBatch::new(),
+            period_ms: project.graph_options.board_period_ms,
+            freeze_ms,
+            rows: 0,
+        })
+    }
+
+    /// The graph where the walk is.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// Rows applied so far.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Takes one step towards a moment; `true` once everything known at or before it is applied and the graph stands there. Every
+    /// accepted row is handed to `each`. A step applies rows of at most `reach_ms`, for callers that find new moments in them.
+    pub fn step(&mut self, moment_ms: i64, reach_ms: i64, mut each: impl FnMut(&Graph, Row<'_>)) -> Result<bool, LearnError> {
+        // The board of a moment holds what was known at its place on the grid.
+        let board_ms = moment_ms.div_euclid(self.period_ms) * self.period_ms;
+        let stop_ms = if self.graph.as_of_ms() < board_ms { board_ms } else { moment_ms };
+        let last_ms = stop_ms.min(self.freeze_ms);
+        let until_ms = self.replay.peek_ms().map_or(last_ms, |next_ms| last_ms.min(next_ms.saturating_add(reach_ms)));
+        self.batch.clear();
+        let read = self.replay.read(until_ms, BATCH_ROWS, &mut self.batch)?;
+        if read > 0 {
+            self.rows += read as u64;
+            let outcomes = self.graph.apply(&self.batch);
+            for (row, outcome) in self.batch.iter().zip(outcomes) {
+                if outcome == RowOutcome::Accepted {
+                    each(&self.graph, row);
+                }
+            }
+            return Ok(false);
+        }
+        self.graph.advance(stop_ms);
+        Ok(stop_ms == moment_ms)
+    }
+}
+
+/// A task that is to be asked at a moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Due {
+    /// Index of the task.
+    pub task: usize,
+    /// These entities, ascending; `None` for its whole population.
+    pub only: Option<Vec<EntityId>>,
+}
+
+/// When which task is asked.
+#[derive(Debug)]
+pub(crate) struct Schedule {
+    /// Per task its rule and the first and last moment at which it may be asked.
+    rules: Vec<(Anchors, i64, i64)>,
+    /// (moment, task, entity or everyone)
+    queue: BinaryHeap<Reverse<(i64, usize, Option<EntityId>)>>,
+}
+
+impl Schedule {
+    /// The anchors of tasks, each between two moments (included).
+    pub fn new<'a>(tasks: impl IntoIterator<Item = (&'a TaskPlan, i64, i64)>) -> Self {
+        let mut schedule = Self { rules: Vec::new(), queue: BinaryHeap::new() };
+        for (index, (task, first_ms, last_ms)) in tasks.into_iter().enumerate() {
+            schedule.rules.push((task.anchors, first_ms, last_ms));
+            let moments = if first_ms <= last_ms { task.anchors.between(first_ms, last_ms) } else { Vec::new() };
+            schedule.queue.extend(moments.into_iter().map(|moment_ms| Reverse((moment_ms, index, None))));
+        }
+        schedule
+    }
+
+    /// Asks a task's whole population at one more moment, if its rule is about populations.
+    pub fn also(&mut self, task: usize, moment_ms: i64) {
+        let (anchors, first_ms, last_ms) = self.rules[task];
+        if matches!(anchors, Anchors::Every { .. }) && (first_ms..=last_ms).contains(&moment_ms) {
+            self.queue.push(Reverse((moment_ms, task, None)));
+        }
+    }
+
+    /// An entity of a task became known.
+    pub fn known(&mut self, task: usize, entity: EntityId, since_ms: i64) {
+        let (anchors, first_ms, last_ms) = self.rules[task];
+        let anchor_ms = anchors.of_entity(since_ms).filter(|moment_ms| (first_ms..=last_ms).contains(moment_ms));
+        self.queue.extend(anchor_ms.map(|moment_ms| Reverse((moment_ms, task, Some(entity)))));
+    }
+
+    /// How far apart rows applied together may be: an entity that becomes known among them must not have its anchor before their end.
+    pub fn reach_ms(&self) -> i64 {
+        let of_rule = |(anchors, ..): &(Anchors, i64, i64)| match anchors {
+            Anchors::Entity { after_ms, floor_ms } => Some((after_ms - floor_ms).max(0)),
+            Anchors::Every { .. } => None,
+        };
+        self.rules.iter().filter_map(of_rule).min().unwrap_or(i64::MAX)
+    }
+
+    /// The next moment.
+    pub fn peek_ms(&self) -> Option<i64> {
+        self.queue.peek().map(|Reverse((moment_ms, ..))| *moment_ms)
+    }
+
+    /// Takes out what is due at the next moment, by task.
+    pub fn due(&mut self) -> Vec<Due> {
+        let mut due: Vec<Due> = Vec::new();
+        let Some(now_ms) = self.peek_ms() else { return due };
+        while let Some(Reverse((moment_ms, task, entity))) = self.queue.peek().copied()
+            && moment_ms == now_ms
+        {
+            self.queue.pop();
+            // Everyone comes before single entities, entities in their order.
+            match (due.last_mut().filter(|d| d.task == task), entity) {
+                (Some(Due { only: None, .. }), _) => {}
+                (Some(Due { only: Some(only), .. }), Some(entity)) => {
+                    if only.last() != Some(&entity) {
+                        only.push(entity);
+                    }
+                }
+                (_, entity) => due.push(Due { task, only: entity.map(|entity| vec![entity]) }),
+            }
+        }
+        due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tasks_of_one_moment_are_due_together() {
+        let mut schedule = Schedule {
+            rules: vec![
+                (Anchors::Every { stride_ms: 10 }, 0, 100),
+                (Anchors::Entity { after_ms: 10, floor_ms: 4 }, 5, 100),
+                (Anchors::Every { stride_ms: 10 }, 0, 50),
+            ],
+            queue: BinaryHeap::new(),
+        };
+        assert_eq!(schedule.reach_ms(), 6);
+        for (task, moment_ms) in [(2, 12), (0, 12), (0, 12), (2, 90), (1, 12)] {
+            schedule.also(task, moment_ms);
+        }
+        for (entity, since_ms) in [(9, 5), (3, 4), (3, 4), (1, 95), (2, 8)] {
+            schedule.known(1, EntityId(entity), since_ms);
+        }
+        assert_eq!(schedule.peek_ms(), Some(12));
+        let entities = |ids: &[u32]| Some(ids.iter().map(|id| EntityId(*id)).collect::<Vec<_>>());
+        let expected = [(0, None), (1, entities(&[3, 9])), (2, None)].map(|(task, only)| Due { task, only });
+        assert_eq!(schedule.due(), expected);
+        assert_eq!(schedule.peek_ms(), Some(16));
+        assert_eq!(schedule.due(), [Due { task: 1, only: entities(&[2]) }]);
+        assert_eq!((schedule.peek_ms(), schedule.due()), (None, Vec::new()));
+    }
+}
