@@ -118,7 +118,7 @@ impl ExampleSet {
 
     /// The normalised features of some examples, as tensors of `device`.
     pub fn batch(&self, indices: &[usize], normaliser: &Normaliser, device: &Device) -> Inputs {
-        Inputs::from_batch(self.cells.batch(&self.rows(indices), Some(normaliser)), device)
+        Inputs::packed(self.cells.batch(&self.rows(indices), Some(normaliser)), device)
     }
 
     /// How many rows of member table `table` example `index` has.

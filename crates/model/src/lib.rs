@@ -33,7 +33,7 @@ pub use fit::{FitError, FitOptions, Fitted, FittedTask, Regularisation, TaskDefi
 pub use head::{Head, Outcome};
 pub use manifest::{Manifest, TaskManifest};
 pub use metrics::{BinaryMetrics, RegressionMetrics};
-pub use network::{Inputs, MemberInputs, Network, NetworkConfig, Target, TowerConfig, TrunkConfig};
+pub use network::{Inputs, MemberInputs, MemberValues, Network, NetworkConfig, Target, TowerConfig, TrunkConfig};
 pub use normalise::Normaliser;
 pub use store::{CellRow, CellStore};
 pub use train::Progress;

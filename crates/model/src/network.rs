@@ -18,7 +18,7 @@ use burn::config::Config;
 use burn::module::{Module, Param, ParamId};
 use burn::nn::{LayerNorm, LayerNormConfig, Linear};
 use burn::tensor::activation::relu;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use leadpulse_features::{FeatureBatch, Layout};
 use rand::{Rng, RngExt};
 use rand_chacha::ChaCha8Rng;
@@ -45,10 +45,24 @@ pub struct Inputs {
 /// The members of one table as tensors.
 #[derive(Clone, Debug)]
 pub struct MemberInputs {
-    /// `[cells, slots, width]`
-    pub values: Tensor<3>,
+    /// What is known of them.
+    pub values: MemberValues,
     /// `[cells, slots, 1]`: 1 for a row, 0 for padding.
     pub mask: Tensor<3>,
+}
+
+/// The columns of members.
+#[derive(Clone, Debug)]
+pub enum MemberValues {
+    /// `[cells, slots, width]`, padding included: a cell's shape is its own, whatever else is in the batch.
+    Padded(Tensor<3>),
+    /// Only the rows that are there: most cells of a batch have fewer than the one with the most, and the first layer is the widest.
+    Packed {
+        /// `[rows, width]`
+        rows: Tensor<2>,
+        /// `[cells · slots]`: a row's number, from 1; 0 for padding.
+        places: Tensor<1, Int>,
+    },
 }
 
 impl Inputs {
@@ -65,12 +79,42 @@ impl Inputs {
                 let (values, mask) =
                     if block.slots == 0 { (vec![0.0; cells * block.width], vec![0.0; cells]) } else { (block.values, block.mask) };
                 MemberInputs {
-                    values: Tensor::from_data(TensorData::new(values, [cells, slots, block.width]), device),
+                    values: MemberValues::Padded(Tensor::from_data(TensorData::new(values, [cells, slots, block.width]), device)),
                     mask: Tensor::from_data(TensorData::new(mask, [cells, slots, 1]), device),
                 }
             })
             .collect();
         Self { root, members }
+    }
+
+    /// As [`Self::from_batch`], without the padding: for training, where nobody asks for the same bits in any company.
+    pub fn packed(batch: FeatureBatch, device: &Device) -> Self {
+        let mut inputs = Self::from_batch(FeatureBatch { members: Vec::new(), ..batch }, device);
+        for block in batch.members {
+            let (width, slots) = (block.width, block.slots.max(1));
+            let (mut rows, mut places) = (Vec::new(), Vec::with_capacity(batch.cells * slots));
+            let mut mask = block.mask;
+            mask.resize(batch.cells * slots, 0.0);
+            for (slot, is_there) in mask.iter().enumerate() {
+                if *is_there != 0.0 {
+                    rows.extend_from_slice(&block.values[slot * width..(slot + 1) * width]);
+                }
+                places.push(if *is_there != 0.0 { (rows.len() / width.max(1)) as i32 } else { 0 });
+            }
+            // A tensor has at least one row; nothing points to this one.
+            if rows.is_empty() {
+                rows.resize(width, 0.0);
+            }
+            let count = rows.len() / width.max(1);
+            inputs.members.push(MemberInputs {
+                values: MemberValues::Packed {
+                    rows: Tensor::from_data(TensorData::new(rows, [count, width]), device),
+                    places: Tensor::from_data(TensorData::new(places, [batch.cells * slots]), device),
+                },
+                mask: Tensor::from_data(TensorData::new(mask, [batch.cells, slots, 1]), device),
+            });
+        }
+        inputs
     }
 }
 
@@ -193,6 +237,27 @@ pub(crate) struct Encoder {
     pub second: Linear,
 }
 
+impl Encoder {
+    /// h1: `[cells, slots, member hidden]`, 0 for padding.
+    fn forward(&self, member: &MemberInputs, mut dropout: Option<&mut Dropout>) -> Tensor<3> {
+        fn input<const D: usize>(x: &Tensor<D>, dropout: Option<&mut Dropout>) -> Tensor<D> {
+            dropout.map_or_else(|| x.clone(), |dropout| dropout.input(x.clone()))
+        }
+        match &member.values {
+            MemberValues::Padded(x) => {
+                relu(self.second.forward(relu(self.first.forward(input(x, dropout.as_deref_mut()))))) * member.mask.clone()
+            }
+            MemberValues::Packed { rows, places } => {
+                let h = relu(self.second.forward(relu(self.first.forward(input(rows, dropout.as_deref_mut())))));
+                let [cells, slots, _] = member.mask.dims();
+                let [_, hidden] = h.dims();
+                let padding = Tensor::zeros([1, hidden], &h.device());
+                Tensor::cat(vec![padding, h], 0).select(0, places.clone()).reshape([cells, slots, hidden])
+            }
+        }
+    }
+}
+
 /// What all tasks share.
 #[derive(Module, Debug)]
 pub(crate) struct Trunk {
@@ -214,11 +279,7 @@ impl Trunk {
         let mut h1 = Vec::with_capacity(self.encoders.len());
         let mut parts = Vec::with_capacity(self.encoders.len() + 1);
         for (encoder, member) in self.encoders.iter().zip(&inputs.members) {
-            let x = match dropout.as_deref_mut() {
-                Some(dropout) => dropout.input(member.values.clone()),
-                None => member.values.clone(),
-            };
-            let h = relu(encoder.second.forward(relu(encoder.first.forward(x)))) * member.mask.clone();
+            let h = encoder.forward(member, dropout.as_deref_mut());
             parts.push(pool(h.clone(), &member.mask));
             h1.push(h);
         }
@@ -481,6 +542,26 @@ mod tests {
             for i in 0..5 {
                 assert!((alone[i] - padded[i]).abs() < 1e-5, "padding");
                 assert!((alone[i] - padded[10 + i]).abs() < 1e-5, "order");
+            }
+        }
+    }
+
+    #[test]
+    fn packed_members_are_the_same_members() {
+        let mut rng = ChaCha8Rng::seed_from_u64(8);
+        for members in [&[4, 2][..], &[3], &[]] {
+            let layout = layout(3, members);
+            let net = network(&layout, if members.is_empty() { Target::Root } else { Target::Member(0) });
+            for most in [0, 1, 7] {
+                let cells: Vec<_> = (0..6).map(|i| random_cell(&layout, if i == 2 { most } else { most / 2 }, &mut rng)).collect();
+                let batch = batch_of_owned(&layout, &cells);
+                let padded = outputs(&net, &batch);
+                let packed = net.forward(&Inputs::packed(batch.clone(), &Device::flex()), 0).try_into_vec_as::<f32>().unwrap();
+                let slots = batch.members.first().map_or(1, |m| m.slots.max(1));
+                for (row, (a, b)) in padded.chunks(5).zip(packed.chunks(5)).enumerate() {
+                    let is_there = batch.members.first().is_none_or(|m| m.slots > 0 && m.mask[row] != 0.0);
+                    assert!(!is_there || a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5), "row {row} of {slots} slots");
+                }
             }
         }
     }
