@@ -5,10 +5,10 @@
 CARGO ?= cargo
 LEADPULSE = target/debug/leadpulse
 
-.PHONY: help demo test lint doc bench kafka-up kafka-down setup build
+.PHONY: help demo test lint doc bench bench-accuracy kafka-up kafka-down setup build
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
 setup: ## install or name what is missing to build
 	@deploy/setup.sh
@@ -29,6 +29,9 @@ lint: ## formatting, clippy and docs, warnings denied
 
 bench: setup ## throughput and latency beside references of the same run (release build); ARGS="memory"
 	$(CARGO) bench -p leadpulse --bench pipeline -- $(ARGS)
+
+bench-accuracy: setup ## accuracy on simulated markets beside baselines and the exact ceiling; ARGS="--seeds 0 --accounts 1500"
+	$(CARGO) bench --profile dev -p leadpulse --bench accuracy -- $(ARGS)
 
 kafka-up: ## real Kafka on loopback; BROKERS=3 for three
 	@deploy/kafka/kafka.sh up $(or $(BROKERS),1)

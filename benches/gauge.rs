@@ -101,7 +101,12 @@ impl Table {
 
     /// Prints it under a title.
     pub fn print(&self, title: &str) {
-        println!("\n{title}");
+        print!("{}", self.text(title));
+    }
+
+    /// The table under a title.
+    pub fn text(&self, title: &str) -> String {
+        let mut text = format!("\n{title}\n");
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or_default();
         let width =
             |column: usize| self.rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or_default();
@@ -111,7 +116,9 @@ impl Table {
             for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
                 line += &if column == 0 { format!(" {cell:<width$}") } else { format!("  {cell:>width$}") };
             }
-            println!("{}", line.trim_end());
+            text += line.trim_end();
+            text.push('\n');
         }
+        text
     }
 }

@@ -12,7 +12,7 @@ use leadpulse_engine::ports::{InputPartition, RecordBatch, SchemaStore};
 use leadpulse_engine::{ClockMode, Task};
 use leadpulse_graph::{DAY_MS, owner_of};
 use leadpulse_kafka::KafkaMetrics;
-use leadpulse_learn::{FileSource, Project, Replay, TrainOptions, train};
+use leadpulse_learn::{FileSource, Project, Replay, TrainOptions, TrainTask, train};
 use leadpulse_model::{Bundle, FitOptions, Regularisation};
 use leadpulse_schema::{Catalog, Operation, Position, Role, Row, RowBatch, RowEncoder, Value, encode_frame};
 use leadpulse_sim::{Knobs, Market, MarketOptions, write_files};
@@ -176,19 +176,11 @@ fn fit(loaded: &Loaded, project: &Project, folder: &Path, ensemble: usize) -> Re
     let start_ms = options.start_ms;
     let files = simulate(loaded, &project.catalog, options, folder.to_owned())?;
     let task = project.tasks.first().context("the shipped configuration has no task")?;
-    let options = TrainOptions {
-        val_from_ms: Some(start_ms + 200 * DAY_MS),
-        test_from_ms: Some(start_ms + 299 * DAY_MS),
-        fit: FitOptions {
-            candidates: vec![Regularisation::default()],
-            ensemble,
-            selection_members: 1,
-            max_epochs: 1,
-            ..FitOptions::default()
-        },
-        ..TrainOptions::default()
-    };
-    Ok(train(project, task, &files, &options, &mut |_| {})?.0)
+    let fit =
+        FitOptions { candidates: vec![Regularisation::default()], ensemble, selection_members: 1, max_epochs: 1, ..FitOptions::default() };
+    let options =
+        TrainOptions { val_from_ms: Some(start_ms + 200 * DAY_MS), test_from_ms: Some(start_ms + 299 * DAY_MS), ..TrainOptions::default() };
+    Ok(train(project, &[TrainTask { plan: task, fit }], &files, &options, &mut |_| {})?.0)
 }
 
 /// Rows become framed records, numbered by partition.

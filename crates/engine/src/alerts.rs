@@ -127,6 +127,6 @@ fn recent_event(event: &EventFact) -> RecentEvent {
         table: event.table.clone(),
         kind: (!event.kind.is_empty()).then(|| event.kind.clone()),
         occurred_at: event.time_ms,
-        contact_id: Some(event.owner.clone()),
+        contact_id: event.by_person.then(|| event.owner.clone()),
     }
 }

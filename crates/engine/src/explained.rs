@@ -67,7 +67,9 @@ fn phrase(driver: &Driver) -> String {
     }
 }
 
-fn drivers(contributions: &[f64], evidence: &[Evidence], groups: &[Group]) -> Vec<Driver> {
+/// What moved a score, strongest first, as records tell it: without what moved it by nothing, positive shares of exactly 100 percent
+/// together. All three go by the layout's groups, in its order.
+pub fn drivers(contributions: &[f64], evidence: &[Evidence], groups: &[Group]) -> Vec<Driver> {
     let mut order: Vec<(usize, f64)> = contributions.iter().copied().enumerate().collect();
     order.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()).then(a.0.cmp(&b.0)));
     let shares = shares(&order.iter().map(|(_, x)| *x).collect::<Vec<_>>());

@@ -28,6 +28,7 @@ pub use dead_letter::{
 };
 pub use decode::{Decoded, Decoders};
 pub use epoch::{ClockState, EpochRecord, PartitionInterval, ReasonCount, check_script};
+pub use explained::drivers;
 pub use machine::{Cut, Machine, MachineError, MachineParts, Moment, Stepped, Tally, Task, output_key};
 pub use metrics::Metrics;
 pub use options::{ClockMode, EngineOptions, EngineOptionsError};

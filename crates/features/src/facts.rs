@@ -75,6 +75,8 @@ pub struct EventFact {
     pub kind: String,
     /// Table of the entity it hangs on.
     pub owner_table: String,
+    /// Whether that entity is a person.
+    pub by_person: bool,
     /// Key of the entity it hangs on.
     pub owner: String,
 }
@@ -239,6 +241,7 @@ impl Facts {
             table: catalog.tables[r.table as usize].name.clone(),
             kind: r.kind.to_string(),
             owner_table: catalog.table_at(node.table).name.clone(),
+            by_person: is_person(catalog, node.table),
             owner: directory.key(node.entity).to_string(),
         };
         facts.events = events.iter().take(LISTED_EVENTS).map(event).collect();

@@ -1,0 +1,114 @@
+//! Our network: trained, backtested and explained through the same calls as the commands.
+
+use std::collections::HashMap;
+
+use anyhow::{Context, Result};
+use leadpulse_features::Scorer;
+use leadpulse_graph::{CellRef, Graph, Tracking};
+use leadpulse_learn::{Backtest, FileSource, Project, Replay, TaskPlan, TrainOptions, TrainReport, TrainTask, backtest, train};
+use leadpulse_model::{Bundle, DeletionTest, FitOptions};
+use leadpulse_schema::RowBatch;
+
+use crate::calendar::{Calendar, WARMUP_DAYS};
+use crate::history::DAY_MS;
+use crate::rows::Rows;
+
+/// Accounts explained: those with the highest scores.
+const EXPLAINED: usize = 150;
+const CHUNK_ROWS: usize = 8192;
+
+/// What is trained, and on what.
+pub struct Net<'a> {
+    pub project: &'a Project,
+    pub task: &'a TaskPlan,
+    pub files: &'a [FileSource],
+}
+
+/// What explanations say about the accounts that score highest.
+#[derive(Clone, Debug)]
+pub struct Explained {
+    pub deletion: Option<DeletionTest>,
+    /// Largest |base + Σφ − logit|.
+    pub completeness_error: f64,
+    /// Mean of |φ| ÷ Σ|φ| by group, the largest first.
+    pub shares: Vec<(String, f64)>,
+}
+
+impl Net<'_> {
+    /// As `leadpulse train` does.
+    pub fn train(&self, calendar: &Calendar, fit: FitOptions) -> Result<(Bundle, TrainReport)> {
+        let options = TrainOptions {
+            val_from_ms: Some(calendar.val_from_ms),
+            test_from_ms: Some(calendar.test_from_ms),
+            warmup_ms: Some(WARMUP_DAYS * DAY_MS),
+            refit: true,
+            ..TrainOptions::default()
+        };
+        let tasks = [TrainTask { plan: self.task, fit }];
+        Ok(train(self.project, &tasks, self.files, &options, &mut |_| {})?)
+    }
+
+    /// As `leadpulse backtest` does.
+    pub fn score(&self, bundle: &Bundle, rows: &Rows, chosen: &[usize]) -> Result<Vec<f64>> {
+        let mut asked = String::from("timestamp,key\n");
+        for row in chosen {
+            let (at_ms, account) = rows.rows[*row];
+            asked += &format!("{at_ms},{}\n", rows.keys[account as usize]);
+        }
+        let mut answered = Vec::new();
+        let job = Backtest { project: self.project, tasks: &[self.task], sources: self.files, scorer: bundle, freeze_at_ms: None };
+        backtest(&job, asked.as_bytes(), &mut answered, &mut |_| {})?;
+        let mut reader = csv::Reader::from_reader(answered.as_slice());
+        let read = |record: csv::Result<csv::StringRecord>| {
+            let record = record?;
+            let probability = record.get(2).unwrap_or_default();
+            probability.parse().with_context(|| format!("account {} was not scored", record.get(1).unwrap_or_default()))
+        };
+        reader.records().map(read).collect()
+    }
+
+    /// The graph as of a moment.
+    fn graph(&self, at_ms: i64) -> Result<Graph> {
+        let mut graph = self.project.graph(Tracking::Off);
+        let mut replay = Replay::open(self.project.catalog.clone(), self.files)?;
+        let mut batch = RowBatch::new();
+        // The board of a moment holds what was known at its place on the grid.
+        let period_ms = self.project.graph_options.board_period_ms;
+        for until_ms in [at_ms.div_euclid(period_ms) * period_ms, at_ms] {
+            while replay.read(until_ms, CHUNK_ROWS, &mut batch)? > 0 {
+                graph.apply(&batch);
+                batch.clear();
+            }
+            graph.advance(until_ms);
+        }
+        Ok(graph)
+    }
+
+    /// Explains the accounts that score highest at a moment; `scores` by key.
+    pub fn explain(&self, bundle: &Bundle, at_ms: i64, scores: &HashMap<&str, f64>) -> Result<Explained> {
+        let graph = self.graph(at_ms)?;
+        let mut highest: Vec<(&str, f64)> = scores.iter().map(|(key, score)| (*key, *score)).collect();
+        highest.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(b.0)));
+        highest.truncate(EXPLAINED);
+        let mut cells: Vec<CellRef> = highest.iter().filter_map(|(key, _)| Some(graph.find(self.task.plan.entity, key)?.0)).collect();
+        cells.sort_unstable();
+        cells.dedup();
+        let batch = bundle.plan().encode(&graph, &cells, at_ms);
+        let rows: Vec<(usize, usize)> = (0..cells.len()).map(|cell| (cell, 0)).collect();
+        let groups = &bundle.plan().layout().groups;
+        let mut shares = vec![0.0; groups.len()];
+        let mut completeness_error = 0.0_f64;
+        for (cell, slot) in &rows {
+            let explanation = bundle.explain(&batch, 0, *cell, *slot);
+            let sum: f64 = explanation.contributions.iter().map(|c| c.logit).sum();
+            completeness_error = completeness_error.max((explanation.base_logit + sum - explanation.logit).abs());
+            let all: f64 = explanation.contributions.iter().map(|c| c.logit.abs()).sum();
+            for c in &explanation.contributions {
+                shares[c.group] += c.logit.abs() / all.max(1e-12) / rows.len() as f64;
+            }
+        }
+        let mut shares: Vec<(String, f64)> = groups.iter().map(|group| group.code.clone()).zip(shares).collect();
+        shares.sort_by(|a, b| b.1.total_cmp(&a.1));
+        Ok(Explained { deletion: bundle.fitted().deletion_test(&batch, 0, &rows), completeness_error, shares })
+    }
+}

@@ -1,0 +1,42 @@
+//! A simulated market as files, with what only the simulator knows.
+
+use std::collections::HashMap;
+
+use anyhow::{Context, Result};
+use leadpulse_learn::FileSource;
+use leadpulse_schema::Catalog;
+use leadpulse_sim::{Market, MarketOptions, Milestone, World, bayes, write_files};
+use tempfile::TempDir;
+
+use crate::calendar::HORIZON_DAYS;
+use crate::config::Loaded;
+
+/// A market that was lived.
+pub struct Simulated {
+    pub options: MarketOptions,
+    pub world: World,
+    pub files: Vec<FileSource>,
+    pub rows: u64,
+    /// When accounts began to evaluate vendors.
+    pub evaluations: Vec<Milestone>,
+    pub purchases: Vec<Milestone>,
+    _folder: TempDir,
+}
+
+impl Simulated {
+    pub fn new(loaded: &Loaded, catalog: &Catalog, world: World, options: MarketOptions) -> Result<Self> {
+        let folder = tempfile::tempdir().context("no temporary folder can be made")?;
+        let mut market = Market::new(options.clone(), world.knobs())?;
+        let rows = write_files(&mut market, folder.path(), &mut |_| {})?.values().sum();
+        let files = loaded.files(catalog, folder.path())?;
+        let (evaluations, purchases) = (market.evaluations().to_vec(), market.purchases().to_vec());
+        Ok(Self { options, world, files, rows, evaluations, purchases, _folder: folder })
+    }
+
+    /// The exact Bayes filter's forecasts, by account and moment.
+    pub fn ceiling(&self, moments: &[i64]) -> Result<HashMap<(String, i64), f64>> {
+        let market = Market::new(self.options.clone(), self.world.knobs())?;
+        let forecasts = bayes(&market, moments, HORIZON_DAYS as u32)?;
+        Ok(forecasts.into_iter().map(|f| ((f.account, f.anchor_ms), f.probability)).collect())
+    }
+}
