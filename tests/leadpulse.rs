@@ -6,6 +6,7 @@ mod harness;
 
 mod leadpulse {
     mod bad_input;
+    mod behaviours;
     mod checks;
     mod commands;
     mod dataset;

@@ -2,6 +2,9 @@
 
 use std::path::Path;
 
+use leadpulse_schema::parse_time_ms;
+use serde_json::{Value as Json, json};
+
 use super::dataset::{accounts, contacts};
 use super::process::{Ended, arg, leadpulse, start};
 use crate::harness::repository;
@@ -16,9 +19,13 @@ fn set(name: &str, value: &str) -> Vec<(String, String)> {
 
 #[test]
 fn usage_errors_exit_with_2_and_failures_with_1() {
-    for usage in [&[][..], &["trian"], &["train"], &["config", "--colour"], &["simulate", "--out", "x", "--start", "tomorrow"]] {
+    for usage in [&[][..], &["trian"], &["train"], &["config", "--colour"]] {
         leadpulse(usage).failed(2, &[]);
     }
+    leadpulse(&["simulate", "--out", "x", "--world", "flat"]).failed(2, &["\"flat\" is no world", "market, no-waves"]);
+    let explain = ["explain", "--data", "nowhere", "--model", "none", "--task", "t", "--as-of", "2025-06-01"];
+    leadpulse(&explain).failed(2, &["<KEY>"]);
+    leadpulse(&[&explain[..], &["A"]].concat()).failed(1, &["has no task \"t\"; it has: account-wins-90d"]);
     leadpulse(&["simulate", "--out", "x", "--start", "tomorrow"]).failed(2, &["is not a time; write e.g. 2011-09-09"]);
     leadpulse(&["--help"]).done();
     leadpulse(&["config", "--config", "none.toml"]).failed(1, &["none.toml cannot be read", "--config"]);
@@ -72,6 +79,8 @@ fn a_bad_query_is_shown_with_its_place_and_a_hint() {
 fn a_query_is_planned_and_its_labels_are_counted() {
     let plan = query("account-wins-90d", &[]).done();
     assert_eq!((plan.line("entity"), plan.line("horizon")), ("accounts", "90 days"));
+    assert_eq!(plan.line("meaning"), "for every row of accounts");
+    assert!(plan.out.contains("predicted is the probability that #1 > 0, by day 7, 14, 30, 60, 90"), "{}", plan.out);
 
     // Asked a day after each account became known: does it act within ten days? Of three only the first does; of the fourth the
     // outcome is not known yet.
@@ -89,6 +98,10 @@ fn a_query_is_planned_and_its_labels_are_counted() {
     let counted = query(text, &["--data", arg(data.path()), "--anchors", "entity + 1d"]).done();
     assert!(counted.line("labels").starts_with("3 at "), "{}", counted.out);
     assert_eq!(counted.line("base rate"), "0.3333 (1 positive)");
+    let ahead = query(&text.replace("10", "90"), &["--data", arg(data.path()), "--anchors", "every 100d"]).done();
+    let remarks: Vec<&str> = ahead.out.lines().filter_map(|line| line.strip_prefix("remark")).collect();
+    let told = ["the history is 22 days long: no anchor has a label", "anchors are 100 days apart and the query looks 90 days ahead"];
+    assert!(told.iter().all(|words| remarks.iter().any(|remark| remark.contains(words))), "{remarks:?}");
 }
 
 #[test]
@@ -157,6 +170,51 @@ fn schema_check_names_file_record_and_field_of_each_fault() {
         schemas(dir.path(), file, from, to);
         leadpulse(&["schema", "check", arg(dir.path())]).failed(1, &[&[file][..], &words].concat());
     }
+}
+
+#[test]
+fn explanations_tell_the_scores_of_a_backtest() {
+    let dataset = contacts();
+    let as_of_ms = parse_time_ms("2025-06-01").unwrap();
+    let (asked, perhaps) = dataset.population_at(as_of_ms);
+    let everyone = dataset.entities_at(as_of_ms);
+    let outside = everyone.difference(&perhaps).next().unwrap();
+    let keys: Vec<&String> = asked.iter().take(3).chain([outside]).collect();
+    let expected = dataset.backtest(as_of_ms, keys.iter().copied());
+
+    let config = dataset.config_file();
+    let explain = |more: &[&str]| {
+        let args =
+            ["explain", "--config", arg(&config), "--data", arg(&dataset.data), "--model", arg(&dataset.bundle), "--task", dataset.task];
+        leadpulse(&[&args[..], &["--as-of", "2025-06-01"], more].concat())
+    };
+    let names: Vec<&str> = keys.iter().map(|key| key.as_str()).collect();
+    let told = explain(&[&["--json"], &names[..]].concat()).done();
+    let told: Vec<Json> = told.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(told.len(), keys.len());
+    for (one, key) in told.iter().zip(&keys) {
+        let is_outside = *key == outside;
+        assert_eq!((&one["task"], &one["entity_type"], &one["entity_id"]), (&json!(dataset.task), &json!("contacts"), &json!(key)));
+        assert_eq!((&one["as_of"], &one["status"]), (&json!(as_of_ms), &json!(if is_outside { "ineligible" } else { "scored" })));
+        assert_eq!(one["reason"], if is_outside { json!("outside the task's population") } else { Json::Null });
+        let (probability, logit) = (one["probability"].as_f64().unwrap(), one["logit"].as_f64().unwrap());
+        assert!((probability - expected[*key]).abs() < 1e-9 && (probability - 1.0 / (1.0 + (-logit).exp())).abs() < 1e-9, "{one}");
+        let drivers = one["drivers"].as_array().unwrap();
+        let moved: f64 = drivers.iter().map(|driver| driver["contribution"].as_f64().unwrap()).sum();
+        assert!((one["base_logit"].as_f64().unwrap() + moved - logit).abs() < 1e-4, "{one}");
+        assert_eq!(drivers.iter().map(|driver| driver["share"].as_i64().unwrap()).sum::<i64>(), 100, "{one}");
+        assert!(drivers.iter().any(|driver| !driver["evidence"].as_array().unwrap().is_empty()), "{one}");
+    }
+
+    let page = explain(&[outside]).done();
+    assert_eq!(page.line("entity"), format!("{outside} of contacts"));
+    assert_eq!(page.line("probability"), format!("{:.4}", expected[outside]));
+    assert_eq!(page.line("ineligible"), "outside the task's population");
+    let driver = &told[3]["drivers"][0];
+    let line = format!("{:>+8.3}", driver["contribution"].as_f64().unwrap());
+    assert!(page.line(&line).contains(driver["label"].as_str().unwrap()), "{}", page.out);
+
+    explain(&[outside, "nobody", "no-one"]).failed(1, &["contacts: nobody, no-one"]);
 }
 
 /// A copy of a bundle with a change in one file.

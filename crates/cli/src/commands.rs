@@ -2,6 +2,7 @@
 
 pub mod backtest;
 pub mod demo;
+pub mod explain;
 pub mod query;
 pub mod replay;
 pub mod run;

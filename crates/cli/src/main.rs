@@ -39,6 +39,8 @@ enum Command {
     Train(commands::train::Train),
     /// Scores past moments from files, and judges the scores against labels given or against what happened.
     Backtest(commands::backtest::Backtest),
+    /// Prints why entities had their scores at a past moment, from files.
+    Explain(commands::explain::Explain),
     /// Produces files to topics as producers would, in time order.
     Replay(commands::replay::Replay),
     /// Plans a query; with data, counts its labels.
@@ -59,6 +61,7 @@ impl Command {
             Command::Run(command) => command.run(),
             Command::Train(command) => command.run(),
             Command::Backtest(command) => command.run(),
+            Command::Explain(command) => command.run(),
             Command::Replay(command) => command.run(),
             Command::Query(command) => command.run(),
             Command::Simulate(command) => command.run(),

@@ -192,7 +192,8 @@ impl Deployment {
             schemas,
             clock: Arc::new(SystemClock),
         };
-        let engine = Engine::new(config.engine.clone(), ports, machine, encoders, read_model.clone(), metrics, stop).with_requests(requests);
+        let engine =
+            Engine::new(config.engine.clone(), ports, machine, encoders, read_model.clone(), metrics, stop).with_requests(requests);
         let engine = std::thread::Builder::new().name("engine".into()).spawn(move || engine.run(until))?;
         Ok(Self { engine, server, read_model })
     }

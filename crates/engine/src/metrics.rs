@@ -112,7 +112,10 @@ impl Metrics {
                 "From the Kafka timestamp of an epoch's newest record to its commit.",
                 seconds_buckets(),
             )?,
-            deferred: gauge("leadpulse_hub_fanout_deferred", "Cells waiting to be re-scored because a board, or a change that many read, moved them.")?,
+            deferred: gauge(
+                "leadpulse_hub_fanout_deferred",
+                "Cells waiting to be re-scored because a board, or a change that many read, moved them.",
+            )?,
             as_of: gauge("leadpulse_as_of_timestamp_seconds", "as_of of the newest committed epoch.")?,
             board: gauge("leadpulse_board", "Number of the board in force.")?,
             lag: gauges("leadpulse_kafka_consumer_lag_records", "Records waiting in the input, by topic.", &["topic"])?,
@@ -124,7 +127,10 @@ impl Metrics {
                 &["found"],
             )?,
             joined: gauges("leadpulse_identity_joined", "Entities that are part of another now: merged, converted.", &["how"])?,
-            ambiguous_domains: gauge("leadpulse_identity_ambiguous_domains", "Domains that several accounts name; the first of them by key takes their people.")?,
+            ambiguous_domains: gauge(
+                "leadpulse_identity_ambiguous_domains",
+                "Domains that several accounts name; the first of them by key takes their people.",
+            )?,
             retractions_flawed: gauges(
                 "leadpulse_retractions_flawed",
                 "Retractions that could not restore everything (inexact), found nothing (unmatched), came before their event (early).",

@@ -52,6 +52,16 @@ pub fn parse_duration_ms(text: &str) -> Option<i64> {
     number.parse::<i64>().ok()?.checked_mul(unit_ms)
 }
 
+impl Anchors {
+    /// The time between two anchors of an entity, milliseconds; none where each has one of its own.
+    pub fn stride_ms(self) -> Option<i64> {
+        match self {
+            Anchors::Every { stride_ms } => Some(stride_ms),
+            Anchors::Entity { .. } => None,
+        }
+    }
+}
+
 impl FromStr for Anchors {
     type Err = AnchorsError;
 

@@ -136,9 +136,7 @@ pub fn backtest(
     let mut predictions: Vec<Option<f64>> = vec![None; rows.rows.len()];
     for moment in order.chunk_by(|a, b| rows.rows[*a].at_ms == rows.rows[*b].at_ms) {
         let as_of_ms = rows.rows[moment[0]].at_ms;
-        while !walk.step(as_of_ms, i64::MAX, |_, _| {})? {
-            progress(Progress::Replay { rows: walk.rows(), of: 0 });
-        }
+        walk.reach(as_of_ms, progress)?;
         let graph = walk.graph();
         let mut asks: Vec<Ask> = Vec::new();
         for &id in moment {

@@ -1,4 +1,4 @@
-//! Replay becomes examples becomes a bundle; backtest and evaluation.
+//! Replay becomes examples becomes a bundle; backtest, evaluation, explanations of past moments.
 //!
 //! Invariants: training, backtest and the live engine read features through the same graph and the same encoder; nothing known after an
 //! anchor reaches its example, and nothing known after a split reaches the part before it; files are streamed, whatever their size and
@@ -7,6 +7,7 @@
 mod anchors;
 mod backtest;
 mod collect;
+mod explain;
 mod judge;
 mod leaks;
 mod outcomes;
@@ -26,6 +27,7 @@ use leadpulse_schema::FileError;
 pub use anchors::{Anchors, AnchorsError, parse_duration_ms};
 pub use backtest::{Backtest, RowsError, backtest};
 pub use collect::{Collected, Extent, Harvest, Split, Survey, collect, survey};
+pub use explain::{Absence, Explain, Explained, Why, explain};
 pub use judge::{Period, judge};
 pub use outcomes::Tally;
 pub use predict::TaskJudgement;
@@ -81,6 +83,14 @@ pub enum LearnError {
         task: String,
         /// The names there are.
         known: String,
+    },
+    /// Nobody of that name was known.
+    #[error("nothing was known at that moment about these of {table}: {keys}; check how they are written, and the moment")]
+    NotKnown {
+        /// Their table.
+        table: String,
+        /// Their keys.
+        keys: String,
     },
     /// Nothing to train.
     #[error("there is no task to train: add one to the configuration")]

@@ -15,8 +15,9 @@ const CHUNK_CELLS: usize = 512;
 #[derive(Clone, Copy)]
 pub(crate) struct Bound<'a> {
     pub task: &'a TaskPlan,
-    scorer: &'a dyn Scorer,
-    index: usize,
+    pub scorer: &'a dyn Scorer,
+    /// Its place among the scorer's tasks.
+    pub index: usize,
 }
 
 impl<'a> Bound<'a> {
@@ -32,6 +33,11 @@ impl<'a> Bound<'a> {
     /// Whether a number is predicted.
     pub fn is_regression(&self) -> bool {
         self.task.plan.target.kind() == TargetKind::Regression
+    }
+
+    /// The probability that a logit means; of a regression, the number.
+    pub fn predicted(&self, logit: f64) -> f64 {
+        if self.is_regression() { logit.signum() * logit.abs().exp_m1() } else { probability(logit) }
     }
 }
 
@@ -64,8 +70,7 @@ pub(crate) fn predict(graph: &Graph, tasks: &[Bound<'_>], asks: &mut [Ask], as_o
             for ask in now.iter().filter(|ask| ask.task == index) {
                 let cell = chunk.binary_search(&ask.at).expect("the chunk holds the cells of its questions, in order");
                 if let Some((row, _)) = scorer.plan().row_of(&features, bound.task.plan.entity, cell, ask.entity) {
-                    let logit = logits[row];
-                    each(ask.id, if bound.is_regression() { logit.signum() * logit.abs().exp_m1() } else { probability(logit) });
+                    each(ask.id, bound.predicted(logits[row]));
                 }
             }
         }

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use leadpulse_features::FeaturePlan;
 use leadpulse_features::FeatureSpec;
 use leadpulse_graph::{Graph, GraphOptions, Tracking};
-use leadpulse_pql::{Diagnostic, Plan, parse, plan};
+use leadpulse_pql::{Diagnostic, HistoryExtent, Lint, Plan, parse, plan};
 use leadpulse_schema::{Catalog, DayWindow, Population};
 
 use crate::anchors::Anchors;
+use crate::collect::Extent;
 
 /// A task as configured.
 #[derive(Clone, Debug)]
@@ -35,6 +36,14 @@ pub struct TaskPlan {
     pub population: Population,
     /// When training examples are taken.
     pub anchors: Anchors,
+}
+
+impl TaskPlan {
+    /// Remarks on the query that depend on the history it is to be trained on.
+    pub fn lints_on(&self, extent: Extent) -> Vec<Lint> {
+        let Extent { first_ms, last_ms, .. } = extent;
+        self.plan.lints_on(HistoryExtent { first_ms, last_ms, stride_ms: self.anchors.stride_ms() })
+    }
 }
 
 /// Catalog, graph options and tasks that belong together.

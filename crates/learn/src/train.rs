@@ -94,6 +94,9 @@ pub fn train(
     let Survey { spec, extent, changing } = survey(project, &files, options.val_from_ms)?;
     for task in tasks {
         refuse_leaks(project, task.plan, &changing)?;
+        for lint in task.plan.lints_on(extent) {
+            tracing::warn!(task = task.plan.name, "{lint}");
+        }
     }
     let split = split(project, tasks, &files, options, extent)?;
     // A split by default follows from the extent: only then are the vocabularies of its training part not known yet.
@@ -247,8 +250,10 @@ fn split(project: &Project, tasks: &[TrainTask<'_>], files: &Files, options: &Tr
 }
 
 /// How often a task's target came true, at its own anchors.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LabelCount {
+    /// The history.
+    pub extent: Extent,
     /// Different anchors.
     pub anchors: usize,
     /// (entity, anchor) pairs of the population whose window has closed, and what became of them.
@@ -265,7 +270,7 @@ pub fn count_labels(project: &Project, task: &TaskPlan, sources: &[FileSource]) 
     let reach_ms = schedule.reach_ms();
     let mut walk = Walk::new(project, &files, i64::MAX)?;
     let mut pairs = Vec::new();
-    let mut count = LabelCount::default();
+    let mut count = LabelCount { extent, anchors: 0, tally: Tally::default() };
     loop {
         let next_ms = schedule.peek_ms();
         let arrived = walk.step(next_ms.unwrap_or(extent.last_ms), reach_ms, |graph, row| {

@@ -6,10 +6,10 @@ use std::collections::BinaryHeap;
 use leadpulse_graph::{EntityId, Graph, Outcome as RowOutcome, Tracking};
 use leadpulse_schema::{Row, RowBatch};
 
-use crate::LearnError;
 use crate::anchors::Anchors;
 use crate::project::{Project, TaskPlan};
 use crate::sources::{Files, Replay};
+use crate::{LearnError, Progress};
 
 /// Rows applied at a time.
 pub(crate) const BATCH_ROWS: usize = 8192;
@@ -45,6 +45,14 @@ impl Walk {
     /// Rows applied so far.
     pub fn rows(&self) -> u64 {
         self.rows
+    }
+
+    /// Brings the graph to a moment: everything known at or before it is applied.
+    pub fn reach(&mut self, moment_ms: i64, progress: &mut dyn FnMut(Progress)) -> Result<(), LearnError> {
+        while !self.step(moment_ms, i64::MAX, |_, _| {})? {
+            progress(Progress::Replay { rows: self.rows, of: 0 });
+        }
+        Ok(())
     }
 
     /// Takes one step towards a moment; `true` once everything known at or before it is applied and the graph stands there. Every

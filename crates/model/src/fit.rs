@@ -114,8 +114,17 @@ impl Default for FitOptions {
     fn default() -> Self {
         let strong = Regularisation { hidden: 128, dropout_ratio: 0.3, weight_decay: 1e-2, ..Regularisation::default() };
         let without_season = Regularisation { without: vec!["season".into()], ..strong.clone() };
+        // Many columns and few outcomes: mostly linear, slow and heavily regularised.
+        let wide = Regularisation {
+            dropout_ratio: 0.3,
+            input_dropout_ratio: 0.2,
+            weight_decay: 0.1,
+            learning_rate: 5e-4,
+            residual: true,
+            ..Regularisation::default()
+        };
         Self {
-            candidates: vec![Regularisation::default(), strong, without_season],
+            candidates: vec![Regularisation::default(), strong, without_season, wide],
             ensemble: 3,
             selection_members: 2,
             max_epochs: 10,

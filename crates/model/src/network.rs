@@ -53,6 +53,7 @@ pub struct MemberInputs {
 
 /// The columns of members.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one per table and batch")]
 pub enum MemberValues {
     /// `[cells, slots, width]`, padding included: a cell's shape is its own, whatever else is in the batch.
     Padded(Tensor<3>),
@@ -239,16 +240,14 @@ pub(crate) struct Encoder {
 
 impl Encoder {
     /// h1: `[cells, slots, member hidden]`, 0 for padding.
-    fn forward(&self, member: &MemberInputs, mut dropout: Option<&mut Dropout>) -> Tensor<3> {
+    fn forward(&self, member: &MemberInputs, dropout: Option<&mut Dropout>) -> Tensor<3> {
         fn input<const D: usize>(x: &Tensor<D>, dropout: Option<&mut Dropout>) -> Tensor<D> {
             dropout.map_or_else(|| x.clone(), |dropout| dropout.input(x.clone()))
         }
         match &member.values {
-            MemberValues::Padded(x) => {
-                relu(self.second.forward(relu(self.first.forward(input(x, dropout.as_deref_mut()))))) * member.mask.clone()
-            }
+            MemberValues::Padded(x) => relu(self.second.forward(relu(self.first.forward(input(x, dropout))))) * member.mask.clone(),
             MemberValues::Packed { rows, places } => {
-                let h = relu(self.second.forward(relu(self.first.forward(input(rows, dropout.as_deref_mut())))));
+                let h = relu(self.second.forward(relu(self.first.forward(input(rows, dropout)))));
                 let [cells, slots, _] = member.mask.dims();
                 let [_, hidden] = h.dims();
                 let padding = Tensor::zeros([1, hidden], &h.device());

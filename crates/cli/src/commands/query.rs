@@ -4,10 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use leadpulse_learn::{Anchors, Project, TaskSource, count_labels};
-use leadpulse_pql::TargetKind;
-
 use crate::commands::ConfigArgument;
+use leadpulse_learn::{Anchors, Project, TaskSource, count_labels};
 
 /// Arguments of `query`.
 #[derive(clap::Args)]
@@ -38,22 +36,18 @@ impl Query {
         say!("query     {}", plan.text);
         say!("entity    {}", project.catalog.table_at(plan.entity).name);
         say!("horizon   {} days", plan.horizon_ms as f64 / 86_400_000.0);
-        match plan.target.kind() {
-            TargetKind::Monotone => say!("head      hazards, edges at {:?} days", plan.target.hazard_edges_days()),
-            TargetKind::Window => say!("head      one probability for the window"),
-            TargetKind::Regression => say!("head      regression"),
+        for (index, line) in plan.describe(&project.catalog).iter().enumerate() {
+            say!("{:<10}{line}", if index == 0 { "meaning" } else { "" });
         }
-        for aggregate in &plan.target.aggregates {
-            say!("counts    {} ({:?})", project.catalog.table_at(aggregate.source.table()).name, aggregate.reach);
-        }
-        let filter = if plan.population.condition.is_some() { "filtered, as of the moment of scoring" } else { "everyone known" };
-        say!("population {filter}");
         for lint in &plan.lints {
             say!("remark    {lint}");
         }
         if let Some(data) = &self.data {
             let sources = loaded.files(&project.catalog, data)?;
             let count = count_labels(&project, task, &sources)?;
+            for lint in task.lints_on(count.extent) {
+                say!("remark    {lint}");
+            }
             let tally = &count.tally;
             say!("labels    {} at {} anchors ({})", tally.labelled, count.anchors, String::from(task.anchors));
             say!("base rate {:.4} ({} positive)", tally.base_rate().unwrap_or(0.0), tally.positive);

@@ -5,13 +5,16 @@ use std::path::PathBuf;
 use anyhow::Result;
 use indicatif::ProgressBar;
 
-use leadpulse_sim::{Knobs, Market, MarketOptions, write_files};
+use leadpulse_sim::{Market, MarketOptions, World, write_files};
 
 use crate::commands::parse_moment;
 
 /// Arguments of `simulate`.
 #[derive(clap::Args)]
 pub struct Simulate {
+    /// What kind of world: `market`, or a control in which something is switched off or is all there is.
+    #[arg(long, default_value_t = World::Market)]
+    world: World,
     /// Accounts.
     #[arg(long, default_value_t = 1000)]
     accounts: usize,
@@ -35,7 +38,7 @@ impl Simulate {
         if let Some(start_ms) = self.start {
             options.start_ms = start_ms;
         }
-        let mut market = Market::new(options, Knobs::default())?;
+        let mut market = Market::new(options, self.world.knobs())?;
         let bar = ProgressBar::new(u64::from(self.days));
         let written = write_files(&mut market, &self.out, &mut |day| bar.set_position(u64::from(day)))?;
         bar.finish_and_clear();

@@ -50,7 +50,7 @@ impl ContainerRows {
             decoder,
             codec,
             marker,
-            known_time: known_time(context)?,
+            known_time: known_time(&writer, context)?,
             block: Vec::new(),
             block_offset: 0,
             left_in_block: 0,
@@ -86,7 +86,7 @@ impl ContainerRows {
             .and_then(|()| check(table, &mut builder))
             .map_err(|e| context.bad_row(record, "", &format!("record {record}"), format!("usable: {e}")))?;
         let known_ms = match self.known_time.map(|field| (field, builder.get(field))) {
-            None => None,
+            None | Some((_, Value::Null)) => None,
             Some((_, Value::Time(at))) => Some(at),
             Some((field, _)) => return Err(context.bad_row(record, &table.field_at(field).name, "", "the time the row was known")),
         };
@@ -110,9 +110,12 @@ impl ContainerRows {
     }
 }
 
-/// The known-time column must be a time field of the table: other columns of a container file are not read.
-fn known_time(context: &Context) -> Result<Option<FieldId>, FileError> {
+/// The known-time column, if the file has it, must be a time field of the table: other columns of a container file are not read.
+fn known_time(writer: &Schema, context: &Context) -> Result<Option<FieldId>, FileError> {
     let Some(column) = &context.options.known_time else { return Ok(None) };
+    if !matches!(writer, Schema::Record(record) if record.lookup.contains_key(column)) {
+        return Ok(None);
+    }
     let table = context.catalog.table_at(context.table);
     let name = context.options.columns.get(column).unwrap_or(column);
     let times = || table.fields.iter().filter(|f| f.data_type == DataType::Time);

@@ -60,12 +60,10 @@ impl CsvRows {
             let set = if cell.is_empty() { set_null(target, &mut builder) } else { set_text(target, cell, &mut builder) };
             set.map_err(|expected| context.bad_row(line, &self.names[*index], cell, expected))?;
         }
-        let known_ms = match self.known_time {
-            None => None,
-            Some(index) => {
-                let cell = self.cell(index, context, line)?;
-                let known = parse_time(cell.trim());
-                Some(known.ok_or_else(|| context.bad_row(line, &self.names[index], cell, "the time the row was known"))?)
+        let known_ms = match self.known_time.map(|index| Ok((index, self.cell(index, context, line)?.trim()))).transpose()? {
+            None | Some((_, "")) => None,
+            Some((index, cell)) => {
+                Some(parse_time(cell).ok_or_else(|| context.bad_row(line, &self.names[index], cell, "the time the row was known"))?)
             }
         };
         context.finish(builder, known_ms, line)?;

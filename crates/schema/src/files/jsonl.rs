@@ -61,10 +61,9 @@ impl JsonRows {
             let name = &table.field_at(target.field).name;
             set.map_err(|expected| context.bad_row(line, name, &json.map_or(String::new(), shown), expected))?;
         }
-        let known_ms = match &context.options.known_time {
-            None => None,
-            Some(column) => {
-                let json = object.get(column).unwrap_or(&Json::Null);
+        let known_ms = match context.options.known_time.as_ref().and_then(|column| Some((column, object.get(column)?))) {
+            None | Some((_, Json::Null)) => None,
+            Some((column, json)) => {
                 let known = json.as_i64().or_else(|| parse_time(json.as_str()?.trim()));
                 Some(known.ok_or_else(|| context.bad_row(line, column, &shown(json), "the time the row was known"))?)
             }

@@ -31,8 +31,8 @@ const MAX_ROW_BYTES: u64 = 16 << 20;
 pub struct FileOptions {
     /// The partition of the rows' positions; the offset is the record's number in the file, from 0.
     pub partition: u32,
-    /// The column that says when a row became known. Without it: event time plus `lag_ms`; in a table without a time, 0:
-    /// known before everything else.
+    /// The column that says when a row became known. Where a file or row has none: event time plus `lag_ms`; in a table without a time,
+    /// 0: known before everything else.
     pub known_time: Option<String>,
     /// How long after its time field a row became known, in milliseconds.
     pub lag_ms: i64,
@@ -203,7 +203,7 @@ impl Context {
         batch.start(&self.catalog, self.table, Operation::Upsert, position, 0)
     }
 
-    /// Completes a row: known time, key, event time, owner. `known` is the text of the known-time column.
+    /// Completes a row: known time, key, event time, owner. `known_ms` is what the known-time column says, if anything.
     fn finish(&self, mut builder: RowBuilder<'_>, known_ms: Option<i64>, line: u64) -> Result<(), FileError> {
         let table = self.catalog.table_at(self.table);
         admit(table, &mut builder).map_err(|refusal| self.bad_row(line, &refusal.field, "", refusal.why))?;
@@ -228,12 +228,7 @@ impl Context {
         let table = self.catalog.table_at(self.table);
         let columns = sources(&self.targets, table, found, &self.options.columns);
         let lacking = self.targets.iter().zip(&columns).filter(|(target, column)| column.is_none() && target.absent().is_err());
-        let mut missing: Vec<&str> = lacking.map(|(target, _)| table.field_at(target.field).name.as_str()).collect();
-        if let Some(known) = &self.options.known_time
-            && !found.contains(&known.as_str())
-        {
-            missing.push(known);
-        }
+        let missing: Vec<&str> = lacking.map(|(target, _)| table.field_at(target.field).name.as_str()).collect();
         if missing.is_empty() {
             Ok(columns)
         } else {

@@ -161,7 +161,17 @@ fn known_time_is_a_column_or_follows_the_event() {
     assert_eq!(known("o.csv", CSV.as_bytes(), FileOptions::default()), [0, 0, 0]);
     assert_eq!(known("o.jsonl", JSON.as_bytes(), FileOptions { lag_ms: 500, ..FileOptions::default() }), [500; 3]);
     let column = FileOptions { known_time: Some("entered".into()), lag_ms: 500, ..FileOptions::default() };
-    assert_eq!(known("o.avro", &container(Codec::Null), column), [4000, 4000, 4000]);
+    assert_eq!(known("o.avro", &container(Codec::Null), column.clone()), [4000, 4000, 4000]);
+
+    // A row, or a whole file, that does not say when it was known.
+    let some = "id,at,account,channel,entered\n1,1000,a1,web,5000\n2,1000,a1,web,\n";
+    assert_eq!(known("some.csv", some.as_bytes(), column.clone()), [4000, 500]);
+    assert_eq!(known("none.csv", b"id,at,account,channel\n1,1000,a1,web\n", column.clone()), [500]);
+    let lines = [r#","entered":5000"#, r#","entered":null"#, ""]
+        .map(|known| format!(r#"{{"id":"1","at":1000,"account":"a1","channel":"web"{known}}}"#));
+    assert_eq!(known("some.jsonl", lines.join("\n").as_bytes(), column.clone()), [4000, 500, 500]);
+    let other = FileOptions { known_time: Some("written".into()), ..column };
+    assert_eq!(known("none.avro", &container(Codec::Null), other), [500; 3]);
 
     let catalog = catalog();
     let accounts = catalog.table("accounts").unwrap().id;

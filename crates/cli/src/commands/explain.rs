@@ -1,0 +1,129 @@
+//! `leadpulse explain`
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+use leadpulse_engine::{Driver, drivers};
+use leadpulse_features::Scorer;
+use leadpulse_learn::Explained;
+use leadpulse_model::Bundle;
+use leadpulse_policy::Policy;
+
+use crate::commands::{ConfigArgument, date, load_bundle, parse_moment, task};
+use crate::progress::Bar;
+
+/// Arguments of `explain`.
+#[derive(clap::Args)]
+pub struct Explain {
+    #[command(flatten)]
+    config: ConfigArgument,
+    /// Folder with the sources' files.
+    #[arg(long)]
+    data: PathBuf,
+    /// Folder of the bundle.
+    #[arg(long)]
+    model: PathBuf,
+    /// The task.
+    #[arg(long)]
+    task: String,
+    /// The moment: nothing known later is used.
+    #[arg(long, value_parser = parse_moment)]
+    as_of: i64,
+    /// One JSON object a line instead of a page.
+    #[arg(long)]
+    json: bool,
+    /// Keys of the task's entities.
+    #[arg(required = true, value_name = "KEY")]
+    keys: Vec<String>,
+}
+
+/// An entity's score at a moment, and why.
+#[derive(Serialize)]
+struct Told {
+    task: String,
+    entity_type: String,
+    entity_id: String,
+    /// Milliseconds.
+    as_of: i64,
+    status: &'static str,
+    /// Why it is ineligible.
+    reason: Option<String>,
+    probability: Option<f64>,
+    logit: Option<f64>,
+    base_logit: Option<f64>,
+    drivers: Vec<Driver>,
+}
+
+impl Explain {
+    pub fn run(self) -> Result<()> {
+        let loaded = self.config.load(&[])?;
+        let project = loaded.project()?;
+        let task = task(&project, &self.task)?;
+        let configured = loaded.config.tasks.iter().find(|t| t.name == task.name).expect("tasks are planned from the configuration");
+        let policy = configured.policy.validated().with_context(|| format!("task {:?}", task.name))?;
+        let sources = loaded.files(&project.catalog, &self.data)?;
+        let bundle = load_bundle(&project, &self.model)?;
+        let job = leadpulse_learn::Explain { project: &project, task, sources: &sources, scorer: &bundle, as_of_ms: self.as_of };
+        let mut bar = Bar::new();
+        let explained = leadpulse_learn::explain(&job, &self.keys, &mut |p| bar.show(p));
+        bar.finish();
+        let entity_type = &project.catalog.table_at(task.plan.entity).name;
+        for (index, entity) in explained?.into_iter().enumerate() {
+            let told = self.told(&bundle, entity_type, entity);
+            if self.json {
+                say!("{}", serde_json::to_string(&told)?);
+                continue;
+            }
+            if index > 0 {
+                say!("");
+            }
+            show(&told, &policy);
+        }
+        Ok(())
+    }
+
+    fn told(&self, bundle: &Bundle, entity_type: &str, entity: Explained) -> Told {
+        let why = entity.why.as_ref();
+        let drivers = why.map_or_else(Vec::new, |why| {
+            let contributions: Vec<f64> = why.explanation.contributions.iter().map(|part| part.logit).collect();
+            drivers(&contributions, &why.evidence, &bundle.plan().layout().groups)
+        });
+        Told {
+            task: self.task.clone(),
+            entity_type: entity_type.to_owned(),
+            entity_id: entity.key,
+            as_of: self.as_of,
+            status: if entity.absence.is_none() { "scored" } else { "ineligible" },
+            reason: entity.absence.map(|absence| absence.to_string()),
+            probability: why.map(|why| why.probability),
+            logit: why.map(|why| why.explanation.logit),
+            base_logit: why.map(|why| why.explanation.base_logit),
+            drivers,
+        }
+    }
+}
+
+/// A page for people.
+fn show(told: &Told, policy: &Policy) {
+    say!("entity      {} of {}", told.entity_id, told.entity_type);
+    say!("task        {} as of {}", told.task, date(told.as_of));
+    if let Some(reason) = &told.reason {
+        say!("ineligible  {reason}");
+    }
+    let (Some(probability), Some(logit), Some(base_logit)) = (told.probability, told.logit, told.base_logit) else { return };
+    say!("probability {probability:.4}");
+    if let Some(band) = policy.bands().filter(|band| probability >= band.enter).last() {
+        say!("band        {}", band.name);
+    }
+    say!("logit       {logit:+.3}, of which {base_logit:+.3} before anything below");
+    for driver in &told.drivers {
+        let share = if driver.contribution > 0.0 { format!("{} %", driver.share) } else { String::new() };
+        let value = driver.value.as_ref().map_or_else(String::new, |value| format!(": {value}"));
+        say!("{:>+8.3} {share:>6}  {}{value}", driver.contribution, driver.label);
+        for line in &driver.evidence {
+            say!("                   {line}");
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Why scores were what they were: entities as of a past moment, each with its score, what moved it and what was there to be seen.
+
+use std::fmt;
+
+use leadpulse_features::{Evidence, Explanation, Scorer};
+use leadpulse_graph::{CellRef, Graph, Node};
+
+use crate::predict::Bound;
+use crate::project::{Project, TaskPlan};
+use crate::sources::{FileSource, Files};
+use crate::walk::Walk;
+use crate::{LearnError, Progress};
+
+/// What to explain with what.
+pub struct Explain<'a> {
+    /// The deployment.
+    pub project: &'a Project,
+    /// The task.
+    pub task: &'a TaskPlan,
+    /// The files.
+    pub sources: &'a [FileSource],
+    /// The bundle.
+    pub scorer: &'a dyn Scorer,
+    /// The moment, milliseconds: nothing known later is used.
+    pub as_of_ms: i64,
+}
+
+/// An entity at the moment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Explained {
+    /// Its key.
+    pub key: String,
+    /// Why the task does not ask about it.
+    pub absence: Option<Absence>,
+    /// What it would be scored and why, also outside the task's population; none for one that was merged into another.
+    pub why: Option<Why>,
+}
+
+/// A score and its reasons.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Why {
+    /// Calibrated probability; of a regression the number predicted.
+    pub probability: f64,
+    /// The logit, and what each group of the scorer's layout adds to it.
+    pub explanation: Explanation,
+    /// What was there to be seen of each group, in the layout's order.
+    pub evidence: Vec<Evidence>,
+}
+
+/// Why a task does not ask about an entity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Absence {
+    /// The task's filter leaves it out.
+    Outside,
+    /// It was merged into another, of this key.
+    Merged(String),
+}
+
+impl fmt::Display for Absence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Absence::Outside => f.write_str("outside the task's population"),
+            Absence::Merged(into) => write!(f, "merged into {into}"),
+        }
+    }
+}
+
+/// Explains entities of the task's table, in the order of their keys as given.
+///
+/// # Errors
+/// [`LearnError::NotKnown`] names every key that nothing was known about; further the bundle lacks the task, or a file cannot be read.
+pub fn explain(job: &Explain<'_>, keys: &[String], progress: &mut dyn FnMut(Progress)) -> Result<Vec<Explained>, LearnError> {
+    let Explain { project, task, sources, scorer, as_of_ms } = *job;
+    let bound = Bound::new(scorer, task)?;
+    let files = Files::prepare(project.catalog.clone(), sources)?;
+    let mut walk = Walk::new(project, &files, i64::MAX)?;
+    walk.reach(as_of_ms, progress)?;
+    let graph = walk.graph();
+    let found = keys.iter().map(|key| graph.find(task.plan.entity, key).filter(|(_, node)| node.is_known()).ok_or(key));
+    let (known, unknown): (Vec<_>, Vec<_>) = found.partition(Result::is_ok);
+    if !unknown.is_empty() {
+        let keys: Vec<&str> = unknown.into_iter().filter_map(Result::err).map(String::as_str).collect();
+        return Err(LearnError::NotKnown { table: project.catalog.table_at(task.plan.entity).name.clone(), keys: keys.join(", ") });
+    }
+    let told = keys.iter().zip(known.into_iter().flatten()).map(|(key, (at, node))| {
+        let absence = absence(graph, task, at, node, as_of_ms);
+        let why = if node.is_merged() { None } else { why(graph, &bound, at, node, as_of_ms) };
+        Explained { key: key.clone(), absence, why }
+    });
+    Ok(told.collect())
+}
+
+fn absence(graph: &Graph, task: &TaskPlan, at: CellRef, node: &Node, as_of_ms: i64) -> Option<Absence> {
+    if node.is_merged() {
+        return Some(Absence::Merged(graph.directory().key(graph.survivor(node.entity)).to_string()));
+    }
+    let is_asked = graph.view(graph.cell(at), node, as_of_ms, &task.population).is_eligible();
+    (!is_asked).then_some(Absence::Outside)
+}
+
+fn why(graph: &Graph, bound: &Bound<'_>, at: CellRef, node: &Node, as_of_ms: i64) -> Option<Why> {
+    let plan = bound.scorer.plan();
+    let features = plan.encode(graph, &[at], as_of_ms);
+    let (_, slot) = plan.row_of(&features, bound.task.plan.entity, 0, node.entity)?;
+    let explanation = bound.scorer.explain(&features, bound.index, 0, slot);
+    let evidence = plan.evidence(graph, at, node.entity, as_of_ms);
+    Some(Why { probability: bound.predicted(explanation.logit), explanation, evidence })
+}
