@@ -40,7 +40,7 @@ pub struct Dataset {
     pub batches: usize,
     /// Records per epoch that make a few dozen epochs of it.
     pub max_records: usize,
-    /// The table with more than half of the records, to be read ahead of the others.
+    /// The table with the most records, to be read ahead of the others.
     pub largest: &'static str,
     /// The run without faults that others are compared with.
     pub reference: OnceLock<Option<Reference>>,
@@ -89,6 +89,10 @@ fn work_dir() -> &'static Path {
 /// The shipped CRM's schemas and sources, with a task in the place of its own: there are few deals in a small market.
 fn crm(name: &str, query: &str) -> toml::Table {
     let mut config = read_config(&repository().join("leadpulse.toml"));
+    // Everything is known when it happens: a live run reads what comes late, a backtest of the moment before does not know it yet.
+    for source in config["sources"].as_array_mut().unwrap() {
+        source.as_table_mut().unwrap().remove("known_time");
+    }
     let task = format!("name = {name:?}\nquery = {query:?}\nanchors = \"every 10d\"");
     config.insert("tasks".into(), Toml::Array(vec![Toml::Table(task.parse().unwrap())]));
     config
@@ -334,10 +338,30 @@ impl Dataset {
         rows.into_iter().filter(|[_, time]| parse_time_ms(time).unwrap() <= as_of_ms).map(|[key, _]| key).collect()
     }
 
-    /// Who must be scored at a moment, and who may be: windows are of whole days.
+    /// Keys named by a field of a table, beside the rows that name them; none where the table has no such field.
+    fn named(&self, table: &str, field: &str, key: &str) -> Vec<(String, String)> {
+        let file = format!("{table}.jsonl");
+        if !self.data.join(&file).exists() {
+            return Vec::new();
+        }
+        let rows = self.rows(&file, [field, key]).into_iter().filter(|[named, _]| named != "null");
+        rows.map(|[named, key]| (named, key)).collect()
+    }
+
+    /// Who is a duplicate of whom: (the other, the duplicate).
+    pub fn merged(&self) -> Vec<(String, String)> {
+        self.named(self.population.entities.trim_end_matches(".jsonl"), "merged_into_id", self.key)
+    }
+
+    /// Who must be scored at a moment, and who may be: windows are of whole days. Who is part of another counts there, with what it did;
+    /// who had an event taken back may be active or not.
     pub fn population_at(&self, as_of_ms: i64) -> (BTreeSet<String>, BTreeSet<String>) {
         let entities = self.entities_at(as_of_ms);
-        let Some(active) = &self.population.active else { return (entities.clone(), entities) };
+        let merged = self.merged();
+        let absorbed: BTreeSet<&String> = merged.iter().map(|(_, absorbed)| absorbed).collect();
+        let without =
+            |keys: &BTreeSet<String>| -> BTreeSet<String> { keys.iter().filter(|key| !absorbed.contains(key)).cloned().collect() };
+        let Some(active) = &self.population.active else { return (without(&entities), entities) };
         let rows = self.rows(active.events, [self.key, active.time, active.unless.unwrap_or(self.key)]);
         let within = |days: i64| -> BTreeSet<String> {
             let past = as_of_ms - days * DAY_MS + 1..=as_of_ms;
@@ -345,6 +369,12 @@ impl Dataset {
             let rows = rows.iter().filter(|[_, time, unless]| past.contains(&parse_time_ms(time).unwrap()) && counts(unless));
             rows.map(|[key, ..]| key.clone()).filter(|key| entities.contains(key)).collect()
         };
-        (within(active.within_days - 1), within(active.within_days + 1))
+        let taken_back: BTreeSet<String> =
+            self.named(active.events.trim_end_matches(".jsonl"), "retracted", self.key).into_iter().map(|(_, key)| key).collect();
+        let must = without(&within(active.within_days - 1)).difference(&taken_back).cloned().collect();
+        let mut may = within(active.within_days + 1);
+        may.extend(merged.iter().map(|(survivor, _)| survivor.clone()));
+        may.extend(self.named("leads", &format!("converted_{}", self.key), "lead_id").into_iter().map(|(contact, _)| contact));
+        (must, may)
     }
 }

@@ -37,7 +37,7 @@ fn ends_the_same_with_one_topic_far_ahead(dataset: &'static Dataset) {
     let largest = ends(&scenario, &[dataset.largest]);
     assert!(scenario.await_epochs(&mut process, |epochs| have_reached(epochs, &largest)));
     let behind = scenario.replay(&dataset.data, &others);
-    assert!(ahead > behind, "the largest topic has {ahead} records, the others {behind}");
+    assert!(2 * ahead > behind, "the largest topic has {ahead} records, the others {behind}");
     let all = ends(&scenario, &others);
     assert!(scenario.await_epochs(&mut process, |epochs| have_reached(epochs, &all)));
     process.stop().done();
