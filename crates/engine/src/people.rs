@@ -32,14 +32,9 @@ pub(crate) fn for_score(people: &CommitteeFact) -> Option<ScoreCommittee> {
 
 /// Who is active, person by person; `None` if nobody is.
 pub(crate) fn for_alert(people: &CommitteeFact) -> Option<Committee> {
-    (people.active > 0).then(|| Committee {
-        active_contacts_14d: people.active as i32,
-        departments: departments(people),
-        seniority_max: seniority_max(people),
-        by_field: people.by_field.clone(),
-        highest: people.highest.clone(),
-        members: people.members.iter().map(member).collect(),
-    })
+    let ScoreCommittee { active_contacts_14d, departments, seniority_max, by_field, highest } = for_score(people)?;
+    let members = people.members.iter().map(member).collect();
+    Some(Committee { active_contacts_14d, departments, seniority_max, by_field, highest, members })
 }
 
 fn member(m: &MemberFact) -> CommitteeMember {

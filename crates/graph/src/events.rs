@@ -329,17 +329,3 @@ impl EventState {
             + self.staged.capacity() * size_of::<Staged>()
     }
 }
-
-/// How far the entity has come: `reached[j]` is the newest time at which stage `j + 1` followed stage `j` within the window
-/// (stage 1 follows anything), or `None`.
-pub fn order_reached(staged: &[Staged], top_stage: u8, window_ms: i64) -> SmallVec<[Option<i64>; 8]> {
-    let mut reached: SmallVec<[Option<i64>; 8]> = smallvec::smallvec![None; usize::from(top_stage)];
-    for event in staged {
-        let j = usize::from(event.stage) - 1;
-        let follows = j == 0 || reached[j - 1].is_some_and(|before| (0..=window_ms).contains(&event.time_ms.saturating_sub(before)));
-        if follows {
-            reached[j] = Some(reached[j].map_or(event.time_ms, |t| t.max(event.time_ms)));
-        }
-    }
-    reached
-}

@@ -35,7 +35,7 @@ pub use decay::{Bank, Landmark};
 pub use dedupe::Outcome;
 pub use directory::{Directory, Namespace, Place};
 pub use domains::{Domains, registrable_domain};
-pub use events::{EventState, Newest, Staged, order_reached};
+pub use events::{EventState, Newest, Staged};
 pub use graph::{Graph, GraphSize, Tracking, owner_of};
 pub use hubs::{HubSums, Hubs};
 pub use image::{Image, NodeImage};

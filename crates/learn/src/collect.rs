@@ -169,28 +169,12 @@ pub fn collect(harvest: Harvest<'_>, progress: &mut dyn FnMut(Progress)) -> Resu
             schedule.also(index, last_ms(chronicle));
         }
     }
-    let reach_ms = schedule.reach_ms();
     let mut store = CellStore::new(plan.layout());
     let mut pending: Vec<Vec<Pending>> = vec![Vec::new(); tasks.len()];
     let mut walk = Walk::new(project, files, newest_ms)?;
-    loop {
-        let next_ms = schedule.peek_ms();
-        let arrived = walk.step(next_ms.unwrap_or(newest_ms), reach_ms, |graph, row| {
-            for (index, chronicle) in chronicles.iter_mut().enumerate() {
-                if let Some((entity, since_ms)) = chronicle.observe(graph, row) {
-                    schedule.known(index, entity, since_ms);
-                }
-            }
-        })?;
-        if !arrived {
-            progress(Progress::Replay { rows: walk.rows(), of: extent.rows });
-            continue;
-        }
-        // A step that arrives applies no rows: what was next still is.
-        let Some(anchor_ms) = next_ms else { break };
-        let due = schedule.due();
-        take(walk.graph(), tasks, plan, &due, (anchor_ms, sample_ratio), &mut store, &mut pending);
-    }
+    walk.pass(schedule, &mut chronicles, (newest_ms, extent.rows), progress, |graph, anchor_ms, due| {
+        take(graph, tasks, plan, &due, (anchor_ms, sample_ratio), &mut store, &mut pending);
+    })?;
     let store = Arc::new(store);
     let collected = chronicles.into_iter().zip(pending).map(|(chronicle, pending)| {
         let outcomes = chronicle.finish();

@@ -50,28 +50,13 @@ pub fn judge(job: &Period<'_>, out: impl Write, progress: &mut dyn FnMut(Progres
             task.name
         )));
     }
-    let mut schedule = Schedule::new(tasks.iter().zip(&chronicles).map(|(task, chronicle)| (*task, from_ms, last_ms(chronicle))));
-    let reach_ms = schedule.reach_ms();
+    let schedule = Schedule::new(tasks.iter().zip(&chronicles).map(|(task, chronicle)| (*task, from_ms, last_ms(chronicle))));
     let mut walk = Walk::new(project, &files, i64::MAX)?;
     let mut scored: Vec<Vec<Scored>> = tasks.iter().map(|_| Vec::new()).collect();
-    loop {
-        let next_ms = schedule.peek_ms();
-        let arrived = walk.step(next_ms.unwrap_or(extent.last_ms), reach_ms, |graph, row| {
-            for (index, chronicle) in chronicles.iter_mut().enumerate() {
-                if let Some((entity, since_ms)) = chronicle.observe(graph, row) {
-                    schedule.known(index, entity, since_ms);
-                }
-            }
-        })?;
-        if !arrived {
-            progress(Progress::Replay { rows: walk.rows(), of: extent.rows });
-            continue;
-        }
-        let Some(at_ms) = next_ms else { break };
-        let graph = walk.graph();
+    walk.pass(schedule, &mut chronicles, (extent.last_ms, extent.rows), progress, |graph, at_ms, due| {
         let mut asks = Vec::new();
         let mut waiting: Vec<(usize, Scored)> = Vec::new();
-        for due in schedule.due() {
+        for due in due {
             for (at, entity) in asked(graph, tasks[due.task], &due, at_ms) {
                 asks.push(Ask { at, entity, task: due.task, id: waiting.len() });
                 waiting.push((due.task, Scored { entity, at_ms, prediction: None }));
@@ -79,7 +64,7 @@ pub fn judge(job: &Period<'_>, out: impl Write, progress: &mut dyn FnMut(Progres
         }
         predict(graph, &bound, &mut asks, at_ms, |id, prediction| waiting[id].1.prediction = Some(prediction));
         waiting.into_iter().for_each(|(task, score)| scored[task].push(score));
-    }
+    })?;
     let mut writer = csv::Writer::from_writer(out);
     writer.write_record(["task", "timestamp", "key", "label", "probability"]).map_err(RowsError::from)?;
     let mut judgements = Vec::new();

@@ -264,29 +264,19 @@ pub struct LabelCount {
 pub fn count_labels(project: &Project, task: &TaskPlan, sources: &[FileSource]) -> Result<LabelCount, LearnError> {
     let files = Files::prepare(project.catalog.clone(), sources)?;
     let Survey { extent, .. } = survey(project, &files, None)?;
-    let mut chronicle = Chronicle::new(project, task, &files);
+    let mut chronicles = [Chronicle::new(project, task, &files)];
     let first_ms = if task.anchors.is_of_entities() { i64::MIN } else { extent.first_ms };
-    let mut schedule = Schedule::new([(task, first_ms, extent.last_ms - chronicle.closes_after_ms())]);
-    let reach_ms = schedule.reach_ms();
+    let schedule = Schedule::new([(task, first_ms, extent.last_ms - chronicles[0].closes_after_ms())]);
     let mut walk = Walk::new(project, &files, i64::MAX)?;
     let mut pairs = Vec::new();
     let mut count = LabelCount { extent, anchors: 0, tally: Tally::default() };
-    loop {
-        let next_ms = schedule.peek_ms();
-        let arrived = walk.step(next_ms.unwrap_or(extent.last_ms), reach_ms, |graph, row| {
-            if let Some((entity, since_ms)) = chronicle.observe(graph, row) {
-                schedule.known(0, entity, since_ms);
-            }
-        })?;
-        if !arrived {
-            continue;
-        }
-        let Some(anchor_ms) = next_ms else { break };
+    walk.pass(schedule, &mut chronicles, (extent.last_ms, extent.rows), &mut |_| {}, |graph, anchor_ms, due| {
         count.anchors += 1;
-        for due in schedule.due() {
-            pairs.extend(asked(walk.graph(), task, &due, anchor_ms).into_iter().map(|(_, entity)| (entity, anchor_ms)));
+        for due in due {
+            pairs.extend(asked(graph, task, &due, anchor_ms).into_iter().map(|(_, entity)| (entity, anchor_ms)));
         }
-    }
+    })?;
+    let [chronicle] = chronicles;
     let outcomes = chronicle.finish();
     for (entity, anchor_ms) in pairs {
         count.tally.add(entity, &outcomes.seen(entity, anchor_ms, extent.last_ms));

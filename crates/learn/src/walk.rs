@@ -7,6 +7,7 @@ use leadpulse_graph::{EntityId, Graph, Outcome as RowOutcome, Tracking};
 use leadpulse_schema::{Row, RowBatch};
 
 use crate::anchors::Anchors;
+use crate::outcomes::Chronicle;
 use crate::project::{Project, TaskPlan};
 use crate::sources::{Files, Replay};
 use crate::{LearnError, Progress};
@@ -42,11 +43,6 @@ impl Walk {
         &self.graph
     }
 
-    /// Rows applied so far.
-    pub fn rows(&self) -> u64 {
-        self.rows
-    }
-
     /// Brings the graph to a moment: everything known at or before it is applied.
     pub fn reach(&mut self, moment_ms: i64, progress: &mut dyn FnMut(Progress)) -> Result<(), LearnError> {
         while !self.step(moment_ms, i64::MAX, |_, _| {})? {
@@ -55,9 +51,39 @@ impl Walk {
         Ok(())
     }
 
+    /// Passes through the history up to `last_ms`: every accepted row is offered to the tasks' chronicles, and at each moment of the
+    /// schedule `ask` gets the graph, the moment and who is due. `of` is how many rows there are, for `progress`.
+    pub fn pass(
+        &mut self,
+        mut schedule: Schedule,
+        chronicles: &mut [Chronicle<'_>],
+        (last_ms, of): (i64, u64),
+        progress: &mut dyn FnMut(Progress),
+        mut ask: impl FnMut(&Graph, i64, Vec<Due>),
+    ) -> Result<(), LearnError> {
+        let reach_ms = schedule.reach_ms();
+        loop {
+            let next_ms = schedule.peek_ms();
+            let arrived = self.step(next_ms.unwrap_or(last_ms), reach_ms, |graph, row| {
+                for (index, chronicle) in chronicles.iter_mut().enumerate() {
+                    if let Some((entity, since_ms)) = chronicle.observe(graph, row) {
+                        schedule.known(index, entity, since_ms);
+                    }
+                }
+            })?;
+            if !arrived {
+                progress(Progress::Replay { rows: self.rows, of });
+                continue;
+            }
+            // A step that arrives applies no rows: what was next still is.
+            let Some(at_ms) = next_ms else { return Ok(()) };
+            ask(&self.graph, at_ms, schedule.due());
+        }
+    }
+
     /// Takes one step towards a moment; `true` once everything known at or before it is applied and the graph stands there. Every
     /// accepted row is handed to `each`. A step applies rows of at most `reach_ms`, for callers that find new moments in them.
-    pub fn step(&mut self, moment_ms: i64, reach_ms: i64, mut each: impl FnMut(&Graph, Row<'_>)) -> Result<bool, LearnError> {
+    fn step(&mut self, moment_ms: i64, reach_ms: i64, mut each: impl FnMut(&Graph, Row<'_>)) -> Result<bool, LearnError> {
         // The board of a moment holds what was known at its place on the grid.
         let board_ms = moment_ms.div_euclid(self.period_ms) * self.period_ms;
         let stop_ms = if self.graph.as_of_ms() < board_ms { board_ms } else { moment_ms };

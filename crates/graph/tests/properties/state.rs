@@ -2,9 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use leadpulse_graph::{
-    DAY_MS, Edge, EntityId, EventLayout, EventState, Graph, Node, Outcome, Outcomes, SlotKind, Tally, Tracking, order_reached,
-};
+use leadpulse_graph::{DAY_MS, Edge, EntityId, EventLayout, EventState, Graph, Node, Outcome, Outcomes, SlotKind, Staged, Tally, Tracking};
 use leadpulse_schema::{TableId, View};
 use proptest::prelude::*;
 
@@ -102,7 +100,20 @@ fn check_events(market: &Market, graph: &Graph, state: &EventState, expected: &E
     assert_eq!(state.active_days().map(i64::from).collect::<Vec<_>>(), kept, "active days");
     let window_ms = (options.order_window_days * DAY_MS as f64) as i64;
     let order = order_reached(&state.staged, layout.top_stage, window_ms);
-    assert_eq!(order.to_vec(), reached(definition, events, options.staged_events, window_ms), "stages reached");
+    assert_eq!(order, reached(definition, events, options.staged_events, window_ms), "stages reached");
+}
+
+/// How far the kept steps lead: per stage the newest time at which it followed the one before within the window.
+fn order_reached(staged: &[Staged], top_stage: u8, window_ms: i64) -> Vec<Option<i64>> {
+    let mut reached: Vec<Option<i64>> = vec![None; usize::from(top_stage)];
+    for event in staged {
+        let j = usize::from(event.stage) - 1;
+        let follows = j == 0 || reached[j - 1].is_some_and(|before| (0..=window_ms).contains(&event.time_ms.saturating_sub(before)));
+        if follows {
+            reached[j] = Some(reached[j].map_or(event.time_ms, |t| t.max(event.time_ms)));
+        }
+    }
+    reached
 }
 
 fn check_tally(graph: &Graph, tally: &Tally, times: &[i64], is_exact: bool, t_ms: i64, what: &str) {
