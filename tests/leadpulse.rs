@@ -13,6 +13,7 @@ mod leadpulse {
     mod interleaving;
     mod kills;
     mod process;
+    mod questions;
     mod run_to_end;
     mod scenario;
     mod script;

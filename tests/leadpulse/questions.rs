@@ -2,7 +2,6 @@
 //! named targets, filters as of the anchor, tables left out, and numbers.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use leadpulse_features::Scorer;
@@ -11,6 +10,8 @@ use leadpulse_learn::{FileSource, Period, Project, TaskPlan, TaskSource, TrainOp
 use leadpulse_model::{FitOptions, Regularisation};
 use leadpulse_schema::{Catalog, FileOptions};
 use leadpulse_sim::{KNOWN_AT, Knobs, Market, MarketOptions, TABLES, write_files};
+
+use crate::harness::repository;
 
 const DAY_MS: i64 = 86_400_000;
 /// 2024-10-01.
@@ -51,7 +52,7 @@ fn every_query_parses_plans_trains_and_scores() {
     knobs.leads.converts_per_day = [0.2; 6];
     knobs.leads.given_up_per_day = [0.004; 6];
     write_files(&mut Market::new(options, knobs).unwrap(), folder.path(), &mut |_| {}).unwrap();
-    let schemas = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../schemas");
+    let schemas = repository().join("schemas");
     let catalog = Arc::new(Catalog::load(&schemas).unwrap_or_else(|faults| panic!("{faults:?}")));
     let sources = TABLES.map(|table| {
         let may_be_late = ["activities", "content_views", "product_usage"].contains(&table);
