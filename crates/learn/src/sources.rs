@@ -136,6 +136,13 @@ impl Files {
         let mut reader = source.open(&self.catalog)?;
         let mut rows = RowBatch::new();
         let (mut fits, mut sorted, mut last_ms, mut checked) = (true, true, i64::MIN, 0);
+        let warn_unless_known = |reader: &FileReader| match &source.options.known_time {
+            Some(column) if reader.known_rows() == 0 => tracing::warn!(
+                file = %source.path.display(),
+                "no row has a {column:?}, the configured known_time: event time plus lag stands in; correct the name, or leave it out"
+            ),
+            _ => {}
+        };
         while read(&mut reader, &mut rows, CHUNK_ROWS_OF_ONE.1, &mut rejected)? > 0 {
             for row in (checked..rows.len()).map(|i| rows.row(i)) {
                 sorted &= row.known_ms() >= last_ms;
@@ -149,6 +156,9 @@ impl Files {
                 rows.clear();
             }
             checked = rows.len();
+        }
+        if fits || sorted {
+            warn_unless_known(&reader);
         }
         if fits {
             limits.resident_bytes -= bytes(&rows);
@@ -169,6 +179,7 @@ impl Files {
                 rows.clear();
             }
         }
+        warn_unless_known(&reader);
         if !rows.is_empty() {
             source.spilling(spill.push_run(&rows))?;
         }

@@ -172,6 +172,11 @@ impl FileReader {
         }
         Ok(batch.len() - before)
     }
+
+    /// How many of the rows read said themselves when they were known.
+    pub fn known_rows(&self) -> u64 {
+        self.context.known_rows
+    }
 }
 
 /// What all kinds of files share: which table, and when its rows are known.
@@ -182,6 +187,7 @@ struct Context {
     targets: Vec<Target>,
     options: FileOptions,
     next_offset: i64,
+    known_rows: u64,
 }
 
 impl Context {
@@ -193,7 +199,7 @@ impl Context {
             return Err(FileError::NoSuchField { file, field: field.clone(), known: known.join(", ") });
         }
         let targets = targets(definition);
-        Ok(Context { file, catalog, table, targets, options, next_offset: 0 })
+        Ok(Context { file, catalog, table, targets, options, next_offset: 0, known_rows: 0 })
     }
 
     /// Starts the next row. Bad rows count too, so that a position always means the same record.
@@ -204,11 +210,14 @@ impl Context {
     }
 
     /// Completes a row: known time, key, event time, owner. `known_ms` is what the known-time column says, if anything.
-    fn finish(&self, mut builder: RowBuilder<'_>, known_ms: Option<i64>, line: u64) -> Result<(), FileError> {
+    fn finish(&mut self, mut builder: RowBuilder<'_>, known_ms: Option<i64>, line: u64) -> Result<(), FileError> {
         let table = self.catalog.table_at(self.table);
         admit(table, &mut builder).map_err(|refusal| self.bad_row(line, &refusal.field, "", refusal.why))?;
         let known_ms = match (known_ms, table.time) {
-            (Some(known_ms), _) => known_ms,
+            (Some(known_ms), _) => {
+                self.known_rows += 1;
+                known_ms
+            }
             (None, None) => 0,
             (None, Some(time)) => match builder.get(time) {
                 Value::Time(at) => at.saturating_add(self.options.lag_ms),

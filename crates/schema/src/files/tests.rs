@@ -158,6 +158,11 @@ fn known_time_is_a_column_or_follows_the_event() {
         assert!(errors.is_empty(), "{errors:?}");
         batch.iter().map(|row| row.known_ms() - row.event_ms()).collect::<Vec<_>>()
     };
+    let say_so = |name: &str, options: FileOptions| {
+        let mut reader = open(&dir.path().join(name), options).unwrap();
+        read_all(&mut reader);
+        reader.known_rows()
+    };
     assert_eq!(known("o.csv", CSV.as_bytes(), FileOptions::default()), [0, 0, 0]);
     assert_eq!(known("o.jsonl", JSON.as_bytes(), FileOptions { lag_ms: 500, ..FileOptions::default() }), [500; 3]);
     let column = FileOptions { known_time: Some("entered".into()), lag_ms: 500, ..FileOptions::default() };
@@ -170,8 +175,10 @@ fn known_time_is_a_column_or_follows_the_event() {
     let lines = [r#","entered":5000"#, r#","entered":null"#, ""]
         .map(|known| format!(r#"{{"id":"1","at":1000,"account":"a1","channel":"web"{known}}}"#));
     assert_eq!(known("some.jsonl", lines.join("\n").as_bytes(), column.clone()), [4000, 500, 500]);
-    let other = FileOptions { known_time: Some("written".into()), ..column };
-    assert_eq!(known("none.avro", &container(Codec::Null), other), [500; 3]);
+    let other = FileOptions { known_time: Some("written".into()), ..column.clone() };
+    assert_eq!(known("none.avro", &container(Codec::Null), other.clone()), [500; 3]);
+    assert_eq!(["o.avro", "some.csv", "some.jsonl"].map(|name| say_so(name, column.clone())), [3, 1, 1]);
+    assert_eq!(["none.csv", "none.avro"].map(|name| say_so(name, other.clone())), [0, 0]);
 
     let catalog = catalog();
     let accounts = catalog.table("accounts").unwrap().id;
