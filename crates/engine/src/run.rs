@@ -117,6 +117,8 @@ pub struct Engine {
     taken: u64,
     lag_records: u64,
     gauged: Option<Instant>,
+    /// When the graph is counted next; `None` before the first time.
+    count_again: Option<Instant>,
 }
 
 impl Engine {
@@ -147,6 +149,7 @@ impl Engine {
             taken: 0,
             lag_records: 0,
             gauged: None,
+            count_again: None,
         }
     }
 
@@ -469,8 +472,13 @@ impl Engine {
             }
             Err(error) => tracing::warn!(%error, "the lag is not known now"),
         }
-        self.metrics.size(&self.machine.graph().size(), &self.catalog);
-        self.metrics.identity(&self.machine.graph().identity());
+        if self.count_again.is_none_or(|at| at <= Instant::now()) {
+            // Walks the whole graph: the larger it is, the rarer, so that epochs wait for it a hundredth of the time at most.
+            let started = Instant::now();
+            self.metrics.size(&self.machine.graph().size(), &self.catalog);
+            self.metrics.identity(&self.machine.graph().identity());
+            self.count_again = Some(Instant::now() + started.elapsed() * 100);
+        }
         self.read_model.set_status(self.status(Phase::Live, None));
         Ok(())
     }
