@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use leadpulse_learn::{Project, TaskPlan};
+use leadpulse_learn::{FileSource, Project, TaskPlan};
 use leadpulse_model::Bundle;
 
 use crate::config::Loaded;
@@ -31,6 +31,37 @@ impl ConfigArgument {
     /// Reads it; `overrides` come from other arguments.
     pub fn load(&self, overrides: &[(&str, String)]) -> Result<Loaded> {
         Loaded::read(&self.config, overrides)
+    }
+}
+
+/// A history and the bundle that is asked about it: `--config`, `--data`, `--model`.
+#[derive(clap::Args)]
+pub struct HistoryArguments {
+    #[command(flatten)]
+    config: ConfigArgument,
+    /// Folder with the sources' files.
+    #[arg(long)]
+    data: PathBuf,
+    /// Folder of the bundle.
+    #[arg(long)]
+    model: PathBuf,
+}
+
+/// What [`HistoryArguments`] name.
+pub struct History {
+    pub loaded: Loaded,
+    pub project: Project,
+    pub sources: Vec<FileSource>,
+    pub bundle: Bundle,
+}
+
+impl HistoryArguments {
+    pub fn load(&self) -> Result<History> {
+        let loaded = self.config.load(&[])?;
+        let project = loaded.project()?;
+        let sources = loaded.files(&project.catalog, &self.data)?;
+        let bundle = load_bundle(&project, &self.model)?;
+        Ok(History { loaded, project, sources, bundle })
     }
 }
 

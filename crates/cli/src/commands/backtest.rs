@@ -11,20 +11,14 @@ use leadpulse_learn::{Period, TaskJudgement, TaskPlan};
 use leadpulse_model::Bundle;
 
 use crate::commands::train::labels;
-use crate::commands::{ConfigArgument, load_bundle, parse_moment, tasks};
+use crate::commands::{History, HistoryArguments, parse_moment, tasks};
 use crate::progress::Bar;
 
 /// Arguments of `backtest`.
 #[derive(clap::Args)]
 pub struct Backtest {
     #[command(flatten)]
-    config: ConfigArgument,
-    /// Folder with the sources' files.
-    #[arg(long)]
-    data: PathBuf,
-    /// Folder of the bundle.
-    #[arg(long)]
-    model: PathBuf,
+    history: HistoryArguments,
     /// Only this task; may be given several times. By default every task of the bundle.
     #[arg(long)]
     task: Vec<String>,
@@ -45,11 +39,8 @@ pub struct Backtest {
 
 impl Backtest {
     pub fn run(self) -> Result<()> {
-        let loaded = self.config.load(&[])?;
-        let project = loaded.project()?;
+        let History { project, sources, bundle, .. } = self.history.load()?;
         let chosen = tasks(&project, &self.task)?;
-        let sources = loaded.files(&project.catalog, &self.data)?;
-        let bundle = load_bundle(&project, &self.model)?;
         let in_bundle = |task: &&TaskPlan| !self.task.is_empty() || bundle.tasks().iter().any(|t| t.name == task.name);
         let chosen: Vec<&TaskPlan> = chosen.into_iter().filter(in_bundle).collect();
         if chosen.is_empty() {

@@ -1,7 +1,5 @@
 //! `leadpulse explain`
 
-use std::path::PathBuf;
-
 use anyhow::{Context, Result};
 use serde::Serialize;
 
@@ -11,20 +9,14 @@ use leadpulse_learn::Explained;
 use leadpulse_model::Bundle;
 use leadpulse_policy::Policy;
 
-use crate::commands::{ConfigArgument, date, load_bundle, parse_moment, task};
+use crate::commands::{History, HistoryArguments, date, parse_moment, task};
 use crate::progress::Bar;
 
 /// Arguments of `explain`.
 #[derive(clap::Args)]
 pub struct Explain {
     #[command(flatten)]
-    config: ConfigArgument,
-    /// Folder with the sources' files.
-    #[arg(long)]
-    data: PathBuf,
-    /// Folder of the bundle.
-    #[arg(long)]
-    model: PathBuf,
+    history: HistoryArguments,
     /// The task.
     #[arg(long)]
     task: String,
@@ -58,13 +50,10 @@ struct Told {
 
 impl Explain {
     pub fn run(self) -> Result<()> {
-        let loaded = self.config.load(&[])?;
-        let project = loaded.project()?;
+        let History { loaded, project, sources, bundle } = self.history.load()?;
         let task = task(&project, &self.task)?;
         let configured = loaded.config.tasks.iter().find(|t| t.name == task.name).expect("tasks are planned from the configuration");
         let policy = configured.policy.validated().with_context(|| format!("task {:?}", task.name))?;
-        let sources = loaded.files(&project.catalog, &self.data)?;
-        let bundle = load_bundle(&project, &self.model)?;
         let job = leadpulse_learn::Explain { project: &project, task, sources: &sources, scorer: &bundle, as_of_ms: self.as_of };
         let mut bar = Bar::new();
         let explained = leadpulse_learn::explain(&job, &self.keys, &mut |p| bar.show(p));
