@@ -102,7 +102,7 @@ pub struct FitOptions {
     pub max_epochs: usize,
     /// Evaluations (two per epoch) without improvement after which a member stops.
     pub patience: usize,
-    /// Rows per step.
+    /// Most rows per step; fewer where an epoch would have few steps.
     pub batch_size: usize,
     /// How training rows count.
     pub weighting: Weighting,
@@ -112,19 +112,12 @@ pub struct FitOptions {
 
 impl Default for FitOptions {
     fn default() -> Self {
-        let strong = Regularisation { hidden: 128, dropout_ratio: 0.3, weight_decay: 1e-2, ..Regularisation::default() };
-        let without_season = Regularisation { without: vec!["season".into()], ..strong.clone() };
-        // Many columns and few outcomes: mostly linear, slow and heavily regularised.
-        let wide = Regularisation {
-            dropout_ratio: 0.3,
-            input_dropout_ratio: 0.2,
-            weight_decay: 0.1,
-            learning_rate: 5e-4,
-            residual: true,
-            ..Regularisation::default()
-        };
+        // Inputs are left out because columns tell much the same in different ways: no row may lean on one of them.
+        let light = Regularisation { input_dropout_ratio: 0.2, ..Regularisation::default() };
+        let strong = Regularisation { hidden: 128, dropout_ratio: 0.3, weight_decay: 1e-2, ..light.clone() };
+        let sparse = Regularisation { input_dropout_ratio: 0.5, ..light.clone() };
         Self {
-            candidates: vec![Regularisation::default(), strong, without_season, wide],
+            candidates: vec![light, strong, sparse],
             ensemble: 3,
             selection_members: 2,
             max_epochs: 10,

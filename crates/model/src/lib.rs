@@ -4,6 +4,7 @@
 //! that is an argument; scoring runs on the plain device, never on an autodiff one, and a cell's logit does not depend on what
 //! else is in its batch; nothing reads a clock.
 
+mod average;
 mod bundle;
 mod calibrate;
 mod coalitions;

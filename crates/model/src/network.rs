@@ -282,7 +282,10 @@ impl Trunk {
             parts.push(pool(h.clone(), &member.mask));
             h1.push(h);
         }
-        parts.push(inputs.root.clone());
+        parts.push(match dropout {
+            Some(dropout) => dropout.input(inputs.root.clone()),
+            None => inputs.root.clone(),
+        });
         let c = context.forward(Tensor::cat(parts, 1)).unsqueeze_dim::<3>(1);
         let rows: Vec<Tensor<3>> =
             h1.into_iter().zip(&inputs.members).map(|(h, member)| relu(h + c.clone()) * member.mask.clone()).collect();

@@ -2,7 +2,7 @@
 //!
 //! Early stopping looks at the log loss on validation *after Platt's two parameters are refitted to it*: as smooth as the log loss
 //! where positives are few and AUROC jumps, but blind to a shifted base rate, which calibration mends anyway. It looks twice per
-//! epoch, because a small net overfits within few.
+//! epoch, because a small net overfits within few. What it looks at, and what is kept, is the running average of the parameters.
 
 use burn::grad_clipping::GradientClippingConfig;
 use burn::module::Module;
@@ -14,6 +14,7 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
+use crate::average::Average;
 use crate::calibrate::{Calibration, Evidence};
 use crate::examples::ExampleSet;
 use crate::fit::{FitOptions, Regularisation};
@@ -23,6 +24,9 @@ use crate::normalise::{Dropped, Normaliser};
 
 /// Evaluations on validation per epoch.
 const EVALUATIONS_PER_EPOCH: usize = 2;
+/// Batches get smaller than asked for, down to [`LEAST_BATCH`] rows, where an epoch would have fewer steps than this.
+const STEPS_PER_EPOCH: usize = 256;
+const LEAST_BATCH: usize = 64;
 /// The gradient of each parameter is scaled down to at most this norm.
 const GRADIENT_NORM: f32 = 1.0;
 /// The learning rate ends at this share of its start.
@@ -140,10 +144,12 @@ impl Trainer<'_> {
             .with_grad_clipping(Some(GradientClippingConfig::Norm(GRADIENT_NORM)))
             .init();
 
-        let steps_per_epoch = self.usable.len().div_ceil(self.options.batch_size);
+        let batch_size = batch_size(self.usable.len(), self.options.batch_size);
+        let steps_per_epoch = self.usable.len().div_ceil(batch_size);
         let steps = steps_per_epoch * self.options.max_epochs;
         let steps_per_evaluation = steps_per_epoch.div_ceil(EVALUATIONS_PER_EPOCH);
         let mut order = self.usable.clone();
+        let mut average = Average::default();
         let mut best: Option<(f64, Trained)> = None;
         let mut since_best = 0;
         let (mut sum, mut batches) = (0.0, 0usize);
@@ -156,13 +162,14 @@ impl Trainer<'_> {
             if within == 0 {
                 order.shuffle(&mut rng);
             }
-            let start = within * self.options.batch_size;
-            let rows = &order[start..(start + self.options.batch_size).min(order.len())];
+            let start = within * batch_size;
+            let rows = &order[start..(start + batch_size).min(order.len())];
             let inputs = self.examples.batch(rows, &normaliser, &training_device);
             let loss = self.loss(rows, pair.forward(&inputs, columns.as_ref(), Some(&mut dropout)), &training_device);
             let gradients = GradientsParams::from_grads(loss.backward(), &pair);
             let rate = regularisation.learning_rate * cosine(step as f64 / steps as f64);
             pair = optimiser.step(rate, pair, gradients);
+            average.add(&pair);
             sum += f64::from(loss.into_scalar::<f32>());
             batches += 1;
             if !sum.is_finite() {
@@ -174,14 +181,14 @@ impl Trainer<'_> {
                     (sum, batches) = (0.0, 0);
                 }
                 if step + 1 == last_step {
-                    let pair = pair.valid();
+                    let pair = average.of(pair.valid());
                     let logits = self.validation_logits(&pair);
                     return Ok(Trained { pair, logits, epochs });
                 }
                 continue;
             }
             if (within + 1).is_multiple_of(steps_per_evaluation) || within + 1 == steps_per_epoch {
-                let pair = pair.valid();
+                let pair = average.of(pair.valid());
                 let logits = self.validation_logits(&pair);
                 let loss = self.validation_loss(&logits);
                 report((step + 1) as f64 / steps_per_epoch as f64, sum / batches as f64, loss);
@@ -293,6 +300,22 @@ impl Trainer<'_> {
     }
 }
 
+/// Rows per step: fewer where there are few, down to a floor, so that an epoch has steps enough to average over.
+fn batch_size(rows: usize, most: usize) -> usize {
+    (rows / STEPS_PER_EPOCH).clamp(LEAST_BATCH.min(most), most)
+}
+
 fn cosine(done_ratio: f64) -> f64 {
     FINAL_RATE_RATIO + (1.0 - FINAL_RATE_RATIO) * 0.5 * (1.0 + (std::f64::consts::PI * done_ratio).cos())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_are_smaller_where_rows_are_few() {
+        let sizes = [(10, 256), (20_000, 256), (32_768, 256), (1_000_000, 256), (1_000_000, 32), (10, 1)];
+        assert_eq!(sizes.map(|(rows, most)| batch_size(rows, most)), [64, 78, 128, 256, 32, 1]);
+    }
 }
