@@ -115,9 +115,8 @@ impl Default for FitOptions {
         // Inputs are left out because columns tell much the same in different ways: no row may lean on one of them.
         let light = Regularisation { input_dropout_ratio: 0.2, ..Regularisation::default() };
         let strong = Regularisation { hidden: 128, dropout_ratio: 0.3, weight_decay: 1e-2, ..light.clone() };
-        let sparse = Regularisation { input_dropout_ratio: 0.5, ..light.clone() };
         Self {
-            candidates: vec![light, strong, sparse],
+            candidates: vec![light, strong],
             ensemble: 3,
             selection_members: 2,
             max_epochs: 10,
