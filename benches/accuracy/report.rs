@@ -9,12 +9,11 @@ use crate::compare::{interval, mean_and_deviation};
 use crate::gauge::Table;
 use crate::trial::{BUDGET_RATIO, Model, Outcome};
 
-/// What a world has switched off, so that it must vanish from explanations: code of the group, and why.
+/// What a world has switched off, so that it must vanish from explanations: codes of groups. Not `committee`: who is active at an account
+/// tells of its own doings too, whether or not several people count more than one.
 fn must_vanish(world: World) -> &'static [&'static str] {
     match world {
-        World::NoWaves => &["industry_peers"],
-        World::NoCommittees => &["committee"],
-        World::NothingRelational => &["industry_peers", "committee"],
+        World::NoWaves | World::NothingRelational => &["industry_peers"],
         _ => &[],
     }
 }

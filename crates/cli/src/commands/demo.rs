@@ -13,7 +13,7 @@ use leadpulse_engine::read_model::{ReadModel, Sort};
 use leadpulse_engine::{ClockMode, Until};
 use leadpulse_kafka::{KafkaMetrics, MockBroker, TopicSpec, output_topics};
 use leadpulse_learn::{TrainOptions, TrainTask, train};
-use leadpulse_model::{FitOptions, Regularisation};
+use leadpulse_model::FitOptions;
 use leadpulse_sim::{Knobs, Market, MarketOptions, write_files};
 
 use crate::commands::replay::Feeder;
@@ -77,7 +77,7 @@ impl Demo {
         let sources = loaded.files(&project.catalog, &data)?;
         let horizon_ms = project.tasks.iter().map(|t| t.plan.horizon_ms).max().unwrap_or(task.plan.horizon_ms);
         let fit = FitOptions {
-            candidates: vec![Regularisation { hidden: 64, dropout_ratio: 0.3, weight_decay: 1e-2, ..Regularisation::default() }],
+            candidates: FitOptions::default().candidates.into_iter().take(1).collect(),
             ensemble: 1,
             selection_members: 1,
             max_epochs: 6,
