@@ -156,7 +156,7 @@ impl Trial<'_> {
             let (bundle, report) = net.train(&calendar, self.fit.clone())?;
             let chosen = &bundle.manifest().tasks[0].regularisation;
             notes.push(format!(
-                "our net: {} cells in {} MiB, {} + {} examples, ensemble of {}, hidden {}, dropout {}, weight decay {}, without {:?}",
+                "our net: {} cells in {} MiB, {} + {} examples, ensemble of {}, hidden {}, dropout {}, of inputs {}, weight decay {}, without {:?}",
                 report.cells,
                 report.cell_bytes >> 20,
                 report.tasks[0].training,
@@ -164,6 +164,7 @@ impl Trial<'_> {
                 self.fit.ensemble,
                 chosen.hidden,
                 chosen.dropout_ratio,
+                chosen.input_dropout_ratio,
                 chosen.weight_decay,
                 chosen.without
             ));

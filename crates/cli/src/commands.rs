@@ -56,9 +56,11 @@ pub struct History {
 }
 
 impl HistoryArguments {
-    pub fn load(&self) -> Result<History> {
+    /// Loads everything; the named tasks must be configured, which is said before any file is looked at.
+    pub fn load(&self, task_names: &[String]) -> Result<History> {
         let loaded = self.config.load(&[])?;
         let project = loaded.project()?;
+        tasks(&project, task_names)?;
         let sources = loaded.files(&project.catalog, &self.data)?;
         let bundle = load_bundle(&project, &self.model)?;
         Ok(History { loaded, project, sources, bundle })

@@ -157,7 +157,8 @@ impl Files {
             }
             checked = rows.len();
         }
-        if fits || sorted {
+        let has_rows = last_ms > i64::MIN;
+        if has_rows && (fits || sorted) {
             warn_unless_known(&reader);
         }
         if fits {

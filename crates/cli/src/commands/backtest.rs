@@ -39,7 +39,7 @@ pub struct Backtest {
 
 impl Backtest {
     pub fn run(self) -> Result<()> {
-        let History { project, sources, bundle, .. } = self.history.load()?;
+        let History { project, sources, bundle, .. } = self.history.load(&self.task)?;
         let chosen = tasks(&project, &self.task)?;
         let in_bundle = |task: &&TaskPlan| !self.task.is_empty() || bundle.tasks().iter().any(|t| t.name == task.name);
         let chosen: Vec<&TaskPlan> = chosen.into_iter().filter(in_bundle).collect();

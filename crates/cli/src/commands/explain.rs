@@ -50,7 +50,7 @@ struct Told {
 
 impl Explain {
     pub fn run(self) -> Result<()> {
-        let History { loaded, project, sources, bundle } = self.history.load()?;
+        let History { loaded, project, sources, bundle } = self.history.load(std::slice::from_ref(&self.task))?;
         let task = task(&project, &self.task)?;
         let configured = loaded.config.tasks.iter().find(|t| t.name == task.name).expect("tasks are planned from the configuration");
         let policy = configured.policy.validated().with_context(|| format!("task {:?}", task.name))?;
