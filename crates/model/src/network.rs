@@ -231,6 +231,11 @@ impl TrunkConfig {
     }
 }
 
+/// Columns as a layer reads them: all, or while training without those left out.
+fn read<const D: usize>(columns: &Tensor<D>, dropout: Option<&mut Dropout>) -> Tensor<D> {
+    dropout.map_or_else(|| columns.clone(), |dropout| dropout.input(columns.clone()))
+}
+
 /// The two-layer perceptron of one member table.
 #[derive(Module, Debug)]
 pub(crate) struct Encoder {
@@ -241,13 +246,10 @@ pub(crate) struct Encoder {
 impl Encoder {
     /// h1: `[cells, slots, member hidden]`, 0 for padding.
     fn forward(&self, member: &MemberInputs, dropout: Option<&mut Dropout>) -> Tensor<3> {
-        fn input<const D: usize>(x: &Tensor<D>, dropout: Option<&mut Dropout>) -> Tensor<D> {
-            dropout.map_or_else(|| x.clone(), |dropout| dropout.input(x.clone()))
-        }
         match &member.values {
-            MemberValues::Padded(x) => relu(self.second.forward(relu(self.first.forward(input(x, dropout))))) * member.mask.clone(),
+            MemberValues::Padded(x) => relu(self.second.forward(relu(self.first.forward(read(x, dropout))))) * member.mask.clone(),
             MemberValues::Packed { rows, places } => {
-                let h = relu(self.second.forward(relu(self.first.forward(input(rows, dropout)))));
+                let h = relu(self.second.forward(relu(self.first.forward(read(rows, dropout)))));
                 let [cells, slots, _] = member.mask.dims();
                 let [_, hidden] = h.dims();
                 let padding = Tensor::zeros([1, hidden], &h.device());
@@ -282,10 +284,7 @@ impl Trunk {
             parts.push(pool(h.clone(), &member.mask));
             h1.push(h);
         }
-        parts.push(match dropout {
-            Some(dropout) => dropout.input(inputs.root.clone()),
-            None => inputs.root.clone(),
-        });
+        parts.push(read(&inputs.root, dropout));
         let c = context.forward(Tensor::cat(parts, 1)).unsqueeze_dim::<3>(1);
         let rows: Vec<Tensor<3>> =
             h1.into_iter().zip(&inputs.members).map(|(h, member)| relu(h + c.clone()) * member.mask.clone()).collect();
@@ -397,12 +396,8 @@ impl Tower {
         if let Some(columns) = columns {
             root = root * columns.clone();
         }
-        let read = match dropout.as_deref_mut() {
-            Some(dropout) => dropout.input(root.clone()),
-            None => root.clone(),
-        };
         let mut parts = embedded.pools.clone();
-        parts.push(relu(self.project.forward(read)));
+        parts.push(relu(self.project.forward(read(&root, dropout.as_deref_mut()))));
         let members = match self.target {
             Target::Root => None,
             Target::Member(table) => Some(embedded.rows[table].clone()),

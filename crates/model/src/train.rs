@@ -169,7 +169,10 @@ impl Trainer<'_> {
             let gradients = GradientsParams::from_grads(loss.backward(), &pair);
             let rate = regularisation.learning_rate * cosine(step as f64 / steps as f64);
             pair = optimiser.step(rate, pair, gradients);
-            average.add(&pair);
+            match frozen {
+                Some(_) => average.add(&pair.tower),
+                None => average.add(&pair),
+            }
             sum += f64::from(loss.into_scalar::<f32>());
             batches += 1;
             if !sum.is_finite() {

@@ -76,13 +76,8 @@ impl Demo {
 
         let sources = loaded.files(&project.catalog, &data)?;
         let horizon_ms = project.tasks.iter().map(|t| t.plan.horizon_ms).max().unwrap_or(task.plan.horizon_ms);
-        let fit = FitOptions {
-            candidates: FitOptions::default().candidates.into_iter().take(1).collect(),
-            ensemble: 1,
-            selection_members: 1,
-            max_epochs: 6,
-            ..FitOptions::default()
-        };
+        let mut fit = FitOptions { ensemble: 1, selection_members: 1, max_epochs: 6, ..FitOptions::default() };
+        fit.candidates.truncate(1);
         let train_options = TrainOptions {
             val_from_ms: Some(history_end_ms - horizon_ms - horizon_ms / 2),
             test_from_ms: Some(history_end_ms),

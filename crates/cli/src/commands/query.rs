@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use crate::commands::ConfigArgument;
 use leadpulse_learn::{Anchors, Project, TaskSource, count_labels};
+
+use crate::commands::ConfigArgument;
 
 /// Arguments of `query`.
 #[derive(clap::Args)]
