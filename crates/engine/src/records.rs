@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use leadpulse_features::{CommitteeFact, Facts, probability};
 use leadpulse_graph::{Cell, CellRef, EntityId, Graph, Node, Reasons};
-use leadpulse_policy::{Absence, Action, ActionTable, AlertType, Decision, Situation};
-use leadpulse_schema::Catalog;
+use leadpulse_policy::{Action, ActionTable, AlertType, Decision, Situation};
+use leadpulse_schema::{Absence, Catalog};
 
 use crate::explained::{Explained, driver_views};
 use crate::machine::{Task, output_key};
@@ -72,7 +72,7 @@ impl Emission<'_> {
             sequence,
             as_of: self.lineage.as_of_ms,
             status: Symbol(if self.logit.is_ok() { "scored" } else { "ineligible" }),
-            reason: self.logit.err().map(|why| absence_words(self.graph, self.entity, why)),
+            reason: self.logit.err().map(|why| self.graph.absence_words(self.entity, why)),
             probability: p,
             logit: self.logit.ok(),
             score: p.map(|p| 100.0 * p),
@@ -168,15 +168,6 @@ pub(crate) fn name_of(catalog: &Catalog, node: &Node, facts: &Facts) -> Option<S
     let table = catalog.table_at(node.table);
     let own = table.fields.iter().filter(|f| f.label).find_map(|f| node.value(f.id).text().map(str::to_owned));
     own.or_else(|| facts.name.clone())
-}
-
-/// Why an entity has no score, as records say it.
-pub(crate) fn absence_words(graph: &Graph, entity: EntityId, why: Absence) -> String {
-    match why {
-        Absence::Outside => "outside the task's population".into(),
-        Absence::Deleted => "deleted".into(),
-        Absence::Merged => format!("merged into {}", graph.directory().key(graph.survivor(entity))),
-    }
 }
 
 fn cause(reasons: Reasons) -> &'static str {

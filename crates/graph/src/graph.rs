@@ -10,7 +10,9 @@ use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
-use leadpulse_schema::{Catalog, DayWindow, FieldId, HubId, Operation, Population, RelationId, Role, Row, RowBatch, TableId, Value};
+use leadpulse_schema::{
+    Absence, Catalog, DayWindow, FieldId, HubId, Operation, Population, RelationId, Role, Row, RowBatch, TableId, Value,
+};
 
 use crate::cell::{Cell, CellRef, EntityId, EntityView, Reasons, Shared};
 use crate::decay::Bank;
@@ -170,6 +172,27 @@ impl Graph {
     /// An entity as a population filter sees it at `as_of`.
     pub fn view<'a>(&self, cell: &'a Cell, node: &'a Node, as_of_ms: i64, population: &'a Population) -> EntityView<'a> {
         EntityView { cell, node, as_of_ms, population }
+    }
+
+    /// Why a task about a population does not ask about an entity at `as_of`; `None` if it does.
+    pub fn absence(&self, cell: &Cell, node: &Node, as_of_ms: i64, population: &Population) -> Option<Absence> {
+        if node.is_merged() {
+            return Some(Absence::Merged);
+        }
+        if !node.is_known() {
+            return Some(Absence::Deleted);
+        }
+        let is_asked = self.view(cell, node, as_of_ms, population).is_eligible();
+        (!is_asked).then_some(Absence::Outside)
+    }
+
+    /// The absence of an entity as people are told.
+    pub fn absence_words(&self, entity: EntityId, why: Absence) -> String {
+        match why {
+            Absence::Outside => "outside the task's population".into(),
+            Absence::Deleted => "deleted".into(),
+            Absence::Merged => format!("merged into {}", self.directory.key(self.survivor(entity))),
+        }
     }
 
     /// Applies rows in their order. Returns one outcome per row.

@@ -1,7 +1,5 @@
 //! Why scores were what they were: entities as of a past moment, each with its score, what moved it and what was there to be seen.
 
-use std::fmt;
-
 use leadpulse_features::{Evidence, Explanation, Scorer};
 use leadpulse_graph::{CellRef, Graph, Node};
 
@@ -30,8 +28,8 @@ pub struct Explain<'a> {
 pub struct Explained {
     /// Its key.
     pub key: String,
-    /// Why the task does not ask about it.
-    pub absence: Option<Absence>,
+    /// Why the task does not ask about it, in words.
+    pub absence: Option<String>,
     /// What it would be scored and why, also outside the task's population; none for one that was merged into another.
     pub why: Option<Why>,
 }
@@ -45,24 +43,6 @@ pub struct Why {
     pub explanation: Explanation,
     /// What was there to be seen of each group, in the layout's order.
     pub evidence: Vec<Evidence>,
-}
-
-/// Why a task does not ask about an entity.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Absence {
-    /// The task's filter leaves it out.
-    Outside,
-    /// It was merged into another, of this key.
-    Merged(String),
-}
-
-impl fmt::Display for Absence {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Absence::Outside => f.write_str("outside the task's population"),
-            Absence::Merged(into) => write!(f, "merged into {into}"),
-        }
-    }
 }
 
 /// Explains entities of the task's table, in the order of their keys as given.
@@ -83,19 +63,12 @@ pub fn explain(job: &Explain<'_>, keys: &[String], progress: &mut dyn FnMut(Prog
         return Err(LearnError::NotKnown { table: project.catalog.table_at(task.plan.entity).name.clone(), keys: keys.join(", ") });
     }
     let told = keys.iter().zip(known.into_iter().flatten()).map(|(key, (at, node))| {
-        let absence = absence(graph, task, at, node, as_of_ms);
+        let absence = graph.absence(graph.cell(at), node, as_of_ms, &task.population);
+        let absence = absence.map(|why| graph.absence_words(node.entity, why));
         let why = if node.is_merged() { None } else { why(graph, &bound, at, node, as_of_ms) };
         Explained { key: key.clone(), absence, why }
     });
     Ok(told.collect())
-}
-
-fn absence(graph: &Graph, task: &TaskPlan, at: CellRef, node: &Node, as_of_ms: i64) -> Option<Absence> {
-    if node.is_merged() {
-        return Some(Absence::Merged(graph.directory().key(graph.survivor(node.entity)).to_string()));
-    }
-    let is_asked = graph.view(graph.cell(at), node, as_of_ms, &task.population).is_eligible();
-    (!is_asked).then_some(Absence::Outside)
 }
 
 fn why(graph: &Graph, bound: &Bound<'_>, at: CellRef, node: &Node, as_of_ms: i64) -> Option<Why> {

@@ -27,7 +27,7 @@ use leadpulse_schema::FileError;
 pub use anchors::{Anchors, AnchorsError, parse_duration_ms};
 pub use backtest::{Backtest, RowsError, backtest};
 pub use collect::{Collected, Extent, Harvest, Split, Survey, collect, survey};
-pub use explain::{Absence, Explain, Explained, Why, explain};
+pub use explain::{Explain, Explained, Why, explain};
 pub use judge::{Period, judge};
 pub use outcomes::Tally;
 pub use predict::TaskJudgement;

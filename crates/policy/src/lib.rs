@@ -24,5 +24,5 @@ pub use actions::{Action, ActionOptions, ActionTable, ActionWhen, Situation, Voc
 pub use alert::{AlertDraft, AlertType, Severity, SuppressReason, alert_id};
 pub use options::{BandOptions, EmitStep, PolicyError, PolicyOptions, Threshold};
 pub use policy::{Band, Decision, EmitReason, Observation, Policy};
-pub use state::{Absence, Eligibility, Emitted, EntityState, Fired, HistoryPoint};
+pub use state::{Eligibility, Emitted, EntityState, Fired, HistoryPoint};
 pub use trend::Trend;

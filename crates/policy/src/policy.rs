@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use leadpulse_schema::Absence;
 use sha2::{Digest, Sha256};
 
 use crate::actions::{self, ActionOptions, ActionTable, Vocabulary};
 use crate::alert::{AlertDraft, AlertType, Severity, SuppressReason};
 use crate::level::{self, Line, MinDwell};
 use crate::options::{EmitStep, PolicyError, PolicyOptions, Threshold};
-use crate::state::{Absence, Eligibility, Emitted, EntityState, Fired, HistoryPoint};
+use crate::state::{Eligibility, Emitted, EntityState, Fired, HistoryPoint};
 use crate::trend::{self, Trend};
 
 const MAX_BANDS: usize = 32;

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use leadpulse_schema::Absence;
 use serde::{Deserialize, Serialize};
 
 use crate::alert::AlertType;
@@ -45,18 +46,6 @@ pub enum Eligibility {
     Eligible,
     /// It was not.
     Ineligible,
-}
-
-/// Why an entity has no score.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Absence {
-    /// It does not belong to the task's population.
-    Outside,
-    /// It is part of another entity now.
-    Merged,
-    /// Its row was deleted.
-    Deleted,
 }
 
 /// A score that consumers have.

@@ -1,6 +1,8 @@
 //! Conditions compiled from PQL: over the fields of a row (an inner WHERE), or over an entity as of a moment
 //! (a population filter), where windows of past events are operands too.
 
+use serde::{Deserialize, Serialize};
+
 use crate::catalog::{FieldId, TableId};
 use crate::row::{Row, Value};
 
@@ -221,6 +223,18 @@ pub struct DayWindow {
     pub start_days: Option<i64>,
     /// How many days after the moment it ends: 0 or less.
     pub end_days: i64,
+}
+
+/// Why an entity has no score.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Absence {
+    /// It does not belong to the task's population.
+    Outside,
+    /// It is part of another entity now.
+    Merged,
+    /// Its row was deleted.
+    Deleted,
 }
 
 /// Which entities a task is about, as of the moment of scoring.

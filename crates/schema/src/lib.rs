@@ -29,7 +29,7 @@ pub use catalog::{
     Catalog, DataType, Feature, Field, FieldId, Hub, HubId, MatchBy, Meaning, OutcomeField, Reference, Relation, RelationId, RelationKind,
     Role, Staged, Table, TableId,
 };
-pub use condition::{Comparison, Condition, DayCounter, DayWindow, Literal, Measure, Operand, Population, View};
+pub use condition::{Absence, Comparison, Condition, DayCounter, DayWindow, Literal, Measure, Operand, Population, View};
 pub use decode::{DecodeError, RowDecoder};
 pub use fault::SchemaFault;
 pub use files::{FileError, FileOptions, FileReader, parse_time_ms};

@@ -85,7 +85,7 @@ impl Explain {
             entity_id: entity.key,
             as_of: self.as_of,
             status: if entity.absence.is_none() { "scored" } else { "ineligible" },
-            reason: entity.absence.map(|absence| absence.to_string()),
+            reason: entity.absence,
             probability: why.map(|why| why.probability),
             logit: why.map(|why| why.explanation.logit),
             base_logit: why.map(|why| why.explanation.base_logit),

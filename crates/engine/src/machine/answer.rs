@@ -6,7 +6,7 @@ use leadpulse_policy::{Situation, Trend};
 use super::Machine;
 use crate::explain::{ExplainRefusal, ExplainRequest, ExplanationView};
 use crate::explained::driver_views;
-use crate::records::{absence_words, name_of, silent_ms};
+use crate::records::{name_of, silent_ms};
 
 impl Machine {
     /// The score of an entity as of the last epoch, and why.
@@ -22,8 +22,8 @@ impl Machine {
         let found = self.graph.find(table, &entity_id);
         let Some((at, node)) = found else { return Err(ExplainRefusal::NoSuchEntity { entity_type, entity_id }) };
         let (cell, entity) = (self.graph.cell(at), node.entity);
-        if let Err(why) = self.eligible(cell, node, &self.tasks[index]) {
-            return Err(ExplainRefusal::Ineligible { task, why: absence_words(&self.graph, entity, why), entity_id });
+        if let Some(why) = self.graph.absence(cell, node, self.as_of_ms, &self.tasks[index].population) {
+            return Err(ExplainRefusal::Ineligible { task, why: self.graph.absence_words(entity, why), entity_id });
         }
         let plan = self.scorer.plan();
         let batch = plan.encode(&self.graph, &[at], as_of_ms);

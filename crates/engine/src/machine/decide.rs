@@ -5,7 +5,8 @@ use rustc_hash::FxHashMap;
 
 use leadpulse_features::probability;
 use leadpulse_graph::{CellRef, EntityId, Reasons};
-use leadpulse_policy::{Absence, Decision, EmitReason, Observation};
+use leadpulse_policy::{Decision, EmitReason, Observation};
+use leadpulse_schema::Absence;
 
 use super::score::Found;
 use super::{Machine, Tally, output_key};

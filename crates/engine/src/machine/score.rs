@@ -3,10 +3,10 @@
 use rayon::prelude::*;
 
 use leadpulse_features::FeatureBatch;
-use leadpulse_graph::{Cell, CellRef, EntityId, Node, Reasons};
-use leadpulse_policy::Absence;
+use leadpulse_graph::{CellRef, EntityId, Reasons};
+use leadpulse_schema::Absence;
 
-use super::{Machine, Task};
+use super::Machine;
 
 /// Cells that are encoded and scored together. The scorer forms its own batches of cells of like shape within a chunk.
 const SCORE_CHUNK: usize = 128;
@@ -38,7 +38,7 @@ impl Machine {
                 let mut nodes: Vec<_> = cell.nodes.iter().filter(|n| n.table == task.entity).collect();
                 nodes.sort_by(|a, b| self.graph.directory().key(a.entity).cmp(self.graph.directory().key(b.entity)));
                 for node in nodes {
-                    let eligible = self.eligible(cell, node, task);
+                    let eligible = self.graph.absence(cell, node, self.as_of_ms, &task.population).map_or(Ok(()), Err);
                     if eligible.is_ok() || self.tracked.contains_key(&(task_index, node.entity)) {
                         asked.push((*at, *reasons, node.entity, eligible));
                     }
@@ -65,17 +65,5 @@ impl Machine {
         }
         found.sort_by_key(|f| chunk.iter().position(|(c, _)| *c == f.cell));
         found
-    }
-
-    /// Whether a task asks about an entity now, and why not.
-    pub(super) fn eligible(&self, cell: &Cell, node: &Node, task: &Task) -> Result<(), Absence> {
-        if node.is_merged() {
-            return Err(Absence::Merged);
-        }
-        if !node.is_known() {
-            return Err(Absence::Deleted);
-        }
-        let inside = self.graph.view(cell, node, self.as_of_ms, &task.population).is_eligible();
-        if inside { Ok(()) } else { Err(Absence::Outside) }
     }
 }
