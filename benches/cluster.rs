@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use prometheus::Registry;
 
-use leadpulse_engine::ports::{Clock, NextOffset, Output, OutputRecord, PollLimit, RecordBatch, SealedEpoch, Sink, Source};
+use leadpulse_engine::ports::{Clock, NextOffset, Nonce, Output, OutputRecord, PollLimit, RecordBatch, SealedEpoch, Sink, Source};
 use leadpulse_engine::{EngineOptions, Until};
 use leadpulse_kafka::{KafkaMetrics, KafkaSink, KafkaSource, OutputTopics, Producer, TopicSpec, ensure_topics, output_topics};
 
@@ -156,7 +156,7 @@ impl Feed {
     /// One past the last record of each partition.
     fn ends(&self, ground: &Ground) -> Result<Vec<NextOffset>> {
         let loaded = self.configuration("feed")?;
-        Ok(KafkaSource::open(&loaded.config.kafka, &loaded.inputs(&ground.project.catalog)?, &metrics()?)?.ends()?)
+        Ok(KafkaSource::open(&loaded.config.kafka, &loaded.inputs(&ground.project.catalog)?, &metrics()?)?.ends()?.into_iter().map(|end| end.stable).collect())
     }
 
     fn producer(&self) -> Result<Producer> {
@@ -382,7 +382,7 @@ impl Copier {
         ensure!(sink.take_over()?.is_none(), "a copy of this name ran before");
         let (positions, ends) = match stretch {
             Stretch::To(ends) => (source.starts()?, Some(ends)),
-            Stretch::FromNow => (source.ends()?, None),
+            Stretch::FromNow => (source.ends()?.into_iter().map(|end| end.stable).collect(), None),
         };
         source.seek(&positions)?;
         let (copied, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
@@ -416,7 +416,7 @@ impl Copier {
                     timestamp_ms: record.timestamp_ms(),
                 });
             }
-            let epoch = SealedEpoch { number, as_of_ms: 0, positions: self.positions.clone(), outputs };
+            let epoch = Arc::new(SealedEpoch { number, nonce: Nonce(number), as_of_ms: 0, positions: self.positions.clone(), outputs });
             self.sink.commit(&epoch)?;
             self.copied.fetch_add(batch.len() as u64, Ordering::Relaxed);
             batch.clear();

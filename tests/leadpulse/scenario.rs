@@ -246,7 +246,7 @@ impl Scenario {
     /// The input partitions, where they start and where they end.
     pub fn input_log(&self) -> (Vec<InputPartition>, Vec<NextOffset>, Vec<NextOffset>) {
         let mut source = answered(|| KafkaSource::open(&self.options, &self.inputs, &self.metrics));
-        (source.partitions().to_vec(), answered(|| source.starts()), answered(|| source.ends()))
+        (source.partitions().to_vec(), answered(|| source.starts()), answered(|| source.ends()).into_iter().map(|end| end.stable).collect())
     }
 
     /// What a `read_committed` reader finds in an output topic.

@@ -117,7 +117,7 @@ pub fn check_script(script: &[EpochRecord], committed: &CommittedEpoch, partitio
             }
         }
     }
-    if last.epoch as u64 != committed.number || last.positions() != committed.positions {
+    if last.epoch as u64 != committed.number || last.positions().into_iter().map(Some).ne(committed.positions.iter().copied()) {
         return refuse(format!("it ends with epoch {}, but epoch {} is committed", last.epoch, committed.number));
     }
     Ok(())

@@ -17,7 +17,7 @@ use crate::epoch::{ClockState, EpochRecord, PartitionInterval, ReasonCount};
 use crate::explained::Explained;
 use crate::output::OutputEncoders;
 use crate::people;
-use crate::ports::{InputPartition, NextOffset, Output, OutputRecord, RecordBatch, SealedEpoch};
+use crate::ports::{InputPartition, NextOffset, Nonce, Output, OutputRecord, RecordBatch, SealedEpoch};
 use crate::read_model::{AlertView, ScoreView};
 use crate::standings::Standings;
 
@@ -75,7 +75,7 @@ pub enum Moment {
 #[derive(Debug)]
 pub struct Stepped {
     /// What goes into the transaction.
-    pub sealed: SealedEpoch,
+    pub sealed: Arc<SealedEpoch>,
     /// Its record.
     pub record: EpochRecord,
     /// Scores to show once committed.
@@ -412,7 +412,9 @@ impl Machine {
             timestamp_ms: record.as_of,
         });
         lap(&mut tally, "seal");
-        let sealed = SealedEpoch { number: self.number, as_of_ms: record.as_of, positions: self.positions.clone(), outputs: all };
+        let sealed =
+            SealedEpoch { number: self.number, nonce: Nonce(0), as_of_ms: record.as_of, positions: self.positions.clone(), outputs: all };
+        let sealed = Arc::new(sealed);
         Stepped { sealed, record, scores, alerts, tally }
     }
 

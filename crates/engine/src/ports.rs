@@ -146,10 +146,49 @@ pub struct PollLimit {
     pub bytes: usize,
 }
 
+/// How far a partition's log goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogEnd {
+    /// One past the last offset that a read-committed reader can see now: records of open transactions, and all behind them, lie beyond.
+    pub stable: NextOffset,
+    /// One past the last offset of the log.
+    pub high: NextOffset,
+}
+
+/// A place in a partition that reading cannot pass: its bytes are damaged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stuck {
+    /// Index of the [`InputPartition`].
+    pub partition: u32,
+    /// The first offset that cannot be read.
+    pub offset: NextOffset,
+    /// What the client says about it.
+    pub reason: String,
+}
+
 /// The input topics. Delivers each partition's records in offset order.
 pub trait Source: Send {
-    /// The partitions read, in a fixed order: by topic as configured, then by number.
+    /// The partitions read, in a fixed order: by topic as configured, then by number; from [`Self::arrange`] on as given there.
     fn partitions(&self) -> &[InputPartition];
+    /// Reads exactly these partitions, in this order, from the next [`Self::seek`] on.
+    ///
+    /// # Errors
+    /// A partition that does not exist.
+    fn arrange(&mut self, partitions: Vec<InputPartition>) -> Result<(), PortError>;
+    /// Partitions that the topics have and that are not read, as last noticed. Never waits.
+    fn added(&mut self) -> Vec<InputPartition> {
+        Vec::new()
+    }
+    /// Fetches no more of these partitions until they are resumed; what was fetched is still delivered. A seek resumes all.
+    fn pause(&mut self, partitions: &[u32]) -> Result<(), PortError>;
+    /// Fetches these partitions again, where they were left.
+    fn resume(&mut self, partitions: &[u32]) -> Result<(), PortError>;
+    /// Goes on with one partition at another offset, behind what cannot be read.
+    fn skip_to(&mut self, partition: u32, offset: NextOffset) -> Result<(), PortError>;
+    /// Places where reading stands still, as last noticed. Never waits.
+    fn stuck(&mut self) -> Vec<Stuck> {
+        Vec::new()
+    }
     /// Starts reading at these offsets, one per partition; drops what was fetched before.
     fn seek(&mut self, positions: &[NextOffset]) -> Result<(), PortError>;
     /// Appends what is there to `batch`, waiting up to `wait` for the first record, never for more.
@@ -158,8 +197,8 @@ pub trait Source: Send {
     fn read_to(&mut self) -> Result<Vec<NextOffset>, PortError>;
     /// First offset still there, one per partition.
     fn starts(&mut self) -> Result<Vec<NextOffset>, PortError>;
-    /// One past the last offset a read-committed reader can see now, one per partition.
-    fn ends(&mut self) -> Result<Vec<NextOffset>, PortError>;
+    /// How far each partition's log goes now.
+    fn ends(&mut self) -> Result<Vec<LogEnd>, PortError>;
 }
 
 /// The topic an output record goes to.
@@ -199,11 +238,30 @@ pub struct OutputRecord {
     pub timestamp_ms: i64,
 }
 
+/// Tells one sealed epoch from every other that any process ever sealed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Nonce(pub u64);
+
+impl std::fmt::Display for Nonce {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl std::str::FromStr for Nonce {
+    type Err = std::num::ParseIntError;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        u64::from_str_radix(text, 16).map(Self)
+    }
+}
+
 /// An epoch whose outputs are final and whose fate is not yet known: all of it becomes visible, or nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SealedEpoch {
     /// Its number, from 1, without gaps.
     pub number: u64,
+    /// Its nonce.
+    pub nonce: Nonce,
     /// The moment its scores are valid at, milliseconds.
     pub as_of_ms: i64,
     /// The next offset of every input partition, changed or not, in [`Source::partitions`] order.
@@ -219,19 +277,33 @@ pub struct CommittedEpoch {
     pub number: u64,
     /// Its `as_of`, milliseconds.
     pub as_of_ms: i64,
-    /// Its positions, in [`Source::partitions`] order.
-    pub positions: Vec<NextOffset>,
+    /// Its nonce; `None` where a program wrote it that had none (commit metadata v1).
+    pub nonce: Option<Nonce>,
+    /// Its positions, in [`Source::partitions`] order; `None` for a partition that no transaction has named yet.
+    pub positions: Vec<Option<NextOffset>>,
 }
 
 /// Makes sealed epochs visible, exactly once.
 pub trait Sink: Send {
-    /// Fences every earlier owner and says which epoch is the newest committed one. Waits for transactions in doubt.
+    /// The token of this process start. It stands in the commit metadata and in epoch records: who committed an epoch.
+    fn owner(&self) -> &str;
+    /// Fences every earlier owner, writes this owner's token, and says which epoch is the newest committed one. Waits for transactions in
+    /// doubt.
     fn take_over(&mut self) -> Result<Option<CommittedEpoch>, PortError>;
+    /// The partitions whose positions the next epochs carry, in order: after [`Source::arrange`].
+    fn arrange(&mut self, partitions: &[InputPartition]);
+    /// Whether this process still owns the outputs, as last noticed. Never waits.
+    ///
+    /// # Errors
+    /// [`PortError::Fenced`] once another owner's token stands.
+    fn check(&mut self) -> Result<(), PortError> {
+        Ok(())
+    }
     /// Commits outputs and positions in one transaction. When the outcome of an attempt is in doubt, the sink settles it:
     /// a new producer with the same id, the committed epoch read back, then promoted or sent again, byte for byte.
     /// `Ok` means: committed, once. An error means that this process must stop and restore: it was fenced, or the
     /// committed epoch is neither this one nor the one before.
-    fn commit(&mut self, epoch: &SealedEpoch) -> Result<(), PortError>;
+    fn commit(&mut self, epoch: &Arc<SealedEpoch>) -> Result<(), PortError>;
 }
 
 /// The committed epoch records, oldest first.
@@ -253,16 +325,44 @@ pub enum SchemaLookupError {
 
 /// Writer schemas by id or GUID.
 pub trait SchemaStore: Send + Sync {
-    /// The schema's JSON. Known ids are answered from memory for ever.
+    /// The schema's JSON. Known ids are answered from memory for ever. May wait for a registry.
     fn lookup(&self, schema: &SchemaRef) -> Result<Arc<str>, SchemaLookupError>;
+    /// As [`Self::lookup`], without waiting: what is not known yet is asked for in the background, and is `Unavailable` until the answer comes.
+    fn find(&self, schema: &SchemaRef) -> Result<Arc<str>, SchemaLookupError> {
+        self.lookup(schema)
+    }
     /// The id to write under for one of our own schemas.
     fn id_of(&self, subject: &str, schema_json: &str) -> Result<u32, SchemaLookupError>;
 }
 
 /// Wall-clock time.
 pub trait Clock: Send + Sync {
-    /// Milliseconds since 1970 UTC.
+    /// Milliseconds since 1970 UTC. May jump.
     fn now_ms(&self) -> i64;
+    /// Milliseconds since some moment; never jumps and never goes back.
+    fn monotonic_ms(&self) -> i64;
+}
+
+/// The other side of a long wait inside a port: told that it goes on and why, asked whether to end it.
+pub trait Attendant: Send + Sync {
+    /// The wait goes on.
+    fn beat(&self);
+    /// Whether the wait should end with [`PortError::Interrupted`].
+    fn is_stopped(&self) -> bool;
+    /// What keeps the process from being ready, by name of the matter; `None` once it is over. Shown at `/readyz`.
+    fn report(&self, matter: &'static str, condition: Option<String>);
+}
+
+/// Attends nothing, stops never.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Unattended;
+
+impl Attendant for Unattended {
+    fn beat(&self) {}
+    fn is_stopped(&self) -> bool {
+        false
+    }
+    fn report(&self, _: &'static str, _: Option<String>) {}
 }
 
 /// A failure of a port. The message says what was tried, where, and what the reader can do.
@@ -274,6 +374,9 @@ pub enum PortError {
     /// Another process took this one's place; stop at once.
     #[error("fenced: {0}")]
     Fenced(String),
+    /// The process was told to stop while the port waited.
+    #[error("stopped: {0}")]
+    Interrupted(String),
     /// Will not go away by itself: stop, and restore on the next start.
     #[error("{0}")]
     Fatal(String),

@@ -175,7 +175,7 @@ impl Engine {
         }
         let ends = match until {
             Until::Stopped => None,
-            Until::End => Some(retry(&self.read_model, &self.stop, || self.ports.source.ends())?),
+            Until::End => Some(retry(&self.read_model, &self.stop, || self.ports.source.ends())?.into_iter().map(|end| end.stable).collect::<Vec<_>>()),
         };
         let closed = last.is_some_and(|record| record.closing);
         self.live(ends.as_deref(), closed)
@@ -465,7 +465,7 @@ impl Engine {
                 let partitions: &[InputPartition] = self.ports.source.partitions();
                 let mut by_topic: std::collections::BTreeMap<&str, i64> = std::collections::BTreeMap::new();
                 for (partition, (end, at)) in partitions.iter().zip(ends.iter().zip(self.machine.positions())) {
-                    *by_topic.entry(&partition.topic).or_default() += (end.0 - at.0).max(0);
+                    *by_topic.entry(&partition.topic).or_default() += (end.high.0 - at.0).max(0);
                 }
                 self.lag_records = by_topic.values().sum::<i64>() as u64;
                 by_topic.into_iter().for_each(|(topic, lag)| self.metrics.lag(topic, lag));

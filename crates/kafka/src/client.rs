@@ -207,6 +207,7 @@ mod tests {
             PortError::Retriable(_) => "retriable",
             PortError::Fenced(_) => "fenced",
             PortError::Fatal(_) => "fatal",
+            PortError::Interrupted(_) => "interrupted",
         };
         let cases = [
             (RDKafkaErrorCode::OperationTimedOut, "retriable"),

@@ -15,7 +15,7 @@ use leadpulse_engine::ports::{CommittedEpoch, InputPartition, PortError, SealedE
 
 use crate::client::{Closing, Context, port_error, producer};
 use crate::metrics::{KafkaMetrics, TransactionOutcome};
-use crate::offsets::{Isolation, OffsetReader, Place};
+use crate::offsets::{Isolation, OffsetReader};
 use crate::options::{KafkaOptions, Role};
 use crate::position::{committed_epoch, offsets_of};
 use crate::topics::TopicSpec;
@@ -87,15 +87,21 @@ impl MockSink {
 }
 
 impl Sink for MockSink {
+    fn owner(&self) -> &str {
+        "mock"
+    }
+
+    fn arrange(&mut self, partitions: &[InputPartition]) {
+        self.partitions = partitions.to_vec();
+    }
+
     /// Fences nobody.
     fn take_over(&mut self) -> Result<Option<CommittedEpoch>, PortError> {
-        let places: Vec<Place> = self.partitions.iter().map(|partition| (partition.topic.clone(), partition.partition)).collect();
-        let starts = || self.offsets.starts(&places);
-        committed_epoch(self.offsets.client(), &self.options.group_id, &self.partitions, starts, self.options.request_timeout())
+        committed_epoch(self.offsets.client(), &self.options.group_id, &self.partitions, self.options.request_timeout())
     }
 
     /// Produces, waits for every acknowledgement, then commits the positions.
-    fn commit(&mut self, epoch: &SealedEpoch) -> Result<(), PortError> {
+    fn commit(&mut self, epoch: &Arc<SealedEpoch>) -> Result<(), PortError> {
         let started = Instant::now();
         let offsets = offsets_of(epoch, &self.partitions)?;
         send_all(&self.producer, &self.options.outputs, &epoch.outputs, self.options.commit_timeout()).map_err(|error| match error {

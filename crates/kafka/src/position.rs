@@ -72,12 +72,11 @@ struct CommittedOffset {
 
 /// Asks the group's coordinator, waiting for transactions in doubt, at most `timeout`.
 ///
-/// A partition without a committed offset beside others that have one is new (its topic was extended): it starts at `starts()`.
+/// A partition without a committed offset beside others that have one is new: its topic was extended.
 pub(crate) fn committed_epoch(
     consumer: &BaseConsumer<Context>,
     group_id: &str,
     partitions: &[InputPartition],
-    starts: impl FnOnce() -> Result<Vec<NextOffset>, PortError>,
     timeout: Duration,
 ) -> Result<Option<CommittedEpoch>, PortError> {
     let mut list = TopicPartitionList::with_capacity(partitions.len());
@@ -99,7 +98,7 @@ pub(crate) fn committed_epoch(
         };
         committed.push(CommittedOffset { offset, metadata: element.metadata().to_owned() });
     }
-    agree(group_id, partitions, &committed, starts)
+    agree(group_id, partitions, &committed)
 }
 
 /// The one epoch that all offsets name.
@@ -107,7 +106,6 @@ fn agree(
     group_id: &str,
     partitions: &[InputPartition],
     committed: &[CommittedOffset],
-    starts: impl FnOnce() -> Result<Vec<NextOffset>, PortError>,
 ) -> Result<Option<CommittedEpoch>, PortError> {
     let mut newest: Option<(CommitMetadata, &InputPartition)> = None;
     for (partition, CommittedOffset { offset, metadata }) in partitions.iter().zip(committed) {
@@ -133,21 +131,13 @@ fn agree(
         }
     }
     let Some((CommitMetadata { epoch, as_of_ms }, _)) = newest else { return Ok(None) };
-    let known = committed.iter().map(|committed| committed.offset);
-    let positions = if known.clone().all(|offset| offset.is_some()) {
-        known.flatten().map(NextOffset).collect()
-    } else {
-        let starts = starts()?;
-        for (partition, _) in partitions.iter().zip(known.clone()).filter(|(_, offset)| offset.is_none()) {
-            tracing::warn!(topic = partition.topic, partition = partition.partition, "new input partition: read from its start");
-        }
-        known.zip(starts).map(|(offset, start)| offset.map_or(start, NextOffset)).collect()
-    };
-    Ok(Some(CommittedEpoch { number: epoch, as_of_ms, positions }))
+    let positions = committed.iter().map(|committed| committed.offset.map(NextOffset)).collect();
+    Ok(Some(CommittedEpoch { number: epoch, as_of_ms, nonce: None, positions }))
 }
 
 #[cfg(test)]
 mod tests {
+    use leadpulse_engine::ports::Nonce;
     use leadpulse_schema::TableId;
 
     use super::*;
@@ -160,18 +150,18 @@ mod tests {
             (0..committed.len() as i32).map(|partition| InputPartition { topic: "t".into(), partition, table: TableId(0) }).collect();
         let offsets: Vec<_> =
             committed.iter().map(|(offset, metadata)| CommittedOffset { offset: *offset, metadata: (*metadata).into() }).collect();
-        agree("g", &partitions, &offsets, || Ok(vec![NextOffset(100); partitions.len()])).map_err(|error| error.to_string())
+        agree("g", &partitions, &offsets).map_err(|error| error.to_string())
     }
 
     #[test]
     fn offsets_that_agree_name_the_epoch() {
         let epoch = |number, as_of_ms, positions: &[i64]| {
-            Ok(Some(CommittedEpoch { number, as_of_ms, positions: positions.iter().copied().map(NextOffset).collect() }))
+            Ok(Some(CommittedEpoch { number, as_of_ms, nonce: None, positions: positions.iter().map(|at| (*at >= 0).then_some(NextOffset(*at))).collect() }))
         };
         assert_eq!(check(&[]), Ok(None));
         assert_eq!(check(&[(None, ""), (None, "")]), Ok(None));
         assert_eq!(check(&[(Some(3), "v1;epoch=7;as_of=-5"), (Some(0), "v1;epoch=7;as_of=-5")]), epoch(7, -5, &[3, 0]));
-        assert_eq!(check(&[(Some(3), "v1;epoch=7;as_of=9"), (None, "")]), epoch(7, 9, &[3, 100]));
+        assert_eq!(check(&[(Some(3), "v1;epoch=7;as_of=9"), (None, "")]), epoch(7, 9, &[3, -1]));
     }
 
     #[test]
@@ -192,7 +182,7 @@ mod tests {
     #[test]
     fn an_epoch_with_too_few_positions_is_refused() {
         let partitions = [InputPartition { topic: "t".into(), partition: 0, table: TableId(0) }];
-        let epoch = SealedEpoch { number: 1, as_of_ms: 2, positions: vec![], outputs: vec![] };
+        let epoch = SealedEpoch { number: 1, nonce: Nonce(1), as_of_ms: 2, positions: vec![], outputs: vec![] };
         assert!(offsets_of(&epoch, &partitions).is_err());
         let list = offsets_of(&SealedEpoch { positions: vec![NextOffset(4)], ..epoch }, &partitions).unwrap();
         let element = list.find_partition("t", 0).unwrap();

@@ -16,7 +16,7 @@ use rdkafka::consumer::Consumer;
 use leadpulse_engine::ports::{CommittedEpoch, InputPartition, PortError, SealedEpoch, Sink};
 
 use crate::metrics::{KafkaMetrics, TransactionOutcome};
-use crate::offsets::{Isolation, OffsetRange, OffsetReader, Place};
+use crate::offsets::{Isolation, OffsetRange, OffsetReader};
 use crate::options::KafkaOptions;
 use crate::position::{committed_epoch, offsets_of};
 use crate::transaction::{Failpoint, Heartbeat, Outcome, TransactionalProducer};
@@ -89,9 +89,8 @@ impl KafkaSink {
     }
 
     fn read_committed_epoch(&self) -> Result<Option<CommittedEpoch>, PortError> {
-        let places: Vec<Place> = self.partitions.iter().map(|partition| (partition.topic.clone(), partition.partition)).collect();
         let (group_id, timeout) = (&self.options.group_id, self.options.request_timeout());
-        committed_epoch(self.offsets.client(), group_id, &self.partitions, || self.offsets.starts(&places), timeout)
+        committed_epoch(self.offsets.client(), group_id, &self.partitions, timeout)
     }
 
     /// A group without offsets beside epoch records that were committed: its offsets expired, or the group id was changed. Starting
@@ -132,6 +131,14 @@ impl KafkaSink {
 }
 
 impl Sink for KafkaSink {
+    fn owner(&self) -> &str {
+        &self.options.transactional_id
+    }
+
+    fn arrange(&mut self, partitions: &[InputPartition]) {
+        self.partitions = partitions.to_vec();
+    }
+
     fn take_over(&mut self) -> Result<Option<CommittedEpoch>, PortError> {
         let committed = self.settle()?;
         if committed.is_none() {
@@ -141,7 +148,7 @@ impl Sink for KafkaSink {
         Ok(committed)
     }
 
-    fn commit(&mut self, epoch: &SealedEpoch) -> Result<(), PortError> {
+    fn commit(&mut self, epoch: &Arc<SealedEpoch>) -> Result<(), PortError> {
         if epoch.number != self.committed + 1 {
             return Err(PortError::Fatal(format!("epoch {} cannot follow the committed epoch {}", epoch.number, self.committed)));
         }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded, unbounded};
 
-use leadpulse_engine::ports::{InputPartition, NextOffset, PollLimit, PortError, RecordBatch, Source};
+use leadpulse_engine::ports::{InputPartition, LogEnd, NextOffset, PollLimit, PortError, RecordBatch, Source};
 use leadpulse_schema::TableId;
 
 use crate::client::consumer;
@@ -42,6 +42,8 @@ pub struct KafkaSource {
     partitions: Vec<InputPartition>,
     places: Vec<Place>,
     offsets: OffsetReader,
+    /// Sees open transactions too: the high watermarks.
+    latest: OffsetReader,
     commands: Sender<Command>,
     deliveries: Receiver<Delivery>,
     recycled: Sender<RecordBatch>,
@@ -60,6 +62,7 @@ impl KafkaSource {
     /// Finds the partitions and starts the consumer's thread; nothing is read before the first seek. Fails if a topic does not exist.
     pub fn open(options: &KafkaOptions, inputs: &[InputTopic], metrics: &Arc<KafkaMetrics>) -> Result<Self, PortError> {
         let offsets = OffsetReader::connect(options, Isolation::Committed, metrics)?;
+        let latest = OffsetReader::connect(options, Isolation::Uncommitted, metrics)?;
         let mut partitions = Vec::new();
         for InputTopic { topic, table } in inputs {
             let Some(count) = offsets.partition_count(topic)? else {
@@ -93,6 +96,7 @@ impl KafkaSource {
             partitions,
             places,
             offsets,
+            latest,
             commands,
             deliveries,
             recycled,
@@ -255,8 +259,29 @@ impl Source for KafkaSource {
         self.offsets.starts(&self.places)
     }
 
-    fn ends(&mut self) -> Result<Vec<NextOffset>, PortError> {
-        Ok(self.offsets.stable_ends(&self.places)?.into_iter().map(NextOffset).collect())
+    fn ends(&mut self) -> Result<Vec<LogEnd>, PortError> {
+        let (stable, high) = (self.offsets.stable_ends(&self.places)?, self.latest.stable_ends(&self.places)?);
+        let end = |(stable, high): (i64, i64)| LogEnd { stable: NextOffset(stable), high: NextOffset(high.max(stable)) };
+        Ok(stable.into_iter().zip(high).map(end).collect())
+    }
+
+    fn arrange(&mut self, partitions: Vec<InputPartition>) -> Result<(), PortError> {
+        if partitions == self.partitions {
+            return Ok(());
+        }
+        Err(PortError::Fatal("kafka: the partitions of the input topics were changed".into()))
+    }
+
+    fn pause(&mut self, _: &[u32]) -> Result<(), PortError> {
+        Ok(())
+    }
+
+    fn resume(&mut self, _: &[u32]) -> Result<(), PortError> {
+        Ok(())
+    }
+
+    fn skip_to(&mut self, _: u32, _: NextOffset) -> Result<(), PortError> {
+        Err(PortError::Fatal("kafka: nothing can be skipped".into()))
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use leadpulse_engine::ports::{
-    Clock, CommittedEpoch, EpochLog, InputPartition, NextOffset, Output, PollLimit, PortError, RecordBatch, SchemaLookupError, SchemaStore,
+    Clock, CommittedEpoch, EpochLog, InputPartition, LogEnd, NextOffset, Output, PollLimit, PortError, RecordBatch, SchemaLookupError, SchemaStore,
     SealedEpoch, Sink, Source,
 };
 use leadpulse_schema::{FolderRegistry, SchemaRef};
@@ -66,7 +66,7 @@ impl Broker {
 impl Cluster {
     pub fn committed(&self) -> Option<CommittedEpoch> {
         let last = self.epochs.last()?;
-        Some(CommittedEpoch { number: last.number, as_of_ms: last.as_of_ms, positions: last.positions.clone() })
+        Some(CommittedEpoch { number: last.number, as_of_ms: last.as_of_ms, nonce: None, positions: last.positions.iter().copied().map(Some).collect() })
     }
 }
 
@@ -168,8 +168,21 @@ impl Source for MemorySource {
     fn starts(&mut self) -> Result<Vec<NextOffset>, PortError> {
         Ok(vec![NextOffset(0); self.at.len()])
     }
-    fn ends(&mut self) -> Result<Vec<NextOffset>, PortError> {
-        Ok(self.broker.lock().ends.iter().map(|end| NextOffset(*end)).collect())
+    fn ends(&mut self) -> Result<Vec<LogEnd>, PortError> {
+        Ok(self.broker.lock().ends.iter().map(|end| LogEnd { stable: NextOffset(*end), high: NextOffset(*end) }).collect())
+    }
+    fn arrange(&mut self, partitions: Vec<InputPartition>) -> Result<(), PortError> {
+        assert_eq!(partitions, self.partitions);
+        Ok(())
+    }
+    fn pause(&mut self, _: &[u32]) -> Result<(), PortError> {
+        Ok(())
+    }
+    fn resume(&mut self, _: &[u32]) -> Result<(), PortError> {
+        Ok(())
+    }
+    fn skip_to(&mut self, _: u32, _: NextOffset) -> Result<(), PortError> {
+        Ok(())
     }
 }
 
@@ -214,13 +227,17 @@ impl MemorySink {
 }
 
 impl Sink for MemorySink {
+    fn owner(&self) -> &str {
+        "memory"
+    }
+    fn arrange(&mut self, _: &[InputPartition]) {}
     fn take_over(&mut self) -> Result<Option<CommittedEpoch>, PortError> {
         let mut cluster = self.broker.lock();
         cluster.owner += 1;
         self.owner = cluster.owner;
         Ok(cluster.committed())
     }
-    fn commit(&mut self, epoch: &SealedEpoch) -> Result<(), PortError> {
+    fn commit(&mut self, epoch: &Arc<SealedEpoch>) -> Result<(), PortError> {
         if let Some(watcher) = &mut self.watcher {
             watcher(epoch);
         }
@@ -234,7 +251,7 @@ impl Sink for MemorySink {
         let mut cluster = self.broker.lock();
         assert_eq!(cluster.owner, self.owner, "a worker that lost its place commits");
         assert_eq!(cluster.committed().map_or(0, |c| c.number) + 1, epoch.number, "epochs are committed in order");
-        cluster.epochs.push(epoch.clone());
+        cluster.epochs.push(SealedEpoch::clone(epoch));
         if fault == Some(Fault::After) { Err(PortError::Fatal("killed after the commit".into())) } else { Ok(()) }
     }
 }
@@ -298,5 +315,8 @@ pub struct HandClock(pub Arc<AtomicI64>);
 impl Clock for HandClock {
     fn now_ms(&self) -> i64 {
         self.0.load(Ordering::SeqCst)
+    }
+    fn monotonic_ms(&self) -> i64 {
+        self.now_ms()
     }
 }

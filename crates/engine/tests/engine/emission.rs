@@ -157,7 +157,7 @@ fn a_merged_account_is_told_once_for_every_task() {
         bench.rig.send("accounts", at_ms, &fields);
     };
     let ineligible = |bench: &mut Bench| -> Vec<(Json, Json, Json)> {
-        let outputs = bench.step(None).sealed.outputs;
+        let outputs = bench.step(None).sealed.outputs.clone();
         let scores = bench.rig.outputs(&outputs, Output::Scores).into_iter().filter(|s| s["status"] == "ineligible");
         scores.map(|s| (s["task"].clone(), s["entity_id"].clone(), s["reason"].clone())).collect()
     };
@@ -194,7 +194,7 @@ fn current_scores_are_the_newest_and_none_of_the_deleted() {
     let mut bench = Bench::new(&tasks, by_activity);
     let mut all = Vec::new();
     let current = |bench: &mut Bench, all: &mut Vec<OutputRecord>| -> Vec<(String, Option<Json>)> {
-        let outputs = bench.step(None).sealed.outputs;
+        let outputs = bench.step(None).sealed.outputs.clone();
         let newest = outputs.iter().filter(|r| r.output == Output::CurrentScores);
         let told = newest.map(|r| {
             let key = String::from_utf8(r.key.clone().unwrap()).unwrap();

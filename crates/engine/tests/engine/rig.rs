@@ -405,7 +405,7 @@ impl Rig {
             let moment = Moment::Fixed { as_of_ms: record.as_of, clock: record.clock.live_at };
             let stepped = self.step_to(&mut reference, Cut { positions: sealed.positions.clone(), moment, closing: record.closing });
             assert_eq!(stepped.record, *record, "the reference's record of epoch {number}");
-            assert!(stepped.sealed == *sealed, "the reference's outputs of epoch {number} have other bytes");
+            assert!(*stepped.sealed == *sealed, "the reference's outputs of epoch {number} have other bytes");
             at.clone_from(&sealed.positions);
         }
 
