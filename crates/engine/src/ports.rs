@@ -197,6 +197,10 @@ pub trait Source: Send {
     fn read_to(&mut self) -> Result<Vec<NextOffset>, PortError>;
     /// First offset still there, one per partition.
     fn starts(&mut self) -> Result<Vec<NextOffset>, PortError>;
+    /// How far each partition's log went when last looked at in the background; `None` if nobody looks.
+    fn last_ends(&mut self) -> Option<Vec<LogEnd>> {
+        None
+    }
     /// How far each partition's log goes now.
     fn ends(&mut self) -> Result<Vec<LogEnd>, PortError>;
 }
@@ -306,10 +310,30 @@ pub trait Sink: Send {
     fn commit(&mut self, epoch: &Arc<SealedEpoch>) -> Result<(), PortError>;
 }
 
-/// The committed epoch records, oldest first.
-pub trait EpochLog: Send {
-    /// Calls `each` with the value bytes of every committed epoch record, in order, up to the end of the topic at the time of the call.
-    fn read(&mut self, each: &mut dyn FnMut(&[u8]) -> Result<(), PortError>) -> Result<(), PortError>;
+/// One step of reading the epochs topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogStep {
+    /// The value of the next committed record.
+    Record(Vec<u8>),
+    /// Nothing came within the wait; there is more to come.
+    Waiting,
+    /// Everything that was there at the time of the rewind was read.
+    End,
+}
+
+/// Takes key and value of a record; `None` is a tombstone.
+pub type EachRecord<'a> = dyn FnMut(&[u8], Option<&[u8]>) -> Result<(), PortError> + 'a;
+
+/// The committed outputs, read back at a start. Nothing here holds more than a bounded part of a topic in memory.
+pub trait OutputLog: Send {
+    /// Goes back to the oldest record of the epochs topic, and notes where the topic ends now.
+    fn rewind(&mut self) -> Result<(), PortError>;
+    /// The next record of the epochs topic, in order, waiting up to `wait`.
+    fn next(&mut self, wait: Duration) -> Result<LogStep, PortError>;
+    /// Calls `each` with every committed record of a compacted output; of one key, the newest comes last.
+    fn latest(&mut self, output: Output, each: &mut EachRecord<'_>) -> Result<(), PortError>;
+    /// Calls `each` with about the `count` newest committed records of an output, or all if there are fewer.
+    fn newest(&mut self, output: Output, count: usize, each: &mut EachRecord<'_>) -> Result<(), PortError>;
 }
 
 /// Why a schema could not be had.

@@ -97,6 +97,8 @@ pub struct Cell {
     pub(crate) scored: bool,
     /// Whether it waits among the soft-dirty because of what it refers to.
     pub(crate) stale: bool,
+    /// Whether its last score is another bundle's.
+    pub(crate) swapped: bool,
 }
 
 impl Cell {
@@ -111,6 +113,7 @@ impl Cell {
             margin: 0.0,
             scored: false,
             stale: false,
+            swapped: false,
         }
     }
     /// What of it is in the hubs' sums, if that differs from what it would contribute now.

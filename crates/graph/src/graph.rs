@@ -92,6 +92,8 @@ pub struct Graph {
     /// Soft-dirty cells, the one nearest to a threshold last.
     soft: Vec<CellRef>,
     soft_in_order: bool,
+    /// Rows of the past are applied again: nobody will score before [`Graph::restart`].
+    replaying: bool,
 }
 
 impl Graph {
@@ -117,6 +119,7 @@ impl Graph {
             windows,
             soft: Vec::new(),
             soft_in_order: true,
+            replaying: false,
             shared: Arc::new(Shared { layout, bank, options }),
         }
     }
@@ -369,7 +372,7 @@ impl Graph {
             }
         }
         let moved = self.hubs.finish(&shared, board_ms);
-        if moved && self.tracking == Tracking::On {
+        if moved && self.tracking == Tracking::On && !self.replaying {
             self.sweep();
         }
     }
@@ -439,10 +442,43 @@ impl Graph {
                     }
                     continue;
                 }
+                let reasons = if std::mem::take(&mut cell.swapped) { reasons.with(Reasons::BUNDLE) } else { reasons };
                 taken.push((CellRef { shard: number as u16, index }, reasons));
             }
         }
         taken
+    }
+
+    /// Rows of the past follow, which nobody scores: boards mark no cell until [`Self::restart`], which marks all.
+    pub fn begin_replay(&mut self) {
+        self.replaying = true;
+    }
+
+    /// Makes every cell wait to be scored, a few at a time, as if none had been scored before. `margin` is how near a cell's standing scores
+    /// are to a threshold, logits; `swapped` says that they are another bundle's.
+    ///
+    /// Afterwards nothing of the graph depends on which cells were scored when: a process that replayed rows without scoring and one that
+    /// scored all along go on alike. All cells are more than need it; what needs it is not known without having scored.
+    pub fn restart(&mut self, margin: impl Fn(CellRef, &Cell) -> f32, swapped: bool) {
+        self.replaying = false;
+        self.soft.clear();
+        for (number, shard) in self.shards.iter_mut().enumerate() {
+            shard.timers.clear();
+            for (index, cell) in shard.cells.iter_mut().enumerate() {
+                let at = CellRef { shard: number as u16, index: index as u32 };
+                let waits = !cell.nodes.is_empty();
+                cell.deadline_ms = i64::MAX;
+                cell.scored = false;
+                cell.drift_seen = 0.0;
+                cell.margin = if waits { margin(at, cell) } else { 0.0 };
+                cell.stale = waits;
+                cell.swapped = waits && swapped;
+                if waits {
+                    self.soft.push(at);
+                }
+            }
+        }
+        self.soft_in_order = false;
     }
 
     /// Marks every cell.

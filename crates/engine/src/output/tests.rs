@@ -144,7 +144,7 @@ fn alert() -> AlertRecord {
         OpenOpportunity { opportunity_id: "O-1".into(), stage: Some("Proposal".into()), amount: Some(1e5), close_date: Some(9) };
     AlertRecord {
         alert_id: "c731e530-b2b1-80f4-ae8e-3d7be9780753".into(),
-        r#type: "threshold_up",
+        r#type: TypeName("threshold_up"),
         severity: Symbol("P1"),
         state: Symbol("open"),
         ordinal: 2,

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use leadpulse_engine::explain::ExplainQueue;
-use leadpulse_engine::ports::{InputPartition, NextOffset, Output, OutputRecord, RecordBatch, SchemaStore};
+use leadpulse_engine::ports::{InputPartition, NextOffset, Output, OutputRecord, RecordBatch, SchemaStore, Sink};
 use leadpulse_engine::read_model::ReadModel;
 use leadpulse_engine::{
-    Cut, Decoders, Engine, EngineOptions, EpochRecord, HEADER_OFFSET, HEADER_PARTITION, HEADER_TOPIC, Machine, MachineError, MachineParts,
-    Metrics, Moment, OutputEncoders, Ports, RunError, Stepped, Summary, Task, Until, check_script,
+    Chain, Cut, Decoders, Engine, EngineOptions, EpochRecord, HEADER_OFFSET, HEADER_PARTITION, HEADER_TOPIC, Machine, MachineError,
+    MachineParts, Metrics, Moment, OutputEncoders, Ports, Readings, RunError, ScriptRecord, Skip, Stepped, Summary, Task, Until, Verdicts,
 };
 use leadpulse_features::{FeaturePlan, FeatureSpec, ScorerTask};
 use leadpulse_graph::{DAY_MS, Graph, GraphOptions, Tracking};
@@ -22,7 +22,7 @@ use leadpulse_schema::{
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 
-use super::broker::{Broker, Fault, HandClock, MemoryEpochs, MemorySink, MemorySource, Message, Reading, Schemas, Watcher};
+use super::broker::{Broker, Fault, HandClock, MemoryOutputs, MemorySink, MemorySource, Message, Reading, Schemas, Watcher};
 use super::scorer::{Linear, Weigh};
 
 /// A value of a row to send.
@@ -97,6 +97,7 @@ pub struct Life {
     pub clock: HandClock,
     pub stop: Arc<AtomicBool>,
     pub requests: Option<ExplainQueue>,
+    pub skips: Vec<Skip>,
     /// Called when everything is read.
     pub on_idle: Option<Box<dyn FnMut() + Send>>,
 }
@@ -222,10 +223,10 @@ impl Rig {
 
     /// A machine before its first epoch.
     pub fn machine(&self) -> Machine {
-        self.try_machine().unwrap()
+        self.try_machine("by hand").unwrap()
     }
 
-    pub fn try_machine(&self) -> Result<Machine, MachineError> {
+    pub fn try_machine(&self, owner: &str) -> Result<Machine, MachineError> {
         let tasks = self.tasks.iter().zip(self.populations().1).map(|(spec, population)| Task {
             name: spec.name.into(),
             entity: self.entity(spec),
@@ -242,6 +243,7 @@ impl Rig {
             encoders: self.encoders.clone(),
             partitions: self.broker.lock().partitions.clone(),
             start: self.start.clone(),
+            owner: owner.into(),
             soft_budget: self.options.soft_budget,
             explain_budget: self.options.explain_budget,
             current_scores: true,
@@ -250,15 +252,18 @@ impl Rig {
 
     /// Runs a fresh process until it ends.
     pub fn run(&self, until: Until, life: Life) -> Result<Summary, RunError> {
+        let sink = MemorySink::new(&self.broker, life.fault, life.watcher);
+        let machine = self.try_machine(sink.owner()).unwrap();
         let ports = Ports {
             source: Box::new(MemorySource::new(&self.broker, life.reading, life.on_idle.unwrap_or_else(|| Box::new(|| {})))),
-            sink: Box::new(MemorySink::new(&self.broker, life.fault, life.watcher)),
-            epochs: Box::new(MemoryEpochs(self.broker.clone())),
+            sink: Box::new(sink),
+            outputs: Box::new(MemoryOutputs::new(&self.broker)),
             schemas: self.schemas.clone(),
             clock: Arc::new(life.clock),
         };
         let metrics = Metrics::new(&prometheus::Registry::new()).unwrap();
-        let engine = Engine::new(self.options.clone(), ports, self.machine(), self.encoders.clone(), life.read_model, metrics, life.stop);
+        let engine = Engine::new(self.options.clone(), ports, machine, self.encoders.clone(), life.read_model, metrics, life.stop);
+        let engine = engine.with_skips(life.skips);
         match life.requests {
             Some(requests) => engine.with_requests(requests),
             None => engine,
@@ -289,14 +294,36 @@ impl Rig {
     /// Steps a machine over everything that was sent since its last step.
     pub fn step(&self, machine: &mut Machine, clock_ms: Option<i64>) -> Stepped {
         let to: Vec<NextOffset> = self.broker.lock().ends.iter().map(|end| NextOffset(*end)).collect();
-        self.step_to(machine, Cut { positions: to, moment: Moment::Now { clock_ms }, closing: false })
+        let batch = self.records(machine.positions(), &to);
+        let clock = Readings { live_ms: clock_ms, bound_ms: None };
+        let cut = Cut { read: self.count(&batch, to.len()), positions: to, moment: Moment::Newest, clock, closing: false, skipped: vec![] };
+        let partitions = self.broker.lock().partitions.clone();
+        let decoded = Decoders::default().decode(&batch, &partitions, &self.catalog, self.schemas.as_ref(), Verdicts::Store);
+        assert_eq!(decoded.blocked, []);
+        machine.step(&batch, decoded, cut)
     }
 
-    fn step_to(&self, machine: &mut Machine, cut: Cut) -> Stepped {
-        let batch = self.records(machine.positions(), &cut.positions);
+    /// Steps a machine as a committed epoch was decided.
+    fn repeat(&self, machine: &mut Machine, record: &EpochRecord) -> Stepped {
+        let batch = self.records(machine.positions(), &record.positions());
         let partitions = self.broker.lock().partitions.clone();
-        let decoded = Decoders::default().decode(&batch, &partitions, &self.catalog, self.schemas.as_ref()).unwrap();
+        let verdicts = Verdicts::Recorded(&record.refused);
+        let decoded = Decoders::default().decode(&batch, &partitions, &self.catalog, self.schemas.as_ref(), verdicts);
+        assert_eq!(decoded.blocked, []);
+        let cut = Cut {
+            positions: record.positions(),
+            read: self.count(&batch, record.partitions.len()),
+            moment: Moment::Fixed(record.as_of),
+            clock: Readings { live_ms: record.clock.live_at, bound_ms: record.clock.bound_at },
+            closing: record.closing,
+            skipped: record.skipped.clone(),
+        };
         machine.step(&batch, decoded, cut)
+    }
+
+    /// Records by partition.
+    fn count(&self, batch: &RecordBatch, partitions: usize) -> Vec<i64> {
+        (0..partitions as u32).map(|partition| batch.iter().filter(|r| r.partition() == partition).count() as i64).collect()
     }
 
     /// An output record as a reader with the shipped schemas sees it.
@@ -340,7 +367,7 @@ impl Rig {
             (cluster.partitions.clone(), cluster.ends.iter().map(|end| NextOffset(*end)).collect::<Vec<_>>())
         };
         let batch = self.records(&vec![NextOffset(0); ends.len()], &ends);
-        let decoded = Decoders::default().decode(&batch, &partitions, &self.catalog, self.schemas.as_ref()).unwrap();
+        let decoded = Decoders::default().decode(&batch, &partitions, &self.catalog, self.schemas.as_ref(), Verdicts::Store);
         let mut graph = self.graph(Tracking::Off);
         graph.apply(&decoded.rows);
         graph.advance(as_of_ms);
@@ -369,7 +396,12 @@ impl Rig {
     pub fn script(&self) -> Vec<EpochRecord> {
         let cluster = self.broker.lock();
         let values = cluster.epochs.iter().flat_map(|e| &e.outputs).filter(|r| r.output == Output::Epochs);
-        values.map(|r| self.encoders.read_epoch(r.value.as_ref().unwrap(), self.schemas.as_ref()).unwrap()).collect()
+        let entries = values.flat_map(|r| self.encoders.read_script(r.value.as_ref().unwrap()).unwrap());
+        let epochs = entries.filter_map(|entry| match entry {
+            ScriptRecord::Epoch(record) => Some(*record),
+            ScriptRecord::Layout(_) => None,
+        });
+        epochs.collect()
     }
 
     /// C1, C4, C6 on everything that was ever committed: committed outputs = reference(script); intervals tile the partitions;
@@ -382,12 +414,26 @@ impl Rig {
         };
         assert_eq!(script.len(), epochs.len(), "one record an epoch");
         let Some(committed) = self.broker.lock().committed() else { return };
-        check_script(&script, &committed, &partitions).unwrap();
+        let mut chain = Chain::default();
+        for record in epochs.iter().flat_map(|e| &e.outputs).filter(|r| r.output == Output::Epochs) {
+            for entry in self.encoders.read_script(record.value.as_ref().unwrap()).unwrap() {
+                chain.follow(entry).unwrap();
+            }
+        }
+        chain.ends_with(&committed).unwrap();
+        assert!(chain.layout().is_of(&partitions));
 
+        // Another machine that steps along the script, and restarts where another process went on.
         let mut reference = self.machine();
         let mut at = self.start.clone();
+        let mut owner: Option<&str> = None;
         for (record, sealed) in script.iter().zip(&epochs) {
             let number = record.epoch;
+            if owner.is_some_and(|owner| owner != record.owner) {
+                reference.restart(false);
+            }
+            owner = Some(&record.owner);
+            reference.set_owner(&record.owner);
             let starts: Vec<NextOffset> = record.partitions.iter().map(|p| NextOffset(p.start)).collect();
             assert_eq!(starts, at, "epoch {number} starts where the one before ended");
             assert_eq!(record.positions(), sealed.positions, "epoch {number}: the record's and the transaction's positions");
@@ -402,8 +448,7 @@ impl Rig {
             let outcome = sealed.outputs.iter().filter(|r| r.output != Output::Epochs);
             assert_eq!(record.digest, digest(outcome), "epoch {number}");
 
-            let moment = Moment::Fixed { as_of_ms: record.as_of, clock: record.clock.live_at };
-            let stepped = self.step_to(&mut reference, Cut { positions: sealed.positions.clone(), moment, closing: record.closing });
+            let stepped = self.repeat(&mut reference, record);
             assert_eq!(stepped.record, *record, "the reference's record of epoch {number}");
             assert!(*stepped.sealed == *sealed, "the reference's outputs of epoch {number} have other bytes");
             at.clone_from(&sealed.positions);
