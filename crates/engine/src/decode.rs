@@ -71,7 +71,9 @@ impl Decoders {
         let Some(value) = record.value() else {
             return tombstone(record, input, catalog, position, rows);
         };
-        let frame = Frame::parse(value, record.headers()).map_err(|e| Refusal::Dead(Reason::WireFormat, e.to_string()))?;
+        // A header without a value names no schema.
+        let headers = record.headers().filter_map(|(name, value)| Some((name, value?)));
+        let frame = Frame::parse(value, headers).map_err(|e| Refusal::Dead(Reason::WireFormat, e.to_string()))?;
         let decoder = self.decoder(frame.schema, input.table, catalog, schemas)?;
         decoder.decode(frame.body, catalog, rows, position, record.timestamp_ms()).map_err(|e| {
             let reason = if matches!(e, DecodeError::Invalid { .. }) { Reason::Validation } else { Reason::AvroDecode };

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use leadpulse_engine::ports::{
-    Clock, CommittedEpoch, EpochLog, InputPartition, LogEnd, NextOffset, Output, PollLimit, PortError, RecordBatch, SchemaLookupError, SchemaStore,
-    SealedEpoch, Sink, Source,
+    Clock, CommittedEpoch, EpochLog, InputPartition, LogEnd, NextOffset, Output, PollLimit, PortError, RecordBatch, SchemaLookupError,
+    SchemaStore, SealedEpoch, Sink, Source,
 };
 use leadpulse_schema::{FolderRegistry, SchemaRef};
 use rand::{RngExt, SeedableRng};
@@ -21,7 +21,7 @@ pub struct Message {
     pub timestamp_ms: i64,
     pub key: Option<Vec<u8>>,
     pub value: Option<Vec<u8>>,
-    pub headers: Vec<(String, Vec<u8>)>,
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
 }
 
 /// What is on the cluster.
@@ -66,7 +66,12 @@ impl Broker {
 impl Cluster {
     pub fn committed(&self) -> Option<CommittedEpoch> {
         let last = self.epochs.last()?;
-        Some(CommittedEpoch { number: last.number, as_of_ms: last.as_of_ms, nonce: None, positions: last.positions.iter().copied().map(Some).collect() })
+        Some(CommittedEpoch {
+            number: last.number,
+            as_of_ms: last.as_of_ms,
+            nonce: None,
+            positions: last.positions.iter().copied().map(Some).collect(),
+        })
     }
 }
 
@@ -154,7 +159,7 @@ impl Source for MemorySource {
             let partition = ready[self.generator.random_range(0..ready.len() as u64) as usize];
             let messages = &cluster.input[partition];
             let message = &messages[messages.partition_point(|m| m.offset < self.at[partition])];
-            let headers = message.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
+            let headers = message.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref()));
             batch.push(partition as u32, message.offset, message.timestamp_ms, message.key.as_deref(), message.value.as_deref(), headers);
             self.at[partition] = message.offset + 1;
         }
