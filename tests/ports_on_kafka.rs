@@ -152,7 +152,8 @@ fn a_commit_is_visible_once_and_taken_over() {
     let mut sink = on.sink();
     assert_eq!(sink.take_over().unwrap(), None);
     let mut first = SealedEpoch::clone(&epoch(1, &[0, 5, 7], &["a", "b"]));
-    first.outputs[0].headers = vec![("x-dlq-reason".into(), b"validation".to_vec())];
+    first.outputs[0].headers =
+        vec![("x-dlq-reason".into(), Some(b"validation".to_vec())), ("empty".into(), Some(vec![])), ("none".into(), None)];
     first.outputs.push(OutputRecord { value: None, ..output(Output::PolicyState, "") });
     sink.commit(&Arc::new(first)).unwrap();
     sink.commit(&epoch(2, &[3, 5, 9], &["c"])).unwrap();
@@ -161,6 +162,7 @@ fn a_commit_is_visible_once_and_taken_over() {
     assert_eq!(on.visible(Output::Epochs), ["epoch 1", "epoch 2"]);
     let scores = on.records(Output::Scores, Isolation::Committed);
     assert_eq!((scores[0].header("x-dlq-reason"), scores[0].timestamp_ms), (Some(b"validation".as_slice()), 1_292_000_000_000));
+    assert_eq!(scores[0].headers[1..], [("empty".into(), Some(vec![])), ("none".into(), None)]);
     let policy = on.records(Output::PolicyState, Isolation::Committed);
     assert_eq!((policy[0].key.as_deref(), policy[0].value.as_deref()), (Some(b"A001".as_slice()), None));
     assert_eq!(on.metrics.transactions("committed"), 2);

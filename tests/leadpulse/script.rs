@@ -15,7 +15,7 @@ use leadpulse_schema::Catalog;
 use super::scenario::{OUTPUTS, Scenario};
 
 /// What a reader of a topic sees of a record: key, value, headers, timestamp.
-type Seen = (Option<Vec<u8>>, Option<Vec<u8>>, Vec<(String, Vec<u8>)>, i64);
+type Seen = (Option<Vec<u8>>, Option<Vec<u8>>, Vec<(String, Option<Vec<u8>>)>, i64);
 
 /// Steps a fresh machine along the epochs and compares every record of every output topic.
 pub fn assert_script_gives_the_same(scenario: &Scenario, epochs: &[EpochRecord]) {
@@ -37,7 +37,7 @@ pub fn assert_script_gives_the_same(scenario: &Scenario, epochs: &[EpochRecord])
             let Some(records) = input.get(&(interval.topic.clone(), interval.partition)) else { continue };
             let from = records.partition_point(|record| record.offset < interval.start);
             for record in records[from..].iter().take_while(|record| record.offset < interval.end) {
-                let headers = record.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
+                let headers = record.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref()));
                 let (key, value) = (record.key.as_deref(), record.value.as_deref());
                 batch.push(index as u32, record.offset, record.timestamp_ms, key, value, headers);
             }

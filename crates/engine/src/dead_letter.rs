@@ -88,8 +88,8 @@ pub fn dead_letter(record: Record<'_>, partition: &InputPartition, reason: Reaso
     ];
     let headers = record
         .headers()
-        .map(|(name, value)| (name.to_owned(), value.to_vec()))
-        .chain(ours.map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec())))
+        .map(|(name, value)| (name.to_owned(), value.map(<[u8]>::to_vec)))
+        .chain(ours.map(|(name, value)| (name.to_owned(), Some(value.as_bytes().to_vec()))))
         .collect();
     OutputRecord {
         output: Output::DeadLetters,
@@ -109,7 +109,14 @@ mod tests {
 
     fn letter(key: Option<&[u8]>, value: Option<&[u8]>, reason: Reason) -> OutputRecord {
         let mut batch = RecordBatch::default();
-        batch.push(3, 42, 1_700_000_000_000, key, value, [("trace", b"\xff\x00".as_slice())]);
+        batch.push(
+            3,
+            42,
+            1_700_000_000_000,
+            key,
+            value,
+            [("trace", Some(b"\xff\x00".as_slice())), ("none", None), ("empty", Some(b"".as_slice()))],
+        );
         let partition = InputPartition { topic: "mkt.activities.v1".into(), partition: 7, table: TableId(0) };
         dead_letter(batch.record(0), &partition, reason, "3 trailing bytes", 99)
     }
@@ -121,7 +128,8 @@ mod tests {
         {
             let letter = letter(key, value, Reason::AvroDecode);
             assert_eq!((letter.key.as_deref(), letter.value.as_deref()), (key, value));
-            assert_eq!(letter.headers[0], ("trace".to_owned(), vec![0xff, 0]));
+            let originals = [("trace", Some(vec![0xff, 0])), ("none", None), ("empty", Some(vec![]))];
+            assert_eq!(letter.headers[..3], originals.map(|(name, value)| (name.to_owned(), value)));
             assert_eq!((letter.output, letter.timestamp_ms), (Output::DeadLetters, 1_700_000_000_000));
         }
     }
@@ -131,7 +139,7 @@ mod tests {
         let letter = letter(None, Some(b"x"), Reason::LateBeyondHorizon);
         let header = |name: &str| {
             let (_, value) = letter.headers.iter().rfind(|(n, _)| n == name).expect(name);
-            String::from_utf8(value.clone()).unwrap()
+            String::from_utf8(value.clone().unwrap()).unwrap()
         };
         let expected = [
             (HEADER_TOPIC, "mkt.activities.v1"),

@@ -124,7 +124,7 @@ impl Decoders {
         let Some(value) = record.value() else {
             return tombstone(record, input, catalog, position, rows);
         };
-        let frame = Frame::parse(value, record.headers()).map_err(|e| Refusal::Dead(Reason::WireFormat, e.to_string()))?;
+        let frame = Frame::parse(value, present_headers(record)).map_err(|e| Refusal::Dead(Reason::WireFormat, e.to_string()))?;
         if let Verdicts::Recorded(refused) = verdicts
             && refused.iter().any(|range| range.holds(record.partition(), record.offset()))
         {
@@ -165,7 +165,12 @@ impl Decoders {
 }
 
 fn schema_of(record: Record<'_>) -> Option<SchemaRef> {
-    Frame::parse(record.value()?, record.headers()).ok().map(|frame| frame.schema)
+    Frame::parse(record.value()?, present_headers(record)).ok().map(|frame| frame.schema)
+}
+
+/// The headers that have a value: one without names no schema.
+fn present_headers(record: Record<'_>) -> impl Iterator<Item = (&str, &[u8])> {
+    record.headers().filter_map(|(name, value)| Some((name, value?)))
 }
 
 fn compile(json: &str, table: TableId, catalog: &Catalog) -> Result<RowDecoder, String> {

@@ -177,6 +177,7 @@ pub struct LayoutPartition {
 
 /// The input partitions that epoch records name by index; see `schemas/outputs/partition_layout.avsc`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename = "PartitionLayout")]
 pub struct Layout {
     /// Format the record was written in.
     pub version: i32,
@@ -216,6 +217,7 @@ pub enum ScriptRecord {
 
 /// An epoch record of format 1: partitions by name, no owner, no external decisions.
 #[derive(Clone, Debug, Deserialize)]
+#[serde(rename = "EpochRecord")]
 pub(crate) struct EpochRecordV1 {
     worker: String,
     epoch: i64,
@@ -239,6 +241,7 @@ pub(crate) struct EpochRecordV1 {
 }
 
 #[derive(Clone, Debug, Deserialize)]
+#[serde(rename = "PartitionInterval")]
 struct PartitionIntervalV1 {
     topic: String,
     partition: i32,
@@ -247,6 +250,7 @@ struct PartitionIntervalV1 {
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename = "ClockState")]
 struct ClockStateV1 {
     live_at: Option<i64>,
     newest_event_at: Option<i64>,

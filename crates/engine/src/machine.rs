@@ -453,7 +453,7 @@ impl Machine {
     }
 
     /// Applies rows, and counts what became of them. Late and future rows join the dead letters.
-    fn admit(&mut self, decoded: Decoded, bound_ms: Option<i64>) -> Admitted {
+    fn admit(&mut self, decoded: Decoded, _bound_ms: Option<i64>) -> Admitted {
         let Decoded { rows, records: record_of, mut dead, .. } = decoded;
         let outcomes = self.graph.apply(&rows);
         let (mut counts, mut retracted) = ([0_i64; 4], 0);

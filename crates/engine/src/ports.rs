@@ -31,7 +31,7 @@ struct RecordHead {
     timestamp_ms: i64,
     key: Option<(usize, usize)>,
     value: Option<(usize, usize)>,
-    headers: Vec<((usize, usize), (usize, usize))>,
+    headers: Vec<((usize, usize), Option<(usize, usize)>)>,
 }
 
 /// Input records, bytes in one arena. Reused between epochs.
@@ -49,7 +49,7 @@ pub struct Record<'a> {
 }
 
 impl RecordBatch {
-    /// Appends a record.
+    /// Appends a record. A header without a value is `None`: Kafka tells it from an empty one.
     pub fn push<'h>(
         &mut self,
         partition: u32,
@@ -57,11 +57,11 @@ impl RecordBatch {
         timestamp_ms: i64,
         key: Option<&[u8]>,
         value: Option<&[u8]>,
-        headers: impl IntoIterator<Item = (&'h str, &'h [u8])>,
+        headers: impl IntoIterator<Item = (&'h str, Option<&'h [u8]>)>,
     ) {
         let key = key.map(|bytes| self.span(bytes));
         let value = value.map(|bytes| self.span(bytes));
-        let headers = headers.into_iter().map(|(name, bytes)| (self.span(name.as_bytes()), self.span(bytes))).collect();
+        let headers = headers.into_iter().map(|(name, value)| (self.span(name.as_bytes()), value.map(|bytes| self.span(bytes)))).collect();
         self.heads.push(RecordHead { partition, offset, timestamp_ms, key, value, headers });
     }
     fn span(&mut self, bytes: &[u8]) -> (usize, usize) {
@@ -130,10 +130,14 @@ impl<'a> Record<'a> {
     pub fn value(self) -> Option<&'a [u8]> {
         self.head.value.map(|(start, end)| &self.batch.arena[start..end])
     }
-    /// Its headers, in order. Names that are not UTF-8 cannot occur: librdkafka gives C strings, checked on the way in.
-    pub fn headers(self) -> impl Iterator<Item = (&'a str, &'a [u8])> {
+    /// Its headers, in order; `None` is a null value, which Kafka tells from an empty one. Names that are not UTF-8 cannot occur: librdkafka
+    /// gives C strings, checked on the way in.
+    pub fn headers(self) -> impl Iterator<Item = (&'a str, Option<&'a [u8]>)> {
         let arena = &self.batch.arena;
-        self.head.headers.iter().map(move |((a, b), (c, d))| (std::str::from_utf8(&arena[*a..*b]).unwrap_or("?"), &arena[*c..*d]))
+        self.head.headers.iter().map(move |((start, end), value)| {
+            let name = std::str::from_utf8(&arena[*start..*end]).unwrap_or("?");
+            (name, value.map(|(start, end)| &arena[start..end]))
+        })
     }
 }
 
@@ -236,8 +240,8 @@ pub struct OutputRecord {
     pub key: Option<Vec<u8>>,
     /// Kafka value; `None` is a tombstone.
     pub value: Option<Vec<u8>>,
-    /// Headers.
-    pub headers: Vec<(String, Vec<u8>)>,
+    /// Headers, in order; `None` is a null value.
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
     /// Record timestamp, milliseconds: the epoch's `as_of` (dead letters: the original's).
     pub timestamp_ms: i64,
 }

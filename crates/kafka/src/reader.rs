@@ -24,14 +24,14 @@ pub struct OwnedRecord {
     pub key: Option<Vec<u8>>,
     /// Its value; `None` is a tombstone.
     pub value: Option<Vec<u8>>,
-    /// Its headers, in order.
-    pub headers: Vec<(String, Vec<u8>)>,
+    /// Its headers, in order; `None` is a null value.
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
 }
 
 impl OwnedRecord {
     fn copy_of(message: &BorrowedMessage<'_>) -> Self {
         let mut headers = Vec::new();
-        for_each_header(message, |name, value| headers.push((name.to_owned(), value.to_vec())));
+        for_each_header(message, |name, value| headers.push((name.to_owned(), value.map(<[u8]>::to_vec))));
         Self {
             partition: message.partition(),
             offset: message.offset(),
@@ -42,9 +42,9 @@ impl OwnedRecord {
         }
     }
 
-    /// The value of its last header of that name.
+    /// The value of its last header of that name; `None` if there is no such header, or its value is null.
     pub fn header(&self, name: &str) -> Option<&[u8]> {
-        self.headers.iter().rfind(|(found, _)| found == name).map(|(_, value)| value.as_slice())
+        self.headers.iter().rfind(|(found, _)| found == name).and_then(|(_, value)| value.as_deref())
     }
 }
 

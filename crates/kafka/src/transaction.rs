@@ -247,7 +247,8 @@ fn to_message<'a>(topic: &'a str, record: &'a OutputRecord) -> BaseRecord<'a, [u
     }
     if !record.headers.is_empty() {
         let headers = OwnedHeaders::new_with_capacity(record.headers.len());
-        let insert = |headers: OwnedHeaders, (name, value): &(String, Vec<u8>)| headers.insert(Header { key: name, value: Some(value) });
+        let insert =
+            |headers: OwnedHeaders, (name, value): &(String, Option<Vec<u8>>)| headers.insert(Header { key: name, value: value.as_ref() });
         message = message.headers(record.headers.iter().fold(headers, insert));
     }
     message

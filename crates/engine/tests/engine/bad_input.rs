@@ -131,8 +131,8 @@ fn each_bad_record_has_its_outcome_and_the_rest_goes_on() {
     let mut expected = Vec::new();
     for case in cases(&rig) {
         let partition = rig.partition_of(case.table);
-        let mut headers = vec![("trace".to_owned(), b"\xff\x00".to_vec())];
-        headers.extend(case.header.map(|header| (SCHEMA_HEADER.to_owned(), header)));
+        let mut headers = vec![("trace".to_owned(), Some(b"\xff\x00".to_vec())), ("none".to_owned(), None)];
+        headers.extend(case.header.map(|header| (SCHEMA_HEADER.to_owned(), Some(header))));
         let message = Message { offset: 0, timestamp_ms: T0, key: case.key, value: case.value, headers };
         let offset = rig.broker.append(partition, message);
         expected.push((case.name, partition, offset, case.expected));
@@ -147,7 +147,7 @@ fn each_bad_record_has_its_outcome_and_the_rest_goes_on() {
         let letters: Vec<_> = epochs.iter().flat_map(|e| &e.outputs).filter(|r| r.output == Output::DeadLetters).collect();
         for (name, partition, offset, expected) in &expected {
             let header = |letter: &leadpulse_engine::ports::OutputRecord, name: &str| {
-                letter.headers.iter().rfind(|(n, _)| n == name).map(|(_, value)| String::from_utf8(value.clone()).unwrap())
+                letter.headers.iter().rfind(|(n, _)| n == name).map(|(_, value)| String::from_utf8(value.clone().unwrap()).unwrap())
             };
             let position = |letter: &&&leadpulse_engine::ports::OutputRecord| {
                 header(letter, HEADER_TOPIC).as_deref() == Some(partitions[*partition].topic.as_str())
@@ -157,7 +157,8 @@ fn each_bad_record_has_its_outcome_and_the_rest_goes_on() {
             let found = letters.iter().find(position);
             assert_eq!(found.map(|letter| header(letter, HEADER_REASON).unwrap()), expected.err().map(str::to_owned), "{name}");
             if let Some(letter) = found {
-                assert_eq!(letter.headers[0], ("trace".to_owned(), b"\xff\x00".to_vec()), "{name}: the original's headers come first");
+                let originals = [("trace".to_owned(), Some(b"\xff\x00".to_vec())), ("none".to_owned(), None)];
+                assert_eq!(letter.headers[..2], originals, "{name}: the original's headers come first");
                 assert!(header(letter, HEADER_STAGE).is_some() && header(letter, HEADER_TIMESTAMP).is_some());
             }
         }

@@ -22,7 +22,7 @@ pub struct Message {
     pub timestamp_ms: i64,
     pub key: Option<Vec<u8>>,
     pub value: Option<Vec<u8>>,
-    pub headers: Vec<(String, Vec<u8>)>,
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
 }
 
 /// What is on the cluster.
@@ -42,6 +42,8 @@ pub struct Cluster {
     pub starts: Vec<i64>,
     /// Offsets that cannot be read, by partition.
     pub damaged: Vec<(usize, Range<i64>)>,
+    /// A partition whose topic was deleted and created again: its committed position is gone.
+    pub created_again: Option<usize>,
 }
 
 /// The cluster, shared between producers, engines and the test.
@@ -82,7 +84,9 @@ impl Broker {
 impl Cluster {
     pub fn committed(&self) -> Option<CommittedEpoch> {
         let last = self.epochs.last()?;
-        Some(CommittedEpoch { number: last.number, as_of_ms: last.as_of_ms, nonce: Some(last.nonce), positions: last.positions.iter().copied().map(Some).collect() })
+        let position = |(index, at): (usize, &NextOffset)| (self.created_again != Some(index)).then_some(*at);
+        let positions = last.positions.iter().enumerate().map(position).collect();
+        Some(CommittedEpoch { number: last.number, as_of_ms: last.as_of_ms, nonce: Some(last.nonce), positions })
     }
 }
 
@@ -176,7 +180,7 @@ impl Source for MemorySource {
             let partition = ready[self.generator.random_range(0..ready.len() as u64) as usize];
             let messages = &cluster.input[partition];
             let message = &messages[messages.partition_point(|m| m.offset < self.at[partition])];
-            let headers = message.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
+            let headers = message.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref()));
             batch.push(partition as u32, message.offset, message.timestamp_ms, message.key.as_deref(), message.value.as_deref(), headers);
             self.at[partition] = message.offset + 1;
         }

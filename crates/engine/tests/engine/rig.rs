@@ -284,7 +284,7 @@ impl Rig {
         for partition in (0..cluster.input.len()).rev() {
             let within = |m: &&Message| (from[partition].0..to[partition].0).contains(&m.offset);
             for m in cluster.input[partition].iter().filter(within) {
-                let headers = m.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
+                let headers = m.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref()));
                 batch.push(partition as u32, m.offset, m.timestamp_ms, m.key.as_deref(), m.value.as_deref(), headers);
             }
         }
@@ -460,7 +460,7 @@ impl Rig {
         for letter in epochs.iter().flat_map(|e| &e.outputs).filter(|r| r.output == Output::DeadLetters) {
             let header = |name: &str| {
                 let (_, value) = letter.headers.iter().rfind(|(n, _)| n == name).unwrap();
-                String::from_utf8(value.clone()).unwrap()
+                String::from_utf8(value.clone().unwrap()).unwrap()
             };
             let number: i32 = header(HEADER_PARTITION).parse().unwrap();
             let partition = partitions.iter().position(|p| p.topic == header(HEADER_TOPIC) && p.partition == number).unwrap();
