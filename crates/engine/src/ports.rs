@@ -3,6 +3,7 @@
 //! `kafka` implements them on a cluster; tests implement them in memory. Nothing here is asynchronous: each call is made from the
 //! engine's own thread.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,15 +24,18 @@ pub struct InputPartition {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NextOffset(pub i64);
 
+/// Start and end in the arena.
+type Span = (usize, usize);
+
 /// Where a record is, and the spans of its bytes.
 #[derive(Clone, Debug)]
 struct RecordHead {
     partition: u32,
     offset: i64,
     timestamp_ms: i64,
-    key: Option<(usize, usize)>,
-    value: Option<(usize, usize)>,
-    headers: Vec<((usize, usize), Option<(usize, usize)>)>,
+    key: Option<Span>,
+    value: Option<Span>,
+    headers: Vec<(Span, Option<Span>)>,
 }
 
 /// Input records, bytes in one arena. Reused between epochs.
@@ -64,7 +68,7 @@ impl RecordBatch {
         let headers = headers.into_iter().map(|(name, value)| (self.span(name.as_bytes()), value.map(|bytes| self.span(bytes)))).collect();
         self.heads.push(RecordHead { partition, offset, timestamp_ms, key, value, headers });
     }
-    fn span(&mut self, bytes: &[u8]) -> (usize, usize) {
+    fn span(&mut self, bytes: &[u8]) -> Span {
         let start = self.arena.len();
         self.arena.extend_from_slice(bytes);
         (start, self.arena.len())
@@ -207,6 +211,30 @@ pub trait Source: Send {
     }
     /// How far each partition's log goes now.
     fn ends(&mut self) -> Result<Vec<LogEnd>, PortError>;
+    /// How far each partition's log went a moment ago; `None` while nobody knows. Never waits: for gauges.
+    fn last_ends(&mut self) -> Option<Vec<LogEnd>> {
+        None
+    }
+    /// The failure of a start that finds no committed offset for some partitions, although an epoch read them to these positions and other partitions
+    /// have theirs: brokers drop a topic's offsets when it is deleted, so its records are other ones now.
+    fn created_again(&mut self, lost: &[(u32, NextOffset)]) -> PortError {
+        let lost = lost.iter().filter_map(|(index, position)| Some((self.partitions().get(*index as usize)?, position.0)));
+        let mut topics: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for (InputPartition { topic, partition, .. }, position) in lost {
+            topics.entry(topic).or_default().push(format!("partition {partition} to offset {position}"));
+        }
+        let topics: Vec<String> = topics.into_iter().map(|(topic, read)| format!("'{topic}' ({})", read.join(", "))).collect();
+        PortError::Fatal(format!(
+            "input topics were deleted and created again: {}. The last epoch had read them so far, but the group has no offset for them any more, and \
+             the same offsets hold other records now. Start over with a new kafka.group_id and new output topics",
+            topics.join("; ")
+        ))
+    }
+    /// The first offset behind a [`Stuck`] place that can be read: where [`Self::skip_to`] may go. Waits for brokers.
+    fn readable_after(&mut self, partition: u32, offset: NextOffset) -> Result<NextOffset, PortError> {
+        let _ = partition;
+        Ok(NextOffset(offset.0 + 1))
+    }
 }
 
 /// The topic an output record goes to.
@@ -358,6 +386,10 @@ pub trait SchemaStore: Send + Sync {
     /// As [`Self::lookup`], without waiting: what is not known yet is asked for in the background, and is `Unavailable` until the answer comes.
     fn find(&self, schema: &SchemaRef) -> Result<Arc<str>, SchemaLookupError> {
         self.lookup(schema)
+    }
+    /// Asks for these schemas in the background, together, so that each of many unknown ids does not cost a wait of its own. Never waits.
+    fn prefetch(&self, schemas: &[SchemaRef]) {
+        let _ = schemas;
     }
     /// The id to write under for one of our own schemas.
     fn id_of(&self, subject: &str, schema_json: &str) -> Result<u32, SchemaLookupError>;

@@ -23,6 +23,7 @@ mod sink;
 mod source;
 mod topics;
 mod transaction;
+mod watch;
 
 pub use http_registry::{HttpRegistry, RegistryOptions};
 pub use metrics::KafkaMetrics;

@@ -37,6 +37,7 @@ pub struct KafkaMetrics {
     commit_seconds: Histogram,
     client_errors: IntCounterVec,
     out_of_range: IntCounter,
+    added_partitions: IntGauge,
     pub(crate) registry_requests: IntCounterVec,
     pub(crate) cached_schemas: IntGauge,
 }
@@ -67,6 +68,10 @@ impl KafkaMetrics {
                 "leadpulse_source_offset_out_of_range_total",
                 "Positions that the log no longer, or not yet, holds: records were lost before they were read.",
             )?,
+            added_partitions: IntGauge::new(
+                "leadpulse_source_partitions_added",
+                "Partitions of the input topics that are not read yet: they were added after the deployment's layout was written.",
+            )?,
             registry_requests: IntCounterVec::new(
                 Opts::new("leadpulse_schema_registry_requests_total", "Requests to the schema registry by HTTP status, or 'failed'."),
                 &["code"],
@@ -77,6 +82,7 @@ impl KafkaMetrics {
         registry.register(Box::new(metrics.commit_seconds.clone()))?;
         registry.register(Box::new(metrics.client_errors.clone()))?;
         registry.register(Box::new(metrics.out_of_range.clone()))?;
+        registry.register(Box::new(metrics.added_partitions.clone()))?;
         registry.register(Box::new(metrics.registry_requests.clone()))?;
         registry.register(Box::new(metrics.cached_schemas.clone()))?;
         Ok(Arc::new(metrics))
@@ -101,6 +107,10 @@ impl KafkaMetrics {
 
     pub(crate) fn count_out_of_range(&self) {
         self.out_of_range.inc();
+    }
+
+    pub(crate) fn set_added_partitions(&self, count: usize) {
+        self.added_partitions.set(count as i64);
     }
 }
 
