@@ -25,8 +25,8 @@ mod answer;
 mod decide;
 mod score;
 
-const LATE: &str = "older than its partition's newest event by more than the late horizon";
-const FUTURE: &str = "its event time lies ahead of its Kafka timestamp by more than tolerated";
+const LATE: &str = "older than the late horizon allows: behind its partition's newest event, or of a day that its table has forgotten";
+const FUTURE: &str = "its time lies ahead of its Kafka timestamp, or of the clock here, by more than tolerated";
 
 /// Something to predict, as the engine needs it.
 #[derive(Debug)]
@@ -234,7 +234,7 @@ impl Machine {
         let MachineParts {
             worker,
             fingerprint,
-            graph,
+            mut graph,
             tasks,
             scorer,
             encoders,
@@ -244,6 +244,7 @@ impl Machine {
             explain_budget,
             current_scores,
         } = parts;
+        partitions.iter().zip(0..).for_each(|(partition, number)| graph.expect(number, partition.table));
         Ok(Self {
             catalog,
             fingerprint,
@@ -319,7 +320,7 @@ impl Machine {
         let Decoded { rows, records: record_of, mut dead } = decoded;
         let record_of = |row: usize| record_of[row];
 
-        let outcomes = self.graph.apply(&rows);
+        let outcomes = self.graph.apply(&rows, None);
         let mut counts = [0_i64; 4];
         for (index, outcome) in outcomes.iter().enumerate() {
             let row = rows.row(index);
@@ -345,6 +346,10 @@ impl Machine {
             Moment::Now { clock_ms } => (self.newest_event_ms.max(clock_ms), clock_ms),
             Moment::Fixed { as_of_ms, clock } => (Some(as_of_ms), clock),
         };
+        // The clock counts once the inputs were read to their end: a partition that is still empty then is waited for no longer.
+        if live_at.is_some() {
+            self.graph.caught_up();
+        }
         // Before the first accepted row there is nothing to be scored at any moment. No score is valid before 1970: records and
         // their Kafka timestamps could not say so, and a replay of the script would score at another moment.
         if self.newest_event_ms.is_some() {

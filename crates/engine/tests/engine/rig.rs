@@ -342,7 +342,7 @@ impl Rig {
         let batch = self.records(&vec![NextOffset(0); ends.len()], &ends);
         let decoded = Decoders::default().decode(&batch, &partitions, &self.catalog, self.schemas.as_ref()).unwrap();
         let mut graph = self.graph(Tracking::Off);
-        graph.apply(&decoded.rows);
+        graph.apply(&decoded.rows, None);
         graph.advance(as_of_ms);
         let scorer = self.scorer();
         let mut standings = BTreeMap::new();
