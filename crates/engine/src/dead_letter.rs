@@ -33,9 +33,9 @@ pub enum Reason {
     AvroDecode,
     /// Readable, but a rule of the table is broken (no key, no time, no owner).
     Validation,
-    /// Its event time is older than the late horizon.
+    /// Its event time is older than the late horizon, or of a day that its table has forgotten.
     LateBeyondHorizon,
-    /// Its event time is later than its Kafka timestamp allows.
+    /// Its event time is later than its Kafka timestamp or our clock allows.
     FutureTimestamp,
     /// A tombstone where rows are immutable.
     TombstoneOfEvent,

@@ -31,8 +31,8 @@ pub use restore::Unmatched;
 /// The program, as epoch records name it.
 const PROGRAM: &str = concat!("leadpulse/", env!("CARGO_PKG_VERSION"));
 
-const LATE: &str = "older than its partition's newest event by more than the late horizon";
-const FUTURE: &str = "its event time lies ahead of its Kafka timestamp, or of the clock, by more than tolerated";
+const LATE: &str = "older than the late horizon allows: behind its partition's newest event, or of a day that its table has forgotten";
+const FUTURE: &str = "its time lies ahead of its Kafka timestamp, or of the clock here, by more than tolerated";
 
 /// Something to predict, as the engine needs it.
 #[derive(Debug)]
@@ -261,7 +261,7 @@ impl Machine {
         let MachineParts {
             worker,
             fingerprint,
-            graph,
+            mut graph,
             tasks,
             scorer,
             encoders,
@@ -272,6 +272,7 @@ impl Machine {
             explain_budget,
             current_scores,
         } = parts;
+        expect(&mut graph, &partitions);
         let deployed = deployed_digest(&fingerprint, scorer.as_ref(), &tasks, &graph, (soft_budget, explain_budget));
         Ok(Self {
             catalog,
@@ -453,9 +454,9 @@ impl Machine {
     }
 
     /// Applies rows, and counts what became of them. Late and future rows join the dead letters.
-    fn admit(&mut self, decoded: Decoded, _bound_ms: Option<i64>) -> Admitted {
+    fn admit(&mut self, decoded: Decoded, bound_ms: Option<i64>) -> Admitted {
         let Decoded { rows, records: record_of, mut dead, .. } = decoded;
-        let outcomes = self.graph.apply(&rows);
+        let outcomes = self.graph.apply(&rows, bound_ms);
         let (mut counts, mut retracted) = ([0_i64; 4], 0);
         for (index, outcome) in outcomes.iter().enumerate() {
             let row = rows.row(index);
@@ -478,6 +479,10 @@ impl Machine {
 
     /// Moves `as_of` on.
     fn advance(&mut self, moment: Moment, clock: Readings) {
+        // The clock counts once the inputs were read to their end: a partition that is still empty then is waited for no longer.
+        if clock.live_ms.is_some() {
+            self.graph.caught_up();
+        }
         // Before the first accepted row there is nothing to be scored at any moment. No score is valid before 1970: records and
         // their Kafka timestamps could not say so, and a replay of the script would score at another moment.
         if self.newest_event_ms.is_none() {
@@ -514,6 +519,11 @@ struct Admitted {
     counts: [i64; 4],
     dead: Vec<(u32, Reason, String)>,
     retracted: u64,
+}
+
+/// The history of these partitions is still to be read.
+fn expect(graph: &mut Graph, partitions: &[InputPartition]) {
+    partitions.iter().zip(0..).for_each(|(partition, number)| graph.expect(number, partition.table));
 }
 
 /// Tells epochs apart that have one number: of other owners, or of one owner with other outputs.

@@ -205,10 +205,6 @@ pub trait Source: Send {
     fn read_to(&mut self) -> Result<Vec<NextOffset>, PortError>;
     /// First offset still there, one per partition.
     fn starts(&mut self) -> Result<Vec<NextOffset>, PortError>;
-    /// How far each partition's log went when last looked at in the background; `None` if nobody looks.
-    fn last_ends(&mut self) -> Option<Vec<LogEnd>> {
-        None
-    }
     /// How far each partition's log goes now.
     fn ends(&mut self) -> Result<Vec<LogEnd>, PortError>;
     /// How far each partition's log went a moment ago; `None` while nobody knows. Never waits: for gauges.

@@ -16,7 +16,7 @@ use leadpulse_schema::{
 
 use crate::cell::{Cell, CellRef, EntityId, EntityView, Reasons, Shared};
 use crate::decay::Bank;
-use crate::dedupe::{Gate, Outcome, Takes, fingerprint};
+use crate::dedupe::{Gate, Outcome, Takes, fingerprint, is_ahead};
 use crate::directory::Directory;
 use crate::domains::Domains;
 use crate::hubs::Hubs;
@@ -198,12 +198,35 @@ impl Graph {
         }
     }
 
-    /// Applies rows in their order. Returns one outcome per row.
-    pub fn apply(&mut self, batch: &RowBatch) -> Vec<Outcome> {
+    /// Holds a table's fingerprints until a partition has had an accepted row of it: its rows may be of any age, and rows of other
+    /// partitions must not make them late. To be called for every partition whose history is still to be read; see [`Self::caught_up`].
+    pub fn expect(&mut self, partition: u32, table: TableId) {
+        if self.catalog().table_at(table).role == Role::Event {
+            self.gate.expect(partition, table);
+        }
+    }
+
+    /// Waits no longer for expected partitions that had no accepted row: all history has been read. Otherwise a partition that stays
+    /// empty would hold its table's fingerprints for ever.
+    pub fn caught_up(&mut self) {
+        self.gate.caught_up();
+    }
+
+    /// Applies rows in their order. Returns one outcome per row; a row with another outcome than `Accepted` changes nothing.
+    ///
+    /// `clock_ms` is our clock, milliseconds since 1970 UTC; `None` for history, whose rows are measured against their own known time
+    /// alone. With a clock reading, a row of any table is [`Outcome::Future`] if its event time and its known time both exceed it by
+    /// more than the tolerance, so no accepted row moves the moment further ahead.
+    pub fn apply(&mut self, batch: &RowBatch, clock_ms: Option<i64>) -> Vec<Outcome> {
+        let shared = self.shared.clone();
         let catalog = self.catalog().clone();
         let mut outcomes = vec![Outcome::Accepted; batch.len()];
         let mut events: Vec<Admitted> = Vec::new();
         for (index, row) in batch.iter().enumerate() {
+            if is_ahead(&shared.options, clock_ms, row) {
+                outcomes[index] = Outcome::Future;
+                continue;
+            }
             match (catalog.table_at(row.table()).role, row.operation()) {
                 (Role::Root | Role::Member, Operation::Upsert) => self.upsert(&catalog, row),
                 (Role::Root | Role::Member, Operation::Delete | Operation::Retract) => self.delete(row),
@@ -211,7 +234,7 @@ impl Graph {
                     let namespace = self.directory.of_table(row.table());
                     self.directory.intern(namespace, row.key());
                 }
-                (Role::Event, _) => outcomes[index] = self.admit(&catalog, row, index as u32, &mut events),
+                (Role::Event, _) => outcomes[index] = self.admit(&catalog, clock_ms, row, index as u32, &mut events),
             }
         }
         self.apply_events(batch, &events);
@@ -219,16 +242,16 @@ impl Graph {
     }
 
     /// Decides whether an event row is let in, and whose it is.
-    fn admit(&mut self, catalog: &Catalog, row: Row<'_>, index: u32, events: &mut Vec<Admitted>) -> Outcome {
+    fn admit(&mut self, catalog: &Catalog, clock_ms: Option<i64>, row: Row<'_>, index: u32, events: &mut Vec<Admitted>) -> Outcome {
         let Some((owner_table, owner_key)) = owner_of(catalog, row) else { return Outcome::Accepted };
         let shared = self.shared.clone();
         let fingerprint = fingerprint(row, owner_key);
         let takes = match row.operation() {
-            Operation::Retract => Some(self.gate.admit_retraction(&shared.options, row, fingerprint)),
+            Operation::Retract => Some(self.gate.admit_retraction(&shared.options, clock_ms, row, fingerprint)),
             Operation::Upsert | Operation::Delete => None,
         };
         let outcome = match takes {
-            None => self.gate.admit(&shared.options, row, fingerprint),
+            None => self.gate.admit(&shared.options, clock_ms, row, fingerprint),
             Some(Takes::Back | Takes::BackIfThere | Takes::Ahead) => Outcome::Accepted,
             Some(Takes::Again) => Outcome::Duplicate,
             Some(Takes::Refused) => Outcome::Future,

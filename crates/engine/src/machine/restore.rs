@@ -6,7 +6,7 @@ use leadpulse_schema::TableId;
 use rustc_hash::FxHashMap;
 
 use super::decide::margin;
-use super::{Admitted, Machine, Moment, Readings};
+use super::{Admitted, Machine, Moment, Readings, expect};
 use crate::decode::Decoded;
 use crate::epoch::{EpochRecord, Layout};
 use crate::explained::Explained;
@@ -23,6 +23,8 @@ impl Machine {
     /// Follows a script from its first epoch, under its layout: rows are applied, nothing is scored until [`Self::restart`].
     pub fn begin_replay(&mut self, layout: &Layout, partitions: Vec<InputPartition>, starts: Vec<NextOffset>) {
         self.graph.begin_replay();
+        self.graph.caught_up();
+        expect(&mut self.graph, &partitions);
         self.partitions = partitions;
         self.positions = starts;
         self.layout = layout.clone();
@@ -43,7 +45,7 @@ impl Machine {
         self.number = record.epoch as u64;
         let undecoded = decoded.dead.len() as i64;
         let Admitted { counts, .. } = self.admit(decoded, record.clock.bound_at);
-        self.advance(Moment::Fixed(record.as_of), Readings::default());
+        self.advance(Moment::Fixed(record.as_of), Readings { live_ms: record.clock.live_at, bound_ms: None });
         // Cells without nodes become free here, in the epoch in which they did at first: places in the graph are the same again.
         self.graph.take_dirty(0);
         self.positions = record.positions();

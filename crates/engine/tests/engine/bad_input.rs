@@ -180,14 +180,16 @@ fn while_the_registry_is_away_the_engine_waits_and_says_so() {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let (watched, into) = (model.clone(), seen.clone());
     *rig.schemas.on_down.lock().unwrap() =
-        Some(Box::new(move || into.lock().unwrap().push((watched.beats(), watched.status().reason.clone()))));
+        Some(Box::new(move || into.lock().unwrap().push((watched.beats(), watched.conditions()))));
     let summary = rig.run(Until::End, Life { read_model: model.clone(), ..Life::default() }).unwrap();
     assert_eq!((summary.accepted, summary.dead_lettered), (2, 0));
     let seen = seen.lock().unwrap().clone();
     let [(first, before), (second, while_waiting)] = &seen[..] else { panic!("asked twice in vain: {seen:?}") };
     assert!(second > first, "the loop beats while it waits");
-    assert_eq!(*before, None);
-    assert!(while_waiting.as_ref().is_some_and(|reason| reason.contains("http://registry: connection refused")), "{while_waiting:?}");
+    assert_eq!(*before, []);
+    let [condition] = &while_waiting[..] else { panic!("{while_waiting:?}") };
+    assert!(condition.text.contains("http://registry: connection refused") && !condition.blocks, "{condition:?}");
+    assert_eq!(model.conditions(), [], "it is over");
     rig.check_committed();
 }
 
