@@ -1,7 +1,7 @@
 //! Topic settings that take away records which a restart needs: retention and compaction of the inputs, wrong policies of the outputs.
 //!
-//! Rows are applied again at each start, so every input record is needed, and every epoch record. Brokers keep records for seven days by default. A
-//! deployment on such topics runs well for a week and can then never be started again, so it warns while there is time.
+//! Rows are applied again at each start, so every input record is needed, and every epoch record. Brokers keep records for seven days by
+//! default. A deployment on such topics runs well for a week and can then never be started again, so it warns while there is time.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,10 +32,10 @@ pub struct Finding {
     pub topic: String,
     /// The setting: `cleanup.policy`, `retention.ms` or `retention.bytes`.
     pub setting: &'static str,
-    /// Its value on the broker.
+    /// The setting's value on the broker.
     pub value: String,
-    /// Hours until the oldest record may be deleted, and a restart becomes impossible with it; 0 if that time has come. `None` where the topic is empty, or where time
-    /// does not decide.
+    /// Hours until the oldest record may be deleted, and a restart becomes impossible with it; 0 if that time has come. `None` where the topic is
+    /// empty, or where time does not decide.
     pub hours_left: Option<f64>,
     /// The consequence, and the remedy.
     pub advice: String,
@@ -124,8 +124,8 @@ impl Settings {
     }
 }
 
-/// Asks the brokers for the settings of the input and output topics, and judges them. Topics that do not exist, or whose settings may not be read, are passed over with a
-/// warning.
+/// Asks the brokers for the settings of the input and output topics, and judges them; `now_ms` is the time that retention is measured against.
+/// Topics that do not exist, or whose settings may not be read, are passed over with a warning.
 pub fn describe(
     options: &KafkaOptions,
     inputs: &[InputTopic],
@@ -252,8 +252,8 @@ mod tests {
 
     #[test]
     fn settings_that_lose_needed_records_are_found() {
-        type Expected<'a> = &'a [(&'a str, Option<f64>)];
-        type Case<'a> = (Need, &'a str, Option<i64>, Option<i64>, Option<i64>, Expected<'a>);
+        type Found<'a> = &'a [(&'a str, Option<f64>)];
+        type Case<'a> = (Need, &'a str, Option<i64>, Option<i64>, Option<i64>, Found<'a>);
         let cases: [Case<'_>; 10] = [
             (Need::Input, "delete", None, None, Some(NOW), &[]),
             (Need::Input, "delete", Some(24 * HOUR), None, Some(NOW - 6 * HOUR), &[("retention.ms", Some(18.0))]),

@@ -41,8 +41,8 @@ impl TopicSpec {
     }
 }
 
-/// Room for a dead letter: the original's bytes may be as many as a producer was allowed, and our headers come on top. Below the brokers' default limit of a request,
-/// `socket.request.max.bytes`, 100 MiB.
+/// Room for a dead letter: the original's bytes may be as many as a producer was allowed, and our headers come on top. Below the brokers'
+/// default limit of a request, `socket.request.max.bytes`, 100 MiB.
 const DEAD_LETTER_BYTES: &str = "67108864";
 /// Room for our own records. The largest are the epoch records and the policy states, which grow with partitions and refusals.
 const OUTPUT_BYTES: &str = "8388608";
