@@ -9,12 +9,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use leadpulse_engine::ports::{
-    CommittedEpoch, EpochLog, InputPartition, LogEnd, NextOffset, Nonce, Output, OutputRecord, PollLimit, PortError, RecordBatch,
+    Clock, CommittedEpoch, EpochLog, InputPartition, LogEnd, NextOffset, Nonce, Output, OutputRecord, PollLimit, PortError, RecordBatch,
     SealedEpoch, Sink, Source,
 };
 use leadpulse_kafka::{
     CommitPoint, Failpoint, InputTopic, Isolation, KafkaEpochLog, KafkaMetrics, KafkaOptions, KafkaSink, KafkaSource, MockBroker, MockSink,
-    OutputTopics, OwnedRecord, Producer, TopicSpec, ensure_topics, output_topics, read_all,
+    OutputTopics, OwnedRecord, Producer, TopicSpec, TopicWatch, describe, ensure_topics, output_topics, read_all,
 };
 use leadpulse_schema::TableId;
 use rdkafka::ClientConfig;
@@ -591,6 +591,55 @@ fn the_last_ends_are_those_of_the_log() {
     assert_eq!(held, Some(vec![LogEnd { stable: NextOffset(7), high: NextOffset(8) }]));
 }
 
+/// Time stands at 2023-11-14, when [`Deployment::produce`] produces: its records are an hour old.
+struct AnHourLater;
+
+impl Clock for AnHourLater {
+    fn now_ms(&self) -> i64 {
+        1_700_000_000_000 + 3_600_000
+    }
+    fn monotonic_ms(&self) -> i64 {
+        0
+    }
+}
+
+#[test]
+fn topics_that_forget_are_found_while_there_is_time() {
+    let Some(cluster) = kafka() else { return };
+    let mut on = Deployment::named(&unique("forget"), &cluster.servers, 3);
+    let topic = |n: usize| on.inputs[n].topic.clone();
+    let with =
+        |name: &str, settings: &[(&'static str, &'static str)]| TopicSpec { name: name.into(), partitions: 2, settings: settings.to_vec() };
+    let epochs = on.options.outputs.epochs.clone();
+    let wanted = [
+        TopicSpec::log(&topic(0), 2),
+        with(&topic(1), &[("retention.ms", "10800000"), ("retention.bytes", "1000000")]),
+        with(&topic(2), &[("cleanup.policy", "compact")]),
+        with(&epochs, &[("retention.ms", "86400000")]),
+    ];
+    ensure_topics(&on.options, &wanted).unwrap();
+    on.produce(&topic(1), (0..20).map(|n| format!("{n}")));
+    let findings = TopicWatch::start(&on.options, &on.inputs, Arc::new(AnHourLater), &on.metrics).unwrap().findings();
+    let found: Vec<_> = findings.iter().map(|f| (f.topic.clone(), f.setting, f.value.as_str(), f.hours_left)).collect();
+    // The other outputs do not exist yet.
+    let expected = [
+        (topic(1), "retention.ms", "10800000", Some(2.0)),
+        (topic(1), "retention.bytes", "1000000", None),
+        (topic(2), "cleanup.policy", "compact", None),
+        (epochs.clone(), "retention.ms", "86400000", None),
+    ];
+    assert_eq!(found, expected);
+    assert_eq!(on.metric("leadpulse_topic_retention_hours", &[&topic(1)]), 2.0);
+    assert_eq!(on.metric("leadpulse_topic_findings", &[&topic(2), "cleanup.policy"]), 1.0);
+    assert_eq!(on.metric("leadpulse_topic_findings", &[&topic(0)]), 0.0);
+
+    // Topics that this program creates give no reason.
+    on.inputs.truncate(1);
+    on.options.outputs = OutputTopics::beside(&unique("kept.epochs"));
+    ensure_topics(&on.options, &output_topics(&on.options)).unwrap();
+    assert_eq!(describe(&on.options, &on.inputs, AnHourLater.now_ms(), &on.metrics).unwrap(), []);
+}
+
 #[test]
 fn a_topic_that_was_created_again_is_named() {
     let Some(on) = deployment("again", &[1, 2]) else { return };
@@ -603,7 +652,7 @@ fn a_topic_that_was_created_again_is_named() {
     let topic = on.inputs[1].topic.as_str();
     runtime.block_on(admin.delete_topics(&[topic], &AdminOptions::new())).unwrap().remove(0).unwrap();
     let again = [TopicSpec::log(topic, 2)];
-    until(|| ensure_topics(&on.options, &again), |created| created.as_ref().is_ok_and(|created| !created.is_empty()));
+    until(|| ensure_topics(&on.options, &again), |created| created.as_ref().is_ok_and(|created| !created.is_empty())).unwrap();
     on.produce(topic, (0..50).map(|n| format!("new {n}")));
     // The broker drops the offsets of a deleted topic; the others stand.
     let found = until(|| on.taken_over().unwrap(), |found| found.positions.contains(&None));

@@ -25,7 +25,7 @@ pub struct InputPartition {
 pub struct NextOffset(pub i64);
 
 /// Start and end in the arena.
-type Span = (usize, usize);
+type ByteSpan = (usize, usize);
 
 /// Where a record is, and the spans of its bytes.
 #[derive(Clone, Debug)]
@@ -33,9 +33,9 @@ struct RecordHead {
     partition: u32,
     offset: i64,
     timestamp_ms: i64,
-    key: Option<Span>,
-    value: Option<Span>,
-    headers: Vec<(Span, Option<Span>)>,
+    key: Option<ByteSpan>,
+    value: Option<ByteSpan>,
+    headers: Vec<(ByteSpan, Option<ByteSpan>)>,
 }
 
 /// Input records, bytes in one arena. Reused between epochs.
@@ -68,7 +68,7 @@ impl RecordBatch {
         let headers = headers.into_iter().map(|(name, value)| (self.span(name.as_bytes()), value.map(|bytes| self.span(bytes)))).collect();
         self.heads.push(RecordHead { partition, offset, timestamp_ms, key, value, headers });
     }
-    fn span(&mut self, bytes: &[u8]) -> Span {
+    fn span(&mut self, bytes: &[u8]) -> ByteSpan {
         let start = self.arena.len();
         self.arena.extend_from_slice(bytes);
         (start, self.arena.len())
@@ -134,8 +134,8 @@ impl<'a> Record<'a> {
     pub fn value(self) -> Option<&'a [u8]> {
         self.head.value.map(|(start, end)| &self.batch.arena[start..end])
     }
-    /// Its headers, in order; `None` is a null value, which Kafka tells from an empty one. Names that are not UTF-8 cannot occur: librdkafka
-    /// gives C strings, checked on the way in.
+    /// Headers of the record, in order; `None` is a null value, which Kafka tells from an empty one. Names that are not UTF-8 cannot occur:
+    /// librdkafka gives C strings, checked on the way in.
     pub fn headers(self) -> impl Iterator<Item = (&'a str, Option<&'a [u8]>)> {
         let arena = &self.batch.arena;
         self.head.headers.iter().map(move |((start, end), value)| {
@@ -211,8 +211,8 @@ pub trait Source: Send {
     fn last_ends(&mut self) -> Option<Vec<LogEnd>> {
         None
     }
-    /// The failure of a start that finds no committed offset for some partitions, although an epoch read them to these positions and other partitions
-    /// have theirs: brokers drop a topic's offsets when it is deleted, so its records are other ones now.
+    /// The failure of a start that finds no committed offset for some partitions, although an epoch read them to these positions and other
+    /// partitions have theirs: brokers drop a topic's offsets when it is deleted, so its records are other ones now.
     fn created_again(&mut self, lost: &[(u32, NextOffset)]) -> PortError {
         let lost = lost.iter().filter_map(|(index, position)| Some((self.partitions().get(*index as usize)?, position.0)));
         let mut topics: BTreeMap<&str, Vec<String>> = BTreeMap::new();
@@ -383,7 +383,7 @@ pub trait SchemaStore: Send + Sync {
     fn find(&self, schema: &SchemaRef) -> Result<Arc<str>, SchemaLookupError> {
         self.lookup(schema)
     }
-    /// Asks for these schemas in the background, together, so that each of many unknown ids does not cost a wait of its own. Never waits.
+    /// Asks for these schemas in the background, together, so that each of many unknown ids does not cost a wait of its own. Returns at once.
     fn prefetch(&self, schemas: &[SchemaRef]) {
         let _ = schemas;
     }

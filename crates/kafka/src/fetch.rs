@@ -1,7 +1,7 @@
 //! The consumer's thread: polls librdkafka, copies records into batches, hands them over.
 //!
-//! Partitions are assigned by hand: positions belong to the transactions of the epochs, so no rebalance may move them. Commands come through a
-//! channel and are obeyed between two polls, also while a batch waits for room. Only a seek makes that batch stale.
+//! Partitions are assigned by hand: positions belong to the transactions of the epochs, so no rebalance may move them. Commands come through
+//! a channel and are obeyed between two polls, also while a batch waits for room. Only a seek makes that batch stale.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -58,11 +58,11 @@ pub(crate) enum Delivery {
     Failed { generation: u64, error: PortError },
 }
 
-/// Why a step of the loop ended.
+/// The way on after a step of the loop.
 enum Next {
     /// Go on polling.
     Poll,
-    /// What was fetched is of no use any more: read from here.
+    /// Drop the records fetched so far, and read from here.
     Seek(Seek),
     /// The engine is gone.
     End,
@@ -103,7 +103,7 @@ pub(crate) struct Fetcher {
     has_read: bool,
 }
 
-/// Which partitions stand still while librdkafka reports batches that it cannot read; its errors do not name the partition.
+/// Partitions that stand still while librdkafka reports batches that it cannot read: its errors do not name the partition.
 #[derive(Default)]
 struct Damage {
     /// The error since the last look.
@@ -306,7 +306,7 @@ impl Fetcher {
         Ok(self.places.iter().zip(&self.next).map(of).collect())
     }
 
-    /// What librdkafka has, until it has no more or the batch is full. `None` if nothing came within [`IDLE_POLL`].
+    /// Polls until librdkafka has no more, or the batch is full. `None` if nothing came within [`IDLE_POLL`].
     fn fill_batch(&mut self) -> Result<Option<RecordBatch>, PortError> {
         let mut wait = IDLE_POLL;
         let mut batch: Option<RecordBatch> = None;

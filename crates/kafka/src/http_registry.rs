@@ -1,7 +1,7 @@
 //! A schema registry that speaks Confluent's API (Confluent, Apicurio under `/apis/ccompat/v7`, Karapace).
 //!
-//! Questions are asked in the background, [`AT_ONCE`] at a time, so that neither a registry that is away nor ids that nobody registered keep the
-//! engine waiting. What is known once is never asked again, so known schemas outlive an outage. Only the registry's own "no such schema" makes a schema
+//! Questions are asked in the background, [`AT_ONCE`] at a time, so that neither a registry that is away nor ids that nobody registered keep
+//! the engine waiting. What is known once is not asked again, so known schemas outlive an outage. Only the registry's own "no such schema" makes a schema
 //! unknown; everything else — no answer, an error, a proxy's 404 — means that nobody could be asked, and the record waits.
 
 use std::fmt;

@@ -2,6 +2,7 @@
 //!
 //! * [`KafkaSource`] reads the input topics on a thread of its own; [`KafkaSink`] commits sealed epochs in transactions and settles those in
 //!   doubt; [`KafkaEpochLog`] reads the committed epochs back; [`FolderStore`] and [`HttpRegistry`] give writer schemas.
+//! * [`TopicWatch`] warns of topic settings that delete records which a restart needs.
 //! * [`ensure_topics`], [`Producer`], [`Reader`] serve tools and tests.
 //! * [`MockBroker`] and [`MockSink`] run without a cluster, at least once: for the demo, never as proof.
 //!
@@ -18,6 +19,7 @@ mod position;
 mod producer;
 mod reader;
 mod record;
+mod retention;
 mod schemas;
 mod sink;
 mod source;
@@ -32,6 +34,7 @@ pub use offsets::Isolation;
 pub use options::{KafkaOptions, OptionsError, OutputTopics};
 pub use producer::Producer;
 pub use reader::{KafkaEpochLog, OwnedRecord, Reader, read_all};
+pub use retention::{Finding, TopicWatch, describe};
 pub use schemas::FolderStore;
 pub use sink::KafkaSink;
 pub use source::{InputTopic, KafkaSource};

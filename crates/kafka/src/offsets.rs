@@ -61,9 +61,9 @@ pub(crate) fn is_damage(code: RDKafkaErrorCode) -> bool {
     )
 }
 
-/// Whether a place of a partition can be read.
+/// The result of a look at one place of a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Probe {
+pub(crate) enum Readability {
     /// A record came, or reading passed the place.
     Readable,
     /// The client cannot make records of its bytes.
@@ -154,8 +154,9 @@ impl OffsetReader {
         places.iter().map(offset_of).collect()
     }
 
-    /// Looks whether reading can begin at this offset, which must lie before the partition's stable end. One partition is assigned, so the error is its own.
-    pub(crate) fn probe(&self, place: &Place, offset: NextOffset) -> Result<Probe, PortError> {
+    /// Looks whether reading can begin at this offset, which must lie before the partition's stable end. Only this partition is assigned, so an
+    /// error is its own.
+    pub(crate) fn probe(&self, place: &Place, offset: NextOffset) -> Result<Readability, PortError> {
         let (topic, partition) = place;
         let failed = |error| port_error(&format!("looking at offset {} of {topic}/{partition}", offset.0), &error);
         let mut assignment = TopicPartitionList::with_capacity(1);
@@ -166,13 +167,13 @@ impl OffsetReader {
         probe
     }
 
-    fn probe_assigned(&self, (topic, partition): &Place, offset: NextOffset) -> Result<Probe, KafkaError> {
+    fn probe_assigned(&self, (topic, partition): &Place, offset: NextOffset) -> Result<Readability, KafkaError> {
         let deadline = Instant::now() + PROBE_LIMIT;
         while Instant::now() < deadline {
             match self.client.poll(POLL_WAIT) {
-                Some(Ok(_) | Err(KafkaError::PartitionEOF(_))) => return Ok(Probe::Readable),
+                Some(Ok(_) | Err(KafkaError::PartitionEOF(_))) => return Ok(Readability::Readable),
                 Some(Err(error)) => match error.rdkafka_error_code() {
-                    Some(code) if is_damage(code) => return Ok(Probe::Damaged(code.to_string())),
+                    Some(code) if is_damage(code) => return Ok(Readability::Damaged(code.to_string())),
                     Some(code) if is_permanent(code) => return Err(error),
                     _ => {}
                 },
@@ -180,16 +181,16 @@ impl OffsetReader {
                     let positions = self.client.position()?;
                     let element = positions.find_partition(topic, *partition);
                     if element.is_some_and(|element| matches!(element.offset(), Offset::Offset(at) if at > offset.0)) {
-                        return Ok(Probe::Readable);
+                        return Ok(Readability::Readable);
                     }
                 }
             }
         }
-        Ok(Probe::Unknown)
+        Ok(Readability::Unknown)
     }
 
-    /// The first offset behind damage that can be read, at most `end`. Looks at ever later offsets, then halves the stretch: good batches between two damaged ones may be
-    /// passed over with them.
+    /// The first offset behind damage that can be read, at most `end`. Looks at ever later offsets, then halves the stretch: good batches
+    /// between two damaged ones may be passed over with them.
     pub(crate) fn readable_after(&self, place: &Place, damaged: NextOffset, end: NextOffset) -> Result<NextOffset, PortError> {
         let (mut bad, mut step) = (damaged.0, 1);
         let mut good = loop {
@@ -215,9 +216,9 @@ impl OffsetReader {
 
     fn can_read(&self, place: &Place, offset: i64) -> Result<bool, PortError> {
         match self.probe(place, NextOffset(offset))? {
-            Probe::Readable => Ok(true),
-            Probe::Damaged(_) => Ok(false),
-            Probe::Unknown => {
+            Readability::Readable => Ok(true),
+            Readability::Damaged(_) => Ok(false),
+            Readability::Unknown => {
                 let (topic, partition) = place;
                 Err(PortError::Retriable(format!(
                     "kafka: looking for the end of the damage in {topic}/{partition}: no answer at offset {offset}"
@@ -282,8 +283,8 @@ impl OffsetReader {
 
 /// Asks until the answer is final, within the limit; each call gets what is left of it.
 ///
-/// After a change of leaders a broker answers for a moment that it is not the leader, that the client's leader epoch is fenced or not known yet, or
-/// that the end is not (KIP-320, KIP-207). librdkafka's `offsets_for_times` leaves it to the caller to ask again.
+/// After a change of leaders a broker answers for a moment that it is not the leader, that the client's leader epoch is fenced or not known
+/// yet, or that the end is not (KIP-320, KIP-207). librdkafka's `offsets_for_times` leaves it to the caller to ask again.
 fn patiently<T>(limit: Duration, mut ask: impl FnMut(Duration) -> Result<T, PortError>) -> Result<T, PortError> {
     let deadline = Instant::now() + limit;
     let mut pause = FIRST_PAUSE;

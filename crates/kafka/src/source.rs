@@ -118,7 +118,7 @@ impl KafkaSource {
         self.commands.send(command).map_err(|_| PortError::Fatal("kafka: the source's thread has ended".into()))
     }
 
-    /// What was fetched for an earlier arrangement or an earlier seek is dropped from now on.
+    /// Drops the records that were fetched for an earlier arrangement or an earlier seek, also those still to come.
     fn begin_generation(&mut self) {
         self.generation += 1;
         if let Some(current) = self.current.take() {
@@ -157,7 +157,8 @@ impl KafkaSource {
             if position.0 > end {
                 self.metrics.count_out_of_range();
                 return Err(PortError::Fatal(format!(
-                    "kafka: {topic}/{partition} ends at offset {end}, but {} is the next to read: the topic was deleted and created again, or truncated, so its records are other ones. \
+                    "kafka: {topic}/{partition} ends at offset {end}, but {} is the next to read: the topic was deleted and created again, or \
+                     truncated, so its records are other ones. \
                      Start over with a new kafka.group_id and new output topics",
                     position.0
                 )));

@@ -1,5 +1,5 @@
-//! A second look at the input topics, on a thread and through clients of its own: partitions that were added, how far the logs go, and which
-//! partition cannot be read. The engine only reads what was noticed; no broker keeps it waiting.
+//! A second look at the input topics, on a thread and through clients of its own: partitions that were added, ends of the logs, and the
+//! partition that cannot be read. The engine only reads what was noticed; no broker keeps it waiting.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use leadpulse_engine::ports::{InputPartition, LogEnd, NextOffset, PortError, Stuck};
 
 use crate::metrics::KafkaMetrics;
-use crate::offsets::{Isolation, OffsetReader, Place, Probe, log_ends};
+use crate::offsets::{Isolation, OffsetReader, Place, Readability, log_ends};
 use crate::options::KafkaOptions;
 use crate::source::InputTopic;
 
@@ -31,7 +31,7 @@ pub(crate) struct Suspect {
     pub(crate) reason: String,
 }
 
-/// What the consumer's thread suspects, for the watch to look at.
+/// Places that the consumer's thread suspects, for the watch to look at.
 #[derive(Default)]
 pub(crate) struct Suspects(Mutex<Vec<Suspect>>);
 
@@ -220,7 +220,7 @@ impl Watcher {
             }
             let known = noticed.stuck.iter().position(|stuck| (stuck.partition, stuck.offset) == (suspect.input, suspect.offset));
             match (probe, known) {
-                (Probe::Damaged(reason), None) => {
+                (Readability::Damaged(reason), None) => {
                     let (topic, partition) = place;
                     tracing::error!(
                         topic,
@@ -231,13 +231,13 @@ impl Watcher {
                     noticed.stuck.retain(|stuck| stuck.partition != suspect.input);
                     noticed.stuck.push(Stuck { partition: suspect.input, offset: suspect.offset, reason });
                 }
-                (Probe::Readable, known) => {
+                (Readability::Readable, known) => {
                     if let Some(index) = known {
                         noticed.stuck.remove(index);
                     }
                     self.suspects.lock().retain(|other| *other != suspect);
                 }
-                (Probe::Damaged(_), Some(_)) | (Probe::Unknown, _) => {}
+                (Readability::Damaged(_), Some(_)) | (Readability::Unknown, _) => {}
             }
         }
     }
