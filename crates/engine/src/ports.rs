@@ -3,7 +3,6 @@
 //! `kafka` implements them on a cluster; tests implement them in memory. Nothing here is asynchronous: each call is made from the
 //! engine's own thread.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -210,21 +209,6 @@ pub trait Source: Send {
     /// How far each partition's log went a moment ago; `None` while nobody knows. Never waits: for gauges.
     fn last_ends(&mut self) -> Option<Vec<LogEnd>> {
         None
-    }
-    /// The failure of a start that finds no committed offset for some partitions, although an epoch read them to these positions and other
-    /// partitions have theirs: brokers drop a topic's offsets when it is deleted, so its records are other ones now.
-    fn created_again(&mut self, lost: &[(u32, NextOffset)]) -> PortError {
-        let lost = lost.iter().filter_map(|(index, position)| Some((self.partitions().get(*index as usize)?, position.0)));
-        let mut topics: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-        for (InputPartition { topic, partition, .. }, position) in lost {
-            topics.entry(topic).or_default().push(format!("partition {partition} to offset {position}"));
-        }
-        let topics: Vec<String> = topics.into_iter().map(|(topic, read)| format!("'{topic}' ({})", read.join(", "))).collect();
-        PortError::Fatal(format!(
-            "input topics were deleted and created again: {}. The last epoch had read them so far, but the group has no offset for them any more, and \
-             the same offsets hold other records now. Start over with a new kafka.group_id and new output topics",
-            topics.join("; ")
-        ))
     }
     /// The first offset behind a [`Stuck`] place that can be read: where [`Self::skip_to`] may go. Waits for brokers.
     fn readable_after(&mut self, partition: u32, offset: NextOffset) -> Result<NextOffset, PortError> {

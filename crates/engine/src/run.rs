@@ -74,17 +74,15 @@ pub enum RunError {
     Port(#[from] PortError),
 }
 
-/// Offsets of one partition that are left out by an operator's decision, because they cannot be read.
+/// A damaged place that an operator has decided to leave out, up to the next offset that can be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Skip {
     /// Topic.
     pub topic: String,
     /// Partition number.
     pub partition: i32,
-    /// First offset left out.
-    pub start: i64,
-    /// Offset after the last one left out.
-    pub end: i64,
+    /// First offset that cannot be read.
+    pub offset: i64,
 }
 
 /// Everything a worker talks to.
@@ -214,7 +212,7 @@ impl Engine {
         self
     }
 
-    /// Leaves out these offsets where they cannot be read. The decision is recorded with the epoch.
+    /// Leaves out these places where they cannot be read. The decision is recorded with the epoch.
     #[must_use]
     pub fn with_skips(mut self, skips: Vec<Skip>) -> Self {
         self.skips = skips;
@@ -584,7 +582,7 @@ impl Engine {
 }
 
 /// Calls a port until it succeeds or fails for good; what may go away by itself is waited for and reported.
-pub(crate) fn retry<T>(attendant: &dyn Attendant, mut call: impl FnMut() -> Result<T, PortError>) -> Result<T, PortError> {
+pub fn retry<T>(attendant: &dyn Attendant, mut call: impl FnMut() -> Result<T, PortError>) -> Result<T, PortError> {
     let mut failed = false;
     loop {
         match call() {

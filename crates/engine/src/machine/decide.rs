@@ -44,6 +44,12 @@ impl Machine {
             }
             if decision.emit.is_some() {
                 self.emit(item, decision, &lineage, &mut decided, tally);
+                // The newest record of an entity without a score holds no explanation, so a restart would not find one.
+                if item.logit.is_err()
+                    && let Some(tracked) = self.tracked.get_mut(&(item.task, item.entity))
+                {
+                    tracked.explained = None;
+                }
             }
             // An emitted score is part of the state, so whoever reads the state back knows what consumers have.
             if decision.state_changed {

@@ -62,17 +62,17 @@ impl Engine {
         for place in stuck {
             let InputPartition { topic, partition, .. } = self.ports.source.partitions()[place.partition as usize].clone();
             let named = self.skips.iter().find(|skip| {
-                skip.topic == topic && skip.partition == partition && (skip.start..skip.end).contains(&place.offset.0)
+                skip.topic == topic && skip.partition == partition && skip.offset == place.offset.0
             });
-            let Some(skip) = named else {
+            if named.is_none() {
                 condition.get_or_insert(format!(
-                    "{topic}/{partition} cannot be read from offset {} on: {}. Find where the damage ends (kafka-dump-log) and restart with \
-                     --skip {topic}/{partition}@{}-END to leave it out",
+                    "{topic}/{partition} cannot be read from offset {} on: {}. Restore the partition, or restart with --skip {topic}/{partition}@{} to \
+                     leave the damaged records out",
                     place.offset.0, place.reason, place.offset.0
                 ));
                 continue;
-            };
-            let end = NextOffset(skip.end);
+            }
+            let end = retry(&self.attendant, || self.ports.source.readable_after(place.partition, place.offset))?;
             tracing::warn!(topic, partition, start = place.offset.0, end = end.0, "left out: these offsets cannot be read");
             self.skipped.push(DecidedRange {
                 partition: place.partition as i32,

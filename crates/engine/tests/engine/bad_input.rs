@@ -175,7 +175,7 @@ fn while_the_registry_is_away_the_engine_waits_and_says_so() {
     let rig = rig();
     rig.send("accounts", T0, &[("account_id", Text("A1")), ("updated_at", Time(T0))]);
     rig.send("activities", T0, &activity("x", T0));
-    rig.schemas.down.store(2, Ordering::SeqCst);
+    rig.schemas.down.store(4, Ordering::SeqCst);
     let model = Arc::new(ReadModel::new());
     let seen = Arc::new(Mutex::new(Vec::new()));
     let (watched, into) = (model.clone(), seen.clone());
@@ -184,11 +184,13 @@ fn while_the_registry_is_away_the_engine_waits_and_says_so() {
     let summary = rig.run(Until::End, Life { read_model: model.clone(), ..Life::default() }).unwrap();
     assert_eq!((summary.accepted, summary.dead_lettered), (2, 0));
     let seen = seen.lock().unwrap().clone();
-    let [(first, before), (second, while_waiting)] = &seen[..] else { panic!("asked twice in vain: {seen:?}") };
-    assert!(second > first, "the loop beats while it waits");
+    // Two partitions ask, once when they are read and again while they wait.
+    let [(first, before), _, _, (last, while_waiting)] = &seen[..] else { panic!("asked four times in vain: {seen:?}") };
+    assert!(last > first, "the loop beats while it waits");
     assert_eq!(*before, []);
     let [condition] = &while_waiting[..] else { panic!("{while_waiting:?}") };
     assert!(condition.text.contains("http://registry: connection refused") && !condition.blocks, "{condition:?}");
+    assert!(condition.text.contains("1 more partitions"), "{condition:?}");
     assert_eq!(model.conditions(), [], "it is over");
     rig.check_committed();
 }

@@ -451,6 +451,10 @@ impl Rig {
             assert_eq!(record.digest, digest(outcome), "epoch {number}");
 
             let stepped = self.repeat(&mut reference, record);
+            for (ours, theirs) in stepped.sealed.outputs.iter().zip(&sealed.outputs).filter(|(ours, theirs)| ours != theirs) {
+                let text = |r: &OutputRecord| r.value.as_ref().map(|_| self.read(r).to_string());
+                println!("epoch {number} {:?}:\n  reference {:?}\n  committed {:?}", ours.output, text(ours), text(theirs));
+            }
             assert_eq!(stepped.record, *record, "the reference's record of epoch {number}");
             assert!(*stepped.sealed == *sealed, "the reference's outputs of epoch {number} have other bytes");
             at.clone_from(&sealed.positions);
