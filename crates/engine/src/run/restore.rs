@@ -35,12 +35,13 @@ struct Replay {
 impl Engine {
     /// Fences the worker before and brings the state to the committed epoch. Returns that epoch's record.
     pub(super) fn restore(&mut self) -> Result<Option<EpochRecord>, RunError> {
+        let asked = self.ports.source.partitions().to_vec();
         let committed = retry(&self.attendant, || self.ports.sink.take_over())?;
         let Some(committed) = committed else {
             retry(&self.attendant, || self.ports.source.seek(self.machine.positions()))?;
             return Ok(None);
         };
-        let Some(last) = self.replay(&committed)? else { return Ok(None) };
+        let Some(last) = self.replay(&committed, &asked)? else { return Ok(None) };
         if !self.read_state_back()? {
             return Ok(None);
         }
@@ -57,8 +58,8 @@ impl Engine {
         Ok(Some(last))
     }
 
-    /// Applies the rows of the script. `None` when told to stop.
-    fn replay(&mut self, committed: &CommittedEpoch) -> Result<Option<EpochRecord>, RunError> {
+    /// Applies the rows of the script. `asked` are the partitions that the committed positions are of. `None` when told to stop.
+    fn replay(&mut self, committed: &CommittedEpoch, asked: &[InputPartition]) -> Result<Option<EpochRecord>, RunError> {
         retry(&self.attendant, || self.ports.outputs.rewind())?;
         tracing::info!(epoch = committed.number, "applying the rows of what is committed");
         let (mut chain, mut replay): (Chain, Option<Replay>) = (Chain::default(), None);
@@ -83,7 +84,7 @@ impl Engine {
                 }
             }
         }
-        chain.ends_with(committed)?;
+        chain.ends_with(&in_order_of(chain.layout(), committed, asked))?;
         let (records, diverged) = replay.map_or((0, 0), |replay| (replay.records, replay.diverged));
         if diverged > 0 {
             tracing::warn!(
@@ -131,14 +132,14 @@ impl Engine {
         self.ports.sink.arrange(&partitions);
         self.check_starts(&partitions, &starts)?;
         retry(&self.attendant, || self.ports.source.seek(&starts))?;
-        let total = committed.positions.iter().zip(&starts).filter_map(|(at, start)| Some((at.as_ref()?.0 - start.0).max(0) as u64)).sum();
+        let total = committed.positions.iter().flatten().map(|at| at.0).sum::<i64>() - starts.iter().map(|start| start.0).sum::<i64>();
         self.machine.begin_replay(layout, partitions, starts.clone());
         Ok(Replay {
             inbox: Inbox::new(starts.len()),
             paused: vec![false; starts.len()],
             read_to: starts,
             records: 0,
-            total,
+            total: total.max(0) as u64,
             diverged: 0,
             told: Instant::now(),
         })
@@ -377,4 +378,13 @@ impl Engine {
         })?;
         Ok(newest)
     }
+}
+
+/// Committed positions in the order of a layout. Topics list a partition that was added beside their others; a layout lists it last.
+fn in_order_of(layout: &Layout, committed: &CommittedEpoch, asked: &[InputPartition]) -> CommittedEpoch {
+    let position = |topic: &str, partition: i32| {
+        let index = asked.iter().position(|p| p.topic == topic && p.partition == partition)?;
+        committed.positions.get(index).copied().flatten()
+    };
+    CommittedEpoch { positions: layout.partitions.iter().map(|p| position(&p.topic, p.partition)).collect(), ..committed.clone() }
 }
