@@ -1,4 +1,6 @@
 //! The engine's ports on a real cluster.
 
 mod harness;
+mod late_requests;
 mod ports_on_kafka;
+mod proxy;
