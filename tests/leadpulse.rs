@@ -7,11 +7,15 @@ mod harness;
 mod leadpulse {
     mod bad_input;
     mod behaviours;
+    mod brokers;
     mod checks;
     mod commands;
     mod dataset;
+    mod exact;
     mod interleaving;
     mod kills;
+    mod load;
+    mod paused;
     mod process;
     mod questions;
     mod run_to_end;

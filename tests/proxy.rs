@@ -81,6 +81,10 @@ pub enum Fault {
     Cut,
     /// It passes after a while.
     Delay(Duration),
+    /// From it on nothing passes in either direction, on any connection of its client, until [`Client::thaw`].
+    Freeze,
+    /// As [`Fault::Freeze`], for a while.
+    FreezeFor(Duration),
 }
 
 struct Rule {
@@ -259,6 +263,15 @@ impl Connection {
                 Some(Fault::Cut) => return Ok(()),
                 Some(Fault::SwallowAnswer(sees)) => swallow = Some(sees),
                 Some(Fault::Delay(time)) => std::thread::sleep(time),
+                Some(Fault::Freeze) => client.freeze(),
+                Some(Fault::FreezeFor(time)) => {
+                    client.freeze();
+                    let client = client.clone();
+                    std::thread::spawn(move || {
+                        std::thread::sleep(time);
+                        client.thaw();
+                    });
+                }
                 None => {}
             }
             client.note(Seen::Request(api));
@@ -304,10 +317,23 @@ impl Client {
         lock(&self.state).release_before = Some(api);
     }
 
-    /// Whether nothing passes, in either direction, until it is set back. Connections stay open.
-    pub fn set_frozen(&self, frozen: bool) {
-        lock(&self.state).frozen = frozen;
+    /// Lets nothing pass, in either direction, until [`Self::thaw`]. Connections stay open.
+    pub fn freeze(&self) {
+        lock(&self.state).frozen = true;
         self.changed.notify_all();
+    }
+
+    /// Lets everything pass that waits, and what comes.
+    pub fn thaw(&self) {
+        lock(&self.state).frozen = false;
+        self.changed.notify_all();
+    }
+
+    /// Waits until something was seen. `false` if it is not within `limit`.
+    pub fn await_seen(&self, wanted: impl Fn(&Seen) -> bool, limit: Duration) -> bool {
+        let state = lock(&self.state);
+        let waited = self.changed.wait_timeout_while(state, limit, |state| !state.seen.iter().any(&wanted));
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
     /// Limits what passes, both directions and all connections together; `None` sets no limit.
@@ -337,6 +363,7 @@ impl Client {
         }
         let fault = state.rules.remove(due?).fault;
         state.seen.push(Seen::Faulted(api, fault));
+        self.changed.notify_all();
         Some(fault)
     }
 

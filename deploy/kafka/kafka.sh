@@ -14,7 +14,7 @@
 #
 #   LEADPULSE_KAFKA_HOME   data, logs and process ids (default: .kafka in the repository)
 #   LEADPULSE_KAFKA_LIBS   the jars (default: libs in LEADPULSE_KAFKA_HOME); may be shared between homes
-#   PORT                   base port (default 19092): broker N listens on PORT + 10 (N - 1), the controller on PORT + 1
+#   PORT                   base port (default 19092): broker N listens on PORT + 10 (N - 1), its controller on the port after
 #   PROXY_PORT             a second listener for clients behind a proxy: broker N listens on its port + 2 as well, and tells who comes
 #                          there that it is to be found at 127.0.0.1:PROXY_PORT + 10 (N - 1), where the proxy has to be
 #   OWNER_PID              stop everything and delete the data when this process ends
@@ -76,23 +76,22 @@ bootstrap_servers() {
 is_running() { [ -e "$home/$1/pid" ] && ps -o args= -p "$(cat "$home/$1/pid")" 2>/dev/null | grep -qF "$home/$1/server.properties"; }
 answers() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
-# Node 1 is broker and controller; nodes 2 and 3 are brokers only.
+# Every node is broker and controller, so that the cluster of three outlives any one of them.
 configure() { # node, brokers
-  local node=$1 brokers=$2 roles=broker in_sync=1
-  local listener="PLAINTEXT://127.0.0.1:$(broker_port "$node")" controller="CONTROLLER://127.0.0.1:$((port + 1))"
-  local listeners=$listener advertised
+  local node=$1 brokers=$2 in_sync=1 voters=() voter
   [ "$brokers" -ge 3 ] && in_sync=2
-  if [ "$node" = 1 ]; then roles=broker,controller; listeners="$listener,$controller"; fi
-  advertised=$listeners
+  for voter in $(seq "$brokers"); do voters+=("$voter@127.0.0.1:$(($(broker_port "$voter") + 1))"); done
+  local listeners="PLAINTEXT://127.0.0.1:$(broker_port "$node"),CONTROLLER://127.0.0.1:$(($(broker_port "$node") + 1))"
+  local advertised=$listeners
   if [ -n "${PROXY_PORT:-}" ]; then
     listeners="$listeners,PROXIED://127.0.0.1:$(($(broker_port "$node") + 2))"
     advertised="$advertised,PROXIED://127.0.0.1:$((PROXY_PORT + 10 * (node - 1)))"
   fi
   mkdir -p "$home/$node"
   cat >"$home/$node/server.properties" <<P
-process.roles=$roles
+process.roles=broker,controller
 node.id=$node
-controller.quorum.bootstrap.servers=127.0.0.1:$((port + 1))
+controller.quorum.voters=$(IFS=,; echo "${voters[*]}")
 controller.listener.names=CONTROLLER
 listeners=$listeners
 advertised.listeners=$advertised
@@ -117,10 +116,9 @@ P
 kafka_class() { java -Xmx256m -cp "$libs/*" "$@"; }
 
 format() { # node
-  local node=$1 standalone=()
+  local node=$1
   [ -e "$home/$node/data/meta.properties" ] && return
-  [ "$node" = 1 ] && standalone=(--standalone)
-  kafka_class kafka.tools.StorageTool format "${standalone[@]}" -t "$(cat "$home/cluster.id")" -c "$home/$node/server.properties" \
+  kafka_class kafka.tools.StorageTool format -t "$(cat "$home/cluster.id")" -c "$home/$node/server.properties" \
     >"$home/$node/format.log" 2>&1 || die "broker $node: its storage could not be formatted:"$'\n'"$(tail -3 "$home/$node/format.log")"
 }
 

@@ -118,8 +118,12 @@ impl Scenario {
     }
 
     /// As [`Self::new`], with another configuration than the dataset's.
-    pub fn with_config(dataset: &'static Dataset, name: &str, mut config: toml::Table) -> Option<Self> {
-        let cluster = kafka()?;
+    pub fn with_config(dataset: &'static Dataset, name: &str, config: toml::Table) -> Option<Self> {
+        Some(Self::on(&kafka()?.servers, dataset, name, config))
+    }
+
+    /// A deployment on a cluster.
+    pub fn on(servers: &str, dataset: &'static Dataset, name: &str, mut config: toml::Table) -> Self {
         let prefix = unique(name);
         let dir = Arc::new(tempfile::tempdir().unwrap());
         for source in config["sources"].as_array_mut().unwrap() {
@@ -137,7 +141,7 @@ impl Scenario {
         let mut scenario = Self {
             dataset,
             catalog,
-            options: KafkaOptions { brokers: cluster.servers.clone(), ..KafkaOptions::default() },
+            options: KafkaOptions { brokers: servers.into(), ..KafkaOptions::default() },
             inputs,
             config: path,
             configured: config,
@@ -146,7 +150,7 @@ impl Scenario {
             _dir: dir,
         };
         scenario.name_outputs(&prefix);
-        Some(scenario)
+        scenario
     }
 
     /// Another deployment on the same input.
