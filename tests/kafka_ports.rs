@@ -5,5 +5,6 @@ mod harness;
 mod late_requests;
 mod lost_answers;
 mod ports_on_kafka;
+#[allow(dead_code, reason = "the tests of the program use more of it")]
 mod proxy;
 mod two_owners;

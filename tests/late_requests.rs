@@ -9,10 +9,18 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 
 use crate::behind_proxy::{Limits, Rig, commit, run, take_over};
 use crate::proxy::{Api, ClientSees, Fault, Seen};
 
+/// Random cases with `LEADPULSE_FAULTS=full`, and without.
+const RANDOM_CASES: usize = 100;
+const FEW: usize = 4;
 /// Epochs before the one with the fault, and in all.
 const BEFORE: u64 = 2;
 const EPOCHS: u64 = 6;
@@ -51,12 +59,17 @@ fn all_cases() -> Vec<Case> {
     cases
 }
 
-/// The two late requests that do harm, and those of the others that arrive where the first does most.
+/// The late requests that do harm, where they do most; one of each of the others.
 fn selection(case: &Case) -> bool {
-    let harmful = [Api::END_TXN, Api::TXN_OFFSET_COMMIT].contains(&case.late);
+    let resets = case.client == ClientSees::Reset;
+    let harms = match case.late {
+        Api::END_TXN => case.arrives_before == Api::TXN_OFFSET_COMMIT,
+        Api::TXN_OFFSET_COMMIT => case.arrives_before == Api::END_TXN,
+        _ => false,
+    };
     match case.limits {
-        Limits::Short => harmful || case.arrives_before == Api::END_TXN,
-        Limits::Default => harmful && case.client == ClientSees::Reset && case.arrives_before == Api::END_TXN,
+        Limits::Default => harms && resets,
+        Limits::Short => harms || (case.arrives_before == Api::END_TXN && (resets || case.late == Api::END_TXN)),
     }
 }
 
@@ -98,6 +111,59 @@ fn told(api: Api, answer: Option<&[u8]>) -> String {
         }
         Some(answer) => format!("answered with {} bytes", answer.len()),
     }
+}
+
+/// Several requests of any kind, anywhere in a run, each held for one side or cut or delayed, and what is held arriving together.
+#[derive(Clone, Copy)]
+struct RandomCase {
+    seed: u64,
+}
+
+impl fmt::Display for RandomCase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "random, seed {}", self.seed)
+    }
+}
+
+fn check_random(RandomCase { seed }: RandomCase) -> Result<String, String> {
+    let mut generator = ChaCha8Rng::seed_from_u64(seed);
+    let any = |generator: &mut ChaCha8Rng| REQUESTS[generator.random_range(0..REQUESTS.len())];
+    let rig = Rig::new("random", Limits::Short);
+    let mut sink = rig.behind.sink();
+    take_over(&mut sink)?;
+    rig.client.release_before(any(&mut generator));
+    for _ in 0..generator.random_range(1..=4) {
+        let sees = if generator.random_bool(0.7) { ClientSees::Reset } else { ClientSees::Silence };
+        let fault = match generator.random_range(0..6) {
+            0 => Fault::Cut,
+            1 => Fault::SwallowAnswer(sees),
+            2 => Fault::Delay(Duration::from_millis(generator.random_range(0..3000))),
+            _ => Fault::Hold(sees),
+        };
+        rig.client.fault_after(generator.random_range(0..EPOCHS as usize), any(&mut generator), fault);
+    }
+    for number in 1..=EPOCHS {
+        commit(&mut sink, number)?;
+        rig.judge.stands_at(&rig.direct, number)?;
+        if generator.random_bool(0.3) {
+            rig.client.release_before(any(&mut generator));
+        }
+    }
+    drop(sink);
+    rig.is_exact_and_goes_on(EPOCHS)?;
+    let applied = rig.client.seen().into_iter().filter(|seen| matches!(seen, Seen::Faulted(..) | Seen::Released(..)));
+    let words = applied.map(|seen| match seen {
+        Seen::Released(api, answer) => format!("late {api:?} {}", told(api, answer.as_deref())),
+        other => format!("{other:?}"),
+    });
+    Ok(words.collect::<Vec<_>>().join(", "))
+}
+
+#[test]
+fn late_requests_at_random_touch_no_later_transaction() {
+    let cases = (0..RANDOM_CASES).map(|_| RandomCase { seed: rand::random() }).collect();
+    let few = AtomicUsize::new(0);
+    run(cases, |_| few.fetch_add(1, Ordering::Relaxed) < FEW, check_random);
 }
 
 #[test]

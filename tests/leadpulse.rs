@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "clippy knows tests, but not their helpers")]
 
 mod harness;
+#[allow(dead_code, reason = "the tests of the ports use more of it")]
+mod proxy;
 
 mod leadpulse {
     mod bad_input;
@@ -15,6 +17,7 @@ mod leadpulse {
     mod interleaving;
     mod kills;
     mod load;
+    mod network;
     mod paused;
     mod process;
     mod questions;

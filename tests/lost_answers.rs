@@ -55,10 +55,11 @@ fn all_cases() -> Vec<Case> {
     faults.into_iter().flat_map(at).collect()
 }
 
-/// Each fault where the outcome is in doubt, and each request with the fault that says least.
+/// Each fault where the outcome is in doubt, and one while taking over.
 fn selection(case: &Case) -> bool {
     let at_commit = case.at == Api::END_TXN && case.after == 2;
-    at_commit || (case.fault == Fault::SwallowAnswer(ClientSees::Reset) && case.after == 0)
+    let at_take_over = case.at == Api::INIT_PRODUCER_ID && case.after == 0;
+    at_commit || (at_take_over && case.fault == Fault::SwallowAnswer(ClientSees::Reset))
 }
 
 fn check(case: Case) -> Result<String, String> {

@@ -312,6 +312,16 @@ impl Client {
         lock(&self.state).rules.push(Rule { api, passing, fault });
     }
 
+    /// Drops every fault that has not come, and everything that is held; lets all pass.
+    pub fn forgive(&self) {
+        let mut state = lock(&self.state);
+        state.rules.clear();
+        state.held.clear();
+        state.bytes_per_second = None;
+        drop(state);
+        self.thaw();
+    }
+
     /// Delivers what is held in front of the next transaction's first request of this kind.
     pub fn release_before(&self, api: Api) {
         lock(&self.state).release_before = Some(api);
