@@ -4,11 +4,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use leadpulse_engine::ports::{
-    CommittedEpoch, EpochLog, NextOffset, Nonce, Output, OutputRecord, PollLimit, PortError, RecordBatch, SealedEpoch, Sink, Source,
+    CommittedEpoch, EpochLog, InputPartition, NextOffset, Nonce, Output, OutputRecord, PollLimit, PortError, RecordBatch, SealedEpoch, Sink, Source,
 };
+use leadpulse_engine::{HEADER_REASON, HEADER_VALUE_BYTES, Reason, dead_letter};
 use leadpulse_kafka::{
     CommitPoint, Failpoint, InputTopic, Isolation, KafkaEpochLog, KafkaMetrics, KafkaOptions, KafkaSink, KafkaSource, MockBroker, MockSink,
     OutputTopics, OwnedRecord, Producer, TopicSpec, ensure_topics, output_topics, read_all,
@@ -68,10 +70,10 @@ impl Deployment {
     pub fn sink(&self) -> KafkaSink {
         KafkaSink::new(&self.options, self.source().partitions(), &self.metrics).unwrap()
     }
-    /// A sink whose first commit reaches `point`, and then knows nothing.
+    /// A sink whose first attempt at epoch 1 reaches `point`, and then knows nothing.
     fn sink_in_doubt(&self, point: CommitPoint) -> KafkaSink {
-        let mut armed = true;
-        let failpoint: Failpoint = Box::new(move |at, _| at == point && std::mem::take(&mut armed));
+        let armed = AtomicBool::new(true);
+        let failpoint: Failpoint = Arc::new(move |at, epoch| at == point && epoch == 1 && armed.swap(false, Ordering::SeqCst));
         self.sink().with_failpoint(failpoint)
     }
     /// What a take-over finds. It waits until every earlier transaction has ended, so what is read afterwards is all there will be: a
@@ -120,7 +122,7 @@ pub fn epoch(number: u64, positions: &[i64], values: &[&str]) -> Arc<SealedEpoch
 
 fn committed(number: u64, positions: &[i64]) -> Option<CommittedEpoch> {
     let positions = positions.iter().copied().map(NextOffset).map(Some).collect();
-    Some(CommittedEpoch { number, as_of_ms: number as i64 * 1000, nonce: None, positions })
+    Some(CommittedEpoch { number, as_of_ms: number as i64 * 1000, nonce: Some(Nonce(number)), positions })
 }
 
 fn stable_ends(source: &mut impl Source) -> Vec<NextOffset> {
@@ -164,6 +166,7 @@ fn a_commit_is_visible_once_and_taken_over() {
     let policy = on.records(Output::PolicyState, Isolation::Committed);
     assert_eq!((policy[0].key.as_deref(), policy[0].value.as_deref()), (Some(b"A001".as_slice()), None));
     assert_eq!(on.metrics.transactions("committed"), 2);
+    assert_eq!(on.metrics.replacements("unanswered"), 0, "every request is seen to be answered");
 }
 
 #[test]
@@ -285,18 +288,77 @@ fn lost_positions_are_noticed() {
     let changed = KafkaOptions { group_id: unique("other-group"), ..on.options.clone() };
     let mut other = KafkaSink::new(&changed, on.source().partitions(), &on.metrics).unwrap();
     let error = other.take_over().unwrap_err().to_string();
-    assert!(error.contains("holds 1 committed epochs"), "{error}");
+    assert!(error.contains("holds committed epochs"), "{error}");
+}
+
+/// Bytes that no codec makes smaller.
+fn incompressible(bytes: usize) -> Vec<u8> {
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    };
+    let mut drawn: Vec<u8> = std::iter::repeat_with(next).take(bytes.div_ceil(8)).flatten().collect();
+    drawn.truncate(bytes);
+    drawn
 }
 
 #[test]
-fn a_record_too_large_is_an_error_that_says_so() {
+fn a_score_too_large_is_an_error_that_says_so() {
     let Some(on) = deployment("large", &[1]) else { return };
     let mut sink = on.sink();
     sink.take_over().unwrap();
-    let error = sink.commit(&epoch(1, &[1], &["x".repeat(2_000_000).as_str()])).unwrap_err();
+    let mut large = SealedEpoch::clone(&epoch(1, &[1], &["a"]));
+    large.outputs[0].value = Some(incompressible(2_000_000));
+    let error = sink.commit(&Arc::new(large)).unwrap_err();
     assert!(matches!(&error, PortError::Fatal(message) if message.contains("message.max.bytes")), "{error:?}");
     assert_eq!(on.taken_over(), None);
     assert_eq!(on.visible(Output::Scores), Vec::<String>::new());
+}
+
+#[test]
+fn dead_letters_of_any_size_stop_nothing() {
+    let Some(on) = deployment("junk", &[1]) else { return };
+    let mut sink = on.sink();
+    sink.take_over().unwrap();
+    let input = InputPartition { topic: on.inputs[0].topic.clone(), partition: 0, table: TableId(0) };
+    let letter = |number: i64, key: &[u8], value: &[u8], header: &[u8]| {
+        let mut batch = RecordBatch::default();
+        batch.push(0, 0, number, Some(key), Some(value), [("original", header)]);
+        dead_letter(batch.record(0), &input, Reason::WireFormat, "junk", 1)
+    };
+    // The second fits once it is compressed. The others do not: value, headers or key alone are more than the topic allows.
+    let junk = [
+        letter(1, b"a", &incompressible(1_000_011), b"h"),
+        letter(2, b"b", &vec![b'x'; 10_000_000], b"h"),
+        letter(3, b"c", &incompressible(2_000_000), b"h"),
+        letter(4, b"d", b"v", &incompressible(2_000_000)),
+        letter(5, &incompressible(2_000_000), b"v", b"h"),
+    ];
+    for (number, letter) in (1..).zip(&junk) {
+        let mut with_junk = SealedEpoch::clone(&epoch(number, &[number as i64], &["score"]));
+        with_junk.outputs.push(letter.clone());
+        sink.commit(&Arc::new(with_junk)).unwrap();
+    }
+    assert_eq!(on.taken_over(), committed(5, &[5]));
+    let (mut read, mut kept) = (on.records(Output::DeadLetters, Isolation::Committed), Vec::new());
+    read.sort_by_key(|letter| letter.timestamp_ms);
+    for (letter, read) in junk.iter().zip(&read) {
+        let value = letter.value.as_ref().unwrap();
+        if read.value.is_none() {
+            assert_eq!(read.header(HEADER_VALUE_BYTES), Some(value.len().to_string().as_bytes()));
+        } else {
+            assert!(read.value.as_ref() == Some(value));
+        }
+        assert_eq!(read.header(HEADER_REASON), Some(b"wire_format".as_slice()));
+        kept.push([read.key.is_some(), read.value.is_some(), read.header("original").is_some()]);
+    }
+    let expected = [[true, true, true], [true, true, true], [true, false, true], [true, false, false], [false, false, false]];
+    assert_eq!(kept, expected, "key, value, original headers");
+    assert_eq!(on.visible(Output::Scores).len(), junk.len());
+    assert_eq!(on.metrics.replacements("aborted"), 1, "the size that was refused is remembered");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use prometheus::Registry;
 
 use leadpulse_engine::explain::{ExplainDesk, explain_queue};
-use leadpulse_engine::ports::{Clock, Output, PortError, SchemaStore, Sink, Source};
+use leadpulse_engine::ports::{Attendant, Clock, Output, PortError, SchemaStore, Sink, Source};
 use leadpulse_engine::read_model::ReadModel;
 use leadpulse_engine::{Engine, Machine, MachineParts, Metrics, OutputEncoders, Ports, Summary, Task, Until};
 use leadpulse_features::Scorer;
@@ -132,6 +132,24 @@ fn tasks_of(config: &Config, project: &Project, scorer: &dyn Scorer) -> Result<V
     Ok(tasks)
 }
 
+/// Connects the sink's long waits with the read model and the stop flag.
+struct EngineAttendant {
+    read_model: Arc<ReadModel>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Attendant for EngineAttendant {
+    fn beat(&self) {
+        self.read_model.beat();
+    }
+    fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+    fn report(&self, matter: &'static str, condition: Option<String>) {
+        tracing::debug!(matter, condition, "the sink reports");
+    }
+}
+
 /// A running deployment.
 pub struct Deployment {
     engine: JoinHandle<Result<Summary, leadpulse_engine::RunError>>,
@@ -171,8 +189,8 @@ impl Deployment {
         let mut source = patiently(&config.kafka, || KafkaSource::open(&config.kafka, &inputs, &kafka_metrics))?;
         let sink: Box<dyn Sink> = match cluster {
             Cluster::Real => {
-                let heart = read_model.clone();
-                Box::new(KafkaSink::new(&config.kafka, source.partitions(), &kafka_metrics)?.with_heartbeat(move || heart.beat()))
+                let attendant = Arc::new(EngineAttendant { read_model: read_model.clone(), stop: stop.clone() });
+                Box::new(KafkaSink::new(&config.kafka, source.partitions(), &kafka_metrics)?.with_attendant(attendant))
             }
             Cluster::Mock => Box::new(MockSink::new(&config.kafka, source.partitions(), &kafka_metrics)?),
         };

@@ -3,6 +3,8 @@
 //! Owns the header names and the reason codes. Key, value and headers of the original come first and unchanged; our headers follow, so a
 //! reader that takes the last header of a name sees ours even when a record is dead-lettered a second time. Messages must never hold payload.
 
+use sha2::{Digest, Sha256};
+
 use crate::ports::{InputPartition, Output, OutputRecord, Record};
 
 /// Original topic (Kafka Connect's name).
@@ -21,6 +23,19 @@ pub const HEADER_REASON: &str = "x-dlq-reason";
 pub const HEADER_TIMESTAMP: &str = "x-dlq-timestamp";
 /// Program and version that refused the record.
 pub const HEADER_APPLICATION: &str = "x-dlq-application";
+
+/// Bytes of the original value that was left out because the topic has no room for it, decimal.
+pub const HEADER_VALUE_BYTES: &str = "x-dlq-value-bytes";
+/// SHA-256 of the original value that was left out, lower-case hexadecimal.
+pub const HEADER_VALUE_SHA256: &str = "x-dlq-value-sha256";
+/// Bytes of the original headers that were left out (names and values), decimal.
+pub const HEADER_HEADERS_BYTES: &str = "x-dlq-headers-bytes";
+/// SHA-256 of the original headers that were left out (names and values, in order), lower-case hexadecimal.
+pub const HEADER_HEADERS_SHA256: &str = "x-dlq-headers-sha256";
+/// Bytes of the original key that was left out, decimal.
+pub const HEADER_KEY_BYTES: &str = "x-dlq-key-bytes";
+/// SHA-256 of the original key that was left out, lower-case hexadecimal.
+pub const HEADER_KEY_SHA256: &str = "x-dlq-key-sha256";
 
 /// Why a record cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -100,6 +115,46 @@ pub fn dead_letter(record: Record<'_>, partition: &InputPartition, reason: Reaso
     }
 }
 
+/// A dead letter without the original value: its size and digest stand in the headers. Unchanged if there is no value.
+pub fn without_value(letter: &OutputRecord) -> OutputRecord {
+    let mut smaller = letter.clone();
+    if let Some(value) = smaller.value.take() {
+        stand_in(&mut smaller, HEADER_VALUE_BYTES, HEADER_VALUE_SHA256, &[&value]);
+    }
+    smaller
+}
+
+/// A dead letter without the original headers: their size and digest stand beside our headers. Unchanged if there are none.
+pub fn without_original_headers(letter: &OutputRecord) -> OutputRecord {
+    let mut smaller = letter.clone();
+    let originals = smaller.headers.iter().rposition(|(name, _)| name == HEADER_TOPIC).unwrap_or_default();
+    let dropped: Vec<(String, Vec<u8>)> = smaller.headers.drain(..originals).collect();
+    if !dropped.is_empty() {
+        let parts: Vec<&[u8]> = dropped.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_slice()]).collect();
+        stand_in(&mut smaller, HEADER_HEADERS_BYTES, HEADER_HEADERS_SHA256, &parts);
+    }
+    smaller
+}
+
+/// A dead letter without the original key: its size and digest stand in the headers. Unchanged if there is no key.
+pub fn without_key(letter: &OutputRecord) -> OutputRecord {
+    let mut smaller = letter.clone();
+    if let Some(key) = smaller.key.take() {
+        stand_in(&mut smaller, HEADER_KEY_BYTES, HEADER_KEY_SHA256, &[&key]);
+    }
+    smaller
+}
+
+/// Appends the size and the digest of what a dead letter no longer carries.
+fn stand_in(letter: &mut OutputRecord, bytes: &str, sha256: &str, parts: &[&[u8]]) {
+    let mut digest = Sha256::new();
+    parts.iter().for_each(|part| digest.update(part));
+    let hex: String = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let size: usize = parts.iter().map(|part| part.len()).sum();
+    letter.headers.push((bytes.to_owned(), size.to_string().into_bytes()));
+    letter.headers.push((sha256.to_owned(), hex.into_bytes()));
+}
+
 #[cfg(test)]
 mod tests {
     use leadpulse_schema::TableId;
@@ -146,6 +201,33 @@ mod tests {
             assert_eq!(header(name), value, "{name}");
         }
         assert!(header(HEADER_APPLICATION).starts_with("leadpulse/"));
+    }
+
+    #[test]
+    fn parts_left_out_are_named_by_size_and_digest() {
+        const SHA256_OF_ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        let whole = letter(Some(b"abc"), Some(b"abc"), Reason::WireFormat);
+        let header = |letter: &OutputRecord, name: &str| {
+            letter.headers.iter().find(|(n, _)| n == name).map(|(_, value)| String::from_utf8(value.clone()).unwrap())
+        };
+        let smaller = without_value(&whole);
+        assert_eq!((smaller.key.as_deref(), smaller.value.as_deref()), (Some(b"abc".as_slice()), None));
+        assert_eq!(header(&smaller, HEADER_VALUE_BYTES).as_deref(), Some("3"));
+        assert_eq!(header(&smaller, HEADER_VALUE_SHA256).as_deref(), Some(SHA256_OF_ABC));
+        assert_eq!(smaller.headers[..whole.headers.len()], whole.headers);
+
+        let smaller = without_key(&whole);
+        assert_eq!((smaller.key.as_deref(), smaller.value.as_deref()), (None, Some(b"abc".as_slice())));
+        assert_eq!(header(&smaller, HEADER_KEY_BYTES).as_deref(), Some("3"));
+        assert_eq!(header(&smaller, HEADER_KEY_SHA256).as_deref(), Some(SHA256_OF_ABC));
+
+        let smaller = without_original_headers(&whole);
+        assert_eq!(header(&smaller, "trace"), None);
+        assert_eq!(header(&smaller, HEADER_HEADERS_BYTES).as_deref(), Some("7"), "the name and two bytes");
+        assert_eq!(header(&smaller, HEADER_REASON).as_deref(), Some("wire_format"));
+        for leave_out in [without_value, without_key, without_original_headers] {
+            assert_eq!(leave_out(&leave_out(&whole)), leave_out(&whole), "nothing is left out twice");
+        }
     }
 
     #[test]

@@ -23,8 +23,9 @@ mod run;
 mod standings;
 
 pub use dead_letter::{
-    HEADER_APPLICATION, HEADER_MESSAGE, HEADER_OFFSET, HEADER_PARTITION, HEADER_REASON, HEADER_STAGE, HEADER_TIMESTAMP, HEADER_TOPIC,
-    Reason, dead_letter,
+    HEADER_APPLICATION, HEADER_HEADERS_BYTES, HEADER_HEADERS_SHA256, HEADER_KEY_BYTES, HEADER_KEY_SHA256, HEADER_MESSAGE, HEADER_OFFSET,
+    HEADER_PARTITION, HEADER_REASON, HEADER_STAGE, HEADER_TIMESTAMP, HEADER_TOPIC, HEADER_VALUE_BYTES, HEADER_VALUE_SHA256, Reason,
+    dead_letter, without_key, without_original_headers, without_value,
 };
 pub use decode::{Decoded, Decoders};
 pub use epoch::{ClockState, EpochRecord, PartitionInterval, ReasonCount, check_script};

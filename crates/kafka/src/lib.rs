@@ -8,16 +8,22 @@
 //! Invariants: a librdkafka message never leaves the thread that polled it; no promise rests on the mock cluster; every wait has a limit.
 
 mod client;
+mod committer;
 mod fetch;
 mod http_registry;
 mod metrics;
 mod mock;
 mod offsets;
 mod options;
+mod oversize;
+mod ownership;
+mod patience;
+mod polled;
 mod position;
 mod producer;
 mod reader;
 mod record;
+mod requests;
 mod schemas;
 mod sink;
 mod source;

@@ -15,7 +15,7 @@ pub(crate) enum TransactionOutcome {
     Indefinite,
     /// Was indefinite, and had been committed.
     Promoted,
-    /// Another process owns the transactional id.
+    /// The broker no longer accepts its producer.
     Fenced,
 }
 
@@ -31,10 +31,37 @@ impl TransactionOutcome {
     }
 }
 
+/// Why the sink went on with a new producer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Replacement {
+    /// A transactional request was written and not answered: a copy of it may be under way.
+    Unanswered,
+    /// The transaction was given up before its commit was requested.
+    Aborted,
+    /// Nobody knows how the transaction ended.
+    InDoubt,
+    /// The broker no longer accepts the producer: another one took over, or the transaction grew too old.
+    Fenced,
+}
+
+impl Replacement {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Unanswered => "unanswered",
+            Self::Aborted => "aborted",
+            Self::InDoubt => "in_doubt",
+            Self::Fenced => "fenced",
+        }
+    }
+}
+
 /// The metrics of all Kafka ports of a process.
 pub struct KafkaMetrics {
     transactions: IntCounterVec,
     commit_seconds: Histogram,
+    replacements: IntCounterVec,
+    /// Producers that were given up and have not closed yet.
+    pub(crate) abandoned_producers: IntGauge,
     client_errors: IntCounterVec,
     out_of_range: IntCounter,
     pub(crate) registry_requests: IntCounterVec,
@@ -59,6 +86,17 @@ impl KafkaMetrics {
                 )
                 .buckets(prometheus::exponential_buckets(0.001, 2.0, 16)?),
             )?,
+            replacements: IntCounterVec::new(
+                Opts::new(
+                    "leadpulse_kafka_producer_replacements_total",
+                    "Producers that a new one replaced, by reason: unanswered, aborted, in_doubt, fenced.",
+                ),
+                &["reason"],
+            )?,
+            abandoned_producers: IntGauge::new(
+                "leadpulse_kafka_abandoned_producers",
+                "Producers that were given up and have not closed yet; no more than 8 at a time.",
+            )?,
             client_errors: IntCounterVec::new(
                 Opts::new("leadpulse_kafka_client_errors_total", "Errors that librdkafka reported, by client and error code."),
                 &["client", "code"],
@@ -75,6 +113,8 @@ impl KafkaMetrics {
         };
         registry.register(Box::new(metrics.transactions.clone()))?;
         registry.register(Box::new(metrics.commit_seconds.clone()))?;
+        registry.register(Box::new(metrics.replacements.clone()))?;
+        registry.register(Box::new(metrics.abandoned_producers.clone()))?;
         registry.register(Box::new(metrics.client_errors.clone()))?;
         registry.register(Box::new(metrics.out_of_range.clone()))?;
         registry.register(Box::new(metrics.registry_requests.clone()))?;
@@ -85,6 +125,15 @@ impl KafkaMetrics {
     /// Transactions that ended so: `committed`, `aborted`, `indefinite`, `promoted` or `fenced`.
     pub fn transactions(&self, outcome: &str) -> u64 {
         self.transactions.with_label_values(&[outcome]).get()
+    }
+
+    /// Producers that a new one replaced because of `reason`: `unanswered`, `aborted`, `in_doubt` or `fenced`.
+    pub fn replacements(&self, reason: &str) -> u64 {
+        self.replacements.with_label_values(&[reason]).get()
+    }
+
+    pub(crate) fn count_replacement(&self, reason: Replacement) {
+        self.replacements.with_label_values(&[reason.label()]).inc();
     }
 
     pub(crate) fn count_transaction(&self, outcome: TransactionOutcome) {

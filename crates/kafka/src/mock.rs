@@ -9,17 +9,16 @@ use std::time::Instant;
 use crossbeam_channel::{Sender, bounded};
 use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::mocking::MockCluster;
-use rdkafka::producer::BaseProducer;
 
 use leadpulse_engine::ports::{CommittedEpoch, InputPartition, PortError, SealedEpoch, Sink};
 
-use crate::client::{Closing, Context, port_error, producer};
+use crate::client::{Closing, port_error};
 use crate::metrics::{KafkaMetrics, TransactionOutcome};
 use crate::offsets::{Isolation, OffsetReader};
 use crate::options::{KafkaOptions, Role};
-use crate::position::{committed_epoch, offsets_of};
+use crate::polled::{DebugLines, PolledProducer, SendError, Signals};
+use crate::position::{Owner, offsets_of, read_offsets};
 use crate::topics::TopicSpec;
-use crate::transaction::{SendError, send_all};
 
 /// A mock cluster of one broker; it ends when dropped.
 pub struct MockBroker {
@@ -70,25 +69,51 @@ pub struct MockSink {
     partitions: Vec<InputPartition>,
     metrics: Arc<KafkaMetrics>,
     offsets: OffsetReader,
-    producer: Closing<BaseProducer<Context>>,
+    producer: Closing<PolledProducer>,
+    owner: Owner,
 }
 
 impl MockSink {
     /// A sink for an engine that reads `partitions`.
     pub fn new(options: &KafkaOptions, partitions: &[InputPartition], metrics: &Arc<KafkaMetrics>) -> Result<Self, PortError> {
+        let signals = Arc::new(Signals::default());
+        let config = options.client_config(Role::Producer);
+        let producer = PolledProducer::start(&config, "mock-sink", DebugLines { protocol: true, others: true }, metrics, &signals)?;
         Ok(Self {
             options: options.clone(),
             partitions: partitions.to_vec(),
             metrics: Arc::clone(metrics),
             offsets: OffsetReader::connect(options, Isolation::Committed, metrics)?,
-            producer: Closing::new(producer(options, Role::Producer, "mock-sink", metrics)?, "mock-sink", options.close_timeout()),
+            producer: Closing::new(producer, "mock-sink", options.close_timeout()),
+            owner: Owner::random(),
         })
+    }
+
+    /// Produces the records in order and waits until every one is acknowledged.
+    fn send(&self, epoch: &SealedEpoch) -> Result<(), PortError> {
+        let deadline = Instant::now() + self.options.commit_timeout();
+        let given_up = || Instant::now() >= deadline || self.producer.signals().is_refused();
+        for (index, record) in epoch.outputs.iter().enumerate() {
+            let topic = self.options.outputs.name(record.output);
+            match self.producer.send(topic, index, record, &given_up) {
+                Ok(()) => {}
+                Err(SendError::Refused(error)) => return Err(port_error(&format!("producing to '{topic}'"), &error)),
+                Err(SendError::GivenUp) => break,
+            }
+        }
+        let delivered = self.producer.wait_for_deliveries(&|| Instant::now() >= deadline);
+        if let Some(refusal) = self.producer.signals().take_refusals().first() {
+            return Err(port_error("sending an epoch's records", &refusal.error));
+        }
+        let limit_ms = self.options.commit_timeout_ms;
+        let late = || PortError::Retriable(format!("kafka: an epoch's records are not acknowledged within {limit_ms} ms"));
+        if delivered { Ok(()) } else { Err(late()) }
     }
 }
 
 impl Sink for MockSink {
     fn owner(&self) -> &str {
-        "mock"
+        self.owner.as_str()
     }
 
     fn arrange(&mut self, partitions: &[InputPartition]) {
@@ -97,18 +122,16 @@ impl Sink for MockSink {
 
     /// Fences nobody.
     fn take_over(&mut self) -> Result<Option<CommittedEpoch>, PortError> {
-        committed_epoch(self.offsets.client(), &self.options.group_id, &self.partitions, self.options.request_timeout())
+        let (group_id, timeout) = (&self.options.group_id, self.options.request_timeout());
+        let offsets = read_offsets(self.offsets.client(), group_id, &self.partitions, timeout)?;
+        Ok(offsets.agreed()?.and_then(|agreed| agreed.epoch()))
     }
 
     /// Produces, waits for every acknowledgement, then commits the positions.
     fn commit(&mut self, epoch: &Arc<SealedEpoch>) -> Result<(), PortError> {
         let started = Instant::now();
-        let offsets = offsets_of(epoch, &self.partitions)?;
-        send_all(&self.producer, &self.options.outputs, &epoch.outputs, self.options.commit_timeout()).map_err(|error| match error {
-            SendError::Impossible(error) => error,
-            SendError::Failed(error) => port_error("sending an epoch's records", &error),
-            SendError::TimedOut(what) => PortError::Retriable(format!("kafka: sending an epoch's records: {what}")),
-        })?;
+        let offsets = offsets_of(epoch, &self.owner, &self.partitions)?;
+        self.send(epoch)?;
         self.offsets.client().commit(&offsets, CommitMode::Sync).map_err(|error| port_error("committing the positions", &error))?;
         self.metrics.count_transaction(TransactionOutcome::Committed);
         self.metrics.observe_commit(started.elapsed().as_secs_f64());

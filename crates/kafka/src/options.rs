@@ -8,10 +8,13 @@ use std::fmt;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 use serde::{Deserialize, Serialize, Serializer};
 
 use leadpulse_engine::ports::Output;
+
+use crate::polled::DebugLines;
 
 /// Names of the output topics.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -90,12 +93,12 @@ pub struct KafkaOptions {
     pub replication_factor: i32,
     /// Limit of one request for metadata, offsets or topic creation, milliseconds.
     pub request_timeout_ms: u64,
-    /// Limit of each step of a transaction (sending, offsets, commit), milliseconds. Beyond it the outcome is in doubt. Below `transaction_timeout_ms`.
+    /// Time without progress after which a transaction is in doubt, milliseconds: no record acknowledged, no step completed. A third of
+    /// `transaction_timeout_ms` at most.
     pub commit_timeout_ms: u64,
-    /// After so long the broker aborts a transaction, milliseconds.
+    /// Age at which the broker aborts a transaction, milliseconds; 900000 at most (the brokers' own limit). It doubles by itself while an
+    /// epoch takes longer to send.
     pub transaction_timeout_ms: u64,
-    /// How long an outcome in doubt is tried to be settled (brokers may be down meanwhile) before the process gives up, milliseconds.
-    pub settle_timeout_ms: u64,
     /// How long closing a client may take before it is left behind, milliseconds.
     pub close_timeout_ms: u64,
     /// Most bytes of fetched records that wait for the engine in our queue (librdkafka's own comes on top: `consumer.queued.max.messages.kbytes`).
@@ -115,9 +118,8 @@ impl Default for KafkaOptions {
             output_partitions: 4,
             replication_factor: -1,
             request_timeout_ms: 10_000,
-            commit_timeout_ms: 15_000,
-            transaction_timeout_ms: 30_000,
-            settle_timeout_ms: 300_000,
+            commit_timeout_ms: 10_000,
+            transaction_timeout_ms: 60_000,
             close_timeout_ms: 3_000,
             queue_bytes: 32 << 20,
             client: BTreeMap::new(),
@@ -186,7 +188,15 @@ pub(crate) enum Role {
     Admin,
 }
 
-const RESERVED: [(&str, &str); 13] = [
+/// Most bytes of a batch of several records. A larger record travels alone; small batches show progress on a slow link.
+pub(crate) const BATCH_BYTES: usize = 131_072;
+/// Most bytes of one record before compression. A request of more than 100 MiB (the brokers' socket.request.max.bytes) would not be refused:
+/// the connection would be closed without a word, again and again.
+const RECORD_BYTES: usize = 64 << 20;
+/// Longest transaction that brokers allow by default (transaction.max.timeout.ms).
+pub(crate) const LONGEST_TRANSACTION_MS: u64 = 900_000;
+
+const RESERVED: [(&str, &str); 16] = [
     ("bootstrap.servers", "it is kafka.brokers"),
     ("metadata.broker.list", "it is kafka.brokers"),
     ("group.id", "it is kafka.group_id"),
@@ -200,6 +210,9 @@ const RESERVED: [(&str, &str); 13] = [
     ("auto.offset.reset", "where reading starts is decided by the committed epoch"),
     ("enable.idempotence", "exactly once rests on it"),
     ("enable.partition.eof", "readers depend on it"),
+    ("delivery.report.only.error", "acknowledged records are counted"),
+    ("log_level", "the sink reads librdkafka's protocol log; filter the log of this program instead"),
+    ("log.queue", "the sink reads librdkafka's protocol log"),
 ];
 
 impl KafkaOptions {
@@ -231,7 +244,6 @@ impl KafkaOptions {
         let limits = [
             ("request_timeout_ms", self.request_timeout_ms),
             ("commit_timeout_ms", self.commit_timeout_ms),
-            ("settle_timeout_ms", self.settle_timeout_ms),
             ("close_timeout_ms", self.close_timeout_ms),
             ("transaction_timeout_ms", self.transaction_timeout_ms),
         ];
@@ -240,11 +252,14 @@ impl KafkaOptions {
                 return fault(field, format!("{value} is not between 100 (0.1 s) and 86400000 (a day)"));
             }
         }
-        if self.commit_timeout_ms >= self.transaction_timeout_ms {
-            return fault(
-                "commit_timeout_ms",
-                format!("{} must be below transaction_timeout_ms ({})", self.commit_timeout_ms, self.transaction_timeout_ms),
-            );
+        if self.transaction_timeout_ms > LONGEST_TRANSACTION_MS {
+            let value = self.transaction_timeout_ms;
+            return fault("transaction_timeout_ms", format!("{value} is more than {LONGEST_TRANSACTION_MS}, which brokers refuse"));
+        }
+        // Sending, positions and commit may each stand still for almost that long.
+        if self.commit_timeout_ms * 3 > self.transaction_timeout_ms {
+            let (value, limit) = (self.commit_timeout_ms, self.transaction_timeout_ms);
+            return fault("commit_timeout_ms", format!("{value} must be at most a third of transaction_timeout_ms ({limit})"));
         }
         if self.queue_bytes < 1 << 20 {
             return fault("queue_bytes", format!("{} is below 1048576 (1 MiB)", self.queue_bytes));
@@ -277,8 +292,8 @@ impl KafkaOptions {
     pub(crate) fn commit_timeout(&self) -> Duration {
         Duration::from_millis(self.commit_timeout_ms)
     }
-    pub(crate) fn settle_timeout(&self) -> Duration {
-        Duration::from_millis(self.settle_timeout_ms)
+    pub(crate) fn transaction_timeout(&self) -> Duration {
+        Duration::from_millis(self.transaction_timeout_ms)
     }
     pub(crate) fn close_timeout(&self) -> Duration {
         Duration::from_millis(self.close_timeout_ms)
@@ -289,8 +304,8 @@ impl KafkaOptions {
         let mut config = ClientConfig::new();
         let consumes = matches!(role, Role::Source | Role::Reader { .. });
         let produces = matches!(role, Role::Sink | Role::Producer);
-        // librdkafka wants it below the transaction's limit.
-        let request_limit_ms = self.commit_timeout_ms.min(10_000).to_string();
+        // Below the transaction's limit, as librdkafka wants it, and above ours: the watchdog decides, before librdkafka repeats a request.
+        let request_limit_ms = (self.transaction_timeout_ms / 2).min(60_000).to_string();
         let mut set = |pairs: &[(&str, &str)]| {
             for (key, value) in pairs {
                 config.set(*key, *value);
@@ -309,7 +324,7 @@ impl KafkaOptions {
             set(&[("topic.metadata.refresh.interval.ms", "60000"), ("allow.auto.create.topics", "false")]);
         }
         if produces {
-            set(&[("compression.type", "lz4"), ("batch.size", "262144"), ("queue.buffering.max.kbytes", "262144")]);
+            set(&[("compression.type", "lz4"), ("batch.size", &BATCH_BYTES.to_string()), ("queue.buffering.max.kbytes", "262144")]);
             // The Java client's partitioner: a key finds the same partition whoever produces it.
             set(&[("partitioner", "murmur2_random")]);
         }
@@ -320,6 +335,7 @@ impl KafkaOptions {
                 ("retry.backoff.max.ms", "10"),
                 ("linger.ms", "0"),
                 ("socket.timeout.ms", &request_limit_ms),
+                ("message.max.bytes", &RECORD_BYTES.to_string()),
             ]),
             Role::Producer => set(&[("linger.ms", "5")]),
             _ => {}
@@ -349,9 +365,33 @@ impl KafkaOptions {
         if role == Role::Sink {
             config.set("transactional.id", &self.transactional_id);
             config.set("transaction.timeout.ms", self.transaction_timeout_ms.to_string());
-            config.set("message.timeout.ms", (self.transaction_timeout_ms * 2 / 3).to_string());
+            config.set("message.timeout.ms", self.transaction_timeout_ms.to_string());
+            let debug = self.user_debug();
+            config.set("debug", if debug.is_empty() { "protocol".into() } else { format!("protocol,{debug}") });
+            config.set_log_level(RDKafkaLogLevel::Debug);
         }
         config
+    }
+
+    /// The sink's configuration, for a producer with a transaction limit of its own.
+    pub(crate) fn sink_config(&self, transaction_timeout: Duration) -> ClientConfig {
+        let mut config = self.client_config(Role::Sink);
+        let limit_ms = transaction_timeout.as_millis().to_string();
+        config.set("transaction.timeout.ms", &limit_ms).set("message.timeout.ms", &limit_ms);
+        config
+    }
+
+    /// Debug contexts that the user set for the sink, separated by commas.
+    fn user_debug(&self) -> String {
+        let set = [self.client.get("debug"), self.client.get("producer.debug")];
+        set.into_iter().flatten().map(String::as_str).collect::<Vec<_>>().join(",")
+    }
+
+    /// The sink's debug lines that the user asked for. The sink itself always reads those of the protocol.
+    pub(crate) fn sink_debug_lines(&self) -> DebugLines {
+        let debug = self.user_debug();
+        let protocol = debug.split(',').any(|context| matches!(context.trim(), "protocol" | "all"));
+        DebugLines { protocol, others: !debug.is_empty() }
     }
 }
 
@@ -376,7 +416,11 @@ mod tests {
             (KafkaOptions { brokers: " ".into(), ..good() }, "kafka.brokers"),
             (KafkaOptions { transactional_id: String::new(), ..good() }, "kafka.transactional_id"),
             (KafkaOptions { commit_timeout_ms: 30_000, ..good() }, "kafka.commit_timeout_ms"),
-            (KafkaOptions { settle_timeout_ms: 0, ..good() }, "kafka.settle_timeout_ms"),
+            (KafkaOptions { commit_timeout_ms: 20_001, ..good() }, "a third of transaction_timeout_ms"),
+            (KafkaOptions { transaction_timeout_ms: 900_001, ..good() }, "kafka.transaction_timeout_ms"),
+            (with_client("log_level", "0"), "protocol log"),
+            (with_client("producer.delivery.report.only.error", "true"), "counted"),
+            (with_client("debug", "brokr"), "debug"),
             (KafkaOptions { output_partitions: 0, ..good() }, "kafka.output_partitions"),
             (KafkaOptions { replication_factor: 0, ..good() }, "kafka.replication_factor"),
             (KafkaOptions { queue_bytes: 9, ..good() }, "kafka.queue_bytes"),
@@ -403,6 +447,27 @@ mod tests {
         assert_eq!(reach("socket.timeout.ms"), [true, true, true]);
         assert_eq!(reach("consumer.socket.timeout.ms"), [true, false, false]);
         assert_eq!(reach("producer.socket.timeout.ms"), [false, true, false]);
+    }
+
+    #[test]
+    fn the_sink_reads_the_protocol_log_whatever_the_user_asks_for() {
+        let debug = |options: &KafkaOptions, role| options.client_config(role).get("debug").map(str::to_owned);
+        let (none, some) = (KafkaOptions::default(), with_client("producer.debug", "broker,msg"));
+        assert_eq!(debug(&none, Role::Sink).as_deref(), Some("protocol"));
+        assert_eq!(debug(&some, Role::Sink).as_deref(), Some("protocol,broker,msg"));
+        assert_eq!((debug(&none, Role::Producer), debug(&some, Role::Source)), (None, None));
+        some.validate().unwrap();
+        assert_eq!(none.sink_debug_lines(), DebugLines { protocol: false, others: false });
+        assert_eq!(some.sink_debug_lines(), DebugLines { protocol: false, others: true });
+        assert_eq!(with_client("debug", "all").sink_debug_lines(), DebugLines { protocol: true, others: true });
+        assert!(matches!(some.client_config(Role::Sink).log_level, RDKafkaLogLevel::Debug));
+    }
+
+    #[test]
+    fn a_longer_transaction_reaches_librdkafka() {
+        let config = KafkaOptions::default().sink_config(Duration::from_secs(900));
+        assert_eq!((config.get("transaction.timeout.ms"), config.get("message.timeout.ms")), (Some("900000"), Some("900000")));
+        config.create_native_config().unwrap();
     }
 
     #[test]

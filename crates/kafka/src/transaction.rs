@@ -1,254 +1,295 @@
-//! One attempt to make an epoch visible in a transaction, and what is known afterwards.
+//! One attempt to make an epoch visible in a transaction, step by step, and what is known afterwards.
 //!
-//! librdkafka speaks the first version of the transaction protocol: a delayed commit request may still take effect after the client gave
-//! up on it. So an attempt has four ends, and "it failed" is none of them: see [`Outcome`].
+//! Begin → queue the records → positions → wait for the deliveries → commit. Each step can end badly in its own way:
+//!
+//! * *Begin* is local. It is refused here where a request of the transaction before was written and not answered ([`RequestLedger`]).
+//! * *Queueing* is local too, except that a full queue waits for deliveries. librdkafka refuses a record that is too large.
+//! * *Positions* go into the transaction before the deliveries are waited for: they do not depend on each other, and the wait is shorter by
+//!   15 to 40 % (measured). librdkafka may not return from this call when the group's coordinator has gone, whatever limit it is given
+//!   ([5456](https://github.com/confluentinc/librdkafka/issues/5456), [5511](https://github.com/confluentinc/librdkafka/issues/5511)): the
+//!   watchdog of [`Committer`](crate::committer::Committer) gives the producer up.
+//! * *Deliveries* may be refused one by one. Nothing is visible, and nothing will be: no commit was requested.
+//! * *Commit*: from the moment its request is written until its answer is read the outcome is in doubt, and "it failed" is no outcome: a
+//!   delayed request may take effect later ([KIP-98](https://cwiki.apache.org/confluence/display/KAFKA/KIP-98+-+Exactly+Once+Delivery+and+Transactional+Messaging)).
+//!
+//! A transaction is never aborted here. The producer that follows aborts it: its `init_transactions` raises the epoch, which also fences
+//! every request that is still under way ([KIP-890](https://cwiki.apache.org/confluence/display/KAFKA/KIP-890%3A+Transactions+Server-Side+Defense)).
+//!
+//! [`RequestLedger`]: crate::requests::RequestLedger
 
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::producer::Producer;
+use rustc_hash::FxHashMap;
 
-use leadpulse_engine::ports::{OutputRecord, PortError};
+use leadpulse_engine::ports::{OutputRecord, SealedEpoch};
 
-use crate::client::{Closing, Context, is_fenced, is_permanent, port_error, producer};
-use crate::metrics::KafkaMetrics;
-use crate::options::{KafkaOptions, OutputTopics, Role};
+use crate::client::{is_fenced, is_too_large};
+use crate::options::OutputTopics;
+use crate::polled::{PolledProducer, Refusal, SendError};
 
-/// One wait for delivery reports. `BaseProducer::flush` would wait in steps of 100 ms.
-const POLL_STEP: Duration = Duration::from_millis(1);
-/// Between two tries to reach brokers that do not answer.
-const RETRY_PAUSE: Duration = Duration::from_millis(200);
+/// How long the log line of a commit's answer may take to be seen: the answer itself has been read. Microseconds, normally.
+const LEDGER_WAIT: Duration = Duration::from_secs(1);
 
-/// What is known after an attempt.
+/// How an attempt ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// All of it is visible.
     Committed,
-    /// Nothing of it is or will be visible; the producer can go on. Why.
-    Aborted(String),
-    /// Nobody knows: a new producer has to settle it. Why.
-    Indefinite(String),
-    /// Another producer took over the transactional id. Nothing of this attempt is visible unless its commit had already been accepted.
+    /// No commit was requested: nothing of it is or will be visible.
+    NotCommitted {
+        why: String,
+        /// librdkafka's code, where it gave one.
+        code: Option<RDKafkaErrorCode>,
+    },
+    /// As [`Self::NotCommitted`]: these records (indices in the epoch) are too large.
+    TooLarge { records: Vec<usize>, why: String },
+    /// Nobody knows: a new producer has to settle it.
+    InDoubt(String),
+    /// The broker no longer accepts this producer. Another one took over the transactional id, or the transaction was open for longer than
+    /// its limit: librdkafka reports both alike ([3928](https://github.com/confluentinc/librdkafka/issues/3928)). In doubt like
+    /// [`Self::InDoubt`].
     Fenced(String),
+    /// Nothing was begun: a request of the transaction before was written and not answered.
+    Unanswered,
 }
 
-/// Where an attempt can be interrupted by a test of what happens after.
+/// Places where a test can interrupt an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CommitPoint {
     /// The transaction has begun, nothing is sent.
     BeforeRecords,
-    /// All records are acknowledged.
+    /// All records are queued; some may be acknowledged.
     BeforeOffsets,
-    /// Positions are in the transaction.
+    /// Positions are in the transaction, and every record is acknowledged.
     BeforeCommit,
     /// The commit was acknowledged.
     AfterCommit,
 }
 
-/// Called at each [`CommitPoint`] with the epoch's number; `true` makes the attempt end there as if its outcome were unknown.
-pub type Failpoint = Box<dyn FnMut(CommitPoint, u64) -> bool + Send>;
+/// A function called at each [`CommitPoint`] with the epoch's number, from the thread that commits. `true` makes the attempt end there as if
+/// its outcome were unknown. It may sleep, to let limits pass.
+pub type Failpoint = Arc<dyn Fn(CommitPoint, u64) -> bool + Send + Sync>;
 
-/// Told between steps that a long wait goes on. The default tells nobody.
-#[derive(Default)]
-pub(crate) struct Heartbeat(Option<Box<dyn Fn() + Send>>);
+/// A step of an attempt, to name where one stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Step {
+    TakingOver,
+    Sending,
+    Positions,
+    Deliveries,
+    Committing,
+}
 
-impl Heartbeat {
-    pub(crate) fn new(beat: impl Fn() + Send + 'static) -> Self {
-        Self(Some(Box::new(beat)))
+impl Step {
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            Self::TakingOver => "taking over the transactional id",
+            Self::Sending => "queueing the records",
+            Self::Positions => "adding the positions to the transaction",
+            Self::Deliveries => "waiting for the records to be acknowledged",
+            Self::Committing => "committing",
+        }
     }
-    pub(crate) fn beat(&self) {
-        self.0.iter().for_each(|beat| beat());
+
+    fn of(number: u8) -> Self {
+        [Self::TakingOver, Self::Sending, Self::Positions, Self::Deliveries, Self::Committing][usize::from(number)]
     }
 }
 
-/// A producer that has the transactional id.
+/// An attempt's state that the watching thread shares with the committing one.
+#[derive(Debug)]
+pub(crate) struct Watched {
+    step: AtomicU8,
+    abandoned: AtomicBool,
+}
+
+impl Default for Watched {
+    fn default() -> Self {
+        Self { step: AtomicU8::new(Step::TakingOver as u8), abandoned: AtomicBool::new(false) }
+    }
+}
+
+impl Watched {
+    pub(crate) fn step(&self) -> Step {
+        Step::of(self.step.load(Ordering::Relaxed))
+    }
+
+    /// Forbids every further step.
+    pub(crate) fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::Acquire)
+    }
+}
+
+/// An epoch on its way, with everything one attempt needs.
+pub(crate) struct Work {
+    pub(crate) epoch: Arc<SealedEpoch>,
+    /// Records that go in place of the epoch's own, by index: those were too large.
+    pub(crate) replaced: FxHashMap<usize, OutputRecord>,
+    pub(crate) offsets: TopicPartitionList,
+    pub(crate) group: ConsumerGroupMetadata,
+}
+
+impl Work {
+    fn records(&self) -> impl Iterator<Item = (usize, &OutputRecord)> {
+        self.epoch.outputs.iter().enumerate().map(|(index, record)| (index, self.replaced.get(&index).unwrap_or(record)))
+    }
+}
+
+/// A producer with the transactional id. All calls are made from one thread, and any of them may block for longer than its limit.
 pub(crate) struct TransactionalProducer {
-    producer: Closing<BaseProducer<Context>>,
+    producer: PolledProducer,
     topics: OutputTopics,
-    step_limit: Duration,
+    /// Limit that librdkafka is given for each call, so that an abandoned one comes back at last.
+    call_limit: Duration,
+    watched: Arc<Watched>,
+    failpoint: Option<Failpoint>,
+    /// Answers to EndTxn requests before the newest commit.
+    ended_before: u64,
+    /// False from the moment a commit is requested until its ledger was seen to be balanced.
+    may_begin: bool,
 }
 
 impl TransactionalProducer {
-    /// Takes the transactional id over: earlier owners are fenced, their open transaction is aborted, their prepared one is completed.
-    /// Tries again while brokers do not answer, until `deadline`.
-    pub(crate) fn take_over(
-        options: &KafkaOptions,
-        metrics: &Arc<KafkaMetrics>,
-        deadline: Instant,
-        alive: &Heartbeat,
-    ) -> Result<Self, PortError> {
-        let producer = Closing::new(producer(options, Role::Sink, "sink", metrics)?, "sink", options.close_timeout());
-        let doing = format!("taking over the transactional id '{}'", options.transactional_id);
-        loop {
-            alive.beat();
-            let Err(error) = producer.init_transactions(options.commit_timeout()) else { break };
-            let retriable = matches!(&error, KafkaError::Transaction(error) if error.is_retriable() && !error.is_fatal());
-            match port_error(&doing, &error) {
-                PortError::Retriable(message) if retriable && Instant::now() < deadline => {
-                    tracing::warn!("{message}; trying again");
-                    std::thread::sleep(RETRY_PAUSE);
-                }
-                error => return Err(error),
+    pub(crate) fn new(
+        producer: PolledProducer,
+        topics: OutputTopics,
+        call_limit: Duration,
+        watched: Arc<Watched>,
+        failpoint: Option<Failpoint>,
+    ) -> Self {
+        Self { producer, topics, call_limit, watched, failpoint, ended_before: 0, may_begin: true }
+    }
+
+    /// Takes the transactional id over: earlier producers are fenced, their open transaction is aborted, their prepared one is completed.
+    pub(crate) fn init(&self, limit: Duration) -> Result<(), KafkaError> {
+        self.step(Step::TakingOver);
+        self.producer.client().init_transactions(limit)
+    }
+
+    /// Makes one attempt. [`Self::balance`] must follow before the next.
+    pub(crate) fn attempt(&mut self, work: &Work) -> Outcome {
+        if !self.may_begin {
+            return Outcome::Unanswered;
+        }
+        match self.try_commit(work) {
+            Ok(()) => Outcome::Committed,
+            Err(outcome) => outcome,
+        }
+    }
+
+    fn try_commit(&mut self, work: &Work) -> Result<(), Outcome> {
+        self.step(Step::Sending);
+        self.producer.client().begin_transaction().map_err(|error| self.not_committed("beginning a transaction", &error))?;
+        self.interrupt(CommitPoint::BeforeRecords, work)?;
+        self.send(work)?;
+        self.interrupt(CommitPoint::BeforeOffsets, work)?;
+        self.step(Step::Positions);
+        let added = self.producer.client().send_offsets_to_transaction(&work.offsets, &work.group, self.call_limit);
+        added.map_err(|error| self.not_committed("adding the positions to the transaction", &error))?;
+        self.step(Step::Deliveries);
+        self.await_deliveries()?;
+        self.interrupt(CommitPoint::BeforeCommit, work)?;
+        self.step(Step::Committing);
+        self.commit()?;
+        self.interrupt(CommitPoint::AfterCommit, work)
+    }
+
+    fn send(&self, work: &Work) -> Result<(), Outcome> {
+        let given_up = || self.watched.is_abandoned() || self.producer.signals().is_refused();
+        for (index, record) in work.records() {
+            let topic = self.topics.name(record.output);
+            match self.producer.send(topic, index, record, &given_up) {
+                Ok(()) => {}
+                Err(SendError::Refused(error)) => return Err(self.refused(vec![Refusal { record: index, error }])),
+                Err(SendError::GivenUp) => return Err(self.refused(self.producer.signals().take_refusals())),
             }
         }
-        Ok(Self { producer, topics: options.outputs.clone(), step_limit: options.commit_timeout() })
+        self.producer.signals().advance();
+        Ok(())
     }
 
-    /// Begin, records, positions, commit.
-    pub(crate) fn attempt(
-        &self,
-        epoch: u64,
-        records: &[OutputRecord],
-        offsets: &TopicPartitionList,
-        group: &ConsumerGroupMetadata,
-        failpoint: &mut Option<Failpoint>,
-        alive: &Heartbeat,
-    ) -> Result<Outcome, PortError> {
-        let mut interrupted = |point| failpoint.as_mut().is_some_and(|failpoint| failpoint(point, epoch));
-        let injected = |point: CommitPoint| Ok(Outcome::Indefinite(format!("interrupted at {point:?} by a failpoint")));
-        if let Err(error) = self.producer.begin_transaction() {
-            return Ok(self.end_after("beginning a transaction", &error, alive));
+    fn await_deliveries(&self) -> Result<(), Outcome> {
+        let decided = self.producer.wait_for_deliveries(&|| self.watched.is_abandoned());
+        let refusals = self.producer.signals().take_refusals();
+        if decided && refusals.is_empty() { Ok(()) } else { Err(self.refused(refusals)) }
+    }
+
+    /// Requests the commit. Whatever goes wrong here, the request may have been accepted.
+    fn commit(&mut self) -> Result<(), Outcome> {
+        if self.watched.is_abandoned() {
+            return Err(Outcome::NotCommitted { why: "given up before the commit".into(), code: None });
         }
-        if interrupted(CommitPoint::BeforeRecords) {
-            return injected(CommitPoint::BeforeRecords);
+        self.may_begin = false;
+        self.ended_before = self.producer.signals().ledger.ended_transactions();
+        let committed = self.producer.client().commit_transaction(self.call_limit);
+        committed.map_err(|error| self.fenced().unwrap_or_else(|| Outcome::InDoubt(format!("committing: {error}"))))
+    }
+
+    /// Decides whether another transaction may begin: after a commit that was answered, if nothing of it is left unanswered. Waits until the
+    /// log line of the answer was seen; the lines of all earlier requests came before it.
+    pub(crate) fn balance(&mut self) {
+        let signals = self.producer.signals();
+        let seen = signals.wait(LEDGER_WAIT, |signals| signals.ledger.ended_transactions() > self.ended_before);
+        self.may_begin = seen && signals.ledger.is_balanced();
+    }
+
+    /// The outcome of an error before the commit was requested.
+    fn not_committed(&self, doing: &str, error: &KafkaError) -> Outcome {
+        // A refused record makes every later call fail: the record is the cause.
+        let refusals = self.producer.signals().take_refusals();
+        if !refusals.is_empty() {
+            return self.refused(refusals);
         }
-        match send_all(&self.producer, &self.topics, records, self.step_limit) {
-            Ok(()) => {}
-            Err(SendError::Impossible(error)) => return Err(error),
-            Err(SendError::Failed(error)) => {
-                return Ok(self.fenced().unwrap_or_else(|| self.abort(format!("sending the records: {error}"), alive)));
+        let why = format!("{doing}: {error}");
+        self.fenced().unwrap_or(Outcome::NotCommitted { why, code: error.rdkafka_error_code() })
+    }
+
+    /// The outcome of refused records; of none, if the attempt was given up.
+    fn refused(&self, refusals: Vec<Refusal>) -> Outcome {
+        let too_large = |refusal: &&Refusal| refusal.error.rdkafka_error_code().is_some_and(is_too_large);
+        let records: Vec<usize> = refusals.iter().filter(too_large).map(|refusal| refusal.record).collect();
+        if let Some(first) = refusals.iter().find(too_large) {
+            return Outcome::TooLarge { records, why: first.error.to_string() };
+        }
+        if let Some(fenced) = self.fenced() {
+            return fenced;
+        }
+        match refusals.first() {
+            Some(Refusal { error, .. }) => {
+                Outcome::NotCommitted { why: format!("sending the records: {error}"), code: error.rdkafka_error_code() }
             }
-            Err(SendError::TimedOut(what)) => return Ok(self.fenced().unwrap_or(Outcome::Indefinite(what))),
-        }
-        alive.beat();
-        if interrupted(CommitPoint::BeforeOffsets) {
-            return injected(CommitPoint::BeforeOffsets);
-        }
-        if let Err(error) = self.producer.send_offsets_to_transaction(offsets, group, self.step_limit) {
-            return Ok(self.end_after("adding the positions to the transaction", &error, alive));
-        }
-        alive.beat();
-        if interrupted(CommitPoint::BeforeCommit) {
-            return injected(CommitPoint::BeforeCommit);
-        }
-        // From here on, whatever goes wrong, the commit may have been accepted.
-        match self.producer.commit_transaction(self.step_limit) {
-            Ok(()) if interrupted(CommitPoint::AfterCommit) => injected(CommitPoint::AfterCommit),
-            Ok(()) => Ok(Outcome::Committed),
-            Err(error) => Ok(self.fenced().unwrap_or_else(|| Outcome::Indefinite(format!("committing: {error}")))),
+            None => Outcome::NotCommitted { why: "given up while the records were sent".into(), code: None },
         }
     }
 
-    /// After an error before the commit was requested: abort if librdkafka says that this suffices.
-    fn end_after(&self, doing: &str, error: &KafkaError, alive: &Heartbeat) -> Outcome {
-        let message = format!("{doing}: {error}");
-        match error {
-            _ if self.fenced().is_some() => Outcome::Fenced(message),
-            KafkaError::Transaction(error) if error.txn_requires_abort() => self.abort(message, alive),
-            _ => Outcome::Indefinite(message),
-        }
-    }
-
-    /// Whether librdkafka was told that another producer has the transactional id.
+    /// The fatal error of a producer that the broker no longer accepts.
     fn fenced(&self) -> Option<Outcome> {
-        let (code, why) = self.producer.client().fatal_error()?;
+        let (code, why) = self.producer.client().client().fatal_error()?;
         is_fenced(code).then_some(Outcome::Fenced(why))
     }
 
-    fn abort(&self, why: String, alive: &Heartbeat) -> Outcome {
-        alive.beat();
-        // Delivery reports that nobody fetched make an abort fail after its time limit.
-        if let Err(waited) = drain(&self.producer, Instant::now() + self.step_limit) {
-            return Outcome::Indefinite(format!("{why}; then, before aborting: {waited}"));
-        }
-        self.producer.context().take_failed_delivery();
-        alive.beat();
-        match self.producer.abort_transaction(self.step_limit) {
-            Ok(()) => Outcome::Aborted(why),
-            Err(error) => self.fenced().unwrap_or_else(|| Outcome::Indefinite(format!("{why}; aborting: {error}"))),
-        }
+    fn step(&self, step: Step) {
+        self.watched.step.store(step as u8, Ordering::Relaxed);
+        self.producer.signals().advance();
     }
-}
 
-/// Why records could not be sent.
-pub(crate) enum SendError {
-    /// They never will be: the configuration does not allow it.
-    Impossible(PortError),
-    /// The broker or librdkafka refused one.
-    Failed(KafkaError),
-    /// Not all were acknowledged in time.
-    TimedOut(String),
-}
-
-/// Sends the records in order and waits until every one is acknowledged, at most `limit`.
-pub(crate) fn send_all(
-    producer: &BaseProducer<Context>,
-    topics: &OutputTopics,
-    records: &[OutputRecord],
-    limit: Duration,
-) -> Result<(), SendError> {
-    let deadline = Instant::now() + limit;
-    for record in records {
-        let topic = topics.name(record.output);
-        let mut message = to_message(topic, record);
-        // librdkafka's queue is bounded: when it is full, delivery reports make room.
-        while let Err((error, refused)) = producer.send(message) {
-            match error.rdkafka_error_code() {
-                Some(RDKafkaErrorCode::QueueFull) if Instant::now() < deadline => producer.poll(POLL_STEP),
-                Some(RDKafkaErrorCode::QueueFull) => {
-                    return Err(SendError::TimedOut(format!("no room in the producer's queue within {limit:?}")));
-                }
-                Some(code) if is_permanent(code) && code != RDKafkaErrorCode::Fatal => {
-                    return Err(SendError::Impossible(impossible(topic, record, &error)));
-                }
-                _ => return Err(SendError::Failed(error)),
+    fn interrupt(&self, point: CommitPoint, work: &Work) -> Result<(), Outcome> {
+        match &self.failpoint {
+            Some(failpoint) if failpoint(point, work.epoch.number) => {
+                Err(Outcome::InDoubt(format!("interrupted at {point:?} by a failpoint")))
             }
-            message = refused;
+            _ => Ok(()),
         }
     }
-    drain(producer, deadline).map_err(SendError::TimedOut)?;
-    match producer.context().take_failed_delivery() {
-        None => Ok(()),
-        Some(error) => Err(SendError::Failed(error)),
-    }
-}
-
-fn impossible(topic: &str, record: &OutputRecord, error: &KafkaError) -> PortError {
-    let bytes = record.value.as_ref().map_or(0, Vec::len);
-    PortError::Fatal(format!(
-        "kafka: a record of {bytes} bytes cannot be produced to '{topic}': {error}. If it is too large, raise kafka.client.\"producer.message.max.bytes\" \
-         and the topic's max.message.bytes; else see the topic's name and permissions"
-    ))
-}
-
-/// Fetches delivery reports until nothing is in flight.
-fn drain(producer: &BaseProducer<Context>, deadline: Instant) -> Result<(), String> {
-    while producer.in_flight_count() > 0 {
-        producer.poll(POLL_STEP);
-        if Instant::now() >= deadline {
-            return Err(format!("{} records are not acknowledged in time", producer.in_flight_count()));
-        }
-    }
-    Ok(())
-}
-
-fn to_message<'a>(topic: &'a str, record: &'a OutputRecord) -> BaseRecord<'a, [u8], [u8]> {
-    // Kafka has no timestamps before 1970, and librdkafka takes 0 for "now", which would differ when the record is sent again.
-    let mut message = BaseRecord::to(topic).timestamp(record.timestamp_ms.max(1));
-    if let Some(key) = &record.key {
-        message = message.key(key.as_slice());
-    }
-    if let Some(value) = &record.value {
-        message = message.payload(value.as_slice());
-    }
-    if !record.headers.is_empty() {
-        let headers = OwnedHeaders::new_with_capacity(record.headers.len());
-        let insert = |headers: OwnedHeaders, (name, value): &(String, Vec<u8>)| headers.insert(Header { key: name, value: Some(value) });
-        message = message.headers(record.headers.iter().fold(headers, insert));
-    }
-    message
 }
