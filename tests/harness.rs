@@ -4,7 +4,7 @@
 //! per test process and on a free port; it ends with the process. Without Java and Maven the tests are skipped, and say so, unless
 //! `REQUIRE_KAFKA=1`.
 
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -14,13 +14,28 @@ use std::sync::atomic::{AtomicU32, Ordering};
 pub struct Bootstrap {
     /// `host:port`, separated by commas.
     pub servers: String,
+    /// The way in for clients behind a proxy; `None` on a cluster that the tests did not start.
+    #[allow(dead_code, reason = "the benches have no proxy")]
+    pub proxied: Option<Proxied>,
+}
+
+/// A listener of the broker that is advertised at a proxy's address.
+#[allow(dead_code, reason = "the benches have no proxy")]
+pub struct Proxied {
+    /// Where the proxy finds the broker.
+    pub broker: SocketAddr,
+    /// Where clients find the proxy; bound, but not listened to yet by anything.
+    pub listener: TcpListener,
 }
 
 /// The cluster to test on; `None` means: skip the test.
 pub fn kafka() -> Option<&'static Bootstrap> {
     static CLUSTER: OnceLock<Option<Bootstrap>> = OnceLock::new();
     CLUSTER
-        .get_or_init(|| if let Ok(servers) = std::env::var("LEADPULSE_TEST_BROKERS") { Some(Bootstrap { servers }) } else { start() })
+        .get_or_init(|| match std::env::var("LEADPULSE_TEST_BROKERS") {
+            Ok(servers) => Some(Bootstrap { servers, proxied: None }),
+            Err(_) => start(),
+        })
         .as_ref()
 }
 
@@ -47,11 +62,15 @@ fn start() -> Option<Bootstrap> {
     if !required {
         command.env("NO_INSTALL", "1");
     }
+    let port = free_port_base();
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has free ports");
+    let proxy_port = listener.local_addr().expect("a bound socket has an address").port();
     let output = command
         .arg("up")
         .env("LEADPULSE_KAFKA_HOME", &home)
         .env("LEADPULSE_KAFKA_LIBS", repository.join(".kafka/libs"))
-        .env("PORT", free_port_base().to_string())
+        .env("PORT", port.to_string())
+        .env("PROXY_PORT", proxy_port.to_string())
         .env("OWNER_PID", std::process::id().to_string())
         .stderr(Stdio::inherit())
         .output()
@@ -62,15 +81,16 @@ fn start() -> Option<Bootstrap> {
     }
     let servers = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     assert!(output.status.success() && !servers.is_empty(), "deploy/kafka/kafka.sh up failed ({}); its messages are above", output.status);
-    Some(Bootstrap { servers })
+    let broker = (Ipv4Addr::LOCALHOST, port + 2).into();
+    Some(Bootstrap { servers, proxied: Some(Proxied { broker, listener }) })
 }
 
-/// A port that is free together with the next one (broker and controller).
+/// A port that is free together with the next two: broker, controller, and the broker's listener for a proxy.
 fn free_port_base() -> u16 {
     loop {
         let first = TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");
         let port = first.local_addr().expect("a bound socket has an address").port();
-        if port < u16::MAX && TcpListener::bind(("127.0.0.1", port + 1)).is_ok() {
+        if port < u16::MAX - 1 && [1, 2].iter().all(|next| TcpListener::bind((Ipv4Addr::LOCALHOST, port + next)).is_ok()) {
             return port;
         }
     }

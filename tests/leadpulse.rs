@@ -3,15 +3,22 @@
 #![allow(clippy::unwrap_used, reason = "clippy knows tests, but not their helpers")]
 
 mod harness;
+#[allow(dead_code, reason = "the tests of the ports use more of it")]
+mod proxy;
 
 mod leadpulse {
     mod bad_input;
     mod behaviours;
+    mod brokers;
     mod checks;
     mod commands;
     mod dataset;
+    mod exact;
     mod interleaving;
     mod kills;
+    mod load;
+    mod network;
+    mod paused;
     mod process;
     mod questions;
     mod run_to_end;

@@ -30,10 +30,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const ANY: PollLimit = PollLimit { records: usize::MAX, bytes: usize::MAX };
 
 /// A deployment of its own: input topics, output topics, group, transactional id.
-struct Deployment {
-    options: KafkaOptions,
-    inputs: Vec<InputTopic>,
-    metrics: Arc<KafkaMetrics>,
+pub struct Deployment {
+    pub options: KafkaOptions,
+    pub inputs: Vec<InputTopic>,
+    pub metrics: Arc<KafkaMetrics>,
     registry: prometheus::Registry,
 }
 
@@ -49,7 +49,7 @@ fn deployment(name: &str, partitions: &[i32]) -> Option<Deployment> {
 }
 
 impl Deployment {
-    fn named(name: &str, servers: &str, inputs: usize) -> Self {
+    pub fn named(name: &str, servers: &str, inputs: usize) -> Self {
         let outputs = OutputTopics {
             scores: format!("{name}.scores"),
             current_scores: format!("{name}.current-scores"),
@@ -75,7 +75,7 @@ impl Deployment {
     fn source(&self) -> KafkaSource {
         KafkaSource::open(&self.options, &self.inputs, &self.metrics).unwrap()
     }
-    fn sink(&self) -> KafkaSink {
+    pub fn sink(&self) -> KafkaSink {
         KafkaSink::new(&self.options, self.source().partitions(), &self.metrics).unwrap()
     }
     /// A sink whose first attempt at epoch 1 reaches `point`, and then knows nothing.
@@ -133,7 +133,7 @@ fn output(output: Output, value: &str) -> OutputRecord {
     }
 }
 
-fn epoch(number: u64, positions: &[i64], values: &[&str]) -> Arc<SealedEpoch> {
+pub fn epoch(number: u64, positions: &[i64], values: &[&str]) -> Arc<SealedEpoch> {
     let mut outputs: Vec<OutputRecord> = values.iter().map(|value| output(Output::Scores, value)).collect();
     if !values.is_empty() {
         outputs.push(output(Output::Epochs, &format!("epoch {number}")));

@@ -7,12 +7,16 @@
 #   kafka.sh kill N     kill broker N at once (SIGKILL)
 #   kafka.sh stop N     shut broker N down cleanly
 #   kafka.sh start N    start broker N again, on its data
+#   kafka.sh pause N    freeze broker N (SIGSTOP): its connections stay open, nothing answers
+#   kafka.sh resume N   let broker N go on (SIGCONT)
 #
 # Only the bootstrap servers go to standard output; everything else goes to standard error.
 #
 #   LEADPULSE_KAFKA_HOME   data, logs and process ids (default: .kafka in the repository)
 #   LEADPULSE_KAFKA_LIBS   the jars (default: libs in LEADPULSE_KAFKA_HOME); may be shared between homes
-#   PORT                   base port (default 19092): broker N listens on PORT + 10 (N - 1), the controller on PORT + 1
+#   PORT                   base port (default 19092): broker N listens on PORT + 10 (N - 1), its controller on the port after
+#   PROXY_PORT             a second listener for clients behind a proxy: broker N listens on its port + 2 as well, and tells who comes
+#                          there that it is to be found at 127.0.0.1:PROXY_PORT + 10 (N - 1), where the proxy has to be
 #   OWNER_PID              stop everything and delete the data when this process ends
 #   NO_INSTALL=1           never install packages
 #
@@ -27,7 +31,7 @@ port=$(cat "$home/port" 2>/dev/null || echo "${PORT:-19092}")   # a cluster keep
 
 say() { echo "kafka.sh: $*" >&2; }
 die() { say "$@"; exit 1; }
-usage() { sed -n '2,21s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2; }
+usage() { sed -n '2,25s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2; }
 
 java_version() { java -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p' | head -1; }
 
@@ -72,22 +76,26 @@ bootstrap_servers() {
 is_running() { [ -e "$home/$1/pid" ] && ps -o args= -p "$(cat "$home/$1/pid")" 2>/dev/null | grep -qF "$home/$1/server.properties"; }
 answers() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
-# Node 1 is broker and controller; nodes 2 and 3 are brokers only.
+# Every node is broker and controller, so that the cluster of three outlives any one of them.
 configure() { # node, brokers
-  local node=$1 brokers=$2 roles=broker in_sync=1
-  local listener="PLAINTEXT://127.0.0.1:$(broker_port "$node")" controller="CONTROLLER://127.0.0.1:$((port + 1))"
-  local listeners=$listener
+  local node=$1 brokers=$2 in_sync=1 voters=() voter
   [ "$brokers" -ge 3 ] && in_sync=2
-  if [ "$node" = 1 ]; then roles=broker,controller; listeners="$listener,$controller"; fi
+  for voter in $(seq "$brokers"); do voters+=("$voter@127.0.0.1:$(($(broker_port "$voter") + 1))"); done
+  local listeners="PLAINTEXT://127.0.0.1:$(broker_port "$node"),CONTROLLER://127.0.0.1:$(($(broker_port "$node") + 1))"
+  local advertised=$listeners
+  if [ -n "${PROXY_PORT:-}" ]; then
+    listeners="$listeners,PROXIED://127.0.0.1:$(($(broker_port "$node") + 2))"
+    advertised="$advertised,PROXIED://127.0.0.1:$((PROXY_PORT + 10 * (node - 1)))"
+  fi
   mkdir -p "$home/$node"
   cat >"$home/$node/server.properties" <<P
-process.roles=$roles
+process.roles=broker,controller
 node.id=$node
-controller.quorum.bootstrap.servers=127.0.0.1:$((port + 1))
+controller.quorum.voters=$(IFS=,; echo "${voters[*]}")
 controller.listener.names=CONTROLLER
 listeners=$listeners
-advertised.listeners=$listeners
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
+advertised.listeners=$advertised
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT
 inter.broker.listener.name=PLAINTEXT
 log.dirs=$home/$node/data
 num.partitions=4
@@ -108,10 +116,9 @@ P
 kafka_class() { java -Xmx256m -cp "$libs/*" "$@"; }
 
 format() { # node
-  local node=$1 standalone=()
+  local node=$1
   [ -e "$home/$node/data/meta.properties" ] && return
-  [ "$node" = 1 ] && standalone=(--standalone)
-  kafka_class kafka.tools.StorageTool format "${standalone[@]}" -t "$(cat "$home/cluster.id")" -c "$home/$node/server.properties" \
+  kafka_class kafka.tools.StorageTool format -t "$(cat "$home/cluster.id")" -c "$home/$node/server.properties" \
     >"$home/$node/format.log" 2>&1 || die "broker $node: its storage could not be formatted:"$'\n'"$(tail -3 "$home/$node/format.log")"
 }
 
@@ -144,6 +151,16 @@ halt() { # node, signal
   done
   is_running "$node" && kill -KILL "$pid"
   rm -f "$home/$node/pid"
+}
+
+pause() { # node
+  is_running "$1" || die "broker $1 does not run: kafka.sh start $1 first"
+  kill -STOP "$(cat "$home/$1/pid")"
+}
+
+resume() { # node
+  is_running "$1" || die "broker $1 does not run: kafka.sh start $1 first"
+  kill -CONT "$(cat "$home/$1/pid")"
 }
 
 known_nodes() { for folder in "$home"/[0-9]; do [ -d "$folder" ] && basename "$folder"; done; return 0; }
@@ -193,5 +210,7 @@ case ${1:-} in
   kill) known_node "${2:-}"; halt "$2" KILL ;;
   stop) known_node "${2:-}"; halt "$2" TERM ;;
   start) known_node "${2:-}"; is_running "$2" || launch "$2"; await_port "$2" ;;
+  pause) known_node "${2:-}"; pause "$2" ;;
+  resume) known_node "${2:-}"; resume "$2" ;;
   *) usage ;;
 esac

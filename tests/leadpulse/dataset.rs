@@ -17,6 +17,9 @@ use crate::harness::repository;
 
 const DAY_MS: i64 = 86_400_000;
 
+/// How much history the simulated market has.
+pub const MARKET_DAYS: u64 = 250;
+
 /// Quick and rough: the tests compare scores, they do not judge them.
 const FIT: &str = "candidates = [{ hidden = 16 }]\nensemble = 1\nselection_members = 1\nmax_epochs = 3";
 
@@ -112,7 +115,7 @@ fn market_files() -> PathBuf {
     FILES
         .get_or_init(|| {
             let data = work_dir().join("market");
-            leadpulse(&["simulate", "--accounts", "60", "--days", "250", "--seed", "3", "--out", arg(&data)]).done();
+            leadpulse(&["simulate", "--accounts", "60", "--days", &MARKET_DAYS.to_string(), "--seed", "3", "--out", arg(&data)]).done();
             data
         })
         .clone()

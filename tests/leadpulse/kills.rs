@@ -1,15 +1,22 @@
 //! The process is killed (SIGKILL) at random points, again and again; what a reader sees is as if it never was.
 
+use std::time::Duration;
+
 use leadpulse_engine::EpochRecord;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::checks::{assert_same_scores, committed};
 use super::dataset::{Dataset, accounts, alone, retail};
+use super::load::Load;
 use super::run_to_end::{Reference, reference};
 use super::script::assert_script_gives_the_same;
 
 const KILLS: usize = 5;
+/// Kills under load without `LEADPULSE_KILLS`.
+const KILLS_UNDER_LOAD: usize = 6;
+/// The longest life of a process that is killed under load: at first it is not live when it ends, later mostly.
+const LONGEST_LIFE: Duration = Duration::from_secs(5);
 
 fn survives_kills(dataset: &'static Dataset, seed: u64) {
     let Some(Reference { scenario, committed: faultless, closing, .. }) = reference(dataset) else { return };
@@ -43,6 +50,41 @@ fn survives_kills(dataset: &'static Dataset, seed: u64) {
     assert_script_gives_the_same(&scenario, &found.epochs);
     let again = scenario.run_to_end();
     assert_eq!((again.epochs, again.replayed), (0, found.epochs.len() as i64), "{again:?}");
+}
+
+/// Each process lives for a random time while the input grows: it starts, takes over, replays, is live, commits.
+pub fn survives_kills_under_load(mut load: Load, kills: usize, seed: u64) {
+    println!("seed {seed}");
+    let mut generator = ChaCha8Rng::seed_from_u64(seed);
+    let mut by_life = Vec::new();
+    for kill in 1..=kills {
+        let mut process = load.scenario.run(&[]);
+        let life = LONGEST_LIFE.mul_f64(generator.random());
+        assert!(process.runs_for(life), "it ended by itself before kill {kill}: {}", process.last_lines(5));
+        process.kill();
+        by_life.push((life, load.commits.count()));
+    }
+    println!("life and epochs committed in all, at each kill: {by_life:?}");
+    load.finish();
+}
+
+/// How long the load has to last.
+pub fn time_for(kills: usize) -> Duration {
+    Duration::from_secs(40) + LONGEST_LIFE * kills as u32
+}
+
+/// Kills asked for by the environment.
+pub fn kills_wanted() -> Option<usize> {
+    Some(std::env::var("LEADPULSE_KILLS").ok()?.parse().expect("LEADPULSE_KILLS is a number"))
+}
+
+#[test]
+fn a_process_under_load_survives_kills_at_any_time() {
+    let _alone = alone();
+    let kills = kills_wanted().unwrap_or(KILLS_UNDER_LOAD);
+    if let Some(load) = Load::of_the_last_third("killed-under-load", time_for(kills)) {
+        survives_kills_under_load(load, kills, rand::random());
+    }
 }
 
 #[test]

@@ -66,8 +66,10 @@ pub struct Process {
 }
 
 /// The program with arguments and environment, in the repository's root. The environment of the test does not reach its configuration.
+/// `LEADPULSE_TEST_BINARY` names another build of the program, so that the same tests judge it.
 pub fn start(args: &[&str], environment: &[(String, String)]) -> Process {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_leadpulse"));
+    let program = std::env::var("LEADPULSE_TEST_BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_leadpulse").into());
+    let mut command = Command::new(program);
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("LEADPULSE_") || name == "RUST_LOG") {
         command.env_remove(name);
     }
@@ -138,10 +140,37 @@ impl Process {
         self.ended.clone()
     }
 
+    fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").arg(signal).arg(self.child.id().to_string()).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Lets it run for a while. `false` when it has ended.
+    pub fn runs_for(&mut self, time: Duration) -> bool {
+        let end = Instant::now() + time;
+        while Instant::now() < end && self.runs_on() {}
+        self.runs_on()
+    }
+
+    /// Freezes it (SIGSTOP): it keeps its connections, and learns nothing of what happens meanwhile.
+    pub fn pause(&self) {
+        self.signal("-STOP");
+    }
+
+    /// Lets it go on (SIGCONT).
+    pub fn resume(&self) {
+        self.signal("-CONT");
+    }
+
+    /// The last lines of its standard error so far.
+    pub fn last_lines(&self, count: usize) -> String {
+        let lines: Vec<&str> = self.ended.err.lines().collect();
+        lines[lines.len().saturating_sub(count)..].join("\n")
+    }
+
     /// Asks it to stop (SIGTERM) and waits for its end.
     pub fn stop(self) -> Ended {
-        let killed = Command::new("kill").arg("-TERM").arg(self.child.id().to_string()).status().unwrap();
-        assert!(killed.success());
+        self.signal("-TERM");
         self.wait()
     }
 

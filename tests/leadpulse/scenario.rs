@@ -18,6 +18,7 @@ use toml::Value as Toml;
 use super::dataset::Dataset;
 use super::process::{Ended, PATIENCE, Process, arg, start};
 use crate::harness::{kafka, repository, unique};
+use crate::proxy::{Client, Proxy};
 
 /// Every output topic.
 pub const OUTPUTS: [Output; 6] = Output::ALL;
@@ -118,8 +119,12 @@ impl Scenario {
     }
 
     /// As [`Self::new`], with another configuration than the dataset's.
-    pub fn with_config(dataset: &'static Dataset, name: &str, mut config: toml::Table) -> Option<Self> {
-        let cluster = kafka()?;
+    pub fn with_config(dataset: &'static Dataset, name: &str, config: toml::Table) -> Option<Self> {
+        Some(Self::on(&kafka()?.servers, dataset, name, config))
+    }
+
+    /// A deployment on a cluster.
+    pub fn on(servers: &str, dataset: &'static Dataset, name: &str, mut config: toml::Table) -> Self {
         let prefix = unique(name);
         let dir = Arc::new(tempfile::tempdir().unwrap());
         for source in config["sources"].as_array_mut().unwrap() {
@@ -137,7 +142,7 @@ impl Scenario {
         let mut scenario = Self {
             dataset,
             catalog,
-            options: KafkaOptions { brokers: cluster.servers.clone(), ..KafkaOptions::default() },
+            options: KafkaOptions { brokers: servers.into(), ..KafkaOptions::default() },
             inputs,
             config: path,
             configured: config,
@@ -146,7 +151,7 @@ impl Scenario {
             _dir: dir,
         };
         scenario.name_outputs(&prefix);
-        Some(scenario)
+        scenario
     }
 
     /// Another deployment on the same input.
@@ -192,6 +197,17 @@ impl Scenario {
         ];
         self.environment = values.map(|(name, value)| (format!("LEADPULSE_KAFKA__{name}"), value.clone())).into();
         self.set("ENGINE__MAX_RECORDS", &self.dataset.max_records.to_string());
+    }
+
+    /// Sends the program's requests through the proxy from now on; what the proxy does to them.
+    pub fn through(&mut self, proxy: &Proxy) -> Arc<Client> {
+        let id = self.options.group_id.clone();
+        let kafka = self.configured.entry("kafka").or_insert_with(|| Toml::Table(toml::Table::new())).as_table_mut().unwrap();
+        let client = kafka.entry("client").or_insert_with(|| Toml::Table(toml::Table::new())).as_table_mut().unwrap();
+        client.insert("client.id".into(), Toml::String(id.clone()));
+        std::fs::write(&self.config, self.configured.to_string()).unwrap();
+        self.set("KAFKA__BROKERS", &proxy.servers());
+        proxy.client(&id)
     }
 
     /// Overrides a setting by environment: `ENGINE__MAX_RECORDS`.

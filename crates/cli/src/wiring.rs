@@ -12,7 +12,7 @@ use prometheus::Registry;
 use leadpulse_engine::explain::{ExplainDesk, explain_queue};
 use leadpulse_engine::ports::{Attendant, Clock, Output, PortError, SchemaLookupError, SchemaStore, Sink, Source};
 use leadpulse_engine::read_model::ReadModel;
-use leadpulse_engine::{Engine, Machine, MachineParts, Metrics, OutputEncoders, Ports, Skip, Summary, Supervisor, Task, Until, retry};
+use leadpulse_engine::{Engine, Machine, MachineParts, Metrics, NoSink, OutputEncoders, Ports, Skip, Summary, Supervisor, Task, Until, retry};
 use leadpulse_features::Scorer;
 use leadpulse_graph::Tracking;
 use leadpulse_kafka::{
@@ -142,6 +142,41 @@ fn tasks_of(config: &Config, project: &Project, scorer: &dyn Scorer) -> Result<V
         bail!("the bundle {} predicts none of the configured tasks; train one of them", scorer.bundle_id());
     }
     Ok(tasks)
+}
+
+/// An engine that can only be audited: it reads a deployment's topics, and takes nothing over.
+pub fn auditor(loaded: &Loaded, project: &Project, scorer: Arc<dyn Scorer>, stop: Arc<AtomicBool>) -> Result<Engine> {
+    let config = &loaded.config;
+    let registry = Registry::new();
+    let (metrics, kafka_metrics) = (Metrics::new(&registry)?, KafkaMetrics::register(&registry)?);
+    let read_model = Arc::new(ReadModel::new());
+    let limit = WithinLimit::of(&config.kafka);
+    let schemas = schema_store(config, &loaded.schemas_dir(), &kafka_metrics)?;
+    let encoders = Arc::new(output_encoders(schemas.as_ref(), &limit)?);
+    let inputs = loaded.inputs(&project.catalog)?;
+    let mut source = retry(&limit, || KafkaSource::open(&config.kafka, &inputs, &kafka_metrics))?;
+    let machine = Machine::new(MachineParts {
+        worker: config.kafka.transactional_id.clone(),
+        fingerprint: project.catalog.fingerprint(),
+        graph: project.graph(Tracking::On),
+        tasks: tasks_of(config, project, scorer.as_ref())?,
+        scorer,
+        encoders: encoders.clone(),
+        partitions: source.partitions().to_vec(),
+        start: retry(&limit, || source.starts())?,
+        owner: String::new(),
+        soft_budget: config.engine.soft_budget,
+        explain_budget: config.engine.explain_budget,
+        current_scores: config.kafka.outputs.writes(Output::CurrentScores),
+    })?;
+    let ports = Ports {
+        source: Box::new(source),
+        sink: Box::new(NoSink),
+        outputs: Box::new(KafkaOutputLog::new(&config.kafka, &kafka_metrics)),
+        schemas,
+        clock: Arc::new(SystemClock),
+    };
+    Ok(Engine::new(config.engine.clone(), ports, machine, encoders, read_model, metrics, stop))
 }
 
 /// A running deployment.

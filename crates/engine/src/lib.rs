@@ -38,5 +38,6 @@ pub use machine::{Cut, Machine, MachineError, MachineParts, Moment, Readings, St
 pub use metrics::Metrics;
 pub use options::{ClockMode, EngineOptions, EngineOptionsError};
 pub use output::{AlertRecord, Driver, OutputEncoders, PolicyStateRecord, ScoreRecord};
+pub use run::audit::{AuditFindings, NoSink, audit};
 pub use run::{Engine, Ports, RunError, Skip, Summary, Supervisor, Until, retry};
 pub use standings::Standing;

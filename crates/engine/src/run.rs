@@ -20,6 +20,7 @@ use crate::read_model::{EngineStatus, Phase, ReadModel};
 
 use inbox::Inbox;
 
+pub(crate) mod audit;
 mod growth;
 mod inbox;
 mod restore;
@@ -148,6 +149,7 @@ pub struct Engine {
     blocked: Vec<Option<String>>,
     growth: Option<growth::Growth>,
     skips: Vec<Skip>,
+    audited: audit::AuditFindings,
     /// Ranges that were left out since the last epoch.
     skipped: Vec<DecidedRange>,
     /// Number and `as_of` of the newest committed epoch.
@@ -195,6 +197,7 @@ impl Engine {
             blocked: Vec::new(),
             growth: None,
             skips: Vec::new(),
+            audited: audit::AuditFindings::default(),
             skipped: Vec::new(),
             committed: (0, None),
             taken: 0,

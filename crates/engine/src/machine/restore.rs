@@ -6,12 +6,12 @@ use leadpulse_schema::TableId;
 use rustc_hash::FxHashMap;
 
 use super::decide::margin;
-use super::{Admitted, Machine, Moment, Readings, expect};
+use super::{Admitted, Cut, Machine, Moment, Readings, Stepped, expect};
 use crate::decode::Decoded;
 use crate::epoch::{EpochRecord, Layout};
 use crate::explained::Explained;
 use crate::output::{AlertRecord, PolicyStateRecord, ScoreRecord};
-use crate::ports::{InputPartition, NextOffset};
+use crate::ports::{InputPartition, NextOffset, RecordBatch};
 use crate::read_model::{AlertView, ScoreView};
 use crate::records::name_of;
 
@@ -23,12 +23,22 @@ impl Machine {
     /// Follows a script from its first epoch, under its layout: rows are applied, nothing is scored until [`Self::restart`].
     pub fn begin_replay(&mut self, layout: &Layout, partitions: Vec<InputPartition>, starts: Vec<NextOffset>) {
         self.graph.begin_replay();
+        self.begin_script(layout, partitions, starts);
+    }
+
+    /// Follows a script from its first epoch, under its layout, scoring as it was scored: see [`Self::repeat`].
+    pub fn begin_script(&mut self, layout: &Layout, partitions: Vec<InputPartition>, starts: Vec<NextOffset>) {
         self.graph.caught_up();
         expect(&mut self.graph, &partitions);
         self.partitions = partitions;
         self.positions = starts;
         self.layout = layout.clone();
         self.layout_is_new = false;
+    }
+
+    /// Applies rows only from here on.
+    pub fn stop_scoring(&mut self) {
+        self.graph.begin_replay();
     }
 
     /// The layout of the epochs that follow, while a script is replayed; `partitions` start with those of the layout before.
@@ -53,6 +63,20 @@ impl Machine {
         let expected = [record.accepted, record.duplicate, record.late, record.future, dead - record.late - record.future];
         let found = [Outcome::Accepted, Outcome::Duplicate, Outcome::Late, Outcome::Future].map(|outcome| counts[outcome as usize]);
         found == expected[..4] && undecoded == expected[4]
+    }
+
+    /// Decides a committed epoch again: the same rows, moment and owner give the same bytes on one type of processor.
+    pub fn repeat(&mut self, records: &RecordBatch, decoded: Decoded, record: &EpochRecord) -> Stepped {
+        record.owner.clone_into(&mut self.owner);
+        let cut = Cut {
+            positions: record.positions(),
+            read: record.partitions.iter().map(|interval| interval.read).collect(),
+            moment: Moment::Fixed(record.as_of),
+            clock: Readings { live_ms: record.clock.live_at, bound_ms: record.clock.bound_at },
+            closing: record.closing,
+            skipped: record.skipped.clone(),
+        };
+        self.step(records, decoded, cut)
     }
 
     /// Takes back what the alert rules remembered of one entity.
@@ -118,11 +142,6 @@ impl Machine {
             }
         }
         self.graph.restart(|at, _| margins.get(&at).copied().unwrap_or(f32::MAX), swapped);
-    }
-
-    /// The process start that seals the epochs from now on: a script that is recomputed has several.
-    pub fn set_owner(&mut self, owner: &str) {
-        owner.clone_into(&mut self.owner);
     }
 
     fn named(&self, task: &str, entity_type: &str, entity_id: &str) -> Result<(usize, EntityId, TableId), Unmatched> {

@@ -20,6 +20,15 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Bytes of records read ahead of the epochs that take them. Beyond it, partitions that the next epoch does not need are paused.
 const READ_AHEAD_BYTES: usize = 32 << 20;
 
+/// What a script is followed for.
+#[derive(Clone, Copy)]
+pub(super) enum Goal<'a> {
+    /// The state at the committed epoch, whose positions are of the partitions that were asked for.
+    Committed { committed: &'a CommittedEpoch, asked: &'a [InputPartition] },
+    /// A comparison with outputs that are computed again.
+    Audit,
+}
+
 /// Where a replay is.
 struct Replay {
     inbox: Inbox,
@@ -41,7 +50,8 @@ impl Engine {
             retry(&self.attendant, || self.ports.source.seek(self.machine.positions()))?;
             return Ok(None);
         };
-        let Some(last) = self.replay(&committed, &asked)? else { return Ok(None) };
+        let goal = Goal::Committed { committed: &committed, asked: &asked };
+        let Some(last) = self.replay(goal)? else { return Ok(None) };
         if !self.read_state_back()? {
             return Ok(None);
         }
@@ -58,10 +68,10 @@ impl Engine {
         Ok(Some(last))
     }
 
-    /// Applies the rows of the script. `asked` are the partitions that the committed positions are of. `None` when told to stop.
-    fn replay(&mut self, committed: &CommittedEpoch, asked: &[InputPartition]) -> Result<Option<EpochRecord>, RunError> {
+    /// Follows the script to its end. `None` when told to stop, or if there is no epoch.
+    pub(super) fn replay(&mut self, goal: Goal<'_>) -> Result<Option<EpochRecord>, RunError> {
         retry(&self.attendant, || self.ports.outputs.rewind())?;
-        tracing::info!(epoch = committed.number, "applying the rows of what is committed");
+        tracing::info!("applying the rows of what is committed");
         let (mut chain, mut replay): (Chain, Option<Replay>) = (Chain::default(), None);
         loop {
             let Some(value) = self.next_of_script(&chain)? else { return Ok(None) };
@@ -75,16 +85,18 @@ impl Engine {
                     Link::Next(record) => {
                         let replay = match &mut replay {
                             Some(replay) => replay,
-                            None => replay.insert(self.begin_replay(chain.layout(), &record, committed)?),
+                            None => replay.insert(self.begin_replay(chain.layout(), &record, goal)?),
                         };
-                        if !self.replay_epoch(&record, replay)? {
+                        if !self.replay_epoch(&record, replay, goal)? {
                             return Ok(None);
                         }
                     }
                 }
             }
         }
-        chain.ends_with(&in_order_of(chain.layout(), committed, asked))?;
+        if let Goal::Committed { committed, asked } = goal {
+            chain.ends_with(&in_order_of(chain.layout(), committed, asked))?;
+        }
         let (records, diverged) = replay.map_or((0, 0), |replay| (replay.records, replay.diverged));
         if diverged > 0 {
             tracing::warn!(
@@ -92,7 +104,7 @@ impl Engine {
                 "rows of these epochs came out otherwise than recorded: input topics or schemas are not what they were; `leadpulse verify` says more"
             );
         }
-        tracing::info!(epoch = committed.number, records, "rows applied");
+        tracing::info!(epoch = self.machine.number(), records, "rows applied");
         Ok(chain.last().cloned())
     }
 
@@ -125,15 +137,22 @@ impl Engine {
     }
 
     /// Starts reading where the first epoch did.
-    fn begin_replay(&mut self, layout: &Layout, first: &EpochRecord, committed: &CommittedEpoch) -> Result<Replay, RunError> {
+    fn begin_replay(&mut self, layout: &Layout, first: &EpochRecord, goal: Goal<'_>) -> Result<Replay, RunError> {
         let partitions = self.partitions_of(layout)?;
         let starts: Vec<NextOffset> = first.partitions.iter().map(|interval| NextOffset(interval.start)).collect();
         retry(&self.attendant, || self.ports.source.arrange(partitions.clone()))?;
         self.ports.sink.arrange(&partitions);
         self.check_starts(&partitions, &starts)?;
         retry(&self.attendant, || self.ports.source.seek(&starts))?;
-        let total = committed.positions.iter().flatten().map(|at| at.0).sum::<i64>() - starts.iter().map(|start| start.0).sum::<i64>();
-        self.machine.begin_replay(layout, partitions, starts.clone());
+        let end = |committed: &CommittedEpoch| committed.positions.iter().flatten().map(|at| at.0).sum::<i64>();
+        let total = match goal {
+            Goal::Committed { committed, .. } => end(committed) - starts.iter().map(|start| start.0).sum::<i64>(),
+            Goal::Audit => 0,
+        };
+        match goal {
+            Goal::Committed { .. } => self.machine.begin_replay(layout, partitions, starts.clone()),
+            Goal::Audit => self.machine.begin_script(layout, partitions, starts.clone()),
+        }
         Ok(Replay {
             inbox: Inbox::new(starts.len()),
             paused: vec![false; starts.len()],
@@ -198,12 +217,17 @@ impl Engine {
     }
 
     /// Applies the rows of one epoch. `false` when told to stop.
-    fn replay_epoch(&mut self, record: &EpochRecord, replay: &mut Replay) -> Result<bool, RunError> {
+    fn replay_epoch(&mut self, record: &EpochRecord, replay: &mut Replay, goal: Goal<'_>) -> Result<bool, RunError> {
         let Some(batch) = self.interval(record, replay)? else { return Ok(false) };
         let Some(decoded) = self.decode_recorded(&batch, record)? else { return Ok(false) };
-        if !self.machine.replay(decoded, record) {
-            replay.diverged += 1;
-            self.metrics.diverged();
+        match goal {
+            Goal::Committed { .. } => {
+                if !self.machine.replay(decoded, record) {
+                    replay.diverged += 1;
+                    self.metrics.diverged();
+                }
+            }
+            Goal::Audit => self.compare(&batch, decoded, record),
         }
         replay.records += batch.len() as u64;
         self.taken += batch.len() as u64;

@@ -9,8 +9,8 @@ use leadpulse_engine::explain::ExplainQueue;
 use leadpulse_engine::ports::{InputPartition, NextOffset, Output, OutputRecord, RecordBatch, SchemaStore, Sink};
 use leadpulse_engine::read_model::ReadModel;
 use leadpulse_engine::{
-    Chain, ClockMode, Cut, Decoders, Engine, EngineOptions, EpochRecord, HEADER_OFFSET, HEADER_PARTITION, HEADER_TOPIC, Machine, MachineError,
-    MachineParts, Metrics, Moment, OutputEncoders, Ports, Readings, Reason, RunError, ScriptRecord, Skip, Stepped, Summary, Task, Until, Verdicts,
+    AuditFindings, Chain, ClockMode, Cut, Decoders, Engine, EngineOptions, EpochRecord, HEADER_OFFSET, HEADER_PARTITION, HEADER_TOPIC, Machine, MachineError,
+    MachineParts, Metrics, Moment, NoSink, OutputEncoders, Ports, Readings, Reason, RunError, ScriptRecord, Skip, Stepped, Summary, Task, Until, Verdicts, audit,
 };
 use leadpulse_features::{FeaturePlan, FeatureSpec, ScorerTask};
 use leadpulse_graph::{DAY_MS, Graph, GraphOptions, Tracking};
@@ -271,6 +271,20 @@ impl Rig {
         .run(until)
     }
 
+    /// Computes everything committed again and compares, as `leadpulse verify` does.
+    pub fn audit(&self) -> AuditFindings {
+        let ports = Ports {
+            source: Box::new(MemorySource::new(&self.broker, Reading::default(), Box::new(|| {}))),
+            sink: Box::new(NoSink),
+            outputs: Box::new(MemoryOutputs::new(&self.broker)),
+            schemas: self.schemas.clone(),
+            clock: Arc::new(HandClock::default()),
+        };
+        let metrics = Metrics::new(&prometheus::Registry::new()).unwrap();
+        let (read_model, stop) = (Arc::default(), Arc::default());
+        audit(Engine::new(self.options.clone(), ports, self.machine(), self.encoders.clone(), read_model, metrics, stop)).unwrap()
+    }
+
     /// Runs to the end, no faults.
     pub fn run_to_end(&self) -> Summary {
         self.run(Until::End, Life::default()).unwrap()
@@ -312,15 +326,7 @@ impl Rig {
         assert_eq!(decoded.blocked, []);
         let unknown = decoded.dead.iter().filter(|(_, reason, _)| *reason == Reason::UnknownSchema).count() as i64;
         assert_eq!(unknown, record.refused.iter().map(|range| range.end - range.start).sum::<i64>(), "refusals are recorded");
-        let cut = Cut {
-            positions: record.positions(),
-            read: self.count(&batch, record.partitions.len()),
-            moment: Moment::Fixed(record.as_of),
-            clock: Readings { live_ms: record.clock.live_at, bound_ms: record.clock.bound_at },
-            closing: record.closing,
-            skipped: record.skipped.clone(),
-        };
-        machine.step(&batch, decoded, cut)
+        machine.repeat(&batch, decoded, record)
     }
 
     /// Records by partition.
@@ -435,7 +441,6 @@ impl Rig {
                 reference.restart(false);
             }
             owner = Some(&record.owner);
-            reference.set_owner(&record.owner);
             let starts: Vec<NextOffset> = record.partitions.iter().map(|p| NextOffset(p.start)).collect();
             assert_eq!(starts, at, "epoch {number} starts where the one before ended");
             assert_eq!(record.positions(), sealed.positions, "epoch {number}: the record's and the transaction's positions");
@@ -461,6 +466,9 @@ impl Rig {
         }
 
         self.check_current_scores(epochs.iter().flat_map(|e| &e.outputs));
+        let found = self.audit();
+        assert_eq!((found.epochs, found.recomputed), (script.len() as u64, script.len() as u64));
+        assert_eq!((found.outputs_differ, found.rows_differ, found.first_difference), (0, 0, None));
 
         let mut letters = BTreeMap::new();
         for letter in epochs.iter().flat_map(|e| &e.outputs).filter(|r| r.output == Output::DeadLetters) {
