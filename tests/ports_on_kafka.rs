@@ -20,18 +20,18 @@ use leadpulse_schema::TableId;
 use crate::harness::{kafka, unique};
 
 /// More than any test needs; a test that reaches it has failed.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 const ANY: PollLimit = PollLimit { records: usize::MAX, bytes: usize::MAX };
 
 /// A deployment of its own: input topics, output topics, group, transactional id.
-struct Deployment {
-    options: KafkaOptions,
-    inputs: Vec<InputTopic>,
-    metrics: Arc<KafkaMetrics>,
+pub struct Deployment {
+    pub options: KafkaOptions,
+    pub inputs: Vec<InputTopic>,
+    pub metrics: Arc<KafkaMetrics>,
 }
 
 /// `None` where there is no Kafka.
-fn deployment(name: &str, partitions: &[i32]) -> Option<Deployment> {
+pub fn deployment(name: &str, partitions: &[i32]) -> Option<Deployment> {
     let cluster = kafka()?;
     let deployment = Deployment::named(&unique(name), &cluster.servers, partitions.len());
     let inputs = deployment.inputs.iter().zip(partitions).map(|(input, partitions)| TopicSpec::log(&input.topic, *partitions));
@@ -42,7 +42,7 @@ fn deployment(name: &str, partitions: &[i32]) -> Option<Deployment> {
 }
 
 impl Deployment {
-    fn named(name: &str, servers: &str, inputs: usize) -> Self {
+    pub fn named(name: &str, servers: &str, inputs: usize) -> Self {
         let outputs = OutputTopics {
             scores: format!("{name}.scores"),
             current_scores: format!("{name}.current-scores"),
@@ -64,10 +64,10 @@ impl Deployment {
         Self { options, inputs, metrics: KafkaMetrics::register(&prometheus::Registry::new()).unwrap() }
     }
 
-    fn source(&self) -> KafkaSource {
+    pub fn source(&self) -> KafkaSource {
         KafkaSource::open(&self.options, &self.inputs, &self.metrics).unwrap()
     }
-    fn sink(&self) -> KafkaSink {
+    pub fn sink(&self) -> KafkaSink {
         KafkaSink::new(&self.options, self.source().partitions(), &self.metrics).unwrap()
     }
     /// A sink whose first attempt at epoch 1 reaches `point`, and then knows nothing.
@@ -78,16 +78,16 @@ impl Deployment {
     }
     /// What a take-over finds. It waits until every earlier transaction has ended, so what is read afterwards is all there will be: a
     /// commit is acknowledged a moment before its records can be read.
-    fn taken_over(&self) -> Option<CommittedEpoch> {
+    pub fn taken_over(&self) -> Option<CommittedEpoch> {
         self.sink().take_over().unwrap()
     }
-    fn visible(&self, output: Output) -> Vec<String> {
+    pub fn visible(&self, output: Output) -> Vec<String> {
         self.records(output, Isolation::Committed).iter().map(text).collect()
     }
-    fn records(&self, output: Output, isolation: Isolation) -> Vec<OwnedRecord> {
+    pub fn records(&self, output: Output, isolation: Isolation) -> Vec<OwnedRecord> {
         read_all(&self.options, self.options.outputs.name(output), isolation, &self.metrics).unwrap()
     }
-    fn produce(&self, topic: &str, values: impl IntoIterator<Item = String>) {
+    pub fn produce(&self, topic: &str, values: impl IntoIterator<Item = String>) {
         let mut producer = Producer::connect(&self.options, &self.metrics).unwrap();
         for value in values {
             let key = value.clone();
@@ -97,7 +97,7 @@ impl Deployment {
     }
 }
 
-fn text(record: &OwnedRecord) -> String {
+pub fn text(record: &OwnedRecord) -> String {
     String::from_utf8(record.value.clone().unwrap()).unwrap()
 }
 
@@ -111,7 +111,7 @@ fn output(output: Output, value: &str) -> OutputRecord {
     }
 }
 
-fn epoch(number: u64, positions: &[i64], values: &[&str]) -> Arc<SealedEpoch> {
+pub fn epoch(number: u64, positions: &[i64], values: &[&str]) -> Arc<SealedEpoch> {
     let mut outputs: Vec<OutputRecord> = values.iter().map(|value| output(Output::Scores, value)).collect();
     if !values.is_empty() {
         outputs.push(output(Output::Epochs, &format!("epoch {number}")));
@@ -120,7 +120,7 @@ fn epoch(number: u64, positions: &[i64], values: &[&str]) -> Arc<SealedEpoch> {
     Arc::new(SealedEpoch { number, nonce: Nonce(number), as_of_ms: number as i64 * 1000, positions, outputs })
 }
 
-fn committed(number: u64, positions: &[i64]) -> Option<CommittedEpoch> {
+pub fn committed(number: u64, positions: &[i64]) -> Option<CommittedEpoch> {
     let positions = positions.iter().copied().map(NextOffset).map(Some).collect();
     Some(CommittedEpoch { number, as_of_ms: number as i64 * 1000, nonce: Some(Nonce(number)), positions })
 }

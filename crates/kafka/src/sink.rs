@@ -51,7 +51,7 @@ use crate::oversize::DeadLetterRoom;
 use crate::ownership::{OwnershipWatch, other_owner};
 use crate::patience::{Backoff, Condition};
 use crate::position::{Agreed, CommitMetadata, Owner, offsets_of, offsets_with, read_offsets};
-use crate::transaction::{Failpoint, Outcome, Work};
+use crate::transaction::{CommitPoint, Failpoint, Outcome, Work};
 
 /// How long a process that took over has to write its token before the one it fenced takes over again.
 const TOKEN_WAIT: Duration = Duration::from_millis(500);
@@ -103,6 +103,16 @@ fn judge(found: Option<&CommitMetadata>, before: &CommitMetadata, owner: &Owner,
         Some((committed, _)) if found.epoch == epoch && *committed == nonce => Verdict::Promoted,
         Some(_) if found == before => Verdict::SendAgain,
         _ => Verdict::Unexplained(format!("'{found}' is committed where '{before}' was, or epoch {epoch} with nonce {nonce} was expected")),
+    }
+}
+
+/// A reason in words, with what to do where the code names a cause.
+fn with_hint(why: String, code: Option<RDKafkaErrorCode>, group_id: &str) -> String {
+    match code {
+        Some(RDKafkaErrorCode::UnknownMemberId | RDKafkaErrorCode::IllegalGeneration | RDKafkaErrorCode::RebalanceInProgress) => {
+            format!("{why}. Another consumer has joined group '{group_id}', which is for Leadpulse alone: stop it (a console consumer?)")
+        }
+        _ => why,
     }
 }
 
@@ -160,7 +170,7 @@ impl KafkaSink {
 impl KafkaSink {
     fn try_take_over(&mut self) -> Result<Option<CommittedEpoch>, PortError> {
         self.producer = None;
-        let producer = self.new_producer()?;
+        let producer = self.new_producer(0)?;
         let found = read_offsets(self.committed.client(), &self.options.group_id, &self.partitions, self.options.request_timeout())?.agreed()?;
         let epoch = found.as_ref().and_then(Agreed::epoch);
         if epoch.is_none() {
@@ -231,7 +241,8 @@ impl KafkaSink {
 
 /// Attempts, and how they are settled.
 impl KafkaSink {
-    fn new_producer(&mut self) -> Result<Committer, PortError> {
+    fn new_producer(&mut self, epoch: u64) -> Result<Committer, PortError> {
+        self.reach(CommitPoint::BeforeInit, epoch);
         let settings = CommitterSettings {
             options: &self.options,
             transaction_timeout: self.transaction_timeout,
@@ -239,7 +250,10 @@ impl KafkaSink {
             metrics: &self.metrics,
         };
         let producer = Committer::start(settings, &self.condition)?;
-        let Err(refused) = producer.init(self.options.commit_timeout(), &self.condition) else { return Ok(producer) };
+        let Err(refused) = producer.init(self.options.commit_timeout(), &self.condition) else {
+            self.reach(CommitPoint::AfterInit, epoch);
+            return Ok(producer);
+        };
         if refused.code == Some(RDKafkaErrorCode::InvalidTransactionTimeout) && self.transaction_timeout > self.options.transaction_timeout() {
             // The brokers' transaction.max.timeout.ms is below the limit that was doubled.
             self.longest_transaction = self.transaction_timeout / 2;
@@ -247,6 +261,12 @@ impl KafkaSink {
             return Err(PortError::Retriable(refused.error.to_string()));
         }
         Err(refused.error)
+    }
+
+    fn reach(&self, point: CommitPoint, epoch: u64) {
+        if let Some(failpoint) = &self.failpoint {
+            failpoint(point, epoch);
+        }
     }
 
     fn work(&self, epoch: &Arc<SealedEpoch>, replaced: FxHashMap<usize, OutputRecord>, offsets: TopicPartitionList) -> Result<Work, PortError> {
@@ -379,7 +399,7 @@ impl KafkaSink {
         if let Some(other) = self.another_owner()? {
             return Ok(Verdict::OtherOwner(other));
         }
-        let producer = self.new_producer()?;
+        let producer = self.new_producer(epoch.number)?;
         let found = self.standing_in(&self.committed)?;
         let verdict = judge(found.as_ref(), &before, &self.owner, epoch.number, epoch.nonce);
         if matches!(verdict, Verdict::Promoted | Verdict::SendAgain) {
@@ -423,15 +443,8 @@ impl KafkaSink {
         ))
     }
 
-    /// A reason in words, with what to do where the code tells.
     fn with_hint(&self, why: String, code: Option<RDKafkaErrorCode>) -> String {
-        match code {
-            Some(RDKafkaErrorCode::UnknownMemberId | RDKafkaErrorCode::IllegalGeneration | RDKafkaErrorCode::RebalanceInProgress) => format!(
-                "{why}. Another consumer has joined group '{}', which is for Leadpulse alone: stop it (a console consumer?)",
-                self.options.group_id
-            ),
-            _ => why,
-        }
+        with_hint(why, code, &self.options.group_id)
     }
 
     fn wait(&self, backoff: &mut Backoff, why: &str) -> Result<(), PortError> {
@@ -559,6 +572,15 @@ mod tests {
             let verdict = judge(found.as_ref(), &before, &ours, 7, Nonce(70));
             assert!(matches!(verdict, Verdict::Unexplained(_)), "{found:?}: {verdict:?}");
         }
+    }
+
+    #[test]
+    fn a_foreign_member_is_named_as_the_cause() {
+        let hint = |code| with_hint("refused".into(), Some(code), "g");
+        for code in [RDKafkaErrorCode::UnknownMemberId, RDKafkaErrorCode::IllegalGeneration] {
+            assert!(hint(code).contains("has joined group 'g'"), "{code:?}");
+        }
+        assert_eq!(hint(RDKafkaErrorCode::OperationTimedOut), "refused");
     }
 
     #[test]
