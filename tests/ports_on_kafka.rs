@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use leadpulse_engine::ports::{
-    CommittedEpoch, EpochLog, InputPartition, NextOffset, Nonce, Output, OutputRecord, PollLimit, PortError, RecordBatch, SealedEpoch, Sink, Source,
+    CommittedEpoch, EpochLog, InputPartition, NextOffset, Nonce, Output, OutputRecord, PollLimit, PortError, RecordBatch, SealedEpoch,
+    Sink, Source,
 };
 use leadpulse_engine::{HEADER_REASON, HEADER_VALUE_BYTES, Reason, dead_letter};
 use leadpulse_kafka::{

@@ -171,7 +171,8 @@ impl KafkaSink {
     fn try_take_over(&mut self) -> Result<Option<CommittedEpoch>, PortError> {
         self.producer = None;
         let producer = self.new_producer(0)?;
-        let found = read_offsets(self.committed.client(), &self.options.group_id, &self.partitions, self.options.request_timeout())?.agreed()?;
+        let found =
+            read_offsets(self.committed.client(), &self.options.group_id, &self.partitions, self.options.request_timeout())?.agreed()?;
         let epoch = found.as_ref().and_then(Agreed::epoch);
         if epoch.is_none() {
             self.refuse_to_start_over()?;
@@ -254,7 +255,9 @@ impl KafkaSink {
             self.reach(CommitPoint::AfterInit, epoch);
             return Ok(producer);
         };
-        if refused.code == Some(RDKafkaErrorCode::InvalidTransactionTimeout) && self.transaction_timeout > self.options.transaction_timeout() {
+        if refused.code == Some(RDKafkaErrorCode::InvalidTransactionTimeout)
+            && self.transaction_timeout > self.options.transaction_timeout()
+        {
             // The brokers' transaction.max.timeout.ms is below the limit that was doubled.
             self.longest_transaction = self.transaction_timeout / 2;
             self.transaction_timeout = self.longest_transaction;
@@ -269,7 +272,12 @@ impl KafkaSink {
         }
     }
 
-    fn work(&self, epoch: &Arc<SealedEpoch>, replaced: FxHashMap<usize, OutputRecord>, offsets: TopicPartitionList) -> Result<Work, PortError> {
+    fn work(
+        &self,
+        epoch: &Arc<SealedEpoch>,
+        replaced: FxHashMap<usize, OutputRecord>,
+        offsets: TopicPartitionList,
+    ) -> Result<Work, PortError> {
         let group = self.committed.client().group_metadata().ok_or_else(|| PortError::Fatal("kafka: the group has no metadata".into()))?;
         Ok(Work { epoch: Arc::clone(epoch), replaced, offsets, group })
     }
@@ -336,7 +344,10 @@ impl KafkaSink {
                 self.metrics.count_replacement(Replacement::Fenced);
                 tracing::warn!(epoch = number, why, "the broker no longer accepts the producer; looking for another owner");
                 self.stop_for_another_owner()?;
-                self.condition.pause(TOKEN_WAIT)
+                // Doubled each time: where the brokers are slow, two processes would fence each other again and again.
+                let wait = TOKEN_WAIT * 2_u32.pow(attempts.fenced.min(4));
+                attempts.fenced += 1;
+                self.condition.pause(wait)
             }
         }
     }
@@ -352,7 +363,12 @@ impl KafkaSink {
         let sent: Vec<&OutputRecord> = records.iter().map(|index| replaced.get(index).unwrap_or(&epoch.outputs[*index])).collect();
         let other = sent.iter().find(|record| record.output != Output::DeadLetters);
         if other.is_none() && self.dead_letters.learn(&sent) {
-            tracing::warn!(epoch = epoch.number, records = sent.len(), why, "dead letters are too large for their topic; values are left out");
+            tracing::warn!(
+                epoch = epoch.number,
+                records = sent.len(),
+                why,
+                "dead letters are too large for their topic; values are left out"
+            );
             return Ok(());
         }
         let Some(record) = other.or(sent.first()) else { return Ok(()) };
@@ -467,11 +483,12 @@ enum Settled {
 struct Attempts {
     backoff: Backoff,
     in_doubt: u32,
+    fenced: u32,
 }
 
 impl Attempts {
     fn new() -> Self {
-        Self { backoff: Backoff::new(), in_doubt: 0 }
+        Self { backoff: Backoff::new(), in_doubt: 0, fenced: 0 }
     }
 
     /// How long an attempt may go without progress. It doubles after repeated stalls, for one large record on a slow link.

@@ -17,8 +17,8 @@
 //!
 //! [`RequestLedger`]: crate::requests::RequestLedger
 
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
 use rdkafka::TopicPartitionList;
