@@ -49,9 +49,9 @@ use crate::offsets::{Isolation, OffsetRange, OffsetReader};
 use crate::options::{KafkaOptions, LONGEST_TRANSACTION_MS};
 use crate::oversize::DeadLetterRoom;
 use crate::ownership::{OwnershipWatch, other_owner};
-use crate::patience::{Backoff, Condition};
+use crate::patience::{Attended, Backoff};
 use crate::position::{Agreed, CommitMetadata, Owner, offsets_of, offsets_with, read_offsets};
-use crate::transaction::{Failpoint, Outcome, Work};
+use crate::transaction::{CommitPoint, Failpoint, Outcome, Work};
 
 /// How long a process that took over has to write its token before the one it fenced takes over again.
 const TOKEN_WAIT: Duration = Duration::from_millis(500);
@@ -64,7 +64,7 @@ pub struct KafkaSink {
     partitions: Vec<InputPartition>,
     metrics: Arc<KafkaMetrics>,
     owner: Owner,
-    condition: Condition,
+    attended: Attended,
     /// Waits for transactions in doubt.
     committed: OffsetReader,
     /// Does not wait.
@@ -106,6 +106,16 @@ fn judge(found: Option<&CommitMetadata>, before: &CommitMetadata, owner: &Owner,
     }
 }
 
+/// A reason in words, with what to do where the code names a cause.
+fn with_hint(why: String, code: Option<RDKafkaErrorCode>, group_id: &str) -> String {
+    match code {
+        Some(RDKafkaErrorCode::UnknownMemberId | RDKafkaErrorCode::IllegalGeneration | RDKafkaErrorCode::RebalanceInProgress) => {
+            format!("{why}. Another consumer has joined group '{group_id}', which is for Leadpulse alone: stop it (a console consumer?)")
+        }
+        _ => why,
+    }
+}
+
 /// Errors that a record itself causes: they come again each time it is sent.
 fn is_of_the_record(code: RDKafkaErrorCode) -> bool {
     matches!(
@@ -127,7 +137,7 @@ impl KafkaSink {
             partitions: partitions.to_vec(),
             metrics: Arc::clone(metrics),
             owner: Owner::random(),
-            condition: Condition::new(Arc::new(Unattended)),
+            attended: Attended::new(Arc::new(Unattended)),
             committed: OffsetReader::connect(options, Isolation::Committed, metrics)?,
             uncommitted: OffsetReader::connect(options, Isolation::Uncommitted, metrics)?,
             producer: None,
@@ -143,7 +153,7 @@ impl KafkaSink {
     /// Tells `attendant` that waits go on, and what for; ends them when it says so.
     #[must_use]
     pub fn with_attendant(mut self, attendant: Arc<dyn Attendant>) -> Self {
-        self.condition = Condition::new(attendant);
+        self.attended = Attended::new(attendant);
         self
     }
 
@@ -160,8 +170,9 @@ impl KafkaSink {
 impl KafkaSink {
     fn try_take_over(&mut self) -> Result<Option<CommittedEpoch>, PortError> {
         self.producer = None;
-        let producer = self.new_producer()?;
-        let found = read_offsets(self.committed.client(), &self.options.group_id, &self.partitions, self.options.request_timeout())?.agreed()?;
+        let producer = self.new_producer(0)?;
+        let found =
+            read_offsets(self.committed.client(), &self.options.group_id, &self.partitions, self.options.request_timeout())?.agreed()?;
         let epoch = found.as_ref().and_then(Agreed::epoch);
         if epoch.is_none() {
             self.refuse_to_start_over()?;
@@ -188,7 +199,7 @@ impl KafkaSink {
         let epoch = Arc::new(SealedEpoch { number, nonce, as_of_ms, positions: vec![], outputs: vec![] });
         let work = self.work(&epoch, FxHashMap::default(), offsets)?;
         let doing = |why: &str| format!("kafka: writing this owner's token to group '{}': {why}", self.options.group_id);
-        match producer.attempt(work, self.options.commit_timeout(), &self.condition)? {
+        match producer.attempt(work, self.options.commit_timeout(), &self.attended)? {
             Outcome::Committed => Ok(()),
             Outcome::NotCommitted { why, code: Some(code) } if is_permanent(code) => Err(PortError::Fatal(doing(&why))),
             Outcome::NotCommitted { why, code } => Err(PortError::Retriable(doing(&self.with_hint(why, code)))),
@@ -231,16 +242,22 @@ impl KafkaSink {
 
 /// Attempts, and how they are settled.
 impl KafkaSink {
-    fn new_producer(&mut self) -> Result<Committer, PortError> {
+    fn new_producer(&mut self, epoch: u64) -> Result<Committer, PortError> {
+        self.reach(CommitPoint::BeforeInit, epoch);
         let settings = CommitterSettings {
             options: &self.options,
             transaction_timeout: self.transaction_timeout,
             failpoint: self.failpoint.clone(),
             metrics: &self.metrics,
         };
-        let producer = Committer::start(settings, &self.condition)?;
-        let Err(refused) = producer.init(self.options.commit_timeout(), &self.condition) else { return Ok(producer) };
-        if refused.code == Some(RDKafkaErrorCode::InvalidTransactionTimeout) && self.transaction_timeout > self.options.transaction_timeout() {
+        let producer = Committer::start(settings, &self.attended)?;
+        let Err(refused) = producer.init(self.options.commit_timeout(), &self.attended) else {
+            self.reach(CommitPoint::AfterInit, epoch);
+            return Ok(producer);
+        };
+        if refused.code == Some(RDKafkaErrorCode::InvalidTransactionTimeout)
+            && self.transaction_timeout > self.options.transaction_timeout()
+        {
             // The brokers' transaction.max.timeout.ms is below the limit that was doubled.
             self.longest_transaction = self.transaction_timeout / 2;
             self.transaction_timeout = self.longest_transaction;
@@ -249,7 +266,18 @@ impl KafkaSink {
         Err(refused.error)
     }
 
-    fn work(&self, epoch: &Arc<SealedEpoch>, replaced: FxHashMap<usize, OutputRecord>, offsets: TopicPartitionList) -> Result<Work, PortError> {
+    fn reach(&self, point: CommitPoint, epoch: u64) {
+        if let Some(failpoint) = &self.failpoint {
+            failpoint(point, epoch);
+        }
+    }
+
+    fn work(
+        &self,
+        epoch: &Arc<SealedEpoch>,
+        replaced: FxHashMap<usize, OutputRecord>,
+        offsets: TopicPartitionList,
+    ) -> Result<Work, PortError> {
         let group = self.committed.client().group_metadata().ok_or_else(|| PortError::Fatal("kafka: the group has no metadata".into()))?;
         Ok(Work { epoch: Arc::clone(epoch), replaced, offsets, group })
     }
@@ -266,7 +294,7 @@ impl KafkaSink {
             };
             let work = self.work(epoch, self.dead_letters.replacements(epoch), offsets.clone())?;
             let (begun, patience) = (Instant::now(), attempts.patience(self.options.commit_timeout(), self.transaction_timeout));
-            let outcome = producer.attempt(work, patience, &self.condition)?;
+            let outcome = producer.attempt(work, patience, &self.attended)?;
             if outcome == Outcome::Committed {
                 self.metrics.count_transaction(TransactionOutcome::Committed);
                 return Ok(());
@@ -308,7 +336,7 @@ impl KafkaSink {
                     return self.wait(&mut attempts.backoff, &why);
                 }
                 tracing::warn!("{why}");
-                self.condition.report(&why);
+                self.attended.report(&why);
                 Ok(())
             }
             Outcome::Fenced(why) => {
@@ -316,7 +344,10 @@ impl KafkaSink {
                 self.metrics.count_replacement(Replacement::Fenced);
                 tracing::warn!(epoch = number, why, "the broker no longer accepts the producer; looking for another owner");
                 self.stop_for_another_owner()?;
-                self.condition.pause(TOKEN_WAIT)
+                // Doubled each time: where the brokers are slow, two processes would fence each other again and again.
+                let wait = TOKEN_WAIT * 2_u32.pow(attempts.fenced.min(4));
+                attempts.fenced += 1;
+                self.attended.pause(wait)
             }
         }
     }
@@ -332,7 +363,12 @@ impl KafkaSink {
         let sent: Vec<&OutputRecord> = records.iter().map(|index| replaced.get(index).unwrap_or(&epoch.outputs[*index])).collect();
         let other = sent.iter().find(|record| record.output != Output::DeadLetters);
         if other.is_none() && self.dead_letters.learn(&sent) {
-            tracing::warn!(epoch = epoch.number, records = sent.len(), why, "dead letters are too large for their topic; values are left out");
+            tracing::warn!(
+                epoch = epoch.number,
+                records = sent.len(),
+                why,
+                "dead letters are too large for their topic; values are left out"
+            );
             return Ok(());
         }
         let Some(record) = other.or(sent.first()) else { return Ok(()) };
@@ -374,12 +410,12 @@ impl KafkaSink {
     }
 
     fn try_settle(&mut self, epoch: &SealedEpoch) -> Result<Verdict, PortError> {
-        self.condition.beat();
+        self.attended.beat();
         let Some(before) = self.standing.clone() else { return Ok(Verdict::Unexplained("nothing was taken over".into())) };
         if let Some(other) = self.another_owner()? {
             return Ok(Verdict::OtherOwner(other));
         }
-        let producer = self.new_producer()?;
+        let producer = self.new_producer(epoch.number)?;
         let found = self.standing_in(&self.committed)?;
         let verdict = judge(found.as_ref(), &before, &self.owner, epoch.number, epoch.nonce);
         if matches!(verdict, Verdict::Promoted | Verdict::SendAgain) {
@@ -423,21 +459,14 @@ impl KafkaSink {
         ))
     }
 
-    /// A reason in words, with what to do where the code tells.
     fn with_hint(&self, why: String, code: Option<RDKafkaErrorCode>) -> String {
-        match code {
-            Some(RDKafkaErrorCode::UnknownMemberId | RDKafkaErrorCode::IllegalGeneration | RDKafkaErrorCode::RebalanceInProgress) => format!(
-                "{why}. Another consumer has joined group '{}', which is for Leadpulse alone: stop it (a console consumer?)",
-                self.options.group_id
-            ),
-            _ => why,
-        }
+        with_hint(why, code, &self.options.group_id)
     }
 
     fn wait(&self, backoff: &mut Backoff, why: &str) -> Result<(), PortError> {
         tracing::warn!("{why}; trying again");
-        self.condition.report(why);
-        self.condition.pause(backoff.pause())
+        self.attended.report(why);
+        self.attended.pause(backoff.pause())
     }
 }
 
@@ -454,11 +483,12 @@ enum Settled {
 struct Attempts {
     backoff: Backoff,
     in_doubt: u32,
+    fenced: u32,
 }
 
 impl Attempts {
     fn new() -> Self {
-        Self { backoff: Backoff::new(), in_doubt: 0 }
+        Self { backoff: Backoff::new(), in_doubt: 0, fenced: 0 }
     }
 
     /// How long an attempt may go without progress. It doubles after repeated stalls, for one large record on a slow link.
@@ -482,7 +512,7 @@ impl Sink for KafkaSink {
         loop {
             match self.try_take_over() {
                 Ok(found) => {
-                    self.condition.clear();
+                    self.attended.clear();
                     return Ok(found);
                 }
                 Err(error @ (PortError::Fatal(_) | PortError::Interrupted(_))) => return Err(error),
@@ -509,7 +539,7 @@ impl Sink for KafkaSink {
         let offsets = offsets_of(epoch, &self.owner, &self.partitions)?;
         let started = Instant::now();
         self.commit_at_last(epoch, &offsets)?;
-        self.condition.clear();
+        self.attended.clear();
         self.metrics.observe_commit(started.elapsed().as_secs_f64());
         if started.elapsed() * 3 < self.options.transaction_timeout() {
             self.transaction_timeout = self.options.transaction_timeout();
@@ -559,6 +589,15 @@ mod tests {
             let verdict = judge(found.as_ref(), &before, &ours, 7, Nonce(70));
             assert!(matches!(verdict, Verdict::Unexplained(_)), "{found:?}: {verdict:?}");
         }
+    }
+
+    #[test]
+    fn a_foreign_member_is_named_as_the_cause() {
+        let hint = |code| with_hint("refused".into(), Some(code), "g");
+        for code in [RDKafkaErrorCode::UnknownMemberId, RDKafkaErrorCode::IllegalGeneration] {
+            assert!(hint(code).contains("has joined group 'g'"), "{code:?}");
+        }
+        assert_eq!(hint(RDKafkaErrorCode::OperationTimedOut), "refused");
     }
 
     #[test]

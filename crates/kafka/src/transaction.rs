@@ -17,8 +17,8 @@
 //!
 //! [`RequestLedger`]: crate::requests::RequestLedger
 
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
 use rdkafka::TopicPartitionList;
@@ -31,7 +31,7 @@ use leadpulse_engine::ports::{OutputRecord, SealedEpoch};
 
 use crate::client::{is_fenced, is_too_large};
 use crate::options::OutputTopics;
-use crate::polled::{PolledProducer, Refusal, SendError};
+use crate::polled::{PolledProducer, RefusedRecord, SendError};
 
 /// How long the log line of a commit's answer may take to be seen: the answer itself has been read. Microseconds, normally.
 const LEDGER_WAIT: Duration = Duration::from_secs(1);
@@ -59,9 +59,13 @@ pub(crate) enum Outcome {
     Unanswered,
 }
 
-/// Places where a test can interrupt an attempt.
+/// Places where a test can interrupt a take-over, an attempt or its settling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CommitPoint {
+    /// The owner's token was read; the transactional id is not taken over yet. Cannot end an attempt.
+    BeforeInit,
+    /// The transactional id is taken over; the committed offsets are not read yet. Cannot end an attempt.
+    AfterInit,
     /// The transaction has begun, nothing is sent.
     BeforeRecords,
     /// All records are queued; some may be acknowledged.
@@ -72,14 +76,14 @@ pub enum CommitPoint {
     AfterCommit,
 }
 
-/// A function called at each [`CommitPoint`] with the epoch's number, from the thread that commits. `true` makes the attempt end there as if
-/// its outcome were unknown. It may sleep, to let limits pass.
+/// A function called at each [`CommitPoint`] with the epoch's number (0 where a take-over does not know it yet). `true` makes an attempt end
+/// there as if its outcome were unknown. It may block, to let others act and limits pass.
 pub type Failpoint = Arc<dyn Fn(CommitPoint, u64) -> bool + Send + Sync>;
 
 /// A step of an attempt, to name where one stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(crate) enum Step {
+pub(crate) enum TransactionStep {
     TakingOver,
     Sending,
     Positions,
@@ -87,7 +91,7 @@ pub(crate) enum Step {
     Committing,
 }
 
-impl Step {
+impl TransactionStep {
     pub(crate) fn words(self) -> &'static str {
         match self {
             Self::TakingOver => "taking over the transactional id",
@@ -112,13 +116,13 @@ pub(crate) struct Watched {
 
 impl Default for Watched {
     fn default() -> Self {
-        Self { step: AtomicU8::new(Step::TakingOver as u8), abandoned: AtomicBool::new(false) }
+        Self { step: AtomicU8::new(TransactionStep::TakingOver as u8), abandoned: AtomicBool::new(false) }
     }
 }
 
 impl Watched {
-    pub(crate) fn step(&self) -> Step {
-        Step::of(self.step.load(Ordering::Relaxed))
+    pub(crate) fn step(&self) -> TransactionStep {
+        TransactionStep::of(self.step.load(Ordering::Relaxed))
     }
 
     /// Forbids every further step.
@@ -173,7 +177,7 @@ impl TransactionalProducer {
 
     /// Takes the transactional id over: earlier producers are fenced, their open transaction is aborted, their prepared one is completed.
     pub(crate) fn init(&self, limit: Duration) -> Result<(), KafkaError> {
-        self.step(Step::TakingOver);
+        self.step(TransactionStep::TakingOver);
         self.producer.client().init_transactions(limit)
     }
 
@@ -189,18 +193,18 @@ impl TransactionalProducer {
     }
 
     fn try_commit(&mut self, work: &Work) -> Result<(), Outcome> {
-        self.step(Step::Sending);
+        self.step(TransactionStep::Sending);
         self.producer.client().begin_transaction().map_err(|error| self.not_committed("beginning a transaction", &error))?;
         self.interrupt(CommitPoint::BeforeRecords, work)?;
         self.send(work)?;
         self.interrupt(CommitPoint::BeforeOffsets, work)?;
-        self.step(Step::Positions);
+        self.step(TransactionStep::Positions);
         let added = self.producer.client().send_offsets_to_transaction(&work.offsets, &work.group, self.call_limit);
         added.map_err(|error| self.not_committed("adding the positions to the transaction", &error))?;
-        self.step(Step::Deliveries);
+        self.step(TransactionStep::Deliveries);
         self.await_deliveries()?;
         self.interrupt(CommitPoint::BeforeCommit, work)?;
-        self.step(Step::Committing);
+        self.step(TransactionStep::Committing);
         self.commit()?;
         self.interrupt(CommitPoint::AfterCommit, work)
     }
@@ -211,7 +215,7 @@ impl TransactionalProducer {
             let topic = self.topics.name(record.output);
             match self.producer.send(topic, index, record, &given_up) {
                 Ok(()) => {}
-                Err(SendError::Refused(error)) => return Err(self.refused(vec![Refusal { record: index, error }])),
+                Err(SendError::Refused(error)) => return Err(self.refused(vec![RefusedRecord { record: index, error }])),
                 Err(SendError::GivenUp) => return Err(self.refused(self.producer.signals().take_refusals())),
             }
         }
@@ -256,8 +260,8 @@ impl TransactionalProducer {
     }
 
     /// The outcome of refused records; of none, if the attempt was given up.
-    fn refused(&self, refusals: Vec<Refusal>) -> Outcome {
-        let too_large = |refusal: &&Refusal| refusal.error.rdkafka_error_code().is_some_and(is_too_large);
+    fn refused(&self, refusals: Vec<RefusedRecord>) -> Outcome {
+        let too_large = |refusal: &&RefusedRecord| refusal.error.rdkafka_error_code().is_some_and(is_too_large);
         let records: Vec<usize> = refusals.iter().filter(too_large).map(|refusal| refusal.record).collect();
         if let Some(first) = refusals.iter().find(too_large) {
             return Outcome::TooLarge { records, why: first.error.to_string() };
@@ -266,7 +270,7 @@ impl TransactionalProducer {
             return fenced;
         }
         match refusals.first() {
-            Some(Refusal { error, .. }) => {
+            Some(RefusedRecord { error, .. }) => {
                 Outcome::NotCommitted { why: format!("sending the records: {error}"), code: error.rdkafka_error_code() }
             }
             None => Outcome::NotCommitted { why: "given up while the records were sent".into(), code: None },
@@ -279,7 +283,7 @@ impl TransactionalProducer {
         is_fenced(code).then_some(Outcome::Fenced(why))
     }
 
-    fn step(&self, step: Step) {
+    fn step(&self, step: TransactionStep) {
         self.watched.step.store(step as u8, Ordering::Relaxed);
         self.producer.signals().advance();
     }
