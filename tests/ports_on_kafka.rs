@@ -30,11 +30,12 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 const ANY: PollLimit = PollLimit { records: usize::MAX, bytes: usize::MAX };
 
 /// A deployment of its own: input topics, output topics, group, transactional id.
+#[derive(Clone)]
 pub struct Deployment {
     pub options: KafkaOptions,
     pub inputs: Vec<InputTopic>,
     pub metrics: Arc<KafkaMetrics>,
-    registry: prometheus::Registry,
+    pub registry: prometheus::Registry,
 }
 
 /// `None` where there is no Kafka.
