@@ -360,7 +360,7 @@ fn a_score_too_large_is_an_error_that_says_so() {
     let mut sink = on.sink();
     sink.take_over().unwrap();
     let mut large = SealedEpoch::clone(&epoch(1, &[1], &["a"]));
-    large.outputs[0].value = Some(incompressible(2_000_000));
+    large.outputs[0].value = Some(incompressible(9_000_000));
     let error = sink.commit(&Arc::new(large)).unwrap_err();
     assert!(matches!(&error, PortError::Fatal(message) if message.contains("message.max.bytes")), "{error:?}");
     assert_eq!(on.taken_over(), None);
@@ -369,7 +369,13 @@ fn a_score_too_large_is_an_error_that_says_so() {
 
 #[test]
 fn dead_letters_of_any_size_stop_nothing() {
-    let Some(on) = deployment("junk", &[1]) else { return };
+    // A topic that somebody created with the brokers' default room of a megabyte.
+    let Some(cluster) = kafka() else { return };
+    let on = Deployment::named(&unique("junk"), &cluster.servers, 1);
+    let mut wanted = output_topics(&on.options);
+    wanted.iter_mut().filter(|spec| spec.name == on.options.outputs.dead_letters).for_each(|spec| *spec = TopicSpec::log(&spec.name, 1));
+    wanted.push(TopicSpec::log(&on.inputs[0].topic, 1));
+    ensure_topics(&on.options, &wanted).unwrap();
     let mut sink = on.sink();
     sink.take_over().unwrap();
     let input = InputPartition { topic: on.inputs[0].topic.clone(), partition: 0, table: TableId(0) };

@@ -140,13 +140,13 @@ pub struct Exact {
 /// Requires: every epoch once and in order, its intervals where those before it end and the last one's ends committed; the scores of each
 /// epoch numbered without gaps; no alert twice.
 pub fn exact(scenario: &Scenario) -> Exact {
-    let records: Vec<Json> = read(scenario, Output::Epochs).into_iter().filter(|record| record.get("epoch").is_some()).collect();
+    let (records, layouts): (Vec<Json>, Vec<Json>) = read(scenario, Output::Epochs).into_iter().partition(|record| record.get("epoch").is_some());
     let numbers: Vec<i64> = records.iter().map(|record| record["epoch"].as_i64().unwrap()).collect();
     let epochs = numbers.len() as i64;
     let expected: Vec<i64> = (1..=epochs).collect();
     let differing = numbers.iter().zip(&expected).find(|(found, expected)| found != expected);
     assert!(differing.is_none(), "epochs are not numbered 1 to {epochs}: (found, expected) = {differing:?}");
-    let ends = tiling_ends(&records);
+    let ends = tiling_ends(&records, &layouts);
     if let Some(ends) = &ends {
         assert_eq!(*ends, committed_positions(scenario, ends.keys()), "the last epoch's ends and the group's positions");
     }
@@ -176,12 +176,15 @@ pub fn exact(scenario: &Scenario) -> Exact {
 /// By topic and partition.
 type Positions = BTreeMap<(String, i64), i64>;
 
-/// Where the last epoch ends, after intervals that meet; `None` where records do not name them.
-fn tiling_ends(records: &[Json]) -> Option<Positions> {
+/// Where the last epoch ends, after intervals that meet; `None` before the first. Records of format 1 name partitions themselves, later ones
+/// by their index in a layout.
+fn tiling_ends(records: &[Json], layouts: &[Json]) -> Option<Positions> {
     let mut ends = Positions::new();
     for record in records {
-        for interval in record.get("partitions")?.as_array()? {
-            let place = (interval["topic"].as_str()?.to_owned(), interval["partition"].as_i64()?);
+        let layout = layouts.iter().find(|layout| layout["layout"] == record["layout"]);
+        for (index, interval) in record.get("partitions")?.as_array()?.iter().enumerate() {
+            let named = layout.map_or(interval, |layout| &layout["partitions"][index]);
+            let place = (named["topic"].as_str()?.to_owned(), named["partition"].as_i64()?);
             let (start, end) = (interval["start"].as_i64()?, interval["end"].as_i64()?);
             let before = ends.insert(place, end).unwrap_or(start);
             assert_eq!(before, start, "the intervals of epochs {} and before do not meet: {interval}", record["epoch"]);

@@ -9,6 +9,7 @@ mod engine {
     mod exactly_once;
     mod explanations;
     mod market;
+    mod restart;
     mod rig;
     mod scorer;
     mod stops;

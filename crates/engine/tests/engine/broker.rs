@@ -217,6 +217,11 @@ impl Source for MemorySource {
         self.at[partition as usize] = offset.0;
         Ok(())
     }
+    fn readable_after(&mut self, partition: u32, offset: NextOffset) -> Result<NextOffset, PortError> {
+        let cluster = self.broker.lock();
+        let damage = cluster.damaged.iter().find(|(damaged, range)| *damaged == partition as usize && range.contains(&offset.0));
+        Ok(NextOffset(damage.map_or(offset.0 + 1, |(_, range)| range.end)))
+    }
     fn stuck(&mut self) -> Vec<Stuck> {
         let cluster = self.broker.lock();
         let damage = cluster.damaged.iter().filter(|(partition, range)| range.contains(&self.at[*partition]));
@@ -373,15 +378,15 @@ impl SchemaStore for Schemas {
     }
 }
 
-/// A clock that stands still until it is moved.
+/// A clock that stands still until it is moved: both clocks, and the wall clock alone by the second number.
 #[derive(Clone, Default)]
-pub struct HandClock(pub Arc<AtomicI64>);
+pub struct HandClock(pub Arc<AtomicI64>, pub Arc<AtomicI64>);
 
 impl Clock for HandClock {
     fn now_ms(&self) -> i64 {
-        self.0.load(Ordering::SeqCst)
+        self.0.load(Ordering::SeqCst) + self.1.load(Ordering::SeqCst)
     }
     fn monotonic_ms(&self) -> i64 {
-        self.now_ms()
+        self.0.load(Ordering::SeqCst)
     }
 }

@@ -227,6 +227,12 @@ impl Rig {
     }
 
     pub fn try_machine(&self, owner: &str) -> Result<Machine, MachineError> {
+        let partitions = self.broker.lock().partitions.clone();
+        self.machine_of(owner, partitions)
+    }
+
+    /// A machine that reads these partitions from their starts.
+    fn machine_of(&self, owner: &str, partitions: Vec<InputPartition>) -> Result<Machine, MachineError> {
         let tasks = self.tasks.iter().zip(self.populations().1).map(|(spec, population)| Task {
             name: spec.name.into(),
             entity: self.entity(spec),
@@ -241,8 +247,8 @@ impl Rig {
             tasks: tasks.collect(),
             scorer: Arc::new(self.scorer()),
             encoders: self.encoders.clone(),
-            partitions: self.broker.lock().partitions.clone(),
-            start: self.start.clone(),
+            start: vec![NextOffset(0); partitions.len()],
+            partitions,
             owner: owner.into(),
             soft_budget: self.options.soft_budget,
             explain_budget: self.options.explain_budget,
@@ -432,8 +438,9 @@ impl Rig {
         assert!(chain.layout().is_of(&partitions));
 
         // Another machine that steps along the script, and restarts where another process went on.
-        let mut reference = self.machine();
-        let mut at = self.start.clone();
+        let first = script[0].partitions.len();
+        let mut reference = self.machine_of("nobody", partitions[..first].to_vec()).unwrap();
+        let mut at = vec![NextOffset(0); first];
         let mut owner: Option<&str> = None;
         for (record, sealed) in script.iter().zip(&epochs) {
             let number = record.epoch;
@@ -441,6 +448,11 @@ impl Rig {
                 reference.restart(false);
             }
             owner = Some(&record.owner);
+            if record.partitions.len() > at.len() {
+                let starts = vec![NextOffset(0); record.partitions.len() - at.len()];
+                reference.add_partitions(&partitions[at.len()..record.partitions.len()], &starts);
+                at.extend(starts);
+            }
             let starts: Vec<NextOffset> = record.partitions.iter().map(|p| NextOffset(p.start)).collect();
             assert_eq!(starts, at, "epoch {number} starts where the one before ended");
             assert_eq!(record.positions(), sealed.positions, "epoch {number}: the record's and the transaction's positions");
