@@ -112,10 +112,7 @@ pub(crate) fn is_fenced(code: RDKafkaErrorCode) -> bool {
 
 /// The size of a record or its batch is more than librdkafka, the broker or the topic allows.
 pub(crate) fn is_too_large(code: RDKafkaErrorCode) -> bool {
-    matches!(
-        code,
-        RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidMessageSize | RDKafkaErrorCode::MessageBatchTooLarge
-    )
+    matches!(code, RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidMessageSize | RDKafkaErrorCode::MessageBatchTooLarge)
 }
 
 /// Errors that no waiting and no repetition cures: somebody must change a setting, a permission or a topic.

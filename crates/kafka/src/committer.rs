@@ -131,7 +131,13 @@ impl Committer {
 
     /// Waits for an answer while there is progress; `None` if the thread was abandoned or has ended. A stop ends the wait only where nothing
     /// is in doubt.
-    fn watch<T>(&self, answered: &Receiver<T>, patience: Duration, condition: &Condition, interruptible: bool) -> Result<Option<T>, PortError> {
+    fn watch<T>(
+        &self,
+        answered: &Receiver<T>,
+        patience: Duration,
+        condition: &Condition,
+        interruptible: bool,
+    ) -> Result<Option<T>, PortError> {
         let (mut seen, mut since) = (self.signals.progress(), Instant::now());
         loop {
             match answered.recv_timeout(LOOK_INTERVAL.min(patience)) {

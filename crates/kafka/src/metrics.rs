@@ -132,6 +132,11 @@ impl KafkaMetrics {
         self.replacements.with_label_values(&[reason]).get()
     }
 
+    /// Producers that were given up and have not closed yet.
+    pub fn abandoned(&self) -> i64 {
+        self.abandoned_producers.get()
+    }
+
     pub(crate) fn count_replacement(&self, reason: Replacement) {
         self.replacements.with_label_values(&[reason.label()]).inc();
     }

@@ -183,7 +183,8 @@ impl PolledProducer {
                 polled.poll(POLL_WAIT);
             }
         };
-        let poller = std::thread::Builder::new().name(format!("kafka-{name}-poll")).spawn(poll).map_err(|error| failed(error.to_string()))?;
+        let poller =
+            std::thread::Builder::new().name(format!("kafka-{name}-poll")).spawn(poll).map_err(|error| failed(error.to_string()))?;
         Ok(Self { producer, signals: Arc::clone(signals), ending, poller: Some(poller) })
     }
 

@@ -190,8 +190,7 @@ pub(crate) fn read_offsets(
     let mut offsets = Vec::with_capacity(partitions.len());
     for InputPartition { topic, partition, .. } in partitions {
         let element = list.find_partition(topic, *partition);
-        let element =
-            element.ok_or_else(|| PortError::Fatal(format!("{}: {topic}/{partition} is missing in the answer", asking())))?;
+        let element = element.ok_or_else(|| PortError::Fatal(format!("{}: {topic}/{partition} is missing in the answer", asking())))?;
         element.error().map_err(|error| port_error(&asking(), &error))?;
         let offset = match element.offset() {
             Offset::Offset(offset) => Some(offset),

@@ -51,7 +51,7 @@ use crate::oversize::DeadLetterRoom;
 use crate::ownership::{OwnershipWatch, other_owner};
 use crate::patience::{Backoff, Condition};
 use crate::position::{Agreed, CommitMetadata, Owner, offsets_of, offsets_with, read_offsets};
-use crate::transaction::{Failpoint, Outcome, Work};
+use crate::transaction::{CommitPoint, Failpoint, Outcome, Work};
 
 /// How long a process that took over has to write its token before the one it fenced takes over again.
 const TOKEN_WAIT: Duration = Duration::from_millis(500);
@@ -103,6 +103,16 @@ fn judge(found: Option<&CommitMetadata>, before: &CommitMetadata, owner: &Owner,
         Some((committed, _)) if found.epoch == epoch && *committed == nonce => Verdict::Promoted,
         Some(_) if found == before => Verdict::SendAgain,
         _ => Verdict::Unexplained(format!("'{found}' is committed where '{before}' was, or epoch {epoch} with nonce {nonce} was expected")),
+    }
+}
+
+/// A reason in words, with what to do where the code names a cause.
+fn with_hint(why: String, code: Option<RDKafkaErrorCode>, group_id: &str) -> String {
+    match code {
+        Some(RDKafkaErrorCode::UnknownMemberId | RDKafkaErrorCode::IllegalGeneration | RDKafkaErrorCode::RebalanceInProgress) => {
+            format!("{why}. Another consumer has joined group '{group_id}', which is for Leadpulse alone: stop it (a console consumer?)")
+        }
+        _ => why,
     }
 }
 
@@ -160,8 +170,9 @@ impl KafkaSink {
 impl KafkaSink {
     fn try_take_over(&mut self) -> Result<Option<CommittedEpoch>, PortError> {
         self.producer = None;
-        let producer = self.new_producer()?;
-        let found = read_offsets(self.committed.client(), &self.options.group_id, &self.partitions, self.options.request_timeout())?.agreed()?;
+        let producer = self.new_producer(0)?;
+        let found =
+            read_offsets(self.committed.client(), &self.options.group_id, &self.partitions, self.options.request_timeout())?.agreed()?;
         let epoch = found.as_ref().and_then(Agreed::epoch);
         if epoch.is_none() {
             self.refuse_to_start_over()?;
@@ -231,7 +242,8 @@ impl KafkaSink {
 
 /// Attempts, and how they are settled.
 impl KafkaSink {
-    fn new_producer(&mut self) -> Result<Committer, PortError> {
+    fn new_producer(&mut self, epoch: u64) -> Result<Committer, PortError> {
+        self.reach(CommitPoint::BeforeInit, epoch);
         let settings = CommitterSettings {
             options: &self.options,
             transaction_timeout: self.transaction_timeout,
@@ -239,8 +251,13 @@ impl KafkaSink {
             metrics: &self.metrics,
         };
         let producer = Committer::start(settings, &self.condition)?;
-        let Err(refused) = producer.init(self.options.commit_timeout(), &self.condition) else { return Ok(producer) };
-        if refused.code == Some(RDKafkaErrorCode::InvalidTransactionTimeout) && self.transaction_timeout > self.options.transaction_timeout() {
+        let Err(refused) = producer.init(self.options.commit_timeout(), &self.condition) else {
+            self.reach(CommitPoint::AfterInit, epoch);
+            return Ok(producer);
+        };
+        if refused.code == Some(RDKafkaErrorCode::InvalidTransactionTimeout)
+            && self.transaction_timeout > self.options.transaction_timeout()
+        {
             // The brokers' transaction.max.timeout.ms is below the limit that was doubled.
             self.longest_transaction = self.transaction_timeout / 2;
             self.transaction_timeout = self.longest_transaction;
@@ -249,7 +266,18 @@ impl KafkaSink {
         Err(refused.error)
     }
 
-    fn work(&self, epoch: &Arc<SealedEpoch>, replaced: FxHashMap<usize, OutputRecord>, offsets: TopicPartitionList) -> Result<Work, PortError> {
+    fn reach(&self, point: CommitPoint, epoch: u64) {
+        if let Some(failpoint) = &self.failpoint {
+            failpoint(point, epoch);
+        }
+    }
+
+    fn work(
+        &self,
+        epoch: &Arc<SealedEpoch>,
+        replaced: FxHashMap<usize, OutputRecord>,
+        offsets: TopicPartitionList,
+    ) -> Result<Work, PortError> {
         let group = self.committed.client().group_metadata().ok_or_else(|| PortError::Fatal("kafka: the group has no metadata".into()))?;
         Ok(Work { epoch: Arc::clone(epoch), replaced, offsets, group })
     }
@@ -316,7 +344,10 @@ impl KafkaSink {
                 self.metrics.count_replacement(Replacement::Fenced);
                 tracing::warn!(epoch = number, why, "the broker no longer accepts the producer; looking for another owner");
                 self.stop_for_another_owner()?;
-                self.condition.pause(TOKEN_WAIT)
+                // Doubled each time: where the brokers are slow, two processes would fence each other again and again.
+                let wait = TOKEN_WAIT * 2_u32.pow(attempts.fenced.min(4));
+                attempts.fenced += 1;
+                self.condition.pause(wait)
             }
         }
     }
@@ -332,7 +363,12 @@ impl KafkaSink {
         let sent: Vec<&OutputRecord> = records.iter().map(|index| replaced.get(index).unwrap_or(&epoch.outputs[*index])).collect();
         let other = sent.iter().find(|record| record.output != Output::DeadLetters);
         if other.is_none() && self.dead_letters.learn(&sent) {
-            tracing::warn!(epoch = epoch.number, records = sent.len(), why, "dead letters are too large for their topic; values are left out");
+            tracing::warn!(
+                epoch = epoch.number,
+                records = sent.len(),
+                why,
+                "dead letters are too large for their topic; values are left out"
+            );
             return Ok(());
         }
         let Some(record) = other.or(sent.first()) else { return Ok(()) };
@@ -379,7 +415,7 @@ impl KafkaSink {
         if let Some(other) = self.another_owner()? {
             return Ok(Verdict::OtherOwner(other));
         }
-        let producer = self.new_producer()?;
+        let producer = self.new_producer(epoch.number)?;
         let found = self.standing_in(&self.committed)?;
         let verdict = judge(found.as_ref(), &before, &self.owner, epoch.number, epoch.nonce);
         if matches!(verdict, Verdict::Promoted | Verdict::SendAgain) {
@@ -423,15 +459,8 @@ impl KafkaSink {
         ))
     }
 
-    /// A reason in words, with what to do where the code tells.
     fn with_hint(&self, why: String, code: Option<RDKafkaErrorCode>) -> String {
-        match code {
-            Some(RDKafkaErrorCode::UnknownMemberId | RDKafkaErrorCode::IllegalGeneration | RDKafkaErrorCode::RebalanceInProgress) => format!(
-                "{why}. Another consumer has joined group '{}', which is for Leadpulse alone: stop it (a console consumer?)",
-                self.options.group_id
-            ),
-            _ => why,
-        }
+        with_hint(why, code, &self.options.group_id)
     }
 
     fn wait(&self, backoff: &mut Backoff, why: &str) -> Result<(), PortError> {
@@ -454,11 +483,12 @@ enum Settled {
 struct Attempts {
     backoff: Backoff,
     in_doubt: u32,
+    fenced: u32,
 }
 
 impl Attempts {
     fn new() -> Self {
-        Self { backoff: Backoff::new(), in_doubt: 0 }
+        Self { backoff: Backoff::new(), in_doubt: 0, fenced: 0 }
     }
 
     /// How long an attempt may go without progress. It doubles after repeated stalls, for one large record on a slow link.
@@ -559,6 +589,15 @@ mod tests {
             let verdict = judge(found.as_ref(), &before, &ours, 7, Nonce(70));
             assert!(matches!(verdict, Verdict::Unexplained(_)), "{found:?}: {verdict:?}");
         }
+    }
+
+    #[test]
+    fn a_foreign_member_is_named_as_the_cause() {
+        let hint = |code| with_hint("refused".into(), Some(code), "g");
+        for code in [RDKafkaErrorCode::UnknownMemberId, RDKafkaErrorCode::IllegalGeneration] {
+            assert!(hint(code).contains("has joined group 'g'"), "{code:?}");
+        }
+        assert_eq!(hint(RDKafkaErrorCode::OperationTimedOut), "refused");
     }
 
     #[test]

@@ -17,8 +17,8 @@
 //!
 //! [`RequestLedger`]: crate::requests::RequestLedger
 
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
 use rdkafka::TopicPartitionList;
@@ -59,9 +59,13 @@ pub(crate) enum Outcome {
     Unanswered,
 }
 
-/// Places where a test can interrupt an attempt.
+/// Places where a test can interrupt a take-over, an attempt or its settling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CommitPoint {
+    /// The owner's token was read; the transactional id is not taken over yet. Cannot end an attempt.
+    BeforeInit,
+    /// The transactional id is taken over; the committed offsets are not read yet. Cannot end an attempt.
+    AfterInit,
     /// The transaction has begun, nothing is sent.
     BeforeRecords,
     /// All records are queued; some may be acknowledged.
@@ -72,8 +76,8 @@ pub enum CommitPoint {
     AfterCommit,
 }
 
-/// A function called at each [`CommitPoint`] with the epoch's number, from the thread that commits. `true` makes the attempt end there as if
-/// its outcome were unknown. It may sleep, to let limits pass.
+/// A function called at each [`CommitPoint`] with the epoch's number (0 where a take-over does not know it yet). `true` makes an attempt end
+/// there as if its outcome were unknown. It may block, to let others act and limits pass.
 pub type Failpoint = Arc<dyn Fn(CommitPoint, u64) -> bool + Send + Sync>;
 
 /// A step of an attempt, to name where one stands.
