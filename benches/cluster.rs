@@ -328,7 +328,7 @@ impl Deployed {
         let stop = Arc::new(AtomicBool::new(false));
         let loaded = feed.configuration("engine")?;
         let deployment =
-            Deployment::start(&loaded, &ground.project, ground.scorer.clone(), Cluster::Real, Until::Stopped, None, stop.clone())?;
+            Deployment::start(&loaded, &ground.project, ground.scorer.clone(), Cluster::Real, Until::Stopped, None, Vec::new(), stop.clone())?;
         Ok(Self { deployment, stop })
     }
     fn committed(&self) -> Result<u64> {

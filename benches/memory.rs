@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use leadpulse_engine::ports::{NextOffset, RecordBatch};
 use leadpulse_engine::read_model::{EngineStatus, Phase, ReadModel};
-use leadpulse_engine::{Cut, Decoded, Decoders, Machine, MachineParts, Moment, OutputEncoders};
+use leadpulse_engine::{Cut, Decoded, Decoders, Machine, MachineParts, Moment, OutputEncoders, Readings, Verdicts};
 use leadpulse_features::Scorer;
 use leadpulse_graph::{CellRef, Graph, GraphOptions, Tracking, owner_of};
 use leadpulse_learn::{Project, Replay};
@@ -74,6 +74,7 @@ impl Driver {
             encoders: Arc::new(OutputEncoders::new(ground.schemas.as_ref())?),
             partitions: ground.partitions.clone(),
             start: vec![NextOffset(0); ground.partitions.len()],
+            owner: "bench".into(),
             soft_budget: options.soft_budget,
             explain_budget: options.explain_budget,
             current_scores: true,
@@ -96,7 +97,7 @@ impl Driver {
         let (outcome, span) = timed(|| {
             for records in epochs {
                 let started = Instant::now();
-                let decoded = self.decoders.decode(records, &ground.partitions, &ground.project.catalog, ground.schemas.as_ref())?;
+                let decoded = self.decoders.decode(records, &ground.partitions, &ground.project.catalog, ground.schemas.as_ref(), Verdicts::Store);
                 work.spent("decode", started);
                 self.step(records, decoded, &mut work);
             }
@@ -121,7 +122,7 @@ impl Driver {
                 if read == 0 {
                     return anyhow::Ok(());
                 }
-                let decoded = Decoded { records: (0..read as u32).collect(), rows, dead: Vec::new() };
+                let decoded = Decoded { records: (0..read as u32).collect(), rows, ..Decoded::default() };
                 self.step(&RecordBatch::default(), decoded, &mut work);
             }
         });
@@ -132,11 +133,15 @@ impl Driver {
     /// One epoch, to what the engine does once it is committed.
     fn step(&mut self, records: &RecordBatch, decoded: Decoded, work: &mut Work) {
         let mut positions = self.machine.positions().to_vec();
+        let mut read = vec![0; positions.len()];
         for row in decoded.rows.iter() {
-            positions[row.position().partition as usize].0 += 1;
+            let partition = row.position().partition as usize;
+            positions[partition].0 += 1;
+            read[partition] += 1;
         }
         work.records += decoded.rows.len();
-        let stepped = self.machine.step(records, decoded, Cut { positions, moment: Moment::Now { clock_ms: None }, closing: false });
+        let cut = Cut { positions, read, moment: Moment::Newest, clock: Readings::default(), closing: false, skipped: Vec::new() };
+        let stepped = self.machine.step(records, decoded, cut);
         work.epochs += 1;
         work.cells += stepped.tally.cells;
         work.scores += stepped.record.scores;
@@ -233,7 +238,8 @@ fn print_decoding(ground: &Ground) -> Result<()> {
     let mut decoders = Decoders::default();
     let mut ours = || {
         for batch in &sample {
-            black_box(decoders.decode(batch, &ground.partitions, catalog, ground.schemas.as_ref())).expect("the folder has every schema");
+            let decoded = black_box(decoders.decode(batch, &ground.partitions, catalog, ground.schemas.as_ref(), Verdicts::Store));
+            assert!(decoded.blocked.is_empty(), "the folder has every schema");
         }
     };
     ours(); // compiles the schemas
@@ -245,7 +251,8 @@ fn print_decoding(ground: &Ground) -> Result<()> {
         .collect::<Result<Vec<_>, _>>()?;
     let values = || {
         for record in sample.iter().flat_map(RecordBatch::iter) {
-            let mut body = Frame::parse(record.value().unwrap_or_default(), record.headers()).expect("framed by us").body;
+            let headers = record.headers().filter_map(|(name, value)| Some((name, value?)));
+            let mut body = Frame::parse(record.value().unwrap_or_default(), headers).expect("framed by us").body;
             black_box(readers[record.partition() as usize].read_value(&mut body)).expect("encoded under this schema");
         }
     };
@@ -298,7 +305,7 @@ fn rebuild(ground: &Ground, graph: &Graph, cells: &[CellRef]) -> Result<(f64, f6
     let mut decoders = Decoders::default();
     for records in [(&ground.history, ground.history.len()), (&ground.live, LIVE_RECORDS)] {
         for batch in epochs(records.0, 0, records.1, ground.largest_epoch()) {
-            let decoded = decoders.decode(&batch, &ground.partitions, catalog, ground.schemas.as_ref())?;
+            let decoded = decoders.decode(&batch, &ground.partitions, catalog, ground.schemas.as_ref(), Verdicts::Store);
             for row in decoded.rows.iter() {
                 let subject = match catalog.table_at(row.table()).role {
                     Role::Event => owner_of(catalog, row),
@@ -318,7 +325,7 @@ fn rebuild(ground: &Ground, graph: &Graph, cells: &[CellRef]) -> Result<(f64, f6
     let project = Project { graph_options, ..ground.project.clone() };
     let seconds = mean_of(REFERENCE_RUNS, || {
         let mut fresh = project.graph(Tracking::Off);
-        black_box(fresh.apply(&rows));
+        black_box(fresh.apply(&rows, None));
         fresh.advance(graph.as_of_ms());
         let cells: Vec<CellRef> = fresh.cells().map(|(at, _)| at).collect();
         score(ground, &fresh, &cells)

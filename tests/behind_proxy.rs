@@ -60,7 +60,7 @@ impl Rig {
                 KafkaOptions { request_timeout_ms: limit_ms, commit_timeout_ms: limit_ms, transaction_timeout_ms: 4 * limit_ms, ..options };
         }
         options.validate().unwrap();
-        let behind = Deployment { options, inputs: direct.inputs.clone(), metrics: direct.metrics.clone() };
+        let behind = Deployment { options, ..direct.clone() };
         Self { behind, client: proxy.client(&name), judge: Judge::of(&direct.options), direct }
     }
 

@@ -3,20 +3,25 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::collections::BTreeMap;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use leadpulse_engine::ports::{
-    CommittedEpoch, EpochLog, InputPartition, NextOffset, Nonce, Output, OutputRecord, PollLimit, PortError, RecordBatch, SealedEpoch,
-    Sink, Source,
+    Clock, CommittedEpoch, InputPartition, LogEnd, LogStep, NextOffset, Nonce, Output, OutputLog, OutputRecord, PollLimit, PortError, RecordBatch,
+    SealedEpoch, Sink, Source,
 };
 use leadpulse_engine::{HEADER_REASON, HEADER_VALUE_BYTES, Reason, dead_letter};
 use leadpulse_kafka::{
-    CommitPoint, Failpoint, InputTopic, Isolation, KafkaEpochLog, KafkaMetrics, KafkaOptions, KafkaSink, KafkaSource, MockBroker, MockSink,
-    OutputTopics, OwnedRecord, Producer, TopicSpec, ensure_topics, output_topics, read_all,
+    CommitPoint, Failpoint, InputTopic, Isolation, KafkaOutputLog, KafkaMetrics, KafkaOptions, KafkaSink, KafkaSource, MockBroker, MockSink,
+    OutputTopics, OwnedRecord, Producer, TopicSpec, TopicWatch, describe, ensure_topics, output_topics, read_all,
 };
 use leadpulse_schema::TableId;
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
 use crate::harness::{kafka, unique};
 
@@ -25,10 +30,12 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 const ANY: PollLimit = PollLimit { records: usize::MAX, bytes: usize::MAX };
 
 /// A deployment of its own: input topics, output topics, group, transactional id.
+#[derive(Clone)]
 pub struct Deployment {
     pub options: KafkaOptions,
     pub inputs: Vec<InputTopic>,
     pub metrics: Arc<KafkaMetrics>,
+    pub registry: prometheus::Registry,
 }
 
 /// `None` where there is no Kafka.
@@ -62,7 +69,8 @@ impl Deployment {
         };
         options.validate().unwrap();
         let inputs = (0..inputs).map(|n| InputTopic { topic: format!("{name}.in{n}"), table: TableId(n as u16) }).collect();
-        Self { options, inputs, metrics: KafkaMetrics::register(&prometheus::Registry::new()).unwrap() }
+        let registry = prometheus::Registry::new();
+        Self { options, inputs, metrics: KafkaMetrics::register(&registry).unwrap(), registry }
     }
 
     pub fn source(&self) -> KafkaSource {
@@ -87,6 +95,20 @@ impl Deployment {
     }
     pub fn records(&self, output: Output, isolation: Isolation) -> Vec<OwnedRecord> {
         read_all(&self.options, self.options.outputs.name(output), isolation, &self.metrics).unwrap()
+    }
+    /// The value of a metric without labels.
+    fn gauge(&self, name: &str) -> f64 {
+        self.metric(name, &[])
+    }
+    fn client_errors(&self, client: &str, code: &str) -> f64 {
+        self.metric("leadpulse_kafka_client_errors_total", &[client, code])
+    }
+    fn metric(&self, name: &str, labels: &[&str]) -> f64 {
+        let families = self.registry.gather();
+        let family = families.iter().find(|family| family.name() == name).unwrap_or_else(|| panic!("no metric {name}"));
+        let with = |metric: &&prometheus::proto::Metric| labels.iter().all(|label| metric.get_label().iter().any(|l| l.value() == *label));
+        let values = family.get_metric().iter().filter(with);
+        values.map(|metric| metric.get_gauge().get_value() + metric.get_counter().get_value()).sum()
     }
     pub fn produce(&self, topic: &str, values: impl IntoIterator<Item = String>) {
         let mut producer = Producer::connect(&self.options, &self.metrics).unwrap();
@@ -140,6 +162,19 @@ fn poll_until(source: &mut impl Source, limit: PollLimit, enough: usize) -> Reco
     batch
 }
 
+/// Asks again until `enough`.
+fn until<T: std::fmt::Debug>(mut ask: impl FnMut() -> T, enough: impl Fn(&T) -> bool) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let answer = ask();
+        if enough(&answer) {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "{answer:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 /// Offset and value by input partition.
 fn by_partition(batch: &RecordBatch) -> BTreeMap<u32, Vec<(i64, String)>> {
     let mut read: BTreeMap<u32, Vec<(i64, String)>> = BTreeMap::new();
@@ -155,7 +190,8 @@ fn a_commit_is_visible_once_and_taken_over() {
     let mut sink = on.sink();
     assert_eq!(sink.take_over().unwrap(), None);
     let mut first = SealedEpoch::clone(&epoch(1, &[0, 5, 7], &["a", "b"]));
-    first.outputs[0].headers = vec![("x-dlq-reason".into(), b"validation".to_vec())];
+    first.outputs[0].headers =
+        vec![("x-dlq-reason".into(), Some(b"validation".to_vec())), ("empty".into(), Some(vec![])), ("none".into(), None)];
     first.outputs.push(OutputRecord { value: None, ..output(Output::PolicyState, "") });
     sink.commit(&Arc::new(first)).unwrap();
     sink.commit(&epoch(2, &[3, 5, 9], &["c"])).unwrap();
@@ -164,6 +200,7 @@ fn a_commit_is_visible_once_and_taken_over() {
     assert_eq!(on.visible(Output::Epochs), ["epoch 1", "epoch 2"]);
     let scores = on.records(Output::Scores, Isolation::Committed);
     assert_eq!((scores[0].header("x-dlq-reason"), scores[0].timestamp_ms), (Some(b"validation".as_slice()), 1_292_000_000_000));
+    assert_eq!(scores[0].headers[1..], [("empty".into(), Some(vec![])), ("none".into(), None)]);
     let policy = on.records(Output::PolicyState, Isolation::Committed);
     assert_eq!((policy[0].key.as_deref(), policy[0].value.as_deref()), (Some(b"A001".as_slice()), None));
     assert_eq!(on.metrics.transactions("committed"), 2);
@@ -173,14 +210,17 @@ fn a_commit_is_visible_once_and_taken_over() {
 #[test]
 fn the_epoch_log_is_read_in_order() {
     let Some(on) = deployment("log", &[1]) else { return };
-    let (mut sink, mut log) = (on.sink(), KafkaEpochLog::new(&on.options, &on.metrics));
+    let (mut sink, mut log) = (on.sink(), KafkaOutputLog::new(&on.options, &on.metrics));
     let mut read = |expected: usize| {
-        let mut values = Vec::new();
-        log.read(&mut |value| {
-            values.push(String::from_utf8(value.to_vec()).unwrap());
-            Ok(())
-        })
-        .unwrap();
+        let (mut values, deadline) = (Vec::new(), Instant::now() + PATIENCE);
+        log.rewind().unwrap();
+        loop {
+            match log.next(Duration::from_millis(100)).unwrap() {
+                LogStep::Record(value) => values.push(String::from_utf8(value).unwrap()),
+                LogStep::Waiting => assert!(Instant::now() < deadline, "{} of {expected} records came", values.len()),
+                LogStep::End => break,
+            }
+        }
         assert_eq!(values, (1..=expected).map(|n| format!("epoch {n}")).collect::<Vec<_>>());
     };
     sink.take_over().unwrap();
@@ -190,7 +230,15 @@ fn the_epoch_log_is_read_in_order() {
     }
     assert_eq!(on.taken_over(), committed(20, &[20]));
     read(20);
-    let stop = log.read(&mut |_| Err(PortError::Fatal("enough".into()))).unwrap_err();
+    let mut newest = Vec::new();
+    log.newest(Output::Scores, 3, &mut |key, value| {
+        assert_eq!(key, b"A001");
+        newest.push(String::from_utf8(value.unwrap().to_vec()).unwrap());
+        Ok(())
+    })
+    .unwrap();
+    assert!(newest.len() >= 3 && newest.iter().all(|value| value == "s"), "{newest:?}");
+    let stop = log.latest(Output::Scores, &mut |_, _| Err(PortError::Fatal("enough".into()))).unwrap_err();
     assert_eq!(stop.to_string(), "enough");
 }
 
@@ -327,7 +375,7 @@ fn dead_letters_of_any_size_stop_nothing() {
     let input = InputPartition { topic: on.inputs[0].topic.clone(), partition: 0, table: TableId(0) };
     let letter = |number: i64, key: &[u8], value: &[u8], header: &[u8]| {
         let mut batch = RecordBatch::default();
-        batch.push(0, 0, number, Some(key), Some(value), [("original", header)]);
+        batch.push(0, 0, number, Some(key), Some(value), [("original", Some(header))]);
         dead_letter(batch.record(0), &input, Reason::WireFormat, "junk", 1)
     };
     // The second fits once it is compressed. The others do not: value, headers or key alone are more than the topic allows.
@@ -448,6 +496,328 @@ fn a_source_passes_over_markers_and_aborted_records() {
     }
     let values: Vec<_> = batch.iter().map(|record| record.value().unwrap()).collect();
     assert_eq!(values, [b"epoch 1"]);
+}
+
+/// Input partitions in another order, with gaps.
+fn chosen(source: &KafkaSource, indices: &[usize]) -> Vec<InputPartition> {
+    indices.iter().map(|index| source.partitions()[*index].clone()).collect()
+}
+
+#[test]
+fn a_source_reads_what_was_arranged_and_nothing_else() {
+    let Some(on) = deployment("arrange", &[4, 2]) else { return };
+    on.produce(&on.inputs[0].topic, (0..400).map(|n| format!("a{n}")));
+    on.produce(&on.inputs[1].topic, (0..200).map(|n| format!("b{n}")));
+    let mut source = on.source();
+    let (all, ends) = (source.starts().unwrap(), stable_ends(&mut source));
+    source.seek(&all).unwrap();
+    poll_until(&mut source, ANY, 600);
+
+    let order = [5, 2, 0];
+    let arranged = chosen(&source, &order);
+    source.arrange(arranged.clone()).unwrap();
+    assert_eq!(source.partitions(), arranged);
+    let unread = source.poll(&mut RecordBatch::default(), ANY, Duration::ZERO).unwrap_err();
+    assert!(unread.to_string().contains("next seek"), "{unread}");
+    assert_eq!(stable_ends(&mut source), order.map(|index| ends[index]));
+    source.seek(&[NextOffset(1), NextOffset(0), NextOffset(2)]).unwrap();
+    let expected: usize = order.iter().map(|index| ends[*index].0 as usize).sum::<usize>() - 3;
+    let records = by_partition(&poll_until(&mut source, ANY, expected));
+    for ((index, from), input) in order.into_iter().zip([1, 0, 2]).zip(0..) {
+        let offsets: Vec<i64> = records[&input].iter().map(|(offset, _)| *offset).collect();
+        assert_eq!(offsets, (from..ends[index].0).collect::<Vec<_>>(), "{:?}", arranged[input as usize]);
+    }
+    assert_eq!(source.read_to().unwrap(), order.map(|index| ends[index]));
+
+    let missing = InputPartition { partition: 4, ..arranged[1].clone() };
+    let error = source.arrange(vec![missing]).unwrap_err().to_string();
+    assert!(error.contains(&format!("{}/4", on.inputs[0].topic)), "{error}");
+    assert_eq!(source.partitions(), arranged, "a refused arrangement changes nothing");
+}
+
+#[test]
+fn a_paused_partition_comes_to_rest_and_goes_on_without_a_gap() {
+    let Some(on) = deployment("pause", &[2]) else { return };
+    let topic = &on.inputs[0].topic;
+    on.produce(topic, (0..2_000).map(|n| format!("{n}")));
+    let mut source = on.source();
+    source.seek(&[NextOffset(0), NextOffset(0)]).unwrap();
+    let mut read: BTreeMap<u32, Vec<i64>> = BTreeMap::new();
+    let mut keep = |batch: &RecordBatch| {
+        for record in batch.iter() {
+            read.entry(record.partition()).or_default().push(record.offset());
+        }
+        [0, 1].map(|partition| read.get(&partition).map_or(0, Vec::len))
+    };
+    keep(&poll_until(&mut source, PollLimit { records: 10, bytes: usize::MAX }, 10));
+    let ends = stable_ends(&mut source);
+    // What was fetched before the pause is still delivered; then the partition rests while the other is read to its end.
+    let mut extra = 0;
+    for round in 0..4 {
+        source.pause(&[1]).unwrap();
+        on.produce(topic, (0..500).map(|n| format!("round {round} {n}")));
+        extra += 500;
+        let ends = stable_ends(&mut source);
+        let deadline = Instant::now() + PATIENCE;
+        while source.read_to().unwrap()[0] < ends[0] {
+            assert!(Instant::now() < deadline);
+            let mut batch = RecordBatch::default();
+            source.poll(&mut batch, ANY, Duration::from_millis(50)).unwrap();
+            keep(&batch);
+        }
+        assert!(source.read_to().unwrap()[1] < ends[1], "round {round}: a paused partition was read on");
+        source.resume(&[1]).unwrap();
+        if round % 2 == 0 {
+            let mut batch = RecordBatch::default();
+            source.poll(&mut batch, PollLimit { records: 1, bytes: usize::MAX }, PATIENCE).unwrap();
+            keep(&batch);
+        }
+    }
+    let mut count = keep(&RecordBatch::default());
+    let deadline = Instant::now() + PATIENCE;
+    while count.iter().sum::<usize>() < 2_000 + extra {
+        assert!(Instant::now() < deadline, "{count:?}");
+        let mut batch = RecordBatch::default();
+        source.poll(&mut batch, ANY, Duration::from_millis(50)).unwrap();
+        count = keep(&batch);
+    }
+    for (partition, offsets) in &read {
+        assert_eq!(*offsets, (0..offsets.len() as i64).collect::<Vec<_>>(), "partition {partition}");
+    }
+
+    // A seek resumes all.
+    source.pause(&[0, 1]).unwrap();
+    source.seek(&[NextOffset(0), NextOffset(0)]).unwrap();
+    poll_until(&mut source, ANY, (ends[0].0 + ends[1].0) as usize);
+}
+
+#[test]
+fn a_skipped_stretch_is_not_read_and_never_read_back() {
+    let Some(on) = deployment("skip", &[1, 1]) else { return };
+    on.produce(&on.inputs[0].topic, (0..100).map(|n| format!("{n}")));
+    let mut source = on.source();
+    source.seek(&[NextOffset(0), NextOffset(0)]).unwrap();
+    source.skip_to(0, NextOffset(60)).unwrap();
+    let batch = poll_until(&mut source, ANY, 40);
+    let offsets: Vec<i64> = batch.iter().map(|record| record.offset()).collect();
+    // Records that were fetched before the skip still come.
+    assert!(offsets.ends_with(&(60..100).collect::<Vec<_>>()), "{offsets:?}");
+    assert_eq!(source.read_to().unwrap(), [NextOffset(100), NextOffset(0)]);
+    // To the end of the log: nothing comes, but the engine learns that it was passed.
+    on.produce(&on.inputs[1].topic, (0..10).map(|n| format!("{n}")));
+    source.pause(&[1]).unwrap();
+    source.skip_to(1, NextOffset(10)).unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    let mut late = RecordBatch::default();
+    while source.read_to().unwrap()[1] != NextOffset(10) {
+        assert!(Instant::now() < deadline, "{:?}", source.read_to());
+        source.poll(&mut late, ANY, Duration::from_millis(50)).unwrap();
+    }
+    assert!(matches!(source.skip_to(0, NextOffset(99)), Err(PortError::Fatal(_))), "back");
+    assert!(matches!(source.skip_to(2, NextOffset(0)), Err(PortError::Fatal(_))), "no such partition");
+}
+
+#[test]
+fn added_partitions_are_noticed_and_can_be_read() {
+    let Some(on) = deployment("added", &[1, 1]) else { return };
+    let topic = &on.inputs[0].topic;
+    let mut source = on.source();
+    source.seek(&[NextOffset(0), NextOffset(0)]).unwrap();
+    assert_eq!(source.added(), []);
+    let admin: AdminClient<_> = ClientConfig::new().set("bootstrap.servers", &on.options.brokers).create().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let more = NewPartitions::new(topic, 3);
+    runtime.block_on(admin.create_partitions(&[more], &AdminOptions::new())).unwrap().remove(0).unwrap();
+    let added = until(|| source.added(), |added| added.len() == 2);
+    let expected: Vec<_> = (1..3).map(|partition| InputPartition { partition, ..source.partitions()[0].clone() }).collect();
+    assert_eq!(added, expected);
+    assert_eq!(on.gauge("leadpulse_source_partitions_added"), 2.0);
+    on.produce(topic, (0..300).map(|n| format!("{n}")));
+    let all = source.partitions().iter().cloned().chain(added).collect();
+    source.arrange(all).unwrap();
+    assert_eq!((source.added(), on.gauge("leadpulse_source_partitions_added")), (vec![], 0.0));
+    source.seek(&[NextOffset(0); 4]).unwrap();
+    let records = by_partition(&poll_until(&mut source, ANY, 300));
+    assert_eq!(records.keys().copied().collect::<Vec<_>>(), [0, 2, 3]);
+}
+
+#[test]
+fn the_last_ends_are_those_of_the_log() {
+    let Some(on) = deployment("ends", &[1]) else { return };
+    let mut source = on.source();
+    let empty = until(|| source.last_ends(), Option::is_some).unwrap();
+    assert_eq!(empty, source.ends().unwrap());
+    on.produce(&on.inputs[0].topic, (0..7).map(|n| format!("{n}")));
+    let ends = source.ends().unwrap();
+    assert_eq!(ends, [LogEnd { stable: NextOffset(7), high: NextOffset(7) }]);
+    until(|| source.last_ends(), |last| *last == Some(ends.clone()));
+    // An open transaction holds the stable end back.
+    let open = ClientConfig::new()
+        .set("bootstrap.servers", &on.options.brokers)
+        .set("transactional.id", unique("open"))
+        .create::<BaseProducer>()
+        .unwrap();
+    open.init_transactions(PATIENCE).unwrap();
+    open.begin_transaction().unwrap();
+    open.send(BaseRecord::<[u8], [u8]>::to(&on.inputs[0].topic).payload(b"open")).map_err(|(error, _)| error).unwrap();
+    open.flush(PATIENCE).unwrap();
+    let held = until(|| source.last_ends(), |last| last.as_ref().is_some_and(|last| last[0].high == NextOffset(8)));
+    assert_eq!(held, Some(vec![LogEnd { stable: NextOffset(7), high: NextOffset(8) }]));
+}
+
+/// Time stands at 2023-11-14, when [`Deployment::produce`] produces: its records are an hour old.
+struct AnHourLater;
+
+impl Clock for AnHourLater {
+    fn now_ms(&self) -> i64 {
+        1_700_000_000_000 + 3_600_000
+    }
+    fn monotonic_ms(&self) -> i64 {
+        0
+    }
+}
+
+#[test]
+fn topics_that_forget_are_found_while_there_is_time() {
+    let Some(cluster) = kafka() else { return };
+    let mut on = Deployment::named(&unique("forget"), &cluster.servers, 3);
+    let topic = |n: usize| on.inputs[n].topic.clone();
+    let with =
+        |name: &str, settings: &[(&'static str, &'static str)]| TopicSpec { name: name.into(), partitions: 2, settings: settings.to_vec() };
+    let epochs = on.options.outputs.epochs.clone();
+    let wanted = [
+        TopicSpec::log(&topic(0), 2),
+        with(&topic(1), &[("retention.ms", "10800000"), ("retention.bytes", "1000000")]),
+        with(&topic(2), &[("cleanup.policy", "compact")]),
+        with(&epochs, &[("retention.ms", "86400000")]),
+    ];
+    ensure_topics(&on.options, &wanted).unwrap();
+    on.produce(&topic(1), (0..20).map(|n| format!("{n}")));
+    let findings = TopicWatch::start(&on.options, &on.inputs, Arc::new(AnHourLater), &on.metrics).unwrap().findings();
+    let found: Vec<_> = findings.iter().map(|f| (f.topic.clone(), f.setting, f.value.as_str(), f.hours_left)).collect();
+    // The other outputs do not exist yet.
+    let expected = [
+        (topic(1), "retention.ms", "10800000", Some(2.0)),
+        (topic(1), "retention.bytes", "1000000", None),
+        (topic(2), "cleanup.policy", "compact", None),
+        (epochs.clone(), "retention.ms", "86400000", None),
+    ];
+    assert_eq!(found, expected);
+    assert_eq!(on.metric("leadpulse_topic_retention_hours", &[&topic(1)]), 2.0);
+    assert_eq!(on.metric("leadpulse_topic_findings", &[&topic(2), "cleanup.policy"]), 1.0);
+    assert_eq!(on.metric("leadpulse_topic_findings", &[&topic(0)]), 0.0);
+
+    // Topics that this program creates give no reason.
+    on.inputs.truncate(1);
+    on.options.outputs = OutputTopics::beside(&unique("kept.epochs"));
+    ensure_topics(&on.options, &output_topics(&on.options)).unwrap();
+    assert_eq!(describe(&on.options, &on.inputs, AnHourLater.now_ms(), &on.metrics).unwrap(), []);
+}
+
+#[test]
+fn a_topic_that_was_created_again_is_named() {
+    let Some(on) = deployment("again", &[1, 2]) else { return };
+    on.produce(&on.inputs[1].topic, (0..5).map(|n| format!("old {n}")));
+    let mut sink = on.sink();
+    sink.take_over().unwrap();
+    sink.commit(&epoch(1, &[0, 2, 3], &["a"])).unwrap();
+    let admin: AdminClient<_> = ClientConfig::new().set("bootstrap.servers", &on.options.brokers).create().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let topic = on.inputs[1].topic.as_str();
+    runtime.block_on(admin.delete_topics(&[topic], &AdminOptions::new())).unwrap().remove(0).unwrap();
+    let again = [TopicSpec::log(topic, 2)];
+    until(|| ensure_topics(&on.options, &again), |created| created.as_ref().is_ok_and(|created| !created.is_empty())).unwrap();
+    on.produce(topic, (0..50).map(|n| format!("new {n}")));
+    // The broker drops the offsets of a deleted topic; the others stand.
+    let found = until(|| on.taken_over().unwrap(), |found| found.positions.contains(&None));
+    assert_eq!((found.number, found.positions), (1, vec![Some(NextOffset(0)), None, None]));
+    let mut source = on.source();
+    // Where the offsets stand, but beyond the new end, the seek says the same.
+    let error = source.seek(&[NextOffset(0), NextOffset(90), NextOffset(0)]).unwrap_err().to_string();
+    assert!(error.contains(topic) && error.contains("created again"), "{error}");
+}
+
+/// The file of a partition's first segment, where the broker runs on this machine.
+fn segment(topic: &str, partition: i32) -> PathBuf {
+    let home = match std::env::var_os("LEADPULSE_KAFKA_HOME") {
+        Some(home) => home.into(),
+        None => PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("kafka-{}", std::process::id())),
+    };
+    home.join("1/data").join(format!("{topic}-{partition}")).join("00000000000000000000.log")
+}
+
+/// Destroys the compressed records of the nth batch of a partition, as a broken disk would.
+fn damage(topic: &str, partition: i32, nth: usize) {
+    let mut file = std::fs::File::options().read(true).write(true).open(segment(topic, partition)).unwrap();
+    let mut start = 0;
+    for _ in 0..nth {
+        let mut length = [0; 4];
+        file.seek(SeekFrom::Start(start + 8)).unwrap();
+        file.read_exact(&mut length).unwrap();
+        start += 12 + u64::from(u32::from_be_bytes(length));
+    }
+    // The header of a batch has 61 bytes; then comes an lz4 frame, which begins with its magic number.
+    file.seek(SeekFrom::Start(start + 61)).unwrap();
+    let mut magic = [0; 4];
+    file.read_exact(&mut magic).unwrap();
+    assert_eq!(magic, [0x04, 0x22, 0x4d, 0x18], "an lz4 frame");
+    file.seek(SeekFrom::Start(start + 61)).unwrap();
+    file.write_all(&[0; 4]).unwrap();
+}
+
+#[test]
+fn a_damaged_batch_is_told_with_its_place_and_can_be_skipped() {
+    let Some(on) = deployment("damage", &[1, 1, 1]) else { return };
+    let damaged = &on.inputs[1].topic;
+    for batch in 0..3 {
+        on.produce(damaged, (0..20).map(|n| format!("{batch} {n} {}", "x".repeat(200))));
+    }
+    on.produce(&on.inputs[0].topic, (0..10).map(|n| format!("{n}")));
+    damage(damaged, 0, 1);
+    let mut source = on.source();
+    source.seek(&[NextOffset(0); 3]).unwrap();
+    // One that is healthy and paused is no suspect, however long it stands.
+    on.produce(&on.inputs[2].topic, (0..10).map(|n| format!("{n}")));
+    source.pause(&[2]).unwrap();
+    let mut batch = RecordBatch::default();
+    let mut poll = |source: &mut KafkaSource| source.poll(&mut batch, ANY, Duration::from_millis(50)).unwrap();
+    let stuck = until(
+        || {
+            poll(&mut source);
+            source.stuck()
+        },
+        |stuck| !stuck.is_empty(),
+    );
+    assert_eq!((stuck.len(), stuck[0].partition, stuck[0].offset), (1, 1, NextOffset(20)), "{stuck:?}");
+    assert!(on.client_errors("source", "BadCompression") >= 3.0);
+    assert_eq!(source.read_to().unwrap()[..2], [NextOffset(10), NextOffset(20)], "the other partition is read");
+    assert_eq!(source.readable_after(1, NextOffset(20)).unwrap(), NextOffset(40));
+    source.skip_to(1, NextOffset(40)).unwrap();
+    assert_eq!(source.stuck(), []);
+    until(
+        || {
+            poll(&mut source);
+            source.read_to().unwrap()[1]
+        },
+        |read_to| *read_to == NextOffset(60),
+    );
+    let records = by_partition(&batch);
+    let offsets: Vec<i64> = records[&1].iter().map(|(offset, _)| *offset).collect();
+    assert_eq!(offsets, (0..20).chain(40..60).collect::<Vec<_>>());
+    assert_eq!(source.stuck(), []);
+}
+
+#[test]
+fn header_values_are_read_as_they_were_written() {
+    let Some(on) = deployment("headers", &[1]) else { return };
+    let headers = [("a", Some(b"1".as_slice())), ("empty", Some(b"".as_slice())), ("none", None), ("a", Some(b"2".as_slice()))];
+    let mut producer = Producer::connect(&on.options, &on.metrics).unwrap();
+    producer.send_with_headers(&on.inputs[0].topic, None, Some(b"v"), &headers, 5).unwrap();
+    producer.flush(PATIENCE).unwrap();
+    let mut source = on.source();
+    source.seek(&[NextOffset(0)]).unwrap();
+    let batch = poll_until(&mut source, ANY, 1);
+    assert_eq!(batch.record(0).headers().collect::<Vec<_>>(), headers);
 }
 
 #[test]

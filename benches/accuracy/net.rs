@@ -76,7 +76,7 @@ impl Net<'_> {
         let period_ms = self.project.graph_options.board_period_ms;
         for until_ms in [at_ms.div_euclid(period_ms) * period_ms, at_ms] {
             while replay.read(until_ms, CHUNK_ROWS, &mut batch)? > 0 {
-                graph.apply(&batch);
+                graph.apply(&batch, None);
                 batch.clear();
             }
             graph.advance(until_ms);

@@ -35,7 +35,7 @@ struct Sent {
     offset: i64,
     key: Option<Vec<u8>>,
     value: Option<Vec<u8>>,
-    headers: Vec<(String, Vec<u8>)>,
+    headers: Vec<(String, Option<Vec<u8>>)>,
     fate: Fate,
 }
 
@@ -53,17 +53,25 @@ impl<'a> Producing<'a> {
         Self { scenario, producer, next: BTreeMap::new(), sent: Vec::new() }
     }
 
-    fn send_with(&mut self, table: &str, key: Option<&[u8]>, value: Option<&[u8]>, headers: &[(&str, &[u8])], known_ms: i64, fate: Fate) {
+    fn send_with(
+        &mut self,
+        table: &str,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: &[(&str, Option<&[u8]>)],
+        known_ms: i64,
+        fate: Fate,
+    ) {
         let topic = self.scenario.topic(table).to_owned();
         self.producer.send_with_headers(&topic, key, value, headers, known_ms).unwrap();
         let next = self.next.entry(topic.clone()).or_default();
-        let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), value.to_vec())).collect();
+        let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), value.map(<[u8]>::to_vec))).collect();
         self.sent.push(Sent { topic, offset: *next, key: key.map(Into::into), value: value.map(Into::into), headers, fate });
         *next += 1;
     }
 
     fn send(&mut self, table: &str, key: &str, value: &[u8], known_ms: i64, fate: Fate) {
-        self.send_with(table, Some(key.as_bytes()), Some(value), &[("trace", b"\x00\xff")], known_ms, fate);
+        self.send_with(table, Some(key.as_bytes()), Some(value), &[("trace", Some(b"\x00\xff")), ("none", None)], known_ms, fate);
     }
 
     /// A row known when it happened.
@@ -217,8 +225,8 @@ fn every_record_has_its_outcome_once() {
     producing.send("activities", "A1", &older.1, NOW_MS, Fate::Accepted);
     let body = activity(&scenario, "with a header", NOW_MS);
     let guid = guid_header(&scenario.catalog.table("activities").unwrap().json);
-    producing.send_with("activities", None, Some(&body), &[(SCHEMA_HEADER, &guid)], NOW_MS, Fate::Accepted);
-    producing.send_with("activities", None, Some(&body), &[(SCHEMA_HEADER, &guid[..9])], NOW_MS, Fate::Dead("wire_format"));
+    producing.send_with("activities", None, Some(&body), &[(SCHEMA_HEADER, Some(&guid))], NOW_MS, Fate::Accepted);
+    producing.send_with("activities", None, Some(&body), &[(SCHEMA_HEADER, Some(&guid[..9]))], NOW_MS, Fate::Dead("wire_format"));
     producing.send_with("activities", Some(b"first"), None, &[], NOW_MS, Fate::Dead("tombstone_of_event"));
     producing.send_with("accounts", None, None, &[], NOW_MS, Fate::Dead("validation"));
     producing.send_with("accounts", Some(b"A2"), None, &[], NOW_MS, Fate::Accepted);

@@ -30,7 +30,7 @@ fn survives_kills(dataset: &'static Dataset, seed: u64) {
         let mut process = scenario.run(&["--until-end"]);
         if kill == KILLS / 2 {
             // While it takes over: nothing new is committed.
-            assert!(process.logs("replaying what is committed"));
+            assert!(process.logs("applying the rows of what is committed"));
         } else {
             let upto = (kill + 1) * total / (KILLS + 2);
             let enough = (before + 1).max(upto.saturating_sub(generator.random_range(0..=total / 8)));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use leadpulse_engine::ports::{InputPartition, NextOffset, Output, PortError, Source};
-use leadpulse_engine::{EpochRecord, OutputEncoders};
+use leadpulse_engine::{EpochRecord, OutputEncoders, Layout, ScriptRecord};
 use leadpulse_kafka::{
     FolderStore, InputTopic, Isolation, KafkaMetrics, KafkaOptions, KafkaSource, OutputTopics, OwnedRecord, Reader, TopicSpec,
     ensure_topics, output_topics, read_all,
@@ -277,8 +277,18 @@ impl Scenario {
 
     /// The committed epoch records.
     pub fn epochs(&self) -> Vec<EpochRecord> {
-        let (encoders, schemas) = self.encoders();
-        self.committed(Output::Epochs).iter().map(|record| encoders.read_epoch(record.value.as_ref().unwrap(), &schemas).unwrap()).collect()
+        epochs_of(&self.encoders().0, &self.committed(Output::Epochs))
+    }
+
+    /// The newest committed layout; `None` before the first epoch.
+    pub fn layout(&self) -> Option<Layout> {
+        let (encoders, _) = self.encoders();
+        let entries = self.committed(Output::Epochs).into_iter().flat_map(|record| encoders.read_script(&record.value.unwrap()).unwrap());
+        let layouts = entries.filter_map(|entry| match entry {
+            ScriptRecord::Layout(layout) => Some(layout),
+            ScriptRecord::Epoch(_) => None,
+        });
+        layouts.last()
     }
 
     /// The program's writers of outputs, and their schemas.
@@ -321,14 +331,14 @@ impl Scenario {
     /// Waits while a process runs until the committed epochs, followed from the first, satisfy a condition. `false` when the process
     /// ended before. The output topics exist.
     pub fn await_epochs(&self, process: &mut Process, enough: impl Fn(&[EpochRecord]) -> bool) -> bool {
-        let (encoders, schemas) = self.encoders();
+        let (encoders, _) = self.encoders();
         let epochs = self.options.outputs.name(Output::Epochs);
         let mut reader = answered(|| Reader::open(&self.options, epochs, Isolation::Committed, &self.metrics));
         let (mut found, started) = (Vec::new(), Instant::now());
         loop {
             let runs = process.runs_on();
             let records = answered(|| reader.read_to_end());
-            found.extend(records.iter().map(|record| encoders.read_epoch(record.value.as_ref().unwrap(), &schemas).unwrap()));
+            found.extend(epochs_of(&encoders, &records));
             if enough(&found) {
                 return true;
             }
@@ -338,6 +348,16 @@ impl Scenario {
             assert!(started.elapsed() < PATIENCE, "{} epochs after {PATIENCE:?}", found.len());
         }
     }
+}
+
+/// The epochs among records of the epochs topic.
+fn epochs_of(encoders: &OutputEncoders, records: &[OwnedRecord]) -> Vec<EpochRecord> {
+    let entries = records.iter().flat_map(|record| encoders.read_script(record.value.as_ref().unwrap()).unwrap());
+    let epochs = entries.filter_map(|entry| match entry {
+        ScriptRecord::Epoch(record) => Some(*record),
+        ScriptRecord::Layout(_) => None,
+    });
+    epochs.collect()
 }
 
 impl Summary {

@@ -35,6 +35,8 @@ enum Command {
     Demo(commands::demo::Demo),
     /// Scores what arrives, until stopped; with --until-end what the topics hold.
     Run(commands::run::Run),
+    /// Computes committed epochs again and compares: an audit that changes nothing.
+    Verify(commands::verify::Verify),
     /// Trains a bundle on files: every task of the configuration, or those named.
     Train(commands::train::Train),
     /// Scores past moments from files, and judges the scores against labels given or against what happened.
@@ -59,6 +61,7 @@ impl Command {
         match self {
             Command::Demo(command) => command.run(),
             Command::Run(command) => command.run(),
+            Command::Verify(command) => command.run(),
             Command::Train(command) => command.run(),
             Command::Backtest(command) => command.run(),
             Command::Explain(command) => command.run(),

@@ -10,13 +10,13 @@ use anyhow::{Context, Result, bail};
 use prometheus::Registry;
 
 use leadpulse_engine::explain::{ExplainDesk, explain_queue};
-use leadpulse_engine::ports::{Attendant, Clock, Output, PortError, SchemaStore, Sink, Source};
+use leadpulse_engine::ports::{Attendant, Clock, Output, PortError, SchemaLookupError, SchemaStore, Sink, Source};
 use leadpulse_engine::read_model::ReadModel;
-use leadpulse_engine::{Engine, Machine, MachineParts, Metrics, OutputEncoders, Ports, Summary, Task, Until};
+use leadpulse_engine::{Engine, Machine, MachineParts, Metrics, NoSink, OutputEncoders, Ports, Skip, Summary, Supervisor, Task, Until, retry};
 use leadpulse_features::Scorer;
 use leadpulse_graph::Tracking;
 use leadpulse_kafka::{
-    FolderStore, HttpRegistry, KafkaEpochLog, KafkaMetrics, KafkaOptions, KafkaSink, KafkaSource, MockSink, TopicSpec, ensure_topics,
+    FolderStore, HttpRegistry, KafkaMetrics, KafkaOptions, KafkaOutputLog, KafkaSink, KafkaSource, MockSink, TopicSpec, TopicWatch, ensure_topics,
     output_topics,
 };
 use leadpulse_learn::Project;
@@ -38,9 +38,6 @@ impl Clock for SystemClock {
         START.get_or_init(Instant::now).elapsed().as_millis() as i64
     }
 }
-
-/// How long to wait before the cluster is asked again.
-const ASK_AGAIN: Duration = Duration::from_millis(100);
 
 /// Requests for explanations that may wait for the engine.
 const EXPLANATIONS_WAITING: usize = 32;
@@ -85,28 +82,43 @@ pub fn schema_store(config: &Config, schemas_dir: &Path, metrics: &Arc<KafkaMetr
     })
 }
 
-/// Asks the cluster again for as long as a request may take: a topic just created has no leader for a moment.
-fn patiently<T>(options: &KafkaOptions, mut ask: impl FnMut() -> Result<T, PortError>) -> Result<T, PortError> {
-    let deadline = Instant::now() + Duration::from_millis(options.request_timeout_ms);
-    loop {
-        match ask() {
-            Err(PortError::Retriable(message)) if Instant::now() < deadline => {
-                tracing::debug!(message, "asking again");
-                std::thread::sleep(ASK_AGAIN);
-            }
-            answer => return answer,
-        }
+/// Ends waits after the limit of a request: a command that a person started should rather fail than hang.
+pub struct WithinLimit(Instant);
+
+impl WithinLimit {
+    /// Ends waits after `kafka.request_timeout_ms`.
+    pub fn of(options: &KafkaOptions) -> Self {
+        Self(Instant::now() + Duration::from_millis(options.request_timeout_ms))
     }
 }
 
-/// Creates the topics that do not exist, and says which.
-pub fn create_missing(options: &KafkaOptions, wanted: &[TopicSpec]) -> Result<()> {
-    let created = patiently(options, || ensure_topics(options, wanted))
+impl Attendant for WithinLimit {
+    fn beat(&self) {}
+    fn is_stopped(&self) -> bool {
+        Instant::now() >= self.0
+    }
+    fn report(&self, _: &'static str, _: Option<String>) {}
+}
+
+/// Creates the topics that do not exist, and logs which. Waits for a cluster that is away.
+pub fn create_missing(options: &KafkaOptions, wanted: &[TopicSpec], attendant: &dyn Attendant) -> Result<()> {
+    let created = retry(attendant, || ensure_topics(options, wanted))
         .with_context(|| format!("the topics cannot be prepared on {}; is the cluster up, and kafka.brokers right?", options.brokers))?;
     if !created.is_empty() {
         tracing::info!(topics = created.join(", "), "created");
     }
     Ok(())
+}
+
+/// Registers the output schemas, or finds their ids. Waits for a registry that is away.
+fn output_encoders(schemas: &dyn SchemaStore, attendant: &dyn Attendant) -> Result<OutputEncoders> {
+    let found = retry(attendant, || {
+        OutputEncoders::new(schemas).map_err(|error| match error {
+            SchemaLookupError::Unavailable(_) => PortError::Retriable(error.to_string()),
+            SchemaLookupError::Unknown(_) => PortError::Fatal(error.to_string()),
+        })
+    });
+    Ok(found?)
 }
 
 /// The configured tasks that a bundle predicts.
@@ -132,22 +144,39 @@ fn tasks_of(config: &Config, project: &Project, scorer: &dyn Scorer) -> Result<V
     Ok(tasks)
 }
 
-/// Connects the sink's long waits with the read model and the stop flag.
-struct EngineAttendant {
-    read_model: Arc<ReadModel>,
-    stop: Arc<AtomicBool>,
-}
-
-impl Attendant for EngineAttendant {
-    fn beat(&self) {
-        self.read_model.beat();
-    }
-    fn is_stopped(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
-    }
-    fn report(&self, matter: &'static str, condition: Option<String>) {
-        tracing::debug!(matter, condition, "the sink reports");
-    }
+/// An engine that can only be audited: it reads a deployment's topics, and takes nothing over.
+pub fn auditor(loaded: &Loaded, project: &Project, scorer: Arc<dyn Scorer>, stop: Arc<AtomicBool>) -> Result<Engine> {
+    let config = &loaded.config;
+    let registry = Registry::new();
+    let (metrics, kafka_metrics) = (Metrics::new(&registry)?, KafkaMetrics::register(&registry)?);
+    let read_model = Arc::new(ReadModel::new());
+    let limit = WithinLimit::of(&config.kafka);
+    let schemas = schema_store(config, &loaded.schemas_dir(), &kafka_metrics)?;
+    let encoders = Arc::new(output_encoders(schemas.as_ref(), &limit)?);
+    let inputs = loaded.inputs(&project.catalog)?;
+    let mut source = retry(&limit, || KafkaSource::open(&config.kafka, &inputs, &kafka_metrics))?;
+    let machine = Machine::new(MachineParts {
+        worker: config.kafka.transactional_id.clone(),
+        fingerprint: project.catalog.fingerprint(),
+        graph: project.graph(Tracking::On),
+        tasks: tasks_of(config, project, scorer.as_ref())?,
+        scorer,
+        encoders: encoders.clone(),
+        partitions: source.partitions().to_vec(),
+        start: retry(&limit, || source.starts())?,
+        owner: String::new(),
+        soft_budget: config.engine.soft_budget,
+        explain_budget: config.engine.explain_budget,
+        current_scores: config.kafka.outputs.writes(Output::CurrentScores),
+    })?;
+    let ports = Ports {
+        source: Box::new(source),
+        sink: Box::new(NoSink),
+        outputs: Box::new(KafkaOutputLog::new(&config.kafka, &kafka_metrics)),
+        schemas,
+        clock: Arc::new(SystemClock),
+    };
+    Ok(Engine::new(config.engine.clone(), ports, machine, encoders, read_model, metrics, stop))
 }
 
 /// A running deployment.
@@ -156,6 +185,8 @@ pub struct Deployment {
     server: Option<Handle>,
     /// The committed state.
     pub read_model: Arc<ReadModel>,
+    /// Checks the topics' settings for as long as the deployment runs.
+    _watch: Option<TopicWatch>,
 }
 
 impl Deployment {
@@ -167,6 +198,7 @@ impl Deployment {
         cluster: Cluster,
         until: Until,
         http: Option<&ServerOptions>,
+        skips: Vec<Skip>,
         stop: Arc<AtomicBool>,
     ) -> Result<Self> {
         let config = &loaded.config;
@@ -181,20 +213,24 @@ impl Deployment {
             None => None,
         };
 
+        let supervisor = Arc::new(Supervisor::new(&read_model, &stop));
+        let attend = supervisor.as_ref();
         if cluster == Cluster::Real {
-            create_missing(&config.kafka, &output_topics(&config.kafka))?;
+            create_missing(&config.kafka, &output_topics(&config.kafka), attend)?;
         }
         let schemas = schema_store(config, &loaded.schemas_dir(), &kafka_metrics)?;
         let inputs = loaded.inputs(&project.catalog)?;
-        let mut source = patiently(&config.kafka, || KafkaSource::open(&config.kafka, &inputs, &kafka_metrics))?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let watch = match cluster {
+            Cluster::Real => Some(TopicWatch::start(&config.kafka, &inputs, clock.clone(), &kafka_metrics)?),
+            Cluster::Mock => None,
+        };
+        let mut source = retry(attend, || KafkaSource::open(&config.kafka, &inputs, &kafka_metrics))?;
         let sink: Box<dyn Sink> = match cluster {
-            Cluster::Real => {
-                let attendant = Arc::new(EngineAttendant { read_model: read_model.clone(), stop: stop.clone() });
-                Box::new(KafkaSink::new(&config.kafka, source.partitions(), &kafka_metrics)?.with_attendant(attendant))
-            }
+            Cluster::Real => Box::new(KafkaSink::new(&config.kafka, source.partitions(), &kafka_metrics)?.with_attendant(supervisor.clone())),
             Cluster::Mock => Box::new(MockSink::new(&config.kafka, source.partitions(), &kafka_metrics)?),
         };
-        let encoders = Arc::new(OutputEncoders::new(schemas.as_ref())?);
+        let encoders = Arc::new(output_encoders(schemas.as_ref(), attend)?);
         let machine = Machine::new(MachineParts {
             worker: config.kafka.transactional_id.clone(),
             fingerprint: project.catalog.fingerprint(),
@@ -203,7 +239,8 @@ impl Deployment {
             scorer,
             encoders: encoders.clone(),
             partitions: source.partitions().to_vec(),
-            start: patiently(&config.kafka, || source.starts())?,
+            start: retry(attend, || source.starts())?,
+            owner: sink.owner().to_owned(),
             soft_budget: config.engine.soft_budget,
             explain_budget: config.engine.explain_budget,
             current_scores: config.kafka.outputs.writes(Output::CurrentScores),
@@ -211,14 +248,15 @@ impl Deployment {
         let ports = Ports {
             source: Box::new(source),
             sink,
-            epochs: Box::new(KafkaEpochLog::new(&config.kafka, &kafka_metrics)),
+            outputs: Box::new(KafkaOutputLog::new(&config.kafka, &kafka_metrics)),
             schemas,
-            clock: Arc::new(SystemClock),
+            clock,
         };
-        let engine =
-            Engine::new(config.engine.clone(), ports, machine, encoders, read_model.clone(), metrics, stop).with_requests(requests);
+        let engine = Engine::new(config.engine.clone(), ports, machine, encoders, read_model.clone(), metrics, stop)
+            .with_requests(requests)
+            .with_skips(skips);
         let engine = std::thread::Builder::new().name("engine".into()).spawn(move || engine.run(until))?;
-        Ok(Self { engine, server, read_model })
+        Ok(Self { engine, server, read_model, _watch: watch })
     }
 
     /// Where HTTP listens.

@@ -7,7 +7,7 @@ use leadpulse_graph::{DAY_MS, Reasons};
 use leadpulse_policy::{AlertDraft, AlertType, alert_id};
 
 use crate::explained::Explained;
-use crate::output::{AlertRecord, EXPLAIN_METHOD, RecentEvent, ScoreRecord, Symbol};
+use crate::output::{AlertRecord, EXPLAIN_METHOD, RecentEvent, ScoreRecord, Symbol, TypeName};
 use crate::people;
 use crate::read_model::AlertView;
 use crate::records::Emission;
@@ -32,7 +32,7 @@ impl Emission<'_> {
         let recent: Vec<RecentEvent> = facts.events.iter().map(recent_event).collect();
         let record = AlertRecord {
             alert_id: alert_id(&score.task, &score.entity_type, &score.entity_id, draft.alert_type, draft.ordinal),
-            r#type: alert_type,
+            r#type: TypeName(alert_type),
             severity: Symbol(draft.severity.name()),
             state: Symbol("open"),
             ordinal: draft.ordinal as i64,
@@ -96,18 +96,7 @@ impl Emission<'_> {
             board: score.board,
             trace: score.trace.clone(),
         };
-        let view = AlertView {
-            alert_id: record.alert_id.clone(),
-            task: self.task.name.clone(),
-            entity_type: score.entity_type.as_str().into(),
-            entity_id: score.entity_id.as_str().into(),
-            name,
-            alert_type,
-            severity: record.severity.0,
-            as_of_ms: score.as_of,
-            epoch: score.epoch as u64,
-            record: serde_json::to_value(&record).expect("an alert record is JSON"),
-        };
+        let view = AlertView::of(&record, name);
         (record, view)
     }
     /// One sentence: who, what, how high, and the strongest signal in that direction.

@@ -48,9 +48,9 @@ pub enum Reason {
     AvroDecode,
     /// Readable, but a rule of the table is broken (no key, no time, no owner).
     Validation,
-    /// Its event time is older than the late horizon.
+    /// Its event time is older than the late horizon, or of a day that its table has forgotten.
     LateBeyondHorizon,
-    /// Its event time is later than its Kafka timestamp allows.
+    /// Its event time is later than its Kafka timestamp or our clock allows.
     FutureTimestamp,
     /// A tombstone where rows are immutable.
     TombstoneOfEvent,
@@ -103,8 +103,8 @@ pub fn dead_letter(record: Record<'_>, partition: &InputPartition, reason: Reaso
     ];
     let headers = record
         .headers()
-        .map(|(name, value)| (name.to_owned(), value.to_vec()))
-        .chain(ours.map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec())))
+        .map(|(name, value)| (name.to_owned(), value.map(<[u8]>::to_vec)))
+        .chain(ours.map(|(name, value)| (name.to_owned(), Some(value.as_bytes().to_vec()))))
         .collect();
     OutputRecord {
         output: Output::DeadLetters,
@@ -128,9 +128,9 @@ pub fn without_value(letter: &OutputRecord) -> OutputRecord {
 pub fn without_original_headers(letter: &OutputRecord) -> OutputRecord {
     let mut smaller = letter.clone();
     let originals = smaller.headers.iter().rposition(|(name, _)| name == HEADER_TOPIC).unwrap_or_default();
-    let dropped: Vec<(String, Vec<u8>)> = smaller.headers.drain(..originals).collect();
+    let dropped: Vec<(String, Option<Vec<u8>>)> = smaller.headers.drain(..originals).collect();
     if !dropped.is_empty() {
-        let parts: Vec<&[u8]> = dropped.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_slice()]).collect();
+        let parts: Vec<&[u8]> = dropped.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_deref().unwrap_or_default()]).collect();
         stand_in(&mut smaller, HEADER_HEADERS_BYTES, HEADER_HEADERS_SHA256, &parts);
     }
     smaller
@@ -151,8 +151,8 @@ fn stand_in(letter: &mut OutputRecord, bytes: &str, sha256: &str, parts: &[&[u8]
     parts.iter().for_each(|part| digest.update(part));
     let hex: String = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
     let size: usize = parts.iter().map(|part| part.len()).sum();
-    letter.headers.push((bytes.to_owned(), size.to_string().into_bytes()));
-    letter.headers.push((sha256.to_owned(), hex.into_bytes()));
+    letter.headers.push((bytes.to_owned(), Some(size.to_string().into_bytes())));
+    letter.headers.push((sha256.to_owned(), Some(hex.into_bytes())));
 }
 
 #[cfg(test)]
@@ -164,7 +164,14 @@ mod tests {
 
     fn letter(key: Option<&[u8]>, value: Option<&[u8]>, reason: Reason) -> OutputRecord {
         let mut batch = RecordBatch::default();
-        batch.push(3, 42, 1_700_000_000_000, key, value, [("trace", b"\xff\x00".as_slice())]);
+        batch.push(
+            3,
+            42,
+            1_700_000_000_000,
+            key,
+            value,
+            [("trace", Some(b"\xff\x00".as_slice())), ("none", None), ("empty", Some(b"".as_slice()))],
+        );
         let partition = InputPartition { topic: "mkt.activities.v1".into(), partition: 7, table: TableId(0) };
         dead_letter(batch.record(0), &partition, reason, "3 trailing bytes", 99)
     }
@@ -176,7 +183,8 @@ mod tests {
         {
             let letter = letter(key, value, Reason::AvroDecode);
             assert_eq!((letter.key.as_deref(), letter.value.as_deref()), (key, value));
-            assert_eq!(letter.headers[0], ("trace".to_owned(), vec![0xff, 0]));
+            let originals = [("trace", Some(vec![0xff, 0])), ("none", None), ("empty", Some(vec![]))];
+            assert_eq!(letter.headers[..3], originals.map(|(name, value)| (name.to_owned(), value)));
             assert_eq!((letter.output, letter.timestamp_ms), (Output::DeadLetters, 1_700_000_000_000));
         }
     }
@@ -186,7 +194,7 @@ mod tests {
         let letter = letter(None, Some(b"x"), Reason::LateBeyondHorizon);
         let header = |name: &str| {
             let (_, value) = letter.headers.iter().rfind(|(n, _)| n == name).expect(name);
-            String::from_utf8(value.clone()).unwrap()
+            String::from_utf8(value.clone().unwrap()).unwrap()
         };
         let expected = [
             (HEADER_TOPIC, "mkt.activities.v1"),

@@ -7,6 +7,7 @@ use rustc_hash::FxHashMap;
 use leadpulse_schema::{Catalog, DecodeError, Frame, Operation, Position, Role, RowBatch, RowDecoder, SchemaRef, TableId, Value};
 
 use crate::dead_letter::Reason;
+use crate::epoch::DecidedRange;
 use crate::ports::{InputPartition, Record, RecordBatch, SchemaLookupError, SchemaStore};
 
 /// Writer schemas compiled for the tables they are read as.
@@ -25,6 +26,35 @@ pub struct Decoded {
     pub records: Vec<u32>,
     /// What could not be used, in the same order: index of the record, why, and what to tell its producer.
     pub dead: Vec<(u32, Reason, String)>,
+    /// Partitions that go no further now, at most one entry each. Their records from the offset on are neither rows nor dead.
+    pub blocked: Vec<Blocked>,
+}
+
+/// A partition whose next record needs a writer schema that nobody could give yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blocked {
+    /// Index of the partition.
+    pub partition: u32,
+    /// Offset of the record.
+    pub offset: i64,
+    /// What is waited for.
+    pub reason: String,
+}
+
+impl Decoded {
+    /// True for a record that waits behind a blocked one.
+    pub fn holds_back(&self, partition: u32, offset: i64) -> bool {
+        self.blocked.iter().any(|blocked| blocked.partition == partition && offset >= blocked.offset)
+    }
+}
+
+/// The authority on writer schemas that are registered nowhere.
+#[derive(Clone, Copy, Debug)]
+pub enum Verdicts<'a> {
+    /// The schema store as of now: its "no such schema" makes a dead letter, and is recorded.
+    Store,
+    /// The script: exactly these offsets were refused for it, whatever the store says today.
+    Recorded(&'a [DecidedRange]),
 }
 
 /// The record's indices by partition, then offset: the order in which an epoch is always processed, however it was polled.
@@ -38,25 +68,47 @@ fn canonical_order(batch: &RecordBatch) -> Vec<u32> {
 }
 
 impl Decoders {
-    /// Decodes an epoch's records. Fails only when a writer schema cannot be had for now: nothing is lost, ask again.
+    /// Decodes an epoch's records. Never waits: a partition whose writer schema cannot be had now is blocked from there on, the others go on.
     pub fn decode(
         &mut self,
         batch: &RecordBatch,
         partitions: &[InputPartition],
         catalog: &Catalog,
         schemas: &dyn SchemaStore,
-    ) -> Result<Decoded, SchemaLookupError> {
+        verdicts: Verdicts<'_>,
+    ) -> Decoded {
         let mut decoded = Decoded::default();
         for index in canonical_order(batch) {
             let record = batch.record(index as usize);
             let input = &partitions[record.partition() as usize];
-            match self.row(record, input, catalog, schemas, &mut decoded.rows) {
+            if decoded.blocked.last().is_some_and(|blocked| blocked.partition == record.partition()) {
+                self.ask_ahead(record, input, schemas);
+                continue;
+            }
+            match self.row(record, input, catalog, schemas, verdicts, &mut decoded.rows) {
                 Ok(()) => decoded.records.push(index),
                 Err(Refusal::Dead(reason, message)) => decoded.dead.push((index, reason, message)),
-                Err(Refusal::Wait(error)) => return Err(error),
+                Err(Refusal::Wait(reason)) => {
+                    decoded.blocked.push(Blocked { partition: record.partition(), offset: record.offset(), reason });
+                }
             }
         }
-        Ok(decoded)
+        decoded
+    }
+
+    /// Whether a record's writer schema is known, or known to be registered nowhere, by now.
+    pub fn is_decidable(&self, record: Record<'_>, input: &InputPartition, schemas: &dyn SchemaStore) -> bool {
+        let Some(schema) = schema_of(record) else { return true };
+        self.compiled.contains_key(&(schema, input.table)) || !matches!(schemas.find(&schema), Err(SchemaLookupError::Unavailable(_)))
+    }
+
+    /// Has the store ask for a schema that will be needed: one after the other, each would cost a round trip.
+    fn ask_ahead(&self, record: Record<'_>, input: &InputPartition, schemas: &dyn SchemaStore) {
+        if let Some(schema) = schema_of(record)
+            && !self.compiled.contains_key(&(schema, input.table))
+        {
+            drop(schemas.find(&schema));
+        }
     }
 
     fn row(
@@ -65,14 +117,20 @@ impl Decoders {
         input: &InputPartition,
         catalog: &Catalog,
         schemas: &dyn SchemaStore,
+        verdicts: Verdicts<'_>,
         rows: &mut RowBatch,
     ) -> Result<(), Refusal> {
         let position = Position { partition: record.partition(), offset: record.offset() };
         let Some(value) = record.value() else {
             return tombstone(record, input, catalog, position, rows);
         };
-        let frame = Frame::parse(value, record.headers()).map_err(|e| Refusal::Dead(Reason::WireFormat, e.to_string()))?;
-        let decoder = self.decoder(frame.schema, input.table, catalog, schemas)?;
+        let frame = Frame::parse(value, present_headers(record)).map_err(|e| Refusal::Dead(Reason::WireFormat, e.to_string()))?;
+        if let Verdicts::Recorded(refused) = verdicts
+            && refused.iter().any(|range| range.holds(record.partition(), record.offset()))
+        {
+            return Err(Refusal::Dead(Reason::UnknownSchema, "refused when its epoch was decided".to_owned()));
+        }
+        let decoder = self.decoder(frame.schema, input.table, catalog, schemas, verdicts)?;
         decoder.decode(frame.body, catalog, rows, position, record.timestamp_ms()).map_err(|e| {
             let reason = if matches!(e, DecodeError::Invalid { .. }) { Reason::Validation } else { Reason::AvroDecode };
             Refusal::Dead(reason, e.to_string())
@@ -85,13 +143,17 @@ impl Decoders {
         table: TableId,
         catalog: &Catalog,
         schemas: &dyn SchemaStore,
+        verdicts: Verdicts<'_>,
     ) -> Result<Arc<RowDecoder>, Refusal> {
         let compiled = match self.compiled.get(&(schema, table)) {
             Some(compiled) => compiled.clone(),
             None => {
-                let json = schemas.lookup(&schema).map_err(|error| match error {
-                    SchemaLookupError::Unknown(_) => Refusal::Dead(Reason::UnknownSchema, error.to_string()),
-                    SchemaLookupError::Unavailable(_) => Refusal::Wait(error),
+                let json = schemas.find(&schema).map_err(|error| match (&error, verdicts) {
+                    (SchemaLookupError::Unknown(_), Verdicts::Store) => Refusal::Dead(Reason::UnknownSchema, error.to_string()),
+                    (SchemaLookupError::Unknown(_), Verdicts::Recorded(_)) => {
+                        Refusal::Wait(format!("{error} any more, though committed records were read with it: register it again under this id"))
+                    }
+                    (SchemaLookupError::Unavailable(_), _) => Refusal::Wait(error.to_string()),
                 })?;
                 let compiled = compile(&json, table, catalog).map(Arc::new).map_err(Arc::from);
                 self.compiled.insert((schema, table), compiled.clone());
@@ -102,6 +164,15 @@ impl Decoders {
     }
 }
 
+fn schema_of(record: Record<'_>) -> Option<SchemaRef> {
+    Frame::parse(record.value()?, present_headers(record)).ok().map(|frame| frame.schema)
+}
+
+/// The headers that have a value: one without names no schema.
+fn present_headers(record: Record<'_>) -> impl Iterator<Item = (&str, &[u8])> {
+    record.headers().filter_map(|(name, value)| Some((name, value?)))
+}
+
 fn compile(json: &str, table: TableId, catalog: &Catalog) -> Result<RowDecoder, String> {
     let writer = apache_avro::Schema::parse_str(json).map_err(|e| format!("the writer schema is not an Avro schema: {e}"))?;
     RowDecoder::compile(&writer, catalog, table).map_err(|e| e.to_string())
@@ -109,7 +180,7 @@ fn compile(json: &str, table: TableId, catalog: &Catalog) -> Result<RowDecoder, 
 
 enum Refusal {
     Dead(Reason, String),
-    Wait(SchemaLookupError),
+    Wait(String),
 }
 
 fn tombstone(

@@ -1,27 +1,59 @@
-//! The epoch record: what decided an epoch's outcome. All of them, with the input topics, are a script any engine replays.
+//! The epoch record: the decisions of one epoch. All records in order, with the input topics, are the *script* of a deployment.
+//!
+//! A restart follows the script: the same intervals, moments and external decisions give the same graph (C2). What was scored and
+//! alerted is not computed again; it is read back from the compacted outputs. [`Chain`] checks that records follow each other.
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ports::{CommittedEpoch, InputPartition, NextOffset, PortError};
+use crate::ports::{CommittedEpoch, InputPartition, NextOffset, Nonce, PortError};
 
-/// The records an epoch took from one partition: `start..end`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// The format of epoch records that this program writes.
+pub const EPOCH_RECORD_VERSION: i32 = 2;
+/// The format of layout records that this program writes.
+pub const LAYOUT_VERSION: i32 = 1;
+/// Kafka key of layout records.
+pub const LAYOUT_KEY: &[u8] = b"layout";
+
+/// The offsets an epoch took from one partition: `start..end`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartitionInterval {
-    /// Topic name.
-    pub topic: String,
-    /// Partition number.
-    pub partition: i32,
-    /// First offset taken.
+    /// First offset of the interval.
     pub start: i64,
-    /// One past the last offset taken.
+    /// Offset after the interval.
     pub end: i64,
+    /// Records in the interval. Markers and aborted records are offsets without a record.
+    pub read: i64,
 }
 
-/// What `as_of` was decided from.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Offsets of one partition that something outside the log decided about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DecidedRange {
+    /// Index in the layout.
+    pub partition: i32,
+    /// First offset.
+    pub start: i64,
+    /// Offset after the last.
+    pub end: i64,
+    /// Code of the decision.
+    pub reason: String,
+}
+
+impl DecidedRange {
+    /// True for a record of the range.
+    pub fn holds(&self, partition: u32, offset: i64) -> bool {
+        self.partition as u32 == partition && (self.start..self.end).contains(&offset)
+    }
+}
+
+/// The times that an epoch was decided with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClockState {
-    /// The wall clock given to the epoch, milliseconds; `None` when only events moved `as_of`.
+    /// Reading of the clock that `as_of` moved by, milliseconds; `None` when only events moved it.
     pub live_at: Option<i64>,
+    /// Reading of the clock that rows from the future were refused by, milliseconds; `None` where the clock is not looked at.
+    pub bound_at: Option<i64>,
     /// Newest accepted event time of any epoch so far, milliseconds.
     pub newest_event_at: Option<i64>,
 }
@@ -35,36 +67,54 @@ pub struct ReasonCount {
     pub count: i64,
 }
 
-/// What decided an epoch's outcome, and what came of it.
+/// The decisions of one epoch and their outcome; see `schemas/outputs/epoch_record.avsc`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EpochRecord {
-    /// Worker the epoch belongs to.
+    /// Format the record was written in.
+    pub version: i32,
+    /// Bucket of root keys; 0 while one worker owns all.
+    pub lane: i32,
+    /// Id of the [`Layout`] that partitions are indices of.
+    pub layout: i32,
+    /// Worker of the epoch.
     pub worker: String,
+    /// Program and version that decided the epoch; empty in format 1.
+    pub program: String,
     /// Number, from 1, without gaps.
     pub epoch: i64,
+    /// [`Nonce`] in hexadecimal; empty in format 1.
+    pub nonce: String,
+    /// Token of the process start that sealed the epoch; empty in format 1.
+    pub owner: String,
     /// Moment its scores are valid at, milliseconds.
     pub as_of: i64,
-    /// Board in force at its end; -1 before the first.
+    /// Board in force at its end; −1 before the first.
     pub board: i64,
+    /// Digest of what was given to the worker; empty in format 1.
+    pub deployed: String,
     /// Bundle that scored.
     pub bundle_id: Option<String>,
     /// Feature plan of that bundle.
     pub plan_hash: Option<String>,
     /// Fingerprint of the input schemas.
     pub catalog_fingerprint: String,
-    /// Every input partition, in order, whether it moved or not.
+    /// Interval of every partition of the layout, in its order.
     pub partitions: Vec<PartitionInterval>,
-    /// What `as_of` was decided from.
+    /// The times it was decided with.
     pub clock: ClockState,
-    /// Whether this is the closing tick.
+    /// True for the closing tick.
     pub closing: bool,
+    /// Records that were dead letters because of an answer from outside.
+    pub refused: Vec<DecidedRange>,
+    /// Offsets that were not read, by an operator's decision.
+    pub skipped: Vec<DecidedRange>,
     /// Records applied to the graph.
     pub accepted: i64,
     /// Records dropped because their id was seen.
     pub duplicate: i64,
     /// Records older than the late horizon; dead letters too.
     pub late: i64,
-    /// Records ahead of their Kafka timestamp; dead letters too.
+    /// Records ahead of their Kafka timestamp or of the clock; dead letters too.
     pub future: i64,
     /// Dead letters by reason, late and future ones included.
     pub dead_lettered: Vec<ReasonCount>,
@@ -74,8 +124,31 @@ pub struct EpochRecord {
     pub scores: i64,
     /// Alert records written.
     pub alerts: i64,
-    /// SHA-256 of the outputs' keys and values in order, hexadecimal.
+    /// SHA-256 of the outputs' keys and values in order, hexadecimal. An audit.
     pub digest: String,
+    /// Further decisions by name.
+    #[serde(with = "bytes_by_name")]
+    pub sections: BTreeMap<String, Vec<u8>>,
+}
+
+/// Avro bytes in a map: serde would write arrays of numbers.
+mod bytes_by_name {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(transparent)]
+    struct Bytes(#[serde(with = "apache_avro::serde::bytes")] Vec<u8>);
+
+    pub fn serialize<S: Serializer>(map: &BTreeMap<String, Vec<u8>>, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(map.iter().map(|(name, bytes)| (name, Bytes(bytes.clone()))))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Vec<u8>>, D::Error> {
+        let map = BTreeMap::<String, Bytes>::deserialize(deserializer)?;
+        Ok(map.into_iter().map(|(name, bytes)| (name, bytes.0)).collect())
+    }
 }
 
 impl EpochRecord {
@@ -85,40 +158,272 @@ impl EpochRecord {
     }
     /// Records it took.
     pub fn records(&self) -> u64 {
-        self.partitions.iter().map(|p| (p.end - p.start).max(0) as u64).sum()
+        self.partitions.iter().map(|p| p.read.max(0) as u64).sum()
     }
-    /// Whether it speaks of exactly these input partitions, in this order.
+    /// Its nonce; `None` in format 1.
+    pub fn nonce(&self) -> Option<Nonce> {
+        self.nonce.parse().ok()
+    }
+}
+
+/// One input partition of a layout.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayoutPartition {
+    /// Topic.
+    pub topic: String,
+    /// Partition number within the topic.
+    pub partition: i32,
+}
+
+/// The input partitions that epoch records name by index; see `schemas/outputs/partition_layout.avsc`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename = "PartitionLayout")]
+pub struct Layout {
+    /// Format the record was written in.
+    pub version: i32,
+    /// Lane of the epochs that refer to it.
+    pub lane: i32,
+    /// Id, from 1; 0 for that of records of format 1, which name partitions themselves.
+    pub layout: i32,
+    /// The partitions in order.
+    pub partitions: Vec<LayoutPartition>,
+}
+
+impl Layout {
+    /// A layout of these partitions.
+    pub fn of(id: i32, partitions: &[InputPartition]) -> Self {
+        let partition = |p: &InputPartition| LayoutPartition { topic: p.topic.clone(), partition: p.partition };
+        Self { version: LAYOUT_VERSION, lane: 0, layout: id, partitions: partitions.iter().map(partition).collect() }
+    }
+    /// True if it lists exactly these partitions, in this order.
     pub fn is_of(&self, partitions: &[InputPartition]) -> bool {
         self.partitions.len() == partitions.len()
             && self.partitions.iter().zip(partitions).all(|(a, b)| a.topic == b.topic && a.partition == b.partition)
     }
+    /// True if it starts with all partitions of another.
+    pub fn extends(&self, other: &Layout) -> bool {
+        self.partitions.starts_with(&other.partitions)
+    }
 }
 
-/// Checks that committed epoch records form a script up to the committed epoch: numbers without gaps, intervals that tile every
-/// partition, `as_of` that never goes back, and an end where the committed positions are.
-pub fn check_script(script: &[EpochRecord], committed: &CommittedEpoch, partitions: &[InputPartition]) -> Result<(), PortError> {
-    let refuse = |message: String| Err(PortError::Fatal(format!("the epoch records are not a script: {message}")));
-    let Some(last) = script.last() else {
-        return refuse(format!("epoch {} is committed, but the topic holds no record of it", committed.number));
-    };
-    for (index, record) in script.iter().enumerate() {
-        if record.epoch != index as i64 + 1 {
-            return refuse(format!("record {} is of epoch {}, not {}", index, record.epoch, index + 1));
-        }
-        if !record.is_of(partitions) {
-            return refuse(format!("epoch {} was of other input partitions; partitions are fixed when a deployment starts", record.epoch));
-        }
-        if let Some(before) = index.checked_sub(1).map(|i| &script[i]) {
-            if record.as_of < before.as_of {
-                return refuse(format!("as_of goes back in epoch {}", record.epoch));
+/// A record of the epochs topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ScriptRecord {
+    /// A layout that the epochs after it refer to.
+    Layout(Layout),
+    /// An epoch.
+    Epoch(Box<EpochRecord>),
+}
+
+/// An epoch record of format 1: partitions by name, no owner, no external decisions.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename = "EpochRecord")]
+pub(crate) struct EpochRecordV1 {
+    worker: String,
+    epoch: i64,
+    as_of: i64,
+    board: i64,
+    bundle_id: Option<String>,
+    plan_hash: Option<String>,
+    catalog_fingerprint: String,
+    partitions: Vec<PartitionIntervalV1>,
+    clock: ClockStateV1,
+    closing: bool,
+    accepted: i64,
+    duplicate: i64,
+    late: i64,
+    future: i64,
+    dead_lettered: Vec<ReasonCount>,
+    scored: i64,
+    scores: i64,
+    alerts: i64,
+    digest: String,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename = "PartitionInterval")]
+struct PartitionIntervalV1 {
+    topic: String,
+    partition: i32,
+    start: i64,
+    end: i64,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename = "ClockState")]
+struct ClockStateV1 {
+    live_at: Option<i64>,
+    newest_event_at: Option<i64>,
+}
+
+impl EpochRecordV1 {
+    /// The layout that the record names, and the record in today's form.
+    pub(crate) fn upgraded(self) -> (Layout, EpochRecord) {
+        let partition = |p: &PartitionIntervalV1| LayoutPartition { topic: p.topic.clone(), partition: p.partition };
+        let layout = Layout { version: 1, lane: 0, layout: 0, partitions: self.partitions.iter().map(partition).collect() };
+        let interval = |p: &PartitionIntervalV1| PartitionInterval { start: p.start, end: p.end, read: (p.end - p.start).max(0) };
+        let record = EpochRecord {
+            version: 1,
+            lane: 0,
+            layout: 0,
+            worker: self.worker,
+            program: String::new(),
+            epoch: self.epoch,
+            nonce: String::new(),
+            owner: String::new(),
+            as_of: self.as_of,
+            board: self.board,
+            deployed: String::new(),
+            bundle_id: self.bundle_id,
+            plan_hash: self.plan_hash,
+            catalog_fingerprint: self.catalog_fingerprint,
+            partitions: self.partitions.iter().map(interval).collect(),
+            clock: ClockState { live_at: self.clock.live_at, bound_at: None, newest_event_at: self.clock.newest_event_at },
+            closing: self.closing,
+            refused: Vec::new(),
+            skipped: Vec::new(),
+            accepted: self.accepted,
+            duplicate: self.duplicate,
+            late: self.late,
+            future: self.future,
+            dead_lettered: self.dead_lettered,
+            scored: self.scored,
+            scores: self.scores,
+            alerts: self.alerts,
+            digest: self.digest,
+            sections: BTreeMap::new(),
+        };
+        (layout, record)
+    }
+}
+
+/// What a record of the epochs topic means to a reader of the script.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// The next epoch.
+    Next(Box<EpochRecord>),
+    /// The epoch before, once more with equal content. A late commit request, which librdkafka had repeated, wrote it twice (KIP-890).
+    Repeated(i64),
+    /// A layout.
+    Layout,
+}
+
+/// Checks, record by record, that the epochs topic is a script: numbers without gaps, intervals that tile every partition, `as_of` that
+/// never goes back, layouts that only grow.
+#[derive(Debug, Default)]
+pub struct Chain {
+    layout: Layout,
+    last: Option<Box<EpochRecord>>,
+}
+
+impl Chain {
+    /// The layout of the newest record.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The newest epoch.
+    pub fn last(&self) -> Option<&EpochRecord> {
+        self.last.as_deref()
+    }
+
+    /// Takes the next record of the topic.
+    ///
+    /// # Errors
+    /// A record that does not follow from those before, with its number and what differs.
+    pub fn follow(&mut self, record: ScriptRecord) -> Result<Link, PortError> {
+        match record {
+            ScriptRecord::Layout(layout) => {
+                if !layout.extends(&self.layout) {
+                    return refuse(format!("layout {} does not start with the partitions of layout {}", layout.layout, self.layout.layout));
+                }
+                self.layout = layout;
+                Ok(Link::Layout)
             }
-            if record.partitions.iter().zip(&before.partitions).any(|(now, then)| now.start != then.end) {
-                return refuse(format!("the intervals of epochs {} and {} do not meet", before.epoch, record.epoch));
-            }
+            ScriptRecord::Epoch(record) => self.follow_epoch(record),
         }
     }
-    if last.epoch as u64 != committed.number || last.positions().into_iter().map(Some).ne(committed.positions.iter().copied()) {
-        return refuse(format!("it ends with epoch {}, but epoch {} is committed", last.epoch, committed.number));
+
+    fn follow_epoch(&mut self, record: Box<EpochRecord>) -> Result<Link, PortError> {
+        if self.last.as_ref().is_some_and(|last| *last == record) {
+            return Ok(Link::Repeated(record.epoch));
+        }
+        let expected = self.last.as_ref().map_or(1, |last| last.epoch + 1);
+        if record.epoch != expected {
+            return refuse(format!("a record of epoch {} stands where that of epoch {expected} should", record.epoch));
+        }
+        if record.layout != self.layout.layout {
+            let (found, known) = (record.layout, self.layout.layout);
+            return refuse(format!("epoch {expected} refers to layout {found}, but layout {known} is the newest before it"));
+        }
+        if record.partitions.len() != self.layout.partitions.len() {
+            let (found, known) = (record.partitions.len(), self.layout.partitions.len());
+            return refuse(format!("epoch {expected} has {found} intervals for the {known} partitions of its layout"));
+        }
+        if let Some(last) = &self.last {
+            if record.as_of < last.as_of {
+                return refuse(format!("as_of goes back in epoch {expected}"));
+            }
+            if record.partitions.iter().zip(&last.partitions).any(|(now, then)| now.start != then.end) {
+                return refuse(format!("the intervals of epochs {} and {expected} do not meet", last.epoch));
+            }
+        }
+        self.last = Some(record.clone());
+        Ok(Link::Next(record))
     }
-    Ok(())
+
+    /// Checks that the script ends with the committed epoch, at its positions.
+    ///
+    /// # Errors
+    /// If it ends elsewhere. An input topic whose committed position is missing was created again: Kafka forgets a topic's positions with it.
+    pub fn ends_with(&self, committed: &CommittedEpoch) -> Result<(), PortError> {
+        let Some(last) = &self.last else {
+            return refuse(format!("epoch {} is committed, but the topic holds no record of it", committed.number));
+        };
+        if last.epoch as u64 != committed.number {
+            return refuse(format!("it ends with epoch {}, but epoch {} is committed", last.epoch, committed.number));
+        }
+        if let (Some(here), Some(there)) = (last.nonce(), committed.nonce)
+            && here != there
+        {
+            return refuse(format!("epoch {} has nonce {here} in the topic and {there} in the group's offsets", last.epoch));
+        }
+        for ((interval, at), partition) in last.partitions.iter().zip(&committed.positions).zip(&self.layout.partitions) {
+            let LayoutPartition { topic, partition } = partition;
+            match at {
+                Some(at) if at.0 == interval.end => {}
+                Some(at) => {
+                    return refuse(format!(
+                        "epoch {} ends at offset {} of {topic}/{partition}, but offset {} is committed: the group's offsets were changed from outside",
+                        last.epoch, interval.end, at.0
+                    ));
+                }
+                None => {
+                    return Err(PortError::Fatal(format!(
+                        "epoch {} ended at offset {} of {topic}/{partition}, but the group has no position there any more: topic '{topic}' was \
+                         deleted and created again, so its offsets mean other records. Start a new deployment (new kafka.group_id, \
+                         kafka.transactional_id and output topics)",
+                        last.epoch, interval.end
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn refuse<T>(message: String) -> Result<T, PortError> {
+    Err(PortError::Fatal(format!("the epoch records are not a script: {message}")))
+}
+
+/// Joins offsets of one partition into ranges.
+pub(crate) fn ranges(offsets: impl IntoIterator<Item = (u32, i64)>, reason: &str) -> Vec<DecidedRange> {
+    let mut found: Vec<DecidedRange> = Vec::new();
+    for (partition, offset) in offsets {
+        match found.last_mut() {
+            Some(last) if last.partition as u32 == partition && last.end == offset => last.end += 1,
+            _ => found.push(DecidedRange { partition: partition as i32, start: offset, end: offset + 1, reason: reason.to_owned() }),
+        }
+    }
+    found
 }

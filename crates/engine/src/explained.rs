@@ -2,7 +2,7 @@
 
 use leadpulse_features::{Evidence, Explanation, Group};
 
-use crate::output::Driver;
+use crate::output::{Driver, ScoreRecord};
 use crate::read_model::DriverView;
 
 /// Contributions below this are left out of records, logits.
@@ -30,7 +30,8 @@ impl Explained {
     pub fn new(before: Option<&Explained>, as_of_ms: i64, explanation: &Explanation, evidence: Vec<Evidence>, groups: &[Group]) -> Self {
         let mut contributions = vec![0.0; groups.len()];
         for part in &explanation.contributions {
-            contributions[part.group] = part.logit;
+            // What no record names is nothing here too: a restart knows the records only.
+            contributions[part.group] = if part.logit.abs() > NEGLIGIBLE_LOGIT { part.logit } else { 0.0 };
         }
         let differences = before.map(|before| contributions.iter().zip(&before.contributions).map(|(now, then)| now - then).collect());
         Self {
@@ -41,6 +42,20 @@ impl Explained {
             change_drivers: differences.map_or_else(Vec::new, |differences: Vec<f64>| drivers(&differences, &evidence, groups)),
             contributions,
         }
+    }
+
+    /// The explanation that a score record carries; `None` if it carries none.
+    pub fn restored(record: &ScoreRecord, groups: &[Group]) -> Option<Self> {
+        let (as_of_ms, base_logit) = (record.drivers_as_of?, record.base_logit?);
+        let of_group = |group: &Group| record.drivers.iter().find(|driver| driver.group == group.code).map_or(0.0, |d| d.contribution);
+        Some(Self {
+            as_of_ms,
+            base_logit,
+            drivers: record.drivers.clone(),
+            change_since_ms: record.change_since,
+            change_drivers: record.change_drivers.clone(),
+            contributions: groups.iter().map(of_group).collect(),
+        })
     }
 
     /// Code of the strongest positive group.

@@ -6,6 +6,7 @@
 //! request ([`explain`]) change nothing.
 
 mod alerts;
+mod clock;
 mod dead_letter;
 mod decode;
 mod epoch;
@@ -27,12 +28,16 @@ pub use dead_letter::{
     HEADER_PARTITION, HEADER_REASON, HEADER_STAGE, HEADER_TIMESTAMP, HEADER_TOPIC, HEADER_VALUE_BYTES, HEADER_VALUE_SHA256, Reason,
     dead_letter, without_key, without_original_headers, without_value,
 };
-pub use decode::{Decoded, Decoders};
-pub use epoch::{ClockState, EpochRecord, PartitionInterval, ReasonCount, check_script};
+pub use decode::{Blocked, Decoded, Decoders, Verdicts};
+pub use epoch::{
+    Chain, ClockState, DecidedRange, EPOCH_RECORD_VERSION, EpochRecord, LAYOUT_KEY, Layout, LayoutPartition, Link, PartitionInterval, ReasonCount,
+    ScriptRecord,
+};
 pub use explained::drivers;
-pub use machine::{Cut, Machine, MachineError, MachineParts, Moment, Stepped, Tally, Task, output_key};
+pub use machine::{Cut, Machine, MachineError, MachineParts, Moment, Readings, Stepped, Tally, Task, Unmatched, output_key};
 pub use metrics::Metrics;
 pub use options::{ClockMode, EngineOptions, EngineOptionsError};
-pub use output::{AlertRecord, Driver, OutputEncoders, ScoreRecord};
-pub use run::{Engine, Ports, RunError, Summary, Until};
+pub use output::{AlertRecord, Driver, OutputEncoders, PolicyStateRecord, ScoreRecord};
+pub use run::audit::{AuditFindings, NoSink, audit};
+pub use run::{Engine, Ports, RunError, Skip, Summary, Supervisor, Until, retry};
 pub use standings::Standing;

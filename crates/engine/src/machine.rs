@@ -13,7 +13,7 @@ use leadpulse_schema::{Catalog, Operation, Population, TableId};
 
 use crate::dead_letter::{Reason, dead_letter};
 use crate::decode::Decoded;
-use crate::epoch::{ClockState, EpochRecord, PartitionInterval, ReasonCount};
+use crate::epoch::{ClockState, DecidedRange, EPOCH_RECORD_VERSION, EpochRecord, LAYOUT_KEY, Layout, PartitionInterval, ReasonCount, ranges};
 use crate::explained::Explained;
 use crate::output::OutputEncoders;
 use crate::people;
@@ -23,10 +23,16 @@ use crate::standings::Standings;
 
 mod answer;
 mod decide;
+mod restore;
 mod score;
 
-const LATE: &str = "older than its partition's newest event by more than the late horizon";
-const FUTURE: &str = "its event time lies ahead of its Kafka timestamp by more than tolerated";
+pub use restore::Unmatched;
+
+/// The program, as epoch records name it.
+const PROGRAM: &str = concat!("leadpulse/", env!("CARGO_PKG_VERSION"));
+
+const LATE: &str = "older than the late horizon allows: behind its partition's newest event, or of a day that its table has forgotten";
+const FUTURE: &str = "its time lies ahead of its Kafka timestamp, or of the clock here, by more than tolerated";
 
 /// Something to predict, as the engine needs it.
 #[derive(Debug)]
@@ -48,27 +54,34 @@ pub struct Task {
 pub struct Cut {
     /// The next offset of every partition after the epoch.
     pub positions: Vec<NextOffset>,
+    /// Records read from every partition.
+    pub read: Vec<i64>,
     /// How `as_of` moves.
     pub moment: Moment,
+    /// Readings of the clock.
+    pub clock: Readings,
     /// The closing tick: every cell is scored, every score emitted.
     pub closing: bool,
+    /// Offsets that were left out by an operator's decision.
+    pub skipped: Vec<DecidedRange>,
 }
 
 /// How an epoch's `as_of` is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {
-    /// The newest accepted event, and this reading of the clock if there is one; never back.
-    Now {
-        /// Wall clock, milliseconds.
-        clock_ms: Option<i64>,
-    },
-    /// Exactly this: a script is replayed, or the closing tick.
-    Fixed {
-        /// The moment, milliseconds.
-        as_of_ms: i64,
-        /// The clock state to record.
-        clock: Option<i64>,
-    },
+    /// The newest accepted event, and the clock where it counts; never back, and never beyond the clock that bounds the future.
+    Newest,
+    /// Exactly this, milliseconds: a script is repeated, or the closing tick.
+    Fixed(i64),
+}
+
+/// Readings of the wall clock that an epoch is decided with, milliseconds; they are recorded, so that a repetition decides the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Readings {
+    /// Moves `as_of`: once the topics are read to their end.
+    pub live_ms: Option<i64>,
+    /// Bounds the future: rows beyond it are dead letters, and no epoch moves `as_of` past it.
+    pub bound_ms: Option<i64>,
 }
 
 /// An epoch that is decided but not committed.
@@ -107,14 +120,19 @@ pub struct Tally {
     pub stage_seconds: Vec<(&'static str, f64)>,
 }
 
-/// What is remembered of one entity under one task.
+/// What is remembered of one entity under one task. All of it can be read back from the compacted outputs.
 #[derive(Default)]
 struct Tracked {
     policy: EntityState,
-    /// The score it is ranked by; `None` while it is ineligible.
-    logit: Option<f64>,
     /// Boxed: most entities are never explained.
     explained: Option<Box<Explained>>,
+}
+
+impl Tracked {
+    /// The score it is ranked by: the one that consumers have; `None` while it is ineligible.
+    fn ranked_by(&self) -> Option<f64> {
+        self.policy.standing_logit()
+    }
 }
 
 /// The state of one worker.
@@ -136,7 +154,14 @@ pub struct Machine {
     revisits: BTreeSet<(i64, EntityId)>,
     encoders: Arc<OutputEncoders>,
     partitions: Vec<InputPartition>,
+    layout: Layout,
+    /// The layout's record is not in the epochs topic yet.
+    layout_is_new: bool,
     positions: Vec<NextOffset>,
+    /// Token of the process start.
+    owner: String,
+    /// Digest of what was given to the worker.
+    deployed: String,
     number: u64,
     as_of_ms: i64,
     newest_event_ms: Option<i64>,
@@ -196,8 +221,10 @@ pub struct MachineParts {
     pub encoders: Arc<OutputEncoders>,
     /// Input partitions, in order.
     pub partitions: Vec<InputPartition>,
-    /// Where reading starts.
+    /// First offset of each.
     pub start: Vec<NextOffset>,
+    /// Token of the process start ([`Sink::owner`](crate::ports::Sink::owner)).
+    pub owner: String,
     /// See [`crate::EngineOptions::soft_budget`].
     pub soft_budget: usize,
     /// See [`crate::EngineOptions::explain_budget`].
@@ -234,16 +261,19 @@ impl Machine {
         let MachineParts {
             worker,
             fingerprint,
-            graph,
+            mut graph,
             tasks,
             scorer,
             encoders,
             partitions,
             start,
+            owner,
             soft_budget,
             explain_budget,
             current_scores,
         } = parts;
+        expect(&mut graph, &partitions);
+        let deployed = deployed_digest(&fingerprint, scorer.as_ref(), &tasks, &graph, (soft_budget, explain_budget));
         Ok(Self {
             catalog,
             fingerprint,
@@ -258,7 +288,11 @@ impl Machine {
             revisits: BTreeSet::new(),
             encoders,
             positions: start,
+            layout: Layout::of(1, &partitions),
+            layout_is_new: true,
             partitions,
+            owner,
+            deployed,
             number: 0,
             as_of_ms: i64::MIN,
             newest_event_ms: None,
@@ -272,9 +306,17 @@ impl Machine {
     pub fn graph(&self) -> &Graph {
         &self.graph
     }
-    /// Fingerprint of the input schemas, and the bundle's id.
-    pub fn identity(&self) -> (&str, &str) {
-        (&self.fingerprint, self.scorer.bundle_id())
+    /// Id of the bundle that scores.
+    pub fn bundle_id(&self) -> &str {
+        self.scorer.bundle_id()
+    }
+    /// Digest of what was given to the worker: schemas, bundle, tasks, policies, graph options, budgets. Hexadecimal.
+    pub fn deployed(&self) -> &str {
+        &self.deployed
+    }
+    /// The partitions that positions and intervals refer to.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
     }
     /// Number of the last epoch stepped; 0 before the first.
     pub fn number(&self) -> u64 {
@@ -291,6 +333,13 @@ impl Machine {
     /// The time of the first board after the last epoch, milliseconds; `None` before the first accepted row.
     pub fn next_board_ms(&self) -> Option<i64> {
         self.as_of_ms().map(|_| self.graph.next_board_ms())
+    }
+    /// Reads further partitions from now on, from these offsets. The next epoch's transaction holds the new layout.
+    pub fn add_partitions(&mut self, partitions: &[InputPartition], starts: &[NextOffset]) {
+        self.partitions.extend_from_slice(partitions);
+        self.positions.extend_from_slice(starts);
+        self.layout = Layout::of(self.layout.layout + 1, &self.partitions);
+        self.layout_is_new = true;
     }
     /// Whether an epoch without records would do something at this clock reading: a timer or a board is due, or cells wait.
     pub fn wants_tick(&self, clock_ms: Option<i64>) -> bool {
@@ -316,41 +365,11 @@ impl Machine {
             }
         };
         self.number += 1;
-        let Decoded { rows, records: record_of, mut dead } = decoded;
-        let record_of = |row: usize| record_of[row];
-
-        let outcomes = self.graph.apply(&rows);
-        let mut counts = [0_i64; 4];
-        for (index, outcome) in outcomes.iter().enumerate() {
-            let row = rows.row(index);
-            let refused = match outcome {
-                Outcome::Accepted => {
-                    let known = row.event_ms().min(row.known_ms());
-                    self.newest_event_ms = Some(self.newest_event_ms.map_or(known, |t| t.max(known)));
-                    tally.retracted += u64::from(row.operation() == Operation::Retract);
-                    None
-                }
-                Outcome::Duplicate => None,
-                Outcome::Late => Some((Reason::LateBeyondHorizon, LATE)),
-                Outcome::Future => Some((Reason::FutureTimestamp, FUTURE)),
-            };
-            counts[*outcome as usize] += 1;
-            if let Some((reason, message)) = refused {
-                dead.push((record_of(index), reason, message.to_owned()));
-            }
-        }
+        let Admitted { counts, mut dead, retracted } = self.admit(decoded, cut.clock.bound_ms);
+        tally.retracted = retracted;
         lap(&mut tally, "graph");
 
-        let (moment, live_at) = match cut.moment {
-            Moment::Now { clock_ms } => (self.newest_event_ms.max(clock_ms), clock_ms),
-            Moment::Fixed { as_of_ms, clock } => (Some(as_of_ms), clock),
-        };
-        // Before the first accepted row there is nothing to be scored at any moment. No score is valid before 1970: records and
-        // their Kafka timestamps could not say so, and a replay of the script would score at another moment.
-        if self.newest_event_ms.is_some() {
-            self.as_of_ms = self.as_of_ms.max(moment.unwrap_or_default()).max(0);
-            self.graph.advance(self.as_of_ms);
-        }
+        self.advance(cut.moment, cut.clock);
         if cut.closing {
             self.graph.mark_all(Reasons::CLOSING);
         }
@@ -368,7 +387,12 @@ impl Machine {
 
         let mut by_reason: BTreeMap<&'static str, i64> = BTreeMap::new();
         let mut all = Vec::with_capacity(dead.len() + outputs.len() + 1);
-        for (index, reason, message) in dead {
+        let unknown = dead.iter().filter(|(_, reason, _)| *reason == Reason::UnknownSchema);
+        let place = |index: u32| (records.record(index as usize).partition(), records.record(index as usize).offset());
+        let mut unknown: Vec<(u32, i64)> = unknown.map(|(index, ..)| place(*index)).collect();
+        unknown.sort_unstable();
+        let refused = ranges(unknown, Reason::UnknownSchema.code());
+        for (index, reason, message) in dead.drain(..) {
             *by_reason.entry(reason.code()).or_default() += 1;
             let record = records.record(index as usize);
             let input = &self.partitions[record.partition() as usize];
@@ -376,23 +400,30 @@ impl Machine {
         }
         all.extend(outputs);
         let written = |output| all.iter().filter(|r| r.output == output).count() as i64;
-        let partitions = self
-            .partitions
-            .iter()
-            .zip(self.positions.iter().zip(&cut.positions))
-            .map(|(p, (start, end))| PartitionInterval { topic: p.topic.clone(), partition: p.partition, start: start.0, end: end.0 })
-            .collect();
+        let intervals = self.positions.iter().zip(&cut.positions).zip(&cut.read);
+        let intervals = intervals.map(|((start, end), read)| PartitionInterval { start: start.0, end: end.0, read: *read });
+        let digest = digest(&all);
+        let nonce = nonce(&self.owner, self.number, &digest);
         let record = EpochRecord {
+            version: EPOCH_RECORD_VERSION,
+            lane: 0,
+            layout: self.layout.layout,
             worker: self.worker.clone(),
+            program: PROGRAM.to_owned(),
             epoch: self.number as i64,
+            nonce: nonce.to_string(),
+            owner: self.owner.clone(),
             as_of: self.as_of_ms.max(0),
             board: self.graph.board().unwrap_or(-1),
+            deployed: self.deployed.clone(),
             bundle_id: Some(self.scorer.bundle_id().to_owned()),
             plan_hash: Some(self.scorer.plan().hash().to_owned()),
             catalog_fingerprint: self.fingerprint.clone(),
-            partitions,
-            clock: ClockState { live_at, newest_event_at: self.newest_event_ms },
+            partitions: intervals.collect(),
+            clock: ClockState { live_at: cut.clock.live_ms, bound_at: cut.clock.bound_ms, newest_event_at: self.newest_event_ms },
             closing: cut.closing,
+            refused,
+            skipped: cut.skipped,
             accepted: counts[Outcome::Accepted as usize],
             duplicate: counts[Outcome::Duplicate as usize],
             late: counts[Outcome::Late as usize],
@@ -401,21 +432,71 @@ impl Machine {
             scored: scored as i64,
             scores: written(Output::Scores),
             alerts: written(Output::Alerts),
-            digest: digest(&all),
+            digest,
+            sections: BTreeMap::new(),
         };
         self.positions = cut.positions;
-        all.push(OutputRecord {
+        let script = |key: &[u8], value| OutputRecord {
             output: Output::Epochs,
-            key: Some(self.worker.clone().into_bytes()),
-            value: Some(self.encoders.epoch(&record)),
+            key: Some(key.to_vec()),
+            value: Some(value),
             headers: Vec::new(),
             timestamp_ms: record.as_of,
-        });
+        };
+        if std::mem::take(&mut self.layout_is_new) {
+            all.push(script(LAYOUT_KEY, self.encoders.layout(&self.layout)));
+        }
+        all.push(script(self.worker.as_bytes(), self.encoders.epoch(&record)));
         lap(&mut tally, "seal");
-        let sealed =
-            SealedEpoch { number: self.number, nonce: Nonce(0), as_of_ms: record.as_of, positions: self.positions.clone(), outputs: all };
+        let sealed = SealedEpoch { number: self.number, nonce, as_of_ms: record.as_of, positions: self.positions.clone(), outputs: all };
         let sealed = Arc::new(sealed);
         Stepped { sealed, record, scores, alerts, tally }
+    }
+
+    /// Applies rows, and counts what became of them. Late and future rows join the dead letters.
+    fn admit(&mut self, decoded: Decoded, bound_ms: Option<i64>) -> Admitted {
+        let Decoded { rows, records: record_of, mut dead, .. } = decoded;
+        let outcomes = self.graph.apply(&rows, bound_ms);
+        let (mut counts, mut retracted) = ([0_i64; 4], 0);
+        for (index, outcome) in outcomes.iter().enumerate() {
+            let row = rows.row(index);
+            counts[*outcome as usize] += 1;
+            let (reason, message) = match outcome {
+                Outcome::Accepted => {
+                    let known = row.event_ms().min(row.known_ms());
+                    self.newest_event_ms = Some(self.newest_event_ms.map_or(known, |t| t.max(known)));
+                    retracted += u64::from(row.operation() == Operation::Retract);
+                    continue;
+                }
+                Outcome::Duplicate => continue,
+                Outcome::Late => (Reason::LateBeyondHorizon, LATE),
+                Outcome::Future => (Reason::FutureTimestamp, FUTURE),
+            };
+            dead.push((record_of[index], reason, message.to_owned()));
+        }
+        Admitted { counts, dead, retracted }
+    }
+
+    /// Moves `as_of` on.
+    fn advance(&mut self, moment: Moment, clock: Readings) {
+        // The clock counts once the inputs were read to their end: a partition that is still empty then is waited for no longer.
+        if clock.live_ms.is_some() {
+            self.graph.caught_up();
+        }
+        // Before the first accepted row there is nothing to be scored at any moment. No score is valid before 1970: records and
+        // their Kafka timestamps could not say so, and a replay of the script would score at another moment.
+        if self.newest_event_ms.is_none() {
+            return;
+        }
+        let to_ms = match moment {
+            Moment::Fixed(as_of_ms) => as_of_ms,
+            Moment::Newest => {
+                let newest_ms = self.newest_event_ms.max(clock.live_ms).unwrap_or_default();
+                clock.bound_ms.map_or(newest_ms, |bound_ms| newest_ms.min(bound_ms))
+            }
+        };
+        self.as_of_ms = self.as_of_ms.max(to_ms).max(0);
+        self.graph.advance(self.as_of_ms);
     }
 
     /// Adds the cells of entities whose crossing has lasted long enough by now.
@@ -430,6 +511,44 @@ impl Machine {
         }
         dirty
     }
+}
+
+/// What became of an epoch's rows.
+struct Admitted {
+    /// By [`Outcome`].
+    counts: [i64; 4],
+    dead: Vec<(u32, Reason, String)>,
+    retracted: u64,
+}
+
+/// The history of these partitions is still to be read.
+fn expect(graph: &mut Graph, partitions: &[InputPartition]) {
+    partitions.iter().zip(0..).for_each(|(partition, number)| graph.expect(number, partition.table));
+}
+
+/// Tells epochs apart that have one number: of other owners, or of one owner with other outputs.
+fn nonce(owner: &str, number: u64, digest: &str) -> Nonce {
+    let hash = Sha256::new().chain_update(owner).chain_update(number.to_le_bytes()).chain_update(digest).finalize();
+    Nonce(hash.first_chunk::<8>().map_or(0, |bytes| u64::from_be_bytes(*bytes)))
+}
+
+/// Digest of what a worker is given.
+fn deployed_digest(fingerprint: &str, scorer: &dyn Scorer, tasks: &[Task], graph: &Graph, budgets: (usize, usize)) -> String {
+    let mut hash = Sha256::new();
+    for part in [fingerprint, scorer.bundle_id(), scorer.plan().hash(), PROGRAM] {
+        hash.update(part);
+        hash.update([0]);
+    }
+    // The derived form of options changes with their meaning only. A digest that changes too often costs nothing but a remark.
+    for task in tasks {
+        hash.update(format!("{}|{:?}|{}|{:?}|{:?}\0", task.name, task.entity, task.query, task.population, task.policy));
+    }
+    hash.update(format!("{:?}|{budgets:?}", graph.shared().options));
+    hex(&hash.finalize())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// Kafka key of scores and policy states.
@@ -448,5 +567,5 @@ fn digest(outputs: &[OutputRecord]) -> String {
         part(record.key.as_deref());
         part(record.value.as_deref());
     }
-    hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
+    hex(&hash.finalize())
 }

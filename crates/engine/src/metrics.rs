@@ -38,6 +38,7 @@ pub struct Metrics {
     graph_bytes: IntGauge,
     fingerprints: IntGauge,
     replayed: IntCounter,
+    diverged: IntCounter,
     registry_waits: IntCounter,
 }
 
@@ -138,6 +139,10 @@ impl Metrics {
             )?,
             graph_bytes: gauge("leadpulse_graph_memory_bytes", "Memory held by graph nodes, estimated.")?,
             fingerprints: gauge("leadpulse_dedupe_fingerprints", "Event fingerprints held against duplicates.")?,
+            diverged: counter(
+                "leadpulse_restore_divergence_total",
+                "Epochs whose rows came out otherwise than recorded when they were applied again on start.",
+            )?,
             replayed: counter("leadpulse_replayed_records_total", "Records read again on start.")?,
             registry_waits: counter("leadpulse_schema_waits_total", "Times an epoch waited for a writer schema.")?,
         })
@@ -146,7 +151,7 @@ impl Metrics {
     pub(crate) fn committed(&self, stepped: &Stepped, partitions: &[InputPartition], seconds: f64, pipeline_seconds: Option<f64>) {
         let record = &stepped.record;
         for (interval, partition) in record.partitions.iter().zip(partitions) {
-            self.consumed.with_label_values(&[&partition.topic]).inc_by((interval.end - interval.start).max(0) as u64);
+            self.consumed.with_label_values(&[&partition.topic]).inc_by(interval.read.max(0) as u64);
         }
         self.accepted.inc_by(record.accepted as u64);
         self.duplicates.inc_by(record.duplicate as u64);
@@ -222,6 +227,9 @@ impl Metrics {
     }
     pub(crate) fn replayed(&self, records: u64) {
         self.replayed.inc_by(records);
+    }
+    pub(crate) fn diverged(&self) {
+        self.diverged.inc();
     }
     pub(crate) fn waited_for_schema(&self) {
         self.registry_waits.inc();

@@ -2,15 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use leadpulse_schema::{Frame, SchemaRef, encode_frame};
 
+use crate::epoch::{EpochRecord, EpochRecordV1, Layout, ScriptRecord};
 use crate::ports::{PortError, SchemaLookupError, SchemaStore};
 
 const SCORE: &str = include_str!("../../../schemas/outputs/score.avsc");
 const ALERT: &str = include_str!("../../../schemas/outputs/alert.avsc");
 const EPOCH: &str = include_str!("../../../schemas/outputs/epoch_record.avsc");
+const EPOCH_V1: &str = include_str!("../../../schemas/outputs/versions/epoch_record-1.avsc");
+const LAYOUT: &str = include_str!("../../../schemas/outputs/partition_layout.avsc");
 const POLICY_STATE: &str = include_str!("../../../schemas/outputs/policy_state.avsc");
 
 /// Why drivers were computed as they were, in alert records.
@@ -27,8 +30,43 @@ impl Serialize for Symbol {
     }
 }
 
+/// Every symbol that a [`Symbol`] may be read back as.
+const SYMBOLS: [&str; 18] = [
+    "scored", "ineligible", "improving", "steady", "declining", "unknown", "closing", "event", "bundle_swap", "timer", "board", "P1", "P2",
+    "P3", "open", "threshold_up", "threshold_down", "",
+];
+
+/// An alert type, by name: text in records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TypeName(pub &'static str);
+
+impl Serialize for TypeName {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for TypeName {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        symbol(deserializer).map(Self)
+    }
+}
+
+/// The symbol of a text.
+fn symbol<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<&'static str, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let found = SYMBOLS.iter().find(|symbol| **symbol == text);
+    found.copied().ok_or_else(|| serde::de::Error::custom(format!("{text:?} is not a symbol of any output")))
+}
+
+impl<'de> Deserialize<'de> for Symbol {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        symbol(deserializer).map(Self)
+    }
+}
+
 /// One explanation group's part in a score.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Driver {
     /// Group code.
     pub group: String,
@@ -47,7 +85,7 @@ pub struct Driver {
 }
 
 /// A score record; see `schemas/outputs/score.avsc`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct ScoreRecord {
     pub task: String,
@@ -91,7 +129,7 @@ pub struct ScoreRecord {
 }
 
 /// Who is active at the account, in short; see `schemas/outputs/score.avsc`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct ScoreCommittee {
     pub active_contacts_14d: i32,
@@ -102,7 +140,7 @@ pub struct ScoreCommittee {
 }
 
 /// A person who was active; see `schemas/outputs/alert.avsc`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct CommitteeMember {
     pub contact_id: String,
@@ -114,7 +152,7 @@ pub struct CommitteeMember {
 }
 
 /// Who is active at the account.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct Committee {
     pub active_contacts_14d: i32,
@@ -126,7 +164,7 @@ pub struct Committee {
 }
 
 /// An event, in short.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct RecentEvent {
     pub event_id: String,
@@ -137,7 +175,7 @@ pub struct RecentEvent {
 }
 
 /// An opportunity that is not closed.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct OpenOpportunity {
     pub opportunity_id: String,
@@ -147,11 +185,11 @@ pub struct OpenOpportunity {
 }
 
 /// An alert record; see `schemas/outputs/alert.avsc`. Fields the system does not know yet are left to their defaults.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct AlertRecord {
     pub alert_id: String,
-    pub r#type: &'static str,
+    pub r#type: TypeName,
     pub severity: Symbol,
     pub state: Symbol,
     pub ordinal: i64,
@@ -217,7 +255,7 @@ pub struct AlertRecord {
 }
 
 /// What the alert rules remember of one entity for one task.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct PolicyStateRecord {
     pub task: String,
@@ -246,6 +284,25 @@ impl Encoder {
         encode_frame(self.id, &body, &mut framed);
         framed
     }
+    /// Reads a record back under the schema it was written with: this one, or else what the store says.
+    fn read<T: serde::de::DeserializeOwned>(&self, what: &str, value: &[u8], schemas: &dyn SchemaStore) -> Result<T, PortError> {
+        let frame = Frame::parse(value, std::iter::empty()).map_err(|e| unreadable(what, &e))?;
+        let older;
+        let schema = if frame.schema == SchemaRef::Id(self.id) {
+            &self.schema
+        } else {
+            let json = schemas.lookup(&frame.schema).map_err(|e| match e {
+                SchemaLookupError::Unknown(_) => unreadable(what, &e),
+                SchemaLookupError::Unavailable(_) => PortError::Retriable(e.to_string()),
+            })?;
+            older = apache_avro::Schema::parse_str(&json).map_err(|e| unreadable(what, &e))?;
+            &older
+        };
+        let reader = apache_avro::reader::datum::GenericDatumReader::builder(schema).build().map_err(|e| unreadable(what, &e))?;
+        let found = reader.read_value(&mut &frame.body[..]).map_err(|e| unreadable(what, &e))?;
+        let json = serde_json::Value::try_from(found).map_err(|e| unreadable(what, &e))?;
+        serde_json::from_value(json).map_err(|e| unreadable(what, &e))
+    }
 }
 
 /// Writers of all outputs.
@@ -253,6 +310,8 @@ pub struct OutputEncoders {
     score: Encoder,
     alert: Encoder,
     epoch: Encoder,
+    epoch_v1: apache_avro::Schema,
+    layout: Encoder,
     policy_state: Encoder,
 }
 
@@ -262,7 +321,10 @@ impl OutputEncoders {
         Ok(Self {
             score: Encoder::new(SCORE, "scores-value", schemas)?,
             alert: Encoder::new(ALERT, "alerts-value", schemas)?,
-            epoch: Encoder::new(EPOCH, "epochs-value", schemas)?,
+            // A subject of its own: format 2 is no compatible evolution of format 1, and a registry would refuse it.
+            epoch: Encoder::new(EPOCH, "epochs-v2-value", schemas)?,
+            epoch_v1: apache_avro::Schema::parse_str(EPOCH_V1).expect("the shipped output schemas are Avro: tested"),
+            layout: Encoder::new(LAYOUT, "epochs-layout-value", schemas)?,
             policy_state: Encoder::new(POLICY_STATE, "policy-state-value", schemas)?,
         })
     }
@@ -275,32 +337,73 @@ impl OutputEncoders {
         self.alert.encode(record)
     }
     /// A framed epoch record.
-    pub fn epoch(&self, record: &crate::epoch::EpochRecord) -> Vec<u8> {
+    pub fn epoch(&self, record: &EpochRecord) -> Vec<u8> {
         self.epoch.encode(record)
+    }
+    /// A framed layout.
+    pub fn layout(&self, layout: &Layout) -> Vec<u8> {
+        self.layout.encode(layout)
     }
     /// A framed policy state.
     pub fn policy_state(&self, record: &PolicyStateRecord) -> Vec<u8> {
         self.policy_state.encode(record)
     }
-    /// Reads an epoch record back from its framed bytes, under the schema it was written with.
-    pub fn read_epoch(&self, value: &[u8], schemas: &dyn SchemaStore) -> Result<crate::epoch::EpochRecord, PortError> {
-        let fatal = |e: &dyn std::fmt::Display| PortError::Fatal(format!("an epoch record cannot be read: {e}"));
-        let frame = Frame::parse(value, std::iter::empty()).map_err(|e| fatal(&e))?;
-        let older;
-        let schema = if frame.schema == SchemaRef::Id(self.epoch.id) {
-            &self.epoch.schema
-        } else {
-            let json = schemas.lookup(&frame.schema).map_err(|e| match e {
-                SchemaLookupError::Unknown(_) => fatal(&e),
-                SchemaLookupError::Unavailable(_) => PortError::Retriable(e.to_string()),
-            })?;
-            older = apache_avro::Schema::parse_str(&json).map_err(|e| fatal(&e))?;
-            &older
+    /// Reads a record of the epochs topic back, of any format that any release wrote. A record of format 1 gives the layout that it names
+    /// and itself.
+    ///
+    /// The program knows the schemas of its own formats, so no registry is asked: whatever ids a registry gives them today, old epoch
+    /// records stay readable.
+    ///
+    /// # Errors
+    /// Bytes that are of none of the formats.
+    pub fn read_script(&self, value: &[u8]) -> Result<Vec<ScriptRecord>, PortError> {
+        let frame = Frame::parse(value, std::iter::empty()).map_err(|e| unreadable("an epoch record", &e))?;
+        let is_layout = frame.schema == SchemaRef::Id(self.layout.id);
+        if !is_layout && let Some(record) = read_whole::<EpochRecord>(&self.epoch.schema, frame.body) {
+            return Ok(vec![ScriptRecord::Epoch(Box::new(record))]);
+        }
+        if let Some(layout) = read_whole::<Layout>(&self.layout.schema, frame.body) {
+            return Ok(vec![ScriptRecord::Layout(layout)]);
+        }
+        let Some(record) = read_whole::<EpochRecordV1>(&self.epoch_v1, frame.body) else {
+            return Err(unreadable("an epoch record", &"its bytes are of no format that this program knows; a newer program may have written it"));
         };
-        let mut body = frame.body;
-        let reader = apache_avro::reader::datum::GenericDatumReader::builder(schema).build().map_err(|e| fatal(&e))?;
-        reader.read_deser(&mut body).map_err(|e| fatal(&e))
+        let (layout, record) = record.upgraded();
+        Ok(vec![ScriptRecord::Layout(layout), ScriptRecord::Epoch(Box::new(record))])
     }
+    /// Reads a score record back.
+    ///
+    /// # Errors
+    /// Bytes that are no score record, or a writer schema that nobody knows.
+    pub fn read_score(&self, value: &[u8], schemas: &dyn SchemaStore) -> Result<ScoreRecord, PortError> {
+        self.score.read("a score record", value, schemas)
+    }
+    /// Reads an alert record back.
+    ///
+    /// # Errors
+    /// As [`Self::read_score`].
+    pub fn read_alert(&self, value: &[u8], schemas: &dyn SchemaStore) -> Result<AlertRecord, PortError> {
+        self.alert.read("an alert record", value, schemas)
+    }
+    /// Reads a policy state back.
+    ///
+    /// # Errors
+    /// As [`Self::read_score`].
+    pub fn read_policy_state(&self, value: &[u8], schemas: &dyn SchemaStore) -> Result<PolicyStateRecord, PortError> {
+        self.policy_state.read("a policy state", value, schemas)
+    }
+}
+
+fn unreadable(what: &str, why: &dyn std::fmt::Display) -> PortError {
+    PortError::Fatal(format!("{what} cannot be read: {why}"))
+}
+
+/// The record, if all the bytes are one of this schema.
+fn read_whole<T: serde::de::DeserializeOwned>(schema: &apache_avro::Schema, body: &[u8]) -> Option<T> {
+    let mut rest = body;
+    let reader = apache_avro::reader::datum::GenericDatumReader::builder(schema).build().ok()?;
+    let record = reader.read_deser(&mut rest).ok()?;
+    rest.is_empty().then_some(record)
 }
 
 #[cfg(test)]

@@ -23,15 +23,18 @@ pub struct InputPartition {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NextOffset(pub i64);
 
+/// Start and end in the arena.
+type ByteSpan = (usize, usize);
+
 /// Where a record is, and the spans of its bytes.
 #[derive(Clone, Debug)]
 struct RecordHead {
     partition: u32,
     offset: i64,
     timestamp_ms: i64,
-    key: Option<(usize, usize)>,
-    value: Option<(usize, usize)>,
-    headers: Vec<((usize, usize), (usize, usize))>,
+    key: Option<ByteSpan>,
+    value: Option<ByteSpan>,
+    headers: Vec<(ByteSpan, Option<ByteSpan>)>,
 }
 
 /// Input records, bytes in one arena. Reused between epochs.
@@ -49,7 +52,7 @@ pub struct Record<'a> {
 }
 
 impl RecordBatch {
-    /// Appends a record.
+    /// Appends a record. A header without a value is `None`: Kafka tells it from an empty one.
     pub fn push<'h>(
         &mut self,
         partition: u32,
@@ -57,14 +60,14 @@ impl RecordBatch {
         timestamp_ms: i64,
         key: Option<&[u8]>,
         value: Option<&[u8]>,
-        headers: impl IntoIterator<Item = (&'h str, &'h [u8])>,
+        headers: impl IntoIterator<Item = (&'h str, Option<&'h [u8]>)>,
     ) {
         let key = key.map(|bytes| self.span(bytes));
         let value = value.map(|bytes| self.span(bytes));
-        let headers = headers.into_iter().map(|(name, bytes)| (self.span(name.as_bytes()), self.span(bytes))).collect();
+        let headers = headers.into_iter().map(|(name, value)| (self.span(name.as_bytes()), value.map(|bytes| self.span(bytes)))).collect();
         self.heads.push(RecordHead { partition, offset, timestamp_ms, key, value, headers });
     }
-    fn span(&mut self, bytes: &[u8]) -> (usize, usize) {
+    fn span(&mut self, bytes: &[u8]) -> ByteSpan {
         let start = self.arena.len();
         self.arena.extend_from_slice(bytes);
         (start, self.arena.len())
@@ -130,10 +133,14 @@ impl<'a> Record<'a> {
     pub fn value(self) -> Option<&'a [u8]> {
         self.head.value.map(|(start, end)| &self.batch.arena[start..end])
     }
-    /// Its headers, in order. Names that are not UTF-8 cannot occur: librdkafka gives C strings, checked on the way in.
-    pub fn headers(self) -> impl Iterator<Item = (&'a str, &'a [u8])> {
+    /// Headers of the record, in order; `None` is a null value, which Kafka tells from an empty one. Names that are not UTF-8 cannot occur:
+    /// librdkafka gives C strings, checked on the way in.
+    pub fn headers(self) -> impl Iterator<Item = (&'a str, Option<&'a [u8]>)> {
         let arena = &self.batch.arena;
-        self.head.headers.iter().map(move |((a, b), (c, d))| (std::str::from_utf8(&arena[*a..*b]).unwrap_or("?"), &arena[*c..*d]))
+        self.head.headers.iter().map(move |((start, end), value)| {
+            let name = std::str::from_utf8(&arena[*start..*end]).unwrap_or("?");
+            (name, value.map(|(start, end)| &arena[start..end]))
+        })
     }
 }
 
@@ -199,6 +206,15 @@ pub trait Source: Send {
     fn starts(&mut self) -> Result<Vec<NextOffset>, PortError>;
     /// How far each partition's log goes now.
     fn ends(&mut self) -> Result<Vec<LogEnd>, PortError>;
+    /// How far each partition's log went a moment ago; `None` while nobody knows. Never waits: for gauges.
+    fn last_ends(&mut self) -> Option<Vec<LogEnd>> {
+        None
+    }
+    /// The first offset behind a [`Stuck`] place that can be read: where [`Self::skip_to`] may go. Waits for brokers.
+    fn readable_after(&mut self, partition: u32, offset: NextOffset) -> Result<NextOffset, PortError> {
+        let _ = partition;
+        Ok(NextOffset(offset.0 + 1))
+    }
 }
 
 /// The topic an output record goes to.
@@ -232,8 +248,8 @@ pub struct OutputRecord {
     pub key: Option<Vec<u8>>,
     /// Kafka value; `None` is a tombstone.
     pub value: Option<Vec<u8>>,
-    /// Headers.
-    pub headers: Vec<(String, Vec<u8>)>,
+    /// Headers, in order; `None` is a null value.
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
     /// Record timestamp, milliseconds: the epoch's `as_of` (dead letters: the original's).
     pub timestamp_ms: i64,
 }
@@ -306,10 +322,30 @@ pub trait Sink: Send {
     fn commit(&mut self, epoch: &Arc<SealedEpoch>) -> Result<(), PortError>;
 }
 
-/// The committed epoch records, oldest first.
-pub trait EpochLog: Send {
-    /// Calls `each` with the value bytes of every committed epoch record, in order, up to the end of the topic at the time of the call.
-    fn read(&mut self, each: &mut dyn FnMut(&[u8]) -> Result<(), PortError>) -> Result<(), PortError>;
+/// One step of reading the epochs topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogStep {
+    /// The value of the next committed record.
+    Record(Vec<u8>),
+    /// Nothing came within the wait; there is more to come.
+    Waiting,
+    /// Everything that was there at the time of the rewind was read.
+    End,
+}
+
+/// Takes key and value of a record; `None` is a tombstone.
+pub type EachRecord<'a> = dyn FnMut(&[u8], Option<&[u8]>) -> Result<(), PortError> + 'a;
+
+/// The committed outputs, read back at a start. Nothing here holds more than a bounded part of a topic in memory.
+pub trait OutputLog: Send {
+    /// Goes back to the oldest record of the epochs topic, and notes where the topic ends now.
+    fn rewind(&mut self) -> Result<(), PortError>;
+    /// The next record of the epochs topic, in order, waiting up to `wait`.
+    fn next(&mut self, wait: Duration) -> Result<LogStep, PortError>;
+    /// Calls `each` with every committed record of a compacted output; of one key, the newest comes last.
+    fn latest(&mut self, output: Output, each: &mut EachRecord<'_>) -> Result<(), PortError>;
+    /// Calls `each` with about the `count` newest committed records of an output, or all if there are fewer.
+    fn newest(&mut self, output: Output, count: usize, each: &mut EachRecord<'_>) -> Result<(), PortError>;
 }
 
 /// Why a schema could not be had.
@@ -330,6 +366,10 @@ pub trait SchemaStore: Send + Sync {
     /// As [`Self::lookup`], without waiting: what is not known yet is asked for in the background, and is `Unavailable` until the answer comes.
     fn find(&self, schema: &SchemaRef) -> Result<Arc<str>, SchemaLookupError> {
         self.lookup(schema)
+    }
+    /// Asks for these schemas in the background, together, so that each of many unknown ids does not cost a wait of its own. Returns at once.
+    fn prefetch(&self, schemas: &[SchemaRef]) {
+        let _ = schemas;
     }
     /// The id to write under for one of our own schemas.
     fn id_of(&self, subject: &str, schema_json: &str) -> Result<u32, SchemaLookupError>;

@@ -227,6 +227,17 @@ type EntityKey = (Arc<str>, Arc<str>);
 /// Task and entity table.
 type RankingKey = (Arc<str>, Arc<str>);
 
+/// Something that an operator should know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Condition {
+    /// Name of the matter.
+    pub matter: &'static str,
+    /// What is the case, and what to do.
+    pub text: String,
+    /// Whether the process is not ready because of it.
+    pub blocks: bool,
+}
+
 /// The committed state, shared between the engine and its readers.
 pub struct ReadModel {
     /// Scores of an entity, one per task, in order of task name.
@@ -234,6 +245,7 @@ pub struct ReadModel {
     rankings: DashMap<RankingKey, Ranking>,
     alerts: RwLock<Alerts>,
     status: ArcSwap<EngineStatus>,
+    conditions: RwLock<BTreeMap<&'static str, Condition>>,
     beats: AtomicU64,
 }
 
@@ -264,6 +276,7 @@ impl ReadModel {
             rankings: DashMap::new(),
             alerts: RwLock::default(),
             status: ArcSwap::from_pointee(status),
+            conditions: RwLock::default(),
             beats: AtomicU64::new(0),
         }
     }
@@ -312,6 +325,32 @@ impl ReadModel {
     /// Says how the engine is, without an epoch (while it starts, replays, stops).
     pub fn set_status(&self, status: EngineStatus) {
         self.status.store(Arc::new(status));
+    }
+
+    /// Notes what is the case about a matter, or that it is over. News are logged.
+    pub fn set_condition(&self, matter: &'static str, text: Option<String>, blocks: bool) {
+        let known = self.conditions.read().unwrap_or_else(PoisonError::into_inner).get(matter).map(|known| known.text.clone());
+        if known == text {
+            return;
+        }
+        let mut conditions = self.conditions.write().unwrap_or_else(PoisonError::into_inner);
+        match text {
+            Some(text) => {
+                if known.is_none() {
+                    tracing::warn!(matter, "{text}");
+                }
+                conditions.insert(matter, Condition { matter, text, blocks });
+            }
+            None => {
+                tracing::info!(matter, "over");
+                conditions.remove(matter);
+            }
+        }
+    }
+
+    /// What an operator should know now.
+    pub fn conditions(&self) -> Vec<Condition> {
+        self.conditions.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
     /// How the engine is.

@@ -104,34 +104,7 @@ impl Emission<'_> {
             trace: facts.events.iter().take(TRACED_EVENTS).map(|e| e.id.clone()).collect(),
         };
         let alerts = decision.alerts.iter().map(|draft| self.alert(draft, &score, &facts)).collect();
-        let drivers_as_of = self.explained.map_or(0, |explained| explained.as_of_ms);
-        let view = ScoreView {
-            task: self.task.name.clone(),
-            entity_type: entity_type.as_str().into(),
-            entity_id: entity_id.as_str().into(),
-            account_id: facts.root.as_deref().map(Arc::from),
-            name: self.name(&facts),
-            status: if self.logit.is_ok() { ScoreStatus::Scored } else { ScoreStatus::Ineligible },
-            probability: p.or(decision.previous_probability),
-            score: score.score,
-            band: decision.band.clone(),
-            trend: decision.trend.name(),
-            previous_probability: decision.previous_probability,
-            velocity_per_day: decision.velocity_per_day,
-            acceleration_per_day2: decision.acceleration_per_day2,
-            percentile: score.percentile,
-            top_signal: score.top_signal.clone(),
-            recommended_action: score.recommended_action.clone(),
-            recommended_action_label: score.recommended_action_label.clone(),
-            as_of_ms: self.lineage.as_of_ms,
-            epoch: self.lineage.epoch as u64,
-            board: self.lineage.board.max(0) as u64,
-            bundle_id: self.lineage.bundle_id.clone(),
-            drivers: driver_views(&score.drivers, drivers_as_of),
-            change_drivers: driver_views(&score.change_drivers, drivers_as_of),
-            change_since_ms: score.change_since,
-            facts: serde_json::to_value(&facts).expect("facts are JSON"),
-        };
+        let view = ScoreView::of(&score, self.name(&facts), serde_json::to_value(&facts).expect("facts are JSON"));
         Records { key: output_key(&self.task.name, entity_type, &entity_id), score, view, alerts }
     }
 
@@ -155,6 +128,59 @@ impl Emission<'_> {
     pub(crate) fn name(&self, facts: &Facts) -> Option<String> {
         let node = self.graph.cell(self.cell).nodes.iter().find(|n| n.entity == self.entity)?;
         name_of(self.catalog, node, facts)
+    }
+}
+
+impl ScoreView {
+    /// The view of a score record; `facts` are what is known about the entity.
+    pub(crate) fn of(record: &ScoreRecord, name: Option<String>, facts: serde_json::Value) -> Self {
+        let drivers_as_of = record.drivers_as_of.unwrap_or(0);
+        let is_scored = record.status.0 == "scored";
+        Self {
+            task: record.task.as_str().into(),
+            entity_type: record.entity_type.as_str().into(),
+            entity_id: record.entity_id.as_str().into(),
+            account_id: record.account_id.as_deref().map(Arc::from),
+            name,
+            status: if is_scored { ScoreStatus::Scored } else { ScoreStatus::Ineligible },
+            probability: record.probability.or(record.previous_probability),
+            score: record.score,
+            band: record.band.as_deref().map(Arc::from),
+            trend: record.trend.0,
+            previous_probability: record.previous_probability,
+            velocity_per_day: record.velocity_per_day.map(|v| v / 100.0),
+            acceleration_per_day2: record.acceleration_per_day2.map(|a| a / 100.0),
+            percentile: record.percentile,
+            top_signal: record.top_signal.clone(),
+            recommended_action: record.recommended_action.clone(),
+            recommended_action_label: record.recommended_action_label.clone(),
+            as_of_ms: record.as_of,
+            epoch: record.epoch as u64,
+            board: record.board.max(0) as u64,
+            bundle_id: record.bundle_id.as_deref().unwrap_or_default().into(),
+            drivers: driver_views(&record.drivers, drivers_as_of),
+            change_drivers: driver_views(&record.change_drivers, drivers_as_of),
+            change_since_ms: record.change_since,
+            facts,
+        }
+    }
+}
+
+impl AlertView {
+    /// The view of an alert record; `name` is what people call its entity.
+    pub(crate) fn of(record: &AlertRecord, name: Option<String>) -> Self {
+        Self {
+            alert_id: record.alert_id.clone(),
+            task: record.task.as_str().into(),
+            entity_type: record.entity_type.as_str().into(),
+            entity_id: record.entity_id.as_str().into(),
+            name,
+            alert_type: record.r#type.0,
+            severity: record.severity.0,
+            as_of_ms: record.as_of,
+            epoch: record.epoch as u64,
+            record: serde_json::to_value(record).expect("an alert record is JSON"),
+        }
     }
 }
 

@@ -1,32 +1,38 @@
-//! The loop of one worker: take over, replay the script, then epoch after epoch.
+//! The loop of one worker: take over, restore along the script, then epoch after epoch.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use leadpulse_schema::Catalog;
+use leadpulse_schema::{Catalog, TableId};
 
-use crate::decode::{Decoded, Decoders};
-use crate::epoch::{EpochRecord, check_script};
+use crate::clock::GuardedClock;
+use crate::decode::{Decoded, Decoders, Verdicts};
+use crate::epoch::DecidedRange;
 use crate::explain::{ExplainQueue, ExplainRefusal};
-use crate::machine::{Cut, Machine, Moment, Stepped};
+use crate::machine::{Cut, Machine, Moment, Readings, Stepped};
 use crate::metrics::Metrics;
 use crate::options::{ClockMode, EngineOptions};
 use crate::output::OutputEncoders;
-use crate::ports::{
-    Clock, EpochLog, InputPartition, NextOffset, PollLimit, PortError, RecordBatch, SchemaLookupError, SchemaStore, Sink, Source,
-};
+use crate::ports::{Attendant, Clock, InputPartition, LogEnd, NextOffset, OutputLog, PollLimit, PortError, RecordBatch, SchemaStore, Sink, Source};
 use crate::read_model::{EngineStatus, Phase, ReadModel};
+
+use inbox::Inbox;
+
+pub(crate) mod audit;
+mod growth;
+mod inbox;
+mod restore;
 
 /// How long a poll waits while nothing happens; the loop beats at least this often.
 const IDLE_WAIT: Duration = Duration::from_millis(50);
 /// How long to wait before a port is tried again.
 const RETRY_WAIT: Duration = Duration::from_millis(500);
-/// An interval of the script must be readable within this long without progress.
-const REPLAY_STALL: Duration = Duration::from_secs(60);
 /// How often lag and sizes are measured.
 const GAUGE_EVERY: Duration = Duration::from_secs(5);
+/// A transaction of a producer may be open this long before it is reported that records wait behind it.
+const OPEN_TRANSACTION_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Explanations answered between two epochs, at most: each takes milliseconds, and epochs come first.
 const ANSWERS_BETWEEN_EPOCHS: usize = 4;
@@ -43,7 +49,7 @@ pub enum Until {
 /// What a run did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// Epochs replayed on start.
+    /// Epochs whose rows were applied again on start.
     pub replayed_epochs: u64,
     /// Epochs committed by this run.
     pub epochs: u64,
@@ -67,21 +73,17 @@ pub enum RunError {
     /// A port failed for good.
     #[error(transparent)]
     Port(#[from] PortError),
-    /// The same epoch, replayed, gave other outputs: a bundle, schema or configuration changed under a running deployment.
-    #[error(
-        "epoch {epoch} was committed with {what} {committed}, but this process has {found}; start with what the deployment ran with, \
-         or start a new deployment (new group id, transactional id and output topics)"
-    )]
-    OtherScript {
-        /// The epoch.
-        epoch: i64,
-        /// What differs.
-        what: &'static str,
-        /// As committed.
-        committed: String,
-        /// As here.
-        found: String,
-    },
+}
+
+/// A damaged place that an operator has decided to leave out, up to the next offset that can be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skip {
+    /// Topic.
+    pub topic: String,
+    /// Partition number.
+    pub partition: i32,
+    /// First offset that cannot be read.
+    pub offset: i64,
 }
 
 /// Everything a worker talks to.
@@ -90,12 +92,38 @@ pub struct Ports {
     pub source: Box<dyn Source>,
     /// Transactions.
     pub sink: Box<dyn Sink>,
-    /// Committed epoch records.
-    pub epochs: Box<dyn EpochLog>,
+    /// Committed outputs.
+    pub outputs: Box<dyn OutputLog>,
     /// Writer schemas.
     pub schemas: Arc<dyn SchemaStore>,
     /// Wall clock.
     pub clock: Arc<dyn Clock>,
+}
+
+/// Reports long waits to the read model, and ends them when the process is told to stop.
+#[derive(Clone, Debug)]
+pub struct Supervisor {
+    read_model: Arc<ReadModel>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Supervisor {
+    /// Reports to `read_model`; stops once `stop` is set.
+    pub fn new(read_model: &Arc<ReadModel>, stop: &Arc<AtomicBool>) -> Self {
+        Self { read_model: read_model.clone(), stop: stop.clone() }
+    }
+}
+
+impl Attendant for Supervisor {
+    fn beat(&self) {
+        self.read_model.beat();
+    }
+    fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+    fn report(&self, matter: &'static str, condition: Option<String>) {
+        self.read_model.set_condition(matter, condition, true);
+    }
 }
 
 /// A worker.
@@ -106,17 +134,32 @@ pub struct Engine {
     decoders: Decoders,
     encoders: Arc<OutputEncoders>,
     catalog: Arc<Catalog>,
+    /// The topics that are configured, and the tables they are read as.
+    topics: Vec<(String, TableId)>,
     read_model: Arc<ReadModel>,
+    attendant: Supervisor,
     metrics: Metrics,
     stop: Arc<AtomicBool>,
     requests: Option<ExplainQueue>,
     summary: Summary,
+    clock: GuardedClock,
+    /// Records of partitions that wait for a writer schema.
+    held: Inbox,
+    /// Why a partition waits for a writer schema.
+    blocked: Vec<Option<String>>,
+    growth: Option<growth::Growth>,
+    skips: Vec<Skip>,
+    audited: audit::AuditFindings,
+    /// Ranges that were left out since the last epoch.
+    skipped: Vec<DecidedRange>,
     /// Number and `as_of` of the newest committed epoch.
     committed: (u64, Option<i64>),
     /// Records taken since the first epoch, replayed ones included.
     taken: u64,
     lag_records: u64,
     gauged: Option<Instant>,
+    /// Stable ends that stood before the high watermark when last looked at, and since when they have.
+    waiting_behind: BTreeMap<usize, (NextOffset, Instant)>,
     /// When the graph is counted next; `None` before the first time.
     count_again: Option<Instant>,
 }
@@ -133,22 +176,34 @@ impl Engine {
         stop: Arc<AtomicBool>,
     ) -> Self {
         let catalog = machine.graph().catalog().clone();
+        let mut topics: Vec<(String, TableId)> = ports.source.partitions().iter().map(|p| (p.topic.clone(), p.table)).collect();
+        topics.dedup();
         Self {
+            clock: GuardedClock::new(ports.clock.clone()),
+            attendant: Supervisor::new(&read_model, &stop),
             options,
             ports,
             machine,
             decoders: Decoders::default(),
             encoders,
             catalog,
+            topics,
             read_model,
             metrics,
             stop,
             requests: None,
             summary: Summary::default(),
+            held: Inbox::default(),
+            blocked: Vec::new(),
+            growth: None,
+            skips: Vec::new(),
+            audited: audit::AuditFindings::default(),
+            skipped: Vec::new(),
             committed: (0, None),
             taken: 0,
             lag_records: 0,
             gauged: None,
+            waiting_behind: BTreeMap::new(),
             count_again: None,
         }
     }
@@ -160,9 +215,23 @@ impl Engine {
         self
     }
 
-    /// Takes over from whoever ran before, replays what is committed, and processes epochs until told to stop or the end is reached.
+    /// Leaves out these places where they cannot be read. The decision is recorded with the epoch.
+    #[must_use]
+    pub fn with_skips(mut self, skips: Vec<Skip>) -> Self {
+        self.skips = skips;
+        self
+    }
+
+    /// Takes over from whoever ran before, restores what is committed, and processes epochs until told to stop or the end is reached.
     pub fn run(mut self, until: Until) -> Result<Summary, RunError> {
-        let outcome = self.run_inner(until);
+        let outcome = match self.run_inner(until) {
+            // A wait that ended because the process was told to stop is no failure.
+            Err(RunError::Port(PortError::Interrupted(what))) if self.stopped() => {
+                tracing::info!(what, "stopped");
+                Ok(())
+            }
+            outcome => outcome,
+        };
         let status = self.status(Phase::Stopped, outcome.as_ref().err().map(ToString::to_string));
         self.read_model.set_status(status);
         outcome.map(|()| self.summary)
@@ -173,159 +242,19 @@ impl Engine {
         if self.stopped() {
             return Ok(());
         }
-        let ends = match until {
-            Until::Stopped => None,
-            Until::End => Some(retry(&self.read_model, &self.stop, || self.ports.source.ends())?.into_iter().map(|end| end.stable).collect::<Vec<_>>()),
-        };
+        self.forget_held();
+        let ends = retry(&self.attendant, || self.ports.source.ends())?;
+        let ends: Vec<NextOffset> = ends.into_iter().map(|end| end.stable).collect();
         let closed = last.is_some_and(|record| record.closing);
-        self.live(ends.as_deref(), closed)
-    }
-
-    /// Fences the worker before, then reads everything committed again, silently and along the epoch records, so that boards
-    /// fall where they fell. Returns the last committed epoch's record.
-    fn restore(&mut self) -> Result<Option<EpochRecord>, RunError> {
-        let committed = retry(&self.read_model, &self.stop, || self.ports.sink.take_over())?;
-        let Some(committed) = committed else {
-            self.ports.source.seek(self.machine.positions())?;
-            return Ok(None);
-        };
-        let (encoders, schemas) = (&self.encoders, self.ports.schemas.as_ref());
-        let mut script = retry(&self.read_model, &self.stop, || {
-            let mut script = Vec::new();
-            self.ports.epochs.read(&mut |value| {
-                script.push(encoders.read_epoch(value, schemas)?);
-                Ok(())
-            })?;
-            Ok(script)
-        })?;
-        // Records of epochs that committed after the positions were read cannot exist: this worker has fenced all others.
-        check_script(&script, &committed, self.ports.source.partitions())?;
-        self.check_start(&script)?;
-        let total: u64 = script.iter().map(EpochRecord::records).sum();
-        tracing::info!(epochs = script.len(), records = total, "replaying what is committed; there are no checkpoints yet");
-        self.ports.source.seek(self.machine.positions())?;
-        let mut pending = Pending::new(self.ports.source.partitions().len());
-        let (mut done, mut told) = (0, Instant::now());
-        for record in &script {
-            self.check_same(record)?;
-            let Some(batch) = self.interval(record, &mut pending)? else { return Ok(None) };
-            let Some(decoded) = self.decode(&batch)? else { return Ok(None) };
-            let cut = Cut {
-                positions: record.positions(),
-                moment: Moment::Fixed { as_of_ms: record.as_of, clock: record.clock.live_at },
-                closing: record.closing,
-            };
-            let stepped = self.machine.step(&batch, decoded, cut);
-            if stepped.record != *record {
-                let (what, committed, found) = if stepped.record.digest == record.digest {
-                    ("the record", format!("{record:?}"), format!("{:?}", stepped.record))
-                } else {
-                    ("output digest", record.digest.clone(), stepped.record.digest.clone())
-                };
-                return Err(RunError::OtherScript { epoch: record.epoch, what, committed, found });
-            }
-            done += record.records();
-            self.taken += record.records();
-            self.metrics.replayed(record.records());
-            self.summary.replayed_epochs += 1;
-            self.committed = (self.machine.number(), self.machine.as_of_ms());
-            let status = self.status(Phase::Replaying { done, total }, Some("replaying what is committed".into()));
-            self.read_model.publish(stepped.scores, stepped.alerts, status);
-            self.read_model.beat();
-            self.answer_requests(false);
-            if told.elapsed() > Duration::from_secs(2) {
-                tracing::info!(done, total, epoch = record.epoch, "replaying");
-                told = Instant::now();
-            }
-            if self.stopped() {
-                return Ok(None);
-            }
-        }
-        self.ports.source.seek(self.machine.positions())?;
-        tracing::info!(epoch = committed.number, records = done, "replay done");
-        Ok(script.pop())
-    }
-
-    /// Replay begins where the first epoch did; what retention has taken from the input topics cannot be replayed.
-    fn check_start(&self, script: &[EpochRecord]) -> Result<(), PortError> {
-        let starts = script.first().map(|first| first.partitions.as_slice()).unwrap_or_default();
-        match starts.iter().zip(self.machine.positions()).find(|(interval, here)| interval.start != here.0) {
-            None => Ok(()),
-            Some((interval, here)) => Err(PortError::Fatal(format!(
-                "epoch 1 started at offset {} of partition {} of '{}', but reading starts at {} now: the committed epochs can only be \
-                 replayed while the input topics hold all their records (retention removed some, or the start was changed)",
-                interval.start, interval.partition, interval.topic, here.0
-            ))),
+        self.read_model.set_status(self.status(Phase::Live, None));
+        match until {
+            Until::Stopped => self.live(&ends, None, closed),
+            Until::End => self.live(&ends, Some(&ends), closed),
         }
     }
 
-    fn check_same(&self, record: &EpochRecord) -> Result<(), RunError> {
-        let (fingerprint, bundle) = self.machine.identity();
-        let checks = [
-            ("schemas", record.catalog_fingerprint.as_str(), fingerprint),
-            ("bundle", record.bundle_id.as_deref().unwrap_or_default(), bundle),
-        ];
-        for (what, committed, found) in checks {
-            if committed != found {
-                return Err(RunError::OtherScript { epoch: record.epoch, what, committed: committed.into(), found: found.into() });
-            }
-        }
-        Ok(())
-    }
-
-    /// The records of one epoch of the script. `None` when told to stop.
-    fn interval(&mut self, record: &EpochRecord, pending: &mut Pending) -> Result<Option<RecordBatch>, RunError> {
-        let limit = PollLimit { records: self.options.max_records, bytes: self.options.max_bytes };
-        let mut progress = Instant::now();
-        loop {
-            if pending.covers(record) {
-                return Ok(Some(pending.take(record)));
-            }
-            if self.stopped() {
-                return Ok(None);
-            }
-            let mut batch = RecordBatch::default();
-            self.poll(&mut batch, limit, IDLE_WAIT)?;
-            self.read_model.beat();
-            if !batch.is_empty() {
-                progress = Instant::now();
-                pending.push(batch);
-            } else if progress.elapsed() > REPLAY_STALL {
-                return Err(PortError::Fatal(format!(
-                    "epoch {} cannot be replayed: its records are no longer in the input topics (retention or compaction removed them)",
-                    record.epoch
-                ))
-                .into());
-            }
-        }
-    }
-
-    /// Decodes, waiting for as long as the registry cannot be reached. `None` when told to stop.
-    fn decode(&mut self, batch: &RecordBatch) -> Result<Option<Decoded>, RunError> {
-        let started = Instant::now();
-        loop {
-            match self.decoders.decode(batch, self.ports.source.partitions(), &self.catalog, self.ports.schemas.as_ref()) {
-                Ok(decoded) => {
-                    self.metrics.stage("decode", started.elapsed().as_secs_f64());
-                    return Ok(Some(decoded));
-                }
-                Err(error @ SchemaLookupError::Unavailable(_)) => {
-                    self.metrics.waited_for_schema();
-                    tracing::warn!(%error, "waiting: no record is taken until the writer's schema is known");
-                    let status = self.status(Phase::Starting, Some(error.to_string()));
-                    self.read_model.set_status(status);
-                    self.read_model.beat();
-                    std::thread::sleep(RETRY_WAIT);
-                    if self.stopped() {
-                        return Ok(None);
-                    }
-                }
-                Err(error @ SchemaLookupError::Unknown(_)) => return Err(PortError::Fatal(error.to_string()).into()),
-            }
-        }
-    }
-
-    fn live(&mut self, ends: Option<&[NextOffset]>, mut closed: bool) -> Result<(), RunError> {
+    /// Epoch after epoch. `targets`: where the topics ended when this began; `ends`: beyond which nothing is taken.
+    fn live(&mut self, targets: &[NextOffset], ends: Option<&[NextOffset]>, mut closed: bool) -> Result<(), RunError> {
         let mut caught_up = false;
         let floor = Duration::from_millis(self.options.epoch_floor_ms);
         let mut cut_at = Instant::now();
@@ -334,34 +263,37 @@ impl Engine {
             if self.stopped() {
                 return Ok(());
             }
+            self.ports.sink.check()?;
             self.answer_requests(true);
-            let batch = self.gather(cut_at, ends)?;
-            let reached = ends.is_some_and(|ends| self.machine.positions().iter().zip(ends).all(|(at, end)| at >= end));
-            if batch.is_empty() {
-                caught_up = true;
-                if reached || (ends.is_some() && self.nothing_left(ends.unwrap_or_default())?) {
-                    if !closed {
-                        self.close()?;
-                    }
-                    return Ok(());
-                }
+            if ends.is_none() {
+                self.grow()?;
             }
-            let clock_ms = (self.options.clock == ClockMode::Wall && caught_up && ends.is_none()).then(|| self.ports.clock.now_ms());
-            if batch.is_empty() && !self.machine.wants_tick(clock_ms) {
+            self.pass_damage()?;
+            self.release_held()?;
+            let batch = self.gather(cut_at, ends)?;
+            if batch.is_empty() && ends.is_some_and(|ends| self.has_reached(ends)) {
+                if !closed {
+                    self.close()?;
+                }
+                return Ok(());
+            }
+            caught_up = caught_up || self.has_reached(targets);
+            let newest_record_ms = batch.iter().map(|r| r.timestamp_ms()).max();
+            let clock = self.readings(caught_up, ends.is_some(), newest_record_ms);
+            let wants_epoch = self.machine.wants_tick(clock.live_ms) || !self.skipped.is_empty();
+            if batch.is_empty() && !wants_epoch {
                 self.gauge()?;
                 continue;
             }
-            closed = false;
             let started = Instant::now();
-            let Some(decoded) = self.decode(&batch)? else { return Ok(()) };
-            let mut positions = self.machine.positions().to_vec();
-            for record in batch.iter() {
-                let at = &mut positions[record.partition() as usize];
-                *at = (*at).max(NextOffset(record.offset() + 1));
+            let decoded = self.decode(&batch)?;
+            if decoded.records.is_empty() && decoded.dead.is_empty() && !wants_epoch {
+                continue; // every record waits for a schema
             }
-            let stepped = self.machine.step(&batch, decoded, Cut { positions, moment: Moment::Now { clock_ms }, closing: false });
-            let newest_ms = batch.iter().map(|r| r.timestamp_ms()).max();
-            self.commit(stepped, started, newest_ms)?;
+            closed = false;
+            let cut = self.cut(&batch, &decoded, clock, ends)?;
+            let stepped = self.machine.step(&batch, decoded, cut);
+            self.commit(stepped, started, newest_record_ms)?;
             // Epochs follow each other at the floor; under load what arrives while one is processed makes the next one longer:
             // more events per scored cell before anything waits.
             cut_at = started + floor;
@@ -369,28 +301,139 @@ impl Engine {
         }
     }
 
+    /// The clock for one epoch.
+    fn readings(&mut self, caught_up: bool, to_the_end: bool, newest_record_ms: Option<i64>) -> Readings {
+        if self.options.clock == ClockMode::Events || to_the_end {
+            return Readings::default();
+        }
+        let reading = self.clock.read(newest_record_ms);
+        let refused = reading.refused_by_ms.map(|by_ms| {
+            format!("the system clock jumped by {} s; time goes on without it until records carry timestamps that agree with it", by_ms / 1000)
+        });
+        self.attendant.report("clock", refused);
+        Readings { live_ms: caught_up.then_some(reading.now_ms), bound_ms: Some(reading.now_ms) }
+    }
+
+    /// Whether all partitions that can be read are read to these offsets. What separates a position from an end may be transaction markers
+    /// only: the source has passed them.
+    fn has_reached(&mut self, offsets: &[NextOffset]) -> bool {
+        let Ok(read_to) = self.ports.source.read_to() else { return false };
+        (0..offsets.len().min(read_to.len())).all(|partition| {
+            let is_held = !self.held.is_empty(partition);
+            let at = if is_held { self.machine.positions()[partition] } else { self.machine.positions()[partition].max(read_to[partition]) };
+            at >= offsets[partition]
+        })
+    }
+
+    /// Decodes; a partition that needs a schema which cannot be had now is held back from that record on.
+    fn decode(&mut self, batch: &RecordBatch) -> Result<Decoded, RunError> {
+        let started = Instant::now();
+        let partitions = self.ports.source.partitions();
+        let decoded = self.decoders.decode(batch, partitions, &self.catalog, self.ports.schemas.as_ref(), Verdicts::Store);
+        self.metrics.stage("decode", started.elapsed().as_secs_f64());
+        if decoded.blocked.is_empty() {
+            return Ok(decoded);
+        }
+        let mut ahead = Inbox::new(self.blocked.len());
+        batch.iter().filter(|r| decoded.holds_back(r.partition(), r.offset())).for_each(|record| ahead.push(record));
+        for blocked in &decoded.blocked {
+            self.metrics.waited_for_schema();
+            let partition = blocked.partition as usize;
+            tracing::warn!(
+                topic = self.ports.source.partitions()[partition].topic,
+                partition = self.ports.source.partitions()[partition].partition,
+                offset = blocked.offset,
+                reason = blocked.reason,
+                "the partition waits for a writer schema; the others go on"
+            );
+            self.blocked[partition] = Some(blocked.reason.clone());
+            self.held.put_before(partition, &mut ahead);
+        }
+        let waiting: Vec<u32> = decoded.blocked.iter().map(|blocked| blocked.partition).collect();
+        retry(&self.attendant, || self.ports.source.pause(&waiting))?;
+        self.tell_blocked();
+        Ok(decoded)
+    }
+
+    /// Lets partitions go on whose schema is known by now.
+    fn release_held(&mut self) -> Result<(), RunError> {
+        let mut released = Vec::new();
+        for partition in 0..self.blocked.len() {
+            let Some(record) = self.held.front(partition).filter(|_| self.blocked[partition].is_some()) else { continue };
+            let input = &self.ports.source.partitions()[partition];
+            if self.decoders.is_decidable(record, input, self.ports.schemas.as_ref()) {
+                released.push(partition as u32);
+            }
+        }
+        if released.is_empty() {
+            return Ok(());
+        }
+        released.iter().for_each(|partition| self.blocked[*partition as usize] = None);
+        retry(&self.attendant, || self.ports.source.resume(&released))?;
+        self.tell_blocked();
+        Ok(())
+    }
+
+    fn tell_blocked(&self) {
+        let mut waiting = self.blocked.iter().zip(self.ports.source.partitions()).filter_map(|(why, input)| Some((why.as_ref()?, input)));
+        let first = waiting.next().map(|(why, input)| format!("{}/{} waits for a writer schema: {why}", input.topic, input.partition));
+        let more = waiting.count();
+        let text = first.map(|first| if more == 0 { first } else { format!("{first}; {more} more partitions wait") });
+        self.read_model.set_condition("schemas", text, false);
+    }
+
+    /// Drops what is held: a seek reads it again.
+    fn forget_held(&mut self) {
+        let partitions = self.ports.source.partitions().len();
+        self.held = Inbox::new(partitions);
+        self.blocked = vec![None; partitions];
+    }
+
     /// Polls until the epoch is long or full enough. Beyond `ends` nothing is taken.
     fn gather(&mut self, cut_at: Instant, ends: Option<&[NextOffset]>) -> Result<RecordBatch, RunError> {
         let mut batch = RecordBatch::default();
+        let limit = (self.options.max_records, self.options.max_bytes);
+        for partition in (0..self.blocked.len()).filter(|partition| self.blocked[*partition].is_none()) {
+            self.held.take(partition, i64::MAX, limit, &mut batch);
+        }
         loop {
-            let limit = PollLimit {
-                records: self.options.max_records.saturating_sub(batch.len()),
-                bytes: self.options.max_bytes.saturating_sub(batch.bytes()),
-            };
+            let room =
+                PollLimit { records: limit.0.saturating_sub(batch.len()), bytes: limit.1.saturating_sub(batch.bytes()) };
             let wait = if batch.is_empty() { IDLE_WAIT } else { cut_at.saturating_duration_since(Instant::now()) };
             let before = batch.len();
-            self.poll(&mut batch, limit, wait)?;
+            self.poll(&mut batch, room, wait)?;
             self.read_model.beat();
+            self.hold_back(&mut batch, before);
             if let Some(ends) = ends {
                 batch.retain(|r| r.offset() < ends[r.partition() as usize].0);
             }
-            let full = batch.len() >= self.options.max_records || batch.bytes() >= self.options.max_bytes;
+            let full = batch.len() >= limit.0 || batch.bytes() >= limit.1;
             let due = batch.is_empty() || Instant::now() >= cut_at;
             // Reading to the end there is nothing to wait for once a poll comes back empty.
             if full || due || (ends.is_some() && batch.len() == before) {
                 return Ok(batch);
             }
         }
+    }
+
+    /// Moves newly polled records of partitions that wait, or of which older records wait, behind those.
+    fn hold_back(&mut self, batch: &mut RecordBatch, before: usize) {
+        let (held, blocked) = (&self.held, &self.blocked);
+        let waits = |partition: u32| blocked[partition as usize].is_some() || !held.is_empty(partition as usize);
+        let waiting: Vec<bool> = (0..blocked.len() as u32).map(waits).collect();
+        if !waiting.contains(&true) {
+            return;
+        }
+        let mut later = RecordBatch::default();
+        for index in before..batch.len() {
+            let record = batch.record(index);
+            if waiting[record.partition() as usize] {
+                later.push_copy(record);
+            }
+        }
+        let firsts: Vec<Option<i64>> = (0..blocked.len() as u32).map(|p| later.iter().find(|r| r.partition() == p).map(|r| r.offset())).collect();
+        batch.retain(|record| firsts[record.partition() as usize].is_none_or(|first| record.offset() < first));
+        later.iter().for_each(|record| self.held.push(record));
     }
 
     /// Polls once; a failure that may go away is an empty poll.
@@ -405,6 +448,26 @@ impl Engine {
         }
     }
 
+    /// What decides the epoch besides its rows.
+    fn cut(&mut self, batch: &RecordBatch, decoded: &Decoded, clock: Readings, ends: Option<&[NextOffset]>) -> Result<Cut, RunError> {
+        let mut positions = self.machine.positions().to_vec();
+        let mut read = vec![0; positions.len()];
+        for record in batch.iter().filter(|r| !decoded.holds_back(r.partition(), r.offset())) {
+            let partition = record.partition() as usize;
+            positions[partition] = positions[partition].max(NextOffset(record.offset() + 1));
+            read[partition] += 1;
+        }
+        // Positions pass transaction markers and aborted records, so that a partition without further records has no lag.
+        let passed = self.ports.source.read_to()?;
+        for (partition, position) in positions.iter_mut().enumerate() {
+            if self.held.is_empty(partition) && self.blocked[partition].is_none() {
+                let to = ends.map_or(passed[partition], |ends| passed[partition].min(ends[partition]));
+                *position = (*position).max(to);
+            }
+        }
+        Ok(Cut { positions, read, moment: Moment::Newest, clock, closing: false, skipped: std::mem::take(&mut self.skipped) })
+    }
+
     /// Explains what was asked for, from committed state; or says that there is none yet.
     fn answer_requests(&self, ready: bool) {
         let Some(requests) = &self.requests else { return };
@@ -416,19 +479,21 @@ impl Engine {
         });
     }
 
-    /// Whether what separates the positions from the ends are only transaction markers: the source has delivered all there is.
-    fn nothing_left(&mut self, ends: &[NextOffset]) -> Result<bool, RunError> {
-        let read = retry(&self.read_model, &self.stop, || self.ports.source.read_to())?;
-        Ok(read.iter().zip(ends).all(|(at, end)| at >= end))
-    }
-
     /// One tick at the next board: the board is published, every cell scored, every score emitted.
     fn close(&mut self) -> Result<(), RunError> {
         let Some(as_of_ms) = self.machine.next_board_ms() else {
             tracing::warn!("nothing was accepted: there is nothing to score");
             return Ok(());
         };
-        let cut = Cut { positions: self.machine.positions().to_vec(), moment: Moment::Fixed { as_of_ms, clock: None }, closing: true };
+        let positions = self.machine.positions().to_vec();
+        let cut = Cut {
+            read: vec![0; positions.len()],
+            positions,
+            moment: Moment::Fixed(as_of_ms),
+            clock: Readings::default(),
+            closing: true,
+            skipped: Vec::new(),
+        };
         let started = Instant::now();
         let stepped = self.machine.step(&RecordBatch::default(), Decoded::default(), cut);
         self.commit(stepped, started, None)
@@ -460,16 +525,12 @@ impl Engine {
             return Ok(());
         }
         self.gauged = Some(Instant::now());
-        match self.ports.source.ends() {
-            Ok(ends) => {
-                let partitions: &[InputPartition] = self.ports.source.partitions();
-                let mut by_topic: std::collections::BTreeMap<&str, i64> = std::collections::BTreeMap::new();
-                for (partition, (end, at)) in partitions.iter().zip(ends.iter().zip(self.machine.positions())) {
-                    *by_topic.entry(&partition.topic).or_default() += (end.high.0 - at.0).max(0);
-                }
-                self.lag_records = by_topic.values().sum::<i64>() as u64;
-                by_topic.into_iter().for_each(|(topic, lag)| self.metrics.lag(topic, lag));
-            }
+        let ends = match self.ports.source.last_ends() {
+            Some(ends) => Ok(ends),
+            None => self.ports.source.ends(),
+        };
+        match ends {
+            Ok(ends) => self.measure_lag(&ends),
             Err(error) => tracing::warn!(%error, "the lag is not known now"),
         }
         if self.count_again.is_none_or(|at| at <= Instant::now()) {
@@ -483,6 +544,36 @@ impl Engine {
         Ok(())
     }
 
+    /// Measures how many records wait, and reports those that wait behind a transaction which its producer does not end.
+    fn measure_lag(&mut self, ends: &[LogEnd]) {
+        let partitions: &[InputPartition] = self.ports.source.partitions();
+        let positions = self.machine.positions();
+        let mut by_topic: BTreeMap<&str, i64> = BTreeMap::new();
+        let mut waiting: Option<String> = None;
+        for (index, ((partition, end), at)) in partitions.iter().zip(ends).zip(positions).enumerate() {
+            *by_topic.entry(&partition.topic).or_default() += (end.high.0 - at.0).max(0);
+            if *at < end.stable || end.stable >= end.high {
+                self.waiting_behind.remove(&index);
+                continue;
+            }
+            let (stable, since) = self.waiting_behind.entry(index).or_insert((end.stable, Instant::now()));
+            if *stable != end.stable {
+                (*stable, *since) = (end.stable, Instant::now());
+            } else if since.elapsed() >= OPEN_TRANSACTION_PATIENCE {
+                waiting.get_or_insert(format!(
+                    "{} records of {}/{} wait behind a transaction that is open since offset {}: its producer neither commits nor aborts it",
+                    end.high.0 - end.stable.0,
+                    partition.topic,
+                    partition.partition,
+                    end.stable.0
+                ));
+            }
+        }
+        self.lag_records = by_topic.values().sum::<i64>() as u64;
+        by_topic.into_iter().for_each(|(topic, lag)| self.metrics.lag(topic, lag));
+        self.read_model.set_condition("open transaction", waiting, false);
+    }
+
     fn status(&self, phase: Phase, reason: Option<String>) -> EngineStatus {
         let (epoch, as_of_ms) = self.committed;
         EngineStatus { phase, epoch, as_of_ms, records: self.taken, lag_records: self.lag_records, reason }
@@ -493,51 +584,27 @@ impl Engine {
     }
 }
 
-fn retry<T>(read_model: &ReadModel, stop: &AtomicBool, mut call: impl FnMut() -> Result<T, PortError>) -> Result<T, PortError> {
+/// Calls a port until it succeeds or fails for good; what may go away by itself is waited for and reported.
+pub fn retry<T>(attendant: &dyn Attendant, mut call: impl FnMut() -> Result<T, PortError>) -> Result<T, PortError> {
+    let mut failed = false;
     loop {
         match call() {
-            Err(PortError::Retriable(message)) if !stop.load(Ordering::Relaxed) => {
+            Err(PortError::Retriable(message)) => {
+                if attendant.is_stopped() {
+                    return Err(PortError::Interrupted(message));
+                }
                 tracing::warn!(message, "trying again");
-                read_model.beat();
+                attendant.report("port", Some(message));
+                attendant.beat();
                 std::thread::sleep(RETRY_WAIT);
+                failed = true;
             }
-            outcome => return outcome,
-        }
-    }
-}
-
-/// Records read ahead of the epoch that takes them.
-struct Pending {
-    /// Per partition, in order of offset: the batch a record is in, and its index there.
-    queues: Vec<VecDeque<(Arc<RecordBatch>, usize)>>,
-    /// One past the newest offset read, per partition.
-    read_to: Vec<i64>,
-}
-
-impl Pending {
-    fn new(partitions: usize) -> Self {
-        Self { queues: vec![VecDeque::new(); partitions], read_to: vec![0; partitions] }
-    }
-    fn push(&mut self, batch: RecordBatch) {
-        let batch = Arc::new(batch);
-        for (index, record) in batch.iter().enumerate() {
-            let partition = record.partition() as usize;
-            self.read_to[partition] = record.offset() + 1;
-            self.queues[partition].push_back((batch.clone(), index));
-        }
-    }
-    fn covers(&self, record: &EpochRecord) -> bool {
-        record.partitions.iter().zip(&self.read_to).all(|(interval, read)| interval.start == interval.end || *read >= interval.end)
-    }
-    /// Takes out the records of an epoch; what belongs to later ones stays.
-    fn take(&mut self, record: &EpochRecord) -> RecordBatch {
-        let mut taken = RecordBatch::default();
-        for (interval, queue) in record.partitions.iter().zip(&mut self.queues) {
-            while let Some((batch, index)) = queue.front().filter(|(batch, index)| batch.record(*index).offset() < interval.end) {
-                taken.push_copy(batch.record(*index));
-                queue.pop_front();
+            outcome => {
+                if failed {
+                    attendant.report("port", None);
+                }
+                return outcome;
             }
         }
-        taken
     }
 }

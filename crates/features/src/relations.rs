@@ -1,5 +1,7 @@
 //! Relations besides ownership: whom an entity names or came from, who names it, and whether they have bought.
 
+use rustc_hash::FxHashMap;
+
 use leadpulse_graph::{CellRef, Edge, EntityId, Graph, Node};
 use leadpulse_schema::{Catalog, RelationId, RelationKind, TableId};
 
@@ -7,10 +9,24 @@ use crate::batch::Absent;
 use crate::columns::{Named, days, log_count, recency};
 use crate::groups;
 
-/// Whether an entity lives in another cell that has won.
-pub(crate) fn is_customer_elsewhere(graph: &Graph, own: CellRef, entity: EntityId) -> bool {
-    let place = graph.directory().place(graph.survivor(entity));
-    place.is_some_and(|place| place.cell != own && graph.outcomes(graph.cell(place.cell)).won > 0)
+/// Which entities live in another cell that has won. A list may name very many of one cell, so each cell is looked at once.
+pub(crate) struct CustomersElsewhere<'g> {
+    graph: &'g Graph,
+    own: CellRef,
+    known: FxHashMap<CellRef, bool>,
+}
+
+impl<'g> CustomersElsewhere<'g> {
+    /// As seen from the cell `own`.
+    pub(crate) fn new(graph: &'g Graph, own: CellRef) -> Self {
+        Self { graph, own, known: FxHashMap::default() }
+    }
+    /// Whether an entity is one.
+    pub(crate) fn contains(&mut self, entity: EntityId) -> bool {
+        let Some(place) = self.graph.directory().place(self.graph.survivor(entity)) else { return false };
+        let has_won = || self.graph.outcomes(self.graph.cell(place.cell)).won > 0;
+        place.cell != self.own && *self.known.entry(place.cell).or_insert_with(has_won)
+    }
 }
 
 /// How many refer to an entity by a relation: each person once.
@@ -98,13 +114,14 @@ impl RelationBlock {
         let bank = &graph.shared().bank;
         let longest_days = bank.half_lives_ms()[bank.len() - 1] / 86_400_000.0;
         let edges: Vec<Edge> = nodes.iter().flat_map(|n| graph.edges(n)).collect();
+        let mut customers = CustomersElsewhere::new(graph, at);
         for part in &self.parts {
             match part {
                 Part::Outgoing(relation) => {
                     let edges = || edges.iter().filter(|e| e.relation == *relation);
                     out.push(log_count(edges().count()));
                     if self.has_outcomes {
-                        out.push(log_count(edges().filter(|e| is_customer_elsewhere(graph, at, e.to)).count()));
+                        out.push(log_count(edges().filter(|e| customers.contains(e.to)).count()));
                     }
                     let newest = edges().map(|e| e.since_ms).max();
                     out.push(newest.map_or(0.0, |t| (-days(t, as_of_ms).max(0.0) / longest_days).exp2() as f32));

@@ -11,7 +11,8 @@ use crate::node::Node;
 use crate::options::GraphOptions;
 
 /// An interned entity key: dense, in order of first sight.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[cfg_attr(not(test), derive(PartialEq, Eq, PartialOrd, Ord, Hash))]
+#[derive(Clone, Copy, Debug, Serialize)]
 pub struct EntityId(pub u32);
 
 /// Where a cell is.
@@ -97,6 +98,8 @@ pub struct Cell {
     pub(crate) scored: bool,
     /// Whether it waits among the soft-dirty because of what it refers to.
     pub(crate) stale: bool,
+    /// Whether its last score is another bundle's.
+    pub(crate) swapped: bool,
 }
 
 impl Cell {
@@ -111,6 +114,7 @@ impl Cell {
             margin: 0.0,
             scored: false,
             stale: false,
+            swapped: false,
         }
     }
     /// What of it is in the hubs' sums, if that differs from what it would contribute now.
@@ -193,5 +197,45 @@ impl EntityView<'_> {
     /// an entity of another table (a converted lead) is judged by the filter like any other.
     pub fn is_eligible(&self) -> bool {
         self.node.is_known() && !self.node.is_merged() && self.population.condition.as_ref().is_none_or(|c| c.holds(self))
+    }
+}
+
+/// Comparisons of entities, counted per thread: the tests' measure of work.
+#[cfg(test)]
+pub(crate) mod work {
+    use std::cell::Cell;
+    use std::cmp::Ordering;
+    use std::hash::{Hash, Hasher};
+
+    use super::EntityId;
+
+    thread_local!(static COMPARISONS: Cell<u64> = const { Cell::new(0) });
+
+    /// Comparisons of entities on this thread so far.
+    pub(crate) fn comparisons() -> u64 {
+        COMPARISONS.get()
+    }
+
+    impl PartialEq for EntityId {
+        fn eq(&self, other: &Self) -> bool {
+            self.cmp(other).is_eq()
+        }
+    }
+    impl Eq for EntityId {}
+    impl PartialOrd for EntityId {
+        fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+            Some(self.cmp(other))
+        }
+    }
+    impl Ord for EntityId {
+        fn cmp(&self, other: &Self) -> Ordering {
+            COMPARISONS.set(COMPARISONS.get() + 1);
+            self.0.cmp(&other.0)
+        }
+    }
+    impl Hash for EntityId {
+        fn hash<H: Hasher>(&self, state: &mut H) {
+            self.0.hash(state);
+        }
     }
 }

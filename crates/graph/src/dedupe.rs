@@ -1,7 +1,9 @@
-//! Late, duplicate, future, taken back: which event rows are let in.
+//! Late, duplicate, future, taken back: which rows are let in.
 //!
-//! Late is measured against the row's own input partition, so that one far-ahead partition makes nobody else late. Fingerprints
-//! live as long as an event could still be let in, so a duplicate is either recognised or late.
+//! Late is measured against the newest accepted event of the row's own input partition, so that one far-ahead partition makes nobody
+//! else late. Fingerprints live as long as an event could still be let in. An event of a forgotten day is late in every partition, also
+//! in one that was added later, so a duplicate is either recognised or late. Refused rows move nothing: neither a wrong clock nor a
+//! repeat makes a partition's later rows late.
 
 use std::collections::BTreeMap;
 
@@ -20,19 +22,31 @@ pub enum Outcome {
     Accepted,
     /// Its event was there already, or was taken back before it came; or it takes back what was taken back already.
     Duplicate,
-    /// It is older than its partition's newest event by more than the horizon.
+    /// It is older than its partition's newest event by more than the horizon, or of a day whose fingerprints its table has forgotten.
     Late,
-    /// It lies further in the future of its known time than tolerated.
+    /// It lies further in the future of its known time, or of the clock, than tolerated.
     Future,
 }
 
-/// What has been read from an input partition.
-#[derive(Debug)]
-struct Newest {
-    /// Its newest event time, milliseconds.
-    time_ms: i64,
-    /// The event tables it carries; mostly one.
+/// Event rows accepted from an input partition.
+#[derive(Debug, Default)]
+struct Partition {
+    /// The newest event time among them, milliseconds; `None` while rows are only expected.
+    newest_ms: Option<i64>,
+    /// Their tables, and those expected; mostly one.
     tables: SmallVec<[TableId; 2]>,
+}
+
+impl Partition {
+    /// Events below this time are late, milliseconds.
+    fn bound_ms(&self, options: &GraphOptions) -> i64 {
+        self.newest_ms.map_or(i64::MIN, |newest| newest.saturating_sub(options.late_horizon_ms))
+    }
+    fn add_table(&mut self, table: TableId) {
+        if !self.tables.contains(&table) {
+            self.tables.push(table);
+        }
+    }
 }
 
 /// Fingerprints, held for as long as their day is not late everywhere.
@@ -94,7 +108,7 @@ pub(crate) enum Takes {
 /// The gate in front of the graph.
 #[derive(Debug, Default)]
 pub struct Gate {
-    newest: FxHashMap<u32, Newest>,
+    partitions: FxHashMap<u32, Partition>,
     events: Held,
     retractions: Held,
     /// Per table, the latest bound that fingerprints were forgotten under.
@@ -114,16 +128,15 @@ pub fn fingerprint(row: Row<'_>, owner: &str) -> u64 {
 
 impl Gate {
     /// Lets an event row in or says why not. An event that was taken back before it came is a duplicate: it is not let in.
-    pub(crate) fn admit(&mut self, options: &GraphOptions, row: Row<'_>, fingerprint: u64) -> Outcome {
+    pub(crate) fn admit(&mut self, options: &GraphOptions, clock_ms: Option<i64>, row: Row<'_>, fingerprint: u64) -> Outcome {
         let time_ms = row.event_ms();
-        if is_future(options, row) {
+        if is_future(options, clock_ms, row) {
             return Outcome::Future;
         }
-        let newest = self.newest(row);
-        if time_ms < newest.time_ms.saturating_sub(options.late_horizon_ms) {
+        let partition = self.partitions.get(&row.position().partition);
+        if partition.is_some_and(|partition| time_ms < partition.bound_ms(options)) || !self.remembers(row) {
             return Outcome::Late;
         }
-        newest.time_ms = newest.time_ms.max(time_ms);
         if !self.events.insert(row.table(), fingerprint, time_ms) {
             return Outcome::Duplicate;
         }
@@ -131,46 +144,57 @@ impl Gate {
             self.cancelled += 1;
             return Outcome::Duplicate;
         }
+        self.advance(row);
         Outcome::Accepted
     }
 
     /// Lets a retraction in or says why not. It is never late: it carries the whole row. It is held against repeats for a horizon
     /// from its event's time or from its partition's newest, whichever is later.
-    pub(crate) fn admit_retraction(&mut self, options: &GraphOptions, row: Row<'_>, fingerprint: u64) -> Takes {
-        let (table, time_ms) = (row.table(), row.event_ms());
-        if is_future(options, row) {
+    pub(crate) fn admit_retraction(&mut self, options: &GraphOptions, clock_ms: Option<i64>, row: Row<'_>, fingerprint: u64) -> Takes {
+        if is_future(options, clock_ms, row) {
             return Takes::Refused;
         }
-        let newest = self.newest(row);
-        newest.time_ms = newest.time_ms.max(time_ms);
-        let held_from_ms = newest.time_ms;
-        if !self.retractions.insert(table, fingerprint, held_from_ms) {
+        let newest_ms = self.partitions.get(&row.position().partition).and_then(|partition| partition.newest_ms);
+        let held_from_ms = newest_ms.map_or(row.event_ms(), |newest| newest.max(row.event_ms()));
+        if !self.retractions.insert(row.table(), fingerprint, held_from_ms) {
             return Takes::Again;
         }
-        let remembers = self.forgotten.get(&table).is_none_or(|bound| is_held(time_ms.div_euclid(DAY_MS), *bound));
-        match (self.events.known.contains(&fingerprint), remembers) {
+        self.advance(row);
+        match (self.events.known.contains(&fingerprint), self.remembers(row)) {
             (true, _) => Takes::Back,
             (false, true) => Takes::Ahead,
             (false, false) => Takes::BackIfThere,
         }
     }
 
-    fn newest(&mut self, row: Row<'_>) -> &mut Newest {
-        let time_ms = row.event_ms();
-        let newest = self.newest.entry(row.position().partition).or_insert_with(|| Newest { time_ms, tables: SmallVec::new() });
-        if !newest.tables.contains(&row.table()) {
-            newest.tables.push(row.table());
-        }
-        newest
+    /// Whether all fingerprints of the row's day are still held: a repeat would be recognised.
+    fn remembers(&self, row: Row<'_>) -> bool {
+        self.forgotten.get(&row.table()).is_none_or(|bound| is_held(row.event_ms().div_euclid(DAY_MS), *bound))
     }
 
-    /// Forgets fingerprints of events that would now be late in every partition their table has been read from.
+    /// Notes an accepted row of a partition.
+    fn advance(&mut self, row: Row<'_>) {
+        let partition = self.partitions.entry(row.position().partition).or_default();
+        partition.newest_ms = partition.newest_ms.max(Some(row.event_ms()));
+        partition.add_table(row.table());
+    }
+
+    /// Holds the table's fingerprints until the partition has had an accepted row, or until [`Self::caught_up`].
+    pub(crate) fn expect(&mut self, partition: u32, table: TableId) {
+        self.partitions.entry(partition).or_default().add_table(table);
+    }
+    /// Waits no longer for partitions without an accepted row.
+    pub(crate) fn caught_up(&mut self) {
+        self.partitions.retain(|_, partition| partition.newest_ms.is_some());
+    }
+
+    /// Forgets fingerprints of events that would now be late in every partition their table has been read from or is expected in.
     pub(crate) fn forget(&mut self, options: &GraphOptions) {
         let mut bounds: FxHashMap<TableId, i64> = FxHashMap::default();
-        for newest in self.newest.values() {
-            for table in &newest.tables {
+        for partition in self.partitions.values() {
+            for table in &partition.tables {
                 let bound = bounds.entry(*table).or_insert(i64::MAX);
-                *bound = (*bound).min(newest.time_ms.saturating_sub(options.late_horizon_ms));
+                *bound = (*bound).min(partition.bound_ms(options));
             }
         }
         let Some(oldest_bound) = bounds.values().max().copied() else { return };
@@ -193,6 +217,13 @@ impl Gate {
     }
 }
 
-fn is_future(options: &GraphOptions, row: Row<'_>) -> bool {
-    row.event_ms() > row.known_ms().saturating_add(options.future_tolerance_ms)
+/// Whether an event row lies too far ahead of its known time, or of our clock: the producer's own timestamp may be as wrong as its events.
+fn is_future(options: &GraphOptions, clock_ms: Option<i64>, row: Row<'_>) -> bool {
+    let now_ms = clock_ms.map_or(row.known_ms(), |clock| clock.min(row.known_ms()));
+    row.event_ms() > now_ms.saturating_add(options.future_tolerance_ms)
+}
+
+/// Whether a row of any table would move the moment beyond the clock: both its event time and its known time lie ahead of it.
+pub(crate) fn is_ahead(options: &GraphOptions, clock_ms: Option<i64>, row: Row<'_>) -> bool {
+    clock_ms.is_some_and(|clock| row.event_ms().min(row.known_ms()) > clock.saturating_add(options.future_tolerance_ms))
 }

@@ -16,7 +16,7 @@ use leadpulse_schema::{
 
 use crate::cell::{Cell, CellRef, EntityId, EntityView, Reasons, Shared};
 use crate::decay::Bank;
-use crate::dedupe::{Gate, Outcome, Takes, fingerprint};
+use crate::dedupe::{Gate, Outcome, Takes, fingerprint, is_ahead};
 use crate::directory::Directory;
 use crate::domains::Domains;
 use crate::hubs::Hubs;
@@ -92,6 +92,8 @@ pub struct Graph {
     /// Soft-dirty cells, the one nearest to a threshold last.
     soft: Vec<CellRef>,
     soft_in_order: bool,
+    /// Rows of the past are applied again: nobody will score before [`Graph::restart`].
+    replaying: bool,
 }
 
 impl Graph {
@@ -117,6 +119,7 @@ impl Graph {
             windows,
             soft: Vec::new(),
             soft_in_order: true,
+            replaying: false,
             shared: Arc::new(Shared { layout, bank, options }),
         }
     }
@@ -195,12 +198,35 @@ impl Graph {
         }
     }
 
-    /// Applies rows in their order. Returns one outcome per row.
-    pub fn apply(&mut self, batch: &RowBatch) -> Vec<Outcome> {
+    /// Holds a table's fingerprints until a partition has had an accepted row of it: its rows may be of any age, and rows of other
+    /// partitions must not make them late. To be called for every partition whose history is still to be read; see [`Self::caught_up`].
+    pub fn expect(&mut self, partition: u32, table: TableId) {
+        if self.catalog().table_at(table).role == Role::Event {
+            self.gate.expect(partition, table);
+        }
+    }
+
+    /// Waits no longer for expected partitions that had no accepted row: all history has been read. Otherwise a partition that stays
+    /// empty would hold its table's fingerprints for ever.
+    pub fn caught_up(&mut self) {
+        self.gate.caught_up();
+    }
+
+    /// Applies rows in their order. Returns one outcome per row; a row with another outcome than `Accepted` changes nothing.
+    ///
+    /// `clock_ms` is our clock, milliseconds since 1970 UTC; `None` for history, whose rows are measured against their own known time
+    /// alone. With a clock reading, a row of any table is [`Outcome::Future`] if its event time and its known time both exceed it by
+    /// more than the tolerance, so no accepted row moves the moment further ahead.
+    pub fn apply(&mut self, batch: &RowBatch, clock_ms: Option<i64>) -> Vec<Outcome> {
+        let shared = self.shared.clone();
         let catalog = self.catalog().clone();
         let mut outcomes = vec![Outcome::Accepted; batch.len()];
         let mut events: Vec<Admitted> = Vec::new();
         for (index, row) in batch.iter().enumerate() {
+            if is_ahead(&shared.options, clock_ms, row) {
+                outcomes[index] = Outcome::Future;
+                continue;
+            }
             match (catalog.table_at(row.table()).role, row.operation()) {
                 (Role::Root | Role::Member, Operation::Upsert) => self.upsert(&catalog, row),
                 (Role::Root | Role::Member, Operation::Delete | Operation::Retract) => self.delete(row),
@@ -208,7 +234,7 @@ impl Graph {
                     let namespace = self.directory.of_table(row.table());
                     self.directory.intern(namespace, row.key());
                 }
-                (Role::Event, _) => outcomes[index] = self.admit(&catalog, row, index as u32, &mut events),
+                (Role::Event, _) => outcomes[index] = self.admit(&catalog, clock_ms, row, index as u32, &mut events),
             }
         }
         self.apply_events(batch, &events);
@@ -216,16 +242,16 @@ impl Graph {
     }
 
     /// Decides whether an event row is let in, and whose it is.
-    fn admit(&mut self, catalog: &Catalog, row: Row<'_>, index: u32, events: &mut Vec<Admitted>) -> Outcome {
+    fn admit(&mut self, catalog: &Catalog, clock_ms: Option<i64>, row: Row<'_>, index: u32, events: &mut Vec<Admitted>) -> Outcome {
         let Some((owner_table, owner_key)) = owner_of(catalog, row) else { return Outcome::Accepted };
         let shared = self.shared.clone();
         let fingerprint = fingerprint(row, owner_key);
         let takes = match row.operation() {
-            Operation::Retract => Some(self.gate.admit_retraction(&shared.options, row, fingerprint)),
+            Operation::Retract => Some(self.gate.admit_retraction(&shared.options, clock_ms, row, fingerprint)),
             Operation::Upsert | Operation::Delete => None,
         };
         let outcome = match takes {
-            None => self.gate.admit(&shared.options, row, fingerprint),
+            None => self.gate.admit(&shared.options, clock_ms, row, fingerprint),
             Some(Takes::Back | Takes::BackIfThere | Takes::Ahead) => Outcome::Accepted,
             Some(Takes::Again) => Outcome::Duplicate,
             Some(Takes::Refused) => Outcome::Future,
@@ -369,7 +395,7 @@ impl Graph {
             }
         }
         let moved = self.hubs.finish(&shared, board_ms);
-        if moved && self.tracking == Tracking::On {
+        if moved && self.tracking == Tracking::On && !self.replaying {
             self.sweep();
         }
     }
@@ -439,10 +465,43 @@ impl Graph {
                     }
                     continue;
                 }
+                let reasons = if std::mem::take(&mut cell.swapped) { reasons.with(Reasons::BUNDLE) } else { reasons };
                 taken.push((CellRef { shard: number as u16, index }, reasons));
             }
         }
         taken
+    }
+
+    /// Rows of the past follow, which nobody scores: boards mark no cell until [`Self::restart`], which marks all.
+    pub fn begin_replay(&mut self) {
+        self.replaying = true;
+    }
+
+    /// Makes every cell wait to be scored, a few at a time, as if none had been scored before. `margin` is how near a cell's standing scores
+    /// are to a threshold, logits; `swapped` says that they are another bundle's.
+    ///
+    /// Afterwards nothing of the graph depends on which cells were scored when: a process that replayed rows without scoring and one that
+    /// scored all along go on alike. All cells are more than need it; what needs it is not known without having scored.
+    pub fn restart(&mut self, margin: impl Fn(CellRef, &Cell) -> f32, swapped: bool) {
+        self.replaying = false;
+        self.soft.clear();
+        for (number, shard) in self.shards.iter_mut().enumerate() {
+            shard.timers.clear();
+            for (index, cell) in shard.cells.iter_mut().enumerate() {
+                let at = CellRef { shard: number as u16, index: index as u32 };
+                let waits = !cell.nodes.is_empty();
+                cell.deadline_ms = i64::MAX;
+                cell.scored = false;
+                cell.drift_seen = 0.0;
+                cell.margin = if waits { margin(at, cell) } else { 0.0 };
+                cell.stale = waits;
+                cell.swapped = waits && swapped;
+                if waits {
+                    self.soft.push(at);
+                }
+            }
+        }
+        self.soft_in_order = false;
     }
 
     /// Marks every cell.

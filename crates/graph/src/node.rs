@@ -11,7 +11,7 @@ use crate::decay::Bank;
 use crate::events::{EventState, Occurrence, Undo};
 use crate::layout::{SlotKind, StateLayout, bounded};
 use crate::relations::Edges;
-use crate::tally::{self, Mention, Touch, tally_of};
+use crate::tally::{self, Mention, Touch};
 
 /// One of the newest events of an entity, for evidence.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -225,9 +225,7 @@ impl Node {
             };
             traces.counters[at].1.add(time_ms, amount);
         }
-        for hub in hubs {
-            tally_of(&mut traces.touches, *hub).add(&shared.bank, time_ms);
-        }
+        tally::add(&mut traces.touches, &shared.bank, hubs, time_ms);
         keep_recent(&mut traces.recent, recent(shared, row));
         if let Some(won) = shared.layout.event(row.table()).verdict(row) {
             traces.verdicts.get_or_insert_default().add(won, time_ms);
@@ -244,9 +242,7 @@ impl Node {
                 traces.counters.remove(at);
             }
         }
-        for hub in hubs {
-            undo = undo.max(tally::retract(&mut traces.touches, &shared.bank, *hub, time_ms));
-        }
+        undo = undo.max(tally::retract(&mut traces.touches, &shared.bank, hubs, time_ms));
         if let Ok(at) = traces.recent.binary_search(&recent(shared, row)) {
             let forgot = traces.events > traces.recent.len() as u64;
             traces.recent.remove(at);
@@ -264,11 +260,11 @@ impl Node {
     }
     /// Notes that an event of someone else names it.
     pub(crate) fn mention(&mut self, bank: &Bank, relation: leadpulse_schema::RelationId, time_ms: i64) {
-        tally_of(&mut self.traces.mentions, relation).add(bank, time_ms);
+        tally::add(&mut self.traces.mentions, bank, &[relation], time_ms);
     }
     /// Takes a mention back.
     pub(crate) fn unmention(&mut self, bank: &Bank, relation: leadpulse_schema::RelationId, time_ms: i64) -> Undo {
-        tally::retract(&mut self.traces.mentions, bank, relation, time_ms)
+        tally::retract(&mut self.traces.mentions, bank, &[relation], time_ms)
     }
     /// Gives away what lives with the survivor.
     pub(crate) fn take_traces(&mut self) -> Traces {

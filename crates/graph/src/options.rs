@@ -27,7 +27,7 @@ pub struct GraphOptions {
     pub board_period_ms: i64,
     /// Events older than their partition's newest by more than this are late; duplicates are recognised as long.
     pub late_horizon_ms: i64,
-    /// Events further than this ahead of when they became known are refused.
+    /// Events further than this ahead of when they became known, or of a clock reading, are refused, milliseconds.
     pub future_tolerance_ms: i64,
     /// A cell is re-scored after a board when the mean log-change of its hubs exceeds this.
     pub board_epsilon: f64,

@@ -9,7 +9,7 @@ use crate::cell::{Cell, EntityId};
 use crate::graph::Graph;
 use crate::node::{Node, Verdicts};
 use crate::places::Found;
-use crate::relations::Edge;
+use crate::relations::{Edge, each_once};
 
 /// How the deals of a cell ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -81,20 +81,14 @@ impl Graph {
         let joined = self.joined(node.entity).iter().filter(|e| **e != node.entity);
         let said = joined.map(|e| self.node(*e)).chain([node]).flat_map(|n| n.edges.iter().copied());
         let anchor = self.directory.place(node.entity).map(|place| self.cell(place.cell).anchor);
+        let is_former = |relation: RelationId| matches!(self.catalog().relations[relation.index()].kind, RelationKind::Previous);
         for Edge { relation, to, since_ms } in said {
             let to = self.survivor(to);
-            let is_previous = matches!(self.catalog().relations[relation.index()].kind, RelationKind::Previous);
-            if to == node.entity || (is_previous && Some(to) == anchor) {
-                continue;
-            }
-            match edges.iter_mut().find(|e| (e.relation, e.to) == (relation, to)) {
-                Some(edge) if is_previous => edge.since_ms = edge.since_ms.max(since_ms),
-                Some(edge) => edge.since_ms = edge.since_ms.min(since_ms),
-                None => edges.push(Edge { relation, to, since_ms }),
+            if to != node.entity && !(is_former(relation) && Some(to) == anchor) {
+                edges.push(Edge { relation, to, since_ms });
             }
         }
-        edges.sort_unstable();
-        edges
+        each_once(edges, is_former)
     }
 
     /// How a cell's deals ended. Won and lost are outcome events ever, or, where no event table has outcomes, members whose current

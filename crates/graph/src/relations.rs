@@ -25,6 +25,33 @@ pub struct Edge {
 /// The edges of a node, ascending.
 pub type Edges = SmallVec<[Edge; 2]>;
 
+/// References as one version of `entity` says them: each once, none to itself, and since when an edge of the version before says so.
+/// `before` is ascending. Ascending. A list of references may be as long as a record, so the work is that of sorting it.
+pub(crate) fn references(mut said: Edges, entity: EntityId, before: &[Edge]) -> Edges {
+    said.retain(|edge| edge.to != entity);
+    said.sort_unstable();
+    said.dedup_by_key(|edge| (edge.relation, edge.to));
+    for edge in &mut said {
+        if let Ok(at) = before.binary_search_by_key(&(edge.relation, edge.to), |known| (known.relation, known.to)) {
+            edge.since_ms = before[at].since_ms;
+        }
+    }
+    said
+}
+
+/// Edges each once: a reference since the earliest time, a former root since the latest. Ascending.
+pub(crate) fn each_once(mut edges: SmallVec<[Edge; 4]>, is_former: impl Fn(RelationId) -> bool) -> SmallVec<[Edge; 4]> {
+    edges.sort_unstable();
+    edges.dedup_by(|later, kept| {
+        let is_same = (later.relation, later.to) == (kept.relation, kept.to);
+        if is_same && is_former(kept.relation) {
+            kept.since_ms = later.since_ms;
+        }
+        is_same
+    });
+    edges
+}
+
 /// Edges by the entity they lead to.
 #[derive(Debug, Default)]
 pub(crate) struct Incoming {
@@ -73,5 +100,63 @@ impl Incoming {
         into.extend(list);
         into.sort_unstable();
         into.dedup();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Edges of three relations and six entities; times lie within ten milliseconds.
+    fn some_edges() -> impl Strategy<Value = Edges> {
+        let edge = (0..3_u16, 0..6_u32, 0..10_i64);
+        let edge = edge.prop_map(|(relation, to, since_ms)| Edge { relation: RelationId(relation), to: EntityId(to), since_ms });
+        prop::collection::vec(edge, 0..24).prop_map(Edges::from_vec)
+    }
+
+    /// The definition, one by one.
+    fn references_one_by_one(said: &[Edge], entity: EntityId, before: &[Edge]) -> Edges {
+        let mut edges = Edges::new();
+        for edge in said {
+            if edge.to != entity && !edges.iter().any(|e| (e.relation, e.to) == (edge.relation, edge.to)) {
+                let known = before.iter().find(|e| (e.relation, e.to) == (edge.relation, edge.to));
+                edges.push(Edge { since_ms: known.map_or(edge.since_ms, |e| e.since_ms), ..*edge });
+            }
+        }
+        edges.sort_unstable();
+        edges
+    }
+
+    fn each_once_one_by_one(said: &[Edge], former: RelationId) -> Edges {
+        let mut edges = Edges::new();
+        for edge in said {
+            match edges.iter_mut().find(|e| (e.relation, e.to) == (edge.relation, edge.to)) {
+                Some(kept) if edge.relation == former => kept.since_ms = kept.since_ms.max(edge.since_ms),
+                Some(kept) => kept.since_ms = kept.since_ms.min(edge.since_ms),
+                None => edges.push(*edge),
+            }
+        }
+        edges.sort_unstable();
+        edges
+    }
+
+    proptest! {
+        #[test]
+        fn references_are_those_found_one_by_one(mut said in some_edges(), before in some_edges(), entity in 0..6_u32) {
+            let (entity, former) = (EntityId(entity), RelationId(2));
+            // A version is known at one time.
+            said.iter_mut().for_each(|edge| edge.since_ms = 10);
+            let before = each_once_one_by_one(&before, former);
+            prop_assert_eq!(references(said.clone(), entity, &before), references_one_by_one(&said, entity, &before));
+        }
+
+        #[test]
+        fn edges_are_each_once_as_found_one_by_one(said in some_edges()) {
+            let former = RelationId(2);
+            let found = each_once(said.iter().copied().collect(), |relation| relation == former);
+            prop_assert_eq!(found.to_vec(), each_once_one_by_one(&said, former).to_vec());
+        }
     }
 }

@@ -129,32 +129,50 @@ impl Tallied for Mention {
     }
 }
 
-/// The tally of a key in an ascending list, new if there was none.
-pub(crate) fn tally_of<T: Tallied>(list: &mut Vec<T>, key: T::Key) -> &mut Tally {
-    let at = match list.binary_search_by_key(&key, T::key) {
-        Ok(at) => at,
-        Err(at) => {
-            list.insert(at, T::new(key));
-            at
+/// Changes the tallies of some distinct keys in an ascending list; keys without one get a new one. Those are sorted in at once: each on
+/// its own would move the list again.
+fn change<T: Tallied, I>(list: &mut Vec<T>, items: impl IntoIterator<Item = (T::Key, I)>, mut with: impl FnMut(&mut Tally, I)) {
+    let known = list.len();
+    for (key, item) in items {
+        match list[..known].binary_search_by_key(&key, T::key) {
+            Ok(at) => with(list[at].tally(), item),
+            Err(_) => {
+                let mut new = T::new(key);
+                with(new.tally(), item);
+                list.push(new);
+            }
         }
-    };
-    list[at].tally()
+    }
+    if list.len() > known {
+        // Stable: two ascending runs are merged in linear time.
+        list.sort_by_key(T::key);
+    }
 }
 
-/// Takes one of a key back; a tally that counts nothing is dropped.
-pub(crate) fn retract<T: Tallied>(list: &mut Vec<T>, bank: &Bank, key: T::Key, time_ms: i64) -> Undo {
-    let Ok(at) = list.binary_search_by_key(&key, T::key) else { return Undo::Unmatched };
-    let undo = list[at].tally().retract(bank, time_ms);
-    if list[at].tally().count == 0 {
-        list.remove(at);
+/// Adds one to the tallies of some distinct keys.
+pub(crate) fn add<T: Tallied>(list: &mut Vec<T>, bank: &Bank, keys: &[T::Key], time_ms: i64) {
+    change(list, keys.iter().map(|key| (*key, ())), |tally, ()| tally.add(bank, time_ms));
+}
+
+/// Takes one of each key back; a tally that counts nothing is dropped.
+pub(crate) fn retract<T: Tallied>(list: &mut Vec<T>, bank: &Bank, keys: &[T::Key], time_ms: i64) -> Undo {
+    let mut undo = Undo::Exact;
+    let mut is_empty = false;
+    for key in keys {
+        let Ok(at) = list.binary_search_by_key(key, T::key) else {
+            undo = Undo::Unmatched;
+            continue;
+        };
+        undo = undo.max(list[at].tally().retract(bank, time_ms));
+        is_empty |= list[at].tally().count == 0;
+    }
+    if is_empty {
+        list.retain_mut(|item| item.tally().count > 0);
     }
     undo
 }
 
 /// Adds the tallies of one list to another.
 pub(crate) fn merge<T: Tallied>(into: &mut Vec<T>, bank: &Bank, from: Vec<T>) {
-    for mut item in from {
-        let key = item.key();
-        tally_of(into, key).merge(bank, item.tally());
-    }
+    change(into, from.into_iter().map(|item| (item.key(), item)), |tally, mut item| tally.merge(bank, item.tally()));
 }

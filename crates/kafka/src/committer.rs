@@ -19,9 +19,9 @@ use leadpulse_engine::ports::PortError;
 use crate::client::port_error;
 use crate::metrics::KafkaMetrics;
 use crate::options::KafkaOptions;
-use crate::patience::Condition;
+use crate::patience::Attended;
 use crate::polled::{PolledProducer, Signals};
-use crate::transaction::{Failpoint, Outcome, Step, TransactionalProducer, Watched, Work};
+use crate::transaction::{Failpoint, Outcome, TransactionStep, TransactionalProducer, Watched, Work};
 
 /// Between two looks at the progress.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
@@ -30,14 +30,14 @@ const REPORTED_AFTER: Duration = Duration::from_secs(3);
 /// Producers that may be given up and not closed yet.
 const MAX_ABANDONED: i64 = 8;
 
-enum Job {
+enum CommitterJob {
     Init { limit: Duration, answer: Sender<Result<(), KafkaError>> },
     Attempt { work: Box<Work>, answer: Sender<Outcome> },
 }
 
 /// A producer on a thread of its own. Dropping it lets the thread end by itself.
 pub(crate) struct Committer {
-    jobs: Option<Sender<Job>>,
+    jobs: Option<Sender<CommitterJob>>,
     signals: Arc<Signals>,
     watched: Arc<Watched>,
     /// Disconnected once the thread has closed its producer.
@@ -54,7 +54,7 @@ pub(crate) struct CommitterSettings<'a> {
     pub(crate) metrics: &'a Arc<KafkaMetrics>,
 }
 
-/// Why the transactional id was not taken over.
+/// The reason for which the transactional id was not taken over.
 pub(crate) struct InitRefusal {
     pub(crate) error: PortError,
     /// librdkafka's code, where it gave one.
@@ -75,12 +75,12 @@ impl Drop for Ending {
 
 impl Committer {
     /// Creates a producer and its thread. Waits while too many producers that were given up have not closed yet.
-    pub(crate) fn start(settings: CommitterSettings<'_>, condition: &Condition) -> Result<Self, PortError> {
+    pub(crate) fn start(settings: CommitterSettings<'_>, attended: &Attended) -> Result<Self, PortError> {
         let CommitterSettings { options, transaction_timeout, failpoint, metrics } = settings;
         let abandoned = metrics.abandoned_producers.clone();
         while abandoned.get() >= MAX_ABANDONED {
-            condition.report(&format!("{MAX_ABANDONED} Kafka producers were given up and do not close; waiting for one of them"));
-            condition.pause(LOOK_INTERVAL)?;
+            attended.report(&format!("{MAX_ABANDONED} Kafka producers were given up and do not close; waiting for one of them"));
+            attended.pause(LOOK_INTERVAL)?;
         }
         let (signals, watched) = (Arc::new(Signals::default()), Arc::new(Watched::default()));
         let config = options.sink_config(transaction_timeout);
@@ -99,12 +99,12 @@ impl Committer {
     }
 
     /// Takes the transactional id over; one try, at most about `limit`.
-    pub(crate) fn init(&self, limit: Duration, condition: &Condition) -> Result<(), InitRefusal> {
+    pub(crate) fn init(&self, limit: Duration, attended: &Attended) -> Result<(), InitRefusal> {
         let (answer, answered) = bounded(1);
-        self.submit(Job::Init { limit, answer });
-        let doing = Step::TakingOver.words();
+        self.submit(CommitterJob::Init { limit, answer });
+        let doing = TransactionStep::TakingOver.words();
         // librdkafka has `limit`; the watchdog comes later, for a call that does not keep it.
-        match self.watch(&answered, limit * 2, condition, true) {
+        match self.watch(&answered, limit * 2, attended, true) {
             Ok(Some(Ok(()))) => Ok(()),
             Ok(Some(Err(error))) => Err(InitRefusal { error: port_error(doing, &error), code: error.rdkafka_error_code() }),
             Ok(None) => Err(InitRefusal { error: PortError::Retriable(format!("kafka: {doing}: librdkafka does not return")), code: None }),
@@ -113,17 +113,17 @@ impl Committer {
     }
 
     /// Makes one attempt, given up after `patience` without progress.
-    pub(crate) fn attempt(&self, work: Work, patience: Duration, condition: &Condition) -> Result<Outcome, PortError> {
+    pub(crate) fn attempt(&self, work: Work, patience: Duration, attended: &Attended) -> Result<Outcome, PortError> {
         let (answer, answered) = bounded(1);
-        self.submit(Job::Attempt { work: Box::new(work), answer });
-        let outcome = self.watch(&answered, patience, condition, false)?;
+        self.submit(CommitterJob::Attempt { work: Box::new(work), answer });
+        let outcome = self.watch(&answered, patience, attended, false)?;
         Ok(outcome.unwrap_or_else(|| {
             let doing = self.watched.step().words();
             Outcome::InDoubt(format!("{doing}: no progress for {} ms", patience.as_millis()))
         }))
     }
 
-    fn submit(&self, job: Job) {
+    fn submit(&self, job: CommitterJob) {
         if let Some(jobs) = &self.jobs {
             let _ = jobs.send(job); // a thread that ended answers nothing, which `watch` notices
         }
@@ -135,7 +135,7 @@ impl Committer {
         &self,
         answered: &Receiver<T>,
         patience: Duration,
-        condition: &Condition,
+        attended: &Attended,
         interruptible: bool,
     ) -> Result<Option<T>, PortError> {
         let (mut seen, mut since) = (self.signals.progress(), Instant::now());
@@ -145,10 +145,10 @@ impl Committer {
                 Err(RecvTimeoutError::Disconnected) => return Ok(None),
                 Err(RecvTimeoutError::Timeout) => {}
             }
-            condition.beat();
-            if interruptible && condition.is_stopped() {
+            attended.beat();
+            if interruptible && attended.is_stopped() {
                 self.watched.abandon();
-                return Err(condition.interrupted());
+                return Err(attended.interrupted());
             }
             let progress = self.signals.progress();
             if progress != seen {
@@ -158,7 +158,7 @@ impl Committer {
                 return Ok(None);
             } else if since.elapsed() >= REPORTED_AFTER {
                 let (doing, seconds) = (self.watched.step().words(), since.elapsed().as_secs());
-                condition.report(&format!("{doing}: the brokers have not answered for {seconds} s"));
+                attended.report(&format!("{doing}: the brokers have not answered for {seconds} s"));
             }
         }
     }
@@ -188,11 +188,11 @@ impl Drop for Committer {
 }
 
 /// The thread: does what is asked until nobody asks any more, then closes the producer.
-fn serve(mut producer: TransactionalProducer, jobs: &Receiver<Job>) {
+fn serve(mut producer: TransactionalProducer, jobs: &Receiver<CommitterJob>) {
     for job in jobs {
         match job {
-            Job::Init { limit, answer } => drop(answer.send(producer.init(limit))),
-            Job::Attempt { work, answer } => {
+            CommitterJob::Init { limit, answer } => drop(answer.send(producer.init(limit))),
+            CommitterJob::Attempt { work, answer } => {
                 let outcome = producer.attempt(&work);
                 let committed = outcome == Outcome::Committed;
                 drop(answer.send(outcome));

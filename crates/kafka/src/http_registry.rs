@@ -1,6 +1,7 @@
 //! A schema registry that speaks Confluent's API (Confluent, Apicurio under `/apis/ccompat/v7`, Karapace).
 //!
-//! What is known once is never asked again, so known schemas outlive an outage. Only the registry's own "no such schema" makes a schema
+//! Questions are asked in the background, [`AT_ONCE`] at a time, so that neither a registry that is away nor ids that nobody registered keep
+//! the engine waiting. What is known once is not asked again, so known schemas outlive an outage. Only the registry's own "no such schema" makes a schema
 //! unknown; everything else — no answer, an error, a proxy's 404 — means that nobody could be asked, and the record waits.
 
 use std::fmt;
@@ -11,13 +12,15 @@ use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use reqwest::{Client, RequestBuilder, StatusCode, Url};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value as Json;
+use tokio::runtime::Runtime;
+use tokio::sync::Semaphore;
 
 use leadpulse_engine::ports::{SchemaLookupError, SchemaStore};
 use leadpulse_schema::SchemaRef;
 
 use crate::metrics::KafkaMetrics;
 use crate::options::OptionsError;
-use crate::schemas::{Answers, FailureTtl, name_of};
+use crate::schemas::{Answers, Bounds, FailureTtl, Question, State, name_of};
 
 const CONTENT: &str = "application/vnd.schemaregistry.v1+json";
 
@@ -101,14 +104,27 @@ impl RegistryOptions {
     }
 }
 
-/// Writer schemas from a registry over HTTP. Its calls block: they must not be made from asynchronous code.
+/// Questions asked at the same time.
+const AT_ONCE: usize = 16;
+/// Ids that records may carry are 2³²: what is remembered of them is bounded, and what waits to be asked.
+const BOUNDS: Bounds = Bounds { answers: 10_000, questions: 1_000 };
+
+/// Writer schemas from a registry over HTTP.
+///
+/// [`SchemaStore::find`] never waits. [`SchemaStore::lookup`] and [`SchemaStore::id_of`] do: they must not be called from asynchronous code.
 pub struct HttpRegistry {
+    connection: Arc<Connection>,
+    /// Taken when this is dropped: it must not wait for what is under way.
+    runtime: Option<Runtime>,
+    schemas: Arc<Answers<SchemaRef, Arc<str>>>,
+    ids: Arc<Answers<(String, String), u32>>,
+}
+
+struct Connection {
     options: RegistryOptions,
     base: Url,
     client: Client,
-    runtime: tokio::runtime::Runtime,
-    schemas: Answers<SchemaRef, Arc<str>>,
-    ids: Answers<(String, String), u32>,
+    permits: Semaphore,
     metrics: Arc<KafkaMetrics>,
 }
 
@@ -118,34 +134,82 @@ impl HttpRegistry {
         let base = options.validate()?;
         let fault = |problem: String| OptionsError::Field { field: "registry".into(), problem };
         let client = Client::builder().timeout(Duration::from_millis(options.timeout_ms)).build();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let client = client.map_err(|error| fault(error.to_string()))?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("schema-registry").enable_all().build();
         let ttl = FailureTtl {
             unknown: Duration::from_millis(options.unknown_ttl_ms),
             unavailable: Duration::from_millis(options.unavailable_ttl_ms),
         };
+        let permits = Semaphore::new(AT_ONCE);
         Ok(Self {
-            options: options.clone(),
-            base,
-            client: client.map_err(|error| fault(error.to_string()))?,
-            runtime: runtime.map_err(|error| fault(error.to_string()))?,
-            schemas: Answers::new(ttl),
-            ids: Answers::new(ttl),
-            metrics: Arc::clone(metrics),
+            connection: Arc::new(Connection { options: options.clone(), base, client, permits, metrics: Arc::clone(metrics) }),
+            runtime: Some(runtime.map_err(|error| fault(error.to_string()))?),
+            schemas: Arc::new(Answers::new(ttl, BOUNDS)),
+            ids: Arc::new(Answers::new(ttl, BOUNDS)),
         })
     }
 
+    fn runtime(&self) -> &Runtime {
+        self.runtime.as_ref().expect("the runtime is there until drop")
+    }
+
+    /// Asks in the background; the answer goes to the cache.
+    fn ask_for(&self, schema: SchemaRef) {
+        let (connection, answers) = (Arc::clone(&self.connection), Arc::clone(&self.schemas));
+        let question = Question::new(&answers, schema);
+        self.runtime().spawn(async move {
+            let answer = connection.schema(&schema).await;
+            question.answer(answer);
+            connection.metrics.cached_schemas.set(answers.known() as i64);
+        });
+    }
+}
+
+impl Drop for HttpRegistry {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Connection {
     fn url(&self, segments: &[&str]) -> Url {
         let mut url = self.base.clone();
         url.path_segments_mut().expect("an http URL has a path").pop_if_empty().extend(segments);
         url
     }
 
+    async fn schema(&self, schema: &SchemaRef) -> Result<Arc<str>, SchemaLookupError> {
+        let name = name_of(schema);
+        let url = match schema {
+            SchemaRef::Id(_) => self.url(&["schemas", "ids", &name]),
+            SchemaRef::Guid(_) => self.url(&["schemas", "guids", &name]),
+        };
+        let answer = self.ask(&name, || self.client.get(url.clone())).await?;
+        // Registries leave the type out for Avro, older ones always.
+        if let Some(other) = answer.get("schemaType").and_then(Json::as_str).filter(|kind| *kind != "AVRO") {
+            return Err(SchemaLookupError::Unknown(format!("{name} as Avro (it is registered as {other})")));
+        }
+        let json = answer.get("schema").and_then(Json::as_str);
+        json.map(Arc::from).ok_or_else(|| SchemaLookupError::Unavailable(format!("{name}: the answer of {} holds no schema", self.base)))
+    }
+
+    async fn id(&self, subject: &str, schema_json: &str) -> Result<u32, SchemaLookupError> {
+        let url = if self.options.register { self.url(&["subjects", subject, "versions"]) } else { self.url(&["subjects", subject]) };
+        let body = serde_json::json!({ "schema": schema_json }).to_string();
+        let what = format!("of subject {subject}");
+        let answer = self.ask(&what, || self.client.post(url.clone()).header(CONTENT_TYPE, CONTENT).body(body.clone())).await?;
+        let id = answer.get("id").and_then(Json::as_u64).and_then(|id| u32::try_from(id).ok());
+        id.ok_or_else(|| SchemaLookupError::Unavailable(format!("{what}: the answer of {} holds no id", self.base)))
+    }
+
     /// The registry's answer; `what` names what is asked for.
-    fn ask(&self, what: &str, request: impl Fn() -> RequestBuilder) -> Result<Json, SchemaLookupError> {
+    async fn ask(&self, what: &str, request: impl Fn() -> RequestBuilder) -> Result<Json, SchemaLookupError> {
         let mut backoff = Duration::from_millis(self.options.backoff_ms);
         let mut attempt = 1;
         loop {
-            let failure = match self.runtime.block_on(self.once(request())) {
+            let failure = match self.once(request()).await {
                 Ok((status, body)) if status.is_success() => {
                     return serde_json::from_slice(&body).map_err(|error| {
                         SchemaLookupError::Unavailable(format!("{what}: the answer of {} is not JSON: {error}", self.base))
@@ -172,12 +236,13 @@ impl HttpRegistry {
             }
             tracing::debug!(attempt, "{failure}; asking again");
             attempt += 1;
-            std::thread::sleep(backoff);
+            tokio::time::sleep(backoff).await;
             backoff *= 2;
         }
     }
 
     async fn once(&self, request: RequestBuilder) -> Result<(StatusCode, Vec<u8>), reqwest::Error> {
+        let _permit = self.permits.acquire().await; // never closed
         let request = request.header(ACCEPT, CONTENT);
         let request = match (&self.options.token, &self.options.username) {
             (Some(token), _) => request.bearer_auth(token),
@@ -192,36 +257,67 @@ impl HttpRegistry {
     }
 }
 
+fn under_way(schema: &SchemaRef) -> SchemaLookupError {
+    SchemaLookupError::Unavailable(format!("{} was asked for, and its answer is not there yet", name_of(schema)))
+}
+
+fn too_many(what: &str) -> SchemaLookupError {
+    SchemaLookupError::Unavailable(format!("{what}: {} other questions wait for an answer", BOUNDS.questions))
+}
+
 impl SchemaStore for HttpRegistry {
     fn lookup(&self, schema: &SchemaRef) -> Result<Arc<str>, SchemaLookupError> {
-        let found = self.schemas.get(schema, || {
-            let name = name_of(schema);
-            let url = match schema {
-                SchemaRef::Id(_) => self.url(&["schemas", "ids", &name]),
-                SchemaRef::Guid(_) => self.url(&["schemas", "guids", &name]),
-            };
-            let answer = self.ask(&name, || self.client.get(url.clone()))?;
-            // Registries leave the type out for Avro, older ones always.
-            if let Some(other) = answer.get("schemaType").and_then(Json::as_str).filter(|kind| *kind != "AVRO") {
-                return Err(SchemaLookupError::Unknown(format!("{name} as Avro (it is registered as {other})")));
+        loop {
+            match self.schemas.begin(schema) {
+                State::Answered(answer) => return answer,
+                State::Full => return Err(too_many(&name_of(schema))),
+                State::Yours => self.ask_for(*schema),
+                State::UnderWay => {}
             }
-            let json = answer.get("schema").and_then(Json::as_str);
-            json.map(Arc::from)
-                .ok_or_else(|| SchemaLookupError::Unavailable(format!("{name}: the answer of {} holds no schema", self.base)))
-        })?;
-        self.metrics.cached_schemas.set(self.schemas.known() as i64);
-        Ok(found)
+            if let Some(answer) = self.schemas.wait(schema) {
+                return answer;
+            }
+        }
+    }
+
+    fn find(&self, schema: &SchemaRef) -> Result<Arc<str>, SchemaLookupError> {
+        match self.schemas.begin(schema) {
+            State::Answered(answer) => answer,
+            State::Full => Err(too_many(&name_of(schema))),
+            State::Yours => {
+                self.ask_for(*schema);
+                Err(under_way(schema))
+            }
+            State::UnderWay => Err(under_way(schema)),
+        }
+    }
+
+    fn prefetch(&self, schemas: &[SchemaRef]) {
+        for schema in schemas {
+            if self.schemas.begin(schema) == State::Yours {
+                self.ask_for(*schema);
+            }
+        }
     }
 
     fn id_of(&self, subject: &str, schema_json: &str) -> Result<u32, SchemaLookupError> {
-        self.ids.get(&(subject.to_owned(), schema_json.to_owned()), || {
-            let url = if self.options.register { self.url(&["subjects", subject, "versions"]) } else { self.url(&["subjects", subject]) };
-            let body = serde_json::json!({ "schema": schema_json }).to_string();
-            let what = format!("of subject {subject}");
-            let answer = self.ask(&what, || self.client.post(url.clone()).header(CONTENT_TYPE, CONTENT).body(body.clone()))?;
-            let id = answer.get("id").and_then(Json::as_u64).and_then(|id| u32::try_from(id).ok());
-            id.ok_or_else(|| SchemaLookupError::Unavailable(format!("{what}: the answer of {} holds no id", self.base)))
-        })
+        let key = (subject.to_owned(), schema_json.to_owned());
+        loop {
+            match self.ids.begin(&key) {
+                State::Answered(answer) => return answer,
+                State::Full => return Err(too_many(subject)),
+                State::Yours => {
+                    let question = Question::new(&self.ids, key);
+                    let answer = self.runtime().block_on(self.connection.id(subject, schema_json));
+                    question.answer(answer.clone());
+                    return answer;
+                }
+                State::UnderWay => {}
+            }
+            if let Some(answer) = self.ids.wait(&key) {
+                return answer;
+            }
+        }
     }
 }
 
@@ -357,6 +453,90 @@ mod tests {
             assert_eq!(registry.lookup(&SchemaRef::Id(7)).unwrap().as_ref(), "\"long\"");
         }
         assert!(matches!(registry.lookup(&SchemaRef::Id(8)), Err(SchemaLookupError::Unavailable(_))));
+    }
+
+    /// Answers every request on a thread of its own, as `answer` says of its path.
+    fn serve(answer: impl Fn(&str) -> Answer + Send + Sync + 'static) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let answer = Arc::new(answer);
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (mut stream, answer) = (stream.unwrap(), Arc::clone(&answer));
+                std::thread::spawn(move || {
+                    let request = read_request(&mut stream);
+                    let (status, body) = answer(request.split(' ').nth(1).unwrap());
+                    let length = body.len();
+                    // The client may be gone.
+                    let _ = write!(stream, "HTTP/1.1 {status} x\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}");
+                });
+            }
+        });
+        url
+    }
+
+    fn registry_at(url: String) -> HttpRegistry {
+        let options = RegistryOptions { url, ..RegistryOptions::default() };
+        HttpRegistry::new(&options, &KafkaMetrics::register(&prometheus::Registry::new()).unwrap()).unwrap()
+    }
+
+    /// Finds until there is an answer.
+    fn found(registry: &HttpRegistry, id: u32) -> Result<Arc<str>, SchemaLookupError> {
+        let deadline = std::time::Instant::now() + Duration::from_secs(60);
+        loop {
+            match registry.find(&SchemaRef::Id(id)) {
+                Err(SchemaLookupError::Unavailable(why)) => assert!(std::time::Instant::now() < deadline, "{why}"),
+                answer => return answer,
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    const NO_SCHEMA: Answer = (404, r#"{"error_code":40403,"message":"Schema not found"}"#);
+
+    #[test]
+    fn finding_never_waits_and_known_schemas_are_found_while_the_registry_hangs() {
+        let (release, held) = crossbeam_channel::bounded::<()>(0);
+        let url = serve(move |path| {
+            if path.ends_with("/7") {
+                return (200, r#"{"schema":"\"long\""}"#);
+            }
+            let _ = held.recv(); // until the test ends
+            NO_SCHEMA
+        });
+        let registry = registry_at(url);
+        assert_eq!(found(&registry, 7).unwrap().as_ref(), "\"long\"");
+        // Every request that may be under way hangs; nothing here would return if a call waited for one.
+        let hanging: Vec<SchemaRef> = (100..2_000).map(SchemaRef::Id).collect();
+        registry.prefetch(&hanging);
+        for id in 100..110 {
+            assert!(matches!(registry.find(&SchemaRef::Id(id)), Err(SchemaLookupError::Unavailable(_))));
+        }
+        assert_eq!(registry.find(&SchemaRef::Id(7)).unwrap().as_ref(), "\"long\"");
+        assert_eq!(registry.lookup(&SchemaRef::Id(7)).unwrap().as_ref(), "\"long\"");
+        let full = registry.find(&SchemaRef::Id(1_999)).unwrap_err().to_string();
+        assert!(full.contains("1000 other questions"), "{full}");
+        drop(release);
+    }
+
+    #[test]
+    fn ids_that_nobody_registered_are_asked_for_together() {
+        // Nobody is answered until as many wait as may: asked one after the other, none ever would be.
+        let waiting = (Mutex::new(0), std::sync::Condvar::new());
+        let url = serve(move |_| {
+            let (count, arrived) = &waiting;
+            let mut count = count.lock().unwrap();
+            *count += 1;
+            arrived.notify_all();
+            drop(arrived.wait_while(count, |count| *count < AT_ONCE).unwrap());
+            NO_SCHEMA
+        });
+        let registry = registry_at(url);
+        let junk: Vec<SchemaRef> = (0..64).map(SchemaRef::Id).collect();
+        registry.prefetch(&junk);
+        for id in 0..64 {
+            assert_eq!(found(&registry, id), Err(SchemaLookupError::Unknown(id.to_string())));
+        }
     }
 
     #[test]

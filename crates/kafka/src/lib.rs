@@ -1,7 +1,8 @@
 //! The engine's ports on rdkafka; dead letters, schema registry. The only crate that links librdkafka.
 //!
 //! * [`KafkaSource`] reads the input topics on a thread of its own; [`KafkaSink`] commits sealed epochs in transactions and settles those in
-//!   doubt; [`KafkaEpochLog`] reads the committed epochs back; [`FolderStore`] and [`HttpRegistry`] give writer schemas.
+//!   doubt; [`KafkaOutputLog`] reads committed outputs back; [`FolderStore`] and [`HttpRegistry`] give writer schemas.
+//! * [`TopicWatch`] warns of topic settings that delete records which a restart needs.
 //! * [`ensure_topics`], [`Producer`], [`Reader`] serve tools and tests.
 //! * [`MockBroker`] and [`MockSink`] run without a cluster, at least once: for the demo, never as proof.
 //!
@@ -15,6 +16,7 @@ mod metrics;
 mod mock;
 mod offsets;
 mod options;
+mod output_log;
 mod oversize;
 mod ownership;
 mod patience;
@@ -23,20 +25,24 @@ mod position;
 mod producer;
 mod reader;
 mod record;
+mod retention;
 mod requests;
 mod schemas;
 mod sink;
 mod source;
 mod topics;
 mod transaction;
+mod watch;
 
 pub use http_registry::{HttpRegistry, RegistryOptions};
 pub use metrics::KafkaMetrics;
 pub use mock::{MockBroker, MockSink};
 pub use offsets::Isolation;
 pub use options::{KafkaOptions, OptionsError, OutputTopics};
+pub use output_log::KafkaOutputLog;
 pub use producer::Producer;
-pub use reader::{KafkaEpochLog, OwnedRecord, Reader, read_all};
+pub use reader::{OwnedRecord, Reader, read_all};
+pub use retention::{Finding, TopicWatch, describe};
 pub use schemas::FolderStore;
 pub use sink::KafkaSink;
 pub use source::{InputTopic, KafkaSource};

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+
+use crate::retention::Finding;
 
 /// How a transaction ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +66,9 @@ pub struct KafkaMetrics {
     pub(crate) abandoned_producers: IntGauge,
     client_errors: IntCounterVec,
     out_of_range: IntCounter,
+    added_partitions: IntGauge,
+    topic_findings: IntGaugeVec,
+    topic_retention_hours: GaugeVec,
     pub(crate) registry_requests: IntCounterVec,
     pub(crate) cached_schemas: IntGauge,
 }
@@ -105,6 +110,24 @@ impl KafkaMetrics {
                 "leadpulse_source_offset_out_of_range_total",
                 "Positions that the log no longer, or not yet, holds: records were lost before they were read.",
             )?,
+            added_partitions: IntGauge::new(
+                "leadpulse_source_partitions_added",
+                "Partitions of the input topics that are not read yet: they were added after the deployment's layout was written.",
+            )?,
+            topic_findings: IntGaugeVec::new(
+                Opts::new(
+                    "leadpulse_topic_findings",
+                    "1 for each setting of a topic under which records that a restart needs get lost; looked at every hour.",
+                ),
+                &["topic", "setting"],
+            )?,
+            topic_retention_hours: GaugeVec::new(
+                Opts::new(
+                    "leadpulse_topic_retention_hours",
+                    "Hours until retention may delete the oldest record of a topic: then a restart becomes impossible.",
+                ),
+                &["topic"],
+            )?,
             registry_requests: IntCounterVec::new(
                 Opts::new("leadpulse_schema_registry_requests_total", "Requests to the schema registry by HTTP status, or 'failed'."),
                 &["code"],
@@ -117,6 +140,9 @@ impl KafkaMetrics {
         registry.register(Box::new(metrics.abandoned_producers.clone()))?;
         registry.register(Box::new(metrics.client_errors.clone()))?;
         registry.register(Box::new(metrics.out_of_range.clone()))?;
+        registry.register(Box::new(metrics.added_partitions.clone()))?;
+        registry.register(Box::new(metrics.topic_findings.clone()))?;
+        registry.register(Box::new(metrics.topic_retention_hours.clone()))?;
         registry.register(Box::new(metrics.registry_requests.clone()))?;
         registry.register(Box::new(metrics.cached_schemas.clone()))?;
         Ok(Arc::new(metrics))
@@ -155,6 +181,22 @@ impl KafkaMetrics {
 
     pub(crate) fn count_out_of_range(&self) {
         self.out_of_range.inc();
+    }
+
+    /// Replaces the findings of the look before.
+    pub(crate) fn set_findings(&self, findings: &[Finding]) {
+        self.topic_findings.reset();
+        self.topic_retention_hours.reset();
+        for Finding { topic, setting, hours_left, .. } in findings {
+            self.topic_findings.with_label_values(&[topic.as_str(), setting]).set(1);
+            if let Some(hours) = hours_left {
+                self.topic_retention_hours.with_label_values(&[topic]).set(*hours);
+            }
+        }
+    }
+
+    pub(crate) fn set_added_partitions(&self, count: usize) {
+        self.added_partitions.set(count as i64);
     }
 }
 

@@ -9,7 +9,7 @@ use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset, TopicPartitionList};
 use rustc_hash::FxHashMap;
 
-use leadpulse_engine::ports::{NextOffset, PortError};
+use leadpulse_engine::ports::{LogEnd, NextOffset, PortError};
 
 use crate::client::{Closing, Context, consumer, is_permanent, port_error};
 use crate::metrics::KafkaMetrics;
@@ -28,6 +28,49 @@ pub enum Isolation {
 pub(crate) type Place = (String, i32);
 
 const POLL_WAIT: Duration = Duration::from_millis(5);
+/// Pause before a question is asked again, doubled up to the second.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// Limit of one look at whether a place can be read. librdkafka waits half a second before it fetches again what it could not read.
+const PROBE_LIMIT: Duration = Duration::from_secs(3);
+
+/// A list of the places, without offsets.
+pub(crate) fn place_list<'p>(places: impl IntoIterator<Item = &'p Place>) -> TopicPartitionList {
+    let mut list = TopicPartitionList::new();
+    for (topic, partition) in places {
+        list.add_partition(topic, *partition);
+    }
+    list
+}
+
+/// Errors that mean that bytes of the log cannot be read, however often they are fetched: damage, or a format that this client does not have.
+///
+/// librdkafka reports them without the partition, and fetches the same batch again (`rd_kafka_msgset_reader_decompress` in 2.12).
+pub(crate) fn is_damage(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::BadCompression
+            | RDKafkaErrorCode::BadMessage
+            | RDKafkaErrorCode::NotImplemented
+            | RDKafkaErrorCode::Underflow
+            | RDKafkaErrorCode::InvalidMessage
+            | RDKafkaErrorCode::InvalidMessageSize
+            | RDKafkaErrorCode::InvalidRecord
+            | RDKafkaErrorCode::MessageSizeTooLarge
+            | RDKafkaErrorCode::UnsupportedCompressionType
+    )
+}
+
+/// The result of a look at one place of a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Readability {
+    /// A record came, or reading passed the place.
+    Readable,
+    /// The client cannot make records of its bytes.
+    Damaged(String),
+    /// Nothing came within the limit: the partition may have no leader now.
+    Unknown,
+}
 
 /// The offsets `from..end` of a partition.
 #[derive(Clone, Copy, Debug)]
@@ -58,9 +101,12 @@ impl OffsetReader {
 
     /// How many partitions the topic has; `None` if there is no such topic.
     pub(crate) fn partition_count(&self, topic: &str) -> Result<Option<i32>, PortError> {
+        self.patiently(|limit| self.partition_count_within(topic, limit))
+    }
+
+    fn partition_count_within(&self, topic: &str, limit: Duration) -> Result<Option<i32>, PortError> {
         let doing = || format!("asking {} for topic '{topic}'", self.options.brokers);
-        let metadata =
-            self.client.fetch_metadata(Some(topic), self.options.request_timeout()).map_err(|error| port_error(&doing(), &error))?;
+        let metadata = self.client.fetch_metadata(Some(topic), limit).map_err(|error| port_error(&doing(), &error))?;
         let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else { return Ok(None) };
         match found.error().map(RDKafkaErrorCode::from) {
             None => Ok(Some(found.partitions().len() as i32)),
@@ -81,12 +127,20 @@ impl OffsetReader {
     }
 
     fn list(&self, places: &[Place], at: Offset) -> Result<Vec<i64>, PortError> {
+        self.patiently(|limit| self.list_within(places, at, limit))
+    }
+
+    fn patiently<T>(&self, ask: impl Fn(Duration) -> Result<T, PortError>) -> Result<T, PortError> {
+        patiently(self.options.request_timeout(), ask)
+    }
+
+    fn list_within(&self, places: &[Place], at: Offset, limit: Duration) -> Result<Vec<i64>, PortError> {
         let doing = "listing offsets of the partitions";
         let mut request = TopicPartitionList::with_capacity(places.len());
         for (topic, partition) in places {
             request.add_partition_offset(topic, *partition, at).map_err(|error| port_error(doing, &error))?;
         }
-        let answer = self.client.offsets_for_times(request, self.options.request_timeout()).map_err(|error| port_error(doing, &error))?;
+        let answer = self.client.offsets_for_times(request, limit).map_err(|error| port_error(doing, &error))?;
         let offset_of = |(topic, partition): &Place| {
             let doing = || format!("listing the offset of {topic}/{partition}");
             let element = answer.find_partition(topic, *partition);
@@ -98,6 +152,79 @@ impl OffsetReader {
             }
         };
         places.iter().map(offset_of).collect()
+    }
+
+    /// Looks whether reading can begin at this offset, which must lie before the partition's stable end. Only this partition is assigned, so an
+    /// error is its own.
+    pub(crate) fn probe(&self, place: &Place, offset: NextOffset) -> Result<Readability, PortError> {
+        let (topic, partition) = place;
+        let failed = |error| port_error(&format!("looking at offset {} of {topic}/{partition}", offset.0), &error);
+        let mut assignment = TopicPartitionList::with_capacity(1);
+        assignment.add_partition_offset(topic, *partition, Offset::Offset(offset.0)).map_err(failed)?;
+        self.client.assign(&assignment).map_err(failed)?;
+        let probe = self.probe_assigned(place, offset).map_err(failed);
+        self.client.unassign().map_err(failed)?;
+        probe
+    }
+
+    fn probe_assigned(&self, (topic, partition): &Place, offset: NextOffset) -> Result<Readability, KafkaError> {
+        let deadline = Instant::now() + PROBE_LIMIT;
+        while Instant::now() < deadline {
+            match self.client.poll(POLL_WAIT) {
+                Some(Ok(_) | Err(KafkaError::PartitionEOF(_))) => return Ok(Readability::Readable),
+                Some(Err(error)) => match error.rdkafka_error_code() {
+                    Some(code) if is_damage(code) => return Ok(Readability::Damaged(code.to_string())),
+                    Some(code) if is_permanent(code) => return Err(error),
+                    _ => {}
+                },
+                None => {
+                    let positions = self.client.position()?;
+                    let element = positions.find_partition(topic, *partition);
+                    if element.is_some_and(|element| matches!(element.offset(), Offset::Offset(at) if at > offset.0)) {
+                        return Ok(Readability::Readable);
+                    }
+                }
+            }
+        }
+        Ok(Readability::Unknown)
+    }
+
+    /// The first offset behind damage that can be read, at most `end`. Looks at ever later offsets, then halves the stretch: good batches
+    /// between two damaged ones may be passed over with them.
+    pub(crate) fn readable_after(&self, place: &Place, damaged: NextOffset, end: NextOffset) -> Result<NextOffset, PortError> {
+        let (mut bad, mut step) = (damaged.0, 1);
+        let mut good = loop {
+            let at = damaged.0.saturating_add(step);
+            if at >= end.0 {
+                break end.0;
+            }
+            if self.can_read(place, at)? {
+                break at;
+            }
+            (bad, step) = (at, step.saturating_mul(2));
+        };
+        while good - bad > 1 {
+            let middle = bad + (good - bad) / 2;
+            if self.can_read(place, middle)? {
+                good = middle;
+            } else {
+                bad = middle;
+            }
+        }
+        Ok(NextOffset(good))
+    }
+
+    fn can_read(&self, place: &Place, offset: i64) -> Result<bool, PortError> {
+        match self.probe(place, NextOffset(offset))? {
+            Readability::Readable => Ok(true),
+            Readability::Damaged(_) => Ok(false),
+            Readability::Unknown => {
+                let (topic, partition) = place;
+                Err(PortError::Retriable(format!(
+                    "kafka: looking for the end of the damage in {topic}/{partition}: no answer at offset {offset}"
+                )))
+            }
+        }
     }
 
     /// Hands every visible record of the ranges of one topic to `each`; partitions are interleaved, a partition's records are in order.
@@ -151,5 +278,66 @@ impl OffsetReader {
             }
         }
         self.client.unassign().map_err(failed)
+    }
+}
+
+/// Asks until the answer is final, within the limit; each call gets what is left of it.
+///
+/// After a change of leaders a broker answers for a moment that it is not the leader, that the client's leader epoch is fenced or not known
+/// yet, or that the end is not (KIP-320, KIP-207). librdkafka's `offsets_for_times` leaves it to the caller to ask again.
+fn patiently<T>(limit: Duration, mut ask: impl FnMut(Duration) -> Result<T, PortError>) -> Result<T, PortError> {
+    let deadline = Instant::now() + limit;
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match ask(deadline.saturating_duration_since(Instant::now()).max(FIRST_PAUSE)) {
+            Err(PortError::Retriable(why)) if Instant::now() + pause < deadline => {
+                tracing::debug!("{why}; asking again");
+                std::thread::sleep(pause);
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+            answer => return answer,
+        }
+    }
+}
+
+/// The ends of the partitions: `committed` sees the stable ones, `all` the high watermarks.
+pub(crate) fn log_ends(committed: &OffsetReader, all: &OffsetReader, places: &[Place]) -> Result<Vec<LogEnd>, PortError> {
+    let (stable, high) = (committed.stable_ends(places)?, all.stable_ends(places)?);
+    let end = |(stable, high): (i64, i64)| LogEnd { stable: NextOffset(stable), high: NextOffset(high.max(stable)) };
+    Ok(stable.into_iter().zip(high).map(end).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The answer after `failures` errors of that code, and how often was asked.
+    fn asked(code: RDKafkaErrorCode, failures: usize, limit: Duration) -> (Result<(), PortError>, usize) {
+        let mut count = 0;
+        let answer = patiently(limit, |_| {
+            count += 1;
+            if count > failures { Ok(()) } else { Err(port_error("listing offsets", &KafkaError::OffsetFetch(code))) }
+        });
+        (answer, count)
+    }
+
+    #[test]
+    fn answers_of_a_moment_are_asked_again_and_final_ones_are_not() {
+        let long = Duration::from_secs(600);
+        for code in [
+            RDKafkaErrorCode::FencedLeaderEpoch,
+            RDKafkaErrorCode::UnknownLeaderEpoch,
+            RDKafkaErrorCode::OffsetNotAvailable,
+            RDKafkaErrorCode::LeaderNotAvailable,
+            RDKafkaErrorCode::NotLeaderForPartition,
+            RDKafkaErrorCode::KafkaStorageError,
+            RDKafkaErrorCode::OperationTimedOut,
+        ] {
+            assert!(matches!(asked(code, 2, long), (Ok(()), 3)), "{code:?}");
+        }
+        let (denied, count) = asked(RDKafkaErrorCode::TopicAuthorizationFailed, 2, long);
+        assert!(matches!((&denied, count), (Err(PortError::Fatal(_)), 1)), "{denied:?}, {count}");
+        let (late, _) = asked(RDKafkaErrorCode::FencedLeaderEpoch, usize::MAX, Duration::from_millis(200));
+        assert!(matches!(&late, Err(PortError::Retriable(message)) if message.contains("listing offsets")), "{late:?}");
     }
 }

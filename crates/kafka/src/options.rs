@@ -16,33 +16,71 @@ use leadpulse_engine::ports::Output;
 
 use crate::polled::DebugLines;
 
-/// Names of the output topics.
+/// Names of the output topics. Those left out in the configuration follow from the name of the epochs topic.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(from = "ConfiguredOutputs")]
 pub struct OutputTopics {
     /// Every score record: the history.
     pub scores: String,
     /// The newest score record of each (task, entity): the current state. Empty: it is not written.
     pub current_scores: String,
-    /// Alert records.
+    /// Alert records; one partition.
     pub alerts: String,
-    /// Records that could not be used.
+    /// Records that could not be used; one partition.
     pub dead_letters: String,
     /// Epoch records; one partition.
     pub epochs: String,
-    /// Policy state.
+    /// Policy state; one partition.
     pub policy_state: String,
+}
+
+/// The `[kafka.outputs]` section as it is written.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct ConfiguredOutputs {
+    scores: Option<String>,
+    current_scores: Option<String>,
+    alerts: Option<String>,
+    dead_letters: Option<String>,
+    epochs: Option<String>,
+    policy_state: Option<String>,
+}
+
+impl From<ConfiguredOutputs> for OutputTopics {
+    fn from(configured: ConfiguredOutputs) -> Self {
+        let names = Self::beside(configured.epochs.as_deref().unwrap_or("scoring.epochs.v1"));
+        Self {
+            scores: configured.scores.unwrap_or(names.scores),
+            current_scores: configured.current_scores.unwrap_or(names.current_scores),
+            alerts: configured.alerts.unwrap_or(names.alerts),
+            dead_letters: configured.dead_letters.unwrap_or(names.dead_letters),
+            epochs: names.epochs,
+            policy_state: configured.policy_state.unwrap_or(names.policy_state),
+        }
+    }
 }
 
 impl Default for OutputTopics {
     fn default() -> Self {
+        ConfiguredOutputs::default().into()
+    }
+}
+
+impl OutputTopics {
+    /// The names that follow from the epochs topic's: its last `epochs` is replaced by the output's word, which is appended where there is none.
+    /// `scoring.epochs.v1` → `scoring.alerts.v1`; `pulse` → `pulse-alerts`.
+    pub fn beside(epochs: &str) -> Self {
+        let name = |word: &str| match epochs.rfind("epochs") {
+            Some(at) => format!("{}{word}{}", &epochs[..at], &epochs[at + "epochs".len()..]),
+            None => format!("{epochs}-{word}"),
+        };
         Self {
-            scores: "scoring.score-changes.v1".into(),
-            current_scores: "scoring.scores.v1".into(),
-            alerts: "scoring.alerts.v1".into(),
-            dead_letters: "scoring.dlq.v1".into(),
-            epochs: "scoring.epochs.v1".into(),
-            policy_state: "scoring.policy-state.v1".into(),
+            scores: name("score-changes"),
+            current_scores: name("scores"),
+            alerts: name("alerts"),
+            dead_letters: name("dlq"),
+            epochs: epochs.to_owned(),
+            policy_state: name("policy-state"),
         }
     }
 }
@@ -87,7 +125,7 @@ pub struct KafkaOptions {
     pub transactional_id: String,
     /// Names of the output topics.
     pub outputs: OutputTopics,
-    /// Partitions of an output topic that has to be created (the epochs topic always has one).
+    /// Partitions of the score topics, if they have to be created. The other outputs have one.
     pub output_partitions: i32,
     /// Replicas of a topic that has to be created; −1 for the brokers' default.
     pub replication_factor: i32,
@@ -435,6 +473,51 @@ mod tests {
             let error = options.validate().unwrap_err().to_string();
             assert!(error.contains(expected), "{expected}: {error}");
         }
+    }
+
+    #[test]
+    fn outputs_that_are_left_out_are_named_after_the_epochs() {
+        let read = |json: &str| serde_json::from_str::<OutputTopics>(json).unwrap();
+        let all = |outputs: &OutputTopics| outputs.fields().map(|(_, name)| name.to_owned());
+        let cases = [
+            (
+                "{}",
+                [
+                    "scoring.score-changes.v1",
+                    "scoring.scores.v1",
+                    "scoring.alerts.v1",
+                    "scoring.dlq.v1",
+                    "scoring.epochs.v1",
+                    "scoring.policy-state.v1",
+                ],
+            ),
+            (
+                r#"{"epochs": "epochs-eu.epochs.v2", "alerts": "hot"}"#,
+                [
+                    "epochs-eu.score-changes.v2",
+                    "epochs-eu.scores.v2",
+                    "hot",
+                    "epochs-eu.dlq.v2",
+                    "epochs-eu.epochs.v2",
+                    "epochs-eu.policy-state.v2",
+                ],
+            ),
+            (
+                r#"{"epochs": "pulse", "current_scores": ""}"#,
+                ["pulse-score-changes", "", "pulse-alerts", "pulse-dlq", "pulse", "pulse-policy-state"],
+            ),
+        ];
+        for (json, expected) in cases {
+            let outputs = read(json);
+            assert_eq!(all(&outputs), expected, "{json}");
+            KafkaOptions { outputs, ..KafkaOptions::default() }.validate().unwrap();
+        }
+        assert_eq!(read("{}"), OutputTopics::default());
+        // A configuration that is printed and read again names the same topics.
+        let written = read(r#"{"epochs": "x.epochs", "current_scores": ""}"#);
+        assert_eq!(read(&serde_json::to_string(&written).unwrap()), written);
+        let error = serde_json::from_str::<OutputTopics>(r#"{"alert": "x"}"#).unwrap_err().to_string();
+        assert!(error.contains("unknown field `alert`"), "{error}");
     }
 
     #[test]

@@ -67,7 +67,7 @@ fn is_bare(record: &OutputRecord) -> bool {
 
 /// Bytes of key, value and headers.
 fn bytes_of(record: &OutputRecord) -> usize {
-    let headers: usize = record.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+    let headers: usize = record.headers.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, Vec::len)).sum();
     record.key.as_ref().map_or(0, Vec::len) + record.value.as_ref().map_or(0, Vec::len) + headers
 }
 
@@ -83,7 +83,7 @@ mod tests {
     fn letter(key: usize, value: usize, header: usize) -> OutputRecord {
         let mut batch = RecordBatch::default();
         let (key, value, header) = (vec![b'k'; key], vec![b'v'; value], vec![b'h'; header]);
-        batch.push(0, 5, 0, Some(&key), Some(&value), [("original", header.as_slice())]);
+        batch.push(0, 5, 0, Some(&key), Some(&value), [("original", Some(header.as_slice()))]);
         let partition = InputPartition { topic: "t".into(), partition: 0, table: TableId(0) };
         dead_letter(batch.record(0), &partition, Reason::WireFormat, "junk", 1)
     }

@@ -22,9 +22,9 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// Before another's token is asked for a second time.
 const CONFIRM_AFTER: Duration = Duration::from_millis(200);
 
-/// What the thread has noticed, and what it needs to know.
+/// State that the watching thread shares with the sink.
 #[derive(Default)]
-struct Shared {
+struct OwnershipState {
     /// Number of the newest epoch that this process committed or found.
     committed: AtomicU64,
     /// The token that stands in place of ours.
@@ -33,7 +33,7 @@ struct Shared {
 
 /// A thread that watches the owner's token. It ends when this is dropped.
 pub(crate) struct OwnershipWatch {
-    shared: Arc<Shared>,
+    shared: Arc<OwnershipState>,
     _running: Sender<()>,
 }
 
@@ -46,7 +46,7 @@ impl OwnershipWatch {
         owner: &Owner,
         committed: u64,
     ) -> Result<Self, PortError> {
-        let shared = Arc::new(Shared { committed: AtomicU64::new(committed), other: Mutex::default() });
+        let shared = Arc::new(OwnershipState { committed: AtomicU64::new(committed), other: Mutex::default() });
         let (running, until_dropped) = bounded(0);
         let watcher = Watcher {
             reader: OffsetReader::connect(options, Isolation::Uncommitted, metrics)?,
@@ -78,7 +78,7 @@ struct Watcher {
     timeout: Duration,
     partition: InputPartition,
     owner: Owner,
-    shared: Arc<Shared>,
+    shared: Arc<OwnershipState>,
 }
 
 impl Watcher {

@@ -15,13 +15,13 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// The condition of the sink, as its attendant sees it.
-pub(crate) struct Condition {
+/// The sink's side of its attendant: reports of long waits, taken back once they are over.
+pub(crate) struct Attended {
     attendant: Arc<dyn Attendant>,
     reported: AtomicBool,
 }
 
-impl Condition {
+impl Attended {
     pub(crate) fn new(attendant: Arc<dyn Attendant>) -> Self {
         Self { attendant, reported: AtomicBool::new(false) }
     }
@@ -124,22 +124,22 @@ mod tests {
     }
 
     #[test]
-    fn a_condition_is_taken_back_once() {
+    fn a_report_is_taken_back_once() {
         let attendant = Arc::new(Listening::default());
-        let condition = Condition::new(Arc::clone(&attendant) as Arc<dyn Attendant>);
-        condition.clear();
-        condition.report("away");
-        condition.clear();
-        condition.clear();
+        let attended = Attended::new(Arc::clone(&attendant) as Arc<dyn Attendant>);
+        attended.clear();
+        attended.report("away");
+        attended.clear();
+        attended.clear();
         assert_eq!(*attendant.reports.lock().unwrap(), [Some("away".to_owned()), None]);
     }
 
     #[test]
     fn a_stop_ends_a_pause() {
         let attendant = Arc::new(Listening::default());
-        let condition = Condition::new(Arc::clone(&attendant) as Arc<dyn Attendant>);
-        assert!(condition.pause(Duration::ZERO).is_ok());
+        let attended = Attended::new(Arc::clone(&attendant) as Arc<dyn Attendant>);
+        assert!(attended.pause(Duration::ZERO).is_ok());
         attendant.stopped.store(true, Ordering::Relaxed);
-        assert!(matches!(condition.pause(Duration::from_secs(86_400)), Err(PortError::Interrupted(_))));
+        assert!(matches!(attended.pause(Duration::from_secs(86_400)), Err(PortError::Interrupted(_))));
     }
 }

@@ -31,7 +31,7 @@ const COUNT_WAIT: Duration = Duration::from_micros(50);
 
 /// A record that librdkafka or a broker refused.
 #[derive(Clone, Debug)]
-pub(crate) struct Refusal {
+pub(crate) struct RefusedRecord {
     /// Index of the record, as given to [`PolledProducer::send`].
     pub(crate) record: usize,
     pub(crate) error: KafkaError,
@@ -42,7 +42,7 @@ pub(crate) struct Refusal {
 pub(crate) struct Signals {
     outstanding: AtomicUsize,
     progress: AtomicU64,
-    refusals: Mutex<Vec<Refusal>>,
+    refusals: Mutex<Vec<RefusedRecord>>,
     pub(crate) ledger: RequestLedger,
     lock: Mutex<()>,
     changed: Condvar,
@@ -70,7 +70,7 @@ impl Signals {
     }
 
     /// Records refused since this was last asked.
-    pub(crate) fn take_refusals(&self) -> Vec<Refusal> {
+    pub(crate) fn take_refusals(&self) -> Vec<RefusedRecord> {
         std::mem::take(&mut self.refusals.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -88,7 +88,7 @@ impl Signals {
         self.changed.notify_all();
     }
 
-    fn refuse(&self, refusal: Refusal) {
+    fn refuse(&self, refusal: RefusedRecord) {
         self.refusals.lock().unwrap_or_else(PoisonError::into_inner).push(refusal);
     }
 }
@@ -138,7 +138,7 @@ impl ProducerContext for PolledContext {
     fn delivery(&self, result: &DeliveryResult<'_>, record: usize) {
         if let Err((error, _)) = result {
             count_error(&self.metrics, self.name, error);
-            self.signals.refuse(Refusal { record, error: error.clone() });
+            self.signals.refuse(RefusedRecord { record, error: error.clone() });
             self.signals.wake();
         }
         self.signals.advance();
@@ -148,7 +148,7 @@ impl ProducerContext for PolledContext {
     }
 }
 
-/// Why a record was not queued.
+/// The reason for which a record was not queued.
 pub(crate) enum SendError {
     /// librdkafka refused it.
     Refused(KafkaError),
@@ -257,7 +257,7 @@ fn to_message<'a>(topic: &'a str, index: usize, record: &'a OutputRecord) -> Bas
     }
     if !record.headers.is_empty() {
         let headers = OwnedHeaders::new_with_capacity(record.headers.len());
-        let insert = |headers: OwnedHeaders, (name, value): &(String, Vec<u8>)| headers.insert(Header { key: name, value: Some(value) });
+        let insert = |headers: OwnedHeaders, (name, value): &(String, Option<Vec<u8>>)| headers.insert(Header { key: name, value: value.as_ref() });
         message = message.headers(record.headers.iter().fold(headers, insert));
     }
     message

@@ -35,13 +35,13 @@ impl Producer {
         self.send_with_headers(topic, key, value, &[], timestamp_ms)
     }
 
-    /// As [`Self::send`], with headers, in order.
+    /// As [`Self::send`], with headers, in order; `None` is a null value.
     pub fn send_with_headers(
         &mut self,
         topic: &str,
         key: Option<&[u8]>,
         value: Option<&[u8]>,
-        headers: &[(&str, &[u8])],
+        headers: &[(&str, Option<&[u8]>)],
         timestamp_ms: i64,
     ) -> Result<(), PortError> {
         let mut record = BaseRecord::<[u8], [u8]>::to(topic).timestamp(timestamp_ms.max(1)); // 0 would be "now"
@@ -49,7 +49,7 @@ impl Producer {
         record.payload = value;
         if !headers.is_empty() {
             let owned = OwnedHeaders::new_with_capacity(headers.len());
-            let insert = |owned: OwnedHeaders, (name, value): &(&str, &[u8])| owned.insert(Header { key: name, value: Some(*value) });
+            let insert = |owned: OwnedHeaders, (name, value): &(&str, Option<&[u8]>)| owned.insert(Header { key: name, value: *value });
             record = record.headers(headers.iter().fold(owned, insert));
         }
         while let Err((error, refused)) = self.producer.send(record) {

@@ -1,10 +1,10 @@
-//! Reads a topic from its beginning to its end, as often as asked: for tools, tests and the demo's printing, and for the epoch log.
+//! Reads a topic from its beginning to its end, as often as asked: for tools, tests and the demo's printing.
 
 use std::sync::Arc;
 
 use rdkafka::message::{BorrowedMessage, Message};
 
-use leadpulse_engine::ports::{EpochLog, NextOffset, PortError};
+use leadpulse_engine::ports::{NextOffset, PortError};
 
 use crate::metrics::KafkaMetrics;
 use crate::offsets::{Isolation, OffsetRange, OffsetReader, Place};
@@ -24,14 +24,14 @@ pub struct OwnedRecord {
     pub key: Option<Vec<u8>>,
     /// Its value; `None` is a tombstone.
     pub value: Option<Vec<u8>>,
-    /// Its headers, in order.
-    pub headers: Vec<(String, Vec<u8>)>,
+    /// Its headers, in order; `None` is a null value.
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
 }
 
 impl OwnedRecord {
     fn copy_of(message: &BorrowedMessage<'_>) -> Self {
         let mut headers = Vec::new();
-        for_each_header(message, |name, value| headers.push((name.to_owned(), value.to_vec())));
+        for_each_header(message, |name, value| headers.push((name.to_owned(), value.map(<[u8]>::to_vec))));
         Self {
             partition: message.partition(),
             offset: message.offset(),
@@ -42,9 +42,9 @@ impl OwnedRecord {
         }
     }
 
-    /// The value of its last header of that name.
+    /// The value of its last header of that name; `None` if there is no such header, or its value is null.
     pub fn header(&self, name: &str) -> Option<&[u8]> {
-        self.headers.iter().rfind(|(found, _)| found == name).map(|(_, value)| value.as_slice())
+        self.headers.iter().rfind(|(found, _)| found == name).and_then(|(_, value)| value.as_deref())
     }
 }
 
@@ -103,37 +103,4 @@ pub fn read_all(
     metrics: &Arc<KafkaMetrics>,
 ) -> Result<Vec<OwnedRecord>, PortError> {
     Reader::open(options, topic, isolation, metrics)?.read_to_end()
-}
-
-/// The committed epoch records, from the epochs topic. Reads from the beginning at each call.
-pub struct KafkaEpochLog {
-    options: KafkaOptions,
-    metrics: Arc<KafkaMetrics>,
-}
-
-impl KafkaEpochLog {
-    /// The log in the topic `outputs.epochs`, which must have one partition.
-    pub fn new(options: &KafkaOptions, metrics: &Arc<KafkaMetrics>) -> Self {
-        Self { options: options.clone(), metrics: Arc::clone(metrics) }
-    }
-}
-
-impl EpochLog for KafkaEpochLog {
-    fn read(&mut self, each: &mut dyn FnMut(&[u8]) -> Result<(), PortError>) -> Result<(), PortError> {
-        let topic = &self.options.outputs.epochs;
-        let mut reader = Reader::open(&self.options, topic, Isolation::Committed, &self.metrics)?;
-        if reader.places.len() != 1 {
-            return Err(PortError::Fatal(format!(
-                "kafka: the epochs topic '{topic}' has {} partitions; epochs have one order, so it must have one: name another in kafka.outputs.epochs",
-                reader.places.len()
-            )));
-        }
-        reader.read_each(&mut |message| match message.payload() {
-            Some(value) => each(value),
-            None => Err(PortError::Fatal(format!(
-                "kafka: '{topic}' has a record without value at offset {}; epoch records are never deleted",
-                message.offset()
-            ))),
-        })
-    }
 }

@@ -9,14 +9,14 @@ pub(crate) fn timestamp_ms(message: &BorrowedMessage<'_>) -> i64 {
     message.timestamp().to_millis().unwrap_or(-1)
 }
 
-/// Hands over name and value of each header, in order; a null value is empty.
+/// Hands over name and value of each header, in order; a null value is `None`.
 ///
 /// rdkafka panics on a header name that is not UTF-8. No record may stop a partition, so such a header is left out, and said.
-pub(crate) fn for_each_header<'m>(message: &'m BorrowedMessage<'_>, mut each: impl FnMut(&'m str, &'m [u8])) {
+pub(crate) fn for_each_header<'m>(message: &'m BorrowedMessage<'_>, mut each: impl FnMut(&'m str, Option<&'m [u8]>)) {
     let Some(headers) = message.headers() else { return };
     for index in 0..headers.count() {
         match catch_unwind(AssertUnwindSafe(|| headers.try_get(index))) {
-            Ok(Some(header)) => each(header.key, header.value.unwrap_or_default()),
+            Ok(Some(header)) => each(header.key, header.value),
             Ok(None) => {}
             Err(_) => tracing::warn!(
                 topic = message.topic(),

@@ -1,6 +1,6 @@
 //! Writer schemas without a registry, and what every store of schemas shares: answers remembered, one question at a time.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -50,9 +50,9 @@ enum Slot<V> {
     /// Somebody is asking.
     Asked,
     /// True for ever.
-    Known(V),
-    /// True until then.
-    Failed(SchemaLookupError, Instant),
+    Known { answer: V, number: u64 },
+    /// True until then; an answer that nobody has heard yet, for [`UNHEARD`] at least.
+    Failed { error: SchemaLookupError, at: Instant, until: Instant, heard: bool, number: u64 },
 }
 
 /// How long failures are believed.
@@ -62,67 +62,166 @@ pub(crate) struct FailureTtl {
     pub(crate) unavailable: Duration,
 }
 
-/// Answers by question: good ones for ever, failures for a while, and never two callers asking the same at once.
-pub(crate) struct Answers<K, V> {
-    slots: Mutex<HashMap<K, Slot<V>>>,
-    answered: Condvar,
-    ttl: FailureTtl,
+/// How much is remembered, and how much asked at once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// Answers, good and bad. Bad ones make room first, the oldest before the others.
+    pub(crate) answers: usize,
+    /// Questions under way.
+    pub(crate) questions: usize,
 }
 
-impl<K: Clone + Eq + Hash, V: Clone> Answers<K, V> {
-    pub(crate) fn new(ttl: FailureTtl) -> Self {
-        Self { slots: Mutex::default(), answered: Condvar::new(), ttl }
+/// The state of a question.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum State<V> {
+    /// The remembered answer.
+    Answered(Result<V, SchemaLookupError>),
+    /// Somebody is asking.
+    UnderWay,
+    /// The caller has to ask, and to give the answer to [`Answers::answer`].
+    Yours,
+    /// As many questions are under way as may be.
+    Full,
+}
+
+/// Answers by question: good ones for ever, failures for a while, no question asked twice at once. Bounded, whatever ids the records carry.
+pub(crate) struct Answers<K, V> {
+    slots: Mutex<Slots<K, V>>,
+    answered: Condvar,
+    ttl: FailureTtl,
+    bounds: Bounds,
+}
+
+struct Slots<K, V> {
+    by_question: HashMap<K, Slot<V>>,
+    /// Questions by the number of their answer: from the oldest.
+    known: BTreeMap<u64, K>,
+    failed: BTreeMap<u64, K>,
+    asked: usize,
+    number: u64,
+}
+
+impl<K: Clone + Eq + Hash, V: Clone> Slots<K, V> {
+    fn remove(&mut self, question: &K) {
+        match self.by_question.remove(question) {
+            Some(Slot::Asked) => self.asked -= 1,
+            Some(Slot::Known { number, .. }) => drop(self.known.remove(&number)),
+            Some(Slot::Failed { number, .. }) => drop(self.failed.remove(&number)),
+            None => {}
+        }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<K, Slot<V>>> {
+    fn state(&mut self, question: &K) -> Option<State<V>> {
+        match self.by_question.get_mut(question)? {
+            Slot::Asked => Some(State::UnderWay),
+            Slot::Known { answer, .. } => Some(State::Answered(Ok(answer.clone()))),
+            Slot::Failed { error, at, until, heard, .. } => {
+                let now = Instant::now();
+                let valid = now < *until || (!*heard && now < *at + UNHEARD);
+                *heard = true;
+                valid.then(|| State::Answered(Err(error.clone())))
+            }
+        }
+    }
+}
+
+/// An answer that nobody has heard is good for so long, even where failures are not believed at all: the question was asked for somebody.
+const UNHEARD: Duration = Duration::from_secs(60);
+
+impl<K: Clone + Eq + Hash, V: Clone> Answers<K, V> {
+    pub(crate) fn new(ttl: FailureTtl, bounds: Bounds) -> Self {
+        let slots = Slots { by_question: HashMap::new(), known: BTreeMap::new(), failed: BTreeMap::new(), asked: 0, number: 0 };
+        Self { slots: Mutex::new(slots), answered: Condvar::new(), ttl, bounds }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Slots<K, V>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many good answers are held.
     pub(crate) fn known(&self) -> usize {
-        self.lock().values().filter(|slot| matches!(slot, Slot::Known(_))).count()
+        self.lock().known.len()
     }
 
-    /// The remembered answer, or that of `ask`.
-    pub(crate) fn get(&self, question: &K, ask: impl FnOnce() -> Result<V, SchemaLookupError>) -> Result<V, SchemaLookupError> {
+    /// The answer, or who is to ask. Never waits.
+    pub(crate) fn begin(&self, question: &K) -> State<V> {
+        let mut slots = self.lock();
+        if let Some(state) = slots.state(question) {
+            return state;
+        }
+        if slots.asked >= self.bounds.questions {
+            return State::Full;
+        }
+        slots.remove(question);
+        slots.by_question.insert(question.clone(), Slot::Asked);
+        slots.asked += 1;
+        State::Yours
+    }
+
+    /// Keeps the answer and wakes those who wait for it.
+    pub(crate) fn answer(&self, question: &K, answer: Result<V, SchemaLookupError>) {
+        let mut slots = self.lock();
+        slots.remove(question);
+        slots.number += 1;
+        let number = slots.number;
+        let at = Instant::now();
+        let failed = |error, ttl| Slot::Failed { error, at, until: at + ttl, heard: false, number };
+        let slot = match answer {
+            Ok(answer) => Slot::Known { answer, number },
+            Err(error @ SchemaLookupError::Unknown(_)) => failed(error, self.ttl.unknown),
+            Err(error @ SchemaLookupError::Unavailable(_)) => failed(error, self.ttl.unavailable),
+        };
+        let order = if matches!(slot, Slot::Known { .. }) { &mut slots.known } else { &mut slots.failed };
+        order.insert(number, question.clone());
+        slots.by_question.insert(question.clone(), slot);
+        while slots.known.len() + slots.failed.len() > self.bounds.answers {
+            let Some(oldest) = slots.failed.values().next().or_else(|| slots.known.values().next()).cloned() else { break };
+            slots.remove(&oldest);
+        }
+        drop(slots);
+        self.answered.notify_all();
+    }
+
+    /// The answer to a question that is under way. `None` if nobody is asking it any more.
+    pub(crate) fn wait(&self, question: &K) -> Option<Result<V, SchemaLookupError>> {
         let mut slots = self.lock();
         loop {
-            match slots.get(question) {
-                Some(Slot::Known(answer)) => return Ok(answer.clone()),
-                Some(Slot::Failed(error, until)) if Instant::now() < *until => return Err(error.clone()),
+            match slots.by_question.get(question) {
                 Some(Slot::Asked) => slots = self.answered.wait(slots).unwrap_or_else(PoisonError::into_inner),
-                Some(Slot::Failed(..)) | None => break,
+                // It came while the caller waited: it is fresh, whatever its time to live.
+                Some(Slot::Known { answer, .. }) => return Some(Ok(answer.clone())),
+                Some(Slot::Failed { error, .. }) => return Some(Err(error.clone())),
+                None => return None,
             }
         }
-        slots.insert(question.clone(), Slot::Asked);
-        drop(slots);
-        let asking = Asking { answers: self, question };
-        let answer = ask();
-        let slot = match &answer {
-            Ok(answer) => Slot::Known(answer.clone()),
-            Err(error @ SchemaLookupError::Unknown(_)) => Slot::Failed(error.clone(), Instant::now() + self.ttl.unknown),
-            Err(error @ SchemaLookupError::Unavailable(_)) => Slot::Failed(error.clone(), Instant::now() + self.ttl.unavailable),
-        };
-        self.lock().insert(question.clone(), slot);
-        drop(asking);
-        answer
     }
 }
 
-/// Wakes those who wait for an answer, also if asking panicked: then the next of them asks.
-struct Asking<'a, K: Clone + Eq + Hash, V: Clone> {
-    answers: &'a Answers<K, V>,
-    question: &'a K,
+/// A question that the caller has to answer. Dropped without an answer, it is open again, and those who wait are woken.
+pub(crate) struct Question<K: Clone + Eq + Hash, V: Clone> {
+    answers: Arc<Answers<K, V>>,
+    question: K,
+    answered: bool,
 }
 
-impl<K: Clone + Eq + Hash, V: Clone> Drop for Asking<'_, K, V> {
+impl<K: Clone + Eq + Hash, V: Clone> Question<K, V> {
+    /// For the one whose state is [`State::Yours`].
+    pub(crate) fn new(answers: &Arc<Answers<K, V>>, question: K) -> Self {
+        Self { answers: Arc::clone(answers), question, answered: false }
+    }
+
+    pub(crate) fn answer(mut self, answer: Result<V, SchemaLookupError>) {
+        self.answered = true;
+        self.answers.answer(&self.question, answer);
+    }
+}
+
+impl<K: Clone + Eq + Hash, V: Clone> Drop for Question<K, V> {
     fn drop(&mut self) {
-        let mut slots = self.answers.lock();
-        if matches!(slots.get(self.question), Some(Slot::Asked)) {
-            slots.remove(self.question);
+        if !self.answered {
+            self.answers.lock().remove(&self.question);
+            self.answers.answered.notify_all();
         }
-        drop(slots);
-        self.answers.answered.notify_all();
     }
 }
 
@@ -134,29 +233,40 @@ mod tests {
     use super::*;
 
     const LONG: Duration = Duration::from_secs(3600);
+    const WIDE: Bounds = Bounds { answers: 100, questions: 100 };
 
-    fn answers(unknown: Duration, unavailable: Duration) -> Answers<u32, u32> {
-        Answers::new(FailureTtl { unknown, unavailable })
+    fn answers(ttl: Duration, bounds: Bounds) -> Arc<Answers<u32, u32>> {
+        Arc::new(Answers::new(FailureTtl { unknown: ttl, unavailable: ttl }, bounds))
+    }
+
+    fn unknown(question: u32) -> Result<u32, SchemaLookupError> {
+        Err(SchemaLookupError::Unknown(question.to_string()))
     }
 
     #[test]
     fn good_answers_are_kept_and_failures_expire() {
+        let unavailable = Err(SchemaLookupError::Unavailable("x".into()));
         let cases = [
             (Ok(7), Duration::ZERO, 1),
-            (Err(SchemaLookupError::Unknown("1".into())), LONG, 1),
-            (Err(SchemaLookupError::Unknown("1".into())), Duration::ZERO, 3),
-            (Err(SchemaLookupError::Unavailable("x".into())), LONG, 1),
-            (Err(SchemaLookupError::Unavailable("x".into())), Duration::ZERO, 3),
+            (unknown(1), LONG, 1),
+            (unknown(1), Duration::ZERO, 3),
+            (unavailable.clone(), LONG, 1),
+            (unavailable, Duration::ZERO, 3),
         ];
         for (answer, ttl, expected) in cases {
-            let answers = answers(ttl, ttl);
+            let answers = answers(ttl, WIDE);
             let mut asked = 0;
             for _ in 0..3 {
-                let got = answers.get(&1, || {
-                    asked += 1;
-                    answer.clone()
-                });
-                assert_eq!(got, answer);
+                // An answer is heard once, even where it is not believed any longer.
+                let state = match answers.begin(&1) {
+                    State::Yours => {
+                        asked += 1;
+                        answers.answer(&1, answer.clone());
+                        answers.begin(&1)
+                    }
+                    state => state,
+                };
+                assert_eq!(state, State::Answered(answer.clone()), "{ttl:?}");
             }
             assert_eq!(asked, expected, "{answer:?} {ttl:?}");
             assert_eq!(answers.known(), usize::from(answer.is_ok()));
@@ -165,15 +275,21 @@ mod tests {
 
     #[test]
     fn one_question_is_asked_once_however_many_need_it() {
-        let (answers, asked, start) = (answers(LONG, LONG), AtomicU32::new(0), Barrier::new(8));
+        let (answers, asked, start) = (answers(LONG, WIDE), AtomicU32::new(0), Barrier::new(8));
         std::thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| {
                     start.wait();
-                    let answer = answers.get(&5, || {
-                        asked.fetch_add(1, Ordering::SeqCst);
-                        Ok(11)
-                    });
+                    let answer = match answers.begin(&5) {
+                        State::Yours => {
+                            asked.fetch_add(1, Ordering::SeqCst);
+                            answers.answer(&5, Ok(11));
+                            Ok(11)
+                        }
+                        State::UnderWay => answers.wait(&5).unwrap(),
+                        State::Answered(answer) => answer,
+                        State::Full => panic!("there is room"),
+                    };
                     assert_eq!(answer, Ok(11));
                 });
             }
@@ -182,11 +298,36 @@ mod tests {
     }
 
     #[test]
-    fn asking_that_panics_leaves_the_question_open() {
-        let answers = answers(LONG, LONG);
-        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| answers.get(&1, || panic!("expected by the test"))));
-        assert!(panicked.is_err());
-        assert_eq!(answers.get(&1, || Ok(2)), Ok(2));
+    fn a_question_that_is_dropped_is_open_again() {
+        let answers = answers(LONG, Bounds { answers: 1, questions: 1 });
+        assert_eq!(answers.begin(&1), State::Yours);
+        assert_eq!((answers.begin(&1), answers.begin(&2)), (State::UnderWay, State::Full));
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| answers.wait(&1));
+            drop(Question::new(&answers, 1));
+            assert_eq!(waiting.join().unwrap(), None);
+        });
+        assert_eq!(answers.begin(&1), State::Yours);
+    }
+
+    #[test]
+    fn failures_make_room_before_good_answers() {
+        let answers = answers(LONG, Bounds { answers: 4, questions: 9 });
+        for question in 0..100 {
+            assert_eq!(answers.begin(&question), State::Yours);
+            answers.answer(&question, if question < 3 { Ok(question) } else { unknown(question) });
+        }
+        let state = |question| answers.begin(&question);
+        for question in 0..3 {
+            assert_eq!(state(question), State::Answered(Ok(question)));
+        }
+        assert_eq!((state(99), state(98)), (State::Answered(unknown(99)), State::Yours));
+        // Good answers are bounded too; the oldest goes.
+        for question in 200..204 {
+            answers.answer(&question, Ok(question));
+        }
+        assert_eq!((answers.known(), state(0), state(99)), (4, State::Yours, State::Yours));
+        assert_eq!(state(203), State::Answered(Ok(203)));
     }
 
     #[test]

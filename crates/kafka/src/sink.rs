@@ -49,7 +49,7 @@ use crate::offsets::{Isolation, OffsetRange, OffsetReader};
 use crate::options::{KafkaOptions, LONGEST_TRANSACTION_MS};
 use crate::oversize::DeadLetterRoom;
 use crate::ownership::{OwnershipWatch, other_owner};
-use crate::patience::{Backoff, Condition};
+use crate::patience::{Attended, Backoff};
 use crate::position::{Agreed, CommitMetadata, Owner, offsets_of, offsets_with, read_offsets};
 use crate::transaction::{CommitPoint, Failpoint, Outcome, Work};
 
@@ -64,7 +64,7 @@ pub struct KafkaSink {
     partitions: Vec<InputPartition>,
     metrics: Arc<KafkaMetrics>,
     owner: Owner,
-    condition: Condition,
+    attended: Attended,
     /// Waits for transactions in doubt.
     committed: OffsetReader,
     /// Does not wait.
@@ -137,7 +137,7 @@ impl KafkaSink {
             partitions: partitions.to_vec(),
             metrics: Arc::clone(metrics),
             owner: Owner::random(),
-            condition: Condition::new(Arc::new(Unattended)),
+            attended: Attended::new(Arc::new(Unattended)),
             committed: OffsetReader::connect(options, Isolation::Committed, metrics)?,
             uncommitted: OffsetReader::connect(options, Isolation::Uncommitted, metrics)?,
             producer: None,
@@ -153,7 +153,7 @@ impl KafkaSink {
     /// Tells `attendant` that waits go on, and what for; ends them when it says so.
     #[must_use]
     pub fn with_attendant(mut self, attendant: Arc<dyn Attendant>) -> Self {
-        self.condition = Condition::new(attendant);
+        self.attended = Attended::new(attendant);
         self
     }
 
@@ -199,7 +199,7 @@ impl KafkaSink {
         let epoch = Arc::new(SealedEpoch { number, nonce, as_of_ms, positions: vec![], outputs: vec![] });
         let work = self.work(&epoch, FxHashMap::default(), offsets)?;
         let doing = |why: &str| format!("kafka: writing this owner's token to group '{}': {why}", self.options.group_id);
-        match producer.attempt(work, self.options.commit_timeout(), &self.condition)? {
+        match producer.attempt(work, self.options.commit_timeout(), &self.attended)? {
             Outcome::Committed => Ok(()),
             Outcome::NotCommitted { why, code: Some(code) } if is_permanent(code) => Err(PortError::Fatal(doing(&why))),
             Outcome::NotCommitted { why, code } => Err(PortError::Retriable(doing(&self.with_hint(why, code)))),
@@ -250,8 +250,8 @@ impl KafkaSink {
             failpoint: self.failpoint.clone(),
             metrics: &self.metrics,
         };
-        let producer = Committer::start(settings, &self.condition)?;
-        let Err(refused) = producer.init(self.options.commit_timeout(), &self.condition) else {
+        let producer = Committer::start(settings, &self.attended)?;
+        let Err(refused) = producer.init(self.options.commit_timeout(), &self.attended) else {
             self.reach(CommitPoint::AfterInit, epoch);
             return Ok(producer);
         };
@@ -294,7 +294,7 @@ impl KafkaSink {
             };
             let work = self.work(epoch, self.dead_letters.replacements(epoch), offsets.clone())?;
             let (begun, patience) = (Instant::now(), attempts.patience(self.options.commit_timeout(), self.transaction_timeout));
-            let outcome = producer.attempt(work, patience, &self.condition)?;
+            let outcome = producer.attempt(work, patience, &self.attended)?;
             if outcome == Outcome::Committed {
                 self.metrics.count_transaction(TransactionOutcome::Committed);
                 return Ok(());
@@ -336,7 +336,7 @@ impl KafkaSink {
                     return self.wait(&mut attempts.backoff, &why);
                 }
                 tracing::warn!("{why}");
-                self.condition.report(&why);
+                self.attended.report(&why);
                 Ok(())
             }
             Outcome::Fenced(why) => {
@@ -347,7 +347,7 @@ impl KafkaSink {
                 // Doubled each time: where the brokers are slow, two processes would fence each other again and again.
                 let wait = TOKEN_WAIT * 2_u32.pow(attempts.fenced.min(4));
                 attempts.fenced += 1;
-                self.condition.pause(wait)
+                self.attended.pause(wait)
             }
         }
     }
@@ -410,7 +410,7 @@ impl KafkaSink {
     }
 
     fn try_settle(&mut self, epoch: &SealedEpoch) -> Result<Verdict, PortError> {
-        self.condition.beat();
+        self.attended.beat();
         let Some(before) = self.standing.clone() else { return Ok(Verdict::Unexplained("nothing was taken over".into())) };
         if let Some(other) = self.another_owner()? {
             return Ok(Verdict::OtherOwner(other));
@@ -465,8 +465,8 @@ impl KafkaSink {
 
     fn wait(&self, backoff: &mut Backoff, why: &str) -> Result<(), PortError> {
         tracing::warn!("{why}; trying again");
-        self.condition.report(why);
-        self.condition.pause(backoff.pause())
+        self.attended.report(why);
+        self.attended.pause(backoff.pause())
     }
 }
 
@@ -512,7 +512,7 @@ impl Sink for KafkaSink {
         loop {
             match self.try_take_over() {
                 Ok(found) => {
-                    self.condition.clear();
+                    self.attended.clear();
                     return Ok(found);
                 }
                 Err(error @ (PortError::Fatal(_) | PortError::Interrupted(_))) => return Err(error),
@@ -539,7 +539,7 @@ impl Sink for KafkaSink {
         let offsets = offsets_of(epoch, &self.owner, &self.partitions)?;
         let started = Instant::now();
         self.commit_at_last(epoch, &offsets)?;
-        self.condition.clear();
+        self.attended.clear();
         self.metrics.observe_commit(started.elapsed().as_secs_f64());
         if started.elapsed() * 3 < self.options.transaction_timeout() {
             self.transaction_timeout = self.options.transaction_timeout();

@@ -5,19 +5,21 @@
 //! stops: memory is bounded by `queue_bytes` and librdkafka's own limit. All partitions are assigned by hand at offsets that the engine names;
 //! the group only keeps committed positions. Each [`Source::seek`] starts a new generation, and what an older one fetched is dropped.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded, unbounded};
 
-use leadpulse_engine::ports::{InputPartition, LogEnd, NextOffset, PollLimit, PortError, RecordBatch, Source};
+use leadpulse_engine::ports::{InputPartition, LogEnd, NextOffset, PollLimit, PortError, RecordBatch, Source, Stuck};
 use leadpulse_schema::TableId;
 
 use crate::client::consumer;
 use crate::fetch::{Command, Delivery, Fetcher};
 use crate::metrics::KafkaMetrics;
-use crate::offsets::{Isolation, OffsetReader, Place};
+use crate::offsets::{Isolation, OffsetReader, log_ends};
 use crate::options::{KafkaOptions, Role};
+use crate::watch::{Arrangement, Suspects, Watch};
 
 /// Batches that wait for the engine.
 const QUEUED_BATCHES: usize = 8;
@@ -39,11 +41,11 @@ struct Current {
 
 /// The input topics on a cluster.
 pub struct KafkaSource {
-    partitions: Vec<InputPartition>,
-    places: Vec<Place>,
+    arrangement: Arc<Arrangement>,
     offsets: OffsetReader,
     /// Sees open transactions too: the high watermarks.
     latest: OffsetReader,
+    watch: Watch,
     commands: Sender<Command>,
     deliveries: Receiver<Delivery>,
     recycled: Sender<RecordBatch>,
@@ -51,7 +53,7 @@ pub struct KafkaSource {
     close_timeout: Duration,
     generation: u64,
     current: Option<Current>,
-    /// One past what was delivered or passed over, by input partition.
+    /// One past what was delivered or passed over, by input partition; empty before the first seek of an arrangement.
     read_to: Vec<NextOffset>,
     /// Reading stopped with this; only a seek starts it again.
     failed: Option<PortError>,
@@ -73,19 +75,21 @@ impl KafkaSource {
             };
             partitions.extend((0..count).map(|partition| InputPartition { topic: topic.clone(), partition, table: *table }));
         }
-        let places: Vec<Place> = partitions.iter().map(|partition| (partition.topic.clone(), partition.partition)).collect();
+        let arrangement = Arc::new(Arrangement::new(partitions));
         let (commands, command_inbox) = unbounded();
         let (delivery_outbox, deliveries) = bounded(QUEUED_BATCHES);
         let (recycled, recycling) = bounded(QUEUED_BATCHES + 2);
         let (finish, finished) = bounded::<()>(0);
+        let suspects = Arc::new(Suspects::default());
+        let watch = Watch::start(options, inputs, Arc::clone(&arrangement), &suspects, metrics)?;
         let fetcher = Fetcher::new(
             consumer(options, Role::Source, "source", metrics)?,
-            places.clone(),
             command_inbox,
             delivery_outbox,
             recycling,
             options.queue_bytes / QUEUED_BATCHES,
             Arc::clone(metrics),
+            suspects,
         );
         let spawned = std::thread::Builder::new().name("kafka-source".into()).spawn(move || {
             fetcher.run();
@@ -93,10 +97,10 @@ impl KafkaSource {
         });
         spawned.map_err(|error| PortError::Fatal(format!("kafka: the source's thread cannot be started: {error}")))?;
         Ok(Self {
-            partitions,
-            places,
+            arrangement,
             offsets,
             latest,
+            watch,
             commands,
             deliveries,
             recycled,
@@ -110,15 +114,35 @@ impl KafkaSource {
         })
     }
 
+    fn command(&self, command: Command) -> Result<(), PortError> {
+        self.commands.send(command).map_err(|_| PortError::Fatal("kafka: the source's thread has ended".into()))
+    }
+
+    /// Drops the records that were fetched for an earlier arrangement or an earlier seek, also those still to come.
+    fn begin_generation(&mut self) {
+        self.generation += 1;
+        if let Some(current) = self.current.take() {
+            self.recycle(current.batch);
+        }
+    }
+
+    fn check_inputs(&self, inputs: &[u32]) -> Result<(), PortError> {
+        let known = self.arrangement.partitions.len();
+        match inputs.iter().find(|input| **input as usize >= known) {
+            None => Ok(()),
+            Some(input) => Err(PortError::Fatal(format!("kafka: input partition {input} of {known} was named"))),
+        }
+    }
+
     /// Refuses positions that the log does not hold: reading would silently start elsewhere.
     fn check_positions(&mut self, positions: &[NextOffset]) -> Result<(), PortError> {
-        if positions.len() != self.partitions.len() {
-            let (given, read) = (positions.len(), self.partitions.len());
-            return Err(PortError::Fatal(format!("kafka: {given} positions for {read} input partitions; was a topic added or removed?")));
+        if positions.len() != self.arrangement.partitions.len() {
+            let (given, read) = (positions.len(), self.arrangement.partitions.len());
+            return Err(PortError::Fatal(format!("kafka: {given} positions for {read} input partitions")));
         }
-        let starts = self.offsets.starts(&self.places)?;
-        let ends = self.offsets.stable_ends(&self.places)?;
-        for (((place, position), start), end) in self.places.iter().zip(positions).zip(starts).zip(ends) {
+        let starts = self.offsets.starts(&self.arrangement.places)?;
+        let ends = self.offsets.stable_ends(&self.arrangement.places)?;
+        for (((place, position), start), end) in self.arrangement.places.iter().zip(positions).zip(starts).zip(ends) {
             let (topic, partition) = place;
             if *position < start {
                 self.metrics.count_out_of_range();
@@ -133,7 +157,8 @@ impl KafkaSource {
             if position.0 > end {
                 self.metrics.count_out_of_range();
                 return Err(PortError::Fatal(format!(
-                    "kafka: {topic}/{partition} ends at offset {end}, but {} is the next to read: the topic was created again or truncated. \
+                    "kafka: {topic}/{partition} ends at offset {end}, but {} is the next to read: the topic was deleted and created again, or \
+                     truncated, so its records are other ones. \
                      Start over with a new kafka.group_id and new output topics",
                     position.0
                 )));
@@ -196,19 +221,87 @@ impl KafkaSource {
 
 impl Source for KafkaSource {
     fn partitions(&self) -> &[InputPartition] {
-        &self.partitions
+        &self.arrangement.partitions
+    }
+
+    fn arrange(&mut self, partitions: Vec<InputPartition>) -> Result<(), PortError> {
+        if partitions == self.arrangement.partitions {
+            return Ok(());
+        }
+        let mut counts: BTreeMap<&str, i32> = BTreeMap::new();
+        for InputPartition { topic, partition, .. } in &partitions {
+            let count = match counts.get(topic.as_str()) {
+                Some(count) => *count,
+                None => {
+                    let count = self.offsets.partition_count(topic)?.unwrap_or(0);
+                    counts.insert(topic, count);
+                    count
+                }
+            };
+            if !(0..count).contains(partition) {
+                return Err(PortError::Fatal(format!(
+                    "kafka: {topic}/{partition} is to be read, but the topic has {count} partitions: it was deleted, or deleted and created again \
+                     with fewer. Start over with a new kafka.group_id and new output topics"
+                )));
+            }
+        }
+        self.begin_generation();
+        self.read_to.clear();
+        self.failed = Some(PortError::Fatal("kafka: nothing is read between a new arrangement and the next seek".into()));
+        self.arrangement = Arc::new(Arrangement::new(partitions));
+        self.watch.arrange(Arc::clone(&self.arrangement));
+        Ok(())
+    }
+
+    fn added(&mut self) -> Vec<InputPartition> {
+        self.watch.added()
+    }
+
+    /// A pause costs: librdkafka forgets what it had fetched of the partitions.
+    fn pause(&mut self, partitions: &[u32]) -> Result<(), PortError> {
+        self.check_inputs(partitions)?;
+        self.command(Command::Pause(partitions.to_vec()))
+    }
+
+    fn resume(&mut self, partitions: &[u32]) -> Result<(), PortError> {
+        self.check_inputs(partitions)?;
+        self.command(Command::Resume(partitions.to_vec()))
+    }
+
+    fn skip_to(&mut self, partition: u32, offset: NextOffset) -> Result<(), PortError> {
+        self.check_inputs(&[partition])?;
+        let read_to = self.read_to.get(partition as usize).copied().unwrap_or_default();
+        if offset < read_to {
+            return Err(PortError::Fatal(format!(
+                "kafka: input partition {partition} cannot be skipped back to offset {}: it was read to {}",
+                offset.0, read_to.0
+            )));
+        }
+        self.watch.skipped(partition);
+        self.command(Command::SkipTo(partition, offset))
+    }
+
+    fn stuck(&mut self) -> Vec<Stuck> {
+        let mut stuck = self.watch.stuck();
+        stuck.retain(|stuck| self.read_to.get(stuck.partition as usize).is_some_and(|read_to| *read_to <= stuck.offset));
+        stuck
+    }
+
+    fn readable_after(&mut self, partition: u32, offset: NextOffset) -> Result<NextOffset, PortError> {
+        self.check_inputs(&[partition])?;
+        let place = &self.arrangement.places[partition as usize];
+        let ends = self.offsets.stable_ends(std::slice::from_ref(place))?;
+        let end = ends.first().copied().unwrap_or(offset.0);
+        self.offsets.readable_after(place, offset, NextOffset(end))
     }
 
     fn seek(&mut self, positions: &[NextOffset]) -> Result<(), PortError> {
         self.check_positions(positions)?;
-        self.generation += 1;
+        self.begin_generation();
         self.failed = None;
         self.read_to = positions.to_vec();
-        if let Some(current) = self.current.take() {
-            self.recycle(current.batch);
-        }
-        let command = Command::Seek { generation: self.generation, positions: positions.to_vec() };
-        self.commands.send(command).map_err(|_| PortError::Fatal("kafka: the source's thread has ended".into()))
+        let places = Arc::clone(&self.arrangement.places);
+        self.command(Command::Seek { generation: self.generation, places, positions: positions.to_vec() })
     }
 
     fn poll(&mut self, batch: &mut RecordBatch, limit: PollLimit, wait: Duration) -> Result<(), PortError> {
@@ -249,39 +342,22 @@ impl Source for KafkaSource {
     }
 
     fn read_to(&mut self) -> Result<Vec<NextOffset>, PortError> {
-        if self.read_to.is_empty() && !self.partitions.is_empty() {
+        if self.read_to.is_empty() && !self.arrangement.partitions.is_empty() {
             return Err(PortError::Fatal("kafka: nothing is read before the first seek".into()));
         }
         Ok(self.read_to.clone())
     }
 
     fn starts(&mut self) -> Result<Vec<NextOffset>, PortError> {
-        self.offsets.starts(&self.places)
+        self.offsets.starts(&self.arrangement.places)
     }
 
     fn ends(&mut self) -> Result<Vec<LogEnd>, PortError> {
-        let (stable, high) = (self.offsets.stable_ends(&self.places)?, self.latest.stable_ends(&self.places)?);
-        let end = |(stable, high): (i64, i64)| LogEnd { stable: NextOffset(stable), high: NextOffset(high.max(stable)) };
-        Ok(stable.into_iter().zip(high).map(end).collect())
+        log_ends(&self.offsets, &self.latest, &self.arrangement.places)
     }
 
-    fn arrange(&mut self, partitions: Vec<InputPartition>) -> Result<(), PortError> {
-        if partitions == self.partitions {
-            return Ok(());
-        }
-        Err(PortError::Fatal("kafka: the partitions of the input topics were changed".into()))
-    }
-
-    fn pause(&mut self, _: &[u32]) -> Result<(), PortError> {
-        Ok(())
-    }
-
-    fn resume(&mut self, _: &[u32]) -> Result<(), PortError> {
-        Ok(())
-    }
-
-    fn skip_to(&mut self, _: u32, _: NextOffset) -> Result<(), PortError> {
-        Err(PortError::Fatal("kafka: nothing can be skipped".into()))
+    fn last_ends(&mut self) -> Option<Vec<LogEnd>> {
+        self.watch.last_ends()
     }
 }
 

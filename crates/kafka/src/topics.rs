@@ -1,7 +1,7 @@
 //! Topics that must exist: outputs are created, inputs are asked for.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -41,31 +41,53 @@ impl TopicSpec {
     }
 }
 
-/// The output topics as configured.
+/// Room for a dead letter: the original's bytes may be as many as a producer was allowed, and our headers come on top. Below the brokers'
+/// default limit of a request, `socket.request.max.bytes`, 100 MiB.
+const DEAD_LETTER_BYTES: &str = "67108864";
+/// Room for our own records. The largest are the epoch records and the policy states, which grow with partitions and refusals.
+const OUTPUT_BYTES: &str = "8388608";
+
+/// The output topics as configured. Small ones have one partition: each partition that a transaction touches costs it two more requests.
 pub fn output_topics(options: &KafkaOptions) -> Vec<TopicSpec> {
-    let name = |output| options.outputs.name(output);
-    let mut topics = vec![
-        TopicSpec::log(name(Output::Scores), options.output_partitions),
-        TopicSpec::log(name(Output::Alerts), options.output_partitions),
-        TopicSpec::log(name(Output::DeadLetters), options.output_partitions),
-        TopicSpec::log(name(Output::Epochs), 1),
-        TopicSpec::latest_by_key(name(Output::PolicyState), options.output_partitions),
-    ];
-    if options.outputs.writes(Output::CurrentScores) {
-        topics.push(TopicSpec::latest_by_key(name(Output::CurrentScores), options.output_partitions));
-    }
-    topics
+    let of = |output: Output| {
+        let name = options.outputs.name(output);
+        let mut spec = match output {
+            Output::Scores => TopicSpec::log(name, options.output_partitions),
+            Output::CurrentScores => TopicSpec::latest_by_key(name, options.output_partitions),
+            Output::Alerts | Output::DeadLetters | Output::Epochs => TopicSpec::log(name, 1),
+            Output::PolicyState => TopicSpec::latest_by_key(name, 1),
+        };
+        let bytes = if output == Output::DeadLetters { DEAD_LETTER_BYTES } else { OUTPUT_BYTES };
+        spec.settings.push(("max.message.bytes", bytes));
+        spec
+    };
+    Output::ALL.into_iter().filter(|output| options.outputs.writes(*output)).map(of).collect()
 }
 
-/// Creates the topics of `wanted` that do not exist, and waits until they can be used. Returns the names of those created; what exists is
+/// How long topics that were created may take until they can be used. A controller that is busy, or was just elected, takes minutes.
+const VISIBLE_LIMIT: Duration = Duration::from_secs(300);
+/// Between two looks at that.
+const VISIBLE_PAUSE: Duration = Duration::from_millis(100);
+/// The wait is logged at most this often.
+const LOG_PAUSE: Duration = Duration::from_secs(10);
+
+pub(crate) fn admin_client(options: &KafkaOptions) -> Result<AdminClient<DefaultClientContext>, PortError> {
+    let created = options.client_config(Role::Admin).create();
+    created.map_err(|error| PortError::Fatal(format!("kafka: the admin client cannot be created: {error}")))
+}
+
+/// For one request of an admin client: its answers come as futures.
+pub(crate) fn runtime(doing: &str) -> Result<tokio::runtime::Runtime, PortError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    runtime.map_err(|error| PortError::Fatal(format!("kafka: {doing}: {error}")))
+}
+
+/// Creates the topics of `wanted` that do not exist, and waits until those can be used. Returns the names of those created; what exists is
 /// left as it is.
 pub fn ensure_topics(options: &KafkaOptions, wanted: &[TopicSpec]) -> Result<Vec<String>, PortError> {
     let doing = format!("creating topics on {}", options.brokers);
-    let admin: AdminClient<DefaultClientContext> = options
-        .client_config(Role::Admin)
-        .create()
-        .map_err(|error| PortError::Fatal(format!("kafka: the admin client cannot be created: {error}")))?;
-    let existing = topic_names(&admin, options)?;
+    let admin = admin_client(options)?;
+    let (existing, _) = topic_names(&admin, options)?;
     let missing: Vec<&TopicSpec> = wanted.iter().filter(|spec| !existing.contains(&spec.name)).collect();
     if missing.is_empty() {
         return Ok(Vec::new());
@@ -78,9 +100,7 @@ pub fn ensure_topics(options: &KafkaOptions, wanted: &[TopicSpec]) -> Result<Vec
         })
         .collect();
     let limits = AdminOptions::new().request_timeout(Some(options.request_timeout())).operation_timeout(Some(options.request_timeout()));
-    let runtime = tokio::runtime::Builder::new_current_thread().build();
-    let runtime = runtime.map_err(|error| PortError::Fatal(format!("kafka: {doing}: {error}")))?;
-    let answers = runtime.block_on(admin.create_topics(&requests, &limits)).map_err(|error| port_error(&doing, &error))?;
+    let answers = runtime(&doing)?.block_on(admin.create_topics(&requests, &limits)).map_err(|error| port_error(&doing, &error))?;
     let mut created = Vec::new();
     for answer in answers {
         match answer {
@@ -94,25 +114,50 @@ pub fn ensure_topics(options: &KafkaOptions, wanted: &[TopicSpec]) -> Result<Vec
             Err((name, code)) => return Err(PortError::Retriable(format!("kafka: topic '{name}' cannot be created now: {code}"))),
         }
     }
-    // A created topic is announced to the brokers a moment later.
-    let deadline = Instant::now() + options.request_timeout();
-    loop {
-        let existing = topic_names(&admin, options)?;
-        let Some(absent) = wanted.iter().find(|spec| !existing.contains(&spec.name)) else { break };
-        if Instant::now() >= deadline {
-            return Err(PortError::Retriable(format!("kafka: topic '{}' was created, but cannot be seen yet", absent.name)));
-        }
-    }
+    await_topics(&missing, VISIBLE_LIMIT, || topic_names(&admin, options).map(|(_, usable)| usable))?;
     Ok(created)
 }
 
-fn topic_names(admin: &AdminClient<DefaultClientContext>, options: &KafkaOptions) -> Result<BTreeSet<String>, PortError> {
+/// A created topic is announced to the brokers a moment later, which may be long.
+fn await_topics(
+    created: &[&TopicSpec],
+    limit: Duration,
+    mut usable: impl FnMut() -> Result<BTreeSet<String>, PortError>,
+) -> Result<(), PortError> {
+    let started = Instant::now();
+    let mut logged = started;
+    loop {
+        let why = match usable() {
+            Ok(usable) => match created.iter().find(|spec| !usable.contains(&spec.name)) {
+                None => return Ok(()),
+                Some(absent) => format!("kafka: topic '{}' was created, but cannot be seen yet", absent.name),
+            },
+            Err(PortError::Retriable(why)) => why,
+            Err(error) => return Err(error),
+        };
+        if started.elapsed() >= limit {
+            return Err(PortError::Retriable(why));
+        }
+        if logged.elapsed() >= LOG_PAUSE {
+            logged = Instant::now();
+            tracing::warn!("{why}; waiting");
+        }
+        std::thread::sleep(VISIBLE_PAUSE);
+    }
+}
+
+/// The topics that exist, and those of them that can be used: every partition has a leader.
+fn topic_names(
+    admin: &AdminClient<DefaultClientContext>,
+    options: &KafkaOptions,
+) -> Result<(BTreeSet<String>, BTreeSet<String>), PortError> {
     let doing = format!("listing the topics of {}", options.brokers);
     let metadata = admin.inner().fetch_metadata(None, options.request_timeout()).map_err(|error| port_error(&doing, &error))?;
     let usable = |topic: &&rdkafka::metadata::MetadataTopic| {
         topic.error().is_none() && topic.partitions().iter().all(|partition| partition.leader() >= 0)
     };
-    Ok(metadata.topics().iter().filter(usable).map(|topic| topic.name().to_owned()).collect())
+    let name = |topic: &rdkafka::metadata::MetadataTopic| topic.name().to_owned();
+    Ok((metadata.topics().iter().map(name).collect(), metadata.topics().iter().filter(usable).map(name).collect()))
 }
 
 #[cfg(test)]
@@ -125,11 +170,32 @@ mod tests {
         let topics = output_topics(&options);
         for output in Output::ALL {
             let spec = topics.iter().find(|spec| spec.name == options.outputs.name(output)).unwrap();
-            assert_eq!(spec.partitions == 1, output == Output::Epochs, "{output:?}");
+            let wide = matches!(output, Output::Scores | Output::CurrentScores);
+            assert_eq!(spec.partitions, if wide { options.output_partitions } else { 1 }, "{output:?}");
+            let room = if output == Output::DeadLetters { 64 << 20 } else { 8 << 20 };
+            assert!(spec.settings.contains(&("max.message.bytes", room.to_string().as_str())), "{output:?}");
             assert!(spec.settings.contains(&("retention.ms", "-1")));
             let keeps_newest = matches!(output, Output::CurrentScores | Output::PolicyState);
             assert_eq!(spec.settings.contains(&("cleanup.policy", "compact")), keeps_newest, "{output:?}");
         }
+    }
+
+    #[test]
+    fn a_topic_that_cannot_be_seen_yet_is_waited_for() {
+        let spec = TopicSpec::log("t", 1);
+        let long = Duration::from_secs(600);
+        let mut answers = vec![
+            Ok(BTreeSet::from(["t".to_owned()])),
+            Ok(BTreeSet::new()),
+            Err(PortError::Retriable("no broker".into())),
+            Ok(BTreeSet::from(["other".to_owned()])),
+        ];
+        await_topics(&[&spec], long, || answers.pop().unwrap()).unwrap();
+        assert!(answers.is_empty());
+        let fatal = await_topics(&[&spec], long, || Err(PortError::Fatal("denied".into())));
+        assert!(matches!(fatal, Err(PortError::Fatal(_))), "{fatal:?}");
+        let never = await_topics(&[&spec], Duration::ZERO, || Ok(BTreeSet::new()));
+        assert!(matches!(&never, Err(PortError::Retriable(why)) if why.contains("'t'")), "{never:?}");
     }
 
     #[test]

@@ -31,7 +31,7 @@ use leadpulse_engine::ports::{OutputRecord, SealedEpoch};
 
 use crate::client::{is_fenced, is_too_large};
 use crate::options::OutputTopics;
-use crate::polled::{PolledProducer, Refusal, SendError};
+use crate::polled::{PolledProducer, RefusedRecord, SendError};
 
 /// How long the log line of a commit's answer may take to be seen: the answer itself has been read. Microseconds, normally.
 const LEDGER_WAIT: Duration = Duration::from_secs(1);
@@ -83,7 +83,7 @@ pub type Failpoint = Arc<dyn Fn(CommitPoint, u64) -> bool + Send + Sync>;
 /// A step of an attempt, to name where one stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(crate) enum Step {
+pub(crate) enum TransactionStep {
     TakingOver,
     Sending,
     Positions,
@@ -91,7 +91,7 @@ pub(crate) enum Step {
     Committing,
 }
 
-impl Step {
+impl TransactionStep {
     pub(crate) fn words(self) -> &'static str {
         match self {
             Self::TakingOver => "taking over the transactional id",
@@ -116,13 +116,13 @@ pub(crate) struct Watched {
 
 impl Default for Watched {
     fn default() -> Self {
-        Self { step: AtomicU8::new(Step::TakingOver as u8), abandoned: AtomicBool::new(false) }
+        Self { step: AtomicU8::new(TransactionStep::TakingOver as u8), abandoned: AtomicBool::new(false) }
     }
 }
 
 impl Watched {
-    pub(crate) fn step(&self) -> Step {
-        Step::of(self.step.load(Ordering::Relaxed))
+    pub(crate) fn step(&self) -> TransactionStep {
+        TransactionStep::of(self.step.load(Ordering::Relaxed))
     }
 
     /// Forbids every further step.
@@ -177,7 +177,7 @@ impl TransactionalProducer {
 
     /// Takes the transactional id over: earlier producers are fenced, their open transaction is aborted, their prepared one is completed.
     pub(crate) fn init(&self, limit: Duration) -> Result<(), KafkaError> {
-        self.step(Step::TakingOver);
+        self.step(TransactionStep::TakingOver);
         self.producer.client().init_transactions(limit)
     }
 
@@ -193,18 +193,18 @@ impl TransactionalProducer {
     }
 
     fn try_commit(&mut self, work: &Work) -> Result<(), Outcome> {
-        self.step(Step::Sending);
+        self.step(TransactionStep::Sending);
         self.producer.client().begin_transaction().map_err(|error| self.not_committed("beginning a transaction", &error))?;
         self.interrupt(CommitPoint::BeforeRecords, work)?;
         self.send(work)?;
         self.interrupt(CommitPoint::BeforeOffsets, work)?;
-        self.step(Step::Positions);
+        self.step(TransactionStep::Positions);
         let added = self.producer.client().send_offsets_to_transaction(&work.offsets, &work.group, self.call_limit);
         added.map_err(|error| self.not_committed("adding the positions to the transaction", &error))?;
-        self.step(Step::Deliveries);
+        self.step(TransactionStep::Deliveries);
         self.await_deliveries()?;
         self.interrupt(CommitPoint::BeforeCommit, work)?;
-        self.step(Step::Committing);
+        self.step(TransactionStep::Committing);
         self.commit()?;
         self.interrupt(CommitPoint::AfterCommit, work)
     }
@@ -215,7 +215,7 @@ impl TransactionalProducer {
             let topic = self.topics.name(record.output);
             match self.producer.send(topic, index, record, &given_up) {
                 Ok(()) => {}
-                Err(SendError::Refused(error)) => return Err(self.refused(vec![Refusal { record: index, error }])),
+                Err(SendError::Refused(error)) => return Err(self.refused(vec![RefusedRecord { record: index, error }])),
                 Err(SendError::GivenUp) => return Err(self.refused(self.producer.signals().take_refusals())),
             }
         }
@@ -260,8 +260,8 @@ impl TransactionalProducer {
     }
 
     /// The outcome of refused records; of none, if the attempt was given up.
-    fn refused(&self, refusals: Vec<Refusal>) -> Outcome {
-        let too_large = |refusal: &&Refusal| refusal.error.rdkafka_error_code().is_some_and(is_too_large);
+    fn refused(&self, refusals: Vec<RefusedRecord>) -> Outcome {
+        let too_large = |refusal: &&RefusedRecord| refusal.error.rdkafka_error_code().is_some_and(is_too_large);
         let records: Vec<usize> = refusals.iter().filter(too_large).map(|refusal| refusal.record).collect();
         if let Some(first) = refusals.iter().find(too_large) {
             return Outcome::TooLarge { records, why: first.error.to_string() };
@@ -270,7 +270,7 @@ impl TransactionalProducer {
             return fenced;
         }
         match refusals.first() {
-            Some(Refusal { error, .. }) => {
+            Some(RefusedRecord { error, .. }) => {
                 Outcome::NotCommitted { why: format!("sending the records: {error}"), code: error.rdkafka_error_code() }
             }
             None => Outcome::NotCommitted { why: "given up while the records were sent".into(), code: None },
@@ -283,7 +283,7 @@ impl TransactionalProducer {
         is_fenced(code).then_some(Outcome::Fenced(why))
     }
 
-    fn step(&self, step: Step) {
+    fn step(&self, step: TransactionStep) {
         self.watched.step.store(step as u8, Ordering::Relaxed);
         self.producer.signals().advance();
     }

@@ -93,7 +93,7 @@ impl Walk {
         let read = self.replay.read(until_ms, BATCH_ROWS, &mut self.batch)?;
         if read > 0 {
             self.rows += read as u64;
-            let outcomes = self.graph.apply(&self.batch);
+            let outcomes = self.graph.apply(&self.batch, None);
             for (row, outcome) in self.batch.iter().zip(outcomes) {
                 if outcome == RowOutcome::Accepted {
                     each(&self.graph, row);

@@ -151,6 +151,11 @@ impl Policy {
         if self.knows_level_of(state) { self.band_at(state.level).map(|band| band.name.clone()) } else { None }
     }
 
+    /// When a crossing under way needs to be looked at again, milliseconds; see [`Decision::revisit_at_ms`].
+    pub fn revisit_at_ms(&self, state: &EntityState) -> Option<i64> {
+        state.dwell.ends_at_ms(self.min_dwell)
+    }
+
     /// Where a score would be heading that is `probability` at this moment.
     pub fn trend_of(&self, state: &EntityState, as_of_ms: i64, probability: f64) -> Trend {
         trend::of(&state.history, HistoryPoint { as_of_ms, probability }, self.steady_logit_per_day).0

@@ -35,6 +35,13 @@ pub struct EntityState {
     pub history: Vec<HistoryPoint>,
 }
 
+impl EntityState {
+    /// The logit that consumers have, of an entity that belongs to the population: what it is ranked by.
+    pub fn standing_logit(&self) -> Option<f64> {
+        self.emitted.filter(|_| self.eligibility == Eligibility::Eligible).map(|emitted| emitted.logit)
+    }
+}
+
 /// Whether an entity belongs to the task's population.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

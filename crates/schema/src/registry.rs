@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use crate::load::avsc_files;
 use crate::wire::SchemaRef;
 
-/// The schemas of a folder: input tables, their older versions (`versions/`) and outputs (`outputs/`).
+/// The schemas of a folder: input tables, their older versions (`versions/`), outputs (`outputs/`) and their older versions.
 #[derive(Clone, Debug, Default)]
 pub struct FolderRegistry {
     by_id: HashMap<u32, Entry>,
@@ -60,13 +60,13 @@ pub enum RegistryError {
 }
 
 impl FolderRegistry {
-    /// Reads `dir`, `dir/versions` and `dir/outputs`; the subfolders may be absent.
+    /// Reads `dir`, `dir/versions`, `dir/outputs` and `dir/outputs/versions`; the subfolders may be absent.
     ///
     /// # Errors
     /// A file that is no schema, or two schemas of one id. Files whose schemas mean the same are one schema: the first counts.
     pub fn load(dir: &Path) -> Result<FolderRegistry, RegistryError> {
         let mut registry = FolderRegistry::default();
-        for folder in [dir.to_owned(), dir.join("versions"), dir.join("outputs")] {
+        for folder in [dir.to_owned(), dir.join("versions"), dir.join("outputs"), dir.join("outputs/versions")] {
             if folder != dir && !folder.is_dir() {
                 continue;
             }

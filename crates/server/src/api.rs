@@ -198,12 +198,25 @@ pub(crate) async fn healthz(State(app): State<App>) -> Response {
 pub(crate) async fn readyz(State(app): State<App>) -> Response {
     let status = app.state.read_model.status();
     let doing = match status.phase {
-        Phase::Live => return Json(Probe { status: "ready", reason: None }).into_response(),
+        Phase::Live => {
+            let conditions = app.state.read_model.conditions();
+            let told = |blocks: bool| {
+                let texts: Vec<&str> = conditions.iter().filter(|c| c.blocks || !blocks).map(|c| c.text.as_str()).collect();
+                (!texts.is_empty()).then(|| texts.join("; "))
+            };
+            // Scores are live, and stay so while a remark stands; whoever reads the body sees it.
+            let Some(reason) = told(true) else {
+                return Json(Probe { status: "ready", reason: told(false) }).into_response();
+            };
+            reason
+        }
         Phase::Starting => "starting".to_owned(),
         Phase::Replaying { done, total } => format!("replaying what was committed before: {done} of {total} records"),
         Phase::Stopped => "stopped".to_owned(),
     };
-    let reason = status.reason.as_ref().map_or(doing.clone(), |reason| format!("{doing}: {reason}"));
+    let blocking = app.state.read_model.conditions().into_iter().filter(|c| c.blocks && status.phase != Phase::Live).map(|c| c.text);
+    let reason: Vec<String> = std::iter::once(doing).chain(status.reason.clone()).chain(blocking).collect();
+    let reason = reason.join(": ");
     (StatusCode::SERVICE_UNAVAILABLE, Json(Probe { status: "not ready", reason: Some(reason) })).into_response()
 }
 

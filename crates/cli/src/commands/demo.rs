@@ -19,7 +19,7 @@ use leadpulse_sim::{Knobs, Market, MarketOptions, write_files};
 use crate::commands::replay::Feeder;
 use crate::commands::{ConfigArgument, date, parse_duration};
 use crate::progress::Bar;
-use crate::wiring::{Cluster, Deployment, create_missing, schema_store, stop_on_signal};
+use crate::wiring::{Cluster, Deployment, WithinLimit, create_missing, schema_store, stop_on_signal};
 
 const DAY_MS: i64 = 86_400_000;
 /// Simulated days before the market is watched: the bundle is trained on them.
@@ -102,7 +102,7 @@ impl Demo {
         let cluster = match &self.brokers {
             Some(brokers) => {
                 loaded.config.kafka.brokers = brokers.clone();
-                create_missing(&loaded.config.kafka, &topics)?;
+                create_missing(&loaded.config.kafka, &topics, &WithinLimit::of(&loaded.config.kafka))?;
                 say!("broker   {brokers}: exactly once");
                 Cluster::Real
             }
@@ -116,7 +116,7 @@ impl Demo {
         };
         let stop = stop_on_signal()?;
         let server = loaded.config.server.clone();
-        let deployment = Deployment::start(&loaded, &project, Arc::new(bundle), cluster, Until::Stopped, Some(&server), stop.clone())?;
+        let deployment = Deployment::start(&loaded, &project, Arc::new(bundle), cluster, Until::Stopped, Some(&server), Vec::new(), stop.clone())?;
         if let Some(address) = deployment.address() {
             say!("console  http://{address}");
         }

@@ -17,7 +17,7 @@ use leadpulse_schema::{Catalog, Role, Row, RowBatch, RowEncoder, encode_frame};
 
 use crate::commands::ConfigArgument;
 use crate::config::Loaded;
-use crate::wiring::{create_missing, schema_store};
+use crate::wiring::{WithinLimit, create_missing, schema_store};
 
 /// How long acknowledgements may take at the end.
 const FLUSH_LIMIT: Duration = Duration::from_secs(60);
@@ -155,7 +155,7 @@ impl Replay {
         }
         let metrics = KafkaMetrics::register(&Registry::new())?;
         let topics: Vec<TopicSpec> = inputs.iter().map(|i| TopicSpec::log(&i.topic, self.partitions)).collect();
-        create_missing(options, &topics)?;
+        create_missing(options, &topics, &WithinLimit::of(options))?;
         let schemas = schema_store(&loaded.config, &loaded.schemas_dir(), &metrics)?;
         let sources = loaded.files(&catalog, &self.data)?;
         let mut feeder = Feeder::open(&catalog, &inputs, &sources, schemas.as_ref(), options, &metrics)?;

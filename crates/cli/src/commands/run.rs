@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 
-use leadpulse_engine::{ClockMode, Until};
+use leadpulse_engine::{ClockMode, Skip, Until};
 
 use crate::commands::{ConfigArgument, load_bundle};
 use crate::wiring::{Cluster, Deployment, stop_on_signal};
@@ -24,9 +24,22 @@ pub struct Run {
     /// Process what the topics hold now, close with one tick at the next board, and end: batch scoring.
     #[arg(long)]
     until_end: bool,
+    /// A damaged place of an input partition to leave out, as TOPIC/PARTITION@OFFSET: up to the next offset that can be read. The decision is
+    /// recorded with the epoch.
+    #[arg(long, value_parser = parse_skip)]
+    skip: Vec<Skip>,
     /// No HTTP.
     #[arg(long)]
     no_http: bool,
+}
+
+fn parse_skip(text: &str) -> Result<Skip, String> {
+    let parse = || {
+        let (place, offset) = text.rsplit_once('@')?;
+        let (topic, partition) = place.rsplit_once('/')?;
+        Some(Skip { topic: topic.to_owned(), partition: partition.parse().ok()?, offset: offset.parse().ok()? })
+    };
+    parse().ok_or_else(|| format!("{text:?} is not a place; write TOPIC/PARTITION@OFFSET, as /readyz and the log name it"))
 }
 
 impl Run {
@@ -41,8 +54,8 @@ impl Run {
         let bundle = Arc::new(load_bundle(&project, &self.model)?);
         let until = if self.until_end { Until::End } else { Until::Stopped };
         let server = loaded.config.server.clone();
-        let deployment =
-            Deployment::start(&loaded, &project, bundle, Cluster::Real, until, (!self.no_http).then_some(&server), stop_on_signal()?)?;
+        let http = (!self.no_http).then_some(&server);
+        let deployment = Deployment::start(&loaded, &project, bundle, Cluster::Real, until, http, self.skip, stop_on_signal()?)?;
         if let Some(address) = deployment.address() {
             tracing::info!("http://{address}");
         }

@@ -3,7 +3,7 @@
 use leadpulse_features::{Facts, probability};
 use leadpulse_policy::{Situation, Trend};
 
-use super::Machine;
+use super::{Machine, Tracked};
 use crate::explain::{ExplainRefusal, ExplainRequest, ExplanationView};
 use crate::explained::driver_views;
 use crate::records::{name_of, silent_ms};
@@ -33,7 +33,7 @@ impl Machine {
         let facts = Facts::of(&self.graph, cell, as_of_ms);
         let tracked = self.tracked.get(&(index, entity));
         let band = tracked.and_then(|tracked| self.tasks[index].policy.band_of(&tracked.policy));
-        let standing = tracked.and_then(|tracked| tracked.logit).map(|logit| self.standings[index].of(logit));
+        let standing = tracked.and_then(Tracked::ranked_by).map(|logit| self.standings[index].of(logit));
         let trend =
             tracked.map_or(Trend::Unknown, |tracked| self.tasks[index].policy.trend_of(&tracked.policy, as_of_ms, probability(logit)));
         let action = self.actions[index].choose(&Situation {

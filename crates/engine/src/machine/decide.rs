@@ -5,7 +5,7 @@ use rustc_hash::FxHashMap;
 
 use leadpulse_features::probability;
 use leadpulse_graph::{CellRef, EntityId, Reasons};
-use leadpulse_policy::{Decision, EmitReason, Observation};
+use leadpulse_policy::{Decision, EmitReason, Observation, Policy};
 use leadpulse_schema::Absence;
 
 use super::score::Found;
@@ -44,7 +44,14 @@ impl Machine {
             }
             if decision.emit.is_some() {
                 self.emit(item, decision, &lineage, &mut decided, tally);
+                // The newest record of an entity without a score holds no explanation, so a restart would not find one.
+                if item.logit.is_err()
+                    && let Some(tracked) = self.tracked.get_mut(&(item.task, item.entity))
+                {
+                    tracked.explained = None;
+                }
             }
+            // An emitted score is part of the state, so whoever reads the state back knows what consumers have.
             if decision.state_changed {
                 decided.outputs.push(self.policy_state(item, decision));
             }
@@ -60,11 +67,10 @@ impl Machine {
         for item in found {
             let policy = &self.tasks[item.task].policy;
             let tracked = self.tracked.entry((item.task, item.entity)).or_default();
-            self.standings[item.task].replace(tracked.logit, item.logit.ok());
-            tracked.logit = item.logit.ok();
+            let ranked_before = tracked.ranked_by();
             let decision = match item.logit {
                 Ok(logit) => {
-                    let margin = policy.bands().map(|b| (logit - logit_of(b.enter)).abs() as f32).fold(f32::MAX, f32::min);
+                    let margin = margin(policy, logit);
                     let nearest = margins.entry(item.cell).or_insert(f32::MAX);
                     *nearest = nearest.min(margin);
                     let muted = item.reasons.contains(Reasons::BUNDLE);
@@ -73,6 +79,7 @@ impl Machine {
                 }
                 Err(why) => policy.observe_ineligible(&mut tracked.policy, why),
             };
+            self.standings[item.task].replace(ranked_before, tracked.ranked_by());
             self.revisits.extend(decision.revisit_at_ms.map(|at_ms| (at_ms, item.entity)));
             decisions.push(decision);
         }
@@ -164,7 +171,7 @@ impl Machine {
         }
         write(Output::Scores, parts.key, Some(value));
         for (alert, view) in parts.alerts {
-            *tally.alerts.entry((alert.r#type, alert.severity.0)).or_default() += 1;
+            *tally.alerts.entry((alert.r#type.0, alert.severity.0)).or_default() += 1;
             let key = alert.account_id.as_ref().unwrap_or(&alert.entity_id).clone().into_bytes();
             write(Output::Alerts, key, Some(self.encoders.alert(&alert)));
             decided.alerts.push(view);
@@ -191,6 +198,11 @@ impl Machine {
             timestamp_ms: self.as_of_ms,
         }
     }
+}
+
+/// How near a score is to the nearest band, logits.
+pub(super) fn margin(policy: &Policy, logit: f64) -> f32 {
+    policy.bands().map(|b| (logit - logit_of(b.enter)).abs() as f32).fold(f32::MAX, f32::min)
 }
 
 fn logit_of(p: f64) -> f64 {

@@ -5,13 +5,13 @@ use serde_json::{Value as Json, json};
 use leadpulse_schema::FolderRegistry;
 
 use super::*;
-use crate::epoch::{ClockState, EpochRecord, PartitionInterval, ReasonCount};
+use crate::epoch::{ClockState, DecidedRange, EpochRecord, Layout, LayoutPartition, PartitionInterval, ReasonCount, ScriptRecord};
 
 struct Folder;
 
 impl SchemaStore for Folder {
     fn lookup(&self, schema: &SchemaRef) -> Result<Arc<str>, SchemaLookupError> {
-        let shipped = [SCORE, ALERT, EPOCH, POLICY_STATE];
+        let shipped = [SCORE, ALERT, EPOCH, EPOCH_V1, LAYOUT, POLICY_STATE];
         let found = shipped.into_iter().find(|json| FolderRegistry::id_of(json).is_ok_and(|id| *schema == SchemaRef::Id(id)));
         found.map(Arc::from).ok_or_else(|| SchemaLookupError::Unknown(format!("{schema:?}")))
     }
@@ -144,7 +144,7 @@ fn alert() -> AlertRecord {
         OpenOpportunity { opportunity_id: "O-1".into(), stage: Some("Proposal".into()), amount: Some(1e5), close_date: Some(9) };
     AlertRecord {
         alert_id: "c731e530-b2b1-80f4-ae8e-3d7be9780753".into(),
-        r#type: "threshold_up",
+        r#type: TypeName("threshold_up"),
         severity: Symbol("P1"),
         state: Symbol("open"),
         ordinal: 2,
@@ -211,18 +211,30 @@ fn alert() -> AlertRecord {
 }
 
 fn epoch() -> EpochRecord {
-    let interval = |partition, start, end| PartitionInterval { topic: "crm.accounts.v1".into(), partition, start, end };
+    let range = |start, end, reason: &str| DecidedRange { partition: 1, start, end, reason: reason.into() };
     EpochRecord {
+        version: 2,
+        lane: 0,
+        layout: 3,
         worker: "w".into(),
+        program: "leadpulse/0.1.0".into(),
         epoch: 12,
+        nonce: "00000000000000ff".into(),
+        owner: "0123456789abcdef0123456789abcdef".into(),
         as_of: 1_700_000_000_123,
         board: 472_222,
+        deployed: "aa".into(),
         bundle_id: Some("b".into()),
         plan_hash: Some("p".into()),
         catalog_fingerprint: "f".into(),
-        partitions: vec![interval(0, 5, 9), interval(1, i64::MAX - 1, i64::MAX)],
-        clock: ClockState { live_at: Some(1_700_000_000_123), newest_event_at: Some(-1) },
+        partitions: vec![
+            PartitionInterval { start: 5, end: 9, read: 3 },
+            PartitionInterval { start: i64::MAX - 1, end: i64::MAX, read: 1 },
+        ],
+        clock: ClockState { live_at: Some(1_700_000_000_123), bound_at: Some(1_700_000_000_124), newest_event_at: Some(-1) },
         closing: true,
+        refused: vec![range(6, 7, "unknown_schema")],
+        skipped: vec![range(7, 8, "damaged")],
         accepted: 1,
         duplicate: 2,
         late: 3,
@@ -232,7 +244,13 @@ fn epoch() -> EpochRecord {
         scores: 6,
         alerts: 7,
         digest: "d".into(),
+        sections: [("later".to_owned(), vec![0, 1, 255])].into(),
     }
+}
+
+fn layout() -> Layout {
+    let partition = |partition| LayoutPartition { topic: "crm.accounts.v1".into(), partition };
+    Layout { version: 1, lane: 0, layout: 3, partitions: vec![partition(0), partition(1)] }
 }
 
 #[test]
@@ -274,6 +292,7 @@ fn every_record_reads_back_as_it_was_written() {
     let sparse = AlertRecord { committee: None, trigger: None, open_opportunities: vec![], crm_ids: Default::default(), ..alert() };
     check(ALERT, &sparse, &encoders.alert(&sparse), false);
     check(EPOCH, &epoch(), &encoders.epoch(&epoch()), true);
+    check(LAYOUT, &layout(), &encoders.layout(&layout()), true);
     let state = PolicyStateRecord {
         task: "t".into(),
         entity_type: "accounts".into(),
@@ -302,38 +321,81 @@ fn every_name_the_engine_writes_is_a_symbol() {
     }
 }
 
-#[test]
-fn the_engine_reads_its_epoch_records_under_this_and_an_older_schema() {
-    let encoders = OutputEncoders::new(&Folder).unwrap();
-    assert_eq!(encoders.read_epoch(&encoders.epoch(&epoch()), &Folder).unwrap(), epoch());
-    let bare = EpochRecord {
-        bundle_id: None,
-        plan_hash: None,
-        clock: ClockState::default(),
-        dead_lettered: vec![],
-        partitions: vec![],
-        closing: false,
-        ..epoch()
-    };
-    assert_eq!(encoders.read_epoch(&encoders.epoch(&bare), &Folder).unwrap(), bare);
+/// Records of the epochs topic as they were written by each release that changed their format: `NAME HEX` in a line.
+const FIXTURES: &str = include_str!("fixtures.txt");
 
-    struct Older(String);
-    impl SchemaStore for Older {
-        fn lookup(&self, _: &SchemaRef) -> Result<Arc<str>, SchemaLookupError> {
-            Ok(self.0.as_str().into())
+fn fixture(name: &str) -> Vec<u8> {
+    let line = FIXTURES.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')).unwrap_or_else(|| panic!("no fixture {name}"));
+    (0..line.len() / 2).map(|at| u8::from_str_radix(&line[2 * at..2 * at + 2], 16).unwrap()).collect()
+}
+
+/// Format 1 had fewer fields and named partitions; the rest is as today.
+fn epoch_of_format_1() -> EpochRecord {
+    EpochRecord {
+        version: 1,
+        layout: 0,
+        program: String::new(),
+        nonce: String::new(),
+        owner: String::new(),
+        deployed: String::new(),
+        partitions: vec![
+            PartitionInterval { start: 5, end: 9, read: 4 },
+            PartitionInterval { start: i64::MAX - 1, end: i64::MAX, read: 1 },
+        ],
+        clock: ClockState { bound_at: None, ..epoch().clock },
+        refused: vec![],
+        skipped: vec![],
+        sections: Default::default(),
+        ..epoch()
+    }
+}
+
+#[test]
+fn records_of_every_format_are_read_whatever_the_registry_knows() {
+    /// Gives its own ids, and knows no other.
+    struct Forgetful;
+    impl SchemaStore for Forgetful {
+        fn lookup(&self, schema: &SchemaRef) -> Result<Arc<str>, SchemaLookupError> {
+            Err(SchemaLookupError::Unknown(format!("{schema:?}")))
         }
-        fn id_of(&self, subject: &str, json: &str) -> Result<u32, SchemaLookupError> {
-            if subject == "epochs-value" { Ok(1) } else { Folder.id_of(subject, json) }
+        fn id_of(&self, subject: &str, _: &str) -> Result<u32, SchemaLookupError> {
+            Ok(subject.len() as u32)
         }
     }
-    // Written by a version that had one field more, under another id.
-    let mut older: Json = serde_json::from_str(EPOCH).unwrap();
-    older["fields"].as_array_mut().unwrap().push(json!({"name": "gone", "type": "string"}));
-    let older = Older(older.to_string());
-    let mut bytes = encoders.epoch(&epoch());
-    bytes.extend_from_slice(b"\x06abc");
-    assert_eq!(OutputEncoders::new(&older).unwrap().read_epoch(&bytes, &older).unwrap(), epoch());
-    let truncated = encoders.epoch(&epoch());
-    let error = encoders.read_epoch(&truncated[..truncated.len() - 1], &Folder).unwrap_err();
-    assert!(matches!(&error, PortError::Fatal(message) if message.contains("epoch record")), "{error}");
+    let layout_of_format_1 = Layout { layout: 0, ..layout() };
+    let cases = [
+        ("epoch-1", vec![ScriptRecord::Layout(layout_of_format_1), ScriptRecord::Epoch(Box::new(epoch_of_format_1()))]),
+        ("epoch-2", vec![ScriptRecord::Epoch(Box::new(epoch()))]),
+        ("layout-1", vec![ScriptRecord::Layout(layout())]),
+    ];
+    for encoders in [OutputEncoders::new(&Folder).unwrap(), OutputEncoders::new(&Forgetful).unwrap()] {
+        for (name, expected) in &cases {
+            assert_eq!(encoders.read_script(&fixture(name)).unwrap(), *expected, "{name}");
+        }
+        let bare = EpochRecord {
+            bundle_id: None,
+            clock: ClockState::default(),
+            dead_lettered: vec![],
+            partitions: vec![],
+            refused: vec![],
+            sections: Default::default(),
+            ..epoch()
+        };
+        assert_eq!(encoders.read_script(&encoders.epoch(&bare)).unwrap(), [ScriptRecord::Epoch(Box::new(bare))]);
+        let truncated = fixture("epoch-2");
+        let error = encoders.read_script(&truncated[..truncated.len() - 1]).unwrap_err();
+        assert!(matches!(&error, PortError::Fatal(message) if message.contains("epoch record")), "{error}");
+    }
+    let encoders = OutputEncoders::new(&Folder).unwrap();
+    assert_eq!(encoders.epoch(&epoch()), fixture("epoch-2"), "what is written today is format 2: a change needs a format 3");
+    assert_eq!(encoders.layout(&layout()), fixture("layout-1"));
+}
+
+#[test]
+fn scores_alerts_and_states_read_back() {
+    let encoders = OutputEncoders::new(&Folder).unwrap();
+    assert_eq!(encoders.read_score(&encoders.score(&score()), &Folder).unwrap(), score());
+    assert_eq!(encoders.read_alert(&encoders.alert(&alert()), &Folder).unwrap(), alert());
+    let error = encoders.read_score(&encoders.alert(&alert())[..9], &Folder).unwrap_err();
+    assert!(error.to_string().contains("score record"), "{error}");
 }

@@ -131,8 +131,8 @@ fn each_bad_record_has_its_outcome_and_the_rest_goes_on() {
     let mut expected = Vec::new();
     for case in cases(&rig) {
         let partition = rig.partition_of(case.table);
-        let mut headers = vec![("trace".to_owned(), b"\xff\x00".to_vec())];
-        headers.extend(case.header.map(|header| (SCHEMA_HEADER.to_owned(), header)));
+        let mut headers = vec![("trace".to_owned(), Some(b"\xff\x00".to_vec())), ("none".to_owned(), None)];
+        headers.extend(case.header.map(|header| (SCHEMA_HEADER.to_owned(), Some(header))));
         let message = Message { offset: 0, timestamp_ms: T0, key: case.key, value: case.value, headers };
         let offset = rig.broker.append(partition, message);
         expected.push((case.name, partition, offset, case.expected));
@@ -147,7 +147,7 @@ fn each_bad_record_has_its_outcome_and_the_rest_goes_on() {
         let letters: Vec<_> = epochs.iter().flat_map(|e| &e.outputs).filter(|r| r.output == Output::DeadLetters).collect();
         for (name, partition, offset, expected) in &expected {
             let header = |letter: &leadpulse_engine::ports::OutputRecord, name: &str| {
-                letter.headers.iter().rfind(|(n, _)| n == name).map(|(_, value)| String::from_utf8(value.clone()).unwrap())
+                letter.headers.iter().rfind(|(n, _)| n == name).map(|(_, value)| String::from_utf8(value.clone().unwrap()).unwrap())
             };
             let position = |letter: &&&leadpulse_engine::ports::OutputRecord| {
                 header(letter, HEADER_TOPIC).as_deref() == Some(partitions[*partition].topic.as_str())
@@ -157,7 +157,8 @@ fn each_bad_record_has_its_outcome_and_the_rest_goes_on() {
             let found = letters.iter().find(position);
             assert_eq!(found.map(|letter| header(letter, HEADER_REASON).unwrap()), expected.err().map(str::to_owned), "{name}");
             if let Some(letter) = found {
-                assert_eq!(letter.headers[0], ("trace".to_owned(), b"\xff\x00".to_vec()), "{name}: the original's headers come first");
+                let originals = [("trace".to_owned(), Some(b"\xff\x00".to_vec())), ("none".to_owned(), None)];
+                assert_eq!(letter.headers[..2], originals, "{name}: the original's headers come first");
                 assert!(header(letter, HEADER_STAGE).is_some() && header(letter, HEADER_TIMESTAMP).is_some());
             }
         }
@@ -174,19 +175,23 @@ fn while_the_registry_is_away_the_engine_waits_and_says_so() {
     let rig = rig();
     rig.send("accounts", T0, &[("account_id", Text("A1")), ("updated_at", Time(T0))]);
     rig.send("activities", T0, &activity("x", T0));
-    rig.schemas.down.store(2, Ordering::SeqCst);
+    rig.schemas.down.store(4, Ordering::SeqCst);
     let model = Arc::new(ReadModel::new());
     let seen = Arc::new(Mutex::new(Vec::new()));
     let (watched, into) = (model.clone(), seen.clone());
     *rig.schemas.on_down.lock().unwrap() =
-        Some(Box::new(move || into.lock().unwrap().push((watched.beats(), watched.status().reason.clone()))));
+        Some(Box::new(move || into.lock().unwrap().push((watched.beats(), watched.conditions()))));
     let summary = rig.run(Until::End, Life { read_model: model.clone(), ..Life::default() }).unwrap();
     assert_eq!((summary.accepted, summary.dead_lettered), (2, 0));
     let seen = seen.lock().unwrap().clone();
-    let [(first, before), (second, while_waiting)] = &seen[..] else { panic!("asked twice in vain: {seen:?}") };
-    assert!(second > first, "the loop beats while it waits");
-    assert_eq!(*before, None);
-    assert!(while_waiting.as_ref().is_some_and(|reason| reason.contains("http://registry: connection refused")), "{while_waiting:?}");
+    // Two partitions ask, once when they are read and again while they wait.
+    let [(first, before), _, _, (last, while_waiting)] = &seen[..] else { panic!("asked four times in vain: {seen:?}") };
+    assert!(last > first, "the loop beats while it waits");
+    assert_eq!(*before, []);
+    let [condition] = &while_waiting[..] else { panic!("{while_waiting:?}") };
+    assert!(condition.text.contains("http://registry: connection refused") && !condition.blocks, "{condition:?}");
+    assert!(condition.text.contains("1 more partitions"), "{condition:?}");
+    assert_eq!(model.conditions(), [], "it is over");
     rig.check_committed();
 }
 

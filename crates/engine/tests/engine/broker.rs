@@ -1,14 +1,15 @@
 //! Ports in memory: a log of input partitions, transactions that happen or do not, a schema store that can be down, a clock that is told.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use leadpulse_engine::ports::{
-    Clock, CommittedEpoch, EpochLog, InputPartition, LogEnd, NextOffset, Output, PollLimit, PortError, RecordBatch, SchemaLookupError, SchemaStore,
-    SealedEpoch, Sink, Source,
+    Clock, CommittedEpoch, EachRecord, InputPartition, LogEnd, LogStep, NextOffset, Output, OutputLog, OutputRecord, PollLimit, PortError, RecordBatch, SchemaLookupError, SchemaStore,
+    SealedEpoch, Sink, Source, Stuck,
 };
 use leadpulse_schema::{FolderRegistry, SchemaRef};
 use rand::{RngExt, SeedableRng};
@@ -21,7 +22,7 @@ pub struct Message {
     pub timestamp_ms: i64,
     pub key: Option<Vec<u8>>,
     pub value: Option<Vec<u8>>,
-    pub headers: Vec<(String, Vec<u8>)>,
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
 }
 
 /// What is on the cluster.
@@ -33,8 +34,16 @@ pub struct Cluster {
     pub ends: Vec<i64>,
     /// Everything that was committed, in order.
     pub epochs: Vec<SealedEpoch>,
-    /// Counts take-overs; only the newest owner can commit.
+    /// Counts sinks: each is the start of a process.
+    started: u64,
+    /// The newest owner; only it can commit.
     owner: u64,
+    /// First offset that is still there, by partition; 0 where retention removed nothing.
+    pub starts: Vec<i64>,
+    /// Offsets that cannot be read, by partition.
+    pub damaged: Vec<(usize, Range<i64>)>,
+    /// A partition whose topic was deleted and created again: its committed position is gone.
+    pub created_again: Option<usize>,
 }
 
 /// The cluster, shared between producers, engines and the test.
@@ -44,7 +53,7 @@ pub struct Broker(Arc<Mutex<Cluster>>);
 impl Broker {
     pub fn new(partitions: Vec<InputPartition>) -> Self {
         let (input, ends) = (vec![Vec::new(); partitions.len()], vec![0; partitions.len()]);
-        Self(Arc::new(Mutex::new(Cluster { partitions, input, ends, ..Cluster::default() })))
+        Self(Arc::new(Mutex::new(Cluster { starts: ends.clone(), partitions, input, ends, ..Cluster::default() })))
     }
     pub fn lock(&self) -> MutexGuard<'_, Cluster> {
         self.0.lock().unwrap()
@@ -57,6 +66,15 @@ impl Broker {
         cluster.ends[partition] += 1;
         offset
     }
+    /// Adds a partition to a topic.
+    pub fn grow(&self, partition: InputPartition) -> usize {
+        let mut cluster = self.lock();
+        cluster.partitions.push(partition);
+        cluster.input.push(Vec::new());
+        cluster.ends.push(0);
+        cluster.starts.push(0);
+        cluster.partitions.len() - 1
+    }
     /// An offset without a record, as a producer's transaction leaves behind.
     pub fn append_marker(&self, partition: usize) {
         self.lock().ends[partition] += 1;
@@ -66,7 +84,9 @@ impl Broker {
 impl Cluster {
     pub fn committed(&self) -> Option<CommittedEpoch> {
         let last = self.epochs.last()?;
-        Some(CommittedEpoch { number: last.number, as_of_ms: last.as_of_ms, nonce: None, positions: last.positions.iter().copied().map(Some).collect() })
+        let position = |(index, at): (usize, &NextOffset)| (self.created_again != Some(index)).then_some(*at);
+        let positions = last.positions.iter().enumerate().map(position).collect();
+        Some(CommittedEpoch { number: last.number, as_of_ms: last.as_of_ms, nonce: Some(last.nonce), positions })
     }
 }
 
@@ -98,6 +118,7 @@ pub struct MemorySource {
     reading: Reading,
     generator: ChaCha8Rng,
     at: Vec<i64>,
+    paused: Vec<bool>,
     polls: u32,
     /// Called when a poll finds that everything was read.
     on_idle: Box<dyn FnMut() + Send>,
@@ -107,7 +128,8 @@ impl MemorySource {
     pub fn new(broker: &Broker, reading: Reading, on_idle: Box<dyn FnMut() + Send>) -> Self {
         let partitions = broker.lock().partitions.clone();
         let generator = ChaCha8Rng::seed_from_u64(reading.seed);
-        Self { broker: broker.clone(), at: vec![0; partitions.len()], partitions, reading, generator, polls: 0, on_idle }
+        let at = vec![0; partitions.len()];
+        Self { broker: broker.clone(), paused: vec![false; at.len()], at, partitions, reading, generator, polls: 0, on_idle }
     }
 }
 
@@ -117,6 +139,7 @@ impl Source for MemorySource {
     }
     fn seek(&mut self, positions: &[NextOffset]) -> Result<(), PortError> {
         self.at = positions.iter().map(|p| p.0).collect();
+        self.paused = vec![false; self.at.len()];
         Ok(())
     }
     fn poll(&mut self, batch: &mut RecordBatch, limit: PollLimit, _: Duration) -> Result<(), PortError> {
@@ -128,7 +151,10 @@ impl Source for MemorySource {
             return Err(PortError::Retriable("the source has hiccups".into()));
         }
         let cluster = self.broker.lock();
-        let has_more = |at: &[i64], p: usize| cluster.input[p].last().is_some_and(|m| m.offset >= at[p]);
+        let paused = &self.paused;
+        let has_more = |at: &[i64], p: usize| !paused[p] && cluster.input[p].last().is_some_and(|m| m.offset >= at[p]);
+        let damaged = |at: &[i64], p: usize| cluster.damaged.iter().any(|(partition, range)| *partition == p && range.contains(&at[p]));
+        let has_more = |at: &[i64], p: usize| has_more(at, p) && !damaged(at, p);
         let everyone: Vec<usize> = (0..self.at.len()).filter(|p| has_more(&self.at, *p)).collect();
         if everyone.is_empty() {
             drop(cluster);
@@ -154,7 +180,7 @@ impl Source for MemorySource {
             let partition = ready[self.generator.random_range(0..ready.len() as u64) as usize];
             let messages = &cluster.input[partition];
             let message = &messages[messages.partition_point(|m| m.offset < self.at[partition])];
-            let headers = message.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
+            let headers = message.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref()));
             batch.push(partition as u32, message.offset, message.timestamp_ms, message.key.as_deref(), message.value.as_deref(), headers);
             self.at[partition] = message.offset + 1;
         }
@@ -166,23 +192,37 @@ impl Source for MemorySource {
         Ok((0..self.at.len()).map(|p| NextOffset(passed(p))).collect())
     }
     fn starts(&mut self) -> Result<Vec<NextOffset>, PortError> {
-        Ok(vec![NextOffset(0); self.at.len()])
+        Ok(self.broker.lock().starts.iter().take(self.partitions.len()).map(|start| NextOffset(*start)).collect())
     }
     fn ends(&mut self) -> Result<Vec<LogEnd>, PortError> {
-        Ok(self.broker.lock().ends.iter().map(|end| LogEnd { stable: NextOffset(*end), high: NextOffset(*end) }).collect())
+        Ok(self.broker.lock().ends.iter().take(self.partitions.len()).map(|end| LogEnd { stable: NextOffset(*end), high: NextOffset(*end) }).collect())
     }
     fn arrange(&mut self, partitions: Vec<InputPartition>) -> Result<(), PortError> {
-        assert_eq!(partitions, self.partitions);
+        assert!(self.broker.lock().partitions.starts_with(&partitions), "partitions are listed in order of their coming");
+        self.partitions = partitions;
         Ok(())
     }
-    fn pause(&mut self, _: &[u32]) -> Result<(), PortError> {
+    fn added(&mut self) -> Vec<InputPartition> {
+        self.broker.lock().partitions[self.partitions.len()..].to_vec()
+    }
+    fn pause(&mut self, partitions: &[u32]) -> Result<(), PortError> {
+        partitions.iter().for_each(|partition| self.paused[*partition as usize] = true);
         Ok(())
     }
-    fn resume(&mut self, _: &[u32]) -> Result<(), PortError> {
+    fn resume(&mut self, partitions: &[u32]) -> Result<(), PortError> {
+        partitions.iter().for_each(|partition| self.paused[*partition as usize] = false);
         Ok(())
     }
-    fn skip_to(&mut self, _: u32, _: NextOffset) -> Result<(), PortError> {
+    fn skip_to(&mut self, partition: u32, offset: NextOffset) -> Result<(), PortError> {
+        self.at[partition as usize] = offset.0;
         Ok(())
+    }
+    fn stuck(&mut self) -> Vec<Stuck> {
+        let cluster = self.broker.lock();
+        let damage = cluster.damaged.iter().filter(|(partition, range)| range.contains(&self.at[*partition]));
+        damage
+            .map(|(partition, _)| Stuck { partition: *partition as u32, offset: NextOffset(self.at[*partition]), reason: "bad compression".into() })
+            .collect()
     }
 }
 
@@ -204,6 +244,7 @@ pub type Watcher = Box<dyn FnMut(&SealedEpoch) + Send>;
 
 pub struct MemorySink {
     broker: Broker,
+    token: String,
     owner: u64,
     /// After so many more commits, this happens.
     fault: Option<(u32, Fault)>,
@@ -212,7 +253,9 @@ pub struct MemorySink {
 
 impl MemorySink {
     pub fn new(broker: &Broker, fault: Option<(u32, Fault)>, watcher: Option<Watcher>) -> Self {
-        Self { broker: broker.clone(), owner: 0, fault, watcher }
+        broker.lock().started += 1;
+        let token = format!("start-{}", broker.lock().started);
+        Self { broker: broker.clone(), token, owner: 0, fault, watcher }
     }
     fn due(&mut self) -> Option<Fault> {
         let (left, fault) = self.fault.as_mut()?;
@@ -228,7 +271,7 @@ impl MemorySink {
 
 impl Sink for MemorySink {
     fn owner(&self) -> &str {
-        "memory"
+        &self.token
     }
     fn arrange(&mut self, _: &[InputPartition]) {}
     fn take_over(&mut self) -> Result<Option<CommittedEpoch>, PortError> {
@@ -256,16 +299,38 @@ impl Sink for MemorySink {
     }
 }
 
-pub struct MemoryEpochs(pub Broker);
+/// The committed outputs.
+pub struct MemoryOutputs {
+    broker: Broker,
+    script: std::vec::IntoIter<Vec<u8>>,
+}
 
-impl EpochLog for MemoryEpochs {
-    fn read(&mut self, each: &mut dyn FnMut(&[u8]) -> Result<(), PortError>) -> Result<(), PortError> {
-        let values: Vec<Vec<u8>> = {
-            let cluster = self.0.lock();
-            let records = cluster.epochs.iter().flat_map(|e| &e.outputs).filter(|r| r.output == Output::Epochs);
-            records.map(|r| r.value.clone().unwrap()).collect()
-        };
-        values.iter().try_for_each(|value| each(value))
+impl MemoryOutputs {
+    pub fn new(broker: &Broker) -> Self {
+        Self { broker: broker.clone(), script: Vec::new().into_iter() }
+    }
+    fn records(&self, output: Output) -> Vec<OutputRecord> {
+        let cluster = self.broker.lock();
+        cluster.epochs.iter().flat_map(|e| &e.outputs).filter(|r| r.output == output).cloned().collect()
+    }
+}
+
+impl OutputLog for MemoryOutputs {
+    fn rewind(&mut self) -> Result<(), PortError> {
+        let script: Vec<Vec<u8>> = self.records(Output::Epochs).into_iter().filter_map(|r| r.value).collect();
+        self.script = script.into_iter();
+        Ok(())
+    }
+    fn next(&mut self, _: Duration) -> Result<LogStep, PortError> {
+        Ok(self.script.next().map_or(LogStep::End, LogStep::Record))
+    }
+    fn latest(&mut self, output: Output, each: &mut EachRecord<'_>) -> Result<(), PortError> {
+        self.records(output).iter().try_for_each(|r| each(r.key.as_deref().unwrap(), r.value.as_deref()))
+    }
+    fn newest(&mut self, output: Output, count: usize, each: &mut EachRecord<'_>) -> Result<(), PortError> {
+        let records = self.records(output);
+        let from = records.len().saturating_sub(count);
+        records[from..].iter().try_for_each(|r| each(r.key.as_deref().unwrap_or_default(), r.value.as_deref()))
     }
 }
 

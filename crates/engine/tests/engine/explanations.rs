@@ -180,7 +180,7 @@ fn rules_say_what_to_do() {
     assert!(down["summary"].as_str().unwrap().starts_with("Acme fell below "));
 
     let unknown = r#"{"actions":[{"code":"call","when":{"top_group":["nonsense"]}}]}"#;
-    let Err(error) = Rig::new(&[task("buys", unknown, Filter::Everyone)], by_name).try_machine() else {
+    let Err(error) = Rig::new(&[task("buys", unknown, Filter::Everyone)], by_name).try_machine("by hand") else {
         panic!("the group does not exist")
     };
     assert!(matches!(error, MachineError::Actions { .. }));

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use leadpulse_engine::explain::ExplainQueue;
-use leadpulse_engine::ports::{InputPartition, NextOffset, Output, OutputRecord, RecordBatch, SchemaStore};
+use leadpulse_engine::ports::{InputPartition, NextOffset, Output, OutputRecord, RecordBatch, SchemaStore, Sink};
 use leadpulse_engine::read_model::ReadModel;
 use leadpulse_engine::{
-    Cut, Decoders, Engine, EngineOptions, EpochRecord, HEADER_OFFSET, HEADER_PARTITION, HEADER_TOPIC, Machine, MachineError, MachineParts,
-    Metrics, Moment, OutputEncoders, Ports, RunError, Stepped, Summary, Task, Until, check_script,
+    AuditFindings, Chain, ClockMode, Cut, Decoders, Engine, EngineOptions, EpochRecord, HEADER_OFFSET, HEADER_PARTITION, HEADER_TOPIC, Machine, MachineError,
+    MachineParts, Metrics, Moment, NoSink, OutputEncoders, Ports, Readings, Reason, RunError, ScriptRecord, Skip, Stepped, Summary, Task, Until, Verdicts, audit,
 };
 use leadpulse_features::{FeaturePlan, FeatureSpec, ScorerTask};
 use leadpulse_graph::{DAY_MS, Graph, GraphOptions, Tracking};
@@ -22,7 +22,7 @@ use leadpulse_schema::{
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 
-use super::broker::{Broker, Fault, HandClock, MemoryEpochs, MemorySink, MemorySource, Message, Reading, Schemas, Watcher};
+use super::broker::{Broker, Fault, HandClock, MemoryOutputs, MemorySink, MemorySource, Message, Reading, Schemas, Watcher};
 use super::scorer::{Linear, Weigh};
 
 /// A value of a row to send.
@@ -97,6 +97,7 @@ pub struct Life {
     pub clock: HandClock,
     pub stop: Arc<AtomicBool>,
     pub requests: Option<ExplainQueue>,
+    pub skips: Vec<Skip>,
     /// Called when everything is read.
     pub on_idle: Option<Box<dyn FnMut() + Send>>,
 }
@@ -117,7 +118,7 @@ impl Rig {
         };
         let partitions: Vec<_> = PARTITIONS.into_iter().map(partition).collect();
         // Epochs end by what is polled, not by the time that passes.
-        let options = EngineOptions { epoch_floor_ms: 10_000, soft_budget: 4, explain_budget: 2, ..Default::default() };
+        let options = EngineOptions { clock: ClockMode::Events, epoch_floor_ms: 10_000, soft_budget: 4, explain_budget: 2, ..Default::default() };
         Self {
             encoders: Arc::new(OutputEncoders::new(schemas.as_ref()).unwrap()),
             start: vec![NextOffset(0); partitions.len()],
@@ -222,10 +223,10 @@ impl Rig {
 
     /// A machine before its first epoch.
     pub fn machine(&self) -> Machine {
-        self.try_machine().unwrap()
+        self.try_machine("by hand").unwrap()
     }
 
-    pub fn try_machine(&self) -> Result<Machine, MachineError> {
+    pub fn try_machine(&self, owner: &str) -> Result<Machine, MachineError> {
         let tasks = self.tasks.iter().zip(self.populations().1).map(|(spec, population)| Task {
             name: spec.name.into(),
             entity: self.entity(spec),
@@ -242,6 +243,7 @@ impl Rig {
             encoders: self.encoders.clone(),
             partitions: self.broker.lock().partitions.clone(),
             start: self.start.clone(),
+            owner: owner.into(),
             soft_budget: self.options.soft_budget,
             explain_budget: self.options.explain_budget,
             current_scores: true,
@@ -250,20 +252,37 @@ impl Rig {
 
     /// Runs a fresh process until it ends.
     pub fn run(&self, until: Until, life: Life) -> Result<Summary, RunError> {
+        let sink = MemorySink::new(&self.broker, life.fault, life.watcher);
+        let machine = self.try_machine(sink.owner()).unwrap();
         let ports = Ports {
             source: Box::new(MemorySource::new(&self.broker, life.reading, life.on_idle.unwrap_or_else(|| Box::new(|| {})))),
-            sink: Box::new(MemorySink::new(&self.broker, life.fault, life.watcher)),
-            epochs: Box::new(MemoryEpochs(self.broker.clone())),
+            sink: Box::new(sink),
+            outputs: Box::new(MemoryOutputs::new(&self.broker)),
             schemas: self.schemas.clone(),
             clock: Arc::new(life.clock),
         };
         let metrics = Metrics::new(&prometheus::Registry::new()).unwrap();
-        let engine = Engine::new(self.options.clone(), ports, self.machine(), self.encoders.clone(), life.read_model, metrics, life.stop);
+        let engine = Engine::new(self.options.clone(), ports, machine, self.encoders.clone(), life.read_model, metrics, life.stop);
+        let engine = engine.with_skips(life.skips);
         match life.requests {
             Some(requests) => engine.with_requests(requests),
             None => engine,
         }
         .run(until)
+    }
+
+    /// Computes everything committed again and compares, as `leadpulse verify` does.
+    pub fn audit(&self) -> AuditFindings {
+        let ports = Ports {
+            source: Box::new(MemorySource::new(&self.broker, Reading::default(), Box::new(|| {}))),
+            sink: Box::new(NoSink),
+            outputs: Box::new(MemoryOutputs::new(&self.broker)),
+            schemas: self.schemas.clone(),
+            clock: Arc::new(HandClock::default()),
+        };
+        let metrics = Metrics::new(&prometheus::Registry::new()).unwrap();
+        let (read_model, stop) = (Arc::default(), Arc::default());
+        audit(Engine::new(self.options.clone(), ports, self.machine(), self.encoders.clone(), read_model, metrics, stop)).unwrap()
     }
 
     /// Runs to the end, no faults.
@@ -279,7 +298,7 @@ impl Rig {
         for partition in (0..cluster.input.len()).rev() {
             let within = |m: &&Message| (from[partition].0..to[partition].0).contains(&m.offset);
             for m in cluster.input[partition].iter().filter(within) {
-                let headers = m.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
+                let headers = m.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref()));
                 batch.push(partition as u32, m.offset, m.timestamp_ms, m.key.as_deref(), m.value.as_deref(), headers);
             }
         }
@@ -289,14 +308,30 @@ impl Rig {
     /// Steps a machine over everything that was sent since its last step.
     pub fn step(&self, machine: &mut Machine, clock_ms: Option<i64>) -> Stepped {
         let to: Vec<NextOffset> = self.broker.lock().ends.iter().map(|end| NextOffset(*end)).collect();
-        self.step_to(machine, Cut { positions: to, moment: Moment::Now { clock_ms }, closing: false })
+        let batch = self.records(machine.positions(), &to);
+        let clock = Readings { live_ms: clock_ms, bound_ms: None };
+        let cut = Cut { read: self.count(&batch, to.len()), positions: to, moment: Moment::Newest, clock, closing: false, skipped: vec![] };
+        let partitions = self.broker.lock().partitions.clone();
+        let decoded = Decoders::default().decode(&batch, &partitions, &self.catalog, self.schemas.as_ref(), Verdicts::Store);
+        assert_eq!(decoded.blocked, []);
+        machine.step(&batch, decoded, cut)
     }
 
-    fn step_to(&self, machine: &mut Machine, cut: Cut) -> Stepped {
-        let batch = self.records(machine.positions(), &cut.positions);
+    /// Steps a machine as a committed epoch was decided.
+    fn repeat(&self, machine: &mut Machine, record: &EpochRecord) -> Stepped {
+        let batch = self.records(machine.positions(), &record.positions());
         let partitions = self.broker.lock().partitions.clone();
-        let decoded = Decoders::default().decode(&batch, &partitions, &self.catalog, self.schemas.as_ref()).unwrap();
-        machine.step(&batch, decoded, cut)
+        // By the store, not by the record: what was refused is still registered nowhere, and the words are those that were written.
+        let decoded = Decoders::default().decode(&batch, &partitions, &self.catalog, self.schemas.as_ref(), Verdicts::Store);
+        assert_eq!(decoded.blocked, []);
+        let unknown = decoded.dead.iter().filter(|(_, reason, _)| *reason == Reason::UnknownSchema).count() as i64;
+        assert_eq!(unknown, record.refused.iter().map(|range| range.end - range.start).sum::<i64>(), "refusals are recorded");
+        machine.repeat(&batch, decoded, record)
+    }
+
+    /// Records by partition.
+    fn count(&self, batch: &RecordBatch, partitions: usize) -> Vec<i64> {
+        (0..partitions as u32).map(|partition| batch.iter().filter(|r| r.partition() == partition).count() as i64).collect()
     }
 
     /// An output record as a reader with the shipped schemas sees it.
@@ -340,9 +375,9 @@ impl Rig {
             (cluster.partitions.clone(), cluster.ends.iter().map(|end| NextOffset(*end)).collect::<Vec<_>>())
         };
         let batch = self.records(&vec![NextOffset(0); ends.len()], &ends);
-        let decoded = Decoders::default().decode(&batch, &partitions, &self.catalog, self.schemas.as_ref()).unwrap();
+        let decoded = Decoders::default().decode(&batch, &partitions, &self.catalog, self.schemas.as_ref(), Verdicts::Store);
         let mut graph = self.graph(Tracking::Off);
-        graph.apply(&decoded.rows);
+        graph.apply(&decoded.rows, None);
         graph.advance(as_of_ms);
         let scorer = self.scorer();
         let mut standings = BTreeMap::new();
@@ -369,7 +404,12 @@ impl Rig {
     pub fn script(&self) -> Vec<EpochRecord> {
         let cluster = self.broker.lock();
         let values = cluster.epochs.iter().flat_map(|e| &e.outputs).filter(|r| r.output == Output::Epochs);
-        values.map(|r| self.encoders.read_epoch(r.value.as_ref().unwrap(), self.schemas.as_ref()).unwrap()).collect()
+        let entries = values.flat_map(|r| self.encoders.read_script(r.value.as_ref().unwrap()).unwrap());
+        let epochs = entries.filter_map(|entry| match entry {
+            ScriptRecord::Epoch(record) => Some(*record),
+            ScriptRecord::Layout(_) => None,
+        });
+        epochs.collect()
     }
 
     /// C1, C4, C6 on everything that was ever committed: committed outputs = reference(script); intervals tile the partitions;
@@ -382,12 +422,25 @@ impl Rig {
         };
         assert_eq!(script.len(), epochs.len(), "one record an epoch");
         let Some(committed) = self.broker.lock().committed() else { return };
-        check_script(&script, &committed, &partitions).unwrap();
+        let mut chain = Chain::default();
+        for record in epochs.iter().flat_map(|e| &e.outputs).filter(|r| r.output == Output::Epochs) {
+            for entry in self.encoders.read_script(record.value.as_ref().unwrap()).unwrap() {
+                chain.follow(entry).unwrap();
+            }
+        }
+        chain.ends_with(&committed).unwrap();
+        assert!(chain.layout().is_of(&partitions));
 
+        // Another machine that steps along the script, and restarts where another process went on.
         let mut reference = self.machine();
         let mut at = self.start.clone();
+        let mut owner: Option<&str> = None;
         for (record, sealed) in script.iter().zip(&epochs) {
             let number = record.epoch;
+            if owner.is_some_and(|owner| owner != record.owner) {
+                reference.restart(false);
+            }
+            owner = Some(&record.owner);
             let starts: Vec<NextOffset> = record.partitions.iter().map(|p| NextOffset(p.start)).collect();
             assert_eq!(starts, at, "epoch {number} starts where the one before ended");
             assert_eq!(record.positions(), sealed.positions, "epoch {number}: the record's and the transaction's positions");
@@ -402,20 +455,26 @@ impl Rig {
             let outcome = sealed.outputs.iter().filter(|r| r.output != Output::Epochs);
             assert_eq!(record.digest, digest(outcome), "epoch {number}");
 
-            let moment = Moment::Fixed { as_of_ms: record.as_of, clock: record.clock.live_at };
-            let stepped = self.step_to(&mut reference, Cut { positions: sealed.positions.clone(), moment, closing: record.closing });
+            let stepped = self.repeat(&mut reference, record);
+            for (ours, theirs) in stepped.sealed.outputs.iter().zip(&sealed.outputs).filter(|(ours, theirs)| ours != theirs) {
+                let text = |r: &OutputRecord| r.value.as_ref().map(|_| self.read(r).to_string());
+                println!("epoch {number} {:?}:\n  reference {:?}\n  committed {:?}", ours.output, text(ours), text(theirs));
+            }
             assert_eq!(stepped.record, *record, "the reference's record of epoch {number}");
             assert!(*stepped.sealed == *sealed, "the reference's outputs of epoch {number} have other bytes");
             at.clone_from(&sealed.positions);
         }
 
         self.check_current_scores(epochs.iter().flat_map(|e| &e.outputs));
+        let found = self.audit();
+        assert_eq!((found.epochs, found.recomputed), (script.len() as u64, script.len() as u64));
+        assert_eq!((found.outputs_differ, found.rows_differ, found.first_difference), (0, 0, None));
 
         let mut letters = BTreeMap::new();
         for letter in epochs.iter().flat_map(|e| &e.outputs).filter(|r| r.output == Output::DeadLetters) {
             let header = |name: &str| {
                 let (_, value) = letter.headers.iter().rfind(|(n, _)| n == name).unwrap();
-                String::from_utf8(value.clone()).unwrap()
+                String::from_utf8(value.clone().unwrap()).unwrap()
             };
             let number: i32 = header(HEADER_PARTITION).parse().unwrap();
             let partition = partitions.iter().position(|p| p.topic == header(HEADER_TOPIC) && p.partition == number).unwrap();

@@ -1,5 +1,9 @@
 //! What holds for the cell as a whole: who takes part, what is open, how it ended before, what peers did, whom it is related to.
 
+use std::cmp::Reverse;
+
+use rustc_hash::FxHashSet;
+
 use leadpulse_graph::{EntityId, Node, SlotKind};
 use leadpulse_schema::{Catalog, Feature, Relation, RelationKind, Table};
 
@@ -7,7 +11,7 @@ use super::{Found, Rank, Scene};
 use crate::committee::is_present;
 use crate::facts::{ACTIVE_DAYS, active_people, distinct_values, open_members};
 use crate::hubs::{HubView, slot_of};
-use crate::relations::{is_customer_elsewhere, referrers};
+use crate::relations::{CustomersElsewhere, referrers};
 use crate::{groups, outcomes as ends, words};
 
 /// Distinct values that are named.
@@ -111,7 +115,7 @@ pub(super) fn outcomes(scene: &Scene<'_>, found: &mut Found<'_>) {
             lines.push((last_ms, format!("{name} {times}{last}")));
         }
     }
-    lines.sort_by_key(|(last_ms, _)| std::cmp::Reverse(*last_ms));
+    lines.sort_by_key(|(last_ms, _)| Reverse(*last_ms));
     lines.into_iter().for_each(|(_, text)| found.line(&group, Rank::Headline, text));
 }
 
@@ -196,12 +200,13 @@ fn outgoing(scene: &Scene<'_>, relation: &Relation, nodes: &[&Node], found: &mut
     let group = groups::of_relation(relation);
     let from = scene.catalog.table_at(relation.from);
     let name = called(scene, relation);
+    let mut customers = CustomersElsewhere::new(scene.graph, scene.at);
     let mut ends: Vec<(i64, bool, EntityId, EntityId)> = nodes
         .iter()
         .flat_map(|n| scene.graph.edges(n).into_iter().filter(|e| e.relation == relation.id).map(move |e| (n.entity, e)))
-        .map(|(entity, e)| (e.since_ms, is_customer_elsewhere(scene.graph, scene.at, e.to), entity, e.to))
+        .map(|(entity, e)| (e.since_ms, customers.contains(e.to), entity, e.to))
         .collect();
-    ends.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| scene.called(a.3).cmp(&scene.called(b.3))));
+    ends.sort_by_cached_key(|(since_ms, _, _, to)| (Reverse(*since_ms), scene.called(*to)));
     for is_customer in [true, false] {
         let those: Vec<_> = ends.iter().filter(|(_, customer, ..)| *customer == is_customer).collect();
         if those.is_empty() {
@@ -211,9 +216,10 @@ fn outgoing(scene: &Scene<'_>, relation: &Relation, nodes: &[&Node], found: &mut
         who.sort_unstable();
         who.dedup();
         let mut targets: Vec<String> = Vec::new();
+        let mut listed: FxHashSet<String> = FxHashSet::default();
         for (.., to) in &those {
             let target = scene.called(*to);
-            if !targets.contains(&target) {
+            if listed.insert(target.clone()) {
                 targets.push(target);
             }
         }

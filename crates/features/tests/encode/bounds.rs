@@ -44,7 +44,7 @@ proptest! {
         let rows = stream(&market, Style { ties: true, wild }, &seeds);
         let mut graph = market.graph(Tracking::On);
         for batch in rows.chunks(20) {
-            graph.apply(&market.batch(batch));
+            graph.apply(&market.batch(batch), None);
             graph.advance(last_ms(&rows));
             graph.take_dirty(1).iter().for_each(|(at, _)| graph.scored(*at, 0.0));
         }
@@ -72,7 +72,7 @@ proptest! {
         let plan = plan_of(&market);
         let rows = stream(&market, Style { ties: true, wild: false }, &seeds);
         let mut graph = market.graph(Tracking::On);
-        graph.apply(&market.batch(&rows));
+        graph.apply(&market.batch(&rows), None);
         graph.advance(last_ms(&rows));
         let cells = all(&graph);
         // More than one chunk, each cell many times.
@@ -122,7 +122,7 @@ fn members_beyond_the_cap_are_folded() {
         rows.push(row(activities, time_ms, &[("activity_id", format!("e{i}")), ("contact_id", contact)]));
     }
     let mut graph = market.graph(Tracking::Off);
-    graph.apply(&market.batch(&rows));
+    graph.apply(&market.batch(&rows), None);
     let t_ms = START_MS + 3 * DAY_MS;
     graph.advance(t_ms);
     let (at, _) = graph.find(market.catalog.root().id, "a").unwrap();
@@ -140,7 +140,7 @@ fn members_beyond_the_cap_are_folded() {
     for i in 0..40 - own {
         let only: Vec<Plain> = rows[2 * i..2 * i + 2].to_vec();
         let mut single = market.graph(Tracking::Off);
-        single.apply(&market.batch(&only));
+        single.apply(&market.batch(&only), None);
         single.advance(t_ms);
         let (at, _) = single.find(market.catalog.root().id, "a").unwrap();
         let alone = plan.encode(&single, &[at], t_ms);

@@ -11,7 +11,7 @@ fn replay(market: &Market, rows: &[Plain], graph: &mut Graph, anchor_ms: i64) ->
     let known = rows.partition_point(|r| r.known_ms <= anchor_ms);
     for row in &rows[..known] {
         graph.advance(row.known_ms);
-        graph.apply(&market.batch(std::slice::from_ref(row)));
+        graph.apply(&market.batch(std::slice::from_ref(row)), None);
     }
     graph.advance(anchor_ms);
     known
@@ -65,7 +65,7 @@ proptest! {
             let mut graph = market.graph(Tracking::Off);
             let rows: Vec<Plain> = rows.iter().map(|r| r.shifted(delta_ms)).collect();
             for batch in rows.chunks(10) {
-                graph.apply(&market.batch(batch));
+                graph.apply(&market.batch(batch), None);
                 graph.advance(last_ms(&rows));
             }
             let t_ms = last_ms(&rows) + DAY_MS;

@@ -142,7 +142,7 @@ impl Scene {
         self.rows.sort_by_key(|(time_ms, _)| *time_ms);
         for (time_ms, batch) in self.rows.drain(..) {
             self.graph.advance(time_ms);
-            let outcomes = self.graph.apply(&batch);
+            let outcomes = self.graph.apply(&batch, None);
             assert_eq!(outcomes, [Outcome::Accepted]);
         }
         self.graph.advance(NOW_MS);

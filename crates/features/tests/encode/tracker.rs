@@ -30,11 +30,11 @@ fn rebuilt(market: &Market, steps: &[(&[Plain], i64)], last: &[Plain]) -> Graph 
     market.options.shards = 1;
     let mut graph = market.graph(Tracking::Off);
     for (rows, t_ms) in steps {
-        graph.apply(&market.batch(rows));
+        graph.apply(&market.batch(rows), None);
         graph.advance(*t_ms);
     }
     for row in last {
-        graph.apply(&market.batch(std::slice::from_ref(row)));
+        graph.apply(&market.batch(std::slice::from_ref(row)), None);
     }
     graph
 }
@@ -60,7 +60,7 @@ fn never_missed(market: &Market, seeds: &[Seed], cut_percent: usize, hours: i64)
     let t_ms = last_ms(&rows);
     let mut live = market.graph(Tracking::On);
     for batch in first.chunks(7) {
-        live.apply(&market.batch(batch));
+        live.apply(&market.batch(batch), None);
     }
     live.advance(t_ms);
     let everyone = take(&mut live);
@@ -69,7 +69,7 @@ fn never_missed(market: &Market, seeds: &[Seed], cut_percent: usize, hours: i64)
     // Rows at the same moment.
     let before = encode_all(&plan, &live, t_ms);
     for batch in second.chunks(5) {
-        live.apply(&market.batch(batch));
+        live.apply(&market.batch(batch), None);
     }
     let after = encode_all(&plan, &live, t_ms);
     let (dirty, someone) = (take(&mut live), someone(&live));
@@ -144,7 +144,7 @@ fn a_small_budget_defers_and_forgets_nobody() {
     let keys = ["a", "b", "c", "d", "e"];
     let rows: Vec<Plain> = keys.iter().map(|key| row(accounts, t_ms, &[("account_id", key), ("industry", "v0")])).collect();
     let mut graph = market.graph(Tracking::On);
-    graph.apply(&market.batch(&rows));
+    graph.apply(&market.batch(&rows), None);
     graph.advance(t_ms);
     let dirty = graph.take_dirty(0);
     assert_eq!(dirty.len(), keys.len());
@@ -154,7 +154,7 @@ fn a_small_budget_defers_and_forgets_nobody() {
         let margin = f32::from(key_of(&graph, at).as_bytes()[0]);
         graph.scored(at, margin);
     }
-    graph.apply(&market.batch(&[row(purchases, t_ms, &[("purchase_id", "p"), ("account_id", "e")])]));
+    graph.apply(&market.batch(&[row(purchases, t_ms, &[("purchase_id", "p"), ("account_id", "e")])]), None);
     graph.advance(graph.next_board_ms());
     assert_eq!(graph.deferred(), 4, "all peers of e");
     let mut asked: Vec<Vec<String>> = Vec::new();
@@ -192,12 +192,12 @@ fn own_events_are_not_a_peers() {
     let mut graph = market.graph(Tracking::Off);
     let bought = |id: &str, account: &str| row(purchases, &[("purchase_id", id), ("account_id", account)]);
     let named = |key: &str| row(accounts, &[("account_id", key), ("industry", "v0")]);
-    graph.apply(&market.batch(&[named("one"), named("two"), bought("p1", "one"), bought("p2", "two"), bought("p3", "two")]));
+    graph.apply(&market.batch(&[named("one"), named("two"), bought("p1", "one"), bought("p2", "two"), bought("p3", "two")]), None);
     graph.advance(t_ms);
     let (one, two) = (peers_of(&graph, "one"), peers_of(&graph, "two"));
     let count = |view: &[(String, f32)]| view.iter().find(|(name, _)| name.ends_with("/30d/per cell")).map(|(_, x)| x.exp_m1().round());
     assert_eq!((count(&one), count(&two)), (Some(2.0), Some(1.0)));
-    graph.apply(&market.batch(&[bought("p4", "one"), bought("p5", "one")]));
+    graph.apply(&market.batch(&[bought("p4", "one"), bought("p5", "one")]), None);
     assert_eq!(peers_of(&graph, "one"), one, "its own events are no news of its peers");
     assert_eq!(peers_of(&graph, "two"), two, "and theirs are from the last board");
     graph.advance(graph.next_board_ms());
@@ -221,10 +221,10 @@ fn a_swap_that_leaves_the_sums_alone_is_seen() {
         Plain { table: accounts.id, delete: false, partition: 0, time_ms: t_ms, known_ms: t_ms, values }
     };
     let mut graph = market.graph(Tracking::On);
-    graph.apply(&market.batch(&[account("leaves", Some("v0")), account("joins", None)]));
+    graph.apply(&market.batch(&[account("leaves", Some("v0")), account("joins", None)]), None);
     graph.advance(t_ms);
     take(&mut graph);
-    graph.apply(&market.batch(&[account("leaves", None), account("joins", Some("v0"))]));
+    graph.apply(&market.batch(&[account("leaves", None), account("joins", Some("v0"))]), None);
     take(&mut graph);
     let next_ms = graph.next_board_ms();
     let cell = graph.find(accounts.id, "joins").unwrap().0;

@@ -1,66 +1,231 @@
 //! Late, duplicate, future: the gate decides as one that remembers everything, yet holds only what could still come again.
 
-use leadpulse_graph::{DAY_MS, Outcome, Tracking};
-use leadpulse_schema::Role;
+use std::collections::BTreeSet;
+
+use leadpulse_graph::{DAY_MS, Graph, Outcome, Tracking};
+use leadpulse_schema::{Role, TableId};
 use proptest::prelude::*;
 
-use crate::market::{Dice, Plain, Style, cases, crm, seeds, stream};
+use crate::market::{Datum, Dice, Market, Plain, START_MS, Style, cases, crm, seeds, stream};
 use crate::oracle::Gatekeeper;
+
+const TEN_YEARS_MS: i64 = 3653 * DAY_MS;
+
+/// Where a row comes again.
+#[derive(Clone, Copy, Debug)]
+enum Again {
+    /// Where it came before, in partitions of one table each: producers choose partitions by key.
+    SamePartition,
+    /// Where it came before, in partitions of all tables.
+    SameMixedPartition,
+    /// Anywhere, also where nothing came yet.
+    AnyPartition,
+}
+
+/// Rows of events, roughly in order, in partitions, and again at any later time.
+fn repeated(market: &Market, mut rows: Vec<Plain>, again: Again, dice: &mut Dice) -> Vec<Plain> {
+    rows.retain(|r| market.catalog.table_at(r.table).role == Role::Event);
+    rows.sort_by_cached_key(|r| r.time_ms + dice.below(3 * DAY_MS as u64) as i64);
+    let mut sent: Vec<Plain> = Vec::new();
+    for row in &mut rows {
+        let number = row.key(&market.catalog).len() as u32 + u32::from(*row.key(&market.catalog).as_bytes().last().unwrap());
+        row.partition = match again {
+            Again::SamePartition => u32::from(row.table.0) * 2 + number % 2,
+            Again::SameMixedPartition | Again::AnyPartition => number % 3,
+        };
+        sent.push(row.clone());
+        if dice.below(2) == 0 {
+            let mut copy = sent[dice.below(sent.len() as u64) as usize].clone();
+            if matches!(again, Again::AnyPartition) {
+                copy.partition = dice.below(6) as u32;
+            }
+            sent.push(copy);
+        }
+    }
+    sent
+}
 
 proptest! {
     #![proptest_config(cases(96))]
 
-    /// Rows come roughly in order and again at any later time, in partitions of one table or of all.
+    /// With a clock, producers send rows of ten years ahead, time stamped by the same wrong clock.
     #[test]
-    fn a_forgotten_duplicate_is_late(seeds in seeds(150, 60), entropy in any::<u64>(), mixed in any::<bool>()) {
+    fn a_forgotten_duplicate_is_late(
+        seeds in seeds(150, 60),
+        entropy in any::<u64>(),
+        again in prop_oneof![Just(Again::SamePartition), Just(Again::SameMixedPartition), Just(Again::AnyPartition)],
+        has_clock in any::<bool>(),
+    ) {
         let mut market = crm();
         market.options.late_horizon_ms = 2 * DAY_MS;
         let mut dice = Dice(entropy);
-        let mut rows = stream(&market, Style { ties: true, wild: false }, &seeds);
-        rows.retain(|r| market.catalog.table_at(r.table).role == Role::Event);
-        rows.sort_by_cached_key(|r| r.time_ms + dice.below(3 * DAY_MS as u64) as i64);
-        let mut again: Vec<Plain> = Vec::new();
-        for row in &mut rows {
-            // A row comes again where it came before: producers choose partitions by key.
-            let number = row.key(&market.catalog).len() as u32 + u32::from(*row.key(&market.catalog).as_bytes().last().unwrap());
-            row.partition = if mixed { number % 3 } else { u32::from(row.table.0) * 2 + number % 2 };
-            again.push(row.clone());
-            if dice.below(2) == 0 {
-                let copy = again[dice.below(again.len() as u64) as usize].clone();
-                again.push(copy);
+        let rows = stream(&market, Style { ties: true, wild: false }, &seeds);
+        let mut sent = repeated(&market, rows, again, &mut dice);
+        if has_clock {
+            for index in 0..sent.len() {
+                if dice.below(10) == 0 {
+                    let poison = sent[index].shifted(TEN_YEARS_MS);
+                    sent.insert(index, poison);
+                }
             }
         }
         let mut graph = market.graph(Tracking::Off);
         let mut gatekeeper = Gatekeeper::default();
-        let mut newest_ms = i64::MIN;
-        for (i, row) in again.iter().enumerate() {
-            let expected = gatekeeper.judge(&market, row);
-            prop_assert_eq!(graph.apply(&market.batch(std::slice::from_ref(row))), vec![expected], "row {}: {:?}", i, row);
-            if expected == Outcome::Accepted {
-                newest_ms = newest_ms.max(row.time_ms);
-                graph.advance(newest_ms);
+        let mut accepted: BTreeSet<(TableId, bool, String)> = BTreeSet::new();
+        let (mut newest_ms, mut clock_ms) = (i64::MIN, i64::MIN);
+        for (i, row) in sent.iter().enumerate() {
+            // What is not ten years ahead has happened by now.
+            if row.time_ms < START_MS + TEN_YEARS_MS {
+                clock_ms = clock_ms.max(row.time_ms.min(row.known_ms));
+            }
+            let clock = has_clock.then_some(clock_ms);
+            let expected = gatekeeper.judge(&market, row, clock);
+            let found = graph.apply(&market.batch(std::slice::from_ref(row)), clock);
+            prop_assert_eq!(&found, &[expected], "row {}: {:?}", i, row);
+            if expected != Outcome::Accepted {
+                continue;
+            }
+            let key = row.key(&market.catalog).to_owned();
+            prop_assert!(row.takes_back(&market.catalog) || accepted.insert((row.table, false, key)), "twice: row {}: {:?}", i, row);
+            newest_ms = newest_ms.max(row.time_ms.min(row.known_ms));
+            prop_assert!(!has_clock || newest_ms <= clock_ms + market.options.future_tolerance_ms);
+            let board = graph.board();
+            graph.advance(newest_ms);
+            if graph.board() != board {
+                gatekeeper.published(&market);
             }
         }
     }
 }
 
+/// An event of account "a".
+fn purchase(market: &Market, id: &str, partition: u32, time_ms: i64) -> Plain {
+    let purchases = market.catalog.table("purchases").unwrap();
+    let mut values = vec![Datum::Null; purchases.fields.len()];
+    let mut set = |name: &str, datum| values[purchases.field(name).unwrap().id.index()] = datum;
+    set("purchase_id", Datum::Text(id.into()));
+    set("account_id", Datum::Text("a".into()));
+    set("at", Datum::Time(time_ms));
+    Plain { table: purchases.id, delete: false, partition, time_ms, known_ms: time_ms, values }
+}
+
+/// A market with a horizon of two days.
+fn short_horizon() -> Market {
+    let mut market = crm();
+    market.options.late_horizon_ms = 2 * DAY_MS;
+    market
+}
+
+/// Applies one row; an accepted one moves the moment to its time.
+fn tell(market: &Market, graph: &mut Graph, row: &Plain, clock_ms: Option<i64>) -> Outcome {
+    let outcome = graph.apply(&market.batch(std::slice::from_ref(row)), clock_ms)[0];
+    if outcome == Outcome::Accepted {
+        graph.advance(row.time_ms.min(row.known_ms));
+    }
+    outcome
+}
+
 /// Fingerprints do not pile up: after a long time only those of the horizon and its day are held.
 #[test]
 fn fingerprints_are_forgotten() {
-    let mut market = crm();
-    market.options.late_horizon_ms = 2 * DAY_MS;
-    let purchases = market.catalog.table("purchases").unwrap();
+    let market = short_horizon();
     let mut graph = market.graph(Tracking::Off);
     for day in 0..100_i64 {
-        let time_ms = crate::market::START_MS + day * DAY_MS;
-        let mut values = vec![crate::market::Datum::Null; purchases.fields.len()];
-        let mut set = |name: &str, datum| values[purchases.field(name).unwrap().id.index()] = datum;
-        set("purchase_id", crate::market::Datum::Text(format!("p{day}")));
-        set("account_id", crate::market::Datum::Text("a".into()));
-        set("at", crate::market::Datum::Time(time_ms));
-        let row = Plain { table: purchases.id, delete: false, partition: 0, time_ms, known_ms: time_ms, values };
-        assert_eq!(graph.apply(&market.batch(&[row])), vec![Outcome::Accepted]);
-        graph.advance(time_ms);
+        let row = purchase(&market, &format!("p{day}"), 0, START_MS + day * DAY_MS);
+        assert_eq!(tell(&market, &mut graph, &row, None), Outcome::Accepted);
         assert!(graph.size().fingerprints <= 4, "{} on day {day}", graph.size().fingerprints);
     }
+}
+
+/// The producer of a partition that was added later sends an old event again: its fingerprint is forgotten, and it is late there too.
+#[test]
+fn a_partition_added_later_lets_no_forgotten_event_in_again() {
+    let market = short_horizon();
+    let mut graph = market.graph(Tracking::Off);
+    for day in 0..20_i64 {
+        let row = purchase(&market, &format!("p{day}"), 0, START_MS + day * DAY_MS);
+        assert_eq!(tell(&market, &mut graph, &row, None), Outcome::Accepted);
+    }
+    let purchases = |graph: &Graph| graph.find(market.catalog.root().id, "a").unwrap().1.events.iter().map(|e| e.total).sum::<u64>();
+    let again = |day: i64| purchase(&market, &format!("p{day}"), 1, START_MS + day * DAY_MS);
+    assert_eq!(tell(&market, &mut graph, &again(3), None), Outcome::Late);
+    assert_eq!(tell(&market, &mut graph, &again(18), None), Outcome::Duplicate);
+    assert_eq!(purchases(&graph), 20);
+    // Events of its own are let in from the horizon on.
+    assert_eq!(tell(&market, &mut graph, &purchase(&market, "new", 1, START_MS + 18 * DAY_MS), None), Outcome::Accepted);
+    assert_eq!(tell(&market, &mut graph, &again(3), None), Outcome::Late);
+    assert_eq!(purchases(&graph), 21);
+}
+
+/// History is read one partition after the other: those that are still to come hold the fingerprints, and lose nothing.
+#[test]
+fn an_expected_partition_is_not_late_because_of_others() {
+    let market = short_horizon();
+    let table = market.catalog.table("purchases").unwrap().id;
+    let mut graph = market.graph(Tracking::Off);
+    (0..3).for_each(|partition| graph.expect(partition, table));
+    for partition in 0..2_u32 {
+        for day in 0..20_i64 {
+            let row = purchase(&market, &format!("p{partition}-{day}"), partition, START_MS + day * DAY_MS);
+            assert_eq!(tell(&market, &mut graph, &row, None), Outcome::Accepted, "partition {partition}, day {day}");
+        }
+    }
+    assert_eq!(graph.size().fingerprints, 40, "partition 2 may still bring any of them again");
+    assert_eq!(tell(&market, &mut graph, &purchase(&market, "p0-3", 2, START_MS + 3 * DAY_MS), None), Outcome::Duplicate);
+    // It stays empty, and is waited for no longer: only the horizon and its day are held.
+    graph.caught_up();
+    let next = purchase(&market, "next", 0, START_MS + 20 * DAY_MS);
+    assert_eq!(tell(&market, &mut graph, &next, None), Outcome::Accepted);
+    assert!(graph.size().fingerprints <= 7, "{}", graph.size().fingerprints);
+    assert_eq!(tell(&market, &mut graph, &purchase(&market, "p0-3", 2, START_MS + 3 * DAY_MS), None), Outcome::Late);
+}
+
+/// A record ten years ahead, its Kafka timestamp set by the same wrong clock: refused, and the partition's later rows are taken.
+#[test]
+fn a_wrong_clock_moves_nothing() {
+    let market = short_horizon();
+    let mut graph = market.graph(Tracking::On);
+    let clock_ms = START_MS + DAY_MS;
+    let row = |table: &str, delete: bool| {
+        let table = market.catalog.table(table).unwrap();
+        let mut values = vec![Datum::Null; table.fields.len()];
+        values[table.key.index()] = Datum::Text("a".into());
+        let time_ms = clock_ms + TEN_YEARS_MS;
+        table.time.into_iter().filter(|_| !delete).for_each(|time| values[time.index()] = Datum::Time(time_ms));
+        Plain { table: table.id, delete, partition: 0, time_ms, known_ms: time_ms, values }
+    };
+    assert_eq!(tell(&market, &mut graph, &purchase(&market, "first", 0, START_MS), Some(clock_ms)), Outcome::Accepted);
+    graph.take_dirty(usize::MAX);
+    let state = |graph: &Graph| (serde_json::to_value(graph.image()).unwrap(), graph.directory().len(), graph.size(), graph.as_of_ms());
+    let before = state(&graph);
+    let poison = purchase(&market, "poison", 0, clock_ms + TEN_YEARS_MS);
+    let poisoned = [poison, row("accounts", false), row("accounts", true), row("products", false), row("products", true)];
+    for row in &poisoned {
+        assert_eq!(tell(&market, &mut graph, row, Some(clock_ms)), Outcome::Future, "{row:?}");
+    }
+    assert_eq!(state(&graph), before);
+    assert_eq!(graph.take_dirty(usize::MAX), []);
+    // Only the moment that both agree on counts: a version may announce what comes, and an old row may come with a wrong timestamp.
+    let announced = Plain { known_ms: clock_ms, ..row("accounts", false) };
+    let wrong_stamp = Plain { known_ms: clock_ms + TEN_YEARS_MS, ..purchase(&market, "stamped", 0, clock_ms) };
+    let ahead = Plain { known_ms: clock_ms + TEN_YEARS_MS, ..purchase(&market, "ahead", 0, clock_ms + 300_001) };
+    assert_eq!(tell(&market, &mut graph, &announced, Some(clock_ms)), Outcome::Accepted);
+    assert_eq!(tell(&market, &mut graph, &wrong_stamp, Some(clock_ms)), Outcome::Accepted);
+    assert_eq!(tell(&market, &mut graph, &ahead, Some(clock_ms)), Outcome::Future);
+    assert_eq!(graph.as_of_ms(), clock_ms);
+    // The poison's partition goes on.
+    assert_eq!(tell(&market, &mut graph, &purchase(&market, "second", 0, START_MS + 1), Some(clock_ms)), Outcome::Accepted);
+    // Without a clock, history cannot be told from it.
+    assert_eq!(tell(&market, &mut graph, &poisoned[0], None), Outcome::Accepted);
+    assert_eq!(tell(&market, &mut graph, &purchase(&market, "third", 0, START_MS + 2), None), Outcome::Late);
+}
+
+/// An id that was used already, with a time far ahead of the partition's: it is dropped, and makes nothing late.
+#[test]
+fn a_duplicate_makes_nothing_late() {
+    let market = short_horizon();
+    let mut graph = market.graph(Tracking::Off);
+    assert_eq!(tell(&market, &mut graph, &purchase(&market, "p", 0, START_MS), None), Outcome::Accepted);
+    assert_eq!(tell(&market, &mut graph, &purchase(&market, "p", 0, START_MS + 30 * DAY_MS), None), Outcome::Duplicate);
+    assert_eq!(tell(&market, &mut graph, &purchase(&market, "q", 0, START_MS + DAY_MS), None), Outcome::Accepted);
 }

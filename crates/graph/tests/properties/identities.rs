@@ -51,7 +51,7 @@ impl Story {
         self.apply(&row);
     }
     fn apply(&mut self, row: &Plain) -> Outcome {
-        self.graph.apply(&self.market.batch(std::slice::from_ref(row)))[0]
+        self.graph.apply(&self.market.batch(std::slice::from_ref(row)), None)[0]
     }
     /// The key of the cell's anchor.
     fn cell(&self, table: &str, key: &str) -> String {

@@ -131,7 +131,7 @@ fn rearranged(market: &Market, rows: &[Plain], dice: &mut Dice) -> Vec<Plain> {
 /// All rows in one batch, then the moment.
 fn direct(market: &Market, rows: &[Plain], as_of_ms: i64) -> Graph {
     let mut graph = market.graph(Tracking::On);
-    graph.apply(&market.batch(rows));
+    graph.apply(&market.batch(rows), None);
     graph.advance(as_of_ms);
     graph
 }
@@ -148,7 +148,7 @@ fn roundabout(market: &Market, rows: &[Plain], start_ms: i64, end_ms: i64, dice:
     while !rest.is_empty() {
         let (batch, after) = rest.split_at((1 + dice.below(9) as usize).min(rest.len()));
         rest = after;
-        graph.apply(&market.batch(batch));
+        graph.apply(&market.batch(batch), None);
         if dice.below(3) == 0 {
             t_ms = (t_ms + dice.below(DAY_MS as u64) as i64).min(end_ms - market.options.board_period_ms);
             graph.advance(t_ms);
@@ -205,12 +205,12 @@ proptest! {
         let advanced = |steps: &[i64]| {
             let mut graph = market.graph(Tracking::On);
             let (before, after) = rows.split_at(scored.min(rows.len()));
-            graph.apply(&market.batch(before));
+            graph.apply(&market.batch(before), None);
             graph.advance(start_ms);
             for (at, _) in graph.take_dirty(usize::MAX) {
                 graph.scored(at, 1.0);
             }
-            graph.apply(&market.batch(after));
+            graph.apply(&market.batch(after), None);
             steps.iter().for_each(|step| graph.advance(start_ms + step));
             // A step back changes nothing.
             graph.advance(start_ms);

@@ -100,7 +100,7 @@ impl<'m> Oracle<'m> {
     }
     /// What becomes of each row; those let in are kept.
     pub fn apply(&mut self, gatekeeper: &mut Gatekeeper, rows: &[Plain]) -> Vec<Outcome> {
-        let outcomes: Vec<Outcome> = rows.iter().map(|row| gatekeeper.judge(self.market, row)).collect();
+        let outcomes: Vec<Outcome> = rows.iter().map(|row| gatekeeper.judge(self.market, row, None)).collect();
         for (row, _) in rows.iter().zip(&outcomes).filter(|(_, o)| **o == Outcome::Accepted) {
             self.log.push(row.clone());
             if self.market.catalog.table_at(row.table).role != Role::Event {
@@ -130,35 +130,61 @@ impl<'m> Oracle<'m> {
     }
 }
 
-/// Lets rows in, and forgets nothing.
+/// Lets rows in. It forgets nothing, but knows which days one that forgets may have forgotten.
 #[derive(Default)]
 pub struct Gatekeeper {
     newest_ms: BTreeMap<u32, i64>,
+    /// Tables and the partitions that accepted rows of them.
+    read: BTreeSet<(TableId, u32)>,
     seen: BTreeSet<(TableId, Who, String)>,
     taken_back: BTreeSet<(TableId, Who, String)>,
+    /// Days before this one are closed to a table.
+    first_day: BTreeMap<TableId, i64>,
 }
 
 impl Gatekeeper {
-    pub fn judge(&mut self, market: &Market, row: &Plain) -> Outcome {
+    pub fn judge(&mut self, market: &Market, row: &Plain, clock_ms: Option<i64>) -> Outcome {
+        let options = &market.options;
+        let (sent_ms, tolerance_ms) = (row.time_ms.min(row.known_ms), options.future_tolerance_ms);
+        if clock_ms.is_some_and(|clock| sent_ms > clock + tolerance_ms) {
+            return Outcome::Future;
+        }
         if market.catalog.table_at(row.table).role != Role::Event {
             return Outcome::Accepted;
         }
-        if row.time_ms > row.known_ms + market.options.future_tolerance_ms {
+        if row.time_ms > row.known_ms + tolerance_ms || clock_ms.is_some_and(|clock| row.time_ms > clock + tolerance_ms) {
             return Outcome::Future;
         }
-        let newest = self.newest_ms.entry(row.partition).or_insert(row.time_ms);
         let owner = owner(&market.catalog, row.table, &row.values).expect("streams give every event an owner");
         let name = (row.table, owner, row.key(&market.catalog).to_owned());
-        if row.takes_back(&market.catalog) {
-            *newest = (*newest).max(row.time_ms);
-            return if self.taken_back.insert(name) { Outcome::Accepted } else { Outcome::Duplicate };
+        let is_accepted = if row.takes_back(&market.catalog) {
+            self.taken_back.insert(name)
+        } else {
+            let newest = self.newest_ms.get(&row.partition);
+            let is_closed = self.first_day.get(&row.table).is_some_and(|first| row.time_ms.div_euclid(DAY_MS) < *first);
+            if is_closed || newest.is_some_and(|newest| row.time_ms < newest - options.late_horizon_ms) {
+                return Outcome::Late;
+            }
+            self.seen.insert(name.clone()) && !self.taken_back.contains(&name)
+        };
+        if !is_accepted {
+            return Outcome::Duplicate;
         }
-        if row.time_ms < *newest - market.options.late_horizon_ms {
-            return Outcome::Late;
-        }
+        let newest = self.newest_ms.entry(row.partition).or_insert(row.time_ms);
         *newest = (*newest).max(row.time_ms);
-        let is_new = self.seen.insert(name.clone()) && !self.taken_back.contains(&name);
-        if is_new { Outcome::Accepted } else { Outcome::Duplicate }
+        self.read.insert((row.table, row.partition));
+        Outcome::Accepted
+    }
+
+    /// A board was published: days that are late in every partition of a table are closed to it.
+    pub fn published(&mut self, market: &Market) {
+        for table in &market.catalog.tables {
+            let partitions = self.read.iter().filter(|(read, _)| *read == table.id).map(|(_, partition)| partition);
+            if let Some(slowest_ms) = partitions.map(|partition| self.newest_ms[partition]).min() {
+                let first_day = self.first_day.entry(table.id).or_insert(i64::MIN);
+                *first_day = (*first_day).max((slowest_ms - market.options.late_horizon_ms).div_euclid(DAY_MS));
+            }
+        }
     }
 }
 

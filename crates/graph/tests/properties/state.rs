@@ -350,7 +350,7 @@ fn follow(market: &Market, rows: &[Plain], dice: &mut Dice) {
     while !rest.is_empty() {
         let (batch, after) = rest.split_at((1 + dice.below(12) as usize).min(rest.len()));
         rest = after;
-        assert_eq!(graph.apply(&market.batch(batch)), oracle.apply(&mut gatekeeper, batch));
+        assert_eq!(graph.apply(&market.batch(batch), None), oracle.apply(&mut gatekeeper, batch));
         if dice.below(2) == 0 {
             t_ms += dice.below(3) as i64 * 1_800_000;
             graph.advance(t_ms);
@@ -423,7 +423,7 @@ fn a_delete_keeps_history_and_stands_alone() {
         row(contacts, true, &[("contact_id", "c")]),
     ];
     let mut graph = market.graph(Tracking::On);
-    assert_eq!(graph.apply(&market.batch(&rows)), vec![Outcome::Accepted; 3]);
+    assert_eq!(graph.apply(&market.batch(&rows), None), vec![Outcome::Accepted; 3]);
     let (at, node) = graph.find(contacts.id, "c").unwrap();
     assert!(!node.is_known());
     assert_eq!(node.newest_event_ms(), Some(START_MS));

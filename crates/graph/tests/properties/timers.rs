@@ -23,7 +23,7 @@ proptest! {
         let market = crm();
         let rows = stream(&market, Style { ties: false, wild: false }, &seeds);
         let mut graph = market.graph(Tracking::On);
-        graph.apply(&market.batch(&rows));
+        graph.apply(&market.batch(&rows), None);
         let last_ms = rows.iter().map(|r| r.time_ms).max().unwrap_or(START_MS);
         let mut t_ms = (last_ms.div_euclid(HOUR_MS) + 1) * HOUR_MS;
         graph.advance(t_ms);
@@ -66,7 +66,7 @@ fn a_freed_cell_does_not_haunt_its_successor() {
         Plain { table: contacts.id, delete: false, partition: 0, time_ms: START_MS, known_ms: START_MS, values }
     };
     let mut graph = market.graph(Tracking::On);
-    let tell = |graph: &mut Graph, row: Plain| drop(graph.apply(&market.batch(&[row])));
+    let tell = |graph: &mut Graph, row: Plain| drop(graph.apply(&market.batch(&[row]), None));
     let score = |graph: &mut Graph| {
         let dirty = graph.take_dirty(usize::MAX);
         dirty.iter().for_each(|(at, _)| graph.scored(*at, 0.0));

@@ -49,7 +49,7 @@ proptest! {
         while !rest.is_empty() {
             let (batch, after) = rest.split_at((1 + dice.below(4) as usize).min(rest.len()));
             rest = after;
-            graph.apply(&market.batch(batch));
+            graph.apply(&market.batch(batch), None);
             let now = readable(&graph);
             let dirty: BTreeSet<CellRef> = graph.take_dirty(0).into_iter().map(|(at, _)| at).collect();
             for (anchor, (at, text)) in &now {
@@ -89,7 +89,7 @@ fn very_many_readers_wait() {
         .collect();
     rows.push(row(deals, &[("deal_id", "d".into()), ("company_id", "left".into())]));
     let mut graph = market.graph(Tracking::On);
-    graph.apply(&market.batch(&rows));
+    graph.apply(&market.batch(&rows), None);
     graph.advance(START_MS);
     let take = |graph: &mut Graph, budget| {
         let dirty = graph.take_dirty(budget);
@@ -98,7 +98,7 @@ fn very_many_readers_wait() {
     };
     take(&mut graph, usize::MAX);
     assert_eq!(graph.deferred(), 0);
-    graph.apply(&market.batch(&[row(deals, &[("deal_id", "d".into()), ("company_id", "left".into()), ("stage", "v0".into())])]));
+    graph.apply(&market.batch(&[row(deals, &[("deal_id", "d".into()), ("company_id", "left".into()), ("stage", "v0".into())])]), None);
     assert_eq!(graph.deferred(), champions);
     // A board between makes nobody forgotten.
     graph.advance(START_MS + 2 * 3_600_000);

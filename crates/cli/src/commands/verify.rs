@@ -1,0 +1,52 @@
+//! `leadpulse verify`
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Result, bail};
+
+use leadpulse_engine::audit;
+
+use crate::commands::{ConfigArgument, load_bundle};
+use crate::wiring::{auditor, stop_on_signal};
+
+/// Arguments of `verify`.
+#[derive(clap::Args)]
+pub struct Verify {
+    #[command(flatten)]
+    config: ConfigArgument,
+    /// Folder of the bundle.
+    #[arg(long)]
+    model: PathBuf,
+    /// Bootstrap servers, instead of kafka.brokers.
+    #[arg(long)]
+    brokers: Option<String>,
+}
+
+impl Verify {
+    pub fn run(self) -> Result<()> {
+        let overrides: Vec<(&str, String)> = self.brokers.map(|b| ("kafka.brokers", format!("{b:?}"))).into_iter().collect();
+        let loaded = self.config.load(&overrides)?;
+        let project = loaded.project()?;
+        let bundle = Arc::new(load_bundle(&project, &self.model)?);
+        let found = audit(auditor(&loaded, &project, bundle, stop_on_signal()?)?)?;
+        say!("epochs       {}", found.epochs);
+        say!("recomputed   {}", found.recomputed);
+        say!("equal        {}", found.recomputed - found.outputs_differ);
+        say!("rows differ  {}", found.rows_differ);
+        if let Some(epoch) = found.first_difference {
+            say!("first        epoch {epoch}");
+        }
+        if let Some(epoch) = found.other_version_from {
+            say!("from epoch {epoch} on another deployed version scored: outputs are not computed again from there, rows are applied and counted");
+        }
+        if found.outputs_differ + found.rows_differ > 0 {
+            bail!(
+                "{} epochs come out otherwise than committed. Outputs differ after another type of processor, program or library; rows differ where \
+                 input topics or schemas are not what they were. A restart goes on in either case",
+                found.outputs_differ.max(found.rows_differ)
+            );
+        }
+        Ok(())
+    }
+}

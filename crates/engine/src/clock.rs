@@ -1,0 +1,92 @@
+//! The wall clock, guarded: a reading that jumps against the monotonic clock is not believed.
+//!
+//! `as_of` never goes back, so one wrong reading would spoil a deployment for good (an NTP step, a machine restored with another date).
+//! A jump is believed once records that producers write now carry timestamps near it.
+
+use std::sync::Arc;
+
+use crate::ports::Clock;
+
+/// Wall and monotonic clock may differ by this much between two readings: slewing and small steps are daily business.
+const TOLERANCE_MS: i64 = 60_000;
+
+/// A reading of the guarded clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reading {
+    /// Milliseconds since 1970 UTC.
+    pub now_ms: i64,
+    /// How far the wall clock is from it, milliseconds, while it is not believed.
+    pub refused_by_ms: Option<i64>,
+}
+
+/// The wall clock behind its guard.
+pub(crate) struct GuardedClock {
+    clock: Arc<dyn Clock>,
+    /// Wall and monotonic time of the last reading that was believed.
+    anchor: Option<(i64, i64)>,
+}
+
+impl GuardedClock {
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, anchor: None }
+    }
+
+    /// The time. `newest_record_ms` is the newest Kafka timestamp among records that were read just now.
+    pub fn read(&mut self, newest_record_ms: Option<i64>) -> Reading {
+        let (wall_ms, monotonic_ms) = (self.clock.now_ms(), self.clock.monotonic_ms());
+        let (anchor_wall_ms, anchor_monotonic_ms) = *self.anchor.get_or_insert((wall_ms, monotonic_ms));
+        let expected_ms = anchor_wall_ms.saturating_add(monotonic_ms - anchor_monotonic_ms);
+        let near = |other_ms: i64| (wall_ms - other_ms).abs() <= TOLERANCE_MS;
+        if near(expected_ms) || newest_record_ms.is_some_and(near) {
+            self.anchor = Some((wall_ms, monotonic_ms));
+            return Reading { now_ms: wall_ms, refused_by_ms: None };
+        }
+        Reading { now_ms: expected_ms, refused_by_ms: Some(wall_ms - expected_ms) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicI64, Ordering};
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Hands {
+        wall_ms: AtomicI64,
+        monotonic_ms: AtomicI64,
+    }
+
+    impl Clock for Hands {
+        fn now_ms(&self) -> i64 {
+            self.wall_ms.load(Ordering::SeqCst)
+        }
+        fn monotonic_ms(&self) -> i64 {
+            self.monotonic_ms.load(Ordering::SeqCst)
+        }
+    }
+
+    #[test]
+    fn a_jump_is_refused_until_records_agree_with_it() {
+        const HOUR_MS: i64 = 3_600_000;
+        let hands = Arc::new(Hands::default());
+        let mut clock = GuardedClock::new(hands.clone());
+        // (wall, monotonic, newest record) → (time, refused by)
+        let steps: [(i64, i64, Option<i64>, i64, Option<i64>); 9] = [
+            (1_000, 0, None, 1_000, None),
+            (61_000, 1_000, None, 61_000, None),
+            (62_000, 2_000, Some(5), 62_000, None),
+            (10 * HOUR_MS, 3_000, None, 63_000, Some(10 * HOUR_MS - 63_000)),
+            (10 * HOUR_MS + 1_000, 4_000, Some(64_000), 64_000, Some(10 * HOUR_MS + 1_000 - 64_000)),
+            (65_000, 5_000, None, 65_000, None),
+            (10 * HOUR_MS, 6_000, Some(10 * HOUR_MS - 2_000), 10 * HOUR_MS, None),
+            (10 * HOUR_MS + 1_000, 7_000, None, 10 * HOUR_MS + 1_000, None),
+            (HOUR_MS, 8_000, None, 10 * HOUR_MS + 2_000, Some(-9 * HOUR_MS - 2_000)),
+        ];
+        for (index, (wall_ms, monotonic_ms, record_ms, now_ms, refused_by_ms)) in steps.into_iter().enumerate() {
+            hands.wall_ms.store(wall_ms, Ordering::SeqCst);
+            hands.monotonic_ms.store(monotonic_ms, Ordering::SeqCst);
+            assert_eq!(clock.read(record_ms), Reading { now_ms, refused_by_ms }, "step {index}");
+        }
+    }
+}

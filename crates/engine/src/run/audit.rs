@@ -1,0 +1,93 @@
+//! The audit: committed epochs are computed again from their rows and compared. It takes nothing over and writes nothing.
+
+use super::restore::Goal;
+use super::{Engine, RunError};
+use crate::decode::Decoded;
+use crate::epoch::EpochRecord;
+use crate::ports::{CommittedEpoch, InputPartition, PortError, RecordBatch, SealedEpoch, Sink};
+
+/// What an audit found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuditFindings {
+    /// Epochs of the script.
+    pub epochs: u64,
+    /// Epochs whose outputs were computed again.
+    pub recomputed: u64,
+    /// Epochs among them whose outputs have another digest.
+    pub outputs_differ: u64,
+    /// Epochs whose rows came out otherwise than recorded.
+    pub rows_differ: u64,
+    /// The first epoch that differs.
+    pub first_difference: Option<i64>,
+    /// The first epoch that another deployed version scored. What it knew cannot be computed by this one, so only rows count from there on.
+    pub other_version_from: Option<i64>,
+    /// Owner of the epoch before.
+    owner: Option<String>,
+}
+
+impl AuditFindings {
+    fn differs(&mut self, epoch: i64) {
+        self.first_difference.get_or_insert(epoch);
+    }
+}
+
+/// Computes the committed epochs again and compares their digests, as long as they are of the version that runs now.
+///
+/// # Errors
+/// If the script or the inputs cannot be read.
+pub fn audit(mut engine: Engine) -> Result<AuditFindings, RunError> {
+    engine.replay(Goal::Audit)?;
+    Ok(engine.audited)
+}
+
+impl Engine {
+    pub(super) fn compare(&mut self, batch: &RecordBatch, decoded: Decoded, record: &EpochRecord) {
+        self.audited.epochs += 1;
+        let is_ours = record.deployed == self.machine.deployed() && self.audited.other_version_from.is_none();
+        if !is_ours {
+            if self.audited.other_version_from.is_none() {
+                self.audited.other_version_from = Some(record.epoch);
+                self.machine.stop_scoring();
+            }
+            if !self.machine.replay(decoded, record) {
+                self.audited.rows_differ += 1;
+                self.audited.differs(record.epoch);
+            }
+            return;
+        }
+        // The process that decided this epoch had been started after the one before: its cells waited again.
+        if self.audited.owner.as_ref().is_some_and(|owner| *owner != record.owner) {
+            self.machine.restart(false);
+        }
+        self.audited.owner = Some(record.owner.clone());
+        let found = self.machine.repeat(batch, decoded, record).record;
+        self.audited.recomputed += 1;
+        let counts = |r: &EpochRecord| (r.accepted, r.duplicate, r.late, r.future, r.dead_lettered.clone());
+        if counts(&found) != counts(record) {
+            self.audited.rows_differ += 1;
+            self.audited.differs(record.epoch);
+        }
+        if found.digest != record.digest {
+            self.audited.outputs_differ += 1;
+            self.audited.differs(record.epoch);
+            tracing::info!(epoch = record.epoch, program = record.program, "the outputs of this epoch come out otherwise");
+        }
+    }
+}
+
+/// The sink of an audit.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoSink;
+
+impl Sink for NoSink {
+    fn owner(&self) -> &str {
+        ""
+    }
+    fn take_over(&mut self) -> Result<Option<CommittedEpoch>, PortError> {
+        Err(PortError::Fatal("an audit takes nothing over".into()))
+    }
+    fn arrange(&mut self, _: &[InputPartition]) {}
+    fn commit(&mut self, _: &std::sync::Arc<SealedEpoch>) -> Result<(), PortError> {
+        Err(PortError::Fatal("an audit commits nothing".into()))
+    }
+}

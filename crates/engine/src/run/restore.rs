@@ -1,0 +1,414 @@
+//! A restart: take over, apply the rows of every committed epoch without scoring, read back what consumers have, go on.
+//!
+//! Rows make the graph (C2); compacted outputs give bands, alerts fired, last scores and explanations. Nothing that was written is computed
+//! again, so neither the type of processor, nor the program's version, nor what a registry answers today decides whether a worker starts.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::inbox::Inbox;
+use super::{Engine, RunError, retry};
+use crate::decode::{Decoded, Verdicts};
+use crate::epoch::{Chain, EpochRecord, Layout, Link};
+use crate::ports::{Attendant, CommittedEpoch, InputPartition, LogStep, NextOffset, Output, PollLimit, PortError, RecordBatch};
+use crate::read_model::{ALERTS_KEPT, Phase};
+
+/// How long a poll waits while nothing comes.
+const WAIT: Duration = Duration::from_millis(50);
+/// Without progress for this long, the wait is reported.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Bytes of records read ahead of the epochs that take them. Beyond it, partitions that the next epoch does not need are paused.
+const READ_AHEAD_BYTES: usize = 32 << 20;
+
+/// What a script is followed for.
+#[derive(Clone, Copy)]
+pub(super) enum Goal<'a> {
+    /// The state at the committed epoch, whose positions are of the partitions that were asked for.
+    Committed { committed: &'a CommittedEpoch, asked: &'a [InputPartition] },
+    /// A comparison with outputs that are computed again.
+    Audit,
+}
+
+/// Where a replay is.
+struct Replay {
+    inbox: Inbox,
+    /// One past what the source delivered or passed over, by partition.
+    read_to: Vec<NextOffset>,
+    paused: Vec<bool>,
+    records: u64,
+    total: u64,
+    diverged: u64,
+    told: Instant,
+}
+
+impl Engine {
+    /// Fences the worker before and brings the state to the committed epoch. Returns that epoch's record.
+    pub(super) fn restore(&mut self) -> Result<Option<EpochRecord>, RunError> {
+        let asked = self.ports.source.partitions().to_vec();
+        let committed = retry(&self.attendant, || self.ports.sink.take_over())?;
+        let Some(committed) = committed else {
+            retry(&self.attendant, || self.ports.source.seek(self.machine.positions()))?;
+            return Ok(None);
+        };
+        let goal = Goal::Committed { committed: &committed, asked: &asked };
+        let Some(last) = self.replay(goal)? else { return Ok(None) };
+        if !self.read_state_back()? {
+            return Ok(None);
+        }
+        let swapped = last.bundle_id.as_deref() != Some(self.machine.bundle_id());
+        if last.deployed != self.machine.deployed() {
+            tracing::info!(
+                bundle = self.machine.bundle_id(),
+                before = last.bundle_id.as_deref().unwrap_or_default(),
+                "schemas, bundle, tasks, policies or options are not those of the last epoch: every score is computed again, a few per epoch"
+            );
+        }
+        self.machine.restart(swapped);
+        retry(&self.attendant, || self.ports.source.seek(self.machine.positions()))?;
+        Ok(Some(last))
+    }
+
+    /// Follows the script to its end. `None` when told to stop, or if there is no epoch.
+    pub(super) fn replay(&mut self, goal: Goal<'_>) -> Result<Option<EpochRecord>, RunError> {
+        retry(&self.attendant, || self.ports.outputs.rewind())?;
+        tracing::info!("applying the rows of what is committed");
+        let (mut chain, mut replay): (Chain, Option<Replay>) = (Chain::default(), None);
+        loop {
+            let Some(value) = self.next_of_script(&chain)? else { return Ok(None) };
+            let Some(value) = value else { break };
+            for entry in self.encoders.read_script(&value)? {
+                match chain.follow(entry)? {
+                    Link::Layout => self.follow_layout(chain.layout(), replay.as_mut())?,
+                    Link::Repeated(epoch) => {
+                        tracing::warn!(epoch, "the record of this epoch stands twice, with equal content: its outputs may stand twice too");
+                    }
+                    Link::Next(record) => {
+                        let replay = match &mut replay {
+                            Some(replay) => replay,
+                            None => replay.insert(self.begin_replay(chain.layout(), &record, goal)?),
+                        };
+                        if !self.replay_epoch(&record, replay, goal)? {
+                            return Ok(None);
+                        }
+                    }
+                }
+            }
+        }
+        if let Goal::Committed { committed, asked } = goal {
+            chain.ends_with(&in_order_of(chain.layout(), committed, asked))?;
+        }
+        let (records, diverged) = replay.map_or((0, 0), |replay| (replay.records, replay.diverged));
+        if diverged > 0 {
+            tracing::warn!(
+                epochs = diverged,
+                "rows of these epochs came out otherwise than recorded: input topics or schemas are not what they were; `leadpulse verify` says more"
+            );
+        }
+        tracing::info!(epoch = self.machine.number(), records, "rows applied");
+        Ok(chain.last().cloned())
+    }
+
+    /// The value of the next record of the epochs topic: `Some(None)` at its end, `None` when told to stop.
+    #[expect(clippy::option_option, reason = "stopped, ended and found are three things")]
+    fn next_of_script(&mut self, chain: &Chain) -> Result<Option<Option<Vec<u8>>>, RunError> {
+        let started = Instant::now();
+        loop {
+            if self.stopped() {
+                return Ok(None);
+            }
+            match retry(&self.attendant, || self.ports.outputs.next(WAIT))? {
+                LogStep::Record(value) => {
+                    self.attendant.report("epochs", None);
+                    return Ok(Some(Some(value)));
+                }
+                LogStep::End => {
+                    self.attendant.report("epochs", None);
+                    return Ok(Some(None));
+                }
+                LogStep::Waiting => {
+                    self.read_model.beat();
+                    if started.elapsed() > PATIENCE {
+                        let after = chain.last().map_or(0, |last| last.epoch);
+                        self.attendant.report("epochs", Some(format!("the epochs topic gives no record after epoch {after}; waiting for its brokers")));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Starts reading where the first epoch did.
+    fn begin_replay(&mut self, layout: &Layout, first: &EpochRecord, goal: Goal<'_>) -> Result<Replay, RunError> {
+        let partitions = self.partitions_of(layout)?;
+        let starts: Vec<NextOffset> = first.partitions.iter().map(|interval| NextOffset(interval.start)).collect();
+        retry(&self.attendant, || self.ports.source.arrange(partitions.clone()))?;
+        self.ports.sink.arrange(&partitions);
+        self.check_starts(&partitions, &starts)?;
+        retry(&self.attendant, || self.ports.source.seek(&starts))?;
+        let end = |committed: &CommittedEpoch| committed.positions.iter().flatten().map(|at| at.0).sum::<i64>();
+        let total = match goal {
+            Goal::Committed { committed, .. } => end(committed) - starts.iter().map(|start| start.0).sum::<i64>(),
+            Goal::Audit => 0,
+        };
+        match goal {
+            Goal::Committed { .. } => self.machine.begin_replay(layout, partitions, starts.clone()),
+            Goal::Audit => self.machine.begin_script(layout, partitions, starts.clone()),
+        }
+        Ok(Replay {
+            inbox: Inbox::new(starts.len()),
+            paused: vec![false; starts.len()],
+            read_to: starts,
+            records: 0,
+            total: total.max(0) as u64,
+            diverged: 0,
+            told: Instant::now(),
+        })
+    }
+
+    /// Goes on under another layout: further partitions are read from their starts.
+    fn follow_layout(&mut self, layout: &Layout, replay: Option<&mut Replay>) -> Result<(), RunError> {
+        let Some(replay) = replay else { return Ok(()) };
+        if *layout == *self.machine.layout() {
+            return Ok(());
+        }
+        let partitions = self.partitions_of(layout)?;
+        let known = replay.read_to.len();
+        retry(&self.attendant, || self.ports.source.arrange(partitions.clone()))?;
+        self.ports.sink.arrange(&partitions);
+        let starts = retry(&self.attendant, || self.ports.source.starts())?;
+        let mut positions = self.machine.positions().to_vec();
+        positions.extend_from_slice(&starts[known..]);
+        // What was read ahead is read again: a seek drops it, and layouts are rare.
+        retry(&self.attendant, || self.ports.source.seek(&positions))?;
+        self.machine.follow_layout(layout, partitions, &starts);
+        replay.inbox = Inbox::new(positions.len());
+        replay.paused = vec![false; positions.len()];
+        replay.read_to = positions;
+        Ok(())
+    }
+
+    /// The partitions of a layout, with the tables that the configuration reads their topics as.
+    fn partitions_of(&self, layout: &Layout) -> Result<Vec<InputPartition>, PortError> {
+        let table_of = |topic: &str| self.topics.iter().find(|(name, _)| name == topic).map(|(_, table)| *table);
+        let mut partitions = Vec::with_capacity(layout.partitions.len());
+        for place in &layout.partitions {
+            let Some(table) = table_of(&place.topic) else {
+                return Err(PortError::Fatal(format!(
+                    "committed epochs were read from topic '{}', which no [[sources]] names now; name it again, or start a new deployment",
+                    place.topic
+                )));
+            };
+            partitions.push(InputPartition { topic: place.topic.clone(), partition: place.partition, table });
+        }
+        Ok(partitions)
+    }
+
+    /// Rows are applied from the first epoch on; what retention has taken from the input topics is missing for good.
+    fn check_starts(&mut self, partitions: &[InputPartition], starts: &[NextOffset]) -> Result<(), RunError> {
+        let here = retry(&self.attendant, || self.ports.source.starts())?;
+        match partitions.iter().zip(starts).zip(here).find(|((_, start), here)| *start < here) {
+            None => Ok(()),
+            Some(((partition, start), here)) => Err(PortError::Fatal(format!(
+                "epoch 1 started at offset {} of partition {} of '{}', but its log starts at {} now: a restart applies every row since the first \
+                 epoch, and retention has removed some. Start a new deployment, and keep its input topics (retention.ms=-1)",
+                start.0, partition.partition, partition.topic, here.0
+            ))
+            .into()),
+        }
+    }
+
+    /// Applies the rows of one epoch. `false` when told to stop.
+    fn replay_epoch(&mut self, record: &EpochRecord, replay: &mut Replay, goal: Goal<'_>) -> Result<bool, RunError> {
+        let Some(batch) = self.interval(record, replay)? else { return Ok(false) };
+        let Some(decoded) = self.decode_recorded(&batch, record)? else { return Ok(false) };
+        match goal {
+            Goal::Committed { .. } => {
+                if !self.machine.replay(decoded, record) {
+                    replay.diverged += 1;
+                    self.metrics.diverged();
+                }
+            }
+            Goal::Audit => self.compare(&batch, decoded, record),
+        }
+        replay.records += batch.len() as u64;
+        self.taken += batch.len() as u64;
+        self.metrics.replayed(batch.len() as u64);
+        self.summary.replayed_epochs += 1;
+        self.committed = (self.machine.number(), self.machine.as_of_ms());
+        self.read_model.beat();
+        if replay.told.elapsed() > Duration::from_secs(2) {
+            let (done, total) = (replay.records, replay.total);
+            tracing::info!(done, total, epoch = record.epoch, "applying rows");
+            let phase = Phase::Replaying { done, total };
+            self.read_model.set_status(self.status(phase, Some("applying the rows of what is committed".into())));
+            self.answer_requests(false);
+            replay.told = Instant::now();
+        }
+        Ok(!self.stopped())
+    }
+
+    /// The records of one epoch of the script. `None` when told to stop.
+    fn interval(&mut self, record: &EpochRecord, replay: &mut Replay) -> Result<Option<RecordBatch>, RunError> {
+        let mut progress = Instant::now();
+        loop {
+            self.pass_skipped(record, replay)?;
+            let missing = record.partitions.iter().zip(&replay.read_to).position(|(interval, read_to)| read_to.0 < interval.end);
+            let Some(missing) = missing else { break };
+            if self.stopped() {
+                return Ok(None);
+            }
+            self.pause_or_resume(record, replay)?;
+            let mut batch = RecordBatch::default();
+            let limit = PollLimit { records: self.options.max_records, bytes: self.options.max_bytes };
+            self.poll(&mut batch, limit, WAIT)?;
+            self.read_model.beat();
+            batch.iter().for_each(|record| replay.inbox.push(record));
+            let read_to = retry(&self.attendant, || self.ports.source.read_to())?;
+            if read_to != replay.read_to {
+                replay.read_to = read_to;
+                progress = Instant::now();
+                self.attendant.report("replay", None);
+            } else if progress.elapsed() > PATIENCE {
+                let InputPartition { topic, partition, .. } = &self.ports.source.partitions()[missing];
+                let reason = format!(
+                    "epoch {} needs records of {topic}/{partition} up to offset {}, and nothing comes; waiting for its brokers",
+                    record.epoch, record.partitions[missing].end
+                );
+                self.attendant.report("replay", Some(reason));
+            }
+        }
+        self.attendant.report("replay", None);
+        let mut taken = RecordBatch::default();
+        for (partition, interval) in record.partitions.iter().enumerate() {
+            replay.inbox.take(partition, interval.end, (usize::MAX, usize::MAX), &mut taken);
+        }
+        Ok(Some(taken))
+    }
+
+    /// Reads on behind batches that were left out.
+    fn pass_skipped(&mut self, record: &EpochRecord, replay: &mut Replay) -> Result<(), RunError> {
+        for range in &record.skipped {
+            let partition = range.partition as usize;
+            let read_to = &mut replay.read_to[partition];
+            if (range.start..range.end).contains(&read_to.0) {
+                let to = NextOffset(range.end);
+                retry(&self.attendant, || self.ports.source.skip_to(partition as u32, to))?;
+                *read_to = to;
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps what is read ahead within its bytes: only the partitions that the epoch needs are fetched beyond it.
+    fn pause_or_resume(&mut self, record: &EpochRecord, replay: &mut Replay) -> Result<(), RunError> {
+        let is_full = replay.inbox.bytes() > READ_AHEAD_BYTES;
+        let (mut pause, mut resume) = (Vec::new(), Vec::new());
+        for (index, (interval, read_to)) in record.partitions.iter().zip(&replay.read_to).enumerate() {
+            let is_needed = read_to.0 < interval.end;
+            let is_paused = &mut replay.paused[index];
+            if is_full && !is_needed && !*is_paused {
+                pause.push(index as u32);
+                *is_paused = true;
+            } else if *is_paused && (is_needed || replay.inbox.bytes() < READ_AHEAD_BYTES / 2) {
+                resume.push(index as u32);
+                *is_paused = false;
+            }
+        }
+        if !pause.is_empty() {
+            retry(&self.attendant, || self.ports.source.pause(&pause))?;
+        }
+        if !resume.is_empty() {
+            retry(&self.attendant, || self.ports.source.resume(&resume))?;
+        }
+        Ok(())
+    }
+
+    /// Decodes by the recorded decisions, waiting for a registry that is away. `None` when told to stop.
+    fn decode_recorded(&mut self, batch: &RecordBatch, record: &EpochRecord) -> Result<Option<Decoded>, RunError> {
+        loop {
+            let verdicts = Verdicts::Recorded(&record.refused);
+            let decoded = self.decoders.decode(batch, self.ports.source.partitions(), &self.catalog, self.ports.schemas.as_ref(), verdicts);
+            let Some(blocked) = decoded.blocked.first() else {
+                self.attendant.report("schemas", None);
+                return Ok(Some(decoded));
+            };
+            self.metrics.waited_for_schema();
+            let topic = &self.ports.source.partitions()[blocked.partition as usize].topic;
+            self.attendant.report("schemas", Some(format!("offset {} of {topic}: {}", blocked.offset, blocked.reason)));
+            self.read_model.beat();
+            std::thread::sleep(WAIT);
+            if self.stopped() {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Reads back what consumers have: policy states, scores with their explanations, the newest alerts. `false` when told to stop.
+    fn read_state_back(&mut self) -> Result<bool, RunError> {
+        let (schemas, encoders) = (self.ports.schemas.clone(), self.encoders.clone());
+        let status = self.status(Phase::Replaying { done: self.taken, total: self.taken }, Some("reading scores and alert states back".into()));
+        self.read_model.set_status(status);
+        let mut unmatched = 0_u64;
+        let states = self.latest(Output::PolicyState)?;
+        for value in states.into_values().flatten() {
+            let record = retry(&self.attendant, || encoders.read_policy_state(&value, schemas.as_ref()))?;
+            unmatched += u64::from(self.machine.restore_policy(&record).is_err());
+            self.read_model.beat();
+        }
+        let mut scores = Vec::new();
+        for value in self.latest(Output::CurrentScores)?.into_values().flatten() {
+            let record = retry(&self.attendant, || encoders.read_score(&value, schemas.as_ref()))?;
+            match self.machine.restore_score(&record) {
+                Ok(view) => scores.push(view),
+                Err(_) => unmatched += 1,
+            }
+            self.read_model.beat();
+            if self.stopped() {
+                return Ok(false);
+            }
+        }
+        let mut alerts = Vec::new();
+        let mut values = Vec::new();
+        retry(&self.attendant, || {
+            values.clear();
+            self.ports.outputs.newest(Output::Alerts, ALERTS_KEPT, &mut |_, value| {
+                values.extend(value.map(<[u8]>::to_vec));
+                Ok(())
+            })
+        })?;
+        for value in &values {
+            let record = retry(&self.attendant, || encoders.read_alert(value, schemas.as_ref()))?;
+            alerts.push((record.epoch, self.machine.restore_alert(&record)));
+        }
+        alerts.sort_by_key(|(epoch, _)| *epoch);
+        if unmatched > 0 {
+            tracing::info!(records = unmatched, "scores and alert states of tasks or entities that are not there any more are left out");
+        }
+        let status = self.status(Phase::Replaying { done: self.taken, total: self.taken }, None);
+        self.read_model.publish(scores, alerts.into_iter().map(|(_, alert)| alert).collect(), status);
+        Ok(true)
+    }
+
+    /// The newest value by key of a compacted output.
+    fn latest(&mut self, output: Output) -> Result<BTreeMap<Vec<u8>, Option<Vec<u8>>>, RunError> {
+        let mut newest: BTreeMap<Vec<u8>, Option<Vec<u8>>> = BTreeMap::new();
+        let (attendant, outputs) = (&self.attendant, &mut self.ports.outputs);
+        retry(attendant, || {
+            newest.clear();
+            outputs.latest(output, &mut |key, value| {
+                newest.insert(key.to_vec(), value.map(<[u8]>::to_vec));
+                attendant.beat();
+                Ok(())
+            })
+        })?;
+        Ok(newest)
+    }
+}
+
+/// Committed positions in the order of a layout. Topics list a partition that was added beside their others; a layout lists it last.
+fn in_order_of(layout: &Layout, committed: &CommittedEpoch, asked: &[InputPartition]) -> CommittedEpoch {
+    let position = |topic: &str, partition: i32| {
+        let index = asked.iter().position(|p| p.topic == topic && p.partition == partition)?;
+        committed.positions.get(index).copied().flatten()
+    };
+    CommittedEpoch { positions: layout.partitions.iter().map(|p| position(&p.topic, p.partition)).collect(), ..committed.clone() }
+}

@@ -1,0 +1,129 @@
+//! [`KafkaOutputLog`]: the committed outputs, read back at a start, in bounded memory.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use rdkafka::message::Message;
+
+use leadpulse_engine::ports::{EachRecord, LogStep, Output, OutputLog, PortError};
+
+use crate::metrics::KafkaMetrics;
+use crate::offsets::{Isolation, OffsetRange, OffsetReader, Place};
+use crate::options::KafkaOptions;
+
+/// Epoch records that are read ahead of the engine.
+const READ_AHEAD_RECORDS: usize = 256;
+/// How long to wait before brokers are asked again.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
+
+/// The output topics, as a restart reads them.
+pub struct KafkaOutputLog {
+    options: KafkaOptions,
+    metrics: Arc<KafkaMetrics>,
+    /// Values of epoch records, from a thread of its own: there may be millions of them, so that the channel holds a few only.
+    script: Option<Receiver<Result<Vec<u8>, PortError>>>,
+}
+
+impl KafkaOutputLog {
+    /// The log in the topics of `options`. Connects when it is first read.
+    pub fn new(options: &KafkaOptions, metrics: &Arc<KafkaMetrics>) -> Self {
+        Self { options: options.clone(), metrics: Arc::clone(metrics), script: None }
+    }
+
+    /// The topic of an output and its partitions; `None` where it is not written or does not exist.
+    fn places(&self, offsets: &OffsetReader, output: Output) -> Result<Option<Vec<Place>>, PortError> {
+        if !self.options.outputs.writes(output) {
+            return Ok(None);
+        }
+        let topic = self.options.outputs.name(output);
+        let count = offsets.partition_count(topic)?;
+        Ok(count.map(|count| (0..count).map(|partition| (topic.to_owned(), partition)).collect()))
+    }
+
+    /// Reads committed records of an output, from the beginning or about the newest of each partition.
+    fn read(&self, output: Output, newest: Option<usize>, each: &mut EachRecord<'_>) -> Result<(), PortError> {
+        let offsets = OffsetReader::connect(&self.options, Isolation::Committed, &self.metrics)?;
+        let Some(places) = self.places(&offsets, output)? else { return Ok(()) };
+        let (starts, ends) = (offsets.starts(&places)?, offsets.stable_ends(&places)?);
+        let range = |(partition, (start, end)): (i32, (i64, i64))| {
+            // A transaction's marker takes an offset: of those with a record, every second one is a record at least.
+            let from = newest.map_or(start, |count| start.max(end.saturating_sub(2 * count as i64)));
+            OffsetRange { partition, from, end }
+        };
+        let ranges: Vec<OffsetRange> = (0..).zip(starts.into_iter().map(|start| start.0).zip(ends)).map(range).collect();
+        offsets.read(self.options.outputs.name(output), &ranges, &mut |message| each(message.key().unwrap_or_default(), message.payload()))
+    }
+}
+
+impl OutputLog for KafkaOutputLog {
+    fn rewind(&mut self) -> Result<(), PortError> {
+        let offsets = OffsetReader::connect(&self.options, Isolation::Committed, &self.metrics)?;
+        let topic = self.options.outputs.name(Output::Epochs).to_owned();
+        let places = self.places(&offsets, Output::Epochs)?.unwrap_or_default();
+        if places.len() != 1 {
+            return Err(PortError::Fatal(format!(
+                "kafka: the epochs topic '{topic}' has {} partitions; epochs have one order, so it must have one: name another in \
+                 kafka.outputs.epochs",
+                places.len()
+            )));
+        }
+        let range = OffsetRange { partition: 0, from: offsets.starts(&places)?[0].0, end: offsets.stable_ends(&places)?[0] };
+        let (outbox, script) = bounded(READ_AHEAD_RECORDS);
+        let spawned = std::thread::Builder::new().name("kafka-epochs".into()).spawn(move || read_script(&offsets, &topic, range, &outbox));
+        spawned.map_err(|error| PortError::Fatal(format!("kafka: the thread that reads epoch records cannot be started: {error}")))?;
+        self.script = Some(script);
+        Ok(())
+    }
+
+    fn next(&mut self, wait: Duration) -> Result<LogStep, PortError> {
+        let Some(script) = &self.script else {
+            return Err(PortError::Fatal("kafka: epoch records are read before the log was rewound".into()));
+        };
+        match script.recv_timeout(wait) {
+            Ok(Ok(value)) => Ok(LogStep::Record(value)),
+            Ok(Err(error)) => Err(error),
+            Err(RecvTimeoutError::Timeout) => Ok(LogStep::Waiting),
+            Err(RecvTimeoutError::Disconnected) => Ok(LogStep::End),
+        }
+    }
+
+    fn latest(&mut self, output: Output, each: &mut EachRecord<'_>) -> Result<(), PortError> {
+        self.read(output, None, each)
+    }
+
+    fn newest(&mut self, output: Output, count: usize, each: &mut EachRecord<'_>) -> Result<(), PortError> {
+        self.read(output, Some(count), each)
+    }
+}
+
+/// Sends the values of a range in order; waits while brokers are away. Ends with the range, with an error that stays, or when nobody reads.
+fn read_script(offsets: &OffsetReader, topic: &str, range: OffsetRange, outbox: &Sender<Result<Vec<u8>, PortError>>) {
+    let mut from = range.from;
+    let mut reads_on = true;
+    while reads_on && from < range.end {
+        let rest = OffsetRange { from, ..range };
+        let outcome = offsets.read(topic, &[rest], &mut |message| {
+            let Some(value) = message.payload() else {
+                return Err(PortError::Fatal(format!(
+                    "kafka: '{topic}' has a record without value at offset {}; epoch records are never deleted",
+                    message.offset()
+                )));
+            };
+            from = message.offset() + 1;
+            reads_on = outbox.send(Ok(value.to_vec())).is_ok();
+            if reads_on { Ok(()) } else { Err(PortError::Interrupted("nobody reads the epoch records any more".into())) }
+        });
+        match outcome {
+            Ok(()) => return,
+            Err(PortError::Retriable(message)) => {
+                tracing::warn!(message, "reading epoch records again");
+                std::thread::sleep(RETRY_PAUSE);
+            }
+            Err(error) => {
+                let _ = outbox.send(Err(error)); // nobody may read any more
+                return;
+            }
+        }
+    }
+}
