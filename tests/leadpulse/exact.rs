@@ -140,16 +140,14 @@ pub struct Exact {
 /// Requires: every epoch once and in order, its intervals where those before it end and the last one's ends committed; the scores of each
 /// epoch numbered without gaps; no alert twice.
 pub fn exact(scenario: &Scenario) -> Exact {
-    let (records, layouts): (Vec<Json>, Vec<Json>) = read(scenario, Output::Epochs).into_iter().partition(|record| record.get("epoch").is_some());
-    let numbers: Vec<i64> = records.iter().map(|record| record["epoch"].as_i64().unwrap()).collect();
+    let script = read(scenario, Output::Epochs);
+    let numbers: Vec<i64> = script.iter().filter_map(|record| record.get("epoch")?.as_i64()).collect();
     let epochs = numbers.len() as i64;
     let expected: Vec<i64> = (1..=epochs).collect();
     let differing = numbers.iter().zip(&expected).find(|(found, expected)| found != expected);
     assert!(differing.is_none(), "epochs are not numbered 1 to {epochs}: (found, expected) = {differing:?}");
-    let ends = tiling_ends(&records, &layouts);
-    if let Some(ends) = &ends {
-        assert_eq!(*ends, committed_positions(scenario, ends.keys()), "the last epoch's ends and the group's positions");
-    }
+    let ends = tiling_ends(&script);
+    assert_eq!(ends, committed_positions(scenario, ends.keys()), "the last epoch's ends and the group's positions");
 
     let scores = read(scenario, Output::Scores);
     let mut places: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
@@ -176,21 +174,25 @@ pub fn exact(scenario: &Scenario) -> Exact {
 /// By topic and partition.
 type Positions = BTreeMap<(String, i64), i64>;
 
-/// Where the last epoch ends, after intervals that meet; `None` before the first. Records of format 1 name partitions themselves, later ones
-/// by their index in a layout.
-fn tiling_ends(records: &[Json], layouts: &[Json]) -> Option<Positions> {
-    let mut ends = Positions::new();
-    for record in records {
-        let layout = layouts.iter().find(|layout| layout["layout"] == record["layout"]);
-        for (index, interval) in record.get("partitions")?.as_array()?.iter().enumerate() {
-            let named = layout.map_or(interval, |layout| &layout["partitions"][index]);
-            let place = (named["topic"].as_str()?.to_owned(), named["partition"].as_i64()?);
-            let (start, end) = (interval["start"].as_i64()?, interval["end"].as_i64()?);
+/// Where the last epoch ends, after intervals that meet. A partition is named by its interval, or by the layout that the epoch refers to.
+fn tiling_ends(script: &[Json]) -> Positions {
+    let place = |named: &Json| Some((named.get("topic")?.as_str()?.to_owned(), named.get("partition")?.as_i64()?));
+    let (mut ends, mut layouts) = (Positions::new(), BTreeMap::new());
+    for record in script {
+        let partitions = record["partitions"].as_array().unwrap();
+        if record.get("epoch").is_none() {
+            layouts.insert(record["layout"].as_i64().unwrap(), partitions);
+            continue;
+        }
+        for (index, interval) in partitions.iter().enumerate() {
+            let place = place(interval).or_else(|| place(layouts[&record["layout"].as_i64()?].get(index)?));
+            let place = place.unwrap_or_else(|| panic!("interval {index} of epoch {} is of no known partition", record["epoch"]));
+            let (start, end) = (interval["start"].as_i64().unwrap(), interval["end"].as_i64().unwrap());
             let before = ends.insert(place, end).unwrap_or(start);
             assert_eq!(before, start, "the intervals of epochs {} and before do not meet: {interval}", record["epoch"]);
         }
     }
-    (!records.is_empty()).then_some(ends)
+    ends
 }
 
 fn committed_positions<'a>(scenario: &Scenario, places: impl Iterator<Item = &'a (String, i64)>) -> Positions {
