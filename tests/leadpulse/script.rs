@@ -46,7 +46,7 @@ pub fn assert_script_gives_the_same(scenario: &Scenario, epochs: &[EpochRecord])
         let moment = Moment::Fixed { as_of_ms: epoch.as_of, clock: epoch.clock.live_at };
         let stepped = machine.step(&batch, decoded, Cut { positions: epoch.positions(), moment, closing: epoch.closing });
         assert_eq!(stepped.record, *epoch);
-        for record in stepped.sealed.outputs {
+        for record in stepped.sealed.outputs.clone() {
             written.entry(record.output as usize).or_default().push(record);
         }
     }
