@@ -138,6 +138,17 @@ fn a_simulated_market_is_the_same_for_the_same_seed() {
     assert!(first.len() >= 8 && first.iter().map(|(_, bytes)| bytes.len()).sum::<usize>() > 10_000);
     assert!(first == files("again", "5"));
     assert!(first != files("other", "6"));
+
+    // It begins where the documents say, years before the clock of a deployment that reads it.
+    let line = |out: &str, table: &str| -> Json {
+        let text = std::fs::read_to_string(dir.path().join(out).join(table)).unwrap();
+        serde_json::from_str(text.lines().next().unwrap()).unwrap()
+    };
+    assert_eq!(line("first", "accounts.jsonl")["updated_at"], json!(parse_time_ms("2020-01-01").unwrap()));
+    let out = dir.path().join("of 2021");
+    leadpulse(&["simulate", "--accounts", "5", "--days", "3", "--start", "2021-03-01", "--out", arg(&out)]).done();
+    assert_eq!(line("of 2021", "accounts.jsonl")["updated_at"], json!(parse_time_ms("2021-03-01").unwrap()));
+    assert!(leadpulse(&["simulate", "--help"]).done().out.contains("[default: 2020-01-01]"));
 }
 
 /// The shipped schemas with one replacement in one file.
@@ -175,7 +186,7 @@ fn schema_check_names_file_record_and_field_of_each_fault() {
 #[test]
 fn explanations_tell_the_scores_of_a_backtest() {
     let dataset = contacts();
-    let as_of_ms = parse_time_ms("2025-06-01").unwrap();
+    let as_of_ms = parse_time_ms("2020-05-31").unwrap();
     let (asked, perhaps) = dataset.population_at(as_of_ms);
     let everyone = dataset.entities_at(as_of_ms);
     let outside = everyone.difference(&perhaps).next().unwrap();
@@ -186,7 +197,7 @@ fn explanations_tell_the_scores_of_a_backtest() {
     let explain = |more: &[&str]| {
         let args =
             ["explain", "--config", arg(&config), "--data", arg(&dataset.data), "--model", arg(&dataset.bundle), "--task", dataset.task];
-        leadpulse(&[&args[..], &["--as-of", "2025-06-01"], more].concat())
+        leadpulse(&[&args[..], &["--as-of", "2020-05-31"], more].concat())
     };
     let names: Vec<&str> = keys.iter().map(|key| key.as_str()).collect();
     let told = explain(&[&["--json"], &names[..]].concat()).done();
@@ -232,14 +243,14 @@ fn a_bundle_that_does_not_fit_is_refused() {
     let dataset = accounts();
     let dir = tempfile::tempdir().unwrap();
     let (config, rows, out) = (dataset.config_file(), dir.path().join("rows.csv"), dir.path().join("out.csv"));
-    std::fs::write(&rows, "timestamp,account_id,label\n2025-06-01,A00001,0\n2025-06-01,nobody,1\n2025-06-01,A00002,1\n").unwrap();
+    std::fs::write(&rows, "timestamp,account_id,label\n2020-05-31,A00001,0\n2020-05-31,nobody,1\n2020-05-31,A00002,1\n").unwrap();
     let backtest = |bundle: &Path, environment: &[(String, String)]| {
         let args = ["backtest", "--config", arg(&config), "--data", arg(&dataset.data), "--task", dataset.task];
         start(&[&args[..], &["--model", arg(bundle), "--rows", arg(&rows), "--out", arg(&out)]].concat(), environment).wait()
     };
     let good = backtest(&dataset.bundle, &[]).done();
     assert_eq!(good.line("rows"), "3 (2 scored, 1 of entities not known yet)");
-    assert_eq!(std::fs::read_to_string(&out).unwrap().lines().nth(2), Some("2025-06-01,nobody,1,"));
+    assert_eq!(std::fs::read_to_string(&out).unwrap().lines().nth(2), Some("2020-05-31,nobody,1,"));
 
     let other_plan = backtest(&dataset.bundle, &set("LEADPULSE_GRAPH__HALF_LIVES_DAYS", "[1.0, 10.0]"));
     other_plan.failed(1, &["was trained with feature plan", "train again"]);

@@ -24,14 +24,15 @@ pub struct MarketOptions {
     pub days: u32,
     /// Seed: the same one gives the same rows.
     pub seed: u64,
-    /// Midnight (UTC) of the first day, in milliseconds since 1970.
+    /// Midnight (UTC) of the first day, in milliseconds since 1970. A market that ends in the future has rows that a live deployment
+    /// refuses: they are ahead of its clock.
     pub start_ms: i64,
 }
 
 impl Default for MarketOptions {
-    /// 300 accounts for 400 days from 2025-01-01.
+    /// 300 accounts for 400 days from 2020-01-01: years before any clock that reads them.
     fn default() -> Self {
-        Self { accounts: 300, days: 400, seed: 1, start_ms: 1_735_689_600_000 }
+        Self { accounts: 300, days: 400, seed: 1, start_ms: 1_577_836_800_000 }
     }
 }
 

@@ -24,9 +24,9 @@ pub struct Simulate {
     /// The same seed writes the same bytes.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// The first day.
-    #[arg(long, value_parser = parse_moment)]
-    start: Option<i64>,
+    /// The first day. Choose it such that the last one is past: a live deployment refuses rows ahead of its clock.
+    #[arg(long, value_parser = parse_moment, default_value = "2020-01-01", value_name = "DATE")]
+    start: i64,
     /// Folder to write to.
     #[arg(long)]
     out: PathBuf,
@@ -34,10 +34,7 @@ pub struct Simulate {
 
 impl Simulate {
     pub fn run(self) -> Result<()> {
-        let mut options = MarketOptions { accounts: self.accounts, days: self.days, seed: self.seed, ..MarketOptions::default() };
-        if let Some(start_ms) = self.start {
-            options.start_ms = start_ms;
-        }
+        let options = MarketOptions { accounts: self.accounts, days: self.days, seed: self.seed, start_ms: self.start };
         let mut market = Market::new(options, self.world.knobs())?;
         let bar = ProgressBar::new(u64::from(self.days));
         let written = write_files(&mut market, &self.out, &mut |day| bar.set_position(u64::from(day)))?;

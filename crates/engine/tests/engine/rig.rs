@@ -83,7 +83,6 @@ pub struct Rig {
     pub bundle_id: String,
     pub fingerprint: String,
     pub options: EngineOptions,
-    pub start: Vec<NextOffset>,
     pub encoders: Arc<OutputEncoders>,
 }
 
@@ -121,7 +120,6 @@ impl Rig {
         let options = EngineOptions { clock: ClockMode::Events, epoch_floor_ms: 10_000, soft_budget: 4, explain_budget: 2, ..Default::default() };
         Self {
             encoders: Arc::new(OutputEncoders::new(schemas.as_ref()).unwrap()),
-            start: vec![NextOffset(0); partitions.len()],
             broker: Broker::new(partitions),
             fingerprint: catalog.fingerprint(),
             catalog,
