@@ -299,7 +299,7 @@ impl Rig {
         let cluster = self.broker.lock();
         let mut batch = RecordBatch::default();
         // Not the order they are read in by anybody: an epoch's outcome does not depend on it.
-        for partition in (0..cluster.input.len()).rev() {
+        for partition in (0..to.len()).rev() {
             let within = |m: &&Message| (from[partition].0..to[partition].0).contains(&m.offset);
             for m in cluster.input[partition].iter().filter(within) {
                 let headers = m.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref()));
