@@ -20,7 +20,7 @@ use crate::proxy::{Client, proxy};
 /// More than any case needs.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 /// Cases at a time: most of their time they wait for a limit to pass.
-const PARALLEL: usize = 8;
+const PARALLEL: usize = 14;
 /// One step of a transaction, and one request, under [`Limits::Short`].
 pub const SHORT: Duration = Duration::from_secs(2);
 
