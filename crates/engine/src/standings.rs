@@ -1,14 +1,18 @@
 //! Where a score stands among all scored entities of its task: rank and percentile, exact, at any moment.
 //!
-//! Logits are rounded to 1e-4 before anything depends on them, so their order is that of whole numbers on a fixed grid. A Fenwick tree
-//! counts the entities at each grid point: a change and a question cost the logarithm of the grid, whatever the number of entities.
+//! Logits are rounded to a grid before anything depends on them, so their order is that of whole numbers. Entities are counted by grid
+//! point, in chunks that are there once a score lies in them, and by chunk. Both counts are Fenwick trees: a change and a question cost
+//! the logarithm of the grid, whatever the number of entities.
+//! Reference: Fenwick, "A new data structure for cumulative frequency tables", 1994.
 
-/// Grid points per logit.
-const STEPS_PER_LOGIT: f64 = 1e4;
+use leadpulse_features::LOGIT_STEPS;
+
 /// Beyond this many logits (a probability of 1e-14) scores share the last place.
-const LARGEST_LOGIT: i32 = 32;
-const HALF_GRID: i32 = LARGEST_LOGIT * STEPS_PER_LOGIT as i32;
+const LARGEST_LOGIT: f64 = 32.0;
+const HALF_GRID: i32 = (LARGEST_LOGIT * LOGIT_STEPS) as i32;
 const GRID: usize = 2 * HALF_GRID as usize + 1;
+/// Grid points of a chunk: 16 KiB of counts. Scores of one task lie in some hundred chunks.
+const CHUNK: usize = 4096;
 
 /// The place of a score.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -21,16 +25,45 @@ pub struct Standing {
     pub ranked: u64,
 }
 
+/// Counts at places, and how many are below a place.
+struct Fenwick {
+    /// Element `i` (from 1) counts the places `i − (i & −i) .. i`, from 0.
+    tree: Box<[u32]>,
+}
+
+impl Fenwick {
+    fn new(places: usize) -> Self {
+        Self { tree: vec![0; places + 1].into() }
+    }
+    fn add(&mut self, place: usize, enters: bool) {
+        let mut at = place + 1;
+        while let Some(count) = self.tree.get_mut(at) {
+            *count = if enters { *count + 1 } else { *count - 1 };
+            at += at & at.wrapping_neg();
+        }
+    }
+    fn below(&self, place: usize) -> u64 {
+        let (mut at, mut count) = (place, 0);
+        while at > 0 {
+            count += u64::from(self.tree[at]);
+            at &= at - 1;
+        }
+        count
+    }
+}
+
 /// The scores of one task's eligible entities, counted.
 pub(crate) struct Standings {
-    /// Element `i` (from 1) counts the grid points `i − (i & −i) + 1 ..= i`.
-    tree: Vec<u32>,
+    /// Counts at the grid points of a chunk; `None` where there never was a score.
+    chunks: Vec<Option<Fenwick>>,
+    by_chunk: Fenwick,
     ranked: u64,
 }
 
 impl Default for Standings {
     fn default() -> Self {
-        Self { tree: vec![0; GRID + 1], ranked: 0 }
+        let chunks = GRID.div_ceil(CHUNK);
+        Self { chunks: (0..chunks).map(|_| None).collect(), by_chunk: Fenwick::new(chunks), ranked: 0 }
     }
 }
 
@@ -52,7 +85,7 @@ impl Standings {
     /// The place of a logit that is counted.
     pub fn of(&self, logit: f64) -> Standing {
         let place = place(logit);
-        let (below, up_to) = (self.up_to(place - 1), self.up_to(place));
+        let (below, up_to) = (self.below(place), self.below(place + 1));
         Standing {
             rank: self.ranked - up_to + 1,
             percentile: if self.ranked == 0 { 0.0 } else { 100.0 * below as f64 / self.ranked as f64 },
@@ -61,30 +94,22 @@ impl Standings {
     }
 
     fn add(&mut self, place: usize, enters: bool) {
-        let mut at = place;
-        while at <= GRID {
-            let count = &mut self.tree[at];
-            *count = if enters { *count + 1 } else { *count - 1 };
-            at += at & at.wrapping_neg();
-        }
+        self.chunks[place / CHUNK].get_or_insert_with(|| Fenwick::new(CHUNK)).add(place % CHUNK, enters);
+        self.by_chunk.add(place / CHUNK, enters);
         self.ranked = if enters { self.ranked + 1 } else { self.ranked - 1 };
     }
 
-    /// How many are at this place or a lower one.
-    fn up_to(&self, place: usize) -> u64 {
-        let (mut at, mut count) = (place, 0);
-        while at > 0 {
-            count += u64::from(self.tree[at]);
-            at &= at - 1;
-        }
-        count
+    /// How many are at lower places.
+    fn below(&self, place: usize) -> u64 {
+        let within = self.chunks.get(place / CHUNK).and_then(Option::as_ref).map_or(0, |chunk| chunk.below(place % CHUNK));
+        self.by_chunk.below(place / CHUNK) + within
     }
 }
 
-/// Grid points from 1.
+/// Grid points from 0.
 fn place(logit: f64) -> usize {
-    let steps = (logit * STEPS_PER_LOGIT).round().clamp(-f64::from(HALF_GRID), f64::from(HALF_GRID));
-    (steps as i32 + HALF_GRID) as usize + 1
+    let steps = (logit * LOGIT_STEPS).round().clamp(-f64::from(HALF_GRID), f64::from(HALF_GRID));
+    (steps as i32 + HALF_GRID) as usize
 }
 
 #[cfg(test)]
@@ -109,13 +134,17 @@ mod tests {
             let mut standings = Standings::default();
             for step in 0..2_000 {
                 let entity = next(scores.len() as u64) as usize;
-                // Few different values, so that many are equal; some beyond the grid.
-                let logit = (next(400) as f64 - 200.0) / if step % 7 == 0 { 4.0 } else { 1e4 };
+                // Few different values, so that many are equal: around 0, around the border of two chunks, all over the grid and beyond.
+                let logit = match step % 7 {
+                    0 => (next(400) as f64 - 200.0) / 4.0,
+                    1..4 => (next(400) as f64 - 200.0) / LOGIT_STEPS,
+                    _ => ((900 * CHUNK + next(40) as usize) as f64 - 20.0 - f64::from(HALF_GRID)) / LOGIT_STEPS,
+                };
                 let now = (next(4) > 0).then_some(logit);
                 standings.replace(scores[entity], now);
                 scores[entity] = now;
 
-                let clamped = |x: f64| x.clamp(-f64::from(LARGEST_LOGIT), f64::from(LARGEST_LOGIT));
+                let clamped = |x: f64| x.clamp(-LARGEST_LOGIT, LARGEST_LOGIT);
                 let all: Vec<f64> = scores.iter().flatten().copied().map(clamped).collect();
                 for logit in &all {
                     let (above, below) = (all.iter().filter(|x| *x > logit).count(), all.iter().filter(|x| *x < logit).count());
@@ -125,5 +154,18 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// Places at both ends of the grid and of chunks.
+    #[test]
+    fn the_ends_of_the_grid_are_ranked() {
+        let mut standings = Standings::default();
+        let logits = [-1e9, -LARGEST_LOGIT, 0.0, LARGEST_LOGIT - 1.0 / LOGIT_STEPS, LARGEST_LOGIT, 1e9];
+        logits.iter().for_each(|logit| standings.replace(None, Some(*logit)));
+        let ranks: Vec<u64> = logits.iter().map(|logit| standings.of(*logit).rank).collect();
+        assert_eq!(ranks, [5, 5, 4, 3, 1, 1]);
+        assert_eq!(standings.chunks.iter().flatten().count(), 3, "only chunks with scores take memory");
+        logits.iter().for_each(|logit| standings.replace(Some(*logit), None));
+        assert_eq!((standings.ranked, standings.by_chunk.below(GRID.div_ceil(CHUNK))), (0, 0));
     }
 }

@@ -45,10 +45,19 @@ pub trait Scorer: Send + Sync {
     /// What it predicts.
     fn tasks(&self) -> &[ScorerTask];
     /// Calibrated logits of task `task` (an index into [`Self::tasks`]): `[cells]` for a task on the root, `[cells, slots]` of the
-    /// task's member block for a task on a member table (padding rows are NaN). Rounded to 1e-4.
+    /// task's member block for a task on a member table (padding rows are NaN). On the grid: see [`on_grid`].
     fn logits(&self, batch: &FeatureBatch, task: usize) -> Vec<f64>;
     /// Explains one row: cell `cell`, and for member tasks slot `slot` (0 otherwise).
     fn explain(&self, batch: &FeatureBatch, task: usize, cell: usize, slot: usize) -> Explanation;
+}
+
+/// Grid points per logit. Two runs over the same rows sum in different orders, so a logit on the edge of its step may fall to either side:
+/// a step of 1e-5 logits is at most 2.5e-6 of probability, within the promised 1e-5.
+pub const LOGIT_STEPS: f64 = 1e5;
+
+/// A calibrated logit rounded to the grid on which scores are compared, ranked and written: see [`LOGIT_STEPS`].
+pub fn on_grid(logit: f64) -> f64 {
+    (logit * LOGIT_STEPS).round() / LOGIT_STEPS
 }
 
 /// The probability of a calibrated logit.

@@ -2,10 +2,11 @@
 //!
 //! Cells are scored in chunks of one fixed size. A cell's members are padded to a number of slots that the cell alone decides, and
 //! cells with different numbers are never in one chunk, so every tensor a cell meets has a shape of its own making. Within a shape
-//! no operation of the network mixes cells. Calibrated logits are rounded to 1e-4.
+//! no operation of the network mixes cells. Calibrated logits are rounded to the grid of
+//! [`leadpulse_features::on_grid`].
 
 use burn::tensor::Device;
-use leadpulse_features::{FeatureBatch, MemberBlock};
+use leadpulse_features::{FeatureBatch, MemberBlock, on_grid};
 
 use crate::fit::{Fitted, FittedTask};
 use crate::network::{Inputs, Target};
@@ -14,11 +15,6 @@ use crate::network::{Inputs, Target};
 const CHUNK: usize = 16;
 /// The least slots members are padded to.
 const LEAST_SLOTS: usize = 4;
-
-/// What calibrated logits are rounded to.
-pub(crate) fn rounded(logit: f64) -> f64 {
-    (logit * 1e4).round() / 1e4
-}
 
 /// Slots in use in a cell: up to its last row.
 fn used_slots(block: &MemberBlock, cell: usize) -> usize {
@@ -62,7 +58,7 @@ fn gather(batch: &FeatureBatch, cells: &[usize], slots: usize, room: usize) -> F
 impl Fitted {
     /// Calibrated logits, as [`leadpulse_features::Scorer::logits`].
     pub(crate) fn logits(&self, batch: &FeatureBatch, task: usize) -> Vec<f64> {
-        self.unrounded_logits(batch, task).into_iter().map(rounded).collect()
+        self.unrounded_logits(batch, task).into_iter().map(on_grid).collect()
     }
 
     fn unrounded_logits(&self, batch: &FeatureBatch, task: usize) -> Vec<f64> {

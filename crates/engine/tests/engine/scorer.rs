@@ -1,6 +1,6 @@
 //! A model whose every number is known: a weight per column, added up.
 
-use leadpulse_features::{Column, Contribution, Explanation, FeatureBatch, FeaturePlan, Scorer, ScorerTask};
+use leadpulse_features::{Column, Contribution, Explanation, FeatureBatch, FeaturePlan, Scorer, ScorerTask, on_grid};
 
 /// Weight of a column (by name) for a task (by name).
 pub type Weigh = fn(&str, &str) -> f64;
@@ -51,7 +51,7 @@ impl Linear {
 
     fn logit(&self, batch: &FeatureBatch, task: usize, cell: usize, slot: usize) -> f64 {
         let exact = BIAS + self.terms(batch, task, cell, slot).iter().map(|(_, x)| x).sum::<f64>();
-        (exact * 1e4).round() / 1e4
+        on_grid(exact)
     }
 }
 
