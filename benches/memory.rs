@@ -318,7 +318,7 @@ fn rebuild(ground: &Ground, graph: &Graph, cells: &[CellRef]) -> Result<(f64, f6
     let project = Project { graph_options, ..ground.project.clone() };
     let seconds = mean_of(REFERENCE_RUNS, || {
         let mut fresh = project.graph(Tracking::Off);
-        black_box(fresh.apply(&rows));
+        black_box(fresh.apply(&rows, None));
         fresh.advance(graph.as_of_ms());
         let cells: Vec<CellRef> = fresh.cells().map(|(at, _)| at).collect();
         score(ground, &fresh, &cells)
