@@ -15,11 +15,11 @@ const TEN_YEARS_MS: i64 = 3653 * DAY_MS;
 #[derive(Clone, Copy, Debug)]
 enum Again {
     /// Where it came before, in partitions of one table each: producers choose partitions by key.
-    SamePartition,
+    Same,
     /// Where it came before, in partitions of all tables.
-    SameMixedPartition,
+    Mixed,
     /// Anywhere, also where nothing came yet.
-    AnyPartition,
+    Anywhere,
 }
 
 /// Rows of events, roughly in order, in partitions, and again at any later time.
@@ -30,13 +30,13 @@ fn repeated(market: &Market, mut rows: Vec<Plain>, again: Again, dice: &mut Dice
     for row in &mut rows {
         let number = row.key(&market.catalog).len() as u32 + u32::from(*row.key(&market.catalog).as_bytes().last().unwrap());
         row.partition = match again {
-            Again::SamePartition => u32::from(row.table.0) * 2 + number % 2,
-            Again::SameMixedPartition | Again::AnyPartition => number % 3,
+            Again::Same => u32::from(row.table.0) * 2 + number % 2,
+            Again::Mixed | Again::Anywhere => number % 3,
         };
         sent.push(row.clone());
         if dice.below(2) == 0 {
             let mut copy = sent[dice.below(sent.len() as u64) as usize].clone();
-            if matches!(again, Again::AnyPartition) {
+            if matches!(again, Again::Anywhere) {
                 copy.partition = dice.below(6) as u32;
             }
             sent.push(copy);
@@ -53,7 +53,7 @@ proptest! {
     fn a_forgotten_duplicate_is_late(
         seeds in seeds(150, 60),
         entropy in any::<u64>(),
-        again in prop_oneof![Just(Again::SamePartition), Just(Again::SameMixedPartition), Just(Again::AnyPartition)],
+        again in prop_oneof![Just(Again::Same), Just(Again::Mixed), Just(Again::Anywhere)],
         has_clock in any::<bool>(),
     ) {
         let mut market = crm();
