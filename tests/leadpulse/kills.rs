@@ -14,7 +14,7 @@ use super::script::assert_script_gives_the_same;
 
 const KILLS: usize = 5;
 /// Kills under load without `LEADPULSE_KILLS`.
-const KILLS_UNDER_LOAD: usize = 6;
+const KILLS_UNDER_LOAD: usize = 5;
 /// The longest life of a process that is killed under load: at first it is not live when it ends, later mostly.
 const LONGEST_LIFE: Duration = Duration::from_secs(5);
 

@@ -11,7 +11,7 @@ use super::scenario::Scenario;
 use crate::harness::kafka;
 
 /// Final scores of runs whose epochs were cut elsewhere agree to this.
-const TOLERANCE: f64 = 1e-4;
+const TOLERANCE: f64 = 1e-5;
 
 /// A deployment whose input grows.
 pub struct Load {

@@ -10,7 +10,7 @@ use super::load::Load;
 use crate::proxy::{Api, ClientSees, Fault, Seen, proxy};
 
 /// Faults without `LEADPULSE_NETWORK_FAULTS`.
-const FAULTS: usize = 10;
+const FAULTS: usize = 6;
 /// Requests that faults meet, those of transactions several times.
 const REQUESTS: [Api; 16] = [
     Api::END_TXN,

@@ -11,7 +11,7 @@ use super::load::Load;
 use super::process::Process;
 
 /// Changes of place without `LEADPULSE_PAUSES`.
-const PAUSES: usize = 3;
+const PAUSES: usize = 2;
 /// Epochs that prove that the deployment goes on.
 const GOES_ON: usize = 5;
 

@@ -31,6 +31,8 @@ const IDLE_WAIT: Duration = Duration::from_millis(50);
 const RETRY_WAIT: Duration = Duration::from_millis(500);
 /// How often lag and sizes are measured.
 const GAUGE_EVERY: Duration = Duration::from_secs(5);
+/// Without an answer of the brokers for this long, the process is not ready.
+const BROKERS_PATIENCE: Duration = Duration::from_secs(10);
 /// A transaction of a producer may be open this long before it is reported that records wait behind it.
 const OPEN_TRANSACTION_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -126,6 +128,15 @@ impl Attendant for Supervisor {
     }
 }
 
+/// Whether a partition that waits for a schema counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waiting {
+    /// It does: not everything is read.
+    Counts,
+    /// It does not: the others go on without it.
+    Excepted,
+}
+
 /// A worker.
 pub struct Engine {
     options: EngineOptions,
@@ -147,7 +158,11 @@ pub struct Engine {
     held: Inbox,
     /// Why a partition waits for a writer schema.
     blocked: Vec<Option<String>>,
+    /// Partitions whose fetching was paused for records that are held.
+    paused: Vec<bool>,
     growth: Option<growth::Growth>,
+    /// The partitions that the topics had at the start.
+    found_at_start: Vec<InputPartition>,
     skips: Vec<Skip>,
     audited: audit::AuditFindings,
     /// Ranges that were left out since the last epoch.
@@ -158,6 +173,8 @@ pub struct Engine {
     taken: u64,
     lag_records: u64,
     gauged: Option<Instant>,
+    /// When the ends of the topics were known last.
+    lag_known: Option<Instant>,
     /// Stable ends that stood before the high watermark when last looked at, and since when they have.
     waiting_behind: BTreeMap<usize, (NextOffset, Instant)>,
     /// When the graph is counted next; `None` before the first time.
@@ -195,7 +212,9 @@ impl Engine {
             summary: Summary::default(),
             held: Inbox::default(),
             blocked: Vec::new(),
+            paused: Vec::new(),
             growth: None,
+            found_at_start: Vec::new(),
             skips: Vec::new(),
             audited: audit::AuditFindings::default(),
             skipped: Vec::new(),
@@ -203,6 +222,7 @@ impl Engine {
             taken: 0,
             lag_records: 0,
             gauged: None,
+            lag_known: None,
             waiting_behind: BTreeMap::new(),
             count_again: None,
         }
@@ -243,6 +263,9 @@ impl Engine {
             return Ok(());
         }
         self.forget_held();
+        if let Some(at_ms) = last.as_ref().and_then(|record| record.clock.bound_at.max(record.clock.live_at)) {
+            self.clock.not_before(at_ms);
+        }
         let ends = retry(&self.attendant, || self.ports.source.ends())?;
         let ends: Vec<NextOffset> = ends.into_iter().map(|end| end.stable).collect();
         let closed = last.is_some_and(|record| record.closing);
@@ -255,6 +278,7 @@ impl Engine {
 
     /// Epoch after epoch. `targets`: where the topics ended when this began; `ends`: beyond which nothing is taken.
     fn live(&mut self, targets: &[NextOffset], ends: Option<&[NextOffset]>, mut closed: bool) -> Result<(), RunError> {
+        let mut ends = ends.map(<[NextOffset]>::to_vec);
         let mut caught_up = false;
         let floor = Duration::from_millis(self.options.epoch_floor_ms);
         let mut cut_at = Instant::now();
@@ -270,14 +294,18 @@ impl Engine {
             }
             self.pass_damage()?;
             self.release_held()?;
-            let batch = self.gather(cut_at, ends)?;
-            if batch.is_empty() && ends.is_some_and(|ends| self.has_reached(ends)) {
+            let batch = self.gather(cut_at, ends.as_deref())?;
+            if batch.is_empty() && ends.as_ref().is_some_and(|ends| self.has_reached(ends, Waiting::Counts)) {
+                if let Some(further) = self.grow_at_the_end()? {
+                    ends = Some(further);
+                    continue;
+                }
                 if !closed {
                     self.close()?;
                 }
                 return Ok(());
             }
-            caught_up = caught_up || self.has_reached(targets);
+            caught_up = caught_up || self.has_reached(targets, Waiting::Excepted);
             let newest_record_ms = batch.iter().map(|r| r.timestamp_ms()).max();
             let clock = self.readings(caught_up, ends.is_some(), newest_record_ms);
             let wants_epoch = self.machine.wants_tick(clock.live_ms) || !self.skipped.is_empty();
@@ -291,7 +319,7 @@ impl Engine {
                 continue; // every record waits for a schema
             }
             closed = false;
-            let cut = self.cut(&batch, &decoded, clock, ends)?;
+            let cut = self.cut(&batch, &decoded, clock, ends.as_deref())?;
             let stepped = self.machine.step(&batch, decoded, cut);
             self.commit(stepped, started, newest_record_ms)?;
             // Epochs follow each other at the floor; under load what arrives while one is processed makes the next one longer:
@@ -306,7 +334,7 @@ impl Engine {
         if self.options.clock == ClockMode::Events || to_the_end {
             return Readings::default();
         }
-        let reading = self.clock.read(newest_record_ms);
+        let reading = self.clock.read(newest_record_ms, caught_up);
         let refused = reading.refused_by_ms.map(|by_ms| {
             format!("the system clock jumped by {} s; time goes on without it until records carry timestamps that agree with it", by_ms / 1000)
         });
@@ -314,11 +342,14 @@ impl Engine {
         Readings { live_ms: caught_up.then_some(reading.now_ms), bound_ms: Some(reading.now_ms) }
     }
 
-    /// Whether all partitions that can be read are read to these offsets. What separates a position from an end may be transaction markers
+    /// Whether all partitions are read to these offsets, those that wait for a schema excepted or not. What separates a position from an end may be transaction markers
     /// only: the source has passed them.
-    fn has_reached(&mut self, offsets: &[NextOffset]) -> bool {
+    fn has_reached(&mut self, offsets: &[NextOffset], waiting: Waiting) -> bool {
         let Ok(read_to) = self.ports.source.read_to() else { return false };
         (0..offsets.len().min(read_to.len())).all(|partition| {
+            if waiting == Waiting::Excepted && self.blocked[partition].is_some() {
+                return true;
+            }
             let is_held = !self.held.is_empty(partition);
             let at = if is_held { self.machine.positions()[partition] } else { self.machine.positions()[partition].max(read_to[partition]) };
             at >= offsets[partition]
@@ -349,15 +380,25 @@ impl Engine {
             self.blocked[partition] = Some(blocked.reason.clone());
             self.held.put_before(partition, &mut ahead);
         }
-        let waiting: Vec<u32> = decoded.blocked.iter().map(|blocked| blocked.partition).collect();
-        retry(&self.attendant, || self.ports.source.pause(&waiting))?;
+        let waiting: Vec<u32> = decoded.blocked.iter().map(|blocked| blocked.partition).filter(|p| !self.paused[*p as usize]).collect();
+        if !waiting.is_empty() {
+            retry(&self.attendant, || self.ports.source.pause(&waiting))?;
+            waiting.iter().for_each(|partition| self.paused[*partition as usize] = true);
+        }
         self.tell_blocked();
         Ok(decoded)
     }
 
-    /// Lets partitions go on whose schema is known by now.
+    /// Lets partitions go on whose schema is known by now. They are fetched again once what is held of them was taken, so that it stays bounded.
     fn release_held(&mut self) -> Result<(), RunError> {
         let mut released = Vec::new();
+        let emptied: Vec<u32> = (0..self.paused.len() as u32)
+            .filter(|p| self.paused[*p as usize] && self.blocked[*p as usize].is_none() && self.held.is_empty(*p as usize))
+            .collect();
+        if !emptied.is_empty() {
+            retry(&self.attendant, || self.ports.source.resume(&emptied))?;
+            emptied.iter().for_each(|partition| self.paused[*partition as usize] = false);
+        }
         for partition in 0..self.blocked.len() {
             let Some(record) = self.held.front(partition).filter(|_| self.blocked[partition].is_some()) else { continue };
             let input = &self.ports.source.partitions()[partition];
@@ -369,7 +410,6 @@ impl Engine {
             return Ok(());
         }
         released.iter().for_each(|partition| self.blocked[*partition as usize] = None);
-        retry(&self.attendant, || self.ports.source.resume(&released))?;
         self.tell_blocked();
         Ok(())
     }
@@ -387,6 +427,8 @@ impl Engine {
         let partitions = self.ports.source.partitions().len();
         self.held = Inbox::new(partitions);
         self.blocked = vec![None; partitions];
+        self.paused = vec![false; partitions];
+        self.tell_blocked();
     }
 
     /// Polls until the epoch is long or full enough. Beyond `ends` nothing is taken.
@@ -465,7 +507,10 @@ impl Engine {
                 *position = (*position).max(to);
             }
         }
-        Ok(Cut { positions, read, moment: Moment::Newest, clock, closing: false, skipped: std::mem::take(&mut self.skipped) })
+        // A range belongs to the epoch whose interval passes it.
+        let passed = |range: &mut DecidedRange| positions[range.partition as usize].0 >= range.end;
+        let skipped = self.skipped.extract_if(.., passed).collect();
+        Ok(Cut { positions, read, moment: Moment::Newest, clock, closing: false, skipped })
     }
 
     /// Explains what was asked for, from committed state; or says that there is none yet.
@@ -525,13 +570,17 @@ impl Engine {
             return Ok(());
         }
         self.gauged = Some(Instant::now());
-        let ends = match self.ports.source.last_ends() {
-            Some(ends) => Ok(ends),
-            None => self.ports.source.ends(),
-        };
-        match ends {
-            Ok(ends) => self.measure_lag(&ends),
-            Err(error) => tracing::warn!(%error, "the lag is not known now"),
+        match self.ports.source.last_ends() {
+            Some(ends) => {
+                self.measure_lag(&ends);
+                self.lag_known = Some(Instant::now());
+                self.attendant.report("brokers", None);
+            }
+            None if self.lag_known.is_some_and(|at| at.elapsed() > BROKERS_PATIENCE) => {
+                let text = "the brokers have not said for more than 10 s where the input topics end; records may wait there";
+                self.attendant.report("brokers", Some(text.to_owned()));
+            }
+            None => {}
         }
         if self.count_again.is_none_or(|at| at <= Instant::now()) {
             // Walks the whole graph: the larger it is, the rarer, so that epochs wait for it a hundredth of the time at most.

@@ -31,20 +31,26 @@ impl KafkaOutputLog {
         Self { options: options.clone(), metrics: Arc::clone(metrics), script: None }
     }
 
-    /// The topic of an output and its partitions; `None` where it is not written or does not exist.
-    fn places(&self, offsets: &OffsetReader, output: Output) -> Result<Option<Vec<Place>>, PortError> {
+    /// The partitions of an output's topic; none where it is not written.
+    fn places(&self, offsets: &OffsetReader, output: Output) -> Result<Vec<Place>, PortError> {
         if !self.options.outputs.writes(output) {
-            return Ok(None);
+            return Ok(Vec::new());
         }
         let topic = self.options.outputs.name(output);
-        let count = offsets.partition_count(topic)?;
-        Ok(count.map(|count| (0..count).map(|partition| (topic.to_owned(), partition)).collect()))
+        // A broker that was just elected may not know the topic yet. An absent state is not an empty one.
+        let Some(count) = offsets.partition_count(topic)? else {
+            return Err(PortError::Retriable(format!("kafka: topic '{topic}' is not there, or cannot be seen yet")));
+        };
+        Ok((0..count).map(|partition| (topic.to_owned(), partition)).collect())
     }
 
     /// Reads committed records of an output, from the beginning or about the newest of each partition.
     fn read(&self, output: Output, newest: Option<usize>, each: &mut EachRecord<'_>) -> Result<(), PortError> {
         let offsets = OffsetReader::connect(&self.options, Isolation::Committed, &self.metrics)?;
-        let Some(places) = self.places(&offsets, output)? else { return Ok(()) };
+        let places = self.places(&offsets, output)?;
+        if places.is_empty() {
+            return Ok(());
+        }
         let (starts, ends) = (offsets.starts(&places)?, offsets.stable_ends(&places)?);
         let range = |(partition, (start, end)): (i32, (i64, i64))| {
             // A transaction's marker takes an offset: of those with a record, every second one is a record at least.
@@ -60,7 +66,7 @@ impl OutputLog for KafkaOutputLog {
     fn rewind(&mut self) -> Result<(), PortError> {
         let offsets = OffsetReader::connect(&self.options, Isolation::Committed, &self.metrics)?;
         let topic = self.options.outputs.name(Output::Epochs).to_owned();
-        let places = self.places(&offsets, Output::Epochs)?.unwrap_or_default();
+        let places = self.places(&offsets, Output::Epochs)?;
         if places.len() != 1 {
             return Err(PortError::Fatal(format!(
                 "kafka: the epochs topic '{topic}' has {} partitions; epochs have one order, so it must have one: name another in \

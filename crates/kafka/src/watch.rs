@@ -19,7 +19,7 @@ const ENDS_EVERY: Duration = Duration::from_secs(2);
 /// Between two looks at the topics' partitions. Producers use an added one within `metadata.max.age.ms`, five minutes by default.
 const TOPICS_EVERY: Duration = Duration::from_secs(10);
 /// Ends older than this are not given out: the brokers do not answer.
-const ENDS_VALID: Duration = Duration::from_secs(60);
+const ENDS_VALID: Duration = Duration::from_secs(10);
 /// Suspected places looked at in one round.
 const PROBES: usize = 8;
 

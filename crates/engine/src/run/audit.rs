@@ -37,6 +37,9 @@ impl AuditFindings {
 /// If the script or the inputs cannot be read.
 pub fn audit(mut engine: Engine) -> Result<AuditFindings, RunError> {
     engine.replay(Goal::Audit)?;
+    if engine.stopped() {
+        return Err(PortError::Interrupted("the audit".into()).into());
+    }
     Ok(engine.audited)
 }
 

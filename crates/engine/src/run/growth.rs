@@ -3,7 +3,7 @@
 use crate::epoch::DecidedRange;
 use crate::ports::{InputPartition, NextOffset};
 
-use super::{Engine, RunError, retry};
+use super::{Engine, RunError, Waiting, retry};
 
 /// Partitions that were noticed and are not read yet.
 pub(super) struct Growth {
@@ -27,32 +27,39 @@ impl Engine {
             let ends = retry(&self.attendant, || self.ports.source.ends())?.into_iter().map(|end| end.stable).collect();
             self.growth = Some(Growth { partitions, ends });
         }
-        let is_due = self.growth.as_ref().is_some_and(|growth| {
-            let ends = growth.ends.clone();
-            self.blocked.iter().zip(&ends).enumerate().all(|(index, (blocked, end))| blocked.is_some() || self.machine.positions()[index] >= *end)
-        });
-        if !is_due && !self.is_read_to_growth() {
+        let Some(ends) = self.growth.as_ref().map(|growth| growth.ends.clone()) else { return Ok(()) };
+        if !self.has_reached(&ends, Waiting::Excepted) {
             return Ok(());
         }
         let Some(Growth { partitions, .. }) = self.growth.take() else { return Ok(()) };
+        self.read_too(&partitions)
+    }
+
+    /// Reads partitions that the topics had at the start and no layout lists, once everything else is read to its end. Gives the ends anew.
+    pub(super) fn grow_at_the_end(&mut self) -> Result<Option<Vec<NextOffset>>, RunError> {
+        let read = self.ports.source.partitions();
+        let further: Vec<InputPartition> = self.found_at_start.iter().filter(|p| !read.contains(p)).cloned().collect();
+        if further.is_empty() {
+            return Ok(None);
+        }
+        self.read_too(&further)?;
+        let ends = retry(&self.attendant, || self.ports.source.ends())?;
+        Ok(Some(ends.into_iter().map(|end| end.stable).collect()))
+    }
+
+    fn read_too(&mut self, partitions: &[InputPartition]) -> Result<(), RunError> {
         let mut all = self.ports.source.partitions().to_vec();
         let known = all.len();
-        all.extend_from_slice(&partitions);
+        all.extend_from_slice(partitions);
         retry(&self.attendant, || self.ports.source.arrange(all.clone()))?;
         self.ports.sink.arrange(&all);
         let starts = retry(&self.attendant, || self.ports.source.starts())?;
-        self.machine.add_partitions(&partitions, &starts[known..]);
+        self.machine.add_partitions(partitions, &starts[known..]);
         retry(&self.attendant, || self.ports.source.seek(self.machine.positions()))?;
         self.forget_held();
         tracing::info!(partitions = partitions.len(), "the new partitions are read from their starts");
         self.read_model.set_condition("added partitions", None, false);
         Ok(())
-    }
-
-    /// Whether what separates positions from the ends are only transaction markers.
-    fn is_read_to_growth(&mut self) -> bool {
-        let Some(ends) = self.growth.as_ref().map(|growth| growth.ends.clone()) else { return false };
-        self.has_reached(&ends)
     }
 
     /// Reports places that cannot be read, and reads on behind those that an operator named.

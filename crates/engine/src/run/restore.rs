@@ -45,6 +45,7 @@ impl Engine {
     /// Fences the worker before and brings the state to the committed epoch. Returns that epoch's record.
     pub(super) fn restore(&mut self) -> Result<Option<EpochRecord>, RunError> {
         let asked = self.ports.source.partitions().to_vec();
+        self.found_at_start.clone_from(&asked);
         let committed = retry(&self.attendant, || self.ports.sink.take_over())?;
         let Some(committed) = committed else {
             retry(&self.attendant, || self.ports.source.seek(self.machine.positions()))?;
@@ -281,6 +282,8 @@ impl Engine {
         for (partition, interval) in record.partitions.iter().enumerate() {
             replay.inbox.take(partition, interval.end, (usize::MAX, usize::MAX), &mut taken);
         }
+        // A replica that is whole again may give what was left out: it stays left out.
+        taken.retain(|r| !record.skipped.iter().any(|range| range.holds(r.partition(), r.offset())));
         Ok(Some(taken))
     }
 
@@ -325,7 +328,8 @@ impl Engine {
     /// Decodes by the recorded decisions, waiting for a registry that is away. `None` when told to stop.
     fn decode_recorded(&mut self, batch: &RecordBatch, record: &EpochRecord) -> Result<Option<Decoded>, RunError> {
         loop {
-            let verdicts = Verdicts::Recorded(&record.refused);
+            // Records of format 1 do not hold the decisions of their time: today's answer has to do.
+            let verdicts = if record.version == 1 { Verdicts::Store } else { Verdicts::Recorded(&record.refused) };
             let decoded = self.decoders.decode(batch, self.ports.source.partitions(), &self.catalog, self.ports.schemas.as_ref(), verdicts);
             let Some(blocked) = decoded.blocked.first() else {
                 self.attendant.report("schemas", None);
@@ -353,13 +357,23 @@ impl Engine {
             let record = retry(&self.attendant, || encoders.read_policy_state(&value, schemas.as_ref()))?;
             unmatched += u64::from(self.machine.restore_policy(&record).is_err());
             self.read_model.beat();
+            if self.stopped() {
+                return Ok(false);
+            }
         }
         let mut scores = Vec::new();
         for value in self.latest(Output::CurrentScores)?.into_values().flatten() {
-            let record = retry(&self.attendant, || encoders.read_score(&value, schemas.as_ref()))?;
-            match self.machine.restore_score(&record) {
-                Ok(view) => scores.push(view),
-                Err(_) => unmatched += 1,
+            // What cannot be read is missing from the pages until it is scored again; nothing depends on it.
+            match retry(&self.attendant, || encoders.read_score(&value, schemas.as_ref())) {
+                Ok(record) => match self.machine.restore_score(&record) {
+                    Ok(view) => scores.push(view),
+                    Err(_) => unmatched += 1,
+                },
+                Err(stop @ PortError::Interrupted(_)) => return Err(stop.into()),
+                Err(error) => {
+                    tracing::debug!(%error, "a score is left out");
+                    unmatched += 1;
+                }
             }
             self.read_model.beat();
             if self.stopped() {
@@ -376,8 +390,11 @@ impl Engine {
             })
         })?;
         for value in &values {
-            let record = retry(&self.attendant, || encoders.read_alert(value, schemas.as_ref()))?;
-            alerts.push((record.epoch, self.machine.restore_alert(&record)));
+            match retry(&self.attendant, || encoders.read_alert(value, schemas.as_ref())) {
+                Ok(record) => alerts.push((record.epoch, self.machine.restore_alert(&record))),
+                Err(stop @ PortError::Interrupted(_)) => return Err(stop.into()),
+                Err(_) => unmatched += 1,
+            }
         }
         alerts.sort_by_key(|(epoch, _)| *epoch);
         if unmatched > 0 {
@@ -397,7 +414,7 @@ impl Engine {
             outputs.latest(output, &mut |key, value| {
                 newest.insert(key.to_vec(), value.map(<[u8]>::to_vec));
                 attendant.beat();
-                Ok(())
+                if attendant.is_stopped() { Err(PortError::Interrupted("reading scores and alert states back".into())) } else { Ok(()) }
             })
         })?;
         Ok(newest)

@@ -113,6 +113,20 @@ fn partitions_that_are_added_are_read_once_the_others_are() {
 }
 
 #[test]
+fn a_run_to_the_end_reads_added_partitions_before_it_closes() {
+    let rig = filled();
+    rig.run_to_end();
+    let table = rig.catalog.table("activities").unwrap().id;
+    let partition = rig.broker.grow(InputPartition { topic: "mkt.activities".into(), partition: 2, table });
+    rig.produce(partition, T0 + 90 * DAY_MS, None, Some(activity(&rig, "in the new one", T0 + 90 * DAY_MS)));
+    let summary = rig.run_to_end();
+    assert_eq!((summary.accepted, rig.script().last().unwrap().layout), (1, 2));
+    assert!(rig.script().last().unwrap().closing);
+    assert_eq!(rig.run_to_end().epochs, 0);
+    rig.check_committed();
+}
+
+#[test]
 fn a_damaged_batch_is_told_and_left_out_by_a_recorded_decision() {
     let rig = rig();
     account(&rig, T0);
@@ -262,6 +276,10 @@ fn of_format_1(rig: &Rig, layout: &Layout, record: &Json) -> Vec<u8> {
 #[test]
 fn a_deployment_of_the_first_format_is_upgraded_by_one_start() {
     let rig = filled();
+    // Format 1 does not say which records were refused.
+    let mut unknown = Vec::new();
+    encode_frame(7, b"junk", &mut unknown);
+    rig.produce(0, T0, None, Some(unknown));
     rig.run(Until::End, Life { fault: Some((3, Fault::Before)), ..Life::default() }).unwrap_err();
     let layout = Layout::of(1, &rig.broker.lock().partitions);
     let script = rig.script();
