@@ -156,7 +156,11 @@ impl Feed {
     /// One past the last record of each partition.
     fn ends(&self, ground: &Ground) -> Result<Vec<NextOffset>> {
         let loaded = self.configuration("feed")?;
-        Ok(KafkaSource::open(&loaded.config.kafka, &loaded.inputs(&ground.project.catalog)?, &metrics()?)?.ends()?.into_iter().map(|end| end.stable).collect())
+        Ok(KafkaSource::open(&loaded.config.kafka, &loaded.inputs(&ground.project.catalog)?, &metrics()?)?
+            .ends()?
+            .into_iter()
+            .map(|end| end.stable)
+            .collect())
     }
 
     fn producer(&self) -> Result<Producer> {
@@ -327,8 +331,16 @@ impl Deployed {
     fn start(ground: &Ground, feed: &Feed) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let loaded = feed.configuration("engine")?;
-        let deployment =
-            Deployment::start(&loaded, &ground.project, ground.scorer.clone(), Cluster::Real, Until::Stopped, None, Vec::new(), stop.clone())?;
+        let deployment = Deployment::start(
+            &loaded,
+            &ground.project,
+            ground.scorer.clone(),
+            Cluster::Real,
+            Until::Stopped,
+            None,
+            Vec::new(),
+            stop.clone(),
+        )?;
         Ok(Self { deployment, stop })
     }
     fn committed(&self) -> Result<u64> {

@@ -97,7 +97,8 @@ impl Driver {
         let (outcome, span) = timed(|| {
             for records in epochs {
                 let started = Instant::now();
-                let decoded = self.decoders.decode(records, &ground.partitions, &ground.project.catalog, ground.schemas.as_ref(), Verdicts::Store);
+                let decoded =
+                    self.decoders.decode(records, &ground.partitions, &ground.project.catalog, ground.schemas.as_ref(), Verdicts::Store);
                 work.spent("decode", started);
                 self.step(records, decoded, &mut work);
             }

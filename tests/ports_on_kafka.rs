@@ -10,13 +10,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use leadpulse_engine::ports::{
-    Clock, CommittedEpoch, InputPartition, LogEnd, LogStep, NextOffset, Nonce, Output, OutputLog, OutputRecord, PollLimit, PortError, RecordBatch,
-    SealedEpoch, Sink, Source,
+    Clock, CommittedEpoch, InputPartition, LogEnd, LogStep, NextOffset, Nonce, Output, OutputLog, OutputRecord, PollLimit, PortError,
+    RecordBatch, SealedEpoch, Sink, Source,
 };
 use leadpulse_engine::{HEADER_REASON, HEADER_VALUE_BYTES, Reason, dead_letter};
 use leadpulse_kafka::{
-    CommitPoint, Failpoint, InputTopic, Isolation, KafkaOutputLog, KafkaMetrics, KafkaOptions, KafkaSink, KafkaSource, MockBroker, MockSink,
-    OutputTopics, OwnedRecord, Producer, TopicSpec, TopicWatch, describe, ensure_topics, output_topics, read_all,
+    CommitPoint, Failpoint, InputTopic, Isolation, KafkaMetrics, KafkaOptions, KafkaOutputLog, KafkaSink, KafkaSource, MockBroker,
+    MockSink, OutputTopics, OwnedRecord, Producer, TopicSpec, TopicWatch, describe, ensure_topics, output_topics, read_all,
 };
 use leadpulse_schema::TableId;
 use rdkafka::ClientConfig;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use leadpulse_engine::ports::{InputPartition, NextOffset, Output, PortError, Source};
-use leadpulse_engine::{EpochRecord, OutputEncoders, Layout, ScriptRecord};
+use leadpulse_engine::{EpochRecord, Layout, OutputEncoders, ScriptRecord};
 use leadpulse_kafka::{
     FolderStore, InputTopic, Isolation, KafkaMetrics, KafkaOptions, KafkaSource, OutputTopics, OwnedRecord, Reader, TopicSpec,
     ensure_topics, output_topics, read_all,

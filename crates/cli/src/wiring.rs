@@ -12,12 +12,14 @@ use prometheus::Registry;
 use leadpulse_engine::explain::{ExplainDesk, explain_queue};
 use leadpulse_engine::ports::{Attendant, Clock, Output, PortError, SchemaLookupError, SchemaStore, Sink, Source};
 use leadpulse_engine::read_model::ReadModel;
-use leadpulse_engine::{Engine, Machine, MachineParts, Metrics, NoSink, OutputEncoders, Ports, Skip, Summary, Supervisor, Task, Until, retry};
+use leadpulse_engine::{
+    Engine, Machine, MachineParts, Metrics, NoSink, OutputEncoders, Ports, Skip, Summary, Supervisor, Task, Until, retry,
+};
 use leadpulse_features::Scorer;
 use leadpulse_graph::Tracking;
 use leadpulse_kafka::{
-    FolderStore, HttpRegistry, KafkaMetrics, KafkaOptions, KafkaOutputLog, KafkaSink, KafkaSource, MockSink, TopicSpec, TopicWatch, ensure_topics,
-    output_topics,
+    FolderStore, HttpRegistry, KafkaMetrics, KafkaOptions, KafkaOutputLog, KafkaSink, KafkaSource, MockSink, TopicSpec, TopicWatch,
+    ensure_topics, output_topics,
 };
 use leadpulse_learn::Project;
 use leadpulse_server::{BandView, Handle, ServerOptions, ServerState, TaskView, serve};
@@ -227,7 +229,9 @@ impl Deployment {
         };
         let mut source = retry(attend, || KafkaSource::open(&config.kafka, &inputs, &kafka_metrics))?;
         let sink: Box<dyn Sink> = match cluster {
-            Cluster::Real => Box::new(KafkaSink::new(&config.kafka, source.partitions(), &kafka_metrics)?.with_attendant(supervisor.clone())),
+            Cluster::Real => {
+                Box::new(KafkaSink::new(&config.kafka, source.partitions(), &kafka_metrics)?.with_attendant(supervisor.clone()))
+            }
             Cluster::Mock => Box::new(MockSink::new(&config.kafka, source.partitions(), &kafka_metrics)?),
         };
         let encoders = Arc::new(output_encoders(schemas.as_ref(), attend)?);
@@ -245,13 +249,8 @@ impl Deployment {
             explain_budget: config.engine.explain_budget,
             current_scores: config.kafka.outputs.writes(Output::CurrentScores),
         })?;
-        let ports = Ports {
-            source: Box::new(source),
-            sink,
-            outputs: Box::new(KafkaOutputLog::new(&config.kafka, &kafka_metrics)),
-            schemas,
-            clock,
-        };
+        let ports =
+            Ports { source: Box::new(source), sink, outputs: Box::new(KafkaOutputLog::new(&config.kafka, &kafka_metrics)), schemas, clock };
         let engine = Engine::new(config.engine.clone(), ports, machine, encoders, read_model.clone(), metrics, stop)
             .with_requests(requests)
             .with_skips(skips);

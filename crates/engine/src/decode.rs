@@ -150,9 +150,9 @@ impl Decoders {
             None => {
                 let json = schemas.find(&schema).map_err(|error| match (&error, verdicts) {
                     (SchemaLookupError::Unknown(_), Verdicts::Store) => Refusal::Dead(Reason::UnknownSchema, error.to_string()),
-                    (SchemaLookupError::Unknown(_), Verdicts::Recorded(_)) => {
-                        Refusal::Wait(format!("{error} any more, though committed records were read with it: register it again under this id"))
-                    }
+                    (SchemaLookupError::Unknown(_), Verdicts::Recorded(_)) => Refusal::Wait(format!(
+                        "{error} any more, though committed records were read with it: register it again under this id"
+                    )),
                     (SchemaLookupError::Unavailable(_), _) => Refusal::Wait(error.to_string()),
                 })?;
                 let compiled = compile(&json, table, catalog).map(Arc::new).map_err(Arc::from);

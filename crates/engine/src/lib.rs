@@ -30,8 +30,8 @@ pub use dead_letter::{
 };
 pub use decode::{Blocked, Decoded, Decoders, Verdicts};
 pub use epoch::{
-    Chain, ClockState, DecidedRange, EPOCH_RECORD_VERSION, EpochRecord, LAYOUT_KEY, Layout, LayoutPartition, Link, PartitionInterval, ReasonCount,
-    ScriptRecord,
+    Chain, ClockState, DecidedRange, EPOCH_RECORD_VERSION, EpochRecord, LAYOUT_KEY, Layout, LayoutPartition, Link, PartitionInterval,
+    ReasonCount, ScriptRecord,
 };
 pub use explained::drivers;
 pub use machine::{Cut, Machine, MachineError, MachineParts, Moment, Readings, Stepped, Tally, Task, Unmatched, output_key};

@@ -13,7 +13,9 @@ use leadpulse_schema::{Catalog, Operation, Population, TableId};
 
 use crate::dead_letter::{Reason, dead_letter};
 use crate::decode::Decoded;
-use crate::epoch::{ClockState, DecidedRange, EPOCH_RECORD_VERSION, EpochRecord, LAYOUT_KEY, Layout, PartitionInterval, ReasonCount, ranges};
+use crate::epoch::{
+    ClockState, DecidedRange, EPOCH_RECORD_VERSION, EpochRecord, LAYOUT_KEY, Layout, PartitionInterval, ReasonCount, ranges,
+};
 use crate::explained::Explained;
 use crate::output::OutputEncoders;
 use crate::people;

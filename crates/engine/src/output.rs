@@ -32,8 +32,24 @@ impl Serialize for Symbol {
 
 /// Every symbol that a [`Symbol`] may be read back as.
 const SYMBOLS: [&str; 18] = [
-    "scored", "ineligible", "improving", "steady", "declining", "unknown", "closing", "event", "bundle_swap", "timer", "board", "P1", "P2",
-    "P3", "open", "threshold_up", "threshold_down", "",
+    "scored",
+    "ineligible",
+    "improving",
+    "steady",
+    "declining",
+    "unknown",
+    "closing",
+    "event",
+    "bundle_swap",
+    "timer",
+    "board",
+    "P1",
+    "P2",
+    "P3",
+    "open",
+    "threshold_up",
+    "threshold_down",
+    "",
 ];
 
 /// An alert type, by name: text in records.
@@ -370,7 +386,10 @@ impl OutputEncoders {
             return Ok(vec![ScriptRecord::Layout(layout)]);
         }
         let Some(record) = read_whole::<EpochRecordV1>(&self.epoch_v1, frame.body) else {
-            return Err(unreadable("an epoch record", &"its bytes are of no format that this program knows; a newer program may have written it"));
+            return Err(unreadable(
+                "an epoch record",
+                &"its bytes are of no format that this program knows; a newer program may have written it",
+            ));
         };
         let (layout, record) = record.upgraded();
         Ok(vec![ScriptRecord::Layout(layout), ScriptRecord::Epoch(Box::new(record))])

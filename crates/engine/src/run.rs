@@ -15,7 +15,9 @@ use crate::machine::{Cut, Machine, Moment, Readings, Stepped};
 use crate::metrics::Metrics;
 use crate::options::{ClockMode, EngineOptions};
 use crate::output::OutputEncoders;
-use crate::ports::{Attendant, Clock, InputPartition, LogEnd, NextOffset, OutputLog, PollLimit, PortError, RecordBatch, SchemaStore, Sink, Source};
+use crate::ports::{
+    Attendant, Clock, InputPartition, LogEnd, NextOffset, OutputLog, PollLimit, PortError, RecordBatch, SchemaStore, Sink, Source,
+};
 use crate::read_model::{EngineStatus, Phase, ReadModel};
 
 use inbox::Inbox;
@@ -336,7 +338,10 @@ impl Engine {
         }
         let reading = self.clock.read(newest_record_ms, caught_up);
         let refused = reading.refused_by_ms.map(|by_ms| {
-            format!("the system clock jumped by {} s; time goes on without it until records carry timestamps that agree with it", by_ms / 1000)
+            format!(
+                "the system clock jumped by {} s; time goes on without it until records carry timestamps that agree with it",
+                by_ms / 1000
+            )
         });
         self.attendant.report("clock", refused);
         Readings { live_ms: caught_up.then_some(reading.now_ms), bound_ms: Some(reading.now_ms) }
@@ -351,7 +356,8 @@ impl Engine {
                 return true;
             }
             let is_held = !self.held.is_empty(partition);
-            let at = if is_held { self.machine.positions()[partition] } else { self.machine.positions()[partition].max(read_to[partition]) };
+            let at =
+                if is_held { self.machine.positions()[partition] } else { self.machine.positions()[partition].max(read_to[partition]) };
             at >= offsets[partition]
         })
     }
@@ -439,8 +445,7 @@ impl Engine {
             self.held.take(partition, i64::MAX, limit, &mut batch);
         }
         loop {
-            let room =
-                PollLimit { records: limit.0.saturating_sub(batch.len()), bytes: limit.1.saturating_sub(batch.bytes()) };
+            let room = PollLimit { records: limit.0.saturating_sub(batch.len()), bytes: limit.1.saturating_sub(batch.bytes()) };
             let wait = if batch.is_empty() { IDLE_WAIT } else { cut_at.saturating_duration_since(Instant::now()) };
             let before = batch.len();
             self.poll(&mut batch, room, wait)?;
@@ -473,7 +478,8 @@ impl Engine {
                 later.push_copy(record);
             }
         }
-        let firsts: Vec<Option<i64>> = (0..blocked.len() as u32).map(|p| later.iter().find(|r| r.partition() == p).map(|r| r.offset())).collect();
+        let firsts: Vec<Option<i64>> =
+            (0..blocked.len() as u32).map(|p| later.iter().find(|r| r.partition() == p).map(|r| r.offset())).collect();
         batch.retain(|record| firsts[record.partition() as usize].is_none_or(|first| record.offset() < first));
         later.iter().for_each(|record| self.held.push(record));
     }

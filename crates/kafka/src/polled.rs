@@ -257,7 +257,8 @@ fn to_message<'a>(topic: &'a str, index: usize, record: &'a OutputRecord) -> Bas
     }
     if !record.headers.is_empty() {
         let headers = OwnedHeaders::new_with_capacity(record.headers.len());
-        let insert = |headers: OwnedHeaders, (name, value): &(String, Option<Vec<u8>>)| headers.insert(Header { key: name, value: value.as_ref() });
+        let insert =
+            |headers: OwnedHeaders, (name, value): &(String, Option<Vec<u8>>)| headers.insert(Header { key: name, value: value.as_ref() });
         message = message.headers(record.headers.iter().fold(headers, insert));
     }
     message

@@ -38,7 +38,9 @@ impl Verify {
             say!("first        epoch {epoch}");
         }
         if let Some(epoch) = found.other_version_from {
-            say!("from epoch {epoch} on another deployed version scored: outputs are not computed again from there, rows are applied and counted");
+            say!(
+                "from epoch {epoch} on another deployed version scored: outputs are not computed again from there, rows are applied and counted"
+            );
         }
         if found.outputs_differ + found.rows_differ > 0 {
             bail!(

@@ -68,9 +68,7 @@ impl Engine {
         let mut condition = None;
         for place in stuck {
             let InputPartition { topic, partition, .. } = self.ports.source.partitions()[place.partition as usize].clone();
-            let named = self.skips.iter().find(|skip| {
-                skip.topic == topic && skip.partition == partition && skip.offset == place.offset.0
-            });
+            let named = self.skips.iter().find(|skip| skip.topic == topic && skip.partition == partition && skip.offset == place.offset.0);
             if named.is_none() {
                 condition.get_or_insert(format!(
                     "{topic}/{partition} cannot be read from offset {} on: {}. Restore the partition, or restart with --skip {topic}/{partition}@{} to \

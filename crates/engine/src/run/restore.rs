@@ -130,7 +130,10 @@ impl Engine {
                     self.read_model.beat();
                     if started.elapsed() > PATIENCE {
                         let after = chain.last().map_or(0, |last| last.epoch);
-                        self.attendant.report("epochs", Some(format!("the epochs topic gives no record after epoch {after}; waiting for its brokers")));
+                        self.attendant.report(
+                            "epochs",
+                            Some(format!("the epochs topic gives no record after epoch {after}; waiting for its brokers")),
+                        );
                     }
                 }
             }
@@ -349,7 +352,8 @@ impl Engine {
     /// Reads back what consumers have: policy states, scores with their explanations, the newest alerts. `false` when told to stop.
     fn read_state_back(&mut self) -> Result<bool, RunError> {
         let (schemas, encoders) = (self.ports.schemas.clone(), self.encoders.clone());
-        let status = self.status(Phase::Replaying { done: self.taken, total: self.taken }, Some("reading scores and alert states back".into()));
+        let status =
+            self.status(Phase::Replaying { done: self.taken, total: self.taken }, Some("reading scores and alert states back".into()));
         self.read_model.set_status(status);
         let mut unmatched = 0_u64;
         let states = self.latest(Output::PolicyState)?;

@@ -179,8 +179,7 @@ fn while_the_registry_is_away_the_engine_waits_and_says_so() {
     let model = Arc::new(ReadModel::new());
     let seen = Arc::new(Mutex::new(Vec::new()));
     let (watched, into) = (model.clone(), seen.clone());
-    *rig.schemas.on_down.lock().unwrap() =
-        Some(Box::new(move || into.lock().unwrap().push((watched.beats(), watched.conditions()))));
+    *rig.schemas.on_down.lock().unwrap() = Some(Box::new(move || into.lock().unwrap().push((watched.beats(), watched.conditions()))));
     let summary = rig.run(Until::End, Life { read_model: model.clone(), ..Life::default() }).unwrap();
     assert_eq!((summary.accepted, summary.dead_lettered), (2, 0));
     let seen = seen.lock().unwrap().clone();

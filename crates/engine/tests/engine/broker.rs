@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use leadpulse_engine::ports::{
-    Clock, CommittedEpoch, EachRecord, InputPartition, LogEnd, LogStep, NextOffset, Output, OutputLog, OutputRecord, PollLimit, PortError, RecordBatch, SchemaLookupError, SchemaStore,
-    SealedEpoch, Sink, Source, Stuck,
+    Clock, CommittedEpoch, EachRecord, InputPartition, LogEnd, LogStep, NextOffset, Output, OutputLog, OutputRecord, PollLimit, PortError,
+    RecordBatch, SchemaLookupError, SchemaStore, SealedEpoch, Sink, Source, Stuck,
 };
 use leadpulse_schema::{FolderRegistry, SchemaRef};
 use rand::{RngExt, SeedableRng};
@@ -195,7 +195,14 @@ impl Source for MemorySource {
         Ok(self.broker.lock().starts.iter().take(self.partitions.len()).map(|start| NextOffset(*start)).collect())
     }
     fn ends(&mut self) -> Result<Vec<LogEnd>, PortError> {
-        Ok(self.broker.lock().ends.iter().take(self.partitions.len()).map(|end| LogEnd { stable: NextOffset(*end), high: NextOffset(*end) }).collect())
+        Ok(self
+            .broker
+            .lock()
+            .ends
+            .iter()
+            .take(self.partitions.len())
+            .map(|end| LogEnd { stable: NextOffset(*end), high: NextOffset(*end) })
+            .collect())
     }
     fn arrange(&mut self, partitions: Vec<InputPartition>) -> Result<(), PortError> {
         assert!(self.broker.lock().partitions.starts_with(&partitions), "partitions are listed in order of their coming");
@@ -226,7 +233,11 @@ impl Source for MemorySource {
         let cluster = self.broker.lock();
         let damage = cluster.damaged.iter().filter(|(partition, range)| range.contains(&self.at[*partition]));
         damage
-            .map(|(partition, _)| Stuck { partition: *partition as u32, offset: NextOffset(self.at[*partition]), reason: "bad compression".into() })
+            .map(|(partition, _)| Stuck {
+                partition: *partition as u32,
+                offset: NextOffset(self.at[*partition]),
+                reason: "bad compression".into(),
+            })
             .collect()
     }
 }

@@ -83,14 +83,20 @@ fn partitions_that_are_added_are_read_once_the_others_are() {
     let added = Arc::new(Mutex::new(None));
     let model = Arc::new(ReadModel::new());
     let life = Life { read_model: model.clone(), ..Life::default() };
-    let (stop, broker, into, made) = (life.stop.clone(), rig.broker.clone(), added.clone(), activity(&rig, "in the new one", T0 + 90 * DAY_MS));
+    let (stop, broker, into, made) =
+        (life.stop.clone(), rig.broker.clone(), added.clone(), activity(&rig, "in the new one", T0 + 90 * DAY_MS));
     let mut rounds = 0;
     let on_idle = Box::new(move || {
         rounds += 1;
         if rounds == 1 {
             let partition = broker.grow(InputPartition { topic: "mkt.activities".into(), partition: 2, table });
-            let message =
-                Message { offset: 0, timestamp_ms: T0 + 90 * DAY_MS, key: None, value: Some(made.clone()), headers: vec![("none".into(), None)] };
+            let message = Message {
+                offset: 0,
+                timestamp_ms: T0 + 90 * DAY_MS,
+                key: None,
+                value: Some(made.clone()),
+                headers: vec![("none".into(), None)],
+            };
             broker.append(partition, message);
             *into.lock().unwrap() = Some(partition);
         }

@@ -9,8 +9,9 @@ use leadpulse_engine::explain::ExplainQueue;
 use leadpulse_engine::ports::{InputPartition, NextOffset, Output, OutputRecord, RecordBatch, SchemaStore, Sink};
 use leadpulse_engine::read_model::ReadModel;
 use leadpulse_engine::{
-    AuditFindings, Chain, ClockMode, Cut, Decoders, Engine, EngineOptions, EpochRecord, HEADER_OFFSET, HEADER_PARTITION, HEADER_TOPIC, Machine, MachineError,
-    MachineParts, Metrics, Moment, NoSink, OutputEncoders, Ports, Readings, Reason, RunError, ScriptRecord, Skip, Stepped, Summary, Task, Until, Verdicts, audit,
+    AuditFindings, Chain, ClockMode, Cut, Decoders, Engine, EngineOptions, EpochRecord, HEADER_OFFSET, HEADER_PARTITION, HEADER_TOPIC,
+    Machine, MachineError, MachineParts, Metrics, Moment, NoSink, OutputEncoders, Ports, Readings, Reason, RunError, ScriptRecord, Skip,
+    Stepped, Summary, Task, Until, Verdicts, audit,
 };
 use leadpulse_features::{FeaturePlan, FeatureSpec, ScorerTask};
 use leadpulse_graph::{DAY_MS, Graph, GraphOptions, Tracking};
@@ -117,7 +118,8 @@ impl Rig {
         };
         let partitions: Vec<_> = PARTITIONS.into_iter().map(partition).collect();
         // Epochs end by what is polled, not by the time that passes.
-        let options = EngineOptions { clock: ClockMode::Events, epoch_floor_ms: 10_000, soft_budget: 4, explain_budget: 2, ..Default::default() };
+        let options =
+            EngineOptions { clock: ClockMode::Events, epoch_floor_ms: 10_000, soft_budget: 4, explain_budget: 2, ..Default::default() };
         Self {
             encoders: Arc::new(OutputEncoders::new(schemas.as_ref()).unwrap()),
             broker: Broker::new(partitions),

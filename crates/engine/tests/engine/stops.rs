@@ -74,7 +74,9 @@ fn another_bundle_or_other_scores_go_on_where_the_deployment_was() {
             let scored: Vec<_> = after.committed(Output::Scores).into_iter().filter(|s| s["cause"] == "bundle_swap").collect();
             let alerted = after.committed(Output::Alerts).split_off(alerts_before);
             for score in &scored {
-                let same = |a: &&serde_json::Value| a["epoch"] == score["epoch"] && a["entity_id"] == score["entity_id"] && a["task"] == score["task"];
+                let same = |a: &&serde_json::Value| {
+                    a["epoch"] == score["epoch"] && a["entity_id"] == score["entity_id"] && a["task"] == score["task"]
+                };
                 assert!(!alerted.iter().any(|a| same(&a)), "{score}");
             }
         }
