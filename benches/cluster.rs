@@ -331,16 +331,8 @@ impl Deployed {
     fn start(ground: &Ground, feed: &Feed) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let loaded = feed.configuration("engine")?;
-        let deployment = Deployment::start(
-            &loaded,
-            &ground.project,
-            ground.scorer.clone(),
-            Cluster::Real,
-            Until::Stopped,
-            None,
-            Vec::new(),
-            stop.clone(),
-        )?;
+        let deployment =
+            Deployment::start(&loaded, &ground.project, ground.scorer.clone(), Cluster::Real, Until::Stopped, None, stop.clone())?;
         Ok(Self { deployment, stop })
     }
     fn committed(&self) -> Result<u64> {

@@ -149,7 +149,7 @@ pub fn proxy() -> Option<&'static Proxy> {
             eprintln!("SKIPPED: the tests behind a proxy; they need a broker of their own (unset LEADPULSE_TEST_BROKERS)");
             return None;
         };
-        Some(Proxy::start(proxied.listener.try_clone().unwrap(), proxied.broker))
+        Some(Proxy::start(proxied.listener.try_clone().expect("a listener can be cloned"), proxied.broker))
     })
 }
 
@@ -160,7 +160,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Proxy {
     /// Serves a listener until the process ends.
     pub fn start(listener: TcpListener, broker: SocketAddr) -> &'static Self {
-        let address = listener.local_addr().unwrap();
+        let address = listener.local_addr().expect("a bound socket has an address");
         let proxy: &'static Self = Box::leak(Box::new(Self { address, broker, clients: Mutex::default() }));
         std::thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {

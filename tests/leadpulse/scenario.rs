@@ -284,11 +284,11 @@ impl Scenario {
     pub fn layout(&self) -> Option<Layout> {
         let (encoders, _) = self.encoders();
         let entries = self.committed(Output::Epochs).into_iter().flat_map(|record| encoders.read_script(&record.value.unwrap()).unwrap());
-        let layouts = entries.filter_map(|entry| match entry {
+        let mut layouts = entries.filter_map(|entry| match entry {
             ScriptRecord::Layout(layout) => Some(layout),
             ScriptRecord::Epoch(_) => None,
         });
-        layouts.last()
+        layouts.next_back()
     }
 
     /// The program's writers of outputs, and their schemas.

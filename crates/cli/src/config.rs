@@ -87,6 +87,8 @@ pub struct Loaded {
     pub config: Config,
     /// The file.
     pub path: PathBuf,
+    /// Damaged places to leave out, given with the command.
+    pub skips: Vec<leadpulse_engine::Skip>,
     origins: BTreeMap<String, String>,
 }
 
@@ -153,7 +155,7 @@ impl Loaded {
             origins.insert(dotted, origin);
         }
         let config = config.with_context(|| culprit.unwrap_or_else(|| format!("{} is not a valid configuration", path.display())))?;
-        let loaded = Self { config, path: path.to_owned(), origins };
+        let loaded = Self { config, path: path.to_owned(), skips: Vec::new(), origins };
         loaded.check()?;
         Ok(loaded)
     }

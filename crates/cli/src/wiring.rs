@@ -12,9 +12,7 @@ use prometheus::Registry;
 use leadpulse_engine::explain::{ExplainDesk, explain_queue};
 use leadpulse_engine::ports::{Attendant, Clock, Output, PortError, SchemaLookupError, SchemaStore, Sink, Source};
 use leadpulse_engine::read_model::ReadModel;
-use leadpulse_engine::{
-    Engine, Machine, MachineParts, Metrics, NoSink, OutputEncoders, Ports, Skip, Summary, Supervisor, Task, Until, retry,
-};
+use leadpulse_engine::{Engine, Machine, MachineParts, Metrics, NoSink, OutputEncoders, Ports, Summary, Supervisor, Task, Until, retry};
 use leadpulse_features::Scorer;
 use leadpulse_graph::Tracking;
 use leadpulse_kafka::{
@@ -200,7 +198,6 @@ impl Deployment {
         cluster: Cluster,
         until: Until,
         http: Option<&ServerOptions>,
-        skips: Vec<Skip>,
         stop: Arc<AtomicBool>,
     ) -> Result<Self> {
         let config = &loaded.config;
@@ -253,7 +250,7 @@ impl Deployment {
             Ports { source: Box::new(source), sink, outputs: Box::new(KafkaOutputLog::new(&config.kafka, &kafka_metrics)), schemas, clock };
         let engine = Engine::new(config.engine.clone(), ports, machine, encoders, read_model.clone(), metrics, stop)
             .with_requests(requests)
-            .with_skips(skips);
+            .with_skips(loaded.skips.clone());
         let engine = std::thread::Builder::new().name("engine".into()).spawn(move || engine.run(until))?;
         Ok(Self { engine, server, read_model, _watch: watch })
     }

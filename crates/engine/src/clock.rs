@@ -87,7 +87,8 @@ mod tests {
         let hands = Arc::new(Hands::default());
         let mut clock = GuardedClock::new(hands.clone());
         // (wall, monotonic, newest record) → (time, refused by)
-        let steps: [(i64, i64, Option<i64>, i64, Option<i64>); 9] = [
+        type Step = (i64, i64, Option<i64>, i64, Option<i64>);
+        let steps: [Step; 9] = [
             (1_000, 0, None, 1_000, None),
             (61_000, 1_000, None, 61_000, None),
             (62_000, 2_000, Some(5), 62_000, None),

@@ -94,6 +94,13 @@ impl OffsetReader {
         Ok(Self { client, options: options.clone() })
     }
 
+    /// A client for small questions: it gives a broker that does not answer up soon, and asks another.
+    pub(crate) fn to_ask(options: &KafkaOptions, isolation: Isolation, metrics: &Arc<KafkaMetrics>) -> Result<Self, PortError> {
+        let role = Role::Asker { committed: isolation == Isolation::Committed };
+        let client = Closing::new(consumer(options, role, "asker", metrics)?, "asker", options.close_timeout());
+        Ok(Self { client, options: options.clone() })
+    }
+
     /// The client, for questions about the group.
     pub(crate) fn client(&self) -> &BaseConsumer<Context> {
         &self.client

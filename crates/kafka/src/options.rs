@@ -218,6 +218,8 @@ pub(crate) enum Role {
     Source,
     /// Asks for metadata and offsets, reads a topic to its end.
     Reader { committed: bool },
+    /// Asks for committed offsets and ends of logs, again and again.
+    Asker { committed: bool },
     /// Produces epochs.
     Sink,
     /// Produces without transactions.
@@ -340,7 +342,7 @@ impl KafkaOptions {
     /// librdkafka's configuration for a client: defaults of the role, then the user's settings, then what cannot be overridden.
     pub(crate) fn client_config(&self, role: Role) -> ClientConfig {
         let mut config = ClientConfig::new();
-        let consumes = matches!(role, Role::Source | Role::Reader { .. });
+        let consumes = matches!(role, Role::Source | Role::Reader { .. } | Role::Asker { .. });
         let produces = matches!(role, Role::Sink | Role::Producer);
         // Below the transaction's limit, as librdkafka wants it, and above ours: the watchdog decides, before librdkafka repeats a request.
         let request_limit_ms = (self.transaction_timeout_ms / 2).min(60_000).to_string();
@@ -356,10 +358,13 @@ impl KafkaOptions {
             ("reconnect.backoff.ms", "50"),
             ("reconnect.backoff.max.ms", "1000"),
         ]);
+        // A broker that is paused still accepts connections: only these limits tell it from a slow one (10 and 30 s by default).
+        set(&[("api.version.request.timeout.ms", "3000"), ("socket.connection.setup.timeout.ms", "5000")]);
         if consumes {
             set(&[("fetch.wait.max.ms", "10"), ("fetch.min.bytes", "1"), ("fetch.queue.backoff.ms", "20")]);
             set(&[("queued.min.messages", "20000"), ("queued.max.messages.kbytes", "65536")]);
-            set(&[("topic.metadata.refresh.interval.ms", "60000"), ("allow.auto.create.topics", "false")]);
+            // A leader that was paused and replaced is noticed by this refresh only: its connection stays open.
+            set(&[("topic.metadata.refresh.interval.ms", "5000"), ("allow.auto.create.topics", "false")]);
         }
         if produces {
             set(&[("compression.type", "lz4"), ("batch.size", &BATCH_BYTES.to_string()), ("queue.buffering.max.kbytes", "262144")]);
@@ -376,6 +381,9 @@ impl KafkaOptions {
                 ("message.max.bytes", &RECORD_BYTES.to_string()),
             ]),
             Role::Producer => set(&[("linger.ms", "5")]),
+            Role::Source => set(&[("socket.timeout.ms", "15000")]),
+            // Small questions, which another broker may answer as well.
+            Role::Asker { .. } => set(&[("socket.timeout.ms", "4000")]),
             _ => {}
         }
         for (key, value) in &self.client {
@@ -390,12 +398,12 @@ impl KafkaOptions {
         }
         config.set("bootstrap.servers", &self.brokers);
         if consumes {
-            let committed = !matches!(role, Role::Reader { committed: false });
+            let committed = !matches!(role, Role::Reader { committed: false } | Role::Asker { committed: false });
             config.set("group.id", &self.group_id);
             config.set("isolation.level", if committed { "read_committed" } else { "read_uncommitted" });
             config.set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
             config.set("auto.offset.reset", "error");
-            config.set("enable.partition.eof", if matches!(role, Role::Reader { .. }) { "true" } else { "false" });
+            config.set("enable.partition.eof", if matches!(role, Role::Reader { .. } | Role::Asker { .. }) { "true" } else { "false" });
         }
         if produces {
             config.set("enable.idempotence", "true").set("acks", "all");

@@ -49,7 +49,7 @@ impl OwnershipWatch {
         let shared = Arc::new(OwnershipState { committed: AtomicU64::new(committed), other: Mutex::default() });
         let (running, until_dropped) = bounded(0);
         let watcher = Watcher {
-            reader: OffsetReader::connect(options, Isolation::Uncommitted, metrics)?,
+            reader: OffsetReader::to_ask(options, Isolation::Uncommitted, metrics)?,
             group_id: options.group_id.clone(),
             timeout: options.request_timeout(),
             partition: partition.clone(),

@@ -89,8 +89,8 @@ impl Watch {
         let noticed = Arc::new(Mutex::new(Noticed { arrangement, ..Noticed::default() }));
         let watcher = Watcher {
             inputs: inputs.to_vec(),
-            committed: OffsetReader::connect(options, Isolation::Committed, metrics)?,
-            all: OffsetReader::connect(options, Isolation::Uncommitted, metrics)?,
+            committed: OffsetReader::to_ask(options, Isolation::Committed, metrics)?,
+            all: OffsetReader::to_ask(options, Isolation::Uncommitted, metrics)?,
             noticed: Arc::clone(&noticed),
             suspects: Arc::clone(suspects),
             metrics: Arc::clone(metrics),

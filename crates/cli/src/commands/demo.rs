@@ -116,8 +116,7 @@ impl Demo {
         };
         let stop = stop_on_signal()?;
         let server = loaded.config.server.clone();
-        let deployment =
-            Deployment::start(&loaded, &project, Arc::new(bundle), cluster, Until::Stopped, Some(&server), Vec::new(), stop.clone())?;
+        let deployment = Deployment::start(&loaded, &project, Arc::new(bundle), cluster, Until::Stopped, Some(&server), stop.clone())?;
         if let Some(address) = deployment.address() {
             say!("console  http://{address}");
         }

@@ -50,12 +50,13 @@ impl Run {
             // History is scored as of its own end, not as of today.
             loaded.config.engine.clock = ClockMode::Events;
         }
+        loaded.skips = self.skip;
         let project = loaded.project()?;
         let bundle = Arc::new(load_bundle(&project, &self.model)?);
         let until = if self.until_end { Until::End } else { Until::Stopped };
         let server = loaded.config.server.clone();
         let http = (!self.no_http).then_some(&server);
-        let deployment = Deployment::start(&loaded, &project, bundle, Cluster::Real, until, http, self.skip, stop_on_signal()?)?;
+        let deployment = Deployment::start(&loaded, &project, bundle, Cluster::Real, until, http, stop_on_signal()?)?;
         if let Some(address) = deployment.address() {
             tracing::info!("http://{address}");
         }

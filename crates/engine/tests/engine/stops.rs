@@ -44,7 +44,8 @@ fn a_fenced_worker_stops_and_shows_nothing_of_its_epoch() {
 
 #[test]
 fn another_bundle_or_other_scores_go_on_where_the_deployment_was() {
-    let changes: [(&str, fn(Rig) -> Rig); 3] = [
+    type Change = fn(Rig) -> Rig;
+    let changes: [(&str, Change); 3] = [
         ("another bundle", |rig| Rig { bundle_id: "linear-2".into(), ..rig }),
         ("other schemas", |rig| Rig { fingerprint: "f00d".into(), ..rig }),
         // It says that it is the same bundle, but computes other scores: another processor, another library, another program.
