@@ -86,12 +86,12 @@ fn start() -> Option<Bootstrap> {
 }
 
 /// A port that is free together with the next two: broker, controller, and the broker's listener for a proxy.
-fn free_port_base() -> u16 {
-    loop {
-        let first = TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");
-        let port = first.local_addr().expect("a bound socket has an address").port();
-        if port < u16::MAX - 1 && [1, 2].iter().all(|next| TcpListener::bind((Ipv4Addr::LOCALHOST, port + next)).is_ok()) {
-            return port;
-        }
-    }
+pub fn free_port_base() -> u16 {
+    const STEP: u16 = 50;
+    const BASES: u16 = 400;
+    // Below the ports that the system gives to connections: a broker that is down for a moment must find its port free again.
+    let base = |number: u32| 12_000 + STEP * (number % u32::from(BASES)) as u16;
+    let is_free = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+    let tried = (0..).map(|attempt| base(std::process::id().wrapping_mul(7).wrapping_add(attempt)));
+    tried.take(usize::from(BASES)).find(|port| (*port..*port + STEP).all(is_free)).expect("some ports of loopback are free")
 }

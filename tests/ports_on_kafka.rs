@@ -74,7 +74,14 @@ impl Deployment {
     }
 
     pub fn source(&self) -> KafkaSource {
-        KafkaSource::open(&self.options, &self.inputs, &self.metrics).unwrap()
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match KafkaSource::open(&self.options, &self.inputs, &self.metrics) {
+                Ok(source) => return source,
+                Err(PortError::Retriable(_)) if Instant::now() < deadline => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
     }
     pub fn sink(&self) -> KafkaSink {
         KafkaSink::new(&self.options, self.source().partitions(), &self.metrics).unwrap()

@@ -3,8 +3,6 @@
 //!
 //! Runs when `LEADPULSE_FAULTS=full`: it takes a quarter of an hour.
 
-use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -17,7 +15,7 @@ use super::exact::consumer;
 use super::kills::{kills_wanted, survives_kills_under_load, time_for};
 use super::load::Load;
 use super::process::Process;
-use crate::harness::repository;
+use crate::harness::{free_port_base, repository};
 
 const BROKERS: u16 = 3;
 /// After a fault, so long is waited for leaders, and then for a commit, before the fault is declared to have stopped the deployment.
@@ -64,7 +62,7 @@ impl Cluster {
     /// Replication 3, two replicas in sync.
     fn up(name: &str) -> Self {
         let home = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
-        let cluster = Self { home, base: free_base() };
+        let cluster = Self { home, base: free_port_base() };
         cluster.kafka_sh(&["up", &BROKERS.to_string()]);
         cluster
     }
@@ -118,18 +116,6 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         self.kafka_sh(&["down"]);
-    }
-}
-
-/// A port from which every node finds its own free.
-fn free_base() -> u16 {
-    let is_free = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
-    loop {
-        let first = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
-        let wanted: BTreeSet<u16> = (0..BROKERS).flat_map(|node| [first + 10 * node, first + 10 * node + 1]).collect();
-        if first < u16::MAX - 10 * BROKERS && wanted.into_iter().all(is_free) {
-            return first;
-        }
     }
 }
 

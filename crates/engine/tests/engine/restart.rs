@@ -14,22 +14,11 @@ use serde_json::{Value as Json, json};
 use super::broker::{Fault, HandClock, Message};
 use super::market::Market;
 use super::rig::Put::{Text, Time};
-use super::rig::{Filter, Life, POLICY, Rig, TaskSpec};
-use super::scorer::by_name;
+use super::rig::{Life, Rig};
+use super::stops::{filled, rig};
 
 const T0: i64 = 1_700_000_000_000;
 const ACTIVITIES: usize = 4;
-
-fn rig() -> Rig {
-    Rig::new(&[TaskSpec { name: "buys_90d", table: "accounts", policy: POLICY, filter: Filter::Everyone }], by_name)
-}
-
-fn filled() -> Rig {
-    let mut rig = rig();
-    rig.options.max_records = 30;
-    Market::new(1).send(&rig, 150);
-    rig
-}
 
 fn account(rig: &Rig, at_ms: i64) {
     rig.send("accounts", at_ms, &[("account_id", Text("A1")), ("updated_at", Time(at_ms))]);

@@ -16,11 +16,11 @@ use super::scorer::by_name;
 
 const T0: i64 = 1_700_000_000_000;
 
-fn rig() -> Rig {
+pub fn rig() -> Rig {
     Rig::new(&[TaskSpec { name: "buys_90d", table: "accounts", policy: POLICY, filter: Filter::Everyone }], by_name)
 }
 
-fn filled() -> Rig {
+pub fn filled() -> Rig {
     let mut rig = rig();
     rig.options.max_records = 30;
     Market::new(1).send(&rig, 150);
