@@ -124,7 +124,13 @@ impl Decoder {
         });
         let reader = GenericDatumReader::builder(schema).build().unwrap();
         let mut body = frame.body;
-        Json::try_from(reader.read_value(&mut body).unwrap()).unwrap()
+        let mut record = Json::try_from(reader.read_value(&mut body).unwrap()).unwrap();
+        // An epoch record that introduces a layout holds it, framed, in a section.
+        if let Some(bytes) = record["sections"]["layout"].as_array() {
+            let bytes: Vec<u8> = bytes.iter().map(|byte| byte.as_u64().unwrap() as u8).collect();
+            record["introduced"] = self.decode(&bytes);
+        }
+        record
     }
 }
 
@@ -180,9 +186,8 @@ fn tiling_ends(script: &[Json]) -> Positions {
     let (mut ends, mut layouts) = (Positions::new(), BTreeMap::new());
     for record in script {
         let partitions = record["partitions"].as_array().unwrap();
-        if record.get("epoch").is_none() {
-            layouts.insert(record["layout"].as_i64().unwrap(), partitions);
-            continue;
+        if let Some(introduced) = record.get("introduced") {
+            layouts.insert(introduced["layout"].as_i64().unwrap(), introduced["partitions"].as_array().unwrap());
         }
         for (index, interval) in partitions.iter().enumerate() {
             let place = place(interval).or_else(|| place(layouts[&record["layout"].as_i64()?].get(index)?));

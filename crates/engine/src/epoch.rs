@@ -13,8 +13,9 @@ use crate::ports::{CommittedEpoch, InputPartition, NextOffset, Nonce, PortError}
 pub const EPOCH_RECORD_VERSION: i32 = 2;
 /// The format of layout records that this program writes.
 pub const LAYOUT_VERSION: i32 = 1;
-/// Kafka key of layout records.
-pub const LAYOUT_KEY: &[u8] = b"layout";
+/// The section of an epoch record that holds the layout's record, in the first epoch that refers to it. So every record of the epochs topic is
+/// an epoch record: whoever reads the topic by one schema can.
+pub const LAYOUT_SECTION: &str = "layout";
 
 /// The offsets an epoch took from one partition: `start..end`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -30,7 +30,7 @@ pub use dead_letter::{
 };
 pub use decode::{Blocked, Decoded, Decoders, Verdicts};
 pub use epoch::{
-    Chain, ClockState, DecidedRange, EPOCH_RECORD_VERSION, EpochRecord, LAYOUT_KEY, Layout, LayoutPartition, Link, PartitionInterval,
+    Chain, ClockState, DecidedRange, EPOCH_RECORD_VERSION, EpochRecord, LAYOUT_SECTION, Layout, LayoutPartition, Link, PartitionInterval,
     ReasonCount, ScriptRecord,
 };
 pub use explained::drivers;

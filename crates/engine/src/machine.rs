@@ -14,7 +14,7 @@ use leadpulse_schema::{Catalog, Operation, Population, TableId};
 use crate::dead_letter::{Reason, dead_letter};
 use crate::decode::Decoded;
 use crate::epoch::{
-    ClockState, DecidedRange, EPOCH_RECORD_VERSION, EpochRecord, LAYOUT_KEY, Layout, PartitionInterval, ReasonCount, ranges,
+    ClockState, DecidedRange, EPOCH_RECORD_VERSION, EpochRecord, LAYOUT_SECTION, Layout, PartitionInterval, ReasonCount, ranges,
 };
 use crate::explained::Explained;
 use crate::output::OutputEncoders;
@@ -406,6 +406,10 @@ impl Machine {
         let intervals = intervals.map(|((start, end), read)| PartitionInterval { start: start.0, end: end.0, read: *read });
         let digest = digest(&all);
         let nonce = nonce(&self.owner, self.number, &digest);
+        let mut sections = BTreeMap::new();
+        if std::mem::take(&mut self.layout_is_new) {
+            sections.insert(LAYOUT_SECTION.to_owned(), self.encoders.layout(&self.layout));
+        }
         let record = EpochRecord {
             version: EPOCH_RECORD_VERSION,
             lane: 0,
@@ -435,7 +439,7 @@ impl Machine {
             scores: written(Output::Scores),
             alerts: written(Output::Alerts),
             digest,
-            sections: BTreeMap::new(),
+            sections,
         };
         self.positions = cut.positions;
         let script = |key: &[u8], value| OutputRecord {
@@ -445,9 +449,6 @@ impl Machine {
             headers: Vec::new(),
             timestamp_ms: record.as_of,
         };
-        if std::mem::take(&mut self.layout_is_new) {
-            all.push(script(LAYOUT_KEY, self.encoders.layout(&self.layout)));
-        }
         all.push(script(self.worker.as_bytes(), self.encoders.epoch(&record)));
         lap(&mut tally, "seal");
         let sealed = SealedEpoch { number: self.number, nonce, as_of_ms: record.as_of, positions: self.positions.clone(), outputs: all };

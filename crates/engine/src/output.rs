@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use leadpulse_schema::{Frame, SchemaRef, encode_frame};
 
-use crate::epoch::{EpochRecord, EpochRecordV1, Layout, ScriptRecord};
+use crate::epoch::{EpochRecord, EpochRecordV1, LAYOUT_SECTION, Layout, ScriptRecord};
 use crate::ports::{PortError, SchemaLookupError, SchemaStore};
 
 const SCORE: &str = include_str!("../../../schemas/outputs/score.avsc");
@@ -368,8 +368,8 @@ impl OutputEncoders {
     pub fn policy_state(&self, record: &PolicyStateRecord) -> Vec<u8> {
         self.policy_state.encode(record)
     }
-    /// Reads a record of the epochs topic back, of any format that any release wrote. A record of format 1 gives the layout that it names
-    /// and itself.
+    /// Reads a record of the epochs topic back, of any format that any release wrote. A record that introduces a layout gives
+    /// the layout and itself, and so does one of format 1, which names partitions.
     ///
     /// The program knows the schemas of its own formats, so no registry is asked: whatever ids a registry gives them today, old epoch
     /// records stay readable.
@@ -378,12 +378,15 @@ impl OutputEncoders {
     /// Bytes that are of none of the formats.
     pub fn read_script(&self, value: &[u8]) -> Result<Vec<ScriptRecord>, PortError> {
         let frame = Frame::parse(value, std::iter::empty()).map_err(|e| unreadable("an epoch record", &e))?;
-        let is_layout = frame.schema == SchemaRef::Id(self.layout.id);
-        if !is_layout && let Some(record) = read_whole::<EpochRecord>(&self.epoch.schema, frame.body) {
-            return Ok(vec![ScriptRecord::Epoch(Box::new(record))]);
-        }
-        if let Some(layout) = read_whole::<Layout>(&self.layout.schema, frame.body) {
-            return Ok(vec![ScriptRecord::Layout(layout)]);
+        if let Some(record) = read_whole::<EpochRecord>(&self.epoch.schema, frame.body) {
+            let mut entries = Vec::with_capacity(2);
+            if let Some(layout) = record.sections.get(LAYOUT_SECTION) {
+                let frame = Frame::parse(layout, std::iter::empty()).map_err(|e| unreadable("a layout", &e))?;
+                let layout = read_whole::<Layout>(&self.layout.schema, frame.body);
+                entries.push(ScriptRecord::Layout(layout.ok_or_else(|| unreadable("a layout", &"a newer program may have written it"))?));
+            }
+            entries.push(ScriptRecord::Epoch(Box::new(record)));
+            return Ok(entries);
         }
         let Some(record) = read_whole::<EpochRecordV1>(&self.epoch_v1, frame.body) else {
             return Err(unreadable(

@@ -366,7 +366,6 @@ fn records_of_every_format_are_read_whatever_the_registry_knows() {
     let cases = [
         ("epoch-1", vec![ScriptRecord::Layout(layout_of_format_1), ScriptRecord::Epoch(Box::new(epoch_of_format_1()))]),
         ("epoch-2", vec![ScriptRecord::Epoch(Box::new(epoch()))]),
-        ("layout-1", vec![ScriptRecord::Layout(layout())]),
     ];
     for encoders in [OutputEncoders::new(&Folder).unwrap(), OutputEncoders::new(&Forgetful).unwrap()] {
         for (name, expected) in &cases {
@@ -388,7 +387,11 @@ fn records_of_every_format_are_read_whatever_the_registry_knows() {
     }
     let encoders = OutputEncoders::new(&Folder).unwrap();
     assert_eq!(encoders.epoch(&epoch()), fixture("epoch-2"), "what is written today is format 2: a change needs a format 3");
+    // A layout travels in the first epoch that refers to it.
     assert_eq!(encoders.layout(&layout()), fixture("layout-1"));
+    let introducing = EpochRecord { sections: [("layout".to_owned(), fixture("layout-1"))].into(), ..epoch() };
+    let expected = [ScriptRecord::Layout(layout()), ScriptRecord::Epoch(Box::new(introducing.clone()))];
+    assert_eq!(encoders.read_script(&encoders.epoch(&introducing)).unwrap(), expected);
 }
 
 #[test]
