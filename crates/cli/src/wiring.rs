@@ -215,6 +215,9 @@ impl Deployment {
         let supervisor = Arc::new(Supervisor::new(&read_model, &stop));
         let attend = supervisor.as_ref();
         if cluster == Cluster::Real {
+            // A service starts before its cluster does; a run to the end was started by somebody who waits for it.
+            let limit = WithinLimit::of(&config.kafka);
+            let attend: &dyn Attendant = if until == Until::End { &limit } else { attend };
             create_missing(&config.kafka, &output_topics(&config.kafka), attend)?;
         }
         let schemas = schema_store(config, &loaded.schemas_dir(), &kafka_metrics)?;

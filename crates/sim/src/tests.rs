@@ -78,7 +78,10 @@ fn shipped_schemas_load() {
         tables.sort();
         tables
     });
-    assert_eq!(outputs.keys().map(String::as_str).collect::<Vec<_>>(), ["alert", "epoch_record", "policy_state", "score"]);
+    assert_eq!(
+        outputs.keys().map(String::as_str).collect::<Vec<_>>(),
+        ["alert", "epoch_record", "partition_layout", "policy_state", "score"]
+    );
     for (name, json) in inputs.iter().chain(&outputs) {
         let schema = apache_avro::Schema::parse_str(json).unwrap_or_else(|e| panic!("{name}: {e}"));
         let apache_avro::Schema::Record(record) = schema else { panic!("{name} is no record") };
