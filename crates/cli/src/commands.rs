@@ -35,6 +35,24 @@ impl ConfigArgument {
     }
 }
 
+/// A configuration on another cluster: `--config`, `--brokers`.
+#[derive(clap::Args)]
+pub struct ClusterArguments {
+    #[command(flatten)]
+    config: ConfigArgument,
+    /// Bootstrap servers, instead of kafka.brokers.
+    #[arg(long)]
+    brokers: Option<String>,
+}
+
+impl ClusterArguments {
+    /// Reads the configuration; `--brokers` rules.
+    pub fn load(&self) -> Result<Loaded> {
+        let overrides: Vec<(&str, String)> = self.brokers.iter().map(|b| ("kafka.brokers", format!("{b:?}"))).collect();
+        self.config.load(&overrides)
+    }
+}
+
 /// A history and the bundle that is asked about it: `--config`, `--data`, `--model`.
 #[derive(clap::Args)]
 pub struct HistoryArguments {

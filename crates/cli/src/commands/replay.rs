@@ -15,7 +15,7 @@ use leadpulse_kafka::{KafkaMetrics, KafkaOptions, Producer, TopicSpec};
 use leadpulse_learn::{FileSource, Replay as FileReplay};
 use leadpulse_schema::{Catalog, Role, Row, RowBatch, RowEncoder, encode_frame};
 
-use crate::commands::ConfigArgument;
+use crate::commands::ClusterArguments;
 use crate::config::Loaded;
 use crate::wiring::{WithinLimit, create_missing, schema_store};
 
@@ -46,13 +46,10 @@ impl FromStr for Speed {
 #[derive(clap::Args)]
 pub struct Replay {
     #[command(flatten)]
-    config: ConfigArgument,
+    cluster: ClusterArguments,
     /// Folder with the sources' files.
     #[arg(long)]
     data: PathBuf,
-    /// Bootstrap servers, instead of kafka.brokers.
-    #[arg(long)]
-    brokers: Option<String>,
     /// How fast: max, or a factor such as 100x.
     #[arg(long, default_value = "max")]
     speed: Speed,
@@ -142,8 +139,7 @@ fn record_key<'a>(catalog: &Catalog, row: Row<'a>) -> &'a str {
 
 impl Replay {
     pub fn run(self) -> Result<()> {
-        let overrides: Vec<(&str, String)> = self.brokers.map(|b| ("kafka.brokers", format!("{b:?}"))).into_iter().collect();
-        let loaded: Loaded = self.config.load(&overrides)?;
+        let loaded: Loaded = self.cluster.load()?;
         let catalog = loaded.catalog()?;
         let options = &loaded.config.kafka;
         let mut inputs = loaded.inputs(&catalog)?;

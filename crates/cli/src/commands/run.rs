@@ -7,20 +7,17 @@ use anyhow::Result;
 
 use leadpulse_engine::{ClockMode, Skip, Until};
 
-use crate::commands::{ConfigArgument, load_bundle};
+use crate::commands::{ClusterArguments, load_bundle};
 use crate::wiring::{Cluster, Deployment, stop_on_signal};
 
 /// Arguments of `run`.
 #[derive(clap::Args)]
 pub struct Run {
     #[command(flatten)]
-    config: ConfigArgument,
+    cluster: ClusterArguments,
     /// Folder of the bundle.
     #[arg(long)]
     model: PathBuf,
-    /// Bootstrap servers, instead of kafka.brokers.
-    #[arg(long)]
-    brokers: Option<String>,
     /// Process what the topics hold now, close with one tick at the next board, and end: batch scoring.
     #[arg(long)]
     until_end: bool,
@@ -44,8 +41,7 @@ fn parse_skip(text: &str) -> Result<Skip, String> {
 
 impl Run {
     pub fn run(self) -> Result<()> {
-        let overrides: Vec<(&str, String)> = self.brokers.map(|b| ("kafka.brokers", format!("{b:?}"))).into_iter().collect();
-        let mut loaded = self.config.load(&overrides)?;
+        let mut loaded = self.cluster.load()?;
         if self.until_end {
             // History is scored as of its own end, not as of today.
             loaded.config.engine.clock = ClockMode::Events;

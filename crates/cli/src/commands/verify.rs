@@ -7,26 +7,22 @@ use anyhow::{Result, bail};
 
 use leadpulse_engine::audit;
 
-use crate::commands::{ConfigArgument, load_bundle};
+use crate::commands::{ClusterArguments, load_bundle};
 use crate::wiring::{auditor, stop_on_signal};
 
 /// Arguments of `verify`.
 #[derive(clap::Args)]
 pub struct Verify {
     #[command(flatten)]
-    config: ConfigArgument,
+    cluster: ClusterArguments,
     /// Folder of the bundle.
     #[arg(long)]
     model: PathBuf,
-    /// Bootstrap servers, instead of kafka.brokers.
-    #[arg(long)]
-    brokers: Option<String>,
 }
 
 impl Verify {
     pub fn run(self) -> Result<()> {
-        let overrides: Vec<(&str, String)> = self.brokers.map(|b| ("kafka.brokers", format!("{b:?}"))).into_iter().collect();
-        let loaded = self.config.load(&overrides)?;
+        let loaded = self.cluster.load()?;
         let project = loaded.project()?;
         let bundle = Arc::new(load_bundle(&project, &self.model)?);
         let found = audit(auditor(&loaded, &project, bundle, stop_on_signal()?)?)?;
