@@ -144,6 +144,32 @@ fn tasks_of(config: &Config, project: &Project, scorer: &dyn Scorer) -> Result<V
     Ok(tasks)
 }
 
+/// The machine's parts, of a process that owns nothing.
+fn machine_parts(
+    config: &Config,
+    project: &Project,
+    scorer: Arc<dyn Scorer>,
+    tasks: Vec<Task>,
+    encoders: &Arc<OutputEncoders>,
+    source: &mut KafkaSource,
+    attendant: &dyn Attendant,
+) -> Result<MachineParts> {
+    Ok(MachineParts {
+        worker: config.kafka.transactional_id.clone(),
+        fingerprint: project.catalog.fingerprint(),
+        graph: project.graph(Tracking::On),
+        tasks,
+        scorer,
+        encoders: encoders.clone(),
+        partitions: source.partitions().to_vec(),
+        start: retry(attendant, || source.starts())?,
+        owner: String::new(),
+        soft_budget: config.engine.soft_budget,
+        explain_budget: config.engine.explain_budget,
+        current_scores: config.kafka.outputs.writes(Output::CurrentScores),
+    })
+}
+
 /// An engine that can only be audited: it reads a deployment's topics, and takes nothing over.
 pub fn auditor(loaded: &Loaded, project: &Project, scorer: Arc<dyn Scorer>, stop: Arc<AtomicBool>) -> Result<Engine> {
     let config = &loaded.config;
@@ -155,20 +181,8 @@ pub fn auditor(loaded: &Loaded, project: &Project, scorer: Arc<dyn Scorer>, stop
     let encoders = Arc::new(output_encoders(schemas.as_ref(), &limit)?);
     let inputs = loaded.inputs(&project.catalog)?;
     let mut source = retry(&limit, || KafkaSource::open(&config.kafka, &inputs, &kafka_metrics))?;
-    let machine = Machine::new(MachineParts {
-        worker: config.kafka.transactional_id.clone(),
-        fingerprint: project.catalog.fingerprint(),
-        graph: project.graph(Tracking::On),
-        tasks: tasks_of(config, project, scorer.as_ref())?,
-        scorer,
-        encoders: encoders.clone(),
-        partitions: source.partitions().to_vec(),
-        start: retry(&limit, || source.starts())?,
-        owner: String::new(),
-        soft_budget: config.engine.soft_budget,
-        explain_budget: config.engine.explain_budget,
-        current_scores: config.kafka.outputs.writes(Output::CurrentScores),
-    })?;
+    let tasks = tasks_of(config, project, scorer.as_ref())?;
+    let machine = Machine::new(machine_parts(config, project, scorer, tasks, &encoders, &mut source, &limit)?)?;
     let ports = Ports {
         source: Box::new(source),
         sink: Box::new(NoSink),
@@ -235,20 +249,8 @@ impl Deployment {
             Cluster::Mock => Box::new(MockSink::new(&config.kafka, source.partitions(), &kafka_metrics)?),
         };
         let encoders = Arc::new(output_encoders(schemas.as_ref(), attend)?);
-        let machine = Machine::new(MachineParts {
-            worker: config.kafka.transactional_id.clone(),
-            fingerprint: project.catalog.fingerprint(),
-            graph: project.graph(Tracking::On),
-            tasks,
-            scorer,
-            encoders: encoders.clone(),
-            partitions: source.partitions().to_vec(),
-            start: retry(attend, || source.starts())?,
-            owner: sink.owner().to_owned(),
-            soft_budget: config.engine.soft_budget,
-            explain_budget: config.engine.explain_budget,
-            current_scores: config.kafka.outputs.writes(Output::CurrentScores),
-        })?;
+        let parts = machine_parts(config, project, scorer, tasks, &encoders, &mut source, attend)?;
+        let machine = Machine::new(MachineParts { owner: sink.owner().to_owned(), ..parts })?;
         let ports =
             Ports { source: Box::new(source), sink, outputs: Box::new(KafkaOutputLog::new(&config.kafka, &kafka_metrics)), schemas, clock };
         let engine = Engine::new(config.engine.clone(), ports, machine, encoders, read_model.clone(), metrics, stop)
