@@ -29,6 +29,8 @@ pub fn consumer(servers: &str, group: &str) -> BaseConsumer {
     config.set("bootstrap.servers", servers).set("group.id", group).set("isolation.level", "read_committed");
     config.set("enable.auto.commit", "false").set("auto.offset.reset", "earliest").set("enable.partition.eof", "true");
     config.set("topic.metadata.refresh.interval.ms", "2000").set("reconnect.backoff.max.ms", "500").set("log_level", "0");
+    // A frozen broker keeps its connections open: with the default of a minute the reader, not the deployment, would be measured.
+    config.set("socket.timeout.ms", "4000");
     config.create().unwrap()
 }
 

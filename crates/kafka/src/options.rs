@@ -381,7 +381,7 @@ impl KafkaOptions {
                 ("message.max.bytes", &RECORD_BYTES.to_string()),
             ]),
             Role::Producer => set(&[("linger.ms", "5")]),
-            Role::Source => set(&[("socket.timeout.ms", "15000")]),
+            Role::Source | Role::Reader { .. } => set(&[("socket.timeout.ms", "15000")]),
             // Small questions, which another broker may answer as well.
             Role::Asker { .. } => set(&[("socket.timeout.ms", "4000")]),
             _ => {}
