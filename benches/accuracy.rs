@@ -100,31 +100,74 @@ struct Arguments {
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    tracing_subscriber::fmt().with_max_level(tracing::Level::WARN).with_ansi(false).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::WARN)
+        .with_ansi(false)
+        .with_writer(std::io::stderr)
+        .init();
     let loaded = Loaded::read(&repository().join("leadpulse.toml"), &[])?;
     let project = loaded.project()?;
-    let mut task = project.task(TASK).with_context(|| format!("leadpulse.toml has no task {TASK}"))?.clone();
+    let mut task = project
+        .task(TASK)
+        .with_context(|| format!("leadpulse.toml has no task {TASK}"))?
+        .clone();
     task.anchors = arguments.anchors;
-    let mut fit = loaded.config.tasks.iter().find(|t| t.name == TASK).map(|t| t.fit.clone()).unwrap_or_default();
+    let mut fit = loaded
+        .config
+        .tasks
+        .iter()
+        .find(|t| t.name == TASK)
+        .map(|t| t.fit.clone())
+        .unwrap_or_default();
     fit.ensemble = arguments.ensemble;
     fit.selection_members = fit.selection_members.min(fit.ensemble);
     if let Some(number) = arguments.candidate {
         let candidate = fit.candidates.get(number).cloned();
-        fit.candidates = vec![candidate.with_context(|| format!("there are {} candidates, from 0", fit.candidates.len()))?];
+        fit.candidates =
+            vec![candidate.with_context(|| {
+                format!("there are {} candidates, from 0", fit.candidates.len())
+            })?];
     }
-    let models = if arguments.models.is_empty() { &Model::ALL } else { arguments.models.as_slice() };
+    let models = if arguments.models.is_empty() {
+        &Model::ALL
+    } else {
+        arguments.models.as_slice()
+    };
     gauge::print_machine();
     let anchors = String::from(task.anchors);
-    let size = format!("{} accounts, {} days, training rows {anchors}", arguments.accounts, arguments.days);
+    let size = format!(
+        "{} accounts, {} days, training rows {anchors}",
+        arguments.accounts, arguments.days
+    );
     for world in arguments.worlds {
         let mut outcomes = Vec::new();
         let mut text = String::new();
         for (at, seed) in arguments.seeds.iter().enumerate() {
-            let options = MarketOptions { accounts: arguments.accounts, days: arguments.days, seed: *seed, ..MarketOptions::default() };
+            let options = MarketOptions {
+                accounts: arguments.accounts,
+                days: arguments.days,
+                seed: *seed,
+                ..MarketOptions::default()
+            };
             let weeks = arguments.weeks;
-            outcomes.push(Trial { loaded: &loaded, project: &project, task: &task, fit: &fit, world, options, models, weeks }.run()?);
+            outcomes.push(
+                Trial {
+                    loaded: &loaded,
+                    project: &project,
+                    task: &task,
+                    fit: &fit,
+                    world,
+                    options,
+                    models,
+                    weeks,
+                }
+                .run()?,
+            );
             // After each seed: a run that is cut short leaves what it has.
-            text = format!("{}  {size}\n", report::world(world, &arguments.seeds[..=at], &outcomes));
+            text = format!(
+                "{}  {size}\n",
+                report::world(world, &arguments.seeds[..=at], &outcomes)
+            );
             if let Some(folder) = &arguments.out {
                 std::fs::create_dir_all(folder)?;
                 std::fs::write(folder.join(format!("{world}.txt")), &text)?;

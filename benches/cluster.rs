@@ -14,9 +14,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use prometheus::Registry;
 
-use leadpulse_engine::ports::{Clock, NextOffset, Nonce, Output, OutputRecord, PollLimit, RecordBatch, SealedEpoch, Sink, Source};
+use leadpulse_engine::ports::{
+    Clock, NextOffset, Nonce, Output, OutputRecord, PollLimit, RecordBatch, SealedEpoch, Sink,
+    Source,
+};
 use leadpulse_engine::{EngineOptions, Until};
-use leadpulse_kafka::{KafkaMetrics, KafkaSink, KafkaSource, OutputTopics, Producer, TopicSpec, ensure_topics, output_topics};
+use leadpulse_kafka::{
+    KafkaMetrics, KafkaSink, KafkaSource, OutputTopics, Producer, TopicSpec, ensure_topics,
+    output_topics,
+};
 
 use crate::config::Loaded;
 use crate::gauge::{Span, Table, cpu_of, load, number, percentile, timed};
@@ -70,10 +76,15 @@ pub fn measure(ground: &Ground, pace: &Pace) -> Result<()> {
 
     // The copy before and after the engine: how far they differ is the noise.
     let ends = feed.ends(ground)?;
-    let first = Copier::start(ground, &feed, "copy-1", Stretch::To(ends.clone()))?.catch_up(history)?;
+    let first =
+        Copier::start(ground, &feed, "copy-1", Stretch::To(ends.clone()))?.catch_up(history)?;
     let engine = Deployed::start(ground, &feed)?;
-    let measured =
-        engine.catch_up(history).and_then(|scored| Ok((scored, feed.paced(&ground.live, pace, history, || engine.committed())?)));
+    let measured = engine.catch_up(history).and_then(|scored| {
+        Ok((
+            scored,
+            feed.paced(&ground.live, pace, history, || engine.committed())?,
+        ))
+    });
     let scores = engine.stop()?;
     let (scored, paced_engine) = measured?;
     let second = Copier::start(ground, &feed, "copy-2", Stretch::To(ends))?.catch_up(history)?;
@@ -83,9 +94,26 @@ pub fn measure(ground: &Ground, pace: &Pace) -> Result<()> {
     let paced_copy = paced_copy?;
 
     let copied = f64::midpoint(first.rate(), second.rate());
-    let mut table = Table::new(&["", "records/s", "wall s", "CPU s", "broker CPU s", "commits", "ratio to copy"]);
-    for (name, run) in [("copy in transactions", &first), ("engine: records to scores", &scored), ("copy once more", &second)] {
-        table.row(name, run.figures().into_iter().chain([number(run.rate() / copied)]));
+    let mut table = Table::new(&[
+        "",
+        "records/s",
+        "wall s",
+        "CPU s",
+        "broker CPU s",
+        "commits",
+        "ratio to copy",
+    ]);
+    for (name, run) in [
+        ("copy in transactions", &first),
+        ("engine: records to scores", &scored),
+        ("copy once more", &second),
+    ] {
+        table.row(
+            name,
+            run.figures()
+                .into_iter()
+                .chain([number(run.rate() / copied)]),
+        );
     }
     let options = &ground.loaded.config.engine;
     table.print(&format!(
@@ -100,8 +128,21 @@ pub fn measure(ground: &Ground, pace: &Pace) -> Result<()> {
         number(scores as f64)
     );
 
-    let mut table = Table::new(&["", "p50 ms", "p90 ms", "p99 ms", "largest ms", "waiting at the end", "commits", "CPU s", "broker CPU s"]);
-    for (name, run) in [("copy in transactions", &paced_copy), ("engine: records to scores", &paced_engine)] {
+    let mut table = Table::new(&[
+        "",
+        "p50 ms",
+        "p90 ms",
+        "p99 ms",
+        "largest ms",
+        "waiting at the end",
+        "commits",
+        "CPU s",
+        "broker CPU s",
+    ]);
+    for (name, run) in [
+        ("copy in transactions", &paced_copy),
+        ("engine: records to scores", &paced_engine),
+    ] {
         table.row(name, run.figures());
     }
     let ratio = |share| number(paced_engine.latency(share) / paced_copy.latency(share));
@@ -127,9 +168,21 @@ struct Feed {
 
 impl Feed {
     fn new(ground: &Ground, servers: &str, prefix: &str) -> Result<Self> {
-        let topics: Vec<String> = ground.partitions.iter().map(|p| format!("{prefix}.{}", p.topic)).collect();
-        let feed = Self { servers: servers.into(), prefix: prefix.into(), topics };
-        let wanted: Vec<TopicSpec> = feed.topics.iter().map(|topic| TopicSpec::log(topic, INPUT_PARTITIONS)).collect();
+        let topics: Vec<String> = ground
+            .partitions
+            .iter()
+            .map(|p| format!("{prefix}.{}", p.topic))
+            .collect();
+        let feed = Self {
+            servers: servers.into(),
+            prefix: prefix.into(),
+            topics,
+        };
+        let wanted: Vec<TopicSpec> = feed
+            .topics
+            .iter()
+            .map(|topic| TopicSpec::log(topic, INPUT_PARTITIONS))
+            .collect();
         ensure_topics(&feed.configuration("feed")?.config.kafka, &wanted)?;
         Ok(feed)
     }
@@ -143,11 +196,30 @@ impl Feed {
         kafka.group_id = own("group");
         kafka.transactional_id = own("worker");
         let outputs = &mut kafka.outputs;
-        let OutputTopics { scores, current_scores, alerts, dead_letters, epochs, policy_state } = outputs;
-        for topic in [scores, current_scores, alerts, dead_letters, epochs, policy_state] {
+        let OutputTopics {
+            scores,
+            current_scores,
+            alerts,
+            dead_letters,
+            epochs,
+            policy_state,
+        } = outputs;
+        for topic in [
+            scores,
+            current_scores,
+            alerts,
+            dead_letters,
+            epochs,
+            policy_state,
+        ] {
             *topic = own(topic);
         }
-        for topic in loaded.config.sources.iter_mut().filter_map(|source| source.topic.as_mut()) {
+        for topic in loaded
+            .config
+            .sources
+            .iter_mut()
+            .filter_map(|source| source.topic.as_mut())
+        {
             *topic = format!("{}.{topic}", self.prefix);
         }
         Ok(loaded)
@@ -156,28 +228,46 @@ impl Feed {
     /// One past the last record of each partition.
     fn ends(&self, ground: &Ground) -> Result<Vec<NextOffset>> {
         let loaded = self.configuration("feed")?;
-        Ok(KafkaSource::open(&loaded.config.kafka, &loaded.inputs(&ground.project.catalog)?, &metrics()?)?
-            .ends()?
-            .into_iter()
-            .map(|end| end.stable)
-            .collect())
+        Ok(KafkaSource::open(
+            &loaded.config.kafka,
+            &loaded.inputs(&ground.project.catalog)?,
+            &metrics()?,
+        )?
+        .ends()?
+        .into_iter()
+        .map(|end| end.stable)
+        .collect())
     }
 
     fn producer(&self) -> Result<Producer> {
-        Ok(Producer::connect(&self.configuration("feed")?.config.kafka, &metrics()?)?)
+        Ok(Producer::connect(
+            &self.configuration("feed")?.config.kafka,
+            &metrics()?,
+        )?)
     }
 
     fn send_all(&self, records: &RecordBatch) -> Result<u64> {
         let mut producer = self.producer()?;
         for record in records.iter() {
-            producer.send(&self.topics[record.partition() as usize], record.key(), record.value(), record.timestamp_ms())?;
+            producer.send(
+                &self.topics[record.partition() as usize],
+                record.key(),
+                record.value(),
+                record.timestamp_ms(),
+            )?;
         }
         producer.flush(PATIENCE)?;
         Ok(records.len() as u64)
     }
 
     /// Sends at a steady pace from another thread while progress is watched from this one. `before`: what was committed already.
-    fn paced(&self, records: &RecordBatch, pace: &Pace, before: u64, committed: impl Fn() -> Result<u64>) -> Result<Paced> {
+    fn paced(
+        &self,
+        records: &RecordBatch,
+        pace: &Pace,
+        before: u64,
+        committed: impl Fn() -> Result<u64>,
+    ) -> Result<Paced> {
         let all = pace.records();
         let mut producer = self.producer()?;
         let mut send = |started: Instant| {
@@ -211,7 +301,12 @@ impl Feed {
         });
         let seen = seen?;
         let sent_at = pace.due(all);
-        let waiting = all as u64 - seen.iter().take_while(|(at, _)| *at <= sent_at).last().map_or(0, |(_, taken)| taken - before);
+        let waiting = all as u64
+            - seen
+                .iter()
+                .take_while(|(at, _)| *at <= sent_at)
+                .last()
+                .map_or(0, |(_, taken)| taken - before);
         let mut latencies_ms = Vec::with_capacity(all);
         let mut index = 0;
         for (at, taken) in &seen {
@@ -227,7 +322,9 @@ impl Feed {
             waiting,
             commits: seen.len(),
             span,
-            broker: broker_cpu().zip(broker).map(|(after, before)| after.saturating_sub(before)),
+            broker: broker_cpu()
+                .zip(broker)
+                .map(|(after, before)| after.saturating_sub(before)),
         })
     }
 }
@@ -244,7 +341,12 @@ fn broker_cpu() -> Option<Duration> {
 }
 
 /// Every change of the number of committed records, and when it was seen, until `all` are committed.
-fn watch(started: Instant, before: u64, all: u64, committed: &impl Fn() -> Result<u64>) -> Result<Vec<(Duration, u64)>> {
+fn watch(
+    started: Instant,
+    before: u64,
+    all: u64,
+    committed: &impl Fn() -> Result<u64>,
+) -> Result<Vec<(Duration, u64)>> {
     let mut seen: Vec<(Duration, u64)> = Vec::new();
     let mut last = before;
     let mut moved = Instant::now();
@@ -255,7 +357,10 @@ fn watch(started: Instant, before: u64, all: u64, committed: &impl Fn() -> Resul
             moved = Instant::now();
             seen.push((started.elapsed(), now));
         } else if moved.elapsed() > PATIENCE {
-            bail!("no commit within {} s: {last} of {all} records are committed", PATIENCE.as_secs());
+            bail!(
+                "no commit within {} s: {last} of {all} records are committed",
+                PATIENCE.as_secs()
+            );
         } else {
             std::thread::sleep(LOOK_EVERY);
         }
@@ -278,13 +383,18 @@ impl CaughtUp {
         let broker = broker_cpu();
         let (seen, Span { cpu, .. }) = timed(|| watch(Instant::now(), 0, all, &committed));
         let seen = seen?;
-        let (first, last) = seen.first().zip(seen.last()).context("there were no records")?;
+        let (first, last) = seen
+            .first()
+            .zip(seen.last())
+            .context("there were no records")?;
         Ok(Self {
             records: last.1 - first.1,
             wall: last.0.saturating_sub(first.0),
             commits: seen.len(),
             cpu,
-            broker: broker_cpu().zip(broker).map(|(after, before)| after.saturating_sub(before)),
+            broker: broker_cpu()
+                .zip(broker)
+                .map(|(after, before)| after.saturating_sub(before)),
         })
     }
     /// Records a second.
@@ -294,7 +404,13 @@ impl CaughtUp {
     fn figures(&self) -> Vec<String> {
         let seconds = |time: Duration| number(time.as_secs_f64());
         let broker = self.broker.map_or("–".into(), seconds);
-        vec![number(self.rate()), seconds(self.wall), seconds(self.cpu), broker, self.commits.to_string()]
+        vec![
+            number(self.rate()),
+            seconds(self.wall),
+            seconds(self.cpu),
+            broker,
+            self.commits.to_string(),
+        ]
     }
 }
 
@@ -317,7 +433,14 @@ impl Paced {
         let shares = [0.5, 0.9, 0.99, 1.0].map(|share| number(self.latency(share)));
         let seconds = |time: Duration| number(time.as_secs_f64());
         let counts = [self.waiting as f64, self.commits as f64].map(number);
-        shares.into_iter().chain(counts).chain([seconds(self.span.cpu), self.broker.map_or("–".into(), seconds)]).collect()
+        shares
+            .into_iter()
+            .chain(counts)
+            .chain([
+                seconds(self.span.cpu),
+                self.broker.map_or("–".into(), seconds),
+            ])
+            .collect()
     }
 }
 
@@ -331,12 +454,22 @@ impl Deployed {
     fn start(ground: &Ground, feed: &Feed) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let loaded = feed.configuration("engine")?;
-        let deployment =
-            Deployment::start(&loaded, &ground.project, ground.scorer.clone(), Cluster::Real, Until::Stopped, None, stop.clone())?;
+        let deployment = Deployment::start(
+            &loaded,
+            &ground.project,
+            ground.scorer.clone(),
+            Cluster::Real,
+            Until::Stopped,
+            None,
+            stop.clone(),
+        )?;
         Ok(Self { deployment, stop })
     }
     fn committed(&self) -> Result<u64> {
-        ensure!(!self.deployment.is_finished(), "the engine ended by itself; see the log");
+        ensure!(
+            !self.deployment.is_finished(),
+            "the engine ended by itself; see the log"
+        );
         Ok(self.deployment.read_model.status().records)
     }
     fn catch_up(&self, all: u64) -> Result<CaughtUp> {
@@ -381,18 +514,42 @@ impl Copier {
         let kafka = &loaded.config.kafka;
         ensure_topics(kafka, &output_topics(kafka))?;
         let metrics = metrics()?;
-        let mut source = KafkaSource::open(kafka, &loaded.inputs(&ground.project.catalog)?, &metrics)?;
+        let mut source =
+            KafkaSource::open(kafka, &loaded.inputs(&ground.project.catalog)?, &metrics)?;
         let mut sink = KafkaSink::new(kafka, source.partitions(), &metrics)?;
-        ensure!(sink.take_over()?.is_none(), "a copy of this name ran before");
+        ensure!(
+            sink.take_over()?.is_none(),
+            "a copy of this name ran before"
+        );
         let (positions, ends) = match stretch {
             Stretch::To(ends) => (source.starts()?, Some(ends)),
-            Stretch::FromNow => (source.ends()?.into_iter().map(|end| end.stable).collect(), None),
+            Stretch::FromNow => (
+                source.ends()?.into_iter().map(|end| end.stable).collect(),
+                None,
+            ),
         };
         source.seek(&positions)?;
-        let (copied, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
-        let copier = Self { source, sink, options: loaded.config.engine, positions, ends, copied: copied.clone(), stop: stop.clone() };
-        let thread = std::thread::Builder::new().name("copy".into()).spawn(move || copier.run())?;
-        Ok(Copying { thread, copied, stop })
+        let (copied, stop) = (
+            Arc::new(AtomicU64::new(0)),
+            Arc::new(AtomicBool::new(false)),
+        );
+        let copier = Self {
+            source,
+            sink,
+            options: loaded.config.engine,
+            positions,
+            ends,
+            copied: copied.clone(),
+            stop: stop.clone(),
+        };
+        let thread = std::thread::Builder::new()
+            .name("copy".into())
+            .spawn(move || copier.run())?;
+        Ok(Copying {
+            thread,
+            copied,
+            stop,
+        })
     }
 
     fn run(mut self) -> Result<()> {
@@ -420,7 +577,13 @@ impl Copier {
                     timestamp_ms: record.timestamp_ms(),
                 });
             }
-            let epoch = Arc::new(SealedEpoch { number, nonce: Nonce(number), as_of_ms: 0, positions: self.positions.clone(), outputs });
+            let epoch = Arc::new(SealedEpoch {
+                number,
+                nonce: Nonce(number),
+                as_of_ms: 0,
+                positions: self.positions.clone(),
+                outputs,
+            });
             self.sink.commit(&epoch)?;
             self.copied.fetch_add(batch.len() as u64, Ordering::Relaxed);
             batch.clear();
@@ -429,16 +592,26 @@ impl Copier {
     }
 
     fn is_done(&self) -> bool {
-        self.ends.as_ref().is_some_and(|ends| self.positions.iter().zip(ends).all(|(at, end)| at >= end))
+        self.ends
+            .as_ref()
+            .is_some_and(|ends| self.positions.iter().zip(ends).all(|(at, end)| at >= end))
     }
 
     /// Polls until the epoch is over; beyond the ends nothing is taken.
     fn gather(&mut self, batch: &mut RecordBatch) -> Result<()> {
-        let EngineOptions { max_records, max_bytes, epoch_floor_ms, .. } = self.options;
+        let EngineOptions {
+            max_records,
+            max_bytes,
+            epoch_floor_ms,
+            ..
+        } = self.options;
         let length = Duration::from_millis(epoch_floor_ms);
         let mut cut_at: Option<Instant> = None;
         loop {
-            let limit = PollLimit { records: max_records.saturating_sub(batch.len()), bytes: max_bytes.saturating_sub(batch.bytes()) };
+            let limit = PollLimit {
+                records: max_records.saturating_sub(batch.len()),
+                bytes: max_bytes.saturating_sub(batch.bytes()),
+            };
             let wait = cut_at.map_or(IDLE_WAIT, |at| at.saturating_duration_since(Instant::now()));
             let before = batch.len();
             self.source.poll(batch, limit, wait)?;
@@ -447,7 +620,11 @@ impl Copier {
             }
             let cut_at = *cut_at.get_or_insert_with(|| Instant::now() + length);
             let is_full = batch.len() >= max_records || batch.bytes() >= max_bytes;
-            if batch.is_empty() || is_full || Instant::now() >= cut_at || (self.ends.is_some() && batch.len() == before) {
+            if batch.is_empty()
+                || is_full
+                || Instant::now() >= cut_at
+                || (self.ends.is_some() && batch.len() == before)
+            {
                 return Ok(());
             }
         }
@@ -466,6 +643,8 @@ impl Copying {
     }
     fn stop(self) -> Result<()> {
         self.stop.store(true, Ordering::Relaxed);
-        self.thread.join().map_err(|_| anyhow!("the copy panicked"))?
+        self.thread
+            .join()
+            .map_err(|_| anyhow!("the copy panicked"))?
     }
 }

@@ -14,7 +14,9 @@ use leadpulse_graph::{DAY_MS, owner_of};
 use leadpulse_kafka::KafkaMetrics;
 use leadpulse_learn::{FileSource, Project, Replay, TrainOptions, TrainTask, train};
 use leadpulse_model::{Bundle, FitOptions, Regularisation};
-use leadpulse_schema::{Catalog, Operation, Position, Role, Row, RowBatch, RowEncoder, Value, encode_frame};
+use leadpulse_schema::{
+    Catalog, Operation, Position, Role, Row, RowBatch, RowEncoder, Value, encode_frame,
+};
 use leadpulse_sim::{Knobs, Market, MarketOptions, write_files};
 
 use crate::config::Loaded;
@@ -69,24 +71,56 @@ impl Ground {
         let loaded = configuration(&[])?;
         let project = loaded.project()?;
         let folder = tempfile::tempdir().context("no temporary folder can be made")?;
-        let scorer = Arc::new(fit(&loaded, &project, &folder.path().join("fit"), size.ensemble)?);
-        let schemas = schema_store(&loaded.config, &loaded.schemas_dir(), &KafkaMetrics::register(&Registry::new())?)?;
+        let scorer = Arc::new(fit(
+            &loaded,
+            &project,
+            &folder.path().join("fit"),
+            size.ensemble,
+        )?);
+        let schemas = schema_store(
+            &loaded.config,
+            &loaded.schemas_dir(),
+            &KafkaMetrics::register(&Registry::new())?,
+        )?;
 
-        let market = |days| MarketOptions { accounts: size.accounts, days, seed: 3, ..MarketOptions::default() };
-        let files = simulate(&loaded, &project.catalog, market(size.days), folder.path().join("history"))?;
+        let market = |days| MarketOptions {
+            accounts: size.accounts,
+            days,
+            seed: 3,
+            ..MarketOptions::default()
+        };
+        let files = simulate(
+            &loaded,
+            &project.catalog,
+            market(size.days),
+            folder.path().join("history"),
+        )?;
         let inputs = loaded.inputs(&project.catalog)?;
-        let partitions: Vec<InputPartition> =
-            inputs.into_iter().map(|input| InputPartition { topic: input.topic, partition: 0, table: input.table }).collect();
+        let partitions: Vec<InputPartition> = inputs
+            .into_iter()
+            .map(|input| InputPartition {
+                topic: input.topic,
+                partition: 0,
+                table: input.table,
+            })
+            .collect();
         let mut encoder = Encoder::new(&project.catalog, schemas.as_ref(), &partitions)?;
         let history_end_ms = market(0).start_ms + i64::from(size.days) * DAY_MS;
         let mut history = RecordBatch::default();
         let mut replay = Replay::open(project.catalog.clone(), &files)?;
-        encoder.read(&mut replay, &mut history, usize::MAX, |row| Some(row.known_ms()))?;
+        encoder.read(&mut replay, &mut history, usize::MAX, |row| {
+            Some(row.known_ms())
+        })?;
 
         // The same market, lived on: as long as the history's own pace asks for, and half as long again.
         let per_day = history.len() / size.days as usize;
         let more_days = (size.live_records * 3 / 2).div_ceil(per_day.max(1)) as u32;
-        let longer = simulate(&loaded, &project.catalog, market(size.days + more_days), folder.path().join("live"))?;
+        let longer = simulate(
+            &loaded,
+            &project.catalog,
+            market(size.days + more_days),
+            folder.path().join("live"),
+        )?;
         let mut live = RecordBatch::default();
         let mut replay = Replay::open(project.catalog.clone(), &longer)?;
         let mut index = 0;
@@ -96,13 +130,41 @@ impl Ground {
                 history_end_ms + index * 1000 / i64::from(size.live_per_second)
             })
         })?;
-        ensure!(live.len() == size.live_records, "the market ends after {} live records", live.len());
+        ensure!(
+            live.len() == size.live_records,
+            "the market ends after {} live records",
+            live.len()
+        );
         std::fs::remove_dir_all(folder.path().join("live"))?;
 
-        let Size { accounts, days, ensemble, live_records, live_per_second } = *size;
-        let size = Size { accounts, days, ensemble, live_records, live_per_second };
+        let Size {
+            accounts,
+            days,
+            ensemble,
+            live_records,
+            live_per_second,
+        } = *size;
+        let size = Size {
+            accounts,
+            days,
+            ensemble,
+            live_records,
+            live_per_second,
+        };
         let prepared_seconds = started.elapsed().as_secs_f64();
-        Ok(Self { loaded, project, scorer, schemas, partitions, files, history, live, size, prepared_seconds, _folder: folder })
+        Ok(Self {
+            loaded,
+            project,
+            scorer,
+            schemas,
+            partitions,
+            files,
+            history,
+            live,
+            size,
+            prepared_seconds,
+            _folder: folder,
+        })
     }
 
     /// Records in an epoch at most, as configured.
@@ -112,23 +174,34 @@ impl Ground {
 
     /// What the engine predicts.
     pub fn tasks(&self) -> Result<Vec<Task>> {
-        let task = |(planned, configured): (&leadpulse_learn::TaskPlan, &crate::config::TaskConfig)| {
-            Ok(Task {
-                name: planned.name.as_str().into(),
-                entity: planned.plan.entity,
-                population: planned.population.clone(),
-                policy: configured.policy.validated()?,
-                query: planned.plan.text.clone(),
-            })
-        };
+        let task =
+            |(planned, configured): (&leadpulse_learn::TaskPlan, &crate::config::TaskConfig)| {
+                Ok(Task {
+                    name: planned.name.as_str().into(),
+                    entity: planned.plan.entity,
+                    population: planned.population.clone(),
+                    policy: configured.policy.validated()?,
+                    query: planned.plan.text.clone(),
+                })
+            };
         // One was trained; a configuration with more serves as well.
-        self.project.tasks.iter().zip(&self.loaded.config.tasks).take(1).map(task).collect()
+        self.project
+            .tasks
+            .iter()
+            .zip(&self.loaded.config.tasks)
+            .take(1)
+            .map(task)
+            .collect()
     }
 
     /// Says what was prepared.
     pub fn print(&self) {
         let layout = leadpulse_features::Scorer::plan(self.scorer.as_ref()).layout();
-        let widths: Vec<String> = layout.members.iter().map(|m| format!("{} {}", m.columns.len(), m.name)).collect();
+        let widths: Vec<String> = layout
+            .members
+            .iter()
+            .map(|m| format!("{} {}", m.columns.len(), m.name))
+            .collect();
         let bytes = |batch: &RecordBatch| number(batch.bytes() as f64 / batch.len().max(1) as f64);
         println!(
             "market    {} accounts, {} days: {} records of {} bytes; then {} live ones at {} a second of event time",
@@ -142,7 +215,13 @@ impl Ground {
         println!(
             "bundle    ensemble of {}, hidden {}, f32, {} root columns, {} a member, {} explanation groups",
             self.size.ensemble,
-            self.scorer.manifest().tasks.iter().map(|t| t.regularisation.hidden).max().unwrap_or_default(),
+            self.scorer
+                .manifest()
+                .tasks
+                .iter()
+                .map(|t| t.regularisation.hidden)
+                .max()
+                .unwrap_or_default(),
             layout.root.len(),
             widths.join(", "),
             layout.groups.len()
@@ -156,31 +235,69 @@ impl Ground {
 }
 
 /// Records `from..to` of a batch, cut into epochs of so many.
-pub fn epochs(records: &RecordBatch, from: usize, to: usize, epoch_records: usize) -> Vec<RecordBatch> {
+pub fn epochs(
+    records: &RecordBatch,
+    from: usize,
+    to: usize,
+    epoch_records: usize,
+) -> Vec<RecordBatch> {
     let cut = |start: usize| {
         let mut epoch = RecordBatch::default();
-        (start..to.min(start + epoch_records)).for_each(|index| epoch.push_copy(records.record(index)));
+        (start..to.min(start + epoch_records))
+            .for_each(|index| epoch.push_copy(records.record(index)));
         epoch
     };
     (from..to).step_by(epoch_records).map(cut).collect()
 }
 
-fn simulate(loaded: &Loaded, catalog: &Catalog, options: MarketOptions, folder: PathBuf) -> Result<Vec<FileSource>> {
-    write_files(&mut Market::new(options, Knobs::default())?, &folder, &mut |_| {})?;
+fn simulate(
+    loaded: &Loaded,
+    catalog: &Catalog,
+    options: MarketOptions,
+    folder: PathBuf,
+) -> Result<Vec<FileSource>> {
+    write_files(
+        &mut Market::new(options, Knobs::default())?,
+        &folder,
+        &mut |_| {},
+    )?;
     loaded.files(catalog, &folder)
 }
 
 /// A bundle of the default shape, from a small market and one epoch: how well it predicts does not matter here.
 fn fit(loaded: &Loaded, project: &Project, folder: &Path, ensemble: usize) -> Result<Bundle> {
-    let options = MarketOptions { accounts: 500, days: 300, seed: 2, ..MarketOptions::default() };
+    let options = MarketOptions {
+        accounts: 500,
+        days: 300,
+        seed: 2,
+        ..MarketOptions::default()
+    };
     let start_ms = options.start_ms;
     let files = simulate(loaded, &project.catalog, options, folder.to_owned())?;
-    let task = project.tasks.first().context("the shipped configuration has no task")?;
-    let fit =
-        FitOptions { candidates: vec![Regularisation::default()], ensemble, selection_members: 1, max_epochs: 1, ..FitOptions::default() };
-    let options =
-        TrainOptions { val_from_ms: Some(start_ms + 200 * DAY_MS), test_from_ms: Some(start_ms + 299 * DAY_MS), ..TrainOptions::default() };
-    Ok(train(project, &[TrainTask { plan: task, fit }], &files, &options, &mut |_| {})?.0)
+    let task = project
+        .tasks
+        .first()
+        .context("the shipped configuration has no task")?;
+    let fit = FitOptions {
+        candidates: vec![Regularisation::default()],
+        ensemble,
+        selection_members: 1,
+        max_epochs: 1,
+        ..FitOptions::default()
+    };
+    let options = TrainOptions {
+        val_from_ms: Some(start_ms + 200 * DAY_MS),
+        test_from_ms: Some(start_ms + 299 * DAY_MS),
+        ..TrainOptions::default()
+    };
+    Ok(train(
+        project,
+        &[TrainTask { plan: task, fit }],
+        &files,
+        &options,
+        &mut |_| {},
+    )?
+    .0)
 }
 
 /// Rows become framed records, numbered by partition.
@@ -193,10 +310,27 @@ struct Encoder<'a> {
 }
 
 impl<'a> Encoder<'a> {
-    fn new(catalog: &Arc<Catalog>, schemas: &dyn SchemaStore, partitions: &'a [InputPartition]) -> Result<Self> {
-        let id = |input: &InputPartition| schemas.id_of(&format!("{}-value", input.topic), &catalog.table_at(input.table).json);
-        let written = partitions.iter().map(|input| Ok((id(input)?, 0))).collect::<Result<_>>()?;
-        Ok(Self { catalog: catalog.clone(), rows: RowEncoder::new(catalog), partitions, written })
+    fn new(
+        catalog: &Arc<Catalog>,
+        schemas: &dyn SchemaStore,
+        partitions: &'a [InputPartition],
+    ) -> Result<Self> {
+        let id = |input: &InputPartition| {
+            schemas.id_of(
+                &format!("{}-value", input.topic),
+                &catalog.table_at(input.table).json,
+            )
+        };
+        let written = partitions
+            .iter()
+            .map(|input| Ok((id(input)?, 0)))
+            .collect::<Result<_>>()?;
+        Ok(Self {
+            catalog: catalog.clone(),
+            rows: RowEncoder::new(catalog),
+            partitions,
+            written,
+        })
     }
 
     /// Appends the rows that `at` gives a moment, until there are so many records.
@@ -226,13 +360,26 @@ impl<'a> Encoder<'a> {
         let catalog = &self.catalog;
         let table = catalog.table_at(row.table());
         let mut moved = RowBatch::new();
-        let mut builder = moved.start(catalog, row.table(), Operation::Upsert, Position::default(), at_ms);
-        table.fields.iter().for_each(|field| builder.set(field.id, row.get(field.id)));
+        let mut builder = moved.start(
+            catalog,
+            row.table(),
+            Operation::Upsert,
+            Position::default(),
+            at_ms,
+        );
+        table
+            .fields
+            .iter()
+            .for_each(|field| builder.set(field.id, row.get(field.id)));
         if let Some(field) = table.time {
             builder.set(field, Value::Time(at_ms));
         }
         builder.finish();
-        let partition = self.partitions.iter().position(|p| p.table == row.table()).context("a table of the market has no topic")?;
+        let partition = self
+            .partitions
+            .iter()
+            .position(|p| p.table == row.table())
+            .context("a table of the market has no topic")?;
         let (schema, offset) = &mut self.written[partition];
         let (mut body, mut value) = (Vec::new(), Vec::new());
         self.rows.encode(moved.row(0), &mut body)?;
@@ -242,7 +389,14 @@ impl<'a> Encoder<'a> {
             Role::Event => owner_of(catalog, row).map_or(row.key(), |(_, key)| key),
             _ => row.key(),
         };
-        out.push(partition as u32, *offset, at_ms, Some(key.as_bytes()), Some(&value), []);
+        out.push(
+            partition as u32,
+            *offset,
+            at_ms,
+            Some(key.as_bytes()),
+            Some(&value),
+            [],
+        );
         *offset += 1;
         Ok(())
     }

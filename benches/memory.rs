@@ -11,7 +11,9 @@ use rayon::prelude::*;
 
 use leadpulse_engine::ports::{NextOffset, RecordBatch};
 use leadpulse_engine::read_model::{EngineStatus, Phase, ReadModel};
-use leadpulse_engine::{Cut, Decoded, Decoders, Machine, MachineParts, Moment, OutputEncoders, Readings, Verdicts};
+use leadpulse_engine::{
+    Cut, Decoded, Decoders, Machine, MachineParts, Moment, OutputEncoders, Readings, Verdicts,
+};
 use leadpulse_features::Scorer;
 use leadpulse_graph::{CellRef, Graph, GraphOptions, Tracking, owner_of};
 use leadpulse_learn::{Project, Replay};
@@ -25,7 +27,9 @@ const LIVE_RUNS: [(usize, usize); 3] = [(200, 20_000), (2_000, 60_000), (20_000,
 /// Live records that the runs take.
 pub const LIVE_RECORDS: usize = LIVE_RUNS[0].1 + LIVE_RUNS[1].1 + LIVE_RUNS[2].1;
 /// Stages of an epoch, in order.
-const STAGES: [&str; 8] = ["read", "decode", "graph", "track", "infer", "policy", "seal", "publish"];
+const STAGES: [&str; 8] = [
+    "read", "decode", "graph", "track", "infer", "policy", "seal", "publish",
+];
 /// Cells that are scored together, as the machine does it.
 const SCORE_CHUNK: usize = 16;
 /// Cells whose state is rebuilt from their rows.
@@ -50,7 +54,10 @@ impl Work {
         *self.stages.entry(stage).or_default() += since.elapsed().as_secs_f64();
     }
     fn seconds(&self, stages: &[&str]) -> f64 {
-        stages.iter().map(|stage| self.stages.get(stage).copied().unwrap_or_default()).sum()
+        stages
+            .iter()
+            .map(|stage| self.stages.get(stage).copied().unwrap_or_default())
+            .sum()
     }
 }
 
@@ -79,7 +86,11 @@ impl Driver {
             explain_budget: options.explain_budget,
             current_scores: true,
         })?;
-        Ok(Self { machine, decoders: Decoders::default(), read_model: ReadModel::new() })
+        Ok(Self {
+            machine,
+            decoders: Decoders::default(),
+            read_model: ReadModel::new(),
+        })
     }
 
     /// The graph as it is now.
@@ -89,7 +100,15 @@ impl Driver {
 
     /// Takes the whole history in the largest epochs the engine makes by default.
     pub fn take_history(&mut self, ground: &Ground) -> Result<Work> {
-        self.take_records(ground, &epochs(&ground.history, 0, ground.history.len(), ground.largest_epoch()))
+        self.take_records(
+            ground,
+            &epochs(
+                &ground.history,
+                0,
+                ground.history.len(),
+                ground.largest_epoch(),
+            ),
+        )
     }
 
     fn take_records(&mut self, ground: &Ground, epochs: &[RecordBatch]) -> Result<Work> {
@@ -97,8 +116,13 @@ impl Driver {
         let (outcome, span) = timed(|| {
             for records in epochs {
                 let started = Instant::now();
-                let decoded =
-                    self.decoders.decode(records, &ground.partitions, &ground.project.catalog, ground.schemas.as_ref(), Verdicts::Store);
+                let decoded = self.decoders.decode(
+                    records,
+                    &ground.partitions,
+                    &ground.project.catalog,
+                    ground.schemas.as_ref(),
+                    Verdicts::Store,
+                );
                 work.spent("decode", started);
                 self.step(records, decoded, &mut work);
             }
@@ -123,7 +147,11 @@ impl Driver {
                 if read == 0 {
                     return anyhow::Ok(());
                 }
-                let decoded = Decoded { records: (0..read as u32).collect(), rows, ..Decoded::default() };
+                let decoded = Decoded {
+                    records: (0..read as u32).collect(),
+                    rows,
+                    ..Decoded::default()
+                };
                 self.step(&RecordBatch::default(), decoded, &mut work);
             }
         });
@@ -141,7 +169,14 @@ impl Driver {
             read[partition] += 1;
         }
         work.records += decoded.rows.len();
-        let cut = Cut { positions, read, moment: Moment::Newest, clock: Readings::default(), closing: false, skipped: Vec::new() };
+        let cut = Cut {
+            positions,
+            read,
+            moment: Moment::Newest,
+            clock: Readings::default(),
+            closing: false,
+            skipped: Vec::new(),
+        };
         let stepped = self.machine.step(records, decoded, cut);
         work.epochs += 1;
         work.cells += stepped.tally.cells;
@@ -159,7 +194,8 @@ impl Driver {
             lag_records: 0,
             reason: None,
         };
-        self.read_model.publish(stepped.scores, stepped.alerts, status);
+        self.read_model
+            .publish(stepped.scores, stepped.alerts, status);
         work.spent("publish", publishing);
     }
 }
@@ -167,11 +203,20 @@ impl Driver {
 /// Measures everything in memory; `history` is what the driver did so far.
 pub fn measure(ground: &Ground, driver: &mut Driver, history: Work) -> Result<()> {
     let files = Driver::new(ground)?.take_files(ground)?;
-    let mut runs = vec![("history from JSON Lines files".to_owned(), files), ("history from Avro records".to_owned(), history)];
+    let mut runs = vec![
+        ("history from JSON Lines files".to_owned(), files),
+        ("history from Avro records".to_owned(), history),
+    ];
     let mut from = 0;
     for (epoch_records, records) in LIVE_RUNS {
-        let work = driver.take_records(ground, &epochs(&ground.live, from, from + records, epoch_records))?;
-        runs.push((format!("live, epochs of {}", number(epoch_records as f64)), work));
+        let work = driver.take_records(
+            ground,
+            &epochs(&ground.live, from, from + records, epoch_records),
+        )?;
+        runs.push((
+            format!("live, epochs of {}", number(epoch_records as f64)),
+            work,
+        ));
         from += records;
     }
     print_throughput(ground, &runs);
@@ -182,8 +227,17 @@ pub fn measure(ground: &Ground, driver: &mut Driver, history: Work) -> Result<()
 }
 
 fn print_throughput(ground: &Ground, runs: &[(String, Work)]) {
-    let mut table =
-        Table::new(&["", "records/s", "wall s", "CPU s", "epochs", "records a scored cell", "scored cells/s", "scores out", "alerts out"]);
+    let mut table = Table::new(&[
+        "",
+        "records/s",
+        "wall s",
+        "CPU s",
+        "epochs",
+        "records a scored cell",
+        "scored cells/s",
+        "scores out",
+        "alerts out",
+    ]);
     for (name, work) in runs {
         let wall = work.span.wall.as_secs_f64();
         let figures = [
@@ -198,7 +252,10 @@ fn print_throughput(ground: &Ground, runs: &[(String, Work)]) {
         ];
         table.row(name, figures.map(number));
     }
-    table.print(&format!("In memory: records to sealed epochs and the read model (load {})", load()));
+    table.print(&format!(
+        "In memory: records to sealed epochs and the read model (load {})",
+        load()
+    ));
     println!(
         "  History: {} records an epoch, days of it, so a board each. Live records are dense: boards and timers hardly matter.",
         number(ground.largest_epoch() as f64)
@@ -209,7 +266,13 @@ fn print_stages(runs: &[(String, Work)]) {
     let mut table = Table::new(&[&[""], &STAGES[..], &["all"]].concat());
     for (name, work) in runs {
         let each = |stages: &[&str]| number(1e6 * work.seconds(stages) / work.records as f64);
-        table.row(name, STAGES.iter().map(|stage| each(&[stage])).chain([each(&STAGES)]));
+        table.row(
+            name,
+            STAGES
+                .iter()
+                .map(|stage| each(&[stage]))
+                .chain([each(&STAGES)]),
+        );
     }
     table.print(
         "Where the time goes: wall µs a record, by stage (infer = encode + network; infer, and graph in large epochs, on all threads)",
@@ -233,13 +296,24 @@ Sizes: {} cells, {} nodes of {} bytes on average, {} fingerprints, {} hubs; {} M
 
 /// Decoding alone, one thread: our decoder beside Avro's reference implementation with its schemas resolved beforehand.
 fn print_decoding(ground: &Ground) -> Result<()> {
-    let sample = epochs(&ground.history, 0, ground.history.len().min(200_000), ground.largest_epoch());
+    let sample = epochs(
+        &ground.history,
+        0,
+        ground.history.len().min(200_000),
+        ground.largest_epoch(),
+    );
     let records = sample.iter().map(RecordBatch::len).sum::<usize>() as f64;
     let catalog = &ground.project.catalog;
     let mut decoders = Decoders::default();
     let mut ours = || {
         for batch in &sample {
-            let decoded = black_box(decoders.decode(batch, &ground.partitions, catalog, ground.schemas.as_ref(), Verdicts::Store));
+            let decoded = black_box(decoders.decode(
+                batch,
+                &ground.partitions,
+                catalog,
+                ground.schemas.as_ref(),
+                Verdicts::Store,
+            ));
             assert!(decoded.blocked.is_empty(), "the folder has every schema");
         }
     };
@@ -252,17 +326,33 @@ fn print_decoding(ground: &Ground) -> Result<()> {
         .collect::<Result<Vec<_>, _>>()?;
     let values = || {
         for record in sample.iter().flat_map(RecordBatch::iter) {
-            let headers = record.headers().filter_map(|(name, value)| Some((name, value?)));
-            let mut body = Frame::parse(record.value().unwrap_or_default(), headers).expect("framed by us").body;
-            black_box(readers[record.partition() as usize].read_value(&mut body)).expect("encoded under this schema");
+            let headers = record
+                .headers()
+                .filter_map(|(name, value)| Some((name, value?)));
+            let mut body = Frame::parse(record.value().unwrap_or_default(), headers)
+                .expect("framed by us")
+                .body;
+            black_box(readers[record.partition() as usize].read_value(&mut body))
+                .expect("encoded under this schema");
         }
     };
     let values = best_of(REFERENCE_RUNS, values).as_secs_f64();
     let mut table = Table::new(&["", "records/s", "µs a record", "ratio"]);
-    table.row("records to ordered rows", [number(records / ours), number(1e6 * ours / records), "1".into()]);
+    table.row(
+        "records to ordered rows",
+        [
+            number(records / ours),
+            number(1e6 * ours / records),
+            "1".into(),
+        ],
+    );
     table.row(
         "reference: apache-avro values",
-        [number(records / values), number(1e6 * values / records), format!("1/{}", number(values / ours))],
+        [
+            number(records / values),
+            number(1e6 * values / records),
+            format!("1/{}", number(values / ours)),
+        ],
     );
     table.print("Decoding alone, best of 3");
     Ok(())
@@ -273,17 +363,35 @@ fn print_recompute(ground: &Ground, graph: &Graph, live: &[(String, Work)]) -> R
     let cells: Vec<CellRef> = graph.cells().map(|(at, _)| at).collect();
     let everything = mean_of(REFERENCE_RUNS, || score(ground, graph, &cells)).as_secs_f64();
     let (rebuilt, rows) = rebuild(ground, graph, &cells)?;
-    let mut table = Table::new(&["", "incremental", "every cell scored", "factor", "dirty cells rebuilt", "factor"]);
+    let mut table = Table::new(&[
+        "",
+        "incremental",
+        "every cell scored",
+        "factor",
+        "dirty cells rebuilt",
+        "factor",
+    ]);
     for (name, work) in live {
         let per_epoch = |seconds: f64| 1e3 * seconds / work.epochs as f64;
         let incremental = per_epoch(work.seconds(&["graph", "track", "infer"]));
         let all = per_epoch(work.seconds(&["graph"])) + 1e3 * everything;
         let rebuilding = per_epoch(rebuilt * work.cells as f64);
-        table
-            .row(name, [number(incremental), number(all), number(all / incremental), number(rebuilding), number(rebuilding / incremental)]);
+        table.row(
+            name,
+            [
+                number(incremental),
+                number(all),
+                number(all / incremental),
+                number(rebuilding),
+                number(rebuilding / incremental),
+            ],
+        );
     }
     table.print("Incremental beside recomputing: wall ms an epoch (graph, track, infer), same layout and threads");
-    println!("  every cell scored: the state is kept, all {} cells are encoded and scored each epoch.", number(cells.len() as f64));
+    println!(
+        "  every cell scored: the state is kept, all {} cells are encoded and scored each epoch.",
+        number(cells.len() as f64)
+    );
     println!(
         "  dirty cells rebuilt: per scored cell its {} rows, contiguous, are applied to an empty graph, then scored: {} µs a cell.",
         number(rows),
@@ -295,18 +403,40 @@ fn print_recompute(ground: &Ground, graph: &Graph, live: &[(String, Work)]) -> R
 /// Encodes and scores cells as the machine does.
 fn score(ground: &Ground, graph: &Graph, cells: &[CellRef]) -> usize {
     let (plan, as_of_ms) = (ground.scorer.plan(), graph.as_of_ms());
-    cells.par_chunks(SCORE_CHUNK).map(|chunk| black_box(ground.scorer.logits(&plan.encode(graph, chunk, as_of_ms), 0)).len()).sum()
+    cells
+        .par_chunks(SCORE_CHUNK)
+        .map(|chunk| {
+            black_box(
+                ground
+                    .scorer
+                    .logits(&plan.encode(graph, chunk, as_of_ms), 0),
+            )
+            .len()
+        })
+        .sum()
 }
 
 /// Rebuilds evenly chosen cells from all their rows so far and scores them: seconds a cell, and rows a cell.
 fn rebuild(ground: &Ground, graph: &Graph, cells: &[CellRef]) -> Result<(f64, f64)> {
     let catalog = &ground.project.catalog;
-    let chosen = cells.iter().step_by(cells.len().div_ceil(REBUILT_CELLS).max(1));
-    let mut by_cell: BTreeMap<CellRef, RowBatch> = chosen.map(|at| (*at, RowBatch::new())).collect();
+    let chosen = cells
+        .iter()
+        .step_by(cells.len().div_ceil(REBUILT_CELLS).max(1));
+    let mut by_cell: BTreeMap<CellRef, RowBatch> =
+        chosen.map(|at| (*at, RowBatch::new())).collect();
     let mut decoders = Decoders::default();
-    for records in [(&ground.history, ground.history.len()), (&ground.live, LIVE_RECORDS)] {
+    for records in [
+        (&ground.history, ground.history.len()),
+        (&ground.live, LIVE_RECORDS),
+    ] {
         for batch in epochs(records.0, 0, records.1, ground.largest_epoch()) {
-            let decoded = decoders.decode(&batch, &ground.partitions, catalog, ground.schemas.as_ref(), Verdicts::Store);
+            let decoded = decoders.decode(
+                &batch,
+                &ground.partitions,
+                catalog,
+                ground.schemas.as_ref(),
+                Verdicts::Store,
+            );
             for row in decoded.rows.iter() {
                 let subject = match catalog.table_at(row.table()).role {
                     Role::Event => owner_of(catalog, row),
@@ -320,10 +450,19 @@ fn rebuild(ground: &Ground, graph: &Graph, cells: &[CellRef]) -> Result<(f64, f6
         }
     }
     let mut rows = RowBatch::new();
-    by_cell.values().flat_map(RowBatch::iter).for_each(|row| rows.push_copy(catalog, row));
+    by_cell
+        .values()
+        .flat_map(RowBatch::iter)
+        .for_each(|row| rows.push_copy(catalog, row));
     // Cell after cell, time starts over: without a horizon nothing is late.
-    let graph_options = GraphOptions { late_horizon_ms: i64::MAX / 4, ..ground.project.graph_options.clone() };
-    let project = Project { graph_options, ..ground.project.clone() };
+    let graph_options = GraphOptions {
+        late_horizon_ms: i64::MAX / 4,
+        ..ground.project.graph_options.clone()
+    };
+    let project = Project {
+        graph_options,
+        ..ground.project.clone()
+    };
     let seconds = mean_of(REFERENCE_RUNS, || {
         let mut fresh = project.graph(Tracking::Off);
         black_box(fresh.apply(&rows, None));
@@ -332,5 +471,8 @@ fn rebuild(ground: &Ground, graph: &Graph, cells: &[CellRef]) -> Result<(f64, f6
         score(ground, &fresh, &cells)
     })
     .as_secs_f64();
-    Ok((seconds / by_cell.len() as f64, rows.len() as f64 / by_cell.len() as f64))
+    Ok((
+        seconds / by_cell.len() as f64,
+        rows.len() as f64 / by_cell.len() as f64,
+    ))
 }

@@ -20,20 +20,54 @@ const EXPLAINED: usize = 32;
 
 /// Measures on cells of a graph that has taken the history.
 pub fn measure(ground: &Ground, graph: &Graph) {
-    let known: Vec<CellRef> = graph.cells().filter(|(_, cell)| cell.nodes.len() > 1).map(|(at, _)| at).collect();
-    let cells: Vec<CellRef> = known.iter().copied().step_by((known.len() / CELLS).max(1)).take(CELLS).collect();
+    let known: Vec<CellRef> = graph
+        .cells()
+        .filter(|(_, cell)| cell.nodes.len() > 1)
+        .map(|(at, _)| at)
+        .collect();
+    let cells: Vec<CellRef> = known
+        .iter()
+        .copied()
+        .step_by((known.len() / CELLS).max(1))
+        .take(CELLS)
+        .collect();
     let (scorer, as_of_ms) = (ground.scorer.as_ref(), graph.as_of_ms());
     let encode = |chunk: &[CellRef]| scorer.plan().encode(graph, chunk, as_of_ms);
 
-    let mut table = Table::new(&["cells a batch", "encode wall µs", "encode CPU µs", "logits wall µs", "logits CPU µs"]);
+    let mut table = Table::new(&[
+        "cells a batch",
+        "encode wall µs",
+        "encode CPU µs",
+        "logits wall µs",
+        "logits CPU µs",
+    ]);
     for size in BATCHES {
         let batches: Vec<FeatureBatch> = cells.chunks(size).map(encode).collect();
-        let encoding = per_cell(cells.len(), || cells.chunks(size).for_each(|chunk| drop(black_box(encode(chunk)))));
-        let scoring = per_cell(cells.len(), || batches.iter().for_each(|batch| drop(black_box(scorer.logits(batch, 0)))));
-        table.row(size.to_string(), [encoding.0, encoding.1, scoring.0, scoring.1].map(number));
+        let encoding = per_cell(cells.len(), || {
+            cells
+                .chunks(size)
+                .for_each(|chunk| drop(black_box(encode(chunk))))
+        });
+        let scoring = per_cell(cells.len(), || {
+            batches
+                .iter()
+                .for_each(|batch| drop(black_box(scorer.logits(batch, 0))))
+        });
+        table.row(
+            size.to_string(),
+            [encoding.0, encoding.1, scoring.0, scoring.1].map(number),
+        );
     }
-    let members = cells.iter().map(|at| graph.cell(*at).nodes.len()).sum::<usize>() as f64 / cells.len().max(1) as f64;
-    table.print(&format!("The model: a cell of {} nodes on average, by size of batch, one caller (load {})", number(members), load()));
+    let members = cells
+        .iter()
+        .map(|at| graph.cell(*at).nodes.len())
+        .sum::<usize>() as f64
+        / cells.len().max(1) as f64;
+    table.print(&format!(
+        "The model: a cell of {} nodes on average, by size of batch, one caller (load {})",
+        number(members),
+        load()
+    ));
 
     let mut explained: Vec<f64> = cells
         .iter()
@@ -46,7 +80,11 @@ pub fn measure(ground: &Ground, graph: &Graph) {
         })
         .collect();
     explained.sort_by(f64::total_cmp);
-    println!("  explaining one score: p50 {} ms, p99 {} ms", number(percentile(&explained, 0.5)), number(percentile(&explained, 0.99)));
+    println!(
+        "  explaining one score: p50 {} ms, p99 {} ms",
+        number(percentile(&explained, 0.5)),
+        number(percentile(&explained, 0.99))
+    );
 }
 
 /// Wall and CPU µs a cell, over as many passes as fill the time.

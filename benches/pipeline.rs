@@ -65,13 +65,35 @@ struct Arguments {
 }
 
 fn main() -> Result<()> {
-    let Arguments { parts, accounts, days, ensemble, rate, seconds, bench: _ } = Arguments::parse();
-    tracing_subscriber::fmt().with_max_level(tracing::Level::WARN).with_ansi(false).with_writer(std::io::stderr).init();
+    let Arguments {
+        parts,
+        accounts,
+        days,
+        ensemble,
+        rate,
+        seconds,
+        bench: _,
+    } = Arguments::parse();
+    tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::WARN)
+        .with_ansi(false)
+        .with_writer(std::io::stderr)
+        .init();
     let wanted = |part: Part| parts.is_empty() || parts.contains(&part);
-    let paced = cluster::Pace { rate, warm_up_seconds: seconds.div_ceil(3), seconds };
+    let paced = cluster::Pace {
+        rate,
+        warm_up_seconds: seconds.div_ceil(3),
+        seconds,
+    };
     gauge::print_machine();
     let live_records = memory::LIVE_RECORDS.max(paced.records());
-    let ground = Ground::prepare(&Size { accounts, days, ensemble, live_records, live_per_second: rate })?;
+    let ground = Ground::prepare(&Size {
+        accounts,
+        days,
+        ensemble,
+        live_records,
+        live_per_second: rate,
+    })?;
     ground.print();
     if wanted(Part::Memory) || wanted(Part::Model) {
         let mut driver = memory::Driver::new(&ground)?;

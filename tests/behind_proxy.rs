@@ -49,19 +49,36 @@ impl Rig {
         let name = unique(name);
         let mut direct = Deployment::named(&name, &cluster.servers, 1);
         direct.options.output_partitions = 1;
-        let topics: Vec<TopicSpec> =
-            [TopicSpec::log(&direct.inputs[0].topic, 1)].into_iter().chain(output_topics(&direct.options)).collect();
+        let topics: Vec<TopicSpec> = [TopicSpec::log(&direct.inputs[0].topic, 1)]
+            .into_iter()
+            .chain(output_topics(&direct.options))
+            .collect();
         ensure_topics(&direct.options, &topics).unwrap();
-        let mut options = KafkaOptions { brokers: proxy.servers(), ..direct.options.clone() };
+        let mut options = KafkaOptions {
+            brokers: proxy.servers(),
+            ..direct.options.clone()
+        };
         options.client.insert("client.id".into(), name.clone());
         if limits == Limits::Short {
             let limit_ms = SHORT.as_millis() as u64;
-            options =
-                KafkaOptions { request_timeout_ms: limit_ms, commit_timeout_ms: limit_ms, transaction_timeout_ms: 4 * limit_ms, ..options };
+            options = KafkaOptions {
+                request_timeout_ms: limit_ms,
+                commit_timeout_ms: limit_ms,
+                transaction_timeout_ms: 4 * limit_ms,
+                ..options
+            };
         }
         options.validate().unwrap();
-        let behind = Deployment { options, ..direct.clone() };
-        Self { behind, client: proxy.client(&name), judge: Judge::of(&direct.options), direct }
+        let behind = Deployment {
+            options,
+            ..direct.clone()
+        };
+        Self {
+            behind,
+            client: proxy.client(&name),
+            judge: Judge::of(&direct.options),
+            direct,
+        }
     }
 
     /// Requires the epochs 1 to `last` to be committed, each once, and that the deployment starts again and goes on.
@@ -87,23 +104,39 @@ pub struct Judge {
 impl Judge {
     fn of(options: &KafkaOptions) -> Self {
         let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", &options.brokers).set("group.id", &options.group_id).set("isolation.level", "read_committed");
-        config.set("enable.partition.eof", "true").set("enable.auto.commit", "false").set("auto.offset.reset", "earliest");
-        Self { consumer: config.create().unwrap() }
+        config
+            .set("bootstrap.servers", &options.brokers)
+            .set("group.id", &options.group_id)
+            .set("isolation.level", "read_committed");
+        config
+            .set("enable.partition.eof", "true")
+            .set("enable.auto.commit", "false")
+            .set("auto.offset.reset", "earliest");
+        Self {
+            consumer: config.create().unwrap(),
+        }
     }
 
     /// The values of a topic of one partition, up to its end.
     fn values(&self, topic: &str) -> Vec<String> {
         let mut assigned = TopicPartitionList::new();
-        assigned.add_partition_offset(topic, 0, Offset::Beginning).unwrap();
+        assigned
+            .add_partition_offset(topic, 0, Offset::Beginning)
+            .unwrap();
         self.consumer.assign(&assigned).unwrap();
         let (mut values, deadline) = (Vec::new(), Instant::now() + PATIENCE);
         loop {
-            assert!(Instant::now() < deadline, "{topic} has no end after {PATIENCE:?}");
+            assert!(
+                Instant::now() < deadline,
+                "{topic} has no end after {PATIENCE:?}"
+            );
             match self.consumer.poll(Duration::from_millis(100)) {
-                Some(Ok(record)) => values.push(String::from_utf8(record.payload().unwrap().to_vec()).unwrap()),
+                Some(Ok(record)) => {
+                    values.push(String::from_utf8(record.payload().unwrap().to_vec()).unwrap())
+                }
                 Some(Err(KafkaError::PartitionEOF(_))) => return values,
-                Some(Err(KafkaError::MessageConsumption(code))) if code != RDKafkaErrorCode::UnknownTopicOrPartition => {}
+                Some(Err(KafkaError::MessageConsumption(code)))
+                    if code != RDKafkaErrorCode::UnknownTopicOrPartition => {}
                 Some(Err(error)) => panic!("{topic}: {error}"),
                 None => {}
             }
@@ -122,17 +155,28 @@ impl Judge {
     /// Requires the committed position to be an epoch's.
     pub fn stands_at(&self, on: &Deployment, number: u64) -> Result<(), String> {
         let (offset, metadata) = self.position(&on.inputs[0].topic);
-        if offset == Offset::Offset(position(number)) && metadata.contains(&format!("epoch={number};")) {
+        if offset == Offset::Offset(position(number))
+            && metadata.contains(&format!("epoch={number};"))
+        {
             return Ok(());
         }
-        Err(format!("the committed position after epoch {number} is {offset:?} {metadata:?}, not {}", position(number)))
+        Err(format!(
+            "the committed position after epoch {number} is {offset:?} {metadata:?}, not {}",
+            position(number)
+        ))
     }
 
     /// Requires the outputs to be those of epochs 1 to `last`, each once: one record in three topics.
     fn has_read(&self, on: &Deployment, last: u64) -> Result<(), String> {
-        for (output, value) in [(Output::Scores, "score of"), (Output::Alerts, "alert of"), (Output::Epochs, "epoch")] {
+        for (output, value) in [
+            (Output::Scores, "score of"),
+            (Output::Alerts, "alert of"),
+            (Output::Epochs, "epoch"),
+        ] {
             let found = self.values(on.options.outputs.name(output));
-            let expected: Vec<String> = (1..=last).map(|number| format!("{value} {number}")).collect();
+            let expected: Vec<String> = (1..=last)
+                .map(|number| format!("{value} {number}"))
+                .collect();
             if found != expected {
                 return Err(format!("{output:?} are {found:?}"));
             }
@@ -162,10 +206,14 @@ pub fn take_over(sink: &mut impl Sink) -> Result<Option<u64>, String> {
 pub fn commit(sink: &mut impl Sink, number: u64) -> Result<(), String> {
     let mut sealed = SealedEpoch::clone(&epoch(number, &[position(number)], &["score"]));
     let mut alert = sealed.outputs[0].clone();
-    (alert.output, alert.value) = (Output::Alerts, Some(format!("alert of {number}").into_bytes()));
+    (alert.output, alert.value) = (
+        Output::Alerts,
+        Some(format!("alert of {number}").into_bytes()),
+    );
     sealed.outputs[0].value = Some(format!("score of {number}").into_bytes());
     sealed.outputs.push(alert);
-    sink.commit(&Arc::new(sealed)).map_err(|error| format!("committing epoch {number}: {error}"))
+    sink.commit(&Arc::new(sealed))
+        .map_err(|error| format!("committing epoch {number}: {error}"))
 }
 
 /// Runs cases side by side, prints each, and fails if one did. Without `LEADPULSE_FAULTS` those of the selection; with `full` all; with any
@@ -192,10 +240,15 @@ pub fn run<C: fmt::Display + Copy + Send>(
         for _ in 0..PARALLEL {
             scope.spawn(|| {
                 loop {
-                    let Some(case) = queue.lock().unwrap().next() else { return };
+                    let Some(case) = queue.lock().unwrap().next() else {
+                        return;
+                    };
                     let started = Instant::now();
                     let outcome = check(case);
-                    println!("{case}: {outcome:?} ({:.1} s)", started.elapsed().as_secs_f64());
+                    println!(
+                        "{case}: {outcome:?} ({:.1} s)",
+                        started.elapsed().as_secs_f64()
+                    );
                     if let Err(why) = outcome {
                         failed.lock().unwrap().push(format!("{case}: {why}"));
                     }
@@ -204,5 +257,10 @@ pub fn run<C: fmt::Display + Copy + Send>(
         }
     });
     let failed = failed.into_inner().unwrap();
-    assert!(failed.is_empty(), "{} of {total} cases:\n{}", failed.len(), failed.join("\n"));
+    assert!(
+        failed.is_empty(),
+        "{} of {total} cases:\n{}",
+        failed.len(),
+        failed.join("\n")
+    );
 }

@@ -26,7 +26,13 @@ const BEFORE: u64 = 2;
 const EPOCHS: u64 = 6;
 
 /// The requests that a transaction consists of, in the order in which a sink may send them.
-const REQUESTS: [Api; 5] = [Api::ADD_PARTITIONS_TO_TXN, Api::PRODUCE, Api::ADD_OFFSETS_TO_TXN, Api::TXN_OFFSET_COMMIT, Api::END_TXN];
+const REQUESTS: [Api; 5] = [
+    Api::ADD_PARTITIONS_TO_TXN,
+    Api::PRODUCE,
+    Api::ADD_OFFSETS_TO_TXN,
+    Api::TXN_OFFSET_COMMIT,
+    Api::END_TXN,
+];
 
 /// One late request.
 #[derive(Clone, Copy)]
@@ -40,8 +46,16 @@ struct Case {
 
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { late, client, arrives_before, limits } = self;
-        write!(f, "{late:?}, {client:?}, arrives before {arrives_before:?}, {limits:?} limits")
+        let Self {
+            late,
+            client,
+            arrives_before,
+            limits,
+        } = self;
+        write!(
+            f,
+            "{late:?}, {client:?}, arrives before {arrives_before:?}, {limits:?} limits"
+        )
     }
 }
 
@@ -52,7 +66,12 @@ fn all_cases() -> Vec<Case> {
     for limits in [Limits::Default, Limits::Short] {
         for client in [ClientSees::Silence, ClientSees::Reset] {
             for late in REQUESTS {
-                cases.extend(REQUESTS.map(|arrives_before| Case { late, client, arrives_before, limits }));
+                cases.extend(REQUESTS.map(|arrives_before| Case {
+                    late,
+                    client,
+                    arrives_before,
+                    limits,
+                }));
             }
         }
     }
@@ -69,7 +88,9 @@ fn selection(case: &Case) -> bool {
     };
     match case.limits {
         Limits::Default => harms && resets,
-        Limits::Short => harms || (case.arrives_before == Api::END_TXN && (resets || case.late == Api::END_TXN)),
+        Limits::Short => {
+            harms || (case.arrives_before == Api::END_TXN && (resets || case.late == Api::END_TXN))
+        }
     }
 }
 
@@ -93,12 +114,24 @@ fn check(case: Case) -> Result<String, String> {
     if !seen.contains(&Seen::Faulted(case.late, Fault::Hold(case.client))) {
         return Err("nothing was held: this case proves nothing".into());
     }
-    let Some(answer) = seen.iter().find_map(|seen| if let Seen::Released(_, answer) = seen { Some(answer) } else { None }) else {
+    let Some(answer) = seen.iter().find_map(|seen| {
+        if let Seen::Released(_, answer) = seen {
+            Some(answer)
+        } else {
+            None
+        }
+    }) else {
         return Err("nothing was released: this case proves nothing".into());
     };
     rig.is_exact_and_goes_on(EPOCHS)?;
-    let producers = seen.iter().filter(|seen| **seen == Seen::Answer(Api::INIT_PRODUCER_ID)).count();
-    Ok(format!("late copy {}, {producers} producers", told(case.late, answer.as_deref())))
+    let producers = seen
+        .iter()
+        .filter(|seen| **seen == Seen::Answer(Api::INIT_PRODUCER_ID))
+        .count();
+    Ok(format!(
+        "late copy {}, {producers} producers",
+        told(case.late, answer.as_deref())
+    ))
 }
 
 /// The broker's answer to a late copy.
@@ -107,7 +140,10 @@ fn told(api: Api, answer: Option<&[u8]>) -> String {
         None => "not answered".into(),
         // Throttle time, error code.
         Some([_, _, _, _, high, low]) if [Api::END_TXN, Api::ADD_OFFSETS_TO_TXN].contains(&api) => {
-            format!("answered with error code {}", i16::from_be_bytes([*high, *low]))
+            format!(
+                "answered with error code {}",
+                i16::from_be_bytes([*high, *low])
+            )
         }
         Some(answer) => format!("answered with {} bytes", answer.len()),
     }
@@ -133,14 +169,22 @@ fn check_random(RandomCase { seed }: RandomCase) -> Result<String, String> {
     take_over(&mut sink)?;
     rig.client.release_before(any(&mut generator));
     for _ in 0..generator.random_range(1..=4) {
-        let sees = if generator.random_bool(0.7) { ClientSees::Reset } else { ClientSees::Silence };
+        let sees = if generator.random_bool(0.7) {
+            ClientSees::Reset
+        } else {
+            ClientSees::Silence
+        };
         let fault = match generator.random_range(0..6) {
             0 => Fault::Cut,
             1 => Fault::SwallowAnswer(sees),
             2 => Fault::Delay(Duration::from_millis(generator.random_range(0..3000))),
             _ => Fault::Hold(sees),
         };
-        rig.client.fault_after(generator.random_range(0..EPOCHS as usize), any(&mut generator), fault);
+        rig.client.fault_after(
+            generator.random_range(0..EPOCHS as usize),
+            any(&mut generator),
+            fault,
+        );
     }
     for number in 1..=EPOCHS {
         commit(&mut sink, number)?;
@@ -151,7 +195,11 @@ fn check_random(RandomCase { seed }: RandomCase) -> Result<String, String> {
     }
     drop(sink);
     rig.is_exact_and_goes_on(EPOCHS)?;
-    let applied = rig.client.seen().into_iter().filter(|seen| matches!(seen, Seen::Faulted(..) | Seen::Released(..)));
+    let applied = rig
+        .client
+        .seen()
+        .into_iter()
+        .filter(|seen| matches!(seen, Seen::Faulted(..) | Seen::Released(..)));
     let words = applied.map(|seen| match seen {
         Seen::Released(api, answer) => format!("late {api:?} {}", told(api, answer.as_deref())),
         other => format!("{other:?}"),
@@ -161,9 +209,17 @@ fn check_random(RandomCase { seed }: RandomCase) -> Result<String, String> {
 
 #[test]
 fn late_requests_at_random_touch_no_later_transaction() {
-    let cases = (0..RANDOM_CASES).map(|_| RandomCase { seed: rand::random() }).collect();
+    let cases = (0..RANDOM_CASES)
+        .map(|_| RandomCase {
+            seed: rand::random(),
+        })
+        .collect();
     let few = AtomicUsize::new(0);
-    run(cases, |_| few.fetch_add(1, Ordering::Relaxed) < FEW, check_random);
+    run(
+        cases,
+        |_| few.fetch_add(1, Ordering::Relaxed) < FEW,
+        check_random,
+    );
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! The `leadpulse` program from end to end: what its commands say, and what it writes to real Kafka, whatever happens to it on the way.
 
-#![allow(clippy::unwrap_used, reason = "clippy knows tests, but not their helpers")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "clippy knows tests, but not their helpers"
+)]
 
 mod harness;
 #[allow(dead_code, reason = "the tests of the ports use more of it")]

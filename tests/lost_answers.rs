@@ -51,7 +51,11 @@ fn all_cases() -> Vec<Case> {
         Fault::SwallowAnswer(ClientSees::Reset),
         Fault::Cut,
     ];
-    let at = |fault| REQUESTS.into_iter().flat_map(move |at| [0, 2].map(|after| Case { fault, at, after }));
+    let at = |fault| {
+        REQUESTS
+            .into_iter()
+            .flat_map(move |at| [0, 2].map(|after| Case { fault, at, after }))
+    };
     faults.into_iter().flat_map(at).collect()
 }
 
@@ -72,9 +76,16 @@ fn check(case: Case) -> Result<String, String> {
         rig.judge.stands_at(&rig.direct, number)?;
     }
     drop(sink);
-    let applied = rig.client.seen().contains(&Seen::Faulted(case.at, case.fault));
+    let applied = rig
+        .client
+        .seen()
+        .contains(&Seen::Faulted(case.at, case.fault));
     rig.is_exact_and_goes_on(EPOCHS)?;
-    Ok(if applied { "exact".into() } else { "exact; there was no such request".into() })
+    Ok(if applied {
+        "exact".into()
+    } else {
+        "exact; there was no such request".into()
+    })
 }
 
 #[test]
@@ -94,7 +105,9 @@ fn a_slow_link_carries_an_epoch_once() {
     let mut noise = 1_u64;
     let mut record = || -> String {
         let mut next = || {
-            noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            noise = noise
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             char::from(b'!' + (noise >> 33) as u8 % 90)
         };
         (0..BYTES / 60).map(|_| next()).collect()
@@ -105,13 +118,20 @@ fn a_slow_link_carries_an_epoch_once() {
     commit(&mut sink, 1).unwrap();
     let values: Vec<&str> = records.iter().map(String::as_str).collect();
     let large: Arc<SealedEpoch> = epoch(2, &[20], &values);
-    rig.client.set_bytes_per_second(Some(BYTES as u64 * 9 / 10 / (3 * SHORT.as_secs())));
+    rig.client
+        .set_bytes_per_second(Some(BYTES as u64 * 9 / 10 / (3 * SHORT.as_secs())));
     let committing = std::thread::spawn(move || {
         let outcome = sink.commit(&large);
         (sink, outcome)
     });
     let started = Instant::now();
-    let sent_again = || rig.client.seen().iter().filter(|seen| **seen == Seen::Answer(Api::INIT_PRODUCER_ID)).count();
+    let sent_again = || {
+        rig.client
+            .seen()
+            .iter()
+            .filter(|seen| **seen == Seen::Answer(Api::INIT_PRODUCER_ID))
+            .count()
+    };
     while !committing.is_finished() && sent_again() < 5 {
         assert!(started.elapsed() < PATIENCE);
         std::thread::sleep(Duration::from_millis(50));
@@ -120,6 +140,9 @@ fn a_slow_link_carries_an_epoch_once() {
     rig.client.set_bytes_per_second(None);
     let (mut sink, outcome) = committing.join().unwrap();
     outcome.unwrap();
-    assert!(producers < 5, "{producers} producers sent the same bytes, and none was left time to");
+    assert!(
+        producers < 5,
+        "{producers} producers sent the same bytes, and none was left time to"
+    );
     commit(&mut sink, 3).unwrap();
 }

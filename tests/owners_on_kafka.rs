@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use leadpulse_engine::ports::{Attendant, CommittedEpoch, Nonce, Output, PortError, SealedEpoch, Sink};
+use leadpulse_engine::ports::{
+    Attendant, CommittedEpoch, Nonce, Output, PortError, SealedEpoch, Sink,
+};
 use leadpulse_kafka::{CommitPoint, Failpoint, KafkaMetrics, KafkaOptions, KafkaSink};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::producer::{BaseProducer, Producer};
@@ -24,7 +26,9 @@ struct Pause {
 
 impl Pause {
     fn reached(&self) {
-        self.reached.recv_timeout(PATIENCE).expect("the sink comes to its pause");
+        self.reached
+            .recv_timeout(PATIENCE)
+            .expect("the sink comes to its pause");
     }
     fn release(&self) {
         self.release.send(()).unwrap();
@@ -32,7 +36,11 @@ impl Pause {
 }
 
 /// Points of a sink's way, each with an epoch: where an attempt ends in doubt, and where it pauses. Each works once.
-fn interrupted(sink: KafkaSink, in_doubt: Option<(CommitPoint, u64)>, pause: (CommitPoint, u64)) -> (KafkaSink, Pause) {
+fn interrupted(
+    sink: KafkaSink,
+    in_doubt: Option<(CommitPoint, u64)>,
+    pause: (CommitPoint, u64),
+) -> (KafkaSink, Pause) {
     let (to_test, reached) = bounded(1);
     let (release, released) = bounded::<()>(1);
     let (doubts, pauses) = (AtomicBool::new(true), AtomicBool::new(true));
@@ -48,11 +56,17 @@ fn interrupted(sink: KafkaSink, in_doubt: Option<(CommitPoint, u64)>, pause: (Co
 
 /// An epoch with a nonce of its own, as each process seals it.
 fn sealed(number: u64, nonce: u64, position: i64, value: &str) -> Arc<SealedEpoch> {
-    Arc::new(SealedEpoch { nonce: Nonce(nonce), ..SealedEpoch::clone(&epoch(number, &[position], &[value])) })
+    Arc::new(SealedEpoch {
+        nonce: Nonce(nonce),
+        ..SealedEpoch::clone(&epoch(number, &[position], &[value]))
+    })
 }
 
 fn found(number: u64, nonce: u64, position: i64) -> Option<CommittedEpoch> {
-    committed(number, &[position]).map(|epoch| CommittedEpoch { nonce: Some(Nonce(nonce)), ..epoch })
+    committed(number, &[position]).map(|epoch| CommittedEpoch {
+        nonce: Some(Nonce(nonce)),
+        ..epoch
+    })
 }
 
 fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
@@ -92,28 +106,44 @@ fn committed_metadata(on: &Deployment) -> (Offset, String) {
 
 fn client(on: &Deployment) -> ClientConfig {
     let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", &on.options.brokers).set("group.id", &on.options.group_id).set("enable.auto.commit", "false");
+    config
+        .set("bootstrap.servers", &on.options.brokers)
+        .set("group.id", &on.options.group_id)
+        .set("enable.auto.commit", "false");
     config
 }
 
 #[test]
 fn a_first_take_over_writes_the_owner() {
-    let Some(on) = deployment("first", &[1]) else { return };
+    let Some(on) = deployment("first", &[1]) else {
+        return;
+    };
     let mut sink = on.sink();
     assert_eq!(sink.take_over().unwrap(), None);
-    let metadata = format!("v2;epoch=0;as_of=0;nonce=0000000000000000;owner={}", sink.owner());
+    let metadata = format!(
+        "v2;epoch=0;as_of=0;nonce=0000000000000000;owner={}",
+        sink.owner()
+    );
     assert_eq!(committed_metadata(&on), (Offset::Offset(0), metadata));
     sink.commit(&sealed(1, 0xfe, 4, "a")).unwrap();
     assert_eq!(on.taken_over(), found(1, 0xfe, 4));
     let (offset, metadata) = committed_metadata(&on);
-    assert!(metadata.starts_with("v2;epoch=1;as_of=1000;nonce=00000000000000fe;owner="), "{metadata}");
-    assert!(!metadata.ends_with(sink.owner()), "another process has taken over");
+    assert!(
+        metadata.starts_with("v2;epoch=1;as_of=1000;nonce=00000000000000fe;owner="),
+        "{metadata}"
+    );
+    assert!(
+        !metadata.ends_with(sink.owner()),
+        "another process has taken over"
+    );
     assert_eq!(offset, Offset::Offset(4));
 }
 
 #[test]
 fn a_deployment_of_version_1_is_taken_over() {
-    let Some(on) = deployment("version1", &[1]) else { return };
+    let Some(on) = deployment("version1", &[1]) else {
+        return;
+    };
     let consumer: BaseConsumer = client(&on).create().unwrap();
     let mut list = TopicPartitionList::new();
     let mut element = list.add_partition(&on.inputs[0].topic, 0);
@@ -121,7 +151,10 @@ fn a_deployment_of_version_1_is_taken_over() {
     element.set_offset(Offset::Offset(7)).unwrap();
     consumer.commit(&list, CommitMode::Sync).unwrap();
     let mut sink = on.sink();
-    let version1 = committed(1, &[7]).map(|epoch| CommittedEpoch { nonce: None, ..epoch });
+    let version1 = committed(1, &[7]).map(|epoch| CommittedEpoch {
+        nonce: None,
+        ..epoch
+    });
     assert_eq!(sink.take_over().unwrap(), version1);
     sink.commit(&sealed(2, 2, 8, "a")).unwrap();
     assert_eq!(on.taken_over(), found(2, 2, 8));
@@ -131,7 +164,9 @@ fn a_deployment_of_version_1_is_taken_over() {
 /// positions, and lives on.
 #[test]
 fn a_paused_owner_stops_and_its_successor_lives_on() {
-    use CommitPoint::{AfterCommit, AfterInit, BeforeCommit, BeforeInit, BeforeOffsets, BeforeRecords};
+    use CommitPoint::{
+        AfterCommit, AfterInit, BeforeCommit, BeforeInit, BeforeOffsets, BeforeRecords,
+    };
     let cases = [
         (None, BeforeRecords),
         (None, BeforeOffsets),
@@ -144,8 +179,11 @@ fn a_paused_owner_stops_and_its_successor_lives_on() {
         (Some(BeforeCommit), AfterInit),
     ];
     for case @ (in_doubt, pause) in cases {
-        let Some(on) = deployment("paused", &[1]) else { return };
-        let (mut owner, pause_of_owner) = interrupted(on.sink(), in_doubt.map(|point| (point, 2)), (pause, 2));
+        let Some(on) = deployment("paused", &[1]) else {
+            return;
+        };
+        let (mut owner, pause_of_owner) =
+            interrupted(on.sink(), in_doubt.map(|point| (point, 2)), (pause, 2));
         owner.take_over().unwrap();
         owner.commit(&sealed(1, 0xa1, 100, "before")).unwrap();
         let mut successor = on.sink();
@@ -153,22 +191,36 @@ fn a_paused_owner_stops_and_its_successor_lives_on() {
             let paused = scope.spawn(|| owner.commit(&sealed(2, 0xa2, 150, "paused")));
             pause_of_owner.reached();
             let is_committed = pause == AfterCommit;
-            let expected = if is_committed { found(2, 0xa2, 150) } else { found(1, 0xa1, 100) };
+            let expected = if is_committed {
+                found(2, 0xa2, 150)
+            } else {
+                found(1, 0xa1, 100)
+            };
             assert_eq!(successor.take_over().unwrap(), expected, "{case:?}");
             let next = if is_committed { 3 } else { 2 };
-            successor.commit(&sealed(next, 0xb2, 120, "successor")).unwrap();
+            successor
+                .commit(&sealed(next, 0xb2, 120, "successor"))
+                .unwrap();
             pause_of_owner.release();
             paused.join().unwrap()
         });
         if pause == AfterCommit {
             outcome.unwrap();
         } else {
-            assert!(matches!(outcome, Err(PortError::Fenced(_))), "{case:?}: {outcome:?}");
+            assert!(
+                matches!(outcome, Err(PortError::Fenced(_))),
+                "{case:?}: {outcome:?}"
+            );
         }
         let number = if pause == AfterCommit { 4 } else { 3 };
         let again = owner.commit(&sealed(number - 1, 0xa3, 200, "paused again"));
-        assert!(matches!(again, Err(PortError::Fenced(_))), "{case:?}: {again:?}");
-        successor.commit(&sealed(number, 0xb3, 160, "successor again")).unwrap();
+        assert!(
+            matches!(again, Err(PortError::Fenced(_))),
+            "{case:?}: {again:?}"
+        );
+        successor
+            .commit(&sealed(number, 0xb3, 160, "successor again"))
+            .unwrap();
         assert_eq!(on.taken_over(), found(number, 0xb3, 160), "{case:?}");
         let expected = if pause == AfterCommit {
             ["before", "paused", "successor", "successor again"].as_slice()
@@ -183,8 +235,16 @@ fn a_paused_owner_stops_and_its_successor_lives_on() {
 #[test]
 fn a_paused_take_over_is_tried_again() {
     use CommitPoint::{AfterCommit, AfterInit, BeforeCommit, BeforeOffsets, BeforeRecords};
-    for (point, epoch) in [(AfterInit, 0), (BeforeRecords, 1), (BeforeOffsets, 1), (BeforeCommit, 1), (AfterCommit, 1)] {
-        let Some(on) = deployment("starting", &[1]) else { return };
+    for (point, epoch) in [
+        (AfterInit, 0),
+        (BeforeRecords, 1),
+        (BeforeOffsets, 1),
+        (BeforeCommit, 1),
+        (AfterCommit, 1),
+    ] {
+        let Some(on) = deployment("starting", &[1]) else {
+            return;
+        };
         let mut owner = on.sink();
         owner.take_over().unwrap();
         owner.commit(&sealed(1, 0xa1, 100, "before")).unwrap();
@@ -197,27 +257,53 @@ fn a_paused_take_over_is_tried_again() {
             (while_paused, paused.join().unwrap().unwrap())
         });
         let stands = point == AfterCommit;
-        assert_eq!(matches!(while_paused, Err(PortError::Fenced(_))), stands, "{point:?}: {while_paused:?}");
+        assert_eq!(
+            matches!(while_paused, Err(PortError::Fenced(_))),
+            stands,
+            "{point:?}: {while_paused:?}"
+        );
         assert_eq!(while_paused.is_ok(), !stands, "{point:?}: {while_paused:?}");
-        assert_eq!(taken_over, if stands { found(1, 0xa1, 100) } else { found(2, 0xa2, 150) }, "{point:?}");
-        assert!(matches!(owner.commit(&sealed(if stands { 2 } else { 3 }, 0xa3, 200, "no")), Err(PortError::Fenced(_))), "{point:?}");
+        assert_eq!(
+            taken_over,
+            if stands {
+                found(1, 0xa1, 100)
+            } else {
+                found(2, 0xa2, 150)
+            },
+            "{point:?}"
+        );
+        assert!(
+            matches!(
+                owner.commit(&sealed(if stands { 2 } else { 3 }, 0xa3, 200, "no")),
+                Err(PortError::Fenced(_))
+            ),
+            "{point:?}"
+        );
         let next = if stands { 2 } else { 3 };
         starting.commit(&sealed(next, 0xb1, 180, "new")).unwrap();
         assert_eq!(on.taken_over(), found(next, 0xb1, 180), "{point:?}");
-        let expected: &[&str] = if stands { &["before", "new"] } else { &["before", "owner", "new"] };
+        let expected: &[&str] = if stands {
+            &["before", "new"]
+        } else {
+            &["before", "owner", "new"]
+        };
         assert_eq!(on.visible(Output::Scores), expected, "{point:?}");
     }
 }
 
 #[test]
 fn an_idle_owner_notices_its_successor() {
-    let Some(on) = deployment("idle", &[1]) else { return };
+    let Some(on) = deployment("idle", &[1]) else {
+        return;
+    };
     let (mut owner, mut successor) = (on.sink(), on.sink());
     owner.take_over().unwrap();
     owner.commit(&sealed(1, 1, 1, "a")).unwrap();
     owner.check().unwrap();
     successor.take_over().unwrap();
-    wait_until("the owner notices its successor", || matches!(owner.check(), Err(PortError::Fenced(_))));
+    wait_until("the owner notices its successor", || {
+        matches!(owner.check(), Err(PortError::Fenced(_)))
+    });
     successor.check().unwrap();
     successor.commit(&sealed(2, 2, 2, "b")).unwrap();
     assert_eq!(on.taken_over(), found(2, 2, 2));
@@ -225,18 +311,28 @@ fn an_idle_owner_notices_its_successor() {
 
 #[test]
 fn an_owner_that_is_fenced_while_its_token_stands_goes_on() {
-    let Some(on) = deployment("fenced", &[1]) else { return };
+    let Some(on) = deployment("fenced", &[1]) else {
+        return;
+    };
     let mut sink = on.sink();
     sink.take_over().unwrap();
     sink.commit(&sealed(1, 1, 1, "a")).unwrap();
     // A process that dies in the middle of its take-over: it has fenced the owner, and wrote no token.
     let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", &on.options.brokers).set("transactional.id", &on.options.transactional_id);
+    config
+        .set("bootstrap.servers", &on.options.brokers)
+        .set("transactional.id", &on.options.transactional_id);
     let dying: BaseProducer = config.create().unwrap();
     dying.init_transactions(PATIENCE).unwrap();
     sink.commit(&sealed(2, 2, 2, "b")).unwrap();
     sink.commit(&sealed(3, 3, 3, "c")).unwrap();
-    assert_eq!((on.metrics.replacements("fenced"), on.metrics.transactions("fenced")), (1, 1));
+    assert_eq!(
+        (
+            on.metrics.replacements("fenced"),
+            on.metrics.transactions("fenced")
+        ),
+        (1, 1)
+    );
     assert_eq!(on.taken_over(), found(3, 3, 3));
     assert_eq!(on.visible(Output::Scores), ["a", "b", "c"]);
 }
@@ -244,17 +340,28 @@ fn an_owner_that_is_fenced_while_its_token_stands_goes_on() {
 /// Ends of the scores' partition as readers see them: of committed transactions, and of all.
 fn ends(on: &Deployment, partition: i32) -> (i64, i64) {
     let end = |isolation: &str| {
-        let consumer: BaseConsumer = client(on).set("isolation.level", isolation).create().unwrap();
-        consumer.fetch_watermarks(&on.options.outputs.scores, partition, PATIENCE).unwrap().1
+        let consumer: BaseConsumer = client(on)
+            .set("isolation.level", isolation)
+            .create()
+            .unwrap();
+        consumer
+            .fetch_watermarks(&on.options.outputs.scores, partition, PATIENCE)
+            .unwrap()
+            .1
     };
     (end("read_committed"), end("read_uncommitted"))
 }
 
 #[test]
 fn a_transaction_that_the_broker_timed_out_is_settled() {
-    let Some(mut on) = deployment("timed-out", &[1]) else { return };
+    let Some(mut on) = deployment("timed-out", &[1]) else {
+        return;
+    };
     // The broker ends the transaction long before the sink would lose its patience.
-    (on.options.transaction_timeout_ms, on.options.commit_timeout_ms) = (2_000, 60_000);
+    (
+        on.options.transaction_timeout_ms,
+        on.options.commit_timeout_ms,
+    ) = (2_000, 60_000);
     let (mut sink, pause) = interrupted(on.sink(), None, (CommitPoint::BeforeCommit, 2));
     sink.take_over().unwrap();
     sink.commit(&sealed(1, 1, 1, "a")).unwrap();
@@ -262,9 +369,16 @@ fn a_transaction_that_the_broker_timed_out_is_settled() {
         let commit = scope.spawn(|| sink.commit(&sealed(2, 2, 2, "b")));
         pause.reached();
         let partitions = 0..on.options.output_partitions;
-        assert!(partitions.clone().any(|partition| ends(&on, partition).0 < ends(&on, partition).1), "the transaction is open");
+        assert!(
+            partitions
+                .clone()
+                .any(|partition| ends(&on, partition).0 < ends(&on, partition).1),
+            "the transaction is open"
+        );
         wait_until("the broker ends the transaction", || {
-            partitions.clone().all(|partition| ends(&on, partition).0 == ends(&on, partition).1)
+            partitions
+                .clone()
+                .all(|partition| ends(&on, partition).0 == ends(&on, partition).1)
         });
         pause.release();
         commit.join().unwrap()
@@ -278,37 +392,57 @@ fn a_transaction_that_the_broker_timed_out_is_settled() {
 
 #[test]
 fn a_call_that_does_not_return_is_left_behind() {
-    let Some(mut on) = deployment("hanging", &[1]) else { return };
-    (on.options.transaction_timeout_ms, on.options.commit_timeout_ms) = (30_000, 1_000);
+    let Some(mut on) = deployment("hanging", &[1]) else {
+        return;
+    };
+    (
+        on.options.transaction_timeout_ms,
+        on.options.commit_timeout_ms,
+    ) = (30_000, 1_000);
     for point in [CommitPoint::BeforeOffsets, CommitPoint::BeforeCommit] {
         let before = on.metrics.transactions("committed");
         let (mut sink, pause) = interrupted(on.sink(), None, (point, before + 1));
         sink.take_over().unwrap();
         let (number, value) = (before + 1, format!("{point:?}"));
-        sink.commit(&sealed(number, number, number as i64, &value)).unwrap();
+        sink.commit(&sealed(number, number, number as i64, &value))
+            .unwrap();
         pause.reached();
         assert_eq!(on.metrics.abandoned(), 1, "the thread that hangs");
         // What hung goes on, and must not commit.
         pause.release();
-        wait_until("the producer that was left behind closes", || on.metrics.abandoned() == 0);
+        wait_until("the producer that was left behind closes", || {
+            on.metrics.abandoned() == 0
+        });
         sink.check().unwrap();
     }
     assert_eq!(on.metrics.replacements("in_doubt"), 2);
     assert_eq!(on.taken_over(), found(2, 2, 2));
-    assert_eq!(on.visible(Output::Scores), ["BeforeOffsets", "BeforeCommit"]);
+    assert_eq!(
+        on.visible(Output::Scores),
+        ["BeforeOffsets", "BeforeCommit"]
+    );
 }
 
 /// Kafka refuses the offsets of a transaction, or takes them, while the group has a member; either way the epoch is committed once. The member
 /// commits positions of its own over ours, without metadata: those of the other partition still name epoch and owner.
 #[test]
 fn a_foreign_member_of_the_group_loses_nothing() {
-    let Some(on) = deployment("member", &[2]) else { return };
+    let Some(on) = deployment("member", &[2]) else {
+        return;
+    };
     let hearing = Arc::new(Hearing::default());
     let sealed = |number: u64, value: &str| {
         let position = number as i64;
-        Arc::new(SealedEpoch { nonce: Nonce(number), ..SealedEpoch::clone(&epoch(number, &[position, position], &[value])) })
+        Arc::new(SealedEpoch {
+            nonce: Nonce(number),
+            ..SealedEpoch::clone(&epoch(number, &[position, position], &[value]))
+        })
     };
-    let (sink, pause) = interrupted(on.sink(), Some((CommitPoint::BeforeCommit, 2)), (CommitPoint::BeforeCommit, 2));
+    let (sink, pause) = interrupted(
+        on.sink(),
+        Some((CommitPoint::BeforeCommit, 2)),
+        (CommitPoint::BeforeCommit, 2),
+    );
     let mut sink = sink.with_attendant(Arc::clone(&hearing) as Arc<dyn Attendant>);
     sink.take_over().unwrap();
     sink.commit(&sealed(1, "a")).unwrap();
@@ -319,7 +453,8 @@ fn a_foreign_member_of_the_group_loses_nothing() {
         console.assignment().unwrap().count() == 2
     });
     let mut list = TopicPartitionList::new();
-    list.add_partition_offset(&on.inputs[0].topic, 0, Offset::Offset(77)).unwrap();
+    list.add_partition_offset(&on.inputs[0].topic, 0, Offset::Offset(77))
+        .unwrap();
     std::thread::scope(|scope| {
         let commit = scope.spawn(|| sink.commit(&sealed(2, "b")));
         pause.reached();
@@ -329,7 +464,11 @@ fn a_foreign_member_of_the_group_loses_nothing() {
     });
     drop(console);
     sink.commit(&sealed(3, "c")).unwrap();
-    assert_eq!(hearing.reports.lock().unwrap().last(), Some(&None), "the report is taken back");
+    assert_eq!(
+        hearing.reports.lock().unwrap().last(),
+        Some(&None),
+        "the report is taken back"
+    );
     assert_eq!(on.metrics.transactions("indefinite"), 1);
     assert_eq!(on.taken_over(), committed(3, &[3, 3]));
     assert_eq!(on.visible(Output::Scores), ["a", "b", "c"]);
@@ -347,13 +486,22 @@ fn a_take_over_without_brokers_waits_until_it_is_stopped() {
     };
     let metrics = KafkaMetrics::register(&prometheus::Registry::new()).unwrap();
     let hearing = Arc::new(Hearing::default());
-    let partition = leadpulse_engine::ports::InputPartition { topic: name, partition: 0, table: leadpulse_schema::TableId(0) };
+    let partition = leadpulse_engine::ports::InputPartition {
+        topic: name,
+        partition: 0,
+        table: leadpulse_schema::TableId(0),
+    };
     let sink = KafkaSink::new(&options, &[partition], &metrics).unwrap();
     let mut sink = sink.with_attendant(Arc::clone(&hearing) as Arc<dyn Attendant>);
     std::thread::scope(|scope| {
         let taking_over = scope.spawn(|| sink.take_over());
-        wait_until("the sink reports twice", || hearing.reports.lock().unwrap().len() >= 2);
+        wait_until("the sink reports twice", || {
+            hearing.reports.lock().unwrap().len() >= 2
+        });
         hearing.stopped.store(true, Ordering::SeqCst);
-        assert!(matches!(taking_over.join().unwrap(), Err(PortError::Interrupted(_))));
+        assert!(matches!(
+            taking_over.join().unwrap(),
+            Err(PortError::Interrupted(_))
+        ));
     });
 }

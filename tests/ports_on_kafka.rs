@@ -10,13 +10,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use leadpulse_engine::ports::{
-    Clock, CommittedEpoch, InputPartition, LogEnd, LogStep, NextOffset, Nonce, Output, OutputLog, OutputRecord, PollLimit, PortError,
-    RecordBatch, SealedEpoch, Sink, Source,
+    Clock, CommittedEpoch, InputPartition, LogEnd, LogStep, NextOffset, Nonce, Output, OutputLog,
+    OutputRecord, PollLimit, PortError, RecordBatch, SealedEpoch, Sink, Source,
 };
 use leadpulse_engine::{HEADER_REASON, HEADER_VALUE_BYTES, Reason, dead_letter};
 use leadpulse_kafka::{
-    CommitPoint, Failpoint, InputTopic, Isolation, KafkaMetrics, KafkaOptions, KafkaOutputLog, KafkaSink, KafkaSource, MockBroker,
-    MockSink, OutputTopics, OwnedRecord, Producer, TopicSpec, TopicWatch, describe, ensure_topics, output_topics, read_all,
+    CommitPoint, Failpoint, InputTopic, Isolation, KafkaMetrics, KafkaOptions, KafkaOutputLog,
+    KafkaSink, KafkaSource, MockBroker, MockSink, OutputTopics, OwnedRecord, Producer, TopicSpec,
+    TopicWatch, describe, ensure_topics, output_topics, read_all,
 };
 use leadpulse_schema::TableId;
 use rdkafka::ClientConfig;
@@ -27,7 +28,10 @@ use crate::harness::{kafka, unique};
 
 /// More than any test needs; a test that reaches it has failed.
 pub const PATIENCE: Duration = Duration::from_secs(60);
-const ANY: PollLimit = PollLimit { records: usize::MAX, bytes: usize::MAX };
+const ANY: PollLimit = PollLimit {
+    records: usize::MAX,
+    bytes: usize::MAX,
+};
 
 /// A deployment of its own: input topics, output topics, group, transactional id.
 #[derive(Clone)]
@@ -42,10 +46,20 @@ pub struct Deployment {
 pub fn deployment(name: &str, partitions: &[i32]) -> Option<Deployment> {
     let cluster = kafka()?;
     let deployment = Deployment::named(&unique(name), &cluster.servers, partitions.len());
-    let inputs = deployment.inputs.iter().zip(partitions).map(|(input, partitions)| TopicSpec::log(&input.topic, *partitions));
+    let inputs = deployment
+        .inputs
+        .iter()
+        .zip(partitions)
+        .map(|(input, partitions)| TopicSpec::log(&input.topic, *partitions));
     let wanted: Vec<TopicSpec> = inputs.chain(output_topics(&deployment.options)).collect();
-    assert_eq!(ensure_topics(&deployment.options, &wanted).unwrap().len(), wanted.len());
-    assert_eq!(ensure_topics(&deployment.options, &wanted).unwrap(), Vec::<String>::new());
+    assert_eq!(
+        ensure_topics(&deployment.options, &wanted).unwrap().len(),
+        wanted.len()
+    );
+    assert_eq!(
+        ensure_topics(&deployment.options, &wanted).unwrap(),
+        Vec::<String>::new()
+    );
     Some(deployment)
 }
 
@@ -68,9 +82,19 @@ impl Deployment {
             ..KafkaOptions::default()
         };
         options.validate().unwrap();
-        let inputs = (0..inputs).map(|n| InputTopic { topic: format!("{name}.in{n}"), table: TableId(n as u16) }).collect();
+        let inputs = (0..inputs)
+            .map(|n| InputTopic {
+                topic: format!("{name}.in{n}"),
+                table: TableId(n as u16),
+            })
+            .collect();
         let registry = prometheus::Registry::new();
-        Self { options, inputs, metrics: KafkaMetrics::register(&registry).unwrap(), registry }
+        Self {
+            options,
+            inputs,
+            metrics: KafkaMetrics::register(&registry).unwrap(),
+            registry,
+        }
     }
 
     pub fn source(&self) -> KafkaSource {
@@ -89,7 +113,9 @@ impl Deployment {
     /// A sink whose first attempt at epoch 1 reaches `point`, and then knows nothing.
     fn sink_in_doubt(&self, point: CommitPoint) -> KafkaSink {
         let armed = AtomicBool::new(true);
-        let failpoint: Failpoint = Arc::new(move |at, epoch| at == point && epoch == 1 && armed.swap(false, Ordering::SeqCst));
+        let failpoint: Failpoint = Arc::new(move |at, epoch| {
+            at == point && epoch == 1 && armed.swap(false, Ordering::SeqCst)
+        });
         self.sink().with_failpoint(failpoint)
     }
     /// What a take-over finds. It waits until every earlier transaction has ended, so what is read afterwards is all there will be: a
@@ -98,10 +124,19 @@ impl Deployment {
         self.sink().take_over().unwrap()
     }
     pub fn visible(&self, output: Output) -> Vec<String> {
-        self.records(output, Isolation::Committed).iter().map(text).collect()
+        self.records(output, Isolation::Committed)
+            .iter()
+            .map(text)
+            .collect()
     }
     pub fn records(&self, output: Output, isolation: Isolation) -> Vec<OwnedRecord> {
-        read_all(&self.options, self.options.outputs.name(output), isolation, &self.metrics).unwrap()
+        read_all(
+            &self.options,
+            self.options.outputs.name(output),
+            isolation,
+            &self.metrics,
+        )
+        .unwrap()
     }
     /// The value of a metric without labels.
     fn gauge(&self, name: &str) -> f64 {
@@ -112,16 +147,32 @@ impl Deployment {
     }
     fn metric(&self, name: &str, labels: &[&str]) -> f64 {
         let families = self.registry.gather();
-        let family = families.iter().find(|family| family.name() == name).unwrap_or_else(|| panic!("no metric {name}"));
-        let with = |metric: &&prometheus::proto::Metric| labels.iter().all(|label| metric.get_label().iter().any(|l| l.value() == *label));
+        let family = families
+            .iter()
+            .find(|family| family.name() == name)
+            .unwrap_or_else(|| panic!("no metric {name}"));
+        let with = |metric: &&prometheus::proto::Metric| {
+            labels
+                .iter()
+                .all(|label| metric.get_label().iter().any(|l| l.value() == *label))
+        };
         let values = family.get_metric().iter().filter(with);
-        values.map(|metric| metric.get_gauge().get_value() + metric.get_counter().get_value()).sum()
+        values
+            .map(|metric| metric.get_gauge().get_value() + metric.get_counter().get_value())
+            .sum()
     }
     pub fn produce(&self, topic: &str, values: impl IntoIterator<Item = String>) {
         let mut producer = Producer::connect(&self.options, &self.metrics).unwrap();
         for value in values {
             let key = value.clone();
-            producer.send(topic, Some(key.as_bytes()), Some(value.as_bytes()), 1_700_000_000_000).unwrap();
+            producer
+                .send(
+                    topic,
+                    Some(key.as_bytes()),
+                    Some(value.as_bytes()),
+                    1_700_000_000_000,
+                )
+                .unwrap();
         }
         producer.flush(PATIENCE).unwrap();
     }
@@ -142,29 +193,59 @@ fn output(output: Output, value: &str) -> OutputRecord {
 }
 
 pub fn epoch(number: u64, positions: &[i64], values: &[&str]) -> Arc<SealedEpoch> {
-    let mut outputs: Vec<OutputRecord> = values.iter().map(|value| output(Output::Scores, value)).collect();
+    let mut outputs: Vec<OutputRecord> = values
+        .iter()
+        .map(|value| output(Output::Scores, value))
+        .collect();
     if !values.is_empty() {
         outputs.push(output(Output::Epochs, &format!("epoch {number}")));
     }
     let positions = positions.iter().copied().map(NextOffset).collect();
-    Arc::new(SealedEpoch { number, nonce: Nonce(number), as_of_ms: number as i64 * 1000, positions, outputs })
+    Arc::new(SealedEpoch {
+        number,
+        nonce: Nonce(number),
+        as_of_ms: number as i64 * 1000,
+        positions,
+        outputs,
+    })
 }
 
 pub fn committed(number: u64, positions: &[i64]) -> Option<CommittedEpoch> {
-    let positions = positions.iter().copied().map(NextOffset).map(Some).collect();
-    Some(CommittedEpoch { number, as_of_ms: number as i64 * 1000, nonce: Some(Nonce(number)), positions })
+    let positions = positions
+        .iter()
+        .copied()
+        .map(NextOffset)
+        .map(Some)
+        .collect();
+    Some(CommittedEpoch {
+        number,
+        as_of_ms: number as i64 * 1000,
+        nonce: Some(Nonce(number)),
+        positions,
+    })
 }
 
 fn stable_ends(source: &mut impl Source) -> Vec<NextOffset> {
-    source.ends().unwrap().into_iter().map(|end| end.stable).collect()
+    source
+        .ends()
+        .unwrap()
+        .into_iter()
+        .map(|end| end.stable)
+        .collect()
 }
 
 /// Polls until `enough` records are there.
 fn poll_until(source: &mut impl Source, limit: PollLimit, enough: usize) -> RecordBatch {
     let (mut batch, deadline) = (RecordBatch::default(), Instant::now() + PATIENCE);
     while batch.len() < enough {
-        assert!(Instant::now() < deadline, "{} of {enough} records came", batch.len());
-        source.poll(&mut batch, limit, Duration::from_millis(100)).unwrap();
+        assert!(
+            Instant::now() < deadline,
+            "{} of {enough} records came",
+            batch.len()
+        );
+        source
+            .poll(&mut batch, limit, Duration::from_millis(100))
+            .unwrap();
     }
     batch
 }
@@ -186,37 +267,63 @@ fn until<T: std::fmt::Debug>(mut ask: impl FnMut() -> T, enough: impl Fn(&T) -> 
 fn by_partition(batch: &RecordBatch) -> BTreeMap<u32, Vec<(i64, String)>> {
     let mut read: BTreeMap<u32, Vec<(i64, String)>> = BTreeMap::new();
     for record in batch.iter() {
-        read.entry(record.partition()).or_default().push((record.offset(), String::from_utf8(record.value().unwrap().to_vec()).unwrap()));
+        read.entry(record.partition()).or_default().push((
+            record.offset(),
+            String::from_utf8(record.value().unwrap().to_vec()).unwrap(),
+        ));
     }
     read
 }
 
 #[test]
 fn a_commit_is_visible_once_and_taken_over() {
-    let Some(on) = deployment("commit", &[2, 1]) else { return };
+    let Some(on) = deployment("commit", &[2, 1]) else {
+        return;
+    };
     let mut sink = on.sink();
     assert_eq!(sink.take_over().unwrap(), None);
     let mut first = SealedEpoch::clone(&epoch(1, &[0, 5, 7], &["a", "b"]));
-    first.outputs[0].headers =
-        vec![("x-dlq-reason".into(), Some(b"validation".to_vec())), ("empty".into(), Some(vec![])), ("none".into(), None)];
-    first.outputs.push(OutputRecord { value: None, ..output(Output::PolicyState, "") });
+    first.outputs[0].headers = vec![
+        ("x-dlq-reason".into(), Some(b"validation".to_vec())),
+        ("empty".into(), Some(vec![])),
+        ("none".into(), None),
+    ];
+    first.outputs.push(OutputRecord {
+        value: None,
+        ..output(Output::PolicyState, "")
+    });
     sink.commit(&Arc::new(first)).unwrap();
     sink.commit(&epoch(2, &[3, 5, 9], &["c"])).unwrap();
     assert_eq!(on.taken_over(), committed(2, &[3, 5, 9]));
     assert_eq!(on.visible(Output::Scores), ["a", "b", "c"]);
     assert_eq!(on.visible(Output::Epochs), ["epoch 1", "epoch 2"]);
     let scores = on.records(Output::Scores, Isolation::Committed);
-    assert_eq!((scores[0].header("x-dlq-reason"), scores[0].timestamp_ms), (Some(b"validation".as_slice()), 1_292_000_000_000));
-    assert_eq!(scores[0].headers[1..], [("empty".into(), Some(vec![])), ("none".into(), None)]);
+    assert_eq!(
+        (scores[0].header("x-dlq-reason"), scores[0].timestamp_ms),
+        (Some(b"validation".as_slice()), 1_292_000_000_000)
+    );
+    assert_eq!(
+        scores[0].headers[1..],
+        [("empty".into(), Some(vec![])), ("none".into(), None)]
+    );
     let policy = on.records(Output::PolicyState, Isolation::Committed);
-    assert_eq!((policy[0].key.as_deref(), policy[0].value.as_deref()), (Some(b"A001".as_slice()), None));
+    assert_eq!(
+        (policy[0].key.as_deref(), policy[0].value.as_deref()),
+        (Some(b"A001".as_slice()), None)
+    );
     assert_eq!(on.metrics.transactions("committed"), 2);
-    assert_eq!(on.metrics.replacements("unanswered"), 0, "every request is seen to be answered");
+    assert_eq!(
+        on.metrics.replacements("unanswered"),
+        0,
+        "every request is seen to be answered"
+    );
 }
 
 #[test]
 fn the_epoch_log_is_read_in_order() {
-    let Some(on) = deployment("log", &[1]) else { return };
+    let Some(on) = deployment("log", &[1]) else {
+        return;
+    };
     let (mut sink, mut log) = (on.sink(), KafkaOutputLog::new(&on.options, &on.metrics));
     let mut read = |expected: usize| {
         let (mut values, deadline) = (Vec::new(), Instant::now() + PATIENCE);
@@ -224,16 +331,26 @@ fn the_epoch_log_is_read_in_order() {
         loop {
             match log.next(Duration::from_millis(100)).unwrap() {
                 LogStep::Record(value) => values.push(String::from_utf8(value).unwrap()),
-                LogStep::Waiting => assert!(Instant::now() < deadline, "{} of {expected} records came", values.len()),
+                LogStep::Waiting => assert!(
+                    Instant::now() < deadline,
+                    "{} of {expected} records came",
+                    values.len()
+                ),
                 LogStep::End => break,
             }
         }
-        assert_eq!(values, (1..=expected).map(|n| format!("epoch {n}")).collect::<Vec<_>>());
+        assert_eq!(
+            values,
+            (1..=expected)
+                .map(|n| format!("epoch {n}"))
+                .collect::<Vec<_>>()
+        );
     };
     sink.take_over().unwrap();
     read(0);
     for number in 1..=20 {
-        sink.commit(&epoch(number, &[number as i64], &["s"])).unwrap();
+        sink.commit(&epoch(number, &[number as i64], &["s"]))
+            .unwrap();
     }
     assert_eq!(on.taken_over(), committed(20, &[20]));
     read(20);
@@ -244,37 +361,66 @@ fn the_epoch_log_is_read_in_order() {
         Ok(())
     })
     .unwrap();
-    assert!(newest.len() >= 3 && newest.iter().all(|value| value == "s"), "{newest:?}");
-    let stop = log.latest(Output::Scores, &mut |_, _| Err(PortError::Fatal("enough".into()))).unwrap_err();
+    assert!(
+        newest.len() >= 3 && newest.iter().all(|value| value == "s"),
+        "{newest:?}"
+    );
+    let stop = log
+        .latest(Output::Scores, &mut |_, _| {
+            Err(PortError::Fatal("enough".into()))
+        })
+        .unwrap_err();
     assert_eq!(stop.to_string(), "enough");
 }
 
 #[test]
 fn an_unknown_outcome_is_settled_to_exactly_one_copy() {
-    for (point, promoted) in
-        [(CommitPoint::BeforeRecords, 0), (CommitPoint::BeforeOffsets, 0), (CommitPoint::BeforeCommit, 0), (CommitPoint::AfterCommit, 1)]
-    {
-        let Some(on) = deployment("doubt", &[1]) else { return };
+    for (point, promoted) in [
+        (CommitPoint::BeforeRecords, 0),
+        (CommitPoint::BeforeOffsets, 0),
+        (CommitPoint::BeforeCommit, 0),
+        (CommitPoint::AfterCommit, 1),
+    ] {
+        let Some(on) = deployment("doubt", &[1]) else {
+            return;
+        };
         let mut sink = on.sink_in_doubt(point);
         sink.take_over().unwrap();
         sink.commit(&epoch(1, &[4], &["a", "b"])).unwrap();
         sink.commit(&epoch(2, &[6], &["c"])).unwrap();
         assert_eq!(on.taken_over(), committed(2, &[6]), "{point:?}");
         assert_eq!(on.visible(Output::Scores), ["a", "b", "c"], "{point:?}");
-        assert_eq!(on.visible(Output::Epochs), ["epoch 1", "epoch 2"], "{point:?}");
-        assert_eq!((on.metrics.transactions("indefinite"), on.metrics.transactions("promoted")), (1, promoted), "{point:?}");
+        assert_eq!(
+            on.visible(Output::Epochs),
+            ["epoch 1", "epoch 2"],
+            "{point:?}"
+        );
+        assert_eq!(
+            (
+                on.metrics.transactions("indefinite"),
+                on.metrics.transactions("promoted")
+            ),
+            (1, promoted),
+            "{point:?}"
+        );
     }
 }
 
 #[test]
 fn aborted_records_are_invisible() {
-    let Some(on) = deployment("abort", &[1]) else { return };
+    let Some(on) = deployment("abort", &[1]) else {
+        return;
+    };
     let mut sink = on.sink_in_doubt(CommitPoint::BeforeCommit);
     sink.take_over().unwrap();
     sink.commit(&epoch(1, &[1], &["once"])).unwrap();
     assert_eq!(on.taken_over(), committed(1, &[1]));
     // The records of the attempt that was given up are in the log, and aborted: this test would prove nothing without them.
-    let everything: Vec<String> = on.records(Output::Scores, Isolation::Uncommitted).iter().map(text).collect();
+    let everything: Vec<String> = on
+        .records(Output::Scores, Isolation::Uncommitted)
+        .iter()
+        .map(text)
+        .collect();
     assert_eq!(everything, ["once", "once"]);
     assert_eq!(on.visible(Output::Scores), ["once"]);
 }
@@ -283,14 +429,19 @@ fn aborted_records_are_invisible() {
 fn a_zombie_makes_nothing_visible() {
     // With records, and with an epoch that only timers caused, whose positions do not move.
     for (values, positions) in [(["zombie"].as_slice(), 9), (&[], 1)] {
-        let Some(on) = deployment("zombie", &[1]) else { return };
+        let Some(on) = deployment("zombie", &[1]) else {
+            return;
+        };
         let (mut zombie, mut owner) = (on.sink(), on.sink());
         zombie.take_over().unwrap();
         zombie.commit(&epoch(1, &[1], &["before"])).unwrap();
         assert_eq!(owner.take_over().unwrap(), committed(1, &[1]));
         let error = zombie.commit(&epoch(2, &[positions], values)).unwrap_err();
         assert!(matches!(error, PortError::Fenced(_)), "{error:?}");
-        assert!(matches!(zombie.commit(&epoch(2, &[positions], values)).unwrap_err(), PortError::Fenced(_)));
+        assert!(matches!(
+            zombie.commit(&epoch(2, &[positions], values)).unwrap_err(),
+            PortError::Fenced(_)
+        ));
         owner.commit(&epoch(2, &[2], &["after"])).unwrap();
         assert_eq!(on.taken_over(), committed(2, &[2]));
         assert_eq!(on.visible(Output::Scores), ["before", "after"]);
@@ -299,7 +450,9 @@ fn a_zombie_makes_nothing_visible() {
 
 #[test]
 fn a_zombie_in_doubt_stops_when_others_went_on() {
-    let Some(on) = deployment("overtaken", &[1]) else { return };
+    let Some(on) = deployment("overtaken", &[1]) else {
+        return;
+    };
     let (mut zombie, mut owner) = (on.sink_in_doubt(CommitPoint::BeforeRecords), on.sink());
     zombie.take_over().unwrap();
     owner.take_over().unwrap();
@@ -313,7 +466,9 @@ fn a_zombie_in_doubt_stops_when_others_went_on() {
 
 #[test]
 fn an_epoch_without_outputs_or_progress_is_committed() {
-    let Some(on) = deployment("timer", &[2]) else { return };
+    let Some(on) = deployment("timer", &[2]) else {
+        return;
+    };
     let mut sink = on.sink();
     sink.take_over().unwrap();
     sink.commit(&epoch(1, &[3, 4], &["a"])).unwrap();
@@ -323,25 +478,56 @@ fn an_epoch_without_outputs_or_progress_is_committed() {
 
 #[test]
 fn epochs_follow_each_other() {
-    let Some(on) = deployment("order", &[1]) else { return };
+    let Some(on) = deployment("order", &[1]) else {
+        return;
+    };
     let mut sink = on.sink();
-    assert!(matches!(sink.commit(&epoch(1, &[1], &["a"])), Err(PortError::Fatal(_))), "commit before take_over");
+    assert!(
+        matches!(
+            sink.commit(&epoch(1, &[1], &["a"])),
+            Err(PortError::Fatal(_))
+        ),
+        "commit before take_over"
+    );
     sink.take_over().unwrap();
-    assert!(matches!(sink.commit(&epoch(2, &[1], &["a"])), Err(PortError::Fatal(_))), "a gap");
-    assert!(matches!(sink.commit(&epoch(1, &[1, 2], &["a"])), Err(PortError::Fatal(_))), "too many positions");
+    assert!(
+        matches!(
+            sink.commit(&epoch(2, &[1], &["a"])),
+            Err(PortError::Fatal(_))
+        ),
+        "a gap"
+    );
+    assert!(
+        matches!(
+            sink.commit(&epoch(1, &[1, 2], &["a"])),
+            Err(PortError::Fatal(_))
+        ),
+        "too many positions"
+    );
     sink.commit(&epoch(1, &[1], &["a"])).unwrap();
-    assert!(matches!(sink.commit(&epoch(1, &[1], &["a"])), Err(PortError::Fatal(_))), "twice");
+    assert!(
+        matches!(
+            sink.commit(&epoch(1, &[1], &["a"])),
+            Err(PortError::Fatal(_))
+        ),
+        "twice"
+    );
     assert_eq!(on.taken_over(), committed(1, &[1]));
     assert_eq!(on.visible(Output::Scores), ["a"]);
 }
 
 #[test]
 fn lost_positions_are_noticed() {
-    let Some(on) = deployment("lost", &[1]) else { return };
+    let Some(on) = deployment("lost", &[1]) else {
+        return;
+    };
     let mut sink = on.sink();
     sink.take_over().unwrap();
     sink.commit(&epoch(1, &[1], &["a"])).unwrap();
-    let changed = KafkaOptions { group_id: unique("other-group"), ..on.options.clone() };
+    let changed = KafkaOptions {
+        group_id: unique("other-group"),
+        ..on.options.clone()
+    };
     let mut other = KafkaSink::new(&changed, on.source().partitions(), &on.metrics).unwrap();
     let error = other.take_over().unwrap_err().to_string();
     assert!(error.contains("holds committed epochs"), "{error}");
@@ -356,20 +542,28 @@ fn incompressible(bytes: usize) -> Vec<u8> {
         state ^= state << 17;
         state.to_le_bytes()
     };
-    let mut drawn: Vec<u8> = std::iter::repeat_with(next).take(bytes.div_ceil(8)).flatten().collect();
+    let mut drawn: Vec<u8> = std::iter::repeat_with(next)
+        .take(bytes.div_ceil(8))
+        .flatten()
+        .collect();
     drawn.truncate(bytes);
     drawn
 }
 
 #[test]
 fn a_score_too_large_is_an_error_that_says_so() {
-    let Some(on) = deployment("large", &[1]) else { return };
+    let Some(on) = deployment("large", &[1]) else {
+        return;
+    };
     let mut sink = on.sink();
     sink.take_over().unwrap();
     let mut large = SealedEpoch::clone(&epoch(1, &[1], &["a"]));
     large.outputs[0].value = Some(incompressible(9_000_000));
     let error = sink.commit(&Arc::new(large)).unwrap_err();
-    assert!(matches!(&error, PortError::Fatal(message) if message.contains("message.max.bytes")), "{error:?}");
+    assert!(
+        matches!(&error, PortError::Fatal(message) if message.contains("message.max.bytes")),
+        "{error:?}"
+    );
     assert_eq!(on.taken_over(), None);
     assert_eq!(on.visible(Output::Scores), Vec::<String>::new());
 }
@@ -380,15 +574,29 @@ fn dead_letters_of_any_size_stop_nothing() {
     let Some(cluster) = kafka() else { return };
     let on = Deployment::named(&unique("junk"), &cluster.servers, 1);
     let mut wanted = output_topics(&on.options);
-    wanted.iter_mut().filter(|spec| spec.name == on.options.outputs.dead_letters).for_each(|spec| *spec = TopicSpec::log(&spec.name, 1));
+    wanted
+        .iter_mut()
+        .filter(|spec| spec.name == on.options.outputs.dead_letters)
+        .for_each(|spec| *spec = TopicSpec::log(&spec.name, 1));
     wanted.push(TopicSpec::log(&on.inputs[0].topic, 1));
     ensure_topics(&on.options, &wanted).unwrap();
     let mut sink = on.sink();
     sink.take_over().unwrap();
-    let input = InputPartition { topic: on.inputs[0].topic.clone(), partition: 0, table: TableId(0) };
+    let input = InputPartition {
+        topic: on.inputs[0].topic.clone(),
+        partition: 0,
+        table: TableId(0),
+    };
     let letter = |number: i64, key: &[u8], value: &[u8], header: &[u8]| {
         let mut batch = RecordBatch::default();
-        batch.push(0, 0, number, Some(key), Some(value), [("original", Some(header))]);
+        batch.push(
+            0,
+            0,
+            number,
+            Some(key),
+            Some(value),
+            [("original", Some(header))],
+        );
         dead_letter(batch.record(0), &input, Reason::WireFormat, "junk", 1)
     };
     // The second fits once it is compressed. The others do not: value, headers or key alone are more than the topic allows.
@@ -405,55 +613,102 @@ fn dead_letters_of_any_size_stop_nothing() {
         sink.commit(&Arc::new(with_junk)).unwrap();
     }
     assert_eq!(on.taken_over(), committed(5, &[5]));
-    let (mut read, mut kept) = (on.records(Output::DeadLetters, Isolation::Committed), Vec::new());
+    let (mut read, mut kept) = (
+        on.records(Output::DeadLetters, Isolation::Committed),
+        Vec::new(),
+    );
     read.sort_by_key(|letter| letter.timestamp_ms);
     for (letter, read) in junk.iter().zip(&read) {
         let value = letter.value.as_ref().unwrap();
         if read.value.is_none() {
-            assert_eq!(read.header(HEADER_VALUE_BYTES), Some(value.len().to_string().as_bytes()));
+            assert_eq!(
+                read.header(HEADER_VALUE_BYTES),
+                Some(value.len().to_string().as_bytes())
+            );
         } else {
             assert!(read.value.as_ref() == Some(value));
         }
         assert_eq!(read.header(HEADER_REASON), Some(b"wire_format".as_slice()));
-        kept.push([read.key.is_some(), read.value.is_some(), read.header("original").is_some()]);
+        kept.push([
+            read.key.is_some(),
+            read.value.is_some(),
+            read.header("original").is_some(),
+        ]);
     }
-    let expected = [[true, true, true], [true, true, true], [true, false, true], [true, false, false], [false, false, false]];
+    let expected = [
+        [true, true, true],
+        [true, true, true],
+        [true, false, true],
+        [true, false, false],
+        [false, false, false],
+    ];
     assert_eq!(kept, expected, "key, value, original headers");
     assert_eq!(on.visible(Output::Scores).len(), junk.len());
-    assert_eq!(on.metrics.replacements("aborted"), 1, "the size that was refused is remembered");
+    assert_eq!(
+        on.metrics.replacements("aborted"),
+        1,
+        "the size that was refused is remembered"
+    );
 }
 
 #[test]
 fn a_source_seeks_and_keeps_the_order_of_each_partition() {
-    let Some(on) = deployment("seek", &[3, 1]) else { return };
+    let Some(on) = deployment("seek", &[3, 1]) else {
+        return;
+    };
     on.produce(&on.inputs[0].topic, (0..900).map(|n| format!("a{n}")));
     on.produce(&on.inputs[1].topic, (0..300).map(|n| format!("b{n}")));
     let mut source = on.source();
-    let places: Vec<_> = source.partitions().iter().map(|p| (p.topic.clone(), p.partition, p.table)).collect();
+    let places: Vec<_> = source
+        .partitions()
+        .iter()
+        .map(|p| (p.topic.clone(), p.partition, p.table))
+        .collect();
     let (first, second) = (&on.inputs[0], &on.inputs[1]);
-    let expected =
-        [(first, 0), (first, 1), (first, 2), (second, 0)].map(|(input, partition)| (input.topic.clone(), partition, input.table));
+    let expected = [(first, 0), (first, 1), (first, 2), (second, 0)]
+        .map(|(input, partition)| (input.topic.clone(), partition, input.table));
     assert_eq!(places, expected);
     let (starts, ends) = (source.starts().unwrap(), stable_ends(&mut source));
     assert_eq!(starts, vec![NextOffset(0); 4]);
-    assert_eq!((ends[..3].iter().map(|end| end.0).sum::<i64>(), ends[3].0), (900, 300));
+    assert_eq!(
+        (ends[..3].iter().map(|end| end.0).sum::<i64>(), ends[3].0),
+        (900, 300)
+    );
 
     source.seek(&starts).unwrap();
     let all = by_partition(&poll_until(&mut source, ANY, 1200));
     for (partition, records) in &all {
         let offsets: Vec<i64> = records.iter().map(|(offset, _)| *offset).collect();
-        assert_eq!(offsets, (0..ends[*partition as usize].0).collect::<Vec<_>>(), "partition {partition}");
+        assert_eq!(
+            offsets,
+            (0..ends[*partition as usize].0).collect::<Vec<_>>(),
+            "partition {partition}"
+        );
     }
     assert_eq!(source.read_to().unwrap(), ends);
 
     // Back again and again: what was fetched before a seek never comes after it.
     for round in 0..5 {
-        let from: Vec<NextOffset> = ends.iter().map(|end| NextOffset(end.0 * round / 6)).collect();
+        let from: Vec<NextOffset> = ends
+            .iter()
+            .map(|end| NextOffset(end.0 * round / 6))
+            .collect();
         source.seek(&from).unwrap();
-        let enough = if round == 4 { ends.iter().zip(&from).map(|(end, from)| (end.0 - from.0) as usize).sum() } else { 50 };
+        let enough = if round == 4 {
+            ends.iter()
+                .zip(&from)
+                .map(|(end, from)| (end.0 - from.0) as usize)
+                .sum()
+        } else {
+            50
+        };
         for (partition, records) in by_partition(&poll_until(&mut source, ANY, enough)) {
             let start = from[partition as usize].0 as usize;
-            assert_eq!(records, all[&partition][start..start + records.len()], "round {round}, partition {partition}");
+            assert_eq!(
+                records,
+                all[&partition][start..start + records.len()],
+                "round {round}, partition {partition}"
+            );
         }
     }
     let too_far: Vec<NextOffset> = ends.iter().map(|end| NextOffset(end.0 + 1)).collect();
@@ -462,7 +717,9 @@ fn a_source_seeks_and_keeps_the_order_of_each_partition() {
 
 #[test]
 fn a_poll_keeps_to_its_limits() {
-    let Some(on) = deployment("limits", &[1]) else { return };
+    let Some(on) = deployment("limits", &[1]) else {
+        return;
+    };
     on.produce(&on.inputs[0].topic, (0..500).map(|n| format!("{n:010}"))); // key and value: 20 bytes
     let mut source = on.source();
     source.seek(&[NextOffset(0)]).unwrap();
@@ -471,14 +728,30 @@ fn a_poll_keeps_to_its_limits() {
     while next < 500 {
         assert!(Instant::now() < deadline);
         // The batch already holds a record of the caller's: limits are about what a poll adds.
-        for limit in
-            [PollLimit { records: 7, bytes: usize::MAX }, PollLimit { records: usize::MAX, bytes: 100 }, PollLimit { records: 9, bytes: 1 }]
-        {
+        for limit in [
+            PollLimit {
+                records: 7,
+                bytes: usize::MAX,
+            },
+            PollLimit {
+                records: usize::MAX,
+                bytes: 100,
+            },
+            PollLimit {
+                records: 9,
+                bytes: 1,
+            },
+        ] {
             let mut batch = RecordBatch::default();
             batch.push(0, -1, 0, None, Some(b"mine"), []);
-            source.poll(&mut batch, limit, Duration::from_millis(50)).unwrap();
+            source
+                .poll(&mut batch, limit, Duration::from_millis(50))
+                .unwrap();
             let added = batch.len() - 1;
-            assert!(added <= limit.records.min(limit.bytes.div_ceil(20)), "{added} records with {limit:?}");
+            assert!(
+                added <= limit.records.min(limit.bytes.div_ceil(20)),
+                "{added} records with {limit:?}"
+            );
             for record in batch.iter().skip(1) {
                 assert_eq!(record.offset(), next);
                 next += 1;
@@ -490,22 +763,36 @@ fn a_poll_keeps_to_its_limits() {
 
 #[test]
 fn a_source_passes_over_markers_and_aborted_records() {
-    let Some(on) = deployment("markers", &[1]) else { return };
+    let Some(on) = deployment("markers", &[1]) else {
+        return;
+    };
     let mut sink = on.sink_in_doubt(CommitPoint::BeforeCommit);
     sink.take_over().unwrap();
     sink.commit(&epoch(1, &[0], &["a"])).unwrap();
     assert_eq!(on.taken_over(), committed(1, &[0]));
     // The epochs of one deployment are the input of the next; their partition ends with aborted records and a commit marker.
-    let input = InputTopic { topic: on.options.outputs.epochs.clone(), table: TableId(0) };
+    let input = InputTopic {
+        topic: on.options.outputs.epochs.clone(),
+        table: TableId(0),
+    };
     let mut source = KafkaSource::open(&on.options, &[input], &on.metrics).unwrap();
     let ends = stable_ends(&mut source);
-    assert!(ends[0].0 > 2, "the aborted record, its marker, the record, its marker: {ends:?}");
+    assert!(
+        ends[0].0 > 2,
+        "the aborted record, its marker, the record, its marker: {ends:?}"
+    );
     source.seek(&[NextOffset(0)]).unwrap();
     let mut batch = RecordBatch::default();
     let deadline = Instant::now() + PATIENCE;
     while source.read_to().unwrap() != ends {
-        assert!(Instant::now() < deadline, "stopped at {:?} of {ends:?}", source.read_to());
-        source.poll(&mut batch, ANY, Duration::from_millis(50)).unwrap();
+        assert!(
+            Instant::now() < deadline,
+            "stopped at {:?} of {ends:?}",
+            source.read_to()
+        );
+        source
+            .poll(&mut batch, ANY, Duration::from_millis(50))
+            .unwrap();
     }
     let values: Vec<_> = batch.iter().map(|record| record.value().unwrap()).collect();
     assert_eq!(values, [b"epoch 1"]);
@@ -513,12 +800,17 @@ fn a_source_passes_over_markers_and_aborted_records() {
 
 /// Input partitions in another order, with gaps.
 fn chosen(source: &KafkaSource, indices: &[usize]) -> Vec<InputPartition> {
-    indices.iter().map(|index| source.partitions()[*index].clone()).collect()
+    indices
+        .iter()
+        .map(|index| source.partitions()[*index].clone())
+        .collect()
 }
 
 #[test]
 fn a_source_reads_what_was_arranged_and_nothing_else() {
-    let Some(on) = deployment("arrange", &[4, 2]) else { return };
+    let Some(on) = deployment("arrange", &[4, 2]) else {
+        return;
+    };
     on.produce(&on.inputs[0].topic, (0..400).map(|n| format!("a{n}")));
     on.produce(&on.inputs[1].topic, (0..200).map(|n| format!("b{n}")));
     let mut source = on.source();
@@ -530,27 +822,52 @@ fn a_source_reads_what_was_arranged_and_nothing_else() {
     let arranged = chosen(&source, &order);
     source.arrange(arranged.clone()).unwrap();
     assert_eq!(source.partitions(), arranged);
-    let unread = source.poll(&mut RecordBatch::default(), ANY, Duration::ZERO).unwrap_err();
+    let unread = source
+        .poll(&mut RecordBatch::default(), ANY, Duration::ZERO)
+        .unwrap_err();
     assert!(unread.to_string().contains("next seek"), "{unread}");
     assert_eq!(stable_ends(&mut source), order.map(|index| ends[index]));
-    source.seek(&[NextOffset(1), NextOffset(0), NextOffset(2)]).unwrap();
-    let expected: usize = order.iter().map(|index| ends[*index].0 as usize).sum::<usize>() - 3;
+    source
+        .seek(&[NextOffset(1), NextOffset(0), NextOffset(2)])
+        .unwrap();
+    let expected: usize = order
+        .iter()
+        .map(|index| ends[*index].0 as usize)
+        .sum::<usize>()
+        - 3;
     let records = by_partition(&poll_until(&mut source, ANY, expected));
     for ((index, from), input) in order.into_iter().zip([1, 0, 2]).zip(0..) {
         let offsets: Vec<i64> = records[&input].iter().map(|(offset, _)| *offset).collect();
-        assert_eq!(offsets, (from..ends[index].0).collect::<Vec<_>>(), "{:?}", arranged[input as usize]);
+        assert_eq!(
+            offsets,
+            (from..ends[index].0).collect::<Vec<_>>(),
+            "{:?}",
+            arranged[input as usize]
+        );
     }
     assert_eq!(source.read_to().unwrap(), order.map(|index| ends[index]));
 
-    let missing = InputPartition { partition: 4, ..arranged[1].clone() };
+    let missing = InputPartition {
+        partition: 4,
+        ..arranged[1].clone()
+    };
     let error = source.arrange(vec![missing]).unwrap_err().to_string();
-    assert!(error.contains(&format!("{}/4", on.inputs[0].topic)), "{error}");
-    assert_eq!(source.partitions(), arranged, "a refused arrangement changes nothing");
+    assert!(
+        error.contains(&format!("{}/4", on.inputs[0].topic)),
+        "{error}"
+    );
+    assert_eq!(
+        source.partitions(),
+        arranged,
+        "a refused arrangement changes nothing"
+    );
 }
 
 #[test]
 fn a_paused_partition_comes_to_rest_and_goes_on_without_a_gap() {
-    let Some(on) = deployment("pause", &[2]) else { return };
+    let Some(on) = deployment("pause", &[2]) else {
+        return;
+    };
     let topic = &on.inputs[0].topic;
     on.produce(topic, (0..2_000).map(|n| format!("{n}")));
     let mut source = on.source();
@@ -558,11 +875,20 @@ fn a_paused_partition_comes_to_rest_and_goes_on_without_a_gap() {
     let mut read: BTreeMap<u32, Vec<i64>> = BTreeMap::new();
     let mut keep = |batch: &RecordBatch| {
         for record in batch.iter() {
-            read.entry(record.partition()).or_default().push(record.offset());
+            read.entry(record.partition())
+                .or_default()
+                .push(record.offset());
         }
         [0, 1].map(|partition| read.get(&partition).map_or(0, Vec::len))
     };
-    keep(&poll_until(&mut source, PollLimit { records: 10, bytes: usize::MAX }, 10));
+    keep(&poll_until(
+        &mut source,
+        PollLimit {
+            records: 10,
+            bytes: usize::MAX,
+        },
+        10,
+    ));
     let ends = stable_ends(&mut source);
     // What was fetched before the pause is still delivered; then the partition rests while the other is read to its end.
     let mut extra = 0;
@@ -575,14 +901,28 @@ fn a_paused_partition_comes_to_rest_and_goes_on_without_a_gap() {
         while source.read_to().unwrap()[0] < ends[0] {
             assert!(Instant::now() < deadline);
             let mut batch = RecordBatch::default();
-            source.poll(&mut batch, ANY, Duration::from_millis(50)).unwrap();
+            source
+                .poll(&mut batch, ANY, Duration::from_millis(50))
+                .unwrap();
             keep(&batch);
         }
-        assert!(source.read_to().unwrap()[1] < ends[1], "round {round}: a paused partition was read on");
+        assert!(
+            source.read_to().unwrap()[1] < ends[1],
+            "round {round}: a paused partition was read on"
+        );
         source.resume(&[1]).unwrap();
         if round % 2 == 0 {
             let mut batch = RecordBatch::default();
-            source.poll(&mut batch, PollLimit { records: 1, bytes: usize::MAX }, PATIENCE).unwrap();
+            source
+                .poll(
+                    &mut batch,
+                    PollLimit {
+                        records: 1,
+                        bytes: usize::MAX,
+                    },
+                    PATIENCE,
+                )
+                .unwrap();
             keep(&batch);
         }
     }
@@ -591,11 +931,17 @@ fn a_paused_partition_comes_to_rest_and_goes_on_without_a_gap() {
     while count.iter().sum::<usize>() < 2_000 + extra {
         assert!(Instant::now() < deadline, "{count:?}");
         let mut batch = RecordBatch::default();
-        source.poll(&mut batch, ANY, Duration::from_millis(50)).unwrap();
+        source
+            .poll(&mut batch, ANY, Duration::from_millis(50))
+            .unwrap();
         count = keep(&batch);
     }
     for (partition, offsets) in &read {
-        assert_eq!(*offsets, (0..offsets.len() as i64).collect::<Vec<_>>(), "partition {partition}");
+        assert_eq!(
+            *offsets,
+            (0..offsets.len() as i64).collect::<Vec<_>>(),
+            "partition {partition}"
+        );
     }
 
     // A seek resumes all.
@@ -606,7 +952,9 @@ fn a_paused_partition_comes_to_rest_and_goes_on_without_a_gap() {
 
 #[test]
 fn a_skipped_stretch_is_not_read_and_never_read_back() {
-    let Some(on) = deployment("skip", &[1, 1]) else { return };
+    let Some(on) = deployment("skip", &[1, 1]) else {
+        return;
+    };
     on.produce(&on.inputs[0].topic, (0..100).map(|n| format!("{n}")));
     let mut source = on.source();
     source.seek(&[NextOffset(0), NextOffset(0)]).unwrap();
@@ -614,7 +962,10 @@ fn a_skipped_stretch_is_not_read_and_never_read_back() {
     let batch = poll_until(&mut source, ANY, 40);
     let offsets: Vec<i64> = batch.iter().map(|record| record.offset()).collect();
     // Records that were fetched before the skip still come.
-    assert!(offsets.ends_with(&(60..100).collect::<Vec<_>>()), "{offsets:?}");
+    assert!(
+        offsets.ends_with(&(60..100).collect::<Vec<_>>()),
+        "{offsets:?}"
+    );
     assert_eq!(source.read_to().unwrap(), [NextOffset(100), NextOffset(0)]);
     // To the end of the log: nothing comes, but the engine learns that it was passed.
     on.produce(&on.inputs[1].topic, (0..10).map(|n| format!("{n}")));
@@ -624,31 +975,61 @@ fn a_skipped_stretch_is_not_read_and_never_read_back() {
     let mut late = RecordBatch::default();
     while source.read_to().unwrap()[1] != NextOffset(10) {
         assert!(Instant::now() < deadline, "{:?}", source.read_to());
-        source.poll(&mut late, ANY, Duration::from_millis(50)).unwrap();
+        source
+            .poll(&mut late, ANY, Duration::from_millis(50))
+            .unwrap();
     }
-    assert!(matches!(source.skip_to(0, NextOffset(99)), Err(PortError::Fatal(_))), "back");
-    assert!(matches!(source.skip_to(2, NextOffset(0)), Err(PortError::Fatal(_))), "no such partition");
+    assert!(
+        matches!(source.skip_to(0, NextOffset(99)), Err(PortError::Fatal(_))),
+        "back"
+    );
+    assert!(
+        matches!(source.skip_to(2, NextOffset(0)), Err(PortError::Fatal(_))),
+        "no such partition"
+    );
 }
 
 #[test]
 fn added_partitions_are_noticed_and_can_be_read() {
-    let Some(on) = deployment("added", &[1, 1]) else { return };
+    let Some(on) = deployment("added", &[1, 1]) else {
+        return;
+    };
     let topic = &on.inputs[0].topic;
     let mut source = on.source();
     source.seek(&[NextOffset(0), NextOffset(0)]).unwrap();
     assert_eq!(source.added(), []);
-    let admin: AdminClient<_> = ClientConfig::new().set("bootstrap.servers", &on.options.brokers).create().unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let admin: AdminClient<_> = ClientConfig::new()
+        .set("bootstrap.servers", &on.options.brokers)
+        .create()
+        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
     let more = NewPartitions::new(topic, 3);
-    runtime.block_on(admin.create_partitions(&[more], &AdminOptions::new())).unwrap().remove(0).unwrap();
+    runtime
+        .block_on(admin.create_partitions(&[more], &AdminOptions::new()))
+        .unwrap()
+        .remove(0)
+        .unwrap();
     let added = until(|| source.added(), |added| added.len() == 2);
-    let expected: Vec<_> = (1..3).map(|partition| InputPartition { partition, ..source.partitions()[0].clone() }).collect();
+    let expected: Vec<_> = (1..3)
+        .map(|partition| InputPartition {
+            partition,
+            ..source.partitions()[0].clone()
+        })
+        .collect();
     assert_eq!(added, expected);
     assert_eq!(on.gauge("leadpulse_source_partitions_added"), 2.0);
     on.produce(topic, (0..300).map(|n| format!("{n}")));
     let all = source.partitions().iter().cloned().chain(added).collect();
     source.arrange(all).unwrap();
-    assert_eq!((source.added(), on.gauge("leadpulse_source_partitions_added")), (vec![], 0.0));
+    assert_eq!(
+        (
+            source.added(),
+            on.gauge("leadpulse_source_partitions_added")
+        ),
+        (vec![], 0.0)
+    );
     source.seek(&[NextOffset(0); 4]).unwrap();
     let records = by_partition(&poll_until(&mut source, ANY, 300));
     assert_eq!(records.keys().copied().collect::<Vec<_>>(), [0, 2, 3]);
@@ -656,13 +1037,21 @@ fn added_partitions_are_noticed_and_can_be_read() {
 
 #[test]
 fn the_last_ends_are_those_of_the_log() {
-    let Some(on) = deployment("ends", &[1]) else { return };
+    let Some(on) = deployment("ends", &[1]) else {
+        return;
+    };
     let mut source = on.source();
     let empty = until(|| source.last_ends(), Option::is_some).unwrap();
     assert_eq!(empty, source.ends().unwrap());
     on.produce(&on.inputs[0].topic, (0..7).map(|n| format!("{n}")));
     let ends = source.ends().unwrap();
-    assert_eq!(ends, [LogEnd { stable: NextOffset(7), high: NextOffset(7) }]);
+    assert_eq!(
+        ends,
+        [LogEnd {
+            stable: NextOffset(7),
+            high: NextOffset(7)
+        }]
+    );
     until(|| source.last_ends(), |last| *last == Some(ends.clone()));
     // An open transaction holds the stable end back.
     let open = ClientConfig::new()
@@ -672,10 +1061,24 @@ fn the_last_ends_are_those_of_the_log() {
         .unwrap();
     open.init_transactions(PATIENCE).unwrap();
     open.begin_transaction().unwrap();
-    open.send(BaseRecord::<[u8], [u8]>::to(&on.inputs[0].topic).payload(b"open")).map_err(|(error, _)| error).unwrap();
+    open.send(BaseRecord::<[u8], [u8]>::to(&on.inputs[0].topic).payload(b"open"))
+        .map_err(|(error, _)| error)
+        .unwrap();
     open.flush(PATIENCE).unwrap();
-    let held = until(|| source.last_ends(), |last| last.as_ref().is_some_and(|last| last[0].high == NextOffset(8)));
-    assert_eq!(held, Some(vec![LogEnd { stable: NextOffset(7), high: NextOffset(8) }]));
+    let held = until(
+        || source.last_ends(),
+        |last| {
+            last.as_ref()
+                .is_some_and(|last| last[0].high == NextOffset(8))
+        },
+    );
+    assert_eq!(
+        held,
+        Some(vec![LogEnd {
+            stable: NextOffset(7),
+            high: NextOffset(8)
+        }])
+    );
 }
 
 /// Time stands at 2023-11-14, when [`Deployment::produce`] produces: its records are an hour old.
@@ -695,19 +1098,30 @@ fn topics_that_forget_are_found_while_there_is_time() {
     let Some(cluster) = kafka() else { return };
     let mut on = Deployment::named(&unique("forget"), &cluster.servers, 3);
     let topic = |n: usize| on.inputs[n].topic.clone();
-    let with =
-        |name: &str, settings: &[(&'static str, &'static str)]| TopicSpec { name: name.into(), partitions: 2, settings: settings.to_vec() };
+    let with = |name: &str, settings: &[(&'static str, &'static str)]| TopicSpec {
+        name: name.into(),
+        partitions: 2,
+        settings: settings.to_vec(),
+    };
     let epochs = on.options.outputs.epochs.clone();
     let wanted = [
         TopicSpec::log(&topic(0), 2),
-        with(&topic(1), &[("retention.ms", "10800000"), ("retention.bytes", "1000000")]),
+        with(
+            &topic(1),
+            &[("retention.ms", "10800000"), ("retention.bytes", "1000000")],
+        ),
         with(&topic(2), &[("cleanup.policy", "compact")]),
         with(&epochs, &[("retention.ms", "86400000")]),
     ];
     ensure_topics(&on.options, &wanted).unwrap();
     on.produce(&topic(1), (0..20).map(|n| format!("{n}")));
-    let findings = TopicWatch::start(&on.options, &on.inputs, Arc::new(AnHourLater), &on.metrics).unwrap().findings();
-    let found: Vec<_> = findings.iter().map(|f| (f.topic.clone(), f.setting, f.value.as_str(), f.hours_left)).collect();
+    let findings = TopicWatch::start(&on.options, &on.inputs, Arc::new(AnHourLater), &on.metrics)
+        .unwrap()
+        .findings();
+    let found: Vec<_> = findings
+        .iter()
+        .map(|f| (f.topic.clone(), f.setting, f.value.as_str(), f.hours_left))
+        .collect();
     // The other outputs do not exist yet.
     let expected = [
         (topic(1), "retention.ms", "10800000", Some(2.0)),
@@ -716,52 +1130,96 @@ fn topics_that_forget_are_found_while_there_is_time() {
         (epochs.clone(), "retention.ms", "86400000", None),
     ];
     assert_eq!(found, expected);
-    assert_eq!(on.metric("leadpulse_topic_retention_hours", &[&topic(1)]), 2.0);
-    assert_eq!(on.metric("leadpulse_topic_findings", &[&topic(2), "cleanup.policy"]), 1.0);
+    assert_eq!(
+        on.metric("leadpulse_topic_retention_hours", &[&topic(1)]),
+        2.0
+    );
+    assert_eq!(
+        on.metric("leadpulse_topic_findings", &[&topic(2), "cleanup.policy"]),
+        1.0
+    );
     assert_eq!(on.metric("leadpulse_topic_findings", &[&topic(0)]), 0.0);
 
     // Topics that this program creates give no reason.
     on.inputs.truncate(1);
     on.options.outputs = OutputTopics::beside(&unique("kept.epochs"));
     ensure_topics(&on.options, &output_topics(&on.options)).unwrap();
-    assert_eq!(describe(&on.options, &on.inputs, AnHourLater.now_ms(), &on.metrics).unwrap(), []);
+    assert_eq!(
+        describe(&on.options, &on.inputs, AnHourLater.now_ms(), &on.metrics).unwrap(),
+        []
+    );
 }
 
 #[test]
 fn a_topic_that_was_created_again_is_named() {
-    let Some(on) = deployment("again", &[1, 2]) else { return };
+    let Some(on) = deployment("again", &[1, 2]) else {
+        return;
+    };
     on.produce(&on.inputs[1].topic, (0..5).map(|n| format!("old {n}")));
     let mut sink = on.sink();
     sink.take_over().unwrap();
     sink.commit(&epoch(1, &[0, 2, 3], &["a"])).unwrap();
-    let admin: AdminClient<_> = ClientConfig::new().set("bootstrap.servers", &on.options.brokers).create().unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let admin: AdminClient<_> = ClientConfig::new()
+        .set("bootstrap.servers", &on.options.brokers)
+        .create()
+        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
     let topic = on.inputs[1].topic.as_str();
-    runtime.block_on(admin.delete_topics(&[topic], &AdminOptions::new())).unwrap().remove(0).unwrap();
+    runtime
+        .block_on(admin.delete_topics(&[topic], &AdminOptions::new()))
+        .unwrap()
+        .remove(0)
+        .unwrap();
     let again = [TopicSpec::log(topic, 2)];
-    until(|| ensure_topics(&on.options, &again), |created| created.as_ref().is_ok_and(|created| !created.is_empty())).unwrap();
+    until(
+        || ensure_topics(&on.options, &again),
+        |created| created.as_ref().is_ok_and(|created| !created.is_empty()),
+    )
+    .unwrap();
     on.produce(topic, (0..50).map(|n| format!("new {n}")));
     // The broker drops the offsets of a deleted topic; the others stand.
-    let found = until(|| on.taken_over().unwrap(), |found| found.positions.contains(&None));
-    assert_eq!((found.number, found.positions), (1, vec![Some(NextOffset(0)), None, None]));
+    let found = until(
+        || on.taken_over().unwrap(),
+        |found| found.positions.contains(&None),
+    );
+    assert_eq!(
+        (found.number, found.positions),
+        (1, vec![Some(NextOffset(0)), None, None])
+    );
     let mut source = on.source();
     // Where the offsets stand, but beyond the new end, the seek says the same.
-    let error = source.seek(&[NextOffset(0), NextOffset(90), NextOffset(0)]).unwrap_err().to_string();
-    assert!(error.contains(topic) && error.contains("created again"), "{error}");
+    let error = source
+        .seek(&[NextOffset(0), NextOffset(90), NextOffset(0)])
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains(topic) && error.contains("created again"),
+        "{error}"
+    );
 }
 
 /// The file of a partition's first segment, where the broker runs on this machine.
 fn segment(topic: &str, partition: i32) -> PathBuf {
     let home = match std::env::var_os("LEADPULSE_KAFKA_HOME") {
         Some(home) => home.into(),
-        None => PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("kafka-{}", std::process::id())),
+        None => {
+            PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("kafka-{}", std::process::id()))
+        }
     };
-    home.join("1/data").join(format!("{topic}-{partition}")).join("00000000000000000000.log")
+    home.join("1/data")
+        .join(format!("{topic}-{partition}"))
+        .join("00000000000000000000.log")
 }
 
 /// Destroys the compressed records of the nth batch of a partition, as a broken disk would.
 fn damage(topic: &str, partition: i32, nth: usize) {
-    let mut file = std::fs::File::options().read(true).write(true).open(segment(topic, partition)).unwrap();
+    let mut file = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open(segment(topic, partition))
+        .unwrap();
     let mut start = 0;
     for _ in 0..nth {
         let mut length = [0; 4];
@@ -780,10 +1238,15 @@ fn damage(topic: &str, partition: i32, nth: usize) {
 
 #[test]
 fn a_damaged_batch_is_told_with_its_place_and_can_be_skipped() {
-    let Some(on) = deployment("damage", &[1, 1, 1]) else { return };
+    let Some(on) = deployment("damage", &[1, 1, 1]) else {
+        return;
+    };
     let damaged = &on.inputs[1].topic;
     for batch in 0..3 {
-        on.produce(damaged, (0..20).map(|n| format!("{batch} {n} {}", "x".repeat(200))));
+        on.produce(
+            damaged,
+            (0..20).map(|n| format!("{batch} {n} {}", "x".repeat(200))),
+        );
     }
     on.produce(&on.inputs[0].topic, (0..10).map(|n| format!("{n}")));
     damage(damaged, 0, 1);
@@ -793,7 +1256,11 @@ fn a_damaged_batch_is_told_with_its_place_and_can_be_skipped() {
     on.produce(&on.inputs[2].topic, (0..10).map(|n| format!("{n}")));
     source.pause(&[2]).unwrap();
     let mut batch = RecordBatch::default();
-    let mut poll = |source: &mut KafkaSource| source.poll(&mut batch, ANY, Duration::from_millis(50)).unwrap();
+    let mut poll = |source: &mut KafkaSource| {
+        source
+            .poll(&mut batch, ANY, Duration::from_millis(50))
+            .unwrap()
+    };
     let stuck = until(
         || {
             poll(&mut source);
@@ -801,10 +1268,21 @@ fn a_damaged_batch_is_told_with_its_place_and_can_be_skipped() {
         },
         |stuck| !stuck.is_empty(),
     );
-    assert_eq!((stuck.len(), stuck[0].partition, stuck[0].offset), (1, 1, NextOffset(20)), "{stuck:?}");
+    assert_eq!(
+        (stuck.len(), stuck[0].partition, stuck[0].offset),
+        (1, 1, NextOffset(20)),
+        "{stuck:?}"
+    );
     assert!(on.client_errors("source", "BadCompression") >= 3.0);
-    assert_eq!(source.read_to().unwrap()[..2], [NextOffset(10), NextOffset(20)], "the other partition is read");
-    assert_eq!(source.readable_after(1, NextOffset(20)).unwrap(), NextOffset(40));
+    assert_eq!(
+        source.read_to().unwrap()[..2],
+        [NextOffset(10), NextOffset(20)],
+        "the other partition is read"
+    );
+    assert_eq!(
+        source.readable_after(1, NextOffset(20)).unwrap(),
+        NextOffset(40)
+    );
     source.skip_to(1, NextOffset(40)).unwrap();
     assert_eq!(source.stuck(), []);
     until(
@@ -822,10 +1300,19 @@ fn a_damaged_batch_is_told_with_its_place_and_can_be_skipped() {
 
 #[test]
 fn header_values_are_read_as_they_were_written() {
-    let Some(on) = deployment("headers", &[1]) else { return };
-    let headers = [("a", Some(b"1".as_slice())), ("empty", Some(b"".as_slice())), ("none", None), ("a", Some(b"2".as_slice()))];
+    let Some(on) = deployment("headers", &[1]) else {
+        return;
+    };
+    let headers = [
+        ("a", Some(b"1".as_slice())),
+        ("empty", Some(b"".as_slice())),
+        ("none", None),
+        ("a", Some(b"2".as_slice())),
+    ];
     let mut producer = Producer::connect(&on.options, &on.metrics).unwrap();
-    producer.send_with_headers(&on.inputs[0].topic, None, Some(b"v"), &headers, 5).unwrap();
+    producer
+        .send_with_headers(&on.inputs[0].topic, None, Some(b"v"), &headers, 5)
+        .unwrap();
     producer.flush(PATIENCE).unwrap();
     let mut source = on.source();
     source.seek(&[NextOffset(0)]).unwrap();
@@ -838,10 +1325,22 @@ fn missing_topics_are_named() {
     let Some(cluster) = kafka() else { return };
     let on = Deployment::named(&unique("missing"), &cluster.servers, 1);
     for error in [
-        KafkaSource::open(&on.options, &on.inputs, &on.metrics).map(drop).unwrap_err(),
-        read_all(&on.options, &on.inputs[0].topic, Isolation::Committed, &on.metrics).map(drop).unwrap_err(),
+        KafkaSource::open(&on.options, &on.inputs, &on.metrics)
+            .map(drop)
+            .unwrap_err(),
+        read_all(
+            &on.options,
+            &on.inputs[0].topic,
+            Isolation::Committed,
+            &on.metrics,
+        )
+        .map(drop)
+        .unwrap_err(),
     ] {
-        assert!(matches!(&error, PortError::Fatal(message) if message.contains(&on.inputs[0].topic)), "{error:?}");
+        assert!(
+            matches!(&error, PortError::Fatal(message) if message.contains(&on.inputs[0].topic)),
+            "{error:?}"
+        );
     }
 }
 
@@ -849,7 +1348,10 @@ fn missing_topics_are_named() {
 fn the_mock_broker_serves_the_demo() {
     let mut on = Deployment::named("mock", "not known yet", 1);
     let input = on.inputs[0].topic.clone();
-    let wanted: Vec<TopicSpec> = [TopicSpec::log(&input, 2)].into_iter().chain(output_topics(&on.options)).collect();
+    let wanted: Vec<TopicSpec> = [TopicSpec::log(&input, 2)]
+        .into_iter()
+        .chain(output_topics(&on.options))
+        .collect();
     let broker = MockBroker::start(&wanted).unwrap();
     on.options.brokers = broker.bootstrap_servers().into();
     on.produce(&input, (0..40).map(|n| format!("{n}")));

@@ -160,8 +160,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Proxy {
     /// Serves a listener until the process ends.
     pub fn start(listener: TcpListener, broker: SocketAddr) -> &'static Self {
-        let address = listener.local_addr().expect("a bound socket has an address");
-        let proxy: &'static Self = Box::leak(Box::new(Self { address, broker, clients: Mutex::default() }));
+        let address = listener
+            .local_addr()
+            .expect("a bound socket has an address");
+        let proxy: &'static Self = Box::leak(Box::new(Self {
+            address,
+            broker,
+            clients: Mutex::default(),
+        }));
         std::thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
                 std::thread::spawn(move || proxy.serve(client));
@@ -177,14 +183,28 @@ impl Proxy {
 
     /// The clients whose `client.id` this is, also before the first of them connects.
     pub fn client(&self, id: &str) -> Arc<Client> {
-        let new = || Arc::new(Client { state: Mutex::default(), changed: Condvar::new() });
-        lock(&self.clients).entry(id.to_owned()).or_insert_with(new).clone()
+        let new = || {
+            Arc::new(Client {
+                state: Mutex::default(),
+                changed: Condvar::new(),
+            })
+        };
+        lock(&self.clients)
+            .entry(id.to_owned())
+            .or_insert_with(new)
+            .clone()
     }
 
     /// Carries one connection's requests; its answers are carried by a thread of their own.
     fn serve(&'static self, client: TcpStream) {
-        let Ok(broker) = TcpStream::connect(self.broker) else { return };
-        let connection = Arc::new(Connection { client, broker, asked: Mutex::default() });
+        let Ok(broker) = TcpStream::connect(self.broker) else {
+            return;
+        };
+        let connection = Arc::new(Connection {
+            client,
+            broker,
+            asked: Mutex::default(),
+        });
         for stream in [&connection.client, &connection.broker] {
             let _ = stream.set_nodelay(true);
         }
@@ -237,7 +257,11 @@ fn parse_request(frame: &[u8]) -> Option<(Api, i32, String)> {
     let correlation = i32::from_be_bytes(frame.get(8..12)?.try_into().ok()?);
     let length = i16::from_be_bytes(frame.get(12..14)?.try_into().ok()?);
     let id = frame.get(14..14 + usize::try_from(length).unwrap_or_default())?;
-    Some((Api(api), correlation, String::from_utf8_lossy(id).into_owned()))
+    Some((
+        Api(api),
+        correlation,
+        String::from_utf8_lossy(id).into_owned(),
+    ))
 }
 
 impl Connection {
@@ -275,7 +299,14 @@ impl Connection {
                 None => {}
             }
             client.note(Seen::Request(api));
-            lock(&self.asked).insert(correlation, Asked { api, client: client.clone(), swallow });
+            lock(&self.asked).insert(
+                correlation,
+                Asked {
+                    api,
+                    client: client.clone(),
+                    swallow,
+                },
+            );
             client.pass(&frame, &self.broker)?;
         }
     }
@@ -292,12 +323,19 @@ impl Connection {
     fn carry_answers(&self) -> io::Result<()> {
         loop {
             let frame = read_frame(&self.broker)?;
-            let correlation = frame.get(4..8).and_then(|bytes| bytes.try_into().ok()).map(i32::from_be_bytes);
-            let asked = correlation.and_then(|correlation| lock(&self.asked).remove(&correlation)).ok_or(io::ErrorKind::InvalidData)?;
+            let correlation = frame
+                .get(4..8)
+                .and_then(|bytes| bytes.try_into().ok())
+                .map(i32::from_be_bytes);
+            let asked = correlation
+                .and_then(|correlation| lock(&self.asked).remove(&correlation))
+                .ok_or(io::ErrorKind::InvalidData)?;
             match asked.swallow {
                 Some(ClientSees::Reset) => return Ok(()),
                 // Later answers stay away too, but the connection remains.
-                Some(ClientSees::Silence) => return io::copy(&mut &self.broker, &mut io::sink()).map(drop),
+                Some(ClientSees::Silence) => {
+                    return io::copy(&mut &self.broker, &mut io::sink()).map(drop);
+                }
                 None => {}
             }
             asked.client.answered(asked.api);
@@ -309,7 +347,11 @@ impl Connection {
 impl Client {
     /// Applies a fault to the request of a kind that comes after `passing` others of that kind, counted from now.
     pub fn fault_after(&self, passing: usize, api: Api, fault: Fault) {
-        lock(&self.state).rules.push(Rule { api, passing, fault });
+        lock(&self.state).rules.push(Rule {
+            api,
+            passing,
+            fault,
+        });
     }
 
     /// Drops every fault that has not come, and everything that is held; lets all pass.
@@ -342,7 +384,9 @@ impl Client {
     /// Waits until something was seen. `false` if it is not within `limit`.
     pub fn await_seen(&self, wanted: impl Fn(&Seen) -> bool, limit: Duration) -> bool {
         let state = lock(&self.state);
-        let waited = self.changed.wait_timeout_while(state, limit, |state| !state.seen.iter().any(&wanted));
+        let waited = self
+            .changed
+            .wait_timeout_while(state, limit, |state| !state.seen.iter().any(&wanted));
         !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
@@ -365,7 +409,12 @@ impl Client {
     fn fault(&self, api: Api) -> Option<Fault> {
         let mut state = lock(&self.state);
         let mut due = None;
-        for (index, rule) in state.rules.iter_mut().enumerate().filter(|(_, rule)| rule.api == api) {
+        for (index, rule) in state
+            .rules
+            .iter_mut()
+            .enumerate()
+            .filter(|(_, rule)| rule.api == api)
+        {
             match rule.passing.checked_sub(1) {
                 Some(left) => rule.passing = left,
                 None => due = due.or(Some(index)),
@@ -412,7 +461,10 @@ impl Client {
         while !rest.is_empty() {
             let mut state = lock(&self.state);
             while state.frozen {
-                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state = self
+                    .changed
+                    .wait(state)
+                    .unwrap_or_else(PoisonError::into_inner);
             }
             let now = Instant::now();
             let (length, pause) = match state.bytes_per_second {
@@ -420,7 +472,8 @@ impl Client {
                 Some(limit) => {
                     let length = rest.len().min(THROTTLED_CHUNK);
                     let from = state.free_at.unwrap_or(now).max(now);
-                    state.free_at = Some(from + Duration::from_secs_f64(length as f64 / limit as f64));
+                    state.free_at =
+                        Some(from + Duration::from_secs_f64(length as f64 / limit as f64));
                     (length, from - now)
                 }
             };

@@ -13,7 +13,13 @@ use crate::ports_on_kafka::epoch;
 use crate::proxy::{Api, Fault, Seen};
 
 /// The moments at which the first one stands still.
-const REQUESTS: [Api; 5] = [Api::ADD_PARTITIONS_TO_TXN, Api::PRODUCE, Api::ADD_OFFSETS_TO_TXN, Api::TXN_OFFSET_COMMIT, Api::END_TXN];
+const REQUESTS: [Api; 5] = [
+    Api::ADD_PARTITIONS_TO_TXN,
+    Api::PRODUCE,
+    Api::ADD_OFFSETS_TO_TXN,
+    Api::TXN_OFFSET_COMMIT,
+    Api::END_TXN,
+];
 /// The epoch both want to commit.
 const NUMBER: u64 = 3;
 
@@ -28,9 +34,16 @@ struct Case {
 
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { first_stands_at, second_commits, in_doubt } = self;
+        let Self {
+            first_stands_at,
+            second_commits,
+            in_doubt,
+        } = self;
         let doubt = if *in_doubt { ", in doubt" } else { "" };
-        write!(f, "the first stands at {first_stands_at:?}{doubt}, the second commits {second_commits}")
+        write!(
+            f,
+            "the first stands at {first_stands_at:?}{doubt}, the second commits {second_commits}"
+        )
     }
 }
 
@@ -38,14 +51,20 @@ fn all_cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for in_doubt in [true, false] {
         for second_commits in 0..=2 {
-            cases.extend(REQUESTS.map(|first_stands_at| Case { first_stands_at, second_commits, in_doubt }));
+            cases.extend(REQUESTS.map(|first_stands_at| Case {
+                first_stands_at,
+                second_commits,
+                in_doubt,
+            }));
         }
     }
     cases
 }
 
 fn selection(case: &Case) -> bool {
-    case.in_doubt && (case.first_stands_at == Api::END_TXN || (case.first_stands_at == Api::PRODUCE && case.second_commits == 0))
+    case.in_doubt
+        && (case.first_stands_at == Api::END_TXN
+            || (case.first_stands_at == Api::PRODUCE && case.second_commits == 0))
 }
 
 /// The first one's epoch: of the same number as the second one's, with other positions and records.
@@ -63,9 +82,13 @@ fn check(case: Case) -> Result<String, String> {
     for number in 1..NUMBER {
         commit(&mut first, number)?;
     }
-    rig.client.fault_after(0, case.first_stands_at, Fault::Freeze);
+    rig.client
+        .fault_after(0, case.first_stands_at, Fault::Freeze);
     let committing = std::thread::spawn(move || first.commit(&of_the_first()));
-    if !rig.client.await_seen(|seen| *seen == Seen::Faulted(case.first_stands_at, Fault::Freeze), PATIENCE) {
+    if !rig.client.await_seen(
+        |seen| *seen == Seen::Faulted(case.first_stands_at, Fault::Freeze),
+        PATIENCE,
+    ) {
         return Err("the first never came to stand still: this case proves nothing".into());
     }
     let mut second = rig.direct.sink();
@@ -88,7 +111,8 @@ fn check(case: Case) -> Result<String, String> {
     if !matches!(error, PortError::Fenced(_) | PortError::Fatal(_)) {
         return Err(format!("the first one would go on: {error}"));
     }
-    commit(&mut second, last + 1).map_err(|error| format!("the second one, afterwards: {error}"))?;
+    commit(&mut second, last + 1)
+        .map_err(|error| format!("the second one, afterwards: {error}"))?;
     drop(second);
     rig.is_exact_and_goes_on(last + 1)?;
     Ok(format!("the first one: {error}"))

@@ -31,7 +31,13 @@ pub struct Calendar {
 impl Calendar {
     /// The moments of a history of so many days from `start_ms` on, whose first event is known at `first_ms`, with so many weeks of lists.
     /// `None`: it is too short.
-    pub fn new(start_ms: i64, days: i64, first_ms: i64, anchors: Anchors, weeks: usize) -> Option<Self> {
+    pub fn new(
+        start_ms: i64,
+        days: i64,
+        first_ms: i64,
+        anchors: Anchors,
+        weeks: usize,
+    ) -> Option<Self> {
         let end_ms = start_ms + days * DAY_MS;
         let test_from_ms = end_ms - (HORIZON_DAYS + (TESTS - 1) * TEST_EVERY_DAYS) * DAY_MS;
         let val_from_ms = test_from_ms - VALIDATION_DAYS * DAY_MS;
@@ -42,12 +48,32 @@ impl Calendar {
         refit.sort_unstable();
         refit.dedup();
         let closed_ms = val_from_ms - HORIZON_DAYS * DAY_MS;
-        let training: Vec<i64> = refit.iter().copied().filter(|at_ms| *at_ms <= closed_ms).collect();
-        let validation = refit.iter().copied().filter(|at_ms| *at_ms >= val_from_ms).collect();
-        let every = |days: i64, until_ms: i64| (0..).map(move |i| test_from_ms + i * days * DAY_MS).take_while(move |t| *t <= until_ms);
+        let training: Vec<i64> = refit
+            .iter()
+            .copied()
+            .filter(|at_ms| *at_ms <= closed_ms)
+            .collect();
+        let validation = refit
+            .iter()
+            .copied()
+            .filter(|at_ms| *at_ms >= val_from_ms)
+            .collect();
+        let every = |days: i64, until_ms: i64| {
+            (0..)
+                .map(move |i| test_from_ms + i * days * DAY_MS)
+                .take_while(move |t| *t <= until_ms)
+        };
         let test = every(TEST_EVERY_DAYS, end_ms - HORIZON_DAYS * DAY_MS).collect();
         let weekly = every(7, end_ms - DAY_MS).take(weeks).collect();
-        (!training.is_empty()).then_some(Self { val_from_ms, test_from_ms, training, validation, refit, test, weekly })
+        (!training.is_empty()).then_some(Self {
+            val_from_ms,
+            test_from_ms,
+            training,
+            validation,
+            refit,
+            test,
+            weekly,
+        })
     }
 
     /// All moments, ascending.

@@ -5,7 +5,9 @@
 //! * Relational, further: decayed sums, recency by kind, distinct people, departments and executives, the strongest people, order and
 //!   acceleration, own deals, leads and history, peers by industry, region and technology, people who came from customers.
 
-use crate::history::{Account, DAY_MS, Event, History, NOBODY, PEER_TAUS, PERSON_TAUS, Peers, TAUS};
+use crate::history::{
+    Account, DAY_MS, Event, History, NOBODY, PEER_TAUS, PERSON_TAUS, Peers, TAUS,
+};
 use crate::vocabulary::{EVENT_TABLES, KINDS, LEAD_STATUSES, OPEN_STAGES};
 
 /// Industries, regions and technologies with columns of their own; the numbers are those of [`crate::history::Names`].
@@ -37,11 +39,17 @@ impl<'a> Moment<'a> {
                 }
             }
         }
-        Self { history, at_ms, technologies }
+        Self {
+            history,
+            at_ms,
+            technologies,
+        }
     }
 
     fn days_since(&self, at_ms: Option<i64>) -> f64 {
-        at_ms.map_or(f64::NAN, |at_ms| (self.at_ms - at_ms) as f64 / DAY_MS as f64)
+        at_ms.map_or(f64::NAN, |at_ms| {
+            (self.at_ms - at_ms) as f64 / DAY_MS as f64
+        })
     }
 
     /// Appends the columns of an account; returns how many of them are flat.
@@ -66,7 +74,9 @@ impl<'a> Moment<'a> {
     fn firmographics(&self, account: &Account, put: &mut impl FnMut(f64)) {
         put(account.employees.ln_1p());
         put(account.revenue.ln_1p());
-        let mut one_of = |number: usize, columns: usize| (1..=columns).for_each(|i| put(f64::from(u8::from(number == i))));
+        let mut one_of = |number: usize, columns: usize| {
+            (1..=columns).for_each(|i| put(f64::from(u8::from(number == i))))
+        };
         one_of(account.industry, INDUSTRY_COLUMNS);
         one_of(account.region, REGION_COLUMNS);
         put(account.country as f64);
@@ -77,16 +87,25 @@ impl<'a> Moment<'a> {
     }
 
     fn since(&self, account: &'a Account, days: i64) -> &'a [Event] {
-        let first = account.events.partition_point(|e| e.at_ms <= self.at_ms - days * DAY_MS);
+        let first = account
+            .events
+            .partition_point(|e| e.at_ms <= self.at_ms - days * DAY_MS);
         &account.events[first..]
     }
 
     fn totals(&self, account: &'a Account, put: &mut impl FnMut(f64)) {
-        account.counts.iter().for_each(|count| put(f64::from(*count)));
+        account
+            .counts
+            .iter()
+            .for_each(|count| put(f64::from(*count)));
         put(account.counts.iter().map(|c| f64::from(*c)).sum());
         put(self.days_since(account.newest_ms.iter().flatten().max().copied()));
         for (table, _) in EVENT_TABLES {
-            let of_table = account.newest_ms.iter().zip(KINDS).filter(|(_, (t, ..))| *t == table);
+            let of_table = account
+                .newest_ms
+                .iter()
+                .zip(KINDS)
+                .filter(|(_, (t, ..))| *t == table);
             put(self.days_since(of_table.filter_map(|(newest, _)| *newest).max()));
         }
         for days in SUMS_DAYS {
@@ -100,7 +119,11 @@ impl<'a> Moment<'a> {
             }
             sums.into_iter().chain([all, high]).for_each(&mut *put);
         }
-        let contacts = account.people.iter().filter(|p| self.history.people[**p as usize].is_contact).count();
+        let contacts = account
+            .people
+            .iter()
+            .filter(|p| self.history.people[**p as usize].is_contact)
+            .count();
         put(contacts as f64);
         put((account.people.len() - contacts) as f64);
     }
@@ -125,7 +148,8 @@ impl<'a> Moment<'a> {
         let in_14 = self.since(account, 14).len() as f64 / 14.0;
         let before = (self.since(account, 90).len() as f64 - 14.0 * in_14) / 76.0;
         put(((in_14 + 0.05) / (before + 0.05)).ln());
-        let [felt, times] = [&account.sentiment[0], &account.sentiment[1]].map(|d| d.at(self.at_ms, &[30.0])[0]);
+        let [felt, times] =
+            [&account.sentiment[0], &account.sentiment[1]].map(|d| d.at(self.at_ms, &[30.0])[0]);
         put(felt);
         put(if times > 1e-6 { felt / times } else { f64::NAN });
     }
@@ -142,21 +166,36 @@ impl<'a> Moment<'a> {
                     .collect();
                 people.sort_unstable();
                 people.dedup();
-                let departments = people.iter().fold(0_u64, |bits, p| bits | 1 << self.history.people[*p as usize].department.min(63));
+                let departments = people.iter().fold(0_u64, |bits, p| {
+                    bits | 1 << self.history.people[*p as usize].department.min(63)
+                });
                 put(people.len() as f64);
                 put(f64::from(departments.count_ones()));
-                put(people.iter().filter(|p| self.history.is_executive(**p)).count() as f64);
-                put(people.iter().map(|p| f64::from(self.history.people[*p as usize].seniority)).fold(-1.0, f64::max));
+                put(people
+                    .iter()
+                    .filter(|p| self.history.is_executive(**p))
+                    .count() as f64);
+                put(people
+                    .iter()
+                    .map(|p| f64::from(self.history.people[*p as usize].seniority))
+                    .fold(-1.0, f64::max));
             }
         }
     }
 
     /// The strongest people, who there is, and how leads stand.
     fn people(&self, account: &Account, put: &mut impl FnMut(f64)) {
-        let of_account = || account.people.iter().map(|p| &self.history.people[*p as usize]);
+        let of_account = || {
+            account
+                .people
+                .iter()
+                .map(|p| &self.history.people[*p as usize])
+        };
         for high in 0..2 {
             for tau in 0..PERSON_TAUS.len() {
-                let mut done: Vec<f64> = of_account().map(|p| p.done[high].at(self.at_ms, &PERSON_TAUS)[tau]).collect();
+                let mut done: Vec<f64> = of_account()
+                    .map(|p| p.done[high].at(self.at_ms, &PERSON_TAUS)[tau])
+                    .collect();
                 done.sort_by(|a, b| b.total_cmp(a));
                 (0..3).for_each(|i| put(done.get(i).copied().unwrap_or(0.0)));
             }
@@ -179,25 +218,58 @@ impl<'a> Moment<'a> {
 
     /// How far along, and whether it went up or down.
     fn order(&self, account: &'a Account, put: &mut impl FnMut(f64)) {
-        let levels = self.since(account, ORDER_DAYS).iter().map(|e| KINDS[usize::from(e.kind)].2).filter(|level| *level > 0);
+        let levels = self
+            .since(account, ORDER_DAYS)
+            .iter()
+            .map(|e| KINDS[usize::from(e.kind)].2)
+            .filter(|level| *level > 0);
         let levels: Vec<u8> = levels.collect();
-        let count = |wanted: fn(&[u8]) -> bool| levels.windows(2).filter(|pair| wanted(pair)).count() as f64;
-        let (up, down) = (count(|pair| pair[1] > pair[0]), count(|pair| pair[1] < pair[0]));
+        let count = |wanted: fn(&[u8]) -> bool| {
+            levels.windows(2).filter(|pair| wanted(pair)).count() as f64
+        };
+        let (up, down) = (
+            count(|pair| pair[1] > pair[0]),
+            count(|pair| pair[1] < pair[0]),
+        );
         put(up);
         put(down);
         put((up + 1.0) / (down + 1.0));
-        let [weighted, plain] = [&account.level[0], &account.level[1]].map(|d| d.at(self.at_ms, &[30.0])[0]);
+        let [weighted, plain] =
+            [&account.level[0], &account.level[1]].map(|d| d.at(self.at_ms, &[30.0])[0]);
         put(weighted);
-        put(if plain > 1e-6 { weighted / plain } else { f64::NAN });
-        let early: f64 = levels.iter().take(levels.len() / 2).map(|l| f64::from(*l)).sum::<f64>() / (levels.len() / 2).max(1) as f64;
-        let late: f64 = levels.iter().skip(levels.len() / 2).map(|l| f64::from(*l)).sum::<f64>() / (levels.len().div_ceil(2)).max(1) as f64;
+        put(if plain > 1e-6 {
+            weighted / plain
+        } else {
+            f64::NAN
+        });
+        let early: f64 = levels
+            .iter()
+            .take(levels.len() / 2)
+            .map(|l| f64::from(*l))
+            .sum::<f64>()
+            / (levels.len() / 2).max(1) as f64;
+        let late: f64 = levels
+            .iter()
+            .skip(levels.len() / 2)
+            .map(|l| f64::from(*l))
+            .sum::<f64>()
+            / (levels.len().div_ceil(2)).max(1) as f64;
         put(late - early);
-        account.steps_ms.iter().for_each(|at_ms| put(self.days_since(*at_ms)));
+        account
+            .steps_ms
+            .iter()
+            .for_each(|at_ms| put(self.days_since(*at_ms)));
     }
 
     /// The most advanced open deal; what became of earlier ones.
     fn deals(&self, account: &Account, put: &mut impl FnMut(f64)) {
-        let open = || account.deals.iter().map(|d| &self.history.deals[*d]).filter(|deal| deal.stage.is_some());
+        let open = || {
+            account
+                .deals
+                .iter()
+                .map(|d| &self.history.deals[*d])
+                .filter(|deal| deal.stage.is_some())
+        };
         put(open().count() as f64);
         match open().max_by_key(|deal| deal.stage) {
             Some(deal) => {
@@ -206,12 +278,19 @@ impl<'a> Moment<'a> {
                 put(self.days_since(Some(deal.opened_ms)));
                 put(deal.amount.ln_1p());
                 put(deal.contacts.len() as f64);
-                put(deal.contacts.iter().map(|p| f64::from(self.history.people[*p as usize].seniority)).fold(-1.0, f64::max));
+                put(deal
+                    .contacts
+                    .iter()
+                    .map(|p| f64::from(self.history.people[*p as usize].seniority))
+                    .fold(-1.0, f64::max));
                 put(f64::from(u8::from(deal.expansion)));
             }
             None => (0..7).for_each(|_| put(f64::NAN)),
         }
-        put(open().filter_map(|deal| deal.stage).max().map_or(0.0, |stage| (stage + 1) as f64 / OPEN_STAGES.len() as f64));
+        put(open()
+            .filter_map(|deal| deal.stage)
+            .max()
+            .map_or(0.0, |stage| (stage + 1) as f64 / OPEN_STAGES.len() as f64));
         for ended in [&account.wins_ms, &account.losses_ms] {
             put(ended.len() as f64);
             put(self.days_since(ended.iter().max().copied()));
@@ -222,20 +301,33 @@ impl<'a> Moment<'a> {
     /// Peers, the account's own wins left out.
     fn peers(&self, account: &Account, put: &mut impl FnMut(f64)) {
         let own = own_wins(account, self.at_ms);
-        for peers in [&self.history.of_industry[account.industry], &self.history.of_region[account.region]] {
-            let Peers { size, wins, opened, intent } = peers;
+        for peers in [
+            &self.history.of_industry[account.industry],
+            &self.history.of_region[account.region],
+        ] {
+            let Peers {
+                size,
+                wins,
+                opened,
+                intent,
+            } = peers;
             let size = (size - 1.0).max(1.0);
             let won = wins.at(self.at_ms, &PEER_TAUS);
             (0..PEER_TAUS.len()).for_each(|i| put(1000.0 * (won[i] - own[i]).max(0.0) / size));
             for decayed in [opened, intent] {
-                decayed.at(self.at_ms, &PEER_TAUS).iter().for_each(|sum| put(1000.0 * sum / size));
+                decayed
+                    .at(self.at_ms, &PEER_TAUS)
+                    .iter()
+                    .for_each(|sum| put(1000.0 * sum / size));
             }
             put(size);
         }
-        let of_technologies = (0..64).filter(|bit| account.technologies >> bit & 1 == 1).map(|bit| {
-            let (size, won) = self.technologies[bit];
-            1000.0 * (won - own[0]) / (size - 1.0).max(1.0)
-        });
+        let of_technologies = (0..64)
+            .filter(|bit| account.technologies >> bit & 1 == 1)
+            .map(|bit| {
+                let (size, won) = self.technologies[bit];
+                1000.0 * (won - own[0]) / (size - 1.0).max(1.0)
+            });
         let rates: Vec<f64> = of_technologies.collect();
         put(rates.iter().copied().fold(f64::NAN, f64::max));
         put(rates.iter().sum::<f64>() / rates.len() as f64);
@@ -244,19 +336,34 @@ impl<'a> Moment<'a> {
     /// People who came from elsewhere, those from customers apart.
     fn champions(&self, account: &Account, put: &mut impl FnMut(f64)) {
         for from_customer in [true, false] {
-            let arrivals = || account.arrivals.iter().filter(move |(_, customer, ..)| *customer == from_customer);
+            let arrivals = || {
+                account
+                    .arrivals
+                    .iter()
+                    .filter(move |(_, customer, ..)| *customer == from_customer)
+            };
             let fade = |at_ms: i64| (-((self.at_ms - at_ms) as f64) / (120 * DAY_MS) as f64).exp();
             put(self.days_since(arrivals().map(|(at_ms, ..)| *at_ms).max()));
             put(arrivals().map(|(at_ms, ..)| fade(*at_ms)).sum());
-            put(arrivals().map(|(at_ms, _, seniority, _)| fade(*at_ms) * f64::from(*seniority + 1)).sum());
-            put(arrivals().map(|(at_ms, _, _, done)| fade(*at_ms) * done).sum());
+            put(arrivals()
+                .map(|(at_ms, _, seniority, _)| fade(*at_ms) * f64::from(*seniority + 1))
+                .sum());
+            put(arrivals()
+                .map(|(at_ms, _, _, done)| fade(*at_ms) * done)
+                .sum());
             put(arrivals().count() as f64);
         }
     }
 }
 
 fn own_wins(account: &Account, at_ms: i64) -> [f64; 2] {
-    PEER_TAUS.map(|tau| account.wins_ms.iter().map(|won_ms| (-((at_ms - won_ms) as f64) / (tau * DAY_MS as f64)).exp()).sum())
+    PEER_TAUS.map(|tau| {
+        account
+            .wins_ms
+            .iter()
+            .map(|won_ms| (-((at_ms - won_ms) as f64) / (tau * DAY_MS as f64)).exp())
+            .sum()
+    })
 }
 
 fn decayed_wins(account: &Account, at_ms: i64) -> f64 {

@@ -19,7 +19,15 @@ impl Ranked {
         let mut order: Vec<usize> = (0..scores.len()).collect();
         order.sort_by(|a, b| scores[*a].total_cmp(&scores[*b]));
         let tied = order.chunk_by(|a, b| scores[*a] == scores[*b]);
-        Self { ties: tied.map(|rows| rows.iter().map(|row| (accounts[*row], outcomes[*row])).collect()).collect() }
+        Self {
+            ties: tied
+                .map(|rows| {
+                    rows.iter()
+                        .map(|row| (accounts[*row], outcomes[*row]))
+                        .collect()
+                })
+                .collect(),
+        }
     }
 
     fn auroc(&self, times_drawn: &[u32]) -> f64 {
@@ -43,12 +51,20 @@ impl Ranked {
 }
 
 /// AUROC of each model on each of the same resamples of accounts: `[resample][model]`.
-pub fn resampled_auroc(models: &[&[f64]], outcomes: &[bool], accounts: &[u32], seed: u64) -> Vec<Vec<f64>> {
+pub fn resampled_auroc(
+    models: &[&[f64]],
+    outcomes: &[bool],
+    accounts: &[u32],
+    seed: u64,
+) -> Vec<Vec<f64>> {
     let mut distinct: Vec<u32> = accounts.to_vec();
     distinct.sort_unstable();
     distinct.dedup();
     let width = distinct.last().map_or(0, |last| *last as usize + 1);
-    let ranked: Vec<Ranked> = models.iter().map(|scores| Ranked::new(scores, outcomes, accounts)).collect();
+    let ranked: Vec<Ranked> = models
+        .iter()
+        .map(|scores| Ranked::new(scores, outcomes, accounts))
+        .collect();
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     (0..RESAMPLES)
         .map(|_| {
@@ -56,7 +72,10 @@ pub fn resampled_auroc(models: &[&[f64]], outcomes: &[bool], accounts: &[u32], s
             for _ in 0..distinct.len() {
                 times_drawn[distinct[rng.random_range(0..distinct.len())] as usize] += 1;
             }
-            ranked.iter().map(|model| model.auroc(&times_drawn)).collect()
+            ranked
+                .iter()
+                .map(|model| model.auroc(&times_drawn))
+                .collect()
         })
         .collect()
 }
@@ -65,7 +84,12 @@ pub fn resampled_auroc(models: &[&[f64]], outcomes: &[bool], accounts: &[u32], s
 pub fn interval(mut values: Vec<f64>) -> (f64, f64) {
     values.retain(|value| value.is_finite());
     values.sort_by(f64::total_cmp);
-    let at = |share: f64| values.get((share * values.len().saturating_sub(1) as f64).round() as usize).copied().unwrap_or(f64::NAN);
+    let at = |share: f64| {
+        values
+            .get((share * values.len().saturating_sub(1) as f64).round() as usize)
+            .copied()
+            .unwrap_or(f64::NAN)
+    };
     (at(0.025), at(0.975))
 }
 
@@ -73,7 +97,14 @@ pub fn interval(mut values: Vec<f64>) -> (f64, f64) {
 pub fn mean_and_deviation(values: &[f64]) -> (f64, f64) {
     let mean = values.iter().sum::<f64>() / values.len() as f64;
     let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-    (mean, if values.len() > 1 { (squares / (values.len() - 1) as f64).sqrt() } else { 0.0 })
+    (
+        mean,
+        if values.len() > 1 {
+            (squares / (values.len() - 1) as f64).sqrt()
+        } else {
+            0.0
+        },
+    )
 }
 
 /// An account that began to evaluate vendors.
@@ -101,20 +132,38 @@ pub struct Detection {
 
 /// Each week the accounts with the highest scores are worked on, a fixed share of all. An entry is noticed in the first week at or after
 /// it in which its account is among them.
-pub fn detect(rows: &[(i64, u32)], scores: &[f64], budget_ratio: f64, entries: &[Entry]) -> Detection {
+pub fn detect(
+    rows: &[(i64, u32)],
+    scores: &[f64],
+    budget_ratio: f64,
+    entries: &[Entry],
+) -> Detection {
     let mut listed_ms: HashMap<u32, Vec<i64>> = HashMap::new();
     let mut start = 0;
     while start < rows.len() {
-        let end = start + rows[start..].iter().take_while(|(at_ms, _)| *at_ms == rows[start].0).count();
+        let end = start
+            + rows[start..]
+                .iter()
+                .take_while(|(at_ms, _)| *at_ms == rows[start].0)
+                .count();
         let mut week: Vec<usize> = (start..end).collect();
         week.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]));
         week.truncate(((end - start) as f64 * budget_ratio).round().max(1.0) as usize);
-        week.iter().for_each(|row| listed_ms.entry(rows[*row].1).or_default().push(rows[*row].0));
+        week.iter().for_each(|row| {
+            listed_ms
+                .entry(rows[*row].1)
+                .or_default()
+                .push(rows[*row].0)
+        });
         start = end;
     }
     let noticed = |entry: &Entry| {
         let listed = listed_ms.get(&entry.account)?;
-        listed.iter().copied().find(|at_ms| *at_ms >= entry.at_ms).filter(|at_ms| *at_ms < entry.until_ms)
+        listed
+            .iter()
+            .copied()
+            .find(|at_ms| *at_ms >= entry.at_ms)
+            .filter(|at_ms| *at_ms < entry.until_ms)
     };
     let days = |ms: i64| ms as f64 / crate::history::DAY_MS as f64;
     let times: Vec<(f64, bool)> = entries
@@ -124,8 +173,14 @@ pub fn detect(rows: &[(i64, u32)], scores: &[f64], budget_ratio: f64, entries: &
             None => (days(entry.until_ms - entry.at_ms), false),
         })
         .collect();
-    let won = || entries.iter().filter_map(|entry| Some((entry.won_ms?, noticed(entry))));
-    let mut leads: Vec<f64> = won().filter_map(|(won_ms, noticed)| Some(days(won_ms - noticed?))).collect();
+    let won = || {
+        entries
+            .iter()
+            .filter_map(|entry| Some((entry.won_ms?, noticed(entry))))
+    };
+    let mut leads: Vec<f64> = won()
+        .filter_map(|(won_ms, noticed)| Some(days(won_ms - noticed?)))
+        .collect();
     leads.sort_by(f64::total_cmp);
     Detection {
         entries: entries.len(),

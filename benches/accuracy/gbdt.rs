@@ -45,7 +45,10 @@ fn booster(rounds: usize) -> GradientBooster {
 fn matrix(rows: &Rows, chosen: &[usize], columns: usize) -> Vec<f64> {
     let mut data = vec![0.0; chosen.len() * columns];
     for (at, row) in chosen.iter().enumerate() {
-        for (column, value) in rows.features[row * rows.columns..][..columns].iter().enumerate() {
+        for (column, value) in rows.features[row * rows.columns..][..columns]
+            .iter()
+            .enumerate()
+        {
             data[column * chosen.len() + at] = f64::from(*value);
         }
     }
@@ -53,7 +56,10 @@ fn matrix(rows: &Rows, chosen: &[usize], columns: usize) -> Vec<f64> {
 }
 
 fn outcomes(rows: &Rows, chosen: &[usize]) -> Vec<f64> {
-    chosen.iter().map(|row| f64::from(u8::from(rows.won[*row]))).collect()
+    chosen
+        .iter()
+        .map(|row| f64::from(u8::from(rows.won[*row])))
+        .collect()
 }
 
 impl Trees {
@@ -61,20 +67,45 @@ impl Trees {
     pub fn fit(rows: &Rows, calendar: &Calendar, columns: usize) -> Result<Self> {
         let failed = |error| anyhow!("the trees could not be fitted: {error}");
         let (training, validation) = (rows.at(&calendar.training), rows.at(&calendar.validation));
-        let mut chooser = booster(MOST_ROUNDS).set_evaluation_metric(Some(Metric::AUC)).set_early_stopping_rounds(Some(PATIENCE_ROUNDS));
+        let mut chooser = booster(MOST_ROUNDS)
+            .set_evaluation_metric(Some(Metric::AUC))
+            .set_early_stopping_rounds(Some(PATIENCE_ROUNDS));
         {
-            let (data, held_out) = (matrix(rows, &training, columns), matrix(rows, &validation, columns));
+            let (data, held_out) = (
+                matrix(rows, &training, columns),
+                matrix(rows, &validation, columns),
+            );
             let (y, y_held_out) = (outcomes(rows, &training), outcomes(rows, &validation));
             let (weights, weights_held_out) = (vec![1.0; y.len()], vec![1.0; y_held_out.len()]);
-            let evaluation = (Matrix::new(&held_out, y_held_out.len(), columns), &y_held_out[..], &weights_held_out[..]);
-            chooser.fit(&Matrix::new(&data, y.len(), columns), &y, &weights, Some(vec![evaluation])).map_err(failed)?;
+            let evaluation = (
+                Matrix::new(&held_out, y_held_out.len(), columns),
+                &y_held_out[..],
+                &weights_held_out[..],
+            );
+            chooser
+                .fit(
+                    &Matrix::new(&data, y.len(), columns),
+                    &y,
+                    &weights,
+                    Some(vec![evaluation]),
+                )
+                .map_err(failed)?;
         }
         let rounds = chooser.best_iteration.map_or(MOST_ROUNDS, |best| best + 1);
         let everything = rows.at(&calendar.refit);
-        let (data, y) = (matrix(rows, &everything, columns), outcomes(rows, &everything));
+        let (data, y) = (
+            matrix(rows, &everything, columns),
+            outcomes(rows, &everything),
+        );
         let mut booster = booster(rounds);
-        booster.fit_unweighted(&Matrix::new(&data, y.len(), columns), &y, None).map_err(failed)?;
-        Ok(Self { booster, columns, rounds })
+        booster
+            .fit_unweighted(&Matrix::new(&data, y.len(), columns), &y, None)
+            .map_err(failed)?;
+        Ok(Self {
+            booster,
+            columns,
+            rounds,
+        })
     }
 
     /// Probabilities of these rows.
@@ -82,7 +113,9 @@ impl Trees {
         let mut scores = Vec::with_capacity(chosen.len());
         for chunk in chosen.chunks(50_000) {
             let data = matrix(rows, chunk, self.columns);
-            let logits = self.booster.predict(&Matrix::new(&data, chunk.len(), self.columns), true);
+            let logits = self
+                .booster
+                .predict(&Matrix::new(&data, chunk.len(), self.columns), true);
             scores.extend(logits.into_iter().map(|logit| 1.0 / (1.0 + (-logit).exp())));
         }
         scores

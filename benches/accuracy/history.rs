@@ -5,7 +5,9 @@ use std::collections::HashMap;
 
 use leadpulse_schema::{Catalog, Operation, Row, Value};
 
-use crate::vocabulary::{EVENT_TABLES, EXECUTIVE, KINDS, LOST, OPEN_STAGES, SENIORITIES, WON, kind, step};
+use crate::vocabulary::{
+    EVENT_TABLES, EXECUTIVE, KINDS, LOST, OPEN_STAGES, SENIORITIES, WON, kind, step,
+};
 
 pub const DAY_MS: i64 = 86_400_000;
 /// Time constants of decayed sums, days.
@@ -22,7 +24,10 @@ pub struct Decayed<const N: usize> {
 
 impl<const N: usize> Default for Decayed<N> {
     fn default() -> Self {
-        Self { sums: [0.0; N], at_ms: 0 }
+        Self {
+            sums: [0.0; N],
+            at_ms: 0,
+        }
     }
 }
 
@@ -40,7 +45,13 @@ impl<const N: usize> Decayed<N> {
 
     pub fn at(&self, at_ms: i64, taus: &[f64; N]) -> [f64; N] {
         let days = (at_ms - self.at_ms) as f64 / DAY_MS as f64;
-        std::array::from_fn(|i| if self.sums[i] == 0.0 { 0.0 } else { self.sums[i] * (-days / taus[i]).exp() })
+        std::array::from_fn(|i| {
+            if self.sums[i] == 0.0 {
+                0.0
+            } else {
+                self.sums[i] * (-days / taus[i]).exp()
+            }
+        })
     }
 }
 
@@ -181,7 +192,10 @@ struct Named<'a>(&'a Catalog, Row<'a>);
 
 impl<'a> Named<'a> {
     fn get(&self, field: &str) -> Value<'a> {
-        self.0.table_at(self.1.table()).field(field).map_or(Value::Null, |field| self.1.get(field.id))
+        self.0
+            .table_at(self.1.table())
+            .field(field)
+            .map_or(Value::Null, |field| self.1.get(field.id))
     }
     fn text(&self, field: &str) -> Option<&'a str> {
         self.get(field).text()
@@ -251,15 +265,23 @@ impl History {
                 ..Account::default()
             });
         } else {
-            let Account { industry, region, .. } = self.accounts[number];
+            let Account {
+                industry, region, ..
+            } = self.accounts[number];
             self.of_industry[industry].size -= 1.0;
             self.of_region[region].size -= 1.0;
         }
         if let Some(domain) = row.text("domain") {
             self.account_of_domain.insert(domain.to_owned(), number);
         }
-        let technologies = row.list("tech_stack").map(|t| self.technologies.of(Some(t))).fold(0, |bits, t| bits | 1 << t.min(63));
-        let (industry, region) = (self.industries.of(row.text("industry")), self.regions.of(row.text("region")));
+        let technologies = row
+            .list("tech_stack")
+            .map(|t| self.technologies.of(Some(t)))
+            .fold(0, |bits, t| bits | 1 << t.min(63));
+        let (industry, region) = (
+            self.industries.of(row.text("industry")),
+            self.regions.of(row.text("region")),
+        );
         let country = self.countries.of(row.text("country"));
         peers(&mut self.of_industry, industry).size += 1.0;
         peers(&mut self.of_region, region).size += 1.0;
@@ -272,13 +294,18 @@ impl History {
         account.revenue = row.number("revenue").unwrap_or(f64::NAN);
         account.customer = row.text("status") == Some("Customer");
         account.created_ms = row.time("created_at");
-        if let Some(into) = row.text("merged_into_id").and_then(|key| self.find(key)).filter(|into| *into != number) {
+        if let Some(into) = row
+            .text("merged_into_id")
+            .and_then(|key| self.find(key))
+            .filter(|into| *into != number)
+        {
             self.merge(number, into);
         }
     }
 
     fn merge(&mut self, from: usize, into: usize) {
-        self.account_of_key.insert(self.accounts[from].key.clone(), into);
+        self.account_of_key
+            .insert(self.accounts[from].key.clone(), into);
         self.accounts[from].gone = true;
         for person in std::mem::take(&mut self.accounts[from].people) {
             self.people[person as usize].account = None;
@@ -298,7 +325,10 @@ impl History {
 
     fn describe(&mut self, person: u32, row: &Named<'_>) {
         let department = self.departments.of(row.text("department"));
-        let seniority = row.text("seniority").and_then(|s| SENIORITIES.iter().position(|known| *known == s)).unwrap_or(0);
+        let seniority = row
+            .text("seniority")
+            .and_then(|s| SENIORITIES.iter().position(|known| *known == s))
+            .unwrap_or(0);
         let person = &mut self.people[person as usize];
         person.department = department;
         person.seniority = seniority as u8;
@@ -322,22 +352,38 @@ impl History {
     }
 
     fn matched(&self, row: &Named<'_>) -> Option<usize> {
-        let by_key = ["account_id", "converted_account_id"].into_iter().find_map(|field| self.find(row.text(field)?));
-        by_key.or_else(|| self.account_of_domain.get(row.text("email")?.split_once('@')?.1).copied())
+        let by_key = ["account_id", "converted_account_id"]
+            .into_iter()
+            .find_map(|field| self.find(row.text(field)?));
+        by_key.or_else(|| {
+            self.account_of_domain
+                .get(row.text("email")?.split_once('@')?.1)
+                .copied()
+        })
     }
 
     fn contact(&mut self, row: &Named<'_>) {
         let at_ms = row.1.known_ms();
         let known = self.person_of_contact.get(row.1.key()).copied();
-        let as_lead = row.text("lead_id").and_then(|lead| self.person_of_lead.get(lead).copied());
+        let as_lead = row
+            .text("lead_id")
+            .and_then(|lead| self.person_of_lead.get(lead).copied());
         let person = known.or(as_lead).unwrap_or_else(|| self.new_person());
-        self.person_of_contact.insert(row.1.key().to_owned(), person);
-        if let Some(same) = row.text("merged_into_id").and_then(|key| self.person_of_contact.get(key).copied()).filter(|p| *p != person) {
+        self.person_of_contact
+            .insert(row.1.key().to_owned(), person);
+        if let Some(same) = row
+            .text("merged_into_id")
+            .and_then(|key| self.person_of_contact.get(key).copied())
+            .filter(|p| *p != person)
+        {
             return self.same_person(row.1.key(), person, same);
         }
         self.describe(person, row);
         let (old, new) = (self.people[person as usize].account, self.matched(row));
-        let told = row.text("previous_account_id").and_then(|key| self.find(key)).filter(|_| known.is_none());
+        let told = row
+            .text("previous_account_id")
+            .and_then(|key| self.find(key))
+            .filter(|_| known.is_none());
         self.settle(person, new);
         self.people[person as usize].is_contact = true;
         if let (Some(old), Some(new)) = (old.filter(|_| known.is_some()).or(told), new)
@@ -345,15 +391,24 @@ impl History {
         {
             let from = &self.accounts[old];
             let from_customer = from.customer || !from.wins_ms.is_empty();
-            let Person { seniority, done, .. } = &self.people[person as usize];
-            let arrival = (at_ms, from_customer, *seniority, done[0].at(at_ms, &PERSON_TAUS)[1]);
+            let Person {
+                seniority, done, ..
+            } = &self.people[person as usize];
+            let arrival = (
+                at_ms,
+                from_customer,
+                *seniority,
+                done[0].at(at_ms, &PERSON_TAUS)[1],
+            );
             self.accounts[new].arrivals.push(arrival);
         }
     }
 
     fn lead(&mut self, row: &Named<'_>) {
         let known = self.person_of_lead.get(row.1.key()).copied();
-        let as_contact = row.text("converted_contact_id").and_then(|contact| self.person_of_contact.get(contact).copied());
+        let as_contact = row
+            .text("converted_contact_id")
+            .and_then(|contact| self.person_of_contact.get(contact).copied());
         let person = known.or(as_contact).unwrap_or_else(|| self.new_person());
         self.person_of_lead.insert(row.1.key().to_owned(), person);
         if !self.people[person as usize].is_contact {
@@ -361,7 +416,11 @@ impl History {
             let account = self.matched(row);
             self.settle(person, account);
         }
-        let status = row.text("status").and_then(|s| crate::vocabulary::LEAD_STATUSES.iter().position(|known| *known == s));
+        let status = row.text("status").and_then(|s| {
+            crate::vocabulary::LEAD_STATUSES
+                .iter()
+                .position(|known| *known == s)
+        });
         let person = &mut self.people[person as usize];
         person.lead_status = status.map_or(0, |status| status + 1);
         person.lead_since_ms = row.time("created_at").or(Some(row.1.known_ms()));
@@ -370,16 +429,29 @@ impl History {
     }
 
     fn opportunity(&mut self, row: &Named<'_>) {
-        let Some(account) = row.text("account_id").and_then(|key| self.find(key)) else { return };
+        let Some(account) = row.text("account_id").and_then(|key| self.find(key)) else {
+            return;
+        };
         let at_ms = row.1.known_ms();
         let next = self.deals.len();
-        let number = *self.deal_of_key.entry(row.1.key().to_owned()).or_insert(next);
-        let stage = row.text("stage").and_then(|stage| OPEN_STAGES.iter().position(|open| *open == stage));
+        let number = *self
+            .deal_of_key
+            .entry(row.1.key().to_owned())
+            .or_insert(next);
+        let stage = row
+            .text("stage")
+            .and_then(|stage| OPEN_STAGES.iter().position(|open| *open == stage));
         if number == next {
-            self.deals.push(Deal { stage_since_ms: at_ms, ..Deal::default() });
+            self.deals.push(Deal {
+                stage_since_ms: at_ms,
+                ..Deal::default()
+            });
             self.accounts[account].deals.push(number);
         }
-        let contacts: Vec<u32> = row.list("contact_ids").filter_map(|key| self.person_of_contact.get(key).copied()).collect();
+        let contacts: Vec<u32> = row
+            .list("contact_ids")
+            .filter_map(|key| self.person_of_contact.get(key).copied())
+            .collect();
         let deal = &mut self.deals[number];
         if deal.stage != stage {
             deal.stage = stage;
@@ -395,14 +467,24 @@ impl History {
     fn same_person(&mut self, key: &str, second: u32, first: u32) {
         self.person_of_contact.insert(key.to_owned(), first);
         if let Some(account) = self.people[second as usize].account.take() {
-            self.accounts[account].people.retain(|person| *person != second);
-            self.accounts[account].events.iter_mut().filter(|e| e.person == second).for_each(|e| e.person = first);
+            self.accounts[account]
+                .people
+                .retain(|person| *person != second);
+            self.accounts[account]
+                .events
+                .iter_mut()
+                .filter(|e| e.person == second)
+                .for_each(|e| e.person = first);
         }
     }
 
     fn event(&mut self, table: &str, row: &Named<'_>) {
-        let Some((_, field)) = EVENT_TABLES.iter().find(|(t, _)| *t == table) else { return };
-        let Some(kind) = row.text(field).and_then(|value| kind(table, value)) else { return };
+        let Some((_, field)) = EVENT_TABLES.iter().find(|(t, _)| *t == table) else {
+            return;
+        };
+        let Some(kind) = row.text(field).and_then(|value| kind(table, value)) else {
+            return;
+        };
         if row.1.known_ms() >= self.recent_since_ms + RECENT_MS {
             self.recent.swap(0, 1);
             self.recent[0].clear();
@@ -412,13 +494,27 @@ impl History {
         if self.recent.iter().any(|recent| recent.contains_key(&id)) {
             return;
         }
-        let contact = || row.text("contact_id").and_then(|key| self.person_of_contact.get(key).copied());
-        let lead = || row.text("lead_id").and_then(|key| self.person_of_lead.get(key).copied());
+        let contact = || {
+            row.text("contact_id")
+                .and_then(|key| self.person_of_contact.get(key).copied())
+        };
+        let lead = || {
+            row.text("lead_id")
+                .and_then(|key| self.person_of_lead.get(key).copied())
+        };
         let person = contact().or_else(lead);
         let of_person = person.and_then(|p| self.people[p as usize].account);
-        let account = row.text("account_id").and_then(|key| self.find(key)).or(of_person);
+        let account = row
+            .text("account_id")
+            .and_then(|key| self.find(key))
+            .or(of_person);
         let sentiment = row.number("sentiment").map(|s| s as f32);
-        let event = Event { at_ms: row.1.event_ms(), kind: kind as u8, person: person.unwrap_or(NOBODY), sentiment };
+        let event = Event {
+            at_ms: row.1.event_ms(),
+            kind: kind as u8,
+            person: person.unwrap_or(NOBODY),
+            sentiment,
+        };
         self.recent[0].insert(id, (account, event));
         match (account, person) {
             (Some(account), _) => self.post(account, event, 1.0),
@@ -429,14 +525,21 @@ impl History {
 
     fn take_back(&mut self, row: &Named<'_>) {
         let id = fingerprint(row.1.key());
-        if let Some((Some(account), event)) = self.recent.iter_mut().find_map(|recent| recent.remove(&id)) {
+        if let Some((Some(account), event)) =
+            self.recent.iter_mut().find_map(|recent| recent.remove(&id))
+        {
             self.post(account, event, -1.0);
         }
     }
 
     /// Enters an event at an account (weight 1), or takes it out again (−1).
     fn post(&mut self, number: usize, event: Event, weight: f64) {
-        let Event { at_ms, kind, person, sentiment } = event;
+        let Event {
+            at_ms,
+            kind,
+            person,
+            sentiment,
+        } = event;
         let kind = usize::from(kind);
         let (_, value, level, high) = KINDS[kind];
         if person != NOBODY {
@@ -452,10 +555,18 @@ impl History {
             account.events.insert(at, event);
             account.counts[kind] += 1;
             account.newest_ms[kind] = account.newest_ms[kind].max(Some(at_ms));
-        } else if let Some(at) = account.events[..at].iter().rposition(|e| e.at_ms == at_ms && usize::from(e.kind) == kind) {
+        } else if let Some(at) = account.events[..at]
+            .iter()
+            .rposition(|e| e.at_ms == at_ms && usize::from(e.kind) == kind)
+        {
             account.events.remove(at);
             account.counts[kind] -= 1;
-            account.newest_ms[kind] = account.events.iter().rev().find(|e| usize::from(e.kind) == kind).map(|e| e.at_ms);
+            account.newest_ms[kind] = account
+                .events
+                .iter()
+                .rev()
+                .find(|e| usize::from(e.kind) == kind)
+                .map(|e| e.at_ms);
         }
         account.decayed[kind].add(at_ms, weight, &TAUS);
         if level > 0 {
@@ -463,7 +574,9 @@ impl History {
             account.level[1].add(at_ms, weight, &[30.0]);
         }
         if let Some(step) = step(level).filter(|_| weight > 0.0)
-            && (step == 0 || account.steps_ms[step - 1].is_some_and(|before| (0..=STEP_WINDOW_MS).contains(&(at_ms - before))))
+            && (step == 0
+                || account.steps_ms[step - 1]
+                    .is_some_and(|before| (0..=STEP_WINDOW_MS).contains(&(at_ms - before))))
         {
             account.steps_ms[step] = account.steps_ms[step].max(Some(at_ms));
         }
@@ -489,7 +602,9 @@ impl History {
 
     /// Whether a person is an executive.
     pub fn is_executive(&self, person: u32) -> bool {
-        self.people.get(person as usize).is_some_and(|p| p.seniority >= EXECUTIVE)
+        self.people
+            .get(person as usize)
+            .is_some_and(|p| p.seniority >= EXECUTIVE)
     }
 }
 

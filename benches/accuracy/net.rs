@@ -5,7 +5,10 @@ use std::collections::HashMap;
 use anyhow::{Context, Result};
 use leadpulse_features::Scorer;
 use leadpulse_graph::{CellRef, Graph, Tracking};
-use leadpulse_learn::{Backtest, FileSource, Project, Replay, TaskPlan, TrainOptions, TrainReport, TrainTask, backtest, train};
+use leadpulse_learn::{
+    Backtest, FileSource, Project, Replay, TaskPlan, TrainOptions, TrainReport, TrainTask,
+    backtest, train,
+};
 use leadpulse_model::{Bundle, DeletionTest, FitOptions};
 use leadpulse_schema::RowBatch;
 
@@ -44,8 +47,17 @@ impl Net<'_> {
             refit: true,
             ..TrainOptions::default()
         };
-        let tasks = [TrainTask { plan: self.task, fit }];
-        Ok(train(self.project, &tasks, self.files, &options, &mut |_| {})?)
+        let tasks = [TrainTask {
+            plan: self.task,
+            fit,
+        }];
+        Ok(train(
+            self.project,
+            &tasks,
+            self.files,
+            &options,
+            &mut |_| {},
+        )?)
     }
 
     /// As `leadpulse backtest` does.
@@ -56,13 +68,24 @@ impl Net<'_> {
             asked += &format!("{at_ms},{}\n", rows.keys[account as usize]);
         }
         let mut answered = Vec::new();
-        let job = Backtest { project: self.project, tasks: &[self.task], sources: self.files, scorer: bundle, freeze_at_ms: None };
+        let job = Backtest {
+            project: self.project,
+            tasks: &[self.task],
+            sources: self.files,
+            scorer: bundle,
+            freeze_at_ms: None,
+        };
         backtest(&job, asked.as_bytes(), &mut answered, &mut |_| {})?;
         let mut reader = csv::Reader::from_reader(answered.as_slice());
         let read = |record: csv::Result<csv::StringRecord>| {
             let record = record?;
             let probability = record.get(2).unwrap_or_default();
-            probability.parse().with_context(|| format!("account {} was not scored", record.get(1).unwrap_or_default()))
+            probability.parse().with_context(|| {
+                format!(
+                    "account {} was not scored",
+                    record.get(1).unwrap_or_default()
+                )
+            })
         };
         reader.records().map(read).collect()
     }
@@ -85,12 +108,21 @@ impl Net<'_> {
     }
 
     /// Explains the accounts that score highest at a moment; `scores` by key.
-    pub fn explain(&self, bundle: &Bundle, at_ms: i64, scores: &HashMap<&str, f64>) -> Result<Explained> {
+    pub fn explain(
+        &self,
+        bundle: &Bundle,
+        at_ms: i64,
+        scores: &HashMap<&str, f64>,
+    ) -> Result<Explained> {
         let graph = self.graph(at_ms)?;
-        let mut highest: Vec<(&str, f64)> = scores.iter().map(|(key, score)| (*key, *score)).collect();
+        let mut highest: Vec<(&str, f64)> =
+            scores.iter().map(|(key, score)| (*key, *score)).collect();
         highest.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(b.0)));
         highest.truncate(EXPLAINED);
-        let mut cells: Vec<CellRef> = highest.iter().filter_map(|(key, _)| Some(graph.find(self.task.plan.entity, key)?.0)).collect();
+        let mut cells: Vec<CellRef> = highest
+            .iter()
+            .filter_map(|(key, _)| Some(graph.find(self.task.plan.entity, key)?.0))
+            .collect();
         cells.sort_unstable();
         cells.dedup();
         let batch = bundle.plan().encode(&graph, &cells, at_ms);
@@ -101,14 +133,27 @@ impl Net<'_> {
         for (cell, slot) in &rows {
             let explanation = bundle.explain(&batch, 0, *cell, *slot);
             let sum: f64 = explanation.contributions.iter().map(|c| c.logit).sum();
-            completeness_error = completeness_error.max((explanation.base_logit + sum - explanation.logit).abs());
-            let all: f64 = explanation.contributions.iter().map(|c| c.logit.abs()).sum();
+            completeness_error =
+                completeness_error.max((explanation.base_logit + sum - explanation.logit).abs());
+            let all: f64 = explanation
+                .contributions
+                .iter()
+                .map(|c| c.logit.abs())
+                .sum();
             for c in &explanation.contributions {
                 shares[c.group] += c.logit.abs() / all.max(1e-12) / rows.len() as f64;
             }
         }
-        let mut shares: Vec<(String, f64)> = groups.iter().map(|group| group.code.clone()).zip(shares).collect();
+        let mut shares: Vec<(String, f64)> = groups
+            .iter()
+            .map(|group| group.code.clone())
+            .zip(shares)
+            .collect();
         shares.sort_by(|a, b| b.1.total_cmp(&a.1));
-        Ok(Explained { deletion: bundle.fitted().deletion_test(&batch, 0, &rows), completeness_error, shares })
+        Ok(Explained {
+            deletion: bundle.fitted().deletion_test(&batch, 0, &rows),
+            completeness_error,
+            shares,
+        })
     }
 }

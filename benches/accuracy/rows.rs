@@ -49,8 +49,18 @@ impl Rows {
                 found.describe(&history, at_ms);
             }
         }
-        found.keys = history.accounts.iter().map(|account| account.key.clone()).collect();
-        found.won = found.rows.iter().map(|(at_ms, account)| wins_within(&history.accounts[*account as usize].wins_ms, *at_ms)).collect();
+        found.keys = history
+            .accounts
+            .iter()
+            .map(|account| account.key.clone())
+            .collect();
+        found.won = found
+            .rows
+            .iter()
+            .map(|(at_ms, account)| {
+                wins_within(&history.accounts[*account as usize].wins_ms, *at_ms)
+            })
+            .collect();
         Ok(found)
     }
 
@@ -73,7 +83,10 @@ impl Rows {
 
     /// Indices of the rows of these moments.
     pub fn at(&self, moments: &[i64]) -> Vec<usize> {
-        let of = |at_ms: i64| self.rows.partition_point(|(t, _)| *t < at_ms)..self.rows.partition_point(|(t, _)| *t <= at_ms);
+        let of = |at_ms: i64| {
+            self.rows.partition_point(|(t, _)| *t < at_ms)
+                ..self.rows.partition_point(|(t, _)| *t <= at_ms)
+        };
         moments.iter().flat_map(|at_ms| of(*at_ms)).collect()
     }
 
@@ -87,14 +100,19 @@ impl Rows {
         let of_row = |row: &usize| {
             let (at_ms, account) = self.rows[*row];
             let key = &self.keys[account as usize];
-            values.get(&(key.clone(), at_ms)).copied().with_context(|| format!("nothing is forecast for {key} at {at_ms}"))
+            values
+                .get(&(key.clone(), at_ms))
+                .copied()
+                .with_context(|| format!("nothing is forecast for {key} at {at_ms}"))
         };
         rows.iter().map(of_row).collect()
     }
 }
 
 fn wins_within(wins_ms: &[i64], at_ms: i64) -> bool {
-    wins_ms.iter().any(|won_ms| *won_ms > at_ms && *won_ms <= at_ms + HORIZON_DAYS * DAY_MS)
+    wins_ms
+        .iter()
+        .any(|won_ms| *won_ms > at_ms && *won_ms <= at_ms + HORIZON_DAYS * DAY_MS)
 }
 
 /// Known time of the first event.
@@ -102,7 +120,10 @@ pub fn first_event_ms(catalog: &Catalog, files: &Files) -> Result<i64> {
     let mut replay = files.replay()?;
     let mut batch = RowBatch::new();
     while replay.read(i64::MAX, CHUNK_ROWS, &mut batch)? > 0 {
-        if let Some(row) = batch.iter().find(|row| catalog.table_at(row.table()).role == Role::Event) {
+        if let Some(row) = batch
+            .iter()
+            .find(|row| catalog.table_at(row.table()).role == Role::Event)
+        {
             return Ok(row.known_ms());
         }
         batch.clear();

@@ -19,16 +19,27 @@ pub struct Yardstick {
 
 impl Yardstick {
     pub fn new(history: &History) -> Self {
-        let sizes: Vec<f64> = history.accounts.iter().map(|a| a.employees.ln()).filter(|size| size.is_finite()).collect();
+        let sizes: Vec<f64> = history
+            .accounts
+            .iter()
+            .map(|a| a.employees.ln())
+            .filter(|size| size.is_finite())
+            .collect();
         let mean = sizes.iter().sum::<f64>() / sizes.len().max(1) as f64;
-        let variance = sizes.iter().map(|size| (size - mean).powi(2)).sum::<f64>() / sizes.len().max(1) as f64;
-        let technologies =
-            FITTING_TECHNOLOGIES.iter().filter_map(|t| history.technologies.find(t)).fold(0, |bits, t| bits | 1 << t.min(63));
+        let variance =
+            sizes.iter().map(|size| (size - mean).powi(2)).sum::<f64>() / sizes.len().max(1) as f64;
+        let technologies = FITTING_TECHNOLOGIES
+            .iter()
+            .filter_map(|t| history.technologies.find(t))
+            .fold(0, |bits, t| bits | 1 << t.min(63));
         Self {
             mean,
             deviation: variance.sqrt().max(1e-9),
             technologies,
-            industries: HOME_INDUSTRIES.iter().filter_map(|industry| history.industries.find(industry)).collect(),
+            industries: HOME_INDUSTRIES
+                .iter()
+                .filter_map(|industry| history.industries.find(industry))
+                .collect(),
             region: history.regions.find(HOME_REGION),
         }
     }
@@ -41,9 +52,12 @@ impl Yardstick {
     /// Points: size, executives and what was done in 90 days.
     pub fn points(&self, history: &History, number: usize, at_ms: i64) -> f64 {
         let account = &history.accounts[number];
-        let first = account.events.partition_point(|e| e.at_ms <= at_ms - 90 * DAY_MS);
+        let first = account
+            .events
+            .partition_point(|e| e.at_ms <= at_ms - 90 * DAY_MS);
         let mut has_executive = false;
-        let (mut whitepapers, mut pricing, mut mails, mut webinars, mut demos) = (0.0_f64, 0.0_f64, 0.0_f64, 0.0_f64, 0.0_f64);
+        let (mut whitepapers, mut pricing, mut mails, mut webinars, mut demos) =
+            (0.0_f64, 0.0_f64, 0.0_f64, 0.0_f64, 0.0_f64);
         for event in &account.events[first..] {
             has_executive |= event.person != NOBODY && history.is_executive(event.person);
             match KINDS[usize::from(event.kind)].1 {
@@ -55,7 +69,11 @@ impl Yardstick {
                 _ => {}
             }
         }
-        let size = if self.size(account.employees) > 0.5 { 15.0 } else { 0.0 };
+        let size = if self.size(account.employees) > 0.5 {
+            15.0
+        } else {
+            0.0
+        };
         let executive = if has_executive { 10.0 } else { 0.0 };
         size + executive
             + 5.0 * whitepapers.min(4.0)

@@ -34,7 +34,14 @@ pub enum Model {
 }
 
 impl Model {
-    pub const ALL: [Model; 6] = [Model::Rules, Model::Icp, Model::Flat, Model::Relational, Model::Net, Model::Bayes];
+    pub const ALL: [Model; 6] = [
+        Model::Rules,
+        Model::Icp,
+        Model::Flat,
+        Model::Relational,
+        Model::Net,
+        Model::Bayes,
+    ];
 
     /// Whether it gives probabilities, not only an order.
     pub fn is_probability(self) -> bool {
@@ -99,7 +106,10 @@ struct Clock<'a> {
 
 impl Clock<'_> {
     fn step(&mut self, what: &str) {
-        let (seconds, mib) = (self.started.elapsed().as_secs_f64(), resident_bytes().unwrap_or_default() >> 20);
+        let (seconds, mib) = (
+            self.started.elapsed().as_secs_f64(),
+            resident_bytes().unwrap_or_default() >> 20,
+        );
         eprintln!("{}: {what}: {seconds:.0} s, {mib} MiB resident", self.name);
         self.notes.push(format!("{what} {seconds:.0} s"));
         self.started = Instant::now();
@@ -116,14 +126,26 @@ impl Trial<'_> {
         let mut notes = Vec::new();
         let mut spans = Vec::new();
         let name = format!("{} seed {}", self.world, self.options.seed);
-        let mut clock = Clock { name, started: Instant::now(), notes: &mut spans };
+        let mut clock = Clock {
+            name,
+            started: Instant::now(),
+            notes: &mut spans,
+        };
         let catalog = &self.project.catalog;
         let simulated = Simulated::new(self.loaded, catalog, self.world, self.options.clone())?;
         clock.step("simulating");
         let files = Files::prepare(catalog.clone(), &simulated.files)?;
         let first_ms = first_event_ms(catalog, &files)?;
-        let calendar = Calendar::new(self.options.start_ms, i64::from(self.options.days), first_ms, self.task.anchors, self.weeks)
-            .context("the history is too short for training, validation and test: give --days 500 or more")?;
+        let calendar = Calendar::new(
+            self.options.start_ms,
+            i64::from(self.options.days),
+            first_ms,
+            self.task.anchors,
+            self.weeks,
+        )
+        .context(
+            "the history is too short for training, validation and test: give --days 500 or more",
+        )?;
         let rows = Rows::collect(catalog, &files, &calendar)?;
         drop(files);
         clock.step("rows and columns of the baselines");
@@ -134,25 +156,41 @@ impl Trial<'_> {
         let given = |values: &[f64]| asked.iter().map(|row| values[*row]).collect::<Vec<f64>>();
         scores.insert(Model::Rules, given(&rows.points));
         scores.insert(Model::Icp, given(&rows.icp));
-        for (model, columns) in [(Model::Flat, rows.flat_columns), (Model::Relational, rows.columns)] {
+        for (model, columns) in [
+            (Model::Flat, rows.flat_columns),
+            (Model::Relational, rows.columns),
+        ] {
             if self.has(model) {
                 let trees = Trees::fit(&rows, &calendar, columns)?;
-                notes.push(format!("{model}: {columns} columns, {} rounds", trees.rounds));
+                notes.push(format!(
+                    "{model}: {columns} columns, {} rounds",
+                    trees.rounds
+                ));
                 scores.insert(model, trees.score(&rows, &asked));
                 clock.step(&model.to_string());
             }
         }
-        let rows = Rows { features: Vec::new(), ..rows };
+        let rows = Rows {
+            features: Vec::new(),
+            ..rows
+        };
         if self.has(Model::Bayes) {
             let mut moments = [calendar.test.as_slice(), &calendar.weekly].concat();
             moments.sort_unstable();
             moments.dedup();
-            scores.insert(Model::Bayes, rows.join(&asked, &simulated.ceiling(&moments)?)?);
+            scores.insert(
+                Model::Bayes,
+                rows.join(&asked, &simulated.ceiling(&moments)?)?,
+            );
             clock.step("Bayes");
         }
         let mut explained = None;
         if self.has(Model::Net) {
-            let net = Net { project: self.project, task: self.task, files: &simulated.files };
+            let net = Net {
+                project: self.project,
+                task: self.task,
+                files: &simulated.files,
+            };
             let (bundle, report) = net.train(&calendar, self.fit.clone())?;
             let chosen = &bundle.manifest().tasks[0].regularisation;
             notes.push(format!(
@@ -187,16 +225,32 @@ impl Trial<'_> {
         let weeks: Vec<(i64, u32)> = weekly.iter().map(|row| rows.rows[*row]).collect();
         let entries = entries(&simulated, &rows, &calendar);
         let mut judged = HashMap::new();
-        let models: Vec<Model> = Model::ALL.into_iter().filter(|model| scores.contains_key(model)).collect();
+        let models: Vec<Model> = Model::ALL
+            .into_iter()
+            .filter(|model| scores.contains_key(model))
+            .collect();
         for model in &models {
             let (on_test, on_weeks) = scores[model].split_at(test.len());
             let metrics = BinaryMetrics::of(on_test, &outcomes).context("the test has no rows")?;
-            judged.insert(*model, Judged { metrics, detection: detect(&weeks, on_weeks, BUDGET_RATIO, &entries) });
+            judged.insert(
+                *model,
+                Judged {
+                    metrics,
+                    detection: detect(&weeks, on_weeks, BUDGET_RATIO, &entries),
+                },
+            );
         }
-        let on_test: Vec<&[f64]> = models.iter().map(|model| &scores[model][..test.len()]).collect();
+        let on_test: Vec<&[f64]> = models
+            .iter()
+            .map(|model| &scores[model][..test.len()])
+            .collect();
         let resampled = resampled_auroc(&on_test, &outcomes, &accounts, self.options.seed);
         let by_model = |at: usize| resampled.iter().map(|models| models[at]).collect();
-        let resampled = models.iter().enumerate().map(|(at, model)| (*model, by_model(at))).collect();
+        let resampled = models
+            .iter()
+            .enumerate()
+            .map(|(at, model)| (*model, by_model(at)))
+            .collect();
         clock.step("comparing");
         notes.push(format!("took: {}", spans.join(", ")));
         Ok(Outcome {
@@ -215,8 +269,17 @@ impl Trial<'_> {
 
 /// Who began to evaluate vendors in the test period, watched until the purchase, the next beginning or the end of the lists.
 fn entries(simulated: &Simulated, rows: &Rows, calendar: &Calendar) -> Vec<Entry> {
-    let numbers: HashMap<&str, u32> = rows.keys.iter().enumerate().map(|(number, key)| (key.as_str(), number as u32)).collect();
-    let end_ms = calendar.weekly.last().copied().unwrap_or(calendar.test_from_ms);
+    let numbers: HashMap<&str, u32> = rows
+        .keys
+        .iter()
+        .enumerate()
+        .map(|(number, key)| (key.as_str(), number as u32))
+        .collect();
+    let end_ms = calendar
+        .weekly
+        .last()
+        .copied()
+        .unwrap_or(calendar.test_from_ms);
     let by_account = |milestones: &[leadpulse_sim::Milestone]| {
         let mut found: HashMap<u32, Vec<i64>> = HashMap::new();
         for milestone in milestones {
@@ -226,14 +289,31 @@ fn entries(simulated: &Simulated, rows: &Rows, calendar: &Calendar) -> Vec<Entry
         }
         found
     };
-    let (begun, won) = (by_account(&simulated.evaluations), by_account(&simulated.purchases));
+    let (begun, won) = (
+        by_account(&simulated.evaluations),
+        by_account(&simulated.purchases),
+    );
     let mut entries = Vec::new();
     for (account, begun_ms) in begun {
-        for (at, at_ms) in begun_ms.iter().copied().enumerate().filter(|(_, t)| (calendar.test_from_ms..end_ms).contains(t)) {
+        for (at, at_ms) in begun_ms
+            .iter()
+            .copied()
+            .enumerate()
+            .filter(|(_, t)| (calendar.test_from_ms..end_ms).contains(t))
+        {
             let again_ms = begun_ms.get(at + 1).copied().unwrap_or(i64::MAX);
-            let won_ms = won.get(&account).and_then(|won| won.iter().copied().find(|t| *t >= at_ms && *t < again_ms && *t <= end_ms));
+            let won_ms = won.get(&account).and_then(|won| {
+                won.iter()
+                    .copied()
+                    .find(|t| *t >= at_ms && *t < again_ms && *t <= end_ms)
+            });
             let until_ms = won_ms.unwrap_or(i64::MAX).min(again_ms).min(end_ms + 1);
-            entries.push(Entry { account, at_ms, won_ms, until_ms });
+            entries.push(Entry {
+                account,
+                at_ms,
+                won_ms,
+                until_ms,
+            });
         }
     }
     entries.sort_by_key(|entry| (entry.at_ms, entry.account));

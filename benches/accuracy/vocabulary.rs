@@ -39,8 +39,12 @@ pub const KINDS: [(&str, &str, u8, bool); 35] = [
     ("opportunity_stage_changes", "Closed Lost", 0, false),
 ];
 /// Event tables, and the field that holds their kind.
-pub const EVENT_TABLES: [(&str, &str); 4] =
-    [("activities", "type"), ("content_views", "content_type"), ("product_usage", "kind"), ("opportunity_stage_changes", "to_stage")];
+pub const EVENT_TABLES: [(&str, &str); 4] = [
+    ("activities", "type"),
+    ("content_views", "content_type"),
+    ("product_usage", "kind"),
+    ("opportunity_stage_changes", "to_stage"),
+];
 pub const WON: &str = "Closed Won";
 pub const LOST: &str = "Closed Lost";
 /// Stages of an open opportunity, in order.
@@ -55,10 +59,14 @@ pub const STEPS: [u8; 4] = [2, 4, 5, 7];
 
 /// Index of a kind in [`KINDS`].
 pub fn kind(table: &str, value: &str) -> Option<usize> {
-    KINDS.iter().position(|(t, v, ..)| *t == table && *v == value)
+    KINDS
+        .iter()
+        .position(|(t, v, ..)| *t == table && *v == value)
 }
 
 /// The step of a level, 0 to 3; `None` for what is no step.
 pub fn step(level: u8) -> Option<usize> {
-    (level > 0).then(|| STEPS.iter().position(|last| level <= *last)).flatten()
+    (level > 0)
+        .then(|| STEPS.iter().position(|last| level <= *last))
+        .flatten()
 }

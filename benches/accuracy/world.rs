@@ -24,19 +24,37 @@ pub struct Simulated {
 }
 
 impl Simulated {
-    pub fn new(loaded: &Loaded, catalog: &Catalog, world: World, options: MarketOptions) -> Result<Self> {
+    pub fn new(
+        loaded: &Loaded,
+        catalog: &Catalog,
+        world: World,
+        options: MarketOptions,
+    ) -> Result<Self> {
         let folder = tempfile::tempdir().context("no temporary folder can be made")?;
         let mut market = Market::new(options.clone(), world.knobs())?;
-        let rows = write_files(&mut market, folder.path(), &mut |_| {})?.values().sum();
+        let rows = write_files(&mut market, folder.path(), &mut |_| {})?
+            .values()
+            .sum();
         let files = loaded.files(catalog, folder.path())?;
         let (evaluations, purchases) = (market.evaluations().to_vec(), market.purchases().to_vec());
-        Ok(Self { options, world, files, rows, evaluations, purchases, _folder: folder })
+        Ok(Self {
+            options,
+            world,
+            files,
+            rows,
+            evaluations,
+            purchases,
+            _folder: folder,
+        })
     }
 
     /// The exact Bayes filter's forecasts, by account and moment.
     pub fn ceiling(&self, moments: &[i64]) -> Result<HashMap<(String, i64), f64>> {
         let market = Market::new(self.options.clone(), self.world.knobs())?;
         let forecasts = bayes(&market, moments, HORIZON_DAYS as u32)?;
-        Ok(forecasts.into_iter().map(|f| ((f.account, f.anchor_ms), f.probability)).collect())
+        Ok(forecasts
+            .into_iter()
+            .map(|f| ((f.account, f.anchor_ms), f.probability))
+            .collect())
     }
 }

@@ -6,7 +6,9 @@ use apache_avro::types::Value as Avro;
 use leadpulse_engine::ports::Output;
 use leadpulse_engine::{HEADER_OFFSET, HEADER_PARTITION, HEADER_REASON, HEADER_TOPIC};
 use leadpulse_kafka::{OwnedRecord, Producer};
-use leadpulse_schema::{FolderRegistry, Operation, Position, RowBatch, RowEncoder, SCHEMA_HEADER, Value, encode_frame};
+use leadpulse_schema::{
+    FolderRegistry, Operation, Position, RowBatch, RowEncoder, SCHEMA_HEADER, Value, encode_frame,
+};
 use serde_json::{Value as Json, json};
 use toml::Value as Toml;
 
@@ -50,7 +52,12 @@ struct Producing<'a> {
 impl<'a> Producing<'a> {
     fn new(scenario: &'a Scenario) -> Self {
         let producer = Producer::connect(&scenario.options, &scenario.metrics).unwrap();
-        Self { scenario, producer, next: BTreeMap::new(), sent: Vec::new() }
+        Self {
+            scenario,
+            producer,
+            next: BTreeMap::new(),
+            sent: Vec::new(),
+        }
     }
 
     fn send_with(
@@ -63,15 +70,34 @@ impl<'a> Producing<'a> {
         fate: Fate,
     ) {
         let topic = self.scenario.topic(table).to_owned();
-        self.producer.send_with_headers(&topic, key, value, headers, known_ms).unwrap();
+        self.producer
+            .send_with_headers(&topic, key, value, headers, known_ms)
+            .unwrap();
         let next = self.next.entry(topic.clone()).or_default();
-        let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), value.map(<[u8]>::to_vec))).collect();
-        self.sent.push(Sent { topic, offset: *next, key: key.map(Into::into), value: value.map(Into::into), headers, fate });
+        let headers = headers
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), value.map(<[u8]>::to_vec)))
+            .collect();
+        self.sent.push(Sent {
+            topic,
+            offset: *next,
+            key: key.map(Into::into),
+            value: value.map(Into::into),
+            headers,
+            fate,
+        });
         *next += 1;
     }
 
     fn send(&mut self, table: &str, key: &str, value: &[u8], known_ms: i64, fate: Fate) {
-        self.send_with(table, Some(key.as_bytes()), Some(value), &[("trace", Some(b"\x00\xff")), ("none", None)], known_ms, fate);
+        self.send_with(
+            table,
+            Some(key.as_bytes()),
+            Some(value),
+            &[("trace", Some(b"\x00\xff")), ("none", None)],
+            known_ms,
+            fate,
+        );
     }
 
     /// A row known when it happened.
@@ -82,7 +108,11 @@ impl<'a> Producing<'a> {
 
     /// An activity of an account, framed.
     fn activity(&self, id: &str, at_ms: i64) -> Vec<u8> {
-        framed(self.scenario, "activities", &activity(self.scenario, id, at_ms))
+        framed(
+            self.scenario,
+            "activities",
+            &activity(self.scenario, id, at_ms),
+        )
     }
 }
 
@@ -90,13 +120,21 @@ impl<'a> Producing<'a> {
 fn row(scenario: &Scenario, table: &str, fields: &[(&str, Value<'_>)]) -> Vec<u8> {
     let table = scenario.catalog.table(table).unwrap();
     let mut rows = RowBatch::new();
-    let mut row = rows.start(&scenario.catalog, table.id, Operation::Upsert, Position::default(), 0);
+    let mut row = rows.start(
+        &scenario.catalog,
+        table.id,
+        Operation::Upsert,
+        Position::default(),
+        0,
+    );
     for (name, value) in fields {
         row.set(table.field(name).unwrap().id, *value);
     }
     row.finish();
     let mut body = Vec::new();
-    RowEncoder::new(&scenario.catalog).encode(rows.row(0), &mut body).unwrap();
+    RowEncoder::new(&scenario.catalog)
+        .encode(rows.row(0), &mut body)
+        .unwrap();
     body
 }
 
@@ -129,27 +167,52 @@ fn other_writer(fields: Json, record: &[(&str, Avro)]) -> (String, Vec<u8>) {
     let json = json!({ "type": "record", "name": "Activity", "namespace": "leadpulse.crm", "fields": fields }).to_string();
     let schema = apache_avro::Schema::parse_str(&json).unwrap();
     let mut body = Vec::new();
-    let writer = apache_avro::writer::datum::GenericDatumWriter::builder(&schema).build().unwrap();
-    writer.write_value(&mut body, Avro::Record(record.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect())).unwrap();
-    (json.clone(), frame(FolderRegistry::id_of(&json).unwrap(), &body))
+    let writer = apache_avro::writer::datum::GenericDatumWriter::builder(&schema)
+        .build()
+        .unwrap();
+    writer
+        .write_value(
+            &mut body,
+            Avro::Record(
+                record
+                    .iter()
+                    .map(|(name, value)| ((*name).to_owned(), value.clone()))
+                    .collect(),
+            ),
+        )
+        .unwrap();
+    (
+        json.clone(),
+        frame(FolderRegistry::id_of(&json).unwrap(), &body),
+    )
 }
 
 /// The first half of the SHA-256 of a schema's canonical form, in the header's framing.
 fn guid_header(json: &str) -> Vec<u8> {
     use sha2::{Digest, Sha256};
-    let canonical = apache_avro::Schema::parse_str(json).unwrap().canonical_form();
+    let canonical = apache_avro::Schema::parse_str(json)
+        .unwrap()
+        .canonical_form();
     [&[1u8][..], &Sha256::digest(canonical)[..16]].concat()
 }
 
 #[test]
 fn every_record_has_its_outcome_once() {
     let _alone = alone();
-    let [id, kind, account] = ["activity_id", "type", "account_id"].map(|name| json!({ "name": name, "type": "string" }));
-    let named = |id: &str| [("activity_id", id), ("type", "call"), ("account_id", "A1")].map(|(name, text)| (name, Avro::from(text)));
+    let [id, kind, account] =
+        ["activity_id", "type", "account_id"].map(|name| json!({ "name": name, "type": "string" }));
+    let named = |id: &str| {
+        [("activity_id", id), ("type", "call"), ("account_id", "A1")]
+            .map(|(name, text)| (name, Avro::from(text)))
+    };
     let time = json!({ "name": "occurred_at", "type": { "type": "long", "logicalType": "timestamp-millis" } });
     let older = other_writer(
         json!([id, kind, account, time]),
-        &[&named("older-writer")[..], &[("occurred_at", Avro::TimestampMillis(NOW_MS))]].concat(),
+        &[
+            &named("older-writer")[..],
+            &[("occurred_at", Avro::TimestampMillis(NOW_MS))],
+        ]
+        .concat(),
     );
     let wrong_type = other_writer(
         json!([id, kind, account, { "name": "occurred_at", "type": "boolean" }]),
@@ -161,21 +224,36 @@ fn every_record_has_its_outcome_once() {
     // The folder of schemas, with those of the other writers beside ours.
     let schemas = tempfile::tempdir().unwrap();
     let shipped = dataset.config["schemas"].as_str().unwrap();
-    for entry in std::fs::read_dir(shipped).unwrap().map(|entry| entry.unwrap()).filter(|entry| entry.path().is_file()) {
+    for entry in std::fs::read_dir(shipped)
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.path().is_file())
+    {
         std::fs::copy(entry.path(), schemas.path().join(entry.file_name())).unwrap();
     }
     std::fs::create_dir(schemas.path().join("versions")).unwrap();
     for (index, (json, _)) in [&older, &wrong_type, &without_time].into_iter().enumerate() {
-        std::fs::write(schemas.path().join(format!("versions/activities-{index}.avsc")), json).unwrap();
+        std::fs::write(
+            schemas
+                .path()
+                .join(format!("versions/activities-{index}.avsc")),
+            json,
+        )
+        .unwrap();
     }
     let mut config = dataset.config.clone();
     config.insert("schemas".into(), Toml::String(arg(schemas.path()).into()));
-    let Some(scenario) = Scenario::with_config(dataset, "bad-input", config) else { return };
+    let Some(scenario) = Scenario::with_config(dataset, "bad-input", config) else {
+        return;
+    };
     scenario.create_inputs(1);
 
     let mut producing = Producing::new(&scenario);
     for account in ["A1", "A2"] {
-        let fields = [("account_id", Value::Text(account)), ("updated_at", Value::Time(NOW_MS - 20 * DAY_MS))];
+        let fields = [
+            ("account_id", Value::Text(account)),
+            ("updated_at", Value::Time(NOW_MS - 20 * DAY_MS)),
+        ];
         producing.row("accounts", NOW_MS - 20 * DAY_MS, &fields, Fate::Accepted);
     }
     let good = |producing: &mut Producing<'_>, id: &str| {
@@ -186,7 +264,11 @@ fn every_record_has_its_outcome_once() {
     let first = good(&mut producing, "first");
     producing.producer.flush(PATIENCE).unwrap();
     let summary = scenario.run_to_end();
-    assert_eq!((summary.accepted, summary.dead_lettered), (3, 0), "{summary:?}");
+    assert_eq!(
+        (summary.accepted, summary.dead_lettered),
+        (3, 0),
+        "{summary:?}"
+    );
     assert_eq!(status(&scenario, "A2"), (Status::Scored, None));
 
     let cut_off = &first[..first.len() - 3];
@@ -197,7 +279,11 @@ fn every_record_has_its_outcome_once() {
         &row(
             &scenario,
             "activities",
-            &[("activity_id", Value::Text("nobody's")), ("type", Value::Text("call")), ("occurred_at", Value::Time(NOW_MS))],
+            &[
+                ("activity_id", Value::Text("nobody's")),
+                ("type", Value::Text("call")),
+                ("occurred_at", Value::Time(NOW_MS)),
+            ],
         ),
     );
     let no_key = producing.activity("", NOW_MS);
@@ -205,13 +291,25 @@ fn every_record_has_its_outcome_once() {
     let future = producing.activity("future", NOW_MS + HOUR_MS);
     let unusable: [(&str, &[u8], Fate); 13] = [
         ("zero bytes", b"", Fate::Dead("wire_format")),
-        ("wrong magic", b"{\"activity_id\":\"json\"}", Fate::Dead("wire_format")),
+        (
+            "wrong magic",
+            b"{\"activity_id\":\"json\"}",
+            Fate::Dead("wire_format"),
+        ),
         ("ends within the id", &first[..4], Fate::Dead("wire_format")),
-        ("unknown schema", &frame(7, &first[5..]), Fate::Dead("unknown_schema")),
+        (
+            "unknown schema",
+            &frame(7, &first[5..]),
+            Fate::Dead("unknown_schema"),
+        ),
         ("truncated", cut_off, Fate::Dead("avro_decode")),
         ("trailing bytes", &trailing, Fate::Dead("avro_decode")),
         ("wrong type", &wrong_type.1, Fate::Dead("avro_decode")),
-        ("missing required field", &without_time.1, Fate::Dead("avro_decode")),
+        (
+            "missing required field",
+            &without_time.1,
+            Fate::Dead("avro_decode"),
+        ),
         ("empty key", &no_key, Fate::Dead("validation")),
         ("no owner", &no_account, Fate::Dead("validation")),
         ("future", &future, Fate::Dead("future_timestamp")),
@@ -225,27 +323,73 @@ fn every_record_has_its_outcome_once() {
     producing.send("activities", "A1", &older.1, NOW_MS, Fate::Accepted);
     let body = activity(&scenario, "with a header", NOW_MS);
     let guid = guid_header(&scenario.catalog.table("activities").unwrap().json);
-    producing.send_with("activities", None, Some(&body), &[(SCHEMA_HEADER, Some(&guid))], NOW_MS, Fate::Accepted);
-    producing.send_with("activities", None, Some(&body), &[(SCHEMA_HEADER, Some(&guid[..9]))], NOW_MS, Fate::Dead("wire_format"));
-    producing.send_with("activities", Some(b"first"), None, &[], NOW_MS, Fate::Dead("tombstone_of_event"));
-    producing.send_with("accounts", None, None, &[], NOW_MS, Fate::Dead("validation"));
+    producing.send_with(
+        "activities",
+        None,
+        Some(&body),
+        &[(SCHEMA_HEADER, Some(&guid))],
+        NOW_MS,
+        Fate::Accepted,
+    );
+    producing.send_with(
+        "activities",
+        None,
+        Some(&body),
+        &[(SCHEMA_HEADER, Some(&guid[..9]))],
+        NOW_MS,
+        Fate::Dead("wire_format"),
+    );
+    producing.send_with(
+        "activities",
+        Some(b"first"),
+        None,
+        &[],
+        NOW_MS,
+        Fate::Dead("tombstone_of_event"),
+    );
+    producing.send_with(
+        "accounts",
+        None,
+        None,
+        &[],
+        NOW_MS,
+        Fate::Dead("validation"),
+    );
     producing.send_with("accounts", Some(b"A2"), None, &[], NOW_MS, Fate::Accepted);
     good(&mut producing, "last");
     producing.producer.flush(PATIENCE).unwrap();
     let sent = producing.sent;
 
     let summary = scenario.run_to_end();
-    let of_fate = |fate: fn(&Fate) -> bool| sent.iter().filter(|record| fate(&record.fate)).count() as i64;
+    let of_fate =
+        |fate: fn(&Fate) -> bool| sent.iter().filter(|record| fate(&record.fate)).count() as i64;
     let dead = of_fate(|fate| matches!(fate, Fate::Dead(_)));
-    let (accepted, duplicate) = (of_fate(|fate| *fate == Fate::Accepted) - 3, of_fate(|fate| *fate == Fate::Duplicate));
-    assert_eq!((summary.accepted, summary.duplicate, summary.dead_lettered), (accepted, duplicate, dead), "{summary:?}");
+    let (accepted, duplicate) = (
+        of_fate(|fate| *fate == Fate::Accepted) - 3,
+        of_fate(|fate| *fate == Fate::Duplicate),
+    );
+    assert_eq!(
+        (summary.accepted, summary.duplicate, summary.dead_lettered),
+        (accepted, duplicate, dead),
+        "{summary:?}"
+    );
 
     let letters = scenario.committed(Output::DeadLetters);
     are_the_dead_of(&letters, &sent);
     let found = committed(&scenario);
-    assert_eq!(found.epochs.iter().map(|e| (e.late, e.future)).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1)), (1, 1));
+    assert_eq!(
+        found
+            .epochs
+            .iter()
+            .map(|e| (e.late, e.future))
+            .fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1)),
+        (1, 1)
+    );
     assert_eq!(status(&scenario, "A1"), (Status::Scored, None));
-    assert_eq!(status(&scenario, "A2"), (Status::Ineligible, Some("deleted".into())));
+    assert_eq!(
+        status(&scenario, "A2"),
+        (Status::Ineligible, Some("deleted".into()))
+    );
     assert_script_gives_the_same(&scenario, &found.epochs);
     let nothing = Summary {
         replayed: found.epochs.len() as i64,
@@ -263,29 +407,67 @@ fn every_record_has_its_outcome_once() {
 
 /// Status and reason of an account's newest record.
 fn status(scenario: &Scenario, account: &str) -> (Status, Option<String>) {
-    let newest = scenario.scores().into_iter().rfind(|score| score.entity_id == account).unwrap();
+    let newest = scenario
+        .scores()
+        .into_iter()
+        .rfind(|score| score.entity_id == account)
+        .unwrap();
     (newest.status, newest.reason)
 }
 
 /// One letter for each of the dead, with its bytes and headers unchanged, and reason and place in ours.
 fn are_the_dead_of(letters: &[OwnedRecord], sent: &[Sent]) {
-    let text = |letter: &OwnedRecord, header: &str| String::from_utf8(letter.header(header).unwrap().to_vec()).unwrap();
-    let place = |letter: &OwnedRecord| (text(letter, HEADER_TOPIC), text(letter, HEADER_OFFSET).parse::<i64>().unwrap());
+    let text = |letter: &OwnedRecord, header: &str| {
+        String::from_utf8(letter.header(header).unwrap().to_vec()).unwrap()
+    };
+    let place = |letter: &OwnedRecord| {
+        (
+            text(letter, HEADER_TOPIC),
+            text(letter, HEADER_OFFSET).parse::<i64>().unwrap(),
+        )
+    };
     let mut by_place = BTreeMap::new();
     for letter in letters {
         assert_eq!(text(letter, HEADER_PARTITION), "0");
-        assert!(by_place.insert(place(letter), letter).is_none(), "{:?} twice", place(letter));
+        assert!(
+            by_place.insert(place(letter), letter).is_none(),
+            "{:?} twice",
+            place(letter)
+        );
     }
     for record in sent {
         let letter = by_place.remove(&(record.topic.clone(), record.offset));
         let Fate::Dead(reason) = record.fate else {
-            assert!(letter.is_none(), "{:?} at {}: {:?}", record.fate, record.offset, letter.map(|l| text(l, HEADER_REASON)));
+            assert!(
+                letter.is_none(),
+                "{:?} at {}: {:?}",
+                record.fate,
+                record.offset,
+                letter.map(|l| text(l, HEADER_REASON))
+            );
             continue;
         };
-        let letter = letter.unwrap_or_else(|| panic!("{reason} at {} of {} has no letter", record.offset, record.topic));
+        let letter = letter.unwrap_or_else(|| {
+            panic!(
+                "{reason} at {} of {} has no letter",
+                record.offset, record.topic
+            )
+        });
         assert_eq!(text(letter, HEADER_REASON), reason, "at {}", record.offset);
-        assert_eq!((&letter.key, &letter.value), (&record.key, &record.value), "{reason}");
-        assert_eq!(letter.headers[..record.headers.len()], record.headers[..], "{reason}");
+        assert_eq!(
+            (&letter.key, &letter.value),
+            (&record.key, &record.value),
+            "{reason}"
+        );
+        assert_eq!(
+            letter.headers[..record.headers.len()],
+            record.headers[..],
+            "{reason}"
+        );
     }
-    assert!(by_place.is_empty(), "letters of nothing: {:?}", by_place.keys());
+    assert!(
+        by_place.is_empty(),
+        "letters of nothing: {:?}",
+        by_place.keys()
+    );
 }

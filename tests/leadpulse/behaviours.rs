@@ -19,8 +19,16 @@ const NOW: &str = "2025-11-02";
 const START_MS: i64 = 1_704_067_200_000;
 /// When the leads of the point system are scored.
 const SPRING: &str = "2025-03-13";
-const TABLES: [&str; 8] =
-    ["accounts", "contacts", "leads", "opportunities", "opportunity_stage_changes", "activities", "content_views", "product_usage"];
+const TABLES: [&str; 8] = [
+    "accounts",
+    "contacts",
+    "leads",
+    "opportunities",
+    "opportunity_stage_changes",
+    "activities",
+    "content_views",
+    "product_usage",
+];
 
 /// Rows to be told besides the market's.
 #[derive(Default)]
@@ -40,10 +48,19 @@ impl Story {
     fn account(&mut self, key: &str, more: Json) {
         let mut row = json!({ "account_id": key, "updated_at": NOW_MS - 400 * DAY_MS, "name": key, "industry": "Technology",
             "employee_count": 2000, "region": "EMEA", "created_at": NOW_MS - 400 * DAY_MS });
-        row.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        row.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
         self.row("accounts", row);
     }
-    fn contact(&mut self, key: &str, account: &str, department: &str, seniority: &str, days_ago: f64) {
+    fn contact(
+        &mut self,
+        key: &str,
+        account: &str,
+        department: &str,
+        seniority: &str,
+        days_ago: f64,
+    ) {
         let at = NOW_MS - (days_ago * DAY_MS as f64) as i64;
         self.row(
             "contacts",
@@ -71,7 +88,11 @@ impl Story {
     /// An account with three people of three departments, nothing done yet.
     fn trio(&mut self, account: &str) -> [String; 3] {
         self.account(account, json!({}));
-        let people = [("a", "Engineering", "IC"), ("b", "Finance", "Director"), ("c", "Product", "VP")];
+        let people = [
+            ("a", "Engineering", "IC"),
+            ("b", "Finance", "Director"),
+            ("c", "Product", "VP"),
+        ];
         people.map(|(name, department, seniority)| {
             let key = format!("{account}-{name}");
             self.contact(&key, account, department, seniority, 380.0);
@@ -87,7 +108,11 @@ impl Story {
             };
             rows.sort_by_key(|row| row[time].as_i64().unwrap());
             let lines: Vec<String> = rows.iter().map(Json::to_string).collect();
-            std::fs::write(data.join(format!("{table}-story.jsonl")), lines.join("\n") + "\n").unwrap();
+            std::fs::write(
+                data.join(format!("{table}-story.jsonl")),
+                lines.join("\n") + "\n",
+            )
+            .unwrap();
         }
     }
 }
@@ -99,7 +124,19 @@ fn stories() -> Story {
     // The same eight views of pricing and security: by three people of three departments, by one person.
     for (account, who) in [("committee", [0, 1, 2]), ("single", [0, 0, 0])] {
         let people = s.trio(account);
-        for (i, kind) in ["pricing", "security", "case_study", "pricing", "docs", "security", "pricing", "docs"].into_iter().enumerate() {
+        for (i, kind) in [
+            "pricing",
+            "security",
+            "case_study",
+            "pricing",
+            "docs",
+            "security",
+            "pricing",
+            "docs",
+        ]
+        .into_iter()
+        .enumerate()
+        {
             s.view(&people[who[i % 3]], kind, 12.0 - 1.4 * i as f64);
         }
     }
@@ -115,12 +152,25 @@ fn stories() -> Story {
         }
     }
     // The same four steps, upwards and downwards.
-    let steps: [(bool, &str); 4] = [(true, "blog"), (true, "case_study"), (true, "pricing"), (false, "demo_request")];
+    let steps: [(bool, &str); 4] = [
+        (true, "blog"),
+        (true, "case_study"),
+        (true, "pricing"),
+        (false, "demo_request"),
+    ];
     for account in ["upwards", "downwards"] {
         let people = s.trio(account);
         for (i, (is_view, kind)) in steps.into_iter().enumerate() {
-            let days_ago = if account == "upwards" { 32.0 - 10.0 * i as f64 } else { 2.0 + 10.0 * i as f64 };
-            if is_view { s.view(&people[1], kind, days_ago) } else { s.act(&people[1], kind, days_ago) }
+            let days_ago = if account == "upwards" {
+                32.0 - 10.0 * i as f64
+            } else {
+                2.0 + 10.0 * i as f64
+            };
+            if is_view {
+                s.view(&people[1], kind, days_ago)
+            } else {
+                s.act(&people[1], kind, days_ago)
+            }
         }
     }
     // Twelve views within ninety days, faster and faster, slower and slower.
@@ -128,14 +178,26 @@ fn stories() -> Story {
         let people = s.trio(account);
         for i in 0..12 {
             let since_start = 88.0 * (f64::from(i + 1) / 12.0).sqrt();
-            let days_ago = if account == "accelerating" { 90.0 - since_start } else { since_start };
-            s.view(&people[i as usize % 2], ["docs", "pricing", "case_study"][i as usize % 3], days_ago);
+            let days_ago = if account == "accelerating" {
+                90.0 - since_start
+            } else {
+                since_start
+            };
+            s.view(
+                &people[i as usize % 2],
+                ["docs", "pricing", "case_study"][i as usize % 3],
+                days_ago,
+            );
         }
     }
     // Busy until now; what follows is silence.
     let people = s.trio("silent");
     for i in 0..9 {
-        s.view(&people[i % 3], ["pricing", "docs", "case_study"][i % 3], 14.0 - 1.5 * i as f64);
+        s.view(
+            &people[i % 3],
+            ["pricing", "docs", "case_study"][i % 3],
+            14.0 - 1.5 * i as f64,
+        );
     }
     s.act(&people[1], "meeting", 1.0);
     // Two industries of ten; in one, deals closed within the last weeks.
@@ -143,20 +205,38 @@ fn stories() -> Story {
         for i in 0..10 {
             let account = format!("{industry}-{i}");
             s.account(&account, json!({ "industry": industry }));
-            s.contact(&format!("{account}-a"), &account, "Operations", "Director", 300.0);
+            s.contact(
+                &format!("{account}-a"),
+                &account,
+                "Operations",
+                "Director",
+                300.0,
+            );
             if industry == "Shipping" && i > 0 && i < 7 {
                 let start = 60.0 - 5.0 * f64::from(i);
                 s.deal(
                     &format!("{account}-deal"),
                     &account,
-                    &[("Discovery", start), ("Proposal", start - 10.0), ("Closed Won", start - 20.0)],
+                    &[
+                        ("Discovery", start),
+                        ("Proposal", start - 10.0),
+                        ("Closed Won", start - 20.0),
+                    ],
                 );
             }
         }
     }
     // Somebody joins: from a customer, from nowhere.
     s.account("customer", json!({}));
-    s.deal("customer-deal", "customer", &[("Discovery", 320.0), ("Proposal", 300.0), ("Closed Won", 280.0)]);
+    s.deal(
+        "customer-deal",
+        "customer",
+        &[
+            ("Discovery", 320.0),
+            ("Proposal", 300.0),
+            ("Closed Won", 280.0),
+        ],
+    );
     s.account("with-champion", json!({}));
     s.account("with-stranger", json!({}));
     s.contact("champion", "customer", "Engineering", "Director", 380.0);
@@ -170,15 +250,29 @@ fn stories() -> Story {
     for account in ["lost", "lost-and-back"] {
         let people = s.trio(account);
         s.view(&people[0], "pricing", 300.0);
-        s.deal(&format!("{account}-deal"), account, &[("Discovery", 290.0), ("Proposal", 270.0), ("Closed Lost", 240.0)]);
+        s.deal(
+            &format!("{account}-deal"),
+            account,
+            &[
+                ("Discovery", 290.0),
+                ("Proposal", 270.0),
+                ("Closed Lost", 240.0),
+            ],
+        );
         if account == "lost-and-back" {
-            for (i, kind) in ["case_study", "docs", "pricing", "pricing"].into_iter().enumerate() {
+            for (i, kind) in ["case_study", "docs", "pricing", "pricing"]
+                .into_iter()
+                .enumerate()
+            {
                 s.view(&people[2], kind, 10.0 - 2.5 * i as f64);
             }
         }
     }
     // Nothing ever happened there.
-    s.account("cold", json!({ "updated_at": NOW_MS - 30 * DAY_MS, "created_at": NOW_MS - 30 * DAY_MS }));
+    s.account(
+        "cold",
+        json!({ "updated_at": NOW_MS - 30 * DAY_MS, "created_at": NOW_MS - 30 * DAY_MS }),
+    );
     s
 }
 
@@ -203,29 +297,66 @@ fn world() -> &'static World {
     static WORLD: OnceLock<World> = OnceLock::new();
     WORLD.get_or_init(|| {
         let dir = tempfile::tempdir().unwrap();
-        let (data, bundle, config) = (dir.path().join("data"), dir.path().join("bundle"), dir.path().join("leadpulse.toml"));
+        let (data, bundle, config) = (
+            dir.path().join("data"),
+            dir.path().join("bundle"),
+            dir.path().join("leadpulse.toml"),
+        );
         let mut knobs = Knobs::default();
         knobs.people.loudness_spread = 2.0;
-        let options = MarketOptions { accounts: 2000, days: 700, seed: 12, start_ms: START_MS };
+        let options = MarketOptions {
+            accounts: 2000,
+            days: 700,
+            seed: 12,
+            start_ms: START_MS,
+        };
         std::fs::create_dir(&data).unwrap();
-        write_files(&mut Market::new(options, knobs).unwrap(), &data, &mut |_| {}).unwrap();
+        write_files(
+            &mut Market::new(options, knobs).unwrap(),
+            &data,
+            &mut |_| {},
+        )
+        .unwrap();
 
         // Every source reads all files of its table; the fit is a small one.
-        let mut settings: toml::Table = std::fs::read_to_string(repository().join("leadpulse.toml")).unwrap().parse().unwrap();
+        let mut settings: toml::Table =
+            std::fs::read_to_string(repository().join("leadpulse.toml"))
+                .unwrap()
+                .parse()
+                .unwrap();
         settings.insert("schemas".into(), arg(&repository().join("schemas")).into());
         for source in settings["sources"].as_array_mut().unwrap() {
-            let pattern = source["file"].as_str().unwrap().replace(".jsonl", "*.jsonl");
-            source.as_table_mut().unwrap().insert("file".into(), pattern.into());
+            let pattern = source["file"]
+                .as_str()
+                .unwrap()
+                .replace(".jsonl", "*.jsonl");
+            source
+                .as_table_mut()
+                .unwrap()
+                .insert("file".into(), pattern.into());
         }
         let fit: toml::Table = FIT.parse().unwrap();
         for task in settings["tasks"].as_array_mut().unwrap() {
             let task = task.as_table_mut().unwrap();
-            let anchors = if task["name"].as_str() == Some(CONTACTS) { "every 60d" } else { "every 20d" };
+            let anchors = if task["name"].as_str() == Some(CONTACTS) {
+                "every 60d"
+            } else {
+                "every 20d"
+            };
             task.insert("anchors".into(), anchors.into());
             task.insert("fit".into(), fit.clone().into());
         }
         std::fs::write(&config, settings.to_string()).unwrap();
-        leadpulse(&["train", "--config", arg(&config), "--data", arg(&data), "--out", arg(&bundle)]).done();
+        leadpulse(&[
+            "train",
+            "--config",
+            arg(&config),
+            "--data",
+            arg(&data),
+            "--out",
+            arg(&bundle),
+        ])
+        .done();
 
         // Told after training: nobody of them was in it.
         stories().write(&data);
@@ -237,25 +368,48 @@ fn world() -> &'static World {
                 }
             }
         }
-        World { config, data, bundle, _dir: dir }
+        World {
+            config,
+            data,
+            bundle,
+            _dir: dir,
+        }
     })
 }
 
 /// What `explain` says of entities (`table/key`) as of a moment, in their order.
 fn explained(task: &str, as_of: &str, entities: &[&str]) -> Vec<Json> {
     let world = world();
-    let mut args = vec!["explain", "--config", arg(&world.config), "--data", arg(&world.data), "--model", arg(&world.bundle)];
+    let mut args = vec![
+        "explain",
+        "--config",
+        arg(&world.config),
+        "--data",
+        arg(&world.data),
+        "--model",
+        arg(&world.bundle),
+    ];
     args.extend(["--task", task, "--as-of", as_of, "--json"]);
     args.extend(entities);
     let ended = leadpulse(&args).done();
-    let found: Vec<Json> = ended.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let keys: Vec<&str> = found.iter().map(|f| f["entity_id"].as_str().unwrap()).collect();
+    let found: Vec<Json> = ended
+        .out
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let keys: Vec<&str> = found
+        .iter()
+        .map(|f| f["entity_id"].as_str().unwrap())
+        .collect();
     assert_eq!(keys, entities);
     found
 }
 
 fn probabilities(task: &str, as_of: &str, entities: &[&str]) -> Vec<f64> {
-    explained(task, as_of, entities).iter().map(|e| e["probability"].as_f64().unwrap()).collect()
+    explained(task, as_of, entities)
+        .iter()
+        .map(|e| e["probability"].as_f64().unwrap())
+        .collect()
 }
 
 const ACCOUNTS: &str = "account-wins-90d";
@@ -265,14 +419,37 @@ const CONTACTS: &str = "contact-converts-90d";
 #[test]
 fn accounts_react_to_what_relates_them() {
     let pairs = [
-        ("committee", "single", "three people of three departments against one"),
-        ("upwards", "downwards", "blog, case study, pricing, demo against the reverse"),
-        ("accelerating", "slowing", "the same views faster and faster"),
+        (
+            "committee",
+            "single",
+            "three people of three departments against one",
+        ),
+        (
+            "upwards",
+            "downwards",
+            "blog, case study, pricing, demo against the reverse",
+        ),
+        (
+            "accelerating",
+            "slowing",
+            "the same views faster and faster",
+        ),
         ("Shipping-0", "Mining-0", "peers of the industry closed"),
-        ("with-champion", "with-stranger", "somebody came from a customer"),
-        ("lost-and-back", "lost", "lost, and then another person engages"),
+        (
+            "with-champion",
+            "with-stranger",
+            "somebody came from a customer",
+        ),
+        (
+            "lost-and-back",
+            "lost",
+            "lost, and then another person engages",
+        ),
     ];
-    let names: Vec<&str> = pairs.iter().flat_map(|(more, less, _)| [*more, *less]).collect();
+    let names: Vec<&str> = pairs
+        .iter()
+        .flat_map(|(more, less, _)| [*more, *less])
+        .collect();
     let p = probabilities(ACCOUNTS, NOW, &names);
     let wrong: Vec<String> = pairs
         .iter()
@@ -307,7 +484,10 @@ fn an_account_without_any_engagement_has_a_score() {
 fn leads_outrank_those_the_point_system_prefers() {
     let p = probabilities(LEADS, SPRING, &["L-1001", "L-1002", "L-1003", "L-1005"]);
     let (l1001, l1002, l1003, l1005) = (p[0], p[1], p[2], p[3]);
-    assert!(l1002 > l1001 && l1002 > l1003 && l1005 > l1001 && l1005 > l1003, "{p:?}");
+    assert!(
+        l1002 > l1001 && l1002 > l1003 && l1005 > l1001 && l1005 > l1003,
+        "{p:?}"
+    );
     // Two people of the first lead's company ask for a demo and prices; an analyst reads a blog at the second's.
     let p = probabilities(LEADS, "2025-02-23", &["LD001", "LD002"]);
     assert!(p[0] > p[1], "{p:?}");
@@ -316,7 +496,10 @@ fn leads_outrank_those_the_point_system_prefers() {
 #[test]
 fn the_explanation_of_an_account_names_people_deal_and_peers() {
     let found = explained(ACCOUNTS, NOW, &["A001", "A004"]);
-    let p: Vec<f64> = found.iter().map(|e| e["probability"].as_f64().unwrap()).collect();
+    let p: Vec<f64> = found
+        .iter()
+        .map(|e| e["probability"].as_f64().unwrap())
+        .collect();
     assert!(p[0] > p[1], "{p:?}");
     let text = found[0]["drivers"].to_string();
     for words in ["Negotiation", "120,000", "C-Level", "Finance", "Closed Won"] {
@@ -325,7 +508,16 @@ fn the_explanation_of_an_account_names_people_deal_and_peers() {
     let drivers = found[0]["drivers"].as_array().unwrap();
     let shares: i64 = drivers.iter().map(|d| d["share"].as_i64().unwrap()).sum();
     assert_eq!(shares, 100);
-    let sum: f64 = drivers.iter().map(|d| d["contribution"].as_f64().unwrap()).sum();
-    let (base, logit) = (found[0]["base_logit"].as_f64().unwrap(), found[0]["logit"].as_f64().unwrap());
-    assert!((base + sum - logit).abs() < 1e-6, "{base} + {sum} is not {logit}");
+    let sum: f64 = drivers
+        .iter()
+        .map(|d| d["contribution"].as_f64().unwrap())
+        .sum();
+    let (base, logit) = (
+        found[0]["base_logit"].as_f64().unwrap(),
+        found[0]["logit"].as_f64().unwrap(),
+    );
+    assert!(
+        (base + sum - logit).abs() < 1e-6,
+        "{base} + {sum} is not {logit}"
+    );
 }

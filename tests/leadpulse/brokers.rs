@@ -61,8 +61,12 @@ struct Cluster {
 impl Cluster {
     /// Replication 3, two replicas in sync.
     fn up(name: &str) -> Self {
-        let home = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
-        let cluster = Self { home, base: free_port_base() };
+        let home = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
+            .join(format!("{name}-{}", std::process::id()));
+        let cluster = Self {
+            home,
+            base: free_port_base(),
+        };
         cluster.kafka_sh(&["up", &BROKERS.to_string()]);
         cluster
     }
@@ -70,9 +74,17 @@ impl Cluster {
     fn kafka_sh(&self, args: &[&str]) {
         let repository = repository();
         let mut command = Command::new(repository.join("deploy/kafka/kafka.sh"));
-        command.args(args).env("LEADPULSE_KAFKA_HOME", &self.home).env("LEADPULSE_KAFKA_LIBS", repository.join(".kafka/libs"));
-        command.env("PORT", self.base.to_string()).env("OWNER_PID", std::process::id().to_string());
-        assert!(command.stdout(Stdio::null()).status().unwrap().success(), "kafka.sh {args:?}");
+        command
+            .args(args)
+            .env("LEADPULSE_KAFKA_HOME", &self.home)
+            .env("LEADPULSE_KAFKA_LIBS", repository.join(".kafka/libs"));
+        command
+            .env("PORT", self.base.to_string())
+            .env("OWNER_PID", std::process::id().to_string());
+        assert!(
+            command.stdout(Stdio::null()).status().unwrap().success(),
+            "kafka.sh {args:?}"
+        );
     }
 
     fn server(&self, node: u16) -> String {
@@ -80,7 +92,11 @@ impl Cluster {
     }
 
     fn servers(&self, nodes: impl IntoIterator<Item = u16>) -> String {
-        nodes.into_iter().map(|node| self.server(node)).collect::<Vec<_>>().join(",")
+        nodes
+            .into_iter()
+            .map(|node| self.server(node))
+            .collect::<Vec<_>>()
+            .join(",")
     }
 
     /// Waits until a node other than `without` describes the cluster as wanted. `false` when it never does.
@@ -89,7 +105,10 @@ impl Cluster {
         let started = Instant::now();
         while started.elapsed() < LIMIT {
             // A client of its own for each question: none remembers an old answer.
-            if consumer(&others, "asking").fetch_metadata(None, ASK_LIMIT).is_ok_and(|metadata| wanted(&metadata)) {
+            if consumer(&others, "asking")
+                .fetch_metadata(None, ASK_LIMIT)
+                .is_ok_and(|metadata| wanted(&metadata))
+            {
                 return true;
             }
         }
@@ -98,17 +117,27 @@ impl Cluster {
 
     /// Every partition has a leader that is not the failed node.
     fn has_leaders(&self, without: Option<u16>) -> bool {
-        let leads = |leader: i32| leader > 0 && without.is_none_or(|node| leader != i32::from(node));
+        let leads =
+            |leader: i32| leader > 0 && without.is_none_or(|node| leader != i32::from(node));
         self.becomes(without, |metadata| {
-            metadata.topics().iter().flat_map(|topic| topic.partitions()).all(|partition| leads(partition.leader()))
+            metadata
+                .topics()
+                .iter()
+                .flat_map(|topic| topic.partitions())
+                .all(|partition| leads(partition.leader()))
         })
     }
 
     /// Every replica is in sync.
     fn is_whole(&self) -> bool {
         self.becomes(None, |metadata| {
-            let mut partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
-            partitions.all(|partition| partition.leader() > 0 && partition.isr().len() == partition.replicas().len())
+            let mut partitions = metadata
+                .topics()
+                .iter()
+                .flat_map(|topic| topic.partitions());
+            partitions.all(|partition| {
+                partition.leader() > 0 && partition.isr().len() == partition.replicas().len()
+            })
         })
     }
 }
@@ -136,35 +165,76 @@ impl Row {
     }
 
     fn print(&self) {
-        let seconds = |time: Option<Duration>| time.map_or("never".into(), |time| format!("{:.1}", time.as_secs_f64()));
-        let Self { fault, node, leaders, commit, alive } = self;
-        println!("| {fault:?} {node} | {} | {} | {} |", seconds(*leaders), seconds(*commit), if *alive { "yes" } else { "no" });
+        let seconds = |time: Option<Duration>| {
+            time.map_or("never".into(), |time| format!("{:.1}", time.as_secs_f64()))
+        };
+        let Self {
+            fault,
+            node,
+            leaders,
+            commit,
+            alive,
+        } = self;
+        println!(
+            "| {fault:?} {node} | {} | {} | {} |",
+            seconds(*leaders),
+            seconds(*commit),
+            if *alive { "yes" } else { "no" }
+        );
     }
 }
 
 /// Applies one fault, measures, and makes the cluster whole again.
-fn suffer(cluster: &Cluster, load: &mut Load, process: &mut Process, fault: Fault, node: u16) -> Row {
+fn suffer(
+    cluster: &Cluster,
+    load: &mut Load,
+    process: &mut Process,
+    fault: Fault,
+    node: u16,
+) -> Row {
     let (begin, end) = fault.verbs();
     let without = (!end.is_empty()).then_some(node);
     let started = Instant::now();
-    begin.iter().for_each(|verb| cluster.kafka_sh(&[verb, &node.to_string()]));
+    begin
+        .iter()
+        .for_each(|verb| cluster.kafka_sh(&[verb, &node.to_string()]));
     let leaders = cluster.has_leaders(without).then(|| started.elapsed());
     let (before, again) = (load.commits.count(), Instant::now());
     // One commit may have been decided before the fault.
     while load.commits.count() < before + 2 && again.elapsed() < LIMIT && process.runs_on() {}
     let commit = (load.commits.count() >= before + 2).then(|| again.elapsed());
     let alive = process.runs_on();
-    end.iter().for_each(|verb| cluster.kafka_sh(&[verb, &node.to_string()]));
-    assert!(cluster.is_whole(), "the cluster does not recover from {fault:?} of node {node}");
-    Row { fault, node, leaders, commit, alive }
+    end.iter()
+        .for_each(|verb| cluster.kafka_sh(&[verb, &node.to_string()]));
+    assert!(
+        cluster.is_whole(),
+        "the cluster does not recover from {fault:?} of node {node}"
+    );
+    Row {
+        fault,
+        node,
+        leaders,
+        commit,
+        alive,
+    }
 }
 
 /// All kinds of fault, or those that are named.
 fn faults_wanted() -> Vec<Fault> {
-    let named = std::env::var("LEADPULSE_BROKER_FAULTS").unwrap_or_default().to_lowercase();
-    let is_named = |fault: &Fault| named.split(',').any(|name| name == format!("{fault:?}").to_lowercase());
+    let named = std::env::var("LEADPULSE_BROKER_FAULTS")
+        .unwrap_or_default()
+        .to_lowercase();
+    let is_named = |fault: &Fault| {
+        named
+            .split(',')
+            .any(|name| name == format!("{fault:?}").to_lowercase())
+    };
     let all = [Fault::Kill, Fault::Stop, Fault::Pause, Fault::Restart];
-    if named.is_empty() { all.to_vec() } else { all.into_iter().filter(is_named).collect() }
+    if named.is_empty() {
+        all.to_vec()
+    } else {
+        all.into_iter().filter(is_named).collect()
+    }
 }
 
 fn is_wanted() -> bool {
@@ -180,8 +250,14 @@ fn a_process_outlives_each_of_three_brokers() {
     let cluster = Cluster::up("three-brokers");
     let mut load = Load::of_all(&cluster.servers(1..=BROKERS), "brokers", LOAD);
     let mut process = load.scenario.run(&[]);
-    assert!(load.commits.more(5, &mut [&mut process]), "{}", process.last_lines(5));
-    println!("| fault, node | leaders after s | then a commit after s | alive |\n|---|---|---|---|");
+    assert!(
+        load.commits.more(5, &mut [&mut process]),
+        "{}",
+        process.last_lines(5)
+    );
+    println!(
+        "| fault, node | leaders after s | then a commit after s | alive |\n|---|---|---|---|"
+    );
     let mut rows = Vec::new();
     for fault in faults_wanted() {
         for node in 1..=BROKERS {
@@ -194,7 +270,11 @@ fn a_process_outlives_each_of_three_brokers() {
             }
             rows.push(row);
             assert!(load.lasts(), "after {} faults the load is over", rows.len());
-            assert!(load.commits.more(2, &mut [&mut process]), "{}", process.last_lines(5));
+            assert!(
+                load.commits.more(2, &mut [&mut process]),
+                "{}",
+                process.last_lines(5)
+            );
         }
     }
     process.stop().done();
@@ -206,8 +286,14 @@ fn a_process_outlives_each_of_three_brokers() {
 #[test]
 fn a_process_under_load_on_three_brokers_survives_kills_at_any_time() {
     let _alone = alone();
-    let (true, Some(kills)) = (is_wanted(), kills_wanted()) else { return };
+    let (true, Some(kills)) = (is_wanted(), kills_wanted()) else {
+        return;
+    };
     let cluster = Cluster::up("three-brokers-kills");
-    let load = Load::of_all(&cluster.servers(1..=BROKERS), "killed-on-three", time_for(kills));
+    let load = Load::of_all(
+        &cluster.servers(1..=BROKERS),
+        "killed-on-three",
+        time_for(kills),
+    );
     survives_kills_under_load(load, kills, rand::random());
 }

@@ -19,7 +19,11 @@ pub struct Committed {
 
 /// Reads what is committed, and checks it.
 pub fn committed(scenario: &Scenario) -> Committed {
-    let committed = Committed { epochs: scenario.epochs(), scores: scenario.scores(), alerts: scenario.alerts() };
+    let committed = Committed {
+        epochs: scenario.epochs(),
+        scores: scenario.scores(),
+        alerts: scenario.alerts(),
+    };
     let (partitions, starts, ends) = scenario.input_log();
     if let Some(layout) = scenario.layout() {
         assert!(layout.is_of(&partitions), "{layout:?}");
@@ -36,7 +40,11 @@ fn intervals_tile_the_log(epochs: &[EpochRecord], starts: &[NextOffset], ends: &
     let mut as_of_ms = i64::MIN;
     for (index, epoch) in epochs.iter().enumerate() {
         assert_eq!(epoch.epoch, index as i64 + 1);
-        assert!(epoch.as_of >= as_of_ms, "as_of goes back in epoch {}", epoch.epoch);
+        assert!(
+            epoch.as_of >= as_of_ms,
+            "as_of goes back in epoch {}",
+            epoch.epoch
+        );
         as_of_ms = epoch.as_of;
         for (at, interval) in at.iter_mut().zip(&epoch.partitions) {
             assert_eq!(interval.start, *at, "epoch {}", epoch.epoch);
@@ -44,16 +52,35 @@ fn intervals_tile_the_log(epochs: &[EpochRecord], starts: &[NextOffset], ends: &
             *at = interval.end;
         }
     }
-    assert_eq!(at, ends.iter().map(|end| end.0).collect::<Vec<_>>(), "the last epoch ends where the log ends");
+    assert_eq!(
+        at,
+        ends.iter().map(|end| end.0).collect::<Vec<_>>(),
+        "the last epoch ends where the log ends"
+    );
 }
 
 /// In = accepted + duplicate + dead-lettered; what is late or ahead of its time is a dead letter.
 fn every_record_has_one_outcome(epochs: &[EpochRecord]) {
     for epoch in epochs {
-        let dead = |reason: &str| epoch.dead_lettered.iter().filter(|count| count.reason == reason).map(|count| count.count).sum::<i64>();
+        let dead = |reason: &str| {
+            epoch
+                .dead_lettered
+                .iter()
+                .filter(|count| count.reason == reason)
+                .map(|count| count.count)
+                .sum::<i64>()
+        };
         let dead_lettered: i64 = epoch.dead_lettered.iter().map(|count| count.count).sum();
-        assert_eq!(epoch.records() as i64, epoch.accepted + epoch.duplicate + dead_lettered, "{epoch:?}");
-        assert_eq!((epoch.late, epoch.future), (dead("late_beyond_horizon"), dead("future_timestamp")), "{epoch:?}");
+        assert_eq!(
+            epoch.records() as i64,
+            epoch.accepted + epoch.duplicate + dead_lettered,
+            "{epoch:?}"
+        );
+        assert_eq!(
+            (epoch.late, epoch.future),
+            (dead("late_beyond_horizon"), dead("future_timestamp")),
+            "{epoch:?}"
+        );
     }
 }
 
@@ -62,7 +89,11 @@ fn outputs_are_those_of_their_epochs(committed: &Committed) {
     let mut scores: BTreeMap<i64, i32> = BTreeMap::new();
     for score in &committed.scores {
         let next = scores.entry(score.epoch).or_default();
-        assert_eq!(score.sequence, *next, "scores of epoch {} are numbered from 0, each once", score.epoch);
+        assert_eq!(
+            score.sequence, *next,
+            "scores of epoch {} are numbered from 0, each once",
+            score.epoch
+        );
         *next += 1;
         let epoch = &committed.epochs[score.epoch as usize - 1];
         assert_eq!(score.as_of, epoch.as_of);
@@ -75,12 +106,27 @@ fn outputs_are_those_of_their_epochs(committed: &Committed) {
         *alerts.entry(alert.epoch).or_default() += 1;
         assert!(ids.insert(&alert.alert_id), "{} twice", alert.alert_id);
         let threshold = alert.threshold.unwrap();
-        assert_eq!(alert.r#type == "threshold_up", alert.probability >= threshold, "{alert:?}");
+        assert_eq!(
+            alert.r#type == "threshold_up",
+            alert.probability >= threshold,
+            "{alert:?}"
+        );
     }
     for epoch in &committed.epochs {
-        let found = |counts: &BTreeMap<i64, i64>| counts.get(&epoch.epoch).copied().unwrap_or_default();
-        assert_eq!(i64::from(scores.get(&epoch.epoch).copied().unwrap_or_default()), epoch.scores, "scores of epoch {}", epoch.epoch);
-        assert_eq!(found(&alerts), epoch.alerts, "alerts of epoch {}", epoch.epoch);
+        let found =
+            |counts: &BTreeMap<i64, i64>| counts.get(&epoch.epoch).copied().unwrap_or_default();
+        assert_eq!(
+            i64::from(scores.get(&epoch.epoch).copied().unwrap_or_default()),
+            epoch.scores,
+            "scores of epoch {}",
+            epoch.epoch
+        );
+        assert_eq!(
+            found(&alerts),
+            epoch.alerts,
+            "alerts of epoch {}",
+            epoch.epoch
+        );
     }
 }
 
@@ -88,7 +134,11 @@ impl Committed {
     /// The scores of the closing ticks, by their moment. In each: one record per entity of the population; everyone else who ever had
     /// a score was told to have left.
     pub fn closings(&self, scenario: &Scenario) -> BTreeMap<i64, BTreeMap<String, f64>> {
-        assert!(self.scores.iter().all(|score| score.task == scenario.dataset.task));
+        assert!(
+            self.scores
+                .iter()
+                .all(|score| score.task == scenario.dataset.task)
+        );
         let mut standing: BTreeMap<&str, &Score> = BTreeMap::new();
         let mut closings = BTreeMap::new();
         let mut scores = self.scores.iter().peekable();
@@ -99,19 +149,35 @@ impl Committed {
                 assert_eq!(score.status == Status::Ineligible, score.reason.is_some());
                 if let Some(p) = score.probability {
                     let twice = closing.insert(score.entity_id.clone(), p);
-                    assert!(twice.is_none() || !epoch.closing, "{} twice in a closing tick", score.entity_id);
+                    assert!(
+                        twice.is_none() || !epoch.closing,
+                        "{} twice in a closing tick",
+                        score.entity_id
+                    );
                 }
             }
             if !epoch.closing {
                 continue;
             }
             for (entity, score) in &standing {
-                assert_eq!(score.status == Status::Scored, closing.contains_key(*entity), "{score:?} is the last of {entity}");
+                assert_eq!(
+                    score.status == Status::Scored,
+                    closing.contains_key(*entity),
+                    "{score:?} is the last of {entity}"
+                );
             }
             let found: BTreeSet<String> = closing.keys().cloned().collect();
             let (must, may) = scenario.dataset.population_at(epoch.as_of);
-            assert!(must.is_subset(&found), "not scored: {:?}", must.difference(&found).collect::<Vec<_>>());
-            assert!(found.is_subset(&may), "not of the population: {:?}", found.difference(&may).collect::<Vec<_>>());
+            assert!(
+                must.is_subset(&found),
+                "not scored: {:?}",
+                must.difference(&found).collect::<Vec<_>>()
+            );
+            assert!(
+                found.is_subset(&may),
+                "not of the population: {:?}",
+                found.difference(&may).collect::<Vec<_>>()
+            );
             closings.insert(epoch.as_of, closing);
         }
         closings
@@ -127,8 +193,22 @@ impl Committed {
 /// The same entities, with the same scores.
 #[track_caller]
 pub fn assert_same_scores(found: &BTreeMap<String, f64>, expected: &BTreeMap<String, f64>) {
-    assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
-    let differing = found.iter().zip(expected.values()).filter(|((_, found), expected)| (*found - *expected).abs() > TOLERANCE);
-    let differing: Vec<_> = differing.map(|((entity, found), expected)| (entity, found, expected)).collect();
-    assert!(differing.is_empty(), "{} of {} scores differ: {:?}", differing.len(), found.len(), &differing[..differing.len().min(10)]);
+    assert_eq!(
+        found.keys().collect::<Vec<_>>(),
+        expected.keys().collect::<Vec<_>>()
+    );
+    let differing = found
+        .iter()
+        .zip(expected.values())
+        .filter(|((_, found), expected)| (*found - *expected).abs() > TOLERANCE);
+    let differing: Vec<_> = differing
+        .map(|((entity, found), expected)| (entity, found, expected))
+        .collect();
+    assert!(
+        differing.is_empty(),
+        "{} of {} scores differ: {:?}",
+        differing.len(),
+        found.len(),
+        &differing[..differing.len().min(10)]
+    );
 }

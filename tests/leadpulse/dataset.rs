@@ -21,7 +21,8 @@ const DAY_MS: i64 = 86_400_000;
 pub const MARKET_DAYS: u64 = 250;
 
 /// Quick and rough: the tests compare scores, they do not judge them.
-const FIT: &str = "candidates = [{ hidden = 16 }]\nensemble = 1\nselection_members = 1\nmax_epochs = 3";
+const FIT: &str =
+    "candidates = [{ hidden = 16 }]\nensemble = 1\nselection_members = 1\nmax_epochs = 3";
 
 /// A history and a model of it.
 pub struct Dataset {
@@ -97,14 +98,20 @@ fn crm(name: &str, query: &str) -> toml::Table {
         source.as_table_mut().unwrap().remove("known_time");
     }
     let task = format!("name = {name:?}\nquery = {query:?}\nanchors = \"every 10d\"");
-    config.insert("tasks".into(), Toml::Array(vec![Toml::Table(task.parse().unwrap())]));
+    config.insert(
+        "tasks".into(),
+        Toml::Array(vec![Toml::Table(task.parse().unwrap())]),
+    );
     config
 }
 
 /// A configuration with an absolute schemas folder.
 pub fn read_config(path: &Path) -> toml::Table {
     let mut config: toml::Table = std::fs::read_to_string(path).unwrap().parse().unwrap();
-    let schemas = path.parent().unwrap().join(config["schemas"].as_str().unwrap());
+    let schemas = path
+        .parent()
+        .unwrap()
+        .join(config["schemas"].as_str().unwrap());
     config.insert("schemas".into(), Toml::String(arg(&schemas).into()));
     config
 }
@@ -115,7 +122,18 @@ fn market_files() -> PathBuf {
     FILES
         .get_or_init(|| {
             let data = work_dir().join("market");
-            leadpulse(&["simulate", "--accounts", "60", "--days", &MARKET_DAYS.to_string(), "--seed", "3", "--out", arg(&data)]).done();
+            leadpulse(&[
+                "simulate",
+                "--accounts",
+                "60",
+                "--days",
+                &MARKET_DAYS.to_string(),
+                "--seed",
+                "3",
+                "--out",
+                arg(&data),
+            ])
+            .done();
             data
         })
         .clone()
@@ -171,44 +189,77 @@ pub fn contacts() -> &'static Dataset {
 /// The first half year of online-retail-ii, where it lies beside the repository.
 pub fn retail() -> Option<&'static Dataset> {
     static DATASET: OnceLock<Option<Dataset>> = OnceLock::new();
-    DATASET.get_or_init(|| online_retail("2010-06-01", 2000)).as_ref()
+    DATASET
+        .get_or_init(|| online_retail("2010-06-01", 2000))
+        .as_ref()
 }
 
 /// The whole of online-retail-ii, where it lies beside the repository.
 pub fn whole_retail() -> Option<&'static Dataset> {
     static DATASET: OnceLock<Option<Dataset>> = OnceLock::new();
-    DATASET.get_or_init(|| online_retail("9999-12-31", 10_000)).as_ref()
+    DATASET
+        .get_or_init(|| online_retail("9999-12-31", 10_000))
+        .as_ref()
 }
 
 fn online_retail(before: &str, max_records: usize) -> Option<Dataset> {
     let from = repository().join("../shared/data/online-retail-ii");
     if !from.exists() {
-        eprintln!("SKIPPED: the scenario on online-retail-ii: there is no {}", from.display());
+        eprintln!(
+            "SKIPPED: the scenario on online-retail-ii: there is no {}",
+            from.display()
+        );
         return None;
     }
     let data = work_dir().join(format!("online-retail-ii-{before}"));
     std::fs::create_dir_all(&data).unwrap();
-    let files = [("customers.csv", "first_seen"), ("products.csv", "first_seen"), ("invoices.csv.gz", "ts"), ("lines.csv.gz", "ts")];
+    let files = [
+        ("customers.csv", "first_seen"),
+        ("products.csv", "first_seen"),
+        ("invoices.csv.gz", "ts"),
+        ("lines.csv.gz", "ts"),
+    ];
     for (name, time) in files {
-        cut(&from.join(name), &data.join(name.trim_end_matches(".gz")), time, before);
+        cut(
+            &from.join(name),
+            &data.join(name.trim_end_matches(".gz")),
+            time,
+            before,
+        );
     }
     let mut config = read_config(&repository().join("examples/online-retail-ii/leadpulse.toml"));
     config.remove("kafka");
     for source in config["sources"].as_array_mut().unwrap() {
-        let file = source["file"].as_str().unwrap().trim_end_matches(".gz").to_owned();
-        source.as_table_mut().unwrap().insert("file".into(), Toml::String(file));
+        let file = source["file"]
+            .as_str()
+            .unwrap()
+            .trim_end_matches(".gz")
+            .to_owned();
+        source
+            .as_table_mut()
+            .unwrap()
+            .insert("file".into(), Toml::String(file));
     }
     let task = "account-revenue-30d";
     let tasks = config["tasks"].as_array_mut().unwrap();
     tasks.retain(|t| t["name"].as_str() == Some(task));
-    let active = Active { events: "invoices.csv", time: "ts", unless: Some("is_cancel"), within_days: 365 };
+    let active = Active {
+        events: "invoices.csv",
+        time: "ts",
+        unless: Some("is_cancel"),
+        within_days: 365,
+    };
     let dataset = Dataset {
         config,
         data,
         task,
         bundle: PathBuf::new(),
         key: "customer_id",
-        population: Population { entities: "customers.csv", time: "first_seen", active: Some(active) },
+        population: Population {
+            entities: "customers.csv",
+            time: "first_seen",
+            active: Some(active),
+        },
         midway: "2010-05-01",
         batches: 1,
         max_records,
@@ -221,7 +272,11 @@ fn online_retail(before: &str, max_records: usize) -> Option<Dataset> {
 /// Copies the rows of a table of a time before a day.
 fn cut(from: &Path, to: &Path, time: &str, before: &str) {
     let file = BufReader::new(File::open(from).unwrap());
-    let reader: Box<dyn Read> = if from.extension().is_some_and(|e| e == "gz") { Box::new(GzDecoder::new(file)) } else { Box::new(file) };
+    let reader: Box<dyn Read> = if from.extension().is_some_and(|e| e == "gz") {
+        Box::new(GzDecoder::new(file))
+    } else {
+        Box::new(file)
+    };
     let mut reader = csv::Reader::from_reader(reader);
     let mut writer = csv::Writer::from_path(to).unwrap();
     let header = reader.headers().unwrap().clone();
@@ -240,13 +295,31 @@ impl Dataset {
     /// Trains its bundle, and puts the threshold where scores cross it.
     fn trained(mut self) -> Self {
         self.set_task("fit", FIT);
-        self.bundle = work_dir().join(format!("{}.{}.bundle", self.data.file_name().unwrap().display(), self.task));
+        self.bundle = work_dir().join(format!(
+            "{}.{}.bundle",
+            self.data.file_name().unwrap().display(),
+            self.task
+        ));
         self.write_config();
         let (config, data) = (self.config_file(), arg(&self.data));
-        leadpulse(&["train", "--config", arg(&config), "--data", data, "--task", self.task, "--out", arg(&self.bundle)]).done();
+        leadpulse(&[
+            "train",
+            "--config",
+            arg(&config),
+            "--data",
+            data,
+            "--task",
+            self.task,
+            "--out",
+            arg(&self.bundle),
+        ])
+        .done();
 
         let midway_ms = parse_time_ms(self.midway).unwrap();
-        let mut probabilities: Vec<f64> = self.backtest(midway_ms, &self.entities_at(midway_ms)).into_values().collect();
+        let mut probabilities: Vec<f64> = self
+            .backtest(midway_ms, &self.entities_at(midway_ms))
+            .into_values()
+            .collect();
         probabilities.sort_by(f64::total_cmp);
         let hot = probabilities[probabilities.len() * 9 / 10];
         let policy = format!(
@@ -261,7 +334,9 @@ impl Dataset {
 
     fn set_task(&mut self, name: &str, section: &str) {
         let task = &mut self.config["tasks"].as_array_mut().unwrap()[0];
-        task.as_table_mut().unwrap().insert(name.into(), Toml::Table(section.parse().unwrap()));
+        task.as_table_mut()
+            .unwrap()
+            .insert(name.into(), Toml::Table(section.parse().unwrap()));
     }
 
     /// Its configuration as a file.
@@ -274,20 +349,54 @@ impl Dataset {
     }
 
     /// What `leadpulse backtest` says of entities at a moment.
-    pub fn backtest<'a>(&self, as_of_ms: i64, entities: impl IntoIterator<Item = &'a String>) -> BTreeMap<String, f64> {
+    pub fn backtest<'a>(
+        &self,
+        as_of_ms: i64,
+        entities: impl IntoIterator<Item = &'a String>,
+    ) -> BTreeMap<String, f64> {
         let dir = tempfile::tempdir().unwrap();
-        let (config, rows, out) = (self.config_file(), dir.path().join("rows.csv"), dir.path().join("scored.csv"));
+        let (config, rows, out) = (
+            self.config_file(),
+            dir.path().join("rows.csv"),
+            dir.path().join("scored.csv"),
+        );
         let mut writer = csv::Writer::from_path(&rows).unwrap();
         writer.write_record(["timestamp", self.key]).unwrap();
         for entity in entities {
-            writer.write_record([&as_of_ms.to_string(), entity]).unwrap();
+            writer
+                .write_record([&as_of_ms.to_string(), entity])
+                .unwrap();
         }
         writer.flush().unwrap();
-        let what = ["--config", arg(&config), "--data", arg(&self.data), "--model", arg(&self.bundle), "--task", self.task];
-        leadpulse(&[&["backtest"], &what[..], &["--rows", arg(&rows), "--out", arg(&out)]].concat()).done();
+        let what = [
+            "--config",
+            arg(&config),
+            "--data",
+            arg(&self.data),
+            "--model",
+            arg(&self.bundle),
+            "--task",
+            self.task,
+        ];
+        leadpulse(
+            &[
+                &["backtest"],
+                &what[..],
+                &["--rows", arg(&rows), "--out", arg(&out)],
+            ]
+            .concat(),
+        )
+        .done();
         let mut scored = csv::Reader::from_path(out).unwrap();
-        assert_eq!(scored.headers().unwrap(), vec!["timestamp", self.key, "probability"]);
-        scored.records().map(|row| row.unwrap()).filter_map(|row| Some((row[1].to_owned(), row[2].parse().ok()?))).collect()
+        assert_eq!(
+            scored.headers().unwrap(),
+            vec!["timestamp", self.key, "probability"]
+        );
+        scored
+            .records()
+            .map(|row| row.unwrap())
+            .filter_map(|row| Some((row[1].to_owned(), row[2].parse().ok()?)))
+            .collect()
     }
 
     /// Folders of the batches' files, in order of time.
@@ -299,8 +408,14 @@ impl Dataset {
         let sources = self.config["sources"].as_array().unwrap();
         for source in sources {
             let table = catalog.table(source["table"].as_str().unwrap()).unwrap();
-            let (file, time) = (source["file"].as_str().unwrap(), &table.field_at(table.time.unwrap()).name);
-            for line in std::fs::read_to_string(self.data.join(file)).unwrap().lines() {
+            let (file, time) = (
+                source["file"].as_str().unwrap(),
+                &table.field_at(table.time.unwrap()).name,
+            );
+            for line in std::fs::read_to_string(self.data.join(file))
+                .unwrap()
+                .lines()
+            {
                 let row: Json = serde_json::from_str(line).unwrap();
                 rows.push((row[time].as_i64().unwrap(), file, format!("{line}\n")));
             }
@@ -309,15 +424,27 @@ impl Dataset {
         rows.sort_by_key(|(time, ..)| *time);
         // Cut between days: a closing tick is at the next full hour, and nothing of the next batch may have happened before it.
         let day = |row: &(i64, &str, String)| row.0.div_euclid(DAY_MS);
-        let (first, days) = (day(&rows[0]), day(&rows[rows.len() - 1]) - day(&rows[0]) + 1);
-        let batch_of = |time: i64| ((time.div_euclid(DAY_MS) - first) * self.batches as i64 / days) as usize;
-        let dirs: Vec<PathBuf> = (0..self.batches).map(|n| self.data.with_extension(format!("batch-{n}"))).collect();
+        let (first, days) = (
+            day(&rows[0]),
+            day(&rows[rows.len() - 1]) - day(&rows[0]) + 1,
+        );
+        let batch_of =
+            |time: i64| ((time.div_euclid(DAY_MS) - first) * self.batches as i64 / days) as usize;
+        let dirs: Vec<PathBuf> = (0..self.batches)
+            .map(|n| self.data.with_extension(format!("batch-{n}")))
+            .collect();
         let mut files: BTreeMap<PathBuf, String> = BTreeMap::new();
         for (time, file, line) in rows {
-            files.entry(dirs[batch_of(time)].join(file)).or_default().push_str(&line);
+            files
+                .entry(dirs[batch_of(time)].join(file))
+                .or_default()
+                .push_str(&line);
         }
-        dirs.iter().for_each(|dir| std::fs::create_dir_all(dir).unwrap());
-        files.into_iter().for_each(|(path, text)| std::fs::write(path, text).unwrap());
+        dirs.iter()
+            .for_each(|dir| std::fs::create_dir_all(dir).unwrap());
+        files
+            .into_iter()
+            .for_each(|(path, text)| std::fs::write(path, text).unwrap());
         dirs
     }
 
@@ -327,18 +454,33 @@ impl Dataset {
         if path.extension().is_some_and(|e| e == "csv") {
             let mut reader = csv::Reader::from_path(path).unwrap();
             let header = reader.headers().unwrap().clone();
-            let places = columns.map(|column| header.iter().position(|name| name == column).unwrap());
-            return reader.records().map(|record| record.unwrap()).map(|record| places.map(|place| record[place].to_owned())).collect();
+            let places =
+                columns.map(|column| header.iter().position(|name| name == column).unwrap());
+            return reader
+                .records()
+                .map(|record| record.unwrap())
+                .map(|record| places.map(|place| record[place].to_owned()))
+                .collect();
         }
-        let text = |value: &Json| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let text = |value: &Json| {
+            value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned)
+        };
         let rows = std::fs::read_to_string(path).unwrap();
-        rows.lines().map(|line| serde_json::from_str::<Json>(line).unwrap()).map(|row| columns.map(|column| text(&row[column]))).collect()
+        rows.lines()
+            .map(|line| serde_json::from_str::<Json>(line).unwrap())
+            .map(|row| columns.map(|column| text(&row[column])))
+            .collect()
     }
 
     /// Every key known at a moment.
     pub fn entities_at(&self, as_of_ms: i64) -> BTreeSet<String> {
         let rows = self.rows(self.population.entities, [self.key, self.population.time]);
-        rows.into_iter().filter(|[_, time]| parse_time_ms(time).unwrap() <= as_of_ms).map(|[key, _]| key).collect()
+        rows.into_iter()
+            .filter(|[_, time]| parse_time_ms(time).unwrap() <= as_of_ms)
+            .map(|[key, _]| key)
+            .collect()
     }
 
     /// Keys named by a field of a table, beside the rows that name them; none where the table has no such field.
@@ -347,13 +489,20 @@ impl Dataset {
         if !self.data.join(&file).exists() {
             return Vec::new();
         }
-        let rows = self.rows(&file, [field, key]).into_iter().filter(|[named, _]| named != "null");
+        let rows = self
+            .rows(&file, [field, key])
+            .into_iter()
+            .filter(|[named, _]| named != "null");
         rows.map(|[named, key]| (named, key)).collect()
     }
 
     /// Who is a duplicate of whom: (the other, the duplicate).
     pub fn merged(&self) -> Vec<(String, String)> {
-        self.named(self.population.entities.trim_end_matches(".jsonl"), "merged_into_id", self.key)
+        self.named(
+            self.population.entities.trim_end_matches(".jsonl"),
+            "merged_into_id",
+            self.key,
+        )
     }
 
     /// Who must be scored at a moment, and who may be: windows are of whole days. Who is part of another counts there, with what it did;
@@ -362,22 +511,49 @@ impl Dataset {
         let entities = self.entities_at(as_of_ms);
         let merged = self.merged();
         let absorbed: BTreeSet<&String> = merged.iter().map(|(_, absorbed)| absorbed).collect();
-        let without =
-            |keys: &BTreeSet<String>| -> BTreeSet<String> { keys.iter().filter(|key| !absorbed.contains(key)).cloned().collect() };
-        let Some(active) = &self.population.active else { return (without(&entities), entities) };
-        let rows = self.rows(active.events, [self.key, active.time, active.unless.unwrap_or(self.key)]);
+        let without = |keys: &BTreeSet<String>| -> BTreeSet<String> {
+            keys.iter()
+                .filter(|key| !absorbed.contains(key))
+                .cloned()
+                .collect()
+        };
+        let Some(active) = &self.population.active else {
+            return (without(&entities), entities);
+        };
+        let rows = self.rows(
+            active.events,
+            [self.key, active.time, active.unless.unwrap_or(self.key)],
+        );
         let within = |days: i64| -> BTreeSet<String> {
             let past = as_of_ms - days * DAY_MS + 1..=as_of_ms;
             let counts = |unless: &str| active.unless.is_none() || matches!(unless, "0" | "false");
-            let rows = rows.iter().filter(|[_, time, unless]| past.contains(&parse_time_ms(time).unwrap()) && counts(unless));
-            rows.map(|[key, ..]| key.clone()).filter(|key| entities.contains(key)).collect()
+            let rows = rows.iter().filter(|[_, time, unless]| {
+                past.contains(&parse_time_ms(time).unwrap()) && counts(unless)
+            });
+            rows.map(|[key, ..]| key.clone())
+                .filter(|key| entities.contains(key))
+                .collect()
         };
-        let taken_back: BTreeSet<String> =
-            self.named(active.events.trim_end_matches(".jsonl"), "retracted", self.key).into_iter().map(|(_, key)| key).collect();
-        let must = without(&within(active.within_days - 1)).difference(&taken_back).cloned().collect();
+        let taken_back: BTreeSet<String> = self
+            .named(
+                active.events.trim_end_matches(".jsonl"),
+                "retracted",
+                self.key,
+            )
+            .into_iter()
+            .map(|(_, key)| key)
+            .collect();
+        let must = without(&within(active.within_days - 1))
+            .difference(&taken_back)
+            .cloned()
+            .collect();
         let mut may = within(active.within_days + 1);
         may.extend(merged.iter().map(|(survivor, _)| survivor.clone()));
-        may.extend(self.named("leads", &format!("converted_{}", self.key), "lead_id").into_iter().map(|(contact, _)| contact));
+        may.extend(
+            self.named("leads", &format!("converted_{}", self.key), "lead_id")
+                .into_iter()
+                .map(|(contact, _)| contact),
+        );
         (must, may)
     }
 }

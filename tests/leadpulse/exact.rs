@@ -26,9 +26,18 @@ const REQUEST_LIMIT: Duration = Duration::from_secs(10);
 /// A consumer that reads committed records only and survives failing brokers.
 pub fn consumer(servers: &str, group: &str) -> BaseConsumer {
     let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", servers).set("group.id", group).set("isolation.level", "read_committed");
-    config.set("enable.auto.commit", "false").set("auto.offset.reset", "earliest").set("enable.partition.eof", "true");
-    config.set("topic.metadata.refresh.interval.ms", "2000").set("reconnect.backoff.max.ms", "500").set("log_level", "0");
+    config
+        .set("bootstrap.servers", servers)
+        .set("group.id", group)
+        .set("isolation.level", "read_committed");
+    config
+        .set("enable.auto.commit", "false")
+        .set("auto.offset.reset", "earliest")
+        .set("enable.partition.eof", "true");
+    config
+        .set("topic.metadata.refresh.interval.ms", "2000")
+        .set("reconnect.backoff.max.ms", "500")
+        .set("log_level", "0");
     // A frozen broker keeps its connections open: with the default of a minute the reader, not the deployment, would be measured.
     config.set("socket.timeout.ms", "4000");
     config.create().unwrap()
@@ -56,7 +65,13 @@ impl Commits {
     pub fn follow(scenario: &Scenario) -> Self {
         let consumer = consumer(&scenario.options.brokers, "counting");
         let mut assigned = TopicPartitionList::new();
-        assigned.add_partition_offset(scenario.options.outputs.name(Output::Epochs), 0, Offset::Beginning).unwrap();
+        assigned
+            .add_partition_offset(
+                scenario.options.outputs.name(Output::Epochs),
+                0,
+                Offset::Beginning,
+            )
+            .unwrap();
         consumer.assign(&assigned).unwrap();
         Self { consumer, count: 0 }
     }
@@ -77,7 +92,11 @@ impl Commits {
             if !processes.iter_mut().any(|process| process.runs_on()) {
                 return false;
             }
-            assert!(started.elapsed() < PATIENCE, "{} of {wanted} epochs after {PATIENCE:?}", self.count);
+            assert!(
+                started.elapsed() < PATIENCE,
+                "{} of {wanted} epochs after {PATIENCE:?}",
+                self.count
+            );
         }
         true
     }
@@ -88,16 +107,25 @@ fn read(scenario: &Scenario, output: Output) -> Vec<Json> {
     let topic = scenario.options.outputs.name(output);
     let consumer = consumer(&scenario.options.brokers, "judging");
     let metadata = answered(|| consumer.fetch_metadata(Some(topic), REQUEST_LIMIT));
-    let partitions: Vec<i32> = metadata.topics()[0].partitions().iter().map(|partition| partition.id()).collect();
+    let partitions: Vec<i32> = metadata.topics()[0]
+        .partitions()
+        .iter()
+        .map(|partition| partition.id())
+        .collect();
     let mut assigned = TopicPartitionList::new();
     for partition in &partitions {
-        assigned.add_partition_offset(topic, *partition, Offset::Beginning).unwrap();
+        assigned
+            .add_partition_offset(topic, *partition, Offset::Beginning)
+            .unwrap();
     }
     consumer.assign(&assigned).unwrap();
     let (mut records, mut at_end, started) = (Vec::new(), BTreeSet::new(), Instant::now());
     let mut decoder = Decoder::new(&repository().join("schemas"));
     while at_end.len() < partitions.len() {
-        assert!(started.elapsed() < PATIENCE, "{topic} has no end after {PATIENCE:?}");
+        assert!(
+            started.elapsed() < PATIENCE,
+            "{topic} has no end after {PATIENCE:?}"
+        );
         match consumer.poll(Duration::from_millis(100)) {
             Some(Ok(record)) => records.extend(record.payload().map(|value| decoder.decode(value))),
             Some(Err(KafkaError::PartitionEOF(partition))) => drop(at_end.insert(partition)),
@@ -114,14 +142,22 @@ struct Decoder {
 
 impl Decoder {
     fn new(schemas: &Path) -> Self {
-        Self { registry: FolderRegistry::load(schemas).unwrap(), schemas: BTreeMap::new() }
+        Self {
+            registry: FolderRegistry::load(schemas).unwrap(),
+            schemas: BTreeMap::new(),
+        }
     }
 
     fn decode(&mut self, value: &[u8]) -> Json {
         let frame = Frame::parse(value, std::iter::empty()).unwrap();
-        let SchemaRef::Id(id) = frame.schema else { panic!("outputs name their schemas by id") };
+        let SchemaRef::Id(id) = frame.schema else {
+            panic!("outputs name their schemas by id")
+        };
         let schema = self.schemas.entry(id).or_insert_with(|| {
-            let json = self.registry.get(SchemaRef::Id(id)).unwrap_or_else(|| panic!("no schema {id} in the folder"));
+            let json = self
+                .registry
+                .get(SchemaRef::Id(id))
+                .unwrap_or_else(|| panic!("no schema {id} in the folder"));
             Arc::new(apache_avro::Schema::parse_str(&json).unwrap())
         });
         let reader = GenericDatumReader::builder(schema).build().unwrap();
@@ -129,7 +165,10 @@ impl Decoder {
         let mut record = Json::try_from(reader.read_value(&mut body).unwrap()).unwrap();
         // An epoch record that introduces a layout holds it, framed, in a section.
         if let Some(bytes) = record["sections"]["layout"].as_array() {
-            let bytes: Vec<u8> = bytes.iter().map(|byte| byte.as_u64().unwrap() as u8).collect();
+            let bytes: Vec<u8> = bytes
+                .iter()
+                .map(|byte| byte.as_u64().unwrap() as u8)
+                .collect();
             record["introduced"] = self.decode(&bytes);
         }
         record
@@ -149,34 +188,74 @@ pub struct Exact {
 /// epoch numbered without gaps; no alert twice.
 pub fn exact(scenario: &Scenario) -> Exact {
     let script = read(scenario, Output::Epochs);
-    let numbers: Vec<i64> = script.iter().filter_map(|record| record.get("epoch")?.as_i64()).collect();
+    let numbers: Vec<i64> = script
+        .iter()
+        .filter_map(|record| record.get("epoch")?.as_i64())
+        .collect();
     let epochs = numbers.len() as i64;
     let expected: Vec<i64> = (1..=epochs).collect();
-    let differing = numbers.iter().zip(&expected).find(|(found, expected)| found != expected);
-    assert!(differing.is_none(), "epochs are not numbered 1 to {epochs}: (found, expected) = {differing:?}");
+    let differing = numbers
+        .iter()
+        .zip(&expected)
+        .find(|(found, expected)| found != expected);
+    assert!(
+        differing.is_none(),
+        "epochs are not numbered 1 to {epochs}: (found, expected) = {differing:?}"
+    );
     let ends = tiling_ends(&script);
-    assert_eq!(ends, committed_positions(scenario, ends.keys()), "the last epoch's ends and the group's positions");
+    assert_eq!(
+        ends,
+        committed_positions(scenario, ends.keys()),
+        "the last epoch's ends and the group's positions"
+    );
 
     let scores = read(scenario, Output::Scores);
     let mut places: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
     for score in &scores {
-        places.entry(score["epoch"].as_i64().unwrap()).or_default().push(score["sequence"].as_i64().unwrap());
+        places
+            .entry(score["epoch"].as_i64().unwrap())
+            .or_default()
+            .push(score["sequence"].as_i64().unwrap());
     }
     for (epoch, mut sequence) in places {
         sequence.sort_unstable();
         let expected: Vec<i64> = (0..sequence.len() as i64).collect();
-        assert_eq!(sequence, expected, "the scores of epoch {epoch} are numbered from 0, each once");
-        assert!((1..=epochs).contains(&epoch), "scores of epoch {epoch}, but {epochs} are committed");
+        assert_eq!(
+            sequence, expected,
+            "the scores of epoch {epoch} are numbered from 0, each once"
+        );
+        assert!(
+            (1..=epochs).contains(&epoch),
+            "scores of epoch {epoch}, but {epochs} are committed"
+        );
     }
     let alerts = read(scenario, Output::Alerts);
     let mut ids = BTreeSet::new();
     for alert in &alerts {
-        assert!(ids.insert(alert["alert_id"].to_string()), "alert {} twice", alert["alert_id"]);
+        assert!(
+            ids.insert(alert["alert_id"].to_string()),
+            "alert {} twice",
+            alert["alert_id"]
+        );
     }
     let of_closing = |score: &&Json| score["cause"] == "closing" && score["epoch"] == epochs;
-    let probability = |score: &Json| Some((score["entity_id"].as_str()?.to_owned(), score["probability"].as_f64()?));
-    let closing = scores.iter().filter(of_closing).filter_map(probability).collect();
-    Exact { epochs, scores: scores.len(), alerts: alerts.len(), closing }
+    let probability = |score: &Json| {
+        Some((
+            score["entity_id"].as_str()?.to_owned(),
+            score["probability"].as_f64()?,
+        ))
+    };
+    let closing = scores
+        .iter()
+        .filter(of_closing)
+        .filter_map(probability)
+        .collect();
+    Exact {
+        epochs,
+        scores: scores.len(),
+        alerts: alerts.len(),
+        closing,
+    }
 }
 
 /// By topic and partition.
@@ -184,34 +263,73 @@ type Positions = BTreeMap<(String, i64), i64>;
 
 /// Where the last epoch ends, after intervals that meet. A partition is named by its interval, or by the layout that the epoch refers to.
 fn tiling_ends(script: &[Json]) -> Positions {
-    let place = |named: &Json| Some((named.get("topic")?.as_str()?.to_owned(), named.get("partition")?.as_i64()?));
+    let place = |named: &Json| {
+        Some((
+            named.get("topic")?.as_str()?.to_owned(),
+            named.get("partition")?.as_i64()?,
+        ))
+    };
     let (mut ends, mut layouts) = (Positions::new(), BTreeMap::new());
     for record in script {
         let partitions = record["partitions"].as_array().unwrap();
         if let Some(introduced) = record.get("introduced") {
-            layouts.insert(introduced["layout"].as_i64().unwrap(), introduced["partitions"].as_array().unwrap());
+            layouts.insert(
+                introduced["layout"].as_i64().unwrap(),
+                introduced["partitions"].as_array().unwrap(),
+            );
         }
         for (index, interval) in partitions.iter().enumerate() {
-            let place = place(interval).or_else(|| place(layouts[&record["layout"].as_i64()?].get(index)?));
-            let place = place.unwrap_or_else(|| panic!("interval {index} of epoch {} is of no known partition", record["epoch"]));
-            let (start, end) = (interval["start"].as_i64().unwrap(), interval["end"].as_i64().unwrap());
+            let place =
+                place(interval).or_else(|| place(layouts[&record["layout"].as_i64()?].get(index)?));
+            let place = place.unwrap_or_else(|| {
+                panic!(
+                    "interval {index} of epoch {} is of no known partition",
+                    record["epoch"]
+                )
+            });
+            let (start, end) = (
+                interval["start"].as_i64().unwrap(),
+                interval["end"].as_i64().unwrap(),
+            );
             let before = ends.insert(place, end).unwrap_or(start);
-            assert_eq!(before, start, "the intervals of epochs {} and before do not meet: {interval}", record["epoch"]);
+            assert_eq!(
+                before, start,
+                "the intervals of epochs {} and before do not meet: {interval}",
+                record["epoch"]
+            );
         }
     }
     ends
 }
 
-fn committed_positions<'a>(scenario: &Scenario, places: impl Iterator<Item = &'a (String, i64)>) -> Positions {
+fn committed_positions<'a>(
+    scenario: &Scenario,
+    places: impl Iterator<Item = &'a (String, i64)>,
+) -> Positions {
     let mut asked = TopicPartitionList::new();
     for (topic, partition) in places {
         asked.add_partition(topic, *partition as i32);
     }
     let consumer = consumer(&scenario.options.brokers, &scenario.options.group_id);
     let answer = answered(|| consumer.committed_offsets(asked.clone(), REQUEST_LIMIT));
-    let position = |element: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>| match element.offset() {
-        Offset::Offset(offset) => offset,
-        other => panic!("{}/{}: {other:?} is committed", element.topic(), element.partition()),
+    let position = |element: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>| {
+        match element.offset() {
+            Offset::Offset(offset) => offset,
+            other => panic!(
+                "{}/{}: {other:?} is committed",
+                element.topic(),
+                element.partition()
+            ),
+        }
     };
-    answer.elements().iter().map(|element| ((element.topic().to_owned(), element.partition().into()), position(element))).collect()
+    answer
+        .elements()
+        .iter()
+        .map(|element| {
+            (
+                (element.topic().to_owned(), element.partition().into()),
+                position(element),
+            )
+        })
+        .collect()
 }

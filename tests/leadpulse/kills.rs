@@ -19,7 +19,15 @@ const KILLS_UNDER_LOAD: usize = 5;
 const LONGEST_LIFE: Duration = Duration::from_secs(5);
 
 fn survives_kills(dataset: &'static Dataset, seed: u64) {
-    let Some(Reference { scenario, committed: faultless, closing, .. }) = reference(dataset) else { return };
+    let Some(Reference {
+        scenario,
+        committed: faultless,
+        closing,
+        ..
+    }) = reference(dataset)
+    else {
+        return;
+    };
     println!("seed {seed}");
     let mut generator = ChaCha8Rng::seed_from_u64(seed);
     let total = faultless.epochs.len();
@@ -33,23 +41,38 @@ fn survives_kills(dataset: &'static Dataset, seed: u64) {
             assert!(process.logs("applying the rows of what is committed"));
         } else {
             let upto = (kill + 1) * total / (KILLS + 2);
-            let enough = (before + 1).max(upto.saturating_sub(generator.random_range(0..=total / 8)));
+            let enough =
+                (before + 1).max(upto.saturating_sub(generator.random_range(0..=total / 8)));
             let made = |epochs: &[EpochRecord]| epochs.len() >= enough;
-            assert!(scenario.await_epochs(&mut process, made), "it ended before it could be killed for the {}th time", kill + 1);
+            assert!(
+                scenario.await_epochs(&mut process, made),
+                "it ended before it could be killed for the {}th time",
+                kill + 1
+            );
         }
         let ended = process.kill();
         assert_eq!(ended.code, None, "it ended by itself: {}", ended.err);
         before = before.max(scenario.epochs().len());
     }
     let summary = scenario.run_to_end();
-    assert!(summary.replayed as usize >= before && before > 0, "{summary:?} after {before} epochs");
+    assert!(
+        summary.replayed as usize >= before && before > 0,
+        "{summary:?} after {before} epochs"
+    );
     let found = committed(&scenario);
     assert_eq!(found.epochs.len() as i64, summary.replayed + summary.epochs);
-    assert_eq!(found.epochs.last().unwrap().as_of, faultless.epochs.last().unwrap().as_of);
+    assert_eq!(
+        found.epochs.last().unwrap().as_of,
+        faultless.epochs.last().unwrap().as_of
+    );
     assert_same_scores(&found.closing(&scenario), closing);
     assert_script_gives_the_same(&scenario, &found.epochs);
     let again = scenario.run_to_end();
-    assert_eq!((again.epochs, again.replayed), (0, found.epochs.len() as i64), "{again:?}");
+    assert_eq!(
+        (again.epochs, again.replayed),
+        (0, found.epochs.len() as i64),
+        "{again:?}"
+    );
 }
 
 /// Each process lives for a random time while the input grows: it starts, takes over, replays, is live, commits.
@@ -60,7 +83,11 @@ pub fn survives_kills_under_load(mut load: Load, kills: usize, seed: u64) {
     for kill in 1..=kills {
         let mut process = load.scenario.run(&[]);
         let life = LONGEST_LIFE.mul_f64(generator.random());
-        assert!(process.runs_for(life), "it ended by itself before kill {kill}: {}", process.last_lines(5));
+        assert!(
+            process.runs_for(life),
+            "it ended by itself before kill {kill}: {}",
+            process.last_lines(5)
+        );
         process.kill();
         by_life.push((life, load.commits.count()));
     }
@@ -75,7 +102,12 @@ pub fn time_for(kills: usize) -> Duration {
 
 /// Kills asked for by the environment.
 pub fn kills_wanted() -> Option<usize> {
-    Some(std::env::var("LEADPULSE_KILLS").ok()?.parse().expect("LEADPULSE_KILLS is a number"))
+    Some(
+        std::env::var("LEADPULSE_KILLS")
+            .ok()?
+            .parse()
+            .expect("LEADPULSE_KILLS is a number"),
+    )
 }
 
 #[test]

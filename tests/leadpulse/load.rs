@@ -42,7 +42,11 @@ impl Load {
     fn feeding(scenario: Scenario, data: &Path, days: u64, over: Duration) -> Self {
         let speed = format!("{}x", days * 86_400 / over.as_secs().max(1));
         let feed = scenario.start("replay", &["--data", arg(data), "--speed", &speed]);
-        Self { commits: Commits::follow(&scenario), scenario, feed }
+        Self {
+            commits: Commits::follow(&scenario),
+            scenario,
+            feed,
+        }
     }
 
     /// Whether records still come.
@@ -53,17 +57,32 @@ impl Load {
     /// Ends the load, processes what is left, and requires the outputs to be exact, the deployment to start again, and its final scores to
     /// be those of a deployment without faults.
     pub fn finish(mut self) {
-        assert!(self.lasts(), "the load ended before the faults did: make it longer");
+        assert!(
+            self.lasts(),
+            "the load ended before the faults did: make it longer"
+        );
         self.feed.kill();
         let summary = self.scenario.run_to_end();
         let found = exact(&self.scenario);
         let again = self.scenario.run_to_end();
-        assert_eq!((again.epochs, again.records), (0, 0), "nothing is left after {summary:?}");
+        assert_eq!(
+            (again.epochs, again.records),
+            (0, 0),
+            "nothing is left after {summary:?}"
+        );
         let mut faultless = self.scenario.beside("faultless");
         faultless.set("ENGINE__CLOCK", "events");
         faultless.run_to_end();
-        let Exact { epochs, scores, alerts, closing } = found;
-        println!("{epochs} epochs, {scores} scores, {alerts} alerts: each once; {} entities in the closing tick", closing.len());
+        let Exact {
+            epochs,
+            scores,
+            alerts,
+            closing,
+        } = found;
+        println!(
+            "{epochs} epochs, {scores} scores, {alerts} alerts: each once; {} entities in the closing tick",
+            closing.len()
+        );
         assert_agree(&closing, &exact(&faultless).closing);
     }
 }
@@ -80,8 +99,15 @@ fn empty(servers: &str, name: &str) -> Scenario {
 
 fn assert_agree(found: &BTreeMap<String, f64>, expected: &BTreeMap<String, f64>) {
     assert!(!expected.is_empty(), "nothing was scored at the end");
-    assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
+    assert_eq!(
+        found.keys().collect::<Vec<_>>(),
+        expected.keys().collect::<Vec<_>>()
+    );
     for (entity, expected) in expected {
-        assert!((found[entity] - expected).abs() <= TOLERANCE, "{entity}: {} with faults, {expected} without", found[entity]);
+        assert!(
+            (found[entity] - expected).abs() <= TOLERANCE,
+            "{entity}: {} with faults, {expected} without",
+            found[entity]
+        );
     }
 }

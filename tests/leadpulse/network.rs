@@ -34,7 +34,11 @@ const REQUESTS: [Api; 16] = [
 const SLOW_BYTES_PER_SECOND: u64 = 20_000;
 
 fn any_fault(generator: &mut ChaCha8Rng) -> Fault {
-    let sees = if generator.random_bool(0.6) { ClientSees::Reset } else { ClientSees::Silence };
+    let sees = if generator.random_bool(0.6) {
+        ClientSees::Reset
+    } else {
+        ClientSees::Silence
+    };
     let time = Duration::from_millis(generator.random_range(0..6000));
     match generator.random_range(0..8) {
         0 => Fault::Cut,
@@ -49,7 +53,11 @@ fn survives_a_failing_network(faults: usize, seed: u64) {
     let Some(proxy) = proxy() else { return };
     println!("seed {seed}");
     let mut generator = ChaCha8Rng::seed_from_u64(seed);
-    let Some(mut load) = Load::of_the_last_third("network", Duration::from_secs(60 + 5 * faults as u64)) else { return };
+    let Some(mut load) =
+        Load::of_the_last_third("network", Duration::from_secs(60 + 5 * faults as u64))
+    else {
+        return;
+    };
     load.scenario.set("KAFKA__COMMIT_TIMEOUT_MS", "2000");
     load.scenario.set("KAFKA__TRANSACTION_TIMEOUT_MS", "8000");
     load.scenario.set("KAFKA__REQUEST_TIMEOUT_MS", "2000");
@@ -57,7 +65,12 @@ fn survives_a_failing_network(faults: usize, seed: u64) {
     let mut process = load.scenario.run(&[]);
     for fault in 1..=faults {
         let goes_on = load.commits.more(2, &mut [&mut process]);
-        assert!(goes_on, "before fault {fault} it ended: {}\n{:?}", process.last_lines(8), applied(&client.seen()));
+        assert!(
+            goes_on,
+            "before fault {fault} it ended: {}\n{:?}",
+            process.last_lines(8),
+            applied(&client.seen())
+        );
         client.release_before(REQUESTS[generator.random_range(0..8)]);
         let slow = generator.random_bool(0.1).then_some(SLOW_BYTES_PER_SECOND);
         client.set_bytes_per_second(slow);
@@ -79,7 +92,14 @@ fn survives_a_failing_network(faults: usize, seed: u64) {
 fn applied(seen: &[Seen]) -> Vec<String> {
     let words = |seen: &Seen| match seen {
         Seen::Faulted(api, fault) => Some(format!("{fault:?} at {api:?}")),
-        Seen::Released(api, answer) => Some(format!("late {api:?}{}", if answer.is_some() { "" } else { " without an answer" })),
+        Seen::Released(api, answer) => Some(format!(
+            "late {api:?}{}",
+            if answer.is_some() {
+                ""
+            } else {
+                " without an answer"
+            }
+        )),
         Seen::Request(_) | Seen::Answer(_) => None,
     };
     seen.iter().filter_map(words).collect()
@@ -89,6 +109,10 @@ fn applied(seen: &[Seen]) -> Vec<String> {
 fn a_process_survives_a_failing_network() {
     let _alone = alone();
     let faults = std::env::var("LEADPULSE_NETWORK_FAULTS").ok();
-    let faults = faults.map_or(FAULTS, |number| number.parse().expect("LEADPULSE_NETWORK_FAULTS is a number"));
+    let faults = faults.map_or(FAULTS, |number| {
+        number
+            .parse()
+            .expect("LEADPULSE_NETWORK_FAULTS is a number")
+    });
     survives_a_failing_network(faults, rand::random());
 }

@@ -27,13 +27,21 @@ enum Second {
 fn freeze_and_replace(pauses: usize, seed: u64) {
     println!("seed {seed}");
     let mut generator = ChaCha8Rng::seed_from_u64(seed);
-    let Some(mut load) = Load::of_the_last_third("paused", Duration::from_secs(40 + 15 * pauses as u64)) else { return };
+    let Some(mut load) =
+        Load::of_the_last_third("paused", Duration::from_secs(40 + 15 * pauses as u64))
+    else {
+        return;
+    };
     // A process that was frozen for longer than these is in doubt when it goes on.
     load.scenario.set("KAFKA__COMMIT_TIMEOUT_MS", "2000");
     load.scenario.set("KAFKA__TRANSACTION_TIMEOUT_MS", "8000");
     let mut first = load.scenario.run(&[]);
     for pause in 1..=pauses {
-        assert!(load.commits.more(GOES_ON, &mut [&mut first]), "before pause {pause} it ended: {}", first.last_lines(5));
+        assert!(
+            load.commits.more(GOES_ON, &mut [&mut first]),
+            "before pause {pause} it ended: {}",
+            first.last_lines(5)
+        );
         first.runs_for(Duration::from_millis(generator.random_range(0..1000)));
         first.pause();
         let mut second = load.scenario.run(&[]);
@@ -45,13 +53,26 @@ fn freeze_and_replace(pauses: usize, seed: u64) {
         match phase {
             Second::RunsFor(time) => drop(second.runs_for(time)),
             Second::Commits(epochs) => {
-                assert!(load.commits.more(epochs, &mut [&mut second]), "the second one ended: {}", second.last_lines(5));
+                assert!(
+                    load.commits.more(epochs, &mut [&mut second]),
+                    "the second one ended: {}",
+                    second.last_lines(5)
+                );
             }
         }
         first.resume();
         let goes_on = load.commits.more(GOES_ON, &mut [&mut first, &mut second]);
-        println!("pause {pause}: {phase:?}; alive: first {}, second {}", first.runs_on(), second.runs_on());
-        assert!(goes_on, "none is left.\nfirst: {}\nsecond: {}", first.last_lines(5), second.last_lines(5));
+        println!(
+            "pause {pause}: {phase:?}; alive: first {}, second {}",
+            first.runs_on(),
+            second.runs_on()
+        );
+        assert!(
+            goes_on,
+            "none is left.\nfirst: {}\nsecond: {}",
+            first.last_lines(5),
+            second.last_lines(5)
+        );
         first = survivor(first, second);
     }
     first.stop().done();
@@ -73,6 +94,10 @@ fn survivor(mut first: Process, mut second: Process) -> Process {
 #[test]
 fn a_frozen_process_that_goes_on_never_ends_both() {
     let _alone = alone();
-    let pauses = std::env::var("LEADPULSE_PAUSES").ok().map_or(PAUSES, |number| number.parse().expect("LEADPULSE_PAUSES is a number"));
+    let pauses = std::env::var("LEADPULSE_PAUSES")
+        .ok()
+        .map_or(PAUSES, |number| {
+            number.parse().expect("LEADPULSE_PAUSES is a number")
+        });
     freeze_and_replace(pauses, rand::random());
 }

@@ -49,7 +49,8 @@ impl Ended {
     #[track_caller]
     pub fn line(&self, word: &str) -> &str {
         let line = self.out.lines().find_map(|line| line.strip_prefix(word));
-        line.unwrap_or_else(|| panic!("no line starts with {word:?}:\n{}", self.out)).trim()
+        line.unwrap_or_else(|| panic!("no line starts with {word:?}:\n{}", self.out))
+            .trim()
     }
 }
 
@@ -68,17 +69,36 @@ pub struct Process {
 /// The program with arguments and environment, in the repository's root. The environment of the test does not reach its configuration.
 /// `LEADPULSE_TEST_BINARY` names another build of the program, so that the same tests judge it.
 pub fn start(args: &[&str], environment: &[(String, String)]) -> Process {
-    let program = std::env::var("LEADPULSE_TEST_BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_leadpulse").into());
+    let program = std::env::var("LEADPULSE_TEST_BINARY")
+        .unwrap_or_else(|_| env!("CARGO_BIN_EXE_leadpulse").into());
     let mut command = Command::new(program);
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("LEADPULSE_") || name == "RUST_LOG") {
+    for (name, _) in
+        std::env::vars().filter(|(name, _)| name.starts_with("LEADPULSE_") || name == "RUST_LOG")
+    {
         command.env_remove(name);
     }
-    command.args(args).envs(environment.iter().cloned()).current_dir(crate::harness::repository());
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    command
+        .args(args)
+        .envs(environment.iter().cloned())
+        .current_dir(crate::harness::repository());
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let (sender, lines) = channel();
     forward(child.stdout.take().unwrap(), sender.clone(), Line::Out);
     forward(child.stderr.take().unwrap(), sender, Line::Err);
-    Process { child, lines, ended: Ended { code: None, out: String::new(), err: String::new() } }
+    Process {
+        child,
+        lines,
+        ended: Ended {
+            code: None,
+            out: String::new(),
+            err: String::new(),
+        },
+    }
 }
 
 /// Runs the program to its end.
@@ -104,10 +124,16 @@ fn forward(from: impl Read + Send + 'static, to: Sender<Line>, kind: fn(String) 
 impl Process {
     /// Takes the next line; `None` when there will be no more.
     fn next_line(&mut self, deadline: Instant) -> Option<()> {
-        match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        match self
+            .lines
+            .recv_timeout(deadline.saturating_duration_since(Instant::now()))
+        {
             Ok(line) => self.ended.take(line),
             Err(RecvTimeoutError::Disconnected) => return None,
-            Err(RecvTimeoutError::Timeout) => panic!("it takes longer than {PATIENCE:?}:\n{}{}", self.ended.out, self.ended.err),
+            Err(RecvTimeoutError::Timeout) => panic!(
+                "it takes longer than {PATIENCE:?}:\n{}{}",
+                self.ended.out, self.ended.err
+            ),
         }
         Some(())
     }
@@ -126,7 +152,10 @@ impl Process {
     /// Waits for its next line, but not for long. `false` when it has ended.
     pub fn runs_on(&mut self) -> bool {
         let soon = Instant::now() + Duration::from_millis(50);
-        while let Ok(line) = self.lines.recv_timeout(soon.saturating_duration_since(Instant::now())) {
+        while let Ok(line) = self
+            .lines
+            .recv_timeout(soon.saturating_duration_since(Instant::now()))
+        {
             self.ended.take(line);
         }
         self.child.try_wait().unwrap().is_none()
@@ -141,7 +170,11 @@ impl Process {
     }
 
     fn signal(&self, signal: &str) {
-        let sent = Command::new("kill").arg(signal).arg(self.child.id().to_string()).status().unwrap();
+        let sent = Command::new("kill")
+            .arg(signal)
+            .arg(self.child.id().to_string())
+            .status()
+            .unwrap();
         assert!(sent.success());
     }
 

@@ -31,42 +31,87 @@ pub fn reference(dataset: &'static Dataset) -> Option<&'static Reference> {
         }
         let committed = committed(&scenario);
         let closing = committed.closing(&scenario);
-        Some(Reference { scenario, committed, closing, summaries })
+        Some(Reference {
+            scenario,
+            committed,
+            closing,
+            summaries,
+        })
     };
     dataset.reference.get_or_init(run).as_ref()
 }
 
 fn is_scored_as_in_a_backtest(dataset: &'static Dataset) {
-    let Some(Reference { scenario, committed, summaries, .. }) = reference(dataset) else { return };
+    let Some(Reference {
+        scenario,
+        committed,
+        summaries,
+        ..
+    }) = reference(dataset)
+    else {
+        return;
+    };
     let mut epochs = 0;
     for summary in summaries {
         assert_eq!(summary.replayed, epochs);
-        assert_eq!(summary.records, summary.accepted + summary.duplicate, "files in order of known time have nothing to refuse");
+        assert_eq!(
+            summary.records,
+            summary.accepted + summary.duplicate,
+            "files in order of known time have nothing to refuse"
+        );
         epochs += summary.epochs;
     }
     let told = |count: fn(&Summary) -> i64| summaries.iter().map(count).sum::<i64>();
     let sum = |count: fn(&EpochRecord) -> i64| committed.epochs.iter().map(count).sum::<i64>();
-    assert_eq!((told(|s| s.accepted), told(|s| s.scores), told(|s| s.alerts)), (sum(|e| e.accepted), sum(|e| e.scores), sum(|e| e.alerts)));
+    assert_eq!(
+        (told(|s| s.accepted), told(|s| s.scores), told(|s| s.alerts)),
+        (sum(|e| e.accepted), sum(|e| e.scores), sum(|e| e.alerts))
+    );
     // What would otherwise be proved of nothing.
-    assert!(epochs == committed.epochs.len() as i64 && epochs > 20 && !committed.alerts.is_empty(), "{summaries:?}");
+    assert!(
+        epochs == committed.epochs.len() as i64 && epochs > 20 && !committed.alerts.is_empty(),
+        "{summaries:?}"
+    );
 
     let closings = committed.closings(scenario);
     assert_eq!(closings.len(), summaries.len());
     for (as_of_ms, closing) in &closings {
         let entities = dataset.entities_at(*as_of_ms);
         let mut backtest = dataset.backtest(*as_of_ms, &entities);
-        let duplicates: BTreeSet<String> = dataset.merged().into_iter().map(|(_, duplicate)| duplicate).collect();
-        let unscored: Vec<_> = entities.iter().filter(|key| !backtest.contains_key(*key) && !duplicates.contains(*key)).collect();
-        assert!(unscored.is_empty(), "everyone known is scored, but {unscored:?}");
+        let duplicates: BTreeSet<String> = dataset
+            .merged()
+            .into_iter()
+            .map(|(_, duplicate)| duplicate)
+            .collect();
+        let unscored: Vec<_> = entities
+            .iter()
+            .filter(|key| !backtest.contains_key(*key) && !duplicates.contains(*key))
+            .collect();
+        assert!(
+            unscored.is_empty(),
+            "everyone known is scored, but {unscored:?}"
+        );
         backtest.retain(|entity, _| closing.contains_key(entity));
         assert_same_scores(closing, &backtest);
     }
 
     let everything = || OUTPUTS.map(|output| scenario.committed(output));
     let before = everything();
-    let nothing = Summary { epochs: 0, replayed: epochs, records: 0, accepted: 0, duplicate: 0, dead_lettered: 0, scores: 0, alerts: 0 };
+    let nothing = Summary {
+        epochs: 0,
+        replayed: epochs,
+        records: 0,
+        accepted: 0,
+        duplicate: 0,
+        dead_lettered: 0,
+        scores: 0,
+        alerts: 0,
+    };
     assert_eq!(scenario.run_to_end(), nothing);
-    assert!(before == everything(), "a run with nothing to do wrote something");
+    assert!(
+        before == everything(),
+        "a run with nothing to do wrote something"
+    );
 }
 
 #[test]
@@ -79,9 +124,18 @@ fn accounts_of_a_market_are_scored_as_in_a_backtest() {
 fn contacts_of_a_market_are_scored_as_in_a_backtest() {
     let _alone = alone();
     is_scored_as_in_a_backtest(contacts());
-    let Some(Reference { committed, .. }) = reference(contacts()) else { return };
-    let left = committed.scores.iter().filter(|score| score.status == Status::Ineligible).count();
-    assert!(left > 0, "nobody left the population: the dataset should be longer");
+    let Some(Reference { committed, .. }) = reference(contacts()) else {
+        return;
+    };
+    let left = committed
+        .scores
+        .iter()
+        .filter(|score| score.status == Status::Ineligible)
+        .count();
+    assert!(
+        left > 0,
+        "nobody left the population: the dataset should be longer"
+    );
 }
 
 #[test]
@@ -95,8 +149,18 @@ fn online_retail_is_scored_as_in_a_backtest() {
 #[test]
 fn the_committed_script_gives_the_same_again() {
     let _alone = alone();
-    for dataset in [Some(accounts()), Some(contacts()), retail()].into_iter().flatten() {
-        let Some(Reference { scenario, committed, .. }) = reference(dataset) else { return };
+    for dataset in [Some(accounts()), Some(contacts()), retail()]
+        .into_iter()
+        .flatten()
+    {
+        let Some(Reference {
+            scenario,
+            committed,
+            ..
+        }) = reference(dataset)
+        else {
+            return;
+        };
         assert_script_gives_the_same(scenario, &committed.epochs);
     }
 }
@@ -104,8 +168,17 @@ fn the_committed_script_gives_the_same_again() {
 #[test]
 fn the_whole_of_online_retail_is_scored_as_in_a_backtest() {
     let _alone = alone();
-    let Some(dataset) = whole_retail() else { return };
+    let Some(dataset) = whole_retail() else {
+        return;
+    };
     is_scored_as_in_a_backtest(dataset);
-    let Some(Reference { scenario, committed, .. }) = reference(dataset) else { return };
+    let Some(Reference {
+        scenario,
+        committed,
+        ..
+    }) = reference(dataset)
+    else {
+        return;
+    };
     assert_script_gives_the_same(scenario, &committed.epochs);
 }

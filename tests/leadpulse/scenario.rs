@@ -7,8 +7,8 @@ use std::time::Instant;
 use leadpulse_engine::ports::{InputPartition, NextOffset, Output, PortError, Source};
 use leadpulse_engine::{EpochRecord, Layout, OutputEncoders, ScriptRecord};
 use leadpulse_kafka::{
-    FolderStore, InputTopic, Isolation, KafkaMetrics, KafkaOptions, KafkaSource, OutputTopics, OwnedRecord, Reader, TopicSpec,
-    ensure_topics, output_topics, read_all,
+    FolderStore, InputTopic, Isolation, KafkaMetrics, KafkaOptions, KafkaSource, OutputTopics,
+    OwnedRecord, Reader, TopicSpec, ensure_topics, output_topics, read_all,
 };
 use leadpulse_schema::{Catalog, FolderRegistry, Frame, SchemaRef};
 use serde::Deserialize;
@@ -101,7 +101,9 @@ fn answered<T>(mut ask: impl FnMut() -> Result<T, PortError>) -> T {
     let started = Instant::now();
     loop {
         match ask() {
-            Err(PortError::Retriable(message)) => assert!(started.elapsed() < PATIENCE, "{message}"),
+            Err(PortError::Retriable(message)) => {
+                assert!(started.elapsed() < PATIENCE, "{message}")
+            }
             answer => return answer.unwrap(),
         }
     }
@@ -109,7 +111,9 @@ fn answered<T>(mut ask: impl FnMut() -> Result<T, PortError>) -> T {
 
 /// The whole numbers in a text.
 fn numbers(text: &str) -> Vec<i64> {
-    text.split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse().ok()).collect()
+    text.split(|c: char| !c.is_ascii_digit())
+        .filter_map(|digits| digits.parse().ok())
+        .collect()
 }
 
 impl Scenario {
@@ -124,25 +128,42 @@ impl Scenario {
     }
 
     /// A deployment on a cluster.
-    pub fn on(servers: &str, dataset: &'static Dataset, name: &str, mut config: toml::Table) -> Self {
+    pub fn on(
+        servers: &str,
+        dataset: &'static Dataset,
+        name: &str,
+        mut config: toml::Table,
+    ) -> Self {
         let prefix = unique(name);
         let dir = Arc::new(tempfile::tempdir().unwrap());
         for source in config["sources"].as_array_mut().unwrap() {
             let topic = format!("{prefix}.{}", source["table"].as_str().unwrap());
-            source.as_table_mut().unwrap().insert("topic".into(), Toml::String(topic));
+            source
+                .as_table_mut()
+                .unwrap()
+                .insert("topic".into(), Toml::String(topic));
         }
         let path = dir.path().join("leadpulse.toml");
         std::fs::write(&path, config.to_string()).unwrap();
-        let catalog = Arc::new(Catalog::load(config["schemas"].as_str().unwrap().as_ref()).unwrap());
+        let catalog =
+            Arc::new(Catalog::load(config["schemas"].as_str().unwrap().as_ref()).unwrap());
         let input = |source: &Toml| InputTopic {
             topic: source["topic"].as_str().unwrap().into(),
             table: catalog.table(source["table"].as_str().unwrap()).unwrap().id,
         };
-        let inputs = config["sources"].as_array().unwrap().iter().map(input).collect();
+        let inputs = config["sources"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(input)
+            .collect();
         let mut scenario = Self {
             dataset,
             catalog,
-            options: KafkaOptions { brokers: servers.into(), ..KafkaOptions::default() },
+            options: KafkaOptions {
+                brokers: servers.into(),
+                ..KafkaOptions::default()
+            },
             inputs,
             config: path,
             configured: config,
@@ -195,15 +216,26 @@ impl Scenario {
             ("OUTPUTS__EPOCHS", &options.outputs.epochs),
             ("OUTPUTS__POLICY_STATE", &options.outputs.policy_state),
         ];
-        self.environment = values.map(|(name, value)| (format!("LEADPULSE_KAFKA__{name}"), value.clone())).into();
+        self.environment = values
+            .map(|(name, value)| (format!("LEADPULSE_KAFKA__{name}"), value.clone()))
+            .into();
         self.set("ENGINE__MAX_RECORDS", &self.dataset.max_records.to_string());
     }
 
     /// Sends the program's requests through the proxy from now on; what the proxy does to them.
     pub fn through(&mut self, proxy: &Proxy) -> Arc<Client> {
         let id = self.options.group_id.clone();
-        let kafka = self.configured.entry("kafka").or_insert_with(|| Toml::Table(toml::Table::new())).as_table_mut().unwrap();
-        let client = kafka.entry("client").or_insert_with(|| Toml::Table(toml::Table::new())).as_table_mut().unwrap();
+        let kafka = self
+            .configured
+            .entry("kafka")
+            .or_insert_with(|| Toml::Table(toml::Table::new()))
+            .as_table_mut()
+            .unwrap();
+        let client = kafka
+            .entry("client")
+            .or_insert_with(|| Toml::Table(toml::Table::new()))
+            .as_table_mut()
+            .unwrap();
         client.insert("client.id".into(), Toml::String(id.clone()));
         std::fs::write(&self.config, self.configured.to_string()).unwrap();
         self.set("KAFKA__BROKERS", &proxy.servers());
@@ -224,19 +256,31 @@ impl Scenario {
 
     /// Creates the input topics.
     pub fn create_inputs(&self, partitions: i32) {
-        let topics: Vec<TopicSpec> = self.inputs.iter().map(|input| TopicSpec::log(&input.topic, partitions)).collect();
+        let topics: Vec<TopicSpec> = self
+            .inputs
+            .iter()
+            .map(|input| TopicSpec::log(&input.topic, partitions))
+            .collect();
         answered(|| ensure_topics(&self.options, &topics));
     }
 
     /// The topic of a table.
     pub fn topic(&self, table: &str) -> &str {
         let table = self.catalog.table(table).unwrap().id;
-        &self.inputs.iter().find(|input| input.table == table).unwrap().topic
+        &self
+            .inputs
+            .iter()
+            .find(|input| input.table == table)
+            .unwrap()
+            .topic
     }
 
     /// Starts a command with this configuration.
     pub fn start(&self, command: &str, args: &[&str]) -> Process {
-        start(&[&[command, "--config", arg(&self.config)], args].concat(), &self.environment)
+        start(
+            &[&[command, "--config", arg(&self.config)], args].concat(),
+            &self.environment,
+        )
     }
 
     /// Produces a folder's files of some tables (none named: of all). How many records.
@@ -251,7 +295,10 @@ impl Scenario {
 
     /// Starts the engine.
     pub fn run(&self, args: &[&str]) -> Process {
-        self.start("run", &[&["--model", arg(&self.dataset.bundle), "--no-http"], args].concat())
+        self.start(
+            "run",
+            &[&["--model", arg(&self.dataset.bundle), "--no-http"], args].concat(),
+        )
     }
 
     /// Processes what the topics hold, and closes.
@@ -262,7 +309,14 @@ impl Scenario {
     /// The input partitions, where they start and where they end.
     pub fn input_log(&self) -> (Vec<InputPartition>, Vec<NextOffset>, Vec<NextOffset>) {
         let mut source = answered(|| KafkaSource::open(&self.options, &self.inputs, &self.metrics));
-        (source.partitions().to_vec(), answered(|| source.starts()), answered(|| source.ends()).into_iter().map(|end| end.stable).collect())
+        (
+            source.partitions().to_vec(),
+            answered(|| source.starts()),
+            answered(|| source.ends())
+                .into_iter()
+                .map(|end| end.stable)
+                .collect(),
+        )
     }
 
     /// What a `read_committed` reader finds in an output topic.
@@ -283,7 +337,10 @@ impl Scenario {
     /// The newest committed layout; `None` before the first epoch.
     pub fn layout(&self) -> Option<Layout> {
         let (encoders, _) = self.encoders();
-        let entries = self.committed(Output::Epochs).into_iter().flat_map(|record| encoders.read_script(&record.value.unwrap()).unwrap());
+        let entries = self
+            .committed(Output::Epochs)
+            .into_iter()
+            .flat_map(|record| encoders.read_script(&record.value.unwrap()).unwrap());
         let mut layouts = entries.filter_map(|entry| match entry {
             ScriptRecord::Layout(layout) => Some(layout),
             ScriptRecord::Epoch(_) => None,
@@ -313,27 +370,36 @@ impl Scenario {
 
     /// An output topic, decoded with its shipped schema as any reader would.
     fn read<T: serde::de::DeserializeOwned>(&self, output: Output, schema: &str) -> Vec<T> {
-        let json = std::fs::read_to_string(repository().join("schemas/outputs").join(schema)).unwrap();
+        let json =
+            std::fs::read_to_string(repository().join("schemas/outputs").join(schema)).unwrap();
         let id = SchemaRef::Id(FolderRegistry::id_of(&json).unwrap());
         let schema = apache_avro::Schema::parse_str(&json).unwrap();
-        let reader = apache_avro::reader::datum::GenericDatumReader::builder(&schema).build().unwrap();
+        let reader = apache_avro::reader::datum::GenericDatumReader::builder(&schema)
+            .build()
+            .unwrap();
         let decode = |record: OwnedRecord| {
             let value = record.value.unwrap();
             let frame = Frame::parse(&value, std::iter::empty()).unwrap();
             assert_eq!(frame.schema, id);
             let mut body = frame.body;
             // By way of JSON: Avro's own deserializer cannot leave out an enum.
-            serde_json::from_value(Json::try_from(reader.read_value(&mut body).unwrap()).unwrap()).unwrap()
+            serde_json::from_value(Json::try_from(reader.read_value(&mut body).unwrap()).unwrap())
+                .unwrap()
         };
         self.committed(output).into_iter().map(decode).collect()
     }
 
     /// Waits while a process runs until the committed epochs, followed from the first, satisfy a condition. `false` when the process
     /// ended before. The output topics exist.
-    pub fn await_epochs(&self, process: &mut Process, enough: impl Fn(&[EpochRecord]) -> bool) -> bool {
+    pub fn await_epochs(
+        &self,
+        process: &mut Process,
+        enough: impl Fn(&[EpochRecord]) -> bool,
+    ) -> bool {
         let (encoders, _) = self.encoders();
         let epochs = self.options.outputs.name(Output::Epochs);
-        let mut reader = answered(|| Reader::open(&self.options, epochs, Isolation::Committed, &self.metrics));
+        let mut reader =
+            answered(|| Reader::open(&self.options, epochs, Isolation::Committed, &self.metrics));
         let (mut found, started) = (Vec::new(), Instant::now());
         loop {
             let runs = process.runs_on();
@@ -345,14 +411,22 @@ impl Scenario {
             if !runs {
                 return false;
             }
-            assert!(started.elapsed() < PATIENCE, "{} epochs after {PATIENCE:?}", found.len());
+            assert!(
+                started.elapsed() < PATIENCE,
+                "{} epochs after {PATIENCE:?}",
+                found.len()
+            );
         }
     }
 }
 
 /// The epochs among records of the epochs topic.
 fn epochs_of(encoders: &OutputEncoders, records: &[OwnedRecord]) -> Vec<EpochRecord> {
-    let entries = records.iter().flat_map(|record| encoders.read_script(record.value.as_ref().unwrap()).unwrap());
+    let entries = records.iter().flat_map(|record| {
+        encoders
+            .read_script(record.value.as_ref().unwrap())
+            .unwrap()
+    });
     let epochs = entries.filter_map(|entry| match entry {
         ScriptRecord::Epoch(record) => Some(*record),
         ScriptRecord::Layout(_) => None,
@@ -364,10 +438,28 @@ impl Summary {
     /// Of what `run` printed.
     #[track_caller]
     pub fn of(ended: &Ended) -> Self {
-        let [epochs, replayed] = numbers(ended.line("epochs"))[..] else { panic!("{}", ended.out) };
-        let [records, accepted, duplicate, dead_lettered] = numbers(ended.line("records"))[..] else { panic!("{}", ended.out) };
-        let [scores] = numbers(ended.line("scores"))[..] else { panic!("{}", ended.out) };
-        let [alerts] = numbers(ended.line("alerts"))[..] else { panic!("{}", ended.out) };
-        Self { epochs, replayed, records, accepted, duplicate, dead_lettered, scores, alerts }
+        let [epochs, replayed] = numbers(ended.line("epochs"))[..] else {
+            panic!("{}", ended.out)
+        };
+        let [records, accepted, duplicate, dead_lettered] = numbers(ended.line("records"))[..]
+        else {
+            panic!("{}", ended.out)
+        };
+        let [scores] = numbers(ended.line("scores"))[..] else {
+            panic!("{}", ended.out)
+        };
+        let [alerts] = numbers(ended.line("alerts"))[..] else {
+            panic!("{}", ended.out)
+        };
+        Self {
+            epochs,
+            replayed,
+            records,
+            accepted,
+            duplicate,
+            dead_lettered,
+            scores,
+            alerts,
+        }
     }
 }

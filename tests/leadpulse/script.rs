@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use leadpulse_engine::ports::{Output, OutputRecord, RecordBatch};
-use leadpulse_engine::{Decoders, EngineOptions, EpochRecord, Machine, MachineParts, Task, Verdicts};
+use leadpulse_engine::{
+    Decoders, EngineOptions, EpochRecord, Machine, MachineParts, Task, Verdicts,
+};
 use leadpulse_graph::{GraphOptions, Tracking};
 use leadpulse_kafka::{FolderStore, OwnedRecord};
 use leadpulse_learn::{Anchors, Project, TaskSource};
@@ -15,7 +17,12 @@ use leadpulse_schema::Catalog;
 use super::scenario::{OUTPUTS, Scenario};
 
 /// What a reader of a topic sees of a record: key, value, headers, timestamp.
-type Seen = (Option<Vec<u8>>, Option<Vec<u8>>, Vec<(String, Option<Vec<u8>>)>, i64);
+type Seen = (
+    Option<Vec<u8>>,
+    Option<Vec<u8>>,
+    Vec<(String, Option<Vec<u8>>)>,
+    i64,
+);
 
 /// Steps a fresh machine along the epochs and compares every record of every output topic.
 pub fn assert_script_gives_the_same(scenario: &Scenario, epochs: &[EpochRecord]) {
@@ -24,10 +31,14 @@ pub fn assert_script_gives_the_same(scenario: &Scenario, epochs: &[EpochRecord])
     let mut input: BTreeMap<(String, i32), Vec<OwnedRecord>> = BTreeMap::new();
     for topic in &scenario.inputs {
         for record in scenario.read_topic(&topic.topic) {
-            input.entry((topic.topic.clone(), record.partition)).or_default().push(record);
+            input
+                .entry((topic.topic.clone(), record.partition))
+                .or_default()
+                .push(record);
         }
     }
-    let schemas = FolderStore::load(scenario.configured["schemas"].as_str().unwrap().as_ref()).unwrap();
+    let schemas =
+        FolderStore::load(scenario.configured["schemas"].as_str().unwrap().as_ref()).unwrap();
     let mut decoders = Decoders::default();
     let mut written: BTreeMap<usize, Vec<OutputRecord>> = BTreeMap::new();
     let mut owner: Option<&str> = None;
@@ -36,15 +47,36 @@ pub fn assert_script_gives_the_same(scenario: &Scenario, epochs: &[EpochRecord])
         // Not the order the engine polled them in: nothing may depend on it.
         for (index, interval) in epoch.partitions.iter().enumerate().rev() {
             let place = &partitions[index];
-            let Some(records) = input.get(&(place.topic.clone(), place.partition)) else { continue };
+            let Some(records) = input.get(&(place.topic.clone(), place.partition)) else {
+                continue;
+            };
             let from = records.partition_point(|record| record.offset < interval.start);
-            for record in records[from..].iter().take_while(|record| record.offset < interval.end) {
-                let headers = record.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref()));
+            for record in records[from..]
+                .iter()
+                .take_while(|record| record.offset < interval.end)
+            {
+                let headers = record
+                    .headers
+                    .iter()
+                    .map(|(name, value)| (name.as_str(), value.as_deref()));
                 let (key, value) = (record.key.as_deref(), record.value.as_deref());
-                batch.push(index as u32, record.offset, record.timestamp_ms, key, value, headers);
+                batch.push(
+                    index as u32,
+                    record.offset,
+                    record.timestamp_ms,
+                    key,
+                    value,
+                    headers,
+                );
             }
         }
-        let decoded = decoders.decode(&batch, &partitions, &scenario.catalog, &schemas, Verdicts::Store);
+        let decoded = decoders.decode(
+            &batch,
+            &partitions,
+            &scenario.catalog,
+            &schemas,
+            Verdicts::Store,
+        );
         // Another process went on from here: its cells waited again.
         if owner.is_some_and(|owner| owner != epoch.owner) {
             machine.restart(false);
@@ -53,15 +85,28 @@ pub fn assert_script_gives_the_same(scenario: &Scenario, epochs: &[EpochRecord])
         let stepped = machine.repeat(&batch, decoded, epoch);
         assert_eq!(stepped.record, *epoch);
         for record in stepped.sealed.outputs.iter().cloned() {
-            written.entry(record.output as usize).or_default().push(record);
+            written
+                .entry(record.output as usize)
+                .or_default()
+                .push(record);
         }
     }
     for output in OUTPUTS {
         let expected = written.remove(&(output as usize)).unwrap_or_default();
-        let expected: Vec<Seen> = expected.into_iter().map(|r| (r.key, r.value, r.headers, r.timestamp_ms.max(1))).collect();
-        let found: Vec<Seen> = scenario.committed(output).into_iter().map(|r| (r.key, r.value, r.headers, r.timestamp_ms)).collect();
+        let expected: Vec<Seen> = expected
+            .into_iter()
+            .map(|r| (r.key, r.value, r.headers, r.timestamp_ms.max(1)))
+            .collect();
+        let found: Vec<Seen> = scenario
+            .committed(output)
+            .into_iter()
+            .map(|r| (r.key, r.value, r.headers, r.timestamp_ms))
+            .collect();
         assert_eq!(found.len(), expected.len(), "records of {output:?}");
-        assert!(by_key(found, output) == by_key(expected, output), "{output:?} differ in their bytes, or in their order by key");
+        assert!(
+            by_key(found, output) == by_key(expected, output),
+            "{output:?} differ in their bytes, or in their order by key"
+        );
     }
 }
 
@@ -82,23 +127,46 @@ fn machine(scenario: &Scenario) -> Machine {
     let catalog: Arc<Catalog> = scenario.catalog.clone();
     let sources: Vec<TaskSource> = configured
         .iter()
-        .map(|task| TaskSource { name: text(task, "name"), query: text(task, "query"), anchors: Anchors::default() })
+        .map(|task| TaskSource {
+            name: text(task, "name"),
+            query: text(task, "query"),
+            anchors: Anchors::default(),
+        })
         .collect();
-    let project = Project::new(catalog.clone(), GraphOptions::default(), &sources, &BTreeMap::new()).unwrap();
+    let project = Project::new(
+        catalog.clone(),
+        GraphOptions::default(),
+        &sources,
+        &BTreeMap::new(),
+    )
+    .unwrap();
     let bundle = Bundle::load(
         &scenario.dataset.bundle,
         |spec| Ok(project.feature_plan(spec.clone())),
         |name| catalog.table(name).map(|table| table.id),
     );
-    let tasks = project.tasks.iter().zip(configured).map(|(task, configured)| Task {
-        name: task.name.as_str().into(),
-        entity: task.plan.entity,
-        population: task.population.clone(),
-        policy: configured["policy"].clone().try_into::<PolicyOptions>().unwrap().validated().unwrap(),
-        query: task.plan.text.clone(),
-    });
+    let tasks = project
+        .tasks
+        .iter()
+        .zip(configured)
+        .map(|(task, configured)| Task {
+            name: task.name.as_str().into(),
+            entity: task.plan.entity,
+            population: task.population.clone(),
+            policy: configured["policy"]
+                .clone()
+                .try_into::<PolicyOptions>()
+                .unwrap()
+                .validated()
+                .unwrap(),
+            query: task.plan.text.clone(),
+        });
     let (partitions, start, _) = scenario.input_log();
-    let EngineOptions { soft_budget, explain_budget, .. } = EngineOptions::default();
+    let EngineOptions {
+        soft_budget,
+        explain_budget,
+        ..
+    } = EngineOptions::default();
     Machine::new(MachineParts {
         worker: scenario.options.transactional_id.clone(),
         fingerprint: catalog.fingerprint(),

@@ -48,7 +48,11 @@ pub struct ClusterArguments {
 impl ClusterArguments {
     /// Reads the configuration; `--brokers` rules.
     pub fn load(&self) -> Result<Loaded> {
-        let overrides: Vec<(&str, String)> = self.brokers.iter().map(|b| ("kafka.brokers", format!("{b:?}"))).collect();
+        let overrides: Vec<(&str, String)> = self
+            .brokers
+            .iter()
+            .map(|b| ("kafka.brokers", format!("{b:?}")))
+            .collect();
         self.config.load(&overrides)
     }
 }
@@ -82,7 +86,12 @@ impl HistoryArguments {
         tasks(&project, task_names)?;
         let sources = loaded.files(&project.catalog, &self.data)?;
         let bundle = load_bundle(&project, &self.model)?;
-        Ok(History { loaded, project, sources, bundle })
+        Ok(History {
+            loaded,
+            project,
+            sources,
+            bundle,
+        })
     }
 }
 
@@ -90,7 +99,10 @@ impl HistoryArguments {
 pub fn task<'a>(project: &'a Project, name: &str) -> Result<&'a TaskPlan> {
     project.task(name).with_context(|| {
         let known: Vec<&str> = project.tasks.iter().map(|t| t.name.as_str()).collect();
-        format!("the configuration has no task {name:?}; it has: {}", known.join(", "))
+        format!(
+            "the configuration has no task {name:?}; it has: {}",
+            known.join(", ")
+        )
     })
 }
 
@@ -99,32 +111,51 @@ pub fn tasks<'a>(project: &'a Project, names: &[String]) -> Result<Vec<&'a TaskP
     for name in names {
         task(project, name)?;
     }
-    Ok(project.tasks.iter().filter(|t| names.is_empty() || names.contains(&t.name)).collect())
+    Ok(project
+        .tasks
+        .iter()
+        .filter(|t| names.is_empty() || names.contains(&t.name))
+        .collect())
 }
 
 /// A share: above 0, at most 1.
 pub fn parse_ratio(text: &str) -> Result<f64, String> {
-    let ratio = text.parse::<f64>().ok().filter(|ratio| *ratio > 0.0 && *ratio <= 1.0);
-    ratio.ok_or_else(|| format!("{text:?} is not a share; write a number above 0 and at most 1, e.g. 0.25"))
+    let ratio = text
+        .parse::<f64>()
+        .ok()
+        .filter(|ratio| *ratio > 0.0 && *ratio <= 1.0);
+    ratio.ok_or_else(|| {
+        format!("{text:?} is not a share; write a number above 0 and at most 1, e.g. 0.25")
+    })
 }
 
 /// A moment: a date, a date and time, RFC 3339 or epoch milliseconds.
 pub fn parse_moment(text: &str) -> Result<i64, String> {
-    leadpulse_schema::parse_time_ms(text).ok_or_else(|| format!("{text:?} is not a time; write e.g. 2011-09-09 or 2011-09-09T12:00:00Z"))
+    leadpulse_schema::parse_time_ms(text).ok_or_else(|| {
+        format!("{text:?} is not a time; write e.g. 2011-09-09 or 2011-09-09T12:00:00Z")
+    })
 }
 
 /// A duration such as 90d, in milliseconds.
 pub fn parse_duration(text: &str) -> Result<i64, String> {
-    leadpulse_learn::parse_duration_ms(text).ok_or_else(|| format!("{text:?} is not a duration; write e.g. 24h or 90d"))
+    leadpulse_learn::parse_duration_ms(text)
+        .ok_or_else(|| format!("{text:?} is not a duration; write e.g. 24h or 90d"))
 }
 
 /// Loads a bundle for a project.
 pub fn load_bundle(project: &Project, dir: &Path) -> Result<Bundle> {
-    Bundle::load(dir, |spec| Ok(project.feature_plan(spec.clone())), |name| project.catalog.table(name).map(|t| t.id))
-        .with_context(|| format!("the bundle {} cannot be used", dir.display()))
+    Bundle::load(
+        dir,
+        |spec| Ok(project.feature_plan(spec.clone())),
+        |name| project.catalog.table(name).map(|t| t.id),
+    )
+    .with_context(|| format!("the bundle {} cannot be used", dir.display()))
 }
 
 /// A number of days in words, for messages.
 pub fn date(ms: i64) -> String {
-    jiff::Timestamp::from_millisecond(ms).map_or_else(|_| ms.to_string(), |t| t.strftime("%Y-%m-%d %H:%M").to_string())
+    jiff::Timestamp::from_millisecond(ms).map_or_else(
+        |_| ms.to_string(),
+        |t| t.strftime("%Y-%m-%d %H:%M").to_string(),
+    )
 }

@@ -96,7 +96,11 @@ fn leaves(prefix: &str, value: &toml::Value, out: &mut BTreeMap<String, toml::Va
     match value {
         toml::Value::Table(table) => {
             for (key, value) in table {
-                let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+                let path = if prefix.is_empty() {
+                    key.clone()
+                } else {
+                    format!("{prefix}.{key}")
+                };
                 leaves(&path, value, out);
             }
         }
@@ -117,34 +121,60 @@ fn set(table: &mut toml::Table, path: &[String], value: toml::Value) -> Result<(
         table.insert(first.clone(), value);
         return Ok(());
     }
-    let inner = table.entry(first.clone()).or_insert_with(|| toml::Value::Table(toml::Table::new()));
-    set(inner.as_table_mut().with_context(|| format!("{first} is not a section"))?, rest, value)
+    let inner = table
+        .entry(first.clone())
+        .or_insert_with(|| toml::Value::Table(toml::Table::new()));
+    set(
+        inner
+            .as_table_mut()
+            .with_context(|| format!("{first} is not a section"))?,
+        rest,
+        value,
+    )
 }
 
 impl Loaded {
     /// Reads a file, then the environment, then `overrides` (dotted path, value) of the command line.
     pub fn read(path: &Path, overrides: &[(&str, String)]) -> Result<Self> {
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("{} cannot be read; name the configuration with --config", path.display()))?;
-        let mut table: toml::Table = text.parse().with_context(|| format!("{} is not TOML", path.display()))?;
+        let text = std::fs::read_to_string(path).with_context(|| {
+            format!(
+                "{} cannot be read; name the configuration with --config",
+                path.display()
+            )
+        })?;
+        let mut table: toml::Table = text
+            .parse()
+            .with_context(|| format!("{} is not TOML", path.display()))?;
         let mut origins = BTreeMap::new();
         let mut found = BTreeMap::new();
         leaves("", &toml::Value::Table(table.clone()), &mut found);
-        origins.extend(found.into_keys().map(|key| (key, path.display().to_string())));
+        origins.extend(
+            found
+                .into_keys()
+                .map(|key| (key, path.display().to_string())),
+        );
         let environment = std::env::vars().filter_map(|(name, value)| {
             let dotted = name.strip_prefix(ENVIRONMENT_PREFIX)?.to_lowercase();
-            dotted.contains("__").then(|| (dotted.replace("__", "."), value, name))
+            dotted
+                .contains("__")
+                .then(|| (dotted.replace("__", "."), value, name))
         });
-        let flags = overrides.iter().map(|(path, value)| ((*path).to_owned(), value.clone(), "command line".to_owned()));
+        let flags = overrides
+            .iter()
+            .map(|(path, value)| ((*path).to_owned(), value.clone(), "command line".to_owned()));
         let mut config = Self::typed(&table);
         // What made the configuration invalid, if it was valid before.
         let mut culprit = None;
         for (dotted, value, origin) in environment.collect::<Vec<_>>().into_iter().chain(flags) {
             let parts: Vec<String> = dotted.split('.').map(str::to_owned).collect();
             // A bare word is text; everything else is what TOML says it is.
-            let value =
-                format!("v = {value}").parse::<toml::Table>().ok().and_then(|mut t| t.remove("v")).unwrap_or(toml::Value::String(value));
-            set(&mut table, &parts, value).with_context(|| format!("{origin} cannot be applied"))?;
+            let value = format!("v = {value}")
+                .parse::<toml::Table>()
+                .ok()
+                .and_then(|mut t| t.remove("v"))
+                .unwrap_or(toml::Value::String(value));
+            set(&mut table, &parts, value)
+                .with_context(|| format!("{origin} cannot be applied"))?;
             let was_valid = config.is_ok();
             config = Self::typed(&table);
             if config.is_ok() {
@@ -154,8 +184,15 @@ impl Loaded {
             }
             origins.insert(dotted, origin);
         }
-        let config = config.with_context(|| culprit.unwrap_or_else(|| format!("{} is not a valid configuration", path.display())))?;
-        let loaded = Self { config, path: path.to_owned(), skips: Vec::new(), origins };
+        let config = config.with_context(|| {
+            culprit.unwrap_or_else(|| format!("{} is not a valid configuration", path.display()))
+        })?;
+        let loaded = Self {
+            config,
+            path: path.to_owned(),
+            skips: Vec::new(),
+            origins,
+        };
         loaded.check()?;
         Ok(loaded)
     }
@@ -172,9 +209,15 @@ impl Loaded {
         let mut names = std::collections::BTreeSet::new();
         for task in &config.tasks {
             if !names.insert(&task.name) {
-                bail!("{}: two tasks are named {:?}", self.path.display(), task.name);
+                bail!(
+                    "{}: two tasks are named {:?}",
+                    self.path.display(),
+                    task.name
+                );
             }
-            task.policy.validated().with_context(|| format!("{}: task {:?}", self.path.display(), task.name))?;
+            task.policy
+                .validated()
+                .with_context(|| format!("{}: task {:?}", self.path.display(), task.name))?;
         }
         Ok(())
     }
@@ -183,7 +226,12 @@ impl Loaded {
     pub fn effective(&self) -> Result<String> {
         let mut values = BTreeMap::new();
         leaves("", &toml::Value::try_from(&self.config)?, &mut values);
-        let width = values.iter().map(|(k, v)| k.len() + v.to_string().len() + 3).filter(|w| *w < 80).max().unwrap_or(40);
+        let width = values
+            .iter()
+            .map(|(k, v)| k.len() + v.to_string().len() + 3)
+            .filter(|w| *w < 80)
+            .max()
+            .unwrap_or(40);
         let mut text = String::new();
         for (key, value) in values {
             let origin = self.origins.get(&key).map_or("default", String::as_str);
@@ -196,7 +244,11 @@ impl Loaded {
     /// The schemas folder.
     pub fn schemas_dir(&self) -> PathBuf {
         let base = self.path.parent().unwrap_or(Path::new("."));
-        base.join(if self.config.schemas.as_os_str().is_empty() { Path::new("schemas") } else { &self.config.schemas })
+        base.join(if self.config.schemas.as_os_str().is_empty() {
+            Path::new("schemas")
+        } else {
+            &self.config.schemas
+        })
     }
 
     /// The catalog.
@@ -209,7 +261,11 @@ impl Loaded {
                 dir.display(),
                 faults.len(),
                 if faults.len() == 1 { "" } else { "s" },
-                faults.iter().map(|f| format!("  {f}")).collect::<Vec<_>>().join("\n")
+                faults
+                    .iter()
+                    .map(|f| format!("  {f}"))
+                    .collect::<Vec<_>>()
+                    .join("\n")
             ),
         }
     }
@@ -221,34 +277,62 @@ impl Loaded {
             .config
             .tasks
             .iter()
-            .map(|t| TaskSource { name: t.name.clone(), query: t.query.trim().to_owned(), anchors: t.anchors })
+            .map(|t| TaskSource {
+                name: t.name.clone(),
+                query: t.query.trim().to_owned(),
+                anchors: t.anchors,
+            })
             .collect();
-        Ok(Project::new(catalog, self.config.graph.clone(), &tasks, &self.config.targets)?)
+        Ok(Project::new(
+            catalog,
+            self.config.graph.clone(),
+            &tasks,
+            &self.config.targets,
+        )?)
     }
 
     /// The files of a data folder, by the sources' patterns.
     pub fn files(&self, catalog: &Catalog, data: &Path) -> Result<Vec<FileSource>> {
         let mut found = Vec::new();
         for source in &self.config.sources {
-            let Some(pattern) = &source.file else { continue };
+            let Some(pattern) = &source.file else {
+                continue;
+            };
             let table = catalog.table(&source.table).with_context(|| {
-                format!("{}: a source names the table {:?}, which no schema defines", self.path.display(), source.table)
+                format!(
+                    "{}: a source names the table {:?}, which no schema defines",
+                    self.path.display(),
+                    source.table
+                )
             })?;
             let lag_ms = match &source.lag {
-                Some(lag) => {
-                    parse_duration_ms(lag).with_context(|| format!("lag {lag:?} of {} is not a duration like 2h", source.table))?
-                }
+                Some(lag) => parse_duration_ms(lag).with_context(|| {
+                    format!("lag {lag:?} of {} is not a duration like 2h", source.table)
+                })?,
                 None => 0,
             };
-            let options = FileOptions { partition: 0, known_time: source.known_time.clone(), lag_ms, columns: source.columns.clone() };
+            let options = FileOptions {
+                partition: 0,
+                known_time: source.known_time.clone(),
+                lag_ms,
+                columns: source.columns.clone(),
+            };
             let paths = matching(data, pattern)?;
             if paths.is_empty() {
                 tracing::warn!(table = source.table, pattern, data = %data.display(), "no file matches");
             }
-            found.extend(paths.into_iter().map(|path| FileSource { table: table.id, path, options: options.clone() }));
+            found.extend(paths.into_iter().map(|path| FileSource {
+                table: table.id,
+                path,
+                options: options.clone(),
+            }));
         }
         if found.is_empty() {
-            bail!("{} holds no file that a source of {} names", data.display(), self.path.display());
+            bail!(
+                "{} holds no file that a source of {} names",
+                data.display(),
+                self.path.display()
+            );
         }
         Ok(found)
     }
@@ -259,12 +343,22 @@ impl Loaded {
         for source in &self.config.sources {
             let Some(topic) = &source.topic else { continue };
             let table = catalog.table(&source.table).with_context(|| {
-                format!("{}: a source names the table {:?}, which no schema defines", self.path.display(), source.table)
+                format!(
+                    "{}: a source names the table {:?}, which no schema defines",
+                    self.path.display(),
+                    source.table
+                )
             })?;
-            inputs.push(InputTopic { topic: topic.clone(), table: table.id });
+            inputs.push(InputTopic {
+                topic: topic.clone(),
+                table: table.id,
+            });
         }
         if inputs.is_empty() {
-            bail!("{} names no topics: give each source of the engine a `topic`", self.path.display());
+            bail!(
+                "{} names no topics: give each source of the engine a `topic`",
+                self.path.display()
+            );
         }
         Ok(inputs)
     }
@@ -274,13 +368,27 @@ impl Loaded {
 fn matching(data: &Path, pattern: &str) -> Result<Vec<PathBuf>> {
     let path = data.join(pattern);
     if !pattern.contains('*') {
-        return Ok(if path.exists() { vec![path] } else { Vec::new() });
+        return Ok(if path.exists() {
+            vec![path]
+        } else {
+            Vec::new()
+        });
     }
-    let (dir, name) = (path.parent().unwrap_or(data), path.file_name().and_then(|n| n.to_str()).unwrap_or_default());
+    let (dir, name) = (
+        path.parent().unwrap_or(data),
+        path.file_name()
+            .and_then(|n| n.to_str())
+            .unwrap_or_default(),
+    );
     let parts: Vec<&str> = name.split('*').collect();
     let fits = |candidate: &str| {
         let (first, last) = (parts[0], parts[parts.len() - 1]);
-        let Some(middle) = candidate.strip_prefix(first).and_then(|rest| rest.strip_suffix(last)) else { return false };
+        let Some(middle) = candidate
+            .strip_prefix(first)
+            .and_then(|rest| rest.strip_suffix(last))
+        else {
+            return false;
+        };
         let mut rest = middle;
         parts[1..parts.len() - 1].iter().all(|part| {
             rest.find(part).is_some_and(|at| {
@@ -290,7 +398,9 @@ fn matching(data: &Path, pattern: &str) -> Result<Vec<PathBuf>> {
         })
     };
     let mut paths = Vec::new();
-    for entry in std::fs::read_dir(dir).with_context(|| format!("{} cannot be listed", dir.display()))? {
+    for entry in
+        std::fs::read_dir(dir).with_context(|| format!("{} cannot be listed", dir.display()))?
+    {
         let entry = entry?;
         if entry.file_name().to_str().is_some_and(fits) {
             paths.push(entry.path());

@@ -41,9 +41,16 @@ mod tests {
     #[test]
     fn a_cause_is_said_once() {
         let io = || anyhow::Error::new(std::io::Error::other("no room"));
-        assert_eq!(explain(&io().context("x cannot be written: no room; make some")), "x cannot be written: no room; make some");
         assert_eq!(
-            explain(&io().context("x cannot be written").context("training failed")),
+            explain(&io().context("x cannot be written: no room; make some")),
+            "x cannot be written: no room; make some"
+        );
+        assert_eq!(
+            explain(
+                &io()
+                    .context("x cannot be written")
+                    .context("training failed")
+            ),
             "training failed: x cannot be written: no room"
         );
     }

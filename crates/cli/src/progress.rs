@@ -13,18 +13,32 @@ pub struct Bar {
 impl Bar {
     /// A bar that shows nothing yet.
     pub fn new() -> Self {
-        Self { bar: ProgressBar::no_length(), phase: None }
+        Self {
+            bar: ProgressBar::no_length(),
+            phase: None,
+        }
     }
 
     /// Shows a step.
     pub fn show(&mut self, progress: Progress) {
         match progress {
             Progress::Replay { rows, of } => {
-                self.enter("replay", of.max(1), "{prefix:>8} {wide_bar} {human_pos}/{human_len} rows, {eta} left");
+                self.enter(
+                    "replay",
+                    of.max(1),
+                    "{prefix:>8} {wide_bar} {human_pos}/{human_len} rows, {eta} left",
+                );
                 self.bar.set_position(rows);
             }
-            Progress::Fit { done_ratio, message } => {
-                self.enter("fit", 1000, "{prefix:>8} {wide_bar} {percent} %, {eta} left  {msg}");
+            Progress::Fit {
+                done_ratio,
+                message,
+            } => {
+                self.enter(
+                    "fit",
+                    1000,
+                    "{prefix:>8} {wide_bar} {percent} %, {eta} left  {msg}",
+                );
                 self.bar.set_position((done_ratio * 1000.0) as u64);
                 self.bar.set_message(message);
             }
@@ -35,7 +49,9 @@ impl Bar {
         if self.phase != Some(phase) {
             self.bar.finish_and_clear();
             let style = ProgressStyle::with_template(template).expect("templates are constants");
-            self.bar = ProgressBar::new(length).with_style(style).with_prefix(phase);
+            self.bar = ProgressBar::new(length)
+                .with_style(style)
+                .with_prefix(phase);
             self.phase = Some(phase);
         }
     }

@@ -10,14 +10,19 @@ use anyhow::{Context, Result, bail};
 use prometheus::Registry;
 
 use leadpulse_engine::explain::{ExplainDesk, explain_queue};
-use leadpulse_engine::ports::{Attendant, Clock, Output, PortError, SchemaLookupError, SchemaStore, Sink, Source};
+use leadpulse_engine::ports::{
+    Attendant, Clock, Output, PortError, SchemaLookupError, SchemaStore, Sink, Source,
+};
 use leadpulse_engine::read_model::ReadModel;
-use leadpulse_engine::{Engine, Machine, MachineParts, Metrics, NoSink, OutputEncoders, Ports, Summary, Supervisor, Task, Until, retry};
+use leadpulse_engine::{
+    Engine, Machine, MachineParts, Metrics, NoSink, OutputEncoders, Ports, Summary, Supervisor,
+    Task, Until, retry,
+};
 use leadpulse_features::Scorer;
 use leadpulse_graph::Tracking;
 use leadpulse_kafka::{
-    FolderStore, HttpRegistry, KafkaMetrics, KafkaOptions, KafkaOutputLog, KafkaSink, KafkaSource, MockSink, TopicSpec, TopicWatch,
-    ensure_topics, output_topics,
+    FolderStore, HttpRegistry, KafkaMetrics, KafkaOptions, KafkaOutputLog, KafkaSink, KafkaSource,
+    MockSink, TopicSpec, TopicWatch, ensure_topics, output_topics,
 };
 use leadpulse_learn::Project;
 use leadpulse_server::{BandView, Handle, ServerOptions, ServerState, TaskView, serve};
@@ -30,7 +35,9 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "this is the clock port")]
     fn now_ms(&self) -> i64 {
-        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64)
+        std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_or(0, |d| d.as_millis() as i64)
     }
 
     fn monotonic_ms(&self) -> i64 {
@@ -55,27 +62,39 @@ pub enum Cluster {
 pub fn stop_on_signal() -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let flag = stop.clone();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    std::thread::Builder::new().name("signals".into()).spawn(move || {
-        runtime.block_on(async {
-            let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) else { return };
-            loop {
-                tokio::select! {
-                    _ = tokio::signal::ctrl_c() => {}
-                    _ = terminate.recv() => {}
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    std::thread::Builder::new()
+        .name("signals".into())
+        .spawn(move || {
+            runtime.block_on(async {
+                let Ok(mut terminate) =
+                    tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+                else {
+                    return;
+                };
+                loop {
+                    tokio::select! {
+                        _ = tokio::signal::ctrl_c() => {}
+                        _ = terminate.recv() => {}
+                    }
+                    if flag.swap(true, Ordering::Relaxed) {
+                        std::process::exit(1);
+                    }
+                    tracing::info!("stopping after this epoch; once more to stop at once");
                 }
-                if flag.swap(true, Ordering::Relaxed) {
-                    std::process::exit(1);
-                }
-                tracing::info!("stopping after this epoch; once more to stop at once");
-            }
-        });
-    })?;
+            });
+        })?;
     Ok(stop)
 }
 
 /// Writer schemas: a registry if one is configured, else the schemas folder.
-pub fn schema_store(config: &Config, schemas_dir: &Path, metrics: &Arc<KafkaMetrics>) -> Result<Arc<dyn SchemaStore>> {
+pub fn schema_store(
+    config: &Config,
+    schemas_dir: &Path,
+    metrics: &Arc<KafkaMetrics>,
+) -> Result<Arc<dyn SchemaStore>> {
     Ok(match &config.registry {
         Some(options) => Arc::new(HttpRegistry::new(options, metrics)?),
         None => Arc::new(FolderStore::load(schemas_dir)?),
@@ -101,9 +120,17 @@ impl Attendant for WithinLimit {
 }
 
 /// Creates the topics that do not exist, and logs which. Waits for a cluster that is away.
-pub fn create_missing(options: &KafkaOptions, wanted: &[TopicSpec], attendant: &dyn Attendant) -> Result<()> {
-    let created = retry(attendant, || ensure_topics(options, wanted))
-        .with_context(|| format!("the topics cannot be prepared on {}; is the cluster up, and kafka.brokers right?", options.brokers))?;
+pub fn create_missing(
+    options: &KafkaOptions,
+    wanted: &[TopicSpec],
+    attendant: &dyn Attendant,
+) -> Result<()> {
+    let created = retry(attendant, || ensure_topics(options, wanted)).with_context(|| {
+        format!(
+            "the topics cannot be prepared on {}; is the cluster up, and kafka.brokers right?",
+            options.brokers
+        )
+    })?;
     if !created.is_empty() {
         tracing::info!(topics = created.join(", "), "created");
     }
@@ -126,10 +153,18 @@ fn tasks_of(config: &Config, project: &Project, scorer: &dyn Scorer) -> Result<V
     let mut tasks = Vec::new();
     for planned in &project.tasks {
         if !scorer.tasks().iter().any(|t| t.name == planned.name) {
-            tracing::warn!(task = planned.name, bundle = scorer.bundle_id(), "not scored: the bundle was trained without this task");
+            tracing::warn!(
+                task = planned.name,
+                bundle = scorer.bundle_id(),
+                "not scored: the bundle was trained without this task"
+            );
             continue;
         }
-        let configured = config.tasks.iter().find(|t| t.name == planned.name).expect("tasks are planned from the configuration");
+        let configured = config
+            .tasks
+            .iter()
+            .find(|t| t.name == planned.name)
+            .expect("tasks are planned from the configuration");
         tasks.push(Task {
             name: planned.name.as_str().into(),
             entity: planned.plan.entity,
@@ -139,7 +174,10 @@ fn tasks_of(config: &Config, project: &Project, scorer: &dyn Scorer) -> Result<V
         });
     }
     if tasks.is_empty() {
-        bail!("the bundle {} predicts none of the configured tasks; train one of them", scorer.bundle_id());
+        bail!(
+            "the bundle {} predicts none of the configured tasks; train one of them",
+            scorer.bundle_id()
+        );
     }
     Ok(tasks)
 }
@@ -171,7 +209,12 @@ fn machine_parts(
 }
 
 /// An engine that can only be audited: it reads a deployment's topics, and takes nothing over.
-pub fn auditor(loaded: &Loaded, project: &Project, scorer: Arc<dyn Scorer>, stop: Arc<AtomicBool>) -> Result<Engine> {
+pub fn auditor(
+    loaded: &Loaded,
+    project: &Project,
+    scorer: Arc<dyn Scorer>,
+    stop: Arc<AtomicBool>,
+) -> Result<Engine> {
     let config = &loaded.config;
     let registry = Registry::new();
     let (metrics, kafka_metrics) = (Metrics::new(&registry)?, KafkaMetrics::register(&registry)?);
@@ -180,9 +223,19 @@ pub fn auditor(loaded: &Loaded, project: &Project, scorer: Arc<dyn Scorer>, stop
     let schemas = schema_store(config, &loaded.schemas_dir(), &kafka_metrics)?;
     let encoders = Arc::new(output_encoders(schemas.as_ref(), &limit)?);
     let inputs = loaded.inputs(&project.catalog)?;
-    let mut source = retry(&limit, || KafkaSource::open(&config.kafka, &inputs, &kafka_metrics))?;
+    let mut source = retry(&limit, || {
+        KafkaSource::open(&config.kafka, &inputs, &kafka_metrics)
+    })?;
     let tasks = tasks_of(config, project, scorer.as_ref())?;
-    let machine = Machine::new(machine_parts(config, project, scorer, tasks, &encoders, &mut source, &limit)?)?;
+    let machine = Machine::new(machine_parts(
+        config,
+        project,
+        scorer,
+        tasks,
+        &encoders,
+        &mut source,
+        &limit,
+    )?)?;
     let ports = Ports {
         source: Box::new(source),
         sink: Box::new(NoSink),
@@ -190,7 +243,15 @@ pub fn auditor(loaded: &Loaded, project: &Project, scorer: Arc<dyn Scorer>, stop
         schemas,
         clock: Arc::new(SystemClock),
     };
-    Ok(Engine::new(config.engine.clone(), ports, machine, encoders, read_model, metrics, stop))
+    Ok(Engine::new(
+        config.engine.clone(),
+        ports,
+        machine,
+        encoders,
+        read_model,
+        metrics,
+        stop,
+    ))
 }
 
 /// A running deployment.
@@ -222,7 +283,17 @@ impl Deployment {
         let tasks = tasks_of(config, project, scorer.as_ref())?;
         let (desk, requests) = explain_queue(EXPLANATIONS_WAITING);
         let server = match http {
-            Some(options) => Some(serve(options, server_state(project, scorer.as_ref(), &tasks, &read_model, registry, desk))?),
+            Some(options) => Some(serve(
+                options,
+                server_state(
+                    project,
+                    scorer.as_ref(),
+                    &tasks,
+                    &read_model,
+                    registry,
+                    desk,
+                ),
+            )?),
             None => None,
         };
 
@@ -238,26 +309,69 @@ impl Deployment {
         let inputs = loaded.inputs(&project.catalog)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let watch = match cluster {
-            Cluster::Real => Some(TopicWatch::start(&config.kafka, &inputs, clock.clone(), &kafka_metrics)?),
+            Cluster::Real => Some(TopicWatch::start(
+                &config.kafka,
+                &inputs,
+                clock.clone(),
+                &kafka_metrics,
+            )?),
             Cluster::Mock => None,
         };
-        let mut source = retry(attend, || KafkaSource::open(&config.kafka, &inputs, &kafka_metrics))?;
+        let mut source = retry(attend, || {
+            KafkaSource::open(&config.kafka, &inputs, &kafka_metrics)
+        })?;
         let sink: Box<dyn Sink> = match cluster {
-            Cluster::Real => {
-                Box::new(KafkaSink::new(&config.kafka, source.partitions(), &kafka_metrics)?.with_attendant(supervisor.clone()))
-            }
-            Cluster::Mock => Box::new(MockSink::new(&config.kafka, source.partitions(), &kafka_metrics)?),
+            Cluster::Real => Box::new(
+                KafkaSink::new(&config.kafka, source.partitions(), &kafka_metrics)?
+                    .with_attendant(supervisor.clone()),
+            ),
+            Cluster::Mock => Box::new(MockSink::new(
+                &config.kafka,
+                source.partitions(),
+                &kafka_metrics,
+            )?),
         };
         let encoders = Arc::new(output_encoders(schemas.as_ref(), attend)?);
-        let parts = machine_parts(config, project, scorer, tasks, &encoders, &mut source, attend)?;
-        let machine = Machine::new(MachineParts { owner: sink.owner().to_owned(), ..parts })?;
-        let ports =
-            Ports { source: Box::new(source), sink, outputs: Box::new(KafkaOutputLog::new(&config.kafka, &kafka_metrics)), schemas, clock };
-        let engine = Engine::new(config.engine.clone(), ports, machine, encoders, read_model.clone(), metrics, stop)
-            .with_requests(requests)
-            .with_skips(loaded.skips.clone());
-        let engine = std::thread::Builder::new().name("engine".into()).spawn(move || engine.run(until))?;
-        Ok(Self { engine, server, read_model, _watch: watch })
+        let parts = machine_parts(
+            config,
+            project,
+            scorer,
+            tasks,
+            &encoders,
+            &mut source,
+            attend,
+        )?;
+        let machine = Machine::new(MachineParts {
+            owner: sink.owner().to_owned(),
+            ..parts
+        })?;
+        let ports = Ports {
+            source: Box::new(source),
+            sink,
+            outputs: Box::new(KafkaOutputLog::new(&config.kafka, &kafka_metrics)),
+            schemas,
+            clock,
+        };
+        let engine = Engine::new(
+            config.engine.clone(),
+            ports,
+            machine,
+            encoders,
+            read_model.clone(),
+            metrics,
+            stop,
+        )
+        .with_requests(requests)
+        .with_skips(loaded.skips.clone());
+        let engine = std::thread::Builder::new()
+            .name("engine".into())
+            .spawn(move || engine.run(until))?;
+        Ok(Self {
+            engine,
+            server,
+            read_model,
+            _watch: watch,
+        })
     }
 
     /// Where HTTP listens.
@@ -295,15 +409,38 @@ fn server_state(
         name: task.name.to_string(),
         entity: project.catalog.table_at(task.entity).name.clone(),
         query: task.query.clone(),
-        horizon_ms: scorer.tasks().iter().find(|t| t.name == *task.name).map_or(0, |t| t.horizon_ms),
-        bands: task.policy.bands().map(|b| BandView { name: b.name.to_string(), enter: b.enter, exit: b.exit }).collect(),
+        horizon_ms: scorer
+            .tasks()
+            .iter()
+            .find(|t| t.name == *task.name)
+            .map_or(0, |t| t.horizon_ms),
+        bands: task
+            .policy
+            .bands()
+            .map(|b| BandView {
+                name: b.name.to_string(),
+                enter: b.enter,
+                exit: b.exit,
+            })
+            .collect(),
     };
-    let is_scored_kind = |t: &&leadpulse_schema::Table| matches!(t.role, leadpulse_schema::Role::Root | leadpulse_schema::Role::Member);
+    let is_scored_kind = |t: &&leadpulse_schema::Table| {
+        matches!(
+            t.role,
+            leadpulse_schema::Role::Root | leadpulse_schema::Role::Member
+        )
+    };
     ServerState {
         read_model: read_model.clone(),
         registry,
         tasks: tasks.iter().map(view).collect(),
-        tables: project.catalog.tables.iter().filter(is_scored_kind).map(|t| t.name.clone()).collect(),
+        tables: project
+            .catalog
+            .tables
+            .iter()
+            .filter(is_scored_kind)
+            .map(|t| t.name.clone())
+            .collect(),
         explanations: Some(desk),
         version: env!("CARGO_PKG_VERSION").into(),
     }

@@ -29,7 +29,10 @@ pub(crate) struct GuardedClock {
 
 impl GuardedClock {
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, anchor: None }
+        Self {
+            clock,
+            anchor: None,
+        }
     }
 
     /// The time was at least this, milliseconds, when it was recorded last.
@@ -44,19 +47,27 @@ impl GuardedClock {
     /// older waits, so that it is of about now.
     pub fn read(&mut self, newest_record_ms: Option<i64>, is_current: bool) -> Reading {
         let (wall_ms, monotonic_ms) = (self.clock.now_ms(), self.clock.monotonic_ms());
-        let (anchor_wall_ms, anchor_monotonic_ms) = *self.anchor.get_or_insert((wall_ms, monotonic_ms));
+        let (anchor_wall_ms, anchor_monotonic_ms) =
+            *self.anchor.get_or_insert((wall_ms, monotonic_ms));
         let expected_ms = anchor_wall_ms.saturating_add(monotonic_ms - anchor_monotonic_ms);
         let near = |other_ms: i64| (wall_ms - other_ms).abs() <= TOLERANCE_MS;
         let speaks_for_it = newest_record_ms.is_some_and(|record_ms| {
             // A record that is newer than we expect shows that we expect too little. An old one shows nothing while a backlog is read.
-            let is_between = record_ms > expected_ms + TOLERANCE_MS && record_ms <= wall_ms + TOLERANCE_MS;
+            let is_between =
+                record_ms > expected_ms + TOLERANCE_MS && record_ms <= wall_ms + TOLERANCE_MS;
             is_between || (is_current && near(record_ms))
         });
         if near(expected_ms) || speaks_for_it {
             self.anchor = Some((wall_ms, monotonic_ms));
-            return Reading { now_ms: wall_ms, refused_by_ms: None };
+            return Reading {
+                now_ms: wall_ms,
+                refused_by_ms: None,
+            };
         }
-        Reading { now_ms: expected_ms, refused_by_ms: Some(wall_ms - expected_ms) }
+        Reading {
+            now_ms: expected_ms,
+            refused_by_ms: Some(wall_ms - expected_ms),
+        }
     }
 }
 
@@ -92,17 +103,56 @@ mod tests {
             (1_000, 0, None, 1_000, None),
             (61_000, 1_000, None, 61_000, None),
             (62_000, 2_000, Some(5), 62_000, None),
-            (10 * HOUR_MS, 3_000, None, 63_000, Some(10 * HOUR_MS - 63_000)),
-            (10 * HOUR_MS + 1_000, 4_000, Some(64_000), 64_000, Some(10 * HOUR_MS + 1_000 - 64_000)),
+            (
+                10 * HOUR_MS,
+                3_000,
+                None,
+                63_000,
+                Some(10 * HOUR_MS - 63_000),
+            ),
+            (
+                10 * HOUR_MS + 1_000,
+                4_000,
+                Some(64_000),
+                64_000,
+                Some(10 * HOUR_MS + 1_000 - 64_000),
+            ),
             (65_000, 5_000, None, 65_000, None),
-            (10 * HOUR_MS, 6_000, Some(10 * HOUR_MS - 2_000), 10 * HOUR_MS, None),
-            (10 * HOUR_MS + 1_000, 7_000, None, 10 * HOUR_MS + 1_000, None),
-            (HOUR_MS, 8_000, None, 10 * HOUR_MS + 2_000, Some(-9 * HOUR_MS - 2_000)),
+            (
+                10 * HOUR_MS,
+                6_000,
+                Some(10 * HOUR_MS - 2_000),
+                10 * HOUR_MS,
+                None,
+            ),
+            (
+                10 * HOUR_MS + 1_000,
+                7_000,
+                None,
+                10 * HOUR_MS + 1_000,
+                None,
+            ),
+            (
+                HOUR_MS,
+                8_000,
+                None,
+                10 * HOUR_MS + 2_000,
+                Some(-9 * HOUR_MS - 2_000),
+            ),
         ];
-        for (index, (wall_ms, monotonic_ms, record_ms, now_ms, refused_by_ms)) in steps.into_iter().enumerate() {
+        for (index, (wall_ms, monotonic_ms, record_ms, now_ms, refused_by_ms)) in
+            steps.into_iter().enumerate()
+        {
             hands.wall_ms.store(wall_ms, Ordering::SeqCst);
             hands.monotonic_ms.store(monotonic_ms, Ordering::SeqCst);
-            assert_eq!(clock.read(record_ms, true), Reading { now_ms, refused_by_ms }, "step {index}");
+            assert_eq!(
+                clock.read(record_ms, true),
+                Reading {
+                    now_ms,
+                    refused_by_ms
+                },
+                "step {index}"
+            );
         }
     }
 
@@ -114,13 +164,26 @@ mod tests {
         let mut clock = GuardedClock::new(hands.clone());
         at(100 * HOUR_MS);
         clock.not_before(101 * HOUR_MS);
-        assert_eq!(clock.read(None, true), Reading { now_ms: 101 * HOUR_MS, refused_by_ms: Some(-HOUR_MS) }, "it was later already");
+        assert_eq!(
+            clock.read(None, true),
+            Reading {
+                now_ms: 101 * HOUR_MS,
+                refused_by_ms: Some(-HOUR_MS)
+            },
+            "it was later already"
+        );
         at(101 * HOUR_MS);
         assert_eq!(clock.read(None, true).refused_by_ms, None);
         // Twelve hours of sleep: the backlog is of the time between.
         at(113 * HOUR_MS);
         assert_eq!(clock.read(None, false).now_ms, 101 * HOUR_MS);
-        assert_eq!(clock.read(Some(105 * HOUR_MS), false), Reading { now_ms: 113 * HOUR_MS, refused_by_ms: None });
+        assert_eq!(
+            clock.read(Some(105 * HOUR_MS), false),
+            Reading {
+                now_ms: 113 * HOUR_MS,
+                refused_by_ms: None
+            }
+        );
         // A step back, while records of that time are read as a backlog.
         at(110 * HOUR_MS);
         assert_eq!(clock.read(Some(110 * HOUR_MS), false).now_ms, 113 * HOUR_MS);

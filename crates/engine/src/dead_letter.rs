@@ -84,13 +84,22 @@ impl Reason {
     fn stage(self) -> &'static str {
         match self {
             Self::WireFormat | Self::UnknownSchema | Self::AvroDecode => "VALUE_CONVERTER",
-            Self::Validation | Self::LateBeyondHorizon | Self::FutureTimestamp | Self::TombstoneOfEvent => "TRANSFORMATION",
+            Self::Validation
+            | Self::LateBeyondHorizon
+            | Self::FutureTimestamp
+            | Self::TombstoneOfEvent => "TRANSFORMATION",
         }
     }
 }
 
 /// The dead letter of `record`, read from `partition` in the epoch valid at `as_of_ms`. `message` says what was wrong, without payload.
-pub fn dead_letter(record: Record<'_>, partition: &InputPartition, reason: Reason, message: &str, as_of_ms: i64) -> OutputRecord {
+pub fn dead_letter(
+    record: Record<'_>,
+    partition: &InputPartition,
+    reason: Reason,
+    message: &str,
+    as_of_ms: i64,
+) -> OutputRecord {
     let ours: [(&str, &str); 8] = [
         (HEADER_TOPIC, &partition.topic),
         (HEADER_PARTITION, &partition.partition.to_string()),
@@ -99,7 +108,10 @@ pub fn dead_letter(record: Record<'_>, partition: &InputPartition, reason: Reaso
         (HEADER_MESSAGE, message),
         (HEADER_REASON, reason.code()),
         (HEADER_TIMESTAMP, &as_of_ms.to_string()),
-        (HEADER_APPLICATION, concat!("leadpulse/", env!("CARGO_PKG_VERSION"))),
+        (
+            HEADER_APPLICATION,
+            concat!("leadpulse/", env!("CARGO_PKG_VERSION")),
+        ),
     ];
     let headers = record
         .headers()
@@ -119,7 +131,12 @@ pub fn dead_letter(record: Record<'_>, partition: &InputPartition, reason: Reaso
 pub fn without_value(letter: &OutputRecord) -> OutputRecord {
     let mut smaller = letter.clone();
     if let Some(value) = smaller.value.take() {
-        stand_in(&mut smaller, HEADER_VALUE_BYTES, HEADER_VALUE_SHA256, &[&value]);
+        stand_in(
+            &mut smaller,
+            HEADER_VALUE_BYTES,
+            HEADER_VALUE_SHA256,
+            &[&value],
+        );
     }
     smaller
 }
@@ -127,11 +144,23 @@ pub fn without_value(letter: &OutputRecord) -> OutputRecord {
 /// A dead letter without the original headers: their size and digest stand beside our headers. Unchanged if there are none.
 pub fn without_original_headers(letter: &OutputRecord) -> OutputRecord {
     let mut smaller = letter.clone();
-    let originals = smaller.headers.iter().rposition(|(name, _)| name == HEADER_TOPIC).unwrap_or_default();
+    let originals = smaller
+        .headers
+        .iter()
+        .rposition(|(name, _)| name == HEADER_TOPIC)
+        .unwrap_or_default();
     let dropped: Vec<(String, Option<Vec<u8>>)> = smaller.headers.drain(..originals).collect();
     if !dropped.is_empty() {
-        let parts: Vec<&[u8]> = dropped.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_deref().unwrap_or_default()]).collect();
-        stand_in(&mut smaller, HEADER_HEADERS_BYTES, HEADER_HEADERS_SHA256, &parts);
+        let parts: Vec<&[u8]> = dropped
+            .iter()
+            .flat_map(|(name, value)| [name.as_bytes(), value.as_deref().unwrap_or_default()])
+            .collect();
+        stand_in(
+            &mut smaller,
+            HEADER_HEADERS_BYTES,
+            HEADER_HEADERS_SHA256,
+            &parts,
+        );
     }
     smaller
 }
@@ -149,10 +178,18 @@ pub fn without_key(letter: &OutputRecord) -> OutputRecord {
 fn stand_in(letter: &mut OutputRecord, bytes: &str, sha256: &str, parts: &[&[u8]]) {
     let mut digest = Sha256::new();
     parts.iter().for_each(|part| digest.update(part));
-    let hex: String = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex: String = digest
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     let size: usize = parts.iter().map(|part| part.len()).sum();
-    letter.headers.push((bytes.to_owned(), Some(size.to_string().into_bytes())));
-    letter.headers.push((sha256.to_owned(), Some(hex.into_bytes())));
+    letter
+        .headers
+        .push((bytes.to_owned(), Some(size.to_string().into_bytes())));
+    letter
+        .headers
+        .push((sha256.to_owned(), Some(hex.into_bytes())));
 }
 
 #[cfg(test)]
@@ -170,22 +207,45 @@ mod tests {
             1_700_000_000_000,
             key,
             value,
-            [("trace", Some(b"\xff\x00".as_slice())), ("none", None), ("empty", Some(b"".as_slice()))],
+            [
+                ("trace", Some(b"\xff\x00".as_slice())),
+                ("none", None),
+                ("empty", Some(b"".as_slice())),
+            ],
         );
-        let partition = InputPartition { topic: "mkt.activities.v1".into(), partition: 7, table: TableId(0) };
+        let partition = InputPartition {
+            topic: "mkt.activities.v1".into(),
+            partition: 7,
+            table: TableId(0),
+        };
         dead_letter(batch.record(0), &partition, reason, "3 trailing bytes", 99)
     }
 
     #[test]
     fn original_bytes_and_headers_are_kept() {
-        for (key, value) in
-            [(Some(b"k".as_slice()), Some(b"\x00\x01".as_slice())), (None, None), (Some(b"".as_slice()), Some(b"".as_slice()))]
-        {
+        for (key, value) in [
+            (Some(b"k".as_slice()), Some(b"\x00\x01".as_slice())),
+            (None, None),
+            (Some(b"".as_slice()), Some(b"".as_slice())),
+        ] {
             let letter = letter(key, value, Reason::AvroDecode);
-            assert_eq!((letter.key.as_deref(), letter.value.as_deref()), (key, value));
-            let originals = [("trace", Some(vec![0xff, 0])), ("none", None), ("empty", Some(vec![]))];
-            assert_eq!(letter.headers[..3], originals.map(|(name, value)| (name.to_owned(), value)));
-            assert_eq!((letter.output, letter.timestamp_ms), (Output::DeadLetters, 1_700_000_000_000));
+            assert_eq!(
+                (letter.key.as_deref(), letter.value.as_deref()),
+                (key, value)
+            );
+            let originals = [
+                ("trace", Some(vec![0xff, 0])),
+                ("none", None),
+                ("empty", Some(vec![])),
+            ];
+            assert_eq!(
+                letter.headers[..3],
+                originals.map(|(name, value)| (name.to_owned(), value))
+            );
+            assert_eq!(
+                (letter.output, letter.timestamp_ms),
+                (Output::DeadLetters, 1_700_000_000_000)
+            );
         }
     }
 
@@ -213,34 +273,63 @@ mod tests {
 
     #[test]
     fn parts_left_out_are_named_by_size_and_digest() {
-        const SHA256_OF_ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        const SHA256_OF_ABC: &str =
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         let whole = letter(Some(b"abc"), Some(b"abc"), Reason::WireFormat);
         let header = |letter: &OutputRecord, name: &str| {
-            letter.headers.iter().find(|(n, _)| n == name).map(|(_, value)| String::from_utf8(value.clone().unwrap()).unwrap())
+            letter
+                .headers
+                .iter()
+                .find(|(n, _)| n == name)
+                .map(|(_, value)| String::from_utf8(value.clone().unwrap()).unwrap())
         };
         let smaller = without_value(&whole);
-        assert_eq!((smaller.key.as_deref(), smaller.value.as_deref()), (Some(b"abc".as_slice()), None));
+        assert_eq!(
+            (smaller.key.as_deref(), smaller.value.as_deref()),
+            (Some(b"abc".as_slice()), None)
+        );
         assert_eq!(header(&smaller, HEADER_VALUE_BYTES).as_deref(), Some("3"));
-        assert_eq!(header(&smaller, HEADER_VALUE_SHA256).as_deref(), Some(SHA256_OF_ABC));
+        assert_eq!(
+            header(&smaller, HEADER_VALUE_SHA256).as_deref(),
+            Some(SHA256_OF_ABC)
+        );
         assert_eq!(smaller.headers[..whole.headers.len()], whole.headers);
 
         let smaller = without_key(&whole);
-        assert_eq!((smaller.key.as_deref(), smaller.value.as_deref()), (None, Some(b"abc".as_slice())));
+        assert_eq!(
+            (smaller.key.as_deref(), smaller.value.as_deref()),
+            (None, Some(b"abc".as_slice()))
+        );
         assert_eq!(header(&smaller, HEADER_KEY_BYTES).as_deref(), Some("3"));
-        assert_eq!(header(&smaller, HEADER_KEY_SHA256).as_deref(), Some(SHA256_OF_ABC));
+        assert_eq!(
+            header(&smaller, HEADER_KEY_SHA256).as_deref(),
+            Some(SHA256_OF_ABC)
+        );
 
         let smaller = without_original_headers(&whole);
         assert_eq!(header(&smaller, "trace"), None);
-        assert_eq!(header(&smaller, HEADER_HEADERS_BYTES).as_deref(), Some("16"), "names and values of all three");
-        assert_eq!(header(&smaller, HEADER_REASON).as_deref(), Some("wire_format"));
+        assert_eq!(
+            header(&smaller, HEADER_HEADERS_BYTES).as_deref(),
+            Some("16"),
+            "names and values of all three"
+        );
+        assert_eq!(
+            header(&smaller, HEADER_REASON).as_deref(),
+            Some("wire_format")
+        );
         for leave_out in [without_value, without_key, without_original_headers] {
-            assert_eq!(leave_out(&leave_out(&whole)), leave_out(&whole), "nothing is left out twice");
+            assert_eq!(
+                leave_out(&leave_out(&whole)),
+                leave_out(&whole),
+                "nothing is left out twice"
+            );
         }
     }
 
     #[test]
     fn codes_are_distinct() {
-        let codes: std::collections::BTreeSet<_> = Reason::ALL.iter().map(|reason| reason.code()).collect();
+        let codes: std::collections::BTreeSet<_> =
+            Reason::ALL.iter().map(|reason| reason.code()).collect();
         assert_eq!(codes.len(), Reason::ALL.len());
     }
 }

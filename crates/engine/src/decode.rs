@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use leadpulse_schema::{Catalog, DecodeError, Frame, Operation, Position, Role, RowBatch, RowDecoder, SchemaRef, TableId, Value};
+use leadpulse_schema::{
+    Catalog, DecodeError, Frame, Operation, Position, Role, RowBatch, RowDecoder, SchemaRef,
+    TableId, Value,
+};
 
 use crate::dead_letter::Reason;
 use crate::epoch::DecidedRange;
@@ -44,7 +47,9 @@ pub struct Blocked {
 impl Decoded {
     /// True for a record that waits behind a blocked one.
     pub fn holds_back(&self, partition: u32, offset: i64) -> bool {
-        self.blocked.iter().any(|blocked| blocked.partition == partition && offset >= blocked.offset)
+        self.blocked
+            .iter()
+            .any(|blocked| blocked.partition == partition && offset >= blocked.offset)
     }
 }
 
@@ -81,7 +86,11 @@ impl Decoders {
         for index in canonical_order(batch) {
             let record = batch.record(index as usize);
             let input = &partitions[record.partition() as usize];
-            if decoded.blocked.last().is_some_and(|blocked| blocked.partition == record.partition()) {
+            if decoded
+                .blocked
+                .last()
+                .is_some_and(|blocked| blocked.partition == record.partition())
+            {
                 self.ask_ahead(record, input, schemas);
                 continue;
             }
@@ -89,7 +98,11 @@ impl Decoders {
                 Ok(()) => decoded.records.push(index),
                 Err(Refusal::Dead(reason, message)) => decoded.dead.push((index, reason, message)),
                 Err(Refusal::Wait(reason)) => {
-                    decoded.blocked.push(Blocked { partition: record.partition(), offset: record.offset(), reason });
+                    decoded.blocked.push(Blocked {
+                        partition: record.partition(),
+                        offset: record.offset(),
+                        reason,
+                    });
                 }
             }
         }
@@ -97,9 +110,20 @@ impl Decoders {
     }
 
     /// Whether a record's writer schema is known, or known to be registered nowhere, by now.
-    pub fn is_decidable(&self, record: Record<'_>, input: &InputPartition, schemas: &dyn SchemaStore) -> bool {
-        let Some(schema) = schema_of(record) else { return true };
-        self.compiled.contains_key(&(schema, input.table)) || !matches!(schemas.find(&schema), Err(SchemaLookupError::Unavailable(_)))
+    pub fn is_decidable(
+        &self,
+        record: Record<'_>,
+        input: &InputPartition,
+        schemas: &dyn SchemaStore,
+    ) -> bool {
+        let Some(schema) = schema_of(record) else {
+            return true;
+        };
+        self.compiled.contains_key(&(schema, input.table))
+            || !matches!(
+                schemas.find(&schema),
+                Err(SchemaLookupError::Unavailable(_))
+            )
     }
 
     /// Has the store ask for a schema that will be needed: one after the other, each would cost a round trip.
@@ -120,21 +144,36 @@ impl Decoders {
         verdicts: Verdicts<'_>,
         rows: &mut RowBatch,
     ) -> Result<(), Refusal> {
-        let position = Position { partition: record.partition(), offset: record.offset() };
+        let position = Position {
+            partition: record.partition(),
+            offset: record.offset(),
+        };
         let Some(value) = record.value() else {
             return tombstone(record, input, catalog, position, rows);
         };
-        let frame = Frame::parse(value, present_headers(record)).map_err(|e| Refusal::Dead(Reason::WireFormat, e.to_string()))?;
+        let frame = Frame::parse(value, present_headers(record))
+            .map_err(|e| Refusal::Dead(Reason::WireFormat, e.to_string()))?;
         if let Verdicts::Recorded(refused) = verdicts
-            && refused.iter().any(|range| range.holds(record.partition(), record.offset()))
+            && refused
+                .iter()
+                .any(|range| range.holds(record.partition(), record.offset()))
         {
-            return Err(Refusal::Dead(Reason::UnknownSchema, "refused when its epoch was decided".to_owned()));
+            return Err(Refusal::Dead(
+                Reason::UnknownSchema,
+                "refused when its epoch was decided".to_owned(),
+            ));
         }
         let decoder = self.decoder(frame.schema, input.table, catalog, schemas, verdicts)?;
-        decoder.decode(frame.body, catalog, rows, position, record.timestamp_ms()).map_err(|e| {
-            let reason = if matches!(e, DecodeError::Invalid { .. }) { Reason::Validation } else { Reason::AvroDecode };
-            Refusal::Dead(reason, e.to_string())
-        })
+        decoder
+            .decode(frame.body, catalog, rows, position, record.timestamp_ms())
+            .map_err(|e| {
+                let reason = if matches!(e, DecodeError::Invalid { .. }) {
+                    Reason::Validation
+                } else {
+                    Reason::AvroDecode
+                };
+                Refusal::Dead(reason, e.to_string())
+            })
     }
 
     fn decoder(
@@ -155,7 +194,9 @@ impl Decoders {
                     )),
                     (SchemaLookupError::Unavailable(_), _) => Refusal::Wait(error.to_string()),
                 })?;
-                let compiled = compile(&json, table, catalog).map(Arc::new).map_err(Arc::from);
+                let compiled = compile(&json, table, catalog)
+                    .map(Arc::new)
+                    .map_err(Arc::from);
                 self.compiled.insert((schema, table), compiled.clone());
                 compiled
             }
@@ -165,16 +206,21 @@ impl Decoders {
 }
 
 fn schema_of(record: Record<'_>) -> Option<SchemaRef> {
-    Frame::parse(record.value()?, present_headers(record)).ok().map(|frame| frame.schema)
+    Frame::parse(record.value()?, present_headers(record))
+        .ok()
+        .map(|frame| frame.schema)
 }
 
 /// The headers that have a value: one without names no schema.
 fn present_headers(record: Record<'_>) -> impl Iterator<Item = (&str, &[u8])> {
-    record.headers().filter_map(|(name, value)| Some((name, value?)))
+    record
+        .headers()
+        .filter_map(|(name, value)| Some((name, value?)))
 }
 
 fn compile(json: &str, table: TableId, catalog: &Catalog) -> Result<RowDecoder, String> {
-    let writer = apache_avro::Schema::parse_str(json).map_err(|e| format!("the writer schema is not an Avro schema: {e}"))?;
+    let writer = apache_avro::Schema::parse_str(json)
+        .map_err(|e| format!("the writer schema is not an Avro schema: {e}"))?;
     RowDecoder::compile(&writer, catalog, table).map_err(|e| e.to_string())
 }
 
@@ -192,16 +238,31 @@ fn tombstone(
 ) -> Result<(), Refusal> {
     let table = catalog.table_at(input.table);
     if table.role == Role::Event {
-        return Err(Refusal::Dead(Reason::TombstoneOfEvent, format!("{} are events: they have no tombstones", table.name)));
+        return Err(Refusal::Dead(
+            Reason::TombstoneOfEvent,
+            format!("{} are events: they have no tombstones", table.name),
+        ));
     }
-    let key = record.key().and_then(|key| std::str::from_utf8(key).ok()).filter(|key| !key.is_empty());
+    let key = record
+        .key()
+        .and_then(|key| std::str::from_utf8(key).ok())
+        .filter(|key| !key.is_empty());
     let Some(key) = key else {
         return Err(Refusal::Dead(
             Reason::Validation,
-            format!("a tombstone of {} needs the entity's key as its UTF-8 record key", table.name),
+            format!(
+                "a tombstone of {} needs the entity's key as its UTF-8 record key",
+                table.name
+            ),
         ));
     };
-    let mut row = rows.start(catalog, input.table, Operation::Delete, position, record.timestamp_ms());
+    let mut row = rows.start(
+        catalog,
+        input.table,
+        Operation::Delete,
+        position,
+        record.timestamp_ms(),
+    );
     row.set(table.key, Value::Text(key));
     row.finish();
     Ok(())

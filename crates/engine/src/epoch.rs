@@ -142,13 +142,21 @@ mod bytes_by_name {
     #[serde(transparent)]
     struct Bytes(#[serde(with = "apache_avro::serde::bytes")] Vec<u8>);
 
-    pub fn serialize<S: Serializer>(map: &BTreeMap<String, Vec<u8>>, serializer: S) -> Result<S::Ok, S::Error> {
+    pub fn serialize<S: Serializer>(
+        map: &BTreeMap<String, Vec<u8>>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         serializer.collect_map(map.iter().map(|(name, bytes)| (name, Bytes(bytes.clone()))))
     }
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Vec<u8>>, D::Error> {
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<BTreeMap<String, Vec<u8>>, D::Error> {
         let map = BTreeMap::<String, Bytes>::deserialize(deserializer)?;
-        Ok(map.into_iter().map(|(name, bytes)| (name, bytes.0)).collect())
+        Ok(map
+            .into_iter()
+            .map(|(name, bytes)| (name, bytes.0))
+            .collect())
     }
 }
 
@@ -193,13 +201,25 @@ pub struct Layout {
 impl Layout {
     /// A layout of these partitions.
     pub fn of(id: i32, partitions: &[InputPartition]) -> Self {
-        let partition = |p: &InputPartition| LayoutPartition { topic: p.topic.clone(), partition: p.partition };
-        Self { version: LAYOUT_VERSION, lane: 0, layout: id, partitions: partitions.iter().map(partition).collect() }
+        let partition = |p: &InputPartition| LayoutPartition {
+            topic: p.topic.clone(),
+            partition: p.partition,
+        };
+        Self {
+            version: LAYOUT_VERSION,
+            lane: 0,
+            layout: id,
+            partitions: partitions.iter().map(partition).collect(),
+        }
     }
     /// True if it lists exactly these partitions, in this order.
     pub fn is_of(&self, partitions: &[InputPartition]) -> bool {
         self.partitions.len() == partitions.len()
-            && self.partitions.iter().zip(partitions).all(|(a, b)| a.topic == b.topic && a.partition == b.partition)
+            && self
+                .partitions
+                .iter()
+                .zip(partitions)
+                .all(|(a, b)| a.topic == b.topic && a.partition == b.partition)
     }
     /// True if it starts with all partitions of another.
     pub fn extends(&self, other: &Layout) -> bool {
@@ -260,9 +280,21 @@ struct ClockStateV1 {
 impl EpochRecordV1 {
     /// The layout that the record names, and the record in today's form.
     pub(crate) fn upgraded(self) -> (Layout, EpochRecord) {
-        let partition = |p: &PartitionIntervalV1| LayoutPartition { topic: p.topic.clone(), partition: p.partition };
-        let layout = Layout { version: 1, lane: 0, layout: 0, partitions: self.partitions.iter().map(partition).collect() };
-        let interval = |p: &PartitionIntervalV1| PartitionInterval { start: p.start, end: p.end, read: (p.end - p.start).max(0) };
+        let partition = |p: &PartitionIntervalV1| LayoutPartition {
+            topic: p.topic.clone(),
+            partition: p.partition,
+        };
+        let layout = Layout {
+            version: 1,
+            lane: 0,
+            layout: 0,
+            partitions: self.partitions.iter().map(partition).collect(),
+        };
+        let interval = |p: &PartitionIntervalV1| PartitionInterval {
+            start: p.start,
+            end: p.end,
+            read: (p.end - p.start).max(0),
+        };
         let record = EpochRecord {
             version: 1,
             lane: 0,
@@ -279,7 +311,11 @@ impl EpochRecordV1 {
             plan_hash: self.plan_hash,
             catalog_fingerprint: self.catalog_fingerprint,
             partitions: self.partitions.iter().map(interval).collect(),
-            clock: ClockState { live_at: self.clock.live_at, bound_at: None, newest_event_at: self.clock.newest_event_at },
+            clock: ClockState {
+                live_at: self.clock.live_at,
+                bound_at: None,
+                newest_event_at: self.clock.newest_event_at,
+            },
             closing: self.closing,
             refused: Vec::new(),
             skipped: Vec::new(),
@@ -336,7 +372,10 @@ impl Chain {
         match record {
             ScriptRecord::Layout(layout) => {
                 if !layout.extends(&self.layout) {
-                    return refuse(format!("layout {} does not start with the partitions of layout {}", layout.layout, self.layout.layout));
+                    return refuse(format!(
+                        "layout {} does not start with the partitions of layout {}",
+                        layout.layout, self.layout.layout
+                    ));
                 }
                 self.layout = layout;
                 Ok(Link::Layout)
@@ -351,22 +390,37 @@ impl Chain {
         }
         let expected = self.last.as_ref().map_or(1, |last| last.epoch + 1);
         if record.epoch != expected {
-            return refuse(format!("a record of epoch {} stands where that of epoch {expected} should", record.epoch));
+            return refuse(format!(
+                "a record of epoch {} stands where that of epoch {expected} should",
+                record.epoch
+            ));
         }
         if record.layout != self.layout.layout {
             let (found, known) = (record.layout, self.layout.layout);
-            return refuse(format!("epoch {expected} refers to layout {found}, but layout {known} is the newest before it"));
+            return refuse(format!(
+                "epoch {expected} refers to layout {found}, but layout {known} is the newest before it"
+            ));
         }
         if record.partitions.len() != self.layout.partitions.len() {
             let (found, known) = (record.partitions.len(), self.layout.partitions.len());
-            return refuse(format!("epoch {expected} has {found} intervals for the {known} partitions of its layout"));
+            return refuse(format!(
+                "epoch {expected} has {found} intervals for the {known} partitions of its layout"
+            ));
         }
         if let Some(last) = &self.last {
             if record.as_of < last.as_of {
                 return refuse(format!("as_of goes back in epoch {expected}"));
             }
-            if record.partitions.iter().zip(&last.partitions).any(|(now, then)| now.start != then.end) {
-                return refuse(format!("the intervals of epochs {} and {expected} do not meet", last.epoch));
+            if record
+                .partitions
+                .iter()
+                .zip(&last.partitions)
+                .any(|(now, then)| now.start != then.end)
+            {
+                return refuse(format!(
+                    "the intervals of epochs {} and {expected} do not meet",
+                    last.epoch
+                ));
             }
         }
         self.last = Some(record.clone());
@@ -379,17 +433,31 @@ impl Chain {
     /// If it ends elsewhere. An input topic whose committed position is missing was created again: Kafka forgets a topic's positions with it.
     pub fn ends_with(&self, committed: &CommittedEpoch) -> Result<(), PortError> {
         let Some(last) = &self.last else {
-            return refuse(format!("epoch {} is committed, but the topic holds no record of it", committed.number));
+            return refuse(format!(
+                "epoch {} is committed, but the topic holds no record of it",
+                committed.number
+            ));
         };
         if last.epoch as u64 != committed.number {
-            return refuse(format!("it ends with epoch {}, but epoch {} is committed", last.epoch, committed.number));
+            return refuse(format!(
+                "it ends with epoch {}, but epoch {} is committed",
+                last.epoch, committed.number
+            ));
         }
         if let (Some(here), Some(there)) = (last.nonce(), committed.nonce)
             && here != there
         {
-            return refuse(format!("epoch {} has nonce {here} in the topic and {there} in the group's offsets", last.epoch));
+            return refuse(format!(
+                "epoch {} has nonce {here} in the topic and {there} in the group's offsets",
+                last.epoch
+            ));
         }
-        for ((interval, at), partition) in last.partitions.iter().zip(&committed.positions).zip(&self.layout.partitions) {
+        for ((interval, at), partition) in last
+            .partitions
+            .iter()
+            .zip(&committed.positions)
+            .zip(&self.layout.partitions)
+        {
             let LayoutPartition { topic, partition } = partition;
             match at {
                 Some(at) if at.0 == interval.end => {}
@@ -414,16 +482,26 @@ impl Chain {
 }
 
 fn refuse<T>(message: String) -> Result<T, PortError> {
-    Err(PortError::Fatal(format!("the epoch records are not a script: {message}")))
+    Err(PortError::Fatal(format!(
+        "the epoch records are not a script: {message}"
+    )))
 }
 
 /// Joins offsets of one partition into ranges.
-pub(crate) fn ranges(offsets: impl IntoIterator<Item = (u32, i64)>, reason: &str) -> Vec<DecidedRange> {
+pub(crate) fn ranges(
+    offsets: impl IntoIterator<Item = (u32, i64)>,
+    reason: &str,
+) -> Vec<DecidedRange> {
     let mut found: Vec<DecidedRange> = Vec::new();
     for (partition, offset) in offsets {
         match found.last_mut() {
             Some(last) if last.partition as u32 == partition && last.end == offset => last.end += 1,
-            _ => found.push(DecidedRange { partition: partition as i32, start: offset, end: offset + 1, reason: reason.to_owned() }),
+            _ => found.push(DecidedRange {
+                partition: partition as i32,
+                start: offset,
+                end: offset + 1,
+                reason: reason.to_owned(),
+            }),
         }
     }
     found

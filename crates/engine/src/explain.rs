@@ -140,13 +140,27 @@ impl ExplainDesk {
 
 impl ExplainQueue {
     /// Answers at most `limit` of the requests that wait; says how many.
-    pub fn answer(&self, limit: usize, mut answer: impl FnMut(&ExplainRequest) -> Result<ExplanationView, ExplainRefusal>) -> usize {
-        self.0.try_iter().take(limit).map(|(request, reply)| reply(answer(&request))).count()
+    pub fn answer(
+        &self,
+        limit: usize,
+        mut answer: impl FnMut(&ExplainRequest) -> Result<ExplanationView, ExplainRefusal>,
+    ) -> usize {
+        self.0
+            .try_iter()
+            .take(limit)
+            .map(|(request, reply)| reply(answer(&request)))
+            .count()
     }
 
     /// Waits for the next request and answers it; `false` when nobody can ask any more.
-    pub fn answer_next(&self, answer: impl FnOnce(&ExplainRequest) -> Result<ExplanationView, ExplainRefusal>) -> bool {
-        self.0.recv().map(|(request, reply)| reply(answer(&request))).is_ok()
+    pub fn answer_next(
+        &self,
+        answer: impl FnOnce(&ExplainRequest) -> Result<ExplanationView, ExplainRefusal>,
+    ) -> bool {
+        self.0
+            .recv()
+            .map(|(request, reply)| reply(answer(&request)))
+            .is_ok()
     }
 }
 
@@ -168,17 +182,31 @@ mod tests {
         let told = Arc::new(Mutex::new(Vec::new()));
         let ask = |id: &str| {
             let told = told.clone();
-            let request = ExplainRequest { task: "t".into(), entity_type: "accounts".into(), entity_id: id.into() };
-            desk.ask(request, Box::new(move |answer| told.lock().unwrap().push(answer.unwrap_err().to_string())))
+            let request = ExplainRequest {
+                task: "t".into(),
+                entity_type: "accounts".into(),
+                entity_id: id.into(),
+            };
+            desk.ask(
+                request,
+                Box::new(move |answer| told.lock().unwrap().push(answer.unwrap_err().to_string())),
+            )
         };
-        assert_eq!((ask("a"), ask("b"), ask("c")), (Ok(()), Ok(()), Err(ExplainRefusal::Busy)));
+        assert_eq!(
+            (ask("a"), ask("b"), ask("c")),
+            (Ok(()), Ok(()), Err(ExplainRefusal::Busy))
+        );
         let refuse = |request: &ExplainRequest| {
-            Err(ExplainRefusal::NoSuchEntity { entity_type: request.entity_type.clone(), entity_id: request.entity_id.clone() })
+            Err(ExplainRefusal::NoSuchEntity {
+                entity_type: request.entity_type.clone(),
+                entity_id: request.entity_id.clone(),
+            })
         };
         assert_eq!(queue.answer(1, refuse), 1);
         assert_eq!(ask("d"), Ok(()), "there is room again");
         assert_eq!((queue.answer(10, refuse), queue.answer(10, refuse)), (2, 0));
-        let expected = ["a", "b", "d"].map(|id| format!("nothing is known about \"{id}\" in accounts"));
+        let expected =
+            ["a", "b", "d"].map(|id| format!("nothing is known about \"{id}\" in accounts"));
         assert_eq!(*told.lock().unwrap(), expected);
         drop(queue);
         assert_eq!(ask("e"), Ok(()), "nobody answers; the reply is dropped");

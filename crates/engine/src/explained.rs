@@ -27,19 +27,37 @@ pub(crate) struct Explained {
 
 impl Explained {
     /// `evidence` has an entry for each group, in the layout's order.
-    pub fn new(before: Option<&Explained>, as_of_ms: i64, explanation: &Explanation, evidence: Vec<Evidence>, groups: &[Group]) -> Self {
+    pub fn new(
+        before: Option<&Explained>,
+        as_of_ms: i64,
+        explanation: &Explanation,
+        evidence: Vec<Evidence>,
+        groups: &[Group],
+    ) -> Self {
         let mut contributions = vec![0.0; groups.len()];
         for part in &explanation.contributions {
             // What no record names is nothing here too: a restart knows the records only.
-            contributions[part.group] = if part.logit.abs() > NEGLIGIBLE_LOGIT { part.logit } else { 0.0 };
+            contributions[part.group] = if part.logit.abs() > NEGLIGIBLE_LOGIT {
+                part.logit
+            } else {
+                0.0
+            };
         }
-        let differences = before.map(|before| contributions.iter().zip(&before.contributions).map(|(now, then)| now - then).collect());
+        let differences = before.map(|before| {
+            contributions
+                .iter()
+                .zip(&before.contributions)
+                .map(|(now, then)| now - then)
+                .collect()
+        });
         Self {
             as_of_ms,
             base_logit: explanation.base_logit,
             drivers: drivers(&contributions, &evidence, groups),
             change_since_ms: before.map(|before| before.as_of_ms),
-            change_drivers: differences.map_or_else(Vec::new, |differences: Vec<f64>| drivers(&differences, &evidence, groups)),
+            change_drivers: differences.map_or_else(Vec::new, |differences: Vec<f64>| {
+                drivers(&differences, &evidence, groups)
+            }),
             contributions,
         }
     }
@@ -47,7 +65,13 @@ impl Explained {
     /// The explanation that a score record carries; `None` if it carries none.
     pub fn restored(record: &ScoreRecord, groups: &[Group]) -> Option<Self> {
         let (as_of_ms, base_logit) = (record.drivers_as_of?, record.base_logit?);
-        let of_group = |group: &Group| record.drivers.iter().find(|driver| driver.group == group.code).map_or(0.0, |d| d.contribution);
+        let of_group = |group: &Group| {
+            record
+                .drivers
+                .iter()
+                .find(|driver| driver.group == group.code)
+                .map_or(0.0, |d| d.contribution)
+        };
         Some(Self {
             as_of_ms,
             base_logit,
@@ -60,17 +84,27 @@ impl Explained {
 
     /// Code of the strongest positive group.
     pub fn top_group(&self) -> Option<&str> {
-        self.drivers.iter().find(|d| d.contribution > 0.0).map(|d| d.group.as_str())
+        self.drivers
+            .iter()
+            .find(|d| d.contribution > 0.0)
+            .map(|d| d.group.as_str())
     }
 
     /// The strongest positive driver in a few words.
     pub fn top_signal(&self) -> Option<String> {
-        self.drivers.iter().find(|d| d.contribution > 0.0).map(phrase)
+        self.drivers
+            .iter()
+            .find(|d| d.contribution > 0.0)
+            .map(phrase)
     }
 
     /// What pulled the score down, in a few words: since the explanation before, or at all.
     pub fn top_drag(&self) -> Option<String> {
-        self.change_drivers.iter().chain(&self.drivers).find(|d| d.contribution < 0.0).map(phrase)
+        self.change_drivers
+            .iter()
+            .chain(&self.drivers)
+            .find(|d| d.contribution < 0.0)
+            .map(phrase)
     }
 }
 
@@ -100,18 +134,30 @@ pub fn drivers(contributions: &[f64], evidence: &[Evidence], groups: &[Group]) -
             event_ids: evidence.event_ids,
         }
     };
-    order.into_iter().zip(shares).filter(|((_, x), _)| x.abs() > NEGLIGIBLE_LOGIT).map(driver).collect()
+    order
+        .into_iter()
+        .zip(shares)
+        .filter(|((_, x), _)| x.abs() > NEGLIGIBLE_LOGIT)
+        .map(driver)
+        .collect()
 }
 
 /// Drivers for people who look at them.
 pub(crate) fn driver_views(drivers: &[Driver], as_of_ms: i64) -> Vec<DriverView> {
-    let total = |positive: bool| drivers.iter().filter(|d| (d.contribution > 0.0) == positive).map(|d| d.contribution.abs()).sum::<f64>();
+    let total = |positive: bool| {
+        drivers
+            .iter()
+            .filter(|d| (d.contribution > 0.0) == positive)
+            .map(|d| d.contribution.abs())
+            .sum::<f64>()
+    };
     let (up, down) = (total(true), total(false));
     let view = |d: &Driver| DriverView {
         group: d.group.clone(),
         label: d.label.clone(),
         logit: d.contribution,
-        share_ratio: d.contribution.abs() / (if d.contribution > 0.0 { up } else { down }).max(1e-12),
+        share_ratio: d.contribution.abs()
+            / (if d.contribution > 0.0 { up } else { down }).max(1e-12),
         value: d.value.clone(),
         evidence: d.evidence.clone(),
         event_ids: d.event_ids.clone(),
@@ -126,10 +172,17 @@ fn shares(contributions: &[f64]) -> Vec<i32> {
     if total <= 0.0 {
         return vec![0; contributions.len()];
     }
-    let exact: Vec<f64> = contributions.iter().map(|x| 100.0 * x.max(0.0) / total).collect();
+    let exact: Vec<f64> = contributions
+        .iter()
+        .map(|x| 100.0 * x.max(0.0) / total)
+        .collect();
     let mut rounded: Vec<i32> = exact.iter().map(|x| x.floor() as i32).collect();
     let mut order: Vec<usize> = (0..exact.len()).collect();
-    order.sort_by(|a, b| (exact[*b] - exact[*b].floor()).total_cmp(&(exact[*a] - exact[*a].floor())).then(a.cmp(b)));
+    order.sort_by(|a, b| {
+        (exact[*b] - exact[*b].floor())
+            .total_cmp(&(exact[*a] - exact[*a].floor()))
+            .then(a.cmp(b))
+    });
     let missing = 100 - rounded.iter().sum::<i32>();
     for index in order.into_iter().take(missing as usize) {
         rounded[index] += 1;
@@ -156,12 +209,36 @@ mod tests {
     }
 
     fn explained(before: Option<&Explained>, as_of_ms: i64, contributions: [f64; 3]) -> Explained {
-        let groups: Vec<Group> = ["intent", "usage", "silence"].map(|code| Group { code: code.into(), label: code.to_uppercase() }).into();
-        let parts = contributions.iter().enumerate().map(|(group, logit)| Contribution { group, logit: *logit }).collect();
-        let explanation = Explanation { base_logit: -1.0, logit: -1.0 + contributions.iter().sum::<f64>(), contributions: parts };
+        let groups: Vec<Group> = ["intent", "usage", "silence"]
+            .map(|code| Group {
+                code: code.into(),
+                label: code.to_uppercase(),
+            })
+            .into();
+        let parts = contributions
+            .iter()
+            .enumerate()
+            .map(|(group, logit)| Contribution {
+                group,
+                logit: *logit,
+            })
+            .collect();
+        let explanation = Explanation {
+            base_logit: -1.0,
+            logit: -1.0 + contributions.iter().sum::<f64>(),
+            contributions: parts,
+        };
         let evidence = vec![
-            Evidence { value: None, words: vec!["pricing ×2".into(), "demo".into()], event_ids: vec!["e1".into()] },
-            Evidence { value: Some("3 people".into()), words: vec!["limit".into()], event_ids: vec![] },
+            Evidence {
+                value: None,
+                words: vec!["pricing ×2".into(), "demo".into()],
+                event_ids: vec!["e1".into()],
+            },
+            Evidence {
+                value: Some("3 people".into()),
+                words: vec!["limit".into()],
+                event_ids: vec![],
+            },
             Evidence::default(),
         ];
         Explained::new(before, as_of_ms, &explanation, evidence, &groups)
@@ -169,13 +246,31 @@ mod tests {
 
     #[test]
     fn what_changed_is_the_difference_to_the_explanation_before() {
-        let told = |drivers: &[Driver]| drivers.iter().map(|d| (d.group.clone(), (d.contribution * 1e3).round())).collect::<Vec<_>>();
+        let told = |drivers: &[Driver]| {
+            drivers
+                .iter()
+                .map(|d| (d.group.clone(), (d.contribution * 1e3).round()))
+                .collect::<Vec<_>>()
+        };
         let first = explained(None, 1, [0.5, 0.2, -0.3]);
-        assert_eq!((first.change_since_ms, first.change_drivers.len()), (None, 0));
-        assert_eq!(told(&first.drivers), [("intent".to_owned(), 500.0), ("silence".into(), -300.0), ("usage".into(), 200.0)]);
+        assert_eq!(
+            (first.change_since_ms, first.change_drivers.len()),
+            (None, 0)
+        );
+        assert_eq!(
+            told(&first.drivers),
+            [
+                ("intent".to_owned(), 500.0),
+                ("silence".into(), -300.0),
+                ("usage".into(), 200.0)
+            ]
+        );
         let second = explained(Some(&first), 2, [0.4, 0.9, -0.3]);
         assert_eq!(second.change_since_ms, Some(1));
-        assert_eq!(told(&second.change_drivers), [("usage".to_owned(), 700.0), ("intent".into(), -100.0)]);
+        assert_eq!(
+            told(&second.change_drivers),
+            [("usage".to_owned(), 700.0), ("intent".into(), -100.0)]
+        );
         assert_eq!(second.change_drivers[0].value.as_deref(), Some("3 people"));
     }
 
@@ -183,13 +278,30 @@ mod tests {
     fn the_strongest_driver_speaks_in_a_few_words() {
         let words = |contributions| {
             let explained = explained(None, 1, contributions);
-            (explained.top_group().map(str::to_owned), explained.top_signal(), explained.top_drag())
+            (
+                explained.top_group().map(str::to_owned),
+                explained.top_signal(),
+                explained.top_drag(),
+            )
         };
         let text = |text: &str| Some(text.to_owned());
-        assert_eq!(words([0.5, 0.2, -0.9]), (text("intent"), text("INTENT (pricing ×2)"), text("SILENCE")));
-        assert_eq!(words([0.1, 0.2, 0.0]), (text("usage"), text("USAGE (3 people)"), None));
-        assert_eq!(words([-0.1, -0.2, 0.0]), (None, None, text("USAGE (3 people)")));
+        assert_eq!(
+            words([0.5, 0.2, -0.9]),
+            (text("intent"), text("INTENT (pricing ×2)"), text("SILENCE"))
+        );
+        assert_eq!(
+            words([0.1, 0.2, 0.0]),
+            (text("usage"), text("USAGE (3 people)"), None)
+        );
+        assert_eq!(
+            words([-0.1, -0.2, 0.0]),
+            (None, None, text("USAGE (3 people)"))
+        );
         let (before, after) = (explained(None, 1, [0.9, 0.1, -0.3]), [0.1, 0.1, -0.3]);
-        assert_eq!(explained(Some(&before), 2, after).top_drag(), text("INTENT (pricing ×2)"), "what fell counts before what is low");
+        assert_eq!(
+            explained(Some(&before), 2, after).top_drag(),
+            text("INTENT (pricing ×2)"),
+            "what fell counts before what is low"
+        );
     }
 }

@@ -24,17 +24,21 @@ mod run;
 mod standings;
 
 pub use dead_letter::{
-    HEADER_APPLICATION, HEADER_HEADERS_BYTES, HEADER_HEADERS_SHA256, HEADER_KEY_BYTES, HEADER_KEY_SHA256, HEADER_MESSAGE, HEADER_OFFSET,
-    HEADER_PARTITION, HEADER_REASON, HEADER_STAGE, HEADER_TIMESTAMP, HEADER_TOPIC, HEADER_VALUE_BYTES, HEADER_VALUE_SHA256, Reason,
+    HEADER_APPLICATION, HEADER_HEADERS_BYTES, HEADER_HEADERS_SHA256, HEADER_KEY_BYTES,
+    HEADER_KEY_SHA256, HEADER_MESSAGE, HEADER_OFFSET, HEADER_PARTITION, HEADER_REASON,
+    HEADER_STAGE, HEADER_TIMESTAMP, HEADER_TOPIC, HEADER_VALUE_BYTES, HEADER_VALUE_SHA256, Reason,
     dead_letter, without_key, without_original_headers, without_value,
 };
 pub use decode::{Blocked, Decoded, Decoders, Verdicts};
 pub use epoch::{
-    Chain, ClockState, DecidedRange, EPOCH_RECORD_VERSION, EpochRecord, LAYOUT_SECTION, Layout, LayoutPartition, Link, PartitionInterval,
-    ReasonCount, ScriptRecord,
+    Chain, ClockState, DecidedRange, EPOCH_RECORD_VERSION, EpochRecord, LAYOUT_SECTION, Layout,
+    LayoutPartition, Link, PartitionInterval, ReasonCount, ScriptRecord,
 };
 pub use explained::drivers;
-pub use machine::{Cut, Machine, MachineError, MachineParts, Moment, Readings, Stepped, Tally, Task, Unmatched, output_key};
+pub use machine::{
+    Cut, Machine, MachineError, MachineParts, Moment, Readings, Stepped, Tally, Task, Unmatched,
+    output_key,
+};
 pub use metrics::Metrics;
 pub use options::{ClockMode, EngineOptions, EngineOptionsError};
 pub use output::{AlertRecord, Driver, OutputEncoders, PolicyStateRecord, ScoreRecord};

@@ -14,12 +14,15 @@ use leadpulse_schema::{Catalog, Operation, Population, TableId};
 use crate::dead_letter::{Reason, dead_letter};
 use crate::decode::Decoded;
 use crate::epoch::{
-    ClockState, DecidedRange, EPOCH_RECORD_VERSION, EpochRecord, LAYOUT_SECTION, Layout, PartitionInterval, ReasonCount, ranges,
+    ClockState, DecidedRange, EPOCH_RECORD_VERSION, EpochRecord, LAYOUT_SECTION, Layout,
+    PartitionInterval, ReasonCount, ranges,
 };
 use crate::explained::Explained;
 use crate::output::OutputEncoders;
 use crate::people;
-use crate::ports::{InputPartition, NextOffset, Nonce, Output, OutputRecord, RecordBatch, SealedEpoch};
+use crate::ports::{
+    InputPartition, NextOffset, Nonce, Output, OutputRecord, RecordBatch, SealedEpoch,
+};
 use crate::read_model::{AlertView, ScoreView};
 use crate::standings::Standings;
 
@@ -34,7 +37,8 @@ pub use restore::Unmatched;
 const PROGRAM: &str = concat!("leadpulse/", env!("CARGO_PKG_VERSION"));
 
 const LATE: &str = "older than the late horizon allows: behind its partition's newest event, or of a day that its table has forgotten";
-const FUTURE: &str = "its time lies ahead of its Kafka timestamp, or of the clock here, by more than tolerated";
+const FUTURE: &str =
+    "its time lies ahead of its Kafka timestamp, or of the clock here, by more than tolerated";
 
 /// Something to predict, as the engine needs it.
 #[derive(Debug)]
@@ -188,7 +192,9 @@ pub enum MachineError {
         known: String,
     },
     /// The bundle's task is about another table.
-    #[error("task {task:?} is about {configured} in the configuration and about {trained} in the bundle; train it again")]
+    #[error(
+        "task {task:?} is about {configured} in the configuration and about {trained} in the bundle; train it again"
+    )]
     OtherEntity {
         /// Task name.
         task: String,
@@ -238,16 +244,38 @@ pub struct MachineParts {
 impl Machine {
     /// A machine before its first epoch.
     pub fn new(parts: MachineParts) -> Result<Self, MachineError> {
-        let MachineParts { graph, tasks, scorer, .. } = &parts;
+        let MachineParts {
+            graph,
+            tasks,
+            scorer,
+            ..
+        } = &parts;
         let catalog = graph.catalog().clone();
-        let known = people::vocabulary(&catalog, scorer.plan().layout().groups.iter().map(|group| group.code.as_str()));
+        let known = people::vocabulary(
+            &catalog,
+            scorer
+                .plan()
+                .layout()
+                .groups
+                .iter()
+                .map(|group| group.code.as_str()),
+        );
         let (mut scorer_tasks, mut actions) = (Vec::new(), Vec::new());
         for task in tasks {
-            let found = scorer.tasks().iter().position(|t| t.name == *task.name).ok_or_else(|| MachineError::NoSuchTask {
-                bundle: scorer.bundle_id().to_owned(),
-                task: task.name.to_string(),
-                known: scorer.tasks().iter().map(|t| t.name.as_str()).collect::<Vec<_>>().join(", "),
-            })?;
+            let found = scorer
+                .tasks()
+                .iter()
+                .position(|t| t.name == *task.name)
+                .ok_or_else(|| MachineError::NoSuchTask {
+                    bundle: scorer.bundle_id().to_owned(),
+                    task: task.name.to_string(),
+                    known: scorer
+                        .tasks()
+                        .iter()
+                        .map(|t| t.name.as_str())
+                        .collect::<Vec<_>>()
+                        .join(", "),
+                })?;
             let trained = scorer.tasks()[found].entity;
             if trained != task.entity {
                 return Err(MachineError::OtherEntity {
@@ -258,7 +286,10 @@ impl Machine {
             }
             scorer_tasks.push(found);
             let table = task.policy.actions(&known);
-            actions.push(table.map_err(|source| MachineError::Actions { task: task.name.to_string(), source })?);
+            actions.push(table.map_err(|source| MachineError::Actions {
+                task: task.name.to_string(),
+                source,
+            })?);
         }
         let MachineParts {
             worker,
@@ -275,7 +306,13 @@ impl Machine {
             current_scores,
         } = parts;
         expect(&mut graph, &partitions);
-        let deployed = deployed_digest(&fingerprint, scorer.as_ref(), &tasks, &graph, (soft_budget, explain_budget));
+        let deployed = deployed_digest(
+            &fingerprint,
+            scorer.as_ref(),
+            &tasks,
+            &graph,
+            (soft_budget, explain_budget),
+        );
         Ok(Self {
             catalog,
             fingerprint,
@@ -350,7 +387,9 @@ impl Machine {
             || clock_ms.is_some_and(|now| {
                 let due = |at_ms: Option<i64>| at_ms.is_some_and(|at_ms| now >= at_ms);
                 self.as_of_ms().is_some_and(|as_of| now > as_of)
-                    && (due(Some(self.graph.next_board_ms())) || due(self.graph.next_timer_ms()) || due(revisit_ms))
+                    && (due(Some(self.graph.next_board_ms()))
+                        || due(self.graph.next_timer_ms())
+                        || due(revisit_ms))
             })
     }
 
@@ -362,12 +401,18 @@ impl Machine {
             let mut last = started;
             move |tally: &mut Tally, stage| {
                 let now = std::time::Instant::now();
-                tally.stage_seconds.push((stage, (now - last).as_secs_f64()));
+                tally
+                    .stage_seconds
+                    .push((stage, (now - last).as_secs_f64()));
                 last = now;
             }
         };
         self.number += 1;
-        let Admitted { counts, mut dead, retracted } = self.admit(decoded, cut.clock.bound_ms);
+        let Admitted {
+            counts,
+            mut dead,
+            retracted,
+        } = self.admit(decoded, cut.clock.bound_ms);
         tally.retracted = retracted;
         lap(&mut tally, "graph");
 
@@ -384,13 +429,24 @@ impl Machine {
         let found = self.score(&dirty);
         let scored = found.iter().filter(|f| f.logit.is_ok()).count();
         lap(&mut tally, "infer");
-        let decide::Decided { outputs, scores, alerts } = self.decide(&dirty, &found, cut.closing, &mut tally);
+        let decide::Decided {
+            outputs,
+            scores,
+            alerts,
+        } = self.decide(&dirty, &found, cut.closing, &mut tally);
         lap(&mut tally, "policy");
 
         let mut by_reason: BTreeMap<&'static str, i64> = BTreeMap::new();
         let mut all = Vec::with_capacity(dead.len() + outputs.len() + 1);
-        let unknown = dead.iter().filter(|(_, reason, _)| *reason == Reason::UnknownSchema);
-        let place = |index: u32| (records.record(index as usize).partition(), records.record(index as usize).offset());
+        let unknown = dead
+            .iter()
+            .filter(|(_, reason, _)| *reason == Reason::UnknownSchema);
+        let place = |index: u32| {
+            (
+                records.record(index as usize).partition(),
+                records.record(index as usize).offset(),
+            )
+        };
         let mut unknown: Vec<(u32, i64)> = unknown.map(|(index, ..)| place(*index)).collect();
         unknown.sort_unstable();
         let refused = ranges(unknown, Reason::UnknownSchema.code());
@@ -398,17 +454,30 @@ impl Machine {
             *by_reason.entry(reason.code()).or_default() += 1;
             let record = records.record(index as usize);
             let input = &self.partitions[record.partition() as usize];
-            all.push(dead_letter(record, input, reason, &message, self.as_of_ms.max(0)));
+            all.push(dead_letter(
+                record,
+                input,
+                reason,
+                &message,
+                self.as_of_ms.max(0),
+            ));
         }
         all.extend(outputs);
         let written = |output| all.iter().filter(|r| r.output == output).count() as i64;
         let intervals = self.positions.iter().zip(&cut.positions).zip(&cut.read);
-        let intervals = intervals.map(|((start, end), read)| PartitionInterval { start: start.0, end: end.0, read: *read });
+        let intervals = intervals.map(|((start, end), read)| PartitionInterval {
+            start: start.0,
+            end: end.0,
+            read: *read,
+        });
         let digest = digest(&all);
         let nonce = nonce(&self.owner, self.number, &digest);
         let mut sections = BTreeMap::new();
         if std::mem::take(&mut self.layout_is_new) {
-            sections.insert(LAYOUT_SECTION.to_owned(), self.encoders.layout(&self.layout));
+            sections.insert(
+                LAYOUT_SECTION.to_owned(),
+                self.encoders.layout(&self.layout),
+            );
         }
         let record = EpochRecord {
             version: EPOCH_RECORD_VERSION,
@@ -426,7 +495,11 @@ impl Machine {
             plan_hash: Some(self.scorer.plan().hash().to_owned()),
             catalog_fingerprint: self.fingerprint.clone(),
             partitions: intervals.collect(),
-            clock: ClockState { live_at: cut.clock.live_ms, bound_at: cut.clock.bound_ms, newest_event_at: self.newest_event_ms },
+            clock: ClockState {
+                live_at: cut.clock.live_ms,
+                bound_at: cut.clock.bound_ms,
+                newest_event_at: self.newest_event_ms,
+            },
             closing: cut.closing,
             refused,
             skipped: cut.skipped,
@@ -434,7 +507,13 @@ impl Machine {
             duplicate: counts[Outcome::Duplicate as usize],
             late: counts[Outcome::Late as usize],
             future: counts[Outcome::Future as usize],
-            dead_lettered: by_reason.into_iter().map(|(reason, count)| ReasonCount { reason: reason.into(), count }).collect(),
+            dead_lettered: by_reason
+                .into_iter()
+                .map(|(reason, count)| ReasonCount {
+                    reason: reason.into(),
+                    count,
+                })
+                .collect(),
             scored: scored as i64,
             scores: written(Output::Scores),
             alerts: written(Output::Alerts),
@@ -451,14 +530,31 @@ impl Machine {
         };
         all.push(script(self.worker.as_bytes(), self.encoders.epoch(&record)));
         lap(&mut tally, "seal");
-        let sealed = SealedEpoch { number: self.number, nonce, as_of_ms: record.as_of, positions: self.positions.clone(), outputs: all };
+        let sealed = SealedEpoch {
+            number: self.number,
+            nonce,
+            as_of_ms: record.as_of,
+            positions: self.positions.clone(),
+            outputs: all,
+        };
         let sealed = Arc::new(sealed);
-        Stepped { sealed, record, scores, alerts, tally }
+        Stepped {
+            sealed,
+            record,
+            scores,
+            alerts,
+            tally,
+        }
     }
 
     /// Applies rows, and counts what became of them. Late and future rows join the dead letters.
     fn admit(&mut self, decoded: Decoded, bound_ms: Option<i64>) -> Admitted {
-        let Decoded { rows, records: record_of, mut dead, .. } = decoded;
+        let Decoded {
+            rows,
+            records: record_of,
+            mut dead,
+            ..
+        } = decoded;
         let outcomes = self.graph.apply(&rows, bound_ms);
         let (mut counts, mut retracted) = ([0_i64; 4], 0);
         for (index, outcome) in outcomes.iter().enumerate() {
@@ -467,7 +563,8 @@ impl Machine {
             let (reason, message) = match outcome {
                 Outcome::Accepted => {
                     let known = row.event_ms().min(row.known_ms());
-                    self.newest_event_ms = Some(self.newest_event_ms.map_or(known, |t| t.max(known)));
+                    self.newest_event_ms =
+                        Some(self.newest_event_ms.map_or(known, |t| t.max(known)));
                     retracted += u64::from(row.operation() == Operation::Retract);
                     continue;
                 }
@@ -477,7 +574,11 @@ impl Machine {
             };
             dead.push((record_of[index], reason, message.to_owned()));
         }
-        Admitted { counts, dead, retracted }
+        Admitted {
+            counts,
+            dead,
+            retracted,
+        }
     }
 
     /// Moves `as_of` on.
@@ -495,7 +596,9 @@ impl Machine {
             Moment::Fixed(as_of_ms) => as_of_ms,
             Moment::Newest => {
                 let newest_ms = self.newest_event_ms.max(clock.live_ms).unwrap_or_default();
-                clock.bound_ms.map_or(newest_ms, |bound_ms| newest_ms.min(bound_ms))
+                clock
+                    .bound_ms
+                    .map_or(newest_ms, |bound_ms| newest_ms.min(bound_ms))
             }
         };
         self.as_of_ms = self.as_of_ms.max(to_ms).max(0);
@@ -504,9 +607,16 @@ impl Machine {
 
     /// Adds the cells of entities whose crossing has lasted long enough by now.
     fn with_revisits(&mut self, mut dirty: Vec<(CellRef, Reasons)>) -> Vec<(CellRef, Reasons)> {
-        while let Some((_, entity)) = self.revisits.first().copied().filter(|(at_ms, _)| *at_ms <= self.as_of_ms) {
+        while let Some((_, entity)) = self
+            .revisits
+            .first()
+            .copied()
+            .filter(|(at_ms, _)| *at_ms <= self.as_of_ms)
+        {
             self.revisits.pop_first();
-            let Some(place) = self.graph.directory().place(entity) else { continue };
+            let Some(place) = self.graph.directory().place(entity) else {
+                continue;
+            };
             match dirty.binary_search_by_key(&place.cell, |(at, _)| *at) {
                 Ok(index) => dirty[index].1 = dirty[index].1.with(Reasons::TIMER),
                 Err(index) => dirty.insert(index, (place.cell, Reasons::TIMER)),
@@ -526,25 +636,49 @@ struct Admitted {
 
 /// The history of these partitions is still to be read.
 fn expect(graph: &mut Graph, partitions: &[InputPartition]) {
-    partitions.iter().zip(0..).for_each(|(partition, number)| graph.expect(number, partition.table));
+    partitions
+        .iter()
+        .zip(0..)
+        .for_each(|(partition, number)| graph.expect(number, partition.table));
 }
 
 /// Tells epochs apart that have one number: of other owners, or of one owner with other outputs.
 fn nonce(owner: &str, number: u64, digest: &str) -> Nonce {
-    let hash = Sha256::new().chain_update(owner).chain_update(number.to_le_bytes()).chain_update(digest).finalize();
-    Nonce(hash.first_chunk::<8>().map_or(0, |bytes| u64::from_be_bytes(*bytes)))
+    let hash = Sha256::new()
+        .chain_update(owner)
+        .chain_update(number.to_le_bytes())
+        .chain_update(digest)
+        .finalize();
+    Nonce(
+        hash.first_chunk::<8>()
+            .map_or(0, |bytes| u64::from_be_bytes(*bytes)),
+    )
 }
 
 /// Digest of what a worker is given.
-fn deployed_digest(fingerprint: &str, scorer: &dyn Scorer, tasks: &[Task], graph: &Graph, budgets: (usize, usize)) -> String {
+fn deployed_digest(
+    fingerprint: &str,
+    scorer: &dyn Scorer,
+    tasks: &[Task],
+    graph: &Graph,
+    budgets: (usize, usize),
+) -> String {
     let mut hash = Sha256::new();
-    for part in [fingerprint, scorer.bundle_id(), scorer.plan().hash(), PROGRAM] {
+    for part in [
+        fingerprint,
+        scorer.bundle_id(),
+        scorer.plan().hash(),
+        PROGRAM,
+    ] {
         hash.update(part);
         hash.update([0]);
     }
     // The derived form of options changes with their meaning only. A digest that changes too often costs nothing but a remark.
     for task in tasks {
-        hash.update(format!("{}|{:?}|{}|{:?}|{:?}\0", task.name, task.entity, task.query, task.population, task.policy));
+        hash.update(format!(
+            "{}|{:?}|{}|{:?}|{:?}\0",
+            task.name, task.entity, task.query, task.population, task.policy
+        ));
     }
     hash.update(format!("{:?}|{budgets:?}", graph.shared().options));
     hex(&hash.finalize())

@@ -1,6 +1,9 @@
 //! The engine's metrics, named in one place. Labels are bounded: topics, tables, reasons, tasks; never entities.
 
-use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry,
+};
 
 use crate::machine::Stepped;
 use crate::ports::InputPartition;
@@ -43,7 +46,9 @@ pub struct Metrics {
 }
 
 fn seconds_buckets() -> Vec<f64> {
-    vec![0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0]
+    vec![
+        0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+    ]
 }
 
 impl Metrics {
@@ -54,39 +59,71 @@ impl Metrics {
             registry.register(Box::new(metric.clone()))?;
             Ok(metric)
         };
-        let counters = |name: &str, help: &str, labels: &[&str]| -> Result<IntCounterVec, prometheus::Error> {
-            let metric = IntCounterVec::new(Opts::new(name, help), labels)?;
-            registry.register(Box::new(metric.clone()))?;
-            Ok(metric)
-        };
+        let counters =
+            |name: &str, help: &str, labels: &[&str]| -> Result<IntCounterVec, prometheus::Error> {
+                let metric = IntCounterVec::new(Opts::new(name, help), labels)?;
+                registry.register(Box::new(metric.clone()))?;
+                Ok(metric)
+            };
         let gauge = |name: &str, help: &str| -> Result<IntGauge, prometheus::Error> {
             let metric = IntGauge::new(name, help)?;
             registry.register(Box::new(metric.clone()))?;
             Ok(metric)
         };
-        let gauges = |name: &str, help: &str, labels: &[&str]| -> Result<IntGaugeVec, prometheus::Error> {
-            let metric = IntGaugeVec::new(Opts::new(name, help), labels)?;
-            registry.register(Box::new(metric.clone()))?;
-            Ok(metric)
-        };
-        let histogram = |name: &str, help: &str, buckets: Vec<f64>| -> Result<Histogram, prometheus::Error> {
-            let metric = Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets))?;
-            registry.register(Box::new(metric.clone()))?;
-            Ok(metric)
-        };
+        let gauges =
+            |name: &str, help: &str, labels: &[&str]| -> Result<IntGaugeVec, prometheus::Error> {
+                let metric = IntGaugeVec::new(Opts::new(name, help), labels)?;
+                registry.register(Box::new(metric.clone()))?;
+                Ok(metric)
+            };
+        let histogram =
+            |name: &str, help: &str, buckets: Vec<f64>| -> Result<Histogram, prometheus::Error> {
+                let metric = Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets))?;
+                registry.register(Box::new(metric.clone()))?;
+                Ok(metric)
+            };
         let stage_seconds = HistogramVec::new(
-            HistogramOpts::new("leadpulse_stage_duration_seconds", "Time an epoch spends in a stage.").buckets(seconds_buckets()),
+            HistogramOpts::new(
+                "leadpulse_stage_duration_seconds",
+                "Time an epoch spends in a stage.",
+            )
+            .buckets(seconds_buckets()),
             &["stage"],
         )?;
         registry.register(Box::new(stage_seconds.clone()))?;
         Ok(Self {
-            consumed: counters("leadpulse_events_consumed_total", "Records taken into committed epochs, by topic.", &["topic"])?,
-            accepted: counter("leadpulse_events_accepted_total", "Records applied to the graph.")?,
-            duplicates: counter("leadpulse_duplicates_total", "Events whose id was already in the graph.")?,
-            late: counter("leadpulse_late_events_total", "Events beyond the late horizon; they are dead letters too.")?,
-            dead_letters: counters("leadpulse_dlq_records_total", "Dead letters, by reason.", &["reason"])?,
-            scores: counters("leadpulse_scores_emitted_total", "Score records committed, by task and cause.", &["task", "cause"])?,
-            alerts: counters("leadpulse_alerts_emitted_total", "Alert records committed, by type and severity.", &["type", "severity"])?,
+            consumed: counters(
+                "leadpulse_events_consumed_total",
+                "Records taken into committed epochs, by topic.",
+                &["topic"],
+            )?,
+            accepted: counter(
+                "leadpulse_events_accepted_total",
+                "Records applied to the graph.",
+            )?,
+            duplicates: counter(
+                "leadpulse_duplicates_total",
+                "Events whose id was already in the graph.",
+            )?,
+            late: counter(
+                "leadpulse_late_events_total",
+                "Events beyond the late horizon; they are dead letters too.",
+            )?,
+            dead_letters: counters(
+                "leadpulse_dlq_records_total",
+                "Dead letters, by reason.",
+                &["reason"],
+            )?,
+            scores: counters(
+                "leadpulse_scores_emitted_total",
+                "Score records committed, by task and cause.",
+                &["task", "cause"],
+            )?,
+            alerts: counters(
+                "leadpulse_alerts_emitted_total",
+                "Alert records committed, by type and severity.",
+                &["type", "severity"],
+            )?,
             suppressed: counters(
                 "leadpulse_alerts_suppressed_total",
                 "Crossings that fired no alert, by type and reason.",
@@ -97,8 +134,15 @@ impl Metrics {
                 "Explanations of committed scores, by task and outcome: made, carried (an older one came with the score), over_budget.",
                 &["task", "outcome"],
             )?,
-            requests: counters("leadpulse_explanation_requests_total", "Explanations asked for, by outcome.", &["outcome"])?,
-            retractions: counter("leadpulse_retractions_total", "Accepted rows that took an event back.")?,
+            requests: counters(
+                "leadpulse_explanation_requests_total",
+                "Explanations asked for, by outcome.",
+                &["outcome"],
+            )?,
+            retractions: counter(
+                "leadpulse_retractions_total",
+                "Accepted rows that took an event back.",
+            )?,
             cells_scored: counter("leadpulse_cells_scored_total", "Cells scored.")?,
             epochs: counter("leadpulse_epochs_total", "Epochs committed.")?,
             epoch_records: histogram(
@@ -106,7 +150,11 @@ impl Metrics {
                 "Records per epoch.",
                 vec![0.0, 1.0, 10.0, 100.0, 1000.0, 5000.0, 20000.0, 100000.0],
             )?,
-            epoch_seconds: histogram("leadpulse_epoch_duration_seconds", "From cutting an epoch to its commit.", seconds_buckets())?,
+            epoch_seconds: histogram(
+                "leadpulse_epoch_duration_seconds",
+                "From cutting an epoch to its commit.",
+                seconds_buckets(),
+            )?,
             stage_seconds,
             pipeline_seconds: histogram(
                 "leadpulse_pipeline_latency_seconds",
@@ -117,17 +165,36 @@ impl Metrics {
                 "leadpulse_hub_fanout_deferred",
                 "Cells waiting to be re-scored because a board, or a change that many read, moved them.",
             )?,
-            as_of: gauge("leadpulse_as_of_timestamp_seconds", "as_of of the newest committed epoch.")?,
+            as_of: gauge(
+                "leadpulse_as_of_timestamp_seconds",
+                "as_of of the newest committed epoch.",
+            )?,
             board: gauge("leadpulse_board", "Number of the board in force.")?,
-            lag: gauges("leadpulse_kafka_consumer_lag_records", "Records waiting in the input, by topic.", &["topic"])?,
-            nodes: gauges("leadpulse_graph_nodes", "Known entities, by table.", &["type"])?,
-            stubs: gauges("leadpulse_graph_stubs", "Entities that were named but are not known, by table.", &["type"])?,
+            lag: gauges(
+                "leadpulse_kafka_consumer_lag_records",
+                "Records waiting in the input, by topic.",
+                &["topic"],
+            )?,
+            nodes: gauges(
+                "leadpulse_graph_nodes",
+                "Known entities, by table.",
+                &["type"],
+            )?,
+            stubs: gauges(
+                "leadpulse_graph_stubs",
+                "Entities that were named but are not known, by table.",
+                &["type"],
+            )?,
             members: gauges(
                 "leadpulse_identity_members",
                 "Known members, by how their account was found: reference, link, domain, provisional, unresolved.",
                 &["found"],
             )?,
-            joined: gauges("leadpulse_identity_joined", "Entities that are part of another now: merged, converted.", &["how"])?,
+            joined: gauges(
+                "leadpulse_identity_joined",
+                "Entities that are part of another now: merged, converted.",
+                &["how"],
+            )?,
             ambiguous_domains: gauge(
                 "leadpulse_identity_ambiguous_domains",
                 "Domains that several accounts name; the first of them by key takes their people.",
@@ -137,40 +204,70 @@ impl Metrics {
                 "Retractions that could not restore everything (inexact), found nothing (unmatched), came before their event (early).",
                 &["how"],
             )?,
-            graph_bytes: gauge("leadpulse_graph_memory_bytes", "Memory held by graph nodes, estimated.")?,
-            fingerprints: gauge("leadpulse_dedupe_fingerprints", "Event fingerprints held against duplicates.")?,
+            graph_bytes: gauge(
+                "leadpulse_graph_memory_bytes",
+                "Memory held by graph nodes, estimated.",
+            )?,
+            fingerprints: gauge(
+                "leadpulse_dedupe_fingerprints",
+                "Event fingerprints held against duplicates.",
+            )?,
             diverged: counter(
                 "leadpulse_restore_divergence_total",
                 "Epochs whose rows came out otherwise than recorded when they were applied again on start.",
             )?,
-            replayed: counter("leadpulse_replayed_records_total", "Records read again on start.")?,
-            registry_waits: counter("leadpulse_schema_waits_total", "Times an epoch waited for a writer schema.")?,
+            replayed: counter(
+                "leadpulse_replayed_records_total",
+                "Records read again on start.",
+            )?,
+            registry_waits: counter(
+                "leadpulse_schema_waits_total",
+                "Times an epoch waited for a writer schema.",
+            )?,
         })
     }
 
-    pub(crate) fn committed(&self, stepped: &Stepped, partitions: &[InputPartition], seconds: f64, pipeline_seconds: Option<f64>) {
+    pub(crate) fn committed(
+        &self,
+        stepped: &Stepped,
+        partitions: &[InputPartition],
+        seconds: f64,
+        pipeline_seconds: Option<f64>,
+    ) {
         let record = &stepped.record;
         for (interval, partition) in record.partitions.iter().zip(partitions) {
-            self.consumed.with_label_values(&[&partition.topic]).inc_by(interval.read.max(0) as u64);
+            self.consumed
+                .with_label_values(&[&partition.topic])
+                .inc_by(interval.read.max(0) as u64);
         }
         self.accepted.inc_by(record.accepted as u64);
         self.duplicates.inc_by(record.duplicate as u64);
         self.late.inc_by(record.late as u64);
         for reason in &record.dead_lettered {
-            self.dead_letters.with_label_values(&[&reason.reason]).inc_by(reason.count as u64);
+            self.dead_letters
+                .with_label_values(&[&reason.reason])
+                .inc_by(reason.count as u64);
         }
         let tally = &stepped.tally;
         for ((task, cause), n) in &tally.emitted {
-            self.scores.with_label_values(&[task.as_str(), cause]).inc_by(*n);
+            self.scores
+                .with_label_values(&[task.as_str(), cause])
+                .inc_by(*n);
         }
         for ((alert_type, severity), n) in &tally.alerts {
-            self.alerts.with_label_values(&[alert_type, severity]).inc_by(*n);
+            self.alerts
+                .with_label_values(&[alert_type, severity])
+                .inc_by(*n);
         }
         for ((alert_type, reason), n) in &tally.suppressed {
-            self.suppressed.with_label_values(&[alert_type, reason]).inc_by(*n);
+            self.suppressed
+                .with_label_values(&[alert_type, reason])
+                .inc_by(*n);
         }
         for ((task, outcome), n) in &tally.explanations {
-            self.explanations.with_label_values(&[task.as_str(), outcome]).inc_by(*n);
+            self.explanations
+                .with_label_values(&[task.as_str(), outcome])
+                .inc_by(*n);
         }
         self.retractions.inc_by(tally.retracted);
         self.cells_scored.inc_by(tally.cells as u64);
@@ -178,7 +275,9 @@ impl Metrics {
         self.epoch_records.observe(record.records() as f64);
         self.epoch_seconds.observe(seconds);
         for (stage, seconds) in &tally.stage_seconds {
-            self.stage_seconds.with_label_values(&[stage]).observe(*seconds);
+            self.stage_seconds
+                .with_label_values(&[stage])
+                .observe(*seconds);
         }
         if let Some(seconds) = pipeline_seconds {
             self.pipeline_seconds.observe(seconds.max(0.0));
@@ -189,15 +288,25 @@ impl Metrics {
     }
 
     pub(crate) fn stage(&self, stage: &str, seconds: f64) {
-        self.stage_seconds.with_label_values(&[stage]).observe(seconds);
+        self.stage_seconds
+            .with_label_values(&[stage])
+            .observe(seconds);
     }
     pub(crate) fn lag(&self, topic: &str, records: i64) {
         self.lag.with_label_values(&[topic]).set(records);
     }
-    pub(crate) fn size(&self, size: &leadpulse_graph::GraphSize, catalog: &leadpulse_schema::Catalog) {
+    pub(crate) fn size(
+        &self,
+        size: &leadpulse_graph::GraphSize,
+        catalog: &leadpulse_schema::Catalog,
+    ) {
         for table in &catalog.tables {
-            self.nodes.with_label_values(&[&table.name]).set(size.known[table.id.index()] as i64);
-            self.stubs.with_label_values(&[&table.name]).set(size.stubs[table.id.index()] as i64);
+            self.nodes
+                .with_label_values(&[&table.name])
+                .set(size.known[table.id.index()] as i64);
+            self.stubs
+                .with_label_values(&[&table.name])
+                .set(size.stubs[table.id.index()] as i64);
         }
         self.graph_bytes.set(size.bytes as i64);
         self.fingerprints.set(size.fingerprints as i64);
@@ -216,14 +325,22 @@ impl Metrics {
             ("unresolved", stats.unresolved),
         ];
         set(&self.members, &found);
-        set(&self.joined, &[("merged", stats.merged), ("converted", stats.converted)]);
-        let flawed =
-            [("inexact", stats.inexact_retractions), ("unmatched", stats.unmatched_retractions), ("early", stats.cancelled_events)];
+        set(
+            &self.joined,
+            &[("merged", stats.merged), ("converted", stats.converted)],
+        );
+        let flawed = [
+            ("inexact", stats.inexact_retractions),
+            ("unmatched", stats.unmatched_retractions),
+            ("early", stats.cancelled_events),
+        ];
         set(&self.retractions_flawed, &flawed);
         self.ambiguous_domains.set(stats.ambiguous_domains as i64);
     }
     pub(crate) fn requested(&self, answered: bool) {
-        self.requests.with_label_values(&[if answered { "answered" } else { "refused" }]).inc();
+        self.requests
+            .with_label_values(&[if answered { "answered" } else { "refused" }])
+            .inc();
     }
     pub(crate) fn replayed(&self, records: u64) {
         self.replayed.inc_by(records);

@@ -34,7 +34,14 @@ pub struct EngineOptions {
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self { epoch_floor_ms: 20, max_records: 20_000, max_bytes: 16 << 20, soft_budget: 512, explain_budget: 4, clock: ClockMode::Wall }
+        Self {
+            epoch_floor_ms: 20,
+            max_records: 20_000,
+            max_bytes: 16 << 20,
+            soft_budget: 512,
+            explain_budget: 4,
+            clock: ClockMode::Wall,
+        }
     }
 }
 
@@ -51,7 +58,10 @@ impl EngineOptions {
     pub fn validated(self) -> Result<Self, EngineOptionsError> {
         let refuse = |field, message| Err(EngineOptionsError { field, message });
         if !(1..=10_000).contains(&self.epoch_floor_ms) {
-            return refuse("epoch_floor_ms", "is from 1 to 10000: nobody should wait longer for a score");
+            return refuse(
+                "epoch_floor_ms",
+                "is from 1 to 10000: nobody should wait longer for a score",
+            );
         }
         if self.max_records == 0 || self.max_bytes < 1 << 16 {
             return refuse("max_records", "an epoch holds at least 1 record and 64 KiB");

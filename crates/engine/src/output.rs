@@ -72,7 +72,9 @@ impl<'de> Deserialize<'de> for TypeName {
 fn symbol<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<&'static str, D::Error> {
     let text = String::deserialize(deserializer)?;
     let found = SYMBOLS.iter().find(|symbol| **symbol == text);
-    found.copied().ok_or_else(|| serde::de::Error::custom(format!("{text:?} is not a symbol of any output")))
+    found
+        .copied()
+        .ok_or_else(|| serde::de::Error::custom(format!("{text:?} is not a symbol of any output")))
 }
 
 impl<'de> Deserialize<'de> for Symbol {
@@ -288,20 +290,37 @@ struct Encoder {
 }
 
 impl Encoder {
-    fn new(json: &str, subject: &str, schemas: &dyn SchemaStore) -> Result<Self, SchemaLookupError> {
-        let schema = apache_avro::Schema::parse_str(json).expect("the shipped output schemas are Avro: tested");
-        Ok(Self { id: schemas.id_of(subject, json)?, schema })
+    fn new(
+        json: &str,
+        subject: &str,
+        schemas: &dyn SchemaStore,
+    ) -> Result<Self, SchemaLookupError> {
+        let schema = apache_avro::Schema::parse_str(json)
+            .expect("the shipped output schemas are Avro: tested");
+        Ok(Self {
+            id: schemas.id_of(subject, json)?,
+            schema,
+        })
     }
     fn encode<T: Serialize>(&self, value: &T) -> Vec<u8> {
         let mut body = Vec::with_capacity(512);
-        let writer = apache_avro::writer::datum::GenericDatumWriter::builder(&self.schema).build().expect("a parsed schema resolves");
-        writer.write_ser(&mut body, value).expect("record structs mirror the shipped schemas: tested");
+        let writer = apache_avro::writer::datum::GenericDatumWriter::builder(&self.schema)
+            .build()
+            .expect("a parsed schema resolves");
+        writer
+            .write_ser(&mut body, value)
+            .expect("record structs mirror the shipped schemas: tested");
         let mut framed = Vec::with_capacity(body.len() + 5);
         encode_frame(self.id, &body, &mut framed);
         framed
     }
     /// Reads a record back under the schema it was written with: this one, or else what the store says.
-    fn read<T: serde::de::DeserializeOwned>(&self, what: &str, value: &[u8], schemas: &dyn SchemaStore) -> Result<T, PortError> {
+    fn read<T: serde::de::DeserializeOwned>(
+        &self,
+        what: &str,
+        value: &[u8],
+        schemas: &dyn SchemaStore,
+    ) -> Result<T, PortError> {
         let frame = Frame::parse(value, std::iter::empty()).map_err(|e| unreadable(what, &e))?;
         // Whatever id a registry gave it then: bytes that are one record of today's schema are that record.
         if let Some(record) = read_value(&self.schema, frame.body) {
@@ -318,8 +337,12 @@ impl Encoder {
             older = apache_avro::Schema::parse_str(&json).map_err(|e| unreadable(what, &e))?;
             &older
         };
-        let reader = apache_avro::reader::datum::GenericDatumReader::builder(schema).build().map_err(|e| unreadable(what, &e))?;
-        let found = reader.read_value(&mut &frame.body[..]).map_err(|e| unreadable(what, &e))?;
+        let reader = apache_avro::reader::datum::GenericDatumReader::builder(schema)
+            .build()
+            .map_err(|e| unreadable(what, &e))?;
+        let found = reader
+            .read_value(&mut &frame.body[..])
+            .map_err(|e| unreadable(what, &e))?;
         let json = serde_json::Value::try_from(found).map_err(|e| unreadable(what, &e))?;
         serde_json::from_value(json).map_err(|e| unreadable(what, &e))
     }
@@ -343,7 +366,8 @@ impl OutputEncoders {
             alert: Encoder::new(ALERT, "alerts-value", schemas)?,
             // A subject of its own: format 2 is no compatible evolution of format 1, and a registry would refuse it.
             epoch: Encoder::new(EPOCH, "epochs-v2-value", schemas)?,
-            epoch_v1: apache_avro::Schema::parse_str(EPOCH_V1).expect("the shipped output schemas are Avro: tested"),
+            epoch_v1: apache_avro::Schema::parse_str(EPOCH_V1)
+                .expect("the shipped output schemas are Avro: tested"),
             layout: Encoder::new(LAYOUT, "epochs-layout-value", schemas)?,
             policy_state: Encoder::new(POLICY_STATE, "policy-state-value", schemas)?,
         })
@@ -377,13 +401,17 @@ impl OutputEncoders {
     /// # Errors
     /// Bytes that are of none of the formats.
     pub fn read_script(&self, value: &[u8]) -> Result<Vec<ScriptRecord>, PortError> {
-        let frame = Frame::parse(value, std::iter::empty()).map_err(|e| unreadable("an epoch record", &e))?;
+        let frame = Frame::parse(value, std::iter::empty())
+            .map_err(|e| unreadable("an epoch record", &e))?;
         if let Some(record) = read_whole::<EpochRecord>(&self.epoch.schema, frame.body) {
             let mut entries = Vec::with_capacity(2);
             if let Some(layout) = record.sections.get(LAYOUT_SECTION) {
-                let frame = Frame::parse(layout, std::iter::empty()).map_err(|e| unreadable("a layout", &e))?;
+                let frame = Frame::parse(layout, std::iter::empty())
+                    .map_err(|e| unreadable("a layout", &e))?;
                 let layout = read_whole::<Layout>(&self.layout.schema, frame.body);
-                entries.push(ScriptRecord::Layout(layout.ok_or_else(|| unreadable("a layout", &"a newer program may have written it"))?));
+                entries.push(ScriptRecord::Layout(layout.ok_or_else(|| {
+                    unreadable("a layout", &"a newer program may have written it")
+                })?));
             }
             entries.push(ScriptRecord::Epoch(Box::new(record)));
             return Ok(entries);
@@ -395,27 +423,42 @@ impl OutputEncoders {
             ));
         };
         let (layout, record) = record.upgraded();
-        Ok(vec![ScriptRecord::Layout(layout), ScriptRecord::Epoch(Box::new(record))])
+        Ok(vec![
+            ScriptRecord::Layout(layout),
+            ScriptRecord::Epoch(Box::new(record)),
+        ])
     }
     /// Reads a score record back.
     ///
     /// # Errors
     /// Bytes that are no score record, or a writer schema that nobody knows.
-    pub fn read_score(&self, value: &[u8], schemas: &dyn SchemaStore) -> Result<ScoreRecord, PortError> {
+    pub fn read_score(
+        &self,
+        value: &[u8],
+        schemas: &dyn SchemaStore,
+    ) -> Result<ScoreRecord, PortError> {
         self.score.read("a score record", value, schemas)
     }
     /// Reads an alert record back.
     ///
     /// # Errors
     /// As [`Self::read_score`].
-    pub fn read_alert(&self, value: &[u8], schemas: &dyn SchemaStore) -> Result<AlertRecord, PortError> {
+    pub fn read_alert(
+        &self,
+        value: &[u8],
+        schemas: &dyn SchemaStore,
+    ) -> Result<AlertRecord, PortError> {
         self.alert.read("an alert record", value, schemas)
     }
     /// Reads a policy state back.
     ///
     /// # Errors
     /// As [`Self::read_score`].
-    pub fn read_policy_state(&self, value: &[u8], schemas: &dyn SchemaStore) -> Result<PolicyStateRecord, PortError> {
+    pub fn read_policy_state(
+        &self,
+        value: &[u8],
+        schemas: &dyn SchemaStore,
+    ) -> Result<PolicyStateRecord, PortError> {
         self.policy_state.read("a policy state", value, schemas)
     }
 }
@@ -425,18 +468,32 @@ fn unreadable(what: &str, why: &dyn std::fmt::Display) -> PortError {
 }
 
 /// The record, if all the bytes are one of this schema; by way of JSON, which has no enums.
-fn read_value<T: serde::de::DeserializeOwned>(schema: &apache_avro::Schema, body: &[u8]) -> Option<T> {
+fn read_value<T: serde::de::DeserializeOwned>(
+    schema: &apache_avro::Schema,
+    body: &[u8],
+) -> Option<T> {
     let mut rest = body;
-    let reader = apache_avro::reader::datum::GenericDatumReader::builder(schema).build().ok()?;
+    let reader = apache_avro::reader::datum::GenericDatumReader::builder(schema)
+        .build()
+        .ok()?;
     let value = reader.read_value(&mut rest).ok()?;
     let json = serde_json::Value::try_from(value).ok()?;
-    if rest.is_empty() { serde_json::from_value(json).ok() } else { None }
+    if rest.is_empty() {
+        serde_json::from_value(json).ok()
+    } else {
+        None
+    }
 }
 
 /// The record, if all the bytes are one of this schema.
-fn read_whole<T: serde::de::DeserializeOwned>(schema: &apache_avro::Schema, body: &[u8]) -> Option<T> {
+fn read_whole<T: serde::de::DeserializeOwned>(
+    schema: &apache_avro::Schema,
+    body: &[u8],
+) -> Option<T> {
     let mut rest = body;
-    let reader = apache_avro::reader::datum::GenericDatumReader::builder(schema).build().ok()?;
+    let reader = apache_avro::reader::datum::GenericDatumReader::builder(schema)
+        .build()
+        .ok()?;
     let record = reader.read_deser(&mut rest).ok()?;
     rest.is_empty().then_some(record)
 }

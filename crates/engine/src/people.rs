@@ -10,12 +10,22 @@ use leadpulse_schema::{Catalog, Feature, Role};
 use crate::output::{Committee, CommitteeMember, OpenOpportunity, ScoreCommittee};
 
 fn departments(people: &CommitteeFact) -> Vec<String> {
-    people.by_field.get("department").cloned().unwrap_or_default()
+    people
+        .by_field
+        .get("department")
+        .cloned()
+        .unwrap_or_default()
 }
 
 /// The highest seniority, or the highest value of the only ordered field there is.
 fn seniority_max(people: &CommitteeFact) -> Option<String> {
-    let only = || people.highest.values().next().filter(|_| people.highest.len() == 1);
+    let only = || {
+        people
+            .highest
+            .values()
+            .next()
+            .filter(|_| people.highest.len() == 1)
+    };
     people.highest.get("seniority").or_else(only).cloned()
 }
 
@@ -32,9 +42,22 @@ pub(crate) fn for_score(people: &CommitteeFact) -> Option<ScoreCommittee> {
 
 /// Who is active, person by person; `None` if nobody is.
 pub(crate) fn for_alert(people: &CommitteeFact) -> Option<Committee> {
-    let ScoreCommittee { active_contacts_14d, departments, seniority_max, by_field, highest } = for_score(people)?;
+    let ScoreCommittee {
+        active_contacts_14d,
+        departments,
+        seniority_max,
+        by_field,
+        highest,
+    } = for_score(people)?;
     let members = people.members.iter().map(member).collect();
-    Some(Committee { active_contacts_14d, departments, seniority_max, by_field, highest, members })
+    Some(Committee {
+        active_contacts_14d,
+        departments,
+        seniority_max,
+        by_field,
+        highest,
+        members,
+    })
 }
 
 fn member(m: &MemberFact) -> CommitteeMember {
@@ -61,13 +84,31 @@ pub(crate) fn open_opportunity(open: &OpenFact) -> OpenOpportunity {
 }
 
 /// The names that action rules may use.
-pub(crate) fn vocabulary<'a>(catalog: &Catalog, groups: impl Iterator<Item = &'a str>) -> Vocabulary {
-    let mut known = Vocabulary { groups: groups.map(str::to_owned).collect(), ..Vocabulary::default() };
-    for table in catalog.tables.iter().filter(|table| table.role == Role::Member) {
-        for field in table.fields.iter().filter(|field| field.feature == Feature::Category) {
+pub(crate) fn vocabulary<'a>(
+    catalog: &Catalog,
+    groups: impl Iterator<Item = &'a str>,
+) -> Vocabulary {
+    let mut known = Vocabulary {
+        groups: groups.map(str::to_owned).collect(),
+        ..Vocabulary::default()
+    };
+    for table in catalog
+        .tables
+        .iter()
+        .filter(|table| table.role == Role::Member)
+    {
+        for field in table
+            .fields
+            .iter()
+            .filter(|field| field.feature == Feature::Category)
+        {
             known.categories.insert(field.name.clone());
             if field.ordinal && !field.values.is_empty() {
-                known.ordered.entry(field.name.clone()).or_default().push(field.values.clone());
+                known
+                    .ordered
+                    .entry(field.name.clone())
+                    .or_default()
+                    .push(field.values.clone());
             }
         }
     }

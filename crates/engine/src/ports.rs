@@ -64,8 +64,23 @@ impl RecordBatch {
     ) {
         let key = key.map(|bytes| self.span(bytes));
         let value = value.map(|bytes| self.span(bytes));
-        let headers = headers.into_iter().map(|(name, value)| (self.span(name.as_bytes()), value.map(|bytes| self.span(bytes)))).collect();
-        self.heads.push(RecordHead { partition, offset, timestamp_ms, key, value, headers });
+        let headers = headers
+            .into_iter()
+            .map(|(name, value)| {
+                (
+                    self.span(name.as_bytes()),
+                    value.map(|bytes| self.span(bytes)),
+                )
+            })
+            .collect();
+        self.heads.push(RecordHead {
+            partition,
+            offset,
+            timestamp_ms,
+            key,
+            value,
+            headers,
+        });
     }
     fn span(&mut self, bytes: &[u8]) -> ByteSpan {
         let start = self.arena.len();
@@ -74,7 +89,14 @@ impl RecordBatch {
     }
     /// Appends a copy of another batch's record.
     pub fn push_copy(&mut self, record: Record<'_>) {
-        self.push(record.partition(), record.offset(), record.timestamp_ms(), record.key(), record.value(), record.headers());
+        self.push(
+            record.partition(),
+            record.offset(),
+            record.timestamp_ms(),
+            record.key(),
+            record.value(),
+            record.headers(),
+        );
     }
     /// Keeps the records that `keep` holds for; the bytes of the others stay until [`Self::clear`].
     pub fn retain(&mut self, keep: impl Fn(Record<'_>) -> bool) {
@@ -104,7 +126,10 @@ impl RecordBatch {
     }
     /// The record at `index`.
     pub fn record(&self, index: usize) -> Record<'_> {
-        Record { batch: self, head: &self.heads[index] }
+        Record {
+            batch: self,
+            head: &self.heads[index],
+        }
     }
     /// All records, in order of arrival.
     pub fn iter(&self) -> impl Iterator<Item = Record<'_>> {
@@ -127,11 +152,15 @@ impl<'a> Record<'a> {
     }
     /// Its key.
     pub fn key(self) -> Option<&'a [u8]> {
-        self.head.key.map(|(start, end)| &self.batch.arena[start..end])
+        self.head
+            .key
+            .map(|(start, end)| &self.batch.arena[start..end])
     }
     /// Its value; `None` is a tombstone.
     pub fn value(self) -> Option<&'a [u8]> {
-        self.head.value.map(|(start, end)| &self.batch.arena[start..end])
+        self.head
+            .value
+            .map(|(start, end)| &self.batch.arena[start..end])
     }
     /// Headers of the record, in order; `None` is a null value, which Kafka tells from an empty one. Names that are not UTF-8 cannot occur:
     /// librdkafka gives C strings, checked on the way in.
@@ -199,7 +228,12 @@ pub trait Source: Send {
     /// Starts reading at these offsets, one per partition; drops what was fetched before.
     fn seek(&mut self, positions: &[NextOffset]) -> Result<(), PortError>;
     /// Appends what is there to `batch`, waiting up to `wait` for the first record, never for more.
-    fn poll(&mut self, batch: &mut RecordBatch, limit: PollLimit, wait: Duration) -> Result<(), PortError>;
+    fn poll(
+        &mut self,
+        batch: &mut RecordBatch,
+        limit: PollLimit,
+        wait: Duration,
+    ) -> Result<(), PortError>;
     /// One past the last offset that was delivered or passed over (transaction markers, aborted records), one per partition.
     fn read_to(&mut self) -> Result<Vec<NextOffset>, PortError>;
     /// First offset still there, one per partition.
@@ -211,7 +245,11 @@ pub trait Source: Send {
         None
     }
     /// The first offset behind a [`Stuck`] place that can be read: where [`Self::skip_to`] may go. Waits for brokers.
-    fn readable_after(&mut self, partition: u32, offset: NextOffset) -> Result<NextOffset, PortError> {
+    fn readable_after(
+        &mut self,
+        partition: u32,
+        offset: NextOffset,
+    ) -> Result<NextOffset, PortError> {
         let _ = partition;
         Ok(NextOffset(offset.0 + 1))
     }
@@ -236,7 +274,14 @@ pub enum Output {
 
 impl Output {
     /// Every output.
-    pub const ALL: [Self; 6] = [Self::Scores, Self::Alerts, Self::DeadLetters, Self::Epochs, Self::PolicyState, Self::CurrentScores];
+    pub const ALL: [Self; 6] = [
+        Self::Scores,
+        Self::Alerts,
+        Self::DeadLetters,
+        Self::Epochs,
+        Self::PolicyState,
+        Self::CurrentScores,
+    ];
 }
 
 /// A record to produce. Its bytes are final when the epoch is sealed.
@@ -345,7 +390,12 @@ pub trait OutputLog: Send {
     /// Calls `each` with every committed record of a compacted output; of one key, the newest comes last.
     fn latest(&mut self, output: Output, each: &mut EachRecord<'_>) -> Result<(), PortError>;
     /// Calls `each` with about the `count` newest committed records of an output, or all if there are fewer.
-    fn newest(&mut self, output: Output, count: usize, each: &mut EachRecord<'_>) -> Result<(), PortError>;
+    fn newest(
+        &mut self,
+        output: Output,
+        count: usize,
+        each: &mut EachRecord<'_>,
+    ) -> Result<(), PortError>;
 }
 
 /// Why a schema could not be had.

@@ -263,14 +263,24 @@ impl Default for ReadModel {
 
 impl fmt::Debug for ReadModel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ReadModel").field("entities", &self.entities.len()).field("status", &self.status()).finish_non_exhaustive()
+        f.debug_struct("ReadModel")
+            .field("entities", &self.entities.len())
+            .field("status", &self.status())
+            .finish_non_exhaustive()
     }
 }
 
 impl ReadModel {
     /// Nothing committed, engine starting.
     pub fn new() -> Self {
-        let status = EngineStatus { phase: Phase::Starting, epoch: 0, as_of_ms: None, records: 0, lag_records: 0, reason: None };
+        let status = EngineStatus {
+            phase: Phase::Starting,
+            epoch: 0,
+            as_of_ms: None,
+            records: 0,
+            lag_records: 0,
+            reason: None,
+        };
         Self {
             entities: DashMap::new(),
             rankings: DashMap::new(),
@@ -285,18 +295,26 @@ impl ReadModel {
     pub fn publish(&self, scores: Vec<ScoreView>, alerts: Vec<AlertView>, status: EngineStatus) {
         let mut by_ranking: BTreeMap<RankingKey, Vec<Arc<ScoreView>>> = BTreeMap::new();
         for score in scores {
-            by_ranking.entry((score.task.clone(), score.entity_type.clone())).or_default().push(Arc::new(score));
+            by_ranking
+                .entry((score.task.clone(), score.entity_type.clone()))
+                .or_default()
+                .push(Arc::new(score));
         }
         for (key, scores) in by_ranking {
             // Held for the whole epoch, so that no page is read from half of one.
             let mut ranking = self.rankings.entry(key).or_default();
             ranking.version += 1;
             for score in scores {
-                if let Some(previous) = self.replace(&score).filter(|previous| previous.status == ScoreStatus::Scored) {
+                if let Some(previous) = self
+                    .replace(&score)
+                    .filter(|previous| previous.status == ScoreStatus::Scored)
+                {
                     ranking.by_score.remove(&rank_key(Sort::Score, &previous));
                 }
                 if score.status == ScoreStatus::Scored {
-                    ranking.by_score.insert(rank_key(Sort::Score, &score), score);
+                    ranking
+                        .by_score
+                        .insert(rank_key(Sort::Score, &score), score);
                 }
             }
         }
@@ -312,7 +330,10 @@ impl ReadModel {
 
     /// Puts the score in its entity's place; gives the one that was there.
     fn replace(&self, score: &Arc<ScoreView>) -> Option<Arc<ScoreView>> {
-        let mut tasks = self.entities.entry((score.entity_type.clone(), score.entity_id.clone())).or_default();
+        let mut tasks = self
+            .entities
+            .entry((score.entity_type.clone(), score.entity_id.clone()))
+            .or_default();
         match tasks.binary_search_by(|other| other.task.cmp(&score.task)) {
             Ok(index) => Some(std::mem::replace(&mut tasks[index], score.clone())),
             Err(index) => {
@@ -329,17 +350,32 @@ impl ReadModel {
 
     /// Notes what is the case about a matter, or that it is over. News are logged.
     pub fn set_condition(&self, matter: &'static str, text: Option<String>, blocks: bool) {
-        let known = self.conditions.read().unwrap_or_else(PoisonError::into_inner).get(matter).map(|known| known.text.clone());
+        let known = self
+            .conditions
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(matter)
+            .map(|known| known.text.clone());
         if known == text {
             return;
         }
-        let mut conditions = self.conditions.write().unwrap_or_else(PoisonError::into_inner);
+        let mut conditions = self
+            .conditions
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         match text {
             Some(text) => {
                 if known.is_none() {
                     tracing::warn!(matter, "{text}");
                 }
-                conditions.insert(matter, Condition { matter, text, blocks });
+                conditions.insert(
+                    matter,
+                    Condition {
+                        matter,
+                        text,
+                        blocks,
+                    },
+                );
             }
             None => {
                 tracing::info!(matter, "over");
@@ -350,7 +386,12 @@ impl ReadModel {
 
     /// What an operator should know now.
     pub fn conditions(&self) -> Vec<Condition> {
-        self.conditions.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        self.conditions
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .cloned()
+            .collect()
     }
 
     /// How the engine is.
@@ -370,43 +411,92 @@ impl ReadModel {
 
     /// A number that changes whenever anything in the ranking of this task and table does; 0 before the first score.
     pub fn ranking_version(&self, task: &str, entity_type: &str) -> u64 {
-        self.rankings.get(&(Arc::from(task), Arc::from(entity_type))).map_or(0, |ranking| ranking.version)
+        self.rankings
+            .get(&(Arc::from(task), Arc::from(entity_type)))
+            .map_or(0, |ranking| ranking.version)
     }
 
     /// A page of at most `limit` entities of a ranking, from the start or after `cursor`.
     ///
     /// By score it costs what the page holds; by anything else it looks at every entity.
-    pub fn scores(&self, task: &str, entity_type: &str, sort: Sort, limit: usize, cursor: Option<&Cursor>) -> Page {
+    pub fn scores(
+        &self,
+        task: &str,
+        entity_type: &str,
+        sort: Sort,
+        limit: usize,
+        cursor: Option<&Cursor>,
+    ) -> Page {
         let first_rank = cursor.map_or(1, |cursor| cursor.rank + 1);
-        let Some(ranking) = self.rankings.get(&(Arc::from(task), Arc::from(entity_type))) else {
-            return Page { version: 0, total: 0, first_rank, scores: Vec::new(), next: None };
+        let Some(ranking) = self
+            .rankings
+            .get(&(Arc::from(task), Arc::from(entity_type)))
+        else {
+            return Page {
+                version: 0,
+                total: 0,
+                first_rank,
+                scores: Vec::new(),
+                next: None,
+            };
         };
-        let after = cursor.map(|cursor| RankKey { sort_key: cursor.sort_key, entity_id: cursor.entity_id.clone() });
+        let after = cursor.map(|cursor| RankKey {
+            sort_key: cursor.sort_key,
+            entity_id: cursor.entity_id.clone(),
+        });
         let mut scores: Vec<Arc<ScoreView>> = match sort {
             Sort::Score => {
                 let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-                ranking.by_score.range((start, Bound::Unbounded)).take(limit.saturating_add(1)).map(|(_, score)| score.clone()).collect()
+                ranking
+                    .by_score
+                    .range((start, Bound::Unbounded))
+                    .take(limit.saturating_add(1))
+                    .map(|(_, score)| score.clone())
+                    .collect()
             }
-            _ => first_of_order(ranking.by_score.values(), sort, after, limit.saturating_add(1)),
+            _ => first_of_order(
+                ranking.by_score.values(),
+                sort,
+                after,
+                limit.saturating_add(1),
+            ),
         };
         let more = scores.len() > limit;
         scores.truncate(limit);
         let next = scores.last().filter(|_| more).map(|last| {
-            let RankKey { sort_key, entity_id } = rank_key(sort, last);
-            Cursor { rank: first_rank + scores.len() as u64 - 1, sort_key, entity_id }
+            let RankKey {
+                sort_key,
+                entity_id,
+            } = rank_key(sort, last);
+            Cursor {
+                rank: first_rank + scores.len() as u64 - 1,
+                sort_key,
+                entity_id,
+            }
         });
-        Page { version: ranking.version, total: ranking.by_score.len(), first_rank, scores, next }
+        Page {
+            version: ranking.version,
+            total: ranking.by_score.len(),
+            first_rank,
+            scores,
+            next,
+        }
     }
 
     /// Every task's score of an entity, ineligible ones included, in order of task name.
     pub fn get(&self, entity_type: &str, entity_id: &str) -> Vec<Arc<ScoreView>> {
-        self.entities.get(&(Arc::from(entity_type), Arc::from(entity_id))).map_or_else(Vec::new, |tasks| tasks.clone())
+        self.entities
+            .get(&(Arc::from(entity_type), Arc::from(entity_id)))
+            .map_or_else(Vec::new, |tasks| tasks.clone())
     }
 
     /// The newest alerts, newest first, and a number that changes whenever one is added.
     pub fn alerts(&self, limit: usize) -> (u64, Vec<Arc<AlertView>>) {
         let kept = self.alerts.read().unwrap_or_else(PoisonError::into_inner);
-        (kept.version, kept.newest_last.iter().rev().take(limit).cloned().collect())
+        (
+            kept.version,
+            kept.newest_last.iter().rev().take(limit).cloned().collect(),
+        )
     }
 }
 
@@ -418,7 +508,9 @@ fn first_of_order<'a>(
     limit: usize,
 ) -> Vec<Arc<ScoreView>> {
     let keyed = scores.map(|score| (rank_key(sort, score), score));
-    let mut keyed: Vec<_> = keyed.filter(|(key, _)| after.as_ref().is_none_or(|after| key > after)).collect();
+    let mut keyed: Vec<_> = keyed
+        .filter(|(key, _)| after.as_ref().is_none_or(|after| key > after))
+        .collect();
     if keyed.len() > limit {
         keyed.select_nth_unstable_by(limit, |a, b| a.0.cmp(&b.0));
         keyed.truncate(limit);
@@ -431,11 +523,17 @@ fn rank_key(sort: Sort, score: &ScoreView) -> RankKey {
     let value = match sort {
         Sort::Score => score.probability,
         Sort::Velocity => score.velocity_per_day,
-        Sort::Change => score.probability.zip(score.previous_probability).map(|(now, before)| now - before),
+        Sort::Change => score
+            .probability
+            .zip(score.previous_probability)
+            .map(|(now, before)| now - before),
         // Exact: milliseconds are far below 2^53.
         Sort::AsOf => Some(score.as_of_ms as f64),
     };
-    RankKey { sort_key: descending(value.unwrap_or(f64::NEG_INFINITY)), entity_id: score.entity_id.clone() }
+    RankKey {
+        sort_key: descending(value.unwrap_or(f64::NEG_INFINITY)),
+        entity_id: score.entity_id.clone(),
+    }
 }
 
 /// A number whose ascending order is the descending order of the values, −0 and 0 alike, NaN last.
@@ -444,7 +542,11 @@ fn descending(value: f64) -> u64 {
         return u64::MAX;
     }
     let bits = (value + 0.0).to_bits();
-    let ascending = if bits >> 63 == 1 { !bits } else { bits | 1 << 63 };
+    let ascending = if bits >> 63 == 1 {
+        !bits
+    } else {
+        bits | 1 << 63
+    };
     !ascending
 }
 
@@ -462,7 +564,11 @@ impl FromStr for Cursor {
             let mut parts = text.splitn(3, '-');
             let rank = parts.next()?.parse().ok().filter(|rank| *rank < u64::MAX)?;
             let sort_key = u64::from_str_radix(parts.next()?, 16).ok()?;
-            Some(Cursor { rank, sort_key, entity_id: Arc::from(parts.next()?) })
+            Some(Cursor {
+                rank,
+                sort_key,
+                entity_id: Arc::from(parts.next()?),
+            })
         };
         parse().ok_or_else(|| CursorError(text.to_owned()))
     }

@@ -55,12 +55,20 @@ impl Emission<'_> {
     pub(crate) fn records(&self, sequence: i32) -> Records {
         let entity_type = &self.catalog.table_at(self.task.entity).name;
         let entity_id = self.graph.directory().key(self.entity).to_string();
-        let facts = Facts::of(self.graph, self.graph.cell(self.cell), self.lineage.as_of_ms);
+        let facts = Facts::of(
+            self.graph,
+            self.graph.cell(self.cell),
+            self.lineage.as_of_ms,
+        );
         let p = self.logit.ok().map(probability);
         let band = |b: &Option<Arc<str>>| b.as_ref().map(|b| b.to_string());
         let decision = self.decision;
-        let drivers = self.explained.map_or_else(Vec::new, |explained| explained.drivers.clone());
-        let change_drivers = self.explained.map_or_else(Vec::new, |explained| explained.change_drivers.clone());
+        let drivers = self
+            .explained
+            .map_or_else(Vec::new, |explained| explained.drivers.clone());
+        let change_drivers = self
+            .explained
+            .map_or_else(Vec::new, |explained| explained.change_drivers.clone());
         let alert_types = decision.alerts.iter().map(|draft| draft.alert_type);
         let action = self.action(&facts.committee, alert_types.clone().next());
         let score = ScoreRecord {
@@ -71,8 +79,15 @@ impl Emission<'_> {
             epoch: self.lineage.epoch,
             sequence,
             as_of: self.lineage.as_of_ms,
-            status: Symbol(if self.logit.is_ok() { "scored" } else { "ineligible" }),
-            reason: self.logit.err().map(|why| self.graph.absence_words(self.entity, why)),
+            status: Symbol(if self.logit.is_ok() {
+                "scored"
+            } else {
+                "ineligible"
+            }),
+            reason: self
+                .logit
+                .err()
+                .map(|why| self.graph.absence_words(self.entity, why)),
             probability: p,
             logit: self.logit.ok(),
             score: p.map(|p| 100.0 * p),
@@ -95,21 +110,48 @@ impl Emission<'_> {
             drivers,
             base_logit: self.explained.map(|explained| explained.base_logit),
             drivers_as_of: self.explained.map(|explained| explained.as_of_ms),
-            change_since: self.explained.and_then(|explained| explained.change_since_ms),
+            change_since: self
+                .explained
+                .and_then(|explained| explained.change_since_ms),
             change_drivers,
             top_signal: self.explained.and_then(Explained::top_signal),
             recommended_action: action.map(|action| action.code.to_string()),
             recommended_action_label: action.map(|action| action.label.to_string()),
-            committee: self.logit.ok().and_then(|_| people::for_score(&facts.committee)),
-            trace: facts.events.iter().take(TRACED_EVENTS).map(|e| e.id.clone()).collect(),
+            committee: self
+                .logit
+                .ok()
+                .and_then(|_| people::for_score(&facts.committee)),
+            trace: facts
+                .events
+                .iter()
+                .take(TRACED_EVENTS)
+                .map(|e| e.id.clone())
+                .collect(),
         };
-        let alerts = decision.alerts.iter().map(|draft| self.alert(draft, &score, &facts)).collect();
-        let view = ScoreView::of(&score, self.name(&facts), serde_json::to_value(&facts).expect("facts are JSON"));
-        Records { key: output_key(&self.task.name, entity_type, &entity_id), score, view, alerts }
+        let alerts = decision
+            .alerts
+            .iter()
+            .map(|draft| self.alert(draft, &score, &facts))
+            .collect();
+        let view = ScoreView::of(
+            &score,
+            self.name(&facts),
+            serde_json::to_value(&facts).expect("facts are JSON"),
+        );
+        Records {
+            key: output_key(&self.task.name, entity_type, &entity_id),
+            score,
+            view,
+            alerts,
+        }
     }
 
     /// What to do about the score, or about the alert that comes with it.
-    pub(crate) fn action(&self, people: &CommitteeFact, alert: Option<AlertType>) -> Option<&Action> {
+    pub(crate) fn action(
+        &self,
+        people: &CommitteeFact,
+        alert: Option<AlertType>,
+    ) -> Option<&Action> {
         let probability = self.logit.ok().map(probability)?;
         self.actions.choose(&Situation {
             band: self.decision.band.as_deref(),
@@ -126,7 +168,12 @@ impl Emission<'_> {
 
     /// What people call the entity: its own label, or the root's.
     pub(crate) fn name(&self, facts: &Facts) -> Option<String> {
-        let node = self.graph.cell(self.cell).nodes.iter().find(|n| n.entity == self.entity)?;
+        let node = self
+            .graph
+            .cell(self.cell)
+            .nodes
+            .iter()
+            .find(|n| n.entity == self.entity)?;
         name_of(self.catalog, node, facts)
     }
 }
@@ -142,7 +189,11 @@ impl ScoreView {
             entity_id: record.entity_id.as_str().into(),
             account_id: record.account_id.as_deref().map(Arc::from),
             name,
-            status: if is_scored { ScoreStatus::Scored } else { ScoreStatus::Ineligible },
+            status: if is_scored {
+                ScoreStatus::Scored
+            } else {
+                ScoreStatus::Ineligible
+            },
             probability: record.probability.or(record.previous_probability),
             score: record.score,
             band: record.band.as_deref().map(Arc::from),
@@ -186,13 +237,18 @@ impl AlertView {
 
 /// How long nothing has happened in a cell, milliseconds.
 pub(crate) fn silent_ms(cell: &Cell, as_of_ms: i64) -> Option<i64> {
-    cell.newest_event_ms().map(|newest| as_of_ms.saturating_sub(newest))
+    cell.newest_event_ms()
+        .map(|newest| as_of_ms.saturating_sub(newest))
 }
 
 /// What people call an entity: its own label, or the root's.
 pub(crate) fn name_of(catalog: &Catalog, node: &Node, facts: &Facts) -> Option<String> {
     let table = catalog.table_at(node.table);
-    let own = table.fields.iter().filter(|f| f.label).find_map(|f| node.value(f.id).text().map(str::to_owned));
+    let own = table
+        .fields
+        .iter()
+        .filter(|f| f.label)
+        .find_map(|f| node.value(f.id).text().map(str::to_owned));
     own.or_else(|| facts.name.clone())
 }
 
@@ -204,5 +260,8 @@ fn cause(reasons: Reasons) -> &'static str {
         (Reasons::TIMER, "timer"),
         (Reasons::BOARD, "board"),
     ];
-    named.into_iter().find_map(|(reason, name)| reasons.contains(reason).then_some(name)).unwrap_or("unknown")
+    named
+        .into_iter()
+        .find_map(|(reason, name)| reasons.contains(reason).then_some(name))
+        .unwrap_or("unknown")
 }

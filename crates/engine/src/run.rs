@@ -16,7 +16,8 @@ use crate::metrics::Metrics;
 use crate::options::{ClockMode, EngineOptions};
 use crate::output::OutputEncoders;
 use crate::ports::{
-    Attendant, Clock, InputPartition, LogEnd, NextOffset, OutputLog, PollLimit, PortError, RecordBatch, SchemaStore, Sink, Source,
+    Attendant, Clock, InputPartition, LogEnd, NextOffset, OutputLog, PollLimit, PortError,
+    RecordBatch, SchemaStore, Sink, Source,
 };
 use crate::read_model::{EngineStatus, Phase, ReadModel};
 
@@ -114,7 +115,10 @@ pub struct Supervisor {
 impl Supervisor {
     /// Reports to `read_model`; stops once `stop` is set.
     pub fn new(read_model: &Arc<ReadModel>, stop: &Arc<AtomicBool>) -> Self {
-        Self { read_model: read_model.clone(), stop: stop.clone() }
+        Self {
+            read_model: read_model.clone(),
+            stop: stop.clone(),
+        }
     }
 }
 
@@ -195,7 +199,12 @@ impl Engine {
         stop: Arc<AtomicBool>,
     ) -> Self {
         let catalog = machine.graph().catalog().clone();
-        let mut topics: Vec<(String, TableId)> = ports.source.partitions().iter().map(|p| (p.topic.clone(), p.table)).collect();
+        let mut topics: Vec<(String, TableId)> = ports
+            .source
+            .partitions()
+            .iter()
+            .map(|p| (p.topic.clone(), p.table))
+            .collect();
         topics.dedup();
         Self {
             clock: GuardedClock::new(ports.clock.clone()),
@@ -254,7 +263,10 @@ impl Engine {
             }
             outcome => outcome,
         };
-        let status = self.status(Phase::Stopped, outcome.as_ref().err().map(ToString::to_string));
+        let status = self.status(
+            Phase::Stopped,
+            outcome.as_ref().err().map(ToString::to_string),
+        );
         self.read_model.set_status(status);
         outcome.map(|()| self.summary)
     }
@@ -265,7 +277,10 @@ impl Engine {
             return Ok(());
         }
         self.forget_held();
-        if let Some(at_ms) = last.as_ref().and_then(|record| record.clock.bound_at.max(record.clock.live_at)) {
+        if let Some(at_ms) = last
+            .as_ref()
+            .and_then(|record| record.clock.bound_at.max(record.clock.live_at))
+        {
             self.clock.not_before(at_ms);
         }
         let ends = retry(&self.attendant, || self.ports.source.ends())?;
@@ -279,7 +294,12 @@ impl Engine {
     }
 
     /// Epoch after epoch. `targets`: where the topics ended when this began; `ends`: beyond which nothing is taken.
-    fn live(&mut self, targets: &[NextOffset], ends: Option<&[NextOffset]>, mut closed: bool) -> Result<(), RunError> {
+    fn live(
+        &mut self,
+        targets: &[NextOffset],
+        ends: Option<&[NextOffset]>,
+        mut closed: bool,
+    ) -> Result<(), RunError> {
         let mut ends = ends.map(<[NextOffset]>::to_vec);
         let mut caught_up = false;
         let floor = Duration::from_millis(self.options.epoch_floor_ms);
@@ -297,7 +317,11 @@ impl Engine {
             self.pass_damage()?;
             self.release_held()?;
             let batch = self.gather(cut_at, ends.as_deref())?;
-            if batch.is_empty() && ends.as_ref().is_some_and(|ends| self.has_reached(ends, Waiting::Counts)) {
+            if batch.is_empty()
+                && ends
+                    .as_ref()
+                    .is_some_and(|ends| self.has_reached(ends, Waiting::Counts))
+            {
                 if let Some(further) = self.grow_at_the_end()? {
                     ends = Some(further);
                     continue;
@@ -332,7 +356,12 @@ impl Engine {
     }
 
     /// The clock for one epoch.
-    fn readings(&mut self, caught_up: bool, to_the_end: bool, newest_record_ms: Option<i64>) -> Readings {
+    fn readings(
+        &mut self,
+        caught_up: bool,
+        to_the_end: bool,
+        newest_record_ms: Option<i64>,
+    ) -> Readings {
         if self.options.clock == ClockMode::Events || to_the_end {
             return Readings::default();
         }
@@ -344,20 +373,28 @@ impl Engine {
             )
         });
         self.attendant.report("clock", refused);
-        Readings { live_ms: caught_up.then_some(reading.now_ms), bound_ms: Some(reading.now_ms) }
+        Readings {
+            live_ms: caught_up.then_some(reading.now_ms),
+            bound_ms: Some(reading.now_ms),
+        }
     }
 
     /// Whether all partitions are read to these offsets, those that wait for a schema excepted or not. What separates a position from an end may be transaction markers
     /// only: the source has passed them.
     fn has_reached(&mut self, offsets: &[NextOffset], waiting: Waiting) -> bool {
-        let Ok(read_to) = self.ports.source.read_to() else { return false };
+        let Ok(read_to) = self.ports.source.read_to() else {
+            return false;
+        };
         (0..offsets.len().min(read_to.len())).all(|partition| {
             if waiting == Waiting::Excepted && self.blocked[partition].is_some() {
                 return true;
             }
             let is_held = !self.held.is_empty(partition);
-            let at =
-                if is_held { self.machine.positions()[partition] } else { self.machine.positions()[partition].max(read_to[partition]) };
+            let at = if is_held {
+                self.machine.positions()[partition]
+            } else {
+                self.machine.positions()[partition].max(read_to[partition])
+            };
             at >= offsets[partition]
         })
     }
@@ -366,13 +403,23 @@ impl Engine {
     fn decode(&mut self, batch: &RecordBatch) -> Result<Decoded, RunError> {
         let started = Instant::now();
         let partitions = self.ports.source.partitions();
-        let decoded = self.decoders.decode(batch, partitions, &self.catalog, self.ports.schemas.as_ref(), Verdicts::Store);
-        self.metrics.stage("decode", started.elapsed().as_secs_f64());
+        let decoded = self.decoders.decode(
+            batch,
+            partitions,
+            &self.catalog,
+            self.ports.schemas.as_ref(),
+            Verdicts::Store,
+        );
+        self.metrics
+            .stage("decode", started.elapsed().as_secs_f64());
         if decoded.blocked.is_empty() {
             return Ok(decoded);
         }
         let mut ahead = Inbox::new(self.blocked.len());
-        batch.iter().filter(|r| decoded.holds_back(r.partition(), r.offset())).for_each(|record| ahead.push(record));
+        batch
+            .iter()
+            .filter(|r| decoded.holds_back(r.partition(), r.offset()))
+            .for_each(|record| ahead.push(record));
         for blocked in &decoded.blocked {
             self.metrics.waited_for_schema();
             let partition = blocked.partition as usize;
@@ -386,10 +433,17 @@ impl Engine {
             self.blocked[partition] = Some(blocked.reason.clone());
             self.held.put_before(partition, &mut ahead);
         }
-        let waiting: Vec<u32> = decoded.blocked.iter().map(|blocked| blocked.partition).filter(|p| !self.paused[*p as usize]).collect();
+        let waiting: Vec<u32> = decoded
+            .blocked
+            .iter()
+            .map(|blocked| blocked.partition)
+            .filter(|p| !self.paused[*p as usize])
+            .collect();
         if !waiting.is_empty() {
             retry(&self.attendant, || self.ports.source.pause(&waiting))?;
-            waiting.iter().for_each(|partition| self.paused[*partition as usize] = true);
+            waiting
+                .iter()
+                .for_each(|partition| self.paused[*partition as usize] = true);
         }
         self.tell_blocked();
         Ok(decoded)
@@ -399,32 +453,64 @@ impl Engine {
     fn release_held(&mut self) -> Result<(), RunError> {
         let mut released = Vec::new();
         let emptied: Vec<u32> = (0..self.paused.len() as u32)
-            .filter(|p| self.paused[*p as usize] && self.blocked[*p as usize].is_none() && self.held.is_empty(*p as usize))
+            .filter(|p| {
+                self.paused[*p as usize]
+                    && self.blocked[*p as usize].is_none()
+                    && self.held.is_empty(*p as usize)
+            })
             .collect();
         if !emptied.is_empty() {
             retry(&self.attendant, || self.ports.source.resume(&emptied))?;
-            emptied.iter().for_each(|partition| self.paused[*partition as usize] = false);
+            emptied
+                .iter()
+                .for_each(|partition| self.paused[*partition as usize] = false);
         }
         for partition in 0..self.blocked.len() {
-            let Some(record) = self.held.front(partition).filter(|_| self.blocked[partition].is_some()) else { continue };
+            let Some(record) = self
+                .held
+                .front(partition)
+                .filter(|_| self.blocked[partition].is_some())
+            else {
+                continue;
+            };
             let input = &self.ports.source.partitions()[partition];
-            if self.decoders.is_decidable(record, input, self.ports.schemas.as_ref()) {
+            if self
+                .decoders
+                .is_decidable(record, input, self.ports.schemas.as_ref())
+            {
                 released.push(partition as u32);
             }
         }
         if released.is_empty() {
             return Ok(());
         }
-        released.iter().for_each(|partition| self.blocked[*partition as usize] = None);
+        released
+            .iter()
+            .for_each(|partition| self.blocked[*partition as usize] = None);
         self.tell_blocked();
         Ok(())
     }
 
     fn tell_blocked(&self) {
-        let mut waiting = self.blocked.iter().zip(self.ports.source.partitions()).filter_map(|(why, input)| Some((why.as_ref()?, input)));
-        let first = waiting.next().map(|(why, input)| format!("{}/{} waits for a writer schema: {why}", input.topic, input.partition));
+        let mut waiting = self
+            .blocked
+            .iter()
+            .zip(self.ports.source.partitions())
+            .filter_map(|(why, input)| Some((why.as_ref()?, input)));
+        let first = waiting.next().map(|(why, input)| {
+            format!(
+                "{}/{} waits for a writer schema: {why}",
+                input.topic, input.partition
+            )
+        });
         let more = waiting.count();
-        let text = first.map(|first| if more == 0 { first } else { format!("{first}; {more} more partitions wait") });
+        let text = first.map(|first| {
+            if more == 0 {
+                first
+            } else {
+                format!("{first}; {more} more partitions wait")
+            }
+        });
         self.read_model.set_condition("schemas", text, false);
     }
 
@@ -438,15 +524,28 @@ impl Engine {
     }
 
     /// Polls until the epoch is long or full enough. Beyond `ends` nothing is taken.
-    fn gather(&mut self, cut_at: Instant, ends: Option<&[NextOffset]>) -> Result<RecordBatch, RunError> {
+    fn gather(
+        &mut self,
+        cut_at: Instant,
+        ends: Option<&[NextOffset]>,
+    ) -> Result<RecordBatch, RunError> {
         let mut batch = RecordBatch::default();
         let limit = (self.options.max_records, self.options.max_bytes);
-        for partition in (0..self.blocked.len()).filter(|partition| self.blocked[*partition].is_none()) {
+        for partition in
+            (0..self.blocked.len()).filter(|partition| self.blocked[*partition].is_none())
+        {
             self.held.take(partition, i64::MAX, limit, &mut batch);
         }
         loop {
-            let room = PollLimit { records: limit.0.saturating_sub(batch.len()), bytes: limit.1.saturating_sub(batch.bytes()) };
-            let wait = if batch.is_empty() { IDLE_WAIT } else { cut_at.saturating_duration_since(Instant::now()) };
+            let room = PollLimit {
+                records: limit.0.saturating_sub(batch.len()),
+                bytes: limit.1.saturating_sub(batch.bytes()),
+            };
+            let wait = if batch.is_empty() {
+                IDLE_WAIT
+            } else {
+                cut_at.saturating_duration_since(Instant::now())
+            };
             let before = batch.len();
             self.poll(&mut batch, room, wait)?;
             self.read_model.beat();
@@ -466,7 +565,9 @@ impl Engine {
     /// Moves newly polled records of partitions that wait, or of which older records wait, behind those.
     fn hold_back(&mut self, batch: &mut RecordBatch, before: usize) {
         let (held, blocked) = (&self.held, &self.blocked);
-        let waits = |partition: u32| blocked[partition as usize].is_some() || !held.is_empty(partition as usize);
+        let waits = |partition: u32| {
+            blocked[partition as usize].is_some() || !held.is_empty(partition as usize)
+        };
         let waiting: Vec<bool> = (0..blocked.len() as u32).map(waits).collect();
         if !waiting.contains(&true) {
             return;
@@ -478,14 +579,27 @@ impl Engine {
                 later.push_copy(record);
             }
         }
-        let firsts: Vec<Option<i64>> =
-            (0..blocked.len() as u32).map(|p| later.iter().find(|r| r.partition() == p).map(|r| r.offset())).collect();
-        batch.retain(|record| firsts[record.partition() as usize].is_none_or(|first| record.offset() < first));
+        let firsts: Vec<Option<i64>> = (0..blocked.len() as u32)
+            .map(|p| {
+                later
+                    .iter()
+                    .find(|r| r.partition() == p)
+                    .map(|r| r.offset())
+            })
+            .collect();
+        batch.retain(|record| {
+            firsts[record.partition() as usize].is_none_or(|first| record.offset() < first)
+        });
         later.iter().for_each(|record| self.held.push(record));
     }
 
     /// Polls once; a failure that may go away is an empty poll.
-    fn poll(&mut self, batch: &mut RecordBatch, limit: PollLimit, wait: Duration) -> Result<(), PortError> {
+    fn poll(
+        &mut self,
+        batch: &mut RecordBatch,
+        limit: PollLimit,
+        wait: Duration,
+    ) -> Result<(), PortError> {
         match self.ports.source.poll(batch, limit, wait) {
             Err(PortError::Retriable(message)) => {
                 tracing::warn!(message, "polling again");
@@ -497,10 +611,19 @@ impl Engine {
     }
 
     /// What decides the epoch besides its rows.
-    fn cut(&mut self, batch: &RecordBatch, decoded: &Decoded, clock: Readings, ends: Option<&[NextOffset]>) -> Result<Cut, RunError> {
+    fn cut(
+        &mut self,
+        batch: &RecordBatch,
+        decoded: &Decoded,
+        clock: Readings,
+        ends: Option<&[NextOffset]>,
+    ) -> Result<Cut, RunError> {
         let mut positions = self.machine.positions().to_vec();
         let mut read = vec![0; positions.len()];
-        for record in batch.iter().filter(|r| !decoded.holds_back(r.partition(), r.offset())) {
+        for record in batch
+            .iter()
+            .filter(|r| !decoded.holds_back(r.partition(), r.offset()))
+        {
             let partition = record.partition() as usize;
             positions[partition] = positions[partition].max(NextOffset(record.offset() + 1));
             read[partition] += 1;
@@ -509,22 +632,41 @@ impl Engine {
         let passed = self.ports.source.read_to()?;
         for (partition, position) in positions.iter_mut().enumerate() {
             if self.held.is_empty(partition) && self.blocked[partition].is_none() {
-                let to = ends.map_or(passed[partition], |ends| passed[partition].min(ends[partition]));
+                let to = ends.map_or(passed[partition], |ends| {
+                    passed[partition].min(ends[partition])
+                });
                 *position = (*position).max(to);
             }
         }
         // A range belongs to the epoch whose interval passes it.
         let passed = |range: &mut DecidedRange| positions[range.partition as usize].0 >= range.end;
         let skipped = self.skipped.extract_if(.., passed).collect();
-        Ok(Cut { positions, read, moment: Moment::Newest, clock, closing: false, skipped })
+        Ok(Cut {
+            positions,
+            read,
+            moment: Moment::Newest,
+            clock,
+            closing: false,
+            skipped,
+        })
     }
 
     /// Explains what was asked for, from committed state; or says that there is none yet.
     fn answer_requests(&self, ready: bool) {
-        let Some(requests) = &self.requests else { return };
-        let limit = if ready { ANSWERS_BETWEEN_EPOCHS } else { usize::MAX };
+        let Some(requests) = &self.requests else {
+            return;
+        };
+        let limit = if ready {
+            ANSWERS_BETWEEN_EPOCHS
+        } else {
+            usize::MAX
+        };
         requests.answer(limit, |request| {
-            let answer = if ready { self.machine.explain(request) } else { Err(ExplainRefusal::NotReady) };
+            let answer = if ready {
+                self.machine.explain(request)
+            } else {
+                Err(ExplainRefusal::NotReady)
+            };
             self.metrics.requested(answer.is_ok());
             answer
         });
@@ -546,28 +688,48 @@ impl Engine {
             skipped: Vec::new(),
         };
         let started = Instant::now();
-        let stepped = self.machine.step(&RecordBatch::default(), Decoded::default(), cut);
+        let stepped = self
+            .machine
+            .step(&RecordBatch::default(), Decoded::default(), cut);
         self.commit(stepped, started, None)
     }
 
-    fn commit(&mut self, stepped: Stepped, started: Instant, newest_ms: Option<i64>) -> Result<(), RunError> {
+    fn commit(
+        &mut self,
+        stepped: Stepped,
+        started: Instant,
+        newest_ms: Option<i64>,
+    ) -> Result<(), RunError> {
         let transaction = Instant::now();
         self.ports.sink.commit(&stepped.sealed)?;
-        self.metrics.stage("produce", transaction.elapsed().as_secs_f64());
-        let pipeline = newest_ms.filter(|t| *t > 0).map(|t| (self.ports.clock.now_ms() - t) as f64 / 1000.0);
-        self.metrics.committed(&stepped, self.ports.source.partitions(), started.elapsed().as_secs_f64(), pipeline);
+        self.metrics
+            .stage("produce", transaction.elapsed().as_secs_f64());
+        let pipeline = newest_ms
+            .filter(|t| *t > 0)
+            .map(|t| (self.ports.clock.now_ms() - t) as f64 / 1000.0);
+        self.metrics.committed(
+            &stepped,
+            self.ports.source.partitions(),
+            started.elapsed().as_secs_f64(),
+            pipeline,
+        );
         let record = &stepped.record;
         self.summary.epochs += 1;
         self.summary.records += record.records();
         self.taken += record.records();
         self.summary.accepted += record.accepted as u64;
         self.summary.duplicate += record.duplicate as u64;
-        self.summary.dead_lettered += record.dead_lettered.iter().map(|r| r.count as u64).sum::<u64>();
+        self.summary.dead_lettered += record
+            .dead_lettered
+            .iter()
+            .map(|r| r.count as u64)
+            .sum::<u64>();
         self.summary.scores += record.scores as u64;
         self.summary.alerts += record.alerts as u64;
         self.committed = (self.machine.number(), self.machine.as_of_ms());
         let status = self.status(Phase::Live, None);
-        self.read_model.publish(stepped.scores, stepped.alerts, status);
+        self.read_model
+            .publish(stepped.scores, stepped.alerts, status);
         Ok(())
     }
 
@@ -582,7 +744,10 @@ impl Engine {
                 self.lag_known = Some(Instant::now());
                 self.attendant.report("brokers", None);
             }
-            None if self.lag_known.is_some_and(|at| at.elapsed() > BROKERS_PATIENCE) => {
+            None if self
+                .lag_known
+                .is_some_and(|at| at.elapsed() > BROKERS_PATIENCE) =>
+            {
                 let text = "the brokers have not said for more than 10 s where the input topics end; records may wait there";
                 self.attendant.report("brokers", Some(text.to_owned()));
             }
@@ -591,7 +756,8 @@ impl Engine {
         if self.count_again.is_none_or(|at| at <= Instant::now()) {
             // Walks the whole graph: the larger it is, the rarer, so that epochs wait for it a hundredth of the time at most.
             let started = Instant::now();
-            self.metrics.size(&self.machine.graph().size(), &self.catalog);
+            self.metrics
+                .size(&self.machine.graph().size(), &self.catalog);
             self.metrics.identity(&self.machine.graph().identity());
             self.count_again = Some(Instant::now() + started.elapsed() * 100);
         }
@@ -605,13 +771,18 @@ impl Engine {
         let positions = self.machine.positions();
         let mut by_topic: BTreeMap<&str, i64> = BTreeMap::new();
         let mut waiting: Option<String> = None;
-        for (index, ((partition, end), at)) in partitions.iter().zip(ends).zip(positions).enumerate() {
+        for (index, ((partition, end), at)) in
+            partitions.iter().zip(ends).zip(positions).enumerate()
+        {
             *by_topic.entry(&partition.topic).or_default() += (end.high.0 - at.0).max(0);
             if *at < end.stable || end.stable >= end.high {
                 self.waiting_behind.remove(&index);
                 continue;
             }
-            let (stable, since) = self.waiting_behind.entry(index).or_insert((end.stable, Instant::now()));
+            let (stable, since) = self
+                .waiting_behind
+                .entry(index)
+                .or_insert((end.stable, Instant::now()));
             if *stable != end.stable {
                 (*stable, *since) = (end.stable, Instant::now());
             } else if since.elapsed() >= OPEN_TRANSACTION_PATIENCE {
@@ -625,13 +796,23 @@ impl Engine {
             }
         }
         self.lag_records = by_topic.values().sum::<i64>() as u64;
-        by_topic.into_iter().for_each(|(topic, lag)| self.metrics.lag(topic, lag));
-        self.read_model.set_condition("open transaction", waiting, false);
+        by_topic
+            .into_iter()
+            .for_each(|(topic, lag)| self.metrics.lag(topic, lag));
+        self.read_model
+            .set_condition("open transaction", waiting, false);
     }
 
     fn status(&self, phase: Phase, reason: Option<String>) -> EngineStatus {
         let (epoch, as_of_ms) = self.committed;
-        EngineStatus { phase, epoch, as_of_ms, records: self.taken, lag_records: self.lag_records, reason }
+        EngineStatus {
+            phase,
+            epoch,
+            as_of_ms,
+            records: self.taken,
+            lag_records: self.lag_records,
+            reason,
+        }
     }
 
     fn stopped(&self) -> bool {
@@ -640,7 +821,10 @@ impl Engine {
 }
 
 /// Calls a port until it succeeds or fails for good; what may go away by itself is waited for and reported.
-pub fn retry<T>(attendant: &dyn Attendant, mut call: impl FnMut() -> Result<T, PortError>) -> Result<T, PortError> {
+pub fn retry<T>(
+    attendant: &dyn Attendant,
+    mut call: impl FnMut() -> Result<T, PortError>,
+) -> Result<T, PortError> {
     let mut failed = false;
     loop {
         match call() {

@@ -33,7 +33,9 @@ struct Fenwick {
 
 impl Fenwick {
     fn new(places: usize) -> Self {
-        Self { tree: vec![0; places + 1].into() }
+        Self {
+            tree: vec![0; places + 1].into(),
+        }
     }
     fn add(&mut self, place: usize, enters: bool) {
         let mut at = place + 1;
@@ -63,7 +65,11 @@ pub(crate) struct Standings {
 impl Default for Standings {
     fn default() -> Self {
         let chunks = GRID.div_ceil(CHUNK);
-        Self { chunks: (0..chunks).map(|_| None).collect(), by_chunk: Fenwick::new(chunks), ranked: 0 }
+        Self {
+            chunks: (0..chunks).map(|_| None).collect(),
+            by_chunk: Fenwick::new(chunks),
+            ranked: 0,
+        }
     }
 }
 
@@ -88,27 +94,43 @@ impl Standings {
         let (below, up_to) = (self.below(place), self.below(place + 1));
         Standing {
             rank: self.ranked - up_to + 1,
-            percentile: if self.ranked == 0 { 0.0 } else { 100.0 * below as f64 / self.ranked as f64 },
+            percentile: if self.ranked == 0 {
+                0.0
+            } else {
+                100.0 * below as f64 / self.ranked as f64
+            },
             ranked: self.ranked,
         }
     }
 
     fn add(&mut self, place: usize, enters: bool) {
-        self.chunks[place / CHUNK].get_or_insert_with(|| Fenwick::new(CHUNK)).add(place % CHUNK, enters);
+        self.chunks[place / CHUNK]
+            .get_or_insert_with(|| Fenwick::new(CHUNK))
+            .add(place % CHUNK, enters);
         self.by_chunk.add(place / CHUNK, enters);
-        self.ranked = if enters { self.ranked + 1 } else { self.ranked - 1 };
+        self.ranked = if enters {
+            self.ranked + 1
+        } else {
+            self.ranked - 1
+        };
     }
 
     /// How many are at lower places.
     fn below(&self, place: usize) -> u64 {
-        let within = self.chunks.get(place / CHUNK).and_then(Option::as_ref).map_or(0, |chunk| chunk.below(place % CHUNK));
+        let within = self
+            .chunks
+            .get(place / CHUNK)
+            .and_then(Option::as_ref)
+            .map_or(0, |chunk| chunk.below(place % CHUNK));
         self.by_chunk.below(place / CHUNK) + within
     }
 }
 
 /// Grid points from 0.
 fn place(logit: f64) -> usize {
-    let steps = (logit * LOGIT_STEPS).round().clamp(-f64::from(HALF_GRID), f64::from(HALF_GRID));
+    let steps = (logit * LOGIT_STEPS)
+        .round()
+        .clamp(-f64::from(HALF_GRID), f64::from(HALF_GRID));
     (steps as i32 + HALF_GRID) as usize
 }
 
@@ -138,7 +160,10 @@ mod tests {
                 let logit = match step % 7 {
                     0 => (next(400) as f64 - 200.0) / 4.0,
                     1..4 => (next(400) as f64 - 200.0) / LOGIT_STEPS,
-                    _ => ((900 * CHUNK + next(40) as usize) as f64 - 20.0 - f64::from(HALF_GRID)) / LOGIT_STEPS,
+                    _ => {
+                        ((900 * CHUNK + next(40) as usize) as f64 - 20.0 - f64::from(HALF_GRID))
+                            / LOGIT_STEPS
+                    }
                 };
                 let now = (next(4) > 0).then_some(logit);
                 standings.replace(scores[entity], now);
@@ -147,10 +172,20 @@ mod tests {
                 let clamped = |x: f64| x.clamp(-LARGEST_LOGIT, LARGEST_LOGIT);
                 let all: Vec<f64> = scores.iter().flatten().copied().map(clamped).collect();
                 for logit in &all {
-                    let (above, below) = (all.iter().filter(|x| *x > logit).count(), all.iter().filter(|x| *x < logit).count());
-                    let expected =
-                        Standing { rank: above as u64 + 1, percentile: 100.0 * below as f64 / all.len() as f64, ranked: all.len() as u64 };
-                    assert_eq!(standings.of(*logit), expected, "seed {seed}, step {step}, {logit}");
+                    let (above, below) = (
+                        all.iter().filter(|x| *x > logit).count(),
+                        all.iter().filter(|x| *x < logit).count(),
+                    );
+                    let expected = Standing {
+                        rank: above as u64 + 1,
+                        percentile: 100.0 * below as f64 / all.len() as f64,
+                        ranked: all.len() as u64,
+                    };
+                    assert_eq!(
+                        standings.of(*logit),
+                        expected,
+                        "seed {seed}, step {step}, {logit}"
+                    );
                 }
             }
         }
@@ -160,12 +195,36 @@ mod tests {
     #[test]
     fn the_ends_of_the_grid_are_ranked() {
         let mut standings = Standings::default();
-        let logits = [-1e9, -LARGEST_LOGIT, 0.0, LARGEST_LOGIT - 1.0 / LOGIT_STEPS, LARGEST_LOGIT, 1e9];
-        logits.iter().for_each(|logit| standings.replace(None, Some(*logit)));
-        let ranks: Vec<u64> = logits.iter().map(|logit| standings.of(*logit).rank).collect();
+        let logits = [
+            -1e9,
+            -LARGEST_LOGIT,
+            0.0,
+            LARGEST_LOGIT - 1.0 / LOGIT_STEPS,
+            LARGEST_LOGIT,
+            1e9,
+        ];
+        logits
+            .iter()
+            .for_each(|logit| standings.replace(None, Some(*logit)));
+        let ranks: Vec<u64> = logits
+            .iter()
+            .map(|logit| standings.of(*logit).rank)
+            .collect();
         assert_eq!(ranks, [5, 5, 4, 3, 1, 1]);
-        assert_eq!(standings.chunks.iter().flatten().count(), 3, "only chunks with scores take memory");
-        logits.iter().for_each(|logit| standings.replace(Some(*logit), None));
-        assert_eq!((standings.ranked, standings.by_chunk.below(GRID.div_ceil(CHUNK))), (0, 0));
+        assert_eq!(
+            standings.chunks.iter().flatten().count(),
+            3,
+            "only chunks with scores take memory"
+        );
+        logits
+            .iter()
+            .for_each(|logit| standings.replace(Some(*logit), None));
+        assert_eq!(
+            (
+                standings.ranked,
+                standings.by_chunk.below(GRID.div_ceil(CHUNK))
+            ),
+            (0, 0)
+        );
     }
 }

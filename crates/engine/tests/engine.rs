@@ -1,6 +1,9 @@
 //! The epoch machine from bytes to committed records, with ports in memory: no Kafka, no sleeping, every random choice from a printed seed.
 
-#![allow(clippy::unwrap_used, reason = "clippy knows tests, but not their helpers")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "clippy knows tests, but not their helpers"
+)]
 
 mod engine {
     mod bad_input;

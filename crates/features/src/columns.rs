@@ -20,7 +20,9 @@ pub(crate) fn days(from_ms: i64, to_ms: i64) -> f64 {
 
 /// 1 for now, 0 for never or ten years ago, on a log scale.
 pub(crate) fn recency(newest_ms: Option<i64>, as_of_ms: i64) -> f32 {
-    newest_ms.map_or(0.0, |t| (1.0 - days(t, as_of_ms).clamp(0.0, OLDEST_DAYS).ln_1p() / OLDEST_DAYS.ln_1p()) as f32)
+    newest_ms.map_or(0.0, |t| {
+        (1.0 - days(t, as_of_ms).clamp(0.0, OLDEST_DAYS).ln_1p() / OLDEST_DAYS.ln_1p()) as f32
+    })
 }
 
 /// ln(1 + n)

@@ -26,24 +26,37 @@ pub(crate) struct Activity {
 impl Activity {
     pub(crate) fn of(cell: &Cell) -> Self {
         let mut absorbed: FxHashMap<EntityId, i64> = FxHashMap::default();
-        for (node, newest_ms) in cell.nodes.iter().filter(|n| n.absorbed).filter_map(|n| Some((n, n.newest_event_ms()?))) {
-            absorbed.entry(node.survivor).and_modify(|t| *t = (*t).max(newest_ms)).or_insert(newest_ms);
+        for (node, newest_ms) in cell
+            .nodes
+            .iter()
+            .filter(|n| n.absorbed)
+            .filter_map(|n| Some((n, n.newest_event_ms()?)))
+        {
+            absorbed
+                .entry(node.survivor)
+                .and_modify(|t| *t = (*t).max(newest_ms))
+                .or_insert(newest_ms);
         }
         Self { absorbed }
     }
     /// The newest event of someone, milliseconds.
     pub(crate) fn newest_ms(&self, node: &Node) -> Option<i64> {
-        node.newest_event_ms().max(self.absorbed.get(&node.entity).copied())
+        node.newest_event_ms()
+            .max(self.absorbed.get(&node.entity).copied())
     }
     /// Whether someone had an event within these days.
     pub(crate) fn is_active(&self, node: &Node, within_days: f64, as_of_ms: i64) -> bool {
-        self.newest_ms(node).is_some_and(|t| days(t, as_of_ms) <= within_days)
+        self.newest_ms(node)
+            .is_some_and(|t| days(t, as_of_ms) <= within_days)
     }
 }
 
 /// Fields that tell members apart.
 pub(crate) fn distinguishing(table: &Table) -> impl Iterator<Item = &Field> {
-    table.fields.iter().filter(|f| f.feature == Feature::Category && f.data_type != DataType::TextList)
+    table
+        .fields
+        .iter()
+        .filter(|f| f.feature == Feature::Category && f.data_type != DataType::TextList)
 }
 
 /// Where a value stands among the declared values of an ordinal field.
@@ -73,30 +86,62 @@ impl CommitteeBlock {
         let fields: Vec<&Field> = distinguishing(table).collect();
         let ordinals: Vec<&Field> = fields.iter().copied().filter(|f| f.ordinal).collect();
         let group = groups::of_members(catalog, table);
-        let mut name =
-            |what: String| columns.push(Named { name: format!("{}/{what}", table.name), group: group.clone(), absent: Absent::Zero });
+        let mut name = |what: String| {
+            columns.push(Named {
+                name: format!("{}/{what}", table.name),
+                group: group.clone(),
+                absent: Absent::Zero,
+            })
+        };
         name("known".into());
         for within in ACTIVE_DAYS {
             name(format!("active/{within}d"));
-            fields.iter().for_each(|field| name(format!("active/{within}d/distinct {}", field.name)));
-            ordinals.iter().for_each(|field| name(format!("active/{within}d/highest {}", field.name)));
+            fields
+                .iter()
+                .for_each(|field| name(format!("active/{within}d/distinct {}", field.name)));
+            ordinals
+                .iter()
+                .for_each(|field| name(format!("active/{within}d/highest {}", field.name)));
         }
         Self {
             table: table.id,
             fields: fields.iter().map(|f| f.id).collect(),
-            ordinals: ordinals.iter().map(|f| Ordinal { field: f.id, values: f.values.clone() }).collect(),
+            ordinals: ordinals
+                .iter()
+                .map(|f| Ordinal {
+                    field: f.id,
+                    values: f.values.clone(),
+                })
+                .collect(),
         }
     }
 
     /// Writes the block's numbers.
-    pub(crate) fn write(&self, cell: &Cell, activity: &Activity, as_of_ms: i64, out: &mut Vec<f32>) {
-        let members: Vec<&Node> = cell.nodes.iter().filter(|n| n.table == self.table && is_present(n)).collect();
+    pub(crate) fn write(
+        &self,
+        cell: &Cell,
+        activity: &Activity,
+        as_of_ms: i64,
+        out: &mut Vec<f32>,
+    ) {
+        let members: Vec<&Node> = cell
+            .nodes
+            .iter()
+            .filter(|n| n.table == self.table && is_present(n))
+            .collect();
         out.push(log_count(members.len()));
         for within in ACTIVE_DAYS {
-            let active: Vec<&Node> = members.iter().copied().filter(|n| activity.is_active(n, within, as_of_ms)).collect();
+            let active: Vec<&Node> = members
+                .iter()
+                .copied()
+                .filter(|n| activity.is_active(n, within, as_of_ms))
+                .collect();
             out.push(log_count(active.len()));
             for field in &self.fields {
-                let distinct: FxHashSet<&str> = active.iter().filter_map(|n| n.value(*field).text()).collect();
+                let distinct: FxHashSet<&str> = active
+                    .iter()
+                    .filter_map(|n| n.value(*field).text())
+                    .collect();
                 out.push(distinct.len() as f32);
             }
             for ordinal in &self.ordinals {
@@ -105,7 +150,9 @@ impl CommitteeBlock {
                     .filter_map(|n| n.value(ordinal.field).text())
                     .filter_map(|value| ordinal.values.iter().position(|v| v == value))
                     .max();
-                out.push(highest.map_or(0.0, |rank| (rank + 1) as f32 / ordinal.values.len() as f32));
+                out.push(
+                    highest.map_or(0.0, |rank| (rank + 1) as f32 / ordinal.values.len() as f32),
+                );
             }
         }
     }

@@ -21,20 +21,39 @@ pub(crate) struct EventBlock {
 
 impl EventBlock {
     /// The block of an event table on its owner, with its columns.
-    pub(crate) fn new(events: &Table, position: usize, layout: &EventLayout, options: &GraphOptions, columns: &mut Vec<Named>) -> Self {
+    pub(crate) fn new(
+        events: &Table,
+        position: usize,
+        layout: &EventLayout,
+        options: &GraphOptions,
+        columns: &mut Vec<Named>,
+    ) -> Self {
         let halves = &options.half_lives_days;
-        let mut name = |group: &str, name: String| columns.push(Named { name, group: group.to_owned(), absent: Absent::Zero });
+        let mut name = |group: &str, name: String| {
+            columns.push(Named {
+                name,
+                group: group.to_owned(),
+                absent: Absent::Zero,
+            })
+        };
         let t = &events.name;
         let group = groups::of_events(events);
         for slot in &layout.slots {
             let field = slot.field.map(|f| events.field_at(f));
             let (path, group) = match (field, &slot.kind) {
                 (None, _) => (t.clone(), group.clone()),
-                (Some(field), SlotKind::Value(value)) => {
-                    (format!("{t}.{}={value}", field.name), groups::of_event_value(events, field, value))
-                }
-                (Some(field), SlotKind::Bucket(bucket)) => (format!("{t}.{}#{bucket}", field.name), groups::of_event_field(events, field)),
-                (Some(field), _) => (format!("{t}.{}", field.name), groups::of_event_field(events, field)),
+                (Some(field), SlotKind::Value(value)) => (
+                    format!("{t}.{}={value}", field.name),
+                    groups::of_event_value(events, field, value),
+                ),
+                (Some(field), SlotKind::Bucket(bucket)) => (
+                    format!("{t}.{}#{bucket}", field.name),
+                    groups::of_event_field(events, field),
+                ),
+                (Some(field), _) => (
+                    format!("{t}.{}", field.name),
+                    groups::of_event_field(events, field),
+                ),
             };
             let what: &[&str] = match slot.kind {
                 SlotKind::Count | SlotKind::Raw | SlotKind::Bucket(_) => &["sum"],
@@ -49,7 +68,10 @@ impl EventBlock {
             if matches!(slot.kind, SlotKind::Value(_)) {
                 name(&group, format!("{path}/recency"));
             }
-            if matches!(slot.kind, SlotKind::Value(_) | SlotKind::Log | SlotKind::Flag) {
+            if matches!(
+                slot.kind,
+                SlotKind::Value(_) | SlotKind::Log | SlotKind::Flag
+            ) {
                 name(&group, format!("{path}/last"));
             }
         }
@@ -59,14 +81,26 @@ impl EventBlock {
         if halves.len() > 1 {
             name(&group, format!("{t}/acceleration"));
         }
-        Self { position, layout: layout.clone(), half_lives_days: halves.clone() }
+        Self {
+            position,
+            layout: layout.clone(),
+            half_lives_days: halves.clone(),
+        }
     }
 
     /// Writes the block's numbers.
-    pub(crate) fn write(&self, states: &[EventState], bank: &Bank, as_of_ms: i64, out: &mut Vec<f32>) {
+    pub(crate) fn write(
+        &self,
+        states: &[EventState],
+        bank: &Bank,
+        as_of_ms: i64,
+        out: &mut Vec<f32>,
+    ) {
         let state = &states[self.position];
         let halves = self.half_lives_days.len();
-        let reads: Vec<f64> = (0..halves).map(|h| bank.read(h, state.landmark(), as_of_ms)).collect();
+        let reads: Vec<f64> = (0..halves)
+            .map(|h| bank.read(h, state.landmark(), as_of_ms))
+            .collect();
         let mut touched = state.slots(bank).peekable();
         let mut counts = vec![0.0; halves];
         let last = state.newest.as_ref();
@@ -77,10 +111,21 @@ impl EventBlock {
             if slot == 0 {
                 (0..halves).for_each(|h| counts[h] = sums(h));
             }
-            let share = |h: usize| if counts[h] > 1e-9 { (sums(h) / counts[h]) as f32 } else { 0.0 };
-            let last_value = || last.and_then(|n| n.phi.iter().find(|(s, _)| *s == slot)).map_or(0.0, |(_, x)| *x);
+            let share = |h: usize| {
+                if counts[h] > 1e-9 {
+                    (sums(h) / counts[h]) as f32
+                } else {
+                    0.0
+                }
+            };
+            let last_value = || {
+                last.and_then(|n| n.phi.iter().find(|(s, _)| *s == slot))
+                    .map_or(0.0, |(_, x)| *x)
+            };
             match definition.kind {
-                SlotKind::Count | SlotKind::Raw | SlotKind::Bucket(_) => out.extend((0..halves).map(|h| signed_log1p(sums(h)) as f32)),
+                SlotKind::Count | SlotKind::Raw | SlotKind::Bucket(_) => {
+                    out.extend((0..halves).map(|h| signed_log1p(sums(h)) as f32))
+                }
                 SlotKind::Log => {
                     out.extend((0..halves).map(share));
                     out.push(last_value());
@@ -132,13 +177,24 @@ fn rhythm(state: &EventState, as_of_ms: i64, out: &mut Vec<f32>) {
     let since = |t: i64| days(t, as_of_ms).max(0.0);
     out.push((state.total as f64).ln_1p() as f32);
     out.push(recency(state.newest_ms(), as_of_ms));
-    out.push(if state.is_empty() { 0.0 } else { since(state.oldest_ms).ln_1p() as f32 });
+    out.push(if state.is_empty() {
+        0.0
+    } else {
+        since(state.oldest_ms).ln_1p() as f32
+    });
     let active: Vec<i32> = state.active_days().collect();
     out.push((active.len() as f64).ln_1p() as f32);
-    let mut gaps: Vec<f64> = active.windows(2).map(|w| f64::from(w[1]) - f64::from(w[0])).collect();
+    let mut gaps: Vec<f64> = active
+        .windows(2)
+        .map(|w| f64::from(w[1]) - f64::from(w[0]))
+        .collect();
     let last_gap = gaps.last().copied();
     let n = gaps.len() as f64;
-    let mean = if gaps.is_empty() { None } else { Some(gaps.iter().sum::<f64>() / n) };
+    let mean = if gaps.is_empty() {
+        None
+    } else {
+        Some(gaps.iter().sum::<f64>() / n)
+    };
     let deviation = mean.map(|m| (gaps.iter().map(|g| (g - m).powi(2)).sum::<f64>() / n).sqrt());
     gaps.sort_unstable_by(f64::total_cmp);
     let median = (!gaps.is_empty()).then(|| gaps[gaps.len() / 2]);
@@ -146,7 +202,10 @@ fn rhythm(state: &EventState, as_of_ms: i64, out: &mut Vec<f32>) {
         out.push(value.map_or(0.0, |v| v.ln_1p() as f32));
     }
     for k in 2..=4 {
-        let day = active.len().checked_sub(k).map(|i| i64::from(active[i]) * 86_400_000);
+        let day = active
+            .len()
+            .checked_sub(k)
+            .map(|i| i64::from(active[i]) * 86_400_000);
         out.push(recency(day, as_of_ms));
     }
     let overdue = match (state.newest_ms(), mean) {

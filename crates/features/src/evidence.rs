@@ -66,7 +66,11 @@ struct Findings {
 impl<'a> Found<'a> {
     fn new(groups: &'a [Group]) -> Self {
         Self {
-            by_code: groups.iter().enumerate().map(|(i, g)| (g.code.as_str(), i)).collect(),
+            by_code: groups
+                .iter()
+                .enumerate()
+                .map(|(i, g)| (g.code.as_str(), i))
+                .collect(),
             groups: vec![Findings::default(); groups.len()],
         }
     }
@@ -86,7 +90,14 @@ impl<'a> Found<'a> {
         }
     }
     /// A kind of event, with a line about it.
-    pub(crate) fn kind(&mut self, group: &str, rank: Rank, newest_ms: i64, name: String, text: String) {
+    pub(crate) fn kind(
+        &mut self,
+        group: &str,
+        rank: Rank,
+        newest_ms: i64,
+        name: String,
+        text: String,
+    ) {
         if let Some(found) = self.of(group) {
             if rank == Rank::Kind {
                 found.kinds.push((newest_ms, name));
@@ -120,12 +131,26 @@ impl Findings {
                 words.push(text);
             }
         }
-        self.kinds.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
-        let kinds: Vec<String> = self.kinds.into_iter().take(3).map(|(_, name)| name).collect();
-        let value = self.value.or((!kinds.is_empty()).then(|| kinds.join(" + "))).or((!telling.is_empty()).then(|| telling.join(", ")));
-        self.ids.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+        self.kinds
+            .sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+        let kinds: Vec<String> = self
+            .kinds
+            .into_iter()
+            .take(3)
+            .map(|(_, name)| name)
+            .collect();
+        let value = self
+            .value
+            .or((!kinds.is_empty()).then(|| kinds.join(" + ")))
+            .or((!telling.is_empty()).then(|| telling.join(", ")));
+        self.ids
+            .sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
         self.ids.dedup();
-        Evidence { value, words, event_ids: self.ids.into_iter().take(IDS).map(|(_, id)| id).collect() }
+        Evidence {
+            value,
+            words,
+            event_ids: self.ids.into_iter().take(IDS).map(|(_, id)| id).collect(),
+        }
     }
 }
 
@@ -146,7 +171,9 @@ impl<'a> Scene<'a> {
     /// Members that are someone.
     pub(crate) fn members(&self, table: TableId) -> impl Iterator<Item = &'a Node> {
         let cell = self.cell;
-        cell.nodes.iter().filter(move |n| n.table == table && is_present(n))
+        cell.nodes
+            .iter()
+            .filter(move |n| n.table == table && is_present(n))
     }
     /// How long ago.
     pub(crate) fn ago(&self, time_ms: i64) -> String {
@@ -156,24 +183,49 @@ impl<'a> Scene<'a> {
     pub(crate) fn called(&self, entity: EntityId) -> String {
         let entity = self.graph.survivor(entity);
         let directory = self.graph.directory();
-        let node = directory.place(entity).map(|place| &self.graph.cell(place.cell).nodes[place.node as usize]);
-        let label = node.filter(|n| n.table == self.catalog.root().id).and_then(|n| {
-            let labels = self.catalog.root().fields.iter().filter(|f| f.label);
-            labels.filter_map(|f| words::value(n.value(f.id).text()?)).next()
-        });
-        label.or_else(|| words::value(directory.key(entity))).unwrap_or_else(|| "someone".into())
+        let node = directory
+            .place(entity)
+            .map(|place| &self.graph.cell(place.cell).nodes[place.node as usize]);
+        let label = node
+            .filter(|n| n.table == self.catalog.root().id)
+            .and_then(|n| {
+                let labels = self.catalog.root().fields.iter().filter(|f| f.label);
+                labels
+                    .filter_map(|f| words::value(n.value(f.id).text()?))
+                    .next()
+            });
+        label
+            .or_else(|| words::value(directory.key(entity)))
+            .unwrap_or_else(|| "someone".into())
     }
 }
 
 impl FeaturePlan {
     /// For each explanation group of the layout, in order, what is there to be seen of it: about `entity`, the root or a member of the
     /// cell `at`. From state as of now; `as_of_ms` is the moment it is told.
-    pub fn evidence(&self, graph: &Graph, at: CellRef, entity: EntityId, as_of_ms: i64) -> Vec<Evidence> {
+    pub fn evidence(
+        &self,
+        graph: &Graph,
+        at: CellRef,
+        entity: EntityId,
+        as_of_ms: i64,
+    ) -> Vec<Evidence> {
         let cell = graph.cell(at);
         let catalog: &Catalog = graph.catalog();
         let root = cell.anchor_node().filter(|n| n.table == catalog.root().id);
-        let member = cell.nodes.iter().find(|n| n.entity == entity && n.table != catalog.root().id);
-        let scene = Scene { graph, catalog, at, cell, as_of_ms, root, member };
+        let member = cell
+            .nodes
+            .iter()
+            .find(|n| n.entity == entity && n.table != catalog.root().id);
+        let scene = Scene {
+            graph,
+            catalog,
+            at,
+            cell,
+            as_of_ms,
+            root,
+            member,
+        };
         let mut found = Found::new(&self.layout().groups);
         account::committee(&scene, &mut found);
         account::open(&scene, &mut found);
@@ -182,10 +234,14 @@ impl FeaturePlan {
         account::relations(&scene, &mut found);
         let everyone: Vec<&Node> = cell.nodes.iter().collect();
         if let Some(member) = member {
-            self.order_of(Some(member.table)).into_iter().for_each(|block| activity::order(&scene, block, &[member], "", &mut found));
+            self.order_of(Some(member.table))
+                .into_iter()
+                .for_each(|block| activity::order(&scene, block, &[member], "", &mut found));
         }
         let together = if member.is_some() { "together: " } else { "" };
-        self.order_of(None).into_iter().for_each(|block| activity::order(&scene, block, &everyone, together, &mut found));
+        self.order_of(None)
+            .into_iter()
+            .for_each(|block| activity::order(&scene, block, &everyone, together, &mut found));
         activity::events(&scene, &mut found);
         profile::fields(&scene, &mut found);
         found.line(groups::SEASON, Rank::Own, words::month(as_of_ms).into());

@@ -110,32 +110,58 @@ fn text(value: Value<'_>) -> Option<String> {
     }
 }
 
-fn values(table: &Table, node: &Node, is_shown: impl Fn(&Field) -> bool) -> BTreeMap<String, String> {
+fn values(
+    table: &Table,
+    node: &Node,
+    is_shown: impl Fn(&Field) -> bool,
+) -> BTreeMap<String, String> {
     let shown = table.fields.iter().filter(|f| is_shown(f));
-    shown.filter_map(|f| Some((f.name.clone(), text(node.value(f.id))?))).collect()
+    shown
+        .filter_map(|f| Some((f.name.clone(), text(node.value(f.id))?)))
+        .collect()
 }
 
 /// Days (UTC) with an event of any table among the last [`ACTIVE_DAYS`].
 fn active_days(node: &Node, as_of_ms: i64) -> usize {
     let first = (as_of_ms - ACTIVE_DAYS * DAY_MS).div_euclid(DAY_MS) as i32 + 1;
-    let days: BTreeSet<i32> = node.events.iter().flat_map(|e| e.active_days()).filter(|d| *d >= first).collect();
+    let days: BTreeSet<i32> = node
+        .events
+        .iter()
+        .flat_map(|e| e.active_days())
+        .filter(|d| *d >= first)
+        .collect();
     days.len()
 }
 
 /// Nodes by their newest event, newest first.
-pub(crate) fn by_activity<'a>(graph: &Graph, nodes: impl Iterator<Item = &'a Node>) -> Vec<&'a Node> {
+pub(crate) fn by_activity<'a>(
+    graph: &Graph,
+    nodes: impl Iterator<Item = &'a Node>,
+) -> Vec<&'a Node> {
     let mut nodes: Vec<&Node> = nodes.collect();
     let key = |n: &Node| graph.directory().key(n.entity).clone();
-    nodes.sort_by(|a, b| b.newest_event_ms().cmp(&a.newest_event_ms()).then_with(|| key(a).cmp(&key(b))));
+    nodes.sort_by(|a, b| {
+        b.newest_event_ms()
+            .cmp(&a.newest_event_ms())
+            .then_with(|| key(a).cmp(&key(b)))
+    });
     nodes
 }
 
 /// The people of a cell that were active lately, newest first.
 pub(crate) fn active_people<'a>(graph: &Graph, cell: &'a Cell, as_of_ms: i64) -> Vec<&'a Node> {
     let catalog = graph.catalog();
-    let people: Vec<_> = catalog.members().filter(|t| is_person(catalog, t.id)).map(|t| t.id).collect();
+    let people: Vec<_> = catalog
+        .members()
+        .filter(|t| is_person(catalog, t.id))
+        .map(|t| t.id)
+        .collect();
     let activity = Activity::of(cell);
-    let is_one = |n: &&Node| people.contains(&n.table) && is_present(n) && activity.is_active(n, ACTIVE_DAYS as f64, as_of_ms);
+    let is_one = |n: &&Node| {
+        people.contains(&n.table)
+            && is_present(n)
+            && activity.is_active(n, ACTIVE_DAYS as f64, as_of_ms)
+    };
     by_activity(graph, cell.nodes.iter().filter(is_one))
 }
 
@@ -144,8 +170,15 @@ pub(crate) fn open_members<'a>(graph: &Graph, cell: &'a Cell) -> Vec<&'a Node> {
     let catalog = graph.catalog();
     let is_open = |n: &&Node| {
         let table = catalog.table_at(n.table);
-        let outcome = table.outcome.as_ref().filter(|_| table.role == Role::Member && is_present(n));
-        outcome.is_some_and(|o| n.value(o.field).text().is_none_or(|value| o.of(value).is_none()))
+        let outcome = table
+            .outcome
+            .as_ref()
+            .filter(|_| table.role == Role::Member && is_present(n));
+        outcome.is_some_and(|o| {
+            n.value(o.field)
+                .text()
+                .is_none_or(|value| o.of(value).is_none())
+        })
     };
     by_activity(graph, cell.nodes.iter().filter(is_open))
 }
@@ -165,7 +198,11 @@ impl<'a> Distinct<'a> {
     }
     /// The highest value of an ordinal field.
     pub(crate) fn highest(&self) -> Option<&'a str> {
-        self.values.iter().rev().find(|(place, _)| self.field.ordinal && *place != UNRANKED).map(|(_, value)| *value)
+        self.values
+            .iter()
+            .rev()
+            .find(|(place, _)| self.field.ordinal && *place != UNRANKED)
+            .map(|(_, value)| *value)
     }
 }
 
@@ -173,13 +210,23 @@ impl<'a> Distinct<'a> {
 const UNRANKED: usize = usize::MAX;
 
 /// Distinct values of the category fields of some members, by field name.
-pub(crate) fn distinct_values<'a>(catalog: &'a Catalog, members: &[&'a Node]) -> BTreeMap<&'a str, Distinct<'a>> {
+pub(crate) fn distinct_values<'a>(
+    catalog: &'a Catalog,
+    members: &[&'a Node],
+) -> BTreeMap<&'a str, Distinct<'a>> {
     let mut found: BTreeMap<&str, Distinct<'a>> = BTreeMap::new();
     for node in members {
         for field in distinguishing(catalog.table_at(node.table)) {
             if let Some(value) = node.value(field.id).text() {
-                let place = if field.ordinal { rank(field, value).unwrap_or(UNRANKED) } else { 0 };
-                let distinct = found.entry(&field.name).or_insert_with(|| Distinct { field, values: BTreeSet::new() });
+                let place = if field.ordinal {
+                    rank(field, value).unwrap_or(UNRANKED)
+                } else {
+                    0
+                };
+                let distinct = found.entry(&field.name).or_insert_with(|| Distinct {
+                    field,
+                    values: BTreeSet::new(),
+                });
                 distinct.values.insert((place, value));
             }
         }
@@ -191,19 +238,33 @@ impl CommitteeFact {
     fn of(graph: &Graph, cell: &Cell, as_of_ms: i64) -> Self {
         let (catalog, directory) = (graph.catalog(), graph.directory());
         let active = active_people(graph, cell, as_of_ms);
-        let mut committee = CommitteeFact { active: active.len(), ..CommitteeFact::default() };
+        let mut committee = CommitteeFact {
+            active: active.len(),
+            ..CommitteeFact::default()
+        };
         for (name, distinct) in distinct_values(catalog, &active) {
             if let Some(highest) = distinct.highest() {
-                committee.highest.insert(name.to_owned(), highest.to_owned());
+                committee
+                    .highest
+                    .insert(name.to_owned(), highest.to_owned());
             }
-            committee.by_field.insert(name.to_owned(), distinct.values().take(LISTED_VALUES).map(str::to_owned).collect());
+            committee.by_field.insert(
+                name.to_owned(),
+                distinct
+                    .values()
+                    .take(LISTED_VALUES)
+                    .map(str::to_owned)
+                    .collect(),
+            );
         }
         let member = |node: &&Node| {
             let table = catalog.table_at(node.table);
             MemberFact {
                 table: table.name.clone(),
                 key: directory.key(node.entity).to_string(),
-                values: values(table, node, |f| f.label || matches!(f.feature, Feature::Category | Feature::Text)),
+                values: values(table, node, |f| {
+                    f.label || matches!(f.feature, Feature::Category | Feature::Text)
+                }),
                 last_event_ms: node.newest_event_ms().unwrap_or_default(),
                 active_days: active_days(node, as_of_ms),
             }
@@ -217,11 +278,18 @@ impl Facts {
     /// The facts of a cell as of a moment.
     pub fn of(graph: &Graph, cell: &Cell, as_of_ms: i64) -> Self {
         let (catalog, directory) = (graph.catalog(), graph.directory());
-        let mut facts = Facts { committee: CommitteeFact::of(graph, cell, as_of_ms), ..Facts::default() };
+        let mut facts = Facts {
+            committee: CommitteeFact::of(graph, cell, as_of_ms),
+            ..Facts::default()
+        };
         if let Some(root) = cell.anchor_node().filter(|n| n.table == catalog.root().id) {
             let table = catalog.root();
             facts.root = Some(directory.key(root.entity).to_string());
-            facts.name = table.fields.iter().filter(|f| f.label).find_map(|f| text(root.value(f.id)));
+            facts.name = table
+                .fields
+                .iter()
+                .filter(|f| f.label)
+                .find_map(|f| text(root.value(f.id)));
             facts.values = values(table, root, |_| true);
         }
         let open = |node: &&Node| {
@@ -229,11 +297,23 @@ impl Facts {
             OpenFact {
                 table: table.name.clone(),
                 key: directory.key(node.entity).to_string(),
-                values: values(table, node, |f| f.reference.is_none() && f.match_by.is_none() && Some(f.id) != table.changed_fields),
+                values: values(table, node, |f| {
+                    f.reference.is_none()
+                        && f.match_by.is_none()
+                        && Some(f.id) != table.changed_fields
+                }),
             }
         };
-        facts.open = open_members(graph, cell).iter().take(LISTED_OPEN).map(open).collect();
-        let mut events: Vec<(&Node, &Recent)> = cell.nodes.iter().flat_map(|node| node.recent().iter().map(move |r| (node, r))).collect();
+        facts.open = open_members(graph, cell)
+            .iter()
+            .take(LISTED_OPEN)
+            .map(open)
+            .collect();
+        let mut events: Vec<(&Node, &Recent)> = cell
+            .nodes
+            .iter()
+            .flat_map(|node| node.recent().iter().map(move |r| (node, r)))
+            .collect();
         events.sort_by(|(_, a), (_, b)| b.time_ms.cmp(&a.time_ms).then_with(|| a.id.cmp(&b.id)));
         let event = |(node, r): &(&Node, &Recent)| EventFact {
             time_ms: r.time_ms,

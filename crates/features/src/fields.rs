@@ -15,11 +15,24 @@ const TEXT_BUCKETS: usize = 16;
 /// One field, with as many numbers as it names columns.
 #[derive(Clone, Debug)]
 pub(crate) enum FieldBlock {
-    Number { field: FieldId },
-    Category { field: FieldId, values: FxHashMap<String, usize>, has_rank: bool },
-    Set { field: FieldId, values: FxHashMap<String, usize> },
-    Time { field: FieldId },
-    Text { field: FieldId },
+    Number {
+        field: FieldId,
+    },
+    Category {
+        field: FieldId,
+        values: FxHashMap<String, usize>,
+        has_rank: bool,
+    },
+    Set {
+        field: FieldId,
+        values: FxHashMap<String, usize>,
+    },
+    Time {
+        field: FieldId,
+    },
+    Text {
+        field: FieldId,
+    },
 }
 
 /// Whether a field is read as a time: as its feature, or because it is the table's time.
@@ -29,16 +42,31 @@ pub(crate) fn is_time(table: &Table, field: &Field) -> bool {
 
 impl FieldBlock {
     /// The blocks of an entity table's own fields, with their columns.
-    pub(crate) fn of_table(table: &Table, vocabulary: impl Fn(&str) -> Vec<String>, columns: &mut Vec<Named>) -> Vec<FieldBlock> {
+    pub(crate) fn of_table(
+        table: &Table,
+        vocabulary: impl Fn(&str) -> Vec<String>,
+        columns: &mut Vec<Named>,
+    ) -> Vec<FieldBlock> {
         let mut blocks = Vec::new();
         for field in &table.fields {
             let path = format!("{}.{}", table.name, field.name);
             let group = groups::of_field(field);
             let mut name = |suffix: &str, group: &str| {
-                columns.push(Named { name: format!("{path}{suffix}"), group: group.to_owned(), absent: Absent::Mean });
+                columns.push(Named {
+                    name: format!("{path}{suffix}"),
+                    group: group.to_owned(),
+                    absent: Absent::Mean,
+                });
             };
             if is_time(table, field) {
-                for suffix in ["/age", "/missing", "/hour_sin", "/hour_cos", "/weekday_sin", "/weekday_cos"] {
+                for suffix in [
+                    "/age",
+                    "/missing",
+                    "/hour_sin",
+                    "/hour_cos",
+                    "/weekday_sin",
+                    "/weekday_cos",
+                ] {
                     name(suffix, &group);
                 }
                 blocks.push(FieldBlock::Time { field: field.id });
@@ -58,14 +86,25 @@ impl FieldBlock {
                     }
                     name("/other", &group);
                     name("/missing", &group);
-                    let values = values.into_iter().enumerate().map(|(i, v)| (v, i)).collect();
+                    let values = values
+                        .into_iter()
+                        .enumerate()
+                        .map(|(i, v)| (v, i))
+                        .collect();
                     blocks.push(match field.data_type {
-                        DataType::TextList => FieldBlock::Set { field: field.id, values },
+                        DataType::TextList => FieldBlock::Set {
+                            field: field.id,
+                            values,
+                        },
                         _ => {
                             if field.ordinal {
                                 name("/rank", &group);
                             }
-                            FieldBlock::Category { field: field.id, values, has_rank: field.ordinal }
+                            FieldBlock::Category {
+                                field: field.id,
+                                values,
+                                has_rank: field.ordinal,
+                            }
                         }
                     });
                 }
@@ -88,7 +127,11 @@ impl FieldBlock {
                 Some(x) => out.extend([signed_log1p(x) as f32, 0.0]),
                 None => out.extend([0.0, 1.0]),
             },
-            FieldBlock::Category { field, values, has_rank } => {
+            FieldBlock::Category {
+                field,
+                values,
+                has_rank,
+            } => {
                 out.resize(start + values.len() + 2, 0.0);
                 let at = match node.value(*field) {
                     Value::Text(text) => values.get(text).copied().unwrap_or(values.len()),
@@ -97,7 +140,11 @@ impl FieldBlock {
                 out[start + at] = 1.0;
                 if *has_rank {
                     let steps = values.len().saturating_sub(1).max(1);
-                    out.push(if at < values.len() { at as f32 / steps as f32 } else { 0.0 });
+                    out.push(if at < values.len() {
+                        at as f32 / steps as f32
+                    } else {
+                        0.0
+                    });
                 }
             }
             FieldBlock::Set { field, values } => {
@@ -123,7 +170,10 @@ impl FieldBlock {
             FieldBlock::Text { field } => {
                 out.resize(start + TEXT_BUCKETS, 0.0);
                 if let Value::Text(text) = node.value(*field) {
-                    for word in text.split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty()) {
+                    for word in text
+                        .split(|c: char| !c.is_alphanumeric())
+                        .filter(|w| !w.is_empty())
+                    {
                         let hash = xxhash_rust::xxh3::xxh3_64(word.to_lowercase().as_bytes());
                         out[start + (hash % TEXT_BUCKETS as u64) as usize] += 1.0;
                     }

@@ -1,6 +1,8 @@
 //! Which explanation group a number or a word belongs to. Columns and evidence ask here, so that they never disagree.
 
-use leadpulse_schema::{Catalog, Feature, Field, Hub, MatchBy, OutcomeField, Relation, Role, Table, TableId};
+use leadpulse_schema::{
+    Catalog, Feature, Field, Hub, MatchBy, OutcomeField, Relation, Role, Table, TableId,
+};
 
 /// The group of the season.
 pub(crate) const SEASON: &str = "season";
@@ -26,12 +28,20 @@ pub(crate) fn of_field(field: &Field) -> String {
 
 /// A value of a category or set of an entity table.
 pub(crate) fn of_field_value(field: &Field, value: &str) -> String {
-    field.groups.get(value).map_or(own(field), String::as_str).to_owned()
+    field
+        .groups
+        .get(value)
+        .map_or(own(field), String::as_str)
+        .to_owned()
 }
 
 /// An event table: its first category with a group names it, else the table itself.
 pub(crate) fn of_events(table: &Table) -> String {
-    let named = table.fields.iter().filter(|f| f.feature == Feature::Category).find_map(|f| f.group.as_ref());
+    let named = table
+        .fields
+        .iter()
+        .filter(|f| f.feature == Feature::Category)
+        .find_map(|f| f.group.as_ref());
     named.unwrap_or(&table.name).clone()
 }
 
@@ -42,12 +52,17 @@ pub(crate) fn of_event_field(table: &Table, field: &Field) -> String {
 
 /// A value of a category of an event table.
 pub(crate) fn of_event_value(table: &Table, field: &Field, value: &str) -> String {
-    field.groups.get(value).cloned().unwrap_or_else(|| of_event_field(table, field))
+    field
+        .groups
+        .get(value)
+        .cloned()
+        .unwrap_or_else(|| of_event_field(table, field))
 }
 
 /// The order of the steps of some event tables: the group of their staged fields if they share one.
 pub(crate) fn of_order<'a>(tables: impl Iterator<Item = &'a Table>) -> String {
-    let groups = tables.filter_map(|t| Some(of_event_field(t, t.field_at(t.staged.as_ref()?.field))));
+    let groups =
+        tables.filter_map(|t| Some(of_event_field(t, t.field_at(t.staged.as_ref()?.field))));
     let groups: std::collections::BTreeSet<String> = groups.collect();
     match groups.len() {
         1 => groups.into_iter().next().expect("one group"),
@@ -57,7 +72,10 @@ pub(crate) fn of_order<'a>(tables: impl Iterator<Item = &'a Table>) -> String {
 
 /// What other cells of a hub did.
 pub(crate) fn of_hub(catalog: &Catalog, hub: &Hub) -> String {
-    hub.sources.iter().find_map(|(t, f)| catalog.table_at(*t).field_at(*f).group.clone()).unwrap_or_else(|| PEERS.to_owned())
+    hub.sources
+        .iter()
+        .find_map(|(t, f)| catalog.table_at(*t).field_at(*f).group.clone())
+        .unwrap_or_else(|| PEERS.to_owned())
 }
 
 /// A relation.
@@ -68,7 +86,11 @@ pub(crate) fn of_relation(relation: &Relation) -> String {
 /// The outcome field of a table.
 pub(crate) fn of_outcome(table: &Table, outcome: &OutcomeField) -> String {
     let field = table.field_at(outcome.field);
-    if table.role == Role::Event { of_event_field(table, field) } else { own(field).to_owned() }
+    if table.role == Role::Event {
+        of_event_field(table, field)
+    } else {
+        own(field).to_owned()
+    }
 }
 
 /// How many members of a table there are, and how diverse they are.
@@ -76,7 +98,11 @@ pub(crate) fn of_members(catalog: &Catalog, table: &Table) -> String {
     if is_person(catalog, table.id) {
         return COMMITTEE.to_owned();
     }
-    let named = table.fields.iter().filter(|f| f.feature == Feature::Category).find_map(|f| f.group.as_ref());
+    let named = table
+        .fields
+        .iter()
+        .filter(|f| f.feature == Feature::Category)
+        .find_map(|f| f.group.as_ref());
     named.unwrap_or(&table.name).clone()
 }
 
@@ -85,7 +111,11 @@ pub(crate) fn of_members(catalog: &Catalog, table: &Table) -> String {
 pub(crate) fn is_person(catalog: &Catalog, table: TableId) -> bool {
     let has_address = |t: &Table| t.fields.iter().any(|f| f.match_by == Some(MatchBy::Domain));
     let table = catalog.table_at(table);
-    if catalog.members().any(has_address) { has_address(table) } else { table.outcome.is_none() }
+    if catalog.members().any(has_address) {
+        has_address(table)
+    } else {
+        table.outcome.is_none()
+    }
 }
 
 /// `high_intent_content` → `High intent content`.

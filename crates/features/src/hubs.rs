@@ -29,37 +29,74 @@ pub(crate) struct HubBlock {
 
 impl HubBlock {
     /// The block, with its columns: counts of each event table, values of the fields that say how things went, means of numbers.
-    pub(crate) fn new(catalog: &Catalog, state: &StateLayout, options: &GraphOptions, columns: &mut Vec<Named>) -> Self {
-        let hubs: Vec<HubId> = catalog.hubs.iter().filter(|h| !h.sources.is_empty()).map(|h| h.id).collect();
+    pub(crate) fn new(
+        catalog: &Catalog,
+        state: &StateLayout,
+        options: &GraphOptions,
+        columns: &mut Vec<Named>,
+    ) -> Self {
+        let hubs: Vec<HubId> = catalog
+            .hubs
+            .iter()
+            .filter(|h| !h.sources.is_empty())
+            .map(|h| h.id)
+            .collect();
         let mut slots = Vec::new();
         let mut names = Vec::new();
         for layout in &state.events {
             let events = catalog.table_at(layout.table);
-            let telling = [events.outcome.as_ref().map(|o| o.field), events.staged.as_ref().map(|s| s.field)];
+            let telling = [
+                events.outcome.as_ref().map(|o| o.field),
+                events.staged.as_ref().map(|s| s.field),
+            ];
             for (i, slot) in layout.hub_slots.iter().enumerate() {
                 let slot = &layout.slots[*slot as usize];
-                let field = slot.field.map_or(String::new(), |f| format!(".{}", events.field_at(f).name));
+                let field = slot
+                    .field
+                    .map_or(String::new(), |f| format!(".{}", events.field_at(f).name));
                 match &slot.kind {
                     SlotKind::Count => {
-                        names.extend(options.half_lives_days.iter().map(|half| format!("{}/{half}d/per cell", events.name)));
+                        names.extend(
+                            options
+                                .half_lives_days
+                                .iter()
+                                .map(|half| format!("{}/{half}d/per cell", events.name)),
+                        );
                     }
                     SlotKind::Value(value) if telling.contains(&slot.field) => {
                         names.push(format!("{}{field}={value}/per cell", events.name));
                     }
-                    SlotKind::Log | SlotKind::Flag => names.push(format!("{}{field}/mean", events.name)),
+                    SlotKind::Log | SlotKind::Flag => {
+                        names.push(format!("{}{field}/mean", events.name))
+                    }
                     SlotKind::Value(_) | SlotKind::Raw | SlotKind::Bucket(_) => continue,
                 }
-                slots.push(HubSlot { slot: layout.hub_offset + i, count: layout.hub_offset, kind: slot.kind.clone() });
+                slots.push(HubSlot {
+                    slot: layout.hub_offset + i,
+                    count: layout.hub_offset,
+                    kind: slot.kind.clone(),
+                });
             }
         }
         for hub in &hubs {
             let hub = &catalog.hubs[hub.index()];
             let group = groups::of_hub(catalog, hub);
-            for what in ["touched", "cells"].into_iter().chain(names.iter().map(String::as_str)) {
-                columns.push(Named { name: format!("{}/{what}", hub.name), group: group.clone(), absent: Absent::Mean });
+            for what in ["touched", "cells"]
+                .into_iter()
+                .chain(names.iter().map(String::as_str))
+            {
+                columns.push(Named {
+                    name: format!("{}/{what}", hub.name),
+                    group: group.clone(),
+                    absent: Absent::Mean,
+                });
             }
         }
-        Self { hubs, slots, halves: options.half_lives_days.len() }
+        Self {
+            hubs,
+            slots,
+            halves: options.half_lives_days.len(),
+        }
     }
 
     /// Writes, per hub, the mean over the cell's nodes of it of what the others that touch the node did.
@@ -76,13 +113,20 @@ impl HubBlock {
             let mut pooled = vec![0.0_f64; width];
             for (entity, weight) in view.touched(*hub) {
                 touched += 1;
-                let Some(others) = view.others(entity) else { continue };
+                let Some(others) = view.others(entity) else {
+                    continue;
+                };
                 let n = f64::from(others.cells);
                 row.clear();
                 for HubSlot { slot, count, kind } in &self.slots {
                     match kind {
-                        SlotKind::Count => row.extend((0..self.halves).map(|h| signed_log1p(others.sum(*slot, h) / n))),
-                        SlotKind::Log | SlotKind::Flag => row.push(ratio(others.sum(*slot, longest), others.sum(*count, longest))),
+                        SlotKind::Count => row.extend(
+                            (0..self.halves).map(|h| signed_log1p(others.sum(*slot, h) / n)),
+                        ),
+                        SlotKind::Log | SlotKind::Flag => row.push(ratio(
+                            others.sum(*slot, longest),
+                            others.sum(*count, longest),
+                        )),
                         SlotKind::Value(_) | SlotKind::Raw | SlotKind::Bucket(_) => {
                             row.push(signed_log1p(others.sum(*slot, longest) / n));
                         }
@@ -90,7 +134,10 @@ impl HubBlock {
                 }
                 total += weight;
                 cells_sum += weight * n.ln_1p();
-                pooled.iter_mut().zip(&row).for_each(|(sum, x)| *sum += weight * x);
+                pooled
+                    .iter_mut()
+                    .zip(&row)
+                    .for_each(|(sum, x)| *sum += weight * x);
             }
             let scale = if total > 1e-12 { 1.0 / total } else { 0.0 };
             out.push((touched as f32).ln_1p());
@@ -101,7 +148,16 @@ impl HubBlock {
 
     /// Columns of one hub that come from sums.
     fn width(&self) -> usize {
-        self.slots.iter().map(|s| if s.kind == SlotKind::Count { self.halves } else { 1 }).sum()
+        self.slots
+            .iter()
+            .map(|s| {
+                if s.kind == SlotKind::Count {
+                    self.halves
+                } else {
+                    1
+                }
+            })
+            .sum()
     }
 }
 
@@ -138,8 +194,13 @@ impl<'a> HubView<'a> {
         };
         let landmark = graph.hubs().landmark();
         let halves = 0..shared.bank.len();
-        let reads = halves.clone().map(|h| shared.bank.read(h, landmark, as_of_ms)).collect();
-        let own_scale = halves.map(|h| shared.bank.rebase(h, own.landmark, landmark)).collect();
+        let reads = halves
+            .clone()
+            .map(|h| shared.bank.read(h, landmark, as_of_ms))
+            .collect();
+        let own_scale = halves
+            .map(|h| shared.bank.rebase(h, own.landmark, landmark))
+            .collect();
         let mut weights: FxHashMap<EntityId, f64> = FxHashMap::default();
         for node in &cell.nodes {
             for hub in &node.hubs {
@@ -151,12 +212,21 @@ impl<'a> HubView<'a> {
         }
         let mut weights: Vec<(EntityId, f64)> = weights.into_iter().collect();
         weights.sort_unstable_by(|a, b| graph.directory().key(a.0).cmp(graph.directory().key(b.0)));
-        Self { graph, own, weights, reads, own_scale }
+        Self {
+            graph,
+            own,
+            weights,
+            reads,
+            own_scale,
+        }
     }
 
     /// The nodes of a hub that the cell touches, with their weights, in order of key.
     pub(crate) fn touched(&self, hub: HubId) -> impl Iterator<Item = (EntityId, f64)> {
-        self.weights.iter().copied().filter(move |(e, _)| self.graph.directory().hub(*e) == Some(hub))
+        self.weights
+            .iter()
+            .copied()
+            .filter(move |(e, _)| self.graph.directory().hub(*e) == Some(hub))
     }
 
     /// What the others that touch a node did; `None` if there are none.
@@ -164,7 +234,12 @@ impl<'a> HubView<'a> {
         let published = self.graph.hubs().get(entity)?;
         let is_own_in = self.own.hubs.binary_search(&entity).is_ok();
         let cells = published.cells.saturating_sub(u32::from(is_own_in));
-        (cells > 0).then_some(Others { view: self, sums: &published.sums, is_own_in, cells })
+        (cells > 0).then_some(Others {
+            view: self,
+            sums: &published.sums,
+            is_own_in,
+            cells,
+        })
     }
 }
 
@@ -173,14 +248,26 @@ impl Others<'_> {
     pub(crate) fn sum(&self, slot: usize, half: usize) -> f64 {
         let view = self.view;
         let at = slot * view.reads.len() + half;
-        let own = if self.is_own_in { view.own.sums[at] * view.own_scale[half] } else { 0.0 };
+        let own = if self.is_own_in {
+            view.own.sums[at] * view.own_scale[half]
+        } else {
+            0.0
+        };
         (self.sums[at] - own) * view.reads[half]
     }
 }
 
 /// The hub slot of a value of an event table's field, or (without a field) of the table's count.
-pub(crate) fn slot_of(state: &StateLayout, table: TableId, is_wanted: impl Fn(&leadpulse_graph::Slot) -> bool) -> Vec<usize> {
+pub(crate) fn slot_of(
+    state: &StateLayout,
+    table: TableId,
+    is_wanted: impl Fn(&leadpulse_graph::Slot) -> bool,
+) -> Vec<usize> {
     let layout = state.event(table);
-    let wanted = layout.hub_slots.iter().enumerate().filter(|(_, slot)| is_wanted(&layout.slots[**slot as usize]));
+    let wanted = layout
+        .hub_slots
+        .iter()
+        .enumerate()
+        .filter(|(_, slot)| is_wanted(&layout.slots[**slot as usize]));
     wanted.map(|(i, _)| layout.hub_offset + i).collect()
 }

@@ -24,5 +24,7 @@ pub use batch::{Absent, Column, FeatureBatch, Group, Layout, MemberBlock, Member
 pub use evidence::Evidence;
 pub use facts::{CommitteeFact, EventFact, Facts, MemberFact, OpenFact};
 pub use plan::{FeaturePlan, FeatureSpec};
-pub use scorer::{Contribution, Explanation, LOGIT_STEPS, Scorer, ScorerTask, on_grid, probability};
+pub use scorer::{
+    Contribution, Explanation, LOGIT_STEPS, Scorer, ScorerTask, on_grid, probability,
+};
 pub use vocabulary::VocabularyBuilder;

@@ -65,14 +65,34 @@ impl OrderBlock {
         table: TableId,
         columns: &mut Vec<Named>,
     ) -> Option<Self> {
-        Self::new(catalog, state, options, &[table], &format!("{}/", catalog.table_at(table).name), true, columns)
+        Self::new(
+            catalog,
+            state,
+            options,
+            &[table],
+            &format!("{}/", catalog.table_at(table).name),
+            true,
+            columns,
+        )
     }
 
     /// The steps of a whole cell; none if only the root has any.
-    pub(crate) fn of_cell(catalog: &Catalog, state: &StateLayout, options: &GraphOptions, columns: &mut Vec<Named>) -> Option<Self> {
+    pub(crate) fn of_cell(
+        catalog: &Catalog,
+        state: &StateLayout,
+        options: &GraphOptions,
+        columns: &mut Vec<Named>,
+    ) -> Option<Self> {
         let root = catalog.root().id;
-        let tables: Vec<TableId> = std::iter::once(root).chain(catalog.members().map(|t| t.id)).collect();
-        let is_staged = |t: &&TableId| state.of_entity(**t).iter().any(|e| state.events[*e].top_stage > 0);
+        let tables: Vec<TableId> = std::iter::once(root)
+            .chain(catalog.members().map(|t| t.id))
+            .collect();
+        let is_staged = |t: &&TableId| {
+            state
+                .of_entity(**t)
+                .iter()
+                .any(|e| state.events[*e].top_stage > 0)
+        };
         tables[1..].iter().find(is_staged)?;
         Self::new(catalog, state, options, &tables, "cell/", false, columns)
     }
@@ -87,38 +107,89 @@ impl OrderBlock {
         columns: &mut Vec<Named>,
     ) -> Option<Self> {
         let positions = |table: TableId| -> Vec<(usize, TableId)> {
-            let layouts = state.of_entity(table).iter().map(|e| &state.events[*e]).enumerate();
-            layouts.filter(|(_, l)| l.top_stage > 0).map(|(position, l)| (position, l.table)).collect()
+            let layouts = state
+                .of_entity(table)
+                .iter()
+                .map(|e| &state.events[*e])
+                .enumerate();
+            layouts
+                .filter(|(_, l)| l.top_stage > 0)
+                .map(|(position, l)| (position, l.table))
+                .collect()
         };
-        let staged: Vec<_> = tables.iter().map(|t| (*t, positions(*t))).filter(|(_, p)| !p.is_empty()).collect();
-        let events = || staged.iter().flat_map(|(_, p)| p).map(|(_, event)| catalog.table_at(*event));
-        let mut stages: Vec<u8> = events().filter_map(|t| t.staged.as_ref()).flat_map(|s| s.stages.values().copied()).collect();
+        let staged: Vec<_> = tables
+            .iter()
+            .map(|t| (*t, positions(*t)))
+            .filter(|(_, p)| !p.is_empty())
+            .collect();
+        let events = || {
+            staged
+                .iter()
+                .flat_map(|(_, p)| p)
+                .map(|(_, event)| catalog.table_at(*event))
+        };
+        let mut stages: Vec<u8> = events()
+            .filter_map(|t| t.staged.as_ref())
+            .flat_map(|s| s.stages.values().copied())
+            .collect();
         stages.sort_unstable();
         stages.dedup();
         if stages.is_empty() {
             return None;
         }
         let group = groups::of_order(events());
-        let mut name =
-            |what: String| columns.push(Named { name: format!("{prefix}order/{what}"), group: group.clone(), absent: Absent::Zero });
-        ["ascending", "descending", "balance", "deepest", "up_recency"].iter().for_each(|what| name((*what).into()));
+        let mut name = |what: String| {
+            columns.push(Named {
+                name: format!("{prefix}order/{what}"),
+                group: group.clone(),
+                absent: Absent::Zero,
+            })
+        };
+        [
+            "ascending",
+            "descending",
+            "balance",
+            "deepest",
+            "up_recency",
+        ]
+        .iter()
+        .for_each(|what| name((*what).into()));
         if per_stage {
-            stages.iter().for_each(|stage| name(format!("stage{stage}_recency")));
+            stages
+                .iter()
+                .for_each(|stage| name(format!("stage{stage}_recency")));
         }
         let window_ms = (options.order_window_days * 86_400_000.0) as i64;
-        Some(Self { staged, stages, group, window_ms, per_stage })
+        Some(Self {
+            staged,
+            stages,
+            group,
+            window_ms,
+            per_stage,
+        })
     }
 
     /// The steps of some entities within the window, by time; the newest [`STEPS`] of them.
-    pub(crate) fn steps<'a>(&self, nodes: impl Iterator<Item = &'a Node>, as_of_ms: i64) -> Vec<Step> {
+    pub(crate) fn steps<'a>(
+        &self,
+        nodes: impl Iterator<Item = &'a Node>,
+        as_of_ms: i64,
+    ) -> Vec<Step> {
         let from_ms = as_of_ms.saturating_sub(self.window_ms);
         let mut steps = Vec::new();
         for node in nodes {
-            let Some((_, positions)) = self.staged.iter().find(|(t, _)| *t == node.table) else { continue };
+            let Some((_, positions)) = self.staged.iter().find(|(t, _)| *t == node.table) else {
+                continue;
+            };
             for (position, table) in positions {
                 let staged = &node.events[*position].staged;
                 let recent = &staged[staged.partition_point(|s| s.time_ms < from_ms)..];
-                steps.extend(recent.iter().map(|s| Step { time_ms: s.time_ms, stage: s.stage, table: *table, owner: node.entity }));
+                steps.extend(recent.iter().map(|s| Step {
+                    time_ms: s.time_ms,
+                    stage: s.stage,
+                    table: *table,
+                    owner: node.entity,
+                }));
             }
         }
         if steps.len() > STEPS {
@@ -141,7 +212,10 @@ impl OrderBlock {
 
     fn summary(&self, steps: &[Step]) -> Summary {
         let n = self.stages.len();
-        let mut summary = Summary { reached: smallvec::smallvec![None; n], ..Summary::default() };
+        let mut summary = Summary {
+            reached: smallvec::smallvec![None; n],
+            ..Summary::default()
+        };
         let mut up: SmallVec<[usize; 16]> = smallvec::smallvec![0; n];
         let mut down = up.clone();
         let mut before = None;
@@ -157,7 +231,8 @@ impl OrderBlock {
                 up[rank] = up[rank].max(length);
             }
             for rank in ranks() {
-                down[rank] = down[rank].max(1 + down[rank + 1..].iter().copied().max().unwrap_or(0));
+                down[rank] =
+                    down[rank].max(1 + down[rank + 1..].iter().copied().max().unwrap_or(0));
             }
             let deepest = ranks().next_back();
             if before.is_some() && deepest > before {
@@ -172,12 +247,27 @@ impl OrderBlock {
     }
 
     /// Writes the block's numbers.
-    pub(crate) fn write<'a>(&self, nodes: impl Iterator<Item = &'a Node>, as_of_ms: i64, out: &mut Vec<f32>) {
+    pub(crate) fn write<'a>(
+        &self,
+        nodes: impl Iterator<Item = &'a Node>,
+        as_of_ms: i64,
+        out: &mut Vec<f32>,
+    ) {
         let summary = self.summary(&self.steps(nodes, as_of_ms));
         let all = self.stages.len() as f32;
         let (up, down) = (summary.ascending as f32, summary.descending as f32);
-        let balance = if up + down > 0.0 { (up - down) / (up + down) } else { 0.0 };
-        out.extend([up / all, down / all, balance, summary.deepest as f32 / all, recency(summary.last_up_ms, as_of_ms)]);
+        let balance = if up + down > 0.0 {
+            (up - down) / (up + down)
+        } else {
+            0.0
+        };
+        out.extend([
+            up / all,
+            down / all,
+            balance,
+            summary.deepest as f32 / all,
+            recency(summary.last_up_ms, as_of_ms),
+        ]);
         if self.per_stage {
             out.extend(summary.reached.iter().map(|t| recency(*t, as_of_ms)));
         }
@@ -201,15 +291,30 @@ pub(crate) fn longest_chain(steps: &[Step], is_reverse: bool) -> Vec<Step> {
     let mut done = 0;
     for moment in steps.chunk_by(|a, b| a.time_ms == b.time_ms) {
         for step in moment {
-            let candidates = best.iter().filter(|(stage, _)| is_on(*stage, step.stage)).map(|(_, at)| *at);
-            let before = candidates.max_by_key(|at| (links[*at].length, links[*at].began_ms, steps[*at].time_ms));
+            let candidates = best
+                .iter()
+                .filter(|(stage, _)| is_on(*stage, step.stage))
+                .map(|(_, at)| *at);
+            let before = candidates
+                .max_by_key(|at| (links[*at].length, links[*at].began_ms, steps[*at].time_ms));
             links.push(match before {
-                Some(at) => Link { length: links[at].length + 1, began_ms: links[at].began_ms, before },
-                None => Link { length: 1, began_ms: step.time_ms, before },
+                Some(at) => Link {
+                    length: links[at].length + 1,
+                    began_ms: links[at].began_ms,
+                    before,
+                },
+                None => Link {
+                    length: 1,
+                    began_ms: step.time_ms,
+                    before,
+                },
             });
         }
         for at in done..done + moment.len() {
-            let is_better = |other: usize| (links[at].length, links[at].began_ms) >= (links[other].length, links[other].began_ms);
+            let is_better = |other: usize| {
+                (links[at].length, links[at].began_ms)
+                    >= (links[other].length, links[other].began_ms)
+            };
             match best.iter_mut().find(|(stage, _)| *stage == steps[at].stage) {
                 Some((_, other)) if is_better(*other) => *other = at,
                 Some(_) => {}
@@ -218,7 +323,8 @@ pub(crate) fn longest_chain(steps: &[Step], is_reverse: bool) -> Vec<Step> {
         }
         done += moment.len();
     }
-    let mut next = (0..steps.len()).max_by_key(|at| (links[*at].length, steps[*at].time_ms, links[*at].began_ms));
+    let mut next = (0..steps.len())
+        .max_by_key(|at| (links[*at].length, steps[*at].time_ms, links[*at].began_ms));
     let mut chain = Vec::new();
     while let Some(at) = next {
         chain.push(steps[at]);
@@ -233,21 +339,48 @@ mod tests {
     use super::*;
 
     fn steps(stages: &[(i64, u8)]) -> Vec<Step> {
-        let mut steps: Vec<Step> =
-            stages.iter().map(|(t, stage)| Step { time_ms: *t, stage: *stage, table: TableId(0), owner: EntityId(0) }).collect();
+        let mut steps: Vec<Step> = stages
+            .iter()
+            .map(|(t, stage)| Step {
+                time_ms: *t,
+                stage: *stage,
+                table: TableId(0),
+                owner: EntityId(0),
+            })
+            .collect();
         steps.sort_unstable();
         steps
     }
 
     fn block() -> OrderBlock {
-        OrderBlock { staged: Vec::new(), stages: vec![1, 3, 5, 6], group: String::new(), window_ms: i64::MAX, per_stage: true }
+        OrderBlock {
+            staged: Vec::new(),
+            stages: vec![1, 3, 5, 6],
+            group: String::new(),
+            window_ms: i64::MAX,
+            per_stage: true,
+        }
     }
 
     /// The longest chain by trying all subsets.
     fn longest(steps: &[Step], is_reverse: bool) -> usize {
-        let follows = |a: &Step, b: &Step| a.time_ms < b.time_ms && if is_reverse { b.stage < a.stage } else { b.stage > a.stage };
+        let follows = |a: &Step, b: &Step| {
+            a.time_ms < b.time_ms
+                && if is_reverse {
+                    b.stage < a.stage
+                } else {
+                    b.stage > a.stage
+                }
+        };
         (0_u32..1 << steps.len())
-            .map(|set| steps.iter().enumerate().filter(|(i, _)| set >> i & 1 == 1).map(|(_, s)| *s).collect::<Vec<Step>>())
+            .map(|set| {
+                steps
+                    .iter()
+                    .enumerate()
+                    .filter(|(i, _)| set >> i & 1 == 1)
+                    .map(|(_, s)| *s)
+                    .collect::<Vec<Step>>()
+            })
             .filter(|chain| chain.windows(2).all(|w| follows(&w[0], &w[1])))
             .map(|chain| chain.len())
             .max()
@@ -257,19 +390,47 @@ mod tests {
     #[test]
     fn forward_and_reverse_are_told_apart() {
         let forward = block().summary(&steps(&[(1, 1), (2, 3), (3, 5), (4, 6)]));
-        assert_eq!((forward.ascending, forward.descending, forward.deepest, forward.last_up_ms), (4, 1, 4, Some(4)));
+        assert_eq!(
+            (
+                forward.ascending,
+                forward.descending,
+                forward.deepest,
+                forward.last_up_ms
+            ),
+            (4, 1, 4, Some(4))
+        );
         assert_eq!(forward.reached[..], [Some(1), Some(2), Some(3), Some(4)]);
         let reverse = block().summary(&steps(&[(1, 6), (2, 5), (3, 3), (4, 1)]));
-        assert_eq!((reverse.ascending, reverse.descending, reverse.deepest, reverse.last_up_ms), (1, 4, 4, None));
+        assert_eq!(
+            (
+                reverse.ascending,
+                reverse.descending,
+                reverse.deepest,
+                reverse.last_up_ms
+            ),
+            (1, 4, 4, None)
+        );
         assert_eq!(reverse.reached[..], [Some(4), None, None, None]);
-        assert_eq!(block().summary(&[]), Summary { reached: smallvec::smallvec![None; 4], ..Summary::default() });
+        assert_eq!(
+            block().summary(&[]),
+            Summary {
+                reached: smallvec::smallvec![None; 4],
+                ..Summary::default()
+            }
+        );
     }
 
     #[test]
     fn one_moment_has_no_order() {
         let at_once = block().summary(&steps(&[(1, 1), (1, 3), (1, 5), (1, 6)]));
-        assert_eq!((at_once.ascending, at_once.descending, at_once.last_up_ms), (1, 1, None));
-        assert_eq!(longest_chain(&steps(&[(1, 1), (1, 3), (2, 6)]), false).len(), 2);
+        assert_eq!(
+            (at_once.ascending, at_once.descending, at_once.last_up_ms),
+            (1, 1, None)
+        );
+        assert_eq!(
+            longest_chain(&steps(&[(1, 1), (1, 3), (2, 6)]), false).len(),
+            2
+        );
     }
 
     #[test]
@@ -277,17 +438,29 @@ mod tests {
         let mut entropy = 1_u64;
         for _ in 0..2000 {
             let mut below = |n: u64| {
-                entropy = entropy.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                entropy = entropy
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
                 (entropy >> 33) % n
             };
-            let drawn: Vec<(i64, u8)> = (0..below(9)).map(|_| (below(8) as i64, [1, 3, 5, 6][below(4) as usize])).collect();
+            let drawn: Vec<(i64, u8)> = (0..below(9))
+                .map(|_| (below(8) as i64, [1, 3, 5, 6][below(4) as usize]))
+                .collect();
             let steps = steps(&drawn);
             let summary = block().summary(&steps);
-            assert_eq!((summary.ascending, summary.descending), (longest(&steps, false), longest(&steps, true)), "{drawn:?}");
+            assert_eq!(
+                (summary.ascending, summary.descending),
+                (longest(&steps, false), longest(&steps, true)),
+                "{drawn:?}"
+            );
             for (is_reverse, length) in [(false, summary.ascending), (true, summary.descending)] {
                 let chain = longest_chain(&steps, is_reverse);
                 assert_eq!(chain.len(), length, "{drawn:?}");
-                assert_eq!(longest(&chain, is_reverse), length, "{drawn:?} gives {chain:?}");
+                assert_eq!(
+                    longest(&chain, is_reverse),
+                    length,
+                    "{drawn:?} gives {chain:?}"
+                );
             }
         }
     }
@@ -295,6 +468,9 @@ mod tests {
     #[test]
     fn of_equal_chains_the_newest_and_shortest_is_shown() {
         let chain = longest_chain(&steps(&[(1, 1), (2, 3), (50, 1), (60, 3), (70, 3)]), false);
-        assert_eq!(chain.iter().map(|s| s.time_ms).collect::<Vec<_>>(), [50, 70]);
+        assert_eq!(
+            chain.iter().map(|s| s.time_ms).collect::<Vec<_>>(),
+            [50, 70]
+        );
     }
 }

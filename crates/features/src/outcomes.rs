@@ -13,7 +13,12 @@ pub(crate) struct OutcomeBlock;
 
 /// Event tables that end deals, then member tables that are won or lost.
 pub(crate) fn tables(catalog: &Catalog) -> impl Iterator<Item = &Table> {
-    let with = |role: Role| catalog.tables.iter().filter(move |t| t.role == role && t.outcome.is_some());
+    let with = |role: Role| {
+        catalog
+            .tables
+            .iter()
+            .filter(move |t| t.role == role && t.outcome.is_some())
+    };
     with(Role::Event).chain(with(Role::Member))
 }
 
@@ -27,7 +32,11 @@ impl OutcomeBlock {
     pub(crate) fn new(catalog: &Catalog, columns: &mut Vec<Named>) -> Option<Self> {
         let group = group(catalog)?;
         for what in ["won", "lost", "open", "won_recency", "lost_recency"] {
-            columns.push(Named { name: format!("outcomes/{what}"), group: group.clone(), absent: Absent::Zero });
+            columns.push(Named {
+                name: format!("outcomes/{what}"),
+                group: group.clone(),
+                absent: Absent::Zero,
+            });
         }
         Some(Self)
     }

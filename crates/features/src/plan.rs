@@ -82,15 +82,32 @@ impl NodePlan {
         columns: &mut Vec<Named>,
     ) -> Self {
         let fields = FieldBlock::of_table(catalog.table_at(table), vocabulary, columns);
-        let layouts = state.of_entity(table).iter().map(|e| &state.events[*e]).enumerate();
-        let events = layouts.map(|(position, l)| EventBlock::new(catalog.table_at(l.table), position, l, options, columns)).collect();
-        Self { table, fields, events, order: OrderBlock::of_table(catalog, state, options, table, columns) }
+        let layouts = state
+            .of_entity(table)
+            .iter()
+            .map(|e| &state.events[*e])
+            .enumerate();
+        let events = layouts
+            .map(|(position, l)| {
+                EventBlock::new(catalog.table_at(l.table), position, l, options, columns)
+            })
+            .collect();
+        Self {
+            table,
+            fields,
+            events,
+            order: OrderBlock::of_table(catalog, state, options, table, columns),
+        }
     }
 
     fn write(&self, graph: &Graph, node: &Node, as_of_ms: i64, out: &mut Vec<f32>) {
         let bank = &graph.shared().bank;
-        self.fields.iter().for_each(|block| block.write(node, as_of_ms, out));
-        self.events.iter().for_each(|block| block.write(&node.events, bank, as_of_ms, out));
+        self.fields
+            .iter()
+            .for_each(|block| block.write(node, as_of_ms, out));
+        self.events
+            .iter()
+            .for_each(|block| block.write(&node.events, bank, as_of_ms, out));
         if let Some(order) = &self.order {
             order.write(std::iter::once(node), as_of_ms, out);
         }
@@ -103,33 +120,77 @@ impl FeaturePlan {
         let state = StateLayout::new(catalog.clone(), options);
         let vocabulary = |path: &str| -> Vec<String> {
             let (table, field) = path.split_once('.').expect("paths are table.field");
-            let field = catalog.table(table).and_then(|t| t.field(field)).expect("paths come from this catalog");
-            if field.values.is_empty() { spec.vocabularies.get(path).cloned().unwrap_or_default() } else { field.values.clone() }
+            let field = catalog
+                .table(table)
+                .and_then(|t| t.field(field))
+                .expect("paths come from this catalog");
+            if field.values.is_empty() {
+                spec.vocabularies.get(path).cloned().unwrap_or_default()
+            } else {
+                field.values.clone()
+            }
         };
         let mut named = Vec::new();
-        let root = NodePlan::new(&catalog, &state, options, catalog.root().id, vocabulary, &mut named);
+        let root = NodePlan::new(
+            &catalog,
+            &state,
+            options,
+            catalog.root().id,
+            vocabulary,
+            &mut named,
+        );
         let cell = CellPlan {
-            committees: catalog.members().map(|table| CommitteeBlock::new(&catalog, table, &mut named)).collect(),
+            committees: catalog
+                .members()
+                .map(|table| CommitteeBlock::new(&catalog, table, &mut named))
+                .collect(),
             order: OrderBlock::of_cell(&catalog, &state, options, &mut named),
             relations: RelationBlock::of_cell(&catalog, &mut named),
             outcomes: OutcomeBlock::new(&catalog, &mut named),
             hubs: HubBlock::new(&catalog, &state, options, &mut named),
         };
-        named.extend(SEASON.iter().map(|name| Named { name: (*name).into(), group: groups::SEASON.into(), absent: Absent::Mean }));
+        named.extend(SEASON.iter().map(|name| Named {
+            name: (*name).into(),
+            group: groups::SEASON.into(),
+            absent: Absent::Mean,
+        }));
 
         let mut members = Vec::new();
         let mut member_named = Vec::new();
         for table in catalog.members() {
             let mut columns = Vec::new();
-            let node = NodePlan::new(&catalog, &state, options, table.id, vocabulary, &mut columns);
-            members.push((node, RelationBlock::of_member(&catalog, table.id, &mut columns)));
+            let node = NodePlan::new(
+                &catalog,
+                &state,
+                options,
+                table.id,
+                vocabulary,
+                &mut columns,
+            );
+            members.push((
+                node,
+                RelationBlock::of_member(&catalog, table.id, &mut columns),
+            ));
             member_named.push((table, columns));
         }
 
-        let codes: BTreeSet<String> = named.iter().chain(member_named.iter().flat_map(|(_, c)| c)).map(|c| c.group.clone()).collect();
-        let groups: Vec<Group> = codes.iter().map(|code| Group { code: code.clone(), label: groups::label(code) }).collect();
+        let codes: BTreeSet<String> = named
+            .iter()
+            .chain(member_named.iter().flat_map(|(_, c)| c))
+            .map(|c| c.group.clone())
+            .collect();
+        let groups: Vec<Group> = codes
+            .iter()
+            .map(|code| Group {
+                code: code.clone(),
+                label: groups::label(code),
+            })
+            .collect();
         let column = |named: Named| Column {
-            group: codes.iter().position(|c| *c == named.group).expect("codes were collected from these columns"),
+            group: codes
+                .iter()
+                .position(|c| *c == named.group)
+                .expect("codes were collected from these columns"),
             name: named.name,
             absent: named.absent,
         };
@@ -146,7 +207,16 @@ impl FeaturePlan {
             groups,
         };
         let hash = plan_hash(&layout, &meaning(&catalog), options, &spec);
-        Self { layout, spec, hash, blocks: Some(Blocks { root, cell, members }) }
+        Self {
+            layout,
+            spec,
+            hash,
+            blocks: Some(Blocks {
+                root,
+                cell,
+                members,
+            }),
+        }
     }
 
     /// Column names and widths.
@@ -163,58 +233,108 @@ impl FeaturePlan {
     }
     /// A plan of a given layout that encodes nothing: for tests of models.
     pub fn for_layout(layout: Layout) -> Self {
-        let hash = plan_hash(&layout, "", &GraphOptions::default(), &FeatureSpec::default());
-        Self { layout, spec: FeatureSpec::default(), hash, blocks: None }
+        let hash = plan_hash(
+            &layout,
+            "",
+            &GraphOptions::default(),
+            &FeatureSpec::default(),
+        );
+        Self {
+            layout,
+            spec: FeatureSpec::default(),
+            hash,
+            blocks: None,
+        }
     }
 
     /// The steps of a member of a table, or of a whole cell.
     pub(crate) fn order_of(&self, member: Option<TableId>) -> Option<&OrderBlock> {
         let blocks = self.blocks.as_ref()?;
         match member {
-            Some(table) => blocks.members.iter().find(|(plan, _)| plan.table == table)?.0.order.as_ref(),
+            Some(table) => blocks
+                .members
+                .iter()
+                .find(|(plan, _)| plan.table == table)?
+                .0
+                .order
+                .as_ref(),
             None => blocks.cell.order.as_ref().or(blocks.root.order.as_ref()),
         }
     }
 
     /// Where an entity of the task's table `table` is in a batch: its row among the task's logits, and its slot. A member folded into the
     /// "rest" row shares that row's score. `None`: the cell has no such member.
-    pub fn row_of(&self, batch: &FeatureBatch, table: TableId, cell: usize, entity: EntityId) -> Option<(usize, usize)> {
+    pub fn row_of(
+        &self,
+        batch: &FeatureBatch,
+        table: TableId,
+        cell: usize,
+        entity: EntityId,
+    ) -> Option<(usize, usize)> {
         let Some(member) = self.layout.members.iter().position(|m| m.table == table) else {
             return Some((cell, 0));
         };
         let block = &batch.members[member];
         let row = |slot: &usize| cell * block.slots + slot;
         let own = (0..block.slots).find(|slot| block.entities[row(slot)] == Some(entity));
-        let rest = || (0..block.slots).find(|slot| block.entities[row(slot)].is_none() && block.mask[row(slot)] > 0.0);
+        let rest = || {
+            (0..block.slots)
+                .find(|slot| block.entities[row(slot)].is_none() && block.mask[row(slot)] > 0.0)
+        };
         own.or_else(rest).map(|slot| (row(&slot), slot))
     }
 
     /// Encodes cells as of a moment, in the order given.
     pub fn encode(&self, graph: &Graph, cells: &[CellRef], as_of_ms: i64) -> FeatureBatch {
         let Some(blocks) = &self.blocks else {
-            return FeatureBatch { cells: cells.len(), ..FeatureBatch::default() };
+            return FeatureBatch {
+                cells: cells.len(),
+                ..FeatureBatch::default()
+            };
         };
         let parts: Vec<FeatureBatch> = if cells.len() > ENCODE_CHUNK {
-            cells.par_chunks(ENCODE_CHUNK).map(|chunk| self.encode_chunk(blocks, graph, chunk, as_of_ms)).collect()
+            cells
+                .par_chunks(ENCODE_CHUNK)
+                .map(|chunk| self.encode_chunk(blocks, graph, chunk, as_of_ms))
+                .collect()
         } else {
             vec![self.encode_chunk(blocks, graph, cells, as_of_ms)]
         };
         self.join(parts)
     }
 
-    fn encode_chunk(&self, blocks: &Blocks, graph: &Graph, cells: &[CellRef], as_of_ms: i64) -> FeatureBatch {
-        let mut batch = FeatureBatch { cells: cells.len(), ..FeatureBatch::default() };
+    fn encode_chunk(
+        &self,
+        blocks: &Blocks,
+        graph: &Graph,
+        cells: &[CellRef],
+        as_of_ms: i64,
+    ) -> FeatureBatch {
+        let mut batch = FeatureBatch {
+            cells: cells.len(),
+            ..FeatureBatch::default()
+        };
         for at in cells {
             let start = batch.root.len();
             encode_root(blocks, graph, *at, as_of_ms, &mut batch.root);
-            debug_assert_eq!(batch.root.len() - start, self.layout.root.len(), "every block writes as many numbers as it names");
+            debug_assert_eq!(
+                batch.root.len() - start,
+                self.layout.root.len(),
+                "every block writes as many numbers as it names"
+            );
         }
         for (plan, layout) in blocks.members.iter().zip(&self.layout.members) {
-            let rows: Vec<Vec<(Option<EntityId>, Vec<f32>)>> =
-                cells.iter().map(|at| encode_members(plan, graph, *at, layout.columns.len(), as_of_ms)).collect();
+            let rows: Vec<Vec<(Option<EntityId>, Vec<f32>)>> = cells
+                .iter()
+                .map(|at| encode_members(plan, graph, *at, layout.columns.len(), as_of_ms))
+                .collect();
             let slots = rows.iter().map(Vec::len).max().unwrap_or(0);
             let width = layout.columns.len();
-            let mut block = MemberBlock { slots, width, ..MemberBlock::default() };
+            let mut block = MemberBlock {
+                slots,
+                width,
+                ..MemberBlock::default()
+            };
             for row in rows {
                 let padding = slots - row.len();
                 for (entity, values) in row {
@@ -223,7 +343,9 @@ impl FeaturePlan {
                     block.mask.push(1.0);
                     block.entities.push(entity);
                 }
-                block.values.extend(std::iter::repeat_n(0.0, padding * width));
+                block
+                    .values
+                    .extend(std::iter::repeat_n(0.0, padding * width));
                 block.mask.extend(std::iter::repeat_n(0.0, padding));
                 block.entities.extend(std::iter::repeat_n(None, padding));
             }
@@ -237,21 +359,32 @@ impl FeaturePlan {
         if parts.len() == 1 {
             return parts.remove(0);
         }
-        let mut joined = FeatureBatch { cells: parts.iter().map(|p| p.cells).sum(), ..FeatureBatch::default() };
+        let mut joined = FeatureBatch {
+            cells: parts.iter().map(|p| p.cells).sum(),
+            ..FeatureBatch::default()
+        };
         for part in &parts {
             joined.root.extend_from_slice(&part.root);
         }
         for (m, layout) in self.layout.members.iter().enumerate() {
             let width = layout.columns.len();
             let slots = parts.iter().map(|p| p.members[m].slots).max().unwrap_or(0);
-            let mut block = MemberBlock { slots, width, ..MemberBlock::default() };
+            let mut block = MemberBlock {
+                slots,
+                width,
+                ..MemberBlock::default()
+            };
             for part in &parts {
                 let from = &part.members[m];
                 for cell in 0..part.cells {
                     let rows = cell * from.slots..(cell + 1) * from.slots;
                     let padding = slots - from.slots;
-                    block.values.extend_from_slice(&from.values[rows.start * width..rows.end * width]);
-                    block.values.extend(std::iter::repeat_n(0.0, padding * width));
+                    block
+                        .values
+                        .extend_from_slice(&from.values[rows.start * width..rows.end * width]);
+                    block
+                        .values
+                        .extend(std::iter::repeat_n(0.0, padding * width));
                     block.mask.extend_from_slice(&from.mask[rows.clone()]);
                     block.mask.extend(std::iter::repeat_n(0.0, padding));
                     block.entities.extend_from_slice(&from.entities[rows]);
@@ -276,9 +409,17 @@ fn encode_root(blocks: &Blocks, graph: &Graph, at: CellRef, as_of_ms: i64, out: 
         }
     };
     blocks.root.write(graph, anchor, as_of_ms, out);
-    let CellPlan { committees, order, relations, outcomes, hubs } = &blocks.cell;
+    let CellPlan {
+        committees,
+        order,
+        relations,
+        outcomes,
+        hubs,
+    } = &blocks.cell;
     let activity = Activity::of(cell);
-    committees.iter().for_each(|block| block.write(cell, &activity, as_of_ms, out));
+    committees
+        .iter()
+        .for_each(|block| block.write(cell, &activity, as_of_ms, out));
     if let Some(order) = order {
         order.write(cell.nodes.iter(), as_of_ms, out);
     }
@@ -300,9 +441,16 @@ fn encode_members(
     as_of_ms: i64,
 ) -> Vec<(Option<EntityId>, Vec<f32>)> {
     let directory = graph.directory();
-    let mut nodes: Vec<&Node> = graph.cell(at).nodes.iter().filter(|n| n.table == plan.table && n.is_known() && !n.is_merged()).collect();
+    let mut nodes: Vec<&Node> = graph
+        .cell(at)
+        .nodes
+        .iter()
+        .filter(|n| n.table == plan.table && n.is_known() && !n.is_merged())
+        .collect();
     nodes.sort_unstable_by(|a, b| {
-        b.newest_event_ms().cmp(&a.newest_event_ms()).then_with(|| directory.key(a.entity).cmp(directory.key(b.entity)))
+        b.newest_event_ms()
+            .cmp(&a.newest_event_ms())
+            .then_with(|| directory.key(a.entity).cmp(directory.key(b.entity)))
     });
     let encode = |node: &Node| {
         let mut values = Vec::with_capacity(width);
@@ -310,12 +458,18 @@ fn encode_members(
         relations.write(graph, at, &[node], as_of_ms, &mut values);
         values
     };
-    let mut rows: Vec<(Option<EntityId>, Vec<f32>)> = nodes.iter().take(MEMBER_CAP).map(|n| (Some(n.entity), encode(n))).collect();
+    let mut rows: Vec<(Option<EntityId>, Vec<f32>)> = nodes
+        .iter()
+        .take(MEMBER_CAP)
+        .map(|n| (Some(n.entity), encode(n)))
+        .collect();
     let rest = nodes.get(MEMBER_CAP..).unwrap_or_default();
     if !rest.is_empty() {
         let mut mean = vec![0.0_f32; width];
         for node in rest {
-            mean.iter_mut().zip(encode(node)).for_each(|(sum, x)| *sum += x);
+            mean.iter_mut()
+                .zip(encode(node))
+                .for_each(|(sum, x)| *sum += x);
         }
         mean.iter_mut().for_each(|x| *x /= rest.len() as f32);
         rows.push((None, mean));
@@ -330,16 +484,32 @@ fn meaning(catalog: &Catalog) -> String {
     for table in &catalog.tables {
         let named = |field: &FieldId| &table.field_at(*field).name;
         let staged = table.staged.as_ref().map(|s| (named(&s.field), &s.stages));
-        let outcome = table.outcome.as_ref().map(|o| (named(&o.field), &o.won, &o.lost));
+        let outcome = table
+            .outcome
+            .as_ref()
+            .map(|o| (named(&o.field), &o.won, &o.lost));
         let retraction = table.retraction.as_ref().map(named);
         let owners = table.owners.iter().map(named).collect::<Vec<_>>();
-        text += &format!("{} {:?} {owners:?} {staged:?} {outcome:?} {retraction:?}\n", table.name, table.role);
-        let decides = |f: &&Field| f.feature != Feature::None || f.reference.is_some() || f.hub.is_some() || f.match_by.is_some();
+        text += &format!(
+            "{} {:?} {owners:?} {staged:?} {outcome:?} {retraction:?}\n",
+            table.name, table.role
+        );
+        let decides = |f: &&Field| {
+            f.feature != Feature::None
+                || f.reference.is_some()
+                || f.hub.is_some()
+                || f.match_by.is_some()
+        };
         for field in table.fields.iter().filter(decides) {
-            let refers = field.reference.map(|r| (&catalog.table_at(r.table).name, r.meaning));
+            let refers = field
+                .reference
+                .map(|r| (&catalog.table_at(r.table).name, r.meaning));
             let hub = field.hub.map(|h| &catalog.hubs[h.index()].name);
             let is_list = field.data_type == DataType::TextList;
-            text += &format!("{} {:?} {refers:?} {hub:?} {is_list} {} {:?}\n", field.name, field.feature, field.ordinal, field.match_by);
+            text += &format!(
+                "{} {:?} {refers:?} {hub:?} {is_list} {} {:?}\n",
+                field.name, field.feature, field.ordinal, field.match_by
+            );
         }
     }
     text
@@ -348,9 +518,15 @@ fn meaning(catalog: &Catalog) -> String {
 fn plan_hash(layout: &Layout, meaning: &str, options: &GraphOptions, spec: &FeatureSpec) -> String {
     let mut hash = Sha256::new();
     hash.update(meaning);
-    let columns = layout.root.iter().chain(layout.members.iter().flat_map(|m| &m.columns));
+    let columns = layout
+        .root
+        .iter()
+        .chain(layout.members.iter().flat_map(|m| &m.columns));
     for column in columns {
-        hash.update(format!("{}|{}|{:?}\n", column.name, layout.groups[column.group].code, column.absent));
+        hash.update(format!(
+            "{}|{}|{:?}\n",
+            column.name, layout.groups[column.group].code, column.absent
+        ));
     }
     hash.update(format!(
         "{:?}|{}|{}|{}|{}|{}|{}|{}",

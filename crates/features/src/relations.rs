@@ -19,11 +19,17 @@ pub(crate) struct CustomersElsewhere<'g> {
 impl<'g> CustomersElsewhere<'g> {
     /// As seen from the cell `own`.
     pub(crate) fn new(graph: &'g Graph, own: CellRef) -> Self {
-        Self { graph, own, known: FxHashMap::default() }
+        Self {
+            graph,
+            own,
+            known: FxHashMap::default(),
+        }
     }
     /// Whether an entity is one.
     pub(crate) fn contains(&mut self, entity: EntityId) -> bool {
-        let Some(place) = self.graph.directory().place(self.graph.survivor(entity)) else { return false };
+        let Some(place) = self.graph.directory().place(self.graph.survivor(entity)) else {
+            return false;
+        };
         let has_won = || self.graph.outcomes(self.graph.cell(place.cell)).won > 0;
         place.cell != self.own && *self.known.entry(place.cell).or_insert_with(has_won)
     }
@@ -31,7 +37,10 @@ impl<'g> CustomersElsewhere<'g> {
 
 /// How many refer to an entity by a relation: each person once.
 pub(crate) fn referrers(graph: &Graph, entity: EntityId, relation: RelationId) -> usize {
-    let said = graph.incoming(entity).iter().filter(|(r, _)| *r == relation);
+    let said = graph
+        .incoming(entity)
+        .iter()
+        .filter(|(r, _)| *r == relation);
     let mut who: Vec<EntityId> = said.map(|(_, who)| graph.survivor(*who)).collect();
     who.sort_unstable();
     who.dedup();
@@ -60,7 +69,13 @@ pub(crate) struct RelationBlock {
 impl RelationBlock {
     /// The block of entities of one member table.
     pub(crate) fn of_member(catalog: &Catalog, table: TableId, columns: &mut Vec<Named>) -> Self {
-        Self::new(catalog, |other| other == table, |other| other == table, &catalog.table_at(table).name, columns)
+        Self::new(
+            catalog,
+            |other| other == table,
+            |other| other == table,
+            &catalog.table_at(table).name,
+            columns,
+        )
     }
 
     /// The block of a cell: edges and mentions of everyone in it, and edges that lead to its root.
@@ -81,11 +96,17 @@ impl RelationBlock {
         for relation in &catalog.relations {
             let group = groups::of_relation(relation);
             let mut name = |what: &str| {
-                columns.push(Named { name: format!("{scope}/{}/{what}", relation.name), group: group.clone(), absent: Absent::Zero });
+                columns.push(Named {
+                    name: format!("{scope}/{}/{what}", relation.name),
+                    group: group.clone(),
+                    absent: Absent::Zero,
+                });
             };
             if matches!(relation.kind, RelationKind::Mention(_)) {
                 if is_covered(relation.target) {
-                    ["weight", "count", "recency"].iter().for_each(|what| name(what));
+                    ["weight", "count", "recency"]
+                        .iter()
+                        .for_each(|what| name(what));
                     parts.push(Part::Mentions(relation.id, relation.target));
                 }
                 continue;
@@ -103,11 +124,21 @@ impl RelationBlock {
                 parts.push(Part::Incoming(relation.id, relation.target));
             }
         }
-        Self { parts, has_outcomes }
+        Self {
+            parts,
+            has_outcomes,
+        }
     }
 
     /// Writes the block's numbers over some entities of the cell `at`.
-    pub(crate) fn write(&self, graph: &Graph, at: CellRef, nodes: &[&Node], as_of_ms: i64, out: &mut Vec<f32>) {
+    pub(crate) fn write(
+        &self,
+        graph: &Graph,
+        at: CellRef,
+        nodes: &[&Node],
+        as_of_ms: i64,
+        out: &mut Vec<f32>,
+    ) {
         if self.parts.is_empty() {
             return;
         }
@@ -121,23 +152,45 @@ impl RelationBlock {
                     let edges = || edges.iter().filter(|e| e.relation == *relation);
                     out.push(log_count(edges().count()));
                     if self.has_outcomes {
-                        out.push(log_count(edges().filter(|e| customers.contains(e.to)).count()));
+                        out.push(log_count(
+                            edges().filter(|e| customers.contains(e.to)).count(),
+                        ));
                     }
                     let newest = edges().map(|e| e.since_ms).max();
-                    out.push(newest.map_or(0.0, |t| (-days(t, as_of_ms).max(0.0) / longest_days).exp2() as f32));
+                    out.push(newest.map_or(0.0, |t| {
+                        (-days(t, as_of_ms).max(0.0) / longest_days).exp2() as f32
+                    }));
                 }
                 Part::Incoming(relation, target) => {
                     let named = nodes.iter().filter(|n| n.table == *target && !n.absorbed);
-                    out.push(log_count(named.map(|n| referrers(graph, n.entity, *relation)).sum()));
+                    out.push(log_count(
+                        named.map(|n| referrers(graph, n.entity, *relation)).sum(),
+                    ));
                 }
                 Part::Mentions(relation, target) => {
                     let mentions = || {
                         let of_table = nodes.iter().filter(|n| n.table == *target);
-                        of_table.flat_map(|n| n.mentions()).filter(|m| m.relation == *relation)
+                        of_table
+                            .flat_map(|n| n.mentions())
+                            .filter(|m| m.relation == *relation)
                     };
-                    out.push(mentions().map(|m| m.weight_at(bank, as_of_ms)).sum::<f64>().max(0.0).ln_1p() as f32);
-                    out.push(mentions().map(|m| f64::from(m.tally.count())).sum::<f64>().ln_1p() as f32);
-                    out.push(recency(mentions().map(|m| m.tally.newest_ms()).max(), as_of_ms));
+                    out.push(
+                        mentions()
+                            .map(|m| m.weight_at(bank, as_of_ms))
+                            .sum::<f64>()
+                            .max(0.0)
+                            .ln_1p() as f32,
+                    );
+                    out.push(
+                        mentions()
+                            .map(|m| f64::from(m.tally.count()))
+                            .sum::<f64>()
+                            .ln_1p() as f32,
+                    );
+                    out.push(recency(
+                        mentions().map(|m| m.tally.newest_ms()).max(),
+                        as_of_ms,
+                    ));
                 }
             }
         }

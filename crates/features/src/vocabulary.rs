@@ -23,8 +23,13 @@ impl VocabularyBuilder {
         if matches!(table.role, Role::Event | Role::Hub) {
             return;
         }
-        for field in table.fields.iter().filter(|f| matches!(f.feature, Feature::Category | Feature::Set) && f.values.is_empty()) {
-            let counts = self.counts.entry(format!("{}.{}", table.name, field.name)).or_default();
+        for field in table.fields.iter().filter(|f| {
+            matches!(f.feature, Feature::Category | Feature::Set) && f.values.is_empty()
+        }) {
+            let counts = self
+                .counts
+                .entry(format!("{}.{}", table.name, field.name))
+                .or_default();
             let mut count = |value: &str| *counts.entry(value.to_owned()).or_default() += 1;
             match row.get(field.id) {
                 Value::Text(value) => count(value),
@@ -36,10 +41,19 @@ impl VocabularyBuilder {
     /// The most frequent values of each field.
     pub fn finish(self) -> FeatureSpec {
         let choose = |counts: BTreeMap<String, u64>| {
-            let mut values: Vec<(String, u64)> = counts.into_iter().filter(|(_, n)| *n >= Self::MIN_COUNT).collect();
+            let mut values: Vec<(String, u64)> = counts
+                .into_iter()
+                .filter(|(_, n)| *n >= Self::MIN_COUNT)
+                .collect();
             values.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
             values.into_iter().take(Self::CAP).map(|(v, _)| v).collect()
         };
-        FeatureSpec { vocabularies: self.counts.into_iter().map(|(path, counts)| (path, choose(counts))).collect() }
+        FeatureSpec {
+            vocabularies: self
+                .counts
+                .into_iter()
+                .map(|(path, counts)| (path, choose(counts)))
+                .collect(),
+        }
     }
 }

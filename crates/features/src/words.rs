@@ -19,7 +19,10 @@ pub(crate) fn name(code: &str) -> String {
         was_lower = c.is_lowercase() || c.is_ascii_digit();
     }
     let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
-    let plain = words.strip_suffix(" id").or_else(|| words.strip_suffix(" ids")).unwrap_or(&words);
+    let plain = words
+        .strip_suffix(" id")
+        .or_else(|| words.strip_suffix(" ids"))
+        .unwrap_or(&words);
     plain.to_owned()
 }
 
@@ -32,7 +35,9 @@ pub(crate) fn moment(code: &str) -> String {
 /// A value from a row: `case_study` → `case study`. Nothing for what looks like an e-mail address, or is empty.
 pub(crate) fn value(text: &str) -> Option<String> {
     let text = text.trim();
-    let is_address = text.split_once('@').is_some_and(|(before, after)| !before.is_empty() && !after.is_empty());
+    let is_address = text
+        .split_once('@')
+        .is_some_and(|(before, after)| !before.is_empty() && !after.is_empty());
     if text.is_empty() || is_address {
         return None;
     }
@@ -49,7 +54,10 @@ pub(crate) fn singular(plural: &str) -> String {
     if let Some(stem) = ends("ies").filter(|s| s.len() > 1) {
         return format!("{stem}y");
     }
-    if let Some(stem) = ["sses", "xes", "ches", "shes"].iter().find_map(|s| plural.ends_with(s).then(|| &plural[..plural.len() - 2])) {
+    if let Some(stem) = ["sses", "xes", "ches", "shes"]
+        .iter()
+        .find_map(|s| plural.ends_with(s).then(|| &plural[..plural.len() - 2]))
+    {
         return stem.to_owned();
     }
     match ends("s") {
@@ -60,9 +68,14 @@ pub(crate) fn singular(plural: &str) -> String {
 
 /// Several of what a singular name says.
 pub(crate) fn plural(singular: &str) -> String {
-    match singular.strip_suffix('y').filter(|s| !s.ends_with(['a', 'e', 'i', 'o', 'u']) && !s.is_empty()) {
+    match singular
+        .strip_suffix('y')
+        .filter(|s| !s.ends_with(['a', 'e', 'i', 'o', 'u']) && !s.is_empty())
+    {
         Some(stem) => format!("{stem}ies"),
-        None if ["s", "x", "ch", "sh"].iter().any(|s| singular.ends_with(s)) => format!("{singular}es"),
+        None if ["s", "x", "ch", "sh"].iter().any(|s| singular.ends_with(s)) => {
+            format!("{singular}es")
+        }
         None => format!("{singular}s"),
     }
 }
@@ -70,7 +83,11 @@ pub(crate) fn plural(singular: &str) -> String {
 /// `1 contact`, `4 contacts`: of a table, whose name is a plural.
 pub(crate) fn counted(n: usize, table: &str) -> String {
     let table = name(table);
-    if n == 1 { format!("1 {}", singular(&table)) } else { format!("{} {table}", number(n as f64)) }
+    if n == 1 {
+        format!("1 {}", singular(&table))
+    } else {
+        format!("{} {table}", number(n as f64))
+    }
 }
 
 /// `12,000`, `0.75`, `-3.5`.
@@ -91,14 +108,24 @@ pub(crate) fn number(x: f64) -> String {
     }
     let is_negative = x < 0.0 && (grouped != "0" || !fraction.is_empty());
     let sign = if is_negative { "-" } else { "" };
-    if fraction.is_empty() { format!("{sign}{grouped}") } else { format!("{sign}{grouped}.{fraction}") }
+    if fraction.is_empty() {
+        format!("{sign}{grouped}")
+    } else {
+        format!("{sign}{grouped}.{fraction}")
+    }
 }
 
 const HOUR_MS: i64 = 3_600_000;
 
 /// A length of time: `3 hours`, `1 day`, `24 days`, `3 years`.
 pub(crate) fn span(ms: i64) -> String {
-    let of = |n: i64, unit: &str| if n == 1 { format!("1 {unit}") } else { format!("{} {unit}s", number(n as f64)) };
+    let of = |n: i64, unit: &str| {
+        if n == 1 {
+            format!("1 {unit}")
+        } else {
+            format!("{} {unit}s", number(n as f64))
+        }
+    };
     match ms / HOUR_MS {
         0 => "less than an hour".into(),
         hours @ 1..24 => of(hours, "hour"),
@@ -119,7 +146,12 @@ pub(crate) fn ago(time_ms: i64, as_of_ms: i64) -> String {
 
 /// `A, B, C and 4 more`.
 pub(crate) fn listed(items: &[String], most: usize) -> String {
-    let shown = items.iter().take(most).cloned().collect::<Vec<_>>().join(", ");
+    let shown = items
+        .iter()
+        .take(most)
+        .cloned()
+        .collect::<Vec<_>>()
+        .join(", ");
     match items.len().saturating_sub(most) {
         0 => shown,
         more => format!("{shown} and {more} more"),
@@ -128,8 +160,20 @@ pub(crate) fn listed(items: &[String], most: usize) -> String {
 
 /// The month (UTC) of a moment.
 pub(crate) fn month(time_ms: i64) -> &'static str {
-    const MONTHS: [&str; 12] =
-        ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"];
+    const MONTHS: [&str; 12] = [
+        "January",
+        "February",
+        "March",
+        "April",
+        "May",
+        "June",
+        "July",
+        "August",
+        "September",
+        "October",
+        "November",
+        "December",
+    ];
     // Days since 1 March of year 0, in years that end with February.
     let day = (time_ms.div_euclid(24 * HOUR_MS) + 719_468).rem_euclid(146_097);
     let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
@@ -164,9 +208,13 @@ mod tests {
 
     #[test]
     fn one_and_many() {
-        for (one, many) in
-            [("contact", "contacts"), ("opportunity", "opportunities"), ("address", "addresses"), ("box", "boxes"), ("day", "days")]
-        {
+        for (one, many) in [
+            ("contact", "contacts"),
+            ("opportunity", "opportunities"),
+            ("address", "addresses"),
+            ("box", "boxes"),
+            ("day", "days"),
+        ] {
             assert_eq!((singular(many).as_str(), plural(one).as_str()), (one, many));
         }
         for same in ["status", "staff", "gas", "analysis"] {
@@ -204,7 +252,10 @@ mod tests {
             (1100 * DAY_MS, "3 years ago"),
             (-12 * DAY_MS, "in 12 days"),
         ] {
-            assert_eq!(ago(1_000_000_000_000 - since_ms, 1_000_000_000_000), expected);
+            assert_eq!(
+                ago(1_000_000_000_000 - since_ms, 1_000_000_000_000),
+                expected
+            );
         }
         for t in [i64::MIN, i64::MAX] {
             ago(t, 0);

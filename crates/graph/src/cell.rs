@@ -131,8 +131,16 @@ impl Cell {
     }
     /// Its hubs now, ascending: named by current versions or touched by events.
     pub fn hubs(&self) -> Vec<EntityId> {
-        let mut hubs: Vec<EntityId> =
-            self.nodes.iter().flat_map(|n| n.hubs.iter().copied().chain(n.touches().iter().map(|t| t.hub))).collect();
+        let mut hubs: Vec<EntityId> = self
+            .nodes
+            .iter()
+            .flat_map(|n| {
+                n.hubs
+                    .iter()
+                    .copied()
+                    .chain(n.touches().iter().map(|t| t.hub))
+            })
+            .collect();
         hubs.sort_unstable();
         hubs.dedup();
         hubs
@@ -142,21 +150,35 @@ impl Cell {
         let halves = shared.bank.len();
         let mut sums = vec![0.0; shared.layout.hub_width * halves];
         let states = || {
-            self.nodes.iter().flat_map(|node| shared.layout.of_entity(node.table).iter().zip(&node.events)).filter(|(_, s)| !s.is_empty())
+            self.nodes
+                .iter()
+                .flat_map(|node| shared.layout.of_entity(node.table).iter().zip(&node.events))
+                .filter(|(_, s)| !s.is_empty())
         };
-        let landmark = states().map(|(_, state)| state.landmark()).max().unwrap_or(NO_LANDMARK);
+        let landmark = states()
+            .map(|(_, state)| state.landmark())
+            .max()
+            .unwrap_or(NO_LANDMARK);
         for (table, state) in states() {
             let layout = &shared.layout.events[*table];
-            let factors: SmallVec<[f64; 6]> = (0..halves).map(|h| shared.bank.rebase(h, state.landmark(), landmark)).collect();
+            let factors: SmallVec<[f64; 6]> = (0..halves)
+                .map(|h| shared.bank.rebase(h, state.landmark(), landmark))
+                .collect();
             for (slot, values, _) in state.slots(&shared.bank) {
-                let Ok(at) = layout.hub_slots.binary_search(&slot) else { continue };
+                let Ok(at) = layout.hub_slots.binary_search(&slot) else {
+                    continue;
+                };
                 let from = (layout.hub_offset + at) * halves;
                 for h in 0..halves {
                     sums[from + h] += values[h] * factors[h];
                 }
             }
         }
-        Contribution { hubs: self.hubs(), landmark, sums }
+        Contribution {
+            hubs: self.hubs(),
+            landmark,
+            sums,
+        }
     }
 }
 
@@ -179,12 +201,20 @@ impl View for EntityView<'_> {
     }
     fn window(&self, index: usize) -> Value<'_> {
         let window = self.population.windows[index];
-        let read = |node: &Node| node.counter(window.counter).map_or(0.0, |d| d.window(self.as_of_ms, window.start_days, window.end_days));
+        let read = |node: &Node| {
+            node.counter(window.counter).map_or(0.0, |d| {
+                d.window(self.as_of_ms, window.start_days, window.end_days)
+            })
+        };
         // Rows of a cell count for its root; a member has its own, which its survivor keeps.
         let value = if self.node.entity == self.cell.anchor {
             self.cell.nodes.iter().map(read).sum()
         } else if self.node.absorbed {
-            self.cell.nodes.iter().find(|node| node.entity == self.node.survivor).map_or(0.0, read)
+            self.cell
+                .nodes
+                .iter()
+                .find(|node| node.entity == self.node.survivor)
+                .map_or(0.0, read)
         } else {
             read(self.node)
         };
@@ -196,7 +226,13 @@ impl EntityView<'_> {
     /// Whether the entity is in the population: known, not merged into another of its table, and the filter holds. One that became
     /// an entity of another table (a converted lead) is judged by the filter like any other.
     pub fn is_eligible(&self) -> bool {
-        self.node.is_known() && !self.node.is_merged() && self.population.condition.as_ref().is_none_or(|c| c.holds(self))
+        self.node.is_known()
+            && !self.node.is_merged()
+            && self
+                .population
+                .condition
+                .as_ref()
+                .is_none_or(|c| c.holds(self))
     }
 }
 

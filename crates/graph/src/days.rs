@@ -6,7 +6,8 @@ use crate::options::DAY_MS;
 
 /// The UTC day that holds `t`; times beyond all calendars count as its ends.
 pub(crate) fn day_number(t_ms: i64) -> i32 {
-    t_ms.div_euclid(DAY_MS).clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32
+    t_ms.div_euclid(DAY_MS)
+        .clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32
 }
 
 /// The number of the day bucket that holds `t`: bucket `d` is `(d·24 h, (d+1)·24 h]`.
@@ -37,7 +38,12 @@ impl DayBuckets {
     }
     /// Takes `amount` back from the bucket that holds `t`; a bucket without values is dropped.
     pub fn retract(&mut self, t_ms: i64, amount: f64) {
-        let Ok(at) = self.days.binary_search_by_key(&bucket(t_ms), |(d, _, _)| *d) else { return };
+        let Ok(at) = self
+            .days
+            .binary_search_by_key(&bucket(t_ms), |(d, _, _)| *d)
+        else {
+            return;
+        };
         self.days[at].1 -= 1;
         self.days[at].2 -= amount;
         if self.days[at].1 == 0 {
@@ -46,7 +52,10 @@ impl DayBuckets {
     }
     /// Adds the values of another.
     pub fn merge(&mut self, other: &DayBuckets) {
-        other.days.iter().for_each(|(day, count, amount)| self.put(*day, *count, *amount));
+        other
+            .days
+            .iter()
+            .for_each(|(day, count, amount)| self.put(*day, *count, *amount));
     }
     /// Whether it holds no value.
     pub fn is_empty(&self) -> bool {
@@ -56,8 +65,14 @@ impl DayBuckets {
     pub fn window(&self, t_ms: i64, start_days: Option<i64>, end_days: i64) -> f64 {
         let last = i64::from(bucket(t_ms + end_days * DAY_MS));
         let first = start_days.map_or(i64::MIN, |start| last - (end_days - start));
-        let from = self.days.partition_point(|(d, _, _)| i64::from(*d) <= first);
-        self.days[from..].iter().take_while(|(d, _, _)| i64::from(*d) <= last).map(|(_, _, x)| x).sum()
+        let from = self
+            .days
+            .partition_point(|(d, _, _)| i64::from(*d) <= first);
+        self.days[from..]
+            .iter()
+            .take_while(|(d, _, _)| i64::from(*d) <= last)
+            .map(|(_, _, x)| x)
+            .sum()
     }
     /// The next moment after `t` at which the window's value may change with no event: a bucket leaves it or enters it.
     pub fn next_change_ms(&self, t_ms: i64, start_days: Option<i64>, end_days: i64) -> Option<i64> {
@@ -65,7 +80,12 @@ impl DayBuckets {
         let leaves = start_days.map(|start| -start);
         self.days
             .iter()
-            .flat_map(|(d, _, _)| [Some(i64::from(*d) - end_days), leaves.map(|days| i64::from(*d) + days)])
+            .flat_map(|(d, _, _)| {
+                [
+                    Some(i64::from(*d) - end_days),
+                    leaves.map(|days| i64::from(*d) + days),
+                ]
+            })
             .flatten()
             .filter(|turn| *turn > now)
             .min()
@@ -81,7 +101,12 @@ mod tests {
     fn a_window_at_midnight_is_exact() {
         let mut days = DayBuckets::default();
         let midnight = 1000 * DAY_MS;
-        for t in [midnight - 365 * DAY_MS, midnight - 365 * DAY_MS + 1, midnight, midnight + 1] {
+        for t in [
+            midnight - 365 * DAY_MS,
+            midnight - 365 * DAY_MS + 1,
+            midnight,
+            midnight + 1,
+        ] {
             days.add(t, 1.0);
         }
         // (midnight − 365 d, midnight]: the start is excluded, the end included.

@@ -21,8 +21,14 @@ impl Bank {
     /// A bank of these half-lives, in days, ascending.
     pub fn new(half_lives_days: &[f64]) -> Self {
         let half_lives_ms: Vec<f64> = half_lives_days.iter().map(|d| d * 86_400_000.0).collect();
-        let shortest = half_lives_ms.first().copied().expect("validated: at least one half-life");
-        Self { period_ms: (shortest * 256.0) as i64, half_lives_ms }
+        let shortest = half_lives_ms
+            .first()
+            .copied()
+            .expect("validated: at least one half-life");
+        Self {
+            period_ms: (shortest * 256.0) as i64,
+            half_lives_ms,
+        }
     }
     /// How many half-lives.
     pub fn len(&self) -> usize {
@@ -38,7 +44,8 @@ impl Bank {
     }
     /// The landmark at or before `t`.
     pub fn landmark(&self, t_ms: i64) -> Landmark {
-        t_ms.div_euclid(self.period_ms).clamp(i64::from(NO_LANDMARK) + 1, i64::from(Landmark::MAX)) as Landmark
+        t_ms.div_euclid(self.period_ms)
+            .clamp(i64::from(NO_LANDMARK) + 1, i64::from(Landmark::MAX)) as Landmark
     }
     /// Weight of an event at `t` relative to `landmark`, for half-life number `h`.
     pub fn weight(&self, h: usize, t_ms: i64, landmark: Landmark) -> f64 {
@@ -47,14 +54,19 @@ impl Bank {
     }
     /// What a sum relative to `landmark` is multiplied by to be read at `t`.
     pub fn read(&self, h: usize, landmark: Landmark, t_ms: i64) -> f64 {
-        if landmark == NO_LANDMARK { 0.0 } else { 1.0 / self.weight(h, t_ms, landmark) }
+        if landmark == NO_LANDMARK {
+            0.0
+        } else {
+            1.0 / self.weight(h, t_ms, landmark)
+        }
     }
     /// What a sum relative to `from` is multiplied by to be relative to `to`.
     pub fn rebase(&self, h: usize, from: Landmark, to: Landmark) -> f64 {
         if from == NO_LANDMARK || from == to {
             return 1.0;
         }
-        ((i64::from(from) - i64::from(to)) as f64 * self.period_ms as f64 / self.half_lives_ms[h]).exp2()
+        ((i64::from(from) - i64::from(to)) as f64 * self.period_ms as f64 / self.half_lives_ms[h])
+            .exp2()
     }
 }
 
@@ -71,7 +83,10 @@ mod tests {
                 let landmark = bank.landmark(t);
                 let value = bank.weight(h, t, landmark) * bank.read(h, landmark, read_at);
                 let expected = (-((read_at - t) as f64) / bank.half_lives_ms()[h]).exp2();
-                assert!((value - expected).abs() <= 1e-12 * expected.max(1e-300), "{h} {t}: {value} {expected}");
+                assert!(
+                    (value - expected).abs() <= 1e-12 * expected.max(1e-300),
+                    "{h} {t}: {value} {expected}"
+                );
             }
         }
     }

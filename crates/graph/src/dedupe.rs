@@ -40,7 +40,9 @@ struct Partition {
 impl Partition {
     /// Events below this time are late, milliseconds.
     fn bound_ms(&self, options: &GraphOptions) -> i64 {
-        self.newest_ms.map_or(i64::MIN, |newest| newest.saturating_sub(options.late_horizon_ms))
+        self.newest_ms.map_or(i64::MIN, |newest| {
+            newest.saturating_sub(options.late_horizon_ms)
+        })
     }
     fn add_table(&mut self, table: TableId) {
         if !self.tables.contains(&table) {
@@ -61,7 +63,10 @@ impl Held {
     fn insert(&mut self, table: TableId, fingerprint: u64, time_ms: i64) -> bool {
         let is_new = self.known.insert(fingerprint);
         if is_new {
-            self.by_day.entry(time_ms.div_euclid(DAY_MS)).or_default().push((table, fingerprint));
+            self.by_day
+                .entry(time_ms.div_euclid(DAY_MS))
+                .or_default()
+                .push((table, fingerprint));
         }
         is_new
     }
@@ -69,7 +74,9 @@ impl Held {
     fn forget(&mut self, bounds: &FxHashMap<TableId, i64>, last_day: i64) {
         let days: Vec<i64> = self.by_day.range(..last_day).map(|(day, _)| *day).collect();
         for day in days {
-            let Some(entries) = self.by_day.get_mut(&day) else { continue };
+            let Some(entries) = self.by_day.get_mut(&day) else {
+                continue;
+            };
             let known = &mut self.known;
             entries.retain(|(table, fingerprint)| {
                 let keep = bounds.get(table).is_none_or(|bound| is_held(day, *bound));
@@ -128,13 +135,21 @@ pub fn fingerprint(row: Row<'_>, owner: &str) -> u64 {
 
 impl Gate {
     /// Lets an event row in or says why not. An event that was taken back before it came is a duplicate: it is not let in.
-    pub(crate) fn admit(&mut self, options: &GraphOptions, clock_ms: Option<i64>, row: Row<'_>, fingerprint: u64) -> Outcome {
+    pub(crate) fn admit(
+        &mut self,
+        options: &GraphOptions,
+        clock_ms: Option<i64>,
+        row: Row<'_>,
+        fingerprint: u64,
+    ) -> Outcome {
         let time_ms = row.event_ms();
         if is_future(options, clock_ms, row) {
             return Outcome::Future;
         }
         let partition = self.partitions.get(&row.position().partition);
-        if partition.is_some_and(|partition| time_ms < partition.bound_ms(options)) || !self.remembers(row) {
+        if partition.is_some_and(|partition| time_ms < partition.bound_ms(options))
+            || !self.remembers(row)
+        {
             return Outcome::Late;
         }
         if !self.events.insert(row.table(), fingerprint, time_ms) {
@@ -150,17 +165,32 @@ impl Gate {
 
     /// Lets a retraction in or says why not. It is never late: it carries the whole row. It is held against repeats for a horizon
     /// from its event's time or from its partition's newest, whichever is later.
-    pub(crate) fn admit_retraction(&mut self, options: &GraphOptions, clock_ms: Option<i64>, row: Row<'_>, fingerprint: u64) -> Takes {
+    pub(crate) fn admit_retraction(
+        &mut self,
+        options: &GraphOptions,
+        clock_ms: Option<i64>,
+        row: Row<'_>,
+        fingerprint: u64,
+    ) -> Takes {
         if is_future(options, clock_ms, row) {
             return Takes::Refused;
         }
-        let newest_ms = self.partitions.get(&row.position().partition).and_then(|partition| partition.newest_ms);
+        let newest_ms = self
+            .partitions
+            .get(&row.position().partition)
+            .and_then(|partition| partition.newest_ms);
         let held_from_ms = newest_ms.map_or(row.event_ms(), |newest| newest.max(row.event_ms()));
-        if !self.retractions.insert(row.table(), fingerprint, held_from_ms) {
+        if !self
+            .retractions
+            .insert(row.table(), fingerprint, held_from_ms)
+        {
             return Takes::Again;
         }
         self.advance(row);
-        match (self.events.known.contains(&fingerprint), self.remembers(row)) {
+        match (
+            self.events.known.contains(&fingerprint),
+            self.remembers(row),
+        ) {
             (true, _) => Takes::Back,
             (false, true) => Takes::Ahead,
             (false, false) => Takes::BackIfThere,
@@ -169,7 +199,9 @@ impl Gate {
 
     /// Whether all fingerprints of the row's day are still held: a repeat would be recognised.
     fn remembers(&self, row: Row<'_>) -> bool {
-        self.forgotten.get(&row.table()).is_none_or(|bound| is_held(row.event_ms().div_euclid(DAY_MS), *bound))
+        self.forgotten
+            .get(&row.table())
+            .is_none_or(|bound| is_held(row.event_ms().div_euclid(DAY_MS), *bound))
     }
 
     /// Notes an accepted row of a partition.
@@ -181,11 +213,15 @@ impl Gate {
 
     /// Holds the table's fingerprints until the partition has had an accepted row, or until [`Self::caught_up`].
     pub(crate) fn expect(&mut self, partition: u32, table: TableId) {
-        self.partitions.entry(partition).or_default().add_table(table);
+        self.partitions
+            .entry(partition)
+            .or_default()
+            .add_table(table);
     }
     /// Waits no longer for partitions without an accepted row.
     pub(crate) fn caught_up(&mut self) {
-        self.partitions.retain(|_, partition| partition.newest_ms.is_some());
+        self.partitions
+            .retain(|_, partition| partition.newest_ms.is_some());
     }
 
     /// Forgets fingerprints of events that would now be late in every partition their table has been read from or is expected in.
@@ -197,7 +233,9 @@ impl Gate {
                 *bound = (*bound).min(partition.bound_ms(options));
             }
         }
-        let Some(oldest_bound) = bounds.values().max().copied() else { return };
+        let Some(oldest_bound) = bounds.values().max().copied() else {
+            return;
+        };
         let last_day = oldest_bound.div_euclid(DAY_MS);
         self.events.forget(&bounds, last_day);
         self.retractions.forget(&bounds, last_day);
@@ -225,5 +263,7 @@ fn is_future(options: &GraphOptions, clock_ms: Option<i64>, row: Row<'_>) -> boo
 
 /// Whether a row of any table would move the moment beyond the clock: both its event time and its known time lie ahead of it.
 pub(crate) fn is_ahead(options: &GraphOptions, clock_ms: Option<i64>, row: Row<'_>) -> bool {
-    clock_ms.is_some_and(|clock| row.event_ms().min(row.known_ms()) > clock.saturating_add(options.future_tolerance_ms))
+    clock_ms.is_some_and(|clock| {
+        row.event_ms().min(row.known_ms()) > clock.saturating_add(options.future_tolerance_ms)
+    })
 }

@@ -66,7 +66,14 @@ impl Directory {
             .collect();
         let domains = Namespace(spaces as u16);
         hub_of.push(None);
-        Self { entries: Vec::new(), maps: vec![FxHashMap::default(); spaces + 1], tables, hub_namespace, hub_of, domains }
+        Self {
+            entries: Vec::new(),
+            maps: vec![FxHashMap::default(); spaces + 1],
+            tables,
+            hub_namespace,
+            hub_of,
+            domains,
+        }
     }
     /// The namespace of a table's keys.
     pub fn of_table(&self, table: TableId) -> Namespace {
@@ -88,7 +95,14 @@ impl Directory {
         let id = EntityId(u32::try_from(self.entries.len()).expect("fewer than 2^32 entities"));
         let key: Arc<str> = key.into();
         self.maps[namespace.0 as usize].insert(key.clone(), id);
-        self.entries.push(Entry { namespace, key, place: None, parent: None, owner: None, children: SmallVec::new() });
+        self.entries.push(Entry {
+            namespace,
+            key,
+            place: None,
+            parent: None,
+            owner: None,
+            children: SmallVec::new(),
+        });
         id
     }
     /// The id of a key, if it was ever named.
@@ -126,7 +140,9 @@ impl Directory {
     }
     pub(crate) fn set_parent(&mut self, entity: EntityId, parent: Option<EntityId>) {
         if let Some(old) = self.entries[entity.0 as usize].parent {
-            self.entries[old.0 as usize].children.retain(|c| *c != entity);
+            self.entries[old.0 as usize]
+                .children
+                .retain(|c| *c != entity);
         }
         self.entries[entity.0 as usize].parent = parent;
         if let Some(new) = parent {
@@ -146,7 +162,13 @@ impl Directory {
         let mut next = 0;
         while next < all.len() {
             // Everyone has one parent, so only the start can come up again.
-            all.extend(self.entry(all[next]).children.iter().copied().filter(|child| *child != entity));
+            all.extend(
+                self.entry(all[next])
+                    .children
+                    .iter()
+                    .copied()
+                    .filter(|child| *child != entity),
+            );
             next += 1;
         }
         all
@@ -156,8 +178,13 @@ impl Directory {
         let mut path: SmallVec<[EntityId; 8]> = smallvec::smallvec![entity];
         while let Some(parent) = self.parent(path[path.len() - 1]) {
             if let Some(start) = path.iter().position(|e| *e == parent) {
-                let ring = path[start..].iter().copied().filter(|e| self.table(*e).is_some() && !is_absorbed(*e));
-                return ring.min_by(|a, b| self.order(*a, *b)).expect("whoever was absorbed is followed by its survivor");
+                let ring = path[start..]
+                    .iter()
+                    .copied()
+                    .filter(|e| self.table(*e).is_some() && !is_absorbed(*e));
+                return ring
+                    .min_by(|a, b| self.order(*a, *b))
+                    .expect("whoever was absorbed is followed by its survivor");
             }
             path.push(parent);
         }

@@ -11,8 +11,13 @@ use rustc_hash::FxHashSet;
 /// One domain a line, sorted; lines that start with `#` say where it is from.
 const FREE_MAIL: &str = include_str!("../data/free_mail_domains.txt");
 
-static FREE_MAIL_SET: LazyLock<FxHashSet<&'static str>> =
-    LazyLock::new(|| FREE_MAIL.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).collect());
+static FREE_MAIL_SET: LazyLock<FxHashSet<&'static str>> = LazyLock::new(|| {
+    FREE_MAIL
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .collect()
+});
 
 /// Finds the company's domain in addresses.
 #[derive(Clone, Debug, Default)]
@@ -25,16 +30,30 @@ pub struct Domains {
 fn host(address: &str) -> Option<String> {
     let address = address.trim();
     let address = address.split_once("://").map_or(address, |(_, rest)| rest);
-    let authority = address.split(['/', '?', '#', '\\']).next().unwrap_or_default();
-    let host = authority.rsplit('@').next().unwrap_or_default().trim().trim_end_matches(['>', ')', ',', ';', '"', '\'']);
+    let authority = address
+        .split(['/', '?', '#', '\\'])
+        .next()
+        .unwrap_or_default();
+    let host = authority
+        .rsplit('@')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .trim_end_matches(['>', ')', ',', ';', '"', '\'']);
     let host = match host.rsplit_once(':') {
         Some((before, port)) if port.bytes().all(|b| b.is_ascii_digit()) => before,
         _ => host,
     };
     let host = host.trim_matches('.');
     let ascii = idna::domain_to_ascii(host).ok()?;
-    let is_label = |label: &str| !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
-    (ascii.contains('.') && ascii.split('.').all(is_label) && ascii.parse::<IpAddr>().is_err()).then_some(ascii)
+    let is_label = |label: &str| {
+        !label.is_empty()
+            && label
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    };
+    (ascii.contains('.') && ascii.split('.').all(is_label) && ascii.parse::<IpAddr>().is_err())
+        .then_some(ascii)
 }
 
 /// The registrable domain of an address; `None` where it names no host below a public suffix.
@@ -46,13 +65,16 @@ impl Domains {
     /// With these free e-mail providers besides the known ones.
     pub fn new(more_free_mail: &[String]) -> Self {
         let hosts = more_free_mail.iter().filter_map(|domain| host(domain));
-        Self { more_free_mail: hosts.collect() }
+        Self {
+            more_free_mail: hosts.collect(),
+        }
     }
     /// The domain by which an address finds a root: none for addresses of free e-mail providers.
     pub fn company(&self, address: &str) -> Option<String> {
         let host = host(address)?;
         let domain = psl::domain_str(&host)?;
-        let is_free = |name: &str| FREE_MAIL_SET.contains(name) || self.more_free_mail.contains(name);
+        let is_free =
+            |name: &str| FREE_MAIL_SET.contains(name) || self.more_free_mail.contains(name);
         (!is_free(&host) && !is_free(domain)).then(|| domain.to_owned())
     }
 }
@@ -90,25 +112,45 @@ mod tests {
             ("n/a", None),
         ];
         for (address, expected) in cases {
-            assert_eq!(registrable_domain(address).as_deref(), expected, "{address}");
+            assert_eq!(
+                registrable_domain(address).as_deref(),
+                expected,
+                "{address}"
+            );
         }
     }
 
     #[test]
     fn free_mail_says_nothing() {
         let domains = Domains::new(&["Mail.Example.org".into(), "isp.example".into()]);
-        for address in ["a@gmail.com", "a@GMAIL.com", "a@yahoo.co.uk", "a@mail.example.org", "x@isp.example", "x@mail.isp.example"] {
+        for address in [
+            "a@gmail.com",
+            "a@GMAIL.com",
+            "a@yahoo.co.uk",
+            "a@mail.example.org",
+            "x@isp.example",
+            "x@mail.isp.example",
+        ] {
             assert_eq!(domains.company(address), None, "{address}");
         }
-        assert_eq!(domains.company("a@example.org").as_deref(), Some("example.org"));
+        assert_eq!(
+            domains.company("a@example.org").as_deref(),
+            Some("example.org")
+        );
         assert_eq!(domains.company("a@acme.com").as_deref(), Some("acme.com"));
-        assert_eq!(Domains::default().company("x@isp.example").as_deref(), Some("isp.example"));
+        assert_eq!(
+            Domains::default().company("x@isp.example").as_deref(),
+            Some("isp.example")
+        );
     }
 
     #[test]
     fn the_list_is_clean() {
         assert!(FREE_MAIL.starts_with("# "));
-        let lines: Vec<&str> = FREE_MAIL.lines().filter(|line| !line.starts_with('#')).collect();
+        let lines: Vec<&str> = FREE_MAIL
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .collect();
         assert!(lines.len() > 5_000 && lines.is_sorted(), "{}", lines.len());
         for line in lines {
             assert_eq!(host(line).as_deref(), Some(line));

@@ -116,8 +116,13 @@ impl EventState {
     fn rebase(&mut self, bank: &Bank, landmark: Landmark) {
         if self.landmark != NO_LANDMARK && landmark != self.landmark {
             let halves = bank.len();
-            let factors: SmallVec<[f64; 6]> = (0..halves).map(|h| bank.rebase(h, self.landmark, landmark)).collect();
-            self.sums.iter_mut().enumerate().for_each(|(i, sum)| *sum *= factors[i % halves]);
+            let factors: SmallVec<[f64; 6]> = (0..halves)
+                .map(|h| bank.rebase(h, self.landmark, landmark))
+                .collect();
+            self.sums
+                .iter_mut()
+                .enumerate()
+                .for_each(|(i, sum)| *sum *= factors[i % halves]);
         }
         self.landmark = landmark;
     }
@@ -130,7 +135,8 @@ impl EventState {
                 self.slots.insert(at, slot);
                 self.counts.insert(at, 0);
                 self.slot_newest_ms.insert(at, i64::MIN);
-                self.sums.splice(at * halves..at * halves, std::iter::repeat_n(0.0, halves));
+                self.sums
+                    .splice(at * halves..at * halves, std::iter::repeat_n(0.0, halves));
                 at
             }
         }
@@ -151,10 +157,17 @@ impl EventState {
 
     /// Adds an event.
     pub(crate) fn add(&mut self, bank: &Bank, options: &GraphOptions, event: Occurrence<'_>) {
-        let Occurrence { phi, stage, time_ms, fingerprint } = event;
+        let Occurrence {
+            phi,
+            stage,
+            time_ms,
+            fingerprint,
+        } = event;
         let halves = bank.len();
         self.rebase(bank, bank.landmark(time_ms).max(self.landmark));
-        let weights: SmallVec<[f64; 6]> = (0..halves).map(|h| bank.weight(h, time_ms, self.landmark)).collect();
+        let weights: SmallVec<[f64; 6]> = (0..halves)
+            .map(|h| bank.weight(h, time_ms, self.landmark))
+            .collect();
         for (slot, amount) in phi {
             let at = self.slot(*slot, halves);
             for (sum, weight) in self.sums[at * halves..].iter_mut().zip(&weights) {
@@ -165,13 +178,32 @@ impl EventState {
         }
         self.total += 1;
         self.oldest_ms = self.oldest_ms.min(time_ms);
-        if self.newest.as_ref().is_none_or(|n| (n.time_ms, n.fingerprint) < (time_ms, fingerprint)) {
-            let phi = phi.iter().map(|(slot, amount)| (*slot, *amount as f32)).collect();
-            self.newest = Some(Newest { time_ms, fingerprint, phi });
+        if self
+            .newest
+            .as_ref()
+            .is_none_or(|n| (n.time_ms, n.fingerprint) < (time_ms, fingerprint))
+        {
+            let phi = phi
+                .iter()
+                .map(|(slot, amount)| (*slot, *amount as f32))
+                .collect();
+            self.newest = Some(Newest {
+                time_ms,
+                fingerprint,
+                phi,
+            });
         }
         self.add_day(day_number(time_ms), 1, options.rhythm_days);
         if let Some(stage) = stage {
-            keep_greatest(&mut self.staged, Staged { time_ms, fingerprint, stage }, options.staged_events);
+            keep_greatest(
+                &mut self.staged,
+                Staged {
+                    time_ms,
+                    fingerprint,
+                    stage,
+                },
+                options.staged_events,
+            );
             self.staged_total += 1;
         }
     }
@@ -191,7 +223,10 @@ impl EventState {
         other.rebase(bank, landmark);
         for (from, slot) in other.slots.iter().enumerate() {
             let at = self.slot(*slot, halves);
-            for (sum, more) in self.sums[at * halves..].iter_mut().zip(&other.sums[from * halves..(from + 1) * halves]) {
+            for (sum, more) in self.sums[at * halves..]
+                .iter_mut()
+                .zip(&other.sums[from * halves..(from + 1) * halves])
+            {
                 *sum += more;
             }
             self.counts[at] += other.counts[from];
@@ -203,8 +238,14 @@ impl EventState {
         if moment(&self.newest) < moment(&other.newest) {
             self.newest = other.newest;
         }
-        other.days.iter().for_each(|(day, events)| self.add_day(*day, *events, options.rhythm_days));
-        other.staged.into_iter().for_each(|staged| keep_greatest(&mut self.staged, staged, options.staged_events));
+        other
+            .days
+            .iter()
+            .for_each(|(day, events)| self.add_day(*day, *events, options.rhythm_days));
+        other
+            .staged
+            .into_iter()
+            .for_each(|staged| keep_greatest(&mut self.staged, staged, options.staged_events));
         self.staged_total += other.staged_total;
     }
 
@@ -212,16 +253,26 @@ impl EventState {
     fn may_hold(&self, bank: &Bank, event: Occurrence<'_>) -> bool {
         let day = day_number(event.time_ms);
         let kept_days: u64 = self.days.iter().map(|(_, events)| u64::from(*events)).sum();
-        let may_be_forgotten = kept_days < self.total && self.days.first().is_none_or(|(first, _)| day < *first);
+        let may_be_forgotten =
+            kept_days < self.total && self.days.first().is_none_or(|(first, _)| day < *first);
         bank.landmark(event.time_ms) <= self.landmark
             && event.time_ms >= self.oldest_ms
-            && event.phi.iter().all(|(slot, _)| self.slots.binary_search(slot).is_ok())
+            && event
+                .phi
+                .iter()
+                .all(|(slot, _)| self.slots.binary_search(slot).is_ok())
             && (may_be_forgotten || self.days.binary_search_by_key(&day, |(d, _)| *d).is_ok())
     }
 
     /// Takes an event back, which is in it for certain or perhaps. `known_newest_ms`: another event that is still there, as far as
     /// anyone remembers.
-    pub(crate) fn retract(&mut self, bank: &Bank, event: Occurrence<'_>, is_certain: bool, known_newest_ms: Option<i64>) -> Undo {
+    pub(crate) fn retract(
+        &mut self,
+        bank: &Bank,
+        event: Occurrence<'_>,
+        is_certain: bool,
+        known_newest_ms: Option<i64>,
+    ) -> Undo {
         if self.is_empty() || !(is_certain || self.may_hold(bank, event)) {
             return Undo::Unmatched;
         }
@@ -229,15 +280,24 @@ impl EventState {
             *self = Self::default();
             return Undo::Exact;
         }
-        let Occurrence { phi, stage, time_ms, fingerprint } = event;
+        let Occurrence {
+            phi,
+            stage,
+            time_ms,
+            fingerprint,
+        } = event;
         let halves = bank.len();
         let mut undo = Undo::Exact;
         let kept_days: u64 = self.days.iter().map(|(_, events)| u64::from(*events)).sum();
         let forgot_days = kept_days < self.total;
         self.total -= 1;
-        let weights: SmallVec<[f64; 6]> = (0..halves).map(|h| bank.weight(h, time_ms, self.landmark)).collect();
+        let weights: SmallVec<[f64; 6]> = (0..halves)
+            .map(|h| bank.weight(h, time_ms, self.landmark))
+            .collect();
         for (slot, amount) in phi {
-            let Ok(at) = self.slots.binary_search(slot) else { continue };
+            let Ok(at) = self.slots.binary_search(slot) else {
+                continue;
+            };
             for (sum, weight) in self.sums[at * halves..].iter_mut().zip(&weights) {
                 *sum -= amount * weight;
             }
@@ -249,38 +309,72 @@ impl EventState {
                 self.sums.drain(at * halves..(at + 1) * halves);
             }
         }
-        if let Ok(at) = self.days.binary_search_by_key(&day_number(time_ms), |(d, _)| *d) {
+        if let Ok(at) = self
+            .days
+            .binary_search_by_key(&day_number(time_ms), |(d, _)| *d)
+        {
             self.days[at].1 -= 1;
             if self.days[at].1 == 0 {
                 self.days.remove(at);
                 // An older day that had been dropped belongs here now.
-                undo = undo.max(if forgot_days { Undo::Inexact } else { Undo::Exact });
+                undo = undo.max(if forgot_days {
+                    Undo::Inexact
+                } else {
+                    Undo::Exact
+                });
             }
         }
         if let Some(stage) = stage {
             let forgot = self.staged_total as usize > self.staged.len();
             self.staged_total = self.staged_total.saturating_sub(1);
-            if let Ok(at) = self.staged.binary_search(&Staged { time_ms, fingerprint, stage }) {
+            if let Ok(at) = self.staged.binary_search(&Staged {
+                time_ms,
+                fingerprint,
+                stage,
+            }) {
                 self.staged.remove(at);
                 undo = undo.max(if forgot { Undo::Inexact } else { Undo::Exact });
             }
         }
         if time_ms == self.oldest_ms {
             // The next oldest lies on the first active day, if none was dropped.
-            let first_ms = self.days.first().map(|(day, _)| i64::from(*day) * DAY_MS).filter(|_| !forgot_days);
+            let first_ms = self
+                .days
+                .first()
+                .map(|(day, _)| i64::from(*day) * DAY_MS)
+                .filter(|_| !forgot_days);
             self.oldest_ms = first_ms.map_or(time_ms, |first| first.max(time_ms));
             undo = Undo::Inexact;
         }
         if self.slot_newest_ms.contains(&time_ms) {
             let staged_ms = self.staged.last().map(|s| s.time_ms);
-            let others = self.slot_newest_ms.iter().copied().filter(|t| *t != time_ms).max();
-            let left = [staged_ms, others, known_newest_ms, Some(self.oldest_ms)].into_iter().flatten();
-            let newest_ms = left.filter(|t| *t <= time_ms).max().unwrap_or(self.oldest_ms);
-            self.slot_newest_ms.iter_mut().filter(|t| **t == time_ms).for_each(|t| *t = newest_ms);
+            let others = self
+                .slot_newest_ms
+                .iter()
+                .copied()
+                .filter(|t| *t != time_ms)
+                .max();
+            let left = [staged_ms, others, known_newest_ms, Some(self.oldest_ms)]
+                .into_iter()
+                .flatten();
+            let newest_ms = left
+                .filter(|t| *t <= time_ms)
+                .max()
+                .unwrap_or(self.oldest_ms);
+            self.slot_newest_ms
+                .iter_mut()
+                .filter(|t| **t == time_ms)
+                .for_each(|t| *t = newest_ms);
             // An estimate has no amounts; it stands for whichever event happened then.
-            let is_it = |n: &Newest| n.time_ms == time_ms && (n.fingerprint == fingerprint || n.phi.is_empty());
+            let is_it = |n: &Newest| {
+                n.time_ms == time_ms && (n.fingerprint == fingerprint || n.phi.is_empty())
+            };
             if self.newest.as_ref().is_some_and(is_it) {
-                self.newest = Some(Newest { time_ms: newest_ms, fingerprint: 0, phi: SmallVec::new() });
+                self.newest = Some(Newest {
+                    time_ms: newest_ms,
+                    fingerprint: 0,
+                    phi: SmallVec::new(),
+                });
             }
             undo = Undo::Inexact;
         }

@@ -11,7 +11,8 @@ use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 use leadpulse_schema::{
-    Absence, Catalog, DayWindow, FieldId, HubId, Operation, Population, RelationId, Role, Row, RowBatch, TableId, Value,
+    Absence, Catalog, DayWindow, FieldId, HubId, Operation, Population, RelationId, Role, Row,
+    RowBatch, TableId, Value,
 };
 
 use crate::cell::{Cell, CellRef, EntityId, EntityView, Reasons, Shared};
@@ -98,7 +99,12 @@ pub struct Graph {
 
 impl Graph {
     /// An empty graph. `options` are validated; `windows` are those of all populations, bound to the options' counters.
-    pub fn new(catalog: Arc<Catalog>, options: GraphOptions, windows: Vec<DayWindow>, tracking: Tracking) -> Self {
+    pub fn new(
+        catalog: Arc<Catalog>,
+        options: GraphOptions,
+        windows: Vec<DayWindow>,
+        tracking: Tracking,
+    ) -> Self {
         let bank = Bank::new(&options.half_lives_days);
         let layout = StateLayout::new(catalog.clone(), &options);
         let hubs = Hubs::new(layout.hub_width * bank.len());
@@ -120,7 +126,11 @@ impl Graph {
             soft: Vec::new(),
             soft_in_order: true,
             replaying: false,
-            shared: Arc::new(Shared { layout, bank, options }),
+            shared: Arc::new(Shared {
+                layout,
+                bank,
+                options,
+            }),
         }
     }
 
@@ -164,21 +174,51 @@ impl Graph {
                 .iter()
                 .enumerate()
                 .filter(|(_, c)| !c.nodes.is_empty())
-                .map(move |(index, cell)| (CellRef { shard: shard as u16, index: index as u32 }, cell))
+                .map(move |(index, cell)| {
+                    (
+                        CellRef {
+                            shard: shard as u16,
+                            index: index as u32,
+                        },
+                        cell,
+                    )
+                })
         })
     }
     /// The cell and node of an entity, if it was ever named.
     pub fn find(&self, table: TableId, key: &str) -> Option<(CellRef, &Node)> {
-        let place = self.directory.place(self.directory.find(self.directory.of_table(table), key)?)?;
-        Some((place.cell, &self.cell(place.cell).nodes[place.node as usize]))
+        let place = self
+            .directory
+            .place(self.directory.find(self.directory.of_table(table), key)?)?;
+        Some((
+            place.cell,
+            &self.cell(place.cell).nodes[place.node as usize],
+        ))
     }
     /// An entity as a population filter sees it at `as_of`.
-    pub fn view<'a>(&self, cell: &'a Cell, node: &'a Node, as_of_ms: i64, population: &'a Population) -> EntityView<'a> {
-        EntityView { cell, node, as_of_ms, population }
+    pub fn view<'a>(
+        &self,
+        cell: &'a Cell,
+        node: &'a Node,
+        as_of_ms: i64,
+        population: &'a Population,
+    ) -> EntityView<'a> {
+        EntityView {
+            cell,
+            node,
+            as_of_ms,
+            population,
+        }
     }
 
     /// Why a task about a population does not ask about an entity at `as_of`; `None` if it does.
-    pub fn absence(&self, cell: &Cell, node: &Node, as_of_ms: i64, population: &Population) -> Option<Absence> {
+    pub fn absence(
+        &self,
+        cell: &Cell,
+        node: &Node,
+        as_of_ms: i64,
+        population: &Population,
+    ) -> Option<Absence> {
         if node.is_merged() {
             return Some(Absence::Merged);
         }
@@ -229,12 +269,16 @@ impl Graph {
             }
             match (catalog.table_at(row.table()).role, row.operation()) {
                 (Role::Root | Role::Member, Operation::Upsert) => self.upsert(&catalog, row),
-                (Role::Root | Role::Member, Operation::Delete | Operation::Retract) => self.delete(row),
+                (Role::Root | Role::Member, Operation::Delete | Operation::Retract) => {
+                    self.delete(row)
+                }
                 (Role::Hub, _) => {
                     let namespace = self.directory.of_table(row.table());
                     self.directory.intern(namespace, row.key());
                 }
-                (Role::Event, _) => outcomes[index] = self.admit(&catalog, clock_ms, row, index as u32, &mut events),
+                (Role::Event, _) => {
+                    outcomes[index] = self.admit(&catalog, clock_ms, row, index as u32, &mut events)
+                }
             }
         }
         self.apply_events(batch, &events);
@@ -242,12 +286,26 @@ impl Graph {
     }
 
     /// Decides whether an event row is let in, and whose it is.
-    fn admit(&mut self, catalog: &Catalog, clock_ms: Option<i64>, row: Row<'_>, index: u32, events: &mut Vec<Admitted>) -> Outcome {
-        let Some((owner_table, owner_key)) = owner_of(catalog, row) else { return Outcome::Accepted };
+    fn admit(
+        &mut self,
+        catalog: &Catalog,
+        clock_ms: Option<i64>,
+        row: Row<'_>,
+        index: u32,
+        events: &mut Vec<Admitted>,
+    ) -> Outcome {
+        let Some((owner_table, owner_key)) = owner_of(catalog, row) else {
+            return Outcome::Accepted;
+        };
         let shared = self.shared.clone();
         let fingerprint = fingerprint(row, owner_key);
         let takes = match row.operation() {
-            Operation::Retract => Some(self.gate.admit_retraction(&shared.options, clock_ms, row, fingerprint)),
+            Operation::Retract => {
+                Some(
+                    self.gate
+                        .admit_retraction(&shared.options, clock_ms, row, fingerprint),
+                )
+            }
             Operation::Upsert | Operation::Delete => None,
         };
         let outcome = match takes {
@@ -273,7 +331,14 @@ impl Graph {
         mentions.dedup();
         if takes != Some(Takes::Ahead) {
             let is_certain = takes != Some(Takes::BackIfThere);
-            events.push(Admitted { row: index, owner, fingerprint, is_certain, hubs, mentions });
+            events.push(Admitted {
+                row: index,
+                owner,
+                fingerprint,
+                is_certain,
+                hubs,
+                mentions,
+            });
         }
         outcome
     }
@@ -282,10 +347,17 @@ impl Graph {
     fn apply_events(&mut self, batch: &RowBatch, events: &[Admitted]) {
         let shared = self.shared.clone();
         let mut ops: Vec<Vec<EventOp>> = self.shards.iter().map(|_| Vec::new()).collect();
-        let place = |directory: &Directory, entity| directory.place(entity).expect("ensure() gave everyone a place");
+        let place = |directory: &Directory, entity| {
+            directory
+                .place(entity)
+                .expect("ensure() gave everyone a place")
+        };
         for event in events {
             let person = place(&self.directory, self.identity.survivor(event.owner));
-            let state = place(&self.directory, self.carrier(event.owner, batch.row(event.row as usize).table()));
+            let state = place(
+                &self.directory,
+                self.carrier(event.owner, batch.row(event.row as usize).table()),
+            );
             ops[person.cell.shard as usize].push(EventOp::Own {
                 cell: person.cell.index,
                 node: person.node,
@@ -297,35 +369,57 @@ impl Graph {
             });
             for (relation, entity) in &event.mentions {
                 let named = place(&self.directory, self.identity.survivor(*entity));
-                let op = EventOp::Mention { cell: named.cell.index, node: named.node, row: event.row, relation: *relation };
+                let op = EventOp::Mention {
+                    cell: named.cell.index,
+                    node: named.node,
+                    row: event.row,
+                    relation: *relation,
+                };
                 ops[named.cell.shard as usize].push(op);
             }
         }
         let tracking = self.tracking;
         if events.len() >= PARALLEL_FROM {
-            self.shards.par_iter_mut().zip(&ops).for_each(|(shard, ops)| shard.apply(&shared, batch, ops, tracking));
+            self.shards
+                .par_iter_mut()
+                .zip(&ops)
+                .for_each(|(shard, ops)| shard.apply(&shared, batch, ops, tracking));
         } else {
-            self.shards.iter_mut().zip(&ops).for_each(|(shard, ops)| shard.apply(&shared, batch, ops, tracking));
+            self.shards
+                .iter_mut()
+                .zip(&ops)
+                .for_each(|(shard, ops)| shard.apply(&shared, batch, ops, tracking));
         }
         for number in 0..self.shards.len() {
             let mut decided = std::mem::take(&mut self.shards[number].decided);
             decided.sort_unstable();
             decided.dedup();
             for index in decided {
-                self.mark_readers(CellRef { shard: number as u16, index });
+                self.mark_readers(CellRef {
+                    shard: number as u16,
+                    index,
+                });
             }
         }
     }
 
     /// Interns the hubs that fields of a row name.
-    pub(crate) fn hub_nodes<const N: usize>(&mut self, row: Row<'_>, fields: &[(FieldId, HubId)]) -> SmallVec<[EntityId; N]>
+    pub(crate) fn hub_nodes<const N: usize>(
+        &mut self,
+        row: Row<'_>,
+        fields: &[(FieldId, HubId)],
+    ) -> SmallVec<[EntityId; N]>
     where
         [EntityId; N]: smallvec::Array<Item = EntityId>,
     {
         let mut nodes = SmallVec::new();
         for (field, hub) in fields {
             let namespace = self.directory.of_hub(*hub);
-            nodes.extend(keys_of(row.get(*field)).into_iter().map(|key| self.directory.intern(namespace, key)));
+            nodes.extend(
+                keys_of(row.get(*field))
+                    .into_iter()
+                    .map(|key| self.directory.intern(namespace, key)),
+            );
         }
         nodes.sort_unstable();
         nodes.dedup();
@@ -409,9 +503,15 @@ impl Graph {
             .enumerate()
             .flat_map_iter(|(shard, s)| {
                 s.cells.iter().enumerate().filter_map(move |(index, cell)| {
-                    let drifted = || cell.scored && hubs.mean_drift(&cell.hubs()) - cell.drift_seen > epsilon;
-                    let is_soft = cell.reasons.is_empty() && !cell.nodes.is_empty() && (cell.stale || drifted());
-                    is_soft.then_some(CellRef { shard: shard as u16, index: index as u32 })
+                    let drifted =
+                        || cell.scored && hubs.mean_drift(&cell.hubs()) - cell.drift_seen > epsilon;
+                    let is_soft = cell.reasons.is_empty()
+                        && !cell.nodes.is_empty()
+                        && (cell.stale || drifted());
+                    is_soft.then_some(CellRef {
+                        shard: shard as u16,
+                        index: index as u32,
+                    })
                 })
             })
             .collect();
@@ -421,7 +521,11 @@ impl Graph {
     /// The cell nearest to a threshold comes last.
     fn order_soft(&mut self) {
         if !self.soft_in_order {
-            let mut soft: Vec<(f32, CellRef)> = self.soft.iter().map(|at| (self.cell(*at).margin, *at)).collect();
+            let mut soft: Vec<(f32, CellRef)> = self
+                .soft
+                .iter()
+                .map(|at| (self.cell(*at).margin, *at))
+                .collect();
             soft.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(b.1.cmp(&a.1)));
             self.soft = soft.into_iter().map(|(_, at)| at).collect();
             self.soft_in_order = true;
@@ -430,7 +534,10 @@ impl Graph {
 
     /// When the first timer is due, milliseconds; it may turn out to have been overtaken.
     pub fn next_timer_ms(&self) -> Option<i64> {
-        self.shards.iter().filter_map(|s| s.timers.keys().next().copied()).min()
+        self.shards
+            .iter()
+            .filter_map(|s| s.timers.keys().next().copied())
+            .min()
     }
 
     /// Cells waiting because a board moved their hubs, or because something that very many refer to changed.
@@ -447,7 +554,11 @@ impl Graph {
             let shard = &mut self.shards[at.shard as usize];
             let cell = &mut shard.cells[at.index as usize];
             if !cell.nodes.is_empty() {
-                let reason = if std::mem::take(&mut cell.stale) { Reasons::EVENT } else { Reasons::BOARD };
+                let reason = if std::mem::take(&mut cell.stale) {
+                    Reasons::EVENT
+                } else {
+                    Reasons::BOARD
+                };
                 shard.mark(at.index, reason);
             }
         }
@@ -465,8 +576,18 @@ impl Graph {
                     }
                     continue;
                 }
-                let reasons = if std::mem::take(&mut cell.swapped) { reasons.with(Reasons::BUNDLE) } else { reasons };
-                taken.push((CellRef { shard: number as u16, index }, reasons));
+                let reasons = if std::mem::take(&mut cell.swapped) {
+                    reasons.with(Reasons::BUNDLE)
+                } else {
+                    reasons
+                };
+                taken.push((
+                    CellRef {
+                        shard: number as u16,
+                        index,
+                    },
+                    reasons,
+                ));
             }
         }
         taken
@@ -488,7 +609,10 @@ impl Graph {
         for (number, shard) in self.shards.iter_mut().enumerate() {
             shard.timers.clear();
             for (index, cell) in shard.cells.iter_mut().enumerate() {
-                let at = CellRef { shard: number as u16, index: index as u32 };
+                let at = CellRef {
+                    shard: number as u16,
+                    index: index as u32,
+                };
                 let waits = !cell.nodes.is_empty();
                 cell.deadline_ms = i64::MAX;
                 cell.scored = false;
@@ -527,7 +651,10 @@ impl Graph {
         cell.drift_seen = drift_seen;
         if cell.deadline_ms != deadline_ms {
             cell.deadline_ms = deadline_ms;
-            let slot = deadline_ms.div_euclid(TIMER_GRID_MS).saturating_add(1).saturating_mul(TIMER_GRID_MS);
+            let slot = deadline_ms
+                .div_euclid(TIMER_GRID_MS)
+                .saturating_add(1)
+                .saturating_mul(TIMER_GRID_MS);
             shard.timers.entry(slot).or_default().push(at.index);
         }
     }
@@ -535,12 +662,19 @@ impl Graph {
     /// When passing time alone may have moved a cell's score enough, or moved an entity out of a population.
     fn deadline(&self, cell: &Cell) -> i64 {
         let now = self.as_of_ms;
-        let idle = cell.newest_event_ms().map_or(7 * DAY_MS, |t| now.saturating_sub(t).max(0));
+        let idle = cell
+            .newest_event_ms()
+            .map_or(7 * DAY_MS, |t| now.saturating_sub(t).max(0));
         let drift = now.saturating_add((idle / 4).clamp(DAY_MS, 7 * DAY_MS));
         let turn = self
             .windows
             .iter()
-            .flat_map(|w| cell.nodes.iter().filter_map(move |n| n.counter(w.counter)?.next_change_ms(now, w.start_days, w.end_days)))
+            .flat_map(|w| {
+                cell.nodes.iter().filter_map(move |n| {
+                    n.counter(w.counter)?
+                        .next_change_ms(now, w.start_days, w.end_days)
+                })
+            })
             .min()
             .unwrap_or(i64::MAX);
         drift.min(turn)
@@ -549,11 +683,19 @@ impl Graph {
     /// Counts what is held.
     pub fn size(&self) -> GraphSize {
         let tables = self.catalog().tables.len();
-        let mut size = GraphSize { known: vec![0; tables], stubs: vec![0; tables], ..GraphSize::default() };
+        let mut size = GraphSize {
+            known: vec![0; tables],
+            stubs: vec![0; tables],
+            ..GraphSize::default()
+        };
         for (_, cell) in self.cells() {
             size.cells += 1;
             for node in &cell.nodes {
-                let counts = if node.is_known() { &mut size.known } else { &mut size.stubs };
+                let counts = if node.is_known() {
+                    &mut size.known
+                } else {
+                    &mut size.stubs
+                };
                 counts[node.table.index()] += 1;
                 size.bytes += size_of::<Node>() + node.heap_bytes();
             }

@@ -42,7 +42,12 @@ struct Change {
 impl Hubs {
     /// No hubs yet; `width` is hub slots × half-lives.
     pub fn new(width: usize) -> Self {
-        Self { sums: FxHashMap::default(), landmark: NO_LANDMARK, width, changed: FxHashMap::default() }
+        Self {
+            sums: FxHashMap::default(),
+            landmark: NO_LANDMARK,
+            width,
+            changed: FxHashMap::default(),
+        }
     }
     /// A hub's published sums.
     pub fn get(&self, hub: EntityId) -> Option<&HubSums> {
@@ -65,7 +70,9 @@ impl Hubs {
     pub(crate) fn begin(&mut self, shared: &Shared, board_ms: i64) {
         let landmark = shared.bank.landmark(board_ms).max(self.landmark);
         if self.landmark != NO_LANDMARK && landmark > self.landmark {
-            let factors: Vec<f64> = (0..shared.bank.len()).map(|h| shared.bank.rebase(h, self.landmark, landmark)).collect();
+            let factors: Vec<f64> = (0..shared.bank.len())
+                .map(|h| shared.bank.rebase(h, self.landmark, landmark))
+                .collect();
             for hub in self.sums.values_mut() {
                 for (i, sum) in hub.sums.iter_mut().enumerate() {
                     *sum *= factors[i % factors.len()];
@@ -77,24 +84,42 @@ impl Hubs {
     }
 
     /// Replaces what a cell had contributed by what it contributes now.
-    pub(crate) fn replace(&mut self, shared: &Shared, old: Option<&Contribution>, new: &Contribution) {
+    pub(crate) fn replace(
+        &mut self,
+        shared: &Shared,
+        old: Option<&Contribution>,
+        new: &Contribution,
+    ) {
         let scaled = |c: &Contribution, sign: f64| -> Vec<f64> {
-            let factors: Vec<f64> = (0..shared.bank.len()).map(|h| sign * shared.bank.rebase(h, c.landmark, self.landmark)).collect();
-            c.sums.iter().enumerate().map(|(i, x)| x * factors[i % factors.len()]).collect()
+            let factors: Vec<f64> = (0..shared.bank.len())
+                .map(|h| sign * shared.bank.rebase(h, c.landmark, self.landmark))
+                .collect();
+            c.sums
+                .iter()
+                .enumerate()
+                .map(|(i, x)| x * factors[i % factors.len()])
+                .collect()
         };
         let plus = scaled(new, 1.0);
         let minus = old.map(|c| scaled(c, -1.0));
-        let difference: Option<Vec<f64>> = minus.as_ref().map(|m| plus.iter().zip(m).map(|(a, b)| a + b).collect());
+        let difference: Option<Vec<f64>> = minus
+            .as_ref()
+            .map(|m| plus.iter().zip(m).map(|(a, b)| a + b).collect());
         let empty: &[EntityId] = &[];
         let old_hubs = old.map_or(empty, |c| &c.hubs[..]);
         for hub in &new.hubs {
             match &difference {
-                Some(difference) if old_hubs.binary_search(hub).is_ok() => self.add(*hub, 0, difference),
+                Some(difference) if old_hubs.binary_search(hub).is_ok() => {
+                    self.add(*hub, 0, difference)
+                }
                 _ => self.add(*hub, 1, &plus),
             }
         }
         if let Some(minus) = &minus {
-            for hub in old_hubs.iter().filter(|h| new.hubs.binary_search(h).is_err()) {
+            for hub in old_hubs
+                .iter()
+                .filter(|h| new.hubs.binary_search(h).is_err())
+            {
                 self.add(*hub, -1, minus);
             }
         }
@@ -102,7 +127,11 @@ impl Hubs {
 
     fn add(&mut self, hub: EntityId, cells: i32, amounts: &[f64]) {
         let width = self.width;
-        let sums = self.sums.entry(hub).or_insert_with(|| HubSums { cells: 0, sums: vec![0.0; width], drift: 0.0 });
+        let sums = self.sums.entry(hub).or_insert_with(|| HubSums {
+            cells: 0,
+            sums: vec![0.0; width],
+            drift: 0.0,
+        });
         let change = self.changed.entry(hub).or_insert_with(|| Change {
             cells: sums.cells,
             sums: sums.sums.clone(),
@@ -112,8 +141,15 @@ impl Hubs {
         });
         change.writers += 1;
         change.joined_or_left += cells.unsigned_abs();
-        change.gross.iter_mut().zip(amounts).for_each(|(gross, amount)| *gross += amount.abs());
-        sums.cells = sums.cells.checked_add_signed(cells).expect("a cell leaves only hubs it had joined");
+        change
+            .gross
+            .iter_mut()
+            .zip(amounts)
+            .for_each(|(gross, amount)| *gross += amount.abs());
+        sums.cells = sums
+            .cells
+            .checked_add_signed(cells)
+            .expect("a cell leaves only hubs it had joined");
         for (sum, amount) in sums.sums.iter_mut().zip(amounts) {
             *sum += amount;
         }
@@ -128,19 +164,36 @@ impl Hubs {
     /// sum (it joined as another left): where several cells changed, the drift is at least their gross change.
     pub(crate) fn finish(&mut self, shared: &Shared, board_ms: i64) -> bool {
         let halves = shared.bank.len();
-        let reads: Vec<f64> = (0..halves).map(|h| shared.bank.read(h, self.landmark, board_ms)).collect();
+        let reads: Vec<f64> = (0..halves)
+            .map(|h| shared.bank.read(h, self.landmark, board_ms))
+            .collect();
         let count = |cells: u32| f64::from(cells.max(1));
-        let view = |cells: u32, sum: f64, i: usize| signed_log1p(sum * reads[i % halves] / count(cells));
+        let view =
+            |cells: u32, sum: f64, i: usize| signed_log1p(sum * reads[i % halves] / count(cells));
         let mut moved = false;
         for (hub, change) in self.changed.drain() {
-            let Change { cells, sums: before, .. } = change;
+            let Change {
+                cells,
+                sums: before,
+                ..
+            } = change;
             let now = self.sums.get_mut(&hub).expect("changed hubs have sums");
-            let net = before.iter().zip(&now.sums).enumerate().map(|(i, (b, n))| (view(cells, *b, i) - view(now.cells, *n, i)).abs());
+            let net = before
+                .iter()
+                .zip(&now.sums)
+                .enumerate()
+                .map(|(i, (b, n))| (view(cells, *b, i) - view(now.cells, *n, i)).abs());
             let mut drift = net.fold((count(now.cells) / count(cells)).ln().abs(), f64::max);
             if change.writers > 1 {
-                let gross =
-                    before.iter().zip(&change.gross).enumerate().map(|(i, (b, g))| view(cells, b.abs() + g, i) - view(cells, b.abs(), i));
-                drift = gross.fold(drift.max((f64::from(change.joined_or_left) / count(cells)).ln_1p()), f64::max);
+                let gross = before
+                    .iter()
+                    .zip(&change.gross)
+                    .enumerate()
+                    .map(|(i, (b, g))| view(cells, b.abs() + g, i) - view(cells, b.abs(), i));
+                drift = gross.fold(
+                    drift.max((f64::from(change.joined_or_left) / count(cells)).ln_1p()),
+                    f64::max,
+                );
             }
             moved |= drift > 0.0;
             now.drift += drift;
@@ -153,6 +206,10 @@ impl Hubs {
         if hubs.is_empty() {
             return 0.0;
         }
-        hubs.iter().filter_map(|hub| self.sums.get(hub)).map(|h| h.drift).sum::<f64>() / hubs.len() as f64
+        hubs.iter()
+            .filter_map(|hub| self.sums.get(hub))
+            .map(|h| h.drift)
+            .sum::<f64>()
+            / hubs.len() as f64
     }
 }

@@ -28,11 +28,15 @@ pub struct Identity {
 impl Identity {
     /// The entity that stands for another: itself unless it was joined to one.
     pub fn survivor(&self, entity: EntityId) -> EntityId {
-        self.group_of.get(&entity).map_or(entity, |group| self.groups[*group].survivor)
+        self.group_of
+            .get(&entity)
+            .map_or(entity, |group| self.groups[*group].survivor)
     }
     /// Everyone joined with an entity, itself included, ascending by (table, key); empty if nobody is.
     pub fn group(&self, entity: EntityId) -> &[EntityId] {
-        self.group_of.get(&entity).map_or(&[], |group| &self.groups[*group].members)
+        self.group_of
+            .get(&entity)
+            .map_or(&[], |group| &self.groups[*group].members)
     }
     /// Notes that `from` became `to`. Says whether that was new.
     pub(crate) fn link(&mut self, directory: &Directory, from: EntityId, to: EntityId) -> bool {
@@ -46,13 +50,20 @@ impl Identity {
         let group = if a == b {
             a
         } else {
-            let (large, small) = if self.groups[a].members.len() > self.groups[b].members.len() { (a, b) } else { (b, a) };
+            let (large, small) = if self.groups[a].members.len() > self.groups[b].members.len() {
+                (a, b)
+            } else {
+                (b, a)
+            };
             let members = std::mem::take(&mut self.groups[small].members);
             // Someone alone who became one of a group that has an end leaves that end as it is.
-            keeps_its_end = small == a && members.len() == 1 && self.is_end(self.groups[large].survivor);
+            keeps_its_end =
+                small == a && members.len() == 1 && self.is_end(self.groups[large].survivor);
             for member in members {
                 self.group_of.insert(member, large);
-                let at = self.groups[large].members.partition_point(|m| directory.order(*m, member).is_lt());
+                let at = self.groups[large]
+                    .members
+                    .partition_point(|m| directory.order(*m, member).is_lt());
                 self.groups[large].members.insert(at, member);
             }
             large
@@ -67,7 +78,10 @@ impl Identity {
     }
     fn group_index(&mut self, entity: EntityId) -> usize {
         *self.group_of.entry(entity).or_insert_with(|| {
-            self.groups.push(Group { survivor: entity, members: vec![entity] });
+            self.groups.push(Group {
+                survivor: entity,
+                members: vec![entity],
+            });
             self.groups.len() - 1
         })
     }
@@ -79,8 +93,15 @@ impl Identity {
         let targets = |from: &EntityId| self.links.get(from).into_iter().flatten().copied();
         let mut left: FxHashSet<EntityId> = members.iter().copied().collect();
         let mut incoming: FxHashMap<EntityId, usize> = FxHashMap::default();
-        members.iter().flat_map(targets).for_each(|to| *incoming.entry(to).or_default() += 1);
-        let mut peel: Vec<EntityId> = members.iter().copied().filter(|m| !incoming.contains_key(m)).collect();
+        members
+            .iter()
+            .flat_map(targets)
+            .for_each(|to| *incoming.entry(to).or_default() += 1);
+        let mut peel: Vec<EntityId> = members
+            .iter()
+            .copied()
+            .filter(|m| !incoming.contains_key(m))
+            .collect();
         while let Some(from) = peel.pop() {
             left.remove(&from);
             for to in targets(&from) {
@@ -91,7 +112,10 @@ impl Identity {
                 }
             }
         }
-        *members.iter().find(|m| left.contains(m)).expect("links without an end run in a ring")
+        *members
+            .iter()
+            .find(|m| left.contains(m))
+            .expect("links without an end run in a ring")
     }
 }
 
@@ -111,7 +135,9 @@ mod tests {
     /// Links in every rotation and reversal join the same rows into the same survivor.
     #[test]
     fn the_survivor_does_not_depend_on_the_order_of_links() {
-        let catalog = Catalog::from_json(&[("a.avsc".to_owned(), ROOT), ("e.avsc".to_owned(), EVENT)]).unwrap();
+        let catalog =
+            Catalog::from_json(&[("a.avsc".to_owned(), ROOT), ("e.avsc".to_owned(), EVENT)])
+                .unwrap();
         let cases: [(&[(&str, &str)], &str); 7] = [
             (&[("x", "y")], "y"),
             (&[("a", "b"), ("b", "c"), ("c", "d")], "d"),
@@ -140,7 +166,11 @@ mod tests {
                 for (from, to) in &links {
                     for key in [from, to] {
                         let entity = directory.find(space, key).unwrap();
-                        assert_eq!(&**directory.key(identity.survivor(entity)), expected, "{links:?}");
+                        assert_eq!(
+                            &**directory.key(identity.survivor(entity)),
+                            expected,
+                            "{links:?}"
+                        );
                     }
                 }
             }

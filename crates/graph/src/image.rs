@@ -63,7 +63,13 @@ impl Graph {
             };
             format!("{space}/{}", directory.key(entity))
         };
-        let tally = |tally: &Tally| (tally.count(), tally.newest_ms(), tally.weight_at(&self.shared().bank, self.as_of_ms()));
+        let tally = |tally: &Tally| {
+            (
+                tally.count(),
+                tally.newest_ms(),
+                tally.weight_at(&self.shared().bank, self.as_of_ms()),
+            )
+        };
         let image = |cell: &str, node: &Node| {
             let table = catalog.table_at(node.table);
             let layout = &self.shared().layout;
@@ -74,7 +80,9 @@ impl Graph {
                     .filter(|f| !row.get(f.id).is_null())
                     .map(|f| {
                         let text = match row.get(f.id) {
-                            leadpulse_schema::Value::List(items) => format!("{:?}", items.iter().collect::<Vec<_>>()),
+                            leadpulse_schema::Value::List(items) => {
+                                format!("{:?}", items.iter().collect::<Vec<_>>())
+                            }
                             value => format!("{value:?}"),
                         };
                         (f.name.clone(), text)
@@ -85,10 +93,19 @@ impl Graph {
             hubs.sort_unstable();
             let bank = &self.shared().bank;
             let landmark = bank.landmark(self.as_of_ms());
-            let relation = |id: leadpulse_schema::RelationId| catalog.relations[id.index()].name.clone();
-            let mut edges: Vec<_> = node.edges.iter().map(|e| (relation(e.relation), name(e.to), e.since_ms)).collect();
+            let relation =
+                |id: leadpulse_schema::RelationId| catalog.relations[id.index()].name.clone();
+            let mut edges: Vec<_> = node
+                .edges
+                .iter()
+                .map(|e| (relation(e.relation), name(e.to), e.since_ms))
+                .collect();
             edges.sort_unstable();
-            let mut incoming: Vec<_> = self.incoming(node.entity).iter().map(|(r, from)| (relation(*r), name(*from))).collect();
+            let mut incoming: Vec<_> = self
+                .incoming(node.entity)
+                .iter()
+                .map(|(r, from)| (relation(*r), name(*from)))
+                .collect();
             incoming.sort_unstable();
             NodeImage {
                 cell: cell.to_owned(),
@@ -101,12 +118,27 @@ impl Graph {
                     .of_entity(node.table)
                     .iter()
                     .zip(&node.events)
-                    .map(|(e, state)| (catalog.table_at(layout.events[*e].table).name.clone(), state.relative_to(bank, landmark)))
+                    .map(|(e, state)| {
+                        (
+                            catalog.table_at(layout.events[*e].table).name.clone(),
+                            state.relative_to(bank, landmark),
+                        )
+                    })
                     .collect(),
                 counters: node.counters().map(|(i, d)| (i, d.clone())).collect(),
-                touches: node.touches().iter().map(|t| (name(t.hub), tally(&t.tally))).collect(),
-                mentions: node.mentions().iter().map(|m| (relation(m.relation), tally(&m.tally))).collect(),
-                verdicts: node.verdicts().map(|v| (v.won, v.lost, v.last_won_ms, v.last_lost_ms)),
+                touches: node
+                    .touches()
+                    .iter()
+                    .map(|t| (name(t.hub), tally(&t.tally)))
+                    .collect(),
+                mentions: node
+                    .mentions()
+                    .iter()
+                    .map(|m| (relation(m.relation), tally(&m.tally)))
+                    .collect(),
+                verdicts: node
+                    .verdicts()
+                    .map(|v| (v.won, v.lost, v.last_won_ms, v.last_lost_ms)),
                 hubs,
                 recent: node.recent().to_vec(),
             }

@@ -7,7 +7,8 @@ use smallvec::SmallVec;
 use xxhash_rust::xxh3::xxh3_64;
 
 use leadpulse_schema::{
-    Catalog, DataType, Feature, FieldId, HubId, Meaning, OutcomeField, RelationId, RelationKind, Role, Row, Table, TableId, Value,
+    Catalog, DataType, Feature, FieldId, HubId, Meaning, OutcomeField, RelationId, RelationKind,
+    Role, Row, Table, TableId, Value,
 };
 
 use crate::options::GraphOptions;
@@ -43,9 +44,20 @@ pub struct Slot {
 
 #[derive(Clone, Debug)]
 enum Extract {
-    Number { field: FieldId, slot: u16 },
-    Flag { field: FieldId, slot: u16 },
-    Category { field: FieldId, slot: u16, values: FxHashMap<String, u16>, buckets: u16 },
+    Number {
+        field: FieldId,
+        slot: u16,
+    },
+    Flag {
+        field: FieldId,
+        slot: u16,
+    },
+    Category {
+        field: FieldId,
+        slot: u16,
+        values: FxHashMap<String, u16>,
+        buckets: u16,
+    },
 }
 
 /// The slots of one event table.
@@ -85,39 +97,84 @@ pub fn signed_log1p(x: f64) -> f64 {
 
 impl EventLayout {
     fn new(catalog: &Catalog, table: &Table, options: &GraphOptions, hub_offset: usize) -> Self {
-        let mut slots = vec![Slot { field: None, kind: SlotKind::Count }];
+        let mut slots = vec![Slot {
+            field: None,
+            kind: SlotKind::Count,
+        }];
         let mut extracts = Vec::new();
         for field in &table.fields {
             let slot = slots.len() as u16;
             match (field.feature, &field.data_type) {
                 (Feature::Number, DataType::Bool) => {
-                    slots.push(Slot { field: Some(field.id), kind: SlotKind::Flag });
-                    extracts.push(Extract::Flag { field: field.id, slot });
+                    slots.push(Slot {
+                        field: Some(field.id),
+                        kind: SlotKind::Flag,
+                    });
+                    extracts.push(Extract::Flag {
+                        field: field.id,
+                        slot,
+                    });
                 }
                 (Feature::Number, _) => {
-                    slots.push(Slot { field: Some(field.id), kind: SlotKind::Raw });
-                    slots.push(Slot { field: Some(field.id), kind: SlotKind::Log });
-                    extracts.push(Extract::Number { field: field.id, slot });
+                    slots.push(Slot {
+                        field: Some(field.id),
+                        kind: SlotKind::Raw,
+                    });
+                    slots.push(Slot {
+                        field: Some(field.id),
+                        kind: SlotKind::Log,
+                    });
+                    extracts.push(Extract::Number {
+                        field: field.id,
+                        slot,
+                    });
                 }
                 (Feature::Category | Feature::Set, _) => {
-                    let values = field.values.iter().enumerate().map(|(i, v)| (v.clone(), slot + i as u16)).collect();
-                    slots.extend(field.values.iter().map(|v| Slot { field: Some(field.id), kind: SlotKind::Value(v.clone()) }));
+                    let values = field
+                        .values
+                        .iter()
+                        .enumerate()
+                        .map(|(i, v)| (v.clone(), slot + i as u16))
+                        .collect();
+                    slots.extend(field.values.iter().map(|v| Slot {
+                        field: Some(field.id),
+                        kind: SlotKind::Value(v.clone()),
+                    }));
                     let closed = matches!(field.data_type, DataType::Symbol(_));
                     let buckets = if closed { 0 } else { options.hashed_buckets };
-                    slots.extend((0..buckets).map(|b| Slot { field: Some(field.id), kind: SlotKind::Bucket(b) }));
-                    extracts.push(Extract::Category { field: field.id, slot, values, buckets });
+                    slots.extend((0..buckets).map(|b| Slot {
+                        field: Some(field.id),
+                        kind: SlotKind::Bucket(b),
+                    }));
+                    extracts.push(Extract::Category {
+                        field: field.id,
+                        slot,
+                        values,
+                        buckets,
+                    });
                 }
                 (Feature::None | Feature::Text | Feature::Time, _) => {}
             }
         }
-        let hub_slots = (0..slots.len() as u16).filter(|s| !matches!(slots[*s as usize].kind, SlotKind::Bucket(_))).collect();
-        let stages = table.staged.as_ref().map(|s| (s.field, s.stages.iter().map(|(k, v)| (k.clone(), *v)).collect()));
+        let hub_slots = (0..slots.len() as u16)
+            .filter(|s| !matches!(slots[*s as usize].kind, SlotKind::Bucket(_)))
+            .collect();
+        let stages = table.staged.as_ref().map(|s| {
+            (
+                s.field,
+                s.stages.iter().map(|(k, v)| (k.clone(), *v)).collect(),
+            )
+        });
         Self {
             table: table.id,
             slots,
             hub_slots,
             extracts,
-            top_stage: table.staged.as_ref().and_then(|s| s.stages.values().copied().max()).unwrap_or(0),
+            top_stage: table
+                .staged
+                .as_ref()
+                .and_then(|s| s.stages.values().copied().max())
+                .unwrap_or(0),
             stages,
             hub_fields: hub_fields(table),
             mentions: relations_of(catalog, table, |kind| match kind {
@@ -147,7 +204,12 @@ impl EventLayout {
                         phi.push((*slot, x));
                     }
                 }
-                Extract::Category { field, slot, values, buckets } => {
+                Extract::Category {
+                    field,
+                    slot,
+                    values,
+                    buckets,
+                } => {
                     let mut add = |text: &str| {
                         if let Some(known) = values.get(text) {
                             phi.push((*known, 1.0));
@@ -186,13 +248,22 @@ impl EventLayout {
 }
 
 fn hub_fields(table: &Table) -> Vec<(FieldId, HubId)> {
-    table.fields.iter().filter_map(|f| f.hub.map(|h| (f.id, h))).collect()
+    table
+        .fields
+        .iter()
+        .filter_map(|f| f.hub.map(|h| (f.id, h)))
+        .collect()
 }
 
 /// The relations that start from fields of a table, with the tables they lead to.
-fn relations_of(catalog: &Catalog, table: &Table, field: impl Fn(RelationKind) -> Option<FieldId>) -> Vec<(FieldId, RelationId, TableId)> {
+fn relations_of(
+    catalog: &Catalog,
+    table: &Table,
+    field: impl Fn(RelationKind) -> Option<FieldId>,
+) -> Vec<(FieldId, RelationId, TableId)> {
     let own = catalog.relations.iter().filter(|r| r.from == table.id);
-    own.filter_map(|r| Some((field(r.kind)?, r.id, r.target))).collect()
+    own.filter_map(|r| Some((field(r.kind)?, r.id, r.target)))
+        .collect()
 }
 
 /// What versions of an entity table say besides their values.
@@ -217,7 +288,9 @@ pub struct EntityLayout {
 impl EntityLayout {
     fn new(catalog: &Catalog, table: &Table) -> Self {
         let meaning = |meaning| {
-            let meant = table.fields.iter().filter_map(move |f| Some((f.id, f.reference.filter(|r| r.meaning == meaning)?.table)));
+            let meant = table.fields.iter().filter_map(move |f| {
+                Some((f.id, f.reference.filter(|r| r.meaning == meaning)?.table))
+            });
             meant.collect::<Vec<_>>()
         };
         let reference = |kind| match kind {
@@ -228,11 +301,20 @@ impl EntityLayout {
         Self {
             hub_fields: hub_fields(table),
             references: relations_of(catalog, table, reference),
-            previous: catalog.relations.iter().find(|r| r.from == table.id && is_previous(r.kind)).map(|r| r.id),
+            previous: catalog
+                .relations
+                .iter()
+                .find(|r| r.from == table.id && is_previous(r.kind))
+                .map(|r| r.id),
             previous_fields: meaning(Meaning::Previous),
             became: meaning(Meaning::Became),
             was: meaning(Meaning::Was),
-            match_fields: table.fields.iter().filter(|f| f.match_by.is_some()).map(|f| f.id).collect(),
+            match_fields: table
+                .fields
+                .iter()
+                .filter(|f| f.match_by.is_some())
+                .map(|f| f.id)
+                .collect(),
         }
     }
 }
@@ -271,7 +353,10 @@ impl StateLayout {
             .tables
             .iter()
             .map(|t| match t.role {
-                Role::Root | Role::Member => catalog.events_of(t.id).filter_map(|e| by_table[e.id.index()]).collect(),
+                Role::Root | Role::Member => catalog
+                    .events_of(t.id)
+                    .filter_map(|e| by_table[e.id.index()])
+                    .collect(),
                 Role::Hub | Role::Event => Vec::new(),
             })
             .collect();
@@ -283,9 +368,21 @@ impl StateLayout {
         let counters_of = catalog
             .tables
             .iter()
-            .map(|t| (0..options.day_counters.len()).filter(|i| options.day_counters[*i].events == t.id).collect())
+            .map(|t| {
+                (0..options.day_counters.len())
+                    .filter(|i| options.day_counters[*i].events == t.id)
+                    .collect()
+            })
             .collect();
-        Self { events, by_table, of_entity, entities, hub_width, counters_of, catalog }
+        Self {
+            events,
+            by_table,
+            of_entity,
+            entities,
+            hub_width,
+            counters_of,
+            catalog,
+        }
     }
     /// The layout of an event table.
     pub fn event(&self, table: TableId) -> &EventLayout {
@@ -306,7 +403,10 @@ impl StateLayout {
     /// Position of an event table among those of its owner's table.
     pub fn position(&self, owner: TableId, event: TableId) -> usize {
         let index = self.by_table[event.index()].expect("asked only for event tables");
-        self.of_entity(owner).iter().position(|e| *e == index).expect("owners are checked when the catalog is loaded")
+        self.of_entity(owner)
+            .iter()
+            .position(|e| *e == index)
+            .expect("owners are checked when the catalog is loaded")
     }
     /// The catalog it was made from.
     pub fn catalog(&self) -> &Arc<Catalog> {

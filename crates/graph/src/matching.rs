@@ -25,13 +25,23 @@ impl Matching {
     }
     /// Replaces the domains an entity names. Returns those that were added or dropped.
     pub(crate) fn rename(&mut self, entity: EntityId, is_root: bool, named: Named) -> Named {
-        let before = if named.is_empty() { self.named.remove(&entity) } else { self.named.insert(entity, named.clone()) };
+        let before = if named.is_empty() {
+            self.named.remove(&entity)
+        } else {
+            self.named.insert(entity, named.clone())
+        };
         let before = before.unwrap_or_default();
-        let index = if is_root { &mut self.claims } else { &mut self.seekers };
+        let index = if is_root {
+            &mut self.claims
+        } else {
+            &mut self.seekers
+        };
         let dropped = before.iter().filter(|d| !named.contains(d));
         let mut changed: Named = dropped.copied().collect();
         for domain in &changed {
-            let entities = index.get_mut(domain).expect("who names a domain is listed under it");
+            let entities = index
+                .get_mut(domain)
+                .expect("who names a domain is listed under it");
             entities.retain(|e| *e != entity);
             if entities.is_empty() {
                 index.remove(domain);

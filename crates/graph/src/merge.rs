@@ -15,11 +15,20 @@ impl Graph {
     pub(crate) fn carrier(&self, entity: EntityId, events: TableId) -> EntityId {
         let survivor = self.identity.survivor(entity);
         let layout = &self.shared.layout;
-        let carries = |e: &EntityId| self.directory.table(*e).is_some_and(|table| layout.carries(table, events));
+        let carries = |e: &EntityId| {
+            self.directory
+                .table(*e)
+                .is_some_and(|table| layout.carries(table, events))
+        };
         if carries(&survivor) {
             return survivor;
         }
-        *self.identity.group(entity).iter().find(|e| carries(e)).expect("an event's owner can carry it")
+        *self
+            .identity
+            .group(entity)
+            .iter()
+            .find(|e| carries(e))
+            .expect("an event's owner can carry it")
     }
 
     /// Who keeps which event table's state among those joined with an entity.
@@ -35,21 +44,38 @@ impl Graph {
             }
         }
         let events = layout.events.iter().map(|events| events.table);
-        let carried = events.filter(|events| tables.iter().any(|table| layout.carries(*table, *events)));
-        carried.map(|events| (events, if group.len() == 1 { entity } else { self.carrier(entity, events) })).collect()
+        let carried =
+            events.filter(|events| tables.iter().any(|table| layout.carries(*table, *events)));
+        carried
+            .map(|events| {
+                (
+                    events,
+                    if group.len() == 1 {
+                        entity
+                    } else {
+                        self.carrier(entity, events)
+                    },
+                )
+            })
+            .collect()
     }
 
     /// One entity became another: they and all joined with either are one from now on.
     pub(crate) fn link(&mut self, from: EntityId, to: EntityId) {
-        let mut sides: SmallVec<[EntityId; 2]> = smallvec::smallvec![self.identity.survivor(from), self.identity.survivor(to)];
+        let mut sides: SmallVec<[EntityId; 2]> =
+            smallvec::smallvec![self.identity.survivor(from), self.identity.survivor(to)];
         sides.dedup();
-        let kept: Vec<(TableId, EntityId)> = sides.iter().flat_map(|side| self.carriers(*side)).collect();
+        let kept: Vec<(TableId, EntityId)> =
+            sides.iter().flat_map(|side| self.carriers(*side)).collect();
         // The members of the smaller side, so that a large group is not walked for each that joins it.
         let members = |entity: EntityId| match self.identity.group(entity) {
             [] => vec![entity],
             group => group.to_vec(),
         };
-        let small = *sides.iter().min_by_key(|side| self.identity.group(**side).len()).expect("there is a side");
+        let small = *sides
+            .iter()
+            .min_by_key(|side| self.identity.group(**side).len())
+            .expect("there is a side");
         let few = members(small);
         if !self.identity.link(&self.directory, from, to) {
             return;
@@ -60,9 +86,17 @@ impl Graph {
             changed.extend(&few);
         }
         if sides.iter().any(|side| *side != small && *side != survivor) {
-            changed.extend(self.identity.group(survivor).iter().filter(|e| !few.contains(e)));
+            changed.extend(
+                self.identity
+                    .group(survivor)
+                    .iter()
+                    .filter(|e| !few.contains(e)),
+            );
         }
-        let table = self.directory.table(survivor).expect("only rows are linked");
+        let table = self
+            .directory
+            .table(survivor)
+            .expect("only rows are linked");
         for entity in &changed {
             self.absorb(*entity, survivor, table);
         }
@@ -70,7 +104,9 @@ impl Graph {
             let now = self.carrier(survivor, events);
             if now != keeper {
                 let shared = self.shared.clone();
-                let at = |graph: &Graph, entity| shared.layout.position(graph.node(entity).table, events);
+                let at = |graph: &Graph, entity| {
+                    shared.layout.position(graph.node(entity).table, events)
+                };
                 let (from, to) = (at(self, keeper), at(self, now));
                 let state = std::mem::take(&mut self.node_mut(keeper).events[from]);
                 self.node_mut(now).events[to].merge(&shared.bank, &shared.options, state);
@@ -86,7 +122,10 @@ impl Graph {
         if changed.contains(&survivor) {
             self.relocate(survivor);
         }
-        changed.iter().filter(|e| **e != survivor).for_each(|e| self.relocate(*e));
+        changed
+            .iter()
+            .filter(|e| **e != survivor)
+            .for_each(|e| self.relocate(*e));
         self.tell_of_merge(survivor, &changed);
     }
 
@@ -103,7 +142,11 @@ impl Graph {
             version.push_copy(shared.layout.catalog(), row);
         }
         let fields = &shared.layout.entity(node.table).hub_fields;
-        let hubs = if version.is_empty() { SmallVec::new() } else { self.hub_nodes(version.row(0), fields) };
+        let hubs = if version.is_empty() {
+            SmallVec::new()
+        } else {
+            self.hub_nodes(version.row(0), fields)
+        };
         self.node_mut(entity).hubs = hubs;
         if entity != survivor {
             self.directory.set_parent(entity, Some(survivor));
@@ -113,7 +156,9 @@ impl Graph {
     /// After a merge: domains lead to the survivor, and all who could see one of the merged look again.
     fn tell_of_merge(&mut self, survivor: EntityId, changed: &[EntityId]) {
         let roots = changed.iter().filter(|e| self.is_root(**e));
-        let claimed: Vec<EntityId> = roots.flat_map(|e| self.matching.named(*e).iter().copied()).collect();
+        let claimed: Vec<EntityId> = roots
+            .flat_map(|e| self.matching.named(*e).iter().copied())
+            .collect();
         claimed.into_iter().for_each(|domain| self.lead(domain));
         let cell = self.place(survivor).cell;
         self.mark(cell, Reasons::EVENT);
@@ -121,8 +166,15 @@ impl Graph {
             return;
         }
         for entity in changed {
-            let targets: SmallVec<[EntityId; 4]> = self.node(*entity).edges.iter().map(|e| self.identity.survivor(e.to)).collect();
-            targets.into_iter().for_each(|target| self.mark_entity(target));
+            let targets: SmallVec<[EntityId; 4]> = self
+                .node(*entity)
+                .edges
+                .iter()
+                .map(|e| self.identity.survivor(e.to))
+                .collect();
+            targets
+                .into_iter()
+                .for_each(|target| self.mark_entity(target));
         }
         self.mark_readers(cell);
     }

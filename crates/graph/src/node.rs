@@ -40,7 +40,11 @@ pub(crate) struct Verdicts {
 
 impl Verdicts {
     fn side(&mut self, won: bool) -> (&mut u32, &mut Option<i64>) {
-        if won { (&mut self.won, &mut self.last_won_ms) } else { (&mut self.lost, &mut self.last_lost_ms) }
+        if won {
+            (&mut self.won, &mut self.last_won_ms)
+        } else {
+            (&mut self.lost, &mut self.last_lost_ms)
+        }
     }
     fn add(&mut self, won: bool, time_ms: i64) {
         let (count, last) = self.side(won);
@@ -57,7 +61,11 @@ impl Verdicts {
             *last = None;
             return Undo::Exact;
         }
-        if *last == Some(time_ms) { Undo::Inexact } else { Undo::Exact }
+        if *last == Some(time_ms) {
+            Undo::Inexact
+        } else {
+            Undo::Exact
+        }
     }
     pub(crate) fn merge(&mut self, other: &Verdicts) {
         self.won += other.won;
@@ -161,7 +169,10 @@ impl Node {
     /// A day counter's buckets on this node.
     pub fn counter(&self, index: usize) -> Option<&DayBuckets> {
         let counters = &self.traces.counters;
-        counters.binary_search_by_key(&index, |(i, _)| *i).ok().map(|at| &counters[at].1)
+        counters
+            .binary_search_by_key(&index, |(i, _)| *i)
+            .ok()
+            .map(|at| &counters[at].1)
     }
     /// Day counters that hold something.
     pub fn counters(&self) -> impl Iterator<Item = (usize, &DayBuckets)> {
@@ -184,7 +195,12 @@ impl Node {
     }
     /// The newest event of a table that is remembered for evidence, milliseconds.
     pub(crate) fn newest_recent_ms(&self, table: TableId, but_id: &str) -> Option<i64> {
-        self.traces.recent.iter().rev().find(|r| r.table == table.0 && &*r.id != but_id).map(|r| r.time_ms)
+        self.traces
+            .recent
+            .iter()
+            .rev()
+            .find(|r| r.table == table.0 && &*r.id != but_id)
+            .map(|r| r.time_ms)
     }
     /// The place of an event table's state in `events`.
     fn state(&mut self, shared: &Shared, events: TableId) -> &mut EventState {
@@ -194,8 +210,14 @@ impl Node {
     pub(crate) fn add(&mut self, shared: &Shared, row: Row<'_>, fingerprint: u64) {
         let layout = shared.layout.event(row.table());
         let phi = layout.phi(row);
-        let event = Occurrence { phi: &phi, stage: layout.stage(row), time_ms: row.event_ms(), fingerprint };
-        self.state(shared, row.table()).add(&shared.bank, &shared.options, event);
+        let event = Occurrence {
+            phi: &phi,
+            stage: layout.stage(row),
+            time_ms: row.event_ms(),
+            fingerprint,
+        };
+        self.state(shared, row.table())
+            .add(&shared.bank, &shared.options, event);
     }
     /// Takes an event row back from the state of its table, which holds it for certain or perhaps.
     pub(crate) fn retract(
@@ -208,8 +230,14 @@ impl Node {
     ) -> Undo {
         let layout = shared.layout.event(row.table());
         let phi = layout.phi(row);
-        let event = Occurrence { phi: &phi, stage: layout.stage(row), time_ms: row.event_ms(), fingerprint };
-        self.state(shared, row.table()).retract(&shared.bank, event, is_certain, known_newest_ms)
+        let event = Occurrence {
+            phi: &phi,
+            stage: layout.stage(row),
+            time_ms: row.event_ms(),
+            fingerprint,
+        };
+        self.state(shared, row.table())
+            .retract(&shared.bank, event, is_certain, known_newest_ms)
     }
     /// Adds what an event leaves besides: counters, touched hubs, evidence, outcomes.
     pub(crate) fn trace(&mut self, shared: &Shared, row: Row<'_>, hubs: &[EntityId]) {
@@ -236,13 +264,20 @@ impl Node {
         let (traces, time_ms) = (&mut self.traces, row.event_ms());
         let mut undo = Undo::Exact;
         for (counter, amount) in counted(shared, row) {
-            let Ok(at) = traces.counters.binary_search_by_key(&counter, |(i, _)| *i) else { continue };
+            let Ok(at) = traces.counters.binary_search_by_key(&counter, |(i, _)| *i) else {
+                continue;
+            };
             traces.counters[at].1.retract(time_ms, amount);
             if traces.counters[at].1.is_empty() {
                 traces.counters.remove(at);
             }
         }
-        undo = undo.max(tally::retract(&mut traces.touches, &shared.bank, hubs, time_ms));
+        undo = undo.max(tally::retract(
+            &mut traces.touches,
+            &shared.bank,
+            hubs,
+            time_ms,
+        ));
         if let Ok(at) = traces.recent.binary_search(&recent(shared, row)) {
             let forgot = traces.events > traces.recent.len() as u64;
             traces.recent.remove(at);
@@ -259,11 +294,21 @@ impl Node {
         undo.min(Undo::Inexact)
     }
     /// Notes that an event of someone else names it.
-    pub(crate) fn mention(&mut self, bank: &Bank, relation: leadpulse_schema::RelationId, time_ms: i64) {
+    pub(crate) fn mention(
+        &mut self,
+        bank: &Bank,
+        relation: leadpulse_schema::RelationId,
+        time_ms: i64,
+    ) {
         tally::add(&mut self.traces.mentions, bank, &[relation], time_ms);
     }
     /// Takes a mention back.
-    pub(crate) fn unmention(&mut self, bank: &Bank, relation: leadpulse_schema::RelationId, time_ms: i64) -> Undo {
+    pub(crate) fn unmention(
+        &mut self,
+        bank: &Bank,
+        relation: leadpulse_schema::RelationId,
+        time_ms: i64,
+    ) -> Undo {
         tally::retract(&mut self.traces.mentions, bank, &[relation], time_ms)
     }
     /// Gives away what lives with the survivor.
@@ -282,7 +327,10 @@ impl Node {
         }
         tally::merge(&mut traces.touches, bank, other.touches);
         tally::merge(&mut traces.mentions, bank, other.mentions);
-        other.recent.into_iter().for_each(|recent| keep_recent(&mut traces.recent, recent));
+        other
+            .recent
+            .into_iter()
+            .for_each(|recent| keep_recent(&mut traces.recent, recent));
         if let Some(verdicts) = other.verdicts {
             traces.verdicts.get_or_insert_default().merge(&verdicts);
         }
@@ -291,7 +339,11 @@ impl Node {
     pub fn heap_bytes(&self) -> usize {
         self.row.text_bytes()
             + 64
-            + self.events.iter().map(|e| size_of::<EventState>() + e.heap_bytes()).sum::<usize>()
+            + self
+                .events
+                .iter()
+                .map(|e| size_of::<EventState>() + e.heap_bytes())
+                .sum::<usize>()
             + self.traces.touches.capacity() * size_of::<Touch>()
             + self.traces.mentions.capacity() * size_of::<Mention>()
             + self.traces.recent.capacity() * 64
@@ -301,7 +353,12 @@ impl Node {
 /// What a row adds to the day counters.
 fn counted(shared: &Shared, row: Row<'_>) -> SmallVec<[(usize, f64); 4]> {
     let definitions = &shared.options.day_counters;
-    let holds = |counter: &&usize| definitions[**counter].filter.as_ref().is_none_or(|filter| filter.holds(&row));
+    let holds = |counter: &&usize| {
+        definitions[**counter]
+            .filter
+            .as_ref()
+            .is_none_or(|filter| filter.holds(&row))
+    };
     let amount = |counter: &usize| {
         let amount = match definitions[*counter].measure {
             Measure::Count => Some(1.0),
@@ -310,15 +367,29 @@ fn counted(shared: &Shared, row: Row<'_>) -> SmallVec<[(usize, f64); 4]> {
         };
         amount.map(|amount| (*counter, amount))
     };
-    shared.layout.counters_of[row.table().index()].iter().filter(holds).filter_map(amount).collect()
+    shared.layout.counters_of[row.table().index()]
+        .iter()
+        .filter(holds)
+        .filter_map(amount)
+        .collect()
 }
 
 fn recent(shared: &Shared, row: Row<'_>) -> Recent {
-    let kind = shared.layout.event(row.table()).slots.iter().find_map(|slot| match slot.kind {
-        SlotKind::Value(_) | SlotKind::Bucket(_) => slot.field.and_then(|f| row.get(f).text()),
-        _ => None,
-    });
-    Recent { time_ms: row.event_ms(), id: row.key().into(), table: row.table().0, kind: kind.unwrap_or_default().into() }
+    let kind = shared
+        .layout
+        .event(row.table())
+        .slots
+        .iter()
+        .find_map(|slot| match slot.kind {
+            SlotKind::Value(_) | SlotKind::Bucket(_) => slot.field.and_then(|f| row.get(f).text()),
+            _ => None,
+        });
+    Recent {
+        time_ms: row.event_ms(),
+        id: row.key().into(),
+        table: row.table().0,
+        kind: kind.unwrap_or_default().into(),
+    }
 }
 
 fn keep_recent(list: &mut Vec<Recent>, recent: Recent) {

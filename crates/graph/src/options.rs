@@ -70,12 +70,25 @@ pub struct GraphOptionsError {
 impl GraphOptions {
     /// Checks ranges; the graph asserts that this was called.
     pub fn validated(self) -> Result<Self, GraphOptionsError> {
-        let refuse = |field, message: &str| Err(GraphOptionsError { field, message: message.into() });
+        let refuse = |field, message: &str| {
+            Err(GraphOptionsError {
+                field,
+                message: message.into(),
+            })
+        };
         if self.half_lives_days.is_empty() || self.half_lives_days.len() > 6 {
             return refuse("half_lives_days", "give 1 to 6 half-lives");
         }
-        if self.half_lives_days.iter().any(|h| !(*h >= 0.05 && *h <= 3650.0)) || !self.half_lives_days.is_sorted() {
-            return refuse("half_lives_days", "each lies in 0.05 … 3650 days, in ascending order");
+        if self
+            .half_lives_days
+            .iter()
+            .any(|h| !(*h >= 0.05 && *h <= 3650.0))
+            || !self.half_lives_days.is_sorted()
+        {
+            return refuse(
+                "half_lives_days",
+                "each lies in 0.05 … 3650 days, in ascending order",
+            );
         }
         if !(1..=256).contains(&self.hashed_buckets) {
             return refuse("hashed_buckets", "lies in 1 … 256");
@@ -92,8 +105,15 @@ impl GraphOptions {
         if !(self.board_epsilon >= 0.0 && self.board_epsilon.is_finite()) {
             return refuse("board_epsilon", "is a number from 0");
         }
-        if let Some(domain) = self.free_mail_domains.iter().find(|d| registrable_domain(d).is_none()) {
-            return refuse("free_mail_domains", &format!("'{domain}' is no domain; write domains as in \"mail.example\""));
+        if let Some(domain) = self
+            .free_mail_domains
+            .iter()
+            .find(|d| registrable_domain(d).is_none())
+        {
+            return refuse(
+                "free_mail_domains",
+                &format!("'{domain}' is no domain; write domains as in \"mail.example\""),
+            );
         }
         if self.board_period_ms < 60_000 || DAY_MS % self.board_period_ms != 0 {
             return refuse("board_period_ms", "is at least a minute and divides a day");
@@ -120,14 +140,35 @@ mod tests {
             options.validated().err().map(|refused| refused.field)
         };
         assert_eq!(field(|_| {}), None);
-        assert_eq!(field(|o| o.free_mail_domains = vec!["isp.example".into()]), None);
-        assert_eq!(field(|o| o.order_window_days = 0.0), Some("order_window_days"));
-        assert_eq!(field(|o| o.order_window_days = f64::NAN), Some("order_window_days"));
-        assert_eq!(field(|o| o.order_window_days = 1e9), Some("order_window_days"));
+        assert_eq!(
+            field(|o| o.free_mail_domains = vec!["isp.example".into()]),
+            None
+        );
+        assert_eq!(
+            field(|o| o.order_window_days = 0.0),
+            Some("order_window_days")
+        );
+        assert_eq!(
+            field(|o| o.order_window_days = f64::NAN),
+            Some("order_window_days")
+        );
+        assert_eq!(
+            field(|o| o.order_window_days = 1e9),
+            Some("order_window_days")
+        );
         assert_eq!(field(|o| o.board_epsilon = -0.1), Some("board_epsilon"));
-        assert_eq!(field(|o| o.board_epsilon = f64::INFINITY), Some("board_epsilon"));
-        assert_eq!(field(|o| o.free_mail_domains = vec!["isp".into()]), Some("free_mail_domains"));
-        assert_eq!(field(|o| o.half_lives_days = vec![3.0, 2.0]), Some("half_lives_days"));
+        assert_eq!(
+            field(|o| o.board_epsilon = f64::INFINITY),
+            Some("board_epsilon")
+        );
+        assert_eq!(
+            field(|o| o.free_mail_domains = vec!["isp".into()]),
+            Some("free_mail_domains")
+        );
+        assert_eq!(
+            field(|o| o.half_lives_days = vec![3.0, 2.0]),
+            Some("half_lives_days")
+        );
         assert_eq!(field(|o| o.shards = 0), Some("shards"));
     }
 }

@@ -53,8 +53,12 @@ impl Graph {
 
     /// A new cell of an entity.
     pub(crate) fn open_cell(&mut self, anchor: EntityId) -> CellRef {
-        let shard = (xxh3_64(self.directory.key(anchor).as_bytes()) % self.shards.len() as u64) as u16;
-        CellRef { shard, index: self.shards[shard as usize].open(anchor) }
+        let shard =
+            (xxh3_64(self.directory.key(anchor).as_bytes()) % self.shards.len() as u64) as u16;
+        CellRef {
+            shard,
+            index: self.shards[shard as usize].open(anchor),
+        }
     }
 
     /// The cell of an anchor, new if it has none.
@@ -75,12 +79,21 @@ impl Graph {
     pub(crate) fn put(&mut self, cell: CellRef, node: Node) {
         self.shards[cell.shard as usize].freeze(cell.index, &self.shared);
         let nodes = &mut self.shards[cell.shard as usize].cells[cell.index as usize].nodes;
-        self.directory.set_place(node.entity, Place { cell, node: nodes.len() as u32 });
+        self.directory.set_place(
+            node.entity,
+            Place {
+                cell,
+                node: nodes.len() as u32,
+            },
+        );
         nodes.push(node);
     }
 
     pub(crate) fn take(&mut self, entity: EntityId) -> Node {
-        let place = self.directory.place(entity).expect("only placed entities move");
+        let place = self
+            .directory
+            .place(entity)
+            .expect("only placed entities move");
         let shard = &mut self.shards[place.cell.shard as usize];
         shard.freeze(place.cell.index, &self.shared);
         let cell = &mut shard.cells[place.cell.index as usize];
@@ -92,7 +105,9 @@ impl Graph {
     }
 
     pub(crate) fn place(&self, entity: EntityId) -> Place {
-        self.directory.place(entity).expect("ensure() gave it a place")
+        self.directory
+            .place(entity)
+            .expect("ensure() gave it a place")
     }
     pub(crate) fn node(&self, entity: EntityId) -> &Node {
         let place = self.place(entity);
@@ -107,7 +122,9 @@ impl Graph {
     }
 
     pub(crate) fn is_root(&self, entity: EntityId) -> bool {
-        self.directory.table(entity).is_some_and(|table| self.catalog().table_at(table).role == Role::Root)
+        self.directory
+            .table(entity)
+            .is_some_and(|table| self.catalog().table_at(table).role == Role::Root)
     }
 
     /// Whom an entity that was not absorbed belongs to, and how it found them.
@@ -115,16 +132,40 @@ impl Graph {
         if self.is_root(entity) {
             return (None, Found::Reference);
         }
-        let others = self.identity.group(entity).iter().copied().filter(|e| *e != entity);
+        let others = self
+            .identity
+            .group(entity)
+            .iter()
+            .copied()
+            .filter(|e| *e != entity);
         let joined = || std::iter::once(entity).chain(others.clone());
-        let owned = joined().find_map(|e| Some((e, self.directory.owner(e).filter(|o| self.identity.survivor(*o) != entity)?)));
+        let owned = joined().find_map(|e| {
+            Some((
+                e,
+                self.directory
+                    .owner(e)
+                    .filter(|o| self.identity.survivor(*o) != entity)?,
+            ))
+        });
         if let Some((who, owner)) = owned {
-            return (Some(owner), if who == entity { Found::Reference } else { Found::Link });
+            return (
+                Some(owner),
+                if who == entity {
+                    Found::Reference
+                } else {
+                    Found::Link
+                },
+            );
         }
         let mut domains = joined().flat_map(|e| self.matching.named(e).iter().copied());
-        match domains.clone().find(|domain| self.directory.parent(*domain).is_some()) {
+        match domains
+            .clone()
+            .find(|domain| self.directory.parent(*domain).is_some())
+        {
             Some(domain) => (Some(domain), Found::Domain),
-            None => domains.next().map_or((None, Found::Not), |domain| (Some(domain), Found::Provisional)),
+            None => domains.next().map_or((None, Found::Not), |domain| {
+                (Some(domain), Found::Provisional)
+            }),
         }
     }
 
@@ -140,7 +181,11 @@ impl Graph {
 
     /// Lets a domain lead to the root that names it now.
     pub(crate) fn lead(&mut self, domain: EntityId) {
-        let roots = self.matching.claims(domain).iter().map(|root| self.identity.survivor(*root));
+        let roots = self
+            .matching
+            .claims(domain)
+            .iter()
+            .map(|root| self.identity.survivor(*root));
         let root = roots.min_by(|a, b| self.directory.order(*a, *b));
         let before = self.directory.parent(domain);
         if root == before {
@@ -161,18 +206,28 @@ impl Graph {
         if !family.iter().any(|e| self.directory.place(*e).is_some()) {
             return;
         }
-        let anchor = self.directory.top(entity, |e| self.identity.survivor(e) != e);
+        let anchor = self
+            .directory
+            .top(entity, |e| self.identity.survivor(e) != e);
         let to = self.cell_of(anchor);
         let mut left: SmallVec<[CellRef; 2]> = SmallVec::new();
         let mut moved: Vec<EntityId> = Vec::new();
         let mut moves_outcomes = false;
         for member in family {
-            let Some(from) = self.directory.place(member).map(|place| place.cell).filter(|cell| *cell != to) else { continue };
+            let Some(from) = self
+                .directory
+                .place(member)
+                .map(|place| place.cell)
+                .filter(|cell| *cell != to)
+            else {
+                continue;
+            };
             if !left.contains(&from) {
                 left.push(from);
             }
             let node = self.take(member);
-            moves_outcomes |= node.verdicts().is_some() || self.catalog().table_at(node.table).outcome.is_some();
+            moves_outcomes |=
+                node.verdicts().is_some() || self.catalog().table_at(node.table).outcome.is_some();
             self.put(to, node);
             moved.push(member);
         }
@@ -192,7 +247,9 @@ impl Graph {
             if moves_outcomes {
                 self.mark_readers(to);
             }
-            moved.into_iter().for_each(|entity| self.mark_referrers(&[entity], to));
+            moved
+                .into_iter()
+                .for_each(|entity| self.mark_referrers(&[entity], to));
         }
     }
 
@@ -215,13 +272,23 @@ impl Graph {
         if self.tracking == Tracking::Off {
             return;
         }
-        let sources = entities.iter().flat_map(|e| self.incoming.of(*e)).filter_map(|(_, source)| self.directory.place(*source));
-        let mut cells: Vec<CellRef> = sources.map(|place| place.cell).filter(|c| *c != cell).collect();
+        let sources = entities
+            .iter()
+            .flat_map(|e| self.incoming.of(*e))
+            .filter_map(|(_, source)| self.directory.place(*source));
+        let mut cells: Vec<CellRef> = sources
+            .map(|place| place.cell)
+            .filter(|c| *c != cell)
+            .collect();
         cells.sort_unstable();
         cells.dedup();
         let is_direct = cells.len() <= DIRECT_READERS;
         for cell in cells {
-            if is_direct { self.mark(cell, Reasons::EVENT) } else { self.soften(cell) }
+            if is_direct {
+                self.mark(cell, Reasons::EVENT)
+            } else {
+                self.soften(cell)
+            }
         }
     }
 }

@@ -78,14 +78,37 @@ impl Graph {
         if node.absorbed {
             return edges;
         }
-        let joined = self.joined(node.entity).iter().filter(|e| **e != node.entity);
-        let said = joined.map(|e| self.node(*e)).chain([node]).flat_map(|n| n.edges.iter().copied());
-        let anchor = self.directory.place(node.entity).map(|place| self.cell(place.cell).anchor);
-        let is_former = |relation: RelationId| matches!(self.catalog().relations[relation.index()].kind, RelationKind::Previous);
-        for Edge { relation, to, since_ms } in said {
+        let joined = self
+            .joined(node.entity)
+            .iter()
+            .filter(|e| **e != node.entity);
+        let said = joined
+            .map(|e| self.node(*e))
+            .chain([node])
+            .flat_map(|n| n.edges.iter().copied());
+        let anchor = self
+            .directory
+            .place(node.entity)
+            .map(|place| self.cell(place.cell).anchor);
+        let is_former = |relation: RelationId| {
+            matches!(
+                self.catalog().relations[relation.index()].kind,
+                RelationKind::Previous
+            )
+        };
+        for Edge {
+            relation,
+            to,
+            since_ms,
+        } in said
+        {
             let to = self.survivor(to);
             if to != node.entity && !(is_former(relation) && Some(to) == anchor) {
-                edges.push(Edge { relation, to, since_ms });
+                edges.push(Edge {
+                    relation,
+                    to,
+                    since_ms,
+                });
             }
         }
         each_once(edges, is_former)
@@ -95,38 +118,76 @@ impl Graph {
     /// value is one (since it became so); open are known members of tables with outcomes whose value is neither.
     pub fn outcomes(&self, cell: &Cell) -> Outcomes {
         let catalog = self.catalog();
-        let by_events = catalog.tables.iter().any(|t| t.role == Role::Event && t.outcome.is_some());
+        let by_events = catalog
+            .tables
+            .iter()
+            .any(|t| t.role == Role::Event && t.outcome.is_some());
         let mut ended = Verdicts::default();
         let mut open = 0;
         for node in &cell.nodes {
             if let Some(verdicts) = node.verdicts() {
                 ended.merge(verdicts);
             }
-            let Some(outcome) = catalog.table_at(node.table).outcome.as_ref().filter(|_| !node.absorbed && node.is_known()) else {
+            let Some(outcome) = catalog
+                .table_at(node.table)
+                .outcome
+                .as_ref()
+                .filter(|_| !node.absorbed && node.is_known())
+            else {
                 continue;
             };
             let since_ms = Some(node.outcome_since_ms);
-            match node.value(outcome.field).text().and_then(|value| outcome.of(value)) {
+            match node
+                .value(outcome.field)
+                .text()
+                .and_then(|value| outcome.of(value))
+            {
                 None => open += 1,
-                Some(true) if !by_events => ended.merge(&Verdicts { won: 1, last_won_ms: since_ms, ..Verdicts::default() }),
-                Some(false) if !by_events => ended.merge(&Verdicts { lost: 1, last_lost_ms: since_ms, ..Verdicts::default() }),
+                Some(true) if !by_events => ended.merge(&Verdicts {
+                    won: 1,
+                    last_won_ms: since_ms,
+                    ..Verdicts::default()
+                }),
+                Some(false) if !by_events => ended.merge(&Verdicts {
+                    lost: 1,
+                    last_lost_ms: since_ms,
+                    ..Verdicts::default()
+                }),
                 Some(_) => {}
             }
         }
-        let Verdicts { won, lost, last_won_ms, last_lost_ms } = ended;
-        Outcomes { won, lost, open, last_won_ms, last_lost_ms }
+        let Verdicts {
+            won,
+            lost,
+            last_won_ms,
+            last_lost_ms,
+        } = ended;
+        Outcomes {
+            won,
+            lost,
+            open,
+            last_won_ms,
+            last_lost_ms,
+        }
     }
 
     /// Counts how members found their root, who was joined, and what retractions did. Walks all nodes.
     pub fn identity(&self) -> IdentityStats {
-        let mut stats = IdentityStats { cancelled_events: self.gate.cancelled(), ..IdentityStats::default() };
+        let mut stats = IdentityStats {
+            cancelled_events: self.gate.cancelled(),
+            ..IdentityStats::default()
+        };
         for shard in &self.shards {
             stats.inexact_retractions += shard.inexact;
             stats.unmatched_retractions += shard.unmatched;
         }
         for node in self.cells().flat_map(|(_, cell)| &cell.nodes) {
             if node.absorbed {
-                *(if node.is_merged() { &mut stats.merged } else { &mut stats.converted }) += 1;
+                *(if node.is_merged() {
+                    &mut stats.merged
+                } else {
+                    &mut stats.converted
+                }) += 1;
             } else if node.is_known() && self.catalog().table_at(node.table).role == Role::Member {
                 let count = match self.home(node.entity).1 {
                     Found::Reference => &mut stats.by_reference,
@@ -139,7 +200,11 @@ impl Graph {
             }
         }
         let is_ambiguous = |domain: &EntityId| {
-            let mut roots = self.matching.claims(*domain).iter().map(|root| self.survivor(*root));
+            let mut roots = self
+                .matching
+                .claims(*domain)
+                .iter()
+                .map(|root| self.survivor(*root));
             let first = roots.next();
             roots.any(|root| Some(root) != first)
         };

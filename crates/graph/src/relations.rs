@@ -32,7 +32,9 @@ pub(crate) fn references(mut said: Edges, entity: EntityId, before: &[Edge]) -> 
     said.sort_unstable();
     said.dedup_by_key(|edge| (edge.relation, edge.to));
     for edge in &mut said {
-        if let Ok(at) = before.binary_search_by_key(&(edge.relation, edge.to), |known| (known.relation, known.to)) {
+        if let Ok(at) = before.binary_search_by_key(&(edge.relation, edge.to), |known| {
+            (known.relation, known.to)
+        }) {
             edge.since_ms = before[at].since_ms;
         }
     }
@@ -40,7 +42,10 @@ pub(crate) fn references(mut said: Edges, entity: EntityId, before: &[Edge]) -> 
 }
 
 /// Edges each once: a reference since the earliest time, a former root since the latest. Ascending.
-pub(crate) fn each_once(mut edges: SmallVec<[Edge; 4]>, is_former: impl Fn(RelationId) -> bool) -> SmallVec<[Edge; 4]> {
+pub(crate) fn each_once(
+    mut edges: SmallVec<[Edge; 4]>,
+    is_former: impl Fn(RelationId) -> bool,
+) -> SmallVec<[Edge; 4]> {
     edges.sort_unstable();
     edges.dedup_by(|later, kept| {
         let is_same = (later.relation, later.to) == (kept.relation, kept.to);
@@ -65,17 +70,32 @@ impl Incoming {
         self.by_target.get(&entity).map_or(&[], |list| list)
     }
     /// Replaces the edges of an entity. Returns the entities that edges were added to or taken from.
-    pub(crate) fn replace(&mut self, identity: &Identity, from: EntityId, before: &[Edge], after: &[Edge]) -> SmallVec<[EntityId; 2]> {
+    pub(crate) fn replace(
+        &mut self,
+        identity: &Identity,
+        from: EntityId,
+        before: &[Edge],
+        after: &[Edge],
+    ) -> SmallVec<[EntityId; 2]> {
         let ends = |edges: &[Edge]| {
-            let mut ends: SmallVec<[(RelationId, EntityId); 4]> = edges.iter().map(|e| (e.relation, identity.survivor(e.to))).collect();
+            let mut ends: SmallVec<[(RelationId, EntityId); 4]> = edges
+                .iter()
+                .map(|e| (e.relation, identity.survivor(e.to)))
+                .collect();
             ends.sort_unstable();
             ends.dedup();
             ends
         };
         let (before, after) = (ends(before), ends(after));
         let mut changed = SmallVec::new();
-        for (relation, to) in before.iter().filter(|end| after.binary_search(end).is_err()) {
-            let list = self.by_target.get_mut(to).expect("every edge is listed under its target");
+        for (relation, to) in before
+            .iter()
+            .filter(|end| after.binary_search(end).is_err())
+        {
+            let list = self
+                .by_target
+                .get_mut(to)
+                .expect("every edge is listed under its target");
             if let Ok(at) = list.binary_search(&(*relation, from)) {
                 list.remove(at);
             }
@@ -84,7 +104,10 @@ impl Incoming {
             }
             changed.push(*to);
         }
-        for (relation, to) in after.iter().filter(|end| before.binary_search(end).is_err()) {
+        for (relation, to) in after
+            .iter()
+            .filter(|end| before.binary_search(end).is_err())
+        {
             let list = self.by_target.entry(*to).or_default();
             if let Err(at) = list.binary_search(&(*relation, from)) {
                 list.insert(at, (*relation, from));
@@ -95,7 +118,9 @@ impl Incoming {
     }
     /// Edges to one entity lead to another from now on.
     pub(crate) fn redirect(&mut self, from: EntityId, to: EntityId) {
-        let Some(list) = self.by_target.remove(&from) else { return };
+        let Some(list) = self.by_target.remove(&from) else {
+            return;
+        };
         let into = self.by_target.entry(to).or_default();
         into.extend(list);
         into.sort_unstable();
@@ -112,7 +137,11 @@ mod tests {
     /// Edges of three relations and six entities; times lie within ten milliseconds.
     fn some_edges() -> impl Strategy<Value = Edges> {
         let edge = (0..3_u16, 0..6_u32, 0..10_i64);
-        let edge = edge.prop_map(|(relation, to, since_ms)| Edge { relation: RelationId(relation), to: EntityId(to), since_ms });
+        let edge = edge.prop_map(|(relation, to, since_ms)| Edge {
+            relation: RelationId(relation),
+            to: EntityId(to),
+            since_ms,
+        });
         prop::collection::vec(edge, 0..24).prop_map(Edges::from_vec)
     }
 
@@ -120,9 +149,18 @@ mod tests {
     fn references_one_by_one(said: &[Edge], entity: EntityId, before: &[Edge]) -> Edges {
         let mut edges = Edges::new();
         for edge in said {
-            if edge.to != entity && !edges.iter().any(|e| (e.relation, e.to) == (edge.relation, edge.to)) {
-                let known = before.iter().find(|e| (e.relation, e.to) == (edge.relation, edge.to));
-                edges.push(Edge { since_ms: known.map_or(edge.since_ms, |e| e.since_ms), ..*edge });
+            if edge.to != entity
+                && !edges
+                    .iter()
+                    .any(|e| (e.relation, e.to) == (edge.relation, edge.to))
+            {
+                let known = before
+                    .iter()
+                    .find(|e| (e.relation, e.to) == (edge.relation, edge.to));
+                edges.push(Edge {
+                    since_ms: known.map_or(edge.since_ms, |e| e.since_ms),
+                    ..*edge
+                });
             }
         }
         edges.sort_unstable();
@@ -132,8 +170,13 @@ mod tests {
     fn each_once_one_by_one(said: &[Edge], former: RelationId) -> Edges {
         let mut edges = Edges::new();
         for edge in said {
-            match edges.iter_mut().find(|e| (e.relation, e.to) == (edge.relation, edge.to)) {
-                Some(kept) if edge.relation == former => kept.since_ms = kept.since_ms.max(edge.since_ms),
+            match edges
+                .iter_mut()
+                .find(|e| (e.relation, e.to) == (edge.relation, edge.to))
+            {
+                Some(kept) if edge.relation == former => {
+                    kept.since_ms = kept.since_ms.max(edge.since_ms)
+                }
                 Some(kept) => kept.since_ms = kept.since_ms.min(edge.since_ms),
                 None => edges.push(*edge),
             }

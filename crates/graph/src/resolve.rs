@@ -28,20 +28,41 @@ impl Graph {
         let edges = self.edges_said(layout, entity, root, version);
         let mut links: SmallVec<[(EntityId, EntityId); 2]> = SmallVec::new();
         for (field, target) in &layout.became {
-            links.extend(keys_of(version.get(*field)).into_iter().map(|key| (entity, self.ensure(*target, key))));
+            links.extend(
+                keys_of(version.get(*field))
+                    .into_iter()
+                    .map(|key| (entity, self.ensure(*target, key))),
+            );
         }
         for (field, target) in &layout.was {
-            links.extend(keys_of(version.get(*field)).into_iter().map(|key| (self.ensure(*target, key), entity)));
+            links.extend(
+                keys_of(version.get(*field))
+                    .into_iter()
+                    .map(|key| (self.ensure(*target, key), entity)),
+            );
         }
         let hubs = self.hub_nodes(version, &layout.hub_fields);
 
         let (known_ms, event_ms) = (row.known_ms(), version.event_ms());
         let node = self.node(entity);
-        let outcome =
-            |row: Option<Row<'_>>| row.map(|row| Some(table.outcome.as_ref()?.of(row.get(table.outcome.as_ref()?.field).text()?)));
-        let changes_outcome = table.outcome.is_some() && outcome(node.row()) != outcome(Some(version));
+        let outcome = |row: Option<Row<'_>>| {
+            row.map(|row| {
+                Some(
+                    table
+                        .outcome
+                        .as_ref()?
+                        .of(row.get(table.outcome.as_ref()?.field).text()?),
+                )
+            })
+        };
+        let changes_outcome =
+            table.outcome.is_some() && outcome(node.row()) != outcome(Some(version));
         let node = self.node_mut(entity);
-        node.hubs = if node.is_merged() { SmallVec::new() } else { hubs };
+        node.hubs = if node.is_merged() {
+            SmallVec::new()
+        } else {
+            hubs
+        };
         node.set_row(batch, known_ms);
         node.last_root = root.or(node.last_root);
         if changes_outcome {
@@ -59,14 +80,24 @@ impl Graph {
     }
 
     pub(crate) fn delete(&mut self, row: Row<'_>) {
-        let Some(entity) = self.directory.find(self.directory.of_table(row.table()), row.key()) else { return };
+        let Some(entity) = self
+            .directory
+            .find(self.directory.of_table(row.table()), row.key())
+        else {
+            return;
+        };
         if self.directory.place(entity).is_none() {
             return;
         }
         let previous = self.shared.layout.entity(row.table()).previous;
         let node = self.node_mut(entity);
         node.clear_row();
-        let edges = node.edges.iter().copied().filter(|edge| Some(edge.relation) == previous).collect();
+        let edges = node
+            .edges
+            .iter()
+            .copied()
+            .filter(|edge| Some(edge.relation) == previous)
+            .collect();
         self.settle(entity, edges, None, Named::new());
         let cell = self.place(entity).cell;
         if self.catalog().table_at(row.table()).outcome.is_some() {
@@ -79,12 +110,30 @@ impl Graph {
     fn version(&self, catalog: &Catalog, entity: EntityId, row: Row<'_>) -> RowBatch {
         let table = catalog.table_at(row.table());
         let mut version = RowBatch::new();
-        match (table.changed_fields.map(|f| row.get(f)), self.node(entity).row()) {
+        match (
+            table.changed_fields.map(|f| row.get(f)),
+            self.node(entity).row(),
+        ) {
             (Some(Value::List(changed)), Some(current)) => {
-                let mut builder = version.start(catalog, row.table(), Operation::Upsert, row.position(), row.known_ms());
+                let mut builder = version.start(
+                    catalog,
+                    row.table(),
+                    Operation::Upsert,
+                    row.position(),
+                    row.known_ms(),
+                );
                 for field in &table.fields {
-                    let is_new = field.id == table.key || Some(field.id) == table.time || changed.iter().any(|name| name == field.name);
-                    builder.set(field.id, if is_new { row.get(field.id) } else { current.get(field.id) });
+                    let is_new = field.id == table.key
+                        || Some(field.id) == table.time
+                        || changed.iter().any(|name| name == field.name);
+                    builder.set(
+                        field.id,
+                        if is_new {
+                            row.get(field.id)
+                        } else {
+                            current.get(field.id)
+                        },
+                    );
                 }
                 builder.finish();
             }
@@ -97,7 +146,13 @@ impl Graph {
     fn named(&mut self, layout: &EntityLayout, version: Row<'_>) -> Named {
         let mut named = Named::new();
         for field in &layout.match_fields {
-            let Some(domain) = version.get(*field).text().and_then(|address| self.domains.company(address)) else { continue };
+            let Some(domain) = version
+                .get(*field)
+                .text()
+                .and_then(|address| self.domains.company(address))
+            else {
+                continue;
+            };
             let domain = self.directory.intern(self.directory.of_domains(), &domain);
             if !named.contains(&domain) {
                 named.push(domain);
@@ -107,32 +162,61 @@ impl Graph {
     }
 
     /// The edges of a version: its references, and the former roots told by this and earlier ones.
-    fn edges_said(&mut self, layout: &EntityLayout, entity: EntityId, root: Option<EntityId>, version: Row<'_>) -> Edges {
+    fn edges_said(
+        &mut self,
+        layout: &EntityLayout,
+        entity: EntityId,
+        root: Option<EntityId>,
+        version: Row<'_>,
+    ) -> Edges {
         let mut said = Edges::new();
         for (field, relation, target) in &layout.references {
             for key in keys_of(version.get(*field)) {
                 let to = self.directory.intern(self.directory.of_table(*target), key);
-                said.push(Edge { relation: *relation, to, since_ms: version.known_ms() });
+                said.push(Edge {
+                    relation: *relation,
+                    to,
+                    since_ms: version.known_ms(),
+                });
             }
         }
         let before = self.node(entity);
         let mut edges = references(said, entity, &before.edges);
         if let Some(relation) = layout.previous {
-            let mut former: Vec<Edge> = before.edges.iter().copied().filter(|e| e.relation == relation).collect();
-            let left = before.last_root.filter(|last| root.is_some_and(|root| root != *last));
+            let mut former: Vec<Edge> = before
+                .edges
+                .iter()
+                .copied()
+                .filter(|e| e.relation == relation)
+                .collect();
+            let left = before
+                .last_root
+                .filter(|last| root.is_some_and(|root| root != *last));
             if let Some(to) = left {
                 former.retain(|e| e.to != to);
-                former.push(Edge { relation, to, since_ms: version.known_ms() });
+                former.push(Edge {
+                    relation,
+                    to,
+                    since_ms: version.known_ms(),
+                });
             }
             for (field, target) in &layout.previous_fields {
                 for key in keys_of(version.get(*field)) {
                     let to = self.directory.intern(self.directory.of_table(*target), key);
                     if !former.iter().any(|e| e.to == to) {
-                        former.push(Edge { relation, to, since_ms: version.known_ms() });
+                        former.push(Edge {
+                            relation,
+                            to,
+                            since_ms: version.known_ms(),
+                        });
                     }
                 }
             }
-            former.sort_unstable_by(|a, b| b.since_ms.cmp(&a.since_ms).then(self.directory.order(a.to, b.to)));
+            former.sort_unstable_by(|a, b| {
+                b.since_ms
+                    .cmp(&a.since_ms)
+                    .then(self.directory.order(a.to, b.to))
+            });
             former.truncate(FORMER_ROOTS);
             edges.extend(former);
         }
@@ -143,7 +227,10 @@ impl Graph {
     /// Puts a changed version's edges, owner and domains into effect.
     fn settle(&mut self, entity: EntityId, edges: Edges, owner: Option<EntityId>, named: Named) {
         let before = std::mem::replace(&mut self.node_mut(entity).edges, edges.clone());
-        for target in self.incoming.replace(&self.identity, entity, &before, &edges) {
+        for target in self
+            .incoming
+            .replace(&self.identity, entity, &before, &edges)
+        {
             self.mark_entity(target);
         }
         self.directory.set_owner(entity, owner);
@@ -191,36 +278,87 @@ mod tests {
 
     impl Lists {
         fn new() -> Self {
-            let files = [("a.avsc".to_owned(), ACCOUNTS), ("d.avsc".to_owned(), DEALS), ("c.avsc".to_owned(), CALLS)];
+            let files = [
+                ("a.avsc".to_owned(), ACCOUNTS),
+                ("d.avsc".to_owned(), DEALS),
+                ("c.avsc".to_owned(), CALLS),
+            ];
             let catalog = Arc::new(Catalog::from_json(&files).unwrap());
-            let graph = Graph::new(catalog.clone(), GraphOptions::default().validated().unwrap(), Vec::new(), Tracking::On);
+            let graph = Graph::new(
+                catalog.clone(),
+                GraphOptions::default().validated().unwrap(),
+                Vec::new(),
+                Tracking::On,
+            );
             Self { catalog, graph }
         }
-        fn apply(&mut self, table: &str, operation: Operation, texts: &[(&str, &str)], lists: &[(&str, &[String])], time_ms: i64) {
+        fn apply(
+            &mut self,
+            table: &str,
+            operation: Operation,
+            texts: &[(&str, &str)],
+            lists: &[(&str, &[String])],
+            time_ms: i64,
+        ) {
             let table = self.catalog.table(table).unwrap();
             let mut batch = RowBatch::new();
-            let mut row = batch.start(&self.catalog, table.id, operation, Position { partition: 0, offset: 0 }, time_ms);
+            let mut row = batch.start(
+                &self.catalog,
+                table.id,
+                operation,
+                Position {
+                    partition: 0,
+                    offset: 0,
+                },
+                time_ms,
+            );
             let field = |name: &str| -> FieldId { table.field(name).unwrap().id };
-            texts.iter().for_each(|(name, text)| row.set(field(name), Value::Text(text)));
-            lists.iter().for_each(|(name, items)| row.set_list(field(name), items.iter().map(String::as_str)));
-            table.time.into_iter().for_each(|time| row.set(time, Value::Time(time_ms)));
+            texts
+                .iter()
+                .for_each(|(name, text)| row.set(field(name), Value::Text(text)));
+            lists.iter().for_each(|(name, items)| {
+                row.set_list(field(name), items.iter().map(String::as_str))
+            });
+            table
+                .time
+                .into_iter()
+                .for_each(|time| row.set(time, Value::Time(time_ms)));
             row.finish();
             assert_eq!(self.graph.apply(&batch, None), [Outcome::Accepted]);
         }
         fn deal(&mut self, keys: &[String], time_ms: i64) {
-            self.apply("deals", Operation::Upsert, &[("id", "d"), ("account", "a")], &[("rivals", keys), ("tags", keys)], time_ms);
+            self.apply(
+                "deals",
+                Operation::Upsert,
+                &[("id", "d"), ("account", "a")],
+                &[("rivals", keys), ("tags", keys)],
+                time_ms,
+            );
         }
         fn call(&mut self, id: &str, operation: Operation, keys: &[String], time_ms: i64) {
-            self.apply("calls", operation, &[("id", id), ("deal", "d")], &[("about", keys), ("tags", keys)], time_ms);
+            self.apply(
+                "calls",
+                operation,
+                &[("id", id), ("deal", "d")],
+                &[("about", keys), ("tags", keys)],
+                time_ms,
+            );
         }
         fn table(&self, name: &str) -> TableId {
             self.catalog.table(name).unwrap().id
         }
         fn edges(&self) -> usize {
-            self.graph.edges(self.graph.find(self.table("deals"), "d").unwrap().1).len()
+            self.graph
+                .edges(self.graph.find(self.table("deals"), "d").unwrap().1)
+                .len()
         }
         fn touches(&self) -> usize {
-            self.graph.find(self.table("deals"), "d").unwrap().1.touches().len()
+            self.graph
+                .find(self.table("deals"), "d")
+                .unwrap()
+                .1
+                .touches()
+                .len()
         }
     }
 
@@ -228,7 +366,11 @@ mod tests {
     fn comparisons_of_lists(n: usize) -> u64 {
         let mut lists = Lists::new();
         // Scattered, half of them twice, so that order of sight and order of keys are not that of the list.
-        let keys = |from: usize| -> Vec<String> { (0..n).map(|i| format!("k{}", from + i * 7919 % n)).collect() };
+        let keys = |from: usize| -> Vec<String> {
+            (0..n)
+                .map(|i| format!("k{}", from + i * 7919 % n))
+                .collect()
+        };
         let (first, second) = (keys(0), keys(n / 2));
         let started = work::comparisons();
         lists.deal(&first, 1_000);
@@ -249,7 +391,13 @@ mod tests {
     #[test]
     fn rows_with_twice_the_keys_cost_about_twice_the_work() {
         let (half, whole) = (comparisons_of_lists(20_000), comparisons_of_lists(40_000));
-        assert!(whole < half * 5 / 2, "{half} comparisons for 20,000 keys, {whole} for 40,000");
-        assert!(whole < 40_000 * 1_000, "{whole} comparisons for 40,000 keys");
+        assert!(
+            whole < half * 5 / 2,
+            "{half} comparisons for 20,000 keys, {whole} for 40,000"
+        );
+        assert!(
+            whole < 40_000 * 1_000,
+            "{whole} comparisons for 40,000 keys"
+        );
     }
 }

@@ -27,7 +27,12 @@ pub(crate) enum EventOp {
         hubs: SmallVec<[EntityId; 2]>,
     },
     /// It names an entity there, or did.
-    Mention { cell: u32, node: u32, row: u32, relation: RelationId },
+    Mention {
+        cell: u32,
+        node: u32,
+        row: u32,
+        relation: RelationId,
+    },
 }
 
 #[derive(Debug, Default)]
@@ -77,17 +82,38 @@ impl Shard {
             }
         }
     }
-    pub fn apply(&mut self, shared: &Shared, batch: &RowBatch, ops: &[EventOp], tracking: Tracking) {
+    pub fn apply(
+        &mut self,
+        shared: &Shared,
+        batch: &RowBatch,
+        ops: &[EventOp],
+        tracking: Tracking,
+    ) {
         for op in ops {
             let (cell, changed) = match op {
-                EventOp::Own { cell, node, state, row, fingerprint, is_certain, hubs } => {
+                EventOp::Own {
+                    cell,
+                    node,
+                    state,
+                    row,
+                    fingerprint,
+                    is_certain,
+                    hubs,
+                } => {
                     let (row, index) = (batch.row(*row as usize), *cell as usize);
                     let (person, state) = (*node as usize, *state as usize);
                     self.freeze(*cell, shared);
                     let nodes = &mut self.cells[index].nodes;
                     let changed = if row.operation() == Operation::Retract {
-                        let known_newest_ms = nodes[person].newest_recent_ms(row.table(), row.key());
-                        let mut undo = nodes[state].retract(shared, row, *fingerprint, *is_certain, known_newest_ms);
+                        let known_newest_ms =
+                            nodes[person].newest_recent_ms(row.table(), row.key());
+                        let mut undo = nodes[state].retract(
+                            shared,
+                            row,
+                            *fingerprint,
+                            *is_certain,
+                            known_newest_ms,
+                        );
                         match undo {
                             Undo::Unmatched => self.unmatched += 1,
                             _ => undo = undo.max(nodes[person].untrace(shared, row, hubs)),
@@ -104,7 +130,12 @@ impl Shard {
                     }
                     (*cell, changed)
                 }
-                EventOp::Mention { cell, node, row, relation } => {
+                EventOp::Mention {
+                    cell,
+                    node,
+                    row,
+                    relation,
+                } => {
                     let row = batch.row(*row as usize);
                     let node = &mut self.cells[*cell as usize].nodes[*node as usize];
                     let undo = if row.operation() == Operation::Retract {

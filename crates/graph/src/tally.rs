@@ -19,7 +19,12 @@ pub struct Tally {
 impl Tally {
     /// Nothing yet.
     pub(crate) fn new() -> Self {
-        Self { landmark: NO_LANDMARK, weight: 0.0, count: 0, newest_ms: i64::MIN }
+        Self {
+            landmark: NO_LANDMARK,
+            weight: 0.0,
+            count: 0,
+            newest_ms: i64::MIN,
+        }
     }
     /// Its decayed weight at `t`.
     pub fn weight_at(&self, bank: &Bank, t_ms: i64) -> f64 {
@@ -34,15 +39,20 @@ impl Tally {
         self.newest_ms
     }
     pub(crate) fn add(&mut self, bank: &Bank, time_ms: i64) {
-        let one = Self { landmark: bank.landmark(time_ms), weight: 0.0, count: 1, newest_ms: time_ms };
+        let one = Self {
+            landmark: bank.landmark(time_ms),
+            weight: 0.0,
+            count: 1,
+            newest_ms: time_ms,
+        };
         let weight = bank.weight(bank.len() - 1, time_ms, one.landmark);
         self.merge(bank, &Self { weight, ..one });
     }
     pub(crate) fn merge(&mut self, bank: &Bank, other: &Tally) {
         let longest = bank.len() - 1;
         let landmark = self.landmark.max(other.landmark);
-        self.weight =
-            self.weight * bank.rebase(longest, self.landmark, landmark) + other.weight * bank.rebase(longest, other.landmark, landmark);
+        self.weight = self.weight * bank.rebase(longest, self.landmark, landmark)
+            + other.weight * bank.rebase(longest, other.landmark, landmark);
         self.landmark = landmark;
         self.count += other.count;
         self.newest_ms = self.newest_ms.max(other.newest_ms);
@@ -58,7 +68,11 @@ impl Tally {
             return Undo::Exact;
         }
         self.weight -= bank.weight(bank.len() - 1, time_ms, self.landmark);
-        if time_ms == self.newest_ms { Undo::Inexact } else { Undo::Exact }
+        if time_ms == self.newest_ms {
+            Undo::Inexact
+        } else {
+            Undo::Exact
+        }
     }
 }
 
@@ -106,7 +120,10 @@ pub(crate) trait Tallied {
 impl Tallied for Touch {
     type Key = EntityId;
     fn new(hub: EntityId) -> Self {
-        Self { hub, tally: Tally::new() }
+        Self {
+            hub,
+            tally: Tally::new(),
+        }
     }
     fn key(&self) -> EntityId {
         self.hub
@@ -119,7 +136,10 @@ impl Tallied for Touch {
 impl Tallied for Mention {
     type Key = RelationId;
     fn new(relation: RelationId) -> Self {
-        Self { relation, tally: Tally::new() }
+        Self {
+            relation,
+            tally: Tally::new(),
+        }
     }
     fn key(&self) -> RelationId {
         self.relation
@@ -131,7 +151,11 @@ impl Tallied for Mention {
 
 /// Changes the tallies of some distinct keys in an ascending list; keys without one get a new one. Those are sorted in at once: each on
 /// its own would move the list again.
-fn change<T: Tallied, I>(list: &mut Vec<T>, items: impl IntoIterator<Item = (T::Key, I)>, mut with: impl FnMut(&mut Tally, I)) {
+fn change<T: Tallied, I>(
+    list: &mut Vec<T>,
+    items: impl IntoIterator<Item = (T::Key, I)>,
+    mut with: impl FnMut(&mut Tally, I),
+) {
     let known = list.len();
     for (key, item) in items {
         match list[..known].binary_search_by_key(&key, T::key) {
@@ -151,11 +175,18 @@ fn change<T: Tallied, I>(list: &mut Vec<T>, items: impl IntoIterator<Item = (T::
 
 /// Adds one to the tallies of some distinct keys.
 pub(crate) fn add<T: Tallied>(list: &mut Vec<T>, bank: &Bank, keys: &[T::Key], time_ms: i64) {
-    change(list, keys.iter().map(|key| (*key, ())), |tally, ()| tally.add(bank, time_ms));
+    change(list, keys.iter().map(|key| (*key, ())), |tally, ()| {
+        tally.add(bank, time_ms)
+    });
 }
 
 /// Takes one of each key back; a tally that counts nothing is dropped.
-pub(crate) fn retract<T: Tallied>(list: &mut Vec<T>, bank: &Bank, keys: &[T::Key], time_ms: i64) -> Undo {
+pub(crate) fn retract<T: Tallied>(
+    list: &mut Vec<T>,
+    bank: &Bank,
+    keys: &[T::Key],
+    time_ms: i64,
+) -> Undo {
     let mut undo = Undo::Exact;
     let mut is_empty = false;
     for key in keys {
@@ -174,5 +205,9 @@ pub(crate) fn retract<T: Tallied>(list: &mut Vec<T>, bank: &Bank, keys: &[T::Key
 
 /// Adds the tallies of one list to another.
 pub(crate) fn merge<T: Tallied>(into: &mut Vec<T>, bank: &Bank, from: Vec<T>) {
-    change(into, from.into_iter().map(|item| (item.key(), item)), |tally, mut item| tally.merge(bank, item.tally()));
+    change(
+        into,
+        from.into_iter().map(|item| (item.key(), item)),
+        |tally, mut item| tally.merge(bank, item.tally()),
+    );
 }

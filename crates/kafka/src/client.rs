@@ -24,12 +24,19 @@ pub(crate) struct Context {
 
 impl Context {
     pub(crate) fn new(name: &'static str, metrics: &Arc<KafkaMetrics>) -> Self {
-        Self { name, metrics: Arc::clone(metrics), failed_delivery: Mutex::default() }
+        Self {
+            name,
+            metrics: Arc::clone(metrics),
+            failed_delivery: Mutex::default(),
+        }
     }
 
     /// The first delivery that failed since this was last asked.
     pub(crate) fn take_failed_delivery(&self) -> Option<KafkaError> {
-        self.failed_delivery.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.failed_delivery
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
     }
 }
 
@@ -52,18 +59,28 @@ impl ProducerContext for Context {
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
         if let Err((error, _)) = result {
             count_error(&self.metrics, self.name, error);
-            self.failed_delivery.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| error.clone());
+            self.failed_delivery
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .get_or_insert_with(|| error.clone());
         }
     }
 }
 
 /// Passes a log line of librdkafka on to the log.
-pub(crate) fn log_line(client: &'static str, level: RDKafkaLogLevel, facility: &str, message: &str) {
+pub(crate) fn log_line(
+    client: &'static str,
+    level: RDKafkaLogLevel,
+    facility: &str,
+    message: &str,
+) {
     match level {
         RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
             tracing::error!(target: "librdkafka", client, facility, "{message}");
         }
-        RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning => tracing::warn!(target: "librdkafka", client, facility, "{message}"),
+        RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning => {
+            tracing::warn!(target: "librdkafka", client, facility, "{message}")
+        }
         RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => {
             tracing::debug!(target: "librdkafka", client, facility, "{message}");
         }
@@ -71,8 +88,14 @@ pub(crate) fn log_line(client: &'static str, level: RDKafkaLogLevel, facility: &
 }
 
 /// Counts an error of a client under its code, and returns the code.
-pub(crate) fn count_error(metrics: &KafkaMetrics, client: &str, error: &KafkaError) -> RDKafkaErrorCode {
-    let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
+pub(crate) fn count_error(
+    metrics: &KafkaMetrics,
+    client: &str,
+    error: &KafkaError,
+) -> RDKafkaErrorCode {
+    let code = error
+        .rdkafka_error_code()
+        .unwrap_or(RDKafkaErrorCode::Unknown);
     metrics.count_client_error(client, &format!("{code:?}"));
     code
 }
@@ -84,8 +107,14 @@ pub(crate) fn consumer(
     name: &'static str,
     metrics: &Arc<KafkaMetrics>,
 ) -> Result<BaseConsumer<Context>, PortError> {
-    let created = options.client_config(role).create_with_context(Context::new(name, metrics));
-    created.map_err(|error| PortError::Fatal(format!("kafka: the client '{name}' cannot be created: {error}")))
+    let created = options
+        .client_config(role)
+        .create_with_context(Context::new(name, metrics));
+    created.map_err(|error| {
+        PortError::Fatal(format!(
+            "kafka: the client '{name}' cannot be created: {error}"
+        ))
+    })
 }
 
 /// A producer for `role`.
@@ -95,8 +124,14 @@ pub(crate) fn producer(
     name: &'static str,
     metrics: &Arc<KafkaMetrics>,
 ) -> Result<BaseProducer<Context>, PortError> {
-    let created = options.client_config(role).create_with_context(Context::new(name, metrics));
-    created.map_err(|error| PortError::Fatal(format!("kafka: the client '{name}' cannot be created: {error}")))
+    let created = options
+        .client_config(role)
+        .create_with_context(Context::new(name, metrics));
+    created.map_err(|error| {
+        PortError::Fatal(format!(
+            "kafka: the client '{name}' cannot be created: {error}"
+        ))
+    })
 }
 
 /// Another process took our place.
@@ -112,7 +147,12 @@ pub(crate) fn is_fenced(code: RDKafkaErrorCode) -> bool {
 
 /// The size of a record or its batch is more than librdkafka, the broker or the topic allows.
 pub(crate) fn is_too_large(code: RDKafkaErrorCode) -> bool {
-    matches!(code, RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidMessageSize | RDKafkaErrorCode::MessageBatchTooLarge)
+    matches!(
+        code,
+        RDKafkaErrorCode::MessageSizeTooLarge
+            | RDKafkaErrorCode::InvalidMessageSize
+            | RDKafkaErrorCode::MessageBatchTooLarge
+    )
 }
 
 /// Errors that no waiting and no repetition cures: somebody must change a setting, a permission or a topic.
@@ -166,12 +206,18 @@ pub(crate) fn port_error(doing: &str, error: &KafkaError) -> PortError {
 /// Runs `close` on a thread of its own and waits for it at most `timeout`.
 ///
 /// Destroying a librdkafka client may block without limit. One that does is left behind: transactions make a hard exit safe.
-pub(crate) fn close_within(what: &'static str, timeout: Duration, close: impl FnOnce() + Send + 'static) {
+pub(crate) fn close_within(
+    what: &'static str,
+    timeout: Duration,
+    close: impl FnOnce() + Send + 'static,
+) {
     let (done, closed) = crossbeam_channel::bounded(1);
-    let spawned = std::thread::Builder::new().name(format!("close-{what}")).spawn(move || {
-        close();
-        let _ = done.send(()); // nobody waits any more after the deadline
-    });
+    let spawned = std::thread::Builder::new()
+        .name(format!("close-{what}"))
+        .spawn(move || {
+            close();
+            let _ = done.send(()); // nobody waits any more after the deadline
+        });
     match spawned {
         Ok(_) if closed.recv_timeout(timeout).is_ok() => {}
         Ok(_) => tracing::warn!(
@@ -192,14 +238,20 @@ pub(crate) struct Closing<T: Send + 'static> {
 
 impl<T: Send + 'static> Closing<T> {
     pub(crate) fn new(client: T, what: &'static str, timeout: Duration) -> Self {
-        Self { client: Some(client), what, timeout }
+        Self {
+            client: Some(client),
+            what,
+            timeout,
+        }
     }
 }
 
 impl<T: Send + 'static> std::ops::Deref for Closing<T> {
     type Target = T;
     fn deref(&self) -> &T {
-        self.client.as_ref().expect("the client is there until drop")
+        self.client
+            .as_ref()
+            .expect("the client is there until drop")
     }
 }
 

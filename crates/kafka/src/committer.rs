@@ -21,7 +21,9 @@ use crate::metrics::KafkaMetrics;
 use crate::options::KafkaOptions;
 use crate::patience::Attended;
 use crate::polled::{PolledProducer, Signals};
-use crate::transaction::{Failpoint, Outcome, TransactionStep, TransactionalProducer, Watched, Work};
+use crate::transaction::{
+    Failpoint, Outcome, TransactionStep, TransactionalProducer, Watched, Work,
+};
 
 /// Between two looks at the progress.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
@@ -31,8 +33,14 @@ const REPORTED_AFTER: Duration = Duration::from_secs(3);
 const MAX_ABANDONED: i64 = 8;
 
 enum CommitterJob {
-    Init { limit: Duration, answer: Sender<Result<(), KafkaError>> },
-    Attempt { work: Box<Work>, answer: Sender<Outcome> },
+    Init {
+        limit: Duration,
+        answer: Sender<Result<(), KafkaError>>,
+    },
+    Attempt {
+        work: Box<Work>,
+        answer: Sender<Outcome>,
+    },
 }
 
 /// A producer on a thread of its own. Dropping it lets the thread end by itself.
@@ -75,8 +83,16 @@ impl Drop for Ending {
 
 impl Committer {
     /// Creates a producer and its thread. Waits while too many producers that were given up have not closed yet.
-    pub(crate) fn start(settings: CommitterSettings<'_>, attended: &Attended) -> Result<Self, PortError> {
-        let CommitterSettings { options, transaction_timeout, failpoint, metrics } = settings;
+    pub(crate) fn start(
+        settings: CommitterSettings<'_>,
+        attended: &Attended,
+    ) -> Result<Self, PortError> {
+        let CommitterSettings {
+            options,
+            transaction_timeout,
+            failpoint,
+            metrics,
+        } = settings;
         let abandoned = metrics.abandoned_producers.clone();
         while abandoned.get() >= MAX_ABANDONED {
             attended.report(&format!("{MAX_ABANDONED} Kafka producers were given up and do not close; waiting for one of them"));
@@ -84,18 +100,43 @@ impl Committer {
         }
         let (signals, watched) = (Arc::new(Signals::default()), Arc::new(Watched::default()));
         let config = options.sink_config(transaction_timeout);
-        let producer = PolledProducer::start(&config, "sink", options.sink_debug_lines(), metrics, &signals)?;
-        let producer = TransactionalProducer::new(producer, options.outputs.clone(), transaction_timeout, Arc::clone(&watched), failpoint);
+        let producer = PolledProducer::start(
+            &config,
+            "sink",
+            options.sink_debug_lines(),
+            metrics,
+            &signals,
+        )?;
+        let producer = TransactionalProducer::new(
+            producer,
+            options.outputs.clone(),
+            transaction_timeout,
+            Arc::clone(&watched),
+            failpoint,
+        );
         let (jobs, taken) = unbounded();
         let (closing, closed) = bounded(0);
-        let ending = Ending { abandoned: abandoned.clone(), _closed: closing };
+        let ending = Ending {
+            abandoned: abandoned.clone(),
+            _closed: closing,
+        };
         let run = move || {
             serve(producer, &taken);
             drop(ending);
         };
-        let spawned = std::thread::Builder::new().name("kafka-commit".into()).spawn(run);
-        spawned.map_err(|error| PortError::Fatal(format!("kafka: no thread for the producer: {error}")))?;
-        Ok(Self { jobs: Some(jobs), signals, watched, closed, abandoned })
+        let spawned = std::thread::Builder::new()
+            .name("kafka-commit".into())
+            .spawn(run);
+        spawned.map_err(|error| {
+            PortError::Fatal(format!("kafka: no thread for the producer: {error}"))
+        })?;
+        Ok(Self {
+            jobs: Some(jobs),
+            signals,
+            watched,
+            closed,
+            abandoned,
+        })
     }
 
     /// Takes the transactional id over; one try, at most about `limit`.
@@ -106,20 +147,37 @@ impl Committer {
         // librdkafka has `limit`; the watchdog comes later, for a call that does not keep it.
         match self.watch(&answered, limit * 2, attended, true) {
             Ok(Some(Ok(()))) => Ok(()),
-            Ok(Some(Err(error))) => Err(InitRefusal { error: port_error(doing, &error), code: error.rdkafka_error_code() }),
-            Ok(None) => Err(InitRefusal { error: PortError::Retriable(format!("kafka: {doing}: librdkafka does not return")), code: None }),
+            Ok(Some(Err(error))) => Err(InitRefusal {
+                error: port_error(doing, &error),
+                code: error.rdkafka_error_code(),
+            }),
+            Ok(None) => Err(InitRefusal {
+                error: PortError::Retriable(format!("kafka: {doing}: librdkafka does not return")),
+                code: None,
+            }),
             Err(error) => Err(InitRefusal { error, code: None }),
         }
     }
 
     /// Makes one attempt, given up after `patience` without progress.
-    pub(crate) fn attempt(&self, work: Work, patience: Duration, attended: &Attended) -> Result<Outcome, PortError> {
+    pub(crate) fn attempt(
+        &self,
+        work: Work,
+        patience: Duration,
+        attended: &Attended,
+    ) -> Result<Outcome, PortError> {
         let (answer, answered) = bounded(1);
-        self.submit(CommitterJob::Attempt { work: Box::new(work), answer });
+        self.submit(CommitterJob::Attempt {
+            work: Box::new(work),
+            answer,
+        });
         let outcome = self.watch(&answered, patience, attended, false)?;
         Ok(outcome.unwrap_or_else(|| {
             let doing = self.watched.step().words();
-            Outcome::InDoubt(format!("{doing}: no progress for {} ms", patience.as_millis()))
+            Outcome::InDoubt(format!(
+                "{doing}: no progress for {} ms",
+                patience.as_millis()
+            ))
         }))
     }
 
@@ -158,7 +216,9 @@ impl Committer {
                 return Ok(None);
             } else if since.elapsed() >= REPORTED_AFTER {
                 let (doing, seconds) = (self.watched.step().words(), since.elapsed().as_secs());
-                attended.report(&format!("{doing}: the brokers have not answered for {seconds} s"));
+                attended.report(&format!(
+                    "{doing}: the brokers have not answered for {seconds} s"
+                ));
             }
         }
     }
@@ -169,7 +229,11 @@ impl Committer {
         self.end();
         if matches!(closed.recv_timeout(limit), Err(RecvTimeoutError::Timeout)) {
             let timeout_ms = limit.as_millis() as u64;
-            tracing::warn!(client = "sink", timeout_ms, "the Kafka client did not close in time and is left behind");
+            tracing::warn!(
+                client = "sink",
+                timeout_ms,
+                "the Kafka client did not close in time and is left behind"
+            );
         }
     }
 

@@ -37,7 +37,11 @@ const LOG_PAUSE: Duration = Duration::from_secs(10);
 /// From the engine to the thread.
 pub(crate) enum Command {
     /// Read these partitions from here; all of them, none paused.
-    Seek { generation: u64, places: Arc<[Place]>, positions: Vec<NextOffset> },
+    Seek {
+        generation: u64,
+        places: Arc<[Place]>,
+        positions: Vec<NextOffset>,
+    },
     /// Fetch no more of these input partitions.
     Pause(Vec<u32>),
     /// Fetch them again, where they were left.
@@ -53,7 +57,10 @@ pub(crate) enum Delivery {
     /// Records, in offset order by partition.
     Batch { generation: u64, batch: RecordBatch },
     /// Nothing is left to read now, and the reader is past these offsets: markers and aborted records deliver nothing.
-    Passed { generation: u64, read_to: Vec<NextOffset> },
+    Passed {
+        generation: u64,
+        read_to: Vec<NextOffset>,
+    },
     /// Reading stopped for good.
     Failed { generation: u64, error: PortError },
 }
@@ -160,7 +167,10 @@ impl Fetcher {
             };
             next = match ended {
                 Ok(next) => next,
-                Err(error) => match self.deliver(Delivery::Failed { generation: self.generation, error }) {
+                Err(error) => match self.deliver(Delivery::Failed {
+                    generation: self.generation,
+                    error,
+                }) {
                     Ok(Next::Poll) | Err(_) => self.await_seek(),
                     Ok(other) => other,
                 },
@@ -175,7 +185,17 @@ impl Fetcher {
     fn await_seek(&self) -> Next {
         loop {
             match self.commands.recv() {
-                Ok(Command::Seek { generation, places, positions }) => return Next::Seek(Seek { generation, places, positions }),
+                Ok(Command::Seek {
+                    generation,
+                    places,
+                    positions,
+                }) => {
+                    return Next::Seek(Seek {
+                        generation,
+                        places,
+                        positions,
+                    });
+                }
                 Ok(Command::Pause(_) | Command::Resume(_) | Command::SkipTo(..)) => {}
                 Ok(Command::Stop) | Err(_) => return Next::End,
             }
@@ -183,14 +203,24 @@ impl Fetcher {
     }
 
     fn assign(&mut self, seek: Seek) -> Result<(), PortError> {
-        let Seek { generation, places, positions } = seek;
+        let Seek {
+            generation,
+            places,
+            positions,
+        } = seek;
         self.generation = generation;
-        let failed = |error| PortError::Fatal(format!("kafka: assigning the input partitions: {error}"));
+        let failed =
+            |error| PortError::Fatal(format!("kafka: assigning the input partitions: {error}"));
         let mut assignment = TopicPartitionList::with_capacity(places.len());
         let mut index = Index::default();
         for (input, ((topic, partition), position)) in (0u32..).zip(places.iter().zip(&positions)) {
-            assignment.add_partition_offset(topic, *partition, Offset::Offset(position.0)).map_err(failed)?;
-            index.entry(topic.clone()).or_default().insert(*partition, input);
+            assignment
+                .add_partition_offset(topic, *partition, Offset::Offset(position.0))
+                .map_err(failed)?;
+            index
+                .entry(topic.clone())
+                .or_default()
+                .insert(*partition, input);
         }
         // librdkafka keeps a pause through a new assignment.
         let paused: Vec<u32> = self.paused.drain().collect();
@@ -226,7 +256,10 @@ impl Fetcher {
             // Behind the batches that the engine has not taken yet.
             if std::mem::take(&mut self.skipped) {
                 self.passed = self.position()?;
-                let skipped = Delivery::Passed { generation: self.generation, read_to: self.passed.clone() };
+                let skipped = Delivery::Passed {
+                    generation: self.generation,
+                    read_to: self.passed.clone(),
+                };
                 match self.deliver(skipped)? {
                     Next::Poll => {}
                     other => return Ok(other),
@@ -235,14 +268,20 @@ impl Fetcher {
             let filled = self.fill_batch()?;
             self.look_for_damage()?;
             let delivery = match filled {
-                Some(batch) => Delivery::Batch { generation: self.generation, batch },
+                Some(batch) => Delivery::Batch {
+                    generation: self.generation,
+                    batch,
+                },
                 None => {
                     let read_to = self.position()?;
                     if read_to == self.passed {
                         continue;
                     }
                     self.passed.clone_from(&read_to);
-                    Delivery::Passed { generation: self.generation, read_to }
+                    Delivery::Passed {
+                        generation: self.generation,
+                        read_to,
+                    }
                 }
             };
             match self.deliver(delivery)? {
@@ -255,16 +294,28 @@ impl Fetcher {
     /// Does what a command asks for, if that does not end the generation.
     fn obey(&mut self, command: Command) -> Result<Next, PortError> {
         match command {
-            Command::Seek { generation, places, positions } => return Ok(Next::Seek(Seek { generation, places, positions })),
+            Command::Seek {
+                generation,
+                places,
+                positions,
+            } => {
+                return Ok(Next::Seek(Seek {
+                    generation,
+                    places,
+                    positions,
+                }));
+            }
             Command::Stop => return Ok(Next::End),
             Command::Pause(inputs) => {
                 // librdkafka throws away the records of theirs that it has fetched, and fetches them again after the resume.
-                let failed = |error| PortError::Fatal(format!("kafka: pausing input partitions: {error}"));
+                let failed =
+                    |error| PortError::Fatal(format!("kafka: pausing input partitions: {error}"));
                 self.consumer.pause(&self.list(&inputs)).map_err(failed)?;
                 self.paused.extend(inputs);
             }
             Command::Resume(inputs) => {
-                let failed = |error| PortError::Fatal(format!("kafka: resuming input partitions: {error}"));
+                let failed =
+                    |error| PortError::Fatal(format!("kafka: resuming input partitions: {error}"));
                 self.consumer.resume(&self.list(&inputs)).map_err(failed)?;
                 self.paused.retain(|input| !inputs.contains(input));
             }
@@ -278,11 +329,19 @@ impl Fetcher {
         if offset.0 <= self.next[input as usize] {
             return Ok(()); // reading has passed it by itself
         }
-        let failed =
-            |error: KafkaError| PortError::Fatal(format!("kafka: skipping to offset {} of {topic}/{partition}: {error}", offset.0));
+        let failed = |error: KafkaError| {
+            PortError::Fatal(format!(
+                "kafka: skipping to offset {} of {topic}/{partition}: {error}",
+                offset.0
+            ))
+        };
         let mut list = TopicPartitionList::with_capacity(1);
-        list.add_partition_offset(topic, *partition, Offset::Offset(offset.0)).map_err(failed)?;
-        let answer = self.consumer.seek_partitions(list, SEEK_LIMIT).map_err(failed)?;
+        list.add_partition_offset(topic, *partition, Offset::Offset(offset.0))
+            .map_err(failed)?;
+        let answer = self
+            .consumer
+            .seek_partitions(list, SEEK_LIMIT)
+            .map_err(failed)?;
         for element in answer.elements() {
             element.error().map_err(failed)?;
         }
@@ -295,7 +354,9 @@ impl Fetcher {
 
     /// One past the last offset that librdkafka gave out or passed over, by input partition.
     fn position(&self) -> Result<Vec<NextOffset>, PortError> {
-        let positions = self.consumer.position().map_err(|error| PortError::Fatal(format!("kafka: asking for the position: {error}")))?;
+        let positions = self.consumer.position().map_err(|error| {
+            PortError::Fatal(format!("kafka: asking for the position: {error}"))
+        })?;
         let of = |((topic, partition), next): (&Place, &i64)| match positions
             .find_partition(topic, *partition)
             .map(|element| element.offset())
@@ -313,7 +374,8 @@ impl Fetcher {
         loop {
             match self.consumer.poll(wait) {
                 Some(Ok(message)) => {
-                    let into = batch.get_or_insert_with(|| self.recycling.try_recv().unwrap_or_default());
+                    let into =
+                        batch.get_or_insert_with(|| self.recycling.try_recv().unwrap_or_default());
                     copy(&message, &self.index, &mut self.next, into)?;
                     drop(message);
                     self.has_read = true;
@@ -337,10 +399,18 @@ impl Fetcher {
 
     /// librdkafka reconnects, refreshes and retries by itself; only what it cannot cure is an error here. Every error is counted and logged.
     fn judge(&mut self, error: &KafkaError) -> Result<(), PortError> {
-        let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
-        self.metrics.count_client_error("source", &format!("{code:?}"));
+        let code = error
+            .rdkafka_error_code()
+            .unwrap_or(RDKafkaErrorCode::Unknown);
+        self.metrics
+            .count_client_error("source", &format!("{code:?}"));
         self.log(code, error);
-        if matches!(code, RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange | RDKafkaErrorCode::LogTruncation) {
+        if matches!(
+            code,
+            RDKafkaErrorCode::AutoOffsetReset
+                | RDKafkaErrorCode::OffsetOutOfRange
+                | RDKafkaErrorCode::LogTruncation
+        ) {
             self.metrics.count_out_of_range();
             return Err(PortError::Fatal(format!(
                 "kafka: the next offset to read is no longer in the log ({error}): records were deleted by retention, or a topic was created \
@@ -356,7 +426,13 @@ impl Fetcher {
             return Ok(());
         }
         let fatal = matches!(error, KafkaError::MessageConsumptionFatal(_)) || is_permanent(code);
-        if fatal { Err(PortError::Fatal(format!("kafka: reading the input topics: {error}"))) } else { Ok(()) }
+        if fatal {
+            Err(PortError::Fatal(format!(
+                "kafka: reading the input topics: {error}"
+            )))
+        } else {
+            Ok(())
+        }
     }
 
     fn log(&mut self, code: RDKafkaErrorCode, error: &KafkaError) {
@@ -372,7 +448,12 @@ impl Fetcher {
 
     /// Suspects the partitions that stay where they are while batches cannot be read. [`crate::watch`] finds out which of them it is.
     fn look_for_damage(&mut self) -> Result<(), PortError> {
-        if self.damage.reason.is_none() || self.damage.looked.is_some_and(|at| at.elapsed() < DAMAGE_ROUND) {
+        if self.damage.reason.is_none()
+            || self
+                .damage
+                .looked
+                .is_some_and(|at| at.elapsed() < DAMAGE_ROUND)
+        {
             return Ok(());
         }
         let positions = self.position()?;
@@ -384,9 +465,16 @@ impl Fetcher {
             _ => (position, 1),
         };
         damage.standing = positions.into_iter().enumerate().map(looks).collect();
-        let suspected =
-            (0u32..).zip(&damage.standing).filter(|(input, (_, looks))| *looks >= DAMAGE_ROUNDS && !self.paused.contains(input));
-        let suspects = suspected.map(|(input, (offset, _))| Suspect { input, offset: *offset, reason: reason.clone() }).collect();
+        let suspected = (0u32..)
+            .zip(&damage.standing)
+            .filter(|(input, (_, looks))| *looks >= DAMAGE_ROUNDS && !self.paused.contains(input));
+        let suspects = suspected
+            .map(|(input, (offset, _))| Suspect {
+                input,
+                offset: *offset,
+                reason: reason.clone(),
+            })
+            .collect();
         self.suspects.set(suspects);
         Ok(())
     }
@@ -424,18 +512,41 @@ fn is_denial(code: RDKafkaErrorCode) -> bool {
 }
 
 /// Appends a copy of the message.
-fn copy(message: &BorrowedMessage<'_>, index: &Index, next: &mut [i64], batch: &mut RecordBatch) -> Result<(), PortError> {
+fn copy(
+    message: &BorrowedMessage<'_>,
+    index: &Index,
+    next: &mut [i64],
+    batch: &mut RecordBatch,
+) -> Result<(), PortError> {
     let place = || format!("{}/{}", message.topic(), message.partition());
-    let Some(&input) = index.get(message.topic()).and_then(|of_topic| of_topic.get(&message.partition())) else {
-        return Err(PortError::Fatal(format!("kafka: a record of {} came, which is not read", place())));
+    let Some(&input) = index
+        .get(message.topic())
+        .and_then(|of_topic| of_topic.get(&message.partition()))
+    else {
+        return Err(PortError::Fatal(format!(
+            "kafka: a record of {} came, which is not read",
+            place()
+        )));
     };
     let expected = &mut next[input as usize];
     if message.offset() < *expected {
-        return Err(PortError::Fatal(format!("kafka: offset {} of {} came after {}", message.offset(), place(), *expected - 1)));
+        return Err(PortError::Fatal(format!(
+            "kafka: offset {} of {} came after {}",
+            message.offset(),
+            place(),
+            *expected - 1
+        )));
     }
     *expected = message.offset() + 1;
     let mut headers = Vec::new();
     for_each_header(message, |name, value| headers.push((name, value)));
-    batch.push(input, message.offset(), timestamp_ms(message), message.key(), message.payload(), headers);
+    batch.push(
+        input,
+        message.offset(),
+        timestamp_ms(message),
+        message.key(),
+        message.payload(),
+        headers,
+    );
     Ok(())
 }

@@ -76,26 +76,39 @@ impl fmt::Debug for RegistryOptions {
     }
 }
 
-fn serialize_redacted<S: Serializer>(secret: &Option<String>, serializer: S) -> Result<S::Ok, S::Error> {
+fn serialize_redacted<S: Serializer>(
+    secret: &Option<String>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     secret.as_ref().map(|_| "***").serialize(serializer)
 }
 
 impl RegistryOptions {
     /// Checks the section; gives the base URL.
     fn validate(&self) -> Result<Url, OptionsError> {
-        let fault = |field: &str, problem: String| OptionsError::Field { field: format!("registry.{field}"), problem };
-        let mut url = Url::parse(&self.url).map_err(|error| fault("url", format!("\"{}\" is no URL: {error}", self.url)))?;
+        let fault = |field: &str, problem: String| OptionsError::Field {
+            field: format!("registry.{field}"),
+            problem,
+        };
+        let mut url = Url::parse(&self.url)
+            .map_err(|error| fault("url", format!("\"{}\" is no URL: {error}", self.url)))?;
         if url.scheme() != "http" || url.host_str().is_none() {
             return Err(fault(
                 "url",
-                format!("\"{}\" is not of the form http://host:port/path (this build has no TLS: put a proxy in between)", self.url),
+                format!(
+                    "\"{}\" is not of the form http://host:port/path (this build has no TLS: put a proxy in between)",
+                    self.url
+                ),
             ));
         }
         if self.token.is_some() && self.username.is_some() {
             return Err(fault("token", "cannot be combined with username".into()));
         }
         if self.timeout_ms == 0 || self.attempts == 0 {
-            return Err(fault("timeout_ms", "timeout_ms and attempts must be at least 1".into()));
+            return Err(fault(
+                "timeout_ms",
+                "timeout_ms and attempts must be at least 1".into(),
+            ));
         }
         // Paths are appended: the base must end in one slash.
         let path = format!("{}/", url.path().trim_end_matches('/'));
@@ -107,7 +120,10 @@ impl RegistryOptions {
 /// Questions asked at the same time.
 const AT_ONCE: usize = 16;
 /// Ids that records may carry are 2³²: what is remembered of them is bounded, and what waits to be asked.
-const BOUNDS: Bounds = Bounds { answers: 10_000, questions: 1_000 };
+const BOUNDS: Bounds = Bounds {
+    answers: 10_000,
+    questions: 1_000,
+};
 
 /// Writer schemas from a registry over HTTP.
 ///
@@ -130,19 +146,37 @@ struct Connection {
 
 impl HttpRegistry {
     /// A client; asks nothing yet.
-    pub fn new(options: &RegistryOptions, metrics: &Arc<KafkaMetrics>) -> Result<Self, OptionsError> {
+    pub fn new(
+        options: &RegistryOptions,
+        metrics: &Arc<KafkaMetrics>,
+    ) -> Result<Self, OptionsError> {
         let base = options.validate()?;
-        let fault = |problem: String| OptionsError::Field { field: "registry".into(), problem };
-        let client = Client::builder().timeout(Duration::from_millis(options.timeout_ms)).build();
+        let fault = |problem: String| OptionsError::Field {
+            field: "registry".into(),
+            problem,
+        };
+        let client = Client::builder()
+            .timeout(Duration::from_millis(options.timeout_ms))
+            .build();
         let client = client.map_err(|error| fault(error.to_string()))?;
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("schema-registry").enable_all().build();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("schema-registry")
+            .enable_all()
+            .build();
         let ttl = FailureTtl {
             unknown: Duration::from_millis(options.unknown_ttl_ms),
             unavailable: Duration::from_millis(options.unavailable_ttl_ms),
         };
         let permits = Semaphore::new(AT_ONCE);
         Ok(Self {
-            connection: Arc::new(Connection { options: options.clone(), base, client, permits, metrics: Arc::clone(metrics) }),
+            connection: Arc::new(Connection {
+                options: options.clone(),
+                base,
+                client,
+                permits,
+                metrics: Arc::clone(metrics),
+            }),
             runtime: Some(runtime.map_err(|error| fault(error.to_string()))?),
             schemas: Arc::new(Answers::new(ttl, BOUNDS)),
             ids: Arc::new(Answers::new(ttl, BOUNDS)),
@@ -150,7 +184,9 @@ impl HttpRegistry {
     }
 
     fn runtime(&self) -> &Runtime {
-        self.runtime.as_ref().expect("the runtime is there until drop")
+        self.runtime
+            .as_ref()
+            .expect("the runtime is there until drop")
     }
 
     /// Asks in the background; the answer goes to the cache.
@@ -160,7 +196,10 @@ impl HttpRegistry {
         self.runtime().spawn(async move {
             let answer = connection.schema(&schema).await;
             question.answer(answer);
-            connection.metrics.cached_schemas.set(answers.known() as i64);
+            connection
+                .metrics
+                .cached_schemas
+                .set(answers.known() as i64);
         });
     }
 }
@@ -176,7 +215,10 @@ impl Drop for HttpRegistry {
 impl Connection {
     fn url(&self, segments: &[&str]) -> Url {
         let mut url = self.base.clone();
-        url.path_segments_mut().expect("an http URL has a path").pop_if_empty().extend(segments);
+        url.path_segments_mut()
+            .expect("an http URL has a path")
+            .pop_if_empty()
+            .extend(segments);
         url
     }
 
@@ -188,43 +230,88 @@ impl Connection {
         };
         let answer = self.ask(&name, || self.client.get(url.clone())).await?;
         // Registries leave the type out for Avro, older ones always.
-        if let Some(other) = answer.get("schemaType").and_then(Json::as_str).filter(|kind| *kind != "AVRO") {
-            return Err(SchemaLookupError::Unknown(format!("{name} as Avro (it is registered as {other})")));
+        if let Some(other) = answer
+            .get("schemaType")
+            .and_then(Json::as_str)
+            .filter(|kind| *kind != "AVRO")
+        {
+            return Err(SchemaLookupError::Unknown(format!(
+                "{name} as Avro (it is registered as {other})"
+            )));
         }
         let json = answer.get("schema").and_then(Json::as_str);
-        json.map(Arc::from).ok_or_else(|| SchemaLookupError::Unavailable(format!("{name}: the answer of {} holds no schema", self.base)))
+        json.map(Arc::from).ok_or_else(|| {
+            SchemaLookupError::Unavailable(format!(
+                "{name}: the answer of {} holds no schema",
+                self.base
+            ))
+        })
     }
 
     async fn id(&self, subject: &str, schema_json: &str) -> Result<u32, SchemaLookupError> {
-        let url = if self.options.register { self.url(&["subjects", subject, "versions"]) } else { self.url(&["subjects", subject]) };
+        let url = if self.options.register {
+            self.url(&["subjects", subject, "versions"])
+        } else {
+            self.url(&["subjects", subject])
+        };
         let body = serde_json::json!({ "schema": schema_json }).to_string();
         let what = format!("of subject {subject}");
-        let answer = self.ask(&what, || self.client.post(url.clone()).header(CONTENT_TYPE, CONTENT).body(body.clone())).await?;
-        let id = answer.get("id").and_then(Json::as_u64).and_then(|id| u32::try_from(id).ok());
-        id.ok_or_else(|| SchemaLookupError::Unavailable(format!("{what}: the answer of {} holds no id", self.base)))
+        let answer = self
+            .ask(&what, || {
+                self.client
+                    .post(url.clone())
+                    .header(CONTENT_TYPE, CONTENT)
+                    .body(body.clone())
+            })
+            .await?;
+        let id = answer
+            .get("id")
+            .and_then(Json::as_u64)
+            .and_then(|id| u32::try_from(id).ok());
+        id.ok_or_else(|| {
+            SchemaLookupError::Unavailable(format!(
+                "{what}: the answer of {} holds no id",
+                self.base
+            ))
+        })
     }
 
     /// The registry's answer; `what` names what is asked for.
-    async fn ask(&self, what: &str, request: impl Fn() -> RequestBuilder) -> Result<Json, SchemaLookupError> {
+    async fn ask(
+        &self,
+        what: &str,
+        request: impl Fn() -> RequestBuilder,
+    ) -> Result<Json, SchemaLookupError> {
         let mut backoff = Duration::from_millis(self.options.backoff_ms);
         let mut attempt = 1;
         loop {
             let failure = match self.once(request()).await {
                 Ok((status, body)) if status.is_success() => {
                     return serde_json::from_slice(&body).map_err(|error| {
-                        SchemaLookupError::Unavailable(format!("{what}: the answer of {} is not JSON: {error}", self.base))
+                        SchemaLookupError::Unavailable(format!(
+                            "{what}: the answer of {} is not JSON: {error}",
+                            self.base
+                        ))
                     });
                 }
                 Ok((status, body)) => {
                     let answer = RegistryError::read(&body);
                     // 40401 no such subject, 40402 version, 40403 schema.
                     if status == StatusCode::NOT_FOUND
-                        && answer.error_code.is_some_and(|code| code == 404 || (40401..=40403).contains(&code))
+                        && answer
+                            .error_code
+                            .is_some_and(|code| code == 404 || (40401..=40403).contains(&code))
                     {
                         return Err(SchemaLookupError::Unknown(what.to_owned()));
                     }
-                    let failure = format!("{what}: {} answered {status}: {}", self.base, answer.message);
-                    if !(status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS || status == StatusCode::REQUEST_TIMEOUT) {
+                    let failure = format!(
+                        "{what}: {} answered {status}: {}",
+                        self.base, answer.message
+                    );
+                    if !(status.is_server_error()
+                        || status == StatusCode::TOO_MANY_REQUESTS
+                        || status == StatusCode::REQUEST_TIMEOUT)
+                    {
                         return Err(SchemaLookupError::Unavailable(failure));
                     }
                     failure
@@ -249,7 +336,12 @@ impl Connection {
             (None, Some(username)) => request.basic_auth(username, self.options.password.as_ref()),
             (None, None) => request,
         };
-        let count = |code: &str| self.metrics.registry_requests.with_label_values(&[code]).inc();
+        let count = |code: &str| {
+            self.metrics
+                .registry_requests
+                .with_label_values(&[code])
+                .inc()
+        };
         let response = request.send().await.inspect_err(|_| count("failed"))?;
         let status = response.status();
         count(status.as_str());
@@ -258,11 +350,17 @@ impl Connection {
 }
 
 fn under_way(schema: &SchemaRef) -> SchemaLookupError {
-    SchemaLookupError::Unavailable(format!("{} was asked for, and its answer is not there yet", name_of(schema)))
+    SchemaLookupError::Unavailable(format!(
+        "{} was asked for, and its answer is not there yet",
+        name_of(schema)
+    ))
 }
 
 fn too_many(what: &str) -> SchemaLookupError {
-    SchemaLookupError::Unavailable(format!("{what}: {} other questions wait for an answer", BOUNDS.questions))
+    SchemaLookupError::Unavailable(format!(
+        "{what}: {} other questions wait for an answer",
+        BOUNDS.questions
+    ))
 }
 
 impl SchemaStore for HttpRegistry {
@@ -308,7 +406,9 @@ impl SchemaStore for HttpRegistry {
                 State::Full => return Err(too_many(subject)),
                 State::Yours => {
                     let question = Question::new(&self.ids, key);
-                    let answer = self.runtime().block_on(self.connection.id(subject, schema_json));
+                    let answer = self
+                        .runtime()
+                        .block_on(self.connection.id(subject, schema_json));
                     question.answer(answer.clone());
                     return answer;
                 }
@@ -333,7 +433,14 @@ impl RegistryError {
     fn read(body: &[u8]) -> Self {
         serde_json::from_slice(body).unwrap_or_else(|_| {
             let text: String = String::from_utf8_lossy(body).chars().take(200).collect();
-            Self { error_code: None, message: if text.is_empty() { "no details".into() } else { text } }
+            Self {
+                error_code: None,
+                message: if text.is_empty() {
+                    "no details".into()
+                } else {
+                    text
+                },
+            }
         })
     }
 }
@@ -370,8 +477,13 @@ mod tests {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let url = format!("http://{}/apis/ccompat/v7/", listener.local_addr().unwrap());
             let asked = Arc::new(Mutex::new(Vec::new()));
-            let (kept, answers) =
-                (Arc::clone(&asked), answers.iter().map(|(status, body)| (*status, (*body).to_owned())).collect::<Vec<_>>());
+            let (kept, answers) = (
+                Arc::clone(&asked),
+                answers
+                    .iter()
+                    .map(|(status, body)| (*status, (*body).to_owned()))
+                    .collect::<Vec<_>>(),
+            );
             std::thread::spawn(move || {
                 for (status, body) in answers {
                     let (mut stream, _) = listener.accept().unwrap();
@@ -394,7 +506,11 @@ mod tests {
                 ..RegistryOptions::default()
             };
             change(&mut options);
-            HttpRegistry::new(&options, &KafkaMetrics::register(&prometheus::Registry::new()).unwrap()).unwrap()
+            HttpRegistry::new(
+                &options,
+                &KafkaMetrics::register(&prometheus::Registry::new()).unwrap(),
+            )
+            .unwrap()
         }
 
         fn asked(&self) -> Vec<String> {
@@ -408,8 +524,10 @@ mod tests {
         loop {
             let text = String::from_utf8_lossy(&bytes).to_lowercase();
             if let Some(end) = text.find("\r\n\r\n") {
-                let length =
-                    text.lines().find_map(|line| line.strip_prefix("content-length: ")).map_or(0, |length| length.parse().unwrap());
+                let length = text
+                    .lines()
+                    .find_map(|line| line.strip_prefix("content-length: "))
+                    .map_or(0, |length| length.parse().unwrap());
                 if bytes.len() >= end + 4 + length {
                     return String::from_utf8(bytes).unwrap();
                 }
@@ -424,13 +542,31 @@ mod tests {
     fn answers_are_judged() {
         let cases: [(&[Answer], Result<&str, &str>); 9] = [
             (&[(200, r#"{"schema":"\"string\""}"#)], Ok("\"string\"")),
-            (&[(200, r#"{"schema":"{}","schemaType":"AVRO","id":7}"#)], Ok("{}")),
+            (
+                &[(200, r#"{"schema":"{}","schemaType":"AVRO","id":7}"#)],
+                Ok("{}"),
+            ),
             (&[(503, ""), (0, ""), (200, r#"{"schema":"1"}"#)], Ok("1")),
-            (&[(404, r#"{"error_code":40403,"message":"Schema not found"}"#)], Err("no schema 7 is registered")),
-            (&[(200, r#"{"schema":"x","schemaType":"PROTOBUF"}"#)], Err("it is registered as PROTOBUF")),
-            (&[(404, "<html>no such page</html>")], Err("cannot be reached")),
-            (&[(401, r#"{"error_code":401,"message":"Unauthorized"}"#)], Err("Unauthorized")),
-            (&[(500, ""), (502, ""), (503, "overloaded")], Err("overloaded")),
+            (
+                &[(404, r#"{"error_code":40403,"message":"Schema not found"}"#)],
+                Err("no schema 7 is registered"),
+            ),
+            (
+                &[(200, r#"{"schema":"x","schemaType":"PROTOBUF"}"#)],
+                Err("it is registered as PROTOBUF"),
+            ),
+            (
+                &[(404, "<html>no such page</html>")],
+                Err("cannot be reached"),
+            ),
+            (
+                &[(401, r#"{"error_code":401,"message":"Unauthorized"}"#)],
+                Err("Unauthorized"),
+            ),
+            (
+                &[(500, ""), (502, ""), (503, "overloaded")],
+                Err("overloaded"),
+            ),
             (&[(200, "{}")], Err("holds no schema")),
         ];
         for (answers, expected) in cases {
@@ -438,7 +574,9 @@ mod tests {
             let found = double.registry(|_| {}).lookup(&SchemaRef::Id(7));
             match (found, expected) {
                 (Ok(found), Ok(expected)) => assert_eq!(found.as_ref(), expected),
-                (Err(error), Err(expected)) => assert!(error.to_string().contains(expected), "{expected}: {error}"),
+                (Err(error), Err(expected)) => {
+                    assert!(error.to_string().contains(expected), "{expected}: {error}")
+                }
                 (found, _) => panic!("{answers:?} gave {found:?}"),
             }
             assert_eq!(double.asked().len(), answers.len(), "{answers:?}");
@@ -450,9 +588,15 @@ mod tests {
         let double = Double::new(&[(200, r#"{"schema":"\"long\""}"#)]); // answers once
         let registry = double.registry(|_| {});
         for _ in 0..3 {
-            assert_eq!(registry.lookup(&SchemaRef::Id(7)).unwrap().as_ref(), "\"long\"");
+            assert_eq!(
+                registry.lookup(&SchemaRef::Id(7)).unwrap().as_ref(),
+                "\"long\""
+            );
         }
-        assert!(matches!(registry.lookup(&SchemaRef::Id(8)), Err(SchemaLookupError::Unavailable(_))));
+        assert!(matches!(
+            registry.lookup(&SchemaRef::Id(8)),
+            Err(SchemaLookupError::Unavailable(_))
+        ));
     }
 
     /// Answers every request on a thread of its own, as `answer` says of its path.
@@ -468,7 +612,10 @@ mod tests {
                     let (status, body) = answer(request.split(' ').nth(1).unwrap());
                     let length = body.len();
                     // The client may be gone.
-                    let _ = write!(stream, "HTTP/1.1 {status} x\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}");
+                    let _ = write!(
+                        stream,
+                        "HTTP/1.1 {status} x\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+                    );
                 });
             }
         });
@@ -476,8 +623,15 @@ mod tests {
     }
 
     fn registry_at(url: String) -> HttpRegistry {
-        let options = RegistryOptions { url, ..RegistryOptions::default() };
-        HttpRegistry::new(&options, &KafkaMetrics::register(&prometheus::Registry::new()).unwrap()).unwrap()
+        let options = RegistryOptions {
+            url,
+            ..RegistryOptions::default()
+        };
+        HttpRegistry::new(
+            &options,
+            &KafkaMetrics::register(&prometheus::Registry::new()).unwrap(),
+        )
+        .unwrap()
     }
 
     /// Finds until there is an answer.
@@ -485,7 +639,9 @@ mod tests {
         let deadline = std::time::Instant::now() + Duration::from_secs(60);
         loop {
             match registry.find(&SchemaRef::Id(id)) {
-                Err(SchemaLookupError::Unavailable(why)) => assert!(std::time::Instant::now() < deadline, "{why}"),
+                Err(SchemaLookupError::Unavailable(why)) => {
+                    assert!(std::time::Instant::now() < deadline, "{why}")
+                }
                 answer => return answer,
             }
             std::thread::sleep(Duration::from_millis(1));
@@ -510,11 +666,23 @@ mod tests {
         let hanging: Vec<SchemaRef> = (100..2_000).map(SchemaRef::Id).collect();
         registry.prefetch(&hanging);
         for id in 100..110 {
-            assert!(matches!(registry.find(&SchemaRef::Id(id)), Err(SchemaLookupError::Unavailable(_))));
+            assert!(matches!(
+                registry.find(&SchemaRef::Id(id)),
+                Err(SchemaLookupError::Unavailable(_))
+            ));
         }
-        assert_eq!(registry.find(&SchemaRef::Id(7)).unwrap().as_ref(), "\"long\"");
-        assert_eq!(registry.lookup(&SchemaRef::Id(7)).unwrap().as_ref(), "\"long\"");
-        let full = registry.find(&SchemaRef::Id(1_999)).unwrap_err().to_string();
+        assert_eq!(
+            registry.find(&SchemaRef::Id(7)).unwrap().as_ref(),
+            "\"long\""
+        );
+        assert_eq!(
+            registry.lookup(&SchemaRef::Id(7)).unwrap().as_ref(),
+            "\"long\""
+        );
+        let full = registry
+            .find(&SchemaRef::Id(1_999))
+            .unwrap_err()
+            .to_string();
         assert!(full.contains("1000 other questions"), "{full}");
         drop(release);
     }
@@ -535,13 +703,20 @@ mod tests {
         let junk: Vec<SchemaRef> = (0..64).map(SchemaRef::Id).collect();
         registry.prefetch(&junk);
         for id in 0..64 {
-            assert_eq!(found(&registry, id), Err(SchemaLookupError::Unknown(id.to_string())));
+            assert_eq!(
+                found(&registry, id),
+                Err(SchemaLookupError::Unknown(id.to_string()))
+            );
         }
     }
 
     #[test]
     fn paths_and_credentials_are_right() {
-        let double = Double::new(&[(200, r#"{"schema":"1"}"#), (200, r#"{"id":5}"#), (200, r#"{"id":6}"#)]);
+        let double = Double::new(&[
+            (200, r#"{"schema":"1"}"#),
+            (200, r#"{"id":5}"#),
+            (200, r#"{"id":6}"#),
+        ]);
         let token = double.registry(|options| options.token = Some("t0k".into()));
         token.lookup(&SchemaRef::Guid([1; 16])).unwrap();
         assert_eq!(token.id_of("a/b-value", "\"long\""), Ok(5));
@@ -552,31 +727,74 @@ mod tests {
         assert_eq!(basic.id_of("s-value", "\"long\""), Ok(6));
         assert_eq!(basic.id_of("s-value", "\"long\""), Ok(6));
         let expected = [
-            ("GET /apis/ccompat/v7/schemas/guids/01010101-0101-0101-0101-010101010101 ", "authorization: Bearer t0k"),
-            ("POST /apis/ccompat/v7/subjects/a%2Fb-value/versions ", r#"{"schema":"\"long\""}"#),
-            ("POST /apis/ccompat/v7/subjects/s-value ", "authorization: Basic dTpw"),
+            (
+                "GET /apis/ccompat/v7/schemas/guids/01010101-0101-0101-0101-010101010101 ",
+                "authorization: Bearer t0k",
+            ),
+            (
+                "POST /apis/ccompat/v7/subjects/a%2Fb-value/versions ",
+                r#"{"schema":"\"long\""}"#,
+            ),
+            (
+                "POST /apis/ccompat/v7/subjects/s-value ",
+                "authorization: Basic dTpw",
+            ),
         ];
         let asked = double.asked();
         assert_eq!(asked.len(), expected.len());
         for (request, (start, part)) in asked.iter().zip(expected) {
-            assert!(request.starts_with(start) && request.contains(part), "{request}");
+            assert!(
+                request.starts_with(start) && request.contains(part),
+                "{request}"
+            );
         }
     }
 
     #[test]
     fn options_are_checked_and_secrets_not_printed() {
         let metrics = KafkaMetrics::register(&prometheus::Registry::new()).unwrap();
-        let good = RegistryOptions { password: Some("hunter2".into()), username: Some("u".into()), ..RegistryOptions::default() };
+        let good = RegistryOptions {
+            password: Some("hunter2".into()),
+            username: Some("u".into()),
+            ..RegistryOptions::default()
+        };
         assert!(HttpRegistry::new(&good, &metrics).is_ok());
         assert!(!format!("{good:?}").contains("hunter2"));
         let cases = [
-            (RegistryOptions { url: "nowhere".into(), ..good.clone() }, "is no URL"),
-            (RegistryOptions { url: "https://x".into(), ..good.clone() }, "no TLS"),
-            (RegistryOptions { token: Some("t".into()), ..good.clone() }, "cannot be combined"),
-            (RegistryOptions { attempts: 0, ..good.clone() }, "at least 1"),
+            (
+                RegistryOptions {
+                    url: "nowhere".into(),
+                    ..good.clone()
+                },
+                "is no URL",
+            ),
+            (
+                RegistryOptions {
+                    url: "https://x".into(),
+                    ..good.clone()
+                },
+                "no TLS",
+            ),
+            (
+                RegistryOptions {
+                    token: Some("t".into()),
+                    ..good.clone()
+                },
+                "cannot be combined",
+            ),
+            (
+                RegistryOptions {
+                    attempts: 0,
+                    ..good.clone()
+                },
+                "at least 1",
+            ),
         ];
         for (options, expected) in cases {
-            let error = HttpRegistry::new(&options, &metrics).map(drop).unwrap_err().to_string();
+            let error = HttpRegistry::new(&options, &metrics)
+                .map(drop)
+                .unwrap_err()
+                .to_string();
             assert!(error.contains(expected), "{error}");
         }
     }

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use prometheus::{GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{
+    GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry,
+};
 
 use crate::retention::Finding;
 
@@ -103,7 +106,10 @@ impl KafkaMetrics {
                 "Producers that were given up and have not closed yet; no more than 8 at a time.",
             )?,
             client_errors: IntCounterVec::new(
-                Opts::new("leadpulse_kafka_client_errors_total", "Errors that librdkafka reported, by client and error code."),
+                Opts::new(
+                    "leadpulse_kafka_client_errors_total",
+                    "Errors that librdkafka reported, by client and error code.",
+                ),
                 &["client", "code"],
             )?,
             out_of_range: IntCounter::new(
@@ -129,10 +135,16 @@ impl KafkaMetrics {
                 &["topic"],
             )?,
             registry_requests: IntCounterVec::new(
-                Opts::new("leadpulse_schema_registry_requests_total", "Requests to the schema registry by HTTP status, or 'failed'."),
+                Opts::new(
+                    "leadpulse_schema_registry_requests_total",
+                    "Requests to the schema registry by HTTP status, or 'failed'.",
+                ),
                 &["code"],
             )?,
-            cached_schemas: IntGauge::new("leadpulse_schema_cache_size", "Writer schemas answered from memory.")?,
+            cached_schemas: IntGauge::new(
+                "leadpulse_schema_cache_size",
+                "Writer schemas answered from memory.",
+            )?,
         };
         registry.register(Box::new(metrics.transactions.clone()))?;
         registry.register(Box::new(metrics.commit_seconds.clone()))?;
@@ -168,7 +180,9 @@ impl KafkaMetrics {
     }
 
     pub(crate) fn count_transaction(&self, outcome: TransactionOutcome) {
-        self.transactions.with_label_values(&[outcome.label()]).inc();
+        self.transactions
+            .with_label_values(&[outcome.label()])
+            .inc();
     }
 
     pub(crate) fn observe_commit(&self, seconds: f64) {
@@ -187,10 +201,20 @@ impl KafkaMetrics {
     pub(crate) fn set_findings(&self, findings: &[Finding]) {
         self.topic_findings.reset();
         self.topic_retention_hours.reset();
-        for Finding { topic, setting, hours_left, .. } in findings {
-            self.topic_findings.with_label_values(&[topic.as_str(), setting]).set(1);
+        for Finding {
+            topic,
+            setting,
+            hours_left,
+            ..
+        } in findings
+        {
+            self.topic_findings
+                .with_label_values(&[topic.as_str(), setting])
+                .set(1);
             if let Some(hours) = hours_left {
-                self.topic_retention_hours.with_label_values(&[topic]).set(*hours);
+                self.topic_retention_hours
+                    .with_label_values(&[topic])
+                    .set(*hours);
             }
         }
     }

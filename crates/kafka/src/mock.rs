@@ -41,10 +41,20 @@ impl MockBroker {
             }
             Err(error) => drop(started.send(Err(error))),
         });
-        let failed = |why: String| PortError::Fatal(format!("the in-process Kafka mock cannot be started: {why}"));
+        let failed = |why: String| {
+            PortError::Fatal(format!(
+                "the in-process Kafka mock cannot be started: {why}"
+            ))
+        };
         spawned.map_err(|error| failed(error.to_string()))?;
-        let bootstrap_servers = start.recv().map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))?;
-        Ok(Self { bootstrap_servers, _running: running })
+        let bootstrap_servers = start
+            .recv()
+            .map_err(|error| failed(error.to_string()))?
+            .map_err(|error| failed(error.to_string()))?;
+        Ok(Self {
+            bootstrap_servers,
+            _running: running,
+        })
     }
 
     /// Where clients connect.
@@ -55,7 +65,10 @@ impl MockBroker {
 
 fn mock_cluster(
     topics: &[TopicSpec],
-) -> Result<MockCluster<'static, rdkafka::producer::DefaultProducerContext>, rdkafka::error::KafkaError> {
+) -> Result<
+    MockCluster<'static, rdkafka::producer::DefaultProducerContext>,
+    rdkafka::error::KafkaError,
+> {
     let cluster = MockCluster::new(1)?;
     for topic in topics {
         cluster.create_topic(&topic.name, topic.partitions, 1)?;
@@ -75,10 +88,23 @@ pub struct MockSink {
 
 impl MockSink {
     /// A sink for an engine that reads `partitions`.
-    pub fn new(options: &KafkaOptions, partitions: &[InputPartition], metrics: &Arc<KafkaMetrics>) -> Result<Self, PortError> {
+    pub fn new(
+        options: &KafkaOptions,
+        partitions: &[InputPartition],
+        metrics: &Arc<KafkaMetrics>,
+    ) -> Result<Self, PortError> {
         let signals = Arc::new(Signals::default());
         let config = options.client_config(Role::Producer);
-        let producer = PolledProducer::start(&config, "mock-sink", DebugLines { protocol: true, others: true }, metrics, &signals)?;
+        let producer = PolledProducer::start(
+            &config,
+            "mock-sink",
+            DebugLines {
+                protocol: true,
+                others: true,
+            },
+            metrics,
+            &signals,
+        )?;
         Ok(Self {
             options: options.clone(),
             partitions: partitions.to_vec(),
@@ -97,16 +123,24 @@ impl MockSink {
             let topic = self.options.outputs.name(record.output);
             match self.producer.send(topic, index, record, &given_up) {
                 Ok(()) => {}
-                Err(SendError::Refused(error)) => return Err(port_error(&format!("producing to '{topic}'"), &error)),
+                Err(SendError::Refused(error)) => {
+                    return Err(port_error(&format!("producing to '{topic}'"), &error));
+                }
                 Err(SendError::GivenUp) => break,
             }
         }
-        let delivered = self.producer.wait_for_deliveries(&|| Instant::now() >= deadline);
+        let delivered = self
+            .producer
+            .wait_for_deliveries(&|| Instant::now() >= deadline);
         if let Some(refusal) = self.producer.signals().take_refusals().first() {
             return Err(port_error("sending an epoch's records", &refusal.error));
         }
         let limit_ms = self.options.commit_timeout_ms;
-        let late = || PortError::Retriable(format!("kafka: an epoch's records are not acknowledged within {limit_ms} ms"));
+        let late = || {
+            PortError::Retriable(format!(
+                "kafka: an epoch's records are not acknowledged within {limit_ms} ms"
+            ))
+        };
         if delivered { Ok(()) } else { Err(late()) }
     }
 }
@@ -132,8 +166,12 @@ impl Sink for MockSink {
         let started = Instant::now();
         let offsets = offsets_of(epoch, &self.owner, &self.partitions)?;
         self.send(epoch)?;
-        self.offsets.client().commit(&offsets, CommitMode::Sync).map_err(|error| port_error("committing the positions", &error))?;
-        self.metrics.count_transaction(TransactionOutcome::Committed);
+        self.offsets
+            .client()
+            .commit(&offsets, CommitMode::Sync)
+            .map_err(|error| port_error("committing the positions", &error))?;
+        self.metrics
+            .count_transaction(TransactionOutcome::Committed);
         self.metrics.observe_commit(started.elapsed().as_secs_f64());
         Ok(())
     }

@@ -88,17 +88,43 @@ pub(crate) struct OffsetReader {
 
 impl OffsetReader {
     /// A client that sees committed records only, or all.
-    pub(crate) fn connect(options: &KafkaOptions, isolation: Isolation, metrics: &Arc<KafkaMetrics>) -> Result<Self, PortError> {
-        let role = Role::Reader { committed: isolation == Isolation::Committed };
-        let client = Closing::new(consumer(options, role, "reader", metrics)?, "reader", options.close_timeout());
-        Ok(Self { client, options: options.clone() })
+    pub(crate) fn connect(
+        options: &KafkaOptions,
+        isolation: Isolation,
+        metrics: &Arc<KafkaMetrics>,
+    ) -> Result<Self, PortError> {
+        let role = Role::Reader {
+            committed: isolation == Isolation::Committed,
+        };
+        let client = Closing::new(
+            consumer(options, role, "reader", metrics)?,
+            "reader",
+            options.close_timeout(),
+        );
+        Ok(Self {
+            client,
+            options: options.clone(),
+        })
     }
 
     /// A client for small questions: it gives a broker that does not answer up soon, and asks another.
-    pub(crate) fn to_ask(options: &KafkaOptions, isolation: Isolation, metrics: &Arc<KafkaMetrics>) -> Result<Self, PortError> {
-        let role = Role::Asker { committed: isolation == Isolation::Committed };
-        let client = Closing::new(consumer(options, role, "asker", metrics)?, "asker", options.close_timeout());
-        Ok(Self { client, options: options.clone() })
+    pub(crate) fn to_ask(
+        options: &KafkaOptions,
+        isolation: Isolation,
+        metrics: &Arc<KafkaMetrics>,
+    ) -> Result<Self, PortError> {
+        let role = Role::Asker {
+            committed: isolation == Isolation::Committed,
+        };
+        let client = Closing::new(
+            consumer(options, role, "asker", metrics)?,
+            "asker",
+            options.close_timeout(),
+        );
+        Ok(Self {
+            client,
+            options: options.clone(),
+        })
     }
 
     /// The client, for questions about the group.
@@ -111,21 +137,38 @@ impl OffsetReader {
         self.patiently(|limit| self.partition_count_within(topic, limit))
     }
 
-    fn partition_count_within(&self, topic: &str, limit: Duration) -> Result<Option<i32>, PortError> {
+    fn partition_count_within(
+        &self,
+        topic: &str,
+        limit: Duration,
+    ) -> Result<Option<i32>, PortError> {
         let doing = || format!("asking {} for topic '{topic}'", self.options.brokers);
-        let metadata = self.client.fetch_metadata(Some(topic), limit).map_err(|error| port_error(&doing(), &error))?;
-        let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else { return Ok(None) };
+        let metadata = self
+            .client
+            .fetch_metadata(Some(topic), limit)
+            .map_err(|error| port_error(&doing(), &error))?;
+        let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else {
+            return Ok(None);
+        };
         match found.error().map(RDKafkaErrorCode::from) {
             None => Ok(Some(found.partitions().len() as i32)),
-            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => Ok(None),
-            Some(code) if is_permanent(code) => Err(PortError::Fatal(format!("kafka: {}: {code}", doing()))),
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
+                Ok(None)
+            }
+            Some(code) if is_permanent(code) => {
+                Err(PortError::Fatal(format!("kafka: {}: {code}", doing())))
+            }
             Some(code) => Err(PortError::Retriable(format!("kafka: {}: {code}", doing()))),
         }
     }
 
     /// The first offset of each partition.
     pub(crate) fn starts(&self, places: &[Place]) -> Result<Vec<NextOffset>, PortError> {
-        Ok(self.list(places, Offset::Beginning)?.into_iter().map(NextOffset).collect())
+        Ok(self
+            .list(places, Offset::Beginning)?
+            .into_iter()
+            .map(NextOffset)
+            .collect())
     }
 
     /// One past the last offset of each partition that this client may reach, control records included.
@@ -141,21 +184,38 @@ impl OffsetReader {
         patiently(self.options.request_timeout(), ask)
     }
 
-    fn list_within(&self, places: &[Place], at: Offset, limit: Duration) -> Result<Vec<i64>, PortError> {
+    fn list_within(
+        &self,
+        places: &[Place],
+        at: Offset,
+        limit: Duration,
+    ) -> Result<Vec<i64>, PortError> {
         let doing = "listing offsets of the partitions";
         let mut request = TopicPartitionList::with_capacity(places.len());
         for (topic, partition) in places {
-            request.add_partition_offset(topic, *partition, at).map_err(|error| port_error(doing, &error))?;
+            request
+                .add_partition_offset(topic, *partition, at)
+                .map_err(|error| port_error(doing, &error))?;
         }
-        let answer = self.client.offsets_for_times(request, limit).map_err(|error| port_error(doing, &error))?;
+        let answer = self
+            .client
+            .offsets_for_times(request, limit)
+            .map_err(|error| port_error(doing, &error))?;
         let offset_of = |(topic, partition): &Place| {
             let doing = || format!("listing the offset of {topic}/{partition}");
             let element = answer.find_partition(topic, *partition);
-            let element = element.ok_or_else(|| PortError::Fatal(format!("kafka: {}: not in the answer", doing())))?;
-            element.error().map_err(|error| port_error(&doing(), &error))?;
+            let element = element.ok_or_else(|| {
+                PortError::Fatal(format!("kafka: {}: not in the answer", doing()))
+            })?;
+            element
+                .error()
+                .map_err(|error| port_error(&doing(), &error))?;
             match element.offset() {
                 Offset::Offset(offset) => Ok(offset),
-                other => Err(PortError::Retriable(format!("kafka: {}: the broker answered {other:?}", doing()))),
+                other => Err(PortError::Retriable(format!(
+                    "kafka: {}: the broker answered {other:?}",
+                    doing()
+                ))),
             }
         };
         places.iter().map(offset_of).collect()
@@ -163,31 +223,50 @@ impl OffsetReader {
 
     /// Looks whether reading can begin at this offset, which must lie before the partition's stable end. Only this partition is assigned, so an
     /// error is its own.
-    pub(crate) fn probe(&self, place: &Place, offset: NextOffset) -> Result<Readability, PortError> {
+    pub(crate) fn probe(
+        &self,
+        place: &Place,
+        offset: NextOffset,
+    ) -> Result<Readability, PortError> {
         let (topic, partition) = place;
-        let failed = |error| port_error(&format!("looking at offset {} of {topic}/{partition}", offset.0), &error);
+        let failed = |error| {
+            port_error(
+                &format!("looking at offset {} of {topic}/{partition}", offset.0),
+                &error,
+            )
+        };
         let mut assignment = TopicPartitionList::with_capacity(1);
-        assignment.add_partition_offset(topic, *partition, Offset::Offset(offset.0)).map_err(failed)?;
+        assignment
+            .add_partition_offset(topic, *partition, Offset::Offset(offset.0))
+            .map_err(failed)?;
         self.client.assign(&assignment).map_err(failed)?;
         let probe = self.probe_assigned(place, offset).map_err(failed);
         self.client.unassign().map_err(failed)?;
         probe
     }
 
-    fn probe_assigned(&self, (topic, partition): &Place, offset: NextOffset) -> Result<Readability, KafkaError> {
+    fn probe_assigned(
+        &self,
+        (topic, partition): &Place,
+        offset: NextOffset,
+    ) -> Result<Readability, KafkaError> {
         let deadline = Instant::now() + PROBE_LIMIT;
         while Instant::now() < deadline {
             match self.client.poll(POLL_WAIT) {
                 Some(Ok(_) | Err(KafkaError::PartitionEOF(_))) => return Ok(Readability::Readable),
                 Some(Err(error)) => match error.rdkafka_error_code() {
-                    Some(code) if is_damage(code) => return Ok(Readability::Damaged(code.to_string())),
+                    Some(code) if is_damage(code) => {
+                        return Ok(Readability::Damaged(code.to_string()));
+                    }
                     Some(code) if is_permanent(code) => return Err(error),
                     _ => {}
                 },
                 None => {
                     let positions = self.client.position()?;
                     let element = positions.find_partition(topic, *partition);
-                    if element.is_some_and(|element| matches!(element.offset(), Offset::Offset(at) if at > offset.0)) {
+                    if element.is_some_and(
+                        |element| matches!(element.offset(), Offset::Offset(at) if at > offset.0),
+                    ) {
                         return Ok(Readability::Readable);
                     }
                 }
@@ -198,7 +277,12 @@ impl OffsetReader {
 
     /// The first offset behind damage that can be read, at most `end`. Looks at ever later offsets, then halves the stretch: good batches
     /// between two damaged ones may be passed over with them.
-    pub(crate) fn readable_after(&self, place: &Place, damaged: NextOffset, end: NextOffset) -> Result<NextOffset, PortError> {
+    pub(crate) fn readable_after(
+        &self,
+        place: &Place,
+        damaged: NextOffset,
+        end: NextOffset,
+    ) -> Result<NextOffset, PortError> {
         let (mut bad, mut step) = (damaged.0, 1);
         let mut good = loop {
             let at = damaged.0.saturating_add(step);
@@ -243,14 +327,19 @@ impl OffsetReader {
         each: &mut dyn FnMut(&BorrowedMessage<'_>) -> Result<(), PortError>,
     ) -> Result<(), PortError> {
         let failed = |error| port_error(&format!("reading topic '{topic}'"), &error);
-        let mut unread: FxHashMap<i32, i64> =
-            ranges.iter().filter(|range| range.from < range.end).map(|range| (range.partition, range.end)).collect();
+        let mut unread: FxHashMap<i32, i64> = ranges
+            .iter()
+            .filter(|range| range.from < range.end)
+            .map(|range| (range.partition, range.end))
+            .collect();
         if unread.is_empty() {
             return Ok(());
         }
         let mut assignment = TopicPartitionList::with_capacity(ranges.len());
         for range in ranges.iter().filter(|range| range.from < range.end) {
-            assignment.add_partition_offset(topic, range.partition, Offset::Offset(range.from)).map_err(failed)?;
+            assignment
+                .add_partition_offset(topic, range.partition, Offset::Offset(range.from))
+                .map_err(failed)?;
         }
         self.client.assign(&assignment).map_err(failed)?;
         let mut deadline = Instant::now() + self.options.request_timeout();
@@ -269,7 +358,9 @@ impl OffsetReader {
                 }
                 // One topic is assigned at a time: librdkafka's notice does not name it.
                 Some(Err(KafkaError::PartitionEOF(partition))) => drop(unread.remove(&partition)),
-                Some(Err(error)) if error.rdkafka_error_code().is_some_and(is_permanent) => return Err(failed(error)),
+                Some(Err(error)) if error.rdkafka_error_code().is_some_and(is_permanent) => {
+                    return Err(failed(error));
+                }
                 Some(Err(_)) | None => {
                     // Only the position tells that the rest of a partition was markers and aborted records.
                     let positions = self.client.position().map_err(failed)?;
@@ -279,7 +370,9 @@ impl OffsetReader {
                     });
                     if Instant::now() >= deadline {
                         let waited_ms = self.options.request_timeout_ms;
-                        return Err(PortError::Retriable(format!("kafka: reading topic '{topic}': nothing arrived for {waited_ms} ms")));
+                        return Err(PortError::Retriable(format!(
+                            "kafka: reading topic '{topic}': nothing arrived for {waited_ms} ms"
+                        )));
                     }
                 }
             }
@@ -292,11 +385,17 @@ impl OffsetReader {
 ///
 /// After a change of leaders a broker answers for a moment that it is not the leader, that the client's leader epoch is fenced or not known
 /// yet, or that the end is not (KIP-320, KIP-207). librdkafka's `offsets_for_times` leaves it to the caller to ask again.
-fn patiently<T>(limit: Duration, mut ask: impl FnMut(Duration) -> Result<T, PortError>) -> Result<T, PortError> {
+fn patiently<T>(
+    limit: Duration,
+    mut ask: impl FnMut(Duration) -> Result<T, PortError>,
+) -> Result<T, PortError> {
     let deadline = Instant::now() + limit;
     let mut pause = FIRST_PAUSE;
     loop {
-        match ask(deadline.saturating_duration_since(Instant::now()).max(FIRST_PAUSE)) {
+        match ask(deadline
+            .saturating_duration_since(Instant::now())
+            .max(FIRST_PAUSE))
+        {
             Err(PortError::Retriable(why)) if Instant::now() + pause < deadline => {
                 tracing::debug!("{why}; asking again");
                 std::thread::sleep(pause);
@@ -308,9 +407,16 @@ fn patiently<T>(limit: Duration, mut ask: impl FnMut(Duration) -> Result<T, Port
 }
 
 /// The ends of the partitions: `committed` sees the stable ones, `all` the high watermarks.
-pub(crate) fn log_ends(committed: &OffsetReader, all: &OffsetReader, places: &[Place]) -> Result<Vec<LogEnd>, PortError> {
+pub(crate) fn log_ends(
+    committed: &OffsetReader,
+    all: &OffsetReader,
+    places: &[Place],
+) -> Result<Vec<LogEnd>, PortError> {
     let (stable, high) = (committed.stable_ends(places)?, all.stable_ends(places)?);
-    let end = |(stable, high): (i64, i64)| LogEnd { stable: NextOffset(stable), high: NextOffset(high.max(stable)) };
+    let end = |(stable, high): (i64, i64)| LogEnd {
+        stable: NextOffset(stable),
+        high: NextOffset(high.max(stable)),
+    };
     Ok(stable.into_iter().zip(high).map(end).collect())
 }
 
@@ -319,11 +425,22 @@ mod tests {
     use super::*;
 
     /// The answer after `failures` errors of that code, and how often was asked.
-    fn asked(code: RDKafkaErrorCode, failures: usize, limit: Duration) -> (Result<(), PortError>, usize) {
+    fn asked(
+        code: RDKafkaErrorCode,
+        failures: usize,
+        limit: Duration,
+    ) -> (Result<(), PortError>, usize) {
         let mut count = 0;
         let answer = patiently(limit, |_| {
             count += 1;
-            if count > failures { Ok(()) } else { Err(port_error("listing offsets", &KafkaError::OffsetFetch(code))) }
+            if count > failures {
+                Ok(())
+            } else {
+                Err(port_error(
+                    "listing offsets",
+                    &KafkaError::OffsetFetch(code),
+                ))
+            }
         });
         (answer, count)
     }
@@ -343,8 +460,18 @@ mod tests {
             assert!(matches!(asked(code, 2, long), (Ok(()), 3)), "{code:?}");
         }
         let (denied, count) = asked(RDKafkaErrorCode::TopicAuthorizationFailed, 2, long);
-        assert!(matches!((&denied, count), (Err(PortError::Fatal(_)), 1)), "{denied:?}, {count}");
-        let (late, _) = asked(RDKafkaErrorCode::FencedLeaderEpoch, usize::MAX, Duration::from_millis(200));
-        assert!(matches!(&late, Err(PortError::Retriable(message)) if message.contains("listing offsets")), "{late:?}");
+        assert!(
+            matches!((&denied, count), (Err(PortError::Fatal(_)), 1)),
+            "{denied:?}, {count}"
+        );
+        let (late, _) = asked(
+            RDKafkaErrorCode::FencedLeaderEpoch,
+            usize::MAX,
+            Duration::from_millis(200),
+        );
+        assert!(
+            matches!(&late, Err(PortError::Retriable(message)) if message.contains("listing offsets")),
+            "{late:?}"
+        );
     }
 }

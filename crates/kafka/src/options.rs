@@ -173,11 +173,25 @@ impl fmt::Debug for KafkaOptions {
 }
 
 fn is_secret(key: &str) -> bool {
-    ["password", "secret", ".key.pem", "jaas"].iter().any(|part| key.contains(part))
+    ["password", "secret", ".key.pem", "jaas"]
+        .iter()
+        .any(|part| key.contains(part))
 }
 
-fn serialize_redacted<S: Serializer>(client: &BTreeMap<String, String>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_map(client.iter().map(|(key, value)| (key, if is_secret(key) { "***" } else { value.as_str() })))
+fn serialize_redacted<S: Serializer>(
+    client: &BTreeMap<String, String>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(client.iter().map(|(key, value)| {
+        (
+            key,
+            if is_secret(key) {
+                "***"
+            } else {
+                value.as_str()
+            },
+        )
+    }))
 }
 
 /// A fault in the `[kafka]` section.
@@ -241,25 +255,58 @@ const RESERVED: [(&str, &str); 16] = [
     ("metadata.broker.list", "it is kafka.brokers"),
     ("group.id", "it is kafka.group_id"),
     ("transactional.id", "it is kafka.transactional_id"),
-    ("transaction.timeout.ms", "it is kafka.transaction_timeout_ms"),
-    ("message.timeout.ms", "it follows from kafka.transaction_timeout_ms"),
-    ("delivery.timeout.ms", "it follows from kafka.transaction_timeout_ms"),
-    ("enable.auto.commit", "positions are committed by transactions only"),
-    ("enable.auto.offset.store", "positions are committed by transactions only"),
+    (
+        "transaction.timeout.ms",
+        "it is kafka.transaction_timeout_ms",
+    ),
+    (
+        "message.timeout.ms",
+        "it follows from kafka.transaction_timeout_ms",
+    ),
+    (
+        "delivery.timeout.ms",
+        "it follows from kafka.transaction_timeout_ms",
+    ),
+    (
+        "enable.auto.commit",
+        "positions are committed by transactions only",
+    ),
+    (
+        "enable.auto.offset.store",
+        "positions are committed by transactions only",
+    ),
     ("isolation.level", "aborted records must not be read"),
-    ("auto.offset.reset", "where reading starts is decided by the committed epoch"),
+    (
+        "auto.offset.reset",
+        "where reading starts is decided by the committed epoch",
+    ),
     ("enable.idempotence", "exactly once rests on it"),
     ("enable.partition.eof", "readers depend on it"),
-    ("delivery.report.only.error", "acknowledged records are counted"),
-    ("log_level", "the sink reads librdkafka's protocol log; filter the log of this program instead"),
+    (
+        "delivery.report.only.error",
+        "acknowledged records are counted",
+    ),
+    (
+        "log_level",
+        "the sink reads librdkafka's protocol log; filter the log of this program instead",
+    ),
     ("log.queue", "the sink reads librdkafka's protocol log"),
 ];
 
 impl KafkaOptions {
     /// Checks names, limits and every librdkafka setting.
     pub fn validate(&self) -> Result<(), OptionsError> {
-        let fault = |field: &str, problem: String| Err(OptionsError::Field { field: field.into(), problem });
-        for (field, value) in [("brokers", &self.brokers), ("group_id", &self.group_id), ("transactional_id", &self.transactional_id)] {
+        let fault = |field: &str, problem: String| {
+            Err(OptionsError::Field {
+                field: field.into(),
+                problem,
+            })
+        };
+        for (field, value) in [
+            ("brokers", &self.brokers),
+            ("group_id", &self.group_id),
+            ("transactional_id", &self.transactional_id),
+        ] {
             if value.trim().is_empty() {
                 return fault(field, "must not be empty".into());
             }
@@ -267,19 +314,36 @@ impl KafkaOptions {
         let mut names = BTreeSet::new();
         let on = |(field, name): &(&str, &str)| *field != "current_scores" || !name.is_empty();
         for (field, name) in self.outputs.fields().into_iter().filter(on) {
-            let legal = name.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
+            let legal = name
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
             if name.is_empty() || name.len() > 249 || !legal {
-                return fault(&format!("outputs.{field}"), format!("\"{name}\" is no topic name: 1 to 249 of a-z A-Z 0-9 . _ -"));
+                return fault(
+                    &format!("outputs.{field}"),
+                    format!("\"{name}\" is no topic name: 1 to 249 of a-z A-Z 0-9 . _ -"),
+                );
             }
             if !names.insert(name) {
-                return fault(&format!("outputs.{field}"), format!("\"{name}\" is used by another output too"));
+                return fault(
+                    &format!("outputs.{field}"),
+                    format!("\"{name}\" is used by another output too"),
+                );
             }
         }
         if self.output_partitions < 1 {
-            return fault("output_partitions", format!("{} is less than 1", self.output_partitions));
+            return fault(
+                "output_partitions",
+                format!("{} is less than 1", self.output_partitions),
+            );
         }
         if self.replication_factor < 1 && self.replication_factor != -1 {
-            return fault("replication_factor", format!("{} is neither positive nor -1 (the brokers' default)", self.replication_factor));
+            return fault(
+                "replication_factor",
+                format!(
+                    "{} is neither positive nor -1 (the brokers' default)",
+                    self.replication_factor
+                ),
+            );
         }
         let limits = [
             ("request_timeout_ms", self.request_timeout_ms),
@@ -289,39 +353,66 @@ impl KafkaOptions {
         ];
         for (field, value) in limits {
             if !(100..=86_400_000).contains(&value) {
-                return fault(field, format!("{value} is not between 100 (0.1 s) and 86400000 (a day)"));
+                return fault(
+                    field,
+                    format!("{value} is not between 100 (0.1 s) and 86400000 (a day)"),
+                );
             }
         }
         if self.transaction_timeout_ms > LONGEST_TRANSACTION_MS {
             let value = self.transaction_timeout_ms;
-            return fault("transaction_timeout_ms", format!("{value} is more than {LONGEST_TRANSACTION_MS}, which brokers refuse"));
+            return fault(
+                "transaction_timeout_ms",
+                format!("{value} is more than {LONGEST_TRANSACTION_MS}, which brokers refuse"),
+            );
         }
         // Sending, positions and commit may each stand still for almost that long.
         if self.commit_timeout_ms * 3 > self.transaction_timeout_ms {
             let (value, limit) = (self.commit_timeout_ms, self.transaction_timeout_ms);
-            return fault("commit_timeout_ms", format!("{value} must be at most a third of transaction_timeout_ms ({limit})"));
+            return fault(
+                "commit_timeout_ms",
+                format!("{value} must be at most a third of transaction_timeout_ms ({limit})"),
+            );
         }
         if self.queue_bytes < 1 << 20 {
-            return fault("queue_bytes", format!("{} is below 1048576 (1 MiB)", self.queue_bytes));
+            return fault(
+                "queue_bytes",
+                format!("{} is below 1048576 (1 MiB)", self.queue_bytes),
+            );
         }
         self.validate_client()
     }
 
     fn validate_client(&self) -> Result<(), OptionsError> {
         for key in self.client.keys() {
-            let bare = key.strip_prefix("consumer.").or_else(|| key.strip_prefix("producer.")).unwrap_or(key);
+            let bare = key
+                .strip_prefix("consumer.")
+                .or_else(|| key.strip_prefix("producer."))
+                .unwrap_or(key);
             if let Some((_, reason)) = RESERVED.iter().find(|(reserved, _)| *reserved == bare) {
-                return Err(OptionsError::Reserved { key: key.clone(), reason });
+                return Err(OptionsError::Reserved {
+                    key: key.clone(),
+                    reason,
+                });
             }
         }
         for role in [Role::Source, Role::Sink, Role::Producer, Role::Admin] {
-            self.client_config(role).create_native_config().map_err(|error| match error {
-                KafkaError::ClientConfig(_, problem, key, value) => {
-                    let value = if is_secret(&key) { "***".into() } else { value };
-                    OptionsError::Refused { key, value, problem }
-                }
-                other => OptionsError::Field { field: "client".into(), problem: other.to_string() },
-            })?;
+            self.client_config(role)
+                .create_native_config()
+                .map_err(|error| match error {
+                    KafkaError::ClientConfig(_, problem, key, value) => {
+                        let value = if is_secret(&key) { "***".into() } else { value };
+                        OptionsError::Refused {
+                            key,
+                            value,
+                            problem,
+                        }
+                    }
+                    other => OptionsError::Field {
+                        field: "client".into(),
+                        problem: other.to_string(),
+                    },
+                })?;
         }
         Ok(())
     }
@@ -342,7 +433,10 @@ impl KafkaOptions {
     /// librdkafka's configuration for a client: defaults of the role, then the user's settings, then what cannot be overridden.
     pub(crate) fn client_config(&self, role: Role) -> ClientConfig {
         let mut config = ClientConfig::new();
-        let consumes = matches!(role, Role::Source | Role::Reader { .. } | Role::Asker { .. });
+        let consumes = matches!(
+            role,
+            Role::Source | Role::Reader { .. } | Role::Asker { .. }
+        );
         let produces = matches!(role, Role::Sink | Role::Producer);
         // Below the transaction's limit, as librdkafka wants it, and above ours: the watchdog decides, before librdkafka repeats a request.
         let request_limit_ms = (self.transaction_timeout_ms / 2).min(60_000).to_string();
@@ -351,7 +445,11 @@ impl KafkaOptions {
                 config.set(*key, *value);
             }
         };
-        set(&[("client.id", "leadpulse"), ("socket.nagle.disable", "true"), ("socket.keepalive.enable", "true")]);
+        set(&[
+            ("client.id", "leadpulse"),
+            ("socket.nagle.disable", "true"),
+            ("socket.keepalive.enable", "true"),
+        ]);
         set(&[
             ("retry.backoff.ms", "5"),
             ("retry.backoff.max.ms", "50"),
@@ -359,15 +457,32 @@ impl KafkaOptions {
             ("reconnect.backoff.max.ms", "1000"),
         ]);
         // A broker that is paused still accepts connections: only these limits tell it from a slow one (10 and 30 s by default).
-        set(&[("api.version.request.timeout.ms", "3000"), ("socket.connection.setup.timeout.ms", "5000")]);
+        set(&[
+            ("api.version.request.timeout.ms", "3000"),
+            ("socket.connection.setup.timeout.ms", "5000"),
+        ]);
         if consumes {
-            set(&[("fetch.wait.max.ms", "10"), ("fetch.min.bytes", "1"), ("fetch.queue.backoff.ms", "20")]);
-            set(&[("queued.min.messages", "20000"), ("queued.max.messages.kbytes", "65536")]);
+            set(&[
+                ("fetch.wait.max.ms", "10"),
+                ("fetch.min.bytes", "1"),
+                ("fetch.queue.backoff.ms", "20"),
+            ]);
+            set(&[
+                ("queued.min.messages", "20000"),
+                ("queued.max.messages.kbytes", "65536"),
+            ]);
             // A leader that was paused and replaced is noticed by this refresh only: its connection stays open.
-            set(&[("topic.metadata.refresh.interval.ms", "5000"), ("allow.auto.create.topics", "false")]);
+            set(&[
+                ("topic.metadata.refresh.interval.ms", "5000"),
+                ("allow.auto.create.topics", "false"),
+            ]);
         }
         if produces {
-            set(&[("compression.type", "lz4"), ("batch.size", &BATCH_BYTES.to_string()), ("queue.buffering.max.kbytes", "262144")]);
+            set(&[
+                ("compression.type", "lz4"),
+                ("batch.size", &BATCH_BYTES.to_string()),
+                ("queue.buffering.max.kbytes", "262144"),
+            ]);
             // The Java client's partitioner: a key finds the same partition whoever produces it.
             set(&[("partitioner", "murmur2_random")]);
         }
@@ -387,33 +502,66 @@ impl KafkaOptions {
             _ => {}
         }
         for (key, value) in &self.client {
-            let (applies, key) = match (key.strip_prefix("consumer."), key.strip_prefix("producer.")) {
-                (Some(key), _) => (consumes, key),
-                (_, Some(key)) => (produces, key),
-                _ => (true, key.as_str()),
-            };
+            let (applies, key) =
+                match (key.strip_prefix("consumer."), key.strip_prefix("producer.")) {
+                    (Some(key), _) => (consumes, key),
+                    (_, Some(key)) => (produces, key),
+                    _ => (true, key.as_str()),
+                };
             if applies {
                 config.set(key, value);
             }
         }
         config.set("bootstrap.servers", &self.brokers);
         if consumes {
-            let committed = !matches!(role, Role::Reader { committed: false } | Role::Asker { committed: false });
+            let committed = !matches!(
+                role,
+                Role::Reader { committed: false } | Role::Asker { committed: false }
+            );
             config.set("group.id", &self.group_id);
-            config.set("isolation.level", if committed { "read_committed" } else { "read_uncommitted" });
-            config.set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
+            config.set(
+                "isolation.level",
+                if committed {
+                    "read_committed"
+                } else {
+                    "read_uncommitted"
+                },
+            );
+            config
+                .set("enable.auto.commit", "false")
+                .set("enable.auto.offset.store", "false");
             config.set("auto.offset.reset", "error");
-            config.set("enable.partition.eof", if matches!(role, Role::Reader { .. } | Role::Asker { .. }) { "true" } else { "false" });
+            config.set(
+                "enable.partition.eof",
+                if matches!(role, Role::Reader { .. } | Role::Asker { .. }) {
+                    "true"
+                } else {
+                    "false"
+                },
+            );
         }
         if produces {
             config.set("enable.idempotence", "true").set("acks", "all");
         }
         if role == Role::Sink {
             config.set("transactional.id", &self.transactional_id);
-            config.set("transaction.timeout.ms", self.transaction_timeout_ms.to_string());
-            config.set("message.timeout.ms", self.transaction_timeout_ms.to_string());
+            config.set(
+                "transaction.timeout.ms",
+                self.transaction_timeout_ms.to_string(),
+            );
+            config.set(
+                "message.timeout.ms",
+                self.transaction_timeout_ms.to_string(),
+            );
             let debug = self.user_debug();
-            config.set("debug", if debug.is_empty() { "protocol".into() } else { format!("protocol,{debug}") });
+            config.set(
+                "debug",
+                if debug.is_empty() {
+                    "protocol".into()
+                } else {
+                    format!("protocol,{debug}")
+                },
+            );
             config.set_log_level(RDKafkaLogLevel::Debug);
         }
         config
@@ -423,21 +571,32 @@ impl KafkaOptions {
     pub(crate) fn sink_config(&self, transaction_timeout: Duration) -> ClientConfig {
         let mut config = self.client_config(Role::Sink);
         let limit_ms = transaction_timeout.as_millis().to_string();
-        config.set("transaction.timeout.ms", &limit_ms).set("message.timeout.ms", &limit_ms);
+        config
+            .set("transaction.timeout.ms", &limit_ms)
+            .set("message.timeout.ms", &limit_ms);
         config
     }
 
     /// Debug contexts that the user set for the sink, separated by commas.
     fn user_debug(&self) -> String {
         let set = [self.client.get("debug"), self.client.get("producer.debug")];
-        set.into_iter().flatten().map(String::as_str).collect::<Vec<_>>().join(",")
+        set.into_iter()
+            .flatten()
+            .map(String::as_str)
+            .collect::<Vec<_>>()
+            .join(",")
     }
 
     /// The sink's debug lines that the user asked for. The sink itself always reads those of the protocol.
     pub(crate) fn sink_debug_lines(&self) -> DebugLines {
         let debug = self.user_debug();
-        let protocol = debug.split(',').any(|context| matches!(context.trim(), "protocol" | "all"));
-        DebugLines { protocol, others: !debug.is_empty() }
+        let protocol = debug
+            .split(',')
+            .any(|context| matches!(context.trim(), "protocol" | "all"));
+        DebugLines {
+            protocol,
+            others: !debug.is_empty(),
+        }
     }
 }
 
@@ -446,7 +605,10 @@ mod tests {
     use super::*;
 
     fn with_client(key: &str, value: &str) -> KafkaOptions {
-        KafkaOptions { client: BTreeMap::from([(key.into(), value.into())]), ..KafkaOptions::default() }
+        KafkaOptions {
+            client: BTreeMap::from([(key.into(), value.into())]),
+            ..KafkaOptions::default()
+        }
     }
 
     #[test]
@@ -459,21 +621,90 @@ mod tests {
         let good = KafkaOptions::default;
         let outputs = |outputs| KafkaOptions { outputs, ..good() };
         let cases = [
-            (KafkaOptions { brokers: " ".into(), ..good() }, "kafka.brokers"),
-            (KafkaOptions { transactional_id: String::new(), ..good() }, "kafka.transactional_id"),
-            (KafkaOptions { commit_timeout_ms: 30_000, ..good() }, "kafka.commit_timeout_ms"),
-            (KafkaOptions { commit_timeout_ms: 20_001, ..good() }, "a third of transaction_timeout_ms"),
-            (KafkaOptions { transaction_timeout_ms: 900_001, ..good() }, "kafka.transaction_timeout_ms"),
+            (
+                KafkaOptions {
+                    brokers: " ".into(),
+                    ..good()
+                },
+                "kafka.brokers",
+            ),
+            (
+                KafkaOptions {
+                    transactional_id: String::new(),
+                    ..good()
+                },
+                "kafka.transactional_id",
+            ),
+            (
+                KafkaOptions {
+                    commit_timeout_ms: 30_000,
+                    ..good()
+                },
+                "kafka.commit_timeout_ms",
+            ),
+            (
+                KafkaOptions {
+                    commit_timeout_ms: 20_001,
+                    ..good()
+                },
+                "a third of transaction_timeout_ms",
+            ),
+            (
+                KafkaOptions {
+                    transaction_timeout_ms: 900_001,
+                    ..good()
+                },
+                "kafka.transaction_timeout_ms",
+            ),
             (with_client("log_level", "0"), "protocol log"),
-            (with_client("producer.delivery.report.only.error", "true"), "counted"),
+            (
+                with_client("producer.delivery.report.only.error", "true"),
+                "counted",
+            ),
             (with_client("debug", "brokr"), "debug"),
-            (KafkaOptions { output_partitions: 0, ..good() }, "kafka.output_partitions"),
-            (KafkaOptions { replication_factor: 0, ..good() }, "kafka.replication_factor"),
-            (KafkaOptions { queue_bytes: 9, ..good() }, "kafka.queue_bytes"),
-            (outputs(OutputTopics { alerts: "a b".into(), ..OutputTopics::default() }), "kafka.outputs.alerts"),
-            (outputs(OutputTopics { alerts: OutputTopics::default().scores, ..OutputTopics::default() }), "used by another output"),
-            (with_client("isolation.level", "read_uncommitted"), "aborted records"),
-            (with_client("producer.enable.idempotence", "false"), "exactly once"),
+            (
+                KafkaOptions {
+                    output_partitions: 0,
+                    ..good()
+                },
+                "kafka.output_partitions",
+            ),
+            (
+                KafkaOptions {
+                    replication_factor: 0,
+                    ..good()
+                },
+                "kafka.replication_factor",
+            ),
+            (
+                KafkaOptions {
+                    queue_bytes: 9,
+                    ..good()
+                },
+                "kafka.queue_bytes",
+            ),
+            (
+                outputs(OutputTopics {
+                    alerts: "a b".into(),
+                    ..OutputTopics::default()
+                }),
+                "kafka.outputs.alerts",
+            ),
+            (
+                outputs(OutputTopics {
+                    alerts: OutputTopics::default().scores,
+                    ..OutputTopics::default()
+                }),
+                "used by another output",
+            ),
+            (
+                with_client("isolation.level", "read_uncommitted"),
+                "aborted records",
+            ),
+            (
+                with_client("producer.enable.idempotence", "false"),
+                "exactly once",
+            ),
             (with_client("lingr.ms", "5"), "lingr.ms"),
             (with_client("producer.linger.ms", "soon"), "linger.ms"),
         ];
@@ -512,19 +743,33 @@ mod tests {
             ),
             (
                 r#"{"epochs": "pulse", "current_scores": ""}"#,
-                ["pulse-score-changes", "", "pulse-alerts", "pulse-dlq", "pulse", "pulse-policy-state"],
+                [
+                    "pulse-score-changes",
+                    "",
+                    "pulse-alerts",
+                    "pulse-dlq",
+                    "pulse",
+                    "pulse-policy-state",
+                ],
             ),
         ];
         for (json, expected) in cases {
             let outputs = read(json);
             assert_eq!(all(&outputs), expected, "{json}");
-            KafkaOptions { outputs, ..KafkaOptions::default() }.validate().unwrap();
+            KafkaOptions {
+                outputs,
+                ..KafkaOptions::default()
+            }
+            .validate()
+            .unwrap();
         }
         assert_eq!(read("{}"), OutputTopics::default());
         // A configuration that is printed and read again names the same topics.
         let written = read(r#"{"epochs": "x.epochs", "current_scores": ""}"#);
         assert_eq!(read(&serde_json::to_string(&written).unwrap()), written);
-        let error = serde_json::from_str::<OutputTopics>(r#"{"alert": "x"}"#).unwrap_err().to_string();
+        let error = serde_json::from_str::<OutputTopics>(r#"{"alert": "x"}"#)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("unknown field `alert`"), "{error}");
     }
 
@@ -533,7 +778,8 @@ mod tests {
         let reach = |key: &str| {
             let options = with_client(key, "77");
             options.validate().unwrap();
-            [Role::Source, Role::Sink, Role::Admin].map(|role| options.client_config(role).get("socket.timeout.ms") == Some("77"))
+            [Role::Source, Role::Sink, Role::Admin]
+                .map(|role| options.client_config(role).get("socket.timeout.ms") == Some("77"))
         };
         assert_eq!(reach("socket.timeout.ms"), [true, true, true]);
         assert_eq!(reach("consumer.socket.timeout.ms"), [true, false, false]);
@@ -542,22 +788,60 @@ mod tests {
 
     #[test]
     fn the_sink_reads_the_protocol_log_whatever_the_user_asks_for() {
-        let debug = |options: &KafkaOptions, role| options.client_config(role).get("debug").map(str::to_owned);
-        let (none, some) = (KafkaOptions::default(), with_client("producer.debug", "broker,msg"));
+        let debug = |options: &KafkaOptions, role| {
+            options.client_config(role).get("debug").map(str::to_owned)
+        };
+        let (none, some) = (
+            KafkaOptions::default(),
+            with_client("producer.debug", "broker,msg"),
+        );
         assert_eq!(debug(&none, Role::Sink).as_deref(), Some("protocol"));
-        assert_eq!(debug(&some, Role::Sink).as_deref(), Some("protocol,broker,msg"));
-        assert_eq!((debug(&none, Role::Producer), debug(&some, Role::Source)), (None, None));
+        assert_eq!(
+            debug(&some, Role::Sink).as_deref(),
+            Some("protocol,broker,msg")
+        );
+        assert_eq!(
+            (debug(&none, Role::Producer), debug(&some, Role::Source)),
+            (None, None)
+        );
         some.validate().unwrap();
-        assert_eq!(none.sink_debug_lines(), DebugLines { protocol: false, others: false });
-        assert_eq!(some.sink_debug_lines(), DebugLines { protocol: false, others: true });
-        assert_eq!(with_client("debug", "all").sink_debug_lines(), DebugLines { protocol: true, others: true });
-        assert!(matches!(some.client_config(Role::Sink).log_level, RDKafkaLogLevel::Debug));
+        assert_eq!(
+            none.sink_debug_lines(),
+            DebugLines {
+                protocol: false,
+                others: false
+            }
+        );
+        assert_eq!(
+            some.sink_debug_lines(),
+            DebugLines {
+                protocol: false,
+                others: true
+            }
+        );
+        assert_eq!(
+            with_client("debug", "all").sink_debug_lines(),
+            DebugLines {
+                protocol: true,
+                others: true
+            }
+        );
+        assert!(matches!(
+            some.client_config(Role::Sink).log_level,
+            RDKafkaLogLevel::Debug
+        ));
     }
 
     #[test]
     fn a_longer_transaction_reaches_librdkafka() {
         let config = KafkaOptions::default().sink_config(Duration::from_secs(900));
-        assert_eq!((config.get("transaction.timeout.ms"), config.get("message.timeout.ms")), (Some("900000"), Some("900000")));
+        assert_eq!(
+            (
+                config.get("transaction.timeout.ms"),
+                config.get("message.timeout.ms")
+            ),
+            (Some("900000"), Some("900000"))
+        );
         config.create_native_config().unwrap();
     }
 
@@ -571,8 +855,15 @@ mod tests {
     #[test]
     fn a_misspelt_field_is_refused() {
         let error = serde_json::from_str::<KafkaOptions>(r#"{"broker": "x"}"#).unwrap_err();
-        assert!(error.to_string().contains("unknown field `broker`"), "{error}");
-        let read: KafkaOptions = serde_json::from_str(r#"{"brokers": "x:1", "client": {"linger.ms": "1"}}"#).unwrap();
-        assert_eq!((read.brokers.as_str(), read.client["linger.ms"].as_str()), ("x:1", "1"));
+        assert!(
+            error.to_string().contains("unknown field `broker`"),
+            "{error}"
+        );
+        let read: KafkaOptions =
+            serde_json::from_str(r#"{"brokers": "x:1", "client": {"linger.ms": "1"}}"#).unwrap();
+        assert_eq!(
+            (read.brokers.as_str(), read.client["linger.ms"].as_str()),
+            ("x:1", "1")
+        );
     }
 }

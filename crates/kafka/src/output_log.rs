@@ -28,7 +28,11 @@ pub struct KafkaOutputLog {
 impl KafkaOutputLog {
     /// The log in the topics of `options`. Connects when it is first read.
     pub fn new(options: &KafkaOptions, metrics: &Arc<KafkaMetrics>) -> Self {
-        Self { options: options.clone(), metrics: Arc::clone(metrics), script: None }
+        Self {
+            options: options.clone(),
+            metrics: Arc::clone(metrics),
+            script: None,
+        }
     }
 
     /// The partitions of an output's topic; none where it is not written.
@@ -39,13 +43,22 @@ impl KafkaOutputLog {
         let topic = self.options.outputs.name(output);
         // A broker that was just elected may not know the topic yet. An absent state is not an empty one.
         let Some(count) = offsets.partition_count(topic)? else {
-            return Err(PortError::Retriable(format!("kafka: topic '{topic}' is not there, or cannot be seen yet")));
+            return Err(PortError::Retriable(format!(
+                "kafka: topic '{topic}' is not there, or cannot be seen yet"
+            )));
         };
-        Ok((0..count).map(|partition| (topic.to_owned(), partition)).collect())
+        Ok((0..count)
+            .map(|partition| (topic.to_owned(), partition))
+            .collect())
     }
 
     /// Reads committed records of an output, from the beginning or about the newest of each partition.
-    fn read(&self, output: Output, newest: Option<usize>, each: &mut EachRecord<'_>) -> Result<(), PortError> {
+    fn read(
+        &self,
+        output: Output,
+        newest: Option<usize>,
+        each: &mut EachRecord<'_>,
+    ) -> Result<(), PortError> {
         let offsets = OffsetReader::connect(&self.options, Isolation::Committed, &self.metrics)?;
         let places = self.places(&offsets, output)?;
         if places.is_empty() {
@@ -54,11 +67,22 @@ impl KafkaOutputLog {
         let (starts, ends) = (offsets.starts(&places)?, offsets.stable_ends(&places)?);
         let range = |(partition, (start, end)): (i32, (i64, i64))| {
             // A transaction's marker takes an offset: of those with a record, every second one is a record at least.
-            let from = newest.map_or(start, |count| start.max(end.saturating_sub(2 * count as i64)));
-            OffsetRange { partition, from, end }
+            let from = newest.map_or(start, |count| {
+                start.max(end.saturating_sub(2 * count as i64))
+            });
+            OffsetRange {
+                partition,
+                from,
+                end,
+            }
         };
-        let ranges: Vec<OffsetRange> = (0..).zip(starts.into_iter().map(|start| start.0).zip(ends)).map(range).collect();
-        offsets.read(self.options.outputs.name(output), &ranges, &mut |message| each(message.key().unwrap_or_default(), message.payload()))
+        let ranges: Vec<OffsetRange> = (0..)
+            .zip(starts.into_iter().map(|start| start.0).zip(ends))
+            .map(range)
+            .collect();
+        offsets.read(self.options.outputs.name(output), &ranges, &mut |message| {
+            each(message.key().unwrap_or_default(), message.payload())
+        })
     }
 }
 
@@ -74,17 +98,29 @@ impl OutputLog for KafkaOutputLog {
                 places.len()
             )));
         }
-        let range = OffsetRange { partition: 0, from: offsets.starts(&places)?[0].0, end: offsets.stable_ends(&places)?[0] };
+        let range = OffsetRange {
+            partition: 0,
+            from: offsets.starts(&places)?[0].0,
+            end: offsets.stable_ends(&places)?[0],
+        };
         let (outbox, script) = bounded(READ_AHEAD_RECORDS);
-        let spawned = std::thread::Builder::new().name("kafka-epochs".into()).spawn(move || read_script(&offsets, &topic, range, &outbox));
-        spawned.map_err(|error| PortError::Fatal(format!("kafka: the thread that reads epoch records cannot be started: {error}")))?;
+        let spawned = std::thread::Builder::new()
+            .name("kafka-epochs".into())
+            .spawn(move || read_script(&offsets, &topic, range, &outbox));
+        spawned.map_err(|error| {
+            PortError::Fatal(format!(
+                "kafka: the thread that reads epoch records cannot be started: {error}"
+            ))
+        })?;
         self.script = Some(script);
         Ok(())
     }
 
     fn next(&mut self, wait: Duration) -> Result<LogStep, PortError> {
         let Some(script) = &self.script else {
-            return Err(PortError::Fatal("kafka: epoch records are read before the log was rewound".into()));
+            return Err(PortError::Fatal(
+                "kafka: epoch records are read before the log was rewound".into(),
+            ));
         };
         match script.recv_timeout(wait) {
             Ok(Ok(value)) => Ok(LogStep::Record(value)),
@@ -98,13 +134,23 @@ impl OutputLog for KafkaOutputLog {
         self.read(output, None, each)
     }
 
-    fn newest(&mut self, output: Output, count: usize, each: &mut EachRecord<'_>) -> Result<(), PortError> {
+    fn newest(
+        &mut self,
+        output: Output,
+        count: usize,
+        each: &mut EachRecord<'_>,
+    ) -> Result<(), PortError> {
         self.read(output, Some(count), each)
     }
 }
 
 /// Sends the values of a range in order; waits while brokers are away. Ends with the range, with an error that stays, or when nobody reads.
-fn read_script(offsets: &OffsetReader, topic: &str, range: OffsetRange, outbox: &Sender<Result<Vec<u8>, PortError>>) {
+fn read_script(
+    offsets: &OffsetReader,
+    topic: &str,
+    range: OffsetRange,
+    outbox: &Sender<Result<Vec<u8>, PortError>>,
+) {
     let mut from = range.from;
     let mut reads_on = true;
     while reads_on && from < range.end {

@@ -20,7 +20,9 @@ pub(crate) struct DeadLetterRoom {
 
 impl Default for DeadLetterRoom {
     fn default() -> Self {
-        Self { refused_bytes: usize::MAX }
+        Self {
+            refused_bytes: usize::MAX,
+        }
     }
 }
 
@@ -28,15 +30,26 @@ impl DeadLetterRoom {
     /// The records of an epoch that go in place of those that would not fit, by index.
     pub(crate) fn replacements(&self, epoch: &SealedEpoch) -> FxHashMap<usize, OutputRecord> {
         let records = epoch.outputs.iter().enumerate();
-        let letters = records.filter(|(_, record)| record.output == Output::DeadLetters && !self.fits(record));
-        letters.map(|(index, record)| (index, self.fitted(record))).collect()
+        let letters = records
+            .filter(|(_, record)| record.output == Output::DeadLetters && !self.fits(record));
+        letters
+            .map(|(index, record)| (index, self.fitted(record)))
+            .collect()
     }
 
     /// Learns from records that were refused, as they were sent. False if nothing can be left out any more.
     pub(crate) fn learn(&mut self, refused: &[&OutputRecord]) -> bool {
-        let largest = refused.iter().map(|record| bytes_of(record)).max().unwrap_or_default();
+        let largest = refused
+            .iter()
+            .map(|record| bytes_of(record))
+            .max()
+            .unwrap_or_default();
         // Within a batch of several records, the broker does not say which one was too many.
-        let bytes = if largest > BATCH_BYTES { largest } else { largest / 2 };
+        let bytes = if largest > BATCH_BYTES {
+            largest
+        } else {
+            largest / 2
+        };
         if bytes >= self.refused_bytes || refused.iter().all(|record| is_bare(record)) {
             return false;
         }
@@ -67,7 +80,11 @@ fn is_bare(record: &OutputRecord) -> bool {
 
 /// Bytes of key, value and headers.
 fn bytes_of(record: &OutputRecord) -> usize {
-    let headers: usize = record.headers.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, Vec::len)).sum();
+    let headers: usize = record
+        .headers
+        .iter()
+        .map(|(name, value)| name.len() + value.as_ref().map_or(0, Vec::len))
+        .sum();
     record.key.as_ref().map_or(0, Vec::len) + record.value.as_ref().map_or(0, Vec::len) + headers
 }
 
@@ -83,18 +100,39 @@ mod tests {
     fn letter(key: usize, value: usize, header: usize) -> OutputRecord {
         let mut batch = RecordBatch::default();
         let (key, value, header) = (vec![b'k'; key], vec![b'v'; value], vec![b'h'; header]);
-        batch.push(0, 5, 0, Some(&key), Some(&value), [("original", Some(header.as_slice()))]);
-        let partition = InputPartition { topic: "t".into(), partition: 0, table: TableId(0) };
+        batch.push(
+            0,
+            5,
+            0,
+            Some(&key),
+            Some(&value),
+            [("original", Some(header.as_slice()))],
+        );
+        let partition = InputPartition {
+            topic: "t".into(),
+            partition: 0,
+            table: TableId(0),
+        };
         dead_letter(batch.record(0), &partition, Reason::WireFormat, "junk", 1)
     }
 
     fn epoch(outputs: Vec<OutputRecord>) -> SealedEpoch {
-        SealedEpoch { number: 1, nonce: Nonce(1), as_of_ms: 0, positions: vec![], outputs }
+        SealedEpoch {
+            number: 1,
+            nonce: Nonce(1),
+            as_of_ms: 0,
+            positions: vec![],
+            outputs,
+        }
     }
 
     #[test]
     fn nothing_is_left_out_before_a_refusal() {
-        assert!(DeadLetterRoom::default().replacements(&epoch(vec![letter(1, 100_000_000, 1)])).is_empty());
+        assert!(
+            DeadLetterRoom::default()
+                .replacements(&epoch(vec![letter(1, 100_000_000, 1)]))
+                .is_empty()
+        );
     }
 
     #[test]
@@ -112,11 +150,28 @@ mod tests {
             let original = letter(key, value, header);
             let replacements = room.replacements(&epoch(vec![original.clone()]));
             let sent = replacements.get(&0).unwrap_or(&original);
-            assert_eq!(sent.key.is_some(), key_kept, "key of {key}, {value}, {header}");
-            assert_eq!(sent.value.is_some(), value_kept, "value of {key}, {value}, {header}");
-            assert_eq!(sent.headers[0].0 == "original", header_kept, "headers of {key}, {value}, {header}");
+            assert_eq!(
+                sent.key.is_some(),
+                key_kept,
+                "key of {key}, {value}, {header}"
+            );
+            assert_eq!(
+                sent.value.is_some(),
+                value_kept,
+                "value of {key}, {value}, {header}"
+            );
+            assert_eq!(
+                sent.headers[0].0 == "original",
+                header_kept,
+                "headers of {key}, {value}, {header}"
+            );
             assert!(sent.headers.iter().any(|(name, _)| name == HEADER_REASON));
-            assert_eq!(sent.headers.iter().any(|(name, _)| name == HEADER_VALUE_BYTES), !value_kept);
+            assert_eq!(
+                sent.headers
+                    .iter()
+                    .any(|(name, _)| name == HEADER_VALUE_BYTES),
+                !value_kept
+            );
         }
     }
 
@@ -124,7 +179,10 @@ mod tests {
     fn other_outputs_are_left_alone() {
         let mut room = DeadLetterRoom::default();
         assert!(room.learn(&[&letter(0, 200_000, 0)]));
-        let score = OutputRecord { output: Output::Scores, ..letter(0, 300_000, 0) };
+        let score = OutputRecord {
+            output: Output::Scores,
+            ..letter(0, 300_000, 0)
+        };
         assert!(room.replacements(&epoch(vec![score])).is_empty());
     }
 

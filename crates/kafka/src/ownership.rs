@@ -46,7 +46,10 @@ impl OwnershipWatch {
         owner: &Owner,
         committed: u64,
     ) -> Result<Self, PortError> {
-        let shared = Arc::new(OwnershipState { committed: AtomicU64::new(committed), other: Mutex::default() });
+        let shared = Arc::new(OwnershipState {
+            committed: AtomicU64::new(committed),
+            other: Mutex::default(),
+        });
         let (running, until_dropped) = bounded(0);
         let watcher = Watcher {
             reader: OffsetReader::to_ask(options, Isolation::Uncommitted, metrics)?,
@@ -56,9 +59,16 @@ impl OwnershipWatch {
             owner: owner.clone(),
             shared: Arc::clone(&shared),
         };
-        let spawned = std::thread::Builder::new().name("kafka-ownership".into()).spawn(move || watcher.run(&until_dropped));
-        spawned.map_err(|error| PortError::Fatal(format!("kafka: no thread to watch the owner: {error}")))?;
-        Ok(Self { shared, _running: running })
+        let spawned = std::thread::Builder::new()
+            .name("kafka-ownership".into())
+            .spawn(move || watcher.run(&until_dropped));
+        spawned.map_err(|error| {
+            PortError::Fatal(format!("kafka: no thread to watch the owner: {error}"))
+        })?;
+        Ok(Self {
+            shared,
+            _running: running,
+        })
     }
 
     /// Notes a committed epoch.
@@ -68,7 +78,11 @@ impl OwnershipWatch {
 
     /// The owner whose token stands in place of ours, if one was noticed.
     pub(crate) fn other(&self) -> Option<Owner> {
-        self.shared.other.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.shared
+            .other
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
@@ -85,14 +99,25 @@ impl Watcher {
     fn run(self, until_dropped: &Receiver<()>) {
         let mut suspected: Option<Owner> = None;
         loop {
-            let pause = if suspected.is_some() { CONFIRM_AFTER } else { INTERVAL };
-            if !matches!(until_dropped.recv_timeout(pause), Err(RecvTimeoutError::Timeout)) {
+            let pause = if suspected.is_some() {
+                CONFIRM_AFTER
+            } else {
+                INTERVAL
+            };
+            if !matches!(
+                until_dropped.recv_timeout(pause),
+                Err(RecvTimeoutError::Timeout)
+            ) {
                 return;
             }
             let _ = self.reader.client().poll(Duration::ZERO); // serves errors and log lines; nothing is assigned
             let found = self.ask();
             if found.is_some() && found == suspected {
-                *self.shared.other.lock().unwrap_or_else(PoisonError::into_inner) = found;
+                *self
+                    .shared
+                    .other
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner) = found;
                 return;
             }
             suspected = found;
@@ -102,9 +127,16 @@ impl Watcher {
     /// Another owner's token, if it stands now. Errors are the sink's to report; here they only delay the answer.
     fn ask(&self) -> Option<Owner> {
         let committed = self.shared.committed.load(Ordering::Acquire);
-        let offsets = read_offsets(self.reader.client(), &self.group_id, std::slice::from_ref(&self.partition), self.timeout);
+        let offsets = read_offsets(
+            self.reader.client(),
+            &self.group_id,
+            std::slice::from_ref(&self.partition),
+            self.timeout,
+        );
         match offsets.and_then(|offsets| offsets.standing()) {
-            Ok(standing) => standing.and_then(|standing| other_owner(&standing, &self.owner, committed)),
+            Ok(standing) => {
+                standing.and_then(|standing| other_owner(&standing, &self.owner, committed))
+            }
             Err(error) => {
                 tracing::debug!(%error, "the owner of the outputs cannot be asked for; asking again");
                 None
@@ -114,7 +146,11 @@ impl Watcher {
 }
 
 /// The owner that `standing` names, if it is another one and its epoch is not older than ours.
-pub(crate) fn other_owner(standing: &CommitMetadata, owner: &Owner, committed: u64) -> Option<Owner> {
+pub(crate) fn other_owner(
+    standing: &CommitMetadata,
+    owner: &Owner,
+    committed: u64,
+) -> Option<Owner> {
     let (_, found) = standing.identity.as_ref()?;
     (found != owner && standing.epoch >= committed).then(|| found.clone())
 }
@@ -127,11 +163,25 @@ mod tests {
     fn only_another_owner_of_no_older_epoch_counts() {
         let (ours, theirs) = ("a".repeat(32), "b".repeat(32));
         let owner: Owner = ours.parse().unwrap();
-        let cases = [(&ours, 7, false), (&theirs, 6, false), (&theirs, 7, true), (&theirs, 8, true)];
+        let cases = [
+            (&ours, 7, false),
+            (&theirs, 6, false),
+            (&theirs, 7, true),
+            (&theirs, 8, true),
+        ];
         for (token, epoch, expected) in cases {
-            let standing = format!("v2;epoch={epoch};as_of=0;nonce=0000000000000001;owner={token}").parse().unwrap();
-            assert_eq!(other_owner(&standing, &owner, 7).is_some(), expected, "{standing}");
+            let standing = format!("v2;epoch={epoch};as_of=0;nonce=0000000000000001;owner={token}")
+                .parse()
+                .unwrap();
+            assert_eq!(
+                other_owner(&standing, &owner, 7).is_some(),
+                expected,
+                "{standing}"
+            );
         }
-        assert_eq!(other_owner(&"v1;epoch=9;as_of=0".parse().unwrap(), &owner, 7), None);
+        assert_eq!(
+            other_owner(&"v1;epoch=9;as_of=0".parse().unwrap(), &owner, 7),
+            None
+        );
     }
 }

@@ -23,7 +23,10 @@ pub(crate) struct Attended {
 
 impl Attended {
     pub(crate) fn new(attendant: Arc<dyn Attendant>) -> Self {
-        Self { attendant, reported: AtomicBool::new(false) }
+        Self {
+            attendant,
+            reported: AtomicBool::new(false),
+        }
     }
 
     pub(crate) fn beat(&self) {
@@ -118,7 +121,10 @@ mod tests {
     fn pauses_double_up_to_five_seconds() {
         let mut backoff = Backoff::new();
         let pauses: Vec<u128> = (0..8).map(|_| backoff.pause().as_millis()).collect();
-        for (pause, longest) in pauses.iter().zip([200, 400, 800, 1_600, 3_200, 5_000, 5_000, 5_000]) {
+        for (pause, longest) in pauses
+            .iter()
+            .zip([200, 400, 800, 1_600, 3_200, 5_000, 5_000, 5_000])
+        {
             assert!((longest / 2..=longest).contains(pause), "{pauses:?}");
         }
     }
@@ -131,7 +137,10 @@ mod tests {
         attended.report("away");
         attended.clear();
         attended.clear();
-        assert_eq!(*attendant.reports.lock().unwrap(), [Some("away".to_owned()), None]);
+        assert_eq!(
+            *attendant.reports.lock().unwrap(),
+            [Some("away".to_owned()), None]
+        );
     }
 
     #[test]
@@ -140,6 +149,9 @@ mod tests {
         let attended = Attended::new(Arc::clone(&attendant) as Arc<dyn Attendant>);
         assert!(attended.pause(Duration::ZERO).is_ok());
         attendant.stopped.store(true, Ordering::Relaxed);
-        assert!(matches!(attended.pause(Duration::from_secs(86_400)), Err(PortError::Interrupted(_))));
+        assert!(matches!(
+            attended.pause(Duration::from_secs(86_400)),
+            Err(PortError::Interrupted(_))
+        ));
     }
 }

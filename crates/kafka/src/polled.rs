@@ -66,7 +66,11 @@ impl Signals {
 
     /// True once a record was refused.
     pub(crate) fn is_refused(&self) -> bool {
-        !self.refusals.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+        !self
+            .refusals
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_empty()
     }
 
     /// Records refused since this was last asked.
@@ -78,7 +82,9 @@ impl Signals {
     /// and when a transactional request is answered.
     pub(crate) fn wait(&self, limit: Duration, reached: impl Fn(&Self) -> bool) -> bool {
         let guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.changed.wait_timeout_while(guard, limit, |()| !reached(self));
+        let waited = self
+            .changed
+            .wait_timeout_while(guard, limit, |()| !reached(self));
         !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
@@ -89,7 +95,10 @@ impl Signals {
     }
 
     fn refuse(&self, refusal: RefusedRecord) {
-        self.refusals.lock().unwrap_or_else(PoisonError::into_inner).push(refusal);
+        self.refusals
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(refusal);
     }
 }
 
@@ -138,7 +147,10 @@ impl ProducerContext for PolledContext {
     fn delivery(&self, result: &DeliveryResult<'_>, record: usize) {
         if let Err((error, _)) = result {
             count_error(&self.metrics, self.name, error);
-            self.signals.refuse(RefusedRecord { record, error: error.clone() });
+            self.signals.refuse(RefusedRecord {
+                record,
+                error: error.clone(),
+            });
             self.signals.wake();
         }
         self.signals.advance();
@@ -173,9 +185,20 @@ impl PolledProducer {
         metrics: &Arc<KafkaMetrics>,
         signals: &Arc<Signals>,
     ) -> Result<Self, PortError> {
-        let failed = |why: String| PortError::Fatal(format!("kafka: the client '{name}' cannot be created: {why}"));
-        let context = PolledContext { name, metrics: Arc::clone(metrics), debug, signals: Arc::clone(signals) };
-        let producer: BaseProducer<PolledContext> = config.create_with_context(context).map_err(|error| failed(error.to_string()))?;
+        let failed = |why: String| {
+            PortError::Fatal(format!(
+                "kafka: the client '{name}' cannot be created: {why}"
+            ))
+        };
+        let context = PolledContext {
+            name,
+            metrics: Arc::clone(metrics),
+            debug,
+            signals: Arc::clone(signals),
+        };
+        let producer: BaseProducer<PolledContext> = config
+            .create_with_context(context)
+            .map_err(|error| failed(error.to_string()))?;
         let (producer, ending) = (Arc::new(producer), Arc::new(AtomicBool::new(false)));
         let (polled, end) = (Arc::clone(&producer), Arc::clone(&ending));
         let poll = move || {
@@ -183,9 +206,16 @@ impl PolledProducer {
                 polled.poll(POLL_WAIT);
             }
         };
-        let poller =
-            std::thread::Builder::new().name(format!("kafka-{name}-poll")).spawn(poll).map_err(|error| failed(error.to_string()))?;
-        Ok(Self { producer, signals: Arc::clone(signals), ending, poller: Some(poller) })
+        let poller = std::thread::Builder::new()
+            .name(format!("kafka-{name}-poll"))
+            .spawn(poll)
+            .map_err(|error| failed(error.to_string()))?;
+        Ok(Self {
+            producer,
+            signals: Arc::clone(signals),
+            ending,
+            poller: Some(poller),
+        })
     }
 
     pub(crate) fn client(&self) -> &BaseProducer<PolledContext> {
@@ -197,18 +227,28 @@ impl PolledProducer {
     }
 
     /// Queues a record under an index that its delivery report will carry. Waits while librdkafka's queue is full, until `given_up`.
-    pub(crate) fn send(&self, topic: &str, index: usize, record: &OutputRecord, given_up: &dyn Fn() -> bool) -> Result<(), SendError> {
+    pub(crate) fn send(
+        &self,
+        topic: &str,
+        index: usize,
+        record: &OutputRecord,
+        given_up: &dyn Fn() -> bool,
+    ) -> Result<(), SendError> {
         let mut message = to_message(topic, index, record);
         loop {
             self.signals.outstanding.fetch_add(1, Ordering::AcqRel);
-            let Err((error, refused)) = self.producer.send(message) else { return Ok(()) };
+            let Err((error, refused)) = self.producer.send(message) else {
+                return Ok(());
+            };
             let others = self.signals.outstanding.fetch_sub(1, Ordering::AcqRel) - 1;
             if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
                 return Err(SendError::Refused(error));
             }
             if others == 0 && self.producer.flush(Duration::ZERO).is_ok() {
                 // The queue is empty: this record alone is larger than all of it.
-                return Err(SendError::Refused(KafkaError::MessageProduction(RDKafkaErrorCode::MessageSizeTooLarge)));
+                return Err(SendError::Refused(KafkaError::MessageProduction(
+                    RDKafkaErrorCode::MessageSizeTooLarge,
+                )));
             }
             if given_up() {
                 return Err(SendError::GivenUp);
@@ -246,9 +286,14 @@ impl Drop for PolledProducer {
     }
 }
 
-fn to_message<'a>(topic: &'a str, index: usize, record: &'a OutputRecord) -> BaseRecord<'a, [u8], [u8], usize> {
+fn to_message<'a>(
+    topic: &'a str,
+    index: usize,
+    record: &'a OutputRecord,
+) -> BaseRecord<'a, [u8], [u8], usize> {
     // Kafka has no timestamps before 1970, and librdkafka takes 0 for "now", which would differ when the record is sent again.
-    let mut message = BaseRecord::with_opaque_to(topic, index).timestamp(record.timestamp_ms.max(1));
+    let mut message =
+        BaseRecord::with_opaque_to(topic, index).timestamp(record.timestamp_ms.max(1));
     if let Some(key) = &record.key {
         message = message.key(key.as_slice());
     }
@@ -257,8 +302,12 @@ fn to_message<'a>(topic: &'a str, index: usize, record: &'a OutputRecord) -> Bas
     }
     if !record.headers.is_empty() {
         let headers = OwnedHeaders::new_with_capacity(record.headers.len());
-        let insert =
-            |headers: OwnedHeaders, (name, value): &(String, Option<Vec<u8>>)| headers.insert(Header { key: name, value: value.as_ref() });
+        let insert = |headers: OwnedHeaders, (name, value): &(String, Option<Vec<u8>>)| {
+            headers.insert(Header {
+                key: name,
+                value: value.as_ref(),
+            })
+        };
         message = message.headers(record.headers.iter().fold(headers, insert));
     }
     message

@@ -13,7 +13,9 @@ use std::time::Duration;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
 
-use leadpulse_engine::ports::{CommittedEpoch, InputPartition, NextOffset, Nonce, PortError, SealedEpoch};
+use leadpulse_engine::ports::{
+    CommittedEpoch, InputPartition, NextOffset, Nonce, PortError, SealedEpoch,
+};
 
 use crate::client::{Context, port_error};
 
@@ -43,7 +45,11 @@ impl FromStr for Owner {
 
     fn from_str(text: &str) -> Result<Self, ()> {
         let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-        if text.len() == 32 && text.bytes().all(is_digit) { Ok(Self(text.to_owned())) } else { Err(()) }
+        if text.len() == 32 && text.bytes().all(is_digit) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(())
+        }
     }
 }
 
@@ -65,9 +71,16 @@ impl CommitMetadata {
 
 impl fmt::Display for CommitMetadata {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { epoch, as_of_ms, identity } = self;
+        let Self {
+            epoch,
+            as_of_ms,
+            identity,
+        } = self;
         match identity {
-            Some((nonce, owner)) => write!(f, "v2;epoch={epoch};as_of={as_of_ms};nonce={nonce};owner={owner}"),
+            Some((nonce, owner)) => write!(
+                f,
+                "v2;epoch={epoch};as_of={as_of_ms};nonce={nonce};owner={owner}"
+            ),
             None => write!(f, "v1;epoch={epoch};as_of={as_of_ms}"),
         }
     }
@@ -90,11 +103,18 @@ impl FromStr for CommitMetadata {
                 if digits.len() != 16 {
                     return Err(());
                 }
-                Some((digits.parse().map_err(drop)?, field(owner, "owner=")?.parse()?))
+                Some((
+                    digits.parse().map_err(drop)?,
+                    field(owner, "owner=")?.parse()?,
+                ))
             }
         };
         let (epoch, as_of) = (field(epoch, "epoch=")?, field(as_of, "as_of=")?);
-        Ok(Self { epoch: epoch.parse().map_err(drop)?, as_of_ms: as_of.parse().map_err(drop)?, identity })
+        Ok(Self {
+            epoch: epoch.parse().map_err(drop)?,
+            as_of_ms: as_of.parse().map_err(drop)?,
+            identity,
+        })
     }
 }
 
@@ -103,7 +123,11 @@ fn field<'a>(text: &'a str, name: &str) -> Result<&'a str, ()> {
 }
 
 /// The offsets an epoch commits: those of all partitions, changed or not.
-pub(crate) fn offsets_of(epoch: &SealedEpoch, owner: &Owner, partitions: &[InputPartition]) -> Result<TopicPartitionList, PortError> {
+pub(crate) fn offsets_of(
+    epoch: &SealedEpoch,
+    owner: &Owner,
+    partitions: &[InputPartition],
+) -> Result<TopicPartitionList, PortError> {
     if epoch.positions.len() != partitions.len() {
         return Err(PortError::Fatal(format!(
             "epoch {} has {} positions, but {} partitions are read",
@@ -113,7 +137,11 @@ pub(crate) fn offsets_of(epoch: &SealedEpoch, owner: &Owner, partitions: &[Input
         )));
     }
     let positions: Vec<_> = epoch.positions.iter().copied().map(Some).collect();
-    let metadata = CommitMetadata { epoch: epoch.number, as_of_ms: epoch.as_of_ms, identity: Some((epoch.nonce, owner.clone())) };
+    let metadata = CommitMetadata {
+        epoch: epoch.number,
+        as_of_ms: epoch.as_of_ms,
+        identity: Some((epoch.nonce, owner.clone())),
+    };
     offsets_with(&metadata, partitions, &positions)
 }
 
@@ -129,12 +157,14 @@ pub(crate) fn offsets_with(
         let Some(position) = position else { continue };
         let mut element = list.add_partition(&partition.topic, partition.partition);
         element.set_metadata(&text);
-        element.set_offset(Offset::Offset(position.0)).map_err(|error| {
-            PortError::Fatal(format!(
-                "epoch {}: position {} of {}/{} is not an offset: {error}",
-                metadata.epoch, position.0, partition.topic, partition.partition
-            ))
-        })?;
+        element
+            .set_offset(Offset::Offset(position.0))
+            .map_err(|error| {
+                PortError::Fatal(format!(
+                    "epoch {}: position {} of {}/{} is not an offset: {error}",
+                    metadata.epoch, position.0, partition.topic, partition.partition
+                ))
+            })?;
     }
     Ok(list)
 }
@@ -167,9 +197,17 @@ pub(crate) struct Agreed {
 impl Agreed {
     /// The newest committed epoch; `None` if only a take-over was committed so far.
     pub(crate) fn epoch(&self) -> Option<CommittedEpoch> {
-        let Self { metadata, positions } = self;
+        let Self {
+            metadata,
+            positions,
+        } = self;
         let (number, as_of_ms, nonce) = (metadata.epoch, metadata.as_of_ms, metadata.nonce());
-        (number > 0).then(|| CommittedEpoch { number, as_of_ms, nonce, positions: positions.clone() })
+        (number > 0).then(|| CommittedEpoch {
+            number,
+            as_of_ms,
+            nonce,
+            positions: positions.clone(),
+        })
     }
 }
 
@@ -186,19 +224,39 @@ pub(crate) fn read_offsets(
         list.add_partition(&partition.topic, partition.partition);
     }
     let asking = || format!("reading the committed offsets of group '{group_id}'");
-    let list = consumer.committed_offsets(list, timeout).map_err(|error| port_error(&asking(), &error))?;
+    let list = consumer
+        .committed_offsets(list, timeout)
+        .map_err(|error| port_error(&asking(), &error))?;
     let mut offsets = Vec::with_capacity(partitions.len());
-    for InputPartition { topic, partition, .. } in partitions {
+    for InputPartition {
+        topic, partition, ..
+    } in partitions
+    {
         let element = list.find_partition(topic, *partition);
-        let element = element.ok_or_else(|| PortError::Fatal(format!("{}: {topic}/{partition} is missing in the answer", asking())))?;
-        element.error().map_err(|error| port_error(&asking(), &error))?;
+        let element = element.ok_or_else(|| {
+            PortError::Fatal(format!(
+                "{}: {topic}/{partition} is missing in the answer",
+                asking()
+            ))
+        })?;
+        element
+            .error()
+            .map_err(|error| port_error(&asking(), &error))?;
         let offset = match element.offset() {
             Offset::Offset(offset) => Some(offset),
             _ => None,
         };
-        offsets.push(CommittedOffset { topic: topic.clone(), partition: *partition, offset, metadata: element.metadata().to_owned() });
+        offsets.push(CommittedOffset {
+            topic: topic.clone(),
+            partition: *partition,
+            offset,
+            metadata: element.metadata().to_owned(),
+        });
     }
-    Ok(CommittedOffsets { group_id: group_id.to_owned(), offsets })
+    Ok(CommittedOffsets {
+        group_id: group_id.to_owned(),
+        offsets,
+    })
 }
 
 impl CommittedOffsets {
@@ -208,15 +266,28 @@ impl CommittedOffsets {
     /// Offsets that another program wrote, or that disagree.
     pub(crate) fn agreed(&self) -> Result<Option<Agreed>, PortError> {
         let foreign = self.offsets.iter().find(|committed| committed.is_foreign());
-        if let Some(CommittedOffset { topic, partition, metadata, .. }) = foreign {
+        if let Some(CommittedOffset {
+            topic,
+            partition,
+            metadata,
+            ..
+        }) = foreign
+        {
             return Err(PortError::Fatal(format!(
                 "group '{}' has an offset for {topic}/{partition} that Leadpulse did not write (metadata {metadata:?}); another program commits \
                  under this group id, or the offsets were reset: choose another kafka.group_id with new output topics",
                 self.group_id
             )));
         }
-        let positions = self.offsets.iter().map(|committed| committed.offset.map(NextOffset)).collect();
-        Ok(self.standing()?.map(|metadata| Agreed { metadata, positions }))
+        let positions = self
+            .offsets
+            .iter()
+            .map(|committed| committed.offset.map(NextOffset))
+            .collect();
+        Ok(self.standing()?.map(|metadata| Agreed {
+            metadata,
+            positions,
+        }))
     }
 
     /// The metadata of the newest transaction. Offsets that another program wrote over ours are passed over: each transaction writes all
@@ -227,14 +298,22 @@ impl CommittedOffsets {
     pub(crate) fn standing(&self) -> Result<Option<CommitMetadata>, PortError> {
         let mut newest: Option<(CommitMetadata, &CommittedOffset)> = None;
         for committed in &self.offsets {
-            let Some(found) = committed.ours() else { continue };
+            let Some(found) = committed.ours() else {
+                continue;
+            };
             match &newest {
                 None => newest = Some((found, committed)),
                 Some((first, _)) if *first == found => {}
                 Some((first, other)) => {
                     return Err(PortError::Fatal(format!(
                         "the offsets of group '{}' disagree: {}/{} is at epoch {}, {}/{} at epoch {}; they were changed from outside",
-                        self.group_id, committed.topic, committed.partition, found.epoch, other.topic, other.partition, first.epoch
+                        self.group_id,
+                        committed.topic,
+                        committed.partition,
+                        found.epoch,
+                        other.topic,
+                        other.partition,
+                        first.epoch
                     )));
                 }
             }
@@ -262,8 +341,10 @@ mod tests {
     const OWNER: &str = "0123456789abcdef0123456789abcdef";
     /// Texts as versions 1 and 2 wrote them.
     const V1: &str = "v1;epoch=7;as_of=-5";
-    const V2: &str = "v2;epoch=7;as_of=-5;nonce=00000000000000ff;owner=0123456789abcdef0123456789abcdef";
-    const V2_OTHER_OWNER: &str = "v2;epoch=7;as_of=-5;nonce=00000000000000ff;owner=ffffffffffffffffffffffffffffffff";
+    const V2: &str =
+        "v2;epoch=7;as_of=-5;nonce=00000000000000ff;owner=0123456789abcdef0123456789abcdef";
+    const V2_OTHER_OWNER: &str =
+        "v2;epoch=7;as_of=-5;nonce=00000000000000ff;owner=ffffffffffffffffffffffffffffffff";
 
     /// Offset and metadata.
     type Offered = (Option<i64>, &'static str);
@@ -275,15 +356,32 @@ mod tests {
             offset: *offset,
             metadata: (*metadata).into(),
         };
-        CommittedOffsets { group_id: "g".into(), offsets: committed.iter().enumerate().map(offset).collect() }
+        CommittedOffsets {
+            group_id: "g".into(),
+            offsets: committed.iter().enumerate().map(offset).collect(),
+        }
     }
 
     #[test]
     fn metadata_of_both_versions_is_read_and_written_as_it_was() {
         let read = |text: &str| text.parse::<CommitMetadata>().unwrap();
         let identity = Some((Nonce(255), OWNER.parse().unwrap()));
-        assert_eq!(read(V1), CommitMetadata { epoch: 7, as_of_ms: -5, identity: None });
-        assert_eq!(read(V2), CommitMetadata { epoch: 7, as_of_ms: -5, identity });
+        assert_eq!(
+            read(V1),
+            CommitMetadata {
+                epoch: 7,
+                as_of_ms: -5,
+                identity: None
+            }
+        );
+        assert_eq!(
+            read(V2),
+            CommitMetadata {
+                epoch: 7,
+                as_of_ms: -5,
+                identity
+            }
+        );
         for text in [V1, V2, V2_OTHER_OWNER] {
             assert_eq!(read(text).to_string(), text);
         }
@@ -315,22 +413,45 @@ mod tests {
 
     #[test]
     fn offsets_that_agree_name_the_epoch() {
-        let epoch = |committed: &[Offered]| offsets(committed).agreed().unwrap().and_then(|agreed| agreed.epoch());
+        let epoch = |committed: &[Offered]| {
+            offsets(committed)
+                .agreed()
+                .unwrap()
+                .and_then(|agreed| agreed.epoch())
+        };
         let expected = |nonce, positions: &[Option<i64>]| {
-            let positions = positions.iter().map(|offset| offset.map(NextOffset)).collect();
-            Some(CommittedEpoch { number: 7, as_of_ms: -5, nonce, positions })
+            let positions = positions
+                .iter()
+                .map(|offset| offset.map(NextOffset))
+                .collect();
+            Some(CommittedEpoch {
+                number: 7,
+                as_of_ms: -5,
+                nonce,
+                positions,
+            })
         };
         assert_eq!(epoch(&[]), None);
         assert_eq!(epoch(&[(None, ""), (None, "")]), None);
-        assert_eq!(epoch(&[(Some(3), V1), (Some(0), V1)]), expected(None, &[Some(3), Some(0)]));
-        assert_eq!(epoch(&[(Some(3), V2), (None, "")]), expected(Some(Nonce(255)), &[Some(3), None]));
+        assert_eq!(
+            epoch(&[(Some(3), V1), (Some(0), V1)]),
+            expected(None, &[Some(3), Some(0)])
+        );
+        assert_eq!(
+            epoch(&[(Some(3), V2), (None, "")]),
+            expected(Some(Nonce(255)), &[Some(3), None])
+        );
     }
 
     #[test]
     fn a_take_over_before_the_first_epoch_names_none() {
-        let first = "v2;epoch=0;as_of=0;nonce=0000000000000000;owner=0123456789abcdef0123456789abcdef";
+        let first =
+            "v2;epoch=0;as_of=0;nonce=0000000000000000;owner=0123456789abcdef0123456789abcdef";
         let agreed = offsets(&[(Some(3), first)]).agreed().unwrap().unwrap();
-        assert_eq!((agreed.epoch(), agreed.positions), (None, vec![Some(NextOffset(3))]));
+        assert_eq!(
+            (agreed.epoch(), agreed.positions),
+            (None, vec![Some(NextOffset(3))])
+        );
     }
 
     #[test]
@@ -338,7 +459,13 @@ mod tests {
         let cases: [(&[Offered], &str); 5] = [
             (&[(Some(3), "")], "did not write"),
             (&[(Some(3), V2), (Some(3), "")], "did not write"),
-            (&[(Some(3), "v1;epoch=1;as_of=2"), (Some(3), "v1;epoch=2;as_of=2")], "disagree"),
+            (
+                &[
+                    (Some(3), "v1;epoch=1;as_of=2"),
+                    (Some(3), "v1;epoch=2;as_of=2"),
+                ],
+                "disagree",
+            ),
             (&[(Some(3), V1), (Some(3), V2)], "disagree"),
             (&[(Some(3), V2), (Some(3), V2_OTHER_OWNER)], "disagree"),
         ];
@@ -350,20 +477,53 @@ mod tests {
 
     #[test]
     fn foreign_offsets_do_not_hide_the_owner() {
-        let standing = |committed: &[Offered]| offsets(committed).standing().unwrap().map(|metadata| metadata.to_string());
-        assert_eq!(standing(&[(Some(9), "console"), (Some(3), V2)]).as_deref(), Some(V2));
+        let standing = |committed: &[Offered]| {
+            offsets(committed)
+                .standing()
+                .unwrap()
+                .map(|metadata| metadata.to_string())
+        };
+        assert_eq!(
+            standing(&[(Some(9), "console"), (Some(3), V2)]).as_deref(),
+            Some(V2)
+        );
         assert_eq!(standing(&[(Some(9), "console"), (None, "")]), None);
-        assert!(offsets(&[(Some(3), V2), (Some(3), V2_OTHER_OWNER)]).standing().is_err());
+        assert!(
+            offsets(&[(Some(3), V2), (Some(3), V2_OTHER_OWNER)])
+                .standing()
+                .is_err()
+        );
     }
 
     #[test]
     fn an_epoch_carries_every_position_with_its_owner() {
-        let partitions = [InputPartition { topic: "t".into(), partition: 0, table: TableId(0) }];
+        let partitions = [InputPartition {
+            topic: "t".into(),
+            partition: 0,
+            table: TableId(0),
+        }];
         let owner: Owner = OWNER.parse().unwrap();
-        let epoch = SealedEpoch { number: 7, nonce: Nonce(255), as_of_ms: -5, positions: vec![], outputs: vec![] };
+        let epoch = SealedEpoch {
+            number: 7,
+            nonce: Nonce(255),
+            as_of_ms: -5,
+            positions: vec![],
+            outputs: vec![],
+        };
         assert!(offsets_of(&epoch, &owner, &partitions).is_err());
-        let list = offsets_of(&SealedEpoch { positions: vec![NextOffset(4)], ..epoch }, &owner, &partitions).unwrap();
+        let list = offsets_of(
+            &SealedEpoch {
+                positions: vec![NextOffset(4)],
+                ..epoch
+            },
+            &owner,
+            &partitions,
+        )
+        .unwrap();
         let element = list.find_partition("t", 0).unwrap();
-        assert_eq!((element.offset(), element.metadata()), (Offset::Offset(4), V2));
+        assert_eq!(
+            (element.offset(), element.metadata()),
+            (Offset::Offset(4), V2)
+        );
     }
 }

@@ -26,12 +26,25 @@ pub struct Producer {
 impl Producer {
     /// A producer; connects when the first record is sent.
     pub fn connect(options: &KafkaOptions, metrics: &Arc<KafkaMetrics>) -> Result<Self, PortError> {
-        let producer = Closing::new(producer(options, Role::Producer, "producer", metrics)?, "producer", options.close_timeout());
-        Ok(Self { producer, since_poll: 0 })
+        let producer = Closing::new(
+            producer(options, Role::Producer, "producer", metrics)?,
+            "producer",
+            options.close_timeout(),
+        );
+        Ok(Self {
+            producer,
+            since_poll: 0,
+        })
     }
 
     /// Queues a record; `value: None` is a tombstone, `timestamp_ms` its Kafka timestamp. The error may be that of an earlier record.
-    pub fn send(&mut self, topic: &str, key: Option<&[u8]>, value: Option<&[u8]>, timestamp_ms: i64) -> Result<(), PortError> {
+    pub fn send(
+        &mut self,
+        topic: &str,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        timestamp_ms: i64,
+    ) -> Result<(), PortError> {
         self.send_with_headers(topic, key, value, &[], timestamp_ms)
     }
 
@@ -49,7 +62,12 @@ impl Producer {
         record.payload = value;
         if !headers.is_empty() {
             let owned = OwnedHeaders::new_with_capacity(headers.len());
-            let insert = |owned: OwnedHeaders, (name, value): &(&str, Option<&[u8]>)| owned.insert(Header { key: name, value: *value });
+            let insert = |owned: OwnedHeaders, (name, value): &(&str, Option<&[u8]>)| {
+                owned.insert(Header {
+                    key: name,
+                    value: *value,
+                })
+            };
             record = record.headers(headers.iter().fold(owned, insert));
         }
         while let Err((error, refused)) = self.producer.send(record) {
@@ -60,7 +78,11 @@ impl Producer {
             record = refused;
         }
         self.since_poll += 1;
-        if self.since_poll == POLL_EVERY { self.poll(Duration::ZERO) } else { Ok(()) }
+        if self.since_poll == POLL_EVERY {
+            self.poll(Duration::ZERO)
+        } else {
+            Ok(())
+        }
     }
 
     /// Waits until every record sent is acknowledged, at most `limit`.
@@ -70,7 +92,10 @@ impl Producer {
             self.poll(POLL_STEP)?;
             if Instant::now() >= deadline {
                 let left = self.producer.in_flight_count();
-                return Err(PortError::Retriable(format!("kafka: {left} records are not acknowledged within {} ms", limit.as_millis())));
+                return Err(PortError::Retriable(format!(
+                    "kafka: {left} records are not acknowledged within {} ms",
+                    limit.as_millis()
+                )));
             }
         }
         self.poll(Duration::ZERO)

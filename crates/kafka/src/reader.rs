@@ -31,7 +31,9 @@ pub struct OwnedRecord {
 impl OwnedRecord {
     fn copy_of(message: &BorrowedMessage<'_>) -> Self {
         let mut headers = Vec::new();
-        for_each_header(message, |name, value| headers.push((name.to_owned(), value.map(<[u8]>::to_vec))));
+        for_each_header(message, |name, value| {
+            headers.push((name.to_owned(), value.map(<[u8]>::to_vec)))
+        });
         Self {
             partition: message.partition(),
             offset: message.offset(),
@@ -44,7 +46,10 @@ impl OwnedRecord {
 
     /// The value of its last header of that name; `None` if there is no such header, or its value is null.
     pub fn header(&self, name: &str) -> Option<&[u8]> {
-        self.headers.iter().rfind(|(found, _)| found == name).and_then(|(_, value)| value.as_deref())
+        self.headers
+            .iter()
+            .rfind(|(found, _)| found == name)
+            .and_then(|(_, value)| value.as_deref())
     }
 }
 
@@ -58,7 +63,12 @@ pub struct Reader {
 
 impl Reader {
     /// A reader at the beginning of the topic. Fails if there is no such topic.
-    pub fn open(options: &KafkaOptions, topic: &str, isolation: Isolation, metrics: &Arc<KafkaMetrics>) -> Result<Self, PortError> {
+    pub fn open(
+        options: &KafkaOptions,
+        topic: &str,
+        isolation: Isolation,
+        metrics: &Arc<KafkaMetrics>,
+    ) -> Result<Self, PortError> {
         let offsets = OffsetReader::connect(options, isolation, metrics)?;
         let Some(partitions) = offsets.partition_count(topic)? else {
             return Err(PortError::Fatal(format!(
@@ -66,9 +76,16 @@ impl Reader {
                 options.brokers
             )));
         };
-        let places: Vec<Place> = (0..partitions).map(|partition| (topic.to_owned(), partition)).collect();
+        let places: Vec<Place> = (0..partitions)
+            .map(|partition| (topic.to_owned(), partition))
+            .collect();
         let next = offsets.starts(&places)?;
-        Ok(Self { offsets, topic: topic.to_owned(), places, next })
+        Ok(Self {
+            offsets,
+            topic: topic.to_owned(),
+            places,
+            next,
+        })
     }
 
     /// Everything up to the ends of the partitions at the time of the call, ordered by partition and offset.
@@ -82,11 +99,19 @@ impl Reader {
         Ok(records)
     }
 
-    fn read_each(&mut self, each: &mut dyn FnMut(&BorrowedMessage<'_>) -> Result<(), PortError>) -> Result<(), PortError> {
+    fn read_each(
+        &mut self,
+        each: &mut dyn FnMut(&BorrowedMessage<'_>) -> Result<(), PortError>,
+    ) -> Result<(), PortError> {
         let ends = self.offsets.stable_ends(&self.places)?;
         let ranges = self.places.iter().zip(&self.next).zip(&ends);
-        let ranges: Vec<OffsetRange> =
-            ranges.map(|(((_, partition), next), end)| OffsetRange { partition: *partition, from: next.0, end: *end }).collect();
+        let ranges: Vec<OffsetRange> = ranges
+            .map(|(((_, partition), next), end)| OffsetRange {
+                partition: *partition,
+                from: next.0,
+                end: *end,
+            })
+            .collect();
         self.offsets.read(&self.topic, &ranges, each)?;
         for (next, end) in self.next.iter_mut().zip(ends) {
             next.0 = next.0.max(end);

@@ -12,8 +12,13 @@ pub(crate) fn timestamp_ms(message: &BorrowedMessage<'_>) -> i64 {
 /// Hands over name and value of each header, in order; a null value is `None`.
 ///
 /// rdkafka panics on a header name that is not UTF-8. No record may stop a partition, so such a header is left out, and said.
-pub(crate) fn for_each_header<'m>(message: &'m BorrowedMessage<'_>, mut each: impl FnMut(&'m str, Option<&'m [u8]>)) {
-    let Some(headers) = message.headers() else { return };
+pub(crate) fn for_each_header<'m>(
+    message: &'m BorrowedMessage<'_>,
+    mut each: impl FnMut(&'m str, Option<&'m [u8]>),
+) {
+    let Some(headers) = message.headers() else {
+        return;
+    };
     for index in 0..headers.count() {
         match catch_unwind(AssertUnwindSafe(|| headers.try_get(index))) {
             Ok(Some(header)) => each(header.key, header.value),

@@ -22,7 +22,13 @@ pub(crate) enum TransactionalApi {
 }
 
 impl TransactionalApi {
-    const ALL: [Self; 5] = [Self::Produce, Self::AddPartitionsToTxn, Self::AddOffsetsToTxn, Self::TxnOffsetCommit, Self::EndTxn];
+    const ALL: [Self; 5] = [
+        Self::Produce,
+        Self::AddPartitionsToTxn,
+        Self::AddOffsetsToTxn,
+        Self::TxnOffsetCommit,
+        Self::EndTxn,
+    ];
 
     /// The name in librdkafka's log lines (`rd_kafka_ApiKey2str`).
     fn name(self) -> &'static str {
@@ -91,8 +97,14 @@ impl RequestLedger {
     /// True if every request that was written was answered.
     pub(crate) fn is_balanced(&self) -> bool {
         // Answers first: a request that is written in between makes the ledger look unbalanced, never balanced.
-        let answered = self.answered.each_ref().map(|count| count.load(Ordering::Acquire));
-        let sent = self.sent.each_ref().map(|count| count.load(Ordering::Acquire));
+        let answered = self
+            .answered
+            .each_ref()
+            .map(|count| count.load(Ordering::Acquire));
+        let sent = self
+            .sent
+            .each_ref()
+            .map(|count| count.load(Ordering::Acquire));
         sent == answered
     }
 }
@@ -108,11 +120,31 @@ mod tests {
     fn log_lines_of_transactional_requests_are_read() {
         let cases = [
             ("SEND", SENT, Some(Event::Sent(TransactionalApi::EndTxn))),
-            ("RECV", ANSWERED, Some(Event::Answered(TransactionalApi::EndTxn))),
-            ("SEND", "b:1/1: Sent ProduceRequest (v9, 5 bytes @ 0, CorrId 1)", Some(Event::Sent(TransactionalApi::Produce))),
-            ("RECV", "b:1/1: Received TxnOffsetCommitResponse (v3, 1 bytes", Some(Event::Answered(TransactionalApi::TxnOffsetCommit))),
-            ("SEND", "b:1/1: Sent partial EndTxnRequest (v1, 0+10/54 bytes, CorrId 9)", None),
-            ("SEND", "b:1/1: Sent MetadataRequest (v12, 5 bytes @ 0, CorrId 1)", None),
+            (
+                "RECV",
+                ANSWERED,
+                Some(Event::Answered(TransactionalApi::EndTxn)),
+            ),
+            (
+                "SEND",
+                "b:1/1: Sent ProduceRequest (v9, 5 bytes @ 0, CorrId 1)",
+                Some(Event::Sent(TransactionalApi::Produce)),
+            ),
+            (
+                "RECV",
+                "b:1/1: Received TxnOffsetCommitResponse (v3, 1 bytes",
+                Some(Event::Answered(TransactionalApi::TxnOffsetCommit)),
+            ),
+            (
+                "SEND",
+                "b:1/1: Sent partial EndTxnRequest (v1, 0+10/54 bytes, CorrId 9)",
+                None,
+            ),
+            (
+                "SEND",
+                "b:1/1: Sent MetadataRequest (v12, 5 bytes @ 0, CorrId 1)",
+                None,
+            ),
             ("RECV", SENT, None),
             ("REQTMOUT", SENT, None),
             ("SEND", "b:1/1: Sent EndTxn", None),
@@ -143,6 +175,11 @@ mod tests {
         for api in TransactionalApi::ALL {
             ledger.note("SEND", &format!("b: Sent {}Request (v1", api.name()));
         }
-        assert!(ledger.sent.iter().all(|count| count.load(Ordering::Relaxed) == 1));
+        assert!(
+            ledger
+                .sent
+                .iter()
+                .all(|count| count.load(Ordering::Relaxed) == 1)
+        );
     }
 }

@@ -43,7 +43,13 @@ pub struct Finding {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { topic, setting, value, hours_left, advice } = self;
+        let Self {
+            topic,
+            setting,
+            value,
+            hours_left,
+            advice,
+        } = self;
         write!(f, "topic '{topic}' has {setting} = {value}: ")?;
         if let Some(hours) = hours_left {
             write!(f, "in {hours:.1} hours its oldest record may be deleted. ")?;
@@ -73,21 +79,38 @@ struct Settings {
 
 impl Settings {
     fn of(resource: &ConfigResource) -> Self {
-        let value = |name: &str| resource.get(name).and_then(|entry| entry.value.clone()).unwrap_or_default();
+        let value = |name: &str| {
+            resource
+                .get(name)
+                .and_then(|entry| entry.value.clone())
+                .unwrap_or_default()
+        };
         // Brokers write −1 for "never".
         let limit = |name: &str| value(name).parse().ok().filter(|limit: &i64| *limit >= 0);
-        Self { cleanup_policy: value("cleanup.policy"), retention_ms: limit("retention.ms"), retention_bytes: limit("retention.bytes") }
+        Self {
+            cleanup_policy: value("cleanup.policy"),
+            retention_ms: limit("retention.ms"),
+            retention_bytes: limit("retention.bytes"),
+        }
     }
 
     fn has(&self, policy: &str) -> bool {
-        self.cleanup_policy.split(',').any(|found| found.trim() == policy)
+        self.cleanup_policy
+            .split(',')
+            .any(|found| found.trim() == policy)
     }
 
     /// Findings for a topic; `oldest_ms` is the timestamp of its oldest record.
     fn judge(&self, topic: &str, need: Need, oldest_ms: Option<i64>, now_ms: i64) -> Vec<Finding> {
         let mut findings = Vec::new();
         let mut found = |setting, value: String, hours_left, advice: String| {
-            findings.push(Finding { topic: topic.to_owned(), setting, value, hours_left, advice });
+            findings.push(Finding {
+                topic: topic.to_owned(),
+                setting,
+                value,
+                hours_left,
+                advice,
+            });
         };
         let matter = match need {
             Need::Input => "a restart applies every record of an input again",
@@ -95,8 +118,9 @@ impl Settings {
             Need::Latest => "a restart needs the newest record of every key",
         };
         if need != Need::Latest && self.has("compact") {
-            let advice =
-                format!("compaction removes older records of a key, and {matter}. Set cleanup.policy to delete, with retention.ms = -1");
+            let advice = format!(
+                "compaction removes older records of a key, and {matter}. Set cleanup.policy to delete, with retention.ms = -1"
+            );
             found("cleanup.policy", self.cleanup_policy.clone(), None, advice);
         }
         if need == Need::Latest && !self.has("compact") {
@@ -108,7 +132,9 @@ impl Settings {
             return findings;
         }
         if let Some(retention_ms) = self.retention_ms {
-            let hours_left = oldest_ms.map(|oldest| (oldest.saturating_add(retention_ms).saturating_sub(now_ms)).max(0) as f64 / HOUR_MS);
+            let hours_left = oldest_ms.map(|oldest| {
+                (oldest.saturating_add(retention_ms).saturating_sub(now_ms)).max(0) as f64 / HOUR_MS
+            });
             found(
                 "retention.ms",
                 retention_ms.to_string(),
@@ -117,7 +143,9 @@ impl Settings {
             );
         }
         if let Some(retention_bytes) = self.retention_bytes {
-            let advice = format!("retention deletes the oldest records beyond that size, and {matter}. Set retention.bytes = -1");
+            let advice = format!(
+                "retention deletes the oldest records beyond that size, and {matter}. Set retention.bytes = -1"
+            );
             found("retention.bytes", retention_bytes.to_string(), None, advice);
         }
         findings
@@ -133,33 +161,54 @@ pub fn describe(
     metrics: &Arc<KafkaMetrics>,
 ) -> Result<Vec<Finding>, PortError> {
     let outputs = &options.outputs;
-    let mut wanted: Vec<(&str, Need)> = inputs.iter().map(|input| (input.topic.as_str(), Need::Input)).collect();
+    let mut wanted: Vec<(&str, Need)> = inputs
+        .iter()
+        .map(|input| (input.topic.as_str(), Need::Input))
+        .collect();
     wanted.push((outputs.name(Output::Epochs), Need::Epochs));
-    let latest = [Output::PolicyState, Output::CurrentScores].into_iter().filter(|output| outputs.writes(*output));
+    let latest = [Output::PolicyState, Output::CurrentScores]
+        .into_iter()
+        .filter(|output| outputs.writes(*output));
     wanted.extend(latest.map(|output| (outputs.name(output), Need::Latest)));
     let settings = settings_of(options, &wanted)?;
     let reader = OffsetReader::connect(options, Isolation::Uncommitted, metrics)?;
     let mut findings = Vec::new();
     for (topic, need) in wanted {
-        let Some(settings) = settings.get(topic) else { continue };
+        let Some(settings) = settings.get(topic) else {
+            continue;
+        };
         let needs_time = settings.has("delete") && settings.retention_ms.is_some();
-        let oldest_ms = if needs_time { oldest_ms(&reader, topic)? } else { None };
+        let oldest_ms = if needs_time {
+            oldest_ms(&reader, topic)?
+        } else {
+            None
+        };
         findings.extend(settings.judge(topic, need, oldest_ms, now_ms));
     }
     Ok(findings)
 }
 
-fn settings_of(options: &KafkaOptions, topics: &[(&str, Need)]) -> Result<FxHashMap<String, Settings>, PortError> {
+fn settings_of(
+    options: &KafkaOptions,
+    topics: &[(&str, Need)],
+) -> Result<FxHashMap<String, Settings>, PortError> {
     let doing = "reading the settings of the topics";
     let admin = admin_client(options)?;
-    let resources: Vec<ResourceSpecifier<'_>> = topics.iter().map(|(topic, _)| ResourceSpecifier::Topic(topic)).collect();
+    let resources: Vec<ResourceSpecifier<'_>> = topics
+        .iter()
+        .map(|(topic, _)| ResourceSpecifier::Topic(topic))
+        .collect();
     let limits = AdminOptions::new().request_timeout(Some(options.request_timeout()));
-    let answers = runtime(doing)?.block_on(admin.describe_configs(&resources, &limits)).map_err(|error| port_error(doing, &error))?;
+    let answers = runtime(doing)?
+        .block_on(admin.describe_configs(&resources, &limits))
+        .map_err(|error| port_error(doing, &error))?;
     let mut settings = FxHashMap::default();
     for answer in answers {
         match answer {
             Ok(resource) => {
-                let OwnedResourceSpecifier::Topic(topic) = &resource.specifier else { continue };
+                let OwnedResourceSpecifier::Topic(topic) = &resource.specifier else {
+                    continue;
+                };
                 // rdkafka gives no error for a single topic.
                 if resource.entries.is_empty() {
                     tracing::warn!(
@@ -170,7 +219,9 @@ fn settings_of(options: &KafkaOptions, topics: &[(&str, Need)]) -> Result<FxHash
                     settings.insert(topic.clone(), Settings::of(&resource));
                 }
             }
-            Err(code) => tracing::warn!("kafka: {doing}: {code}; retention and compaction of that topic are not checked"),
+            Err(code) => tracing::warn!(
+                "kafka: {doing}: {code}; retention and compaction of that topic are not checked"
+            ),
         }
     }
     Ok(settings)
@@ -178,14 +229,29 @@ fn settings_of(options: &KafkaOptions, topics: &[(&str, Need)]) -> Result<FxHash
 
 /// The timestamp of the oldest record of a topic: the least of its partitions' first records.
 fn oldest_ms(reader: &OffsetReader, topic: &str) -> Result<Option<i64>, PortError> {
-    let Some(count) = reader.partition_count(topic)? else { return Ok(None) };
-    let places: Vec<Place> = (0..count).map(|partition| (topic.to_owned(), partition)).collect();
+    let Some(count) = reader.partition_count(topic)? else {
+        return Ok(None);
+    };
+    let places: Vec<Place> = (0..count)
+        .map(|partition| (topic.to_owned(), partition))
+        .collect();
     let (starts, ends) = (reader.starts(&places)?, reader.stable_ends(&places)?);
-    let of_partition = |((partition, from), end): ((i32, i64), i64)| OffsetRange { partition, from, end: end.min(from + 1) };
-    let ranges: Vec<OffsetRange> = (0..count).zip(starts.into_iter().map(|start| start.0)).zip(ends).map(of_partition).collect();
+    let of_partition = |((partition, from), end): ((i32, i64), i64)| OffsetRange {
+        partition,
+        from,
+        end: end.min(from + 1),
+    };
+    let ranges: Vec<OffsetRange> = (0..count)
+        .zip(starts.into_iter().map(|start| start.0))
+        .zip(ends)
+        .map(of_partition)
+        .collect();
     let mut oldest: Option<i64> = None;
     reader.read(topic, &ranges, &mut |message| {
-        if ranges.iter().any(|range| range.partition == message.partition() && message.offset() < range.end) {
+        if ranges
+            .iter()
+            .any(|range| range.partition == message.partition() && message.offset() < range.end)
+        {
             let at = timestamp_ms(message);
             oldest = Some(oldest.map_or(at, |oldest| oldest.min(at)));
         }
@@ -214,32 +280,51 @@ impl TopicWatch {
         let (running, until_dropped) = bounded::<()>(0);
         let (looked, first_look) = bounded(1);
         let findings = Arc::new(Mutex::new(Vec::new()));
-        let (options, inputs, metrics, found) = (options.clone(), inputs.to_vec(), Arc::clone(metrics), Arc::clone(&findings));
+        let (options, inputs, metrics, found) = (
+            options.clone(),
+            inputs.to_vec(),
+            Arc::clone(metrics),
+            Arc::clone(&findings),
+        );
         let limit = options.request_timeout();
-        let spawned = std::thread::Builder::new().name("kafka-retention".into()).spawn(move || {
-            loop {
-                match describe(&options, &inputs, clock.now_ms(), &metrics) {
-                    Ok(now) => {
-                        now.iter().for_each(|finding| tracing::warn!("{finding}"));
-                        metrics.set_findings(&now);
-                        *found.lock().unwrap_or_else(PoisonError::into_inner) = now;
+        let spawned = std::thread::Builder::new()
+            .name("kafka-retention".into())
+            .spawn(move || {
+                loop {
+                    match describe(&options, &inputs, clock.now_ms(), &metrics) {
+                        Ok(now) => {
+                            now.iter().for_each(|finding| tracing::warn!("{finding}"));
+                            metrics.set_findings(&now);
+                            *found.lock().unwrap_or_else(PoisonError::into_inner) = now;
+                        }
+                        Err(error) => tracing::warn!(
+                            "retention and compaction of the topics cannot be checked now: {error}"
+                        ),
                     }
-                    Err(error) => tracing::warn!("retention and compaction of the topics cannot be checked now: {error}"),
+                    let _ = looked.try_send(()); // only the first is waited for
+                    if until_dropped.recv_timeout(CHECK_EVERY) != Err(RecvTimeoutError::Timeout) {
+                        return;
+                    }
                 }
-                let _ = looked.try_send(()); // only the first is waited for
-                if until_dropped.recv_timeout(CHECK_EVERY) != Err(RecvTimeoutError::Timeout) {
-                    return;
-                }
-            }
-        });
-        spawned.map_err(|error| PortError::Fatal(format!("kafka: the thread that checks the topics cannot be started: {error}")))?;
+            });
+        spawned.map_err(|error| {
+            PortError::Fatal(format!(
+                "kafka: the thread that checks the topics cannot be started: {error}"
+            ))
+        })?;
         let _ = first_look.recv_timeout(limit); // brokers that do not answer keep nobody waiting
-        Ok(Self { findings, _running: running })
+        Ok(Self {
+            findings,
+            _running: running,
+        })
     }
 
     /// Findings of the last look.
     pub fn findings(&self) -> Vec<Finding> {
-        self.findings.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.findings
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
@@ -253,27 +338,101 @@ mod tests {
     #[test]
     fn settings_that_lose_needed_records_are_found() {
         type Found<'a> = &'a [(&'a str, Option<f64>)];
-        type Case<'a> = (Need, &'a str, Option<i64>, Option<i64>, Option<i64>, Found<'a>);
+        type Case<'a> = (
+            Need,
+            &'a str,
+            Option<i64>,
+            Option<i64>,
+            Option<i64>,
+            Found<'a>,
+        );
         let cases: [Case<'_>; 10] = [
             (Need::Input, "delete", None, None, Some(NOW), &[]),
-            (Need::Input, "delete", Some(24 * HOUR), None, Some(NOW - 6 * HOUR), &[("retention.ms", Some(18.0))]),
-            (Need::Input, "delete", Some(HOUR), None, Some(NOW - 6 * HOUR), &[("retention.ms", Some(0.0))]),
-            (Need::Input, "delete", Some(HOUR), None, None, &[("retention.ms", None)]),
-            (Need::Input, "delete", None, Some(1 << 30), Some(NOW), &[("retention.bytes", None)]),
-            (Need::Input, "compact", Some(HOUR), Some(1), Some(NOW), &[("cleanup.policy", None)]),
-            (Need::Epochs, "compact,delete", Some(HOUR), None, Some(NOW), &[("cleanup.policy", None), ("retention.ms", Some(1.0))]),
+            (
+                Need::Input,
+                "delete",
+                Some(24 * HOUR),
+                None,
+                Some(NOW - 6 * HOUR),
+                &[("retention.ms", Some(18.0))],
+            ),
+            (
+                Need::Input,
+                "delete",
+                Some(HOUR),
+                None,
+                Some(NOW - 6 * HOUR),
+                &[("retention.ms", Some(0.0))],
+            ),
+            (
+                Need::Input,
+                "delete",
+                Some(HOUR),
+                None,
+                None,
+                &[("retention.ms", None)],
+            ),
+            (
+                Need::Input,
+                "delete",
+                None,
+                Some(1 << 30),
+                Some(NOW),
+                &[("retention.bytes", None)],
+            ),
+            (
+                Need::Input,
+                "compact",
+                Some(HOUR),
+                Some(1),
+                Some(NOW),
+                &[("cleanup.policy", None)],
+            ),
+            (
+                Need::Epochs,
+                "compact,delete",
+                Some(HOUR),
+                None,
+                Some(NOW),
+                &[("cleanup.policy", None), ("retention.ms", Some(1.0))],
+            ),
             (Need::Latest, "compact", Some(HOUR), Some(1), Some(NOW), &[]),
-            (Need::Latest, "delete", None, None, Some(NOW), &[("cleanup.policy", None)]),
-            (Need::Latest, "compact,delete", Some(HOUR), None, Some(NOW), &[("retention.ms", Some(1.0))]),
+            (
+                Need::Latest,
+                "delete",
+                None,
+                None,
+                Some(NOW),
+                &[("cleanup.policy", None)],
+            ),
+            (
+                Need::Latest,
+                "compact,delete",
+                Some(HOUR),
+                None,
+                Some(NOW),
+                &[("retention.ms", Some(1.0))],
+            ),
         ];
         for (need, policy, retention_ms, retention_bytes, oldest_ms, expected) in cases {
-            let settings = Settings { cleanup_policy: policy.into(), retention_ms, retention_bytes };
+            let settings = Settings {
+                cleanup_policy: policy.into(),
+                retention_ms,
+                retention_bytes,
+            };
             let findings = settings.judge("t", need, oldest_ms, NOW);
-            let found: Vec<(&str, Option<f64>)> = findings.iter().map(|finding| (finding.setting, finding.hours_left)).collect();
+            let found: Vec<(&str, Option<f64>)> = findings
+                .iter()
+                .map(|finding| (finding.setting, finding.hours_left))
+                .collect();
             assert_eq!(found, expected, "{need:?} {settings:?}");
             for finding in &findings {
                 let text = finding.to_string();
-                assert!(text.contains("'t'") && (text.contains("retention") || text.contains("compact")), "{text}");
+                assert!(
+                    text.contains("'t'")
+                        && (text.contains("retention") || text.contains("compact")),
+                    "{text}"
+                );
             }
         }
     }

@@ -21,17 +21,22 @@ impl FolderStore {
     /// # Errors
     /// A file that is no schema, or two schemas of one id.
     pub fn load(dir: &Path) -> Result<Self, RegistryError> {
-        Ok(Self { registry: Arc::new(FolderRegistry::load(dir)?) })
+        Ok(Self {
+            registry: Arc::new(FolderRegistry::load(dir)?),
+        })
     }
 }
 
 impl SchemaStore for FolderStore {
     fn lookup(&self, schema: &SchemaRef) -> Result<Arc<str>, SchemaLookupError> {
-        self.registry.get(*schema).ok_or_else(|| SchemaLookupError::Unknown(name_of(schema)))
+        self.registry
+            .get(*schema)
+            .ok_or_else(|| SchemaLookupError::Unknown(name_of(schema)))
     }
 
     fn id_of(&self, subject: &str, schema_json: &str) -> Result<u32, SchemaLookupError> {
-        FolderRegistry::id_of(schema_json).map_err(|error| SchemaLookupError::Unknown(format!("{subject}: {error}")))
+        FolderRegistry::id_of(schema_json)
+            .map_err(|error| SchemaLookupError::Unknown(format!("{subject}: {error}")))
     }
 }
 
@@ -40,8 +45,17 @@ pub(crate) fn name_of(schema: &SchemaRef) -> String {
     match schema {
         SchemaRef::Id(id) => id.to_string(),
         SchemaRef::Guid(guid) => {
-            let hex = guid.iter().fold(String::with_capacity(32), |hex, byte| format!("{hex}{byte:02x}"));
-            format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+            let hex = guid.iter().fold(String::with_capacity(32), |hex, byte| {
+                format!("{hex}{byte:02x}")
+            });
+            format!(
+                "{}-{}-{}-{}-{}",
+                &hex[..8],
+                &hex[8..12],
+                &hex[12..16],
+                &hex[16..20],
+                &hex[20..]
+            )
         }
     }
 }
@@ -52,7 +66,13 @@ enum Slot<V> {
     /// True for ever.
     Known { answer: V, number: u64 },
     /// True until then; an answer that nobody has heard yet, for [`UNHEARD`] at least.
-    Failed { error: SchemaLookupError, at: Instant, until: Instant, heard: bool, number: u64 },
+    Failed {
+        error: SchemaLookupError,
+        at: Instant,
+        until: Instant,
+        heard: bool,
+        number: u64,
+    },
 }
 
 /// How long failures are believed.
@@ -115,7 +135,13 @@ impl<K: Clone + Eq + Hash, V: Clone> Slots<K, V> {
         match self.by_question.get_mut(question)? {
             Slot::Asked => Some(State::UnderWay),
             Slot::Known { answer, .. } => Some(State::Answered(Ok(answer.clone()))),
-            Slot::Failed { error, at, until, heard, .. } => {
+            Slot::Failed {
+                error,
+                at,
+                until,
+                heard,
+                ..
+            } => {
                 let now = Instant::now();
                 let valid = now < *until || (!*heard && now < *at + UNHEARD);
                 *heard = true;
@@ -130,8 +156,19 @@ const UNHEARD: Duration = Duration::from_secs(60);
 
 impl<K: Clone + Eq + Hash, V: Clone> Answers<K, V> {
     pub(crate) fn new(ttl: FailureTtl, bounds: Bounds) -> Self {
-        let slots = Slots { by_question: HashMap::new(), known: BTreeMap::new(), failed: BTreeMap::new(), asked: 0, number: 0 };
-        Self { slots: Mutex::new(slots), answered: Condvar::new(), ttl, bounds }
+        let slots = Slots {
+            by_question: HashMap::new(),
+            known: BTreeMap::new(),
+            failed: BTreeMap::new(),
+            asked: 0,
+            number: 0,
+        };
+        Self {
+            slots: Mutex::new(slots),
+            answered: Condvar::new(),
+            ttl,
+            bounds,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Slots<K, V>> {
@@ -165,17 +202,35 @@ impl<K: Clone + Eq + Hash, V: Clone> Answers<K, V> {
         slots.number += 1;
         let number = slots.number;
         let at = Instant::now();
-        let failed = |error, ttl| Slot::Failed { error, at, until: at + ttl, heard: false, number };
+        let failed = |error, ttl| Slot::Failed {
+            error,
+            at,
+            until: at + ttl,
+            heard: false,
+            number,
+        };
         let slot = match answer {
             Ok(answer) => Slot::Known { answer, number },
             Err(error @ SchemaLookupError::Unknown(_)) => failed(error, self.ttl.unknown),
             Err(error @ SchemaLookupError::Unavailable(_)) => failed(error, self.ttl.unavailable),
         };
-        let order = if matches!(slot, Slot::Known { .. }) { &mut slots.known } else { &mut slots.failed };
+        let order = if matches!(slot, Slot::Known { .. }) {
+            &mut slots.known
+        } else {
+            &mut slots.failed
+        };
         order.insert(number, question.clone());
         slots.by_question.insert(question.clone(), slot);
         while slots.known.len() + slots.failed.len() > self.bounds.answers {
-            let Some(oldest) = slots.failed.values().next().or_else(|| slots.known.values().next()).cloned() else { break };
+            let Some(oldest) = slots
+                .failed
+                .values()
+                .next()
+                .or_else(|| slots.known.values().next())
+                .cloned()
+            else {
+                break;
+            };
             slots.remove(&oldest);
         }
         drop(slots);
@@ -187,7 +242,12 @@ impl<K: Clone + Eq + Hash, V: Clone> Answers<K, V> {
         let mut slots = self.lock();
         loop {
             match slots.by_question.get(question) {
-                Some(Slot::Asked) => slots = self.answered.wait(slots).unwrap_or_else(PoisonError::into_inner),
+                Some(Slot::Asked) => {
+                    slots = self
+                        .answered
+                        .wait(slots)
+                        .unwrap_or_else(PoisonError::into_inner)
+                }
                 // It came while the caller waited: it is fresh, whatever its time to live.
                 Some(Slot::Known { answer, .. }) => return Some(Ok(answer.clone())),
                 Some(Slot::Failed { error, .. }) => return Some(Err(error.clone())),
@@ -207,7 +267,11 @@ pub(crate) struct Question<K: Clone + Eq + Hash, V: Clone> {
 impl<K: Clone + Eq + Hash, V: Clone> Question<K, V> {
     /// For the one whose state is [`State::Yours`].
     pub(crate) fn new(answers: &Arc<Answers<K, V>>, question: K) -> Self {
-        Self { answers: Arc::clone(answers), question, answered: false }
+        Self {
+            answers: Arc::clone(answers),
+            question,
+            answered: false,
+        }
     }
 
     pub(crate) fn answer(mut self, answer: Result<V, SchemaLookupError>) {
@@ -233,10 +297,19 @@ mod tests {
     use super::*;
 
     const LONG: Duration = Duration::from_secs(3600);
-    const WIDE: Bounds = Bounds { answers: 100, questions: 100 };
+    const WIDE: Bounds = Bounds {
+        answers: 100,
+        questions: 100,
+    };
 
     fn answers(ttl: Duration, bounds: Bounds) -> Arc<Answers<u32, u32>> {
-        Arc::new(Answers::new(FailureTtl { unknown: ttl, unavailable: ttl }, bounds))
+        Arc::new(Answers::new(
+            FailureTtl {
+                unknown: ttl,
+                unavailable: ttl,
+            },
+            bounds,
+        ))
     }
 
     fn unknown(question: u32) -> Result<u32, SchemaLookupError> {
@@ -299,9 +372,18 @@ mod tests {
 
     #[test]
     fn a_question_that_is_dropped_is_open_again() {
-        let answers = answers(LONG, Bounds { answers: 1, questions: 1 });
+        let answers = answers(
+            LONG,
+            Bounds {
+                answers: 1,
+                questions: 1,
+            },
+        );
         assert_eq!(answers.begin(&1), State::Yours);
-        assert_eq!((answers.begin(&1), answers.begin(&2)), (State::UnderWay, State::Full));
+        assert_eq!(
+            (answers.begin(&1), answers.begin(&2)),
+            (State::UnderWay, State::Full)
+        );
         std::thread::scope(|scope| {
             let waiting = scope.spawn(|| answers.wait(&1));
             drop(Question::new(&answers, 1));
@@ -312,21 +394,40 @@ mod tests {
 
     #[test]
     fn failures_make_room_before_good_answers() {
-        let answers = answers(LONG, Bounds { answers: 4, questions: 9 });
+        let answers = answers(
+            LONG,
+            Bounds {
+                answers: 4,
+                questions: 9,
+            },
+        );
         for question in 0..100 {
             assert_eq!(answers.begin(&question), State::Yours);
-            answers.answer(&question, if question < 3 { Ok(question) } else { unknown(question) });
+            answers.answer(
+                &question,
+                if question < 3 {
+                    Ok(question)
+                } else {
+                    unknown(question)
+                },
+            );
         }
         let state = |question| answers.begin(&question);
         for question in 0..3 {
             assert_eq!(state(question), State::Answered(Ok(question)));
         }
-        assert_eq!((state(99), state(98)), (State::Answered(unknown(99)), State::Yours));
+        assert_eq!(
+            (state(99), state(98)),
+            (State::Answered(unknown(99)), State::Yours)
+        );
         // Good answers are bounded too; the oldest goes.
         for question in 200..204 {
             answers.answer(&question, Ok(question));
         }
-        assert_eq!((answers.known(), state(0), state(99)), (4, State::Yours, State::Yours));
+        assert_eq!(
+            (answers.known(), state(0), state(99)),
+            (4, State::Yours, State::Yours)
+        );
         assert_eq!(state(203), State::Answered(Ok(203)));
     }
 
@@ -337,14 +438,23 @@ mod tests {
         let json = std::fs::read_to_string(folder.join("accounts.avsc")).unwrap();
         let id = store.id_of("crm.accounts.v1-value", &json).unwrap();
         assert_eq!(store.lookup(&SchemaRef::Id(id)).unwrap().as_ref(), json);
-        assert_eq!(store.lookup(&SchemaRef::Id(id ^ 1)), Err(SchemaLookupError::Unknown((id ^ 1).to_string())));
-        assert!(matches!(store.id_of("s", "{}"), Err(SchemaLookupError::Unknown(_))));
+        assert_eq!(
+            store.lookup(&SchemaRef::Id(id ^ 1)),
+            Err(SchemaLookupError::Unknown((id ^ 1).to_string()))
+        );
+        assert!(matches!(
+            store.id_of("s", "{}"),
+            Err(SchemaLookupError::Unknown(_))
+        ));
     }
 
     #[test]
     fn guids_are_named_as_usual() {
         let guid = std::array::from_fn(|byte| byte as u8 * 17);
-        assert_eq!(name_of(&SchemaRef::Guid(guid)), "00112233-4455-6677-8899-aabbccddeeff");
+        assert_eq!(
+            name_of(&SchemaRef::Guid(guid)),
+            "00112233-4455-6677-8899-aabbccddeeff"
+        );
         assert_eq!(name_of(&SchemaRef::Id(12)), "12");
     }
 }

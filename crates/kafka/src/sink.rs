@@ -39,7 +39,8 @@ use rdkafka::error::RDKafkaErrorCode;
 use rustc_hash::FxHashMap;
 
 use leadpulse_engine::ports::{
-    Attendant, CommittedEpoch, InputPartition, NextOffset, Nonce, Output, OutputRecord, PortError, SealedEpoch, Sink, Unattended,
+    Attendant, CommittedEpoch, InputPartition, NextOffset, Nonce, Output, OutputRecord, PortError,
+    SealedEpoch, Sink, Unattended,
 };
 
 use crate::client::is_permanent;
@@ -96,21 +97,37 @@ enum Verdict {
 }
 
 /// Decides what the committed metadata say about an epoch, after `before` was committed by the same process.
-fn judge(found: Option<&CommitMetadata>, before: &CommitMetadata, owner: &Owner, epoch: u64, nonce: Nonce) -> Verdict {
-    let Some(found) = found else { return Verdict::Unexplained("the group has no committed offsets of ours any more".into()) };
+fn judge(
+    found: Option<&CommitMetadata>,
+    before: &CommitMetadata,
+    owner: &Owner,
+    epoch: u64,
+    nonce: Nonce,
+) -> Verdict {
+    let Some(found) = found else {
+        return Verdict::Unexplained("the group has no committed offsets of ours any more".into());
+    };
     match &found.identity {
         Some((_, other)) if other != owner => Verdict::OtherOwner(other.clone()),
         Some((committed, _)) if found.epoch == epoch && *committed == nonce => Verdict::Promoted,
         Some(_) if found == before => Verdict::SendAgain,
-        _ => Verdict::Unexplained(format!("'{found}' is committed where '{before}' was, or epoch {epoch} with nonce {nonce} was expected")),
+        _ => Verdict::Unexplained(format!(
+            "'{found}' is committed where '{before}' was, or epoch {epoch} with nonce {nonce} was expected"
+        )),
     }
 }
 
 /// A reason in words, with what to do where the code names a cause.
 fn with_hint(why: String, code: Option<RDKafkaErrorCode>, group_id: &str) -> String {
     match code {
-        Some(RDKafkaErrorCode::UnknownMemberId | RDKafkaErrorCode::IllegalGeneration | RDKafkaErrorCode::RebalanceInProgress) => {
-            format!("{why}. Another consumer has joined group '{group_id}', which is for Leadpulse alone: stop it (a console consumer?)")
+        Some(
+            RDKafkaErrorCode::UnknownMemberId
+            | RDKafkaErrorCode::IllegalGeneration
+            | RDKafkaErrorCode::RebalanceInProgress,
+        ) => {
+            format!(
+                "{why}. Another consumer has joined group '{group_id}', which is for Leadpulse alone: stop it (a console consumer?)"
+            )
         }
         _ => why,
     }
@@ -131,7 +148,11 @@ fn is_of_the_record(code: RDKafkaErrorCode) -> bool {
 impl KafkaSink {
     /// A sink for an engine that reads `partitions` ([`Source::partitions`](leadpulse_engine::ports::Source::partitions), same order).
     /// Touches nothing before [`Sink::take_over`].
-    pub fn new(options: &KafkaOptions, partitions: &[InputPartition], metrics: &Arc<KafkaMetrics>) -> Result<Self, PortError> {
+    pub fn new(
+        options: &KafkaOptions,
+        partitions: &[InputPartition],
+        metrics: &Arc<KafkaMetrics>,
+    ) -> Result<Self, PortError> {
         Ok(Self {
             options: options.clone(),
             partitions: partitions.to_vec(),
@@ -171,20 +192,45 @@ impl KafkaSink {
     fn try_take_over(&mut self) -> Result<Option<CommittedEpoch>, PortError> {
         self.producer = None;
         let producer = self.new_producer(0)?;
-        let found =
-            read_offsets(self.committed.client(), &self.options.group_id, &self.partitions, self.options.request_timeout())?.agreed()?;
+        let found = read_offsets(
+            self.committed.client(),
+            &self.options.group_id,
+            &self.partitions,
+            self.options.request_timeout(),
+        )?
+        .agreed()?;
         let epoch = found.as_ref().and_then(Agreed::epoch);
         if epoch.is_none() {
             self.refuse_to_start_over()?;
         }
         let (standing, positions) = match found {
-            Some(Agreed { metadata, positions }) => (self.owned(&metadata), positions),
-            None => (self.owned(&CommitMetadata { epoch: 0, as_of_ms: 0, identity: None }), self.log_starts()?),
+            Some(Agreed {
+                metadata,
+                positions,
+            }) => (self.owned(&metadata), positions),
+            None => (
+                self.owned(&CommitMetadata {
+                    epoch: 0,
+                    as_of_ms: 0,
+                    identity: None,
+                }),
+                self.log_starts()?,
+            ),
         };
         self.write_token(&producer, &standing, &positions)?;
-        let watched = self.partitions.iter().zip(&positions).find(|(_, position)| position.is_some());
+        let watched = self
+            .partitions
+            .iter()
+            .zip(&positions)
+            .find(|(_, position)| position.is_some());
         if let Some((partition, _)) = watched {
-            let watch = OwnershipWatch::start(&self.options, &self.metrics, partition, &self.owner, standing.epoch)?;
+            let watch = OwnershipWatch::start(
+                &self.options,
+                &self.metrics,
+                partition,
+                &self.owner,
+                standing.epoch,
+            )?;
             self.ownership = Some(watch);
         }
         self.producer = Some(producer);
@@ -193,29 +239,68 @@ impl KafkaSink {
     }
 
     /// Commits positions unchanged, under our token.
-    fn write_token(&self, producer: &Committer, standing: &CommitMetadata, positions: &[Option<NextOffset>]) -> Result<(), PortError> {
+    fn write_token(
+        &self,
+        producer: &Committer,
+        standing: &CommitMetadata,
+        positions: &[Option<NextOffset>],
+    ) -> Result<(), PortError> {
         let offsets = offsets_with(standing, &self.partitions, positions)?;
-        let (number, as_of_ms, nonce) = (standing.epoch, standing.as_of_ms, standing.nonce().unwrap_or_default());
-        let epoch = Arc::new(SealedEpoch { number, nonce, as_of_ms, positions: vec![], outputs: vec![] });
+        let (number, as_of_ms, nonce) = (
+            standing.epoch,
+            standing.as_of_ms,
+            standing.nonce().unwrap_or_default(),
+        );
+        let epoch = Arc::new(SealedEpoch {
+            number,
+            nonce,
+            as_of_ms,
+            positions: vec![],
+            outputs: vec![],
+        });
         let work = self.work(&epoch, FxHashMap::default(), offsets)?;
-        let doing = |why: &str| format!("kafka: writing this owner's token to group '{}': {why}", self.options.group_id);
+        let doing = |why: &str| {
+            format!(
+                "kafka: writing this owner's token to group '{}': {why}",
+                self.options.group_id
+            )
+        };
         match producer.attempt(work, self.options.commit_timeout(), &self.attended)? {
             Outcome::Committed => Ok(()),
-            Outcome::NotCommitted { why, code: Some(code) } if is_permanent(code) => Err(PortError::Fatal(doing(&why))),
-            Outcome::NotCommitted { why, code } => Err(PortError::Retriable(doing(&self.with_hint(why, code)))),
-            Outcome::InDoubt(why) | Outcome::Fenced(why) | Outcome::TooLarge { why, .. } => Err(PortError::Retriable(doing(&why))),
+            Outcome::NotCommitted {
+                why,
+                code: Some(code),
+            } if is_permanent(code) => Err(PortError::Fatal(doing(&why))),
+            Outcome::NotCommitted { why, code } => {
+                Err(PortError::Retriable(doing(&self.with_hint(why, code))))
+            }
+            Outcome::InDoubt(why) | Outcome::Fenced(why) | Outcome::TooLarge { why, .. } => {
+                Err(PortError::Retriable(doing(&why)))
+            }
             Outcome::Unanswered => Err(PortError::Retriable(doing("a request was not answered"))),
         }
     }
 
     /// The same epoch under our token. Metadata of version 1 get nonce 0.
     fn owned(&self, found: &CommitMetadata) -> CommitMetadata {
-        CommitMetadata { identity: Some((found.nonce().unwrap_or_default(), self.owner.clone())), ..found.clone() }
+        CommitMetadata {
+            identity: Some((found.nonce().unwrap_or_default(), self.owner.clone())),
+            ..found.clone()
+        }
     }
 
     fn log_starts(&self) -> Result<Vec<Option<NextOffset>>, PortError> {
-        let places: Vec<_> = self.partitions.iter().map(|partition| (partition.topic.clone(), partition.partition)).collect();
-        Ok(self.committed.starts(&places)?.into_iter().map(Some).collect())
+        let places: Vec<_> = self
+            .partitions
+            .iter()
+            .map(|partition| (partition.topic.clone(), partition.partition))
+            .collect();
+        Ok(self
+            .committed
+            .starts(&places)?
+            .into_iter()
+            .map(Some)
+            .collect())
     }
 
     /// A group without offsets beside epoch records that were committed: its offsets expired, or the group id was changed. Starting
@@ -228,7 +313,11 @@ impl KafkaSink {
             )));
         };
         let places = [(topic.clone(), 0)];
-        let range = OffsetRange { partition: 0, from: self.committed.starts(&places)?[0].0, end: self.committed.stable_ends(&places)?[0] };
+        let range = OffsetRange {
+            partition: 0,
+            from: self.committed.starts(&places)?[0].0,
+            end: self.committed.stable_ends(&places)?[0],
+        };
         self.committed.read(topic, &[range], &mut |record| {
             Err(PortError::Fatal(format!(
                 "kafka: group '{}' has no committed positions, but '{topic}' holds committed epochs (one at offset {}): the group's offsets \
@@ -278,12 +367,25 @@ impl KafkaSink {
         replaced: FxHashMap<usize, OutputRecord>,
         offsets: TopicPartitionList,
     ) -> Result<Work, PortError> {
-        let group = self.committed.client().group_metadata().ok_or_else(|| PortError::Fatal("kafka: the group has no metadata".into()))?;
-        Ok(Work { epoch: Arc::clone(epoch), replaced, offsets, group })
+        let group = self
+            .committed
+            .client()
+            .group_metadata()
+            .ok_or_else(|| PortError::Fatal("kafka: the group has no metadata".into()))?;
+        Ok(Work {
+            epoch: Arc::clone(epoch),
+            replaced,
+            offsets,
+            group,
+        })
     }
 
     /// Tries until the epoch is committed, or something says that this process must stop.
-    fn commit_at_last(&mut self, epoch: &Arc<SealedEpoch>, offsets: &TopicPartitionList) -> Result<(), PortError> {
+    fn commit_at_last(
+        &mut self,
+        epoch: &Arc<SealedEpoch>,
+        offsets: &TopicPartitionList,
+    ) -> Result<(), PortError> {
         let mut attempts = Attempts::new();
         loop {
             let Some(producer) = &self.producer else {
@@ -292,11 +394,19 @@ impl KafkaSink {
                     Settled::Promoted => return Ok(()),
                 }
             };
-            let work = self.work(epoch, self.dead_letters.replacements(epoch), offsets.clone())?;
-            let (begun, patience) = (Instant::now(), attempts.patience(self.options.commit_timeout(), self.transaction_timeout));
+            let work = self.work(
+                epoch,
+                self.dead_letters.replacements(epoch),
+                offsets.clone(),
+            )?;
+            let (begun, patience) = (
+                Instant::now(),
+                attempts.patience(self.options.commit_timeout(), self.transaction_timeout),
+            );
             let outcome = producer.attempt(work, patience, &self.attended)?;
             if outcome == Outcome::Committed {
-                self.metrics.count_transaction(TransactionOutcome::Committed);
+                self.metrics
+                    .count_transaction(TransactionOutcome::Committed);
                 return Ok(());
             }
             self.producer = None;
@@ -306,13 +416,21 @@ impl KafkaSink {
     }
 
     /// Decides whether another attempt makes sense, counts and reports the one before, and pauses.
-    fn prepare_another(&mut self, epoch: &Arc<SealedEpoch>, outcome: Outcome, attempts: &mut Attempts) -> Result<(), PortError> {
+    fn prepare_another(
+        &mut self,
+        epoch: &Arc<SealedEpoch>,
+        outcome: Outcome,
+        attempts: &mut Attempts,
+    ) -> Result<(), PortError> {
         let number = epoch.number;
         match outcome {
             Outcome::Committed => Ok(()),
             Outcome::Unanswered => {
                 self.metrics.count_replacement(Replacement::Unanswered);
-                tracing::info!(epoch = number, "a request of the transaction before was not answered; a new producer goes on");
+                tracing::info!(
+                    epoch = number,
+                    "a request of the transaction before was not answered; a new producer goes on"
+                );
                 Ok(())
             }
             Outcome::TooLarge { records, why } => {
@@ -322,16 +440,24 @@ impl KafkaSink {
             Outcome::NotCommitted { why, code } => {
                 self.count_aborted();
                 if code.is_some_and(is_of_the_record) {
-                    return Err(PortError::Fatal(format!("kafka: a record of epoch {number} is refused: {why}; see the topics' settings")));
+                    return Err(PortError::Fatal(format!(
+                        "kafka: a record of epoch {number} is refused: {why}; see the topics' settings"
+                    )));
                 }
-                let why = format!("kafka: epoch {number} is not committed: {}", self.with_hint(why, code));
+                let why = format!(
+                    "kafka: epoch {number} is not committed: {}",
+                    self.with_hint(why, code)
+                );
                 self.wait(&mut attempts.backoff, &why)
             }
             Outcome::InDoubt(why) => {
-                self.metrics.count_transaction(TransactionOutcome::Indefinite);
+                self.metrics
+                    .count_transaction(TransactionOutcome::Indefinite);
                 self.metrics.count_replacement(Replacement::InDoubt);
                 attempts.in_doubt += 1;
-                let why = format!("kafka: it is unknown whether epoch {number} is committed: {why}; a new producer settles it");
+                let why = format!(
+                    "kafka: it is unknown whether epoch {number} is committed: {why}; a new producer settles it"
+                );
                 if attempts.in_doubt > 1 {
                     return self.wait(&mut attempts.backoff, &why);
                 }
@@ -342,7 +468,11 @@ impl KafkaSink {
             Outcome::Fenced(why) => {
                 self.metrics.count_transaction(TransactionOutcome::Fenced);
                 self.metrics.count_replacement(Replacement::Fenced);
-                tracing::warn!(epoch = number, why, "the broker no longer accepts the producer; looking for another owner");
+                tracing::warn!(
+                    epoch = number,
+                    why,
+                    "the broker no longer accepts the producer; looking for another owner"
+                );
                 self.stop_for_another_owner()?;
                 // Doubled each time: where the brokers are slow, two processes would fence each other again and again.
                 let wait = TOKEN_WAIT * 2_u32.pow(attempts.fenced.min(4));
@@ -358,10 +488,20 @@ impl KafkaSink {
     }
 
     /// Learns from records that were too large; an error where nothing of them can be left out.
-    fn make_smaller(&mut self, epoch: &SealedEpoch, records: &[usize], why: &str) -> Result<(), PortError> {
+    fn make_smaller(
+        &mut self,
+        epoch: &SealedEpoch,
+        records: &[usize],
+        why: &str,
+    ) -> Result<(), PortError> {
         let replaced = self.dead_letters.replacements(epoch);
-        let sent: Vec<&OutputRecord> = records.iter().map(|index| replaced.get(index).unwrap_or(&epoch.outputs[*index])).collect();
-        let other = sent.iter().find(|record| record.output != Output::DeadLetters);
+        let sent: Vec<&OutputRecord> = records
+            .iter()
+            .map(|index| replaced.get(index).unwrap_or(&epoch.outputs[*index]))
+            .collect();
+        let other = sent
+            .iter()
+            .find(|record| record.output != Output::DeadLetters);
         if other.is_none() && self.dead_letters.learn(&sent) {
             tracing::warn!(
                 epoch = epoch.number,
@@ -371,8 +511,13 @@ impl KafkaSink {
             );
             return Ok(());
         }
-        let Some(record) = other.or(sent.first()) else { return Ok(()) };
-        let (topic, bytes) = (self.options.outputs.name(record.output), record.value.as_ref().map_or(0, Vec::len));
+        let Some(record) = other.or(sent.first()) else {
+            return Ok(());
+        };
+        let (topic, bytes) = (
+            self.options.outputs.name(record.output),
+            record.value.as_ref().map_or(0, Vec::len),
+        );
         Err(PortError::Fatal(format!(
             "kafka: a record of {bytes} bytes cannot be produced to '{topic}': {why}. Raise kafka.client.\"producer.message.max.bytes\" and \
              the topic's max.message.bytes"
@@ -381,12 +526,18 @@ impl KafkaSink {
 
     /// Gives the next producer twice the limit, if this attempt came near it.
     fn allow_longer(&mut self, took: Duration) {
-        if took * 3 < self.transaction_timeout * 2 || self.transaction_timeout >= self.longest_transaction {
+        if took * 3 < self.transaction_timeout * 2
+            || self.transaction_timeout >= self.longest_transaction
+        {
             return;
         }
         self.transaction_timeout = (self.transaction_timeout * 2).min(self.longest_transaction);
         let limit_ms = self.transaction_timeout.as_millis() as u64;
-        tracing::warn!(took_ms = took.as_millis() as u64, limit_ms, "the transaction took long; the next one may take longer");
+        tracing::warn!(
+            took_ms = took.as_millis() as u64,
+            limit_ms,
+            "the transaction took long; the next one may take longer"
+        );
     }
 
     /// A new producer, and what the group's offsets say about the epoch. Waits while the brokers do not answer.
@@ -405,19 +556,30 @@ impl KafkaSink {
                 Err(stop @ PortError::Interrupted(_)) => return Err(stop),
                 Err(waits) => waits,
             };
-            self.wait(&mut backoff, &format!("epoch {} is not settled: {unsettled}", epoch.number))?;
+            self.wait(
+                &mut backoff,
+                &format!("epoch {} is not settled: {unsettled}", epoch.number),
+            )?;
         }
     }
 
     fn try_settle(&mut self, epoch: &SealedEpoch) -> Result<Verdict, PortError> {
         self.attended.beat();
-        let Some(before) = self.standing.clone() else { return Ok(Verdict::Unexplained("nothing was taken over".into())) };
+        let Some(before) = self.standing.clone() else {
+            return Ok(Verdict::Unexplained("nothing was taken over".into()));
+        };
         if let Some(other) = self.another_owner()? {
             return Ok(Verdict::OtherOwner(other));
         }
         let producer = self.new_producer(epoch.number)?;
         let found = self.standing_in(&self.committed)?;
-        let verdict = judge(found.as_ref(), &before, &self.owner, epoch.number, epoch.nonce);
+        let verdict = judge(
+            found.as_ref(),
+            &before,
+            &self.owner,
+            epoch.number,
+            epoch.nonce,
+        );
         if matches!(verdict, Verdict::Promoted | Verdict::SendAgain) {
             self.producer = Some(producer);
         }
@@ -432,7 +594,9 @@ impl KafkaSink {
     /// The other process that owns the outputs now, read without waiting.
     fn another_owner(&self) -> Result<Option<Owner>, PortError> {
         let committed = self.standing.as_ref().map_or(0, |standing| standing.epoch);
-        Ok(self.standing_in(&self.uncommitted)?.and_then(|found| other_owner(&found, &self.owner, committed)))
+        Ok(self
+            .standing_in(&self.uncommitted)?
+            .and_then(|found| other_owner(&found, &self.owner, committed)))
     }
 
     /// An error if another owner's token stands. Whether it does may stay open here: settling asks again.
@@ -488,13 +652,22 @@ struct Attempts {
 
 impl Attempts {
     fn new() -> Self {
-        Self { backoff: Backoff::new(), in_doubt: 0, fenced: 0 }
+        Self {
+            backoff: Backoff::new(),
+            in_doubt: 0,
+            fenced: 0,
+        }
     }
 
     /// How long an attempt may go without progress. It doubles after repeated stalls, for one large record on a slow link.
     fn patience(&self, commit_timeout: Duration, transaction_timeout: Duration) -> Duration {
-        let doublings = self.in_doubt.saturating_sub(STALLS_BEFORE_PATIENCE - 1).min(16);
-        (commit_timeout * 2_u32.pow(doublings)).min(transaction_timeout / 2).max(commit_timeout)
+        let doublings = self
+            .in_doubt
+            .saturating_sub(STALLS_BEFORE_PATIENCE - 1)
+            .min(16);
+        (commit_timeout * 2_u32.pow(doublings))
+            .min(transaction_timeout / 2)
+            .max(commit_timeout)
     }
 }
 
@@ -515,8 +688,12 @@ impl Sink for KafkaSink {
                     self.attended.clear();
                     return Ok(found);
                 }
-                Err(error @ (PortError::Fatal(_) | PortError::Interrupted(_))) => return Err(error),
-                Err(PortError::Retriable(why) | PortError::Fenced(why)) => self.wait(&mut backoff, &why)?,
+                Err(error @ (PortError::Fatal(_) | PortError::Interrupted(_))) => {
+                    return Err(error);
+                }
+                Err(PortError::Retriable(why) | PortError::Fenced(why)) => {
+                    self.wait(&mut backoff, &why)?
+                }
             }
         }
     }
@@ -530,10 +707,15 @@ impl Sink for KafkaSink {
 
     fn commit(&mut self, epoch: &Arc<SealedEpoch>) -> Result<(), PortError> {
         let Some(standing) = &self.standing else {
-            return Err(PortError::Fatal("kafka: commit before take_over, or after it failed".into()));
+            return Err(PortError::Fatal(
+                "kafka: commit before take_over, or after it failed".into(),
+            ));
         };
         if epoch.number != standing.epoch + 1 {
-            return Err(PortError::Fatal(format!("epoch {} cannot follow the committed epoch {}", epoch.number, standing.epoch)));
+            return Err(PortError::Fatal(format!(
+                "epoch {} cannot follow the committed epoch {}",
+                epoch.number, standing.epoch
+            )));
         }
         self.check()?;
         let offsets = offsets_of(epoch, &self.owner, &self.partitions)?;
@@ -545,7 +727,11 @@ impl Sink for KafkaSink {
             self.transaction_timeout = self.options.transaction_timeout();
         }
         let identity = Some((epoch.nonce, self.owner.clone()));
-        self.standing = Some(CommitMetadata { epoch: epoch.number, as_of_ms: epoch.as_of_ms, identity });
+        self.standing = Some(CommitMetadata {
+            epoch: epoch.number,
+            as_of_ms: epoch.as_of_ms,
+            identity,
+        });
         if let Some(ownership) = &self.ownership {
             ownership.committed(epoch.number);
         }
@@ -566,7 +752,11 @@ mod tests {
     use super::*;
 
     fn metadata(epoch: u64, nonce: u64, owner: &str) -> CommitMetadata {
-        CommitMetadata { epoch, as_of_ms: 0, identity: Some((Nonce(nonce), owner.repeat(32).parse().unwrap())) }
+        CommitMetadata {
+            epoch,
+            as_of_ms: 0,
+            identity: Some((Nonce(nonce), owner.repeat(32).parse().unwrap())),
+        }
     }
 
     #[test]
@@ -582,19 +772,38 @@ mod tests {
             (metadata(9, 90, "b"), other()),
         ];
         for (found, expected) in cases {
-            assert_eq!(judge(Some(&found), &before, &ours, 7, Nonce(70)), expected, "{found}");
+            assert_eq!(
+                judge(Some(&found), &before, &ours, 7, Nonce(70)),
+                expected,
+                "{found}"
+            );
         }
-        let v1 = CommitMetadata { identity: None, ..before.clone() };
-        for found in [Some(metadata(7, 71, "a")), Some(metadata(5, 50, "a")), Some(metadata(6, 61, "a")), Some(v1), None] {
+        let v1 = CommitMetadata {
+            identity: None,
+            ..before.clone()
+        };
+        for found in [
+            Some(metadata(7, 71, "a")),
+            Some(metadata(5, 50, "a")),
+            Some(metadata(6, 61, "a")),
+            Some(v1),
+            None,
+        ] {
             let verdict = judge(found.as_ref(), &before, &ours, 7, Nonce(70));
-            assert!(matches!(verdict, Verdict::Unexplained(_)), "{found:?}: {verdict:?}");
+            assert!(
+                matches!(verdict, Verdict::Unexplained(_)),
+                "{found:?}: {verdict:?}"
+            );
         }
     }
 
     #[test]
     fn a_foreign_member_is_named_as_the_cause() {
         let hint = |code| with_hint("refused".into(), Some(code), "g");
-        for code in [RDKafkaErrorCode::UnknownMemberId, RDKafkaErrorCode::IllegalGeneration] {
+        for code in [
+            RDKafkaErrorCode::UnknownMemberId,
+            RDKafkaErrorCode::IllegalGeneration,
+        ] {
             assert!(hint(code).contains("has joined group 'g'"), "{code:?}");
         }
         assert_eq!(hint(RDKafkaErrorCode::OperationTimedOut), "refused");
@@ -603,8 +812,16 @@ mod tests {
     #[test]
     fn patience_grows_after_repeated_stalls_only() {
         let (commit, transaction) = (Duration::from_secs(10), Duration::from_secs(60));
-        let patience: Vec<u64> =
-            (0..5).map(|in_doubt| Attempts { in_doubt, ..Attempts::new() }.patience(commit, transaction).as_secs()).collect();
+        let patience: Vec<u64> = (0..5)
+            .map(|in_doubt| {
+                Attempts {
+                    in_doubt,
+                    ..Attempts::new()
+                }
+                .patience(commit, transaction)
+                .as_secs()
+            })
+            .collect();
         assert_eq!(patience, [10, 10, 20, 30, 30]);
     }
 }

@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded, unbounded};
 
-use leadpulse_engine::ports::{InputPartition, LogEnd, NextOffset, PollLimit, PortError, RecordBatch, Source, Stuck};
+use leadpulse_engine::ports::{
+    InputPartition, LogEnd, NextOffset, PollLimit, PortError, RecordBatch, Source, Stuck,
+};
 use leadpulse_schema::TableId;
 
 use crate::client::consumer;
@@ -62,7 +64,11 @@ pub struct KafkaSource {
 
 impl KafkaSource {
     /// Finds the partitions and starts the consumer's thread; nothing is read before the first seek. Fails if a topic does not exist.
-    pub fn open(options: &KafkaOptions, inputs: &[InputTopic], metrics: &Arc<KafkaMetrics>) -> Result<Self, PortError> {
+    pub fn open(
+        options: &KafkaOptions,
+        inputs: &[InputTopic],
+        metrics: &Arc<KafkaMetrics>,
+    ) -> Result<Self, PortError> {
         let offsets = OffsetReader::connect(options, Isolation::Committed, metrics)?;
         let latest = OffsetReader::connect(options, Isolation::Uncommitted, metrics)?;
         let mut partitions = Vec::new();
@@ -73,7 +79,11 @@ impl KafkaSource {
                     options.brokers
                 )));
             };
-            partitions.extend((0..count).map(|partition| InputPartition { topic: topic.clone(), partition, table: *table }));
+            partitions.extend((0..count).map(|partition| InputPartition {
+                topic: topic.clone(),
+                partition,
+                table: *table,
+            }));
         }
         let arrangement = Arc::new(Arrangement::new(partitions));
         let (commands, command_inbox) = unbounded();
@@ -81,7 +91,13 @@ impl KafkaSource {
         let (recycled, recycling) = bounded(QUEUED_BATCHES + 2);
         let (finish, finished) = bounded::<()>(0);
         let suspects = Arc::new(Suspects::default());
-        let watch = Watch::start(options, inputs, Arc::clone(&arrangement), &suspects, metrics)?;
+        let watch = Watch::start(
+            options,
+            inputs,
+            Arc::clone(&arrangement),
+            &suspects,
+            metrics,
+        )?;
         let fetcher = Fetcher::new(
             consumer(options, Role::Source, "source", metrics)?,
             command_inbox,
@@ -91,11 +107,17 @@ impl KafkaSource {
             Arc::clone(metrics),
             suspects,
         );
-        let spawned = std::thread::Builder::new().name("kafka-source".into()).spawn(move || {
-            fetcher.run();
-            drop(finish); // closes the channel: whoever waits for the end sees it
-        });
-        spawned.map_err(|error| PortError::Fatal(format!("kafka: the source's thread cannot be started: {error}")))?;
+        let spawned = std::thread::Builder::new()
+            .name("kafka-source".into())
+            .spawn(move || {
+                fetcher.run();
+                drop(finish); // closes the channel: whoever waits for the end sees it
+            });
+        spawned.map_err(|error| {
+            PortError::Fatal(format!(
+                "kafka: the source's thread cannot be started: {error}"
+            ))
+        })?;
         Ok(Self {
             arrangement,
             offsets,
@@ -115,7 +137,9 @@ impl KafkaSource {
     }
 
     fn command(&self, command: Command) -> Result<(), PortError> {
-        self.commands.send(command).map_err(|_| PortError::Fatal("kafka: the source's thread has ended".into()))
+        self.commands
+            .send(command)
+            .map_err(|_| PortError::Fatal("kafka: the source's thread has ended".into()))
     }
 
     /// Drops the records that were fetched for an earlier arrangement or an earlier seek, also those still to come.
@@ -130,7 +154,9 @@ impl KafkaSource {
         let known = self.arrangement.partitions.len();
         match inputs.iter().find(|input| **input as usize >= known) {
             None => Ok(()),
-            Some(input) => Err(PortError::Fatal(format!("kafka: input partition {input} of {known} was named"))),
+            Some(input) => Err(PortError::Fatal(format!(
+                "kafka: input partition {input} of {known} was named"
+            ))),
         }
     }
 
@@ -138,11 +164,20 @@ impl KafkaSource {
     fn check_positions(&mut self, positions: &[NextOffset]) -> Result<(), PortError> {
         if positions.len() != self.arrangement.partitions.len() {
             let (given, read) = (positions.len(), self.arrangement.partitions.len());
-            return Err(PortError::Fatal(format!("kafka: {given} positions for {read} input partitions")));
+            return Err(PortError::Fatal(format!(
+                "kafka: {given} positions for {read} input partitions"
+            )));
         }
         let starts = self.offsets.starts(&self.arrangement.places)?;
         let ends = self.offsets.stable_ends(&self.arrangement.places)?;
-        for (((place, position), start), end) in self.arrangement.places.iter().zip(positions).zip(starts).zip(ends) {
+        for (((place, position), start), end) in self
+            .arrangement
+            .places
+            .iter()
+            .zip(positions)
+            .zip(starts)
+            .zip(ends)
+        {
             let (topic, partition) = place;
             if *position < start {
                 self.metrics.count_out_of_range();
@@ -173,19 +208,37 @@ impl KafkaSource {
         loop {
             let delivery = match self.deliveries.try_recv() {
                 Ok(delivery) => delivery,
-                Err(TryRecvError::Empty) => match self.deliveries.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Err(TryRecvError::Empty) => match self
+                    .deliveries
+                    .recv_timeout(deadline.saturating_duration_since(Instant::now()))
+                {
                     Ok(delivery) => delivery,
                     Err(RecvTimeoutError::Timeout) => return Ok(None),
-                    Err(RecvTimeoutError::Disconnected) => return Err(PortError::Fatal("kafka: the source's thread has ended".into())),
+                    Err(RecvTimeoutError::Disconnected) => {
+                        return Err(PortError::Fatal(
+                            "kafka: the source's thread has ended".into(),
+                        ));
+                    }
                 },
-                Err(TryRecvError::Disconnected) => return Err(PortError::Fatal("kafka: the source's thread has ended".into())),
+                Err(TryRecvError::Disconnected) => {
+                    return Err(PortError::Fatal(
+                        "kafka: the source's thread has ended".into(),
+                    ));
+                }
             };
             match delivery {
-                Delivery::Batch { generation, batch } if generation == self.generation => return Ok(Some(batch)),
+                Delivery::Batch { generation, batch } if generation == self.generation => {
+                    return Ok(Some(batch));
+                }
                 Delivery::Batch { batch, .. } => self.recycle(batch),
-                Delivery::Passed { generation, read_to } if generation == self.generation => self.read_to = read_to,
+                Delivery::Passed {
+                    generation,
+                    read_to,
+                } if generation == self.generation => self.read_to = read_to,
                 Delivery::Passed { .. } => {}
-                Delivery::Failed { generation, error } if generation == self.generation => return Err(error),
+                Delivery::Failed { generation, error } if generation == self.generation => {
+                    return Err(error);
+                }
                 Delivery::Failed { .. } => {}
             }
         }
@@ -197,9 +250,18 @@ impl KafkaSource {
     }
 
     /// Moves records of the current batch, as far as the limits go. `true` when the batch is used up.
-    fn take_current(&mut self, batch: &mut RecordBatch, limit: PollLimit, before: (usize, usize)) -> bool {
-        let Some(current) = &mut self.current else { return true };
-        let room = |batch: &RecordBatch| batch.len() - before.0 < limit.records && batch.bytes() - before.1 < limit.bytes;
+    fn take_current(
+        &mut self,
+        batch: &mut RecordBatch,
+        limit: PollLimit,
+        before: (usize, usize),
+    ) -> bool {
+        let Some(current) = &mut self.current else {
+            return true;
+        };
+        let room = |batch: &RecordBatch| {
+            batch.len() - before.0 < limit.records && batch.bytes() - before.1 < limit.bytes
+        };
         let fits = current.batch.len() <= limit.records && current.batch.bytes() <= limit.bytes;
         if current.taken == 0 && batch.is_empty() && fits {
             std::mem::swap(batch, &mut current.batch);
@@ -210,7 +272,14 @@ impl KafkaSource {
         } else {
             while current.taken < current.batch.len() && room(batch) {
                 let record = current.batch.record(current.taken);
-                batch.push(record.partition(), record.offset(), record.timestamp_ms(), record.key(), record.value(), record.headers());
+                batch.push(
+                    record.partition(),
+                    record.offset(),
+                    record.timestamp_ms(),
+                    record.key(),
+                    record.value(),
+                    record.headers(),
+                );
                 self.read_to[record.partition() as usize] = NextOffset(record.offset() + 1);
                 current.taken += 1;
             }
@@ -229,7 +298,10 @@ impl Source for KafkaSource {
             return Ok(());
         }
         let mut counts: BTreeMap<&str, i32> = BTreeMap::new();
-        for InputPartition { topic, partition, .. } in &partitions {
+        for InputPartition {
+            topic, partition, ..
+        } in &partitions
+        {
             let count = match counts.get(topic.as_str()) {
                 Some(count) => *count,
                 None => {
@@ -247,7 +319,9 @@ impl Source for KafkaSource {
         }
         self.begin_generation();
         self.read_to.clear();
-        self.failed = Some(PortError::Fatal("kafka: nothing is read between a new arrangement and the next seek".into()));
+        self.failed = Some(PortError::Fatal(
+            "kafka: nothing is read between a new arrangement and the next seek".into(),
+        ));
         self.arrangement = Arc::new(Arrangement::new(partitions));
         self.watch.arrange(Arc::clone(&self.arrangement));
         Ok(())
@@ -270,7 +344,11 @@ impl Source for KafkaSource {
 
     fn skip_to(&mut self, partition: u32, offset: NextOffset) -> Result<(), PortError> {
         self.check_inputs(&[partition])?;
-        let read_to = self.read_to.get(partition as usize).copied().unwrap_or_default();
+        let read_to = self
+            .read_to
+            .get(partition as usize)
+            .copied()
+            .unwrap_or_default();
         if offset < read_to {
             return Err(PortError::Fatal(format!(
                 "kafka: input partition {partition} cannot be skipped back to offset {}: it was read to {}",
@@ -283,11 +361,19 @@ impl Source for KafkaSource {
 
     fn stuck(&mut self) -> Vec<Stuck> {
         let mut stuck = self.watch.stuck();
-        stuck.retain(|stuck| self.read_to.get(stuck.partition as usize).is_some_and(|read_to| *read_to <= stuck.offset));
+        stuck.retain(|stuck| {
+            self.read_to
+                .get(stuck.partition as usize)
+                .is_some_and(|read_to| *read_to <= stuck.offset)
+        });
         stuck
     }
 
-    fn readable_after(&mut self, partition: u32, offset: NextOffset) -> Result<NextOffset, PortError> {
+    fn readable_after(
+        &mut self,
+        partition: u32,
+        offset: NextOffset,
+    ) -> Result<NextOffset, PortError> {
         self.check_inputs(&[partition])?;
         let place = &self.arrangement.places[partition as usize];
         let ends = self.offsets.stable_ends(std::slice::from_ref(place))?;
@@ -301,10 +387,19 @@ impl Source for KafkaSource {
         self.failed = None;
         self.read_to = positions.to_vec();
         let places = Arc::clone(&self.arrangement.places);
-        self.command(Command::Seek { generation: self.generation, places, positions: positions.to_vec() })
+        self.command(Command::Seek {
+            generation: self.generation,
+            places,
+            positions: positions.to_vec(),
+        })
     }
 
-    fn poll(&mut self, batch: &mut RecordBatch, limit: PollLimit, wait: Duration) -> Result<(), PortError> {
+    fn poll(
+        &mut self,
+        batch: &mut RecordBatch,
+        limit: PollLimit,
+        wait: Duration,
+    ) -> Result<(), PortError> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
@@ -319,12 +414,21 @@ impl Source for KafkaSource {
         loop {
             if self.current.is_none() {
                 match self.next_batch(wait) {
-                    Ok(Some(next)) => self.current = Some(Current { batch: next, taken: 0 }),
+                    Ok(Some(next)) => {
+                        self.current = Some(Current {
+                            batch: next,
+                            taken: 0,
+                        })
+                    }
                     Ok(None) => return Ok(()),
                     // What came before the failure is delivered first.
                     Err(error) => {
                         self.failed = Some(error.clone());
-                        return if batch.len() > before.0 { Ok(()) } else { Err(error) };
+                        return if batch.len() > before.0 {
+                            Ok(())
+                        } else {
+                            Err(error)
+                        };
                     }
                 }
             }
@@ -343,7 +447,9 @@ impl Source for KafkaSource {
 
     fn read_to(&mut self) -> Result<Vec<NextOffset>, PortError> {
         if self.read_to.is_empty() && !self.arrangement.partitions.is_empty() {
-            return Err(PortError::Fatal("kafka: nothing is read before the first seek".into()));
+            return Err(PortError::Fatal(
+                "kafka: nothing is read before the first seek".into(),
+            ));
         }
         Ok(self.read_to.clone())
     }

@@ -25,19 +25,36 @@ pub struct TopicSpec {
 
 /// Records carry event time, often years old and sometimes ahead of the clock: with the brokers' defaults, old ones would be deleted by
 /// retention minutes after they were written and early ones be refused.
-const EVENT_TIME: [(&str, &str); 2] = [("retention.ms", "-1"), ("message.timestamp.after.max.ms", "9223372036854775807")];
+const EVENT_TIME: [(&str, &str); 2] = [
+    ("retention.ms", "-1"),
+    ("message.timestamp.after.max.ms", "9223372036854775807"),
+];
 
 impl TopicSpec {
     /// A topic that keeps every record, for event time as timestamp.
     pub fn log(name: &str, partitions: i32) -> Self {
-        let settings = [("cleanup.policy", "delete")].into_iter().chain(EVENT_TIME).collect();
-        Self { name: name.to_owned(), partitions, settings }
+        let settings = [("cleanup.policy", "delete")]
+            .into_iter()
+            .chain(EVENT_TIME)
+            .collect();
+        Self {
+            name: name.to_owned(),
+            partitions,
+            settings,
+        }
     }
 
     /// A topic that keeps the newest record of each key.
     pub fn latest_by_key(name: &str, partitions: i32) -> Self {
-        let settings = [("cleanup.policy", "compact")].into_iter().chain(EVENT_TIME).collect();
-        Self { name: name.to_owned(), partitions, settings }
+        let settings = [("cleanup.policy", "compact")]
+            .into_iter()
+            .chain(EVENT_TIME)
+            .collect();
+        Self {
+            name: name.to_owned(),
+            partitions,
+            settings,
+        }
     }
 }
 
@@ -57,11 +74,19 @@ pub fn output_topics(options: &KafkaOptions) -> Vec<TopicSpec> {
             Output::Alerts | Output::DeadLetters | Output::Epochs => TopicSpec::log(name, 1),
             Output::PolicyState => TopicSpec::latest_by_key(name, 1),
         };
-        let bytes = if output == Output::DeadLetters { DEAD_LETTER_BYTES } else { OUTPUT_BYTES };
+        let bytes = if output == Output::DeadLetters {
+            DEAD_LETTER_BYTES
+        } else {
+            OUTPUT_BYTES
+        };
         spec.settings.push(("max.message.bytes", bytes));
         spec
     };
-    Output::ALL.into_iter().filter(|output| options.outputs.writes(*output)).map(of).collect()
+    Output::ALL
+        .into_iter()
+        .filter(|output| options.outputs.writes(*output))
+        .map(of)
+        .collect()
 }
 
 /// How long topics that were created may take until they can be used. A controller that is busy, or was just elected, takes minutes.
@@ -71,9 +96,15 @@ const VISIBLE_PAUSE: Duration = Duration::from_millis(100);
 /// The wait is logged at most this often.
 const LOG_PAUSE: Duration = Duration::from_secs(10);
 
-pub(crate) fn admin_client(options: &KafkaOptions) -> Result<AdminClient<DefaultClientContext>, PortError> {
+pub(crate) fn admin_client(
+    options: &KafkaOptions,
+) -> Result<AdminClient<DefaultClientContext>, PortError> {
     let created = options.client_config(Role::Admin).create();
-    created.map_err(|error| PortError::Fatal(format!("kafka: the admin client cannot be created: {error}")))
+    created.map_err(|error| {
+        PortError::Fatal(format!(
+            "kafka: the admin client cannot be created: {error}"
+        ))
+    })
 }
 
 /// For one request of an admin client: its answers come as futures.
@@ -84,23 +115,39 @@ pub(crate) fn runtime(doing: &str) -> Result<tokio::runtime::Runtime, PortError>
 
 /// Creates the topics of `wanted` that do not exist, and waits until those can be used. Returns the names of those created; what exists is
 /// left as it is.
-pub fn ensure_topics(options: &KafkaOptions, wanted: &[TopicSpec]) -> Result<Vec<String>, PortError> {
+pub fn ensure_topics(
+    options: &KafkaOptions,
+    wanted: &[TopicSpec],
+) -> Result<Vec<String>, PortError> {
     let doing = format!("creating topics on {}", options.brokers);
     let admin = admin_client(options)?;
     let (existing, _) = topic_names(&admin, options)?;
-    let missing: Vec<&TopicSpec> = wanted.iter().filter(|spec| !existing.contains(&spec.name)).collect();
+    let missing: Vec<&TopicSpec> = wanted
+        .iter()
+        .filter(|spec| !existing.contains(&spec.name))
+        .collect();
     if missing.is_empty() {
         return Ok(Vec::new());
     }
     let requests: Vec<NewTopic<'_>> = missing
         .iter()
         .map(|spec| {
-            let topic = NewTopic::new(&spec.name, spec.partitions, TopicReplication::Fixed(options.replication_factor));
-            spec.settings.iter().fold(topic, |topic, (key, value)| topic.set(key, value))
+            let topic = NewTopic::new(
+                &spec.name,
+                spec.partitions,
+                TopicReplication::Fixed(options.replication_factor),
+            );
+            spec.settings
+                .iter()
+                .fold(topic, |topic, (key, value)| topic.set(key, value))
         })
         .collect();
-    let limits = AdminOptions::new().request_timeout(Some(options.request_timeout())).operation_timeout(Some(options.request_timeout()));
-    let answers = runtime(&doing)?.block_on(admin.create_topics(&requests, &limits)).map_err(|error| port_error(&doing, &error))?;
+    let limits = AdminOptions::new()
+        .request_timeout(Some(options.request_timeout()))
+        .operation_timeout(Some(options.request_timeout()));
+    let answers = runtime(&doing)?
+        .block_on(admin.create_topics(&requests, &limits))
+        .map_err(|error| port_error(&doing, &error))?;
     let mut created = Vec::new();
     for answer in answers {
         match answer {
@@ -111,10 +158,16 @@ pub fn ensure_topics(options: &KafkaOptions, wanted: &[TopicSpec]) -> Result<Vec
                     "kafka: topic '{name}' cannot be created: {code}. Create it by hand, or see kafka.replication_factor and permissions"
                 )));
             }
-            Err((name, code)) => return Err(PortError::Retriable(format!("kafka: topic '{name}' cannot be created now: {code}"))),
+            Err((name, code)) => {
+                return Err(PortError::Retriable(format!(
+                    "kafka: topic '{name}' cannot be created now: {code}"
+                )));
+            }
         }
     }
-    await_topics(&missing, VISIBLE_LIMIT, || topic_names(&admin, options).map(|(_, usable)| usable))?;
+    await_topics(&missing, VISIBLE_LIMIT, || {
+        topic_names(&admin, options).map(|(_, usable)| usable)
+    })?;
     Ok(created)
 }
 
@@ -130,7 +183,10 @@ fn await_topics(
         let why = match usable() {
             Ok(usable) => match created.iter().find(|spec| !usable.contains(&spec.name)) {
                 None => return Ok(()),
-                Some(absent) => format!("kafka: topic '{}' was created, but cannot be seen yet", absent.name),
+                Some(absent) => format!(
+                    "kafka: topic '{}' was created, but cannot be seen yet",
+                    absent.name
+                ),
             },
             Err(PortError::Retriable(why)) => why,
             Err(error) => return Err(error),
@@ -152,12 +208,22 @@ fn topic_names(
     options: &KafkaOptions,
 ) -> Result<(BTreeSet<String>, BTreeSet<String>), PortError> {
     let doing = format!("listing the topics of {}", options.brokers);
-    let metadata = admin.inner().fetch_metadata(None, options.request_timeout()).map_err(|error| port_error(&doing, &error))?;
+    let metadata = admin
+        .inner()
+        .fetch_metadata(None, options.request_timeout())
+        .map_err(|error| port_error(&doing, &error))?;
     let usable = |topic: &&rdkafka::metadata::MetadataTopic| {
-        topic.error().is_none() && topic.partitions().iter().all(|partition| partition.leader() >= 0)
+        topic.error().is_none()
+            && topic
+                .partitions()
+                .iter()
+                .all(|partition| partition.leader() >= 0)
     };
     let name = |topic: &rdkafka::metadata::MetadataTopic| topic.name().to_owned();
-    Ok((metadata.topics().iter().map(name).collect(), metadata.topics().iter().filter(usable).map(name).collect()))
+    Ok((
+        metadata.topics().iter().map(name).collect(),
+        metadata.topics().iter().filter(usable).map(name).collect(),
+    ))
 }
 
 #[cfg(test)]
@@ -169,14 +235,33 @@ mod tests {
         let options = KafkaOptions::default();
         let topics = output_topics(&options);
         for output in Output::ALL {
-            let spec = topics.iter().find(|spec| spec.name == options.outputs.name(output)).unwrap();
+            let spec = topics
+                .iter()
+                .find(|spec| spec.name == options.outputs.name(output))
+                .unwrap();
             let wide = matches!(output, Output::Scores | Output::CurrentScores);
-            assert_eq!(spec.partitions, if wide { options.output_partitions } else { 1 }, "{output:?}");
-            let room = if output == Output::DeadLetters { 64 << 20 } else { 8 << 20 };
-            assert!(spec.settings.contains(&("max.message.bytes", room.to_string().as_str())), "{output:?}");
+            assert_eq!(
+                spec.partitions,
+                if wide { options.output_partitions } else { 1 },
+                "{output:?}"
+            );
+            let room = if output == Output::DeadLetters {
+                64 << 20
+            } else {
+                8 << 20
+            };
+            assert!(
+                spec.settings
+                    .contains(&("max.message.bytes", room.to_string().as_str())),
+                "{output:?}"
+            );
             assert!(spec.settings.contains(&("retention.ms", "-1")));
             let keeps_newest = matches!(output, Output::CurrentScores | Output::PolicyState);
-            assert_eq!(spec.settings.contains(&("cleanup.policy", "compact")), keeps_newest, "{output:?}");
+            assert_eq!(
+                spec.settings.contains(&("cleanup.policy", "compact")),
+                keeps_newest,
+                "{output:?}"
+            );
         }
     }
 
@@ -195,7 +280,10 @@ mod tests {
         let fatal = await_topics(&[&spec], long, || Err(PortError::Fatal("denied".into())));
         assert!(matches!(fatal, Err(PortError::Fatal(_))), "{fatal:?}");
         let never = await_topics(&[&spec], Duration::ZERO, || Ok(BTreeSet::new()));
-        assert!(matches!(&never, Err(PortError::Retriable(why)) if why.contains("'t'")), "{never:?}");
+        assert!(
+            matches!(&never, Err(PortError::Retriable(why)) if why.contains("'t'")),
+            "{never:?}"
+        );
     }
 
     #[test]

@@ -103,7 +103,13 @@ impl TransactionStep {
     }
 
     fn of(number: u8) -> Self {
-        [Self::TakingOver, Self::Sending, Self::Positions, Self::Deliveries, Self::Committing][usize::from(number)]
+        [
+            Self::TakingOver,
+            Self::Sending,
+            Self::Positions,
+            Self::Deliveries,
+            Self::Committing,
+        ][usize::from(number)]
     }
 }
 
@@ -116,7 +122,10 @@ pub(crate) struct Watched {
 
 impl Default for Watched {
     fn default() -> Self {
-        Self { step: AtomicU8::new(TransactionStep::TakingOver as u8), abandoned: AtomicBool::new(false) }
+        Self {
+            step: AtomicU8::new(TransactionStep::TakingOver as u8),
+            abandoned: AtomicBool::new(false),
+        }
     }
 }
 
@@ -146,7 +155,11 @@ pub(crate) struct Work {
 
 impl Work {
     fn records(&self) -> impl Iterator<Item = (usize, &OutputRecord)> {
-        self.epoch.outputs.iter().enumerate().map(|(index, record)| (index, self.replaced.get(&index).unwrap_or(record)))
+        self.epoch
+            .outputs
+            .iter()
+            .enumerate()
+            .map(|(index, record)| (index, self.replaced.get(&index).unwrap_or(record)))
     }
 }
 
@@ -172,7 +185,15 @@ impl TransactionalProducer {
         watched: Arc<Watched>,
         failpoint: Option<Failpoint>,
     ) -> Self {
-        Self { producer, topics, call_limit, watched, failpoint, ended_before: 0, may_begin: true }
+        Self {
+            producer,
+            topics,
+            call_limit,
+            watched,
+            failpoint,
+            ended_before: 0,
+            may_begin: true,
+        }
     }
 
     /// Takes the transactional id over: earlier producers are fenced, their open transaction is aborted, their prepared one is completed.
@@ -194,13 +215,22 @@ impl TransactionalProducer {
 
     fn try_commit(&mut self, work: &Work) -> Result<(), Outcome> {
         self.step(TransactionStep::Sending);
-        self.producer.client().begin_transaction().map_err(|error| self.not_committed("beginning a transaction", &error))?;
+        self.producer
+            .client()
+            .begin_transaction()
+            .map_err(|error| self.not_committed("beginning a transaction", &error))?;
         self.interrupt(CommitPoint::BeforeRecords, work)?;
         self.send(work)?;
         self.interrupt(CommitPoint::BeforeOffsets, work)?;
         self.step(TransactionStep::Positions);
-        let added = self.producer.client().send_offsets_to_transaction(&work.offsets, &work.group, self.call_limit);
-        added.map_err(|error| self.not_committed("adding the positions to the transaction", &error))?;
+        let added = self.producer.client().send_offsets_to_transaction(
+            &work.offsets,
+            &work.group,
+            self.call_limit,
+        );
+        added.map_err(|error| {
+            self.not_committed("adding the positions to the transaction", &error)
+        })?;
         self.step(TransactionStep::Deliveries);
         self.await_deliveries()?;
         self.interrupt(CommitPoint::BeforeCommit, work)?;
@@ -215,8 +245,15 @@ impl TransactionalProducer {
             let topic = self.topics.name(record.output);
             match self.producer.send(topic, index, record, &given_up) {
                 Ok(()) => {}
-                Err(SendError::Refused(error)) => return Err(self.refused(vec![RefusedRecord { record: index, error }])),
-                Err(SendError::GivenUp) => return Err(self.refused(self.producer.signals().take_refusals())),
+                Err(SendError::Refused(error)) => {
+                    return Err(self.refused(vec![RefusedRecord {
+                        record: index,
+                        error,
+                    }]));
+                }
+                Err(SendError::GivenUp) => {
+                    return Err(self.refused(self.producer.signals().take_refusals()));
+                }
             }
         }
         self.producer.signals().advance();
@@ -224,27 +261,41 @@ impl TransactionalProducer {
     }
 
     fn await_deliveries(&self) -> Result<(), Outcome> {
-        let decided = self.producer.wait_for_deliveries(&|| self.watched.is_abandoned());
+        let decided = self
+            .producer
+            .wait_for_deliveries(&|| self.watched.is_abandoned());
         let refusals = self.producer.signals().take_refusals();
-        if decided && refusals.is_empty() { Ok(()) } else { Err(self.refused(refusals)) }
+        if decided && refusals.is_empty() {
+            Ok(())
+        } else {
+            Err(self.refused(refusals))
+        }
     }
 
     /// Requests the commit. Whatever goes wrong here, the request may have been accepted.
     fn commit(&mut self) -> Result<(), Outcome> {
         if self.watched.is_abandoned() {
-            return Err(Outcome::NotCommitted { why: "given up before the commit".into(), code: None });
+            return Err(Outcome::NotCommitted {
+                why: "given up before the commit".into(),
+                code: None,
+            });
         }
         self.may_begin = false;
         self.ended_before = self.producer.signals().ledger.ended_transactions();
         let committed = self.producer.client().commit_transaction(self.call_limit);
-        committed.map_err(|error| self.fenced().unwrap_or_else(|| Outcome::InDoubt(format!("committing: {error}"))))
+        committed.map_err(|error| {
+            self.fenced()
+                .unwrap_or_else(|| Outcome::InDoubt(format!("committing: {error}")))
+        })
     }
 
     /// Decides whether another transaction may begin: after a commit that was answered, if nothing of it is left unanswered. Waits until the
     /// log line of the answer was seen; the lines of all earlier requests came before it.
     pub(crate) fn balance(&mut self) {
         let signals = self.producer.signals();
-        let seen = signals.wait(LEDGER_WAIT, |signals| signals.ledger.ended_transactions() > self.ended_before);
+        let seen = signals.wait(LEDGER_WAIT, |signals| {
+            signals.ledger.ended_transactions() > self.ended_before
+        });
         self.may_begin = seen && signals.ledger.is_balanced();
     }
 
@@ -256,24 +307,39 @@ impl TransactionalProducer {
             return self.refused(refusals);
         }
         let why = format!("{doing}: {error}");
-        self.fenced().unwrap_or(Outcome::NotCommitted { why, code: error.rdkafka_error_code() })
+        self.fenced().unwrap_or(Outcome::NotCommitted {
+            why,
+            code: error.rdkafka_error_code(),
+        })
     }
 
     /// The outcome of refused records; of none, if the attempt was given up.
     fn refused(&self, refusals: Vec<RefusedRecord>) -> Outcome {
-        let too_large = |refusal: &&RefusedRecord| refusal.error.rdkafka_error_code().is_some_and(is_too_large);
-        let records: Vec<usize> = refusals.iter().filter(too_large).map(|refusal| refusal.record).collect();
+        let too_large =
+            |refusal: &&RefusedRecord| refusal.error.rdkafka_error_code().is_some_and(is_too_large);
+        let records: Vec<usize> = refusals
+            .iter()
+            .filter(too_large)
+            .map(|refusal| refusal.record)
+            .collect();
         if let Some(first) = refusals.iter().find(too_large) {
-            return Outcome::TooLarge { records, why: first.error.to_string() };
+            return Outcome::TooLarge {
+                records,
+                why: first.error.to_string(),
+            };
         }
         if let Some(fenced) = self.fenced() {
             return fenced;
         }
         match refusals.first() {
-            Some(RefusedRecord { error, .. }) => {
-                Outcome::NotCommitted { why: format!("sending the records: {error}"), code: error.rdkafka_error_code() }
-            }
-            None => Outcome::NotCommitted { why: "given up while the records were sent".into(), code: None },
+            Some(RefusedRecord { error, .. }) => Outcome::NotCommitted {
+                why: format!("sending the records: {error}"),
+                code: error.rdkafka_error_code(),
+            },
+            None => Outcome::NotCommitted {
+                why: "given up while the records were sent".into(),
+                code: None,
+            },
         }
     }
 
@@ -290,9 +356,9 @@ impl TransactionalProducer {
 
     fn interrupt(&self, point: CommitPoint, work: &Work) -> Result<(), Outcome> {
         match &self.failpoint {
-            Some(failpoint) if failpoint(point, work.epoch.number) => {
-                Err(Outcome::InDoubt(format!("interrupted at {point:?} by a failpoint")))
-            }
+            Some(failpoint) if failpoint(point, work.epoch.number) => Err(Outcome::InDoubt(
+                format!("interrupted at {point:?} by a failpoint"),
+            )),
             _ => Ok(()),
         }
     }

@@ -53,7 +53,10 @@ pub(crate) struct Arrangement {
 
 impl Arrangement {
     pub(crate) fn new(partitions: Vec<InputPartition>) -> Self {
-        let places = partitions.iter().map(|partition| (partition.topic.clone(), partition.partition)).collect();
+        let places = partitions
+            .iter()
+            .map(|partition| (partition.topic.clone(), partition.partition))
+            .collect();
         Self { partitions, places }
     }
 }
@@ -86,7 +89,10 @@ impl Watch {
         metrics: &Arc<KafkaMetrics>,
     ) -> Result<Self, PortError> {
         let (running, until_dropped) = bounded(0);
-        let noticed = Arc::new(Mutex::new(Noticed { arrangement, ..Noticed::default() }));
+        let noticed = Arc::new(Mutex::new(Noticed {
+            arrangement,
+            ..Noticed::default()
+        }));
         let watcher = Watcher {
             inputs: inputs.to_vec(),
             committed: OffsetReader::to_ask(options, Isolation::Committed, metrics)?,
@@ -95,9 +101,20 @@ impl Watch {
             suspects: Arc::clone(suspects),
             metrics: Arc::clone(metrics),
         };
-        let spawned = std::thread::Builder::new().name("kafka-watch".into()).spawn(move || watcher.run(&until_dropped));
-        spawned.map_err(|error| PortError::Fatal(format!("kafka: the thread that watches the input topics cannot be started: {error}")))?;
-        Ok(Self { inputs: inputs.to_vec(), noticed, metrics: Arc::clone(metrics), _running: running })
+        let spawned = std::thread::Builder::new()
+            .name("kafka-watch".into())
+            .spawn(move || watcher.run(&until_dropped));
+        spawned.map_err(|error| {
+            PortError::Fatal(format!(
+                "kafka: the thread that watches the input topics cannot be started: {error}"
+            ))
+        })?;
+        Ok(Self {
+            inputs: inputs.to_vec(),
+            noticed,
+            metrics: Arc::clone(metrics),
+            _running: running,
+        })
     }
 
     /// Other partitions are read from now on.
@@ -114,7 +131,10 @@ impl Watch {
 
     pub(crate) fn last_ends(&self) -> Option<Vec<LogEnd>> {
         let noticed = lock(&self.noticed);
-        let (_, ends) = noticed.ends.as_ref().filter(|(at, _)| at.elapsed() < ENDS_VALID)?;
+        let (_, ends) = noticed
+            .ends
+            .as_ref()
+            .filter(|(at, _)| at.elapsed() < ENDS_VALID)?;
         Some(ends.clone())
     }
 
@@ -124,7 +144,9 @@ impl Watch {
 
     /// Forgets a place that was skipped.
     pub(crate) fn skipped(&self, partition: u32) {
-        lock(&self.noticed).stuck.retain(|stuck| stuck.partition != partition);
+        lock(&self.noticed)
+            .stuck
+            .retain(|stuck| stuck.partition != partition);
     }
 }
 
@@ -133,13 +155,26 @@ fn lock(noticed: &Mutex<Noticed>) -> MutexGuard<'_, Noticed> {
 }
 
 /// Partitions of the topics that are not read: by topic as configured, then by number.
-fn added(inputs: &[InputTopic], counts: &FxHashMap<String, i32>, read: &[InputPartition]) -> Vec<InputPartition> {
-    let read: FxHashSet<(&str, i32)> = read.iter().map(|partition| (partition.topic.as_str(), partition.partition)).collect();
+fn added(
+    inputs: &[InputTopic],
+    counts: &FxHashMap<String, i32>,
+    read: &[InputPartition],
+) -> Vec<InputPartition> {
+    let read: FxHashSet<(&str, i32)> = read
+        .iter()
+        .map(|partition| (partition.topic.as_str(), partition.partition))
+        .collect();
     let mut added = Vec::new();
     for InputTopic { topic, table } in inputs {
         let count = counts.get(topic).copied().unwrap_or(0);
-        for partition in (0..count).filter(|partition| !read.contains(&(topic.as_str(), *partition))) {
-            added.push(InputPartition { topic: topic.clone(), partition, table: *table });
+        for partition in
+            (0..count).filter(|partition| !read.contains(&(topic.as_str(), *partition)))
+        {
+            added.push(InputPartition {
+                topic: topic.clone(),
+                partition,
+                table: *table,
+            });
         }
     }
     added
@@ -183,9 +218,22 @@ impl Watcher {
             }
         }
         let mut noticed = lock(&self.noticed);
-        let now = added(&self.inputs, &noticed.counts, &noticed.arrangement.partitions);
-        for InputPartition { topic, partition, .. } in now.iter().filter(|partition| !noticed.added.contains(partition)) {
-            tracing::warn!(topic, partition, "an input topic has a partition that is not read yet");
+        let now = added(
+            &self.inputs,
+            &noticed.counts,
+            &noticed.arrangement.partitions,
+        );
+        for InputPartition {
+            topic, partition, ..
+        } in now
+            .iter()
+            .filter(|partition| !noticed.added.contains(partition))
+        {
+            tracing::warn!(
+                topic,
+                partition,
+                "an input topic has a partition that is not read yet"
+            );
         }
         self.metrics.set_added_partitions(now.len());
         noticed.added = now;
@@ -209,16 +257,36 @@ impl Watcher {
 
     /// Reads each suspected place by itself: only that tells a damaged batch from a partition at its end, or without a leader.
     fn look_at_suspects(&self, arrangement: &Arc<Arrangement>, ends: &[LogEnd]) {
-        let before = |suspect: &Suspect| ends.get(suspect.input as usize).is_some_and(|end| suspect.offset < end.stable);
-        let suspects: Vec<Suspect> = self.suspects.lock().iter().filter(|suspect| before(suspect)).take(PROBES).cloned().collect();
+        let before = |suspect: &Suspect| {
+            ends.get(suspect.input as usize)
+                .is_some_and(|end| suspect.offset < end.stable)
+        };
+        let suspects: Vec<Suspect> = self
+            .suspects
+            .lock()
+            .iter()
+            .filter(|suspect| before(suspect))
+            .take(PROBES)
+            .cloned()
+            .collect();
         for suspect in suspects {
-            let Some(place) = arrangement.places.get(suspect.input as usize) else { continue };
-            let Ok(probe) = self.committed.probe(place, suspect.offset).inspect_err(|error| tracing::debug!("{error}")) else { continue };
+            let Some(place) = arrangement.places.get(suspect.input as usize) else {
+                continue;
+            };
+            let Ok(probe) = self
+                .committed
+                .probe(place, suspect.offset)
+                .inspect_err(|error| tracing::debug!("{error}"))
+            else {
+                continue;
+            };
             let mut noticed = lock(&self.noticed);
             if !Arc::ptr_eq(&noticed.arrangement, arrangement) {
                 return; // the numbers mean other partitions now
             }
-            let known = noticed.stuck.iter().position(|stuck| (stuck.partition, stuck.offset) == (suspect.input, suspect.offset));
+            let known = noticed.stuck.iter().position(|stuck| {
+                (stuck.partition, stuck.offset) == (suspect.input, suspect.offset)
+            });
             match (probe, known) {
                 (Readability::Damaged(reason), None) => {
                     let (topic, partition) = place;
@@ -228,8 +296,14 @@ impl Watcher {
                         offset = suspect.offset.0,
                         "this place cannot be read, and its partition stands still: {reason}"
                     );
-                    noticed.stuck.retain(|stuck| stuck.partition != suspect.input);
-                    noticed.stuck.push(Stuck { partition: suspect.input, offset: suspect.offset, reason });
+                    noticed
+                        .stuck
+                        .retain(|stuck| stuck.partition != suspect.input);
+                    noticed.stuck.push(Stuck {
+                        partition: suspect.input,
+                        offset: suspect.offset,
+                        reason,
+                    });
                 }
                 (Readability::Readable, known) => {
                     if let Some(index) = known {
@@ -251,14 +325,30 @@ mod tests {
 
     #[test]
     fn partitions_that_are_not_read_are_added_in_the_configured_order() {
-        let topic = |name: &str, table| InputTopic { topic: name.into(), table: TableId(table) };
-        let at = |name: &str, partition, table| InputPartition { topic: name.into(), partition, table: TableId(table) };
+        let topic = |name: &str, table| InputTopic {
+            topic: name.into(),
+            table: TableId(table),
+        };
+        let at = |name: &str, partition, table| InputPartition {
+            topic: name.into(),
+            partition,
+            table: TableId(table),
+        };
         let inputs = [topic("b", 0), topic("a", 1), topic("gone", 2)];
         let counts = FxHashMap::from_iter([("a".to_owned(), 3), ("b".to_owned(), 2)]);
         // In any order, with gaps.
         let read = [at("a", 2, 1), at("b", 0, 0), at("a", 0, 1)];
-        assert_eq!(added(&inputs, &counts, &read), [at("b", 1, 0), at("a", 1, 1)]);
-        let all = [at("a", 2, 1), at("b", 0, 0), at("a", 0, 1), at("b", 1, 0), at("a", 1, 1)];
+        assert_eq!(
+            added(&inputs, &counts, &read),
+            [at("b", 1, 0), at("a", 1, 1)]
+        );
+        let all = [
+            at("a", 2, 1),
+            at("b", 0, 0),
+            at("a", 0, 1),
+            at("b", 1, 0),
+            at("a", 1, 1),
+        ];
         assert_eq!(added(&inputs, &counts, &all), []);
     }
 }

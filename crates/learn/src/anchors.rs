@@ -26,12 +26,16 @@ pub enum Anchors {
 
 /// A text that is no rule for anchors.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a rule for anchors; write e.g. \"every 10d\", \"entity + 24h\" or \"entity + 24h floor 1d\" (units: m, h, d, w)")]
+#[error(
+    "{0:?} is not a rule for anchors; write e.g. \"every 10d\", \"entity + 24h\" or \"entity + 24h floor 1d\" (units: m, h, d, w)"
+)]
 pub struct AnchorsError(String);
 
 impl Default for Anchors {
     fn default() -> Self {
-        Anchors::Every { stride_ms: 10 * DAY_MS }
+        Anchors::Every {
+            stride_ms: 10 * DAY_MS,
+        }
     }
 }
 
@@ -69,10 +73,14 @@ impl FromStr for Anchors {
         let parse = || {
             let text = text.trim();
             if let Some(stride) = text.strip_prefix("every") {
-                return parse_duration_ms(stride).filter(|ms| *ms > 0).map(|stride_ms| Anchors::Every { stride_ms });
+                return parse_duration_ms(stride)
+                    .filter(|ms| *ms > 0)
+                    .map(|stride_ms| Anchors::Every { stride_ms });
             }
             let rest = text.strip_prefix("entity")?.trim().strip_prefix('+')?;
-            let (after, floor) = rest.split_once("floor").map_or((rest, None), |(after, floor)| (after, Some(floor)));
+            let (after, floor) = rest
+                .split_once("floor")
+                .map_or((rest, None), |(after, floor)| (after, Some(floor)));
             let floor_ms = match floor {
                 Some(floor) => parse_duration_ms(floor).filter(|ms| *ms > 0)?,
                 None => 1,
@@ -99,8 +107,13 @@ impl From<Anchors> for String {
         };
         match anchors {
             Anchors::Every { stride_ms } => format!("every {}", show(stride_ms)),
-            Anchors::Entity { after_ms, floor_ms: 1 } => format!("entity + {}", show(after_ms)),
-            Anchors::Entity { after_ms, floor_ms } => format!("entity + {} floor {}", show(after_ms), show(floor_ms)),
+            Anchors::Entity {
+                after_ms,
+                floor_ms: 1,
+            } => format!("entity + {}", show(after_ms)),
+            Anchors::Entity { after_ms, floor_ms } => {
+                format!("entity + {} floor {}", show(after_ms), show(floor_ms))
+            }
         }
     }
 }
@@ -114,12 +127,16 @@ impl Anchors {
     pub fn of_entity(self, since_ms: i64) -> Option<i64> {
         match self {
             Anchors::Every { .. } => None,
-            Anchors::Entity { after_ms, floor_ms } => Some(((since_ms + after_ms).div_euclid(floor_ms) * floor_ms).max(since_ms)),
+            Anchors::Entity { after_ms, floor_ms } => {
+                Some(((since_ms + after_ms).div_euclid(floor_ms) * floor_ms).max(since_ms))
+            }
         }
     }
     /// Anchors of the whole population between two moments, ascending; none for rules about single entities.
     pub fn between(self, first_ms: i64, last_ms: i64) -> Vec<i64> {
-        let Anchors::Every { stride_ms } = self else { return Vec::new() };
+        let Anchors::Every { stride_ms } = self else {
+            return Vec::new();
+        };
         // An integer hash of the number: spread evenly, the same every time, on whole hours.
         let jitter = |i: i64| {
             let mut x = (i as u64).wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -128,7 +145,11 @@ impl Anchors {
             let half_hours = (stride_ms / 2 / 3_600_000).max(1) as u64;
             (x % half_hours) as i64 * 3_600_000
         };
-        (0..).map(|i| (i, first_ms + i * stride_ms)).take_while(|(_, t)| *t <= last_ms).map(|(i, t)| (t + jitter(i)).min(last_ms)).collect()
+        (0..)
+            .map(|i| (i, first_ms + i * stride_ms))
+            .take_while(|(_, t)| *t <= last_ms)
+            .map(|(i, t)| (t + jitter(i)).min(last_ms))
+            .collect()
     }
 }
 
@@ -139,9 +160,26 @@ mod tests {
     #[test]
     fn rules_are_read_and_written_back() {
         for (text, expected) in [
-            ("every 10d", Anchors::Every { stride_ms: 10 * DAY_MS }),
-            ("entity + 24h", Anchors::Entity { after_ms: DAY_MS, floor_ms: 1 }),
-            ("entity + 24h floor 1d", Anchors::Entity { after_ms: DAY_MS, floor_ms: DAY_MS }),
+            (
+                "every 10d",
+                Anchors::Every {
+                    stride_ms: 10 * DAY_MS,
+                },
+            ),
+            (
+                "entity + 24h",
+                Anchors::Entity {
+                    after_ms: DAY_MS,
+                    floor_ms: 1,
+                },
+            ),
+            (
+                "entity + 24h floor 1d",
+                Anchors::Entity {
+                    after_ms: DAY_MS,
+                    floor_ms: DAY_MS,
+                },
+            ),
         ] {
             let anchors: Anchors = text.parse().unwrap();
             assert_eq!(anchors, expected);
@@ -154,8 +192,12 @@ mod tests {
 
     #[test]
     fn anchors_do_not_favour_a_weekday() {
-        let anchors = Anchors::Every { stride_ms: 7 * DAY_MS }.between(0, 700 * DAY_MS);
-        let weekdays: std::collections::BTreeSet<i64> = anchors.iter().map(|t| t / DAY_MS % 7).collect();
+        let anchors = Anchors::Every {
+            stride_ms: 7 * DAY_MS,
+        }
+        .between(0, 700 * DAY_MS);
+        let weekdays: std::collections::BTreeSet<i64> =
+            anchors.iter().map(|t| t / DAY_MS % 7).collect();
         assert!(weekdays.len() >= 3, "{weekdays:?}");
         assert!(anchors.windows(2).all(|w| w[0] < w[1]));
     }

@@ -60,7 +60,10 @@ fn read_rows(rows: impl Read, project: &Project, tasks: &[&TaskPlan]) -> Result<
     let mut reader = csv::Reader::from_reader(rows);
     let header = reader.headers()?.clone();
     let find = |names: &[&str]| header.iter().position(|h| names.contains(&h));
-    let missing = |wanted: &str| RowsError::MissingColumn { wanted: wanted.into(), found: header.iter().collect::<Vec<_>>().join(", ") };
+    let missing = |wanted: &str| RowsError::MissingColumn {
+        wanted: wanted.into(),
+        found: header.iter().collect::<Vec<_>>().join(", "),
+    };
     let time = find(&["timestamp", "anchor", "as_of"]).ok_or_else(|| missing("timestamp"))?;
     let task_column = match tasks {
         [_] => None,
@@ -71,7 +74,10 @@ fn read_rows(rows: impl Read, project: &Project, tasks: &[&TaskPlan]) -> Result<
         let table = project.catalog.table_at(task.plan.entity);
         table.field_at(table.key).name.as_str()
     });
-    let keys: Vec<Option<usize>> = key_names.clone().map(|name| find(&[name, "key", "entity_id"])).collect();
+    let keys: Vec<Option<usize>> = key_names
+        .clone()
+        .map(|name| find(&[name, "key", "entity_id"]))
+        .collect();
     let mut found = Vec::new();
     for record in reader.into_records() {
         let record = record?;
@@ -84,24 +90,53 @@ fn read_rows(rows: impl Read, project: &Project, tasks: &[&TaskPlan]) -> Result<
         let text = |column: usize| record.get(column).unwrap_or_default();
         let task = match task_column {
             None => 0,
-            Some(column) => tasks.iter().position(|task| task.name == text(column)).ok_or_else(|| {
-                wrong(column, &format!("a task asked for: {}", tasks.iter().map(|t| t.name.as_str()).collect::<Vec<_>>().join(", ")))
-            })?,
+            Some(column) => tasks
+                .iter()
+                .position(|task| task.name == text(column))
+                .ok_or_else(|| {
+                    wrong(
+                        column,
+                        &format!(
+                            "a task asked for: {}",
+                            tasks
+                                .iter()
+                                .map(|t| t.name.as_str())
+                                .collect::<Vec<_>>()
+                                .join(", ")
+                        ),
+                    )
+                })?,
         };
-        let at_ms = leadpulse_schema::parse_time_ms(text(time))
-            .ok_or_else(|| wrong(time, "a time: YYYY-MM-DD, YYYY-MM-DD HH:MM:SS, RFC 3339 or epoch milliseconds"))?;
-        let key = keys[task].ok_or_else(|| missing(key_names.clone().nth(task).expect("each task has a key")))?;
+        let at_ms = leadpulse_schema::parse_time_ms(text(time)).ok_or_else(|| {
+            wrong(
+                time,
+                "a time: YYYY-MM-DD, YYYY-MM-DD HH:MM:SS, RFC 3339 or epoch milliseconds",
+            )
+        })?;
+        let key = keys[task]
+            .ok_or_else(|| missing(key_names.clone().nth(task).expect("each task has a key")))?;
         let label = match label {
             None => None,
             Some(column) => Some(match text(column) {
                 "true" | "True" => 1.0,
                 "false" | "False" => 0.0,
-                number => number.parse::<f64>().map_err(|_| wrong(column, "0, 1 or a number"))?,
+                number => number
+                    .parse::<f64>()
+                    .map_err(|_| wrong(column, "0, 1 or a number"))?,
             }),
         };
-        found.push(Asked { at_ms, task, key, label, record });
+        found.push(Asked {
+            at_ms,
+            task,
+            key,
+            label,
+            record,
+        });
     }
-    Ok(Rows { header, rows: found })
+    Ok(Rows {
+        header,
+        rows: found,
+    })
 }
 
 /// What to score with what.
@@ -126,8 +161,17 @@ pub fn backtest(
     out: impl Write,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Vec<TaskJudgement>, LearnError> {
-    let Backtest { project, tasks, sources, scorer, freeze_at_ms } = *job;
-    let bound = tasks.iter().map(|task| Bound::new(scorer, task)).collect::<Result<Vec<_>, _>>()?;
+    let Backtest {
+        project,
+        tasks,
+        sources,
+        scorer,
+        freeze_at_ms,
+    } = *job;
+    let bound = tasks
+        .iter()
+        .map(|task| Bound::new(scorer, task))
+        .collect::<Result<Vec<_>, _>>()?;
     let rows = read_rows(rows, project, tasks)?;
     let mut order: Vec<usize> = (0..rows.rows.len()).collect();
     order.sort_by_key(|row| rows.rows[*row].at_ms);
@@ -142,17 +186,39 @@ pub fn backtest(
         for &id in moment {
             let row = &rows.rows[id];
             let key = row.record.get(row.key).unwrap_or_default();
-            if let Some((at, node)) = graph.find(tasks[row.task].plan.entity, key).filter(|(_, node)| node.is_known()) {
-                asks.push(Ask { at, entity: node.entity, task: row.task, id });
+            if let Some((at, node)) = graph
+                .find(tasks[row.task].plan.entity, key)
+                .filter(|(_, node)| node.is_known())
+            {
+                asks.push(Ask {
+                    at,
+                    entity: node.entity,
+                    task: row.task,
+                    id,
+                });
             }
         }
-        predict(graph, &bound, &mut asks, as_of_ms, |id, prediction| predictions[id] = Some(prediction));
+        predict(graph, &bound, &mut asks, as_of_ms, |id, prediction| {
+            predictions[id] = Some(prediction)
+        });
     }
     write_rows(&rows, &predictions, out)?;
     let judgements = bound.iter().enumerate().map(|(index, bound)| {
-        let of_task = || rows.rows.iter().zip(&predictions).filter(|(row, _)| row.task == index);
-        let pairs: Vec<(f64, f64)> = of_task().filter_map(|(row, p)| Some(((*p)?, row.label?))).collect();
-        TaskJudgement::of(bound, of_task().count(), of_task().filter(|(_, p)| p.is_some()).count(), &pairs)
+        let of_task = || {
+            rows.rows
+                .iter()
+                .zip(&predictions)
+                .filter(|(row, _)| row.task == index)
+        };
+        let pairs: Vec<(f64, f64)> = of_task()
+            .filter_map(|(row, p)| Some(((*p)?, row.label?)))
+            .collect();
+        TaskJudgement::of(
+            bound,
+            of_task().count(),
+            of_task().filter(|(_, p)| p.is_some()).count(),
+            &pairs,
+        )
     });
     Ok(judgements.collect())
 }

@@ -50,11 +50,19 @@ pub struct Survey {
 }
 
 /// One pass over the files.
-pub fn survey(project: &Project, files: &Files, until_ms: Option<i64>) -> Result<Survey, LearnError> {
+pub fn survey(
+    project: &Project,
+    files: &Files,
+    until_ms: Option<i64>,
+) -> Result<Survey, LearnError> {
     let mut vocabulary = VocabularyBuilder::default();
     let mut replay = files.replay()?;
     let mut batch = RowBatch::new();
-    let mut extent = Extent { first_ms: i64::MAX, last_ms: i64::MIN, rows: 0 };
+    let mut extent = Extent {
+        first_ms: i64::MAX,
+        last_ms: i64::MIN,
+        rows: 0,
+    };
     let mut changing = vec![false; project.catalog.tables.len()];
     // Keys of tables that have not changed so far, and when they were known.
     let mut known: FxHashMap<(TableId, Box<str>), i64> = FxHashMap::default();
@@ -66,7 +74,9 @@ pub fn survey(project: &Project, files: &Files, until_ms: Option<i64>) -> Result
             if project.catalog.table_at(row.table()).role == Role::Event {
                 extent.first_ms = extent.first_ms.min(row.known_ms());
             } else if !changing[row.table().index()] {
-                let first_ms = *known.entry((row.table(), row.key().into())).or_insert(row.known_ms());
+                let first_ms = *known
+                    .entry((row.table(), row.key().into()))
+                    .or_insert(row.known_ms());
                 changing[row.table().index()] = row.known_ms() > first_ms;
             }
             extent.last_ms = extent.last_ms.max(row.known_ms());
@@ -77,7 +87,11 @@ pub fn survey(project: &Project, files: &Files, until_ms: Option<i64>) -> Result
     if extent.rows == 0 || extent.first_ms == i64::MAX {
         return Err(LearnError::NoEvents);
     }
-    Ok(Survey { spec: vocabulary.finish(), extent, changing })
+    Ok(Survey {
+        spec: vocabulary.finish(),
+        extent,
+        changing,
+    })
 }
 
 /// The entities of a task's population as of a moment, with their cells: by cell, then as the cell holds them.
@@ -85,7 +99,11 @@ pub(crate) fn eligible(graph: &Graph, task: &TaskPlan, as_of_ms: i64) -> Vec<(Ce
     let mut found = Vec::new();
     for (at, cell) in graph.cells() {
         for node in &cell.nodes {
-            if node.table == task.plan.entity && graph.view(cell, node, as_of_ms, &task.population).is_eligible() {
+            if node.table == task.plan.entity
+                && graph
+                    .view(cell, node, as_of_ms, &task.population)
+                    .is_eligible()
+            {
                 found.push((at, node.entity));
             }
         }
@@ -94,14 +112,24 @@ pub(crate) fn eligible(graph: &Graph, task: &TaskPlan, as_of_ms: i64) -> Vec<(Ce
 }
 
 /// Whom a task is asked about: those of `due` that are in its population.
-pub(crate) fn asked(graph: &Graph, task: &TaskPlan, due: &Due, as_of_ms: i64) -> Vec<(CellRef, EntityId)> {
-    let Some(only) = &due.only else { return eligible(graph, task, as_of_ms) };
+pub(crate) fn asked(
+    graph: &Graph,
+    task: &TaskPlan,
+    due: &Due,
+    as_of_ms: i64,
+) -> Vec<(CellRef, EntityId)> {
+    let Some(only) = &due.only else {
+        return eligible(graph, task, as_of_ms);
+    };
     // A few entities: no need to look at all.
     let place = |entity: &EntityId| {
         let place = graph.directory().place(*entity)?;
         let cell = graph.cell(place.cell);
         let node = &cell.nodes[place.node as usize];
-        graph.view(cell, node, as_of_ms, &task.population).is_eligible().then_some((place.cell, *entity))
+        graph
+            .view(cell, node, as_of_ms, &task.population)
+            .is_eligible()
+            .then_some((place.cell, *entity))
     };
     only.iter().filter_map(place).collect()
 }
@@ -153,13 +181,32 @@ struct Pending {
 
 /// Replays the files once, up to the test's start, and takes the examples of all tasks. A cell that several tasks ask about at the same
 /// moment is stored once.
-pub fn collect(harvest: Harvest<'_>, progress: &mut dyn FnMut(Progress)) -> Result<Vec<Collected>, LearnError> {
-    let Harvest { project, tasks, files, plan, extent, split, warmup_ms, sample_ratio } = harvest;
+pub fn collect(
+    harvest: Harvest<'_>,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Vec<Collected>, LearnError> {
+    let Harvest {
+        project,
+        tasks,
+        files,
+        plan,
+        extent,
+        split,
+        warmup_ms,
+        sample_ratio,
+    } = harvest;
     let newest_ms = split.test_from_ms.min(extent.last_ms);
-    let mut chronicles: Vec<Chronicle<'_>> = tasks.iter().map(|task| Chronicle::new(project, task, files)).collect();
+    let mut chronicles: Vec<Chronicle<'_>> = tasks
+        .iter()
+        .map(|task| Chronicle::new(project, task, files))
+        .collect();
     let last_ms = |chronicle: &Chronicle<'_>| newest_ms - chronicle.closes_after_ms();
     let mut schedule = Schedule::new(tasks.iter().zip(&chronicles).map(|(task, chronicle)| {
-        let first_ms = if task.anchors.is_of_entities() { i64::MIN } else { extent.first_ms + warmup_ms };
+        let first_ms = if task.anchors.is_of_entities() {
+            i64::MIN
+        } else {
+            extent.first_ms + warmup_ms
+        };
         (*task, first_ms, last_ms(chronicle))
     }));
     // Validation starts with a whole anchor of its own, and ends with one, wherever the stride falls.
@@ -172,33 +219,69 @@ pub fn collect(harvest: Harvest<'_>, progress: &mut dyn FnMut(Progress)) -> Resu
     let mut store = CellStore::new(plan.layout());
     let mut pending: Vec<Vec<Pending>> = vec![Vec::new(); tasks.len()];
     let mut walk = Walk::new(project, files, newest_ms)?;
-    walk.pass(schedule, &mut chronicles, (newest_ms, extent.rows), progress, |graph, anchor_ms, due| {
-        take(graph, tasks, plan, &due, (anchor_ms, sample_ratio), &mut store, &mut pending);
-    })?;
+    walk.pass(
+        schedule,
+        &mut chronicles,
+        (newest_ms, extent.rows),
+        progress,
+        |graph, anchor_ms, due| {
+            take(
+                graph,
+                tasks,
+                plan,
+                &due,
+                (anchor_ms, sample_ratio),
+                &mut store,
+                &mut pending,
+            );
+        },
+    )?;
     let store = Arc::new(store);
-    let collected = chronicles.into_iter().zip(pending).map(|(chronicle, pending)| {
-        let outcomes = chronicle.finish();
-        let empty = || ExampleSet::new(store.clone());
-        let (mut training, mut validation, mut refit) = (empty(), empty(), empty());
-        let (mut training_tally, mut validation_tally) = (Tally::default(), Tally::default());
-        for Pending { row, slot, entity, anchor_ms } in pending {
-            let example = |outcome| Example { row, slot: slot as usize, entity, anchor_ms, outcome, weight: 1.0 };
-            let (set, tally, known_until_ms) = if anchor_ms < split.val_from_ms {
-                (&mut training, &mut training_tally, split.val_from_ms)
-            } else {
-                (&mut validation, &mut validation_tally, newest_ms)
-            };
-            let seen = outcomes.seen(entity, anchor_ms, known_until_ms);
-            tally.add(entity, &seen);
-            if let Seen::Known { outcome, .. } = seen {
-                set.push(example(outcome));
+    let collected = chronicles
+        .into_iter()
+        .zip(pending)
+        .map(|(chronicle, pending)| {
+            let outcomes = chronicle.finish();
+            let empty = || ExampleSet::new(store.clone());
+            let (mut training, mut validation, mut refit) = (empty(), empty(), empty());
+            let (mut training_tally, mut validation_tally) = (Tally::default(), Tally::default());
+            for Pending {
+                row,
+                slot,
+                entity,
+                anchor_ms,
+            } in pending
+            {
+                let example = |outcome| Example {
+                    row,
+                    slot: slot as usize,
+                    entity,
+                    anchor_ms,
+                    outcome,
+                    weight: 1.0,
+                };
+                let (set, tally, known_until_ms) = if anchor_ms < split.val_from_ms {
+                    (&mut training, &mut training_tally, split.val_from_ms)
+                } else {
+                    (&mut validation, &mut validation_tally, newest_ms)
+                };
+                let seen = outcomes.seen(entity, anchor_ms, known_until_ms);
+                tally.add(entity, &seen);
+                if let Seen::Known { outcome, .. } = seen {
+                    set.push(example(outcome));
+                }
+                if let Seen::Known { outcome, .. } = outcomes.seen(entity, anchor_ms, newest_ms) {
+                    refit.push(example(outcome));
+                }
             }
-            if let Seen::Known { outcome, .. } = outcomes.seen(entity, anchor_ms, newest_ms) {
-                refit.push(example(outcome));
+            Collected {
+                training,
+                validation,
+                refit,
+                training_tally,
+                validation_tally,
             }
-        }
-        Collected { training, validation, refit, training_tally, validation_tally }
-    });
+        });
     Ok(collected.collect())
 }
 
@@ -214,7 +297,11 @@ fn take(
 ) {
     let mut wanted: Vec<(CellRef, EntityId, usize)> = Vec::new();
     for due in due {
-        wanted.extend(asked(graph, tasks[due.task], due, anchor_ms).into_iter().map(|(at, entity)| (at, entity, due.task)));
+        wanted.extend(
+            asked(graph, tasks[due.task], due, anchor_ms)
+                .into_iter()
+                .map(|(at, entity)| (at, entity, due.task)),
+        );
     }
     if sample_ratio < 1.0 {
         wanted.retain(|(at, ..)| is_sampled(graph.cell(*at).anchor, anchor_ms, sample_ratio));
@@ -229,9 +316,15 @@ fn take(
         for (cell, at) in chunk.iter().enumerate() {
             let mut stored = None;
             while let Some((_, entity, task)) = wanted.next_if(|(of, ..)| of == at) {
-                if let Some((_, slot)) = plan.row_of(&batch, tasks[task].plan.entity, cell, entity) {
+                if let Some((_, slot)) = plan.row_of(&batch, tasks[task].plan.entity, cell, entity)
+                {
                     let row = *stored.get_or_insert_with(|| store.push(&batch, cell));
-                    pending[task].push(Pending { row, slot: slot as u32, entity, anchor_ms });
+                    pending[task].push(Pending {
+                        row,
+                        slot: slot as u32,
+                        entity,
+                        anchor_ms,
+                    });
                 }
             }
         }
@@ -255,7 +348,8 @@ mod tests {
         for ratio in [0.1, 0.5] {
             let share = |cells: std::ops::Range<u32>, anchors: std::ops::Range<i64>| {
                 let all = (cells.len() * anchors.clone().count()) as f64;
-                let pairs = cells.flat_map(|c| anchors.clone().map(move |a| (EntityId(c), a * 86_400_000)));
+                let pairs =
+                    cells.flat_map(|c| anchors.clone().map(move |a| (EntityId(c), a * 86_400_000)));
                 pairs.filter(|(c, a)| is_sampled(*c, *a, ratio)).count() as f64 / all
             };
             for (cells, anchors) in [(0..2000, 0..1), (7..8, 0..2000), (0..50, 0..50)] {

@@ -49,25 +49,58 @@ pub struct Why {
 ///
 /// # Errors
 /// [`LearnError::NotKnown`] names every key that nothing was known about; further the bundle lacks the task, or a file cannot be read.
-pub fn explain(job: &Explain<'_>, keys: &[String], progress: &mut dyn FnMut(Progress)) -> Result<Vec<Explained>, LearnError> {
-    let Explain { project, task, sources, scorer, as_of_ms } = *job;
+pub fn explain(
+    job: &Explain<'_>,
+    keys: &[String],
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Vec<Explained>, LearnError> {
+    let Explain {
+        project,
+        task,
+        sources,
+        scorer,
+        as_of_ms,
+    } = *job;
     let bound = Bound::new(scorer, task)?;
     let files = Files::prepare(project.catalog.clone(), sources)?;
     let mut walk = Walk::new(project, &files, i64::MAX)?;
     walk.reach(as_of_ms, progress)?;
     let graph = walk.graph();
-    let found = keys.iter().map(|key| graph.find(task.plan.entity, key).filter(|(_, node)| node.is_known()).ok_or(key));
+    let found = keys.iter().map(|key| {
+        graph
+            .find(task.plan.entity, key)
+            .filter(|(_, node)| node.is_known())
+            .ok_or(key)
+    });
     let (known, unknown): (Vec<_>, Vec<_>) = found.partition(Result::is_ok);
     if !unknown.is_empty() {
-        let keys: Vec<&str> = unknown.into_iter().filter_map(Result::err).map(String::as_str).collect();
-        return Err(LearnError::NotKnown { table: project.catalog.table_at(task.plan.entity).name.clone(), keys: keys.join(", ") });
+        let keys: Vec<&str> = unknown
+            .into_iter()
+            .filter_map(Result::err)
+            .map(String::as_str)
+            .collect();
+        return Err(LearnError::NotKnown {
+            table: project.catalog.table_at(task.plan.entity).name.clone(),
+            keys: keys.join(", "),
+        });
     }
-    let told = keys.iter().zip(known.into_iter().flatten()).map(|(key, (at, node))| {
-        let absence = graph.absence(graph.cell(at), node, as_of_ms, &task.population);
-        let absence = absence.map(|why| graph.absence_words(node.entity, why));
-        let why = if node.is_merged() { None } else { why(graph, &bound, at, node, as_of_ms) };
-        Explained { key: key.clone(), absence, why }
-    });
+    let told = keys
+        .iter()
+        .zip(known.into_iter().flatten())
+        .map(|(key, (at, node))| {
+            let absence = graph.absence(graph.cell(at), node, as_of_ms, &task.population);
+            let absence = absence.map(|why| graph.absence_words(node.entity, why));
+            let why = if node.is_merged() {
+                None
+            } else {
+                why(graph, &bound, at, node, as_of_ms)
+            };
+            Explained {
+                key: key.clone(),
+                absence,
+                why,
+            }
+        });
     Ok(told.collect())
 }
 
@@ -77,5 +110,9 @@ fn why(graph: &Graph, bound: &Bound<'_>, at: CellRef, node: &Node, as_of_ms: i64
     let (_, slot) = plan.row_of(&features, bound.task.plan.entity, 0, node.entity)?;
     let explanation = bound.scorer.explain(&features, bound.index, 0, slot);
     let evidence = plan.evidence(graph, at, node.entity, as_of_ms);
-    Some(Why { probability: bound.predicted(explanation.logit), explanation, evidence })
+    Some(Why {
+        probability: bound.predicted(explanation.logit),
+        explanation,
+        evidence,
+    })
 }

@@ -13,7 +13,10 @@ fn columns(condition: &Condition, found: &mut Vec<FieldId>) {
             columns(b, found);
         }
         Condition::Not(inner) => columns(inner, found),
-        Condition::Compare(operand, ..) | Condition::In(operand, _) | Condition::IsNull(operand) | Condition::Like(operand, _) => {
+        Condition::Compare(operand, ..)
+        | Condition::In(operand, _)
+        | Condition::IsNull(operand)
+        | Condition::Like(operand, _) => {
             if let Operand::Column(field) = operand {
                 found.push(*field);
             }
@@ -23,14 +26,21 @@ fn columns(condition: &Condition, found: &mut Vec<FieldId>) {
 
 /// The first of these fields that may change in the life of a row.
 fn mutable<'a>(table: &'a Table, fields: &[FieldId]) -> Option<&'a Field> {
-    fields.iter().map(|id| table.field_at(*id)).find(|f| !f.is_static && f.id != table.key && Some(f.id) != table.time)
+    fields
+        .iter()
+        .map(|id| table.field_at(*id))
+        .find(|f| !f.is_static && f.id != table.key && Some(f.id) != table.time)
 }
 
 /// A filter on a field whose past is not in the files would know the future: entities that converted are filtered by what they are
 /// now. A target on one would say when rows were made, not when they became what they are.
 ///
 /// `changing`: per table, whether the files hold versions.
-pub(crate) fn refuse_leaks(project: &Project, task: &TaskPlan, changing: &[bool]) -> Result<(), LearnError> {
+pub(crate) fn refuse_leaks(
+    project: &Project,
+    task: &TaskPlan,
+    changing: &[bool],
+) -> Result<(), LearnError> {
     let refuse = |table: &Table, field: &Field, what: &str, why: &str| {
         Err(LearnError::Leak {
             task: task.name.clone(),
@@ -48,17 +58,29 @@ pub(crate) fn refuse_leaks(project: &Project, task: &TaskPlan, changing: &[bool]
         columns(condition, &mut named);
     }
     if let Some(field) = mutable(entity, &named).filter(|_| !changing[entity.id.index()]) {
-        return refuse(entity, field, "filter", "what a row is today says what happened to it");
+        return refuse(
+            entity,
+            field,
+            "filter",
+            "what a row is today says what happened to it",
+        );
     }
     for aggregate in &task.plan.target.aggregates {
-        let Source::Versions(table) = aggregate.source else { continue };
+        let Source::Versions(table) = aggregate.source else {
+            continue;
+        };
         let table = project.catalog.table_at(table);
         let mut named: Vec<FieldId> = aggregate.quantity.field().into_iter().collect();
         if let Some(filter) = &aggregate.filter {
             columns(filter, &mut named);
         }
         if let Some(field) = mutable(table, &named).filter(|_| !changing[table.id.index()]) {
-            return refuse(table, field, "target", "what a row is today would count as what it was when it was made");
+            return refuse(
+                table,
+                field,
+                "target",
+                "what a row is today would count as what it was when it was made",
+            );
         }
     }
     Ok(())

@@ -33,7 +33,9 @@ pub use outcomes::Tally;
 pub use predict::TaskJudgement;
 pub use project::{Project, QueryError, TaskPlan, TaskSource};
 pub use sources::{FileSource, Files, Replay};
-pub use train::{LabelCount, TaskReport, TrainOptions, TrainReport, TrainTask, count_labels, train};
+pub use train::{
+    LabelCount, TaskReport, TrainOptions, TrainReport, TrainTask, count_labels, train,
+};
 
 /// How far a long job is.
 #[derive(Clone, Debug, PartialEq)]
@@ -85,7 +87,9 @@ pub enum LearnError {
         known: String,
     },
     /// Nobody of that name was known.
-    #[error("nothing was known at that moment about these of {table}: {keys}; check how they are written, and the moment")]
+    #[error(
+        "nothing was known at that moment about these of {table}: {keys}; check how they are written, and the moment"
+    )]
     NotKnown {
         /// Their table.
         table: String,

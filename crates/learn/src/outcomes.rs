@@ -23,9 +23,19 @@ pub(crate) struct Chronicle<'a> {
 impl<'a> Chronicle<'a> {
     /// Nothing so far.
     pub fn new(project: &'a Project, task: &'a TaskPlan, files: &Files) -> Self {
-        let counted = files.sources().filter(|source| task.plan.interested(source.table));
-        let lag_ms = counted.map(|source| source.options.lag_ms).max().unwrap_or(0).max(0);
-        Self { task, history: History::new(&task.plan, &project.catalog), lag_ms }
+        let counted = files
+            .sources()
+            .filter(|source| task.plan.interested(source.table));
+        let lag_ms = counted
+            .map(|source| source.options.lag_ms)
+            .max()
+            .unwrap_or(0)
+            .max(0);
+        Self {
+            task,
+            history: History::new(&task.plan, &project.catalog),
+            lag_ms,
+        }
     }
 
     /// An outcome is known this long after its anchor: the horizon, and as long as rows are late.
@@ -37,7 +47,9 @@ impl<'a> Chronicle<'a> {
     pub fn observe(&mut self, graph: &Graph, row: Row<'_>) -> Option<(EntityId, i64)> {
         if let Some(reach) = self.task.plan.reach(row.table()) {
             let entities = counted_for(graph, reach, self.task.plan.entity, row);
-            entities.into_iter().for_each(|entity| self.history.offer(entity.0, row));
+            entities
+                .into_iter()
+                .for_each(|entity| self.history.offer(entity.0, row));
         }
         if row.table() != self.task.plan.entity {
             return None;
@@ -48,7 +60,11 @@ impl<'a> Chronicle<'a> {
 
     /// Everything has passed.
     pub fn finish(self) -> Outcomes<'a> {
-        Outcomes { task: self.task, labels: self.history.finish(), lag_ms: self.lag_ms }
+        Outcomes {
+            task: self.task,
+            labels: self.history.finish(),
+            lag_ms: self.lag_ms,
+        }
     }
 }
 
@@ -60,7 +76,9 @@ fn counted_for(graph: &Graph, reach: Reach, entity_table: TableId, row: Row<'_>)
     let mut found = Vec::new();
     match reach {
         Reach::Itself => found.extend(of_key(row.table(), row.key())),
-        Reach::Owner => found.extend(owner_of(graph.catalog(), row).and_then(|(table, key)| of_key(table, key))),
+        Reach::Owner => {
+            found.extend(owner_of(graph.catalog(), row).and_then(|(table, key)| of_key(table, key)))
+        }
         Reach::Cell => {
             let of_row = match graph.catalog().table_at(row.table()).role {
                 Role::Event => owner_of(graph.catalog(), row),
@@ -70,11 +88,17 @@ fn counted_for(graph: &Graph, reach: Reach, entity_table: TableId, row: Row<'_>)
             found.extend(place.map(|place| graph.cell(place.cell).anchor));
         }
         Reach::Reference(field) => match row.get(field) {
-            Value::List(keys) => found.extend(keys.iter().filter_map(|key| of_key(entity_table, key))),
+            Value::List(keys) => {
+                found.extend(keys.iter().filter_map(|key| of_key(entity_table, key)))
+            }
             value => found.extend(value.text().and_then(|key| of_key(entity_table, key))),
         },
     }
-    let joined: Vec<EntityId> = found.iter().flat_map(|entity| graph.joined(*entity)).copied().collect();
+    let joined: Vec<EntityId> = found
+        .iter()
+        .flat_map(|entity| graph.joined(*entity))
+        .copied()
+        .collect();
     if !joined.is_empty() || found.len() > 1 {
         found.extend(joined);
         found.sort_unstable();
@@ -116,17 +140,39 @@ impl Outcomes<'_> {
             TargetKind::Monotone if observed_ms <= 0 => Seen::Open,
             TargetKind::Monotone => {
                 let observed_ms = observed_ms.min(horizon_ms);
-                let first_ms = self.labels.first_time_true_known_by(entity.0, anchor_ms, known_until_ms);
-                let after_ms = first_ms.map(|t| t - anchor_ms).filter(|after| *after <= observed_ms);
-                let label = (observed_ms >= horizon_ms).then(|| f64::from(u8::from(after_ms.is_some())));
-                Seen::Known { outcome: Outcome::Hazard { after_ms, observed_ms }, label }
+                let first_ms =
+                    self.labels
+                        .first_time_true_known_by(entity.0, anchor_ms, known_until_ms);
+                let after_ms = first_ms
+                    .map(|t| t - anchor_ms)
+                    .filter(|after| *after <= observed_ms);
+                let label =
+                    (observed_ms >= horizon_ms).then(|| f64::from(u8::from(after_ms.is_some())));
+                Seen::Known {
+                    outcome: Outcome::Hazard {
+                        after_ms,
+                        observed_ms,
+                    },
+                    label,
+                }
             }
             TargetKind::Window | TargetKind::Regression if observed_ms < horizon_ms => Seen::Open,
-            TargetKind::Window | TargetKind::Regression => match self.labels.label_known_by(entity.0, anchor_ms, known_until_ms) {
-                Label::Binary(held) => Seen::Known { outcome: Outcome::Window(held), label: Some(f64::from(u8::from(held))) },
-                Label::Value(value) => Seen::Known { outcome: Outcome::Value(value), label: Some(value) },
-                Label::Dropped => Seen::Dropped,
-            },
+            TargetKind::Window | TargetKind::Regression => {
+                match self
+                    .labels
+                    .label_known_by(entity.0, anchor_ms, known_until_ms)
+                {
+                    Label::Binary(held) => Seen::Known {
+                        outcome: Outcome::Window(held),
+                        label: Some(f64::from(u8::from(held))),
+                    },
+                    Label::Value(value) => Seen::Known {
+                        outcome: Outcome::Value(value),
+                        label: Some(value),
+                    },
+                    Label::Dropped => Seen::Dropped,
+                }
+            }
         }
     }
 }
@@ -163,12 +209,15 @@ impl Tally {
     pub(crate) fn add(&mut self, entity: EntityId, seen: &Seen) {
         self.asked += 1;
         match seen {
-            Seen::Known { label: Some(label), .. } => {
+            Seen::Known {
+                label: Some(label), ..
+            } => {
                 self.labelled += 1;
                 self.entities += usize::from(self.labelled_entities.insert(entity));
                 if *label > 0.0 {
                     self.positive += 1;
-                    self.positive_entities += usize::from(self.entities_with_positive.insert(entity));
+                    self.positive_entities +=
+                        usize::from(self.entities_with_positive.insert(entity));
                 }
             }
             Seen::Known { label: None, .. } | Seen::Open => self.open += 1,

@@ -23,11 +23,24 @@ pub(crate) struct Bound<'a> {
 impl<'a> Bound<'a> {
     /// Finds a task by its name.
     pub fn new(scorer: &'a dyn Scorer, task: &'a TaskPlan) -> Result<Self, LearnError> {
-        let index = scorer.tasks().iter().position(|t| t.name == task.name).ok_or_else(|| LearnError::NoSuchTask {
-            task: task.name.clone(),
-            known: scorer.tasks().iter().map(|t| t.name.as_str()).collect::<Vec<_>>().join(", "),
-        })?;
-        Ok(Self { task, scorer, index })
+        let index = scorer
+            .tasks()
+            .iter()
+            .position(|t| t.name == task.name)
+            .ok_or_else(|| LearnError::NoSuchTask {
+                task: task.name.clone(),
+                known: scorer
+                    .tasks()
+                    .iter()
+                    .map(|t| t.name.as_str())
+                    .collect::<Vec<_>>()
+                    .join(", "),
+            })?;
+        Ok(Self {
+            task,
+            scorer,
+            index,
+        })
     }
 
     /// Whether a number is predicted.
@@ -37,7 +50,11 @@ impl<'a> Bound<'a> {
 
     /// The probability that a logit means; of a regression, the number.
     pub fn predicted(&self, logit: f64) -> f64 {
-        if self.is_regression() { logit.signum() * logit.abs().exp_m1() } else { probability(logit) }
+        if self.is_regression() {
+            logit.signum() * logit.abs().exp_m1()
+        } else {
+            probability(logit)
+        }
     }
 }
 
@@ -51,8 +68,16 @@ pub(crate) struct Ask {
 
 /// Answers all questions of a moment: each cell is encoded once. `each` gets the caller's number and the probability (or value);
 /// entities without a row of their own are passed over.
-pub(crate) fn predict(graph: &Graph, tasks: &[Bound<'_>], asks: &mut [Ask], as_of_ms: i64, mut each: impl FnMut(usize, f64)) {
-    let Some(scorer) = tasks.first().map(|t| t.scorer) else { return };
+pub(crate) fn predict(
+    graph: &Graph,
+    tasks: &[Bound<'_>],
+    asks: &mut [Ask],
+    as_of_ms: i64,
+    mut each: impl FnMut(usize, f64),
+) {
+    let Some(scorer) = tasks.first().map(|t| t.scorer) else {
+        return;
+    };
     asks.sort_unstable_by_key(|ask| (ask.at, ask.task, ask.id));
     let mut cells: Vec<CellRef> = asks.iter().map(|ask| ask.at).collect();
     cells.dedup();
@@ -68,8 +93,14 @@ pub(crate) fn predict(graph: &Graph, tasks: &[Bound<'_>], asks: &mut [Ask], as_o
             }
             let logits = scorer.logits(&features, bound.index);
             for ask in now.iter().filter(|ask| ask.task == index) {
-                let cell = chunk.binary_search(&ask.at).expect("the chunk holds the cells of its questions, in order");
-                if let Some((row, _)) = scorer.plan().row_of(&features, bound.task.plan.entity, cell, ask.entity) {
+                let cell = chunk
+                    .binary_search(&ask.at)
+                    .expect("the chunk holds the cells of its questions, in order");
+                if let Some((row, _)) =
+                    scorer
+                        .plan()
+                        .row_of(&features, bound.task.plan.entity, cell, ask.entity)
+                {
                     each(ask.id, bound.predicted(logits[row]));
                 }
             }
@@ -95,13 +126,21 @@ pub struct TaskJudgement {
 impl TaskJudgement {
     /// Compares predictions with outcomes, pair by pair; `rows` and `scored` are the caller's.
     pub(crate) fn of(task: &Bound<'_>, rows: usize, scored: usize, pairs: &[(f64, f64)]) -> Self {
-        let mut judgement = Self { task: task.task.name.clone(), rows, scored, ..Self::default() };
+        let mut judgement = Self {
+            task: task.task.name.clone(),
+            rows,
+            scored,
+            ..Self::default()
+        };
         let predicted: Vec<f64> = pairs.iter().map(|(p, _)| *p).collect();
         if task.is_regression() {
             let outcomes: Vec<f64> = pairs.iter().map(|(_, y)| *y).collect();
             judgement.regression = RegressionMetrics::of(&predicted, &outcomes);
         } else {
-            judgement.binary = BinaryMetrics::of(&predicted, &pairs.iter().map(|(_, y)| *y > 0.5).collect::<Vec<_>>());
+            judgement.binary = BinaryMetrics::of(
+                &predicted,
+                &pairs.iter().map(|(_, y)| *y > 0.5).collect::<Vec<_>>(),
+            );
         }
         judgement
     }

@@ -41,8 +41,14 @@ pub struct TaskPlan {
 impl TaskPlan {
     /// Remarks on the query that depend on the history it is to be trained on.
     pub fn lints_on(&self, extent: Extent) -> Vec<Lint> {
-        let Extent { first_ms, last_ms, .. } = extent;
-        self.plan.lints_on(HistoryExtent { first_ms, last_ms, stride_ms: self.anchors.stride_ms() })
+        let Extent {
+            first_ms, last_ms, ..
+        } = extent;
+        self.plan.lints_on(HistoryExtent {
+            first_ms,
+            last_ms,
+            stride_ms: self.anchors.stride_ms(),
+        })
     }
 }
 
@@ -78,26 +84,44 @@ impl Project {
     ) -> Result<Self, QueryError> {
         let mut planned = Vec::new();
         for task in tasks {
-            let fail = |d: Diagnostic| QueryError { task: task.name.clone(), rendered: d.render(&task.query) };
-            let plan = parse(&task.query).and_then(|q| plan(&q, &catalog, names)).map_err(fail)?;
+            let fail = |d: Diagnostic| QueryError {
+                task: task.name.clone(),
+                rendered: d.render(&task.query),
+            };
+            let plan = parse(&task.query)
+                .and_then(|q| plan(&q, &catalog, names))
+                .map_err(fail)?;
             let mut population = plan.population.clone();
             let bound: Vec<usize> = population
                 .counters
                 .drain(..)
                 .map(|counter| {
                     let counters = &mut graph_options.day_counters;
-                    counters.iter().position(|c| *c == counter).unwrap_or_else(|| {
-                        counters.push(counter);
-                        counters.len() - 1
-                    })
+                    counters
+                        .iter()
+                        .position(|c| *c == counter)
+                        .unwrap_or_else(|| {
+                            counters.push(counter);
+                            counters.len() - 1
+                        })
                 })
                 .collect();
             for window in &mut population.windows {
                 window.counter = bound[window.counter];
             }
-            planned.push(TaskPlan { name: task.name.clone(), query: task.query.clone(), plan, population, anchors: task.anchors });
+            planned.push(TaskPlan {
+                name: task.name.clone(),
+                query: task.query.clone(),
+                plan,
+                population,
+                anchors: task.anchors,
+            });
         }
-        Ok(Self { catalog, graph_options, tasks: planned })
+        Ok(Self {
+            catalog,
+            graph_options,
+            tasks: planned,
+        })
     }
 
     /// The task of this name.
@@ -107,8 +131,17 @@ impl Project {
 
     /// An empty graph.
     pub fn graph(&self, tracking: Tracking) -> Graph {
-        let windows: Vec<DayWindow> = self.tasks.iter().flat_map(|t| t.population.windows.iter().copied()).collect();
-        Graph::new(self.catalog.clone(), self.graph_options.clone(), windows, tracking)
+        let windows: Vec<DayWindow> = self
+            .tasks
+            .iter()
+            .flat_map(|t| t.population.windows.iter().copied())
+            .collect();
+        Graph::new(
+            self.catalog.clone(),
+            self.graph_options.clone(),
+            windows,
+            tracking,
+        )
     }
 
     /// How cells are encoded under given vocabularies.

@@ -34,7 +34,10 @@ pub(crate) struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { resident_bytes: 64 << 20, run_bytes: 64 << 20 }
+        Self {
+            resident_bytes: 64 << 20,
+            run_bytes: 64 << 20,
+        }
     }
 }
 
@@ -51,7 +54,12 @@ pub struct FileSource {
 
 impl FileSource {
     fn open(&self, catalog: &Arc<Catalog>) -> Result<FileReader, FileError> {
-        FileReader::open(&self.path, catalog.clone(), self.table, self.options.clone())
+        FileReader::open(
+            &self.path,
+            catalog.clone(),
+            self.table,
+            self.options.clone(),
+        )
     }
 
     fn spilling<T>(&self, done: io::Result<T>) -> Result<T, LearnError> {
@@ -92,7 +100,12 @@ struct Rejected {
 }
 
 /// Reads on; a row that cannot be used is told, counted and passed over.
-fn read(reader: &mut FileReader, batch: &mut RowBatch, max_rows: usize, rejected: &mut Rejected) -> Result<usize, FileError> {
+fn read(
+    reader: &mut FileReader,
+    batch: &mut RowBatch,
+    max_rows: usize,
+    rejected: &mut Rejected,
+) -> Result<usize, FileError> {
     let before = batch.len();
     while batch.len() - before < max_rows {
         match reader.read(batch, max_rows - (batch.len() - before)) {
@@ -116,8 +129,16 @@ impl Files {
         Self::prepare_within(catalog, sources, Limits::default())
     }
 
-    pub(crate) fn prepare_within(catalog: Arc<Catalog>, sources: &[FileSource], mut limits: Limits) -> Result<Self, LearnError> {
-        let mut files = Self { catalog, sources: Vec::new(), rejected: 0 };
+    pub(crate) fn prepare_within(
+        catalog: Arc<Catalog>,
+        sources: &[FileSource],
+        mut limits: Limits,
+    ) -> Result<Self, LearnError> {
+        let mut files = Self {
+            catalog,
+            sources: Vec::new(),
+            rejected: 0,
+        };
         for (partition, source) in sources.iter().enumerate() {
             let mut source = source.clone();
             source.options.partition = partition as u32;
@@ -129,8 +150,13 @@ impl Files {
     }
 
     /// Decides how a file is read, and how many of its rows cannot be used.
-    fn supply(&self, source: &FileSource, limits: &mut Limits) -> Result<(Supply, u64), LearnError> {
-        let row_bytes = ROW_BYTES.0 + ROW_BYTES.1 * self.catalog.table_at(source.table).fields.len();
+    fn supply(
+        &self,
+        source: &FileSource,
+        limits: &mut Limits,
+    ) -> Result<(Supply, u64), LearnError> {
+        let row_bytes =
+            ROW_BYTES.0 + ROW_BYTES.1 * self.catalog.table_at(source.table).fields.len();
         let bytes = |rows: &RowBatch| rows.len() * row_bytes + rows.text_bytes();
         let mut rejected = Rejected::default();
         let mut reader = source.open(&self.catalog)?;
@@ -170,8 +196,15 @@ impl Files {
             return Ok((Supply::InOrder, rejected.rows));
         }
         tracing::info!(file = %source.path.display(), "not in order of known time: sorted on disk");
-        let mut spill = source.spilling(Spill::new(self.catalog.clone(), source.table, source.options.partition))?;
-        let mut rejected = Rejected { rows: 0, told: rejected.rows };
+        let mut spill = source.spilling(Spill::new(
+            self.catalog.clone(),
+            source.table,
+            source.options.partition,
+        ))?;
+        let mut rejected = Rejected {
+            rows: 0,
+            told: rejected.rows,
+        };
         reader = source.open(&self.catalog)?;
         rows.clear();
         while read(&mut reader, &mut rows, CHUNK_ROWS_OF_ONE.0, &mut rejected)? > 0 {
@@ -189,10 +222,17 @@ impl Files {
 
     /// All rows from the start, in order.
     pub fn replay(&self) -> Result<Replay, LearnError> {
-        let chunk_rows = (CHUNK_ROWS / self.sources.len().max(1)).clamp(CHUNK_ROWS_OF_ONE.0, CHUNK_ROWS_OF_ONE.1);
-        let mut replay = Replay { catalog: self.catalog.clone(), streams: Vec::new(), heap: BinaryHeap::new() };
+        let chunk_rows = (CHUNK_ROWS / self.sources.len().max(1))
+            .clamp(CHUNK_ROWS_OF_ONE.0, CHUNK_ROWS_OF_ONE.1);
+        let mut replay = Replay {
+            catalog: self.catalog.clone(),
+            streams: Vec::new(),
+            heap: BinaryHeap::new(),
+        };
         for (source, supply) in &self.sources {
-            replay.streams.push(Stream::open(&self.catalog, source, supply, chunk_rows)?);
+            replay
+                .streams
+                .push(Stream::open(&self.catalog, source, supply, chunk_rows)?);
         }
         for stream in 0..replay.streams.len() {
             replay.requeue(stream)?;
@@ -227,25 +267,47 @@ enum Origin {
 }
 
 impl Stream {
-    fn open(catalog: &Arc<Catalog>, source: &FileSource, supply: &Supply, chunk_rows: usize) -> Result<Self, LearnError> {
+    fn open(
+        catalog: &Arc<Catalog>,
+        source: &FileSource,
+        supply: &Supply,
+        chunk_rows: usize,
+    ) -> Result<Self, LearnError> {
         let origin = match supply {
             Supply::Resident(rows, order) => Origin::Resident(rows.clone(), order.clone()),
             Supply::InOrder => Origin::File(Box::new(source.open(catalog)?), RowBatch::new()),
-            Supply::Sorted(spill) => Origin::Merge(source.spilling(spill.merge())?, RowBatch::new()),
+            Supply::Sorted(spill) => {
+                Origin::Merge(source.spilling(spill.merge())?, RowBatch::new())
+            }
         };
-        Ok(Self { source: source.clone(), origin, chunk_rows, next: 0 })
+        Ok(Self {
+            source: source.clone(),
+            origin,
+            chunk_rows,
+            next: 0,
+        })
     }
 
     /// The next row's batch and index; `None` at the end.
     fn peek(&mut self) -> Result<Option<(&RowBatch, usize)>, LearnError> {
         match &mut self.origin {
-            Origin::Resident(rows, order) => Ok(order.get(self.next).map(|index| (&**rows, *index as usize))),
+            Origin::Resident(rows, order) => {
+                Ok(order.get(self.next).map(|index| (&**rows, *index as usize)))
+            }
             Origin::File(reader, rows) => {
                 if self.next >= rows.len() {
                     rows.clear();
                     self.next = 0;
                     // Counted and told when the file was looked at first.
-                    read(reader, rows, self.chunk_rows, &mut Rejected { rows: 0, told: u64::MAX - 1 })?;
+                    read(
+                        reader,
+                        rows,
+                        self.chunk_rows,
+                        &mut Rejected {
+                            rows: 0,
+                            told: u64::MAX - 1,
+                        },
+                    )?;
                 }
                 Ok((self.next < rows.len()).then_some((&*rows, self.next)))
             }
@@ -301,10 +363,17 @@ impl Replay {
     }
 
     /// Appends the next rows known at or before `until_ms`, at most `max_rows`. 0: there are none.
-    pub fn read(&mut self, until_ms: i64, max_rows: usize, batch: &mut RowBatch) -> Result<usize, LearnError> {
+    pub fn read(
+        &mut self,
+        until_ms: i64,
+        max_rows: usize,
+        batch: &mut RowBatch,
+    ) -> Result<usize, LearnError> {
         let mut taken = 0;
         while taken < max_rows {
-            let Some(Reverse((known_ms, _, index))) = self.heap.peek().copied() else { break };
+            let Some(Reverse((known_ms, _, index))) = self.heap.peek().copied() else {
+                break;
+            };
             if known_ms > until_ms {
                 break;
             }
@@ -339,7 +408,11 @@ mod tests {
         let mut replay = files.replay().unwrap();
         let (mut batch, mut keys) = (RowBatch::new(), Vec::new());
         while replay.read(i64::MAX, 13, &mut batch).unwrap() > 0 {
-            keys.extend(batch.iter().map(|row| format!("{} {}", row.known_ms(), row.key())));
+            keys.extend(
+                batch
+                    .iter()
+                    .map(|row| format!("{} {}", row.known_ms(), row.key())),
+            );
             batch.clear();
         }
         keys
@@ -348,37 +421,78 @@ mod tests {
     #[test]
     fn limits_do_not_change_the_order() {
         let folder = tempfile::tempdir().unwrap();
-        let catalog = Arc::new(Catalog::from_json(&[("accounts.avsc", ACCOUNTS), ("visits.avsc", VISITS)]).unwrap());
-        let (mut accounts, mut disordered, mut ordered) =
-            ("id,at\n".to_owned(), "id,account,at\n".to_owned(), "id,account,at\n".to_owned());
+        let catalog = Arc::new(
+            Catalog::from_json(&[("accounts.avsc", ACCOUNTS), ("visits.avsc", VISITS)]).unwrap(),
+        );
+        let (mut accounts, mut disordered, mut ordered) = (
+            "id,at\n".to_owned(),
+            "id,account,at\n".to_owned(),
+            "id,account,at\n".to_owned(),
+        );
         for i in 0..900 {
             writeln!(accounts, "a{i},{}", 1000 + i * 7 % 500).unwrap();
             // A row in between that cannot be used.
-            writeln!(disordered, "d{i},a1,{}", if i % 300 == 7 { "never".into() } else { (1000 + i * 7919 % 400).to_string() }).unwrap();
+            writeln!(
+                disordered,
+                "d{i},a1,{}",
+                if i % 300 == 7 {
+                    "never".into()
+                } else {
+                    (1000 + i * 7919 % 400).to_string()
+                }
+            )
+            .unwrap();
             writeln!(ordered, "o{i},a1,{}", 1000 + i / 3).unwrap();
         }
         let mut sources = Vec::new();
-        for (name, table, text) in
-            [("d.csv", "visits", &disordered), ("o.csv", "visits", &ordered), ("accounts.csv", "accounts", &accounts)]
-        {
+        for (name, table, text) in [
+            ("d.csv", "visits", &disordered),
+            ("o.csv", "visits", &ordered),
+            ("accounts.csv", "accounts", &accounts),
+        ] {
             let path = folder.path().join(name);
             std::fs::write(&path, text).unwrap();
-            sources.push(FileSource { table: catalog.table(table).unwrap().id, path, options: FileOptions::default() });
+            sources.push(FileSource {
+                table: catalog.table(table).unwrap().id,
+                path,
+                options: FileOptions::default(),
+            });
         }
         let in_memory = Files::prepare(catalog.clone(), &sources).unwrap();
-        assert!(in_memory.sources.iter().all(|(_, supply)| matches!(supply, Supply::Resident(..))));
+        assert!(
+            in_memory
+                .sources
+                .iter()
+                .all(|(_, supply)| matches!(supply, Supply::Resident(..)))
+        );
         let expected = keys(&in_memory);
         assert_eq!(expected.len(), 2697);
         // Roots before events of the same moment, files in their order, rows in theirs.
-        let at_1000: Vec<&str> = expected.iter().filter_map(|k| k.strip_prefix("1000 ")).collect();
-        assert_eq!(at_1000, ["a0", "a500", "d0", "d400", "d800", "o0", "o1", "o2"]);
+        let at_1000: Vec<&str> = expected
+            .iter()
+            .filter_map(|k| k.strip_prefix("1000 "))
+            .collect();
+        assert_eq!(
+            at_1000,
+            ["a0", "a500", "d0", "d400", "d800", "o0", "o1", "o2"]
+        );
         for resident_bytes in [0, 100_000] {
-            let limits = Limits { resident_bytes, run_bytes: 20_000 };
+            let limits = Limits {
+                resident_bytes,
+                run_bytes: 20_000,
+            };
             let files = Files::prepare_within(catalog.clone(), &sources, limits).unwrap();
-            let resident = files.sources.iter().filter(|(_, supply)| matches!(supply, Supply::Resident(..))).count();
+            let resident = files
+                .sources
+                .iter()
+                .filter(|(_, supply)| matches!(supply, Supply::Resident(..)))
+                .count();
             assert_eq!(resident, usize::from(resident_bytes > 0));
             if resident_bytes == 0 {
-                assert!(matches!(files.sources[0].1, Supply::Sorted(_)) && matches!(files.sources[1].1, Supply::InOrder));
+                assert!(
+                    matches!(files.sources[0].1, Supply::Sorted(_))
+                        && matches!(files.sources[1].1, Supply::InOrder)
+                );
             }
             assert_eq!(files.rejected(), 3);
             assert_eq!(keys(&files), expected);

@@ -36,7 +36,13 @@ pub(crate) struct Spill {
 impl Spill {
     /// An empty temporary file for rows of one table and partition.
     pub fn new(catalog: Arc<Catalog>, table: TableId, partition: u32) -> io::Result<Self> {
-        Ok(Self { catalog, table, partition, file: tempfile::tempfile()?, runs: Vec::new() })
+        Ok(Self {
+            catalog,
+            table,
+            partition,
+            file: tempfile::tempfile()?,
+            runs: Vec::new(),
+        })
     }
 
     /// Writes the rows of a batch as one run: by known time, rows of the same moment in their order.
@@ -61,10 +67,21 @@ impl Spill {
 
     /// The rows of all runs in order of known time, rows of the same moment in the order they were pushed in.
     pub fn merge(self: &Arc<Self>) -> io::Result<Merge> {
-        let read_bytes = (READ_AHEAD_BYTES / self.runs.len().max(1)).clamp(MIN_READ_BYTES, MAX_READ_BYTES);
-        let mut merge = Merge { spill: self.clone(), cursors: Vec::new(), next: BinaryHeap::new() };
+        let read_bytes =
+            (READ_AHEAD_BYTES / self.runs.len().max(1)).clamp(MIN_READ_BYTES, MAX_READ_BYTES);
+        let mut merge = Merge {
+            spill: self.clone(),
+            cursors: Vec::new(),
+            next: BinaryHeap::new(),
+        };
         for (run, &(from, to)) in self.runs.iter().enumerate() {
-            let mut cursor = Cursor { at: from, to, read_bytes, buffer: Vec::new(), used: 0 };
+            let mut cursor = Cursor {
+                at: from,
+                to,
+                read_bytes,
+                buffer: Vec::new(),
+                used: 0,
+            };
             if let Some(known_ms) = cursor.peek(&self.file)? {
                 merge.next.push(Reverse((known_ms, run)));
             }
@@ -115,13 +132,17 @@ impl Cursor {
         if !self.fill(file, 12)? {
             return Ok(None);
         }
-        let known: [u8; 8] = self.buffer[self.used + 4..self.used + 12].try_into().expect("a slice of 8 bytes");
+        let known: [u8; 8] = self.buffer[self.used + 4..self.used + 12]
+            .try_into()
+            .expect("a slice of 8 bytes");
         Ok(Some(i64::from_le_bytes(known)))
     }
 
     /// The bytes of the next row behind its length. There is one: [`Self::peek`] said so.
     fn take(&mut self, file: &File) -> io::Result<&[u8]> {
-        let length: [u8; 4] = self.buffer[self.used..self.used + 4].try_into().expect("a slice of 4 bytes");
+        let length: [u8; 4] = self.buffer[self.used..self.used + 4]
+            .try_into()
+            .expect("a slice of 4 bytes");
         let length = u32::from_le_bytes(length) as usize;
         self.fill(file, 4 + length)?;
         let start = self.used + 4;
@@ -211,7 +232,9 @@ impl<'a> Bytes<'a> {
         head
     }
     fn array<const N: usize>(&mut self) -> [u8; N] {
-        self.take(N).try_into().expect("take returns as many bytes as asked for")
+        self.take(N)
+            .try_into()
+            .expect("take returns as many bytes as asked for")
     }
     fn text(&mut self) -> &'a str {
         let length = u32::from_le_bytes(self.array()) as usize;
@@ -222,7 +245,10 @@ impl<'a> Bytes<'a> {
 fn decode(spill: &Spill, record: &[u8], batch: &mut RowBatch) {
     let mut bytes = Bytes(record);
     let known_ms = i64::from_le_bytes(bytes.array());
-    let position = Position { partition: spill.partition, offset: i64::from_le_bytes(bytes.array()) };
+    let position = Position {
+        partition: spill.partition,
+        offset: i64::from_le_bytes(bytes.array()),
+    };
     let operation = match bytes.array() {
         [0] => Operation::Upsert,
         [1] => Operation::Delete,
@@ -270,28 +296,53 @@ mod tests {
                 value => format!("{value:?}"),
             })
             .collect();
-        format!("{:?} {:?} {} {}", row.operation(), row.position(), row.known_ms(), fields.join(" "))
+        format!(
+            "{:?} {:?} {} {}",
+            row.operation(),
+            row.position(),
+            row.known_ms(),
+            fields.join(" ")
+        )
     }
 
     #[test]
     fn runs_come_back_whole_and_in_stable_order() {
-        let catalog = Arc::new(Catalog::from_json(&[("accounts.avsc", ACCOUNTS), ("visits.avsc", VISITS)]).unwrap());
+        let catalog = Arc::new(
+            Catalog::from_json(&[("accounts.avsc", ACCOUNTS), ("visits.avsc", VISITS)]).unwrap(),
+        );
         let table = catalog.table("accounts").unwrap();
         let field = |name: &str| table.field(name).unwrap().id;
         let mut all = RowBatch::new();
         for i in 0..1000_i64 {
             // Many rows of the same moment, out of order; values of every kind and length, a row larger than the read-ahead.
             let known_ms = (i * 7919) % 13 - 5;
-            let operation = [Operation::Upsert, Operation::Delete, Operation::Retract][i as usize % 3];
-            let mut row = all.start(&catalog, table.id, operation, Position { partition: 3, offset: i }, known_ms);
-            let text = if i == 500 { "x".repeat(3 << 20) } else { format!("é{i}") };
+            let operation =
+                [Operation::Upsert, Operation::Delete, Operation::Retract][i as usize % 3];
+            let mut row = all.start(
+                &catalog,
+                table.id,
+                operation,
+                Position {
+                    partition: 3,
+                    offset: i,
+                },
+                known_ms,
+            );
+            let text = if i == 500 {
+                "x".repeat(3 << 20)
+            } else {
+                format!("é{i}")
+            };
             row.set(field("id"), Value::Text(&text));
             if i % 2 == 0 {
                 row.set(field("at"), Value::Time(i - 500));
                 row.set(field("big"), Value::Bool(i % 4 == 0));
                 row.set(field("staff"), Value::Long(-i));
                 row.set(field("revenue"), Value::Double(i as f64 / 3.0));
-                row.set_list(field("tags"), ["a", "", &text].into_iter().take(i as usize % 4));
+                row.set_list(
+                    field("tags"),
+                    ["a", "", &text].into_iter().take(i as usize % 4),
+                );
             }
             row.finish();
         }
@@ -301,12 +352,21 @@ mod tests {
             (start..(start + 64).min(1000)).for_each(|i| run.push_copy(&catalog, all.row(i)));
             spill.push_run(&run).unwrap();
         }
-        let expected: Vec<String> = by_known_time(&all).into_iter().map(|i| show(all.row(i as usize))).collect();
+        let expected: Vec<String> = by_known_time(&all)
+            .into_iter()
+            .map(|i| show(all.row(i as usize)))
+            .collect();
         let spill = Arc::new(spill);
         // Each merge reads for itself.
         let mut merges = [spill.merge().unwrap(), spill.merge().unwrap()];
         let mut read = [RowBatch::new(), RowBatch::new()];
-        while merges.iter_mut().zip(&mut read).map(|(merge, batch)| merge.read(batch, 77).unwrap()).sum::<usize>() > 0 {}
+        while merges
+            .iter_mut()
+            .zip(&mut read)
+            .map(|(merge, batch)| merge.read(batch, 77).unwrap())
+            .sum::<usize>()
+            > 0
+        {}
         for batch in &read {
             assert!(batch.iter().map(show).eq(expected.iter().cloned()));
         }

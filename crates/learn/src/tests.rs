@@ -35,10 +35,10 @@ const DEALS: &str = r#"{"type":"record","name":"Deal","leadpulse":{"table":"deal
   {"name":"stage","type":["null","string"],"default":null,"leadpulse":{"values":["won","lost"]}},
   {"name":"amount","type":["null","double"],"default":null}]}"#;
 
-const WINS: &str = "PREDICT COUNT(deals.* WHERE deals.stage = 'won', 0, 30, days) > 0 FOR EACH accounts.id";
+const WINS: &str =
+    "PREDICT COUNT(deals.* WHERE deals.stage = 'won', 0, 30, days) > 0 FOR EACH accounts.id";
 const VALUE: &str = "PREDICT SUM(deals.amount, 0, 30, days) FOR EACH accounts.id";
-const PRICING: &str =
-    "PREDICT COUNT(visits.* WHERE visits.page = 'pricing', 0, 20, days) > 0 FOR EACH contacts.id WHERE contacts.role = 'user'";
+const PRICING: &str = "PREDICT COUNT(visits.* WHERE visits.page = 'pricing', 0, 20, days) > 0 FOR EACH contacts.id WHERE contacts.role = 'user'";
 const BOSSES: &str = "PREDICT BOOL(contacts.role = 'boss', 0, 40, days) FOR EACH contacts.id";
 
 /// A number generator of a few lines: the same market everywhere.
@@ -46,7 +46,10 @@ struct Dice(u64);
 
 impl Dice {
     fn next(&mut self) -> f64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 11) as f64 / (1_u64 << 53) as f64
     }
     fn below(&mut self, n: usize) -> usize {
@@ -76,21 +79,56 @@ fn market(seed: u64) -> Vec<Line> {
     let mut dice = Dice(seed);
     let mut lines = Vec::new();
     let mut add = |table, at_ms: i64, late_ms: i64, columns: Vec<String>| {
-        lines.push(Line { table, known_ms: at_ms + late_ms, columns });
+        lines.push(Line {
+            table,
+            known_ms: at_ms + late_ms,
+            columns,
+        });
     };
     let mut number = 0;
     for a in 0..ACCOUNTS {
-        let mut visit = |dice: &mut Dice, day: f64, page: &str, add: &mut dyn FnMut(&'static str, i64, i64, Vec<String>)| {
-            let at_ms = ((day + dice.next()) * DAY_MS as f64) as i64;
-            // One row in ten comes two weeks late.
-            let late_ms = if dice.next() < 0.1 { 14 * DAY_MS } else { 0 };
-            number += 1;
-            let contact = format!("c{a}-{}", dice.below(3));
-            add("visits", at_ms, late_ms, vec![format!("v{number}"), contact, at_ms.to_string(), page.into()]);
-        };
-        add("accounts", 0, 0, vec![format!("a{a}"), "0".into(), ["steel", "paper"][a % 2].into()]);
+        let mut visit =
+            |dice: &mut Dice,
+             day: f64,
+             page: &str,
+             add: &mut dyn FnMut(&'static str, i64, i64, Vec<String>)| {
+                let at_ms = ((day + dice.next()) * DAY_MS as f64) as i64;
+                // One row in ten comes two weeks late.
+                let late_ms = if dice.next() < 0.1 { 14 * DAY_MS } else { 0 };
+                number += 1;
+                let contact = format!("c{a}-{}", dice.below(3));
+                add(
+                    "visits",
+                    at_ms,
+                    late_ms,
+                    vec![
+                        format!("v{number}"),
+                        contact,
+                        at_ms.to_string(),
+                        page.into(),
+                    ],
+                );
+            };
+        add(
+            "accounts",
+            0,
+            0,
+            vec![
+                format!("a{a}"),
+                "0".into(),
+                ["steel", "paper"][a % 2].into(),
+            ],
+        );
         for c in 0..3 {
-            let row = |at: i64, role: &str| vec![format!("c{a}-{c}"), format!("a{a}"), at.to_string(), role.into(), "web".into()];
+            let row = |at: i64, role: &str| {
+                vec![
+                    format!("c{a}-{c}"),
+                    format!("a{a}"),
+                    at.to_string(),
+                    role.into(),
+                    "web".into(),
+                ]
+            };
             add("contacts", DAY_MS, 0, row(DAY_MS, "user"));
             if dice.next() < 0.6 {
                 let at_ms = DAY_MS * (20 + dice.below(270) as i64);
@@ -99,7 +137,11 @@ fn market(seed: u64) -> Vec<Line> {
         }
         let mut interested = false;
         for day in 2..DAYS {
-            interested = if interested { dice.next() > 0.04 } else { dice.next() < 0.008 };
+            interested = if interested {
+                dice.next() > 0.04
+            } else {
+                dice.next() < 0.008
+            };
             if dice.next() < 0.05 {
                 visit(&mut dice, day as f64, "blog", &mut add);
             }
@@ -108,13 +150,23 @@ fn market(seed: u64) -> Vec<Line> {
             }
             if dice.next() < if interested { 0.04 } else { 0.001 } {
                 let at_ms = day * DAY_MS;
-                let (stage, amount) = if dice.next() < 0.7 { ("won", 100 * (1 + dice.below(9))) } else { ("lost", 0) };
+                let (stage, amount) = if dice.next() < 0.7 {
+                    ("won", 100 * (1 + dice.below(9)))
+                } else {
+                    ("lost", 0)
+                };
                 let late_ms = if dice.next() < 0.2 { 9 * DAY_MS } else { 0 };
                 add(
                     "deals",
                     at_ms,
                     late_ms,
-                    vec![format!("d{a}-{day}"), format!("a{a}"), at_ms.to_string(), stage.into(), amount.to_string()],
+                    vec![
+                        format!("d{a}-{day}"),
+                        format!("a{a}"),
+                        at_ms.to_string(),
+                        stage.into(),
+                        amount.to_string(),
+                    ],
                 );
             }
         }
@@ -130,13 +182,24 @@ struct Ground {
 }
 
 fn ground(lines: &[Line], queries: &[(&str, &str)]) -> Ground {
-    let schemas = [("accounts.avsc", ACCOUNTS), ("contacts.avsc", CONTACTS), ("visits.avsc", VISITS), ("deals.avsc", DEALS)];
+    let schemas = [
+        ("accounts.avsc", ACCOUNTS),
+        ("contacts.avsc", CONTACTS),
+        ("visits.avsc", VISITS),
+        ("deals.avsc", DEALS),
+    ];
     ground_of(&schemas, &HEADERS, lines, queries)
 }
 
-fn ground_of(schemas: &[(&str, &str)], headers: &[(&str, &str)], lines: &[Line], queries: &[(&str, &str)]) -> Ground {
+fn ground_of(
+    schemas: &[(&str, &str)],
+    headers: &[(&str, &str)],
+    lines: &[Line],
+    queries: &[(&str, &str)],
+) -> Ground {
     let folder = tempfile::tempdir().unwrap();
-    let catalog = Arc::new(Catalog::from_json(schemas).unwrap_or_else(|faults| panic!("{faults:?}")));
+    let catalog =
+        Arc::new(Catalog::from_json(schemas).unwrap_or_else(|faults| panic!("{faults:?}")));
     let sources = headers.iter().map(|(table, header)| {
         let mut text = format!("{header}\n");
         for line in lines.iter().filter(|line| line.table == *table) {
@@ -144,16 +207,32 @@ fn ground_of(schemas: &[(&str, &str)], headers: &[(&str, &str)], lines: &[Line],
         }
         let path = folder.path().join(format!("{table}.csv"));
         std::fs::write(&path, text).unwrap();
-        let options = FileOptions { known_time: Some("known".into()), ..FileOptions::default() };
-        FileSource { table: catalog.table(table).unwrap().id, path, options }
+        let options = FileOptions {
+            known_time: Some("known".into()),
+            ..FileOptions::default()
+        };
+        FileSource {
+            table: catalog.table(table).unwrap().id,
+            path,
+            options,
+        }
     });
     let sources = sources.collect();
     let tasks: Vec<TaskSource> = queries
         .iter()
-        .map(|(name, query)| TaskSource { name: (*name).into(), query: (*query).into(), anchors: "every 5d".parse().unwrap() })
+        .map(|(name, query)| TaskSource {
+            name: (*name).into(),
+            query: (*query).into(),
+            anchors: "every 5d".parse().unwrap(),
+        })
         .collect();
-    let project = Project::new(catalog, GraphOptions::default(), &tasks, &BTreeMap::new()).unwrap_or_else(|error| panic!("{error}"));
-    Ground { _folder: folder, project, sources }
+    let project = Project::new(catalog, GraphOptions::default(), &tasks, &BTreeMap::new())
+        .unwrap_or_else(|error| panic!("{error}"));
+    Ground {
+        _folder: folder,
+        project,
+        sources,
+    }
 }
 
 impl Ground {
@@ -179,9 +258,16 @@ impl Ground {
         (plan, collected)
     }
 
-    fn train(&self, names: &[&str], seed: u64) -> Result<(leadpulse_model::Bundle, TrainReport), LearnError> {
+    fn train(
+        &self,
+        names: &[&str],
+        seed: u64,
+    ) -> Result<(leadpulse_model::Bundle, TrainReport), LearnError> {
         let fit = FitOptions {
-            candidates: vec![Regularisation { hidden: 32, ..Regularisation::default() }],
+            candidates: vec![Regularisation {
+                hidden: 32,
+                ..Regularisation::default()
+            }],
             ensemble: 1,
             selection_members: 1,
             max_epochs: 4,
@@ -189,10 +275,19 @@ impl Ground {
             seed,
             ..FitOptions::default()
         };
-        let tasks: Vec<TrainTask<'_>> =
-            names.iter().map(|name| TrainTask { plan: self.project.task(name).unwrap(), fit: fit.clone() }).collect();
-        let options =
-            TrainOptions { val_from_ms: Some(160 * DAY_MS), test_from_ms: Some(220 * DAY_MS), refit: true, ..TrainOptions::default() };
+        let tasks: Vec<TrainTask<'_>> = names
+            .iter()
+            .map(|name| TrainTask {
+                plan: self.project.task(name).unwrap(),
+                fit: fit.clone(),
+            })
+            .collect();
+        let options = TrainOptions {
+            val_from_ms: Some(160 * DAY_MS),
+            test_from_ms: Some(220 * DAY_MS),
+            refit: true,
+            ..TrainOptions::default()
+        };
         train(&self.project, &tasks, &self.sources, &options, &mut |_| {})
     }
 }
@@ -214,14 +309,30 @@ impl Scorer for Sum {
         &self.tasks
     }
     fn logits(&self, batch: &FeatureBatch, task: usize) -> Vec<f64> {
-        let add = |values: &[f32]| values.iter().enumerate().map(|(i, x)| f64::from(*x) / (i + 2) as f64).sum::<f64>();
+        let add = |values: &[f32]| {
+            values
+                .iter()
+                .enumerate()
+                .map(|(i, x)| f64::from(*x) / (i + 2) as f64)
+                .sum::<f64>()
+        };
         let width = self.plan.layout().root.len();
         let roots: Vec<f64> = batch.root.chunks(width).map(add).collect();
         let entity = self.tasks[task].entity;
-        let Some(table) = self.plan.layout().members.iter().position(|m| m.table == entity) else { return roots };
+        let Some(table) = self
+            .plan
+            .layout()
+            .members
+            .iter()
+            .position(|m| m.table == entity)
+        else {
+            return roots;
+        };
         let block = &batch.members[table];
         (0..batch.cells * block.slots)
-            .map(|i| roots[i / block.slots] + add(&block.values[i * block.width..(i + 1) * block.width]))
+            .map(|i| {
+                roots[i / block.slots] + add(&block.values[i * block.width..(i + 1) * block.width])
+            })
             .collect()
     }
     fn explain(&self, _: &FeatureBatch, _: usize, _: usize, _: usize) -> Explanation {
@@ -246,7 +357,10 @@ fn altered(lines: &[Line], after_ms: i64, seed: u64) -> Vec<Line> {
                     } else {
                         format!("c{}-{}", dice.below(70), dice.below(3))
                     };
-                    line.columns[2] = (line.columns[2].parse::<i64>().unwrap() - dice.below(60) as i64 * DAY_MS).max(0).to_string();
+                    line.columns[2] = (line.columns[2].parse::<i64>().unwrap()
+                        - dice.below(60) as i64 * DAY_MS)
+                        .max(0)
+                        .to_string();
                     line.columns[3] = ["blog", "pricing", "won", "lost"][dice.below(4)].into();
                 }
                 // A contact goes elsewhere.
@@ -260,14 +374,27 @@ fn altered(lines: &[Line], after_ms: i64, seed: u64) -> Vec<Line> {
         altered.swap(i, dice.below(i + 1));
     }
     // What was known stays as it was, behind all that was not.
-    altered.extend(lines.iter().filter(|line| line.known_ms <= after_ms).cloned());
+    altered.extend(
+        lines
+            .iter()
+            .filter(|line| line.known_ms <= after_ms)
+            .cloned(),
+    );
     altered
 }
 
 #[test]
 fn what_is_known_later_changes_no_example_and_no_score() {
-    let queries = [("wins", WINS), ("value", VALUE), ("pricing", PRICING), ("bosses", BOSSES)];
-    let split = Split { val_from_ms: 150 * DAY_MS, test_from_ms: 220 * DAY_MS };
+    let queries = [
+        ("wins", WINS),
+        ("value", VALUE),
+        ("pricing", PRICING),
+        ("bosses", BOSSES),
+    ];
+    let split = Split {
+        val_from_ms: 150 * DAY_MS,
+        test_from_ms: 220 * DAY_MS,
+    };
     let lines = market(1);
     let before = ground(&lines, &queries);
     let (plan, examples) = before.collected(split);
@@ -276,13 +403,32 @@ fn what_is_known_later_changes_no_example_and_no_score() {
         write!(rows, "wins,{day},a{account}\npricing,{day},c{account}-1\n").unwrap();
     }
     let score = |ground: &Ground| {
-        let entity = |name: &str| ScorerTask { name: name.into(), entity: ground.project.task(name).unwrap().plan.entity, horizon_ms: 0 };
-        let survey =
-            survey(&ground.project, &Files::prepare(ground.project.catalog.clone(), &ground.sources).unwrap(), Some(split.val_from_ms))
-                .unwrap();
-        let scorer = Sum { plan: ground.project.feature_plan(survey.spec), tasks: vec![entity("wins"), entity("pricing")] };
-        let tasks = [ground.project.task("wins").unwrap(), ground.project.task("pricing").unwrap()];
-        let job = Backtest { project: &ground.project, tasks: &tasks, sources: &ground.sources, scorer: &scorer, freeze_at_ms: None };
+        let entity = |name: &str| ScorerTask {
+            name: name.into(),
+            entity: ground.project.task(name).unwrap().plan.entity,
+            horizon_ms: 0,
+        };
+        let survey = survey(
+            &ground.project,
+            &Files::prepare(ground.project.catalog.clone(), &ground.sources).unwrap(),
+            Some(split.val_from_ms),
+        )
+        .unwrap();
+        let scorer = Sum {
+            plan: ground.project.feature_plan(survey.spec),
+            tasks: vec![entity("wins"), entity("pricing")],
+        };
+        let tasks = [
+            ground.project.task("wins").unwrap(),
+            ground.project.task("pricing").unwrap(),
+        ];
+        let job = Backtest {
+            project: &ground.project,
+            tasks: &tasks,
+            sources: &ground.sources,
+            scorer: &scorer,
+            freeze_at_ms: None,
+        };
         let mut out = Vec::new();
         let judged = backtest(&job, rows.as_bytes(), &mut out, &mut |_| {}).unwrap();
         assert!(judged.iter().all(|j| j.scored == 280), "{judged:?}");
@@ -297,18 +443,30 @@ fn what_is_known_later_changes_no_example_and_no_score() {
             let (a, b) = (&examples.training, &others.training);
             assert!(a.len() > 500, "{name}: {}", a.len());
             let facts = |set: &leadpulse_model::ExampleSet| {
-                set.examples().iter().map(|e| (e.anchor_ms, e.entity, e.slot, e.outcome)).collect::<Vec<_>>()
+                set.examples()
+                    .iter()
+                    .map(|e| (e.anchor_ms, e.entity, e.slot, e.outcome))
+                    .collect::<Vec<_>>()
             };
             assert!(facts(a) == facts(b), "{name}, altered with seed {seed}");
             let all: Vec<usize> = (0..a.len()).collect();
             let (a, b) = (a.feature_batch(&all), b.feature_batch(&all));
             assert!(
-                a.root == b.root && a.members.iter().zip(&b.members).all(|(a, b)| a.values == b.values && a.mask == b.mask),
+                a.root == b.root
+                    && a.members
+                        .iter()
+                        .zip(&b.members)
+                        .all(|(a, b)| a.values == b.values && a.mask == b.mask),
                 "{name}, {seed}"
             );
         }
         assert!(
-            examples[0].refit.examples().iter().zip(others[0].refit.examples()).any(|(a, b)| a.outcome != b.outcome),
+            examples[0]
+                .refit
+                .examples()
+                .iter()
+                .zip(others[0].refit.examples())
+                .any(|(a, b)| a.outcome != b.outcome),
             "something changed"
         );
         assert!(scores == score(&after), "altered with seed {seed}");
@@ -329,23 +487,57 @@ fn outcomes_count_from_when_they_are_known() {
         line("deals", 110, &["d", "a", &day(60), "won", "500"]),
     ];
     for visit in 0..300 {
-        lines.push(line("visits", visit, &[&format!("v{visit}"), "c", &day(visit), "blog"]));
+        lines.push(line(
+            "visits",
+            visit,
+            &[&format!("v{visit}"), "c", &day(visit), "blog"],
+        ));
     }
     lines.push(line("contacts", 0, &["c", "a", "0", "user", "web"]));
     let ground = ground(&lines, &[("wins", WINS), ("value", VALUE)]);
-    let split = Split { val_from_ms: 100 * DAY_MS, test_from_ms: 200 * DAY_MS };
+    let split = Split {
+        val_from_ms: 100 * DAY_MS,
+        test_from_ms: 200 * DAY_MS,
+    };
     let (_, collected) = ground.collected(split);
     let covering = |set: &leadpulse_model::ExampleSet| {
         let around = |anchor: i64| (31 * DAY_MS..60 * DAY_MS).contains(&anchor);
-        set.examples().iter().filter(|e| around(e.anchor_ms)).map(|e| e.outcome).collect::<Vec<_>>()
+        set.examples()
+            .iter()
+            .filter(|e| around(e.anchor_ms))
+            .map(|e| e.outcome)
+            .collect::<Vec<_>>()
     };
-    let [wins, value] = &collected[..] else { panic!("two tasks") };
+    let [wins, value] = &collected[..] else {
+        panic!("two tasks")
+    };
     assert!(covering(&wins.training).len() >= 4);
-    assert!(covering(&wins.training).iter().all(|o| matches!(o, Outcome::Hazard { after_ms: None, .. })));
-    assert!(covering(&wins.refit).iter().all(|o| matches!(o, Outcome::Hazard { after_ms: Some(_), .. })));
-    assert!(covering(&value.training).iter().all(|o| *o == Outcome::Value(0.0)));
-    assert!(covering(&value.refit).iter().all(|o| *o == Outcome::Value(500.0)));
-    assert_eq!((wins.training_tally.positive, value.training_tally.positive), (0, 0));
+    assert!(
+        covering(&wins.training)
+            .iter()
+            .all(|o| matches!(o, Outcome::Hazard { after_ms: None, .. }))
+    );
+    assert!(covering(&wins.refit).iter().all(|o| matches!(
+        o,
+        Outcome::Hazard {
+            after_ms: Some(_),
+            ..
+        }
+    )));
+    assert!(
+        covering(&value.training)
+            .iter()
+            .all(|o| *o == Outcome::Value(0.0))
+    );
+    assert!(
+        covering(&value.refit)
+            .iter()
+            .all(|o| *o == Outcome::Value(500.0))
+    );
+    assert_eq!(
+        (wins.training_tally.positive, value.training_tally.positive),
+        (0, 0)
+    );
 }
 
 #[test]
@@ -361,63 +553,166 @@ fn a_lead_wins_with_the_contact_it_became() {
       {"name":"lead","type":["null","string"],"default":null,"leadpulse":{"ref":"leads","owner":true}},
       {"name":"at","type":{"type":"long","logicalType":"timestamp-millis"},"leadpulse":{"time":true}}]}"#;
     let line = |table, day: i64, columns: &[&str]| {
-        let columns = columns.iter().map(|c| if *c == "at" { (day * DAY_MS).to_string() } else { (*c).to_owned() }).collect();
-        Line { table, known_ms: day * DAY_MS, columns }
+        let columns = columns
+            .iter()
+            .map(|c| {
+                if *c == "at" {
+                    (day * DAY_MS).to_string()
+                } else {
+                    (*c).to_owned()
+                }
+            })
+            .collect();
+        Line {
+            table,
+            known_ms: day * DAY_MS,
+            columns,
+        }
     };
-    let mut lines = vec![line("accounts", 0, &["a", "at", "steel"]), line("contacts", 1, &["c", "a", "at", "user", "web"])];
+    let mut lines = vec![
+        line("accounts", 0, &["a", "at", "steel"]),
+        line("contacts", 1, &["c", "a", "at", "user", "web"]),
+    ];
     lines.extend(["l1", "l2"].map(|lead| line("leads", 2, &[lead, "a", "", "at"])));
     // The first lead becomes the contact, who is called three weeks later; someone else is called all the time.
     lines.push(line("leads", 40, &["l1", "a", "c", "at"]));
     lines.push(line("calls", 60, &["win", "c", "", "at"]));
     lines.extend((3..150).map(|day| line("calls", day, &[&format!("k{day}"), "other", "", "at"])));
-    let schemas = [("accounts.avsc", ACCOUNTS), ("contacts.avsc", CONTACTS), ("leads.avsc", LEADS), ("calls.avsc", CALLS)];
-    let headers = [HEADERS[0], HEADERS[1], ("leads", "known,id,account,contact,at"), ("calls", "known,id,contact,lead,at")];
-    let ground = ground_of(&schemas, &headers, &lines, &[("called", "PREDICT COUNT(calls.*, 0, 30, days) > 0 FOR EACH leads.id")]);
-    let (_, collected) = ground.collected(Split { val_from_ms: 100 * DAY_MS, test_from_ms: 140 * DAY_MS });
+    let schemas = [
+        ("accounts.avsc", ACCOUNTS),
+        ("contacts.avsc", CONTACTS),
+        ("leads.avsc", LEADS),
+        ("calls.avsc", CALLS),
+    ];
+    let headers = [
+        HEADERS[0],
+        HEADERS[1],
+        ("leads", "known,id,account,contact,at"),
+        ("calls", "known,id,contact,lead,at"),
+    ];
+    let ground = ground_of(
+        &schemas,
+        &headers,
+        &lines,
+        &[(
+            "called",
+            "PREDICT COUNT(calls.*, 0, 30, days) > 0 FOR EACH leads.id",
+        )],
+    );
+    let (_, collected) = ground.collected(Split {
+        val_from_ms: 100 * DAY_MS,
+        test_from_ms: 140 * DAY_MS,
+    });
     let tally = &collected[0].training_tally;
-    assert_eq!((tally.entities, tally.positive_entities), (2, 1), "{tally:?}");
+    assert_eq!(
+        (tally.entities, tally.positive_entities),
+        (2, 1),
+        "{tally:?}"
+    );
     let called: Vec<i64> = collected[0]
         .training
         .examples()
         .iter()
-        .filter(|e| matches!(e.outcome, Outcome::Hazard { after_ms: Some(_), .. }))
+        .filter(|e| {
+            matches!(
+                e.outcome,
+                Outcome::Hazard {
+                    after_ms: Some(_),
+                    ..
+                }
+            )
+        })
         .map(|e| e.anchor_ms / DAY_MS)
         .collect();
-    assert!(!called.is_empty() && called.iter().all(|day| (29..60).contains(day)), "{called:?}");
+    assert!(
+        !called.is_empty() && called.iter().all(|day| (29..60).contains(day)),
+        "{called:?}"
+    );
 }
 
 #[test]
 fn tasks_share_a_bundle_and_leave_the_first_alone() {
     let lines = market(2);
-    let ground = ground(&lines, &[("wins", WINS), ("value", VALUE), ("pricing", PRICING), ("bosses", BOSSES)]);
+    let ground = ground(
+        &lines,
+        &[
+            ("wins", WINS),
+            ("value", VALUE),
+            ("pricing", PRICING),
+            ("bosses", BOSSES),
+        ],
+    );
     let (alone, _) = ground.train(&["wins"], 0).unwrap();
-    let (bundle, report) = ground.train(&["wins", "value", "pricing", "bosses"], 0).unwrap();
+    let (bundle, report) = ground
+        .train(&["wins", "value", "pricing", "bosses"], 0)
+        .unwrap();
     let names: Vec<&str> = bundle.tasks().iter().map(|t| t.name.as_str()).collect();
     assert_eq!(names, ["wins", "value", "pricing", "bosses"]);
     for task in &report.tasks {
-        assert!(task.training > 0 && task.validation_tally.positive_entities > 0, "{task:?}");
+        assert!(
+            task.training > 0 && task.validation_tally.positive_entities > 0,
+            "{task:?}"
+        );
     }
     // Accounts are asked by two tasks, contacts by two: cells are stored once per moment.
-    let asked: usize = report.tasks.iter().map(|t| t.training_tally.asked + t.validation_tally.asked).sum();
-    assert!(report.cells * 3 < asked, "{} cells, {asked} rows", report.cells);
-    let auroc = |i: usize| report.tasks[i].metrics["validation"]["auroc"].as_f64().unwrap();
-    assert!(auroc(0) > 0.65 && auroc(2) > 0.65, "{} {}", auroc(0), auroc(2));
+    let asked: usize = report
+        .tasks
+        .iter()
+        .map(|t| t.training_tally.asked + t.validation_tally.asked)
+        .sum();
+    assert!(
+        report.cells * 3 < asked,
+        "{} cells, {asked} rows",
+        report.cells
+    );
+    let auroc = |i: usize| {
+        report.tasks[i].metrics["validation"]["auroc"]
+            .as_f64()
+            .unwrap()
+    };
+    assert!(
+        auroc(0) > 0.65 && auroc(2) > 0.65,
+        "{} {}",
+        auroc(0),
+        auroc(2)
+    );
 
     let (_, examples) = ground.collected(report.split);
-    let batch = examples[0].validation.feature_batch(&(0..50).collect::<Vec<_>>());
+    let batch = examples[0]
+        .validation
+        .feature_batch(&(0..50).collect::<Vec<_>>());
     assert_eq!(alone.logits(&batch, 0), bundle.logits(&batch, 0));
 
-    let period =
-        Period { project: &ground.project, tasks: &ground.tasks(), sources: &ground.sources, scorer: &bundle, from_ms: 220 * DAY_MS };
+    let period = Period {
+        project: &ground.project,
+        tasks: &ground.tasks(),
+        sources: &ground.sources,
+        scorer: &bundle,
+        from_ms: 220 * DAY_MS,
+    };
     let mut out = Vec::new();
     let judged = judge(&period, &mut out, &mut |_| {}).unwrap();
     let written = String::from_utf8(out).unwrap();
     for (judgement, tally) in &judged {
         assert!(tally.labelled > 100, "{judgement:?} {tally:?}");
-        assert_eq!(written.lines().filter(|l| l.starts_with(&format!("{},", judgement.task))).count(), tally.labelled);
+        assert_eq!(
+            written
+                .lines()
+                .filter(|l| l.starts_with(&format!("{},", judgement.task)))
+                .count(),
+            tally.labelled
+        );
     }
-    assert!(judged[0].0.binary.as_ref().unwrap().auroc.unwrap() > 0.65, "{:?}", judged[0]);
-    assert!(judged[1].0.regression.as_ref().unwrap().spearman.unwrap() > 0.1, "{:?}", judged[1]);
+    assert!(
+        judged[0].0.binary.as_ref().unwrap().auroc.unwrap() > 0.65,
+        "{:?}",
+        judged[0]
+    );
+    assert!(
+        judged[1].0.regression.as_ref().unwrap().spearman.unwrap() > 0.1,
+        "{:?}",
+        judged[1]
+    );
 }
 
 #[test]
@@ -426,12 +721,18 @@ fn permuted_outcomes_cannot_be_predicted() {
     let mut dice = Dice(99);
     for line in lines.iter_mut().filter(|line| line.table == "deals") {
         let at_ms = (2 + dice.below(DAYS as usize - 2)) as i64 * DAY_MS;
-        (line.columns[1], line.columns[2], line.known_ms) = (format!("a{}", dice.below(70)), at_ms.to_string(), at_ms);
+        (line.columns[1], line.columns[2], line.known_ms) =
+            (format!("a{}", dice.below(70)), at_ms.to_string(), at_ms);
     }
     let ground = ground(&lines, &[("wins", WINS)]);
     let (bundle, _) = ground.train(&["wins"], 0).unwrap();
-    let period =
-        Period { project: &ground.project, tasks: &ground.tasks(), sources: &ground.sources, scorer: &bundle, from_ms: 190 * DAY_MS };
+    let period = Period {
+        project: &ground.project,
+        tasks: &ground.tasks(),
+        sources: &ground.sources,
+        scorer: &bundle,
+        from_ms: 190 * DAY_MS,
+    };
     let judged = judge(&period, Vec::new(), &mut |_| {}).unwrap();
     let binary = judged[0].0.binary.clone().unwrap();
     assert!(binary.positives > 60, "{binary:?}");
@@ -442,10 +743,18 @@ fn permuted_outcomes_cannot_be_predicted() {
 fn what_cannot_be_trained_is_refused() {
     let using = format!("{WINS} USING accounts, deals");
     let source = "PREDICT COUNT(contacts.* WHERE contacts.source = 'web', 0, 30, days) > 0 FOR EACH accounts.id";
-    let queries = [("wins", WINS), ("using", &using), ("pricing", PRICING), ("bosses", BOSSES), ("source", source)];
+    let queries = [
+        ("wins", WINS),
+        ("using", &using),
+        ("pricing", PRICING),
+        ("bosses", BOSSES),
+        ("source", source),
+    ];
     // The files of today: the newest version of each contact, made when the contact was.
     let mut newest: BTreeMap<String, Line> = BTreeMap::new();
-    let (contacts, mut lines): (Vec<Line>, Vec<Line>) = market(4).into_iter().partition(|line| line.table == "contacts");
+    let (contacts, mut lines): (Vec<Line>, Vec<Line>) = market(4)
+        .into_iter()
+        .partition(|line| line.table == "contacts");
     for mut line in contacts {
         (line.known_ms, line.columns[2]) = (DAY_MS, DAY_MS.to_string());
         newest.insert(line.columns[0].clone(), line);
@@ -455,13 +764,20 @@ fn what_cannot_be_trained_is_refused() {
     for (names, expected) in [
         (&["pricing"][..], "its filter reads contacts.role"),
         (&["bosses"], "its target reads contacts.role"),
-        (&["wins", "using"], "\"using\" uses accounts, deals, but \"wins\" uses all tables"),
+        (
+            &["wins", "using"],
+            "\"using\" uses accounts, deals, but \"wins\" uses all tables",
+        ),
         (&["using", "wins"], "--task"),
         (&[], "no task"),
         // A field that never changes may be counted: here there is only nothing to tell apart.
         (&["source"], "are false"),
     ] {
-        let error = today.train(names, 0).map(|(_, report)| report.tasks.len()).unwrap_err().to_string();
+        let error = today
+            .train(names, 0)
+            .map(|(_, report)| report.tasks.len())
+            .unwrap_err()
+            .to_string();
         assert!(error.contains(expected), "{names:?}: {error}");
     }
     assert!(today.train(&["using"], 0).is_ok());
@@ -472,7 +788,12 @@ fn labels_are_counted_as_they_are_trained() {
     let ground = ground(&market(5), &[("wins", WINS), ("pricing", PRICING)]);
     for task in ground.tasks() {
         let count = count_labels(&ground.project, task, &ground.sources).unwrap();
-        assert!(count.anchors > 40 && count.tally.labelled == count.tally.asked && count.tally.positive > 50, "{count:?}");
+        assert!(
+            count.anchors > 40
+                && count.tally.labelled == count.tally.asked
+                && count.tally.positive > 50,
+            "{count:?}"
+        );
     }
 }
 
@@ -482,13 +803,22 @@ fn rearranged(catalog: &Catalog, batch: &RowBatch) -> RowBatch {
     let mut events: Vec<Row<'_>> = batch.iter().filter(is_event).collect();
     events.sort_by_key(|row| std::cmp::Reverse(row.position().partition));
     let mut other = RowBatch::new();
-    batch.iter().filter(|row| !is_event(row)).chain(events).for_each(|row| other.push_copy(catalog, row));
+    batch
+        .iter()
+        .filter(|row| !is_event(row))
+        .chain(events)
+        .for_each(|row| other.push_copy(catalog, row));
     other
 }
 
 /// Every number a step of f32 higher or lower, or as it is: what sums in another order may become. Small markets show it too rarely.
 fn nudged(mut batch: FeatureBatch, dice: &mut Dice) -> FeatureBatch {
-    for x in batch.root.iter_mut().chain(batch.members.iter_mut().flat_map(|block| &mut block.values)).filter(|x| **x != 0.0) {
+    for x in batch
+        .root
+        .iter_mut()
+        .chain(batch.members.iter_mut().flat_map(|block| &mut block.values))
+        .filter(|x| **x != 0.0)
+    {
         *x = [x.next_down(), *x, x.next_up()][dice.below(3)];
     }
     batch
@@ -507,16 +837,26 @@ fn cuts_of_the_same_rows_move_no_probability_by_more_than_promised() {
     for source in &ground.sources {
         let text = std::fs::read_to_string(&source.path).unwrap();
         let (header, rows) = text.split_once('\n').unwrap();
-        let partitions = if catalog.table_at(source.table).role == Role::Event { 3 } else { 1 };
+        let partitions = if catalog.table_at(source.table).role == Role::Event {
+            3
+        } else {
+            1
+        };
         for partition in 0..partitions {
             let path = source.path.with_extension(format!("{partition}.csv"));
             let rows: Vec<&str> = rows.lines().skip(partition).step_by(partitions).collect();
             std::fs::write(&path, format!("{header}\n{}\n", rows.join("\n"))).unwrap();
-            sources.push(FileSource { path, ..source.clone() });
+            sources.push(FileSource {
+                path,
+                ..source.clone()
+            });
         }
     }
     let files = Files::prepare(catalog.clone(), &sources).unwrap();
-    let probabilities = |rows_at_once: usize, is_rearranged: bool, mut noise: Option<Dice>| -> BTreeMap<(i64, String), f64> {
+    let probabilities = |rows_at_once: usize,
+                         is_rearranged: bool,
+                         mut noise: Option<Dice>|
+     -> BTreeMap<(i64, String), f64> {
         let mut graph = ground.project.graph(Tracking::Off);
         let mut replay = files.replay().unwrap();
         let mut found = BTreeMap::new();
@@ -528,7 +868,14 @@ fn cuts_of_the_same_rows_move_no_probability_by_more_than_promised() {
                     break;
                 }
                 let newest_ms = batch.iter().map(|row| row.known_ms()).max().unwrap_or(0);
-                graph.apply(&if is_rearranged { rearranged(catalog, &batch) } else { batch }, None);
+                graph.apply(
+                    &if is_rearranged {
+                        rearranged(catalog, &batch)
+                    } else {
+                        batch
+                    },
+                    None,
+                );
                 graph.advance(newest_ms);
             }
             graph.advance(as_of_ms);
@@ -547,14 +894,35 @@ fn cuts_of_the_same_rows_move_no_probability_by_more_than_promised() {
     };
     let expected = probabilities(8192, false, None);
     assert!(expected.len() > 10_000);
-    for (rows_at_once, is_rearranged, noise) in [(1, false, None), (23, true, None), (8192, true, Some(Dice(3)))] {
+    for (rows_at_once, is_rearranged, noise) in [
+        (1, false, None),
+        (23, true, None),
+        (8192, true, Some(Dice(3))),
+    ] {
         let is_noisy = noise.is_some();
         let found = probabilities(rows_at_once, is_rearranged, noise);
         assert!(found.keys().eq(expected.keys()));
-        let differences = || expected.values().zip(found.values()).map(|(a, b)| (a - b).abs());
-        let (largest, moved) = (differences().fold(0.0, f64::max), differences().filter(|d| *d > 0.0).count());
-        println!("{rows_at_once} rows at once: largest difference {largest:.2e}, {moved} of {} differ", expected.len());
-        assert!(largest <= PROMISE, "{rows_at_once} rows at once: {largest:e}");
-        assert!(!is_noisy || moved > 0, "noise that moves nothing proves nothing");
+        let differences = || {
+            expected
+                .values()
+                .zip(found.values())
+                .map(|(a, b)| (a - b).abs())
+        };
+        let (largest, moved) = (
+            differences().fold(0.0, f64::max),
+            differences().filter(|d| *d > 0.0).count(),
+        );
+        println!(
+            "{rows_at_once} rows at once: largest difference {largest:.2e}, {moved} of {} differ",
+            expected.len()
+        );
+        assert!(
+            largest <= PROMISE,
+            "{rows_at_once} rows at once: {largest:e}"
+        );
+        assert!(
+            !is_noisy || moved > 0,
+            "noise that moves nothing proves nothing"
+        );
     }
 }

@@ -1,6 +1,8 @@
 //! From files to a bundle: all tasks in one pass, over one trunk.
 
-use leadpulse_model::{Bundle, BundleMeta, FitError, FitOptions, Fitted, Head, TaskDefinition, fit, fit_head};
+use leadpulse_model::{
+    Bundle, BundleMeta, FitError, FitOptions, Fitted, Head, TaskDefinition, fit, fit_head,
+};
 use leadpulse_pql::TargetKind;
 use serde_json::{Map, Value, json};
 
@@ -42,7 +44,14 @@ pub struct TrainOptions {
 
 impl Default for TrainOptions {
     fn default() -> Self {
-        Self { val_from_ms: None, test_from_ms: None, warmup_ms: None, refit: false, sample_ratio: 1.0, created_at: None }
+        Self {
+            val_from_ms: None,
+            test_from_ms: None,
+            warmup_ms: None,
+            refit: false,
+            sample_ratio: 1.0,
+            created_at: None,
+        }
     }
 }
 
@@ -88,10 +97,16 @@ pub fn train(
     options: &TrainOptions,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(Bundle, TrainReport), LearnError> {
-    let Some(first) = tasks.first() else { return Err(LearnError::NoTask) };
+    let Some(first) = tasks.first() else {
+        return Err(LearnError::NoTask);
+    };
     check_using(project, first, &tasks[1..])?;
     let files = Files::prepare(project.catalog.clone(), sources)?;
-    let Survey { spec, extent, changing } = survey(project, &files, options.val_from_ms)?;
+    let Survey {
+        spec,
+        extent,
+        changing,
+    } = survey(project, &files, options.val_from_ms)?;
     for task in tasks {
         refuse_leaks(project, task.plan, &changing)?;
         for lint in task.plan.lints_on(extent) {
@@ -100,13 +115,32 @@ pub fn train(
     }
     let split = split(project, tasks, &files, options, extent)?;
     // A split by default follows from the extent: only then are the vocabularies of its training part not known yet.
-    let spec = if options.val_from_ms.is_some() { spec } else { survey(project, &files, Some(split.val_from_ms))?.spec };
+    let spec = if options.val_from_ms.is_some() {
+        spec
+    } else {
+        survey(project, &files, Some(split.val_from_ms))?.spec
+    };
     let plan = project.feature_plan(spec);
-    let longest_ms = project.graph_options.half_lives_days.last().map_or(0, |days| (days * DAY_MS as f64) as i64);
-    let warmup_ms = options.warmup_ms.unwrap_or_else(|| longest_ms.min((split.val_from_ms - extent.first_ms) / 10));
+    let longest_ms = project
+        .graph_options
+        .half_lives_days
+        .last()
+        .map_or(0, |days| (days * DAY_MS as f64) as i64);
+    let warmup_ms = options
+        .warmup_ms
+        .unwrap_or_else(|| longest_ms.min((split.val_from_ms - extent.first_ms) / 10));
     let plans: Vec<&TaskPlan> = tasks.iter().map(|task| task.plan).collect();
     let sample_ratio = options.sample_ratio;
-    let harvest = Harvest { project, tasks: &plans, files: &files, plan: &plan, extent, split, warmup_ms, sample_ratio };
+    let harvest = Harvest {
+        project,
+        tasks: &plans,
+        files: &files,
+        plan: &plan,
+        extent,
+        split,
+        warmup_ms,
+        sample_ratio,
+    };
     let collected = collect(harvest, progress)?;
     for (task, examples) in tasks.iter().zip(&collected) {
         check_validation(task.plan, &examples.validation_tally)?;
@@ -119,16 +153,43 @@ pub fn train(
         let name = &task.plan.name;
         let mut tell = |p: leadpulse_model::Progress| {
             let (epochs, loss) = (p.epochs, p.validation_loss);
-            let message = format!("{name}: candidate {}, member {}, epoch {epochs:.1}: loss {loss:.4}", p.candidate + 1, p.member + 1);
-            progress(Progress::Fit { done_ratio: (index as f64 + p.done_ratio) / tasks.len() as f64, message });
+            let message = format!(
+                "{name}: candidate {}, member {}, epoch {epochs:.1}: loss {loss:.4}",
+                p.candidate + 1,
+                p.member + 1
+            );
+            progress(Progress::Fit {
+                done_ratio: (index as f64 + p.done_ratio) / tasks.len() as f64,
+                message,
+            });
         };
         let definition = definition(project, task.plan);
         let fit_options = restricted(project, task);
-        let Collected { training, validation, refit, .. } = examples;
+        let Collected {
+            training,
+            validation,
+            refit,
+            ..
+        } = examples;
         let refit = options.refit.then_some(refit);
         let mut with_task = match &fitted {
-            None => fit(training, validation, refit, definition, &fit_options, &mut tell)?,
-            Some(base) => fit_head(base, training, validation, refit, definition, &fit_options, &mut tell)?,
+            None => fit(
+                training,
+                validation,
+                refit,
+                definition,
+                &fit_options,
+                &mut tell,
+            )?,
+            Some(base) => fit_head(
+                base,
+                training,
+                validation,
+                refit,
+                definition,
+                &fit_options,
+                &mut tell,
+            )?,
         };
         with_task.set_metrics(
             index,
@@ -145,24 +206,43 @@ pub fn train(
         fitted = Some(with_task);
     }
     let fitted = fitted.expect("there is at least one task");
-    let reports = fitted.tasks().iter().zip(collected).map(|(task, examples)| TaskReport {
-        name: task.definition.name.clone(),
-        training: examples.training.len(),
-        validation: examples.validation.len(),
-        training_tally: examples.training_tally,
-        validation_tally: examples.validation_tally,
-        metrics: task.metrics.clone(),
-    });
-    let report = TrainReport { split, extent, rejected: files.rejected(), cells, cell_bytes, tasks: reports.collect() };
-    let meta = BundleMeta { catalog_fingerprint: project.catalog.fingerprint(), created_at: options.created_at.clone() };
+    let reports = fitted
+        .tasks()
+        .iter()
+        .zip(collected)
+        .map(|(task, examples)| TaskReport {
+            name: task.definition.name.clone(),
+            training: examples.training.len(),
+            validation: examples.validation.len(),
+            training_tally: examples.training_tally,
+            validation_tally: examples.validation_tally,
+            metrics: task.metrics.clone(),
+        });
+    let report = TrainReport {
+        split,
+        extent,
+        rejected: files.rejected(),
+        cells,
+        cell_bytes,
+        tasks: reports.collect(),
+    };
+    let meta = BundleMeta {
+        catalog_fingerprint: project.catalog.fingerprint(),
+        created_at: options.created_at.clone(),
+    };
     Ok((fitted.into_bundle(plan, meta)?, report))
 }
 
 fn definition(project: &Project, task: &TaskPlan) -> TaskDefinition {
     let head = match task.plan.target.kind() {
-        TargetKind::Monotone => {
-            Head::hazard(task.plan.target.hazard_edges_days().iter().map(|days| (days * DAY_MS as f64) as i64).collect())
-        }
+        TargetKind::Monotone => Head::hazard(
+            task.plan
+                .target
+                .hazard_edges_days()
+                .iter()
+                .map(|days| (days * DAY_MS as f64) as i64)
+                .collect(),
+        ),
         TargetKind::Window => Head::Window,
         TargetKind::Regression => Head::Regression,
     };
@@ -177,21 +257,33 @@ fn definition(project: &Project, task: &TaskPlan) -> TaskDefinition {
 }
 
 /// The trunk of a bundle sees what its first task may see: a task of other tables would learn from what it must not, or miss what it may.
-fn check_using(project: &Project, first: &TrainTask<'_>, others: &[TrainTask<'_>]) -> Result<(), LearnError> {
+fn check_using(
+    project: &Project,
+    first: &TrainTask<'_>,
+    others: &[TrainTask<'_>],
+) -> Result<(), LearnError> {
     let tables = |task: &TrainTask<'_>| {
         let mut tables = task.plan.plan.using.clone();
         tables.sort_unstable();
         tables
     };
-    let Some(other) = others.iter().find(|other| tables(other) != tables(first)) else { return Ok(()) };
+    let Some(other) = others.iter().find(|other| tables(other) != tables(first)) else {
+        return Ok(());
+    };
     let name = |task: &TrainTask<'_>| match &tables(task)[..] {
         [] => format!("{:?} uses all tables", task.plan.name),
         tables => {
-            let names: Vec<&str> = tables.iter().map(|t| project.catalog.table_at(*t).name.as_str()).collect();
+            let names: Vec<&str> = tables
+                .iter()
+                .map(|t| project.catalog.table_at(*t).name.as_str())
+                .collect();
             format!("{:?} uses {}", task.plan.name, names.join(", "))
         }
     };
-    Err(LearnError::Using { first: name(first), other: name(other) })
+    Err(LearnError::Using {
+        first: name(first),
+        other: name(other),
+    })
 }
 
 /// USING names the only tables that features may come from: every candidate leaves out the columns of the others.
@@ -201,10 +293,24 @@ fn restricted(project: &Project, task: &TrainTask<'_>) -> FitOptions {
     if using.is_empty() {
         return options;
     }
-    let others = project.catalog.tables.iter().filter(|t| !using.contains(&t.id));
-    let hubs = || project.catalog.hubs.iter().map(|h| format!("{}/", h.name)).chain([String::new()]);
-    let prefixes: Vec<String> =
-        others.flat_map(|t| hubs().flat_map(move |hub| [format!("{hub}{}.", t.name), format!("{hub}{}/", t.name)])).collect();
+    let others = project
+        .catalog
+        .tables
+        .iter()
+        .filter(|t| !using.contains(&t.id));
+    let hubs = || {
+        project
+            .catalog
+            .hubs
+            .iter()
+            .map(|h| format!("{}/", h.name))
+            .chain([String::new()])
+    };
+    let prefixes: Vec<String> = others
+        .flat_map(|t| {
+            hubs().flat_map(move |hub| [format!("{hub}{}.", t.name), format!("{hub}{}/", t.name)])
+        })
+        .collect();
     for candidate in &mut options.candidates {
         candidate.without.extend(prefixes.iter().cloned());
     }
@@ -215,21 +321,43 @@ fn restricted(project: &Project, task: &TrainTask<'_>) -> FitOptions {
 fn check_validation(task: &TaskPlan, tally: &Tally) -> Result<(), FitError> {
     let (task_name, set) = (task.name.clone(), "validation");
     if tally.labelled == 0 {
-        return Err(FitError::NoOutcomes { task: task_name, set, rows: tally.asked });
+        return Err(FitError::NoOutcomes {
+            task: task_name,
+            set,
+            rows: tally.asked,
+        });
     }
     let is_one = tally.positive == 0 || tally.positive == tally.labelled;
     if is_one && task.plan.target.kind() != TargetKind::Regression {
-        return Err(FitError::OneOutcome { task: task_name, set, rows: tally.labelled, outcome: tally.positive > 0 });
+        return Err(FitError::OneOutcome {
+            task: task_name,
+            set,
+            rows: tally.labelled,
+            outcome: tally.positive > 0,
+        });
     }
     Ok(())
 }
 
 /// Fills in the defaults of a split and checks that each part has room for the task whose outcomes take longest.
-fn split(project: &Project, tasks: &[TrainTask<'_>], files: &Files, options: &TrainOptions, extent: Extent) -> Result<Split, LearnError> {
-    let closing = tasks.iter().map(|task| (Chronicle::new(project, task.plan, files).closes_after_ms(), &task.plan.name));
+fn split(
+    project: &Project,
+    tasks: &[TrainTask<'_>],
+    files: &Files,
+    options: &TrainOptions,
+    extent: Extent,
+) -> Result<Split, LearnError> {
+    let closing = tasks.iter().map(|task| {
+        (
+            Chronicle::new(project, task.plan, files).closes_after_ms(),
+            &task.plan.name,
+        )
+    });
     let (horizon_ms, slowest) = closing.max().expect("there is at least one task");
     let test_from_ms = options.test_from_ms.unwrap_or(extent.last_ms - horizon_ms);
-    let val_from_ms = options.val_from_ms.unwrap_or(test_from_ms - horizon_ms - horizon_ms / 3);
+    let val_from_ms = options
+        .val_from_ms
+        .unwrap_or(test_from_ms - horizon_ms - horizon_ms / 3);
     let day = |ms: i64| format!("day {}", (ms - extent.first_ms).div_euclid(DAY_MS));
     if val_from_ms + horizon_ms > test_from_ms {
         return Err(LearnError::Split(format!(
@@ -246,7 +374,10 @@ fn split(project: &Project, tasks: &[TrainTask<'_>], files: &Files, options: &Tr
             (extent.last_ms - extent.first_ms) / DAY_MS
         )));
     }
-    Ok(Split { val_from_ms, test_from_ms })
+    Ok(Split {
+        val_from_ms,
+        test_from_ms,
+    })
 }
 
 /// How often a task's target came true, at its own anchors.
@@ -261,25 +392,53 @@ pub struct LabelCount {
 }
 
 /// Counts a task's labels without encoding or training anything.
-pub fn count_labels(project: &Project, task: &TaskPlan, sources: &[FileSource]) -> Result<LabelCount, LearnError> {
+pub fn count_labels(
+    project: &Project,
+    task: &TaskPlan,
+    sources: &[FileSource],
+) -> Result<LabelCount, LearnError> {
     let files = Files::prepare(project.catalog.clone(), sources)?;
     let Survey { extent, .. } = survey(project, &files, None)?;
     let mut chronicles = [Chronicle::new(project, task, &files)];
-    let first_ms = if task.anchors.is_of_entities() { i64::MIN } else { extent.first_ms };
-    let schedule = Schedule::new([(task, first_ms, extent.last_ms - chronicles[0].closes_after_ms())]);
+    let first_ms = if task.anchors.is_of_entities() {
+        i64::MIN
+    } else {
+        extent.first_ms
+    };
+    let schedule = Schedule::new([(
+        task,
+        first_ms,
+        extent.last_ms - chronicles[0].closes_after_ms(),
+    )]);
     let mut walk = Walk::new(project, &files, i64::MAX)?;
     let mut pairs = Vec::new();
-    let mut count = LabelCount { extent, anchors: 0, tally: Tally::default() };
-    walk.pass(schedule, &mut chronicles, (extent.last_ms, extent.rows), &mut |_| {}, |graph, anchor_ms, due| {
-        count.anchors += 1;
-        for due in due {
-            pairs.extend(asked(graph, task, &due, anchor_ms).into_iter().map(|(_, entity)| (entity, anchor_ms)));
-        }
-    })?;
+    let mut count = LabelCount {
+        extent,
+        anchors: 0,
+        tally: Tally::default(),
+    };
+    walk.pass(
+        schedule,
+        &mut chronicles,
+        (extent.last_ms, extent.rows),
+        &mut |_| {},
+        |graph, anchor_ms, due| {
+            count.anchors += 1;
+            for due in due {
+                pairs.extend(
+                    asked(graph, task, &due, anchor_ms)
+                        .into_iter()
+                        .map(|(_, entity)| (entity, anchor_ms)),
+                );
+            }
+        },
+    )?;
     let [chronicle] = chronicles;
     let outcomes = chronicle.finish();
     for (entity, anchor_ms) in pairs {
-        count.tally.add(entity, &outcomes.seen(entity, anchor_ms, extent.last_ms));
+        count
+            .tally
+            .add(entity, &outcomes.seen(entity, anchor_ms, extent.last_ms));
     }
     Ok(count)
 }

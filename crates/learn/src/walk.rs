@@ -44,9 +44,16 @@ impl Walk {
     }
 
     /// Brings the graph to a moment: everything known at or before it is applied.
-    pub fn reach(&mut self, moment_ms: i64, progress: &mut dyn FnMut(Progress)) -> Result<(), LearnError> {
+    pub fn reach(
+        &mut self,
+        moment_ms: i64,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(), LearnError> {
         while !self.step(moment_ms, i64::MAX, |_, _| {})? {
-            progress(Progress::Replay { rows: self.rows, of: 0 });
+            progress(Progress::Replay {
+                rows: self.rows,
+                of: 0,
+            });
         }
         Ok(())
     }
@@ -72,7 +79,10 @@ impl Walk {
                 }
             })?;
             if !arrived {
-                progress(Progress::Replay { rows: self.rows, of });
+                progress(Progress::Replay {
+                    rows: self.rows,
+                    of,
+                });
                 continue;
             }
             // A step that arrives applies no rows: what was next still is.
@@ -83,12 +93,23 @@ impl Walk {
 
     /// Takes one step towards a moment; `true` once everything known at or before it is applied and the graph stands there. Every
     /// accepted row is handed to `each`. A step applies rows of at most `reach_ms`, for callers that find new moments in them.
-    fn step(&mut self, moment_ms: i64, reach_ms: i64, mut each: impl FnMut(&Graph, Row<'_>)) -> Result<bool, LearnError> {
+    fn step(
+        &mut self,
+        moment_ms: i64,
+        reach_ms: i64,
+        mut each: impl FnMut(&Graph, Row<'_>),
+    ) -> Result<bool, LearnError> {
         // The board of a moment holds what was known at its place on the grid.
         let board_ms = moment_ms.div_euclid(self.period_ms) * self.period_ms;
-        let stop_ms = if self.graph.as_of_ms() < board_ms { board_ms } else { moment_ms };
+        let stop_ms = if self.graph.as_of_ms() < board_ms {
+            board_ms
+        } else {
+            moment_ms
+        };
         let last_ms = stop_ms.min(self.freeze_ms);
-        let until_ms = self.replay.peek_ms().map_or(last_ms, |next_ms| last_ms.min(next_ms.saturating_add(reach_ms)));
+        let until_ms = self.replay.peek_ms().map_or(last_ms, |next_ms| {
+            last_ms.min(next_ms.saturating_add(reach_ms))
+        });
         self.batch.clear();
         let read = self.replay.read(until_ms, BATCH_ROWS, &mut self.batch)?;
         if read > 0 {
@@ -127,11 +148,22 @@ pub(crate) struct Schedule {
 impl Schedule {
     /// The anchors of tasks, each between two moments (included).
     pub fn new<'a>(tasks: impl IntoIterator<Item = (&'a TaskPlan, i64, i64)>) -> Self {
-        let mut schedule = Self { rules: Vec::new(), queue: BinaryHeap::new() };
+        let mut schedule = Self {
+            rules: Vec::new(),
+            queue: BinaryHeap::new(),
+        };
         for (index, (task, first_ms, last_ms)) in tasks.into_iter().enumerate() {
             schedule.rules.push((task.anchors, first_ms, last_ms));
-            let moments = if first_ms <= last_ms { task.anchors.between(first_ms, last_ms) } else { Vec::new() };
-            schedule.queue.extend(moments.into_iter().map(|moment_ms| Reverse((moment_ms, index, None))));
+            let moments = if first_ms <= last_ms {
+                task.anchors.between(first_ms, last_ms)
+            } else {
+                Vec::new()
+            };
+            schedule.queue.extend(
+                moments
+                    .into_iter()
+                    .map(|moment_ms| Reverse((moment_ms, index, None))),
+            );
         }
         schedule
     }
@@ -147,8 +179,11 @@ impl Schedule {
     /// An entity of a task became known.
     pub fn known(&mut self, task: usize, entity: EntityId, since_ms: i64) {
         let (anchors, first_ms, last_ms) = self.rules[task];
-        let anchor_ms = anchors.of_entity(since_ms).filter(|moment_ms| (first_ms..=last_ms).contains(moment_ms));
-        self.queue.extend(anchor_ms.map(|moment_ms| Reverse((moment_ms, task, Some(entity)))));
+        let anchor_ms = anchors
+            .of_entity(since_ms)
+            .filter(|moment_ms| (first_ms..=last_ms).contains(moment_ms));
+        self.queue
+            .extend(anchor_ms.map(|moment_ms| Reverse((moment_ms, task, Some(entity)))));
     }
 
     /// How far apart rows applied together may be: an entity that becomes known among them must not have its anchor before their end.
@@ -157,7 +192,11 @@ impl Schedule {
             Anchors::Entity { after_ms, floor_ms } => Some((after_ms - floor_ms).max(0)),
             Anchors::Every { .. } => None,
         };
-        self.rules.iter().filter_map(of_rule).min().unwrap_or(i64::MAX)
+        self.rules
+            .iter()
+            .filter_map(of_rule)
+            .min()
+            .unwrap_or(i64::MAX)
     }
 
     /// The next moment.
@@ -168,7 +207,9 @@ impl Schedule {
     /// Takes out what is due at the next moment, by task.
     pub fn due(&mut self) -> Vec<Due> {
         let mut due: Vec<Due> = Vec::new();
-        let Some(now_ms) = self.peek_ms() else { return due };
+        let Some(now_ms) = self.peek_ms() else {
+            return due;
+        };
         while let Some(Reverse((moment_ms, task, entity))) = self.queue.peek().copied()
             && moment_ms == now_ms
         {
@@ -176,12 +217,20 @@ impl Schedule {
             // Everyone comes before single entities, entities in their order.
             match (due.last_mut().filter(|d| d.task == task), entity) {
                 (Some(Due { only: None, .. }), _) => {}
-                (Some(Due { only: Some(only), .. }), Some(entity)) => {
+                (
+                    Some(Due {
+                        only: Some(only), ..
+                    }),
+                    Some(entity),
+                ) => {
                     if only.last() != Some(&entity) {
                         only.push(entity);
                     }
                 }
-                (_, entity) => due.push(Due { task, only: entity.map(|entity| vec![entity]) }),
+                (_, entity) => due.push(Due {
+                    task,
+                    only: entity.map(|entity| vec![entity]),
+                }),
             }
         }
         due
@@ -197,7 +246,14 @@ mod tests {
         let mut schedule = Schedule {
             rules: vec![
                 (Anchors::Every { stride_ms: 10 }, 0, 100),
-                (Anchors::Entity { after_ms: 10, floor_ms: 4 }, 5, 100),
+                (
+                    Anchors::Entity {
+                        after_ms: 10,
+                        floor_ms: 4,
+                    },
+                    5,
+                    100,
+                ),
                 (Anchors::Every { stride_ms: 10 }, 0, 50),
             ],
             queue: BinaryHeap::new(),
@@ -211,10 +267,17 @@ mod tests {
         }
         assert_eq!(schedule.peek_ms(), Some(12));
         let entities = |ids: &[u32]| Some(ids.iter().map(|id| EntityId(*id)).collect::<Vec<_>>());
-        let expected = [(0, None), (1, entities(&[3, 9])), (2, None)].map(|(task, only)| Due { task, only });
+        let expected =
+            [(0, None), (1, entities(&[3, 9])), (2, None)].map(|(task, only)| Due { task, only });
         assert_eq!(schedule.due(), expected);
         assert_eq!(schedule.peek_ms(), Some(16));
-        assert_eq!(schedule.due(), [Due { task: 1, only: entities(&[2]) }]);
+        assert_eq!(
+            schedule.due(),
+            [Due {
+                task: 1,
+                only: entities(&[2])
+            }]
+        );
         assert_eq!((schedule.peek_ms(), schedule.due()), (None, Vec::new()));
     }
 }

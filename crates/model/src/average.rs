@@ -24,7 +24,10 @@ impl Average {
     pub fn add<M: Module>(&mut self, module: &M) {
         self.steps += 1;
         let share = ((DECAY + 1.0) / (self.steps as f64 + DECAY)) as f32;
-        module.visit(&mut Adding { share, values: &mut self.values });
+        module.visit(&mut Adding {
+            share,
+            values: &mut self.values,
+        });
     }
 
     /// The module with its parameters replaced by their averages.
@@ -41,9 +44,14 @@ struct Adding<'a> {
 impl ModuleVisitor for Adding<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let new = param.val().into_data();
-        let new = new.as_slice::<f32>().expect("parameters are f32 in host memory");
+        let new = new
+            .as_slice::<f32>()
+            .expect("parameters are f32 in host memory");
         match self.values.get_mut(&param.id) {
-            Some(average) => average.iter_mut().zip(new).for_each(|(average, x)| *average += self.share * (x - *average)),
+            Some(average) => average
+                .iter_mut()
+                .zip(new)
+                .for_each(|(average, x)| *average += self.share * (x - *average)),
             None => {
                 self.values.insert(param.id, new.to_vec());
             }
@@ -55,8 +63,15 @@ struct Replacing<'a>(&'a HashMap<ParamId, Vec<f32>>);
 
 impl ModuleMapper for Replacing<'_> {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let Some(average) = self.0.get(&param.id) else { return param };
-        param.map(|tensor| Tensor::from_data(TensorData::new(average.clone(), tensor.dims()), &tensor.device()))
+        let Some(average) = self.0.get(&param.id) else {
+            return param;
+        };
+        param.map(|tensor| {
+            Tensor::from_data(
+                TensorData::new(average.clone(), tensor.dims()),
+                &tensor.device(),
+            )
+        })
     }
 }
 
@@ -68,7 +83,12 @@ mod tests {
     use super::*;
 
     fn weights(module: &burn::nn::Linear) -> Vec<f32> {
-        module.weight.val().into_data().try_into_vec_as::<f32>().unwrap()
+        module
+            .weight
+            .val()
+            .into_data()
+            .try_into_vec_as::<f32>()
+            .unwrap()
     }
 
     #[test]
@@ -82,9 +102,17 @@ mod tests {
         };
         let mut average = Average::default();
         average.add(&at(3.0));
-        assert_eq!(weights(&average.of(first.clone())), [3.0; 6], "of one step: the step");
+        assert_eq!(
+            weights(&average.of(first.clone())),
+            [3.0; 6],
+            "of one step: the step"
+        );
         (0..50).for_each(|_| average.add(&at(3.0)));
-        assert_eq!(weights(&average.of(first.clone())), [3.0; 6], "of equal steps: each of them");
+        assert_eq!(
+            weights(&average.of(first.clone())),
+            [3.0; 6],
+            "of equal steps: each of them"
+        );
         // 1,000 steps that rise from 0 to 1: weights in proportion to t⁴ have their mean at 5 ÷ 6.
         let mut average = Average::default();
         (0..1000).for_each(|t| average.add(&at(t as f32 / 1000.0)));
@@ -92,6 +120,10 @@ mod tests {
         assert!((mean - 5.0 / 6.0).abs() < 0.005, "{mean}");
         let other = LinearConfig::new(2, 3).init(&device);
         let before = weights(&other);
-        assert_eq!(weights(&average.of(other)), before, "parameters that were never seen stay");
+        assert_eq!(
+            weights(&average.of(other)),
+            before,
+            "parameters that were never seen stay"
+        );
     }
 }

@@ -14,7 +14,9 @@ use std::path::{Path, PathBuf};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::store::ModuleRecord;
 use burn::tensor::{Bytes, Device, Tensor};
-use leadpulse_features::{Explanation, FeatureBatch, FeaturePlan, FeatureSpec, LOGIT_STEPS, Layout, Scorer, ScorerTask};
+use leadpulse_features::{
+    Explanation, FeatureBatch, FeaturePlan, FeatureSpec, LOGIT_STEPS, Layout, Scorer, ScorerTask,
+};
 use leadpulse_schema::TableId;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -40,7 +42,9 @@ const GOLDEN: &str = "golden.json";
 #[derive(Debug, Error)]
 pub enum BundleError {
     /// A file could not be read or written.
-    #[error("cannot {action} {path}: {source}; check that the bundle's folder exists and may be accessed{hint}")]
+    #[error(
+        "cannot {action} {path}: {source}; check that the bundle's folder exists and may be accessed{hint}"
+    )]
     Io {
         /// `read` or `write`.
         action: &'static str,
@@ -52,7 +56,9 @@ pub enum BundleError {
         hint: String,
     },
     /// A file is not what it should be.
-    #[error("{path} is not a bundle file: {reason}; train the bundle again or restore it from a backup")]
+    #[error(
+        "{path} is not a bundle file: {reason}; train the bundle again or restore it from a backup"
+    )]
     Malformed {
         /// The file.
         path: PathBuf,
@@ -60,7 +66,9 @@ pub enum BundleError {
         reason: String,
     },
     /// Written by another version of the format.
-    #[error("{path} has bundle format {found}, this program reads {FORMAT_VERSION}; use the program that wrote it or train again")]
+    #[error(
+        "{path} has bundle format {found}, this program reads {FORMAT_VERSION}; use the program that wrote it or train again"
+    )]
     Format {
         /// The manifest.
         path: PathBuf,
@@ -68,7 +76,9 @@ pub enum BundleError {
         found: u64,
     },
     /// A file was changed after it was written.
-    #[error("{path} was changed or damaged: its SHA-256 is {found}, the bundle says {expected}; restore the bundle or train again")]
+    #[error(
+        "{path} was changed or damaged: its SHA-256 is {found}, the bundle says {expected}; restore the bundle or train again"
+    )]
     Changed {
         /// The file.
         path: PathBuf,
@@ -78,7 +88,9 @@ pub enum BundleError {
         found: String,
     },
     /// The feature plan could not be rebuilt.
-    #[error("the feature plan of bundle {bundle} does not fit the schemas: {source}; use the schemas it was trained with or train again")]
+    #[error(
+        "the feature plan of bundle {bundle} does not fit the schemas: {source}; use the schemas it was trained with or train again"
+    )]
     Plan {
         /// The bundle.
         bundle: String,
@@ -100,7 +112,9 @@ pub enum BundleError {
         catalog_fingerprint: String,
     },
     /// A task is about a table that is not there.
-    #[error("task `{task}` of bundle {bundle} scores table `{table}`, which is neither the root nor a member table of the schemas here")]
+    #[error(
+        "task `{task}` of bundle {bundle} scores table `{table}`, which is neither the root nor a member table of the schemas here"
+    )]
     UnknownTable {
         /// The bundle.
         bundle: String,
@@ -158,7 +172,9 @@ pub struct Bundle {
 
 impl fmt::Debug for Bundle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Bundle").field("manifest", &self.manifest).finish_non_exhaustive()
+        f.debug_struct("Bundle")
+            .field("manifest", &self.manifest)
+            .finish_non_exhaustive()
     }
 }
 
@@ -177,7 +193,11 @@ impl Bundle {
     ///
     /// # Errors
     /// When the plan has other columns than the examples had, or a parameter is not finite.
-    pub fn from_fit(fitted: Fitted, plan: FeaturePlan, meta: BundleMeta) -> Result<Self, BundleError> {
+    pub fn from_fit(
+        fitted: Fitted,
+        plan: FeaturePlan,
+        meta: BundleMeta,
+    ) -> Result<Self, BundleError> {
         check(&fitted, plan.layout())?;
         let tasks = fitted.tasks.iter().map(|task| TaskManifest {
             name: task.definition.name.clone(),
@@ -202,9 +222,17 @@ impl Bundle {
             tasks: tasks.collect(),
             files: BTreeMap::new(),
         };
-        manifest.files = files_of(&fitted)?.into_iter().map(|(name, bytes)| (name, sha256(&bytes))).collect();
+        manifest.files = files_of(&fitted)?
+            .into_iter()
+            .map(|(name, bytes)| (name, sha256(&bytes)))
+            .collect();
         manifest.bundle_id = manifest.to_text().1;
-        Ok(Self { tasks: scorer_tasks(&fitted), manifest, plan, fitted })
+        Ok(Self {
+            tasks: scorer_tasks(&fitted),
+            manifest,
+            plan,
+            fitted,
+        })
     }
 
     /// What the bundle says of itself.
@@ -225,9 +253,18 @@ impl Bundle {
     pub fn save(&self, dir: &Path) -> Result<(), BundleError> {
         let fail = |path: &Path| {
             let path = path.to_owned();
-            move |source| BundleError::Io { action: "write", path, source, hint: String::new() }
+            move |source| BundleError::Io {
+                action: "write",
+                path,
+                source,
+                hint: String::new(),
+            }
         };
-        let dir = if dir.is_absolute() { dir.to_owned() } else { std::env::current_dir().map_err(fail(dir))?.join(dir) };
+        let dir = if dir.is_absolute() {
+            dir.to_owned()
+        } else {
+            std::env::current_dir().map_err(fail(dir))?.join(dir)
+        };
         let parent = dir.parent().unwrap_or(&dir).to_owned();
         let partial = sibling(&dir, &format!("partial-{}", std::process::id()));
         let previous = sibling(&dir, "previous");
@@ -254,7 +291,9 @@ impl Bundle {
             }
             return Err(fail(&dir)(source));
         }
-        File::open(&parent).and_then(|folder| folder.sync_all()).map_err(fail(&parent))?;
+        File::open(&parent)
+            .and_then(|folder| folder.sync_all())
+            .map_err(fail(&parent))?;
         if replaces {
             fs::remove_dir_all(&previous).map_err(fail(&previous))?;
         }
@@ -269,13 +308,20 @@ impl Bundle {
             file.write_all(bytes)?;
             file.sync_all()
         };
-        let fail = |path: &Path, source| BundleError::Io { action: "write", path: path.into(), source, hint: String::new() };
+        let fail = |path: &Path, source| BundleError::Io {
+            action: "write",
+            path: path.into(),
+            source,
+            hint: String::new(),
+        };
         fs::create_dir(dir).map_err(|source| fail(dir, source))?;
         for (name, bytes) in files {
             let path = dir.join(name);
             write(&path, &bytes).map_err(|source| fail(&path, source))?;
         }
-        File::open(dir).and_then(|folder| folder.sync_all()).map_err(|source| fail(dir, source))
+        File::open(dir)
+            .and_then(|folder| folder.sync_all())
+            .map_err(|source| fail(dir, source))
     }
 
     /// Loads the bundle in folder `dir`. `plan` rebuilds the feature plan; `table` finds a table by name.
@@ -295,11 +341,18 @@ impl Bundle {
             let bytes = read(dir, name)?;
             let found = sha256(&bytes);
             if found != *expected {
-                return Err(BundleError::Changed { path, expected: expected.clone(), found });
+                return Err(BundleError::Changed {
+                    path,
+                    expected: expected.clone(),
+                    found,
+                });
             }
             files.insert(name.as_str(), bytes);
         }
-        let plan = plan(&manifest.features).map_err(|source| BundleError::Plan { bundle: bundle(), source })?;
+        let plan = plan(&manifest.features).map_err(|source| BundleError::Plan {
+            bundle: bundle(),
+            source,
+        })?;
         if plan.hash() != manifest.plan_hash {
             return Err(BundleError::PlanHash {
                 bundle: bundle(),
@@ -310,16 +363,30 @@ impl Bundle {
         }
         let mut tasks = Vec::new();
         for task in &manifest.tasks {
-            let unknown = || BundleError::UnknownTable { bundle: bundle(), task: task.name.clone(), table: task.entity.clone() };
+            let unknown = || BundleError::UnknownTable {
+                bundle: bundle(),
+                task: task.name.clone(),
+                table: task.entity.clone(),
+            };
             let entity = table(&task.entity).ok_or_else(unknown)?;
             tasks.push(fitted_task(task, entity));
         }
         let golden: Golden = parse(dir, GOLDEN, &files)?;
-        let networks = (0..manifest.ensemble).map(|k| network(dir, &manifest, k, &files)).collect::<Result<_, _>>()?;
-        let widths: Vec<usize> = plan.layout().members.iter().map(|m| m.columns.len()).collect();
+        let networks = (0..manifest.ensemble)
+            .map(|k| network(dir, &manifest, k, &files))
+            .collect::<Result<_, _>>()?;
+        let widths: Vec<usize> = plan
+            .layout()
+            .members
+            .iter()
+            .map(|m| m.columns.len())
+            .collect();
         if !golden.fits(plan.layout().root.len(), &widths) || golden.logits.len() != tasks.len() {
             let reason = "golden cells have another shape than the plan's columns".into();
-            return Err(BundleError::Malformed { path: dir.join(GOLDEN), reason });
+            return Err(BundleError::Malformed {
+                path: dir.join(GOLDEN),
+                reason,
+            });
         }
         let fitted = Fitted {
             layout: plan.layout().clone(),
@@ -331,7 +398,12 @@ impl Bundle {
         };
         check(&fitted, plan.layout())?;
         check_golden(&fitted, &golden)?;
-        Ok(Self { tasks: scorer_tasks(&fitted), manifest, plan, fitted })
+        Ok(Self {
+            tasks: scorer_tasks(&fitted),
+            manifest,
+            plan,
+            fitted,
+        })
     }
 }
 
@@ -355,7 +427,13 @@ impl Scorer for Bundle {
 
 fn scorer_tasks(fitted: &Fitted) -> Vec<ScorerTask> {
     let definitions = fitted.tasks.iter().map(|t| &t.definition);
-    definitions.map(|d| ScorerTask { name: d.name.clone(), entity: d.entity, horizon_ms: d.horizon_ms }).collect()
+    definitions
+        .map(|d| ScorerTask {
+            name: d.name.clone(),
+            entity: d.entity,
+            horizon_ms: d.horizon_ms,
+        })
+        .collect()
 }
 
 fn fitted_task(task: &TaskManifest, entity: TableId) -> FittedTask {
@@ -376,7 +454,9 @@ fn fitted_task(task: &TaskManifest, entity: TableId) -> FittedTask {
 
 /// `.NAME.suffix` beside `dir`.
 fn sibling(dir: &Path, suffix: &str) -> PathBuf {
-    let name = dir.file_name().map_or_else(|| "bundle".into(), |n| n.to_string_lossy().into_owned());
+    let name = dir
+        .file_name()
+        .map_or_else(|| "bundle".into(), |n| n.to_string_lossy().into_owned());
     dir.with_file_name(format!(".{name}.{suffix}"))
 }
 
@@ -386,14 +466,25 @@ fn weights_name(member: usize) -> String {
 
 /// Every file but the manifest.
 fn files_of(fitted: &Fitted) -> Result<Vec<(String, Vec<u8>)>, BundleError> {
-    let logits = (0..fitted.tasks.len()).map(|task| fitted.logits(&fitted.golden, task)).collect();
+    let logits = (0..fitted.tasks.len())
+        .map(|task| fitted.logits(&fitted.golden, task))
+        .collect();
     let mut files = vec![
-        (NORMALISER.to_owned(), pretty(&fitted.normaliser).into_bytes()),
-        (GOLDEN.to_owned(), pretty(&Golden::new(&fitted.golden, logits)).into_bytes()),
+        (
+            NORMALISER.to_owned(),
+            pretty(&fitted.normaliser).into_bytes(),
+        ),
+        (
+            GOLDEN.to_owned(),
+            pretty(&Golden::new(&fitted.golden, logits)).into_bytes(),
+        ),
     ];
     for (k, network) in fitted.networks.iter().enumerate() {
         let bytes = network.clone().into_record().into_bytes();
-        let bytes = bytes.map_err(|e| BundleError::Mismatch { what: "network and record", reason: e.to_string() })?;
+        let bytes = bytes.map_err(|e| BundleError::Mismatch {
+            what: "network and record",
+            reason: e.to_string(),
+        })?;
         files.push((weights_name(k), bytes.to_vec()));
     }
     Ok(files)
@@ -404,84 +495,162 @@ fn read(dir: &Path, name: &str) -> Result<Vec<u8>, BundleError> {
     fs::read(&path).map_err(|source| {
         let previous = sibling(dir, "previous");
         let hint = if previous.exists() {
-            format!("; writing it was interrupted: the bundle before it is in {}", previous.display())
+            format!(
+                "; writing it was interrupted: the bundle before it is in {}",
+                previous.display()
+            )
         } else {
             String::new()
         };
-        BundleError::Io { action: "read", path, source, hint }
+        BundleError::Io {
+            action: "read",
+            path,
+            source,
+            hint,
+        }
     })
 }
 
 fn read_manifest(dir: &Path) -> Result<Manifest, BundleError> {
     let path = dir.join(MANIFEST);
-    let malformed = |reason: String| BundleError::Malformed { path: path.clone(), reason };
+    let malformed = |reason: String| BundleError::Malformed {
+        path: path.clone(),
+        reason,
+    };
     let text = String::from_utf8(read(dir, MANIFEST)?).map_err(|e| malformed(e.to_string()))?;
     // The version first: another version may have other fields.
-    let value: serde_json::Value = serde_json::from_str(&text).map_err(|e| malformed(e.to_string()))?;
-    let found = value.get("format").and_then(serde_json::Value::as_u64).ok_or_else(|| malformed("no field `format`".into()))?;
+    let value: serde_json::Value =
+        serde_json::from_str(&text).map_err(|e| malformed(e.to_string()))?;
+    let found = value
+        .get("format")
+        .and_then(serde_json::Value::as_u64)
+        .ok_or_else(|| malformed("no field `format`".into()))?;
     if found != u64::from(FORMAT_VERSION) {
         return Err(BundleError::Format { path, found });
     }
     let manifest: Manifest = serde_json::from_value(value).map_err(|e| malformed(e.to_string()))?;
     let found = Manifest::expected_id(&text, &manifest.bundle_id);
     if found != manifest.bundle_id {
-        return Err(BundleError::Changed { path, expected: manifest.bundle_id, found });
+        return Err(BundleError::Changed {
+            path,
+            expected: manifest.bundle_id,
+            found,
+        });
     }
     Ok(manifest)
 }
 
-fn listed<'a>(dir: &Path, name: &str, files: &'a BTreeMap<&str, Vec<u8>>) -> Result<&'a [u8], BundleError> {
-    let missing = || BundleError::Malformed { path: dir.join(MANIFEST), reason: format!("it does not list {name}") };
+fn listed<'a>(
+    dir: &Path,
+    name: &str,
+    files: &'a BTreeMap<&str, Vec<u8>>,
+) -> Result<&'a [u8], BundleError> {
+    let missing = || BundleError::Malformed {
+        path: dir.join(MANIFEST),
+        reason: format!("it does not list {name}"),
+    };
     files.get(name).map(Vec::as_slice).ok_or_else(missing)
 }
 
-fn parse<T: DeserializeOwned>(dir: &Path, name: &str, files: &BTreeMap<&str, Vec<u8>>) -> Result<T, BundleError> {
-    let malformed = |e: serde_json::Error| BundleError::Malformed { path: dir.join(name), reason: e.to_string() };
+fn parse<T: DeserializeOwned>(
+    dir: &Path,
+    name: &str,
+    files: &BTreeMap<&str, Vec<u8>>,
+) -> Result<T, BundleError> {
+    let malformed = |e: serde_json::Error| BundleError::Malformed {
+        path: dir.join(name),
+        reason: e.to_string(),
+    };
     serde_json::from_slice(listed(dir, name, files)?).map_err(malformed)
 }
 
-fn network(dir: &Path, manifest: &Manifest, k: usize, files: &BTreeMap<&str, Vec<u8>>) -> Result<Network, BundleError> {
+fn network(
+    dir: &Path,
+    manifest: &Manifest,
+    k: usize,
+    files: &BTreeMap<&str, Vec<u8>>,
+) -> Result<Network, BundleError> {
     let name = weights_name(k);
     let bytes = Bytes::from_bytes_vec(listed(dir, &name, files)?.to_vec());
-    let malformed = |reason: String| BundleError::Malformed { path: dir.join(&name), reason };
+    let malformed = |reason: String| BundleError::Malformed {
+        path: dir.join(&name),
+        reason,
+    };
     let record = ModuleRecord::from_bytes(bytes).map_err(|e| malformed(e.to_string()))?;
     // Every parameter is overwritten, or the record refused: the seed does not matter.
-    let empty = manifest.network.init(&mut ChaCha8Rng::seed_from_u64(0), &Device::flex());
-    empty.try_load_record(record).map_err(|e| malformed(e.to_string()))
+    let empty = manifest
+        .network
+        .init(&mut ChaCha8Rng::seed_from_u64(0), &Device::flex());
+    empty
+        .try_load_record(record)
+        .map_err(|e| malformed(e.to_string()))
 }
 
 /// What must hold of every ensemble that scores.
 fn check(fitted: &Fitted, layout: &Layout) -> Result<(), BundleError> {
-    let mismatch = |what, reason: &str| Err(BundleError::Mismatch { what, reason: reason.into() });
+    let mismatch = |what, reason: &str| {
+        Err(BundleError::Mismatch {
+            what,
+            reason: reason.into(),
+        })
+    };
     if fitted.layout != *layout {
-        return mismatch("network and feature plan", "the plan has other columns than the training examples had");
+        return mismatch(
+            "network and feature plan",
+            "the plan has other columns than the training examples had",
+        );
     }
     if layout.groups.len() > MOST_GROUPS {
-        return mismatch("explanations and feature plan", &format!("more than {MOST_GROUPS} explanation groups"));
+        return mismatch(
+            "explanations and feature plan",
+            &format!("more than {MOST_GROUPS} explanation groups"),
+        );
     }
     if fitted.config.trunk != TrunkConfig::for_layout(layout) || !fitted.normaliser.fits(layout) {
         return mismatch("network and feature plan", "the widths differ");
     }
-    if fitted.networks.is_empty() || fitted.tasks.is_empty() || fitted.config.towers.len() != fitted.tasks.len() {
-        return mismatch("network and tasks", "every task needs a tower, and an ensemble a member");
+    if fitted.networks.is_empty()
+        || fitted.tasks.is_empty()
+        || fitted.config.towers.len() != fitted.tasks.len()
+    {
+        return mismatch(
+            "network and tasks",
+            "every task needs a tower, and an ensemble a member",
+        );
     }
     for (task, tower) in fitted.tasks.iter().zip(&fitted.config.towers) {
         let head = &task.definition.head;
-        if tower.outputs != head.outputs() || head.fault().is_some() || tower.target != target_of(layout, task.definition.entity) {
-            return mismatch("network and tasks", &format!("the tower of task `{}` is not the one its head needs", task.definition.name));
+        if tower.outputs != head.outputs()
+            || head.fault().is_some()
+            || tower.target != target_of(layout, task.definition.entity)
+        {
+            return mismatch(
+                "network and tasks",
+                &format!(
+                    "the tower of task `{}` is not the one its head needs",
+                    task.definition.name
+                ),
+            );
         }
         if !task.calibration.is_sound() {
-            return mismatch("calibration and task", &format!("that of task `{}` does not rise", task.definition.name));
+            return mismatch(
+                "calibration and task",
+                &format!("that of task `{}` does not rise", task.definition.name),
+            );
         }
     }
     if !fitted.normaliser.is_finite() {
-        return Err(BundleError::NotFinite { what: "the normaliser".into() });
+        return Err(BundleError::NotFinite {
+            what: "the normaliser".into(),
+        });
     }
     for (k, network) in fitted.networks.iter().enumerate() {
         let mut sweep = FiniteSweep { finite: true };
         network.visit(&mut sweep);
         if !sweep.finite {
-            return Err(BundleError::NotFinite { what: format!("member {k} of the ensemble") });
+            return Err(BundleError::NotFinite {
+                what: format!("member {k} of the ensemble"),
+            });
         }
     }
     Ok(())
@@ -493,7 +662,10 @@ struct FiniteSweep {
 
 impl ModuleVisitor for FiniteSweep {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        self.finite &= param.val().try_into_vec_as::<f32>().is_ok_and(|values| values.iter().all(|x| x.is_finite()));
+        self.finite &= param
+            .val()
+            .try_into_vec_as::<f32>()
+            .is_ok_and(|values| values.iter().all(|x| x.is_finite()));
     }
 }
 
@@ -502,10 +674,18 @@ fn check_golden(fitted: &Fitted, golden: &Golden) -> Result<(), BundleError> {
         let found = fitted.logits(&fitted.golden, index);
         let differs = |cell: usize, expected: Option<f64>, found: Option<f64>| {
             let print = |z: Option<f64>| z.map_or("none".to_owned(), |z| z.to_string());
-            Err(BundleError::Golden { task: task.definition.name.clone(), cell, expected: print(expected), found: print(found) })
+            Err(BundleError::Golden {
+                task: task.definition.name.clone(),
+                cell,
+                expected: print(expected),
+                found: print(found),
+            })
         };
         for cell in 0..found.len().max(expected.len()) {
-            let (then, now) = (expected.get(cell).copied().flatten(), found.get(cell).copied().filter(|z| z.is_finite()));
+            let (then, now) = (
+                expected.get(cell).copied().flatten(),
+                found.get(cell).copied().filter(|z| z.is_finite()),
+            );
             let same = match (then, now) {
                 (Some(then), Some(now)) => (then - now).abs() <= GOLDEN_TOLERANCE,
                 (None, None) => true,

@@ -50,7 +50,11 @@ pub(crate) struct Evidence {
 impl Calibration {
     /// Learns the map. Expects outcomes of both kinds. Its numbers are multiples of 1e-9, so that they read back from JSON unchanged.
     pub(crate) fn fit(rows: &[Evidence]) -> Self {
-        let positives: BTreeSet<EntityId> = rows.iter().filter(|r| r.outcome).map(|r| r.entity).collect();
+        let positives: BTreeSet<EntityId> = rows
+            .iter()
+            .filter(|r| r.outcome)
+            .map(|r| r.entity)
+            .collect();
         if positives.len() >= ISOTONIC_FROM
             && let Some(isotonic) = isotonic(rows)
         {
@@ -62,7 +66,10 @@ impl Calibration {
     /// Platt's map, whatever the number of rows.
     pub(crate) fn fit_platt(rows: &[Evidence]) -> Self {
         let (slope, intercept) = platt(rows);
-        Self::Platt { slope: printable(slope), intercept: printable(intercept) }
+        Self::Platt {
+            slope: printable(slope),
+            intercept: printable(intercept),
+        }
     }
 
     /// The calibrated logit.
@@ -79,18 +86,40 @@ impl Calibration {
     /// For members trained again on what calibration was learnt from: their slope on those rows would flatter them, their level not.
     pub(crate) fn recentred(&self, evidence: &[Evidence]) -> Self {
         let weight: f64 = evidence.iter().map(|e| e.weight).sum();
-        let rate = evidence.iter().map(|e| e.weight * f64::from(u8::from(e.outcome))).sum::<f64>() / weight;
-        let mean = |offset: f64| evidence.iter().map(|e| e.weight * probability(self.apply(e.logit + offset))).sum::<f64>() / weight;
+        let rate = evidence
+            .iter()
+            .map(|e| e.weight * f64::from(u8::from(e.outcome)))
+            .sum::<f64>()
+            / weight;
+        let mean = |offset: f64| {
+            evidence
+                .iter()
+                .map(|e| e.weight * probability(self.apply(e.logit + offset)))
+                .sum::<f64>()
+                / weight
+        };
         let (mut low, mut high) = (-10.0, 10.0);
         for _ in 0..60 {
             let middle = 0.5 * (low + high);
-            if mean(middle) < rate { low = middle } else { high = middle }
+            if mean(middle) < rate {
+                low = middle
+            } else {
+                high = middle
+            }
         }
         let offset = 0.5 * (low + high);
         match self {
             Self::Identity => Self::Identity,
-            Self::Platt { slope, intercept } => Self::Platt { slope: *slope, intercept: printable(intercept + slope * offset) },
-            Self::Isotonic { knots } => Self::Isotonic { knots: knots.iter().map(|(x, y)| (printable(x - offset), *y)).collect() },
+            Self::Platt { slope, intercept } => Self::Platt {
+                slope: *slope,
+                intercept: printable(intercept + slope * offset),
+            },
+            Self::Isotonic { knots } => Self::Isotonic {
+                knots: knots
+                    .iter()
+                    .map(|(x, y)| (printable(x - offset), *y))
+                    .collect(),
+            },
         }
     }
 
@@ -98,7 +127,9 @@ impl Calibration {
     pub(crate) fn is_sound(&self) -> bool {
         match self {
             Self::Identity => true,
-            Self::Platt { slope, intercept } => slope.is_finite() && *slope > 0.0 && intercept.is_finite(),
+            Self::Platt { slope, intercept } => {
+                slope.is_finite() && *slope > 0.0 && intercept.is_finite()
+            }
             Self::Isotonic { knots } => {
                 !knots.is_empty()
                     && knots.iter().all(|(x, y)| x.is_finite() && y.is_finite())
@@ -145,7 +176,8 @@ fn platt(rows: &[Evidence]) -> (f64, f64) {
     let (mut a, mut b) = (1.0, 0.0);
     let mut current = loss(a, b);
     for _ in 0..100 {
-        let (mut ga, mut gb, mut haa, mut hab, mut hbb) = (SLOPE_PRECISION * (a - 1.0), 0.0, SLOPE_PRECISION, 0.0, 1e-9);
+        let (mut ga, mut gb, mut haa, mut hab, mut hbb) =
+            (SLOPE_PRECISION * (a - 1.0), 0.0, SLOPE_PRECISION, 0.0, 1e-9);
         for r in rows {
             let p = 1.0 / (1.0 + (-(a * r.logit + b)).exp());
             let weight = unit * r.weight;
@@ -160,8 +192,14 @@ fn platt(rows: &[Evidence]) -> (f64, f64) {
         if determinant <= 0.0 {
             break;
         }
-        let (da, db) = ((hbb * ga - hab * gb) / determinant, (haa * gb - hab * ga) / determinant);
-        let Some((next, step)) = (0..30).map(|i| 0.5f64.powi(i)).map(|s| (loss(a - s * da, b - s * db), s)).find(|(l, _)| *l <= current)
+        let (da, db) = (
+            (hbb * ga - hab * gb) / determinant,
+            (haa * gb - hab * ga) / determinant,
+        );
+        let Some((next, step)) = (0..30)
+            .map(|i| 0.5f64.powi(i))
+            .map(|s| (loss(a - s * da, b - s * db), s))
+            .find(|(l, _)| *l <= current)
         else {
             break;
         };
@@ -203,7 +241,11 @@ fn isotonic(rows: &[Evidence]) -> Option<Calibration> {
     let mut fine: Vec<Block> = Vec::new();
     let mut last_logit = f64::NAN;
     for row in &sorted {
-        let (weight, logits, positives) = (row.weight, row.weight * row.logit, row.weight * f64::from(row.outcome));
+        let (weight, logits, positives) = (
+            row.weight,
+            row.weight * row.logit,
+            row.weight * f64::from(row.outcome),
+        );
         match fine.last_mut() {
             // Tied logits stay together, and no block is so small that its rate is noise.
             Some(block) if row.logit == last_logit || block.weight < total * BLOCK_RATIO => {
@@ -211,14 +253,19 @@ fn isotonic(rows: &[Evidence]) -> Option<Calibration> {
                 block.logits += logits;
                 block.positives += positives;
             }
-            _ => fine.push(Block { weight, logits, positives }),
+            _ => fine.push(Block {
+                weight,
+                logits,
+                positives,
+            }),
         }
         last_logit = row.logit;
     }
     let mut pooled: Vec<Block> = Vec::new();
     for block in fine {
         pooled.push(block);
-        while pooled.len() > 1 && pooled[pooled.len() - 2].rate() >= pooled[pooled.len() - 1].rate() {
+        while pooled.len() > 1 && pooled[pooled.len() - 2].rate() >= pooled[pooled.len() - 1].rate()
+        {
             let last = pooled.pop().expect("more than one block");
             let into = pooled.last_mut().expect("more than one block");
             into.weight += last.weight;
@@ -256,14 +303,24 @@ mod tests {
             .map(|i| {
                 let logit = rng.random_range(-4.0..2.0);
                 let outcome = rng.random_bool(probability(truth(logit)));
-                Evidence { logit, outcome, weight: 1.0, entity: EntityId(i) }
+                Evidence {
+                    logit,
+                    outcome,
+                    weight: 1.0,
+                    entity: EntityId(i),
+                }
             })
             .collect()
     }
 
     fn ece(calibration: &Calibration, rows: &[Evidence]) -> f64 {
-        let p: Vec<f64> = rows.iter().map(|r| probability(calibration.apply(r.logit))).collect();
-        BinaryMetrics::of(&p, &rows.iter().map(|r| r.outcome).collect::<Vec<_>>()).unwrap().ece
+        let p: Vec<f64> = rows
+            .iter()
+            .map(|r| probability(calibration.apply(r.logit)))
+            .collect();
+        BinaryMetrics::of(&p, &rows.iter().map(|r| r.outcome).collect::<Vec<_>>())
+            .unwrap()
+            .ece
     }
 
     #[test]
@@ -273,33 +330,50 @@ mod tests {
                 .map(|i| {
                     let logit = f64::from(i % 100) / 25.0 - 2.0;
                     let outcome = f64::from(i / 100) + 0.5 < 10.0 * probability(logit);
-                    Evidence { logit: logit + shift, outcome, weight: 1.0, entity: EntityId(i as u32) }
+                    Evidence {
+                        logit: logit + shift,
+                        outcome,
+                        weight: 1.0,
+                        entity: EntityId(i as u32),
+                    }
                 })
                 .collect()
         };
         let fitted = Calibration::fit_platt(&evidence(0.0));
         let moved = fitted.recentred(&evidence(1.5));
         for logit in [-2.0, 0.0, 1.0] {
-            assert!((fitted.apply(logit) - moved.apply(logit + 1.5)).abs() < 0.02, "{fitted:?} {moved:?}");
+            assert!(
+                (fitted.apply(logit) - moved.apply(logit + 1.5)).abs() < 0.02,
+                "{fitted:?} {moved:?}"
+            );
         }
     }
 
     #[test]
     fn platt_finds_slope_and_intercept() {
-        let Calibration::Platt { slope, intercept } = Calibration::fit_platt(&rows(20_000, |z| 0.6 * z - 1.0)) else {
+        let Calibration::Platt { slope, intercept } =
+            Calibration::fit_platt(&rows(20_000, |z| 0.6 * z - 1.0))
+        else {
             panic!("Platt's map")
         };
-        assert!((slope - 0.6).abs() < 0.05 && (intercept + 1.0).abs() < 0.08, "{slope} {intercept}");
+        assert!(
+            (slope - 0.6).abs() < 0.05 && (intercept + 1.0).abs() < 0.08,
+            "{slope} {intercept}"
+        );
     }
 
     #[test]
     fn little_evidence_keeps_the_slope() {
         let few = rows(10, |z| 0.2 * z);
-        let Calibration::Platt { slope, .. } = Calibration::fit(&few) else { panic!("Platt's map") };
+        let Calibration::Platt { slope, .. } = Calibration::fit(&few) else {
+            panic!("Platt's map")
+        };
         assert!((slope - 1.0).abs() < 0.6, "{slope}");
         // The same ten outcomes seen at a hundred anchors each are no more evidence.
         let repeated: Vec<Evidence> = few.iter().flat_map(|r| [*r; 100]).collect();
-        let Calibration::Platt { slope: again, .. } = Calibration::fit(&repeated) else { panic!("Platt's map") };
+        let Calibration::Platt { slope: again, .. } = Calibration::fit(&repeated) else {
+            panic!("Platt's map")
+        };
         assert!((slope - again).abs() < 1e-6);
     }
 
@@ -309,7 +383,12 @@ mod tests {
             let data: Vec<Evidence> = (0..200)
                 .map(|i| {
                     let logit = f64::from(i) / 20.0 - 5.0;
-                    Evidence { logit, outcome: (logit > 0.0) != reversed, weight: 1.0, entity: EntityId(i as u32) }
+                    Evidence {
+                        logit,
+                        outcome: (logit > 0.0) != reversed,
+                        weight: 1.0,
+                        entity: EntityId(i as u32),
+                    }
                 })
                 .collect();
             assert!(Calibration::fit(&data).is_sound());
@@ -318,7 +397,13 @@ mod tests {
 
     #[test]
     fn isotonic_mends_what_platt_cannot() {
-        let data = rows(20_000, |z| if z > 0.0 { 3.0 * z - 1.0 } else { 0.2 * z - 1.0 });
+        let data = rows(20_000, |z| {
+            if z > 0.0 {
+                3.0 * z - 1.0
+            } else {
+                0.2 * z - 1.0
+            }
+        });
         let isotonic = Calibration::fit(&data);
         assert!(matches!(isotonic, Calibration::Isotonic { .. }) && isotonic.is_sound());
         assert!(ece(&isotonic, &data) < 0.5 * ece(&Calibration::fit_platt(&data), &data));
@@ -326,17 +411,38 @@ mod tests {
 
     #[test]
     fn isotonic_needs_a_thousand_positive_entities() {
-        let data: Vec<Evidence> = rows(20_000, |z| z).into_iter().map(|r| Evidence { entity: EntityId(r.entity.0 % 900), ..r }).collect();
+        let data: Vec<Evidence> = rows(20_000, |z| z)
+            .into_iter()
+            .map(|r| Evidence {
+                entity: EntityId(r.entity.0 % 900),
+                ..r
+            })
+            .collect();
         assert!(matches!(Calibration::fit(&data), Calibration::Platt { .. }));
     }
 
     #[test]
     fn maps_rise_strictly() {
-        let isotonic = Calibration::Isotonic { knots: vec![(-1.0, -2.0), (0.0, -1.9), (1.0, 3.0)] };
-        for calibration in [isotonic, Calibration::Platt { slope: 0.3, intercept: 1.0 }] {
-            let values: Vec<f64> = (-40..40).map(|i| calibration.apply(f64::from(i) / 10.0)).collect();
+        let isotonic = Calibration::Isotonic {
+            knots: vec![(-1.0, -2.0), (0.0, -1.9), (1.0, 3.0)],
+        };
+        for calibration in [
+            isotonic,
+            Calibration::Platt {
+                slope: 0.3,
+                intercept: 1.0,
+            },
+        ] {
+            let values: Vec<f64> = (-40..40)
+                .map(|i| calibration.apply(f64::from(i) / 10.0))
+                .collect();
             assert!(values.windows(2).all(|w| w[0] < w[1]), "{calibration:?}");
         }
-        assert!(!Calibration::Isotonic { knots: vec![(0.0, 1.0), (1.0, 1.0)] }.is_sound());
+        assert!(
+            !Calibration::Isotonic {
+                knots: vec![(0.0, 1.0), (1.0, 1.0)]
+            }
+            .is_sound()
+        );
     }
 }

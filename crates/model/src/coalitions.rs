@@ -64,16 +64,36 @@ impl Parts {
         let mut distinct: Vec<Coalition> = coalitions.iter().map(|c| c & seen).collect();
         distinct.sort_unstable();
         distinct.dedup();
-        let of = coalitions.iter().map(|c| distinct.binary_search(&(c & seen)).expect("it was collected from these")).collect();
+        let of = coalitions
+            .iter()
+            .map(|c| {
+                distinct
+                    .binary_search(&(c & seen))
+                    .expect("it was collected from these")
+            })
+            .collect();
         Self { distinct, of }
     }
 }
 
 impl Differences {
-    fn new(columns: &[Column], scales: &Scales, rows: &[&[f32]], player_of: &[Option<u32>]) -> Self {
+    fn new(
+        columns: &[Column],
+        scales: &Scales,
+        rows: &[&[f32]],
+        player_of: &[Option<u32>],
+    ) -> Self {
         let changes = |row: &[f32]| {
-            let changed = columns.iter().zip(&scales.absent).zip(row).filter(|((_, absent), x)| *absent != *x);
-            changed.map(|((column, _), _)| player_of[column.group].expect("a group with a change is a player")).collect::<Vec<u32>>()
+            let changed = columns
+                .iter()
+                .zip(&scales.absent)
+                .zip(row)
+                .filter(|((_, absent), x)| *absent != *x);
+            changed
+                .map(|((column, _), _)| {
+                    player_of[column.group].expect("a group with a change is a player")
+                })
+                .collect::<Vec<u32>>()
         };
         let mut players: Vec<u32> = rows.iter().flat_map(|row| changes(row)).collect();
         players.sort_unstable();
@@ -81,8 +101,10 @@ impl Differences {
         let width = columns.len();
         let mut values = vec![0.0; (1 + rows.len() * players.len()) * width];
         values[..width].copy_from_slice(&scales.absent);
-        let places: Vec<Option<usize>> =
-            columns.iter().map(|c| player_of[c.group].and_then(|player| players.binary_search(&player).ok())).collect();
+        let places: Vec<Option<usize>> = columns
+            .iter()
+            .map(|c| player_of[c.group].and_then(|player| players.binary_search(&player).ok()))
+            .collect();
         for (r, row) in rows.iter().enumerate() {
             for (i, place) in places.iter().enumerate() {
                 if let Some(place) = place {
@@ -90,7 +112,12 @@ impl Differences {
                 }
             }
         }
-        Self { rows: rows.len(), width, players, values }
+        Self {
+            rows: rows.len(),
+            width,
+            players,
+            values,
+        }
     }
 
     fn tensor(&self) -> Tensor<2> {
@@ -102,7 +129,11 @@ impl Differences {
         let mut joined = Vec::with_capacity(coalitions.len() * (1 + self.players.len()));
         for coalition in coalitions {
             joined.push(1.0);
-            joined.extend(self.players.iter().map(|player| f32::from((coalition >> player & 1) as u8)));
+            joined.extend(
+                self.players
+                    .iter()
+                    .map(|player| f32::from((coalition >> player & 1) as u8)),
+            );
         }
         tensor(joined, 1 + self.players.len())
     }
@@ -114,7 +145,10 @@ impl Differences {
         let mut projected = host(projected);
         let added = projected.split_off(outputs);
         if let Some(bias) = &layer.bias {
-            projected.iter_mut().zip(host(bias.val())).for_each(|(x, b)| *x += b);
+            projected
+                .iter_mut()
+                .zip(host(bias.val()))
+                .for_each(|(x, b)| *x += b);
         }
         let mut terms = projected.repeat(self.rows);
         terms.extend(added);
@@ -137,7 +171,14 @@ impl<'a> Game<'a> {
         let members: Vec<Vec<&[f32]>> = cell
             .members
             .iter()
-            .map(|b| b.values.chunks_exact(b.width.max(1)).zip(&b.mask).filter(|(_, m)| **m != 0.0).map(|(row, _)| row).collect())
+            .map(|b| {
+                b.values
+                    .chunks_exact(b.width.max(1))
+                    .zip(&b.mask)
+                    .filter(|(_, m)| **m != 0.0)
+                    .map(|(row, _)| row)
+                    .collect()
+            })
             .collect();
         let mut present = vec![false; layout.groups.len()];
         let mut mark = |columns: &[Column], scales: &Scales, row: &[f32]| {
@@ -146,15 +187,31 @@ impl<'a> Game<'a> {
             }
         };
         mark(&layout.root, &normaliser.root, &cell.root);
-        for ((rows, member), scales) in members.iter().zip(&layout.members).zip(&normaliser.members) {
-            rows.iter().for_each(|row| mark(&member.columns, scales, row));
+        for ((rows, member), scales) in members.iter().zip(&layout.members).zip(&normaliser.members)
+        {
+            rows.iter()
+                .for_each(|row| mark(&member.columns, scales, row));
         }
         let mut next = 0..;
-        let players: Vec<Option<u32>> = present.iter().map(|present| if *present { next.next() } else { None }).collect();
+        let players: Vec<Option<u32>> = present
+            .iter()
+            .map(|present| if *present { next.next() } else { None })
+            .collect();
         let root = Differences::new(&layout.root, &normaliser.root, &[&cell.root], &players);
         let members = members.iter().zip(&layout.members).zip(&normaliser.members);
-        let members = members.map(|((rows, member), scales)| Differences::new(&member.columns, scales, rows, &players)).collect();
-        Self { fitted, task, row, players, root, members }
+        let members = members
+            .map(|((rows, member), scales)| {
+                Differences::new(&member.columns, scales, rows, &players)
+            })
+            .collect();
+        Self {
+            fitted,
+            task,
+            row,
+            players,
+            root,
+            members,
+        }
     }
 
     /// How many groups differ from their absence.
@@ -171,13 +228,24 @@ impl<'a> Game<'a> {
     pub fn logits(&self, coalitions: &[Coalition]) -> Vec<f64> {
         let task = &self.fitted.tasks[self.task];
         let head = &task.definition.head;
-        let parts: Vec<Parts> = self.members.iter().map(|member| Parts::new(coalitions, &member.players)).collect();
+        let parts: Vec<Parts> = self
+            .members
+            .iter()
+            .map(|member| Parts::new(coalitions, &member.players))
+            .collect();
         let mut sums = vec![0.0; coalitions.len()];
         for network in &self.fitted.networks {
             let outputs = self.outputs(network, coalitions, &parts);
-            sums.iter_mut().zip(outputs.chunks_exact(head.outputs())).for_each(|(sum, outputs)| *sum += head.logit(outputs));
+            sums.iter_mut()
+                .zip(outputs.chunks_exact(head.outputs()))
+                .for_each(|(sum, outputs)| *sum += head.logit(outputs));
         }
-        sums.into_iter().map(|sum| task.calibration.apply(sum / self.fitted.networks.len() as f64)).collect()
+        sums.into_iter()
+            .map(|sum| {
+                task.calibration
+                    .apply(sum / self.fitted.networks.len() as f64)
+            })
+            .collect()
     }
 
     /// One network's outputs: `[coalitions, outputs]`.
@@ -191,18 +259,35 @@ impl<'a> Game<'a> {
             host(joined.clone().matmul(terms))
         };
         let projected = through(&tower.project, tower.project.weight.val());
-        let direct = tower.direct.as_ref().map(|direct| through(direct, direct.weight.val()));
+        let direct = tower
+            .direct
+            .as_ref()
+            .map(|direct| through(direct, direct.weight.val()));
         let (embedded, root_context) = match &trunk.context {
             None => (Vec::new(), Vec::new()),
             Some(context) => {
                 let embedded: Vec<Embedded> = (0..self.members.len())
-                    .map(|t| self.embed(t, &trunk.encoders[t].first, &trunk.encoders[t].second, context, &parts[t].distinct))
+                    .map(|t| {
+                        self.embed(
+                            t,
+                            &trunk.encoders[t].first,
+                            &trunk.encoders[t].second,
+                            context,
+                            &parts[t].distinct,
+                        )
+                    })
                     .collect();
                 let from = pools * self.members.len();
-                (embedded, through(context, weights(context, from..from + self.root.width)))
+                (
+                    embedded,
+                    through(context, weights(context, from..from + self.root.width)),
+                )
             }
         };
-        let (pooled, read) = (pools * embedded.len(), projected.len() / coalitions.len().max(1));
+        let (pooled, read) = (
+            pools * embedded.len(),
+            projected.len() / coalitions.len().max(1),
+        );
         let mut outputs = Vec::new();
         for start in (0..coalitions.len()).step_by(ROWS) {
             let chunk = start..coalitions.len().min(start + ROWS);
@@ -216,8 +301,12 @@ impl<'a> Game<'a> {
                     context.clear();
                     context.extend_from_slice(&root_context[c * hidden..(c + 1) * hidden]);
                     for (table, parts) in embedded.iter().zip(parts) {
-                        let added = &table.context[parts.of[c] * hidden..(parts.of[c] + 1) * hidden];
-                        context.iter_mut().zip(added).for_each(|(x, y): (&mut f32, _)| *x += y);
+                        let added =
+                            &table.context[parts.of[c] * hidden..(parts.of[c] + 1) * hidden];
+                        context
+                            .iter_mut()
+                            .zip(added)
+                            .for_each(|(x, y): (&mut f32, _)| *x += y);
                     }
                     for (t, (table, parts)) in embedded.iter().zip(parts).enumerate() {
                         let size = self.members[t].rows * hidden;
@@ -226,13 +315,20 @@ impl<'a> Game<'a> {
                         if tower.target == Target::Member(t) && self.row < self.members[t].rows {
                             let h1 = &h1[self.row * hidden..(self.row + 1) * hidden];
                             let h2 = h1.iter().zip(&context).map(|(x, y)| (x + y).max(0.0));
-                            targets[i * hidden..(i + 1) * hidden].iter_mut().zip(h2).for_each(|(to, x)| *to = x);
+                            targets[i * hidden..(i + 1) * hidden]
+                                .iter_mut()
+                                .zip(h2)
+                                .for_each(|(to, x)| *to = x);
                         }
                     }
                 }
-                z[pooled..].iter_mut().zip(&projected[c * read..]).for_each(|(z, x)| *z = x.max(0.0));
+                z[pooled..]
+                    .iter_mut()
+                    .zip(&projected[c * read..])
+                    .for_each(|(z, x)| *z = x.max(0.0));
             }
-            let targets = matches!(tower.target, Target::Member(_)).then(|| tensor(targets, hidden).unsqueeze_dim(1));
+            let targets = matches!(tower.target, Target::Member(_))
+                .then(|| tensor(targets, hidden).unsqueeze_dim(1));
             outputs.extend(host(tower.read(tensor(z, pooled + read), targets, None)));
         }
         if let Some(direct) = direct {
@@ -242,21 +338,35 @@ impl<'a> Game<'a> {
     }
 
     /// The members of table `t` in these coalitions.
-    fn embed(&self, t: usize, first: &Linear, second: &Linear, context: &Linear, coalitions: &[Coalition]) -> Embedded {
+    fn embed(
+        &self,
+        t: usize,
+        first: &Linear,
+        second: &Linear,
+        context: &Linear,
+        coalitions: &[Coalition],
+    ) -> Embedded {
         let hidden = self.fitted.config.trunk.member_hidden;
         let member = &self.members[t];
         if member.rows == 0 {
-            return Embedded { h1: Vec::new(), context: vec![0.0; coalitions.len() * hidden] };
+            return Embedded {
+                h1: Vec::new(),
+                context: vec![0.0; coalitions.len() * hidden],
+            };
         }
         let terms = member.terms(member.tensor().matmul(first.weight.val()), first);
         let mut h1 = Vec::with_capacity(coalitions.len() * member.rows * hidden);
         for some in coalitions.chunks((ROWS / member.rows).max(1)) {
-            let x = relu(member.joined(some).matmul(terms.clone())).reshape([some.len() * member.rows, hidden]);
+            let x = relu(member.joined(some).matmul(terms.clone()))
+                .reshape([some.len() * member.rows, hidden]);
             h1.extend(host(relu(second.forward(x))));
         }
         let mut pools = vec![0.0; coalitions.len() * 3 * hidden];
         let nothing = vec![0.0; hidden];
-        for (h1, pools) in h1.chunks_exact(member.rows * hidden).zip(pools.chunks_exact_mut(3 * hidden)) {
+        for (h1, pools) in h1
+            .chunks_exact(member.rows * hidden)
+            .zip(pools.chunks_exact_mut(3 * hidden))
+        {
             pool_rows(h1, &nothing, pools);
         }
         let weights = weights(context, t * 3 * hidden..(t + 1) * 3 * hidden);
@@ -274,7 +384,10 @@ fn weights(linear: &Linear, inputs: Range<usize>) -> Tensor<2> {
 
 /// Applies a function of rows to many of them, some at a time.
 fn by_rows(values: &[f32], width: usize, of: impl Fn(Tensor<2>) -> Tensor<2>) -> Vec<f32> {
-    values.chunks(ROWS * width).flat_map(|rows| host(of(tensor(rows.to_vec(), width)))).collect()
+    values
+        .chunks(ROWS * width)
+        .flat_map(|rows| host(of(tensor(rows.to_vec(), width))))
+        .collect()
 }
 
 fn tensor(values: Vec<f32>, width: usize) -> Tensor<2> {
@@ -283,7 +396,9 @@ fn tensor(values: Vec<f32>, width: usize) -> Tensor<2> {
 }
 
 fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    tensor.try_into_vec_as::<f32>().expect("networks compute f32 in host memory")
+    tensor
+        .try_into_vec_as::<f32>()
+        .expect("networks compute f32 in host memory")
 }
 
 #[cfg(test)]
@@ -308,9 +423,23 @@ mod tests {
             }
         };
         mask(&mut cell.root, &layout.root, &normaliser.root);
-        for ((block, member), scales) in cell.members.iter_mut().zip(&layout.members).zip(&normaliser.members) {
-            let MemberBlock { values, mask: there, width, .. } = block;
-            for (row, _) in values.chunks_exact_mut(*width).zip(there).filter(|(_, there)| **there != 0.0) {
+        for ((block, member), scales) in cell
+            .members
+            .iter_mut()
+            .zip(&layout.members)
+            .zip(&normaliser.members)
+        {
+            let MemberBlock {
+                values,
+                mask: there,
+                width,
+                ..
+            } = block;
+            for (row, _) in values
+                .chunks_exact_mut(*width)
+                .zip(there)
+                .filter(|(_, there)| **there != 0.0)
+            {
                 mask(row, &member.columns, scales);
             }
         }

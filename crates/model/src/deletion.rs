@@ -36,15 +36,29 @@ pub struct DeletionTest {
 impl Fitted {
     /// The deletion test of a task on rows (cell and slot in `batch`, as [`leadpulse_features::Scorer::explain`] takes them; best
     /// those with the highest scores). `None` for a regression, and where no row has a group that differs from its absence.
-    pub fn deletion_test(&self, batch: &FeatureBatch, task: usize, rows: &[(usize, usize)]) -> Option<DeletionTest> {
+    pub fn deletion_test(
+        &self,
+        batch: &FeatureBatch,
+        task: usize,
+        rows: &[(usize, usize)],
+    ) -> Option<DeletionTest> {
         if !self.tasks[task].definition.head.is_binary() {
             return None;
         }
-        let games = rows.iter().map(|(cell, slot)| self.game(batch, task, *cell, *slot)).filter(|(game, _)| game.players() > 0);
+        let games = rows
+            .iter()
+            .map(|(cell, slot)| self.game(batch, task, *cell, *slot))
+            .filter(|(game, _)| game.players() > 0);
         let areas: Vec<[f64; 3]> = games.map(|(game, logit)| areas(&game, logit)).collect();
         let mean = |i: usize| areas.iter().map(|a| a[i]).sum::<f64>() / areas.len() as f64;
         let (explained, leave_one_out, random) = (mean(0), mean(1), mean(2));
-        let test = DeletionTest { rows: areas.len(), explained, leave_one_out, random, ratio_to_random: explained / random };
+        let test = DeletionTest {
+            rows: areas.len(),
+            explained,
+            leave_one_out,
+            random,
+            ratio_to_random: explained / random,
+        };
         (!areas.is_empty()).then_some(test)
     }
 }
@@ -54,8 +68,14 @@ fn areas(game: &Game<'_>, logit: f64) -> [f64; 3] {
     let players = game.players();
     let everyone = everyone(players);
     let contributions = game.shapley(logit).1;
-    let others: Vec<Coalition> = (0..players).map(|player| everyone ^ (1 << player)).collect();
-    let losses: Vec<f64> = game.logits(&others).into_iter().map(|without| logit - without).collect();
+    let others: Vec<Coalition> = (0..players)
+        .map(|player| everyone ^ (1 << player))
+        .collect();
+    let losses: Vec<f64> = game
+        .logits(&others)
+        .into_iter()
+        .map(|without| logit - without)
+        .collect();
     let mut orders = permutations(players);
     let random = orders.len();
     orders.extend([largest_first(&contributions), largest_first(&losses)]);
@@ -66,7 +86,11 @@ fn areas(game: &Game<'_>, logit: f64) -> [f64; 3] {
         .iter()
         .map(|order| {
             let mut out: Coalition = 0;
-            let of = |out: Coalition| left[taken.binary_search(&out).expect("it was collected from these orders")];
+            let of = |out: Coalition| {
+                left[taken
+                    .binary_search(&out)
+                    .expect("it was collected from these orders")]
+            };
             let mut curve = vec![of(0)];
             curve.extend(order.iter().map(|player| {
                 out |= 1 << player;
@@ -75,7 +99,11 @@ fn areas(game: &Game<'_>, logit: f64) -> [f64; 3] {
             area(&curve)
         })
         .collect();
-    [areas[random], areas[random + 1], areas[..random].iter().sum::<f64>() / random as f64]
+    [
+        areas[random],
+        areas[random + 1],
+        areas[..random].iter().sum::<f64>() / random as f64,
+    ]
 }
 
 /// The players, that of the largest value first.
@@ -115,10 +143,16 @@ mod tests {
         let batch = batch_of_owned(&layout, &cells);
         for task in 0..2 {
             let there = |cell: usize| task == 0 || !cells[cell].1[0].is_empty();
-            let rows: Vec<(usize, usize)> = (0..cells.len()).filter(|cell| there(*cell)).map(|cell| (cell, 0)).collect();
+            let rows: Vec<(usize, usize)> = (0..cells.len())
+                .filter(|cell| there(*cell))
+                .map(|cell| (cell, 0))
+                .collect();
             let test = fitted.deletion_test(&batch, task, &rows).unwrap();
             assert_eq!(test.rows, rows.len());
-            assert!(test.explained < test.random && test.leave_one_out < test.random, "{test:?}");
+            assert!(
+                test.explained < test.random && test.leave_one_out < test.random,
+                "{test:?}"
+            );
             assert_eq!(test.ratio_to_random, test.explained / test.random);
         }
         assert_eq!(fitted.deletion_test(&batch, 0, &[]), None);

@@ -44,7 +44,10 @@ pub struct ExampleSet {
 impl ExampleSet {
     /// An empty set over these cells.
     pub fn new(cells: Arc<CellStore>) -> Self {
-        Self { cells, examples: Vec::new() }
+        Self {
+            cells,
+            examples: Vec::new(),
+        }
     }
 
     /// Adds an example. Many may share a cell.
@@ -52,7 +55,10 @@ impl ExampleSet {
     /// # Panics
     /// When the store holds no such cell.
     pub fn push(&mut self, example: Example) {
-        assert!(self.cells.holds(example.row), "an example's cell is one of its set's store");
+        assert!(
+            self.cells.holds(example.row),
+            "an example's cell is one of its set's store"
+        );
         self.examples.push(example);
     }
 
@@ -83,7 +89,10 @@ impl ExampleSet {
 
     /// The examples that satisfy a predicate.
     pub fn filter(&self, keep: impl Fn(&Example) -> bool) -> Self {
-        Self { cells: self.cells.clone(), examples: self.examples.iter().filter(|e| keep(e)).copied().collect() }
+        Self {
+            cells: self.cells.clone(),
+            examples: self.examples.iter().filter(|e| keep(e)).copied().collect(),
+        }
     }
 
     /// Takes out the examples that satisfy a predicate and returns them.
@@ -95,7 +104,10 @@ impl ExampleSet {
 
     /// The examples at these indices, in their order.
     pub fn select(&self, indices: &[usize]) -> Self {
-        Self { cells: self.cells.clone(), examples: indices.iter().map(|i| self.examples[*i]).collect() }
+        Self {
+            cells: self.cells.clone(),
+            examples: indices.iter().map(|i| self.examples[*i]).collect(),
+        }
     }
 
     /// Gives each entity the same total weight in each quarter, however many anchors it has there; the mean weight is 1.
@@ -118,7 +130,10 @@ impl ExampleSet {
 
     /// The normalised features of some examples, as tensors of `device`.
     pub fn batch(&self, indices: &[usize], normaliser: &Normaliser, device: &Device) -> Inputs {
-        Inputs::packed(self.cells.batch(&self.rows(indices), Some(normaliser)), device)
+        Inputs::packed(
+            self.cells.batch(&self.rows(indices), Some(normaliser)),
+            device,
+        )
     }
 
     /// How many rows of member table `table` example `index` has.
@@ -130,7 +145,9 @@ impl ExampleSet {
     pub(crate) fn cells_used(&self) -> Vec<(CellRow, u32)> {
         let mut rows: Vec<CellRow> = self.examples.iter().map(|e| e.row).collect();
         rows.sort_unstable();
-        rows.chunk_by(|a, b| a == b).map(|same| (same[0], same.len() as u32)).collect()
+        rows.chunk_by(|a, b| a == b)
+            .map(|same| (same[0], same.len() as u32))
+            .collect()
     }
 
     fn rows(&self, indices: &[usize]) -> Vec<CellRow> {
@@ -145,8 +162,22 @@ mod tests {
 
     fn sample() -> ExampleSet {
         let layout = layout(2, &[1]);
-        let batch = batch_of(&layout, &[(&[1.0, 2.0], &[&[&[5.0], &[6.0]]]), (&[3.0, 4.0], &[&[]]), (&[7.0, 8.0], &[&[&[9.0]]])]);
-        one_set(&layout, &batch, |cell| (0, EntityId(cell as u32 % 2), cell as i64, Outcome::Window(cell == 1)))
+        let batch = batch_of(
+            &layout,
+            &[
+                (&[1.0, 2.0], &[&[&[5.0], &[6.0]]]),
+                (&[3.0, 4.0], &[&[]]),
+                (&[7.0, 8.0], &[&[&[9.0]]]),
+            ],
+        );
+        one_set(&layout, &batch, |cell| {
+            (
+                0,
+                EntityId(cell as u32 % 2),
+                cell as i64,
+                Outcome::Window(cell == 1),
+            )
+        })
     }
 
     #[test]
@@ -180,7 +211,11 @@ mod tests {
     #[test]
     fn examples_share_cells() {
         let mut set = sample();
-        let again = Example { slot: 1, outcome: Outcome::Window(true), ..set.examples()[0] };
+        let again = Example {
+            slot: 1,
+            outcome: Outcome::Window(true),
+            ..set.examples()[0]
+        };
         set.push(again);
         assert_eq!(set.cells().len(), 3);
         assert_eq!(set.feature_batch(&[3]).root, set.feature_batch(&[0]).root);

@@ -22,7 +22,11 @@ const PERMUTATION_SEED: u64 = 0x5eed;
 
 /// All of so many players.
 pub(crate) fn everyone(players: usize) -> Coalition {
-    if players == MOST_GROUPS { Coalition::MAX } else { (1 << players) - 1 }
+    if players == MOST_GROUPS {
+        Coalition::MAX
+    } else {
+        (1 << players) - 1
+    }
 }
 
 /// Shapley values and the value of the empty coalition. `value` is asked for each distinct coalition once, except the full one,
@@ -45,7 +49,11 @@ fn shapley(players: usize, full: f64, value: impl Fn(&[Coalition]) -> Vec<f64>) 
     let orders = permutations(players);
     let coalitions = coalitions_of(&orders);
     let values = with_full(&coalitions[..coalitions.len() - 1]);
-    let of = |coalition: Coalition| values[coalitions.binary_search(&coalition).expect("the coalitions are those of the orders")];
+    let of = |coalition: Coalition| {
+        values[coalitions
+            .binary_search(&coalition)
+            .expect("the coalitions are those of the orders")]
+    };
     (values[0], sampled(players, &orders, of))
 }
 
@@ -60,7 +68,12 @@ fn exact(players: usize, values: &[f64]) -> Vec<f64> {
         .map(|player| {
             let bit = 1 << player;
             let without = (0..values.len()).filter(|coalition| coalition & bit == 0);
-            without.map(|coalition| weights[coalition.count_ones() as usize] * (values[coalition | bit] - values[coalition])).sum()
+            without
+                .map(|coalition| {
+                    weights[coalition.count_ones() as usize]
+                        * (values[coalition | bit] - values[coalition])
+                })
+                .sum()
         })
         .collect()
 }
@@ -105,7 +118,9 @@ fn sampled(players: usize, orders: &[Vec<usize>], value: impl Fn(Coalition) -> f
             before = after;
         }
     }
-    sums.into_iter().map(|sum| sum / orders.len() as f64).collect()
+    sums.into_iter()
+        .map(|sum| sum / orders.len() as f64)
+        .collect()
 }
 
 impl Game<'_> {
@@ -117,17 +132,45 @@ impl Game<'_> {
 
 impl Fitted {
     /// Explains one row, as [`leadpulse_features::Scorer::explain`].
-    pub(crate) fn explain(&self, batch: &FeatureBatch, task: usize, cell: usize, slot: usize) -> Explanation {
+    pub(crate) fn explain(
+        &self,
+        batch: &FeatureBatch,
+        task: usize,
+        cell: usize,
+        slot: usize,
+    ) -> Explanation {
         let (game, logit) = self.game(batch, task, cell, slot);
         let (base_logit, values) = game.shapley(logit);
-        let contribution = |player: Option<u32>| player.map_or(0.0, |player| values[player as usize]);
-        let contributions = game.player_of().iter().enumerate().map(|(group, p)| Contribution { group, logit: contribution(*p) });
-        Explanation { base_logit, logit, contributions: contributions.collect() }
+        let contribution =
+            |player: Option<u32>| player.map_or(0.0, |player| values[player as usize]);
+        let contributions = game
+            .player_of()
+            .iter()
+            .enumerate()
+            .map(|(group, p)| Contribution {
+                group,
+                logit: contribution(*p),
+            });
+        Explanation {
+            base_logit,
+            logit,
+            contributions: contributions.collect(),
+        }
     }
 
     /// One row as a game, and its published logit, which the values sum to.
-    pub(crate) fn game(&self, batch: &FeatureBatch, task: usize, cell: usize, slot: usize) -> (Game<'_>, f64) {
-        let row = if self.config.towers[task].target == Target::Root { 0 } else { slot };
+    pub(crate) fn game(
+        &self,
+        batch: &FeatureBatch,
+        task: usize,
+        cell: usize,
+        slot: usize,
+    ) -> (Game<'_>, f64) {
+        let row = if self.config.towers[task].target == Target::Root {
+            0
+        } else {
+            slot
+        };
         let mut alone = Self::alone(batch, cell);
         let logit = self.logits(&alone, task)[row];
         self.normaliser.apply(&mut alone);
@@ -155,8 +198,16 @@ mod tests {
 
     /// In this game a pair's weight is shared equally.
     fn expected(players: usize) -> Vec<f64> {
-        let ends = |i: usize| if i == 0 || i == players - 1 { 0.25 } else { 0.5 };
-        (0..players).map(|i| i as f64 - 2.0 + if players == 1 { 0.0 } else { ends(i) }).collect()
+        let ends = |i: usize| {
+            if i == 0 || i == players - 1 {
+                0.25
+            } else {
+                0.5
+            }
+        };
+        (0..players)
+            .map(|i| i as f64 - 2.0 + if players == 1 { 0.0 } else { ends(i) })
+            .collect()
     }
 
     #[test]
@@ -203,7 +254,10 @@ mod tests {
                 assert!((explanation.base_logit + sum - logit).abs() < 1e-9);
                 assert_eq!(explanation.contributions.len(), layout.groups.len());
                 assert!(explanation.contributions.iter().any(|c| c.logit != 0.0));
-                assert_eq!(explanation, fitted.explain(&batch, task, i / rows, i % rows));
+                assert_eq!(
+                    explanation,
+                    fitted.explain(&batch, task, i / rows, i % rows)
+                );
             }
         }
     }
@@ -227,6 +281,9 @@ mod tests {
 
     #[test]
     fn nobody_to_explain() {
-        assert_eq!(shapley(0, 1.5, |_| unreachable!("no coalition is asked for")), (1.5, vec![]));
+        assert_eq!(
+            shapley(0, 1.5, |_| unreachable!("no coalition is asked for")),
+            (1.5, vec![])
+        );
     }
 }

@@ -113,8 +113,16 @@ pub struct FitOptions {
 impl Default for FitOptions {
     fn default() -> Self {
         // Inputs are left out because columns tell much the same in different ways: no row may lean on one of them.
-        let light = Regularisation { input_dropout_ratio: 0.2, ..Regularisation::default() };
-        let strong = Regularisation { hidden: 128, dropout_ratio: 0.3, weight_decay: 1e-2, ..light.clone() };
+        let light = Regularisation {
+            input_dropout_ratio: 0.2,
+            ..Regularisation::default()
+        };
+        let strong = Regularisation {
+            hidden: 128,
+            dropout_ratio: 0.3,
+            weight_decay: 1e-2,
+            ..light.clone()
+        };
         Self {
             candidates: vec![light, strong],
             ensemble: 3,
@@ -158,7 +166,9 @@ pub enum FitError {
         outcome: bool,
     },
     /// An outcome that the head cannot learn from.
-    #[error("task `{task}`: the outcome of {set} row {row} does not fit its head ({head}); build outcomes with the task's plan")]
+    #[error(
+        "task `{task}`: the outcome of {set} row {row} does not fit its head ({head}); build outcomes with the task's plan"
+    )]
     WrongOutcome {
         /// The task.
         task: String,
@@ -186,7 +196,9 @@ pub enum FitError {
         present: usize,
     },
     /// Sets encoded differently.
-    #[error("task `{task}`: training, validation and base network must have the same columns; encode them with one feature plan")]
+    #[error(
+        "task `{task}`: training, validation and base network must have the same columns; encode them with one feature plan"
+    )]
     LayoutDiffers {
         /// The task.
         task: String,
@@ -208,7 +220,9 @@ pub enum FitError {
         fault: String,
     },
     /// The loss left the finite numbers.
-    #[error("task `{task}`: the loss of candidate {candidate}, member {member} diverged at step {step}; lower its learning rate")]
+    #[error(
+        "task `{task}`: the loss of candidate {candidate}, member {member} diverged at step {step}; lower its learning rate"
+    )]
     Diverged {
         /// The task.
         task: String,
@@ -264,7 +278,11 @@ impl Fitted {
 
 /// What a task reads: the cell, or the rows of a member table.
 pub(crate) fn target_of(layout: &Layout, entity: TableId) -> Target {
-    layout.members.iter().position(|m| m.table == entity).map_or(Target::Root, Target::Member)
+    layout
+        .members
+        .iter()
+        .position(|m| m.table == entity)
+        .map_or(Target::Root, Target::Member)
 }
 
 /// Trains a new ensemble for one task.
@@ -286,14 +304,37 @@ pub fn fit(
 ) -> Result<Fitted, FitError> {
     let normaliser = Normaliser::fit(examples);
     let trunk = TrunkConfig::for_layout(examples.layout());
-    let base = Base { normaliser: &normaliser, trunk: &trunk, frozen: None };
+    let base = Base {
+        normaliser: &normaliser,
+        trunk: &trunk,
+        frozen: None,
+    };
     let outcome = fit_task(examples, validation, refit, task, options, base, progress)?;
-    let config = NetworkConfig { trunk, towers: vec![outcome.tower] };
-    let networks = outcome.members.into_iter().map(|m| Network { trunk: m.pair.trunk, towers: vec![m.pair.tower] }).collect();
+    let config = NetworkConfig {
+        trunk,
+        towers: vec![outcome.tower],
+    };
+    let networks = outcome
+        .members
+        .into_iter()
+        .map(|m| Network {
+            trunk: m.pair.trunk,
+            towers: vec![m.pair.tower],
+        })
+        .collect();
     let step = validation.len().div_ceil(GOLDEN_ROWS).max(1);
-    let golden_rows: Vec<usize> = (0..GOLDEN_ROWS).map(|i| (i * step) % validation.len()).collect();
+    let golden_rows: Vec<usize> = (0..GOLDEN_ROWS)
+        .map(|i| (i * step) % validation.len())
+        .collect();
     let golden = validation.feature_batch(&golden_rows);
-    Ok(Fitted { layout: examples.layout().clone(), config, networks, normaliser, tasks: vec![outcome.task], golden })
+    Ok(Fitted {
+        layout: examples.layout().clone(),
+        config,
+        networks,
+        normaliser,
+        tasks: vec![outcome.task],
+        golden,
+    })
 }
 
 /// Trains the tower of one more task on the frozen trunks of `base`: its other tasks keep every logit. Chooses and refits as
@@ -314,10 +355,17 @@ pub fn fit_head(
         return Err(FitError::LayoutDiffers { task: task.name });
     }
     if base.tasks.iter().any(|t| t.definition.name == task.name) {
-        return Err(FitError::BadTask { fault: "the base network has a task of this name".into(), task: task.name });
+        return Err(FitError::BadTask {
+            fault: "the base network has a task of this name".into(),
+            task: task.name,
+        });
     }
     let mut fitted = base.clone();
-    let base = Base { normaliser: &base.normaliser, trunk: &base.config.trunk, frozen: Some(&base.networks) };
+    let base = Base {
+        normaliser: &base.normaliser,
+        trunk: &base.config.trunk,
+        frozen: Some(&base.networks),
+    };
     let outcome = fit_task(examples, validation, refit, task, options, base, progress)?;
     fitted.config.towers.push(outcome.tower);
     for (network, member) in fitted.networks.iter_mut().zip(outcome.members) {
@@ -347,7 +395,11 @@ fn fit_task(
     refit: Option<&ExampleSet>,
     mut task: TaskDefinition,
     options: &FitOptions,
-    Base { normaliser, trunk, frozen }: Base<'_>,
+    Base {
+        normaliser,
+        trunk,
+        frozen,
+    }: Base<'_>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<TaskOutcome, FitError> {
     check_options(options)?;
@@ -355,7 +407,10 @@ fn fit_task(
         return Err(FitError::LayoutDiffers { task: task.name });
     }
     if let Some(fault) = task.head.fault() {
-        return Err(FitError::BadTask { task: task.name, fault });
+        return Err(FitError::BadTask {
+            task: task.name,
+            fault,
+        });
     }
     let target = target_of(examples.layout(), task.entity);
     check_rows(&task, target, examples, "training")?;
@@ -383,44 +438,122 @@ fn fit_task(
 
     let candidates = distinct_candidates(options, examples.layout());
     let ensemble = frozen.map_or(options.ensemble, <[Network]>::len);
-    let selecting = if candidates.len() > 1 { options.selection_members.min(ensemble) } else { ensemble };
+    let selecting = if candidates.len() > 1 {
+        options.selection_members.min(ensemble)
+    } else {
+        ensemble
+    };
     let units = candidates.len() * selecting + ensemble - selecting + refit.map_or(0, |_| ensemble);
     let mut done = 0;
 
-    let jobs: Vec<Job> = (0..candidates.len()).flat_map(|c| (0..selecting).map(move |member| Job { candidate: c, member })).collect();
+    let jobs: Vec<Job> = (0..candidates.len())
+        .flat_map(|c| {
+            (0..selecting).map(move |member| Job {
+                candidate: c,
+                member,
+            })
+        })
+        .collect();
     let by_validation = |_: &Job| Length::ByValidation;
-    let mut trained = run_jobs(&trainer, &candidates, &jobs, by_validation, (&mut done, units), progress)?;
+    let mut trained = run_jobs(
+        &trainer,
+        &candidates,
+        &jobs,
+        by_validation,
+        (&mut done, units),
+        progress,
+    )?;
     let mut losses = Vec::new();
     for c in 0..candidates.len() {
-        losses.push(trainer.validation_loss(&mean_logits(&trained[c * selecting..(c + 1) * selecting])));
+        losses.push(
+            trainer.validation_loss(&mean_logits(&trained[c * selecting..(c + 1) * selecting])),
+        );
     }
-    let chosen = (0..candidates.len()).min_by(|a, b| losses[*a].total_cmp(&losses[*b])).expect("at least one candidate");
-    let mut members: Vec<Trained> = trained.drain(chosen * selecting..(chosen + 1) * selecting).collect();
-    let rest: Vec<Job> = (selecting..ensemble).map(|member| Job { candidate: chosen, member }).collect();
-    members.extend(run_jobs(&trainer, &candidates, &rest, by_validation, (&mut done, units), progress)?);
+    let chosen = (0..candidates.len())
+        .min_by(|a, b| losses[*a].total_cmp(&losses[*b]))
+        .expect("at least one candidate");
+    let mut members: Vec<Trained> = trained
+        .drain(chosen * selecting..(chosen + 1) * selecting)
+        .collect();
+    let rest: Vec<Job> = (selecting..ensemble)
+        .map(|member| Job {
+            candidate: chosen,
+            member,
+        })
+        .collect();
+    members.extend(run_jobs(
+        &trainer,
+        &candidates,
+        &rest,
+        by_validation,
+        (&mut done, units),
+        progress,
+    )?);
 
     let logits = mean_logits(&members);
-    let mut calibration = if task.head.is_binary() { Calibration::fit(&trainer.evidence(&logits)) } else { Calibration::Identity };
-    let mut metrics = metrics(&trainer, &logits, &calibration, &candidates, &losses, chosen);
+    let mut calibration = if task.head.is_binary() {
+        Calibration::fit(&trainer.evidence(&logits))
+    } else {
+        Calibration::Identity
+    };
+    let mut metrics = metrics(
+        &trainer,
+        &logits,
+        &calibration,
+        &candidates,
+        &losses,
+        chosen,
+    );
     let regularisation = candidates[chosen].clone();
-    tracing::info!(task = task.name, candidate = chosen, validation_loss = losses[chosen], "fitted");
+    tracing::info!(
+        task = task.name,
+        candidate = chosen,
+        validation_loss = losses[chosen],
+        "fitted"
+    );
     let tower = trainer.tower(&regularisation);
     if let Some(refit) = refit {
         check_rows(&task, target, refit, "refit")?;
         let refit = &*weighted(refit, options.weighting);
         let (targets, usable) = training_targets(&task.head, refit);
         metrics.insert("refit_rows".into(), json!(usable.len()));
-        let trainer = Trainer { examples: refit, usable, targets, ..trainer };
+        let trainer = Trainer {
+            examples: refit,
+            usable,
+            targets,
+            ..trainer
+        };
         let epochs: Vec<f64> = members.iter().map(|m| m.epochs).collect();
-        let jobs: Vec<Job> = (0..ensemble).map(|member| Job { candidate: chosen, member }).collect();
-        members = run_jobs(&trainer, &candidates, &jobs, |job| Length::Epochs(epochs[job.member]), (&mut done, units), progress)?;
+        let jobs: Vec<Job> = (0..ensemble)
+            .map(|member| Job {
+                candidate: chosen,
+                member,
+            })
+            .collect();
+        members = run_jobs(
+            &trainer,
+            &candidates,
+            &jobs,
+            |job| Length::Epochs(epochs[job.member]),
+            (&mut done, units),
+            progress,
+        )?;
         if task.head.is_binary() {
             calibration = calibration.recentred(&trainer.evidence(&mean_logits(&members)));
         }
     } else {
         drop(trainer);
     }
-    Ok(TaskOutcome { task: FittedTask { definition: task, regularisation, calibration, metrics }, tower, members })
+    Ok(TaskOutcome {
+        task: FittedTask {
+            definition: task,
+            regularisation,
+            calibration,
+            metrics,
+        },
+        tower,
+        members,
+    })
 }
 
 /// The examples with the weights that the options ask for.
@@ -439,14 +572,28 @@ fn weighted(examples: &ExampleSet, weighting: Weighting) -> Cow<'_, ExampleSet> 
 fn leave_out_untrained(head: &mut Head, targets: &[(f32, f32)]) {
     let outputs = head.outputs();
     if let Head::Hazard { untrained, .. } = head {
-        let trains = |bucket: usize| targets.iter().skip(bucket).step_by(outputs).any(|(_, weight)| *weight > 0.0);
-        let trained = (0..outputs).rev().find(|bucket| trains(*bucket)).map_or(1, |bucket| bucket + 1);
+        let trains = |bucket: usize| {
+            targets
+                .iter()
+                .skip(bucket)
+                .step_by(outputs)
+                .any(|(_, weight)| *weight > 0.0)
+        };
+        let trained = (0..outputs)
+            .rev()
+            .find(|bucket| trains(*bucket))
+            .map_or(1, |bucket| bucket + 1);
         *untrained = outputs - trained;
     }
 }
 
 fn check_options(options: &FitOptions) -> Result<(), FitError> {
-    let bad = |option, fault: &str| Err(FitError::BadOption { option, fault: fault.into() });
+    let bad = |option, fault: &str| {
+        Err(FitError::BadOption {
+            option,
+            fault: fault.into(),
+        })
+    };
     for (option, value) in [
         ("ensemble", options.ensemble),
         ("selection_members", options.selection_members),
@@ -463,25 +610,49 @@ fn check_options(options: &FitOptions) -> Result<(), FitError> {
         if c.hidden == 0 {
             return bad("candidates.hidden", "must be at least 1");
         }
-        if !(0.0..=0.9).contains(&c.dropout_ratio) || !(0.0..=0.9).contains(&c.input_dropout_ratio) {
+        if !(0.0..=0.9).contains(&c.dropout_ratio) || !(0.0..=0.9).contains(&c.input_dropout_ratio)
+        {
             return bad("candidates.dropout_ratio", "ratios lie between 0 and 0.9");
         }
-        if !(c.learning_rate > 0.0 && c.learning_rate.is_finite() && c.weight_decay >= 0.0 && c.weight_decay.is_finite()) {
-            return bad("candidates.learning_rate", "the learning rate must be above 0, the weight decay not below it, and both finite");
+        if !(c.learning_rate > 0.0
+            && c.learning_rate.is_finite()
+            && c.weight_decay >= 0.0
+            && c.weight_decay.is_finite())
+        {
+            return bad(
+                "candidates.learning_rate",
+                "the learning rate must be above 0, the weight decay not below it, and both finite",
+            );
         }
     }
     Ok(())
 }
 
-fn check_rows(task: &TaskDefinition, target: Target, examples: &ExampleSet, set: &'static str) -> Result<(), FitError> {
+fn check_rows(
+    task: &TaskDefinition,
+    target: Target,
+    examples: &ExampleSet,
+    set: &'static str,
+) -> Result<(), FitError> {
     for (row, example) in examples.examples().iter().enumerate() {
         if !task.head.accepts(&example.outcome) {
-            return Err(FitError::WrongOutcome { task: task.name.clone(), set, row, head: format!("{:?}", task.head) });
+            return Err(FitError::WrongOutcome {
+                task: task.name.clone(),
+                set,
+                row,
+                head: format!("{:?}", task.head),
+            });
         }
         if let Target::Member(table) = target {
             let present = examples.members_of(row, table);
             if example.slot >= present {
-                return Err(FitError::NoSuchMember { task: task.name.clone(), set, row, slot: example.slot, present });
+                return Err(FitError::NoSuchMember {
+                    task: task.name.clone(),
+                    set,
+                    row,
+                    slot: example.slot,
+                    present,
+                });
             }
         }
     }
@@ -490,13 +661,32 @@ fn check_rows(task: &TaskDefinition, target: Target, examples: &ExampleSet, set:
 
 fn check_outcomes(task: &TaskDefinition, trainer: &Trainer<'_>) -> Result<(), FitError> {
     // A hazard trains on every bucket that has closed, long before the whole window has.
-    let training: Vec<f64> = trainer.targets.iter().filter(|(_, weight)| *weight > 0.0).map(|(target, _)| f64::from(*target)).collect();
+    let training: Vec<f64> = trainer
+        .targets
+        .iter()
+        .filter(|(_, weight)| *weight > 0.0)
+        .map(|(target, _)| f64::from(*target))
+        .collect();
     let validation: Vec<f64> = trainer.labelled.iter().map(|l| l.label).collect();
-    let sizes = [("training", training, trainer.examples.len()), ("validation", validation, trainer.validation.len())];
+    let sizes = [
+        ("training", training, trainer.examples.len()),
+        ("validation", validation, trainer.validation.len()),
+    ];
     for (set, labels, rows) in sizes {
-        let Some(first) = labels.first() else { return Err(FitError::NoOutcomes { task: task.name.clone(), set, rows }) };
+        let Some(first) = labels.first() else {
+            return Err(FitError::NoOutcomes {
+                task: task.name.clone(),
+                set,
+                rows,
+            });
+        };
         if task.head.is_binary() && labels.iter().all(|l| l == first) {
-            return Err(FitError::OneOutcome { task: task.name.clone(), set, rows: labels.len(), outcome: *first > 0.5 });
+            return Err(FitError::OneOutcome {
+                task: task.name.clone(),
+                set,
+                rows: labels.len(),
+                outcome: *first > 0.5,
+            });
         }
     }
     Ok(())
@@ -522,7 +712,12 @@ fn training_targets(head: &Head, examples: &ExampleSet) -> (Vec<(f32, f32)>, Vec
 fn labelled(head: &Head, validation: &ExampleSet) -> Vec<Labelled> {
     let rows = validation.examples().iter().enumerate();
     rows.filter_map(|(index, e)| {
-        head.label(&e.outcome).map(|label| Labelled { index, label, weight: f64::from(e.weight), entity: e.entity })
+        head.label(&e.outcome).map(|label| Labelled {
+            index,
+            label,
+            weight: f64::from(e.weight),
+            entity: e.entity,
+        })
     })
     .collect()
 }
@@ -544,7 +739,9 @@ fn distinct_candidates(options: &FitOptions, layout: &Layout) -> Vec<Regularisat
 
 fn mean_logits(members: &[Trained]) -> Vec<f64> {
     let rows = members.first().map_or(0, |m| m.logits.len());
-    (0..rows).map(|i| members.iter().map(|m| m.logits[i]).sum::<f64>() / members.len() as f64).collect()
+    (0..rows)
+        .map(|i| members.iter().map(|m| m.logits[i]).sum::<f64>() / members.len() as f64)
+        .collect()
 }
 
 #[derive(Clone, Copy)]
@@ -554,8 +751,16 @@ struct Job {
 }
 
 enum Report {
-    Evaluated { job: usize, epochs: f64, training_loss: f64, validation_loss: f64 },
-    Finished { job: usize, result: Result<Box<Trained>, Diverged> },
+    Evaluated {
+        job: usize,
+        epochs: f64,
+        training_loss: f64,
+        validation_loss: f64,
+    },
+    Finished {
+        job: usize,
+        result: Result<Box<Trained>, Diverged>,
+    },
 }
 
 /// Trains the jobs on as many threads as the machine has; results come in the order of the jobs.
@@ -567,23 +772,41 @@ fn run_jobs(
     (done, units): (&mut usize, usize),
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Vec<Trained>, FitError> {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(jobs.len());
+    let threads = std::thread::available_parallelism()
+        .map_or(1, usize::from)
+        .min(jobs.len());
     let next = AtomicUsize::new(0);
     let (sender, receiver) = mpsc::channel();
-    let mut results: Vec<Option<Result<Box<Trained>, Diverged>>> = jobs.iter().map(|_| None).collect();
+    let mut results: Vec<Option<Result<Box<Trained>, Diverged>>> =
+        jobs.iter().map(|_| None).collect();
     std::thread::scope(|scope| {
         for _ in 0..threads {
             let (sender, next, length) = (sender.clone(), &next, &length);
             scope.spawn(move || {
                 loop {
                     let job = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(Job { candidate, member }) = jobs.get(job).copied() else { break };
+                    let Some(Job { candidate, member }) = jobs.get(job).copied() else {
+                        break;
+                    };
                     let length = length(&jobs[job]);
-                    let result = trainer.train(&candidates[candidate], member, length, |epochs, training_loss, validation_loss| {
-                        // The receiver lives until every sender is gone.
-                        let _ = sender.send(Report::Evaluated { job, epochs, training_loss, validation_loss });
+                    let result = trainer.train(
+                        &candidates[candidate],
+                        member,
+                        length,
+                        |epochs, training_loss, validation_loss| {
+                            // The receiver lives until every sender is gone.
+                            let _ = sender.send(Report::Evaluated {
+                                job,
+                                epochs,
+                                training_loss,
+                                validation_loss,
+                            });
+                        },
+                    );
+                    let _ = sender.send(Report::Finished {
+                        job,
+                        result: result.map(Box::new),
                     });
-                    let _ = sender.send(Report::Finished { job, result: result.map(Box::new) });
                 }
             });
         }
@@ -591,11 +814,23 @@ fn run_jobs(
         let mut parts = vec![0.0; jobs.len()];
         for report in receiver {
             match report {
-                Report::Evaluated { job, epochs, training_loss, validation_loss } => {
+                Report::Evaluated {
+                    job,
+                    epochs,
+                    training_loss,
+                    validation_loss,
+                } => {
                     parts[job] = (epochs / trainer.options.max_epochs as f64).min(1.0);
                     let Job { candidate, member } = jobs[job];
                     let done_ratio = (*done as f64 + parts.iter().sum::<f64>()) / units as f64;
-                    progress(Progress { done_ratio, candidate, member, epochs, training_loss, validation_loss });
+                    progress(Progress {
+                        done_ratio,
+                        candidate,
+                        member,
+                        epochs,
+                        training_loss,
+                        validation_loss,
+                    });
                 }
                 Report::Finished { job, result } => {
                     parts[job] = 1.0;
@@ -607,10 +842,15 @@ fn run_jobs(
     *done += jobs.len();
     let finished = jobs.iter().zip(results);
     finished
-        .map(|(job, result)| match result.expect("every job reports its end, or its thread's panic is passed on") {
-            Ok(trained) => Ok(*trained),
-            Err(Diverged { step }) => {
-                Err(FitError::Diverged { task: trainer.task.to_owned(), candidate: job.candidate, member: job.member, step })
+        .map(|(job, result)| {
+            match result.expect("every job reports its end, or its thread's panic is passed on") {
+                Ok(trained) => Ok(*trained),
+                Err(Diverged { step }) => Err(FitError::Diverged {
+                    task: trainer.task.to_owned(),
+                    candidate: job.candidate,
+                    member: job.member,
+                    step,
+                }),
             }
         })
         .collect()
@@ -626,9 +866,17 @@ fn metrics(
 ) -> Map<String, Value> {
     let entities: BTreeSet<_> = trainer.labelled.iter().map(|l| l.entity).collect();
     let mut validation = if trainer.head.is_binary() {
-        let p: Vec<f64> = logits.iter().map(|z| probability(calibration.apply(*z))).collect();
+        let p: Vec<f64> = logits
+            .iter()
+            .map(|z| probability(calibration.apply(*z)))
+            .collect();
         let outcomes: Vec<bool> = trainer.labelled.iter().map(|l| l.label > 0.5).collect();
-        let positives: BTreeSet<_> = trainer.labelled.iter().filter(|l| l.label > 0.5).map(|l| l.entity).collect();
+        let positives: BTreeSet<_> = trainer
+            .labelled
+            .iter()
+            .filter(|l| l.label > 0.5)
+            .map(|l| l.entity)
+            .collect();
         let mut metrics = json!(BinaryMetrics::of(&p, &outcomes));
         metrics["positive_entities"] = json!(positives.len());
         metrics

@@ -43,7 +43,10 @@ const LOGIT_LIMIT: f64 = 30.0;
 impl Head {
     /// A hazard head of these edges.
     pub fn hazard(edges_ms: Vec<i64>) -> Self {
-        Self::Hazard { edges_ms, untrained: 0 }
+        Self::Hazard {
+            edges_ms,
+            untrained: 0,
+        }
     }
 
     /// Outputs of the network for one row.
@@ -57,9 +60,15 @@ impl Head {
     /// What is wrong with this head, if anything.
     pub(crate) fn fault(&self) -> Option<String> {
         match self {
-            Self::Hazard { edges_ms, .. } if edges_ms.is_empty() => Some("a hazard head needs at least one edge".into()),
-            Self::Hazard { edges_ms, .. } if edges_ms[0] <= 0 || edges_ms.windows(2).any(|w| w[0] >= w[1]) => {
-                Some(format!("the edges of a hazard head must ascend from above 0, but are {edges_ms:?}"))
+            Self::Hazard { edges_ms, .. } if edges_ms.is_empty() => {
+                Some("a hazard head needs at least one edge".into())
+            }
+            Self::Hazard { edges_ms, .. }
+                if edges_ms[0] <= 0 || edges_ms.windows(2).any(|w| w[0] >= w[1]) =>
+            {
+                Some(format!(
+                    "the edges of a hazard head must ascend from above 0, but are {edges_ms:?}"
+                ))
             }
             _ => None,
         }
@@ -69,7 +78,9 @@ impl Head {
     pub(crate) fn accepts(&self, outcome: &Outcome) -> bool {
         matches!(
             (self, outcome),
-            (Self::Hazard { .. }, Outcome::Hazard { .. }) | (Self::Window, Outcome::Window(_)) | (Self::Regression, Outcome::Value(_))
+            (Self::Hazard { .. }, Outcome::Hazard { .. })
+                | (Self::Window, Outcome::Window(_))
+                | (Self::Regression, Outcome::Value(_))
         )
     }
 
@@ -78,9 +89,16 @@ impl Head {
     /// their cohort's negatives would bias probabilities up.
     pub fn label(&self, outcome: &Outcome) -> Option<f64> {
         match (self, outcome) {
-            (Self::Hazard { edges_ms, .. }, Outcome::Hazard { after_ms, observed_ms }) => {
+            (
+                Self::Hazard { edges_ms, .. },
+                Outcome::Hazard {
+                    after_ms,
+                    observed_ms,
+                },
+            ) => {
                 let horizon = *edges_ms.last()?;
-                (*observed_ms >= horizon).then(|| f64::from(after_ms.is_some_and(|after| after <= horizon)))
+                (*observed_ms >= horizon)
+                    .then(|| f64::from(after_ms.is_some_and(|after| after <= horizon)))
             }
             (Self::Window, Outcome::Window(held)) => Some(f64::from(*held)),
             (Self::Regression, Outcome::Value(value)) => Some(value.signum() * value.abs().ln_1p()),
@@ -92,13 +110,22 @@ impl Head {
     /// else 0.
     pub(crate) fn targets(&self, outcome: &Outcome, mut push: impl FnMut(f32, f32)) {
         match (self, outcome) {
-            (Self::Hazard { edges_ms, .. }, Outcome::Hazard { after_ms, observed_ms }) => {
+            (
+                Self::Hazard { edges_ms, .. },
+                Outcome::Hazard {
+                    after_ms,
+                    observed_ms,
+                },
+            ) => {
                 let mut start = 0;
                 for &end in edges_ms {
                     let at_risk = after_ms.is_none_or(|after| after > start);
                     let mature = *observed_ms >= end;
                     let happened = after_ms.is_some_and(|after| after > start && after <= end);
-                    push(f32::from(u8::from(happened)), f32::from(u8::from(at_risk && mature)));
+                    push(
+                        f32::from(u8::from(happened)),
+                        f32::from(u8::from(at_risk && mature)),
+                    );
                     start = end;
                 }
             }
@@ -114,7 +141,11 @@ impl Head {
                 // 1 − σ(z) = exp(−softplus(z)), so that the survival to the end is exp(−Λ), and the logit is ln(exp(Λ) − 1).
                 let trained = &outputs[..outputs.len() - untrained];
                 let cumulated: f64 = trained.iter().map(|z| softplus(f64::from(*z))).sum();
-                let logit = if cumulated > 1.0 { cumulated + (-(-cumulated).exp()).ln_1p() } else { cumulated.exp_m1().ln() };
+                let logit = if cumulated > 1.0 {
+                    cumulated + (-(-cumulated).exp()).ln_1p()
+                } else {
+                    cumulated.exp_m1().ln()
+                };
                 logit.clamp(-LOGIT_LIMIT, LOGIT_LIMIT)
             }
             Self::Window => f64::from(outputs[0]).clamp(-LOGIT_LIMIT, LOGIT_LIMIT),
@@ -153,25 +184,46 @@ mod tests {
             (Some(31), 99, [(0.0, 1.0), (0.0, 1.0), (0.0, 1.0)]),
         ] {
             let mut targets = Vec::new();
-            hazard().targets(&Outcome::Hazard { after_ms: after, observed_ms: observed }, |y, w| targets.push((y, w)));
+            hazard().targets(
+                &Outcome::Hazard {
+                    after_ms: after,
+                    observed_ms: observed,
+                },
+                |y, w| targets.push((y, w)),
+            );
             assert_eq!(targets, expected, "after {after:?} observed {observed}");
         }
     }
 
     #[test]
     fn labels_wait_for_the_horizon() {
-        for (after, observed, expected) in
-            [(Some(10), 29, None), (Some(10), 30, Some(1.0)), (None, 30, Some(0.0)), (Some(31), 40, Some(0.0))]
-        {
-            assert_eq!(hazard().label(&Outcome::Hazard { after_ms: after, observed_ms: observed }), expected);
+        for (after, observed, expected) in [
+            (Some(10), 29, None),
+            (Some(10), 30, Some(1.0)),
+            (None, 30, Some(0.0)),
+            (Some(31), 40, Some(0.0)),
+        ] {
+            assert_eq!(
+                hazard().label(&Outcome::Hazard {
+                    after_ms: after,
+                    observed_ms: observed
+                }),
+                expected
+            );
         }
-        assert_eq!(Head::Regression.label(&Outcome::Value(-1.0)), Some(-(2f64.ln())));
+        assert_eq!(
+            Head::Regression.label(&Outcome::Value(-1.0)),
+            Some(-(2f64.ln()))
+        );
     }
 
     #[test]
     fn the_logit_is_that_of_the_survival_product() {
         for z in [[-3.0f32, -2.0, 0.5], [-9.0, -12.0, -10.0], [4.0, 5.0, 1.0]] {
-            let survival: f64 = z.iter().map(|z| 1.0 - 1.0 / (1.0 + (-f64::from(*z)).exp())).product();
+            let survival: f64 = z
+                .iter()
+                .map(|z| 1.0 - 1.0 / (1.0 + (-f64::from(*z)).exp()))
+                .product();
             let expected = ((1.0 - survival) / survival).ln();
             assert!((hazard().logit(&z) - expected).abs() < 1e-6, "{z:?}");
         }

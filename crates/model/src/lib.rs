@@ -30,11 +30,16 @@ pub use bundle::{Bundle, BundleError, BundleMeta, FORMAT_VERSION};
 pub use calibrate::Calibration;
 pub use deletion::DeletionTest;
 pub use examples::{Example, ExampleSet};
-pub use fit::{FitError, FitOptions, Fitted, FittedTask, Regularisation, TaskDefinition, Weighting, fit, fit_head};
+pub use fit::{
+    FitError, FitOptions, Fitted, FittedTask, Regularisation, TaskDefinition, Weighting, fit,
+    fit_head,
+};
 pub use head::{Head, Outcome};
 pub use manifest::{Manifest, TaskManifest};
 pub use metrics::{BinaryMetrics, RegressionMetrics};
-pub use network::{Inputs, MemberInputs, MemberValues, Network, NetworkConfig, Target, TowerConfig, TrunkConfig};
+pub use network::{
+    Inputs, MemberInputs, MemberValues, Network, NetworkConfig, Target, TowerConfig, TrunkConfig,
+};
 pub use normalise::Normaliser;
 pub use store::{CellRow, CellStore};
 pub use train::Progress;

@@ -73,15 +73,28 @@ pub struct TaskManifest {
 impl Manifest {
     /// The text of the file, and the bundle id that it holds.
     pub(crate) fn to_text(&self) -> (String, String) {
-        let unnamed = Self { bundle_id: String::new(), ..self.clone() };
+        let unnamed = Self {
+            bundle_id: String::new(),
+            ..self.clone()
+        };
         let id = id_of(&pretty(&unnamed));
-        (pretty(&Self { bundle_id: id.clone(), ..unnamed }), id)
+        (
+            pretty(&Self {
+                bundle_id: id.clone(),
+                ..unnamed
+            }),
+            id,
+        )
     }
 
     /// The bundle id that this text should hold, given the one it holds. Works on the text, so that how numbers print and parse
     /// cannot matter.
     pub(crate) fn expected_id(text: &str, held: &str) -> String {
-        id_of(&text.replacen(&format!("\"bundle_id\": \"{held}\""), "\"bundle_id\": \"\"", 1))
+        id_of(&text.replacen(
+            &format!("\"bundle_id\": \"{held}\""),
+            "\"bundle_id\": \"\"",
+            1,
+        ))
     }
 }
 
@@ -107,10 +120,26 @@ struct GoldenMembers {
 
 impl Golden {
     pub fn new(batch: &FeatureBatch, logits: Vec<Vec<f64>>) -> Self {
-        let members =
-            batch.members.iter().map(|b| GoldenMembers { slots: b.slots, width: b.width, values: b.values.clone(), mask: b.mask.clone() });
-        let logits = logits.into_iter().map(|task| task.into_iter().map(|z| z.is_finite().then_some(z)).collect()).collect();
-        Self { cells: batch.cells, root: batch.root.clone(), members: members.collect(), logits }
+        let members = batch.members.iter().map(|b| GoldenMembers {
+            slots: b.slots,
+            width: b.width,
+            values: b.values.clone(),
+            mask: b.mask.clone(),
+        });
+        let logits = logits
+            .into_iter()
+            .map(|task| {
+                task.into_iter()
+                    .map(|z| z.is_finite().then_some(z))
+                    .collect()
+            })
+            .collect();
+        Self {
+            cells: batch.cells,
+            root: batch.root.clone(),
+            members: members.collect(),
+            logits,
+        }
     }
 
     pub fn batch(&self) -> FeatureBatch {
@@ -121,31 +150,39 @@ impl Golden {
             mask: m.mask.clone(),
             entities: vec![None; m.mask.len()],
         });
-        FeatureBatch { cells: self.cells, root: self.root.clone(), members: members.collect() }
+        FeatureBatch {
+            cells: self.cells,
+            root: self.root.clone(),
+            members: members.collect(),
+        }
     }
 
     /// Whether the lengths agree with each other and with these widths.
     pub fn fits(&self, root: usize, members: &[usize]) -> bool {
         self.root.len() == self.cells * root
             && self.members.len() == members.len()
-            && self
-                .members
-                .iter()
-                .zip(members)
-                .all(|(m, width)| m.width == *width && m.mask.len() == self.cells * m.slots && m.values.len() == m.mask.len() * m.width)
+            && self.members.iter().zip(members).all(|(m, width)| {
+                m.width == *width
+                    && m.mask.len() == self.cells * m.slots
+                    && m.values.len() == m.mask.len() * m.width
+            })
     }
 }
 
 /// JSON as it is written to files.
 pub(crate) fn pretty(value: &impl Serialize) -> String {
-    let mut text = serde_json::to_string_pretty(value).expect("plain structs of finite numbers with string keys print as JSON");
+    let mut text = serde_json::to_string_pretty(value)
+        .expect("plain structs of finite numbers with string keys print as JSON");
     text.push('\n');
     text
 }
 
 /// SHA-256, hexadecimal.
 pub(crate) fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 fn id_of(text: &str) -> String {

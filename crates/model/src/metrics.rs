@@ -57,7 +57,12 @@ impl BinaryMetrics {
         let positives = outcomes.iter().filter(|o| **o).count();
         let ranked = Ranked::new(probabilities, outcomes);
         let base_rate = positives as f64 / rows as f64;
-        let pairs = || probabilities.iter().zip(outcomes).map(|(p, o)| (*p, f64::from(*o)));
+        let pairs = || {
+            probabilities
+                .iter()
+                .zip(outcomes)
+                .map(|(p, o)| (*p, f64::from(*o)))
+        };
         Some(Self {
             rows,
             positives,
@@ -83,11 +88,19 @@ impl RegressionMetrics {
         let rows = outcomes.len();
         let log1p = |x: f64| x.signum() * x.abs().ln_1p();
         let mean_error = |scale: fn(f64) -> f64| {
-            let errors = predictions.iter().zip(outcomes).map(|(p, y)| (scale(*p) - scale(*y)).abs());
+            let errors = predictions
+                .iter()
+                .zip(outcomes)
+                .map(|(p, y)| (scale(*p) - scale(*y)).abs());
             errors.sum::<f64>() / rows as f64
         };
         let (mae, mae_log1p) = (mean_error(|x| x), mean_error(log1p));
-        Some(Self { rows, mae, mae_log1p, spearman: correlation(&mid_ranks(predictions), &mid_ranks(outcomes)) })
+        Some(Self {
+            rows,
+            mae,
+            mae_log1p,
+            spearman: correlation(&mid_ranks(predictions), &mid_ranks(outcomes)),
+        })
     }
 }
 
@@ -123,11 +136,19 @@ impl Ranked {
                     tie.rows += 1.0;
                     tie.positives += positive;
                 }
-                _ => ties.push(Tie { score: scores[i], rows: 1.0, positives: positive }),
+                _ => ties.push(Tie {
+                    score: scores[i],
+                    rows: 1.0,
+                    positives: positive,
+                }),
             }
         }
         let positives = ties.iter().map(|t| t.positives).sum();
-        Self { ties, rows: scores.len() as f64, positives }
+        Self {
+            ties,
+            rows: scores.len() as f64,
+            positives,
+        }
     }
 
     /// The probability that a positive row stands above a negative one, a tie counting half.
@@ -203,7 +224,11 @@ fn mid_ranks(values: &[f64]) -> Vec<f64> {
     let mut ranks = vec![0.0; values.len()];
     let mut start = 0;
     while start < order.len() {
-        let end = start + order[start..].iter().take_while(|i| values[**i] == values[order[start]]).count();
+        let end = start
+            + order[start..]
+                .iter()
+                .take_while(|i| values[**i] == values[order[start]])
+                .count();
         for i in &order[start..end] {
             ranks[*i] = (start + end - 1) as f64 / 2.0;
         }
@@ -229,18 +254,28 @@ mod tests {
     use super::*;
 
     fn check(actual: f64, expected: f64) {
-        assert!((actual - expected).abs() < 1e-12, "{actual} instead of {expected}");
+        assert!(
+            (actual - expected).abs() < 1e-12,
+            "{actual} instead of {expected}"
+        );
     }
 
     #[test]
     fn binary_metrics_by_hand_with_ties() {
         // Scores .9 .7 .7 .7 .2 with outcomes 1 1 0 0 1: of 6 pairs .9 wins 2, .7 ties 2 of 2, .2 loses 2 → 3 of 6.
-        let m = BinaryMetrics::of(&[0.9, 0.7, 0.7, 0.7, 0.2], &[true, true, false, false, true]).unwrap();
+        let m = BinaryMetrics::of(
+            &[0.9, 0.7, 0.7, 0.7, 0.2],
+            &[true, true, false, false, true],
+        )
+        .unwrap();
         assert_eq!((m.rows, m.positives), (5, 3));
         check(m.auroc.unwrap(), 0.5);
         check(m.average_precision.unwrap(), 1.0 / 3.0 * (1.0 + 0.5 + 0.6));
         check(m.brier, (0.01 + 0.09 + 0.49 + 0.49 + 0.64) / 5.0);
-        check(m.log_loss, -(0.9f64.ln() + 0.7f64.ln() + 2.0 * 0.3f64.ln() + 0.2f64.ln()) / 5.0);
+        check(
+            m.log_loss,
+            -(0.9f64.ln() + 0.7f64.ln() + 2.0 * 0.3f64.ln() + 0.2f64.ln()) / 5.0,
+        );
         check(m.lift_at_20_percent.unwrap(), 1.0 / 0.6);
         check(m.precision_at_10_percent, 1.0);
         // Five bins of one row each; the tied three share a rate of 1/3.
@@ -261,17 +296,32 @@ mod tests {
     #[test]
     fn perfect_reversed_and_one_sided() {
         let outcomes = [false, false, true, true];
-        assert_eq!(BinaryMetrics::of(&[0.1, 0.2, 0.3, 0.4], &outcomes).unwrap().auroc, Some(1.0));
-        assert_eq!(BinaryMetrics::of(&[0.4, 0.3, 0.2, 0.1], &outcomes).unwrap().auroc, Some(0.0));
+        assert_eq!(
+            BinaryMetrics::of(&[0.1, 0.2, 0.3, 0.4], &outcomes)
+                .unwrap()
+                .auroc,
+            Some(1.0)
+        );
+        assert_eq!(
+            BinaryMetrics::of(&[0.4, 0.3, 0.2, 0.1], &outcomes)
+                .unwrap()
+                .auroc,
+            Some(0.0)
+        );
         let none = BinaryMetrics::of(&[0.4, 0.3], &[false, false]).unwrap();
-        assert_eq!((none.auroc, none.average_precision, none.lift_at_20_percent), (None, None, None));
+        assert_eq!(
+            (none.auroc, none.average_precision, none.lift_at_20_percent),
+            (None, None, None)
+        );
         assert_eq!(BinaryMetrics::of(&[], &[]), None);
     }
 
     #[test]
     fn calibrated_bins_have_no_error() {
         let probabilities: Vec<f64> = (0..150).map(|i| f64::from(i / 10) / 15.0).collect();
-        let outcomes: Vec<bool> = (0..150).map(|i| f64::from(i % 10) < (f64::from(i / 10) / 15.0 * 10.0).round()).collect();
+        let outcomes: Vec<bool> = (0..150)
+            .map(|i| f64::from(i % 10) < (f64::from(i / 10) / 15.0 * 10.0).round())
+            .collect();
         assert!(BinaryMetrics::of(&probabilities, &outcomes).unwrap().ece < 0.04);
     }
 
@@ -282,6 +332,11 @@ mod tests {
         check(m.mae_log1p, ((4f64 / 3.0).ln() + (10f64 / 6.0).ln()) / 4.0);
         // Ranks 0 1.5 1.5 3 against 0 2 1 3.
         check(m.spearman.unwrap(), 4.5 / (4.5f64 * 5.0).sqrt());
-        assert_eq!(RegressionMetrics::of(&[1.0, 1.0], &[1.0, 2.0]).unwrap().spearman, None);
+        assert_eq!(
+            RegressionMetrics::of(&[1.0, 1.0], &[1.0, 2.0])
+                .unwrap()
+                .spearman,
+            None
+        );
     }
 }

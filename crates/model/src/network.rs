@@ -53,7 +53,10 @@ pub struct MemberInputs {
 
 /// The columns of members.
 #[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "there is one per table and batch")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one per table and batch"
+)]
 pub enum MemberValues {
     /// `[cells, slots, width]`, padding included: a cell's shape is its own, whatever else is in the batch.
     Padded(Tensor<3>),
@@ -77,10 +80,16 @@ impl Inputs {
             .into_iter()
             .map(|block| {
                 let slots = block.slots.max(1);
-                let (values, mask) =
-                    if block.slots == 0 { (vec![0.0; cells * block.width], vec![0.0; cells]) } else { (block.values, block.mask) };
+                let (values, mask) = if block.slots == 0 {
+                    (vec![0.0; cells * block.width], vec![0.0; cells])
+                } else {
+                    (block.values, block.mask)
+                };
                 MemberInputs {
-                    values: MemberValues::Padded(Tensor::from_data(TensorData::new(values, [cells, slots, block.width]), device)),
+                    values: MemberValues::Padded(Tensor::from_data(
+                        TensorData::new(values, [cells, slots, block.width]),
+                        device,
+                    )),
                     mask: Tensor::from_data(TensorData::new(mask, [cells, slots, 1]), device),
                 }
             })
@@ -90,7 +99,13 @@ impl Inputs {
 
     /// As [`Self::from_batch`], without the padding: for training, where nobody asks for the same bits in any company.
     pub fn packed(batch: FeatureBatch, device: &Device) -> Self {
-        let mut inputs = Self::from_batch(FeatureBatch { members: Vec::new(), ..batch }, device);
+        let mut inputs = Self::from_batch(
+            FeatureBatch {
+                members: Vec::new(),
+                ..batch
+            },
+            device,
+        );
         for block in batch.members {
             let (width, slots) = (block.width, block.slots.max(1));
             let (mut rows, mut places) = (Vec::new(), Vec::with_capacity(batch.cells * slots));
@@ -100,7 +115,11 @@ impl Inputs {
                 if *is_there != 0.0 {
                     rows.extend_from_slice(&block.values[slot * width..(slot + 1) * width]);
                 }
-                places.push(if *is_there != 0.0 { (rows.len() / width.max(1)) as i32 } else { 0 });
+                places.push(if *is_there != 0.0 {
+                    (rows.len() / width.max(1)) as i32
+                } else {
+                    0
+                });
             }
             // A tensor has at least one row; nothing points to this one.
             if rows.is_empty() {
@@ -110,7 +129,10 @@ impl Inputs {
             inputs.members.push(MemberInputs {
                 values: MemberValues::Packed {
                     rows: Tensor::from_data(TensorData::new(rows, [count, width]), device),
-                    places: Tensor::from_data(TensorData::new(places, [batch.cells * slots]), device),
+                    places: Tensor::from_data(
+                        TensorData::new(places, [batch.cells * slots]),
+                        device,
+                    ),
                 },
                 mask: Tensor::from_data(TensorData::new(mask, [batch.cells, slots, 1]), device),
             });
@@ -149,7 +171,10 @@ impl Dropout {
         let mut bytes = vec![0u8; tensor.shape().num_elements()];
         self.rng.fill_bytes(&mut bytes);
         let kept = 256.0 / (256.0 - f32::from(below));
-        let mask: Vec<f32> = bytes.into_iter().map(|b| if b < below { 0.0 } else { kept }).collect();
+        let mask: Vec<f32> = bytes
+            .into_iter()
+            .map(|b| if b < below { 0.0 } else { kept })
+            .collect();
         let mask = Tensor::from_data(TensorData::new(mask, tensor.dims()), &tensor.device());
         tensor * mask
     }
@@ -165,7 +190,11 @@ impl Initialiser<'_> {
     fn param<const D: usize>(&mut self, values: Vec<f32>, shape: [usize; D]) -> Param<Tensor<D>> {
         // An id of our own: burn's are drawn from the process, and a bundle of the same seed must be the same bytes.
         let id = ParamId::from(self.rng.next_u64());
-        Param::initialized(id, Tensor::from_data(TensorData::new(values, shape), self.device)).set_require_grad(true)
+        Param::initialized(
+            id,
+            Tensor::from_data(TensorData::new(values, shape), self.device),
+        )
+        .set_require_grad(true)
     }
 
     /// He's uniform initialisation for a layer before a ReLU, with `gain` 1. Rows of `dropped` inputs are 0.
@@ -173,10 +202,17 @@ impl Initialiser<'_> {
         let bound = gain * (6.0 / input.max(1) as f32).sqrt();
         let mut weights = Vec::with_capacity(input * output);
         for i in 0..input {
-            let scale = if dropped.get(i).copied().unwrap_or(false) { 0.0 } else { bound };
+            let scale = if dropped.get(i).copied().unwrap_or(false) {
+                0.0
+            } else {
+                bound
+            };
             weights.extend((0..output).map(|_| self.rng.random_range(-1.0f32..1.0) * scale));
         }
-        Linear { weight: self.param(weights, [input, output]), bias: Some(self.param(vec![0.0; output], [output])) }
+        Linear {
+            weight: self.param(weights, [input, output]),
+            bias: Some(self.param(vec![0.0; output], [output])),
+        }
     }
 
     fn layer_norm(&mut self, width: usize) -> LayerNorm {
@@ -202,7 +238,11 @@ impl TrunkConfig {
     /// The trunk that reads such cells.
     pub fn for_layout(layout: &Layout) -> Self {
         let member_widths: Vec<usize> = layout.members.iter().map(|m| m.columns.len()).collect();
-        let hidden = if member_widths.len() <= 1 { MEMBER_HIDDEN.0 } else { MEMBER_HIDDEN.1 };
+        let hidden = if member_widths.len() <= 1 {
+            MEMBER_HIDDEN.0
+        } else {
+            MEMBER_HIDDEN.1
+        };
         Self::new(layout.root.len(), member_widths, hidden)
     }
 
@@ -218,14 +258,24 @@ impl TrunkConfig {
             .iter()
             .enumerate()
             .map(|(t, width)| Encoder {
-                first: init.linear(*width, self.member_hidden, 1.0, dropped.members.get(t).map_or(&[], Vec::as_slice)),
+                first: init.linear(
+                    *width,
+                    self.member_hidden,
+                    1.0,
+                    dropped.members.get(t).map_or(&[], Vec::as_slice),
+                ),
                 second: init.linear(self.member_hidden, self.member_hidden, 1.0, &[]),
             })
             .collect();
         let context = (!self.member_widths.is_empty()).then(|| {
             let mut inputs = vec![false; self.pools()];
             inputs.extend(dropped.root.iter().copied());
-            init.linear(self.pools() + self.root_width, self.member_hidden, 1.0, &inputs)
+            init.linear(
+                self.pools() + self.root_width,
+                self.member_hidden,
+                1.0,
+                &inputs,
+            )
         });
         Trunk { encoders, context }
     }
@@ -247,13 +297,23 @@ impl Encoder {
     /// h1: `[cells, slots, member hidden]`, 0 for padding.
     fn forward(&self, member: &MemberInputs, dropout: Option<&mut Dropout>) -> Tensor<3> {
         match &member.values {
-            MemberValues::Padded(x) => relu(self.second.forward(relu(self.first.forward(read(x, dropout))))) * member.mask.clone(),
+            MemberValues::Padded(x) => {
+                relu(
+                    self.second
+                        .forward(relu(self.first.forward(read(x, dropout)))),
+                ) * member.mask.clone()
+            }
             MemberValues::Packed { rows, places } => {
-                let h = relu(self.second.forward(relu(self.first.forward(read(rows, dropout)))));
+                let h = relu(
+                    self.second
+                        .forward(relu(self.first.forward(read(rows, dropout)))),
+                );
                 let [cells, slots, _] = member.mask.dims();
                 let [_, hidden] = h.dims();
                 let padding = Tensor::zeros([1, hidden], &h.device());
-                Tensor::cat(vec![padding, h], 0).select(0, places.clone()).reshape([cells, slots, hidden])
+                Tensor::cat(vec![padding, h], 0)
+                    .select(0, places.clone())
+                    .reshape([cells, slots, hidden])
             }
         }
     }
@@ -276,7 +336,12 @@ pub(crate) struct Embedded {
 
 impl Trunk {
     pub fn forward(&self, inputs: &Inputs, mut dropout: Option<&mut Dropout>) -> Embedded {
-        let Some(context) = &self.context else { return Embedded { rows: Vec::new(), pools: Vec::new() } };
+        let Some(context) = &self.context else {
+            return Embedded {
+                rows: Vec::new(),
+                pools: Vec::new(),
+            };
+        };
         let mut h1 = Vec::with_capacity(self.encoders.len());
         let mut parts = Vec::with_capacity(self.encoders.len() + 1);
         for (encoder, member) in self.encoders.iter().zip(&inputs.members) {
@@ -286,9 +351,16 @@ impl Trunk {
         }
         parts.push(read(&inputs.root, dropout));
         let c = context.forward(Tensor::cat(parts, 1)).unsqueeze_dim::<3>(1);
-        let rows: Vec<Tensor<3>> =
-            h1.into_iter().zip(&inputs.members).map(|(h, member)| relu(h + c.clone()) * member.mask.clone()).collect();
-        let pools = rows.iter().zip(&inputs.members).map(|(h, member)| pool(h.clone(), &member.mask)).collect();
+        let rows: Vec<Tensor<3>> = h1
+            .into_iter()
+            .zip(&inputs.members)
+            .map(|(h, member)| relu(h + c.clone()) * member.mask.clone())
+            .collect();
+        let pools = rows
+            .iter()
+            .zip(&inputs.members)
+            .map(|(h, member)| pool(h.clone(), &member.mask))
+            .collect();
         Embedded { rows, pools }
     }
 }
@@ -350,7 +422,14 @@ pub struct TowerConfig {
 }
 
 impl TowerConfig {
-    fn init(&self, trunk: &TrunkConfig, dropped: &Dropped, bias: &[f32], rng: &mut ChaCha8Rng, device: &Device) -> Tower {
+    fn init(
+        &self,
+        trunk: &TrunkConfig,
+        dropped: &Dropped,
+        bias: &[f32],
+        rng: &mut ChaCha8Rng,
+        device: &Device,
+    ) -> Tower {
         let mut init = Initialiser { rng, device };
         let normed = trunk.pools() + self.hidden;
         let mut output = init.linear(NARROW, self.outputs, 0.4, &[]);
@@ -360,8 +439,11 @@ impl TowerConfig {
             norm: init.layer_norm(normed),
             hidden: init.linear(normed, self.hidden, 1.0, &[]),
             narrow: init.linear(self.hidden, NARROW, 1.0, &[]),
-            row: matches!(self.target, Target::Member(_)).then(|| init.linear(trunk.member_hidden + NARROW, NARROW, 1.0, &[])),
-            direct: self.residual.then(|| init.linear(trunk.root_width, self.outputs, 0.1, &dropped.root)),
+            row: matches!(self.target, Target::Member(_))
+                .then(|| init.linear(trunk.member_hidden + NARROW, NARROW, 1.0, &[])),
+            direct: self
+                .residual
+                .then(|| init.linear(trunk.root_width, self.outputs, 0.1, &dropped.root)),
             output,
             target: self.target,
         }
@@ -397,7 +479,9 @@ impl Tower {
             root = root * columns.clone();
         }
         let mut parts = embedded.pools.clone();
-        parts.push(relu(self.project.forward(read(&root, dropout.as_deref_mut()))));
+        parts.push(relu(
+            self.project.forward(read(&root, dropout.as_deref_mut())),
+        ));
         let members = match self.target {
             Target::Root => None,
             Target::Member(table) => Some(embedded.rows[table].clone()),
@@ -411,7 +495,12 @@ impl Tower {
 
     /// From the pools and the projected root, `[cells, normed]`, to the outputs, without the direct layer. `members` is h2 of the rows
     /// to score, `[cells, rows, member hidden]`, for a task on a member table.
-    pub fn read(&self, z: Tensor<2>, members: Option<Tensor<3>>, mut dropout: Option<&mut Dropout>) -> Tensor<3> {
+    pub fn read(
+        &self,
+        z: Tensor<2>,
+        members: Option<Tensor<3>>,
+        mut dropout: Option<&mut Dropout>,
+    ) -> Tensor<3> {
         let mut z = self.norm.forward(z);
         if let Some(dropout) = dropout.as_deref_mut() {
             z = dropout.hidden(z);
@@ -425,7 +514,8 @@ impl Tower {
             (Some(row), Some(members)) => {
                 let [cells, slots, _] = members.dims();
                 let u = u.unsqueeze_dim::<3>(1).expand([cells, slots, NARROW]);
-                self.output.forward(relu(row.forward(Tensor::cat(vec![members, u], 2))))
+                self.output
+                    .forward(relu(row.forward(Tensor::cat(vec![members, u], 2))))
             }
             _ => self.output.forward(u).unsqueeze_dim(1),
         }
@@ -453,7 +543,11 @@ impl NetworkConfig {
     pub(crate) fn init(&self, rng: &mut ChaCha8Rng, device: &Device) -> Network {
         let none = Dropped::default();
         let trunk = self.trunk.init(&none, rng, device);
-        let towers = self.towers.iter().map(|t| t.init(&self.trunk, &none, &vec![0.0; t.outputs], rng, device)).collect();
+        let towers = self
+            .towers
+            .iter()
+            .map(|t| t.init(&self.trunk, &none, &vec![0.0; t.outputs], rng, device))
+            .collect();
         Network { trunk, towers }
     }
 }
@@ -483,12 +577,25 @@ impl Pair {
             Some(trunk) => trunk.clone().no_grad(),
             None => config.init(dropped, rng, device),
         };
-        Self { trunk, tower: tower.init(config, dropped, bias, rng, device), frozen: frozen.is_some() }
+        Self {
+            trunk,
+            tower: tower.init(config, dropped, bias, rng, device),
+            frozen: frozen.is_some(),
+        }
     }
 
     /// The outputs of the tower. `columns` masks root columns for the tower.
-    pub fn forward(&self, inputs: &Inputs, columns: Option<&Tensor<2>>, mut dropout: Option<&mut Dropout>) -> Tensor<3> {
-        let trunk_dropout = if self.frozen { None } else { dropout.as_deref_mut() };
+    pub fn forward(
+        &self,
+        inputs: &Inputs,
+        columns: Option<&Tensor<2>>,
+        mut dropout: Option<&mut Dropout>,
+    ) -> Tensor<3> {
+        let trunk_dropout = if self.frozen {
+            None
+        } else {
+            dropout.as_deref_mut()
+        };
         let embedded = self.trunk.forward(inputs, trunk_dropout);
         self.tower.forward(inputs, &embedded, columns, dropout)
     }
@@ -509,12 +616,18 @@ mod tests {
     use crate::testing::{batch_of_owned, layout, random_cell};
 
     fn network(layout: &Layout, target: Target) -> Network {
-        let config = NetworkConfig { trunk: TrunkConfig::for_layout(layout), towers: vec![TowerConfig::new(target, 64, 5, false)] };
+        let config = NetworkConfig {
+            trunk: TrunkConfig::for_layout(layout),
+            towers: vec![TowerConfig::new(target, 64, 5, false)],
+        };
         config.init(&mut ChaCha8Rng::seed_from_u64(1), &Device::flex())
     }
 
     fn outputs(network: &Network, batch: &FeatureBatch) -> Vec<f32> {
-        network.forward(&Inputs::from_batch(batch.clone(), &Device::flex()), 0).try_into_vec_as::<f32>().unwrap()
+        network
+            .forward(&Inputs::from_batch(batch.clone(), &Device::flex()), 0)
+            .try_into_vec_as::<f32>()
+            .unwrap()
     }
 
     #[test]
@@ -548,16 +661,34 @@ mod tests {
         let mut rng = ChaCha8Rng::seed_from_u64(8);
         for members in [&[4, 2][..], &[3], &[]] {
             let layout = layout(3, members);
-            let net = network(&layout, if members.is_empty() { Target::Root } else { Target::Member(0) });
+            let net = network(
+                &layout,
+                if members.is_empty() {
+                    Target::Root
+                } else {
+                    Target::Member(0)
+                },
+            );
             for most in [0, 1, 7] {
-                let cells: Vec<_> = (0..6).map(|i| random_cell(&layout, if i == 2 { most } else { most / 2 }, &mut rng)).collect();
+                let cells: Vec<_> = (0..6)
+                    .map(|i| random_cell(&layout, if i == 2 { most } else { most / 2 }, &mut rng))
+                    .collect();
                 let batch = batch_of_owned(&layout, &cells);
                 let padded = outputs(&net, &batch);
-                let packed = net.forward(&Inputs::packed(batch.clone(), &Device::flex()), 0).try_into_vec_as::<f32>().unwrap();
+                let packed = net
+                    .forward(&Inputs::packed(batch.clone(), &Device::flex()), 0)
+                    .try_into_vec_as::<f32>()
+                    .unwrap();
                 let slots = batch.members.first().map_or(1, |m| m.slots.max(1));
                 for (row, (a, b)) in padded.chunks(5).zip(packed.chunks(5)).enumerate() {
-                    let is_there = batch.members.first().is_none_or(|m| m.slots > 0 && m.mask[row] != 0.0);
-                    assert!(!is_there || a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5), "row {row} of {slots} slots");
+                    let is_there = batch
+                        .members
+                        .first()
+                        .is_none_or(|m| m.slots > 0 && m.mask[row] != 0.0);
+                    assert!(
+                        !is_there || a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5),
+                        "row {row} of {slots} slots"
+                    );
                 }
             }
         }
@@ -567,8 +698,15 @@ mod tests {
     fn a_member_sees_its_colleagues() {
         let layout = layout(1, &[2]);
         let net = network(&layout, Target::Member(0));
-        let with =
-            |colleague: f32| outputs(&net, &batch_of_owned(&layout, &[(vec![0.5], vec![vec![vec![1.0, -1.0], vec![colleague, 0.3]]])]))[0];
+        let with = |colleague: f32| {
+            outputs(
+                &net,
+                &batch_of_owned(
+                    &layout,
+                    &[(vec![0.5], vec![vec![vec![1.0, -1.0], vec![colleague, 0.3]]])],
+                ),
+            )[0]
+        };
         assert_ne!(with(2.0), with(-2.0));
     }
 
@@ -576,8 +714,15 @@ mod tests {
     fn dropout_depends_on_its_seed_only() {
         let device = Device::flex();
         let run = |seed| {
-            let mut dropout = Dropout { rng: ChaCha8Rng::seed_from_u64(seed), hidden_ratio: 0.25, input_ratio: 0.0 };
-            dropout.hidden(Tensor::<2>::ones([50, 40], &device)).try_into_vec_as::<f32>().unwrap()
+            let mut dropout = Dropout {
+                rng: ChaCha8Rng::seed_from_u64(seed),
+                hidden_ratio: 0.25,
+                input_ratio: 0.0,
+            };
+            dropout
+                .hidden(Tensor::<2>::ones([50, 40], &device))
+                .try_into_vec_as::<f32>()
+                .unwrap()
         };
         assert_eq!(run(3), run(3));
         assert_ne!(run(3), run(4));

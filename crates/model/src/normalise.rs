@@ -42,15 +42,28 @@ impl Dropped {
     /// Columns whose group code is one of `prefixes` or whose name starts with one.
     pub fn by_prefix(layout: &Layout, prefixes: &[String]) -> Self {
         let matches = |column: &Column| {
-            prefixes.iter().any(|p| layout.groups.get(column.group).is_some_and(|g| g.code == *p) || column.name.starts_with(p.as_str()))
+            prefixes.iter().any(|p| {
+                layout
+                    .groups
+                    .get(column.group)
+                    .is_some_and(|g| g.code == *p)
+                    || column.name.starts_with(p.as_str())
+            })
         };
         let of = |columns: &[Column]| columns.iter().map(matches).collect();
-        Self { root: of(&layout.root), members: layout.members.iter().map(|m| of(&m.columns)).collect() }
+        Self {
+            root: of(&layout.root),
+            members: layout.members.iter().map(|m| of(&m.columns)).collect(),
+        }
     }
 
     /// Whether nothing is dropped.
     pub fn is_empty(&self) -> bool {
-        !self.root.iter().chain(self.members.iter().flatten()).any(|d| *d)
+        !self
+            .root
+            .iter()
+            .chain(self.members.iter().flatten())
+            .any(|d| *d)
     }
 }
 
@@ -89,11 +102,17 @@ impl Scales {
     }
 
     fn is_finite(&self) -> bool {
-        self.mean.iter().chain(&self.scale).chain(&self.absent).all(|x| x.is_finite())
+        self.mean
+            .iter()
+            .chain(&self.scale)
+            .chain(&self.absent)
+            .all(|x| x.is_finite())
     }
 
     fn has_width(&self, width: usize) -> bool {
-        [&self.mean, &self.scale, &self.absent].iter().all(|v| v.len() == width)
+        [&self.mean, &self.scale, &self.absent]
+            .iter()
+            .all(|v| v.len() == width)
     }
 }
 
@@ -105,7 +124,8 @@ fn normalised(x: f32, mean: f32, scale: f32) -> f32 {
 /// the others are counted.
 fn means(examples: &ExampleSet, of: impl Fn(usize, usize, f64) -> f64) -> Vec<Vec<f64>> {
     let layout = examples.layout();
-    let widths = || std::iter::once(layout.root.len()).chain(layout.members.iter().map(|m| m.columns.len()));
+    let widths =
+        || std::iter::once(layout.root.len()).chain(layout.members.iter().map(|m| m.columns.len()));
     let mut rows = vec![0.0; 1 + layout.members.len()];
     // Σ of the function over values that are not 0, and how many those are.
     let mut sums: Vec<Vec<(f64, f64)>> = widths().map(|width| vec![(0.0, 0.0); width]).collect();
@@ -119,9 +139,18 @@ fn means(examples: &ExampleSet, of: impl Fn(usize, usize, f64) -> f64) -> Vec<Ve
         });
     }
     let mean = |kind: usize, column: usize, (sum, there): (f64, f64)| {
-        if rows[kind] > 0.0 { (sum + (rows[kind] - there) * of(kind, column, 0.0)) / rows[kind] } else { 0.0 }
+        if rows[kind] > 0.0 {
+            (sum + (rows[kind] - there) * of(kind, column, 0.0)) / rows[kind]
+        } else {
+            0.0
+        }
     };
-    let of_kind = |(kind, sums): (usize, Vec<(f64, f64)>)| sums.into_iter().enumerate().map(|(i, s)| mean(kind, i, s)).collect();
+    let of_kind = |(kind, sums): (usize, Vec<(f64, f64)>)| {
+        sums.into_iter()
+            .enumerate()
+            .map(|(i, s)| mean(kind, i, s))
+            .collect()
+    };
     sums.into_iter().enumerate().map(of_kind).collect()
 }
 
@@ -136,11 +165,20 @@ impl Normaliser {
             x.clamp(first[kind][i] - bound, first[kind][i] + bound)
         };
         let means_bounded = means(examples, bounded);
-        let squares = means(examples, |kind, i, x| (bounded(kind, i, x) - means_bounded[kind][i]).powi(2));
-        let scales = |kind: usize, columns: &[Column]| Scales::new(columns, &means_bounded[kind], &squares[kind]);
+        let squares = means(examples, |kind, i, x| {
+            (bounded(kind, i, x) - means_bounded[kind][i]).powi(2)
+        });
+        let scales = |kind: usize, columns: &[Column]| {
+            Scales::new(columns, &means_bounded[kind], &squares[kind])
+        };
         Self {
             root: scales(0, &layout.root),
-            members: layout.members.iter().enumerate().map(|(table, m)| scales(table + 1, &m.columns)).collect(),
+            members: layout
+                .members
+                .iter()
+                .enumerate()
+                .map(|(table, m)| scales(table + 1, &m.columns))
+                .collect(),
         }
     }
 
@@ -150,7 +188,11 @@ impl Normaliser {
             self.root.apply(row);
         }
         for (block, scales) in batch.members.iter_mut().zip(&self.members) {
-            for (row, mask) in block.values.chunks_exact_mut(scales.mean.len().max(1)).zip(&block.mask) {
+            for (row, mask) in block
+                .values
+                .chunks_exact_mut(scales.mean.len().max(1))
+                .zip(&block.mask)
+            {
                 if *mask != 0.0 {
                     scales.apply(row);
                 }
@@ -177,7 +219,11 @@ impl Normaliser {
     pub(crate) fn fits(&self, layout: &Layout) -> bool {
         self.root.has_width(layout.root.len())
             && self.members.len() == layout.members.len()
-            && self.members.iter().zip(&layout.members).all(|(s, m)| s.has_width(m.columns.len()))
+            && self
+                .members
+                .iter()
+                .zip(&layout.members)
+                .all(|(s, m)| s.has_width(m.columns.len()))
     }
 }
 
@@ -199,7 +245,9 @@ mod tests {
     }
 
     fn set(layout: &Layout, cells: &[OwnedCell]) -> ExampleSet {
-        one_set(layout, &batch_of_owned(layout, cells), |_| (0, EntityId(0), 0, Outcome::Window(false)))
+        one_set(layout, &batch_of_owned(layout, cells), |_| {
+            (0, EntityId(0), 0, Outcome::Window(false))
+        })
     }
 
     fn apply(normaliser: &Normaliser, layout: &Layout, x: f32) -> f32 {
@@ -211,7 +259,13 @@ mod tests {
     #[test]
     fn scales_clips_and_knows_absence() {
         let (n, layout) = fitted(&[1.0, 3.0], Absent::Zero);
-        for (raw, expected) in [(2.0, 0.0), (3.0, 1.0), (0.0, -2.0), (1e9, 8.0), (-1e9, -8.0)] {
+        for (raw, expected) in [
+            (2.0, 0.0),
+            (3.0, 1.0),
+            (0.0, -2.0),
+            (1e9, 8.0),
+            (-1e9, -8.0),
+        ] {
             assert_eq!(apply(&n, &layout, raw), expected);
         }
         assert_eq!(n.root.absent, [-2.0]);
@@ -237,9 +291,12 @@ mod tests {
     fn zeros_count_and_shared_cells_count_for_each_example() {
         let layout = layout(3, &[4]);
         let mut rng = ChaCha8Rng::seed_from_u64(12);
-        let mut cells: Vec<OwnedCell> = (0..50).map(|_| random_cell(&layout, 3, &mut rng)).collect();
+        let mut cells: Vec<OwnedCell> =
+            (0..50).map(|_| random_cell(&layout, 3, &mut rng)).collect();
         for (row, tables) in &mut cells {
-            row.iter_mut().chain(tables.iter_mut().flatten().flatten()).for_each(|x| *x *= f32::from(u8::from(rng.random_bool(0.3))));
+            row.iter_mut()
+                .chain(tables.iter_mut().flatten().flatten())
+                .for_each(|x| *x *= f32::from(u8::from(rng.random_bool(0.3))));
         }
         let mut set = set(&layout, &cells);
         (0..20).for_each(|i| set.push(set.examples()[i]));
@@ -250,13 +307,21 @@ mod tests {
             for i in 0..rows[0].len() {
                 let n = rows.len() as f64;
                 let mean = rows.iter().map(|r| f64::from(r[i])).sum::<f64>() / n;
-                let variance = rows.iter().map(|r| (f64::from(r[i]) - mean).powi(2)).sum::<f64>() / n;
+                let variance = rows
+                    .iter()
+                    .map(|r| (f64::from(r[i]) - mean).powi(2))
+                    .sum::<f64>()
+                    / n;
                 assert!(
-                    (f64::from(scales.mean[i]) - mean).abs() < 1e-6 && (f64::from(scales.scale[i]) * variance.sqrt() - 1.0).abs() < 1e-6
+                    (f64::from(scales.mean[i]) - mean).abs() < 1e-6
+                        && (f64::from(scales.scale[i]) * variance.sqrt() - 1.0).abs() < 1e-6
                 );
             }
         };
-        check(&normaliser.root, &cells.iter().map(|(row, _)| row).collect::<Vec<_>>());
+        check(
+            &normaliser.root,
+            &cells.iter().map(|(row, _)| row).collect::<Vec<_>>(),
+        );
         check(&normaliser.members[0], &rows);
     }
 }

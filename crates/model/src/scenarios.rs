@@ -13,15 +13,22 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::manifest::sha256;
 use crate::metrics::BinaryMetrics;
-use crate::testing::{OwnedCell, ROOT, batch_of_owned, layout, one_set, random_cell, task, untrained};
+use crate::testing::{
+    OwnedCell, ROOT, batch_of_owned, layout, one_set, random_cell, task, untrained,
+};
 use crate::{
-    Bundle, BundleError, BundleMeta, Calibration, ExampleSet, FitError, FitOptions, Fitted, Head, Manifest, Outcome, Regularisation, fit,
-    fit_head,
+    Bundle, BundleError, BundleMeta, Calibration, ExampleSet, FitError, FitOptions, Fitted, Head,
+    Manifest, Outcome, Regularisation, fit, fit_head,
 };
 
 fn options() -> FitOptions {
     FitOptions {
-        candidates: vec![Regularisation { hidden: 32, dropout_ratio: 0.1, learning_rate: 5e-3, ..Regularisation::default() }],
+        candidates: vec![Regularisation {
+            hidden: 32,
+            dropout_ratio: 0.1,
+            learning_rate: 5e-3,
+            ..Regularisation::default()
+        }],
         ensemble: 1,
         max_epochs: 8,
         patience: 16,
@@ -32,7 +39,11 @@ fn options() -> FitOptions {
 }
 
 /// Examples of random cells, an entity each.
-fn examples(layout: &Layout, cells: &[OwnedCell], outcome: impl Fn(&OwnedCell) -> (usize, Outcome)) -> ExampleSet {
+fn examples(
+    layout: &Layout,
+    cells: &[OwnedCell],
+    outcome: impl Fn(&OwnedCell) -> (usize, Outcome),
+) -> ExampleSet {
     one_set(layout, &batch_of_owned(layout, cells), |i| {
         let (slot, outcome) = outcome(&cells[i]);
         (slot, EntityId(i as u32), i as i64, outcome)
@@ -45,7 +56,11 @@ fn auroc(fitted: &Fitted, set: &ExampleSet, index: usize) -> f64 {
     let rows = logits.len() / set.len();
     let of = |i: usize| logits[i * rows + if rows > 1 { set.examples()[i].slot } else { 0 }];
     let p: Vec<f64> = (0..set.len()).map(|i| probability(of(i))).collect();
-    let y: Vec<bool> = set.examples().iter().map(|e| fitted.tasks()[index].definition.head.label(&e.outcome) == Some(1.0)).collect();
+    let y: Vec<bool> = set
+        .examples()
+        .iter()
+        .map(|e| fitted.tasks()[index].definition.head.label(&e.outcome) == Some(1.0))
+        .collect();
     BinaryMetrics::of(&p, &y).unwrap().auroc.unwrap()
 }
 
@@ -57,17 +72,28 @@ fn committees(n: usize, seed: u64) -> Vec<OwnedCell> {
             let people = rng.random_range(1..=6);
             let person = |rng: &mut ChaCha8Rng| {
                 let (a, engaged) = (rng.random_bool(0.5), rng.random_bool(0.35));
-                vec![f32::from(u8::from(a)), f32::from(u8::from(!a)), f32::from(u8::from(engaged))]
+                vec![
+                    f32::from(u8::from(a)),
+                    f32::from(u8::from(!a)),
+                    f32::from(u8::from(engaged)),
+                ]
             };
             let rows = (0..people).map(|_| person(&mut rng)).collect();
-            (vec![rng.random_range(-1.0..1.0), rng.random_range(-1.0..1.0)], vec![rows])
+            (
+                vec![rng.random_range(-1.0..1.0), rng.random_range(-1.0..1.0)],
+                vec![rows],
+            )
         })
         .collect()
 }
 
 /// Whether somebody engaged is in department A, and in department B.
 fn engaged(cell: &OwnedCell) -> (bool, bool) {
-    let any = |department: usize| cell.1[0].iter().any(|p| p[department] == 1.0 && p[2] == 1.0);
+    let any = |department: usize| {
+        cell.1[0]
+            .iter()
+            .any(|p| p[department] == 1.0 && p[2] == 1.0)
+    };
     (any(0), any(1))
 }
 
@@ -82,7 +108,15 @@ fn learns_what_only_the_relation_between_members_tells() {
     let training = examples(&layout, &committees(3000, 1), exactly_one_department);
     let validation = examples(&layout, &committees(600, 2), exactly_one_department);
     let mut seen = Vec::new();
-    let fitted = fit(&training, &validation, None, task("xor", ROOT, Head::Window), &options(), &mut |p| seen.push(p)).unwrap();
+    let fitted = fit(
+        &training,
+        &validation,
+        None,
+        task("xor", ROOT, Head::Window),
+        &options(),
+        &mut |p| seen.push(p),
+    )
+    .unwrap();
     let test = examples(&layout, &committees(1000, 3), exactly_one_department);
     let auroc = auroc(&fitted, &test, 0);
     assert!(auroc > 0.9, "{auroc}");
@@ -101,8 +135,20 @@ fn a_member_task_reads_the_member_and_its_colleagues() {
     let layout = layout(2, &[3]);
     let training = examples(&layout, &committees(3000, 1), outcome);
     let validation = examples(&layout, &committees(600, 2), outcome);
-    let fitted = fit(&training, &validation, None, task("buys", TableId(1), Head::Window), &options(), &mut |_| {}).unwrap();
-    let auroc = auroc(&fitted, &examples(&layout, &committees(1000, 3), outcome), 0);
+    let fitted = fit(
+        &training,
+        &validation,
+        None,
+        task("buys", TableId(1), Head::Window),
+        &options(),
+        &mut |_| {},
+    )
+    .unwrap();
+    let auroc = auroc(
+        &fitted,
+        &examples(&layout, &committees(1000, 3), outcome),
+        0,
+    );
     assert!(auroc > 0.9, "{auroc}");
 }
 
@@ -116,19 +162,50 @@ fn a_new_head_leaves_trunk_and_other_heads_alone() {
         &examples(&layout, &more, exactly_one_department),
         None,
         task("xor", ROOT, Head::Window),
-        &FitOptions { max_epochs: 4, ..options() },
+        &FitOptions {
+            max_epochs: 4,
+            ..options()
+        },
         &mut |_| {},
     )
     .unwrap();
-    let (training, validation) = (examples(&layout, &cells, any), examples(&layout, &more, any));
-    let both = fit_head(&first, &training, &validation, None, task("any", ROOT, Head::Window), &options(), &mut |_| {}).unwrap();
-    let trunk = |f: &Fitted| f.networks[0].trunk.clone().into_record().into_bytes().unwrap().to_vec();
+    let (training, validation) = (
+        examples(&layout, &cells, any),
+        examples(&layout, &more, any),
+    );
+    let both = fit_head(
+        &first,
+        &training,
+        &validation,
+        None,
+        task("any", ROOT, Head::Window),
+        &options(),
+        &mut |_| {},
+    )
+    .unwrap();
+    let trunk = |f: &Fitted| {
+        f.networks[0]
+            .trunk
+            .clone()
+            .into_record()
+            .into_bytes()
+            .unwrap()
+            .to_vec()
+    };
     assert_eq!(trunk(&first), trunk(&both));
     let batch = validation.feature_batch(&(0..100).collect::<Vec<_>>());
     assert_eq!(first.logits(&batch, 0), both.logits(&batch, 0));
     let auroc = auroc(&both, &validation, 1);
     assert!(auroc > 0.9, "{auroc}");
-    let again = fit_head(&both, &training, &validation, None, task("any", ROOT, Head::Window), &options(), &mut |_| {});
+    let again = fit_head(
+        &both,
+        &training,
+        &validation,
+        None,
+        task("any", ROOT, Head::Window),
+        &options(),
+        &mut |_| {},
+    );
     assert!(matches!(again, Err(FitError::BadTask { .. })));
 }
 
@@ -143,7 +220,10 @@ fn censored(n: usize, seed: u64) -> (Vec<OwnedCell>, Vec<Outcome>, f64) {
         let per_ms = 4e-4 * f64::from(x).exp();
         let after = (-(1.0 - rng.random::<f64>()).ln() / per_ms) as i64;
         let observed_ms = rng.random_range(0..1500);
-        outcomes.push(Outcome::Hazard { after_ms: (after <= observed_ms).then_some(after), observed_ms });
+        outcomes.push(Outcome::Hazard {
+            after_ms: (after <= observed_ms).then_some(after),
+            observed_ms,
+        });
         truth += 1.0 - (-per_ms * 1000.0).exp();
         cells.push((vec![x, rng.random_range(-1.0..1.0)], vec![]));
     }
@@ -155,24 +235,44 @@ fn hazards_of_censored_histories_are_calibrated() {
     let layout = layout(2, &[]);
     let set = |n, seed| {
         let (cells, outcomes, truth) = censored(n, seed);
-        let set = one_set(&layout, &batch_of_owned(&layout, &cells), |i| (0, EntityId(i as u32), 0, outcomes[i]));
+        let set = one_set(&layout, &batch_of_owned(&layout, &cells), |i| {
+            (0, EntityId(i as u32), 0, outcomes[i])
+        });
         (set, truth)
     };
     let (training, _) = set(6000, 1);
     let (validation, _) = set(3000, 2);
     let (test, truth) = set(4000, 3);
     let head = Head::hazard(vec![250, 500, 1000]);
-    let mut fitted =
-        fit(&training, &validation, None, task("event", ROOT, head), &FitOptions { batch_size: 128, ..options() }, &mut |_| {}).unwrap();
+    let mut fitted = fit(
+        &training,
+        &validation,
+        None,
+        task("event", ROOT, head),
+        &FitOptions {
+            batch_size: 128,
+            ..options()
+        },
+        &mut |_| {},
+    )
+    .unwrap();
     let batch = test.feature_batch(&(0..test.len()).collect::<Vec<_>>());
     let mut mean = |calibration: Option<Calibration>| {
         if let Some(calibration) = calibration {
             fitted.tasks[0].calibration = calibration;
         }
-        fitted.logits(&batch, 0).iter().map(|z| probability(*z)).sum::<f64>() / test.len() as f64
+        fitted
+            .logits(&batch, 0)
+            .iter()
+            .map(|z| probability(*z))
+            .sum::<f64>()
+            / test.len() as f64
     };
     let calibrated = mean(None);
-    assert!((calibrated - truth).abs() < 0.03, "calibrated {calibrated} of {truth}");
+    assert!(
+        (calibrated - truth).abs() < 0.03,
+        "calibrated {calibrated} of {truth}"
+    );
     // The loss alone must not be biased by histories that end before the horizon.
     let raw = mean(Some(Calibration::Identity));
     assert!((raw - truth).abs() < 0.04, "raw {raw} of {truth}");
@@ -182,12 +282,24 @@ fn hazards_of_censored_histories_are_calibrated() {
 fn regressions_learn_the_logarithm() {
     let layout = layout(2, &[]);
     let mut rng = ChaCha8Rng::seed_from_u64(4);
-    let cells: Vec<OwnedCell> = (0..2000).map(|_| random_cell(&layout, 0, &mut rng)).collect();
+    let cells: Vec<OwnedCell> = (0..2000)
+        .map(|_| random_cell(&layout, 0, &mut rng))
+        .collect();
     let value = |cell: &OwnedCell| (0, Outcome::Value((f64::from(cell.0[0]) + 3.0).exp()));
     let training = examples(&layout, &cells[..1500], value);
     let validation = examples(&layout, &cells[1500..], value);
-    let fitted = fit(&training, &validation, None, task("amount", ROOT, Head::Regression), &options(), &mut |_| {}).unwrap();
-    let spearman = fitted.tasks()[0].metrics["validation"]["spearman"].as_f64().unwrap();
+    let fitted = fit(
+        &training,
+        &validation,
+        None,
+        task("amount", ROOT, Head::Regression),
+        &options(),
+        &mut |_| {},
+    )
+    .unwrap();
+    let spearman = fitted.tasks()[0].metrics["validation"]["spearman"]
+        .as_f64()
+        .unwrap();
     assert!(spearman > 0.95, "{spearman}");
 }
 
@@ -201,26 +313,70 @@ fn validation_chooses_and_dropped_columns_have_no_effect() {
         for _ in 0..n {
             let x: f32 = rng.random_range(-2.0..2.0);
             let held = rng.random_bool(probability(2.0 * f64::from(x)));
-            let told = if leaks { f32::from(u8::from(held)) } else { rng.random_range(0.0..1.0) };
+            let told = if leaks {
+                f32::from(u8::from(held))
+            } else {
+                rng.random_range(0.0..1.0)
+            };
             cells.push((vec![told, x], vec![]));
             outcomes.push(Outcome::Window(held));
         }
-        one_set(&layout, &batch_of_owned(&layout, &cells), |i| (0, EntityId(i as u32), 0, outcomes[i]))
+        one_set(&layout, &batch_of_owned(&layout, &cells), |i| {
+            (0, EntityId(i as u32), 0, outcomes[i])
+        })
     };
     let (training, validation) = (set(1500, true), set(800, false));
     let plain = options().candidates[0].clone();
-    let without = |what: &str| Regularisation { without: vec![what.into()], ..plain.clone() };
-    let candidates = vec![plain.clone(), without("nothing is called so"), without("root.0")];
-    let options = FitOptions { candidates, ensemble: 2, selection_members: 1, max_epochs: 4, ..options() };
-    let fitted = fit(&training, &validation, None, task("t", ROOT, Head::Window), &options, &mut |_| {}).unwrap();
+    let without = |what: &str| Regularisation {
+        without: vec![what.into()],
+        ..plain.clone()
+    };
+    let candidates = vec![
+        plain.clone(),
+        without("nothing is called so"),
+        without("root.0"),
+    ];
+    let options = FitOptions {
+        candidates,
+        ensemble: 2,
+        selection_members: 1,
+        max_epochs: 4,
+        ..options()
+    };
+    let fitted = fit(
+        &training,
+        &validation,
+        None,
+        task("t", ROOT, Head::Window),
+        &options,
+        &mut |_| {},
+    )
+    .unwrap();
     assert_eq!(fitted.tasks()[0].regularisation.without, ["root.0"]);
-    assert_eq!(fitted.tasks()[0].metrics["candidates"].as_array().unwrap().len(), 2);
+    assert_eq!(
+        fitted.tasks()[0].metrics["candidates"]
+            .as_array()
+            .unwrap()
+            .len(),
+        2
+    );
     assert_eq!(fitted.networks.len(), 2);
-    let logit = |told: f32| fitted.logits(&batch_of_owned(&layout, &[(vec![told, 0.5], vec![])]), 0)[0];
+    let logit =
+        |told: f32| fitted.logits(&batch_of_owned(&layout, &[(vec![told, 0.5], vec![])]), 0)[0];
     assert_eq!(logit(0.0), logit(1.0));
     // The same on a frozen trunk.
-    let more = fit_head(&fitted, &training, &validation, None, task("more", ROOT, Head::Window), &options, &mut |_| {}).unwrap();
-    let logit = |told: f32| more.logits(&batch_of_owned(&layout, &[(vec![told, 0.5], vec![])]), 1)[0];
+    let more = fit_head(
+        &fitted,
+        &training,
+        &validation,
+        None,
+        task("more", ROOT, Head::Window),
+        &options,
+        &mut |_| {},
+    )
+    .unwrap();
+    let logit =
+        |told: f32| more.logits(&batch_of_owned(&layout, &[(vec![told, 0.5], vec![])]), 1)[0];
     assert_eq!((logit(0.0), more.networks.len()), (logit(1.0), 2));
 }
 
@@ -230,9 +386,29 @@ fn the_seed_decides_everything() {
     let training = examples(&layout, &committees(300, 1), exactly_one_department);
     let validation = examples(&layout, &committees(100, 2), exactly_one_department);
     let id = |seed| {
-        let options = FitOptions { seed, ensemble: 2, max_epochs: 2, ..options() };
-        let fitted = fit(&training, &validation, None, task("t", ROOT, Head::Window), &options, &mut |_| {}).unwrap();
-        fitted.into_bundle(FeaturePlan::for_layout(layout.clone()), BundleMeta::default()).unwrap().bundle_id().to_owned()
+        let options = FitOptions {
+            seed,
+            ensemble: 2,
+            max_epochs: 2,
+            ..options()
+        };
+        let fitted = fit(
+            &training,
+            &validation,
+            None,
+            task("t", ROOT, Head::Window),
+            &options,
+            &mut |_| {},
+        )
+        .unwrap();
+        fitted
+            .into_bundle(
+                FeaturePlan::for_layout(layout.clone()),
+                BundleMeta::default(),
+            )
+            .unwrap()
+            .bundle_id()
+            .to_owned()
     };
     assert_eq!(id(1), id(1));
     assert_ne!(id(1), id(2));
@@ -244,14 +420,47 @@ fn buckets_that_never_closed_are_left_out() {
     let cells = committees(400, 1);
     // Every training row was followed for 12 of 100 days; validation for all of them.
     let closed = |days: i64| {
-        examples(&layout, &cells, move |cell| match exactly_one_department(cell) {
-            (slot, Outcome::Window(true)) => (slot, Outcome::Hazard { after_ms: Some(5), observed_ms: days }),
-            (slot, _) => (slot, Outcome::Hazard { after_ms: None, observed_ms: days }),
+        examples(&layout, &cells, move |cell| {
+            match exactly_one_department(cell) {
+                (slot, Outcome::Window(true)) => (
+                    slot,
+                    Outcome::Hazard {
+                        after_ms: Some(5),
+                        observed_ms: days,
+                    },
+                ),
+                (slot, _) => (
+                    slot,
+                    Outcome::Hazard {
+                        after_ms: None,
+                        observed_ms: days,
+                    },
+                ),
+            }
         })
     };
-    let fitted = fit(&closed(12), &closed(100), None, task("t", ROOT, Head::hazard(vec![10, 50, 100])), &options(), &mut |_| {}).unwrap();
-    assert_eq!(fitted.tasks()[0].definition.head, Head::Hazard { edges_ms: vec![10, 50, 100], untrained: 2 });
-    assert!(fitted.tasks()[0].metrics["validation"]["auroc"].as_f64().unwrap() > 0.8);
+    let fitted = fit(
+        &closed(12),
+        &closed(100),
+        None,
+        task("t", ROOT, Head::hazard(vec![10, 50, 100])),
+        &options(),
+        &mut |_| {},
+    )
+    .unwrap();
+    assert_eq!(
+        fitted.tasks()[0].definition.head,
+        Head::Hazard {
+            edges_ms: vec![10, 50, 100],
+            untrained: 2
+        }
+    );
+    assert!(
+        fitted.tasks()[0].metrics["validation"]["auroc"]
+            .as_f64()
+            .unwrap()
+            > 0.8
+    );
 }
 
 #[test]
@@ -260,9 +469,30 @@ fn a_refit_trains_on_what_validation_held_back() {
     let (few, many) = (committees(200, 1), committees(2000, 2));
     let set = |cells: &[_]| examples(&layout, cells, exactly_one_department);
     let run = |refit: Option<&ExampleSet>| {
-        let fitted = fit(&set(&few), &set(&few), refit, task("t", ROOT, Head::Window), &options(), &mut |_| {}).unwrap();
-        let rows = fitted.tasks()[0].metrics.get("refit_rows").and_then(serde_json::Value::as_u64);
-        (rows, fitted.into_bundle(FeaturePlan::for_layout(layout.clone()), BundleMeta::default()).unwrap().bundle_id().to_owned())
+        let fitted = fit(
+            &set(&few),
+            &set(&few),
+            refit,
+            task("t", ROOT, Head::Window),
+            &options(),
+            &mut |_| {},
+        )
+        .unwrap();
+        let rows = fitted.tasks()[0]
+            .metrics
+            .get("refit_rows")
+            .and_then(serde_json::Value::as_u64);
+        (
+            rows,
+            fitted
+                .into_bundle(
+                    FeaturePlan::for_layout(layout.clone()),
+                    BundleMeta::default(),
+                )
+                .unwrap()
+                .bundle_id()
+                .to_owned(),
+        )
     };
     let (without, with) = (run(None), run(Some(&set(&many))));
     assert_eq!((without.0, with.0), (None, Some(2000)));
@@ -274,11 +504,38 @@ fn a_new_head_refits_too() {
     let layout = layout(2, &[3]);
     let set = |cells: &[_]| examples(&layout, cells, exactly_one_department);
     let (few, many) = (set(&committees(200, 1)), set(&committees(600, 2)));
-    let options = FitOptions { max_epochs: 2, ..options() };
-    let base = fit(&few, &few, None, task("base", ROOT, Head::Window), &options, &mut |_| {}).unwrap();
-    let run = |refit| fit_head(&base, &few, &few, refit, task("t", ROOT, Head::Window), &options, &mut |_| {}).unwrap();
+    let options = FitOptions {
+        max_epochs: 2,
+        ..options()
+    };
+    let base = fit(
+        &few,
+        &few,
+        None,
+        task("base", ROOT, Head::Window),
+        &options,
+        &mut |_| {},
+    )
+    .unwrap();
+    let run = |refit| {
+        fit_head(
+            &base,
+            &few,
+            &few,
+            refit,
+            task("t", ROOT, Head::Window),
+            &options,
+            &mut |_| {},
+        )
+        .unwrap()
+    };
     let (without, with) = (run(None), run(Some(&many)));
-    let rows = |fitted: &Fitted| fitted.tasks()[1].metrics.get("refit_rows").and_then(serde_json::Value::as_u64);
+    let rows = |fitted: &Fitted| {
+        fitted.tasks()[1]
+            .metrics
+            .get("refit_rows")
+            .and_then(serde_json::Value::as_u64)
+    };
     assert_eq!((rows(&without), rows(&with)), (None, Some(600)));
     let logits = |fitted: &Fitted, index| fitted.logits(&few.feature_batch(&[0, 1, 2]), index);
     assert_ne!(logits(&without, 1), logits(&with, 1));
@@ -293,37 +550,95 @@ fn says_why_nothing_can_be_learnt() {
     let always = examples(&layout, &cells, |_| (0, Outcome::Window(true)));
     let values = examples(&layout, &cells, |_| (0, Outcome::Value(1.0)));
     let far = examples(&layout, &cells, |_| (9, Outcome::Window(true)));
-    let open = examples(&layout, &cells, |_| (0, Outcome::Hazard { after_ms: None, observed_ms: 5 }));
+    let open = examples(&layout, &cells, |_| {
+        (
+            0,
+            Outcome::Hazard {
+                after_ms: None,
+                observed_ms: 5,
+            },
+        )
+    });
     let hazard = || Head::hazard(vec![10]);
     let run = |training: &ExampleSet, validation: &ExampleSet, definition, options: FitOptions| {
-        fit(training, validation, None, definition, &options, &mut |_| {}).unwrap_err().to_string()
+        fit(
+            training,
+            validation,
+            None,
+            definition,
+            &options,
+            &mut |_| {},
+        )
+        .unwrap_err()
+        .to_string()
     };
     for (message, expected) in [
-        (run(&good, &always, task("t", ROOT, Head::Window), options()), "all 20 validation rows with a known outcome are true"),
-        (run(&values, &good, task("t", ROOT, Head::Window), options()), "outcome of training row 0 does not fit its head"),
-        (run(&far, &good, task("t", TableId(1), Head::Window), options()), "targets member slot 9"),
-        (run(&open, &open, task("t", ROOT, hazard()), options()), "no training row has a known outcome (20 rows)"),
-        (run(&good, &good, task("t", ROOT, Head::hazard(vec![])), options()), "at least one edge"),
-        (run(&good, &good, task("t", ROOT, Head::Window), FitOptions { ensemble: 0, ..options() }), "`ensemble`: must be at least 1"),
+        (
+            run(&good, &always, task("t", ROOT, Head::Window), options()),
+            "all 20 validation rows with a known outcome are true",
+        ),
+        (
+            run(&values, &good, task("t", ROOT, Head::Window), options()),
+            "outcome of training row 0 does not fit its head",
+        ),
+        (
+            run(&far, &good, task("t", TableId(1), Head::Window), options()),
+            "targets member slot 9",
+        ),
+        (
+            run(&open, &open, task("t", ROOT, hazard()), options()),
+            "no training row has a known outcome (20 rows)",
+        ),
+        (
+            run(
+                &good,
+                &good,
+                task("t", ROOT, Head::hazard(vec![])),
+                options(),
+            ),
+            "at least one edge",
+        ),
+        (
+            run(
+                &good,
+                &good,
+                task("t", ROOT, Head::Window),
+                FitOptions {
+                    ensemble: 0,
+                    ..options()
+                },
+            ),
+            "`ensemble`: must be at least 1",
+        ),
     ] {
         assert!(message.contains(expected), "{message}");
     }
 }
 
-fn plan_of(layout: &Layout) -> impl FnOnce(&FeatureSpec) -> Result<FeaturePlan, Box<dyn Error + Send + Sync>> {
+fn plan_of(
+    layout: &Layout,
+) -> impl FnOnce(&FeatureSpec) -> Result<FeaturePlan, Box<dyn Error + Send + Sync>> {
     let plan = FeaturePlan::for_layout(layout.clone());
     move |_| Ok(plan)
 }
 
 fn table(name: &str) -> Option<TableId> {
-    ["root", "member0"].iter().position(|n| *n == name).map(|i| TableId(i as u16))
+    ["root", "member0"]
+        .iter()
+        .position(|n| *n == name)
+        .map(|i| TableId(i as u16))
 }
 
 fn saved(dir: &Path) -> (Bundle, Layout) {
     let layout = layout(7, &[5]);
     let fitted = untrained(&layout, &mut ChaCha8Rng::seed_from_u64(21));
-    let meta = BundleMeta { catalog_fingerprint: "crm-7".into(), created_at: Some("2011-06-01T00:00:00Z".into()) };
-    let bundle = fitted.into_bundle(FeaturePlan::for_layout(layout.clone()), meta).unwrap();
+    let meta = BundleMeta {
+        catalog_fingerprint: "crm-7".into(),
+        created_at: Some("2011-06-01T00:00:00Z".into()),
+    };
+    let bundle = fitted
+        .into_bundle(FeaturePlan::for_layout(layout.clone()), meta)
+        .unwrap();
     bundle.save(dir).unwrap();
     (bundle, layout)
 }
@@ -334,17 +649,28 @@ fn a_bundle_comes_back_as_it_was() {
     let dir = folder.path().join("bundle");
     let (bundle, layout) = saved(&dir);
     let loaded = Bundle::load(&dir, plan_of(&layout), table).unwrap();
-    assert_eq!((loaded.bundle_id(), loaded.manifest()), (bundle.bundle_id(), bundle.manifest()));
+    assert_eq!(
+        (loaded.bundle_id(), loaded.manifest()),
+        (bundle.bundle_id(), bundle.manifest())
+    );
     assert_eq!(loaded.tasks(), bundle.tasks());
     assert_eq!(loaded.tasks()[1].entity, TableId(1));
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     let cells: Vec<OwnedCell> = (0..30).map(|_| random_cell(&layout, 9, &mut rng)).collect();
     let batch = batch_of_owned(&layout, &cells);
     for task in 0..2 {
-        let bits = |b: &Bundle| b.logits(&batch, task).iter().map(|z| z.to_bits()).collect::<Vec<_>>();
+        let bits = |b: &Bundle| {
+            b.logits(&batch, task)
+                .iter()
+                .map(|z| z.to_bits())
+                .collect::<Vec<_>>()
+        };
         assert_eq!(bits(&loaded), bits(&bundle));
     }
-    assert_eq!(loaded.explain(&batch, 0, 3, 0), bundle.explain(&batch, 0, 3, 0));
+    assert_eq!(
+        loaded.explain(&batch, 0, 3, 0),
+        bundle.explain(&batch, 0, 3, 0)
+    );
     // Writing again replaces it, and leaves nothing beside it.
     loaded.save(&dir).unwrap();
     Bundle::load(&dir, plan_of(&layout), table).unwrap();
@@ -356,7 +682,10 @@ fn every_changed_file_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("bundle");
     let (_, layout) = saved(&dir);
-    let names: Vec<_> = fs::read_dir(&dir).unwrap().map(|e| e.unwrap().path()).collect();
+    let names: Vec<_> = fs::read_dir(&dir)
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .collect();
     assert_eq!(names.len(), 5);
     for path in names {
         let good = fs::read(&path).unwrap();
@@ -366,9 +695,16 @@ fn every_changed_file_is_refused() {
         bad[at] = if bad[at] == b'1' { b'2' } else { b'1' };
         fs::write(&path, &bad).unwrap();
         let error = Bundle::load(&dir, plan_of(&layout), table).unwrap_err();
-        assert!(matches!(error, BundleError::Changed { .. }), "{}: {error}", path.display());
+        assert!(
+            matches!(error, BundleError::Changed { .. }),
+            "{}: {error}",
+            path.display()
+        );
         fs::remove_file(&path).unwrap();
-        assert!(matches!(Bundle::load(&dir, plan_of(&layout), table), Err(BundleError::Io { .. })));
+        assert!(matches!(
+            Bundle::load(&dir, plan_of(&layout), table),
+            Err(BundleError::Io { .. })
+        ));
         fs::write(&path, good).unwrap();
     }
     Bundle::load(&dir, plan_of(&layout), table).unwrap();
@@ -393,17 +729,52 @@ fn refusals_say_what_differs() {
         let dir = folder.path().join("bundle");
         let (_, layout) = saved(&dir);
         rewrite(&dir, name, edit);
-        Bundle::load(&dir, plan_of(&layout), table).unwrap_err().to_string()
+        Bundle::load(&dir, plan_of(&layout), table)
+            .unwrap_err()
+            .to_string()
     };
     let hash = FeaturePlan::for_layout(layout(7, &[5])).hash().to_owned();
     for (message, expected) in [
-        (refused("manifest.json", &|t| t.replace(&hash, "other")), "trained with feature plan other"),
-        (refused("manifest.json", &|t| t.replace("\"entity\": \"root\"", "\"entity\": \"accounts\"")), "scores table `accounts`"),
-        (refused("manifest.json", &|t| t.replace("\"slope\": 0.9", "\"slope\": 0.5")), "golden cell 0 of task `root`"),
-        (refused("manifest.json", &|t| t.replace("\"slope\": 0.9", "\"slope\": -0.9")), "does not rise"),
-        (refused("manifest.json", &|t| t.replace("\"hidden\": 24", "\"hidden\": 32")), "is not a bundle file"),
-        (refused("golden.json", &|t| t.replace("\"cells\": 10", "\"cells\": 9")), "another shape"),
-        (refused("normaliser.json", &|t| t.replacen("\"scale\": [", "\"scale\": [ 1.0,", 1)), "widths differ"),
+        (
+            refused("manifest.json", &|t| t.replace(&hash, "other")),
+            "trained with feature plan other",
+        ),
+        (
+            refused("manifest.json", &|t| {
+                t.replace("\"entity\": \"root\"", "\"entity\": \"accounts\"")
+            }),
+            "scores table `accounts`",
+        ),
+        (
+            refused("manifest.json", &|t| {
+                t.replace("\"slope\": 0.9", "\"slope\": 0.5")
+            }),
+            "golden cell 0 of task `root`",
+        ),
+        (
+            refused("manifest.json", &|t| {
+                t.replace("\"slope\": 0.9", "\"slope\": -0.9")
+            }),
+            "does not rise",
+        ),
+        (
+            refused("manifest.json", &|t| {
+                t.replace("\"hidden\": 24", "\"hidden\": 32")
+            }),
+            "is not a bundle file",
+        ),
+        (
+            refused("golden.json", &|t| {
+                t.replace("\"cells\": 10", "\"cells\": 9")
+            }),
+            "another shape",
+        ),
+        (
+            refused("normaliser.json", &|t| {
+                t.replacen("\"scale\": [", "\"scale\": [ 1.0,", 1)
+            }),
+            "widths differ",
+        ),
     ] {
         assert!(message.contains(expected), "{message}");
     }
@@ -411,8 +782,15 @@ fn refusals_say_what_differs() {
     let dir = folder.path().join("bundle");
     let (_, layout) = saved(&dir);
     let manifest = fs::read_to_string(dir.join("manifest.json")).unwrap();
-    fs::write(dir.join("manifest.json"), manifest.replace("\"format\": 1", "\"format\": 2")).unwrap();
-    assert!(matches!(Bundle::load(&dir, plan_of(&layout), table), Err(BundleError::Format { found: 2, .. })));
+    fs::write(
+        dir.join("manifest.json"),
+        manifest.replace("\"format\": 1", "\"format\": 2"),
+    )
+    .unwrap();
+    assert!(matches!(
+        Bundle::load(&dir, plan_of(&layout), table),
+        Err(BundleError::Format { found: 2, .. })
+    ));
 }
 
 #[test]
@@ -420,8 +798,13 @@ fn infinite_parameters_are_refused() {
     let layout = layout(3, &[]);
     let mut fitted = untrained(&layout, &mut ChaCha8Rng::seed_from_u64(2));
     fitted.networks[1].towers[0] = fitted.networks[1].towers[0].clone().map(&mut Spoil);
-    let error = fitted.into_bundle(FeaturePlan::for_layout(layout), BundleMeta::default()).unwrap_err();
-    assert!(error.to_string().contains("member 1 of the ensemble"), "{error}");
+    let error = fitted
+        .into_bundle(FeaturePlan::for_layout(layout), BundleMeta::default())
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("member 1 of the ensemble"),
+        "{error}"
+    );
 }
 
 struct Spoil;
@@ -440,7 +823,13 @@ fn a_failed_write_leaves_the_good_bundle() {
     let dir = folder.path().join("bundle");
     let (bundle, layout) = saved(&dir);
     // A file where the partial folder should be.
-    fs::write(folder.path().join(format!(".bundle.partial-{}", std::process::id())), b"in the way").unwrap();
+    fs::write(
+        folder
+            .path()
+            .join(format!(".bundle.partial-{}", std::process::id())),
+        b"in the way",
+    )
+    .unwrap();
     assert!(matches!(bundle.save(&dir), Err(BundleError::Io { .. })));
     Bundle::load(&dir, plan_of(&layout), table).unwrap();
 }

@@ -19,12 +19,20 @@ const LEAST_SLOTS: usize = 4;
 /// Slots in use in a cell: up to its last row.
 fn used_slots(block: &MemberBlock, cell: usize) -> usize {
     let mask = &block.mask[cell * block.slots..(cell + 1) * block.slots];
-    mask.iter().rposition(|m| *m != 0.0).map_or(0, |last| last + 1)
+    mask.iter()
+        .rposition(|m| *m != 0.0)
+        .map_or(0, |last| last + 1)
 }
 
 /// The slots a cell's members are padded to, in every table.
 fn padded_slots(batch: &FeatureBatch, cell: usize) -> usize {
-    match batch.members.iter().map(|block| used_slots(block, cell)).max().unwrap_or(0) {
+    match batch
+        .members
+        .iter()
+        .map(|block| used_slots(block, cell))
+        .max()
+        .unwrap_or(0)
+    {
         0 => 0,
         used => used.next_power_of_two().max(LEAST_SLOTS),
     }
@@ -35,7 +43,8 @@ fn gather(batch: &FeatureBatch, cells: &[usize], slots: usize, room: usize) -> F
     let width = batch.root.len() / batch.cells.max(1);
     let mut root = vec![0.0; room * width];
     for (to, cell) in cells.iter().enumerate() {
-        root[to * width..(to + 1) * width].copy_from_slice(&batch.root[cell * width..(cell + 1) * width]);
+        root[to * width..(to + 1) * width]
+            .copy_from_slice(&batch.root[cell * width..(cell + 1) * width]);
     }
     let members = batch
         .members
@@ -47,18 +56,33 @@ fn gather(batch: &FeatureBatch, cells: &[usize], slots: usize, room: usize) -> F
                 let (from, used) = (cell * block.slots, used_slots(block, cell));
                 mask[to * slots..to * slots + used].copy_from_slice(&block.mask[from..from + used]);
                 values[to * slots * block.width..(to * slots + used) * block.width]
-                    .copy_from_slice(&block.values[from * block.width..(from + used) * block.width]);
+                    .copy_from_slice(
+                        &block.values[from * block.width..(from + used) * block.width],
+                    );
             }
-            MemberBlock { slots, width: block.width, values, mask, entities: Vec::new() }
+            MemberBlock {
+                slots,
+                width: block.width,
+                values,
+                mask,
+                entities: Vec::new(),
+            }
         })
         .collect();
-    FeatureBatch { cells: room, root, members }
+    FeatureBatch {
+        cells: room,
+        root,
+        members,
+    }
 }
 
 impl Fitted {
     /// Calibrated logits, as [`leadpulse_features::Scorer::logits`].
     pub(crate) fn logits(&self, batch: &FeatureBatch, task: usize) -> Vec<f64> {
-        self.unrounded_logits(batch, task).into_iter().map(on_grid).collect()
+        self.unrounded_logits(batch, task)
+            .into_iter()
+            .map(on_grid)
+            .collect()
     }
 
     fn unrounded_logits(&self, batch: &FeatureBatch, task: usize) -> Vec<f64> {
@@ -68,7 +92,9 @@ impl Fitted {
             Target::Member(table) => batch.members[table].slots,
         };
         let mut logits = vec![f64::NAN; batch.cells * rows];
-        let mut order: Vec<(usize, usize)> = (0..batch.cells).map(|cell| (padded_slots(batch, cell), cell)).collect();
+        let mut order: Vec<(usize, usize)> = (0..batch.cells)
+            .map(|cell| (padded_slots(batch, cell), cell))
+            .collect();
         order.sort_unstable();
         for group in order.chunk_by(|a, b| a.0 == b.0) {
             let slots = group[0].0;
@@ -85,7 +111,9 @@ impl Fitted {
                     for row in 0..rows {
                         let there = match target {
                             Target::Root => true,
-                            Target::Member(table) => batch.members[table].mask[cell * rows + row] != 0.0,
+                            Target::Member(table) => {
+                                batch.members[table].mask[cell * rows + row] != 0.0
+                            }
                         };
                         if there {
                             logits[cell * rows + row] = scored[from * width + row];
@@ -105,19 +133,32 @@ impl Fitted {
     /// Calibrated logits, not rounded, of a normalised chunk: `[cells, rows]`.
     pub(crate) fn chunk_logits(&self, chunk: FeatureBatch, task: usize) -> Vec<f64> {
         let inputs = Inputs::from_batch(chunk, &Device::flex());
-        let FittedTask { definition, calibration, .. } = &self.tasks[task];
+        let FittedTask {
+            definition,
+            calibration,
+            ..
+        } = &self.tasks[task];
         let head = &definition.head;
         let mut sums: Vec<f64> = Vec::new();
         for network in &self.networks {
-            let outputs = network.forward(&inputs, task).try_into_vec_as::<f32>().expect("outputs are f32 in host memory");
-            let logits = outputs.chunks_exact(head.outputs()).map(|outputs| head.logit(outputs));
+            let outputs = network
+                .forward(&inputs, task)
+                .try_into_vec_as::<f32>()
+                .expect("outputs are f32 in host memory");
+            let logits = outputs
+                .chunks_exact(head.outputs())
+                .map(|outputs| head.logit(outputs));
             if sums.is_empty() {
                 sums.extend(logits);
             } else {
-                sums.iter_mut().zip(logits).for_each(|(sum, logit)| *sum += logit);
+                sums.iter_mut()
+                    .zip(logits)
+                    .for_each(|(sum, logit)| *sum += logit);
             }
         }
-        sums.into_iter().map(|sum| calibration.apply(sum / self.networks.len() as f64)).collect()
+        sums.into_iter()
+            .map(|sum| calibration.apply(sum / self.networks.len() as f64))
+            .collect()
     }
 }
 
@@ -138,7 +179,11 @@ mod tests {
             .map(|task| {
                 let logits = fitted.unrounded_logits(&batch, task);
                 let rows = logits.len() / cells.len();
-                logits[cell * rows..(cell + 1) * rows].iter().filter(|z| !z.is_nan()).map(|z| z.to_bits()).collect()
+                logits[cell * rows..(cell + 1) * rows]
+                    .iter()
+                    .filter(|z| !z.is_nan())
+                    .map(|z| z.to_bits())
+                    .collect()
             })
             .collect()
     }
@@ -177,7 +222,9 @@ mod tests {
         let batch = batch_of_owned(&layout, &cells);
         let expected = fitted.logits(&batch, 0);
         std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..4).map(|_| scope.spawn(|| fitted.logits(&batch, 0))).collect();
+            let threads: Vec<_> = (0..4)
+                .map(|_| scope.spawn(|| fitted.logits(&batch, 0)))
+                .collect();
             for thread in threads {
                 assert_eq!(thread.join().unwrap(), expected);
             }
@@ -190,9 +237,25 @@ mod tests {
         let mut rng = ChaCha8Rng::seed_from_u64(6);
         let fitted = untrained(&layout, &mut rng);
         let row = vec![0.1, 0.2, 0.3];
-        let cells = [(vec![0.0, 1.0], vec![vec![]]), (vec![0.0, 1.0], vec![vec![row.clone(), row]])];
-        let there: Vec<bool> = fitted.logits(&batch_of_owned(&layout, &cells), 1).iter().map(|z| z.is_finite()).collect();
+        let cells = [
+            (vec![0.0, 1.0], vec![vec![]]),
+            (vec![0.0, 1.0], vec![vec![row.clone(), row]]),
+        ];
+        let there: Vec<bool> = fitted
+            .logits(&batch_of_owned(&layout, &cells), 1)
+            .iter()
+            .map(|z| z.is_finite())
+            .collect();
         assert_eq!(there, [false, false, true, true]);
-        assert_eq!(fitted.logits(&FeatureBatch { members: vec![MemberBlock::default()], ..FeatureBatch::default() }, 0), [0.0; 0]);
+        assert_eq!(
+            fitted.logits(
+                &FeatureBatch {
+                    members: vec![MemberBlock::default()],
+                    ..FeatureBatch::default()
+                },
+                0
+            ),
+            [0.0; 0]
+        );
     }
 }

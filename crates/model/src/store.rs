@@ -38,7 +38,11 @@ pub struct CellStore {
 impl CellStore {
     /// An empty store of cells with these columns.
     pub fn new(layout: &Layout) -> Self {
-        Self { layout: layout.clone(), blocks: Vec::new(), places: Vec::new() }
+        Self {
+            layout: layout.clone(),
+            blocks: Vec::new(),
+            places: Vec::new(),
+        }
     }
 
     /// Adds cell `cell` of `batch`, without its padding and its entities.
@@ -47,31 +51,56 @@ impl CellStore {
     /// When the batch was encoded for another layout, `cell` is outside of it, padding comes before a row, or there are 2³² cells.
     pub fn push(&mut self, batch: &FeatureBatch, cell: usize) -> CellRow {
         let width = self.layout.root.len();
-        assert_eq!(batch.members.len(), self.layout.members.len(), "a batch of this layout has one block per member table");
+        assert_eq!(
+            batch.members.len(),
+            self.layout.members.len(),
+            "a batch of this layout has one block per member table"
+        );
         let mut bytes = Vec::new();
         let tables = || batch.members.iter().zip(&self.layout.members);
         for (block, layout) in tables() {
             let mask = &block.mask[cell * block.slots..(cell + 1) * block.slots];
             let rows = mask.iter().take_while(|m| **m != 0.0).count();
-            assert!(mask[rows..].iter().all(|m| *m == 0.0), "rows come before padding");
-            assert!(rows == 0 || block.width == layout.columns.len(), "a batch of this layout has its widths");
+            assert!(
+                mask[rows..].iter().all(|m| *m == 0.0),
+                "rows come before padding"
+            );
+            assert!(
+                rows == 0 || block.width == layout.columns.len(),
+                "a batch of this layout has its widths"
+            );
             write_count(rows, &mut bytes);
         }
         write_row(&batch.root[cell * width..(cell + 1) * width], &mut bytes);
         for (block, layout) in tables() {
             let mask = &block.mask[cell * block.slots..(cell + 1) * block.slots];
-            for slot in mask.iter().enumerate().filter(|(_, m)| **m != 0.0).map(|(slot, _)| cell * block.slots + slot) {
-                write_row(&block.values[slot * layout.columns.len()..(slot + 1) * layout.columns.len()], &mut bytes);
+            for slot in mask
+                .iter()
+                .enumerate()
+                .filter(|(_, m)| **m != 0.0)
+                .map(|(slot, _)| cell * block.slots + slot)
+            {
+                write_row(
+                    &block.values[slot * layout.columns.len()..(slot + 1) * layout.columns.len()],
+                    &mut bytes,
+                );
             }
         }
         self.append(&bytes)
     }
 
     fn append(&mut self, cell: &[u8]) -> CellRow {
-        if self.blocks.last().is_none_or(|block| block.capacity() - block.len() < cell.len()) {
-            self.blocks.push(Vec::with_capacity(cell.len().max(BLOCK_BYTES)));
+        if self
+            .blocks
+            .last()
+            .is_none_or(|block| block.capacity() - block.len() < cell.len())
+        {
+            self.blocks
+                .push(Vec::with_capacity(cell.len().max(BLOCK_BYTES)));
         }
-        let number = |n: usize| u32::try_from(n).expect("blocks, cells and bytes of a block are fewer than 2³²");
+        let number = |n: usize| {
+            u32::try_from(n).expect("blocks, cells and bytes of a block are fewer than 2³²")
+        };
         let row = CellRow(number(self.places.len()));
         let last = self.blocks.len() - 1;
         let block = &mut self.blocks[last];
@@ -98,7 +127,11 @@ impl CellStore {
     /// What the cells take, bytes.
     pub fn heap_bytes(&self) -> usize {
         let places = self.places.capacity() * size_of::<(u32, u32)>();
-        self.blocks.iter().map(|block| block.capacity() + size_of::<Vec<u8>>()).sum::<usize>() + places
+        self.blocks
+            .iter()
+            .map(|block| block.capacity() + size_of::<Vec<u8>>())
+            .sum::<usize>()
+            + places
     }
 
     /// The columns.
@@ -114,9 +147,16 @@ impl CellStore {
 
     /// Hands every value of a cell that is not 0 to `each`, with its kind of row (0 the root, `t + 1` member table `t`) and its
     /// column; `rows` gets the number of rows of each kind.
-    pub(crate) fn visit(&self, row: CellRow, mut rows: impl FnMut(usize, usize), mut each: impl FnMut(usize, usize, f32)) {
+    pub(crate) fn visit(
+        &self,
+        row: CellRow,
+        mut rows: impl FnMut(usize, usize),
+        mut each: impl FnMut(usize, usize, f32),
+    ) {
         let mut reader = self.reader(row);
-        let counts: Vec<usize> = std::iter::once(1).chain(self.layout.members.iter().map(|_| reader.count())).collect();
+        let counts: Vec<usize> = std::iter::once(1)
+            .chain(self.layout.members.iter().map(|_| reader.count()))
+            .collect();
         for (kind, count) in counts.into_iter().enumerate() {
             rows(kind, count);
             (0..count).for_each(|_| reader.row(|column, x| each(kind, column, x)));
@@ -126,10 +166,18 @@ impl CellStore {
     /// Some cells as a batch, padded to the largest number of members among them; normalised, or as they were encoded.
     pub(crate) fn batch(&self, cells: &[CellRow], normaliser: Option<&Normaliser>) -> FeatureBatch {
         let mut readers: Vec<Reader<'_>> = cells.iter().map(|row| self.reader(*row)).collect();
-        let tables = self.layout.members.iter().enumerate().map(|(table, member)| {
-            let rows: Vec<usize> = readers.iter_mut().map(Reader::count).collect();
-            (Dense::new(member.columns.len(), normaliser.map(|n| &n.members[table])), rows)
-        });
+        let tables = self
+            .layout
+            .members
+            .iter()
+            .enumerate()
+            .map(|(table, member)| {
+                let rows: Vec<usize> = readers.iter_mut().map(Reader::count).collect();
+                (
+                    Dense::new(member.columns.len(), normaliser.map(|n| &n.members[table])),
+                    rows,
+                )
+            });
         let tables: Vec<(Dense<'_>, Vec<usize>)> = tables.collect();
         let width = self.layout.root.len();
         let dense = Dense::new(width, normaliser.map(|n| &n.root));
@@ -151,14 +199,26 @@ impl CellStore {
                     mask[slot] = 1.0;
                 }
             }
-            MemberBlock { slots, width, values, mask, entities: vec![None; cells.len() * slots] }
+            MemberBlock {
+                slots,
+                width,
+                values,
+                mask,
+                entities: vec![None; cells.len() * slots],
+            }
         });
-        FeatureBatch { cells: cells.len(), members: members.collect(), root }
+        FeatureBatch {
+            cells: cells.len(),
+            members: members.collect(),
+            root,
+        }
     }
 
     fn reader(&self, row: CellRow) -> Reader<'_> {
         let (block, start) = self.places[row.0 as usize];
-        Reader { bytes: &self.blocks[block as usize][start as usize..] }
+        Reader {
+            bytes: &self.blocks[block as usize][start as usize..],
+        }
     }
 }
 
@@ -171,7 +231,10 @@ struct Dense<'a> {
 
 impl<'a> Dense<'a> {
     fn new(width: usize, scales: Option<&'a Scales>) -> Self {
-        let zeros = scales.map_or_else(|| vec![0.0; width], |s| (0..width).map(|column| s.normalised(column, 0.0)).collect());
+        let zeros = scales.map_or_else(
+            || vec![0.0; width],
+            |s| (0..width).map(|column| s.normalised(column, 0.0)).collect(),
+        );
         Self { zeros, scales }
     }
 
@@ -212,7 +275,10 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn byte(&mut self) -> u8 {
-        let (byte, rest) = self.bytes.split_first().expect("a cell's bytes end with the last of its rows");
+        let (byte, rest) = self
+            .bytes
+            .split_first()
+            .expect("a cell's bytes end with the last of its rows");
         self.bytes = rest;
         *byte
     }
@@ -237,7 +303,10 @@ impl Reader<'_> {
                 END => return,
                 SKIP => column += usize::from(SKIP),
                 gap => {
-                    let (value, rest) = self.bytes.split_first_chunk().expect("a value follows its gap");
+                    let (value, rest) = self
+                        .bytes
+                        .split_first_chunk()
+                        .expect("a value follows its gap");
                     self.bytes = rest;
                     column += usize::from(gap);
                     each(column, f32::from_le_bytes(*value));
@@ -259,7 +328,10 @@ mod tests {
 
     fn bits(batch: &FeatureBatch) -> Vec<Vec<u32>> {
         let blocks = batch.members.iter().flat_map(|b| [&b.values, &b.mask]);
-        std::iter::once(&batch.root).chain(blocks).map(|values| values.iter().map(|x| x.to_bits()).collect()).collect()
+        std::iter::once(&batch.root)
+            .chain(blocks)
+            .map(|values| values.iter().map(|x| x.to_bits()).collect())
+            .collect()
     }
 
     proptest! {
@@ -337,6 +409,9 @@ mod tests {
         let mut batch = batch_of_owned(&layout, &cells);
         let rows: Vec<CellRow> = (0..6).map(|cell| store.push(&batch, cell)).collect();
         fitted.normaliser.apply(&mut batch);
-        assert_eq!(bits(&store.batch(&rows, Some(&fitted.normaliser))), bits(&batch));
+        assert_eq!(
+            bits(&store.batch(&rows, Some(&fitted.normaliser))),
+            bits(&batch)
+        );
     }
 }

@@ -23,9 +23,20 @@ pub const ROOT: TableId = TableId(0);
 
 /// A layout of these widths; each column is a group of its own, up to six, then they share.
 pub fn layout(root: usize, members: &[usize]) -> Layout {
-    let column =
-        |name: String, i: usize| Column { name, group: i % 6, absent: if i.is_multiple_of(2) { Absent::Zero } else { Absent::Mean } };
-    let columns = |prefix: &str, n: usize| (0..n).map(|i| column(format!("{prefix}.{i}"), i)).collect::<Vec<_>>();
+    let column = |name: String, i: usize| Column {
+        name,
+        group: i % 6,
+        absent: if i.is_multiple_of(2) {
+            Absent::Zero
+        } else {
+            Absent::Mean
+        },
+    };
+    let columns = |prefix: &str, n: usize| {
+        (0..n)
+            .map(|i| column(format!("{prefix}.{i}"), i))
+            .collect::<Vec<_>>()
+    };
     Layout {
         root: columns("root", root),
         members: members
@@ -37,7 +48,12 @@ pub fn layout(root: usize, members: &[usize]) -> Layout {
                 columns: columns(&format!("member{i}"), *width),
             })
             .collect(),
-        groups: (0..6).map(|i| Group { code: format!("group{i}"), label: format!("Group {i}") }).collect(),
+        groups: (0..6)
+            .map(|i| Group {
+                code: format!("group{i}"),
+                label: format!("Group {i}"),
+            })
+            .collect(),
     }
 }
 
@@ -48,7 +64,15 @@ pub type Cell<'a> = (&'a [f32], &'a [&'a [&'a [f32]]]);
 pub fn batch_of(layout: &Layout, cells: &[Cell<'_>]) -> FeatureBatch {
     let owned: Vec<OwnedCell> = cells
         .iter()
-        .map(|(root, tables)| (root.to_vec(), tables.iter().map(|t| t.iter().map(|r| r.to_vec()).collect()).collect()))
+        .map(|(root, tables)| {
+            (
+                root.to_vec(),
+                tables
+                    .iter()
+                    .map(|t| t.iter().map(|r| r.to_vec()).collect())
+                    .collect(),
+            )
+        })
         .collect();
     batch_of_owned(layout, &owned)
 }
@@ -58,17 +82,33 @@ pub type OwnedCell = (Vec<f32>, Vec<Vec<Vec<f32>>>);
 
 /// A batch of cells that own their rows.
 pub fn batch_of_owned(layout: &Layout, cells: &[OwnedCell]) -> FeatureBatch {
-    let mut batch = FeatureBatch { cells: cells.len(), ..FeatureBatch::default() };
+    let mut batch = FeatureBatch {
+        cells: cells.len(),
+        ..FeatureBatch::default()
+    };
     for (root, _) in cells {
         batch.root.extend_from_slice(root);
     }
     for (t, member) in layout.members.iter().enumerate() {
         let width = member.columns.len();
-        let slots = cells.iter().map(|(_, tables)| tables[t].len()).max().unwrap_or(0);
-        let mut block = MemberBlock { slots, width, ..MemberBlock::default() };
+        let slots = cells
+            .iter()
+            .map(|(_, tables)| tables[t].len())
+            .max()
+            .unwrap_or(0);
+        let mut block = MemberBlock {
+            slots,
+            width,
+            ..MemberBlock::default()
+        };
         for (_, tables) in cells {
             for slot in 0..slots {
-                block.values.extend(tables[t].get(slot).cloned().unwrap_or_else(|| vec![0.0; width]));
+                block.values.extend(
+                    tables[t]
+                        .get(slot)
+                        .cloned()
+                        .unwrap_or_else(|| vec![0.0; width]),
+                );
                 block.mask.push(f32::from(u8::from(slot < tables[t].len())));
                 block.entities.push(None);
             }
@@ -80,7 +120,11 @@ pub fn batch_of_owned(layout: &Layout, cells: &[OwnedCell]) -> FeatureBatch {
 
 /// A random cell with up to `most` rows per member table.
 pub fn random_cell(layout: &Layout, most: usize, rng: &mut ChaCha8Rng) -> OwnedCell {
-    let row = |n: usize, rng: &mut ChaCha8Rng| (0..n).map(|_| rng.random_range(-2.0f32..2.0)).collect::<Vec<f32>>();
+    let row = |n: usize, rng: &mut ChaCha8Rng| {
+        (0..n)
+            .map(|_| rng.random_range(-2.0f32..2.0))
+            .collect::<Vec<f32>>()
+    };
     let root = row(layout.root.len(), rng);
     let tables = layout
         .members
@@ -94,12 +138,23 @@ pub fn random_cell(layout: &Layout, most: usize, rng: &mut ChaCha8Rng) -> OwnedC
 }
 
 /// A set of every cell of a batch, an example each: `of` says slot, entity, anchor and outcome.
-pub fn one_set(layout: &Layout, batch: &FeatureBatch, of: impl Fn(usize) -> (usize, EntityId, i64, Outcome)) -> ExampleSet {
+pub fn one_set(
+    layout: &Layout,
+    batch: &FeatureBatch,
+    of: impl Fn(usize) -> (usize, EntityId, i64, Outcome),
+) -> ExampleSet {
     let mut store = CellStore::new(layout);
     let examples: Vec<Example> = (0..batch.cells)
         .map(|cell| {
             let (slot, entity, anchor_ms, outcome) = of(cell);
-            Example { row: store.push(batch, cell), slot, entity, anchor_ms, outcome, weight: 1.0 }
+            Example {
+                row: store.push(batch, cell),
+                slot,
+                entity,
+                anchor_ms,
+                outcome,
+                weight: 1.0,
+            }
         })
         .collect();
     let mut set = ExampleSet::new(Arc::new(store));
@@ -109,25 +164,50 @@ pub fn one_set(layout: &Layout, batch: &FeatureBatch, of: impl Fn(usize) -> (usi
 
 /// A task on a table.
 pub fn task(name: &str, entity: TableId, head: Head) -> TaskDefinition {
-    let entity_name = if entity == ROOT { "root".into() } else { format!("member{}", entity.0 - 1) };
-    TaskDefinition { name: name.into(), entity, entity_name, pql: format!("PREDICT {name}"), horizon_ms: 1000, head }
+    let entity_name = if entity == ROOT {
+        "root".into()
+    } else {
+        format!("member{}", entity.0 - 1)
+    };
+    TaskDefinition {
+        name: name.into(),
+        entity,
+        entity_name,
+        pql: format!("PREDICT {name}"),
+        horizon_ms: 1000,
+        head,
+    }
 }
 
 /// Two networks with random parameters: a hazard task on the root, and a window task on each member table.
 pub fn untrained(layout: &Layout, rng: &mut ChaCha8Rng) -> Fitted {
     let mut definitions = vec![task("root", ROOT, Head::hazard(vec![10, 100, 1000]))];
-    definitions.extend(layout.members.iter().map(|m| task(&m.name, m.table, Head::Window)));
+    definitions.extend(
+        layout
+            .members
+            .iter()
+            .map(|m| task(&m.name, m.table, Head::Window)),
+    );
     let towers = definitions
         .iter()
         .enumerate()
         .map(|(i, d)| {
-            let target = if i == 0 { Target::Root } else { Target::Member(i - 1) };
+            let target = if i == 0 {
+                Target::Root
+            } else {
+                Target::Member(i - 1)
+            };
             TowerConfig::new(target, 24 + 8 * i, d.head.outputs(), i == 0)
         })
         .collect();
-    let config = NetworkConfig { trunk: TrunkConfig::for_layout(layout), towers };
+    let config = NetworkConfig {
+        trunk: TrunkConfig::for_layout(layout),
+        towers,
+    };
     let cells: Vec<OwnedCell> = (0..20).map(|_| random_cell(layout, 6, rng)).collect();
-    let examples = one_set(layout, &batch_of_owned(layout, &cells), |i| (0, EntityId(i as u32), 0, Outcome::Window(false)));
+    let examples = one_set(layout, &batch_of_owned(layout, &cells), |i| {
+        (0, EntityId(i as u32), 0, Outcome::Window(false))
+    });
     Fitted {
         layout: layout.clone(),
         networks: (0..2).map(|_| config.init(rng, &Device::flex())).collect(),
@@ -138,7 +218,10 @@ pub fn untrained(layout: &Layout, rng: &mut ChaCha8Rng) -> Fitted {
             .map(|definition| FittedTask {
                 definition,
                 regularisation: Regularisation::default(),
-                calibration: Calibration::Platt { slope: 0.9, intercept: -0.2 },
+                calibration: Calibration::Platt {
+                    slope: 0.9,
+                    intercept: -0.2,
+                },
                 metrics: Map::new(),
             })
             .collect(),

@@ -131,14 +131,30 @@ impl Trainer<'_> {
         let dropped = Dropped::by_prefix(self.examples.layout(), &regularisation.without);
         let frozen = self.frozen.map(|networks| &networks[member].trunk);
         // A new network never sees dropped columns; a frozen trunk needs them, so there only the tower's view is masked.
-        let normaliser = if frozen.is_some() { self.normaliser.clone() } else { self.normaliser.without(&dropped) };
+        let normaliser = if frozen.is_some() {
+            self.normaliser.clone()
+        } else {
+            self.normaliser.without(&dropped)
+        };
         let columns = (frozen.is_some() && !dropped.is_empty()).then(|| {
-            let mask: Vec<f32> = dropped.root.iter().map(|d| if *d { 0.0 } else { 1.0 }).collect();
+            let mask: Vec<f32> = dropped
+                .root
+                .iter()
+                .map(|d| if *d { 0.0 } else { 1.0 })
+                .collect();
             let width = mask.len();
             Tensor::<2>::from_data(TensorData::new(mask, [1, width]), &training_device)
         });
         let tower = self.tower(regularisation);
-        let mut pair = Pair::new((self.trunk, frozen), &tower, &dropped, &self.output_bias(), &mut rng, &device).train();
+        let mut pair = Pair::new(
+            (self.trunk, frozen),
+            &tower,
+            &dropped,
+            &self.output_bias(),
+            &mut rng,
+            &device,
+        )
+        .train();
         let mut optimiser = AdamWConfig::new()
             .with_weight_decay(regularisation.weight_decay as f32)
             .with_grad_clipping(Some(GradientClippingConfig::Norm(GRADIENT_NORM)))
@@ -155,7 +171,9 @@ impl Trainer<'_> {
         let (mut sum, mut batches) = (0.0, 0usize);
         let last_step = match length {
             Length::ByValidation => steps,
-            Length::Epochs(epochs) => ((epochs * steps_per_epoch as f64).round() as usize).clamp(1, steps),
+            Length::Epochs(epochs) => {
+                ((epochs * steps_per_epoch as f64).round() as usize).clamp(1, steps)
+            }
         };
         for step in 0..last_step {
             let within = step % steps_per_epoch;
@@ -165,7 +183,11 @@ impl Trainer<'_> {
             let start = within * batch_size;
             let rows = &order[start..(start + batch_size).min(order.len())];
             let inputs = self.examples.batch(rows, &normaliser, &training_device);
-            let loss = self.loss(rows, pair.forward(&inputs, columns.as_ref(), Some(&mut dropout)), &training_device);
+            let loss = self.loss(
+                rows,
+                pair.forward(&inputs, columns.as_ref(), Some(&mut dropout)),
+                &training_device,
+            );
             let gradients = GradientsParams::from_grads(loss.backward(), &pair);
             let rate = regularisation.learning_rate * cosine(step as f64 / steps as f64);
             pair = optimiser.step(rate, pair, gradients);
@@ -180,13 +202,21 @@ impl Trainer<'_> {
             }
             if let Length::Epochs(epochs) = length {
                 if within + 1 == steps_per_epoch {
-                    report((step + 1) as f64 / steps_per_epoch as f64, sum / batches as f64, f64::NAN);
+                    report(
+                        (step + 1) as f64 / steps_per_epoch as f64,
+                        sum / batches as f64,
+                        f64::NAN,
+                    );
                     (sum, batches) = (0.0, 0);
                 }
                 if step + 1 == last_step {
                     let pair = average.of(pair.valid());
                     let logits = self.validation_logits(&pair);
-                    return Ok(Trained { pair, logits, epochs });
+                    return Ok(Trained {
+                        pair,
+                        logits,
+                        epochs,
+                    });
                 }
                 continue;
             }
@@ -194,13 +224,24 @@ impl Trainer<'_> {
                 let pair = average.of(pair.valid());
                 let logits = self.validation_logits(&pair);
                 let loss = self.validation_loss(&logits);
-                report((step + 1) as f64 / steps_per_epoch as f64, sum / batches as f64, loss);
+                report(
+                    (step + 1) as f64 / steps_per_epoch as f64,
+                    sum / batches as f64,
+                    loss,
+                );
                 (sum, batches) = (0.0, 0);
                 if !loss.is_finite() {
                     return Err(Diverged { step });
                 }
                 if best.as_ref().is_none_or(|(least, _)| loss < *least) {
-                    best = Some((loss, Trained { pair, logits, epochs: (step + 1) as f64 / steps_per_epoch as f64 }));
+                    best = Some((
+                        loss,
+                        Trained {
+                            pair,
+                            logits,
+                            epochs: (step + 1) as f64 / steps_per_epoch as f64,
+                        },
+                    ));
                     since_best = 0;
                 } else {
                     since_best += 1;
@@ -215,7 +256,12 @@ impl Trainer<'_> {
 
     /// The widths of the tower that this regularisation asks for.
     pub fn tower(&self, regularisation: &Regularisation) -> TowerConfig {
-        TowerConfig::new(self.target, regularisation.hidden, self.head.outputs(), regularisation.residual)
+        TowerConfig::new(
+            self.target,
+            regularisation.hidden,
+            self.head.outputs(),
+            regularisation.residual,
+        )
     }
 
     /// The loss on validation that candidates and epochs are chosen by. `logits` are those of the labelled rows.
@@ -223,24 +269,38 @@ impl Trainer<'_> {
         let weight: f64 = self.labelled.iter().map(|l| l.weight).sum();
         let rows = logits.iter().zip(&self.labelled);
         if !self.head.is_binary() {
-            return rows.map(|(z, l)| l.weight * (z - l.label).powi(2)).sum::<f64>() / weight;
+            return rows
+                .map(|(z, l)| l.weight * (z - l.label).powi(2))
+                .sum::<f64>()
+                / weight;
         }
         let platt = Calibration::fit_platt(&self.evidence(logits));
         let loss = |z: f64, y: f64| z.max(0.0) + (-z.abs()).exp().ln_1p() - y * z;
-        rows.map(|(z, l)| l.weight * loss(platt.apply(*z), l.label)).sum::<f64>() / weight
+        rows.map(|(z, l)| l.weight * loss(platt.apply(*z), l.label))
+            .sum::<f64>()
+            / weight
     }
 
     /// What calibration learns from.
     pub fn evidence(&self, logits: &[f64]) -> Vec<Evidence> {
         let rows = logits.iter().zip(&self.labelled);
-        rows.map(|(z, l)| Evidence { logit: *z, outcome: l.label > 0.5, weight: l.weight, entity: l.entity }).collect()
+        rows.map(|(z, l)| Evidence {
+            logit: *z,
+            outcome: l.label > 0.5,
+            weight: l.weight,
+            entity: l.entity,
+        })
+        .collect()
     }
 
     /// Σ over outputs of the loss, per row: cross-entropy, or the squared error of a regression.
     fn loss(&self, rows: &[usize], outputs: Tensor<3>, device: &Device) -> Tensor<1> {
         let width = self.head.outputs();
         let pick = |f: fn(&(f32, f32)) -> f32| {
-            let values: Vec<f32> = rows.iter().flat_map(|r| self.targets[r * width..(r + 1) * width].iter().map(f)).collect();
+            let values: Vec<f32> = rows
+                .iter()
+                .flat_map(|r| self.targets[r * width..(r + 1) * width].iter().map(f))
+                .collect();
             Tensor::<2>::from_data(TensorData::new(values, [rows.len(), width]), device)
         };
         let (targets, weights) = (pick(|t| t.0), pick(|t| t.1));
@@ -264,7 +324,9 @@ impl Trainer<'_> {
         for (cell, row) in rows.iter().enumerate() {
             chosen[cell * slots + self.examples.examples()[*row].slot] = 1.0;
         }
-        (outputs * Tensor::<3>::from_data(TensorData::new(chosen, [cells, slots, 1]), device)).sum_dim(1).squeeze_dim(1)
+        (outputs * Tensor::<3>::from_data(TensorData::new(chosen, [cells, slots, 1]), device))
+            .sum_dim(1)
+            .squeeze_dim(1)
     }
 
     fn validation_logits(&self, pair: &Pair) -> Vec<f64> {
@@ -275,9 +337,15 @@ impl Trainer<'_> {
             let inputs: Inputs = self.validation.batch(&rows, self.normaliser, &device);
             let outputs = pair.forward(&inputs, None, None);
             let [_, slots, width] = outputs.dims();
-            let outputs = outputs.try_into_vec_as::<f32>().expect("outputs are f32 in host memory");
+            let outputs = outputs
+                .try_into_vec_as::<f32>()
+                .expect("outputs are f32 in host memory");
             logits.extend(rows.iter().enumerate().map(|(cell, row)| {
-                let slot = if self.target == Target::Root { 0 } else { self.validation.examples()[*row].slot };
+                let slot = if self.target == Target::Root {
+                    0
+                } else {
+                    self.validation.examples()[*row].slot
+                };
                 let start = (cell * slots + slot) * width;
                 self.head.logit(&outputs[start..start + width])
             }));
@@ -291,8 +359,9 @@ impl Trainer<'_> {
         (0..width)
             .map(|b| {
                 let of = self.usable.iter().map(|r| self.targets[r * width + b]);
-                let (sum, weight) =
-                    of.fold((0.0f64, 0.0f64), |(sum, weight), (y, w)| (sum + f64::from(y) * f64::from(w), weight + f64::from(w)));
+                let (sum, weight) = of.fold((0.0f64, 0.0f64), |(sum, weight), (y, w)| {
+                    (sum + f64::from(y) * f64::from(w), weight + f64::from(w))
+                });
                 if !self.head.is_binary() {
                     return (sum / weight.max(f64::MIN_POSITIVE)) as f32;
                 }
@@ -309,7 +378,8 @@ fn batch_size(rows: usize, most: usize) -> usize {
 }
 
 fn cosine(done_ratio: f64) -> f64 {
-    FINAL_RATE_RATIO + (1.0 - FINAL_RATE_RATIO) * 0.5 * (1.0 + (std::f64::consts::PI * done_ratio).cos())
+    FINAL_RATE_RATIO
+        + (1.0 - FINAL_RATE_RATIO) * 0.5 * (1.0 + (std::f64::consts::PI * done_ratio).cos())
 }
 
 #[cfg(test)]
@@ -318,7 +388,17 @@ mod tests {
 
     #[test]
     fn batches_are_smaller_where_rows_are_few() {
-        let sizes = [(10, 256), (20_000, 256), (32_768, 256), (1_000_000, 256), (1_000_000, 32), (10, 1)];
-        assert_eq!(sizes.map(|(rows, most)| batch_size(rows, most)), [64, 78, 128, 256, 32, 1]);
+        let sizes = [
+            (10, 256),
+            (20_000, 256),
+            (32_768, 256),
+            (1_000_000, 256),
+            (1_000_000, 32),
+            (10, 1),
+        ];
+        assert_eq!(
+            sizes.map(|(rows, most)| batch_size(rows, most)),
+            [64, 78, 128, 256, 32, 1]
+        );
     }
 }

@@ -140,12 +140,20 @@ struct Rule {
 impl ActionTable {
     /// What to do, by the first rule that fits.
     pub fn choose(&self, situation: &Situation<'_>) -> Option<&Action> {
-        self.rules.iter().find(|rule| rule.fits(situation)).map(|rule| &rule.action)
+        self.rules
+            .iter()
+            .find(|rule| rule.fits(situation))
+            .map(|rule| &rule.action)
     }
 
-    pub(crate) fn bound(options: &[ActionOptions], known: &Vocabulary) -> Result<Self, PolicyError> {
+    pub(crate) fn bound(
+        options: &[ActionOptions],
+        known: &Vocabulary,
+    ) -> Result<Self, PolicyError> {
         let bind = |(index, options): (usize, &ActionOptions)| -> Result<Rule, PolicyError> {
-            let place = |condition: &str| format!("actions[{index}] (\"{}\").when.{condition}", options.code);
+            let place = |condition: &str| {
+                format!("actions[{index}] (\"{}\").when.{condition}", options.code)
+            };
             for group in &options.when.top_group {
                 known_name(place("top_group"), group, known.groups.iter())?;
             }
@@ -156,71 +164,141 @@ impl ActionTable {
             for (field, least) in &options.when.highest {
                 known_name(place("highest"), field, known.ordered.keys())?;
                 let orders = &known.ordered[field];
-                known_name(place(&format!("highest.{field}")), least, orders.iter().flatten())?;
-                let from = |order: &Vec<String>| order.iter().position(|value| value == least).map(|at| order[at..].to_vec());
-                high_enough.insert(field.clone(), orders.iter().filter_map(from).flatten().collect());
+                known_name(
+                    place(&format!("highest.{field}")),
+                    least,
+                    orders.iter().flatten(),
+                )?;
+                let from = |order: &Vec<String>| {
+                    order
+                        .iter()
+                        .position(|value| value == least)
+                        .map(|at| order[at..].to_vec())
+                };
+                high_enough.insert(
+                    field.clone(),
+                    orders.iter().filter_map(from).flatten().collect(),
+                );
             }
             let code: Arc<str> = options.code.as_str().into();
             let action = Action {
-                label: options.label.as_deref().map_or_else(|| code.clone(), Arc::from),
+                label: options
+                    .label
+                    .as_deref()
+                    .map_or_else(|| code.clone(), Arc::from),
                 code,
                 sla_minutes: options.sla_minutes,
                 expires_days: options.expires_days,
             };
-            Ok(Rule { when: options.when.clone(), high_enough, action })
+            Ok(Rule {
+                when: options.when.clone(),
+                high_enough,
+                action,
+            })
         };
-        Ok(Self { rules: options.iter().enumerate().map(bind).collect::<Result<_, _>>()? })
+        Ok(Self {
+            rules: options
+                .iter()
+                .enumerate()
+                .map(bind)
+                .collect::<Result<_, _>>()?,
+        })
     }
 }
 
 impl Rule {
     fn fits(&self, now: &Situation<'_>) -> bool {
         let when = &self.when;
-        let among = |names: &[String], name: Option<&str>| names.is_empty() || name.is_some_and(|name| names.iter().any(|n| n == name));
+        let among = |names: &[String], name: Option<&str>| {
+            names.is_empty() || name.is_some_and(|name| names.iter().any(|n| n == name))
+        };
         let distinct = |field: &String| now.values.get(field).map_or(0, Vec::len);
         among(&when.band, now.band)
             && among(&when.top_group, now.top_group)
             && (when.trend.is_empty() || when.trend.contains(&now.trend))
             && (when.alert.is_empty() || now.alert.is_some_and(|alert| when.alert.contains(&alert)))
-            && when.min_probability.is_none_or(|least| now.probability >= least)
-            && when.max_probability.is_none_or(|most| now.probability <= most)
-            && when.min_active_members.is_none_or(|least| now.active_members >= least)
-            && when.max_active_members.is_none_or(|most| now.active_members <= most)
-            && when.min_distinct.iter().all(|(field, least)| distinct(field) >= *least)
-            && self.high_enough.iter().all(|(field, values)| now.highest.get(field).is_some_and(|value| values.contains(value)))
-            && when.silent_days.is_none_or(|days| now.silent_ms.is_none_or(|silent| silent >= i64::from(days) * DAY_MS))
+            && when
+                .min_probability
+                .is_none_or(|least| now.probability >= least)
+            && when
+                .max_probability
+                .is_none_or(|most| now.probability <= most)
+            && when
+                .min_active_members
+                .is_none_or(|least| now.active_members >= least)
+            && when
+                .max_active_members
+                .is_none_or(|most| now.active_members <= most)
+            && when
+                .min_distinct
+                .iter()
+                .all(|(field, least)| distinct(field) >= *least)
+            && self.high_enough.iter().all(|(field, values)| {
+                now.highest
+                    .get(field)
+                    .is_some_and(|value| values.contains(value))
+            })
+            && when.silent_days.is_none_or(|days| {
+                now.silent_ms
+                    .is_none_or(|silent| silent >= i64::from(days) * DAY_MS)
+            })
     }
 }
 
 /// What can be checked before data and bundle are known.
 pub(crate) fn check(actions: &[ActionOptions], bands: &[&str]) -> Result<(), PolicyError> {
     if actions.len() > MAX_ACTIONS {
-        return Err(PolicyError::TooManyActions { limit: MAX_ACTIONS, found: actions.len() });
+        return Err(PolicyError::TooManyActions {
+            limit: MAX_ACTIONS,
+            found: actions.len(),
+        });
     }
     for (index, action) in actions.iter().enumerate() {
         if action.code.trim().is_empty() {
             return Err(PolicyError::NamelessAction { index });
         }
-        let place = |condition: &str| format!("actions[{index}] (\"{}\").when.{condition}", action.code);
+        let place =
+            |condition: &str| format!("actions[{index}] (\"{}\").when.{condition}", action.code);
         for band in &action.when.band {
             known_name(place("band"), band, bands)?;
         }
-        for (condition, value) in [("min_probability", action.when.min_probability), ("max_probability", action.when.max_probability)] {
+        for (condition, value) in [
+            ("min_probability", action.when.min_probability),
+            ("max_probability", action.when.max_probability),
+        ] {
             if let Some(value) = value.filter(|value| !(0.0..=1.0).contains(value)) {
-                return Err(PolicyError::ActionProbability { place: place(condition), value });
+                return Err(PolicyError::ActionProbability {
+                    place: place(condition),
+                    value,
+                });
             }
         }
     }
     Ok(())
 }
 
-fn known_name<T: AsRef<str>>(place: String, name: &str, known: impl IntoIterator<Item = T>) -> Result<(), PolicyError> {
-    let known: BTreeSet<String> = known.into_iter().map(|name| name.as_ref().to_owned()).collect();
+fn known_name<T: AsRef<str>>(
+    place: String,
+    name: &str,
+    known: impl IntoIterator<Item = T>,
+) -> Result<(), PolicyError> {
+    let known: BTreeSet<String> = known
+        .into_iter()
+        .map(|name| name.as_ref().to_owned())
+        .collect();
     if known.contains(name) {
         return Ok(());
     }
-    let known = if known.is_empty() { "(none)".to_owned() } else { known.into_iter().collect::<Vec<_>>().join(", ") };
-    Err(PolicyError::UnknownName { place, name: name.to_owned(), known })
+    let known = if known.is_empty() {
+        "(none)".to_owned()
+    } else {
+        known.into_iter().collect::<Vec<_>>().join(", ")
+    };
+    Err(PolicyError::UnknownName {
+        place,
+        name: name.to_owned(),
+        known,
+    })
 }
 
 #[cfg(test)]
@@ -231,27 +309,43 @@ mod tests {
     use crate::PolicyOptions;
 
     fn vocabulary() -> Vocabulary {
-        let texts = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let texts = |names: &[&str]| {
+            names
+                .iter()
+                .map(|name| (*name).to_owned())
+                .collect::<Vec<_>>()
+        };
         Vocabulary {
             groups: texts(&["high_intent", "silence"]).into_iter().collect(),
             categories: texts(&["department", "seniority"]).into_iter().collect(),
             ordered: BTreeMap::from([(
                 "seniority".to_owned(),
-                vec![texts(&["IC", "Manager", "VP", "C-Level"]), texts(&["junior", "VP", "owner"])],
+                vec![
+                    texts(&["IC", "Manager", "VP", "C-Level"]),
+                    texts(&["junior", "VP", "owner"]),
+                ],
             )]),
         }
     }
 
     fn table(actions: &str) -> Result<ActionTable, String> {
-        let json = format!(r#"{{"bands":[{{"name":"warm","enter":0.2}},{{"name":"hot","enter":0.5}}],"actions":{actions}}}"#);
-        let options: PolicyOptions = serde_json::from_str(&json).map_err(|error| error.to_string())?;
+        let json = format!(
+            r#"{{"bands":[{{"name":"warm","enter":0.2}},{{"name":"hot","enter":0.5}}],"actions":{actions}}}"#
+        );
+        let options: PolicyOptions =
+            serde_json::from_str(&json).map_err(|error| error.to_string())?;
         let policy = options.validated().map_err(|error| error.to_string())?;
-        policy.actions(&vocabulary()).map_err(|error| error.to_string())
+        policy
+            .actions(&vocabulary())
+            .map_err(|error| error.to_string())
     }
 
     fn check_fit(when: &str, fits: bool) {
         let table = table(&format!(r#"[{{"code":"call","when":{when}}}]"#)).unwrap();
-        let values = BTreeMap::from([("department".to_owned(), vec!["Data".to_owned(), "IT".to_owned()])]);
+        let values = BTreeMap::from([(
+            "department".to_owned(),
+            vec!["Data".to_owned(), "IT".to_owned()],
+        )]);
         let highest = BTreeMap::from([("seniority".to_owned(), "VP".to_owned())]);
         let situation = Situation {
             band: Some("hot"),
@@ -292,7 +386,10 @@ mod tests {
     #[case(r#"{"highest":{"seniority":"junior"}}"#, true)]
     #[case(r#"{"silent_days":2}"#, true)]
     #[case(r#"{"silent_days":3}"#, false)]
-    #[case(r#"{"band":["hot"],"trend":["improving"],"min_active_members":9}"#, false)]
+    #[case(
+        r#"{"band":["hot"],"trend":["improving"],"min_active_members":9}"#,
+        false
+    )]
     fn every_condition_has_to_hold(#[case] when: &str, #[case] fits: bool) {
         check_fit(when, fits);
     }
@@ -344,31 +441,57 @@ mod tests {
                 silent_ms: None,
             };
             let action = table.choose(&situation).unwrap();
-            (action.code.to_string(), action.label.to_string(), action.sla_minutes, action.expires_days)
+            (
+                action.code.to_string(),
+                action.label.to_string(),
+                action.sla_minutes,
+                action.expires_days,
+            )
         };
-        assert_eq!(told(Some("hot")), ("call".into(), "Call".into(), Some(60), Some(7)));
-        assert_eq!(told(Some("warm")), ("call".into(), "call".into(), None, None));
+        assert_eq!(
+            told(Some("hot")),
+            ("call".into(), "Call".into(), Some(60), Some(7))
+        );
+        assert_eq!(
+            told(Some("warm")),
+            ("call".into(), "call".into(), None, None)
+        );
         assert_eq!(told(None), ("wait".into(), "wait".into(), None, None));
     }
 
     #[rstest]
     #[case(r#"[{"code":" "}]"#, "actions[0] has an empty code")]
-    #[case(r#"[{"code":"a","when":{"band":["cold"]}}]"#, "actions[0] (\"a\").when.band names \"cold\", which is not one of: hot, warm")]
-    #[case(r#"[{"code":"a","when":{"top_group":["x"]}}]"#, "when.top_group names \"x\", which is not one of: high_intent, silence")]
+    #[case(
+        r#"[{"code":"a","when":{"band":["cold"]}}]"#,
+        "actions[0] (\"a\").when.band names \"cold\", which is not one of: hot, warm"
+    )]
+    #[case(
+        r#"[{"code":"a","when":{"top_group":["x"]}}]"#,
+        "when.top_group names \"x\", which is not one of: high_intent, silence"
+    )]
     #[case(
         r#"[{"code":"a","when":{"min_distinct":{"team":2}}}]"#,
         "when.min_distinct names \"team\", which is not one of: department, seniority"
     )]
-    #[case(r#"[{"code":"a","when":{"highest":{"department":"IT"}}}]"#, "when.highest names \"department\", which is not one of: seniority")]
+    #[case(
+        r#"[{"code":"a","when":{"highest":{"department":"IT"}}}]"#,
+        "when.highest names \"department\", which is not one of: seniority"
+    )]
     #[case(
         r#"[{"code":"a","when":{"highest":{"seniority":"Boss"}}}]"#,
         "when.highest.seniority names \"Boss\", which is not one of: C-Level, IC,"
     )]
-    #[case(r#"[{"code":"a","when":{"min_probability":1.5}}]"#, "when.min_probability is 1.5")]
+    #[case(
+        r#"[{"code":"a","when":{"min_probability":1.5}}]"#,
+        "when.min_probability is 1.5"
+    )]
     #[case(r#"[{"code":"a","when":{"trend":["upwards"]}}]"#, "unknown variant")]
     #[case(r#"[{"code":"a","when":{"brand":["hot"]}}]"#, "unknown field")]
     fn faults_are_named(#[case] actions: &str, #[case] message: &str) {
         let error = table(actions).expect_err("the rules have a fault");
-        assert!(error.contains(message), "{error:?} does not say {message:?}");
+        assert!(
+            error.contains(message),
+            "{error:?} does not say {message:?}"
+        );
     }
 }

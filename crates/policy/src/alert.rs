@@ -111,9 +111,21 @@ pub struct AlertDraft {
 ///
 /// The digest is taken over `leadpulse.alert.v1`, the task, the entity's table, its key and the alert type, each preceded by its length in
 /// bytes (u64, big-endian), and then the ordinal (u64, big-endian). Its first 16 bytes, with version and variant set, are the UUID.
-pub fn alert_id(task: &str, entity_type: &str, entity_key: &str, alert_type: AlertType, ordinal: u64) -> String {
+pub fn alert_id(
+    task: &str,
+    entity_type: &str,
+    entity_key: &str,
+    alert_type: AlertType,
+    ordinal: u64,
+) -> String {
     let mut hasher = Sha256::new();
-    for part in ["leadpulse.alert.v1", task, entity_type, entity_key, alert_type.name()] {
+    for part in [
+        "leadpulse.alert.v1",
+        task,
+        entity_type,
+        entity_key,
+        alert_type.name(),
+    ] {
         hasher.update((part.len() as u64).to_be_bytes());
         hasher.update(part.as_bytes());
     }
@@ -131,7 +143,9 @@ pub fn alert_id(task: &str, entity_type: &str, entity_key: &str, alert_type: Ale
             id.push('-');
         }
         for nibble in [byte >> 4, byte & 0x0f] {
-            id.push(char::from_digit(u32::from(nibble), 16).expect("a nibble is a hexadecimal digit"));
+            id.push(
+                char::from_digit(u32::from(nibble), 16).expect("a nibble is a hexadecimal digit"),
+            );
         }
     }
     id
@@ -146,7 +160,10 @@ mod tests {
     #[test]
     fn an_alert_id_never_changes() {
         // Computed independently: consumers keep these ids, so a change of the recipe must be seen.
-        assert_eq!(alert_id("buys_90d", "accounts", "A001", AlertType::ThresholdUp, 1), "c731e530-b2b1-80f4-ae8e-3d7be9780753");
+        assert_eq!(
+            alert_id("buys_90d", "accounts", "A001", AlertType::ThresholdUp, 1),
+            "c731e530-b2b1-80f4-ae8e-3d7be9780753"
+        );
     }
 
     #[test]
@@ -166,7 +183,13 @@ mod tests {
                 for key in ["", "1", "11"] {
                     for alert_type in [AlertType::ThresholdUp, AlertType::ThresholdDown] {
                         for ordinal in 1..4 {
-                            assert!(seen.insert(alert_id(task, entity_type, key, alert_type, ordinal)));
+                            assert!(seen.insert(alert_id(
+                                task,
+                                entity_type,
+                                key,
+                                alert_type,
+                                ordinal
+                            )));
                         }
                     }
                 }

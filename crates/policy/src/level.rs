@@ -38,7 +38,14 @@ pub(crate) fn placed(lines: &[Line], probability: f64) -> u8 {
 }
 
 /// The level after `probability` was seen at `as_of_ms`. A line between `exit` and `enter` keeps its side.
-pub(crate) fn settled(lines: &[Line], min: MinDwell, level: u8, dwell: &mut Dwell, probability: f64, as_of_ms: i64) -> u8 {
+pub(crate) fn settled(
+    lines: &[Line],
+    min: MinDwell,
+    level: u8,
+    dwell: &mut Dwell,
+    probability: f64,
+    as_of_ms: i64,
+) -> u8 {
     let entered = placed(lines, probability);
     let not_left = count(lines.partition_point(|line| line.exit <= probability));
     let wanted = level.clamp(entered, not_left);
@@ -52,12 +59,24 @@ pub(crate) fn settled(lines: &[Line], min: MinDwell, level: u8, dwell: &mut Dwel
     for line in &mut dwell.lines {
         line.epochs = (line.epochs + 1).min(min.epochs);
     }
-    dwell.lines.resize(distance, DwellLine { since_ms: as_of_ms, epochs: 1.min(min.epochs) });
-    let done = |line: &&DwellLine| line.epochs >= min.epochs && as_of_ms.saturating_sub(line.since_ms) >= min.ms;
+    dwell.lines.resize(
+        distance,
+        DwellLine {
+            since_ms: as_of_ms,
+            epochs: 1.min(min.epochs),
+        },
+    );
+    let done = |line: &&DwellLine| {
+        line.epochs >= min.epochs && as_of_ms.saturating_sub(line.since_ms) >= min.ms
+    };
     let crossed = dwell.lines.iter().take_while(done).count();
     dwell.lines.drain(..crossed);
     dwell.upwards = upwards && !dwell.lines.is_empty();
-    if upwards { level + count(crossed) } else { level - count(crossed) }
+    if upwards {
+        level + count(crossed)
+    } else {
+        level - count(crossed)
+    }
 }
 
 impl Dwell {
@@ -67,7 +86,10 @@ impl Dwell {
     }
     /// When the nearest crossing will have lasted `min`, if only time is missing.
     pub fn ends_at_ms(&self, min: MinDwell) -> Option<i64> {
-        self.lines.first().filter(|line| line.epochs >= min.epochs).map(|line| line.since_ms.saturating_add(min.ms))
+        self.lines
+            .first()
+            .filter(|line| line.epochs >= min.epochs)
+            .map(|line| line.since_ms.saturating_add(min.ms))
     }
 }
 
@@ -79,20 +101,44 @@ fn count(lines: usize) -> u8 {
 mod tests {
     use super::*;
 
-    const LINES: [Line; 2] = [Line { enter: 0.2, exit: 0.15 }, Line { enter: 0.5, exit: 0.4 }];
+    const LINES: [Line; 2] = [
+        Line {
+            enter: 0.2,
+            exit: 0.15,
+        },
+        Line {
+            enter: 0.5,
+            exit: 0.4,
+        },
+    ];
 
     fn check(min: MinDwell, steps: &[(f64, i64, u8)]) {
         let (mut level, mut dwell) = (0, Dwell::default());
         for (index, (probability, as_of_ms, expected)) in steps.iter().enumerate() {
             level = settled(&LINES, min, level, &mut dwell, *probability, *as_of_ms);
-            assert_eq!(level, *expected, "step {index}: {probability} at {as_of_ms}");
+            assert_eq!(
+                level, *expected,
+                "step {index}: {probability} at {as_of_ms}"
+            );
         }
     }
 
     #[test]
     fn a_line_is_entered_and_left_at_different_points() {
         let at_once = MinDwell { epochs: 0, ms: 0 };
-        check(at_once, &[(0.19, 0, 0), (0.2, 1, 1), (0.16, 2, 1), (0.14, 3, 0), (0.9, 4, 2), (0.41, 5, 2), (0.39, 6, 1), (0.0, 7, 0)]);
+        check(
+            at_once,
+            &[
+                (0.19, 0, 0),
+                (0.2, 1, 1),
+                (0.16, 2, 1),
+                (0.14, 3, 0),
+                (0.9, 4, 2),
+                (0.41, 5, 2),
+                (0.39, 6, 1),
+                (0.0, 7, 0),
+            ],
+        );
     }
 
     #[test]
@@ -100,7 +146,17 @@ mod tests {
         let three = MinDwell { epochs: 3, ms: 0 };
         check(
             three,
-            &[(0.3, 0, 0), (0.3, 1, 0), (0.1, 2, 0), (0.3, 3, 0), (0.6, 4, 0), (0.6, 5, 1), (0.6, 6, 2), (0.1, 7, 2), (0.5, 8, 2)],
+            &[
+                (0.3, 0, 0),
+                (0.3, 1, 0),
+                (0.1, 2, 0),
+                (0.3, 3, 0),
+                (0.6, 4, 0),
+                (0.6, 5, 1),
+                (0.6, 6, 2),
+                (0.1, 7, 2),
+                (0.5, 8, 2),
+            ],
         );
     }
 
@@ -127,7 +183,11 @@ mod tests {
     fn a_dwell_says_when_it_ends() {
         let (min, mut dwell) = (MinDwell { epochs: 2, ms: 60 }, Dwell::default());
         assert_eq!(settled(&LINES, min, 0, &mut dwell, 0.3, 10), 0);
-        assert_eq!(dwell.ends_at_ms(min), None, "an epoch is missing, no time can be told");
+        assert_eq!(
+            dwell.ends_at_ms(min),
+            None,
+            "an epoch is missing, no time can be told"
+        );
         assert_eq!(settled(&LINES, min, 0, &mut dwell, 0.3, 20), 0);
         assert_eq!(dwell.ends_at_ms(min), Some(70));
         assert_eq!(settled(&LINES, min, 0, &mut dwell, 0.3, 70), 1);

@@ -142,7 +142,9 @@ pub enum PolicyError {
         value: f64,
     },
     /// An `exit` does not lie below its `enter`.
-    #[error("{place}: exit {exit} must be at least 0 and less than enter {enter}, or every wobble around it would be a crossing")]
+    #[error(
+        "{place}: exit {exit} must be at least 0 and less than enter {enter}, or every wobble around it would be a crossing"
+    )]
     ExitNotBelowEnter {
         /// Where it is written.
         place: String,
@@ -241,21 +243,43 @@ mod tests {
     use super::*;
 
     fn check(json: &str) -> Result<Policy, String> {
-        let options: PolicyOptions = serde_json::from_str(json).map_err(|error| error.to_string())?;
+        let options: PolicyOptions =
+            serde_json::from_str(json).map_err(|error| error.to_string())?;
         options.validated().map_err(|error| error.to_string())
     }
 
     #[rstest]
     #[case(r#"{"bands":[{"name":"","enter":0.5}]}"#, "bands[0] has an empty name")]
-    #[case(r#"{"bands":[{"name":"a","enter":0.2},{"name":"a","enter":0.5}]}"#, "the band \"a\" is there twice")]
-    #[case(r#"{"bands":[{"name":"a","enter":1.0}]}"#, "bands[0].enter (\"a\") is 1,")]
+    #[case(
+        r#"{"bands":[{"name":"a","enter":0.2},{"name":"a","enter":0.5}]}"#,
+        "the band \"a\" is there twice"
+    )]
+    #[case(
+        r#"{"bands":[{"name":"a","enter":1.0}]}"#,
+        "bands[0].enter (\"a\") is 1,"
+    )]
     #[case(r#"{"bands":[{"name":"a","enter":0.0}]}"#, "greater than 0")]
-    #[case(r#"{"bands":[{"name":"a","enter":0.5,"exit":0.5}]}"#, "less than enter 0.5")]
+    #[case(
+        r#"{"bands":[{"name":"a","enter":0.5,"exit":0.5}]}"#,
+        "less than enter 0.5"
+    )]
     #[case(r#"{"bands":[{"name":"a","enter":0.5,"exit":-0.1}]}"#, "at least 0")]
-    #[case(r#"{"bands":[{"name":"a","enter":0.5},{"name":"b","enter":0.2}]}"#, "out of order")]
-    #[case(r#"{"bands":[{"name":"a","enter":0.5},{"name":"b","enter":0.5}]}"#, "out of order")]
-    #[case(r#"{"bands":[{"name":"a","enter":0.4,"exit":0.39},{"name":"b","enter":0.5,"exit":0.3}]}"#, "out of order")]
-    #[case(r#"{"bands":[{"name":"a","enter":0.4}],"threshold_up":"hot"}"#, "threshold_up names the band \"hot\", which is not one of: a")]
+    #[case(
+        r#"{"bands":[{"name":"a","enter":0.5},{"name":"b","enter":0.2}]}"#,
+        "out of order"
+    )]
+    #[case(
+        r#"{"bands":[{"name":"a","enter":0.5},{"name":"b","enter":0.5}]}"#,
+        "out of order"
+    )]
+    #[case(
+        r#"{"bands":[{"name":"a","enter":0.4,"exit":0.39},{"name":"b","enter":0.5,"exit":0.3}]}"#,
+        "out of order"
+    )]
+    #[case(
+        r#"{"bands":[{"name":"a","enter":0.4}],"threshold_up":"hot"}"#,
+        "threshold_up names the band \"hot\", which is not one of: a"
+    )]
     #[case(r#"{"threshold_down":1.5}"#, "threshold_down is 1.5")]
     #[case(r#"{"hysteresis_ratio":0}"#, "hysteresis_ratio is 0,")]
     #[case(r#"{"hysteresis_ratio":1}"#, "hysteresis_ratio is 1,")]
@@ -265,7 +289,10 @@ mod tests {
     #[case(r#"{"bands":[{"name":"a","enter":0.5,"leave":0.4}]}"#, "unknown field")]
     fn faults_are_named(#[case] json: &str, #[case] message: &str) {
         let error = check(json).expect_err("the options have a fault");
-        assert!(error.contains(message), "{error:?} does not say {message:?}");
+        assert!(
+            error.contains(message),
+            "{error:?} does not say {message:?}"
+        );
     }
 
     #[rstest]
@@ -275,7 +302,8 @@ mod tests {
     fn good_options_are_accepted_and_survive_a_round_trip(#[case] json: &str) {
         check(json).expect("the options have no fault");
         let options: PolicyOptions = serde_json::from_str(json).expect("checked above");
-        let again: PolicyOptions = serde_json::from_str(&serde_json::to_string(&options).unwrap()).unwrap();
+        let again: PolicyOptions =
+            serde_json::from_str(&serde_json::to_string(&options).unwrap()).unwrap();
         assert_eq!(options, again);
     }
 }

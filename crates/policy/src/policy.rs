@@ -148,7 +148,11 @@ impl Policy {
 
     /// The band an entity is in.
     pub fn band_of(&self, state: &EntityState) -> Option<Arc<str>> {
-        if self.knows_level_of(state) { self.band_at(state.level).map(|band| band.name.clone()) } else { None }
+        if self.knows_level_of(state) {
+            self.band_at(state.level).map(|band| band.name.clone())
+        } else {
+            None
+        }
     }
 
     /// When a crossing under way needs to be looked at again, milliseconds; see [`Decision::revisit_at_ms`].
@@ -158,13 +162,30 @@ impl Policy {
 
     /// Where a score would be heading that is `probability` at this moment.
     pub fn trend_of(&self, state: &EntityState, as_of_ms: i64, probability: f64) -> Trend {
-        trend::of(&state.history, HistoryPoint { as_of_ms, probability }, self.steady_logit_per_day).0
+        trend::of(
+            &state.history,
+            HistoryPoint {
+                as_of_ms,
+                probability,
+            },
+            self.steady_logit_per_day,
+        )
+        .0
     }
 
     /// The entity belongs to the population and has this score.
     pub fn observe(&self, state: &mut EntityState, observation: Observation) -> Decision {
-        let Observation { probability, logit, as_of_ms, muted, forced } = observation;
-        debug_assert!(probability.is_finite() && logit.is_finite(), "the scorer gave {observation:?}");
+        let Observation {
+            probability,
+            logit,
+            as_of_ms,
+            muted,
+            forced,
+        } = observation;
+        debug_assert!(
+            probability.is_finite() && logit.is_finite(),
+            "the scorer gave {observation:?}"
+        );
 
         let first = state.eligibility == Eligibility::Unseen;
         let returned = state.eligibility == Eligibility::Ineligible;
@@ -175,13 +196,24 @@ impl Policy {
         state.thresholds = self.fingerprint;
 
         // Without a known past the level is placed, not crossed into; the alerts of the crossings it may have missed are counted below.
-        let previous_level = if first || reconfigured { 0 } else { state.level };
+        let previous_level = if first || reconfigured {
+            0
+        } else {
+            state.level
+        };
         if first || reconfigured {
             state.dwell.clear();
             state.level = level::placed(&self.lines, probability);
         } else {
             let before = (state.level, state.dwell.clone());
-            state.level = level::settled(&self.lines, self.min_dwell, state.level, &mut state.dwell, probability, as_of_ms);
+            state.level = level::settled(
+                &self.lines,
+                self.min_dwell,
+                state.level,
+                &mut state.dwell,
+                probability,
+                as_of_ms,
+            );
             changed |= before != (state.level, state.dwell.clone());
         }
 
@@ -202,8 +234,12 @@ impl Policy {
             }
         }
 
-        let newest = HistoryPoint { as_of_ms, probability };
-        let (trend, velocity_per_day) = trend::of(&state.history, newest, self.steady_logit_per_day);
+        let newest = HistoryPoint {
+            as_of_ms,
+            probability,
+        };
+        let (trend, velocity_per_day) =
+            trend::of(&state.history, newest, self.steady_logit_per_day);
         let acceleration_per_day2 = trend::acceleration(&state.history, newest);
         changed |= trend::record(&mut state.history, newest);
 
@@ -214,12 +250,24 @@ impl Policy {
             (returned, EmitReason::Eligible),
             (reconfigured, EmitReason::Reconfigured),
             (previous_level != state.level, EmitReason::Crossing),
-            (state.emitted.is_none_or(|emitted| self.is_a_step(emitted, probability, logit)), EmitReason::Step),
+            (
+                state
+                    .emitted
+                    .is_none_or(|emitted| self.is_a_step(emitted, probability, logit)),
+                EmitReason::Step,
+            ),
             (forced, EmitReason::Forced),
         ];
-        let emit = reasons.into_iter().find_map(|(holds, reason)| holds.then_some(reason));
+        let emit = reasons
+            .into_iter()
+            .find_map(|(holds, reason)| holds.then_some(reason));
         if emit.is_some() {
-            state.emitted = Some(Emitted { as_of_ms, probability, logit, previous_probability });
+            state.emitted = Some(Emitted {
+                as_of_ms,
+                probability,
+                logit,
+                previous_probability,
+            });
             state.emissions += 1;
             changed = true;
         }
@@ -246,8 +294,15 @@ impl Policy {
         let was_eligible = state.eligibility == Eligibility::Eligible;
         let is_news = was_eligible || (state.emissions > 0 && state.absence != Some(why));
         let changed = state.eligibility != Eligibility::Ineligible || state.absence != Some(why);
-        let previous_level = if self.knows_level_of(state) { state.level } else { 0 };
-        let suppressed = self.crossings(previous_level, 0).map(|alert_type| (alert_type, SuppressReason::Ineligible)).collect();
+        let previous_level = if self.knows_level_of(state) {
+            state.level
+        } else {
+            0
+        };
+        let suppressed = self
+            .crossings(previous_level, 0)
+            .map(|alert_type| (alert_type, SuppressReason::Ineligible))
+            .collect();
 
         state.eligibility = Eligibility::Ineligible;
         state.absence = Some(why);
@@ -283,27 +338,53 @@ impl Policy {
     }
 
     fn band_at(&self, level: u8) -> Option<&Band> {
-        self.bands[..usize::from(level)].iter().rev().flatten().next()
+        self.bands[..usize::from(level)]
+            .iter()
+            .rev()
+            .flatten()
+            .next()
     }
 
     /// The alert types between two levels.
     fn crossings(&self, previous_level: u8, level: u8) -> impl Iterator<Item = AlertType> + use<> {
-        let over = |line: Option<usize>, level: u8| line.is_some_and(|line| usize::from(level) > line);
+        let over =
+            |line: Option<usize>, level: u8| line.is_some_and(|line| usize::from(level) > line);
         let up = !over(self.up, previous_level) && over(self.up, level);
         let down = over(self.down, previous_level) && !over(self.down, level);
-        [(up, AlertType::ThresholdUp), (down, AlertType::ThresholdDown)]
-            .into_iter()
-            .filter_map(|(crossed, alert_type)| crossed.then_some(alert_type))
+        [
+            (up, AlertType::ThresholdUp),
+            (down, AlertType::ThresholdDown),
+        ]
+        .into_iter()
+        .filter_map(|(crossed, alert_type)| crossed.then_some(alert_type))
     }
 
-    fn cooling_down(&self, state: &EntityState, alert_type: AlertType, as_of_ms: i64) -> Option<SuppressReason> {
+    fn cooling_down(
+        &self,
+        state: &EntityState,
+        alert_type: AlertType,
+        as_of_ms: i64,
+    ) -> Option<SuppressReason> {
         let last = state.fired.get(&alert_type)?;
-        (as_of_ms.saturating_sub(last.last_as_of_ms) < self.cooldown_ms).then_some(SuppressReason::Cooldown)
+        (as_of_ms.saturating_sub(last.last_as_of_ms) < self.cooldown_ms)
+            .then_some(SuppressReason::Cooldown)
     }
 
-    fn fire(&self, state: &mut EntityState, alert_type: AlertType, previous_level: u8, as_of_ms: i64) -> AlertDraft {
-        let fired = state.fired.entry(alert_type).or_insert(Fired { last_as_of_ms: as_of_ms, ordinal: 0 });
-        *fired = Fired { last_as_of_ms: as_of_ms, ordinal: fired.ordinal + 1 };
+    fn fire(
+        &self,
+        state: &mut EntityState,
+        alert_type: AlertType,
+        previous_level: u8,
+        as_of_ms: i64,
+    ) -> AlertDraft {
+        let fired = state.fired.entry(alert_type).or_insert(Fired {
+            last_as_of_ms: as_of_ms,
+            ordinal: 0,
+        });
+        *fired = Fired {
+            last_as_of_ms: as_of_ms,
+            ordinal: fired.ordinal + 1,
+        };
         let (line, severity_level) = match alert_type {
             AlertType::ThresholdUp => (self.up, state.level),
             AlertType::ThresholdDown => (self.down, previous_level),
@@ -311,9 +392,15 @@ impl Policy {
         let line = self.lines[line.expect("only a configured threshold is crossed")];
         AlertDraft {
             alert_type,
-            severity: self.band_at(severity_level).map_or(Severity::P3, |band| band.severity),
+            severity: self
+                .band_at(severity_level)
+                .map_or(Severity::P3, |band| band.severity),
             ordinal: fired.ordinal,
-            threshold: if alert_type == AlertType::ThresholdUp { line.enter } else { line.exit },
+            threshold: if alert_type == AlertType::ThresholdUp {
+                line.enter
+            } else {
+                line.exit
+            },
             previous_band: self.band_at(previous_level).map(|band| band.name.clone()),
             band: self.band_at(state.level).map(|band| band.name.clone()),
         }
@@ -330,16 +417,35 @@ impl Policy {
 
 impl Policy {
     pub(crate) fn from_options(options: &PolicyOptions) -> Result<Self, PolicyError> {
-        let ratio =
-            in_range("hysteresis_ratio", options.hysteresis_ratio, |ratio| ratio > 0.0 && ratio < 1.0, "greater than 0 and less than 1")?;
+        let ratio = in_range(
+            "hysteresis_ratio",
+            options.hysteresis_ratio,
+            |ratio| ratio > 0.0 && ratio < 1.0,
+            "greater than 0 and less than 1",
+        )?;
         let (EmitStep::Probability(step) | EmitStep::Logit(step)) = options.emit_step;
         in_range("emit_step", step, |step| step >= 0.0, "0 or greater")?;
-        let steady_logit_per_day = in_range("steady_logit_per_day", options.steady_logit_per_day, |steady| steady >= 0.0, "0 or greater")?;
+        let steady_logit_per_day = in_range(
+            "steady_logit_per_day",
+            options.steady_logit_per_day,
+            |steady| steady >= 0.0,
+            "0 or greater",
+        )?;
         if options.bands.len() > MAX_BANDS {
-            return Err(PolicyError::TooManyBands { limit: MAX_BANDS, found: options.bands.len() });
+            return Err(PolicyError::TooManyBands {
+                limit: MAX_BANDS,
+                found: options.bands.len(),
+            });
         }
 
-        actions::check(&options.actions, &options.bands.iter().map(|band| band.name.as_str()).collect::<Vec<_>>())?;
+        actions::check(
+            &options.actions,
+            &options
+                .bands
+                .iter()
+                .map(|band| band.name.as_str())
+                .collect::<Vec<_>>(),
+        )?;
 
         let mut places = Vec::new();
         let mut lines = Vec::new();
@@ -348,8 +454,13 @@ impl Policy {
             if band.name.trim().is_empty() {
                 return Err(PolicyError::NamelessBand { index });
             }
-            if options.bands[..index].iter().any(|other| other.name == band.name) {
-                return Err(PolicyError::DuplicateBand { name: band.name.clone() });
+            if options.bands[..index]
+                .iter()
+                .any(|other| other.name == band.name)
+            {
+                return Err(PolicyError::DuplicateBand {
+                    name: band.name.clone(),
+                });
             }
             let place = format!("bands[{index}].enter (\"{}\")", band.name);
             let line = line(&place, band.enter, band.exit, ratio)?;
@@ -360,15 +471,26 @@ impl Policy {
             });
             places.push(place);
             lines.push(line);
-            bands.push(Some(Band { name: Arc::from(band.name.as_str()), enter: line.enter, exit: line.exit, severity }));
+            bands.push(Some(Band {
+                name: Arc::from(band.name.as_str()),
+                enter: line.enter,
+                exit: line.exit,
+                severity,
+            }));
         }
         check_ascending(&places, &lines)?;
 
-        for (place, threshold) in [("threshold_up", &options.threshold_up), ("threshold_down", &options.threshold_down)] {
+        for (place, threshold) in [
+            ("threshold_up", &options.threshold_up),
+            ("threshold_down", &options.threshold_down),
+        ] {
             if let Some(Threshold::Probability(enter)) = threshold {
                 let line = line(place, *enter, None, ratio)?;
                 let index = lines.partition_point(|other| other.enter < line.enter);
-                if lines.get(index).is_none_or(|other| other.enter != line.enter) {
+                if lines
+                    .get(index)
+                    .is_none_or(|other| other.enter != line.enter)
+                {
                     places.insert(index, place.to_owned());
                     lines.insert(index, line);
                     bands.insert(index, None);
@@ -379,21 +501,42 @@ impl Policy {
 
         let line_of = |place: &'static str, threshold: &Option<Threshold>| match threshold {
             None => Ok(None),
-            Some(Threshold::Probability(enter)) => Ok(lines.iter().position(|line| line.enter == *enter)),
+            Some(Threshold::Probability(enter)) => {
+                Ok(lines.iter().position(|line| line.enter == *enter))
+            }
             Some(Threshold::Band(name)) => {
-                let index = bands.iter().position(|band| band.as_ref().is_some_and(|band| *band.name == **name));
-                let known = || options.bands.iter().map(|band| band.name.as_str()).collect::<Vec<_>>().join(", ");
-                index.map(Some).ok_or_else(|| PolicyError::UnknownBand { place, name: name.clone(), known: known() })
+                let index = bands
+                    .iter()
+                    .position(|band| band.as_ref().is_some_and(|band| *band.name == **name));
+                let known = || {
+                    options
+                        .bands
+                        .iter()
+                        .map(|band| band.name.as_str())
+                        .collect::<Vec<_>>()
+                        .join(", ")
+                };
+                index.map(Some).ok_or_else(|| PolicyError::UnknownBand {
+                    place,
+                    name: name.clone(),
+                    known: known(),
+                })
             }
         };
-        let (up, down) = (line_of("threshold_up", &options.threshold_up)?, line_of("threshold_down", &options.threshold_down)?);
+        let (up, down) = (
+            line_of("threshold_up", &options.threshold_up)?,
+            line_of("threshold_down", &options.threshold_down)?,
+        );
         let fingerprint = fingerprint(&lines, &bands);
         Ok(Policy {
             lines,
             bands,
             up,
             down,
-            min_dwell: MinDwell { epochs: options.min_dwell_epochs, ms: i64::try_from(options.min_dwell_ms).unwrap_or(i64::MAX) },
+            min_dwell: MinDwell {
+                epochs: options.min_dwell_epochs,
+                ms: i64::try_from(options.min_dwell_ms).unwrap_or(i64::MAX),
+            },
             cooldown_ms: i64::try_from(options.cooldown_ms).unwrap_or(i64::MAX),
             alert_on_first: options.alert_on_first,
             emit_step: options.emit_step,
@@ -406,17 +549,42 @@ impl Policy {
     }
 }
 
-fn in_range(place: &'static str, value: f64, holds: fn(f64) -> bool, expected: &'static str) -> Result<f64, PolicyError> {
-    if value.is_finite() && holds(value) { Ok(value) } else { Err(PolicyError::OutOfRange { place, value, expected }) }
+fn in_range(
+    place: &'static str,
+    value: f64,
+    holds: fn(f64) -> bool,
+    expected: &'static str,
+) -> Result<f64, PolicyError> {
+    if value.is_finite() && holds(value) {
+        Ok(value)
+    } else {
+        Err(PolicyError::OutOfRange {
+            place,
+            value,
+            expected,
+        })
+    }
 }
 
-fn line(place: &str, enter: f64, exit: Option<f64>, hysteresis_ratio: f64) -> Result<Line, PolicyError> {
+fn line(
+    place: &str,
+    enter: f64,
+    exit: Option<f64>,
+    hysteresis_ratio: f64,
+) -> Result<Line, PolicyError> {
     if !(enter > 0.0 && enter < 1.0) {
-        return Err(PolicyError::NotAProbability { place: place.to_owned(), value: enter });
+        return Err(PolicyError::NotAProbability {
+            place: place.to_owned(),
+            value: enter,
+        });
     }
     let exit = exit.unwrap_or(enter * (1.0 - hysteresis_ratio));
     if !(exit >= 0.0 && exit < enter) {
-        return Err(PolicyError::ExitNotBelowEnter { place: place.to_owned(), enter, exit });
+        return Err(PolicyError::ExitNotBelowEnter {
+            place: place.to_owned(),
+            enter,
+            exit,
+        });
     }
     Ok(Line { enter, exit })
 }

@@ -38,7 +38,9 @@ pub struct EntityState {
 impl EntityState {
     /// The logit that consumers have, of an entity that belongs to the population: what it is ranked by.
     pub fn standing_logit(&self) -> Option<f64> {
-        self.emitted.filter(|_| self.eligibility == Eligibility::Eligible).map(|emitted| emitted.logit)
+        self.emitted
+            .filter(|_| self.eligibility == Eligibility::Eligible)
+            .map(|emitted| emitted.logit)
     }
 }
 

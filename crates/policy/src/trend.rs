@@ -42,19 +42,38 @@ impl Trend {
 }
 
 /// The trend, and the slope in probability per day where there is one, of a score that is now `newest`.
-pub(crate) fn of(history: &[HistoryPoint], newest: HistoryPoint, steady_logit_per_day: f64) -> (Trend, Option<f64>) {
-    let recent = || history.iter().filter(|point| newest.as_of_ms - point.as_of_ms <= WINDOW_MS);
-    let Some(oldest) = recent().next() else { return (Trend::Unknown, None) };
+pub(crate) fn of(
+    history: &[HistoryPoint],
+    newest: HistoryPoint,
+    steady_logit_per_day: f64,
+) -> (Trend, Option<f64>) {
+    let recent = || {
+        history
+            .iter()
+            .filter(|point| newest.as_of_ms - point.as_of_ms <= WINDOW_MS)
+    };
+    let Some(oldest) = recent().next() else {
+        return (Trend::Unknown, None);
+    };
     if newest.as_of_ms - oldest.as_of_ms < MIN_SPAN_MS {
         return (Trend::Unknown, None);
     }
     let slope_of = |value: fn(f64) -> f64| {
-        let points =
-            || recent().chain([&newest]).map(|point| ((point.as_of_ms - newest.as_of_ms) as f64 / DAY_MS as f64, value(point.probability)));
+        let points = || {
+            recent().chain([&newest]).map(|point| {
+                (
+                    (point.as_of_ms - newest.as_of_ms) as f64 / DAY_MS as f64,
+                    value(point.probability),
+                )
+            })
+        };
         let count = points().count() as f64;
-        let (sum_x, sum_y) = points().fold((0.0, 0.0), |(sum_x, sum_y), (x, y)| (sum_x + x, sum_y + y));
+        let (sum_x, sum_y) =
+            points().fold((0.0, 0.0), |(sum_x, sum_y), (x, y)| (sum_x + x, sum_y + y));
         let (mean_x, mean_y) = (sum_x / count, sum_y / count);
-        let (xy, xx) = points().fold((0.0, 0.0), |(xy, xx), (x, y)| (xy + (x - mean_x) * (y - mean_y), xx + (x - mean_x).powi(2)));
+        let (xy, xx) = points().fold((0.0, 0.0), |(xy, xx), (x, y)| {
+            (xy + (x - mean_x) * (y - mean_y), xx + (x - mean_x).powi(2))
+        });
         xy / xx
     };
     let logit_per_day = slope_of(|probability| {
@@ -72,12 +91,23 @@ pub(crate) fn of(history: &[HistoryPoint], newest: HistoryPoint, steady_logit_pe
 /// The second derivative, in probability per day², of the parabola nearest to the points of the last week. Needs three points over twice
 /// the span a slope does.
 pub(crate) fn acceleration(history: &[HistoryPoint], newest: HistoryPoint) -> Option<f64> {
-    let recent = || history.iter().filter(|point| newest.as_of_ms - point.as_of_ms <= WINDOW_MS);
+    let recent = || {
+        history
+            .iter()
+            .filter(|point| newest.as_of_ms - point.as_of_ms <= WINDOW_MS)
+    };
     let oldest = recent().next()?;
     // A score of this very moment is the newest one already.
     let points = || {
-        let before = recent().filter(|point| point.as_of_ms < newest.as_of_ms).chain([&newest]);
-        before.map(|point| ((point.as_of_ms - newest.as_of_ms) as f64 / DAY_MS as f64, point.probability))
+        let before = recent()
+            .filter(|point| point.as_of_ms < newest.as_of_ms)
+            .chain([&newest]);
+        before.map(|point| {
+            (
+                (point.as_of_ms - newest.as_of_ms) as f64 / DAY_MS as f64,
+                point.probability,
+            )
+        })
     };
     let count = points().count();
     if count < 3 || newest.as_of_ms - oldest.as_of_ms < 2 * MIN_SPAN_MS {
@@ -123,7 +153,10 @@ mod tests {
     use super::*;
 
     fn point(day: f64, probability: f64) -> HistoryPoint {
-        HistoryPoint { as_of_ms: (day * DAY_MS as f64) as i64, probability }
+        HistoryPoint {
+            as_of_ms: (day * DAY_MS as f64) as i64,
+            probability,
+        }
     }
 
     #[rstest]
@@ -146,7 +179,10 @@ mod tests {
         assert_eq!(found_trend, trend);
         assert_eq!(found_velocity.is_some(), velocity.is_some());
         if let (Some(found), Some(expected)) = (found_velocity, velocity) {
-            assert!((found - expected).abs() < 1e-12, "{found} instead of {expected}");
+            assert!(
+                (found - expected).abs() < 1e-12,
+                "{found} instead of {expected}"
+            );
         }
     }
 
@@ -158,11 +194,18 @@ mod tests {
     #[case(&[point(0.0, 0.1), point(1.0, 0.2)], point(1.9, 0.3), None)]
     #[case(&[point(0.0, 0.9), point(8.0, 0.0), point(9.0, 0.01)], point(10.0, 0.04), Some(0.02))]
     #[case(&[point(0.0, 0.1), point(2.0, 0.2)], point(2.0, 0.3), None)]
-    fn the_bend_is_the_acceleration(#[case] history: &[HistoryPoint], #[case] newest: HistoryPoint, #[case] expected: Option<f64>) {
+    fn the_bend_is_the_acceleration(
+        #[case] history: &[HistoryPoint],
+        #[case] newest: HistoryPoint,
+        #[case] expected: Option<f64>,
+    ) {
         let found = acceleration(history, newest);
         assert_eq!(found.is_some(), expected.is_some(), "{found:?}");
         if let (Some(found), Some(expected)) = (found, expected) {
-            assert!((found - expected).abs() < 1e-9, "{found} instead of {expected}");
+            assert!(
+                (found - expected).abs() < 1e-9,
+                "{found} instead of {expected}"
+            );
         }
     }
 

@@ -283,7 +283,14 @@ pub enum Unit {
 
 impl Unit {
     /// All of them.
-    pub const ALL: [Unit; 6] = [Unit::Seconds, Unit::Minutes, Unit::Hours, Unit::Days, Unit::Weeks, Unit::Months];
+    pub const ALL: [Unit; 6] = [
+        Unit::Seconds,
+        Unit::Minutes,
+        Unit::Hours,
+        Unit::Days,
+        Unit::Weeks,
+        Unit::Months,
+    ];
     /// As written in a query.
     pub fn keyword(self) -> &'static str {
         match self {

@@ -196,7 +196,10 @@ const UNPLANNED: &[&str] = &[
 
 #[test]
 fn what_is_not_of_the_language_is_told() {
-    let told: Vec<String> = UNPARSED.iter().map(|query| format!("{query}\n  {}", parse(query).expect_err(query))).collect();
+    let told: Vec<String> = UNPARSED
+        .iter()
+        .map(|query| format!("{query}\n  {}", parse(query).expect_err(query)))
+        .collect();
     assert_snapshot!(told.join("\n"));
 }
 

@@ -12,12 +12,17 @@ pub(crate) fn date_length(text: &str) -> usize {
         return 0;
     }
     let time = &bytes[10..];
-    if !(time.first().is_some_and(|b| *b == b' ' || *b == b'T') && matches_shape(&time[1..], b"00:00:00")) {
+    if !(time.first().is_some_and(|b| *b == b' ' || *b == b'T')
+        && matches_shape(&time[1..], b"00:00:00"))
+    {
         return 10;
     }
     let mut length = 19;
     if bytes.get(length) == Some(&b'.') {
-        let digits = bytes[length + 1..].iter().take_while(|b| b.is_ascii_digit()).count();
+        let digits = bytes[length + 1..]
+            .iter()
+            .take_while(|b| b.is_ascii_digit())
+            .count();
         if digits > 0 {
             length += 1 + digits;
         }
@@ -29,7 +34,14 @@ pub(crate) fn date_length(text: &str) -> usize {
 }
 
 fn matches_shape(bytes: &[u8], shape: &[u8]) -> bool {
-    bytes.len() >= shape.len() && shape.iter().zip(bytes).all(|(s, b)| if *s == b'0' { b.is_ascii_digit() } else { s == b })
+    bytes.len() >= shape.len()
+        && shape.iter().zip(bytes).all(|(s, b)| {
+            if *s == b'0' {
+                b.is_ascii_digit()
+            } else {
+                s == b
+            }
+        })
 }
 
 /// Milliseconds since 1970 UTC of a text that is a date and nothing else; `None` when it is none or no such day exists.
@@ -39,8 +51,18 @@ pub(crate) fn parse_date(text: &str) -> Option<i64> {
         return None;
     }
     let plain = text.strip_suffix('Z').unwrap_or(text);
-    let moment: DateTime = if plain.len() == 10 { plain.parse::<Date>().ok()?.at(0, 0, 0, 0) } else { plain.parse().ok()? };
-    Some(moment.to_zoned(TimeZone::UTC).ok()?.timestamp().as_millisecond())
+    let moment: DateTime = if plain.len() == 10 {
+        plain.parse::<Date>().ok()?.at(0, 0, 0, 0)
+    } else {
+        plain.parse().ok()?
+    };
+    Some(
+        moment
+            .to_zoned(TimeZone::UTC)
+            .ok()?
+            .timestamp()
+            .as_millisecond(),
+    )
 }
 
 /// The date as a query has it: the day alone when it is midnight, milliseconds only when there are any.
@@ -51,10 +73,17 @@ pub(crate) fn format_date(ms: i64) -> String {
     let moment = TimeZone::UTC.to_datetime(moment);
     let day = moment.date();
     let time = moment.time();
-    match (time.hour(), time.minute(), time.second(), time.millisecond()) {
+    match (
+        time.hour(),
+        time.minute(),
+        time.second(),
+        time.millisecond(),
+    ) {
         (0, 0, 0, 0) => day.to_string(),
         (hour, minute, second, 0) => format!("{day} {hour:02}:{minute:02}:{second:02}"),
-        (hour, minute, second, millisecond) => format!("{day} {hour:02}:{minute:02}:{second:02}.{millisecond:03}"),
+        (hour, minute, second, millisecond) => {
+            format!("{day} {hour:02}:{minute:02}:{second:02}.{millisecond:03}")
+        }
     }
 }
 
@@ -63,7 +92,12 @@ pub(crate) fn format_date(ms: i64) -> String {
 pub(crate) fn add_months(ms: i64, months: i64) -> i64 {
     let shifted = Timestamp::from_millisecond(ms)
         .ok()
-        .and_then(|moment| moment.to_zoned(TimeZone::UTC).checked_add(Span::new().try_months(months).ok()?).ok())
+        .and_then(|moment| {
+            moment
+                .to_zoned(TimeZone::UTC)
+                .checked_add(Span::new().try_months(months).ok()?)
+                .ok()
+        })
         .map(|moment| moment.timestamp().as_millisecond());
     shifted.unwrap_or_else(|| ms.saturating_add(months.saturating_mul(31 * 86_400_000)))
 }
@@ -81,17 +115,31 @@ mod tests {
         assert_eq!(at("1970-01-01"), 0);
         assert_eq!(at("1970-01-02 00:00:01.5"), 86_401_500);
         assert_eq!(at("2025-01-01T10:20:30Z"), at("2025-01-01 10:20:30"));
-        for text in ["2025-01-01", "2024-02-29 23:59:59", "0001-01-01 00:00:00.001"] {
+        for text in [
+            "2025-01-01",
+            "2024-02-29 23:59:59",
+            "0001-01-01 00:00:00.001",
+        ] {
             assert_eq!(format_date(at(text)), text);
         }
-        for text in ["2025-02-29", "2025-13-01", "2025-1-1", "", "2025-01-01x", "2025-01-01 25:00:00"] {
+        for text in [
+            "2025-02-29",
+            "2025-13-01",
+            "2025-1-1",
+            "",
+            "2025-01-01x",
+            "2025-01-01 25:00:00",
+        ] {
             assert_eq!(parse_date(text), None, "{text}");
         }
     }
 
     #[test]
     fn months_follow_the_calendar() {
-        assert_eq!(add_months(at("2024-01-31 10:00:00"), 1), at("2024-02-29 10:00:00"));
+        assert_eq!(
+            add_months(at("2024-01-31 10:00:00"), 1),
+            at("2024-02-29 10:00:00")
+        );
         assert_eq!(add_months(at("2025-11-30"), 3), at("2026-02-28"));
         assert_eq!(add_months(at("2025-03-31"), -1), at("2025-02-28"));
     }

@@ -1,6 +1,8 @@
 //! A plan in words, for people who want to know how their query was understood.
 
-use leadpulse_schema::{Catalog, Condition, DataType, FieldId, Literal, Measure, Operand, Population, Table};
+use leadpulse_schema::{
+    Catalog, Condition, DataType, FieldId, Literal, Measure, Operand, Population, Table,
+};
 
 use crate::dates::format_date;
 use crate::plan::{Aggregate, Plan, Quantity, Reach, Source, TargetExpression, TargetKind, Window};
@@ -19,13 +21,24 @@ impl Plan {
             ),
         }];
         for (index, aggregate) in self.target.aggregates.iter().enumerate() {
-            lines.push(format!("#{} is {}", index + 1, counted(aggregate, entity, catalog)));
+            lines.push(format!(
+                "#{} is {}",
+                index + 1,
+                counted(aggregate, entity, catalog)
+            ));
         }
-        let edges: Vec<String> =
-            self.target.hazard_edges_days().iter().map(|days| format!("{days:.1}").trim_end_matches(".0").to_owned()).collect();
+        let edges: Vec<String> = self
+            .target
+            .hazard_edges_days()
+            .iter()
+            .map(|days| format!("{days:.1}").trim_end_matches(".0").to_owned())
+            .collect();
         let expression = expression(&self.target.expression);
         lines.push(match self.target.kind() {
-            TargetKind::Monotone => format!("predicted is the probability that {expression}, by day {}", edges.join(", ")),
+            TargetKind::Monotone => format!(
+                "predicted is the probability that {expression}, by day {}",
+                edges.join(", ")
+            ),
             TargetKind::Window => format!("predicted is the probability that {expression}"),
             TargetKind::Regression => format!("predicted is the number {expression}"),
         });
@@ -33,7 +46,11 @@ impl Plan {
             lines.push(format!("given that {}", self::expression(assumption)));
         }
         if !self.using.is_empty() {
-            let names: Vec<&str> = self.using.iter().map(|table| catalog.table_at(*table).name.as_str()).collect();
+            let names: Vec<&str> = self
+                .using
+                .iter()
+                .map(|table| catalog.table_at(*table).name.as_str())
+                .collect();
             lines.push(format!("from {} only", names.join(", ")));
         }
         lines
@@ -46,13 +63,19 @@ fn counted(aggregate: &Aggregate, entity: &Table, catalog: &Catalog) -> String {
     let quantity = match aggregate.quantity {
         Quantity::Rows => format!("the number of rows of {}", table.name),
         Quantity::Values(field) => format!("the number of values of {} over rows", name(field)),
-        Quantity::Distinct(field) => format!("the number of different values of {} over rows", name(field)),
+        Quantity::Distinct(field) => format!(
+            "the number of different values of {} over rows",
+            name(field)
+        ),
         Quantity::Sum(field) => format!("the sum of {} over rows", name(field)),
         Quantity::Mean(field) => format!("the mean of {} over rows", name(field)),
         Quantity::Min(field) => format!("the smallest {} of rows", name(field)),
         Quantity::Max(field) => format!("the largest {} of rows", name(field)),
     };
-    let filter = aggregate.filter.as_ref().map(|filter| condition(filter, table, None, catalog));
+    let filter = aggregate
+        .filter
+        .as_ref()
+        .map(|filter| condition(filter, table, None, catalog));
     let which = match (aggregate.source, filter) {
         (Source::Events(_), None) => String::new(),
         (Source::Events(_), Some(filter)) => format!(" where {filter}"),
@@ -64,9 +87,17 @@ fn counted(aggregate: &Aggregate, entity: &Table, catalog: &Catalog) -> String {
         Reach::Owner => format!("counted for the one of {} that owns them", entity.name),
         Reach::Cell => format!("counted for the one of {} they belong to", entity.name),
         Reach::Reference(field) if table.field_at(field).data_type == DataType::TextList => {
-            format!("counted for those of {} that {} names", entity.name, table.field_at(field).name)
+            format!(
+                "counted for those of {} that {} names",
+                entity.name,
+                table.field_at(field).name
+            )
         }
-        Reach::Reference(field) => format!("counted for the one of {} that {} names", entity.name, table.field_at(field).name),
+        Reach::Reference(field) => format!(
+            "counted for the one of {} that {} names",
+            entity.name,
+            table.field_at(field).name
+        ),
     };
     let Window { start, end, unit } = aggregate.window;
     let after = |units: i64| match units {
@@ -74,30 +105,61 @@ fn counted(aggregate: &Aggregate, entity: &Table, catalog: &Catalog) -> String {
         1 => format!("anchor + 1 {}", unit.keyword().trim_end_matches('s')),
         _ => format!("anchor + {units} {}", unit.keyword()),
     };
-    format!("{quantity}{which}, {whose}, in ({}, {}]", after(start), after(end))
+    format!(
+        "{quantity}{which}, {whose}, in ({}, {}]",
+        after(start),
+        after(end)
+    )
 }
 
 fn expression(target: &TargetExpression) -> String {
-    let joined = |parts: &[TargetExpression], word: &str| format!("({})", parts.iter().map(expression).collect::<Vec<_>>().join(word));
+    let joined = |parts: &[TargetExpression], word: &str| {
+        format!(
+            "({})",
+            parts.iter().map(expression).collect::<Vec<_>>().join(word)
+        )
+    };
     match target {
         TargetExpression::Value(aggregate) => format!("#{}", aggregate + 1),
         TargetExpression::And(parts) => joined(parts, " and "),
         TargetExpression::Or(parts) => joined(parts, " or "),
         TargetExpression::Not(inner) => format!("not {}", expression(inner)),
-        TargetExpression::Compare { aggregate, comparison, literal } => format!("#{} {} {literal}", aggregate + 1, sign(*comparison)),
-        TargetExpression::In { aggregate, literals } => {
-            format!("#{} in ({})", aggregate + 1, literals.iter().map(f64::to_string).collect::<Vec<_>>().join(", "))
+        TargetExpression::Compare {
+            aggregate,
+            comparison,
+            literal,
+        } => format!("#{} {} {literal}", aggregate + 1, sign(*comparison)),
+        TargetExpression::In {
+            aggregate,
+            literals,
+        } => {
+            format!(
+                "#{} in ({})",
+                aggregate + 1,
+                literals
+                    .iter()
+                    .map(f64::to_string)
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            )
         }
         TargetExpression::IsNull { aggregate } => format!("#{} has no value", aggregate + 1),
     }
 }
 
 /// A condition over the columns of `table` and the windows of a population.
-fn condition(filter: &Condition, table: &Table, population: Option<&Population>, catalog: &Catalog) -> String {
+fn condition(
+    filter: &Condition,
+    table: &Table,
+    population: Option<&Population>,
+    catalog: &Catalog,
+) -> String {
     let inner = |filter: &Condition| condition(filter, table, population, catalog);
     let operand = |operand: &Operand| match operand {
         Operand::Column(field) => table.field_at(*field).name.clone(),
-        Operand::Window(index) => population.map_or_else(String::new, |population| past(population, *index, catalog)),
+        Operand::Window(index) => {
+            population.map_or_else(String::new, |population| past(population, *index, catalog))
+        }
     };
     match filter {
         Condition::And(a, b) => format!("{} and {}", inner(a), inner(b)),
@@ -106,9 +168,18 @@ fn condition(filter: &Condition, table: &Table, population: Option<&Population>,
             Condition::IsNull(side) => format!("{} is known", operand(side)),
             other => format!("not ({})", inner(other)),
         },
-        Condition::Compare(side, comparison, constant) => format!("{} {} {}", operand(side), sign(*comparison), literal(constant)),
+        Condition::Compare(side, comparison, constant) => format!(
+            "{} {} {}",
+            operand(side),
+            sign(*comparison),
+            literal(constant)
+        ),
         Condition::In(side, constants) => {
-            format!("{} in ({})", operand(side), constants.iter().map(literal).collect::<Vec<_>>().join(", "))
+            format!(
+                "{} in ({})",
+                operand(side),
+                constants.iter().map(literal).collect::<Vec<_>>().join(", ")
+            )
         }
         Condition::IsNull(side) => format!("{} is missing", operand(side)),
         Condition::Like(side, pattern) => format!("{} like {}", operand(side), quoted(pattern)),
@@ -126,9 +197,14 @@ fn past(population: &Population, index: usize, catalog: &Catalog) -> String {
         Measure::CountOf(field) => format!("values of {}", name(field)),
         Measure::SumOf(field) => format!("sum of {}", name(field)),
     };
-    let filter = counter.filter.as_ref().map_or_else(String::new, |filter| format!(" where {}", condition(filter, table, None, catalog)));
+    let filter = counter.filter.as_ref().map_or_else(String::new, |filter| {
+        format!(" where {}", condition(filter, table, None, catalog))
+    });
     match window.start_days {
-        Some(start_days) => format!("[{measure}{filter} from day {start_days} to {}]", window.end_days),
+        Some(start_days) => format!(
+            "[{measure}{filter} from day {start_days} to {}]",
+            window.end_days
+        ),
         None => format!("[{measure}{filter} ever until day {}]", window.end_days),
     }
 }

@@ -28,7 +28,10 @@ impl PartialEq for Span {
 impl Span {
     /// From the start of this one to the end of `last`.
     pub fn to(self, last: Span) -> Span {
-        Span { end: last.end.max(self.start), ..self }
+        Span {
+            end: last.end.max(self.start),
+            ..self
+        }
     }
 }
 
@@ -60,7 +63,14 @@ pub struct Diagnostic {
 
 impl Diagnostic {
     pub(crate) fn new(span: Span, message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { span, message: message.into(), hint: hint.into(), line: span.line, column: span.column, within: None }
+        Self {
+            span,
+            message: message.into(),
+            hint: hint.into(),
+            line: span.line,
+            column: span.column,
+            within: None,
+        }
     }
 
     /// The text with the place marked by a caret, the message and the hint; no colour.
@@ -78,7 +88,10 @@ impl Diagnostic {
         while !text.is_char_boundary(end) {
             end += 1;
         }
-        let config = Config::default().with_color(false).with_index_type(IndexType::Byte).with_char_set(CharSet::Ascii);
+        let config = Config::default()
+            .with_color(false)
+            .with_index_type(IndexType::Byte)
+            .with_char_set(CharSet::Ascii);
         let mut report = Report::build(ReportKind::Error, (name, start..end))
             .with_config(config)
             .with_message(&self.message)
@@ -87,8 +100,15 @@ impl Diagnostic {
             report = report.with_help(&self.hint);
         }
         let mut bytes = Vec::new();
-        match report.finish().write((name, Source::from(text)), &mut bytes) {
-            Ok(()) => String::from_utf8_lossy(&bytes).lines().map(str::trim_end).collect::<Vec<_>>().join("\n"),
+        match report
+            .finish()
+            .write((name, Source::from(text)), &mut bytes)
+        {
+            Ok(()) => String::from_utf8_lossy(&bytes)
+                .lines()
+                .map(str::trim_end)
+                .collect::<Vec<_>>()
+                .join("\n"),
             Err(_) => self.to_string(),
         }
     }
@@ -99,7 +119,11 @@ impl fmt::Display for Diagnostic {
         if let Some(within) = &self.within {
             write!(f, "named target {}: ", within.name)?;
         }
-        write!(f, "line {}, column {}: {}", self.line, self.column, self.message)?;
+        write!(
+            f,
+            "line {}, column {}: {}",
+            self.line, self.column, self.message
+        )?;
         if !self.hint.is_empty() {
             write!(f, " ({})", self.hint)?;
         }
@@ -108,7 +132,10 @@ impl fmt::Display for Diagnostic {
 }
 
 /// ", did you mean `x`?" for the nearest candidate within a third of the name's length, else nothing.
-pub(crate) fn did_you_mean<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> String {
+pub(crate) fn did_you_mean<'a>(
+    name: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+) -> String {
     let wanted = name.to_lowercase();
     let limit = (wanted.chars().count() / 3).max(1);
     candidates
@@ -144,16 +171,33 @@ mod tests {
     fn the_nearest_name_is_proposed_and_a_far_one_is_not() {
         let tables = ["accounts", "contacts", "opportunities"];
         assert_eq!(did_you_mean("acounts", tables), ", did you mean accounts?");
-        assert_eq!(did_you_mean("OPPORTUNITYS", tables), ", did you mean opportunities?");
+        assert_eq!(
+            did_you_mean("OPPORTUNITYS", tables),
+            ", did you mean opportunities?"
+        );
         assert_eq!(did_you_mean("zebra", tables), "");
     }
 
     #[test]
     fn rendering_survives_spans_that_do_not_fit_the_text() {
         for (start, end) in [(0, 0), (1, 2), (3, 900), (900, 901)] {
-            let span = Span { start, end, line: 1, column: 1, text: 0 };
-            assert!(Diagnostic::new(span, "what", "how").render("aé").contains("what"));
+            let span = Span {
+                start,
+                end,
+                line: 1,
+                column: 1,
+                text: 0,
+            };
+            assert!(
+                Diagnostic::new(span, "what", "how")
+                    .render("aé")
+                    .contains("what")
+            );
         }
-        assert!(Diagnostic::new(Span::default(), "what", "").render("").contains("what"));
+        assert!(
+            Diagnostic::new(Span::default(), "what", "")
+                .render("")
+                .contains("what")
+        );
     }
 }

@@ -8,9 +8,18 @@ use crate::{docs, parse, plan, samples};
 
 /// A fault lies within its text and can be shown.
 fn check_fault(fault: &Diagnostic, source: &str) {
-    let text = fault.within.as_ref().map_or(source, |within| within.text.as_str());
-    assert!(fault.span.start <= fault.span.end && fault.span.end as usize <= text.len(), "{source}: {fault}");
-    assert!(fault.line >= 1 && fault.column >= 1 && !fault.message.is_empty() && !fault.hint.is_empty(), "{source}: {fault}");
+    let text = fault
+        .within
+        .as_ref()
+        .map_or(source, |within| within.text.as_str());
+    assert!(
+        fault.span.start <= fault.span.end && fault.span.end as usize <= text.len(),
+        "{source}: {fault}"
+    );
+    assert!(
+        fault.line >= 1 && fault.column >= 1 && !fault.message.is_empty() && !fault.hint.is_empty(),
+        "{source}: {fault}"
+    );
     assert!(fault.render(source).contains("Help: "), "{source}: {fault}");
 }
 
@@ -20,13 +29,21 @@ fn check(source: &str) {
         Ok(query) => query,
         Err(fault) => return check_fault(&fault, source),
     };
-    assert_eq!(parse(&query.to_string()).unwrap_or_else(|fault| panic!("{}", fault.render(source))), query, "{source}");
+    assert_eq!(
+        parse(&query.to_string()).unwrap_or_else(|fault| panic!("{}", fault.render(source))),
+        query,
+        "{source}"
+    );
     let (catalog, names) = (catalog(), names());
     match plan(&query, &catalog, &names) {
         Ok(planned) => {
             let again = parse(&planned.text).and_then(|query| plan(&query, &catalog, &names));
             let again = again.unwrap_or_else(|fault| panic!("{}", fault.render(&planned.text)));
-            assert_eq!((&again.text, &again.target, &again.population), (&planned.text, &planned.target, &planned.population), "{source}");
+            assert_eq!(
+                (&again.text, &again.target, &again.population),
+                (&planned.text, &planned.target, &planned.population),
+                "{source}"
+            );
             assert!(planned.describe(&catalog).len() >= 3);
         }
         Err(fault) => check_fault(&fault, source),
@@ -84,6 +101,13 @@ proptest! {
 #[test]
 fn the_changes_start_from_queries_that_have_plans() {
     let queries = docs::queries();
-    let with_plans = queries.iter().filter(|query| planned(query).is_ok()).count();
-    assert!(with_plans * 3 > queries.len(), "{with_plans} of {}", queries.len());
+    let with_plans = queries
+        .iter()
+        .filter(|query| planned(query).is_ok())
+        .count();
+    assert!(
+        with_plans * 3 > queries.len(),
+        "{with_plans} of {}",
+        queries.len()
+    );
 }

@@ -45,12 +45,24 @@ impl<'a> History<'a> {
             if let Source::Versions(table) = aggregate.source
                 && logs.iter().all(|(known, _)| *known != table)
             {
-                logs.push((table, VersionLog::new(catalog, catalog.table_at(table), target.aggregates.iter())));
+                logs.push((
+                    table,
+                    VersionLog::new(catalog, catalog.table_at(table), target.aggregates.iter()),
+                ));
             }
         }
         let events = vec![Vec::new(); target.aggregates.len()];
         let (retracted, codes, last) = (FxHashMap::default(), Codes::default(), (0, Vec::new()));
-        Self { catalog, entity_table: plan.entity, target, events, retracted, logs, codes, last }
+        Self {
+            catalog,
+            entity_table: plan.entity,
+            target,
+            events,
+            retracted,
+            logs,
+            codes,
+            last,
+        }
     }
 
     /// Takes a row that counts for the entity of this number (by [`Plan::reach`]). Entities are numbered by the caller, densely from 0.
@@ -61,7 +73,12 @@ impl<'a> History<'a> {
     /// by its number, so that it may have been named by another key since; any other owner is known by its key, so that it may
     /// belong to another entity since.
     pub fn offer(&mut self, entity: u32, row: Row<'_>) {
-        if self.target.aggregates.iter().all(|aggregate| aggregate.source.table() != row.table()) {
+        if self
+            .target
+            .aggregates
+            .iter()
+            .all(|aggregate| aggregate.source.table() != row.table())
+        {
             return;
         }
         let is_new = self.starts_row(row);
@@ -70,7 +87,11 @@ impl<'a> History<'a> {
             return;
         }
         self.last.1.push(entity);
-        if let Some((_, log)) = self.logs.iter_mut().find(|(table, _)| *table == row.table()) {
+        if let Some((_, log)) = self
+            .logs
+            .iter_mut()
+            .find(|(table, _)| *table == row.table())
+        {
             if is_new {
                 log.start(row);
             }
@@ -87,7 +108,12 @@ impl<'a> History<'a> {
             return;
         }
         for (aggregate, points) in self.target.aggregates.iter().zip(&mut self.events) {
-            if aggregate.source.table() != row.table() || aggregate.filter.as_ref().is_some_and(|filter| !filter.holds(&row)) {
+            if aggregate.source.table() != row.table()
+                || aggregate
+                    .filter
+                    .as_ref()
+                    .is_some_and(|filter| !filter.holds(&row))
+            {
                 continue;
             }
             let value = self.codes.value_of(aggregate.quantity, &row);
@@ -96,7 +122,11 @@ impl<'a> History<'a> {
                 if points.len() <= entity {
                     points.resize_with(entity + 1, Vec::new);
                 }
-                let point = Point { time_ms: row.event_ms(), known_ms: row.known_ms(), value };
+                let point = Point {
+                    time_ms: row.event_ms(),
+                    known_ms: row.known_ms(),
+                    value,
+                };
                 points[entity].push(Counted { point, fingerprint });
             }
         }
@@ -106,7 +136,14 @@ impl<'a> History<'a> {
     fn starts_row(&mut self, row: Row<'_>) -> bool {
         let mut hasher = DefaultHasher::new();
         let position = row.position();
-        (row.table(), row.key(), position.partition, position.offset, row.known_ms()).hash(&mut hasher);
+        (
+            row.table(),
+            row.key(),
+            position.partition,
+            position.offset,
+            row.known_ms(),
+        )
+            .hash(&mut hasher);
         let is_new = self.last.1.is_empty() || self.last.0 != hasher.finish();
         if is_new {
             self.last.0 = hasher.finish();
@@ -118,7 +155,12 @@ impl<'a> History<'a> {
     /// Table, owner and key of an event.
     fn fingerprint(&self, entity: u32, row: Row<'_>) -> u64 {
         let table = self.catalog.table_at(row.table());
-        let mut owners = table.owners.iter().filter_map(|field| Some((table.field_at(*field).reference?.table, row.get(*field).text()?)));
+        let mut owners = table.owners.iter().filter_map(|field| {
+            Some((
+                table.field_at(*field).reference?.table,
+                row.get(*field).text()?,
+            ))
+        });
         let mut hasher = DefaultHasher::new();
         (table.id, row.key()).hash(&mut hasher);
         match owners.next() {
@@ -130,14 +172,31 @@ impl<'a> History<'a> {
 
     /// Sorts what was offered.
     pub fn finish(self) -> Labels {
-        let Self { target, events, retracted, logs, mut codes, .. } = self;
-        let series = target.aggregates.iter().zip(events).map(|(aggregate, events)| match aggregate.source {
-            Source::Events(_) => sorted(events, &retracted),
-            Source::Versions(table) => {
-                let (_, log) = logs.iter().find(|(known, _)| *known == table).expect("new() made a log for each table with versions");
-                Series::Versions(log.points(aggregate, |row| codes.value_of(aggregate.quantity, row)))
-            }
-        });
+        let Self {
+            target,
+            events,
+            retracted,
+            logs,
+            mut codes,
+            ..
+        } = self;
+        let series =
+            target
+                .aggregates
+                .iter()
+                .zip(events)
+                .map(|(aggregate, events)| match aggregate.source {
+                    Source::Events(_) => sorted(events, &retracted),
+                    Source::Versions(table) => {
+                        let (_, log) = logs
+                            .iter()
+                            .find(|(known, _)| *known == table)
+                            .expect("new() made a log for each table with versions");
+                        Series::Versions(
+                            log.points(aggregate, |row| codes.value_of(aggregate.quantity, row)),
+                        )
+                    }
+                });
         let series = series.collect();
         Labels::new(target, series)
     }
@@ -151,7 +210,10 @@ fn sorted(events: Vec<Vec<Counted>>, retracted: &FxHashMap<u64, i64>) -> Series 
         let mut points = Vec::with_capacity(counted.len());
         for Counted { point, fingerprint } in counted {
             match retracted.get(&fingerprint) {
-                Some(gone_ms) => withdrawn.entry(entity).or_default().push(Withdrawn { point, gone_ms: *gone_ms }),
+                Some(gone_ms) => withdrawn.entry(entity).or_default().push(Withdrawn {
+                    point,
+                    gone_ms: *gone_ms,
+                }),
                 None => points.push(point),
             }
         }
@@ -187,9 +249,10 @@ impl Codes {
                 let next = u32::try_from(self.0.len()).expect("fewer than 2^32 different values");
                 f64::from(*self.0.entry(text).or_insert(next))
             }
-            Quantity::Sum(field) | Quantity::Mean(field) | Quantity::Min(field) | Quantity::Max(field) => {
-                row.column(field).number().unwrap_or(f64::NAN)
-            }
+            Quantity::Sum(field)
+            | Quantity::Mean(field)
+            | Quantity::Min(field)
+            | Quantity::Max(field) => row.column(field).number().unwrap_or(f64::NAN),
         }
     }
 }

@@ -18,16 +18,26 @@ fn labels(plan: &Plan, batch: &RowBatch, order: &[usize], entity: impl Fn(usize)
 
 fn invoice(batch: &mut RowBatch, day: f64, amount: Option<f64>, cancel: i64) {
     let amount = amount.map_or(Value::Null, Value::Double);
-    let values = [("invoice", Value::Text("i")), ("at", Value::Time(at_day(day))), ("amount", amount), ("is_cancel", Value::Long(cancel))];
+    let values = [
+        ("invoice", Value::Text("i")),
+        ("at", Value::Time(at_day(day))),
+        ("amount", amount),
+        ("is_cancel", Value::Long(cancel)),
+    ];
     push(batch, &catalog(), "invoices", day, &values);
 }
 
 /// Invoices of entity 0: day, amount (null), cancelled. Entity 1 has none.
 fn invoices() -> RowBatch {
     let mut batch = RowBatch::new();
-    for (day, amount, cancel) in
-        [(10.0, Some(5.0), 0), (20.0, Some(0.1), 0), (25.0, Some(0.2), 0), (30.0, Some(-0.3), 1), (40.0, None, 0), (50.0, Some(7.0), 0)]
-    {
+    for (day, amount, cancel) in [
+        (10.0, Some(5.0), 0),
+        (20.0, Some(0.1), 0),
+        (25.0, Some(0.2), 0),
+        (30.0, Some(-0.3), 1),
+        (40.0, None, 0),
+        (50.0, Some(7.0), 0),
+    ] {
         invoice(&mut batch, day, amount, cancel);
     }
     batch
@@ -44,14 +54,22 @@ fn windows_leave_out_their_start_and_include_their_end() {
         ("COUNT(invoices.*, 10, 20)", 0.0, Value(1.0)),
         ("COUNT(invoices.*, 0, 50)", 0.0, Value(6.0)),
         ("COUNT(invoices.amount, 0, 50)", 0.0, Value(5.0)),
-        ("COUNT(invoices.* WHERE invoices.is_cancel = FALSE, 0, 50)", 0.0, Value(5.0)),
+        (
+            "COUNT(invoices.* WHERE invoices.is_cancel = FALSE, 0, 50)",
+            0.0,
+            Value(5.0),
+        ),
         ("COUNT_DISTINCT(invoices.is_cancel, 0, 50)", 0.0, Value(2.0)),
         ("SUM(invoices.amount, 0, 50)", 0.0, Value(12.0)),
         ("SUM(invoices.amount, 0, 20)", 10.0, Value(0.0)),
         ("SUM(invoices.amount, 0, 15) > 0", 10.0, Binary(true)),
         ("SUM(invoices.amount, 0, 20) > 0", 10.0, Binary(false)),
         ("SUM(invoices.amount, 0, 20) >= 0", 10.0, Binary(true)),
-        ("SUM(invoices.amount, 0, 15) IN (0.3, 9)", 10.0, Binary(true)),
+        (
+            "SUM(invoices.amount, 0, 15) IN (0.3, 9)",
+            10.0,
+            Binary(true),
+        ),
         ("AVG(invoices.amount, 0, 50)", 0.0, Value(2.4)),
         ("MIN(invoices.amount, 0, 50)", 0.0, Value(-0.3)),
         ("MAX(invoices.amount, 0, 49) > 5", 0.0, Binary(false)),
@@ -59,15 +77,35 @@ fn windows_leave_out_their_start_and_include_their_end() {
         ("MAX(invoices.amount, 0, 10)", 30.0, Dropped),
         ("MAX(invoices.amount, 0, 10) > 5", 30.0, Dropped),
         ("MAX(invoices.amount, 0, 10) IS NULL", 30.0, Binary(true)),
-        ("MAX(invoices.amount, 0, 10) IS NOT NULL", 30.0, Binary(false)),
-        ("MAX(invoices.amount, 0, 10) > 5 AND COUNT(invoices.*, 0, 10) > 3", 30.0, Binary(false)),
-        ("MAX(invoices.amount, 0, 10) > 5 OR COUNT(invoices.*, 0, 10) > 0", 30.0, Binary(true)),
-        ("MAX(invoices.amount, 0, 10) > 5 AND COUNT(invoices.*, 0, 10) > 0", 30.0, Dropped),
+        (
+            "MAX(invoices.amount, 0, 10) IS NOT NULL",
+            30.0,
+            Binary(false),
+        ),
+        (
+            "MAX(invoices.amount, 0, 10) > 5 AND COUNT(invoices.*, 0, 10) > 3",
+            30.0,
+            Binary(false),
+        ),
+        (
+            "MAX(invoices.amount, 0, 10) > 5 OR COUNT(invoices.*, 0, 10) > 0",
+            30.0,
+            Binary(true),
+        ),
+        (
+            "MAX(invoices.amount, 0, 10) > 5 AND COUNT(invoices.*, 0, 10) > 0",
+            30.0,
+            Dropped,
+        ),
         ("COUNT(invoices.*, 0, 6, weeks) = 6", 8.0, Binary(true)),
         ("COUNT(invoices.*, 0, 1, months)", 9.0, Value(5.0)),
         ("COUNT(invoices.*, 0, 1, months)", 19.0, Value(5.0)),
         ("COUNT(invoices.*, 0, 1, months)", 18.0, Value(4.0)),
-        ("NOT COUNT(invoices.*, 0, 240, hours) > 0", 0.0, Binary(false)),
+        (
+            "NOT COUNT(invoices.*, 0, 240, hours) > 0",
+            0.0,
+            Binary(false),
+        ),
     ] {
         let plan = planned(&format!("PREDICT {target} FOR accounts")).unwrap();
         let labels = labels(&plan, &batch, &[5, 3, 1, 0, 2, 4], |_| 0);
@@ -77,13 +115,20 @@ fn windows_leave_out_their_start_and_include_their_end() {
             _ => assert_eq!(label, expected, "{target} at day {anchor_day}"),
         }
         let silent = labels.label(1, at_day(anchor_day));
-        assert_eq!(silent, labels.label(1, at_day(1000.0)), "{target}: nothing ever happens to the second");
+        assert_eq!(
+            silent,
+            labels.label(1, at_day(1000.0)),
+            "{target}: nothing ever happens to the second"
+        );
     }
 }
 
 #[test]
 fn an_assumption_drops_what_does_not_meet_it() {
-    let plan = planned("PREDICT COUNT(invoices.*, 0, 50) > 1 FOR accounts ASSUMING COUNT(invoices.*, 0, 10) > 0").unwrap();
+    let plan = planned(
+        "PREDICT COUNT(invoices.*, 0, 50) > 1 FOR accounts ASSUMING COUNT(invoices.*, 0, 10) > 0",
+    )
+    .unwrap();
     let batch = invoices();
     let labels = labels(&plan, &batch, &[0, 1, 2, 3, 4, 5], |_| 0);
     assert_eq!(labels.label(0, at_day(0.0)), Label::Binary(true));
@@ -97,11 +142,20 @@ fn an_assumption_drops_what_does_not_meet_it() {
 fn lead(batch: &mut RowBatch, key: &str, day: f64, status: Option<&str>, changed: &[&str]) {
     let catalog = catalog();
     let table = catalog.table("leads").unwrap();
-    let position = leadpulse_schema::Position { partition: 0, offset: batch.len() as i64 };
+    let position = leadpulse_schema::Position {
+        partition: 0,
+        offset: batch.len() as i64,
+    };
     let mut row = batch.start(&catalog, table.id, Operation::Upsert, position, at_day(day));
     row.set(table.key, Value::Text(key));
-    row.set(table.field("updated_at").unwrap().id, Value::Time(at_day(day)));
-    row.set(table.field("status").unwrap().id, status.map_or(Value::Null, Value::Text));
+    row.set(
+        table.field("updated_at").unwrap().id,
+        Value::Time(at_day(day)),
+    );
+    row.set(
+        table.field("status").unwrap().id,
+        status.map_or(Value::Null, Value::Text),
+    );
     row.set_list(table.field("changed").unwrap().id, changed.iter().copied());
     row.finish();
 }
@@ -125,8 +179,16 @@ fn bool_is_true_when_the_versions_come_to_match() {
         (35.0, false, None),
         (60.0, true, Some(70.0)),
     ] {
-        assert_eq!(labels.label(0, at_day(anchor_day)), Label::Binary(expected), "day {anchor_day}");
-        assert_eq!(labels.first_time_true(0, at_day(anchor_day)), first_day.map(at_day), "day {anchor_day}");
+        assert_eq!(
+            labels.label(0, at_day(anchor_day)),
+            Label::Binary(expected),
+            "day {anchor_day}"
+        );
+        assert_eq!(
+            labels.first_time_true(0, at_day(anchor_day)),
+            first_day.map(at_day),
+            "day {anchor_day}"
+        );
     }
 }
 
@@ -154,45 +216,119 @@ fn rows_of_an_entity_table_count_once_with_their_last_matching_version() {
     };
     // Without a filter a row counts when it first appears, at its own time, not when it was heard of.
     assert_eq!(of("COUNT(opportunities.*, 0, 10)", 0.0), Label::Value(1.0));
-    assert_eq!(of("SUM(opportunities.amount, 0, 20)", 0.0), Label::Value(150.0));
+    assert_eq!(
+        of("SUM(opportunities.amount, 0, 20)", 0.0),
+        Label::Value(150.0)
+    );
     assert_eq!(of("COUNT(opportunities.*, 0, 90)", 20.0), Label::Value(0.0));
     // With one it counts when it comes to match: a creation time does not move, so the known time tells.
-    assert_eq!(of("SUM(opportunities.amount WHERE opportunities.stage = 'Closed Won', 0, 10)", 20.0), Label::Value(120.0));
-    assert_eq!(of("SUM(opportunities.amount WHERE opportunities.stage = 'Closed Won', 0, 90)", 20.0), Label::Value(110.0));
-    assert_eq!(of("SUM(opportunities.amount WHERE opportunities.stage = 'Closed Won', 0, 90)", 30.0), Label::Value(0.0));
-    assert_eq!(of("AVG(opportunities.amount, 0, 90)", 0.0), Label::Value(80.0));
+    assert_eq!(
+        of(
+            "SUM(opportunities.amount WHERE opportunities.stage = 'Closed Won', 0, 10)",
+            20.0
+        ),
+        Label::Value(120.0)
+    );
+    assert_eq!(
+        of(
+            "SUM(opportunities.amount WHERE opportunities.stage = 'Closed Won', 0, 90)",
+            20.0
+        ),
+        Label::Value(110.0)
+    );
+    assert_eq!(
+        of(
+            "SUM(opportunities.amount WHERE opportunities.stage = 'Closed Won', 0, 90)",
+            30.0
+        ),
+        Label::Value(0.0)
+    );
+    assert_eq!(
+        of("AVG(opportunities.amount, 0, 90)", 0.0),
+        Label::Value(80.0)
+    );
 }
 
 #[test]
 fn a_retraction_takes_back_the_event_of_its_owner_and_key() {
     let catalog = catalog();
     let activity = |batch: &mut RowBatch, operation, day: f64, key: &str, owner: (&str, &str)| {
-        let values = [("activity_id", Value::Text(key)), ("at", Value::Time(at_day(day))), (owner.0, Value::Text(owner.1))];
+        let values = [
+            ("activity_id", Value::Text(key)),
+            ("at", Value::Time(at_day(day))),
+            (owner.0, Value::Text(owner.1)),
+        ];
         push_as(operation, batch, &catalog, "activities", day, &values);
     };
     let mut batch = RowBatch::new();
-    activity(&mut batch, Operation::Upsert, 5.0, "a", ("contact_id", "C1"));
-    activity(&mut batch, Operation::Upsert, 6.0, "a", ("contact_id", "C2"));
+    activity(
+        &mut batch,
+        Operation::Upsert,
+        5.0,
+        "a",
+        ("contact_id", "C1"),
+    );
+    activity(
+        &mut batch,
+        Operation::Upsert,
+        6.0,
+        "a",
+        ("contact_id", "C2"),
+    );
     activity(&mut batch, Operation::Upsert, 7.0, "a", ("lead_id", "C1"));
-    activity(&mut batch, Operation::Upsert, 8.0, "b", ("contact_id", "C1"));
-    activity(&mut batch, Operation::Retract, 9.0, "a", ("contact_id", "C1"));
+    activity(
+        &mut batch,
+        Operation::Upsert,
+        8.0,
+        "b",
+        ("contact_id", "C1"),
+    );
+    activity(
+        &mut batch,
+        Operation::Retract,
+        9.0,
+        "a",
+        ("contact_id", "C1"),
+    );
     let of_accounts = planned("PREDICT COUNT(activities.*, 0, 30) FOR accounts").unwrap();
     for order in [[0, 1, 2, 3, 4], [4, 3, 2, 1, 0], [2, 0, 4, 1, 3]] {
         // By the time of the retraction the contact belongs to another account.
         let labels = labels(&of_accounts, &batch, &order, |index| u32::from(index == 4));
         assert_eq!(labels.label(0, 0), Label::Value(3.0), "{order:?}");
         assert_eq!(labels.label(1, 0), Label::Value(0.0));
-        assert_eq!(labels.label_known_by(0, 0, at_day(9.0) - 1), Label::Value(4.0), "it was not known yet");
+        assert_eq!(
+            labels.label_known_by(0, 0, at_day(9.0) - 1),
+            Label::Value(4.0),
+            "it was not known yet"
+        );
         assert_eq!(labels.label_known_by(0, 0, at_day(9.0)), Label::Value(3.0));
     }
     // Of the entity predicted for itself the number counts, not how the row names it: another key may have become the same contact.
     let mut batch = RowBatch::new();
-    activity(&mut batch, Operation::Upsert, 5.0, "a", ("contact_id", "C1"));
-    activity(&mut batch, Operation::Retract, 9.0, "a", ("contact_id", "C9"));
+    activity(
+        &mut batch,
+        Operation::Upsert,
+        5.0,
+        "a",
+        ("contact_id", "C1"),
+    );
+    activity(
+        &mut batch,
+        Operation::Retract,
+        9.0,
+        "a",
+        ("contact_id", "C9"),
+    );
     let of_contacts = planned("PREDICT COUNT(activities.*, 0, 30) > 0 FOR contacts").unwrap();
     let same = labels(&of_contacts, &batch, &[0, 1], |_| 0);
-    assert_eq!((same.label(0, 0), same.first_time_true(0, 0)), (Label::Binary(false), None));
-    assert_eq!(same.first_time_true_known_by(0, 0, at_day(8.0)), Some(at_day(5.0)));
+    assert_eq!(
+        (same.label(0, 0), same.first_time_true(0, 0)),
+        (Label::Binary(false), None)
+    );
+    assert_eq!(
+        same.first_time_true_known_by(0, 0, at_day(8.0)),
+        Some(at_day(5.0))
+    );
     let other = labels(&of_contacts, &batch, &[0, 1], |index| index as u32);
     assert_eq!(other.label(0, 0), Label::Binary(true));
 }
@@ -201,17 +337,39 @@ fn a_retraction_takes_back_the_event_of_its_owner_and_key() {
 fn a_version_counts_at_its_time_once_it_is_known() {
     let catalog = catalog();
     let mut batch = RowBatch::new();
-    for (day, known_day, status) in [(5.0, 5.0, "MQL"), (20.0, 26.0, "Closed Won"), (30.0, 30.0, "Open"), (31.0, 40.0, "Closed Won")] {
-        let values = [("lead_id", Value::Text("L")), ("updated_at", Value::Time(at_day(day))), ("status", Value::Text(status))];
+    for (day, known_day, status) in [
+        (5.0, 5.0, "MQL"),
+        (20.0, 26.0, "Closed Won"),
+        (30.0, 30.0, "Open"),
+        (31.0, 40.0, "Closed Won"),
+    ] {
+        let values = [
+            ("lead_id", Value::Text("L")),
+            ("updated_at", Value::Time(at_day(day))),
+            ("status", Value::Text(status)),
+        ];
         push(&mut batch, &catalog, "leads", known_day, &values);
     }
     let plan = planned("PREDICT BOOL(leads.status = 'Closed Won', 0, 9) FOR leads").unwrap();
     let labels = labels(&plan, &batch, &[2, 0, 3, 1], |_| 0);
-    for (anchor_day, known_day, expected) in [(15.0, 25.9, None), (15.0, 26.0, Some(20.0)), (28.0, 39.0, None), (28.0, 40.0, Some(31.0))] {
+    for (anchor_day, known_day, expected) in [
+        (15.0, 25.9, None),
+        (15.0, 26.0, Some(20.0)),
+        (28.0, 39.0, None),
+        (28.0, 40.0, Some(31.0)),
+    ] {
         let first = labels.first_time_true_known_by(0, at_day(anchor_day), at_day(known_day));
-        assert_eq!(first, expected.map(at_day), "{anchor_day} as known on {known_day}");
+        assert_eq!(
+            first,
+            expected.map(at_day),
+            "{anchor_day} as known on {known_day}"
+        );
         let label = labels.label_known_by(0, at_day(anchor_day), at_day(known_day));
-        assert_eq!(label, Label::Binary(expected.is_some()), "{anchor_day} as known on {known_day}");
+        assert_eq!(
+            label,
+            Label::Binary(expected.is_some()),
+            "{anchor_day} as known on {known_day}"
+        );
     }
 }
 
@@ -220,28 +378,61 @@ fn a_row_created_again_after_its_deletion_appears_anew() {
     let catalog = catalog();
     let mut batch = RowBatch::new();
     lead(&mut batch, "L", 10.0, Some("Closed Won"), &[]);
-    push_as(Operation::Delete, &mut batch, &catalog, "leads", 20.0, &[("lead_id", Value::Text("L"))]);
+    push_as(
+        Operation::Delete,
+        &mut batch,
+        &catalog,
+        "leads",
+        20.0,
+        &[("lead_id", Value::Text("L"))],
+    );
     // Changes nothing but the phone, and nothing is left that it could add to.
     lead(&mut batch, "L", 25.0, None, &["phone"]);
     lead(&mut batch, "L", 30.0, Some("Closed Won"), &[]);
-    let of = |target: &str| labels(&planned(&format!("PREDICT {target} FOR accounts")).unwrap(), &batch, &[3, 1, 0, 2], |_| 0);
+    let of = |target: &str| {
+        labels(
+            &planned(&format!("PREDICT {target} FOR accounts")).unwrap(),
+            &batch,
+            &[3, 1, 0, 2],
+            |_| 0,
+        )
+    };
     let won = of("BOOL(leads.status = 'Closed Won', 0, 30) AND COUNT(leads.*, 0, 30) > 0");
     assert_eq!(won.first_time_true(0, at_day(0.0)), Some(at_day(10.0)));
     assert_eq!(won.first_time_true(0, at_day(15.0)), Some(at_day(30.0)));
     assert_eq!(won.label(0, at_day(30.0)), Label::Binary(false));
-    assert_eq!(of("COUNT(leads.*, 0, 5)").label(0, at_day(20.0)), Label::Value(1.0));
+    assert_eq!(
+        of("COUNT(leads.*, 0, 5)").label(0, at_day(20.0)),
+        Label::Value(1.0)
+    );
 }
 
 #[test]
 fn a_row_that_names_several_counts_for_each_once() {
     let catalog = catalog();
     let mut batch = RowBatch::new();
-    for (day, stage) in [(5.0, "Discovery"), (10.0, "Closed Won"), (12.0, "Closed Won")] {
-        let values = [("opportunity_id", Value::Text("O")), ("created_at", Value::Time(at_day(5.0))), ("stage", Value::Text(stage))];
+    for (day, stage) in [
+        (5.0, "Discovery"),
+        (10.0, "Closed Won"),
+        (12.0, "Closed Won"),
+    ] {
+        let values = [
+            ("opportunity_id", Value::Text("O")),
+            ("created_at", Value::Time(at_day(5.0))),
+            ("stage", Value::Text(stage)),
+        ];
         push(&mut batch, &catalog, "opportunities", day, &values);
     }
-    let plan = planned("PREDICT COUNT(opportunities.* WHERE opportunities.stage = 'Closed Won', 0, 30) FOR leads").unwrap();
-    let lead_ids = catalog.table("opportunities").unwrap().field("lead_ids").unwrap().id;
+    let plan = planned(
+        "PREDICT COUNT(opportunities.* WHERE opportunities.stage = 'Closed Won', 0, 30) FOR leads",
+    )
+    .unwrap();
+    let lead_ids = catalog
+        .table("opportunities")
+        .unwrap()
+        .field("lead_ids")
+        .unwrap()
+        .id;
     assert_eq!(plan.target.aggregates[0].reach, Reach::Reference(lead_ids));
     for order in [[0, 1, 2], [2, 0, 1]] {
         let mut history = History::new(&plan, &catalog);
@@ -260,7 +451,12 @@ fn a_row_that_names_several_counts_for_each_once() {
 
 /// (key, what happens): a status, or deletion; the n-th is known on day n.
 fn lives() -> impl Strategy<Value = Vec<(u8, Option<&'static str>)>> {
-    let status = prop::sample::select(vec![Some("Open"), Some("Closed Won"), Some("Closed Won"), None]);
+    let status = prop::sample::select(vec![
+        Some("Open"),
+        Some("Closed Won"),
+        Some("Closed Won"),
+        None,
+    ]);
     prop::collection::vec((0..3_u8, status), 0..30)
 }
 

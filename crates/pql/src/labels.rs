@@ -50,7 +50,9 @@ pub(crate) struct Point {
 impl Point {
     /// By time; the rest only so that the order of arrival does not matter.
     pub(crate) fn in_time(&self, other: &Self) -> std::cmp::Ordering {
-        (self.time_ms, self.known_ms).cmp(&(other.time_ms, other.known_ms)).then(self.value.total_cmp(&other.value))
+        (self.time_ms, self.known_ms)
+            .cmp(&(other.time_ms, other.known_ms))
+            .then(self.value.total_cmp(&other.value))
     }
 }
 
@@ -64,7 +66,11 @@ pub(crate) struct Withdrawn {
 impl Labels {
     pub(crate) fn new(target: Target, series: Vec<Series>) -> Self {
         let is_monotone = target.kind() == TargetKind::Monotone;
-        Self { target, series, is_monotone }
+        Self {
+            target,
+            series,
+            is_monotone,
+        }
     }
 
     /// The label of an entity at an anchor, by all that was offered. It is final once [`crate::Plan::horizon_ms`] has passed; asked
@@ -75,13 +81,28 @@ impl Labels {
 
     /// The label as it was known at `known_until_ms`: rows known later do not count, and what was taken back later still does.
     pub fn label_known_by(&self, entity: u32, anchor_ms: i64, known_until_ms: i64) -> Label {
-        let moment = Moment { labels: self, entity, anchor_ms, until_ms: i64::MAX, known_until_ms };
-        if self.target.assumption.as_ref().is_some_and(|assumption| moment.truth(assumption) != Some(true)) {
+        let moment = Moment {
+            labels: self,
+            entity,
+            anchor_ms,
+            until_ms: i64::MAX,
+            known_until_ms,
+        };
+        if self
+            .target
+            .assumption
+            .as_ref()
+            .is_some_and(|assumption| moment.truth(assumption) != Some(true))
+        {
             return Label::Dropped;
         }
         match &self.target.expression {
-            TargetExpression::Value(aggregate) => moment.measured(*aggregate).map_or(Label::Dropped, |m| Label::Value(m.value)),
-            condition => moment.truth(condition).map_or(Label::Dropped, Label::Binary),
+            TargetExpression::Value(aggregate) => moment
+                .measured(*aggregate)
+                .map_or(Label::Dropped, |m| Label::Value(m.value)),
+            condition => moment
+                .truth(condition)
+                .map_or(Label::Dropped, Label::Binary),
         }
     }
 
@@ -91,16 +112,31 @@ impl Labels {
     }
 
     /// [`Labels::first_time_true`] as it was known at `known_until_ms`: when it happened, not when it was heard of.
-    pub fn first_time_true_known_by(&self, entity: u32, anchor_ms: i64, known_until_ms: i64) -> Option<i64> {
+    pub fn first_time_true_known_by(
+        &self,
+        entity: u32,
+        anchor_ms: i64,
+        known_until_ms: i64,
+    ) -> Option<i64> {
         if !self.is_monotone {
             return None;
         }
-        let seen_until = |until_ms: i64| Moment { labels: self, entity, anchor_ms, until_ms, known_until_ms };
+        let seen_until = |until_ms: i64| Moment {
+            labels: self,
+            entity,
+            anchor_ms,
+            until_ms,
+            known_until_ms,
+        };
         let all = seen_until(i64::MAX);
-        let mut times_ms: Vec<i64> = (0..self.series.len()).flat_map(|aggregate| all.times_ms(aggregate)).collect();
+        let mut times_ms: Vec<i64> = (0..self.series.len())
+            .flat_map(|aggregate| all.times_ms(aggregate))
+            .collect();
         times_ms.sort_unstable();
         // Once true it stays true, so the first is found by halving.
-        let first = times_ms.partition_point(|until_ms| seen_until(*until_ms).truth(&self.target.expression) != Some(true));
+        let first = times_ms.partition_point(|until_ms| {
+            seen_until(*until_ms).truth(&self.target.expression) != Some(true)
+        });
         times_ms.get(first).copied()
     }
 }
@@ -132,7 +168,11 @@ struct Measured {
 
 impl Measured {
     fn compare(self, comparison: Comparison, literal: f64) -> bool {
-        let value = if (self.value - literal).abs() <= self.tolerance { literal } else { self.value };
+        let value = if (self.value - literal).abs() <= self.tolerance {
+            literal
+        } else {
+            self.value
+        };
         match comparison {
             Comparison::Equal => value == literal,
             Comparison::NotEqual => value != literal,
@@ -152,12 +192,23 @@ impl Moment<'_> {
             TargetExpression::And(parts) => self.joined(parts, false),
             TargetExpression::Or(parts) => self.joined(parts, true),
             TargetExpression::Not(inner) => self.truth(inner).map(|truth| !truth),
-            TargetExpression::Compare { aggregate, comparison, literal } => {
-                self.measured(*aggregate).map(|m| m.compare(*comparison, *literal))
-            }
-            TargetExpression::In { aggregate, literals } => {
+            TargetExpression::Compare {
+                aggregate,
+                comparison,
+                literal,
+            } => self
+                .measured(*aggregate)
+                .map(|m| m.compare(*comparison, *literal)),
+            TargetExpression::In {
+                aggregate,
+                literals,
+            } => {
                 let measured = self.measured(*aggregate)?;
-                Some(literals.iter().any(|literal| measured.compare(Comparison::Equal, *literal)))
+                Some(
+                    literals
+                        .iter()
+                        .any(|literal| measured.compare(Comparison::Equal, *literal)),
+                )
             }
             TargetExpression::IsNull { aggregate } => Some(self.measured(*aggregate).is_none()),
         }
@@ -190,10 +241,16 @@ impl Moment<'_> {
         bounds_ms: (i64, i64),
     ) -> impl Iterator<Item = &'s Point> {
         let known_until_ms = self.known_until_ms;
-        let kept = kept.get(self.entity as usize).map_or(&[][..], Vec::as_slice);
+        let kept = kept
+            .get(self.entity as usize)
+            .map_or(&[][..], Vec::as_slice);
         let withdrawn = withdrawn.get(&self.entity).map_or(&[][..], Vec::as_slice);
-        let not_yet = within(withdrawn, bounds_ms, |w| w.point.time_ms).iter().filter(move |w| w.gone_ms > known_until_ms);
-        let all = within(kept, bounds_ms, |p| p.time_ms).iter().chain(not_yet.map(|w| &w.point));
+        let not_yet = within(withdrawn, bounds_ms, |w| w.point.time_ms)
+            .iter()
+            .filter(move |w| w.gone_ms > known_until_ms);
+        let all = within(kept, bounds_ms, |p| p.time_ms)
+            .iter()
+            .chain(not_yet.map(|w| &w.point));
         all.filter(move |point| point.known_ms <= known_until_ms)
     }
 
@@ -205,16 +262,26 @@ impl Moment<'_> {
         bounds_ms: (i64, i64),
     ) -> impl DoubleEndedIterator<Item = &'s VersionPoint> + Clone {
         let known_until_ms = self.known_until_ms;
-        let points = versions.get(self.entity as usize).map_or(&[][..], Vec::as_slice);
-        within(points, bounds_ms, |p| p.time_ms).iter().filter(move |p| p.known_ms <= known_until_ms)
+        let points = versions
+            .get(self.entity as usize)
+            .map_or(&[][..], Vec::as_slice);
+        within(points, bounds_ms, |p| p.time_ms)
+            .iter()
+            .filter(move |p| p.known_ms <= known_until_ms)
     }
 
     /// When rows of an aggregate fell into its window.
     fn times_ms(&self, index: usize) -> Vec<i64> {
         let bounds_ms = self.bounds_ms(&self.labels.target.aggregates[index]);
         match &self.labels.series[index] {
-            Series::Events { kept, withdrawn } => self.events(kept, withdrawn, bounds_ms).map(|p| p.time_ms).collect(),
-            Series::Versions(versions) => self.versions(versions, bounds_ms).map(|p| p.time_ms).collect(),
+            Series::Events { kept, withdrawn } => self
+                .events(kept, withdrawn, bounds_ms)
+                .map(|p| p.time_ms)
+                .collect(),
+            Series::Versions(versions) => self
+                .versions(versions, bounds_ms)
+                .map(|p| p.time_ms)
+                .collect(),
         }
     }
 
@@ -222,15 +289,28 @@ impl Moment<'_> {
         let aggregate = &self.labels.target.aggregates[index];
         let bounds_ms = self.bounds_ms(aggregate);
         match &self.labels.series[index] {
-            Series::Events { kept, withdrawn } => measure(aggregate.quantity, self.events(kept, withdrawn, bounds_ms).map(|p| p.value)),
+            Series::Events { kept, withdrawn } => measure(
+                aggregate.quantity,
+                self.events(kept, withdrawn, bounds_ms).map(|p| p.value),
+            ),
             Series::Versions(versions) => {
                 let points = self.versions(versions, bounds_ms);
-                let mut counted: Vec<u32> = points.clone().filter(|p| p.entered).map(|p| p.key).collect();
+                let mut counted: Vec<u32> = points
+                    .clone()
+                    .filter(|p| p.entered)
+                    .map(|p| p.key)
+                    .collect();
                 counted.sort_unstable();
                 counted.dedup();
                 // The last matching version up to the end is in the window: the key came to match within it.
                 let last = |key: u32| points.clone().rfind(|p| p.key == key).map(|p| p.value);
-                measure(aggregate.quantity, counted.into_iter().filter_map(last).filter(|value| !value.is_nan()))
+                measure(
+                    aggregate.quantity,
+                    counted
+                        .into_iter()
+                        .filter_map(last)
+                        .filter(|value| !value.is_nan()),
+                )
             }
         }
     }
@@ -238,7 +318,12 @@ impl Moment<'_> {
 
 /// Aggregates values that are not null.
 fn measure(quantity: Quantity, values: impl Iterator<Item = f64>) -> Option<Measured> {
-    let exact = |value: f64| Some(Measured { value, tolerance: 0.0 });
+    let exact = |value: f64| {
+        Some(Measured {
+            value,
+            tolerance: 0.0,
+        })
+    };
     match quantity {
         Quantity::Rows | Quantity::Values(_) => exact(values.count() as f64),
         Quantity::Distinct(_) => {
@@ -250,7 +335,10 @@ fn measure(quantity: Quantity, values: impl Iterator<Item = f64>) -> Option<Meas
         Quantity::Sum(_) => Some(sum(values).0),
         Quantity::Mean(_) => match sum(values) {
             (_, 0) => None,
-            (sum, count) => Some(Measured { value: sum.value / count as f64, tolerance: sum.tolerance / count as f64 }),
+            (sum, count) => Some(Measured {
+                value: sum.value / count as f64,
+                tolerance: sum.tolerance / count as f64,
+            }),
         },
         Quantity::Min(_) => values.reduce(f64::min).and_then(exact),
         Quantity::Max(_) => values.reduce(f64::max).and_then(exact),
@@ -262,11 +350,21 @@ fn sum(values: impl Iterator<Item = f64>) -> (Measured, usize) {
     let (mut sum, mut lost, mut size, mut count) = (0.0_f64, 0.0_f64, 0.0_f64, 0);
     for value in values {
         let next = sum + value;
-        lost += if sum.abs() >= value.abs() { (sum - next) + value } else { (value - next) + sum };
+        lost += if sum.abs() >= value.abs() {
+            (sum - next) + value
+        } else {
+            (value - next) + sum
+        };
         sum = next;
         size += value.abs();
         count += 1;
     }
     let (total, tolerance) = (sum + lost, size * 1e-9);
-    (Measured { value: if total.abs() <= tolerance { 0.0 } else { total }, tolerance }, count)
+    (
+        Measured {
+            value: if total.abs() <= tolerance { 0.0 } else { total },
+            tolerance,
+        },
+        count,
+    )
 }

@@ -29,13 +29,32 @@ struct Retraction {
 fn invoices() -> impl Strategy<Value = Vec<Invoice>> {
     let sku = prop::sample::select(vec![None, Some("A1"), Some("A2"), Some("B1")]);
     let late = prop_oneof![3 => Just(0_u32), 1 => 0..120_u32];
-    let invoice = (0..2_u32, 0..24_u8, 0..160_u32, late, prop::option::weighted(0.8, -3..4_i32), sku)
-        .prop_map(|(account, key, at, known_after, amount, sku)| Invoice { account, key, at, known_after, amount, sku });
+    let invoice = (
+        0..2_u32,
+        0..24_u8,
+        0..160_u32,
+        late,
+        prop::option::weighted(0.8, -3..4_i32),
+        sku,
+    )
+        .prop_map(|(account, key, at, known_after, amount, sku)| Invoice {
+            account,
+            key,
+            at,
+            known_after,
+            amount,
+            sku,
+        });
     prop::collection::vec(invoice, 0..30)
 }
 
 fn retractions() -> impl Strategy<Value = Vec<Retraction>> {
-    let retraction = (0..2_u32, 0..24_u8, 0..280_u32).prop_map(|(account, key, known_at)| Retraction { account, key, known_at });
+    let retraction =
+        (0..2_u32, 0..24_u8, 0..280_u32).prop_map(|(account, key, known_at)| Retraction {
+            account,
+            key,
+            known_at,
+        });
     prop::collection::vec(retraction, 0..8)
 }
 
@@ -53,16 +72,20 @@ enum Filter {
 
 fn filter() -> impl Strategy<Value = Filter> {
     let leaf = prop_oneof![
-        (comparison(), -2..3_i32).prop_map(|(comparison, amount)| Filter::Amount(comparison, amount)),
-        (any::<bool>(), prop::sample::select(vec!["A1", "B1"])).prop_map(|(negated, is)| Filter::Sku { negated, is }),
-        (any::<bool>(), prop::sample::select(vec!["A", "B"])).prop_map(|(negated, start)| Filter::StartsWith { negated, start }),
+        (comparison(), -2..3_i32)
+            .prop_map(|(comparison, amount)| Filter::Amount(comparison, amount)),
+        (any::<bool>(), prop::sample::select(vec!["A1", "B1"]))
+            .prop_map(|(negated, is)| Filter::Sku { negated, is }),
+        (any::<bool>(), prop::sample::select(vec!["A", "B"]))
+            .prop_map(|(negated, start)| Filter::StartsWith { negated, start }),
         any::<bool>().prop_map(|negated| Filter::NoAmount { negated }),
     ];
     leaf.prop_recursive(2, 6, 2, |inner| {
         let pair = (inner.clone(), inner.clone());
         prop_oneof![
             inner.prop_map(|filter| Filter::Not(Box::new(filter))),
-            pair.clone().prop_map(|(a, b)| Filter::And(Box::new(a), Box::new(b))),
+            pair.clone()
+                .prop_map(|(a, b)| Filter::And(Box::new(a), Box::new(b))),
             pair.prop_map(|(a, b)| Filter::Or(Box::new(a), Box::new(b))),
         ]
     })
@@ -72,9 +95,14 @@ impl Filter {
     fn text(&self) -> String {
         let not = |negated: &bool| if *negated { "NOT " } else { "" };
         match self {
-            Filter::Amount(comparison, amount) => format!("invoices.amount {} {amount}", crate::print::sign(*comparison)),
+            Filter::Amount(comparison, amount) => format!(
+                "invoices.amount {} {amount}",
+                crate::print::sign(*comparison)
+            ),
             Filter::Sku { negated, is } => format!("invoices.sku {}IN ('{is}', 'C')", not(negated)),
-            Filter::StartsWith { negated, start } => format!("invoices.sku {}STARTS WITH '{start}'", not(negated)),
+            Filter::StartsWith { negated, start } => {
+                format!("invoices.sku {}STARTS WITH '{start}'", not(negated))
+            }
             Filter::NoAmount { negated } => format!("invoices.amount IS {}NULL", not(negated)),
             Filter::Not(inner) => format!("NOT ({})", inner.text()),
             Filter::And(a, b) => format!("({}) AND ({})", a.text(), b.text()),
@@ -83,9 +111,13 @@ impl Filter {
     }
     fn holds(&self, row: &Invoice) -> bool {
         match self {
-            Filter::Amount(comparison, amount) => row.amount.is_some_and(|own| compare(f64::from(own), *comparison, f64::from(*amount))),
+            Filter::Amount(comparison, amount) => row
+                .amount
+                .is_some_and(|own| compare(f64::from(own), *comparison, f64::from(*amount))),
             Filter::Sku { negated, is } => row.sku.is_some_and(|sku| (sku == *is) != *negated),
-            Filter::StartsWith { negated, start } => row.sku.is_some_and(|sku| sku.starts_with(start) != *negated),
+            Filter::StartsWith { negated, start } => row
+                .sku
+                .is_some_and(|sku| sku.starts_with(start) != *negated),
             Filter::NoAmount { negated } => row.amount.is_none() != *negated,
             Filter::Not(inner) => !inner.holds(row),
             Filter::And(a, b) => a.holds(row) && b.holds(row),
@@ -96,7 +128,14 @@ impl Filter {
 
 fn comparison() -> impl Strategy<Value = Comparison> {
     use Comparison::{Equal, Greater, GreaterOrEqual, Less, LessOrEqual, NotEqual};
-    prop::sample::select(vec![Equal, NotEqual, Less, LessOrEqual, Greater, GreaterOrEqual])
+    prop::sample::select(vec![
+        Equal,
+        NotEqual,
+        Less,
+        LessOrEqual,
+        Greater,
+        GreaterOrEqual,
+    ])
 }
 
 fn compare(a: f64, comparison: Comparison, b: f64) -> bool {
@@ -138,7 +177,15 @@ fn counted() -> impl Strategy<Value = Counted> {
         1..30_i64,
         any::<bool>(),
     )
-        .prop_map(|(what, filter, start_days, length_days, in_hours)| Counted { what, filter, start_days, length_days, in_hours })
+        .prop_map(
+            |(what, filter, start_days, length_days, in_hours)| Counted {
+                what,
+                filter,
+                start_days,
+                length_days,
+                in_hours,
+            },
+        )
 }
 
 /// The rows of one account after an anchor, as far as known. All in quarters of days.
@@ -152,31 +199,56 @@ struct Known<'a> {
 
 impl Counted {
     fn text(&self) -> String {
-        let filter = self.filter.as_ref().map_or_else(String::new, |filter| format!(" WHERE {}", filter.text()));
-        let (times, unit) = if self.in_hours { (24, "hours") } else { (1, "days") };
-        format!("{}{filter}, {}, {}, {unit})", self.what, self.start_days * times, (self.start_days + self.length_days) * times)
+        let filter = self
+            .filter
+            .as_ref()
+            .map_or_else(String::new, |filter| format!(" WHERE {}", filter.text()));
+        let (times, unit) = if self.in_hours {
+            (24, "hours")
+        } else {
+            (1, "days")
+        };
+        format!(
+            "{}{filter}, {}, {}, {unit})",
+            self.what,
+            self.start_days * times,
+            (self.start_days + self.length_days) * times
+        )
     }
     fn value(&self, known: &Known<'_>) -> Option<f64> {
         let after = i64::from(known.anchor) + 4 * self.start_days;
         let until = after + 4 * self.length_days;
         let taken_back = |row: &Invoice| {
-            known.retractions.iter().any(|r| (r.account, r.key) == (row.account, row.key) && r.known_at <= known.known_until)
+            known.retractions.iter().any(|r| {
+                (r.account, r.key) == (row.account, row.key) && r.known_at <= known.known_until
+            })
         };
         let rows: Vec<&Invoice> = known
             .invoices
             .iter()
-            .filter(|row| row.account == known.account && i64::from(row.at) > after && i64::from(row.at) <= until)
+            .filter(|row| {
+                row.account == known.account
+                    && i64::from(row.at) > after
+                    && i64::from(row.at) <= until
+            })
             .filter(|row| row.at + row.known_after <= known.known_until && !taken_back(row))
             .filter(|row| self.filter.as_ref().is_none_or(|filter| filter.holds(row)))
             .collect();
-        let amounts: Vec<f64> = rows.iter().filter_map(|row| row.amount).map(f64::from).collect();
+        let amounts: Vec<f64> = rows
+            .iter()
+            .filter_map(|row| row.amount)
+            .map(f64::from)
+            .collect();
         let sum: f64 = amounts.iter().sum();
         match self.what {
             "COUNT(invoices.*" => Some(rows.len() as f64),
             "COUNT(invoices.amount" => Some(amounts.len() as f64),
-            "COUNT_DISTINCT(invoices.sku" => {
-                Some(rows.iter().filter_map(|row| row.sku).collect::<std::collections::BTreeSet<_>>().len() as f64)
-            }
+            "COUNT_DISTINCT(invoices.sku" => Some(
+                rows.iter()
+                    .filter_map(|row| row.sku)
+                    .collect::<std::collections::BTreeSet<_>>()
+                    .len() as f64,
+            ),
             "SUM(invoices.amount" => Some(sum),
             "AVG(invoices.amount" => (!amounts.is_empty()).then(|| sum / amounts.len() as f64),
             "MIN(invoices.amount" => amounts.into_iter().reduce(f64::min),
@@ -207,7 +279,8 @@ fn target() -> impl Strategy<Value = Target> {
         let pair = (inner.clone(), inner.clone());
         prop_oneof![
             inner.prop_map(|target| Target::Not(Box::new(target))),
-            pair.clone().prop_map(|(a, b)| Target::And(Box::new(a), Box::new(b))),
+            pair.clone()
+                .prop_map(|(a, b)| Target::And(Box::new(a), Box::new(b))),
             pair.prop_map(|(a, b)| Target::Or(Box::new(a), Box::new(b))),
         ]
     })
@@ -216,7 +289,11 @@ fn target() -> impl Strategy<Value = Target> {
 impl Target {
     fn text(&self) -> String {
         match self {
-            Target::Compare(counted, comparison, literal) => format!("{} {} {literal}", counted.text(), crate::print::sign(*comparison)),
+            Target::Compare(counted, comparison, literal) => format!(
+                "{} {} {literal}",
+                counted.text(),
+                crate::print::sign(*comparison)
+            ),
             Target::In(counted, a, b) => format!("{} IN ({a}, {b})", counted.text()),
             Target::Null(counted) => format!("{} IS NULL", counted.text()),
             Target::Not(inner) => format!("NOT ({})", inner.text()),
@@ -226,8 +303,12 @@ impl Target {
     }
     fn truth(&self, known: &Known<'_>) -> Option<bool> {
         match self {
-            Target::Compare(counted, comparison, literal) => counted.value(known).map(|v| compare(v, *comparison, f64::from(*literal))),
-            Target::In(counted, a, b) => counted.value(known).map(|v| v == f64::from(*a) || v == f64::from(*b)),
+            Target::Compare(counted, comparison, literal) => counted
+                .value(known)
+                .map(|v| compare(v, *comparison, f64::from(*literal))),
+            Target::In(counted, a, b) => counted
+                .value(known)
+                .map(|v| v == f64::from(*a) || v == f64::from(*b)),
             Target::Null(counted) => Some(counted.value(known).is_none()),
             Target::Not(inner) => inner.truth(known).map(|truth| !truth),
             Target::And(a, b) => match (a.truth(known), b.truth(known)) {
@@ -249,25 +330,64 @@ fn batch(invoices: &[Invoice], retractions: &[Retraction]) -> (RowBatch, Vec<u32
     let catalog = catalog();
     let mut batch = RowBatch::new();
     let day = |quarters: u32| f64::from(quarters) / 4.0;
-    let mut push = |operation, account: u32, key: u8, at: Value<'_>, known: u32, amount: Option<i32>, sku: Option<&str>| {
+    let mut push = |operation,
+                    account: u32,
+                    key: u8,
+                    at: Value<'_>,
+                    known: u32,
+                    amount: Option<i32>,
+                    sku: Option<&str>| {
         let (key, account) = (key.to_string(), account.to_string());
         let values = [
             ("invoice", Value::Text(&key)),
             ("account_id", Value::Text(&account)),
             ("at", at),
-            ("amount", amount.map_or(Value::Null, |amount| Value::Double(f64::from(amount)))),
+            (
+                "amount",
+                amount.map_or(Value::Null, |amount| Value::Double(f64::from(amount))),
+            ),
             ("sku", sku.map_or(Value::Null, Value::Text)),
         ];
-        push_as(operation, &mut batch, &catalog, "invoices", day(known), &values);
+        push_as(
+            operation,
+            &mut batch,
+            &catalog,
+            "invoices",
+            day(known),
+            &values,
+        );
     };
     for row in invoices {
-        push(Operation::Upsert, row.account, row.key, Value::Time(at_day(day(row.at))), row.at + row.known_after, row.amount, row.sku);
+        push(
+            Operation::Upsert,
+            row.account,
+            row.key,
+            Value::Time(at_day(day(row.at))),
+            row.at + row.known_after,
+            row.amount,
+            row.sku,
+        );
     }
     for row in retractions {
         // What a retraction says besides table, owner and key does not matter.
-        push(Operation::Retract, row.account, row.key, Value::Time(0), row.known_at, Some(99), None);
+        push(
+            Operation::Retract,
+            row.account,
+            row.key,
+            Value::Time(0),
+            row.known_at,
+            Some(99),
+            None,
+        );
     }
-    (batch, invoices.iter().map(|row| row.account).chain(retractions.iter().map(|row| row.account)).collect())
+    (
+        batch,
+        invoices
+            .iter()
+            .map(|row| row.account)
+            .chain(retractions.iter().map(|row| row.account))
+            .collect(),
+    )
 }
 
 fn labels(plan: &Plan, batch: &RowBatch, accounts: &[u32], order: &[usize]) -> Labels {

@@ -41,7 +41,13 @@ impl Token {
 
 /// All tokens, [`Token::End`] last. `text_number` goes into the spans.
 pub(crate) fn tokens(source: &str, text_number: u16) -> Result<Vec<(Token, Span)>, Diagnostic> {
-    let mut lexer = Lexer { source, at: 0, line: 1, line_start: 0, text_number };
+    let mut lexer = Lexer {
+        source,
+        at: 0,
+        line: 1,
+        line_start: 0,
+        text_number,
+    };
     let mut found = Vec::new();
     loop {
         lexer.skip_blank();
@@ -56,7 +62,9 @@ pub(crate) fn tokens(source: &str, text_number: u16) -> Result<Vec<(Token, Span)
 }
 
 /// Signs, longest first.
-const SIGNS: [&str; 13] = ["!=", "<=", ">=", "(", ")", ",", ".", "*", "-", "=", "<", ">", ";"];
+const SIGNS: [&str; 13] = [
+    "!=", "<=", ">=", "(", ")", ",", ".", "*", "-", "=", "<", ">", ";",
+];
 /// What other languages write, and what this one does.
 const FOREIGN_SIGNS: [(&str, &str); 7] = [
     ("==", "write ="),
@@ -64,7 +72,10 @@ const FOREIGN_SIGNS: [(&str, &str); 7] = [
     ("&&", "write AND"),
     ("||", "write OR"),
     ("!", "write NOT before a condition, != between values"),
-    ("+", "the language has no arithmetic; a number needs no sign"),
+    (
+        "+",
+        "the language has no arithmetic; a number needs no sign",
+    ),
     ("/", "the language has no arithmetic; comments start with #"),
 ];
 
@@ -84,7 +95,13 @@ impl Lexer<'_> {
     /// From `start`, which is on the current line, to here.
     fn span(&self, start: usize) -> Span {
         let column = self.source[self.line_start..start].chars().count() as u32 + 1;
-        Span { start: start as u32, end: self.at as u32, line: self.line, column, text: self.text_number }
+        Span {
+            start: start as u32,
+            end: self.at as u32,
+            line: self.line,
+            column,
+            text: self.text_number,
+        }
     }
 
     fn skip_blank(&mut self) {
@@ -111,7 +128,11 @@ impl Lexer<'_> {
             return Ok(Token::End);
         };
         if first.is_ascii_alphabetic() || first == '_' {
-            let length = self.rest().bytes().take_while(|b| b.is_ascii_alphanumeric() || *b == b'_').count();
+            let length = self
+                .rest()
+                .bytes()
+                .take_while(|b| b.is_ascii_alphanumeric() || *b == b'_')
+                .count();
             self.at += length;
             return Ok(Token::Word(self.source[start..self.at].to_owned()));
         }
@@ -124,7 +145,11 @@ impl Lexer<'_> {
                 let name = self.quoted('`')?;
                 if name.is_empty() || name.contains('`') {
                     let hint = "put the name of a table or column between the backticks";
-                    return Err(Diagnostic::new(self.span(start), "a name cannot be empty or hold a backtick", hint));
+                    return Err(Diagnostic::new(
+                        self.span(start),
+                        "a name cannot be empty or hold a backtick",
+                        hint,
+                    ));
                 }
                 return Ok(Token::Quoted(name));
             }
@@ -134,7 +159,11 @@ impl Lexer<'_> {
             let is_sign = foreign != "!" || !self.rest().starts_with("!=");
             if is_sign && self.rest().starts_with(foreign) {
                 self.at += foreign.len();
-                return Err(Diagnostic::new(self.span(start), format!("{foreign} is not part of the language"), hint));
+                return Err(Diagnostic::new(
+                    self.span(start),
+                    format!("{foreign} is not part of the language"),
+                    hint,
+                ));
             }
         }
         if let Some(sign) = SIGNS.iter().find(|sign| self.rest().starts_with(**sign)) {
@@ -143,14 +172,22 @@ impl Lexer<'_> {
         }
         self.at += first.len_utf8();
         let hint = match first {
-            '‘' | '’' | '“' | '”' | '„' | '‚' | '«' | '»' => "write straight quotes: 'text'",
+            '‘' | '’' | '“' | '”' | '„' | '‚' | '«' | '»' => {
+                "write straight quotes: 'text'"
+            }
             '−' | '–' | '—' => "write the minus sign of the keyboard: -",
             '≤' => "write <=",
             '≥' => "write >=",
             '≠' => "write !=",
-            _ => "a name with other characters than letters, digits and _ goes between backticks: `like this`",
+            _ => {
+                "a name with other characters than letters, digits and _ goes between backticks: `like this`"
+            }
         };
-        Err(Diagnostic::new(self.span(start), format!("unexpected character {first:?}"), hint))
+        Err(Diagnostic::new(
+            self.span(start),
+            format!("unexpected character {first:?}"),
+            hint,
+        ))
     }
 
     fn number(&mut self) -> Result<Token, Diagnostic> {
@@ -160,7 +197,11 @@ impl Lexer<'_> {
             self.at += length;
             let text = &self.source[start..self.at];
             return parse_date(text).map(Token::Date).ok_or_else(|| {
-                Diagnostic::new(self.span(start), format!("{text} is no date of the calendar"), "write YYYY-MM-DD [HH:MM:SS]")
+                Diagnostic::new(
+                    self.span(start),
+                    format!("{text} is no date of the calendar"),
+                    "write YYYY-MM-DD [HH:MM:SS]",
+                )
             });
         }
         let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
@@ -178,17 +219,31 @@ impl Lexer<'_> {
             }
         }
         let text = &self.source[start..self.at];
-        if self.rest().starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_') {
+        if self
+            .rest()
+            .starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
+        {
             let hint = "a name that starts with a digit goes between backticks, a key between quotes: 'A001'";
-            return Err(Diagnostic::new(self.span(start), format!("a letter follows the number {text}"), hint));
+            return Err(Diagnostic::new(
+                self.span(start),
+                format!("a letter follows the number {text}"),
+                hint,
+            ));
         }
         let token = if whole {
             text.parse().ok().map(Token::Integer)
         } else {
-            text.parse().ok().filter(|x: &f64| x.is_finite()).map(Token::Decimal)
+            text.parse()
+                .ok()
+                .filter(|x: &f64| x.is_finite())
+                .map(Token::Decimal)
         };
         token.ok_or_else(|| {
-            Diagnostic::new(self.span(start), format!("the number {text} is too large"), "whole numbers reach to about 9.2e18")
+            Diagnostic::new(
+                self.span(start),
+                format!("the number {text} is too large"),
+                "whole numbers reach to about 9.2e18",
+            )
         })
     }
 

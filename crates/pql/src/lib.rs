@@ -52,5 +52,7 @@ pub use history::History;
 pub use labels::{Label, Labels};
 pub use lint::{HistoryExtent, Lint, LintKind};
 pub use parser::{MAX_DEPTH, MAX_QUERY_BYTES, parse, parse_target};
-pub use plan::{Aggregate, Plan, Quantity, Reach, Source, Target, TargetExpression, TargetKind, Window};
+pub use plan::{
+    Aggregate, Plan, Quantity, Reach, Source, Target, TargetExpression, TargetKind, Window,
+};
 pub use planner::plan;

@@ -56,14 +56,32 @@ impl Plan {
     /// Remarks that depend on the history; the others are in [`Plan::lints`].
     pub fn lints_on(&self, history: HistoryExtent) -> Vec<Lint> {
         let days = |ms: i64| format!("{:.0} days", ms as f64 / 86_400_000.0);
-        let lint = |kind, message, hint: &str| Lint { kind, span: Span::default(), message, hint: hint.to_owned() };
+        let lint = |kind, message, hint: &str| Lint {
+            kind,
+            span: Span::default(),
+            message,
+            hint: hint.to_owned(),
+        };
         let length_ms = history.last_ms.saturating_sub(history.first_ms);
         let mut lints = Vec::new();
         if self.horizon_ms >= length_ms {
-            let message =
-                format!("the query looks {} ahead, the history is {} long: no anchor has a label", days(self.horizon_ms), days(length_ms));
-            lints.push(lint(LintKind::ShortHistory, message, "shorten the window or supply more history"));
-        } else if let Some(back) = self.population.windows.iter().filter_map(|window| window.start_days).min() {
+            let message = format!(
+                "the query looks {} ahead, the history is {} long: no anchor has a label",
+                days(self.horizon_ms),
+                days(length_ms)
+            );
+            lints.push(lint(
+                LintKind::ShortHistory,
+                message,
+                "shorten the window or supply more history",
+            ));
+        } else if let Some(back) = self
+            .population
+            .windows
+            .iter()
+            .filter_map(|window| window.start_days)
+            .min()
+        {
             let before_ms = length_ms - self.horizon_ms;
             let back_ms = back.saturating_neg().saturating_mul(86_400_000);
             if back_ms > before_ms {
@@ -72,16 +90,27 @@ impl Plan {
                     days(back_ms),
                     days(before_ms)
                 );
-                lints.push(lint(LintKind::ShortHistory, message, "shorten the filter's window, supply more history, or start it at -INF"));
+                lints.push(lint(
+                    LintKind::ShortHistory,
+                    message,
+                    "shorten the filter's window, supply more history, or start it at -INF",
+                ));
             }
         }
-        if let Some(stride_ms) = history.stride_ms.filter(|stride_ms| *stride_ms > self.horizon_ms) {
+        if let Some(stride_ms) = history
+            .stride_ms
+            .filter(|stride_ms| *stride_ms > self.horizon_ms)
+        {
             let message = format!(
                 "anchors are {} apart and the query looks {} ahead: what happens in between is in no label",
                 days(stride_ms),
                 days(self.horizon_ms)
             );
-            lints.push(lint(LintKind::Gaps, message, "let anchors follow each other within the window"));
+            lints.push(lint(
+                LintKind::Gaps,
+                message,
+                "let anchors follow each other within the window",
+            ));
         }
         lints
     }
@@ -90,8 +119,16 @@ impl Plan {
 impl fmt::Display for Lint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.span.line > 0 {
-            let place = if self.span.text > 0 { "in a named target, " } else { "" };
-            write!(f, "{place}line {}, column {}: ", self.span.line, self.span.column)?;
+            let place = if self.span.text > 0 {
+                "in a named target, "
+            } else {
+                ""
+            };
+            write!(
+                f,
+                "{place}line {}, column {}: ",
+                self.span.line, self.span.column
+            )?;
         }
         write!(f, "{} ({})", self.message, self.hint)
     }

@@ -76,8 +76,14 @@ pub(crate) fn catalog() -> Catalog {
 /// The named targets of the tests.
 pub(crate) fn names() -> BTreeMap<String, String> {
     [
-        ("will_convert", "COUNT(opportunities.* WHERE opportunities.stage = 'Closed Won', 0, 90, days) > 0"),
-        ("conversion", "BOOL(leads.status = 'Closed Won', 0, 90, days)"),
+        (
+            "will_convert",
+            "COUNT(opportunities.* WHERE opportunities.stage = 'Closed Won', 0, 90, days) > 0",
+        ),
+        (
+            "conversion",
+            "BOOL(leads.status = 'Closed Won', 0, 90, days)",
+        ),
         ("revenue", "SUM(invoices.amount, 0, 90, days)"),
         ("chicken", "NOT egg"),
         ("egg", "chicken OR will_convert"),
@@ -93,7 +99,13 @@ pub(crate) fn planned(query: &str) -> Result<Plan, Diagnostic> {
 }
 
 /// Adds a row of `table`, known `known_day` days after 1970, to the batch; days count as times for time fields.
-pub(crate) fn push(batch: &mut RowBatch, catalog: &Catalog, table: &str, known_day: f64, values: &[(&str, Value<'_>)]) {
+pub(crate) fn push(
+    batch: &mut RowBatch,
+    catalog: &Catalog,
+    table: &str,
+    known_day: f64,
+    values: &[(&str, Value<'_>)],
+) {
     push_as(Operation::Upsert, batch, catalog, table, known_day, values);
 }
 
@@ -108,7 +120,16 @@ pub(crate) fn push_as(
 ) {
     let table = catalog.table(table).unwrap();
     let offset = batch.len() as i64;
-    let mut row = batch.start(catalog, table.id, operation, Position { partition: 0, offset }, at_day(known_day));
+    let mut row = batch.start(
+        catalog,
+        table.id,
+        operation,
+        Position {
+            partition: 0,
+            offset,
+        },
+        at_day(known_day),
+    );
     for (name, value) in values {
         row.set(table.field(name).unwrap().id, *value);
     }

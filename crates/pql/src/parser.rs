@@ -6,8 +6,8 @@
 use leadpulse_schema::Comparison;
 
 use crate::ast::{
-    Aggregate, Bool, Column, Constant, ConstantKind, Entity, Expression, Function, Modifier, Name, Operand, Query, Ranking, Start, Test,
-    TextMatch, Unit, Window,
+    Aggregate, Bool, Column, Constant, ConstantKind, Entity, Expression, Function, Modifier, Name,
+    Operand, Query, Ranking, Start, Test, TextMatch, Unit, Window,
 };
 use crate::diagnostic::{Diagnostic, Span, did_you_mean};
 use crate::lexer::{Token, tokens};
@@ -19,18 +19,22 @@ pub const MAX_DEPTH: usize = 48;
 
 /// Words that are names only between backticks.
 const RESERVED: [&str; 22] = [
-    "PREDICT", "FOR", "EACH", "WHERE", "ASSUMING", "USING", "AND", "OR", "NOT", "IN", "IS", "LIKE", "CONTAINS", "STARTS", "ENDS", "TRUE",
-    "FALSE", "NULL", "FORECAST", "RANK", "CLASSIFY", "TOP",
+    "PREDICT", "FOR", "EACH", "WHERE", "ASSUMING", "USING", "AND", "OR", "NOT", "IN", "IS", "LIKE",
+    "CONTAINS", "STARTS", "ENDS", "TRUE", "FALSE", "NULL", "FORECAST", "RANK", "CLASSIFY", "TOP",
 ];
 /// Words that other query languages have.
-const FOREIGN: [&str; 8] = ["GROUP", "ORDER", "LIMIT", "HAVING", "SELECT", "FROM", "JOIN", "AS"];
+const FOREIGN: [&str; 8] = [
+    "GROUP", "ORDER", "LIMIT", "HAVING", "SELECT", "FROM", "JOIN", "AS",
+];
 
 /// How the bounds of a window are written.
 const BOUND: &str = "bounds are whole numbers of a unit, with a smaller one where needed; only a filter's window may start at -INF";
 
 /// Whether a name must stand in backticks.
 pub(crate) fn is_reserved(word: &str) -> bool {
-    RESERVED.iter().any(|reserved| reserved.eq_ignore_ascii_case(word))
+    RESERVED
+        .iter()
+        .any(|reserved| reserved.eq_ignore_ascii_case(word))
 }
 
 /// Reads a query.
@@ -52,7 +56,10 @@ pub fn parse_target(source: &str) -> Result<Expression, Diagnostic> {
     parse_target_numbered(source, 0)
 }
 
-pub(crate) fn parse_target_numbered(source: &str, text_number: u16) -> Result<Expression, Diagnostic> {
+pub(crate) fn parse_target_numbered(
+    source: &str,
+    text_number: u16,
+) -> Result<Expression, Diagnostic> {
     let mut parser = Parser::new(source, text_number)?;
     let target = parser.expression()?;
     parser.end()?;
@@ -70,11 +77,25 @@ type Parsed<T> = Result<T, Diagnostic>;
 impl Parser {
     fn new(source: &str, text_number: u16) -> Parsed<Self> {
         if source.len() > MAX_QUERY_BYTES {
-            let span = Span { start: 0, end: 0, line: 1, column: 1, text: text_number };
+            let span = Span {
+                start: 0,
+                end: 0,
+                line: 1,
+                column: 1,
+                text: text_number,
+            };
             let message = format!("the query is longer than {MAX_QUERY_BYTES} bytes");
-            return Err(Diagnostic::new(span, message, "shorten its lists, or put part of it into a named target"));
+            return Err(Diagnostic::new(
+                span,
+                message,
+                "shorten its lists, or put part of it into a named target",
+            ));
         }
-        Ok(Self { tokens: tokens(source, text_number)?, at: 0, depth: 0 })
+        Ok(Self {
+            tokens: tokens(source, text_number)?,
+            at: 0,
+            depth: 0,
+        })
     }
 
     // Tokens.
@@ -116,9 +137,20 @@ impl Parser {
 
     fn check_case(&self, keyword: &str) -> Parsed<()> {
         match self.peek() {
-            Token::Word(word) if *word != keyword.to_ascii_lowercase() && *word != keyword.to_ascii_uppercase() => {
-                let hint = format!("write {} or {}", keyword.to_ascii_uppercase(), keyword.to_ascii_lowercase());
-                Err(Diagnostic::new(self.span(), format!("keywords are all capitals or all small letters, not {word}"), hint))
+            Token::Word(word)
+                if *word != keyword.to_ascii_lowercase()
+                    && *word != keyword.to_ascii_uppercase() =>
+            {
+                let hint = format!(
+                    "write {} or {}",
+                    keyword.to_ascii_uppercase(),
+                    keyword.to_ascii_lowercase()
+                );
+                Err(Diagnostic::new(
+                    self.span(),
+                    format!("keywords are all capitals or all small letters, not {word}"),
+                    hint,
+                ))
             }
             _ => Ok(()),
         }
@@ -133,7 +165,11 @@ impl Parser {
     }
 
     fn expect_sign(&mut self, sign: &str, hint: &str) -> Parsed<()> {
-        if self.sign(sign) { Ok(()) } else { Err(self.unexpected(&format!("'{sign}'"), hint)) }
+        if self.sign(sign) {
+            Ok(())
+        } else {
+            Err(self.unexpected(&format!("'{sign}'"), hint))
+        }
     }
 
     fn unexpected(&self, expected: &str, hint: &str) -> Diagnostic {
@@ -144,18 +180,28 @@ impl Parser {
             }
             _ => hint,
         };
-        Diagnostic::new(self.span(), format!("expected {expected}, found {found}"), hint)
+        Diagnostic::new(
+            self.span(),
+            format!("expected {expected}, found {found}"),
+            hint,
+        )
     }
 
     fn end(&mut self) -> Parsed<()> {
         self.sign(";");
         match self.peek() {
             Token::End => Ok(()),
-            Token::Sign(",") => {
-                Err(self.unexpected("the end of the query", "a query has one target and one entity; write a query for each"))
+            Token::Sign(",") => Err(self.unexpected(
+                "the end of the query",
+                "a query has one target and one entity; write a query for each",
+            )),
+            Token::Sign("-" | "*") => {
+                Err(self.unexpected("the end of the query", "the language has no arithmetic"))
             }
-            Token::Sign("-" | "*") => Err(self.unexpected("the end of the query", "the language has no arithmetic")),
-            _ => Err(self.unexpected("the end of the query", "after the entity come WHERE, ASSUMING and USING")),
+            _ => Err(self.unexpected(
+                "the end of the query",
+                "after the entity come WHERE, ASSUMING and USING",
+            )),
         }
     }
 
@@ -181,11 +227,22 @@ impl Parser {
             });
         }
         let entity = self.entity()?;
-        let mut query = Query { target, modifier, entity, assuming: None, using: Vec::new() };
+        let mut query = Query {
+            target,
+            modifier,
+            entity,
+            assuming: None,
+            using: Vec::new(),
+        };
         loop {
             let span = self.span();
-            let repeated =
-                |clause: &str| Diagnostic::new(span, format!("{clause} stands twice"), "join conditions with AND, tables with commas");
+            let repeated = |clause: &str| {
+                Diagnostic::new(
+                    span,
+                    format!("{clause} stands twice"),
+                    "join conditions with AND, tables with commas",
+                )
+            };
             if self.keyword("WHERE")? {
                 if query.entity.filter.is_some() {
                     return Err(repeated("WHERE"));
@@ -213,11 +270,17 @@ impl Parser {
     fn modifier(&mut self) -> Parsed<Option<Modifier>> {
         let start = self.span();
         if self.keyword("FORECAST")? {
-            let steps = self.whole_number("how many timeframes to forecast", "write FORECAST 4 TIMEFRAMES")?;
+            let steps = self.whole_number(
+                "how many timeframes to forecast",
+                "write FORECAST 4 TIMEFRAMES",
+            )?;
             if !self.keyword("TIMEFRAMES")? {
                 return Err(self.unexpected("TIMEFRAMES", "write FORECAST 4 TIMEFRAMES"));
             }
-            return Ok(Some(Modifier::Forecast { steps, span: self.since(start) }));
+            return Ok(Some(Modifier::Forecast {
+                steps,
+                span: self.since(start),
+            }));
         }
         let ranking = if self.keyword("RANK")? {
             Some(Ranking::Rank)
@@ -226,15 +289,27 @@ impl Parser {
         } else {
             None
         };
-        let top = if self.keyword("TOP")? { Some(self.whole_number("how many to return", "write TOP 10")?) } else { None };
-        Ok((ranking.is_some() || top.is_some()).then(|| Modifier::Top { ranking, top, span: self.since(start) }))
+        let top = if self.keyword("TOP")? {
+            Some(self.whole_number("how many to return", "write TOP 10")?)
+        } else {
+            None
+        };
+        Ok((ranking.is_some() || top.is_some()).then(|| Modifier::Top {
+            ranking,
+            top,
+            span: self.since(start),
+        }))
     }
 
     fn entity(&mut self) -> Parsed<Entity> {
         let each = self.keyword("EACH")?;
         let start = self.span();
         let table = self.name("an entity table")?;
-        let key = if self.sign(".") { Some(self.name_after_dot()?) } else { None };
+        let key = if self.sign(".") {
+            Some(self.name_after_dot()?)
+        } else {
+            None
+        };
         let span = self.since(start);
         let ids = if self.sign("=") {
             vec![self.constant()?]
@@ -243,7 +318,14 @@ impl Parser {
         } else {
             Vec::new()
         };
-        Ok(Entity { each, table, key, ids, filter: None, span })
+        Ok(Entity {
+            each,
+            table,
+            key,
+            ids,
+            filter: None,
+            span,
+        })
     }
 
     // Expressions.
@@ -251,7 +333,11 @@ impl Parser {
     fn deeper<T>(&mut self, rule: impl FnOnce(&mut Self) -> Parsed<T>) -> Parsed<T> {
         if self.depth == MAX_DEPTH {
             let hint = "flatten it: a AND b AND c needs no parentheses";
-            return Err(Diagnostic::new(self.span(), format!("conditions are nested deeper than {MAX_DEPTH} levels"), hint));
+            return Err(Diagnostic::new(
+                self.span(),
+                format!("conditions are nested deeper than {MAX_DEPTH} levels"),
+                hint,
+            ));
         }
         self.depth += 1;
         let parsed = rule(self);
@@ -267,7 +353,13 @@ impl Parser {
     }
 
     fn expression(&mut self) -> Parsed<Expression> {
-        self.deeper(|parser| parser.series("OR", |parser| parser.series("AND", Self::negation, Expression::And), Expression::Or))
+        self.deeper(|parser| {
+            parser.series(
+                "OR",
+                |parser| parser.series("AND", Self::negation, Expression::And),
+                Expression::Or,
+            )
+        })
     }
 
     fn series(
@@ -307,19 +399,30 @@ impl Parser {
             let condition = Box::new(self.condition()?);
             let window = self.window()?;
             self.expect_sign(")", "BOOL takes a condition, start, end and unit: BOOL(leads.status = 'Closed Won', 0, 90, days)")?;
-            return Ok(Expression::Bool(Bool { condition, window, span: self.since(start) }));
+            return Ok(Expression::Bool(Bool {
+                condition,
+                window,
+                span: self.since(start),
+            }));
         }
         let operand = self.operand()?;
         match self.test()? {
             Some(test) => {
-                if let Operand::Column(Column { name: None, span, .. }) = &operand {
+                if let Operand::Column(Column {
+                    name: None, span, ..
+                }) = &operand
+                {
                     return Err(Diagnostic::new(
                         *span,
                         "* is not a value",
                         "name a column, or count the rows: COUNT(table.*, 0, 90, days)",
                     ));
                 }
-                Ok(Expression::Test { operand, test, span: self.since(start) })
+                Ok(Expression::Test {
+                    operand,
+                    test,
+                    span: self.since(start),
+                })
             }
             None => Ok(Expression::Value(operand)),
         }
@@ -329,7 +432,9 @@ impl Parser {
         if let Token::Word(word) = self.peek()
             && matches!(self.peek_second(), Token::Sign("("))
         {
-            let function = Function::ALL.into_iter().find(|f| f.keyword().eq_ignore_ascii_case(word));
+            let function = Function::ALL
+                .into_iter()
+                .find(|f| f.keyword().eq_ignore_ascii_case(word));
             let Some(function) = function else {
                 let known = Function::ALL.iter().map(|f| f.keyword()).chain(["BOOL"]);
                 let message = format!("there is no function {word}{}", did_you_mean(word, known));
@@ -339,8 +444,14 @@ impl Parser {
             return self.aggregate(function).map(Operand::Aggregate);
         }
         match self.peek() {
-            Token::Integer(_) | Token::Decimal(_) | Token::Date(_) | Token::Text(_) | Token::Sign("-") => Err(self
-                .unexpected("a column, an aggregate or a name", "the constant goes to the right: COUNT(opportunities.*, 0, 90, days) > 5")),
+            Token::Integer(_)
+            | Token::Decimal(_)
+            | Token::Date(_)
+            | Token::Text(_)
+            | Token::Sign("-") => Err(self.unexpected(
+                "a column, an aggregate or a name",
+                "the constant goes to the right: COUNT(opportunities.*, 0, 90, days) > 5",
+            )),
             _ => self.column_or_name(),
         }
     }
@@ -351,8 +462,16 @@ impl Parser {
         if !self.sign(".") {
             return Ok(Operand::Name(table));
         }
-        let name = if self.sign("*") { None } else { Some(self.name_after_dot()?) };
-        Ok(Operand::Column(Column { table, name, span: self.since(start) }))
+        let name = if self.sign("*") {
+            None
+        } else {
+            Some(self.name_after_dot()?)
+        };
+        Ok(Operand::Column(Column {
+            table,
+            name,
+            span: self.since(start),
+        }))
     }
 
     fn aggregate(&mut self, function: Function) -> Parsed<Aggregate> {
@@ -361,7 +480,9 @@ impl Parser {
         self.advance();
         self.advance();
         if let Token::Word(word) = self.peek()
-            && Function::ALL.iter().any(|f| f.keyword().eq_ignore_ascii_case(word))
+            && Function::ALL
+                .iter()
+                .any(|f| f.keyword().eq_ignore_ascii_case(word))
             && matches!(self.peek_second(), Token::Sign("("))
         {
             return Err(Diagnostic::new(
@@ -371,27 +492,56 @@ impl Parser {
             ));
         }
         if self.is_word("DISTINCT") && !matches!(self.peek_second(), Token::Sign(".")) {
-            return Err(self.unexpected("a column", "different values are counted with COUNT_DISTINCT(table.column, 0, 90, days)"));
+            return Err(self.unexpected(
+                "a column",
+                "different values are counted with COUNT_DISTINCT(table.column, 0, 90, days)",
+            ));
         }
         if matches!(self.peek(), Token::Sign("*")) {
-            return Err(self.unexpected("a column", "* stands behind its table: COUNT(table.*, 0, 90, days)"));
+            return Err(self.unexpected(
+                "a column",
+                "* stands behind its table: COUNT(table.*, 0, 90, days)",
+            ));
         }
         let column = match self.column_or_name()? {
             Operand::Column(column) => column,
             other => {
                 let message = "columns are always written with their table";
-                return Err(Diagnostic::new(other.span(), message, format!("write {}(table.{other}, …)", function.keyword())));
+                return Err(Diagnostic::new(
+                    other.span(),
+                    message,
+                    format!("write {}(table.{other}, …)", function.keyword()),
+                ));
             }
         };
         if column.name.is_none() && function != Function::Count {
             let message = format!("{} needs a column, not *", function.keyword());
-            return Err(Diagnostic::new(column.span, message, "only COUNT counts whole rows"));
+            return Err(Diagnostic::new(
+                column.span,
+                message,
+                "only COUNT counts whole rows",
+            ));
         }
-        let filter = if self.keyword("WHERE")? { Some(Box::new(self.condition()?)) } else { None };
+        let filter = if self.keyword("WHERE")? {
+            Some(Box::new(self.condition()?))
+        } else {
+            None
+        };
         let window = self.window()?;
         let name = function.keyword();
-        self.expect_sign(")", &format!("{name} takes a column, WHERE, start, end and unit: {name}({column}, 0, 90, days)"))?;
-        Ok(Aggregate { function, column, filter, window, span: self.since(start) })
+        self.expect_sign(
+            ")",
+            &format!(
+                "{name} takes a column, WHERE, start, end and unit: {name}({column}, 0, 90, days)"
+            ),
+        )?;
+        Ok(Aggregate {
+            function,
+            column,
+            filter,
+            window,
+            span: self.since(start),
+        })
     }
 
     fn window(&mut self) -> Parsed<Option<Window>> {
@@ -399,7 +549,8 @@ impl Parser {
             return Ok(None);
         }
         let first = self.span();
-        let infinite = matches!(self.peek_second(), Token::Word(word) if word.eq_ignore_ascii_case("INF"));
+        let infinite =
+            matches!(self.peek_second(), Token::Word(word) if word.eq_ignore_ascii_case("INF"));
         let start = if infinite && self.sign("-") {
             self.keyword("INF")?;
             Start::Ever
@@ -408,8 +559,17 @@ impl Parser {
         };
         self.expect_sign(",", "a window has a start and an end: 0, 90, days")?;
         let end = self.whole_number("the end of the window", BOUND)?;
-        let unit = if self.sign(",") { self.unit()? } else { Unit::Days };
-        Ok(Some(Window { start, end, unit, span: self.since(first) }))
+        let unit = if self.sign(",") {
+            self.unit()?
+        } else {
+            Unit::Days
+        };
+        Ok(Some(Window {
+            start,
+            end,
+            unit,
+            span: self.since(first),
+        }))
     }
 
     fn unit(&mut self) -> Parsed<Unit> {
@@ -422,7 +582,10 @@ impl Parser {
             Token::Word(word) => did_you_mean(word, Unit::ALL.iter().map(|u| u.keyword())),
             _ => String::new(),
         };
-        Err(self.unexpected(&format!("a unit{proposal}"), "units are seconds, minutes, hours, days, weeks and months"))
+        Err(self.unexpected(
+            &format!("a unit{proposal}"),
+            "units are seconds, minutes, hours, days, weeks and months",
+        ))
     }
 
     fn test(&mut self) -> Parsed<Option<Test>> {
@@ -438,7 +601,11 @@ impl Parser {
             if self.sign(sign) {
                 let constant = self.constant()?;
                 if constant.kind == ConstantKind::Null {
-                    return Err(Diagnostic::new(constant.span, "a comparison with NULL is never true", "write IS NULL or IS NOT NULL"));
+                    return Err(Diagnostic::new(
+                        constant.span,
+                        "a comparison with NULL is never true",
+                        "write IS NULL or IS NOT NULL",
+                    ));
                 }
                 return Ok(Some(Test::Compare(comparison, constant)));
             }
@@ -454,7 +621,10 @@ impl Parser {
             self.keyword("IS")?;
         }
         if self.keyword("IN")? {
-            return Ok(Some(Test::In { negated, list: self.list()? }));
+            return Ok(Some(Test::In {
+                negated,
+                list: self.list()?,
+            }));
         }
         if is {
             let constant = self.constant()?;
@@ -469,23 +639,37 @@ impl Parser {
         } else if self.keyword("CONTAINS")? {
             TextMatch::Contains
         } else if self.is_word("STARTS") || self.is_word("ENDS") {
-            let kind = if self.keyword("STARTS")? { TextMatch::StartsWith } else { TextMatch::EndsWith };
+            let kind = if self.keyword("STARTS")? {
+                TextMatch::StartsWith
+            } else {
+                TextMatch::EndsWith
+            };
             self.keyword("ENDS")?;
             if !self.keyword("WITH")? {
                 return Err(self.unexpected("WITH", "write STARTS WITH 'text' or ENDS WITH 'text'"));
             }
             kind
         } else if negated {
-            return Err(
-                self.unexpected("IN, LIKE, CONTAINS, STARTS WITH or ENDS WITH", "to negate a comparison write NOT before it, or use !=")
-            );
+            return Err(self.unexpected(
+                "IN, LIKE, CONTAINS, STARTS WITH or ENDS WITH",
+                "to negate a comparison write NOT before it, or use !=",
+            ));
         } else {
             return Ok(None);
         };
         let constant = self.constant()?;
         match constant.kind {
-            ConstantKind::Text(pattern) => Ok(Some(Test::Text { negated, kind, pattern, span: self.since(start) })),
-            _ => Err(Diagnostic::new(constant.span, "expected a text", "put it between quotes: 'text'")),
+            ConstantKind::Text(pattern) => Ok(Some(Test::Text {
+                negated,
+                kind,
+                pattern,
+                span: self.since(start),
+            })),
+            _ => Err(Diagnostic::new(
+                constant.span,
+                "expected a text",
+                "put it between quotes: 'text'",
+            )),
         }
     }
 
@@ -508,7 +692,12 @@ impl Parser {
         let span = self.span();
         let text = match self.peek() {
             Token::Word(text) | Token::Quoted(text) => text.clone(),
-            _ => return Err(self.unexpected(what, "names are letters, digits and _, or stand between backticks")),
+            _ => {
+                return Err(self.unexpected(
+                    what,
+                    "names are letters, digits and _, or stand between backticks",
+                ));
+            }
         };
         self.advance();
         Ok(Name { text, span })
@@ -522,10 +711,15 @@ impl Parser {
                 self.advance();
                 Ok(if negative { -n } else { n })
             }
-            Token::Decimal(_) => Err(Diagnostic::new(self.since(start).to(self.span()), format!("{what} is a whole number"), hint)),
-            Token::Word(ref word) if word.eq_ignore_ascii_case("INF") => {
-                Err(self.unexpected(what, "only the start of a window may be without end, and only as -INF in a filter"))
-            }
+            Token::Decimal(_) => Err(Diagnostic::new(
+                self.since(start).to(self.span()),
+                format!("{what} is a whole number"),
+                hint,
+            )),
+            Token::Word(ref word) if word.eq_ignore_ascii_case("INF") => Err(self.unexpected(
+                what,
+                "only the start of a window may be without end, and only as -INF in a filter",
+            )),
             _ => Err(self.unexpected(what, hint)),
         }
     }
@@ -536,14 +730,24 @@ impl Parser {
         let kind = match self.peek() {
             Token::Integer(n) => ConstantKind::Integer(if negative { -n } else { *n }),
             Token::Decimal(x) => ConstantKind::Decimal(if negative { -x } else { *x }),
-            _ if negative => return Err(self.unexpected("a number", "write a number after the minus sign")),
+            _ if negative => {
+                return Err(self.unexpected("a number", "write a number after the minus sign"));
+            }
             Token::Text(text) => ConstantKind::Text(text.clone()),
             Token::Date(ms) => ConstantKind::Date(*ms),
             Token::Word(_) => return self.word_constant(start),
-            _ => return Err(self.unexpected("a constant", "a constant is a number, a 'text', TRUE, FALSE, NULL or a date")),
+            _ => {
+                return Err(self.unexpected(
+                    "a constant",
+                    "a constant is a number, a 'text', TRUE, FALSE, NULL or a date",
+                ));
+            }
         };
         self.advance();
-        Ok(Constant { kind, span: self.since(start) })
+        Ok(Constant {
+            kind,
+            span: self.since(start),
+        })
     }
 
     fn word_constant(&mut self, start: Span) -> Parsed<Constant> {
@@ -571,7 +775,11 @@ impl Parser {
         loop {
             let constant = self.constant()?;
             if constant.kind == ConstantKind::Null {
-                return Err(Diagnostic::new(constant.span, "NULL is in no list", "write … IS NULL OR … IN (…)"));
+                return Err(Diagnostic::new(
+                    constant.span,
+                    "NULL is in no list",
+                    "write … IS NULL OR … IN (…)",
+                ));
             }
             items.push(constant);
             if !self.sign(",") {
@@ -586,8 +794,16 @@ impl Parser {
 fn require_condition(expression: &Expression) -> Parsed<()> {
     match expression {
         Expression::Value(operand @ (Operand::Column(_) | Operand::Aggregate(_))) => {
-            let example = if matches!(operand, Operand::Column(_)) { "= TRUE" } else { "> 0" };
-            Err(Diagnostic::new(operand.span(), "a condition needs a comparison", format!("write {operand} {example}")))
+            let example = if matches!(operand, Operand::Column(_)) {
+                "= TRUE"
+            } else {
+                "> 0"
+            };
+            Err(Diagnostic::new(
+                operand.span(),
+                "a condition needs a comparison",
+                format!("write {operand} {example}"),
+            ))
         }
         _ => Ok(()),
     }

@@ -109,14 +109,20 @@ impl Quantity {
     pub fn field(self) -> Option<FieldId> {
         match self {
             Quantity::Rows => None,
-            Quantity::Values(f) | Quantity::Distinct(f) | Quantity::Sum(f) | Quantity::Mean(f) | Quantity::Min(f) | Quantity::Max(f) => {
-                Some(f)
-            }
+            Quantity::Values(f)
+            | Quantity::Distinct(f)
+            | Quantity::Sum(f)
+            | Quantity::Mean(f)
+            | Quantity::Min(f)
+            | Quantity::Max(f) => Some(f),
         }
     }
     /// Whether an empty window has a value (0).
     pub fn has_zero(self) -> bool {
-        !matches!(self, Quantity::Mean(_) | Quantity::Min(_) | Quantity::Max(_))
+        !matches!(
+            self,
+            Quantity::Mean(_) | Quantity::Min(_) | Quantity::Max(_)
+        )
     }
 }
 
@@ -202,15 +208,23 @@ impl Target {
     pub fn kind(&self) -> TargetKind {
         match &self.expression {
             TargetExpression::Value(_) => TargetKind::Regression,
-            expression if self.assumption.is_none() && self.is_monotone(expression) => TargetKind::Monotone,
+            expression if self.assumption.is_none() && self.is_monotone(expression) => {
+                TargetKind::Monotone
+            }
             _ => TargetKind::Window,
         }
     }
 
     fn is_monotone(&self, expression: &TargetExpression) -> bool {
         match expression {
-            TargetExpression::And(parts) | TargetExpression::Or(parts) => parts.iter().all(|part| self.is_monotone(part)),
-            TargetExpression::Compare { aggregate, comparison, literal } => {
+            TargetExpression::And(parts) | TargetExpression::Or(parts) => {
+                parts.iter().all(|part| self.is_monotone(part))
+            }
+            TargetExpression::Compare {
+                aggregate,
+                comparison,
+                literal,
+            } => {
                 let exceeds_zero = match comparison {
                     Comparison::Greater => *literal >= 0.0,
                     Comparison::GreaterOrEqual => *literal > 0.0,
@@ -230,11 +244,23 @@ impl Target {
         if self.kind() != TargetKind::Monotone {
             return Vec::new();
         }
-        let horizon_days = self.aggregates.iter().map(|a| a.window.horizon_ms()).max().unwrap_or(0) as f64 / 86_400_000.0;
+        let horizon_days = self
+            .aggregates
+            .iter()
+            .map(|a| a.window.horizon_ms())
+            .max()
+            .unwrap_or(0) as f64
+            / 86_400_000.0;
         let exact = EDGE_RATIOS.map(|ratio| ratio * horizon_days);
         let whole = exact.map(f64::round);
-        let apart = whole[0] > 0.0 && whole.windows(2).all(|pair| pair[0] < pair[1]) && whole[4] == exact[4];
-        if apart { whole.to_vec() } else { exact.to_vec() }
+        let apart = whole[0] > 0.0
+            && whole.windows(2).all(|pair| pair[0] < pair[1])
+            && whole[4] == exact[4];
+        if apart {
+            whole.to_vec()
+        } else {
+            exact.to_vec()
+        }
     }
 }
 
@@ -246,7 +272,11 @@ impl Aggregate {
             Quantity::Rows => true,
             // A later version of a row that counts already may have another value.
             Quantity::Values(_) | Quantity::Distinct(_) => is_log,
-            Quantity::Sum(field) => match self.filter.as_ref().and_then(|filter| lower_bound(filter, field)) {
+            Quantity::Sum(field) => match self
+                .filter
+                .as_ref()
+                .and_then(|filter| lower_bound(filter, field))
+            {
                 Some((bound, _)) if is_log => bound >= 0.0,
                 Some((bound, strict)) => literal == 0.0 && (bound > 0.0 || strict && bound >= 0.0),
                 None => false,
@@ -260,11 +290,15 @@ impl Aggregate {
 fn lower_bound(filter: &Condition, field: FieldId) -> Option<(f64, bool)> {
     match filter {
         Condition::And(a, b) => lower_bound(a, field).or_else(|| lower_bound(b, field)),
-        Condition::Compare(Operand::Column(column), comparison, Literal::Number(bound)) if *column == field => match comparison {
-            Comparison::Greater => Some((*bound, true)),
-            Comparison::GreaterOrEqual | Comparison::Equal => Some((*bound, false)),
-            _ => None,
-        },
+        Condition::Compare(Operand::Column(column), comparison, Literal::Number(bound))
+            if *column == field =>
+        {
+            match comparison {
+                Comparison::Greater => Some((*bound, true)),
+                Comparison::GreaterOrEqual | Comparison::Equal => Some((*bound, false)),
+                _ => None,
+            }
+        }
         _ => None,
     }
 }
@@ -276,6 +310,10 @@ impl Plan {
     }
     /// For which entity rows of this table count; `None` when they do not.
     pub fn reach(&self, table: TableId) -> Option<Reach> {
-        self.target.aggregates.iter().find(|a| a.source.table() == table).map(|a| a.reach)
+        self.target
+            .aggregates
+            .iter()
+            .find(|a| a.source.table() == table)
+            .map(|a| a.reach)
     }
 }

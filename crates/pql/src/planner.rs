@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use leadpulse_schema::{Catalog, Comparison, Condition, DataType, FieldId, Meaning, Role, Table, TableId};
+use leadpulse_schema::{
+    Catalog, Comparison, Condition, DataType, FieldId, Meaning, Role, Table, TableId,
+};
 
 use crate::ast::{
-    self, Bool, Column, Constant, ConstantKind, Entity, Expression, Function, Modifier, Operand, Query, Ranking, Start, Test,
+    self, Bool, Column, Constant, ConstantKind, Entity, Expression, Function, Modifier, Operand,
+    Query, Ranking, Start, Test,
 };
 use crate::compile::{field_of, row_condition, type_name};
 use crate::diagnostic::{Diagnostic, Span, Within};
@@ -24,54 +27,126 @@ const MAX_WINDOW_MS: i64 = 36_525 * 86_400_000;
 ///
 /// # Errors
 /// What the query asks for does not exist, makes no sense or is not supported: where, why, and what to write instead.
-pub fn plan(query: &Query, catalog: &Catalog, names: &BTreeMap<String, String>) -> Result<Plan, Diagnostic> {
+pub fn plan(
+    query: &Query,
+    catalog: &Catalog,
+    names: &BTreeMap<String, String>,
+) -> Result<Plan, Diagnostic> {
     plan_resolved(query, catalog, names).map_err(|mut diagnostic| {
         let text = usize::from(diagnostic.span.text);
-        diagnostic.within = text
-            .checked_sub(1)
-            .and_then(|i| names.iter().nth(i))
-            .map(|(name, text)| Box::new(Within { name: name.clone(), text: text.clone() }));
+        diagnostic.within =
+            text.checked_sub(1)
+                .and_then(|i| names.iter().nth(i))
+                .map(|(name, text)| {
+                    Box::new(Within {
+                        name: name.clone(),
+                        text: text.clone(),
+                    })
+                });
         diagnostic
     })
 }
 
-fn plan_resolved(query: &Query, catalog: &Catalog, names: &BTreeMap<String, String>) -> Planned<Plan> {
+fn plan_resolved(
+    query: &Query,
+    catalog: &Catalog,
+    names: &BTreeMap<String, String>,
+) -> Planned<Plan> {
     if let Some(modifier) = &query.modifier {
         return Err(unsupported_modifier(modifier));
     }
     let query = resolve(query, catalog, names)?;
-    let table = |name: &ast::Name| catalog.table(&name.text).expect("resolved: the table exists");
+    let table = |name: &ast::Name| {
+        catalog
+            .table(&name.text)
+            .expect("resolved: the table exists")
+    };
     let entity = table(&query.entity.table);
     check_entity(catalog, entity, &query.entity)?;
-    let mut planner = Planner { catalog, entity, aggregates: Vec::new(), spans: Vec::new(), lints: Vec::new() };
+    let mut planner = Planner {
+        catalog,
+        entity,
+        aggregates: Vec::new(),
+        spans: Vec::new(),
+        lints: Vec::new(),
+    };
     let expression = planner.target(&query.target)?;
-    let assumption = query.assuming.as_ref().map(|assuming| planner.expression(assuming)).transpose()?;
-    let Planner { aggregates, spans, mut lints, .. } = planner;
+    let assumption = query
+        .assuming
+        .as_ref()
+        .map(|assuming| planner.expression(assuming))
+        .transpose()?;
+    let Planner {
+        aggregates,
+        spans,
+        mut lints,
+        ..
+    } = planner;
     let population = population(catalog, entity, query.entity.filter.as_ref(), &mut lints)?;
-    let target = Target { aggregates, expression, assumption };
-    remarks::on_target(&target, catalog, entity, &spans, query.target.span(), &mut lints);
+    let target = Target {
+        aggregates,
+        expression,
+        assumption,
+    };
+    remarks::on_target(
+        &target,
+        catalog,
+        entity,
+        &spans,
+        query.target.span(),
+        &mut lints,
+    );
     let mut using: Vec<TableId> = query.using.iter().map(|name| table(name).id).collect();
     if !using.is_empty() && !using.contains(&entity.id) {
-        let span = query.using[0].span.to(query.using[query.using.len() - 1].span);
-        let message = format!("USING leaves out {}, the table that is predicted for", entity.name);
-        return Err(Diagnostic::new(span, message, format!("add {} to the list", entity.name)));
+        let span = query.using[0]
+            .span
+            .to(query.using[query.using.len() - 1].span);
+        let message = format!(
+            "USING leaves out {}, the table that is predicted for",
+            entity.name
+        );
+        return Err(Diagnostic::new(
+            span,
+            message,
+            format!("add {} to the list", entity.name),
+        ));
     }
     using.sort_unstable();
     using.dedup();
-    let horizon_ms = target.aggregates.iter().map(|a| a.window.horizon_ms()).max().unwrap_or(0);
+    let horizon_ms = target
+        .aggregates
+        .iter()
+        .map(|a| a.window.horizon_ms())
+        .max()
+        .unwrap_or(0);
     let mut remarks = Vec::with_capacity(lints.len());
     for lint in lints {
         index_of(&mut remarks, lint);
     }
-    Ok(Plan { text: query.to_string(), entity: entity.id, target, population, horizon_ms, using, lints: remarks })
+    Ok(Plan {
+        text: query.to_string(),
+        entity: entity.id,
+        target,
+        population,
+        horizon_ms,
+        using,
+        lints: remarks,
+    })
 }
 
 fn unsupported_modifier(modifier: &Modifier) -> Diagnostic {
     let (span, what, why, hint) = match modifier {
-        Modifier::Forecast { span, .. } => {
-            (*span, "FORECAST", "a task predicts one window", "write one query for each window: …, 0, 30, days) and …, 30, 60, days)")
-        }
-        Modifier::Top { span, ranking: Some(Ranking::Classify), .. } => (
+        Modifier::Forecast { span, .. } => (
+            *span,
+            "FORECAST",
+            "a task predicts one window",
+            "write one query for each window: …, 0, 30, days) and …, 30, 60, days)",
+        ),
+        Modifier::Top {
+            span,
+            ranking: Some(Ranking::Classify),
+            ..
+        } => (
             *span,
             "CLASSIFY",
             "a task gives one number for each entity, not one for each class",
@@ -84,22 +159,46 @@ fn unsupported_modifier(modifier: &Modifier) -> Diagnostic {
             "leave it out; entities are ranked by score where scores are read",
         ),
     };
-    Diagnostic::new(span, format!("{what} is not supported, because {why}"), hint)
+    Diagnostic::new(
+        span,
+        format!("{what} is not supported, because {why}"),
+        hint,
+    )
 }
 
 fn check_entity(catalog: &Catalog, table: &Table, entity: &Entity) -> Planned<()> {
     if !matches!(table.role, Role::Root | Role::Member) {
         let (kind, scored): (_, Vec<&str>) = (
-            if table.role == Role::Hub { "a hub that many accounts share" } else { "events" },
-            catalog.tables.iter().filter(|t| matches!(t.role, Role::Root | Role::Member)).map(|t| t.name.as_str()).collect(),
+            if table.role == Role::Hub {
+                "a hub that many accounts share"
+            } else {
+                "events"
+            },
+            catalog
+                .tables
+                .iter()
+                .filter(|t| matches!(t.role, Role::Root | Role::Member))
+                .map(|t| t.name.as_str())
+                .collect(),
         );
-        let message = format!("{} cannot be predicted for, because its rows are {kind}", table.name);
-        return Err(Diagnostic::new(entity.span, message, format!("entities are {}", scored.join(", "))));
+        let message = format!(
+            "{} cannot be predicted for, because its rows are {kind}",
+            table.name
+        );
+        return Err(Diagnostic::new(
+            entity.span,
+            message,
+            format!("entities are {}", scored.join(", ")),
+        ));
     }
     match entity.ids.first() {
         Some(id) => {
             let message = "a list of entities is not supported, because a task scores every entity that passes its filter";
-            Err(Diagnostic::new(id.span, message, "leave it out and ask for the score of one entity where scores are read"))
+            Err(Diagnostic::new(
+                id.span,
+                message,
+                "leave it out and ask for the score of one entity where scores are read",
+            ))
         }
         None => Ok(()),
     }
@@ -118,30 +217,54 @@ impl<'a> Planner<'a> {
     /// The whole target: a condition, or one aggregate by itself.
     fn target(&mut self, target: &Expression) -> Planned<TargetExpression> {
         match target {
-            Expression::Value(Operand::Aggregate(aggregate)) => self.aggregate(aggregate).map(TargetExpression::Value),
+            Expression::Value(Operand::Aggregate(aggregate)) => {
+                self.aggregate(aggregate).map(TargetExpression::Value)
+            }
             other => self.expression(other),
         }
     }
 
     fn expression(&mut self, expression: &Expression) -> Planned<TargetExpression> {
-        let mut all = |parts: &[Expression]| parts.iter().map(|part| self.expression(part)).collect::<Planned<Vec<_>>>();
+        let mut all = |parts: &[Expression]| {
+            parts
+                .iter()
+                .map(|part| self.expression(part))
+                .collect::<Planned<Vec<_>>>()
+        };
         match expression {
             Expression::And(parts) => Ok(TargetExpression::And(all(parts)?)),
             Expression::Or(parts) => Ok(TargetExpression::Or(all(parts)?)),
             Expression::Not(inner) => Ok(TargetExpression::Not(Box::new(self.expression(inner)?))),
-            Expression::Test { operand: Operand::Aggregate(aggregate), test, span } => self.test(aggregate, test, *span),
-            Expression::Test { operand: Operand::Column(column), test, span } => {
-                let hint = format!("predict that it comes to hold: BOOL({column} {test}, 0, 90, days)");
+            Expression::Test {
+                operand: Operand::Aggregate(aggregate),
+                test,
+                span,
+            } => self.test(aggregate, test, *span),
+            Expression::Test {
+                operand: Operand::Column(column),
+                test,
+                span,
+            } => {
+                let hint =
+                    format!("predict that it comes to hold: BOOL({column} {test}, 0, 90, days)");
                 Err(stored_value(*span, &column.to_string(), hint))
             }
             Expression::Value(Operand::Column(column)) => Err(self.static_target(column)),
             Expression::Bool(bool) => self.bool(bool),
-            Expression::Test { operand: Operand::Name(_), span, .. } => {
-                Err(Diagnostic::new(*span, "a name that stands for nothing", "define it as a named target"))
-            }
-            Expression::Value(operand) => {
-                Err(Diagnostic::new(operand.span(), "a condition needs a comparison", format!("write {operand} > 0")))
-            }
+            Expression::Test {
+                operand: Operand::Name(_),
+                span,
+                ..
+            } => Err(Diagnostic::new(
+                *span,
+                "a name that stands for nothing",
+                "define it as a named target",
+            )),
+            Expression::Value(operand) => Err(Diagnostic::new(
+                operand.span(),
+                "a condition needs a comparison",
+                format!("write {operand} > 0"),
+            )),
         }
     }
 
@@ -149,22 +272,41 @@ impl<'a> Planner<'a> {
         let (_, field) = field_of(self.catalog, column);
         match field {
             Some(field) => {
-                let value = if matches!(field.data_type, DataType::Bool) { "TRUE" } else { "…" };
+                let value = if matches!(field.data_type, DataType::Bool) {
+                    "TRUE"
+                } else {
+                    "…"
+                };
                 stored_value(
                     column.span,
                     &column.to_string(),
                     format!("predict that it comes to hold: BOOL({column} = {value}, 0, 90, days)"),
                 )
             }
-            None => Diagnostic::new(column.span, "* is not a value", format!("count the rows: COUNT({column}, 0, 90, days)")),
+            None => Diagnostic::new(
+                column.span,
+                "* is not a value",
+                format!("count the rows: COUNT({column}, 0, 90, days)"),
+            ),
         }
     }
 
     fn bool(&mut self, bool: &Bool) -> Planned<TargetExpression> {
         let table = aggregated_table(self.catalog, &bool.condition, bool.span)?;
         let filter = row_condition(self.catalog, table, &bool.condition, &mut self.lints)?;
-        let aggregate = self.add(table, Quantity::Rows, Some(filter), bool.window.as_ref(), "BOOL", bool.span)?;
-        Ok(TargetExpression::Compare { aggregate, comparison: Comparison::Greater, literal: 0.0 })
+        let aggregate = self.add(
+            table,
+            Quantity::Rows,
+            Some(filter),
+            bool.window.as_ref(),
+            "BOOL",
+            bool.span,
+        )?;
+        Ok(TargetExpression::Compare {
+            aggregate,
+            comparison: Comparison::Greater,
+            literal: 0.0,
+        })
     }
 
     fn aggregate(&mut self, aggregate: &ast::Aggregate) -> Planned<usize> {
@@ -174,7 +316,14 @@ impl<'a> Planner<'a> {
             Some(filter) => Some(row_condition(self.catalog, table, filter, &mut self.lints)?),
             None => None,
         };
-        let index = self.add(table, quantity, filter, aggregate.window.as_ref(), aggregate.function.keyword(), aggregate.span)?;
+        let index = self.add(
+            table,
+            quantity,
+            filter,
+            aggregate.window.as_ref(),
+            aggregate.function.keyword(),
+            aggregate.span,
+        )?;
         remarks::on_outcome(self.catalog, table, aggregate, &mut self.lints);
         Ok(index)
     }
@@ -192,14 +341,29 @@ impl<'a> Planner<'a> {
             return Err(unreachable(self.catalog, table, self.entity, span));
         };
         if let Some(other) = others.first() {
-            self.lints.push(remarks::on_path(table, self.entity, reach, *other, span));
+            self.lints
+                .push(remarks::on_path(table, self.entity, reach, *other, span));
         }
         let Some(window) = window else {
             let message = format!("{what} has no window");
-            return Err(Diagnostic::new(span, message, "say when, after the anchor: …, 0, 90, days)"));
+            return Err(Diagnostic::new(
+                span,
+                message,
+                "say when, after the anchor: …, 0, 90, days)",
+            ));
         };
-        let source = if table.is_entity() { Source::Versions(table.id) } else { Source::Events(table.id) };
-        let aggregate = Aggregate { quantity, source, reach, filter, window: future_window(window)? };
+        let source = if table.is_entity() {
+            Source::Versions(table.id)
+        } else {
+            Source::Events(table.id)
+        };
+        let aggregate = Aggregate {
+            quantity,
+            source,
+            reach,
+            filter,
+            window: future_window(window)?,
+        };
         let index = index_of(&mut self.aggregates, aggregate);
         if index == self.spans.len() {
             self.spans.push(span);
@@ -207,7 +371,12 @@ impl<'a> Planner<'a> {
         Ok(index)
     }
 
-    fn test(&mut self, aggregate: &ast::Aggregate, test: &Test, span: Span) -> Planned<TargetExpression> {
+    fn test(
+        &mut self,
+        aggregate: &ast::Aggregate,
+        test: &Test,
+        span: Span,
+    ) -> Planned<TargetExpression> {
         let index = self.aggregate(aggregate)?;
         let quantity = self.aggregates[index].quantity;
         let number = |constant: &Constant| match constant.kind {
@@ -215,38 +384,73 @@ impl<'a> Planner<'a> {
             ConstantKind::Decimal(x) => Ok(x),
             _ => {
                 let name = aggregate.function.keyword();
-                Err(Diagnostic::new(constant.span, format!("{name} gives a number, {constant} is not"), "compare it with a number: > 0"))
+                Err(Diagnostic::new(
+                    constant.span,
+                    format!("{name} gives a number, {constant} is not"),
+                    "compare it with a number: > 0",
+                ))
             }
         };
-        let negate = |negated: bool, expression| if negated { TargetExpression::Not(Box::new(expression)) } else { expression };
+        let negate = |negated: bool, expression| {
+            if negated {
+                TargetExpression::Not(Box::new(expression))
+            } else {
+                expression
+            }
+        };
         match test {
             Test::Compare(comparison, constant) => {
                 let literal = number(constant)?;
-                if matches!(quantity, Quantity::Rows | Quantity::Values(_) | Quantity::Distinct(_)) {
+                if matches!(
+                    quantity,
+                    Quantity::Rows | Quantity::Values(_) | Quantity::Distinct(_)
+                ) {
                     check_count(*comparison, literal, span)?;
                 }
-                Ok(TargetExpression::Compare { aggregate: index, comparison: *comparison, literal })
+                Ok(TargetExpression::Compare {
+                    aggregate: index,
+                    comparison: *comparison,
+                    literal,
+                })
             }
             Test::In { negated, list } => {
                 let literals = list.iter().map(number).collect::<Planned<_>>()?;
-                Ok(negate(*negated, TargetExpression::In { aggregate: index, literals }))
+                Ok(negate(
+                    *negated,
+                    TargetExpression::In {
+                        aggregate: index,
+                        literals,
+                    },
+                ))
             }
             Test::Null { .. } if quantity.has_zero() => {
                 let name = aggregate.function.keyword();
-                Err(Diagnostic::new(span, format!("{name} is never NULL: of no rows it is 0"), "write = 0 or != 0"))
+                Err(Diagnostic::new(
+                    span,
+                    format!("{name} is never NULL: of no rows it is 0"),
+                    "write = 0 or != 0",
+                ))
             }
-            Test::Null { negated } => Ok(negate(*negated, TargetExpression::IsNull { aggregate: index })),
+            Test::Null { negated } => Ok(negate(
+                *negated,
+                TargetExpression::IsNull { aggregate: index },
+            )),
             Test::Text { span, .. } => {
                 let name = aggregate.function.keyword();
-                Err(Diagnostic::new(*span, format!("{name} gives a number, not text"), "compare it with a number: > 0"))
+                Err(Diagnostic::new(
+                    *span,
+                    format!("{name} gives a number, not text"),
+                    "compare it with a number: > 0",
+                ))
             }
         }
     }
 }
 
 fn stored_value(span: Span, what: &str, hint: String) -> Diagnostic {
-    let message =
-        format!("{what} is a stored value without a window: predicting it is not supported, because features would know it already");
+    let message = format!(
+        "{what} is a stored value without a window: predicting it is not supported, because features would know it already"
+    );
     Diagnostic::new(span, message, hint)
 }
 
@@ -257,20 +461,43 @@ fn quantity(aggregate: &ast::Aggregate, field: Option<(FieldId, &DataType)>) -> 
     let number = |make: fn(FieldId) -> Quantity| match field {
         Some((field, DataType::Long | DataType::Double | DataType::Bool)) => Ok(make(field)),
         Some((_, data_type)) => {
-            let message = format!("{name} needs a number, {column} is {}", type_name(data_type));
-            Err(Diagnostic::new(column.span, message, format!("COUNT({column} …) counts its values")))
+            let message = format!(
+                "{name} needs a number, {column} is {}",
+                type_name(data_type)
+            );
+            Err(Diagnostic::new(
+                column.span,
+                message,
+                format!("COUNT({column} …) counts its values"),
+            ))
         }
-        None => Err(Diagnostic::new(column.span, format!("{name} needs a column, not *"), "only COUNT counts whole rows")),
+        None => Err(Diagnostic::new(
+            column.span,
+            format!("{name} needs a column, not *"),
+            "only COUNT counts whole rows",
+        )),
     };
-    let unsupported =
-        |why: &str, hint: String| Err(Diagnostic::new(aggregate.span, format!("{name} is not supported, because {why}"), hint));
+    let unsupported = |why: &str, hint: String| {
+        Err(Diagnostic::new(
+            aggregate.span,
+            format!("{name} is not supported, because {why}"),
+            hint,
+        ))
+    };
     match (aggregate.function, field) {
         (Function::Count, None) => Ok(Quantity::Rows),
         (Function::Count, Some((field, _))) => Ok(Quantity::Values(field)),
-        (Function::CountDistinct, Some((field, data_type))) if *data_type != DataType::TextList => Ok(Quantity::Distinct(field)),
+        (Function::CountDistinct, Some((field, data_type))) if *data_type != DataType::TextList => {
+            Ok(Quantity::Distinct(field))
+        }
         (Function::CountDistinct, _) => {
-            let message = format!("COUNT_DISTINCT needs a column with single values, {column} has none");
-            Err(Diagnostic::new(column.span, message, "count another column"))
+            let message =
+                format!("COUNT_DISTINCT needs a column with single values, {column} has none");
+            Err(Diagnostic::new(
+                column.span,
+                message,
+                "count another column",
+            ))
         }
         (Function::Sum, _) => number(Quantity::Sum),
         (Function::Avg, _) => number(Quantity::Mean),
@@ -278,7 +505,10 @@ fn quantity(aggregate: &ast::Aggregate, field: Option<(FieldId, &DataType)>) -> 
         (Function::Max, _) => number(Quantity::Max),
         (Function::First | Function::Last, _) => unsupported(
             "it silently drops every entity without a row in the window",
-            format!("count the rows that have the value: COUNT({}.* WHERE {column} = …, 0, 90, days) > 0", column.table),
+            format!(
+                "count the rows that have the value: COUNT({}.* WHERE {column} = …, 0, 90, days) > 0",
+                column.table
+            ),
         ),
         (Function::ListDistinct, _) => unsupported(
             "a task gives one number for each entity and ranks no items",
@@ -300,7 +530,11 @@ fn check_count(comparison: Comparison, literal: f64, span: Span) -> Planned<()> 
         Comparison::NotEqual if literal < 0.0 => "always",
         _ => return Ok(()),
     };
-    Err(Diagnostic::new(span, format!("a count is 0 or more: this is {verdict} true"), "write > 0 for at least one, = 0 for none"))
+    Err(Diagnostic::new(
+        span,
+        format!("a count is 0 or more: this is {verdict} true"),
+        "write > 0 for at least one, = 0 for none",
+    ))
 }
 
 fn future_window(window: &ast::Window) -> Planned<Window> {
@@ -308,7 +542,11 @@ fn future_window(window: &ast::Window) -> Planned<Window> {
         Start::At(start) if start >= 0 => start,
         _ => {
             let hint = "start at 0 or later: 0, 90, days; what happened before the anchor goes into WHERE after the entity";
-            return Err(Diagnostic::new(window.span, "a target lies after the anchor, this window starts before it", hint));
+            return Err(Diagnostic::new(
+                window.span,
+                "a target lies after the anchor, this window starts before it",
+                hint,
+            ));
         }
     };
     if start >= window.end {
@@ -316,9 +554,17 @@ fn future_window(window: &ast::Window) -> Planned<Window> {
     }
     let longest = window.end.checked_mul(window.unit.longest_ms());
     if longest.is_none_or(|ms| ms > MAX_WINDOW_MS) {
-        return Err(Diagnostic::new(window.span, "the window is longer than a century", "check the unit"));
+        return Err(Diagnostic::new(
+            window.span,
+            "the window is longer than a century",
+            "check the unit",
+        ));
     }
-    Ok(Window { start, end: window.end, unit: window.unit })
+    Ok(Window {
+        start,
+        end: window.end,
+        unit: window.unit,
+    })
 }
 
 /// The error for a window that ends before it starts, or is empty.
@@ -329,7 +575,8 @@ pub(crate) fn inverted(window: &ast::Window) -> Diagnostic {
     };
     let unit = window.unit.keyword();
     if start == window.end {
-        let message = format!("the window is empty: it is (start, end], from {start} to {start} {unit}");
+        let message =
+            format!("the window is empty: it is (start, end], from {start} to {start} {unit}");
         let hint = if start == 0 {
             "0, 90, days is the 90 days after the anchor; -90, 0, days the 90 before"
         } else {
@@ -337,46 +584,81 @@ pub(crate) fn inverted(window: &ast::Window) -> Diagnostic {
         };
         Diagnostic::new(window.span, message, hint)
     } else {
-        let message = format!("the window ends before it starts: from {start} to {} {unit}", window.end);
-        Diagnostic::new(window.span, message, format!("the earlier bound comes first: {}, {start}, {unit}", window.end))
+        let message = format!(
+            "the window ends before it starts: from {start} to {} {unit}",
+            window.end
+        );
+        Diagnostic::new(
+            window.span,
+            message,
+            format!(
+                "the earlier bound comes first: {}, {start}, {unit}",
+                window.end
+            ),
+        )
     }
 }
 
 /// The one table whose columns a condition names: that of its first column.
-pub(crate) fn aggregated_table<'a>(catalog: &'a Catalog, condition: &Expression, span: Span) -> Planned<&'a Table> {
+pub(crate) fn aggregated_table<'a>(
+    catalog: &'a Catalog,
+    condition: &Expression,
+    span: Span,
+) -> Planned<&'a Table> {
     fn first(expression: &Expression) -> Option<&Column> {
         match expression {
             Expression::And(parts) | Expression::Or(parts) => parts.iter().find_map(first),
             Expression::Not(inner) => first(inner),
-            Expression::Test { operand: Operand::Column(column), .. } => Some(column),
+            Expression::Test {
+                operand: Operand::Column(column),
+                ..
+            } => Some(column),
             _ => None,
         }
     }
     match first(condition) {
         Some(column) => Ok(field_of(catalog, column).0),
         None => {
-            let hint = "aggregates are compared without BOOL: COUNT(opportunities.*, 0, 90, days) > 0";
-            Err(Diagnostic::new(span, "BOOL takes a condition on the columns of one table", hint))
+            let hint =
+                "aggregates are compared without BOOL: COUNT(opportunities.*, 0, 90, days) > 0";
+            Err(Diagnostic::new(
+                span,
+                "BOOL takes a condition on the columns of one table",
+                hint,
+            ))
         }
     }
 }
 
 /// How rows of `table` find the entity they count for, and the references that lead there too but are not used. Where a member was
 /// before leads nowhere.
-pub(crate) fn reach(catalog: &Catalog, table: &Table, entity: &Table) -> Option<(Reach, Vec<FieldId>)> {
+pub(crate) fn reach(
+    catalog: &Catalog,
+    table: &Table,
+    entity: &Table,
+) -> Option<(Reach, Vec<FieldId>)> {
     if table.id == entity.id {
         return Some((Reach::Itself, Vec::new()));
     }
     let mut others: Vec<FieldId> = table
         .fields
         .iter()
-        .filter(|f| f.reference.is_some_and(|r| r.table == entity.id && r.meaning != Meaning::Previous) && !table.owners.contains(&f.id))
+        .filter(|f| {
+            f.reference
+                .is_some_and(|r| r.table == entity.id && r.meaning != Meaning::Previous)
+                && !table.owners.contains(&f.id)
+        })
         .map(|f| f.id)
         .collect();
     if entity.role == Role::Root && leads_to(catalog, table, entity.id, 0) {
         return Some((Reach::Cell, others));
     }
-    let owned = table.owners.iter().any(|f| table.field_at(*f).reference.is_some_and(|r| r.table == entity.id));
+    let owned = table.owners.iter().any(|f| {
+        table
+            .field_at(*f)
+            .reference
+            .is_some_and(|r| r.table == entity.id)
+    });
     if owned {
         return Some((Reach::Owner, others));
     }
@@ -394,12 +676,31 @@ fn leads_to(catalog: &Catalog, table: &Table, target: TableId, steps: usize) -> 
             .owners
             .iter()
             .filter_map(|f| table.field_at(*f).reference)
-            .any(|r| r.table == target || leads_to(catalog, catalog.table_at(r.table), target, steps + 1))
+            .any(|r| {
+                r.table == target || leads_to(catalog, catalog.table_at(r.table), target, steps + 1)
+            })
 }
 
 /// The error for rows that cannot be counted for the entity.
-pub(crate) fn unreachable(catalog: &Catalog, table: &Table, entity: &Table, span: Span) -> Diagnostic {
-    let counted: Vec<&str> = catalog.tables.iter().filter(|t| reach(catalog, t, entity).is_some()).map(|t| t.name.as_str()).collect();
-    let message = format!("rows of {} cannot be counted for {}, because no reference leads from one to the other", table.name, entity.name);
-    Diagnostic::new(span, message, format!("for {} rows of {} count", entity.name, counted.join(", ")))
+pub(crate) fn unreachable(
+    catalog: &Catalog,
+    table: &Table,
+    entity: &Table,
+    span: Span,
+) -> Diagnostic {
+    let counted: Vec<&str> = catalog
+        .tables
+        .iter()
+        .filter(|t| reach(catalog, t, entity).is_some())
+        .map(|t| t.name.as_str())
+        .collect();
+    let message = format!(
+        "rows of {} cannot be counted for {}, because no reference leads from one to the other",
+        table.name, entity.name
+    );
+    Diagnostic::new(
+        span,
+        message,
+        format!("for {} rows of {} count", entity.name, counted.join(", ")),
+    )
 }

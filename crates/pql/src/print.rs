@@ -5,8 +5,8 @@ use std::fmt::{self, Display, Formatter};
 use leadpulse_schema::Comparison;
 
 use crate::ast::{
-    Aggregate, Bool, Column, Constant, ConstantKind, Entity, Expression, Modifier, Name, Operand, Query, Ranking, Start, Test, TextMatch,
-    Window,
+    Aggregate, Bool, Column, Constant, ConstantKind, Entity, Expression, Modifier, Name, Operand,
+    Query, Ranking, Start, Test, TextMatch, Window,
 };
 use crate::dates::format_date;
 use crate::parser::is_reserved;
@@ -59,7 +59,12 @@ impl Display for Modifier {
 
 impl Display for Entity {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "FOR {}{}", if self.each { "EACH " } else { "" }, self.table)?;
+        write!(
+            f,
+            "FOR {}{}",
+            if self.each { "EACH " } else { "" },
+            self.table
+        )?;
         if let Some(key) = &self.key {
             write!(f, ".{key}")?;
         }
@@ -81,9 +86,16 @@ impl Display for Entity {
 
 impl Display for Name {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let plain =
-            self.text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') && !self.text.starts_with(|c: char| c.is_ascii_digit());
-        if plain && !is_reserved(&self.text) { f.write_str(&self.text) } else { write!(f, "`{}`", self.text) }
+        let plain = self
+            .text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'_')
+            && !self.text.starts_with(|c: char| c.is_ascii_digit());
+        if plain && !is_reserved(&self.text) {
+            f.write_str(&self.text)
+        } else {
+            write!(f, "`{}`", self.text)
+        }
     }
 }
 
@@ -99,11 +111,19 @@ impl Display for Column {
 impl Display for Expression {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
-            Expression::And(parts) => joined(f, parts, " AND ", |part| matches!(part, Expression::And(_) | Expression::Or(_))),
-            Expression::Or(parts) => joined(f, parts, " OR ", |part| matches!(part, Expression::Or(_))),
+            Expression::And(parts) => joined(f, parts, " AND ", |part| {
+                matches!(part, Expression::And(_) | Expression::Or(_))
+            }),
+            Expression::Or(parts) => {
+                joined(f, parts, " OR ", |part| matches!(part, Expression::Or(_)))
+            }
             Expression::Not(inner) => {
                 write!(f, "NOT ")?;
-                parenthesised(f, inner, matches!(**inner, Expression::And(_) | Expression::Or(_)))
+                parenthesised(
+                    f,
+                    inner,
+                    matches!(**inner, Expression::And(_) | Expression::Or(_)),
+                )
             }
             Expression::Test { operand, test, .. } => write!(f, "{operand} {test}"),
             Expression::Bool(bool) => write!(f, "{bool}"),
@@ -112,7 +132,12 @@ impl Display for Expression {
     }
 }
 
-fn joined(f: &mut Formatter<'_>, parts: &[Expression], word: &str, needs_parentheses: fn(&Expression) -> bool) -> fmt::Result {
+fn joined(
+    f: &mut Formatter<'_>,
+    parts: &[Expression],
+    word: &str,
+    needs_parentheses: fn(&Expression) -> bool,
+) -> fmt::Result {
     for (i, part) in parts.iter().enumerate() {
         f.write_str(if i == 0 { "" } else { word })?;
         parenthesised(f, part, needs_parentheses(part))?;
@@ -121,7 +146,11 @@ fn joined(f: &mut Formatter<'_>, parts: &[Expression], word: &str, needs_parenth
 }
 
 fn parenthesised(f: &mut Formatter<'_>, expression: &Expression, needed: bool) -> fmt::Result {
-    if needed { write!(f, "({expression})") } else { write!(f, "{expression}") }
+    if needed {
+        write!(f, "({expression})")
+    } else {
+        write!(f, "{expression}")
+    }
 }
 
 impl Display for Bool {
@@ -143,7 +172,9 @@ impl Display for Aggregate {
 
 fn window(f: &mut Formatter<'_>, window: Option<&Window>) -> fmt::Result {
     match window {
-        Some(Window { start, end, unit, .. }) => {
+        Some(Window {
+            start, end, unit, ..
+        }) => {
             let start = match start {
                 Start::Ever => "-INF".to_owned(),
                 Start::At(units) => units.to_string(),
@@ -181,13 +212,21 @@ impl Display for Test {
         let not = |negated: &bool| if *negated { "NOT " } else { "" };
         match self {
             Test::Compare(comparison, constant) => write!(f, "{} {constant}", sign(*comparison)),
-            Test::In { negated, list: items } => {
+            Test::In {
+                negated,
+                list: items,
+            } => {
                 write!(f, "{}IN (", not(negated))?;
                 list(f, items)?;
                 write!(f, ")")
             }
             Test::Null { negated } => write!(f, "IS {}NULL", not(negated)),
-            Test::Text { negated, kind, pattern, .. } => {
+            Test::Text {
+                negated,
+                kind,
+                pattern,
+                ..
+            } => {
                 let word = match kind {
                     TextMatch::Like => "LIKE",
                     TextMatch::Contains => "CONTAINS",

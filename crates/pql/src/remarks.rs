@@ -9,24 +9,52 @@ use crate::lint::{Lint, LintKind};
 use crate::plan::{Quantity, Reach, Source, Target, TargetExpression, TargetKind};
 
 /// "Generates revenue" is not "has an opportunity": rows of a table that says which of its values end a deal, whatever that value.
-pub(crate) fn on_outcome(catalog: &Catalog, table: &Table, aggregate: &ast::Aggregate, lints: &mut Vec<Lint>) {
+pub(crate) fn on_outcome(
+    catalog: &Catalog,
+    table: &Table,
+    aggregate: &ast::Aggregate,
+    lints: &mut Vec<Lint>,
+) {
     let Some(OutcomeField { field, won, .. }) = &table.outcome else {
         return;
     };
-    let is_asked = field_of(catalog, &aggregate.column).1.is_some_and(|f| f.id == *field)
-        || aggregate.filter.as_ref().is_some_and(|filter| reads(catalog, filter, table, *field));
+    let is_asked = field_of(catalog, &aggregate.column)
+        .1
+        .is_some_and(|f| f.id == *field)
+        || aggregate
+            .filter
+            .as_ref()
+            .is_some_and(|filter| reads(catalog, filter, table, *field));
     if is_asked {
         return;
     }
     let name = &table.field_at(*field).name;
-    let won = won.iter().map(|value| format!("'{}'", value.replace('\'', "''"))).collect::<Vec<_>>();
-    let test = if let [one] = won.as_slice() { format!("= {one}") } else { format!("IN ({})", won.join(", ")) };
-    let add = if aggregate.filter.is_some() { "add AND" } else { "add WHERE" };
-    let when = if table.is_entity() && aggregate.filter.is_none() { " when they first appear" } else { "" };
+    let won = won
+        .iter()
+        .map(|value| format!("'{}'", value.replace('\'', "''")))
+        .collect::<Vec<_>>();
+    let test = if let [one] = won.as_slice() {
+        format!("= {one}")
+    } else {
+        format!("IN ({})", won.join(", "))
+    };
+    let add = if aggregate.filter.is_some() {
+        "add AND"
+    } else {
+        "add WHERE"
+    };
+    let when = if table.is_entity() && aggregate.filter.is_none() {
+        " when they first appear"
+    } else {
+        ""
+    };
     lints.push(Lint {
         kind: LintKind::AnyRow,
         span: aggregate.span,
-        message: format!("rows of {} count here{when}, whatever their {name}: won, lost and open ones alike", table.name),
+        message: format!(
+            "rows of {} count here{when}, whatever their {name}: won, lost and open ones alike",
+            table.name
+        ),
         hint: format!("to count what was won, {add} {}.{name} {test}", table.name),
     });
 }
@@ -34,9 +62,18 @@ pub(crate) fn on_outcome(catalog: &Catalog, table: &Table, aggregate: &ast::Aggr
 /// Whether a condition reads the field.
 fn reads(catalog: &Catalog, condition: &Expression, table: &Table, field: FieldId) -> bool {
     match condition {
-        Expression::And(parts) | Expression::Or(parts) => parts.iter().any(|part| reads(catalog, part, table, field)),
-        Expression::Not(inner) | Expression::Bool(Bool { condition: inner, .. }) => reads(catalog, inner, table, field),
-        Expression::Test { operand: Operand::Column(column), .. } | Expression::Value(Operand::Column(column)) => {
+        Expression::And(parts) | Expression::Or(parts) => {
+            parts.iter().any(|part| reads(catalog, part, table, field))
+        }
+        Expression::Not(inner)
+        | Expression::Bool(Bool {
+            condition: inner, ..
+        }) => reads(catalog, inner, table, field),
+        Expression::Test {
+            operand: Operand::Column(column),
+            ..
+        }
+        | Expression::Value(Operand::Column(column)) => {
             let (other, read) = field_of(catalog, column);
             other.id == table.id && read.is_some_and(|f| f.id == field)
         }
@@ -45,7 +82,13 @@ fn reads(catalog: &Catalog, condition: &Expression, table: &Table, field: FieldI
 }
 
 /// Several references lead to the entity; `other` is not the one taken.
-pub(crate) fn on_path(table: &Table, entity: &Table, reach: Reach, other: FieldId, span: Span) -> Lint {
+pub(crate) fn on_path(
+    table: &Table,
+    entity: &Table,
+    reach: Reach,
+    other: FieldId,
+    span: Span,
+) -> Lint {
     let path = match reach {
         Reach::Itself => "themselves".to_owned(),
         Reach::Owner => "the entity that owns them".to_owned(),
@@ -61,10 +104,21 @@ pub(crate) fn on_path(table: &Table, entity: &Table, reach: Reach, other: FieldI
 }
 
 /// Remarks on the target as a whole; `spans` are where its aggregates stand.
-pub(crate) fn on_target(target: &Target, catalog: &Catalog, entity: &Table, spans: &[Span], span: Span, lints: &mut Vec<Lint>) {
+pub(crate) fn on_target(
+    target: &Target,
+    catalog: &Catalog,
+    entity: &Table,
+    spans: &[Span],
+    span: Span,
+    lints: &mut Vec<Lint>,
+) {
     for (index, (aggregate, span)) in target.aggregates.iter().zip(spans).enumerate() {
         let table = catalog.table_at(aggregate.source.table());
-        let asks_null = asks_null(&target.expression, index) || target.assumption.as_ref().is_some_and(|e| asks_null(e, index));
+        let asks_null = asks_null(&target.expression, index)
+            || target
+                .assumption
+                .as_ref()
+                .is_some_and(|e| asks_null(e, index));
         if !aggregate.quantity.has_zero() && !asks_null {
             lints.push(Lint {
                 kind: LintKind::SilentDropped,
@@ -91,7 +145,10 @@ pub(crate) fn on_target(target: &Target, catalog: &Catalog, entity: &Table, span
         }
     }
     if let Some(becomes) = becomes(catalog, entity)
-        && let Some(index) = target.aggregates.iter().position(|a| matches!(a.reach, Reach::Owner | Reach::Reference(_)))
+        && let Some(index) = target
+            .aggregates
+            .iter()
+            .position(|a| matches!(a.reach, Reach::Owner | Reach::Reference(_)))
     {
         let table = catalog.table_at(target.aggregates[index].source.table());
         lints.push(Lint {
@@ -109,22 +166,37 @@ pub(crate) fn on_target(target: &Target, catalog: &Catalog, entity: &Table, span
 
 /// The table that entities of this one may become part of.
 fn becomes<'a>(catalog: &'a Catalog, entity: &Table) -> Option<&'a str> {
-    let forward = entity.fields.iter().filter_map(|f| f.reference).find(|r| r.meaning == Meaning::Became && r.table != entity.id);
+    let forward = entity
+        .fields
+        .iter()
+        .filter_map(|f| f.reference)
+        .find(|r| r.meaning == Meaning::Became && r.table != entity.id);
     let backward = || {
         let is_source = |t: &&Table| {
-            t.id != entity.id && t.fields.iter().filter_map(|f| f.reference).any(|r| r.meaning == Meaning::Was && r.table == entity.id)
+            t.id != entity.id
+                && t.fields
+                    .iter()
+                    .filter_map(|f| f.reference)
+                    .any(|r| r.meaning == Meaning::Was && r.table == entity.id)
         };
         catalog.tables.iter().find(is_source)
     };
-    forward.map(|r| catalog.table_at(r.table)).or_else(backward).map(|t| t.name.as_str())
+    forward
+        .map(|r| catalog.table_at(r.table))
+        .or_else(backward)
+        .map(|t| t.name.as_str())
 }
 
 fn asks_null(expression: &TargetExpression, index: usize) -> bool {
     match expression {
-        TargetExpression::And(parts) | TargetExpression::Or(parts) => parts.iter().any(|part| asks_null(part, index)),
+        TargetExpression::And(parts) | TargetExpression::Or(parts) => {
+            parts.iter().any(|part| asks_null(part, index))
+        }
         TargetExpression::Not(inner) => asks_null(inner, index),
         TargetExpression::IsNull { aggregate } => *aggregate == index,
-        TargetExpression::Value(_) | TargetExpression::Compare { .. } | TargetExpression::In { .. } => false,
+        TargetExpression::Value(_)
+        | TargetExpression::Compare { .. }
+        | TargetExpression::In { .. } => false,
     }
 }
 

@@ -4,8 +4,8 @@ use leadpulse_schema::Comparison;
 use proptest::prelude::*;
 
 use crate::ast::{
-    Aggregate, Bool, Column, Constant, ConstantKind, Entity, Expression, Function, Modifier, Name, Operand, Query, Ranking, Start, Test,
-    TextMatch, Unit, Window,
+    Aggregate, Bool, Column, Constant, ConstantKind, Entity, Expression, Function, Modifier, Name,
+    Operand, Query, Ranking, Start, Test, TextMatch, Unit, Window,
 };
 use crate::diagnostic::Span;
 
@@ -14,18 +14,29 @@ fn span() -> Span {
 }
 
 fn name() -> impl Strategy<Value = Name> {
-    prop_oneof!["[a-zA-Z_][a-zA-Z0-9_]{0,8}", Just("for".to_owned()), Just("Sum".to_owned()), "[a-z é'\"#%-]{1,6}"]
-        .prop_map(|text| Name { text, span: span() })
+    prop_oneof![
+        "[a-zA-Z_][a-zA-Z0-9_]{0,8}",
+        Just("for".to_owned()),
+        Just("Sum".to_owned()),
+        "[a-z é'\"#%-]{1,6}"
+    ]
+    .prop_map(|text| Name { text, span: span() })
 }
 
 fn column() -> impl Strategy<Value = Column> {
-    (name(), name()).prop_map(|(table, name)| Column { table, name: Some(name), span: span() })
+    (name(), name()).prop_map(|(table, name)| Column {
+        table,
+        name: Some(name),
+        span: span(),
+    })
 }
 
 fn constant() -> impl Strategy<Value = Constant> {
     prop_oneof![
         (-i64::MAX..=i64::MAX).prop_map(ConstantKind::Integer),
-        any::<f64>().prop_filter("finite", |x| x.is_finite()).prop_map(ConstantKind::Decimal),
+        any::<f64>()
+            .prop_filter("finite", |x| x.is_finite())
+            .prop_map(ConstantKind::Decimal),
         "[^\\n]{0,8}".prop_map(ConstantKind::Text),
         any::<bool>().prop_map(ConstantKind::Bool),
         (-60_000_000_000_000_i64..200_000_000_000_000).prop_map(ConstantKind::Date),
@@ -36,38 +47,75 @@ fn constant() -> impl Strategy<Value = Constant> {
 
 fn comparison() -> impl Strategy<Value = Comparison> {
     use Comparison::{Equal, Greater, GreaterOrEqual, Less, LessOrEqual, NotEqual};
-    prop::sample::select(vec![Equal, NotEqual, Less, LessOrEqual, Greater, GreaterOrEqual])
+    prop::sample::select(vec![
+        Equal,
+        NotEqual,
+        Less,
+        LessOrEqual,
+        Greater,
+        GreaterOrEqual,
+    ])
 }
 
 fn test() -> impl Strategy<Value = Test> {
-    let kind = prop::sample::select(vec![TextMatch::Like, TextMatch::Contains, TextMatch::StartsWith, TextMatch::EndsWith]);
+    let kind = prop::sample::select(vec![
+        TextMatch::Like,
+        TextMatch::Contains,
+        TextMatch::StartsWith,
+        TextMatch::EndsWith,
+    ]);
     prop_oneof![
-        (comparison(), constant()).prop_map(|(comparison, constant)| Test::Compare(comparison, constant)),
-        (any::<bool>(), prop::collection::vec(constant(), 1..4)).prop_map(|(negated, list)| Test::In { negated, list }),
+        (comparison(), constant())
+            .prop_map(|(comparison, constant)| Test::Compare(comparison, constant)),
+        (any::<bool>(), prop::collection::vec(constant(), 1..4))
+            .prop_map(|(negated, list)| Test::In { negated, list }),
         any::<bool>().prop_map(|negated| Test::Null { negated }),
-        (any::<bool>(), kind, "[^\\n]{0,8}").prop_map(|(negated, kind, pattern)| Test::Text { negated, kind, pattern, span: span() }),
+        (any::<bool>(), kind, "[^\\n]{0,8}").prop_map(|(negated, kind, pattern)| Test::Text {
+            negated,
+            kind,
+            pattern,
+            span: span()
+        }),
     ]
 }
 
 fn window() -> impl Strategy<Value = Option<Window>> {
     let start = prop_oneof![Just(Start::Ever), (-400_i64..400).prop_map(Start::At)];
-    prop::option::of((start, -400_i64..400, prop::sample::select(Unit::ALL.to_vec())).prop_map(|(start, end, unit)| Window {
-        start,
-        end,
-        unit,
-        span: span(),
-    }))
+    prop::option::of(
+        (
+            start,
+            -400_i64..400,
+            prop::sample::select(Unit::ALL.to_vec()),
+        )
+            .prop_map(|(start, end, unit)| Window {
+                start,
+                end,
+                unit,
+                span: span(),
+            }),
+    )
 }
 
 fn aggregate(condition: impl Strategy<Value = Expression>) -> impl Strategy<Value = Aggregate> {
-    (prop::sample::select(Function::ALL.to_vec()), column(), any::<bool>(), prop::option::of(condition), window()).prop_map(
-        |(function, mut column, star, filter, window)| {
+    (
+        prop::sample::select(Function::ALL.to_vec()),
+        column(),
+        any::<bool>(),
+        prop::option::of(condition),
+        window(),
+    )
+        .prop_map(|(function, mut column, star, filter, window)| {
             if star && function == Function::Count {
                 column.name = None;
             }
-            Aggregate { function, column, filter: filter.map(Box::new), window, span: span() }
-        },
-    )
+            Aggregate {
+                function,
+                column,
+                filter: filter.map(Box::new),
+                window,
+                span: span(),
+            }
+        })
 }
 
 fn condition() -> impl Strategy<Value = Expression> {
@@ -81,7 +129,11 @@ fn condition() -> impl Strategy<Value = Expression> {
             prop::collection::vec(inner.clone(), 2..4).prop_map(Expression::And),
             prop::collection::vec(inner.clone(), 2..4).prop_map(Expression::Or),
             inner.clone().prop_map(|e| Expression::Not(Box::new(e))),
-            (inner.clone(), window()).prop_map(|(e, window)| Expression::Bool(Bool { condition: Box::new(e), window, span: span() })),
+            (inner.clone(), window()).prop_map(|(e, window)| Expression::Bool(Bool {
+                condition: Box::new(e),
+                window,
+                span: span()
+            })),
             (aggregate(inner), test()).prop_map(|(aggregate, test)| Expression::Test {
                 operand: Operand::Aggregate(aggregate),
                 test,
@@ -107,10 +159,35 @@ pub(crate) fn query() -> impl Strategy<Value = Query> {
         1 => aggregate(condition()).prop_map(|aggregate| Expression::Value(Operand::Aggregate(aggregate))),
         1 => column().prop_map(|column| Expression::Value(Operand::Column(column))),
     ];
-    let entity = (any::<bool>(), name(), prop::option::of(name()), prop::collection::vec(constant(), 0..3), prop::option::of(condition()))
-        .prop_map(|(each, table, key, ids, filter)| Entity { each, table, key, ids, filter, span: span() });
-    (target, modifier(), entity, prop::option::of(condition()), prop::collection::vec(name(), 0..3))
-        .prop_map(|(target, modifier, entity, assuming, using)| Query { target, modifier, entity, assuming, using })
+    let entity = (
+        any::<bool>(),
+        name(),
+        prop::option::of(name()),
+        prop::collection::vec(constant(), 0..3),
+        prop::option::of(condition()),
+    )
+        .prop_map(|(each, table, key, ids, filter)| Entity {
+            each,
+            table,
+            key,
+            ids,
+            filter,
+            span: span(),
+        });
+    (
+        target,
+        modifier(),
+        entity,
+        prop::option::of(condition()),
+        prop::collection::vec(name(), 0..3),
+    )
+        .prop_map(|(target, modifier, entity, assuming, using)| Query {
+            target,
+            modifier,
+            entity,
+            assuming,
+            using,
+        })
 }
 
 /// A piece of a query, for sentences that are nearly right.

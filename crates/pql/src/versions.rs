@@ -4,7 +4,9 @@
 //! Versions of a key are ordered by known time, then position: the log's order where time follows it. A version that names its changed
 //! fields changes only those. A tombstone ends a row: what comes after it under the same key appears anew.
 
-use leadpulse_schema::{Catalog, Condition, FieldId, Operand, Operation, Row, RowBatch, Table, Value, View};
+use leadpulse_schema::{
+    Catalog, Condition, FieldId, Operand, Operation, Row, RowBatch, Table, Value, View,
+};
 
 use crate::plan::Aggregate;
 
@@ -37,7 +39,11 @@ pub(crate) struct VersionLog<'a> {
 
 impl<'a> VersionLog<'a> {
     /// An empty log of `table`, keeping what `aggregates` read.
-    pub(crate) fn new<'p>(catalog: &'a Catalog, table: &'a Table, aggregates: impl Iterator<Item = &'p Aggregate>) -> Self {
+    pub(crate) fn new<'p>(
+        catalog: &'a Catalog,
+        table: &'a Table,
+        aggregates: impl Iterator<Item = &'p Aggregate>,
+    ) -> Self {
         let mut fields = vec![table.key];
         fields.extend(table.time);
         fields.extend(table.changed_fields);
@@ -49,12 +55,25 @@ impl<'a> VersionLog<'a> {
         }
         fields.sort_unstable();
         fields.dedup();
-        Self { catalog, table, fields, rows: RowBatch::new(), entities: Vec::new(), first_entity: Vec::new() }
+        Self {
+            catalog,
+            table,
+            fields,
+            rows: RowBatch::new(),
+            entities: Vec::new(),
+            first_entity: Vec::new(),
+        }
     }
 
     /// Keeps a version of a row, or its tombstone.
     pub(crate) fn start(&mut self, row: Row<'_>) {
-        let mut copy = self.rows.start(self.catalog, self.table.id, row.operation(), row.position(), row.known_ms());
+        let mut copy = self.rows.start(
+            self.catalog,
+            self.table.id,
+            row.operation(),
+            row.position(),
+            row.known_ms(),
+        );
         for field in &self.fields {
             copy.set(*field, row.get(*field));
         }
@@ -69,21 +88,34 @@ impl<'a> VersionLog<'a> {
 
     /// The entities a version counts for.
     fn entities_of(&self, index: usize) -> &[u32] {
-        let end = self.first_entity.get(index + 1).map_or(self.entities.len(), |first| *first);
+        let end = self
+            .first_entity
+            .get(index + 1)
+            .map_or(self.entities.len(), |first| *first);
         &self.entities[self.first_entity[index]..end]
     }
 
     /// The points of an aggregate, per entity and in order of time; `value_of` reads what is aggregated.
-    pub(crate) fn points(&self, aggregate: &Aggregate, mut value_of: impl FnMut(&dyn View) -> f64) -> Vec<Vec<VersionPoint>> {
+    pub(crate) fn points(
+        &self,
+        aggregate: &Aggregate,
+        mut value_of: impl FnMut(&dyn View) -> f64,
+    ) -> Vec<Vec<VersionPoint>> {
         let mut order: Vec<usize> = (0..self.rows.len()).collect();
         order.sort_by_key(|index| {
             let row = self.rows.row(*index);
             (row.key(), row.known_ms(), row.position())
         });
         let mut points: Vec<Vec<VersionPoint>> = Vec::new();
-        for (key, versions) in order.chunk_by(|a, b| self.rows.row(*a).key() == self.rows.row(*b).key()).enumerate() {
+        for (key, versions) in order
+            .chunk_by(|a, b| self.rows.row(*a).key() == self.rows.row(*b).key())
+            .enumerate()
+        {
             let key = u32::try_from(key).expect("a batch holds fewer than 2^32 rows");
-            let mut merged = Merged { rows: &self.rows, supplier: vec![versions[0]; self.table.fields.len()] };
+            let mut merged = Merged {
+                rows: &self.rows,
+                supplier: vec![versions[0]; self.table.fields.len()],
+            };
             let mut effective_ms = None;
             let mut matched = false;
             for index in versions {
@@ -95,9 +127,19 @@ impl<'a> VersionLog<'a> {
                 };
                 effective_ms = Some(time_ms);
                 let exists = row.operation() != Operation::Delete;
-                let matches = exists && aggregate.filter.as_ref().is_none_or(|filter| filter.holds(&merged));
+                let matches = exists
+                    && aggregate
+                        .filter
+                        .as_ref()
+                        .is_none_or(|filter| filter.holds(&merged));
                 if matches {
-                    let point = VersionPoint { time_ms, known_ms: row.known_ms(), key, entered: !matched, value: value_of(&merged) };
+                    let point = VersionPoint {
+                        time_ms,
+                        known_ms: row.known_ms(),
+                        key,
+                        entered: !matched,
+                        value: value_of(&merged),
+                    };
                     for entity in self.entities_of(*index) {
                         let entity = *entity as usize;
                         if points.len() <= entity {
@@ -125,7 +167,9 @@ struct Merged<'a> {
 
 impl Merged<'_> {
     fn apply(&mut self, table: &Table, index: usize) {
-        let changed = table.changed_fields.map(|field| self.rows.row(index).get(field));
+        let changed = table
+            .changed_fields
+            .map(|field| self.rows.row(index).get(field));
         if let Some(Value::List(names)) = changed
             && names.iter().next().is_some()
         {
@@ -155,7 +199,10 @@ fn fields_of(condition: &Condition, fields: &mut Vec<FieldId>) {
             fields_of(b, fields);
         }
         Condition::Not(inner) => fields_of(inner, fields),
-        Condition::Compare(operand, ..) | Condition::In(operand, _) | Condition::IsNull(operand) | Condition::Like(operand, _) => {
+        Condition::Compare(operand, ..)
+        | Condition::In(operand, _)
+        | Condition::IsNull(operand)
+        | Condition::Like(operand, _) => {
             if let Operand::Column(field) = operand {
                 fields.push(*field);
             }

@@ -13,7 +13,11 @@ pub(crate) struct Refusal {
 /// A row has a key; an event also has a time, and an owner to hang on. An empty reference refers to nothing: it becomes null
 /// where it may.
 pub(crate) fn admit(table: &Table, row: &mut RowBuilder<'_>) -> Result<(), Refusal> {
-    for field in table.fields.iter().filter(|f| f.nullable && f.reference.is_some()) {
+    for field in table
+        .fields
+        .iter()
+        .filter(|f| f.nullable && f.reference.is_some())
+    {
         if row.get(field.id).text().is_some_and(str::is_empty) {
             row.set(field.id, Value::Null);
         }
@@ -25,7 +29,10 @@ pub(crate) fn admit(table: &Table, row: &mut RowBuilder<'_>) -> Result<(), Refus
     if table.role != Role::Event {
         return Ok(());
     }
-    if table.retraction.is_some_and(|field| row.get(field) == Value::Bool(true)) {
+    if table
+        .retraction
+        .is_some_and(|field| row.get(field) == Value::Bool(true))
+    {
         row.set_operation(Operation::Retract);
     }
     if let Some(time) = table.time
@@ -33,8 +40,16 @@ pub(crate) fn admit(table: &Table, row: &mut RowBuilder<'_>) -> Result<(), Refus
     {
         return refuse(table.field_at(time).name.clone(), "an event needs its time");
     }
-    if table.owners.iter().all(|f| row.get(*f).text().is_none_or(str::is_empty)) {
-        let names: Vec<&str> = table.owners.iter().map(|f| table.field_at(*f).name.as_str()).collect();
+    if table
+        .owners
+        .iter()
+        .all(|f| row.get(*f).text().is_none_or(str::is_empty))
+    {
+        let names: Vec<&str> = table
+            .owners
+            .iter()
+            .map(|f| table.field_at(*f).name.as_str())
+            .collect();
         return refuse(names.join(" / "), "an event needs an owner");
     }
     Ok(())

@@ -188,7 +188,11 @@ impl OutcomeField {
     /// `Some(true)`: won; `Some(false)`: lost; `None`: neither.
     pub fn of(&self, value: &str) -> Option<bool> {
         let is_in = |values: &[String]| values.iter().any(|v| v == value);
-        if is_in(&self.won) { Some(true) } else { is_in(&self.lost).then_some(false) }
+        if is_in(&self.won) {
+            Some(true)
+        } else {
+            is_in(&self.lost).then_some(false)
+        }
     }
 }
 
@@ -296,7 +300,9 @@ pub struct Catalog {
 impl Catalog {
     /// The table of this name or alias, case-insensitively.
     pub fn table(&self, name: &str) -> Option<&Table> {
-        self.by_name.get(&name.to_lowercase()).map(|id| &self.tables[id.index()])
+        self.by_name
+            .get(&name.to_lowercase())
+            .map(|id| &self.tables[id.index()])
     }
     /// The table with this id.
     pub fn table_at(&self, id: TableId) -> &Table {
@@ -304,13 +310,19 @@ impl Catalog {
     }
     /// The root table. A catalog has exactly one.
     pub fn root(&self) -> &Table {
-        self.tables.iter().find(|t| t.role == Role::Root).expect("checked on load: exactly one root table")
+        self.tables
+            .iter()
+            .find(|t| t.role == Role::Root)
+            .expect("checked on load: exactly one root table")
     }
     /// Event tables whose owner reference may name this entity table.
     pub fn events_of(&self, entity: TableId) -> impl Iterator<Item = &Table> {
-        self.tables
-            .iter()
-            .filter(move |t| t.role == Role::Event && t.owners.iter().any(|f| t.field_at(*f).reference.is_some_and(|r| r.table == entity)))
+        self.tables.iter().filter(move |t| {
+            t.role == Role::Event
+                && t.owners
+                    .iter()
+                    .any(|f| t.field_at(*f).reference.is_some_and(|r| r.table == entity))
+        })
     }
     /// Member tables, in table order.
     pub fn members(&self) -> impl Iterator<Item = &Table> {

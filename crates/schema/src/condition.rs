@@ -92,13 +92,19 @@ impl Condition {
             Condition::And(a, b) => a.holds(view) && b.holds(view),
             Condition::Or(a, b) => a.holds(view) || b.holds(view),
             Condition::Not(a) => !a.holds(view),
-            Condition::Compare(operand, comparison, literal) => compare(read(operand), *comparison, literal),
+            Condition::Compare(operand, comparison, literal) => {
+                compare(read(operand), *comparison, literal)
+            }
             Condition::In(operand, literals) => {
                 let value = read(operand);
-                literals.iter().any(|l| compare(value, Comparison::Equal, l))
+                literals
+                    .iter()
+                    .any(|l| compare(value, Comparison::Equal, l))
             }
             Condition::IsNull(operand) => read(operand).is_null(),
-            Condition::Like(operand, pattern) => read(operand).text().is_some_and(|text| like(text, pattern)),
+            Condition::Like(operand, pattern) => {
+                read(operand).text().is_some_and(|text| like(text, pattern))
+            }
         }
     }
 }
@@ -114,7 +120,10 @@ fn compare(value: Value<'_>, comparison: Comparison, literal: &Literal) -> bool 
             None => return false,
         },
         // A flag column (0/1) may be compared with TRUE and a truth value with 0/1.
-        (value, Literal::Bool(b)) => match value.number().and_then(|x| x.partial_cmp(&f64::from(u8::from(*b)))) {
+        (value, Literal::Bool(b)) => match value
+            .number()
+            .and_then(|x| x.partial_cmp(&f64::from(u8::from(*b))))
+        {
             Some(ordering) => ordering,
             None => return false,
         },
@@ -152,7 +161,9 @@ fn like(text: &str, pattern: &str) -> bool {
         if p < pattern.len() && pattern[p] == Piece::Any {
             star = Some((p, t));
             p += 1;
-        } else if p < pattern.len() && (pattern[p] == Piece::One || pattern[p] == Piece::Exactly(text[t])) {
+        } else if p < pattern.len()
+            && (pattern[p] == Piece::One || pattern[p] == Piece::Exactly(text[t]))
+        {
             t += 1;
             p += 1;
         } else if let Some((star_p, star_t)) = star {

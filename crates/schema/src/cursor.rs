@@ -68,12 +68,18 @@ impl<'a> Cursor<'a> {
                 return Ok((value >> 1) as i64 ^ -((value & 1) as i64));
             }
         }
-        Err(if self.rest.len() < 10 { Snag::Truncated } else { Snag::Number })
+        Err(if self.rest.len() < 10 {
+            Snag::Truncated
+        } else {
+            Snag::Number
+        })
     }
 
     pub(crate) fn int(&mut self) -> Result<i64, Snag> {
         let value = self.long()?;
-        i32::try_from(value).map(i64::from).map_err(|_| Snag::Number)
+        i32::try_from(value)
+            .map(i64::from)
+            .map_err(|_| Snag::Number)
     }
 
     pub(crate) fn float(&mut self) -> Result<f32, Snag> {
@@ -107,11 +113,17 @@ impl<'a> Cursor<'a> {
         } else {
             None
         };
-        Ok(Some(Block { items: items.unsigned_abs(), bytes }))
+        Ok(Some(Block {
+            items: items.unsigned_abs(),
+            bytes,
+        }))
     }
 
     fn fitting(&self, length: i64) -> Result<usize, Snag> {
-        usize::try_from(length).ok().filter(|l| *l <= self.rest.len()).ok_or(Snag::Length(length))
+        usize::try_from(length)
+            .ok()
+            .filter(|l| *l <= self.rest.len())
+            .ok_or(Snag::Length(length))
     }
 }
 
@@ -137,15 +149,32 @@ mod tests {
 
     #[test]
     fn numbers_round_trip() {
-        for value in [0, 1, -1, 63, 64, -65, i64::from(i32::MAX), i64::MAX, i64::MIN] {
+        for value in [
+            0,
+            1,
+            -1,
+            63,
+            64,
+            -65,
+            i64::from(i32::MAX),
+            i64::MAX,
+            i64::MIN,
+        ] {
             let mut bytes = Vec::new();
             put_long(value, &mut bytes);
             let mut cursor = Cursor::new(&bytes);
             assert_eq!(cursor.long(), Ok(value));
             assert_eq!(cursor.remaining(), 0);
-            assert_eq!(Cursor::new(&bytes[..bytes.len() - 1]).long(), Err(Snag::Truncated));
+            assert_eq!(
+                Cursor::new(&bytes[..bytes.len() - 1]).long(),
+                Err(Snag::Truncated)
+            );
         }
-        assert_eq!(Cursor::new(&[0x80; 10]).long(), Err(Snag::Number), "no end after ten bytes");
+        assert_eq!(
+            Cursor::new(&[0x80; 10]).long(),
+            Err(Snag::Number),
+            "no end after ten bytes"
+        );
         let mut beyond_int = Vec::new();
         put_long(1 << 31, &mut beyond_int);
         assert_eq!(Cursor::new(&beyond_int).int(), Err(Snag::Number));

@@ -10,7 +10,9 @@ use smallvec::SmallVec;
 use crate::admit::admit;
 use crate::catalog::{Catalog, FieldId, Table, TableId};
 use crate::cursor::{Cursor, Snag};
-use crate::program::{Action, CompileError, Constant, Program, Read, Skip, Width, decimal, uuid_text};
+use crate::program::{
+    Action, CompileError, Constant, Program, Read, Skip, Width, decimal, uuid_text,
+};
 use crate::row::{Operation, Position, RowBatch, RowBuilder, Value};
 
 /// How deep records may nest in what is passed over.
@@ -20,7 +22,9 @@ const MAX_DEPTH: usize = 64;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     /// The bytes end inside a field.
-    #[error("table {table}, field {field}: the bytes end inside it; the record is cut off, or was written under another schema")]
+    #[error(
+        "table {table}, field {field}: the bytes end inside it; the record is cut off, or was written under another schema"
+    )]
     Truncated {
         /// The table.
         table: String,
@@ -28,7 +32,9 @@ pub enum DecodeError {
         field: String,
     },
     /// Bytes are left after the last field.
-    #[error("table {table}: {bytes} bytes are left after the last field; the record was written under another schema")]
+    #[error(
+        "table {table}: {bytes} bytes are left after the last field; the record was written under another schema"
+    )]
     Trailing {
         /// The table.
         table: String,
@@ -66,7 +72,9 @@ pub enum DecodeError {
         field: String,
     },
     /// A union's branch does not exist.
-    #[error("table {table}, field {field}: the union has no branch {index}; the record was written under another schema")]
+    #[error(
+        "table {table}, field {field}: the union has no branch {index}; the record was written under another schema"
+    )]
     BadUnionBranch {
         /// The table.
         table: String,
@@ -76,7 +84,9 @@ pub enum DecodeError {
         index: i64,
     },
     /// An enum's symbol does not exist.
-    #[error("table {table}, field {field}: the enum has no symbol number {index}; the record was written under another schema")]
+    #[error(
+        "table {table}, field {field}: the enum has no symbol number {index}; the record was written under another schema"
+    )]
     BadEnumIndex {
         /// The table.
         table: String,
@@ -86,7 +96,9 @@ pub enum DecodeError {
         index: i64,
     },
     /// Records nest too deep.
-    #[error("table {table}, field {field}: records nest deeper than {MAX_DEPTH}; take the field out, or flatten it")]
+    #[error(
+        "table {table}, field {field}: records nest deeper than {MAX_DEPTH}; take the field out, or flatten it"
+    )]
     TooDeep {
         /// The table.
         table: String,
@@ -94,7 +106,9 @@ pub enum DecodeError {
         field: String,
     },
     /// The value is well written but is none of the table's type.
-    #[error("table {table}, field {field}: {why}; allow it in the table's schema, or correct the producer")]
+    #[error(
+        "table {table}, field {field}: {why}; allow it in the table's schema, or correct the producer"
+    )]
     Unreadable {
         /// The table.
         table: String,
@@ -128,7 +142,11 @@ impl RowDecoder {
     ///
     /// # Errors
     /// When no record of this writer could ever be a row of the table.
-    pub fn compile(writer: &apache_avro::Schema, catalog: &Catalog, table: TableId) -> Result<RowDecoder, CompileError> {
+    pub fn compile(
+        writer: &apache_avro::Schema,
+        catalog: &Catalog,
+        table: TableId,
+    ) -> Result<RowDecoder, CompileError> {
         Self::compile_renamed(writer, catalog, table, &BTreeMap::new())
     }
 
@@ -142,7 +160,10 @@ impl RowDecoder {
         table: TableId,
         renamed: &BTreeMap<String, String>,
     ) -> Result<RowDecoder, CompileError> {
-        Ok(RowDecoder { table, program: Program::compile(writer, catalog, table, renamed)? })
+        Ok(RowDecoder {
+            table,
+            program: Program::compile(writer, catalog, table, renamed)?,
+        })
     }
 
     /// The table its rows belong to.
@@ -167,7 +188,10 @@ impl RowDecoder {
         let mut builder = batch.start(catalog, self.table, Operation::Upsert, position, known_ms);
         self.fill(&mut cursor, table, &mut builder)?;
         if cursor.remaining() > 0 {
-            return Err(DecodeError::Trailing { table: table.name.clone(), bytes: cursor.remaining() });
+            return Err(DecodeError::Trailing {
+                table: table.name.clone(),
+                bytes: cursor.remaining(),
+            });
         }
         check(table, &mut builder)?;
         builder.finish();
@@ -175,7 +199,12 @@ impl RowDecoder {
     }
 
     /// Reads one record from the front of `cursor` into `builder`, without [`check`].
-    pub(crate) fn fill(&self, cursor: &mut Cursor<'_>, table: &Table, builder: &mut RowBuilder<'_>) -> Result<(), DecodeError> {
+    pub(crate) fn fill(
+        &self,
+        cursor: &mut Cursor<'_>,
+        table: &Table,
+        builder: &mut RowBuilder<'_>,
+    ) -> Result<(), DecodeError> {
         for step in &self.program.steps {
             let outcome = match &step.action {
                 Action::Read(field, read) => read_into(read, *field, cursor, builder),
@@ -190,8 +219,13 @@ impl RowDecoder {
     }
 
     /// Passes over one record at the front of `cursor`, whatever it says.
-    pub(crate) fn pass_over(&self, cursor: &mut Cursor<'_>, table: &Table) -> Result<(), DecodeError> {
-        self.skip(&self.program.record, cursor, 0).map_err(|snag| named(snag, table, "the record"))
+    pub(crate) fn pass_over(
+        &self,
+        cursor: &mut Cursor<'_>,
+        table: &Table,
+    ) -> Result<(), DecodeError> {
+        self.skip(&self.program.record, cursor, 0)
+            .map_err(|snag| named(snag, table, "the record"))
     }
 
     fn skip(&self, skip: &Skip, cursor: &mut Cursor<'_>, depth: usize) -> Result<(), Snag> {
@@ -201,7 +235,9 @@ impl RowDecoder {
             Skip::Bytes(count) => cursor.take(*count).map(drop),
             Skip::Prefixed => cursor.prefixed().map(drop),
             Skip::Union(branches) => self.skip(branch(branches, cursor)?, cursor, depth),
-            Skip::Sequence(parts) => parts.iter().try_for_each(|part| self.skip(part, cursor, depth)),
+            Skip::Sequence(parts) => parts
+                .iter()
+                .try_for_each(|part| self.skip(part, cursor, depth)),
             Skip::Blocks(item) => {
                 while let Some(block) = cursor.block()? {
                     match block.bytes {
@@ -217,7 +253,9 @@ impl RowDecoder {
                 }
                 Ok(())
             }
-            Skip::Named(slot) if depth < MAX_DEPTH => self.skip(&self.program.named[*slot], cursor, depth + 1),
+            Skip::Named(slot) if depth < MAX_DEPTH => {
+                self.skip(&self.program.named[*slot], cursor, depth + 1)
+            }
             Skip::Named(_) => Err(Snag::TooDeep),
         }
     }
@@ -225,7 +263,11 @@ impl RowDecoder {
 
 /// What [`RowDecoder::decode`] asks of a row beyond being readable.
 pub(crate) fn check(table: &Table, builder: &mut RowBuilder<'_>) -> Result<(), DecodeError> {
-    admit(table, builder).map_err(|r| DecodeError::Invalid { table: table.name.clone(), field: r.field, why: r.why })
+    admit(table, builder).map_err(|r| DecodeError::Invalid {
+        table: table.name.clone(),
+        field: r.field,
+        why: r.why,
+    })
 }
 
 pub(crate) fn set_constant(constant: &Constant, field: FieldId, builder: &mut RowBuilder<'_>) {
@@ -244,11 +286,23 @@ fn named(snag: Snag, table: &Table, writer_field: &str) -> DecodeError {
     let (table, field) = (table.name.clone(), writer_field.to_owned());
     match snag {
         Snag::Truncated => DecodeError::Truncated { table, field },
-        Snag::Length(length) => DecodeError::BadLength { table, field, length },
+        Snag::Length(length) => DecodeError::BadLength {
+            table,
+            field,
+            length,
+        },
         Snag::Number => DecodeError::BadNumber { table, field },
         Snag::Utf8 => DecodeError::InvalidUtf8 { table, field },
-        Snag::Branch(index) => DecodeError::BadUnionBranch { table, field, index },
-        Snag::Symbol(index) => DecodeError::BadEnumIndex { table, field, index },
+        Snag::Branch(index) => DecodeError::BadUnionBranch {
+            table,
+            field,
+            index,
+        },
+        Snag::Symbol(index) => DecodeError::BadEnumIndex {
+            table,
+            field,
+            index,
+        },
         Snag::TooDeep => DecodeError::TooDeep { table, field },
         Snag::Unreadable(why) => DecodeError::Unreadable { table, field, why },
     }
@@ -256,7 +310,10 @@ fn named(snag: Snag, table: &Table, writer_field: &str) -> DecodeError {
 
 fn branch<'p, T>(branches: &'p [T], cursor: &mut Cursor<'_>) -> Result<&'p T, Snag> {
     let index = cursor.long()?;
-    usize::try_from(index).ok().and_then(|i| branches.get(i)).ok_or(Snag::Branch(index))
+    usize::try_from(index)
+        .ok()
+        .and_then(|i| branches.get(i))
+        .ok_or(Snag::Branch(index))
 }
 
 fn number(width: Width, cursor: &mut Cursor<'_>) -> Result<i64, Snag> {
@@ -266,20 +323,31 @@ fn number(width: Width, cursor: &mut Cursor<'_>) -> Result<i64, Snag> {
     }
 }
 
-fn read_into(read: &Read, field: FieldId, cursor: &mut Cursor<'_>, builder: &mut RowBuilder<'_>) -> Result<(), Snag> {
+fn read_into(
+    read: &Read,
+    field: FieldId,
+    cursor: &mut Cursor<'_>,
+    builder: &mut RowBuilder<'_>,
+) -> Result<(), Snag> {
     let value = match read {
         Read::Null => Value::Null,
         Read::Bool => Value::Bool(cursor.boolean()?),
         Read::Long(width) => Value::Long(number(*width, cursor)?),
         Read::LongAsText(width) => {
             let mut digits = [0; 20];
-            builder.set(field, Value::Text(decimal_digits(number(*width, cursor)?, &mut digits)));
+            builder.set(
+                field,
+                Value::Text(decimal_digits(number(*width, cursor)?, &mut digits)),
+            );
             return Ok(());
         }
         Read::LongAsDouble(width) => Value::Double(number(*width, cursor)? as f64),
         Read::Time(width, unit) => {
             let raw = number(*width, cursor)?;
-            Value::Time(unit.to_ms(raw).ok_or_else(|| Snag::Unreadable(format!("the time {raw} is out of range")))?)
+            Value::Time(
+                unit.to_ms(raw)
+                    .ok_or_else(|| Snag::Unreadable(format!("the time {raw} is out of range")))?,
+            )
         }
         Read::Float => Value::Double(f64::from(cursor.float()?)),
         Read::Double => Value::Double(cursor.double()?),
@@ -291,8 +359,13 @@ fn read_into(read: &Read, field: FieldId, cursor: &mut Cursor<'_>, builder: &mut
             Value::Double(decimal(bytes, *scale))
         }
         Read::Uuid { fixed } => {
-            let bytes = if *fixed { cursor.take(16)? } else { cursor.prefixed()? };
-            let text = uuid_text(bytes).ok_or_else(|| Snag::Unreadable(format!("a uuid of {} bytes", bytes.len())))?;
+            let bytes = if *fixed {
+                cursor.take(16)?
+            } else {
+                cursor.prefixed()?
+            };
+            let text = uuid_text(bytes)
+                .ok_or_else(|| Snag::Unreadable(format!("a uuid of {} bytes", bytes.len())))?;
             builder.set(field, Value::Text(&text));
             return Ok(());
         }
@@ -307,14 +380,18 @@ fn read_into(read: &Read, field: FieldId, cursor: &mut Cursor<'_>, builder: &mut
             builder.set_list(field, items);
             return Ok(());
         }
-        Read::Union(branches) => return read_into(readable(branch(branches, cursor)?)?, field, cursor, builder),
+        Read::Union(branches) => {
+            return read_into(readable(branch(branches, cursor)?)?, field, cursor, builder);
+        }
     };
     builder.set(field, value);
     Ok(())
 }
 
 fn readable(branch: &Result<Read, Box<str>>) -> Result<&Read, Snag> {
-    branch.as_ref().map_err(|why| Snag::Unreadable(why.to_string()))
+    branch
+        .as_ref()
+        .map_err(|why| Snag::Unreadable(why.to_string()))
 }
 
 /// The reads that give borrowed text: of the record's bytes, or of the program's symbols. Each takes at least one byte.
@@ -323,7 +400,10 @@ fn read_text<'t, 'c: 't>(read: &'t Read, cursor: &mut Cursor<'c>) -> Result<&'t 
         Read::Text => cursor.text(),
         Read::Enum(symbols) => {
             let index = cursor.long()?;
-            let symbol = usize::try_from(index).ok().and_then(|i| symbols.get(i)).ok_or(Snag::Symbol(index))?;
+            let symbol = usize::try_from(index)
+                .ok()
+                .and_then(|i| symbols.get(i))
+                .ok_or(Snag::Symbol(index))?;
             symbol.as_deref().map_err(|theirs| unknown_symbol(theirs))
         }
         Read::TextAsSymbol(symbols) => {
@@ -337,7 +417,9 @@ fn read_text<'t, 'c: 't>(read: &'t Read, cursor: &mut Cursor<'c>) -> Result<&'t 
 
 fn unknown_symbol(symbol: &str) -> Snag {
     let shown: String = symbol.chars().take(80).collect();
-    Snag::Unreadable(format!("'{shown}' is not a symbol of the table's enum, which has no default"))
+    Snag::Unreadable(format!(
+        "'{shown}' is not a symbol of the table's enum, which has no default"
+    ))
 }
 
 /// A number's decimal digits, without allocating.

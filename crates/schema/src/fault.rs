@@ -47,11 +47,22 @@ impl Faults<'_> {
         self.push(None, message.into(), hint.into());
     }
 
-    pub(crate) fn field(&mut self, field: &str, message: impl Into<String>, hint: impl Into<String>) {
+    pub(crate) fn field(
+        &mut self,
+        field: &str,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
         self.push(Some(field.to_owned()), message.into(), hint.into());
     }
 
     fn push(&mut self, field: Option<String>, message: String, hint: String) {
-        self.list.push(SchemaFault { file: self.file.to_owned(), record: self.record.to_owned(), field, message, hint });
+        self.list.push(SchemaFault {
+            file: self.file.to_owned(),
+            record: self.record.to_owned(),
+            field,
+            message,
+            hint,
+        });
     }
 }

@@ -26,10 +26,13 @@ mod wire;
 mod write;
 
 pub use catalog::{
-    Catalog, DataType, Feature, Field, FieldId, Hub, HubId, MatchBy, Meaning, OutcomeField, Reference, Relation, RelationId, RelationKind,
-    Role, Staged, Table, TableId,
+    Catalog, DataType, Feature, Field, FieldId, Hub, HubId, MatchBy, Meaning, OutcomeField,
+    Reference, Relation, RelationId, RelationKind, Role, Staged, Table, TableId,
 };
-pub use condition::{Absence, Comparison, Condition, DayCounter, DayWindow, Literal, Measure, Operand, Population, View};
+pub use condition::{
+    Absence, Comparison, Condition, DayCounter, DayWindow, Literal, Measure, Operand, Population,
+    View,
+};
 pub use decode::{DecodeError, RowDecoder};
 pub use fault::SchemaFault;
 pub use files::{FileError, FileOptions, FileReader, parse_time_ms};

@@ -6,15 +6,18 @@ use rustc_hash::FxHashMap;
 
 use crate::annotations::FieldAnnotation;
 use crate::catalog::{
-    DataType, Feature, Field, FieldId, Hub, HubId, Meaning, OutcomeField, Reference, Relation, RelationId, RelationKind, Role, Staged,
-    Table, TableId,
+    DataType, Feature, Field, FieldId, Hub, HubId, Meaning, OutcomeField, Reference, Relation,
+    RelationId, RelationKind, Role, Staged, Table, TableId,
 };
 use crate::fault::{Faults, SchemaFault};
 use crate::load::{Draft, DraftField};
 use crate::shape::Shape;
 
 /// All hubs, by name: hub tables and names given by `"hub"`. A name that is a hub table's alias means that table.
-fn hub_names(drafts: &[Draft], names: &FxHashMap<String, TableId>) -> BTreeMap<String, Option<TableId>> {
+fn hub_names(
+    drafts: &[Draft],
+    names: &FxHashMap<String, TableId>,
+) -> BTreeMap<String, Option<TableId>> {
     let mut hubs = BTreeMap::new();
     for (i, draft) in drafts.iter().enumerate() {
         if Role::from(draft.annotation.role) == Role::Hub {
@@ -43,8 +46,19 @@ pub(crate) struct Linker<'a> {
 }
 
 impl<'a> Linker<'a> {
-    pub(crate) fn new(names: &'a FxHashMap<String, TableId>, broken: &'a [Vec<String>], drafts: &'a [Draft]) -> Self {
-        Linker { names, broken, drafts, hubs: hub_names(drafts, names), sources: BTreeMap::new(), every_reference_usable: true }
+    pub(crate) fn new(
+        names: &'a FxHashMap<String, TableId>,
+        broken: &'a [Vec<String>],
+        drafts: &'a [Draft],
+    ) -> Self {
+        Linker {
+            names,
+            broken,
+            drafts,
+            hubs: hub_names(drafts, names),
+            sources: BTreeMap::new(),
+            every_reference_usable: true,
+        }
     }
 
     /// The hubs, once all tables are linked.
@@ -52,18 +66,28 @@ impl<'a> Linker<'a> {
         let mut sources = self.sources;
         let hub = |(i, (name, table))| {
             let id = HubId(i as u16);
-            Hub { id, name, table, sources: sources.remove(&id).unwrap_or_default() }
+            Hub {
+                id,
+                name,
+                table,
+                sources: sources.remove(&id).unwrap_or_default(),
+            }
         };
         self.hubs.into_iter().enumerate().map(hub).collect()
     }
 
     fn hub_id(&self, name: &str) -> Option<HubId> {
-        self.hubs.keys().position(|n| n == name).map(|i| HubId(i as u16))
+        self.hubs
+            .keys()
+            .position(|n| n == name)
+            .map(|i| HubId(i as u16))
     }
 
     /// Whether a file that could not be read may define the table.
     fn may_be_broken(&self, name: &str) -> bool {
-        self.broken.iter().any(|names| names.is_empty() || names.iter().any(|n| n.eq_ignore_ascii_case(name)))
+        self.broken
+            .iter()
+            .any(|names| names.is_empty() || names.iter().any(|n| n.eq_ignore_ascii_case(name)))
     }
 
     fn role_of(&self, table: TableId) -> Role {
@@ -71,11 +95,24 @@ impl<'a> Linker<'a> {
     }
 
     /// The table. When faults are reported the catalog is thrown away, but its owners are still checked for cycles.
-    pub(crate) fn table(&mut self, id: TableId, draft: &Draft, list: &mut Vec<SchemaFault>) -> Table {
-        let mut faults = Faults { list, file: &draft.file, record: &draft.record };
+    pub(crate) fn table(
+        &mut self,
+        id: TableId,
+        draft: &Draft,
+        list: &mut Vec<SchemaFault>,
+    ) -> Table {
+        let mut faults = Faults {
+            list,
+            file: &draft.file,
+            record: &draft.record,
+        };
         let role = Role::from(draft.annotation.role);
-        let fields: Vec<Field> =
-            draft.fields.iter().enumerate().map(|(i, field)| self.field(id, role, FieldId(i as u16), field, &mut faults)).collect();
+        let fields: Vec<Field> = draft
+            .fields
+            .iter()
+            .enumerate()
+            .map(|(i, field)| self.field(id, role, FieldId(i as u16), field, &mut faults))
+            .collect();
         let key = only("key", draft, |a| a.key, &mut faults);
         let time = only("time", draft, |a| a.time, &mut faults);
         let changed_fields = only("changed_fields", draft, |a| a.changed_fields, &mut faults);
@@ -88,7 +125,10 @@ impl<'a> Linker<'a> {
                 );
             }
             if role == Role::Event && !draft.fields.iter().any(|f| f.annotation.time) {
-                faults.record("is an event without a time", "mark the timestamp of when it happened with \"time\": true");
+                faults.record(
+                    "is an event without a time",
+                    "mark the timestamp of when it happened with \"time\": true",
+                );
             }
             if role == Role::Event && !draft.fields.iter().any(|f| f.annotation.owner) {
                 faults.record(
@@ -100,7 +140,12 @@ impl<'a> Linker<'a> {
         Table {
             id,
             name: draft.annotation.table.clone(),
-            aliases: draft.annotation.aliases.iter().map(|a| a.to_lowercase()).collect(),
+            aliases: draft
+                .annotation
+                .aliases
+                .iter()
+                .map(|a| a.to_lowercase())
+                .collect(),
             role,
             staged: staged(draft, role, &fields, &mut faults),
             outcome: outcome(draft, role, &fields, &mut faults),
@@ -116,20 +161,33 @@ impl<'a> Linker<'a> {
     }
 
     fn owners(&self, id: TableId, role: Role, fields: &[Field]) -> Vec<FieldId> {
-        let marked: Vec<FieldId> = fields.iter().filter(|f| f.reference.is_some_and(|r| r.owner)).map(|f| f.id).collect();
+        let marked: Vec<FieldId> = fields
+            .iter()
+            .filter(|f| f.reference.is_some_and(|r| r.owner))
+            .map(|f| f.id)
+            .collect();
         if role != Role::Member || !marked.is_empty() {
             return marked;
         }
         let leads_home = |f: &&Field| {
             f.data_type != DataType::TextList
                 && f.reference.is_some_and(|r| {
-                    r.table != id && r.meaning == Meaning::Related && matches!(self.role_of(r.table), Role::Root | Role::Member)
+                    r.table != id
+                        && r.meaning == Meaning::Related
+                        && matches!(self.role_of(r.table), Role::Root | Role::Member)
                 })
         };
         fields.iter().filter(leads_home).map(|f| f.id).collect()
     }
 
-    fn field(&mut self, table: TableId, role: Role, id: FieldId, draft: &DraftField, faults: &mut Faults<'_>) -> Field {
+    fn field(
+        &mut self,
+        table: TableId,
+        role: Role,
+        id: FieldId,
+        draft: &DraftField,
+        faults: &mut Faults<'_>,
+    ) -> Field {
         let name = &draft.name;
         let annotation = &draft.annotation;
         let reference = self.reference(table, role, name, annotation, faults);
@@ -141,8 +199,12 @@ impl<'a> Linker<'a> {
             (Shape::Int | Shape::Long, true) => DataType::Text,
             _ => shape.data_type(),
         };
-        let is_plain_reference = reference.is_some_and(|r| !r.owner && r.meaning == Meaning::Related) && !annotation.key;
-        if identifies && data_type != DataType::Text && !(is_plain_reference && data_type == DataType::TextList) {
+        let is_plain_reference =
+            reference.is_some_and(|r| !r.owner && r.meaning == Meaning::Related) && !annotation.key;
+        if identifies
+            && data_type != DataType::Text
+            && !(is_plain_reference && data_type == DataType::TextList)
+        {
             faults.field(
                 name,
                 "is a key or reference, but not a string, uuid, int or long",
@@ -157,7 +219,11 @@ impl<'a> Linker<'a> {
             );
         }
         if annotation.key && nullable {
-            faults.field(name, "is the key, but may be null", "take null out of its type");
+            faults.field(
+                name,
+                "is the key, but may be null",
+                "take null out of its type",
+            );
         }
         if annotation.time && data_type != DataType::Time {
             faults.field(
@@ -174,26 +240,53 @@ impl<'a> Linker<'a> {
             );
         }
         if annotation.changed_fields && role == Role::Event {
-            faults.field(name, "is marked changed_fields, but events do not change", "remove it: only records of entities are versions");
+            faults.field(
+                name,
+                "is marked changed_fields, but events do not change",
+                "remove it: only records of entities are versions",
+            );
         }
         if annotation.is_static && role == Role::Event {
-            faults.field(name, "is marked static, but events have no versions", "remove it: only fields of entities may be static");
+            faults.field(
+                name,
+                "is marked static, but events have no versions",
+                "remove it: only fields of entities may be static",
+            );
         }
         if annotation.match_by.is_some() && data_type != DataType::Text {
-            faults.field(name, "is marked match, but is not a string", "match works on an e-mail address, a domain or a website");
+            faults.field(
+                name,
+                "is marked match, but is not a string",
+                "match works on an e-mail address, a domain or a website",
+            );
         }
         if annotation.label && !matches!(data_type, DataType::Text | DataType::Symbol(_)) {
-            faults.field(name, "is marked label, but is not a string", "a label is text shown to people");
+            faults.field(
+                name,
+                "is marked label, but is not a string",
+                "a label is text shown to people",
+            );
         }
         let values = values(&shape, &data_type, name, annotation, faults);
         if annotation.ordinal && (values.len() < 2 || data_type == DataType::TextList) {
-            faults.field(name, "is marked ordinal, but is not a category with declared values", "list its values in ascending order");
+            faults.field(
+                name,
+                "is marked ordinal, but is not a category with declared values",
+                "list its values in ascending order",
+            );
         }
         for value in annotation.groups.keys().filter(|v| !values.contains(v)) {
             faults.field(
                 name,
                 format!("groups name the value '{value}', which it does not declare"),
-                format!("declared values: {}", if values.is_empty() { "none".to_owned() } else { values.join(", ") }),
+                format!(
+                    "declared values: {}",
+                    if values.is_empty() {
+                        "none".to_owned()
+                    } else {
+                        values.join(", ")
+                    }
+                ),
             );
         }
         let hub = self.hub((table, id), draft, &data_type, reference, faults);
@@ -223,24 +316,46 @@ impl<'a> Linker<'a> {
         annotation: &FieldAnnotation,
         faults: &mut Faults<'_>,
     ) -> Option<Reference> {
-        let meanings = [(annotation.became, Meaning::Became), (annotation.was, Meaning::Was), (annotation.previous, Meaning::Previous)];
-        let mut marked = meanings.into_iter().filter_map(|(is_marked, meaning)| is_marked.then_some(meaning));
+        let meanings = [
+            (annotation.became, Meaning::Became),
+            (annotation.was, Meaning::Was),
+            (annotation.previous, Meaning::Previous),
+        ];
+        let mut marked = meanings
+            .into_iter()
+            .filter_map(|(is_marked, meaning)| is_marked.then_some(meaning));
         let meaning = marked.next().unwrap_or_default();
         if marked.next().is_some() {
-            faults.field(name, "is marked with more than one of became, was, previous", "a reference has one meaning: keep one");
+            faults.field(
+                name,
+                "is marked with more than one of became, was, previous",
+                "a reference has one meaning: keep one",
+            );
         }
         let Some(target_name) = &annotation.reference else {
             if meaning != Meaning::Related {
-                faults.field(name, "is marked became, was or previous, but refers to nothing", "add \"ref\": the table of the other row");
+                faults.field(
+                    name,
+                    "is marked became, was or previous, but refers to nothing",
+                    "add \"ref\": the table of the other row",
+                );
             }
             if annotation.owner {
-                faults.field(name, "is marked owner, but refers to nothing", "add \"ref\": the table of the entity it belongs to");
+                faults.field(
+                    name,
+                    "is marked owner, but refers to nothing",
+                    "add \"ref\": the table of the entity it belongs to",
+                );
             }
             return None;
         };
         let Some(&table) = self.names.get(&target_name.to_lowercase()) else {
             if !self.may_be_broken(target_name) {
-                let known: Vec<&str> = self.drafts.iter().map(|d| d.annotation.table.as_str()).collect();
+                let known: Vec<&str> = self
+                    .drafts
+                    .iter()
+                    .map(|d| d.annotation.table.as_str())
+                    .collect();
                 faults.field(
                     name,
                     format!("refers to the table '{target_name}', which no file defines"),
@@ -291,17 +406,33 @@ impl<'a> Linker<'a> {
                 );
             }
             Meaning::Was if table == own => {
-                faults.field(name, "is marked was, but refers to its own table", "mark the merged row's reference with became");
+                faults.field(
+                    name,
+                    "is marked was, but refers to its own table",
+                    "mark the merged row's reference with became",
+                );
             }
             Meaning::Previous if role != Role::Member || self.role_of(table) != Role::Root => {
-                faults.field(name, "is marked previous, but does not lead from a member to the root", "previous names a former owner");
+                faults.field(
+                    name,
+                    "is marked previous, but does not lead from a member to the root",
+                    "previous names a former owner",
+                );
             }
             _ => {}
         }
         if annotation.owner && meaning != Meaning::Related && meaning != Meaning::Became {
-            faults.field(name, "is marked owner and was or previous", "an owner is the present one: keep one of the marks");
+            faults.field(
+                name,
+                "is marked owner and was or previous",
+                "an owner is the present one: keep one of the marks",
+            );
         }
-        Some(Reference { table, owner: annotation.owner, meaning })
+        Some(Reference {
+            table,
+            owner: annotation.owner,
+            meaning,
+        })
     }
 
     fn hub(
@@ -313,8 +444,9 @@ impl<'a> Linker<'a> {
         faults: &mut Faults<'_>,
     ) -> Option<HubId> {
         let (name, annotation) = (&draft.name, &draft.annotation);
-        let by_reference =
-            reference.filter(|r| self.role_of(r.table) == Role::Hub).map(|r| self.drafts[r.table.index()].annotation.table.clone());
+        let by_reference = reference
+            .filter(|r| self.role_of(r.table) == Role::Hub)
+            .map(|r| self.drafts[r.table.index()].annotation.table.clone());
         let hub_name = match (&annotation.hub, by_reference) {
             (None, referred) => referred?,
             (Some(_), _) if annotation.reference.is_some() => {
@@ -326,7 +458,11 @@ impl<'a> Linker<'a> {
                 return None;
             }
             (Some(promoted), _) => {
-                if !matches!(data_type, DataType::Text | DataType::Symbol(_) | DataType::TextList) || annotation.key {
+                if !matches!(
+                    data_type,
+                    DataType::Text | DataType::Symbol(_) | DataType::TextList
+                ) || annotation.key
+                {
                     faults.field(
                         name,
                         "is promoted to a hub, but is not a category or set",
@@ -375,8 +511,15 @@ fn unreadable_field(id: FieldId, name: &str, reference: Option<Reference>) -> Fi
 }
 
 /// The one field with a mark; two are a fault.
-fn only(mark: &str, draft: &Draft, has: impl Fn(&FieldAnnotation) -> bool, faults: &mut Faults<'_>) -> Option<FieldId> {
-    let marked: Vec<usize> = (0..draft.fields.len()).filter(|i| has(&draft.fields[*i].annotation)).collect();
+fn only(
+    mark: &str,
+    draft: &Draft,
+    has: impl Fn(&FieldAnnotation) -> bool,
+    faults: &mut Faults<'_>,
+) -> Option<FieldId> {
+    let marked: Vec<usize> = (0..draft.fields.len())
+        .filter(|i| has(&draft.fields[*i].annotation))
+        .collect();
     for second in marked.iter().skip(1) {
         let first = &draft.fields[marked[0]].name;
         faults.field(
@@ -391,18 +534,37 @@ fn only(mark: &str, draft: &Draft, has: impl Fn(&FieldAnnotation) -> bool, fault
     }
 }
 
-fn values(shape: &Shape, data_type: &DataType, name: &str, annotation: &FieldAnnotation, faults: &mut Faults<'_>) -> Vec<String> {
+fn values(
+    shape: &Shape,
+    data_type: &DataType,
+    name: &str,
+    annotation: &FieldAnnotation,
+    faults: &mut Faults<'_>,
+) -> Vec<String> {
     let symbols = shape.symbols().map(|s| &s.symbols);
     let Some(declared) = &annotation.values else {
         return symbols.cloned().unwrap_or_default();
     };
-    if !matches!(data_type, DataType::Text | DataType::Symbol(_) | DataType::TextList) || annotation.key || annotation.reference.is_some() {
-        faults.field(name, "declares values, but is not text or an enum", "values are for categories and sets: remove them");
+    if !matches!(
+        data_type,
+        DataType::Text | DataType::Symbol(_) | DataType::TextList
+    ) || annotation.key
+        || annotation.reference.is_some()
+    {
+        faults.field(
+            name,
+            "declares values, but is not text or an enum",
+            "values are for categories and sets: remove them",
+        );
         return Vec::new();
     }
     for (i, value) in declared.iter().enumerate() {
         if declared[..i].contains(value) {
-            faults.field(name, format!("declares the value '{value}' twice"), "remove one");
+            faults.field(
+                name,
+                format!("declares the value '{value}' twice"),
+                "remove one",
+            );
         }
         if symbols.is_some_and(|s| !s.contains(value)) {
             faults.field(
@@ -415,7 +577,12 @@ fn values(shape: &Shape, data_type: &DataType, name: &str, annotation: &FieldAnn
     declared.clone()
 }
 
-fn feature(data_type: &DataType, name: &str, annotation: &FieldAnnotation, faults: &mut Faults<'_>) -> Feature {
+fn feature(
+    data_type: &DataType,
+    name: &str,
+    annotation: &FieldAnnotation,
+    faults: &mut Faults<'_>,
+) -> Feature {
     let never = annotation.key
         || annotation.reference.is_some()
         || annotation.label
@@ -433,42 +600,74 @@ fn feature(data_type: &DataType, name: &str, annotation: &FieldAnnotation, fault
         };
     };
     if never && declared != Feature::None {
-        faults.field(name, "is declared a feature, but keys, references, labels, matches and the time are none", "remove feature");
+        faults.field(
+            name,
+            "is declared a feature, but keys, references, labels, matches and the time are none",
+            "remove feature",
+        );
     }
     let fits = match declared {
         Feature::None => true,
-        Feature::Number => matches!(data_type, DataType::Bool | DataType::Long | DataType::Double),
+        Feature::Number => matches!(
+            data_type,
+            DataType::Bool | DataType::Long | DataType::Double
+        ),
         Feature::Category => matches!(data_type, DataType::Text | DataType::Symbol(_)),
         Feature::Set => matches!(data_type, DataType::TextList),
         Feature::Text => matches!(data_type, DataType::Text),
         Feature::Time => matches!(data_type, DataType::Time),
     };
     if !fits && !never {
-        let hint =
-            "number: boolean, int, long, float, double, decimal; category: string, enum; set: array; text: string; time: timestamps, date";
-        faults.field(name, format!("cannot be the feature '{}' with its Avro type", format!("{declared:?}").to_lowercase()), hint);
+        let hint = "number: boolean, int, long, float, double, decimal; category: string, enum; set: array; text: string; time: timestamps, date";
+        faults.field(
+            name,
+            format!(
+                "cannot be the feature '{}' with its Avro type",
+                format!("{declared:?}").to_lowercase()
+            ),
+            hint,
+        );
     }
     declared
 }
 
-fn outcome(draft: &Draft, role: Role, fields: &[Field], faults: &mut Faults<'_>) -> Option<OutcomeField> {
+fn outcome(
+    draft: &Draft,
+    role: Role,
+    fields: &[Field],
+    faults: &mut Faults<'_>,
+) -> Option<OutcomeField> {
     let outcome = draft.annotation.outcome.as_ref()?;
     if !matches!(role, Role::Event | Role::Member) {
-        faults.record("declares an outcome, but is neither an event nor a member table", "deals are members, their ends events");
+        faults.record(
+            "declares an outcome, but is neither an event nor a member table",
+            "deals are members, their ends events",
+        );
     }
     if !draft.fields.iter().any(|f| f.name == outcome.field) {
         faults.record(
-            format!("its outcome names the field '{}', which it does not have", outcome.field),
+            format!(
+                "its outcome names the field '{}', which it does not have",
+                outcome.field
+            ),
             "name the field that says how it ended",
         );
     }
     let field = fields.iter().find(|f| f.name == outcome.field)?;
     if !matches!(field.data_type, DataType::Text | DataType::Symbol(_)) {
-        faults.field(&field.name, "is the field of the outcome, but is not text or an enum", "the outcome looks up its value");
+        faults.field(
+            &field.name,
+            "is the field of the outcome, but is not text or an enum",
+            "the outcome looks up its value",
+        );
         return None;
     }
     if outcome.won.is_empty() {
-        faults.field(&field.name, "an outcome without won", "name at least one value that ends a deal well");
+        faults.field(
+            &field.name,
+            "an outcome without won",
+            "name at least one value that ends a deal well",
+        );
     }
     for value in outcome.won.iter().chain(&outcome.lost) {
         if !field.values.contains(value) {
@@ -480,9 +679,17 @@ fn outcome(draft: &Draft, role: Role, fields: &[Field], faults: &mut Faults<'_>)
         }
     }
     if let Some(both) = outcome.won.iter().find(|v| outcome.lost.contains(v)) {
-        faults.field(&field.name, format!("'{both}' is both won and lost"), "keep one");
+        faults.field(
+            &field.name,
+            format!("'{both}' is both won and lost"),
+            "keep one",
+        );
     }
-    Some(OutcomeField { field: field.id, won: outcome.won.clone(), lost: outcome.lost.clone() })
+    Some(OutcomeField {
+        field: field.id,
+        won: outcome.won.clone(),
+        lost: outcome.lost.clone(),
+    })
 }
 
 /// Edges besides ownership and identity, by table and field.
@@ -492,28 +699,56 @@ pub(crate) fn relations(tables: &[Table]) -> Vec<Relation> {
     for table in tables.iter().filter(|t| t.role != Role::Hub) {
         let mut add = |name: String, kind, target, group: Option<String>| {
             let id = RelationId(relations.len() as u16);
-            relations.push(Relation { id, name, kind, from: table.id, target, group });
+            relations.push(Relation {
+                id,
+                name,
+                kind,
+                from: table.id,
+                target,
+                group,
+            });
         };
         let mut previous = None;
         for field in &table.fields {
-            let Some(reference) = field.reference.filter(|r| is_node(r.table)) else { continue };
+            let Some(reference) = field.reference.filter(|r| is_node(r.table)) else {
+                continue;
+            };
             let is_owner = reference.owner || table.owners.contains(&field.id);
             match reference.meaning {
                 Meaning::Previous => previous = Some((reference.table, field.group.clone())),
                 Meaning::Related if !is_owner => {
-                    let kind = if table.role == Role::Event { RelationKind::Mention(field.id) } else { RelationKind::Reference(field.id) };
-                    add(format!("{}.{}", table.name, field.name), kind, reference.table, field.group.clone());
+                    let kind = if table.role == Role::Event {
+                        RelationKind::Mention(field.id)
+                    } else {
+                        RelationKind::Reference(field.id)
+                    };
+                    add(
+                        format!("{}.{}", table.name, field.name),
+                        kind,
+                        reference.table,
+                        field.group.clone(),
+                    );
                 }
                 // A member that may be owned by a root may have been owned by another before.
-                _ if is_owner && table.role == Role::Member && tables[reference.table.index()].role == Role::Root => {
-                    let group = previous.as_ref().and_then(|(_, group): &(TableId, Option<String>)| group.clone());
+                _ if is_owner
+                    && table.role == Role::Member
+                    && tables[reference.table.index()].role == Role::Root =>
+                {
+                    let group = previous
+                        .as_ref()
+                        .and_then(|(_, group): &(TableId, Option<String>)| group.clone());
                     previous = Some((reference.table, group.or_else(|| field.group.clone())));
                 }
                 _ => {}
             }
         }
         if let Some((target, group)) = previous {
-            add(format!("{}/previous", table.name), RelationKind::Previous, target, group);
+            add(
+                format!("{}/previous", table.name),
+                RelationKind::Previous,
+                target,
+                group,
+            );
         }
     }
     relations
@@ -522,17 +757,27 @@ pub(crate) fn relations(tables: &[Table]) -> Vec<Relation> {
 fn staged(draft: &Draft, role: Role, fields: &[Field], faults: &mut Faults<'_>) -> Option<Staged> {
     let stages = draft.annotation.stages.as_ref()?;
     if role != Role::Event {
-        faults.record("declares stages, but is not an event table", "the order of events is learned from event tables: remove stages");
+        faults.record(
+            "declares stages, but is not an event table",
+            "the order of events is learned from event tables: remove stages",
+        );
     }
     if !draft.fields.iter().any(|f| f.name == stages.field) {
         faults.record(
-            format!("its stages name the field '{}', which it does not have", stages.field),
+            format!(
+                "its stages name the field '{}', which it does not have",
+                stages.field
+            ),
             "name the field that says what kind of event it is",
         );
     }
     let field = fields.iter().find(|f| f.name == stages.field)?;
     if !matches!(field.data_type, DataType::Text | DataType::Symbol(_)) {
-        faults.field(&field.name, "is the field of stages, but is not text or an enum", "stages look up its value");
+        faults.field(
+            &field.name,
+            "is the field of stages, but is not text or an enum",
+            "stages look up its value",
+        );
         return None;
     }
     for (value, stage) in &stages.order {
@@ -544,11 +789,22 @@ fn staged(draft: &Draft, role: Role, fields: &[Field], faults: &mut Faults<'_>) 
             );
         }
         if *stage == 0 {
-            faults.field(&field.name, format!("stage 0 for '{value}'"), "stages count from 1");
+            faults.field(
+                &field.name,
+                format!("stage 0 for '{value}'"),
+                "stages count from 1",
+            );
         }
     }
     if stages.order.is_empty() {
-        faults.field(&field.name, "stages without order", "give each value a stage, as in {\"blog\": 1, \"pricing\": 2}");
+        faults.field(
+            &field.name,
+            "stages without order",
+            "give each value a stage, as in {\"blog\": 1, \"pricing\": 2}",
+        );
     }
-    Some(Staged { field: field.id, stages: stages.order.clone() })
+    Some(Staged {
+        field: field.id,
+        stages: stages.order.clone(),
+    })
 }

@@ -52,9 +52,13 @@ impl Catalog {
     ///
     /// # Errors
     /// All faults of all files, in the order given.
-    pub fn from_json<N: AsRef<str>, J: AsRef<str>>(files: &[(N, J)]) -> Result<Catalog, Vec<SchemaFault>> {
-        let contents: Vec<(String, String)> =
-            files.iter().map(|(name, json)| (name.as_ref().to_owned(), json.as_ref().to_owned())).collect();
+    pub fn from_json<N: AsRef<str>, J: AsRef<str>>(
+        files: &[(N, J)],
+    ) -> Result<Catalog, Vec<SchemaFault>> {
+        let contents: Vec<(String, String)> = files
+            .iter()
+            .map(|(name, json)| (name.as_ref().to_owned(), json.as_ref().to_owned()))
+            .collect();
         build(&contents, "schemas", Vec::new())
     }
 }
@@ -92,7 +96,11 @@ pub(crate) struct DraftField {
     pub(crate) shape: Option<(Shape, bool)>,
 }
 
-fn build(files: &[(String, String)], folder: &str, mut faults: Vec<SchemaFault>) -> Result<Catalog, Vec<SchemaFault>> {
+fn build(
+    files: &[(String, String)],
+    folder: &str,
+    mut faults: Vec<SchemaFault>,
+) -> Result<Catalog, Vec<SchemaFault>> {
     let mut drafts = Vec::new();
     // Names of tables whose file is broken, none when even they cannot be read: a reference to them is not a second fault.
     let mut broken = Vec::new();
@@ -106,17 +114,34 @@ fn build(files: &[(String, String)], folder: &str, mut faults: Vec<SchemaFault>)
     }
     drafts.sort_by(|a, b| a.annotation.table.cmp(&b.annotation.table));
     if drafts.len() > MAX_TABLES {
-        Faults { list: &mut faults, file: folder, record: "" }
-            .record(format!("{} tables", drafts.len()), format!("a deployment has at most {MAX_TABLES}"));
+        Faults {
+            list: &mut faults,
+            file: folder,
+            record: "",
+        }
+        .record(
+            format!("{} tables", drafts.len()),
+            format!("a deployment has at most {MAX_TABLES}"),
+        );
         return Err(faults);
     }
     let names = check::names(&drafts, &mut faults);
-    let every_table_read = drafts.len() + ignored == files.len() && drafts.iter().all(|d| d.fully_read);
+    let every_table_read =
+        drafts.len() + ignored == files.len() && drafts.iter().all(|d| d.fully_read);
     let mut linker = Linker::new(&names, &broken, &drafts);
-    let tables: Vec<Table> = drafts.iter().enumerate().map(|(i, draft)| linker.table(TableId(i as u16), draft, &mut faults)).collect();
+    let tables: Vec<Table> = drafts
+        .iter()
+        .enumerate()
+        .map(|(i, draft)| linker.table(TableId(i as u16), draft, &mut faults))
+        .collect();
     let every_reference_usable = linker.every_reference_usable;
     let relations = relations(&tables);
-    let catalog = Catalog { tables, hubs: linker.finish(), relations, by_name: names.clone() };
+    let catalog = Catalog {
+        tables,
+        hubs: linker.finish(),
+        relations,
+        by_name: names.clone(),
+    };
     check::owners_without_cycle(&catalog, &drafts, &mut faults);
     if every_table_read {
         check::one_root(&drafts, folder, &mut faults);
@@ -124,7 +149,11 @@ fn build(files: &[(String, String)], folder: &str, mut faults: Vec<SchemaFault>)
             check::everyone_is_reached(&catalog, &drafts, &mut faults);
         }
     }
-    if faults.is_empty() { Ok(catalog) } else { Err(faults) }
+    if faults.is_empty() {
+        Ok(catalog)
+    } else {
+        Err(faults)
+    }
 }
 
 enum Drafted {
@@ -139,16 +168,37 @@ fn draft(file: &str, json: &str, list: &mut Vec<SchemaFault>) -> Drafted {
     let value: Json = match serde_json::from_str(json) {
         Ok(value) => value,
         Err(error) => {
-            Faults { list, file, record: "" }.record(format!("is not JSON: {error}"), "an Avro schema file is JSON");
+            Faults {
+                list,
+                file,
+                record: "",
+            }
+            .record(
+                format!("is not JSON: {error}"),
+                "an Avro schema file is JSON",
+            );
             return Drafted::Broken(Vec::new());
         }
     };
-    let record_name = value.get("name").and_then(Json::as_str).unwrap_or_default().to_owned();
-    let mut faults = Faults { list, file, record: &record_name };
-    let json_fields: &[Json] = value.get("fields").and_then(Json::as_array).map_or(&[], Vec::as_slice);
+    let record_name = value
+        .get("name")
+        .and_then(Json::as_str)
+        .unwrap_or_default()
+        .to_owned();
+    let mut faults = Faults {
+        list,
+        file,
+        record: &record_name,
+    };
+    let json_fields: &[Json] = value
+        .get("fields")
+        .and_then(Json::as_array)
+        .map_or(&[], Vec::as_slice);
     let Some(annotation) = value.get("leadpulse") else {
         let annotated = json_fields.iter().find(|f| f.get("leadpulse").is_some());
-        let Some(field) = annotated.and_then(|f| f.get("name")).and_then(Json::as_str) else { return Drafted::Ignored };
+        let Some(field) = annotated.and_then(|f| f.get("name")).and_then(Json::as_str) else {
+            return Drafted::Ignored;
+        };
         faults.field(
             field,
             "has a leadpulse property, but its record has none",
@@ -156,13 +206,26 @@ fn draft(file: &str, json: &str, list: &mut Vec<SchemaFault>) -> Drafted {
         );
         return Drafted::Broken(Vec::new());
     };
-    let aliases = annotation.get("aliases").and_then(Json::as_array).into_iter().flatten();
-    let table_names: Vec<String> = annotation.get("table").into_iter().chain(aliases).filter_map(Json::as_str).map(str::to_owned).collect();
+    let aliases = annotation
+        .get("aliases")
+        .and_then(Json::as_array)
+        .into_iter()
+        .flatten();
+    let table_names: Vec<String> = annotation
+        .get("table")
+        .into_iter()
+        .chain(aliases)
+        .filter_map(Json::as_str)
+        .map(str::to_owned)
+        .collect();
     let before = faults.list.len();
     let annotation = match TableAnnotation::deserialize(annotation) {
         Ok(annotation) => Some(annotation),
         Err(error) => {
-            faults.record(format!("its leadpulse property is wrong: {error}"), "needed: table, role; allowed: aliases, stages");
+            faults.record(
+                format!("its leadpulse property is wrong: {error}"),
+                "needed: table, role; allowed: aliases, stages",
+            );
             None
         }
     };
@@ -170,22 +233,34 @@ fn draft(file: &str, json: &str, list: &mut Vec<SchemaFault>) -> Drafted {
     let schema = match Schema::parse(&value) {
         Ok(schema) => schema,
         Err(error) => {
-            faults.record(format!("is not a valid Avro schema: {error}"), "each file stands alone: types it names must be defined in it");
+            faults.record(
+                format!("is not a valid Avro schema: {error}"),
+                "each file stands alone: types it names must be defined in it",
+            );
             return Drafted::Broken(table_names);
         }
     };
     let Schema::Record(avro_record) = &schema else {
-        faults.record("has a leadpulse property but is not an Avro record", "a table is a record");
+        faults.record(
+            "has a leadpulse property but is not an Avro record",
+            "a table is a record",
+        );
         return Drafted::Broken(table_names);
     };
     if avro_record.fields.len() > MAX_FIELDS {
-        faults.record(format!("{} fields", avro_record.fields.len()), format!("a table has at most {MAX_FIELDS}"));
+        faults.record(
+            format!("{} fields", avro_record.fields.len()),
+            format!("a table has at most {MAX_FIELDS}"),
+        );
         return Drafted::Broken(table_names);
     }
     let names = match ResolvedSchema::new(&schema) {
         Ok(names) => names,
         Err(error) => {
-            faults.record(format!("names a type it does not define: {error}"), "define the type where it is first used");
+            faults.record(
+                format!("names a type it does not define: {error}"),
+                "define the type where it is first used",
+            );
             return Drafted::Broken(table_names);
         }
     };
@@ -198,14 +273,24 @@ fn draft(file: &str, json: &str, list: &mut Vec<SchemaFault>) -> Drafted {
         let shape = match Shape::of(&avro_field.schema, &named) {
             Ok(shape) => Some(shape),
             Err(refusal) => {
-                faults.field(&avro_field.name, format!("its type is not supported: {}", refusal.what), refusal.hint);
+                faults.field(
+                    &avro_field.name,
+                    format!("its type is not supported: {}", refusal.what),
+                    refusal.hint,
+                );
                 None
             }
         };
-        fields.push(DraftField { name: avro_field.name.clone(), annotation, shape });
+        fields.push(DraftField {
+            name: avro_field.name.clone(),
+            annotation,
+            shape,
+        });
     }
     let fully_read = faults.list.len() == before;
-    let Some(annotation) = annotation else { return Drafted::Broken(table_names) };
+    let Some(annotation) = annotation else {
+        return Drafted::Broken(table_names);
+    };
     drop(names);
     Drafted::Table(Box::new(Draft {
         file: file.to_owned(),
@@ -234,5 +319,10 @@ fn field_annotations(json_fields: &[Json], faults: &mut Faults<'_>) -> Vec<Field
             .ok()
     };
     // Avro skips what is not an object, so this must too, or the two lists would not be parallel.
-    json_fields.iter().filter(|f| f.is_object()).map(annotation).map(Option::unwrap_or_default).collect()
+    json_fields
+        .iter()
+        .filter(|f| f.is_object())
+        .map(annotation)
+        .map(Option::unwrap_or_default)
+        .collect()
 }

@@ -16,13 +16,17 @@ use crate::shape::{Item, Shape, Symbols, TimeUnit, time_unit};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CompileError {
     /// The writer's schema is not a record.
-    #[error("table {table}: the writer's schema is not a record; name a topic of this table's records")]
+    #[error(
+        "table {table}: the writer's schema is not a record; name a topic of this table's records"
+    )]
     NotARecord {
         /// The table.
         table: String,
     },
     /// The writer's schema names a type it does not contain.
-    #[error("table {table}: the writer's schema is not complete: {why}; register it with its types inside")]
+    #[error(
+        "table {table}: the writer's schema is not complete: {why}; register it with its types inside"
+    )]
     Incomplete {
         /// The table.
         table: String,
@@ -40,7 +44,9 @@ pub enum CompileError {
         field: String,
     },
     /// The writer's type of a field cannot become the table's.
-    #[error("table {table}, field {field}: {why}; change the table's type, or take the field under another name")]
+    #[error(
+        "table {table}, field {field}: {why}; change the table's type, or take the field under another name"
+    )]
     Incompatible {
         /// The table.
         table: String,
@@ -50,7 +56,9 @@ pub enum CompileError {
         why: String,
     },
     /// A default in the table's schema does not fit its type.
-    #[error("table {table}, field {field}: its default does not fit its type; correct the table's schema")]
+    #[error(
+        "table {table}, field {field}: its default does not fit its type; correct the table's schema"
+    )]
     Default {
         /// The table.
         table: String,
@@ -160,8 +168,11 @@ pub(crate) struct Target {
 
 /// The fields of a table, parallel to [`Table::fields`].
 pub(crate) fn targets(table: &Table) -> Vec<Target> {
-    let Schema::Record(record) = &*table.avro else { unreachable!("checked on load: a table's schema is a record") };
-    let names = ResolvedSchema::new(&table.avro).expect("checked on load: a table's schema is complete");
+    let Schema::Record(record) = &*table.avro else {
+        unreachable!("checked on load: a table's schema is a record")
+    };
+    let names =
+        ResolvedSchema::new(&table.avro).expect("checked on load: a table's schema is complete");
     let named = |schema: &Schema| match schema {
         Schema::Ref { name } => names.get_names().get(name).copied(),
         _ => None,
@@ -169,12 +180,14 @@ pub(crate) fn targets(table: &Table) -> Vec<Target> {
     let pairs = table.fields.iter().zip(&record.fields);
     pairs
         .map(|(field, avro)| {
-            let (shape, nullable) = Shape::of(&avro.schema, &named).expect("checked on load: field types are supported");
+            let (shape, nullable) = Shape::of(&avro.schema, &named)
+                .expect("checked on load: field types are supported");
             Target {
                 field: field.id,
                 nullable,
                 default: avro.default.clone(),
-                integer_as_text: field.data_type == DataType::Text && matches!(shape, Shape::Int | Shape::Long),
+                integer_as_text: field.data_type == DataType::Text
+                    && matches!(shape, Shape::Int | Shape::Long),
                 shape,
                 aliases: avro.aliases.clone(),
                 is_item: false,
@@ -201,7 +214,9 @@ fn constant(json: &Json, target: &Target) -> Option<Constant> {
     let symbol = |json: &Json, symbols: &Symbols| symbols.resolve(json.as_str()?).map(Box::from);
     Some(match &target.shape {
         Shape::Bool => Constant::Bool(json.as_bool()?),
-        Shape::Int | Shape::Long if target.integer_as_text => Constant::Text(json.as_i64()?.to_string().into()),
+        Shape::Int | Shape::Long if target.integer_as_text => {
+            Constant::Text(json.as_i64()?.to_string().into())
+        }
         Shape::Int | Shape::Long => Constant::Long(json.as_i64()?),
         Shape::Float | Shape::Double => Constant::Double(match json.as_str() {
             Some("NaN") => f64::NAN,
@@ -209,7 +224,10 @@ fn constant(json: &Json, target: &Target) -> Option<Constant> {
             Some("-INF" | "-Infinity") => f64::NEG_INFINITY,
             _ => json.as_f64()?,
         }),
-        Shape::Decimal { scale, .. } => Constant::Double(decimal(&bytes_of_default(json)?, i32::try_from(*scale).ok()?)),
+        Shape::Decimal { scale, .. } => Constant::Double(decimal(
+            &bytes_of_default(json)?,
+            i32::try_from(*scale).ok()?,
+        )),
         Shape::Time(unit) => Constant::Time(unit.to_ms(json.as_i64()?)?),
         Shape::Text | Shape::UuidText => Constant::Text(json.as_str()?.into()),
         Shape::UuidBytes { .. } => Constant::Text(uuid_text(&bytes_of_default(json)?)?.into()),
@@ -226,17 +244,28 @@ fn constant(json: &Json, target: &Target) -> Option<Constant> {
 
 /// Defaults of bytes are text whose code points are the bytes.
 fn bytes_of_default(json: &Json) -> Option<Vec<u8>> {
-    json.as_str()?.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect()
+    json.as_str()?
+        .chars()
+        .map(|c| u8::try_from(u32::from(c)).ok())
+        .collect()
 }
 
 /// A decimal's value: big-endian two's complement, divided by 10^scale.
 pub(crate) fn decimal(bytes: &[u8], scale: i32) -> f64 {
     let unscaled = if bytes.len() <= 16 {
-        let start = if bytes.first().is_some_and(|b| b & 0x80 != 0) { -1i128 } else { 0 };
-        bytes.iter().fold(start, |value, byte| (value << 8) | i128::from(*byte)) as f64
+        let start = if bytes.first().is_some_and(|b| b & 0x80 != 0) {
+            -1i128
+        } else {
+            0
+        };
+        bytes
+            .iter()
+            .fold(start, |value, byte| (value << 8) | i128::from(*byte)) as f64
     } else {
         let (first, rest) = bytes.split_first().expect("longer than 16 bytes");
-        rest.iter().fold(f64::from(*first as i8), |value, byte| value * 256.0 + f64::from(*byte))
+        rest.iter().fold(f64::from(*first as i8), |value, byte| {
+            value * 256.0 + f64::from(*byte)
+        })
     };
     unscaled / 10f64.powi(scale)
 }
@@ -247,7 +276,16 @@ pub(crate) fn uuid_text(bytes: &[u8]) -> Option<String> {
         return None;
     }
     let hex = crate::fingerprint::hex(bytes);
-    Some([&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-"))
+    Some(
+        [
+            &hex[..8],
+            &hex[8..12],
+            &hex[12..16],
+            &hex[16..20],
+            &hex[20..],
+        ]
+        .join("-"),
+    )
 }
 
 impl Program {
@@ -260,9 +298,20 @@ impl Program {
     ) -> Result<Program, CompileError> {
         let table = catalog.table_at(table);
         let table_name = || table.name.clone();
-        let Schema::Record(record) = writer else { return Err(CompileError::NotARecord { table: table_name() }) };
-        let resolved = ResolvedSchema::new(writer).map_err(|e| CompileError::Incomplete { table: table_name(), why: e.to_string() })?;
-        let mut compiler = Compiler { names: resolved.get_names(), slots: HashMap::new(), named: Vec::new() };
+        let Schema::Record(record) = writer else {
+            return Err(CompileError::NotARecord {
+                table: table_name(),
+            });
+        };
+        let resolved = ResolvedSchema::new(writer).map_err(|e| CompileError::Incomplete {
+            table: table_name(),
+            why: e.to_string(),
+        })?;
+        let mut compiler = Compiler {
+            names: resolved.get_names(),
+            slots: HashMap::new(),
+            named: Vec::new(),
+        };
         let targets = targets(table);
         let writer_names: Vec<&str> = record.fields.iter().map(|f| f.name.as_str()).collect();
         let sources = sources(&targets, table, &writer_names, renamed);
@@ -271,37 +320,74 @@ impl Program {
             let action = match sources.iter().position(|s| *s == Some(i)) {
                 Some(index) => {
                     let target = &targets[index];
-                    let read = compiler.read(&writer_field.schema, target).map_err(|why| CompileError::Incompatible {
-                        table: table_name(),
-                        field: table.fields[index].name.clone(),
-                        why,
+                    let read = compiler.read(&writer_field.schema, target).map_err(|why| {
+                        CompileError::Incompatible {
+                            table: table_name(),
+                            field: table.fields[index].name.clone(),
+                            why,
+                        }
                     })?;
                     Action::Read(target.field, read)
                 }
-                None => {
-                    Action::Skip(compiler.skip(&writer_field.schema).map_err(|why| CompileError::Incomplete { table: table_name(), why })?)
-                }
+                None => Action::Skip(compiler.skip(&writer_field.schema).map_err(|why| {
+                    CompileError::Incomplete {
+                        table: table_name(),
+                        why,
+                    }
+                })?),
             };
-            steps.push(Step { writer_field: writer_field.name.as_str().into(), action });
+            steps.push(Step {
+                writer_field: writer_field.name.as_str().into(),
+                action,
+            });
         }
         let mut constants = Vec::new();
-        for (target, _) in targets.iter().zip(&sources).filter(|(_, source)| source.is_none()) {
+        for (target, _) in targets
+            .iter()
+            .zip(&sources)
+            .filter(|(_, source)| source.is_none())
+        {
             let field = || table.field_at(target.field).name.clone();
             match target.absent() {
                 Ok(Constant::Null) => {}
                 Ok(constant) => constants.push((target.field, constant)),
-                Err(true) => return Err(CompileError::Default { table: table_name(), field: field() }),
-                Err(false) => return Err(CompileError::Missing { table: table_name(), field: field() }),
+                Err(true) => {
+                    return Err(CompileError::Default {
+                        table: table_name(),
+                        field: field(),
+                    });
+                }
+                Err(false) => {
+                    return Err(CompileError::Missing {
+                        table: table_name(),
+                        field: field(),
+                    });
+                }
             }
         }
-        let skip = compiler.skip(writer).map_err(|why| CompileError::Incomplete { table: table_name(), why })?;
-        Ok(Program { steps: steps.into(), named: compiler.named.into(), constants: constants.into(), record: skip })
+        let skip = compiler
+            .skip(writer)
+            .map_err(|why| CompileError::Incomplete {
+                table: table_name(),
+                why,
+            })?;
+        Ok(Program {
+            steps: steps.into(),
+            named: compiler.named.into(),
+            constants: constants.into(),
+            record: skip,
+        })
     }
 }
 
 /// For each target the index of the name that means it: one given from outside, else its own, else an alias.
 /// No name means two targets.
-pub(crate) fn sources(targets: &[Target], table: &Table, names: &[&str], renamed: &BTreeMap<String, String>) -> Vec<Option<usize>> {
+pub(crate) fn sources(
+    targets: &[Target],
+    table: &Table,
+    names: &[&str],
+    renamed: &BTreeMap<String, String>,
+) -> Vec<Option<usize>> {
     let mut sources: Vec<Option<usize>> = vec![None; targets.len()];
     let mut claimed = vec![false; names.len()];
     let mut claim = |wanted: &dyn Fn(usize, &str) -> bool| {
@@ -312,7 +398,11 @@ pub(crate) fn sources(targets: &[Target], table: &Table, names: &[&str], renamed
             }
         }
     };
-    claim(&|target, name| renamed.get(name).is_some_and(|field| *field == table.fields[target].name));
+    claim(&|target, name| {
+        renamed
+            .get(name)
+            .is_some_and(|field| *field == table.fields[target].name)
+    });
     claim(&|target, name| table.fields[target].name == name);
     claim(&|target, name| targets[target].aliases.iter().any(|alias| alias == name));
     sources
@@ -327,7 +417,11 @@ struct Compiler<'s> {
 impl<'s> Compiler<'s> {
     fn definition(&self, schema: &'s Schema) -> Result<&'s Schema, String> {
         match schema {
-            Schema::Ref { name } => self.names.get(name).copied().ok_or_else(|| format!("it does not define the type {name}")),
+            Schema::Ref { name } => self
+                .names
+                .get(name)
+                .copied()
+                .ok_or_else(|| format!("it does not define the type {name}")),
             other => Ok(other),
         }
     }
@@ -340,29 +434,55 @@ impl<'s> Compiler<'s> {
         Ok(match schema {
             Schema::Null => Skip::Nothing,
             Schema::Boolean => Skip::Bytes(1),
-            Schema::Int | Schema::Long | Schema::TimeMillis | Schema::TimeMicros | Schema::Enum(_) => Skip::Number,
+            Schema::Int
+            | Schema::Long
+            | Schema::TimeMillis
+            | Schema::TimeMicros
+            | Schema::Enum(_) => Skip::Number,
             Schema::Float => Skip::Bytes(4),
             Schema::Double => Skip::Bytes(8),
-            Schema::Bytes | Schema::String | Schema::BigDecimal | Schema::Uuid(UuidSchema::String | UuidSchema::Bytes) => Skip::Prefixed,
-            Schema::Fixed(fixed) | Schema::Duration(fixed) | Schema::Uuid(UuidSchema::Fixed(fixed)) => skip_fixed(fixed.size),
+            Schema::Bytes
+            | Schema::String
+            | Schema::BigDecimal
+            | Schema::Uuid(UuidSchema::String | UuidSchema::Bytes) => Skip::Prefixed,
+            Schema::Fixed(fixed)
+            | Schema::Duration(fixed)
+            | Schema::Uuid(UuidSchema::Fixed(fixed)) => skip_fixed(fixed.size),
             Schema::Decimal(decimal) => match &decimal.inner {
                 InnerDecimalSchema::Bytes => Skip::Prefixed,
                 InnerDecimalSchema::Fixed(fixed) => skip_fixed(fixed.size),
             },
             Schema::Array(array) => Skip::Blocks(Box::new(self.skip(&array.items)?)),
-            Schema::Map(map) => Skip::Blocks(Box::new(Skip::Sequence([Skip::Prefixed, self.skip(&map.types)?].into()))),
-            Schema::Union(union) => Skip::Union(union.variants().iter().map(|v| self.skip(v)).collect::<Result<_, _>>()?),
+            Schema::Map(map) => Skip::Blocks(Box::new(Skip::Sequence(
+                [Skip::Prefixed, self.skip(&map.types)?].into(),
+            ))),
+            Schema::Union(union) => Skip::Union(
+                union
+                    .variants()
+                    .iter()
+                    .map(|v| self.skip(v))
+                    .collect::<Result<_, _>>()?,
+            ),
             Schema::Record(record) => {
                 if let Some(slot) = self.slots.get(&record.name) {
                     // Finished and empty, or a record within itself.
-                    return Ok(if self.named[*slot] == Skip::Nothing { Skip::Nothing } else { Skip::Named(*slot) });
+                    return Ok(if self.named[*slot] == Skip::Nothing {
+                        Skip::Nothing
+                    } else {
+                        Skip::Named(*slot)
+                    });
                 }
                 let slot = self.named.len();
                 self.slots.insert(record.name.clone(), slot);
                 self.named.push(Skip::Named(slot));
-                let parts: Vec<Skip> = record.fields.iter().map(|f| self.skip(&f.schema)).collect::<Result<_, _>>()?;
+                let parts: Vec<Skip> = record
+                    .fields
+                    .iter()
+                    .map(|f| self.skip(&f.schema))
+                    .collect::<Result<_, _>>()?;
                 // A record without bytes is passed over at once, or a tree of such would take exponential time.
-                let parts: Box<[Skip]> = parts.into_iter().filter(|p| *p != Skip::Nothing).collect();
+                let parts: Box<[Skip]> =
+                    parts.into_iter().filter(|p| *p != Skip::Nothing).collect();
                 if parts.is_empty() {
                     self.named[slot] = Skip::Nothing;
                     return Ok(Skip::Nothing);
@@ -376,11 +496,20 @@ impl<'s> Compiler<'s> {
 
     fn read(&self, writer: &'s Schema, target: &Target) -> Result<Read, String> {
         let writer = self.definition(writer)?;
-        let Schema::Union(union) = writer else { return self.read_plain(writer, target) };
-        let branches: Box<[Result<Read, Box<str>>]> =
-            union.variants().iter().map(|v| self.read(v, target).map_err(String::into_boxed_str)).collect();
+        let Schema::Union(union) = writer else {
+            return self.read_plain(writer, target);
+        };
+        let branches: Box<[Result<Read, Box<str>>]> = union
+            .variants()
+            .iter()
+            .map(|v| self.read(v, target).map_err(String::into_boxed_str))
+            .collect();
         if branches.iter().all(Result::is_err) {
-            let why: Vec<&str> = branches.iter().filter_map(|b| b.as_ref().err()).map(|b| &**b).collect();
+            let why: Vec<&str> = branches
+                .iter()
+                .filter_map(|b| b.as_ref().err())
+                .map(|b| &**b)
+                .collect();
             return Err(why.join(", "));
         }
         Ok(Read::Union(branches))
@@ -388,29 +517,48 @@ impl<'s> Compiler<'s> {
 
     fn read_plain(&self, writer: &'s Schema, target: &Target) -> Result<Read, String> {
         if matches!(writer, Schema::Null) {
-            return if target.nullable { Ok(Read::Null) } else { Err("null cannot be read as a value".into()) };
+            return if target.nullable {
+                Ok(Read::Null)
+            } else {
+                Err("null cannot be read as a value".into())
+            };
         }
         let read = match &target.shape {
             Shape::Bool => matches!(writer, Schema::Boolean).then_some(Read::Bool),
-            Shape::Int | Shape::Long if target.integer_as_text => width(writer).map(Read::LongAsText),
+            Shape::Int | Shape::Long if target.integer_as_text => {
+                width(writer).map(Read::LongAsText)
+            }
             Shape::Int | Shape::Long => width(writer).map(Read::Long),
             Shape::Float | Shape::Double => match writer {
                 Schema::Float => Some(Read::Float),
                 Schema::Double => Some(Read::Double),
                 other => width(other).map(Read::LongAsDouble),
             },
-            Shape::Decimal { scale, .. } => decimal_read(writer, i32::try_from(*scale).unwrap_or(i32::MAX)),
-            Shape::Time(unit) => width(writer).map(|width| Read::Time(width, time_unit(writer).unwrap_or(*unit))),
+            Shape::Decimal { scale, .. } => {
+                decimal_read(writer, i32::try_from(*scale).unwrap_or(i32::MAX))
+            }
+            Shape::Time(unit) => {
+                width(writer).map(|width| Read::Time(width, time_unit(writer).unwrap_or(*unit)))
+            }
             Shape::Text | Shape::UuidText | Shape::UuidBytes { .. } => {
-                text_read(writer, &target.shape).filter(|read| !(target.is_item && matches!(read, Read::Uuid { .. })))
+                text_read(writer, &target.shape)
+                    .filter(|read| !(target.is_item && matches!(read, Read::Uuid { .. })))
             }
             Shape::Symbol(symbols) => symbol_read(writer, symbols),
             Shape::List(item) => match writer {
-                Schema::Array(array) => Some(Read::List(Box::new(self.read_item(&array.items, item)?))),
+                Schema::Array(array) => {
+                    Some(Read::List(Box::new(self.read_item(&array.items, item)?)))
+                }
                 _ => None,
             },
         };
-        read.ok_or_else(|| format!("the writer's {} cannot be read as {}", kind(writer), target.shape.describe()))
+        read.ok_or_else(|| {
+            format!(
+                "the writer's {} cannot be read as {}",
+                kind(writer),
+                target.shape.describe()
+            )
+        })
     }
 
     fn read_item(&self, writer: &'s Schema, item: &Item) -> Result<Read, String> {
@@ -418,14 +566,25 @@ impl<'s> Compiler<'s> {
             Item::Text => Shape::Text,
             Item::Symbol(symbols) => Shape::Symbol(symbols.clone()),
         };
-        let target =
-            Target { field: FieldId(0), shape, nullable: false, default: None, integer_as_text: false, aliases: Vec::new(), is_item: true };
+        let target = Target {
+            field: FieldId(0),
+            shape,
+            nullable: false,
+            default: None,
+            integer_as_text: false,
+            aliases: Vec::new(),
+            is_item: true,
+        };
         self.read(writer, &target)
     }
 }
 
 fn skip_fixed(bytes: usize) -> Skip {
-    if bytes == 0 { Skip::Nothing } else { Skip::Bytes(bytes) }
+    if bytes == 0 {
+        Skip::Nothing
+    } else {
+        Skip::Bytes(bytes)
+    }
 }
 
 /// The width of a type that is an `int` or `long` underneath.
@@ -461,7 +620,13 @@ fn text_read(writer: &Schema, reader: &Shape) -> Option<Read> {
         Schema::Fixed(fixed) if raw_uuid && fixed.size == 16 => Some(Read::Uuid { fixed: true }),
         Schema::Bytes if raw_uuid => Some(Read::Uuid { fixed: false }),
         Schema::String | Schema::Bytes | Schema::Uuid(UuidSchema::String) => Some(Read::Text),
-        Schema::Enum(symbols) => Some(Read::Enum(symbols.symbols.iter().map(|s| Ok(s.as_str().into())).collect())),
+        Schema::Enum(symbols) => Some(Read::Enum(
+            symbols
+                .symbols
+                .iter()
+                .map(|s| Ok(s.as_str().into()))
+                .collect(),
+        )),
         _ => None,
     }
 }
@@ -469,7 +634,12 @@ fn text_read(writer: &Schema, reader: &Shape) -> Option<Read> {
 fn symbol_read(writer: &Schema, symbols: &Symbols) -> Option<Read> {
     match writer {
         Schema::Enum(theirs) => {
-            let ours = |symbol: &String| symbols.resolve(symbol).map(Box::from).ok_or_else(|| symbol.as_str().into());
+            let ours = |symbol: &String| {
+                symbols
+                    .resolve(symbol)
+                    .map(Box::from)
+                    .ok_or_else(|| symbol.as_str().into())
+            };
             Some(Read::Enum(theirs.symbols.iter().map(ours).collect()))
         }
         Schema::String => Some(Read::TextAsSymbol(symbols.clone())),

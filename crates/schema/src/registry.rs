@@ -32,7 +32,9 @@ struct Entry {
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
     /// A folder or file cannot be read.
-    #[error("{path}: cannot be read: {source}; name a folder of .avsc files that this user may read")]
+    #[error(
+        "{path}: cannot be read: {source}; name a folder of .avsc files that this user may read"
+    )]
     Unreadable {
         /// The folder or file.
         path: PathBuf,
@@ -40,7 +42,9 @@ pub enum RegistryError {
         source: std::io::Error,
     },
     /// A file is not an Avro schema.
-    #[error("{path}: is not an Avro schema: {why}; each file stands alone: types it names must be defined in it")]
+    #[error(
+        "{path}: is not an Avro schema: {why}; each file stands alone: types it names must be defined in it"
+    )]
     NotASchema {
         /// The file, or `schema` for one given as text.
         path: PathBuf,
@@ -48,7 +52,9 @@ pub enum RegistryError {
         why: String,
     },
     /// Two schemas would have one id, though their bytes mean different things.
-    #[error("{first} and {second} would both be schema {id}; rename a field of one: logical types alone do not make schemas differ")]
+    #[error(
+        "{first} and {second} would both be schema {id}; rename a field of one: logical types alone do not make schemas differ"
+    )]
     Collision {
         /// The id.
         id: u32,
@@ -66,13 +72,25 @@ impl FolderRegistry {
     /// A file that is no schema, or two schemas of one id. Files whose schemas mean the same are one schema: the first counts.
     pub fn load(dir: &Path) -> Result<FolderRegistry, RegistryError> {
         let mut registry = FolderRegistry::default();
-        for folder in [dir.to_owned(), dir.join("versions"), dir.join("outputs"), dir.join("outputs/versions")] {
+        for folder in [
+            dir.to_owned(),
+            dir.join("versions"),
+            dir.join("outputs"),
+            dir.join("outputs/versions"),
+        ] {
             if folder != dir && !folder.is_dir() {
                 continue;
             }
-            let files = avsc_files(&folder).map_err(|source| RegistryError::Unreadable { path: folder.clone(), source })?;
+            let files = avsc_files(&folder).map_err(|source| RegistryError::Unreadable {
+                path: folder.clone(),
+                source,
+            })?;
             for path in files {
-                let json = std::fs::read_to_string(&path).map_err(|source| RegistryError::Unreadable { path: path.clone(), source })?;
+                let json =
+                    std::fs::read_to_string(&path).map_err(|source| RegistryError::Unreadable {
+                        path: path.clone(),
+                        source,
+                    })?;
                 registry.add(path, json)?;
             }
         }
@@ -100,11 +118,22 @@ impl FolderRegistry {
         let (id, guid, meaning) = identify(&path, &json)?;
         match self.by_id.get(&id) {
             Some(entry) if entry.meaning != meaning => {
-                return Err(RegistryError::Collision { id, first: entry.path.clone(), second: path });
+                return Err(RegistryError::Collision {
+                    id,
+                    first: entry.path.clone(),
+                    second: path,
+                });
             }
             Some(_) => {}
             None => {
-                self.by_id.insert(id, Entry { path, json: json.into(), meaning });
+                self.by_id.insert(
+                    id,
+                    Entry {
+                        path,
+                        json: json.into(),
+                        meaning,
+                    },
+                );
                 self.by_guid.insert(guid, id);
             }
         }
@@ -113,23 +142,48 @@ impl FolderRegistry {
 }
 
 fn identify(path: &Path, json: &str) -> Result<(u32, [u8; 16], Json), RegistryError> {
-    let schema = Schema::parse_str(json).map_err(|e| RegistryError::NotASchema { path: path.to_owned(), why: e.to_string() })?;
+    let schema = Schema::parse_str(json).map_err(|e| RegistryError::NotASchema {
+        path: path.to_owned(),
+        why: e.to_string(),
+    })?;
     let digest = Sha256::digest(schema.canonical_form());
-    let (id, _) = digest.split_first_chunk::<4>().expect("SHA-256 has 32 bytes");
-    let (guid, _) = digest.split_first_chunk::<16>().expect("SHA-256 has 32 bytes");
+    let (id, _) = digest
+        .split_first_chunk::<4>()
+        .expect("SHA-256 has 32 bytes");
+    let (guid, _) = digest
+        .split_first_chunk::<16>()
+        .expect("SHA-256 has 32 bytes");
     let meaning =
-        serde_json::to_value(&schema).map(meaning).map_err(|e| RegistryError::NotASchema { path: path.to_owned(), why: e.to_string() })?;
+        serde_json::to_value(&schema)
+            .map(meaning)
+            .map_err(|e| RegistryError::NotASchema {
+                path: path.to_owned(),
+                why: e.to_string(),
+            })?;
     Ok((u32::from_be_bytes(*id) >> 1, *guid, meaning))
 }
 
 /// A schema without what does not change the meaning of its bytes: documentation, defaults, aliases, annotations.
 fn meaning(schema: Json) -> Json {
-    const KEPT: [&str; 11] =
-        ["type", "name", "namespace", "fields", "symbols", "items", "values", "size", "logicalType", "precision", "scale"];
+    const KEPT: [&str; 11] = [
+        "type",
+        "name",
+        "namespace",
+        "fields",
+        "symbols",
+        "items",
+        "values",
+        "size",
+        "logicalType",
+        "precision",
+        "scale",
+    ];
     match schema {
-        Json::Object(members) => {
-            members.into_iter().filter(|(name, _)| KEPT.contains(&name.as_str())).map(|(n, v)| (n, meaning(v))).collect()
-        }
+        Json::Object(members) => members
+            .into_iter()
+            .filter(|(name, _)| KEPT.contains(&name.as_str()))
+            .map(|(n, v)| (n, meaning(v)))
+            .collect(),
         Json::Array(items) => items.into_iter().map(meaning).collect(),
         other => other,
     }
@@ -140,9 +194,9 @@ mod tests {
     use super::*;
 
     const V2: &str = r#"{"type":"record","name":"A","namespace":"n","doc":"new","fields":[{"name":"x","type":"long","default":1},{"name":"y","type":"string","default":""}]}"#;
-    const V1: &str = r#"{"type":"record","name":"A","namespace":"n","fields":[{"name":"x","type":"long"}]}"#;
-    const TIMED: &str =
-        r#"{"type":"record","name":"A","namespace":"n","fields":[{"name":"x","type":{"type":"long","logicalType":"timestamp-millis"}}]}"#;
+    const V1: &str =
+        r#"{"type":"record","name":"A","namespace":"n","fields":[{"name":"x","type":"long"}]}"#;
+    const TIMED: &str = r#"{"type":"record","name":"A","namespace":"n","fields":[{"name":"x","type":{"type":"long","logicalType":"timestamp-millis"}}]}"#;
 
     fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
@@ -156,7 +210,11 @@ mod tests {
 
     #[test]
     fn every_schema_has_an_id_and_a_guid_of_its_own() {
-        let dir = folder(&[("a.avsc", V2), ("versions/a-1.avsc", V1), ("outputs/s.avsc", r#""string""#)]);
+        let dir = folder(&[
+            ("a.avsc", V2),
+            ("versions/a-1.avsc", V1),
+            ("outputs/s.avsc", r#""string""#),
+        ]);
         let registry = FolderRegistry::load(dir.path()).unwrap();
         for json in [V2, V1, r#""string""#] {
             let id = FolderRegistry::id_of(json).unwrap();
@@ -166,16 +224,22 @@ mod tests {
         // SHA-256 of the canonical form of "string", known from the Avro specification: "string" with its quotes.
         let digest = Sha256::digest(r#""string""#);
         let guid: [u8; 16] = digest[..16].try_into().unwrap();
-        assert_eq!(registry.get(SchemaRef::Guid(guid)).as_deref(), Some(r#""string""#));
+        assert_eq!(
+            registry.get(SchemaRef::Guid(guid)).as_deref(),
+            Some(r#""string""#)
+        );
         assert_eq!(registry.get(SchemaRef::Id(1)), None);
     }
 
     #[test]
     fn the_same_schema_twice_is_one_and_two_meanings_of_one_id_are_an_error() {
         let documented = V1.replace(r#""namespace""#, r#""doc":"the same bytes","namespace""#);
-        FolderRegistry::load(folder(&[("a.avsc", V1), ("versions/b.avsc", &documented)]).path()).unwrap();
+        FolderRegistry::load(folder(&[("a.avsc", V1), ("versions/b.avsc", &documented)]).path())
+            .unwrap();
         let micros = TIMED.replace("millis", "micros");
-        let error = FolderRegistry::load(folder(&[("a.avsc", TIMED), ("versions/b.avsc", &micros)]).path()).unwrap_err();
+        let error =
+            FolderRegistry::load(folder(&[("a.avsc", TIMED), ("versions/b.avsc", &micros)]).path())
+                .unwrap_err();
         assert!(matches!(error, RegistryError::Collision { .. }), "{error}");
         let error = FolderRegistry::load(folder(&[("a.avsc", "{}")]).path()).unwrap_err();
         assert!(error.to_string().contains("a.avsc"), "{error}");

@@ -82,7 +82,10 @@ impl<'a> TextList<'a> {
             let (length, tail) = rest.split_first_chunk::<4>()?;
             let (item, tail) = tail.split_at(u32::from_le_bytes(*length) as usize);
             rest = tail;
-            Some(std::str::from_utf8(item).expect("only RowBuilder::set_list writes lists, from &str"))
+            Some(
+                std::str::from_utf8(item)
+                    .expect("only RowBuilder::set_list writes lists, from &str"),
+            )
         })
     }
 }
@@ -161,12 +164,21 @@ impl RowBatch {
             slot: u32::try_from(self.slots.len()).expect("a batch holds fewer than 2^32 fields"),
         };
         let arena_mark = self.arena.len();
-        self.slots.resize(self.slots.len() + definition.fields.len(), Slot::Null);
-        RowBuilder { batch: self, head, arena_mark, finished: false }
+        self.slots
+            .resize(self.slots.len() + definition.fields.len(), Slot::Null);
+        RowBuilder {
+            batch: self,
+            head,
+            arena_mark,
+            finished: false,
+        }
     }
     /// The row at `index`.
     pub fn row(&self, index: usize) -> Row<'_> {
-        Row { batch: self, head: self.heads[index] }
+        Row {
+            batch: self,
+            head: self.heads[index],
+        }
     }
     /// All rows, in order.
     pub fn iter(&self) -> impl Iterator<Item = Row<'_>> {
@@ -181,7 +193,13 @@ impl RowBatch {
     }
     /// Copies a row of another batch to the end of this one.
     pub fn push_copy(&mut self, catalog: &Catalog, row: Row<'_>) {
-        let mut builder = self.start(catalog, row.table(), row.operation(), row.position(), row.known_ms());
+        let mut builder = self.start(
+            catalog,
+            row.table(),
+            row.operation(),
+            row.position(),
+            row.known_ms(),
+        );
         for field in &catalog.table_at(row.table()).fields {
             builder.set(field.id, row.get(field.id));
         }
@@ -222,11 +240,18 @@ impl RowBuilder<'_> {
     pub fn set_list<'t>(&mut self, field: FieldId, items: impl IntoIterator<Item = &'t str>) {
         let start = self.batch.arena.len();
         for item in items {
-            self.batch.arena.extend_from_slice(&u32::try_from(item.len()).expect("items are shorter than 4 GiB").to_le_bytes());
+            self.batch.arena.extend_from_slice(
+                &u32::try_from(item.len())
+                    .expect("items are shorter than 4 GiB")
+                    .to_le_bytes(),
+            );
             self.batch.arena.extend_from_slice(item.as_bytes());
         }
         let length = (self.batch.arena.len() - start) as u32;
-        self.batch.slots[self.head.slot as usize + field.index()] = Slot::List { start: start as u32, length };
+        self.batch.slots[self.head.slot as usize + field.index()] = Slot::List {
+            start: start as u32,
+            length,
+        };
     }
     /// Changes what the row does (once a field has told).
     pub fn set_operation(&mut self, operation: Operation) {
@@ -246,7 +271,8 @@ impl RowBuilder<'_> {
         self.finished = true;
     }
     fn push_bytes(&mut self, bytes: &[u8]) -> (u32, u32) {
-        let start = u32::try_from(self.batch.arena.len()).expect("a batch holds less than 4 GiB of text");
+        let start =
+            u32::try_from(self.batch.arena.len()).expect("a batch holds less than 4 GiB of text");
         self.batch.arena.extend_from_slice(bytes);
         (start, bytes.len() as u32)
     }
@@ -263,17 +289,21 @@ impl Drop for RowBuilder<'_> {
 
 impl RowBatch {
     fn value(&self, slot: usize) -> Value<'_> {
-        let span = |start: u32, length: u32| &self.arena[start as usize..start as usize + length as usize];
+        let span =
+            |start: u32, length: u32| &self.arena[start as usize..start as usize + length as usize];
         match self.slots[slot] {
             Slot::Null => Value::Null,
             Slot::Bool(b) => Value::Bool(b),
             Slot::Long(n) => Value::Long(n),
             Slot::Double(x) => Value::Double(x),
             Slot::Time(t) => Value::Time(t),
-            Slot::Text { start, length } => {
-                Value::Text(std::str::from_utf8(span(start, length)).expect("only set() writes text, from &str"))
-            }
-            Slot::List { start, length } => Value::List(TextList { bytes: span(start, length) }),
+            Slot::Text { start, length } => Value::Text(
+                std::str::from_utf8(span(start, length))
+                    .expect("only set() writes text, from &str"),
+            ),
+            Slot::List { start, length } => Value::List(TextList {
+                bytes: span(start, length),
+            }),
         }
     }
 }

@@ -13,11 +13,16 @@ pub(crate) enum Shape {
     Long,
     Float,
     Double,
-    Decimal { scale: u32, fixed_bytes: Option<usize> },
+    Decimal {
+        scale: u32,
+        fixed_bytes: Option<usize>,
+    },
     Time(TimeUnit),
     Text,
     UuidText,
-    UuidBytes { fixed: bool },
+    UuidBytes {
+        fixed: bool,
+    },
     Symbol(Symbols),
     List(Item),
 }
@@ -38,11 +43,18 @@ pub(crate) struct Symbols {
 
 impl Symbols {
     fn of(schema: &EnumSchema) -> Self {
-        Symbols { symbols: schema.symbols.clone(), default: schema.default.clone() }
+        Symbols {
+            symbols: schema.symbols.clone(),
+            default: schema.default.clone(),
+        }
     }
     /// The symbol this text means to us: itself, else the enum's default, if it has one.
     pub(crate) fn resolve(&self, text: &str) -> Option<&str> {
-        self.symbols.iter().find(|s| *s == text).or(self.default.as_ref()).map(String::as_str)
+        self.symbols
+            .iter()
+            .find(|s| *s == text)
+            .or(self.default.as_ref())
+            .map(String::as_str)
     }
     /// The symbol's number in the schema.
     pub(crate) fn index_of(&self, text: &str) -> Option<usize> {
@@ -104,15 +116,25 @@ pub(crate) struct Unsupported {
 impl Shape {
     /// The shape of a reader field's type, and whether it allows null.
     /// `named` looks up a named type defined earlier in the same file.
-    pub(crate) fn of<'s>(schema: &'s Schema, named: &impl Fn(&Schema) -> Option<&'s Schema>) -> Result<(Shape, bool), Unsupported> {
+    pub(crate) fn of<'s>(
+        schema: &'s Schema,
+        named: &impl Fn(&Schema) -> Option<&'s Schema>,
+    ) -> Result<(Shape, bool), Unsupported> {
         let Schema::Union(union) = schema else {
             return Ok((Self::of_plain(schema, named)?, false));
         };
         let nullable = union.variants().iter().any(|v| matches!(v, Schema::Null));
-        let others: Vec<&Schema> = union.variants().iter().filter(|v| !matches!(v, Schema::Null)).collect();
+        let others: Vec<&Schema> = union
+            .variants()
+            .iter()
+            .filter(|v| !matches!(v, Schema::Null))
+            .collect();
         match others[..] {
             [one] => Ok((Self::of_plain(one, named)?, nullable)),
-            [] => Err(Unsupported { what: "the type null holds nothing".into(), hint: "give it a type, as in [\"null\", \"string\"]" }),
+            [] => Err(Unsupported {
+                what: "the type null holds nothing".into(),
+                hint: "give it a type, as in [\"null\", \"string\"]",
+            }),
             _ => Err(Unsupported {
                 what: format!("a union of {} types", others.len()),
                 hint: "use one type, or null and one type; split the field into one per type",
@@ -120,8 +142,16 @@ impl Shape {
         }
     }
 
-    fn of_plain<'s>(schema: &'s Schema, named: &impl Fn(&Schema) -> Option<&'s Schema>) -> Result<Shape, Unsupported> {
-        let refuse = |what: &str, hint: &'static str| Err(Unsupported { what: what.to_owned(), hint });
+    fn of_plain<'s>(
+        schema: &'s Schema,
+        named: &impl Fn(&Schema) -> Option<&'s Schema>,
+    ) -> Result<Shape, Unsupported> {
+        let refuse = |what: &str, hint: &'static str| {
+            Err(Unsupported {
+                what: what.to_owned(),
+                hint,
+            })
+        };
         if let Some(unit) = time_unit(schema) {
             return Ok(Shape::Time(unit));
         }
@@ -154,10 +184,22 @@ impl Shape {
                 }
             },
             Schema::Ref { .. } => match named(schema) {
-                Some(found) if !matches!(found, Schema::Ref { .. }) => return Self::of_plain(found, named),
-                _ => return refuse("a type named but not defined in this file", "define it in this file: each file stands alone"),
+                Some(found) if !matches!(found, Schema::Ref { .. }) => {
+                    return Self::of_plain(found, named);
+                }
+                _ => {
+                    return refuse(
+                        "a type named but not defined in this file",
+                        "define it in this file: each file stands alone",
+                    );
+                }
             },
-            Schema::Null => return refuse("the type null", "give it a type, as in [\"null\", \"string\"]"),
+            Schema::Null => {
+                return refuse(
+                    "the type null",
+                    "give it a type, as in [\"null\", \"string\"]",
+                );
+            }
             Schema::Map(_) => {
                 return refuse(
                     "a map",
@@ -165,14 +207,28 @@ impl Shape {
                 );
             }
             Schema::Record(_) => {
-                return refuse("a nested record", "make its fields fields of this record; writers may keep the record, it is skipped");
+                return refuse(
+                    "a nested record",
+                    "make its fields fields of this record; writers may keep the record, it is skipped",
+                );
             }
             Schema::Bytes | Schema::Fixed(_) => {
-                return refuse("bytes", "use string, or the logical type decimal; writers may keep the bytes, they are skipped");
+                return refuse(
+                    "bytes",
+                    "use string, or the logical type decimal; writers may keep the bytes, they are skipped",
+                );
             }
-            Schema::BigDecimal => return refuse("the logical type big-decimal", "use decimal with precision and scale, or double"),
+            Schema::BigDecimal => {
+                return refuse(
+                    "the logical type big-decimal",
+                    "use decimal with precision and scale, or double",
+                );
+            }
             Schema::TimeMillis | Schema::TimeMicros => {
-                return refuse("a time of day", "use a timestamp, or long for the time of day as a number");
+                return refuse(
+                    "a time of day",
+                    "use a timestamp, or long for the time of day as a number",
+                );
             }
             Schema::Duration(_) => return refuse("a duration", "use a number in the field's unit"),
             other => {

@@ -48,7 +48,10 @@ impl<'a> Frame<'a> {
     ///
     /// # Errors
     /// The value carries no schema.
-    pub fn parse<'h>(value: &'a [u8], headers: impl Iterator<Item = (&'h str, &'h [u8])>) -> Result<Frame<'a>, WireError> {
+    pub fn parse<'h>(
+        value: &'a [u8],
+        headers: impl Iterator<Item = (&'h str, &'h [u8])>,
+    ) -> Result<Frame<'a>, WireError> {
         if value.is_empty() {
             return Err(WireError::Empty);
         }
@@ -59,7 +62,10 @@ impl<'a> Frame<'a> {
                     return Err(WireError::WrongMagic(*magic));
                 }
                 let guid = guid.try_into().map_err(|_| WireError::TooShort)?;
-                return Ok(Frame { schema: SchemaRef::Guid(guid), body: value });
+                return Ok(Frame {
+                    schema: SchemaRef::Guid(guid),
+                    body: value,
+                });
             }
         }
         let (magic, rest) = value.split_first().ok_or(WireError::Empty)?;
@@ -67,7 +73,10 @@ impl<'a> Frame<'a> {
             return Err(WireError::WrongMagic(*magic));
         }
         let (id, body) = rest.split_first_chunk::<4>().ok_or(WireError::TooShort)?;
-        Ok(Frame { schema: SchemaRef::Id(u32::from_be_bytes(*id)), body })
+        Ok(Frame {
+            schema: SchemaRef::Id(u32::from_be_bytes(*id)),
+            body,
+        })
     }
 }
 
@@ -83,7 +92,11 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(value: &[u8], headers: &[(&str, &[u8])], expected: Result<(SchemaRef, &[u8]), WireError>) {
+    fn check(
+        value: &[u8],
+        headers: &[(&str, &[u8])],
+        expected: Result<(SchemaRef, &[u8]), WireError>,
+    ) {
         let found = Frame::parse(value, headers.iter().copied()).map(|f| (f.schema, f.body));
         assert_eq!(found, expected);
     }
@@ -94,17 +107,33 @@ mod tests {
         encode_frame(258, b"body", &mut framed);
         assert_eq!(framed, [&[0, 0, 0, 1, 2][..], b"body"].concat());
         check(&framed, &[], Ok((SchemaRef::Id(258), b"body")));
-        check(&framed[..5], &[("other", b"x")], Ok((SchemaRef::Id(258), b"")));
+        check(
+            &framed[..5],
+            &[("other", b"x")],
+            Ok((SchemaRef::Id(258), b"")),
+        );
         check(&framed[..4], &[], Err(WireError::TooShort));
         check(b"", &[], Err(WireError::Empty));
         check(b"{}", &[], Err(WireError::WrongMagic(b'{')));
 
         let guid = [7u8; 16];
         let header = [&[1u8][..], &guid].concat();
-        check(b"body", &[("trace", b"1"), (SCHEMA_HEADER, &header)], Ok((SchemaRef::Guid(guid), b"body")));
-        check(b"body", &[(SCHEMA_HEADER, &header[..16])], Err(WireError::TooShort));
+        check(
+            b"body",
+            &[("trace", b"1"), (SCHEMA_HEADER, &header)],
+            Ok((SchemaRef::Guid(guid), b"body")),
+        );
+        check(
+            b"body",
+            &[(SCHEMA_HEADER, &header[..16])],
+            Err(WireError::TooShort),
+        );
         check(b"body", &[(SCHEMA_HEADER, b"")], Err(WireError::TooShort));
-        check(b"body", &[(SCHEMA_HEADER, &framed)], Err(WireError::WrongMagic(0)));
+        check(
+            b"body",
+            &[(SCHEMA_HEADER, &framed)],
+            Err(WireError::WrongMagic(0)),
+        );
         check(b"", &[(SCHEMA_HEADER, &header)], Err(WireError::Empty));
     }
 }

@@ -12,7 +12,9 @@ use crate::shape::{Item, Shape, Symbols};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EncodeError {
     /// A value does not fit its field.
-    #[error("table {table}, field {field}, key '{key}': {why}; correct the row, or the field's type in the schema")]
+    #[error(
+        "table {table}, field {field}, key '{key}': {why}; correct the row, or the field's type in the schema"
+    )]
     Field {
         /// The table.
         table: String,
@@ -58,15 +60,24 @@ impl RowEncoder {
     /// Prepares the tables of a catalog.
     pub fn new(catalog: &Catalog) -> RowEncoder {
         let columns = |table: &crate::catalog::Table| {
-            let Schema::Record(record) = &*table.avro else { unreachable!("checked on load: a table's schema is a record") };
+            let Schema::Record(record) = &*table.avro else {
+                unreachable!("checked on load: a table's schema is a record")
+            };
             let column = |(target, field): (Target, &apache_avro::schema::RecordField)| Column {
                 name: field.name.clone(),
                 target,
                 union: union_branches(&field.schema),
             };
-            targets(table).into_iter().zip(&record.fields).map(column).collect()
+            targets(table)
+                .into_iter()
+                .zip(&record.fields)
+                .map(column)
+                .collect()
         };
-        RowEncoder { tables: catalog.tables.iter().map(columns).collect(), names: catalog.tables.iter().map(|t| t.name.clone()).collect() }
+        RowEncoder {
+            tables: catalog.tables.iter().map(columns).collect(),
+            names: catalog.tables.iter().map(|t| t.name.clone()).collect(),
+        }
     }
 
     /// Appends the row's Avro binary form to `out`.
@@ -76,13 +87,21 @@ impl RowEncoder {
     pub fn encode(&self, row: Row<'_>, out: &mut Vec<u8>) -> Result<(), EncodeError> {
         let table = || self.names[row.table().index()].clone();
         if row.operation() == Operation::Delete {
-            return Err(EncodeError::Delete { table: table(), key: row.key().to_owned() });
+            return Err(EncodeError::Delete {
+                table: table(),
+                key: row.key().to_owned(),
+            });
         }
         let start = out.len();
         for (i, column) in self.tables[row.table().index()].iter().enumerate() {
             if let Err(why) = put_field(column, row.get(FieldId(i as u16)), out) {
                 out.truncate(start);
-                return Err(EncodeError::Field { table: table(), field: column.name.clone(), key: row.key().to_owned(), why });
+                return Err(EncodeError::Field {
+                    table: table(),
+                    field: column.name.clone(),
+                    key: row.key().to_owned(),
+                    why,
+                });
             }
         }
         Ok(())
@@ -90,14 +109,30 @@ impl RowEncoder {
 }
 
 fn union_branches(schema: &Schema) -> Option<UnionBranches> {
-    let Schema::Union(union) = schema else { return None };
-    let branch = |is_null: bool| union.variants().iter().position(|v| matches!(v, Schema::Null) == is_null).map(|i| i as i64);
-    Some(UnionBranches { null: branch(true), value: branch(false).expect("checked on load: a union has a type beside null") })
+    let Schema::Union(union) = schema else {
+        return None;
+    };
+    let branch = |is_null: bool| {
+        union
+            .variants()
+            .iter()
+            .position(|v| matches!(v, Schema::Null) == is_null)
+            .map(|i| i as i64)
+    };
+    Some(UnionBranches {
+        null: branch(true),
+        value: branch(false).expect("checked on load: a union has a type beside null"),
+    })
 }
 
 fn put_field(column: &Column, value: Value<'_>, out: &mut Vec<u8>) -> Result<(), String> {
     match (value, column.union) {
-        (Value::Null, Some(UnionBranches { null: Some(null), .. })) => {
+        (
+            Value::Null,
+            Some(UnionBranches {
+                null: Some(null), ..
+            }),
+        ) => {
             put_long(null, out);
             return Ok(());
         }
@@ -112,18 +147,28 @@ fn put_value(shape: &Shape, value: Value<'_>, out: &mut Vec<u8>) -> Result<(), S
     let misfit = || format!("{value:?} is no {}", shape.describe());
     match (shape, value) {
         (Shape::Bool, Value::Bool(b)) => out.push(u8::from(b)),
-        (Shape::Int, _) => put_long(i64::from(i32::try_from(whole(value).ok_or_else(misfit)?).map_err(|_| misfit())?), out),
+        (Shape::Int, _) => put_long(
+            i64::from(i32::try_from(whole(value).ok_or_else(misfit)?).map_err(|_| misfit())?),
+            out,
+        ),
         (Shape::Long, _) => put_long(whole(value).ok_or_else(misfit)?, out),
-        (Shape::Float, _) => out.extend_from_slice(&(real(value).ok_or_else(misfit)? as f32).to_le_bytes()),
+        (Shape::Float, _) => {
+            out.extend_from_slice(&(real(value).ok_or_else(misfit)? as f32).to_le_bytes())
+        }
         (Shape::Double, _) => out.extend_from_slice(&real(value).ok_or_else(misfit)?.to_le_bytes()),
         (Shape::Decimal { scale, fixed_bytes }, _) => {
-            put_decimal(real(value).ok_or_else(misfit)?, *scale, *fixed_bytes, out).ok_or_else(misfit)?;
+            put_decimal(real(value).ok_or_else(misfit)?, *scale, *fixed_bytes, out)
+                .ok_or_else(misfit)?;
         }
         (Shape::Time(unit), Value::Time(ms)) => put_long(unit.of_ms(ms).ok_or_else(misfit)?, out),
         (Shape::Text | Shape::UuidText, Value::Text(text)) => put_bytes(text.as_bytes(), out),
         (Shape::UuidBytes { fixed }, Value::Text(text)) => {
             let bytes = uuid_bytes(text).ok_or_else(misfit)?;
-            if *fixed { out.extend_from_slice(&bytes) } else { put_bytes(&bytes, out) }
+            if *fixed {
+                out.extend_from_slice(&bytes)
+            } else {
+                put_bytes(&bytes, out)
+            }
         }
         (Shape::Symbol(symbols), Value::Text(text)) => put_symbol(symbols, text, out)?,
         (Shape::List(item), Value::List(list)) => {
@@ -162,13 +207,20 @@ fn real(value: Value<'_>) -> Option<f64> {
 }
 
 fn put_symbol(symbols: &Symbols, text: &str, out: &mut Vec<u8>) -> Result<(), String> {
-    let index = symbols.index_of(text).ok_or_else(|| format!("'{text}' is not a symbol of its enum"))?;
+    let index = symbols
+        .index_of(text)
+        .ok_or_else(|| format!("'{text}' is not a symbol of its enum"))?;
     put_long(index as i64, out);
     Ok(())
 }
 
 /// The shortest two's complement form of the unscaled number, or the fixed size filled with its sign.
-fn put_decimal(value: f64, scale: u32, fixed_bytes: Option<usize>, out: &mut Vec<u8>) -> Option<()> {
+fn put_decimal(
+    value: f64,
+    scale: u32,
+    fixed_bytes: Option<usize>,
+    out: &mut Vec<u8>,
+) -> Option<()> {
     let unscaled = (value * 10f64.powi(i32::try_from(scale).ok()?)).round();
     if unscaled.is_nan() || unscaled.abs() >= 1e38 {
         return None;
@@ -176,7 +228,10 @@ fn put_decimal(value: f64, scale: u32, fixed_bytes: Option<usize>, out: &mut Vec
     let bytes = (unscaled as i128).to_be_bytes();
     let sign = if unscaled < 0.0 { 0xff } else { 0 };
     // A leading byte is only a sign when the byte after it has the same sign.
-    let redundant = bytes.windows(2).take_while(|pair| pair[0] == sign && (pair[1] ^ sign) & 0x80 == 0).count();
+    let redundant = bytes
+        .windows(2)
+        .take_while(|pair| pair[0] == sign && (pair[1] ^ sign) & 0x80 == 0)
+        .count();
     let short = &bytes[redundant..];
     match fixed_bytes {
         None => put_bytes(short, out),
@@ -190,7 +245,14 @@ fn put_decimal(value: f64, scale: u32, fixed_bytes: Option<usize>, out: &mut Vec
 
 /// A UUID's text as its 16 bytes.
 pub(crate) fn uuid_bytes(text: &str) -> Option<[u8; 16]> {
-    let digits: Vec<u8> = text.bytes().filter(|b| *b != b'-').map(|b| (b as char).to_digit(16).map(|d| d as u8)).collect::<Option<_>>()?;
-    let bytes: Vec<u8> = digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect();
+    let digits: Vec<u8> = text
+        .bytes()
+        .filter(|b| *b != b'-')
+        .map(|b| (b as char).to_digit(16).map(|d| d as u8))
+        .collect::<Option<_>>()?;
+    let bytes: Vec<u8> = digits
+        .chunks_exact(2)
+        .map(|pair| pair[0] << 4 | pair[1])
+        .collect();
     (digits.len() == 32).then_some(bytes)?.try_into().ok()
 }

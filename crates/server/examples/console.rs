@@ -4,12 +4,32 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use leadpulse_engine::read_model::{AlertView, DriverView, EngineStatus, Phase, ReadModel, ScoreStatus, ScoreView};
+use leadpulse_engine::read_model::{
+    AlertView, DriverView, EngineStatus, Phase, ReadModel, ScoreStatus, ScoreView,
+};
 use leadpulse_server::{BandView, ServerOptions, ServerState, TaskView, serve};
 use serde_json::json;
 
-const FIRST: [&str; 8] = ["Northwind", "Alder", "Helix", "Quarry", "Meridian", "Fathom", "Juniper", "Cobalt"];
-const SECOND: [&str; 8] = ["Logistics", "Biotech", "Systems", "Retail Group", "Energy", "Insurance", "Robotics", "Media"];
+const FIRST: [&str; 8] = [
+    "Northwind",
+    "Alder",
+    "Helix",
+    "Quarry",
+    "Meridian",
+    "Fathom",
+    "Juniper",
+    "Cobalt",
+];
+const SECOND: [&str; 8] = [
+    "Logistics",
+    "Biotech",
+    "Systems",
+    "Retail Group",
+    "Energy",
+    "Insurance",
+    "Robotics",
+    "Media",
+];
 const DRIVERS: [(&str, &str); 5] = [
     ("Engaged contacts", "3 contacts in 14 days, VP + C-Level"),
     ("Content", "pricing page 4 times this week"),
@@ -30,7 +50,18 @@ struct Company {
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mode = std::env::args().nth(1).unwrap_or_else(|| "live".into());
     let read_model = Arc::new(ReadModel::new());
-    let bands = vec![BandView { name: "warm".into(), enter: 0.2, exit: 0.15 }, BandView { name: "hot".into(), enter: 0.5, exit: 0.4 }];
+    let bands = vec![
+        BandView {
+            name: "warm".into(),
+            enter: 0.2,
+            exit: 0.15,
+        },
+        BandView {
+            name: "hot".into(),
+            enter: 0.5,
+            exit: 0.4,
+        },
+    ];
     let task = TaskView {
         name: "buys_90d".into(),
         entity: "accounts".into(),
@@ -52,20 +83,36 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let mut random = 7u64;
     let mut uniform = move || {
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (random >> 11) as f64 / (1u64 << 53) as f64
     };
     let mut as_of_ms = 1_760_000_000_000;
     let mut companies: Vec<Company> = (0..64)
         .map(|_| {
             let logit = 5.0 * uniform() - 4.2;
-            Company { logit, emitted: probability(logit), hot: false, band: None, as_of_ms, epoch: 0 }
+            Company {
+                logit,
+                emitted: probability(logit),
+                hot: false,
+                band: None,
+                as_of_ms,
+                epoch: 0,
+            }
         })
         .collect();
     for epoch in 1.. {
         read_model.beat();
         if mode != "live" {
-            let phase = if mode == "replaying" { Phase::Replaying { done: 41_200 + epoch * 900, total: 120_000 } } else { Phase::Live };
+            let phase = if mode == "replaying" {
+                Phase::Replaying {
+                    done: 41_200 + epoch * 900,
+                    total: 120_000,
+                }
+            } else {
+                Phase::Live
+            };
             read_model.set_status(EngineStatus {
                 phase,
                 epoch: 812,
@@ -90,7 +137,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             company.emitted = probability(company.logit);
             let was_hot = company.hot;
             company.hot = company.emitted >= if was_hot { 0.4 } else { 0.5 };
-            company.band = if company.hot { Some("hot".into()) } else { (company.emitted >= 0.2).then(|| "warm".into()) };
+            company.band = if company.hot {
+                Some("hot".into())
+            } else {
+                (company.emitted >= 0.2).then(|| "warm".into())
+            };
             (company.as_of_ms, company.epoch) = (as_of_ms - (30_000.0 * uniform()) as i64, epoch);
             let id: Arc<str> = format!("A{:04}", index * 37 + 1).into();
             let velocity = (company.emitted - previous) / 3.0;
@@ -151,7 +202,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 });
             }
         }
-        let status = EngineStatus { phase: Phase::Live, epoch, as_of_ms: Some(as_of_ms), records: 0, lag_records: epoch % 7, reason: None };
+        let status = EngineStatus {
+            phase: Phase::Live,
+            epoch,
+            as_of_ms: Some(as_of_ms),
+            records: 0,
+            lag_records: epoch % 7,
+            reason: None,
+        };
         read_model.publish(scores, alerts, status);
         std::thread::sleep(Duration::from_millis(if epoch < 40 { 5 } else { 700 }));
     }

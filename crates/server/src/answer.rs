@@ -17,23 +17,47 @@ pub(crate) struct ApiError {
 
 impl ApiError {
     pub fn bad_request(error: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { code: StatusCode::BAD_REQUEST, error: error.into(), hint: hint.into() }
+        Self {
+            code: StatusCode::BAD_REQUEST,
+            error: error.into(),
+            hint: hint.into(),
+        }
     }
     pub fn not_found(error: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { code: StatusCode::NOT_FOUND, error: error.into(), hint: hint.into() }
+        Self {
+            code: StatusCode::NOT_FOUND,
+            error: error.into(),
+            hint: hint.into(),
+        }
     }
     pub fn conflict(error: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { code: StatusCode::CONFLICT, error: error.into(), hint: hint.into() }
+        Self {
+            code: StatusCode::CONFLICT,
+            error: error.into(),
+            hint: hint.into(),
+        }
     }
     pub fn unavailable(error: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { code: StatusCode::SERVICE_UNAVAILABLE, error: error.into(), hint: hint.into() }
+        Self {
+            code: StatusCode::SERVICE_UNAVAILABLE,
+            error: error.into(),
+            hint: hint.into(),
+        }
     }
     pub fn method_not_allowed() -> Self {
         let error = "this path answers GET and HEAD only".into();
-        Self { code: StatusCode::METHOD_NOT_ALLOWED, error, hint: "everything here is read only; events are written to Kafka".into() }
+        Self {
+            code: StatusCode::METHOD_NOT_ALLOWED,
+            error,
+            hint: "everything here is read only; events are written to Kafka".into(),
+        }
     }
     pub fn internal(error: impl Into<String>) -> Self {
-        Self { code: StatusCode::INTERNAL_SERVER_ERROR, error: error.into(), hint: "see the process's log".into() }
+        Self {
+            code: StatusCode::INTERNAL_SERVER_ERROR,
+            error: error.into(),
+            hint: "see the process's log".into(),
+        }
     }
 }
 
@@ -44,7 +68,14 @@ impl IntoResponse for ApiError {
             error: String,
             hint: String,
         }
-        (self.code, Json(Body { error: self.error, hint: self.hint })).into_response()
+        (
+            self.code,
+            Json(Body {
+                error: self.error,
+                hint: self.hint,
+            }),
+        )
+            .into_response()
     }
 }
 
@@ -59,7 +90,10 @@ impl EntityTag {
 
     /// Whether the client says that it has this version.
     pub fn is_known_to(&self, headers: &HeaderMap) -> bool {
-        let known = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+        let known = headers
+            .get_all(header::IF_NONE_MATCH)
+            .iter()
+            .filter_map(|value| value.to_str().ok());
         known.flat_map(|value| value.split(',')).any(|tag| {
             let tag = tag.trim();
             tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == self.0
@@ -69,7 +103,10 @@ impl EntityTag {
     /// The answer with this tag on it.
     pub fn on(&self, answer: impl IntoResponse) -> Response {
         let mut response = answer.into_response();
-        response.headers_mut().insert(header::ETAG, HeaderValue::from_str(&self.0).expect("a tag is hexadecimal digits in quotes"));
+        response.headers_mut().insert(
+            header::ETAG,
+            HeaderValue::from_str(&self.0).expect("a tag is hexadecimal digits in quotes"),
+        );
         response
     }
 
@@ -84,7 +121,10 @@ pub(crate) async fn set_headers(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     for (name, value) in [
-        (header::CONTENT_SECURITY_POLICY, "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"),
+        (
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        ),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "no-referrer"),
         (header::CACHE_CONTROL, "no-cache"),
@@ -110,7 +150,10 @@ mod tests {
     #[case("a.7", false)]
     fn a_tag_is_known_if_it_is_named(#[case] header: &str, #[case] known: bool) {
         let mut headers = HeaderMap::new();
-        headers.insert(header::IF_NONE_MATCH, HeaderValue::from_str(header).unwrap());
+        headers.insert(
+            header::IF_NONE_MATCH,
+            HeaderValue::from_str(header).unwrap(),
+        );
         assert_eq!(EntityTag::new(10, 7).is_known_to(&headers), known);
     }
 }

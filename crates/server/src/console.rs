@@ -12,15 +12,31 @@ struct Asset {
     text: &'static str,
 }
 
-const PAGE: Asset = Asset { content_type: "text/html; charset=utf-8", text: include_str!("console/index.html") };
-const STYLE: Asset = Asset { content_type: "text/css; charset=utf-8", text: include_str!("console/console.css") };
-const SCRIPT: Asset = Asset { content_type: "text/javascript; charset=utf-8", text: include_str!("console/console.js") };
-const ICON: Asset = Asset { content_type: "image/svg+xml", text: include_str!("console/icon.svg") };
+const PAGE: Asset = Asset {
+    content_type: "text/html; charset=utf-8",
+    text: include_str!("console/index.html"),
+};
+const STYLE: Asset = Asset {
+    content_type: "text/css; charset=utf-8",
+    text: include_str!("console/console.css"),
+};
+const SCRIPT: Asset = Asset {
+    content_type: "text/javascript; charset=utf-8",
+    text: include_str!("console/console.js"),
+};
+const ICON: Asset = Asset {
+    content_type: "image/svg+xml",
+    text: include_str!("console/icon.svg"),
+};
 
 fn answer(app: &App, headers: &HeaderMap, asset: &Asset) -> Response {
     // The files change with the program only, hence with the process.
     let tag = EntityTag::new(app.process, 0);
-    if tag.is_known_to(headers) { tag.not_modified() } else { tag.on(([(header::CONTENT_TYPE, asset.content_type)], asset.text)) }
+    if tag.is_known_to(headers) {
+        tag.not_modified()
+    } else {
+        tag.on(([(header::CONTENT_TYPE, asset.content_type)], asset.text))
+    }
 }
 
 pub(crate) async fn page(State(app): State<App>, headers: HeaderMap) -> Response {

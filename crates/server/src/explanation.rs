@@ -18,7 +18,8 @@ use crate::service::App;
 /// The engine answers between epochs; after this long it is busy with something else.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-const AGAIN: &str = "ask again in a moment; the last explanation of a score is in /api/v1/{table}/{id}";
+const AGAIN: &str =
+    "ask again in a moment; the last explanation of a score is in /api/v1/{table}/{id}";
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -32,33 +33,63 @@ pub(crate) async fn explanation(
     Path((table, id)): Path<(String, String)>,
     query: Result<Query<ExplanationQuery>, QueryRejection>,
 ) -> Result<Response, ApiError> {
-    let Query(query) = query.map_err(|rejection| ApiError::bad_request(rejection.body_text(), "the only parameter is task (a name)"))?;
+    let Query(query) = query.map_err(|rejection| {
+        ApiError::bad_request(rejection.body_text(), "the only parameter is task (a name)")
+    })?;
     let task = task_of(&app.state.tasks, query.task.as_deref(), Some(&table))?;
     let Some(desk) = &app.state.explanations else {
-        return Err(ApiError::unavailable("this process explains nothing on request", AGAIN));
+        return Err(ApiError::unavailable(
+            "this process explains nothing on request",
+            AGAIN,
+        ));
     };
     match app.state.read_model.status().phase {
         Phase::Live => {}
-        Phase::Stopped => return Err(ApiError::unavailable("the engine has stopped", "its log says why")),
+        Phase::Stopped => {
+            return Err(ApiError::unavailable(
+                "the engine has stopped",
+                "its log says why",
+            ));
+        }
         Phase::Starting | Phase::Replaying { .. } => return Err(refused(ExplainRefusal::NotReady)),
     }
     let (answered, answer) = oneshot::channel();
-    let request = ExplainRequest { task: task.name.clone(), entity_type: table, entity_id: id };
+    let request = ExplainRequest {
+        task: task.name.clone(),
+        entity_type: table,
+        entity_id: id,
+    };
     // A client that went away no longer listens.
-    desk.ask(request, Box::new(move |explanation| drop(answered.send(explanation)))).map_err(refused)?;
+    desk.ask(
+        request,
+        Box::new(move |explanation| drop(answered.send(explanation))),
+    )
+    .map_err(refused)?;
     match tokio::time::timeout(PATIENCE, answer).await {
         Ok(Ok(explanation)) => Ok(Json(explanation.map_err(refused)?).into_response()),
-        Ok(Err(_)) => Err(ApiError::unavailable("the engine stopped before it answered", "its log says why")),
-        Err(_) => Err(ApiError::unavailable(format!("the engine did not answer within {} s", PATIENCE.as_secs()), AGAIN)),
+        Ok(Err(_)) => Err(ApiError::unavailable(
+            "the engine stopped before it answered",
+            "its log says why",
+        )),
+        Err(_) => Err(ApiError::unavailable(
+            format!("the engine did not answer within {} s", PATIENCE.as_secs()),
+            AGAIN,
+        )),
     }
 }
 
 fn refused(refusal: ExplainRefusal) -> ApiError {
     let words = refusal.to_string();
     match refusal {
-        ExplainRefusal::NoSuchTask { .. } => ApiError::not_found(words, "/api/v1/status lists the tasks"),
-        ExplainRefusal::NoSuchEntity { .. } => ApiError::not_found(words, "an entity is known once a record of it was accepted"),
-        ExplainRefusal::Ineligible { .. } => ApiError::conflict(words, "only an entity of the task's population has a score"),
+        ExplainRefusal::NoSuchTask { .. } => {
+            ApiError::not_found(words, "/api/v1/status lists the tasks")
+        }
+        ExplainRefusal::NoSuchEntity { .. } => {
+            ApiError::not_found(words, "an entity is known once a record of it was accepted")
+        }
+        ExplainRefusal::Ineligible { .. } => {
+            ApiError::conflict(words, "only an entity of the task's population has a score")
+        }
         ExplainRefusal::NotReady => ApiError::unavailable(words, "/readyz tells when they are"),
         ExplainRefusal::Busy => ApiError::unavailable(words, AGAIN),
     }

@@ -11,7 +11,9 @@ pub(crate) struct Heartbeat {
 
 impl Heartbeat {
     pub fn new(beats: u64, now: Instant) -> Self {
-        Self { last: Mutex::new((beats, now)) }
+        Self {
+            last: Mutex::new((beats, now)),
+        }
     }
 
     /// The counter stands at `beats`. How long it has stood there, as far as it was looked at.
@@ -33,7 +35,8 @@ mod tests {
         let start = Instant::now();
         let after = |seconds| start + Duration::from_secs(seconds);
         let heartbeat = Heartbeat::new(0, start);
-        let ages = [(0, 5), (1, 6), (1, 9), (2, 9), (2, 40)].map(|(beats, seconds)| heartbeat.age(beats, after(seconds)).as_secs());
+        let ages = [(0, 5), (1, 6), (1, 9), (2, 9), (2, 40)]
+            .map(|(beats, seconds)| heartbeat.age(beats, after(seconds)).as_secs());
         assert_eq!(ages, [5, 0, 3, 0, 31]);
     }
 }

@@ -18,7 +18,10 @@ pub(crate) struct HttpMetrics {
 impl HttpMetrics {
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         let requests = IntCounterVec::new(
-            Opts::new("leadpulse_http_requests_total", "HTTP requests answered, by route pattern and status code."),
+            Opts::new(
+                "leadpulse_http_requests_total",
+                "HTTP requests answered, by route pattern and status code.",
+            ),
             &["route", "code"],
         )?;
         let duration = HistogramVec::new(
@@ -26,7 +29,9 @@ impl HttpMetrics {
                 "leadpulse_http_request_duration_seconds",
                 "Time from a request's headers to its answer's, by route pattern.",
             )
-            .buckets(vec![0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0]),
+            .buckets(vec![
+                0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0,
+            ]),
             &["route"],
         )?;
         registry.register(Box::new(requests.clone()))?;
@@ -35,13 +40,20 @@ impl HttpMetrics {
     }
 
     fn count(&self, route: &str, code: StatusCode, seconds: f64) {
-        self.requests.with_label_values(&[route, code.as_str()]).inc();
+        self.requests
+            .with_label_values(&[route, code.as_str()])
+            .inc();
         self.duration.with_label_values(&[route]).observe(seconds);
     }
 }
 
 /// Counts and times a request.
-pub(crate) async fn measure(State(metrics): State<HttpMetrics>, route: Option<MatchedPath>, request: Request, next: Next) -> Response {
+pub(crate) async fn measure(
+    State(metrics): State<HttpMetrics>,
+    route: Option<MatchedPath>,
+    request: Request,
+    next: Next,
+) -> Response {
     let start = Instant::now();
     let response = next.run(request).await;
     let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);

@@ -17,7 +17,10 @@ pub struct ServerOptions {
 
 impl Default for ServerOptions {
     fn default() -> Self {
-        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)), heartbeat_timeout_ms: 30_000 }
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            heartbeat_timeout_ms: 30_000,
+        }
     }
 }
 
@@ -25,7 +28,9 @@ impl Default for ServerOptions {
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     /// The address cannot be had.
-    #[error("cannot listen on {listen}: {source}; is another process using the port? Choose another one with server.listen")]
+    #[error(
+        "cannot listen on {listen}: {source}; is another process using the port? Choose another one with server.listen"
+    )]
     Listen {
         /// The address.
         listen: SocketAddr,

@@ -57,7 +57,10 @@ impl Handle {
     /// If it had ended before, why.
     pub fn stop(self) -> Result<(), ServerError> {
         self.stop.send_replace(true);
-        self.thread.join().map_err(|_| ServerError::Panicked)?.map_err(ServerError::Ended)
+        self.thread
+            .join()
+            .map_err(|_| ServerError::Panicked)?
+            .map_err(ServerError::Ended)
     }
 }
 
@@ -66,7 +69,10 @@ impl Handle {
 /// # Errors
 /// If the address is taken, the registry already has the server's metrics, or no thread can be started.
 pub fn serve(options: &ServerOptions, state: ServerState) -> Result<Handle, ServerError> {
-    let listen_error = |source| ServerError::Listen { listen: options.listen, source };
+    let listen_error = |source| ServerError::Listen {
+        listen: options.listen,
+        source,
+    };
     let metrics = HttpMetrics::register(&state.registry)?;
     let listener = TcpListener::bind(options.listen).map_err(listen_error)?;
     listener.set_nonblocking(true).map_err(listen_error)?;
@@ -90,12 +96,22 @@ pub fn serve(options: &ServerOptions, state: ServerState) -> Result<Handle, Serv
         .spawn(move || runtime.block_on(run(listener, app, metrics, stopped)))
         .map_err(ServerError::Threads)?;
     tracing::info!(%address, "HTTP server listens");
-    Ok(Handle { address, stop, thread })
+    Ok(Handle {
+        address,
+        stop,
+        thread,
+    })
 }
 
-async fn run(listener: TcpListener, app: App, metrics: HttpMetrics, stopped: watch::Receiver<bool>) -> io::Result<()> {
+async fn run(
+    listener: TcpListener,
+    app: App,
+    metrics: HttpMetrics,
+    stopped: watch::Receiver<bool>,
+) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    let serving = axum::serve(listener, router(app.clone(), metrics)).with_graceful_shutdown(until_stopped(stopped.clone()));
+    let serving = axum::serve(listener, router(app.clone(), metrics))
+        .with_graceful_shutdown(until_stopped(stopped.clone()));
     tokio::select! {
         result = serving => result,
         () = watch_heartbeat(app) => Ok(()),
@@ -113,7 +129,8 @@ async fn watch_heartbeat(app: App) {
     let mut interval = tokio::time::interval(HEARTBEAT_INTERVAL);
     loop {
         interval.tick().await;
-        app.heartbeat.age(app.state.read_model.beats(), Instant::now());
+        app.heartbeat
+            .age(app.state.read_model.beats(), Instant::now());
     }
 }
 
@@ -127,7 +144,10 @@ fn router(app: App, metrics: HttpMetrics) -> Router {
         .route("/api/v1/alerts", get(api::alerts))
         .route("/api/v1/status", get(api::status))
         .route("/api/v1/{table}/{id}", get(api::entity))
-        .route("/api/v1/{table}/{id}/explanation", get(explanation::explanation))
+        .route(
+            "/api/v1/{table}/{id}/explanation",
+            get(explanation::explanation),
+        )
         .route("/metrics", get(api::metrics))
         .route("/healthz", get(api::healthz))
         .route("/readyz", get(api::readyz))

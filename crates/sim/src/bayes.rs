@@ -44,16 +44,27 @@ pub struct Forecast {
 ///
 /// # Errors
 /// [`SimError::Option`] for an anchor that is no midnight (UTC) after a day of the market.
-pub fn bayes(market: &Market, anchors_ms: &[i64], horizon_days: u32) -> Result<Vec<Forecast>, SimError> {
+pub fn bayes(
+    market: &Market,
+    anchors_ms: &[i64],
+    horizon_days: u32,
+) -> Result<Vec<Forecast>, SimError> {
     let options = market.options().clone();
     let end_ms = options.start_ms + i64::from(options.days) * DAY_MS;
     let mut anchors_ms = anchors_ms.to_vec();
     anchors_ms.sort_unstable();
     anchors_ms.dedup();
     for &anchor_ms in &anchors_ms {
-        if anchor_ms <= options.start_ms || anchor_ms > end_ms || (anchor_ms - options.start_ms) % DAY_MS != 0 {
+        if anchor_ms <= options.start_ms
+            || anchor_ms > end_ms
+            || (anchor_ms - options.start_ms) % DAY_MS != 0
+        {
             let expected = "midnight UTC after a day of the market";
-            return Err(SimError::Option { option: "anchor", value: anchor_ms.to_string(), expected });
+            return Err(SimError::Option {
+                option: "anchor",
+                value: anchor_ms.to_string(),
+                expected,
+            });
         }
     }
     let mut filter = Filter::new(market.knobs(), options.start_ms);
@@ -136,7 +147,10 @@ impl Filter {
 
     /// Takes in all rows known on the next day.
     pub(crate) fn observe_day(&mut self, rows: &[RowOut]) {
-        let initial = rows.iter().take_while(|row| row.known_ms == self.start_ms).count();
+        let initial = rows
+            .iter()
+            .take_while(|row| row.known_ms == self.start_ms)
+            .count();
         for row in &rows[..initial] {
             self.observer.observe(row);
         }
@@ -155,7 +169,11 @@ impl Filter {
             if let Some(industry) = seen.industry {
                 self.peers[industry] += 1;
             }
-            self.accounts.push(Account { belief: self.prior(seen.appeal), open_days: VecDeque::new(), daily: None });
+            self.accounts.push(Account {
+                belief: self.prior(seen.appeal),
+                open_days: VecDeque::new(),
+                daily: None,
+            });
         }
     }
 
@@ -166,7 +184,11 @@ impl Filter {
         let mut belief = Belief::default();
         for (kind, states) in belief.iter_mut().enumerate() {
             let (fit, is_researcher) = (kind / 2, kind % 2 == 1);
-            let of_type = if is_researcher { self.knobs.researcher_ratio } else { 1.0 - self.knobs.researcher_ratio };
+            let of_type = if is_researcher {
+                self.knobs.researcher_ratio
+            } else {
+                1.0 - self.knobs.researcher_ratio
+            };
             for (state, probability) in states.iter_mut().enumerate() {
                 *probability = fits[fit] * of_type * self.knobs.start[state] / start;
             }
@@ -197,7 +219,11 @@ impl Filter {
             let seen = &self.observer.accounts[number];
             let mut ln_rest = [0.0; GUISES];
             for (guise, ln) in ln_rest.iter_mut().enumerate() {
-                let leads: f64 = (0..3).map(|status| f64::from(seen.leads[status]) * self.rates.leads[status][guise].total()).sum();
+                let leads: f64 = (0..3)
+                    .map(|status| {
+                        f64::from(seen.leads[status]) * self.rates.leads[status][guise].total()
+                    })
+                    .sum();
                 *ln = -(opening[guise] * day_factor + self.rates.revealed[guise] + leads);
             }
             self.accounts[number].open_days.push_back(OpenDay {
@@ -210,7 +236,8 @@ impl Filter {
                 has_champion: seen.has_champion(self.day),
             });
         }
-        self.motions.push_back(Motions::new(&self.knobs, &self.waves));
+        self.motions
+            .push_back(Motions::new(&self.knobs, &self.waves));
     }
 
     fn daily(&self, account: usize) -> (ByGuise, ByGuise) {
@@ -218,9 +245,13 @@ impl Filter {
         let (mut ordinary, mut opening) = ([0.0; GUISES], [0.0; GUISES]);
         for (department, is_executive) in self.observer.people_of(account) {
             for guise in 0..GUISES {
-                ordinary[guise] += self.rates.ordinary(department, is_executive, has_access, guise);
+                ordinary[guise] += self
+                    .rates
+                    .ordinary(department, is_executive, has_access, guise);
                 if !has_access {
-                    opening[guise] += self.rates.total(department, is_executive, Phase::OpensTrial)[guise];
+                    opening[guise] += self
+                        .rates
+                        .total(department, is_executive, Phase::OpensTrial)[guise];
                 }
             }
         }
@@ -228,7 +259,10 @@ impl Filter {
     }
 
     fn today(&mut self, account: usize) -> &mut OpenDay {
-        self.accounts[account].open_days.back_mut().expect("the day was opened")
+        self.accounts[account]
+            .open_days
+            .back_mut()
+            .expect("the day was opened")
     }
 
     fn open_day_of(&mut self, account: usize, day: i64) -> Option<&mut OpenDay> {
@@ -240,8 +274,14 @@ impl Filter {
 
     fn note(&mut self, sight: Sight) {
         match sight {
-            Sight::Event { account, day, event } => {
-                let Some(day) = self.open_day_of(account, day) else { return };
+            Sight::Event {
+                account,
+                day,
+                event,
+            } => {
+                let Some(day) = self.open_day_of(account, day) else {
+                    return;
+                };
                 match day.events.iter_mut().find(|known| known.id == event.id) {
                     // Mistakes are not repeated.
                     Some(known) => known.is_certain = true,
@@ -256,18 +296,26 @@ impl Filter {
                 }
             }
             Sight::Newcomer { account, position } => {
-                let ln: Vec<f64> = (0..GUISES).map(|g| (self.rates.revealed[g] * self.rates.newcomer[g][position]).ln()).collect();
+                let ln: Vec<f64> = (0..GUISES)
+                    .map(|g| (self.rates.revealed[g] * self.rates.newcomer[g][position]).ln())
+                    .collect();
                 let today = self.today(account);
                 (0..GUISES).for_each(|guise| today.ln_rest[guise] += ln[guise]);
             }
-            Sight::LeadMoved { account, status, way } => {
+            Sight::LeadMoved {
+                account,
+                status,
+                way,
+            } => {
                 let ways = self.rates.leads[status];
                 let today = self.today(account);
                 for (ln, ways) in today.ln_rest.iter_mut().zip(&ways) {
                     *ln += ways.total() + ways.ln_taken(way);
                 }
             }
-            Sight::DealOpened { account } | Sight::DealMoved { account, .. } => self.today(account).deal = Some(sight),
+            Sight::DealOpened { account } | Sight::DealMoved { account, .. } => {
+                self.today(account).deal = Some(sight)
+            }
             Sight::Won { account } => self.today(account).is_won = true,
         }
     }
@@ -276,17 +324,24 @@ impl Filter {
         let mut purchases = vec![0.0; INDUSTRIES.len()];
         for number in 0..self.accounts.len() {
             let seen = &self.observer.accounts[number];
-            let today = self.accounts[number].open_days.back_mut().expect("the day was opened");
+            let today = self.accounts[number]
+                .open_days
+                .back_mut()
+                .expect("the day was opened");
             if today.is_won {
                 // The purchase closes the opportunity, whatever became of it else.
-                seen.industry.into_iter().for_each(|industry| purchases[industry] += 1.0);
+                seen.industry
+                    .into_iter()
+                    .for_each(|industry| purchases[industry] += 1.0);
                 continue;
             }
             for guise in 0..GUISES {
                 let opens = Ways([self.rates.opens[guise]]);
                 today.ln_rest[guise] += match (&today.deal, seen.deal) {
                     (Some(Sight::DealOpened { .. }), _) => opens.ln_taken(0),
-                    (Some(Sight::DealMoved { stage, way, .. }), _) => self.rates.deals[*stage][guise].ln_taken(*way),
+                    (Some(Sight::DealMoved { stage, way, .. }), _) => {
+                        self.rates.deals[*stage][guise].ln_taken(*way)
+                    }
                     (_, None) => -opens.total(),
                     (_, Some(stage)) => -self.rates.deals[stage][guise].total(),
                 };
@@ -297,7 +352,10 @@ impl Filter {
         if self.motions.len() > LATEST_DAYS {
             for number in 0..self.accounts.len() {
                 let mut belief = self.accounts[number].belief;
-                let day = self.accounts[number].open_days.pop_front().expect("as many days as motions");
+                let day = self.accounts[number]
+                    .open_days
+                    .pop_front()
+                    .expect("as many days as motions");
                 self.absorb(&mut belief, number, &day, &self.motions[0], LATEST_DAYS);
                 self.accounts[number].belief = belief;
             }
@@ -309,16 +367,27 @@ impl Filter {
     fn ln_likelihood(&self, day: &OpenDay, age: usize) -> ByGuise {
         let mess = &self.knobs.mess;
         let arrived = 1.0 - mess.late_ratio * not_by(age);
-        let unrepeated = (1.0 - mess.late_ratio) * (1.0 - mess.repeated_ratio * (1.0 - not_by(age + 1)));
+        let unrepeated =
+            (1.0 - mess.late_ratio) * (1.0 - mess.repeated_ratio * (1.0 - not_by(age + 1)));
         let standing = mess.mistaken_ratio * not_by(age);
         let mut ln = day.ln_rest;
         for (guise, ln) in ln.iter_mut().enumerate() {
             *ln -= day.expected[guise] * arrived;
         }
         for event in &day.events {
-            let rates = self.rates.engagement(event.department, event.is_executive, event.kind);
-            let felt = |guise: usize| event.sentiment.map_or(1.0, |level| self.rates.sentiment[level][guise]);
-            let mistake = if event.is_certain { 0.0 } else { standing * rates[0] * felt(0) / unrepeated };
+            let rates = self
+                .rates
+                .engagement(event.department, event.is_executive, event.kind);
+            let felt = |guise: usize| {
+                event
+                    .sentiment
+                    .map_or(1.0, |level| self.rates.sentiment[level][guise])
+            };
+            let mistake = if event.is_certain {
+                0.0
+            } else {
+                standing * rates[0] * felt(0) / unrepeated
+            };
             for (guise, ln) in ln.iter_mut().enumerate() {
                 *ln += (rates[guise] * felt(guise) + mistake).ln();
             }
@@ -327,8 +396,17 @@ impl Filter {
     }
 
     /// Conditions a belief on a day as it is known `age` days later, and steps it to the next morning.
-    fn absorb(&self, belief: &mut Belief, account: usize, day: &OpenDay, motions: &Motions, age: usize) {
-        let Some(industry) = self.observer.accounts[account].industry else { return };
+    fn absorb(
+        &self,
+        belief: &mut Belief,
+        account: usize,
+        day: &OpenDay,
+        motions: &Motions,
+        age: usize,
+    ) {
+        let Some(industry) = self.observer.accounts[account].industry else {
+            return;
+        };
         let ln = self.ln_likelihood(day, age);
         let highest = ln.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let likelihood = ln.map(|ln| (ln - highest).exp());
@@ -347,7 +425,10 @@ impl Filter {
             }
             total += states.iter().sum::<f64>();
         }
-        belief.iter_mut().flatten().for_each(|probability| *probability /= total);
+        belief
+            .iter_mut()
+            .flatten()
+            .for_each(|probability| *probability /= total);
     }
 
     /// What is known of an account's state on the next morning.
@@ -355,7 +436,13 @@ impl Filter {
         let mut belief = self.accounts[account].belief;
         let open_days = &self.accounts[account].open_days;
         for (at, day) in open_days.iter().enumerate() {
-            self.absorb(&mut belief, account, day, &self.motions[at], open_days.len() - 1 - at);
+            self.absorb(
+                &mut belief,
+                account,
+                day,
+                &self.motions[at],
+                open_days.len() - 1 - at,
+            );
         }
         belief
     }
@@ -374,21 +461,33 @@ impl Filter {
 
     /// The chance of a purchase within so many days from the next morning on.
     pub(crate) fn forecast(&self, anchor_ms: i64, horizon_days: u32) -> Vec<Forecast> {
-        let mut beliefs: Vec<Belief> = (0..self.accounts.len()).map(|account| self.belief(account)).collect();
+        let mut beliefs: Vec<Belief> = (0..self.accounts.len())
+            .map(|account| self.belief(account))
+            .collect();
         let mut probabilities = vec![0.0; self.accounts.len()];
         let mut waves = self.waves.clone();
         let (accounts, customers) = self.observer.census();
-        let arrives = self.knobs.people.champions_per_day * customers as f64 / accounts.max(1) as f64;
+        let arrives =
+            self.knobs.people.champions_per_day * customers as f64 / accounts.max(1) as f64;
         let effect = self.knobs.people.champion_weight.exp();
         for ahead in 0..i64::from(horizon_days) {
             let arrived = 1.0 - (1.0 - arrives).powi(ahead as i32);
-            let motions = Motions::with_champion_factors(&self.knobs, &waves, [1.0 + (effect - 1.0) * arrived, effect]);
+            let motions = Motions::with_champion_factors(
+                &self.knobs,
+                &waves,
+                [1.0 + (effect - 1.0) * arrived, effect],
+            );
             let mut purchases = vec![0.0; INDUSTRIES.len()];
             for (number, seen) in self.observer.accounts.iter().enumerate() {
-                let Some(industry) = seen.industry else { continue };
+                let Some(industry) = seen.industry else {
+                    continue;
+                };
                 let has_champion = seen.has_champion(self.day + ahead);
                 for (kind, states) in beliefs[number].iter_mut().enumerate() {
-                    let (next, bought) = step(states, motions.of(industry, has_champion, kind / 2, kind % 2 == 1));
+                    let (next, bought) = step(
+                        states,
+                        motions.of(industry, has_champion, kind / 2, kind % 2 == 1),
+                    );
                     *states = next;
                     probabilities[number] += bought;
                     purchases[industry] += bought;
@@ -396,8 +495,15 @@ impl Filter {
             }
             age_waves(&self.knobs, &mut waves, &self.peers, &purchases);
         }
-        let keyed = (0..self.accounts.len()).filter_map(|account| Some((self.key(account)?.to_owned(), probabilities[account])));
-        keyed.map(|(account, probability)| Forecast { account, anchor_ms, probability }).collect()
+        let keyed = (0..self.accounts.len())
+            .filter_map(|account| Some((self.key(account)?.to_owned(), probabilities[account])));
+        keyed
+            .map(|(account, probability)| Forecast {
+                account,
+                anchor_ms,
+                probability,
+            })
+            .collect()
     }
 }
 
@@ -436,7 +542,11 @@ fn normal_cdf(x: f64) -> f64 {
     let t = 1.0 / (1.0 + 0.5 * z);
     let polynomial = COEFFICIENTS.iter().rev().fold(0.0, |sum, c| sum * t + c);
     let upper_tail = 0.5 * t * (-z * z + polynomial).exp();
-    if x > 0.0 { 1.0 - upper_tail } else { upper_tail }
+    if x > 0.0 {
+        1.0 - upper_tail
+    } else {
+        upper_tail
+    }
 }
 
 #[cfg(test)]
@@ -445,7 +555,13 @@ mod tests {
 
     #[test]
     fn normal_distribution_function() {
-        for (x, expected) in [(0.0, 0.5), (1.0, 0.841_344_746), (-1.0, 0.158_655_254), (-2.5, 0.006_209_665), (4.0, 0.999_968_329)] {
+        for (x, expected) in [
+            (0.0, 0.5),
+            (1.0, 0.841_344_746),
+            (-1.0, 0.158_655_254),
+            (-2.5, 0.006_209_665),
+            (4.0, 0.999_968_329),
+        ] {
             assert!((normal_cdf(x) - expected).abs() < 2e-7, "{x}");
         }
     }

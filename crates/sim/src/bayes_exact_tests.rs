@@ -8,18 +8,34 @@ use crate::engagement::SENTIMENT_LEVELS;
 use crate::market::DAY_MS;
 use crate::people::LeadStatus;
 use crate::rates::Rates;
-use crate::{Audience, FieldValue, Knobs, LATEST_DAYS, Market, MarketOptions, Phase, RowOut, Travellers};
+use crate::{
+    Audience, FieldValue, Knobs, LATEST_DAYS, Market, MarketOptions, Phase, RowOut, Travellers,
+};
 
 const DAYS: usize = 6;
-const TECHNICAL: [bool; 10] = [true, true, true, true, false, true, false, false, false, false];
+const TECHNICAL: [bool; 10] = [
+    true, true, true, true, false, true, false, false, false, false,
+];
 
 /// A market in which a week is full of events.
 fn busy() -> Knobs {
-    let mut knobs = Knobs { start: [0.3, 0.2, 0.15, 0.15, 0.1, 0.1], customer_ratio: 0.3, trial_days: 2, ..Knobs::default() };
+    let mut knobs = Knobs {
+        start: [0.3, 0.2, 0.15, 0.15, 0.1, 0.1],
+        customer_ratio: 0.3,
+        trial_days: 2,
+        ..Knobs::default()
+    };
     for step in &mut knobs.moves {
-        step.per_day *= if step.to == crate::Destination::Purchase { 30.0 } else { 6.0 };
+        step.per_day *= if step.to == crate::Destination::Purchase {
+            30.0
+        } else {
+            6.0
+        };
     }
-    knobs.engagement.iter_mut().for_each(|kind| kind.per_day *= 8.0);
+    knobs
+        .engagement
+        .iter_mut()
+        .for_each(|kind| kind.per_day *= 8.0);
     let busier = |rates: &mut [f64; 6]| rates.iter_mut().for_each(|rate| *rate *= 8.0);
     busier(&mut knobs.deals.opens_per_day);
     knobs.deals.advances_per_day.iter_mut().for_each(busier);
@@ -28,7 +44,11 @@ fn busy() -> Knobs {
     busier(&mut knobs.leads.accepted_per_day);
     busier(&mut knobs.leads.converts_per_day);
     busier(&mut knobs.leads.given_up_per_day);
-    knobs.people.revealed_per_day.iter_mut().for_each(|rate| *rate *= 150.0);
+    knobs
+        .people
+        .revealed_per_day
+        .iter_mut()
+        .for_each(|rate| *rate *= 150.0);
     knobs.people.champions_per_day = 0.4;
     knobs.people.moves_per_day = 0.2;
     knobs.people.champion_days = 2;
@@ -63,9 +83,17 @@ fn mornings(market: &Market) -> Vec<Morning> {
         let person = |&p: &usize| {
             let person = &market.people[p];
             let mut keys = vec![person.contact_key.clone()];
-            keys.extend(person.duplicate.as_ref().map(|duplicate| duplicate.key.clone()));
+            keys.extend(
+                person
+                    .duplicate
+                    .as_ref()
+                    .map(|duplicate| duplicate.key.clone()),
+            );
             keys.extend(person.lead.as_ref().map(|lead| lead.key.clone()));
-            let lead = person.lead.as_ref().map(|lead| (lead.key.clone(), lead.status));
+            let lead = person
+                .lead
+                .as_ref()
+                .map(|lead| (lead.key.clone(), lead.status));
             (p, (keys, person.department, person.seniority, lead))
         };
         mornings.push(Morning {
@@ -80,19 +108,38 @@ fn mornings(market: &Market) -> Vec<Morning> {
 }
 
 /// Events a weekday of one person and kind, written out.
-fn rate(knobs: &Knobs, kind: usize, department: usize, seniority: usize, state: usize, researcher: bool) -> f64 {
+fn rate(
+    knobs: &Knobs,
+    kind: usize,
+    department: usize,
+    seniority: usize,
+    state: usize,
+    researcher: bool,
+) -> f64 {
     let kind = &knobs.engagement[kind];
     let audience = match kind.audience {
         Audience::Anyone => 1.0,
-        Audience::Technical => [1.0 / knobs.audience, knobs.audience][usize::from(TECHNICAL[department])],
-        Audience::Business => [knobs.audience, 1.0 / knobs.audience][usize::from(TECHNICAL[department])],
+        Audience::Technical => {
+            [1.0 / knobs.audience, knobs.audience][usize::from(TECHNICAL[department])]
+        }
+        Audience::Business => {
+            [knobs.audience, 1.0 / knobs.audience][usize::from(TECHNICAL[department])]
+        }
     };
     let joined = knobs.committee.departments_by_state[state];
-    let mut part = if joined == 0 { 1.0 } else { [knobs.committee.uninvolved, knobs.committee.involved][usize::from(department < joined)] };
+    let mut part = if joined == 0 {
+        1.0
+    } else {
+        [knobs.committee.uninvolved, knobs.committee.involved][usize::from(department < joined)]
+    };
     if seniority >= 3 && (state == 3 || state == 4) {
         part *= knobs.committee.executive;
     }
-    let noise = if researcher { knobs.researcher_noise * kind.researcher } else { 0.0 };
+    let noise = if researcher {
+        knobs.researcher_noise * kind.researcher
+    } else {
+        0.0
+    };
     kind.per_day * audience * (kind.by_state[state] * part + noise)
 }
 
@@ -120,7 +167,9 @@ impl History {
     }
 
     fn rows_of<'a>(&'a self, table: &'a str, day: usize) -> impl Iterator<Item = &'a RowOut> {
-        self.rows.iter().filter(move |row| row.table == table && self.day_of(row.known_ms) == day)
+        self.rows
+            .iter()
+            .filter(move |row| row.table == table && self.day_of(row.known_ms) == day)
     }
 
     fn stage_changes(&self, firm: usize, day: usize) -> Vec<&str> {
@@ -148,7 +197,11 @@ impl History {
         let mut likelihood = 1.0;
 
         let mut events: HashMap<&str, Vec<&RowOut>> = HashMap::new();
-        for row in self.rows.iter().filter(|row| row.fields.whole("occurred_at").is_some_and(|at| self.day_of(at) == day)) {
+        for row in self.rows.iter().filter(|row| {
+            row.fields
+                .whole("occurred_at")
+                .is_some_and(|at| self.day_of(at) == day)
+        }) {
             events.entry(row.key.as_str()).or_default().push(row);
         }
         for (keys, department, seniority, _) in morning.people.values() {
@@ -159,21 +212,40 @@ impl History {
                     Phase::WithAccess => morning.has_access,
                 };
                 let prompt = kind.phase == Phase::OpensTrial;
-                let mean = if possible { factor * rate(knobs, number, *department, *seniority, state, researcher) } else { 0.0 };
-                let arrived = if prompt { 1.0 } else { 1.0 - knobs.mess.late_ratio * under_way };
+                let mean = if possible {
+                    factor * rate(knobs, number, *department, *seniority, state, researcher)
+                } else {
+                    0.0
+                };
+                let arrived = if prompt {
+                    1.0
+                } else {
+                    1.0 - knobs.mess.late_ratio * under_way
+                };
                 likelihood *= (-mean * arrived).exp();
                 for rows in events.values() {
                     let row = rows[0];
-                    let actor = row.fields.text("contact_id").or(row.fields.text("lead_id")).unwrap();
-                    let name = ["type", "content_type", "kind"].iter().find_map(|field| row.fields.text(field));
+                    let actor = row
+                        .fields
+                        .text("contact_id")
+                        .or(row.fields.text("lead_id"))
+                        .unwrap();
+                    let name = ["type", "content_type", "kind"]
+                        .iter()
+                        .find_map(|field| row.fields.text(field));
                     let taken_back = rows.iter().any(|row| row.fields.get("retracted").is_some());
-                    if name != Some(kind.kind) || taken_back || !keys.iter().any(|key| key == actor) {
+                    if name != Some(kind.kind) || taken_back || !keys.iter().any(|key| key == actor)
+                    {
                         continue;
                     }
                     let felt = |state: usize| match row.fields.get("sentiment") {
                         Some(FieldValue::Number(felt)) => {
-                            let level = SENTIMENT_LEVELS.iter().position(|level| (level - felt).abs() < 0.3).unwrap();
-                            knobs.sentiment[state][level] / knobs.sentiment[state].iter().sum::<f64>()
+                            let level = SENTIMENT_LEVELS
+                                .iter()
+                                .position(|level| (level - felt).abs() < 0.3)
+                                .unwrap();
+                            knobs.sentiment[state][level]
+                                / knobs.sentiment[state].iter().sum::<f64>()
                         }
                         _ => 1.0,
                     };
@@ -182,8 +254,11 @@ impl History {
                     likelihood *= if prompt || is_late || rows.len() > 1 {
                         real
                     } else {
-                        let quiet = factor * rate(knobs, number, *department, *seniority, 0, false) * felt(0);
-                        real * (1.0 - knobs.mess.late_ratio) * (1.0 - knobs.mess.repeated_ratio * repeated_by_now)
+                        let quiet = factor
+                            * rate(knobs, number, *department, *seniority, 0, false)
+                            * felt(0);
+                        real * (1.0 - knobs.mess.late_ratio)
+                            * (1.0 - knobs.mess.repeated_ratio * repeated_by_now)
                             + knobs.mess.mistaken_ratio * quiet * under_way
                     };
                 }
@@ -191,23 +266,42 @@ impl History {
         }
 
         for (_, _, _, lead) in morning.people.values() {
-            let Some((key, status)) = lead.as_ref().filter(|(_, status)| status.worked().is_some()) else { continue };
-            let forward = [&knobs.leads.qualifies_per_day, &knobs.leads.accepted_per_day, &knobs.leads.converts_per_day];
-            let ways = [forward[status.worked().unwrap()][state], knobs.leads.given_up_per_day[state]];
-            let moved = self.rows_of("leads", day).filter(|row| row.key == *key).find_map(|row| match row.fields.text("status").unwrap() {
-                "Closed Won" | "Closed Lost" => None,
-                "MQL" | "SQL" | "Converted" => Some(0),
-                _ => Some(1),
-            });
+            let Some((key, status)) = lead
+                .as_ref()
+                .filter(|(_, status)| status.worked().is_some())
+            else {
+                continue;
+            };
+            let forward = [
+                &knobs.leads.qualifies_per_day,
+                &knobs.leads.accepted_per_day,
+                &knobs.leads.converts_per_day,
+            ];
+            let ways = [
+                forward[status.worked().unwrap()][state],
+                knobs.leads.given_up_per_day[state],
+            ];
+            let moved = self
+                .rows_of("leads", day)
+                .filter(|row| row.key == *key)
+                .find_map(|row| match row.fields.text("status").unwrap() {
+                    "Closed Won" | "Closed Lost" => None,
+                    "MQL" | "SQL" | "Converted" => Some(0),
+                    _ => Some(1),
+                });
             likelihood *= choice(&ways, moved);
         }
 
         let rates = Rates::new(knobs);
         likelihood *= (-knobs.people.revealed_per_day[state]).exp();
         for (person, (_, department, seniority, _)) in &self.mornings[day + 1][firm].people {
-            if !self.mornings[day].iter().any(|morning| morning.people.contains_key(person)) {
+            if !self.mornings[day]
+                .iter()
+                .any(|morning| morning.people.contains_key(person))
+            {
                 let position = Rates::newcomer_index(*department, *seniority);
-                likelihood *= knobs.people.revealed_per_day[state] * rates.newcomer[2 * state][position];
+                likelihood *=
+                    knobs.people.revealed_per_day[state] * rates.newcomer[2 * state][position];
             }
         }
 
@@ -216,7 +310,11 @@ impl History {
             likelihood *= match morning.stage {
                 None => choice(&[knobs.deals.opens_per_day[state]], change.map(|_| 0)),
                 Some(stage) => {
-                    let forward = knobs.deals.advances_per_day.get(stage).map_or(0.0, |by_state| by_state[state]);
+                    let forward = knobs
+                        .deals
+                        .advances_per_day
+                        .get(stage)
+                        .map_or(0.0, |by_state| by_state[state]);
                     let way = change.map(|to| usize::from(!OPEN_STAGES.contains(&to)));
                     choice(&[forward, knobs.deals.lost_per_day[state]], way)
                 }
@@ -226,23 +324,57 @@ impl History {
     }
 
     /// Probability a day of a move; `None`: a purchase.
-    fn moves(&self, firm: usize, day: usize, fit: usize, researcher: bool, from: usize, to: Option<usize>) -> f64 {
+    fn moves(
+        &self,
+        firm: usize,
+        day: usize,
+        fit: usize,
+        researcher: bool,
+        from: usize,
+        to: Option<usize>,
+    ) -> f64 {
         let knobs = &self.knobs;
         let morning = &self.mornings[day][firm];
-        let champion = if morning.has_champion { knobs.people.champion_weight } else { 0.0 };
+        let champion = if morning.has_champion {
+            knobs.people.champion_weight
+        } else {
+            0.0
+        };
         let push = (knobs.wave.weight * morning.wave.min(knobs.wave.cap) + champion).exp();
-        let speed = knobs.pace * knobs.fit.speed[fit] * push * if researcher { knobs.researcher_speed } else { 1.0 };
+        let speed = knobs.pace
+            * knobs.fit.speed[fit]
+            * push
+            * if researcher {
+                knobs.researcher_speed
+            } else {
+                1.0
+            };
         let probability = |destination: Option<usize>| {
             let of = |step: &crate::Move| match step.to {
                 crate::Destination::State(state) => Some(state.index()),
                 crate::Destination::Purchase => None,
             };
-            let steps = knobs.moves.iter().filter(|step| step.from.index() == from && of(step) == destination);
-            assert!(knobs.moves.iter().all(|step| step.travellers == Travellers::Everyone));
-            steps.map(|step| (step.per_day * speed.powf(step.speed_power)).min(0.4)).sum::<f64>()
+            let steps = knobs
+                .moves
+                .iter()
+                .filter(|step| step.from.index() == from && of(step) == destination);
+            assert!(
+                knobs
+                    .moves
+                    .iter()
+                    .all(|step| step.travellers == Travellers::Everyone)
+            );
+            steps
+                .map(|step| (step.per_day * speed.powf(step.speed_power)).min(0.4))
+                .sum::<f64>()
         };
         if to == Some(from) {
-            return 1.0 - (0..6).filter(|state| *state != from).map(|state| probability(Some(state))).sum::<f64>() - probability(None);
+            return 1.0
+                - (0..6)
+                    .filter(|state| *state != from)
+                    .map(|state| probability(Some(state)))
+                    .sum::<f64>()
+                - probability(None);
         }
         probability(to)
     }
@@ -254,24 +386,49 @@ impl History {
             let (from, steps) = (-9.0, 4_000);
             let width = (cut - appeal - from) / f64::from(steps);
             let density = |x: f64| (-x * x / 2.0).exp() / std::f64::consts::TAU.sqrt();
-            let weight = |at: i32| if at == 0 || at == steps { 1.0 } else { f64::from(2 + 2 * (at % 2)) };
-            (0..=steps).map(|at| weight(at) * density(from + width * f64::from(at))).sum::<f64>() * width / 3.0
+            let weight = |at: i32| {
+                if at == 0 || at == steps {
+                    1.0
+                } else {
+                    f64::from(2 + 2 * (at % 2))
+                }
+            };
+            (0..=steps)
+                .map(|at| weight(at) * density(from + width * f64::from(at)))
+                .sum::<f64>()
+                * width
+                / 3.0
         };
         let [low, high] = self.knobs.fit.cuts.map(cdf);
         let mut beliefs = Vec::new();
         for fit in 0..3 {
             for researcher in [false, true] {
-                let of_type = if researcher { self.knobs.researcher_ratio } else { 1.0 - self.knobs.researcher_ratio };
+                let of_type = if researcher {
+                    self.knobs.researcher_ratio
+                } else {
+                    1.0 - self.knobs.researcher_ratio
+                };
                 let prior = of_type * [low, high - low, 1.0 - high][fit];
-                let shown: Vec<Vec<f64>> =
-                    (0..DAYS).map(|day| (0..6).map(|state| self.likelihood(firm, day, state, researcher)).collect()).collect();
-                let moved = |day: usize, from: usize, to: usize| match (self.is_won(firm, day), to) {
+                let shown: Vec<Vec<f64>> = (0..DAYS)
+                    .map(|day| {
+                        (0..6)
+                            .map(|state| self.likelihood(firm, day, state, researcher))
+                            .collect()
+                    })
+                    .collect();
+                let moved = |day: usize, from: usize, to: usize| match (self.is_won(firm, day), to)
+                {
                     (true, 0) => self.moves(firm, day, fit, researcher, from, None),
                     (true, _) => 0.0,
                     (false, _) => self.moves(firm, day, fit, researcher, from, Some(to)),
                 };
-                let table: Vec<Vec<Vec<f64>>> =
-                    (0..DAYS).map(|day| (0..6).map(|from| (0..6).map(|to| moved(day, from, to)).collect()).collect()).collect();
+                let table: Vec<Vec<Vec<f64>>> = (0..DAYS)
+                    .map(|day| {
+                        (0..6)
+                            .map(|from| (0..6).map(|to| moved(day, from, to)).collect())
+                            .collect()
+                    })
+                    .collect();
                 let mut ends = [0.0; 6];
                 for path in 0..6_usize.pow(DAYS as u32 + 1) {
                     let at = |day: usize| path / 6_usize.pow(day as u32) % 6;
@@ -290,7 +447,12 @@ impl History {
 }
 
 fn history(knobs: Knobs, seed: u64) -> (History, Filter) {
-    let options = MarketOptions { accounts: 5, days: DAYS as u32, seed, ..MarketOptions::default() };
+    let options = MarketOptions {
+        accounts: 5,
+        days: DAYS as u32,
+        seed,
+        ..MarketOptions::default()
+    };
     let start_ms = options.start_ms;
     let mut market = Market::new(options, knobs.clone()).unwrap();
     let mut filter = Filter::new(&knobs, start_ms);
@@ -313,7 +475,16 @@ fn history(knobs: Knobs, seed: u64) -> (History, Filter) {
             }
         }
     }
-    (History { knobs, start_ms, rows: all_rows, mornings: all_mornings, market }, filter)
+    (
+        History {
+            knobs,
+            start_ms,
+            rows: all_rows,
+            mornings: all_mornings,
+            market,
+        },
+        filter,
+    )
 }
 
 /// Belief of every account, whatever happened: purchases, moves, late and repeated events, mistakes, duplicates, strangers.
@@ -325,18 +496,43 @@ fn beliefs_are_those_of_all_hidden_paths() {
         for firm in 0..5 {
             let expected = history.beliefs(firm, filter.appeal(firm));
             let found: Vec<f64> = filter.belief(firm).into_iter().flatten().collect();
-            assert_eq!(filter.key(firm), Some(history.market.firms[firm].key.as_str()));
+            assert_eq!(
+                filter.key(firm),
+                Some(history.market.firms[firm].key.as_str())
+            );
             for (at, (expected, found)) in expected.iter().zip(&found).enumerate() {
-                assert!((expected - found).abs() < 1e-6, "seed {seed}, account {firm}, {at}: {expected} and {found}");
+                assert!(
+                    (expected - found).abs() < 1e-6,
+                    "seed {seed}, account {firm}, {at}: {expected} and {found}"
+                );
             }
             met[0] += usize::from((0..DAYS).any(|day| history.is_won(firm, day)));
             met[1] += usize::from((0..DAYS).any(|day| history.mornings[day][firm].has_champion));
         }
-        met[2] += history.rows.iter().filter(|row| row.fields.get("retracted").is_some()).count();
-        met[3] += history.rows.iter().filter(|row| row.fields.whole("occurred_at").is_some_and(|at| row.known_ms - at > DAY_MS)).count();
-        met[4] += history.rows.iter().filter(|row| row.fields.text("converted_contact_id").is_some()).count();
+        met[2] += history
+            .rows
+            .iter()
+            .filter(|row| row.fields.get("retracted").is_some())
+            .count();
+        met[3] += history
+            .rows
+            .iter()
+            .filter(|row| {
+                row.fields
+                    .whole("occurred_at")
+                    .is_some_and(|at| row.known_ms - at > DAY_MS)
+            })
+            .count();
+        met[4] += history
+            .rows
+            .iter()
+            .filter(|row| row.fields.text("converted_contact_id").is_some())
+            .count();
     }
-    assert!(met.iter().all(|count| *count > 3), "purchases, champions, mistakes, late events, conversions: {met:?}");
+    assert!(
+        met.iter().all(|count| *count > 3),
+        "purchases, champions, mistakes, late events, conversions: {met:?}"
+    );
 }
 
 /// Where neither waves nor champions lie ahead, the forecast is exact too.
@@ -354,9 +550,17 @@ fn forecasts_are_those_of_all_hidden_paths() {
         for (at, belief) in beliefs.iter().enumerate() {
             let (fit, researcher, state) = (at / 12, at / 6 % 2 == 1, at % 6);
             let moves = |from, to| history.moves(firm, DAYS, fit, researcher, from, to);
-            expected += belief * (moves(state, None) + (0..6).map(|next| moves(state, Some(next)) * moves(next, None)).sum::<f64>());
+            expected += belief
+                * (moves(state, None)
+                    + (0..6)
+                        .map(|next| moves(state, Some(next)) * moves(next, None))
+                        .sum::<f64>());
         }
-        assert!((expected - forecast.probability).abs() < 1e-6, "account {firm}: {expected} and {}", forecast.probability);
+        assert!(
+            (expected - forecast.probability).abs() < 1e-6,
+            "account {firm}: {expected} and {}",
+            forecast.probability
+        );
         assert!(forecast.probability > 0.0 && forecast.probability < 1.0);
     }
 }

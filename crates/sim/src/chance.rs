@@ -158,13 +158,22 @@ mod tests {
             let average = draws.iter().sum::<f64>() / DRAWS as f64;
             let variance = draws.iter().map(|x| (x - average).powi(2)).sum::<f64>() / DRAWS as f64;
             let tolerance = 5.0 * (mean / DRAWS as f64).sqrt();
-            assert!((average - mean).abs() <= tolerance, "mean {mean}: {average}");
-            assert!((variance - mean).abs() <= 0.05 * mean + 0.01, "mean {mean}: variance {variance}");
+            assert!(
+                (average - mean).abs() <= tolerance,
+                "mean {mean}: {average}"
+            );
+            assert!(
+                (variance - mean).abs() <= 0.05 * mean + 0.01,
+                "mean {mean}: variance {variance}"
+            );
         }
         let normals: Vec<f64> = (0..DRAWS).map(|_| dice.normal()).collect();
         let average = normals.iter().sum::<f64>() / DRAWS as f64;
         let variance = normals.iter().map(|x| x * x).sum::<f64>() / DRAWS as f64;
-        assert!(average.abs() < 0.025 && (variance - 1.0).abs() < 0.05, "{average} {variance}");
+        assert!(
+            average.abs() < 0.025 && (variance - 1.0).abs() < 0.05,
+            "{average} {variance}"
+        );
     }
 
     #[test]

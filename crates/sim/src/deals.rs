@@ -33,18 +33,27 @@ pub(crate) struct Deal {
 
 impl Deal {
     fn row(&self, firm: &Firm, stage: &'static str, close_ms: i64, at_ms: i64) -> RowOut {
-        Record::new(OPPORTUNITIES, "opportunity_id", self.key.clone(), "updated_at", at_ms)
-            .account(Some(&firm.key))
-            .set("name", format!("{} {}", firm.name, self.kind.to_lowercase()))
-            .set("stage", stage)
-            .set("amount", self.amount)
-            .set("currency", "USD")
-            .set("type", self.kind)
-            .set_some("primary_contact_id", self.contacts.first().cloned())
-            .set("contact_ids", self.contacts.clone())
-            .set("close_date", close_ms)
-            .set("created_at", self.opened_ms)
-            .finish()
+        Record::new(
+            OPPORTUNITIES,
+            "opportunity_id",
+            self.key.clone(),
+            "updated_at",
+            at_ms,
+        )
+        .account(Some(&firm.key))
+        .set(
+            "name",
+            format!("{} {}", firm.name, self.kind.to_lowercase()),
+        )
+        .set("stage", stage)
+        .set("amount", self.amount)
+        .set("currency", "USD")
+        .set("type", self.kind)
+        .set_some("primary_contact_id", self.contacts.first().cloned())
+        .set("contact_ids", self.contacts.clone())
+        .set("close_date", close_ms)
+        .set("created_at", self.opened_ms)
+        .finish()
     }
 }
 
@@ -60,7 +69,9 @@ impl Market {
             }
             return;
         };
-        let Some(way) = dice.way(&self.rates.deals[deal.stage][guise]) else { return };
+        let Some(way) = dice.way(&self.rates.deals[deal.stage][guise]) else {
+            return;
+        };
         let at_ms = day_ms + dice.afternoon_ms();
         if way == 1 {
             self.close_deal(firm, false, at_ms);
@@ -90,11 +101,23 @@ impl Market {
         let seller = &self.firms[firm];
         let knobs = &self.knobs.deals;
         let dice = &mut self.dice.deals;
-        let log_amount = knobs.amount_by_size * size_of(seller.employees) + knobs.amount_spread * dice.normal();
-        let amount = (knobs.median_amount * log_amount.exp() / 500.0).round().max(1.0) * 500.0;
+        let log_amount =
+            knobs.amount_by_size * size_of(seller.employees) + knobs.amount_spread * dice.normal();
+        let amount = (knobs.median_amount * log_amount.exp() / 500.0)
+            .round()
+            .max(1.0)
+            * 500.0;
         // Senior contacts are likelier to take part. After a loss somebody else asks again, where there is somebody else.
-        let mut candidates: Vec<usize> =
-            seller.people.iter().copied().filter(|&p| self.people[p].contact_since_ms.is_some_and(|since| since < at_ms)).collect();
+        let mut candidates: Vec<usize> = seller
+            .people
+            .iter()
+            .copied()
+            .filter(|&p| {
+                self.people[p]
+                    .contact_since_ms
+                    .is_some_and(|since| since < at_ms)
+            })
+            .collect();
         let mut contacts = Vec::new();
         while !candidates.is_empty() && contacts.len() < MOST_CONTACTS {
             let weights: Vec<f64> = candidates
@@ -113,9 +136,16 @@ impl Market {
             key: format!("O{:06}", self.deals_made),
             stage: 0,
             amount,
-            kind: if seller.customer { "Expansion" } else { "New business" },
+            kind: if seller.customer {
+                "Expansion"
+            } else {
+                "New business"
+            },
             led_by: contacts.first().copied(),
-            contacts: contacts.into_iter().map(|p| self.people[p].contact_key.clone()).collect(),
+            contacts: contacts
+                .into_iter()
+                .map(|p| self.people[p].contact_key.clone())
+                .collect(),
             opened_ms: at_ms,
         };
         self.push_stage(firm, &deal, None, OPEN_STAGES[0], at_ms);
@@ -124,26 +154,49 @@ impl Market {
 
     fn close_deal(&mut self, firm: usize, won: bool, at_ms: i64) {
         if let Some(deal) = self.firms[firm].deal.take() {
-            self.push_stage(firm, &deal, Some(OPEN_STAGES[deal.stage]), if won { WON } else { LOST }, at_ms);
+            self.push_stage(
+                firm,
+                &deal,
+                Some(OPEN_STAGES[deal.stage]),
+                if won { WON } else { LOST },
+                at_ms,
+            );
             self.firms[firm].lost_with = deal.led_by.filter(|_| !won);
             self.close_leads(firm, won, at_ms);
         }
     }
 
     /// The opportunity's new version, then the event of the change.
-    fn push_stage(&mut self, firm: usize, deal: &Deal, from: Option<&'static str>, to: &'static str, at_ms: i64) {
+    fn push_stage(
+        &mut self,
+        firm: usize,
+        deal: &Deal,
+        from: Option<&'static str>,
+        to: &'static str,
+        at_ms: i64,
+    ) {
         let is_closed = to == WON || to == LOST;
-        let close_ms = if is_closed { at_ms } else { deal.opened_ms + EXPECTED_DAYS * DAY_MS };
+        let close_ms = if is_closed {
+            at_ms
+        } else {
+            deal.opened_ms + EXPECTED_DAYS * DAY_MS
+        };
         let account = &self.firms[firm];
         self.outbox.push(deal.row(account, to, close_ms, at_ms));
         self.changes_made += 1;
-        let change = Record::new(STAGE_CHANGES, "change_id", format!("chg-{:07}", self.changes_made), "changed_at", at_ms)
-            .set("opportunity_id", deal.key.clone())
-            .account(Some(&account.key))
-            .set("to_stage", to)
-            .set_some("from_stage", from)
-            .set("amount", deal.amount)
-            .set("currency", "USD");
+        let change = Record::new(
+            STAGE_CHANGES,
+            "change_id",
+            format!("chg-{:07}", self.changes_made),
+            "changed_at",
+            at_ms,
+        )
+        .set("opportunity_id", deal.key.clone())
+        .account(Some(&account.key))
+        .set("to_stage", to)
+        .set_some("from_stage", from)
+        .set("amount", deal.amount)
+        .set("currency", "USD");
         self.outbox.push(change.finish());
     }
 }

@@ -40,7 +40,11 @@ impl Market {
         for _ in 0..self.dice.engagement.poisson(daily.ordinary * day_factor) {
             self.act(firm, guise, day, day_ms, Report::Ordinary);
         }
-        for _ in 0..self.dice.mess.poisson(self.knobs.mess.mistaken_ratio * daily.quiet * day_factor) {
+        for _ in 0..self
+            .dice
+            .mess
+            .poisson(self.knobs.mess.mistaken_ratio * daily.quiet * day_factor)
+        {
             self.act(firm, QUIET, day, day_ms, Report::Mistaken);
         }
         let opened = match daily.opening {
@@ -61,13 +65,24 @@ impl Market {
         let firm = &self.firms[firm];
         let guise = firm.guise();
         let has_access = firm.has_access(day);
-        let mut daily = DailyRates { ordinary: 0.0, opening: 0.0, quiet: 0.0 };
+        let mut daily = DailyRates {
+            ordinary: 0.0,
+            opening: 0.0,
+            quiet: 0.0,
+        };
         for person in firm.people.iter().map(|&person| &self.people[person]) {
             let position = (person.department, person.is_executive());
-            daily.ordinary += person.loudness * self.rates.ordinary(position.0, position.1, has_access, guise);
-            daily.quiet += person.loudness * self.rates.ordinary(position.0, position.1, has_access, QUIET);
+            daily.ordinary += person.loudness
+                * self
+                    .rates
+                    .ordinary(position.0, position.1, has_access, guise);
+            daily.quiet += person.loudness
+                * self
+                    .rates
+                    .ordinary(position.0, position.1, has_access, QUIET);
             if !has_access {
-                daily.opening += person.loudness * self.rates.total(position.0, position.1, Phase::OpensTrial)[guise];
+                daily.opening += person.loudness
+                    * self.rates.total(position.0, position.1, Phase::OpensTrial)[guise];
             }
         }
         daily
@@ -80,25 +95,43 @@ impl Market {
             let (department, is_executive) = (person.department, person.is_executive());
             person.loudness
                 * match report {
-                    Report::Prompt => self.rates.total(department, is_executive, Phase::OpensTrial)[guise],
-                    _ => self.rates.ordinary(department, is_executive, has_access, guise),
+                    Report::Prompt => self
+                        .rates
+                        .total(department, is_executive, Phase::OpensTrial)[guise],
+                    _ => self
+                        .rates
+                        .ordinary(department, is_executive, has_access, guise),
                 }
         };
         let people = &self.firms[firm].people;
-        let weights: Vec<f64> = people.iter().map(|&person| rate(&self.people[person])).collect();
+        let weights: Vec<f64> = people
+            .iter()
+            .map(|&person| rate(&self.people[person]))
+            .collect();
         let person = people[self.dice.engagement.weighted(&weights)];
         let kind = self.choose_kind(person, has_access, guise, report);
         self.emit(Some(firm), person, kind, guise, day_ms, report);
     }
 
-    fn choose_kind(&mut self, person: usize, has_access: bool, guise: usize, report: Report) -> usize {
+    fn choose_kind(
+        &mut self,
+        person: usize,
+        has_access: bool,
+        guise: usize,
+        report: Report,
+    ) -> usize {
         let person = &self.people[person];
         let weights: Vec<f64> = (self.knobs.engagement.iter().enumerate())
             .map(|(number, kind)| match (kind.phase, report) {
-                (Phase::OpensTrial, Report::Prompt) => self.rates.engagement(person.department, person.is_executive(), number)[guise],
+                (Phase::OpensTrial, Report::Prompt) => {
+                    self.rates
+                        .engagement(person.department, person.is_executive(), number)[guise]
+                }
                 (Phase::OpensTrial, _) | (_, Report::Prompt) => 0.0,
                 (Phase::WithAccess, _) if !has_access => 0.0,
-                _ => self.rates.engagement(person.department, person.is_executive(), number)[guise],
+                _ => self
+                    .rates
+                    .engagement(person.department, person.is_executive(), number)[guise],
             })
             .collect();
         self.dice.engagement.weighted(&weights)
@@ -108,7 +141,10 @@ impl Market {
     pub(crate) fn strangers_act(&mut self, day_ms: i64, day_factor: f64) {
         for at in 0..self.strangers.len() {
             let person = self.strangers[at];
-            let (department, is_executive) = (self.people[person].department, self.people[person].is_executive());
+            let (department, is_executive) = (
+                self.people[person].department,
+                self.people[person].is_executive(),
+            );
             let rate = self.rates.ordinary(department, is_executive, false, QUIET);
             for _ in 0..self.dice.strangers.poisson(rate * day_factor) {
                 let kind = self.choose_kind(person, false, QUIET, Report::Ordinary);
@@ -117,7 +153,15 @@ impl Market {
         }
     }
 
-    fn emit(&mut self, firm: Option<usize>, person: usize, kind: usize, guise: usize, day_ms: i64, report: Report) {
+    fn emit(
+        &mut self,
+        firm: Option<usize>,
+        person: usize,
+        kind: usize,
+        guise: usize,
+        day_ms: i64,
+        report: Report,
+    ) {
         let at_ms = day_ms + self.dice.engagement.time_of_day_ms();
         let engagement = self.knobs.engagement[kind];
         self.events_made += 1;
@@ -127,7 +171,10 @@ impl Market {
             CONTENT_VIEWS => self.content_view(engagement.kind, number, at_ms),
             _ => self.usage(firm, person, engagement.kind, number, at_ms),
         };
-        if report == Report::Ordinary && self.knobs.mess.missing_ratio > 0.0 && self.dice.mess.chance(self.knobs.mess.missing_ratio) {
+        if report == Report::Ordinary
+            && self.knobs.mess.missing_ratio > 0.0
+            && self.dice.mess.chance(self.knobs.mess.missing_ratio)
+        {
             return;
         }
         self.people[person].points += engagement.points;
@@ -137,22 +184,44 @@ impl Market {
             (_, Some(_)) => match &actor.duplicate {
                 // Either record may be the one that is found.
                 Some(second) if !second.is_merged && self.dice.mess.chance(0.5) => {
-                    let shell = second.shell.map(|shell| &self.shells[shell]).filter(|shell| !shell.is_merged);
-                    record.set("contact_id", second.key.clone()).account(shell.map(|shell| shell.key.as_str()).or(account))
+                    let shell = second
+                        .shell
+                        .map(|shell| &self.shells[shell])
+                        .filter(|shell| !shell.is_merged);
+                    record
+                        .set("contact_id", second.key.clone())
+                        .account(shell.map(|shell| shell.key.as_str()).or(account))
                 }
-                _ => record.set("contact_id", actor.contact_key.clone()).account(account),
+                _ => record
+                    .set("contact_id", actor.contact_key.clone())
+                    .account(account),
             },
-            (Some(lead), None) => record.set("lead_id", lead.key.clone()).account(account.filter(|_| lead.account_known)),
+            (Some(lead), None) => record
+                .set("lead_id", lead.key.clone())
+                .account(account.filter(|_| lead.account_known)),
             (None, None) => unreachable!("only known people act"),
         };
         self.deliver(record.finish(), report);
     }
 
-    fn activity(&mut self, firm: Option<usize>, guise: usize, kind: &'static str, number: u64, at_ms: i64) -> Record {
+    fn activity(
+        &mut self,
+        firm: Option<usize>,
+        guise: usize,
+        kind: &'static str,
+        number: u64,
+        at_ms: i64,
+    ) -> Record {
         let dice = &mut self.dice.engagement;
-        let record = Record::new(ACTIVITIES, "activity_id", format!("act-{number:08}"), "occurred_at", at_ms)
-            .set("type", kind)
-            .set("channel", channel(kind));
+        let record = Record::new(
+            ACTIVITIES,
+            "activity_id",
+            format!("act-{number:08}"),
+            "occurred_at",
+            at_ms,
+        )
+        .set("type", kind)
+        .set("channel", channel(kind));
         let minutes = match kind {
             "call" => Some(4.0 + 22.0 * dice.uniform()),
             "meeting" => Some(20.0 + 50.0 * dice.uniform()),
@@ -164,7 +233,8 @@ impl Market {
             let felt = SENTIMENT_LEVELS[level] + SENTIMENT_JITTER * (2.0 * dice.uniform() - 1.0);
             (felt * 100.0).round() / 100.0
         });
-        let campaign = matches!(kind, "ad_click" | "email_open" | "email_click").then(|| format!("campaign-{:02}", 1 + dice.below(24)));
+        let campaign = matches!(kind, "ad_click" | "email_open" | "email_click")
+            .then(|| format!("campaign-{:02}", 1 + dice.below(24)));
         let deal = firm.and_then(|firm| self.firms[firm].deal.as_ref());
         let about = deal.filter(|_| is_conversation(kind) || kind == "demo_request");
         record
@@ -178,34 +248,63 @@ impl Market {
         let dice = &mut self.dice.engagement;
         let topic = dice.pick(&TOPICS);
         let seconds = (45.0 * (0.9 * dice.normal()).exp()).round().max(1.0);
-        Record::new(CONTENT_VIEWS, "view_id", format!("view-{number:08}"), "occurred_at", at_ms)
-            .set("content_type", kind)
-            .set("title", format!("{}: {topic}", kind.replace('_', " ")))
-            .set("url", format!("/{}/{}", kind.replace('_', "-"), topic.replace(' ', "-")))
-            .set("topic", topic)
-            .set("seconds", seconds)
+        Record::new(
+            CONTENT_VIEWS,
+            "view_id",
+            format!("view-{number:08}"),
+            "occurred_at",
+            at_ms,
+        )
+        .set("content_type", kind)
+        .set("title", format!("{}: {topic}", kind.replace('_', " ")))
+        .set(
+            "url",
+            format!("/{}/{}", kind.replace('_', "-"), topic.replace(' ', "-")),
+        )
+        .set("topic", topic)
+        .set("seconds", seconds)
     }
 
-    fn usage(&mut self, firm: Option<usize>, person: usize, kind: &'static str, number: u64, at_ms: i64) -> Record {
+    fn usage(
+        &mut self,
+        firm: Option<usize>,
+        person: usize,
+        kind: &'static str,
+        number: u64,
+        at_ms: i64,
+    ) -> Record {
         let dice = &mut self.dice.engagement;
         let firm = &self.firms[firm.expect("strangers do not use the product")];
         // A company tries one product at a time; which one is its own affair.
         let product = PRODUCTS[firm.employees as usize % PRODUCTS.len()];
         let feature = (kind == "feature_used").then(|| dice.pick(&PRODUCT_FEATURES));
-        let quantity = matches!(kind, "feature_used" | "limit_hit" | "export").then(|| (8.0 * dice.normal().exp()).ceil());
+        let quantity = matches!(kind, "feature_used" | "limit_hit" | "export")
+            .then(|| (8.0 * dice.normal().exp()).ceil());
         let seconds = (kind == "login").then(|| (600.0 * (0.8 * dice.normal()).exp()).round());
-        let colleagues = || firm.people.iter().filter(|&&p| p != person && self.people[p].contact_since_ms.is_some_and(|t| t < at_ms));
+        let colleagues = || {
+            firm.people.iter().filter(|&&p| {
+                p != person && self.people[p].contact_since_ms.is_some_and(|t| t < at_ms)
+            })
+        };
         let invited = match colleagues().count() {
-            count if count > 0 && kind == "invite" => colleagues().nth(dice.below(count)).map(|&p| self.people[p].contact_key.clone()),
+            count if count > 0 && kind == "invite" => colleagues()
+                .nth(dice.below(count))
+                .map(|&p| self.people[p].contact_key.clone()),
             _ => None,
         };
-        Record::new(PRODUCT_USAGE, "usage_id", format!("use-{number:08}"), "occurred_at", at_ms)
-            .set("kind", kind)
-            .set("product", product)
-            .set_some("feature", feature)
-            .set_some("quantity", quantity)
-            .set_some("seconds", seconds)
-            .set_some("invited_contact_id", invited)
+        Record::new(
+            PRODUCT_USAGE,
+            "usage_id",
+            format!("use-{number:08}"),
+            "occurred_at",
+            at_ms,
+        )
+        .set("kind", kind)
+        .set("product", product)
+        .set_some("feature", feature)
+        .set_some("quantity", quantity)
+        .set_some("seconds", seconds)
+        .set_some("invited_contact_id", invited)
     }
 }
 

@@ -22,7 +22,11 @@ pub const KNOWN_AT: &str = "known_at";
 ///
 /// # Errors
 /// [`SimError::Write`] with the file that could not be written.
-pub fn write_files(market: &mut Market, directory: &Path, on_day: &mut dyn FnMut(u32)) -> Result<BTreeMap<&'static str, u64>, SimError> {
+pub fn write_files(
+    market: &mut Market,
+    directory: &Path,
+    on_day: &mut dyn FnMut(u32),
+) -> Result<BTreeMap<&'static str, u64>, SimError> {
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |source| SimError::Write { path, source }
@@ -32,7 +36,15 @@ pub fn write_files(market: &mut Market, directory: &Path, on_day: &mut dyn FnMut
     for table in TABLES {
         let path = directory.join(format!("{table}.jsonl"));
         let file = File::create(&path).map_err(failed(&path))?;
-        files.insert(table, TableFile { path, out: BufWriter::with_capacity(1 << 18, file), line: Vec::new(), rows: 0 });
+        files.insert(
+            table,
+            TableFile {
+                path,
+                out: BufWriter::with_capacity(1 << 18, file),
+                line: Vec::new(),
+                rows: 0,
+            },
+        );
     }
     let mut outcome = Ok(());
     loop {
@@ -53,7 +65,10 @@ pub fn write_files(market: &mut Market, directory: &Path, on_day: &mut dyn FnMut
         .into_iter()
         .map(|(table, mut file)| match file.out.flush() {
             Ok(()) => Ok((table, file.rows)),
-            Err(source) => Err(SimError::Write { path: file.path, source }),
+            Err(source) => Err(SimError::Write {
+                path: file.path,
+                source,
+            }),
         })
         .collect()
 }

@@ -6,7 +6,8 @@ use crate::knobs::{FitKnobs, Knobs};
 use crate::rows::{ACCOUNTS, Record, RowOut};
 use crate::state::{BuyingState, guise};
 use crate::vocabulary::{
-    COUNTRIES, Compatibility, HOME_INDUSTRIES, INDUSTRIES, INDUSTRY_WEIGHTS, REGION_WEIGHTS, REGIONS, TECHNOLOGIES, company_name, domain,
+    COUNTRIES, Compatibility, HOME_INDUSTRIES, INDUSTRIES, INDUSTRY_WEIGHTS, REGION_WEIGHTS,
+    REGIONS, TECHNOLOGIES, company_name, domain,
 };
 
 const DAY_MS: i64 = 86_400_000;
@@ -19,12 +20,27 @@ pub(crate) fn size_of(employees: i64) -> f64 {
 }
 
 /// The part of fit that everybody can see. Hidden fit is this plus standard normal noise, cut into levels.
-pub(crate) fn visible_appeal(knobs: &FitKnobs, employees: i64, technologies: &[usize], industry: usize, region: usize) -> f64 {
-    let count = |what| technologies.iter().filter(|&&t| TECHNOLOGIES[t].2 == what).count() as f64;
+pub(crate) fn visible_appeal(
+    knobs: &FitKnobs,
+    employees: i64,
+    technologies: &[usize],
+    industry: usize,
+    region: usize,
+) -> f64 {
+    let count = |what| {
+        technologies
+            .iter()
+            .filter(|&&t| TECHNOLOGIES[t].2 == what)
+            .count() as f64
+    };
     knobs.size * size_of(employees)
         + knobs.friendly_technology * count(Compatibility::Friendly)
         + knobs.hostile_technology * count(Compatibility::Hostile)
-        + if HOME_INDUSTRIES.contains(&industry) { knobs.home_industry } else { 0.0 }
+        + if HOME_INDUSTRIES.contains(&industry) {
+            knobs.home_industry
+        } else {
+            0.0
+        }
         + if region == 0 { knobs.home_region } else { 0.0 }
 }
 
@@ -83,11 +99,18 @@ impl Firm {
     pub(crate) fn born(number: usize, start_ms: i64, knobs: &Knobs, dice: &mut Dice) -> Self {
         let industry = dice.weighted(&INDUSTRY_WEIGHTS);
         let region = dice.weighted(&REGION_WEIGHTS);
-        let employees = (MEDIAN_EMPLOYEES * (EMPLOYEES_SPREAD * dice.normal()).exp()).round().max(5.0) as i64;
-        let revenue = (employees as f64 * 190_000.0 * (0.4 * dice.normal()).exp() / 100_000.0).round() * 100_000.0;
-        let technologies: Vec<usize> = (0..TECHNOLOGIES.len()).filter(|&t| dice.chance(TECHNOLOGIES[t].1)).collect();
+        let employees = (MEDIAN_EMPLOYEES * (EMPLOYEES_SPREAD * dice.normal()).exp())
+            .round()
+            .max(5.0) as i64;
+        let revenue = (employees as f64 * 190_000.0 * (0.4 * dice.normal()).exp() / 100_000.0)
+            .round()
+            * 100_000.0;
+        let technologies: Vec<usize> = (0..TECHNOLOGIES.len())
+            .filter(|&t| dice.chance(TECHNOLOGIES[t].1))
+            .collect();
         let name = company_name(number);
-        let appeal = visible_appeal(&knobs.fit, employees, &technologies, industry, region) + dice.normal();
+        let appeal =
+            visible_appeal(&knobs.fit, employees, &technologies, industry, region) + dice.normal();
         let fit = knobs.fit.cuts.iter().filter(|&&cut| appeal > cut).count();
 
         Self {
@@ -127,24 +150,40 @@ impl Firm {
 
     /// Its technologies' names.
     pub(crate) fn tech_stack(&self) -> Vec<&'static str> {
-        self.technologies.iter().map(|&t| TECHNOLOGIES[t].0).collect()
+        self.technologies
+            .iter()
+            .map(|&t| TECHNOLOGIES[t].0)
+            .collect()
     }
 
     /// Its version at a moment.
     pub(crate) fn row(&self, at_ms: i64) -> RowOut {
-        Record::new(ACCOUNTS, "account_id", self.key.clone(), "updated_at", at_ms)
-            .own_account()
-            .set("name", self.name.clone())
-            .set("domain", self.domain.clone())
-            .set("website", format!("https://www.{}", self.domain))
-            .set("industry", INDUSTRIES[self.industry])
-            .set("employee_count", self.employees)
-            .set("revenue", self.revenue)
-            .set("region", REGIONS[self.region])
-            .set("country", self.country)
-            .set("tech_stack", self.tech_stack())
-            .set("status", if self.customer { "Customer" } else { "Prospect" })
-            .set("created_at", self.created_ms)
-            .finish()
+        Record::new(
+            ACCOUNTS,
+            "account_id",
+            self.key.clone(),
+            "updated_at",
+            at_ms,
+        )
+        .own_account()
+        .set("name", self.name.clone())
+        .set("domain", self.domain.clone())
+        .set("website", format!("https://www.{}", self.domain))
+        .set("industry", INDUSTRIES[self.industry])
+        .set("employee_count", self.employees)
+        .set("revenue", self.revenue)
+        .set("region", REGIONS[self.region])
+        .set("country", self.country)
+        .set("tech_stack", self.tech_stack())
+        .set(
+            "status",
+            if self.customer {
+                "Customer"
+            } else {
+                "Prospect"
+            },
+        )
+        .set("created_at", self.created_ms)
+        .finish()
     }
 }

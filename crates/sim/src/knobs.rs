@@ -279,7 +279,13 @@ impl Default for Knobs {
             researcher_speed: 0.45,
             researcher_noise: 0.9,
             researchers_reversed: false,
-            wave: WaveKnobs { weight: 0.9, cap: 1.6, start: 0.4, per_purchase: 26.7, days: 45.0 },
+            wave: WaveKnobs {
+                weight: 0.9,
+                cap: 1.6,
+                start: 0.4,
+                per_purchase: 26.7,
+                days: 45.0,
+            },
             engagement: default_engagement(),
             committee: CommitteeKnobs {
                 departments_by_state: [0, 1, 3, 6, 8, 0],
@@ -351,7 +357,13 @@ impl Default for Knobs {
 fn default_moves() -> Vec<Move> {
     use BuyingState::{Committing, Curious, Dormant, Evaluating, Shelved, Shortlisting};
     use Destination::{Purchase, State};
-    let step = |from, to, per_day, speed_power| Move { from, to, per_day, speed_power, travellers: Travellers::Everyone };
+    let step = |from, to, per_day, speed_power| Move {
+        from,
+        to,
+        per_day,
+        speed_power,
+        travellers: Travellers::Everyone,
+    };
     vec![
         step(Dormant, State(Curious), 0.00100, 1.0),
         step(Curious, State(Shortlisting), 0.020, 0.5),

@@ -41,8 +41,8 @@ pub use bayes::{Forecast, bayes};
 pub use error::SimError;
 pub use files::{KNOWN_AT, write_files};
 pub use knobs::{
-    Audience, CommitteeKnobs, DealKnobs, Engagement, FitKnobs, Knobs, LATEST_DAYS, LeadKnobs, MARKET, MessKnobs, Move, PeopleKnobs, Phase,
-    Travellers, WaveKnobs,
+    Audience, CommitteeKnobs, DealKnobs, Engagement, FitKnobs, Knobs, LATEST_DAYS, LeadKnobs,
+    MARKET, MessKnobs, Move, PeopleKnobs, Phase, Travellers, WaveKnobs,
 };
 pub use market::{Market, MarketOptions, Milestone};
 pub use rows::{FieldValue, Fields, RowOut, TABLES};

@@ -32,21 +32,40 @@ pub struct MarketOptions {
 impl Default for MarketOptions {
     /// 300 accounts for 400 days from 2020-01-01: years before any clock that reads them.
     fn default() -> Self {
-        Self { accounts: 300, days: 400, seed: 1, start_ms: 1_577_836_800_000 }
+        Self {
+            accounts: 300,
+            days: 400,
+            seed: 1,
+            start_ms: 1_577_836_800_000,
+        }
     }
 }
 
 impl MarketOptions {
     fn check(&self) -> Result<(), SimError> {
-        let refuse = |option, value: String, expected| Err(SimError::Option { option, value, expected });
+        let refuse = |option, value: String, expected| {
+            Err(SimError::Option {
+                option,
+                value,
+                expected,
+            })
+        };
         if !(1..=1_000_000).contains(&self.accounts) {
-            return refuse("accounts", self.accounts.to_string(), "between 1 and 1,000,000");
+            return refuse(
+                "accounts",
+                self.accounts.to_string(),
+                "between 1 and 1,000,000",
+            );
         }
         if self.days == 0 {
             return refuse("days", self.days.to_string(), "at least 1");
         }
         if self.start_ms.rem_euclid(DAY_MS) != 0 {
-            return refuse("start_ms", self.start_ms.to_string(), "midnight UTC, a multiple of 86,400,000");
+            return refuse(
+                "start_ms",
+                self.start_ms.to_string(),
+                "midnight UTC, a multiple of 86,400,000",
+            );
         }
         Ok(())
     }
@@ -147,7 +166,12 @@ impl Market {
             knobs,
         };
         for number in 0..market.options.accounts {
-            let firm = Firm::born(number, market.options.start_ms, &market.knobs, &mut market.dice.birth);
+            let firm = Firm::born(
+                number,
+                market.options.start_ms,
+                &market.knobs,
+                &mut market.dice.birth,
+            );
             market.peers[firm.industry] += 1;
             market.firms.push(firm);
             market.populate(number);
@@ -207,12 +231,20 @@ impl Market {
             self.work_leads(firm, day_ms);
             self.reveal_people(firm, day_ms);
             let this = &self.firms[firm];
-            let motion = motions.of(this.industry, this.champion_until_day > day, this.fit, this.researcher);
+            let motion = motions.of(
+                this.industry,
+                this.champion_until_day > day,
+                this.fit,
+                this.researcher,
+            );
             let step = motion.live_a_day(this.state, &mut self.dice.fate);
             if step == Some(Destination::Purchase) {
                 purchases[this.industry] += 1.0;
                 let at_ms = day_ms + self.dice.deals.afternoon_ms();
-                self.purchases.push(Milestone { account: this.key.clone(), at_ms });
+                self.purchases.push(Milestone {
+                    account: this.key.clone(),
+                    at_ms,
+                });
                 self.purchase(firm, at_ms);
             } else {
                 self.live_deal(firm, day_ms);
@@ -223,7 +255,10 @@ impl Market {
                     Destination::Purchase => BuyingState::Dormant,
                 };
                 if state == BuyingState::Evaluating {
-                    self.evaluations.push(Milestone { account: self.firms[firm].key.clone(), at_ms: day_ms + DAY_MS });
+                    self.evaluations.push(Milestone {
+                        account: self.firms[firm].key.clone(),
+                        at_ms: day_ms + DAY_MS,
+                    });
                 }
                 self.firms[firm].state = state;
                 self.firms[firm].daily_rates = None;
@@ -245,7 +280,8 @@ impl Market {
 
     fn announce(&mut self) {
         let start_ms = self.options.start_ms;
-        self.outbox.extend(self.firms.iter().map(|firm| firm.row(start_ms)));
+        self.outbox
+            .extend(self.firms.iter().map(|firm| firm.row(start_ms)));
         (0..self.shells.len()).for_each(|shell| self.push_shell(shell, start_ms));
         self.announce_contacts();
     }

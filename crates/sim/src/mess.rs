@@ -35,17 +35,32 @@ impl Market {
     pub(crate) fn add_shell(&mut self, firm: usize, contact: usize) {
         let number = self.options.accounts + self.shells.len() + 1;
         let name = format!("{} (new)", self.firms[firm].name);
-        self.shells.push(Shell { key: format!("A{number:05}"), name, firm, contact, is_merged: false });
+        self.shells.push(Shell {
+            key: format!("A{number:05}"),
+            name,
+            firm,
+            contact,
+            is_merged: false,
+        });
     }
 
     /// A version of an account's second record.
     pub(crate) fn push_shell(&mut self, shell: usize, at_ms: i64) {
         let shell = &self.shells[shell];
-        let row = Record::new(ACCOUNTS, "account_id", shell.key.clone(), "updated_at", at_ms)
-            .own_account()
-            .set("name", shell.name.clone())
-            .set("status", "Prospect")
-            .set_some("merged_into_id", shell.is_merged.then(|| self.firms[shell.firm].key.clone()));
+        let row = Record::new(
+            ACCOUNTS,
+            "account_id",
+            shell.key.clone(),
+            "updated_at",
+            at_ms,
+        )
+        .own_account()
+        .set("name", shell.name.clone())
+        .set("status", "Prospect")
+        .set_some(
+            "merged_into_id",
+            shell.is_merged.then(|| self.firms[shell.firm].key.clone()),
+        );
         self.outbox.push(row.finish());
     }
 

@@ -12,7 +12,10 @@ use crate::knobs::{Knobs, Phase};
 use crate::market::DAY_MS;
 use crate::people::LeadStatus;
 use crate::rates::{Rates, is_executive};
-use crate::rows::{ACCOUNTS, ACTIVITIES, CONTACTS, CONTENT_VIEWS, FieldValue, LEADS, PRODUCT_USAGE, RowOut, STAGE_CHANGES};
+use crate::rows::{
+    ACCOUNTS, ACTIVITIES, CONTACTS, CONTENT_VIEWS, FieldValue, LEADS, PRODUCT_USAGE, RowOut,
+    STAGE_CHANGES,
+};
 use crate::vocabulary::{DEPARTMENTS, INDUSTRIES, REGIONS, SENIORITIES, TECHNOLOGIES};
 
 /// A person whom the rows name.
@@ -79,17 +82,33 @@ pub(crate) struct SeenEvent {
 #[derive(Clone, Debug)]
 pub(crate) enum Sight {
     /// An engagement event of this day or an earlier one.
-    Event { account: usize, day: i64, event: SeenEvent },
+    Event {
+        account: usize,
+        day: i64,
+        event: SeenEvent,
+    },
     /// An event of an earlier day is taken back.
-    TakenBack { account: usize, day: i64, id: String },
+    TakenBack {
+        account: usize,
+        day: i64,
+        id: String,
+    },
     /// Somebody became known; an index of [`Rates::newcomer`].
     Newcomer { account: usize, position: usize },
     /// A lead took a way out of a status.
-    LeadMoved { account: usize, status: usize, way: usize },
+    LeadMoved {
+        account: usize,
+        status: usize,
+        way: usize,
+    },
     /// An opportunity was opened.
     DealOpened { account: usize },
     /// An opportunity took a way out of a stage.
-    DealMoved { account: usize, stage: usize, way: usize },
+    DealMoved {
+        account: usize,
+        stage: usize,
+        way: usize,
+    },
     /// The account bought.
     Won { account: usize },
 }
@@ -130,7 +149,12 @@ impl Observer {
             contacts: HashMap::new(),
             leads: HashMap::new(),
             by_email: HashMap::new(),
-            kinds: knobs.engagement.iter().enumerate().map(|(number, kind)| (kind.kind, number)).collect(),
+            kinds: knobs
+                .engagement
+                .iter()
+                .enumerate()
+                .map(|(number, kind)| (kind.kind, number))
+                .collect(),
             changed: Vec::new(),
             knobs: knobs.clone(),
         }
@@ -146,13 +170,24 @@ impl Observer {
 
     /// Number of accounts that stand for themselves, and how many of them are customers.
     pub(crate) fn census(&self) -> (usize, usize) {
-        let real = self.accounts.iter().filter(|account| account.industry.is_some());
-        (real.clone().count(), real.filter(|account| account.is_customer).count())
+        let real = self
+            .accounts
+            .iter()
+            .filter(|account| account.industry.is_some());
+        (
+            real.clone().count(),
+            real.filter(|account| account.is_customer).count(),
+        )
     }
 
     /// Department and rank of an account's people.
     pub(crate) fn people_of(&self, account: usize) -> impl Iterator<Item = (usize, bool)> {
-        self.accounts[account].people.iter().map(|&person| (self.people[person].department, self.people[person].is_executive))
+        self.accounts[account].people.iter().map(|&person| {
+            (
+                self.people[person].department,
+                self.people[person].is_executive,
+            )
+        })
     }
 
     /// Takes a row in.
@@ -184,14 +219,16 @@ impl Observer {
         let industry = index_in(&INDUSTRIES, text(row, "industry")).filter(|_| domain.is_some());
         let region = index_in(&REGIONS, text(row, "region"));
         let technologies: Vec<usize> = match row.fields.get("tech_stack") {
-            Some(FieldValue::Texts(names)) => {
-                (0..TECHNOLOGIES.len()).filter(|&t| names.iter().any(|name| *name == TECHNOLOGIES[t].0)).collect()
-            }
+            Some(FieldValue::Texts(names)) => (0..TECHNOLOGIES.len())
+                .filter(|&t| names.iter().any(|name| *name == TECHNOLOGIES[t].0))
+                .collect(),
             _ => Vec::new(),
         };
         let employees = row.fields.whole("employee_count");
         let appeal = match (employees, industry, region) {
-            (Some(employees), Some(industry), Some(region)) => visible_appeal(&self.knobs.fit, employees, &technologies, industry, region),
+            (Some(employees), Some(industry), Some(region)) => {
+                visible_appeal(&self.knobs.fit, employees, &technologies, industry, region)
+            }
             _ => 0.0,
         };
         let number = self.accounts.len();
@@ -221,7 +258,11 @@ impl Observer {
             department: index_in(&DEPARTMENTS, text(row, "department")).unwrap_or(0),
             is_executive: index_in(&SENIORITIES, text(row, "seniority")).is_some_and(is_executive),
             lead: None,
-            unknown_until_day: if is_initial { -1 } else { self.day_of(row.known_ms) },
+            unknown_until_day: if is_initial {
+                -1
+            } else {
+                self.day_of(row.known_ms)
+            },
         });
         let person = self.people.len() - 1;
         if let Some(account) = account {
@@ -235,13 +276,18 @@ impl Observer {
         let department = index_in(&DEPARTMENTS, text(row, "department"))?;
         let seniority = index_in(&SENIORITIES, text(row, "seniority"))?;
         let is_initial = row.known_ms == self.start_ms;
-        (!is_initial).then(|| Sight::Newcomer { account, position: Rates::newcomer_index(department, seniority) })
+        (!is_initial).then(|| Sight::Newcomer {
+            account,
+            position: Rates::newcomer_index(department, seniority),
+        })
     }
 
     fn contact(&mut self, row: &RowOut) -> Option<Sight> {
         let account = self.account_of(row)?;
         if let Some(&person) = self.contacts.get(&row.key) {
-            if text(row, "previous_account_id").is_some() && self.people[person].account != Some(account) {
+            if text(row, "previous_account_id").is_some()
+                && self.people[person].account != Some(account)
+            {
                 self.moves(person, account, self.day_of(row.known_ms));
             }
             return None;
@@ -251,7 +297,9 @@ impl Observer {
             self.contacts.insert(row.key.clone(), person);
             return None;
         }
-        let lead = text(row, "lead_id").and_then(|lead| self.leads.get(lead)).copied();
+        let lead = text(row, "lead_id")
+            .and_then(|lead| self.leads.get(lead))
+            .copied();
         let Some(person) = lead else {
             let person = self.add_person(Some(account), row);
             self.by_email.insert(email.to_owned(), person);
@@ -277,7 +325,9 @@ impl Observer {
     }
 
     fn moves(&mut self, person: usize, account: usize, day: i64) {
-        let Some(old) = self.people[person].account.replace(account) else { return };
+        let Some(old) = self.people[person].account.replace(account) else {
+            return;
+        };
         self.accounts[old].people.retain(|&p| p != person);
         self.accounts[account].people.push(person);
         self.changed.extend([old, account]);
@@ -289,8 +339,12 @@ impl Observer {
     fn lead(&mut self, row: &RowOut) -> Option<Sight> {
         let status = LeadStatus::read(text(row, "status")?)?;
         let Some(&person) = self.leads.get(&row.key) else {
-            let domain = text(row, "email").and_then(|email| email.split_once('@')).map(|(_, domain)| domain);
-            let account = self.account_of(row).or_else(|| self.by_domain.get(domain?).copied());
+            let domain = text(row, "email")
+                .and_then(|email| email.split_once('@'))
+                .map(|(_, domain)| domain);
+            let account = self
+                .account_of(row)
+                .or_else(|| self.by_domain.get(domain?).copied());
             let person = self.add_person(account, row);
             self.leads.insert(row.key.clone(), person);
             self.people[person].lead = Some(status);
@@ -311,7 +365,11 @@ impl Observer {
         // That an opportunity's end ends its leads says nothing more.
         let is_told_by_deal = matches!(status, LeadStatus::ClosedWon | LeadStatus::ClosedLost);
         let way = usize::from(status != before.forward());
-        (!is_told_by_deal).then_some(Sight::LeadMoved { account, status: from, way })
+        (!is_told_by_deal).then_some(Sight::LeadMoved {
+            account,
+            status: from,
+            way,
+        })
     }
 
     fn stage_change(&mut self, row: &RowOut) -> Option<Sight> {
@@ -327,7 +385,11 @@ impl Observer {
             return Some(Sight::DealOpened { account });
         };
         *deal = index_in(&OPEN_STAGES, Some(to));
-        Some(Sight::DealMoved { account, stage, way: usize::from(to == LOST) })
+        Some(Sight::DealMoved {
+            account,
+            stage,
+            way: usize::from(to == LOST),
+        })
     }
 
     fn event(&mut self, row: &RowOut, kind_field: &str, key_field: &str) -> Option<Sight> {
@@ -337,8 +399,14 @@ impl Observer {
             None => self.leads.get(text(row, "lead_id")?),
         };
         let person = &self.people[*person?];
-        let named = self.account_of(row).filter(|&account| self.accounts[account].industry.is_some());
-        let account = named.or(if contact.is_some() { person.account } else { person.first_account })?;
+        let named = self
+            .account_of(row)
+            .filter(|&account| self.accounts[account].industry.is_some());
+        let account = named.or(if contact.is_some() {
+            person.account
+        } else {
+            person.first_account
+        })?;
         let day = self.day_of(row.fields.whole("occurred_at")?);
         if day <= person.unknown_until_day {
             return None;
@@ -367,11 +435,17 @@ impl Observer {
             self.accounts[account].trial_until_day = day + 1 + self.knobs.trial_days;
             self.changed.push(account);
         }
-        Some(Sight::Event { account, day, event })
+        Some(Sight::Event {
+            account,
+            day,
+            event,
+        })
     }
 }
 
 fn nearest_level(felt: f64) -> usize {
     let distance = |level: usize| (SENTIMENT_LEVELS[level] - felt).abs();
-    (0..SENTIMENT_LEVELS.len()).min_by(|&a, &b| distance(a).total_cmp(&distance(b))).expect("there are levels")
+    (0..SENTIMENT_LEVELS.len())
+        .min_by(|&a, &b| distance(a).total_cmp(&distance(b)))
+        .expect("there are levels")
 }

@@ -7,7 +7,8 @@ use crate::market::Market;
 use crate::rates::is_executive;
 use crate::rows::{CONTACTS, LEADS, Record, RowOut};
 use crate::vocabulary::{
-    DEPARTMENT_WEIGHTS, DEPARTMENTS, FAMILY_NAMES, FIRST_NAMES, FREE_MAIL, INDUSTRIES, LEAD_SOURCES, SENIORITIES, title,
+    DEPARTMENT_WEIGHTS, DEPARTMENTS, FAMILY_NAMES, FIRST_NAMES, FREE_MAIL, INDUSTRIES,
+    LEAD_SOURCES, SENIORITIES, title,
 };
 
 const DAY_MS: i64 = 86_400_000;
@@ -44,8 +45,22 @@ impl LeadStatus {
 
     /// The status of that text.
     pub(crate) fn read(text: &str) -> Option<Self> {
-        use LeadStatus::{ClosedLost, ClosedWon, Converted, Disqualified, Mql, NoReply, Nurture, Open, Sql};
-        [Open, Mql, Sql, Nurture, NoReply, Disqualified, Converted, ClosedWon, ClosedLost].into_iter().find(|s| s.text() == text)
+        use LeadStatus::{
+            ClosedLost, ClosedWon, Converted, Disqualified, Mql, NoReply, Nurture, Open, Sql,
+        };
+        [
+            Open,
+            Mql,
+            Sql,
+            Nurture,
+            NoReply,
+            Disqualified,
+            Converted,
+            ClosedWon,
+            ClosedLost,
+        ]
+        .into_iter()
+        .find(|s| s.text() == text)
     }
 
     /// Index of the rates of a lead that may still become a contact.
@@ -68,7 +83,11 @@ impl LeadStatus {
     }
 }
 
-const GIVEN_UP: [LeadStatus; 3] = [LeadStatus::Nurture, LeadStatus::NoReply, LeadStatus::Disqualified];
+const GIVEN_UP: [LeadStatus; 3] = [
+    LeadStatus::Nurture,
+    LeadStatus::NoReply,
+    LeadStatus::Disqualified,
+];
 
 /// The lead a person is or was.
 #[derive(Clone, Debug)]
@@ -118,7 +137,13 @@ pub(crate) struct Person {
 }
 
 impl Person {
-    fn born(number: usize, firm: Option<usize>, (department, seniority): (usize, usize), knobs: &Knobs, dice: &mut Dice) -> Self {
+    fn born(
+        number: usize,
+        firm: Option<usize>,
+        (department, seniority): (usize, usize),
+        knobs: &Knobs,
+        dice: &mut Dice,
+    ) -> Self {
         let name = format!("{} {}", dice.pick(&FIRST_NAMES), dice.pick(&FAMILY_NAMES));
         let spread = knobs.people.loudness_spread;
         Self {
@@ -134,7 +159,11 @@ impl Person {
             duplicate: None,
             points: 0.0,
             // Of mean 1.
-            loudness: if spread > 0.0 { (spread * dice.normal() - spread * spread / 2.0).exp() } else { 1.0 },
+            loudness: if spread > 0.0 {
+                (spread * dice.normal() - spread * spread / 2.0).exp()
+            } else {
+                1.0
+            },
         }
     }
 
@@ -163,8 +192,14 @@ impl Person {
         let firm = &firms[self.firm.expect("contacts have an employer")];
         self.contact(&self.contact_key, &firm.key, firms, at_ms)
             .set_some("lead_id", self.lead.as_ref().map(|lead| lead.key.clone()))
-            .set_some("previous_account_id", self.previous_firm.map(|f| firms[f].key.clone()))
-            .set_some("previous_company", self.previous_firm.map(|f| firms[f].name.clone()))
+            .set_some(
+                "previous_account_id",
+                self.previous_firm.map(|f| firms[f].key.clone()),
+            )
+            .set_some(
+                "previous_company",
+                self.previous_firm.map(|f| firms[f].name.clone()),
+            )
             .finish()
     }
 
@@ -176,9 +211,18 @@ impl Person {
         let profile = firm.map(|_| (self.department, self.seniority));
         let points = profile.map_or(0.0, |(_, seniority)| SENIORITY_POINTS[seniority]);
         Record::new(LEADS, "lead_id", lead.key.clone(), "updated_at", at_ms)
-            .account(firm.filter(|_| lead.account_known).map(|firm| firm.key.as_str()))
-            .set_some("converted_account_id", converted.map(|firm| firm.key.clone()))
-            .set_some("converted_contact_id", converted.map(|_| self.contact_key.clone()))
+            .account(
+                firm.filter(|_| lead.account_known)
+                    .map(|firm| firm.key.as_str()),
+            )
+            .set_some(
+                "converted_account_id",
+                converted.map(|firm| firm.key.clone()),
+            )
+            .set_some(
+                "converted_contact_id",
+                converted.map(|_| self.contact_key.clone()),
+            )
             .set("status", lead.status.text())
             .set("source", lead.source)
             .set("point_score", self.points + points)
@@ -186,9 +230,18 @@ impl Person {
             .set("name", self.name.clone())
             .set_some("company", firm.map(|firm| firm.name.clone()))
             .set("email", lead.email.clone())
-            .set_some("title", profile.map(|(department, seniority)| title(department, seniority)))
-            .set_some("department", profile.map(|(department, _)| DEPARTMENTS[department]))
-            .set_some("seniority", profile.map(|(_, seniority)| SENIORITIES[seniority]))
+            .set_some(
+                "title",
+                profile.map(|(department, seniority)| title(department, seniority)),
+            )
+            .set_some(
+                "department",
+                profile.map(|(department, _)| DEPARTMENTS[department]),
+            )
+            .set_some(
+                "seniority",
+                profile.map(|(_, seniority)| SENIORITIES[seniority]),
+            )
             .set_some("industry", firm.map(|firm| INDUSTRIES[firm.industry]))
             .set_some("employees", firm.map(|firm| firm.employees))
             .set_some("revenue", firm.map(|firm| firm.revenue))
@@ -202,12 +255,17 @@ impl Market {
     /// The contacts an account has at the start.
     pub(crate) fn populate(&mut self, firm: usize) {
         let knobs = &self.knobs.people;
-        let further = knobs.further * (knobs.further_by_size * crate::firm::size_of(self.firms[firm].employees)).exp();
+        let further = knobs.further
+            * (knobs.further_by_size * crate::firm::size_of(self.firms[firm].employees)).exp();
         let people = knobs.fewest + self.dice.birth.poisson(further);
         for _ in 0..people {
             let dice = &mut self.dice.birth;
-            let position = (dice.weighted(&DEPARTMENT_WEIGHTS), dice.weighted(&self.knobs.people.seniority_weights));
-            let mut person = Person::born(self.people.len(), Some(firm), position, &self.knobs, dice);
+            let position = (
+                dice.weighted(&DEPARTMENT_WEIGHTS),
+                dice.weighted(&self.knobs.people.seniority_weights),
+            );
+            let mut person =
+                Person::born(self.people.len(), Some(firm), position, &self.knobs, dice);
             person.contact_since_ms = Some(self.options.start_ms - DAY_MS * dice.below(900) as i64);
             self.firms[firm].people.push(self.people.len());
             self.people.push(person);
@@ -220,7 +278,11 @@ impl Market {
             }
         }
         // An account entered twice takes a second record of one of its contacts with it.
-        if self.dice.mess.chance(self.knobs.mess.duplicate_account_ratio) {
+        if self
+            .dice
+            .mess
+            .chance(self.knobs.mess.duplicate_account_ratio)
+        {
             if !self.duplicates.contains(&first) {
                 self.duplicates.push(first);
             }
@@ -242,7 +304,11 @@ impl Market {
     /// Writes a contact's second record.
     fn enter_again(&mut self, person: usize, at_ms: i64) {
         let shell = self.shells.iter().position(|shell| shell.contact == person);
-        self.people[person].duplicate = Some(Duplicate { key: format!("D{:06}", person + 1), shell, is_merged: false });
+        self.people[person].duplicate = Some(Duplicate {
+            key: format!("D{:06}", person + 1),
+            shell,
+            is_merged: false,
+        });
         self.push_duplicate(person, at_ms);
     }
 
@@ -256,7 +322,8 @@ impl Market {
             };
             let row = person.contact(&duplicate.key, account, &self.firms, at_ms);
             let merged_into = duplicate.is_merged.then(|| person.contact_key.clone());
-            self.outbox.push(row.set_some("merged_into_id", merged_into).finish());
+            self.outbox
+                .push(row.set_some("merged_into_id", merged_into).finish());
         }
     }
 
@@ -266,13 +333,22 @@ impl Market {
         let mut at = 0;
         while at < self.firms[firm].open_leads.len() {
             let person = self.firms[firm].open_leads[at];
-            let status = self.people[person].lead.as_ref().expect("only leads are worked on").status;
-            let ways = self.rates.leads[status.worked().expect("only open leads are worked on")][guise];
+            let status = self.people[person]
+                .lead
+                .as_ref()
+                .expect("only leads are worked on")
+                .status;
+            let ways =
+                self.rates.leads[status.worked().expect("only open leads are worked on")][guise];
             let Some(way) = self.dice.people.way(&ways) else {
                 at += 1;
                 continue;
             };
-            let next = if way == 0 { status.forward() } else { self.dice.people.pick(&GIVEN_UP) };
+            let next = if way == 0 {
+                status.forward()
+            } else {
+                self.dice.people.pick(&GIVEN_UP)
+            };
             let at_ms = day_ms + self.dice.people.morning_ms();
             if next == LeadStatus::Converted {
                 self.convert(person, at_ms);
@@ -304,15 +380,26 @@ impl Market {
                 continue;
             }
             let person = self.people.len();
-            self.people.push(Person::born(person, Some(firm), position, &self.knobs, &mut self.dice.people));
+            self.people.push(Person::born(
+                person,
+                Some(firm),
+                position,
+                &self.knobs,
+                &mut self.dice.people,
+            ));
             self.firms[firm].people.push(person);
             if is_lead {
                 self.add_lead(person, at_ms);
                 self.firms[firm].open_leads.push(person);
             } else {
                 self.people[person].contact_since_ms = Some(at_ms);
-                self.outbox.push(self.people[person].contact_row(&self.firms, at_ms));
-                if self.dice.mess.chance(self.knobs.mess.duplicate_contact_ratio) {
+                self.outbox
+                    .push(self.people[person].contact_row(&self.firms, at_ms));
+                if self
+                    .dice
+                    .mess
+                    .chance(self.knobs.mess.duplicate_contact_ratio)
+                {
                     self.duplicates.push(person);
                     let minutes = 1 + self.dice.mess.below(60);
                     self.enter_again(person, at_ms + 60_000 * minutes as i64);
@@ -349,7 +436,13 @@ impl Market {
     }
 
     /// A stranger turns out to work at an account.
-    fn identify(&mut self, person: usize, firm: usize, (department, seniority): (usize, usize), at_ms: i64) {
+    fn identify(
+        &mut self,
+        person: usize,
+        firm: usize,
+        (department, seniority): (usize, usize),
+        at_ms: i64,
+    ) {
         let known = &mut self.people[person];
         known.firm = Some(firm);
         known.department = department;
@@ -365,7 +458,8 @@ impl Market {
     /// A lead becomes a contact of its account.
     fn convert(&mut self, person: usize, at_ms: i64) {
         self.people[person].contact_since_ms = Some(at_ms);
-        self.outbox.push(self.people[person].contact_row(&self.firms, at_ms));
+        self.outbox
+            .push(self.people[person].contact_row(&self.firms, at_ms));
     }
 
     fn set_lead_status(&mut self, person: usize, status: LeadStatus, at_ms: i64) {
@@ -386,15 +480,25 @@ impl Market {
     pub(crate) fn close_leads(&mut self, firm: usize, won: bool, at_ms: i64) {
         for at in 0..self.firms[firm].people.len() {
             let person = self.firms[firm].people[at];
-            let Some(lead) = self.people[person].lead.as_ref().filter(|lead| lead.firm == Some(firm)) else { continue };
+            let Some(lead) = self.people[person]
+                .lead
+                .as_ref()
+                .filter(|lead| lead.firm == Some(firm))
+            else {
+                continue;
+            };
             match (won, lead.status) {
                 (true, LeadStatus::Sql) => {
                     self.convert(person, at_ms);
                     self.set_lead_status(person, LeadStatus::ClosedWon, at_ms);
                     self.firms[firm].open_leads.retain(|&lead| lead != person);
                 }
-                (true, LeadStatus::Converted | LeadStatus::ClosedLost) => self.set_lead_status(person, LeadStatus::ClosedWon, at_ms),
-                (false, LeadStatus::Converted) => self.set_lead_status(person, LeadStatus::ClosedLost, at_ms),
+                (true, LeadStatus::Converted | LeadStatus::ClosedLost) => {
+                    self.set_lead_status(person, LeadStatus::ClosedWon, at_ms)
+                }
+                (false, LeadStatus::Converted) => {
+                    self.set_lead_status(person, LeadStatus::ClosedLost, at_ms)
+                }
                 _ => {}
             }
         }
@@ -420,9 +524,18 @@ impl Market {
         for _ in 0..self.dice.strangers.poisson(rate) {
             let dice = &mut self.dice.strangers;
             let at_ms = day_ms + dice.time_of_day_ms();
-            let position = (dice.weighted(&DEPARTMENT_WEIGHTS), dice.weighted(&self.knobs.people.seniority_weights));
+            let position = (
+                dice.weighted(&DEPARTMENT_WEIGHTS),
+                dice.weighted(&self.knobs.people.seniority_weights),
+            );
             let person = self.people.len();
-            self.people.push(Person::born(person, None, position, &self.knobs, &mut self.dice.strangers));
+            self.people.push(Person::born(
+                person,
+                None,
+                position,
+                &self.knobs,
+                &mut self.dice.strangers,
+            ));
             self.add_lead(person, at_ms);
             self.strangers.push(person);
         }
@@ -430,8 +543,12 @@ impl Market {
 
     /// Contacts who change employer today, in the evening. Those who leave a customer help at the new account.
     pub(crate) fn move_people(&mut self, day: i64, day_ms: i64) {
-        let (customers, others): (Vec<usize>, Vec<usize>) = (0..self.firms.len()).partition(|&firm| self.firms[firm].customer);
-        let rates = [self.knobs.people.champions_per_day, self.knobs.people.moves_per_day];
+        let (customers, others): (Vec<usize>, Vec<usize>) =
+            (0..self.firms.len()).partition(|&firm| self.firms[firm].customer);
+        let rates = [
+            self.knobs.people.champions_per_day,
+            self.knobs.people.moves_per_day,
+        ];
         let mut moved = Vec::new();
         for (from, per_day) in [customers, others].into_iter().zip(rates) {
             for _ in 0..self.dice.moves.poisson(per_day * from.len() as f64) {
@@ -441,8 +558,14 @@ impl Market {
                 let choice = dice.uniform();
                 let at_ms = day_ms + dice.evening_ms();
                 // Nobody moves twice in an evening.
-                let may_move = |&&p: &&usize| self.people[p].may_move(day_ms) && !moved.contains(&p);
-                let movable: Vec<usize> = self.firms[old].people.iter().filter(may_move).copied().collect();
+                let may_move =
+                    |&&p: &&usize| self.people[p].may_move(day_ms) && !moved.contains(&p);
+                let movable: Vec<usize> = self.firms[old]
+                    .people
+                    .iter()
+                    .filter(may_move)
+                    .copied()
+                    .collect();
                 if old != new && !movable.is_empty() {
                     let mover = movable[(choice * movable.len() as f64) as usize];
                     self.change_employer(mover, old, new, day, at_ms);
@@ -463,7 +586,8 @@ impl Market {
         let person = &mut self.people[mover];
         person.previous_firm = Some(old);
         person.firm = Some(new);
-        self.outbox.push(self.people[mover].contact_row(&self.firms, at_ms));
+        self.outbox
+            .push(self.people[mover].contact_row(&self.firms, at_ms));
     }
 }
 

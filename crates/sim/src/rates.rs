@@ -89,19 +89,38 @@ fn part(knobs: &Knobs, department: usize, is_executive: bool, state: usize) -> f
         joined if department < joined => committee.involved,
         _ => committee.uninvolved,
     };
-    let is_decisive = state == BuyingState::Evaluating.index() || state == BuyingState::Committing.index();
-    department * if is_executive && is_decisive { committee.executive } else { 1.0 }
+    let is_decisive =
+        state == BuyingState::Evaluating.index() || state == BuyingState::Committing.index();
+    department
+        * if is_executive && is_decisive {
+            committee.executive
+        } else {
+            1.0
+        }
 }
 
-fn rate(knobs: &Knobs, kind: &Engagement, department: usize, is_executive: bool, state: usize, researcher: bool) -> f64 {
+fn rate(
+    knobs: &Knobs,
+    kind: &Engagement,
+    department: usize,
+    is_executive: bool,
+    state: usize,
+    researcher: bool,
+) -> f64 {
     let audience = match kind.audience {
         Audience::Anyone => 1.0,
         Audience::Technical if TECHNICAL[department] => knobs.audience,
         Audience::Business if !TECHNICAL[department] => knobs.audience,
         _ => 1.0 / knobs.audience,
     };
-    let noise = if researcher { knobs.researcher_noise * kind.researcher } else { 0.0 };
-    kind.per_day * audience * (kind.by_state[state] * part(knobs, department, is_executive, state) + noise)
+    let noise = if researcher {
+        knobs.researcher_noise * kind.researcher
+    } else {
+        0.0
+    };
+    kind.per_day
+        * audience
+        * (kind.by_state[state] * part(knobs, department, is_executive, state) + noise)
 }
 
 impl Rates {
@@ -112,7 +131,9 @@ impl Rates {
             for is_executive in [false, true] {
                 let mut sums = [[0.0; GUISES]; 3];
                 for kind in &knobs.engagement {
-                    let rates = by_guise(knobs, |state, researcher| rate(knobs, kind, department, is_executive, state, researcher));
+                    let rates = by_guise(knobs, |state, researcher| {
+                        rate(knobs, kind, department, is_executive, state, researcher)
+                    });
                     let sum = &mut sums[kind.phase as usize];
                     (0..GUISES).for_each(|guise| sum[guise] += rates[guise]);
                     engagement.push(rates);
@@ -127,20 +148,33 @@ impl Rates {
         };
         let leads = &knobs.leads;
         let deals = &knobs.deals;
-        let newcomer = (0..GUISES).map(|guise| newcomers(knobs, shown(knobs, guise / 2, guise % 2 == 1))).collect();
+        let newcomer = (0..GUISES)
+            .map(|guise| newcomers(knobs, shown(knobs, guise / 2, guise % 2 == 1)))
+            .collect();
         Self {
             kinds: knobs.engagement.len(),
             engagement,
             totals,
             sentiment: std::array::from_fn(|level| {
-                by_guise(knobs, |state, _| knobs.sentiment[state][level] / knobs.sentiment[state].iter().sum::<f64>())
+                by_guise(knobs, |state, _| {
+                    knobs.sentiment[state][level] / knobs.sentiment[state].iter().sum::<f64>()
+                })
             }),
             revealed: by_guise(knobs, |state, _| knobs.people.revealed_per_day[state]),
             newcomer,
-            leads: [&leads.qualifies_per_day, &leads.accepted_per_day, &leads.converts_per_day]
-                .map(|forward| ways(forward, &leads.given_up_per_day)),
+            leads: [
+                &leads.qualifies_per_day,
+                &leads.accepted_per_day,
+                &leads.converts_per_day,
+            ]
+            .map(|forward| ways(forward, &leads.given_up_per_day)),
             opens: by_guise(knobs, |state, _| deals.opens_per_day[state]),
-            deals: std::array::from_fn(|stage| ways(deals.advances_per_day.get(stage).unwrap_or(&[0.0; 6]), &deals.lost_per_day)),
+            deals: std::array::from_fn(|stage| {
+                ways(
+                    deals.advances_per_day.get(stage).unwrap_or(&[0.0; 6]),
+                    &deals.lost_per_day,
+                )
+            }),
         }
     }
 
@@ -149,7 +183,12 @@ impl Rates {
     }
 
     /// Events a weekday of one person and kind.
-    pub(crate) fn engagement(&self, department: usize, is_executive: bool, kind: usize) -> &ByGuise {
+    pub(crate) fn engagement(
+        &self,
+        department: usize,
+        is_executive: bool,
+        kind: usize,
+    ) -> &ByGuise {
         &self.engagement[Self::person(department, is_executive) * self.kinds + kind]
     }
 
@@ -159,8 +198,18 @@ impl Rates {
     }
 
     /// Events a weekday of one person, of all kinds that are reported like others (not [`Phase::OpensTrial`]).
-    pub(crate) fn ordinary(&self, department: usize, is_executive: bool, has_access: bool, guise: usize) -> f64 {
-        let in_use = if has_access { self.total(department, is_executive, Phase::WithAccess)[guise] } else { 0.0 };
+    pub(crate) fn ordinary(
+        &self,
+        department: usize,
+        is_executive: bool,
+        has_access: bool,
+        guise: usize,
+    ) -> f64 {
+        let in_use = if has_access {
+            self.total(department, is_executive, Phase::WithAccess)[guise]
+        } else {
+            0.0
+        };
         self.total(department, is_executive, Phase::Always)[guise] + in_use
     }
 
@@ -174,8 +223,17 @@ fn newcomers(knobs: &Knobs, state: usize) -> Vec<f64> {
     let mut weights = Vec::with_capacity(DEPARTMENTS.len() * SENIORITIES.len());
     for (department, department_weight) in DEPARTMENT_WEIGHTS.iter().enumerate() {
         for (seniority, seniority_weight) in knobs.people.seniority_weights.iter().enumerate() {
-            let joins = if seniority >= EXECUTIVE { knobs.committee.executive_joins[state] } else { 1.0 };
-            weights.push(department_weight * seniority_weight * part(knobs, department, false, state) * joins);
+            let joins = if seniority >= EXECUTIVE {
+                knobs.committee.executive_joins[state]
+            } else {
+                1.0
+            };
+            weights.push(
+                department_weight
+                    * seniority_weight
+                    * part(knobs, department, false, state)
+                    * joins,
+            );
         }
     }
     let total: f64 = weights.iter().sum();

@@ -22,7 +22,16 @@ pub(crate) const CONTENT_VIEWS: &str = "content_views";
 pub(crate) const PRODUCT_USAGE: &str = "product_usage";
 
 /// All tables the market writes.
-pub const TABLES: [&str; 8] = [ACCOUNTS, CONTACTS, LEADS, OPPORTUNITIES, STAGE_CHANGES, ACTIVITIES, CONTENT_VIEWS, PRODUCT_USAGE];
+pub const TABLES: [&str; 8] = [
+    ACCOUNTS,
+    CONTACTS,
+    LEADS,
+    OPPORTUNITIES,
+    STAGE_CHANGES,
+    ACTIVITIES,
+    CONTENT_VIEWS,
+    PRODUCT_USAGE,
+];
 
 /// Value of a field.
 #[derive(Clone, Debug, PartialEq)]
@@ -94,7 +103,10 @@ pub struct Fields(Vec<(&'static str, FieldValue)>);
 impl Fields {
     /// The value of a field; `None`: null.
     pub fn get(&self, name: &str) -> Option<&FieldValue> {
-        self.0.iter().find(|(field, _)| *field == name).map(|(_, value)| value)
+        self.0
+            .iter()
+            .find(|(field, _)| *field == name)
+            .map(|(_, value)| value)
     }
 
     /// The value of a text field.
@@ -154,11 +166,23 @@ pub(crate) struct Record(RowOut);
 
 impl Record {
     /// A row of `table` with its key and time fields set.
-    pub(crate) fn new(table: &'static str, key_field: &'static str, key: String, time_field: &'static str, known_ms: i64) -> Self {
+    pub(crate) fn new(
+        table: &'static str,
+        key_field: &'static str,
+        key: String,
+        time_field: &'static str,
+        known_ms: i64,
+    ) -> Self {
         let mut fields = Vec::with_capacity(12);
         fields.push((key_field, FieldValue::from(key.clone())));
         fields.push((time_field, FieldValue::Whole(known_ms)));
-        Self(RowOut { table, known_ms, key, account: None, fields: Fields(fields) })
+        Self(RowOut {
+            table,
+            known_ms,
+            key,
+            account: None,
+            fields: Fields(fields),
+        })
     }
 
     /// Sets a field.
@@ -168,7 +192,11 @@ impl Record {
     }
 
     /// Sets a field if there is a value.
-    pub(crate) fn set_some(self, field: &'static str, value: Option<impl Into<FieldValue>>) -> Self {
+    pub(crate) fn set_some(
+        self,
+        field: &'static str,
+        value: Option<impl Into<FieldValue>>,
+    ) -> Self {
         match value {
             Some(value) => self.set(field, value),
             None => self,

@@ -81,7 +81,8 @@ impl Motion {
                 Destination::Purchase => Self::PURCHASE,
             };
             if is_taken {
-                probabilities[step.from.index()][to] = (step.per_day * speed.powf(step.speed_power)).min(HIGHEST_DAILY_HAZARD);
+                probabilities[step.from.index()][to] =
+                    (step.per_day * speed.powf(step.speed_power)).min(HIGHEST_DAILY_HAZARD);
             }
         }
         Self(probabilities)
@@ -93,7 +94,11 @@ impl Motion {
         for (to, probability) in self.0[state.index()].iter().enumerate() {
             left -= probability;
             if left < 0.0 {
-                return Some(BuyingState::ALL.get(to).map_or(Destination::Purchase, |&state| Destination::State(state)));
+                return Some(
+                    BuyingState::ALL
+                        .get(to)
+                        .map_or(Destination::Purchase, |&state| Destination::State(state)),
+                );
             }
         }
         None
@@ -118,8 +123,16 @@ impl Motions {
             for factor in champion {
                 for fit in knobs.fit.speed {
                     for researcher in [false, true] {
-                        let type_factor = if researcher { knobs.researcher_speed } else { 1.0 };
-                        motions.push(Motion::new(knobs, knobs.pace * fit * push * factor * type_factor, researcher));
+                        let type_factor = if researcher {
+                            knobs.researcher_speed
+                        } else {
+                            1.0
+                        };
+                        motions.push(Motion::new(
+                            knobs,
+                            knobs.pace * fit * push * factor * type_factor,
+                            researcher,
+                        ));
                     }
                 }
             }
@@ -127,7 +140,13 @@ impl Motions {
         Self(motions)
     }
 
-    pub(crate) fn of(&self, industry: usize, champion: bool, fit: usize, researcher: bool) -> &Motion {
+    pub(crate) fn of(
+        &self,
+        industry: usize,
+        champion: bool,
+        fit: usize,
+        researcher: bool,
+    ) -> &Motion {
         &self.0[((industry * 2 + usize::from(champion)) * 3 + fit) * 2 + usize::from(researcher)]
     }
 }
@@ -136,6 +155,7 @@ impl Motions {
 pub(crate) fn age_waves(knobs: &Knobs, waves: &mut [f64], peers: &[u32], purchases: &[f64]) {
     let fade = (-1.0 / knobs.wave.days).exp();
     for (industry, wave) in waves.iter_mut().enumerate() {
-        *wave = *wave * fade + knobs.wave.per_purchase / f64::from(peers[industry].max(1)) * purchases[industry];
+        *wave = *wave * fade
+            + knobs.wave.per_purchase / f64::from(peers[industry].max(1)) * purchases[industry];
     }
 }

@@ -16,7 +16,9 @@ pub(crate) const INDUSTRIES: [&str; 12] = [
     "Public Sector",
 ];
 /// Weights of [`INDUSTRIES`], about rank^−0.7.
-pub(crate) const INDUSTRY_WEIGHTS: [f64; 12] = [0.20, 0.13, 0.10, 0.08, 0.07, 0.07, 0.06, 0.06, 0.06, 0.06, 0.06, 0.05];
+pub(crate) const INDUSTRY_WEIGHTS: [f64; 12] = [
+    0.20, 0.13, 0.10, 0.08, 0.07, 0.07, 0.06, 0.06, 0.06, 0.06, 0.06, 0.05,
+];
 /// Industries our product was made for, as indices of [`INDUSTRIES`].
 pub(crate) const HOME_INDUSTRIES: [usize; 3] = [0, 1, 3];
 
@@ -25,7 +27,12 @@ pub(crate) const REGIONS: [&str; 4] = ["North America", "EMEA", "APAC", "LATAM"]
 /// Weights of [`REGIONS`].
 pub(crate) const REGION_WEIGHTS: [f64; 4] = [0.42, 0.32, 0.18, 0.08];
 /// Countries of a region.
-pub(crate) const COUNTRIES: [[&str; 3]; 4] = [["US", "US", "CA"], ["GB", "DE", "FR"], ["JP", "AU", "SG"], ["BR", "MX", "CL"]];
+pub(crate) const COUNTRIES: [[&str; 3]; 4] = [
+    ["US", "US", "CA"],
+    ["GB", "DE", "FR"],
+    ["JP", "AU", "SG"],
+    ["BR", "MX", "CL"],
+];
 
 /// Technologies, each with the share of accounts that use it and what it does for fit.
 pub(crate) const TECHNOLOGIES: [(&str, f64, Compatibility); 12] = [
@@ -52,12 +59,25 @@ pub(crate) enum Compatibility {
 }
 
 /// Departments, in the order in which they join a purchase.
-pub(crate) const DEPARTMENTS: [&str; 10] =
-    ["Engineering", "Data", "Product", "IT", "Operations", "Security", "Finance", "Procurement", "Marketing", "Sales"];
+pub(crate) const DEPARTMENTS: [&str; 10] = [
+    "Engineering",
+    "Data",
+    "Product",
+    "IT",
+    "Operations",
+    "Security",
+    "Finance",
+    "Procurement",
+    "Marketing",
+    "Sales",
+];
 /// Weights of [`DEPARTMENTS`].
-pub(crate) const DEPARTMENT_WEIGHTS: [f64; 10] = [0.20, 0.13, 0.10, 0.14, 0.11, 0.06, 0.08, 0.05, 0.08, 0.05];
+pub(crate) const DEPARTMENT_WEIGHTS: [f64; 10] =
+    [0.20, 0.13, 0.10, 0.14, 0.11, 0.06, 0.08, 0.05, 0.08, 0.05];
 /// Which of [`DEPARTMENTS`] are technical.
-pub(crate) const TECHNICAL: [bool; 10] = [true, true, true, true, false, true, false, false, false, false];
+pub(crate) const TECHNICAL: [bool; 10] = [
+    true, true, true, true, false, true, false, false, false, false,
+];
 
 /// Seniorities, the lowest first.
 pub(crate) const SENIORITIES: [&str; 5] = ["IC", "Manager", "Director", "VP", "C-Level"];
@@ -103,8 +123,9 @@ pub(crate) fn title(department: usize, seniority: usize) -> String {
 /// The name of the account with this number: no two numbers share one.
 pub(crate) fn company_name(number: usize) -> String {
     const FIRST: [&str; 32] = [
-        "Vertex", "Orbit", "Helix", "Nova", "Granite", "Cobalt", "Summit", "Harbor", "Lumen", "Atlas", "Beacon", "Cedar", "Delta", "Ember",
-        "Falcon", "Garnet", "Indigo", "Juniper", "Keystone", "Laurel", "Meridian", "Nimbus", "Onyx", "Pioneer", "Quartz", "Redwood",
+        "Vertex", "Orbit", "Helix", "Nova", "Granite", "Cobalt", "Summit", "Harbor", "Lumen",
+        "Atlas", "Beacon", "Cedar", "Delta", "Ember", "Falcon", "Garnet", "Indigo", "Juniper",
+        "Keystone", "Laurel", "Meridian", "Nimbus", "Onyx", "Pioneer", "Quartz", "Redwood",
         "Sierra", "Tundra", "Umbra", "Vista", "Willow", "Zephyr",
     ];
     const SECOND: [&str; 24] = [
@@ -155,7 +176,12 @@ pub(crate) fn company_name(number: usize) -> String {
     // Coprime to the number of combinations: visits each once before repeating.
     const STRIDE: usize = 5_003;
     let spread = (number % COMBINATIONS) * STRIDE % COMBINATIONS;
-    let name = format!("{} {}{}", FIRST[spread % 32], SECOND[spread / 32 % 24], THIRD[spread / (32 * 24)]);
+    let name = format!(
+        "{} {}{}",
+        FIRST[spread % 32],
+        SECOND[spread / 32 % 24],
+        THIRD[spread / (32 * 24)]
+    );
     match number / COMBINATIONS {
         0 => name,
         round => format!("{name} {}", round + 1),
@@ -164,30 +190,50 @@ pub(crate) fn company_name(number: usize) -> String {
 
 /// The domain of a company of this name.
 pub(crate) fn domain(company: &str) -> String {
-    let slug: String = company.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();
+    let slug: String = company
+        .chars()
+        .filter(char::is_ascii_alphanumeric)
+        .map(|c| c.to_ascii_lowercase())
+        .collect();
     format!("{slug}.example")
 }
 
 /// First names.
 pub(crate) const FIRST_NAMES: [&str; 24] = [
-    "Sam", "Jordan", "Taylor", "Alex", "Robin", "Kim", "Noor", "Mina", "Luca", "Elif", "Jonas", "Priya", "Wei", "Sofia", "Omar", "Ines",
-    "Tomas", "Yuki", "Amara", "Nils", "Leila", "Pavel", "Chloe", "Diego",
+    "Sam", "Jordan", "Taylor", "Alex", "Robin", "Kim", "Noor", "Mina", "Luca", "Elif", "Jonas",
+    "Priya", "Wei", "Sofia", "Omar", "Ines", "Tomas", "Yuki", "Amara", "Nils", "Leila", "Pavel",
+    "Chloe", "Diego",
 ];
 /// Family names.
 pub(crate) const FAMILY_NAMES: [&str; 24] = [
-    "Rivera", "Lee", "Chen", "Okafor", "Novak", "Schmidt", "Tanaka", "Haddad", "Silva", "Larsen", "Kowalski", "Moreau", "Singh", "Costa",
-    "Weber", "Ahmed", "Nguyen", "Rossi", "Brandt", "Ivanova", "Mensah", "Olsen", "Castro", "Dubois",
+    "Rivera", "Lee", "Chen", "Okafor", "Novak", "Schmidt", "Tanaka", "Haddad", "Silva", "Larsen",
+    "Kowalski", "Moreau", "Singh", "Costa", "Weber", "Ahmed", "Nguyen", "Rossi", "Brandt",
+    "Ivanova", "Mensah", "Olsen", "Castro", "Dubois",
 ];
 
 /// Mail providers for private people.
-pub(crate) const FREE_MAIL: [&str; 5] = ["gmail.com", "outlook.com", "yahoo.com", "hotmail.com", "icloud.com"];
+pub(crate) const FREE_MAIL: [&str; 5] = [
+    "gmail.com",
+    "outlook.com",
+    "yahoo.com",
+    "hotmail.com",
+    "icloud.com",
+];
 
 /// Topics of content.
-pub(crate) const TOPICS: [&str; 6] = ["getting started", "architecture", "integration", "governance", "cost", "machine learning"];
+pub(crate) const TOPICS: [&str; 6] = [
+    "getting started",
+    "architecture",
+    "integration",
+    "governance",
+    "cost",
+    "machine learning",
+];
 /// Products.
 pub(crate) const PRODUCTS: [&str; 3] = ["Studio", "Pipeline", "Gateway"];
 /// Features of the products.
-pub(crate) const PRODUCT_FEATURES: [&str; 5] = ["dashboards", "connectors", "scheduling", "api", "alerts"];
+pub(crate) const PRODUCT_FEATURES: [&str; 5] =
+    ["dashboards", "connectors", "scheduling", "api", "alerts"];
 /// What brings leads, with weights.
 pub(crate) const LEAD_SOURCES: [(&str, f64); 7] = [
     ("Organic", 0.27),

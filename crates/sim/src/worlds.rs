@@ -98,7 +98,10 @@ impl FromStr for World {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         let names = || World::ALL.map(World::name).join(", ");
-        World::ALL.into_iter().find(|world| world.name() == text).ok_or_else(|| format!("{text:?} is no world; there are {}", names()))
+        World::ALL
+            .into_iter()
+            .find(|world| world.name() == text)
+            .ok_or_else(|| format!("{text:?} is no world; there are {}", names()))
     }
 }
 
@@ -127,20 +130,58 @@ fn only_order(knobs: &mut Knobs) {
     knobs.fit.speed = [1.0; 3];
     const STEP_PER_DAY: f64 = 0.15;
     const DECIDED_PER_DAY: f64 = 0.02;
-    let step = |from, to, per_day, travellers| crate::Move { from, to, per_day, speed_power: 0.0, travellers };
+    let step = |from, to, per_day, travellers| crate::Move {
+        from,
+        to,
+        per_day,
+        speed_power: 0.0,
+        travellers,
+    };
     let everyone = Travellers::Everyone;
     knobs.moves = vec![
         step(Dormant, Destination::State(Curious), 0.0011, everyone),
-        step(Curious, Destination::State(Shortlisting), STEP_PER_DAY, everyone),
-        step(Shortlisting, Destination::State(Evaluating), STEP_PER_DAY, everyone),
-        step(Evaluating, Destination::State(Committing), STEP_PER_DAY, everyone),
-        step(Committing, Destination::State(Shelved), STEP_PER_DAY, everyone),
-        step(Shelved, Destination::Purchase, DECIDED_PER_DAY, Travellers::Buyers),
-        step(Shelved, Destination::State(Dormant), DECIDED_PER_DAY, Travellers::Researchers),
+        step(
+            Curious,
+            Destination::State(Shortlisting),
+            STEP_PER_DAY,
+            everyone,
+        ),
+        step(
+            Shortlisting,
+            Destination::State(Evaluating),
+            STEP_PER_DAY,
+            everyone,
+        ),
+        step(
+            Evaluating,
+            Destination::State(Committing),
+            STEP_PER_DAY,
+            everyone,
+        ),
+        step(
+            Committing,
+            Destination::State(Shelved),
+            STEP_PER_DAY,
+            everyone,
+        ),
+        step(
+            Shelved,
+            Destination::Purchase,
+            DECIDED_PER_DAY,
+            Travellers::Buyers,
+        ),
+        step(
+            Shelved,
+            Destination::State(Dormant),
+            DECIDED_PER_DAY,
+            Travellers::Researchers,
+        ),
     ];
     for kind in &mut knobs.engagement {
         // The steps are loud, as they are short; while all wait nothing tells.
-        kind.by_state[1..5].iter_mut().for_each(|factor| *factor *= 3.0);
+        kind.by_state[1..5]
+            .iter_mut()
+            .for_each(|factor| *factor *= 3.0);
         kind.by_state[5] = kind.by_state[0];
     }
     let flat = |by_state: &mut [f64; 6]| *by_state = [by_state[0]; 6];

@@ -39,18 +39,32 @@ pub struct Backtest {
 
 impl Backtest {
     pub fn run(self) -> Result<()> {
-        let History { project, sources, bundle, .. } = self.history.load(&self.task)?;
+        let History {
+            project,
+            sources,
+            bundle,
+            ..
+        } = self.history.load(&self.task)?;
         let chosen = tasks(&project, &self.task)?;
-        let in_bundle = |task: &&TaskPlan| !self.task.is_empty() || bundle.tasks().iter().any(|t| t.name == task.name);
+        let in_bundle = |task: &&TaskPlan| {
+            !self.task.is_empty() || bundle.tasks().iter().any(|t| t.name == task.name)
+        };
         let chosen: Vec<&TaskPlan> = chosen.into_iter().filter(in_bundle).collect();
         if chosen.is_empty() {
-            bail!("the bundle {} predicts none of the configured tasks", bundle.bundle_id());
+            bail!(
+                "the bundle {} predicts none of the configured tasks",
+                bundle.bundle_id()
+            );
         }
-        let create = || File::create(&self.out).with_context(|| format!("{} cannot be written", self.out.display()));
+        let create = || {
+            File::create(&self.out)
+                .with_context(|| format!("{} cannot be written", self.out.display()))
+        };
         let mut bar = Bar::new();
         let judged: Vec<(TaskJudgement, Option<String>)> = match &self.rows {
             Some(path) => {
-                let rows = File::open(path).with_context(|| format!("{} cannot be opened", path.display()))?;
+                let rows = File::open(path)
+                    .with_context(|| format!("{} cannot be opened", path.display()))?;
                 let job = leadpulse_learn::Backtest {
                     project: &project,
                     tasks: &chosen,
@@ -58,14 +72,33 @@ impl Backtest {
                     scorer: &bundle,
                     freeze_at_ms: self.freeze_at,
                 };
-                let judged = leadpulse_learn::backtest(&job, rows, BufWriter::new(create()?), &mut |p| bar.show(p))?;
-                judged.into_iter().map(|judgement| (judgement, None)).collect()
+                let judged =
+                    leadpulse_learn::backtest(&job, rows, BufWriter::new(create()?), &mut |p| {
+                        bar.show(p)
+                    })?;
+                judged
+                    .into_iter()
+                    .map(|judgement| (judgement, None))
+                    .collect()
             }
             None => {
-                let from_ms = self.from.or_else(|| test_from_ms(&bundle)).context("say with --from where the scored period starts")?;
-                let job = Period { project: &project, tasks: &chosen, sources: &sources, scorer: &bundle, from_ms };
-                let judged = leadpulse_learn::judge(&job, BufWriter::new(create()?), &mut |p| bar.show(p))?;
-                judged.into_iter().map(|(judgement, tally)| (judgement, Some(labels(&tally)))).collect()
+                let from_ms = self
+                    .from
+                    .or_else(|| test_from_ms(&bundle))
+                    .context("say with --from where the scored period starts")?;
+                let job = Period {
+                    project: &project,
+                    tasks: &chosen,
+                    sources: &sources,
+                    scorer: &bundle,
+                    from_ms,
+                };
+                let judged =
+                    leadpulse_learn::judge(&job, BufWriter::new(create()?), &mut |p| bar.show(p))?;
+                judged
+                    .into_iter()
+                    .map(|(judgement, tally)| (judgement, Some(labels(&tally))))
+                    .collect()
             }
         };
         bar.finish();
@@ -85,20 +118,41 @@ impl Backtest {
 
 /// Where the test of a bundle started.
 fn test_from_ms(bundle: &Bundle) -> Option<i64> {
-    bundle.manifest().tasks.first()?.metrics.get("training")?.get("test_from_ms")?.as_i64()
+    bundle
+        .manifest()
+        .tasks
+        .first()?
+        .metrics
+        .get("training")?
+        .get("test_from_ms")?
+        .as_i64()
 }
 
 fn show(judged: &TaskJudgement) {
-    say!("rows    {} ({} scored, {} of entities not known yet)", judged.rows, judged.scored, judged.rows - judged.scored);
+    say!(
+        "rows    {} ({} scored, {} of entities not known yet)",
+        judged.rows,
+        judged.scored,
+        judged.rows - judged.scored
+    );
     let show = |x: Option<f64>| x.map_or("–".into(), |x| format!("{x:.4}"));
     if let Some(m) = &judged.binary {
-        say!("base    {:.4} ({} positive)", m.positives as f64 / m.rows as f64, m.positives);
+        say!(
+            "base    {:.4} ({} positive)",
+            m.positives as f64 / m.rows as f64,
+            m.positives
+        );
         say!("AUROC   {}", show(m.auroc));
         say!("AP      {}", show(m.average_precision));
         say!("logloss {:.4}", m.log_loss);
         say!("ECE     {:.4}", m.ece);
         say!("lift@20 {}", show(m.lift_at_20_percent));
-        say!("p@2/5/10 {:.4} {:.4} {:.4}", m.precision_at_2_percent, m.precision_at_5_percent, m.precision_at_10_percent);
+        say!(
+            "p@2/5/10 {:.4} {:.4} {:.4}",
+            m.precision_at_2_percent,
+            m.precision_at_5_percent,
+            m.precision_at_10_percent
+        );
     }
     if let Some(m) = &judged.regression {
         say!("MAE     {:.4} ({:.4} of log1p)", m.mae, m.mae_log1p);

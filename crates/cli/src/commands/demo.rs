@@ -19,7 +19,9 @@ use leadpulse_sim::{Knobs, Market, MarketOptions, write_files};
 use crate::commands::replay::Feeder;
 use crate::commands::{ConfigArgument, date, parse_duration};
 use crate::progress::Bar;
-use crate::wiring::{Cluster, Deployment, WithinLimit, create_missing, schema_store, stop_on_signal};
+use crate::wiring::{
+    Cluster, Deployment, WithinLimit, create_missing, schema_store, stop_on_signal,
+};
 
 const DAY_MS: i64 = 86_400_000;
 /// Simulated days before the market is watched: the bundle is trained on them.
@@ -64,19 +66,45 @@ impl Demo {
         // The market has a time of its own.
         loaded.config.engine.clock = ClockMode::Events;
         let project = loaded.project()?;
-        let task = project.tasks.first().context("the configuration has no task")?;
+        let task = project
+            .tasks
+            .first()
+            .context("the configuration has no task")?;
         let started = Instant::now();
 
-        let options =
-            MarketOptions { accounts: self.accounts, days: HISTORY_DAYS + WATCHED_DAYS, seed: self.seed, ..MarketOptions::default() };
+        let options = MarketOptions {
+            accounts: self.accounts,
+            days: HISTORY_DAYS + WATCHED_DAYS,
+            seed: self.seed,
+            ..MarketOptions::default()
+        };
         let history_end_ms = options.start_ms + i64::from(HISTORY_DAYS) * DAY_MS;
         let data = self.work_dir.join("data");
-        let written = write_files(&mut Market::new(options, Knobs::default())?, &data, &mut |_| {})?;
-        say!("market   {} accounts, {} events and rows in {}", self.accounts, written.values().sum::<u64>(), data.display());
+        let written = write_files(
+            &mut Market::new(options, Knobs::default())?,
+            &data,
+            &mut |_| {},
+        )?;
+        say!(
+            "market   {} accounts, {} events and rows in {}",
+            self.accounts,
+            written.values().sum::<u64>(),
+            data.display()
+        );
 
         let sources = loaded.files(&project.catalog, &data)?;
-        let horizon_ms = project.tasks.iter().map(|t| t.plan.horizon_ms).max().unwrap_or(task.plan.horizon_ms);
-        let mut fit = FitOptions { ensemble: 1, selection_members: 1, max_epochs: 6, ..FitOptions::default() };
+        let horizon_ms = project
+            .tasks
+            .iter()
+            .map(|t| t.plan.horizon_ms)
+            .max()
+            .unwrap_or(task.plan.horizon_ms);
+        let mut fit = FitOptions {
+            ensemble: 1,
+            selection_members: 1,
+            max_epochs: 6,
+            ..FitOptions::default()
+        };
         fit.candidates.truncate(1);
         let train_options = TrainOptions {
             val_from_ms: Some(history_end_ms - horizon_ms - horizon_ms / 2),
@@ -84,8 +112,17 @@ impl Demo {
             ..TrainOptions::default()
         };
         let mut bar = Bar::new();
-        let tasks: Vec<TrainTask<'_>> = project.tasks.iter().map(|plan| TrainTask { plan, fit: fit.clone() }).collect();
-        let (bundle, report) = train(&project, &tasks, &sources, &train_options, &mut |p| bar.show(p))?;
+        let tasks: Vec<TrainTask<'_>> = project
+            .tasks
+            .iter()
+            .map(|plan| TrainTask {
+                plan,
+                fit: fit.clone(),
+            })
+            .collect();
+        let (bundle, report) = train(&project, &tasks, &sources, &train_options, &mut |p| {
+            bar.show(p)
+        })?;
         bar.finish();
         bundle.save(&self.work_dir.join("bundle"))?;
         say!(
@@ -102,51 +139,98 @@ impl Demo {
         let cluster = match &self.brokers {
             Some(brokers) => {
                 loaded.config.kafka.brokers = brokers.clone();
-                create_missing(&loaded.config.kafka, &topics, &WithinLimit::of(&loaded.config.kafka))?;
+                create_missing(
+                    &loaded.config.kafka,
+                    &topics,
+                    &WithinLimit::of(&loaded.config.kafka),
+                )?;
                 say!("broker   {brokers}: exactly once");
                 Cluster::Real
             }
             None => {
-                let all: Vec<TopicSpec> = topics.into_iter().chain(output_topics(&loaded.config.kafka)).collect();
+                let all: Vec<TopicSpec> = topics
+                    .into_iter()
+                    .chain(output_topics(&loaded.config.kafka))
+                    .collect();
                 let broker = mock.insert(MockBroker::start(&all)?);
                 loaded.config.kafka.brokers = broker.bootstrap_servers().to_owned();
-                say!("broker   in this process (librdkafka's mock: at least once; --brokers names a real one)");
+                say!(
+                    "broker   in this process (librdkafka's mock: at least once; --brokers names a real one)"
+                );
                 Cluster::Mock
             }
         };
         let stop = stop_on_signal()?;
         let server = loaded.config.server.clone();
-        let deployment = Deployment::start(&loaded, &project, Arc::new(bundle), cluster, Until::Stopped, Some(&server), stop.clone())?;
+        let deployment = Deployment::start(
+            &loaded,
+            &project,
+            Arc::new(bundle),
+            cluster,
+            Until::Stopped,
+            Some(&server),
+            stop.clone(),
+        )?;
         if let Some(address) = deployment.address() {
             say!("console  http://{address}");
         }
 
         let metrics = KafkaMetrics::register(&Registry::new())?;
         let schemas = schema_store(&loaded.config, &loaded.schemas_dir(), &metrics)?;
-        let mut feeder = Feeder::open(&project.catalog, &inputs, &sources, schemas.as_ref(), &loaded.config.kafka, &metrics)?;
-        let ended = |started: Instant| self.duration.is_some_and(|d| started.elapsed() >= d) || stop.load(Ordering::Relaxed);
-        while feeder.peek_ms().is_some_and(|t| t < history_end_ms) && !stop.load(Ordering::Relaxed) {
+        let mut feeder = Feeder::open(
+            &project.catalog,
+            &inputs,
+            &sources,
+            schemas.as_ref(),
+            &loaded.config.kafka,
+            &metrics,
+        )?;
+        let ended = |started: Instant| {
+            self.duration.is_some_and(|d| started.elapsed() >= d) || stop.load(Ordering::Relaxed)
+        };
+        while feeder.peek_ms().is_some_and(|t| t < history_end_ms) && !stop.load(Ordering::Relaxed)
+        {
             feeder.send_until(history_end_ms - 1, FEED_ROWS)?;
             feeder.flush()?;
             await_taken(&deployment, feeder.sent)?;
         }
-        say!("history  {} records up to {}", feeder.sent, date(history_end_ms));
+        say!(
+            "history  {} records up to {}",
+            feeder.sent,
+            date(history_end_ms)
+        );
 
         let entity = project.catalog.table_at(task.plan.entity).name.clone();
         let watching = Instant::now();
-        let mut seen: HashSet<String> = deployment.read_model.alerts(1000).1.iter().map(|a| a.alert_id.clone()).collect();
+        let mut seen: HashSet<String> = deployment
+            .read_model
+            .alerts(1000)
+            .1
+            .iter()
+            .map(|a| a.alert_id.clone())
+            .collect();
         let (mut alerts, mut shown) = (0_u64, Instant::now());
         while !ended(watching) {
             if deployment.is_finished() {
                 break;
             }
-            let now_ms = history_end_ms + (watching.elapsed().as_secs_f64() * self.pace * DAY_MS as f64) as i64;
+            let now_ms = history_end_ms
+                + (watching.elapsed().as_secs_f64() * self.pace * DAY_MS as f64) as i64;
             feeder.send_until(now_ms, FEED_ROWS)?;
             for alert in deployment.read_model.alerts(50).1.iter().rev() {
                 if seen.insert(alert.alert_id.clone()) {
                     alerts += 1;
-                    let summary = alert.record.get("summary").and_then(|s| s.as_str()).unwrap_or_default();
-                    say!("ALERT    {}  {} {}", date(alert.as_of_ms), alert.severity, summary);
+                    let summary = alert
+                        .record
+                        .get("summary")
+                        .and_then(|s| s.as_str())
+                        .unwrap_or_default();
+                    say!(
+                        "ALERT    {}  {} {}",
+                        date(alert.as_of_ms),
+                        alert.severity,
+                        summary
+                    );
                 }
             }
             if shown.elapsed() > Duration::from_secs(5) {

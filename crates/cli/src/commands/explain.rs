@@ -50,11 +50,30 @@ struct Told {
 
 impl Explain {
     pub fn run(self) -> Result<()> {
-        let History { loaded, project, sources, bundle } = self.history.load(std::slice::from_ref(&self.task))?;
+        let History {
+            loaded,
+            project,
+            sources,
+            bundle,
+        } = self.history.load(std::slice::from_ref(&self.task))?;
         let task = task(&project, &self.task)?;
-        let configured = loaded.config.tasks.iter().find(|t| t.name == task.name).expect("tasks are planned from the configuration");
-        let policy = configured.policy.validated().with_context(|| format!("task {:?}", task.name))?;
-        let job = leadpulse_learn::Explain { project: &project, task, sources: &sources, scorer: &bundle, as_of_ms: self.as_of };
+        let configured = loaded
+            .config
+            .tasks
+            .iter()
+            .find(|t| t.name == task.name)
+            .expect("tasks are planned from the configuration");
+        let policy = configured
+            .policy
+            .validated()
+            .with_context(|| format!("task {:?}", task.name))?;
+        let job = leadpulse_learn::Explain {
+            project: &project,
+            task,
+            sources: &sources,
+            scorer: &bundle,
+            as_of_ms: self.as_of,
+        };
         let mut bar = Bar::new();
         let explained = leadpulse_learn::explain(&job, &self.keys, &mut |p| bar.show(p));
         bar.finish();
@@ -76,15 +95,28 @@ impl Explain {
     fn told(&self, bundle: &Bundle, entity_type: &str, entity: Explained) -> Told {
         let why = entity.why.as_ref();
         let drivers = why.map_or_else(Vec::new, |why| {
-            let contributions: Vec<f64> = why.explanation.contributions.iter().map(|part| part.logit).collect();
-            drivers(&contributions, &why.evidence, &bundle.plan().layout().groups)
+            let contributions: Vec<f64> = why
+                .explanation
+                .contributions
+                .iter()
+                .map(|part| part.logit)
+                .collect();
+            drivers(
+                &contributions,
+                &why.evidence,
+                &bundle.plan().layout().groups,
+            )
         });
         Told {
             task: self.task.clone(),
             entity_type: entity_type.to_owned(),
             entity_id: entity.key,
             as_of: self.as_of,
-            status: if entity.absence.is_none() { "scored" } else { "ineligible" },
+            status: if entity.absence.is_none() {
+                "scored"
+            } else {
+                "ineligible"
+            },
             reason: entity.absence,
             probability: why.map(|why| why.probability),
             logit: why.map(|why| why.explanation.logit),
@@ -101,16 +133,35 @@ fn show(told: &Told, policy: &Policy) {
     if let Some(reason) = &told.reason {
         say!("ineligible  {reason}");
     }
-    let (Some(probability), Some(logit), Some(base_logit)) = (told.probability, told.logit, told.base_logit) else { return };
+    let (Some(probability), Some(logit), Some(base_logit)) =
+        (told.probability, told.logit, told.base_logit)
+    else {
+        return;
+    };
     say!("probability {probability:.4}");
-    if let Some(band) = policy.bands().filter(|band| probability >= band.enter).last() {
+    if let Some(band) = policy
+        .bands()
+        .filter(|band| probability >= band.enter)
+        .last()
+    {
         say!("band        {}", band.name);
     }
     say!("logit       {logit:+.3}, of which {base_logit:+.3} before anything below");
     for driver in &told.drivers {
-        let share = if driver.contribution > 0.0 { format!("{} %", driver.share) } else { String::new() };
-        let value = driver.value.as_ref().map_or_else(String::new, |value| format!(": {value}"));
-        say!("{:>+8.3} {share:>6}  {}{value}", driver.contribution, driver.label);
+        let share = if driver.contribution > 0.0 {
+            format!("{} %", driver.share)
+        } else {
+            String::new()
+        };
+        let value = driver
+            .value
+            .as_ref()
+            .map_or_else(String::new, |value| format!(": {value}"));
+        say!(
+            "{:>+8.3} {share:>6}  {}{value}",
+            driver.contribution,
+            driver.label
+        );
         for line in &driver.evidence {
             say!("                   {line}");
         }

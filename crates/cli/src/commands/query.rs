@@ -28,10 +28,23 @@ impl Query {
         let loaded = self.config.load(&[])?;
         let configured = loaded.config.tasks.iter().find(|t| t.name == self.query);
         let source = match configured {
-            Some(task) => TaskSource { name: task.name.clone(), query: task.query.trim().to_owned(), anchors: task.anchors },
-            None => TaskSource { name: "query".into(), query: self.query.clone(), anchors: self.anchors },
+            Some(task) => TaskSource {
+                name: task.name.clone(),
+                query: task.query.trim().to_owned(),
+                anchors: task.anchors,
+            },
+            None => TaskSource {
+                name: "query".into(),
+                query: self.query.clone(),
+                anchors: self.anchors,
+            },
         };
-        let project = Project::new(loaded.catalog()?, loaded.config.graph.clone(), &[source], &loaded.config.targets)?;
+        let project = Project::new(
+            loaded.catalog()?,
+            loaded.config.graph.clone(),
+            &[source],
+            &loaded.config.targets,
+        )?;
         let task = &project.tasks[0];
         let plan = &task.plan;
         say!("query     {}", plan.text);
@@ -50,11 +63,27 @@ impl Query {
                 say!("remark    {lint}");
             }
             let tally = &count.tally;
-            say!("labels    {} at {} anchors ({})", tally.labelled, count.anchors, String::from(task.anchors));
-            say!("base rate {:.4} ({} positive)", tally.base_rate().unwrap_or(0.0), tally.positive);
-            say!("entities  {} with a label, {} with a positive one", tally.entities, tally.positive_entities);
+            say!(
+                "labels    {} at {} anchors ({})",
+                tally.labelled,
+                count.anchors,
+                String::from(task.anchors)
+            );
+            say!(
+                "base rate {:.4} ({} positive)",
+                tally.base_rate().unwrap_or(0.0),
+                tally.positive
+            );
+            say!(
+                "entities  {} with a label, {} with a positive one",
+                tally.entities,
+                tally.positive_entities
+            );
             if tally.dropped > 0 {
-                say!("dropped   {} without an outcome (nothing in the window, or the assumption did not come true)", tally.dropped);
+                say!(
+                    "dropped   {} without an outcome (nothing in the window, or the assumption did not come true)",
+                    tally.dropped
+                );
             }
         }
         Ok(())

@@ -37,8 +37,13 @@ impl FromStr for Speed {
         if text == "max" {
             return Ok(Speed::Max);
         }
-        let factor = text.strip_suffix('x').and_then(|n| n.parse::<f64>().ok()).filter(|x| x.is_finite() && *x > 0.0);
-        factor.map(Speed::Times).ok_or_else(|| format!("{text:?} is no speed; write max, 1x, 100x, …"))
+        let factor = text
+            .strip_suffix('x')
+            .and_then(|n| n.parse::<f64>().ok())
+            .filter(|x| x.is_finite() && *x > 0.0);
+        factor
+            .map(Speed::Times)
+            .ok_or_else(|| format!("{text:?} is no speed; write max, 1x, 100x, …"))
     }
 }
 
@@ -87,9 +92,19 @@ impl Feeder {
         let mut routes = BTreeMap::new();
         for input in inputs {
             let json = &catalog.table_at(input.table).json;
-            routes.insert(input.table.0, (input.topic.clone(), schemas.id_of(&format!("{}-value", input.topic), json)?));
+            routes.insert(
+                input.table.0,
+                (
+                    input.topic.clone(),
+                    schemas.id_of(&format!("{}-value", input.topic), json)?,
+                ),
+            );
         }
-        let sources: Vec<FileSource> = sources.iter().filter(|s| routes.contains_key(&s.table.0)).cloned().collect();
+        let sources: Vec<FileSource> = sources
+            .iter()
+            .filter(|s| routes.contains_key(&s.table.0))
+            .cloned()
+            .collect();
         Ok(Self {
             catalog: catalog.clone(),
             replay: FileReplay::open(catalog.clone(), &sources)?,
@@ -117,7 +132,12 @@ impl Feeder {
             self.encoder.encode(row, &mut body)?;
             value.clear();
             encode_frame(*id, &body, &mut value);
-            self.producer.send(topic, Some(record_key(&self.catalog, row).as_bytes()), Some(&value), row.known_ms())?;
+            self.producer.send(
+                topic,
+                Some(record_key(&self.catalog, row).as_bytes()),
+                Some(&value),
+                row.known_ms(),
+            )?;
         }
         self.sent += rows as u64;
         Ok(rows)
@@ -145,16 +165,32 @@ impl Replay {
         let mut inputs = loaded.inputs(&catalog)?;
         if !self.only.is_empty() {
             for name in &self.only {
-                catalog.table(name).with_context(|| format!("--only names {name:?}, which no schema defines"))?;
+                catalog
+                    .table(name)
+                    .with_context(|| format!("--only names {name:?}, which no schema defines"))?;
             }
-            inputs.retain(|i| self.only.iter().any(|name| catalog.table(name).is_some_and(|t| t.id == i.table)));
+            inputs.retain(|i| {
+                self.only
+                    .iter()
+                    .any(|name| catalog.table(name).is_some_and(|t| t.id == i.table))
+            });
         }
         let metrics = KafkaMetrics::register(&Registry::new())?;
-        let topics: Vec<TopicSpec> = inputs.iter().map(|i| TopicSpec::log(&i.topic, self.partitions)).collect();
+        let topics: Vec<TopicSpec> = inputs
+            .iter()
+            .map(|i| TopicSpec::log(&i.topic, self.partitions))
+            .collect();
         create_missing(options, &topics, &WithinLimit::of(options))?;
         let schemas = schema_store(&loaded.config, &loaded.schemas_dir(), &metrics)?;
         let sources = loaded.files(&catalog, &self.data)?;
-        let mut feeder = Feeder::open(&catalog, &inputs, &sources, schemas.as_ref(), options, &metrics)?;
+        let mut feeder = Feeder::open(
+            &catalog,
+            &inputs,
+            &sources,
+            schemas.as_ref(),
+            options,
+            &metrics,
+        )?;
         let started = Instant::now();
         let first_ms = feeder.peek_ms().unwrap_or_default();
         let mut told = Instant::now();
@@ -162,7 +198,8 @@ impl Replay {
             let until_ms = match self.speed {
                 Speed::Max => i64::MAX,
                 Speed::Times(factor) => {
-                    let reached = first_ms + (started.elapsed().as_secs_f64() * 1000.0 * factor) as i64;
+                    let reached =
+                        first_ms + (started.elapsed().as_secs_f64() * 1000.0 * factor) as i64;
                     if next_ms > reached {
                         let wait_ms = ((next_ms - reached) as f64 / factor).clamp(1.0, 1000.0);
                         std::thread::sleep(Duration::from_millis(wait_ms as u64));
@@ -172,13 +209,21 @@ impl Replay {
             };
             feeder.send_until(until_ms, 1000)?;
             if told.elapsed() > Duration::from_secs(5) {
-                tracing::info!(sent = feeder.sent, at = crate::commands::date(next_ms), "replaying");
+                tracing::info!(
+                    sent = feeder.sent,
+                    at = crate::commands::date(next_ms),
+                    "replaying"
+                );
                 told = Instant::now();
             }
         }
         feeder.flush()?;
         let seconds = started.elapsed().as_secs_f64();
-        say!("{} records in {seconds:.1} s ({:.0}/s)", feeder.sent, feeder.sent as f64 / seconds.max(1e-9));
+        say!(
+            "{} records in {seconds:.1} s ({:.0}/s)",
+            feeder.sent,
+            feeder.sent as f64 / seconds.max(1e-9)
+        );
         Ok(())
     }
 }

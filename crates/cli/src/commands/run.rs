@@ -34,9 +34,17 @@ fn parse_skip(text: &str) -> Result<Skip, String> {
     let parse = || {
         let (place, offset) = text.rsplit_once('@')?;
         let (topic, partition) = place.rsplit_once('/')?;
-        Some(Skip { topic: topic.to_owned(), partition: partition.parse().ok()?, offset: offset.parse().ok()? })
+        Some(Skip {
+            topic: topic.to_owned(),
+            partition: partition.parse().ok()?,
+            offset: offset.parse().ok()?,
+        })
     };
-    parse().ok_or_else(|| format!("{text:?} is not a place; write TOPIC/PARTITION@OFFSET, as /readyz and the log name it"))
+    parse().ok_or_else(|| {
+        format!(
+            "{text:?} is not a place; write TOPIC/PARTITION@OFFSET, as /readyz and the log name it"
+        )
+    })
 }
 
 impl Run {
@@ -49,15 +57,31 @@ impl Run {
         loaded.skips = self.skip;
         let project = loaded.project()?;
         let bundle = Arc::new(load_bundle(&project, &self.model)?);
-        let until = if self.until_end { Until::End } else { Until::Stopped };
+        let until = if self.until_end {
+            Until::End
+        } else {
+            Until::Stopped
+        };
         let server = loaded.config.server.clone();
         let http = (!self.no_http).then_some(&server);
-        let deployment = Deployment::start(&loaded, &project, bundle, Cluster::Real, until, http, stop_on_signal()?)?;
+        let deployment = Deployment::start(
+            &loaded,
+            &project,
+            bundle,
+            Cluster::Real,
+            until,
+            http,
+            stop_on_signal()?,
+        )?;
         if let Some(address) = deployment.address() {
             tracing::info!("http://{address}");
         }
         let summary = deployment.join()?;
-        say!("epochs       {} ({} replayed)", summary.epochs, summary.replayed_epochs);
+        say!(
+            "epochs       {} ({} replayed)",
+            summary.epochs,
+            summary.replayed_epochs
+        );
         say!(
             "records      {} = {} accepted + {} duplicate + {} dead-lettered",
             summary.records,

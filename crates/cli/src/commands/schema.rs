@@ -38,14 +38,23 @@ impl Schema {
                     for hub in catalog.hubs.iter().filter(|h| h.table.is_none()) {
                         say!("hub     {:<28} from values", hub.name);
                     }
-                    say!("{} is sound; fingerprint {}", dir.display(), catalog.fingerprint());
+                    say!(
+                        "{} is sound; fingerprint {}",
+                        dir.display(),
+                        catalog.fingerprint()
+                    );
                     Ok(())
                 }
                 Err(faults) => {
                     for fault in &faults {
                         eprintln!("{fault}");
                     }
-                    bail!("{} has {} fault{}", dir.display(), faults.len(), if faults.len() == 1 { "" } else { "s" })
+                    bail!(
+                        "{} has {} fault{}",
+                        dir.display(),
+                        faults.len(),
+                        if faults.len() == 1 { "" } else { "s" }
+                    )
                 }
             },
             Schema::Ids { dir } => {
@@ -59,7 +68,11 @@ impl Schema {
                     .collect();
                 files.sort();
                 for file in files {
-                    say!("{:>10} {}", FolderRegistry::id_of(&std::fs::read_to_string(&file)?)?, file.display());
+                    say!(
+                        "{:>10} {}",
+                        FolderRegistry::id_of(&std::fs::read_to_string(&file)?)?,
+                        file.display()
+                    );
                 }
                 Ok(())
             }

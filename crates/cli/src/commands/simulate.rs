@@ -34,10 +34,17 @@ pub struct Simulate {
 
 impl Simulate {
     pub fn run(self) -> Result<()> {
-        let options = MarketOptions { accounts: self.accounts, days: self.days, seed: self.seed, start_ms: self.start };
+        let options = MarketOptions {
+            accounts: self.accounts,
+            days: self.days,
+            seed: self.seed,
+            start_ms: self.start,
+        };
         let mut market = Market::new(options, self.world.knobs())?;
         let bar = ProgressBar::new(u64::from(self.days));
-        let written = write_files(&mut market, &self.out, &mut |day| bar.set_position(u64::from(day)))?;
+        let written = write_files(&mut market, &self.out, &mut |day| {
+            bar.set_position(u64::from(day))
+        })?;
         bar.finish_and_clear();
         for (table, rows) in written {
             say!("{rows:>10} {table}");

@@ -50,7 +50,13 @@ impl Train {
         let project = loaded.project()?;
         let mut chosen = Vec::new();
         for plan in tasks(&project, &self.task)? {
-            let mut fit = loaded.config.tasks.iter().find(|t| t.name == plan.name).map(|t| t.fit.clone()).unwrap_or_default();
+            let mut fit = loaded
+                .config
+                .tasks
+                .iter()
+                .find(|t| t.name == plan.name)
+                .map(|t| t.fit.clone())
+                .unwrap_or_default();
             if let Some(seed) = self.seed {
                 fit.seed = seed;
             }
@@ -69,7 +75,8 @@ impl Train {
             ..TrainOptions::default()
         };
         let mut bar = Bar::new();
-        let (bundle, report) = leadpulse_learn::train(&project, &chosen, &sources, &options, &mut |p| bar.show(p))?;
+        let (bundle, report) =
+            leadpulse_learn::train(&project, &chosen, &sources, &options, &mut |p| bar.show(p))?;
         bar.finish();
         bundle.save(&self.out)?;
         say!(
@@ -79,24 +86,39 @@ impl Train {
             report.extent.rows,
             report.rejected
         );
-        say!("split       training known by {}, validation by {}", date(report.split.val_from_ms), date(report.split.test_from_ms));
-        say!("cells       {} in {:.1} MiB", report.cells, report.cell_bytes as f64 / f64::from(1 << 20));
+        say!(
+            "split       training known by {}, validation by {}",
+            date(report.split.val_from_ms),
+            date(report.split.test_from_ms)
+        );
+        say!(
+            "cells       {} in {:.1} MiB",
+            report.cells,
+            report.cell_bytes as f64 / f64::from(1 << 20)
+        );
         for task in &report.tasks {
             show(task);
         }
-        say!("bundle      {} → {}", bundle.manifest().bundle_id, self.out.display());
+        say!(
+            "bundle      {} → {}",
+            bundle.manifest().bundle_id,
+            self.out.display()
+        );
         Ok(())
     }
 }
 
 fn show(task: &TaskReport) {
     say!("task        {}", task.name);
-    for (set, examples, tally) in
-        [("training", task.training, &task.training_tally), ("validation", task.validation, &task.validation_tally)]
-    {
+    for (set, examples, tally) in [
+        ("training", task.training, &task.training_tally),
+        ("validation", task.validation, &task.validation_tally),
+    ] {
         say!("  {set:<11}{examples} examples; {}", labels(tally));
     }
-    let Some(metrics) = task.metrics.get("validation").and_then(Value::as_object) else { return };
+    let Some(metrics) = task.metrics.get("validation").and_then(Value::as_object) else {
+        return;
+    };
     let metric = |name: &str| metrics.get(name).and_then(Value::as_f64);
     let known = [
         ("auroc", "AUROC"),
@@ -108,15 +130,25 @@ fn show(task: &TaskReport) {
         ("mae_log1p", "MAE of log1p"),
         ("spearman", "Spearman"),
     ];
-    let shown: Vec<String> = known.iter().filter_map(|(name, label)| Some(format!("{label} {:.4}", metric(name)?))).collect();
+    let shown: Vec<String> = known
+        .iter()
+        .filter_map(|(name, label)| Some(format!("{label} {:.4}", metric(name)?)))
+        .collect();
     say!("  metrics    {}", shown.join(", "));
 }
 
 /// Base rate, and what became of the rows without a label.
 pub fn labels(tally: &Tally) -> String {
-    let base_rate = tally.base_rate().map_or("–".to_owned(), |rate| format!("{rate:.4}"));
+    let base_rate = tally
+        .base_rate()
+        .map_or("–".to_owned(), |rate| format!("{rate:.4}"));
     format!(
         "{} labels of {} entities, base rate {base_rate} ({} positive, of {} entities); {} open, {} dropped",
-        tally.labelled, tally.entities, tally.positive, tally.positive_entities, tally.open, tally.dropped
+        tally.labelled,
+        tally.entities,
+        tally.positive,
+        tally.positive_entities,
+        tally.open,
+        tally.dropped
     )
 }

@@ -14,28 +14,56 @@ impl Machine {
     /// # Errors
     /// If there is no such task or entity, or the entity has no score now.
     pub fn explain(&self, request: &ExplainRequest) -> Result<ExplanationView, ExplainRefusal> {
-        let ExplainRequest { task, entity_type, entity_id } = request.clone();
+        let ExplainRequest {
+            task,
+            entity_type,
+            entity_id,
+        } = request.clone();
         let table = self.catalog.table(&entity_type).map(|table| table.id);
-        let index = self.tasks.iter().position(|t| *t.name == *task && Some(t.entity) == table);
-        let Some((index, table)) = index.zip(table) else { return Err(ExplainRefusal::NoSuchTask { task, entity_type }) };
+        let index = self
+            .tasks
+            .iter()
+            .position(|t| *t.name == *task && Some(t.entity) == table);
+        let Some((index, table)) = index.zip(table) else {
+            return Err(ExplainRefusal::NoSuchTask { task, entity_type });
+        };
         let as_of_ms = self.as_of_ms().ok_or(ExplainRefusal::NotReady)?;
         let found = self.graph.find(table, &entity_id);
-        let Some((at, node)) = found else { return Err(ExplainRefusal::NoSuchEntity { entity_type, entity_id }) };
+        let Some((at, node)) = found else {
+            return Err(ExplainRefusal::NoSuchEntity {
+                entity_type,
+                entity_id,
+            });
+        };
         let (cell, entity) = (self.graph.cell(at), node.entity);
-        if let Some(why) = self.graph.absence(cell, node, self.as_of_ms, &self.tasks[index].population) {
-            return Err(ExplainRefusal::Ineligible { task, why: self.graph.absence_words(entity, why), entity_id });
+        if let Some(why) =
+            self.graph
+                .absence(cell, node, self.as_of_ms, &self.tasks[index].population)
+        {
+            return Err(ExplainRefusal::Ineligible {
+                task,
+                why: self.graph.absence_words(entity, why),
+                entity_id,
+            });
         }
         let plan = self.scorer.plan();
         let batch = plan.encode(&self.graph, &[at], as_of_ms);
-        let slot = plan.row_of(&batch, table, 0, entity).map_or(0, |(_, slot)| slot);
+        let slot = plan
+            .row_of(&batch, table, 0, entity)
+            .map_or(0, |(_, slot)| slot);
         let (logit, explained) = self.explain_now(at, entity, index, slot);
 
         let facts = Facts::of(&self.graph, cell, as_of_ms);
         let tracked = self.tracked.get(&(index, entity));
         let band = tracked.and_then(|tracked| self.tasks[index].policy.band_of(&tracked.policy));
-        let standing = tracked.and_then(Tracked::ranked_by).map(|logit| self.standings[index].of(logit));
-        let trend =
-            tracked.map_or(Trend::Unknown, |tracked| self.tasks[index].policy.trend_of(&tracked.policy, as_of_ms, probability(logit)));
+        let standing = tracked
+            .and_then(Tracked::ranked_by)
+            .map(|logit| self.standings[index].of(logit));
+        let trend = tracked.map_or(Trend::Unknown, |tracked| {
+            self.tasks[index]
+                .policy
+                .trend_of(&tracked.policy, as_of_ms, probability(logit))
+        });
         let action = self.actions[index].choose(&Situation {
             band: band.as_deref(),
             trend,

@@ -26,7 +26,13 @@ pub(super) struct Decided {
 
 impl Machine {
     /// Policy, explanations and output records, in order.
-    pub(super) fn decide(&mut self, dirty: &[(CellRef, Reasons)], found: &[Found], closing: bool, tally: &mut Tally) -> Decided {
+    pub(super) fn decide(
+        &mut self,
+        dirty: &[(CellRef, Reasons)],
+        found: &[Found],
+        closing: bool,
+        tally: &mut Tally,
+    ) -> Decided {
         let decisions = self.observe(dirty, found, closing);
         self.explain_wanted(found, &decisions, tally);
 
@@ -40,7 +46,10 @@ impl Machine {
         };
         for (item, decision) in found.iter().zip(&decisions) {
             for (alert_type, reason) in &decision.suppressed {
-                *tally.suppressed.entry((alert_type.name(), reason.name())).or_default() += 1;
+                *tally
+                    .suppressed
+                    .entry((alert_type.name(), reason.name()))
+                    .or_default() += 1;
             }
             if decision.emit.is_some() {
                 self.emit(item, decision, &lineage, &mut decided, tally);
@@ -60,7 +69,12 @@ impl Machine {
     }
 
     /// What each score means for its entity, and where everyone stands after all of them.
-    fn observe(&mut self, dirty: &[(CellRef, Reasons)], found: &[Found], closing: bool) -> Vec<Decision> {
+    fn observe(
+        &mut self,
+        dirty: &[(CellRef, Reasons)],
+        found: &[Found],
+        closing: bool,
+    ) -> Vec<Decision> {
         let as_of_ms = self.as_of_ms;
         let mut decisions = Vec::with_capacity(found.len());
         let mut margins: FxHashMap<CellRef, f32> = FxHashMap::default();
@@ -74,17 +88,25 @@ impl Machine {
                     let nearest = margins.entry(item.cell).or_insert(f32::MAX);
                     *nearest = nearest.min(margin);
                     let muted = item.reasons.contains(Reasons::BUNDLE);
-                    let observation = Observation { probability: probability(logit), logit, as_of_ms, muted, forced: closing };
+                    let observation = Observation {
+                        probability: probability(logit),
+                        logit,
+                        as_of_ms,
+                        muted,
+                        forced: closing,
+                    };
                     policy.observe(&mut tracked.policy, observation)
                 }
                 Err(why) => policy.observe_ineligible(&mut tracked.policy, why),
             };
             self.standings[item.task].replace(ranked_before, tracked.ranked_by());
-            self.revisits.extend(decision.revisit_at_ms.map(|at_ms| (at_ms, item.entity)));
+            self.revisits
+                .extend(decision.revisit_at_ms.map(|at_ms| (at_ms, item.entity)));
             decisions.push(decision);
         }
         for (at, _) in dirty {
-            self.graph.scored(*at, margins.get(at).copied().unwrap_or(f32::MAX));
+            self.graph
+                .scored(*at, margins.get(at).copied().unwrap_or(f32::MAX));
         }
         decisions
     }
@@ -92,8 +114,17 @@ impl Machine {
     /// Explains every alert and, as far as the budget goes, band crossings, then scores within a band that were never explained.
     fn explain_wanted(&mut self, found: &[Found], decisions: &[Decision], tally: &mut Tally) {
         let (mut explain, mut crossings, mut unexplained) = (Vec::new(), Vec::new(), Vec::new());
-        for (index, (item, decision)) in found.iter().zip(decisions).enumerate().filter(|(_, (item, _))| item.logit.is_ok()) {
-            let is_new = || self.tracked.get(&(item.task, item.entity)).is_none_or(|tracked| tracked.explained.is_none());
+        for (index, (item, decision)) in found
+            .iter()
+            .zip(decisions)
+            .enumerate()
+            .filter(|(_, (item, _))| item.logit.is_ok())
+        {
+            let is_new = || {
+                self.tracked
+                    .get(&(item.task, item.entity))
+                    .is_none_or(|tracked| tracked.explained.is_none())
+            };
             if !decision.alerts.is_empty() {
                 explain.push(index);
             } else if decision.emit == Some(EmitReason::Crossing) {
@@ -115,34 +146,72 @@ impl Machine {
         let made: Vec<Explained> = explain
             .par_iter()
             .map(|index| {
-                let Found { cell, entity, task, slot, .. } = found[*index];
+                let Found {
+                    cell,
+                    entity,
+                    task,
+                    slot,
+                    ..
+                } = found[*index];
                 this.explain_now(cell, entity, task, slot).1
             })
             .collect();
         for (index, explained) in explain.into_iter().zip(made) {
             let item = &found[index];
-            self.tracked.entry((item.task, item.entity)).or_default().explained = Some(Box::new(explained));
+            self.tracked
+                .entry((item.task, item.entity))
+                .or_default()
+                .explained = Some(Box::new(explained));
         }
     }
 
     /// The logit of an entity at this moment, and its explanation compared with the last one in a record. Changes nothing.
-    pub(super) fn explain_now(&self, cell: CellRef, entity: EntityId, task: usize, slot: usize) -> (f64, Explained) {
+    pub(super) fn explain_now(
+        &self,
+        cell: CellRef,
+        entity: EntityId,
+        task: usize,
+        slot: usize,
+    ) -> (f64, Explained) {
         let plan = self.scorer.plan();
         let batch = plan.encode(&self.graph, &[cell], self.as_of_ms);
-        let explanation = self.scorer.explain(&batch, self.scorer_tasks[task], 0, slot);
+        let explanation = self
+            .scorer
+            .explain(&batch, self.scorer_tasks[task], 0, slot);
         let evidence = plan.evidence(&self.graph, cell, entity, self.as_of_ms);
-        let before = self.tracked.get(&(task, entity)).and_then(|tracked| tracked.explained.as_deref());
-        let explained = Explained::new(before, self.as_of_ms, &explanation, evidence, &plan.layout().groups);
+        let before = self
+            .tracked
+            .get(&(task, entity))
+            .and_then(|tracked| tracked.explained.as_deref());
+        let explained = Explained::new(
+            before,
+            self.as_of_ms,
+            &explanation,
+            evidence,
+            &plan.layout().groups,
+        );
         (explanation.logit, explained)
     }
 
     /// The records of one score that is due.
-    fn emit(&self, item: &Found, decision: &Decision, lineage: &Lineage, decided: &mut Decided, tally: &mut Tally) {
+    fn emit(
+        &self,
+        item: &Found,
+        decision: &Decision,
+        lineage: &Lineage,
+        decided: &mut Decided,
+        tally: &mut Tally,
+    ) {
         let task = &self.tasks[item.task];
         let tracked = self.tracked.get(&(item.task, item.entity));
-        let explained = tracked.and_then(|tracked| tracked.explained.as_deref()).filter(|_| item.logit.is_ok());
+        let explained = tracked
+            .and_then(|tracked| tracked.explained.as_deref())
+            .filter(|_| item.logit.is_ok());
         if explained.is_some_and(|explained| explained.as_of_ms < self.as_of_ms) {
-            *tally.explanations.entry((task.name.to_string(), "carried")).or_default() += 1;
+            *tally
+                .explanations
+                .entry((task.name.to_string(), "carried"))
+                .or_default() += 1;
         }
         let emission = Emission {
             catalog: &self.catalog,
@@ -154,15 +223,27 @@ impl Machine {
             entity: item.entity,
             reasons: item.reasons,
             logit: item.logit,
-            standing: item.logit.ok().map(|logit| self.standings[item.task].of(logit)),
+            standing: item
+                .logit
+                .ok()
+                .map(|logit| self.standings[item.task].of(logit)),
             decision,
             explained,
             lineage,
         };
         let parts = emission.records(decided.scores.len() as i32);
-        *tally.emitted.entry((task.name.to_string(), parts.score.cause.0)).or_default() += 1;
+        *tally
+            .emitted
+            .entry((task.name.to_string(), parts.score.cause.0))
+            .or_default() += 1;
         let mut write = |output, key, value| {
-            decided.outputs.push(OutputRecord { output, key: Some(key), value, headers: Vec::new(), timestamp_ms: self.as_of_ms });
+            decided.outputs.push(OutputRecord {
+                output,
+                key: Some(key),
+                value,
+                headers: Vec::new(),
+                timestamp_ms: self.as_of_ms,
+            });
         };
         let value = self.encoders.score(&parts.score);
         if self.current_scores {
@@ -171,8 +252,16 @@ impl Machine {
         }
         write(Output::Scores, parts.key, Some(value));
         for (alert, view) in parts.alerts {
-            *tally.alerts.entry((alert.r#type.0, alert.severity.0)).or_default() += 1;
-            let key = alert.account_id.as_ref().unwrap_or(&alert.entity_id).clone().into_bytes();
+            *tally
+                .alerts
+                .entry((alert.r#type.0, alert.severity.0))
+                .or_default() += 1;
+            let key = alert
+                .account_id
+                .as_ref()
+                .unwrap_or(&alert.entity_id)
+                .clone()
+                .into_bytes();
             write(Output::Alerts, key, Some(self.encoders.alert(&alert)));
             decided.alerts.push(view);
         }
@@ -192,7 +281,11 @@ impl Machine {
         };
         OutputRecord {
             output: Output::PolicyState,
-            key: Some(output_key(&record.task, &record.entity_type, &record.entity_id)),
+            key: Some(output_key(
+                &record.task,
+                &record.entity_type,
+                &record.entity_id,
+            )),
             value: Some(self.encoders.policy_state(&record)),
             headers: Vec::new(),
             timestamp_ms: self.as_of_ms,
@@ -202,7 +295,10 @@ impl Machine {
 
 /// How near a score is to the nearest band, logits.
 pub(super) fn margin(policy: &Policy, logit: f64) -> f32 {
-    policy.bands().map(|b| (logit - logit_of(b.enter)).abs() as f32).fold(f32::MAX, f32::min)
+    policy
+        .bands()
+        .map(|b| (logit - logit_of(b.enter)).abs() as f32)
+        .fold(f32::MAX, f32::min)
 }
 
 fn logit_of(p: f64) -> f64 {

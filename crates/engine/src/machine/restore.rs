@@ -21,13 +21,23 @@ pub struct Unmatched;
 
 impl Machine {
     /// Follows a script from its first epoch, under its layout: rows are applied, nothing is scored until [`Self::restart`].
-    pub fn begin_replay(&mut self, layout: &Layout, partitions: Vec<InputPartition>, starts: Vec<NextOffset>) {
+    pub fn begin_replay(
+        &mut self,
+        layout: &Layout,
+        partitions: Vec<InputPartition>,
+        starts: Vec<NextOffset>,
+    ) {
         self.graph.begin_replay();
         self.begin_script(layout, partitions, starts);
     }
 
     /// Follows a script from its first epoch, under its layout, scoring as it was scored: see [`Self::repeat`].
-    pub fn begin_script(&mut self, layout: &Layout, partitions: Vec<InputPartition>, starts: Vec<NextOffset>) {
+    pub fn begin_script(
+        &mut self,
+        layout: &Layout,
+        partitions: Vec<InputPartition>,
+        starts: Vec<NextOffset>,
+    ) {
         self.graph.caught_up();
         expect(&mut self.graph, &partitions);
         self.partitions = partitions;
@@ -42,8 +52,14 @@ impl Machine {
     }
 
     /// The layout of the epochs that follow, while a script is replayed; `partitions` start with those of the layout before.
-    pub fn follow_layout(&mut self, layout: &Layout, partitions: Vec<InputPartition>, starts: &[NextOffset]) {
-        self.positions.extend_from_slice(&starts[self.positions.len().min(starts.len())..]);
+    pub fn follow_layout(
+        &mut self,
+        layout: &Layout,
+        partitions: Vec<InputPartition>,
+        starts: &[NextOffset],
+    ) {
+        self.positions
+            .extend_from_slice(&starts[self.positions.len().min(starts.len())..]);
         self.partitions = partitions;
         self.layout = layout.clone();
         self.layout_is_new = false;
@@ -55,24 +71,54 @@ impl Machine {
         self.number = record.epoch as u64;
         let undecoded = decoded.dead.len() as i64;
         let Admitted { counts, .. } = self.admit(decoded, record.clock.bound_at);
-        self.advance(Moment::Fixed(record.as_of), Readings { live_ms: record.clock.live_at, bound_ms: None });
+        self.advance(
+            Moment::Fixed(record.as_of),
+            Readings {
+                live_ms: record.clock.live_at,
+                bound_ms: None,
+            },
+        );
         // Cells without nodes become free here, in the epoch in which they did at first: places in the graph are the same again.
         self.graph.take_dirty(0);
         self.positions = record.positions();
         let dead: i64 = record.dead_lettered.iter().map(|r| r.count).sum();
-        let expected = [record.accepted, record.duplicate, record.late, record.future, dead - record.late - record.future];
-        let found = [Outcome::Accepted, Outcome::Duplicate, Outcome::Late, Outcome::Future].map(|outcome| counts[outcome as usize]);
+        let expected = [
+            record.accepted,
+            record.duplicate,
+            record.late,
+            record.future,
+            dead - record.late - record.future,
+        ];
+        let found = [
+            Outcome::Accepted,
+            Outcome::Duplicate,
+            Outcome::Late,
+            Outcome::Future,
+        ]
+        .map(|outcome| counts[outcome as usize]);
         found == expected[..4] && undecoded == expected[4]
     }
 
     /// Decides a committed epoch again: the same rows, moment and owner give the same bytes on one type of processor.
-    pub fn repeat(&mut self, records: &RecordBatch, decoded: Decoded, record: &EpochRecord) -> Stepped {
+    pub fn repeat(
+        &mut self,
+        records: &RecordBatch,
+        decoded: Decoded,
+        record: &EpochRecord,
+    ) -> Stepped {
         record.owner.clone_into(&mut self.owner);
         let cut = Cut {
             positions: record.positions(),
-            read: record.partitions.iter().map(|interval| interval.read).collect(),
+            read: record
+                .partitions
+                .iter()
+                .map(|interval| interval.read)
+                .collect(),
             moment: Moment::Fixed(record.as_of),
-            clock: Readings { live_ms: record.clock.live_at, bound_ms: record.clock.bound_at },
+            clock: Readings {
+                live_ms: record.clock.live_at,
+                bound_ms: record.clock.bound_at,
+            },
             closing: record.closing,
             skipped: record.skipped.clone(),
         };
@@ -98,22 +144,37 @@ impl Machine {
     /// # Errors
     /// As [`Self::restore_policy`].
     pub fn restore_score(&mut self, record: &ScoreRecord) -> Result<ScoreView, Unmatched> {
-        let (task, entity, table) = self.named(&record.task, &record.entity_type, &record.entity_id)?;
+        let (task, entity, table) =
+            self.named(&record.task, &record.entity_type, &record.entity_id)?;
         // Contributions of another bundle explain nothing of this one's scores.
-        if record.bundle_id.as_deref() == Some(self.scorer.bundle_id()) && record.status.0 == "scored" {
+        if record.bundle_id.as_deref() == Some(self.scorer.bundle_id())
+            && record.status.0 == "scored"
+        {
             let explained = Explained::restored(record, &self.scorer.plan().layout().groups);
             self.tracked.entry((task, entity)).or_default().explained = explained.map(Box::new);
         }
         let found = self.graph.find(table, &record.entity_id);
-        let facts = found.map(|(at, node)| (Facts::of(&self.graph, self.graph.cell(at), record.as_of), node));
-        let name = facts.as_ref().and_then(|(facts, node)| name_of(&self.catalog, node, facts));
-        let facts = facts.map_or(serde_json::Value::Null, |(facts, _)| serde_json::to_value(&facts).expect("facts are JSON"));
+        let facts = found.map(|(at, node)| {
+            (
+                Facts::of(&self.graph, self.graph.cell(at), record.as_of),
+                node,
+            )
+        });
+        let name = facts
+            .as_ref()
+            .and_then(|(facts, node)| name_of(&self.catalog, node, facts));
+        let facts = facts.map_or(serde_json::Value::Null, |(facts, _)| {
+            serde_json::to_value(&facts).expect("facts are JSON")
+        });
         Ok(ScoreView::of(record, name, facts))
     }
 
     /// What queries may see of an alert that was committed before.
     pub fn restore_alert(&self, record: &AlertRecord) -> AlertView {
-        let table = self.catalog.table(&record.entity_type).map(|table| table.id);
+        let table = self
+            .catalog
+            .table(&record.entity_type)
+            .map(|table| table.id);
         let found = table.and_then(|table| self.graph.find(table, &record.entity_id));
         let name = found.and_then(|(at, node)| {
             let facts = Facts::of(&self.graph, self.graph.cell(at), record.as_of);
@@ -135,20 +196,40 @@ impl Machine {
         self.revisits.clear();
         for ((task, entity), tracked) in &self.tracked {
             let policy = &self.tasks[*task].policy;
-            self.revisits.extend(policy.revisit_at_ms(&tracked.policy).map(|at_ms| (at_ms, *entity)));
-            if let (Some(logit), Some(place)) = (tracked.ranked_by(), self.graph.directory().place(*entity)) {
+            self.revisits.extend(
+                policy
+                    .revisit_at_ms(&tracked.policy)
+                    .map(|at_ms| (at_ms, *entity)),
+            );
+            if let (Some(logit), Some(place)) =
+                (tracked.ranked_by(), self.graph.directory().place(*entity))
+            {
                 let nearest = margins.entry(place.cell).or_insert(f32::MAX);
                 *nearest = nearest.min(margin(policy, logit));
             }
         }
-        self.graph.restart(|at, _| margins.get(&at).copied().unwrap_or(f32::MAX), swapped);
+        self.graph.restart(
+            |at, _| margins.get(&at).copied().unwrap_or(f32::MAX),
+            swapped,
+        );
     }
 
-    fn named(&self, task: &str, entity_type: &str, entity_id: &str) -> Result<(usize, EntityId, TableId), Unmatched> {
+    fn named(
+        &self,
+        task: &str,
+        entity_type: &str,
+        entity_id: &str,
+    ) -> Result<(usize, EntityId, TableId), Unmatched> {
         let table = self.catalog.table(entity_type).ok_or(Unmatched)?.id;
-        let task = self.tasks.iter().position(|t| *t.name == *task && t.entity == table).ok_or(Unmatched)?;
+        let task = self
+            .tasks
+            .iter()
+            .position(|t| *t.name == *task && t.entity == table)
+            .ok_or(Unmatched)?;
         let directory = self.graph.directory();
-        let entity = directory.find(directory.of_table(table), entity_id).ok_or(Unmatched)?;
+        let entity = directory
+            .find(directory.of_table(table), entity_id)
+            .ok_or(Unmatched)?;
         Ok((task, entity, table))
     }
 }

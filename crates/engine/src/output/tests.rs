@@ -5,15 +5,22 @@ use serde_json::{Value as Json, json};
 use leadpulse_schema::FolderRegistry;
 
 use super::*;
-use crate::epoch::{ClockState, DecidedRange, EpochRecord, Layout, LayoutPartition, PartitionInterval, ReasonCount, ScriptRecord};
+use crate::epoch::{
+    ClockState, DecidedRange, EpochRecord, Layout, LayoutPartition, PartitionInterval, ReasonCount,
+    ScriptRecord,
+};
 
 struct Folder;
 
 impl SchemaStore for Folder {
     fn lookup(&self, schema: &SchemaRef) -> Result<Arc<str>, SchemaLookupError> {
         let shipped = [SCORE, ALERT, EPOCH, EPOCH_V1, LAYOUT, POLICY_STATE];
-        let found = shipped.into_iter().find(|json| FolderRegistry::id_of(json).is_ok_and(|id| *schema == SchemaRef::Id(id)));
-        found.map(Arc::from).ok_or_else(|| SchemaLookupError::Unknown(format!("{schema:?}")))
+        let found = shipped
+            .into_iter()
+            .find(|json| FolderRegistry::id_of(json).is_ok_and(|id| *schema == SchemaRef::Id(id)));
+        found
+            .map(Arc::from)
+            .ok_or_else(|| SchemaLookupError::Unknown(format!("{schema:?}")))
     }
     fn id_of(&self, _: &str, json: &str) -> Result<u32, SchemaLookupError> {
         FolderRegistry::id_of(json).map_err(|e| SchemaLookupError::Unknown(e.to_string()))
@@ -23,10 +30,15 @@ impl SchemaStore for Folder {
 /// What a reader with apache-avro and the shipped schema sees.
 fn read(schema: &str, value: &[u8]) -> Json {
     let frame = Frame::parse(value, std::iter::empty()).unwrap();
-    assert_eq!(frame.schema, SchemaRef::Id(FolderRegistry::id_of(schema).unwrap()));
+    assert_eq!(
+        frame.schema,
+        SchemaRef::Id(FolderRegistry::id_of(schema).unwrap())
+    );
     let schema = apache_avro::Schema::parse_str(schema).unwrap();
     let mut body = frame.body;
-    let reader = apache_avro::reader::datum::GenericDatumReader::builder(&schema).build().unwrap();
+    let reader = apache_avro::reader::datum::GenericDatumReader::builder(&schema)
+        .build()
+        .unwrap();
     let value = reader.read_value(&mut body).unwrap();
     assert!(body.is_empty(), "{} bytes are left", body.len());
     Json::try_from(value).unwrap()
@@ -40,7 +52,11 @@ fn check<T: Serialize>(schema: &str, record: &T, bytes: &[u8], filled: bool) {
     for field in declared["fields"].as_array().unwrap() {
         let value = &read[field["name"].as_str().unwrap()];
         let is_empty = value.is_null() || *value == json!([]) || *value == json!({});
-        assert!(!filled || !is_empty, "{} is {value}: fill it, so that it is tested", field["name"]);
+        assert!(
+            !filled || !is_empty,
+            "{} is {value}: fill it, so that it is tested",
+            field["name"]
+        );
     }
 }
 
@@ -90,7 +106,11 @@ fn score() -> ScoreRecord {
         base_logit: Some(-3.5),
         drivers_as_of: Some(1),
         change_since: Some(-1),
-        change_drivers: vec![Driver { contribution: -0.5, share: 0, ..driver() }],
+        change_drivers: vec![Driver {
+            contribution: -0.5,
+            share: 0,
+            ..driver()
+        }],
         top_signal: Some("Engagement: 3 visits".into()),
         recommended_action: Some("call".into()),
         recommended_action_label: Some("Call".into()),
@@ -106,7 +126,14 @@ fn score() -> ScoreRecord {
 }
 
 fn by_field() -> BTreeMap<String, Vec<String>> {
-    [("department".to_owned(), vec!["IT".to_owned()]), ("seniority".to_owned(), vec!["IC".to_owned(), "VP".to_owned()])].into()
+    [
+        ("department".to_owned(), vec!["IT".to_owned()]),
+        (
+            "seniority".to_owned(),
+            vec!["IC".to_owned(), "VP".to_owned()],
+        ),
+    ]
+    .into()
 }
 
 fn highest() -> BTreeMap<String, String> {
@@ -140,8 +167,12 @@ fn alert() -> AlertRecord {
         highest: highest(),
         members: vec![member],
     };
-    let opportunity =
-        OpenOpportunity { opportunity_id: "O-1".into(), stage: Some("Proposal".into()), amount: Some(1e5), close_date: Some(9) };
+    let opportunity = OpenOpportunity {
+        opportunity_id: "O-1".into(),
+        stage: Some("Proposal".into()),
+        amount: Some(1e5),
+        close_date: Some(9),
+    };
     AlertRecord {
         alert_id: "c731e530-b2b1-80f4-ae8e-3d7be9780753".into(),
         r#type: TypeName("threshold_up"),
@@ -158,7 +189,11 @@ fn alert() -> AlertRecord {
         domain: Some("acme.example".into()),
         lead_id: Some("L-1".into()),
         contact_id: Some("C-1".into()),
-        crm_ids: [("salesforce".to_owned(), "003".to_owned()), ("hubspot".to_owned(), "7".to_owned())].into(),
+        crm_ids: [
+            ("salesforce".to_owned(), "003".to_owned()),
+            ("hubspot".to_owned(), "7".to_owned()),
+        ]
+        .into(),
         owner_id: Some("U-1".into()),
         region: Some("EMEA".into()),
         segment: Some("Enterprise".into()),
@@ -182,7 +217,16 @@ fn alert() -> AlertRecord {
         baseline_score: Some(55.0),
         horizon_days: Some(90),
         target: Some("PREDICT …".into()),
-        drivers: vec![driver(), Driver { contribution: -0.5, share: 0, value: None, evidence: vec![], ..driver() }],
+        drivers: vec![
+            driver(),
+            Driver {
+                contribution: -0.5,
+                share: 0,
+                value: None,
+                evidence: vec![],
+                ..driver()
+            },
+        ],
         base_logit: Some(-3.5),
         change_since: Some(7),
         change_drivers: vec![driver()],
@@ -190,7 +234,14 @@ fn alert() -> AlertRecord {
         summary: Some("Acme rose above 50 %.".into()),
         explain_method: Some(EXPLAIN_METHOD.into()),
         committee: Some(committee),
-        last_events: vec![event(), RecentEvent { kind: None, contact_id: None, ..event() }],
+        last_events: vec![
+            event(),
+            RecentEvent {
+                kind: None,
+                contact_id: None,
+                ..event()
+            },
+        ],
         open_opportunities: vec![opportunity],
         trigger: Some(event()),
         recommended_action: Some("call".into()),
@@ -211,7 +262,12 @@ fn alert() -> AlertRecord {
 }
 
 fn epoch() -> EpochRecord {
-    let range = |start, end, reason: &str| DecidedRange { partition: 1, start, end, reason: reason.into() };
+    let range = |start, end, reason: &str| DecidedRange {
+        partition: 1,
+        start,
+        end,
+        reason: reason.into(),
+    };
     EpochRecord {
         version: 2,
         lane: 0,
@@ -228,10 +284,22 @@ fn epoch() -> EpochRecord {
         plan_hash: Some("p".into()),
         catalog_fingerprint: "f".into(),
         partitions: vec![
-            PartitionInterval { start: 5, end: 9, read: 3 },
-            PartitionInterval { start: i64::MAX - 1, end: i64::MAX, read: 1 },
+            PartitionInterval {
+                start: 5,
+                end: 9,
+                read: 3,
+            },
+            PartitionInterval {
+                start: i64::MAX - 1,
+                end: i64::MAX,
+                read: 1,
+            },
         ],
-        clock: ClockState { live_at: Some(1_700_000_000_123), bound_at: Some(1_700_000_000_124), newest_event_at: Some(-1) },
+        clock: ClockState {
+            live_at: Some(1_700_000_000_123),
+            bound_at: Some(1_700_000_000_124),
+            newest_event_at: Some(-1),
+        },
         closing: true,
         refused: vec![range(6, 7, "unknown_schema")],
         skipped: vec![range(7, 8, "damaged")],
@@ -239,7 +307,10 @@ fn epoch() -> EpochRecord {
         duplicate: 2,
         late: 3,
         future: 4,
-        dead_lettered: vec![ReasonCount { reason: "wire_format".into(), count: 7 }],
+        dead_lettered: vec![ReasonCount {
+            reason: "wire_format".into(),
+            count: 7,
+        }],
         scored: 5,
         scores: 6,
         alerts: 7,
@@ -249,8 +320,16 @@ fn epoch() -> EpochRecord {
 }
 
 fn layout() -> Layout {
-    let partition = |partition| LayoutPartition { topic: "crm.accounts.v1".into(), partition };
-    Layout { version: 1, lane: 0, layout: 3, partitions: vec![partition(0), partition(1)] }
+    let partition = |partition| LayoutPartition {
+        topic: "crm.accounts.v1".into(),
+        partition,
+    };
+    Layout {
+        version: 1,
+        lane: 0,
+        layout: 3,
+        partitions: vec![partition(0), partition(1)],
+    }
 }
 
 #[test]
@@ -289,7 +368,13 @@ fn every_record_reads_back_as_it_was_written() {
     };
     check(SCORE, &ineligible, &encoders.score(&ineligible), false);
     check(ALERT, &alert(), &encoders.alert(&alert()), true);
-    let sparse = AlertRecord { committee: None, trigger: None, open_opportunities: vec![], crm_ids: Default::default(), ..alert() };
+    let sparse = AlertRecord {
+        committee: None,
+        trigger: None,
+        open_opportunities: vec![],
+        crm_ids: Default::default(),
+        ..alert()
+    };
     check(ALERT, &sparse, &encoders.alert(&sparse), false);
     check(EPOCH, &epoch(), &encoders.epoch(&epoch()), true);
     check(LAYOUT, &layout(), &encoders.layout(&layout()), true);
@@ -302,7 +387,10 @@ fn every_record_reads_back_as_it_was_written() {
         state: r#"{"level":1}"#.into(),
     };
     check(POLICY_STATE, &state, &encoders.policy_state(&state), true);
-    let none = PolicyStateRecord { band: None, ..state };
+    let none = PolicyStateRecord {
+        band: None,
+        ..state
+    };
     check(POLICY_STATE, &none, &encoders.policy_state(&none), false);
 }
 
@@ -310,12 +398,27 @@ fn every_record_reads_back_as_it_was_written() {
 fn every_name_the_engine_writes_is_a_symbol() {
     let encoders = OutputEncoders::new(&Folder).unwrap();
     for trend in ["improving", "steady", "declining", "unknown"] {
-        for cause in ["event", "board", "timer", "bundle_swap", "closing", "unknown"] {
-            let record = ScoreRecord { trend: Symbol(trend), cause: Symbol(cause), ..score() };
+        for cause in [
+            "event",
+            "board",
+            "timer",
+            "bundle_swap",
+            "closing",
+            "unknown",
+        ] {
+            let record = ScoreRecord {
+                trend: Symbol(trend),
+                cause: Symbol(cause),
+                ..score()
+            };
             check(SCORE, &record, &encoders.score(&record), false);
         }
         for severity in ["P1", "P2", "P3"] {
-            let record = AlertRecord { trend: Symbol(trend), severity: Symbol(severity), ..alert() };
+            let record = AlertRecord {
+                trend: Symbol(trend),
+                severity: Symbol(severity),
+                ..alert()
+            };
             check(ALERT, &record, &encoders.alert(&record), false);
         }
     }
@@ -325,8 +428,13 @@ fn every_name_the_engine_writes_is_a_symbol() {
 const FIXTURES: &str = include_str!("fixtures.txt");
 
 fn fixture(name: &str) -> Vec<u8> {
-    let line = FIXTURES.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')).unwrap_or_else(|| panic!("no fixture {name}"));
-    (0..line.len() / 2).map(|at| u8::from_str_radix(&line[2 * at..2 * at + 2], 16).unwrap()).collect()
+    let line = FIXTURES
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))
+        .unwrap_or_else(|| panic!("no fixture {name}"));
+    (0..line.len() / 2)
+        .map(|at| u8::from_str_radix(&line[2 * at..2 * at + 2], 16).unwrap())
+        .collect()
 }
 
 /// Format 1 had fewer fields and named partitions; the rest is as today.
@@ -339,10 +447,21 @@ fn epoch_of_format_1() -> EpochRecord {
         owner: String::new(),
         deployed: String::new(),
         partitions: vec![
-            PartitionInterval { start: 5, end: 9, read: 4 },
-            PartitionInterval { start: i64::MAX - 1, end: i64::MAX, read: 1 },
+            PartitionInterval {
+                start: 5,
+                end: 9,
+                read: 4,
+            },
+            PartitionInterval {
+                start: i64::MAX - 1,
+                end: i64::MAX,
+                read: 1,
+            },
         ],
-        clock: ClockState { bound_at: None, ..epoch().clock },
+        clock: ClockState {
+            bound_at: None,
+            ..epoch().clock
+        },
         refused: vec![],
         skipped: vec![],
         sections: Default::default(),
@@ -362,14 +481,30 @@ fn records_of_every_format_are_read_whatever_the_registry_knows() {
             Ok(subject.len() as u32)
         }
     }
-    let layout_of_format_1 = Layout { layout: 0, ..layout() };
+    let layout_of_format_1 = Layout {
+        layout: 0,
+        ..layout()
+    };
     let cases = [
-        ("epoch-1", vec![ScriptRecord::Layout(layout_of_format_1), ScriptRecord::Epoch(Box::new(epoch_of_format_1()))]),
+        (
+            "epoch-1",
+            vec![
+                ScriptRecord::Layout(layout_of_format_1),
+                ScriptRecord::Epoch(Box::new(epoch_of_format_1())),
+            ],
+        ),
         ("epoch-2", vec![ScriptRecord::Epoch(Box::new(epoch()))]),
     ];
-    for encoders in [OutputEncoders::new(&Folder).unwrap(), OutputEncoders::new(&Forgetful).unwrap()] {
+    for encoders in [
+        OutputEncoders::new(&Folder).unwrap(),
+        OutputEncoders::new(&Forgetful).unwrap(),
+    ] {
         for (name, expected) in &cases {
-            assert_eq!(encoders.read_script(&fixture(name)).unwrap(), *expected, "{name}");
+            assert_eq!(
+                encoders.read_script(&fixture(name)).unwrap(),
+                *expected,
+                "{name}"
+            );
         }
         let bare = EpochRecord {
             bundle_id: None,
@@ -380,25 +515,58 @@ fn records_of_every_format_are_read_whatever_the_registry_knows() {
             sections: Default::default(),
             ..epoch()
         };
-        assert_eq!(encoders.read_script(&encoders.epoch(&bare)).unwrap(), [ScriptRecord::Epoch(Box::new(bare))]);
+        assert_eq!(
+            encoders.read_script(&encoders.epoch(&bare)).unwrap(),
+            [ScriptRecord::Epoch(Box::new(bare))]
+        );
         let truncated = fixture("epoch-2");
-        let error = encoders.read_script(&truncated[..truncated.len() - 1]).unwrap_err();
-        assert!(matches!(&error, PortError::Fatal(message) if message.contains("epoch record")), "{error}");
+        let error = encoders
+            .read_script(&truncated[..truncated.len() - 1])
+            .unwrap_err();
+        assert!(
+            matches!(&error, PortError::Fatal(message) if message.contains("epoch record")),
+            "{error}"
+        );
     }
     let encoders = OutputEncoders::new(&Folder).unwrap();
-    assert_eq!(encoders.epoch(&epoch()), fixture("epoch-2"), "what is written today is format 2: a change needs a format 3");
+    assert_eq!(
+        encoders.epoch(&epoch()),
+        fixture("epoch-2"),
+        "what is written today is format 2: a change needs a format 3"
+    );
     // A layout travels in the first epoch that refers to it.
     assert_eq!(encoders.layout(&layout()), fixture("layout-1"));
-    let introducing = EpochRecord { sections: [("layout".to_owned(), fixture("layout-1"))].into(), ..epoch() };
-    let expected = [ScriptRecord::Layout(layout()), ScriptRecord::Epoch(Box::new(introducing.clone()))];
-    assert_eq!(encoders.read_script(&encoders.epoch(&introducing)).unwrap(), expected);
+    let introducing = EpochRecord {
+        sections: [("layout".to_owned(), fixture("layout-1"))].into(),
+        ..epoch()
+    };
+    let expected = [
+        ScriptRecord::Layout(layout()),
+        ScriptRecord::Epoch(Box::new(introducing.clone())),
+    ];
+    assert_eq!(
+        encoders.read_script(&encoders.epoch(&introducing)).unwrap(),
+        expected
+    );
 }
 
 #[test]
 fn scores_alerts_and_states_read_back() {
     let encoders = OutputEncoders::new(&Folder).unwrap();
-    assert_eq!(encoders.read_score(&encoders.score(&score()), &Folder).unwrap(), score());
-    assert_eq!(encoders.read_alert(&encoders.alert(&alert()), &Folder).unwrap(), alert());
-    let error = encoders.read_score(&encoders.alert(&alert())[..9], &Folder).unwrap_err();
+    assert_eq!(
+        encoders
+            .read_score(&encoders.score(&score()), &Folder)
+            .unwrap(),
+        score()
+    );
+    assert_eq!(
+        encoders
+            .read_alert(&encoders.alert(&alert()), &Folder)
+            .unwrap(),
+        alert()
+    );
+    let error = encoders
+        .read_score(&encoders.alert(&alert())[..9], &Folder)
+        .unwrap_err();
     assert!(error.to_string().contains("score record"), "{error}");
 }

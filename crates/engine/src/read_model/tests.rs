@@ -52,7 +52,14 @@ fn alert(number: u64) -> AlertView {
 }
 
 fn live(epoch: u64) -> EngineStatus {
-    EngineStatus { phase: Phase::Live, epoch, as_of_ms: Some(epoch as i64), records: 0, lag_records: 0, reason: None }
+    EngineStatus {
+        phase: Phase::Live,
+        epoch,
+        as_of_ms: Some(epoch as i64),
+        records: 0,
+        lag_records: 0,
+        reason: None,
+    }
 }
 
 fn ids(page: &Page) -> Vec<&str> {
@@ -62,11 +69,21 @@ fn ids(page: &Page) -> Vec<&str> {
 #[test]
 fn a_ranking_is_by_probability_then_key() {
     let model = ReadModel::new();
-    model.publish(vec![score("C", 0.5), score("A", 0.1), score("B", 0.5)], vec![], live(1));
-    assert_eq!(ids(&model.scores("buys", "accounts", Sort::Score, 10, None)), ["B", "C", "A"]);
+    model.publish(
+        vec![score("C", 0.5), score("A", 0.1), score("B", 0.5)],
+        vec![],
+        live(1),
+    );
+    assert_eq!(
+        ids(&model.scores("buys", "accounts", Sort::Score, 10, None)),
+        ["B", "C", "A"]
+    );
     model.publish(vec![score("A", 0.9)], vec![], live(2));
     let page = model.scores("buys", "accounts", Sort::Score, 10, None);
-    assert_eq!((ids(&page), page.total, page.version), (vec!["A", "B", "C"], 3, 2));
+    assert_eq!(
+        (ids(&page), page.total, page.version),
+        (vec!["A", "B", "C"], 3, 2)
+    );
     assert_eq!(*model.status(), live(2));
 }
 
@@ -76,43 +93,91 @@ fn rankings_of_tasks_and_tables_are_apart() {
     model.publish(
         vec![
             score("A", 0.5),
-            ScoreView { task: "churns".into(), ..score("A", 0.2) },
-            ScoreView { entity_type: "leads".into(), ..score("A", 0.3) },
+            ScoreView {
+                task: "churns".into(),
+                ..score("A", 0.2)
+            },
+            ScoreView {
+                entity_type: "leads".into(),
+                ..score("A", 0.3)
+            },
         ],
         vec![],
         live(1),
     );
-    assert_eq!(model.scores("buys", "accounts", Sort::Score, 10, None).total, 1);
-    assert_eq!(model.get("accounts", "A").iter().map(|score| &*score.task).collect::<Vec<_>>(), ["buys", "churns"]);
+    assert_eq!(
+        model
+            .scores("buys", "accounts", Sort::Score, 10, None)
+            .total,
+        1
+    );
+    assert_eq!(
+        model
+            .get("accounts", "A")
+            .iter()
+            .map(|score| &*score.task)
+            .collect::<Vec<_>>(),
+        ["buys", "churns"]
+    );
     assert_eq!(model.get("leads", "A").len(), 1);
     assert!(model.get("leads", "B").is_empty());
     let none = model.scores("buys", "contacts", Sort::Score, 10, None);
     assert_eq!((none.total, none.version), (0, 0));
-    assert_eq!((model.ranking_version("buys", "accounts"), model.ranking_version("buys", "contacts")), (1, 0));
+    assert_eq!(
+        (
+            model.ranking_version("buys", "accounts"),
+            model.ranking_version("buys", "contacts")
+        ),
+        (1, 0)
+    );
 }
 
 #[test]
 fn an_ineligible_entity_is_known_but_not_ranked() {
     let model = ReadModel::new();
     model.publish(vec![score("A", 0.5), score("B", 0.4)], vec![], live(1));
-    model.publish(vec![ScoreView { status: ScoreStatus::Ineligible, ..score("A", 0.5) }], vec![], live(2));
-    assert_eq!(ids(&model.scores("buys", "accounts", Sort::Score, 10, None)), ["B"]);
-    assert_eq!(model.get("accounts", "A")[0].status, ScoreStatus::Ineligible);
+    model.publish(
+        vec![ScoreView {
+            status: ScoreStatus::Ineligible,
+            ..score("A", 0.5)
+        }],
+        vec![],
+        live(2),
+    );
+    assert_eq!(
+        ids(&model.scores("buys", "accounts", Sort::Score, 10, None)),
+        ["B"]
+    );
+    assert_eq!(
+        model.get("accounts", "A")[0].status,
+        ScoreStatus::Ineligible
+    );
     model.publish(vec![score("A", 0.6)], vec![], live(3));
-    assert_eq!(ids(&model.scores("buys", "accounts", Sort::Score, 10, None)), ["A", "B"]);
+    assert_eq!(
+        ids(&model.scores("buys", "accounts", Sort::Score, 10, None)),
+        ["A", "B"]
+    );
 }
 
 #[test]
 fn other_orders_put_what_they_cannot_compare_last() {
     let model = ReadModel::new();
-    let mover = |id: &str, probability: f64, previous: Option<f64>, velocity: Option<f64>, as_of_ms: i64| ScoreView {
+    let mover = |id: &str,
+                 probability: f64,
+                 previous: Option<f64>,
+                 velocity: Option<f64>,
+                 as_of_ms: i64| ScoreView {
         previous_probability: previous,
         velocity_per_day: velocity,
         as_of_ms,
         ..score(id, probability)
     };
     model.publish(
-        vec![mover("A", 0.5, Some(0.6), Some(0.01), 5), mover("B", 0.4, Some(0.1), Some(-0.2), 7), mover("C", 0.9, None, None, 6)],
+        vec![
+            mover("A", 0.5, Some(0.6), Some(0.01), 5),
+            mover("B", 0.4, Some(0.1), Some(-0.2), 7),
+            mover("C", 0.9, None, None, 6),
+        ],
         vec![],
         live(1),
     );
@@ -127,21 +192,48 @@ fn alerts_are_bounded_and_newest_first() {
     let model = ReadModel::new();
     assert_eq!(model.alerts(10).0, 0);
     for epoch in 1..=3 {
-        model.publish(vec![], (epoch * 500..(epoch + 1) * 500).map(alert).collect(), live(epoch));
+        model.publish(
+            vec![],
+            (epoch * 500..(epoch + 1) * 500).map(alert).collect(),
+            live(epoch),
+        );
     }
     let (version, alerts) = model.alerts(usize::MAX);
     assert_eq!((version, alerts.len()), (3, ALERTS_KEPT));
-    assert_eq!((alerts[0].epoch, alerts[ALERTS_KEPT - 1].epoch), (1999, 1000));
-    assert_eq!(model.alerts(2).1.iter().map(|alert| alert.epoch).collect::<Vec<_>>(), [1999, 1998]);
+    assert_eq!(
+        (alerts[0].epoch, alerts[ALERTS_KEPT - 1].epoch),
+        (1999, 1000)
+    );
+    assert_eq!(
+        model
+            .alerts(2)
+            .1
+            .iter()
+            .map(|alert| alert.epoch)
+            .collect::<Vec<_>>(),
+        [1999, 1998]
+    );
     model.publish(vec![], vec![], live(4));
     assert_eq!(model.alerts(1).0, 3, "nothing was added");
 }
 
 #[test]
 fn a_cursor_is_read_as_written_and_nothing_else_is() {
-    let cursor = Cursor { rank: 20, sort_key: 0x3fff, entity_id: "A-1-é".into() };
+    let cursor = Cursor {
+        rank: 20,
+        sort_key: 0x3fff,
+        entity_id: "A-1-é".into(),
+    };
     assert_eq!(cursor.to_string().parse(), Ok(cursor));
-    for text in ["", "1", "1-2", "x-2-A", "1-x-A", "18446744073709551615-2-A", "-1-2-A"] {
+    for text in [
+        "",
+        "1",
+        "1-2",
+        "x-2-A",
+        "1-x-A",
+        "18446744073709551615-2-A",
+        "-1-2-A",
+    ] {
         assert_eq!(text.parse::<Cursor>(), Err(CursorError(text.to_owned())));
     }
 }
@@ -151,8 +243,14 @@ fn a_page_is_never_half_an_epoch() {
     const ENTITIES: usize = 200;
     let (model, done) = (ReadModel::new(), AtomicBool::new(false));
     let epoch_scores = |epoch: u64| {
-        let probability = |index: usize| ((index as u64 * 7919 + epoch * 104_729) % 1000) as f64 / 1000.0;
-        (0..ENTITIES).map(|index| ScoreView { epoch, ..score(&format!("A{index}"), probability(index)) }).collect()
+        let probability =
+            |index: usize| ((index as u64 * 7919 + epoch * 104_729) % 1000) as f64 / 1000.0;
+        (0..ENTITIES)
+            .map(|index| ScoreView {
+                epoch,
+                ..score(&format!("A{index}"), probability(index))
+            })
+            .collect()
     };
     model.publish(epoch_scores(1), vec![], live(1));
     thread::scope(|scope| {
@@ -162,9 +260,13 @@ fn a_page_is_never_half_an_epoch() {
                     let mut newest = 0;
                     while !done.load(Ordering::Relaxed) {
                         let page = model.scores("buys", "accounts", Sort::Score, ENTITIES, None);
-                        let epochs: BTreeSet<u64> = page.scores.iter().map(|score| score.epoch).collect();
+                        let epochs: BTreeSet<u64> =
+                            page.scores.iter().map(|score| score.epoch).collect();
                         assert_eq!((page.scores.len(), epochs.len()), (ENTITIES, 1));
-                        assert!(page.scores.is_sorted_by(|a, b| a.probability >= b.probability));
+                        assert!(
+                            page.scores
+                                .is_sorted_by(|a, b| a.probability >= b.probability)
+                        );
                         assert!(page.version >= newest, "a version goes back");
                         newest = page.version;
                         model.get("accounts", "A7");
@@ -176,7 +278,9 @@ fn a_page_is_never_half_an_epoch() {
             model.publish(epoch_scores(epoch), vec![], live(epoch));
         }
         done.store(true, Ordering::Relaxed);
-        readers.into_iter().for_each(|reader| reader.join().expect("the reader's assertions hold"));
+        readers
+            .into_iter()
+            .for_each(|reader| reader.join().expect("the reader's assertions hold"));
     });
 }
 

@@ -46,7 +46,8 @@ pub fn audit(mut engine: Engine) -> Result<AuditFindings, RunError> {
 impl Engine {
     pub(super) fn compare(&mut self, batch: &RecordBatch, decoded: Decoded, record: &EpochRecord) {
         self.audited.epochs += 1;
-        let is_ours = record.deployed == self.machine.deployed() && self.audited.other_version_from.is_none();
+        let is_ours =
+            record.deployed == self.machine.deployed() && self.audited.other_version_from.is_none();
         if !is_ours {
             if self.audited.other_version_from.is_none() {
                 self.audited.other_version_from = Some(record.epoch);
@@ -59,13 +60,26 @@ impl Engine {
             return;
         }
         // The process that decided this epoch had been started after the one before: its cells waited again.
-        if self.audited.owner.as_ref().is_some_and(|owner| *owner != record.owner) {
+        if self
+            .audited
+            .owner
+            .as_ref()
+            .is_some_and(|owner| *owner != record.owner)
+        {
             self.machine.restart(false);
         }
         self.audited.owner = Some(record.owner.clone());
         let found = self.machine.repeat(batch, decoded, record).record;
         self.audited.recomputed += 1;
-        let counts = |r: &EpochRecord| (r.accepted, r.duplicate, r.late, r.future, r.dead_lettered.clone());
+        let counts = |r: &EpochRecord| {
+            (
+                r.accepted,
+                r.duplicate,
+                r.late,
+                r.future,
+                r.dead_lettered.clone(),
+            )
+        };
         if counts(&found) != counts(record) {
             self.audited.rows_differ += 1;
             self.audited.differs(record.epoch);
@@ -73,7 +87,11 @@ impl Engine {
         if found.digest != record.digest {
             self.audited.outputs_differ += 1;
             self.audited.differs(record.epoch);
-            tracing::info!(epoch = record.epoch, program = record.program, "the outputs of this epoch come out otherwise");
+            tracing::info!(
+                epoch = record.epoch,
+                program = record.program,
+                "the outputs of this epoch come out otherwise"
+            );
         }
     }
 }

@@ -21,24 +21,49 @@ impl Engine {
             if partitions.is_empty() {
                 return Ok(());
             }
-            let names: Vec<String> = partitions.iter().map(|p| format!("{}/{}", p.topic, p.partition)).collect();
-            tracing::warn!(partitions = names.join(", "), "new partitions were added to the input topics; they are read next");
-            self.read_model.set_condition("added partitions", Some(format!("new partitions wait to be read: {}", names.join(", "))), false);
-            let ends = retry(&self.attendant, || self.ports.source.ends())?.into_iter().map(|end| end.stable).collect();
+            let names: Vec<String> = partitions
+                .iter()
+                .map(|p| format!("{}/{}", p.topic, p.partition))
+                .collect();
+            tracing::warn!(
+                partitions = names.join(", "),
+                "new partitions were added to the input topics; they are read next"
+            );
+            self.read_model.set_condition(
+                "added partitions",
+                Some(format!(
+                    "new partitions wait to be read: {}",
+                    names.join(", ")
+                )),
+                false,
+            );
+            let ends = retry(&self.attendant, || self.ports.source.ends())?
+                .into_iter()
+                .map(|end| end.stable)
+                .collect();
             self.growth = Some(Growth { partitions, ends });
         }
-        let Some(ends) = self.growth.as_ref().map(|growth| growth.ends.clone()) else { return Ok(()) };
+        let Some(ends) = self.growth.as_ref().map(|growth| growth.ends.clone()) else {
+            return Ok(());
+        };
         if !self.has_reached(&ends, Waiting::Excepted) {
             return Ok(());
         }
-        let Some(Growth { partitions, .. }) = self.growth.take() else { return Ok(()) };
+        let Some(Growth { partitions, .. }) = self.growth.take() else {
+            return Ok(());
+        };
         self.read_too(&partitions)
     }
 
     /// Reads partitions that the topics had at the start and no layout lists, once everything else is read to its end. Gives the ends anew.
     pub(super) fn grow_at_the_end(&mut self) -> Result<Option<Vec<NextOffset>>, RunError> {
         let read = self.ports.source.partitions();
-        let further: Vec<InputPartition> = self.found_at_start.iter().filter(|p| !read.contains(p)).cloned().collect();
+        let further: Vec<InputPartition> = self
+            .found_at_start
+            .iter()
+            .filter(|p| !read.contains(p))
+            .cloned()
+            .collect();
         if further.is_empty() {
             return Ok(None);
         }
@@ -55,10 +80,16 @@ impl Engine {
         self.ports.sink.arrange(&all);
         let starts = retry(&self.attendant, || self.ports.source.starts())?;
         self.machine.add_partitions(partitions, &starts[known..]);
-        retry(&self.attendant, || self.ports.source.seek(self.machine.positions()))?;
+        retry(&self.attendant, || {
+            self.ports.source.seek(self.machine.positions())
+        })?;
         self.forget_held();
-        tracing::info!(partitions = partitions.len(), "the new partitions are read from their starts");
-        self.read_model.set_condition("added partitions", None, false);
+        tracing::info!(
+            partitions = partitions.len(),
+            "the new partitions are read from their starts"
+        );
+        self.read_model
+            .set_condition("added partitions", None, false);
         Ok(())
     }
 
@@ -67,8 +98,12 @@ impl Engine {
         let stuck = self.ports.source.stuck();
         let mut condition = None;
         for place in stuck {
-            let InputPartition { topic, partition, .. } = self.ports.source.partitions()[place.partition as usize].clone();
-            let named = self.skips.iter().find(|skip| skip.topic == topic && skip.partition == partition && skip.offset == place.offset.0);
+            let InputPartition {
+                topic, partition, ..
+            } = self.ports.source.partitions()[place.partition as usize].clone();
+            let named = self.skips.iter().find(|skip| {
+                skip.topic == topic && skip.partition == partition && skip.offset == place.offset.0
+            });
             if named.is_none() {
                 condition.get_or_insert(format!(
                     "{topic}/{partition} cannot be read from offset {} on: {}. Restore the partition, or restart with --skip {topic}/{partition}@{} to \
@@ -77,15 +112,27 @@ impl Engine {
                 ));
                 continue;
             }
-            let end = retry(&self.attendant, || self.ports.source.readable_after(place.partition, place.offset))?;
-            tracing::warn!(topic, partition, start = place.offset.0, end = end.0, "left out: these offsets cannot be read");
+            let end = retry(&self.attendant, || {
+                self.ports
+                    .source
+                    .readable_after(place.partition, place.offset)
+            })?;
+            tracing::warn!(
+                topic,
+                partition,
+                start = place.offset.0,
+                end = end.0,
+                "left out: these offsets cannot be read"
+            );
             self.skipped.push(DecidedRange {
                 partition: place.partition as i32,
                 start: place.offset.0,
                 end: end.0,
                 reason: "damaged".to_owned(),
             });
-            retry(&self.attendant, || self.ports.source.skip_to(place.partition, end))?;
+            retry(&self.attendant, || {
+                self.ports.source.skip_to(place.partition, end)
+            })?;
         }
         self.read_model.set_condition("damaged", condition, true);
         Ok(())

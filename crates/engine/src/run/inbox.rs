@@ -18,7 +18,11 @@ struct Queue {
 
 impl Queue {
     fn push(&mut self, record: Record<'_>) {
-        if self.chunks.back().is_none_or(|chunk| chunk.bytes() >= CHUNK_BYTES) {
+        if self
+            .chunks
+            .back()
+            .is_none_or(|chunk| chunk.bytes() >= CHUNK_BYTES)
+        {
             self.chunks.push_back(RecordBatch::default());
         }
         let chunk = self.chunks.back_mut().expect("a chunk was pushed");
@@ -28,7 +32,10 @@ impl Queue {
     }
 
     fn front(&self) -> Option<Record<'_>> {
-        self.chunks.front().filter(|chunk| self.taken < chunk.len()).map(|chunk| chunk.record(self.taken))
+        self.chunks
+            .front()
+            .filter(|chunk| self.taken < chunk.len())
+            .map(|chunk| chunk.record(self.taken))
     }
 
     /// Moves the first record to `into`.
@@ -36,9 +43,15 @@ impl Queue {
         let Some(record) = self.front() else { return };
         into.push_copy(record);
         self.taken += 1;
-        if self.chunks.front().is_some_and(|chunk| self.taken == chunk.len()) {
+        if self
+            .chunks
+            .front()
+            .is_some_and(|chunk| self.taken == chunk.len())
+        {
             let used = self.chunks.pop_front();
-            self.bytes = self.bytes.saturating_sub(used.map_or(0, |chunk| chunk.bytes()));
+            self.bytes = self
+                .bytes
+                .saturating_sub(used.map_or(0, |chunk| chunk.bytes()));
             self.taken = 0;
         }
     }
@@ -52,7 +65,9 @@ pub(super) struct Inbox {
 
 impl Inbox {
     pub fn new(partitions: usize) -> Self {
-        Self { queues: (0..partitions).map(|_| Queue::default()).collect() }
+        Self {
+            queues: (0..partitions).map(|_| Queue::default()).collect(),
+        }
     }
 
     /// Bytes of the records that wait.
@@ -70,12 +85,16 @@ impl Inbox {
 
     /// Puts another inbox's records of a partition before those that wait here.
     pub fn put_before(&mut self, partition: usize, earlier: &mut Inbox) {
-        let mut later = std::mem::replace(&mut self.queues[partition], std::mem::take(&mut earlier.queues[partition]));
+        let mut later = std::mem::replace(
+            &mut self.queues[partition],
+            std::mem::take(&mut earlier.queues[partition]),
+        );
         let mut rest = RecordBatch::default();
         while later.front().is_some() {
             later.pop(&mut rest);
         }
-        rest.iter().for_each(|record| self.queues[partition].push(record));
+        rest.iter()
+            .for_each(|record| self.queues[partition].push(record));
     }
 
     pub fn push(&mut self, record: Record<'_>) {
@@ -83,9 +102,18 @@ impl Inbox {
     }
 
     /// Moves a partition's records below an offset to `into`, as long as `into` holds fewer than these many records and bytes.
-    pub fn take(&mut self, partition: usize, below: i64, limit: (usize, usize), into: &mut RecordBatch) {
+    pub fn take(
+        &mut self,
+        partition: usize,
+        below: i64,
+        limit: (usize, usize),
+        into: &mut RecordBatch,
+    ) {
         let queue = &mut self.queues[partition];
-        while into.len() < limit.0 && into.bytes() < limit.1 && queue.front().is_some_and(|record| record.offset() < below) {
+        while into.len() < limit.0
+            && into.bytes() < limit.1
+            && queue.front().is_some_and(|record| record.offset() < below)
+        {
             queue.pop(into);
         }
     }
@@ -107,7 +135,10 @@ mod tests {
         assert_eq!(inbox.bytes(), 2_000_000);
         let mut taken = RecordBatch::default();
         inbox.take(0, 11, (usize::MAX, usize::MAX), &mut taken);
-        assert_eq!(taken.iter().map(|r| r.offset()).collect::<Vec<_>>(), [0, 2, 4, 6, 8, 10]);
+        assert_eq!(
+            taken.iter().map(|r| r.offset()).collect::<Vec<_>>(),
+            [0, 2, 4, 6, 8, 10]
+        );
         assert!(inbox.bytes() < 2_000_000);
         assert_eq!(inbox.front(0).map(|r| r.offset()), Some(12));
         inbox.take(1, i64::MAX, (8, usize::MAX), &mut taken);

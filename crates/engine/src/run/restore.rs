@@ -10,7 +10,10 @@ use super::inbox::Inbox;
 use super::{Engine, RunError, retry};
 use crate::decode::{Decoded, Verdicts};
 use crate::epoch::{Chain, EpochRecord, Layout, Link};
-use crate::ports::{Attendant, CommittedEpoch, InputPartition, LogStep, NextOffset, Output, PollLimit, PortError, RecordBatch};
+use crate::ports::{
+    Attendant, CommittedEpoch, InputPartition, LogStep, NextOffset, Output, PollLimit, PortError,
+    RecordBatch,
+};
 use crate::read_model::{ALERTS_KEPT, Phase};
 
 /// How long a poll waits while nothing comes.
@@ -24,7 +27,10 @@ const READ_AHEAD_BYTES: usize = 32 << 20;
 #[derive(Clone, Copy)]
 pub(super) enum Goal<'a> {
     /// The state at the committed epoch, whose positions are of the partitions that were asked for.
-    Committed { committed: &'a CommittedEpoch, asked: &'a [InputPartition] },
+    Committed {
+        committed: &'a CommittedEpoch,
+        asked: &'a [InputPartition],
+    },
     /// A comparison with outputs that are computed again.
     Audit,
 }
@@ -48,11 +54,18 @@ impl Engine {
         self.found_at_start.clone_from(&asked);
         let committed = retry(&self.attendant, || self.ports.sink.take_over())?;
         let Some(committed) = committed else {
-            retry(&self.attendant, || self.ports.source.seek(self.machine.positions()))?;
+            retry(&self.attendant, || {
+                self.ports.source.seek(self.machine.positions())
+            })?;
             return Ok(None);
         };
-        let goal = Goal::Committed { committed: &committed, asked: &asked };
-        let Some(last) = self.replay(goal)? else { return Ok(None) };
+        let goal = Goal::Committed {
+            committed: &committed,
+            asked: &asked,
+        };
+        let Some(last) = self.replay(goal)? else {
+            return Ok(None);
+        };
         if !self.read_state_back()? {
             return Ok(None);
         }
@@ -65,7 +78,9 @@ impl Engine {
             );
         }
         self.machine.restart(swapped);
-        retry(&self.attendant, || self.ports.source.seek(self.machine.positions()))?;
+        retry(&self.attendant, || {
+            self.ports.source.seek(self.machine.positions())
+        })?;
         Ok(Some(last))
     }
 
@@ -75,18 +90,25 @@ impl Engine {
         tracing::info!("applying the rows of what is committed");
         let (mut chain, mut replay): (Chain, Option<Replay>) = (Chain::default(), None);
         loop {
-            let Some(value) = self.next_of_script(&chain)? else { return Ok(None) };
+            let Some(value) = self.next_of_script(&chain)? else {
+                return Ok(None);
+            };
             let Some(value) = value else { break };
             for entry in self.encoders.read_script(&value)? {
                 match chain.follow(entry)? {
                     Link::Layout => self.follow_layout(chain.layout(), replay.as_mut())?,
                     Link::Repeated(epoch) => {
-                        tracing::warn!(epoch, "the record of this epoch stands twice, with equal content: its outputs may stand twice too");
+                        tracing::warn!(
+                            epoch,
+                            "the record of this epoch stands twice, with equal content: its outputs may stand twice too"
+                        );
                     }
                     Link::Next(record) => {
                         let replay = match &mut replay {
                             Some(replay) => replay,
-                            None => replay.insert(self.begin_replay(chain.layout(), &record, goal)?),
+                            None => {
+                                replay.insert(self.begin_replay(chain.layout(), &record, goal)?)
+                            }
                         };
                         if !self.replay_epoch(&record, replay, goal)? {
                             return Ok(None);
@@ -110,7 +132,10 @@ impl Engine {
     }
 
     /// The value of the next record of the epochs topic: `Some(None)` at its end, `None` when told to stop.
-    #[expect(clippy::option_option, reason = "stopped, ended and found are three things")]
+    #[expect(
+        clippy::option_option,
+        reason = "stopped, ended and found are three things"
+    )]
     fn next_of_script(&mut self, chain: &Chain) -> Result<Option<Option<Vec<u8>>>, RunError> {
         let started = Instant::now();
         loop {
@@ -141,21 +166,45 @@ impl Engine {
     }
 
     /// Starts reading where the first epoch did.
-    fn begin_replay(&mut self, layout: &Layout, first: &EpochRecord, goal: Goal<'_>) -> Result<Replay, RunError> {
+    fn begin_replay(
+        &mut self,
+        layout: &Layout,
+        first: &EpochRecord,
+        goal: Goal<'_>,
+    ) -> Result<Replay, RunError> {
         let partitions = self.partitions_of(layout)?;
-        let starts: Vec<NextOffset> = first.partitions.iter().map(|interval| NextOffset(interval.start)).collect();
-        retry(&self.attendant, || self.ports.source.arrange(partitions.clone()))?;
+        let starts: Vec<NextOffset> = first
+            .partitions
+            .iter()
+            .map(|interval| NextOffset(interval.start))
+            .collect();
+        retry(&self.attendant, || {
+            self.ports.source.arrange(partitions.clone())
+        })?;
         self.ports.sink.arrange(&partitions);
         self.check_starts(&partitions, &starts)?;
         retry(&self.attendant, || self.ports.source.seek(&starts))?;
-        let end = |committed: &CommittedEpoch| committed.positions.iter().flatten().map(|at| at.0).sum::<i64>();
+        let end = |committed: &CommittedEpoch| {
+            committed
+                .positions
+                .iter()
+                .flatten()
+                .map(|at| at.0)
+                .sum::<i64>()
+        };
         let total = match goal {
-            Goal::Committed { committed, .. } => end(committed) - starts.iter().map(|start| start.0).sum::<i64>(),
+            Goal::Committed { committed, .. } => {
+                end(committed) - starts.iter().map(|start| start.0).sum::<i64>()
+            }
             Goal::Audit => 0,
         };
         match goal {
-            Goal::Committed { .. } => self.machine.begin_replay(layout, partitions, starts.clone()),
-            Goal::Audit => self.machine.begin_script(layout, partitions, starts.clone()),
+            Goal::Committed { .. } => self
+                .machine
+                .begin_replay(layout, partitions, starts.clone()),
+            Goal::Audit => self
+                .machine
+                .begin_script(layout, partitions, starts.clone()),
         }
         Ok(Replay {
             inbox: Inbox::new(starts.len()),
@@ -169,14 +218,20 @@ impl Engine {
     }
 
     /// Goes on under another layout: further partitions are read from their starts.
-    fn follow_layout(&mut self, layout: &Layout, replay: Option<&mut Replay>) -> Result<(), RunError> {
+    fn follow_layout(
+        &mut self,
+        layout: &Layout,
+        replay: Option<&mut Replay>,
+    ) -> Result<(), RunError> {
         let Some(replay) = replay else { return Ok(()) };
         if *layout == *self.machine.layout() {
             return Ok(());
         }
         let partitions = self.partitions_of(layout)?;
         let known = replay.read_to.len();
-        retry(&self.attendant, || self.ports.source.arrange(partitions.clone()))?;
+        retry(&self.attendant, || {
+            self.ports.source.arrange(partitions.clone())
+        })?;
         self.ports.sink.arrange(&partitions);
         let starts = retry(&self.attendant, || self.ports.source.starts())?;
         let mut positions = self.machine.positions().to_vec();
@@ -192,7 +247,12 @@ impl Engine {
 
     /// The partitions of a layout, with the tables that the configuration reads their topics as.
     fn partitions_of(&self, layout: &Layout) -> Result<Vec<InputPartition>, PortError> {
-        let table_of = |topic: &str| self.topics.iter().find(|(name, _)| name == topic).map(|(_, table)| *table);
+        let table_of = |topic: &str| {
+            self.topics
+                .iter()
+                .find(|(name, _)| name == topic)
+                .map(|(_, table)| *table)
+        };
         let mut partitions = Vec::with_capacity(layout.partitions.len());
         for place in &layout.partitions {
             let Some(table) = table_of(&place.topic) else {
@@ -201,13 +261,21 @@ impl Engine {
                     place.topic
                 )));
             };
-            partitions.push(InputPartition { topic: place.topic.clone(), partition: place.partition, table });
+            partitions.push(InputPartition {
+                topic: place.topic.clone(),
+                partition: place.partition,
+                table,
+            });
         }
         Ok(partitions)
     }
 
     /// Rows are applied from the first epoch on; what retention has taken from the input topics is missing for good.
-    fn check_starts(&mut self, partitions: &[InputPartition], starts: &[NextOffset]) -> Result<(), RunError> {
+    fn check_starts(
+        &mut self,
+        partitions: &[InputPartition],
+        starts: &[NextOffset],
+    ) -> Result<(), RunError> {
         let here = retry(&self.attendant, || self.ports.source.starts())?;
         match partitions.iter().zip(starts).zip(here).find(|((_, start), here)| *start < here) {
             None => Ok(()),
@@ -221,9 +289,18 @@ impl Engine {
     }
 
     /// Applies the rows of one epoch. `false` when told to stop.
-    fn replay_epoch(&mut self, record: &EpochRecord, replay: &mut Replay, goal: Goal<'_>) -> Result<bool, RunError> {
-        let Some(batch) = self.interval(record, replay)? else { return Ok(false) };
-        let Some(decoded) = self.decode_recorded(&batch, record)? else { return Ok(false) };
+    fn replay_epoch(
+        &mut self,
+        record: &EpochRecord,
+        replay: &mut Replay,
+        goal: Goal<'_>,
+    ) -> Result<bool, RunError> {
+        let Some(batch) = self.interval(record, replay)? else {
+            return Ok(false);
+        };
+        let Some(decoded) = self.decode_recorded(&batch, record)? else {
+            return Ok(false);
+        };
         match goal {
             Goal::Committed { .. } => {
                 if !self.machine.replay(decoded, record) {
@@ -243,7 +320,9 @@ impl Engine {
             let (done, total) = (replay.records, replay.total);
             tracing::info!(done, total, epoch = record.epoch, "applying rows");
             let phase = Phase::Replaying { done, total };
-            self.read_model.set_status(self.status(phase, Some("applying the rows of what is committed".into())));
+            self.read_model.set_status(
+                self.status(phase, Some("applying the rows of what is committed".into())),
+            );
             self.answer_requests(false);
             replay.told = Instant::now();
         }
@@ -251,18 +330,29 @@ impl Engine {
     }
 
     /// The records of one epoch of the script. `None` when told to stop.
-    fn interval(&mut self, record: &EpochRecord, replay: &mut Replay) -> Result<Option<RecordBatch>, RunError> {
+    fn interval(
+        &mut self,
+        record: &EpochRecord,
+        replay: &mut Replay,
+    ) -> Result<Option<RecordBatch>, RunError> {
         let mut progress = Instant::now();
         loop {
             self.pass_skipped(record, replay)?;
-            let missing = record.partitions.iter().zip(&replay.read_to).position(|(interval, read_to)| read_to.0 < interval.end);
+            let missing = record
+                .partitions
+                .iter()
+                .zip(&replay.read_to)
+                .position(|(interval, read_to)| read_to.0 < interval.end);
             let Some(missing) = missing else { break };
             if self.stopped() {
                 return Ok(None);
             }
             self.pause_or_resume(record, replay)?;
             let mut batch = RecordBatch::default();
-            let limit = PollLimit { records: self.options.max_records, bytes: self.options.max_bytes };
+            let limit = PollLimit {
+                records: self.options.max_records,
+                bytes: self.options.max_bytes,
+            };
             self.poll(&mut batch, limit, WAIT)?;
             self.read_model.beat();
             batch.iter().for_each(|record| replay.inbox.push(record));
@@ -272,7 +362,9 @@ impl Engine {
                 progress = Instant::now();
                 self.attendant.report("replay", None);
             } else if progress.elapsed() > PATIENCE {
-                let InputPartition { topic, partition, .. } = &self.ports.source.partitions()[missing];
+                let InputPartition {
+                    topic, partition, ..
+                } = &self.ports.source.partitions()[missing];
                 let reason = format!(
                     "epoch {} needs records of {topic}/{partition} up to offset {}, and nothing comes; waiting for its brokers",
                     record.epoch, record.partitions[missing].end
@@ -283,10 +375,20 @@ impl Engine {
         self.attendant.report("replay", None);
         let mut taken = RecordBatch::default();
         for (partition, interval) in record.partitions.iter().enumerate() {
-            replay.inbox.take(partition, interval.end, (usize::MAX, usize::MAX), &mut taken);
+            replay.inbox.take(
+                partition,
+                interval.end,
+                (usize::MAX, usize::MAX),
+                &mut taken,
+            );
         }
         // A replica that is whole again may give what was left out: it stays left out.
-        taken.retain(|r| !record.skipped.iter().any(|range| range.holds(r.partition(), r.offset())));
+        taken.retain(|r| {
+            !record
+                .skipped
+                .iter()
+                .any(|range| range.holds(r.partition(), r.offset()))
+        });
         Ok(Some(taken))
     }
 
@@ -297,7 +399,9 @@ impl Engine {
             let read_to = &mut replay.read_to[partition];
             if (range.start..range.end).contains(&read_to.0) {
                 let to = NextOffset(range.end);
-                retry(&self.attendant, || self.ports.source.skip_to(partition as u32, to))?;
+                retry(&self.attendant, || {
+                    self.ports.source.skip_to(partition as u32, to)
+                })?;
                 *read_to = to;
             }
         }
@@ -305,10 +409,16 @@ impl Engine {
     }
 
     /// Keeps what is read ahead within its bytes: only the partitions that the epoch needs are fetched beyond it.
-    fn pause_or_resume(&mut self, record: &EpochRecord, replay: &mut Replay) -> Result<(), RunError> {
+    fn pause_or_resume(
+        &mut self,
+        record: &EpochRecord,
+        replay: &mut Replay,
+    ) -> Result<(), RunError> {
         let is_full = replay.inbox.bytes() > READ_AHEAD_BYTES;
         let (mut pause, mut resume) = (Vec::new(), Vec::new());
-        for (index, (interval, read_to)) in record.partitions.iter().zip(&replay.read_to).enumerate() {
+        for (index, (interval, read_to)) in
+            record.partitions.iter().zip(&replay.read_to).enumerate()
+        {
             let is_needed = read_to.0 < interval.end;
             let is_paused = &mut replay.paused[index];
             if is_full && !is_needed && !*is_paused {
@@ -329,18 +439,38 @@ impl Engine {
     }
 
     /// Decodes by the recorded decisions, waiting for a registry that is away. `None` when told to stop.
-    fn decode_recorded(&mut self, batch: &RecordBatch, record: &EpochRecord) -> Result<Option<Decoded>, RunError> {
+    fn decode_recorded(
+        &mut self,
+        batch: &RecordBatch,
+        record: &EpochRecord,
+    ) -> Result<Option<Decoded>, RunError> {
         loop {
             // Records of format 1 do not hold the decisions of their time: today's answer has to do.
-            let verdicts = if record.version == 1 { Verdicts::Store } else { Verdicts::Recorded(&record.refused) };
-            let decoded = self.decoders.decode(batch, self.ports.source.partitions(), &self.catalog, self.ports.schemas.as_ref(), verdicts);
+            let verdicts = if record.version == 1 {
+                Verdicts::Store
+            } else {
+                Verdicts::Recorded(&record.refused)
+            };
+            let decoded = self.decoders.decode(
+                batch,
+                self.ports.source.partitions(),
+                &self.catalog,
+                self.ports.schemas.as_ref(),
+                verdicts,
+            );
             let Some(blocked) = decoded.blocked.first() else {
                 self.attendant.report("schemas", None);
                 return Ok(Some(decoded));
             };
             self.metrics.waited_for_schema();
             let topic = &self.ports.source.partitions()[blocked.partition as usize].topic;
-            self.attendant.report("schemas", Some(format!("offset {} of {topic}: {}", blocked.offset, blocked.reason)));
+            self.attendant.report(
+                "schemas",
+                Some(format!(
+                    "offset {} of {topic}: {}",
+                    blocked.offset, blocked.reason
+                )),
+            );
             self.read_model.beat();
             std::thread::sleep(WAIT);
             if self.stopped() {
@@ -352,13 +482,20 @@ impl Engine {
     /// Reads back what consumers have: policy states, scores with their explanations, the newest alerts. `false` when told to stop.
     fn read_state_back(&mut self) -> Result<bool, RunError> {
         let (schemas, encoders) = (self.ports.schemas.clone(), self.encoders.clone());
-        let status =
-            self.status(Phase::Replaying { done: self.taken, total: self.taken }, Some("reading scores and alert states back".into()));
+        let status = self.status(
+            Phase::Replaying {
+                done: self.taken,
+                total: self.taken,
+            },
+            Some("reading scores and alert states back".into()),
+        );
         self.read_model.set_status(status);
         let mut unmatched = 0_u64;
         let states = self.latest(Output::PolicyState)?;
         for value in states.into_values().flatten() {
-            let record = retry(&self.attendant, || encoders.read_policy_state(&value, schemas.as_ref()))?;
+            let record = retry(&self.attendant, || {
+                encoders.read_policy_state(&value, schemas.as_ref())
+            })?;
             unmatched += u64::from(self.machine.restore_policy(&record).is_err());
             self.read_model.beat();
             if self.stopped() {
@@ -368,7 +505,9 @@ impl Engine {
         let mut scores = Vec::new();
         for value in self.latest(Output::CurrentScores)?.into_values().flatten() {
             // What cannot be read is missing from the pages until it is scored again; nothing depends on it.
-            match retry(&self.attendant, || encoders.read_score(&value, schemas.as_ref())) {
+            match retry(&self.attendant, || {
+                encoders.read_score(&value, schemas.as_ref())
+            }) {
                 Ok(record) => match self.machine.restore_score(&record) {
                     Ok(view) => scores.push(view),
                     Err(_) => unmatched += 1,
@@ -388,13 +527,17 @@ impl Engine {
         let mut values = Vec::new();
         retry(&self.attendant, || {
             values.clear();
-            self.ports.outputs.newest(Output::Alerts, ALERTS_KEPT, &mut |_, value| {
-                values.extend(value.map(<[u8]>::to_vec));
-                Ok(())
-            })
+            self.ports
+                .outputs
+                .newest(Output::Alerts, ALERTS_KEPT, &mut |_, value| {
+                    values.extend(value.map(<[u8]>::to_vec));
+                    Ok(())
+                })
         })?;
         for value in &values {
-            match retry(&self.attendant, || encoders.read_alert(value, schemas.as_ref())) {
+            match retry(&self.attendant, || {
+                encoders.read_alert(value, schemas.as_ref())
+            }) {
                 Ok(record) => alerts.push((record.epoch, self.machine.restore_alert(&record))),
                 Err(stop @ PortError::Interrupted(_)) => return Err(stop.into()),
                 Err(_) => unmatched += 1,
@@ -402,10 +545,23 @@ impl Engine {
         }
         alerts.sort_by_key(|(epoch, _)| *epoch);
         if unmatched > 0 {
-            tracing::info!(records = unmatched, "scores and alert states of tasks or entities that are not there any more are left out");
+            tracing::info!(
+                records = unmatched,
+                "scores and alert states of tasks or entities that are not there any more are left out"
+            );
         }
-        let status = self.status(Phase::Replaying { done: self.taken, total: self.taken }, None);
-        self.read_model.publish(scores, alerts.into_iter().map(|(_, alert)| alert).collect(), status);
+        let status = self.status(
+            Phase::Replaying {
+                done: self.taken,
+                total: self.taken,
+            },
+            None,
+        );
+        self.read_model.publish(
+            scores,
+            alerts.into_iter().map(|(_, alert)| alert).collect(),
+            status,
+        );
         Ok(true)
     }
 
@@ -418,7 +574,13 @@ impl Engine {
             outputs.latest(output, &mut |key, value| {
                 newest.insert(key.to_vec(), value.map(<[u8]>::to_vec));
                 attendant.beat();
-                if attendant.is_stopped() { Err(PortError::Interrupted("reading scores and alert states back".into())) } else { Ok(()) }
+                if attendant.is_stopped() {
+                    Err(PortError::Interrupted(
+                        "reading scores and alert states back".into(),
+                    ))
+                } else {
+                    Ok(())
+                }
             })
         })?;
         Ok(newest)
@@ -426,10 +588,23 @@ impl Engine {
 }
 
 /// Committed positions in the order of a layout. Topics list a partition that was added beside their others; a layout lists it last.
-fn in_order_of(layout: &Layout, committed: &CommittedEpoch, asked: &[InputPartition]) -> CommittedEpoch {
+fn in_order_of(
+    layout: &Layout,
+    committed: &CommittedEpoch,
+    asked: &[InputPartition],
+) -> CommittedEpoch {
     let position = |topic: &str, partition: i32| {
-        let index = asked.iter().position(|p| p.topic == topic && p.partition == partition)?;
+        let index = asked
+            .iter()
+            .position(|p| p.topic == topic && p.partition == partition)?;
         committed.positions.get(index).copied().flatten()
     };
-    CommittedEpoch { positions: layout.partitions.iter().map(|p| position(&p.topic, p.partition)).collect(), ..committed.clone() }
+    CommittedEpoch {
+        positions: layout
+            .partitions
+            .iter()
+            .map(|p| position(&p.topic, p.partition))
+            .collect(),
+        ..committed.clone()
+    }
 }

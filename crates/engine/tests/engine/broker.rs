@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use leadpulse_engine::ports::{
-    Clock, CommittedEpoch, EachRecord, InputPartition, LogEnd, LogStep, NextOffset, Output, OutputLog, OutputRecord, PollLimit, PortError,
-    RecordBatch, SchemaLookupError, SchemaStore, SealedEpoch, Sink, Source, Stuck,
+    Clock, CommittedEpoch, EachRecord, InputPartition, LogEnd, LogStep, NextOffset, Output,
+    OutputLog, OutputRecord, PollLimit, PortError, RecordBatch, SchemaLookupError, SchemaStore,
+    SealedEpoch, Sink, Source, Stuck,
 };
 use leadpulse_schema::{FolderRegistry, SchemaRef};
 use rand::{RngExt, SeedableRng};
@@ -52,8 +53,17 @@ pub struct Broker(Arc<Mutex<Cluster>>);
 
 impl Broker {
     pub fn new(partitions: Vec<InputPartition>) -> Self {
-        let (input, ends) = (vec![Vec::new(); partitions.len()], vec![0; partitions.len()]);
-        Self(Arc::new(Mutex::new(Cluster { starts: ends.clone(), partitions, input, ends, ..Cluster::default() })))
+        let (input, ends) = (
+            vec![Vec::new(); partitions.len()],
+            vec![0; partitions.len()],
+        );
+        Self(Arc::new(Mutex::new(Cluster {
+            starts: ends.clone(),
+            partitions,
+            input,
+            ends,
+            ..Cluster::default()
+        })))
     }
     pub fn lock(&self) -> MutexGuard<'_, Cluster> {
         self.0.lock().unwrap()
@@ -84,9 +94,15 @@ impl Broker {
 impl Cluster {
     pub fn committed(&self) -> Option<CommittedEpoch> {
         let last = self.epochs.last()?;
-        let position = |(index, at): (usize, &NextOffset)| (self.created_again != Some(index)).then_some(*at);
+        let position =
+            |(index, at): (usize, &NextOffset)| (self.created_again != Some(index)).then_some(*at);
         let positions = last.positions.iter().enumerate().map(position).collect();
-        Some(CommittedEpoch { number: last.number, as_of_ms: last.as_of_ms, nonce: Some(last.nonce), positions })
+        Some(CommittedEpoch {
+            number: last.number,
+            as_of_ms: last.as_of_ms,
+            nonce: Some(last.nonce),
+            positions,
+        })
     }
 }
 
@@ -108,7 +124,14 @@ pub struct Reading {
 
 impl Default for Reading {
     fn default() -> Self {
-        Self { seed: 0, empty_ratio: 0.0, most: usize::MAX, favourite: None, breaks_at: None, hiccups: 0 }
+        Self {
+            seed: 0,
+            empty_ratio: 0.0,
+            most: usize::MAX,
+            favourite: None,
+            breaks_at: None,
+            hiccups: 0,
+        }
     }
 }
 
@@ -129,7 +152,16 @@ impl MemorySource {
         let partitions = broker.lock().partitions.clone();
         let generator = ChaCha8Rng::seed_from_u64(reading.seed);
         let at = vec![0; partitions.len()];
-        Self { broker: broker.clone(), paused: vec![false; at.len()], at, partitions, reading, generator, polls: 0, on_idle }
+        Self {
+            broker: broker.clone(),
+            paused: vec![false; at.len()],
+            at,
+            partitions,
+            reading,
+            generator,
+            polls: 0,
+            on_idle,
+        }
     }
 }
 
@@ -142,7 +174,12 @@ impl Source for MemorySource {
         self.paused = vec![false; self.at.len()];
         Ok(())
     }
-    fn poll(&mut self, batch: &mut RecordBatch, limit: PollLimit, _: Duration) -> Result<(), PortError> {
+    fn poll(
+        &mut self,
+        batch: &mut RecordBatch,
+        limit: PollLimit,
+        _: Duration,
+    ) -> Result<(), PortError> {
         self.polls += 1;
         if self.reading.breaks_at == Some(self.polls) {
             return Err(PortError::Fatal("the source broke".into()));
@@ -152,10 +189,19 @@ impl Source for MemorySource {
         }
         let cluster = self.broker.lock();
         let paused = &self.paused;
-        let has_more = |at: &[i64], p: usize| !paused[p] && cluster.input[p].last().is_some_and(|m| m.offset >= at[p]);
-        let damaged = |at: &[i64], p: usize| cluster.damaged.iter().any(|(partition, range)| *partition == p && range.contains(&at[p]));
+        let has_more = |at: &[i64], p: usize| {
+            !paused[p] && cluster.input[p].last().is_some_and(|m| m.offset >= at[p])
+        };
+        let damaged = |at: &[i64], p: usize| {
+            cluster
+                .damaged
+                .iter()
+                .any(|(partition, range)| *partition == p && range.contains(&at[p]))
+        };
         let has_more = |at: &[i64], p: usize| has_more(at, p) && !damaged(at, p);
-        let everyone: Vec<usize> = (0..self.at.len()).filter(|p| has_more(&self.at, *p)).collect();
+        let everyone: Vec<usize> = (0..self.at.len())
+            .filter(|p| has_more(&self.at, *p))
+            .collect();
         if everyone.is_empty() {
             drop(cluster);
             // An epoch that is being filled is not idle.
@@ -167,12 +213,22 @@ impl Source for MemorySource {
         if self.generator.random_bool(self.reading.empty_ratio) {
             return Ok(());
         }
-        let most = self.generator.random_range(1..=limit.records.min(self.reading.most).clamp(1, 10_000));
-        let favourite = self.reading.favourite.filter(|p| everyone.contains(p) && self.generator.random_bool(0.97));
+        let most = self
+            .generator
+            .random_range(1..=limit.records.min(self.reading.most).clamp(1, 10_000));
+        let favourite = self
+            .reading
+            .favourite
+            .filter(|p| everyone.contains(p) && self.generator.random_bool(0.97));
         for _ in 0..most.min(limit.records) {
             let ready: Vec<usize> = match favourite {
-                Some(partition) => [partition].into_iter().filter(|p| has_more(&self.at, *p)).collect(),
-                None => (0..self.at.len()).filter(|p| has_more(&self.at, *p)).collect(),
+                Some(partition) => [partition]
+                    .into_iter()
+                    .filter(|p| has_more(&self.at, *p))
+                    .collect(),
+                None => (0..self.at.len())
+                    .filter(|p| has_more(&self.at, *p))
+                    .collect(),
             };
             if ready.is_empty() {
                 break;
@@ -180,19 +236,45 @@ impl Source for MemorySource {
             let partition = ready[self.generator.random_range(0..ready.len() as u64) as usize];
             let messages = &cluster.input[partition];
             let message = &messages[messages.partition_point(|m| m.offset < self.at[partition])];
-            let headers = message.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref()));
-            batch.push(partition as u32, message.offset, message.timestamp_ms, message.key.as_deref(), message.value.as_deref(), headers);
+            let headers = message
+                .headers
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_deref()));
+            batch.push(
+                partition as u32,
+                message.offset,
+                message.timestamp_ms,
+                message.key.as_deref(),
+                message.value.as_deref(),
+                headers,
+            );
             self.at[partition] = message.offset + 1;
         }
         Ok(())
     }
     fn read_to(&mut self) -> Result<Vec<NextOffset>, PortError> {
         let cluster = self.broker.lock();
-        let passed = |p: usize| if cluster.input[p].last().is_some_and(|m| m.offset >= self.at[p]) { self.at[p] } else { cluster.ends[p] };
+        let passed = |p: usize| {
+            if cluster.input[p]
+                .last()
+                .is_some_and(|m| m.offset >= self.at[p])
+            {
+                self.at[p]
+            } else {
+                cluster.ends[p]
+            }
+        };
         Ok((0..self.at.len()).map(|p| NextOffset(passed(p))).collect())
     }
     fn starts(&mut self) -> Result<Vec<NextOffset>, PortError> {
-        Ok(self.broker.lock().starts.iter().take(self.partitions.len()).map(|start| NextOffset(*start)).collect())
+        Ok(self
+            .broker
+            .lock()
+            .starts
+            .iter()
+            .take(self.partitions.len())
+            .map(|start| NextOffset(*start))
+            .collect())
     }
     fn ends(&mut self) -> Result<Vec<LogEnd>, PortError> {
         Ok(self
@@ -201,11 +283,17 @@ impl Source for MemorySource {
             .ends
             .iter()
             .take(self.partitions.len())
-            .map(|end| LogEnd { stable: NextOffset(*end), high: NextOffset(*end) })
+            .map(|end| LogEnd {
+                stable: NextOffset(*end),
+                high: NextOffset(*end),
+            })
             .collect())
     }
     fn arrange(&mut self, partitions: Vec<InputPartition>) -> Result<(), PortError> {
-        assert!(self.broker.lock().partitions.starts_with(&partitions), "partitions are listed in order of their coming");
+        assert!(
+            self.broker.lock().partitions.starts_with(&partitions),
+            "partitions are listed in order of their coming"
+        );
         self.partitions = partitions;
         Ok(())
     }
@@ -213,25 +301,41 @@ impl Source for MemorySource {
         self.broker.lock().partitions[self.partitions.len()..].to_vec()
     }
     fn pause(&mut self, partitions: &[u32]) -> Result<(), PortError> {
-        partitions.iter().for_each(|partition| self.paused[*partition as usize] = true);
+        partitions
+            .iter()
+            .for_each(|partition| self.paused[*partition as usize] = true);
         Ok(())
     }
     fn resume(&mut self, partitions: &[u32]) -> Result<(), PortError> {
-        partitions.iter().for_each(|partition| self.paused[*partition as usize] = false);
+        partitions
+            .iter()
+            .for_each(|partition| self.paused[*partition as usize] = false);
         Ok(())
     }
     fn skip_to(&mut self, partition: u32, offset: NextOffset) -> Result<(), PortError> {
         self.at[partition as usize] = offset.0;
         Ok(())
     }
-    fn readable_after(&mut self, partition: u32, offset: NextOffset) -> Result<NextOffset, PortError> {
+    fn readable_after(
+        &mut self,
+        partition: u32,
+        offset: NextOffset,
+    ) -> Result<NextOffset, PortError> {
         let cluster = self.broker.lock();
-        let damage = cluster.damaged.iter().find(|(damaged, range)| *damaged == partition as usize && range.contains(&offset.0));
-        Ok(NextOffset(damage.map_or(offset.0 + 1, |(_, range)| range.end)))
+        let damage = cluster
+            .damaged
+            .iter()
+            .find(|(damaged, range)| *damaged == partition as usize && range.contains(&offset.0));
+        Ok(NextOffset(
+            damage.map_or(offset.0 + 1, |(_, range)| range.end),
+        ))
     }
     fn stuck(&mut self) -> Vec<Stuck> {
         let cluster = self.broker.lock();
-        let damage = cluster.damaged.iter().filter(|(partition, range)| range.contains(&self.at[*partition]));
+        let damage = cluster
+            .damaged
+            .iter()
+            .filter(|(partition, range)| range.contains(&self.at[*partition]));
         damage
             .map(|(partition, _)| Stuck {
                 partition: *partition as u32,
@@ -271,7 +375,13 @@ impl MemorySink {
     pub fn new(broker: &Broker, fault: Option<(u32, Fault)>, watcher: Option<Watcher>) -> Self {
         broker.lock().started += 1;
         let token = format!("start-{}", broker.lock().started);
-        Self { broker: broker.clone(), token, owner: 0, fault, watcher }
+        Self {
+            broker: broker.clone(),
+            token,
+            owner: 0,
+            fault,
+            watcher,
+        }
     }
     fn due(&mut self) -> Option<Fault> {
         let (left, fault) = self.fault.as_mut()?;
@@ -303,15 +413,32 @@ impl Sink for MemorySink {
         let fault = self.due();
         match fault {
             Some(Fault::Before) => return Err(PortError::Fatal("killed before the commit".into())),
-            Some(Fault::Retriable) => return Err(PortError::Retriable("the brokers are away".into())),
-            Some(Fault::Fenced) => return Err(PortError::Fenced("another process uses this transactional id".into())),
+            Some(Fault::Retriable) => {
+                return Err(PortError::Retriable("the brokers are away".into()));
+            }
+            Some(Fault::Fenced) => {
+                return Err(PortError::Fenced(
+                    "another process uses this transactional id".into(),
+                ));
+            }
             Some(Fault::After) | None => {}
         }
         let mut cluster = self.broker.lock();
-        assert_eq!(cluster.owner, self.owner, "a worker that lost its place commits");
-        assert_eq!(cluster.committed().map_or(0, |c| c.number) + 1, epoch.number, "epochs are committed in order");
+        assert_eq!(
+            cluster.owner, self.owner,
+            "a worker that lost its place commits"
+        );
+        assert_eq!(
+            cluster.committed().map_or(0, |c| c.number) + 1,
+            epoch.number,
+            "epochs are committed in order"
+        );
         cluster.epochs.push(SealedEpoch::clone(epoch));
-        if fault == Some(Fault::After) { Err(PortError::Fatal("killed after the commit".into())) } else { Ok(()) }
+        if fault == Some(Fault::After) {
+            Err(PortError::Fatal("killed after the commit".into()))
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -323,17 +450,30 @@ pub struct MemoryOutputs {
 
 impl MemoryOutputs {
     pub fn new(broker: &Broker) -> Self {
-        Self { broker: broker.clone(), script: Vec::new().into_iter() }
+        Self {
+            broker: broker.clone(),
+            script: Vec::new().into_iter(),
+        }
     }
     fn records(&self, output: Output) -> Vec<OutputRecord> {
         let cluster = self.broker.lock();
-        cluster.epochs.iter().flat_map(|e| &e.outputs).filter(|r| r.output == output).cloned().collect()
+        cluster
+            .epochs
+            .iter()
+            .flat_map(|e| &e.outputs)
+            .filter(|r| r.output == output)
+            .cloned()
+            .collect()
     }
 }
 
 impl OutputLog for MemoryOutputs {
     fn rewind(&mut self) -> Result<(), PortError> {
-        let script: Vec<Vec<u8>> = self.records(Output::Epochs).into_iter().filter_map(|r| r.value).collect();
+        let script: Vec<Vec<u8>> = self
+            .records(Output::Epochs)
+            .into_iter()
+            .filter_map(|r| r.value)
+            .collect();
         self.script = script.into_iter();
         Ok(())
     }
@@ -341,12 +481,21 @@ impl OutputLog for MemoryOutputs {
         Ok(self.script.next().map_or(LogStep::End, LogStep::Record))
     }
     fn latest(&mut self, output: Output, each: &mut EachRecord<'_>) -> Result<(), PortError> {
-        self.records(output).iter().try_for_each(|r| each(r.key.as_deref().unwrap(), r.value.as_deref()))
+        self.records(output)
+            .iter()
+            .try_for_each(|r| each(r.key.as_deref().unwrap(), r.value.as_deref()))
     }
-    fn newest(&mut self, output: Output, count: usize, each: &mut EachRecord<'_>) -> Result<(), PortError> {
+    fn newest(
+        &mut self,
+        output: Output,
+        count: usize,
+        each: &mut EachRecord<'_>,
+    ) -> Result<(), PortError> {
         let records = self.records(output);
         let from = records.len().saturating_sub(count);
-        records[from..].iter().try_for_each(|r| each(r.key.as_deref().unwrap_or_default(), r.value.as_deref()))
+        records[from..]
+            .iter()
+            .try_for_each(|r| each(r.key.as_deref().unwrap_or_default(), r.value.as_deref()))
     }
 }
 
@@ -365,7 +514,12 @@ pub struct Schemas {
 impl Schemas {
     pub fn load(dir: &Path) -> Self {
         let folder = FolderRegistry::load(dir).unwrap();
-        Self { folder, more: Mutex::default(), down: AtomicU32::new(0), on_down: Mutex::default() }
+        Self {
+            folder,
+            more: Mutex::default(),
+            down: AtomicU32::new(0),
+            on_down: Mutex::default(),
+        }
     }
     pub fn register(&self, id: u32, json: &str) {
         self.more.lock().unwrap().insert(id, json.into());
@@ -374,15 +528,22 @@ impl Schemas {
 
 impl SchemaStore for Schemas {
     fn lookup(&self, schema: &SchemaRef) -> Result<Arc<str>, SchemaLookupError> {
-        if self.down.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok() {
+        if self
+            .down
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1))
+            .is_ok()
+        {
             self.on_down.lock().unwrap().iter().for_each(|told| told());
-            return Err(SchemaLookupError::Unavailable("http://registry: connection refused".into()));
+            return Err(SchemaLookupError::Unavailable(
+                "http://registry: connection refused".into(),
+            ));
         }
         let more = match schema {
             SchemaRef::Id(id) => self.more.lock().unwrap().get(id).cloned(),
             SchemaRef::Guid(_) => None,
         };
-        more.or_else(|| self.folder.get(*schema)).ok_or_else(|| SchemaLookupError::Unknown(format!("{schema:?}")))
+        more.or_else(|| self.folder.get(*schema))
+            .ok_or_else(|| SchemaLookupError::Unknown(format!("{schema:?}")))
     }
     fn id_of(&self, _: &str, json: &str) -> Result<u32, SchemaLookupError> {
         FolderRegistry::id_of(json).map_err(|e| SchemaLookupError::Unknown(e.to_string()))

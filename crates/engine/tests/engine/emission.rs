@@ -30,7 +30,12 @@ fn by_activity(task: &str, column: &str) -> f64 {
 }
 
 fn buys(filter: Filter) -> TaskSpec {
-    TaskSpec { name: "buys", table: "accounts", policy: BUYS_POLICY, filter }
+    TaskSpec {
+        name: "buys",
+        table: "accounts",
+        policy: BUYS_POLICY,
+        filter,
+    }
 }
 
 // The bias alone gives 0.27, one activity 0.91.
@@ -47,16 +52,30 @@ struct Bench {
 impl Bench {
     fn new(tasks: &[TaskSpec], weigh: super::scorer::Weigh) -> Self {
         let rig = Rig::new(tasks, weigh);
-        Self { machine: rig.machine(), rig, sent: 0 }
+        Self {
+            machine: rig.machine(),
+            rig,
+            sent: 0,
+        }
     }
     fn account(&self, key: &str, at_ms: i64, status: &str) {
-        let fields = [("account_id", Text(key)), ("updated_at", Time(at_ms)), ("status", Text(status)), ("name", Text("Acme"))];
+        let fields = [
+            ("account_id", Text(key)),
+            ("updated_at", Time(at_ms)),
+            ("status", Text(status)),
+            ("name", Text("Acme")),
+        ];
         self.rig.send("accounts", at_ms, &fields);
     }
     fn activity(&mut self, owner: (&str, &str), at_ms: i64) {
         self.sent += 1;
         let id = format!("e{}", self.sent);
-        let fields = [("activity_id", Text(&id)), ("type", Text("meeting")), ("occurred_at", Time(at_ms)), (owner.0, Text(owner.1))];
+        let fields = [
+            ("activity_id", Text(&id)),
+            ("type", Text("meeting")),
+            ("occurred_at", Time(at_ms)),
+            (owner.0, Text(owner.1)),
+        ];
         self.rig.send("activities", at_ms, &fields);
     }
     fn step(&mut self, clock_ms: Option<i64>) -> Stepped {
@@ -67,11 +86,29 @@ impl Bench {
         let stepped = self.step(clock_ms);
         let text = |record: &Json, field: &str| record[field].as_str().unwrap_or("-").to_owned();
         let outputs = &stepped.sealed.outputs;
-        let scores = self.rig.outputs(outputs, Output::Scores).into_iter().map(|s| {
-            format!("{} {} {}/{} {}", text(&s, "task"), text(&s, "entity_id"), text(&s, "status"), text(&s, "cause"), text(&s, "band"))
-        });
+        let scores = self
+            .rig
+            .outputs(outputs, Output::Scores)
+            .into_iter()
+            .map(|s| {
+                format!(
+                    "{} {} {}/{} {}",
+                    text(&s, "task"),
+                    text(&s, "entity_id"),
+                    text(&s, "status"),
+                    text(&s, "cause"),
+                    text(&s, "band")
+                )
+            });
         let alerts = self.rig.outputs(outputs, Output::Alerts);
-        let alerts = alerts.into_iter().map(|a| format!("! {} {} {}", text(&a, "entity_id"), text(&a, "type"), text(&a, "band")));
+        let alerts = alerts.into_iter().map(|a| {
+            format!(
+                "! {} {} {}",
+                text(&a, "entity_id"),
+                text(&a, "type"),
+                text(&a, "band")
+            )
+        });
         scores.chain(alerts).collect()
     }
 }
@@ -83,19 +120,35 @@ fn steps_and_crossings_are_emitted_and_alerts_fire_on_crossing_only() {
         sends(bench, at_ms);
         bench.told(None)
     };
-    let active = |n: usize| move |bench: &mut Bench, at_ms: i64| (0..n).for_each(|_| bench.activity(("account_id", "A1"), at_ms));
+    let active = |n: usize| {
+        move |bench: &mut Bench, at_ms: i64| {
+            (0..n).for_each(|_| bench.activity(("account_id", "A1"), at_ms))
+        }
+    };
     let touched = |bench: &mut Bench, at_ms: i64| bench.account("A1", at_ms, "Prospect");
     type Sends<'a> = &'a dyn Fn(&mut Bench, i64);
     let steps: [(i64, Sends<'_>, &[&str]); 8] = [
         (0, &touched, &["buys A1 scored/event -"]),
         (1, &touched, &[]),
         (2, &active(1), &["buys A1 scored/event warm"]),
-        (3, &active(3), &["buys A1 scored/event hot", "! A1 threshold_up hot"]),
+        (
+            3,
+            &active(3),
+            &["buys A1 scored/event hot", "! A1 threshold_up hot"],
+        ),
         (4, &active(2), &["buys A1 scored/event hot"]),
         (5, &touched, &[]),
         // Decayed to almost nothing; the row is what makes it be seen.
-        (24 * 150, &touched, &["buys A1 scored/event -", "! A1 threshold_down -"]),
-        (24 * 150 + 1, &active(20), &["buys A1 scored/event hot", "! A1 threshold_up hot"]),
+        (
+            24 * 150,
+            &touched,
+            &["buys A1 scored/event -", "! A1 threshold_down -"],
+        ),
+        (
+            24 * 150 + 1,
+            &active(20),
+            &["buys A1 scored/event hot", "! A1 threshold_up hot"],
+        ),
     ];
     for (index, (hour, sends, expected)) in steps.into_iter().enumerate() {
         let found = told(&mut bench, T0 + hour * HOUR_MS, sends);
@@ -117,7 +170,16 @@ fn an_entity_that_leaves_the_population_is_told_once_and_may_return() {
     let reasons = |bench: &mut Bench| -> Vec<(String, Json, Json)> {
         let stepped = bench.step(None);
         let scores = bench.rig.outputs(&stepped.sealed.outputs, Output::Scores);
-        scores.into_iter().map(|s| (s["status"].as_str().unwrap().to_owned(), s["reason"].clone(), s["probability"].clone())).collect()
+        scores
+            .into_iter()
+            .map(|s| {
+                (
+                    s["status"].as_str().unwrap().to_owned(),
+                    s["reason"].clone(),
+                    s["probability"].clone(),
+                )
+            })
+            .collect()
     };
     let delete = |bench: &Bench, at_ms: i64| bench.rig.produce(0, at_ms, Some(b"A1"), None);
     let outside = json!("outside the task's population");
@@ -126,40 +188,82 @@ fn an_entity_that_leaves_the_population_is_told_once_and_may_return() {
     bench.account("A1", T0 + 1, "Prospect");
     bench.activity(("account_id", "A1"), T0 + 1);
     let scored = reasons(&mut bench);
-    assert_eq!((scored.len(), scored[0].0.as_str(), &scored[0].1), (1, "scored", &Json::Null));
+    assert_eq!(
+        (scored.len(), scored[0].0.as_str(), &scored[0].1),
+        (1, "scored", &Json::Null)
+    );
     assert!(scored[0].2.is_f64());
-    for (at_ms, expected) in [(2, vec![("ineligible".to_owned(), outside, Json::Null)]), (3, vec![])] {
+    for (at_ms, expected) in [
+        (2, vec![("ineligible".to_owned(), outside, Json::Null)]),
+        (3, vec![]),
+    ] {
         bench.account("A1", T0 + at_ms, "Customer");
         assert_eq!(reasons(&mut bench), expected);
     }
     bench.account("A1", T0 + 4, "Prospect");
     assert_eq!(reasons(&mut bench)[0].0, "scored");
     delete(&bench, T0 + 5);
-    assert_eq!(reasons(&mut bench), [("ineligible".to_owned(), json!("deleted"), Json::Null)]);
+    assert_eq!(
+        reasons(&mut bench),
+        [("ineligible".to_owned(), json!("deleted"), Json::Null)]
+    );
     delete(&bench, T0 + 6);
     assert_eq!(reasons(&mut bench), []);
     bench.account("A1", T0 + 7, "Customer");
-    assert_eq!(reasons(&mut bench), [("ineligible".to_owned(), json!("outside the task's population"), Json::Null)], "another reason");
+    assert_eq!(
+        reasons(&mut bench),
+        [(
+            "ineligible".to_owned(),
+            json!("outside the task's population"),
+            Json::Null
+        )],
+        "another reason"
+    );
     delete(&bench, T0 + 8);
-    assert_eq!(reasons(&mut bench), [("ineligible".to_owned(), json!("deleted"), Json::Null)]);
+    assert_eq!(
+        reasons(&mut bench),
+        [("ineligible".to_owned(), json!("deleted"), Json::Null)]
+    );
 }
 
 #[test]
 fn a_merged_account_is_told_once_for_every_task() {
-    let tasks = [buys(Filter::Everyone), TaskSpec { name: "leaves", ..buys(Filter::Equals("status", "Prospect")) }];
+    let tasks = [
+        buys(Filter::Everyone),
+        TaskSpec {
+            name: "leaves",
+            ..buys(Filter::Equals("status", "Prospect"))
+        },
+    ];
     let mut bench = Bench::new(&tasks, by_activity);
     bench.account("A1", T0, "Prospect");
     bench.account("A2", T0, "Prospect");
     assert_eq!(bench.told(None).len(), 4);
     let merged = |bench: &Bench, at_ms: i64| {
-        let fields =
-            [("account_id", Text("A1")), ("updated_at", Time(at_ms)), ("status", Text("Prospect")), ("merged_into_id", Text("A2"))];
+        let fields = [
+            ("account_id", Text("A1")),
+            ("updated_at", Time(at_ms)),
+            ("status", Text("Prospect")),
+            ("merged_into_id", Text("A2")),
+        ];
         bench.rig.send("accounts", at_ms, &fields);
     };
     let ineligible = |bench: &mut Bench| -> Vec<(Json, Json, Json)> {
         let outputs = bench.step(None).sealed.outputs.clone();
-        let scores = bench.rig.outputs(&outputs, Output::Scores).into_iter().filter(|s| s["status"] == "ineligible");
-        scores.map(|s| (s["task"].clone(), s["entity_id"].clone(), s["reason"].clone())).collect()
+        let scores = bench
+            .rig
+            .outputs(&outputs, Output::Scores)
+            .into_iter()
+            .filter(|s| s["status"] == "ineligible");
+        scores
+            .map(|s| {
+                (
+                    s["task"].clone(),
+                    s["entity_id"].clone(),
+                    s["reason"].clone(),
+                )
+            })
+            .collect()
     };
     merged(&bench, T0 + 1);
     let told = |task: &str| (json!(task), json!("A1"), json!("merged into A2"));
@@ -184,13 +288,30 @@ fn what_takes_an_event_back_is_counted_and_lowers_the_score() {
     ];
     bench.rig.send("activities", T0 + 2, &fields);
     let stepped = bench.step(None);
-    let score = bench.rig.outputs(&stepped.sealed.outputs, Output::Scores).pop().unwrap();
-    assert_eq!((stepped.tally.retracted, &score["band"], &score["previous_band"]), (1, &Json::Null, &json!("warm")));
+    let score = bench
+        .rig
+        .outputs(&stepped.sealed.outputs, Output::Scores)
+        .pop()
+        .unwrap();
+    assert_eq!(
+        (
+            stepped.tally.retracted,
+            &score["band"],
+            &score["previous_band"]
+        ),
+        (1, &Json::Null, &json!("warm"))
+    );
 }
 
 #[test]
 fn current_scores_are_the_newest_and_none_of_the_deleted() {
-    let tasks = [buys(Filter::Everyone), TaskSpec { name: "leaves", ..buys(Filter::Equals("status", "Prospect")) }];
+    let tasks = [
+        buys(Filter::Everyone),
+        TaskSpec {
+            name: "leaves",
+            ..buys(Filter::Equals("status", "Prospect"))
+        },
+    ];
     let mut bench = Bench::new(&tasks, by_activity);
     let mut all = Vec::new();
     let current = |bench: &mut Bench, all: &mut Vec<OutputRecord>| -> Vec<(String, Option<Json>)> {
@@ -198,28 +319,56 @@ fn current_scores_are_the_newest_and_none_of_the_deleted() {
         let newest = outputs.iter().filter(|r| r.output == Output::CurrentScores);
         let told = newest.map(|r| {
             let key = String::from_utf8(r.key.clone().unwrap()).unwrap();
-            (key, r.value.as_ref().map(|_| bench.rig.read(r)["status"].clone()))
+            (
+                key,
+                r.value
+                    .as_ref()
+                    .map(|_| bench.rig.read(r)["status"].clone()),
+            )
         });
         let told = told.collect();
         all.extend(outputs);
         told
     };
-    let (buys, leaves) = ("buys|accounts|A1".to_owned(), "leaves|accounts|A1".to_owned());
+    let (buys, leaves) = (
+        "buys|accounts|A1".to_owned(),
+        "leaves|accounts|A1".to_owned(),
+    );
     let (scored, ineligible) = (Some(json!("scored")), Some(json!("ineligible")));
     bench.account("A1", T0, "Prospect");
-    assert_eq!(current(&mut bench, &mut all), [(buys.clone(), scored.clone()), (leaves.clone(), scored.clone())]);
+    assert_eq!(
+        current(&mut bench, &mut all),
+        [
+            (buys.clone(), scored.clone()),
+            (leaves.clone(), scored.clone())
+        ]
+    );
     bench.account("A1", T0 + 1, "Customer");
-    assert_eq!(current(&mut bench, &mut all), [(leaves.clone(), ineligible)]);
+    assert_eq!(
+        current(&mut bench, &mut all),
+        [(leaves.clone(), ineligible)]
+    );
     bench.rig.produce(0, T0 + 2, Some(b"A1"), None);
-    assert_eq!(current(&mut bench, &mut all), [(buys.clone(), None), (leaves.clone(), None)], "each task forgets it");
+    assert_eq!(
+        current(&mut bench, &mut all),
+        [(buys.clone(), None), (leaves.clone(), None)],
+        "each task forgets it"
+    );
     bench.account("A1", T0 + 3, "Prospect");
-    assert_eq!(current(&mut bench, &mut all), [(buys, scored.clone()), (leaves, scored)]);
+    assert_eq!(
+        current(&mut bench, &mut all),
+        [(buys, scored.clone()), (leaves, scored)]
+    );
     bench.rig.check_current_scores(all.iter());
 }
 
 #[test]
 fn time_alone_moves_scores_fires_alerts_and_ends_membership() {
-    let leaves = TaskSpec { name: "leaves", policy: POLICY, ..buys(Filter::Everyone) };
+    let leaves = TaskSpec {
+        name: "leaves",
+        policy: POLICY,
+        ..buys(Filter::Everyone)
+    };
     let mut bench = Bench::new(&[buys(Filter::ActiveWithin(40)), leaves], by_activity);
     bench.account("A1", T0, "Prospect");
     (0..3).for_each(|_| bench.activity(("account_id", "A1"), T0));
@@ -228,35 +377,88 @@ fn time_alone_moves_scores_fires_alerts_and_ends_membership() {
 
     let (clock, model) = (HandClock::default(), Arc::new(ReadModel::new()));
     clock.0.store(T0, Ordering::SeqCst);
-    let life = Life { clock: clock.clone(), read_model: model.clone(), ..Life::default() };
+    let life = Life {
+        clock: clock.clone(),
+        read_model: model.clone(),
+        ..Life::default()
+    };
     let stop = life.stop.clone();
     let on_idle = Box::new(move || {
         let now = clock.0.fetch_add(6 * HOUR_MS, Ordering::SeqCst);
         stop.store(now > T0 + 60 * DAY_MS, Ordering::SeqCst);
     });
-    rig.run(Until::Stopped, Life { on_idle: Some(on_idle), ..life }).unwrap();
+    rig.run(
+        Until::Stopped,
+        Life {
+            on_idle: Some(on_idle),
+            ..life
+        },
+    )
+    .unwrap();
     rig.check_committed();
 
-    let scores = |task: &str| -> Vec<Json> { rig.committed(Output::Scores).into_iter().filter(|s| s["task"] == task).collect() };
-    let probabilities = |task: &str| -> Vec<f64> { scores(task).iter().filter_map(|s| s["probability"].as_f64()).collect() };
+    let scores = |task: &str| -> Vec<Json> {
+        rig.committed(Output::Scores)
+            .into_iter()
+            .filter(|s| s["task"] == task)
+            .collect()
+    };
+    let probabilities = |task: &str| -> Vec<f64> {
+        scores(task)
+            .iter()
+            .filter_map(|s| s["probability"].as_f64())
+            .collect()
+    };
     let (falling, rising) = (probabilities("buys"), probabilities("leaves"));
-    assert!(falling.len() > 5 && rising.len() > 5, "{} {}", falling.len(), rising.len());
+    assert!(
+        falling.len() > 5 && rising.len() > 5,
+        "{} {}",
+        falling.len(),
+        rising.len()
+    );
     assert!(falling.windows(2).all(|p| p[1] < p[0]), "{falling:?}");
     assert!(rising.windows(2).all(|p| p[1] > p[0]), "{rising:?}");
     assert!(scores("buys").iter().skip(1).all(|s| s["cause"] == "timer"));
 
     let alerts = rig.committed(Output::Alerts);
-    let told: Vec<(&str, &str)> = alerts.iter().map(|a| (a["task"].as_str().unwrap(), a["type"].as_str().unwrap())).collect();
-    assert_eq!(told.iter().filter(|t| **t == ("buys", "threshold_down")).count(), 1, "{told:?}");
-    assert_eq!(told.iter().filter(|t| **t == ("leaves", "threshold_up")).count(), 1, "{told:?}");
-    assert!(alerts.iter().all(|a| a["trigger"].is_null() && a["occurred_at"].is_null()), "time fired them, no event did");
+    let told: Vec<(&str, &str)> = alerts
+        .iter()
+        .map(|a| (a["task"].as_str().unwrap(), a["type"].as_str().unwrap()))
+        .collect();
+    assert_eq!(
+        told.iter()
+            .filter(|t| **t == ("buys", "threshold_down"))
+            .count(),
+        1,
+        "{told:?}"
+    );
+    assert_eq!(
+        told.iter()
+            .filter(|t| **t == ("leaves", "threshold_up"))
+            .count(),
+        1,
+        "{told:?}"
+    );
+    assert!(
+        alerts
+            .iter()
+            .all(|a| a["trigger"].is_null() && a["occurred_at"].is_null()),
+        "time fired them, no event did"
+    );
 
     // The 40th whole day after the one of the activities has ended; the timer's grid is an hour, the clock moves six.
     let last = scores("buys").pop().unwrap();
-    assert_eq!((last["status"].as_str(), last["cause"].as_str()), (Some("ineligible"), Some("timer")));
+    assert_eq!(
+        (last["status"].as_str(), last["cause"].as_str()),
+        (Some("ineligible"), Some("timer"))
+    );
     let left_ms = (T0.div_euclid(DAY_MS) + 40) * DAY_MS;
     let as_of = last["as_of"].as_i64().unwrap();
-    assert!((left_ms..=left_ms + 8 * HOUR_MS).contains(&as_of), "left {} h after the window did", (as_of - left_ms) / HOUR_MS);
+    assert!(
+        (left_ms..=left_ms + 8 * HOUR_MS).contains(&as_of),
+        "left {} h after the window did",
+        (as_of - left_ms) / HOUR_MS
+    );
     assert_eq!(scores("leaves").last().unwrap()["status"], "scored");
     assert!(model.status().as_of_ms.unwrap() >= T0 + 59 * DAY_MS);
 }
@@ -264,7 +466,13 @@ fn time_alone_moves_scores_fires_alerts_and_ends_membership() {
 #[test]
 fn a_crossing_counts_when_it_has_lasted_without_any_event() {
     let policy = r#"{"bands":[{"name":"warm","enter":0.5}],"threshold_up":"warm","min_dwell_ms":7200000,"emit_step":{"logit":100}}"#;
-    let mut bench = Bench::new(&[TaskSpec { policy, ..buys(Filter::Everyone) }], by_activity);
+    let mut bench = Bench::new(
+        &[TaskSpec {
+            policy,
+            ..buys(Filter::Everyone)
+        }],
+        by_activity,
+    );
     bench.account("A1", T0, "Prospect");
     bench.told(None);
     bench.activity(("account_id", "A1"), T0 + HOUR_MS);
@@ -273,19 +481,30 @@ fn a_crossing_counts_when_it_has_lasted_without_any_event() {
     assert!(bench.machine.wants_tick(Some(due_ms)));
     assert_eq!(bench.told(Some(due_ms - 1)), [""; 0]);
     assert!(bench.machine.wants_tick(Some(due_ms)));
-    assert_eq!(bench.told(Some(due_ms)), ["buys A1 scored/timer warm", "! A1 threshold_up warm"]);
+    assert_eq!(
+        bench.told(Some(due_ms)),
+        ["buys A1 scored/timer warm", "! A1 threshold_up warm"]
+    );
     assert_eq!(bench.told(Some(due_ms + 1)), [""; 0]);
 }
 
 #[test]
 fn a_board_rescores_the_peers_a_few_at_a_time() {
     fn by_peers(_: &str, column: &str) -> f64 {
-        if column == "industries/activities/14d/per cell" { 4.0 } else { 0.0 }
+        if column == "industries/activities/14d/per cell" {
+            4.0
+        } else {
+            0.0
+        }
     }
     let mut bench = Bench::new(&[buys(Filter::Everyone)], by_peers);
     for number in 0..10 {
         let key = format!("A{number}");
-        let fields = [("account_id", Text(&key)), ("updated_at", Time(T0)), ("industry", Text("Energy"))];
+        let fields = [
+            ("account_id", Text(&key)),
+            ("updated_at", Time(T0)),
+            ("industry", Text("Energy")),
+        ];
         bench.rig.send("accounts", T0, &fields);
     }
     bench.step(None);
@@ -299,7 +518,11 @@ fn a_board_rescores_the_peers_a_few_at_a_time() {
     let mut peers = Vec::new();
     let mut next = board;
     for _ in 0..10 {
-        assert!(next.tally.cells <= budget, "{} cells at once", next.tally.cells);
+        assert!(
+            next.tally.cells <= budget,
+            "{} cells at once",
+            next.tally.cells
+        );
         for score in bench.rig.outputs(&next.sealed.outputs, Output::Scores) {
             assert_eq!(score["cause"], "board");
             peers.push(score["entity_id"].as_str().unwrap().to_owned());
@@ -311,35 +534,75 @@ fn a_board_rescores_the_peers_a_few_at_a_time() {
         next = bench.step(None);
     }
     peers.sort();
-    let expected: Vec<String> = (0..10).filter(|n| *n != 3).map(|n| format!("A{n}")).collect();
-    assert_eq!(peers, expected, "each peer once; its own activities do not count as its peers'");
+    let expected: Vec<String> = (0..10)
+        .filter(|n| *n != 3)
+        .map(|n| format!("A{n}"))
+        .collect();
+    assert_eq!(
+        peers, expected,
+        "each peer once; its own activities do not count as its peers'"
+    );
 }
 
 #[test]
 fn members_beyond_the_cap_keep_a_score() {
     fn by_member(_: &str, column: &str) -> f64 {
-        if column == "contacts.engagement_score/value" { 0.0 } else { by_activity("buys", column) }
+        if column == "contacts.engagement_score/value" {
+            0.0
+        } else {
+            by_activity("buys", column)
+        }
     }
-    let task = TaskSpec { name: "engages", table: "contacts", policy: BUYS_POLICY, filter: Filter::Everyone };
+    let task = TaskSpec {
+        name: "engages",
+        table: "contacts",
+        policy: BUYS_POLICY,
+        filter: Filter::Everyone,
+    };
     let mut bench = Bench::new(&[task], by_member);
     let keys: Vec<String> = (0..40).map(|n| format!("C{n:02}")).collect();
     for key in &keys {
-        bench.rig.send("contacts", T0, &[("contact_id", Text(key)), ("updated_at", Time(T0)), ("account_id", Text("A1"))]);
+        bench.rig.send(
+            "contacts",
+            T0,
+            &[
+                ("contact_id", Text(key)),
+                ("updated_at", Time(T0)),
+                ("account_id", Text("A1")),
+            ],
+        );
     }
-    assert_eq!(bench.told(None).len(), keys.len(), "everyone has a first score");
+    assert_eq!(
+        bench.told(None).len(),
+        keys.len(),
+        "everyone has a first score"
+    );
     // Whoever is active moves to the front, others fall behind the cap.
     for (hour, key) in keys.iter().rev().enumerate() {
         bench.activity(("contact_id", key), T0 + hour as i64 * HOUR_MS);
         let told = bench.told(None);
-        assert!(told.iter().all(|line| line.contains(" scored/")), "{told:?}");
+        assert!(
+            told.iter().all(|line| line.contains(" scored/")),
+            "{told:?}"
+        );
     }
 }
 
 #[test]
 fn alerts_explain_themselves() {
     let tasks = [
-        TaskSpec { name: "buys_90d", table: "accounts", policy: POLICY, filter: Filter::Everyone },
-        TaskSpec { name: "engages_14d", table: "contacts", policy: POLICY, filter: Filter::Everyone },
+        TaskSpec {
+            name: "buys_90d",
+            table: "accounts",
+            policy: POLICY,
+            filter: Filter::Everyone,
+        },
+        TaskSpec {
+            name: "engages_14d",
+            table: "contacts",
+            policy: POLICY,
+            filter: Filter::Everyone,
+        },
     ];
     let rig = Rig::new(&tasks, by_name);
     Market::new(7).send(&rig, 500);
@@ -349,8 +612,15 @@ fn alerts_explain_themselves() {
     let (scores, alerts) = (rig.committed(Output::Scores), rig.committed(Output::Alerts));
     assert!(alerts.len() > 5, "{} alerts", alerts.len());
     for alert in &alerts {
-        let same = |s: &&Json| ["task", "entity_id", "epoch"].iter().all(|field| s[*field] == alert[*field]);
-        let score = scores.iter().find(same).expect("an alert comes with a score");
+        let same = |s: &&Json| {
+            ["task", "entity_id", "epoch"]
+                .iter()
+                .all(|field| s[*field] == alert[*field])
+        };
+        let score = scores
+            .iter()
+            .find(same)
+            .expect("an alert comes with a score");
         let shared = [
             "probability",
             "band",
@@ -375,32 +645,86 @@ fn alerts_explain_themselves() {
         for field in shared {
             assert_eq!(alert[field], score[field], "{field}");
         }
-        assert_eq!(score["drivers_as_of"], score["as_of"], "it was explained for this alert");
+        assert_eq!(
+            score["drivers_as_of"], score["as_of"],
+            "it was explained for this alert"
+        );
         let drivers = alert["drivers"].as_array().unwrap();
-        let sum: f64 = drivers.iter().map(|d| d["contribution"].as_f64().unwrap()).sum();
+        let sum: f64 = drivers
+            .iter()
+            .map(|d| d["contribution"].as_f64().unwrap())
+            .sum();
         let logit = score["logit"].as_f64().unwrap();
-        assert!((BIAS + sum - logit).abs() < 1e-4, "base {BIAS} + {sum} = {logit}");
+        assert!(
+            (BIAS + sum - logit).abs() < 1e-4,
+            "base {BIAS} + {sum} = {logit}"
+        );
         assert_eq!(alert["base_logit"], BIAS);
-        let sizes: Vec<f64> = drivers.iter().map(|d| d["contribution"].as_f64().unwrap().abs()).collect();
-        assert!(sizes.is_sorted_by(|a, b| a >= b), "strongest first: {sizes:?}");
+        let sizes: Vec<f64> = drivers
+            .iter()
+            .map(|d| d["contribution"].as_f64().unwrap().abs())
+            .collect();
+        assert!(
+            sizes.is_sorted_by(|a, b| a >= b),
+            "strongest first: {sizes:?}"
+        );
         for driver in drivers {
-            let (x, share) = (driver["contribution"].as_f64().unwrap(), driver["share"].as_i64().unwrap());
+            let (x, share) = (
+                driver["contribution"].as_f64().unwrap(),
+                driver["share"].as_i64().unwrap(),
+            );
             assert!(x > 0.0 || share == 0, "{driver}");
         }
-        assert_eq!(drivers.iter().map(|d| d["share"].as_i64().unwrap()).sum::<i64>(), 100, "{drivers:?}");
+        assert_eq!(
+            drivers
+                .iter()
+                .map(|d| d["share"].as_i64().unwrap())
+                .sum::<i64>(),
+            100,
+            "{drivers:?}"
+        );
 
         let text = |field: &str| alert[field].as_str().unwrap();
-        let alert_type = if text("type") == "threshold_up" { AlertType::ThresholdUp } else { AlertType::ThresholdDown };
+        let alert_type = if text("type") == "threshold_up" {
+            AlertType::ThresholdUp
+        } else {
+            AlertType::ThresholdDown
+        };
         let ordinal = alert["ordinal"].as_u64().unwrap();
-        assert_eq!(text("alert_id"), alert_id(text("task"), text("entity_type"), text("entity_id"), alert_type, ordinal));
-        let (p, threshold) = (alert["probability"].as_f64().unwrap(), alert["threshold"].as_f64().unwrap());
-        assert_eq!(p >= threshold, alert_type == AlertType::ThresholdUp, "{p} {threshold}");
+        assert_eq!(
+            text("alert_id"),
+            alert_id(
+                text("task"),
+                text("entity_type"),
+                text("entity_id"),
+                alert_type,
+                ordinal
+            )
+        );
+        let (p, threshold) = (
+            alert["probability"].as_f64().unwrap(),
+            alert["threshold"].as_f64().unwrap(),
+        );
+        assert_eq!(
+            p >= threshold,
+            alert_type == AlertType::ThresholdUp,
+            "{p} {threshold}"
+        );
     }
     // The state that fired is in the same transaction.
     let states = rig.committed(Output::PolicyState);
     for alert in &alerts {
-        let same = |s: &&Json| ["task", "entity_type", "entity_id", "epoch"].iter().all(|field| s[*field] == alert[*field]);
-        let state: Json = serde_json::from_str(states.iter().find(same).unwrap()["state"].as_str().unwrap()).unwrap();
-        assert_eq!(state["fired"][alert["type"].as_str().unwrap()]["ordinal"], alert["ordinal"]);
+        let same = |s: &&Json| {
+            ["task", "entity_type", "entity_id", "epoch"]
+                .iter()
+                .all(|field| s[*field] == alert[*field])
+        };
+        let state: Json =
+            serde_json::from_str(states.iter().find(same).unwrap()["state"].as_str().unwrap())
+                .unwrap();
+        assert_eq!(
+            state["fired"][alert["type"].as_str().unwrap()]["ordinal"],
+            alert["ordinal"]
+        );
     }
 }

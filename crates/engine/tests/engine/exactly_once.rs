@@ -22,8 +22,18 @@ const DWELLING: &str = r#"{"bands":[{"name":"warm","enter":0.25},{"name":"hot","
 
 fn tasks() -> Vec<TaskSpec> {
     vec![
-        TaskSpec { name: "buys_90d", table: "accounts", policy: POLICY, filter: Filter::ActiveWithin(12) },
-        TaskSpec { name: "engages_14d", table: "contacts", policy: DWELLING, filter: Filter::Has("seniority") },
+        TaskSpec {
+            name: "buys_90d",
+            table: "accounts",
+            policy: POLICY,
+            filter: Filter::ActiveWithin(12),
+        },
+        TaskSpec {
+            name: "engages_14d",
+            table: "contacts",
+            policy: DWELLING,
+            filter: Filter::Has("seniority"),
+        },
     ]
 }
 
@@ -43,7 +53,10 @@ fn elsewhere(rig: &Rig) -> Rig {
         copy.lock().ends.clone_from(&cluster.ends);
         copy
     };
-    Rig { broker, ..rig.clone() }
+    Rig {
+        broker,
+        ..rig.clone()
+    }
 }
 
 fn random_reading(generator: &mut ChaCha8Rng) -> Reading {
@@ -51,26 +64,42 @@ fn random_reading(generator: &mut ChaCha8Rng) -> Reading {
         seed: generator.random(),
         empty_ratio: [0.0, 0.05, 0.5][generator.random_range(0..3)],
         most: [1, 7, 100, usize::MAX][generator.random_range(0..4)],
-        favourite: generator.random_bool(0.4).then(|| generator.random_range(0..8_u64) as usize),
-        breaks_at: generator.random_bool(0.3).then(|| generator.random_range(1..80)),
+        favourite: generator
+            .random_bool(0.4)
+            .then(|| generator.random_range(0..8_u64) as usize),
+        breaks_at: generator
+            .random_bool(0.3)
+            .then(|| generator.random_range(1..80)),
         hiccups: 0,
     }
 }
 
 /// Runs processes that die at random points, one after the other, until one gets to its end.
-fn run_with_crashes(rig: &mut Rig, generator: &mut ChaCha8Rng, deaths: &mut BTreeMap<String, u32>) -> Summary {
+fn run_with_crashes(
+    rig: &mut Rig,
+    generator: &mut ChaCha8Rng,
+    deaths: &mut BTreeMap<String, u32>,
+) -> Summary {
     for lives in 0.. {
         rig.options.max_records = [2, 5, 20, 200][generator.random_range(0..4)];
         let mortal = lives < 12;
         let fault = generator.random_bool(0.8).then(|| {
-            let fault = [Fault::Before, Fault::After, Fault::Retriable][generator.random_range(0..3)];
+            let fault =
+                [Fault::Before, Fault::After, Fault::Retriable][generator.random_range(0..3)];
             (generator.random_range(0..40), fault)
         });
         let mut reading = random_reading(generator);
         if !mortal {
             reading.breaks_at = None;
         }
-        match rig.run(Until::End, Life { reading, fault: fault.filter(|_| mortal), ..Life::default() }) {
+        match rig.run(
+            Until::End,
+            Life {
+                reading,
+                fault: fault.filter(|_| mortal),
+                ..Life::default()
+            },
+        ) {
             Ok(summary) => return summary,
             Err(RunError::Port(error)) => *deaths.entry(error.to_string()).or_default() += 1,
         }
@@ -83,7 +112,10 @@ fn distance(a: &BTreeMap<(String, String), f64>, b: &BTreeMap<(String, String), 
     let keys = |m: &BTreeMap<(String, String), f64>| m.keys().cloned().collect::<Vec<_>>();
     assert_eq!(keys(a), keys(b), "the same entities are scored");
     let p = leadpulse_features::probability;
-    a.values().zip(b.values()).map(|(x, y)| (p(*x) - p(*y)).abs()).fold(0.0, f64::max)
+    a.values()
+        .zip(b.values())
+        .map(|(x, y)| (p(*x) - p(*y)).abs())
+        .fold(0.0, f64::max)
 }
 
 #[test]
@@ -99,19 +131,37 @@ fn committed_outputs_are_those_of_the_reference_whatever_crashes() {
         rig.check_committed();
 
         let script = rig.script();
-        assert!(script.iter().rev().skip(1).all(|record| !record.closing) && script.last().unwrap().closing);
-        let taken: i64 = script.iter().map(|r| r.accepted + r.duplicate + r.dead_lettered.iter().map(|d| d.count).sum::<i64>()).sum();
+        assert!(
+            script.iter().rev().skip(1).all(|record| !record.closing)
+                && script.last().unwrap().closing
+        );
+        let taken: i64 = script
+            .iter()
+            .map(|r| {
+                r.accepted + r.duplicate + r.dead_lettered.iter().map(|d| d.count).sum::<i64>()
+            })
+            .sum();
         let sent: usize = rig.broker.lock().input.iter().map(Vec::len).sum();
         assert_eq!(taken, sent as i64, "every record was taken");
         late += script.iter().map(|r| r.late).sum::<i64>();
         duplicate += script.iter().map(|r| r.duplicate).sum::<i64>();
-        dead += script.iter().flat_map(|r| &r.dead_lettered).map(|d| d.count).sum::<i64>();
-        let ids: Vec<String> = rig.committed(Output::Alerts).iter().map(|a| a["alert_id"].as_str().unwrap().to_owned()).collect();
+        dead += script
+            .iter()
+            .flat_map(|r| &r.dead_lettered)
+            .map(|d| d.count)
+            .sum::<i64>();
+        let ids: Vec<String> = rig
+            .committed(Output::Alerts)
+            .iter()
+            .map(|a| a["alert_id"].as_str().unwrap().to_owned())
+            .collect();
         let distinct: std::collections::BTreeSet<&String> = ids.iter().collect();
         assert_eq!(distinct.len(), ids.len(), "an alert is written once");
         alerts += ids.len();
         for score in rig.committed(Output::Scores) {
-            *causes.entry(score["cause"].as_str().unwrap().to_owned()).or_insert(0) += 1;
+            *causes
+                .entry(score["cause"].as_str().unwrap().to_owned())
+                .or_insert(0) += 1;
         }
 
         // After the closing tick neither the faults nor the cuts nor the interleaving can be seen any more.
@@ -126,8 +176,16 @@ fn committed_outputs_are_those_of_the_reference_whatever_crashes() {
     // A run in which nothing happened proves nothing.
     println!("{deaths:?} {causes:?} alerts {alerts} late {late} duplicate {duplicate} dead {dead}");
     assert_eq!(deaths.len(), 4, "all ways to die were tried: {deaths:?}");
-    assert!(alerts > 20 && late > 5 && duplicate > 5 && dead > 20, "{alerts} {late} {duplicate} {dead}");
-    assert!(["event", "timer", "board", "closing"].iter().all(|cause| causes.contains_key(*cause)), "{causes:?}");
+    assert!(
+        alerts > 20 && late > 5 && duplicate > 5 && dead > 20,
+        "{alerts} {late} {duplicate} {dead}"
+    );
+    assert!(
+        ["event", "timer", "board", "closing"]
+            .iter()
+            .all(|cause| causes.contains_key(*cause)),
+        "{causes:?}"
+    );
 }
 
 #[test]
@@ -167,10 +225,20 @@ fn a_live_engine_with_a_clock_replays_too() {
         rig.options.clock = ClockMode::Wall;
         let mut generator = ChaCha8Rng::seed_from_u64(seed);
         let clock = HandClock::default();
-        clock.0.store(1_700_000_000_000 + 40 * DAY_MS, Ordering::SeqCst);
+        clock
+            .0
+            .store(1_700_000_000_000 + 40 * DAY_MS, Ordering::SeqCst);
         for life in 0..4 {
-            let reading = Reading { breaks_at: None, ..random_reading(&mut generator) };
-            let mut idle = Life { reading, clock: clock.clone(), fault: (life == 1).then_some((6, Fault::After)), ..Life::default() };
+            let reading = Reading {
+                breaks_at: None,
+                ..random_reading(&mut generator)
+            };
+            let mut idle = Life {
+                reading,
+                clock: clock.clone(),
+                fault: (life == 1).then_some((6, Fault::After)),
+                ..Life::default()
+            };
             let (ticking, stop, mut ticks) = (clock.clone(), idle.stop.clone(), 0);
             let (producers, target) = (market.clone(), rig.clone());
             idle.on_idle = Some(Box::new(move || {
@@ -186,20 +254,48 @@ fn a_live_engine_with_a_clock_replays_too() {
         }
         rig.check_committed();
         let script = rig.script();
-        assert!(script.iter().filter(|r| r.clock.live_at.is_some()).count() > 20, "the clock made epochs");
-        assert!(script.iter().any(|r| r.clock.live_at.is_some() && r.accepted > 0), "events and clock met in an epoch");
+        assert!(
+            script.iter().filter(|r| r.clock.live_at.is_some()).count() > 20,
+            "the clock made epochs"
+        );
+        assert!(
+            script
+                .iter()
+                .any(|r| r.clock.live_at.is_some() && r.accepted > 0),
+            "events and clock met in an epoch"
+        );
     }
 }
 
 /// What the read model shows: every score by (task, entity), and the alerts' names, newest first.
-fn shown(rig: &Rig, model: &ReadModel) -> (BTreeMap<(String, String), leadpulse_engine::read_model::ScoreView>, Vec<String>) {
+fn shown(
+    rig: &Rig,
+    model: &ReadModel,
+) -> (
+    BTreeMap<(String, String), leadpulse_engine::read_model::ScoreView>,
+    Vec<String>,
+) {
     let mut scores = BTreeMap::new();
     for score in rig.committed(Output::Scores) {
-        for view in model.get(score["entity_type"].as_str().unwrap(), score["entity_id"].as_str().unwrap()) {
-            scores.insert((view.task.to_string(), view.entity_id.to_string()), (*view).clone());
+        for view in model.get(
+            score["entity_type"].as_str().unwrap(),
+            score["entity_id"].as_str().unwrap(),
+        ) {
+            scores.insert(
+                (view.task.to_string(), view.entity_id.to_string()),
+                (*view).clone(),
+            );
         }
     }
-    (scores, model.alerts(1000).1.iter().map(|a| a.alert_id.clone()).collect())
+    (
+        scores,
+        model
+            .alerts(1000)
+            .1
+            .iter()
+            .map(|a| a.alert_id.clone())
+            .collect(),
+    )
 }
 
 #[test]
@@ -212,44 +308,101 @@ fn the_read_model_shows_committed_state_only_and_all_of_it() {
     let count = watched.clone();
     let watcher = Box::new(move |epoch: &leadpulse_engine::ports::SealedEpoch| {
         let committed = epoch.number - 1;
-        assert_eq!(seen.status().epoch, committed, "the status is of the epoch before");
+        assert_eq!(
+            seen.status().epoch,
+            committed,
+            "the status is of the epoch before"
+        );
         for record in epoch.outputs.iter().filter(|r| r.output == Output::Scores) {
             Frame::parse(record.value.as_ref().unwrap(), std::iter::empty()).unwrap();
             let score = schemas.read(record);
-            let views = seen.get(score["entity_type"].as_str().unwrap(), score["entity_id"].as_str().unwrap());
-            assert!(views.iter().all(|view| view.epoch <= committed), "a score of {} shows before its commit", epoch.number);
+            let views = seen.get(
+                score["entity_type"].as_str().unwrap(),
+                score["entity_id"].as_str().unwrap(),
+            );
+            assert!(
+                views.iter().all(|view| view.epoch <= committed),
+                "a score of {} shows before its commit",
+                epoch.number
+            );
             *count.lock().unwrap() += 1;
         }
-        assert!(seen.alerts(1000).1.iter().all(|alert| alert.epoch <= committed));
+        assert!(
+            seen.alerts(1000)
+                .1
+                .iter()
+                .all(|alert| alert.epoch <= committed)
+        );
     });
     // The last epoch fails: what it decided must not show.
-    let life = Life { watcher: Some(watcher), read_model: model.clone(), fault: Some((5, Fault::Before)), ..Life::default() };
+    let life = Life {
+        watcher: Some(watcher),
+        read_model: model.clone(),
+        fault: Some((5, Fault::Before)),
+        ..Life::default()
+    };
     rig.run(Until::End, life).unwrap_err();
     assert!(*watched.lock().unwrap() > 10, "the watcher saw scores");
     let last = rig.script().last().unwrap().clone();
-    assert_eq!((model.status().epoch, model.status().as_of_ms), (last.epoch as u64, Some(last.as_of)));
+    assert_eq!(
+        (model.status().epoch, model.status().as_of_ms),
+        (last.epoch as u64, Some(last.as_of))
+    );
 
     let (scores, alerts) = shown(&rig, &model);
     let newest: BTreeMap<_, _> = rig
         .committed(Output::Scores)
         .into_iter()
-        .map(|s| ((s["task"].as_str().unwrap().to_owned(), s["entity_id"].as_str().unwrap().to_owned()), s))
+        .map(|s| {
+            (
+                (
+                    s["task"].as_str().unwrap().to_owned(),
+                    s["entity_id"].as_str().unwrap().to_owned(),
+                ),
+                s,
+            )
+        })
         .collect();
-    assert_eq!(scores.keys().collect::<Vec<_>>(), newest.keys().collect::<Vec<_>>());
+    assert_eq!(
+        scores.keys().collect::<Vec<_>>(),
+        newest.keys().collect::<Vec<_>>()
+    );
     for (key, view) in &scores {
         let record = &newest[key];
-        assert_eq!((view.epoch as i64, view.as_of_ms), (record["epoch"].as_i64().unwrap(), record["as_of"].as_i64().unwrap()));
-        assert_eq!(view.status == ScoreStatus::Scored, record["status"] == "scored");
+        assert_eq!(
+            (view.epoch as i64, view.as_of_ms),
+            (
+                record["epoch"].as_i64().unwrap(),
+                record["as_of"].as_i64().unwrap()
+            )
+        );
+        assert_eq!(
+            view.status == ScoreStatus::Scored,
+            record["status"] == "scored"
+        );
         assert_eq!(view.score, record["score"].as_f64());
         assert_eq!(view.band.as_deref(), record["band"].as_str());
         assert_eq!(view.account_id.as_deref(), record["account_id"].as_str());
     }
-    let written: Vec<String> = rig.committed(Output::Alerts).iter().rev().map(|a| a["alert_id"].as_str().unwrap().to_owned()).collect();
+    let written: Vec<String> = rig
+        .committed(Output::Alerts)
+        .iter()
+        .rev()
+        .map(|a| a["alert_id"].as_str().unwrap().to_owned())
+        .collect();
     assert_eq!(alerts, written);
 
     // A process that takes over shows the same, and then goes on.
     let next = Arc::new(ReadModel::new());
-    rig.run(Until::End, Life { read_model: next.clone(), fault: Some((0, Fault::Before)), ..Life::default() }).unwrap_err();
+    rig.run(
+        Until::End,
+        Life {
+            read_model: next.clone(),
+            fault: Some((0, Fault::Before)),
+            ..Life::default()
+        },
+    )
+    .unwrap_err();
     let (mut after, alerts_after) = shown(&rig, &next);
     assert_eq!(alerts_after, alerts);
     // Facts are those of the graph as it is now; everything else is as it was shown.

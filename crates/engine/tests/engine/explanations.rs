@@ -18,26 +18,42 @@ const T0: i64 = 1_700_000_000_000;
 const HOUR_MS: i64 = 3_600_000;
 
 fn task(name: &'static str, policy: &'static str, filter: Filter) -> TaskSpec {
-    TaskSpec { name, table: "accounts", policy, filter }
+    TaskSpec {
+        name,
+        table: "accounts",
+        policy,
+        filter,
+    }
 }
 
-const EVERY_MOVE: &str =
-    r#"{"bands":[{"name":"warm","enter":0.2},{"name":"hot","enter":0.5}],"threshold_up":"hot","emit_step":{"logit":0}}"#;
+const EVERY_MOVE: &str = r#"{"bands":[{"name":"warm","enter":0.2},{"name":"hot","enter":0.5}],"threshold_up":"hot","emit_step":{"logit":0}}"#;
 
 #[test]
 fn places_are_those_of_a_sorted_list_of_everybody() {
-    let tasks = [task("buys", EVERY_MOVE, Filter::Everyone), task("stays", EVERY_MOVE, Filter::Has("industry"))];
+    let tasks = [
+        task("buys", EVERY_MOVE, Filter::Everyone),
+        task("stays", EVERY_MOVE, Filter::Has("industry")),
+    ];
     let mut rig = Rig::new(&tasks, by_name);
     Market::new(31).send(&rig, 600);
     rig.options.max_records = 25;
     rig.run_to_end();
     let mut epochs: BTreeMap<i64, Vec<Json>> = BTreeMap::new();
     for score in rig.committed(Output::Scores) {
-        epochs.entry(score["epoch"].as_i64().unwrap()).or_default().push(score);
+        epochs
+            .entry(score["epoch"].as_i64().unwrap())
+            .or_default()
+            .push(score);
     }
-    let (mut standing, mut checked, mut left): (BTreeMap<(String, String), f64>, _, _) = (BTreeMap::new(), 0, 0);
+    let (mut standing, mut checked, mut left): (BTreeMap<(String, String), f64>, _, _) =
+        (BTreeMap::new(), 0, 0);
     for scores in epochs.values() {
-        let key = |s: &Json| (s["task"].as_str().unwrap().to_owned(), s["entity_id"].as_str().unwrap().to_owned());
+        let key = |s: &Json| {
+            (
+                s["task"].as_str().unwrap().to_owned(),
+                s["entity_id"].as_str().unwrap().to_owned(),
+            )
+        };
         for score in scores {
             match score["logit"].as_f64() {
                 Some(logit) => drop(standing.insert(key(score), logit)),
@@ -46,18 +62,35 @@ fn places_are_those_of_a_sorted_list_of_everybody() {
         }
         for score in scores {
             let Some(logit) = score["logit"].as_f64() else {
-                assert!(["rank", "percentile", "ranked", "recommended_action"].iter().all(|field| score[*field].is_null()));
+                assert!(
+                    ["rank", "percentile", "ranked", "recommended_action"]
+                        .iter()
+                        .all(|field| score[*field].is_null())
+                );
                 continue;
             };
-            let all: Vec<f64> = standing.iter().filter(|((task, _), _)| *task == key(score).0).map(|(_, logit)| *logit).collect();
-            let (above, below) = (all.iter().filter(|x| **x > logit).count(), all.iter().filter(|x| **x < logit).count());
+            let all: Vec<f64> = standing
+                .iter()
+                .filter(|((task, _), _)| *task == key(score).0)
+                .map(|(_, logit)| *logit)
+                .collect();
+            let (above, below) = (
+                all.iter().filter(|x| **x > logit).count(),
+                all.iter().filter(|x| **x < logit).count(),
+            );
             assert_eq!(score["rank"], json!(above + 1));
             assert_eq!(score["ranked"], json!(all.len()));
-            assert_eq!(score["percentile"], json!(100.0 * below as f64 / all.len() as f64));
+            assert_eq!(
+                score["percentile"],
+                json!(100.0 * below as f64 / all.len() as f64)
+            );
             checked += 1;
         }
     }
-    assert!(checked > 200 && left > 0, "{checked} places, {left} left the population");
+    assert!(
+        checked > 200 && left > 0,
+        "{checked} places, {left} left the population"
+    );
     rig.check_committed();
 }
 
@@ -78,17 +111,34 @@ impl Bench {
                 _ => 0.0,
             }
         }
-        let rig = Rig::new(&[task("buys", policy, Filter::Equals("status", "Prospect"))], by_activity);
-        Self { machine: rig.machine(), rig, sent: 0 }
+        let rig = Rig::new(
+            &[task("buys", policy, Filter::Equals("status", "Prospect"))],
+            by_activity,
+        );
+        Self {
+            machine: rig.machine(),
+            rig,
+            sent: 0,
+        }
     }
     fn account(&self, at_ms: i64, status: &str) {
-        let fields = [("account_id", Text("A1")), ("updated_at", Time(at_ms)), ("status", Text(status)), ("name", Text("Acme"))];
+        let fields = [
+            ("account_id", Text("A1")),
+            ("updated_at", Time(at_ms)),
+            ("status", Text(status)),
+            ("name", Text("Acme")),
+        ];
         self.rig.send("accounts", at_ms, &fields);
     }
     fn active(&mut self, at_ms: i64) {
         self.sent += 1;
         let id = format!("e{}", self.sent);
-        let fields = [("activity_id", Text(&id)), ("type", Text("meeting")), ("occurred_at", Time(at_ms)), ("account_id", Text("A1"))];
+        let fields = [
+            ("activity_id", Text(&id)),
+            ("type", Text("meeting")),
+            ("occurred_at", Time(at_ms)),
+            ("account_id", Text("A1")),
+        ];
         self.rig.send("activities", at_ms, &fields);
     }
     fn step(&mut self) -> Stepped {
@@ -97,12 +147,20 @@ impl Bench {
     /// The score a step emits.
     fn score(&mut self) -> Json {
         let stepped = self.step();
-        self.rig.outputs(&stepped.sealed.outputs, Output::Scores).pop().expect("a score is emitted")
+        self.rig
+            .outputs(&stepped.sealed.outputs, Output::Scores)
+            .pop()
+            .expect("a score is emitted")
     }
 }
 
 fn contributions(drivers: &Json) -> BTreeMap<String, f64> {
-    let of = |d: &Json| (d["group"].as_str().unwrap().to_owned(), d["contribution"].as_f64().unwrap());
+    let of = |d: &Json| {
+        (
+            d["group"].as_str().unwrap().to_owned(),
+            d["contribution"].as_f64().unwrap(),
+        )
+    };
     drivers.as_array().unwrap().iter().map(of).collect()
 }
 
@@ -113,35 +171,73 @@ fn a_record_says_what_changed_since_the_explanation_before() {
     );
     bench.account(T0, "Prospect");
     let first = bench.score();
-    assert_eq!((&first["band"], &first["drivers_as_of"], &first["top_signal"]), (&Json::Null, &Json::Null, &Json::Null), "not in a band");
+    assert_eq!(
+        (
+            &first["band"],
+            &first["drivers_as_of"],
+            &first["top_signal"]
+        ),
+        (&Json::Null, &Json::Null, &Json::Null),
+        "not in a band"
+    );
 
     bench.active(T0 + HOUR_MS);
     let warm = bench.score();
-    assert_eq!((&warm["band"], &warm["drivers_as_of"], &warm["change_since"]), (&json!("warm"), &json!(T0 + HOUR_MS), &Json::Null));
-    assert!(warm["top_signal"].as_str().is_some_and(|signal| !signal.is_empty()), "{warm}");
+    assert_eq!(
+        (&warm["band"], &warm["drivers_as_of"], &warm["change_since"]),
+        (&json!("warm"), &json!(T0 + HOUR_MS), &Json::Null)
+    );
+    assert!(
+        warm["top_signal"]
+            .as_str()
+            .is_some_and(|signal| !signal.is_empty()),
+        "{warm}"
+    );
     assert_eq!(warm["change_drivers"], json!([]));
 
     (0..4).for_each(|_| bench.active(T0 + 2 * HOUR_MS));
     let hot = bench.score();
-    assert_eq!((&hot["band"], &hot["change_since"], &hot["previous_as_of"]), (&json!("hot"), &json!(T0 + HOUR_MS), &json!(T0 + HOUR_MS)));
-    let (before, now, changes) = (contributions(&warm["drivers"]), contributions(&hot["drivers"]), contributions(&hot["change_drivers"]));
+    assert_eq!(
+        (&hot["band"], &hot["change_since"], &hot["previous_as_of"]),
+        (&json!("hot"), &json!(T0 + HOUR_MS), &json!(T0 + HOUR_MS))
+    );
+    let (before, now, changes) = (
+        contributions(&warm["drivers"]),
+        contributions(&hot["drivers"]),
+        contributions(&hot["change_drivers"]),
+    );
     assert!(!changes.is_empty());
     for group in before.keys().chain(now.keys()) {
         let of = |all: &BTreeMap<String, f64>| all.get(group).copied().unwrap_or_default();
-        assert!((of(&now) - of(&before) - of(&changes)).abs() < 1e-5, "{group}: {before:?} → {now:?} is {changes:?}");
+        assert!(
+            (of(&now) - of(&before) - of(&changes)).abs() < 1e-5,
+            "{group}: {before:?} → {now:?} is {changes:?}"
+        );
     }
     let moved: f64 = changes.values().sum();
-    assert!((hot["logit"].as_f64().unwrap() - warm["logit"].as_f64().unwrap() - moved).abs() < 2e-4, "the changes add up");
+    assert!(
+        (hot["logit"].as_f64().unwrap() - warm["logit"].as_f64().unwrap() - moved).abs() < 2e-4,
+        "the changes add up"
+    );
 
     // Higher, but no crossing: the explanation is carried with its own time.
     (0..9).for_each(|_| bench.active(T0 + 3 * HOUR_MS));
     let higher = bench.score();
     assert_eq!(higher["as_of"], json!(T0 + 3 * HOUR_MS));
-    for field in ["drivers", "drivers_as_of", "change_drivers", "change_since", "top_signal", "base_logit"] {
+    for field in [
+        "drivers",
+        "drivers_as_of",
+        "change_drivers",
+        "change_since",
+        "top_signal",
+        "base_logit",
+    ] {
         assert_eq!(higher[field], hot[field], "{field}");
     }
     let sum: f64 = contributions(&hot["drivers"]).values().sum();
-    assert!((hot["base_logit"].as_f64().unwrap() + sum - hot["logit"].as_f64().unwrap()).abs() < 2e-4);
+    assert!(
+        (hot["base_logit"].as_f64().unwrap() + sum - hot["logit"].as_f64().unwrap()).abs() < 2e-4
+    );
 }
 
 #[test]
@@ -155,47 +251,96 @@ fn rules_say_what_to_do() {
             {"code":"leave","when":{"silent_days":100}}]}"#,
     );
     bench.account(T0, "Prospect");
-    assert_eq!(bench.score()["recommended_action"], "leave", "nothing ever happened");
+    assert_eq!(
+        bench.score()["recommended_action"],
+        "leave",
+        "nothing ever happened"
+    );
     bench.active(T0 + 1);
     assert_eq!(bench.score()["recommended_action"], "nurture");
     let alert = |bench: &mut Bench| -> (Json, Json) {
         let stepped = bench.step();
         let outputs = &stepped.sealed.outputs;
-        (bench.rig.outputs(outputs, Output::Scores).pop().unwrap(), bench.rig.outputs(outputs, Output::Alerts).pop().unwrap())
+        (
+            bench.rig.outputs(outputs, Output::Scores).pop().unwrap(),
+            bench.rig.outputs(outputs, Output::Alerts).pop().unwrap(),
+        )
     };
     (0..5).for_each(|_| bench.active(T0 + 2));
     let (score, up) = alert(&mut bench);
-    assert_eq!((&score["recommended_action"], &score["recommended_action_label"]), (&json!("call"), &json!("Schedule exec call")));
-    assert_eq!((&up["recommended_action"], &up["recommended_action_label"]), (&json!("call"), &json!("Schedule exec call")));
-    assert_eq!((&up["sla_minutes"], &up["expires_at"]), (&json!(60), &json!(T0 + 2 + 7 * DAY_MS)));
+    assert_eq!(
+        (
+            &score["recommended_action"],
+            &score["recommended_action_label"]
+        ),
+        (&json!("call"), &json!("Schedule exec call"))
+    );
+    assert_eq!(
+        (&up["recommended_action"], &up["recommended_action_label"]),
+        (&json!("call"), &json!("Schedule exec call"))
+    );
+    assert_eq!(
+        (&up["sla_minutes"], &up["expires_at"]),
+        (&json!(60), &json!(T0 + 2 + 7 * DAY_MS))
+    );
     let summary = up["summary"].as_str().unwrap();
     let signal = up["top_signal"].as_str().unwrap();
-    assert!(summary.starts_with("Acme rose above 95 %: now ") && summary.ends_with(&format!(", driven by {signal}.")), "{summary}");
+    assert!(
+        summary.starts_with("Acme rose above 95 %: now ")
+            && summary.ends_with(&format!(", driven by {signal}.")),
+        "{summary}"
+    );
 
     let later = T0 + 200 * DAY_MS;
     bench.account(later, "Prospect");
     let (score, down) = alert(&mut bench);
-    assert_eq!((&score["recommended_action"], &down["recommended_action"]), (&json!("win_back"), &json!("win_back")));
-    assert_eq!((&down["sla_minutes"], &down["expires_at"]), (&json!(480), &json!(later + 3 * DAY_MS)), "the policy's, the rule's");
-    assert!(down["summary"].as_str().unwrap().starts_with("Acme fell below "));
+    assert_eq!(
+        (&score["recommended_action"], &down["recommended_action"]),
+        (&json!("win_back"), &json!("win_back"))
+    );
+    assert_eq!(
+        (&down["sla_minutes"], &down["expires_at"]),
+        (&json!(480), &json!(later + 3 * DAY_MS)),
+        "the policy's, the rule's"
+    );
+    assert!(
+        down["summary"]
+            .as_str()
+            .unwrap()
+            .starts_with("Acme fell below ")
+    );
 
     let unknown = r#"{"actions":[{"code":"call","when":{"top_group":["nonsense"]}}]}"#;
-    let Err(error) = Rig::new(&[task("buys", unknown, Filter::Everyone)], by_name).try_machine("by hand") else {
+    let Err(error) =
+        Rig::new(&[task("buys", unknown, Filter::Everyone)], by_name).try_machine("by hand")
+    else {
         panic!("the group does not exist")
     };
     assert!(matches!(error, MachineError::Actions { .. }));
     let words = error.to_string();
-    assert!(words.contains("\"buys\"") && words.contains("\"nonsense\"") && words.contains("which is not one of: "), "{words}");
+    assert!(
+        words.contains("\"buys\"")
+            && words.contains("\"nonsense\"")
+            && words.contains("which is not one of: "),
+        "{words}"
+    );
 }
 
 fn asked(entity_type: &str, entity_id: &str) -> ExplainRequest {
-    ExplainRequest { task: "buys".into(), entity_type: entity_type.into(), entity_id: entity_id.into() }
+    ExplainRequest {
+        task: "buys".into(),
+        entity_type: entity_type.into(),
+        entity_id: entity_id.into(),
+    }
 }
 
 #[test]
 fn an_answer_is_of_now_and_changes_nothing() {
     let mut bench = Bench::new(EVERY_MOVE);
-    assert_eq!(bench.machine.explain(&asked("accounts", "A1")), Err(ExplainRefusal::NotReady));
+    assert_eq!(
+        bench.machine.explain(&asked("accounts", "A1")),
+        Err(ExplainRefusal::NotReady)
+    );
     bench.account(T0, "Prospect");
     bench.active(T0 + 1);
     let mut reference = bench.rig.machine();
@@ -203,26 +348,78 @@ fn an_answer_is_of_now_and_changes_nothing() {
     assert!(ours.sealed == theirs.sealed);
 
     let answer = bench.machine.explain(&asked("accounts", "A1")).unwrap();
-    let score = bench.rig.outputs(&ours.sealed.outputs, Output::Scores).pop().unwrap();
-    assert!((answer.logit - score["logit"].as_f64().unwrap()).abs() < 1e-4, "{answer:?}");
-    assert_eq!((answer.as_of_ms, answer.epoch, answer.base_logit, answer.rank), (T0 + 1, 1, BIAS, Some(1)));
-    assert_eq!((answer.name.as_deref(), answer.band.as_deref()), (Some("Acme"), score["band"].as_str()));
+    let score = bench
+        .rig
+        .outputs(&ours.sealed.outputs, Output::Scores)
+        .pop()
+        .unwrap();
+    assert!(
+        (answer.logit - score["logit"].as_f64().unwrap()).abs() < 1e-4,
+        "{answer:?}"
+    );
+    assert_eq!(
+        (
+            answer.as_of_ms,
+            answer.epoch,
+            answer.base_logit,
+            answer.rank
+        ),
+        (T0 + 1, 1, BIAS, Some(1))
+    );
+    assert_eq!(
+        (answer.name.as_deref(), answer.band.as_deref()),
+        (Some("Acme"), score["band"].as_str())
+    );
     let sum: f64 = answer.drivers.iter().map(|d| d.logit).sum();
     assert!((answer.base_logit + sum - answer.logit).abs() < 1e-5);
 
     for (entity_type, entity_id, refusal) in [
-        ("contacts", "A1", ExplainRefusal::NoSuchTask { task: "buys".into(), entity_type: "contacts".into() }),
-        ("planets", "A1", ExplainRefusal::NoSuchTask { task: "buys".into(), entity_type: "planets".into() }),
-        ("accounts", "A2", ExplainRefusal::NoSuchEntity { entity_type: "accounts".into(), entity_id: "A2".into() }),
+        (
+            "contacts",
+            "A1",
+            ExplainRefusal::NoSuchTask {
+                task: "buys".into(),
+                entity_type: "contacts".into(),
+            },
+        ),
+        (
+            "planets",
+            "A1",
+            ExplainRefusal::NoSuchTask {
+                task: "buys".into(),
+                entity_type: "planets".into(),
+            },
+        ),
+        (
+            "accounts",
+            "A2",
+            ExplainRefusal::NoSuchEntity {
+                entity_type: "accounts".into(),
+                entity_id: "A2".into(),
+            },
+        ),
     ] {
-        assert_eq!(bench.machine.explain(&asked(entity_type, entity_id)), Err(refusal));
+        assert_eq!(
+            bench.machine.explain(&asked(entity_type, entity_id)),
+            Err(refusal)
+        );
     }
     bench.account(T0 + 2, "Customer");
     let (ours, theirs) = (bench.step(), bench.rig.step(&mut reference, None));
-    assert!(ours.sealed == theirs.sealed, "what was asked does not show in what is written");
+    assert!(
+        ours.sealed == theirs.sealed,
+        "what was asked does not show in what is written"
+    );
     let why = "outside the task's population".to_owned();
-    let refusal = ExplainRefusal::Ineligible { task: "buys".into(), entity_id: "A1".into(), why };
-    assert_eq!(bench.machine.explain(&asked("accounts", "A1")), Err(refusal));
+    let refusal = ExplainRefusal::Ineligible {
+        task: "buys".into(),
+        entity_id: "A1".into(),
+        why,
+    };
+    assert_eq!(
+        bench.machine.explain(&asked("accounts", "A1")),
+        Err(refusal)
+    );
 }
 
 #[test]
@@ -231,7 +428,10 @@ fn a_running_engine_answers_between_epochs() {
     bench.account(T0, "Prospect");
     let (desk, requests) = explain_queue(2);
     let (answered, answers) = mpsc::channel();
-    let life = Life { requests: Some(requests), ..Life::default() };
+    let life = Life {
+        requests: Some(requests),
+        ..Life::default()
+    };
     let stop = life.stop.clone();
     let mut asked_for = false;
     let on_idle = Box::new(move || {
@@ -245,8 +445,20 @@ fn a_running_engine_answers_between_epochs() {
             asked_for = true;
         }
     });
-    bench.rig.run(Until::Stopped, Life { on_idle: Some(on_idle), ..life }).unwrap();
+    bench
+        .rig
+        .run(
+            Until::Stopped,
+            Life {
+                on_idle: Some(on_idle),
+                ..life
+            },
+        )
+        .unwrap();
     let answer = answers.recv().unwrap().unwrap();
-    assert_eq!((answer.entity_id.as_str(), answer.epoch, answer.as_of_ms), ("A1", 1, T0));
+    assert_eq!(
+        (answer.entity_id.as_str(), answer.epoch, answer.as_of_ms),
+        ("A1", 1, T0)
+    );
     bench.rig.check_committed();
 }

@@ -23,7 +23,11 @@ pub struct Market {
 
 impl Market {
     pub fn new(seed: u64) -> Self {
-        Self { generator: ChaCha8Rng::seed_from_u64(seed), now_ms: START_MS, sent: 0 }
+        Self {
+            generator: ChaCha8Rng::seed_from_u64(seed),
+            now_ms: START_MS,
+            sent: 0,
+        }
     }
 
     fn below(&mut self, n: u64) -> u64 {
@@ -80,17 +84,29 @@ impl Market {
             ("tech_stack", List(tech)),
             ("employee_count", Long(employees)),
         ];
-        let fields = if self.chance(0.8) { &fields[..] } else { &fields[..3] };
+        let fields = if self.chance(0.8) {
+            &fields[..]
+        } else {
+            &fields[..3]
+        };
         rig.send("accounts", self.now_ms, fields);
     }
 
     fn contact(&mut self, rig: &Rig) {
         let number = self.below(CONTACTS);
-        let home = if self.chance(0.85) { number } else { self.below(ACCOUNTS) };
+        let home = if self.chance(0.85) {
+            number
+        } else {
+            self.below(ACCOUNTS)
+        };
         let (key, account) = (format!("C{number}"), format!("A{}", home % ACCOUNTS));
         let seniority = self.pick(&["IC", "VP", "C-Level"]);
         let score = self.below(100) as f64;
-        let mut fields = vec![("contact_id", Text(key.as_str())), ("updated_at", Time(self.now_ms)), ("engagement_score", Double(score))];
+        let mut fields = vec![
+            ("contact_id", Text(key.as_str())),
+            ("updated_at", Time(self.now_ms)),
+            ("engagement_score", Double(score)),
+        ];
         if self.chance(0.9) {
             fields.push(("account_id", Text(&account)));
         }
@@ -104,17 +120,32 @@ impl Market {
     }
 
     fn lead(&mut self, rig: &Rig) {
-        let (key, account) = (format!("L{}", self.below(LEADS)), format!("A{}", self.below(ACCOUNTS)));
+        let (key, account) = (
+            format!("L{}", self.below(LEADS)),
+            format!("A{}", self.below(ACCOUNTS)),
+        );
         let status = self.pick(&["Open", "MQL", "SQL"]);
-        let fields = [("lead_id", Text(&key)), ("updated_at", Time(self.now_ms)), ("status", Text(status)), ("account_id", Text(&account))];
-        let fields = if self.chance(0.5) { &fields[..] } else { &fields[..3] };
+        let fields = [
+            ("lead_id", Text(&key)),
+            ("updated_at", Time(self.now_ms)),
+            ("status", Text(status)),
+            ("account_id", Text(&account)),
+        ];
+        let fields = if self.chance(0.5) {
+            &fields[..]
+        } else {
+            &fields[..3]
+        };
         rig.send("leads", self.now_ms, fields);
     }
 
     fn deal(&mut self, rig: &Rig) {
         let number = self.below(DEALS);
         let (key, account) = (format!("O{number}"), format!("A{number}"));
-        let (stage, amount) = (self.pick(&["Discovery", "Proposal", "Closed Won"]), self.below(100_000) as f64);
+        let (stage, amount) = (
+            self.pick(&["Discovery", "Proposal", "Closed Won"]),
+            self.below(100_000) as f64,
+        );
         let fields = [
             ("opportunity_id", Text(&key)),
             ("updated_at", Time(self.now_ms)),
@@ -129,12 +160,20 @@ impl Market {
         let (id, deal) = (format!("s{}", self.sent), format!("O{}", self.below(DEALS)));
         let stage = self.pick(&["Discovery", "Proposal", "Closed Won", "Closed Lost"]);
         let at_ms = self.event_ms();
-        let fields = [("change_id", Text(&id)), ("changed_at", Time(at_ms)), ("opportunity_id", Text(&deal)), ("to_stage", Text(stage))];
+        let fields = [
+            ("change_id", Text(&id)),
+            ("changed_at", Time(at_ms)),
+            ("opportunity_id", Text(&deal)),
+            ("to_stage", Text(stage)),
+        ];
         rig.send("opportunity_stage_changes", self.now_ms, &fields);
     }
 
     fn view(&mut self, rig: &Rig) {
-        let (id, contact) = (format!("v{}", self.sent), format!("C{}", self.below(CONTACTS)));
+        let (id, contact) = (
+            format!("v{}", self.sent),
+            format!("C{}", self.below(CONTACTS)),
+        );
         let kind = self.pick(&["blog", "pricing", "case_study", "podcast"]);
         let (at_ms, seconds) = (self.event_ms(), self.below(600) as f64);
         let fields = [
@@ -156,11 +195,28 @@ impl Market {
             2 => ("opportunity_id", format!("O{}", owner % DEALS)),
             _ => ("contact_id", format!("C{owner}")),
         };
-        let kind = self.pick(&["email_open", "web_visit", "pricing_page_view", "demo_request", "meeting", "carrier_pigeon"]);
+        let kind = self.pick(&[
+            "email_open",
+            "web_visit",
+            "pricing_page_view",
+            "demo_request",
+            "meeting",
+            "carrier_pigeon",
+        ]);
         let at_ms = self.event_ms();
-        let fields = [("activity_id", Text(id.as_str())), ("type", Text(kind)), ("occurred_at", Time(at_ms)), (field, Text(&key))];
+        let fields = [
+            ("activity_id", Text(id.as_str())),
+            ("type", Text(kind)),
+            ("occurred_at", Time(at_ms)),
+            (field, Text(&key)),
+        ];
         let partition = rig.partition_of("activities") + (owner % 2) as usize;
-        rig.produce(partition, self.now_ms, Some(key.as_bytes()), Some(rig.encode("activities", &fields)));
+        rig.produce(
+            partition,
+            self.now_ms,
+            Some(key.as_bytes()),
+            Some(rig.encode("activities", &fields)),
+        );
     }
 
     /// Mostly a little before it is known; sometimes too late, sometimes ahead.
@@ -178,7 +234,12 @@ impl Market {
             1 => ("contacts", format!("C{}", self.below(CONTACTS))),
             _ => ("leads", format!("L{}", self.below(LEADS))),
         };
-        rig.produce(rig.partition_of(table), self.now_ms, Some(key.as_bytes()), None);
+        rig.produce(
+            rig.partition_of(table),
+            self.now_ms,
+            Some(key.as_bytes()),
+            None,
+        );
     }
 
     /// A record of the past once more, to the same partition.
@@ -187,13 +248,24 @@ impl Market {
         let messages = rig.broker.lock().input[partition].clone();
         if let Some(last) = messages.len().checked_sub(1) {
             let message = messages[self.below(last as u64 + 1) as usize].clone();
-            rig.produce(partition, self.now_ms, message.key.as_deref(), message.value);
+            rig.produce(
+                partition,
+                self.now_ms,
+                message.key.as_deref(),
+                message.value,
+            );
         }
     }
 
     fn poison(&mut self, rig: &Rig) {
         let partition = self.below(8) as usize;
-        let good: Vec<u8> = rig.encode("accounts", &[("account_id", Text("A1")), ("updated_at", Time(self.now_ms))]);
+        let good: Vec<u8> = rig.encode(
+            "accounts",
+            &[
+                ("account_id", Text("A1")),
+                ("updated_at", Time(self.now_ms)),
+            ],
+        );
         let bad = match self.below(5) {
             0 => Vec::new(),
             1 => b"{\"json\":1}".to_vec(),

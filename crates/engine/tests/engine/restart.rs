@@ -21,19 +21,35 @@ const T0: i64 = 1_700_000_000_000;
 const ACTIVITIES: usize = 4;
 
 fn account(rig: &Rig, at_ms: i64) {
-    rig.send("accounts", at_ms, &[("account_id", Text("A1")), ("updated_at", Time(at_ms))]);
+    rig.send(
+        "accounts",
+        at_ms,
+        &[("account_id", Text("A1")), ("updated_at", Time(at_ms))],
+    );
 }
 
 fn activity(rig: &Rig, id: &str, at_ms: i64) -> Vec<u8> {
-    let fields = [("activity_id", Text(id)), ("type", Text("meeting")), ("occurred_at", Time(at_ms)), ("account_id", Text("A1"))];
+    let fields = [
+        ("activity_id", Text(id)),
+        ("type", Text("meeting")),
+        ("occurred_at", Time(at_ms)),
+        ("account_id", Text("A1")),
+    ];
     rig.encode("activities", &fields)
 }
 
 fn reasons(rig: &Rig) -> Vec<String> {
     let epochs = rig.broker.lock().epochs.clone();
-    let letters = epochs.iter().flat_map(|e| &e.outputs).filter(|r| r.output == Output::DeadLetters);
+    let letters = epochs
+        .iter()
+        .flat_map(|e| &e.outputs)
+        .filter(|r| r.output == Output::DeadLetters);
     let reason = |r: &leadpulse_engine::ports::OutputRecord| {
-        let (_, value) = r.headers.iter().find(|(name, _)| name == HEADER_REASON).unwrap();
+        let (_, value) = r
+            .headers
+            .iter()
+            .find(|(name, _)| name == HEADER_REASON)
+            .unwrap();
         String::from_utf8(value.clone().unwrap()).unwrap()
     };
     letters.map(reason).collect()
@@ -51,15 +67,35 @@ fn a_schema_that_is_registered_later_changes_nothing_that_was_decided() {
     }
     let first = rig.run_to_end();
     assert_eq!((first.accepted, first.dead_lettered), (2, 1));
-    let refused: Vec<_> = rig.script().iter().flat_map(|record| record.refused.clone()).collect();
+    let refused: Vec<_> = rig
+        .script()
+        .iter()
+        .flat_map(|record| record.refused.clone())
+        .collect();
     assert_eq!(refused.len(), 1);
-    assert_eq!((refused[0].partition, refused[0].start, refused[0].end, refused[0].reason.as_str()), (4, 1, 2, "unknown_schema"));
+    assert_eq!(
+        (
+            refused[0].partition,
+            refused[0].start,
+            refused[0].end,
+            refused[0].reason.as_str()
+        ),
+        (4, 1, 2, "unknown_schema")
+    );
 
     // As the documents advise: the schema is registered, then the record is sent again.
-    rig.schemas.register(7, &rig.catalog.table("activities").unwrap().json);
+    rig.schemas
+        .register(7, &rig.catalog.table("activities").unwrap().json);
     rig.produce(ACTIVITIES, T0, None, Some(unknown));
     let second = rig.run_to_end();
-    assert_eq!((second.replayed_epochs, second.accepted, second.dead_lettered), (first.epochs, 1, 0));
+    assert_eq!(
+        (
+            second.replayed_epochs,
+            second.accepted,
+            second.dead_lettered
+        ),
+        (first.epochs, 1, 0)
+    );
     assert_eq!(reasons(&rig), ["unknown_schema"]);
     assert_eq!(rig.run_to_end().epochs, 0);
 }
@@ -71,14 +107,25 @@ fn partitions_that_are_added_are_read_once_the_others_are() {
     let sent: usize = rig.broker.lock().input.iter().map(Vec::len).sum();
     let added = Arc::new(Mutex::new(None));
     let model = Arc::new(ReadModel::new());
-    let life = Life { read_model: model.clone(), ..Life::default() };
-    let (stop, broker, into, made) =
-        (life.stop.clone(), rig.broker.clone(), added.clone(), activity(&rig, "in the new one", T0 + 90 * DAY_MS));
+    let life = Life {
+        read_model: model.clone(),
+        ..Life::default()
+    };
+    let (stop, broker, into, made) = (
+        life.stop.clone(),
+        rig.broker.clone(),
+        added.clone(),
+        activity(&rig, "in the new one", T0 + 90 * DAY_MS),
+    );
     let mut rounds = 0;
     let on_idle = Box::new(move || {
         rounds += 1;
         if rounds == 1 {
-            let partition = broker.grow(InputPartition { topic: "mkt.activities".into(), partition: 2, table });
+            let partition = broker.grow(InputPartition {
+                topic: "mkt.activities".into(),
+                partition: 2,
+                table,
+            });
             let message = Message {
                 offset: 0,
                 timestamp_ms: T0 + 90 * DAY_MS,
@@ -91,13 +138,32 @@ fn partitions_that_are_added_are_read_once_the_others_are() {
         }
         stop.store(rounds > 3, Ordering::SeqCst);
     });
-    rig.run(Until::Stopped, Life { on_idle: Some(on_idle), ..life }).unwrap();
+    rig.run(
+        Until::Stopped,
+        Life {
+            on_idle: Some(on_idle),
+            ..life
+        },
+    )
+    .unwrap();
     let partition = added.lock().unwrap().unwrap();
     let script = rig.script();
     let last = script.last().unwrap();
-    assert_eq!((last.layout, last.partitions.len()), (2, partition + 1), "the new partition is in the layout");
-    assert_eq!(script.iter().map(|record| record.records()).sum::<u64>(), sent as u64 + 1);
-    assert!(script.iter().filter(|record| record.layout == 1).all(|record| record.partitions.len() == partition));
+    assert_eq!(
+        (last.layout, last.partitions.len()),
+        (2, partition + 1),
+        "the new partition is in the layout"
+    );
+    assert_eq!(
+        script.iter().map(|record| record.records()).sum::<u64>(),
+        sent as u64 + 1
+    );
+    assert!(
+        script
+            .iter()
+            .filter(|record| record.layout == 1)
+            .all(|record| record.partitions.len() == partition)
+    );
     assert_eq!(model.conditions(), []);
 
     // The next process lists the partition as the source does, and finds the layouts in the script.
@@ -112,10 +178,22 @@ fn a_run_to_the_end_reads_added_partitions_before_it_closes() {
     let rig = filled();
     rig.run_to_end();
     let table = rig.catalog.table("activities").unwrap().id;
-    let partition = rig.broker.grow(InputPartition { topic: "mkt.activities".into(), partition: 2, table });
-    rig.produce(partition, T0 + 90 * DAY_MS, None, Some(activity(&rig, "in the new one", T0 + 90 * DAY_MS)));
+    let partition = rig.broker.grow(InputPartition {
+        topic: "mkt.activities".into(),
+        partition: 2,
+        table,
+    });
+    rig.produce(
+        partition,
+        T0 + 90 * DAY_MS,
+        None,
+        Some(activity(&rig, "in the new one", T0 + 90 * DAY_MS)),
+    );
     let summary = rig.run_to_end();
-    assert_eq!((summary.accepted, rig.script().last().unwrap().layout), (1, 2));
+    assert_eq!(
+        (summary.accepted, rig.script().last().unwrap().layout),
+        (1, 2)
+    );
     assert!(rig.script().last().unwrap().closing);
     assert_eq!(rig.run_to_end().epochs, 0);
     rig.check_committed();
@@ -131,27 +209,73 @@ fn a_damaged_batch_is_told_and_left_out_by_a_recorded_decision() {
     }
     rig.broker.lock().damaged.push((ACTIVITIES, 3..6));
     let model = Arc::new(ReadModel::new());
-    let life = Life { read_model: model.clone(), ..Life::default() };
-    let (stop, watched, told) = (life.stop.clone(), model.clone(), Arc::new(Mutex::new(Vec::new())));
+    let life = Life {
+        read_model: model.clone(),
+        ..Life::default()
+    };
+    let (stop, watched, told) = (
+        life.stop.clone(),
+        model.clone(),
+        Arc::new(Mutex::new(Vec::new())),
+    );
     let into = told.clone();
     let on_idle = Box::new(move || {
         let conditions = watched.conditions();
         stop.store(!conditions.is_empty(), Ordering::SeqCst);
         *into.lock().unwrap() = conditions;
     });
-    let without = rig.run(Until::Stopped, Life { on_idle: Some(on_idle), ..life }).unwrap();
-    assert_eq!(without.accepted, 4, "everything before the damage, and the other partitions");
+    let without = rig
+        .run(
+            Until::Stopped,
+            Life {
+                on_idle: Some(on_idle),
+                ..life
+            },
+        )
+        .unwrap();
+    assert_eq!(
+        without.accepted, 4,
+        "everything before the damage, and the other partitions"
+    );
     let told = told.lock().unwrap().clone();
-    assert!(told[0].blocks && told[0].text.contains("--skip mkt.activities/0@3"), "{told:?}");
+    assert!(
+        told[0].blocks && told[0].text.contains("--skip mkt.activities/0@3"),
+        "{told:?}"
+    );
 
-    let skips = vec![Skip { topic: "mkt.activities".into(), partition: 0, offset: 3 }];
-    let with = rig.run(Until::End, Life { skips, ..Life::default() }).unwrap();
+    let skips = vec![Skip {
+        topic: "mkt.activities".into(),
+        partition: 0,
+        offset: 3,
+    }];
+    let with = rig
+        .run(
+            Until::End,
+            Life {
+                skips,
+                ..Life::default()
+            },
+        )
+        .unwrap();
     assert_eq!(with.accepted, 3, "everything behind it");
-    let skipped: Vec<_> = rig.script().iter().flat_map(|record| record.skipped.clone()).collect();
-    assert_eq!(skipped.iter().map(|range| (range.partition, range.start, range.end)).collect::<Vec<_>>(), [(4, 3, 6)]);
+    let skipped: Vec<_> = rig
+        .script()
+        .iter()
+        .flat_map(|record| record.skipped.clone())
+        .collect();
+    assert_eq!(
+        skipped
+            .iter()
+            .map(|range| (range.partition, range.start, range.end))
+            .collect::<Vec<_>>(),
+        [(4, 3, 6)]
+    );
     // The decision rules from now on, without being asked for again.
     let again = rig.run_to_end();
-    assert_eq!((again.epochs, again.replayed_epochs), (0, rig.script().len() as u64));
+    assert_eq!(
+        (again.epochs, again.replayed_epochs),
+        (0, rig.script().len() as u64)
+    );
 }
 
 #[test]
@@ -162,24 +286,52 @@ fn a_producer_from_the_future_moves_neither_time_nor_its_partition() {
     account(&rig, T0);
     rig.produce(ACTIVITIES, T0, None, Some(activity(&rig, "now", T0)));
     let years = 3_650 * DAY_MS;
-    rig.produce(ACTIVITIES, T0 + years, None, Some(activity(&rig, "in ten years", T0 + years)));
-    rig.send("accounts", T0 + years, &[("account_id", Text("A2")), ("updated_at", Time(T0 + years))]);
+    rig.produce(
+        ACTIVITIES,
+        T0 + years,
+        None,
+        Some(activity(&rig, "in ten years", T0 + years)),
+    );
+    rig.send(
+        "accounts",
+        T0 + years,
+        &[("account_id", Text("A2")), ("updated_at", Time(T0 + years))],
+    );
     for number in 0..5 {
-        rig.produce(ACTIVITIES, T0 + number, None, Some(activity(&rig, &format!("after {number}"), T0 + number)));
+        rig.produce(
+            ACTIVITIES,
+            T0 + number,
+            None,
+            Some(activity(&rig, &format!("after {number}"), T0 + number)),
+        );
     }
     let clock = HandClock::default();
     clock.0.store(T0 + 60_000, Ordering::SeqCst);
-    let life = Life { clock: clock.clone(), ..Life::default() };
+    let life = Life {
+        clock: clock.clone(),
+        ..Life::default()
+    };
     let (stop, mut rounds) = (life.stop.clone(), 0);
     let on_idle = Box::new(move || {
         rounds += 1;
         stop.store(rounds > 5, Ordering::SeqCst);
     });
-    let summary = rig.run(Until::Stopped, Life { on_idle: Some(on_idle), ..life }).unwrap();
+    let summary = rig
+        .run(
+            Until::Stopped,
+            Life {
+                on_idle: Some(on_idle),
+                ..life
+            },
+        )
+        .unwrap();
     assert_eq!((summary.accepted, summary.dead_lettered), (7, 2));
     assert_eq!(reasons(&rig), ["future_timestamp", "future_timestamp"]);
     let script = rig.script();
-    assert!(script.iter().all(|record| record.as_of <= T0 + 60_000), "{script:?}");
+    assert!(
+        script.iter().all(|record| record.as_of <= T0 + 60_000),
+        "{script:?}"
+    );
     assert!(script.iter().all(|record| record.clock.bound_at.is_some()));
     rig.check_committed();
 }
@@ -192,7 +344,12 @@ fn a_jump_of_the_clock_is_not_believed() {
     account(&rig, T0);
     let life = Life::default();
     life.clock.0.store(T0, Ordering::SeqCst);
-    let (clock, stop, model, mut rounds) = (life.clock.clone(), life.stop.clone(), life.read_model.clone(), 0);
+    let (clock, stop, model, mut rounds) = (
+        life.clock.clone(),
+        life.stop.clone(),
+        life.read_model.clone(),
+        0,
+    );
     let told = Arc::new(Mutex::new(Vec::new()));
     let into = told.clone();
     let on_idle = Box::new(move || {
@@ -206,10 +363,26 @@ fn a_jump_of_the_clock_is_not_believed() {
         into.lock().unwrap().extend(model.conditions());
         stop.store(rounds > 12, Ordering::SeqCst);
     });
-    rig.run(Until::Stopped, Life { on_idle: Some(on_idle), ..life }).unwrap();
-    assert!(told.lock().unwrap().iter().any(|c| c.blocks && c.text.contains("jumped by 31536000 s")), "{told:?}");
+    rig.run(
+        Until::Stopped,
+        Life {
+            on_idle: Some(on_idle),
+            ..life
+        },
+    )
+    .unwrap();
+    assert!(
+        told.lock()
+            .unwrap()
+            .iter()
+            .any(|c| c.blocks && c.text.contains("jumped by 31536000 s")),
+        "{told:?}"
+    );
     let last = rig.script().last().unwrap().clone();
-    assert!((T0 + 3_600_000..=T0 + 2 * 3_600_000).contains(&last.as_of), "{last:?}");
+    assert!(
+        (T0 + 3_600_000..=T0 + 2 * 3_600_000).contains(&last.as_of),
+        "{last:?}"
+    );
 }
 
 /// An epoch record of the first release.
@@ -255,16 +428,28 @@ fn of_format_1(rig: &Rig, layout: &Layout, record: &Json) -> Vec<u8> {
     let text = include_str!("../../../../schemas/outputs/versions/epoch_record-1.avsc");
     let schema = apache_avro::Schema::parse_str(text).unwrap();
     let mut record = record.clone();
-    for (interval, place) in record["partitions"].as_array_mut().unwrap().iter_mut().zip(&layout.partitions) {
+    for (interval, place) in record["partitions"]
+        .as_array_mut()
+        .unwrap()
+        .iter_mut()
+        .zip(&layout.partitions)
+    {
         interval["topic"] = json!(place.topic);
         interval["partition"] = json!(place.partition);
     }
     let mut body = Vec::new();
     let old: Format1 = serde_json::from_value(record).unwrap();
-    apache_avro::writer::datum::GenericDatumWriter::builder(&schema).build().unwrap().write_ser(&mut body, &old).unwrap();
+    apache_avro::writer::datum::GenericDatumWriter::builder(&schema)
+        .build()
+        .unwrap()
+        .write_ser(&mut body, &old)
+        .unwrap();
     let mut framed = Vec::new();
     encode_frame(FolderRegistry::id_of(text).unwrap(), &body, &mut framed);
-    assert!(matches!(rig.encoders.read_script(&framed).unwrap()[..], [ScriptRecord::Layout(_), ScriptRecord::Epoch(_)]));
+    assert!(matches!(
+        rig.encoders.read_script(&framed).unwrap()[..],
+        [ScriptRecord::Layout(_), ScriptRecord::Epoch(_)]
+    ));
     framed
 }
 
@@ -275,25 +460,49 @@ fn a_deployment_of_the_first_format_is_upgraded_by_one_start() {
     let mut unknown = Vec::new();
     encode_frame(7, b"junk", &mut unknown);
     rig.produce(0, T0, None, Some(unknown));
-    rig.run(Until::End, Life { fault: Some((3, Fault::Before)), ..Life::default() }).unwrap_err();
+    rig.run(
+        Until::End,
+        Life {
+            fault: Some((3, Fault::Before)),
+            ..Life::default()
+        },
+    )
+    .unwrap_err();
     let layout = Layout::of(1, &rig.broker.lock().partitions);
     let script = rig.script();
     {
         let mut cluster = rig.broker.lock();
         for (sealed, record) in cluster.epochs.iter_mut().zip(&script) {
             let value = of_format_1(&rig, &layout, &serde_json::to_value(record).unwrap());
-            sealed.outputs.iter_mut().filter(|r| r.output == Output::Epochs).for_each(|r| r.value = Some(value.clone()));
+            sealed
+                .outputs
+                .iter_mut()
+                .filter(|r| r.output == Output::Epochs)
+                .for_each(|r| r.value = Some(value.clone()));
             sealed.nonce.0 = 0;
         }
     }
     let summary = rig.run_to_end();
-    assert!(summary.replayed_epochs == 3 && summary.epochs > 0, "{summary:?}");
+    assert!(
+        summary.replayed_epochs == 3 && summary.epochs > 0,
+        "{summary:?}"
+    );
     let after = rig.script();
-    assert_eq!(after.iter().map(|record| record.version).collect::<Vec<_>>()[..4], [1, 1, 1, 2]);
+    assert_eq!(
+        after
+            .iter()
+            .map(|record| record.version)
+            .collect::<Vec<_>>()[..4],
+        [1, 1, 1, 2]
+    );
     assert_eq!(after[3].layout, 1);
     let closed_at = after.last().unwrap().as_of;
     let (standings, rebuilt) = (rig.standings(), rig.rebuilt_standings(closed_at));
     assert_eq!(standings.len(), rebuilt.len());
-    assert!(standings.iter().all(|(key, logit)| (logit - rebuilt[key]).abs() < 1e-4));
+    assert!(
+        standings
+            .iter()
+            .all(|(key, logit)| (logit - rebuilt[key]).abs() < 1e-4)
+    );
     assert_eq!(rig.run_to_end().epochs, 0, "and by no more than one");
 }

@@ -6,24 +6,31 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use leadpulse_engine::explain::ExplainQueue;
-use leadpulse_engine::ports::{InputPartition, NextOffset, Output, OutputRecord, RecordBatch, SchemaStore, Sink};
+use leadpulse_engine::ports::{
+    InputPartition, NextOffset, Output, OutputRecord, RecordBatch, SchemaStore, Sink,
+};
 use leadpulse_engine::read_model::ReadModel;
 use leadpulse_engine::{
-    AuditFindings, Chain, ClockMode, Cut, Decoders, Engine, EngineOptions, EpochRecord, HEADER_OFFSET, HEADER_PARTITION, HEADER_TOPIC,
-    Machine, MachineError, MachineParts, Metrics, Moment, NoSink, OutputEncoders, Ports, Readings, Reason, RunError, ScriptRecord, Skip,
-    Stepped, Summary, Task, Until, Verdicts, audit,
+    AuditFindings, Chain, ClockMode, Cut, Decoders, Engine, EngineOptions, EpochRecord,
+    HEADER_OFFSET, HEADER_PARTITION, HEADER_TOPIC, Machine, MachineError, MachineParts, Metrics,
+    Moment, NoSink, OutputEncoders, Ports, Readings, Reason, RunError, ScriptRecord, Skip, Stepped,
+    Summary, Task, Until, Verdicts, audit,
 };
 use leadpulse_features::{FeaturePlan, FeatureSpec, ScorerTask};
 use leadpulse_graph::{DAY_MS, Graph, GraphOptions, Tracking};
 use leadpulse_policy::PolicyOptions;
 use leadpulse_schema::{
-    Catalog, Comparison, Condition, DayCounter, DayWindow, FolderRegistry, Frame, Literal, Measure, Operand, Operation, Population,
-    Position, RowBatch, RowEncoder, SchemaRef, TableId, Value, encode_frame,
+    Catalog, Comparison, Condition, DayCounter, DayWindow, FolderRegistry, Frame, Literal, Measure,
+    Operand, Operation, Population, Position, RowBatch, RowEncoder, SchemaRef, TableId, Value,
+    encode_frame,
 };
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 
-use super::broker::{Broker, Fault, HandClock, MemoryOutputs, MemorySink, MemorySource, Message, Reading, Schemas, Watcher};
+use super::broker::{
+    Broker, Fault, HandClock, MemoryOutputs, MemorySink, MemorySource, Message, Reading, Schemas,
+    Watcher,
+};
 use super::scorer::{Linear, Weigh};
 
 /// A value of a row to send.
@@ -118,8 +125,13 @@ impl Rig {
         };
         let partitions: Vec<_> = PARTITIONS.into_iter().map(partition).collect();
         // Epochs end by what is polled, not by the time that passes.
-        let options =
-            EngineOptions { clock: ClockMode::Events, epoch_floor_ms: 10_000, soft_budget: 4, explain_budget: 2, ..Default::default() };
+        let options = EngineOptions {
+            clock: ClockMode::Events,
+            epoch_floor_ms: 10_000,
+            soft_budget: 4,
+            explain_budget: 2,
+            ..Default::default()
+        };
         Self {
             encoders: Arc::new(OutputEncoders::new(schemas.as_ref()).unwrap()),
             broker: Broker::new(partitions),
@@ -135,20 +147,32 @@ impl Rig {
 
     /// The partition (the first, for a topic of two) of a table.
     pub fn partition_of(&self, table: &str) -> usize {
-        PARTITIONS.iter().position(|(_, _, name)| *name == table).unwrap()
+        PARTITIONS
+            .iter()
+            .position(|(_, _, name)| *name == table)
+            .unwrap()
     }
 
     /// A framed record of a table.
     pub fn encode(&self, table: &str, fields: &[(&str, Put<'_>)]) -> Vec<u8> {
         let table = self.catalog.table(table).unwrap();
         let mut rows = RowBatch::new();
-        let mut row = rows.start(&self.catalog, table.id, Operation::Upsert, Position::default(), 0);
+        let mut row = rows.start(
+            &self.catalog,
+            table.id,
+            Operation::Upsert,
+            Position::default(),
+            0,
+        );
         // The one field without a null: what is not said to take an event back does not.
         if let Some(retraction) = table.retraction {
             row.set(retraction, Value::Bool(false));
         }
         for (name, value) in fields {
-            let field = table.field(name).unwrap_or_else(|| panic!("{} has no field {name}", table.name)).id;
+            let field = table
+                .field(name)
+                .unwrap_or_else(|| panic!("{} has no field {name}", table.name))
+                .id;
             match value {
                 Put::Text(text) => row.set(field, Value::Text(text)),
                 Put::Long(n) => row.set(field, Value::Long(*n)),
@@ -160,20 +184,46 @@ impl Rig {
         }
         row.finish();
         let mut body = Vec::new();
-        RowEncoder::new(&self.catalog).encode(rows.row(0), &mut body).unwrap();
+        RowEncoder::new(&self.catalog)
+            .encode(rows.row(0), &mut body)
+            .unwrap();
         let mut framed = Vec::new();
-        encode_frame(FolderRegistry::id_of(&table.json).unwrap(), &body, &mut framed);
+        encode_frame(
+            FolderRegistry::id_of(&table.json).unwrap(),
+            &body,
+            &mut framed,
+        );
         framed
     }
 
     /// Produces a row to a table's (first) partition, known at `known_ms`. Returns its offset.
     pub fn send(&self, table: &str, known_ms: i64, fields: &[(&str, Put<'_>)]) -> i64 {
-        self.produce(self.partition_of(table), known_ms, None, Some(self.encode(table, fields)))
+        self.produce(
+            self.partition_of(table),
+            known_ms,
+            None,
+            Some(self.encode(table, fields)),
+        )
     }
 
     /// Produces any record.
-    pub fn produce(&self, partition: usize, timestamp_ms: i64, key: Option<&[u8]>, value: Option<Vec<u8>>) -> i64 {
-        self.broker.append(partition, Message { offset: 0, timestamp_ms, key: key.map(Into::into), value, headers: vec![] })
+    pub fn produce(
+        &self,
+        partition: usize,
+        timestamp_ms: i64,
+        key: Option<&[u8]>,
+        value: Option<Vec<u8>>,
+    ) -> i64 {
+        self.broker.append(
+            partition,
+            Message {
+                offset: 0,
+                timestamp_ms,
+                key: key.map(Into::into),
+                value,
+                headers: vec![],
+            },
+        )
     }
 
     /// The day counters of all tasks, and each task's population bound to them.
@@ -186,15 +236,33 @@ impl Rig {
             let mut population = Population::default();
             population.condition = match task.filter {
                 Filter::Everyone => None,
-                Filter::Equals(field, value) => Some(Condition::Compare(column(field), Comparison::Equal, Literal::Text(value.into()))),
-                Filter::Has(field) => Some(Condition::Not(Box::new(Condition::IsNull(column(field))))),
+                Filter::Equals(field, value) => Some(Condition::Compare(
+                    column(field),
+                    Comparison::Equal,
+                    Literal::Text(value.into()),
+                )),
+                Filter::Has(field) => {
+                    Some(Condition::Not(Box::new(Condition::IsNull(column(field)))))
+                }
                 Filter::ActiveWithin(days) => {
                     let events = self.catalog.table("activities").unwrap().id;
-                    let counter = DayCounter { events, filter: None, measure: Measure::Count };
-                    population.windows = vec![DayWindow { counter: counters.len(), start_days: Some(-days), end_days: 0 }];
+                    let counter = DayCounter {
+                        events,
+                        filter: None,
+                        measure: Measure::Count,
+                    };
+                    population.windows = vec![DayWindow {
+                        counter: counters.len(),
+                        start_days: Some(-days),
+                        end_days: 0,
+                    }];
                     population.counters = vec![counter.clone()];
                     counters.push(counter);
-                    Some(Condition::Compare(Operand::Window(0), Comparison::Greater, Literal::Number(0.0)))
+                    Some(Condition::Compare(
+                        Operand::Window(0),
+                        Comparison::Greater,
+                        Literal::Number(0.0),
+                    ))
                 }
             };
             populations.push(population);
@@ -203,13 +271,32 @@ impl Rig {
     }
 
     fn graph_options(&self) -> GraphOptions {
-        GraphOptions { day_counters: self.populations().0, shards: 4, ..GraphOptions::default() }.validated().unwrap()
+        GraphOptions {
+            day_counters: self.populations().0,
+            shards: 4,
+            ..GraphOptions::default()
+        }
+        .validated()
+        .unwrap()
     }
 
     pub fn scorer(&self) -> Linear {
-        let plan = FeaturePlan::new(self.catalog.clone(), &self.graph_options(), FeatureSpec::default());
-        let task = |spec: &TaskSpec| ScorerTask { name: spec.name.into(), entity: self.entity(spec), horizon_ms: 90 * DAY_MS };
-        Linear::new(&self.bundle_id, plan, self.tasks.iter().map(task).collect(), self.weigh)
+        let plan = FeaturePlan::new(
+            self.catalog.clone(),
+            &self.graph_options(),
+            FeatureSpec::default(),
+        );
+        let task = |spec: &TaskSpec| ScorerTask {
+            name: spec.name.into(),
+            entity: self.entity(spec),
+            horizon_ms: 90 * DAY_MS,
+        };
+        Linear::new(
+            &self.bundle_id,
+            plan,
+            self.tasks.iter().map(task).collect(),
+            self.weigh,
+        )
     }
 
     fn entity(&self, spec: &TaskSpec) -> TableId {
@@ -217,8 +304,18 @@ impl Rig {
     }
 
     fn graph(&self, tracking: Tracking) -> Graph {
-        let windows = self.populations().1.iter().flat_map(|p| p.windows.clone()).collect();
-        Graph::new(self.catalog.clone(), self.graph_options(), windows, tracking)
+        let windows = self
+            .populations()
+            .1
+            .iter()
+            .flat_map(|p| p.windows.clone())
+            .collect();
+        Graph::new(
+            self.catalog.clone(),
+            self.graph_options(),
+            windows,
+            tracking,
+        )
     }
 
     /// A machine before its first epoch.
@@ -232,14 +329,25 @@ impl Rig {
     }
 
     /// A machine that reads these partitions from their starts.
-    fn machine_of(&self, owner: &str, partitions: Vec<InputPartition>) -> Result<Machine, MachineError> {
-        let tasks = self.tasks.iter().zip(self.populations().1).map(|(spec, population)| Task {
-            name: spec.name.into(),
-            entity: self.entity(spec),
-            population,
-            policy: serde_json::from_str::<PolicyOptions>(spec.policy).unwrap().validated().unwrap(),
-            query: format!("PREDICT {}", spec.name),
-        });
+    fn machine_of(
+        &self,
+        owner: &str,
+        partitions: Vec<InputPartition>,
+    ) -> Result<Machine, MachineError> {
+        let tasks = self
+            .tasks
+            .iter()
+            .zip(self.populations().1)
+            .map(|(spec, population)| Task {
+                name: spec.name.into(),
+                entity: self.entity(spec),
+                population,
+                policy: serde_json::from_str::<PolicyOptions>(spec.policy)
+                    .unwrap()
+                    .validated()
+                    .unwrap(),
+                query: format!("PREDICT {}", spec.name),
+            });
         Machine::new(MachineParts {
             worker: "worker-1".into(),
             fingerprint: self.fingerprint.clone(),
@@ -261,14 +369,26 @@ impl Rig {
         let sink = MemorySink::new(&self.broker, life.fault, life.watcher);
         let machine = self.try_machine(sink.owner()).unwrap();
         let ports = Ports {
-            source: Box::new(MemorySource::new(&self.broker, life.reading, life.on_idle.unwrap_or_else(|| Box::new(|| {})))),
+            source: Box::new(MemorySource::new(
+                &self.broker,
+                life.reading,
+                life.on_idle.unwrap_or_else(|| Box::new(|| {})),
+            )),
             sink: Box::new(sink),
             outputs: Box::new(MemoryOutputs::new(&self.broker)),
             schemas: self.schemas.clone(),
             clock: Arc::new(life.clock),
         };
         let metrics = Metrics::new(&prometheus::Registry::new()).unwrap();
-        let engine = Engine::new(self.options.clone(), ports, machine, self.encoders.clone(), life.read_model, metrics, life.stop);
+        let engine = Engine::new(
+            self.options.clone(),
+            ports,
+            machine,
+            self.encoders.clone(),
+            life.read_model,
+            metrics,
+            life.stop,
+        );
         let engine = engine.with_skips(life.skips);
         match life.requests {
             Some(requests) => engine.with_requests(requests),
@@ -280,7 +400,11 @@ impl Rig {
     /// Computes everything committed again and compares, as `leadpulse verify` does.
     pub fn audit(&self) -> AuditFindings {
         let ports = Ports {
-            source: Box::new(MemorySource::new(&self.broker, Reading::default(), Box::new(|| {}))),
+            source: Box::new(MemorySource::new(
+                &self.broker,
+                Reading::default(),
+                Box::new(|| {}),
+            )),
             sink: Box::new(NoSink),
             outputs: Box::new(MemoryOutputs::new(&self.broker)),
             schemas: self.schemas.clone(),
@@ -288,7 +412,16 @@ impl Rig {
         };
         let metrics = Metrics::new(&prometheus::Registry::new()).unwrap();
         let (read_model, stop) = (Arc::default(), Arc::default());
-        audit(Engine::new(self.options.clone(), ports, self.machine(), self.encoders.clone(), read_model, metrics, stop)).unwrap()
+        audit(Engine::new(
+            self.options.clone(),
+            ports,
+            self.machine(),
+            self.encoders.clone(),
+            read_model,
+            metrics,
+            stop,
+        ))
+        .unwrap()
     }
 
     /// Runs to the end, no faults.
@@ -304,8 +437,18 @@ impl Rig {
         for partition in (0..to.len()).rev() {
             let within = |m: &&Message| (from[partition].0..to[partition].0).contains(&m.offset);
             for m in cluster.input[partition].iter().filter(within) {
-                let headers = m.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref()));
-                batch.push(partition as u32, m.offset, m.timestamp_ms, m.key.as_deref(), m.value.as_deref(), headers);
+                let headers = m
+                    .headers
+                    .iter()
+                    .map(|(name, value)| (name.as_str(), value.as_deref()));
+                batch.push(
+                    partition as u32,
+                    m.offset,
+                    m.timestamp_ms,
+                    m.key.as_deref(),
+                    m.value.as_deref(),
+                    headers,
+                );
             }
         }
         batch
@@ -313,12 +456,34 @@ impl Rig {
 
     /// Steps a machine over everything that was sent since its last step.
     pub fn step(&self, machine: &mut Machine, clock_ms: Option<i64>) -> Stepped {
-        let to: Vec<NextOffset> = self.broker.lock().ends.iter().map(|end| NextOffset(*end)).collect();
+        let to: Vec<NextOffset> = self
+            .broker
+            .lock()
+            .ends
+            .iter()
+            .map(|end| NextOffset(*end))
+            .collect();
         let batch = self.records(machine.positions(), &to);
-        let clock = Readings { live_ms: clock_ms, bound_ms: None };
-        let cut = Cut { read: self.count(&batch, to.len()), positions: to, moment: Moment::Newest, clock, closing: false, skipped: vec![] };
+        let clock = Readings {
+            live_ms: clock_ms,
+            bound_ms: None,
+        };
+        let cut = Cut {
+            read: self.count(&batch, to.len()),
+            positions: to,
+            moment: Moment::Newest,
+            clock,
+            closing: false,
+            skipped: vec![],
+        };
         let partitions = self.broker.lock().partitions.clone();
-        let decoded = Decoders::default().decode(&batch, &partitions, &self.catalog, self.schemas.as_ref(), Verdicts::Store);
+        let decoded = Decoders::default().decode(
+            &batch,
+            &partitions,
+            &self.catalog,
+            self.schemas.as_ref(),
+            Verdicts::Store,
+        );
         assert_eq!(decoded.blocked, []);
         machine.step(&batch, decoded, cut)
     }
@@ -328,43 +493,78 @@ impl Rig {
         let batch = self.records(machine.positions(), &record.positions());
         let partitions = self.broker.lock().partitions.clone();
         // By the store, not by the record: what was refused is still registered nowhere, and the words are those that were written.
-        let decoded = Decoders::default().decode(&batch, &partitions, &self.catalog, self.schemas.as_ref(), Verdicts::Store);
+        let decoded = Decoders::default().decode(
+            &batch,
+            &partitions,
+            &self.catalog,
+            self.schemas.as_ref(),
+            Verdicts::Store,
+        );
         assert_eq!(decoded.blocked, []);
-        let unknown = decoded.dead.iter().filter(|(_, reason, _)| *reason == Reason::UnknownSchema).count() as i64;
-        assert_eq!(unknown, record.refused.iter().map(|range| range.end - range.start).sum::<i64>(), "refusals are recorded");
+        let unknown = decoded
+            .dead
+            .iter()
+            .filter(|(_, reason, _)| *reason == Reason::UnknownSchema)
+            .count() as i64;
+        assert_eq!(
+            unknown,
+            record
+                .refused
+                .iter()
+                .map(|range| range.end - range.start)
+                .sum::<i64>(),
+            "refusals are recorded"
+        );
         machine.repeat(&batch, decoded, record)
     }
 
     /// Records by partition.
     fn count(&self, batch: &RecordBatch, partitions: usize) -> Vec<i64> {
-        (0..partitions as u32).map(|partition| batch.iter().filter(|r| r.partition() == partition).count() as i64).collect()
+        (0..partitions as u32)
+            .map(|partition| batch.iter().filter(|r| r.partition() == partition).count() as i64)
+            .collect()
     }
 
     /// An output record as a reader with the shipped schemas sees it.
     pub fn read(&self, record: &OutputRecord) -> Json {
         let frame = Frame::parse(record.value.as_ref().unwrap(), std::iter::empty()).unwrap();
-        let SchemaRef::Id(_) = frame.schema else { panic!("outputs are framed with an id") };
-        let schema = apache_avro::Schema::parse_str(&self.schemas.lookup(&frame.schema).unwrap()).unwrap();
-        let reader = apache_avro::reader::datum::GenericDatumReader::builder(&schema).build().unwrap();
+        let SchemaRef::Id(_) = frame.schema else {
+            panic!("outputs are framed with an id")
+        };
+        let schema =
+            apache_avro::Schema::parse_str(&self.schemas.lookup(&frame.schema).unwrap()).unwrap();
+        let reader = apache_avro::reader::datum::GenericDatumReader::builder(&schema)
+            .build()
+            .unwrap();
         Json::try_from(reader.read_value(&mut &frame.body[..]).unwrap()).unwrap()
     }
 
     /// The outputs of some kind among records.
     pub fn outputs(&self, records: &[OutputRecord], output: Output) -> Vec<Json> {
-        records.iter().filter(|r| r.output == output).map(|r| self.read(r)).collect()
+        records
+            .iter()
+            .filter(|r| r.output == output)
+            .map(|r| self.read(r))
+            .collect()
     }
 
     /// All committed outputs of some kind, in order.
     pub fn committed(&self, output: Output) -> Vec<Json> {
         let epochs = self.broker.lock().epochs.clone();
-        epochs.iter().flat_map(|e| self.outputs(&e.outputs, output)).collect()
+        epochs
+            .iter()
+            .flat_map(|e| self.outputs(&e.outputs, output))
+            .collect()
     }
 
     /// The newest committed score of each (task, entity) in the population: its logit.
     pub fn standings(&self) -> BTreeMap<(String, String), f64> {
         let mut standings = BTreeMap::new();
         for score in self.committed(Output::Scores) {
-            let key = (score["task"].as_str().unwrap().to_owned(), score["entity_id"].as_str().unwrap().to_owned());
+            let key = (
+                score["task"].as_str().unwrap().to_owned(),
+                score["entity_id"].as_str().unwrap().to_owned(),
+            );
             match score["logit"].as_f64() {
                 Some(logit) => standings.insert(key, logit),
                 None => standings.remove(&key),
@@ -378,10 +578,23 @@ impl Rig {
         use leadpulse_features::Scorer;
         let (partitions, ends) = {
             let cluster = self.broker.lock();
-            (cluster.partitions.clone(), cluster.ends.iter().map(|end| NextOffset(*end)).collect::<Vec<_>>())
+            (
+                cluster.partitions.clone(),
+                cluster
+                    .ends
+                    .iter()
+                    .map(|end| NextOffset(*end))
+                    .collect::<Vec<_>>(),
+            )
         };
         let batch = self.records(&vec![NextOffset(0); ends.len()], &ends);
-        let decoded = Decoders::default().decode(&batch, &partitions, &self.catalog, self.schemas.as_ref(), Verdicts::Store);
+        let decoded = Decoders::default().decode(
+            &batch,
+            &partitions,
+            &self.catalog,
+            self.schemas.as_ref(),
+            Verdicts::Store,
+        );
         let mut graph = self.graph(Tracking::Off);
         graph.apply(&decoded.rows, None);
         graph.advance(as_of_ms);
@@ -396,10 +609,26 @@ impl Rig {
                     if !graph.view(cell, node, as_of_ms, population).is_eligible() {
                         continue;
                     }
-                    let member = scorer.plan().layout().members.iter().position(|m| m.table == node.table);
-                    let slot = member.map_or(Some(0), |m| batch.members[m].entities.iter().position(|e| *e == Some(node.entity)));
+                    let member = scorer
+                        .plan()
+                        .layout()
+                        .members
+                        .iter()
+                        .position(|m| m.table == node.table);
+                    let slot = member.map_or(Some(0), |m| {
+                        batch.members[m]
+                            .entities
+                            .iter()
+                            .position(|e| *e == Some(node.entity))
+                    });
                     let slot = slot.expect("the market has few members an account");
-                    standings.insert((task.name.to_owned(), graph.directory().key(node.entity).to_string()), logits[slot]);
+                    standings.insert(
+                        (
+                            task.name.to_owned(),
+                            graph.directory().key(node.entity).to_string(),
+                        ),
+                        logits[slot],
+                    );
                 }
             }
         }
@@ -409,8 +638,16 @@ impl Rig {
     /// The committed epoch records.
     pub fn script(&self) -> Vec<EpochRecord> {
         let cluster = self.broker.lock();
-        let values = cluster.epochs.iter().flat_map(|e| &e.outputs).filter(|r| r.output == Output::Epochs);
-        let entries = values.flat_map(|r| self.encoders.read_script(r.value.as_ref().unwrap()).unwrap());
+        let values = cluster
+            .epochs
+            .iter()
+            .flat_map(|e| &e.outputs)
+            .filter(|r| r.output == Output::Epochs);
+        let entries = values.flat_map(|r| {
+            self.encoders
+                .read_script(r.value.as_ref().unwrap())
+                .unwrap()
+        });
         let epochs = entries.filter_map(|entry| match entry {
             ScriptRecord::Epoch(record) => Some(*record),
             ScriptRecord::Layout(_) => None,
@@ -424,13 +661,27 @@ impl Rig {
         let script = self.script();
         let (epochs, input, partitions) = {
             let cluster = self.broker.lock();
-            (cluster.epochs.clone(), cluster.input.clone(), cluster.partitions.clone())
+            (
+                cluster.epochs.clone(),
+                cluster.input.clone(),
+                cluster.partitions.clone(),
+            )
         };
         assert_eq!(script.len(), epochs.len(), "one record an epoch");
-        let Some(committed) = self.broker.lock().committed() else { return };
+        let Some(committed) = self.broker.lock().committed() else {
+            return;
+        };
         let mut chain = Chain::default();
-        for record in epochs.iter().flat_map(|e| &e.outputs).filter(|r| r.output == Output::Epochs) {
-            for entry in self.encoders.read_script(record.value.as_ref().unwrap()).unwrap() {
+        for record in epochs
+            .iter()
+            .flat_map(|e| &e.outputs)
+            .filter(|r| r.output == Output::Epochs)
+        {
+            for entry in self
+                .encoders
+                .read_script(record.value.as_ref().unwrap())
+                .unwrap()
+            {
                 chain.follow(entry).unwrap();
             }
         }
@@ -439,7 +690,9 @@ impl Rig {
 
         // Another machine that steps along the script, and restarts where another process went on.
         let first = script[0].partitions.len();
-        let mut reference = self.machine_of("nobody", partitions[..first].to_vec()).unwrap();
+        let mut reference = self
+            .machine_of("nobody", partitions[..first].to_vec())
+            .unwrap();
         let mut at = vec![NextOffset(0); first];
         let mut owner: Option<&str> = None;
         for (record, sealed) in script.iter().zip(&epochs) {
@@ -453,50 +706,131 @@ impl Rig {
                 reference.add_partitions(&partitions[at.len()..record.partitions.len()], &starts);
                 at.extend(starts);
             }
-            let starts: Vec<NextOffset> = record.partitions.iter().map(|p| NextOffset(p.start)).collect();
-            assert_eq!(starts, at, "epoch {number} starts where the one before ended");
-            assert_eq!(record.positions(), sealed.positions, "epoch {number}: the record's and the transaction's positions");
-            assert_eq!((record.epoch as u64, record.as_of), (sealed.number, sealed.as_of_ms));
+            let starts: Vec<NextOffset> = record
+                .partitions
+                .iter()
+                .map(|p| NextOffset(p.start))
+                .collect();
+            assert_eq!(
+                starts, at,
+                "epoch {number} starts where the one before ended"
+            );
+            assert_eq!(
+                record.positions(),
+                sealed.positions,
+                "epoch {number}: the record's and the transaction's positions"
+            );
+            assert_eq!(
+                (record.epoch as u64, record.as_of),
+                (sealed.number, sealed.as_of_ms)
+            );
             let taken = self.records(&at, &sealed.positions).len() as i64;
             let dead: i64 = record.dead_lettered.iter().map(|r| r.count).sum();
-            assert_eq!(taken, record.accepted + record.duplicate + dead, "epoch {number}: in = accepted + duplicate + dead letters");
-            let count = |output| sealed.outputs.iter().filter(|r| r.output == output).count() as i64;
-            assert_eq!((count(Output::Scores), count(Output::Alerts), count(Output::DeadLetters)), (record.scores, record.alerts, dead));
-            let by_reason = |code: &str| record.dead_lettered.iter().find(|r| r.reason == code).map_or(0, |r| r.count);
-            assert_eq!((by_reason("late_beyond_horizon"), by_reason("future_timestamp")), (record.late, record.future));
+            assert_eq!(
+                taken,
+                record.accepted + record.duplicate + dead,
+                "epoch {number}: in = accepted + duplicate + dead letters"
+            );
+            let count =
+                |output| sealed.outputs.iter().filter(|r| r.output == output).count() as i64;
+            assert_eq!(
+                (
+                    count(Output::Scores),
+                    count(Output::Alerts),
+                    count(Output::DeadLetters)
+                ),
+                (record.scores, record.alerts, dead)
+            );
+            let by_reason = |code: &str| {
+                record
+                    .dead_lettered
+                    .iter()
+                    .find(|r| r.reason == code)
+                    .map_or(0, |r| r.count)
+            };
+            assert_eq!(
+                (
+                    by_reason("late_beyond_horizon"),
+                    by_reason("future_timestamp")
+                ),
+                (record.late, record.future)
+            );
             let outcome = sealed.outputs.iter().filter(|r| r.output != Output::Epochs);
             assert_eq!(record.digest, digest(outcome), "epoch {number}");
 
             let stepped = self.repeat(&mut reference, record);
-            for (ours, theirs) in stepped.sealed.outputs.iter().zip(&sealed.outputs).filter(|(ours, theirs)| ours != theirs) {
+            for (ours, theirs) in stepped
+                .sealed
+                .outputs
+                .iter()
+                .zip(&sealed.outputs)
+                .filter(|(ours, theirs)| ours != theirs)
+            {
                 let text = |r: &OutputRecord| r.value.as_ref().map(|_| self.read(r).to_string());
-                println!("epoch {number} {:?}:\n  reference {:?}\n  committed {:?}", ours.output, text(ours), text(theirs));
+                println!(
+                    "epoch {number} {:?}:\n  reference {:?}\n  committed {:?}",
+                    ours.output,
+                    text(ours),
+                    text(theirs)
+                );
             }
-            assert_eq!(stepped.record, *record, "the reference's record of epoch {number}");
-            assert!(*stepped.sealed == *sealed, "the reference's outputs of epoch {number} have other bytes");
+            assert_eq!(
+                stepped.record, *record,
+                "the reference's record of epoch {number}"
+            );
+            assert!(
+                *stepped.sealed == *sealed,
+                "the reference's outputs of epoch {number} have other bytes"
+            );
             at.clone_from(&sealed.positions);
         }
 
         self.check_current_scores(epochs.iter().flat_map(|e| &e.outputs));
         let found = self.audit();
-        assert_eq!((found.epochs, found.recomputed), (script.len() as u64, script.len() as u64));
-        assert_eq!((found.outputs_differ, found.rows_differ, found.first_difference), (0, 0, None));
+        assert_eq!(
+            (found.epochs, found.recomputed),
+            (script.len() as u64, script.len() as u64)
+        );
+        assert_eq!(
+            (
+                found.outputs_differ,
+                found.rows_differ,
+                found.first_difference
+            ),
+            (0, 0, None)
+        );
 
         let mut letters = BTreeMap::new();
-        for letter in epochs.iter().flat_map(|e| &e.outputs).filter(|r| r.output == Output::DeadLetters) {
+        for letter in epochs
+            .iter()
+            .flat_map(|e| &e.outputs)
+            .filter(|r| r.output == Output::DeadLetters)
+        {
             let header = |name: &str| {
                 let (_, value) = letter.headers.iter().rfind(|(n, _)| n == name).unwrap();
                 String::from_utf8(value.clone().unwrap()).unwrap()
             };
             let number: i32 = header(HEADER_PARTITION).parse().unwrap();
-            let partition = partitions.iter().position(|p| p.topic == header(HEADER_TOPIC) && p.partition == number).unwrap();
+            let partition = partitions
+                .iter()
+                .position(|p| p.topic == header(HEADER_TOPIC) && p.partition == number)
+                .unwrap();
             let offset: i64 = header(HEADER_OFFSET).parse().unwrap();
-            let original = input[partition].iter().find(|m| m.offset == offset).unwrap();
-            assert_eq!((&letter.key, &letter.value, letter.timestamp_ms), (&original.key, &original.value, original.timestamp_ms));
+            let original = input[partition]
+                .iter()
+                .find(|m| m.offset == offset)
+                .unwrap();
+            assert_eq!(
+                (&letter.key, &letter.value, letter.timestamp_ms),
+                (&original.key, &original.value, original.timestamp_ms)
+            );
             assert!(letter.headers.starts_with(&original.headers));
             *letters.entry((partition, offset)).or_insert(0) += 1;
         }
-        assert!(letters.values().all(|n| *n == 1), "a record is dead-lettered once");
+        assert!(
+            letters.values().all(|n| *n == 1),
+            "a record is dead-lettered once"
+        );
     }
 
     /// Compacting the topic of current scores leaves what folding the history does: the newest record of a key, nothing of the deleted.
@@ -506,13 +840,21 @@ impl Rig {
             match record.output {
                 Output::Scores => {
                     let deleted = self.read(record)["reason"] == "deleted";
-                    folded.insert(record.key.clone(), record.value.clone().filter(|_| !deleted));
+                    folded.insert(
+                        record.key.clone(),
+                        record.value.clone().filter(|_| !deleted),
+                    );
                 }
-                Output::CurrentScores => drop(current.insert(record.key.clone(), record.value.clone())),
+                Output::CurrentScores => {
+                    drop(current.insert(record.key.clone(), record.value.clone()))
+                }
                 _ => {}
             }
         }
-        assert!(folded == current, "the current scores are not those of the history");
+        assert!(
+            folded == current,
+            "the current scores are not those of the history"
+        );
     }
 }
 
@@ -521,7 +863,11 @@ fn digest<'a>(outputs: impl Iterator<Item = &'a OutputRecord>) -> String {
     let mut hash = Sha256::new();
     for record in outputs {
         let kind = [record.output as u8];
-        for part in [Some(&kind[..]), record.key.as_deref(), record.value.as_deref()] {
+        for part in [
+            Some(&kind[..]),
+            record.key.as_deref(),
+            record.value.as_deref(),
+        ] {
             hash.update(part.map_or(-1_i64, |b| b.len() as i64).to_le_bytes());
             hash.update(part.unwrap_or_default());
         }

@@ -1,6 +1,8 @@
 //! A model whose every number is known: a weight per column, added up.
 
-use leadpulse_features::{Column, Contribution, Explanation, FeatureBatch, FeaturePlan, Scorer, ScorerTask, on_grid};
+use leadpulse_features::{
+    Column, Contribution, Explanation, FeatureBatch, FeaturePlan, Scorer, ScorerTask, on_grid,
+};
 
 /// Weight of a column (by name) for a task (by name).
 pub type Weigh = fn(&str, &str) -> f64;
@@ -24,33 +26,67 @@ pub const BIAS: f64 = -1.0;
 
 impl Linear {
     pub fn new(bundle_id: &str, plan: FeaturePlan, tasks: Vec<ScorerTask>, weigh: Weigh) -> Self {
-        Self { bundle_id: bundle_id.into(), plan, tasks, weigh }
+        Self {
+            bundle_id: bundle_id.into(),
+            plan,
+            tasks,
+            weigh,
+        }
     }
 
     fn member(&self, task: usize) -> Option<usize> {
-        self.plan.layout().members.iter().position(|m| m.table == self.tasks[task].entity)
+        self.plan
+            .layout()
+            .members
+            .iter()
+            .position(|m| m.table == self.tasks[task].entity)
     }
 
     /// (group, what it adds) of every column of a row.
-    fn terms(&self, batch: &FeatureBatch, task: usize, cell: usize, slot: usize) -> Vec<(usize, f64)> {
+    fn terms(
+        &self,
+        batch: &FeatureBatch,
+        task: usize,
+        cell: usize,
+        slot: usize,
+    ) -> Vec<(usize, f64)> {
         let layout = self.plan.layout();
         let name = &self.tasks[task].name;
         let term = |(column, x): (&Column, &f32)| {
             let x = f64::from(*x);
-            (column.group, (self.weigh)(name, &column.name) * x / (1.0 + x.abs()))
+            (
+                column.group,
+                (self.weigh)(name, &column.name) * x / (1.0 + x.abs()),
+            )
         };
         let width = layout.root.len();
-        let mut terms: Vec<_> = layout.root.iter().zip(&batch.root[cell * width..(cell + 1) * width]).map(term).collect();
+        let mut terms: Vec<_> = layout
+            .root
+            .iter()
+            .zip(&batch.root[cell * width..(cell + 1) * width])
+            .map(term)
+            .collect();
         if let Some(member) = self.member(task) {
             let block = &batch.members[member];
             let row = cell * block.slots + slot;
-            terms.extend(layout.members[member].columns.iter().zip(&block.values[row * block.width..(row + 1) * block.width]).map(term));
+            terms.extend(
+                layout.members[member]
+                    .columns
+                    .iter()
+                    .zip(&block.values[row * block.width..(row + 1) * block.width])
+                    .map(term),
+            );
         }
         terms
     }
 
     fn logit(&self, batch: &FeatureBatch, task: usize, cell: usize, slot: usize) -> f64 {
-        let exact = BIAS + self.terms(batch, task, cell, slot).iter().map(|(_, x)| x).sum::<f64>();
+        let exact = BIAS
+            + self
+                .terms(batch, task, cell, slot)
+                .iter()
+                .map(|(_, x)| x)
+                .sum::<f64>();
         on_grid(exact)
     }
 }
@@ -67,23 +103,34 @@ impl Scorer for Linear {
     }
     fn logits(&self, batch: &FeatureBatch, task: usize) -> Vec<f64> {
         let Some(member) = self.member(task) else {
-            return (0..batch.cells).map(|cell| self.logit(batch, task, cell, 0)).collect();
+            return (0..batch.cells)
+                .map(|cell| self.logit(batch, task, cell, 0))
+                .collect();
         };
         let block = &batch.members[member];
         let rows = (0..batch.cells).flat_map(|cell| (0..block.slots).map(move |slot| (cell, slot)));
         rows.map(|(cell, slot)| {
             let is_there = block.mask[cell * block.slots + slot] > 0.0;
-            if is_there { self.logit(batch, task, cell, slot) } else { f64::NAN }
+            if is_there {
+                self.logit(batch, task, cell, slot)
+            } else {
+                f64::NAN
+            }
         })
         .collect()
     }
     fn explain(&self, batch: &FeatureBatch, task: usize, cell: usize, slot: usize) -> Explanation {
-        let mut contributions: Vec<Contribution> =
-            (0..self.plan.layout().groups.len()).map(|group| Contribution { group, logit: 0.0 }).collect();
+        let mut contributions: Vec<Contribution> = (0..self.plan.layout().groups.len())
+            .map(|group| Contribution { group, logit: 0.0 })
+            .collect();
         for (group, x) in self.terms(batch, task, cell, slot) {
             contributions[group].logit += x;
         }
         let logit = BIAS + contributions.iter().map(|c| c.logit).sum::<f64>();
-        Explanation { base_logit: BIAS, logit, contributions }
+        Explanation {
+            base_logit: BIAS,
+            logit,
+            contributions,
+        }
     }
 }

@@ -17,7 +17,15 @@ use super::scorer::by_name;
 const T0: i64 = 1_700_000_000_000;
 
 pub fn rig() -> Rig {
-    Rig::new(&[TaskSpec { name: "buys_90d", table: "accounts", policy: POLICY, filter: Filter::Everyone }], by_name)
+    Rig::new(
+        &[TaskSpec {
+            name: "buys_90d",
+            table: "accounts",
+            policy: POLICY,
+            filter: Filter::Everyone,
+        }],
+        by_name,
+    )
 }
 
 pub fn filled() -> Rig {
@@ -31,9 +39,24 @@ pub fn filled() -> Rig {
 fn a_fenced_worker_stops_and_shows_nothing_of_its_epoch() {
     let rig = filled();
     let model = Arc::new(ReadModel::new());
-    let error = rig.run(Until::End, Life { fault: Some((2, Fault::Fenced)), read_model: model.clone(), ..Life::default() }).unwrap_err();
-    assert!(matches!(&error, RunError::Port(PortError::Fenced(_))), "{error}");
-    assert!(error.to_string().contains("fenced: another process"), "{error}");
+    let error = rig
+        .run(
+            Until::End,
+            Life {
+                fault: Some((2, Fault::Fenced)),
+                read_model: model.clone(),
+                ..Life::default()
+            },
+        )
+        .unwrap_err();
+    assert!(
+        matches!(&error, RunError::Port(PortError::Fenced(_))),
+        "{error}"
+    );
+    assert!(
+        error.to_string().contains("fenced: another process"),
+        "{error}"
+    );
     let status = model.status();
     assert_eq!((status.phase, status.epoch), (Phase::Stopped, 2));
     assert_eq!(status.reason.as_deref(), Some(error.to_string().as_str()));
@@ -46,37 +69,74 @@ fn a_fenced_worker_stops_and_shows_nothing_of_its_epoch() {
 fn another_bundle_or_other_scores_go_on_where_the_deployment_was() {
     type Change = fn(Rig) -> Rig;
     let changes: [(&str, Change); 3] = [
-        ("another bundle", |rig| Rig { bundle_id: "linear-2".into(), ..rig }),
-        ("other schemas", |rig| Rig { fingerprint: "f00d".into(), ..rig }),
+        ("another bundle", |rig| Rig {
+            bundle_id: "linear-2".into(),
+            ..rig
+        }),
+        ("other schemas", |rig| Rig {
+            fingerprint: "f00d".into(),
+            ..rig
+        }),
         // It says that it is the same bundle, but computes other scores: another processor, another library, another program.
-        ("other scores", |rig| Rig { weigh: |task, column| 1.01 * by_name(task, column), ..rig }),
+        ("other scores", |rig| Rig {
+            weigh: |task, column| 1.01 * by_name(task, column),
+            ..rig
+        }),
     ];
     for (what, change) in changes {
         println!("{what}");
         let before = filled();
-        before.run(Until::End, Life { fault: Some((3, Fault::Before)), ..Life::default() }).unwrap_err();
+        before
+            .run(
+                Until::End,
+                Life {
+                    fault: Some((3, Fault::Before)),
+                    ..Life::default()
+                },
+            )
+            .unwrap_err();
         let deployed = before.script()[0].deployed.clone();
         let alerts_before = before.committed(Output::Alerts).len();
         let after = change(before);
         let summary = after.run_to_end();
-        assert!(summary.replayed_epochs == 3 && summary.epochs > 0, "{summary:?}");
+        assert!(
+            summary.replayed_epochs == 3 && summary.epochs > 0,
+            "{summary:?}"
+        );
         let script = after.script();
-        assert!(script.windows(2).all(|pair| pair[1].epoch == pair[0].epoch + 1));
-        assert_eq!(script.last().unwrap().deployed != deployed, what != "other scores");
+        assert!(
+            script
+                .windows(2)
+                .all(|pair| pair[1].epoch == pair[0].epoch + 1)
+        );
+        assert_eq!(
+            script.last().unwrap().deployed != deployed,
+            what != "other scores"
+        );
         // After the closing tick every score is that of the program that runs now.
         let closed_at = script.last().unwrap().as_of;
         let (standings, rebuilt) = (after.standings(), after.rebuilt_standings(closed_at));
         assert_eq!(standings.len(), rebuilt.len());
         for (key, logit) in &standings {
-            assert!((logit - rebuilt[key]).abs() < 1e-4, "{key:?}: {logit} and {}", rebuilt[key]);
+            assert!(
+                (logit - rebuilt[key]).abs() < 1e-4,
+                "{key:?}: {logit} and {}",
+                rebuilt[key]
+            );
         }
         // No alert of a rescored entity fires because of the swap: those of the other bundle are muted.
         if what == "another bundle" {
-            let scored: Vec<_> = after.committed(Output::Scores).into_iter().filter(|s| s["cause"] == "bundle_swap").collect();
+            let scored: Vec<_> = after
+                .committed(Output::Scores)
+                .into_iter()
+                .filter(|s| s["cause"] == "bundle_swap")
+                .collect();
             let alerted = after.committed(Output::Alerts).split_off(alerts_before);
             for score in &scored {
                 let same = |a: &&serde_json::Value| {
-                    a["epoch"] == score["epoch"] && a["entity_id"] == score["entity_id"] && a["task"] == score["task"]
+                    a["epoch"] == score["epoch"]
+                        && a["entity_id"] == score["entity_id"]
+                        && a["task"] == score["task"]
                 };
                 assert!(!alerted.iter().any(|a| same(&a)), "{score}");
             }
@@ -88,27 +148,62 @@ fn another_bundle_or_other_scores_go_on_where_the_deployment_was() {
 fn epoch_records_that_are_no_script_are_refused() {
     type Damage = fn(&Rig);
     let cases: [(&str, Damage); 6] = [
-        ("a record of epoch 3 stands where that of epoch 2 should", |rig| drop(rig.broker.lock().epochs.remove(1))),
-        ("holds no record of it", |rig| rig.broker.lock().epochs.iter_mut().for_each(|e| e.outputs.clear())),
-        ("it ends with epoch 2, but epoch 3 is committed", |rig| rig.broker.lock().epochs[2].outputs.clear()),
-        ("ends at offset", |rig| rig.broker.lock().epochs[2].positions[0].0 += 1),
+        (
+            "a record of epoch 3 stands where that of epoch 2 should",
+            |rig| drop(rig.broker.lock().epochs.remove(1)),
+        ),
+        ("holds no record of it", |rig| {
+            rig.broker
+                .lock()
+                .epochs
+                .iter_mut()
+                .for_each(|e| e.outputs.clear())
+        }),
+        ("it ends with epoch 2, but epoch 3 is committed", |rig| {
+            rig.broker.lock().epochs[2].outputs.clear()
+        }),
+        ("ends at offset", |rig| {
+            rig.broker.lock().epochs[2].positions[0].0 += 1
+        }),
         ("has nonce", |rig| rig.broker.lock().epochs[2].nonce.0 += 1),
-        ("was deleted and created again", |rig| rig.broker.lock().created_again = Some(4)),
+        ("was deleted and created again", |rig| {
+            rig.broker.lock().created_again = Some(4)
+        }),
     ];
     for (expected, damage) in cases {
         let rig = filled();
-        rig.run(Until::End, Life { fault: Some((3, Fault::Before)), ..Life::default() }).unwrap_err();
+        rig.run(
+            Until::End,
+            Life {
+                fault: Some((3, Fault::Before)),
+                ..Life::default()
+            },
+        )
+        .unwrap_err();
         damage(&rig);
         let error = rig.run(Until::End, Life::default()).unwrap_err();
-        assert!(matches!(error, RunError::Port(PortError::Fatal(_))), "{error}");
-        assert!(error.to_string().contains(expected), "{error} does not say {expected:?}");
+        assert!(
+            matches!(error, RunError::Port(PortError::Fatal(_))),
+            "{error}"
+        );
+        assert!(
+            error.to_string().contains(expected),
+            "{error} does not say {expected:?}"
+        );
     }
 }
 
 #[test]
 fn an_epoch_record_that_stands_twice_is_survived() {
     let rig = filled();
-    rig.run(Until::End, Life { fault: Some((3, Fault::Before)), ..Life::default() }).unwrap_err();
+    rig.run(
+        Until::End,
+        Life {
+            fault: Some((3, Fault::Before)),
+            ..Life::default()
+        },
+    )
+    .unwrap_err();
     {
         // A late commit request made the epoch's records visible, and the epoch was sent again.
         let mut cluster = rig.broker.lock();
@@ -116,28 +211,66 @@ fn an_epoch_record_that_stands_twice_is_survived() {
         cluster.epochs[1].outputs.extend(twice);
     }
     let summary = rig.run_to_end();
-    assert!(summary.replayed_epochs == 3 && summary.epochs > 0, "{summary:?}");
+    assert!(
+        summary.replayed_epochs == 3 && summary.epochs > 0,
+        "{summary:?}"
+    );
 }
 
 #[test]
 fn input_that_was_removed_is_named() {
     let rig = filled();
-    rig.run(Until::End, Life { fault: Some((2, Fault::Before)), ..Life::default() }).unwrap_err();
+    rig.run(
+        Until::End,
+        Life {
+            fault: Some((2, Fault::Before)),
+            ..Life::default()
+        },
+    )
+    .unwrap_err();
     rig.broker.lock().starts[4] = 7;
-    let error = rig.run(Until::End, Life::default()).unwrap_err().to_string();
-    assert!(error.contains("started at offset 0 of partition 0 of 'mkt.activities'") && error.contains("starts at 7"), "{error}");
+    let error = rig
+        .run(Until::End, Life::default())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("started at offset 0 of partition 0 of 'mkt.activities'")
+            && error.contains("starts at 7"),
+        "{error}"
+    );
 }
 
 #[test]
 fn a_stop_during_the_replay_or_before_is_no_failure() {
     let rig = filled();
-    rig.run(Until::End, Life { fault: Some((3, Fault::Before)), ..Life::default() }).unwrap_err();
-    let summary = rig.run(Until::Stopped, Life { stop: Arc::new(AtomicBool::new(true)), ..Life::default() }).unwrap();
+    rig.run(
+        Until::End,
+        Life {
+            fault: Some((3, Fault::Before)),
+            ..Life::default()
+        },
+    )
+    .unwrap_err();
+    let summary = rig
+        .run(
+            Until::Stopped,
+            Life {
+                stop: Arc::new(AtomicBool::new(true)),
+                ..Life::default()
+            },
+        )
+        .unwrap();
     assert_eq!(summary.epochs, 0);
     assert_eq!(rig.script().len(), 3);
 
     // The brokers are away: without a stop the replay would wait for them.
-    let life = Life { reading: Reading { hiccups: u32::MAX, ..Reading::default() }, ..Life::default() };
+    let life = Life {
+        reading: Reading {
+            hiccups: u32::MAX,
+            ..Reading::default()
+        },
+        ..Life::default()
+    };
     let (stop, model) = (life.stop.clone(), life.read_model.clone());
     let stopper = std::thread::spawn(move || {
         while model.beats() < 2 {
@@ -153,9 +286,27 @@ fn a_stop_during_the_replay_or_before_is_no_failure() {
 #[test]
 fn hiccups_of_the_source_pass() {
     let rig = filled();
-    rig.run(Until::End, Life { fault: Some((1, Fault::Before)), ..Life::default() }).unwrap_err();
-    let reading = Reading { hiccups: 1, ..Reading::default() };
-    let summary = rig.run(Until::End, Life { reading, ..Life::default() }).unwrap();
+    rig.run(
+        Until::End,
+        Life {
+            fault: Some((1, Fault::Before)),
+            ..Life::default()
+        },
+    )
+    .unwrap_err();
+    let reading = Reading {
+        hiccups: 1,
+        ..Reading::default()
+    };
+    let summary = rig
+        .run(
+            Until::End,
+            Life {
+                reading,
+                ..Life::default()
+            },
+        )
+        .unwrap();
     assert!(summary.epochs > 0 && summary.replayed_epochs == 1);
     rig.check_committed();
 }
@@ -167,32 +318,68 @@ fn a_topic_with_nothing_usable_is_read_once() {
         rig.produce(4, T0 + offset, None, Some(b"junk".to_vec()));
     }
     let first = rig.run_to_end();
-    assert_eq!((first.accepted, first.dead_lettered, first.scores), (0, 3, 0));
+    assert_eq!(
+        (first.accepted, first.dead_lettered, first.scores),
+        (0, 3, 0)
+    );
     let before = rig.script();
-    assert!(before.iter().all(|r| !r.closing), "there is nothing to close");
+    assert!(
+        before.iter().all(|r| !r.closing),
+        "there is nothing to close"
+    );
     assert_eq!(rig.run_to_end().epochs, 0, "nothing was there to add");
 
-    let fields = [("account_id", Text("A1")), ("updated_at", Time(T0 + DAY_MS))];
+    let fields = [
+        ("account_id", Text("A1")),
+        ("updated_at", Time(T0 + DAY_MS)),
+    ];
     rig.send("accounts", T0 + DAY_MS, &fields);
-    assert_eq!(rig.run_to_end().scores, 2, "the first score, and the closing tick's");
+    assert_eq!(
+        rig.run_to_end().scores,
+        2,
+        "the first score, and the closing tick's"
+    );
     rig.check_committed();
-    assert_eq!(rig.script().last().unwrap().as_of, (T0 + DAY_MS).div_euclid(3_600_000) * 3_600_000 + 3_600_000);
+    assert_eq!(
+        rig.script().last().unwrap().as_of,
+        (T0 + DAY_MS).div_euclid(3_600_000) * 3_600_000 + 3_600_000
+    );
 }
 
 #[test]
 fn times_before_1970_are_scored_at_1970_and_replay() {
     let rig = rig();
     let activity = |id: &str, at_ms: i64| {
-        let fields = [("activity_id", Text(id)), ("type", Text("meeting")), ("occurred_at", Time(at_ms)), ("account_id", Text("A1"))];
+        let fields = [
+            ("activity_id", Text(id)),
+            ("type", Text("meeting")),
+            ("occurred_at", Time(at_ms)),
+            ("account_id", Text("A1")),
+        ];
         rig.send("activities", T0, &fields);
     };
     // The zero of another system's calendar.
     activity("x", -62_135_596_800_000);
-    rig.send("accounts", 0, &[("account_id", Text("A1")), ("updated_at", Time(-1))]);
+    rig.send(
+        "accounts",
+        0,
+        &[("account_id", Text("A1")), ("updated_at", Time(-1))],
+    );
     let mut short = rig.clone();
     short.options.max_records = 1;
-    short.run(Until::End, Life { fault: Some((2, Fault::Before)), ..Life::default() }).unwrap_err();
-    assert_eq!(short.script().iter().map(|r| r.as_of).collect::<Vec<_>>(), [0, 0]);
+    short
+        .run(
+            Until::End,
+            Life {
+                fault: Some((2, Fault::Before)),
+                ..Life::default()
+            },
+        )
+        .unwrap_err();
+    assert_eq!(
+        short.script().iter().map(|r| r.as_of).collect::<Vec<_>>(),
+        [0, 0]
+    );
     activity("y", T0);
     short.run_to_end();
     short.check_committed();

@@ -21,22 +21,48 @@ const NAMED: usize = 2;
 
 /// `4 contacts active in 14 days`, `3 departments: Engineering, Finance, Product`, `highest seniority VP`.
 pub(super) fn committee(scene: &Scene<'_>, found: &mut Found<'_>) {
-    let people: Vec<&Table> = scene.catalog.members().filter(|t| groups::is_person(scene.catalog, t.id)).collect();
-    let Some(group) = people.first().map(|t| groups::of_members(scene.catalog, t)) else { return };
-    let count = |table: &Table, nodes: &[&Node]| nodes.iter().filter(|n| n.table == table.id).count();
+    let people: Vec<&Table> = scene
+        .catalog
+        .members()
+        .filter(|t| groups::is_person(scene.catalog, t.id))
+        .collect();
+    let Some(group) = people.first().map(|t| groups::of_members(scene.catalog, t)) else {
+        return;
+    };
+    let count =
+        |table: &Table, nodes: &[&Node]| nodes.iter().filter(|n| n.table == table.id).count();
     let counted = |nodes: &[&Node]| {
-        let counts = people.iter().map(|t| (t, count(t, nodes))).filter(|(_, n)| *n > 0);
-        counts.map(|(t, n)| words::counted(n, &t.name)).collect::<Vec<_>>().join(" and ")
+        let counts = people
+            .iter()
+            .map(|t| (t, count(t, nodes)))
+            .filter(|(_, n)| *n > 0);
+        counts
+            .map(|(t, n)| words::counted(n, &t.name))
+            .collect::<Vec<_>>()
+            .join(" and ")
     };
     let active = active_people(scene.graph, scene.cell, scene.as_of_ms);
     if active.is_empty() {
-        let known: Vec<&Node> = scene.cell.nodes.iter().filter(|n| is_present(n) && people.iter().any(|t| t.id == n.table)).collect();
+        let known: Vec<&Node> = scene
+            .cell
+            .nodes
+            .iter()
+            .filter(|n| is_present(n) && people.iter().any(|t| t.id == n.table))
+            .collect();
         if !known.is_empty() {
-            found.line(&group, Rank::Headline, format!("none of {} active in {ACTIVE_DAYS} days", counted(&known)));
+            found.line(
+                &group,
+                Rank::Headline,
+                format!("none of {} active in {ACTIVE_DAYS} days", counted(&known)),
+            );
         }
         return;
     }
-    found.line(&group, Rank::Headline, format!("{} active in {ACTIVE_DAYS} days", counted(&active)));
+    found.line(
+        &group,
+        Rank::Headline,
+        format!("{} active in {ACTIVE_DAYS} days", counted(&active)),
+    );
     let mut telling: Option<(bool, String)> = None;
     for (name, distinct) in distinct_values(scene.catalog, &active) {
         let field = distinct.field;
@@ -49,13 +75,29 @@ pub(super) fn committee(scene: &Scene<'_>, found: &mut Found<'_>) {
         if let Some(highest) = highest {
             found.line(&group, Rank::Own, format!("highest {name} {highest}"));
         } else if shown.len() > 1 {
-            found.line(&group, Rank::Order, format!("{} {}: {}", shown.len(), words::plural(&name), words::listed(&shown, VALUES)));
+            found.line(
+                &group,
+                Rank::Order,
+                format!(
+                    "{} {}: {}",
+                    shown.len(),
+                    words::plural(&name),
+                    words::listed(&shown, VALUES)
+                ),
+            );
         } else if let [only] = &shown[..] {
             found.line(&group, Rank::Order, format!("{name} {only}"));
         }
         // What is named beside the number: an ordinal if there is one.
-        if !shown.is_empty() && telling.as_ref().is_none_or(|(is_ordinal, _)| field.ordinal && !is_ordinal) {
-            telling = Some((field.ordinal, shown[shown.len().saturating_sub(3)..].join(" + ")));
+        if !shown.is_empty()
+            && telling
+                .as_ref()
+                .is_none_or(|(is_ordinal, _)| field.ordinal && !is_ordinal)
+        {
+            telling = Some((
+                field.ordinal,
+                shown[shown.len().saturating_sub(3)..].join(" + "),
+            ));
         }
     }
     let who = telling.map_or(String::new(), |(_, values)| format!(": {values}"));
@@ -66,15 +108,29 @@ pub(super) fn committee(scene: &Scene<'_>, found: &mut Found<'_>) {
 pub(super) fn open(scene: &Scene<'_>, found: &mut Found<'_>) {
     let open = open_members(scene.graph, scene.cell);
     for table in scene.catalog.members() {
-        let Some(outcome) = &table.outcome else { continue };
-        let of_table: Vec<&Node> = open.iter().copied().filter(|n| n.table == table.id).collect();
+        let Some(outcome) = &table.outcome else {
+            continue;
+        };
+        let of_table: Vec<&Node> = open
+            .iter()
+            .copied()
+            .filter(|n| n.table == table.id)
+            .collect();
         if of_table.is_empty() {
             continue;
         }
         let group = groups::of_outcome(table, outcome);
-        let described: Vec<String> = of_table.iter().map(|n| described(table, n)).filter(|d| !d.is_empty()).collect();
+        let described: Vec<String> = of_table
+            .iter()
+            .map(|n| described(table, n))
+            .filter(|d| !d.is_empty())
+            .collect();
         let text = format!("{} open", words::counted(of_table.len(), &table.name));
-        let what = if described.is_empty() { String::new() } else { format!(": {}", described[..described.len().min(NAMED)].join("; ")) };
+        let what = if described.is_empty() {
+            String::new()
+        } else {
+            format!(": {}", described[..described.len().min(NAMED)].join("; "))
+        };
         found.line(&group, Rank::Headline, format!("{text}{what}"));
         found.value(&group, described.into_iter().next().unwrap_or(text));
     }
@@ -82,18 +138,31 @@ pub(super) fn open(scene: &Scene<'_>, found: &mut Found<'_>) {
 
 /// Where a member stands, and its numbers.
 fn described(table: &Table, node: &Node) -> String {
-    let stands = table.outcome.as_ref().and_then(|o| words::value(node.value(o.field).text()?));
-    let numbers = table.fields.iter().filter(|f| f.feature == Feature::Number).filter_map(|f| {
-        let x = node.value(f.id).number()?;
-        Some(format!("{} {}", words::name(&f.name), words::number(x)))
-    });
-    stands.into_iter().chain(numbers.take(2)).collect::<Vec<_>>().join(", ")
+    let stands = table
+        .outcome
+        .as_ref()
+        .and_then(|o| words::value(node.value(o.field).text()?));
+    let numbers = table
+        .fields
+        .iter()
+        .filter(|f| f.feature == Feature::Number)
+        .filter_map(|f| {
+            let x = node.value(f.id).number()?;
+            Some(format!("{} {}", words::name(&f.name), words::number(x)))
+        });
+    stands
+        .into_iter()
+        .chain(numbers.take(2))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// How a good and a bad end are called.
 fn ends_called(catalog: &Catalog) -> (String, String) {
     let one = |pick: fn(&leadpulse_schema::OutcomeField) -> &Vec<String>, plain: &str| {
-        let mut values = ends::tables(catalog).filter_map(|t| t.outcome.as_ref()).map(pick);
+        let mut values = ends::tables(catalog)
+            .filter_map(|t| t.outcome.as_ref())
+            .map(pick);
         match values.next().map(Vec::as_slice) {
             Some([only]) => words::value(only).unwrap_or_else(|| plain.to_owned()),
             _ => plain.to_owned(),
@@ -104,19 +173,30 @@ fn ends_called(catalog: &Catalog) -> (String, String) {
 
 /// `Closed Lost once, last 240 days ago`.
 pub(super) fn outcomes(scene: &Scene<'_>, found: &mut Found<'_>) {
-    let Some(group) = ends::group(scene.catalog) else { return };
+    let Some(group) = ends::group(scene.catalog) else {
+        return;
+    };
     let outcomes = scene.graph.outcomes(scene.cell);
     let (won, lost) = ends_called(scene.catalog);
     let mut lines: Vec<(Option<i64>, String)> = Vec::new();
-    for (name, count, last_ms) in [(won, outcomes.won, outcomes.last_won_ms), (lost, outcomes.lost, outcomes.last_lost_ms)] {
+    for (name, count, last_ms) in [
+        (won, outcomes.won, outcomes.last_won_ms),
+        (lost, outcomes.lost, outcomes.last_lost_ms),
+    ] {
         if count > 0 {
             let last = last_ms.map_or(String::new(), |t| format!(", last {}", scene.ago(t)));
-            let times = if count == 1 { "once".to_owned() } else { format!("{} times", words::number(f64::from(count))) };
+            let times = if count == 1 {
+                "once".to_owned()
+            } else {
+                format!("{} times", words::number(f64::from(count)))
+            };
             lines.push((last_ms, format!("{name} {times}{last}")));
         }
     }
     lines.sort_by_key(|(last_ms, _)| Reverse(*last_ms));
-    lines.into_iter().for_each(|(_, text)| found.line(&group, Rank::Headline, text));
+    lines
+        .into_iter()
+        .for_each(|(_, text)| found.line(&group, Rank::Headline, text));
 }
 
 /// `industries Finance: 3 × Closed Won among 41 other accounts (90-day weight)`.
@@ -128,40 +208,82 @@ pub(super) fn hubs(scene: &Scene<'_>, found: &mut Found<'_>) {
     let longest = shared.bank.len() - 1;
     let half_life = words::number(shared.options.half_lives_days[longest]);
     let view = HubView::new(scene.graph, scene.cell, scene.as_of_ms);
-    let ending = scene.catalog.tables.iter().filter(|t| t.role == leadpulse_schema::Role::Event);
+    let ending = scene
+        .catalog
+        .tables
+        .iter()
+        .filter(|t| t.role == leadpulse_schema::Role::Event);
     let ending: Vec<(&Table, String, Vec<usize>)> = ending
         .filter_map(|t| {
             let outcome = t.outcome.as_ref()?;
             let is_won = |value: &str| outcome.won.iter().any(|won| won == value);
-            let is_slot =
-                |s: &leadpulse_graph::Slot| s.field == Some(outcome.field) && matches!(&s.kind, SlotKind::Value(value) if is_won(value));
-            let name = if let [only] = &outcome.won[..] { words::value(only) } else { None };
-            Some((t, name.unwrap_or_else(|| "won".into()), slot_of(&shared.layout, t.id, is_slot)))
+            let is_slot = |s: &leadpulse_graph::Slot| {
+                s.field == Some(outcome.field)
+                    && matches!(&s.kind, SlotKind::Value(value) if is_won(value))
+            };
+            let name = if let [only] = &outcome.won[..] {
+                words::value(only)
+            } else {
+                None
+            };
+            Some((
+                t,
+                name.unwrap_or_else(|| "won".into()),
+                slot_of(&shared.layout, t.id, is_slot),
+            ))
         })
         .collect();
     let counts: Vec<(String, Vec<usize>)> = shared
         .layout
         .events
         .iter()
-        .map(|l| (words::name(&scene.catalog.table_at(l.table).name), slot_of(&shared.layout, l.table, |s| s.kind == SlotKind::Count)))
+        .map(|l| {
+            (
+                words::name(&scene.catalog.table_at(l.table).name),
+                slot_of(&shared.layout, l.table, |s| s.kind == SlotKind::Count),
+            )
+        })
         .collect();
     for hub in scene.catalog.hubs.iter().filter(|h| !h.sources.is_empty()) {
         let group = groups::of_hub(scene.catalog, hub);
         let mut touched: Vec<(EntityId, f64)> = view.touched(hub.id).collect();
         touched.sort_by(|a, b| b.1.total_cmp(&a.1));
         for (entity, _) in touched.into_iter().take(NAMED) {
-            let Some(others) = view.others(entity) else { continue };
-            let total = |slots: &[usize]| slots.iter().map(|slot| others.sum(*slot, longest)).sum::<f64>();
+            let Some(others) = view.others(entity) else {
+                continue;
+            };
+            let total = |slots: &[usize]| {
+                slots
+                    .iter()
+                    .map(|slot| others.sum(*slot, longest))
+                    .sum::<f64>()
+            };
             let ended = ending.iter().map(|(_, name, slots)| (name, total(slots)));
             let done = || counts.iter().map(|(name, slots)| (name, total(slots)));
-            let told = ended.max_by(|a, b| a.1.total_cmp(&b.1)).or_else(|| done().max_by(|a, b| a.1.total_cmp(&b.1)));
+            let told = ended
+                .max_by(|a, b| a.1.total_cmp(&b.1))
+                .or_else(|| done().max_by(|a, b| a.1.total_cmp(&b.1)));
             let Some((name, weight)) = told else { continue };
             let among = format!("{} other", words::number(f64::from(others.cells)));
             let root = words::name(&scene.catalog.root().name);
-            let among = format!("{among} {}", if others.cells == 1 { words::singular(&root) } else { root });
-            let what =
-                if weight >= 0.05 { format!("{} × {name}", words::number((weight * 10.0).round() / 10.0)) } else { format!("no {name}") };
-            let text = format!("{} {}: {what} among {among} ({half_life}-day weight)", words::name(&hub.name), scene.called(entity));
+            let among = format!(
+                "{among} {}",
+                if others.cells == 1 {
+                    words::singular(&root)
+                } else {
+                    root
+                }
+            );
+            let what = if weight >= 0.05 {
+                format!("{} × {name}", words::number((weight * 10.0).round() / 10.0))
+            } else {
+                format!("no {name}")
+            };
+            let text = format!(
+                "{} {}: {what} among {among} ({half_life}-day weight)",
+                words::name(&hub.name),
+                scene.called(entity)
+            );
             found.line(&group, Rank::Headline, text);
             found.value(&group, format!("{what} among {among}"));
         }
@@ -203,12 +325,22 @@ fn outgoing(scene: &Scene<'_>, relation: &Relation, nodes: &[&Node], found: &mut
     let mut customers = CustomersElsewhere::new(scene.graph, scene.at);
     let mut ends: Vec<(i64, bool, EntityId, EntityId)> = nodes
         .iter()
-        .flat_map(|n| scene.graph.edges(n).into_iter().filter(|e| e.relation == relation.id).map(move |e| (n.entity, e)))
+        .flat_map(|n| {
+            scene
+                .graph
+                .edges(n)
+                .into_iter()
+                .filter(|e| e.relation == relation.id)
+                .map(move |e| (n.entity, e))
+        })
         .map(|(entity, e)| (e.since_ms, customers.contains(e.to), entity, e.to))
         .collect();
     ends.sort_by_cached_key(|(since_ms, _, _, to)| (Reverse(*since_ms), scene.called(*to)));
     for is_customer in [true, false] {
-        let those: Vec<_> = ends.iter().filter(|(_, customer, ..)| *customer == is_customer).collect();
+        let those: Vec<_> = ends
+            .iter()
+            .filter(|(_, customer, ..)| *customer == is_customer)
+            .collect();
         if those.is_empty() {
             continue;
         }
@@ -235,15 +367,27 @@ fn outgoing(scene: &Scene<'_>, relation: &Relation, nodes: &[&Node], found: &mut
             (true, _) => format!("{subject}{name} {targets}, a customer"),
             (false, _) => format!("{subject}{name} {targets}"),
         };
-        found.line(&group, if is_customer { Rank::Headline } else { Rank::Own }, text);
+        found.line(
+            &group,
+            if is_customer {
+                Rank::Headline
+            } else {
+                Rank::Own
+            },
+            text,
+        );
     }
 }
 
 /// `referred by account of 2 leads`, `2 contacts have left for elsewhere`.
 fn incoming(scene: &Scene<'_>, relation: &Relation, nodes: &[&Node], found: &mut Found<'_>) {
-    let here = nodes.iter().filter(|n| n.table == relation.target && !n.absorbed);
+    let here = nodes
+        .iter()
+        .filter(|n| n.table == relation.target && !n.absorbed);
     let here = here.filter(|n| scene.member.is_some() || n.table == scene.catalog.root().id);
-    let count = here.map(|n| referrers(scene.graph, n.entity, relation.id)).sum();
+    let count = here
+        .map(|n| referrers(scene.graph, n.entity, relation.id))
+        .sum();
     if count > 0 {
         let from = words::counted(count, &scene.catalog.table_at(relation.from).name);
         let text = match relation.kind {
@@ -256,12 +400,32 @@ fn incoming(scene: &Scene<'_>, relation: &Relation, nodes: &[&Node], found: &mut
 
 /// `invited contact in product usage ×2, last 3 days ago`.
 fn mentions(scene: &Scene<'_>, relation: &Relation, nodes: &[&Node], found: &mut Found<'_>) {
-    let mentions = || nodes.iter().filter(|n| n.table == relation.target).flat_map(|n| n.mentions()).filter(|m| m.relation == relation.id);
-    let count: u32 = mentions().map(|m| m.tally.count()).fold(0, u32::saturating_add);
-    if let Some(newest_ms) = mentions().map(|m| m.tally.newest_ms()).max().filter(|_| count > 0) {
-        let times = if count > 1 { format!(" ×{}", words::number(f64::from(count))) } else { String::new() };
+    let mentions = || {
+        nodes
+            .iter()
+            .filter(|n| n.table == relation.target)
+            .flat_map(|n| n.mentions())
+            .filter(|m| m.relation == relation.id)
+    };
+    let count: u32 = mentions()
+        .map(|m| m.tally.count())
+        .fold(0, u32::saturating_add);
+    if let Some(newest_ms) = mentions()
+        .map(|m| m.tally.newest_ms())
+        .max()
+        .filter(|_| count > 0)
+    {
+        let times = if count > 1 {
+            format!(" ×{}", words::number(f64::from(count)))
+        } else {
+            String::new()
+        };
         let events = words::name(&scene.catalog.table_at(relation.from).name);
-        let text = format!("{} in {events}{times}, last {}", called(scene, relation), scene.ago(newest_ms));
+        let text = format!(
+            "{} in {events}{times}, last {}",
+            called(scene, relation),
+            scene.ago(newest_ms)
+        );
         found.line(&groups::of_relation(relation), Rank::Own, text);
     }
 }

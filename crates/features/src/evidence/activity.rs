@@ -42,7 +42,10 @@ impl Sum {
 
 /// The field an event's kind comes from: its first category.
 fn kind_field(table: &Table) -> Option<&Field> {
-    table.fields.iter().find(|f| matches!(f.feature, Feature::Category | Feature::Set))
+    table
+        .fields
+        .iter()
+        .find(|f| matches!(f.feature, Feature::Category | Feature::Set))
 }
 
 /// The group of an event, by its kind.
@@ -55,7 +58,10 @@ fn group_of(table: &Table, kind: &str) -> String {
 
 fn state<'a>(scene: &Scene<'_>, node: &'a Node, layout: &EventLayout) -> Option<&'a EventState> {
     let state = &scene.graph.shared().layout;
-    let position = state.of_entity(node.table).iter().position(|e| state.events[*e].table == layout.table)?;
+    let position = state
+        .of_entity(node.table)
+        .iter()
+        .position(|e| state.events[*e].table == layout.table)?;
     Some(&node.events[position]).filter(|s| !s.is_empty())
 }
 
@@ -67,25 +73,45 @@ pub(super) fn events(scene: &Scene<'_>, found: &mut Found<'_>) {
         let own = scene.member.filter(|m| state(scene, m, layout).is_some());
         let nodes: Vec<&Node> = match own {
             Some(member) => vec![member],
-            None => scene.cell.nodes.iter().filter(|n| state(scene, n, layout).is_some()).collect(),
+            None => scene
+                .cell
+                .nodes
+                .iter()
+                .filter(|n| state(scene, n, layout).is_some())
+                .collect(),
         };
         if nodes.is_empty() {
             continue;
         }
-        let who = if scene.member.is_some() && own.is_none() { "others: " } else { "" };
+        let who = if scene.member.is_some() && own.is_none() {
+            "others: "
+        } else {
+            ""
+        };
         let sum = add_up(scene, layout, &nodes);
         kinds(scene, layout, table, &sum, &nodes, who, found);
         habits(scene, layout, table, &sum, who, found);
         let group = groups::of_events(table);
-        newest.entry(group).and_modify(|t| *t = (*t).max(sum.newest_ms.unwrap_or(*t))).or_insert(sum.newest_ms.unwrap_or(i64::MIN));
-        for event in nodes.iter().flat_map(|n| n.recent()).filter(|r| r.table == layout.table.0) {
+        newest
+            .entry(group)
+            .and_modify(|t| *t = (*t).max(sum.newest_ms.unwrap_or(*t)))
+            .or_insert(sum.newest_ms.unwrap_or(i64::MIN));
+        for event in nodes
+            .iter()
+            .flat_map(|n| n.recent())
+            .filter(|r| r.table == layout.table.0)
+        {
             found.event(&group_of(table, &event.kind), event.time_ms, &event.id);
         }
     }
     for (group, newest_ms) in newest {
         let silent_ms = scene.as_of_ms.saturating_sub(newest_ms);
         if silent_ms >= SILENT_MS {
-            found.line(&group, Rank::Silence, format!("silent for {}", words::span(silent_ms)));
+            found.line(
+                &group,
+                Rank::Silence,
+                format!("silent for {}", words::span(silent_ms)),
+            );
         }
     }
 }
@@ -95,7 +121,10 @@ fn add_up(scene: &Scene<'_>, layout: &EventLayout, nodes: &[&Node]) -> Sum {
     let longest = bank.len() - 1;
     let mut sum = Sum::default();
     for state in nodes.iter().filter_map(|n| state(scene, n, layout)) {
-        let (short, long) = (bank.read(0, state.landmark(), scene.as_of_ms), bank.read(longest, state.landmark(), scene.as_of_ms));
+        let (short, long) = (
+            bank.read(0, state.landmark(), scene.as_of_ms),
+            bank.read(longest, state.landmark(), scene.as_of_ms),
+        );
         for (slot, sums, newest_ms) in state.slots(bank) {
             let (weight, newest) = sum.slots.entry(slot).or_insert((0.0, newest_ms));
             *weight += sums[longest] * long;
@@ -106,7 +135,10 @@ fn add_up(scene: &Scene<'_>, layout: &EventLayout, nodes: &[&Node]) -> Sum {
         }
         sum.total += state.total;
         sum.newest_ms = sum.newest_ms.max(state.newest_ms());
-        sum.oldest_ms = Some(sum.oldest_ms.map_or(state.oldest_ms, |t| t.min(state.oldest_ms)));
+        sum.oldest_ms = Some(
+            sum.oldest_ms
+                .map_or(state.oldest_ms, |t| t.min(state.oldest_ms)),
+        );
         sum.days.extend(state.active_days());
     }
     sum
@@ -114,43 +146,91 @@ fn add_up(scene: &Scene<'_>, layout: &EventLayout, nodes: &[&Node]) -> Sum {
 
 /// ` ×3` where the weight says so, which is never more than there were.
 fn times(weight: f64) -> String {
-    if weight >= 1.5 { format!(" ×{}", words::number(weight.round())) } else { String::new() }
+    if weight >= 1.5 {
+        format!(" ×{}", words::number(weight.round()))
+    } else {
+        String::new()
+    }
 }
 
 /// `pricing page view ×3, last 2 days ago`, newest first; numbers by their mean.
-fn kinds(scene: &Scene<'_>, layout: &EventLayout, table: &Table, sum: &Sum, nodes: &[&Node], who: &str, found: &mut Found<'_>) {
+fn kinds(
+    scene: &Scene<'_>,
+    layout: &EventLayout,
+    table: &Table,
+    sum: &Sum,
+    nodes: &[&Node],
+    who: &str,
+    found: &mut Found<'_>,
+) {
     let kind = kind_field(table).map(|f| f.id);
     let mut seen: Vec<(i64, Rank, String, String, f64)> = Vec::new();
     for (slot, definition) in layout.slots.iter().enumerate() {
-        let Some((weight, newest_ms)) = sum.slots.get(&(slot as u16)).copied() else { continue };
-        let Some(field) = definition.field.map(|f| table.field_at(f)) else { continue };
+        let Some((weight, newest_ms)) = sum.slots.get(&(slot as u16)).copied() else {
+            continue;
+        };
+        let Some(field) = definition.field.map(|f| table.field_at(f)) else {
+            continue;
+        };
         let name = words::name(&field.name);
         match &definition.kind {
             // How deals ended is told with what is open.
-            SlotKind::Value(value) if table.outcome.as_ref().is_some_and(|o| o.field == field.id && o.of(value).is_some()) => {}
+            SlotKind::Value(value)
+                if table
+                    .outcome
+                    .as_ref()
+                    .is_some_and(|o| o.field == field.id && o.of(value).is_some()) => {}
             SlotKind::Value(value) => {
-                let Some(shown) = words::value(value) else { continue };
+                let Some(shown) = words::value(value) else {
+                    continue;
+                };
                 let group = groups::of_event_value(table, field, value);
                 let is_kind = Some(field.id) == kind;
-                let (rank, text) = if is_kind { (Rank::Kind, shown) } else { (Rank::Others, format!("{name} {shown}")) };
+                let (rank, text) = if is_kind {
+                    (Rank::Kind, shown)
+                } else {
+                    (Rank::Others, format!("{name} {shown}"))
+                };
                 seen.push((newest_ms, rank, group, text, weight));
             }
             SlotKind::Flag if weight > 0.0 => {
-                seen.push((newest_ms, Rank::Others, groups::of_event_field(table, field), name, weight));
+                seen.push((
+                    newest_ms,
+                    Rank::Others,
+                    groups::of_event_field(table, field),
+                    name,
+                    weight,
+                ));
             }
             SlotKind::Raw if sum.weight(0) > 1e-6 => {
                 let mean = weight / sum.weight(0);
-                found.line(&groups::of_event_field(table, field), Rank::Number, format!("{who}{name} {} on average", words::number(mean)));
+                found.line(
+                    &groups::of_event_field(table, field),
+                    Rank::Number,
+                    format!("{who}{name} {} on average", words::number(mean)),
+                );
             }
-            SlotKind::Flag | SlotKind::Raw | SlotKind::Count | SlotKind::Bucket(_) | SlotKind::Log => {}
+            SlotKind::Flag
+            | SlotKind::Raw
+            | SlotKind::Count
+            | SlotKind::Bucket(_)
+            | SlotKind::Log => {}
         }
     }
     // Kinds that the schema does not declare are known by name while they are among the newest events.
-    let declared = kind.map(|f| table.field_at(f)).map_or(&[][..], |f| &f.values);
+    let declared = kind
+        .map(|f| table.field_at(f))
+        .map_or(&[][..], |f| &f.values);
     let mut undeclared: BTreeMap<&str, (f64, i64)> = BTreeMap::new();
-    for event in nodes.iter().flat_map(|n| n.recent()).filter(|r| r.table == layout.table.0) {
+    for event in nodes
+        .iter()
+        .flat_map(|n| n.recent())
+        .filter(|r| r.table == layout.table.0)
+    {
         if !event.kind.is_empty() && !declared.iter().any(|v| **v == *event.kind) {
-            let (count, newest_ms) = undeclared.entry(&event.kind).or_insert((0.0, event.time_ms));
+            let (count, newest_ms) = undeclared
+                .entry(&event.kind)
+                .or_insert((0.0, event.time_ms));
             *count += 1.0;
             *newest_ms = (*newest_ms).max(event.time_ms);
         }
@@ -162,44 +242,98 @@ fn kinds(scene: &Scene<'_>, layout: &EventLayout, table: &Table, sum: &Sum, node
     }
     seen.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.3.cmp(&b.3)));
     for (newest_ms, rank, group, name, weight) in seen {
-        let text = format!("{who}{name}{}, last {}", times(weight), scene.ago(newest_ms));
+        let text = format!(
+            "{who}{name}{}, last {}",
+            times(weight),
+            scene.ago(newest_ms)
+        );
         found.kind(&group, rank, newest_ms, name, text);
     }
 }
 
 /// `activities on 6 of the last 14 days`, `activities ×3 against the 90-day habit`, `17 activities in all`.
-fn habits(scene: &Scene<'_>, layout: &EventLayout, table: &Table, sum: &Sum, who: &str, found: &mut Found<'_>) {
+fn habits(
+    scene: &Scene<'_>,
+    layout: &EventLayout,
+    table: &Table,
+    sum: &Sum,
+    who: &str,
+    found: &mut Found<'_>,
+) {
     let group = groups::of_events(table);
     let name = words::name(&table.name);
     let half_lives = &scene.graph.shared().options.half_lives_days;
     let (shortest, longest) = (half_lives[0], half_lives[half_lives.len() - 1]);
-    let lasted_days = sum.oldest_ms.map_or(0.0, |t| crate::columns::days(t, scene.as_of_ms));
+    let lasted_days = sum
+        .oldest_ms
+        .map_or(0.0, |t| crate::columns::days(t, scene.as_of_ms));
     if half_lives.len() > 1 && lasted_days >= longest * HABIT_RATIO && sum.weight(0) >= 1.0 {
         let ratio = rate_per_day(sum.short, shortest) / rate_per_day(sum.weight(0), longest);
         let habit = format!("against the {}-day habit", words::number(longest));
         if ratio >= FASTER {
-            let times = if ratio < 10.0 { (ratio * 10.0).round() / 10.0 } else { ratio.round() };
-            found.line(&group, Rank::Habit, format!("{who}{name} ×{} {habit}", words::number(times)));
+            let times = if ratio < 10.0 {
+                (ratio * 10.0).round() / 10.0
+            } else {
+                ratio.round()
+            };
+            found.line(
+                &group,
+                Rank::Habit,
+                format!("{who}{name} ×{} {habit}", words::number(times)),
+            );
         } else if ratio <= SLOWER {
-            found.line(&group, Rank::Habit, format!("{who}{name} at {}% {habit}", words::number((100.0 * ratio).round())));
+            found.line(
+                &group,
+                Rank::Habit,
+                format!(
+                    "{who}{name} at {}% {habit}",
+                    words::number((100.0 * ratio).round())
+                ),
+            );
         }
     }
     let first = (scene.as_of_ms.saturating_sub(RECENT_DAYS * DAY_MS)).div_euclid(DAY_MS) as i32 + 1;
     let recent = sum.days.range(first..).count();
     if recent > 1 {
-        found.line(&group, Rank::Habit, format!("{who}{name} on {recent} of the last {RECENT_DAYS} days"));
+        found.line(
+            &group,
+            Rank::Habit,
+            format!("{who}{name} on {recent} of the last {RECENT_DAYS} days"),
+        );
     }
-    let last = sum.newest_ms.map_or(String::new(), |t| format!(", last {}", scene.ago(t)));
-    let rank = if layout.slots.iter().any(|s| matches!(s.kind, SlotKind::Value(_))) { Rank::Number } else { Rank::Habit };
+    let last = sum
+        .newest_ms
+        .map_or(String::new(), |t| format!(", last {}", scene.ago(t)));
+    let rank = if layout
+        .slots
+        .iter()
+        .any(|s| matches!(s.kind, SlotKind::Value(_)))
+    {
+        Rank::Number
+    } else {
+        Rank::Habit
+    };
     found.line(
         &group,
         rank,
-        format!("{who}{} in all{last}", words::counted(usize::try_from(sum.total).unwrap_or(usize::MAX), &table.name)),
+        format!(
+            "{who}{} in all{last}",
+            words::counted(
+                usize::try_from(sum.total).unwrap_or(usize::MAX),
+                &table.name
+            )
+        ),
     );
 }
 
 /// `blog → case study → pricing → demo request in 24 days`: of some entities, told as `who` did.
-pub(super) fn order(scene: &Scene<'_>, block: &OrderBlock, nodes: &[&Node], who: &str, found: &mut Found<'_>) {
+pub(super) fn order(
+    scene: &Scene<'_>,
+    block: &OrderBlock,
+    nodes: &[&Node],
+    who: &str,
+    found: &mut Found<'_>,
+) {
     let steps = block.steps(nodes.iter().copied(), scene.as_of_ms);
     let (forward, reverse) = (longest_chain(&steps, false), longest_chain(&steps, true));
     let is_forward = forward.len() >= reverse.len();
@@ -207,21 +341,33 @@ pub(super) fn order(scene: &Scene<'_>, block: &OrderBlock, nodes: &[&Node], who:
     if let (Some(first), Some(last), true) = (chain.first(), chain.last(), chain.len() > 1) {
         let names: Vec<String> = chain.iter().map(|step| named(scene, step)).collect();
         let hidden = names.len().saturating_sub(NAMED_STEPS);
-        let path = format!("{}{}", if hidden > 0 { "… → " } else { "" }, names[hidden..].join(" → "));
+        let path = format!(
+            "{}{}",
+            if hidden > 0 { "… → " } else { "" },
+            names[hidden..].join(" → ")
+        );
         let owners: BTreeSet<u32> = chain.iter().map(|s| s.owner.0).collect();
-        let several = if owners.len() > 1 { format!(", by {} of them", owners.len()) } else { String::new() };
+        let several = if owners.len() > 1 {
+            format!(", by {} of them", owners.len())
+        } else {
+            String::new()
+        };
         let direction = if is_forward { "" } else { "backwards: " };
         let span = words::span(last.time_ms.saturating_sub(first.time_ms));
         found.value(block.group(), format!("{who}{direction}{path}"));
-        found.line(block.group(), Rank::Order, format!("{who}{direction}{path} in {span}{several}"));
+        found.line(
+            block.group(),
+            Rank::Order,
+            format!("{who}{direction}{path} in {span}{several}"),
+        );
     }
     for node in nodes {
         for event in node.recent() {
             let table = &scene.catalog.tables[event.table as usize];
-            let is_step = table
-                .staged
-                .as_ref()
-                .is_some_and(|s| kind_field(table).is_some_and(|f| f.id == s.field) && s.stages.contains_key(&*event.kind));
+            let is_step = table.staged.as_ref().is_some_and(|s| {
+                kind_field(table).is_some_and(|f| f.id == s.field)
+                    && s.stages.contains_key(&*event.kind)
+            });
             if is_step {
                 found.event(block.group(), event.time_ms, &event.id);
             }
@@ -232,22 +378,56 @@ pub(super) fn order(scene: &Scene<'_>, block: &OrderBlock, nodes: &[&Node], who:
 /// What a step is called: the value that has its stage; of several, those the owner had, the one of that moment if it is known.
 fn named(scene: &Scene<'_>, step: &Step) -> String {
     let table = scene.catalog.table_at(step.table);
-    let Some(staged) = &table.staged else { return format!("stage {}", step.stage) };
-    let values: Vec<&str> = staged.stages.iter().filter(|(_, stage)| **stage == step.stage).map(|(value, _)| value.as_str()).collect();
+    let Some(staged) = &table.staged else {
+        return format!("stage {}", step.stage);
+    };
+    let values: Vec<&str> = staged
+        .stages
+        .iter()
+        .filter(|(_, stage)| **stage == step.stage)
+        .map(|(value, _)| value.as_str())
+        .collect();
     let shared = scene.graph.shared();
     let layout = shared.layout.event(step.table);
-    let owner = scene.cell.nodes.iter().find(|n| n.entity == step.owner).and_then(|n| state(scene, n, layout));
-    let slots: Vec<(u16, i64)> = owner.map_or(Vec::new(), |s| s.slots(&shared.bank).map(|(slot, _, newest)| (slot, newest)).collect());
+    let owner = scene
+        .cell
+        .nodes
+        .iter()
+        .find(|n| n.entity == step.owner)
+        .and_then(|n| state(scene, n, layout));
+    let slots: Vec<(u16, i64)> = owner.map_or(Vec::new(), |s| {
+        s.slots(&shared.bank)
+            .map(|(slot, _, newest)| (slot, newest))
+            .collect()
+    });
     let newest = |value: &str| {
         let is_it = |slot: u16| {
             let slot = &layout.slots[slot as usize];
             slot.field == Some(staged.field) && slot.kind == SlotKind::Value(value.to_owned())
         };
-        slots.iter().find(|(slot, _)| is_it(*slot)).map(|(_, newest)| *newest)
+        slots
+            .iter()
+            .find(|(slot, _)| is_it(*slot))
+            .map(|(_, newest)| *newest)
     };
-    let had: Vec<&str> = values.iter().copied().filter(|v| newest(v).is_some_and(|t| t >= step.time_ms)).collect();
-    let then: Vec<&str> = had.iter().copied().filter(|v| newest(v) == Some(step.time_ms)).collect();
-    let known = [then, had, values].into_iter().find(|v| !v.is_empty()).unwrap_or_default();
+    let had: Vec<&str> = values
+        .iter()
+        .copied()
+        .filter(|v| newest(v).is_some_and(|t| t >= step.time_ms))
+        .collect();
+    let then: Vec<&str> = had
+        .iter()
+        .copied()
+        .filter(|v| newest(v) == Some(step.time_ms))
+        .collect();
+    let known = [then, had, values]
+        .into_iter()
+        .find(|v| !v.is_empty())
+        .unwrap_or_default();
     let known: Vec<String> = known.into_iter().filter_map(words::value).collect();
-    if known.is_empty() { format!("stage {}", step.stage) } else { known.join("/") }
+    if known.is_empty() {
+        format!("stage {}", step.stage)
+    } else {
+        known.join("/")
+    }
 }

@@ -19,11 +19,20 @@ pub(super) fn fields(scene: &Scene<'_>, found: &mut Found<'_>) {
     match scene.member {
         Some(member) => {
             own(scene, member, Rank::Own, found);
-            scene.root.into_iter().for_each(|root| own(scene, root, Rank::Others, found));
+            scene
+                .root
+                .into_iter()
+                .for_each(|root| own(scene, root, Rank::Others, found));
         }
         None => {
-            scene.root.into_iter().for_each(|root| own(scene, root, Rank::Own, found));
-            scene.catalog.members().for_each(|table| of_members(scene, table, found));
+            scene
+                .root
+                .into_iter()
+                .for_each(|root| own(scene, root, Rank::Own, found));
+            scene
+                .catalog
+                .members()
+                .for_each(|table| of_members(scene, table, found));
         }
     }
 }
@@ -31,7 +40,9 @@ pub(super) fn fields(scene: &Scene<'_>, found: &mut Found<'_>) {
 fn own(scene: &Scene<'_>, node: &Node, rank: Rank, found: &mut Found<'_>) {
     let table = scene.catalog.table_at(node.table);
     for field in &table.fields {
-        let Some(text) = phrase(scene, table, field, node) else { continue };
+        let Some(text) = phrase(scene, table, field, node) else {
+            continue;
+        };
         let group = match node.value(field.id) {
             Value::Text(value) => groups::of_field_value(field, value),
             _ => groups::of_field(field),
@@ -45,15 +56,20 @@ fn phrase(scene: &Scene<'_>, table: &Table, field: &Field, node: &Node) -> Optio
     let value = node.value(field.id);
     if is_time(table, field) {
         // That a row was changed says nothing by itself.
-        let Value::Time(time_ms) = value else { return None };
-        return (Some(field.id) != table.time).then(|| format!("{} {}", words::moment(&field.name), scene.ago(time_ms)));
+        let Value::Time(time_ms) = value else {
+            return None;
+        };
+        return (Some(field.id) != table.time)
+            .then(|| format!("{} {}", words::moment(&field.name), scene.ago(time_ms)));
     }
     let name = words::name(&field.name);
     match field.feature {
         Feature::None | Feature::Time => None,
         Feature::Number => match value {
             Value::Bool(truth) => Some(format!("{name}: {}", if truth { "yes" } else { "no" })),
-            _ => value.number().map(|x| format!("{name} {}", words::number(x))),
+            _ => value
+                .number()
+                .map(|x| format!("{name} {}", words::number(x))),
         },
         Feature::Category | Feature::Set | Feature::Text => match value {
             Value::Text(text) => words::value(text).map(|v| format!("{name} {v}")),
@@ -72,22 +88,36 @@ fn of_members(scene: &Scene<'_>, table: &Table, found: &mut Found<'_>) {
     if table.outcome.is_some() {
         return;
     }
-    let committee = groups::is_person(scene.catalog, table.id).then(|| groups::of_members(scene.catalog, table));
+    let committee = groups::is_person(scene.catalog, table.id)
+        .then(|| groups::of_members(scene.catalog, table));
     for field in table.fields.iter().filter(|f| !is_time(table, f)) {
         let group = groups::of_field(field);
         let text = match field.feature {
             Feature::Number => numbers(scene, table.id, field),
-            Feature::Category if committee.as_ref() != Some(&group) => categories(scene, table.id, field),
+            Feature::Category if committee.as_ref() != Some(&group) => {
+                categories(scene, table.id, field)
+            }
             _ => None,
         };
         if let Some(text) = text {
-            found.line(&group, Rank::Others, format!("{}: {} {text}", words::name(&table.name), words::name(&field.name)));
+            found.line(
+                &group,
+                Rank::Others,
+                format!(
+                    "{}: {} {text}",
+                    words::name(&table.name),
+                    words::name(&field.name)
+                ),
+            );
         }
     }
 }
 
 fn numbers(scene: &Scene<'_>, table: TableId, field: &Field) -> Option<String> {
-    let mut values: Vec<f64> = scene.members(table).filter_map(|n| n.value(field.id).number()).collect();
+    let mut values: Vec<f64> = scene
+        .members(table)
+        .filter_map(|n| n.value(field.id).number())
+        .collect();
     values.sort_unstable_by(|a, b| b.total_cmp(a));
     let named: Vec<String> = values.iter().map(|x| words::number(*x)).collect();
     (!named.is_empty()).then(|| words::listed(&named, MEMBER_VALUES))
@@ -95,9 +125,15 @@ fn numbers(scene: &Scene<'_>, table: TableId, field: &Field) -> Option<String> {
 
 fn categories(scene: &Scene<'_>, table: TableId, field: &Field) -> Option<String> {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    scene.members(table).filter_map(|n| n.value(field.id).text()).for_each(|value| *counts.entry(value).or_default() += 1);
+    scene
+        .members(table)
+        .filter_map(|n| n.value(field.id).text())
+        .for_each(|value| *counts.entry(value).or_default() += 1);
     let mut counts: Vec<(&str, usize)> = counts.into_iter().collect();
     counts.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
-    let named: Vec<String> = counts.iter().filter_map(|(value, n)| Some(format!("{n} × {}", words::value(value)?))).collect();
+    let named: Vec<String> = counts
+        .iter()
+        .filter_map(|(value, n)| Some(format!("{n} × {}", words::value(value)?)))
+        .collect();
     (!named.is_empty()).then(|| words::listed(&named, MEMBER_VALUES))
 }

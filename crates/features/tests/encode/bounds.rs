@@ -20,13 +20,31 @@ fn check_shape(plan: &FeaturePlan, batch: &FeatureBatch, cells: usize) {
         assert_eq!(block.values.len(), cells * block.slots * block.width);
         assert_eq!(block.mask.len(), cells * block.slots);
         assert_eq!(block.entities.len(), cells * block.slots);
-        assert!(block.values.iter().all(|x| x.is_finite()), "members of {}", member.name);
+        assert!(
+            block.values.iter().all(|x| x.is_finite()),
+            "members of {}",
+            member.name
+        );
         for (slot, mask) in block.mask.iter().enumerate() {
             let row = &block.values[slot * block.width..(slot + 1) * block.width];
-            assert!(*mask == 1.0 || (*mask == 0.0 && row.iter().all(|x| *x == 0.0) && block.entities[slot].is_none()), "padding is 0");
+            assert!(
+                *mask == 1.0
+                    || (*mask == 0.0
+                        && row.iter().all(|x| *x == 0.0)
+                        && block.entities[slot].is_none()),
+                "padding is 0"
+            );
         }
-        let longest = block.mask.chunks(block.slots.max(1)).map(|cell| cell.iter().filter(|m| **m == 1.0).count()).max();
-        assert_eq!(block.slots, longest.unwrap_or(0), "no slot is empty everywhere");
+        let longest = block
+            .mask
+            .chunks(block.slots.max(1))
+            .map(|cell| cell.iter().filter(|m| **m == 1.0).count())
+            .max();
+        assert_eq!(
+            block.slots,
+            longest.unwrap_or(0),
+            "no slot is empty everywhere"
+        );
     }
 }
 
@@ -91,11 +109,16 @@ fn names_are_unique_and_groups_are_all_used() {
     for market in [crm(), shop(), network(true), network(false)] {
         let plan = plan_of(&market);
         let layout = plan.layout();
-        let columns = |member: Option<usize>| member.map_or(&layout.root, |m| &layout.members[m].columns);
+        let columns =
+            |member: Option<usize>| member.map_or(&layout.root, |m| &layout.members[m].columns);
         let mut used = BTreeSet::new();
         for member in std::iter::once(None).chain((0..layout.members.len()).map(Some)) {
             let names: BTreeSet<&str> = columns(member).iter().map(|c| c.name.as_str()).collect();
-            assert_eq!(names.len(), columns(member).len(), "names of {member:?} are unique");
+            assert_eq!(
+                names.len(),
+                columns(member).len(),
+                "names of {member:?} are unique"
+            );
             used.extend(columns(member).iter().map(|c| c.group));
         }
         assert_eq!(used, (0..layout.groups.len()).collect::<BTreeSet<usize>>());
@@ -111,15 +134,32 @@ fn members_beyond_the_cap_are_folded() {
     let activities = market.catalog.table("activities").unwrap();
     let row = |table: &leadpulse_schema::Table, time_ms: i64, texts: &[(&str, String)]| {
         let mut values = vec![Datum::Null; table.fields.len()];
-        texts.iter().for_each(|(field, text)| values[table.field(field).unwrap().id.index()] = Datum::Text(text.clone()));
+        texts.iter().for_each(|(field, text)| {
+            values[table.field(field).unwrap().id.index()] = Datum::Text(text.clone())
+        });
         values[table.time.unwrap().index()] = Datum::Time(time_ms);
-        Plain { table: table.id, delete: false, partition: 0, time_ms, known_ms: time_ms, values }
+        Plain {
+            table: table.id,
+            delete: false,
+            partition: 0,
+            time_ms,
+            known_ms: time_ms,
+            values,
+        }
     };
     let mut rows = Vec::new();
     for i in 0..40_i64 {
         let (contact, time_ms) = (format!("c{i}"), START_MS + i * 3_600_000);
-        rows.push(row(contacts, START_MS, &[("contact_id", contact.clone()), ("account_id", "a".into())]));
-        rows.push(row(activities, time_ms, &[("activity_id", format!("e{i}")), ("contact_id", contact)]));
+        rows.push(row(
+            contacts,
+            START_MS,
+            &[("contact_id", contact.clone()), ("account_id", "a".into())],
+        ));
+        rows.push(row(
+            activities,
+            time_ms,
+            &[("activity_id", format!("e{i}")), ("contact_id", contact)],
+        ));
     }
     let mut graph = market.graph(Tracking::Off);
     graph.apply(&market.batch(&rows), None);
@@ -128,12 +168,24 @@ fn members_beyond_the_cap_are_folded() {
     let (at, _) = graph.find(market.catalog.root().id, "a").unwrap();
     let batch = plan.encode(&graph, &[at], t_ms);
     check_shape(&plan, &batch, 1);
-    let block = &batch.members[plan.layout().members.iter().position(|m| m.name == "contacts").unwrap()];
-    let keys: Vec<Option<&str>> = block.entities.iter().map(|e| e.map(|e| &**graph.directory().key(e))).collect();
+    let block = &batch.members[plan
+        .layout()
+        .members
+        .iter()
+        .position(|m| m.name == "contacts")
+        .unwrap()];
+    let keys: Vec<Option<&str>> = block
+        .entities
+        .iter()
+        .map(|e| e.map(|e| &**graph.directory().key(e)))
+        .collect();
     let own = keys.len() - 1;
     assert!(own >= 10, "{keys:?}");
     let newest: Vec<String> = (0..own as i64).map(|i| format!("c{}", 39 - i)).collect();
-    assert_eq!(keys[..own], newest.iter().map(|k| Some(k.as_str())).collect::<Vec<_>>()[..]);
+    assert_eq!(
+        keys[..own],
+        newest.iter().map(|k| Some(k.as_str())).collect::<Vec<_>>()[..]
+    );
     assert_eq!((keys[own], block.mask[own]), (None, 1.0));
     // Alone in its cell each of the others would have a row: the last one is their mean.
     let mut mean = vec![0.0_f32; block.width];
@@ -144,8 +196,14 @@ fn members_beyond_the_cap_are_folded() {
         single.advance(t_ms);
         let (at, _) = single.find(market.catalog.root().id, "a").unwrap();
         let alone = plan.encode(&single, &[at], t_ms);
-        let block = alone.members.iter().find(|b| b.width == mean.len() && b.slots == 1).unwrap();
-        mean.iter_mut().zip(&block.values).for_each(|(sum, x)| *sum += x / (40 - own) as f32);
+        let block = alone
+            .members
+            .iter()
+            .find(|b| b.width == mean.len() && b.slots == 1)
+            .unwrap();
+        mean.iter_mut()
+            .zip(&block.values)
+            .for_each(|(sum, x)| *sum += x / (40 - own) as f32);
     }
     for (found, expected) in block.values[own * block.width..].iter().zip(&mean) {
         assert!((found - expected).abs() < 1e-4, "{found} {expected}");

@@ -27,12 +27,23 @@ fn schemas() -> Schemas {
       {"name":"contact","type":["null","string"],"default":null,"leadpulse":{"ref":"contacts","owner":true}},
       {"name":"account","type":["null","string"],"default":null,"leadpulse":{"ref":"accounts","owner":true}},
       {"name":"page","type":["null","string"],"default":null,"leadpulse":{"values":["blog","demo"]}}]}"#;
-    [("account", account), ("contact", contact), ("visit", visit)].map(|(name, json)| (name, json.to_owned())).into()
+    [("account", account), ("contact", contact), ("visit", visit)]
+        .map(|(name, json)| (name, json.to_owned()))
+        .into()
 }
 
 fn hash(schemas: &Schemas, options: &GraphOptions, spec: &FeatureSpec) -> String {
-    let files: Vec<(&str, &str)> = schemas.iter().map(|(name, json)| (*name, json.as_str())).collect();
-    FeaturePlan::new(Arc::new(Catalog::from_json(&files).unwrap()), options, spec.clone()).hash().to_owned()
+    let files: Vec<(&str, &str)> = schemas
+        .iter()
+        .map(|(name, json)| (*name, json.as_str()))
+        .collect();
+    FeaturePlan::new(
+        Arc::new(Catalog::from_json(&files).unwrap()),
+        options,
+        spec.clone(),
+    )
+    .hash()
+    .to_owned()
 }
 
 fn hash_with(name: &'static str, from: &str, to: &str) -> String {
@@ -44,45 +55,116 @@ fn hash_with(name: &'static str, from: &str, to: &str) -> String {
 }
 
 fn plain_hash() -> String {
-    hash(&schemas(), &GraphOptions::default(), &FeatureSpec::default())
+    hash(
+        &schemas(),
+        &GraphOptions::default(),
+        &FeatureSpec::default(),
+    )
 }
 
 #[test]
 fn another_schema_is_another_hash() {
     for (name, from, to) in [
         // A field more, another name, another value, another order of values.
-        ("account", r#"{"name":"size","#, r#"{"name":"extra","type":["null","double"],"default":null},{"name":"size","#),
+        (
+            "account",
+            r#"{"name":"size","#,
+            r#"{"name":"extra","type":["null","double"],"default":null},{"name":"size","#,
+        ),
         ("account", r#""size""#, r#""staff""#),
-        ("account", r#"{"name":"size","type":["null","long"]"#, r#"{"name":"size","type":["null","string"]"#),
+        (
+            "account",
+            r#"{"name":"size","type":["null","long"]"#,
+            r#"{"name":"size","type":["null","string"]"#,
+        ),
         ("contact", r#"["low","high"]"#, r#"["low","high","top"]"#),
         ("contact", r#"["low","high"]"#, r#"["high","low"]"#),
         // The same names, but whose rows they count, what order means, and who is a peer.
-        ("visit", r#""order":{"blog":1,"demo":2}"#, r#""order":{"blog":2,"demo":1}"#),
-        ("visit", r#""stages":{"field":"page","order":{"blog":1,"demo":2}}"#, r#""stages":{"field":"page","order":{"blog":2}}"#),
-        ("contact", r#"{"ref":"accounts","owner":true}"#, r#"{"ref":"accounts"}"#),
-        ("contact", r#"{"ref":"accounts"}"#, r#"{"ref":"accounts","owner":true}"#),
+        (
+            "visit",
+            r#""order":{"blog":1,"demo":2}"#,
+            r#""order":{"blog":2,"demo":1}"#,
+        ),
+        (
+            "visit",
+            r#""stages":{"field":"page","order":{"blog":1,"demo":2}}"#,
+            r#""stages":{"field":"page","order":{"blog":2}}"#,
+        ),
+        (
+            "contact",
+            r#"{"ref":"accounts","owner":true}"#,
+            r#"{"ref":"accounts"}"#,
+        ),
+        (
+            "contact",
+            r#"{"ref":"accounts"}"#,
+            r#"{"ref":"accounts","owner":true}"#,
+        ),
         ("account", r#"{"hub":"industries"}"#, r#"{"hub":"sectors"}"#),
-        ("account", r#"{"hub":"industries"}"#, r#"{"feature":"category"}"#),
-        ("visit", r#"{"values":["blog","demo"]}"#, r#"{"values":["blog","demo"],"group":"web"}"#),
-        ("visit", r#"{"values":["blog","demo"]}"#, r#"{"values":["blog","demo"],"groups":{"demo":"web"}}"#),
+        (
+            "account",
+            r#"{"hub":"industries"}"#,
+            r#"{"feature":"category"}"#,
+        ),
+        (
+            "visit",
+            r#"{"values":["blog","demo"]}"#,
+            r#"{"values":["blog","demo"],"group":"web"}"#,
+        ),
+        (
+            "visit",
+            r#"{"values":["blog","demo"]}"#,
+            r#"{"values":["blog","demo"],"groups":{"demo":"web"}}"#,
+        ),
         // Who is whom, who was where, what is won, what is taken back.
-        ("contact", r#"{"values":["low","high"]}"#, r#"{"values":["low","high"],"ordinal":true}"#),
-        ("contact", r#"{"ref":"accounts"}"#, r#"{"ref":"accounts","previous":true}"#),
+        (
+            "contact",
+            r#"{"values":["low","high"]}"#,
+            r#"{"values":["low","high"],"ordinal":true}"#,
+        ),
+        (
+            "contact",
+            r#"{"ref":"accounts"}"#,
+            r#"{"ref":"accounts","previous":true}"#,
+        ),
         ("contact", r#"{"ref":"accounts"}"#, r#"{"ref":"contacts"}"#),
-        ("contact", r#"{"ref":"accounts"}"#, r#"{"ref":"contacts","became":true}"#),
+        (
+            "contact",
+            r#"{"ref":"accounts"}"#,
+            r#"{"ref":"contacts","became":true}"#,
+        ),
         ("account", r#"{"label":true}"#, r#"{"match":"website"}"#),
-        ("visit", r#""role":"event","#, r#""role":"event","outcome":{"field":"page","won":["demo"]},"#),
+        (
+            "visit",
+            r#""role":"event","#,
+            r#""role":"event","outcome":{"field":"page","won":["demo"]},"#,
+        ),
     ] {
-        assert_ne!(hash_with(name, from, to), plain_hash(), "{name}: {from} → {to}");
+        assert_ne!(
+            hash_with(name, from, to),
+            plain_hash(),
+            "{name}: {from} → {to}"
+        );
     }
 }
 
 #[test]
 fn what_is_won_is_in_the_hash() {
-    let outcomes = [r#""won":["demo"]"#, r#""won":["blog"]"#, r#""won":["blog","demo"]"#, r#""won":["demo"],"lost":["blog"]"#];
+    let outcomes = [
+        r#""won":["demo"]"#,
+        r#""won":["blog"]"#,
+        r#""won":["blog","demo"]"#,
+        r#""won":["demo"],"lost":["blog"]"#,
+    ];
     let hashes: BTreeSet<String> = outcomes
         .iter()
-        .map(|ends| hash_with("visit", r#""role":"event","#, &format!(r#""role":"event","outcome":{{"field":"page",{ends}}},"#)))
+        .map(|ends| {
+            hash_with(
+                "visit",
+                r#""role":"event","#,
+                &format!(r#""role":"event","outcome":{{"field":"page",{ends}}},"#),
+            )
+        })
         .collect();
     assert_eq!(hashes.len(), outcomes.len());
 }
@@ -90,8 +172,16 @@ fn what_is_won_is_in_the_hash() {
 #[test]
 fn what_no_number_depends_on_keeps_the_hash() {
     for (name, from, to) in [
-        ("account", r#""name":"Account""#, r#""name":"Firm","doc":"a firm""#),
-        ("account", r#""role":"root""#, r#""role":"root","aliases":["company"]"#),
+        (
+            "account",
+            r#""name":"Account""#,
+            r#""name":"Firm","doc":"a firm""#,
+        ),
+        (
+            "account",
+            r#""role":"root""#,
+            r#""role":"root","aliases":["company"]"#,
+        ),
         (
             "account",
             r#"{"name":"size","#,
@@ -99,10 +189,19 @@ fn what_no_number_depends_on_keeps_the_hash() {
         ),
         ("account", r#"{"label":true}"#, r#"{"feature":"none"}"#),
     ] {
-        assert_eq!(hash_with(name, from, to), plain_hash(), "{name}: {from} → {to}");
+        assert_eq!(
+            hash_with(name, from, to),
+            plain_hash(),
+            "{name}: {from} → {to}"
+        );
     }
-    let renamed: Schemas = [("z", "account"), ("y", "contact"), ("x", "visit")].map(|(new, old)| (new, schemas()[old].clone())).into();
-    assert_eq!(hash(&renamed, &GraphOptions::default(), &FeatureSpec::default()), plain_hash());
+    let renamed: Schemas = [("z", "account"), ("y", "contact"), ("x", "visit")]
+        .map(|(new, old)| (new, schemas()[old].clone()))
+        .into();
+    assert_eq!(
+        hash(&renamed, &GraphOptions::default(), &FeatureSpec::default()),
+        plain_hash()
+    );
 }
 
 #[test]
@@ -125,8 +224,12 @@ fn options_that_decide_what_is_kept_are_in_the_hash() {
     for (i, change) in changes.iter().enumerate() {
         assert_ne!(with(change), plain_hash(), "change {i}");
     }
-    let keeps: [&dyn Fn(&mut GraphOptions); 4] =
-        [&|o| o.shards = 3, &|o| o.board_epsilon = 0.0, &|o| o.late_horizon_ms = 0, &|o| o.future_tolerance_ms = 0];
+    let keeps: [&dyn Fn(&mut GraphOptions); 4] = [
+        &|o| o.shards = 3,
+        &|o| o.board_epsilon = 0.0,
+        &|o| o.late_horizon_ms = 0,
+        &|o| o.future_tolerance_ms = 0,
+    ];
     for (i, keep) in keeps.iter().enumerate() {
         assert_eq!(with(keep), plain_hash(), "change {i}");
     }
@@ -135,10 +238,16 @@ fn options_that_decide_what_is_kept_are_in_the_hash() {
 #[test]
 fn the_vocabulary_is_in_the_hash() {
     let spec = |values: &[&str]| FeatureSpec {
-        vocabularies: [("accounts.industry".to_owned(), values.iter().map(|v| (*v).to_owned()).collect())].into(),
+        vocabularies: [(
+            "accounts.industry".to_owned(),
+            values.iter().map(|v| (*v).to_owned()).collect(),
+        )]
+        .into(),
     };
-    let hashes: Vec<String> =
-        [&["a"][..], &["a", "b"], &["b", "a"]].iter().map(|values| hash(&schemas(), &GraphOptions::default(), &spec(values))).collect();
+    let hashes: Vec<String> = [&["a"][..], &["a", "b"], &["b", "a"]]
+        .iter()
+        .map(|values| hash(&schemas(), &GraphOptions::default(), &spec(values)))
+        .collect();
     assert_ne!(hashes[0], plain_hash());
     assert_ne!(hashes[0], hashes[1]);
     assert_ne!(hashes[1], hashes[2]);

@@ -9,8 +9,17 @@ use crate::scene::{Scene, acme};
 
 /// Compares page by page, so that a failure shows the whole page.
 fn check(found: &str, expected: &str) {
-    let trimmed = |text: &str| text.trim().lines().map(str::trim_end).collect::<Vec<_>>().join("\n");
-    assert!(trimmed(found) == trimmed(expected), "found\n{found}\nexpected\n{expected}");
+    let trimmed = |text: &str| {
+        text.trim()
+            .lines()
+            .map(str::trim_end)
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
+    assert!(
+        trimmed(found) == trimmed(expected),
+        "found\n{found}\nexpected\n{expected}"
+    );
 }
 
 const ACME: &str = "\
@@ -172,14 +181,22 @@ fn evidence_of_an_account_nobody_knows_is_nothing() {
     let mut scene = Scene::new(Tracking::Off);
     scene.account("new", 1.0, &[]).now();
     for (group, evidence) in scene.evidence("accounts", "new") {
-        assert!(group == "season" || evidence == leadpulse_features::Evidence::default(), "{group}: {evidence:?}");
+        assert!(
+            group == "season" || evidence == leadpulse_features::Evidence::default(),
+            "{group}: {evidence:?}"
+        );
     }
 }
 
 #[test]
 fn addresses_are_never_told() {
     let scene = acme();
-    for (table, key) in [("accounts", "acme"), ("leads", "lead1"), ("leads", "cleo@mail.example"), ("contacts", "ann")] {
+    for (table, key) in [
+        ("accounts", "acme"),
+        ("leads", "lead1"),
+        ("leads", "cleo@mail.example"),
+        ("contacts", "ann"),
+    ] {
         let page = scene.page(table, key);
         assert!(!page.contains('@'), "{page}");
     }
@@ -189,35 +206,83 @@ fn addresses_are_never_told() {
 fn silence_is_told() {
     let mut scene = Scene::new(Tracking::Off);
     scene.account("a", 100.0, &[]).contact("c", "a", 99.0, &[]);
-    scene.activity("c", 60.0, "email_open").activity("c", 21.0, "email_open").now();
+    scene
+        .activity("c", 60.0, "email_open")
+        .activity("c", 21.0, "email_open")
+        .now();
     let evidence = scene.evidence("accounts", "a");
     assert_eq!(evidence["engagement"].words[0], "silent for 21 days");
-    assert_eq!(evidence["committee"].words, ["none of 1 contact active in 14 days"]);
+    assert_eq!(
+        evidence["committee"].words,
+        ["none of 1 contact active in 14 days"]
+    );
 }
 
 #[test]
 fn facts_of_an_account() {
     let facts = acme().facts("acme");
-    assert_eq!((facts.root.as_deref(), facts.name.as_deref()), (Some("acme"), Some("Acme")));
+    assert_eq!(
+        (facts.root.as_deref(), facts.name.as_deref()),
+        (Some("acme"), Some("Acme"))
+    );
     assert_eq!(facts.committee.active, 2);
     assert_eq!(facts.committee.by_field["seniority"], ["IC", "VP"]);
-    assert_eq!(facts.committee.by_field["department"], ["Engineering", "Finance"]);
-    assert_eq!(facts.committee.highest, [("seniority".to_owned(), "VP".to_owned())].into());
-    assert_eq!(facts.committee.members.iter().map(|m| (m.key.as_str(), m.active_days)).collect::<Vec<_>>(), [("ann", 3), ("bob", 2)]);
-    assert_eq!(facts.open.iter().map(|o| (o.table.as_str(), o.key.as_str())).collect::<Vec<_>>(), [("opportunities", "open")]);
-    assert_eq!((facts.open[0].values["stage"].as_str(), facts.open[0].values["amount"].as_str()), ("Negotiation", "120000"));
+    assert_eq!(
+        facts.committee.by_field["department"],
+        ["Engineering", "Finance"]
+    );
+    assert_eq!(
+        facts.committee.highest,
+        [("seniority".to_owned(), "VP".to_owned())].into()
+    );
+    assert_eq!(
+        facts
+            .committee
+            .members
+            .iter()
+            .map(|m| (m.key.as_str(), m.active_days))
+            .collect::<Vec<_>>(),
+        [("ann", 3), ("bob", 2)]
+    );
+    assert_eq!(
+        facts
+            .open
+            .iter()
+            .map(|o| (o.table.as_str(), o.key.as_str()))
+            .collect::<Vec<_>>(),
+        [("opportunities", "open")]
+    );
+    assert_eq!(
+        (
+            facts.open[0].values["stage"].as_str(),
+            facts.open[0].values["amount"].as_str()
+        ),
+        ("Negotiation", "120000")
+    );
     assert!(!facts.open[0].values.contains_key("account_id"));
     assert!(facts.events.is_sorted_by(|a, b| a.time_ms >= b.time_ms));
-    assert_eq!((facts.events.len(), facts.events[0].kind.as_str(), facts.events[0].owner.as_str()), (8, "demo_request", "ann"));
+    assert_eq!(
+        (
+            facts.events.len(),
+            facts.events[0].kind.as_str(),
+            facts.events[0].owner.as_str()
+        ),
+        (8, "demo_request", "ann")
+    );
 }
 
 /// The columns of an account whose colleagues did these things, at so many days ago.
 fn after(steps: &[(&str, f64, &str)]) -> std::collections::BTreeMap<String, f32> {
     let mut scene = Scene::new(Tracking::Off);
     scene.account("a", 200.0, &[]);
-    steps.iter().map(|(who, ..)| *who).collect::<BTreeSet<_>>().into_iter().for_each(|who| {
-        scene.contact(who, "a", 199.0, &[]);
-    });
+    steps
+        .iter()
+        .map(|(who, ..)| *who)
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .for_each(|who| {
+            scene.contact(who, "a", 199.0, &[]);
+        });
     let mut steps = steps.to_vec();
     steps.sort_by(|a, b| b.1.total_cmp(&a.1));
     for (who, days_ago, what) in steps {
@@ -238,7 +303,8 @@ fn the_order_of_steps_across_tables_and_colleagues_counts() {
     let at = |days: [f64; 4]| after(&[0, 1, 2, 3].map(|i| (who[i], days[i], path[i])));
     let (forward, reverse) = (at([24.0, 16.0, 8.0, 1.0]), at([1.0, 8.0, 16.0, 24.0]));
     let read = |columns: &std::collections::BTreeMap<String, f32>| {
-        ["ascending", "descending", "balance", "deepest"].map(|what| columns[&format!("cell/order/{what}")])
+        ["ascending", "descending", "balance", "deepest"]
+            .map(|what| columns[&format!("cell/order/{what}")])
     };
     assert_eq!(read(&forward), [1.0, 0.25, 0.6, 1.0]);
     assert_eq!(read(&reverse), [0.25, 1.0, -0.6, 1.0]);
@@ -251,14 +317,29 @@ fn the_order_of_steps_across_tables_and_colleagues_counts() {
 #[test]
 fn a_member_knows_the_order_of_its_own_steps() {
     let mut scene = Scene::new(Tracking::Off);
-    scene.account("a", 100.0, &[]).contact("c", "a", 99.0, &[]).contact("d", "a", 99.0, &[]);
-    scene.view("c", 30.0, "blog").activity("d", 25.0, "demo_request").view("d", 21.0, "blog");
-    scene.view("c", 20.0, "pricing").activity("c", 5.0, "demo_request").now();
-    let (c, d) = (scene.member("contacts", "c").unwrap(), scene.member("contacts", "d").unwrap());
+    scene
+        .account("a", 100.0, &[])
+        .contact("c", "a", 99.0, &[])
+        .contact("d", "a", 99.0, &[]);
+    scene
+        .view("c", 30.0, "blog")
+        .activity("d", 25.0, "demo_request")
+        .view("d", 21.0, "blog");
+    scene
+        .view("c", 20.0, "pricing")
+        .activity("c", 5.0, "demo_request")
+        .now();
+    let (c, d) = (
+        scene.member("contacts", "c").unwrap(),
+        scene.member("contacts", "d").unwrap(),
+    );
     assert_eq!(c["contacts/order/ascending"], 0.75);
     assert_eq!(d["contacts/order/ascending"], 0.25);
     assert!(c["contacts/order/stage4_recency"] > 0.0);
-    assert_eq!(d["contacts/order/stage4_recency"], 0.0, "nothing came before it");
+    assert_eq!(
+        d["contacts/order/stage4_recency"], 0.0,
+        "nothing came before it"
+    );
     assert_eq!(c["contacts/order/stage2_recency"], 0.0);
 }
 
@@ -271,25 +352,45 @@ fn acceleration_compares_with_the_habit() {
             scene.activity("c", *days_ago, "email_open");
         });
         scene.now();
-        (scene.member("contacts", "c").unwrap()["activities/acceleration"], scene.evidence("accounts", "a")["engagement"].words.join("; "))
+        (
+            scene.member("contacts", "c").unwrap()["activities/acceleration"],
+            scene.evidence("accounts", "a")["engagement"]
+                .words
+                .join("; "),
+        )
     };
-    let weekly: Vec<f64> = (0..25).rev().map(|week| f64::from(week) * 7.0 + 0.5).collect();
+    let weekly: Vec<f64> = (0..25)
+        .rev()
+        .map(|week| f64::from(week) * 7.0 + 0.5)
+        .collect();
     let (steady, _) = accelerated(&weekly);
     let mut surge = weekly.clone();
     surge.extend([0.4, 0.3, 0.2, 0.1]);
     let (faster, told) = accelerated(&surge);
-    assert!(told.contains("against the 90-day habit") && told.contains("activities ×"), "{told}");
+    assert!(
+        told.contains("against the 90-day habit") && told.contains("activities ×"),
+        "{told}"
+    );
     let (slower, told) = accelerated(&weekly[..22]);
     assert!(told.contains("silent for 21 days"), "{told}");
-    assert!(slower < -1.0 && steady > slower && faster > steady + 1.0, "{slower} {steady} {faster}");
+    assert!(
+        slower < -1.0 && steady > slower && faster > steady + 1.0,
+        "{slower} {steady} {faster}"
+    );
     assert_eq!(accelerated(&[]).0, 0.0);
 }
 
 #[test]
 fn an_ordinal_has_a_rank_and_the_committee_its_highest() {
     let scene = acme();
-    assert_eq!(scene.member("contacts", "ann").unwrap()["contacts.seniority/rank"], 2.0 / 3.0);
-    assert_eq!(scene.member("contacts", "bob").unwrap()["contacts.seniority/rank"], 0.0);
+    assert_eq!(
+        scene.member("contacts", "ann").unwrap()["contacts.seniority/rank"],
+        2.0 / 3.0
+    );
+    assert_eq!(
+        scene.member("contacts", "bob").unwrap()["contacts.seniority/rank"],
+        0.0
+    );
     let root = scene.root("acme");
     // "old" is C-Level, and long silent.
     assert_eq!(root["contacts/active/14d/highest seniority"], 0.75);
@@ -303,28 +404,67 @@ fn a_converted_lead_and_its_contact_are_one_person() {
     let text = Value::Text;
     let mut scene = Scene::new(Tracking::Off);
     scene.account("a", 100.0, &[]);
-    scene.row("leads", 99.0, &[("lead_id", text("l")), ("account_id", text("a")), ("status", text("MQL")), ("seniority", text("VP"))]);
-    scene.event("views", 5.0, &[("lead_id", "l"), ("content", "pricing")]).now();
+    scene.row(
+        "leads",
+        99.0,
+        &[
+            ("lead_id", text("l")),
+            ("account_id", text("a")),
+            ("status", text("MQL")),
+            ("seniority", text("VP")),
+        ],
+    );
+    scene
+        .event("views", 5.0, &[("lead_id", "l"), ("content", "pricing")])
+        .now();
     let (count_of_one, none) = (2.0_f32.ln(), 0.0);
     let before = scene.root("a");
-    assert_eq!([before["leads/active/14d"], before["contacts/active/14d"]], [count_of_one, none]);
+    assert_eq!(
+        [before["leads/active/14d"], before["contacts/active/14d"]],
+        [count_of_one, none]
+    );
     let mut scene_before = scene.member("leads", "l").unwrap();
-    assert!(scene_before.remove("views.content=pricing/90d/sum").unwrap() > 0.0);
+    assert!(
+        scene_before
+            .remove("views.content=pricing/90d/sum")
+            .unwrap()
+            > 0.0
+    );
 
     scene.contact("c", "a", 3.0, &[("seniority", text("C-Level"))]);
     scene.row(
         "leads",
         2.0,
-        &[("lead_id", text("l")), ("account_id", text("a")), ("status", text("MQL")), ("converted_contact_id", text("c"))],
+        &[
+            ("lead_id", text("l")),
+            ("account_id", text("a")),
+            ("status", text("MQL")),
+            ("converted_contact_id", text("c")),
+        ],
     );
     scene.now();
     let after = scene.root("a");
-    assert_eq!([after["leads/active/14d"], after["contacts/active/14d"]], [none, count_of_one]);
-    assert_eq!([after["leads/known"], after["contacts/known"]], [none, count_of_one]);
+    assert_eq!(
+        [after["leads/active/14d"], after["contacts/active/14d"]],
+        [none, count_of_one]
+    );
+    assert_eq!(
+        [after["leads/known"], after["contacts/known"]],
+        [none, count_of_one]
+    );
     assert_eq!(scene.facts("a").committee.active, 1);
-    assert_eq!(scene.facts("a").committee.by_field["seniority"], ["C-Level"]);
+    assert_eq!(
+        scene.facts("a").committee.by_field["seniority"],
+        ["C-Level"]
+    );
     let lead = scene.member("leads", "l").unwrap();
-    assert_eq!([lead["leads.status=MQL"], lead["views.content=pricing/90d/sum"]], [1.0, 0.0]);
+    assert_eq!(
+        [
+            lead["leads.status=MQL"],
+            lead["views.content=pricing/90d/sum"]
+        ],
+        [1.0, 0.0]
+    );
     assert!(scene.member("contacts", "c").unwrap()["views.content=pricing/90d/sum"] > 0.0);
 }
 
@@ -333,9 +473,16 @@ fn a_converted_lead_and_its_contact_are_one_person() {
 fn a_merged_duplicate_has_no_row() {
     let text = Value::Text;
     let mut scene = Scene::new(Tracking::Off);
-    scene.account("a", 100.0, &[]).contact("c", "a", 99.0, &[]).contact("twin", "a", 98.0, &[]);
-    scene.activity("twin", 4.0, "email_open").activity("c", 3.0, "email_open");
-    scene.contact("twin", "a", 1.0, &[("duplicate_of", text("c"))]).now();
+    scene
+        .account("a", 100.0, &[])
+        .contact("c", "a", 99.0, &[])
+        .contact("twin", "a", 98.0, &[]);
+    scene
+        .activity("twin", 4.0, "email_open")
+        .activity("c", 3.0, "email_open");
+    scene
+        .contact("twin", "a", 1.0, &[("duplicate_of", text("c"))])
+        .now();
     assert!(scene.member("contacts", "twin").is_none());
     let total = scene.member("contacts", "c").unwrap()["activities/total"];
     assert_eq!(total, 3.0_f32.ln(), "the survivor has the events of both");
@@ -348,13 +495,37 @@ fn who_came_from_a_customer_is_told_apart() {
     let ann = scene.member("contacts", "ann").unwrap();
     let root = scene.root("acme");
     let one = 2.0_f32.ln();
-    assert_eq!([ann["contacts/contacts/previous/edges"], ann["contacts/contacts/previous/customers"]], [one, one]);
-    assert_eq!([root["cell/contacts/previous/edges"], root["cell/contacts/previous/customers"]], [one, one]);
-    assert!(root["cell/contacts/previous/newest"] > 0.5, "she came 60 days ago");
+    assert_eq!(
+        [
+            ann["contacts/contacts/previous/edges"],
+            ann["contacts/contacts/previous/customers"]
+        ],
+        [one, one]
+    );
+    assert_eq!(
+        [
+            root["cell/contacts/previous/edges"],
+            root["cell/contacts/previous/customers"]
+        ],
+        [one, one]
+    );
+    assert!(
+        root["cell/contacts/previous/newest"] > 0.5,
+        "she came 60 days ago"
+    );
     assert_eq!(scene.root("globex")["cell/contacts/previous/incoming"], one);
-    assert_eq!(scene.root("peer1")["cell/leads.referred_by_account_id/incoming"], one);
-    assert_eq!(scene.member("contacts", "bob").unwrap()["contacts/contacts/previous/edges"], 0.0);
-    assert!(scene.member("contacts", "bob").unwrap()["contacts/activities.invited_contact_id/weight"] > 0.5);
+    assert_eq!(
+        scene.root("peer1")["cell/leads.referred_by_account_id/incoming"],
+        one
+    );
+    assert_eq!(
+        scene.member("contacts", "bob").unwrap()["contacts/contacts/previous/edges"],
+        0.0
+    );
+    assert!(
+        scene.member("contacts", "bob").unwrap()["contacts/activities.invited_contact_id/weight"]
+            > 0.5
+    );
     assert_eq!(root["cell/activities.invited_contact_id/count"], one);
 }
 
@@ -363,8 +534,14 @@ fn what_ended_and_what_is_open_is_counted() {
     let scene = acme();
     let (acme, globex) = (scene.root("acme"), scene.root("globex"));
     let one = 2.0_f32.ln();
-    assert_eq!(["won", "lost", "open"].map(|what| acme[&format!("outcomes/{what}")]), [0.0, one, one]);
-    assert_eq!(["won", "lost", "open"].map(|what| globex[&format!("outcomes/{what}")]), [one, 0.0, 0.0]);
+    assert_eq!(
+        ["won", "lost", "open"].map(|what| acme[&format!("outcomes/{what}")]),
+        [0.0, one, one]
+    );
+    assert_eq!(
+        ["won", "lost", "open"].map(|what| globex[&format!("outcomes/{what}")]),
+        [one, 0.0, 0.0]
+    );
     assert!(acme["outcomes/lost_recency"] > 0.0 && acme["outcomes/won_recency"] == 0.0);
 }
 
@@ -373,25 +550,47 @@ fn what_ended_and_what_is_open_is_counted() {
 fn a_win_is_news_to_those_who_came_from_there() {
     let text = Value::Text;
     let mut scene = Scene::new(Tracking::On);
-    scene.account("new", 100.0, &[]).account("former", 100.0, &[]);
-    scene.contact("c", "former", 90.0, &[]).contact("c", "new", 80.0, &[("seniority", text("VP"))]);
+    scene
+        .account("new", 100.0, &[])
+        .account("former", 100.0, &[]);
+    scene
+        .contact("c", "former", 90.0, &[])
+        .contact("c", "new", 80.0, &[("seniority", text("VP"))]);
     for _ in 0..2 {
         scene.now();
         let dirty = scene.graph.take_dirty(usize::MAX);
-        dirty.iter().for_each(|(at, _)| scene.graph.scored(*at, 0.0));
+        dirty
+            .iter()
+            .for_each(|(at, _)| scene.graph.scored(*at, 0.0));
     }
     assert_eq!(scene.root("new")["cell/contacts/previous/customers"], 0.0);
     scene.deal("d", "former", &[(1.0, "Closed Won")]).now();
-    assert_eq!(scene.root("new")["cell/contacts/previous/customers"], 2.0_f32.ln());
+    assert_eq!(
+        scene.root("new")["cell/contacts/previous/customers"],
+        2.0_f32.ln()
+    );
     let (new, _) = scene.find("accounts", "new");
-    assert!(scene.graph.take_dirty(usize::MAX).iter().any(|(at, _)| *at == new));
+    assert!(
+        scene
+            .graph
+            .take_dirty(usize::MAX)
+            .iter()
+            .any(|(at, _)| *at == new)
+    );
 }
 
 /// At a hub only what says how things went has columns per value.
 #[test]
 fn hubs_tell_outcomes_and_steps_only() {
     let scene = Scene::new(Tracking::Off);
-    let names: Vec<&str> = scene.plan.layout().root.iter().map(|c| c.name.as_str()).filter(|n| n.starts_with("industries/")).collect();
+    let names: Vec<&str> = scene
+        .plan
+        .layout()
+        .root
+        .iter()
+        .map(|c| c.name.as_str())
+        .filter(|n| n.starts_with("industries/"))
+        .collect();
     assert!(names.contains(&"industries/stage_changes.to_stage=Closed Won/per cell"));
     assert!(names.contains(&"industries/views.content=blog/per cell"));
     assert!(names.contains(&"industries/activities/90d/per cell"));
@@ -403,9 +602,18 @@ fn hubs_tell_outcomes_and_steps_only() {
 fn a_value_has_the_group_of_its_own() {
     let scene = Scene::new(Tracking::Off);
     let layout = scene.plan.layout();
-    let contacts = layout.members.iter().find(|m| m.name == "contacts").unwrap();
+    let contacts = layout
+        .members
+        .iter()
+        .find(|m| m.name == "contacts")
+        .unwrap();
     let group = |name: &str| {
-        let column = contacts.columns.iter().chain(&layout.root).find(|c| c.name == name).unwrap_or_else(|| panic!("no column {name}"));
+        let column = contacts
+            .columns
+            .iter()
+            .chain(&layout.root)
+            .find(|c| c.name == name)
+            .unwrap_or_else(|| panic!("no column {name}"));
         layout.groups[column.group].code.as_str()
     };
     for (column, expected) in [

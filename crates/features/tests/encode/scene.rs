@@ -79,21 +79,42 @@ pub struct Scene {
 
 impl Scene {
     pub fn new(tracking: Tracking) -> Self {
-        let files: Vec<(String, &str)> = SCHEMAS.iter().enumerate().map(|(i, json)| (format!("{i}.avsc"), *json)).collect();
+        let files: Vec<(String, &str)> = SCHEMAS
+            .iter()
+            .enumerate()
+            .map(|(i, json)| (format!("{i}.avsc"), *json))
+            .collect();
         let catalog = Arc::new(Catalog::from_json(&files).unwrap());
         let options = GraphOptions::default().validated().unwrap();
         let plan = FeaturePlan::new(catalog.clone(), &options, FeatureSpec::default());
         let graph = Graph::new(catalog.clone(), options, Vec::new(), tracking);
-        Self { catalog, plan, graph, rows: Vec::new(), events: 0 }
+        Self {
+            catalog,
+            plan,
+            graph,
+            rows: Vec::new(),
+            events: 0,
+        }
     }
     /// A row known so many days before [`NOW_MS`].
     pub fn row(&mut self, table: &str, days_ago: f64, values: &[(&str, Value<'_>)]) -> &mut Self {
         let time_ms = NOW_MS - (days_ago * DAY_MS as f64) as i64;
         let table = self.catalog.table(table).unwrap();
         let mut batch = RowBatch::new();
-        let position = Position { partition: u32::from(table.id.0), offset: 0 };
-        let mut row = batch.start(&self.catalog, table.id, Operation::Upsert, position, time_ms);
-        values.iter().for_each(|(field, value)| row.set(table.field(field).unwrap().id, *value));
+        let position = Position {
+            partition: u32::from(table.id.0),
+            offset: 0,
+        };
+        let mut row = batch.start(
+            &self.catalog,
+            table.id,
+            Operation::Upsert,
+            position,
+            time_ms,
+        );
+        values
+            .iter()
+            .for_each(|(field, value)| row.set(table.field(field).unwrap().id, *value));
         if let Some(time) = table.time {
             row.set(time, Value::Time(time_ms));
         }
@@ -102,26 +123,55 @@ impl Scene {
         self
     }
     pub fn account(&mut self, key: &str, days_ago: f64, values: &[(&str, Value<'_>)]) -> &mut Self {
-        self.row("accounts", days_ago, &[&[("account_id", Value::Text(key))], values].concat())
+        self.row(
+            "accounts",
+            days_ago,
+            &[&[("account_id", Value::Text(key))], values].concat(),
+        )
     }
-    pub fn contact(&mut self, key: &str, account: &str, days_ago: f64, values: &[(&str, Value<'_>)]) -> &mut Self {
-        let own = [("contact_id", Value::Text(key)), ("account_id", Value::Text(account))];
+    pub fn contact(
+        &mut self,
+        key: &str,
+        account: &str,
+        days_ago: f64,
+        values: &[(&str, Value<'_>)],
+    ) -> &mut Self {
+        let own = [
+            ("contact_id", Value::Text(key)),
+            ("account_id", Value::Text(account)),
+        ];
         self.row("contacts", days_ago, &[&own, values].concat())
     }
     /// A row of an event table with an id of its own.
     pub fn event(&mut self, table: &str, days_ago: f64, values: &[(&str, &str)]) -> &mut Self {
         self.events += 1;
         let id = format!("{table}-{}", self.events);
-        let key = self.catalog.table(table).map(|t| t.field_at(t.key).name.clone()).unwrap();
+        let key = self
+            .catalog
+            .table(table)
+            .map(|t| t.field_at(t.key).name.clone())
+            .unwrap();
         let mut row = vec![(key.as_str(), Value::Text(&id))];
-        row.extend(values.iter().map(|(field, text)| (*field, Value::Text(text))));
+        row.extend(
+            values
+                .iter()
+                .map(|(field, text)| (*field, Value::Text(text))),
+        );
         self.row(table, days_ago, &row)
     }
     pub fn view(&mut self, contact: &str, days_ago: f64, content: &str) -> &mut Self {
-        self.event("views", days_ago, &[("contact_id", contact), ("content", content)])
+        self.event(
+            "views",
+            days_ago,
+            &[("contact_id", contact), ("content", content)],
+        )
     }
     pub fn activity(&mut self, contact: &str, days_ago: f64, kind: &str) -> &mut Self {
-        self.event("activities", days_ago, &[("contact_id", contact), ("type", kind)])
+        self.event(
+            "activities",
+            days_ago,
+            &[("contact_id", contact), ("type", kind)],
+        )
     }
     /// A deal with its stages, days ago.
     pub fn deal(&mut self, key: &str, account: &str, stages: &[(f64, &str)]) -> &mut Self {
@@ -133,7 +183,11 @@ impl Scene {
                 ("amount", Value::Double(120_000.0)),
             ];
             self.row("opportunities", *days_ago, &row);
-            self.event("stage_changes", *days_ago, &[("opportunity_id", key), ("to_stage", stage)]);
+            self.event(
+                "stage_changes",
+                *days_ago,
+                &[("opportunity_id", key), ("to_stage", stage)],
+            );
         }
         self
     }
@@ -149,36 +203,79 @@ impl Scene {
         self
     }
     pub fn find(&self, table: &str, key: &str) -> (CellRef, leadpulse_graph::EntityId) {
-        let (at, node) = self.graph.find(self.catalog.table(table).unwrap().id, key).unwrap();
+        let (at, node) = self
+            .graph
+            .find(self.catalog.table(table).unwrap().id, key)
+            .unwrap();
         (at, node.entity)
     }
     pub fn facts(&self, account: &str) -> Facts {
-        Facts::of(&self.graph, self.graph.cell(self.find("accounts", account).0), NOW_MS)
+        Facts::of(
+            &self.graph,
+            self.graph.cell(self.find("accounts", account).0),
+            NOW_MS,
+        )
     }
     /// The columns of an account's row.
     pub fn root(&self, account: &str) -> BTreeMap<String, f32> {
-        let batch = self.plan.encode(&self.graph, &[self.find("accounts", account).0], NOW_MS);
-        self.plan.layout().root.iter().map(|c| c.name.clone()).zip(batch.root).collect()
+        let batch = self
+            .plan
+            .encode(&self.graph, &[self.find("accounts", account).0], NOW_MS);
+        self.plan
+            .layout()
+            .root
+            .iter()
+            .map(|c| c.name.clone())
+            .zip(batch.root)
+            .collect()
     }
     /// The columns of a member's row, if it has one.
     pub fn member(&self, table: &str, key: &str) -> Option<BTreeMap<String, f32>> {
         let (at, entity) = self.find(table, key);
         let batch = self.plan.encode(&self.graph, &[at], NOW_MS);
-        let (layout, block) = self.plan.layout().members.iter().zip(&batch.members).find(|(m, _)| m.name == table).unwrap();
+        let (layout, block) = self
+            .plan
+            .layout()
+            .members
+            .iter()
+            .zip(&batch.members)
+            .find(|(m, _)| m.name == table)
+            .unwrap();
         let slot = block.entities.iter().position(|e| *e == Some(entity))?;
         let values = &block.values[slot * block.width..(slot + 1) * block.width];
-        Some(layout.columns.iter().map(|c| c.name.clone()).zip(values.iter().copied()).collect())
+        Some(
+            layout
+                .columns
+                .iter()
+                .map(|c| c.name.clone())
+                .zip(values.iter().copied())
+                .collect(),
+        )
     }
     pub fn evidence(&self, table: &str, key: &str) -> BTreeMap<String, Evidence> {
         let (at, entity) = self.find(table, key);
         let evidence = self.plan.evidence(&self.graph, at, entity, NOW_MS);
         assert_eq!(evidence.len(), self.plan.layout().groups.len());
-        self.plan.layout().groups.iter().map(|g| g.code.clone()).zip(evidence).collect()
+        self.plan
+            .layout()
+            .groups
+            .iter()
+            .map(|g| g.code.clone())
+            .zip(evidence)
+            .collect()
     }
     /// Evidence as a page of text: group: value, its lines, its events.
     pub fn page(&self, table: &str, key: &str) -> String {
         let mut page = String::new();
-        for (group, Evidence { value, words, event_ids }) in self.evidence(table, key) {
+        for (
+            group,
+            Evidence {
+                value,
+                words,
+                event_ids,
+            },
+        ) in self.evidence(table, key)
+        {
             page += &format!("{group}: {}\n", value.as_deref().unwrap_or("-"));
             words.iter().for_each(|line| page += &format!("  {line}\n"));
             if !event_ids.is_empty() {
@@ -194,10 +291,20 @@ pub fn acme() -> Scene {
     let text = Value::Text;
     let mut scene = Scene::new(Tracking::Off);
     for peer in ["peer1", "peer2", "peer3"] {
-        scene.account(peer, 300.0, &[("industry", text("Finance")), ("name", text(peer))]);
-        scene.deal(&format!("won-{peer}"), peer, &[(20.0, "Discovery"), (10.0, "Closed Won")]);
+        scene.account(
+            peer,
+            300.0,
+            &[("industry", text("Finance")), ("name", text(peer))],
+        );
+        scene.deal(
+            &format!("won-{peer}"),
+            peer,
+            &[(20.0, "Discovery"), (10.0, "Closed Won")],
+        );
     }
-    scene.account("globex", 300.0, &[("name", text("Globex"))]).deal("won-globex", "globex", &[(200.0, "Closed Won")]);
+    scene
+        .account("globex", 300.0, &[("name", text("Globex"))])
+        .deal("won-globex", "globex", &[(200.0, "Closed Won")]);
     scene.account(
         "acme",
         299.0,
@@ -209,31 +316,86 @@ pub fn acme() -> Scene {
             ("created_at", Value::Time(NOW_MS - 400 * DAY_MS)),
         ],
     );
-    scene.deal("lost", "acme", &[(260.0, "Discovery"), (240.0, "Closed Lost")]);
+    scene.deal(
+        "lost",
+        "acme",
+        &[(260.0, "Discovery"), (240.0, "Closed Lost")],
+    );
     scene.contact("ann", "globex", 150.0, &[("seniority", text("VP"))]);
     scene.contact(
         "ann",
         "acme",
         60.0,
-        &[("seniority", text("VP")), ("department", text("Engineering")), ("engagement_score", Value::Double(92.0))],
+        &[
+            ("seniority", text("VP")),
+            ("department", text("Engineering")),
+            ("engagement_score", Value::Double(92.0)),
+        ],
     );
     scene.contact(
         "bob",
         "acme",
         59.0,
-        &[("seniority", text("IC")), ("department", text("Finance")), ("engagement_score", Value::Double(85.0))],
+        &[
+            ("seniority", text("IC")),
+            ("department", text("Finance")),
+            ("engagement_score", Value::Double(85.0)),
+        ],
     );
-    scene.contact("old", "acme", 58.0, &[("seniority", text("C-Level")), ("department", text("Sales"))]);
-    let lead = [("lead_id", text("lead1")), ("account_id", text("acme")), ("seniority", text("C-Level")), ("status", text("MQL"))];
-    scene.row("leads", 50.0, &[&lead[..], &[("email", text("cleo@acme.example")), ("referred_by_account_id", text("peer1"))]].concat());
-    scene.row("leads", 49.0, &[("lead_id", text("cleo@mail.example")), ("account_id", text("acme"))]);
+    scene.contact(
+        "old",
+        "acme",
+        58.0,
+        &[
+            ("seniority", text("C-Level")),
+            ("department", text("Sales")),
+        ],
+    );
+    let lead = [
+        ("lead_id", text("lead1")),
+        ("account_id", text("acme")),
+        ("seniority", text("C-Level")),
+        ("status", text("MQL")),
+    ];
+    scene.row(
+        "leads",
+        50.0,
+        &[
+            &lead[..],
+            &[
+                ("email", text("cleo@acme.example")),
+                ("referred_by_account_id", text("peer1")),
+            ],
+        ]
+        .concat(),
+    );
+    scene.row(
+        "leads",
+        49.0,
+        &[
+            ("lead_id", text("cleo@mail.example")),
+            ("account_id", text("acme")),
+        ],
+    );
     scene.view("old", 40.0, "ebook");
     scene.event("views", 26.0, &[("lead_id", "lead1"), ("content", "blog")]);
     scene.view("bob", 12.0, "case_study");
     scene.deal("open", "acme", &[(9.0, "Discovery"), (8.0, "Negotiation")]);
-    scene.view("bob", 7.0, "pricing").view("ann", 5.0, "pricing");
-    scene.activity("ann", 2.0, "demo_request").activity("ann", 2.5, "email_open");
-    scene.event("activities", 3.0, &[("contact_id", "ann"), ("type", "email_open"), ("invited_contact_id", "bob")]);
+    scene
+        .view("bob", 7.0, "pricing")
+        .view("ann", 5.0, "pricing");
+    scene
+        .activity("ann", 2.0, "demo_request")
+        .activity("ann", 2.5, "email_open");
+    scene.event(
+        "activities",
+        3.0,
+        &[
+            ("contact_id", "ann"),
+            ("type", "email_open"),
+            ("invited_contact_id", "bob"),
+        ],
+    );
     scene.now();
     scene
 }

@@ -13,15 +13,29 @@ const ROUNDING: f32 = 1e-5;
 
 fn take(graph: &mut Graph) -> BTreeSet<String> {
     let dirty = graph.take_dirty(usize::MAX);
-    assert_eq!(dirty.iter().map(|(at, _)| at).collect::<BTreeSet<_>>().len(), dirty.len(), "each cell once");
+    assert_eq!(
+        dirty
+            .iter()
+            .map(|(at, _)| at)
+            .collect::<BTreeSet<_>>()
+            .len(),
+        dirty.len(),
+        "each cell once"
+    );
     dirty.iter().for_each(|(at, _)| graph.scored(*at, 0.0));
     dirty.iter().map(|(at, _)| name(graph, *at)).collect()
 }
 
 /// Cells that hold more than names: a row that takes back an event nobody has seen leaves its owner's name alone.
 fn someone(graph: &Graph) -> BTreeSet<String> {
-    let is_someone = |n: &Node| n.is_known() || !n.mentions().is_empty() || n.events.iter().any(|e| !e.is_empty());
-    graph.cells().filter(|(_, cell)| cell.nodes.iter().any(is_someone)).map(|(at, _)| name(graph, at)).collect()
+    let is_someone = |n: &Node| {
+        n.is_known() || !n.mentions().is_empty() || n.events.iter().any(|e| !e.is_empty())
+    };
+    graph
+        .cells()
+        .filter(|(_, cell)| cell.nodes.iter().any(is_someone))
+        .map(|(at, _)| name(graph, at))
+        .collect()
 }
 
 /// Rows up to each board, then the board; the rows of the last step have no board yet.
@@ -45,17 +59,35 @@ fn assert_equal_to_rebuilt(market: &Market, live: &Graph, rebuilt: &Graph, t_ms:
         return;
     }
     let plan = plan_of(market);
-    let (live, rebuilt) = (encode_all(&plan, live, t_ms), encode_all(&plan, rebuilt, t_ms));
-    assert_eq!(live.keys().collect::<Vec<_>>(), rebuilt.keys().collect::<Vec<_>>(), "cells");
+    let (live, rebuilt) = (
+        encode_all(&plan, live, t_ms),
+        encode_all(&plan, rebuilt, t_ms),
+    );
+    assert_eq!(
+        live.keys().collect::<Vec<_>>(),
+        rebuilt.keys().collect::<Vec<_>>(),
+        "cells"
+    );
     for (cell, numbers) in &live {
         let is_equal = difference(numbers, &rebuilt[cell]) <= ROUNDING;
-        assert!(is_equal, "{cell} differs from the same rows at once: {:#?}", differing(&plan, numbers, &rebuilt[cell], ROUNDING));
+        assert!(
+            is_equal,
+            "{cell} differs from the same rows at once: {:#?}",
+            differing(&plan, numbers, &rebuilt[cell], ROUNDING)
+        );
     }
 }
 
 fn never_missed(market: &Market, seeds: &[Seed], cut_percent: usize, hours: i64) {
     let plan = plan_of(market);
-    let rows = stream(market, Style { ties: true, wild: false }, seeds);
+    let rows = stream(
+        market,
+        Style {
+            ties: true,
+            wild: false,
+        },
+        seeds,
+    );
     let (first, second) = rows.split_at(rows.len() * cut_percent / 100);
     let t_ms = last_ms(&rows);
     let mut live = market.graph(Tracking::On);
@@ -73,7 +105,10 @@ fn never_missed(market: &Market, seeds: &[Seed], cut_percent: usize, hours: i64)
     }
     let after = encode_all(&plan, &live, t_ms);
     let (dirty, someone) = (take(&mut live), someone(&live));
-    for (cell, numbers) in after.iter().filter(|(cell, _)| before.contains_key(*cell) || someone.contains(*cell)) {
+    for (cell, numbers) in after
+        .iter()
+        .filter(|(cell, _)| before.contains_key(*cell) || someone.contains(*cell))
+    {
         let is_the_same = before.get(cell) == Some(numbers);
         assert!(
             is_the_same || dirty.contains(cell),
@@ -81,7 +116,12 @@ fn never_missed(market: &Market, seeds: &[Seed], cut_percent: usize, hours: i64)
             before.get(cell).map(|b| difference(b, numbers))
         );
     }
-    assert_equal_to_rebuilt(market, &live, &rebuilt(market, &[(first, t_ms)], second), t_ms);
+    assert_equal_to_rebuilt(
+        market,
+        &live,
+        &rebuilt(market, &[(first, t_ms)], second),
+        t_ms,
+    );
 
     // The next board, with nothing but the board between.
     let next_ms = live.next_board_ms() + hours * market.options.board_period_ms;
@@ -91,10 +131,23 @@ fn never_missed(market: &Market, seeds: &[Seed], cut_percent: usize, hours: i64)
     let dirty = take(&mut live);
     for (cell, numbers) in &after {
         let off = difference(&before[cell], numbers);
-        assert!(off <= ROUNDING || dirty.contains(cell), "the board moved {cell} by {off} unseen");
+        assert!(
+            off <= ROUNDING || dirty.contains(cell),
+            "the board moved {cell} by {off} unseen"
+        );
     }
-    assert_equal_to_rebuilt(market, &live, &rebuilt(market, &[(first, t_ms), (second, next_ms)], &[]), next_ms);
-    assert_equal_to_rebuilt(market, &live, &rebuilt(market, &[(&rows, next_ms)], &[]), next_ms);
+    assert_equal_to_rebuilt(
+        market,
+        &live,
+        &rebuilt(market, &[(first, t_ms), (second, next_ms)], &[]),
+        next_ms,
+    );
+    assert_equal_to_rebuilt(
+        market,
+        &live,
+        &rebuilt(market, &[(&rows, next_ms)], &[]),
+        next_ms,
+    );
     assert_eq!(live.deferred(), 0);
 
     // Long after, with more boards between.
@@ -103,7 +156,12 @@ fn never_missed(market: &Market, seeds: &[Seed], cut_percent: usize, hours: i64)
         live.advance(next_ms + step * 50 * DAY_MS);
     }
     live.advance(late_ms);
-    assert_equal_to_rebuilt(market, &live, &rebuilt(market, &[(&rows, late_ms)], &[]), late_ms);
+    assert_equal_to_rebuilt(
+        market,
+        &live,
+        &rebuilt(market, &[(&rows, late_ms)], &[]),
+        late_ms,
+    );
 }
 
 proptest! {
@@ -136,13 +194,25 @@ fn a_small_budget_defers_and_forgets_nobody() {
     let row = |table: &leadpulse_schema::Table, time_ms: i64, texts: &[(&str, &str)]| {
         use crate::market::Datum;
         let mut values = vec![Datum::Null; table.fields.len()];
-        texts.iter().for_each(|(field, text)| values[table.field(field).unwrap().id.index()] = Datum::Text((*text).into()));
+        texts.iter().for_each(|(field, text)| {
+            values[table.field(field).unwrap().id.index()] = Datum::Text((*text).into())
+        });
         values[table.time.unwrap().index()] = Datum::Time(time_ms);
-        Plain { table: table.id, delete: false, partition: 0, time_ms, known_ms: time_ms, values }
+        Plain {
+            table: table.id,
+            delete: false,
+            partition: 0,
+            time_ms,
+            known_ms: time_ms,
+            values,
+        }
     };
     let t_ms = crate::market::START_MS;
     let keys = ["a", "b", "c", "d", "e"];
-    let rows: Vec<Plain> = keys.iter().map(|key| row(accounts, t_ms, &[("account_id", key), ("industry", "v0")])).collect();
+    let rows: Vec<Plain> = keys
+        .iter()
+        .map(|key| row(accounts, t_ms, &[("account_id", key), ("industry", "v0")]))
+        .collect();
     let mut graph = market.graph(Tracking::On);
     graph.apply(&market.batch(&rows), None);
     graph.advance(t_ms);
@@ -154,13 +224,27 @@ fn a_small_budget_defers_and_forgets_nobody() {
         let margin = f32::from(key_of(&graph, at).as_bytes()[0]);
         graph.scored(at, margin);
     }
-    graph.apply(&market.batch(&[row(purchases, t_ms, &[("purchase_id", "p"), ("account_id", "e")])]), None);
+    graph.apply(
+        &market.batch(&[row(
+            purchases,
+            t_ms,
+            &[("purchase_id", "p"), ("account_id", "e")],
+        )]),
+        None,
+    );
     graph.advance(graph.next_board_ms());
     assert_eq!(graph.deferred(), 4, "all peers of e");
     let mut asked: Vec<Vec<String>> = Vec::new();
     for budget in [1, 2, 5] {
         let dirty = graph.take_dirty(budget);
-        asked.push(dirty.iter().map(|(at, _)| key_of(&graph, *at)).collect::<BTreeSet<_>>().into_iter().collect());
+        asked.push(
+            dirty
+                .iter()
+                .map(|(at, _)| key_of(&graph, *at))
+                .collect::<BTreeSet<_>>()
+                .into_iter()
+                .collect(),
+        );
         dirty.iter().for_each(|(at, _)| graph.scored(*at, 0.0));
     }
     assert_eq!(asked, [vec!["a", "e"], vec!["b", "c"], vec!["d"]]);
@@ -173,33 +257,73 @@ fn own_events_are_not_a_peers() {
     use crate::market::Datum;
     let market = crm();
     let plan = plan_of(&market);
-    let (accounts, purchases) = (market.catalog.root(), market.catalog.table("purchases").unwrap());
+    let (accounts, purchases) = (
+        market.catalog.root(),
+        market.catalog.table("purchases").unwrap(),
+    );
     let t_ms = crate::market::START_MS;
     let row = |table: &leadpulse_schema::Table, texts: &[(&str, &str)]| {
         let mut values = vec![Datum::Null; table.fields.len()];
-        texts.iter().for_each(|(field, text)| values[table.field(field).unwrap().id.index()] = Datum::Text((*text).into()));
+        texts.iter().for_each(|(field, text)| {
+            values[table.field(field).unwrap().id.index()] = Datum::Text((*text).into())
+        });
         if let Some(amount) = table.field("amount") {
             values[amount.id.index()] = Datum::Double(10.0);
         }
-        Plain { table: table.id, delete: false, partition: 0, time_ms: t_ms, known_ms: t_ms, values }
+        Plain {
+            table: table.id,
+            delete: false,
+            partition: 0,
+            time_ms: t_ms,
+            known_ms: t_ms,
+            values,
+        }
     };
     let peers_of = |graph: &Graph, key: &str| -> Vec<(String, f32)> {
         let (at, _) = graph.find(accounts.id, key).unwrap();
         let batch = plan.encode(graph, &[at], t_ms);
         let columns = plan.layout().root.iter().zip(batch.root);
-        columns.filter(|(c, _)| c.name.starts_with("industries/purchases")).map(|(c, x)| (c.name.clone(), x)).collect()
+        columns
+            .filter(|(c, _)| c.name.starts_with("industries/purchases"))
+            .map(|(c, x)| (c.name.clone(), x))
+            .collect()
     };
     let mut graph = market.graph(Tracking::Off);
-    let bought = |id: &str, account: &str| row(purchases, &[("purchase_id", id), ("account_id", account)]);
+    let bought =
+        |id: &str, account: &str| row(purchases, &[("purchase_id", id), ("account_id", account)]);
     let named = |key: &str| row(accounts, &[("account_id", key), ("industry", "v0")]);
-    graph.apply(&market.batch(&[named("one"), named("two"), bought("p1", "one"), bought("p2", "two"), bought("p3", "two")]), None);
+    graph.apply(
+        &market.batch(&[
+            named("one"),
+            named("two"),
+            bought("p1", "one"),
+            bought("p2", "two"),
+            bought("p3", "two"),
+        ]),
+        None,
+    );
     graph.advance(t_ms);
     let (one, two) = (peers_of(&graph, "one"), peers_of(&graph, "two"));
-    let count = |view: &[(String, f32)]| view.iter().find(|(name, _)| name.ends_with("/30d/per cell")).map(|(_, x)| x.exp_m1().round());
+    let count = |view: &[(String, f32)]| {
+        view.iter()
+            .find(|(name, _)| name.ends_with("/30d/per cell"))
+            .map(|(_, x)| x.exp_m1().round())
+    };
     assert_eq!((count(&one), count(&two)), (Some(2.0), Some(1.0)));
-    graph.apply(&market.batch(&[bought("p4", "one"), bought("p5", "one")]), None);
-    assert_eq!(peers_of(&graph, "one"), one, "its own events are no news of its peers");
-    assert_eq!(peers_of(&graph, "two"), two, "and theirs are from the last board");
+    graph.apply(
+        &market.batch(&[bought("p4", "one"), bought("p5", "one")]),
+        None,
+    );
+    assert_eq!(
+        peers_of(&graph, "one"),
+        one,
+        "its own events are no news of its peers"
+    );
+    assert_eq!(
+        peers_of(&graph, "two"),
+        two,
+        "and theirs are from the last board"
+    );
     graph.advance(graph.next_board_ms());
     assert_eq!(count(&peers_of(&graph, "one")), Some(2.0));
     assert_eq!(count(&peers_of(&graph, "two")), Some(3.0));
@@ -215,16 +339,31 @@ fn a_swap_that_leaves_the_sums_alone_is_seen() {
     let account = |key: &str, industry: Option<&str>| {
         use crate::market::Datum;
         let mut values = vec![Datum::Null; accounts.fields.len()];
-        let mut set = |field: &str, text: &str| values[accounts.field(field).unwrap().id.index()] = Datum::Text(text.into());
+        let mut set = |field: &str, text: &str| {
+            values[accounts.field(field).unwrap().id.index()] = Datum::Text(text.into())
+        };
         set("account_id", key);
         industry.into_iter().for_each(|i| set("industry", i));
-        Plain { table: accounts.id, delete: false, partition: 0, time_ms: t_ms, known_ms: t_ms, values }
+        Plain {
+            table: accounts.id,
+            delete: false,
+            partition: 0,
+            time_ms: t_ms,
+            known_ms: t_ms,
+            values,
+        }
     };
     let mut graph = market.graph(Tracking::On);
-    graph.apply(&market.batch(&[account("leaves", Some("v0")), account("joins", None)]), None);
+    graph.apply(
+        &market.batch(&[account("leaves", Some("v0")), account("joins", None)]),
+        None,
+    );
     graph.advance(t_ms);
     take(&mut graph);
-    graph.apply(&market.batch(&[account("leaves", None), account("joins", Some("v0"))]), None);
+    graph.apply(
+        &market.batch(&[account("leaves", None), account("joins", Some("v0"))]),
+        None,
+    );
     take(&mut graph);
     let next_ms = graph.next_board_ms();
     let cell = graph.find(accounts.id, "joins").unwrap().0;
@@ -232,6 +371,9 @@ fn a_swap_that_leaves_the_sums_alone_is_seen() {
     let before = encode_all(&plan, &graph, next_ms);
     graph.advance(next_ms);
     let after = encode_all(&plan, &graph, next_ms);
-    assert!(difference(&before[&joined], &after[&joined]) > ROUNDING, "it has no peers any more");
+    assert!(
+        difference(&before[&joined], &after[&joined]) > ROUNDING,
+        "it has no peers any more"
+    );
     assert!(take(&mut graph).contains(&joined));
 }

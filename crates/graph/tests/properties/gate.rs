@@ -28,7 +28,8 @@ fn repeated(market: &Market, mut rows: Vec<Plain>, again: Again, dice: &mut Dice
     rows.sort_by_cached_key(|r| r.time_ms + dice.below(3 * DAY_MS as u64) as i64);
     let mut sent: Vec<Plain> = Vec::new();
     for row in &mut rows {
-        let number = row.key(&market.catalog).len() as u32 + u32::from(*row.key(&market.catalog).as_bytes().last().unwrap());
+        let number = row.key(&market.catalog).len() as u32
+            + u32::from(*row.key(&market.catalog).as_bytes().last().unwrap());
         row.partition = match again {
             Again::Same => u32::from(row.table.0) * 2 + number % 2,
             Again::Mixed | Again::Anywhere => number % 3,
@@ -106,7 +107,14 @@ fn purchase(market: &Market, id: &str, partition: u32, time_ms: i64) -> Plain {
     set("purchase_id", Datum::Text(id.into()));
     set("account_id", Datum::Text("a".into()));
     set("at", Datum::Time(time_ms));
-    Plain { table: purchases.id, delete: false, partition, time_ms, known_ms: time_ms, values }
+    Plain {
+        table: purchases.id,
+        delete: false,
+        partition,
+        time_ms,
+        known_ms: time_ms,
+        values,
+    }
 }
 
 /// A market with a horizon of two days.
@@ -133,7 +141,11 @@ fn fingerprints_are_forgotten() {
     for day in 0..100_i64 {
         let row = purchase(&market, &format!("p{day}"), 0, START_MS + day * DAY_MS);
         assert_eq!(tell(&market, &mut graph, &row, None), Outcome::Accepted);
-        assert!(graph.size().fingerprints <= 4, "{} on day {day}", graph.size().fingerprints);
+        assert!(
+            graph.size().fingerprints <= 4,
+            "{} on day {day}",
+            graph.size().fingerprints
+        );
     }
 }
 
@@ -146,13 +158,33 @@ fn a_partition_added_later_lets_no_forgotten_event_in_again() {
         let row = purchase(&market, &format!("p{day}"), 0, START_MS + day * DAY_MS);
         assert_eq!(tell(&market, &mut graph, &row, None), Outcome::Accepted);
     }
-    let purchases = |graph: &Graph| graph.find(market.catalog.root().id, "a").unwrap().1.events.iter().map(|e| e.total).sum::<u64>();
+    let purchases = |graph: &Graph| {
+        graph
+            .find(market.catalog.root().id, "a")
+            .unwrap()
+            .1
+            .events
+            .iter()
+            .map(|e| e.total)
+            .sum::<u64>()
+    };
     let again = |day: i64| purchase(&market, &format!("p{day}"), 1, START_MS + day * DAY_MS);
     assert_eq!(tell(&market, &mut graph, &again(3), None), Outcome::Late);
-    assert_eq!(tell(&market, &mut graph, &again(18), None), Outcome::Duplicate);
+    assert_eq!(
+        tell(&market, &mut graph, &again(18), None),
+        Outcome::Duplicate
+    );
     assert_eq!(purchases(&graph), 20);
     // Events of its own are let in from the horizon on.
-    assert_eq!(tell(&market, &mut graph, &purchase(&market, "new", 1, START_MS + 18 * DAY_MS), None), Outcome::Accepted);
+    assert_eq!(
+        tell(
+            &market,
+            &mut graph,
+            &purchase(&market, "new", 1, START_MS + 18 * DAY_MS),
+            None
+        ),
+        Outcome::Accepted
+    );
     assert_eq!(tell(&market, &mut graph, &again(3), None), Outcome::Late);
     assert_eq!(purchases(&graph), 21);
 }
@@ -166,18 +198,51 @@ fn an_expected_partition_is_not_late_because_of_others() {
     (0..3).for_each(|partition| graph.expect(partition, table));
     for partition in 0..2_u32 {
         for day in 0..20_i64 {
-            let row = purchase(&market, &format!("p{partition}-{day}"), partition, START_MS + day * DAY_MS);
-            assert_eq!(tell(&market, &mut graph, &row, None), Outcome::Accepted, "partition {partition}, day {day}");
+            let row = purchase(
+                &market,
+                &format!("p{partition}-{day}"),
+                partition,
+                START_MS + day * DAY_MS,
+            );
+            assert_eq!(
+                tell(&market, &mut graph, &row, None),
+                Outcome::Accepted,
+                "partition {partition}, day {day}"
+            );
         }
     }
-    assert_eq!(graph.size().fingerprints, 40, "partition 2 may still bring any of them again");
-    assert_eq!(tell(&market, &mut graph, &purchase(&market, "p0-3", 2, START_MS + 3 * DAY_MS), None), Outcome::Duplicate);
+    assert_eq!(
+        graph.size().fingerprints,
+        40,
+        "partition 2 may still bring any of them again"
+    );
+    assert_eq!(
+        tell(
+            &market,
+            &mut graph,
+            &purchase(&market, "p0-3", 2, START_MS + 3 * DAY_MS),
+            None
+        ),
+        Outcome::Duplicate
+    );
     // It stays empty, and is waited for no longer: only the horizon and its day are held.
     graph.caught_up();
     let next = purchase(&market, "next", 0, START_MS + 20 * DAY_MS);
     assert_eq!(tell(&market, &mut graph, &next, None), Outcome::Accepted);
-    assert!(graph.size().fingerprints <= 7, "{}", graph.size().fingerprints);
-    assert_eq!(tell(&market, &mut graph, &purchase(&market, "p0-3", 2, START_MS + 3 * DAY_MS), None), Outcome::Late);
+    assert!(
+        graph.size().fingerprints <= 7,
+        "{}",
+        graph.size().fingerprints
+    );
+    assert_eq!(
+        tell(
+            &market,
+            &mut graph,
+            &purchase(&market, "p0-3", 2, START_MS + 3 * DAY_MS),
+            None
+        ),
+        Outcome::Late
+    );
 }
 
 /// A record ten years ahead, its Kafka timestamp set by the same wrong clock: refused, and the partition's later rows are taken.
@@ -191,33 +256,106 @@ fn a_wrong_clock_moves_nothing() {
         let mut values = vec![Datum::Null; table.fields.len()];
         values[table.key.index()] = Datum::Text("a".into());
         let time_ms = clock_ms + TEN_YEARS_MS;
-        table.time.into_iter().filter(|_| !delete).for_each(|time| values[time.index()] = Datum::Time(time_ms));
-        Plain { table: table.id, delete, partition: 0, time_ms, known_ms: time_ms, values }
+        table
+            .time
+            .into_iter()
+            .filter(|_| !delete)
+            .for_each(|time| values[time.index()] = Datum::Time(time_ms));
+        Plain {
+            table: table.id,
+            delete,
+            partition: 0,
+            time_ms,
+            known_ms: time_ms,
+            values,
+        }
     };
-    assert_eq!(tell(&market, &mut graph, &purchase(&market, "first", 0, START_MS), Some(clock_ms)), Outcome::Accepted);
+    assert_eq!(
+        tell(
+            &market,
+            &mut graph,
+            &purchase(&market, "first", 0, START_MS),
+            Some(clock_ms)
+        ),
+        Outcome::Accepted
+    );
     graph.take_dirty(usize::MAX);
-    let state = |graph: &Graph| (serde_json::to_value(graph.image()).unwrap(), graph.directory().len(), graph.size(), graph.as_of_ms());
+    let state = |graph: &Graph| {
+        (
+            serde_json::to_value(graph.image()).unwrap(),
+            graph.directory().len(),
+            graph.size(),
+            graph.as_of_ms(),
+        )
+    };
     let before = state(&graph);
     let poison = purchase(&market, "poison", 0, clock_ms + TEN_YEARS_MS);
-    let poisoned = [poison, row("accounts", false), row("accounts", true), row("products", false), row("products", true)];
+    let poisoned = [
+        poison,
+        row("accounts", false),
+        row("accounts", true),
+        row("products", false),
+        row("products", true),
+    ];
     for row in &poisoned {
-        assert_eq!(tell(&market, &mut graph, row, Some(clock_ms)), Outcome::Future, "{row:?}");
+        assert_eq!(
+            tell(&market, &mut graph, row, Some(clock_ms)),
+            Outcome::Future,
+            "{row:?}"
+        );
     }
     assert_eq!(state(&graph), before);
     assert_eq!(graph.take_dirty(usize::MAX), []);
     // Only the moment that both agree on counts: a version may announce what comes, and an old row may come with a wrong timestamp.
-    let announced = Plain { known_ms: clock_ms, ..row("accounts", false) };
-    let wrong_stamp = Plain { known_ms: clock_ms + TEN_YEARS_MS, ..purchase(&market, "stamped", 0, clock_ms) };
-    let ahead = Plain { known_ms: clock_ms + TEN_YEARS_MS, ..purchase(&market, "ahead", 0, clock_ms + 300_001) };
-    assert_eq!(tell(&market, &mut graph, &announced, Some(clock_ms)), Outcome::Accepted);
-    assert_eq!(tell(&market, &mut graph, &wrong_stamp, Some(clock_ms)), Outcome::Accepted);
-    assert_eq!(tell(&market, &mut graph, &ahead, Some(clock_ms)), Outcome::Future);
+    let announced = Plain {
+        known_ms: clock_ms,
+        ..row("accounts", false)
+    };
+    let wrong_stamp = Plain {
+        known_ms: clock_ms + TEN_YEARS_MS,
+        ..purchase(&market, "stamped", 0, clock_ms)
+    };
+    let ahead = Plain {
+        known_ms: clock_ms + TEN_YEARS_MS,
+        ..purchase(&market, "ahead", 0, clock_ms + 300_001)
+    };
+    assert_eq!(
+        tell(&market, &mut graph, &announced, Some(clock_ms)),
+        Outcome::Accepted
+    );
+    assert_eq!(
+        tell(&market, &mut graph, &wrong_stamp, Some(clock_ms)),
+        Outcome::Accepted
+    );
+    assert_eq!(
+        tell(&market, &mut graph, &ahead, Some(clock_ms)),
+        Outcome::Future
+    );
     assert_eq!(graph.as_of_ms(), clock_ms);
     // The poison's partition goes on.
-    assert_eq!(tell(&market, &mut graph, &purchase(&market, "second", 0, START_MS + 1), Some(clock_ms)), Outcome::Accepted);
+    assert_eq!(
+        tell(
+            &market,
+            &mut graph,
+            &purchase(&market, "second", 0, START_MS + 1),
+            Some(clock_ms)
+        ),
+        Outcome::Accepted
+    );
     // Without a clock, history cannot be told from it.
-    assert_eq!(tell(&market, &mut graph, &poisoned[0], None), Outcome::Accepted);
-    assert_eq!(tell(&market, &mut graph, &purchase(&market, "third", 0, START_MS + 2), None), Outcome::Late);
+    assert_eq!(
+        tell(&market, &mut graph, &poisoned[0], None),
+        Outcome::Accepted
+    );
+    assert_eq!(
+        tell(
+            &market,
+            &mut graph,
+            &purchase(&market, "third", 0, START_MS + 2),
+            None
+        ),
+        Outcome::Late
+    );
 }
 
 /// An id that was used already, with a time far ahead of the partition's: it is dropped, and makes nothing late.
@@ -225,7 +363,31 @@ fn a_wrong_clock_moves_nothing() {
 fn a_duplicate_makes_nothing_late() {
     let market = short_horizon();
     let mut graph = market.graph(Tracking::Off);
-    assert_eq!(tell(&market, &mut graph, &purchase(&market, "p", 0, START_MS), None), Outcome::Accepted);
-    assert_eq!(tell(&market, &mut graph, &purchase(&market, "p", 0, START_MS + 30 * DAY_MS), None), Outcome::Duplicate);
-    assert_eq!(tell(&market, &mut graph, &purchase(&market, "q", 0, START_MS + DAY_MS), None), Outcome::Accepted);
+    assert_eq!(
+        tell(
+            &market,
+            &mut graph,
+            &purchase(&market, "p", 0, START_MS),
+            None
+        ),
+        Outcome::Accepted
+    );
+    assert_eq!(
+        tell(
+            &market,
+            &mut graph,
+            &purchase(&market, "p", 0, START_MS + 30 * DAY_MS),
+            None
+        ),
+        Outcome::Duplicate
+    );
+    assert_eq!(
+        tell(
+            &market,
+            &mut graph,
+            &purchase(&market, "q", 0, START_MS + DAY_MS),
+            None
+        ),
+        Outcome::Accepted
+    );
 }

@@ -15,7 +15,11 @@ impl Story {
     fn new() -> Self {
         let market = network(true);
         let graph = market.graph(Tracking::On);
-        Self { market, graph, t_ms: START_MS }
+        Self {
+            market,
+            graph,
+            t_ms: START_MS,
+        }
     }
     fn row(&self, table: &str, values: &[(&str, &str)]) -> Plain {
         let table = self.market.catalog.table(table).unwrap();
@@ -35,7 +39,14 @@ impl Story {
         if let Some(time) = table.time {
             values[time.index()] = Datum::Time(t_ms);
         }
-        Plain { table: table.id, delete: false, partition: 0, time_ms: t_ms, known_ms: t_ms, values }
+        Plain {
+            table: table.id,
+            delete: false,
+            partition: 0,
+            time_ms: t_ms,
+            known_ms: t_ms,
+            values,
+        }
     }
     /// Applies a row, a minute after the one before.
     fn tell(&mut self, table: &str, values: &[(&str, &str)]) -> Outcome {
@@ -47,20 +58,33 @@ impl Story {
         self.t_ms += 60_000;
         let name = self.market.catalog.table(table).unwrap();
         let name = name.field_at(name.key).name.clone();
-        let row = Plain { delete: true, ..self.row(table, &[(&name, key)]) };
+        let row = Plain {
+            delete: true,
+            ..self.row(table, &[(&name, key)])
+        };
         self.apply(&row);
     }
     fn apply(&mut self, row: &Plain) -> Outcome {
-        self.graph.apply(&self.market.batch(std::slice::from_ref(row)), None)[0]
+        self.graph
+            .apply(&self.market.batch(std::slice::from_ref(row)), None)[0]
     }
     /// The key of the cell's anchor.
     fn cell(&self, table: &str, key: &str) -> String {
-        let (at, _) = self.graph.find(self.market.catalog.table(table).unwrap().id, key).unwrap();
-        self.graph.directory().key(self.graph.cell(at).anchor).to_string()
+        let (at, _) = self
+            .graph
+            .find(self.market.catalog.table(table).unwrap().id, key)
+            .unwrap();
+        self.graph
+            .directory()
+            .key(self.graph.cell(at).anchor)
+            .to_string()
     }
     fn calls(&self, table: &str, key: &str) -> u64 {
         let catalog = &self.market.catalog;
-        let (_, node) = self.graph.find(catalog.table(table).unwrap().id, key).unwrap();
+        let (_, node) = self
+            .graph
+            .find(catalog.table(table).unwrap().id, key)
+            .unwrap();
         let layout = &self.graph.shared().layout;
         node.events[layout.position(node.table, catalog.table("calls").unwrap().id)].total
     }
@@ -69,9 +93,16 @@ impl Story {
     }
     /// Relation and target of each edge, resolved.
     fn edges(&self, table: &str, key: &str) -> Vec<String> {
-        let (_, node) = self.graph.find(self.market.catalog.table(table).unwrap().id, key).unwrap();
+        let (_, node) = self
+            .graph
+            .find(self.market.catalog.table(table).unwrap().id, key)
+            .unwrap();
         let name = |e: &leadpulse_graph::Edge| {
-            format!("{} {}", self.market.catalog.relations[e.relation.index()].name, self.graph.directory().key(e.to))
+            format!(
+                "{} {}",
+                self.market.catalog.relations[e.relation.index()].name,
+                self.graph.directory().key(e.to)
+            )
         };
         self.graph.edges(node).iter().map(name).collect()
     }
@@ -80,22 +111,56 @@ impl Story {
 #[test]
 fn members_of_a_domain_wait_for_its_root_and_go_when_it_goes() {
     let mut story = Story::new();
-    story.tell("leads", &[("lead_id", "l"), ("email", "jo@mail.acme.co.uk")]);
+    story.tell(
+        "leads",
+        &[("lead_id", "l"), ("email", "jo@mail.acme.co.uk")],
+    );
     story.tell("people", &[("person_id", "p"), ("email", "x@acme.co.uk")]);
     story.tell("people", &[("person_id", "free"), ("email", "x@gmail.com")]);
-    assert_eq!((story.cell("leads", "l"), story.cell("people", "p")), ("acme.co.uk".into(), "acme.co.uk".into()));
+    assert_eq!(
+        (story.cell("leads", "l"), story.cell("people", "p")),
+        ("acme.co.uk".into(), "acme.co.uk".into())
+    );
     assert_eq!(story.cell("people", "free"), "free");
-    assert_eq!((story.stats().provisional, story.stats().unresolved), (2, 1));
-    story.tell("companies", &[("company_id", "acme"), ("website", "https://www.ACME.co.uk/home")]);
-    assert_eq!((story.cell("leads", "l"), story.cell("people", "p")), ("acme".into(), "acme".into()));
+    assert_eq!(
+        (story.stats().provisional, story.stats().unresolved),
+        (2, 1)
+    );
+    story.tell(
+        "companies",
+        &[
+            ("company_id", "acme"),
+            ("website", "https://www.ACME.co.uk/home"),
+        ],
+    );
+    assert_eq!(
+        (story.cell("leads", "l"), story.cell("people", "p")),
+        ("acme".into(), "acme".into())
+    );
     assert_eq!(story.stats().by_domain, 2);
     // A second claim with a greater key is counted and changes nothing; with a smaller one it wins.
-    story.tell("companies", &[("company_id", "bcme"), ("website", "acme.co.uk")]);
-    assert_eq!((story.cell("people", "p"), story.stats().ambiguous_domains), ("acme".into(), 1));
-    story.tell("companies", &[("company_id", "aaa"), ("website", "acme.co.uk")]);
+    story.tell(
+        "companies",
+        &[("company_id", "bcme"), ("website", "acme.co.uk")],
+    );
+    assert_eq!(
+        (story.cell("people", "p"), story.stats().ambiguous_domains),
+        ("acme".into(), 1)
+    );
+    story.tell(
+        "companies",
+        &[("company_id", "aaa"), ("website", "acme.co.uk")],
+    );
     assert_eq!(story.cell("people", "p"), "aaa");
     // An owner wins over any domain, and another address is matched anew.
-    story.tell("people", &[("person_id", "p"), ("email", "x@acme.co.uk"), ("company_id", "bcme")]);
+    story.tell(
+        "people",
+        &[
+            ("person_id", "p"),
+            ("email", "x@acme.co.uk"),
+            ("company_id", "bcme"),
+        ],
+    );
     assert_eq!(story.cell("people", "p"), "bcme");
     story.tell("leads", &[("lead_id", "l"), ("email", "jo@initech.io")]);
     assert_eq!(story.cell("leads", "l"), "initech.io");
@@ -105,17 +170,33 @@ fn members_of_a_domain_wait_for_its_root_and_go_when_it_goes() {
     }
     assert_eq!(story.cell("leads", "l"), "bcme");
     story.delete("companies", "bcme");
-    assert_eq!((story.cell("leads", "l"), story.cell("people", "p")), ("acme.co.uk".into(), "bcme".into()));
+    assert_eq!(
+        (story.cell("leads", "l"), story.cell("people", "p")),
+        ("acme.co.uk".into(), "bcme".into())
+    );
 }
 
 #[test]
 fn of_several_domains_the_first_that_leads_to_a_root_is_taken() {
     let mut story = Story::new();
-    story.tell("people", &[("person_id", "p"), ("email", "jo@initech.io"), ("site", "acme.com")]);
+    story.tell(
+        "people",
+        &[
+            ("person_id", "p"),
+            ("email", "jo@initech.io"),
+            ("site", "acme.com"),
+        ],
+    );
     assert_eq!(story.cell("people", "p"), "initech.io");
-    story.tell("companies", &[("company_id", "acme"), ("website", "acme.com")]);
+    story.tell(
+        "companies",
+        &[("company_id", "acme"), ("website", "acme.com")],
+    );
     assert_eq!(story.cell("people", "p"), "acme");
-    story.tell("companies", &[("company_id", "initech"), ("website", "https://initech.io")]);
+    story.tell(
+        "companies",
+        &[("company_id", "initech"), ("website", "https://initech.io")],
+    );
     assert_eq!(story.cell("people", "p"), "initech");
     story.delete("companies", "initech");
     assert_eq!(story.cell("people", "p"), "acme");
@@ -124,78 +205,190 @@ fn of_several_domains_the_first_that_leads_to_a_root_is_taken() {
 #[test]
 fn a_converted_lead_and_its_contact_are_one() {
     let mut story = Story::new();
-    story.tell("leads", &[("lead_id", "l"), ("company_id", "acme"), ("product", "sku")]);
+    story.tell(
+        "leads",
+        &[("lead_id", "l"), ("company_id", "acme"), ("product", "sku")],
+    );
     story.tell("calls", &[("call_id", "1"), ("lead_id", "l")]);
     story.tell("forms", &[("form_id", "2"), ("lead_id", "l")]);
-    story.tell("leads", &[("lead_id", "l"), ("converted_to", "p"), ("product", "sku")]);
+    story.tell(
+        "leads",
+        &[("lead_id", "l"), ("converted_to", "p"), ("product", "sku")],
+    );
     story.tell("people", &[("person_id", "p")]);
     // The contact has no owner of its own yet: nor has the lead's last version.
     assert_eq!(story.cell("people", "p"), "p");
-    story.tell("leads", &[("lead_id", "l"), ("converted_to", "p"), ("company_id", "acme"), ("product", "sku")]);
-    assert_eq!((story.cell("people", "p"), story.cell("leads", "l"), story.stats().by_link), ("acme".into(), "acme".into(), 1));
+    story.tell(
+        "leads",
+        &[
+            ("lead_id", "l"),
+            ("converted_to", "p"),
+            ("company_id", "acme"),
+            ("product", "sku"),
+        ],
+    );
+    assert_eq!(
+        (
+            story.cell("people", "p"),
+            story.cell("leads", "l"),
+            story.stats().by_link
+        ),
+        ("acme".into(), "acme".into(), 1)
+    );
     story.tell("calls", &[("call_id", "3"), ("lead_id", "l")]);
-    assert_eq!((story.calls("people", "p"), story.calls("leads", "l")), (2, 0));
-    let (at, lead) = story.graph.find(story.market.catalog.table("leads").unwrap().id, "l").unwrap();
+    assert_eq!(
+        (story.calls("people", "p"), story.calls("leads", "l")),
+        (2, 0)
+    );
+    let (at, lead) = story
+        .graph
+        .find(story.market.catalog.table("leads").unwrap().id, "l")
+        .unwrap();
     assert!(lead.absorbed && !lead.is_merged() && !lead.hubs.is_empty());
     // Forms cannot hang on people: the lead keeps them.
     assert_eq!(lead.events.iter().map(|e| e.total).sum::<u64>(), 1);
-    assert_eq!(story.graph.cell(at).nodes.iter().flat_map(|n| n.recent()).count(), 3);
+    assert_eq!(
+        story
+            .graph
+            .cell(at)
+            .nodes
+            .iter()
+            .flat_map(|n| n.recent())
+            .count(),
+        3
+    );
     assert_eq!((story.stats().converted, story.stats().merged), (1, 0));
     // The lead's row may go; who they are stays.
     story.delete("leads", "l");
     story.tell("calls", &[("call_id", "4"), ("lead_id", "l")]);
-    assert_eq!((story.calls("people", "p"), story.cell("leads", "l")), (3, story.cell("people", "p")));
+    assert_eq!(
+        (story.calls("people", "p"), story.cell("leads", "l")),
+        (3, story.cell("people", "p"))
+    );
 }
 
 #[test]
 fn a_merged_root_leaves_its_members_to_the_survivor() {
     let mut story = Story::new();
-    story.tell("companies", &[("company_id", "old"), ("website", "acme.com"), ("industry", "v0")]);
+    story.tell(
+        "companies",
+        &[
+            ("company_id", "old"),
+            ("website", "acme.com"),
+            ("industry", "v0"),
+        ],
+    );
     story.tell("people", &[("person_id", "p"), ("company_id", "old")]);
     story.tell("people", &[("person_id", "q"), ("email", "q@acme.com")]);
     story.tell("calls", &[("call_id", "1"), ("company_id", "old")]);
     story.tell("companies", &[("company_id", "new")]);
-    story.tell("companies", &[("company_id", "old"), ("website", "acme.com"), ("industry", "v0"), ("merged_into", "new")]);
-    assert_eq!((story.cell("people", "p"), story.cell("people", "q")), ("new".into(), "new".into()));
+    story.tell(
+        "companies",
+        &[
+            ("company_id", "old"),
+            ("website", "acme.com"),
+            ("industry", "v0"),
+            ("merged_into", "new"),
+        ],
+    );
+    assert_eq!(
+        (story.cell("people", "p"), story.cell("people", "q")),
+        ("new".into(), "new".into())
+    );
     story.tell("people", &[("person_id", "late"), ("company_id", "old")]);
     story.tell("calls", &[("call_id", "2"), ("company_id", "old")]);
-    assert_eq!((story.cell("people", "late"), story.calls("companies", "new")), ("new".into(), 2));
+    assert_eq!(
+        (
+            story.cell("people", "late"),
+            story.calls("companies", "new")
+        ),
+        ("new".into(), 2)
+    );
     // Moving from one name of the company to the other is no move.
     story.tell("people", &[("person_id", "p"), ("company_id", "new")]);
     assert_eq!(story.edges("people", "p"), Vec::<String>::new());
-    let (at, old) = story.graph.find(story.market.catalog.root().id, "old").unwrap();
+    let (at, old) = story
+        .graph
+        .find(story.market.catalog.root().id, "old")
+        .unwrap();
     assert!(old.is_merged() && old.hubs.is_empty() && old.is_known());
-    assert!(!story.graph.view(story.graph.cell(at), old, story.t_ms, &story.market.population).is_eligible());
+    assert!(
+        !story
+            .graph
+            .view(
+                story.graph.cell(at),
+                old,
+                story.t_ms,
+                &story.market.population
+            )
+            .is_eligible()
+    );
     assert_eq!(story.graph.cell(at).hubs().len(), 0);
     // Afterwards it moves on, and the company it left is the survivor.
     story.tell("people", &[("person_id", "p"), ("company_id", "next")]);
     assert_eq!(story.edges("people", "p"), ["people/previous new"]);
-    let new = story.graph.find(story.market.catalog.root().id, "new").unwrap().1.entity;
+    let new = story
+        .graph
+        .find(story.market.catalog.root().id, "new")
+        .unwrap()
+        .1
+        .entity;
     assert_eq!(story.graph.incoming(new).len(), 1);
 }
 
 #[test]
 fn former_roots_are_kept_and_bounded() {
     let mut story = Story::new();
-    story.tell("people", &[("person_id", "p"), ("company_id", "c0"), ("former_company", "before")]);
+    story.tell(
+        "people",
+        &[
+            ("person_id", "p"),
+            ("company_id", "c0"),
+            ("former_company", "before"),
+        ],
+    );
     assert_eq!(story.edges("people", "p"), ["people/previous before"]);
     story.delete("people", "p");
     for company in 1..=10 {
-        story.tell("people", &[("person_id", "p"), ("company_id", &format!("c{company}"))]);
+        story.tell(
+            "people",
+            &[("person_id", "p"), ("company_id", &format!("c{company}"))],
+        );
     }
     let mut edges = story.edges("people", "p");
     edges.sort_unstable();
-    assert_eq!(edges, (2..10).map(|i| format!("people/previous c{i}")).collect::<Vec<_>>());
+    assert_eq!(
+        edges,
+        (2..10)
+            .map(|i| format!("people/previous c{i}"))
+            .collect::<Vec<_>>()
+    );
     // Back where it was: not a former root any more.
     story.tell("people", &[("person_id", "p"), ("company_id", "c9")]);
-    assert!(story.edges("people", "p").contains(&"people/previous c10".to_owned()));
-    assert!(!story.edges("people", "p").contains(&"people/previous c9".to_owned()));
+    assert!(
+        story
+            .edges("people", "p")
+            .contains(&"people/previous c10".to_owned())
+    );
+    assert!(
+        !story
+            .edges("people", "p")
+            .contains(&"people/previous c9".to_owned())
+    );
 }
 
 #[test]
 fn a_retraction_takes_its_event_back_once() {
     let mut story = Story::new();
-    let call = |id: &'static str| [("call_id", id), ("person_id", "p"), ("about", "acme umbrella"), ("sku", "s"), ("kind", "v0")];
+    let call = |id: &'static str| {
+        [
+            ("call_id", id),
+            ("person_id", "p"),
+            ("about", "acme umbrella"),
+            ("sku", "s"),
+            ("kind", "v0"),
+        ]
+    };
     let back = |id| [&call(id)[..], &[("revoked", "true")]].concat();
     story.tell("calls", &call("1"));
     let second = story.row("calls", &call("2"));
@@ -208,18 +401,44 @@ fn a_retraction_takes_its_event_back_once() {
     // Before its event: the event is held off.
     let undo = story.row("calls", &back("3"));
     let third = story.row("calls", &call("3"));
-    assert_eq!((story.apply(&undo), story.apply(&third), story.apply(&third)), (Outcome::Accepted, Outcome::Duplicate, Outcome::Duplicate));
-    assert_eq!((story.calls("people", "p"), story.stats().cancelled_events), (1, 1));
-    let mentioned = story.graph.find(story.market.catalog.root().id, "acme").unwrap().1.mentions()[0].tally.count();
+    assert_eq!(
+        (story.apply(&undo), story.apply(&third), story.apply(&third)),
+        (Outcome::Accepted, Outcome::Duplicate, Outcome::Duplicate)
+    );
+    assert_eq!(
+        (story.calls("people", "p"), story.stats().cancelled_events),
+        (1, 1)
+    );
+    let mentioned = story
+        .graph
+        .find(story.market.catalog.root().id, "acme")
+        .unwrap()
+        .1
+        .mentions()[0]
+        .tally
+        .count();
     assert_eq!(mentioned, 1);
     // The last one: nothing is left, exactly.
     story.t_ms = START_MS + 60_000;
     let undo = story.row("calls", &back("1"));
     story.apply(&undo);
-    let (_, node) = story.graph.find(story.market.catalog.table("people").unwrap().id, "p").unwrap();
+    let (_, node) = story
+        .graph
+        .find(story.market.catalog.table("people").unwrap().id, "p")
+        .unwrap();
     assert!(node.events.iter().all(|e| *e == Default::default()));
-    assert!(node.touches().is_empty() && node.recent().is_empty() && node.counters().next().is_none());
-    assert!(story.graph.find(story.market.catalog.root().id, "acme").unwrap().1.mentions().is_empty());
+    assert!(
+        node.touches().is_empty() && node.recent().is_empty() && node.counters().next().is_none()
+    );
+    assert!(
+        story
+            .graph
+            .find(story.market.catalog.root().id, "acme")
+            .unwrap()
+            .1
+            .mentions()
+            .is_empty()
+    );
 }
 
 #[test]
@@ -230,17 +449,35 @@ fn an_old_retraction_applies_if_its_event_may_be_there() {
     let call = |id: &'static str| [("call_id", id), ("person_id", "p"), ("kind", "v0")];
     let back = |id| [&call(id)[..], &[("revoked", "true")]].concat();
     story.tell("calls", &call("old"));
-    let (old, never) = (story.row("calls", &back("old")), story.row("calls", &back("never")));
+    let (old, never) = (
+        story.row("calls", &back("old")),
+        story.row("calls", &back("never")),
+    );
     story.t_ms += 20 * DAY_MS;
     story.tell("calls", &call("new"));
     story.graph.advance(story.t_ms);
     assert_eq!(story.graph.size().fingerprints, 1);
-    let known = |row: &Plain, t_ms| Plain { known_ms: t_ms, ..row.clone() };
+    let known = |row: &Plain, t_ms| Plain {
+        known_ms: t_ms,
+        ..row.clone()
+    };
     let t_ms = story.t_ms;
     assert_eq!(story.apply(&known(&old, t_ms)), Outcome::Accepted);
-    assert_eq!((story.calls("people", "p"), story.stats().unmatched_retractions), (1, 0));
+    assert_eq!(
+        (
+            story.calls("people", "p"),
+            story.stats().unmatched_retractions
+        ),
+        (1, 0)
+    );
     assert_eq!(story.apply(&known(&old, t_ms)), Outcome::Duplicate);
     // Nothing of that day is left to undo.
     assert_eq!(story.apply(&known(&never, t_ms)), Outcome::Accepted);
-    assert_eq!((story.calls("people", "p"), story.stats().unmatched_retractions), (1, 1));
+    assert_eq!(
+        (
+            story.calls("people", "p"),
+            story.stats().unmatched_retractions
+        ),
+        (1, 1)
+    );
 }

@@ -8,7 +8,9 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use serde_json::{Value as Json, json};
 
-use crate::market::{Dice, Market, Plain, START_MS, Seed, Style, cases, crm, network, seeds, shop, stream};
+use crate::market::{
+    Dice, Market, Plain, START_MS, Seed, Style, cases, crm, network, seeds, shop, stream,
+};
 
 /// No amount of a stream is greater.
 const LARGEST_AMOUNT: f64 = 200.0;
@@ -20,21 +22,38 @@ fn assert_same(expected: &Graph, found: &Graph, removed: &[f64]) {
     let (a, b) = (&image(expected), &image(found));
     let halves = expected.shared().bank.len();
     let is_exact = removed.iter().all(|weight| *weight == 0.0);
-    let node_names = |image: &Json| image["nodes"].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    let node_names = |image: &Json| {
+        image["nodes"]
+            .as_object()
+            .unwrap()
+            .keys()
+            .cloned()
+            .collect::<Vec<_>>()
+    };
     assert_eq!(node_names(a), node_names(b), "nodes");
     for (name, node) in a["nodes"].as_object().unwrap() {
         let (mut left, mut right) = (node.clone(), b["nodes"][name].clone());
         for (table, state) in node["events"].as_object().unwrap() {
             let sums = |node: &mut Json| numbers(node["events"][table]["sums"].take());
             let (left, right) = (sums(&mut left), sums(&mut right));
-            let scale: Vec<f64> = (0..halves).map(|h| left.get(h).copied().unwrap_or(0.0) + removed[h]).collect();
-            assert_sums(&left, &right, &scale, &format!("{name} {table} {:?}", state["slots"]));
+            let scale: Vec<f64> = (0..halves)
+                .map(|h| left.get(h).copied().unwrap_or(0.0) + removed[h])
+                .collect();
+            assert_sums(
+                &left,
+                &right,
+                &scale,
+                &format!("{name} {table} {:?}", state["slots"]),
+            );
         }
         for tallies in ["touches", "mentions"] {
             for key in node[tallies].as_object().unwrap().keys() {
                 let weight = |node: &mut Json| node[tallies][key][2].take().as_f64().unwrap();
                 let (x, y) = (weight(&mut left), weight(&mut right));
-                assert!((x - y).abs() <= 1e-9 * (x.abs() + removed[halves - 1]), "weight of {key} on {name}: {x} {y}");
+                assert!(
+                    (x - y).abs() <= 1e-9 * (x.abs() + removed[halves - 1]),
+                    "weight of {key} on {name}: {x} {y}"
+                );
             }
         }
         if !is_exact {
@@ -43,10 +62,19 @@ fn assert_same(expected: &Graph, found: &Graph, removed: &[f64]) {
         }
         assert_eq!(left, right, "{name}");
     }
-    let hub_names = |image: &Json| image["hubs"].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    let hub_names = |image: &Json| {
+        image["hubs"]
+            .as_object()
+            .unwrap()
+            .keys()
+            .cloned()
+            .collect::<Vec<_>>()
+    };
     assert_eq!(hub_names(a), hub_names(b), "hubs");
     // What was ever in a hub leaves its rounding there.
-    let everything: Vec<f64> = (0..halves).map(|h| decayed_count(expected, h) + removed[h]).collect();
+    let everything: Vec<f64> = (0..halves)
+        .map(|h| decayed_count(expected, h) + removed[h])
+        .collect();
     for (name, hub) in a["hubs"].as_object().unwrap() {
         let other = &b["hubs"][name];
         assert_eq!(hub[0], other[0], "cells of {name}");
@@ -68,7 +96,11 @@ fn forget_displaced(node: &mut Json) {
         }
     }
     for tallies in ["touches", "mentions"] {
-        node[tallies].as_object_mut().unwrap().values_mut().for_each(|tally| drop(tally[1].take()));
+        node[tallies]
+            .as_object_mut()
+            .unwrap()
+            .values_mut()
+            .for_each(|tally| drop(tally[1].take()));
     }
     node["recent"].take();
     if let Some(verdicts) = node["verdicts"].as_array_mut() {
@@ -82,24 +114,47 @@ fn removed(market: &Market, rows: &[Plain], as_of_ms: i64) -> Vec<f64> {
     let bank = &graph.shared().bank;
     let landmark = bank.landmark(as_of_ms);
     let back = || rows.iter().filter(|row| row.takes_back(&market.catalog));
-    (0..bank.len()).map(|h| back().map(|row| bank.weight(h, row.time_ms, landmark)).sum()).collect()
+    (0..bank.len())
+        .map(|h| {
+            back()
+                .map(|row| bank.weight(h, row.time_ms, landmark))
+                .sum()
+        })
+        .collect()
 }
 
 /// The decayed count of all events, relative to the hubs' landmark.
 fn decayed_count(graph: &Graph, h: usize) -> f64 {
     let bank = &graph.shared().bank;
-    let states = graph.cells().flat_map(|(_, cell)| &cell.nodes).flat_map(|node| &node.events);
-    states.filter_map(|state| Some(state.slots(bank).next()?.1[h] * bank.rebase(h, state.landmark(), graph.hubs().landmark()))).sum()
+    let states = graph
+        .cells()
+        .flat_map(|(_, cell)| &cell.nodes)
+        .flat_map(|node| &node.events);
+    states
+        .filter_map(|state| {
+            Some(
+                state.slots(bank).next()?.1[h]
+                    * bank.rebase(h, state.landmark(), graph.hubs().landmark()),
+            )
+        })
+        .sum()
 }
 
 fn numbers(list: Json) -> Vec<f64> {
-    list.as_array().unwrap().iter().map(|x| x.as_f64().expect("sums are finite")).collect()
+    list.as_array()
+        .unwrap()
+        .iter()
+        .map(|x| x.as_f64().expect("sums are finite"))
+        .collect()
 }
 
 fn assert_sums(left: &[f64], right: &[f64], scale: &[f64], what: &str) {
     assert_eq!(left.len(), right.len(), "{what}");
     for (i, (x, y)) in left.iter().zip(right).enumerate() {
-        assert!((x - y).abs() <= 1e-9 * LARGEST_AMOUNT * scale[i % scale.len()], "{what}, sum {i}: {x} {y}");
+        assert!(
+            (x - y).abs() <= 1e-9 * LARGEST_AMOUNT * scale[i % scale.len()],
+            "{what}, sum {i}: {x} {y}"
+        );
     }
 }
 
@@ -108,20 +163,31 @@ fn image(graph: &Graph) -> Json {
 }
 
 fn last_ms(rows: &[Plain]) -> i64 {
-    rows.iter().map(|r| r.time_ms.max(r.known_ms)).max().unwrap_or(START_MS)
+    rows.iter()
+        .map(|r| r.time_ms.max(r.known_ms))
+        .max()
+        .unwrap_or(START_MS)
 }
 
 /// Any order of rows in which each entity's versions keep theirs, with some events twice.
 fn rearranged(market: &Market, rows: &[Plain], dice: &mut Dice) -> Vec<Plain> {
     let is_event = |row: &Plain| market.catalog.table_at(row.table).role == Role::Event;
     let mut all: Vec<Plain> = rows.to_vec();
-    all.extend(rows.iter().filter(|r| is_event(r) && dice.below(5) == 0).cloned().collect::<Vec<_>>());
+    all.extend(
+        rows.iter()
+            .filter(|r| is_event(r) && dice.below(5) == 0)
+            .cloned()
+            .collect::<Vec<_>>(),
+    );
     for i in (1..all.len()).rev() {
         all.swap(i, dice.below(i as u64 + 1) as usize);
     }
     let key = |row: &Plain| (row.table, row.key(&market.catalog).to_owned());
-    let mut versions: BTreeMap<(TableId, String), std::collections::VecDeque<Plain>> = BTreeMap::new();
-    rows.iter().filter(|r| !is_event(r)).for_each(|r| versions.entry(key(r)).or_default().push_back(r.clone()));
+    let mut versions: BTreeMap<(TableId, String), std::collections::VecDeque<Plain>> =
+        BTreeMap::new();
+    rows.iter()
+        .filter(|r| !is_event(r))
+        .for_each(|r| versions.entry(key(r)).or_default().push_back(r.clone()));
     for row in all.iter_mut().filter(|r| !is_event(r)) {
         *row = versions.get_mut(&key(row)).unwrap().pop_front().unwrap();
     }
@@ -137,10 +203,20 @@ fn direct(market: &Market, rows: &[Plain], as_of_ms: i64) -> Graph {
 }
 
 /// The same rows in another order, in small batches, over other shards, with boards and scoring between.
-fn roundabout(market: &Market, rows: &[Plain], start_ms: i64, end_ms: i64, dice: &mut Dice) -> Graph {
+fn roundabout(
+    market: &Market,
+    rows: &[Plain],
+    start_ms: i64,
+    end_ms: i64,
+    dice: &mut Dice,
+) -> Graph {
     let mut market = market.clone();
     market.options.shards = [1, 3, 16][dice.below(3) as usize];
-    let tracking = if dice.below(3) == 0 { Tracking::Off } else { Tracking::On };
+    let tracking = if dice.below(3) == 0 {
+        Tracking::Off
+    } else {
+        Tracking::On
+    };
     let mut graph = market.graph(tracking);
     let rows = rearranged(&market, rows, dice);
     let mut rest = &rows[..];
@@ -150,7 +226,8 @@ fn roundabout(market: &Market, rows: &[Plain], start_ms: i64, end_ms: i64, dice:
         rest = after;
         graph.apply(&market.batch(batch), None);
         if dice.below(3) == 0 {
-            t_ms = (t_ms + dice.below(DAY_MS as u64) as i64).min(end_ms - market.options.board_period_ms);
+            t_ms = (t_ms + dice.below(DAY_MS as u64) as i64)
+                .min(end_ms - market.options.board_period_ms);
             graph.advance(t_ms);
             for (at, reasons) in graph.take_dirty(1) {
                 assert!(!reasons.is_empty());
@@ -163,10 +240,21 @@ fn roundabout(market: &Market, rows: &[Plain], start_ms: i64, end_ms: i64, dice:
 }
 
 fn any_way_is_the_same(market: &Market, seeds: &[Seed], entropy: u64) {
-    let rows = stream(market, Style { ties: true, wild: false }, seeds);
+    let rows = stream(
+        market,
+        Style {
+            ties: true,
+            wild: false,
+        },
+        seeds,
+    );
     let (start_ms, end_ms) = (last_ms(&rows), last_ms(&rows) + 30 * DAY_MS);
     let removed = removed(market, &rows, end_ms);
-    assert_same(&direct(market, &rows, end_ms), &roundabout(market, &rows, start_ms, end_ms, &mut Dice(entropy)), &removed);
+    assert_same(
+        &direct(market, &rows, end_ms),
+        &roundabout(market, &rows, start_ms, end_ms, &mut Dice(entropy)),
+        &removed,
+    );
 }
 
 proptest! {
@@ -254,10 +342,19 @@ fn forget_times(image: &mut Json, delta_ms: i64, periods: i64) {
     let delta_days = delta_ms / DAY_MS;
     for (_, node) in image["nodes"].as_object_mut().unwrap() {
         earlier(&mut node["since_ms"], delta_ms);
-        node["edges"].as_array_mut().unwrap().iter_mut().for_each(|edge| earlier(&mut edge[2], delta_ms));
+        node["edges"]
+            .as_array_mut()
+            .unwrap()
+            .iter_mut()
+            .for_each(|edge| earlier(&mut edge[2], delta_ms));
         // Times among the values are texts.
         for (_, value) in node["row"].as_object_mut().unwrap() {
-            if let Some(t) = value.as_str().unwrap().strip_prefix("Time(").and_then(|t| t.strip_suffix(")")?.parse::<i64>().ok()) {
+            if let Some(t) = value
+                .as_str()
+                .unwrap()
+                .strip_prefix("Time(")
+                .and_then(|t| t.strip_suffix(")")?.parse::<i64>().ok())
+            {
                 *value = json!(t - delta_ms);
             }
         }
@@ -268,15 +365,39 @@ fn forget_times(image: &mut Json, delta_ms: i64, periods: i64) {
             earlier(&mut state["landmark"], periods);
             earlier(&mut state["oldest_ms"], delta_ms);
             earlier(&mut state["newest"]["time_ms"], delta_ms);
-            state["slot_newest_ms"].as_array_mut().unwrap().iter_mut().for_each(|t| earlier(t, delta_ms));
-            state["days"].as_array_mut().unwrap().iter_mut().for_each(|day| earlier(&mut day[0], delta_days));
-            state["staged"].as_array_mut().unwrap().iter_mut().for_each(|event| earlier(&mut event["time_ms"], delta_ms));
+            state["slot_newest_ms"]
+                .as_array_mut()
+                .unwrap()
+                .iter_mut()
+                .for_each(|t| earlier(t, delta_ms));
+            state["days"]
+                .as_array_mut()
+                .unwrap()
+                .iter_mut()
+                .for_each(|day| earlier(&mut day[0], delta_days));
+            state["staged"]
+                .as_array_mut()
+                .unwrap()
+                .iter_mut()
+                .for_each(|event| earlier(&mut event["time_ms"], delta_ms));
         }
         for (_, counter) in node["counters"].as_object_mut().unwrap() {
-            counter["days"].as_array_mut().unwrap().iter_mut().for_each(|day| earlier(&mut day[0], delta_days));
+            counter["days"]
+                .as_array_mut()
+                .unwrap()
+                .iter_mut()
+                .for_each(|day| earlier(&mut day[0], delta_days));
         }
-        node["touches"].as_object_mut().unwrap().iter_mut().for_each(|(_, touch)| earlier(&mut touch[1], delta_ms));
-        node["recent"].as_array_mut().unwrap().iter_mut().for_each(|event| earlier(&mut event["time_ms"], delta_ms));
+        node["touches"]
+            .as_object_mut()
+            .unwrap()
+            .iter_mut()
+            .for_each(|(_, touch)| earlier(&mut touch[1], delta_ms));
+        node["recent"]
+            .as_array_mut()
+            .unwrap()
+            .iter_mut()
+            .for_each(|event| earlier(&mut event["time_ms"], delta_ms));
     }
 }
 
@@ -286,9 +407,30 @@ fn a_large_batch_is_the_same_as_many_small_ones() {
     let market = crm();
     let mut dice = Dice(7);
     let mut runner = proptest::test_runner::TestRunner::deterministic();
-    let seeds = prop::collection::vec(seeds(2, 100), 3000).new_tree(&mut runner).unwrap().current().concat();
-    let rows = stream(&market, Style { ties: true, wild: false }, &seeds);
+    let seeds = prop::collection::vec(seeds(2, 100), 3000)
+        .new_tree(&mut runner)
+        .unwrap()
+        .current()
+        .concat();
+    let rows = stream(
+        &market,
+        Style {
+            ties: true,
+            wild: false,
+        },
+        &seeds,
+    );
     assert!(rows.len() > 1000);
     let end_ms = last_ms(&rows) + DAY_MS;
-    assert_same(&direct(&market, &rows, end_ms), &roundabout(&market, &rows, last_ms(&rows) - 5 * DAY_MS, end_ms, &mut dice), &[0.0; 3]);
+    assert_same(
+        &direct(&market, &rows, end_ms),
+        &roundabout(
+            &market,
+            &rows,
+            last_ms(&rows) - 5 * DAY_MS,
+            end_ms,
+            &mut dice,
+        ),
+        &[0.0; 3],
+    );
 }

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use leadpulse_graph::{DAY_MS, Graph, GraphOptions, Tracking};
 use leadpulse_schema::{
-    Catalog, Comparison, Condition, DataType, DayCounter, DayWindow, Field, FieldId, Literal, Meaning, Measure, Operand, Operation,
-    Population, Position, Role, RowBatch, Table, TableId, Value,
+    Catalog, Comparison, Condition, DataType, DayCounter, DayWindow, Field, FieldId, Literal,
+    Meaning, Measure, Operand, Operation, Population, Position, Role, RowBatch, Table, TableId,
+    Value,
 };
 use proptest::prelude::*;
 
@@ -176,22 +177,59 @@ pub struct Market {
 
 /// Account, contacts, their devices; hubs of all three kinds; three event tables.
 pub fn crm() -> Market {
-    let files = [ACCOUNTS, CONTACTS, DEVICES, PRODUCTS, ACTIVITIES, PURCHASES, PINGS];
+    let files = [
+        ACCOUNTS, CONTACTS, DEVICES, PRODUCTS, ACTIVITIES, PURCHASES, PINGS,
+    ];
     let catalog = load(&files);
-    let (activities, purchases) = (catalog.table("activities").unwrap(), catalog.table("purchases").unwrap());
+    let (activities, purchases) = (
+        catalog.table("activities").unwrap(),
+        catalog.table("purchases").unwrap(),
+    );
     let kind = Operand::Column(field(activities, "type"));
     let first_kind = Condition::Compare(kind, Comparison::Equal, Literal::Text("v0".into()));
     let counters = vec![
-        DayCounter { events: activities.id, filter: None, measure: Measure::Count },
-        DayCounter { events: activities.id, filter: Some(first_kind), measure: Measure::CountOf(field(activities, "minutes")) },
-        DayCounter { events: purchases.id, filter: None, measure: Measure::SumOf(field(purchases, "amount")) },
+        DayCounter {
+            events: activities.id,
+            filter: None,
+            measure: Measure::Count,
+        },
+        DayCounter {
+            events: activities.id,
+            filter: Some(first_kind),
+            measure: Measure::CountOf(field(activities, "minutes")),
+        },
+        DayCounter {
+            events: purchases.id,
+            filter: None,
+            measure: Measure::SumOf(field(purchases, "amount")),
+        },
     ];
     let windows = vec![
-        DayWindow { counter: 0, start_days: Some(-7), end_days: 0 },
-        DayWindow { counter: 0, start_days: Some(-30), end_days: -7 },
-        DayWindow { counter: 1, start_days: None, end_days: 0 },
-        DayWindow { counter: 2, start_days: None, end_days: -3 },
-        DayWindow { counter: 2, start_days: Some(-14), end_days: 0 },
+        DayWindow {
+            counter: 0,
+            start_days: Some(-7),
+            end_days: 0,
+        },
+        DayWindow {
+            counter: 0,
+            start_days: Some(-30),
+            end_days: -7,
+        },
+        DayWindow {
+            counter: 1,
+            start_days: None,
+            end_days: 0,
+        },
+        DayWindow {
+            counter: 2,
+            start_days: None,
+            end_days: -3,
+        },
+        DayWindow {
+            counter: 2,
+            start_days: Some(-14),
+            end_days: 0,
+        },
     ];
     Market::new(catalog, counters, windows)
 }
@@ -204,16 +242,43 @@ pub fn network(with_steps: bool) -> Market {
         files.push(STEPS);
     }
     let catalog = load(&files);
-    let (calls, forms) = (catalog.table("calls").unwrap(), catalog.table("forms").unwrap());
+    let (calls, forms) = (
+        catalog.table("calls").unwrap(),
+        catalog.table("forms").unwrap(),
+    );
     let counters = vec![
-        DayCounter { events: calls.id, filter: None, measure: Measure::Count },
-        DayCounter { events: forms.id, filter: None, measure: Measure::Count },
-        DayCounter { events: calls.id, filter: None, measure: Measure::SumOf(field(calls, "minutes")) },
+        DayCounter {
+            events: calls.id,
+            filter: None,
+            measure: Measure::Count,
+        },
+        DayCounter {
+            events: forms.id,
+            filter: None,
+            measure: Measure::Count,
+        },
+        DayCounter {
+            events: calls.id,
+            filter: None,
+            measure: Measure::SumOf(field(calls, "minutes")),
+        },
     ];
     let windows = vec![
-        DayWindow { counter: 0, start_days: Some(-30), end_days: 0 },
-        DayWindow { counter: 1, start_days: None, end_days: 0 },
-        DayWindow { counter: 2, start_days: Some(-14), end_days: 0 },
+        DayWindow {
+            counter: 0,
+            start_days: Some(-30),
+            end_days: 0,
+        },
+        DayWindow {
+            counter: 1,
+            start_days: None,
+            end_days: 0,
+        },
+        DayWindow {
+            counter: 2,
+            start_days: Some(-14),
+            end_days: 0,
+        },
     ];
     let mut market = Market::new(catalog, counters, windows);
     market.options.free_mail_domains = vec!["freebie.example".into()];
@@ -224,14 +289,32 @@ pub fn network(with_steps: bool) -> Market {
 pub fn shop() -> Market {
     let catalog = load(&[CUSTOMERS, CARDS, VISITS]);
     let visits = catalog.table("visits").unwrap().id;
-    let counters = vec![DayCounter { events: visits, filter: None, measure: Measure::Count }];
-    let windows =
-        vec![DayWindow { counter: 0, start_days: Some(-10), end_days: 0 }, DayWindow { counter: 0, start_days: None, end_days: -1 }];
+    let counters = vec![DayCounter {
+        events: visits,
+        filter: None,
+        measure: Measure::Count,
+    }];
+    let windows = vec![
+        DayWindow {
+            counter: 0,
+            start_days: Some(-10),
+            end_days: 0,
+        },
+        DayWindow {
+            counter: 0,
+            start_days: None,
+            end_days: -1,
+        },
+    ];
     Market::new(catalog, counters, windows)
 }
 
 fn load(schemas: &[&str]) -> Arc<Catalog> {
-    let files: Vec<(String, &str)> = schemas.iter().enumerate().map(|(i, json)| (format!("{i}.avsc"), *json)).collect();
+    let files: Vec<(String, &str)> = schemas
+        .iter()
+        .enumerate()
+        .map(|(i, json)| (format!("{i}.avsc"), *json))
+        .collect();
     Arc::new(Catalog::from_json(&files).unwrap())
 }
 
@@ -242,9 +325,22 @@ fn field(table: &Table, name: &str) -> FieldId {
 impl Market {
     /// In the population is who had something in the first window but not more than two in the second.
     fn new(catalog: Arc<Catalog>, counters: Vec<DayCounter>, windows: Vec<DayWindow>) -> Self {
-        let compare = |window, comparison, x| Box::new(Condition::Compare(Operand::Window(window), comparison, Literal::Number(x)));
-        let condition = Condition::And(compare(0, Comparison::Greater, 0.0), compare(1, Comparison::LessOrEqual, 2.0));
-        let population = Population { condition: Some(condition), windows, counters: counters.clone() };
+        let compare = |window, comparison, x| {
+            Box::new(Condition::Compare(
+                Operand::Window(window),
+                comparison,
+                Literal::Number(x),
+            ))
+        };
+        let condition = Condition::And(
+            compare(0, Comparison::Greater, 0.0),
+            compare(1, Comparison::LessOrEqual, 2.0),
+        );
+        let population = Population {
+            condition: Some(condition),
+            windows,
+            counters: counters.clone(),
+        };
         // The landmark grid is 128 days, the rings are small, and nothing is late unless a test says so.
         let options = GraphOptions {
             half_lives_days: vec![0.5, 3.0, 30.0],
@@ -258,11 +354,21 @@ impl Market {
             day_counters: counters,
             ..GraphOptions::default()
         };
-        Self { catalog, options: options.validated().unwrap(), population, forbids_retractions: false }
+        Self {
+            catalog,
+            options: options.validated().unwrap(),
+            population,
+            forbids_retractions: false,
+        }
     }
     /// An empty graph.
     pub fn graph(&self, tracking: Tracking) -> Graph {
-        Graph::new(self.catalog.clone(), self.options.clone(), self.population.windows.clone(), tracking)
+        Graph::new(
+            self.catalog.clone(),
+            self.options.clone(),
+            self.population.windows.clone(),
+            tracking,
+        )
     }
     /// A batch of rows.
     pub fn batch(&self, rows: &[Plain]) -> RowBatch {
@@ -273,8 +379,16 @@ impl Market {
                 (false, true) => Operation::Retract,
                 (false, false) => Operation::Upsert,
             };
-            let mut builder =
-                batch.start(&self.catalog, row.table, operation, Position { partition: row.partition, offset: 0 }, row.known_ms);
+            let mut builder = batch.start(
+                &self.catalog,
+                row.table,
+                operation,
+                Position {
+                    partition: row.partition,
+                    offset: 0,
+                },
+                row.known_ms,
+            );
             for (id, datum) in row.values.iter().enumerate() {
                 let id = FieldId(id as u16);
                 match datum {
@@ -319,7 +433,10 @@ pub struct Plain {
 impl Plain {
     /// Whether it takes an event back.
     pub fn takes_back(&self, catalog: &Catalog) -> bool {
-        catalog.table_at(self.table).retraction.is_some_and(|f| self.values[f.index()] == Datum::Bool(true))
+        catalog
+            .table_at(self.table)
+            .retraction
+            .is_some_and(|f| self.values[f.index()] == Datum::Bool(true))
     }
     /// The row as it would have happened `delta_ms` later.
     pub fn shifted(&self, delta_ms: i64) -> Plain {
@@ -357,8 +474,20 @@ pub struct Seed {
 
 /// Up to `rows` seeds.
 pub fn seeds(rows: usize, days: u32) -> impl Strategy<Value = Vec<Seed>> {
-    let seed = (any::<u8>(), 0..6_u8, 0..days * 1440, 0..100_u8, any::<u64>());
-    let seed = seed.prop_map(|(table, key, minute, kind, entropy)| Seed { table, key, minute, kind, entropy });
+    let seed = (
+        any::<u8>(),
+        0..6_u8,
+        0..days * 1440,
+        0..100_u8,
+        any::<u64>(),
+    );
+    let seed = seed.prop_map(|(table, key, minute, kind, entropy)| Seed {
+        table,
+        key,
+        minute,
+        kind,
+        entropy,
+    });
     prop::collection::vec(seed, 0..rows)
 }
 
@@ -376,34 +505,83 @@ pub fn stream(market: &Market, style: Style, seeds: &[Seed]) -> Vec<Plain> {
         }
         // Two thirds of the rows are events.
         let events = seed.table % 3 > 0;
-        let tables: Vec<&Table> = market.catalog.tables.iter().filter(|t| (t.role == Role::Event) == events).collect();
+        let tables: Vec<&Table> = market
+            .catalog
+            .tables
+            .iter()
+            .filter(|t| (t.role == Role::Event) == events)
+            .collect();
         let table = tables[usize::from(seed.table / 3) % tables.len()];
-        let offset_ms =
-            if style.ties { i64::from(seed.minute / 360) * 360 * 60_000 } else { i64::from(seed.minute) * 60_000 + index as i64 };
+        let offset_ms = if style.ties {
+            i64::from(seed.minute / 360) * 360 * 60_000
+        } else {
+            i64::from(seed.minute) * 60_000 + index as i64
+        };
         let time_ms = START_MS + offset_ms;
         let delete = !events && seed.kind < 24;
         let is_future = events && seed.kind > 97;
-        let known_ms = if is_future { time_ms - DAY_MS } else { time_ms + dice.below(3_600_000) as i64 };
-        let key = if events { format!("e{index}") } else { entity_key(table, u64::from(seed.key)) };
-        let mut values: Vec<Datum> =
-            table.fields.iter().map(|f| if delete { Datum::Null } else { datum(market, f, style, &mut dice) }).collect();
+        let known_ms = if is_future {
+            time_ms - DAY_MS
+        } else {
+            time_ms + dice.below(3_600_000) as i64
+        };
+        let key = if events {
+            format!("e{index}")
+        } else {
+            entity_key(table, u64::from(seed.key))
+        };
+        let mut values: Vec<Datum> = table
+            .fields
+            .iter()
+            .map(|f| {
+                if delete {
+                    Datum::Null
+                } else {
+                    datum(market, f, style, &mut dice)
+                }
+            })
+            .collect();
         values[table.key.index()] = Datum::Text(key);
         if let (Some(time), false) = (table.time, delete) {
             values[time.index()] = Datum::Time(time_ms);
         }
         if let (Some(changed), false) = (table.changed_fields, delete) {
-            let names = table.fields.iter().map(|f| f.name.clone()).filter(|_| dice.below(3) == 0).collect();
-            values[changed.index()] = if dice.below(2) == 0 { Datum::Null } else { Datum::List(names) };
+            let names = table
+                .fields
+                .iter()
+                .map(|f| f.name.clone())
+                .filter(|_| dice.below(3) == 0)
+                .collect();
+            values[changed.index()] = if dice.below(2) == 0 {
+                Datum::Null
+            } else {
+                Datum::List(names)
+            };
         }
-        if events && table.owners.iter().all(|f| values[f.index()] == Datum::Null) {
+        if events
+            && table
+                .owners
+                .iter()
+                .all(|f| values[f.index()] == Datum::Null)
+        {
             let owner = table.owners[dice.below(table.owners.len() as u64) as usize];
             let target = table.field_at(owner).reference.unwrap().table;
-            values[owner.index()] = Datum::Text(entity_key(market.catalog.table_at(target), u64::from(seed.key)));
+            values[owner.index()] = Datum::Text(entity_key(
+                market.catalog.table_at(target),
+                u64::from(seed.key),
+            ));
         }
         let has_time = table.time.is_some() && !delete;
         let time_ms = if has_time { time_ms } else { known_ms };
         let partition = u32::from(table.id.0) * 2 + dice.below(2) as u32;
-        let row = Plain { table: table.id, delete, partition, time_ms, known_ms, values };
+        let row = Plain {
+            table: table.id,
+            delete,
+            partition,
+            time_ms,
+            known_ms,
+            values,
+        };
         if let Some(flag) = table.retraction {
             // Some events are taken back: before they come, or an earlier one now.
             let mut back = row.clone();
@@ -432,16 +610,19 @@ fn datum(market: &Market, field: &Field, style: Style, dice: &mut Dice) -> Datum
         return Datum::Null;
     }
     if field.data_type == DataType::Bool
-        && market
-            .catalog
-            .tables
-            .iter()
-            .any(|t| t.retraction == Some(field.id) && t.field(&field.name).is_some_and(|f| std::ptr::eq(f, field)))
+        && market.catalog.tables.iter().any(|t| {
+            t.retraction == Some(field.id)
+                && t.field(&field.name).is_some_and(|f| std::ptr::eq(f, field))
+        })
     {
         return Datum::Bool(false);
     }
     if field.match_by.is_some() {
-        return Datum::Text(ADDRESSES[dice.below(ADDRESSES.len() as u64) as usize].0.to_owned());
+        return Datum::Text(
+            ADDRESSES[dice.below(ADDRESSES.len() as u64) as usize]
+                .0
+                .to_owned(),
+        );
     }
     if let Some(reference) = field.reference {
         // Links stay for ever: with many of them all would soon be one.
@@ -450,24 +631,48 @@ fn datum(market: &Market, field: &Field, style: Style, dice: &mut Dice) -> Datum
         }
         if field.data_type == DataType::TextList {
             let target = market.catalog.table_at(reference.table);
-            return Datum::List((0..6).filter(|_| dice.below(4) == 0).map(|i| entity_key(target, i)).collect());
+            return Datum::List(
+                (0..6)
+                    .filter(|_| dice.below(4) == 0)
+                    .map(|i| entity_key(target, i))
+                    .collect(),
+            );
         }
-        return Datum::Text(entity_key(market.catalog.table_at(reference.table), dice.below(6)));
+        return Datum::Text(entity_key(
+            market.catalog.table_at(reference.table),
+            dice.below(6),
+        ));
     }
     const WILD_NUMBERS: [f64; 7] = [1e300, -1e300, f64::MAX, f64::MIN, 1e-300, 0.0, -1.0];
-    const WILD_TIMES: [i64; 6] = [i64::MIN, i64::MAX, 0, -62_135_596_800_000, 253_402_300_799_000, 1];
+    const WILD_TIMES: [i64; 6] = [
+        i64::MIN,
+        i64::MAX,
+        0,
+        -62_135_596_800_000,
+        253_402_300_799_000,
+        1,
+    ];
     match &field.data_type {
         DataType::Bool => Datum::Bool(dice.below(2) == 0),
-        DataType::Long if style.wild => Datum::Long([i64::MIN, i64::MAX, 0][dice.below(3) as usize]),
+        DataType::Long if style.wild => {
+            Datum::Long([i64::MIN, i64::MAX, 0][dice.below(3) as usize])
+        }
         DataType::Long => Datum::Long(dice.below(100) as i64 - 50),
         DataType::Double if style.wild => Datum::Double(WILD_NUMBERS[dice.below(7) as usize]),
         // Quarters, so that plain sums of them are exact in any order.
         DataType::Double => Datum::Double(dice.below(800) as f64 / 4.0 - 60.0),
         DataType::Time if style.wild => Datum::Time(WILD_TIMES[dice.below(6) as usize]),
         DataType::Time => Datum::Time(START_MS - dice.below(4000) as i64 * DAY_MS / 3),
-        DataType::Symbol(symbols) => Datum::Text(symbols[dice.below(symbols.len() as u64) as usize].clone()),
+        DataType::Symbol(symbols) => {
+            Datum::Text(symbols[dice.below(symbols.len() as u64) as usize].clone())
+        }
         DataType::Text => Datum::Text(format!("v{}", dice.below(5))),
-        DataType::TextList => Datum::List((0..4).filter(|_| dice.below(3) == 0).map(|i| format!("t{i}")).collect()),
+        DataType::TextList => Datum::List(
+            (0..4)
+                .filter(|_| dice.below(3) == 0)
+                .map(|i| format!("t{i}"))
+                .collect(),
+        ),
     }
 }
 
@@ -489,10 +694,14 @@ impl Dice {
 
 /// How many cases a property tries: the usual number or `LEADPULSE_PROPERTY_CASES`. A failing case is shrunk, printed, and its seed kept.
 pub fn cases(usual: u32) -> ProptestConfig {
-    let asked = std::env::var("LEADPULSE_PROPERTY_CASES").ok().and_then(|n| n.parse::<u32>().ok());
+    let asked = std::env::var("LEADPULSE_PROPERTY_CASES")
+        .ok()
+        .and_then(|n| n.parse::<u32>().ok());
     ProptestConfig {
         cases: asked.unwrap_or(usual),
-        failure_persistence: Some(Box::new(prop::test_runner::FileFailurePersistence::Direct("tests/failing-seeds.txt"))),
+        failure_persistence: Some(Box::new(prop::test_runner::FileFailurePersistence::Direct(
+            "tests/failing-seeds.txt",
+        ))),
         ..ProptestConfig::default()
     }
 }

@@ -5,7 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use leadpulse_graph::{DAY_MS, Outcome, SlotKind};
-use leadpulse_schema::{Catalog, DayWindow, Feature, FieldId, Meaning, Measure, Role, Table, TableId};
+use leadpulse_schema::{
+    Catalog, DayWindow, Feature, FieldId, Meaning, Measure, Role, Table, TableId,
+};
 
 use crate::market::{ADDRESSES, Datum, Market, Plain};
 
@@ -72,19 +74,30 @@ pub enum Way {
 /// The entity a row hangs on or belongs to.
 pub fn owner(catalog: &Catalog, table: TableId, values: &[Datum]) -> Option<Who> {
     let table = catalog.table_at(table);
-    let owned = |f: &FieldId| Some((table.field_at(*f).reference?.table, values[f.index()].text()?.to_owned()));
+    let owned = |f: &FieldId| {
+        Some((
+            table.field_at(*f).reference?.table,
+            values[f.index()].text()?.to_owned(),
+        ))
+    };
     table.owners.iter().find_map(owned)
 }
 
 /// The entities an event names besides its owner, each once per relation.
 fn mentions(market: &Market, row: &Plain) -> BTreeSet<(String, Who)> {
     let table = market.catalog.table_at(row.table);
-    let named = table.fields.iter().filter(|f| !table.owners.contains(&f.id) && f.hub.is_none());
+    let named = table
+        .fields
+        .iter()
+        .filter(|f| !table.owners.contains(&f.id) && f.hub.is_none());
     let named = named.filter_map(|f| Some((f, f.reference?.table)));
     named
         .flat_map(|(f, target)| {
             let relation = format!("{}.{}", table.name, f.name);
-            row.values[f.id.index()].texts().into_iter().map(move |key| (relation.clone(), (target, key.to_owned())))
+            row.values[f.id.index()]
+                .texts()
+                .into_iter()
+                .map(move |key| (relation.clone(), (target, key.to_owned())))
         })
         .collect()
 }
@@ -96,12 +109,25 @@ pub fn decayed(elapsed_ms: i64, half_life_days: f64) -> f64 {
 
 impl<'m> Oracle<'m> {
     pub fn new(market: &'m Market) -> Self {
-        Self { market, log: Vec::new(), board: None, published: 0, stayed: BTreeSet::new() }
+        Self {
+            market,
+            log: Vec::new(),
+            board: None,
+            published: 0,
+            stayed: BTreeSet::new(),
+        }
     }
     /// What becomes of each row; those let in are kept.
     pub fn apply(&mut self, gatekeeper: &mut Gatekeeper, rows: &[Plain]) -> Vec<Outcome> {
-        let outcomes: Vec<Outcome> = rows.iter().map(|row| gatekeeper.judge(self.market, row, None)).collect();
-        for (row, _) in rows.iter().zip(&outcomes).filter(|(_, o)| **o == Outcome::Accepted) {
+        let outcomes: Vec<Outcome> = rows
+            .iter()
+            .map(|row| gatekeeper.judge(self.market, row, None))
+            .collect();
+        for (row, _) in rows
+            .iter()
+            .zip(&outcomes)
+            .filter(|(_, o)| **o == Outcome::Accepted)
+        {
             self.log.push(row.clone());
             if self.market.catalog.table_at(row.table).role != Role::Event {
                 let cells = self.now().cells();
@@ -152,17 +178,25 @@ impl Gatekeeper {
         if market.catalog.table_at(row.table).role != Role::Event {
             return Outcome::Accepted;
         }
-        if row.time_ms > row.known_ms + tolerance_ms || clock_ms.is_some_and(|clock| row.time_ms > clock + tolerance_ms) {
+        if row.time_ms > row.known_ms + tolerance_ms
+            || clock_ms.is_some_and(|clock| row.time_ms > clock + tolerance_ms)
+        {
             return Outcome::Future;
         }
-        let owner = owner(&market.catalog, row.table, &row.values).expect("streams give every event an owner");
+        let owner = owner(&market.catalog, row.table, &row.values)
+            .expect("streams give every event an owner");
         let name = (row.table, owner, row.key(&market.catalog).to_owned());
         let is_accepted = if row.takes_back(&market.catalog) {
             self.taken_back.insert(name)
         } else {
             let newest = self.newest_ms.get(&row.partition);
-            let is_closed = self.first_day.get(&row.table).is_some_and(|first| row.time_ms.div_euclid(DAY_MS) < *first);
-            if is_closed || newest.is_some_and(|newest| row.time_ms < newest - options.late_horizon_ms) {
+            let is_closed = self
+                .first_day
+                .get(&row.table)
+                .is_some_and(|first| row.time_ms.div_euclid(DAY_MS) < *first);
+            if is_closed
+                || newest.is_some_and(|newest| row.time_ms < newest - options.late_horizon_ms)
+            {
                 return Outcome::Late;
             }
             self.seen.insert(name.clone()) && !self.taken_back.contains(&name)
@@ -179,10 +213,15 @@ impl Gatekeeper {
     /// A board was published: days that are late in every partition of a table are closed to it.
     pub fn published(&mut self, market: &Market) {
         for table in &market.catalog.tables {
-            let partitions = self.read.iter().filter(|(read, _)| *read == table.id).map(|(_, partition)| partition);
+            let partitions = self
+                .read
+                .iter()
+                .filter(|(read, _)| *read == table.id)
+                .map(|(_, partition)| partition);
             if let Some(slowest_ms) = partitions.map(|partition| self.newest_ms[partition]).min() {
                 let first_day = self.first_day.entry(table.id).or_insert(i64::MIN);
-                *first_day = (*first_day).max((slowest_ms - market.options.late_horizon_ms).div_euclid(DAY_MS));
+                *first_day = (*first_day)
+                    .max((slowest_ms - market.options.late_horizon_ms).div_euclid(DAY_MS));
             }
         }
     }
@@ -206,15 +245,20 @@ impl<'o> World<'o> {
             match table.role {
                 Role::Hub => {}
                 Role::Event => {
-                    let owner = owner(&market.catalog, row.table, &row.values).expect("streams give every event an owner");
+                    let owner = owner(&market.catalog, row.table, &row.values)
+                        .expect("streams give every event an owner");
                     world.people.entry(owner.clone()).or_default();
                     for (_, named) in mentions(market, row) {
                         world.people.entry(named).or_default();
                     }
                     if row.takes_back(&market.catalog) {
                         let key = row.key(&market.catalog);
-                        let is_it = |(who, e): &(Who, &Plain)| (who, e.table, e.key(&market.catalog)) == (&owner, row.table, key);
-                        world.removed.extend(world.events.iter().filter(|e| is_it(e)).cloned());
+                        let is_it = |(who, e): &(Who, &Plain)| {
+                            (who, e.table, e.key(&market.catalog)) == (&owner, row.table, key)
+                        };
+                        world
+                            .removed
+                            .extend(world.events.iter().filter(|e| is_it(e)).cloned());
                         world.events.retain(|e| !is_it(e));
                     } else {
                         world.events.push((owner, row));
@@ -239,9 +283,14 @@ impl<'o> World<'o> {
         let catalog = &self.market.catalog;
         let person = self.people.entry(who.clone()).or_default();
         let mut version = row.values.clone();
-        if let (Some(Datum::List(changed)), Some(before)) = (table.changed_fields.map(|f| &row.values[f.index()]), &person.version) {
+        if let (Some(Datum::List(changed)), Some(before)) = (
+            table.changed_fields.map(|f| &row.values[f.index()]),
+            &person.version,
+        ) {
             for field in &table.fields {
-                let told = field.id == table.key || Some(field.id) == table.time || changed.contains(&field.name);
+                let told = field.id == table.key
+                    || Some(field.id) == table.time
+                    || changed.contains(&field.name);
                 if !told {
                     version[field.id.index()] = before[field.id.index()].clone();
                 }
@@ -249,12 +298,20 @@ impl<'o> World<'o> {
         }
         let outcome = |version: &Vec<Datum>| {
             let outcome = table.outcome.as_ref()?;
-            Some(version[outcome.field.index()].text().and_then(|value| outcome.of(value)))
+            Some(
+                version[outcome.field.index()]
+                    .text()
+                    .and_then(|value| outcome.of(value)),
+            )
         };
         if person.version.as_ref().map(outcome) != Some(outcome(&version)) {
             person.outcome_since_ms = row.time_ms;
         }
-        person.since_ms = Some(person.since_ms.map_or(row.known_ms, |t| t.min(row.known_ms)));
+        person.since_ms = Some(
+            person
+                .since_ms
+                .map_or(row.known_ms, |t| t.min(row.known_ms)),
+        );
         person.owner = owner(catalog, table.id, &version).filter(|_| table.role == Role::Member);
         let root = person.owner.clone().filter(|o| o.0 == catalog.root().id);
         let mut named = vec![];
@@ -263,10 +320,18 @@ impl<'o> World<'o> {
         for field in &table.fields {
             let value = &version[field.id.index()];
             if field.match_by.is_some() {
-                let address = value.text().map(|text| ADDRESSES.iter().find(|(address, _)| *address == text).unwrap().1);
+                let address = value.text().map(|text| {
+                    ADDRESSES
+                        .iter()
+                        .find(|(address, _)| *address == text)
+                        .unwrap()
+                        .1
+                });
                 person.domains.extend(address.flatten().map(str::to_owned));
             }
-            let Some(reference) = field.reference else { continue };
+            let Some(reference) = field.reference else {
+                continue;
+            };
             for key in value.texts() {
                 let target = (reference.table, key.to_owned());
                 match reference.meaning {
@@ -275,10 +340,17 @@ impl<'o> World<'o> {
                     Meaning::Previous => {
                         person.former.entry(target).or_insert(row.known_ms);
                     }
-                    Meaning::Related if table.owners.contains(&field.id) || field.hub.is_some() || target == who => {}
+                    Meaning::Related
+                        if table.owners.contains(&field.id)
+                            || field.hub.is_some()
+                            || target == who => {}
                     Meaning::Related => {
                         let name = (format!("{}.{}", table.name, field.name), target);
-                        let since_ms = person.references.get(&name).copied().unwrap_or(row.known_ms);
+                        let since_ms = person
+                            .references
+                            .get(&name)
+                            .copied()
+                            .unwrap_or(row.known_ms);
                         references.insert(name, since_ms);
                     }
                 }
@@ -290,14 +362,23 @@ impl<'o> World<'o> {
             person.former.insert(last.clone(), row.known_ms);
         }
         while person.former.len() > 8 {
-            let oldest = person.former.iter().min_by_key(|(to, since)| (**since, std::cmp::Reverse((*to).clone()))).unwrap().0.clone();
+            let oldest = person
+                .former
+                .iter()
+                .min_by_key(|(to, since)| (**since, std::cmp::Reverse((*to).clone())))
+                .unwrap()
+                .0
+                .clone();
             person.former.remove(&oldest);
         }
         person.references = references;
         person.last_root = root.or(person.last_root.take());
         person.version = Some(version);
         let owner = person.owner.clone();
-        for other in owner.into_iter().chain(named.iter().flat_map(|(a, b)| [a.clone(), b.clone()])) {
+        for other in owner
+            .into_iter()
+            .chain(named.iter().flat_map(|(a, b)| [a.clone(), b.clone()]))
+        {
             self.people.entry(other).or_default();
         }
         self.links.extend(named.into_iter().filter(|(a, b)| a != b));
@@ -305,9 +386,21 @@ impl<'o> World<'o> {
 
     /// Who stands for whom, and which roots name which domain.
     fn resolve(&mut self) {
-        let next = |who: &Who| self.links.iter().filter(|(a, _)| a == who).map(|(_, b)| b.clone()).collect::<Vec<_>>();
+        let next = |who: &Who| {
+            self.links
+                .iter()
+                .filter(|(a, _)| a == who)
+                .map(|(_, b)| b.clone())
+                .collect::<Vec<_>>()
+        };
         let either = |who: &Who| {
-            let ends = self.links.iter().filter_map(|(a, b)| if a == who { Some(b) } else { (b == who).then_some(a) });
+            let ends = self.links.iter().filter_map(|(a, b)| {
+                if a == who {
+                    Some(b)
+                } else {
+                    (b == who).then_some(a)
+                }
+            });
             ends.cloned().collect::<Vec<_>>()
         };
         fn reach(from: &Who, step: impl Fn(&Who) -> Vec<Who>) -> BTreeSet<Who> {
@@ -326,19 +419,32 @@ impl<'o> World<'o> {
             group.insert(who.clone());
             let end = group.iter().find(|w| next(w).is_empty());
             let behind = || {
-                let rings: Vec<&Who> = group.iter().filter(|w| reach(w, next).contains(*w)).collect();
-                group.iter().find(|w| rings.iter().any(|ring| ring == w || reach(ring, next).contains(*w)))
+                let rings: Vec<&Who> = group
+                    .iter()
+                    .filter(|w| reach(w, next).contains(*w))
+                    .collect();
+                group.iter().find(|w| {
+                    rings
+                        .iter()
+                        .any(|ring| ring == w || reach(ring, next).contains(*w))
+                })
             };
             survivors.insert(who.clone(), end.or_else(behind).unwrap().clone());
         }
         self.survivors = survivors;
         for (who, survivor) in &self.survivors {
-            self.groups.entry(survivor.clone()).or_default().push(who.clone());
+            self.groups
+                .entry(survivor.clone())
+                .or_default()
+                .push(who.clone());
         }
         let root = self.market.catalog.root().id;
         for (who, person) in self.people.iter().filter(|(who, _)| who.0 == root) {
             for domain in &person.domains {
-                self.claims.entry(domain.clone()).or_default().insert(self.survivors[who].clone());
+                self.claims
+                    .entry(domain.clone())
+                    .or_default()
+                    .insert(self.survivors[who].clone());
             }
         }
     }
@@ -355,7 +461,10 @@ impl<'o> World<'o> {
     pub fn is_tainted(&self, who: &Who) -> bool {
         let survivor = self.survivor(who);
         self.removed.iter().any(|(owner, row)| {
-            self.survivor(owner) == survivor || mentions(self.market, row).iter().any(|(_, named)| self.survivor(named) == survivor)
+            self.survivor(owner) == survivor
+                || mentions(self.market, row)
+                    .iter()
+                    .any(|(_, named)| self.survivor(named) == survivor)
         })
     }
     /// Whether it was joined into another of its table.
@@ -375,12 +484,29 @@ impl<'o> World<'o> {
         let others = self.joined(who).into_iter().filter(|p| p != who);
         let joined: Vec<Who> = std::iter::once(who.clone()).chain(others).collect();
         for person in &joined {
-            if let Some(owner) = self.people[person].owner.as_ref().filter(|o| self.survivor(o) != *who) {
-                return (Some(owner.clone()), if person == who { Way::Reference } else { Way::Link });
+            if let Some(owner) = self.people[person]
+                .owner
+                .as_ref()
+                .filter(|o| self.survivor(o) != *who)
+            {
+                return (
+                    Some(owner.clone()),
+                    if person == who {
+                        Way::Reference
+                    } else {
+                        Way::Link
+                    },
+                );
             }
         }
-        let domains: Vec<&String> = joined.iter().flat_map(|p| &self.people[p].domains).collect();
-        match (domains.iter().find(|d| self.claims.contains_key(**d)), domains.first()) {
+        let domains: Vec<&String> = joined
+            .iter()
+            .flat_map(|p| &self.people[p].domains)
+            .collect();
+        match (
+            domains.iter().find(|d| self.claims.contains_key(**d)),
+            domains.first(),
+        ) {
             (Some(domain), _) => (self.claims[*domain].first().cloned(), Way::Domain),
             (None, Some(domain)) => (Some((DOMAINS, (*domain).clone())), Way::Provisional),
             (None, None) => (None, Way::Not),
@@ -395,8 +521,14 @@ impl<'o> World<'o> {
             if last.0 == DOMAINS {
                 return last.clone();
             }
-            let Some(next) = self.home(last).0 else { return last.clone() };
-            let next = if next.0 == DOMAINS { next } else { self.survivor(&next) };
+            let Some(next) = self.home(last).0 else {
+                return last.clone();
+            };
+            let next = if next.0 == DOMAINS {
+                next
+            } else {
+                self.survivor(&next)
+            };
             if let Some(start) = path.iter().position(|p| *p == next) {
                 return path[start..].iter().min().unwrap().clone();
             }
@@ -415,19 +547,36 @@ impl<'o> World<'o> {
     /// that such events can hang on.
     pub fn events_on(&self, who: &Who, table: TableId) -> Vec<&'o Plain> {
         let definition = self.market.catalog.table_at(table);
-        let carries = |w: &Who| definition.owners.iter().any(|f| definition.field_at(*f).reference.unwrap().table == w.0);
+        let carries = |w: &Who| {
+            definition
+                .owners
+                .iter()
+                .any(|f| definition.field_at(*f).reference.unwrap().table == w.0)
+        };
         let joined = self.joined(who);
         let survivor = self.survivor(who);
-        let keeper = if carries(&survivor) { Some(&survivor) } else { joined.iter().find(|w| carries(w)) };
+        let keeper = if carries(&survivor) {
+            Some(&survivor)
+        } else {
+            joined.iter().find(|w| carries(w))
+        };
         if keeper != Some(who) {
             return Vec::new();
         }
-        self.events.iter().filter(|(owner, row)| joined.contains(owner) && row.table == table).map(|(_, row)| *row).collect()
+        self.events
+            .iter()
+            .filter(|(owner, row)| joined.contains(owner) && row.table == table)
+            .map(|(_, row)| *row)
+            .collect()
     }
     /// All events of those whom an entity stands for.
     pub fn events_of(&self, who: &Who) -> Vec<&'o Plain> {
         let stands_for = |owner: &Who| self.survivor(owner) == *who;
-        self.events.iter().filter(|(owner, _)| stands_for(owner)).map(|(_, row)| *row).collect()
+        self.events
+            .iter()
+            .filter(|(owner, _)| stands_for(owner))
+            .map(|(_, row)| *row)
+            .collect()
     }
     /// By relation, the times at which events named one of those whom an entity stands for.
     pub fn mentioned(&self, who: &Who) -> BTreeMap<String, Vec<i64>> {
@@ -445,8 +594,16 @@ impl<'o> World<'o> {
     pub fn edges_said(&self, who: &Who) -> BTreeSet<(String, Who, i64)> {
         let person = &self.people[who];
         let previous = format!("{}/previous", self.market.catalog.table_at(who.0).name);
-        let former = person.former.iter().map(|(to, since)| (previous.clone(), to.clone(), *since));
-        person.references.iter().map(|((relation, to), since)| (relation.clone(), to.clone(), *since)).chain(former).collect()
+        let former = person
+            .former
+            .iter()
+            .map(|(to, since)| (previous.clone(), to.clone(), *since));
+        person
+            .references
+            .iter()
+            .map(|((relation, to), since)| (relation.clone(), to.clone(), *since))
+            .chain(former)
+            .collect()
     }
     /// Edges of a survivor as they lead now.
     pub fn edges(&self, who: &Who) -> BTreeSet<(String, Who, i64)> {
@@ -455,52 +612,104 @@ impl<'o> World<'o> {
             let (to, is_previous) = (self.survivor(&to), relation.ends_with("/previous"));
             if to != *who && !(is_previous && to == self.top(who)) {
                 let known = edges.entry((relation, to)).or_insert(since);
-                *known = if is_previous { since.max(*known) } else { since.min(*known) };
+                *known = if is_previous {
+                    since.max(*known)
+                } else {
+                    since.min(*known)
+                };
             }
         }
-        edges.into_iter().map(|((relation, to), since)| (relation, to, since)).collect()
+        edges
+            .into_iter()
+            .map(|((relation, to), since)| (relation, to, since))
+            .collect()
     }
     /// Who refers to someone a survivor stands for.
     pub fn incoming(&self, who: &Who) -> BTreeSet<(String, Who)> {
-        let said = self.people.keys().flat_map(|from| self.edges_said(from).into_iter().map(move |edge| (edge, from)));
-        said.filter(|((_, to, _), _)| self.survivor(to) == *who).map(|((relation, _, _), from)| (relation, from.clone())).collect()
+        let said = self.people.keys().flat_map(|from| {
+            self.edges_said(from)
+                .into_iter()
+                .map(move |edge| (edge, from))
+        });
+        said.filter(|((_, to, _), _)| self.survivor(to) == *who)
+            .map(|((relation, _, _), from)| (relation, from.clone()))
+            .collect()
     }
     /// Won, lost, open, and the newest won and lost.
     pub fn outcomes(&self, members: &[Who]) -> (u32, u32, u32, Option<i64>, Option<i64>) {
         let catalog = &self.market.catalog;
         let verdict = |table: &Table, values: &[Datum]| {
             let outcome = table.outcome.as_ref()?;
-            values[outcome.field.index()].text().and_then(|value| outcome.of(value))
+            values[outcome.field.index()]
+                .text()
+                .and_then(|value| outcome.of(value))
         };
         let mut ended: Vec<(bool, i64)> = Vec::new();
-        let by_events = catalog.tables.iter().any(|t| t.role == Role::Event && t.outcome.is_some());
-        for (_, row) in self.events.iter().filter(|(owner, _)| members.contains(owner)) {
-            ended.extend(verdict(catalog.table_at(row.table), &row.values).map(|won| (won, row.time_ms)));
+        let by_events = catalog
+            .tables
+            .iter()
+            .any(|t| t.role == Role::Event && t.outcome.is_some());
+        for (_, row) in self
+            .events
+            .iter()
+            .filter(|(owner, _)| members.contains(owner))
+        {
+            ended.extend(
+                verdict(catalog.table_at(row.table), &row.values).map(|won| (won, row.time_ms)),
+            );
         }
         let mut open = 0;
-        for who in members.iter().filter(|w| self.survivor(w) == **w && catalog.table_at(w.0).outcome.is_some()) {
-            let Some(version) = &self.people[who].version else { continue };
+        for who in members
+            .iter()
+            .filter(|w| self.survivor(w) == **w && catalog.table_at(w.0).outcome.is_some())
+        {
+            let Some(version) = &self.people[who].version else {
+                continue;
+            };
             match verdict(catalog.table_at(who.0), version) {
                 None => open += 1,
                 Some(won) if !by_events => ended.push((won, self.people[who].outcome_since_ms)),
                 Some(_) => {}
             }
         }
-        let times = |won: bool| ended.iter().filter(move |(w, _)| *w == won).map(|(_, t)| *t);
-        (times(true).count() as u32, times(false).count() as u32, open, times(true).max(), times(false).max())
+        let times = |won: bool| {
+            ended
+                .iter()
+                .filter(move |(w, _)| *w == won)
+                .map(|(_, t)| *t)
+        };
+        (
+            times(true).count() as u32,
+            times(false).count() as u32,
+            open,
+            times(true).max(),
+            times(false).max(),
+        )
     }
     /// The hubs that values of a row name.
     fn hubs_in(&self, table: TableId, values: &[Datum]) -> BTreeSet<HubKey> {
         let fields = &self.market.catalog.table_at(table).fields;
-        let named = fields.iter().filter_map(|f| Some((f, &self.market.catalog.hubs[f.hub?.index()].name)));
-        named.flat_map(|(f, hub)| values[f.id.index()].texts().into_iter().map(move |key| (hub.clone(), key.to_owned()))).collect()
+        let named = fields
+            .iter()
+            .filter_map(|f| Some((f, &self.market.catalog.hubs[f.hub?.index()].name)));
+        named
+            .flat_map(|(f, hub)| {
+                values[f.id.index()]
+                    .texts()
+                    .into_iter()
+                    .map(move |key| (hub.clone(), key.to_owned()))
+            })
+            .collect()
     }
     /// The hubs that an entity's current version names; a merged one names none.
     pub fn hubs_named(&self, who: &Who) -> BTreeSet<HubKey> {
         if self.is_merged(who) {
             return BTreeSet::new();
         }
-        self.people[who].version.as_ref().map_or_else(BTreeSet::new, |values| self.hubs_in(who.0, values))
+        self.people[who]
+            .version
+            .as_ref()
+            .map_or_else(BTreeSet::new, |values| self.hubs_in(who.0, values))
     }
     /// The hubs that an entity's events touched, with the times.
     pub fn hubs_touched(&self, who: &Who) -> BTreeMap<HubKey, Vec<i64>> {
@@ -516,7 +725,11 @@ impl<'o> World<'o> {
     pub fn cells_of_hubs(&self) -> BTreeMap<HubKey, BTreeSet<Who>> {
         let mut hubs: BTreeMap<HubKey, BTreeSet<Who>> = BTreeMap::new();
         for who in self.people.keys() {
-            for hub in self.hubs_named(who).into_iter().chain(self.hubs_touched(who).into_keys()) {
+            for hub in self
+                .hubs_named(who)
+                .into_iter()
+                .chain(self.hubs_touched(who).into_keys())
+            {
                 hubs.entry(hub).or_default().insert(self.top(who));
             }
         }
@@ -527,69 +740,124 @@ impl<'o> World<'o> {
         let counter = &self.market.options.day_counters[window.counter];
         let day_end = |t: i64| (t as f64 / DAY_MS as f64).ceil() as i64 * DAY_MS;
         let end_ms = day_end(t_ms + window.end_days * DAY_MS);
-        let start_ms = window.start_days.map(|start| end_ms - (window.end_days - start) * DAY_MS);
+        let start_ms = window
+            .start_days
+            .map(|start| end_ms - (window.end_days - start) * DAY_MS);
         let batch = |row: &Plain| self.market.batch(std::slice::from_ref(row));
         let counted = self.events.iter().filter(|(owner, row)| {
-            let in_window = day_end(row.time_ms) <= end_ms && start_ms.is_none_or(|start| day_end(row.time_ms) > start);
+            let in_window = day_end(row.time_ms) <= end_ms
+                && start_ms.is_none_or(|start| day_end(row.time_ms) > start);
             owners.contains(owner) && row.table == counter.events && in_window
         });
         counted
-            .filter(|(_, row)| counter.filter.as_ref().is_none_or(|filter| filter.holds(&batch(row).row(0))))
+            .filter(|(_, row)| {
+                counter
+                    .filter
+                    .as_ref()
+                    .is_none_or(|filter| filter.holds(&batch(row).row(0)))
+            })
             .map(|(_, row)| match counter.measure {
                 Measure::Count => 1.0,
-                Measure::CountOf(field) => f64::from(u8::from(row.values[field.index()] != Datum::Null)),
+                Measure::CountOf(field) => {
+                    f64::from(u8::from(row.values[field.index()] != Datum::Null))
+                }
                 Measure::SumOf(field) => row.values[field.index()].number().unwrap_or(0.0),
             })
             .sum()
     }
     /// Whether an entity is known and in the market's population at `t`.
     pub fn is_eligible(&self, who: &Who, t_ms: i64) -> bool {
-        let family: Vec<Who> =
-            if self.top(who) == *who { self.people.keys().filter(|p| self.top(p) == *who).cloned().collect() } else { self.joined(who) };
+        let family: Vec<Who> = if self.top(who) == *who {
+            self.people
+                .keys()
+                .filter(|p| self.top(p) == *who)
+                .cloned()
+                .collect()
+        } else {
+            self.joined(who)
+        };
         let windows = &self.market.population.windows;
-        let in_windows = self.window(&family, windows[0], t_ms) > 0.0 && self.window(&family, windows[1], t_ms) <= 2.0;
+        let in_windows = self.window(&family, windows[0], t_ms) > 0.0
+            && self.window(&family, windows[1], t_ms) <= 2.0;
         self.people[who].version.is_some() && !self.is_merged(who) && in_windows
     }
 }
 
 /// What a row adds to a slot. Buckets are summed up: their division is by a hash, which is nobody's business here.
 pub fn amount(table: &Table, row: &Plain, field: Option<FieldId>, kind: &SlotKind) -> f64 {
-    let Some(field) = field.map(|f| table.field_at(f)) else { return 1.0 };
+    let Some(field) = field.map(|f| table.field_at(f)) else {
+        return 1.0;
+    };
     let value = &row.values[field.id.index()];
     let number = value.number();
     match kind {
         SlotKind::Count => 1.0,
-        SlotKind::Value(declared) => value.texts().iter().filter(|text| *text == declared).count() as f64,
-        SlotKind::Bucket(_) => value.texts().iter().filter(|text| !field.values.iter().any(|v| v == *text)).count() as f64,
+        SlotKind::Value(declared) => value
+            .texts()
+            .iter()
+            .filter(|text| *text == declared)
+            .count() as f64,
+        SlotKind::Bucket(_) => value
+            .texts()
+            .iter()
+            .filter(|text| !field.values.iter().any(|v| v == *text))
+            .count() as f64,
         SlotKind::Raw | SlotKind::Flag => number.unwrap_or(0.0),
-        SlotKind::Log => number.map_or(0.0, |x| if x < 0.0 { -(1.0 - x).ln() } else { (1.0 + x).ln() }),
+        SlotKind::Log => number.map_or(0.0, |x| {
+            if x < 0.0 {
+                -(1.0 - x).ln()
+            } else {
+                (1.0 + x).ln()
+            }
+        }),
     }
 }
 
 /// Whether a row adds anything at all to a slot (an amount of 0 counts, a missing one does not).
 pub fn touches(table: &Table, row: &Plain, field: Option<FieldId>, kind: &SlotKind) -> bool {
     match kind {
-        SlotKind::Raw | SlotKind::Log | SlotKind::Flag => field.is_some_and(|f| row.values[f.index()] != Datum::Null),
+        SlotKind::Raw | SlotKind::Log | SlotKind::Flag => {
+            field.is_some_and(|f| row.values[f.index()] != Datum::Null)
+        }
         _ => amount(table, row, field, kind) != 0.0,
     }
 }
 
 /// Per stage, the newest event among the last `kept` staged ones that stands at the end of a chain of all stages before it.
 pub fn reached(table: &Table, events: &[&Plain], kept: usize, window_ms: i64) -> Vec<Option<i64>> {
-    let Some(staged) = &table.staged else { return Vec::new() };
-    let stage = |row: &Plain| Some(*staged.stages.get(row.values[staged.field.index()].text()?)?);
-    let mut steps: Vec<(i64, u8)> = events.iter().filter_map(|row| Some((row.time_ms, stage(row)?))).collect();
+    let Some(staged) = &table.staged else {
+        return Vec::new();
+    };
+    let stage = |row: &Plain| {
+        Some(
+            *staged
+                .stages
+                .get(row.values[staged.field.index()].text()?)?,
+        )
+    };
+    let mut steps: Vec<(i64, u8)> = events
+        .iter()
+        .filter_map(|row| Some((row.time_ms, stage(row)?)))
+        .collect();
     steps.sort_unstable();
     let steps = &steps[steps.len().saturating_sub(kept)..];
     fn stands(steps: &[(i64, u8)], at: usize, window_ms: i64) -> bool {
         let (time_ms, stage) = steps[at];
         stage == 1
-            || (0..at)
-                .any(|before| steps[before].1 + 1 == stage && time_ms - steps[before].0 <= window_ms && stands(steps, before, window_ms))
+            || (0..at).any(|before| {
+                steps[before].1 + 1 == stage
+                    && time_ms - steps[before].0 <= window_ms
+                    && stands(steps, before, window_ms)
+            })
     }
     let top = staged.stages.values().copied().max().unwrap_or(0);
     (1..=top)
-        .map(|stage| (0..steps.len()).filter(|i| steps[*i].1 == stage && stands(steps, *i, window_ms)).map(|i| steps[i].0).max())
+        .map(|stage| {
+            (0..steps.len())
+                .filter(|i| steps[*i].1 == stage && stands(steps, *i, window_ms))
+                .map(|i| steps[i].0)
+                .max()
+        })
         .collect()
 }
 
@@ -632,6 +900,8 @@ impl Datum {
 
 impl Plain {
     pub fn key(&self, catalog: &Catalog) -> &str {
-        self.values[catalog.table_at(self.table).key.index()].text().unwrap()
+        self.values[catalog.table_at(self.table).key.index()]
+            .text()
+            .unwrap()
     }
 }

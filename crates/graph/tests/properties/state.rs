@@ -2,12 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use leadpulse_graph::{DAY_MS, Edge, EntityId, EventLayout, EventState, Graph, Node, Outcome, Outcomes, SlotKind, Staged, Tally, Tracking};
+use leadpulse_graph::{
+    DAY_MS, Edge, EntityId, EventLayout, EventState, Graph, Node, Outcome, Outcomes, SlotKind,
+    Staged, Tally, Tracking,
+};
 use leadpulse_schema::{TableId, View};
 use proptest::prelude::*;
 
-use crate::market::{Datum, Dice, Market, Plain, START_MS, Style, cases, crm, network, seeds, shop, stream};
-use crate::oracle::{DOMAINS, Gatekeeper, HubKey, Oracle, Way, Who, World, amount, decayed, expected_slots, reached, touches};
+use crate::market::{
+    Datum, Dice, Market, Plain, START_MS, Style, cases, crm, network, seeds, shop, stream,
+};
+use crate::oracle::{
+    DOMAINS, Gatekeeper, HubKey, Oracle, Way, Who, World, amount, decayed, expected_slots, reached,
+    touches,
+};
 
 fn who(graph: &Graph, entity: EntityId) -> Who {
     let directory = graph.directory();
@@ -20,13 +28,20 @@ fn who(graph: &Graph, entity: EntityId) -> Who {
 
 fn hub_key(graph: &Graph, entity: EntityId) -> HubKey {
     let hub = graph.directory().hub(entity).expect("it is a hub");
-    (graph.catalog().hubs[hub.index()].name.clone(), graph.directory().key(entity).to_string())
+    (
+        graph.catalog().hubs[hub.index()].name.clone(),
+        graph.directory().key(entity).to_string(),
+    )
 }
 
 /// `found` is `expected` up to the rounding of a sum of numbers that add up to `scale` in absolute terms; what has decayed below
 /// 1e-100 may be nothing.
 fn assert_close(found: f64, expected: f64, scale: f64, what: impl Fn() -> String) {
-    assert!((found - expected).abs() <= 1e-9 * scale + 1e-100, "{}: {found} instead of {expected}", what());
+    assert!(
+        (found - expected).abs() <= 1e-9 * scale + 1e-100,
+        "{}: {found} instead of {expected}",
+        what()
+    );
 }
 
 /// What is exact even if an event was taken back after others had been let in.
@@ -36,25 +51,51 @@ struct Expected<'w> {
     removed: Vec<&'w Plain>,
 }
 
-fn check_events(market: &Market, graph: &Graph, state: &EventState, expected: &Expected<'_>, table: TableId, t_ms: i64) {
+fn check_events(
+    market: &Market,
+    graph: &Graph,
+    state: &EventState,
+    expected: &Expected<'_>,
+    table: TableId,
+    t_ms: i64,
+) {
     let bank = &graph.shared().bank;
     let options = &market.options;
     let events = &expected.events;
     let is_exact = expected.removed.is_empty();
     let definition = market.catalog.table_at(table);
     let layout = graph.shared().layout.event(table);
-    assert_eq!(layout.slots.len(), expected_slots(definition, options.hashed_buckets), "slots of {}", definition.name);
-    assert_eq!(state.total, events.len() as u64, "total of {}", definition.name);
+    assert_eq!(
+        layout.slots.len(),
+        expected_slots(definition, options.hashed_buckets),
+        "slots of {}",
+        definition.name
+    );
+    assert_eq!(
+        state.total,
+        events.len() as u64,
+        "total of {}",
+        definition.name
+    );
     assert_eq!(state.is_empty(), events.is_empty());
     let oldest = events.iter().map(|e| e.time_ms).min();
     let newest = events.iter().max_by_key(|e| e.time_ms);
     if is_exact {
-        assert_eq!((state.oldest_ms != i64::MAX).then_some(state.oldest_ms), oldest);
+        assert_eq!(
+            (state.oldest_ms != i64::MAX).then_some(state.oldest_ms),
+            oldest
+        );
         assert_eq!(state.newest_ms(), newest.map(|e| e.time_ms));
     } else {
-        assert!(oldest.is_none_or(|oldest| state.oldest_ms <= oldest), "an estimate of the oldest is not later");
+        assert!(
+            oldest.is_none_or(|oldest| state.oldest_ms <= oldest),
+            "an estimate of the oldest is not later"
+        );
         assert_eq!(state.newest_ms().is_some(), newest.is_some());
-        assert!(newest.is_none_or(|newest| state.newest_ms().unwrap() <= newest.time_ms), "an estimate of the newest is not later");
+        assert!(
+            newest.is_none_or(|newest| state.newest_ms().unwrap() <= newest.time_ms),
+            "an estimate of the newest is not later"
+        );
     }
 
     // Sums. Buckets of a field are compared together, under the first of them.
@@ -64,30 +105,68 @@ fn check_events(market: &Market, graph: &Graph, state: &EventState, expected: &E
         _ => slot,
     };
     for (slot, sums, newest_ms) in state.slots(bank) {
-        let entry = found.entry(first_of(usize::from(slot))).or_insert_with(|| (vec![0.0; bank.len()], i64::MIN));
+        let entry = found
+            .entry(first_of(usize::from(slot)))
+            .or_insert_with(|| (vec![0.0; bank.len()], i64::MIN));
         for (h, sum) in sums.iter().enumerate() {
             entry.0[h] += sum * bank.read(h, state.landmark(), t_ms);
         }
         entry.1 = entry.1.max(newest_ms);
     }
-    for (slot, of) in layout.slots.iter().enumerate().filter(|(slot, _)| first_of(*slot) == *slot) {
-        let touching: Vec<&&Plain> = events.iter().filter(|e| touches(definition, e, of.field, &of.kind)).collect();
+    for (slot, of) in layout
+        .slots
+        .iter()
+        .enumerate()
+        .filter(|(slot, _)| first_of(*slot) == *slot)
+    {
+        let touching: Vec<&&Plain> = events
+            .iter()
+            .filter(|e| touches(definition, e, of.field, &of.kind))
+            .collect();
         let name = || format!("{} slot {slot} {:?}", definition.name, of.kind);
         let newest_touch = touching.iter().map(|e| e.time_ms).max();
         if is_exact {
-            assert_eq!(found.get(&slot).map(|f| f.1), newest_touch, "newest of {}", name());
+            assert_eq!(
+                found.get(&slot).map(|f| f.1),
+                newest_touch,
+                "newest of {}",
+                name()
+            );
         } else {
-            assert_eq!(found.contains_key(&slot), newest_touch.is_some(), "{} holds something", name());
+            assert_eq!(
+                found.contains_key(&slot),
+                newest_touch.is_some(),
+                "{} holds something",
+                name()
+            );
         }
         for (h, half) in options.half_lives_days.iter().enumerate() {
-            let term = |e: &Plain| amount(definition, e, of.field, &of.kind) * decayed(t_ms - e.time_ms, *half);
+            let term = |e: &Plain| {
+                amount(definition, e, of.field, &of.kind) * decayed(t_ms - e.time_ms, *half)
+            };
             let sum: f64 = touching.iter().map(|e| term(e)).sum();
-            let scale: f64 = touching.iter().copied().chain(&expected.removed).map(|e| term(e).abs()).sum();
-            assert_close(found.get(&slot).map_or(0.0, |f| f.0[h]), sum, scale, || format!("{} at {half} days", name()));
+            let scale: f64 = touching
+                .iter()
+                .copied()
+                .chain(&expected.removed)
+                .map(|e| term(e).abs())
+                .sum();
+            assert_close(found.get(&slot).map_or(0.0, |f| f.0[h]), sum, scale, || {
+                format!("{} at {half} days", name())
+            });
         }
         if let (Some(newest), Some(register), true) = (newest, &state.newest, is_exact) {
-            let register: f64 = register.phi.iter().filter(|(s, _)| first_of(usize::from(*s)) == slot).map(|(_, x)| f64::from(*x)).sum();
-            assert!((register - amount(definition, newest, of.field, &of.kind)).abs() < 1e-4, "last value of {}", name());
+            let register: f64 = register
+                .phi
+                .iter()
+                .filter(|(s, _)| first_of(usize::from(*s)) == slot)
+                .map(|(_, x)| f64::from(*x))
+                .sum();
+            assert!(
+                (register - amount(definition, newest, of.field, &of.kind)).abs() < 1e-4,
+                "last value of {}",
+                name()
+            );
         }
     }
     if !is_exact {
@@ -95,12 +174,28 @@ fn check_events(market: &Market, graph: &Graph, state: &EventState, expected: &E
     }
 
     // Rhythm and order.
-    let days: BTreeSet<i64> = events.iter().map(|e| e.time_ms.div_euclid(DAY_MS)).collect();
-    let kept: Vec<i64> = days.into_iter().rev().take(options.rhythm_days).rev().collect();
-    assert_eq!(state.active_days().map(i64::from).collect::<Vec<_>>(), kept, "active days");
+    let days: BTreeSet<i64> = events
+        .iter()
+        .map(|e| e.time_ms.div_euclid(DAY_MS))
+        .collect();
+    let kept: Vec<i64> = days
+        .into_iter()
+        .rev()
+        .take(options.rhythm_days)
+        .rev()
+        .collect();
+    assert_eq!(
+        state.active_days().map(i64::from).collect::<Vec<_>>(),
+        kept,
+        "active days"
+    );
     let window_ms = (options.order_window_days * DAY_MS as f64) as i64;
     let order = order_reached(&state.staged, layout.top_stage, window_ms);
-    assert_eq!(order, reached(definition, events, options.staged_events, window_ms), "stages reached");
+    assert_eq!(
+        order,
+        reached(definition, events, options.staged_events, window_ms),
+        "stages reached"
+    );
 }
 
 /// How far the kept steps lead: per stage the newest time at which it followed the one before within the window.
@@ -108,7 +203,10 @@ fn order_reached(staged: &[Staged], top_stage: u8, window_ms: i64) -> Vec<Option
     let mut reached: Vec<Option<i64>> = vec![None; usize::from(top_stage)];
     for event in staged {
         let j = usize::from(event.stage) - 1;
-        let follows = j == 0 || reached[j - 1].is_some_and(|before| (0..=window_ms).contains(&event.time_ms.saturating_sub(before)));
+        let follows = j == 0
+            || reached[j - 1].is_some_and(|before| {
+                (0..=window_ms).contains(&event.time_ms.saturating_sub(before))
+            });
         if follows {
             reached[j] = Some(reached[j].map_or(event.time_ms, |t| t.max(event.time_ms)));
         }
@@ -119,12 +217,24 @@ fn order_reached(staged: &[Staged], top_stage: u8, window_ms: i64) -> Vec<Option
 fn check_tally(graph: &Graph, tally: &Tally, times: &[i64], is_exact: bool, t_ms: i64, what: &str) {
     assert_eq!(tally.count() as usize, times.len(), "{what}");
     let newest_ms = times.iter().copied().max().unwrap();
-    assert!(if is_exact { tally.newest_ms() == newest_ms } else { tally.newest_ms() >= newest_ms }, "newest: {what}");
+    assert!(
+        if is_exact {
+            tally.newest_ms() == newest_ms
+        } else {
+            tally.newest_ms() >= newest_ms
+        },
+        "newest: {what}"
+    );
     let longest = *graph.shared().options.half_lives_days.last().unwrap();
     let weight: f64 = times.iter().map(|t| decayed(t_ms - t, longest)).sum();
     // What was taken back weighed less than 100 in all.
     let scale = if is_exact { weight } else { weight + 100.0 };
-    assert_close(tally.weight_at(&graph.shared().bank, t_ms), weight, scale, || format!("weight: {what}"));
+    assert_close(
+        tally.weight_at(&graph.shared().bank, t_ms),
+        weight,
+        scale,
+        || format!("weight: {what}"),
+    );
 }
 
 fn relation_name(graph: &Graph, relation: leadpulse_schema::RelationId) -> String {
@@ -133,36 +243,99 @@ fn relation_name(graph: &Graph, relation: leadpulse_schema::RelationId) -> Strin
 
 fn check_relations(graph: &Graph, node: &Node, person: &Who, world: &World<'_>) {
     let survivor = world.survivor(person);
-    assert_eq!(who(graph, node.survivor), survivor, "who stands for {person:?}");
-    assert_eq!(who(graph, graph.survivor(node.entity)), survivor, "who stands for {person:?}");
+    assert_eq!(
+        who(graph, node.survivor),
+        survivor,
+        "who stands for {person:?}"
+    );
+    assert_eq!(
+        who(graph, graph.survivor(node.entity)),
+        survivor,
+        "who stands for {person:?}"
+    );
     assert_eq!(node.absorbed, survivor != *person, "{person:?} is absorbed");
-    assert_eq!(node.is_merged(), world.is_merged(person), "{person:?} is merged");
-    let named =
-        |edges: &[Edge]| edges.iter().map(|e| (relation_name(graph, e.relation), who(graph, e.to), e.since_ms)).collect::<BTreeSet<_>>();
+    assert_eq!(
+        node.is_merged(),
+        world.is_merged(person),
+        "{person:?} is merged"
+    );
+    let named = |edges: &[Edge]| {
+        edges
+            .iter()
+            .map(|e| {
+                (
+                    relation_name(graph, e.relation),
+                    who(graph, e.to),
+                    e.since_ms,
+                )
+            })
+            .collect::<BTreeSet<_>>()
+    };
     assert!(node.edges.is_sorted());
-    assert_eq!(named(&node.edges), world.edges_said(person), "edges of {person:?}");
+    assert_eq!(
+        named(&node.edges),
+        world.edges_said(person),
+        "edges of {person:?}"
+    );
     let (edges, incoming) = (graph.edges(node), graph.incoming(node.entity));
     assert!(edges.is_sorted() && incoming.is_sorted());
-    let from: BTreeSet<(String, Who)> = incoming.iter().map(|(r, from)| (relation_name(graph, *r), who(graph, *from))).collect();
-    assert_eq!(from.len(), incoming.len(), "each edge to {person:?} is told once");
+    let from: BTreeSet<(String, Who)> = incoming
+        .iter()
+        .map(|(r, from)| (relation_name(graph, *r), who(graph, *from)))
+        .collect();
+    assert_eq!(
+        from.len(),
+        incoming.len(),
+        "each edge to {person:?} is told once"
+    );
     if node.absorbed {
         assert!(edges.is_empty() && incoming.is_empty());
     } else {
-        assert_eq!(named(&edges), world.edges(person), "edges of {person:?} and those it absorbed");
+        assert_eq!(
+            named(&edges),
+            world.edges(person),
+            "edges of {person:?} and those it absorbed"
+        );
         assert_eq!(from, world.incoming(person), "edges to {person:?}");
     }
 }
 
-fn check_node(market: &Market, graph: &Graph, node: &Node, person: &Who, world: &World<'_>, t_ms: i64) {
+fn check_node(
+    market: &Market,
+    graph: &Graph,
+    node: &Node,
+    person: &Who,
+    world: &World<'_>,
+    t_ms: i64,
+) {
     let table = market.catalog.table_at(person.0);
     let expected = &world.people[person];
-    assert_eq!(node.is_known(), expected.version.is_some(), "{person:?} is known");
-    assert_eq!(node.since_ms, expected.since_ms, "{person:?} is known since");
+    assert_eq!(
+        node.is_known(),
+        expected.version.is_some(),
+        "{person:?} is known"
+    );
+    assert_eq!(
+        node.since_ms, expected.since_ms,
+        "{person:?} is known since"
+    );
     if let (Some(row), Some(version)) = (node.row(), &expected.version) {
-        let single = Plain { table: person.0, delete: false, partition: 0, time_ms: 0, known_ms: 0, values: version.clone() };
+        let single = Plain {
+            table: person.0,
+            delete: false,
+            partition: 0,
+            time_ms: 0,
+            known_ms: 0,
+            values: version.clone(),
+        };
         let expected = market.batch(&[single]);
         for field in &table.fields {
-            assert_eq!(format!("{:?}", row.get(field.id)), format!("{:?}", expected.row(0).get(field.id)), "{person:?}.{}", field.name);
+            assert_eq!(
+                format!("{:?}", row.get(field.id)),
+                format!("{:?}", expected.row(0).get(field.id)),
+                "{person:?}.{}",
+                field.name
+            );
         }
     }
     check_relations(graph, node, person, world);
@@ -170,32 +343,72 @@ fn check_node(market: &Market, graph: &Graph, node: &Node, person: &Who, world: 
     let named: BTreeSet<HubKey> = node.hubs.iter().map(|h| hub_key(graph, *h)).collect();
     assert_eq!(named, world.hubs_named(person), "hubs named by {person:?}");
     let touched = world.hubs_touched(person);
-    assert_eq!(node.touches().len(), touched.len(), "hubs touched by {person:?}");
+    assert_eq!(
+        node.touches().len(),
+        touched.len(),
+        "hubs touched by {person:?}"
+    );
     for touch in node.touches() {
         let hub = hub_key(graph, touch.hub);
-        check_tally(graph, &touch.tally, &touched[&hub], is_exact, t_ms, &format!("{hub:?} touched by {person:?}"));
+        check_tally(
+            graph,
+            &touch.tally,
+            &touched[&hub],
+            is_exact,
+            t_ms,
+            &format!("{hub:?} touched by {person:?}"),
+        );
     }
     let mentioned = world.mentioned(person);
-    assert_eq!(node.mentions().len(), mentioned.len(), "mentions of {person:?}");
+    assert_eq!(
+        node.mentions().len(),
+        mentioned.len(),
+        "mentions of {person:?}"
+    );
     for mention in node.mentions() {
         let relation = relation_name(graph, mention.relation);
-        check_tally(graph, &mention.tally, &mentioned[&relation], is_exact, t_ms, &format!("{relation} names {person:?}"));
+        check_tally(
+            graph,
+            &mention.tally,
+            &mentioned[&relation],
+            is_exact,
+            t_ms,
+            &format!("{relation} names {person:?}"),
+        );
     }
     let layout = &graph.shared().layout;
     let joined = world.joined(person);
     for (index, state) in layout.of_entity(person.0).iter().zip(&node.events) {
         let table = layout.events[*index].table;
-        let removed = world.removed.iter().filter(|(owner, row)| joined.contains(owner) && row.table == table).map(|(_, row)| *row);
-        let expected = Expected { events: world.events_on(person, table), removed: removed.collect() };
+        let removed = world
+            .removed
+            .iter()
+            .filter(|(owner, row)| joined.contains(owner) && row.table == table)
+            .map(|(_, row)| *row);
+        let expected = Expected {
+            events: world.events_on(person, table),
+            removed: removed.collect(),
+        };
         check_events(market, graph, state, &expected, table, t_ms);
     }
-    let mut newest: Vec<(i64, &str)> = world.events_of(person).iter().map(|row| (row.time_ms, row.key(&market.catalog))).collect();
+    let mut newest: Vec<(i64, &str)> = world
+        .events_of(person)
+        .iter()
+        .map(|row| (row.time_ms, row.key(&market.catalog)))
+        .collect();
     newest.sort_unstable();
     let recent: Vec<(i64, &str)> = node.recent().iter().map(|r| (r.time_ms, &*r.id)).collect();
     if is_exact {
-        assert_eq!(recent, newest[newest.len().saturating_sub(4)..], "newest events on {person:?}");
+        assert_eq!(
+            recent,
+            newest[newest.len().saturating_sub(4)..],
+            "newest events on {person:?}"
+        );
     } else {
-        assert!(recent.iter().all(|event| newest.contains(event)), "newest events on {person:?}");
+        assert!(
+            recent.iter().all(|event| newest.contains(event)),
+            "newest events on {person:?}"
+        );
     }
 }
 
@@ -223,21 +436,34 @@ fn check_hubs(market: &Market, graph: &Graph, oracle: &Oracle<'_>, t_ms: i64) {
     for (at, layout, half, i) in &sites {
         let slot = &layout.slots[usize::from(layout.hub_slots[*i])];
         let table = market.catalog.table_at(layout.table);
-        for (_, row) in now.removed.iter().filter(|(_, row)| row.table == layout.table) {
-            scale[*at] += (amount(table, row, slot.field, &slot.kind) * decayed(t_ms - row.time_ms, *half)).abs();
+        for (_, row) in now
+            .removed
+            .iter()
+            .filter(|(_, row)| row.table == layout.table)
+        {
+            scale[*at] += (amount(table, row, slot.field, &slot.kind)
+                * decayed(t_ms - row.time_ms, *half))
+            .abs();
         }
     }
     for (cell, members) in &cells {
         let mut sums = vec![0.0; scale.len()];
         for layout in &shared.layout.events {
             let table = market.catalog.table_at(layout.table);
-            for row in members.iter().flat_map(|m| board.events_on(m, layout.table)) {
+            for row in members
+                .iter()
+                .flat_map(|m| board.events_on(m, layout.table))
+            {
                 for (i, slot) in layout.hub_slots.iter().enumerate() {
                     let slot = &layout.slots[usize::from(*slot)];
-                    assert!(!matches!(slot.kind, SlotKind::Bucket(_)), "hubs do not sum hashed buckets");
+                    assert!(
+                        !matches!(slot.kind, SlotKind::Bucket(_)),
+                        "hubs do not sum hashed buckets"
+                    );
                     for (h, half) in market.options.half_lives_days.iter().enumerate() {
                         let at = (layout.hub_offset + i) * halves + h;
-                        let x = amount(table, row, slot.field, &slot.kind) * decayed(t_ms - row.time_ms, *half);
+                        let x = amount(table, row, slot.field, &slot.kind)
+                            * decayed(t_ms - row.time_ms, *half);
                         sums[at] += x;
                         scale[at] += x.abs();
                     }
@@ -247,12 +473,23 @@ fn check_hubs(market: &Market, graph: &Graph, oracle: &Oracle<'_>, t_ms: i64) {
         contributions.insert(cell, sums);
     }
     let others = |hub: &HubKey, but: Option<&Who>| {
-        let cells: Vec<&Who> = touching.get(hub).into_iter().flatten().filter(|c| Some(*c) != but).collect();
+        let cells: Vec<&Who> = touching
+            .get(hub)
+            .into_iter()
+            .flatten()
+            .filter(|c| Some(*c) != but)
+            .collect();
         let mut sums = vec![0.0; scale.len()];
-        cells.iter().for_each(|c| sums.iter_mut().zip(&contributions[c]).for_each(|(sum, x)| *sum += x));
+        cells.iter().for_each(|c| {
+            sums.iter_mut()
+                .zip(&contributions[c])
+                .for_each(|(sum, x)| *sum += x)
+        });
         (cells.len(), sums)
     };
-    let reads: Vec<f64> = (0..halves).map(|h| shared.bank.read(h, graph.hubs().landmark(), t_ms)).collect();
+    let reads: Vec<f64> = (0..halves)
+        .map(|h| shared.bank.read(h, graph.hubs().landmark(), t_ms))
+        .collect();
 
     for (hub, entity) in hub_nodes(graph) {
         let (count, sums) = others(&hub, None);
@@ -261,24 +498,41 @@ fn check_hubs(market: &Market, graph: &Graph, oracle: &Oracle<'_>, t_ms: i64) {
             Some(published) => {
                 assert_eq!(published.cells as usize, count, "cells of {hub:?}");
                 for (at, sum) in published.sums.iter().enumerate() {
-                    assert_close(sum * reads[at % halves], sums[at], scale[at], || format!("sum {at} of {hub:?}"));
+                    assert_close(sum * reads[at % halves], sums[at], scale[at], || {
+                        format!("sum {at} of {hub:?}")
+                    });
                 }
             }
         }
     }
     for (_, cell) in graph.cells() {
         let name = who(graph, cell.anchor);
-        let own = cell.frozen().cloned().unwrap_or_else(|| cell.contribution(shared));
+        let own = cell
+            .frozen()
+            .cloned()
+            .unwrap_or_else(|| cell.contribution(shared));
         let but = oracle.stayed(&name).then_some(&name);
         for (hub, entity) in hub_nodes(graph) {
-            let Some(published) = graph.hubs().get(entity) else { continue };
+            let Some(published) = graph.hubs().get(entity) else {
+                continue;
+            };
             let mine = own.hubs.binary_search(&entity).is_ok();
             let (count, sums) = others(&hub, but);
-            assert_eq!(published.cells as usize - usize::from(mine), count, "cells of {hub:?} beside {name:?}");
+            assert_eq!(
+                published.cells as usize - usize::from(mine),
+                count,
+                "cells of {hub:?} beside {name:?}"
+            );
             for (at, sum) in published.sums.iter().enumerate() {
                 let h = at % halves;
-                let own = if mine { own.sums[at] * shared.bank.rebase(h, own.landmark, graph.hubs().landmark()) } else { 0.0 };
-                assert_close((sum - own) * reads[h], sums[at], scale[at], || format!("sum {at} of {hub:?} without {name:?}"));
+                let own = if mine {
+                    own.sums[at] * shared.bank.rebase(h, own.landmark, graph.hubs().landmark())
+                } else {
+                    0.0
+                };
+                assert_close((sum - own) * reads[h], sums[at], scale[at], || {
+                    format!("sum {at} of {hub:?} without {name:?}")
+                });
             }
         }
     }
@@ -287,7 +541,9 @@ fn check_hubs(market: &Market, graph: &Graph, oracle: &Oracle<'_>, t_ms: i64) {
 /// All hubs ever named, whether they have sums or not.
 fn hub_nodes(graph: &Graph) -> Vec<(HubKey, EntityId)> {
     let directory = graph.directory();
-    let entities = (0..directory.len() as u32).map(EntityId).filter(|e| directory.hub(*e).is_some());
+    let entities = (0..directory.len() as u32)
+        .map(EntityId)
+        .filter(|e| directory.hub(*e).is_some());
     entities.map(|e| (hub_key(graph, e), e)).collect()
 }
 
@@ -297,43 +553,88 @@ fn check_stats(market: &Market, graph: &Graph, world: &World<'_>) {
     let (mut merged, mut converted) = (0, 0);
     for (who, person) in &world.people {
         if world.survivor(who) != *who {
-            *(if world.is_merged(who) { &mut merged } else { &mut converted }) += 1;
+            *(if world.is_merged(who) {
+                &mut merged
+            } else {
+                &mut converted
+            }) += 1;
         } else if who.0 != market.catalog.root().id && person.version.is_some() {
             *ways.entry(world.home(who).1).or_default() += 1;
         }
     }
     let way = |way| ways.get(&way).copied().unwrap_or(0);
-    assert_eq!((stats.by_reference, stats.by_link, stats.by_domain), (way(Way::Reference), way(Way::Link), way(Way::Domain)));
-    assert_eq!((stats.provisional, stats.unresolved), (way(Way::Provisional), way(Way::Not)));
+    assert_eq!(
+        (stats.by_reference, stats.by_link, stats.by_domain),
+        (way(Way::Reference), way(Way::Link), way(Way::Domain))
+    );
+    assert_eq!(
+        (stats.provisional, stats.unresolved),
+        (way(Way::Provisional), way(Way::Not))
+    );
     assert_eq!((stats.merged, stats.converted), (merged, converted));
     assert_eq!(stats.ambiguous_domains, world.ambiguous_domains() as u64);
-    assert_eq!(stats.unmatched_retractions, 0, "within the horizon every retraction finds its event");
+    assert_eq!(
+        stats.unmatched_retractions, 0,
+        "within the horizon every retraction finds its event"
+    );
 }
 
 fn check(market: &Market, graph: &Graph, oracle: &Oracle<'_>, t_ms: i64) {
     let world = oracle.now();
     let cells = world.cells();
     assert_eq!(graph.cells().count(), cells.len(), "cells");
-    assert_eq!(graph.cells().map(|(_, c)| c.nodes.len()).sum::<usize>(), world.people.len(), "nodes");
+    assert_eq!(
+        graph.cells().map(|(_, c)| c.nodes.len()).sum::<usize>(),
+        world.people.len(),
+        "nodes"
+    );
     for (name, members) in &cells {
         for person in members {
-            let (at, node) = graph.find(person.0, &person.1).unwrap_or_else(|| panic!("{person:?} has a node"));
+            let (at, node) = graph
+                .find(person.0, &person.1)
+                .unwrap_or_else(|| panic!("{person:?} has a node"));
             let cell = graph.cell(at);
             assert_eq!(&who(graph, cell.anchor), name, "cell of {person:?}");
             check_node(market, graph, node, person, &world, t_ms);
-            let owners = if person == name { members.clone() } else { world.joined(person) };
+            let owners = if person == name {
+                members.clone()
+            } else {
+                world.joined(person)
+            };
             let view = graph.view(cell, node, t_ms, &market.population);
             for (index, window) in market.population.windows.iter().enumerate() {
-                assert_eq!(view.window(index).number(), Some(world.window(&owners, *window, t_ms)), "{window:?} of {person:?}");
+                assert_eq!(
+                    view.window(index).number(),
+                    Some(world.window(&owners, *window, t_ms)),
+                    "{window:?} of {person:?}"
+                );
             }
-            assert_eq!(view.is_eligible(), world.is_eligible(person, t_ms), "{person:?} is in the population");
+            assert_eq!(
+                view.is_eligible(),
+                world.is_eligible(person, t_ms),
+                "{person:?} is in the population"
+            );
         }
         let (at, _) = graph.find(members[0].0, &members[0].1).unwrap();
-        let Outcomes { won, lost, open, last_won_ms, last_lost_ms } = graph.outcomes(graph.cell(at));
-        let (expected_won, expected_lost, expected_open, newest_won, newest_lost) = world.outcomes(members);
-        assert_eq!((won, lost, open), (expected_won, expected_lost, expected_open), "outcomes of {name:?}");
+        let Outcomes {
+            won,
+            lost,
+            open,
+            last_won_ms,
+            last_lost_ms,
+        } = graph.outcomes(graph.cell(at));
+        let (expected_won, expected_lost, expected_open, newest_won, newest_lost) =
+            world.outcomes(members);
+        assert_eq!(
+            (won, lost, open),
+            (expected_won, expected_lost, expected_open),
+            "outcomes of {name:?}"
+        );
         let is_exact = members.iter().all(|m| !world.is_tainted(m));
-        assert!(!is_exact || (last_won_ms, last_lost_ms) == (newest_won, newest_lost), "newest outcomes of {name:?}");
+        assert!(
+            !is_exact || (last_won_ms, last_lost_ms) == (newest_won, newest_lost),
+            "newest outcomes of {name:?}"
+        );
     }
     check_stats(market, graph, &world);
     check_hubs(market, graph, oracle, t_ms);
@@ -344,13 +645,20 @@ fn follow(market: &Market, rows: &[Plain], dice: &mut Dice) {
     let mut graph = market.graph(Tracking::On);
     let mut oracle = Oracle::new(market);
     let mut gatekeeper = Gatekeeper::default();
-    let last_ms = rows.iter().map(|r| r.time_ms.max(r.known_ms)).max().unwrap_or(START_MS);
+    let last_ms = rows
+        .iter()
+        .map(|r| r.time_ms.max(r.known_ms))
+        .max()
+        .unwrap_or(START_MS);
     let mut t_ms = last_ms;
     let mut rest = rows;
     while !rest.is_empty() {
         let (batch, after) = rest.split_at((1 + dice.below(12) as usize).min(rest.len()));
         rest = after;
-        assert_eq!(graph.apply(&market.batch(batch), None), oracle.apply(&mut gatekeeper, batch));
+        assert_eq!(
+            graph.apply(&market.batch(batch), None),
+            oracle.apply(&mut gatekeeper, batch)
+        );
         if dice.below(2) == 0 {
             t_ms += dice.below(3) as i64 * 1_800_000;
             graph.advance(t_ms);
@@ -411,22 +719,35 @@ fn a_delete_keeps_history_and_stands_alone() {
             known_ms: START_MS,
             values: vec![Datum::Null; table.fields.len()],
         };
-        values.iter().for_each(|(name, text)| row.values[table.field(name).unwrap().id.index()] = Datum::Text((*text).into()));
+        values.iter().for_each(|(name, text)| {
+            row.values[table.field(name).unwrap().id.index()] = Datum::Text((*text).into())
+        });
         if let (Some(time), false) = (table.time, delete) {
             row.values[time.index()] = Datum::Time(START_MS);
         }
         row
     };
     let rows = [
-        row(activities, false, &[("activity_id", "e"), ("contact_id", "c")]),
+        row(
+            activities,
+            false,
+            &[("activity_id", "e"), ("contact_id", "c")],
+        ),
         row(contacts, false, &[("contact_id", "c"), ("account_id", "a")]),
         row(contacts, true, &[("contact_id", "c")]),
     ];
     let mut graph = market.graph(Tracking::On);
-    assert_eq!(graph.apply(&market.batch(&rows), None), vec![Outcome::Accepted; 3]);
+    assert_eq!(
+        graph.apply(&market.batch(&rows), None),
+        vec![Outcome::Accepted; 3]
+    );
     let (at, node) = graph.find(contacts.id, "c").unwrap();
     assert!(!node.is_known());
     assert_eq!(node.newest_event_ms(), Some(START_MS));
     assert_eq!(graph.cell(at).nodes.len(), 1);
-    assert!(graph.find(market.catalog.root().id, "a").is_some_and(|(_, account)| !account.is_known()));
+    assert!(
+        graph
+            .find(market.catalog.root().id, "a")
+            .is_some_and(|(_, account)| !account.is_known())
+    );
 }

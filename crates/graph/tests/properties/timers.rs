@@ -11,8 +11,19 @@ use crate::market::{Market, START_MS, Style, cases, crm, seeds, stream};
 const HOUR_MS: i64 = 3_600_000;
 
 fn eligible(market: &Market, graph: &Graph, t_ms: i64) -> BTreeMap<(CellRef, EntityId), bool> {
-    let views = graph.cells().flat_map(|(at, cell)| cell.nodes.iter().map(move |node| (at, cell, node)));
-    views.map(|(at, cell, node)| ((at, node.entity), graph.view(cell, node, t_ms, &market.population).is_eligible())).collect()
+    let views = graph
+        .cells()
+        .flat_map(|(at, cell)| cell.nodes.iter().map(move |node| (at, cell, node)));
+    views
+        .map(|(at, cell, node)| {
+            (
+                (at, node.entity),
+                graph
+                    .view(cell, node, t_ms, &market.population)
+                    .is_eligible(),
+            )
+        })
+        .collect()
 }
 
 proptest! {
@@ -62,8 +73,17 @@ fn a_freed_cell_does_not_haunt_its_successor() {
         let mut set = |name: &str, datum| values[contacts.field(name).unwrap().id.index()] = datum;
         set("contact_id", Datum::Text(key.into()));
         set("updated_at", Datum::Time(START_MS));
-        account.into_iter().for_each(|a| set("account_id", Datum::Text(a.into())));
-        Plain { table: contacts.id, delete: false, partition: 0, time_ms: START_MS, known_ms: START_MS, values }
+        account
+            .into_iter()
+            .for_each(|a| set("account_id", Datum::Text(a.into())));
+        Plain {
+            table: contacts.id,
+            delete: false,
+            partition: 0,
+            time_ms: START_MS,
+            known_ms: START_MS,
+            values,
+        }
     };
     let mut graph = market.graph(Tracking::On);
     let tell = |graph: &mut Graph, row: Plain| drop(graph.apply(&market.batch(&[row]), None));
@@ -83,5 +103,8 @@ fn a_freed_cell_does_not_haunt_its_successor() {
     tell(&mut graph, contact("y", None));
     let dirty = score(&mut graph);
     assert_eq!(dirty.len(), 2, "{dirty:?}");
-    assert!(dirty.iter().all(|(_, reasons)| !reasons.is_empty()), "{dirty:?}");
+    assert!(
+        dirty.iter().all(|(_, reasons)| !reasons.is_empty()),
+        "{dirty:?}"
+    );
 }

@@ -13,19 +13,42 @@ fn readable(graph: &Graph) -> BTreeMap<EntityId, (CellRef, String)> {
     let image = serde_json::to_value(graph.image()).unwrap();
     let name = |entity: EntityId| {
         let directory = graph.directory();
-        let table = directory.table(entity).map(|t| graph.catalog().table_at(t).name.clone());
-        format!("{}/{}", table.unwrap_or_else(|| "domain".into()), directory.key(entity))
+        let table = directory
+            .table(entity)
+            .map(|t| graph.catalog().table_at(t).name.clone());
+        format!(
+            "{}/{}",
+            table.unwrap_or_else(|| "domain".into()),
+            directory.key(entity)
+        )
     };
     let cells = graph.cells().map(|(at, cell)| {
         let mut lines = vec![format!("{:?}", graph.outcomes(cell))];
         for node in &cell.nodes {
-            lines.push(format!("{} {}", name(node.entity), image["nodes"][name(node.entity)]));
-            let incoming: BTreeSet<String> =
-                graph.incoming(node.entity).iter().map(|(r, from)| format!("{} {}", r.0, name(graph.survivor(*from)))).collect();
+            lines.push(format!(
+                "{} {}",
+                name(node.entity),
+                image["nodes"][name(node.entity)]
+            ));
+            let incoming: BTreeSet<String> = graph
+                .incoming(node.entity)
+                .iter()
+                .map(|(r, from)| format!("{} {}", r.0, name(graph.survivor(*from))))
+                .collect();
             lines.push(format!("{} {incoming:?}", name(node.entity)));
             for edge in graph.edges(node) {
-                let there = graph.directory().place(edge.to).map(|place| graph.outcomes(graph.cell(place.cell))).unwrap_or_default();
-                lines.push(format!("{} {} {} {} {there:?}", name(node.entity), edge.relation.0, name(edge.to), edge.since_ms));
+                let there = graph
+                    .directory()
+                    .place(edge.to)
+                    .map(|place| graph.outcomes(graph.cell(place.cell)))
+                    .unwrap_or_default();
+                lines.push(format!(
+                    "{} {} {} {} {there:?}",
+                    name(node.entity),
+                    edge.relation.0,
+                    name(edge.to),
+                    edge.since_ms
+                ));
             }
         }
         lines.sort();
@@ -67,7 +90,10 @@ proptest! {
 #[test]
 fn very_many_readers_wait() {
     let market = network(false);
-    let (people, deals) = (market.catalog.table("people").unwrap(), market.catalog.table("deals").unwrap());
+    let (people, deals) = (
+        market.catalog.table("people").unwrap(),
+        market.catalog.table("deals").unwrap(),
+    );
     let row = |table: &leadpulse_schema::Table, values: &[(&str, String)]| {
         let mut row = Plain {
             table: table.id,
@@ -77,17 +103,27 @@ fn very_many_readers_wait() {
             known_ms: START_MS,
             values: vec![Datum::Null; table.fields.len()],
         };
-        values.iter().for_each(|(name, text)| row.values[table.field(name).unwrap().id.index()] = Datum::Text(text.clone()));
+        values.iter().for_each(|(name, text)| {
+            row.values[table.field(name).unwrap().id.index()] = Datum::Text(text.clone())
+        });
         row.values[table.time.unwrap().index()] = Datum::Time(START_MS);
         row
     };
     let champions = 100;
     let mut rows: Vec<Plain> = (0..champions)
         .flat_map(|i| {
-            ["left".to_owned(), format!("new{i}")].map(|company| row(people, &[("person_id", format!("p{i}")), ("company_id", company)]))
+            ["left".to_owned(), format!("new{i}")].map(|company| {
+                row(
+                    people,
+                    &[("person_id", format!("p{i}")), ("company_id", company)],
+                )
+            })
         })
         .collect();
-    rows.push(row(deals, &[("deal_id", "d".into()), ("company_id", "left".into())]));
+    rows.push(row(
+        deals,
+        &[("deal_id", "d".into()), ("company_id", "left".into())],
+    ));
     let mut graph = market.graph(Tracking::On);
     graph.apply(&market.batch(&rows), None);
     graph.advance(START_MS);
@@ -98,7 +134,17 @@ fn very_many_readers_wait() {
     };
     take(&mut graph, usize::MAX);
     assert_eq!(graph.deferred(), 0);
-    graph.apply(&market.batch(&[row(deals, &[("deal_id", "d".into()), ("company_id", "left".into()), ("stage", "v0".into())])]), None);
+    graph.apply(
+        &market.batch(&[row(
+            deals,
+            &[
+                ("deal_id", "d".into()),
+                ("company_id", "left".into()),
+                ("stage", "v0".into()),
+            ],
+        )]),
+        None,
+    );
     assert_eq!(graph.deferred(), champions);
     // A board between makes nobody forgotten.
     graph.advance(START_MS + 2 * 3_600_000);

@@ -16,17 +16,35 @@ fn warm_hot(more: &str) -> Policy {
 }
 
 fn seen(probability: f64, as_of_ms: i64) -> Observation {
-    Observation { probability, logit: (probability / (1.0 - probability)).ln(), as_of_ms, muted: false, forced: false }
+    Observation {
+        probability,
+        logit: (probability / (1.0 - probability)).ln(),
+        as_of_ms,
+        muted: false,
+        forced: false,
+    }
 }
 
 /// A decision in one line: `reason band ↑ordinal !suppressed`.
 fn told(decision: &Decision) -> String {
-    let mut words = vec![decision.emit.map_or("-", EmitReason::name).to_owned(), decision.band.as_deref().unwrap_or("none").to_owned()];
+    let mut words = vec![
+        decision.emit.map_or("-", EmitReason::name).to_owned(),
+        decision.band.as_deref().unwrap_or("none").to_owned(),
+    ];
     for alert in &decision.alerts {
-        let arrow = if alert.alert_type == AlertType::ThresholdUp { "↑" } else { "↓" };
+        let arrow = if alert.alert_type == AlertType::ThresholdUp {
+            "↑"
+        } else {
+            "↓"
+        };
         words.push(format!("{arrow}{}{}", alert.ordinal, alert.severity));
     }
-    words.extend(decision.suppressed.iter().map(|(alert_type, reason)| format!("!{alert_type}:{}", reason.name())));
+    words.extend(
+        decision
+            .suppressed
+            .iter()
+            .map(|(alert_type, reason)| format!("!{alert_type}:{}", reason.name())),
+    );
     words.join(" ")
 }
 
@@ -44,14 +62,32 @@ fn check(policy: &Policy, steps: &[(Step, &str)]) {
     for (index, (step, expected)) in steps.iter().enumerate() {
         let before = state.clone();
         let decision = match step {
-            Sees(probability, hour) => policy.observe(&mut state, seen(*probability, hour * HOUR_MS)),
-            Muted(probability, hour) => policy.observe(&mut state, Observation { muted: true, ..seen(*probability, hour * HOUR_MS) }),
-            Forced(probability, hour) => policy.observe(&mut state, Observation { forced: true, ..seen(*probability, hour * HOUR_MS) }),
+            Sees(probability, hour) => {
+                policy.observe(&mut state, seen(*probability, hour * HOUR_MS))
+            }
+            Muted(probability, hour) => policy.observe(
+                &mut state,
+                Observation {
+                    muted: true,
+                    ..seen(*probability, hour * HOUR_MS)
+                },
+            ),
+            Forced(probability, hour) => policy.observe(
+                &mut state,
+                Observation {
+                    forced: true,
+                    ..seen(*probability, hour * HOUR_MS)
+                },
+            ),
             Leaves => policy.observe_ineligible(&mut state, Absence::Outside),
             Gone(why) => policy.observe_ineligible(&mut state, *why),
         };
         assert_eq!(told(&decision), *expected, "step {index}");
-        assert_eq!(decision.state_changed, state != before, "step {index}: {before:?} → {state:?}");
+        assert_eq!(
+            decision.state_changed,
+            state != before,
+            "step {index}: {before:?} → {state:?}"
+        );
         assert_eq!(decision.band, policy.band_of(&state));
     }
 }
@@ -101,8 +137,14 @@ fn a_first_score_and_a_muted_crossing_are_silent() {
             (Sees(0.6, 4), "crossing hot ↑1P1"),
         ],
     );
-    check(&warm_hot(r#","alert_on_first":true"#), &[(Sees(0.6, 0), "first hot ↑1P1")]);
-    check(&warm_hot(r#","alert_on_first":true"#), &[(Muted(0.6, 0), "first hot !threshold_up:muted")]);
+    check(
+        &warm_hot(r#","alert_on_first":true"#),
+        &[(Sees(0.6, 0), "first hot ↑1P1")],
+    );
+    check(
+        &warm_hot(r#","alert_on_first":true"#),
+        &[(Muted(0.6, 0), "first hot !threshold_up:muted")],
+    );
 }
 
 #[test]
@@ -121,7 +163,11 @@ fn small_movements_are_not_emitted_until_they_add_up() {
     );
     check(
         &warm_hot(r#","emit_step":{"logit":0}"#),
-        &[(Sees(0.3, 0), "first warm"), (Sees(0.3, 1), "- warm"), (Sees(0.3001, 2), "step warm")],
+        &[
+            (Sees(0.3, 0), "first warm"),
+            (Sees(0.3, 1), "- warm"),
+            (Sees(0.3001, 2), "step warm"),
+        ],
     );
 }
 
@@ -175,11 +221,20 @@ fn a_crossing_dwells_first() {
 
 #[test]
 fn a_dwell_asks_to_be_revisited() {
-    let (policy, mut state) = (warm_hot(r#","min_dwell_ms":7200000"#), EntityState::default());
+    let (policy, mut state) = (
+        warm_hot(r#","min_dwell_ms":7200000"#),
+        EntityState::default(),
+    );
     assert_eq!(policy.observe(&mut state, seen(0.1, 0)).revisit_at_ms, None);
-    assert_eq!(policy.observe(&mut state, seen(0.6, HOUR_MS)).revisit_at_ms, Some(3 * HOUR_MS));
+    assert_eq!(
+        policy.observe(&mut state, seen(0.6, HOUR_MS)).revisit_at_ms,
+        Some(3 * HOUR_MS)
+    );
     let decision = policy.observe(&mut state, seen(0.6, 3 * HOUR_MS));
-    assert_eq!((told(&decision).as_str(), decision.revisit_at_ms), ("crossing hot ↑1P1", None));
+    assert_eq!(
+        (told(&decision).as_str(), decision.revisit_at_ms),
+        ("crossing hot ↑1P1", None)
+    );
 }
 
 #[test]
@@ -198,7 +253,10 @@ fn a_threshold_may_be_a_probability_between_bands() {
             (Sees(0.15, 5), "crossing none ↓1P2"),
         ],
     );
-    assert_eq!(policy.bands().map(|band| &*band.name).collect::<Vec<_>>(), ["warm", "hot"]);
+    assert_eq!(
+        policy.bands().map(|band| &*band.name).collect::<Vec<_>>(),
+        ["warm", "hot"]
+    );
 }
 
 #[test]
@@ -206,32 +264,68 @@ fn an_alert_says_what_was_crossed() {
     let (policy, mut state) = (warm_hot(""), EntityState::default());
     policy.observe(&mut state, seen(0.3, 0));
     let up = policy.observe(&mut state, seen(0.7, HOUR_MS));
-    assert_eq!((up.previous_probability, up.previous_band.as_deref()), (Some(0.3), Some("warm")));
     assert_eq!(
-        (up.alerts[0].threshold, up.alerts[0].previous_band.as_deref(), up.alerts[0].band.as_deref()),
+        (up.previous_probability, up.previous_band.as_deref()),
+        (Some(0.3), Some("warm"))
+    );
+    assert_eq!(
+        (
+            up.alerts[0].threshold,
+            up.alerts[0].previous_band.as_deref(),
+            up.alerts[0].band.as_deref()
+        ),
         (0.5, Some("warm"), Some("hot"))
     );
     let down = policy.observe(&mut state, seen(0.1, 2 * HOUR_MS));
     assert_eq!(
-        (down.alerts[0].threshold, down.alerts[0].previous_band.as_deref(), down.alerts[0].band.as_deref()),
+        (
+            down.alerts[0].threshold,
+            down.alerts[0].previous_band.as_deref(),
+            down.alerts[0].band.as_deref()
+        ),
         (0.4, Some("hot"), None)
     );
 }
 
 #[test]
 fn new_thresholds_place_the_entity_again_without_an_alert() {
-    let (old, new) = (warm_hot(""), policy(r#"{"bands":[{"name":"any","enter":0.05},{"name":"top","enter":0.25}],"threshold_up":"top"}"#));
+    let (old, new) = (
+        warm_hot(""),
+        policy(
+            r#"{"bands":[{"name":"any","enter":0.05},{"name":"top","enter":0.25}],"threshold_up":"top"}"#,
+        ),
+    );
     let mut state = EntityState::default();
     old.observe(&mut state, seen(0.3, 0));
-    assert_eq!(new.band_of(&state), None, "the level of other thresholds is not read as one of these");
-    assert_eq!(told(&new.observe(&mut state, seen(0.3, HOUR_MS))), "reconfigured top !threshold_up:reconfigured");
-    assert_eq!(told(&new.observe(&mut state, seen(0.1, 2 * HOUR_MS))), "crossing any");
-    assert_eq!(told(&new.observe(&mut state, seen(0.3, 3 * HOUR_MS))), "crossing top ↑1P1");
+    assert_eq!(
+        new.band_of(&state),
+        None,
+        "the level of other thresholds is not read as one of these"
+    );
+    assert_eq!(
+        told(&new.observe(&mut state, seen(0.3, HOUR_MS))),
+        "reconfigured top !threshold_up:reconfigured"
+    );
+    assert_eq!(
+        told(&new.observe(&mut state, seen(0.1, 2 * HOUR_MS))),
+        "crossing any"
+    );
+    assert_eq!(
+        told(&new.observe(&mut state, seen(0.3, 3 * HOUR_MS))),
+        "crossing top ↑1P1"
+    );
 }
 
 #[test]
 fn a_policy_without_bands_emits_and_never_alerts() {
-    check(&policy("{}"), &[(Sees(0.1, 0), "first none"), (Sees(0.9, 1), "step none"), (Leaves, "ineligible none")]);
+    check(
+        &policy("{}"),
+        &[
+            (Sees(0.1, 0), "first none"),
+            (Sees(0.9, 1), "step none"),
+            (Leaves, "ineligible none"),
+        ],
+    );
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -258,13 +352,24 @@ fn policies() -> impl Strategy<Value = Policy> {
     )
 }
 
-fn run(policy: &Policy, state: &mut EntityState, mut as_of_ms: i64, inputs: &[(i64, Input)]) -> Vec<(i64, Input, Decision)> {
+fn run(
+    policy: &Policy,
+    state: &mut EntityState,
+    mut as_of_ms: i64,
+    inputs: &[(i64, Input)],
+) -> Vec<(i64, Input, Decision)> {
     let mut decisions = Vec::new();
     for (wait_ms, input) in inputs {
         as_of_ms += wait_ms;
         let before = state.clone();
         let decision = match input {
-            Input::Score(probability, muted) => policy.observe(state, Observation { muted: *muted, ..seen(*probability, as_of_ms) }),
+            Input::Score(probability, muted) => policy.observe(
+                state,
+                Observation {
+                    muted: *muted,
+                    ..seen(*probability, as_of_ms)
+                },
+            ),
             Input::Ineligible => policy.observe_ineligible(state, Absence::Outside),
         };
         assert_eq!(decision.state_changed, *state != before);

@@ -15,11 +15,14 @@ use crate::write::uuid_bytes;
 /// What was expected instead of the value.
 pub(super) type Expected = String;
 
-const TIME: &str = "a time: milliseconds since 1970, YYYY-MM-DD, YYYY-MM-DD HH:MM[:SS[.fff]] (UTC) or RFC 3339";
+const TIME: &str =
+    "a time: milliseconds since 1970, YYYY-MM-DD, YYYY-MM-DD HH:MM[:SS[.fff]] (UTC) or RFC 3339";
 
 /// Sets a field that the file does not have: its default, else null.
 pub(super) fn set_absent(target: &Target, builder: &mut RowBuilder<'_>) -> Result<(), Expected> {
-    let constant = target.absent().map_err(|_| "a value: the field may not be null".to_owned())?;
+    let constant = target
+        .absent()
+        .map_err(|_| "a value: the field may not be null".to_owned())?;
     set_constant(&constant, target.field, builder);
     Ok(())
 }
@@ -35,7 +38,11 @@ pub(super) fn set_null(target: &Target, builder: &mut RowBuilder<'_>) -> Result<
 }
 
 /// Sets a field from a CSV cell, or from a string in JSON.
-pub(super) fn set_text(target: &Target, text: &str, builder: &mut RowBuilder<'_>) -> Result<(), Expected> {
+pub(super) fn set_text(
+    target: &Target,
+    text: &str,
+    builder: &mut RowBuilder<'_>,
+) -> Result<(), Expected> {
     let trimmed = text.trim();
     let value = match &target.shape {
         Shape::Bool => Value::Bool(parse_bool(trimmed).ok_or("true, false, 1 or 0")?),
@@ -44,18 +51,27 @@ pub(super) fn set_text(target: &Target, text: &str, builder: &mut RowBuilder<'_>
             builder.set(target.field, Value::Text(&whole.to_string()));
             return Ok(());
         }
-        Shape::Int | Shape::Long => Value::Long(parse_whole(trimmed, &target.shape).ok_or("a whole number")?),
-        Shape::Float | Shape::Double | Shape::Decimal { .. } => Value::Double(trimmed.parse().map_err(|_| "a number")?),
+        Shape::Int | Shape::Long => {
+            Value::Long(parse_whole(trimmed, &target.shape).ok_or("a whole number")?)
+        }
+        Shape::Float | Shape::Double | Shape::Decimal { .. } => {
+            Value::Double(trimmed.parse().map_err(|_| "a number")?)
+        }
         Shape::Time(_) => Value::Time(parse_time(trimmed).ok_or(TIME)?),
         Shape::Text | Shape::UuidText => Value::Text(text),
         Shape::UuidBytes { .. } => {
-            let canonical = uuid_bytes(trimmed).and_then(|bytes| uuid_text(&bytes)).ok_or("a uuid")?;
+            let canonical = uuid_bytes(trimmed)
+                .and_then(|bytes| uuid_text(&bytes))
+                .ok_or("a uuid")?;
             builder.set(target.field, Value::Text(&canonical));
             return Ok(());
         }
         Shape::Symbol(symbols) => Value::Text(resolve(symbols, text)?),
         Shape::List(item) => {
-            let parts = text.split([';', '|']).map(str::trim).filter(|part| !part.is_empty());
+            let parts = text
+                .split([';', '|'])
+                .map(str::trim)
+                .filter(|part| !part.is_empty());
             return set_list(target, item, parts, builder);
         }
     };
@@ -64,18 +80,32 @@ pub(super) fn set_text(target: &Target, text: &str, builder: &mut RowBuilder<'_>
 }
 
 /// Sets a field from a JSON value that is not null.
-pub(super) fn set_json(target: &Target, json: &Json, builder: &mut RowBuilder<'_>) -> Result<(), Expected> {
+pub(super) fn set_json(
+    target: &Target,
+    json: &Json,
+    builder: &mut RowBuilder<'_>,
+) -> Result<(), Expected> {
     let value = match (&target.shape, json) {
         (_, Json::String(text)) => return set_text(target, text, builder),
         (Shape::Bool, Json::Bool(b)) => Value::Bool(*b),
         // An id that is a number in JSON and a string in the schema, or a flag or time that is a number.
-        (Shape::Float | Shape::Double | Shape::Decimal { .. }, Json::Number(number)) => Value::Double(number.as_f64().ok_or("a number")?),
-        (Shape::Bool | Shape::Int | Shape::Long | Shape::Time(_) | Shape::Text, Json::Number(number)) => {
+        (Shape::Float | Shape::Double | Shape::Decimal { .. }, Json::Number(number)) => {
+            Value::Double(number.as_f64().ok_or("a number")?)
+        }
+        (
+            Shape::Bool | Shape::Int | Shape::Long | Shape::Time(_) | Shape::Text,
+            Json::Number(number),
+        ) => {
             return set_text(target, &number.to_string(), builder);
         }
         (Shape::List(item), Json::Array(items)) => {
             let texts: Option<SmallVec<[&str; 16]>> = items.iter().map(Json::as_str).collect();
-            return set_list(target, item, texts.ok_or("an array of strings")?.into_iter(), builder);
+            return set_list(
+                target,
+                item,
+                texts.ok_or("an array of strings")?.into_iter(),
+                builder,
+            );
         }
         (shape, _) => return Err(format!("of the type {}", shape.describe())),
     };
@@ -83,11 +113,18 @@ pub(super) fn set_json(target: &Target, json: &Json, builder: &mut RowBuilder<'_
     Ok(())
 }
 
-fn set_list<'t>(target: &Target, item: &Item, parts: impl Iterator<Item = &'t str>, builder: &mut RowBuilder<'_>) -> Result<(), Expected> {
+fn set_list<'t>(
+    target: &Target,
+    item: &Item,
+    parts: impl Iterator<Item = &'t str>,
+    builder: &mut RowBuilder<'_>,
+) -> Result<(), Expected> {
     match item {
         Item::Text => builder.set_list(target.field, parts),
         Item::Symbol(symbols) => {
-            let resolved: SmallVec<[&str; 16]> = parts.map(|part| resolve(symbols, part)).collect::<Result<_, _>>()?;
+            let resolved: SmallVec<[&str; 16]> = parts
+                .map(|part| resolve(symbols, part))
+                .collect::<Result<_, _>>()?;
             builder.set_list(target.field, resolved);
         }
     }
@@ -95,7 +132,9 @@ fn set_list<'t>(target: &Target, item: &Item, parts: impl Iterator<Item = &'t st
 }
 
 fn resolve<'s>(symbols: &'s Symbols, text: &str) -> Result<&'s str, Expected> {
-    symbols.resolve(text).ok_or_else(|| format!("one of {}", symbols.symbols.join(", ")))
+    symbols
+        .resolve(text)
+        .ok_or_else(|| format!("one of {}", symbols.symbols.join(", ")))
 }
 
 fn parse_bool(text: &str) -> Option<bool> {
@@ -111,7 +150,10 @@ fn parse_bool(text: &str) -> Option<bool> {
 /// A whole number within its type; `6.0` is one too, since tools that know only floats write it.
 fn parse_whole(text: &str, shape: &Shape) -> Option<i64> {
     let whole = text.parse::<i64>().ok().or_else(|| {
-        let exact = text.parse::<f64>().ok().filter(|x| x.fract() == 0.0 && x.abs() <= 9_007_199_254_740_992.0)?;
+        let exact = text
+            .parse::<f64>()
+            .ok()
+            .filter(|x| x.fract() == 0.0 && x.abs() <= 9_007_199_254_740_992.0)?;
         Some(exact as i64)
     })?;
     let fits = !matches!(shape, Shape::Int) || i32::try_from(whole).is_ok();
@@ -124,9 +166,16 @@ pub fn parse_time(text: &str) -> Option<i64> {
         return Some(ms);
     }
     // Only after the date can a sign or a Z be an offset.
-    let has_offset = text.get(10..).is_some_and(|rest| rest.contains(['Z', 'z', '+', '-']));
-    let timestamp: Timestamp =
-        if has_offset { text.parse().ok()? } else { TimeZone::UTC.to_timestamp(text.parse::<DateTime>().ok()?).ok()? };
+    let has_offset = text
+        .get(10..)
+        .is_some_and(|rest| rest.contains(['Z', 'z', '+', '-']));
+    let timestamp: Timestamp = if has_offset {
+        text.parse().ok()?
+    } else {
+        TimeZone::UTC
+            .to_timestamp(text.parse::<DateTime>().ok()?)
+            .ok()?
+    };
     Some(timestamp.as_microsecond().div_euclid(1_000))
 }
 

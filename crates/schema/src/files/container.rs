@@ -28,23 +28,41 @@ pub(super) struct ContainerRows {
 }
 
 impl ContainerRows {
-    pub(super) fn open(bytes: Box<dyn Read + Send>, context: &Context) -> Result<ContainerRows, FileError> {
+    pub(super) fn open(
+        bytes: Box<dyn Read + Send>,
+        context: &Context,
+    ) -> Result<ContainerRows, FileError> {
         let damaged = |why: String| context.damaged(0, why);
         let mut bytes = Bytes(BufReader::new(bytes));
         if bytes.array::<4>().map_err(damaged)? != MAGIC {
-            return Err(damaged("it does not begin as an Avro container file".into()));
+            return Err(damaged(
+                "it does not begin as an Avro container file".into(),
+            ));
         }
         let metadata = bytes.metadata().map_err(damaged)?;
         let marker = bytes.array::<16>().map_err(damaged)?;
-        let text = |name: &str| metadata.get(name).map(|value| String::from_utf8_lossy(value).into_owned());
+        let text = |name: &str| {
+            metadata
+                .get(name)
+                .map(|value| String::from_utf8_lossy(value).into_owned())
+        };
         let json = text("avro.schema").ok_or_else(|| damaged("its header has no schema".into()))?;
-        let writer = Schema::parse_str(&json).map_err(|e| damaged(format!("its schema is not valid: {e}")))?;
+        let writer = Schema::parse_str(&json)
+            .map_err(|e| damaged(format!("its schema is not valid: {e}")))?;
         let codec_name = text("avro.codec").unwrap_or_else(|| "null".into());
         let codec: Codec = codec_name
             .parse()
             .map_err(|_| damaged(format!("its codec '{codec_name}' is not supported: write it with null, deflate, snappy or zstandard")))?;
-        let decoder = RowDecoder::compile_renamed(&writer, &context.catalog, context.table, &context.options.columns)
-            .map_err(|source| FileError::Schema { file: context.file.clone(), source })?;
+        let decoder = RowDecoder::compile_renamed(
+            &writer,
+            &context.catalog,
+            context.table,
+            &context.options.columns,
+        )
+        .map_err(|source| FileError::Schema {
+            file: context.file.clone(),
+            source,
+        })?;
         Ok(ContainerRows {
             bytes,
             decoder,
@@ -59,12 +77,22 @@ impl ContainerRows {
     }
 
     /// Appends the next row; `false` at the end.
-    pub(super) fn next(&mut self, context: &mut Context, batch: &mut RowBatch) -> Result<bool, FileError> {
+    pub(super) fn next(
+        &mut self,
+        context: &mut Context,
+        batch: &mut RowBatch,
+    ) -> Result<bool, FileError> {
         while self.left_in_block == 0 {
             if self.block_offset < self.block.len() {
-                return Err(context.damaged(self.records, "bytes are left after the last record of a block"));
+                return Err(context.damaged(
+                    self.records,
+                    "bytes are left after the last record of a block",
+                ));
             }
-            if !self.next_block().map_err(|why| context.damaged(self.records, why))? {
+            if !self
+                .next_block()
+                .map_err(|why| context.damaged(self.records, why))?
+            {
                 return Ok(false);
             }
         }
@@ -79,16 +107,32 @@ impl ContainerRows {
         if filled.is_err() {
             // A record that cannot be read still has an end, unless the block is damaged.
             cursor = whole;
-            self.decoder.pass_over(&mut cursor, table).map_err(|e| context.damaged(record, e))?;
+            self.decoder
+                .pass_over(&mut cursor, table)
+                .map_err(|e| context.damaged(record, e))?;
         }
         self.block_offset = self.block.len() - cursor.remaining();
         filled
             .and_then(|()| check(table, &mut builder))
-            .map_err(|e| context.bad_row(record, "", &format!("record {record}"), format!("usable: {e}")))?;
+            .map_err(|e| {
+                context.bad_row(
+                    record,
+                    "",
+                    &format!("record {record}"),
+                    format!("usable: {e}"),
+                )
+            })?;
         let known_ms = match self.known_time.map(|field| (field, builder.get(field))) {
             None | Some((_, Value::Null)) => None,
             Some((_, Value::Time(at))) => Some(at),
-            Some((field, _)) => return Err(context.bad_row(record, &table.field_at(field).name, "", "the time the row was known")),
+            Some((field, _)) => {
+                return Err(context.bad_row(
+                    record,
+                    &table.field_at(field).name,
+                    "",
+                    "the time the row was known",
+                ));
+            }
         };
         context.finish(builder, known_ms, record)?;
         Ok(true)
@@ -96,34 +140,52 @@ impl ContainerRows {
 
     /// Reads and decompresses the next block; `false` at the end of the file.
     fn next_block(&mut self) -> Result<bool, String> {
-        let Some(first) = self.bytes.first_byte()? else { return Ok(false) };
+        let Some(first) = self.bytes.first_byte()? else {
+            return Ok(false);
+        };
         let records = self.bytes.long_from(first)?;
         let size = self.bytes.length()?;
         self.block = self.bytes.take(size)?;
         if self.bytes.array::<16>()? != self.marker {
             return Err("a block does not end with the file's marker".into());
         }
-        self.codec.decompress(&mut self.block).map_err(|e| format!("a block cannot be decompressed: {e}"))?;
+        self.codec
+            .decompress(&mut self.block)
+            .map_err(|e| format!("a block cannot be decompressed: {e}"))?;
         self.block_offset = 0;
-        self.left_in_block = u64::try_from(records).map_err(|_| format!("a block of {records} records"))?;
+        self.left_in_block =
+            u64::try_from(records).map_err(|_| format!("a block of {records} records"))?;
         Ok(true)
     }
 }
 
 /// The known-time column, if the file has it, must be a time field of the table: other columns of a container file are not read.
 fn known_time(writer: &Schema, context: &Context) -> Result<Option<FieldId>, FileError> {
-    let Some(column) = &context.options.known_time else { return Ok(None) };
+    let Some(column) = &context.options.known_time else {
+        return Ok(None);
+    };
     if !matches!(writer, Schema::Record(record) if record.lookup.contains_key(column)) {
         return Ok(None);
     }
     let table = context.catalog.table_at(context.table);
     let name = context.options.columns.get(column).unwrap_or(column);
-    let times = || table.fields.iter().filter(|f| f.data_type == DataType::Time);
-    times().find(|f| f.name == *name).map(|f| Some(f.id)).ok_or_else(|| FileError::MissingColumns {
-        file: context.file.clone(),
-        missing: format!("the known time '{column}', which must be a time field of the table"),
-        found: times().map(|f| f.name.as_str()).collect::<Vec<_>>().join(", "),
-    })
+    let times = || {
+        table
+            .fields
+            .iter()
+            .filter(|f| f.data_type == DataType::Time)
+    };
+    times()
+        .find(|f| f.name == *name)
+        .map(|f| Some(f.id))
+        .ok_or_else(|| FileError::MissingColumns {
+            file: context.file.clone(),
+            missing: format!("the known time '{column}', which must be a time field of the table"),
+            found: times()
+                .map(|f| f.name.as_str())
+                .collect::<Vec<_>>()
+                .join(", "),
+        })
 }
 
 /// Avro primitives from a stream; the errors say what happened.
@@ -159,19 +221,30 @@ impl Bytes {
             [digits[count]] = self.array()?;
             count += 1;
         }
-        Cursor::new(&digits[..count]).long().map_err(|_| "a number is longer than its type".into())
+        Cursor::new(&digits[..count])
+            .long()
+            .map_err(|_| "a number is longer than its type".into())
     }
 
     fn length(&mut self) -> Result<u64, String> {
         let length = self.long()?;
         let fits = u64::try_from(length).ok().filter(|l| *l <= MAX_ROW_BYTES);
-        fits.ok_or_else(|| format!("a length of {length} bytes, where at most {MAX_ROW_BYTES} are read at once"))
+        fits.ok_or_else(|| {
+            format!("a length of {length} bytes, where at most {MAX_ROW_BYTES} are read at once")
+        })
     }
 
     fn take(&mut self, count: u64) -> Result<Vec<u8>, String> {
         let mut bytes = Vec::new();
-        let read = (&mut self.0).take(count).read_to_end(&mut bytes).map_err(|e| e.to_string())?;
-        if (read as u64) < count { Err("the file ends within a block".into()) } else { Ok(bytes) }
+        let read = (&mut self.0)
+            .take(count)
+            .read_to_end(&mut bytes)
+            .map_err(|e| e.to_string())?;
+        if (read as u64) < count {
+            Err("the file ends within a block".into())
+        } else {
+            Ok(bytes)
+        }
     }
 
     fn metadata(&mut self) -> Result<HashMap<String, Vec<u8>>, String> {
@@ -189,7 +262,10 @@ impl Bytes {
                 let name_length = self.length()?;
                 let name = self.take(name_length)?;
                 let value_length = self.length()?;
-                metadata.insert(String::from_utf8_lossy(&name).into_owned(), self.take(value_length)?);
+                metadata.insert(
+                    String::from_utf8_lossy(&name).into_owned(),
+                    self.take(value_length)?,
+                );
             }
         }
     }

@@ -21,19 +21,43 @@ pub(super) struct CsvRows {
 }
 
 impl CsvRows {
-    pub(super) fn open(bytes: Box<dyn Read + Send>, context: &Context) -> Result<CsvRows, FileError> {
+    pub(super) fn open(
+        bytes: Box<dyn Read + Send>,
+        context: &Context,
+    ) -> Result<CsvRows, FileError> {
         let row_bytes = Arc::new(AtomicU64::new(0));
-        let mut reader = ReaderBuilder::new().from_reader(Bounded { bytes, row_bytes: row_bytes.clone() });
+        let mut reader = ReaderBuilder::new().from_reader(Bounded {
+            bytes,
+            row_bytes: row_bytes.clone(),
+        });
         let header = reader.headers().map_err(|e| context.damaged(1, e))?;
-        let names: Vec<String> = header.iter().map(|name| name.trim_start_matches('\u{feff}').trim().to_owned()).collect();
+        let names: Vec<String> = header
+            .iter()
+            .map(|name| name.trim_start_matches('\u{feff}').trim().to_owned())
+            .collect();
         let found: Vec<&str> = names.iter().map(String::as_str).collect();
         let columns = context.columns(&found)?;
-        let known_time = context.options.known_time.as_ref().and_then(|known| found.iter().position(|name| name == known));
-        Ok(CsvRows { reader, record: ByteRecord::new(), columns, names, known_time, row_bytes })
+        let known_time = context
+            .options
+            .known_time
+            .as_ref()
+            .and_then(|known| found.iter().position(|name| name == known));
+        Ok(CsvRows {
+            reader,
+            record: ByteRecord::new(),
+            columns,
+            names,
+            known_time,
+            row_bytes,
+        })
     }
 
     /// Appends the next row; `false` at the end.
-    pub(super) fn next(&mut self, context: &mut Context, batch: &mut RowBatch) -> Result<bool, FileError> {
+    pub(super) fn next(
+        &mut self,
+        context: &mut Context,
+        batch: &mut RowBatch,
+    ) -> Result<bool, FileError> {
         self.row_bytes.store(0, Ordering::Relaxed);
         let outcome = self.reader.read_byte_record(&mut self.record);
         let line = self.record.position().map_or(0, csv::Position::line);
@@ -42,9 +66,16 @@ impl CsvRows {
             Ok(false) => return Ok(false),
             Err(error) => {
                 return Err(match error.kind() {
-                    ErrorKind::UnequalLengths { expected_len, len, .. } => {
+                    ErrorKind::UnequalLengths {
+                        expected_len, len, ..
+                    } => {
                         context.next_offset += 1;
-                        context.bad_row(line, "", &format!("{len} cells"), format!("a row of {expected_len} cells, as in the header"))
+                        context.bad_row(
+                            line,
+                            "",
+                            &format!("{len} cells"),
+                            format!("a row of {expected_len} cells, as in the header"),
+                        )
                     }
                     _ => context.damaged(line, error),
                 });
@@ -53,26 +84,42 @@ impl CsvRows {
         let mut builder = context.start(batch);
         for (target, column) in context.targets.iter().zip(&self.columns) {
             let Some(index) = column else {
-                set_absent(target, &mut builder).expect("checked on open: a field without a column has a default or may be null");
+                set_absent(target, &mut builder).expect(
+                    "checked on open: a field without a column has a default or may be null",
+                );
                 continue;
             };
             let cell = self.cell(*index, context, line)?;
-            let set = if cell.is_empty() { set_null(target, &mut builder) } else { set_text(target, cell, &mut builder) };
+            let set = if cell.is_empty() {
+                set_null(target, &mut builder)
+            } else {
+                set_text(target, cell, &mut builder)
+            };
             set.map_err(|expected| context.bad_row(line, &self.names[*index], cell, expected))?;
         }
-        let known_ms = match self.known_time.map(|index| Ok((index, self.cell(index, context, line)?.trim()))).transpose()? {
+        let known_ms = match self
+            .known_time
+            .map(|index| Ok((index, self.cell(index, context, line)?.trim())))
+            .transpose()?
+        {
             None | Some((_, "")) => None,
-            Some((index, cell)) => {
-                Some(parse_time(cell).ok_or_else(|| context.bad_row(line, &self.names[index], cell, "the time the row was known"))?)
-            }
+            Some((index, cell)) => Some(parse_time(cell).ok_or_else(|| {
+                context.bad_row(line, &self.names[index], cell, "the time the row was known")
+            })?),
         };
         context.finish(builder, known_ms, line)?;
         Ok(true)
     }
 
     fn cell(&self, index: usize, context: &Context, line: u64) -> Result<&str, FileError> {
-        std::str::from_utf8(&self.record[index])
-            .map_err(|_| context.bad_row(line, &self.names[index], &String::from_utf8_lossy(&self.record[index]), "UTF-8"))
+        std::str::from_utf8(&self.record[index]).map_err(|_| {
+            context.bad_row(
+                line,
+                &self.names[index],
+                &String::from_utf8_lossy(&self.record[index]),
+                "UTF-8",
+            )
+        })
     }
 }
 
@@ -87,7 +134,9 @@ impl Read for Bounded {
         let count = self.bytes.read(buffer)?;
         let row_bytes = self.row_bytes.fetch_add(count as u64, Ordering::Relaxed) + count as u64;
         if row_bytes > MAX_ROW_BYTES {
-            return Err(std::io::Error::other(format!("a row is longer than {MAX_ROW_BYTES} bytes; perhaps a quote is not closed")));
+            return Err(std::io::Error::other(format!(
+                "a row is longer than {MAX_ROW_BYTES} bytes; perhaps a quote is not closed"
+            )));
         }
         Ok(count)
     }

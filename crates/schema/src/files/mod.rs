@@ -44,7 +44,9 @@ pub struct FileOptions {
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// One row cannot be used.
-    #[error("{file}, line {line}, column '{column}': '{value}' is not {expected}; correct the row, or leave it out")]
+    #[error(
+        "{file}, line {line}, column '{column}': '{value}' is not {expected}; correct the row, or leave it out"
+    )]
     Row {
         /// The file.
         file: String,
@@ -76,13 +78,17 @@ pub enum FileError {
         source: std::io::Error,
     },
     /// The name does not say what the file holds.
-    #[error("{file}: its kind is not known; name it .csv, .csv.gz, .jsonl, .ndjson, .jsonl.gz, .ndjson.gz or .avro")]
+    #[error(
+        "{file}: its kind is not known; name it .csv, .csv.gz, .jsonl, .ndjson, .jsonl.gz, .ndjson.gz or .avro"
+    )]
     UnknownKind {
         /// The file.
         file: String,
     },
     /// Columns that the table cannot do without are not there.
-    #[error("{file}: no column for {missing}; it has {found}; rename a column, map one to the field, or give the field a default")]
+    #[error(
+        "{file}: no column for {missing}; it has {found}; rename a column, map one to the field, or give the field a default"
+    )]
     MissingColumns {
         /// The file.
         file: String,
@@ -92,7 +98,9 @@ pub enum FileError {
         found: String,
     },
     /// The options name a field the table does not have.
-    #[error("{file}: the options map a column to '{field}', which the table does not have; its fields are {known}")]
+    #[error(
+        "{file}: the options map a column to '{field}', which the table does not have; its fields are {known}"
+    )]
     NoSuchField {
         /// The file.
         file: String,
@@ -135,17 +143,39 @@ impl FileReader {
     ///
     /// # Errors
     /// It cannot be opened, or its columns or schema are not the table's.
-    pub fn open(path: &Path, catalog: Arc<Catalog>, table: TableId, options: FileOptions) -> Result<FileReader, FileError> {
+    pub fn open(
+        path: &Path,
+        catalog: Arc<Catalog>,
+        table: TableId,
+        options: FileOptions,
+    ) -> Result<FileReader, FileError> {
         let context = Context::new(path, catalog, table, options)?;
         let name = context.file.to_lowercase();
-        let (kind, is_gzip) = name.strip_suffix(".gz").map_or((name.as_str(), false), |kind| (kind, true));
-        let unknown = || FileError::UnknownKind { file: context.file.clone() };
-        let extension = Path::new(kind).extension().and_then(|e| e.to_str()).ok_or_else(unknown)?;
-        if !matches!((extension, is_gzip), ("csv" | "jsonl" | "ndjson", _) | ("avro", false)) {
+        let (kind, is_gzip) = name
+            .strip_suffix(".gz")
+            .map_or((name.as_str(), false), |kind| (kind, true));
+        let unknown = || FileError::UnknownKind {
+            file: context.file.clone(),
+        };
+        let extension = Path::new(kind)
+            .extension()
+            .and_then(|e| e.to_str())
+            .ok_or_else(unknown)?;
+        if !matches!(
+            (extension, is_gzip),
+            ("csv" | "jsonl" | "ndjson", _) | ("avro", false)
+        ) {
             return Err(unknown());
         }
-        let file = File::open(path).map_err(|source| FileError::Unreadable { file: context.file.clone(), source })?;
-        let bytes: Box<dyn Read + Send> = if is_gzip { Box::new(MultiGzDecoder::new(BufReader::new(file))) } else { Box::new(file) };
+        let file = File::open(path).map_err(|source| FileError::Unreadable {
+            file: context.file.clone(),
+            source,
+        })?;
+        let bytes: Box<dyn Read + Send> = if is_gzip {
+            Box::new(MultiGzDecoder::new(BufReader::new(file)))
+        } else {
+            Box::new(file)
+        };
         let source = match extension {
             "csv" => Source::Csv(csv::CsvRows::open(bytes, &context)?),
             "avro" => Source::Container(Box::new(container::ContainerRows::open(bytes, &context)?)),
@@ -191,28 +221,58 @@ struct Context {
 }
 
 impl Context {
-    fn new(path: &Path, catalog: Arc<Catalog>, table: TableId, options: FileOptions) -> Result<Context, FileError> {
+    fn new(
+        path: &Path,
+        catalog: Arc<Catalog>,
+        table: TableId,
+        options: FileOptions,
+    ) -> Result<Context, FileError> {
         let file = path.display().to_string();
         let definition = catalog.table_at(table);
-        if let Some(field) = options.columns.values().find(|f| definition.field(f).is_none()) {
+        if let Some(field) = options
+            .columns
+            .values()
+            .find(|f| definition.field(f).is_none())
+        {
             let known: Vec<&str> = definition.fields.iter().map(|f| f.name.as_str()).collect();
-            return Err(FileError::NoSuchField { file, field: field.clone(), known: known.join(", ") });
+            return Err(FileError::NoSuchField {
+                file,
+                field: field.clone(),
+                known: known.join(", "),
+            });
         }
         let targets = targets(definition);
-        Ok(Context { file, catalog, table, targets, options, next_offset: 0, known_rows: 0 })
+        Ok(Context {
+            file,
+            catalog,
+            table,
+            targets,
+            options,
+            next_offset: 0,
+            known_rows: 0,
+        })
     }
 
     /// Starts the next row. Bad rows count too, so that a position always means the same record.
     fn start<'b>(&mut self, batch: &'b mut RowBatch) -> RowBuilder<'b> {
-        let position = Position { partition: self.options.partition, offset: self.next_offset };
+        let position = Position {
+            partition: self.options.partition,
+            offset: self.next_offset,
+        };
         self.next_offset += 1;
         batch.start(&self.catalog, self.table, Operation::Upsert, position, 0)
     }
 
     /// Completes a row: known time, key, event time, owner. `known_ms` is what the known-time column says, if anything.
-    fn finish(&mut self, mut builder: RowBuilder<'_>, known_ms: Option<i64>, line: u64) -> Result<(), FileError> {
+    fn finish(
+        &mut self,
+        mut builder: RowBuilder<'_>,
+        known_ms: Option<i64>,
+        line: u64,
+    ) -> Result<(), FileError> {
         let table = self.catalog.table_at(self.table);
-        admit(table, &mut builder).map_err(|refusal| self.bad_row(line, &refusal.field, "", refusal.why))?;
+        admit(table, &mut builder)
+            .map_err(|refusal| self.bad_row(line, &refusal.field, "", refusal.why))?;
         let known_ms = match (known_ms, table.time) {
             (Some(known_ms), _) => {
                 self.known_rows += 1;
@@ -221,7 +281,14 @@ impl Context {
             (None, None) => 0,
             (None, Some(time)) => match builder.get(time) {
                 Value::Time(at) => at.saturating_add(self.options.lag_ms),
-                _ => return Err(self.bad_row(line, &table.field_at(time).name, "", "a time, which says when the row was known")),
+                _ => {
+                    return Err(self.bad_row(
+                        line,
+                        &table.field_at(time).name,
+                        "",
+                        "a time, which says when the row was known",
+                    ));
+                }
             },
         };
         builder.set_known_ms(known_ms);
@@ -236,22 +303,48 @@ impl Context {
     fn columns(&self, found: &[&str]) -> Result<Vec<Option<usize>>, FileError> {
         let table = self.catalog.table_at(self.table);
         let columns = sources(&self.targets, table, found, &self.options.columns);
-        let lacking = self.targets.iter().zip(&columns).filter(|(target, column)| column.is_none() && target.absent().is_err());
-        let missing: Vec<&str> = lacking.map(|(target, _)| table.field_at(target.field).name.as_str()).collect();
+        let lacking = self
+            .targets
+            .iter()
+            .zip(&columns)
+            .filter(|(target, column)| column.is_none() && target.absent().is_err());
+        let missing: Vec<&str> = lacking
+            .map(|(target, _)| table.field_at(target.field).name.as_str())
+            .collect();
         if missing.is_empty() {
             Ok(columns)
         } else {
-            Err(FileError::MissingColumns { file: self.file.clone(), missing: missing.join(", "), found: found.join(", ") })
+            Err(FileError::MissingColumns {
+                file: self.file.clone(),
+                missing: missing.join(", "),
+                found: found.join(", "),
+            })
         }
     }
 
-    fn bad_row(&self, line: u64, column: &str, value: &str, expected: impl Into<String>) -> FileError {
+    fn bad_row(
+        &self,
+        line: u64,
+        column: &str,
+        value: &str,
+        expected: impl Into<String>,
+    ) -> FileError {
         let shown: String = value.chars().take(80).collect();
-        FileError::Row { file: self.file.clone(), line, column: column.to_owned(), value: shown, expected: expected.into() }
+        FileError::Row {
+            file: self.file.clone(),
+            line,
+            column: column.to_owned(),
+            value: shown,
+            expected: expected.into(),
+        }
     }
 
     fn damaged(&self, line: u64, why: impl ToString) -> FileError {
-        FileError::Damaged { file: self.file.clone(), line, why: why.to_string() }
+        FileError::Damaged {
+            file: self.file.clone(),
+            line,
+            why: why.to_string(),
+        }
     }
 }
 

@@ -3,8 +3,12 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use leadpulse_engine::explain::{ExplainDesk, ExplainQueue, ExplainRefusal, ExplainRequest, ExplanationView, explain_queue};
-use leadpulse_engine::read_model::{AlertView, DriverView, EngineStatus, Phase, ReadModel, ScoreStatus, ScoreView};
+use leadpulse_engine::explain::{
+    ExplainDesk, ExplainQueue, ExplainRefusal, ExplainRequest, ExplanationView, explain_queue,
+};
+use leadpulse_engine::read_model::{
+    AlertView, DriverView, EngineStatus, Phase, ReadModel, ScoreStatus, ScoreView,
+};
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -24,7 +28,10 @@ struct Answer {
 
 impl Answer {
     fn header(&self, name: &str) -> &str {
-        self.headers.iter().find(|(found, _)| found == name).map_or("", |(_, value)| value)
+        self.headers
+            .iter()
+            .find(|(found, _)| found == name)
+            .map_or("", |(_, value)| value)
     }
     fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error} in {}", self.body))
@@ -43,7 +50,11 @@ impl Server {
             entity: entity.into(),
             query: format!("PREDICT … FOR {entity}"),
             horizon_ms: 90,
-            bands: vec![BandView { name: "hot".into(), enter: 0.5, exit: 0.4 }],
+            bands: vec![BandView {
+                name: "hot".into(),
+                enter: 0.5,
+                exit: 0.4,
+            }],
         };
         let state = ServerState {
             read_model: read_model.clone(),
@@ -53,21 +64,48 @@ impl Server {
             explanations,
             version: "1.2.3".into(),
         };
-        let options = ServerOptions { listen: "127.0.0.1:0".parse().unwrap(), ..ServerOptions::default() };
-        Self { handle: serve(&options, state).expect("a free port is found"), read_model }
+        let options = ServerOptions {
+            listen: "127.0.0.1:0".parse().unwrap(),
+            ..ServerOptions::default()
+        };
+        Self {
+            handle: serve(&options, state).expect("a free port is found"),
+            read_model,
+        }
     }
 
     fn send(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
         let mut stream = TcpStream::connect(self.handle.address()).unwrap();
-        let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-        write!(stream, "{method} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n{headers}\r\n").unwrap();
+        let headers: String = headers
+            .iter()
+            .map(|(name, value)| format!("{name}: {value}\r\n"))
+            .collect();
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n{headers}\r\n"
+        )
+        .unwrap();
         let mut text = String::new();
         stream.read_to_string(&mut text).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         let mut lines = head.lines();
-        let code = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
-        let headers = lines.filter_map(|line| line.split_once(": ")).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        Answer { code, headers, body: body.to_owned() }
+        let code = lines
+            .next()
+            .unwrap()
+            .split(' ')
+            .nth(1)
+            .unwrap()
+            .parse()
+            .unwrap();
+        let headers = lines
+            .filter_map(|line| line.split_once(": "))
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+        Answer {
+            code,
+            headers,
+            body: body.to_owned(),
+        }
     }
 
     fn get(&self, path: &str) -> Answer {
@@ -114,28 +152,66 @@ impl Server {
             epoch,
             record: json!({"band": "hot"}),
         };
-        let status = EngineStatus { phase: Phase::Live, epoch, as_of_ms: Some(1), records: 0, lag_records: 0, reason: None };
-        self.read_model.publish(scores.iter().map(score).collect(), alerts.iter().map(alert).collect(), status);
+        let status = EngineStatus {
+            phase: Phase::Live,
+            epoch,
+            as_of_ms: Some(1),
+            records: 0,
+            lag_records: 0,
+            reason: None,
+        };
+        self.read_model.publish(
+            scores.iter().map(score).collect(),
+            alerts.iter().map(alert).collect(),
+            status,
+        );
     }
 }
 
 fn ids(page: &Value) -> Vec<(u64, &str)> {
     let scores = page["scores"].as_array().unwrap();
-    scores.iter().map(|score| (score["rank"].as_u64().unwrap(), score["entity_id"].as_str().unwrap())).collect()
+    scores
+        .iter()
+        .map(|score| {
+            (
+                score["rank"].as_u64().unwrap(),
+                score["entity_id"].as_str().unwrap(),
+            )
+        })
+        .collect()
 }
 
 #[test]
 fn scores_are_ranked_and_paged() {
     let server = Server::start();
     server.publish(1, &[("A", 0.1), ("B/1 ü", 0.9), ("C", 0.5)], &[]);
-    let first = server.get("/api/v1/scores?task=buys&entity=accounts&limit=2").json();
-    assert_eq!((ids(&first), &first["total"]), (vec![(1, "B/1 ü"), (2, "C")], &json!(3)));
-    assert_eq!((&first["scores"][0]["facts"]["contacts"], &first["scores"][0]["status"]), (&json!(2), &json!("scored")));
+    let first = server
+        .get("/api/v1/scores?task=buys&entity=accounts&limit=2")
+        .json();
+    assert_eq!(
+        (ids(&first), &first["total"]),
+        (vec![(1, "B/1 ü"), (2, "C")], &json!(3))
+    );
+    assert_eq!(
+        (
+            &first["scores"][0]["facts"]["contacts"],
+            &first["scores"][0]["status"]
+        ),
+        (&json!(2), &json!("scored"))
+    );
     let cursor = first["next_cursor"].as_str().unwrap();
-    let second = server.get(&format!("/api/v1/scores?limit=2&cursor={cursor}")).json();
-    assert_eq!((ids(&second), &second["next_cursor"]), (vec![(3, "A")], &Value::Null));
+    let second = server
+        .get(&format!("/api/v1/scores?limit=2&cursor={cursor}"))
+        .json();
+    assert_eq!(
+        (ids(&second), &second["next_cursor"]),
+        (vec![(3, "A")], &Value::Null)
+    );
     let leads = server.get("/api/v1/scores?entity=leads").json();
-    assert_eq!((&leads["task"], &leads["total"]), (&json!("converts"), &json!(0)));
+    assert_eq!(
+        (&leads["task"], &leads["total"]),
+        (&json!("converts"), &json!(0))
+    );
 }
 
 #[test]
@@ -145,10 +221,18 @@ fn a_client_that_has_the_newest_version_is_told_so() {
     for path in ["/api/v1/scores", "/api/v1/alerts", "/", "/console.js"] {
         let tag = server.get(path).header("etag").to_owned();
         let again = server.send("GET", path, &[("if-none-match", &tag)]);
-        assert_eq!((again.code, again.body.as_str(), again.header("etag")), (304, "", tag.as_str()), "{path}");
+        assert_eq!(
+            (again.code, again.body.as_str(), again.header("etag")),
+            (304, "", tag.as_str()),
+            "{path}"
+        );
         server.publish(2, &[("A", 0.2)], &["A"]);
         let changes = path.starts_with("/api");
-        assert_eq!(server.send("GET", path, &[("if-none-match", &tag)]).code, if changes { 200 } else { 304 }, "{path}");
+        assert_eq!(
+            server.send("GET", path, &[("if-none-match", &tag)]).code,
+            if changes { 200 } else { 304 },
+            "{path}"
+        );
     }
 }
 
@@ -157,19 +241,39 @@ fn an_entity_has_its_scores_and_alerts() {
     let server = Server::start();
     server.publish(1, &[("A", 0.1), ("B/1 ü", 0.9)], &["A", "B/1 ü"]);
     let answer = server.get("/api/v1/accounts/B%2F1%20%C3%BC").json();
-    assert_eq!((&answer["id"], &answer["scores"][0]["name"]), (&json!("B/1 ü"), &json!("Company B/1 ü")));
-    assert_eq!((answer["alerts"].as_array().unwrap().len(), &answer["alerts"][0]["alert_id"]), (1, &json!("alert-B/1 ü-1")));
+    assert_eq!(
+        (&answer["id"], &answer["scores"][0]["name"]),
+        (&json!("B/1 ü"), &json!("Company B/1 ü"))
+    );
+    assert_eq!(
+        (
+            answer["alerts"].as_array().unwrap().len(),
+            &answer["alerts"][0]["alert_id"]
+        ),
+        (1, &json!("alert-B/1 ü-1"))
+    );
 }
 
 /// Answers requests like an engine that knows one account, until the desk is gone.
 fn answer_all(queue: ExplainQueue) -> JoinHandle<()> {
     thread::spawn(move || {
         let known = |request: &ExplainRequest| {
-            let ExplainRequest { task, entity_type, entity_id } = request.clone();
+            let ExplainRequest {
+                task,
+                entity_type,
+                entity_id,
+            } = request.clone();
             match entity_id.as_str() {
                 "A/1" => Ok(explanation(&task, &entity_type, &entity_id)),
-                "left" => Err(ExplainRefusal::Ineligible { task, entity_id, why: "outside the task's population".into() }),
-                _ => Err(ExplainRefusal::NoSuchEntity { entity_type, entity_id }),
+                "left" => Err(ExplainRefusal::Ineligible {
+                    task,
+                    entity_id,
+                    why: "outside the task's population".into(),
+                }),
+                _ => Err(ExplainRefusal::NoSuchEntity {
+                    entity_type,
+                    entity_id,
+                }),
             }
         };
         while queue.answer_next(known) {}
@@ -220,27 +324,58 @@ fn an_explanation_is_asked_of_the_engine() {
     let server = Server::start_with(Some(desk));
     let engine = answer_all(queue);
     let loading = server.get("/api/v1/accounts/A%2F1/explanation");
-    assert_eq!((loading.code, loading.json()["error"].as_str()), (503, Some("scores are still being loaded")));
+    assert_eq!(
+        (loading.code, loading.json()["error"].as_str()),
+        (503, Some("scores are still being loaded"))
+    );
     server.publish(1, &[], &[]);
     let answer = server.get("/api/v1/accounts/A%2F1/explanation?task=buys");
     assert_eq!(answer.code, 200, "{}", answer.body);
     let answer = answer.json();
-    assert_eq!((&answer["task"], &answer["entity_id"]), (&json!("buys"), &json!("A/1")));
-    assert_eq!((&answer["base_logit"], &answer["drivers"][0]["evidence"]), (&json!(-0.5), &json!(["pricing ×2"])));
+    assert_eq!(
+        (&answer["task"], &answer["entity_id"]),
+        (&json!("buys"), &json!("A/1"))
+    );
+    assert_eq!(
+        (&answer["base_logit"], &answer["drivers"][0]["evidence"]),
+        (&json!(-0.5), &json!(["pricing ×2"]))
+    );
     for (path, code, error) in [
-        ("/api/v1/leads/L/explanation", 404, "nothing is known about \"L\" in leads"),
-        ("/api/v1/leads/left/explanation", 409, "\"left\" has no score under converts: it is outside the task's population"),
-        ("/api/v1/contacts/C/explanation", 404, "there is no task for \"contacts\""),
-        ("/api/v1/leads/L/explanation?task=buys", 404, "there is no task named \"buys\" for \"leads\""),
+        (
+            "/api/v1/leads/L/explanation",
+            404,
+            "nothing is known about \"L\" in leads",
+        ),
+        (
+            "/api/v1/leads/left/explanation",
+            409,
+            "\"left\" has no score under converts: it is outside the task's population",
+        ),
+        (
+            "/api/v1/contacts/C/explanation",
+            404,
+            "there is no task for \"contacts\"",
+        ),
+        (
+            "/api/v1/leads/L/explanation?task=buys",
+            404,
+            "there is no task named \"buys\" for \"leads\"",
+        ),
         ("/api/v1/leads/L/explanation?why=x", 400, "unknown field"),
     ] {
         let answer = server.get(path);
         let body = answer.json();
         assert_eq!(answer.code, code, "{path}: {body}");
-        assert!(body["error"].as_str().unwrap().contains(error), "{path}: {body}");
+        assert!(
+            body["error"].as_str().unwrap().contains(error),
+            "{path}: {body}"
+        );
         assert!(body["hint"].as_str().is_some_and(|hint| !hint.is_empty()));
     }
-    let status = EngineStatus { phase: Phase::Stopped, ..(*server.read_model.status()).clone() };
+    let status = EngineStatus {
+        phase: Phase::Stopped,
+        ..(*server.read_model.status()).clone()
+    };
     server.read_model.set_status(status);
     assert_eq!(server.get("/api/v1/accounts/A%2F1/explanation").code, 503);
     server.handle.stop().unwrap();
@@ -252,13 +387,23 @@ fn an_engine_that_is_busy_or_gone_explains_nothing() {
     let (desk, queue) = explain_queue(1);
     let server = Server::start_with(Some(desk.clone()));
     server.publish(1, &[], &[]);
-    let request = ExplainRequest { task: "buys".into(), entity_type: "accounts".into(), entity_id: "A".into() };
+    let request = ExplainRequest {
+        task: "buys".into(),
+        entity_type: "accounts".into(),
+        entity_id: "A".into(),
+    };
     desk.ask(request, Box::new(|_| ())).unwrap();
     let full = server.get("/api/v1/accounts/A/explanation");
-    assert_eq!((full.code, full.json()["error"].as_str()), (503, Some("too many explanations are asked for at once")));
+    assert_eq!(
+        (full.code, full.json()["error"].as_str()),
+        (503, Some("too many explanations are asked for at once"))
+    );
     drop(queue);
     let gone = server.get("/api/v1/accounts/A/explanation");
-    assert_eq!((gone.code, gone.json()["error"].as_str()), (503, Some("the engine stopped before it answered")));
+    assert_eq!(
+        (gone.code, gone.json()["error"].as_str()),
+        (503, Some("the engine stopped before it answered"))
+    );
     let without = Server::start();
     without.publish(1, &[], &[]);
     assert_eq!(without.get("/api/v1/accounts/A/explanation").code, 503);
@@ -270,24 +415,49 @@ fn alerts_are_newest_first() {
     server.publish(1, &[], &["A", "B"]);
     server.publish(2, &[], &["C"]);
     let alerts = server.get("/api/v1/alerts?limit=2").json();
-    let names: Vec<_> = alerts["alerts"].as_array().unwrap().iter().map(|alert| alert["alert_id"].as_str().unwrap()).collect();
+    let names: Vec<_> = alerts["alerts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|alert| alert["alert_id"].as_str().unwrap())
+        .collect();
     assert_eq!(names, ["alert-C-2", "alert-B-1"]);
     assert_eq!(alerts["alerts"][0]["record"]["band"], "hot");
 }
 
 #[rstest]
-#[case("/api/v1/scores?task=nope", 404, "no task named \"nope\"", "buys (for accounts), converts (for leads)")]
-#[case("/api/v1/scores?task=buys&entity=leads", 404, "no task named \"buys\" for \"leads\"", "buys")]
+#[case(
+    "/api/v1/scores?task=nope",
+    404,
+    "no task named \"nope\"",
+    "buys (for accounts), converts (for leads)"
+)]
+#[case(
+    "/api/v1/scores?task=buys&entity=leads",
+    404,
+    "no task named \"buys\" for \"leads\"",
+    "buys"
+)]
 #[case("/api/v1/scores?limit=0", 400, "limit is 0", "from 1 to 1000")]
 #[case("/api/v1/scores?limit=many", 400, "limit", "limit (a number)")]
 #[case("/api/v1/scores?top=5", 400, "top", "parameters are")]
 #[case("/api/v1/scores?sort=name", 400, "name", "velocity")]
 #[case("/api/v1/scores?cursor=x", 400, "not a cursor", "first page")]
 #[case("/api/v1/alerts?limit=1001", 400, "limit is 1001", "from 1 to 1000")]
-#[case("/api/v1/companies/A", 404, "no entity table \"companies\"", "accounts, contacts, leads")]
+#[case(
+    "/api/v1/companies/A",
+    404,
+    "no entity table \"companies\"",
+    "accounts, contacts, leads"
+)]
 #[case("/api/v1/accounts/A", 404, "no score of \"A\" in accounts", "/readyz")]
 #[case("/nowhere", 404, "nothing at this path", "/api/v1/scores")]
-fn errors_say_what_to_do(#[case] path: &str, #[case] code: u16, #[case] error: &str, #[case] hint: &str) {
+fn errors_say_what_to_do(
+    #[case] path: &str,
+    #[case] code: u16,
+    #[case] error: &str,
+    #[case] hint: &str,
+) {
     let answer = Server::start().get(path);
     let body = answer.json();
     assert_eq!(answer.code, code, "{body}");
@@ -298,27 +468,58 @@ fn errors_say_what_to_do(#[case] path: &str, #[case] code: u16, #[case] error: &
 #[test]
 fn nothing_can_be_written() {
     let answer = Server::start().send("POST", "/api/v1/scores", &[("content-length", "0")]);
-    assert_eq!((answer.code, answer.json()["error"].as_str()), (405, Some("this path answers GET and HEAD only")));
+    assert_eq!(
+        (answer.code, answer.json()["error"].as_str()),
+        (405, Some("this path answers GET and HEAD only"))
+    );
 }
 
 #[test]
 fn readiness_follows_the_engine_and_health_does_not() {
     let server = Server::start();
     let engine = |phase, reason: Option<&str>| {
-        let status = EngineStatus { phase, epoch: 0, as_of_ms: None, records: 0, lag_records: 7, reason: reason.map(str::to_owned) };
+        let status = EngineStatus {
+            phase,
+            epoch: 0,
+            as_of_ms: None,
+            records: 0,
+            lag_records: 7,
+            reason: reason.map(str::to_owned),
+        };
         server.read_model.set_status(status);
         let answer = server.get("/readyz");
         assert_eq!(server.get("/healthz").code, 200);
-        (answer.code, answer.json()["reason"].as_str().unwrap_or_default().to_owned())
+        (
+            answer.code,
+            answer.json()["reason"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned(),
+        )
     };
-    assert_eq!(engine(Phase::Starting, Some("waiting for brokers")), (503, "starting: waiting for brokers".into()));
-    assert_eq!(engine(Phase::Replaying { done: 3, total: 9 }, None), (503, "replaying what was committed before: 3 of 9 records".into()));
+    assert_eq!(
+        engine(Phase::Starting, Some("waiting for brokers")),
+        (503, "starting: waiting for brokers".into())
+    );
+    assert_eq!(
+        engine(Phase::Replaying { done: 3, total: 9 }, None),
+        (
+            503,
+            "replaying what was committed before: 3 of 9 records".into()
+        )
+    );
     assert_eq!(engine(Phase::Live, None), (200, String::new()));
     assert_eq!(engine(Phase::Stopped, None), (503, "stopped".into()));
     let status = server.get("/api/v1/status").json();
-    assert_eq!((&status["phase"], &status["lag_records"], &status["version"]), (&json!("stopped"), &json!(7), &json!("1.2.3")));
+    assert_eq!(
+        (&status["phase"], &status["lag_records"], &status["version"]),
+        (&json!("stopped"), &json!(7), &json!("1.2.3"))
+    );
     assert_eq!(status["tasks"][1]["bands"][0]["name"], "hot");
-    assert_eq!(server.get("/version").json(), json!({"name": "leadpulse", "version": "1.2.3"}));
+    assert_eq!(
+        server.get("/version").json(),
+        json!({"name": "leadpulse", "version": "1.2.3"})
+    );
 }
 
 #[test]
@@ -332,10 +533,24 @@ fn health_fails_when_the_loop_stands_still() {
         explanations: None,
         version: String::new(),
     };
-    let long_ago = Instant::now().checked_sub(Duration::from_secs(5)).expect("the machine has been up for five seconds");
-    let app = Arc::new(Shared { state, heartbeat: Heartbeat::new(0, long_ago), heartbeat_timeout_ms: 4_000, process: 0 });
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let probe = || runtime.block_on(api::healthz(axum::extract::State(app.clone()))).status().as_u16();
+    let long_ago = Instant::now()
+        .checked_sub(Duration::from_secs(5))
+        .expect("the machine has been up for five seconds");
+    let app = Arc::new(Shared {
+        state,
+        heartbeat: Heartbeat::new(0, long_ago),
+        heartbeat_timeout_ms: 4_000,
+        process: 0,
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let probe = || {
+        runtime
+            .block_on(api::healthz(axum::extract::State(app.clone())))
+            .status()
+            .as_u16()
+    };
     assert_eq!(probe(), 503);
     read_model.beat();
     assert_eq!(probe(), 200);
@@ -349,26 +564,52 @@ fn metrics_have_routes_and_no_keys() {
     assert_eq!(server.get("/somewhere/A-secret").code, 404);
     let answer = server.get("/metrics");
     assert!(answer.header("content-type").starts_with("text/plain"));
-    assert!(answer.body.contains("leadpulse_http_requests_total{code=\"200\",route=\"/api/v1/{table}/{id}\"} 1"), "{}", answer.body);
-    assert!(answer.body.contains("leadpulse_http_requests_total{code=\"404\",route=\"unmatched\"} 1"), "{}", answer.body);
-    assert!(answer.body.contains("leadpulse_http_request_duration_seconds_bucket"));
+    assert!(
+        answer.body.contains(
+            "leadpulse_http_requests_total{code=\"200\",route=\"/api/v1/{table}/{id}\"} 1"
+        ),
+        "{}",
+        answer.body
+    );
+    assert!(
+        answer
+            .body
+            .contains("leadpulse_http_requests_total{code=\"404\",route=\"unmatched\"} 1"),
+        "{}",
+        answer.body
+    );
+    assert!(
+        answer
+            .body
+            .contains("leadpulse_http_request_duration_seconds_bucket")
+    );
     assert!(!answer.body.contains("secret"));
 }
 
 #[test]
 fn the_console_needs_nothing_from_elsewhere() {
     let server = Server::start();
-    for (path, content_type) in
-        [("/", "text/html"), ("/console.css", "text/css"), ("/console.js", "text/javascript"), ("/icon.svg", "image/svg")]
-    {
+    for (path, content_type) in [
+        ("/", "text/html"),
+        ("/console.css", "text/css"),
+        ("/console.js", "text/javascript"),
+        ("/icon.svg", "image/svg"),
+    ] {
         let answer = server.get(path);
         assert_eq!(answer.code, 200);
         assert!(answer.header("content-type").starts_with(content_type));
-        assert!(answer.header("content-security-policy").starts_with("default-src 'self'"));
+        assert!(
+            answer
+                .header("content-security-policy")
+                .starts_with("default-src 'self'")
+        );
         assert_eq!(answer.header("x-content-type-options"), "nosniff");
         let elsewhere = answer.body.replace("http://www.w3.org/2000/svg", "");
         assert!(!elsewhere.contains("://"), "{path} names another origin");
-        assert!(!elsewhere.contains("style=") && !elsewhere.contains("innerHTML"), "{path} has what the policy or good sense forbids");
+        assert!(
+            !elsewhere.contains("style=") && !elsewhere.contains("innerHTML"),
+            "{path} has what the policy or good sense forbids"
+        );
     }
 }
 
@@ -377,13 +618,19 @@ fn it_stops_when_told() {
     let server = Server::start();
     let mut idle = TcpStream::connect(server.handle.address()).unwrap();
     server.handle.stop().expect("it ran until now");
-    assert!(!matches!(idle.read(&mut [0]), Ok(1..)), "the connection is closed or reset");
+    assert!(
+        !matches!(idle.read(&mut [0]), Ok(1..)),
+        "the connection is closed or reset"
+    );
 }
 
 #[test]
 fn an_address_in_use_is_named() {
     let server = Server::start();
-    let options = ServerOptions { listen: server.handle.address(), ..ServerOptions::default() };
+    let options = ServerOptions {
+        listen: server.handle.address(),
+        ..ServerOptions::default()
+    };
     let state = ServerState {
         read_model: server.read_model.clone(),
         registry: prometheus::Registry::new(),
@@ -392,6 +639,11 @@ fn an_address_in_use_is_named() {
         explanations: None,
         version: String::new(),
     };
-    let error = serve(&options, state).expect_err("the port is taken").to_string();
-    assert!(error.contains(&options.listen.to_string()) && error.contains("server.listen"), "{error}");
+    let error = serve(&options, state)
+        .expect_err("the port is taken")
+        .to_string();
+    assert!(
+        error.contains(&options.listen.to_string()) && error.contains("server.listen"),
+        "{error}"
+    );
 }
