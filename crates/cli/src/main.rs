@@ -1,4 +1,4 @@
-//! The `leadpulse` command: arguments, configuration, wiring. Exit codes: 0 done, 1 failed, 2 usage.
+//! The `leadpulse` command. Exit codes: 0 done, 1 failed, 2 usage.
 
 #[macro_use]
 mod output;

@@ -1,4 +1,4 @@
-//! The epoch machine, its ports and the committed read model.
+//! The epoch machine behind its ports.
 //!
 //! [`Machine::step`] decides an epoch from rows, a moment and a bundle, and nothing else; [`Engine::run`] drives it: gather, decode,
 //! step, commit, publish. Invariants: synchronous; time and IO come through [`ports`]; an epoch is sealed (its bytes final) before it

@@ -1,4 +1,4 @@
-//! A cell at a time becomes numbers and facts; the `Scorer` trait.
+//! A cell at a moment becomes numbers, facts and evidence.
 //!
 //! Invariants: no Burn; the same code serves the live engine, training and backtest; everything encoded is finite; columns and evidence
 //! agree on what belongs to which explanation group.

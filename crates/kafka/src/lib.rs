@@ -1,4 +1,4 @@
-//! The engine's ports on rdkafka; dead letters, schema registry. The only crate that links librdkafka.
+//! The engine's ports on rdkafka.
 //!
 //! * [`KafkaSource`] reads the input topics on a thread of its own; [`KafkaSink`] commits sealed epochs in transactions and settles those in
 //!   doubt; [`KafkaOutputLog`] reads committed outputs back; [`FolderStore`] and [`HttpRegistry`] give writer schemas.

@@ -1,4 +1,4 @@
-//! Replay becomes examples becomes a bundle; backtest, evaluation, explanations of past moments.
+//! A history becomes examples, a bundle, an evaluation.
 //!
 //! Invariants: training, backtest and the live engine read features through the same graph and the same encoder; nothing known after an
 //! anchor reaches its example, and nothing known after a split reaches the part before it; files are streamed, whatever their size and

@@ -1,4 +1,4 @@
-//! A query becomes a plan; a plan and a history become labels.
+//! A query becomes a plan.
 //!
 //! [`parse`] reads the text of a query, [`plan()`] checks it against the schemas and says what has to be counted for whom
 //! ([`Plan::describe`] in words, [`Lint`]s where it is probably not meant), [`History`] collects the rows that count and [`Labels`] answers

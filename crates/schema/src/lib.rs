@@ -1,4 +1,4 @@
-//! Avro schemas become tables, roles and fields; bytes become rows.
+//! Bytes become rows of declared tables.
 //!
 //! Invariants: no Kafka, no tokio, no clock. Every reader (Avro, CSV, JSON Lines, container files) fills the same [`RowBatch`].
 

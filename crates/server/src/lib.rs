@@ -1,4 +1,4 @@
-//! HTTP API, console and /metrics.
+//! The API, the console and the metrics of committed state.
 //!
 //! [`serve`] answers from the engine's committed read model, on threads of its own; the engine never waits for a client
 //! (explanations are the engine's own work, between epochs, a few at a time). Everything is read
