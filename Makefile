@@ -5,7 +5,11 @@
 CARGO ?= cargo
 LEADPULSE = target/debug/leadpulse
 
-.PHONY: help demo test lint doc bench bench-accuracy kafka-up kafka-down setup build
+# Test targets that need no broker: all but the two that start one.
+UNIT = $(filter-out leadpulse kafka_ports,$(basename $(notdir $(wildcard crates/*/tests/*.rs))) \
+	$(shell sed -n '/^\[\[test\]\]/{n;s/name = "\(.*\)"/\1/p;}' crates/*/Cargo.toml benches/Cargo.toml 2>/dev/null))
+
+.PHONY: help demo test check unit house lint tools count bench bench-accuracy kafka-up kafka-down setup build
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -22,16 +26,35 @@ demo: build ## a market, a broker, producers, the engine and a console in one pr
 test: setup ## all tests; those on Kafka start it themselves, and are skipped without Java unless REQUIRE_KAFKA=1
 	$(CARGO) test --workspace
 
+check: ## formatting and types of everything; under a minute on a warm folder
+	$(CARGO) fmt --all --check
+	$(CARGO) check --workspace --all-targets
+
+unit: setup ## all tests that need no Kafka
+	$(CARGO) test --workspace --lib --bins $(UNIT:%=--test %)
+	$(CARGO) test --workspace --doc
+
+house: ## documents against code, in seconds and without a build
+	@mkdir -p target && rustc --edition 2024 --test tests/house.rs -o target/house && target/house
+
 lint: ## formatting, clippy and docs, warnings denied
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
 
+tools: ## licences, bans, sources and spelling; fetches cargo-deny and typos into .tools/
+	@deploy/tools.sh
+	.tools/cargo-deny check bans licenses sources
+	.tools/typos
+
+count: ## arrows and circles of modules, prose, long lines and functions; ARGS=-v lists the places
+	@deploy/count.py $(ARGS)
+
 bench: setup ## throughput and latency beside references of the same run (release build); ARGS="memory"
-	$(CARGO) bench -p leadpulse --bench pipeline -- $(ARGS)
+	$(CARGO) bench -p leadpulse-benches --bench pipeline -- $(ARGS)
 
 bench-accuracy: setup ## accuracy on simulated markets beside baselines and the exact ceiling; ARGS="--seeds 0 --accounts 1500"
-	$(CARGO) bench --profile dev -p leadpulse --bench accuracy -- $(ARGS)
+	$(CARGO) bench --profile dev -p leadpulse-benches --bench accuracy -- $(ARGS)
 
 kafka-up: ## real Kafka on loopback; BROKERS=3 for three
 	@deploy/kafka/kafka.sh up $(or $(BROKERS),1)
