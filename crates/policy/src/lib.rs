@@ -1,4 +1,4 @@
-//! A score over time becomes bands, alerts and recommended actions.
+//! A signal over time becomes bands and alerts.
 //!
 //! [`PolicyOptions`] are checked once into a [`Policy`]; a policy takes one [`Observation`] of an entity at a time, moves that entity's
 //! [`EntityState`] and returns a [`Decision`]: whether a score record is due and why, the band, the trend, the alerts that fire and

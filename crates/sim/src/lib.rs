@@ -1,4 +1,4 @@
-//! A synthetic B2B market with known truth.
+//! A synthetic market with known truth, in rows of the shipped schemas.
 //!
 //! Every account has a hidden buying state that moves by daily hazards; everything a CRM would see (activities, content views,
 //! product usage, leads, opportunities and their stages, people who change employer) is drawn from it. What drives a purchase never
