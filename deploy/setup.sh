@@ -6,7 +6,7 @@ set -euo pipefail
 say() { echo "setup: $*" >&2; }
 
 if ! command -v cargo >/dev/null; then
-  say "cargo is missing: install a Rust toolchain of version 1.95 or later with rustup (https://rustup.rs)"
+  say "cargo is missing: install rustup (https://rustup.rs); it takes the toolchain that rust-toolchain.toml names"
   exit 1
 fi
 missing=()
