@@ -15,19 +15,19 @@ use leadpulse_schema::{
     RowBatch, TableId, Value,
 };
 
-use crate::cell::{Cell, CellRef, EntityId, EntityView, Reasons, Shared};
-use crate::decay::Bank;
-use crate::dedupe::{Gate, Outcome, Takes, fingerprint, is_ahead};
-use crate::directory::Directory;
-use crate::domains::Domains;
-use crate::hubs::Hubs;
-use crate::identity::Identity;
-use crate::layout::StateLayout;
-use crate::matching::Matching;
-use crate::node::Node;
+use crate::apply::gate::{Gate, Outcome, Takes, fingerprint, is_ahead};
+use crate::apply::shard::{EventOp, Shard};
 use crate::options::{DAY_MS, GraphOptions};
-use crate::relations::Incoming;
-use crate::shard::{EventOp, Shard};
+use crate::state::cell::{Cell, CellRef, EntityId, EntityView, Reasons, Shared};
+use crate::state::decay::Bank;
+use crate::state::hubs::Hubs;
+use crate::state::layout::StateLayout;
+use crate::state::node::Node;
+use crate::who::directory::Directory;
+use crate::who::domains::Domains;
+use crate::who::edges::Incoming;
+use crate::who::identity::Identity;
+use crate::who::matching::Matching;
 
 /// Timers fire on this grid.
 const TIMER_GRID_MS: i64 = 3_600_000;

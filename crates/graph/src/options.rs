@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use leadpulse_schema::DayCounter;
 
-use crate::domains::registrable_domain;
+use crate::who::domains::registrable_domain;
 
 /// Milliseconds of a day.
 pub const DAY_MS: i64 = 86_400_000;

@@ -5,10 +5,10 @@ use smallvec::SmallVec;
 
 use leadpulse_schema::{FieldId, Population, Value, View};
 
-use crate::decay::{Bank, Landmark, NO_LANDMARK};
-use crate::layout::StateLayout;
-use crate::node::Node;
 use crate::options::GraphOptions;
+use crate::state::decay::{Bank, Landmark, NO_LANDMARK};
+use crate::state::layout::StateLayout;
+use crate::state::node::Node;
 
 /// An interned entity key: dense, in order of first sight.
 #[cfg_attr(not(test), derive(PartialEq, Eq, PartialOrd, Ord, Hash))]

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::days::DayBuckets;
-use crate::events::EventState;
 use crate::graph::Graph;
-use crate::node::{Node, Recent};
-use crate::tally::Tally;
+use crate::state::days::DayBuckets;
+use crate::state::events::EventState;
+use crate::state::node::{Node, Recent};
+use crate::state::tally::Tally;
 
 /// A node by key.
 #[derive(Clone, Debug, PartialEq, Serialize)]

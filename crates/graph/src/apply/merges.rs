@@ -7,8 +7,8 @@ use smallvec::SmallVec;
 
 use leadpulse_schema::{RowBatch, TableId};
 
-use crate::cell::{EntityId, Reasons};
 use crate::graph::{Graph, Tracking};
+use crate::state::cell::{EntityId, Reasons};
 
 impl Graph {
     /// The entity of a group that keeps the state of an event table: the survivor, else the smallest that can carry it.

@@ -2,9 +2,9 @@
 
 use leadpulse_schema::RelationId;
 
-use crate::cell::EntityId;
-use crate::decay::{Bank, Landmark, NO_LANDMARK};
-use crate::events::Undo;
+use crate::state::cell::EntityId;
+use crate::state::decay::{Bank, Landmark, NO_LANDMARK};
+use crate::state::events::Undo;
 
 /// A count with its decayed weight (the longest half-life) and its newest time. Adding commutes.
 #[derive(Clone, Debug, PartialEq)]

@@ -7,8 +7,8 @@
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
-use crate::cell::EntityId;
-use crate::directory::Directory;
+use crate::state::cell::EntityId;
+use crate::who::directory::Directory;
 
 #[derive(Clone, Debug)]
 struct Group {

@@ -2,9 +2,9 @@
 
 use rustc_hash::FxHashMap;
 
-use crate::cell::{Contribution, EntityId, Shared};
-use crate::decay::{Landmark, NO_LANDMARK};
-use crate::layout::signed_log1p;
+use crate::state::cell::{Contribution, EntityId, Shared};
+use crate::state::decay::{Landmark, NO_LANDMARK};
+use crate::state::layout::signed_log1p;
 
 /// The published sums of one hub.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -15,10 +15,10 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use leadpulse_schema::{Role, TableId};
 
-use crate::cell::{CellRef, EntityId, Reasons};
-use crate::directory::Place;
 use crate::graph::{Graph, Tracking};
-use crate::node::Node;
+use crate::state::cell::{CellRef, EntityId, Reasons};
+use crate::state::node::Node;
+use crate::who::directory::Place;
 
 /// How a member finds its root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

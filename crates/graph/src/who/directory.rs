@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use leadpulse_schema::{Catalog, HubId, TableId};
 
-use crate::cell::{CellRef, EntityId};
+use crate::state::cell::{CellRef, EntityId};
 
 /// Where an entity's node is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

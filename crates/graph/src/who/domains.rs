@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use rustc_hash::FxHashSet;
 
 /// One domain a line, sorted; lines that start with `#` say where it is from.
-const FREE_MAIL: &str = include_str!("../data/free_mail_domains.txt");
+const FREE_MAIL: &str = include_str!("../../data/free_mail_domains.txt");
 
 static FREE_MAIL_SET: LazyLock<FxHashSet<&'static str>> = LazyLock::new(|| {
     FREE_MAIL

@@ -5,13 +5,13 @@ use smallvec::SmallVec;
 
 use leadpulse_schema::{FieldId, Measure, Row, RowBatch, TableId, Value};
 
-use crate::cell::{EntityId, Shared};
-use crate::days::DayBuckets;
-use crate::decay::Bank;
-use crate::events::{EventState, Occurrence, Undo};
-use crate::layout::{SlotKind, StateLayout, bounded};
-use crate::relations::Edges;
-use crate::tally::{self, Mention, Touch};
+use crate::state::cell::{EntityId, Shared};
+use crate::state::days::DayBuckets;
+use crate::state::decay::Bank;
+use crate::state::events::{EventState, Occurrence, Undo};
+use crate::state::layout::{SlotKind, StateLayout, bounded};
+use crate::state::tally::{self, Mention, Touch};
+use crate::who::edges::Edges;
 
 /// One of the newest events of an entity, for evidence.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

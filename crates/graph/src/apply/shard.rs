@@ -6,9 +6,9 @@ use smallvec::SmallVec;
 
 use leadpulse_schema::{Operation, RelationId, RowBatch};
 
-use crate::cell::{Cell, EntityId, Reasons, Shared};
-use crate::events::Undo;
 use crate::graph::Tracking;
+use crate::state::cell::{Cell, EntityId, Reasons, Shared};
+use crate::state::events::Undo;
 
 /// What an event row does to one cell.
 #[derive(Debug)]

@@ -5,8 +5,8 @@ use smallvec::SmallVec;
 
 use leadpulse_schema::RelationId;
 
-use crate::cell::EntityId;
-use crate::identity::Identity;
+use crate::state::cell::EntityId;
+use crate::who::identity::Identity;
 
 /// How many former roots of a node are kept, the newest.
 pub(crate) const FORMER_ROOTS: usize = 8;

@@ -6,10 +6,10 @@
 use serde::Serialize;
 use smallvec::SmallVec;
 
-use crate::days::day_number;
-use crate::decay::{Bank, Landmark, NO_LANDMARK};
-use crate::layout::Phi;
 use crate::options::{DAY_MS, GraphOptions};
+use crate::state::days::day_number;
+use crate::state::decay::{Bank, Landmark, NO_LANDMARK};
+use crate::state::layout::Phi;
 
 /// An event on the way to a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

@@ -5,11 +5,11 @@ use smallvec::SmallVec;
 
 use leadpulse_schema::{RelationId, RelationKind, Role};
 
-use crate::cell::{Cell, EntityId};
+use crate::apply::moves::Found;
 use crate::graph::Graph;
-use crate::node::{Node, Verdicts};
-use crate::places::Found;
-use crate::relations::{Edge, each_once};
+use crate::state::cell::{Cell, EntityId};
+use crate::state::node::{Node, Verdicts};
+use crate::who::edges::{Edge, each_once};
 
 /// How the deals of a cell ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -4,11 +4,11 @@ use smallvec::SmallVec;
 
 use leadpulse_schema::{Catalog, Operation, Role, Row, RowBatch, Value};
 
-use crate::cell::{EntityId, Reasons};
 use crate::graph::{Graph, keys_of, owner_of};
-use crate::layout::EntityLayout;
-use crate::matching::Named;
-use crate::relations::{Edge, Edges, FORMER_ROOTS, references};
+use crate::state::cell::{EntityId, Reasons};
+use crate::state::layout::EntityLayout;
+use crate::who::edges::{Edge, Edges, FORMER_ROOTS, references};
+use crate::who::matching::Named;
 
 impl Graph {
     pub(crate) fn upsert(&mut self, catalog: &Catalog, row: Row<'_>) {
@@ -250,10 +250,10 @@ mod tests {
     use leadpulse_schema::{FieldId, Position, TableId};
 
     use super::*;
-    use crate::cell::work;
-    use crate::dedupe::Outcome;
+    use crate::apply::gate::Outcome;
     use crate::graph::Tracking;
     use crate::options::GraphOptions;
+    use crate::state::cell::work;
 
     const ACCOUNTS: &str = r#"{"type":"record","name":"A","leadpulse":{"table":"accounts","role":"root"},"fields":[
       {"name":"id","type":"string","leadpulse":{"key":true}}]}"#;

@@ -1,0 +1,4 @@
+//! Answers from the graph beside cells.
+
+pub(crate) mod image;
+pub(crate) mod readings;
