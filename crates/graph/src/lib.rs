@@ -7,18 +7,25 @@
 //! ([`Graph::incoming`]), and the outcomes of the cells its edges lead to ([`Graph::outcomes`]). A change of any of these marks it.
 
 mod apply;
+mod change;
 mod graph;
+mod ids;
 mod options;
 mod read;
 mod state;
 mod who;
 
 pub use apply::gate::Outcome;
-pub use graph::{Graph, GraphSize, Tracking, owner_of};
+pub use change::Tracking;
+pub use change::reasons::Reasons;
+pub use graph::Graph;
+pub use ids::{CellRef, EntityId};
 pub use options::{DAY_MS, GraphOptions, GraphOptionsError};
+pub use read::deals::Outcomes;
 pub use read::image::{Image, NodeImage};
-pub use read::readings::{IdentityStats, Outcomes};
-pub use state::cell::{Cell, CellRef, Contribution, EntityId, EntityView, Reasons, Shared};
+pub use read::population::EntityView;
+pub use read::stats::{GraphSize, IdentityStats};
+pub use state::cell::{Cell, Contribution, Shared};
 pub use state::days::DayBuckets;
 pub use state::decay::{Bank, Landmark};
 pub use state::events::{EventState, Newest, Staged};
@@ -29,3 +36,4 @@ pub use state::tally::{Mention, Tally, Touch};
 pub use who::directory::{Directory, Namespace, Place};
 pub use who::domains::{Domains, registrable_domain};
 pub use who::edges::{Edge, Edges};
+pub use who::owner_of;

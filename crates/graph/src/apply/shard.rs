@@ -1,155 +1,119 @@
-//! A shard: cells that one thread touches at a time, and what an epoch's events do to them.
-
-use std::collections::BTreeMap;
+//! Events of a batch on one shard: the part of a batch that shards do in parallel.
 
 use smallvec::SmallVec;
 
 use leadpulse_schema::{Operation, RelationId, RowBatch};
 
-use crate::graph::Tracking;
-use crate::state::cell::{Cell, EntityId, Reasons, Shared};
+use crate::ids::EntityId;
+use crate::state::cell::Shared;
 use crate::state::events::Undo;
+use crate::state::shard::Shard;
 
-/// What an event row does to one cell.
+/// The effect of an event row on one cell of the shard.
 #[derive(Debug)]
 pub(crate) enum EventOp {
-    /// It hangs on an entity there, or is taken back.
-    Own {
-        cell: u32,
-        /// Where the person's traces are.
-        node: u32,
-        /// Where the state of its table is; mostly the same.
-        state: u32,
-        row: u32,
-        fingerprint: u64,
-        /// Of a retraction: its event was let in, and is not merely so old that nobody remembers.
-        is_certain: bool,
-        hubs: SmallVec<[EntityId; 2]>,
-    },
-    /// It names an entity there, or did.
-    Mention {
-        cell: u32,
-        node: u32,
-        row: u32,
-        relation: RelationId,
-    },
+    /// The event hangs on an entity of the cell, or is taken back from it.
+    Own(OwnedEvent),
+    /// The event names an entity of the cell, or did so before it was taken back.
+    Mention(MentioningEvent),
 }
 
+/// An event row with the place of its owner.
+#[derive(Debug)]
+pub(crate) struct OwnedEvent {
+    pub cell: u32,
+    /// The node with the owner's traces.
+    pub node: u32,
+    /// The node with the state of the event's table: mostly the same.
+    pub state: u32,
+    pub row: u32,
+    pub fingerprint: u64,
+    /// False for a retraction so old that nothing remembers whether its event was admitted.
+    pub is_certain: bool,
+    pub hubs: SmallVec<[EntityId; 2]>,
+}
+
+/// An event row with the place of an entity that it names beside its owner.
+#[derive(Debug)]
+pub(crate) struct MentioningEvent {
+    pub cell: u32,
+    pub node: u32,
+    pub row: u32,
+    pub relation: RelationId,
+}
+
+/// Cells of one shard that operations touched, by index.
 #[derive(Debug, Default)]
-pub(crate) struct Shard {
-    pub cells: Vec<Cell>,
-    pub free: Vec<u32>,
-    pub dirty: Vec<u32>,
+pub(crate) struct ShardEffects {
+    /// Cells with a changed node, with repeats.
     pub changed: Vec<u32>,
-    pub timers: BTreeMap<i64, Vec<u32>>,
-    /// Cells in which events ended deals since this was last emptied.
+    /// Cells in which events ended deals, with repeats.
     pub decided: Vec<u32>,
-    /// Retractions that could not restore everything.
-    pub inexact: u64,
-    /// Retractions that found nothing to undo.
-    pub unmatched: u64,
 }
 
-impl Shard {
-    pub fn mark(&mut self, index: u32, reason: Reasons) {
-        let cell = &mut self.cells[index as usize];
-        if cell.reasons.is_empty() {
-            self.dirty.push(index);
-        }
-        cell.reasons = cell.reasons.with(reason);
-    }
-    /// Keeps what the cell has in the hubs before its first change since the board.
-    pub fn freeze(&mut self, index: u32, shared: &Shared) {
-        if shared.layout.catalog().hubs.is_empty() {
-            return;
-        }
-        let cell = &mut self.cells[index as usize];
-        if cell.frozen.is_none() {
-            cell.frozen = Some(Box::new(cell.contribution(shared)));
-            self.changed.push(index);
-        }
-    }
-    /// A cell of an entity, without nodes.
-    pub fn open(&mut self, anchor: EntityId) -> u32 {
-        match self.free.pop() {
-            Some(index) => {
-                self.cells[index as usize] = Cell::new(anchor);
-                index
-            }
-            None => {
-                self.cells.push(Cell::new(anchor));
-                self.cells.len() as u32 - 1
-            }
-        }
-    }
-    pub fn apply(
-        &mut self,
-        shared: &Shared,
-        batch: &RowBatch,
-        ops: &[EventOp],
-        tracking: Tracking,
-    ) {
-        for op in ops {
-            let (cell, changed) = match op {
-                EventOp::Own {
-                    cell,
-                    node,
-                    state,
-                    row,
-                    fingerprint,
-                    is_certain,
-                    hubs,
-                } => {
-                    let (row, index) = (batch.row(*row as usize), *cell as usize);
-                    let (person, state) = (*node as usize, *state as usize);
-                    self.freeze(*cell, shared);
-                    let nodes = &mut self.cells[index].nodes;
-                    let changed = if row.operation() == Operation::Retract {
-                        let known_newest_ms =
-                            nodes[person].newest_recent_ms(row.table(), row.key());
-                        let mut undo = nodes[state].retract(
-                            shared,
-                            row,
-                            *fingerprint,
-                            *is_certain,
-                            known_newest_ms,
-                        );
-                        match undo {
-                            Undo::Unmatched => self.unmatched += 1,
-                            _ => undo = undo.max(nodes[person].untrace(shared, row, hubs)),
-                        }
-                        self.inexact += u64::from(undo == Undo::Inexact);
-                        undo != Undo::Unmatched
-                    } else {
-                        nodes[state].add(shared, row, *fingerprint);
-                        nodes[person].trace(shared, row, hubs);
-                        true
-                    };
-                    if changed && shared.layout.event(row.table()).verdict(row).is_some() {
-                        self.decided.push(*cell);
-                    }
-                    (*cell, changed)
+/// Applies operations in their order.
+pub(crate) fn apply_ops(
+    shard: &mut Shard,
+    shared: &Shared,
+    batch: &RowBatch,
+    ops: &[EventOp],
+) -> ShardEffects {
+    let mut effects = ShardEffects::default();
+    for op in ops {
+        let (cell, is_changed) = match op {
+            EventOp::Own(event) => {
+                let is_changed = own(shard, shared, batch, event);
+                let row = batch.row(event.row as usize);
+                if is_changed && shared.layout.event(row.table()).verdict(row).is_some() {
+                    effects.decided.push(event.cell);
                 }
-                EventOp::Mention {
-                    cell,
-                    node,
-                    row,
-                    relation,
-                } => {
-                    let row = batch.row(*row as usize);
-                    let node = &mut self.cells[*cell as usize].nodes[*node as usize];
-                    let undo = if row.operation() == Operation::Retract {
-                        node.unmention(&shared.bank, *relation, row.event_ms())
-                    } else {
-                        node.mention(&shared.bank, *relation, row.event_ms());
-                        Undo::Exact
-                    };
-                    (*cell, undo != Undo::Unmatched)
-                }
-            };
-            if changed && tracking == Tracking::On {
-                self.mark(cell, Reasons::EVENT);
+                (event.cell, is_changed)
             }
+            EventOp::Mention(event) => (event.cell, mention(shard, shared, batch, event)),
+        };
+        if is_changed && effects.changed.last() != Some(&cell) {
+            effects.changed.push(cell);
         }
     }
+    effects
+}
+
+/// Adds an event to its owner, or takes it back. Returns whether that changed anything.
+fn own(shard: &mut Shard, shared: &Shared, batch: &RowBatch, event: &OwnedEvent) -> bool {
+    let row = batch.row(event.row as usize);
+    let (person, state) = (event.node as usize, event.state as usize);
+    shard.freeze(event.cell, shared);
+    let nodes = &mut shard.cells[event.cell as usize].nodes;
+    if row.operation() != Operation::Retract {
+        nodes[state].add(shared, row, event.fingerprint);
+        nodes[person].trace(shared, row, &event.hubs);
+        return true;
+    }
+    let known_newest_ms = nodes[person].newest_recent_ms(row.table(), row.key());
+    let undo = nodes[state].retract(
+        shared,
+        row,
+        event.fingerprint,
+        event.is_certain,
+        known_newest_ms,
+    );
+    if undo == Undo::Unmatched {
+        shard.unmatched += 1;
+        return false;
+    }
+    let undo = undo.max(nodes[person].untrace(shared, row, &event.hubs));
+    shard.inexact += u64::from(undo == Undo::Inexact);
+    true
+}
+
+/// Adds a mention to the named entity, or takes it back. Returns whether that changed anything.
+fn mention(shard: &mut Shard, shared: &Shared, batch: &RowBatch, event: &MentioningEvent) -> bool {
+    let row = batch.row(event.row as usize);
+    let node = &mut shard.cells[event.cell as usize].nodes[event.node as usize];
+    if row.operation() == Operation::Retract {
+        let undo = node.unmention(&shared.bank, event.relation, row.event_ms());
+        return undo != Undo::Unmatched;
+    }
+    node.mention(&shared.bank, event.relation, row.event_ms());
+    true
 }

@@ -4,15 +4,17 @@ use smallvec::SmallVec;
 
 use leadpulse_schema::{Catalog, Operation, Role, Row, RowBatch, Value};
 
-use crate::graph::{Graph, keys_of, owner_of};
-use crate::state::cell::{EntityId, Reasons};
+use crate::apply::Writer;
+use crate::change::effects::Cause;
+use crate::ids::EntityId;
 use crate::state::layout::EntityLayout;
 use crate::who::edges::{Edge, Edges, FORMER_ROOTS, references};
 use crate::who::matching::Named;
+use crate::who::{keys_of, owner_of};
 
-impl Graph {
-    pub(crate) fn upsert(&mut self, catalog: &Catalog, row: Row<'_>) {
-        let shared = self.shared.clone();
+impl Writer<'_> {
+    pub fn upsert(&mut self, catalog: &Catalog, row: Row<'_>) {
+        let shared = self.cells.shared.clone();
         let layout = shared.layout.entity(row.table());
         let table = catalog.table_at(row.table());
         let entity = self.ensure(row.table(), row.key());
@@ -23,7 +25,8 @@ impl Graph {
             Role::Member => owner_of(catalog, version).map(|(t, key)| self.ensure(t, key)),
             _ => None,
         };
-        let root = owner.filter(|owner| self.directory.table(*owner) == Some(catalog.root().id));
+        let root =
+            owner.filter(|owner| self.entities.directory.table(*owner) == Some(catalog.root().id));
         let named = self.named(layout, version);
         let edges = self.edges_said(layout, entity, root, version);
         let mut links: SmallVec<[(EntityId, EntityId); 2]> = SmallVec::new();
@@ -41,7 +44,7 @@ impl Graph {
                     .map(|key| (self.ensure(*target, key), entity)),
             );
         }
-        let hubs = self.hub_nodes(version, &layout.hub_fields);
+        let hubs = self.entities.hub_nodes(version, &layout.hub_fields);
 
         let (known_ms, event_ms) = (row.known_ms(), version.event_ms());
         let node = self.node(entity);
@@ -72,24 +75,25 @@ impl Graph {
         for (from, to) in links {
             self.link(from, to);
         }
-        let cell = self.place(entity).cell;
+        let cell = self.entities.place(entity).cell;
         if changes_outcome {
-            self.mark_readers(cell);
+            self.affect_readers(cell);
         }
-        self.mark(cell, Reasons::EVENT);
+        self.effects.add(cell, Cause::Version);
     }
 
-    pub(crate) fn delete(&mut self, row: Row<'_>) {
+    pub fn delete(&mut self, row: Row<'_>) {
         let Some(entity) = self
+            .entities
             .directory
-            .find(self.directory.of_table(row.table()), row.key())
+            .find(self.entities.directory.of_table(row.table()), row.key())
         else {
             return;
         };
-        if self.directory.place(entity).is_none() {
+        if self.entities.directory.place(entity).is_none() {
             return;
         }
-        let previous = self.shared.layout.entity(row.table()).previous;
+        let previous = self.cells.shared.layout.entity(row.table()).previous;
         let node = self.node_mut(entity);
         node.clear_row();
         let edges = node
@@ -99,11 +103,17 @@ impl Graph {
             .filter(|edge| Some(edge.relation) == previous)
             .collect();
         self.settle(entity, edges, None, Named::new());
-        let cell = self.place(entity).cell;
-        if self.catalog().table_at(row.table()).outcome.is_some() {
-            self.mark_readers(cell);
+        let cell = self.entities.place(entity).cell;
+        if self
+            .entities
+            .catalog
+            .table_at(row.table())
+            .outcome
+            .is_some()
+        {
+            self.affect_readers(cell);
         }
-        self.mark(cell, Reasons::EVENT);
+        self.effects.add(cell, Cause::Deleted);
     }
 
     /// The whole of a version: fields that a change record does not name are those of the version before.
@@ -149,11 +159,14 @@ impl Graph {
             let Some(domain) = version
                 .get(*field)
                 .text()
-                .and_then(|address| self.domains.company(address))
+                .and_then(|address| self.entities.domains.company(address))
             else {
                 continue;
             };
-            let domain = self.directory.intern(self.directory.of_domains(), &domain);
+            let domain = self
+                .entities
+                .directory
+                .intern(self.entities.directory.of_domains(), &domain);
             if !named.contains(&domain) {
                 named.push(domain);
             }
@@ -172,7 +185,10 @@ impl Graph {
         let mut said = Edges::new();
         for (field, relation, target) in &layout.references {
             for key in keys_of(version.get(*field)) {
-                let to = self.directory.intern(self.directory.of_table(*target), key);
+                let to = self
+                    .entities
+                    .directory
+                    .intern(self.entities.directory.of_table(*target), key);
                 said.push(Edge {
                     relation: *relation,
                     to,
@@ -202,7 +218,10 @@ impl Graph {
             }
             for (field, target) in &layout.previous_fields {
                 for key in keys_of(version.get(*field)) {
-                    let to = self.directory.intern(self.directory.of_table(*target), key);
+                    let to = self
+                        .entities
+                        .directory
+                        .intern(self.entities.directory.of_table(*target), key);
                     if !former.iter().any(|e| e.to == to) {
                         former.push(Edge {
                             relation,
@@ -215,7 +234,7 @@ impl Graph {
             former.sort_unstable_by(|a, b| {
                 b.since_ms
                     .cmp(&a.since_ms)
-                    .then(self.directory.order(a.to, b.to))
+                    .then(self.entities.directory.order(a.to, b.to))
             });
             former.truncate(FORMER_ROOTS);
             edges.extend(former);
@@ -227,15 +246,16 @@ impl Graph {
     /// Puts a changed version's edges, owner and domains into effect.
     fn settle(&mut self, entity: EntityId, edges: Edges, owner: Option<EntityId>, named: Named) {
         let before = std::mem::replace(&mut self.node_mut(entity).edges, edges.clone());
-        for target in self
-            .incoming
-            .replace(&self.identity, entity, &before, &edges)
+        for target in
+            self.entities
+                .incoming
+                .replace(&self.entities.identity, entity, &before, &edges)
         {
-            self.mark_entity(target);
+            self.affect_entity(target, Cause::Referrer);
         }
-        self.directory.set_owner(entity, owner);
-        let is_root = self.is_root(entity);
-        let renamed = self.matching.rename(entity, is_root, named);
+        self.entities.directory.set_owner(entity, owner);
+        let is_root = self.entities.is_root(entity);
+        let renamed = self.entities.matching.rename(entity, is_root, named);
         self.rehome(entity);
         if is_root {
             renamed.into_iter().for_each(|domain| self.lead(domain));
@@ -251,9 +271,9 @@ mod tests {
 
     use super::*;
     use crate::apply::gate::Outcome;
-    use crate::graph::Tracking;
+    use crate::graph::{Graph, Tracking};
+    use crate::ids::work;
     use crate::options::GraphOptions;
-    use crate::state::cell::work;
 
     const ACCOUNTS: &str = r#"{"type":"record","name":"A","leadpulse":{"table":"accounts","role":"root"},"fields":[
       {"name":"id","type":"string","leadpulse":{"key":true}}]}"#;

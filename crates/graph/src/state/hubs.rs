@@ -2,7 +2,8 @@
 
 use rustc_hash::FxHashMap;
 
-use crate::state::cell::{Contribution, EntityId, Shared};
+use crate::ids::EntityId;
+use crate::state::cell::{Contribution, Shared};
 use crate::state::decay::{Landmark, NO_LANDMARK};
 use crate::state::layout::signed_log1p;
 

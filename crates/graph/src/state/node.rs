@@ -5,7 +5,8 @@ use smallvec::SmallVec;
 
 use leadpulse_schema::{FieldId, Measure, Row, RowBatch, TableId, Value};
 
-use crate::state::cell::{EntityId, Shared};
+use crate::ids::EntityId;
+use crate::state::cell::Shared;
 use crate::state::days::DayBuckets;
 use crate::state::decay::Bank;
 use crate::state::events::{EventState, Occurrence, Undo};

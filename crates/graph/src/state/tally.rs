@@ -2,7 +2,7 @@
 
 use leadpulse_schema::RelationId;
 
-use crate::state::cell::EntityId;
+use crate::ids::EntityId;
 use crate::state::decay::{Bank, Landmark, NO_LANDMARK};
 use crate::state::events::Undo;
 

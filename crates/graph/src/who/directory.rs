@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use leadpulse_schema::{Catalog, HubId, TableId};
 
-use crate::state::cell::{CellRef, EntityId};
+use crate::ids::{CellRef, EntityId};
 
 /// Where an entity's node is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 
 use leadpulse_schema::RelationId;
 
-use crate::state::cell::EntityId;
+use crate::ids::EntityId;
 use crate::who::identity::Identity;
 
 /// How many former roots of a node are kept, the newest.

@@ -7,7 +7,7 @@
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
-use crate::state::cell::EntityId;
+use crate::ids::EntityId;
 use crate::who::directory::Directory;
 
 #[derive(Clone, Debug)]

@@ -3,7 +3,7 @@
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
-use crate::state::cell::EntityId;
+use crate::ids::EntityId;
 
 /// The domains an entity's current version names, in the order of its fields.
 pub(crate) type Named = SmallVec<[EntityId; 1]>;
