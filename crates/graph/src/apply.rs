@@ -21,7 +21,7 @@ mod shard;
 mod versions;
 
 use admission::AdmittedEvent;
-use gate::{Gate, Outcome, is_ahead};
+use gate::{Gate, RowOutcome, is_ahead};
 
 /// Everything that rows change, and the effects so far.
 pub(crate) struct Writer<'g> {
@@ -33,14 +33,14 @@ pub(crate) struct Writer<'g> {
 
 impl Writer<'_> {
     /// Applies rows in their order. Returns one outcome per row, and the effects on cells.
-    pub fn apply(mut self, batch: &RowBatch, clock_ms: Option<i64>) -> (Vec<Outcome>, Effects) {
+    pub fn apply(mut self, batch: &RowBatch, clock_ms: Option<i64>) -> (Vec<RowOutcome>, Effects) {
         let shared = self.cells.shared.clone();
         let catalog = self.entities.catalog.clone();
-        let mut outcomes = vec![Outcome::Accepted; batch.len()];
+        let mut outcomes = vec![RowOutcome::Accepted; batch.len()];
         let mut events: Vec<AdmittedEvent> = Vec::new();
         for (index, row) in batch.iter().enumerate() {
             if is_ahead(&shared.options, clock_ms, row) {
-                outcomes[index] = Outcome::Future;
+                outcomes[index] = RowOutcome::Future;
                 continue;
             }
             match (catalog.table_at(row.table()).role, row.operation()) {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use leadpulse_schema::{Catalog, DayWindow, Role, RowBatch, TableId};
 
 use crate::apply::Writer;
-use crate::apply::gate::{Gate, Outcome};
+use crate::apply::gate::{Gate, RowOutcome};
 use crate::change::boards::publish;
 use crate::change::effects::Effects;
 use crate::change::reasons::Reasons;
@@ -16,12 +16,15 @@ use crate::change::{Tracker, Tracking};
 use crate::ids::CellRef;
 use crate::options::GraphOptions;
 use crate::state::Cells;
-use crate::state::cell::{Cell, Shared};
+use crate::state::cell::{Cell, StateRules};
 use crate::state::decay::Bank;
 use crate::state::hubs::Hubs;
 use crate::state::layout::StateLayout;
 use crate::who::Entities;
 use crate::who::directory::Directory;
+
+#[cfg(test)]
+mod tests;
 
 /// The temporal graph.
 #[derive(Debug)]
@@ -51,7 +54,7 @@ impl Graph {
             gate: Gate::default(),
             tracker: Tracker::new(tracking, windows, options.shards),
             entities: Entities::new(catalog, &options.free_mail_domains),
-            cells: Cells::new(Arc::new(Shared {
+            cells: Cells::new(Arc::new(StateRules {
                 layout,
                 bank,
                 options,
@@ -65,7 +68,7 @@ impl Graph {
         &self.entities.catalog
     }
     /// Layout, half-lives and options.
-    pub fn shared(&self) -> &Arc<Shared> {
+    pub fn shared(&self) -> &Arc<StateRules> {
         &self.cells.shared
     }
     /// Keys, places and parents.
@@ -110,9 +113,9 @@ impl Graph {
     ///
     /// `clock_ms` is our clock, milliseconds since 1970 UTC; `None` for history, whose rows are
     /// measured against their own known time alone. With a clock reading, a row of any table is
-    /// [`Outcome::Future`] if its event time and its known time both exceed the reading by more than
+    /// [`RowOutcome::Future`] if its event time and its known time both exceed the reading by more than
     /// the tolerance, so no accepted row moves the moment further ahead.
-    pub fn apply(&mut self, batch: &RowBatch, clock_ms: Option<i64>) -> Vec<Outcome> {
+    pub fn apply(&mut self, batch: &RowBatch, clock_ms: Option<i64>) -> Vec<RowOutcome> {
         let writer = Writer {
             entities: &mut self.entities,
             cells: &mut self.cells,

@@ -15,25 +15,27 @@ mod read;
 mod state;
 mod who;
 
-pub use apply::gate::Outcome;
+pub use apply::gate::RowOutcome;
 pub use change::Tracking;
 pub use change::reasons::Reasons;
 pub use graph::Graph;
 pub use ids::{CellRef, EntityId};
 pub use options::{DAY_MS, GraphOptions, GraphOptionsError};
-pub use read::deals::Outcomes;
+pub use read::deals::DealOutcomes;
 pub use read::image::{Image, NodeImage};
 pub use read::population::EntityView;
 pub use read::stats::{GraphSize, IdentityStats};
-pub use state::cell::{Cell, Contribution, Shared};
+pub use state::cell::{Cell, HubContribution, StateRules};
 pub use state::days::DayBuckets;
 pub use state::decay::{Bank, Landmark};
-pub use state::events::{EventState, Newest, Staged};
+pub use state::events::{EventState, Newest, StagedEvent};
 pub use state::hubs::{HubSums, Hubs};
-pub use state::layout::{EntityLayout, EventLayout, Slot, SlotKind, StateLayout, signed_log1p};
+pub use state::layout::{
+    EntityLayout, EventLayout, EventSlot, SlotKind, StateLayout, signed_log1p,
+};
 pub use state::node::{Node, Recent};
-pub use state::tally::{Mention, Tally, Touch};
-pub use who::directory::{Directory, Namespace, Place};
+pub use state::tally::{DecayedTally, Mention, Touch};
+pub use who::directory::{Directory, Namespace, NodePlace};
 pub use who::domains::{Domains, registrable_domain};
 pub use who::edges::{Edge, Edges};
 pub use who::owner_of;

@@ -9,7 +9,7 @@ use rustc_hash::FxHashMap;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::ids::{CellRef, EntityId};
-use crate::who::directory::Place;
+use crate::who::directory::NodePlace;
 
 pub(crate) mod cell;
 pub(crate) mod days;
@@ -21,14 +21,14 @@ pub(crate) mod node;
 pub(crate) mod shard;
 pub(crate) mod tally;
 
-use cell::{Cell, Shared};
+use cell::{Cell, StateRules};
 use node::Node;
 use shard::Shard;
 
 /// All cells, by shard and index.
 #[derive(Debug)]
 pub(crate) struct Cells {
-    pub shared: Arc<Shared>,
+    pub shared: Arc<StateRules>,
     pub shards: Vec<Shard>,
     /// The cells of domains that lead to no root.
     pub provisional: FxHashMap<EntityId, CellRef>,
@@ -36,7 +36,7 @@ pub(crate) struct Cells {
 
 impl Cells {
     /// No cells, in as many shards as the options name.
-    pub fn new(shared: Arc<Shared>) -> Self {
+    pub fn new(shared: Arc<StateRules>) -> Self {
         let shards = (0..shared.options.shards).map(|_| Shard::default());
         Self {
             shards: shards.collect(),
@@ -59,12 +59,12 @@ impl Cells {
         })
     }
 
-    pub fn node(&self, place: Place) -> &Node {
+    pub fn node(&self, place: NodePlace) -> &Node {
         &self.get(place.cell).nodes[place.node as usize]
     }
 
     /// A node about to change: the contribution of its cell to hubs is kept first.
-    pub fn node_mut(&mut self, place: Place) -> &mut Node {
+    pub fn node_mut(&mut self, place: NodePlace) -> &mut Node {
         &mut self.cell_mut(place.cell).nodes[place.node as usize]
     }
 

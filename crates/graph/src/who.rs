@@ -18,7 +18,7 @@ pub(crate) mod home;
 pub(crate) mod identity;
 pub(crate) mod matching;
 
-use directory::{Directory, Place};
+use directory::{Directory, NodePlace};
 use domains::Domains;
 use edges::Incoming;
 use identity::Identity;
@@ -49,7 +49,7 @@ impl Entities {
     }
 
     /// The place of an entity that has a node.
-    pub fn place(&self, entity: EntityId) -> Place {
+    pub fn place(&self, entity: EntityId) -> NodePlace {
         self.directory
             .place(entity)
             .expect("every entity that a row names has a node")

@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 use leadpulse_schema::{Operation, RelationId, Row, RowBatch};
 
 use crate::apply::Writer;
-use crate::apply::gate::{Outcome, Takes, fingerprint};
+use crate::apply::gate::{RowOutcome, Takes, fingerprint};
 use crate::apply::shard::{EventOp, MentioningEvent, OwnedEvent, ShardEffects, apply_ops};
 use crate::change::effects::Cause;
 use crate::ids::{CellRef, EntityId};
@@ -37,7 +37,7 @@ impl Writer<'_> {
         clock_ms: Option<i64>,
         row: Row<'_>,
         index: u32,
-    ) -> Result<Option<AdmittedEvent>, Outcome> {
+    ) -> Result<Option<AdmittedEvent>, RowOutcome> {
         let shared = self.cells.shared.clone();
         let Some((owner_table, owner_key)) = owner_of(&self.entities.catalog, row) else {
             return Ok(None);
@@ -55,11 +55,11 @@ impl Writer<'_> {
         };
         let outcome = match takes {
             None => self.gate.admit(&shared.options, clock_ms, row, fingerprint),
-            Some(Takes::Back | Takes::BackIfThere | Takes::Ahead) => Outcome::Accepted,
-            Some(Takes::Again) => Outcome::Duplicate,
-            Some(Takes::Refused) => Outcome::Future,
+            Some(Takes::Back | Takes::BackIfThere | Takes::Ahead) => RowOutcome::Accepted,
+            Some(Takes::Again) => RowOutcome::Duplicate,
+            Some(Takes::Refused) => RowOutcome::Future,
         };
-        if outcome != Outcome::Accepted {
+        if outcome != RowOutcome::Accepted {
             return Err(outcome);
         }
         // Named entities get their nodes now, also from a retraction that came before its event:

@@ -17,7 +17,7 @@ use crate::options::{DAY_MS, GraphOptions};
 
 /// What became of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Outcome {
+pub enum RowOutcome {
     /// It is in the graph; a retraction is carried out, or holds its event off.
     Accepted,
     /// Its event was there already, or was taken back before it came; or it takes back what was taken back already.
@@ -141,26 +141,26 @@ impl Gate {
         clock_ms: Option<i64>,
         row: Row<'_>,
         fingerprint: u64,
-    ) -> Outcome {
+    ) -> RowOutcome {
         let time_ms = row.event_ms();
         if is_future(options, clock_ms, row) {
-            return Outcome::Future;
+            return RowOutcome::Future;
         }
         let partition = self.partitions.get(&row.position().partition);
         if partition.is_some_and(|partition| time_ms < partition.bound_ms(options))
             || !self.remembers(row)
         {
-            return Outcome::Late;
+            return RowOutcome::Late;
         }
         if !self.events.insert(row.table(), fingerprint, time_ms) {
-            return Outcome::Duplicate;
+            return RowOutcome::Duplicate;
         }
         if self.retractions.known.contains(&fingerprint) {
             self.cancelled += 1;
-            return Outcome::Duplicate;
+            return RowOutcome::Duplicate;
         }
         self.advance(row);
-        Outcome::Accepted
+        RowOutcome::Accepted
     }
 
     /// Lets a retraction in or says why not. It is never late: it carries the whole row. It is held against repeats for a horizon

@@ -8,7 +8,7 @@ use crate::apply::Writer;
 use crate::change::effects::Cause;
 use crate::ids::{CellRef, EntityId};
 use crate::state::node::Node;
-use crate::who::directory::Place;
+use crate::who::directory::NodePlace;
 
 impl Writer<'_> {
     /// The entity of a key, with a node: a stub in a cell of its own if it had none.
@@ -19,7 +19,7 @@ impl Writer<'_> {
             let cell = self.open_cell(entity);
             let node = Node::stub(entity, table, &self.cells.shared.layout);
             self.put(cell, node);
-            self.effects.add(cell, Cause::Named);
+            self.effects.add(cell, Cause::FirstNamed);
         }
         entity
     }
@@ -50,7 +50,7 @@ impl Writer<'_> {
     /// Puts a node into a cell.
     fn put(&mut self, cell: CellRef, node: Node) {
         let nodes = &mut self.cells.cell_mut(cell).nodes;
-        let place = Place {
+        let place = NodePlace {
             cell,
             node: nodes.len() as u32,
         };

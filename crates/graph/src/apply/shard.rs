@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 use leadpulse_schema::{Operation, RelationId, RowBatch};
 
 use crate::ids::EntityId;
-use crate::state::cell::Shared;
+use crate::state::cell::StateRules;
 use crate::state::events::Undo;
 use crate::state::shard::Shard;
 
@@ -54,7 +54,7 @@ pub(crate) struct ShardEffects {
 /// Applies operations in their order.
 pub(crate) fn apply_ops(
     shard: &mut Shard,
-    shared: &Shared,
+    shared: &StateRules,
     batch: &RowBatch,
     ops: &[EventOp],
 ) -> ShardEffects {
@@ -79,7 +79,7 @@ pub(crate) fn apply_ops(
 }
 
 /// Adds an event to its owner, or takes it back. Returns whether that changed anything.
-fn own(shard: &mut Shard, shared: &Shared, batch: &RowBatch, event: &OwnedEvent) -> bool {
+fn own(shard: &mut Shard, shared: &StateRules, batch: &RowBatch, event: &OwnedEvent) -> bool {
     let row = batch.row(event.row as usize);
     let (person, state) = (event.node as usize, event.state as usize);
     shard.freeze(event.cell, shared);
@@ -107,7 +107,12 @@ fn own(shard: &mut Shard, shared: &Shared, batch: &RowBatch, event: &OwnedEvent)
 }
 
 /// Adds a mention to the named entity, or takes it back. Returns whether that changed anything.
-fn mention(shard: &mut Shard, shared: &Shared, batch: &RowBatch, event: &MentioningEvent) -> bool {
+fn mention(
+    shard: &mut Shard,
+    shared: &StateRules,
+    batch: &RowBatch,
+    event: &MentioningEvent,
+) -> bool {
     let row = batch.row(event.row as usize);
     let node = &mut shard.cells[event.cell as usize].nodes[event.node as usize];
     if row.operation() == Operation::Retract {

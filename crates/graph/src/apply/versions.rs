@@ -9,7 +9,7 @@ use crate::change::effects::Cause;
 use crate::ids::EntityId;
 use crate::state::layout::EntityLayout;
 use crate::who::edges::{Edge, Edges, FORMER_ROOTS, references};
-use crate::who::matching::Named;
+use crate::who::matching::NamedDomains;
 use crate::who::{keys_of, owner_of};
 
 impl Writer<'_> {
@@ -102,7 +102,7 @@ impl Writer<'_> {
             .copied()
             .filter(|edge| Some(edge.relation) == previous)
             .collect();
-        self.settle(entity, edges, None, Named::new());
+        self.settle(entity, edges, None, NamedDomains::new());
         let cell = self.entities.place(entity).cell;
         if self
             .entities
@@ -153,8 +153,8 @@ impl Writer<'_> {
     }
 
     /// The domains a version names.
-    fn named(&mut self, layout: &EntityLayout, version: Row<'_>) -> Named {
-        let mut named = Named::new();
+    fn named(&mut self, layout: &EntityLayout, version: Row<'_>) -> NamedDomains {
+        let mut named = NamedDomains::new();
         for field in &layout.match_fields {
             let Some(domain) = version
                 .get(*field)
@@ -244,7 +244,13 @@ impl Writer<'_> {
     }
 
     /// Puts a changed version's edges, owner and domains into effect.
-    fn settle(&mut self, entity: EntityId, edges: Edges, owner: Option<EntityId>, named: Named) {
+    fn settle(
+        &mut self,
+        entity: EntityId,
+        edges: Edges,
+        owner: Option<EntityId>,
+        named: NamedDomains,
+    ) {
         let before = std::mem::replace(&mut self.node_mut(entity).edges, edges.clone());
         for target in
             self.entities
@@ -260,164 +266,5 @@ impl Writer<'_> {
         if is_root {
             renamed.into_iter().for_each(|domain| self.lead(domain));
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use leadpulse_schema::{FieldId, Position, TableId};
-
-    use super::*;
-    use crate::apply::gate::Outcome;
-    use crate::graph::{Graph, Tracking};
-    use crate::ids::work;
-    use crate::options::GraphOptions;
-
-    const ACCOUNTS: &str = r#"{"type":"record","name":"A","leadpulse":{"table":"accounts","role":"root"},"fields":[
-      {"name":"id","type":"string","leadpulse":{"key":true}}]}"#;
-    const DEALS: &str = r#"{"type":"record","name":"D","leadpulse":{"table":"deals","role":"member"},"fields":[
-      {"name":"id","type":"string","leadpulse":{"key":true}},
-      {"name":"account","type":["null","string"],"default":null,"leadpulse":{"ref":"accounts","owner":true}},
-      {"name":"rivals","type":{"type":"array","items":"string"},"default":[],"leadpulse":{"ref":"accounts"}},
-      {"name":"tags","type":{"type":"array","items":"string"},"default":[],"leadpulse":{"hub":"tags"}}]}"#;
-    const CALLS: &str = r#"{"type":"record","name":"C","leadpulse":{"table":"calls","role":"event"},"fields":[
-      {"name":"id","type":"string","leadpulse":{"key":true}},
-      {"name":"at","type":{"type":"long","logicalType":"timestamp-millis"},"leadpulse":{"time":true}},
-      {"name":"deal","type":["null","string"],"default":null,"leadpulse":{"ref":"deals","owner":true}},
-      {"name":"about","type":{"type":"array","items":"string"},"default":[],"leadpulse":{"ref":"accounts"}},
-      {"name":"tags","type":{"type":"array","items":"string"},"default":[],"leadpulse":{"hub":"tags"}},
-      {"name":"revoked","type":"boolean","default":false,"leadpulse":{"retraction":true}}]}"#;
-
-    /// A deal and its calls that name very many accounts and tags, in lists.
-    struct Lists {
-        catalog: Arc<Catalog>,
-        graph: Graph,
-    }
-
-    impl Lists {
-        fn new() -> Self {
-            let files = [
-                ("a.avsc".to_owned(), ACCOUNTS),
-                ("d.avsc".to_owned(), DEALS),
-                ("c.avsc".to_owned(), CALLS),
-            ];
-            let catalog = Arc::new(Catalog::from_json(&files).unwrap());
-            let graph = Graph::new(
-                catalog.clone(),
-                GraphOptions::default().validated().unwrap(),
-                Vec::new(),
-                Tracking::On,
-            );
-            Self { catalog, graph }
-        }
-        fn apply(
-            &mut self,
-            table: &str,
-            operation: Operation,
-            texts: &[(&str, &str)],
-            lists: &[(&str, &[String])],
-            time_ms: i64,
-        ) {
-            let table = self.catalog.table(table).unwrap();
-            let mut batch = RowBatch::new();
-            let mut row = batch.start(
-                &self.catalog,
-                table.id,
-                operation,
-                Position {
-                    partition: 0,
-                    offset: 0,
-                },
-                time_ms,
-            );
-            let field = |name: &str| -> FieldId { table.field(name).unwrap().id };
-            texts
-                .iter()
-                .for_each(|(name, text)| row.set(field(name), Value::Text(text)));
-            lists.iter().for_each(|(name, items)| {
-                row.set_list(field(name), items.iter().map(String::as_str))
-            });
-            table
-                .time
-                .into_iter()
-                .for_each(|time| row.set(time, Value::Time(time_ms)));
-            row.finish();
-            assert_eq!(self.graph.apply(&batch, None), [Outcome::Accepted]);
-        }
-        fn deal(&mut self, keys: &[String], time_ms: i64) {
-            self.apply(
-                "deals",
-                Operation::Upsert,
-                &[("id", "d"), ("account", "a")],
-                &[("rivals", keys), ("tags", keys)],
-                time_ms,
-            );
-        }
-        fn call(&mut self, id: &str, operation: Operation, keys: &[String], time_ms: i64) {
-            self.apply(
-                "calls",
-                operation,
-                &[("id", id), ("deal", "d")],
-                &[("about", keys), ("tags", keys)],
-                time_ms,
-            );
-        }
-        fn table(&self, name: &str) -> TableId {
-            self.catalog.table(name).unwrap().id
-        }
-        fn edges(&self) -> usize {
-            self.graph
-                .edges(self.graph.find(self.table("deals"), "d").unwrap().1)
-                .len()
-        }
-        fn touches(&self) -> usize {
-            self.graph
-                .find(self.table("deals"), "d")
-                .unwrap()
-                .1
-                .touches()
-                .len()
-        }
-    }
-
-    /// Comparisons that rows with lists of `n` keys cost: a version, another, an event, a second one, and its retraction.
-    fn comparisons_of_lists(n: usize) -> u64 {
-        let mut lists = Lists::new();
-        // Scattered, half of them twice, so that order of sight and order of keys are not that of the list.
-        let keys = |from: usize| -> Vec<String> {
-            (0..n)
-                .map(|i| format!("k{}", from + i * 7919 % n))
-                .collect()
-        };
-        let (first, second) = (keys(0), keys(n / 2));
-        let started = work::comparisons();
-        lists.deal(&first, 1_000);
-        lists.deal(&[&first[..], &first[..]].concat(), 2_000);
-        lists.deal(&second, 3_000);
-        assert_eq!(lists.edges(), n);
-        lists.call("c1", Operation::Upsert, &second, 4_000);
-        lists.call("c2", Operation::Upsert, &first, 5_000);
-        assert_eq!(lists.touches(), n + n / 2);
-        lists.call("c1", Operation::Retract, &second, 4_000);
-        assert_eq!(lists.touches(), n);
-        lists.graph.take_dirty(usize::MAX);
-        lists.graph.advance(7_000);
-        work::comparisons() - started
-    }
-
-    /// Sorting costs a little more than twice for twice the keys; each with each would cost four times.
-    #[test]
-    fn rows_with_twice_the_keys_cost_about_twice_the_work() {
-        let (half, whole) = (comparisons_of_lists(20_000), comparisons_of_lists(40_000));
-        assert!(
-            whole < half * 5 / 2,
-            "{half} comparisons for 20,000 keys, {whole} for 40,000"
-        );
-        assert!(
-            whole < 40_000 * 1_000,
-            "{whole} comparisons for 40,000 keys"
-        );
     }
 }

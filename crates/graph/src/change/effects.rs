@@ -16,7 +16,7 @@ pub(crate) enum Cause {
     /// The cell was opened, perhaps in the place of one that was left empty.
     Opened,
     /// A row named an entity for the first time: the cell contains a stub of it.
-    Named,
+    FirstNamed,
     /// An entity of the cell has a new version.
     Version,
     /// An entity of the cell was deleted.
@@ -31,7 +31,7 @@ pub(crate) enum Cause {
     Referrer,
     /// An event was added to an entity of the cell, or taken back.
     Event,
-    /// Outcomes or the place of an entity changed to which the cell refers.
+    /// Ends of deals or the place of an entity changed to which the cell refers.
     Referred,
     /// The same, where so many cells refer to it that this one waits.
     ReferredByMany,
@@ -109,7 +109,7 @@ impl Tracker {
             match cause {
                 Cause::Opened => self.open(at),
                 Cause::ReferredByMany => self.soften(at),
-                Cause::Named
+                Cause::FirstNamed
                 | Cause::Version
                 | Cause::Deleted
                 | Cause::Left

@@ -4,11 +4,11 @@ use leadpulse_schema::Role;
 
 use crate::graph::Graph;
 use crate::state::cell::Cell;
-use crate::state::node::Verdicts;
+use crate::state::node::DealVerdicts;
 
 /// How the deals of a cell ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Outcomes {
+pub struct DealOutcomes {
     /// Won, ever.
     pub won: u32,
     /// Lost, ever.
@@ -24,13 +24,13 @@ pub struct Outcomes {
 impl Graph {
     /// How a cell's deals ended. Won and lost are outcome events ever, or, where no event table has outcomes, members whose current
     /// value is one (since it became so); open are known members of tables with outcomes whose value is neither.
-    pub fn outcomes(&self, cell: &Cell) -> Outcomes {
+    pub fn outcomes(&self, cell: &Cell) -> DealOutcomes {
         let catalog = self.catalog();
         let by_events = catalog
             .tables
             .iter()
             .any(|t| t.role == Role::Event && t.outcome.is_some());
-        let mut ended = Verdicts::default();
+        let mut ended = DealVerdicts::default();
         let mut open = 0;
         for node in &cell.nodes {
             if let Some(verdicts) = node.verdicts() {
@@ -51,26 +51,26 @@ impl Graph {
                 .and_then(|value| outcome.of(value))
             {
                 None => open += 1,
-                Some(true) if !by_events => ended.merge(&Verdicts {
+                Some(true) if !by_events => ended.merge(&DealVerdicts {
                     won: 1,
                     last_won_ms: since_ms,
-                    ..Verdicts::default()
+                    ..DealVerdicts::default()
                 }),
-                Some(false) if !by_events => ended.merge(&Verdicts {
+                Some(false) if !by_events => ended.merge(&DealVerdicts {
                     lost: 1,
                     last_lost_ms: since_ms,
-                    ..Verdicts::default()
+                    ..DealVerdicts::default()
                 }),
                 Some(_) => {}
             }
         }
-        let Verdicts {
+        let DealVerdicts {
             won,
             lost,
             last_won_ms,
             last_lost_ms,
         } = ended;
-        Outcomes {
+        DealOutcomes {
             won,
             lost,
             open,

@@ -8,7 +8,7 @@ use crate::graph::Graph;
 use crate::state::days::DayBuckets;
 use crate::state::events::EventState;
 use crate::state::node::{Node, Recent};
-use crate::state::tally::Tally;
+use crate::state::tally::DecayedTally;
 
 /// A node by key.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -63,7 +63,7 @@ impl Graph {
             };
             format!("{space}/{}", directory.key(entity))
         };
-        let tally = |tally: &Tally| {
+        let tally = |tally: &DecayedTally| {
             (
                 tally.count(),
                 tally.newest_ms(),

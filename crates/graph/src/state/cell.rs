@@ -10,7 +10,7 @@ use crate::state::node::Node;
 
 /// What every shard reads and none changes.
 #[derive(Debug)]
-pub struct Shared {
+pub struct StateRules {
     /// Slots of event tables.
     pub layout: StateLayout,
     /// Half-lives.
@@ -21,7 +21,7 @@ pub struct Shared {
 
 /// What a cell adds to its hubs: the same sums for each of them.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Contribution {
+pub struct HubContribution {
     /// The hubs, ascending.
     pub hubs: Vec<EntityId>,
     /// The landmark of the sums.
@@ -39,7 +39,7 @@ pub struct Cell {
     /// Its entities, in no particular order. Empty: the cell is free.
     pub nodes: Vec<Node>,
     /// The contribution that is in the hubs' sums, kept from the first change after a board until the next one.
-    pub(crate) frozen: Option<Box<Contribution>>,
+    pub(crate) frozen: Option<Box<HubContribution>>,
 }
 
 impl Cell {
@@ -51,7 +51,7 @@ impl Cell {
         }
     }
     /// What of it is in the hubs' sums, if that differs from what it would contribute now.
-    pub fn frozen(&self) -> Option<&Contribution> {
+    pub fn frozen(&self) -> Option<&HubContribution> {
         self.frozen.as_deref()
     }
     /// The node of the entity the cell is of.
@@ -79,7 +79,7 @@ impl Cell {
         hubs
     }
     /// What it adds to its hubs now.
-    pub fn contribution(&self, shared: &Shared) -> Contribution {
+    pub fn contribution(&self, shared: &StateRules) -> HubContribution {
         let halves = shared.bank.len();
         let mut sums = vec![0.0; shared.layout.hub_width * halves];
         let states = || {
@@ -107,7 +107,7 @@ impl Cell {
                 }
             }
         }
-        Contribution {
+        HubContribution {
             hubs: self.hubs(),
             landmark,
             sums,

@@ -13,7 +13,7 @@ use crate::state::layout::Phi;
 
 /// An event on the way to a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Staged {
+pub struct StagedEvent {
     /// When it happened, milliseconds.
     pub time_ms: i64,
     /// Breaks ties of time.
@@ -74,7 +74,7 @@ pub struct EventState {
     /// The newest active days (UTC day numbers) and their events, ascending.
     days: Vec<(i32, u32)>,
     /// The newest staged events, ascending.
-    pub staged: Vec<Staged>,
+    pub staged: Vec<StagedEvent>,
     /// Staged events ever.
     staged_total: u32,
 }
@@ -197,7 +197,7 @@ impl EventState {
         if let Some(stage) = stage {
             keep_greatest(
                 &mut self.staged,
-                Staged {
+                StagedEvent {
                     time_ms,
                     fingerprint,
                     stage,
@@ -327,7 +327,7 @@ impl EventState {
         if let Some(stage) = stage {
             let forgot = self.staged_total as usize > self.staged.len();
             self.staged_total = self.staged_total.saturating_sub(1);
-            if let Ok(at) = self.staged.binary_search(&Staged {
+            if let Ok(at) = self.staged.binary_search(&StagedEvent {
                 time_ms,
                 fingerprint,
                 stage,
@@ -420,6 +420,6 @@ impl EventState {
             + self.sums.capacity() * 8
             + self.slot_newest_ms.capacity() * 8
             + self.days.capacity() * 8
-            + self.staged.capacity() * size_of::<Staged>()
+            + self.staged.capacity() * size_of::<StagedEvent>()
     }
 }

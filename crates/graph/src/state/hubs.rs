@@ -3,7 +3,7 @@
 use rustc_hash::FxHashMap;
 
 use crate::ids::EntityId;
-use crate::state::cell::{Contribution, Shared};
+use crate::state::cell::{HubContribution, StateRules};
 use crate::state::decay::{Landmark, NO_LANDMARK};
 use crate::state::layout::signed_log1p;
 
@@ -68,7 +68,7 @@ impl Hubs {
     }
 
     /// Starts a publication at a board time: sums move to its landmark.
-    pub(crate) fn begin(&mut self, shared: &Shared, board_ms: i64) {
+    pub(crate) fn begin(&mut self, shared: &StateRules, board_ms: i64) {
         let landmark = shared.bank.landmark(board_ms).max(self.landmark);
         if self.landmark != NO_LANDMARK && landmark > self.landmark {
             let factors: Vec<f64> = (0..shared.bank.len())
@@ -87,11 +87,11 @@ impl Hubs {
     /// Replaces what a cell had contributed by what it contributes now.
     pub(crate) fn replace(
         &mut self,
-        shared: &Shared,
-        old: Option<&Contribution>,
-        new: &Contribution,
+        shared: &StateRules,
+        old: Option<&HubContribution>,
+        new: &HubContribution,
     ) {
-        let scaled = |c: &Contribution, sign: f64| -> Vec<f64> {
+        let scaled = |c: &HubContribution, sign: f64| -> Vec<f64> {
             let factors: Vec<f64> = (0..shared.bank.len())
                 .map(|h| sign * shared.bank.rebase(h, c.landmark, self.landmark))
                 .collect();
@@ -163,7 +163,7 @@ impl Hubs {
     ///
     /// A cell that did not change sees the net change. One that did sees what the *others* did, which its own part may hide in the
     /// sum (it joined as another left): where several cells changed, the drift is at least their gross change.
-    pub(crate) fn finish(&mut self, shared: &Shared, board_ms: i64) -> bool {
+    pub(crate) fn finish(&mut self, shared: &StateRules, board_ms: i64) -> bool {
         let halves = shared.bank.len();
         let reads: Vec<f64> = (0..halves)
             .map(|h| shared.bank.read(h, self.landmark, board_ms))

@@ -35,7 +35,7 @@ pub enum SlotKind {
 
 /// One slot of an event table.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Slot {
+pub struct EventSlot {
     /// The field it comes from; `None` for the count.
     pub field: Option<FieldId>,
     /// What it counts.
@@ -66,7 +66,7 @@ pub struct EventLayout {
     /// The event table.
     pub table: TableId,
     /// Its slots; slot 0 is the count.
-    pub slots: Vec<Slot>,
+    pub slots: Vec<EventSlot>,
     /// The slots hubs sum: all but hashed buckets.
     pub hub_slots: Vec<u16>,
     extracts: Vec<Extract>,
@@ -97,7 +97,7 @@ pub fn signed_log1p(x: f64) -> f64 {
 
 impl EventLayout {
     fn new(catalog: &Catalog, table: &Table, options: &GraphOptions, hub_offset: usize) -> Self {
-        let mut slots = vec![Slot {
+        let mut slots = vec![EventSlot {
             field: None,
             kind: SlotKind::Count,
         }];
@@ -106,7 +106,7 @@ impl EventLayout {
             let slot = slots.len() as u16;
             match (field.feature, &field.data_type) {
                 (Feature::Number, DataType::Bool) => {
-                    slots.push(Slot {
+                    slots.push(EventSlot {
                         field: Some(field.id),
                         kind: SlotKind::Flag,
                     });
@@ -116,11 +116,11 @@ impl EventLayout {
                     });
                 }
                 (Feature::Number, _) => {
-                    slots.push(Slot {
+                    slots.push(EventSlot {
                         field: Some(field.id),
                         kind: SlotKind::Raw,
                     });
-                    slots.push(Slot {
+                    slots.push(EventSlot {
                         field: Some(field.id),
                         kind: SlotKind::Log,
                     });
@@ -136,13 +136,13 @@ impl EventLayout {
                         .enumerate()
                         .map(|(i, v)| (v.clone(), slot + i as u16))
                         .collect();
-                    slots.extend(field.values.iter().map(|v| Slot {
+                    slots.extend(field.values.iter().map(|v| EventSlot {
                         field: Some(field.id),
                         kind: SlotKind::Value(v.clone()),
                     }));
                     let closed = matches!(field.data_type, DataType::Symbol(_));
                     let buckets = if closed { 0 } else { options.hashed_buckets };
-                    slots.extend((0..buckets).map(|b| Slot {
+                    slots.extend((0..buckets).map(|b| EventSlot {
                         field: Some(field.id),
                         kind: SlotKind::Bucket(b),
                     }));

@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 use leadpulse_schema::{FieldId, Measure, Row, RowBatch, TableId, Value};
 
 use crate::ids::EntityId;
-use crate::state::cell::Shared;
+use crate::state::cell::StateRules;
 use crate::state::days::DayBuckets;
 use crate::state::decay::Bank;
 use crate::state::events::{EventState, Occurrence, Undo};
@@ -32,14 +32,14 @@ const RECENT_EVENTS: usize = 4;
 
 /// How deals ended, by events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct Verdicts {
+pub(crate) struct DealVerdicts {
     pub won: u32,
     pub lost: u32,
     pub last_won_ms: Option<i64>,
     pub last_lost_ms: Option<i64>,
 }
 
-impl Verdicts {
+impl DealVerdicts {
     fn side(&mut self, won: bool) -> (&mut u32, &mut Option<i64>) {
         if won {
             (&mut self.won, &mut self.last_won_ms)
@@ -68,7 +68,7 @@ impl Verdicts {
             Undo::Exact
         }
     }
-    pub(crate) fn merge(&mut self, other: &Verdicts) {
+    pub(crate) fn merge(&mut self, other: &DealVerdicts) {
         self.won += other.won;
         self.lost += other.lost;
         self.last_won_ms = self.last_won_ms.max(other.last_won_ms);
@@ -86,7 +86,7 @@ pub(crate) struct Traces {
     touches: Vec<Touch>,
     mentions: Vec<Mention>,
     recent: Vec<Recent>,
-    verdicts: Option<Box<Verdicts>>,
+    verdicts: Option<Box<DealVerdicts>>,
 }
 
 /// One entity of a cell.
@@ -191,7 +191,7 @@ impl Node {
     pub fn recent(&self) -> &[Recent] {
         &self.traces.recent
     }
-    pub(crate) fn verdicts(&self) -> Option<&Verdicts> {
+    pub(crate) fn verdicts(&self) -> Option<&DealVerdicts> {
         self.traces.verdicts.as_deref()
     }
     /// The newest event of a table that is remembered for evidence, milliseconds.
@@ -204,11 +204,11 @@ impl Node {
             .map(|r| r.time_ms)
     }
     /// The place of an event table's state in `events`.
-    fn state(&mut self, shared: &Shared, events: TableId) -> &mut EventState {
+    fn state(&mut self, shared: &StateRules, events: TableId) -> &mut EventState {
         &mut self.events[shared.layout.position(self.table, events)]
     }
     /// Adds an event row to the state of its table.
-    pub(crate) fn add(&mut self, shared: &Shared, row: Row<'_>, fingerprint: u64) {
+    pub(crate) fn add(&mut self, shared: &StateRules, row: Row<'_>, fingerprint: u64) {
         let layout = shared.layout.event(row.table());
         let phi = layout.phi(row);
         let event = Occurrence {
@@ -223,7 +223,7 @@ impl Node {
     /// Takes an event row back from the state of its table, which holds it for certain or perhaps.
     pub(crate) fn retract(
         &mut self,
-        shared: &Shared,
+        shared: &StateRules,
         row: Row<'_>,
         fingerprint: u64,
         is_certain: bool,
@@ -241,7 +241,7 @@ impl Node {
             .retract(&shared.bank, event, is_certain, known_newest_ms)
     }
     /// Adds what an event leaves besides: counters, touched hubs, evidence, outcomes.
-    pub(crate) fn trace(&mut self, shared: &Shared, row: Row<'_>, hubs: &[EntityId]) {
+    pub(crate) fn trace(&mut self, shared: &StateRules, row: Row<'_>, hubs: &[EntityId]) {
         let (traces, time_ms) = (&mut self.traces, row.event_ms());
         traces.events += 1;
         for (counter, amount) in counted(shared, row) {
@@ -261,7 +261,7 @@ impl Node {
         }
     }
     /// Takes back what [`Self::trace`] added.
-    pub(crate) fn untrace(&mut self, shared: &Shared, row: Row<'_>, hubs: &[EntityId]) -> Undo {
+    pub(crate) fn untrace(&mut self, shared: &StateRules, row: Row<'_>, hubs: &[EntityId]) -> Undo {
         let (traces, time_ms) = (&mut self.traces, row.event_ms());
         let mut undo = Undo::Exact;
         for (counter, amount) in counted(shared, row) {
@@ -288,7 +288,7 @@ impl Node {
         if let Some(won) = shared.layout.event(row.table()).verdict(row) {
             let verdicts = traces.verdicts.get_or_insert_default();
             undo = undo.max(verdicts.retract(won, time_ms));
-            if **verdicts == Verdicts::default() {
+            if **verdicts == DealVerdicts::default() {
                 traces.verdicts = None;
             }
         }
@@ -352,7 +352,7 @@ impl Node {
 }
 
 /// What a row adds to the day counters.
-fn counted(shared: &Shared, row: Row<'_>) -> SmallVec<[(usize, f64); 4]> {
+fn counted(shared: &StateRules, row: Row<'_>) -> SmallVec<[(usize, f64); 4]> {
     let definitions = &shared.options.day_counters;
     let holds = |counter: &&usize| {
         definitions[**counter]
@@ -375,7 +375,7 @@ fn counted(shared: &Shared, row: Row<'_>) -> SmallVec<[(usize, f64); 4]> {
         .collect()
 }
 
-fn recent(shared: &Shared, row: Row<'_>) -> Recent {
+fn recent(shared: &StateRules, row: Row<'_>) -> Recent {
     let kind = shared
         .layout
         .event(row.table())

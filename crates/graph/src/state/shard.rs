@@ -1,7 +1,7 @@
 //! A shard: cells that one thread changes at a time.
 
 use crate::ids::EntityId;
-use crate::state::cell::{Cell, Shared};
+use crate::state::cell::{Cell, StateRules};
 
 #[derive(Debug, Default)]
 pub(crate) struct Shard {
@@ -18,7 +18,7 @@ pub(crate) struct Shard {
 
 impl Shard {
     /// Keeps the cell's contribution to the hubs before its first change since the board.
-    pub fn freeze(&mut self, index: u32, shared: &Shared) {
+    pub fn freeze(&mut self, index: u32, shared: &StateRules) {
         if shared.layout.catalog().hubs.is_empty() {
             return;
         }

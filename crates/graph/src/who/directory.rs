@@ -11,7 +11,7 @@ use crate::ids::{CellRef, EntityId};
 
 /// Where an entity's node is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct NodePlace {
     /// Its cell.
     pub cell: CellRef,
     /// Index in the cell's nodes.
@@ -23,10 +23,10 @@ pub struct Place {
 pub struct Namespace(u16);
 
 #[derive(Debug)]
-struct Entry {
+struct DirectoryEntry {
     namespace: Namespace,
     key: Arc<str>,
-    place: Option<Place>,
+    place: Option<NodePlace>,
     parent: Option<EntityId>,
     owner: Option<EntityId>,
     children: SmallVec<[EntityId; 2]>,
@@ -35,7 +35,7 @@ struct Entry {
 /// All entities ever named.
 #[derive(Debug)]
 pub struct Directory {
-    entries: Vec<Entry>,
+    entries: Vec<DirectoryEntry>,
     maps: Vec<FxHashMap<Arc<str>, EntityId>>,
     tables: usize,
     hub_namespace: Vec<Namespace>,
@@ -95,7 +95,7 @@ impl Directory {
         let id = EntityId(u32::try_from(self.entries.len()).expect("fewer than 2^32 entities"));
         let key: Arc<str> = key.into();
         self.maps[namespace.0 as usize].insert(key.clone(), id);
-        self.entries.push(Entry {
+        self.entries.push(DirectoryEntry {
             namespace,
             key,
             place: None,
@@ -127,10 +127,10 @@ impl Directory {
         self.entry(entity).namespace == self.domains
     }
     /// Where an entity's node is; hubs, domains and keys that were only referred to have none.
-    pub fn place(&self, entity: EntityId) -> Option<Place> {
+    pub fn place(&self, entity: EntityId) -> Option<NodePlace> {
         self.entry(entity).place
     }
-    pub(crate) fn set_place(&mut self, entity: EntityId, place: Place) {
+    pub(crate) fn set_place(&mut self, entity: EntityId, place: NodePlace) {
         self.entries[entity.0 as usize].place = Some(place);
     }
     /// The entity it belongs to: whom it was absorbed by, its owner, or the domain that stands for its root. Following parents leads
@@ -203,7 +203,7 @@ impl Directory {
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
-    fn entry(&self, entity: EntityId) -> &Entry {
+    fn entry(&self, entity: EntityId) -> &DirectoryEntry {
         &self.entries[entity.0 as usize]
     }
 }

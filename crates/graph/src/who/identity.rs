@@ -11,7 +11,7 @@ use crate::ids::EntityId;
 use crate::who::directory::Directory;
 
 #[derive(Clone, Debug)]
-struct Group {
+struct IdentityGroup {
     survivor: EntityId,
     /// Ascending by (table, key).
     members: Vec<EntityId>,
@@ -22,7 +22,7 @@ struct Group {
 pub struct Identity {
     links: FxHashMap<EntityId, SmallVec<[EntityId; 1]>>,
     group_of: FxHashMap<EntityId, usize>,
-    groups: Vec<Group>,
+    groups: Vec<IdentityGroup>,
 }
 
 impl Identity {
@@ -78,7 +78,7 @@ impl Identity {
     }
     fn group_index(&mut self, entity: EntityId) -> usize {
         *self.group_of.entry(entity).or_insert_with(|| {
-            self.groups.push(Group {
+            self.groups.push(IdentityGroup {
                 survivor: entity,
                 members: vec![entity],
             });

@@ -6,12 +6,12 @@ use smallvec::SmallVec;
 use crate::ids::EntityId;
 
 /// The domains an entity's current version names, in the order of its fields.
-pub(crate) type Named = SmallVec<[EntityId; 1]>;
+pub(crate) type NamedDomains = SmallVec<[EntityId; 1]>;
 
 /// Domains by entity, and entities by domain.
 #[derive(Debug, Default)]
 pub(crate) struct Matching {
-    named: FxHashMap<EntityId, Named>,
+    named: FxHashMap<EntityId, NamedDomains>,
     /// Root rows that name a domain: it leads to one of them.
     claims: FxHashMap<EntityId, Vec<EntityId>>,
     /// Member rows that name a domain.
@@ -24,7 +24,12 @@ impl Matching {
         self.named.get(&entity).map_or(&[], |named| named)
     }
     /// Replaces the domains an entity names. Returns those that were added or dropped.
-    pub(crate) fn rename(&mut self, entity: EntityId, is_root: bool, named: Named) -> Named {
+    pub(crate) fn rename(
+        &mut self,
+        entity: EntityId,
+        is_root: bool,
+        named: NamedDomains,
+    ) -> NamedDomains {
         let before = if named.is_empty() {
             self.named.remove(&entity)
         } else {
@@ -37,7 +42,7 @@ impl Matching {
             &mut self.seekers
         };
         let dropped = before.iter().filter(|d| !named.contains(d));
-        let mut changed: Named = dropped.copied().collect();
+        let mut changed: NamedDomains = dropped.copied().collect();
         for domain in &changed {
             let entities = index
                 .get_mut(domain)

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use leadpulse_graph::{DAY_MS, Graph, Outcome, Tracking};
+use leadpulse_graph::{DAY_MS, Graph, RowOutcome, Tracking};
 use leadpulse_schema::{Role, TableId};
 use proptest::prelude::*;
 
@@ -83,7 +83,7 @@ proptest! {
             let expected = gatekeeper.judge(&market, row, clock);
             let found = graph.apply(&market.batch(std::slice::from_ref(row)), clock);
             prop_assert_eq!(&found, &[expected], "row {}: {:?}", i, row);
-            if expected != Outcome::Accepted {
+            if expected != RowOutcome::Accepted {
                 continue;
             }
             let key = row.key(&market.catalog).to_owned();
@@ -125,9 +125,9 @@ fn short_horizon() -> Market {
 }
 
 /// Applies one row; an accepted one moves the moment to its time.
-fn tell(market: &Market, graph: &mut Graph, row: &Plain, clock_ms: Option<i64>) -> Outcome {
+fn tell(market: &Market, graph: &mut Graph, row: &Plain, clock_ms: Option<i64>) -> RowOutcome {
     let outcome = graph.apply(&market.batch(std::slice::from_ref(row)), clock_ms)[0];
-    if outcome == Outcome::Accepted {
+    if outcome == RowOutcome::Accepted {
         graph.advance(row.time_ms.min(row.known_ms));
     }
     outcome
@@ -140,7 +140,7 @@ fn fingerprints_are_forgotten() {
     let mut graph = market.graph(Tracking::Off);
     for day in 0..100_i64 {
         let row = purchase(&market, &format!("p{day}"), 0, START_MS + day * DAY_MS);
-        assert_eq!(tell(&market, &mut graph, &row, None), Outcome::Accepted);
+        assert_eq!(tell(&market, &mut graph, &row, None), RowOutcome::Accepted);
         assert!(
             graph.size().fingerprints <= 4,
             "{} on day {day}",
@@ -156,7 +156,7 @@ fn a_partition_added_later_lets_no_forgotten_event_in_again() {
     let mut graph = market.graph(Tracking::Off);
     for day in 0..20_i64 {
         let row = purchase(&market, &format!("p{day}"), 0, START_MS + day * DAY_MS);
-        assert_eq!(tell(&market, &mut graph, &row, None), Outcome::Accepted);
+        assert_eq!(tell(&market, &mut graph, &row, None), RowOutcome::Accepted);
     }
     let purchases = |graph: &Graph| {
         graph
@@ -169,10 +169,10 @@ fn a_partition_added_later_lets_no_forgotten_event_in_again() {
             .sum::<u64>()
     };
     let again = |day: i64| purchase(&market, &format!("p{day}"), 1, START_MS + day * DAY_MS);
-    assert_eq!(tell(&market, &mut graph, &again(3), None), Outcome::Late);
+    assert_eq!(tell(&market, &mut graph, &again(3), None), RowOutcome::Late);
     assert_eq!(
         tell(&market, &mut graph, &again(18), None),
-        Outcome::Duplicate
+        RowOutcome::Duplicate
     );
     assert_eq!(purchases(&graph), 20);
     // Events of its own are let in from the horizon on.
@@ -183,9 +183,9 @@ fn a_partition_added_later_lets_no_forgotten_event_in_again() {
             &purchase(&market, "new", 1, START_MS + 18 * DAY_MS),
             None
         ),
-        Outcome::Accepted
+        RowOutcome::Accepted
     );
-    assert_eq!(tell(&market, &mut graph, &again(3), None), Outcome::Late);
+    assert_eq!(tell(&market, &mut graph, &again(3), None), RowOutcome::Late);
     assert_eq!(purchases(&graph), 21);
 }
 
@@ -206,7 +206,7 @@ fn an_expected_partition_is_not_late_because_of_others() {
             );
             assert_eq!(
                 tell(&market, &mut graph, &row, None),
-                Outcome::Accepted,
+                RowOutcome::Accepted,
                 "partition {partition}, day {day}"
             );
         }
@@ -223,12 +223,12 @@ fn an_expected_partition_is_not_late_because_of_others() {
             &purchase(&market, "p0-3", 2, START_MS + 3 * DAY_MS),
             None
         ),
-        Outcome::Duplicate
+        RowOutcome::Duplicate
     );
     // It stays empty, and is waited for no longer: only the horizon and its day are held.
     graph.caught_up();
     let next = purchase(&market, "next", 0, START_MS + 20 * DAY_MS);
-    assert_eq!(tell(&market, &mut graph, &next, None), Outcome::Accepted);
+    assert_eq!(tell(&market, &mut graph, &next, None), RowOutcome::Accepted);
     assert!(
         graph.size().fingerprints <= 7,
         "{}",
@@ -241,7 +241,7 @@ fn an_expected_partition_is_not_late_because_of_others() {
             &purchase(&market, "p0-3", 2, START_MS + 3 * DAY_MS),
             None
         ),
-        Outcome::Late
+        RowOutcome::Late
     );
 }
 
@@ -277,7 +277,7 @@ fn a_wrong_clock_moves_nothing() {
             &purchase(&market, "first", 0, START_MS),
             Some(clock_ms)
         ),
-        Outcome::Accepted
+        RowOutcome::Accepted
     );
     graph.take_dirty(usize::MAX);
     let state = |graph: &Graph| {
@@ -300,7 +300,7 @@ fn a_wrong_clock_moves_nothing() {
     for row in &poisoned {
         assert_eq!(
             tell(&market, &mut graph, row, Some(clock_ms)),
-            Outcome::Future,
+            RowOutcome::Future,
             "{row:?}"
         );
     }
@@ -321,15 +321,15 @@ fn a_wrong_clock_moves_nothing() {
     };
     assert_eq!(
         tell(&market, &mut graph, &announced, Some(clock_ms)),
-        Outcome::Accepted
+        RowOutcome::Accepted
     );
     assert_eq!(
         tell(&market, &mut graph, &wrong_stamp, Some(clock_ms)),
-        Outcome::Accepted
+        RowOutcome::Accepted
     );
     assert_eq!(
         tell(&market, &mut graph, &ahead, Some(clock_ms)),
-        Outcome::Future
+        RowOutcome::Future
     );
     assert_eq!(graph.as_of_ms(), clock_ms);
     // The poison's partition goes on.
@@ -340,12 +340,12 @@ fn a_wrong_clock_moves_nothing() {
             &purchase(&market, "second", 0, START_MS + 1),
             Some(clock_ms)
         ),
-        Outcome::Accepted
+        RowOutcome::Accepted
     );
     // Without a clock, history cannot be told from it.
     assert_eq!(
         tell(&market, &mut graph, &poisoned[0], None),
-        Outcome::Accepted
+        RowOutcome::Accepted
     );
     assert_eq!(
         tell(
@@ -354,7 +354,7 @@ fn a_wrong_clock_moves_nothing() {
             &purchase(&market, "third", 0, START_MS + 2),
             None
         ),
-        Outcome::Late
+        RowOutcome::Late
     );
 }
 
@@ -370,7 +370,7 @@ fn a_duplicate_makes_nothing_late() {
             &purchase(&market, "p", 0, START_MS),
             None
         ),
-        Outcome::Accepted
+        RowOutcome::Accepted
     );
     assert_eq!(
         tell(
@@ -379,7 +379,7 @@ fn a_duplicate_makes_nothing_late() {
             &purchase(&market, "p", 0, START_MS + 30 * DAY_MS),
             None
         ),
-        Outcome::Duplicate
+        RowOutcome::Duplicate
     );
     assert_eq!(
         tell(
@@ -388,6 +388,6 @@ fn a_duplicate_makes_nothing_late() {
             &purchase(&market, "q", 0, START_MS + DAY_MS),
             None
         ),
-        Outcome::Accepted
+        RowOutcome::Accepted
     );
 }

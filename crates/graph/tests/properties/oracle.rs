@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use leadpulse_graph::{DAY_MS, Outcome, SlotKind};
+use leadpulse_graph::{DAY_MS, RowOutcome, SlotKind};
 use leadpulse_schema::{
     Catalog, DayWindow, Feature, FieldId, Meaning, Measure, Role, Table, TableId,
 };
@@ -118,15 +118,15 @@ impl<'m> Oracle<'m> {
         }
     }
     /// What becomes of each row; those let in are kept.
-    pub fn apply(&mut self, gatekeeper: &mut Gatekeeper, rows: &[Plain]) -> Vec<Outcome> {
-        let outcomes: Vec<Outcome> = rows
+    pub fn apply(&mut self, gatekeeper: &mut Gatekeeper, rows: &[Plain]) -> Vec<RowOutcome> {
+        let outcomes: Vec<RowOutcome> = rows
             .iter()
             .map(|row| gatekeeper.judge(self.market, row, None))
             .collect();
         for (row, _) in rows
             .iter()
             .zip(&outcomes)
-            .filter(|(_, o)| **o == Outcome::Accepted)
+            .filter(|(_, o)| **o == RowOutcome::Accepted)
         {
             self.log.push(row.clone());
             if self.market.catalog.table_at(row.table).role != Role::Event {
@@ -169,19 +169,19 @@ pub struct Gatekeeper {
 }
 
 impl Gatekeeper {
-    pub fn judge(&mut self, market: &Market, row: &Plain, clock_ms: Option<i64>) -> Outcome {
+    pub fn judge(&mut self, market: &Market, row: &Plain, clock_ms: Option<i64>) -> RowOutcome {
         let options = &market.options;
         let (sent_ms, tolerance_ms) = (row.time_ms.min(row.known_ms), options.future_tolerance_ms);
         if clock_ms.is_some_and(|clock| sent_ms > clock + tolerance_ms) {
-            return Outcome::Future;
+            return RowOutcome::Future;
         }
         if market.catalog.table_at(row.table).role != Role::Event {
-            return Outcome::Accepted;
+            return RowOutcome::Accepted;
         }
         if row.time_ms > row.known_ms + tolerance_ms
             || clock_ms.is_some_and(|clock| row.time_ms > clock + tolerance_ms)
         {
-            return Outcome::Future;
+            return RowOutcome::Future;
         }
         let owner = owner(&market.catalog, row.table, &row.values)
             .expect("streams give every event an owner");
@@ -197,17 +197,17 @@ impl Gatekeeper {
             if is_closed
                 || newest.is_some_and(|newest| row.time_ms < newest - options.late_horizon_ms)
             {
-                return Outcome::Late;
+                return RowOutcome::Late;
             }
             self.seen.insert(name.clone()) && !self.taken_back.contains(&name)
         };
         if !is_accepted {
-            return Outcome::Duplicate;
+            return RowOutcome::Duplicate;
         }
         let newest = self.newest_ms.entry(row.partition).or_insert(row.time_ms);
         *newest = (*newest).max(row.time_ms);
         self.read.insert((row.table, row.partition));
-        Outcome::Accepted
+        RowOutcome::Accepted
     }
 
     /// A board was published: days that are late in every partition of a table are closed to it.

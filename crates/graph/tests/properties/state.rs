@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use leadpulse_graph::{
-    DAY_MS, Edge, EntityId, EventLayout, EventState, Graph, Node, Outcome, Outcomes, SlotKind,
-    Staged, Tally, Tracking,
+    DAY_MS, DealOutcomes, DecayedTally, Edge, EntityId, EventLayout, EventState, Graph, Node,
+    RowOutcome, SlotKind, StagedEvent, Tracking,
 };
 use leadpulse_schema::{TableId, View};
 use proptest::prelude::*;
@@ -199,7 +199,7 @@ fn check_events(
 }
 
 /// How far the kept steps lead: per stage the newest time at which it followed the one before within the window.
-fn order_reached(staged: &[Staged], top_stage: u8, window_ms: i64) -> Vec<Option<i64>> {
+fn order_reached(staged: &[StagedEvent], top_stage: u8, window_ms: i64) -> Vec<Option<i64>> {
     let mut reached: Vec<Option<i64>> = vec![None; usize::from(top_stage)];
     for event in staged {
         let j = usize::from(event.stage) - 1;
@@ -214,7 +214,14 @@ fn order_reached(staged: &[Staged], top_stage: u8, window_ms: i64) -> Vec<Option
     reached
 }
 
-fn check_tally(graph: &Graph, tally: &Tally, times: &[i64], is_exact: bool, t_ms: i64, what: &str) {
+fn check_tally(
+    graph: &Graph,
+    tally: &DecayedTally,
+    times: &[i64],
+    is_exact: bool,
+    t_ms: i64,
+    what: &str,
+) {
     assert_eq!(tally.count() as usize, times.len(), "{what}");
     let newest_ms = times.iter().copied().max().unwrap();
     assert!(
@@ -616,7 +623,7 @@ fn check(market: &Market, graph: &Graph, oracle: &Oracle<'_>, t_ms: i64) {
             );
         }
         let (at, _) = graph.find(members[0].0, &members[0].1).unwrap();
-        let Outcomes {
+        let DealOutcomes {
             won,
             lost,
             open,
@@ -739,7 +746,7 @@ fn a_delete_keeps_history_and_stands_alone() {
     let mut graph = market.graph(Tracking::On);
     assert_eq!(
         graph.apply(&market.batch(&rows), None),
-        vec![Outcome::Accepted; 3]
+        vec![RowOutcome::Accepted; 3]
     );
     let (at, node) = graph.find(contacts.id, "c").unwrap();
     assert!(!node.is_known());
