@@ -119,6 +119,17 @@ impl Tracker {
         &mut self.shards[at.shard as usize].cells[at.index as usize]
     }
 
+    /// Whether the listed cells are those with a reason, each once.
+    pub fn dirty_are_listed_once(&self) -> bool {
+        self.shards.iter().all(|shard| {
+            let mut listed = shard.dirty.clone();
+            listed.sort_unstable();
+            let cells = shard.cells.iter().enumerate();
+            let dirty = cells.filter(|(_, cell)| !cell.reasons.is_empty());
+            dirty.map(|(index, _)| index as u32).eq(listed)
+        })
+    }
+
     /// Whether a cell is dirty.
     pub fn is_dirty(&self, at: CellRef) -> bool {
         !self.cell(at).reasons.is_empty()

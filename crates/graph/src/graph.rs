@@ -14,6 +14,7 @@ use crate::change::effects::Effects;
 use crate::change::reasons::Reasons;
 use crate::change::{Tracker, Tracking};
 use crate::ids::CellRef;
+use crate::invariants::{BrokenInvariant, Parts};
 use crate::options::GraphOptions;
 use crate::state::Cells;
 use crate::state::cell::{Cell, StateRules};
@@ -25,6 +26,11 @@ use crate::who::directory::Directory;
 
 #[cfg(test)]
 mod tests;
+
+/// Up to this many touched cells of a batch are checked in builds with debug assertions.
+const CHECKED_CELLS: usize = 2;
+/// Cells with more nodes are not checked after a batch.
+const CHECKED_NODES: usize = 16;
 
 /// The temporal graph.
 #[derive(Debug)]
@@ -124,7 +130,37 @@ impl Graph {
         };
         let (outcomes, effects) = writer.apply(batch, clock_ms);
         self.tracker.mark_effects(&effects);
+        debug_assert_eq!(self.check_touched(&effects), Ok(()));
         outcomes
+    }
+
+    /// Checks the invariants of a few touched cells. Small cells only: the cost of a batch in a
+    /// development build stays that of its rows.
+    fn check_touched(&self, effects: &Effects) -> Result<(), BrokenInvariant> {
+        let is_small = |at: &CellRef| self.cells.get(*at).nodes.len() <= CHECKED_NODES;
+        let cells = effects.iter().map(|(at, _)| at).filter(is_small);
+        let every = effects.len() / CHECKED_CELLS + 1;
+        cells
+            .step_by(every)
+            .try_for_each(|at| self.parts().check_cell(at))
+    }
+
+    /// Checks every invariant of the graph. Walks all cells: for tests.
+    ///
+    /// # Errors
+    /// The first broken invariant.
+    pub fn check(&self) -> Result<(), BrokenInvariant> {
+        self.parts().check()
+    }
+
+    fn parts(&self) -> Parts<'_> {
+        Parts {
+            entities: &self.entities,
+            cells: &self.cells,
+            hubs: &self.hubs,
+            tracker: &self.tracker,
+            as_of_ms: self.as_of_ms,
+        }
     }
 
     /// Moves the moment on (never back): fires timers, publishes the board that is due. Only the
@@ -135,6 +171,7 @@ impl Graph {
         }
         self.as_of_ms = as_of_ms;
         self.tracker.fire_timers(&self.cells, as_of_ms);
+        debug_assert_eq!(self.parts().check_time(), Ok(()));
         let period = self.shared().options.board_period_ms;
         let due = as_of_ms.div_euclid(period);
         if due <= self.board {

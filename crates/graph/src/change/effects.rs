@@ -90,6 +90,10 @@ impl Effects {
         }
     }
 
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
     /// The affected cells with their causes, in order.
     pub fn iter(&self) -> impl Iterator<Item = (CellRef, Cause)> {
         self.list.iter().copied()

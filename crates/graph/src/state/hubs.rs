@@ -54,6 +54,10 @@ impl Hubs {
     pub fn get(&self, hub: EntityId) -> Option<&HubSums> {
         self.sums.get(&hub)
     }
+    /// All hubs with sums, in no particular order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (EntityId, &HubSums)> {
+        self.sums.iter().map(|(hub, sums)| (*hub, sums))
+    }
     /// The landmark of all sums.
     pub fn landmark(&self) -> Landmark {
         self.landmark

@@ -28,7 +28,7 @@ pub struct Recent {
 }
 
 /// How many of the newest events a node keeps for evidence.
-const RECENT_EVENTS: usize = 4;
+pub(crate) const RECENT_EVENTS: usize = 4;
 
 /// How deals ended, by events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]

@@ -19,6 +19,7 @@ const LARGEST_AMOUNT: f64 = 200.0;
 /// Where events were taken back after they had been in, `removed` holds their decayed count per half-life: their rounding stays, and
 /// what they had displaced on their owners is not compared.
 fn assert_same(expected: &Graph, found: &Graph, removed: &[f64]) {
+    assert_eq!((expected.check(), found.check()), (Ok(()), Ok(())));
     let (a, b) = (&image(expected), &image(found));
     let halves = expected.shared().bank.len();
     let is_exact = removed.iter().all(|weight| *weight == 0.0);

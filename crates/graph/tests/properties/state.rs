@@ -587,6 +587,7 @@ fn check_stats(market: &Market, graph: &Graph, world: &World<'_>) {
 }
 
 fn check(market: &Market, graph: &Graph, oracle: &Oracle<'_>, t_ms: i64) {
+    assert_eq!(graph.check(), Ok(()));
     let world = oracle.now();
     let cells = world.cells();
     assert_eq!(graph.cells().count(), cells.len(), "cells");

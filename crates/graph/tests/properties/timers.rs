@@ -46,6 +46,7 @@ proptest! {
             t_ms += hours * HOUR_MS;
             let due = graph.next_timer_ms();
             graph.advance(t_ms);
+            prop_assert_eq!(graph.check(), Ok(()));
             let after = eligible(&market, &graph, t_ms);
             let dirty: BTreeMap<CellRef, Reasons> = graph.take_dirty(usize::MAX).into_iter().collect();
             for (who, was) in &before {

@@ -73,6 +73,7 @@ proptest! {
             let (batch, after) = rest.split_at((1 + dice.below(4) as usize).min(rest.len()));
             rest = after;
             graph.apply(&market.batch(batch), None);
+            prop_assert_eq!(graph.check(), Ok(()));
             let now = readable(&graph);
             let dirty: BTreeSet<CellRef> = graph.take_dirty(0).into_iter().map(|(at, _)| at).collect();
             for (anchor, (at, text)) in &now {
