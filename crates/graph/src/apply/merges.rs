@@ -1,7 +1,8 @@
-//! Two become one: what a link does to the nodes it joins.
+//! Merges: a link makes nodes one.
 //!
-//! The survivor takes over all event state, and later events addressed to whom it absorbed. Events of a table that cannot hang on the
-//! survivor are kept by the smallest (table, key) of the group that can carry them, so that it is a function of the group.
+//! The survivor takes over all event state, and later events of the entities that it absorbed.
+//! Events of a table that cannot hang on the survivor are kept by the smallest (table, key) of the
+//! group that can carry them: the keeper is a function of the group, whatever the order of links.
 
 use smallvec::SmallVec;
 
@@ -10,9 +11,11 @@ use leadpulse_schema::{RowBatch, TableId};
 use crate::apply::Writer;
 use crate::change::effects::Cause;
 use crate::ids::EntityId;
+use crate::state::node::Node;
 
 impl Writer<'_> {
-    /// The entity of a group that keeps the state of an event table: the survivor, else the smallest that can carry it.
+    /// The entity of a group that keeps the state of an event table: the survivor, else the
+    /// smallest that can carry it.
     pub fn carrier(&self, entity: EntityId, events: TableId) -> EntityId {
         let survivor = self.entities.identity.survivor(entity);
         let layout = &self.cells.shared.layout;
@@ -34,7 +37,7 @@ impl Writer<'_> {
             .expect("an event's owner can carry it")
     }
 
-    /// Who keeps which event table's state among those joined with an entity.
+    /// The keeper of each event table's state, among the entities joined with one.
     fn carriers(&self, entity: EntityId) -> Vec<(TableId, EntityId)> {
         let layout = &self.cells.shared.layout;
         let alone = [entity];
@@ -66,7 +69,7 @@ impl Writer<'_> {
             .collect()
     }
 
-    /// One entity became another: they and all joined with either are one from now on.
+    /// Joins two entities, and all joined with either, into one: `from` became `to`.
     pub fn link(&mut self, from: EntityId, to: EntityId) {
         let mut sides: SmallVec<[EntityId; 2]> = smallvec::smallvec![
             self.entities.identity.survivor(from),
@@ -75,7 +78,8 @@ impl Writer<'_> {
         sides.dedup();
         let kept: Vec<(TableId, EntityId)> =
             sides.iter().flat_map(|side| self.carriers(*side)).collect();
-        // The members of the smaller side, so that a large group is not walked for each that joins it.
+        // The members of the smaller side, so that a large group is not walked for each entity
+        // that joins it.
         let members = |entity: EntityId| match self.entities.identity.group(entity) {
             [] => vec![entity],
             group => group.to_vec(),
@@ -115,16 +119,7 @@ impl Writer<'_> {
             self.absorb(*entity, survivor, table);
         }
         for (events, keeper) in kept {
-            let now = self.carrier(survivor, events);
-            if now != keeper {
-                let shared = self.cells.shared.clone();
-                let at = |writer: &Self, entity| {
-                    shared.layout.position(writer.node(entity).table, events)
-                };
-                let (from, to) = (at(self, keeper), at(self, now));
-                let state = std::mem::take(&mut self.node_mut(keeper).events[from]);
-                self.node_mut(now).events[to].merge(&shared.bank, &shared.options, state);
-            }
+            self.hand_over(events, keeper, self.carrier(survivor, events));
         }
         for side in sides.iter().filter(|side| **side != survivor) {
             let traces = self.node_mut(*side).take_traces();
@@ -143,7 +138,19 @@ impl Writer<'_> {
         self.affect_merged(survivor, &changed);
     }
 
-    /// Notes who stands for an entity now.
+    /// Moves the state of an event table from one keeper of a group to another.
+    fn hand_over(&mut self, events: TableId, from: EntityId, to: EntityId) {
+        if from == to {
+            return;
+        }
+        let shared = self.cells.shared.clone();
+        let position = |node: &Node| shared.layout.position(node.table, events);
+        let (at, into) = (position(self.node(from)), position(self.node(to)));
+        let state = std::mem::take(&mut self.node_mut(from).events[at]);
+        self.node_mut(to).events[into].merge(&shared.bank, &shared.options, state);
+    }
+
+    /// Notes the survivor of an entity.
     fn absorb(&mut self, entity: EntityId, survivor: EntityId, survivor_table: TableId) {
         let node = self.node_mut(entity);
         node.absorbed = entity != survivor;
@@ -167,7 +174,8 @@ impl Writer<'_> {
         }
     }
 
-    /// After a merge: domains lead to the survivor, and all who could see one of the merged look again.
+    /// Lets domains lead to the survivor, and records the effects on cells that could see one of
+    /// the merged entities.
     fn affect_merged(&mut self, survivor: EntityId, changed: &[EntityId]) {
         let roots = changed.iter().filter(|e| self.entities.is_root(**e));
         let claimed: Vec<EntityId> = roots
