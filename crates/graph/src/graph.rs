@@ -1,7 +1,8 @@
 //! The temporal graph: the way of rows, the passing of time, and the cells to score.
 //!
-//! A call goes through the rooms in one direction: rows change entities and cells ([`crate::apply`]),
-//! their effects become marks ([`crate::change`]). Answers are in [`crate::read`].
+//! A call goes through the rooms in one direction: rows change entities and cells
+//! ([`crate::apply`]), their effects become marks ([`crate::change`]). Answers are in
+//! [`crate::read`].
 
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use crate::change::effects::Effects;
 use crate::change::reasons::Reasons;
 use crate::change::{Tracker, Tracking};
 use crate::ids::CellRef;
-use crate::invariants::{BrokenInvariant, Parts};
+use crate::invariants::{BrokenInvariant, GraphParts};
 use crate::options::GraphOptions;
 use crate::state::Cells;
 use crate::state::cell::{Cell, StateRules};
@@ -31,6 +32,8 @@ mod tests;
 const CHECKED_CELLS: usize = 2;
 /// Cells with more nodes are not checked after a batch.
 const CHECKED_NODES: usize = 16;
+/// Cells with longer lists are not checked after a batch.
+const CHECKED_LENGTH: usize = 64;
 
 /// The temporal graph.
 #[derive(Debug)]
@@ -45,8 +48,8 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// An empty graph. `options` are validated; `windows` are those of all populations, bound to the
-    /// options' counters.
+    /// An empty graph. `options` are validated; `windows` are those of all populations, bound to
+    /// the options' counters.
     pub fn new(
         catalog: Arc<Catalog>,
         options: GraphOptions,
@@ -89,7 +92,8 @@ impl Graph {
     pub fn as_of_ms(&self) -> i64 {
         self.as_of_ms
     }
-    /// Number of the last board: its time on the grid divided by the period; `None` before the first.
+    /// Number of the last board: its time on the grid divided by the period; `None` before the
+    /// first.
     pub fn board(&self) -> Option<i64> {
         (self.board != i64::MIN).then_some(self.board)
     }
@@ -99,9 +103,9 @@ impl Graph {
         (self.as_of_ms.div_euclid(period) + 1) * period
     }
 
-    /// Holds a table's fingerprints until a partition has had an accepted row of the table: such rows
-    /// may be of any age, and rows of other partitions must not make them late. To be called for every
-    /// partition whose history is still to be read; see [`Self::caught_up`].
+    /// Holds a table's fingerprints until a partition has had an accepted row of the table: such
+    /// rows may be of any age, and rows of other partitions must not make them late. To be called
+    /// for every partition whose history is still to be read; see [`Self::caught_up`].
     pub fn expect(&mut self, partition: u32, table: TableId) {
         if self.catalog().table_at(table).role == Role::Event {
             self.gate.expect(partition, table);
@@ -119,25 +123,34 @@ impl Graph {
     ///
     /// `clock_ms` is our clock, milliseconds since 1970 UTC; `None` for history, whose rows are
     /// measured against their own known time alone. With a clock reading, a row of any table is
-    /// [`RowOutcome::Future`] if its event time and its known time both exceed the reading by more than
-    /// the tolerance, so no accepted row moves the moment further ahead.
+    /// [`RowOutcome::Future`] if its event time and its known time both exceed the reading by more
+    /// than the tolerance, so no accepted row moves the moment further ahead.
     pub fn apply(&mut self, batch: &RowBatch, clock_ms: Option<i64>) -> Vec<RowOutcome> {
+        let (outcomes, effects) = self.write(batch, clock_ms);
+        self.tracker.mark_effects(&effects);
+        debug_assert_eq!(self.check_touched(&effects), Ok(()));
+        outcomes
+    }
+
+    /// Lets rows change entities and cells. The effects are not marked yet.
+    fn write(&mut self, batch: &RowBatch, clock_ms: Option<i64>) -> (Vec<RowOutcome>, Effects) {
         let writer = Writer {
             entities: &mut self.entities,
             cells: &mut self.cells,
             gate: &mut self.gate,
             effects: Effects::new(self.tracker.tracking()),
         };
-        let (outcomes, effects) = writer.apply(batch, clock_ms);
-        self.tracker.mark_effects(&effects);
-        debug_assert_eq!(self.check_touched(&effects), Ok(()));
-        outcomes
+        writer.apply(batch, clock_ms)
     }
 
     /// Checks the invariants of a few touched cells. Small cells only: the cost of a batch in a
     /// development build stays that of its rows.
     fn check_touched(&self, effects: &Effects) -> Result<(), BrokenInvariant> {
-        let is_small = |at: &CellRef| self.cells.get(*at).nodes.len() <= CHECKED_NODES;
+        let is_small = |at: &CellRef| {
+            let nodes = &self.cells.get(*at).nodes;
+            let mut lists = nodes.iter().map(|n| n.edges.len() + n.touches().len());
+            nodes.len() <= CHECKED_NODES && lists.all(|length| length <= CHECKED_LENGTH)
+        };
         let cells = effects.iter().map(|(at, _)| at).filter(is_small);
         let every = effects.len() / CHECKED_CELLS + 1;
         cells
@@ -153,8 +166,8 @@ impl Graph {
         self.parts().check()
     }
 
-    fn parts(&self) -> Parts<'_> {
-        Parts {
+    fn parts(&self) -> GraphParts<'_> {
+        GraphParts {
             entities: &self.entities,
             cells: &self.cells,
             hubs: &self.hubs,
@@ -185,8 +198,8 @@ impl Graph {
         }
     }
 
-    /// Takes the cells to re-score now: all that rows or timers touched, and up to `soft_budget` of
-    /// those that wait. In order of shard and index, each once, with its reasons.
+    /// Takes the cells to re-score now: all that rows or timers touched, and up to `soft_budget`
+    /// of those that wait. In order of shard and index, each once, with its reasons.
     pub fn take_dirty(&mut self, soft_budget: usize) -> Vec<(CellRef, Reasons)> {
         self.tracker.take_dirty(&mut self.cells, soft_budget)
     }
@@ -196,14 +209,14 @@ impl Graph {
         self.tracker.next_timer_ms()
     }
 
-    /// The number of cells that wait because a board moved their hubs, or because an entity changed
-    /// that very many refer to.
+    /// The number of cells that wait because a board moved their hubs, or because an entity
+    /// changed that very many refer to.
     pub fn deferred(&self) -> usize {
         self.tracker.deferred()
     }
 
-    /// Announces rows of the past, which are not scored: boards mark no cell until [`Self::restart`],
-    /// which marks all.
+    /// Announces rows of the past, which are not scored: boards mark no cell until
+    /// [`Self::restart`], which marks all.
     pub fn begin_replay(&mut self) {
         self.tracker.begin_replay();
     }

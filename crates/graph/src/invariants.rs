@@ -1,10 +1,11 @@
-//! Invariants: named predicates over the parts of a graph, each with the promise that it belongs to.
+//! Invariants: named predicates over the parts of a graph, each with the promise that it belongs
+//! to.
 //!
 //! The property tests check all of them with [`crate::Graph::check`]. Builds with debug assertions
 //! check those of a few touched cells after each batch, and those of time after each advance.
 //!
-//! Promises: *C2* state is a function of the accepted rows; *C5* memory and work are bounded; *C8* no
-//! changed cell is missed.
+//! Promises: *C2* state is a function of the accepted rows; *C5* memory and work are bounded; *C8*
+//! no changed cell is missed.
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -31,7 +32,7 @@ pub struct BrokenInvariant {
 
 /// The parts of a graph that predicates look at.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Parts<'g> {
+pub(crate) struct GraphParts<'g> {
     pub entities: &'g Entities,
     pub cells: &'g Cells,
     pub hubs: &'g Hubs,
@@ -43,7 +44,7 @@ pub(crate) struct Parts<'g> {
 type Invariant<S> = (
     &'static str,
     &'static str,
-    for<'g> fn(&Parts<'g>, S) -> bool,
+    for<'g> fn(&GraphParts<'g>, S) -> bool,
 );
 
 /// Of one cell that contains a node; costs grow with the cell alone.
@@ -110,7 +111,7 @@ const OF_THE_GRAPH: [Invariant<()>; 5] = [
 
 /// The first broken one of some invariants.
 fn first_broken<S: Copy>(
-    parts: &Parts<'_>,
+    parts: &GraphParts<'_>,
     invariants: &[Invariant<S>],
     subject: S,
     cell: Option<CellRef>,
@@ -127,7 +128,7 @@ fn first_broken<S: Copy>(
     Ok(())
 }
 
-impl Parts<'_> {
+impl GraphParts<'_> {
     /// Checks all invariants.
     pub fn check(&self) -> Result<(), BrokenInvariant> {
         for (at, _) in self.cells.occupied() {
@@ -149,7 +150,7 @@ impl Parts<'_> {
 }
 
 /// Every node lies where the directory says.
-fn nodes_lie_where_the_directory_says(parts: &Parts<'_>, at: CellRef) -> bool {
+fn nodes_lie_where_the_directory_says(parts: &GraphParts<'_>, at: CellRef) -> bool {
     let nodes = parts.cells.get(at).nodes.iter().enumerate();
     nodes.into_iter().all(|(index, node)| {
         let place = parts.entities.directory.place(node.entity);
@@ -158,7 +159,7 @@ fn nodes_lie_where_the_directory_says(parts: &Parts<'_>, at: CellRef) -> bool {
 }
 
 /// Following parents from any node leads to the anchor of its cell.
-fn parents_of_nodes_lead_to_the_anchor(parts: &Parts<'_>, at: CellRef) -> bool {
+fn parents_of_nodes_lead_to_the_anchor(parts: &GraphParts<'_>, at: CellRef) -> bool {
     let cell = parts.cells.get(at);
     let identity = &parts.entities.identity;
     cell.nodes.iter().all(|node| {
@@ -168,7 +169,7 @@ fn parents_of_nodes_lead_to_the_anchor(parts: &Parts<'_>, at: CellRef) -> bool {
 }
 
 /// A node is absorbed if and only if another entity is its survivor, and both lie in one cell.
-fn absorbed_nodes_lie_with_their_survivor(parts: &Parts<'_>, at: CellRef) -> bool {
+fn absorbed_nodes_lie_with_their_survivor(parts: &GraphParts<'_>, at: CellRef) -> bool {
     parts.cells.get(at).nodes.iter().all(|node| {
         let survivor = parts.entities.identity.survivor(node.entity);
         let place = parts.entities.directory.place(survivor);
@@ -179,7 +180,7 @@ fn absorbed_nodes_lie_with_their_survivor(parts: &Parts<'_>, at: CellRef) -> boo
 }
 
 /// Traces of events lie at the survivor alone, so that nothing is counted twice.
-fn absorbed_nodes_have_no_traces(parts: &Parts<'_>, at: CellRef) -> bool {
+fn absorbed_nodes_have_no_traces(parts: &GraphParts<'_>, at: CellRef) -> bool {
     let mut absorbed = parts.cells.get(at).nodes.iter().filter(|n| n.absorbed);
     absorbed.all(|node| {
         node.touches().is_empty()
@@ -190,9 +191,9 @@ fn absorbed_nodes_have_no_traces(parts: &Parts<'_>, at: CellRef) -> bool {
     })
 }
 
-/// Every edge of a node is found from the entity that it leads to: without that, a change there would
-/// not mark the node's cell.
-fn edges_are_listed_at_their_targets(parts: &Parts<'_>, at: CellRef) -> bool {
+/// Every edge of a node is found from the entity that it leads to: without that, a change there
+/// would not mark the node's cell.
+fn edges_are_listed_at_their_targets(parts: &GraphParts<'_>, at: CellRef) -> bool {
     let Entities {
         identity, incoming, ..
     } = parts.entities;
@@ -205,7 +206,7 @@ fn edges_are_listed_at_their_targets(parts: &Parts<'_>, at: CellRef) -> bool {
 }
 
 /// The lists of a node are ascending, and no longer than options and constants allow.
-fn lists_of_nodes_are_bounded(parts: &Parts<'_>, at: CellRef) -> bool {
+fn lists_of_nodes_are_bounded(parts: &GraphParts<'_>, at: CellRef) -> bool {
     let shared = &parts.cells.shared;
     parts.cells.get(at).nodes.iter().all(|node| {
         let previous = shared.layout.entity(node.table).previous;
@@ -231,13 +232,13 @@ fn event_lists_are_bounded(node: &Node, options: &GraphOptions) -> bool {
 }
 
 /// No timer lies before the moment: it would never fire.
-fn no_timer_is_overdue(parts: &Parts<'_>, (): ()) -> bool {
+fn no_timer_is_overdue(parts: &GraphParts<'_>, (): ()) -> bool {
     let first = parts.tracker.next_timer_ms();
     first.is_none_or(|first| first > parts.as_of_ms)
 }
 
 /// Every entity with a place has its node there: none is lost, and none lies in two cells.
-fn each_node_lies_in_one_cell(parts: &Parts<'_>, (): ()) -> bool {
+fn each_node_lies_in_one_cell(parts: &GraphParts<'_>, (): ()) -> bool {
     let directory = &parts.entities.directory;
     let ids = (0..directory.len() as u32).map(EntityId);
     let placed = ids.filter(|e| directory.place(*e).is_some()).count();
@@ -247,7 +248,7 @@ fn each_node_lies_in_one_cell(parts: &Parts<'_>, (): ()) -> bool {
 }
 
 /// Every provisional cell is occupied, and anchored at the domain that it is found by.
-fn provisional_cells_belong_to_domains(parts: &Parts<'_>, (): ()) -> bool {
+fn provisional_cells_belong_to_domains(parts: &GraphParts<'_>, (): ()) -> bool {
     parts.cells.provisional.iter().all(|(domain, at)| {
         let cell = parts.cells.get(*at);
         parts.entities.directory.is_domain(*domain)
@@ -257,7 +258,7 @@ fn provisional_cells_belong_to_domains(parts: &Parts<'_>, (): ()) -> bool {
 }
 
 /// Every hub counts the cells whose published contribution names it.
-fn hubs_count_their_cells(parts: &Parts<'_>, (): ()) -> bool {
+fn hubs_count_their_cells(parts: &GraphParts<'_>, (): ()) -> bool {
     let mut counts: FxHashMap<EntityId, u32> = FxHashMap::default();
     for cell in parts.cells.shards.iter().flat_map(|shard| &shard.cells) {
         let hubs = cell
@@ -273,7 +274,7 @@ fn hubs_count_their_cells(parts: &Parts<'_>, (): ()) -> bool {
 }
 
 /// Free cells contain no node, wait for nothing, and are listed once: a place is given out once.
-fn free_cells_are_empty_and_listed_once(parts: &Parts<'_>, (): ()) -> bool {
+fn free_cells_are_empty_and_listed_once(parts: &GraphParts<'_>, (): ()) -> bool {
     let shards = parts.cells.shards.iter().enumerate();
     shards.into_iter().all(|(number, shard)| {
         let mut seen = FxHashSet::default();
@@ -287,6 +288,6 @@ fn free_cells_are_empty_and_listed_once(parts: &Parts<'_>, (): ()) -> bool {
 }
 
 /// The dirty cells are those with a reason, each listed once.
-fn dirty_cells_are_listed_once(parts: &Parts<'_>, (): ()) -> bool {
+fn dirty_cells_are_listed_once(parts: &GraphParts<'_>, (): ()) -> bool {
     parts.tracker.dirty_are_listed_once()
 }

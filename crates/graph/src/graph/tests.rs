@@ -1,10 +1,11 @@
-//! Work of rows with very long lists, counted in comparisons of entities.
+//! Causes of marks, and the work of rows with very long lists, counted in comparisons of entities.
 
 use std::sync::Arc;
 
 use leadpulse_schema::{Catalog, FieldId, Operation, Position, RowBatch, TableId, Value};
 
 use super::*;
+use crate::change::effects::Cause;
 use crate::ids::work;
 
 const ACCOUNTS: &str = r#"{"type":"record","name":"A","leadpulse":{"table":"accounts","role":"root"},"fields":[
@@ -44,14 +45,14 @@ impl Lists {
         );
         Self { catalog, graph }
     }
-    fn apply(
-        &mut self,
+    fn batch(
+        &self,
         table: &str,
         operation: Operation,
         texts: &[(&str, &str)],
         lists: &[(&str, &[String])],
         time_ms: i64,
-    ) {
+    ) -> RowBatch {
         let table = self.catalog.table(table).unwrap();
         let mut batch = RowBatch::new();
         let mut row = batch.start(
@@ -76,25 +77,30 @@ impl Lists {
             .into_iter()
             .for_each(|time| row.set(time, Value::Time(time_ms)));
         row.finish();
-        assert_eq!(self.graph.apply(&batch, None), [RowOutcome::Accepted]);
+        batch
+    }
+    fn apply(&mut self, batch: &RowBatch) {
+        assert_eq!(self.graph.apply(batch, None), [RowOutcome::Accepted]);
     }
     fn deal(&mut self, keys: &[String], time_ms: i64) {
-        self.apply(
+        let batch = self.batch(
             "deals",
             Operation::Upsert,
             &[("id", "d"), ("account", "a")],
             &[("rivals", keys), ("tags", keys)],
             time_ms,
         );
+        self.apply(&batch);
     }
     fn call(&mut self, id: &str, operation: Operation, keys: &[String], time_ms: i64) {
-        self.apply(
+        let batch = self.batch(
             "calls",
             operation,
             &[("id", id), ("deal", "d")],
             &[("about", keys), ("tags", keys)],
             time_ms,
         );
+        self.apply(&batch);
     }
     fn table(&self, name: &str) -> TableId {
         self.catalog.table(name).unwrap().id
@@ -114,10 +120,12 @@ impl Lists {
     }
 }
 
-/// Comparisons that rows with lists of `n` keys cost: a version, another, an event, a second one, and its retraction.
+/// Comparisons that rows with lists of `n` keys cost: a version, another, an event, a second one,
+/// and its retraction.
 fn comparisons_of_lists(n: usize) -> u64 {
     let mut lists = Lists::new();
-    // Scattered, half of them twice, so that order of sight and order of keys are not that of the list.
+    // Scattered, half of them twice, so that order of sight and order of keys are not that of the
+    // list.
     let keys = |from: usize| -> Vec<String> {
         (0..n)
             .map(|i| format!("k{}", from + i * 7919 % n))
@@ -139,7 +147,8 @@ fn comparisons_of_lists(n: usize) -> u64 {
     work::comparisons() - started
 }
 
-/// Sorting costs a little more than twice for twice the keys; each with each would cost four times.
+/// Sorting costs a little more than twice for twice the keys; each with each would cost four
+/// times.
 #[test]
 fn rows_with_twice_the_keys_cost_about_twice_the_work() {
     let (half, whole) = (comparisons_of_lists(20_000), comparisons_of_lists(40_000));
@@ -151,4 +160,49 @@ fn rows_with_twice_the_keys_cost_about_twice_the_work() {
         whole < 40_000 * 1_000,
         "{whole} comparisons for 40,000 keys"
     );
+}
+
+#[test]
+fn every_mark_has_its_cause() {
+    let mut lists = Lists::new();
+    let causes = |lists: &mut Lists, batch: &RowBatch| -> Vec<Cause> {
+        let (_, effects) = lists.graph.write(batch, None);
+        lists.graph.tracker.mark_effects(&effects);
+        effects.iter().map(|(_, cause)| cause).collect()
+    };
+    let call = |lists: &Lists, id| {
+        lists.batch(
+            "calls",
+            Operation::Upsert,
+            &[("id", id), ("deal", "d")],
+            &[],
+            1_000,
+        )
+    };
+    let deal = |lists: &Lists, operation| {
+        let texts = [("id", "d"), ("account", "a")];
+        lists.batch("deals", operation, &texts, &[], 1_000)
+    };
+    let first = call(&lists, "c1");
+    let expected = [Cause::Opened, Cause::FirstNamed, Cause::Event];
+    assert_eq!(causes(&mut lists, &first), expected);
+    assert!(
+        causes(&mut lists, &first).is_empty(),
+        "a duplicate changes nothing"
+    );
+    let version = deal(&lists, Operation::Upsert);
+    let expected = [
+        Cause::Opened,
+        Cause::FirstNamed,
+        Cause::Left,
+        Cause::Joined,
+        Cause::Version,
+    ];
+    assert_eq!(causes(&mut lists, &version), expected);
+    let second = call(&lists, "c2");
+    assert_eq!(causes(&mut lists, &second), [Cause::Event]);
+    let deleted = deal(&lists, Operation::Delete);
+    let expected = [Cause::Opened, Cause::Left, Cause::Joined, Cause::Deleted];
+    assert_eq!(causes(&mut lists, &deleted), expected);
+    assert_eq!(lists.graph.check(), Ok(()));
 }
