@@ -1,10 +1,78 @@
 //! Rows become cells, hubs, timers and the dirty set.
 //!
-//! Invariants: pure (time is an argument); one thread touches a shard at a time; event state commutes and links are never taken
-//! back, so the graph is a function of the set of accepted rows (and, per key, the order of versions); nothing here knows of a model.
+//! # Invariants
 //!
-//! A cell's features may read other cells in three ways: who stands for whom ([`Graph::survivor`]), who refers to its members
-//! ([`Graph::incoming`]), and the outcomes of the cells its edges lead to ([`Graph::outcomes`]). A change of any of these marks it.
+//! The crate is pure: time is an argument. One thread touches a shard at a time. Event state
+//! commutes and links are never taken back, so the graph is a function of the set of accepted rows
+//! (and, per key, of the order of versions). Nothing here knows of a model.
+//!
+//! # Rooms
+//!
+//! | room | matter | uses |
+//! |---|---|---|
+//! | `who` | keys, links, domains, edges, homes | |
+//! | `state` | cells, nodes, decayed sums, hubs | `who` |
+//! | `change` | effects, dirty and soft-dirty cells, timers, boards | `state`, `who` |
+//! | `apply` | admission, versions, moves, merges, events | `change` for effects, `state`, `who` |
+//! | `graph` | the public entry | all above |
+//! | `read` | answers | `graph`, `state`, `who` |
+//!
+//! # Reading across cells
+//!
+//! A cell's features may read other cells in three ways: the survivor of an entity
+//! ([`Graph::survivor`]), the entities that refer to its members ([`Graph::incoming`]), and the
+//! ends of deals in the cells that its edges lead to ([`Graph::outcomes`]). A change of any of
+//! these marks the cell.
+//!
+//! # Example
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use leadpulse_graph::{Graph, GraphOptions, RowOutcome, Tracking};
+//! use leadpulse_schema::{Catalog, Operation, Position, RowBatch, Value};
+//!
+//! let accounts = r#"{"type": "record", "name": "Account",
+//!   "leadpulse": {"table": "accounts", "role": "root"}, "fields": [
+//!     {"name": "id", "type": "string", "leadpulse": {"key": true}}]}"#;
+//! let visits = r#"{"type": "record", "name": "Visit",
+//!   "leadpulse": {"table": "visits", "role": "event"}, "fields": [
+//!     {"name": "id", "type": "string", "leadpulse": {"key": true}},
+//!     {"name": "at", "type": {"type": "long", "logicalType": "timestamp-millis"},
+//!      "leadpulse": {"time": true}},
+//!     {"name": "account", "type": "string", "leadpulse": {"ref": "accounts", "owner": true}}]}"#;
+//! let files = [("accounts.avsc".to_owned(), accounts), ("visits.avsc".to_owned(), visits)];
+//! let catalog = Arc::new(Catalog::from_json(&files).expect("the schemas are sound"));
+//! let options = GraphOptions::default().validated().expect("defaults are in range");
+//! let mut graph = Graph::new(catalog.clone(), options, Vec::new(), Tracking::On);
+//!
+//! // One visit to an account that has no row of its own yet.
+//! let visits = catalog.table("visits").expect("the catalog has the table");
+//! let at_ms = 1_709_251_200_000;
+//! let position = Position { partition: 0, offset: 0 };
+//! let mut batch = RowBatch::new();
+//! let mut row = batch.start(&catalog, visits.id, Operation::Upsert, position, at_ms);
+//! for (name, value) in [
+//!     ("id", Value::Text("v1")),
+//!     ("at", Value::Time(at_ms)),
+//!     ("account", Value::Text("acme")),
+//! ] {
+//!     row.set(visits.field(name).expect("the table has the field").id, value);
+//! }
+//! row.finish();
+//!
+//! assert_eq!(graph.apply(&batch, None), [RowOutcome::Accepted]);
+//! assert_eq!(graph.apply(&batch, None), [RowOutcome::Duplicate]);
+//! graph.advance(at_ms);
+//!
+//! let accounts = catalog.table("accounts").expect("the catalog has the table");
+//! let (cell, account) = graph.find(accounts.id, "acme").expect("the visit named the account");
+//! assert!(!account.is_known());
+//! assert_eq!(account.newest_event_ms(), Some(at_ms));
+//! let dirty = graph.take_dirty(0);
+//! assert_eq!(dirty.len(), 1);
+//! assert_eq!(dirty[0].0, cell);
+//! ```
 
 mod apply;
 mod change;
