@@ -1,4 +1,5 @@
-//! Late, duplicate, future: the gate decides as one that remembers everything, yet holds only what could still come again.
+//! Late, duplicate, future: the gate decides as one that remembers everything, yet holds only what
+//! could still come again.
 
 use std::collections::BTreeSet;
 
@@ -149,7 +150,8 @@ fn fingerprints_are_forgotten() {
     }
 }
 
-/// The producer of a partition that was added later sends an old event again: its fingerprint is forgotten, and it is late there too.
+/// The producer of a partition that was added later sends an old event again: its fingerprint is
+/// forgotten, and it is late there too.
 #[test]
 fn a_partition_added_later_lets_no_forgotten_event_in_again() {
     let market = short_horizon();
@@ -189,7 +191,8 @@ fn a_partition_added_later_lets_no_forgotten_event_in_again() {
     assert_eq!(purchases(&graph), 21);
 }
 
-/// History is read one partition after the other: those that are still to come hold the fingerprints, and lose nothing.
+/// History is read one partition after the other: those that are still to come hold the
+/// fingerprints, and lose nothing.
 #[test]
 fn an_expected_partition_is_not_late_because_of_others() {
     let market = short_horizon();
@@ -245,7 +248,8 @@ fn an_expected_partition_is_not_late_because_of_others() {
     );
 }
 
-/// A record ten years ahead, its Kafka timestamp set by the same wrong clock: refused, and the partition's later rows are taken.
+/// A record ten years ahead, its Kafka timestamp set by the same wrong clock: refused, and the
+/// partition's later rows are taken.
 #[test]
 fn a_wrong_clock_moves_nothing() {
     let market = short_horizon();
@@ -306,7 +310,8 @@ fn a_wrong_clock_moves_nothing() {
     }
     assert_eq!(state(&graph), before);
     assert_eq!(graph.take_dirty(usize::MAX), []);
-    // Only the moment that both agree on counts: a version may announce what comes, and an old row may come with a wrong timestamp.
+    // Only the moment that both agree on counts: a version may announce what comes, and an old row
+    // may come with a wrong timestamp.
     let announced = Plain {
         known_ms: clock_ms,
         ..row("accounts", false)
@@ -358,7 +363,8 @@ fn a_wrong_clock_moves_nothing() {
     );
 }
 
-/// An id that was used already, with a time far ahead of the partition's: it is dropped, and makes nothing late.
+/// An id that was used already, with a time far ahead of the partition's: it is dropped, and makes
+/// nothing late.
 #[test]
 fn a_duplicate_makes_nothing_late() {
     let market = short_horizon();

@@ -1,4 +1,5 @@
-//! One behaviour at a time: matching, merging, converting, moving, retracting, told as small stories.
+//! One behaviour at a time: matching, merging, converting, moving, retracting, told as small
+//! stories.
 
 use leadpulse_graph::{DAY_MS, Graph, IdentityStats, RowOutcome, Tracking};
 
@@ -138,7 +139,8 @@ fn members_of_a_domain_wait_for_its_root_and_go_when_it_goes() {
         ("acme".into(), "acme".into())
     );
     assert_eq!(story.stats().by_domain, 2);
-    // A second claim with a greater key is counted and changes nothing; with a smaller one it wins.
+    // A second claim with a greater key is counted and changes nothing; with a smaller one it
+    // wins.
     story.tell(
         "companies",
         &[("company_id", "bcme"), ("website", "acme.co.uk")],

@@ -34,8 +34,8 @@ fn hub_key(graph: &Graph, entity: EntityId) -> HubKey {
     )
 }
 
-/// `found` is `expected` up to the rounding of a sum of numbers that add up to `scale` in absolute terms; what has decayed below
-/// 1e-100 may be nothing.
+/// `found` is `expected` up to the rounding of a sum of numbers that add up to `scale` in absolute
+/// terms; what has decayed below 1e-100 may be nothing.
 fn assert_close(found: f64, expected: f64, scale: f64, what: impl Fn() -> String) {
     assert!(
         (found - expected).abs() <= 1e-9 * scale + 1e-100,
@@ -47,7 +47,8 @@ fn assert_close(found: f64, expected: f64, scale: f64, what: impl Fn() -> String
 /// What is exact even if an event was taken back after others had been let in.
 struct Expected<'w> {
     events: Vec<&'w Plain>,
-    /// Events that were in and were taken back: they leave their rounding, and what they displaced is gone.
+    /// Events that were in and were taken back: they leave their rounding, and what they displaced
+    /// is gone.
     removed: Vec<&'w Plain>,
 }
 
@@ -198,7 +199,8 @@ fn check_events(
     );
 }
 
-/// How far the kept steps lead: per stage the newest time at which it followed the one before within the window.
+/// How far the kept steps lead: per stage the newest time at which it followed the one before
+/// within the window.
 fn order_reached(staged: &[StagedEvent], top_stage: u8, window_ms: i64) -> Vec<Option<i64>> {
     let mut reached: Vec<Option<i64>> = vec![None; usize::from(top_stage)];
     for event in staged {
@@ -419,7 +421,8 @@ fn check_node(
     }
 }
 
-/// Hub sums equal those of the world at the last board, and what a cell sees of the others is the others exactly.
+/// Hub sums equal those of the world at the last board, and what a cell sees of the others is the
+/// others exactly.
 fn check_hubs(market: &Market, graph: &Graph, oracle: &Oracle<'_>, t_ms: i64) {
     let shared = graph.shared();
     let board = oracle.at_board();
