@@ -1,9 +1,10 @@
-//! The way of rows into state: admission, versions of entities, moves between cells, merges, events.
+//! The way of rows into state: admission, versions of entities, moves between cells, merges,
+//! events.
 //!
-//! A batch is applied in two phases. The first is serial, in row order: versions of entities, links,
-//! moves between cells, and the admission of events. The second is parallel by shard: events add to
-//! the state of their owners. Event state commutes and moves along with its node, so the result does
-//! not depend on how rows were cut into batches.
+//! A batch is applied in two phases. The first is serial, in row order: versions of entities,
+//! links, moves between cells, and the admission of events. The second is parallel by shard:
+//! events add to the state of their owners. Event state commutes and moves along with its node, so
+//! the result does not depend on how rows were cut into batches.
 //!
 //! This room changes state and reports the touched cells as [`Effects`]; it marks nothing itself.
 

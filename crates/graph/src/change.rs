@@ -1,8 +1,8 @@
 //! Change tracking: which cells wait to be scored again, in which order, and why.
 //!
-//! A cell becomes dirty for one of four causes, each in its own file: effects of rows ([`effects`]),
-//! boards that moved its hubs ([`soft`]), timers ([`timers`]), and orders of the engine ([`dirty`]).
-//! The tracker reads cells and never changes one.
+//! A cell becomes dirty for one of four causes, each in its own file: effects of rows
+//! ([`effects`]), boards that moved its hubs ([`soft`]), timers ([`timers`]), and orders of the
+//! engine ([`dirty`]). The tracker reads cells and never changes one.
 
 use std::collections::BTreeMap;
 

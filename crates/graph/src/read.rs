@@ -1,4 +1,5 @@
-//! Answers from the graph: cells, relations between entities, ends of deals, counts, a canonical image.
+//! Answers from the graph: cells, relations between entities, ends of deals, counts, a canonical
+//! image.
 //!
 //! Functions here read and change nothing.
 

@@ -1,7 +1,7 @@
 //! Accumulated state: cells of nodes, decayed sums of their events, and the hubs that cells share.
 //!
-//! Every update by an event commutes, so state is a function of the set of accepted rows. Nothing in
-//! this room knows when a cell is scored, nor by which model.
+//! Every update by an event commutes, so state is a function of the set of accepted rows. Nothing
+//! in this room knows when a cell is scored, nor by which model.
 
 use std::sync::Arc;
 

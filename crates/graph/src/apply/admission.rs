@@ -27,8 +27,8 @@ pub(crate) struct AdmittedEvent {
 }
 
 impl Writer<'_> {
-    /// Decides whether an event row is admitted, and finds its owner. `None` where nothing is left to
-    /// add: the row has no owner, or is a retraction that came before its event.
+    /// Decides whether an event row is admitted, and finds its owner. `None` where nothing is left
+    /// to add: the row has no owner, or is a retraction that came before its event.
     ///
     /// # Errors
     /// The outcome of a refused row.

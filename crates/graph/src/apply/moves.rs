@@ -137,8 +137,8 @@ impl Writer<'_> {
         self.affect_moved(&left, to, &moved, moves_outcomes);
     }
 
-    /// Records the effects of a move: on the cells that were left, the one that was joined, and the
-    /// cells that refer to either.
+    /// Records the effects of a move: on the cells that were left, the one that was joined, and
+    /// the cells that refer to either.
     fn affect_moved(
         &mut self,
         left: &[CellRef],

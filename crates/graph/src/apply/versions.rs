@@ -1,4 +1,4 @@
-//! Versions of entities: what a row says of an entity's owner, domains, edges and links, put into effect.
+//! Versions of entities: a row's owner, domains, edges and links take effect.
 
 use smallvec::SmallVec;
 
@@ -116,7 +116,8 @@ impl Writer<'_> {
         self.effects.add(cell, Cause::Deleted);
     }
 
-    /// The whole of a version: fields that a change record does not name are those of the version before.
+    /// The complete version: a change record takes the fields that it does not name from the
+    /// version before.
     fn version(&self, catalog: &Catalog, entity: EntityId, row: Row<'_>) -> RowBatch {
         let table = catalog.table_at(row.table());
         let mut version = RowBatch::new();
@@ -152,7 +153,7 @@ impl Writer<'_> {
         version
     }
 
-    /// The domains a version names.
+    /// The domains that a version names, each once, in the order of its fields.
     fn named(&mut self, layout: &EntityLayout, version: Row<'_>) -> NamedDomains {
         let mut named = NamedDomains::new();
         for field in &layout.match_fields {
@@ -174,7 +175,8 @@ impl Writer<'_> {
         named
     }
 
-    /// The edges of a version: its references, and the former roots told by this and earlier ones.
+    /// The edges of a version: its references, and the former roots by this version and earlier
+    /// ones.
     fn edges_said(
         &mut self,
         layout: &EntityLayout,
@@ -243,7 +245,7 @@ impl Writer<'_> {
         edges
     }
 
-    /// Puts a changed version's edges, owner and domains into effect.
+    /// Lets the edges, owner and domains of a changed version take effect.
     fn settle(
         &mut self,
         entity: EntityId,

@@ -1,6 +1,7 @@
 //! Boards: the publication of hub sums on a grid of time.
 //!
-//! Between two boards hubs stand still, so that the order of rows within a period changes no score.
+//! Between two boards hubs stand still, so that the order of rows within a period changes no
+//! score.
 
 use crate::change::Tracker;
 use crate::ids::CellRef;

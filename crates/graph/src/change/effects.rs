@@ -5,8 +5,8 @@ use crate::change::{TrackedCell, Tracker, Tracking};
 use crate::ids::{CellRef, EntityId};
 use crate::who::Entities;
 
-/// Up to this many cells are marked at once because of a cell that they refer to. More of them wait
-/// among the soft-dirty.
+/// Up to this many cells are marked at once because of a cell that they refer to. More of them
+/// wait among the soft-dirty.
 // A row on an entity that very many refer to would otherwise make one epoch score them all.
 const DIRECT_READERS: usize = 64;
 

@@ -1,7 +1,7 @@
 //! Soft-dirty cells: those that may wait, taken a few at a time, the nearest to a threshold first.
 //!
-//! A cell is soft-dirty when a board moved its view of its hubs by more than ε, or when a cell changed
-//! that it and very many others refer to.
+//! A cell is soft-dirty when a board moved its view of its hubs by more than ε, or when a cell
+//! changed that it and very many others refer to.
 
 use rayon::prelude::*;
 
@@ -21,8 +21,8 @@ impl Tracker {
         }
     }
 
-    /// Lists the cells whose view of the hubs moved by more than ε since their last score. Cells that
-    /// wait because of others stay listed.
+    /// Lists the cells whose view of the hubs moved by more than ε since their last score. Cells
+    /// that wait because of others stay listed.
     pub fn sweep(&mut self, cells: &Cells, hubs: &Hubs) {
         if self.tracking == Tracking::Off || self.is_replaying {
             return;

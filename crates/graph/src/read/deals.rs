@@ -6,24 +6,27 @@ use crate::graph::Graph;
 use crate::state::cell::Cell;
 use crate::state::node::DealVerdicts;
 
-/// How the deals of a cell ended.
+/// Ends of the deals of a cell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DealOutcomes {
-    /// Won, ever.
+    /// Deals won, ever.
     pub won: u32,
-    /// Lost, ever.
+    /// Deals lost, ever.
     pub lost: u32,
-    /// Not ended.
+    /// Deals that have not ended.
     pub open: u32,
-    /// The newest one won, milliseconds.
+    /// The time of the newest deal won, milliseconds.
     pub last_won_ms: Option<i64>,
-    /// The newest one lost, milliseconds.
+    /// The time of the newest deal lost, milliseconds.
     pub last_lost_ms: Option<i64>,
 }
 
 impl Graph {
-    /// How a cell's deals ended. Won and lost are outcome events ever, or, where no event table has outcomes, members whose current
-    /// value is one (since it became so); open are known members of tables with outcomes whose value is neither.
+    /// Counts the ends of a cell's deals.
+    ///
+    /// Won and lost are outcome events ever. Where no event table has outcomes, they are members
+    /// whose current value is one, since it became so. Open are known members of tables with
+    /// outcomes whose value is neither.
     pub fn outcomes(&self, cell: &Cell) -> DealOutcomes {
         let catalog = self.catalog();
         let by_events = catalog

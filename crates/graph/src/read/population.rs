@@ -7,16 +7,14 @@ use crate::ids::EntityId;
 use crate::state::cell::Cell;
 use crate::state::node::Node;
 
-/// An entity as of a moment, for population filters.
+/// An entity at a moment, for population filters.
 #[derive(Clone, Copy, Debug)]
 pub struct EntityView<'a> {
-    /// Its cell.
     pub cell: &'a Cell,
-    /// Its node.
     pub node: &'a Node,
-    /// The moment, milliseconds.
+    /// The moment of the filter, milliseconds.
     pub as_of_ms: i64,
-    /// The filter that asks.
+    /// The filter, with windows bound to the graph's day counters.
     pub population: &'a Population,
 }
 
@@ -31,7 +29,7 @@ impl View for EntityView<'_> {
                 d.window(self.as_of_ms, window.start_days, window.end_days)
             })
         };
-        // Rows of a cell count for its root; a member has its own, which its survivor keeps.
+        // Rows of a cell count for its root; a member has its own count, which its survivor keeps.
         let value = if self.node.entity == self.cell.anchor {
             self.cell.nodes.iter().map(read).sum()
         } else if self.node.absorbed {
@@ -48,8 +46,9 @@ impl View for EntityView<'_> {
 }
 
 impl EntityView<'_> {
-    /// Whether the entity is in the population: known, not merged into another of its table, and the filter holds. One that became
-    /// an entity of another table (a converted lead) is judged by the filter like any other.
+    /// Whether the entity is in the population: known, not merged into another of its table, and
+    /// the filter holds. An entity that became one of another table (a converted lead) is judged
+    /// by the filter like any other.
     pub fn is_eligible(&self) -> bool {
         self.node.is_known()
             && !self.node.is_merged()
@@ -62,7 +61,7 @@ impl EntityView<'_> {
 }
 
 impl Graph {
-    /// An entity as a population filter sees it at `as_of`.
+    /// An entity as a population filter sees it at a moment.
     pub fn view<'a>(
         &self,
         cell: &'a Cell,
@@ -78,7 +77,8 @@ impl Graph {
         }
     }
 
-    /// Why a task about a population does not ask about an entity at `as_of`; `None` if it does.
+    /// The reason for which a task about a population skips an entity at a moment; `None` for an
+    /// entity that it scores.
     pub fn absence(
         &self,
         cell: &Cell,
@@ -96,7 +96,7 @@ impl Graph {
         (!is_asked).then_some(Absence::Outside)
     }
 
-    /// The absence of an entity as people are told.
+    /// The absence of an entity in words for people.
     pub fn absence_words(&self, entity: EntityId, why: Absence) -> String {
         match why {
             Absence::Outside => "outside the task's population".into(),

@@ -9,25 +9,30 @@ use crate::state::node::Node;
 use crate::who::edges::{Edge, each_once};
 
 impl Graph {
-    /// The entity that stands for another: itself unless it was absorbed.
+    /// The entity that stands for another: the entity itself unless it was absorbed.
     pub fn survivor(&self, entity: EntityId) -> EntityId {
         self.entities.identity.survivor(entity)
     }
 
-    /// Everyone who is joined with an entity, itself included, ascending by (table, key); empty if nobody is.
+    /// All entities joined with one, itself included, ascending by (table, key); empty for an
+    /// entity without links.
     pub fn joined(&self, entity: EntityId) -> &[EntityId] {
         self.entities.identity.group(entity)
     }
 
-    /// Who refers to an entity, or was its member before: (relation, who says so), ascending. For one that was absorbed ask its
-    /// survivor, whose list holds all. Two of them may be one person: see [`Self::survivor`].
+    /// The entities that refer to one, or were its members before: (relation, referring entity),
+    /// ascending. The list of an absorbed entity is its survivor's. Two of the entities may be one
+    /// person: see [`Self::survivor`].
     pub fn incoming(&self, entity: EntityId) -> &[(RelationId, EntityId)] {
         self.entities.incoming.of(entity)
     }
 
-    /// The edges of a node and of those it absorbed, as they lead now: to survivors, each once per relation (a reference since the
-    /// earliest time, a former root since the latest), never to itself, and not to a former root that it belongs to again.
-    /// Ascending; of a node that was absorbed there are none.
+    /// The edges of a node and of the nodes that it absorbed, ascending; none for an absorbed
+    /// node.
+    ///
+    /// Edges lead to survivors, each once per relation: a reference since the earliest time, a
+    /// former root since the latest. None leads to the node itself, or to a former root that the
+    /// node belongs to again.
     pub fn edges(&self, node: &Node) -> SmallVec<[Edge; 4]> {
         let mut edges: SmallVec<[Edge; 4]> = SmallVec::new();
         if node.absorbed {

@@ -8,29 +8,29 @@ use crate::ids::EntityId;
 use crate::state::node::Node;
 use crate::who::home::RootFoundBy;
 
-/// How large the graph is.
+/// The size of a graph.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GraphSize {
     /// Known entities per table, in table order.
     pub known: Vec<usize>,
     /// Named but unknown entities per table, in table order.
     pub stubs: Vec<usize>,
-    /// Cells.
+    /// Cells that contain a node.
     pub cells: usize,
     /// Hub nodes with sums.
     pub hubs: usize,
-    /// Event fingerprints held against duplicates.
+    /// Event fingerprints kept against duplicates.
     pub fingerprints: usize,
-    /// Bytes held by nodes, roughly.
+    /// Bytes of all nodes, roughly.
     pub bytes: usize,
 }
 
-/// How members found their root, who was joined with whom, and what retractions could not restore.
+/// Counts of the ways by which members found their root, of joined rows, and of retractions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct IdentityStats {
     /// Known members whose version names an owner.
     pub by_reference: u64,
-    /// Known members that have the owner of one they are joined with.
+    /// Known members with the owner of an entity that they are joined with.
     pub by_link: u64,
     /// Known members whose domain leads to a root.
     pub by_domain: u64,
@@ -44,16 +44,17 @@ pub struct IdentityStats {
     pub merged: u64,
     /// Entities joined into one of another table.
     pub converted: u64,
-    /// Retractions that could not restore everything: the newest event's amounts, a slot's newest time, what a ring had dropped.
+    /// Retractions that could not restore everything: the newest event's amounts, a slot's newest
+    /// time, entries that a full list had dropped.
     pub inexact_retractions: u64,
     /// Retractions that found nothing to undo and changed nothing.
     pub unmatched_retractions: u64,
-    /// Events that were held off because their retraction had come before them.
+    /// Events refused because their retraction had come first.
     pub cancelled_events: u64,
 }
 
 impl Graph {
-    /// Counts what is held.
+    /// Counts entities, cells, hubs and fingerprints. Walks all nodes.
     pub fn size(&self) -> GraphSize {
         let tables = self.catalog().tables.len();
         let mut size = GraphSize {
@@ -78,7 +79,7 @@ impl Graph {
         size
     }
 
-    /// Counts how members found their root, who was joined, and what retractions did. Walks all nodes.
+    /// Counts ways to a root, joined rows and retractions. Walks all nodes.
     pub fn identity(&self) -> IdentityStats {
         let mut stats = IdentityStats {
             cancelled_events: self.gate.cancelled(),

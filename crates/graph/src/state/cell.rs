@@ -1,4 +1,5 @@
-//! A cell: one root entity and all its members with their event state. The unit of sharding, of re-scoring, of storage.
+//! A cell: one root entity and all its members with their event state. The unit of sharding, of
+//! re-scoring, and of storage.
 
 use smallvec::SmallVec;
 
@@ -8,21 +9,20 @@ use crate::state::decay::{Bank, Landmark, NO_LANDMARK};
 use crate::state::layout::StateLayout;
 use crate::state::node::Node;
 
-/// What every shard reads and none changes.
+/// The constants that every shard reads: fixed for the life of a graph.
 #[derive(Debug)]
 pub struct StateRules {
-    /// Slots of event tables.
+    /// Slots of event tables, fields of entity tables.
     pub layout: StateLayout,
-    /// Half-lives.
+    /// Half-lives of decayed sums.
     pub bank: Bank,
-    /// Options.
     pub options: GraphOptions,
 }
 
-/// What a cell adds to its hubs: the same sums for each of them.
+/// The contribution of a cell to its hubs: the same sums for each of them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HubContribution {
-    /// The hubs, ascending.
+    /// The hubs of the cell, ascending.
     pub hubs: Vec<EntityId>,
     /// The landmark of the sums.
     pub landmark: Landmark,
@@ -33,12 +33,14 @@ pub struct HubContribution {
 /// One root entity and its members.
 #[derive(Clone, Debug)]
 pub struct Cell {
-    /// The entity the cell is of: the root, an entity that has none yet, or the domain that entities without a root share
-    /// (then no node is the anchor's).
+    /// The entity that the cell is of: a root, an entity without one, or the domain that entities
+    /// without a root share. A domain has no node.
     pub anchor: EntityId,
-    /// Its entities, in no particular order. Empty: the cell is free.
+    /// The entities of the cell, in no particular order. Empty for a cell that is free, or about
+    /// to be.
     pub nodes: Vec<Node>,
-    /// The contribution that is in the hubs' sums, kept from the first change after a board until the next one.
+    /// The contribution that is in the hubs' sums, kept from the first change after a board until
+    /// the next one.
     pub(crate) frozen: Option<Box<HubContribution>>,
 }
 
@@ -50,19 +52,19 @@ impl Cell {
             frozen: None,
         }
     }
-    /// What of it is in the hubs' sums, if that differs from what it would contribute now.
+    /// The contribution that is in the hubs' sums; `None` where it equals [`Self::contribution`].
     pub fn frozen(&self) -> Option<&HubContribution> {
         self.frozen.as_deref()
     }
-    /// The node of the entity the cell is of.
+    /// The anchor's node; `None` in the provisional cell of a domain.
     pub fn anchor_node(&self) -> Option<&Node> {
         self.nodes.iter().find(|n| n.entity == self.anchor)
     }
-    /// The newest event in it, milliseconds.
+    /// The time of the newest event on any node, milliseconds.
     pub fn newest_event_ms(&self) -> Option<i64> {
         self.nodes.iter().filter_map(Node::newest_event_ms).max()
     }
-    /// Its hubs now, ascending: named by current versions or touched by events.
+    /// The hubs of the cell now, ascending: named by current versions or touched by events.
     pub fn hubs(&self) -> Vec<EntityId> {
         let mut hubs: Vec<EntityId> = self
             .nodes
@@ -78,7 +80,7 @@ impl Cell {
         hubs.dedup();
         hubs
     }
-    /// What it adds to its hubs now.
+    /// The contribution of the cell to its hubs now.
     pub fn contribution(&self, shared: &StateRules) -> HubContribution {
         let halves = shared.bank.len();
         let mut sums = vec![0.0; shared.layout.hub_width * halves];

@@ -1,4 +1,5 @@
-//! Nodes that many cells share. A hub holds the sums of the cells that touch it, as of the last board.
+//! Hubs: nodes that many cells share, with the sums of the cells that touch them, as of the last
+//! board.
 
 use rustc_hash::FxHashMap;
 
@@ -10,11 +11,11 @@ use crate::state::layout::signed_log1p;
 /// The published sums of one hub.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct HubSums {
-    /// How many cells touch it.
+    /// The number of cells that touch the hub.
     pub cells: u32,
     /// `[hub slots, half-lives]`, relative to [`Hubs::landmark`].
     pub sums: Vec<f64>,
-    /// Total log-change since the start: the largest over its slots, board by board.
+    /// Total log-change since the start: the largest over all slots, board by board.
     pub drift: f64,
 }
 
@@ -27,16 +28,16 @@ pub struct Hubs {
     changed: FxHashMap<EntityId, Change>,
 }
 
-/// What a publication does to one hub.
+/// The change of one hub by a publication.
 #[derive(Debug)]
 struct Change {
-    /// Its cells and sums before.
+    /// Cells and sums before the publication.
     cells: u32,
     sums: Vec<f64>,
-    /// How many cells changed what they contribute, and how many of them joined or left.
+    /// The number of cells that changed their contribution, and of those that joined or left.
     writers: u32,
     joined_or_left: u32,
-    /// The absolute changes of all of them, added up.
+    /// The sum of the absolute changes by all cells.
     gross: Vec<f64>,
 }
 
@@ -62,11 +63,11 @@ impl Hubs {
     pub fn landmark(&self) -> Landmark {
         self.landmark
     }
-    /// How many hubs have sums.
+    /// The number of hubs with sums.
     pub fn len(&self) -> usize {
         self.sums.len()
     }
-    /// Whether none has.
+    /// Whether no hub has sums.
     pub fn is_empty(&self) -> bool {
         self.sums.is_empty()
     }
@@ -88,7 +89,7 @@ impl Hubs {
         self.changed.clear();
     }
 
-    /// Replaces what a cell had contributed by what it contributes now.
+    /// Replaces the old contribution of a cell by the new one.
     pub(crate) fn replace(
         &mut self,
         shared: &StateRules,
@@ -163,10 +164,12 @@ impl Hubs {
         }
     }
 
-    /// Ends a publication: adds each changed hub's log-change to its drift. Says whether any drifted.
+    /// Ends a publication: adds each changed hub's log-change to its drift. Returns whether any
+    /// drifted.
     ///
-    /// A cell that did not change sees the net change. One that did sees what the *others* did, which its own part may hide in the
-    /// sum (it joined as another left): where several cells changed, the drift is at least their gross change.
+    /// A cell that did not change sees the net change. A cell that did sees the change by the
+    /// *others*, which its own part may hide in the sum (it joined as another left). Where several
+    /// cells changed, the drift is therefore at least their gross change.
     pub(crate) fn finish(&mut self, shared: &StateRules, board_ms: i64) -> bool {
         let halves = shared.bank.len();
         let reads: Vec<f64> = (0..halves)

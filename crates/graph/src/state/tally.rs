@@ -1,4 +1,4 @@
-//! Decayed counts: how often, how recently and how strongly something happened.
+//! Decayed tallies: the frequency, recency and weight of events by a key.
 
 use leadpulse_schema::RelationId;
 
@@ -6,7 +6,7 @@ use crate::ids::EntityId;
 use crate::state::decay::{Bank, Landmark, NO_LANDMARK};
 use crate::state::events::Undo;
 
-/// A count with its decayed weight (the longest half-life) and its newest time. Adding commutes.
+/// A count with a decayed weight (of the longest half-life) and the newest time. Adding commutes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DecayedTally {
     landmark: Landmark,
@@ -17,7 +17,7 @@ pub struct DecayedTally {
 }
 
 impl DecayedTally {
-    /// Nothing yet.
+    /// A tally of no event.
     pub(crate) fn new() -> Self {
         Self {
             landmark: NO_LANDMARK,
@@ -26,11 +26,11 @@ impl DecayedTally {
             newest_ms: i64::MIN,
         }
     }
-    /// Its decayed weight at `t`.
+    /// The decayed weight at `t`.
     pub fn weight_at(&self, bank: &Bank, t_ms: i64) -> f64 {
         self.weight * bank.read(bank.len() - 1, self.landmark, t_ms)
     }
-    /// How often.
+    /// The number of events.
     pub fn count(&self) -> u32 {
         self.count
     }
@@ -57,7 +57,7 @@ impl DecayedTally {
         self.count += other.count;
         self.newest_ms = self.newest_ms.max(other.newest_ms);
     }
-    /// Takes one back. The newest time is not restored.
+    /// Takes one event back. The newest time is not restored.
     pub(crate) fn retract(&mut self, bank: &Bank, time_ms: i64) -> Undo {
         if self.count == 0 || time_ms > self.newest_ms {
             return Undo::Unmatched;
@@ -76,33 +76,33 @@ impl DecayedTally {
     }
 }
 
-/// A hub an entity's events have touched.
+/// A hub that events of an entity have touched.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Touch {
-    /// The hub's node.
+    /// Entity of the hub.
     pub hub: EntityId,
-    /// How often and when.
+    /// Count, weight and newest time of the events.
     pub tally: DecayedTally,
 }
 
 impl Touch {
-    /// Its decayed weight at `t`.
+    /// The decayed weight at `t`.
     pub fn weight_at(&self, bank: &Bank, t_ms: i64) -> f64 {
         self.tally.weight_at(bank, t_ms)
     }
 }
 
-/// Events of others that name an entity.
+/// Events of other owners that name an entity.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mention {
-    /// How they name it.
+    /// The relation by which they name the entity.
     pub relation: RelationId,
-    /// How often and when.
+    /// Count, weight and newest time of the events.
     pub tally: DecayedTally,
 }
 
 impl Mention {
-    /// Its decayed weight at `t`.
+    /// The decayed weight at `t`.
     pub fn weight_at(&self, bank: &Bank, t_ms: i64) -> f64 {
         self.tally.weight_at(bank, t_ms)
     }
@@ -145,8 +145,9 @@ impl Tallied<RelationId> for Mention {
     }
 }
 
-/// Changes the tallies of some distinct keys in an ascending list; keys without one get a new one. Those are sorted in at once: each on
-/// its own would move the list again.
+/// Changes the tallies of some distinct keys in an ascending list. Keys without a tally get a new
+/// one.
+// New ones are sorted in at once: each on its own would move the list again.
 fn change<K: Ord + Copy, T: Tallied<K>, I>(
     list: &mut Vec<T>,
     items: impl IntoIterator<Item = (K, I)>,

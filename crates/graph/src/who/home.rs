@@ -16,13 +16,13 @@ use crate::who::Entities;
 /// The way by which a member finds its root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RootFoundBy {
-    /// Its version names an owner.
+    /// The version of the member names an owner.
     Reference,
     /// An entity that it is joined with names an owner.
     Link,
-    /// Its domain leads to a root.
+    /// A domain of the member leads to a root.
     Domain,
-    /// Its domain leads to no root yet.
+    /// The member names a domain, which leads to no root yet.
     ProvisionalDomain,
     /// There is none: the member stands alone.
     Nothing,
