@@ -2,7 +2,7 @@
 //!
 //! A call goes through the rooms in one direction: rows change entities and cells
 //! ([`crate::apply`]), their effects become marks ([`crate::change`]). Answers are in
-//! [`crate::read`].
+//! the room `read`.
 
 use std::sync::Arc;
 

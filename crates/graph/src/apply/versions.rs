@@ -13,6 +13,7 @@ use crate::who::matching::NamedDomains;
 use crate::who::{keys_of, owner_of};
 
 impl Writer<'_> {
+    /// Replaces the version of an entity; its links stay for ever.
     pub fn upsert(&mut self, catalog: &Catalog, row: Row<'_>) {
         let shared = self.cells.shared.clone();
         let layout = shared.layout.entity(row.table());
@@ -82,6 +83,7 @@ impl Writer<'_> {
         self.effects.add(cell, Cause::Version);
     }
 
+    /// Clears the version of an entity. History and former roots stay.
     pub fn delete(&mut self, row: Row<'_>) {
         let Some(entity) = self
             .entities
