@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 use sha2::{Digest, Sha256};
 
 use leadpulse_features::Scorer;
-use leadpulse_graph::{CellRef, EntityId, Graph, Outcome, Reasons};
+use leadpulse_graph::{CellRef, EntityId, Graph, Reasons, RowOutcome as Outcome};
 use leadpulse_policy::{ActionTable, EntityState, Policy, PolicyError};
 use leadpulse_schema::{Catalog, Operation, Population, TableId};
 

@@ -168,7 +168,7 @@ fn ratio(sum: f64, count: f64) -> f64 {
 /// How a cell sees the hubs it touches.
 pub(crate) struct HubView<'a> {
     graph: &'a Graph,
-    own: std::borrow::Cow<'a, leadpulse_graph::Contribution>,
+    own: std::borrow::Cow<'a, leadpulse_graph::HubContribution>,
     /// By how much each hub node counts, in order of key: sums do not depend on when a key was first seen.
     weights: Vec<(EntityId, f64)>,
     reads: Vec<f64>,
@@ -261,7 +261,7 @@ impl Others<'_> {
 pub(crate) fn slot_of(
     state: &StateLayout,
     table: TableId,
-    is_wanted: impl Fn(&leadpulse_graph::Slot) -> bool,
+    is_wanted: impl Fn(&leadpulse_graph::EventSlot) -> bool,
 ) -> Vec<usize> {
     let layout = state.event(table);
     let wanted = layout

@@ -1,6 +1,6 @@
 //! What has become of a cell: won and lost before, and what is open now.
 
-use leadpulse_graph::Outcomes;
+use leadpulse_graph::DealOutcomes;
 use leadpulse_schema::{Catalog, Role, Table};
 
 use crate::batch::Absent;
@@ -42,7 +42,7 @@ impl OutcomeBlock {
     }
 
     /// Writes the block's numbers.
-    pub(crate) fn write(self, outcomes: &Outcomes, as_of_ms: i64, out: &mut Vec<f32>) {
+    pub(crate) fn write(self, outcomes: &DealOutcomes, as_of_ms: i64, out: &mut Vec<f32>) {
         out.extend([outcomes.won, outcomes.lost, outcomes.open].map(|n| log_count(n as usize)));
         out.extend([outcomes.last_won_ms, outcomes.last_lost_ms].map(|t| recency(t, as_of_ms)));
     }

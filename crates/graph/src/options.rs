@@ -1,15 +1,16 @@
-//! What the graph remembers and for how long.
+//! Options of the graph: the extent and age of what it remembers.
 
 use serde::{Deserialize, Serialize};
 
 use leadpulse_schema::DayCounter;
 
-use crate::domains::registrable_domain;
+use crate::who::domains::registrable_domain;
 
-/// Milliseconds of a day.
+/// The length of a day, milliseconds.
 pub const DAY_MS: i64 = 86_400_000;
 
-/// What is accumulated. Together with the catalog this decides the meaning of state; it never depends on a model.
+/// The extent of accumulated state. Together with the catalog the options decide the meaning of
+/// state, which never depends on a model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GraphOptions {
@@ -17,25 +18,28 @@ pub struct GraphOptions {
     pub half_lives_days: Vec<f64>,
     /// Slots for the values of a category that its schema does not declare.
     pub hashed_buckets: u16,
-    /// How many of an entity's newest active days are kept per event table.
+    /// The number of an entity's newest active days kept per event table.
     pub rhythm_days: usize,
-    /// How many of an entity's newest staged events are kept.
+    /// The number of an entity's newest staged events kept per event table.
     pub staged_events: usize,
-    /// Within how many days a stage must follow the one before it.
+    /// The time within which a stage must follow the one before it, days.
     pub order_window_days: f64,
     /// The grid of `as_of` on which hub sums are published, milliseconds.
     pub board_period_ms: i64,
-    /// Events older than their partition's newest by more than this are late; duplicates are recognised as long.
+    /// Events older than their partition's newest by more than this are late, milliseconds.
+    /// Duplicates are recognised for as long.
     pub late_horizon_ms: i64,
-    /// Events further than this ahead of when they became known, or of a clock reading, are refused, milliseconds.
+    /// Events further than this ahead of their known time, or of a clock reading, are refused,
+    /// milliseconds.
     pub future_tolerance_ms: i64,
-    /// A cell is re-scored after a board when the mean log-change of its hubs exceeds this.
+    /// A board makes a cell soft-dirty when the mean log-change of its hubs exceeds this.
     pub board_epsilon: f64,
-    /// Cells are spread over this many shards.
+    /// The number of shards that cells are spread over.
     pub shards: usize,
-    /// Domains of free e-mail providers besides the known ones: nobody is matched to a root by them.
+    /// Domains of free e-mail providers besides the known ones: they match no member to a root.
     pub free_mail_domains: Vec<String>,
-    /// Counted per entity and day, for the windows that population filters name. Filled from the tasks.
+    /// The values counted per entity and day, for the windows that population filters name. Filled
+    /// from the tasks, not from configuration.
     #[serde(skip)]
     pub day_counters: Vec<DayCounter>,
 }
@@ -59,7 +63,7 @@ impl Default for GraphOptions {
     }
 }
 
-/// Why options were refused.
+/// An option out of range.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("graph.{field}: {message}")]
 pub struct GraphOptionsError {

@@ -1,4 +1,5 @@
-//! Properties of the graph on random streams: against a naive oracle, and against itself reached on other ways.
+//! Properties of the graph on random streams: against a naive oracle, and against itself reached
+//! on other ways.
 
 #![allow(clippy::unwrap_used, reason = "what is missing here fails a test")]
 

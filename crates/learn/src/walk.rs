@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use leadpulse_graph::{EntityId, Graph, Outcome as RowOutcome, Tracking};
+use leadpulse_graph::{EntityId, Graph, RowOutcome, Tracking};
 use leadpulse_schema::{Row, RowBatch};
 
 use crate::anchors::Anchors;

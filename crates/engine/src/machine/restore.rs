@@ -1,7 +1,7 @@
 //! A machine's state without scoring: rows along the script make the graph, compacted outputs give what consumers have.
 
 use leadpulse_features::Facts;
-use leadpulse_graph::{CellRef, EntityId, Outcome};
+use leadpulse_graph::{CellRef, EntityId, RowOutcome as Outcome};
 use leadpulse_schema::TableId;
 use rustc_hash::FxHashMap;
 

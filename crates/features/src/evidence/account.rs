@@ -217,7 +217,7 @@ pub(super) fn hubs(scene: &Scene<'_>, found: &mut Found<'_>) {
         .filter_map(|t| {
             let outcome = t.outcome.as_ref()?;
             let is_won = |value: &str| outcome.won.iter().any(|won| won == value);
-            let is_slot = |s: &leadpulse_graph::Slot| {
+            let is_slot = |s: &leadpulse_graph::EventSlot| {
                 s.field == Some(outcome.field)
                     && matches!(&s.kind, SlotKind::Value(value) if is_won(value))
             };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use leadpulse_features::{Evidence, Facts, FeaturePlan, FeatureSpec};
-use leadpulse_graph::{CellRef, DAY_MS, Graph, GraphOptions, Outcome, Tracking};
+use leadpulse_graph::{CellRef, DAY_MS, Graph, GraphOptions, RowOutcome, Tracking};
 use leadpulse_schema::{Catalog, Operation, Position, RowBatch, Value};
 
 const SCHEMAS: [&str; 7] = [
@@ -197,7 +197,7 @@ impl Scene {
         for (time_ms, batch) in self.rows.drain(..) {
             self.graph.advance(time_ms);
             let outcomes = self.graph.apply(&batch, None);
-            assert_eq!(outcomes, [Outcome::Accepted]);
+            assert_eq!(outcomes, [RowOutcome::Accepted]);
         }
         self.graph.advance(NOW_MS);
         self

@@ -1,8 +1,9 @@
-//! Late, duplicate, future: the gate decides as one that remembers everything, yet holds only what could still come again.
+//! Late, duplicate, future: the gate decides as one that remembers everything, yet holds only what
+//! could still come again.
 
 use std::collections::BTreeSet;
 
-use leadpulse_graph::{DAY_MS, Graph, Outcome, Tracking};
+use leadpulse_graph::{DAY_MS, Graph, RowOutcome, Tracking};
 use leadpulse_schema::{Role, TableId};
 use proptest::prelude::*;
 
@@ -83,7 +84,7 @@ proptest! {
             let expected = gatekeeper.judge(&market, row, clock);
             let found = graph.apply(&market.batch(std::slice::from_ref(row)), clock);
             prop_assert_eq!(&found, &[expected], "row {}: {:?}", i, row);
-            if expected != Outcome::Accepted {
+            if expected != RowOutcome::Accepted {
                 continue;
             }
             let key = row.key(&market.catalog).to_owned();
@@ -125,9 +126,9 @@ fn short_horizon() -> Market {
 }
 
 /// Applies one row; an accepted one moves the moment to its time.
-fn tell(market: &Market, graph: &mut Graph, row: &Plain, clock_ms: Option<i64>) -> Outcome {
+fn tell(market: &Market, graph: &mut Graph, row: &Plain, clock_ms: Option<i64>) -> RowOutcome {
     let outcome = graph.apply(&market.batch(std::slice::from_ref(row)), clock_ms)[0];
-    if outcome == Outcome::Accepted {
+    if outcome == RowOutcome::Accepted {
         graph.advance(row.time_ms.min(row.known_ms));
     }
     outcome
@@ -140,7 +141,7 @@ fn fingerprints_are_forgotten() {
     let mut graph = market.graph(Tracking::Off);
     for day in 0..100_i64 {
         let row = purchase(&market, &format!("p{day}"), 0, START_MS + day * DAY_MS);
-        assert_eq!(tell(&market, &mut graph, &row, None), Outcome::Accepted);
+        assert_eq!(tell(&market, &mut graph, &row, None), RowOutcome::Accepted);
         assert!(
             graph.size().fingerprints <= 4,
             "{} on day {day}",
@@ -149,14 +150,15 @@ fn fingerprints_are_forgotten() {
     }
 }
 
-/// The producer of a partition that was added later sends an old event again: its fingerprint is forgotten, and it is late there too.
+/// The producer of a partition that was added later sends an old event again: its fingerprint is
+/// forgotten, and it is late there too.
 #[test]
 fn a_partition_added_later_lets_no_forgotten_event_in_again() {
     let market = short_horizon();
     let mut graph = market.graph(Tracking::Off);
     for day in 0..20_i64 {
         let row = purchase(&market, &format!("p{day}"), 0, START_MS + day * DAY_MS);
-        assert_eq!(tell(&market, &mut graph, &row, None), Outcome::Accepted);
+        assert_eq!(tell(&market, &mut graph, &row, None), RowOutcome::Accepted);
     }
     let purchases = |graph: &Graph| {
         graph
@@ -169,10 +171,10 @@ fn a_partition_added_later_lets_no_forgotten_event_in_again() {
             .sum::<u64>()
     };
     let again = |day: i64| purchase(&market, &format!("p{day}"), 1, START_MS + day * DAY_MS);
-    assert_eq!(tell(&market, &mut graph, &again(3), None), Outcome::Late);
+    assert_eq!(tell(&market, &mut graph, &again(3), None), RowOutcome::Late);
     assert_eq!(
         tell(&market, &mut graph, &again(18), None),
-        Outcome::Duplicate
+        RowOutcome::Duplicate
     );
     assert_eq!(purchases(&graph), 20);
     // Events of its own are let in from the horizon on.
@@ -183,13 +185,14 @@ fn a_partition_added_later_lets_no_forgotten_event_in_again() {
             &purchase(&market, "new", 1, START_MS + 18 * DAY_MS),
             None
         ),
-        Outcome::Accepted
+        RowOutcome::Accepted
     );
-    assert_eq!(tell(&market, &mut graph, &again(3), None), Outcome::Late);
+    assert_eq!(tell(&market, &mut graph, &again(3), None), RowOutcome::Late);
     assert_eq!(purchases(&graph), 21);
 }
 
-/// History is read one partition after the other: those that are still to come hold the fingerprints, and lose nothing.
+/// History is read one partition after the other: those that are still to come hold the
+/// fingerprints, and lose nothing.
 #[test]
 fn an_expected_partition_is_not_late_because_of_others() {
     let market = short_horizon();
@@ -206,7 +209,7 @@ fn an_expected_partition_is_not_late_because_of_others() {
             );
             assert_eq!(
                 tell(&market, &mut graph, &row, None),
-                Outcome::Accepted,
+                RowOutcome::Accepted,
                 "partition {partition}, day {day}"
             );
         }
@@ -223,12 +226,12 @@ fn an_expected_partition_is_not_late_because_of_others() {
             &purchase(&market, "p0-3", 2, START_MS + 3 * DAY_MS),
             None
         ),
-        Outcome::Duplicate
+        RowOutcome::Duplicate
     );
     // It stays empty, and is waited for no longer: only the horizon and its day are held.
     graph.caught_up();
     let next = purchase(&market, "next", 0, START_MS + 20 * DAY_MS);
-    assert_eq!(tell(&market, &mut graph, &next, None), Outcome::Accepted);
+    assert_eq!(tell(&market, &mut graph, &next, None), RowOutcome::Accepted);
     assert!(
         graph.size().fingerprints <= 7,
         "{}",
@@ -241,11 +244,12 @@ fn an_expected_partition_is_not_late_because_of_others() {
             &purchase(&market, "p0-3", 2, START_MS + 3 * DAY_MS),
             None
         ),
-        Outcome::Late
+        RowOutcome::Late
     );
 }
 
-/// A record ten years ahead, its Kafka timestamp set by the same wrong clock: refused, and the partition's later rows are taken.
+/// A record ten years ahead, its Kafka timestamp set by the same wrong clock: refused, and the
+/// partition's later rows are taken.
 #[test]
 fn a_wrong_clock_moves_nothing() {
     let market = short_horizon();
@@ -277,7 +281,7 @@ fn a_wrong_clock_moves_nothing() {
             &purchase(&market, "first", 0, START_MS),
             Some(clock_ms)
         ),
-        Outcome::Accepted
+        RowOutcome::Accepted
     );
     graph.take_dirty(usize::MAX);
     let state = |graph: &Graph| {
@@ -300,13 +304,14 @@ fn a_wrong_clock_moves_nothing() {
     for row in &poisoned {
         assert_eq!(
             tell(&market, &mut graph, row, Some(clock_ms)),
-            Outcome::Future,
+            RowOutcome::Future,
             "{row:?}"
         );
     }
     assert_eq!(state(&graph), before);
     assert_eq!(graph.take_dirty(usize::MAX), []);
-    // Only the moment that both agree on counts: a version may announce what comes, and an old row may come with a wrong timestamp.
+    // Only the moment that both agree on counts: a version may announce what comes, and an old row
+    // may come with a wrong timestamp.
     let announced = Plain {
         known_ms: clock_ms,
         ..row("accounts", false)
@@ -321,15 +326,15 @@ fn a_wrong_clock_moves_nothing() {
     };
     assert_eq!(
         tell(&market, &mut graph, &announced, Some(clock_ms)),
-        Outcome::Accepted
+        RowOutcome::Accepted
     );
     assert_eq!(
         tell(&market, &mut graph, &wrong_stamp, Some(clock_ms)),
-        Outcome::Accepted
+        RowOutcome::Accepted
     );
     assert_eq!(
         tell(&market, &mut graph, &ahead, Some(clock_ms)),
-        Outcome::Future
+        RowOutcome::Future
     );
     assert_eq!(graph.as_of_ms(), clock_ms);
     // The poison's partition goes on.
@@ -340,12 +345,12 @@ fn a_wrong_clock_moves_nothing() {
             &purchase(&market, "second", 0, START_MS + 1),
             Some(clock_ms)
         ),
-        Outcome::Accepted
+        RowOutcome::Accepted
     );
     // Without a clock, history cannot be told from it.
     assert_eq!(
         tell(&market, &mut graph, &poisoned[0], None),
-        Outcome::Accepted
+        RowOutcome::Accepted
     );
     assert_eq!(
         tell(
@@ -354,11 +359,12 @@ fn a_wrong_clock_moves_nothing() {
             &purchase(&market, "third", 0, START_MS + 2),
             None
         ),
-        Outcome::Late
+        RowOutcome::Late
     );
 }
 
-/// An id that was used already, with a time far ahead of the partition's: it is dropped, and makes nothing late.
+/// An id that was used already, with a time far ahead of the partition's: it is dropped, and makes
+/// nothing late.
 #[test]
 fn a_duplicate_makes_nothing_late() {
     let market = short_horizon();
@@ -370,7 +376,7 @@ fn a_duplicate_makes_nothing_late() {
             &purchase(&market, "p", 0, START_MS),
             None
         ),
-        Outcome::Accepted
+        RowOutcome::Accepted
     );
     assert_eq!(
         tell(
@@ -379,7 +385,7 @@ fn a_duplicate_makes_nothing_late() {
             &purchase(&market, "p", 0, START_MS + 30 * DAY_MS),
             None
         ),
-        Outcome::Duplicate
+        RowOutcome::Duplicate
     );
     assert_eq!(
         tell(
@@ -388,6 +394,6 @@ fn a_duplicate_makes_nothing_late() {
             &purchase(&market, "q", 0, START_MS + DAY_MS),
             None
         ),
-        Outcome::Accepted
+        RowOutcome::Accepted
     );
 }

@@ -1,6 +1,7 @@
-//! One behaviour at a time: matching, merging, converting, moving, retracting, told as small stories.
+//! One behaviour at a time: matching, merging, converting, moving, retracting, told as small
+//! stories.
 
-use leadpulse_graph::{DAY_MS, Graph, IdentityStats, Outcome, Tracking};
+use leadpulse_graph::{DAY_MS, Graph, IdentityStats, RowOutcome, Tracking};
 
 use crate::market::{Datum, Market, Plain, START_MS, network};
 
@@ -49,7 +50,7 @@ impl Story {
         }
     }
     /// Applies a row, a minute after the one before.
-    fn tell(&mut self, table: &str, values: &[(&str, &str)]) -> Outcome {
+    fn tell(&mut self, table: &str, values: &[(&str, &str)]) -> RowOutcome {
         self.t_ms += 60_000;
         let row = self.row(table, values);
         self.apply(&row)
@@ -64,7 +65,7 @@ impl Story {
         };
         self.apply(&row);
     }
-    fn apply(&mut self, row: &Plain) -> Outcome {
+    fn apply(&mut self, row: &Plain) -> RowOutcome {
         self.graph
             .apply(&self.market.batch(std::slice::from_ref(row)), None)[0]
     }
@@ -138,7 +139,8 @@ fn members_of_a_domain_wait_for_its_root_and_go_when_it_goes() {
         ("acme".into(), "acme".into())
     );
     assert_eq!(story.stats().by_domain, 2);
-    // A second claim with a greater key is counted and changes nothing; with a smaller one it wins.
+    // A second claim with a greater key is counted and changes nothing; with a smaller one it
+    // wins.
     story.tell(
         "companies",
         &[("company_id", "bcme"), ("website", "acme.co.uk")],
@@ -393,17 +395,21 @@ fn a_retraction_takes_its_event_back_once() {
     story.tell("calls", &call("1"));
     let second = story.row("calls", &call("2"));
     let undo = story.row("calls", &back("2"));
-    assert_eq!(story.apply(&second), Outcome::Accepted);
-    assert_eq!(story.apply(&undo), Outcome::Accepted);
-    assert_eq!(story.apply(&undo), Outcome::Duplicate);
-    assert_eq!(story.apply(&second), Outcome::Duplicate);
+    assert_eq!(story.apply(&second), RowOutcome::Accepted);
+    assert_eq!(story.apply(&undo), RowOutcome::Accepted);
+    assert_eq!(story.apply(&undo), RowOutcome::Duplicate);
+    assert_eq!(story.apply(&second), RowOutcome::Duplicate);
     assert_eq!(story.calls("people", "p"), 1);
     // Before its event: the event is held off.
     let undo = story.row("calls", &back("3"));
     let third = story.row("calls", &call("3"));
     assert_eq!(
         (story.apply(&undo), story.apply(&third), story.apply(&third)),
-        (Outcome::Accepted, Outcome::Duplicate, Outcome::Duplicate)
+        (
+            RowOutcome::Accepted,
+            RowOutcome::Duplicate,
+            RowOutcome::Duplicate
+        )
     );
     assert_eq!(
         (story.calls("people", "p"), story.stats().cancelled_events),
@@ -462,7 +468,7 @@ fn an_old_retraction_applies_if_its_event_may_be_there() {
         ..row.clone()
     };
     let t_ms = story.t_ms;
-    assert_eq!(story.apply(&known(&old, t_ms)), Outcome::Accepted);
+    assert_eq!(story.apply(&known(&old, t_ms)), RowOutcome::Accepted);
     assert_eq!(
         (
             story.calls("people", "p"),
@@ -470,9 +476,9 @@ fn an_old_retraction_applies_if_its_event_may_be_there() {
         ),
         (1, 0)
     );
-    assert_eq!(story.apply(&known(&old, t_ms)), Outcome::Duplicate);
+    assert_eq!(story.apply(&known(&old, t_ms)), RowOutcome::Duplicate);
     // Nothing of that day is left to undo.
-    assert_eq!(story.apply(&known(&never, t_ms)), Outcome::Accepted);
+    assert_eq!(story.apply(&known(&never, t_ms)), RowOutcome::Accepted);
     assert_eq!(
         (
             story.calls("people", "p"),

@@ -1,4 +1,5 @@
-//! The graph is a function of the accepted rows: not of their order, batches, shards, repeats, the boards between, or the calendar.
+//! The graph is a function of the accepted rows: not of their order, batches, shards, repeats, the
+//! boards between, or the calendar.
 
 use std::collections::BTreeMap;
 
@@ -15,10 +16,12 @@ use crate::market::{
 /// No amount of a stream is greater.
 const LARGEST_AMOUNT: f64 = 200.0;
 
-/// Discrete parts are equal; sums agree to 1e-9 of the sum of absolute terms, which is at most the count's sum times the largest amount.
-/// Where events were taken back after they had been in, `removed` holds their decayed count per half-life: their rounding stays, and
-/// what they had displaced on their owners is not compared.
+/// Discrete parts are equal; sums agree to 1e-9 of the sum of absolute terms, which is at most the
+/// count's sum times the largest amount. Where events were taken back after they had been in,
+/// `removed` holds their decayed count per half-life: their rounding stays, and what they had
+/// displaced on their owners is not compared.
 fn assert_same(expected: &Graph, found: &Graph, removed: &[f64]) {
+    assert_eq!((expected.check(), found.check()), (Ok(()), Ok(())));
     let (a, b) = (&image(expected), &image(found));
     let halves = expected.shared().bank.len();
     let is_exact = removed.iter().all(|weight| *weight == 0.0);
@@ -202,7 +205,8 @@ fn direct(market: &Market, rows: &[Plain], as_of_ms: i64) -> Graph {
     graph
 }
 
-/// The same rows in another order, in small batches, over other shards, with boards and scoring between.
+/// The same rows in another order, in small batches, over other shards, with boards and scoring
+/// between.
 fn roundabout(
     market: &Market,
     rows: &[Plain],
@@ -265,9 +269,10 @@ proptest! {
         any_way_is_the_same(&crm(), &seeds, entropy);
     }
 
-    /// Links, merges, conversions, matches, moves, tombstones and re-creation, mentions: exact in any order.
+    /// Links, merges, conversions, matches, moves, tombstones and re-creation, mentions: exact in
+    /// any order.
     #[test]
-    fn so_it_is_whoever_becomes_whom(seeds in seeds(90, 120), entropy in any::<u64>(), with_steps in any::<bool>()) {
+    fn any_order_gives_the_same_graph_with_links(seeds in seeds(90, 120), entropy in any::<u64>(), with_steps in any::<bool>()) {
         let mut market = network(with_steps);
         market.forbids_retractions = true;
         any_way_is_the_same(&market, &seeds, entropy);
@@ -275,12 +280,12 @@ proptest! {
 
     /// Retractions before, after and again.
     #[test]
-    fn so_it_is_whatever_is_taken_back(seeds in seeds(90, 60), entropy in any::<u64>()) {
+    fn any_order_gives_the_same_graph_with_retractions(seeds in seeds(90, 60), entropy in any::<u64>()) {
         any_way_is_the_same(&network(true), &seeds, entropy);
     }
 
     #[test]
-    fn so_it_is_without_hubs(seeds in seeds(60, 20), entropy in any::<u64>()) {
+    fn any_order_gives_the_same_graph_without_hubs(seeds in seeds(60, 20), entropy in any::<u64>()) {
         any_way_is_the_same(&shop(), &seeds, entropy);
     }
 

@@ -1,6 +1,8 @@
-//! Two small markets and random row streams over them: what every property of graph and features is tried on.
+//! Two small markets and random row streams over them: what every property of graph and features
+//! is tried on.
 //!
-//! Streams are drawn from plain numbers (so that proptest can shrink them) and know nothing of the graph.
+//! Streams are drawn from plain numbers (so that proptest can shrink them) and know nothing of the
+//! graph.
 
 use std::sync::Arc;
 
@@ -149,7 +151,8 @@ const STEPS: &str = r#"{"type":"record","name":"Step","leadpulse":{"table":"step
   {"name":"to_stage","type":["null","string"],"default":null,"leadpulse":{"values":["v0","v1","v2"]}},
   {"name":"undone","type":["null","boolean"],"default":null,"leadpulse":{"retraction":true}}]}"#;
 
-/// Addresses of streams and the domains they stand for; free mail, hosts without a domain and nonsense stand for none.
+/// Addresses of streams and the domains they stand for; free mail, hosts without a domain and
+/// nonsense stand for none.
 pub const ADDRESSES: [(&str, Option<&str>); 12] = [
     ("jo@acme.com", Some("acme.com")),
     ("Jo <jo@Mail.ACME.com.>", Some("acme.com")),
@@ -234,8 +237,9 @@ pub fn crm() -> Market {
     Market::new(catalog, counters, windows)
 }
 
-/// Companies, people, leads and deals that become each other, refer to each other, move, and find their company by its domain; events
-/// that mention others and are taken back. Deals end by events, or by their own stage where there are none.
+/// Companies, people, leads and deals that become each other, refer to each other, move, and find
+/// their company by its domain; events that mention others and are taken back. Deals end by
+/// events, or by their own stage where there are none.
 pub fn network(with_steps: bool) -> Market {
     let mut files = vec![COMPANIES, PEOPLE, LEADS, DEALS, PRODUCTS, CALLS, FORMS];
     if with_steps {
@@ -323,7 +327,8 @@ fn field(table: &Table, name: &str) -> FieldId {
 }
 
 impl Market {
-    /// In the population is who had something in the first window but not more than two in the second.
+    /// In the population is who had something in the first window but not more than two in the
+    /// second.
     fn new(catalog: Arc<Catalog>, counters: Vec<DayCounter>, windows: Vec<DayWindow>) -> Self {
         let compare = |window, comparison, x| {
             Box::new(Condition::Compare(
@@ -341,7 +346,8 @@ impl Market {
             windows,
             counters: counters.clone(),
         };
-        // The landmark grid is 128 days, the rings are small, and nothing is late unless a test says so.
+        // The landmark grid is 128 days, the rings are small, and nothing is late unless a test
+        // says so.
         let options = GraphOptions {
             half_lives_days: vec![0.5, 3.0, 30.0],
             hashed_buckets: 3,
@@ -456,7 +462,8 @@ impl Plain {
 /// What a stream may contain.
 #[derive(Clone, Copy, Debug)]
 pub struct Style {
-    /// Several events may have the same time (on a grid of six hours); otherwise each row has a time of its own.
+    /// Several events may have the same time (on a grid of six hours); otherwise each row has a
+    /// time of its own.
     pub ties: bool,
     /// Numbers and times at the ends of their ranges.
     pub wild: bool,
@@ -491,7 +498,8 @@ pub fn seeds(rows: usize, days: u32) -> impl Strategy<Value = Vec<Seed>> {
     prop::collection::vec(seed, 0..rows)
 }
 
-/// The rows of seeds: versions of entities, moves, tombstones, events before their owners, repeats, rows from the future.
+/// The rows of seeds: versions of entities, moves, tombstones, events before their owners,
+/// repeats, rows from the future.
 pub fn stream(market: &Market, style: Style, seeds: &[Seed]) -> Vec<Plain> {
     let mut rows: Vec<Plain> = Vec::new();
     for (index, seed) in seeds.iter().enumerate() {
@@ -692,7 +700,8 @@ impl Dice {
     }
 }
 
-/// How many cases a property tries: the usual number or `LEADPULSE_PROPERTY_CASES`. A failing case is shrunk, printed, and its seed kept.
+/// How many cases a property tries: the usual number or `LEADPULSE_PROPERTY_CASES`. A failing case
+/// is shrunk, printed, and its seed kept.
 pub fn cases(usual: u32) -> ProptestConfig {
     let asked = std::env::var("LEADPULSE_PROPERTY_CASES")
         .ok()

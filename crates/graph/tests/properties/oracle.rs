@@ -1,10 +1,11 @@
-//! The graph said again, as simply as possible: keep every row, recompute everything from scratch whenever asked.
+//! The graph said again, as simply as possible: keep every row, recompute everything from scratch
+//! whenever asked.
 //!
 //! Shares no code with the graph; only its public types are read.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use leadpulse_graph::{DAY_MS, Outcome, SlotKind};
+use leadpulse_graph::{DAY_MS, RowOutcome, SlotKind};
 use leadpulse_schema::{
     Catalog, DayWindow, Feature, FieldId, Meaning, Measure, Role, Table, TableId,
 };
@@ -118,15 +119,15 @@ impl<'m> Oracle<'m> {
         }
     }
     /// What becomes of each row; those let in are kept.
-    pub fn apply(&mut self, gatekeeper: &mut Gatekeeper, rows: &[Plain]) -> Vec<Outcome> {
-        let outcomes: Vec<Outcome> = rows
+    pub fn apply(&mut self, gatekeeper: &mut Gatekeeper, rows: &[Plain]) -> Vec<RowOutcome> {
+        let outcomes: Vec<RowOutcome> = rows
             .iter()
             .map(|row| gatekeeper.judge(self.market, row, None))
             .collect();
         for (row, _) in rows
             .iter()
             .zip(&outcomes)
-            .filter(|(_, o)| **o == Outcome::Accepted)
+            .filter(|(_, o)| **o == RowOutcome::Accepted)
         {
             self.log.push(row.clone());
             if self.market.catalog.table_at(row.table).role != Role::Event {
@@ -150,7 +151,8 @@ impl<'m> Oracle<'m> {
     pub fn at_board(&self) -> World<'_> {
         World::of(self.market, &self.log[..self.published])
     }
-    /// Whether a cell was there at the last board and after each row since: otherwise it is a new one of the same name.
+    /// Whether a cell was there at the last board and after each row since: otherwise it is a new
+    /// one of the same name.
     pub fn stayed(&self, cell: &Who) -> bool {
         self.stayed.contains(cell)
     }
@@ -169,19 +171,19 @@ pub struct Gatekeeper {
 }
 
 impl Gatekeeper {
-    pub fn judge(&mut self, market: &Market, row: &Plain, clock_ms: Option<i64>) -> Outcome {
+    pub fn judge(&mut self, market: &Market, row: &Plain, clock_ms: Option<i64>) -> RowOutcome {
         let options = &market.options;
         let (sent_ms, tolerance_ms) = (row.time_ms.min(row.known_ms), options.future_tolerance_ms);
         if clock_ms.is_some_and(|clock| sent_ms > clock + tolerance_ms) {
-            return Outcome::Future;
+            return RowOutcome::Future;
         }
         if market.catalog.table_at(row.table).role != Role::Event {
-            return Outcome::Accepted;
+            return RowOutcome::Accepted;
         }
         if row.time_ms > row.known_ms + tolerance_ms
             || clock_ms.is_some_and(|clock| row.time_ms > clock + tolerance_ms)
         {
-            return Outcome::Future;
+            return RowOutcome::Future;
         }
         let owner = owner(&market.catalog, row.table, &row.values)
             .expect("streams give every event an owner");
@@ -197,17 +199,17 @@ impl Gatekeeper {
             if is_closed
                 || newest.is_some_and(|newest| row.time_ms < newest - options.late_horizon_ms)
             {
-                return Outcome::Late;
+                return RowOutcome::Late;
             }
             self.seen.insert(name.clone()) && !self.taken_back.contains(&name)
         };
         if !is_accepted {
-            return Outcome::Duplicate;
+            return RowOutcome::Duplicate;
         }
         let newest = self.newest_ms.entry(row.partition).or_insert(row.time_ms);
         *newest = (*newest).max(row.time_ms);
         self.read.insert((row.table, row.partition));
-        Outcome::Accepted
+        RowOutcome::Accepted
     }
 
     /// A board was published: days that are late in every partition of a table are closed to it.
@@ -457,7 +459,8 @@ impl<'o> World<'o> {
     pub fn joined(&self, who: &Who) -> Vec<Who> {
         self.groups[&self.survivor(who)].clone()
     }
-    /// Whether an event on or about one of those joined with an entity was taken back: then not all of its state is exact.
+    /// Whether an event on or about one of those joined with an entity was taken back: then not
+    /// all of its state is exact.
     pub fn is_tainted(&self, who: &Who) -> bool {
         let survivor = self.survivor(who);
         self.removed.iter().any(|(owner, row)| {
@@ -513,7 +516,8 @@ impl<'o> World<'o> {
         }
     }
 
-    /// The entity its cell is named after: the end of the chain of owners, or the smallest of a ring.
+    /// The entity its cell is named after: the end of the chain of owners, or the smallest of a
+    /// ring.
     pub fn top(&self, who: &Who) -> Who {
         let mut path = vec![self.survivor(who)];
         loop {
@@ -543,8 +547,8 @@ impl<'o> World<'o> {
         }
         cells
     }
-    /// The events of a table whose state an entity keeps: those of everyone joined with it, if it is the survivor, or else the smallest
-    /// that such events can hang on.
+    /// The events of a table whose state an entity keeps: those of everyone joined with it, if it
+    /// is the survivor, or else the smallest that such events can hang on.
     pub fn events_on(&self, who: &Who, table: TableId) -> Vec<&'o Plain> {
         let definition = self.market.catalog.table_at(table);
         let carries = |w: &Who| {
@@ -735,7 +739,8 @@ impl<'o> World<'o> {
         }
         hubs
     }
-    /// A day window at `t`, over the events of some entities. Days end at midnight, and a window with the day it ends in.
+    /// A day window at `t`, over the events of some entities. Days end at midnight, and a window
+    /// with the day it ends in.
     pub fn window(&self, owners: &[Who], window: DayWindow, t_ms: i64) -> f64 {
         let counter = &self.market.options.day_counters[window.counter];
         let day_end = |t: i64| (t as f64 / DAY_MS as f64).ceil() as i64 * DAY_MS;
@@ -783,7 +788,8 @@ impl<'o> World<'o> {
     }
 }
 
-/// What a row adds to a slot. Buckets are summed up: their division is by a hash, which is nobody's business here.
+/// What a row adds to a slot. Buckets are summed up: their division is by a hash, which is
+/// nobody's business here.
 pub fn amount(table: &Table, row: &Plain, field: Option<FieldId>, kind: &SlotKind) -> f64 {
     let Some(field) = field.map(|f| table.field_at(f)) else {
         return 1.0;
@@ -823,7 +829,8 @@ pub fn touches(table: &Table, row: &Plain, field: Option<FieldId>, kind: &SlotKi
     }
 }
 
-/// Per stage, the newest event among the last `kept` staged ones that stands at the end of a chain of all stages before it.
+/// Per stage, the newest event among the last `kept` staged ones that stands at the end of a chain
+/// of all stages before it.
 pub fn reached(table: &Table, events: &[&Plain], kept: usize, window_ms: i64) -> Vec<Option<i64>> {
     let Some(staged) = &table.staged else {
         return Vec::new();

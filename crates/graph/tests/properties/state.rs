@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use leadpulse_graph::{
-    DAY_MS, Edge, EntityId, EventLayout, EventState, Graph, Node, Outcome, Outcomes, SlotKind,
-    Staged, Tally, Tracking,
+    DAY_MS, DealOutcomes, DecayedTally, Edge, EntityId, EventLayout, EventState, Graph, Node,
+    RowOutcome, SlotKind, StagedEvent, Tracking,
 };
 use leadpulse_schema::{TableId, View};
 use proptest::prelude::*;
@@ -34,8 +34,8 @@ fn hub_key(graph: &Graph, entity: EntityId) -> HubKey {
     )
 }
 
-/// `found` is `expected` up to the rounding of a sum of numbers that add up to `scale` in absolute terms; what has decayed below
-/// 1e-100 may be nothing.
+/// `found` is `expected` up to the rounding of a sum of numbers that add up to `scale` in absolute
+/// terms; what has decayed below 1e-100 may be nothing.
 fn assert_close(found: f64, expected: f64, scale: f64, what: impl Fn() -> String) {
     assert!(
         (found - expected).abs() <= 1e-9 * scale + 1e-100,
@@ -47,7 +47,8 @@ fn assert_close(found: f64, expected: f64, scale: f64, what: impl Fn() -> String
 /// What is exact even if an event was taken back after others had been let in.
 struct Expected<'w> {
     events: Vec<&'w Plain>,
-    /// Events that were in and were taken back: they leave their rounding, and what they displaced is gone.
+    /// Events that were in and were taken back: they leave their rounding, and what they displaced
+    /// is gone.
     removed: Vec<&'w Plain>,
 }
 
@@ -198,8 +199,9 @@ fn check_events(
     );
 }
 
-/// How far the kept steps lead: per stage the newest time at which it followed the one before within the window.
-fn order_reached(staged: &[Staged], top_stage: u8, window_ms: i64) -> Vec<Option<i64>> {
+/// How far the kept steps lead: per stage the newest time at which it followed the one before
+/// within the window.
+fn order_reached(staged: &[StagedEvent], top_stage: u8, window_ms: i64) -> Vec<Option<i64>> {
     let mut reached: Vec<Option<i64>> = vec![None; usize::from(top_stage)];
     for event in staged {
         let j = usize::from(event.stage) - 1;
@@ -214,7 +216,14 @@ fn order_reached(staged: &[Staged], top_stage: u8, window_ms: i64) -> Vec<Option
     reached
 }
 
-fn check_tally(graph: &Graph, tally: &Tally, times: &[i64], is_exact: bool, t_ms: i64, what: &str) {
+fn check_tally(
+    graph: &Graph,
+    tally: &DecayedTally,
+    times: &[i64],
+    is_exact: bool,
+    t_ms: i64,
+    what: &str,
+) {
     assert_eq!(tally.count() as usize, times.len(), "{what}");
     let newest_ms = times.iter().copied().max().unwrap();
     assert!(
@@ -412,7 +421,8 @@ fn check_node(
     }
 }
 
-/// Hub sums equal those of the world at the last board, and what a cell sees of the others is the others exactly.
+/// Hub sums equal those of the world at the last board, and what a cell sees of the others is the
+/// others exactly.
 fn check_hubs(market: &Market, graph: &Graph, oracle: &Oracle<'_>, t_ms: i64) {
     let shared = graph.shared();
     let board = oracle.at_board();
@@ -580,6 +590,7 @@ fn check_stats(market: &Market, graph: &Graph, world: &World<'_>) {
 }
 
 fn check(market: &Market, graph: &Graph, oracle: &Oracle<'_>, t_ms: i64) {
+    assert_eq!(graph.check(), Ok(()));
     let world = oracle.now();
     let cells = world.cells();
     assert_eq!(graph.cells().count(), cells.len(), "cells");
@@ -616,7 +627,7 @@ fn check(market: &Market, graph: &Graph, oracle: &Oracle<'_>, t_ms: i64) {
             );
         }
         let (at, _) = graph.find(members[0].0, &members[0].1).unwrap();
-        let Outcomes {
+        let DealOutcomes {
             won,
             lost,
             open,
@@ -739,7 +750,7 @@ fn a_delete_keeps_history_and_stands_alone() {
     let mut graph = market.graph(Tracking::On);
     assert_eq!(
         graph.apply(&market.batch(&rows), None),
-        vec![Outcome::Accepted; 3]
+        vec![RowOutcome::Accepted; 3]
     );
     let (at, node) = graph.find(contacts.id, "c").unwrap();
     assert!(!node.is_known());

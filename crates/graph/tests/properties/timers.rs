@@ -1,4 +1,5 @@
-//! Time alone: a cell whose entity leaves or enters the population as days pass is asked for again.
+//! Time alone: a cell whose entity leaves or enters the population as days pass is asked for
+//! again.
 
 use std::collections::BTreeMap;
 
@@ -30,7 +31,7 @@ proptest! {
     #![proptest_config(cases(128))]
 
     #[test]
-    fn whoever_leaves_a_population_is_scored_again(seeds in seeds(60, 60), steps in prop::collection::vec(1..200_i64, 1..12)) {
+    fn an_entity_that_leaves_a_population_is_scored_again(seeds in seeds(60, 60), steps in prop::collection::vec(1..200_i64, 1..12)) {
         let market = crm();
         let rows = stream(&market, Style { ties: false, wild: false }, &seeds);
         let mut graph = market.graph(Tracking::On);
@@ -46,6 +47,7 @@ proptest! {
             t_ms += hours * HOUR_MS;
             let due = graph.next_timer_ms();
             graph.advance(t_ms);
+            prop_assert_eq!(graph.check(), Ok(()));
             let after = eligible(&market, &graph, t_ms);
             let dirty: BTreeMap<CellRef, Reasons> = graph.take_dirty(usize::MAX).into_iter().collect();
             for (who, was) in &before {
@@ -61,9 +63,10 @@ proptest! {
     }
 }
 
-/// A cell that was left and given away again is asked for once, with a reason, whatever timers were set on it before.
+/// A cell that was left and given away again is asked for once, with a reason, whatever timers
+/// were set on it before.
 #[test]
-fn a_freed_cell_does_not_haunt_its_successor() {
+fn a_freed_cell_leaves_no_timer_to_its_successor() {
     use crate::market::{Datum, Plain};
     let mut market = crm();
     market.options.shards = 1;

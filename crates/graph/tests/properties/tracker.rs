@@ -1,4 +1,5 @@
-//! The change tracker misses nothing: whatever a cell's features can read, here or in other cells, a change of it marks the cell.
+//! The change tracker misses nothing: whatever a cell's features can read, here or in other cells,
+//! a change of it marks the cell.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,8 +8,8 @@ use proptest::prelude::*;
 
 use crate::market::{Datum, Dice, Plain, START_MS, Style, cases, network, seeds, stream};
 
-/// Everything that can be read of a cell, by its anchor: its nodes, who stands for whom, who refers to them, and the outcomes of the
-/// cells that its edges lead to.
+/// Everything that can be read of a cell, by its anchor: its nodes, who stands for whom, who
+/// refers to them, and the outcomes of the cells that its edges lead to.
 fn readable(graph: &Graph) -> BTreeMap<EntityId, (CellRef, String)> {
     let image = serde_json::to_value(graph.image()).unwrap();
     let name = |entity: EntityId| {
@@ -73,6 +74,7 @@ proptest! {
             let (batch, after) = rest.split_at((1 + dice.below(4) as usize).min(rest.len()));
             rest = after;
             graph.apply(&market.batch(batch), None);
+            prop_assert_eq!(graph.check(), Ok(()));
             let now = readable(&graph);
             let dirty: BTreeSet<CellRef> = graph.take_dirty(0).into_iter().map(|(at, _)| at).collect();
             for (anchor, (at, text)) in &now {

@@ -1,4 +1,4 @@
-//! Who is who, and whose: keys become dense ids, entities have a place in a cell, members have a parent.
+//! Interned entity keys: a dense id, the place, owner and parent of each entity.
 
 use std::sync::Arc;
 
@@ -7,35 +7,34 @@ use smallvec::SmallVec;
 
 use leadpulse_schema::{Catalog, HubId, TableId};
 
-use crate::cell::{CellRef, EntityId};
+use crate::ids::{CellRef, EntityId};
 
-/// Where an entity's node is.
+/// The place of an entity's node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// Its cell.
+pub struct NodePlace {
     pub cell: CellRef,
     /// Index in the cell's nodes.
     pub node: u32,
 }
 
-/// What kind of thing a key names: a table's entities, a promoted hub's values, or domains.
+/// A space of keys: a table's entities, a promoted hub's values, or domains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Namespace(u16);
 
 #[derive(Debug)]
-struct Entry {
+struct DirectoryEntry {
     namespace: Namespace,
     key: Arc<str>,
-    place: Option<Place>,
+    place: Option<NodePlace>,
     parent: Option<EntityId>,
     owner: Option<EntityId>,
     children: SmallVec<[EntityId; 2]>,
 }
 
-/// All entities ever named.
+/// All entities that were ever named.
 #[derive(Debug)]
 pub struct Directory {
-    entries: Vec<Entry>,
+    entries: Vec<DirectoryEntry>,
     maps: Vec<FxHashMap<Arc<str>, EntityId>>,
     tables: usize,
     hub_namespace: Vec<Namespace>,
@@ -87,7 +86,7 @@ impl Directory {
     pub fn of_domains(&self) -> Namespace {
         self.domains
     }
-    /// The id of a key, new if it was never named.
+    /// The id of a key; a new one for a key that was never named.
     pub fn intern(&mut self, namespace: Namespace, key: &str) -> EntityId {
         if let Some(id) = self.maps[namespace.0 as usize].get(key) {
             return *id;
@@ -95,7 +94,7 @@ impl Directory {
         let id = EntityId(u32::try_from(self.entries.len()).expect("fewer than 2^32 entities"));
         let key: Arc<str> = key.into();
         self.maps[namespace.0 as usize].insert(key.clone(), id);
-        self.entries.push(Entry {
+        self.entries.push(DirectoryEntry {
             namespace,
             key,
             place: None,
@@ -105,36 +104,36 @@ impl Directory {
         });
         id
     }
-    /// The id of a key, if it was ever named.
+    /// The id of a key; `None` for a key that was never named.
     pub fn find(&self, namespace: Namespace, key: &str) -> Option<EntityId> {
         self.maps[namespace.0 as usize].get(key).copied()
     }
-    /// An entity's key.
+    /// The key of an entity, unique in its namespace.
     pub fn key(&self, entity: EntityId) -> &Arc<str> {
         &self.entry(entity).key
     }
-    /// An entity's table; promoted hub values and domains have none.
+    /// The table of an entity; promoted hub values and domains have none.
     pub fn table(&self, entity: EntityId) -> Option<TableId> {
         let namespace = self.entry(entity).namespace.0;
         ((namespace as usize) < self.tables).then_some(TableId(namespace))
     }
-    /// The hub an entity is a node of.
+    /// The hub that an entity is a value of.
     pub fn hub(&self, entity: EntityId) -> Option<HubId> {
         self.hub_of[self.entry(entity).namespace.0 as usize]
     }
-    /// Whether an entity is a domain.
+    /// Whether an entity is a domain, by which members find their root.
     pub fn is_domain(&self, entity: EntityId) -> bool {
         self.entry(entity).namespace == self.domains
     }
-    /// Where an entity's node is; hubs, domains and keys that were only referred to have none.
-    pub fn place(&self, entity: EntityId) -> Option<Place> {
+    /// The place of an entity's node; hubs, domains and keys that were only referred to have none.
+    pub fn place(&self, entity: EntityId) -> Option<NodePlace> {
         self.entry(entity).place
     }
-    pub(crate) fn set_place(&mut self, entity: EntityId, place: Place) {
+    pub(crate) fn set_place(&mut self, entity: EntityId, place: NodePlace) {
         self.entries[entity.0 as usize].place = Some(place);
     }
-    /// The entity it belongs to: whom it was absorbed by, its owner, or the domain that stands for its root. Following parents leads
-    /// to the anchor of its cell.
+    /// The home of an entity: its survivor, its owner, or the domain that stands for its root.
+    /// Following parents leads to the anchor of the cell.
     pub fn parent(&self, entity: EntityId) -> Option<EntityId> {
         self.entry(entity).parent
     }
@@ -149,19 +148,20 @@ impl Directory {
             self.entries[new.0 as usize].children.push(entity);
         }
     }
-    /// The owner that its current version names.
+    /// The owner that the current version of an entity names.
     pub fn owner(&self, entity: EntityId) -> Option<EntityId> {
         self.entry(entity).owner
     }
     pub(crate) fn set_owner(&mut self, entity: EntityId, owner: Option<EntityId>) {
         self.entries[entity.0 as usize].owner = owner;
     }
-    /// The entity and everyone below it. Contradicting versions may close a ring: it is walked once.
+    /// The entity and all entities below it. Contradicting versions may close a ring: it is walked
+    /// once.
     pub(crate) fn subtree(&self, entity: EntityId) -> Vec<EntityId> {
         let mut all = vec![entity];
         let mut next = 0;
         while next < all.len() {
-            // Everyone has one parent, so only the start can come up again.
+            // Every entity has one parent, so only the start can come up again.
             all.extend(
                 self.entry(all[next])
                     .children
@@ -173,7 +173,8 @@ impl Directory {
         }
         all
     }
-    /// The anchor of its cell: the end of its parents; where they run in a ring, the smallest (table, key) of it that was not absorbed.
+    /// The anchor of an entity's cell: the end of its parents. Where they run in a ring, the
+    /// smallest (table, key) of the ring that was not absorbed.
     pub(crate) fn top(&self, entity: EntityId, is_absorbed: impl Fn(EntityId) -> bool) -> EntityId {
         let mut path: SmallVec<[EntityId; 8]> = smallvec::smallvec![entity];
         while let Some(parent) = self.parent(path[path.len() - 1]) {
@@ -184,26 +185,26 @@ impl Directory {
                     .filter(|e| self.table(*e).is_some() && !is_absorbed(*e));
                 return ring
                     .min_by(|a, b| self.order(*a, *b))
-                    .expect("whoever was absorbed is followed by its survivor");
+                    .expect("an absorbed entity is followed by its survivor");
             }
             path.push(parent);
         }
         path[path.len() - 1]
     }
-    /// The order of (table, key), which does not depend on who was named first.
+    /// The order of (table, key), which does not depend on the order of first sight.
     pub(crate) fn order(&self, a: EntityId, b: EntityId) -> std::cmp::Ordering {
         let (a, b) = (self.entry(a), self.entry(b));
         (a.namespace, &a.key).cmp(&(b.namespace, &b.key))
     }
-    /// How many entities were ever named.
+    /// The number of entities ever named.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
-    /// Whether none was.
+    /// Whether no entity was ever named.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
-    fn entry(&self, entity: EntityId) -> &Entry {
+    fn entry(&self, entity: EntityId) -> &DirectoryEntry {
         &self.entries[entity.0 as usize]
     }
 }

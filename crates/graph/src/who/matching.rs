@@ -1,30 +1,35 @@
-//! Which domains entities name, and which root a domain leads to.
+//! Domains that entities name: claims by roots, and the members that seek a root.
 
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
-use crate::cell::EntityId;
+use crate::ids::EntityId;
 
-/// The domains an entity's current version names, in the order of its fields.
-pub(crate) type Named = SmallVec<[EntityId; 1]>;
+/// The domains that an entity's current version names, in the order of its fields.
+pub(crate) type NamedDomains = SmallVec<[EntityId; 1]>;
 
 /// Domains by entity, and entities by domain.
 #[derive(Debug, Default)]
 pub(crate) struct Matching {
-    named: FxHashMap<EntityId, Named>,
-    /// Root rows that name a domain: it leads to one of them.
+    named: FxHashMap<EntityId, NamedDomains>,
+    /// Root rows that name a domain, which leads to one of them.
     claims: FxHashMap<EntityId, Vec<EntityId>>,
-    /// Member rows that name a domain.
+    /// Member rows that name a domain, in the order of first sight.
     seekers: FxHashMap<EntityId, Vec<EntityId>>,
 }
 
 impl Matching {
-    /// The domains an entity names.
+    /// The domains that an entity names, in the order of its fields.
     pub(crate) fn named(&self, entity: EntityId) -> &[EntityId] {
         self.named.get(&entity).map_or(&[], |named| named)
     }
-    /// Replaces the domains an entity names. Returns those that were added or dropped.
-    pub(crate) fn rename(&mut self, entity: EntityId, is_root: bool, named: Named) -> Named {
+    /// Replaces the domains that an entity names. Returns those that were added or dropped.
+    pub(crate) fn rename(
+        &mut self,
+        entity: EntityId,
+        is_root: bool,
+        named: NamedDomains,
+    ) -> NamedDomains {
         let before = if named.is_empty() {
             self.named.remove(&entity)
         } else {
@@ -37,11 +42,11 @@ impl Matching {
             &mut self.seekers
         };
         let dropped = before.iter().filter(|d| !named.contains(d));
-        let mut changed: Named = dropped.copied().collect();
+        let mut changed: NamedDomains = dropped.copied().collect();
         for domain in &changed {
             let entities = index
                 .get_mut(domain)
-                .expect("who names a domain is listed under it");
+                .expect("an entity is listed under each domain that it names");
             entities.retain(|e| *e != entity);
             if entities.is_empty() {
                 index.remove(domain);
@@ -57,7 +62,7 @@ impl Matching {
     pub(crate) fn claims(&self, domain: EntityId) -> &[EntityId] {
         self.claims.get(&domain).map_or(&[], |roots| roots)
     }
-    /// All claimed domains.
+    /// All domains that a root names.
     pub(crate) fn claimed(&self) -> impl Iterator<Item = EntityId> {
         self.claims.keys().copied()
     }

@@ -1,44 +1,46 @@
-//! Who is the same as whom: rows joined by links into one.
+//! Identity: rows joined by links into one.
 //!
-//! A link (this row is now that row) is never taken back, so what is joined is a function of the set of links, whatever their
-//! order. The survivor of a group is the end of its links; where there are several ends, the smallest (table, key); where links run
-//! in a ring, the smallest of what is left when all that nothing leads to is peeled off.
+//! A link (this row is now that row) is never taken back, so the groups are a function of the set
+//! of links, whatever their order. The survivor of a group is the end of its links; of several
+//! ends, the smallest (table, key). Where links run in a ring, entities that no link leads to are
+//! peeled off one by one, and the survivor is the smallest of those left.
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
-use crate::cell::EntityId;
-use crate::directory::Directory;
+use crate::ids::EntityId;
+use crate::who::directory::Directory;
 
 #[derive(Clone, Debug)]
-struct Group {
+struct IdentityGroup {
     survivor: EntityId,
     /// Ascending by (table, key).
     members: Vec<EntityId>,
 }
 
-/// All links and what they join.
+/// All links and the groups that they join.
 #[derive(Debug, Default)]
 pub struct Identity {
     links: FxHashMap<EntityId, SmallVec<[EntityId; 1]>>,
     group_of: FxHashMap<EntityId, usize>,
-    groups: Vec<Group>,
+    groups: Vec<IdentityGroup>,
 }
 
 impl Identity {
-    /// The entity that stands for another: itself unless it was joined to one.
+    /// The entity that stands for another: the entity itself unless it was joined to one.
     pub fn survivor(&self, entity: EntityId) -> EntityId {
         self.group_of
             .get(&entity)
             .map_or(entity, |group| self.groups[*group].survivor)
     }
-    /// Everyone joined with an entity, itself included, ascending by (table, key); empty if nobody is.
+    /// All entities joined with one, itself included, ascending by (table, key); empty without
+    /// links.
     pub fn group(&self, entity: EntityId) -> &[EntityId] {
         self.group_of
             .get(&entity)
             .map_or(&[], |group| &self.groups[*group].members)
     }
-    /// Notes that `from` became `to`. Says whether that was new.
+    /// Notes that `from` became `to`. Returns whether that was new.
     pub(crate) fn link(&mut self, directory: &Directory, from: EntityId, to: EntityId) -> bool {
         let links = self.links.entry(from).or_default();
         if from == to || links.contains(&to) {
@@ -56,7 +58,7 @@ impl Identity {
                 (b, a)
             };
             let members = std::mem::take(&mut self.groups[small].members);
-            // Someone alone who became one of a group that has an end leaves that end as it is.
+            // A lone entity that became one of a group with an end leaves that end as it is.
             keeps_its_end =
                 small == a && members.len() == 1 && self.is_end(self.groups[large].survivor);
             for member in members {
@@ -78,7 +80,7 @@ impl Identity {
     }
     fn group_index(&mut self, entity: EntityId) -> usize {
         *self.group_of.entry(entity).or_insert_with(|| {
-            self.groups.push(Group {
+            self.groups.push(IdentityGroup {
                 survivor: entity,
                 members: vec![entity],
             });

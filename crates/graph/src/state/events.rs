@@ -1,39 +1,42 @@
-//! The temporal state of one entity for one event table. Every update commutes: the order of arrival does not matter.
+//! The temporal state of one entity for one event table. Every update commutes: the order of
+//! arrival does not matter.
 //!
-//! An event can be taken back. What was added is subtracted; a sum of nothing is exactly nothing. What was forgotten cannot come
-//! back: the newest event's amounts, the newest time of a slot, what a ring had dropped. That is told as [`Undo::Inexact`].
+//! An event can be taken back: its amounts are subtracted, and a sum of no events is exactly zero.
+//! Forgotten values cannot come back: the newest event's amounts, the newest time of a slot,
+//! entries that a full list had dropped. Such a retraction is reported as [`Undo::Inexact`].
 
 use serde::Serialize;
 use smallvec::SmallVec;
 
-use crate::days::day_number;
-use crate::decay::{Bank, Landmark, NO_LANDMARK};
-use crate::layout::Phi;
 use crate::options::{DAY_MS, GraphOptions};
+use crate::state::days::day_number;
+use crate::state::decay::{Bank, Landmark, NO_LANDMARK};
+use crate::state::layout::Phi;
 
-/// An event on the way to a decision.
+/// An event of a stage on the way to a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Staged {
-    /// When it happened, milliseconds.
+pub struct StagedEvent {
+    /// Event time, milliseconds.
     pub time_ms: i64,
-    /// Breaks ties of time.
+    /// Fingerprint of the event: breaks ties of time.
     pub fingerprint: u64,
-    /// Its stage, from 1.
+    /// Number of the stage, from 1.
     pub stage: u8,
 }
 
-/// The newest event: its time, fingerprint and what it added.
+/// The newest event: time, fingerprint and amounts.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Newest {
-    /// When it happened, milliseconds.
+    /// Event time, milliseconds.
     pub time_ms: i64,
-    /// Breaks ties of time.
+    /// Fingerprint of the event: breaks ties of time.
     pub fingerprint: u64,
-    /// What it added; empty where a retraction left nothing to restore it from.
+    /// Amounts by slot; empty after a retraction of the newest event, which leaves nothing to
+    /// restore them from.
     pub phi: SmallVec<[(u16, f32); 8]>,
 }
 
-/// An event as it is added or taken back.
+/// An event that is added or taken back.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Occurrence<'a> {
     pub phi: &'a Phi,
@@ -42,14 +45,14 @@ pub(crate) struct Occurrence<'a> {
     pub fingerprint: u64,
 }
 
-/// How well something was taken back.
+/// The completeness of a retraction. Later ones are worse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Undo {
-    /// As if it had never been there.
+    /// State is as if the event had never been added.
     Exact,
-    /// But for what was forgotten in between.
+    /// State lacks values that were forgotten in between.
     Inexact,
-    /// It was not there: nothing changed.
+    /// The event was not there: nothing changed.
     Unmatched,
 }
 
@@ -57,25 +60,25 @@ pub(crate) enum Undo {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct EventState {
     landmark: Landmark,
-    /// Slots that hold something, ascending.
+    /// Slots with an amount, ascending.
     slots: Vec<u16>,
-    /// Per slot, how many amounts are in its sums.
+    /// Number of amounts in the sums, per slot.
     counts: Vec<u32>,
     /// `[slots, half-lives]`, relative to the landmark.
     sums: Vec<f64>,
-    /// Per slot the newest event time, milliseconds.
+    /// Newest event time per slot, milliseconds.
     slot_newest_ms: Vec<i64>,
-    /// Events ever.
+    /// Number of events ever.
     pub total: u64,
-    /// The oldest event's time, milliseconds.
+    /// The oldest event's time, milliseconds; `i64::MAX` without events.
     pub oldest_ms: i64,
     /// The newest event.
     pub newest: Option<Newest>,
     /// The newest active days (UTC day numbers) and their events, ascending.
     days: Vec<(i32, u32)>,
     /// The newest staged events, ascending.
-    pub staged: Vec<Staged>,
-    /// Staged events ever.
+    pub staged: Vec<StagedEvent>,
+    /// Number of staged events ever.
     staged_total: u32,
 }
 
@@ -127,7 +130,7 @@ impl EventState {
         self.landmark = landmark;
     }
 
-    /// The place of a slot, new if it held nothing.
+    /// The index of a slot, new if it had no amount.
     fn slot(&mut self, slot: u16, halves: usize) -> usize {
         match self.slots.binary_search(&slot) {
             Ok(at) => at,
@@ -197,7 +200,7 @@ impl EventState {
         if let Some(stage) = stage {
             keep_greatest(
                 &mut self.staged,
-                Staged {
+                StagedEvent {
                     time_ms,
                     fingerprint,
                     stage,
@@ -208,7 +211,7 @@ impl EventState {
         }
     }
 
-    /// Adds all events of another state: as if each had been added here.
+    /// Adds all events of another state, as if each had been added here.
     pub(crate) fn merge(&mut self, bank: &Bank, options: &GraphOptions, mut other: EventState) {
         if other.is_empty() {
             return;
@@ -249,7 +252,7 @@ impl EventState {
         self.staged_total += other.staged_total;
     }
 
-    /// Whether what an event added is all there.
+    /// Whether the state may contain an event: every trace of it is there, or may be forgotten.
     fn may_hold(&self, bank: &Bank, event: Occurrence<'_>) -> bool {
         let day = day_number(event.time_ms);
         let kept_days: u64 = self.days.iter().map(|(_, events)| u64::from(*events)).sum();
@@ -264,8 +267,8 @@ impl EventState {
             && (may_be_forgotten || self.days.binary_search_by_key(&day, |(d, _)| *d).is_ok())
     }
 
-    /// Takes an event back, which is in it for certain or perhaps. `known_newest_ms`: another event that is still there, as far as
-    /// anyone remembers.
+    /// Takes an event back that the state contains for certain, or perhaps. `known_newest_ms` is
+    /// the newest other event that evidence still remembers.
     pub(crate) fn retract(
         &mut self,
         bank: &Bank,
@@ -280,21 +283,31 @@ impl EventState {
             *self = Self::default();
             return Undo::Exact;
         }
-        let Occurrence {
-            phi,
-            stage,
-            time_ms,
-            fingerprint,
-        } = event;
-        let halves = bank.len();
-        let mut undo = Undo::Exact;
         let kept_days: u64 = self.days.iter().map(|(_, events)| u64::from(*events)).sum();
         let forgot_days = kept_days < self.total;
         self.total -= 1;
+        self.subtract(bank, event);
+        let mut undo = self.retract_day(event.time_ms, forgot_days);
+        undo = undo.max(self.retract_stage(event));
+        if event.time_ms == self.oldest_ms {
+            self.estimate_oldest(event.time_ms, forgot_days);
+            undo = Undo::Inexact;
+        }
+        if self.slot_newest_ms.contains(&event.time_ms) {
+            self.estimate_newest(event, known_newest_ms);
+            undo = Undo::Inexact;
+        }
+        undo
+    }
+
+    /// Subtracts the amounts of an event from the sums. A slot without amounts is dropped, so that
+    /// rounding leaves nothing behind.
+    fn subtract(&mut self, bank: &Bank, event: Occurrence<'_>) {
+        let halves = bank.len();
         let weights: SmallVec<[f64; 6]> = (0..halves)
-            .map(|h| bank.weight(h, time_ms, self.landmark))
+            .map(|h| bank.weight(h, event.time_ms, self.landmark))
             .collect();
-        for (slot, amount) in phi {
+        for (slot, amount) in event.phi {
             let Ok(at) = self.slots.binary_search(slot) else {
                 continue;
             };
@@ -309,79 +322,83 @@ impl EventState {
                 self.sums.drain(at * halves..(at + 1) * halves);
             }
         }
-        if let Ok(at) = self
-            .days
-            .binary_search_by_key(&day_number(time_ms), |(d, _)| *d)
-        {
-            self.days[at].1 -= 1;
-            if self.days[at].1 == 0 {
-                self.days.remove(at);
-                // An older day that had been dropped belongs here now.
-                undo = undo.max(if forgot_days {
-                    Undo::Inexact
-                } else {
-                    Undo::Exact
-                });
-            }
-        }
-        if let Some(stage) = stage {
-            let forgot = self.staged_total as usize > self.staged.len();
-            self.staged_total = self.staged_total.saturating_sub(1);
-            if let Ok(at) = self.staged.binary_search(&Staged {
-                time_ms,
-                fingerprint,
-                stage,
-            }) {
-                self.staged.remove(at);
-                undo = undo.max(if forgot { Undo::Inexact } else { Undo::Exact });
-            }
-        }
-        if time_ms == self.oldest_ms {
-            // The next oldest lies on the first active day, if none was dropped.
-            let first_ms = self
-                .days
-                .first()
-                .map(|(day, _)| i64::from(*day) * DAY_MS)
-                .filter(|_| !forgot_days);
-            self.oldest_ms = first_ms.map_or(time_ms, |first| first.max(time_ms));
-            undo = Undo::Inexact;
-        }
-        if self.slot_newest_ms.contains(&time_ms) {
-            let staged_ms = self.staged.last().map(|s| s.time_ms);
-            let others = self
-                .slot_newest_ms
-                .iter()
-                .copied()
-                .filter(|t| *t != time_ms)
-                .max();
-            let left = [staged_ms, others, known_newest_ms, Some(self.oldest_ms)]
-                .into_iter()
-                .flatten();
-            let newest_ms = left
-                .filter(|t| *t <= time_ms)
-                .max()
-                .unwrap_or(self.oldest_ms);
-            self.slot_newest_ms
-                .iter_mut()
-                .filter(|t| **t == time_ms)
-                .for_each(|t| *t = newest_ms);
-            // An estimate has no amounts; it stands for whichever event happened then.
-            let is_it = |n: &Newest| {
-                n.time_ms == time_ms && (n.fingerprint == fingerprint || n.phi.is_empty())
-            };
-            if self.newest.as_ref().is_some_and(is_it) {
-                self.newest = Some(Newest {
-                    time_ms: newest_ms,
-                    fingerprint: 0,
-                    phi: SmallVec::new(),
-                });
-            }
-            undo = Undo::Inexact;
-        }
-        undo
     }
 
-    /// Whether there is no event.
+    /// Takes an event back from the active days.
+    fn retract_day(&mut self, time_ms: i64, forgot_days: bool) -> Undo {
+        let day = day_number(time_ms);
+        let Ok(at) = self.days.binary_search_by_key(&day, |(d, _)| *d) else {
+            return Undo::Exact;
+        };
+        self.days[at].1 -= 1;
+        if self.days[at].1 > 0 {
+            return Undo::Exact;
+        }
+        self.days.remove(at);
+        // An older day that had been dropped belongs here now.
+        match forgot_days {
+            true => Undo::Inexact,
+            false => Undo::Exact,
+        }
+    }
+
+    /// Takes an event back from the staged events.
+    fn retract_stage(&mut self, event: Occurrence<'_>) -> Undo {
+        let Some(stage) = event.stage else {
+            return Undo::Exact;
+        };
+        let forgot = self.staged_total as usize > self.staged.len();
+        self.staged_total = self.staged_total.saturating_sub(1);
+        let staged = StagedEvent {
+            time_ms: event.time_ms,
+            fingerprint: event.fingerprint,
+            stage,
+        };
+        let Ok(at) = self.staged.binary_search(&staged) else {
+            return Undo::Exact;
+        };
+        self.staged.remove(at);
+        match forgot {
+            true => Undo::Inexact,
+            false => Undo::Exact,
+        }
+    }
+
+    /// Estimates the oldest time after the event of that time was taken back: the next oldest lies
+    /// on the first active day, if none was dropped.
+    fn estimate_oldest(&mut self, time_ms: i64, forgot_days: bool) {
+        let first = self.days.first().filter(|_| !forgot_days);
+        let first_ms = first.map(|(day, _)| i64::from(*day) * DAY_MS);
+        self.oldest_ms = first_ms.map_or(time_ms, |first| first.max(time_ms));
+    }
+
+    /// Estimates newest times after an event of such a time was taken back: the latest time that
+    /// is still known and not later.
+    fn estimate_newest(&mut self, event: Occurrence<'_>, known_newest_ms: Option<i64>) {
+        let time_ms = event.time_ms;
+        let staged_ms = self.staged.last().map(|s| s.time_ms);
+        let slots = self.slot_newest_ms.iter().copied();
+        let others = slots.filter(|t| *t != time_ms).max();
+        let left = [staged_ms, others, known_newest_ms, Some(self.oldest_ms)];
+        let left = left.into_iter().flatten().filter(|t| *t <= time_ms);
+        let newest_ms = left.max().unwrap_or(self.oldest_ms);
+        for slot_ms in self.slot_newest_ms.iter_mut().filter(|t| **t == time_ms) {
+            *slot_ms = newest_ms;
+        }
+        // An estimate has no amounts; it stands for whichever event happened then.
+        let is_it = |n: &Newest| {
+            n.time_ms == time_ms && (n.fingerprint == event.fingerprint || n.phi.is_empty())
+        };
+        if self.newest.as_ref().is_some_and(is_it) {
+            self.newest = Some(Newest {
+                time_ms: newest_ms,
+                fingerprint: 0,
+                phi: SmallVec::new(),
+            });
+        }
+    }
+
+    /// Whether the state contains no event.
     pub fn is_empty(&self) -> bool {
         self.total == 0
     }
@@ -393,11 +410,12 @@ impl EventState {
     pub fn active_days(&self) -> impl DoubleEndedIterator<Item = i32> + ExactSizeIterator {
         self.days.iter().map(|(day, _)| *day)
     }
-    /// The landmark its sums are relative to.
+    /// The landmark that sums are relative to.
     pub fn landmark(&self) -> Landmark {
         self.landmark
     }
-    /// Slots that hold something with their sums per half-life (relative to the landmark) and newest event time, ascending by slot.
+    /// Slots with an amount, ascending: their sums per half-life, relative to the landmark, and
+    /// newest event time, milliseconds.
     pub fn slots<'a>(&'a self, bank: &Bank) -> impl Iterator<Item = (u16, &'a [f64], i64)> {
         self.slots
             .iter()
@@ -405,7 +423,8 @@ impl EventState {
             .zip(&self.slot_newest_ms)
             .map(|((slot, sums), newest)| (*slot, sums, *newest))
     }
-    /// This state with its sums relative to another landmark: two states of the same events are then alike.
+    /// This state with sums relative to another landmark: two states of the same events are then
+    /// alike.
     pub(crate) fn relative_to(&self, bank: &Bank, landmark: Landmark) -> EventState {
         let mut state = self.clone();
         if !state.is_empty() {
@@ -420,6 +439,6 @@ impl EventState {
             + self.sums.capacity() * 8
             + self.slot_newest_ms.capacity() * 8
             + self.days.capacity() * 8
-            + self.staged.capacity() * size_of::<Staged>()
+            + self.staged.capacity() * size_of::<StagedEvent>()
     }
 }

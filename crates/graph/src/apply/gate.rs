@@ -1,9 +1,10 @@
-//! Late, duplicate, future, taken back: which rows are let in.
+//! The gate for event rows: late, duplicate, future, and retracted ones are refused.
 //!
-//! Late is measured against the newest accepted event of the row's own input partition, so that one far-ahead partition makes nobody
-//! else late. Fingerprints live as long as an event could still be let in. An event of a forgotten day is late in every partition, also
-//! in one that was added later, so a duplicate is either recognised or late. Refused rows move nothing: neither a wrong clock nor a
-//! repeat makes a partition's later rows late.
+//! Late is measured against the newest accepted event of the row's own input partition, so that
+//! one far-ahead partition makes no other late. Fingerprints are kept as long as an event could
+//! still be admitted. An event of a forgotten day is late in every partition, also in one that was
+//! added later, so a duplicate is either recognised or late. Refused rows move nothing: neither a
+//! wrong clock nor a repeat makes a partition's later rows late.
 
 use std::collections::BTreeMap;
 
@@ -15,25 +16,26 @@ use leadpulse_schema::{Row, TableId};
 
 use crate::options::{DAY_MS, GraphOptions};
 
-/// What became of a row.
+/// The fate of a row at the graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Outcome {
-    /// It is in the graph; a retraction is carried out, or holds its event off.
+pub enum RowOutcome {
+    /// The row is in the graph; a retraction took its event back, or will hold it off.
     Accepted,
-    /// Its event was there already, or was taken back before it came; or it takes back what was taken back already.
+    /// A repeat: of an event, of a retraction, or an event whose retraction came first.
     Duplicate,
-    /// It is older than its partition's newest event by more than the horizon, or of a day whose fingerprints its table has forgotten.
+    /// Older than the newest event of the row's partition by more than the horizon, or of a day
+    /// whose fingerprints the table has forgotten.
     Late,
-    /// It lies further in the future of its known time, or of the clock, than tolerated.
+    /// Further ahead of the row's known time, or of the clock, than tolerated.
     Future,
 }
 
-/// Event rows accepted from an input partition.
+/// The accepted event rows of an input partition.
 #[derive(Debug, Default)]
 struct Partition {
     /// The newest event time among them, milliseconds; `None` while rows are only expected.
     newest_ms: Option<i64>,
-    /// Their tables, and those expected; mostly one.
+    /// Tables of the accepted rows, and expected ones; mostly one.
     tables: SmallVec<[TableId; 2]>,
 }
 
@@ -51,7 +53,7 @@ impl Partition {
     }
 }
 
-/// Fingerprints, held for as long as their day is not late everywhere.
+/// Fingerprints, kept until their day is late everywhere.
 #[derive(Debug, Default)]
 struct Held {
     known: FxHashSet<u64>,
@@ -59,7 +61,7 @@ struct Held {
 }
 
 impl Held {
-    /// Holds a fingerprint; `false` if it was held already.
+    /// Keeps a fingerprint. Returns `false` for one that was kept already.
     fn insert(&mut self, table: TableId, fingerprint: u64, time_ms: i64) -> bool {
         let is_new = self.known.insert(fingerprint);
         if is_new {
@@ -70,7 +72,7 @@ impl Held {
         }
         is_new
     }
-    /// Drops those of days that end before their table's bound.
+    /// Drops the fingerprints of days that end before their table's bound.
     fn forget(&mut self, bounds: &FxHashMap<TableId, i64>, last_day: i64) {
         let days: Vec<i64> = self.by_day.range(..last_day).map(|(day, _)| *day).collect();
         for day in days {
@@ -92,23 +94,23 @@ impl Held {
     }
 }
 
-/// Whether fingerprints of a day are held under a bound.
+/// Whether fingerprints of a day are kept under a bound.
 fn is_held(day: i64, bound_ms: i64) -> bool {
     (day + 1).saturating_mul(DAY_MS) > bound_ms
 }
 
-/// What to do with a retraction.
+/// The way to treat a retraction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Takes {
-    /// Subtract the event: it was let in.
+    /// Subtract the event: it was admitted.
     Back,
-    /// Subtract the event if it is there: it is so old that nobody remembers.
+    /// Subtract the event if its state may contain it: no fingerprint is that old.
     BackIfThere,
-    /// Nothing yet: should its event still come, it is not let in.
+    /// Nothing yet: an event that still comes will be refused.
     Ahead,
-    /// Nothing: it was taken back before.
+    /// Nothing: the event was taken back before.
     Again,
-    /// Nothing: it is refused.
+    /// Nothing: the retraction is refused.
     Refused,
 }
 
@@ -123,7 +125,7 @@ pub struct Gate {
     cancelled: u64,
 }
 
-/// Identifies an event of an owner.
+/// The hash that identifies an event of an owner.
 pub fn fingerprint(row: Row<'_>, owner: &str) -> u64 {
     let mut hash = Xxh3::new();
     hash.update(&row.table().0.to_le_bytes());
@@ -134,37 +136,38 @@ pub fn fingerprint(row: Row<'_>, owner: &str) -> u64 {
 }
 
 impl Gate {
-    /// Lets an event row in or says why not. An event that was taken back before it came is a duplicate: it is not let in.
+    /// Admits an event row or refuses it. An event whose retraction came first is a duplicate.
     pub(crate) fn admit(
         &mut self,
         options: &GraphOptions,
         clock_ms: Option<i64>,
         row: Row<'_>,
         fingerprint: u64,
-    ) -> Outcome {
+    ) -> RowOutcome {
         let time_ms = row.event_ms();
         if is_future(options, clock_ms, row) {
-            return Outcome::Future;
+            return RowOutcome::Future;
         }
         let partition = self.partitions.get(&row.position().partition);
         if partition.is_some_and(|partition| time_ms < partition.bound_ms(options))
             || !self.remembers(row)
         {
-            return Outcome::Late;
+            return RowOutcome::Late;
         }
         if !self.events.insert(row.table(), fingerprint, time_ms) {
-            return Outcome::Duplicate;
+            return RowOutcome::Duplicate;
         }
         if self.retractions.known.contains(&fingerprint) {
             self.cancelled += 1;
-            return Outcome::Duplicate;
+            return RowOutcome::Duplicate;
         }
         self.advance(row);
-        Outcome::Accepted
+        RowOutcome::Accepted
     }
 
-    /// Lets a retraction in or says why not. It is never late: it carries the whole row. It is held against repeats for a horizon
-    /// from its event's time or from its partition's newest, whichever is later.
+    /// Admits a retraction or refuses it. A retraction is never late, for it carries the whole
+    /// row. Its fingerprint is kept against repeats for a horizon from the event's time or from
+    /// the partition's newest, whichever is later.
     pub(crate) fn admit_retraction(
         &mut self,
         options: &GraphOptions,
@@ -197,7 +200,8 @@ impl Gate {
         }
     }
 
-    /// Whether all fingerprints of the row's day are still held: a repeat would be recognised.
+    /// Whether all fingerprints of the row's day are still kept: a repeat would be recognised.
+    // Otherwise a partition that is added later could bring a forgotten event a second time.
     fn remembers(&self, row: Row<'_>) -> bool {
         self.forgotten
             .get(&row.table())
@@ -205,26 +209,29 @@ impl Gate {
     }
 
     /// Notes an accepted row of a partition.
+    // Refused rows do not advance it: an id used twice with a later time would make the rest late.
     fn advance(&mut self, row: Row<'_>) {
         let partition = self.partitions.entry(row.position().partition).or_default();
         partition.newest_ms = partition.newest_ms.max(Some(row.event_ms()));
         partition.add_table(row.table());
     }
 
-    /// Holds the table's fingerprints until the partition has had an accepted row, or until [`Self::caught_up`].
+    /// Keeps the table's fingerprints until the partition has had an accepted row, or until
+    /// [`Self::caught_up`].
     pub(crate) fn expect(&mut self, partition: u32, table: TableId) {
         self.partitions
             .entry(partition)
             .or_default()
             .add_table(table);
     }
-    /// Waits no longer for partitions without an accepted row.
+    /// Ends the wait for partitions without an accepted row.
     pub(crate) fn caught_up(&mut self) {
         self.partitions
             .retain(|_, partition| partition.newest_ms.is_some());
     }
 
-    /// Forgets fingerprints of events that would now be late in every partition their table has been read from or is expected in.
+    /// Forgets fingerprints of events that would now be late in every partition that their table
+    /// has been read from or is expected in.
     pub(crate) fn forget(&mut self, options: &GraphOptions) {
         let mut bounds: FxHashMap<TableId, i64> = FxHashMap::default();
         for partition in self.partitions.values() {
@@ -245,23 +252,28 @@ impl Gate {
         }
     }
 
-    /// Fingerprints held.
+    /// The number of fingerprints kept.
     pub(crate) fn len(&self) -> usize {
         self.events.known.len() + self.retractions.known.len()
     }
-    /// Events that were not let in because their retraction had come before them.
+    /// The number of events refused because their retraction had come first.
     pub(crate) fn cancelled(&self) -> u64 {
         self.cancelled
     }
 }
 
-/// Whether an event row lies too far ahead of its known time, or of our clock: the producer's own timestamp may be as wrong as its events.
+/// Whether an event row lies too far ahead of its known time, or of our clock.
+// Known times are producers' timestamps and may be as wrong as their events: the clock decides
+// too.
 fn is_future(options: &GraphOptions, clock_ms: Option<i64>, row: Row<'_>) -> bool {
     let now_ms = clock_ms.map_or(row.known_ms(), |clock| clock.min(row.known_ms()));
     row.event_ms() > now_ms.saturating_add(options.future_tolerance_ms)
 }
 
-/// Whether a row of any table would move the moment beyond the clock: both its event time and its known time lie ahead of it.
+/// Whether a row of any table would move the moment beyond the clock: both the event time and the
+/// known time lie ahead of it.
+// One record with a wrong producer clock, whose Kafka timestamp came from the same clock, moved
+// the moment by ten years and made its partition late for ever.
 pub(crate) fn is_ahead(options: &GraphOptions, clock_ms: Option<i64>, row: Row<'_>) -> bool {
     clock_ms.is_some_and(|clock| {
         row.event_ms().min(row.known_ms()) > clock.saturating_add(options.future_tolerance_ms)

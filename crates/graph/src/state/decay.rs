@@ -1,8 +1,8 @@
 //! The bank of exponential half-lives.
 //!
-//! A sum is stored relative to a landmark: adding an event at `t` is `S += φ·2^((t−L)/h)`, whatever the order of arrival; reading
-//! at `t` is `S·2^(−(t−L)/h)`. Landmarks lie on a grid so coarse that a weight never exceeds 2^256; a state moves to the
-//! landmark of its newest event.
+//! A sum is stored relative to a landmark: adding an event at `t` is `S += φ·2^((t−L)/h)`,
+//! whatever the order of arrival; reading at `t` is `S·2^(−(t−L)/h)`. Landmarks lie on a grid so
+//! coarse that a weight never exceeds 2^256; a state moves to the landmark of its newest event.
 
 /// Half-lives and their landmark grid.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,11 +30,11 @@ impl Bank {
             half_lives_ms,
         }
     }
-    /// How many half-lives.
+    /// The number of half-lives, at least one.
     pub fn len(&self) -> usize {
         self.half_lives_ms.len()
     }
-    /// Never: a bank has at least one half-life.
+    /// Always false: a bank has at least one half-life.
     pub fn is_empty(&self) -> bool {
         self.half_lives_ms.is_empty()
     }
@@ -52,7 +52,7 @@ impl Bank {
         let since_ms = t_ms.saturating_sub(i64::from(landmark).saturating_mul(self.period_ms));
         (since_ms as f64 / self.half_lives_ms[h]).exp2()
     }
-    /// What a sum relative to `landmark` is multiplied by to be read at `t`.
+    /// The factor by which a sum relative to `landmark` is read at `t`; 0 without a landmark.
     pub fn read(&self, h: usize, landmark: Landmark, t_ms: i64) -> f64 {
         if landmark == NO_LANDMARK {
             0.0
@@ -60,7 +60,7 @@ impl Bank {
             1.0 / self.weight(h, t_ms, landmark)
         }
     }
-    /// What a sum relative to `from` is multiplied by to be relative to `to`.
+    /// The factor that moves a sum from one landmark to another.
     pub fn rebase(&self, h: usize, from: Landmark, to: Landmark) -> f64 {
         if from == NO_LANDMARK || from == to {
             return 1.0;

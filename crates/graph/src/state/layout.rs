@@ -1,4 +1,5 @@
-//! Which numbers are kept per event table: fixed by schema and options, never by a model.
+//! Layout of state: the numbers kept per event table, fixed by schema and options, never by a
+//! model.
 
 use std::sync::Arc;
 
@@ -7,38 +8,38 @@ use smallvec::SmallVec;
 use xxhash_rust::xxh3::xxh3_64;
 
 use leadpulse_schema::{
-    Catalog, DataType, Feature, FieldId, HubId, Meaning, OutcomeField, RelationId, RelationKind,
-    Role, Row, Table, TableId, Value,
+    Catalog, DataType, Feature, Field, FieldId, HubId, Meaning, OutcomeField, RelationId,
+    RelationKind, Role, Row, Table, TableId, Value,
 };
 
 use crate::options::GraphOptions;
 
-/// What one event adds: (slot, amount).
+/// The amounts of one event: (slot, amount).
 pub type Phi = SmallVec<[(u16, f64); 12]>;
 
-/// What a slot counts.
+/// The quantity that a slot sums.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SlotKind {
-    /// Events.
+    /// The number of events.
     Count,
     /// Events whose category has this declared value.
     Value(String),
     /// Events whose category falls into this hashed bucket.
     Bucket(u16),
-    /// The number itself.
+    /// A number field as it is.
     Raw,
     /// sign(x)·ln(1 + |x|).
     Log,
-    /// A truth value.
+    /// A truth value: 0 or 1.
     Flag,
 }
 
 /// One slot of an event table.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Slot {
-    /// The field it comes from; `None` for the count.
+pub struct EventSlot {
+    /// The field of the quantity; `None` for the count.
     pub field: Option<FieldId>,
-    /// What it counts.
+    /// The summed quantity.
     pub kind: SlotKind,
 }
 
@@ -63,98 +64,47 @@ enum Extract {
 /// The slots of one event table.
 #[derive(Clone, Debug)]
 pub struct EventLayout {
-    /// The event table.
     pub table: TableId,
-    /// Its slots; slot 0 is the count.
-    pub slots: Vec<Slot>,
+    /// The slots of the table; slot 0 is the count.
+    pub slots: Vec<EventSlot>,
     /// The slots hubs sum: all but hashed buckets.
     pub hub_slots: Vec<u16>,
     extracts: Vec<Extract>,
     stages: Option<(FieldId, FxHashMap<String, u8>)>,
     /// Highest stage number, 0 without stages.
     pub top_stage: u8,
-    /// Fields that name hubs.
+    /// Fields that name hubs, with the hub.
     pub hub_fields: Vec<(FieldId, HubId)>,
-    /// Fields that name entities the event does not hang on.
+    /// Fields that name entities beside the owner.
     pub mentions: Vec<(FieldId, RelationId, TableId)>,
     outcome: Option<OutcomeField>,
-    /// Where hub sums of this table start in a hub's vector, in slots.
+    /// The first slot of this table in a hub's vector.
     pub hub_offset: usize,
 }
 
-/// Numbers beyond this count as this: no row can make a sum, times any weight, infinite, and it fits the registers' f32.
+/// The bound of accumulated numbers.
+// No row can make a sum, times any weight, infinite, and the bound fits the registers' f32.
 const LARGEST_AMOUNT: f64 = 1e30;
 
-/// A number as it is accumulated.
+/// A number clamped to the range that is accumulated.
 pub(crate) fn bounded(x: f64) -> f64 {
     x.clamp(-LARGEST_AMOUNT, LARGEST_AMOUNT)
 }
 
-/// sign(x)·ln(1 + |x|)
+/// Computes sign(x)·ln(1 + |x|).
 pub fn signed_log1p(x: f64) -> f64 {
     x.signum() * x.abs().ln_1p()
 }
 
 impl EventLayout {
     fn new(catalog: &Catalog, table: &Table, options: &GraphOptions, hub_offset: usize) -> Self {
-        let mut slots = vec![Slot {
+        let mut slots = vec![EventSlot {
             field: None,
             kind: SlotKind::Count,
         }];
         let mut extracts = Vec::new();
         for field in &table.fields {
-            let slot = slots.len() as u16;
-            match (field.feature, &field.data_type) {
-                (Feature::Number, DataType::Bool) => {
-                    slots.push(Slot {
-                        field: Some(field.id),
-                        kind: SlotKind::Flag,
-                    });
-                    extracts.push(Extract::Flag {
-                        field: field.id,
-                        slot,
-                    });
-                }
-                (Feature::Number, _) => {
-                    slots.push(Slot {
-                        field: Some(field.id),
-                        kind: SlotKind::Raw,
-                    });
-                    slots.push(Slot {
-                        field: Some(field.id),
-                        kind: SlotKind::Log,
-                    });
-                    extracts.push(Extract::Number {
-                        field: field.id,
-                        slot,
-                    });
-                }
-                (Feature::Category | Feature::Set, _) => {
-                    let values = field
-                        .values
-                        .iter()
-                        .enumerate()
-                        .map(|(i, v)| (v.clone(), slot + i as u16))
-                        .collect();
-                    slots.extend(field.values.iter().map(|v| Slot {
-                        field: Some(field.id),
-                        kind: SlotKind::Value(v.clone()),
-                    }));
-                    let closed = matches!(field.data_type, DataType::Symbol(_));
-                    let buckets = if closed { 0 } else { options.hashed_buckets };
-                    slots.extend((0..buckets).map(|b| Slot {
-                        field: Some(field.id),
-                        kind: SlotKind::Bucket(b),
-                    }));
-                    extracts.push(Extract::Category {
-                        field: field.id,
-                        slot,
-                        values,
-                        buckets,
-                    });
-                }
-                (Feature::None | Feature::Text | Feature::Time, _) => {}
-            }
+            extracts.extend(field_slots(field, options, &mut slots));
         }
         let hub_slots = (0..slots.len() as u16)
             .filter(|s| !matches!(slots[*s as usize].kind, SlotKind::Bucket(_)))
@@ -186,7 +136,7 @@ impl EventLayout {
         }
     }
 
-    /// What a row adds to the slots.
+    /// The amounts that a row adds to slots.
     pub fn phi(&self, row: Row<'_>) -> Phi {
         let mut phi = Phi::new();
         phi.push((0, 1.0));
@@ -229,21 +179,71 @@ impl EventLayout {
         phi
     }
 
-    /// The stage of a row, if its kind has one.
+    /// The stage of a row, from 1; `None` for a kind without one.
     pub fn stage(&self, row: Row<'_>) -> Option<u8> {
         let (field, stages) = self.stages.as_ref()?;
         stages.get(row.get(*field).text()?).copied()
     }
 
-    /// Whether a row ends a deal, and how: won or lost.
+    /// The end of a deal by a row: `true` for won, `false` for lost, `None` for neither.
     pub fn verdict(&self, row: Row<'_>) -> Option<bool> {
         let outcome = self.outcome.as_ref()?;
         outcome.of(row.get(outcome.field).text()?)
     }
 
-    /// Its hub sums, in slots per half-life.
+    /// The number of slots that hubs sum.
     pub fn hub_width(&self) -> usize {
         self.hub_slots.len()
+    }
+}
+
+/// Adds the slots of a field. Returns the way to fill them; `None` for a field without slots.
+fn field_slots(
+    field: &Field,
+    options: &GraphOptions,
+    slots: &mut Vec<EventSlot>,
+) -> Option<Extract> {
+    let slot = slots.len() as u16;
+    let of_field = |kind| EventSlot {
+        field: Some(field.id),
+        kind,
+    };
+    match (field.feature, &field.data_type) {
+        (Feature::Number, DataType::Bool) => {
+            slots.push(of_field(SlotKind::Flag));
+            Some(Extract::Flag {
+                field: field.id,
+                slot,
+            })
+        }
+        (Feature::Number, _) => {
+            slots.extend([SlotKind::Raw, SlotKind::Log].map(of_field));
+            Some(Extract::Number {
+                field: field.id,
+                slot,
+            })
+        }
+        (Feature::Category | Feature::Set, _) => {
+            let values = field.values.iter().enumerate();
+            let values = values.map(|(i, v)| (v.clone(), slot + i as u16)).collect();
+            slots.extend(
+                field
+                    .values
+                    .iter()
+                    .map(|v| of_field(SlotKind::Value(v.clone()))),
+            );
+            // An enumeration has no values but the declared ones.
+            let is_closed = matches!(field.data_type, DataType::Symbol(_));
+            let buckets = if is_closed { 0 } else { options.hashed_buckets };
+            slots.extend((0..buckets).map(|b| of_field(SlotKind::Bucket(b))));
+            Some(Extract::Category {
+                field: field.id,
+                slot,
+                values,
+                buckets,
+            })
+        }
+        (Feature::None | Feature::Text | Feature::Time, _) => None,
     }
 }
 
@@ -266,10 +266,10 @@ fn relations_of(
         .collect()
 }
 
-/// What versions of an entity table say besides their values.
+/// Fields of an entity table with a meaning besides their values.
 #[derive(Clone, Debug, Default)]
 pub struct EntityLayout {
-    /// Fields that name hubs.
+    /// Fields that name hubs, with the hub.
     pub hub_fields: Vec<(FieldId, HubId)>,
     /// Fields that name related entities.
     pub references: Vec<(FieldId, RelationId, TableId)>,
@@ -277,9 +277,9 @@ pub struct EntityLayout {
     pub previous: Option<RelationId>,
     /// Fields that name a former root.
     pub previous_fields: Vec<(FieldId, TableId)>,
-    /// Fields that name what the row became.
+    /// Fields that name the entity that the row became.
     pub became: Vec<(FieldId, TableId)>,
-    /// Fields that name what the row was.
+    /// Fields that name the entity that the row was before.
     pub was: Vec<(FieldId, TableId)>,
     /// Fields that name the entity's domain.
     pub match_fields: Vec<FieldId>,
@@ -319,20 +319,20 @@ impl EntityLayout {
     }
 }
 
-/// The slots of every event table, and which event tables hang on which entity table.
+/// The slots of every event table, and the event tables of every entity table.
 #[derive(Clone, Debug)]
 pub struct StateLayout {
     /// One per event table, in table order.
     pub events: Vec<EventLayout>,
-    /// Table → index into `events`.
+    /// Index into `events`, by table.
     by_table: Vec<Option<usize>>,
-    /// Entity table → indices into `events` of what may hang on it.
+    /// Indices into `events` of the event tables that may hang on an entity table, by table.
     of_entity: Vec<Vec<usize>>,
-    /// One per table; of roots and members it is filled.
+    /// One per table; those of hubs and events are empty.
     entities: Vec<EntityLayout>,
-    /// Slots a hub sums, over all event tables, per half-life.
+    /// The number of slots that a hub sums, over all event tables.
     pub hub_width: usize,
-    /// Day counters by event table: (index into `GraphOptions::day_counters`).
+    /// Indices into `GraphOptions::day_counters`, by event table.
     pub counters_of: Vec<Vec<usize>>,
     catalog: Arc<Catalog>,
 }
@@ -385,10 +385,16 @@ impl StateLayout {
         }
     }
     /// The layout of an event table.
+    ///
+    /// # Panics
+    /// For a table of another role.
+    ///
+    /// # Panics
+    /// For a table of another role.
     pub fn event(&self, table: TableId) -> &EventLayout {
         &self.events[self.by_table[table.index()].expect("asked only for event tables")]
     }
-    /// What versions of an entity table say.
+    /// The fields with a meaning of an entity table; empty for a table of another role.
     pub fn entity(&self, table: TableId) -> &EntityLayout {
         &self.entities[table.index()]
     }
@@ -396,7 +402,8 @@ impl StateLayout {
     pub fn carries(&self, entity: TableId, event: TableId) -> bool {
         self.by_table[event.index()].is_some_and(|index| self.of_entity(entity).contains(&index))
     }
-    /// Indices into [`Self::events`] of the event tables that may hang on an entity table, in table order.
+    /// Indices into [`Self::events`] of the event tables that may hang on an entity table, in
+    /// table order.
     pub fn of_entity(&self, table: TableId) -> &[usize] {
         &self.of_entity[table.index()]
     }
@@ -408,7 +415,7 @@ impl StateLayout {
             .position(|e| *e == index)
             .expect("owners are checked when the catalog is loaded")
     }
-    /// The catalog it was made from.
+    /// The catalog that the layout was made from.
     pub fn catalog(&self) -> &Arc<Catalog> {
         &self.catalog
     }

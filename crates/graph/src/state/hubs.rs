@@ -1,19 +1,21 @@
-//! Nodes that many cells share. A hub holds the sums of the cells that touch it, as of the last board.
+//! Hubs: nodes that many cells share, with the sums of the cells that touch them, as of the last
+//! board.
 
 use rustc_hash::FxHashMap;
 
-use crate::cell::{Contribution, EntityId, Shared};
-use crate::decay::{Landmark, NO_LANDMARK};
-use crate::layout::signed_log1p;
+use crate::ids::EntityId;
+use crate::state::cell::{HubContribution, StateRules};
+use crate::state::decay::{Landmark, NO_LANDMARK};
+use crate::state::layout::signed_log1p;
 
 /// The published sums of one hub.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct HubSums {
-    /// How many cells touch it.
+    /// The number of cells that touch the hub.
     pub cells: u32,
     /// `[hub slots, half-lives]`, relative to [`Hubs::landmark`].
     pub sums: Vec<f64>,
-    /// Total log-change since the start: the largest over its slots, board by board.
+    /// Total log-change since the start: the largest over all slots, board by board.
     pub drift: f64,
 }
 
@@ -26,16 +28,16 @@ pub struct Hubs {
     changed: FxHashMap<EntityId, Change>,
 }
 
-/// What a publication does to one hub.
+/// The change of one hub by a publication.
 #[derive(Debug)]
 struct Change {
-    /// Its cells and sums before.
+    /// Cells and sums before the publication.
     cells: u32,
     sums: Vec<f64>,
-    /// How many cells changed what they contribute, and how many of them joined or left.
+    /// The number of cells that changed their contribution, and of those that joined or left.
     writers: u32,
     joined_or_left: u32,
-    /// The absolute changes of all of them, added up.
+    /// The sum of the absolute changes by all cells.
     gross: Vec<f64>,
 }
 
@@ -53,21 +55,25 @@ impl Hubs {
     pub fn get(&self, hub: EntityId) -> Option<&HubSums> {
         self.sums.get(&hub)
     }
+    /// All hubs with sums, in no particular order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (EntityId, &HubSums)> {
+        self.sums.iter().map(|(hub, sums)| (*hub, sums))
+    }
     /// The landmark of all sums.
     pub fn landmark(&self) -> Landmark {
         self.landmark
     }
-    /// How many hubs have sums.
+    /// The number of hubs with sums.
     pub fn len(&self) -> usize {
         self.sums.len()
     }
-    /// Whether none has.
+    /// Whether no hub has sums.
     pub fn is_empty(&self) -> bool {
         self.sums.is_empty()
     }
 
     /// Starts a publication at a board time: sums move to its landmark.
-    pub(crate) fn begin(&mut self, shared: &Shared, board_ms: i64) {
+    pub(crate) fn begin(&mut self, shared: &StateRules, board_ms: i64) {
         let landmark = shared.bank.landmark(board_ms).max(self.landmark);
         if self.landmark != NO_LANDMARK && landmark > self.landmark {
             let factors: Vec<f64> = (0..shared.bank.len())
@@ -83,14 +89,14 @@ impl Hubs {
         self.changed.clear();
     }
 
-    /// Replaces what a cell had contributed by what it contributes now.
+    /// Replaces the old contribution of a cell by the new one.
     pub(crate) fn replace(
         &mut self,
-        shared: &Shared,
-        old: Option<&Contribution>,
-        new: &Contribution,
+        shared: &StateRules,
+        old: Option<&HubContribution>,
+        new: &HubContribution,
     ) {
-        let scaled = |c: &Contribution, sign: f64| -> Vec<f64> {
+        let scaled = |c: &HubContribution, sign: f64| -> Vec<f64> {
             let factors: Vec<f64> = (0..shared.bank.len())
                 .map(|h| sign * shared.bank.rebase(h, c.landmark, self.landmark))
                 .collect();
@@ -158,11 +164,13 @@ impl Hubs {
         }
     }
 
-    /// Ends a publication: adds each changed hub's log-change to its drift. Says whether any drifted.
+    /// Ends a publication: adds each changed hub's log-change to its drift. Returns whether any
+    /// drifted.
     ///
-    /// A cell that did not change sees the net change. One that did sees what the *others* did, which its own part may hide in the
-    /// sum (it joined as another left): where several cells changed, the drift is at least their gross change.
-    pub(crate) fn finish(&mut self, shared: &Shared, board_ms: i64) -> bool {
+    /// A cell that did not change sees the net change. A cell that did sees the change by the
+    /// *others*, which its own part may hide in the sum (it joined as another left). Where several
+    /// cells changed, the drift is therefore at least their gross change.
+    pub(crate) fn finish(&mut self, shared: &StateRules, board_ms: i64) -> bool {
         let halves = shared.bank.len();
         let reads: Vec<f64> = (0..halves)
             .map(|h| shared.bank.read(h, self.landmark, board_ms))

@@ -4,13 +4,13 @@ use serde::Serialize;
 
 use crate::options::DAY_MS;
 
-/// The UTC day that holds `t`; times beyond all calendars count as its ends.
+/// The UTC day that contains `t`; times beyond all calendars count as its ends.
 pub(crate) fn day_number(t_ms: i64) -> i32 {
     t_ms.div_euclid(DAY_MS)
         .clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32
 }
 
-/// The number of the day bucket that holds `t`: bucket `d` is `(d·24 h, (d+1)·24 h]`.
+/// The number of the day bucket that contains `t`: bucket `d` is `(d·24 h, (d+1)·24 h]`.
 pub fn bucket(t_ms: i64) -> i32 {
     day_number(t_ms.saturating_sub(1))
 }
@@ -23,7 +23,7 @@ pub struct DayBuckets {
 }
 
 impl DayBuckets {
-    /// Adds `amount` to the bucket that holds `t`.
+    /// Adds `amount` to the bucket that contains `t`.
     pub fn add(&mut self, t_ms: i64, amount: f64) {
         self.put(bucket(t_ms), 1, amount);
     }
@@ -36,7 +36,7 @@ impl DayBuckets {
             Err(at) => self.days.insert(at, (day, count, amount)),
         }
     }
-    /// Takes `amount` back from the bucket that holds `t`; a bucket without values is dropped.
+    /// Takes `amount` back from the bucket that contains `t`; a bucket without values is dropped.
     pub fn retract(&mut self, t_ms: i64, amount: f64) {
         let Ok(at) = self
             .days
@@ -57,7 +57,7 @@ impl DayBuckets {
             .iter()
             .for_each(|(day, count, amount)| self.put(*day, *count, *amount));
     }
-    /// Whether it holds no value.
+    /// Whether no bucket has a value.
     pub fn is_empty(&self) -> bool {
         self.days.is_empty()
     }
@@ -74,7 +74,8 @@ impl DayBuckets {
             .map(|(_, _, x)| x)
             .sum()
     }
-    /// The next moment after `t` at which the window's value may change with no event: a bucket leaves it or enters it.
+    /// The next moment after `t` at which the window's value may change with no event: a bucket
+    /// leaves it or enters it.
     pub fn next_change_ms(&self, t_ms: i64, start_days: Option<i64>, end_days: i64) -> Option<i64> {
         let now = i64::from(bucket(t_ms));
         let leaves = start_days.map(|start| -start);

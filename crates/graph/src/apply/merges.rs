@@ -1,22 +1,27 @@
-//! Two become one: what a link does to the nodes it joins.
+//! Merges: a link makes nodes one.
 //!
-//! The survivor takes over all event state, and later events addressed to whom it absorbed. Events of a table that cannot hang on the
-//! survivor are kept by the smallest (table, key) of the group that can carry them, so that it is a function of the group.
+//! The survivor takes over all event state, and later events of the entities that it absorbed.
+//! Events of a table that cannot hang on the survivor are kept by the smallest (table, key) of the
+//! group that can carry them: the keeper is a function of the group, whatever the order of links.
 
 use smallvec::SmallVec;
 
 use leadpulse_schema::{RowBatch, TableId};
 
-use crate::cell::{EntityId, Reasons};
-use crate::graph::{Graph, Tracking};
+use crate::apply::Writer;
+use crate::change::effects::Cause;
+use crate::ids::EntityId;
+use crate::state::node::Node;
 
-impl Graph {
-    /// The entity of a group that keeps the state of an event table: the survivor, else the smallest that can carry it.
-    pub(crate) fn carrier(&self, entity: EntityId, events: TableId) -> EntityId {
-        let survivor = self.identity.survivor(entity);
-        let layout = &self.shared.layout;
+impl Writer<'_> {
+    /// The entity of a group that keeps the state of an event table: the survivor, else the
+    /// smallest that can carry it.
+    pub fn carrier(&self, entity: EntityId, events: TableId) -> EntityId {
+        let survivor = self.entities.identity.survivor(entity);
+        let layout = &self.cells.shared.layout;
         let carries = |e: &EntityId| {
-            self.directory
+            self.entities
+                .directory
                 .table(*e)
                 .is_some_and(|table| layout.carries(table, events))
         };
@@ -24,6 +29,7 @@ impl Graph {
             return survivor;
         }
         *self
+            .entities
             .identity
             .group(entity)
             .iter()
@@ -31,14 +37,17 @@ impl Graph {
             .expect("an event's owner can carry it")
     }
 
-    /// Who keeps which event table's state among those joined with an entity.
+    /// The keeper of each event table's state, among the entities joined with one.
     fn carriers(&self, entity: EntityId) -> Vec<(TableId, EntityId)> {
-        let layout = &self.shared.layout;
+        let layout = &self.cells.shared.layout;
         let alone = [entity];
-        let group = self.identity.group(entity);
+        let group = self.entities.identity.group(entity);
         let group = if group.is_empty() { &alone[..] } else { group };
         let mut tables: SmallVec<[TableId; 4]> = SmallVec::new();
-        for table in group.iter().filter_map(|e| self.directory.table(*e)) {
+        for table in group
+            .iter()
+            .filter_map(|e| self.entities.directory.table(*e))
+        {
             if !tables.contains(&table) {
                 tables.push(table);
             }
@@ -60,40 +69,49 @@ impl Graph {
             .collect()
     }
 
-    /// One entity became another: they and all joined with either are one from now on.
-    pub(crate) fn link(&mut self, from: EntityId, to: EntityId) {
-        let mut sides: SmallVec<[EntityId; 2]> =
-            smallvec::smallvec![self.identity.survivor(from), self.identity.survivor(to)];
+    /// Joins two entities, and all joined with either, into one: `from` became `to`.
+    pub fn link(&mut self, from: EntityId, to: EntityId) {
+        let mut sides: SmallVec<[EntityId; 2]> = smallvec::smallvec![
+            self.entities.identity.survivor(from),
+            self.entities.identity.survivor(to)
+        ];
         sides.dedup();
         let kept: Vec<(TableId, EntityId)> =
             sides.iter().flat_map(|side| self.carriers(*side)).collect();
-        // The members of the smaller side, so that a large group is not walked for each that joins it.
-        let members = |entity: EntityId| match self.identity.group(entity) {
+        // The members of the smaller side, so that a large group is not walked for each entity
+        // that joins it.
+        let members = |entity: EntityId| match self.entities.identity.group(entity) {
             [] => vec![entity],
             group => group.to_vec(),
         };
         let small = *sides
             .iter()
-            .min_by_key(|side| self.identity.group(**side).len())
+            .min_by_key(|side| self.entities.identity.group(**side).len())
             .expect("there is a side");
         let few = members(small);
-        if !self.identity.link(&self.directory, from, to) {
+        if !self
+            .entities
+            .identity
+            .link(&self.entities.directory, from, to)
+        {
             return;
         }
-        let survivor = self.identity.survivor(from);
+        let survivor = self.entities.identity.survivor(from);
         let mut changed: Vec<EntityId> = Vec::new();
         if small != survivor {
             changed.extend(&few);
         }
         if sides.iter().any(|side| *side != small && *side != survivor) {
             changed.extend(
-                self.identity
+                self.entities
+                    .identity
                     .group(survivor)
                     .iter()
                     .filter(|e| !few.contains(e)),
             );
         }
         let table = self
+            .entities
             .directory
             .table(survivor)
             .expect("only rows are linked");
@@ -101,22 +119,13 @@ impl Graph {
             self.absorb(*entity, survivor, table);
         }
         for (events, keeper) in kept {
-            let now = self.carrier(survivor, events);
-            if now != keeper {
-                let shared = self.shared.clone();
-                let at = |graph: &Graph, entity| {
-                    shared.layout.position(graph.node(entity).table, events)
-                };
-                let (from, to) = (at(self, keeper), at(self, now));
-                let state = std::mem::take(&mut self.node_mut(keeper).events[from]);
-                self.node_mut(now).events[to].merge(&shared.bank, &shared.options, state);
-            }
+            self.hand_over(events, keeper, self.carrier(survivor, events));
         }
         for side in sides.iter().filter(|side| **side != survivor) {
             let traces = self.node_mut(*side).take_traces();
-            let shared = self.shared.clone();
+            let shared = self.cells.shared.clone();
             self.node_mut(survivor).merge_traces(&shared.bank, traces);
-            self.incoming.redirect(*side, survivor);
+            self.entities.incoming.redirect(*side, survivor);
         }
         self.rehome(survivor);
         if changed.contains(&survivor) {
@@ -126,16 +135,28 @@ impl Graph {
             .iter()
             .filter(|e| **e != survivor)
             .for_each(|e| self.relocate(*e));
-        self.tell_of_merge(survivor, &changed);
+        self.affect_merged(survivor, &changed);
     }
 
-    /// Notes who stands for an entity now.
+    /// Moves the state of an event table from one keeper of a group to another.
+    fn hand_over(&mut self, events: TableId, from: EntityId, to: EntityId) {
+        if from == to {
+            return;
+        }
+        let shared = self.cells.shared.clone();
+        let position = |node: &Node| shared.layout.position(node.table, events);
+        let (at, into) = (position(self.node(from)), position(self.node(to)));
+        let state = std::mem::take(&mut self.node_mut(from).events[at]);
+        self.node_mut(to).events[into].merge(&shared.bank, &shared.options, state);
+    }
+
+    /// Notes the survivor of an entity.
     fn absorb(&mut self, entity: EntityId, survivor: EntityId, survivor_table: TableId) {
         let node = self.node_mut(entity);
         node.absorbed = entity != survivor;
         node.survivor = survivor;
         node.survivor_table = survivor_table;
-        let shared = self.shared.clone();
+        let shared = self.cells.shared.clone();
         let node = self.node(entity);
         let mut version = RowBatch::new();
         if let Some(row) = node.row().filter(|_| !node.is_merged()) {
@@ -145,24 +166,25 @@ impl Graph {
         let hubs = if version.is_empty() {
             SmallVec::new()
         } else {
-            self.hub_nodes(version.row(0), fields)
+            self.entities.hub_nodes(version.row(0), fields)
         };
         self.node_mut(entity).hubs = hubs;
         if entity != survivor {
-            self.directory.set_parent(entity, Some(survivor));
+            self.entities.directory.set_parent(entity, Some(survivor));
         }
     }
 
-    /// After a merge: domains lead to the survivor, and all who could see one of the merged look again.
-    fn tell_of_merge(&mut self, survivor: EntityId, changed: &[EntityId]) {
-        let roots = changed.iter().filter(|e| self.is_root(**e));
+    /// Lets domains lead to the survivor, and records the effects on cells that could see one of
+    /// the merged entities.
+    fn affect_merged(&mut self, survivor: EntityId, changed: &[EntityId]) {
+        let roots = changed.iter().filter(|e| self.entities.is_root(**e));
         let claimed: Vec<EntityId> = roots
-            .flat_map(|e| self.matching.named(*e).iter().copied())
+            .flat_map(|e| self.entities.matching.named(*e).iter().copied())
             .collect();
         claimed.into_iter().for_each(|domain| self.lead(domain));
-        let cell = self.place(survivor).cell;
-        self.mark(cell, Reasons::EVENT);
-        if self.tracking == Tracking::Off {
+        let cell = self.entities.place(survivor).cell;
+        self.effects.add(cell, Cause::Merged);
+        if !self.effects.is_tracked() {
             return;
         }
         for entity in changed {
@@ -170,12 +192,12 @@ impl Graph {
                 .node(*entity)
                 .edges
                 .iter()
-                .map(|e| self.identity.survivor(e.to))
+                .map(|e| self.entities.identity.survivor(e.to))
                 .collect();
             targets
                 .into_iter()
-                .for_each(|target| self.mark_entity(target));
+                .for_each(|target| self.affect_entity(target, Cause::Referrer));
         }
-        self.mark_readers(cell);
+        self.affect_readers(cell);
     }
 }

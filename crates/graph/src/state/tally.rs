@@ -1,14 +1,14 @@
-//! Decayed counts: how often, how recently and how strongly something happened.
+//! Decayed tallies: the frequency, recency and weight of events by a key.
 
 use leadpulse_schema::RelationId;
 
-use crate::cell::EntityId;
-use crate::decay::{Bank, Landmark, NO_LANDMARK};
-use crate::events::Undo;
+use crate::ids::EntityId;
+use crate::state::decay::{Bank, Landmark, NO_LANDMARK};
+use crate::state::events::Undo;
 
-/// A count with its decayed weight (the longest half-life) and its newest time. Adding commutes.
+/// A count with a decayed weight (of the longest half-life) and the newest time. Adding commutes.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Tally {
+pub struct DecayedTally {
     landmark: Landmark,
     /// Relative to the landmark.
     weight: f64,
@@ -16,8 +16,8 @@ pub struct Tally {
     newest_ms: i64,
 }
 
-impl Tally {
-    /// Nothing yet.
+impl DecayedTally {
+    /// A tally of no event.
     pub(crate) fn new() -> Self {
         Self {
             landmark: NO_LANDMARK,
@@ -26,11 +26,11 @@ impl Tally {
             newest_ms: i64::MIN,
         }
     }
-    /// Its decayed weight at `t`.
+    /// The decayed weight at `t`.
     pub fn weight_at(&self, bank: &Bank, t_ms: i64) -> f64 {
         self.weight * bank.read(bank.len() - 1, self.landmark, t_ms)
     }
-    /// How often.
+    /// The number of events.
     pub fn count(&self) -> u32 {
         self.count
     }
@@ -48,7 +48,7 @@ impl Tally {
         let weight = bank.weight(bank.len() - 1, time_ms, one.landmark);
         self.merge(bank, &Self { weight, ..one });
     }
-    pub(crate) fn merge(&mut self, bank: &Bank, other: &Tally) {
+    pub(crate) fn merge(&mut self, bank: &Bank, other: &DecayedTally) {
         let longest = bank.len() - 1;
         let landmark = self.landmark.max(other.landmark);
         self.weight = self.weight * bank.rebase(longest, self.landmark, landmark)
@@ -57,7 +57,7 @@ impl Tally {
         self.count += other.count;
         self.newest_ms = self.newest_ms.max(other.newest_ms);
     }
-    /// Takes one back. The newest time is not restored.
+    /// Takes one event back. The newest time is not restored.
     pub(crate) fn retract(&mut self, bank: &Bank, time_ms: i64) -> Undo {
         if self.count == 0 || time_ms > self.newest_ms {
             return Undo::Unmatched;
@@ -76,85 +76,82 @@ impl Tally {
     }
 }
 
-/// A hub an entity's events have touched.
+/// A hub that events of an entity have touched.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Touch {
-    /// The hub's node.
+    /// Entity of the hub.
     pub hub: EntityId,
-    /// How often and when.
-    pub tally: Tally,
+    /// Count, weight and newest time of the events.
+    pub tally: DecayedTally,
 }
 
 impl Touch {
-    /// Its decayed weight at `t`.
+    /// The decayed weight at `t`.
     pub fn weight_at(&self, bank: &Bank, t_ms: i64) -> f64 {
         self.tally.weight_at(bank, t_ms)
     }
 }
 
-/// Events of others that name an entity.
+/// Events of other owners that name an entity.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mention {
-    /// How they name it.
+    /// The relation by which they name the entity.
     pub relation: RelationId,
-    /// How often and when.
-    pub tally: Tally,
+    /// Count, weight and newest time of the events.
+    pub tally: DecayedTally,
 }
 
 impl Mention {
-    /// Its decayed weight at `t`.
+    /// The decayed weight at `t`.
     pub fn weight_at(&self, bank: &Bank, t_ms: i64) -> f64 {
         self.tally.weight_at(bank, t_ms)
     }
 }
 
-/// What is counted by a key: hubs touched, relations that mention.
-pub(crate) trait Tallied {
-    /// What it is counted by.
-    type Key: Ord + Copy;
-    fn new(key: Self::Key) -> Self;
-    fn key(&self) -> Self::Key;
-    fn tally(&mut self) -> &mut Tally;
+/// A tally by a key `K`: of events that touch a hub, or that mention by a relation.
+pub(crate) trait Tallied<K> {
+    fn new(key: K) -> Self;
+    fn key(&self) -> K;
+    fn tally(&mut self) -> &mut DecayedTally;
 }
 
-impl Tallied for Touch {
-    type Key = EntityId;
+impl Tallied<EntityId> for Touch {
     fn new(hub: EntityId) -> Self {
         Self {
             hub,
-            tally: Tally::new(),
+            tally: DecayedTally::new(),
         }
     }
     fn key(&self) -> EntityId {
         self.hub
     }
-    fn tally(&mut self) -> &mut Tally {
+    fn tally(&mut self) -> &mut DecayedTally {
         &mut self.tally
     }
 }
 
-impl Tallied for Mention {
-    type Key = RelationId;
+impl Tallied<RelationId> for Mention {
     fn new(relation: RelationId) -> Self {
         Self {
             relation,
-            tally: Tally::new(),
+            tally: DecayedTally::new(),
         }
     }
     fn key(&self) -> RelationId {
         self.relation
     }
-    fn tally(&mut self) -> &mut Tally {
+    fn tally(&mut self) -> &mut DecayedTally {
         &mut self.tally
     }
 }
 
-/// Changes the tallies of some distinct keys in an ascending list; keys without one get a new one. Those are sorted in at once: each on
-/// its own would move the list again.
-fn change<T: Tallied, I>(
+/// Changes the tallies of some distinct keys in an ascending list. Keys without a tally get a new
+/// one.
+// New ones are sorted in at once: each on its own would move the list again.
+fn change<K: Ord + Copy, T: Tallied<K>, I>(
     list: &mut Vec<T>,
-    items: impl IntoIterator<Item = (T::Key, I)>,
-    mut with: impl FnMut(&mut Tally, I),
+    items: impl IntoIterator<Item = (K, I)>,
+    mut with: impl FnMut(&mut DecayedTally, I),
 ) {
     let known = list.len();
     for (key, item) in items {
@@ -174,17 +171,22 @@ fn change<T: Tallied, I>(
 }
 
 /// Adds one to the tallies of some distinct keys.
-pub(crate) fn add<T: Tallied>(list: &mut Vec<T>, bank: &Bank, keys: &[T::Key], time_ms: i64) {
+pub(crate) fn add<K: Ord + Copy, T: Tallied<K>>(
+    list: &mut Vec<T>,
+    bank: &Bank,
+    keys: &[K],
+    time_ms: i64,
+) {
     change(list, keys.iter().map(|key| (*key, ())), |tally, ()| {
         tally.add(bank, time_ms)
     });
 }
 
 /// Takes one of each key back; a tally that counts nothing is dropped.
-pub(crate) fn retract<T: Tallied>(
+pub(crate) fn retract<K: Ord + Copy, T: Tallied<K>>(
     list: &mut Vec<T>,
     bank: &Bank,
-    keys: &[T::Key],
+    keys: &[K],
     time_ms: i64,
 ) -> Undo {
     let mut undo = Undo::Exact;
@@ -204,7 +206,7 @@ pub(crate) fn retract<T: Tallied>(
 }
 
 /// Adds the tallies of one list to another.
-pub(crate) fn merge<T: Tallied>(into: &mut Vec<T>, bank: &Bank, from: Vec<T>) {
+pub(crate) fn merge<K: Ord + Copy, T: Tallied<K>>(into: &mut Vec<T>, bank: &Bank, from: Vec<T>) {
     change(
         into,
         from.into_iter().map(|item| (item.key(), item)),

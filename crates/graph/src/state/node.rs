@@ -1,44 +1,44 @@
-//! One entity of a cell: its current version, its edges, and what its events have left.
+//! A node: one entity of a cell with its current version, edges, and traces of events.
 
 use serde::Serialize;
 use smallvec::SmallVec;
 
 use leadpulse_schema::{FieldId, Measure, Row, RowBatch, TableId, Value};
 
-use crate::cell::{EntityId, Shared};
-use crate::days::DayBuckets;
-use crate::decay::Bank;
-use crate::events::{EventState, Occurrence, Undo};
-use crate::layout::{SlotKind, StateLayout, bounded};
-use crate::relations::Edges;
-use crate::tally::{self, Mention, Touch};
+use crate::ids::EntityId;
+use crate::state::cell::StateRules;
+use crate::state::days::DayBuckets;
+use crate::state::decay::Bank;
+use crate::state::events::{EventState, Occurrence, Undo};
+use crate::state::layout::{SlotKind, StateLayout, bounded};
+use crate::state::tally::{self, Mention, Touch};
+use crate::who::edges::Edges;
 
 /// One of the newest events of an entity, for evidence.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Recent {
-    /// When it happened, milliseconds.
+    /// Event time, milliseconds.
     pub time_ms: i64,
-    /// The event's id.
+    /// Key of the event row.
     pub id: Box<str>,
-    /// The event table.
     pub table: u16,
-    /// Its first category (its kind), if it has one.
+    /// The kind: the first category of the row; empty without one.
     pub kind: Box<str>,
 }
 
-/// How many of the newest events a node keeps for evidence.
-const RECENT_EVENTS: usize = 4;
+/// The number of newest events that a node keeps for evidence.
+pub(crate) const RECENT_EVENTS: usize = 4;
 
-/// How deals ended, by events.
+/// Ends of deals, by events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct Verdicts {
+pub(crate) struct DealVerdicts {
     pub won: u32,
     pub lost: u32,
     pub last_won_ms: Option<i64>,
     pub last_lost_ms: Option<i64>,
 }
 
-impl Verdicts {
+impl DealVerdicts {
     fn side(&mut self, won: bool) -> (&mut u32, &mut Option<i64>) {
         if won {
             (&mut self.won, &mut self.last_won_ms)
@@ -67,7 +67,7 @@ impl Verdicts {
             Undo::Exact
         }
     }
-    pub(crate) fn merge(&mut self, other: &Verdicts) {
+    pub(crate) fn merge(&mut self, other: &DealVerdicts) {
         self.won += other.won;
         self.lost += other.lost;
         self.last_won_ms = self.last_won_ms.max(other.last_won_ms);
@@ -75,52 +75,54 @@ impl Verdicts {
     }
 }
 
-/// What events have left on a person besides the states of their tables: it lives with the survivor.
+/// Traces of events besides the states of their tables. They lie at the survivor of a person's
+/// rows.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Traces {
-    /// Events that are in it.
+    /// Number of events in the traces.
     events: u64,
-    /// Day counters that hold something, ascending by counter.
+    /// Day counters with a value, ascending by counter.
     counters: Vec<(usize, DayBuckets)>,
     touches: Vec<Touch>,
     mentions: Vec<Mention>,
     recent: Vec<Recent>,
-    verdicts: Option<Box<Verdicts>>,
+    verdicts: Option<Box<DealVerdicts>>,
 }
 
 /// One entity of a cell.
 #[derive(Clone, Debug)]
 pub struct Node {
-    /// Who it is.
     pub entity: EntityId,
-    /// Its table.
     pub table: TableId,
-    /// The current version: none before the first one is known (a stub), and after a delete.
+    /// The current version: none for a stub, and after a delete.
     row: RowBatch,
-    /// When its first version became known, milliseconds.
+    /// The time at which the first version became known, milliseconds.
     pub since_ms: Option<i64>,
     /// Hubs named by the current version, ascending; a merged entity names none.
     pub hubs: SmallVec<[EntityId; 4]>,
-    /// References of the current version, and former roots, ascending; read them through [`crate::Graph::edges`].
+    /// References of the current version, and former roots, ascending. Readers use
+    /// [`crate::Graph::edges`], which leads to survivors.
     pub edges: Edges,
-    /// Whether it was joined into another: that one has its events, and it is nobody in counts.
+    /// True after a merge: the survivor has this node's events, and counts skip this node.
     pub absorbed: bool,
-    /// Who stands for it: itself unless it was absorbed. In the same cell.
+    /// The entity that stands for this one: the entity itself unless it was absorbed. In the same
+    /// cell.
     pub survivor: EntityId,
     /// The survivor's table.
     pub(crate) survivor_table: TableId,
-    /// The newest root its versions named as owner.
+    /// The newest root that versions named as owner.
     pub(crate) last_root: Option<EntityId>,
-    /// Since when the current version's outcome is what it is, milliseconds.
+    /// The time since which the outcome has the value of the current version, milliseconds.
     pub(crate) outcome_since_ms: i64,
-    /// One state per event table that may hang on it, in the layout's order. A survivor's hold the events of those it absorbed;
-    /// events of a table that cannot hang on the survivor are kept by the smallest of the group that can carry them.
+    /// One state per event table that may hang on the node, in the layout's order. A survivor's
+    /// states contain the events of the nodes that it absorbed. Events of a table that cannot hang
+    /// on the survivor are kept by the smallest of the group that can carry them.
     pub events: Vec<EventState>,
     traces: Traces,
 }
 
 impl Node {
-    /// A stub: someone is named, nothing is known.
+    /// A placeholder for a key that another row named before its own first version arrived.
     pub fn stub(entity: EntityId, table: TableId, layout: &StateLayout) -> Self {
         Self {
             entity,
@@ -142,11 +144,11 @@ impl Node {
     pub fn row(&self) -> Option<Row<'_>> {
         (!self.row.is_empty()).then(|| self.row.row(0))
     }
-    /// Whether a version is known now.
+    /// Whether the entity has a current version.
     pub fn is_known(&self) -> bool {
         !self.row.is_empty()
     }
-    /// Whether it was joined into another entity of its own table.
+    /// Whether the entity was joined into another of its own table.
     pub fn is_merged(&self) -> bool {
         self.absorbed && self.survivor_table == self.table
     }
@@ -162,11 +164,11 @@ impl Node {
     pub fn value(&self, field: FieldId) -> Value<'_> {
         self.row().map_or(Value::Null, |row| row.get(field))
     }
-    /// The newest event on it, milliseconds.
+    /// The time of the newest event on the node, milliseconds.
     pub fn newest_event_ms(&self) -> Option<i64> {
         self.events.iter().filter_map(EventState::newest_ms).max()
     }
-    /// A day counter's buckets on this node.
+    /// The buckets of a day counter; `None` for a counter without values.
     pub fn counter(&self, index: usize) -> Option<&DayBuckets> {
         let counters = &self.traces.counters;
         counters
@@ -174,7 +176,7 @@ impl Node {
             .ok()
             .map(|at| &counters[at].1)
     }
-    /// Day counters that hold something.
+    /// Day counters with a value, ascending by counter.
     pub fn counters(&self) -> impl Iterator<Item = (usize, &DayBuckets)> {
         self.traces.counters.iter().map(|(i, days)| (*i, days))
     }
@@ -182,7 +184,7 @@ impl Node {
     pub fn touches(&self) -> &[Touch] {
         &self.traces.touches
     }
-    /// Events of others that name it, ascending by relation.
+    /// Events of other owners that name this entity, ascending by relation.
     pub fn mentions(&self) -> &[Mention] {
         &self.traces.mentions
     }
@@ -190,10 +192,10 @@ impl Node {
     pub fn recent(&self) -> &[Recent] {
         &self.traces.recent
     }
-    pub(crate) fn verdicts(&self) -> Option<&Verdicts> {
+    pub(crate) fn verdicts(&self) -> Option<&DealVerdicts> {
         self.traces.verdicts.as_deref()
     }
-    /// The newest event of a table that is remembered for evidence, milliseconds.
+    /// The newest event of a table that evidence remembers, but one, milliseconds.
     pub(crate) fn newest_recent_ms(&self, table: TableId, but_id: &str) -> Option<i64> {
         self.traces
             .recent
@@ -202,12 +204,12 @@ impl Node {
             .find(|r| r.table == table.0 && &*r.id != but_id)
             .map(|r| r.time_ms)
     }
-    /// The place of an event table's state in `events`.
-    fn state(&mut self, shared: &Shared, events: TableId) -> &mut EventState {
+    /// The state of an event table.
+    fn state(&mut self, shared: &StateRules, events: TableId) -> &mut EventState {
         &mut self.events[shared.layout.position(self.table, events)]
     }
     /// Adds an event row to the state of its table.
-    pub(crate) fn add(&mut self, shared: &Shared, row: Row<'_>, fingerprint: u64) {
+    pub(crate) fn add(&mut self, shared: &StateRules, row: Row<'_>, fingerprint: u64) {
         let layout = shared.layout.event(row.table());
         let phi = layout.phi(row);
         let event = Occurrence {
@@ -219,10 +221,11 @@ impl Node {
         self.state(shared, row.table())
             .add(&shared.bank, &shared.options, event);
     }
-    /// Takes an event row back from the state of its table, which holds it for certain or perhaps.
+    /// Takes an event row back from the state of its table, which contains it for certain or
+    /// perhaps.
     pub(crate) fn retract(
         &mut self,
-        shared: &Shared,
+        shared: &StateRules,
         row: Row<'_>,
         fingerprint: u64,
         is_certain: bool,
@@ -239,8 +242,8 @@ impl Node {
         self.state(shared, row.table())
             .retract(&shared.bank, event, is_certain, known_newest_ms)
     }
-    /// Adds what an event leaves besides: counters, touched hubs, evidence, outcomes.
-    pub(crate) fn trace(&mut self, shared: &Shared, row: Row<'_>, hubs: &[EntityId]) {
+    /// Adds the traces of an event: counters, touched hubs, evidence, outcomes.
+    pub(crate) fn trace(&mut self, shared: &StateRules, row: Row<'_>, hubs: &[EntityId]) {
         let (traces, time_ms) = (&mut self.traces, row.event_ms());
         traces.events += 1;
         for (counter, amount) in counted(shared, row) {
@@ -259,8 +262,8 @@ impl Node {
             traces.verdicts.get_or_insert_default().add(won, time_ms);
         }
     }
-    /// Takes back what [`Self::trace`] added.
-    pub(crate) fn untrace(&mut self, shared: &Shared, row: Row<'_>, hubs: &[EntityId]) -> Undo {
+    /// Takes back the traces that [`Self::trace`] added.
+    pub(crate) fn untrace(&mut self, shared: &StateRules, row: Row<'_>, hubs: &[EntityId]) -> Undo {
         let (traces, time_ms) = (&mut self.traces, row.event_ms());
         let mut undo = Undo::Exact;
         for (counter, amount) in counted(shared, row) {
@@ -287,13 +290,13 @@ impl Node {
         if let Some(won) = shared.layout.event(row.table()).verdict(row) {
             let verdicts = traces.verdicts.get_or_insert_default();
             undo = undo.max(verdicts.retract(won, time_ms));
-            if **verdicts == Verdicts::default() {
+            if **verdicts == DealVerdicts::default() {
                 traces.verdicts = None;
             }
         }
         undo.min(Undo::Inexact)
     }
-    /// Notes that an event of someone else names it.
+    /// Adds a mention by an event of another owner.
     pub(crate) fn mention(
         &mut self,
         bank: &Bank,
@@ -311,11 +314,11 @@ impl Node {
     ) -> Undo {
         tally::retract(&mut self.traces.mentions, bank, &[relation], time_ms)
     }
-    /// Gives away what lives with the survivor.
+    /// Gives the traces away, to a survivor.
     pub(crate) fn take_traces(&mut self) -> Traces {
         std::mem::take(&mut self.traces)
     }
-    /// Takes over what others have given away.
+    /// Takes over traces that another node has given away.
     pub(crate) fn merge_traces(&mut self, bank: &Bank, other: Traces) {
         let traces = &mut self.traces;
         traces.events += other.events;
@@ -350,8 +353,8 @@ impl Node {
     }
 }
 
-/// What a row adds to the day counters.
-fn counted(shared: &Shared, row: Row<'_>) -> SmallVec<[(usize, f64); 4]> {
+/// The amounts that a row adds to day counters: (counter, amount).
+fn counted(shared: &StateRules, row: Row<'_>) -> SmallVec<[(usize, f64); 4]> {
     let definitions = &shared.options.day_counters;
     let holds = |counter: &&usize| {
         definitions[**counter]
@@ -374,7 +377,7 @@ fn counted(shared: &Shared, row: Row<'_>) -> SmallVec<[(usize, f64); 4]> {
         .collect()
 }
 
-fn recent(shared: &Shared, row: Row<'_>) -> Recent {
+fn recent(shared: &StateRules, row: Row<'_>) -> Recent {
     let kind = shared
         .layout
         .event(row.table())

@@ -1,15 +1,17 @@
-//! E-mail addresses and web addresses become registrable domains, by which members find their root.
+//! E-mail addresses and web addresses become registrable domains, by which members find their
+//! root.
 //!
-//! `Jo <jo@Mail.Acme.co.uk>` and `https://www.acme.co.uk/about` are both `acme.co.uk`. Domains of free e-mail providers say nothing
-//! about a company and never match. Which part of a host is registrable is decided by the public suffix list (crate `psl`).
+//! `Jo <jo@Mail.Acme.co.uk>` and `https://www.acme.co.uk/about` are both `acme.co.uk`. Domains of
+//! free e-mail providers name no company and never match. The registrable part of a host is
+//! decided by the [public suffix list](https://publicsuffix.org) (crate `psl`).
 
 use std::net::IpAddr;
 use std::sync::LazyLock;
 
 use rustc_hash::FxHashSet;
 
-/// One domain a line, sorted; lines that start with `#` say where it is from.
-const FREE_MAIL: &str = include_str!("../data/free_mail_domains.txt");
+/// One domain a line, sorted; lines that start with `#` name the source.
+const FREE_MAIL: &str = include_str!("../../data/free_mail_domains.txt");
 
 static FREE_MAIL_SET: LazyLock<FxHashSet<&'static str>> = LazyLock::new(|| {
     FREE_MAIL
@@ -19,14 +21,15 @@ static FREE_MAIL_SET: LazyLock<FxHashSet<&'static str>> = LazyLock::new(|| {
         .collect()
 });
 
-/// Finds the company's domain in addresses.
+/// Finds the domain of a company in addresses.
 #[derive(Clone, Debug, Default)]
 pub struct Domains {
     /// Free e-mail providers besides those of the list.
     more_free_mail: FxHashSet<String>,
 }
 
-/// The host an address names, in lower case and ASCII (punycode): what comes after `@`, else after the scheme; no port, no path.
+/// The host that an address names, in lower case and ASCII (punycode): the part after `@`, else
+/// after the scheme, without port and path.
 fn host(address: &str) -> Option<String> {
     let address = address.trim();
     let address = address.split_once("://").map_or(address, |(_, rest)| rest);
@@ -62,14 +65,14 @@ pub fn registrable_domain(address: &str) -> Option<String> {
 }
 
 impl Domains {
-    /// With these free e-mail providers besides the known ones.
+    /// Creates a finder with free e-mail providers besides the known ones.
     pub fn new(more_free_mail: &[String]) -> Self {
         let hosts = more_free_mail.iter().filter_map(|domain| host(domain));
         Self {
             more_free_mail: hosts.collect(),
         }
     }
-    /// The domain by which an address finds a root: none for addresses of free e-mail providers.
+    /// The domain by which an address finds a root; `None` for addresses of free e-mail providers.
     pub fn company(&self, address: &str) -> Option<String> {
         let host = host(address)?;
         let domain = psl::domain_str(&host)?;
@@ -121,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn free_mail_says_nothing() {
+    fn free_mail_leads_to_no_company() {
         let domains = Domains::new(&["Mail.Example.org".into(), "isp.example".into()]);
         for address in [
             "a@gmail.com",
@@ -145,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn the_list_is_clean() {
+    fn the_free_mail_list_is_sorted_and_normalised() {
         assert!(FREE_MAIL.starts_with("# "));
         let lines: Vec<&str> = FREE_MAIL
             .lines()

@@ -1,0 +1,65 @@
+//! The way of rows into state: admission, versions of entities, moves between cells, merges,
+//! events.
+//!
+//! A batch is applied in two phases. The first is serial, in row order: versions of entities,
+//! links, moves between cells, and the admission of events. The second is parallel by shard:
+//! events add to the state of their owners. Event state commutes and moves along with its node, so
+//! the result does not depend on how rows were cut into batches.
+//!
+//! This room changes state and reports the touched cells as [`Effects`]; it marks nothing itself.
+
+use leadpulse_schema::{Operation, Role, RowBatch};
+
+use crate::change::effects::Effects;
+use crate::state::Cells;
+use crate::who::Entities;
+
+mod admission;
+pub(crate) mod gate;
+mod merges;
+mod moves;
+mod shard;
+mod versions;
+
+use admission::AdmittedEvent;
+use gate::{Gate, RowOutcome, is_ahead};
+
+/// Everything that rows change, and the effects so far.
+pub(crate) struct Writer<'g> {
+    pub entities: &'g mut Entities,
+    pub cells: &'g mut Cells,
+    pub gate: &'g mut Gate,
+    pub effects: Effects,
+}
+
+impl Writer<'_> {
+    /// Applies rows in their order. Returns one outcome per row, and the effects on cells.
+    pub fn apply(mut self, batch: &RowBatch, clock_ms: Option<i64>) -> (Vec<RowOutcome>, Effects) {
+        let shared = self.cells.shared.clone();
+        let catalog = self.entities.catalog.clone();
+        let mut outcomes = vec![RowOutcome::Accepted; batch.len()];
+        let mut events: Vec<AdmittedEvent> = Vec::new();
+        for (index, row) in batch.iter().enumerate() {
+            if is_ahead(&shared.options, clock_ms, row) {
+                outcomes[index] = RowOutcome::Future;
+                continue;
+            }
+            match (catalog.table_at(row.table()).role, row.operation()) {
+                (Role::Root | Role::Member, Operation::Upsert) => self.upsert(&catalog, row),
+                (Role::Root | Role::Member, Operation::Delete | Operation::Retract) => {
+                    self.delete(row)
+                }
+                (Role::Hub, _) => {
+                    let namespace = self.entities.directory.of_table(row.table());
+                    self.entities.directory.intern(namespace, row.key());
+                }
+                (Role::Event, _) => match self.admit(clock_ms, row, index as u32) {
+                    Ok(event) => events.extend(event),
+                    Err(refused) => outcomes[index] = refused,
+                },
+            }
+        }
+        self.apply_events(batch, &events);
+        (outcomes, self.effects)
+    }
+}

@@ -1,0 +1,146 @@
+//! Admission of event rows, and their way to the shards once all links of their batch are settled.
+
+use rayon::prelude::*;
+use smallvec::SmallVec;
+
+use leadpulse_schema::{Operation, RelationId, Row, RowBatch};
+
+use crate::apply::Writer;
+use crate::apply::gate::{RowOutcome, Takes, fingerprint};
+use crate::apply::shard::{EventOp, MentioningEvent, OwnedEvent, ShardEffects, apply_ops};
+use crate::change::effects::Cause;
+use crate::ids::{CellRef, EntityId};
+use crate::who::{keys_of, owner_of};
+
+/// Below this many events a batch is applied on the caller's thread.
+const PARALLEL_FROM: usize = 256;
+
+/// An admitted event row, kept until all links of its batch are settled.
+#[derive(Debug)]
+pub(crate) struct AdmittedEvent {
+    row: u32,
+    owner: EntityId,
+    fingerprint: u64,
+    is_certain: bool,
+    hubs: SmallVec<[EntityId; 2]>,
+    mentions: SmallVec<[(RelationId, EntityId); 1]>,
+}
+
+impl Writer<'_> {
+    /// Decides whether an event row is admitted, and finds its owner. `None` where nothing is left
+    /// to add: the row has no owner, or is a retraction that came before its event.
+    ///
+    /// # Errors
+    /// The outcome of a refused row.
+    pub fn admit(
+        &mut self,
+        clock_ms: Option<i64>,
+        row: Row<'_>,
+        index: u32,
+    ) -> Result<Option<AdmittedEvent>, RowOutcome> {
+        let shared = self.cells.shared.clone();
+        let Some((owner_table, owner_key)) = owner_of(&self.entities.catalog, row) else {
+            return Ok(None);
+        };
+        let fingerprint = fingerprint(row, owner_key);
+        let takes = match row.operation() {
+            Operation::Retract => {
+                let options = &shared.options;
+                Some(
+                    self.gate
+                        .admit_retraction(options, clock_ms, row, fingerprint),
+                )
+            }
+            Operation::Upsert | Operation::Delete => None,
+        };
+        let outcome = match takes {
+            None => self.gate.admit(&shared.options, clock_ms, row, fingerprint),
+            Some(Takes::Back | Takes::BackIfThere | Takes::Ahead) => RowOutcome::Accepted,
+            Some(Takes::Again) => RowOutcome::Duplicate,
+            Some(Takes::Refused) => RowOutcome::Future,
+        };
+        if outcome != RowOutcome::Accepted {
+            return Err(outcome);
+        }
+        // Named entities get their nodes now, also from a retraction that came before its event:
+        // the set of entities does not depend on which of the two came first.
+        let owner = self.ensure(owner_table, owner_key);
+        let layout = shared.layout.event(row.table());
+        let hubs = self.entities.hub_nodes(row, &layout.hub_fields);
+        let mut mentions = SmallVec::new();
+        for (field, relation, target) in &layout.mentions {
+            for key in keys_of(row.get(*field)) {
+                mentions.push((*relation, self.ensure(*target, key)));
+            }
+        }
+        mentions.sort_unstable();
+        mentions.dedup();
+        Ok((takes != Some(Takes::Ahead)).then_some(AdmittedEvent {
+            row: index,
+            owner,
+            fingerprint,
+            is_certain: takes != Some(Takes::BackIfThere),
+            hubs,
+            mentions,
+        }))
+    }
+
+    /// Adds events to the state of their owners, and takes back retracted ones.
+    pub fn apply_events(&mut self, batch: &RowBatch, events: &[AdmittedEvent]) {
+        let shared = self.cells.shared.clone();
+        let ops = self.operations(batch, events);
+        let shards = &mut self.cells.shards;
+        let touched: Vec<ShardEffects> = if events.len() >= PARALLEL_FROM {
+            let work = shards.par_iter_mut().zip(&ops);
+            work.map(|(shard, ops)| apply_ops(shard, &shared, batch, ops))
+                .collect()
+        } else {
+            let work = shards.iter_mut().zip(&ops);
+            work.map(|(shard, ops)| apply_ops(shard, &shared, batch, ops))
+                .collect()
+        };
+        for (shard, effects) in touched.iter().enumerate() {
+            for index in &effects.changed {
+                let cell = CellRef::at(shard, *index as usize);
+                self.effects.add(cell, Cause::Event);
+            }
+        }
+        for (shard, mut effects) in touched.into_iter().enumerate() {
+            effects.decided.sort_unstable();
+            effects.decided.dedup();
+            for index in effects.decided {
+                self.affect_readers(CellRef::at(shard, index as usize));
+            }
+        }
+    }
+
+    /// The operations of events by shard, in row order.
+    fn operations(&self, batch: &RowBatch, events: &[AdmittedEvent]) -> Vec<Vec<EventOp>> {
+        let entities = &self.entities;
+        let mut ops: Vec<Vec<EventOp>> = self.cells.shards.iter().map(|_| Vec::new()).collect();
+        for event in events {
+            let person = entities.place(entities.identity.survivor(event.owner));
+            let table = batch.row(event.row as usize).table();
+            let state = entities.place(self.carrier(event.owner, table));
+            ops[person.cell.shard as usize].push(EventOp::Own(OwnedEvent {
+                cell: person.cell.index,
+                node: person.node,
+                state: state.node,
+                row: event.row,
+                fingerprint: event.fingerprint,
+                is_certain: event.is_certain,
+                hubs: event.hubs.clone(),
+            }));
+            for (relation, entity) in &event.mentions {
+                let named = entities.place(entities.identity.survivor(*entity));
+                ops[named.cell.shard as usize].push(EventOp::Mention(MentioningEvent {
+                    cell: named.cell.index,
+                    node: named.node,
+                    row: event.row,
+                    relation: *relation,
+                }));
+            }
+        }
+        ops
+    }
+}

@@ -1,0 +1,124 @@
+//! Events of a batch on one shard: the part of a batch that shards do in parallel.
+
+use smallvec::SmallVec;
+
+use leadpulse_schema::{Operation, RelationId, RowBatch};
+
+use crate::ids::EntityId;
+use crate::state::cell::StateRules;
+use crate::state::events::Undo;
+use crate::state::shard::Shard;
+
+/// The effect of an event row on one cell of the shard.
+#[derive(Debug)]
+pub(crate) enum EventOp {
+    /// The event hangs on an entity of the cell, or is taken back from it.
+    Own(OwnedEvent),
+    /// The event names an entity of the cell, or did so before it was taken back.
+    Mention(MentioningEvent),
+}
+
+/// An event row with the place of its owner.
+#[derive(Debug)]
+pub(crate) struct OwnedEvent {
+    pub cell: u32,
+    /// The node with the owner's traces.
+    pub node: u32,
+    /// The node with the state of the event's table: mostly the same.
+    pub state: u32,
+    pub row: u32,
+    pub fingerprint: u64,
+    /// False for a retraction so old that nothing remembers whether its event was admitted.
+    pub is_certain: bool,
+    pub hubs: SmallVec<[EntityId; 2]>,
+}
+
+/// An event row with the place of an entity that it names beside its owner.
+#[derive(Debug)]
+pub(crate) struct MentioningEvent {
+    pub cell: u32,
+    pub node: u32,
+    pub row: u32,
+    pub relation: RelationId,
+}
+
+/// Cells of one shard that operations touched, by index.
+#[derive(Debug, Default)]
+pub(crate) struct ShardEffects {
+    /// Cells with a changed node, with repeats.
+    pub changed: Vec<u32>,
+    /// Cells in which events ended deals, with repeats.
+    pub decided: Vec<u32>,
+}
+
+/// Applies operations in their order.
+pub(crate) fn apply_ops(
+    shard: &mut Shard,
+    shared: &StateRules,
+    batch: &RowBatch,
+    ops: &[EventOp],
+) -> ShardEffects {
+    let mut effects = ShardEffects::default();
+    for op in ops {
+        let (cell, is_changed) = match op {
+            EventOp::Own(event) => {
+                let is_changed = own(shard, shared, batch, event);
+                let row = batch.row(event.row as usize);
+                if is_changed && shared.layout.event(row.table()).verdict(row).is_some() {
+                    effects.decided.push(event.cell);
+                }
+                (event.cell, is_changed)
+            }
+            EventOp::Mention(event) => (event.cell, mention(shard, shared, batch, event)),
+        };
+        if is_changed && effects.changed.last() != Some(&cell) {
+            effects.changed.push(cell);
+        }
+    }
+    effects
+}
+
+/// Adds an event to its owner, or takes it back. Returns whether that changed anything.
+fn own(shard: &mut Shard, shared: &StateRules, batch: &RowBatch, event: &OwnedEvent) -> bool {
+    let row = batch.row(event.row as usize);
+    let (person, state) = (event.node as usize, event.state as usize);
+    shard.freeze(event.cell, shared);
+    let nodes = &mut shard.cells[event.cell as usize].nodes;
+    if row.operation() != Operation::Retract {
+        nodes[state].add(shared, row, event.fingerprint);
+        nodes[person].trace(shared, row, &event.hubs);
+        return true;
+    }
+    let known_newest_ms = nodes[person].newest_recent_ms(row.table(), row.key());
+    let undo = nodes[state].retract(
+        shared,
+        row,
+        event.fingerprint,
+        event.is_certain,
+        known_newest_ms,
+    );
+    if undo == Undo::Unmatched {
+        shard.unmatched += 1;
+        return false;
+    }
+    let undo = undo.max(nodes[person].untrace(shared, row, &event.hubs));
+    shard.inexact += u64::from(undo == Undo::Inexact);
+    true
+}
+
+/// Adds a mention to the named entity, or takes it back. Returns whether that changed anything.
+fn mention(
+    shard: &mut Shard,
+    shared: &StateRules,
+    batch: &RowBatch,
+    event: &MentioningEvent,
+) -> bool {
+    let row = batch.row(event.row as usize);
+    let node = &mut shard.cells[event.cell as usize].nodes[event.node as usize];
+    if row.operation() == Operation::Retract {
+        let undo = node.unmention(&shared.bank, event.relation, row.event_ms());
+        return undo != Undo::Unmatched;
+    }
+    node.mention(&shared.bank, event.relation, row.event_ms());
+    true
+}

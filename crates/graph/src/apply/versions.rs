@@ -1,0 +1,274 @@
+//! Versions of entities: a row's owner, domains, edges and links take effect.
+
+use smallvec::SmallVec;
+
+use leadpulse_schema::{Catalog, Operation, Role, Row, RowBatch, Value};
+
+use crate::apply::Writer;
+use crate::change::effects::Cause;
+use crate::ids::EntityId;
+use crate::state::layout::EntityLayout;
+use crate::who::edges::{Edge, Edges, FORMER_ROOTS, references};
+use crate::who::matching::NamedDomains;
+use crate::who::{keys_of, owner_of};
+
+impl Writer<'_> {
+    /// Replaces the version of an entity; its links stay for ever.
+    pub fn upsert(&mut self, catalog: &Catalog, row: Row<'_>) {
+        let shared = self.cells.shared.clone();
+        let layout = shared.layout.entity(row.table());
+        let table = catalog.table_at(row.table());
+        let entity = self.ensure(row.table(), row.key());
+        let batch = self.version(catalog, entity, row);
+        let version = batch.row(0);
+
+        let owner = match table.role {
+            Role::Member => owner_of(catalog, version).map(|(t, key)| self.ensure(t, key)),
+            _ => None,
+        };
+        let root =
+            owner.filter(|owner| self.entities.directory.table(*owner) == Some(catalog.root().id));
+        let named = self.named(layout, version);
+        let edges = self.edges_said(layout, entity, root, version);
+        let mut links: SmallVec<[(EntityId, EntityId); 2]> = SmallVec::new();
+        for (field, target) in &layout.became {
+            links.extend(
+                keys_of(version.get(*field))
+                    .into_iter()
+                    .map(|key| (entity, self.ensure(*target, key))),
+            );
+        }
+        for (field, target) in &layout.was {
+            links.extend(
+                keys_of(version.get(*field))
+                    .into_iter()
+                    .map(|key| (self.ensure(*target, key), entity)),
+            );
+        }
+        let hubs = self.entities.hub_nodes(version, &layout.hub_fields);
+
+        let (known_ms, event_ms) = (row.known_ms(), version.event_ms());
+        let node = self.node(entity);
+        let outcome = |row: Option<Row<'_>>| {
+            row.map(|row| {
+                Some(
+                    table
+                        .outcome
+                        .as_ref()?
+                        .of(row.get(table.outcome.as_ref()?.field).text()?),
+                )
+            })
+        };
+        let changes_outcome =
+            table.outcome.is_some() && outcome(node.row()) != outcome(Some(version));
+        let node = self.node_mut(entity);
+        node.hubs = if node.is_merged() {
+            SmallVec::new()
+        } else {
+            hubs
+        };
+        node.set_row(batch, known_ms);
+        node.last_root = root.or(node.last_root);
+        if changes_outcome {
+            node.outcome_since_ms = event_ms;
+        }
+        self.settle(entity, edges, owner, named);
+        for (from, to) in links {
+            self.link(from, to);
+        }
+        let cell = self.entities.place(entity).cell;
+        if changes_outcome {
+            self.affect_readers(cell);
+        }
+        self.effects.add(cell, Cause::Version);
+    }
+
+    /// Clears the version of an entity. History and former roots stay.
+    pub fn delete(&mut self, row: Row<'_>) {
+        let Some(entity) = self
+            .entities
+            .directory
+            .find(self.entities.directory.of_table(row.table()), row.key())
+        else {
+            return;
+        };
+        if self.entities.directory.place(entity).is_none() {
+            return;
+        }
+        let previous = self.cells.shared.layout.entity(row.table()).previous;
+        let node = self.node_mut(entity);
+        node.clear_row();
+        let edges = node
+            .edges
+            .iter()
+            .copied()
+            .filter(|edge| Some(edge.relation) == previous)
+            .collect();
+        self.settle(entity, edges, None, NamedDomains::new());
+        let cell = self.entities.place(entity).cell;
+        if self
+            .entities
+            .catalog
+            .table_at(row.table())
+            .outcome
+            .is_some()
+        {
+            self.affect_readers(cell);
+        }
+        self.effects.add(cell, Cause::Deleted);
+    }
+
+    /// The complete version: a change record takes the fields that it does not name from the
+    /// version before.
+    fn version(&self, catalog: &Catalog, entity: EntityId, row: Row<'_>) -> RowBatch {
+        let table = catalog.table_at(row.table());
+        let mut version = RowBatch::new();
+        match (
+            table.changed_fields.map(|f| row.get(f)),
+            self.node(entity).row(),
+        ) {
+            (Some(Value::List(changed)), Some(current)) => {
+                let mut builder = version.start(
+                    catalog,
+                    row.table(),
+                    Operation::Upsert,
+                    row.position(),
+                    row.known_ms(),
+                );
+                for field in &table.fields {
+                    let is_new = field.id == table.key
+                        || Some(field.id) == table.time
+                        || changed.iter().any(|name| name == field.name);
+                    builder.set(
+                        field.id,
+                        if is_new {
+                            row.get(field.id)
+                        } else {
+                            current.get(field.id)
+                        },
+                    );
+                }
+                builder.finish();
+            }
+            _ => version.push_copy(catalog, row),
+        }
+        version
+    }
+
+    /// The domains that a version names, each once, in the order of its fields.
+    fn named(&mut self, layout: &EntityLayout, version: Row<'_>) -> NamedDomains {
+        let mut named = NamedDomains::new();
+        for field in &layout.match_fields {
+            let Some(domain) = version
+                .get(*field)
+                .text()
+                .and_then(|address| self.entities.domains.company(address))
+            else {
+                continue;
+            };
+            let domain = self
+                .entities
+                .directory
+                .intern(self.entities.directory.of_domains(), &domain);
+            if !named.contains(&domain) {
+                named.push(domain);
+            }
+        }
+        named
+    }
+
+    /// The edges of a version: its references, and the former roots by this version and earlier
+    /// ones.
+    fn edges_said(
+        &mut self,
+        layout: &EntityLayout,
+        entity: EntityId,
+        root: Option<EntityId>,
+        version: Row<'_>,
+    ) -> Edges {
+        let mut said = Edges::new();
+        for (field, relation, target) in &layout.references {
+            for key in keys_of(version.get(*field)) {
+                let to = self
+                    .entities
+                    .directory
+                    .intern(self.entities.directory.of_table(*target), key);
+                said.push(Edge {
+                    relation: *relation,
+                    to,
+                    since_ms: version.known_ms(),
+                });
+            }
+        }
+        let before = self.node(entity);
+        let mut edges = references(said, entity, &before.edges);
+        if let Some(relation) = layout.previous {
+            let mut former: Vec<Edge> = before
+                .edges
+                .iter()
+                .copied()
+                .filter(|e| e.relation == relation)
+                .collect();
+            let left = before
+                .last_root
+                .filter(|last| root.is_some_and(|root| root != *last));
+            if let Some(to) = left {
+                former.retain(|e| e.to != to);
+                former.push(Edge {
+                    relation,
+                    to,
+                    since_ms: version.known_ms(),
+                });
+            }
+            for (field, target) in &layout.previous_fields {
+                for key in keys_of(version.get(*field)) {
+                    let to = self
+                        .entities
+                        .directory
+                        .intern(self.entities.directory.of_table(*target), key);
+                    if !former.iter().any(|e| e.to == to) {
+                        former.push(Edge {
+                            relation,
+                            to,
+                            since_ms: version.known_ms(),
+                        });
+                    }
+                }
+            }
+            former.sort_unstable_by(|a, b| {
+                b.since_ms
+                    .cmp(&a.since_ms)
+                    .then(self.entities.directory.order(a.to, b.to))
+            });
+            former.truncate(FORMER_ROOTS);
+            edges.extend(former);
+        }
+        edges.sort_unstable();
+        edges
+    }
+
+    /// Lets the edges, owner and domains of a changed version take effect.
+    fn settle(
+        &mut self,
+        entity: EntityId,
+        edges: Edges,
+        owner: Option<EntityId>,
+        named: NamedDomains,
+    ) {
+        let before = std::mem::replace(&mut self.node_mut(entity).edges, edges.clone());
+        for target in
+            self.entities
+                .incoming
+                .replace(&self.entities.identity, entity, &before, &edges)
+        {
+            self.affect_entity(target, Cause::Referrer);
+        }
+        self.entities.directory.set_owner(entity, owner);
+        let is_root = self.entities.is_root(entity);
+        let renamed = self.entities.matching.rename(entity, is_root, named);
+        self.rehome(entity);
+        if is_root {
+            renamed.into_iter().for_each(|domain| self.lead(domain));
+        }
+    }
+}

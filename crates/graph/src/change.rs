@@ -1,0 +1,137 @@
+//! Change tracking: which cells wait to be scored again, in which order, and why.
+//!
+//! A cell becomes dirty for one of four causes, each in its own file: effects of rows
+//! ([`effects`]), boards that moved its hubs ([`soft`]), timers ([`timers`]), and orders of the
+//! engine ([`dirty`]). The tracker reads cells and never changes one.
+
+use std::collections::BTreeMap;
+
+use leadpulse_schema::DayWindow;
+
+use crate::ids::CellRef;
+
+pub(crate) mod boards;
+mod dirty;
+pub(crate) mod effects;
+pub(crate) mod reasons;
+mod soft;
+mod timers;
+
+use reasons::Reasons;
+
+/// Tracking of changes for re-scoring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tracking {
+    /// Dirty cells, timers and soft-dirty sweeps after boards.
+    On,
+    /// None of it: training and backtests score at anchors of their own choosing.
+    Off,
+}
+
+/// The knowledge of one cell's last score, and of the reasons to score it again.
+#[derive(Clone, Debug)]
+struct TrackedCell {
+    /// The reasons for which the cell is dirty; empty for a clean one.
+    reasons: Reasons,
+    /// The time at which silence alone asks for a new score, milliseconds.
+    deadline_ms: i64,
+    /// The mean drift of the cell's hubs at its last score.
+    drift_seen: f64,
+    /// Distance of the last score to the nearest threshold, logits.
+    margin: f32,
+    /// True once the cell was scored.
+    is_scored: bool,
+    /// True while the cell waits among the soft-dirty because of a cell that it refers to.
+    is_stale: bool,
+    /// True while the standing score of the cell is another bundle's.
+    is_swapped: bool,
+}
+
+impl Default for TrackedCell {
+    fn default() -> Self {
+        Self {
+            reasons: Reasons::default(),
+            deadline_ms: i64::MAX,
+            drift_seen: 0.0,
+            margin: 0.0,
+            is_scored: false,
+            is_stale: false,
+            is_swapped: false,
+        }
+    }
+}
+
+/// The tracked cells of one shard, by index.
+#[derive(Debug, Default)]
+struct TrackedShard {
+    cells: Vec<TrackedCell>,
+    /// Indices of cells with a reason, each once.
+    dirty: Vec<u32>,
+    /// Time on the grid → indices of cells to look at then.
+    timers: BTreeMap<i64, Vec<u32>>,
+}
+
+impl TrackedShard {
+    fn mark(&mut self, index: u32, reason: Reasons) {
+        let cell = &mut self.cells[index as usize];
+        if cell.reasons.is_empty() {
+            self.dirty.push(index);
+        }
+        cell.reasons = cell.reasons.with(reason);
+    }
+}
+
+/// The change tracker.
+#[derive(Debug)]
+pub(crate) struct Tracker {
+    tracking: Tracking,
+    /// Windows of all populations: a day that leaves one may move an entity out of its population.
+    windows: Vec<DayWindow>,
+    shards: Vec<TrackedShard>,
+    /// Soft-dirty cells; once in order, the one nearest to a threshold is last.
+    soft: Vec<CellRef>,
+    soft_is_ordered: bool,
+    /// True while rows of the past are applied again: nothing is scored before a restart.
+    is_replaying: bool,
+}
+
+impl Tracker {
+    pub fn new(tracking: Tracking, windows: Vec<DayWindow>, shards: usize) -> Self {
+        Self {
+            tracking,
+            windows,
+            shards: (0..shards).map(|_| TrackedShard::default()).collect(),
+            soft: Vec::new(),
+            soft_is_ordered: true,
+            is_replaying: false,
+        }
+    }
+
+    pub fn tracking(&self) -> Tracking {
+        self.tracking
+    }
+
+    fn cell(&self, at: CellRef) -> &TrackedCell {
+        &self.shards[at.shard as usize].cells[at.index as usize]
+    }
+
+    fn cell_mut(&mut self, at: CellRef) -> &mut TrackedCell {
+        &mut self.shards[at.shard as usize].cells[at.index as usize]
+    }
+
+    /// Whether the listed cells are those with a reason, each once.
+    pub fn dirty_are_listed_once(&self) -> bool {
+        self.shards.iter().all(|shard| {
+            let mut listed = shard.dirty.clone();
+            listed.sort_unstable();
+            let cells = shard.cells.iter().enumerate();
+            let dirty = cells.filter(|(_, cell)| !cell.reasons.is_empty());
+            dirty.map(|(index, _)| index as u32).eq(listed)
+        })
+    }
+
+    /// Whether a cell is dirty.
+    pub fn is_dirty(&self, at: CellRef) -> bool {
+        !self.cell(at).reasons.is_empty()
+    }
+}

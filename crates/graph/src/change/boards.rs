@@ -1,0 +1,39 @@
+//! Boards: the publication of hub sums on a grid of time.
+//!
+//! Between two boards hubs stand still, so that the order of rows within a period changes no
+//! score.
+
+use crate::change::Tracker;
+use crate::ids::CellRef;
+use crate::state::Cells;
+use crate::state::hubs::Hubs;
+
+/// Publishes a board: the hubs take over what cells contribute now, and cells that were emptied
+/// become free. Returns whether any hub drifted.
+pub(crate) fn publish(
+    cells: &mut Cells,
+    hubs: &mut Hubs,
+    tracker: &Tracker,
+    board_ms: i64,
+) -> bool {
+    let shared = cells.shared.clone();
+    hubs.begin(&shared, board_ms);
+    for (number, shard) in cells.shards.iter_mut().enumerate() {
+        let mut changed = std::mem::take(&mut shard.changed);
+        changed.sort_unstable();
+        changed.dedup();
+        for index in changed {
+            let cell = &mut shard.cells[index as usize];
+            if let Some(old) = cell.frozen.take() {
+                let new = cell.contribution(&shared);
+                hubs.replace(&shared, Some(&old), &new);
+            }
+            // A dirty one is freed when it is taken: see `Tracker::take_dirty`.
+            let at = CellRef::at(number, index as usize);
+            if cell.nodes.is_empty() && !tracker.is_dirty(at) {
+                shard.free.push(index);
+            }
+        }
+    }
+    hubs.finish(&shared, board_ms)
+}

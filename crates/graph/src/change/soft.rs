@@ -1,0 +1,64 @@
+//! Soft-dirty cells: those that may wait, taken a few at a time, the nearest to a threshold first.
+//!
+//! A cell is soft-dirty when a board moved its view of its hubs by more than ε, or when a cell
+//! changed that it and very many others refer to.
+
+use rayon::prelude::*;
+
+use crate::change::{Tracker, Tracking};
+use crate::ids::CellRef;
+use crate::state::Cells;
+use crate::state::hubs::Hubs;
+
+impl Tracker {
+    /// Puts a cell among the soft-dirty because of a cell that it refers to.
+    pub(super) fn soften(&mut self, at: CellRef) {
+        let cell = self.cell_mut(at);
+        if cell.reasons.is_empty() && !cell.is_stale {
+            cell.is_stale = true;
+            self.soft.push(at);
+            self.soft_is_ordered = false;
+        }
+    }
+
+    /// Lists the cells whose view of the hubs moved by more than ε since their last score. Cells
+    /// that wait because of others stay listed.
+    pub fn sweep(&mut self, cells: &Cells, hubs: &Hubs) {
+        if self.tracking == Tracking::Off || self.is_replaying {
+            return;
+        }
+        let epsilon = cells.shared.options.board_epsilon;
+        let tracked = self.shards.par_iter().zip(&cells.shards).enumerate();
+        let soft = tracked.flat_map_iter(|(number, (tracked, shard))| {
+            let both = tracked.cells.iter().zip(&shard.cells).enumerate();
+            both.filter_map(move |(index, (known, cell))| {
+                let is_drifted = || {
+                    known.is_scored && hubs.mean_drift(&cell.hubs()) - known.drift_seen > epsilon
+                };
+                let is_soft = known.reasons.is_empty()
+                    && !cell.nodes.is_empty()
+                    && (known.is_stale || is_drifted());
+                is_soft.then_some(CellRef::at(number, index))
+            })
+        });
+        self.soft = soft.collect();
+        self.soft_is_ordered = false;
+    }
+
+    /// Orders soft-dirty cells: the one nearest to a threshold comes last.
+    pub(super) fn order_soft(&mut self) {
+        if self.soft_is_ordered {
+            return;
+        }
+        let with_margin = self.soft.iter().map(|at| (self.cell(*at).margin, *at));
+        let mut soft: Vec<(f32, CellRef)> = with_margin.collect();
+        soft.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(b.1.cmp(&a.1)));
+        self.soft = soft.into_iter().map(|(_, at)| at).collect();
+        self.soft_is_ordered = true;
+    }
+
+    /// The number of soft-dirty cells.
+    pub fn deferred(&self) -> usize {
+        self.soft.len()
+    }
+}

@@ -1,0 +1,208 @@
+//! Causes of marks, and the work of rows with very long lists, counted in comparisons of entities.
+
+use std::sync::Arc;
+
+use leadpulse_schema::{Catalog, FieldId, Operation, Position, RowBatch, TableId, Value};
+
+use super::*;
+use crate::change::effects::Cause;
+use crate::ids::work;
+
+const ACCOUNTS: &str = r#"{"type":"record","name":"A","leadpulse":{"table":"accounts","role":"root"},"fields":[
+  {"name":"id","type":"string","leadpulse":{"key":true}}]}"#;
+const DEALS: &str = r#"{"type":"record","name":"D","leadpulse":{"table":"deals","role":"member"},"fields":[
+  {"name":"id","type":"string","leadpulse":{"key":true}},
+  {"name":"account","type":["null","string"],"default":null,"leadpulse":{"ref":"accounts","owner":true}},
+  {"name":"rivals","type":{"type":"array","items":"string"},"default":[],"leadpulse":{"ref":"accounts"}},
+  {"name":"tags","type":{"type":"array","items":"string"},"default":[],"leadpulse":{"hub":"tags"}}]}"#;
+const CALLS: &str = r#"{"type":"record","name":"C","leadpulse":{"table":"calls","role":"event"},"fields":[
+  {"name":"id","type":"string","leadpulse":{"key":true}},
+  {"name":"at","type":{"type":"long","logicalType":"timestamp-millis"},"leadpulse":{"time":true}},
+  {"name":"deal","type":["null","string"],"default":null,"leadpulse":{"ref":"deals","owner":true}},
+  {"name":"about","type":{"type":"array","items":"string"},"default":[],"leadpulse":{"ref":"accounts"}},
+  {"name":"tags","type":{"type":"array","items":"string"},"default":[],"leadpulse":{"hub":"tags"}},
+  {"name":"revoked","type":"boolean","default":false,"leadpulse":{"retraction":true}}]}"#;
+
+/// A deal and its calls that name very many accounts and tags, in lists.
+struct Lists {
+    catalog: Arc<Catalog>,
+    graph: Graph,
+}
+
+impl Lists {
+    fn new() -> Self {
+        let files = [
+            ("a.avsc".to_owned(), ACCOUNTS),
+            ("d.avsc".to_owned(), DEALS),
+            ("c.avsc".to_owned(), CALLS),
+        ];
+        let catalog = Arc::new(Catalog::from_json(&files).unwrap());
+        let graph = Graph::new(
+            catalog.clone(),
+            GraphOptions::default().validated().unwrap(),
+            Vec::new(),
+            Tracking::On,
+        );
+        Self { catalog, graph }
+    }
+    fn batch(
+        &self,
+        table: &str,
+        operation: Operation,
+        texts: &[(&str, &str)],
+        lists: &[(&str, &[String])],
+        time_ms: i64,
+    ) -> RowBatch {
+        let table = self.catalog.table(table).unwrap();
+        let mut batch = RowBatch::new();
+        let mut row = batch.start(
+            &self.catalog,
+            table.id,
+            operation,
+            Position {
+                partition: 0,
+                offset: 0,
+            },
+            time_ms,
+        );
+        let field = |name: &str| -> FieldId { table.field(name).unwrap().id };
+        texts
+            .iter()
+            .for_each(|(name, text)| row.set(field(name), Value::Text(text)));
+        lists
+            .iter()
+            .for_each(|(name, items)| row.set_list(field(name), items.iter().map(String::as_str)));
+        table
+            .time
+            .into_iter()
+            .for_each(|time| row.set(time, Value::Time(time_ms)));
+        row.finish();
+        batch
+    }
+    fn apply(&mut self, batch: &RowBatch) {
+        assert_eq!(self.graph.apply(batch, None), [RowOutcome::Accepted]);
+    }
+    fn deal(&mut self, keys: &[String], time_ms: i64) {
+        let batch = self.batch(
+            "deals",
+            Operation::Upsert,
+            &[("id", "d"), ("account", "a")],
+            &[("rivals", keys), ("tags", keys)],
+            time_ms,
+        );
+        self.apply(&batch);
+    }
+    fn call(&mut self, id: &str, operation: Operation, keys: &[String], time_ms: i64) {
+        let batch = self.batch(
+            "calls",
+            operation,
+            &[("id", id), ("deal", "d")],
+            &[("about", keys), ("tags", keys)],
+            time_ms,
+        );
+        self.apply(&batch);
+    }
+    fn table(&self, name: &str) -> TableId {
+        self.catalog.table(name).unwrap().id
+    }
+    fn edges(&self) -> usize {
+        self.graph
+            .edges(self.graph.find(self.table("deals"), "d").unwrap().1)
+            .len()
+    }
+    fn touches(&self) -> usize {
+        self.graph
+            .find(self.table("deals"), "d")
+            .unwrap()
+            .1
+            .touches()
+            .len()
+    }
+}
+
+/// Comparisons that rows with lists of `n` keys cost: a version, another, an event, a second one,
+/// and its retraction.
+fn comparisons_of_lists(n: usize) -> u64 {
+    let mut lists = Lists::new();
+    // Scattered, half of them twice, so that order of sight and order of keys are not that of the
+    // list.
+    let keys = |from: usize| -> Vec<String> {
+        (0..n)
+            .map(|i| format!("k{}", from + i * 7919 % n))
+            .collect()
+    };
+    let (first, second) = (keys(0), keys(n / 2));
+    let started = work::comparisons();
+    lists.deal(&first, 1_000);
+    lists.deal(&[&first[..], &first[..]].concat(), 2_000);
+    lists.deal(&second, 3_000);
+    assert_eq!(lists.edges(), n);
+    lists.call("c1", Operation::Upsert, &second, 4_000);
+    lists.call("c2", Operation::Upsert, &first, 5_000);
+    assert_eq!(lists.touches(), n + n / 2);
+    lists.call("c1", Operation::Retract, &second, 4_000);
+    assert_eq!(lists.touches(), n);
+    lists.graph.take_dirty(usize::MAX);
+    lists.graph.advance(7_000);
+    work::comparisons() - started
+}
+
+/// Sorting costs a little more than twice for twice the keys; each with each would cost four
+/// times.
+#[test]
+fn rows_with_twice_the_keys_cost_about_twice_the_work() {
+    let (half, whole) = (comparisons_of_lists(20_000), comparisons_of_lists(40_000));
+    assert!(
+        whole < half * 5 / 2,
+        "{half} comparisons for 20,000 keys, {whole} for 40,000"
+    );
+    assert!(
+        whole < 40_000 * 1_000,
+        "{whole} comparisons for 40,000 keys"
+    );
+}
+
+#[test]
+fn every_mark_has_its_cause() {
+    let mut lists = Lists::new();
+    let causes = |lists: &mut Lists, batch: &RowBatch| -> Vec<Cause> {
+        let (_, effects) = lists.graph.write(batch, None);
+        lists.graph.tracker.mark_effects(&effects);
+        effects.iter().map(|(_, cause)| cause).collect()
+    };
+    let call = |lists: &Lists, id| {
+        lists.batch(
+            "calls",
+            Operation::Upsert,
+            &[("id", id), ("deal", "d")],
+            &[],
+            1_000,
+        )
+    };
+    let deal = |lists: &Lists, operation| {
+        let texts = [("id", "d"), ("account", "a")];
+        lists.batch("deals", operation, &texts, &[], 1_000)
+    };
+    let first = call(&lists, "c1");
+    let expected = [Cause::Opened, Cause::FirstNamed, Cause::Event];
+    assert_eq!(causes(&mut lists, &first), expected);
+    assert!(
+        causes(&mut lists, &first).is_empty(),
+        "a duplicate changes nothing"
+    );
+    let version = deal(&lists, Operation::Upsert);
+    let expected = [
+        Cause::Opened,
+        Cause::FirstNamed,
+        Cause::Left,
+        Cause::Joined,
+        Cause::Version,
+    ];
+    assert_eq!(causes(&mut lists, &version), expected);
+    let second = call(&lists, "c2");
+    assert_eq!(causes(&mut lists, &second), [Cause::Event]);
+    let deleted = deal(&lists, Operation::Delete);
+    let expected = [Cause::Opened, Cause::Left, Cause::Joined, Cause::Deleted];
+    assert_eq!(causes(&mut lists, &deleted), expected);
+    assert_eq!(lists.graph.check(), Ok(()));
+}

@@ -1,0 +1,29 @@
+//! Cells and nodes by place and by key.
+
+use leadpulse_schema::TableId;
+
+use crate::graph::Graph;
+use crate::ids::CellRef;
+use crate::state::cell::Cell;
+use crate::state::node::Node;
+
+impl Graph {
+    /// # Panics
+    /// For a place that was never given out.
+    pub fn cell(&self, at: CellRef) -> &Cell {
+        self.cells.get(at)
+    }
+
+    /// All cells, by shard and index.
+    pub fn cells(&self) -> impl Iterator<Item = (CellRef, &Cell)> {
+        self.cells.occupied()
+    }
+
+    /// The cell and node of an entity, if a row ever named the entity.
+    pub fn find(&self, table: TableId, key: &str) -> Option<(CellRef, &Node)> {
+        let directory = self.directory();
+        let entity = directory.find(directory.of_table(table), key)?;
+        let place = directory.place(entity)?;
+        Some((place.cell, self.cells.node(place)))
+    }
+}

@@ -1,0 +1,110 @@
+//! Populations: an entity as filters see it at a moment, and reasons for which a task skips it.
+
+use leadpulse_schema::{Absence, FieldId, Population, Value, View};
+
+use crate::graph::Graph;
+use crate::ids::EntityId;
+use crate::state::cell::Cell;
+use crate::state::node::Node;
+
+/// An entity at a moment, for population filters.
+#[derive(Clone, Copy, Debug)]
+pub struct EntityView<'a> {
+    pub cell: &'a Cell,
+    pub node: &'a Node,
+    /// The moment of the filter, milliseconds.
+    pub as_of_ms: i64,
+    /// The filter, with windows bound to the graph's day counters.
+    pub population: &'a Population,
+}
+
+impl View for EntityView<'_> {
+    fn column(&self, field: FieldId) -> Value<'_> {
+        self.node.value(field)
+    }
+    fn window(&self, index: usize) -> Value<'_> {
+        let window = self.population.windows[index];
+        let read = |node: &Node| {
+            node.counter(window.counter).map_or(0.0, |d| {
+                d.window(self.as_of_ms, window.start_days, window.end_days)
+            })
+        };
+        // Rows of a cell count for its root; a member has its own count, which its survivor keeps.
+        let value = if self.node.entity == self.cell.anchor {
+            self.cell.nodes.iter().map(read).sum()
+        } else if self.node.absorbed {
+            self.cell
+                .nodes
+                .iter()
+                .find(|node| node.entity == self.node.survivor)
+                .map_or(0.0, read)
+        } else {
+            read(self.node)
+        };
+        Value::Double(value)
+    }
+}
+
+impl EntityView<'_> {
+    /// Whether the entity is in the population: known, not merged into another of its table, and
+    /// the filter holds. An entity that became one of another table (a converted lead) is judged
+    /// by the filter like any other.
+    pub fn is_eligible(&self) -> bool {
+        self.node.is_known()
+            && !self.node.is_merged()
+            && self
+                .population
+                .condition
+                .as_ref()
+                .is_none_or(|c| c.holds(self))
+    }
+}
+
+impl Graph {
+    /// An entity as a population filter sees it at a moment.
+    pub fn view<'a>(
+        &self,
+        cell: &'a Cell,
+        node: &'a Node,
+        as_of_ms: i64,
+        population: &'a Population,
+    ) -> EntityView<'a> {
+        EntityView {
+            cell,
+            node,
+            as_of_ms,
+            population,
+        }
+    }
+
+    /// The reason for which a task about a population skips an entity at a moment; `None` for an
+    /// entity that it scores.
+    pub fn absence(
+        &self,
+        cell: &Cell,
+        node: &Node,
+        as_of_ms: i64,
+        population: &Population,
+    ) -> Option<Absence> {
+        if node.is_merged() {
+            return Some(Absence::Merged);
+        }
+        if !node.is_known() {
+            return Some(Absence::Deleted);
+        }
+        let is_asked = self.view(cell, node, as_of_ms, population).is_eligible();
+        (!is_asked).then_some(Absence::Outside)
+    }
+
+    /// The absence of an entity in words for people.
+    pub fn absence_words(&self, entity: EntityId, why: Absence) -> String {
+        match why {
+            Absence::Outside => "outside the task's population".into(),
+            Absence::Deleted => "deleted".into(),
+            Absence::Merged => format!(
+                "merged into {}",
+                self.entities.directory.key(self.survivor(entity))
+            ),
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Counts of entities, cells and memory, and of the ways by which members found their root.
+
+use leadpulse_schema::Role;
+use serde::Serialize;
+
+use crate::graph::Graph;
+use crate::ids::EntityId;
+use crate::state::node::Node;
+use crate::who::home::RootFoundBy;
+
+/// The size of a graph.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GraphSize {
+    /// Known entities per table, in table order.
+    pub known: Vec<usize>,
+    /// Named but unknown entities per table, in table order.
+    pub stubs: Vec<usize>,
+    /// Cells that contain a node.
+    pub cells: usize,
+    /// Hub nodes with sums.
+    pub hubs: usize,
+    /// Event fingerprints kept against duplicates.
+    pub fingerprints: usize,
+    /// Bytes of all nodes, roughly.
+    pub bytes: usize,
+}
+
+/// Counts of the ways by which members found their root, of joined rows, and of retractions.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct IdentityStats {
+    /// Known members whose version names an owner.
+    pub by_reference: u64,
+    /// Known members with the owner of an entity that they are joined with.
+    pub by_link: u64,
+    /// Known members whose domain leads to a root.
+    pub by_domain: u64,
+    /// Known members whose domain leads to no root yet: they share the domain's cell.
+    pub provisional: u64,
+    /// Known members that stand alone.
+    pub unresolved: u64,
+    /// Domains that several roots name.
+    pub ambiguous_domains: u64,
+    /// Entities joined into another of their table.
+    pub merged: u64,
+    /// Entities joined into one of another table.
+    pub converted: u64,
+    /// Retractions that could not restore everything: the newest event's amounts, a slot's newest
+    /// time, entries that a full list had dropped.
+    pub inexact_retractions: u64,
+    /// Retractions that found nothing to undo and changed nothing.
+    pub unmatched_retractions: u64,
+    /// Events refused because their retraction had come first.
+    pub cancelled_events: u64,
+}
+
+impl Graph {
+    /// Counts entities, cells, hubs and fingerprints. Walks all nodes.
+    pub fn size(&self) -> GraphSize {
+        let tables = self.catalog().tables.len();
+        let mut size = GraphSize {
+            known: vec![0; tables],
+            stubs: vec![0; tables],
+            ..GraphSize::default()
+        };
+        for (_, cell) in self.cells() {
+            size.cells += 1;
+            for node in &cell.nodes {
+                let counts = if node.is_known() {
+                    &mut size.known
+                } else {
+                    &mut size.stubs
+                };
+                counts[node.table.index()] += 1;
+                size.bytes += size_of::<Node>() + node.heap_bytes();
+            }
+        }
+        size.hubs = self.hubs.len();
+        size.fingerprints = self.gate.len();
+        size
+    }
+
+    /// Counts ways to a root, joined rows and retractions. Walks all nodes.
+    pub fn identity(&self) -> IdentityStats {
+        let mut stats = IdentityStats {
+            cancelled_events: self.gate.cancelled(),
+            ..IdentityStats::default()
+        };
+        for shard in &self.cells.shards {
+            stats.inexact_retractions += shard.inexact;
+            stats.unmatched_retractions += shard.unmatched;
+        }
+        for node in self.cells().flat_map(|(_, cell)| &cell.nodes) {
+            if node.absorbed {
+                *(if node.is_merged() {
+                    &mut stats.merged
+                } else {
+                    &mut stats.converted
+                }) += 1;
+            } else if node.is_known() && self.catalog().table_at(node.table).role == Role::Member {
+                let count = match self.entities.home(node.entity).1 {
+                    RootFoundBy::Reference => &mut stats.by_reference,
+                    RootFoundBy::Link => &mut stats.by_link,
+                    RootFoundBy::Domain => &mut stats.by_domain,
+                    RootFoundBy::ProvisionalDomain => &mut stats.provisional,
+                    RootFoundBy::Nothing => &mut stats.unresolved,
+                };
+                *count += 1;
+            }
+        }
+        let is_ambiguous = |domain: &EntityId| {
+            let mut roots = self
+                .entities
+                .matching
+                .claims(*domain)
+                .iter()
+                .map(|root| self.survivor(*root));
+            let first = roots.next();
+            roots.any(|root| Some(root) != first)
+        };
+        stats.ambiguous_domains = self
+            .entities
+            .matching
+            .claimed()
+            .filter(is_ambiguous)
+            .count() as u64;
+        stats
+    }
+}

@@ -1,0 +1,86 @@
+//! Accumulated state: cells of nodes, decayed sums of their events, and the hubs that cells share.
+//!
+//! Every update by an event commutes, so state is a function of the set of accepted rows. Nothing
+//! in this room knows when a cell is scored, nor by which model.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::ids::{CellRef, EntityId};
+use crate::who::directory::NodePlace;
+
+pub(crate) mod cell;
+pub(crate) mod days;
+pub(crate) mod decay;
+pub(crate) mod events;
+pub(crate) mod hubs;
+pub(crate) mod layout;
+pub(crate) mod node;
+pub(crate) mod shard;
+pub(crate) mod tally;
+
+use cell::{Cell, StateRules};
+use node::Node;
+use shard::Shard;
+
+/// All cells, by shard and index.
+#[derive(Debug)]
+pub(crate) struct Cells {
+    pub shared: Arc<StateRules>,
+    pub shards: Vec<Shard>,
+    /// The cells of domains that lead to no root.
+    pub provisional: FxHashMap<EntityId, CellRef>,
+}
+
+impl Cells {
+    /// No cells, in as many shards as the options name.
+    pub fn new(shared: Arc<StateRules>) -> Self {
+        let shards = (0..shared.options.shards).map(|_| Shard::default());
+        Self {
+            shards: shards.collect(),
+            provisional: FxHashMap::default(),
+            shared,
+        }
+    }
+
+    pub fn get(&self, at: CellRef) -> &Cell {
+        &self.shards[at.shard as usize].cells[at.index as usize]
+    }
+
+    /// Cells that contain a node, by shard and index.
+    pub fn occupied(&self) -> impl Iterator<Item = (CellRef, &Cell)> {
+        self.shards.iter().enumerate().flat_map(|(shard, s)| {
+            let cells = s.cells.iter().enumerate();
+            cells
+                .filter(|(_, cell)| !cell.nodes.is_empty())
+                .map(move |(index, cell)| (CellRef::at(shard, index), cell))
+        })
+    }
+
+    pub fn node(&self, place: NodePlace) -> &Node {
+        &self.get(place.cell).nodes[place.node as usize]
+    }
+
+    /// A node about to change: the contribution of its cell to hubs is kept first.
+    pub fn node_mut(&mut self, place: NodePlace) -> &mut Node {
+        &mut self.cell_mut(place.cell).nodes[place.node as usize]
+    }
+
+    /// A cell about to change: its contribution to hubs is kept first.
+    pub fn cell_mut(&mut self, at: CellRef) -> &mut Cell {
+        let shard = &mut self.shards[at.shard as usize];
+        shard.freeze(at.index, &self.shared);
+        &mut shard.cells[at.index as usize]
+    }
+
+    /// Opens an empty cell for an anchor, in the shard of the hash of its key.
+    pub fn open(&mut self, anchor: EntityId, key: &str) -> CellRef {
+        let shard = (xxh3_64(key.as_bytes()) % self.shards.len() as u64) as usize;
+        CellRef {
+            shard: shard as u16,
+            index: self.shards[shard].open(anchor),
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Homes: the entity or domain that each entity belongs to.
+//!
+//! 1. An absorbed entity belongs to its survivor.
+//! 2. A member belongs to the owner that its version names, else to the owner of an entity that it
+//!    is joined with.
+//! 3. Else it belongs to the domain that it names: the first that leads to a root, else the first.
+//!    A domain belongs to the root that names it, of several to the one with the smallest key.
+//! 4. Else it stands alone.
+//!
+//! Following homes leads to the anchor of the cell. Members of a domain without a root share a
+//! provisional cell of that domain.
+
+use crate::ids::EntityId;
+use crate::who::Entities;
+
+/// The way by which a member finds its root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RootFoundBy {
+    /// The version of the member names an owner.
+    Reference,
+    /// An entity that it is joined with names an owner.
+    Link,
+    /// A domain of the member leads to a root.
+    Domain,
+    /// The member names a domain, which leads to no root yet.
+    ProvisionalDomain,
+    /// There is none: the member stands alone.
+    Nothing,
+}
+
+impl Entities {
+    /// The home of an entity that was not absorbed, and the way it was found. A root has none.
+    pub fn home(&self, entity: EntityId) -> (Option<EntityId>, RootFoundBy) {
+        if self.is_root(entity) {
+            return (None, RootFoundBy::Reference);
+        }
+        let group = self.identity.group(entity).iter().copied();
+        let others = group.filter(|e| *e != entity);
+        let joined = || std::iter::once(entity).chain(others.clone());
+        for named_by in joined() {
+            let owner = self.directory.owner(named_by);
+            let Some(owner) = owner.filter(|o| self.identity.survivor(*o) != entity) else {
+                continue;
+            };
+            return match named_by == entity {
+                true => (Some(owner), RootFoundBy::Reference),
+                false => (Some(owner), RootFoundBy::Link),
+            };
+        }
+        let mut domains = joined().flat_map(|e| self.matching.named(e).iter().copied());
+        let leads = |domain: &EntityId| self.directory.parent(*domain).is_some();
+        if let Some(domain) = domains.clone().find(leads) {
+            return (Some(domain), RootFoundBy::Domain);
+        }
+        match domains.next() {
+            Some(domain) => (Some(domain), RootFoundBy::ProvisionalDomain),
+            None => (None, RootFoundBy::Nothing),
+        }
+    }
+
+    /// The root that a domain leads to: of those that name it, the one with the smallest key.
+    pub fn claimant(&self, domain: EntityId) -> Option<EntityId> {
+        let claims = self.matching.claims(domain).iter();
+        let roots = claims.map(|root| self.identity.survivor(*root));
+        roots.min_by(|a, b| self.directory.order(*a, *b))
+    }
+}
