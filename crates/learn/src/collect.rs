@@ -9,7 +9,7 @@ use leadpulse_graph::{CellRef, EntityId, Graph};
 use leadpulse_model::{CellRow, CellStore, Example, ExampleSet};
 use leadpulse_schema::{Role, RowBatch, TableId};
 
-use crate::outcomes::{Chronicle, Seen, Tally};
+use crate::labels::{Chronicle, Seen, Tally};
 use crate::project::{Project, TaskPlan};
 use crate::sources::Files;
 use crate::walk::{BATCH_ROWS, Due, Schedule, Walk};

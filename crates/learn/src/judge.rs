@@ -7,7 +7,7 @@ use leadpulse_graph::EntityId;
 
 use crate::backtest::RowsError;
 use crate::collect::{Survey, asked, survey};
-use crate::outcomes::{Chronicle, Seen, Tally};
+use crate::labels::{Chronicle, Seen, Tally};
 use crate::predict::{Ask, Bound, TaskJudgement, predict};
 use crate::project::{Project, TaskPlan};
 use crate::sources::{FileSource, Files};

@@ -7,8 +7,8 @@ use leadpulse_pql::TargetKind;
 use serde_json::{Map, Value, json};
 
 use crate::collect::{Collected, Extent, Harvest, Split, Survey, asked, collect, survey};
+use crate::labels::{Chronicle, Tally};
 use crate::leaks::refuse_leaks;
-use crate::outcomes::{Chronicle, Tally};
 use crate::project::{Project, TaskPlan};
 use crate::sources::{FileSource, Files};
 use crate::walk::{Schedule, Walk};

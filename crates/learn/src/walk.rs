@@ -7,7 +7,7 @@ use leadpulse_graph::{EntityId, Graph, Outcome as RowOutcome, Tracking};
 use leadpulse_schema::{Row, RowBatch};
 
 use crate::anchors::Anchors;
-use crate::outcomes::Chronicle;
+use crate::labels::Chronicle;
 use crate::project::{Project, TaskPlan};
 use crate::sources::{Files, Replay};
 use crate::{LearnError, Progress};

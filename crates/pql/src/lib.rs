@@ -1,9 +1,7 @@
-//! A query becomes a plan; a plan and a history become labels.
+//! A query becomes a plan.
 //!
 //! [`parse`] reads the text of a query, [`plan()`] checks it against the schemas and says what has to be counted for whom
-//! ([`Plan::describe`] in words, [`Lint`]s where it is probably not meant), [`History`] collects the rows that count and [`Labels`] answers
-//! what was true after a moment, as far as it was known by another. `docs/pql.md` is the
-//! language as its users see it.
+//! ([`Plan::describe`] in words, [`Lint`]s where it is probably not meant). `docs/pql.md` is the language as its users see it.
 //!
 //! Invariants: no clock, no files, no Kafka. A window is (anchor + start, anchor + end]: what happened at the anchor is known,
 //! never predicted. Whatever the planner accepts has a label for every (entity, anchor) whose window has passed; what it does
@@ -14,8 +12,6 @@ mod compile;
 mod dates;
 mod describe;
 mod diagnostic;
-mod history;
-mod labels;
 mod lexer;
 mod lint;
 mod parser;
@@ -25,7 +21,6 @@ mod population;
 mod print;
 mod remarks;
 mod resolve;
-mod versions;
 
 #[cfg(test)]
 mod catalogue_tests;
@@ -33,10 +28,6 @@ mod catalogue_tests;
 mod docs;
 #[cfg(test)]
 mod fuzz_tests;
-#[cfg(test)]
-mod history_tests;
-#[cfg(test)]
-mod labels_tests;
 #[cfg(test)]
 mod market;
 #[cfg(test)]
@@ -48,8 +39,6 @@ mod samples;
 
 pub use ast::{Query, Unit};
 pub use diagnostic::{Diagnostic, Span, Within};
-pub use history::History;
-pub use labels::{Label, Labels};
 pub use lint::{HistoryExtent, Lint, LintKind};
 pub use parser::{MAX_DEPTH, MAX_QUERY_BYTES, parse, parse_target};
 pub use plan::{

@@ -146,7 +146,7 @@ impl Source {
     }
 }
 
-/// For which entity a row counts. The caller of [`crate::History::offer`] finds that entity.
+/// For which entity a row counts. The caller finds that entity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reach {
     /// The row is a version of the entity.

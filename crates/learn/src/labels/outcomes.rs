@@ -6,9 +6,10 @@ use serde::Serialize;
 
 use leadpulse_graph::{EntityId, Graph, owner_of};
 use leadpulse_model::Outcome;
-use leadpulse_pql::{History, Label, Labels, Reach, TargetKind};
+use leadpulse_pql::{Reach, TargetKind};
 use leadpulse_schema::{Role, Row, TableId, Value};
 
+use super::{History, Label, Labels};
 use crate::project::{Project, TaskPlan};
 use crate::sources::Files;
 

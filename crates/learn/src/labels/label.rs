@@ -3,8 +3,8 @@
 use leadpulse_schema::Comparison;
 use rustc_hash::FxHashMap;
 
-use crate::plan::{Aggregate, Quantity, Target, TargetExpression, TargetKind};
-use crate::versions::VersionPoint;
+use super::versions::VersionPoint;
+use leadpulse_pql::{Aggregate, Quantity, Target, TargetExpression, TargetKind};
 
 /// What the target was for one entity after one anchor.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -73,7 +73,7 @@ impl Labels {
         }
     }
 
-    /// The label of an entity at an anchor, by all that was offered. It is final once [`crate::Plan::horizon_ms`] has passed; asked
+    /// The label of an entity at an anchor, by all that was offered. It is final once [`leadpulse_pql::Plan::horizon_ms`] has passed; asked
     /// earlier, it is what is known so far.
     pub fn label(&self, entity: u32, anchor_ms: i64) -> Label {
         self.label_known_by(entity, anchor_ms, i64::MAX)

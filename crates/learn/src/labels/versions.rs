@@ -8,7 +8,7 @@ use leadpulse_schema::{
     Catalog, Condition, FieldId, Operand, Operation, Row, RowBatch, Table, Value, View,
 };
 
-use crate::plan::Aggregate;
+use leadpulse_pql::Aggregate;
 
 /// A version that matches the filter.
 #[derive(Clone, Copy, Debug)]

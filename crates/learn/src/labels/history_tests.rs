@@ -3,8 +3,9 @@
 use leadpulse_schema::{Operation, RowBatch, Value};
 use proptest::prelude::*;
 
-use crate::market::{at_day, catalog, planned, push, push_as};
-use crate::{History, Label, Labels, Plan, Reach};
+use super::market::{at_day, catalog, planned, push, push_as};
+use super::{History, Label, Labels};
+use leadpulse_pql::{Plan, Reach};
 
 /// Labels of a plan over the batch; `entity` numbers each row's entity.
 fn labels(plan: &Plan, batch: &RowBatch, order: &[usize], entity: impl Fn(usize) -> u32) -> Labels {

@@ -4,8 +4,9 @@
 use leadpulse_schema::{Comparison, Operation, RowBatch, Value};
 use proptest::prelude::*;
 
-use crate::market::{at_day, catalog, planned, push_as};
-use crate::{History, Label, Labels, Plan};
+use super::market::{at_day, catalog, planned, push_as};
+use super::{History, Label, Labels};
+use leadpulse_pql::Plan;
 
 /// An invoice. Times are in quarters of days, so that they meet the ends of windows.
 #[derive(Clone, Debug)]
@@ -95,10 +96,9 @@ impl Filter {
     fn text(&self) -> String {
         let not = |negated: &bool| if *negated { "NOT " } else { "" };
         match self {
-            Filter::Amount(comparison, amount) => format!(
-                "invoices.amount {} {amount}",
-                crate::print::sign(*comparison)
-            ),
+            Filter::Amount(comparison, amount) => {
+                format!("invoices.amount {} {amount}", sign(*comparison))
+            }
             Filter::Sku { negated, is } => format!("invoices.sku {}IN ('{is}', 'C')", not(negated)),
             Filter::StartsWith { negated, start } => {
                 format!("invoices.sku {}STARTS WITH '{start}'", not(negated))
@@ -289,11 +289,9 @@ fn target() -> impl Strategy<Value = Target> {
 impl Target {
     fn text(&self) -> String {
         match self {
-            Target::Compare(counted, comparison, literal) => format!(
-                "{} {} {literal}",
-                counted.text(),
-                crate::print::sign(*comparison)
-            ),
+            Target::Compare(counted, comparison, literal) => {
+                format!("{} {} {literal}", counted.text(), sign(*comparison))
+            }
             Target::In(counted, a, b) => format!("{} IN ({a}, {b})", counted.text()),
             Target::Null(counted) => format!("{} IS NULL", counted.text()),
             Target::Not(inner) => format!("NOT ({})", inner.text()),
@@ -464,5 +462,17 @@ proptest! {
         let expected = times.get(more_than as usize).map(|at| at_day(f64::from(*at) / 4.0));
         prop_assert_eq!(labels.first_time_true_known_by(0, anchor_ms, known_until_ms), expected);
         prop_assert_eq!(labels.label_known_by(0, anchor_ms, known_until_ms), Label::Binary(expected.is_some()));
+    }
+}
+
+/// A comparison as queries spell it.
+fn sign(comparison: Comparison) -> &'static str {
+    match comparison {
+        Comparison::Equal => "=",
+        Comparison::NotEqual => "!=",
+        Comparison::Less => "<",
+        Comparison::LessOrEqual => "<=",
+        Comparison::Greater => ">",
+        Comparison::GreaterOrEqual => ">=",
     }
 }

@@ -9,9 +9,9 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use leadpulse_schema::{Catalog, Operation, Row, TableId, Value, View};
 use rustc_hash::FxHashMap;
 
-use crate::labels::{Labels, Point, Series, Withdrawn};
-use crate::plan::{Plan, Quantity, Source, Target};
-use crate::versions::VersionLog;
+use super::label::{Labels, Point, Series, Withdrawn};
+use super::versions::VersionLog;
+use leadpulse_pql::{Plan, Quantity, Source, Target};
 
 /// Collects the rows that a plan's target counts.
 #[derive(Debug)]
