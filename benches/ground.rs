@@ -11,8 +11,9 @@ use tempfile::TempDir;
 use leadpulse_engine::ports::{InputPartition, RecordBatch, SchemaStore};
 use leadpulse_engine::{ClockMode, Task};
 use leadpulse_graph::{DAY_MS, owner_of};
+use leadpulse_history::{FileSource, Replay};
 use leadpulse_kafka::KafkaMetrics;
-use leadpulse_learn::{FileSource, Project, Replay, TrainOptions, TrainTask, train};
+use leadpulse_learn::{Project, TrainOptions, TrainTask, train};
 use leadpulse_model::{Bundle, FitOptions, Regularisation};
 use leadpulse_schema::{
     Catalog, Operation, Position, Role, Row, RowBatch, RowEncoder, Value, encode_frame,

@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use anyhow::{Context, Result};
 use leadpulse_features::Scorer;
 use leadpulse_graph::{CellRef, Graph, Tracking};
+use leadpulse_history::{FileSource, Replay};
 use leadpulse_learn::{
-    Backtest, FileSource, Project, Replay, TaskPlan, TrainOptions, TrainReport, TrainTask,
-    backtest, train,
+    Backtest, Project, TaskPlan, TrainOptions, TrainReport, TrainTask, backtest, train,
 };
 use leadpulse_model::{Bundle, DeletionTest, FitOptions};
 use leadpulse_schema::RowBatch;

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use leadpulse_features::Scorer;
 use leadpulse_graph::GraphOptions;
+use leadpulse_history::FileSource;
 use leadpulse_learn::{
-    FileSource, Period, Project, TaskPlan, TaskSource, TrainOptions, TrainTask, judge, train,
+    Period, Project, TaskPlan, TaskSource, TrainOptions, TrainTask, judge, train,
 };
 use leadpulse_model::{FitOptions, Regularisation};
 use leadpulse_schema::{Catalog, FileOptions};

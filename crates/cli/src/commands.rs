@@ -15,7 +15,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use leadpulse_learn::{FileSource, Project, TaskPlan};
+use leadpulse_history::FileSource;
+use leadpulse_learn::{Project, TaskPlan};
 use leadpulse_model::Bundle;
 
 use crate::config::Loaded;

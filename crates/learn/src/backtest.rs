@@ -6,9 +6,9 @@ use leadpulse_features::Scorer;
 
 use crate::predict::{Ask, Bound, TaskJudgement, predict};
 use crate::project::{Project, TaskPlan};
-use crate::sources::{FileSource, Files};
 use crate::walk::Walk;
 use crate::{LearnError, Progress};
+use leadpulse_history::{FileSource, Files};
 
 /// Why rows cannot be read.
 #[derive(Debug, thiserror::Error)]

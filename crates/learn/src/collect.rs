@@ -11,9 +11,9 @@ use leadpulse_schema::{Role, RowBatch, TableId};
 
 use crate::labels::{Chronicle, Seen, Tally};
 use crate::project::{Project, TaskPlan};
-use crate::sources::Files;
 use crate::walk::{BATCH_ROWS, Due, Schedule, Walk};
 use crate::{LearnError, Progress};
+use leadpulse_history::Files;
 
 /// Cells encoded at a time.
 const CHUNK_CELLS: usize = 256;

@@ -5,9 +5,9 @@ use leadpulse_graph::{CellRef, Graph, Node};
 
 use crate::predict::Bound;
 use crate::project::{Project, TaskPlan};
-use crate::sources::{FileSource, Files};
 use crate::walk::Walk;
 use crate::{LearnError, Progress};
+use leadpulse_history::{FileSource, Files};
 
 /// What to explain with what.
 pub struct Explain<'a> {

@@ -13,16 +13,14 @@ mod labels;
 mod leaks;
 mod predict;
 mod project;
-mod sources;
-mod spill;
 mod train;
 mod walk;
 
 #[cfg(test)]
 mod tests;
 
+use leadpulse_history::HistoryError;
 use leadpulse_model::{BundleError, FitError};
-use leadpulse_schema::FileError;
 
 pub use anchors::{Anchors, AnchorsError, parse_duration_ms};
 pub use backtest::{Backtest, RowsError, backtest};
@@ -32,7 +30,6 @@ pub use judge::{Period, judge};
 pub use labels::Tally;
 pub use predict::TaskJudgement;
 pub use project::{Project, QueryError, TaskPlan, TaskSource};
-pub use sources::{FileSource, Files, Replay};
 pub use train::{
     LabelCount, TaskReport, TrainOptions, TrainReport, TrainTask, count_labels, train,
 };
@@ -59,22 +56,9 @@ pub enum Progress {
 /// Why training or a backtest failed.
 #[derive(Debug, thiserror::Error)]
 pub enum LearnError {
-    /// A file cannot be read.
+    /// A file cannot be read, or not be sorted.
     #[error(transparent)]
-    File(#[from] FileError),
-    /// A file that is not in order cannot be sorted.
-    #[error(
-        "{file} is not in order of known time, and sorting it in the temporary folder {folder} failed: {source}; \
-         make room there, or name another folder with TMPDIR"
-    )]
-    Spill {
-        /// The file.
-        file: String,
-        /// Where temporary files are.
-        folder: String,
-        /// Why.
-        source: std::io::Error,
-    },
+    History(#[from] HistoryError),
     /// There is nothing to replay.
     #[error("the files hold no events: check the data folder and the file patterns of the sources")]
     NoEvents,

@@ -10,9 +10,9 @@ use crate::collect::{Collected, Extent, Harvest, Split, Survey, asked, collect, 
 use crate::labels::{Chronicle, Tally};
 use crate::leaks::refuse_leaks;
 use crate::project::{Project, TaskPlan};
-use crate::sources::{FileSource, Files};
 use crate::walk::{Schedule, Walk};
 use crate::{LearnError, Progress};
+use leadpulse_history::{FileSource, Files};
 
 const DAY_MS: i64 = 86_400_000;
 

@@ -9,8 +9,8 @@ use leadpulse_schema::{Row, RowBatch};
 use crate::anchors::Anchors;
 use crate::labels::Chronicle;
 use crate::project::{Project, TaskPlan};
-use crate::sources::{Files, Replay};
 use crate::{LearnError, Progress};
+use leadpulse_history::{Files, Replay};
 
 /// Rows applied at a time.
 pub(crate) const BATCH_ROWS: usize = 8192;

@@ -11,7 +11,7 @@ use leadpulse_schema::{Role, Row, TableId, Value};
 
 use super::{History, Label, Labels};
 use crate::project::{Project, TaskPlan};
-use crate::sources::Files;
+use leadpulse_history::Files;
 
 /// Collects what a task's target counts while a history passes.
 #[derive(Debug)]

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use leadpulse_schema::{Catalog, FileError, FileOptions, FileReader, Role, RowBatch, TableId};
 
-use crate::LearnError;
+use crate::HistoryError;
 use crate::spill::{Merge, Spill, by_known_time};
 
 /// Rows read at a time, over all files.
@@ -62,8 +62,8 @@ impl FileSource {
         )
     }
 
-    fn spilling<T>(&self, done: io::Result<T>) -> Result<T, LearnError> {
-        let failed = |source| LearnError::Spill {
+    fn spilling<T>(&self, done: io::Result<T>) -> Result<T, HistoryError> {
+        let failed = |source| HistoryError::Spill {
             file: self.path.display().to_string(),
             folder: std::env::temp_dir().display().to_string(),
             source,
@@ -125,7 +125,7 @@ fn read(
 
 impl Files {
     /// Looks at every file. A file's partition number is its place in the list.
-    pub fn prepare(catalog: Arc<Catalog>, sources: &[FileSource]) -> Result<Self, LearnError> {
+    pub fn prepare(catalog: Arc<Catalog>, sources: &[FileSource]) -> Result<Self, HistoryError> {
         Self::prepare_within(catalog, sources, Limits::default())
     }
 
@@ -133,7 +133,7 @@ impl Files {
         catalog: Arc<Catalog>,
         sources: &[FileSource],
         mut limits: Limits,
-    ) -> Result<Self, LearnError> {
+    ) -> Result<Self, HistoryError> {
         let mut files = Self {
             catalog,
             sources: Vec::new(),
@@ -154,7 +154,7 @@ impl Files {
         &self,
         source: &FileSource,
         limits: &mut Limits,
-    ) -> Result<(Supply, u64), LearnError> {
+    ) -> Result<(Supply, u64), HistoryError> {
         let row_bytes =
             ROW_BYTES.0 + ROW_BYTES.1 * self.catalog.table_at(source.table).fields.len();
         let bytes = |rows: &RowBatch| rows.len() * row_bytes + rows.text_bytes();
@@ -221,7 +221,7 @@ impl Files {
     }
 
     /// All rows from the start, in order.
-    pub fn replay(&self) -> Result<Replay, LearnError> {
+    pub fn replay(&self) -> Result<Replay, HistoryError> {
         let chunk_rows = (CHUNK_ROWS / self.sources.len().max(1))
             .clamp(CHUNK_ROWS_OF_ONE.0, CHUNK_ROWS_OF_ONE.1);
         let mut replay = Replay {
@@ -272,7 +272,7 @@ impl Stream {
         source: &FileSource,
         supply: &Supply,
         chunk_rows: usize,
-    ) -> Result<Self, LearnError> {
+    ) -> Result<Self, HistoryError> {
         let origin = match supply {
             Supply::Resident(rows, order) => Origin::Resident(rows.clone(), order.clone()),
             Supply::InOrder => Origin::File(Box::new(source.open(catalog)?), RowBatch::new()),
@@ -289,7 +289,7 @@ impl Stream {
     }
 
     /// The next row's batch and index; `None` at the end.
-    fn peek(&mut self) -> Result<Option<(&RowBatch, usize)>, LearnError> {
+    fn peek(&mut self) -> Result<Option<(&RowBatch, usize)>, HistoryError> {
         match &mut self.origin {
             Origin::Resident(rows, order) => {
                 Ok(order.get(self.next).map(|index| (&**rows, *index as usize)))
@@ -343,11 +343,11 @@ fn rank(role: Role) -> u8 {
 
 impl Replay {
     /// Prepares the files and replays them; [`Files`] serve several passes.
-    pub fn open(catalog: Arc<Catalog>, sources: &[FileSource]) -> Result<Self, LearnError> {
+    pub fn open(catalog: Arc<Catalog>, sources: &[FileSource]) -> Result<Self, HistoryError> {
         Files::prepare(catalog, sources)?.replay()
     }
 
-    fn requeue(&mut self, index: usize) -> Result<(), LearnError> {
+    fn requeue(&mut self, index: usize) -> Result<(), HistoryError> {
         let stream = &mut self.streams[index];
         if let Some((rows, row)) = stream.peek()? {
             let known_ms = rows.row(row).known_ms();
@@ -368,7 +368,7 @@ impl Replay {
         until_ms: i64,
         max_rows: usize,
         batch: &mut RowBatch,
-    ) -> Result<usize, LearnError> {
+    ) -> Result<usize, HistoryError> {
         let mut taken = 0;
         while taken < max_rows {
             let Some(Reverse((known_ms, _, index))) = self.heap.peek().copied() else {
