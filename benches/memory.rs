@@ -17,7 +17,7 @@ use leadpulse_engine::{
 use leadpulse_features::Scorer;
 use leadpulse_graph::{CellRef, Graph, GraphOptions, Tracking, owner_of};
 use leadpulse_history::Replay;
-use leadpulse_learn::Project;
+use leadpulse_project::Project;
 use leadpulse_schema::{Frame, Role, RowBatch};
 
 use crate::gauge::{Span, Table, best_of, load, mean_of, number, resident_bytes, timed};

@@ -5,10 +5,10 @@ use std::io::{Read, Write};
 use leadpulse_features::Scorer;
 
 use crate::predict::{Ask, Bound, TaskJudgement, predict};
-use crate::project::{Project, TaskPlan};
 use crate::walk::Walk;
 use crate::{LearnError, Progress};
 use leadpulse_history::{FileSource, Files};
+use leadpulse_project::{Project, TaskPlan};
 
 /// Why rows cannot be read.
 #[derive(Debug, thiserror::Error)]

@@ -10,10 +10,10 @@ use leadpulse_model::{CellRow, CellStore, Example, ExampleSet};
 use leadpulse_schema::{Role, RowBatch, TableId};
 
 use crate::labels::{Chronicle, Seen, Tally};
-use crate::project::{Project, TaskPlan};
 use crate::walk::{BATCH_ROWS, Due, Schedule, Walk};
 use crate::{LearnError, Progress};
 use leadpulse_history::Files;
+use leadpulse_project::{Project, TaskPlan};
 
 /// Cells encoded at a time.
 const CHUNK_CELLS: usize = 256;

@@ -4,10 +4,10 @@ use leadpulse_features::{Evidence, Explanation, Scorer};
 use leadpulse_graph::{CellRef, Graph, Node};
 
 use crate::predict::Bound;
-use crate::project::{Project, TaskPlan};
 use crate::walk::Walk;
 use crate::{LearnError, Progress};
 use leadpulse_history::{FileSource, Files};
+use leadpulse_project::{Project, TaskPlan};
 
 /// What to explain with what.
 pub struct Explain<'a> {

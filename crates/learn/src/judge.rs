@@ -9,10 +9,10 @@ use crate::backtest::RowsError;
 use crate::collect::{Survey, asked, survey};
 use crate::labels::{Chronicle, Seen, Tally};
 use crate::predict::{Ask, Bound, TaskJudgement, predict};
-use crate::project::{Project, TaskPlan};
 use crate::walk::{Schedule, Walk};
 use crate::{LearnError, Progress};
 use leadpulse_history::{FileSource, Files};
+use leadpulse_project::{Project, TaskPlan};
 
 /// What to judge, and over which part of the files.
 pub struct Period<'a> {

@@ -4,7 +4,7 @@ use leadpulse_pql::Source;
 use leadpulse_schema::{Condition, Field, FieldId, Operand, Table};
 
 use crate::LearnError;
-use crate::project::{Project, TaskPlan};
+use leadpulse_project::{Project, TaskPlan};
 
 fn columns(condition: &Condition, found: &mut Vec<FieldId>) {
     match condition {

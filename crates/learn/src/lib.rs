@@ -4,7 +4,6 @@
 //! anchor reaches its example, and nothing known after a split reaches the part before it; files are streamed, whatever their size and
 //! order.
 
-mod anchors;
 mod backtest;
 mod collect;
 mod explain;
@@ -12,7 +11,6 @@ mod judge;
 mod labels;
 mod leaks;
 mod predict;
-mod project;
 mod train;
 mod walk;
 
@@ -22,14 +20,12 @@ mod tests;
 use leadpulse_history::HistoryError;
 use leadpulse_model::{BundleError, FitError};
 
-pub use anchors::{Anchors, AnchorsError, parse_duration_ms};
 pub use backtest::{Backtest, RowsError, backtest};
 pub use collect::{Collected, Extent, Harvest, Split, Survey, collect, survey};
 pub use explain::{Explain, Explained, Why, explain};
 pub use judge::{Period, judge};
 pub use labels::Tally;
 pub use predict::TaskJudgement;
-pub use project::{Project, QueryError, TaskPlan, TaskSource};
 pub use train::{
     LabelCount, TaskReport, TrainOptions, TrainReport, TrainTask, count_labels, train,
 };

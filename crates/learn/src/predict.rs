@@ -6,7 +6,7 @@ use leadpulse_model::{BinaryMetrics, RegressionMetrics};
 use leadpulse_pql::TargetKind;
 
 use crate::LearnError;
-use crate::project::TaskPlan;
+use leadpulse_project::TaskPlan;
 
 /// Cells scored at a time.
 const CHUNK_CELLS: usize = 512;

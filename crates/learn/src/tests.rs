@@ -11,6 +11,8 @@ use leadpulse_schema::{Catalog, FileOptions, Role, Row, RowBatch};
 
 use leadpulse_history::{FileSource, Files};
 
+use leadpulse_project::{Anchors, Project, TaskPlan, TaskSource};
+
 use crate::*;
 
 const DAY_MS: i64 = 86_400_000;

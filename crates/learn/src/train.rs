@@ -9,10 +9,10 @@ use serde_json::{Map, Value, json};
 use crate::collect::{Collected, Extent, Harvest, Split, Survey, asked, collect, survey};
 use crate::labels::{Chronicle, Tally};
 use crate::leaks::refuse_leaks;
-use crate::project::{Project, TaskPlan};
 use crate::walk::{Schedule, Walk};
 use crate::{LearnError, Progress};
 use leadpulse_history::{FileSource, Files};
+use leadpulse_project::{Project, TaskPlan};
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -109,7 +109,7 @@ pub fn train(
     } = survey(project, &files, options.val_from_ms)?;
     for task in tasks {
         refuse_leaks(project, task.plan, &changing)?;
-        for lint in task.plan.lints_on(extent) {
+        for lint in task.plan.lints_on(extent.first_ms, extent.last_ms) {
             tracing::warn!(task = task.plan.name, "{lint}");
         }
     }

@@ -6,11 +6,11 @@ use std::collections::BinaryHeap;
 use leadpulse_graph::{EntityId, Graph, Outcome as RowOutcome, Tracking};
 use leadpulse_schema::{Row, RowBatch};
 
-use crate::anchors::Anchors;
 use crate::labels::Chronicle;
-use crate::project::{Project, TaskPlan};
 use crate::{LearnError, Progress};
 use leadpulse_history::{Files, Replay};
+use leadpulse_project::Anchors;
+use leadpulse_project::{Project, TaskPlan};
 
 /// Rows applied at a time.
 pub(crate) const BATCH_ROWS: usize = 8192;

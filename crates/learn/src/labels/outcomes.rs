@@ -10,8 +10,8 @@ use leadpulse_pql::{Reach, TargetKind};
 use leadpulse_schema::{Role, Row, TableId, Value};
 
 use super::{History, Label, Labels};
-use crate::project::{Project, TaskPlan};
 use leadpulse_history::Files;
+use leadpulse_project::{Project, TaskPlan};
 
 /// Collects what a task's target counts while a history passes.
 #[derive(Debug)]

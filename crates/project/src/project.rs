@@ -3,14 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use leadpulse_features::FeaturePlan;
-use leadpulse_features::FeatureSpec;
+use leadpulse_features::{FeaturePlan, FeatureSpec};
 use leadpulse_graph::{Graph, GraphOptions, Tracking};
 use leadpulse_pql::{Diagnostic, HistoryExtent, Lint, Plan, parse, plan};
 use leadpulse_schema::{Catalog, DayWindow, Population};
 
 use crate::anchors::Anchors;
-use crate::collect::Extent;
 
 /// A task as configured.
 #[derive(Clone, Debug)]
@@ -39,11 +37,8 @@ pub struct TaskPlan {
 }
 
 impl TaskPlan {
-    /// Remarks on the query that depend on the history it is to be trained on.
-    pub fn lints_on(&self, extent: Extent) -> Vec<Lint> {
-        let Extent {
-            first_ms, last_ms, ..
-        } = extent;
+    /// Remarks on the query that depend on the history it is to be trained on: known times of its first event and its last row.
+    pub fn lints_on(&self, first_ms: i64, last_ms: i64) -> Vec<Lint> {
         self.plan.lints_on(HistoryExtent {
             first_ms,
             last_ms,
