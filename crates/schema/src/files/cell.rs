@@ -6,11 +6,11 @@ use jiff::tz::TimeZone;
 use serde_json::Value as Json;
 use smallvec::SmallVec;
 
-use crate::decode::set_constant;
-use crate::program::{Target, uuid_text};
+use crate::avro::decode::set_constant;
+use crate::avro::program::{Target, uuid_text};
+use crate::avro::write::uuid_bytes;
+use crate::catalog::shape::{Item, Shape, Symbols};
 use crate::row::{RowBuilder, Value};
-use crate::shape::{Item, Shape, Symbols};
-use crate::write::uuid_bytes;
 
 /// What was expected instead of the value.
 pub(super) type Expected = String;

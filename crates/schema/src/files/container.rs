@@ -8,9 +8,9 @@ use std::io::{BufReader, Read};
 use apache_avro::{Codec, Schema};
 
 use super::{Context, FileError, MAX_ROW_BYTES};
+use crate::avro::cursor::Cursor;
+use crate::avro::decode::{RowDecoder, check};
 use crate::catalog::{DataType, FieldId};
-use crate::cursor::Cursor;
-use crate::decode::{RowDecoder, check};
 use crate::row::{RowBatch, Value};
 
 const MAGIC: [u8; 4] = *b"Obj\x01";

@@ -6,7 +6,7 @@ use serde_json::{Map, Value as Json};
 
 use super::cell::{parse_time, set_absent, set_json, set_null};
 use super::{Context, FileError, MAX_ROW_BYTES};
-use crate::program::sources;
+use crate::avro::program::sources;
 use crate::row::RowBatch;
 
 pub(super) struct JsonRows {

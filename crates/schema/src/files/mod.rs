@@ -19,8 +19,8 @@ use flate2::read::MultiGzDecoder;
 use crate::admit::admit;
 pub use cell::parse_time as parse_time_ms;
 
+use crate::avro::program::{CompileError, Target, sources, targets};
 use crate::catalog::{Catalog, TableId};
-use crate::program::{CompileError, Target, sources, targets};
 use crate::row::{Operation, Position, RowBatch, RowBuilder, Value};
 
 /// The longest row of a text file, and the largest block of a container file before it is decompressed.

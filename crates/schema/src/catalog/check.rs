@@ -2,9 +2,9 @@
 
 use rustc_hash::FxHashMap;
 
+use crate::catalog::fault::{Faults, SchemaFault};
+use crate::catalog::load::Draft;
 use crate::catalog::{Catalog, Role, Table, TableId};
-use crate::fault::{Faults, SchemaFault};
-use crate::load::Draft;
 
 fn faults_of<'a>(draft: &'a Draft, list: &'a mut Vec<SchemaFault>) -> Faults<'a> {
     Faults {

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;
 
-use crate::annotations::FieldAnnotation;
+use crate::catalog::annotations::FieldAnnotation;
+use crate::catalog::fault::{Faults, SchemaFault};
+use crate::catalog::load::{Draft, DraftField};
+use crate::catalog::shape::Shape;
 use crate::catalog::{
     DataType, Feature, Field, FieldId, Hub, HubId, Meaning, OutcomeField, Reference, Relation,
     RelationId, RelationKind, Role, Staged, Table, TableId,
 };
-use crate::fault::{Faults, SchemaFault};
-use crate::load::{Draft, DraftField};
-use crate::shape::Shape;
 
 /// All hubs, by name: hub tables and names given by `"hub"`. A name that is a hub table's alias means that table.
 fn hub_names(

@@ -9,7 +9,7 @@ use apache_avro::writer::datum::GenericDatumWriter;
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
-use crate::cursor::{put_bytes, put_long};
+use crate::avro::cursor::{put_bytes, put_long};
 use crate::{
     Catalog, CompileError, DataType, DecodeError, FieldId, Operation, Position, RowBatch,
     RowDecoder, RowEncoder, TableId, Value,

@@ -10,8 +10,8 @@ use apache_avro::Schema;
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 
-use crate::load::avsc_files;
-use crate::wire::SchemaRef;
+use crate::avro::wire::SchemaRef;
+use crate::catalog::load::avsc_files;
 
 /// The schemas of a folder: input tables, their older versions (`versions/`), outputs (`outputs/`) and their older versions.
 #[derive(Clone, Debug, Default)]

@@ -10,12 +10,12 @@ use apache_avro::schema::ResolvedSchema;
 use serde::Deserialize;
 use serde_json::Value as Json;
 
-use crate::annotations::{FieldAnnotation, TableAnnotation};
+use crate::catalog::annotations::{FieldAnnotation, TableAnnotation};
+use crate::catalog::check;
+use crate::catalog::fault::{Faults, SchemaFault};
+use crate::catalog::link::{Linker, relations};
+use crate::catalog::shape::Shape;
 use crate::catalog::{Catalog, Table, TableId};
-use crate::check;
-use crate::fault::{Faults, SchemaFault};
-use crate::link::{Linker, relations};
-use crate::shape::Shape;
 
 /// More fields than this in a record are taken for a mistake.
 const MAX_FIELDS: usize = 4096;

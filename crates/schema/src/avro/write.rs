@@ -2,11 +2,11 @@
 
 use apache_avro::Schema;
 
+use crate::avro::cursor::{put_bytes, put_long};
+use crate::avro::program::{Target, targets};
+use crate::catalog::shape::{Item, Shape, Symbols};
 use crate::catalog::{Catalog, FieldId};
-use crate::cursor::{put_bytes, put_long};
-use crate::program::{Target, targets};
 use crate::row::{Operation, Row, Value};
-use crate::shape::{Item, Shape, Symbols};
 
 /// Why a row has no Avro form.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 use smallvec::SmallVec;
 
 use crate::admit::admit;
-use crate::catalog::{Catalog, FieldId, Table, TableId};
-use crate::cursor::{Cursor, Snag};
-use crate::program::{
+use crate::avro::cursor::{Cursor, Snag};
+use crate::avro::program::{
     Action, CompileError, Constant, Program, Read, Skip, Width, decimal, uuid_text,
 };
+use crate::catalog::{Catalog, FieldId, Table, TableId};
 use crate::row::{Operation, Position, RowBatch, RowBuilder, Value};
 
 /// How deep records may nest in what is passed over.

@@ -9,8 +9,8 @@ use apache_avro::Schema;
 use apache_avro::schema::{InnerDecimalSchema, Name, ResolvedSchema, SchemaKind, UuidSchema};
 use serde_json::Value as Json;
 
+use crate::catalog::shape::{Item, Shape, Symbols, TimeUnit, time_unit};
 use crate::catalog::{Catalog, DataType, FieldId, Table, TableId};
-use crate::shape::{Item, Shape, Symbols, TimeUnit, time_unit};
 
 /// Why rows written under a schema can never be read into a table.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -275,7 +275,7 @@ pub(crate) fn uuid_text(bytes: &[u8]) -> Option<String> {
     if bytes.len() != 16 {
         return None;
     }
-    let hex = crate::fingerprint::hex(bytes);
+    let hex = crate::catalog::fingerprint::hex(bytes);
     Some(
         [
             &hex[..8],
