@@ -2,8 +2,8 @@
 
 use insta::assert_snapshot;
 
-use crate::market::{catalog, planned};
 use crate::parse;
+use crate::plan::market::{catalog, planned};
 
 #[test]
 fn plans_say_what_was_understood() {

@@ -5,17 +5,17 @@ use leadpulse_schema::{
     Table, Value, View,
 };
 
-use crate::ast::{Constant, ConstantKind, Expression, Operand, Test, TextMatch};
-use crate::dates::parse_date;
-use crate::diagnostic::{Diagnostic, Span, did_you_mean};
-use crate::lint::{Lint, LintKind};
+use crate::plan::lint::{Lint, LintKind};
+use crate::syntax::ast::{Constant, ConstantKind, Expression, Operand, Test, TextMatch};
+use crate::syntax::dates::parse_date;
+use crate::syntax::diagnostic::{Diagnostic, Span, did_you_mean};
 
 type Compiled<T> = Result<T, Diagnostic>;
 
 /// The table and field a resolved column names; `None` for `*`.
 pub(crate) fn field_of<'a>(
     catalog: &'a Catalog,
-    column: &crate::ast::Column,
+    column: &crate::syntax::ast::Column,
 ) -> (&'a Table, Option<&'a Field>) {
     let table = catalog
         .table(&column.table.text)

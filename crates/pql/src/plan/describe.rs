@@ -4,9 +4,9 @@ use leadpulse_schema::{
     Catalog, Condition, DataType, FieldId, Literal, Measure, Operand, Population, Table,
 };
 
-use crate::dates::format_date;
 use crate::plan::{Aggregate, Plan, Quantity, Reach, Source, TargetExpression, TargetKind, Window};
-use crate::print::{quoted, sign};
+use crate::syntax::dates::format_date;
+use crate::syntax::print::{quoted, sign};
 
 impl Plan {
     /// What was understood, a line each: for whom, which rows count (`#1`, `#2`, …), what is asked of them, what is given for it.

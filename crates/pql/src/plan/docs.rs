@@ -7,7 +7,7 @@ use leadpulse_schema::Catalog;
 
 use crate::{LintKind, TargetKind, parse, plan};
 
-const PAGE: &str = include_str!("../../../docs/pql.md");
+const PAGE: &str = include_str!("../../../../docs/pql.md");
 
 /// The contents of the page's code blocks of this language.
 fn blocks(language: &str) -> Vec<&'static str> {

@@ -2,9 +2,11 @@
 
 use proptest::prelude::*;
 
-use crate::diagnostic::Diagnostic;
-use crate::market::{catalog, names, planned};
-use crate::{docs, parse, plan, samples};
+use crate::plan::docs;
+use crate::plan::market::{catalog, names, planned};
+use crate::syntax::diagnostic::Diagnostic;
+use crate::syntax::samples;
+use crate::{parse, plan};
 
 /// A fault lies within its text and can be shown.
 fn check_fault(fault: &Diagnostic, source: &str) {

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use crate::diagnostic::Span;
 use crate::plan::Plan;
+use crate::syntax::diagnostic::Span;
 
 /// A remark on a query that has a plan.
 #[derive(Clone, Debug, PartialEq)]

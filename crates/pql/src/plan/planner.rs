@@ -6,17 +6,17 @@ use leadpulse_schema::{
     Catalog, Comparison, Condition, DataType, FieldId, Meaning, Role, Table, TableId,
 };
 
-use crate::ast::{
+use crate::plan::compile::{field_of, row_condition, type_name};
+use crate::plan::lint::Lint;
+use crate::plan::population::{index_of, population};
+use crate::plan::remarks;
+use crate::plan::resolve::resolve;
+use crate::plan::{Aggregate, Plan, Quantity, Reach, Source, Target, TargetExpression, Window};
+use crate::syntax::ast::{
     self, Bool, Column, Constant, ConstantKind, Entity, Expression, Function, Modifier, Operand,
     Query, Ranking, Start, Test,
 };
-use crate::compile::{field_of, row_condition, type_name};
-use crate::diagnostic::{Diagnostic, Span, Within};
-use crate::lint::Lint;
-use crate::plan::{Aggregate, Plan, Quantity, Reach, Source, Target, TargetExpression, Window};
-use crate::population::{index_of, population};
-use crate::remarks;
-use crate::resolve::resolve;
+use crate::syntax::diagnostic::{Diagnostic, Span, Within};
 
 type Planned<T> = Result<T, Diagnostic>;
 

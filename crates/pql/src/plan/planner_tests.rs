@@ -5,7 +5,7 @@ use leadpulse_schema::{
     Comparison, Condition, DayWindow, Literal, Measure, Operand, Population, Value, View,
 };
 
-use crate::market::{catalog, names, planned};
+use crate::plan::market::{catalog, names, planned};
 use crate::{
     HistoryExtent, LintKind, Quantity, Reach, Source, TargetExpression, TargetKind, Unit, Window,
     parse, plan,

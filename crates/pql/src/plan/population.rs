@@ -8,14 +8,14 @@ use leadpulse_schema::{
     Operand as Side, Population, Role, Table,
 };
 
-use crate::ast::{
+use crate::plan::Reach;
+use crate::plan::compile::{column_test, field_of, fold, row_condition, type_name};
+use crate::plan::lint::{Lint, LintKind};
+use crate::plan::planner::{aggregated_table, reach, unreachable};
+use crate::syntax::ast::{
     Aggregate, Bool, ConstantKind, Expression, Function, Operand, Start, Test, Unit, Window,
 };
-use crate::compile::{column_test, field_of, fold, row_condition, type_name};
-use crate::diagnostic::{Diagnostic, Span};
-use crate::lint::{Lint, LintKind};
-use crate::plan::Reach;
-use crate::planner::{aggregated_table, reach, unreachable};
+use crate::syntax::diagnostic::{Diagnostic, Span};
 
 type Planned<T> = Result<T, Diagnostic>;
 
@@ -276,13 +276,13 @@ fn past_days(window: &Window) -> Planned<(Option<i64>, i64)> {
         Start::At(units) => Some(days(units)?),
     };
     match start {
-        Some(start) if start >= end => Err(crate::planner::inverted(window)),
+        Some(start) if start >= end => Err(crate::plan::planner::inverted(window)),
         _ => Ok((start, end)),
     }
 }
 
 fn window_test(window: usize, test: &Test, span: Span) -> Planned<Condition> {
-    let number = |constant: &crate::ast::Constant| match constant.kind {
+    let number = |constant: &crate::syntax::ast::Constant| match constant.kind {
         ConstantKind::Integer(n) => Ok(Literal::Number(n as f64)),
         ConstantKind::Decimal(x) => Ok(Literal::Number(x)),
         _ => Err(Diagnostic::new(

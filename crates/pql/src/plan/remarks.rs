@@ -2,11 +2,11 @@
 
 use leadpulse_schema::{Catalog, FieldId, Meaning, OutcomeField, Table};
 
-use crate::ast::{self, Bool, Expression, Operand};
-use crate::compile::field_of;
-use crate::diagnostic::Span;
-use crate::lint::{Lint, LintKind};
+use crate::plan::compile::field_of;
+use crate::plan::lint::{Lint, LintKind};
 use crate::plan::{Quantity, Reach, Source, Target, TargetExpression, TargetKind};
+use crate::syntax::ast::{self, Bool, Expression, Operand};
+use crate::syntax::diagnostic::Span;
 
 /// "Generates revenue" is not "has an opportunity": rows of a table that says which of its values end a deal, whatever that value.
 pub(crate) fn on_outcome(

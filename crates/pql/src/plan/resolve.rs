@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use leadpulse_schema::{Catalog, Field, Table};
 
-use crate::ast::{Aggregate, Bool, Column, Expression, Name, Operand, Query};
-use crate::diagnostic::{Diagnostic, did_you_mean};
-use crate::parser::parse_target_numbered;
+use crate::syntax::ast::{Aggregate, Bool, Column, Expression, Name, Operand, Query};
+use crate::syntax::diagnostic::{Diagnostic, did_you_mean};
+use crate::syntax::parser::parse_target_numbered;
 
 type Resolved<T> = Result<T, Diagnostic>;
 
@@ -347,7 +347,7 @@ impl<'a> Resolver<'a> {
 /// A named target that is a number cannot stand where a condition must.
 fn require_condition(
     expression: &Expression,
-    span: crate::diagnostic::Span,
+    span: crate::syntax::diagnostic::Span,
     place: &str,
 ) -> Resolved<()> {
     match expression {

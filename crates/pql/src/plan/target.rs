@@ -2,9 +2,9 @@
 
 use leadpulse_schema::{Comparison, Condition, FieldId, Literal, Operand, Population, TableId};
 
-use crate::ast::Unit;
-use crate::dates::add_months;
-use crate::lint::Lint;
+use crate::plan::lint::Lint;
+use crate::syntax::ast::Unit;
+use crate::syntax::dates::add_months;
 
 /// A query, checked and resolved.
 #[derive(Clone, Debug)]

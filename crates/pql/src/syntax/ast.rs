@@ -2,7 +2,7 @@
 
 use leadpulse_schema::Comparison;
 
-use crate::diagnostic::Span;
+use crate::syntax::diagnostic::Span;
 
 /// A whole query.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,7 +1,7 @@
 //! Text into words, constants and signs, each with its place. Spaces, line ends and `#` comments separate.
 
-use crate::dates::{date_length, parse_date};
-use crate::diagnostic::{Diagnostic, Span};
+use crate::syntax::dates::{date_length, parse_date};
+use crate::syntax::diagnostic::{Diagnostic, Span};
 
 /// One piece of a query.
 #[derive(Clone, Debug, PartialEq)]

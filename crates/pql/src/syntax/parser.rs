@@ -5,12 +5,12 @@
 
 use leadpulse_schema::Comparison;
 
-use crate::ast::{
+use crate::syntax::ast::{
     Aggregate, Bool, Column, Constant, ConstantKind, Entity, Expression, Function, Modifier, Name,
     Operand, Query, Ranking, Start, Test, TextMatch, Unit, Window,
 };
-use crate::diagnostic::{Diagnostic, Span, did_you_mean};
-use crate::lexer::{Token, tokens};
+use crate::syntax::diagnostic::{Diagnostic, Span, did_you_mean};
+use crate::syntax::lexer::{Token, tokens};
 
 /// The longest text that is parsed.
 pub const MAX_QUERY_BYTES: usize = 16_384;

@@ -3,8 +3,9 @@
 use insta::assert_snapshot;
 use proptest::prelude::*;
 
-use crate::parser::MAX_QUERY_BYTES;
-use crate::{parse, samples};
+use crate::parse;
+use crate::syntax::parser::MAX_QUERY_BYTES;
+use crate::syntax::samples;
 
 fn rejected(source: &str) -> String {
     parse(source).expect_err(source).render(source)

@@ -4,12 +4,12 @@ use std::fmt::{self, Display, Formatter};
 
 use leadpulse_schema::Comparison;
 
-use crate::ast::{
+use crate::syntax::ast::{
     Aggregate, Bool, Column, Constant, ConstantKind, Entity, Expression, Modifier, Name, Operand,
     Query, Ranking, Start, Test, TextMatch, Window,
 };
-use crate::dates::format_date;
-use crate::parser::is_reserved;
+use crate::syntax::dates::format_date;
+use crate::syntax::parser::is_reserved;
 
 impl Display for Query {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {

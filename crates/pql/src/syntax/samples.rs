@@ -3,11 +3,11 @@
 use leadpulse_schema::Comparison;
 use proptest::prelude::*;
 
-use crate::ast::{
+use crate::syntax::ast::{
     Aggregate, Bool, Column, Constant, ConstantKind, Entity, Expression, Function, Modifier, Name,
     Operand, Query, Ranking, Start, Test, TextMatch, Unit, Window,
 };
-use crate::diagnostic::Span;
+use crate::syntax::diagnostic::Span;
 
 fn span() -> Span {
     Span::default()

@@ -1,0 +1,27 @@
+//! A query and the schemas become a plan.
+
+mod compile;
+mod describe;
+mod lint;
+mod planner;
+mod population;
+mod remarks;
+mod resolve;
+mod target;
+
+#[cfg(test)]
+mod catalogue_tests;
+#[cfg(test)]
+mod docs;
+#[cfg(test)]
+mod fuzz_tests;
+#[cfg(test)]
+mod market;
+#[cfg(test)]
+mod planner_tests;
+
+pub use lint::{HistoryExtent, Lint, LintKind};
+pub use planner::plan;
+pub use target::{
+    Aggregate, Plan, Quantity, Reach, Source, Target, TargetExpression, TargetKind, Window,
+};
