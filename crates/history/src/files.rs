@@ -20,10 +20,10 @@ use crate::spill::{Merge, Spill, by_known_time};
 const CHUNK_ROWS: usize = 65_536;
 /// Rows read from one file at a time: at least, at most.
 const CHUNK_ROWS_OF_ONE: (usize, usize) = (256, 8192);
-/// What a row takes in memory beside its text: for itself, and for each field of its table, bytes.
+/// Bytes that a row takes in memory beside its text: for itself, and for each field of its table.
 const ROW_BYTES: (usize, usize) = (56, 16);
 
-/// What of the files may be in memory.
+/// Bounds on the memory for rows of files.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     /// Small files are held in memory up to this much together, bytes.
@@ -44,9 +44,7 @@ impl Default for Limits {
 /// One file of one table.
 #[derive(Clone, Debug)]
 pub struct FileSource {
-    /// Its table.
     pub table: TableId,
-    /// Where it is.
     pub path: PathBuf,
     /// How its rows are to be understood; the partition is set by [`Files::prepare`].
     pub options: FileOptions,
@@ -79,7 +77,7 @@ enum Supply {
     Resident(Arc<RowBatch>, Arc<[u32]>),
     /// The file is in order.
     InOrder,
-    /// Sorted on disk.
+    /// The rows are in a temporary file, sorted.
     Sorted(Arc<Spill>),
 }
 
@@ -240,7 +238,7 @@ impl Files {
         Ok(replay)
     }
 
-    /// The files.
+    /// The files, in their order.
     pub fn sources(&self) -> impl Iterator<Item = &FileSource> {
         self.sources.iter().map(|(source, _)| source)
     }
@@ -323,7 +321,7 @@ impl Stream {
     }
 }
 
-/// All files, merged.
+/// The rows of all files, merged in order of known time.
 pub struct Replay {
     catalog: Arc<Catalog>,
     streams: Vec<Stream>,

@@ -10,7 +10,7 @@ use leadpulse_schema::FileError;
 
 pub use files::{FileSource, Files, Replay};
 
-/// Why files cannot be replayed.
+/// Files that cannot be replayed.
 #[derive(Debug, thiserror::Error)]
 pub enum HistoryError {
     /// A file cannot be read.
@@ -22,11 +22,10 @@ pub enum HistoryError {
          make room there, or name another folder with TMPDIR"
     )]
     Spill {
-        /// The file.
+        /// The file that is not in order.
         file: String,
-        /// Where temporary files are.
+        /// The folder for temporary files.
         folder: String,
-        /// Why.
         source: std::io::Error,
     },
 }

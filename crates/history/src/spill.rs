@@ -98,10 +98,10 @@ pub(crate) fn by_known_time(rows: &RowBatch) -> Vec<u32> {
     order
 }
 
-/// Where the reading of one run is.
+/// The progress of reading one run.
 #[derive(Debug)]
 struct Cursor {
-    /// What follows the buffer.
+    /// The first byte of the file behind the buffer.
     at: u64,
     to: u64,
     read_bytes: usize,
@@ -156,7 +156,7 @@ impl Cursor {
 pub(crate) struct Merge {
     spill: Arc<Spill>,
     cursors: Vec<Cursor>,
-    /// (known time, run)
+    /// The known time of the next row of each run, with the run's number.
     next: BinaryHeap<Reverse<(i64, usize)>>,
 }
 
@@ -222,7 +222,7 @@ fn encode(row: Row<'_>, fields: usize, out: &mut Vec<u8>) {
     out[..4].copy_from_slice(&length.to_le_bytes());
 }
 
-/// What is left of a record.
+/// The unread rest of a record.
 struct Bytes<'a>(&'a [u8]);
 
 impl<'a> Bytes<'a> {

@@ -34,11 +34,11 @@ pub struct Extent {
     pub first_ms: i64,
     /// Known time of the last row, milliseconds.
     pub last_ms: i64,
-    /// Rows.
+    /// The number of rows of all tables.
     pub rows: u64,
 }
 
-/// What one pass over the files finds.
+/// The findings of one pass over the files.
 #[derive(Clone, Debug)]
 pub struct Survey {
     /// Vocabularies from what is known by the moment asked for.
@@ -134,20 +134,15 @@ pub(crate) fn asked(
     only.iter().filter_map(place).collect()
 }
 
-/// What examples are taken of, and when.
+/// The job of collecting: the examples to take, and their moments.
 #[derive(Clone, Copy, Debug)]
 pub struct Harvest<'a> {
-    /// The deployment.
     pub project: &'a Project,
-    /// The tasks.
     pub tasks: &'a [&'a TaskPlan],
-    /// The files.
     pub files: &'a Files,
     /// How cells are encoded.
     pub plan: &'a FeaturePlan,
-    /// The history.
     pub extent: Extent,
-    /// The split.
     pub split: Split,
     /// No anchors of whole populations this soon after the first event, milliseconds.
     pub warmup_ms: i64,
@@ -164,9 +159,9 @@ pub struct Collected {
     pub validation: ExampleSet,
     /// All anchors, outcomes as far as they were known at the test's start.
     pub refit: ExampleSet,
-    /// What became of the training anchors' rows.
+    /// The counts of training anchors' rows by outcome.
     pub training_tally: Tally,
-    /// What became of the validation anchors' rows.
+    /// The counts of validation anchors' rows by outcome.
     pub validation_tally: Tally,
 }
 

@@ -14,15 +14,11 @@ use crate::{LearnError, Progress};
 use leadpulse_history::{FileSource, Files};
 use leadpulse_project::{Project, TaskPlan};
 
-/// What to judge, and over which part of the files.
+/// The job of judging: a bundle, and the part of the files it is judged on.
 pub struct Period<'a> {
-    /// The deployment.
     pub project: &'a Project,
-    /// The tasks.
     pub tasks: &'a [&'a TaskPlan],
-    /// The files.
     pub sources: &'a [FileSource],
-    /// The bundle.
     pub scorer: &'a dyn Scorer,
     /// The first moment at which anyone is scored, milliseconds.
     pub from_ms: i64,

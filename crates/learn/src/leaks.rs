@@ -1,4 +1,4 @@
-//! What would know the future, and is refused: fields whose past is not in the files.
+//! Refusal of leaks: fields that would know the future, because their past is not in the files.
 
 use leadpulse_pql::Source;
 use leadpulse_schema::{Condition, Field, FieldId, Operand, Table};

@@ -33,23 +33,23 @@ pub use train::{
 /// How far a long job is.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Progress {
-    /// Rows replayed.
+    /// The replay of the files.
     Replay {
-        /// So far.
+        /// Rows read so far.
         rows: u64,
-        /// Of how many.
+        /// Rows of the whole; 0 if unknown.
         of: u64,
     },
-    /// Training.
+    /// The fit of a network.
     Fit {
-        /// Share done, 0–1.
+        /// The share done, from 0 to 1.
         done_ratio: f64,
-        /// What it is at.
+        /// The present step, in words.
         message: String,
     },
 }
 
-/// Why training or a backtest failed.
+/// A training, backtest or explanation that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum LearnError {
     /// A file cannot be read, or not be sorted.
@@ -71,12 +71,10 @@ pub enum LearnError {
         "nothing was known at that moment about these of {table}: {keys}; check how they are written, and the moment"
     )]
     NotKnown {
-        /// Their table.
         table: String,
-        /// Their keys.
         keys: String,
     },
-    /// Nothing to train.
+    /// The list of tasks is empty.
     #[error("there is no task to train: add one to the configuration")]
     NoTask,
     /// Tasks that cannot share a trunk.
@@ -87,7 +85,7 @@ pub enum LearnError {
     Using {
         /// The first task and its tables.
         first: String,
-        /// Another.
+        /// The other task and its tables.
         other: String,
     },
     /// The split leaves nothing.
@@ -96,9 +94,8 @@ pub enum LearnError {
     /// A filter or target looks at something whose past is not in the files.
     #[error("task {task:?} would leak: {message}")]
     Leak {
-        /// The task.
         task: String,
-        /// What, and what to supply.
+        /// The field, and the data to supply.
         message: String,
     },
     /// The network could not be fitted.

@@ -16,7 +16,7 @@ const CHUNK_CELLS: usize = 512;
 pub(crate) struct Bound<'a> {
     pub task: &'a TaskPlan,
     pub scorer: &'a dyn Scorer,
-    /// Its place among the scorer's tasks.
+    /// Index among the scorer's tasks.
     pub index: usize,
 }
 
@@ -111,15 +111,14 @@ pub(crate) fn predict(
 /// How good the predictions of a task are.
 #[derive(Clone, Debug, Default)]
 pub struct TaskJudgement {
-    /// The task.
     pub task: String,
-    /// Rows asked about.
+    /// Rows that were asked about.
     pub rows: usize,
     /// Rows scored: their entity was known at their moment.
     pub scored: usize,
-    /// Where outcomes are known and the target is a condition.
+    /// Metrics of a condition, where outcomes are known.
     pub binary: Option<BinaryMetrics>,
-    /// Where outcomes are known and the target is a number.
+    /// Metrics of a number, where outcomes are known.
     pub regression: Option<RegressionMetrics>,
 }
 

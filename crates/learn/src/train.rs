@@ -19,7 +19,6 @@ const DAY_MS: i64 = 86_400_000;
 /// A task, and how it is trained.
 #[derive(Clone, Debug)]
 pub struct TrainTask<'a> {
-    /// The task.
     pub plan: &'a TaskPlan,
     /// Settings of its fit.
     pub fit: FitOptions,
@@ -55,31 +54,28 @@ impl Default for TrainOptions {
     }
 }
 
-/// What a training saw.
+/// The findings of a training.
 #[derive(Clone, Debug)]
 pub struct TrainReport {
-    /// The split.
     pub split: Split,
-    /// The history.
     pub extent: Extent,
     /// Rows that could not be used.
     pub rejected: u64,
     /// Cells stored for the examples of all tasks.
     pub cells: usize,
-    /// What they take in memory, bytes.
+    /// The memory of the cells, bytes.
     pub cell_bytes: usize,
     /// Per task, in the bundle's order.
     pub tasks: Vec<TaskReport>,
 }
 
-/// What the training of a task saw, and how good it is on validation.
+/// The findings of one task's training, and its quality on validation.
 #[derive(Clone, Debug)]
 pub struct TaskReport {
-    /// Its name.
     pub name: String,
     /// Training examples; of hazards also those whose window had not closed.
     pub training: usize,
-    /// Validation examples.
+    /// The number of validation examples.
     pub validation: usize,
     /// The rows of training anchors.
     pub training_tally: Tally,
@@ -383,9 +379,8 @@ fn split(
 /// How often a task's target came true, at its own anchors.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LabelCount {
-    /// The history.
     pub extent: Extent,
-    /// Different anchors.
+    /// The number of different anchors.
     pub anchors: usize,
     /// (entity, anchor) pairs of the population whose window has closed, and what became of them.
     pub tally: Tally,

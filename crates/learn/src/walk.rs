@@ -199,7 +199,7 @@ impl Schedule {
             .unwrap_or(i64::MAX)
     }
 
-    /// The next moment.
+    /// The next moment at which a task is due.
     pub fn peek_ms(&self) -> Option<i64> {
         self.queue.peek().map(|Reverse((moment_ms, ..))| *moment_ms)
     }

@@ -12,12 +12,12 @@ const DAY_MS: i64 = 86_400_000;
 pub enum Anchors {
     /// The whole population every so often; each anchor is moved on by up to half the stride, so that no weekday is preferred.
     Every {
-        /// Distance, milliseconds.
+        /// The distance between anchors, milliseconds.
         stride_ms: i64,
     },
     /// Each entity once, this long after its first version became known.
     Entity {
-        /// Distance, milliseconds.
+        /// The distance from the first version, milliseconds.
         after_ms: i64,
         /// Rounded down to a multiple of this, milliseconds; 1 for not at all.
         floor_ms: i64,
@@ -39,7 +39,7 @@ impl Default for Anchors {
     }
 }
 
-/// `24h` → milliseconds.
+/// Parses a duration such as `24h` into milliseconds; units are ms, s, m, h, d and w.
 pub fn parse_duration_ms(text: &str) -> Option<i64> {
     let text = text.trim();
     let split = text.find(|c: char| !c.is_ascii_digit())?;

@@ -1,4 +1,4 @@
-//! What a deployment predicts from what: the catalog, what the graph keeps, the tasks. Shared by training, backtests and the engine.
+//! The project of a deployment: the catalog, the graph's options, the tasks. Shared by training, backtests and the engine.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,9 +13,8 @@ use crate::anchors::Anchors;
 /// A task as configured.
 #[derive(Clone, Debug)]
 pub struct TaskSource {
-    /// Its name.
     pub name: String,
-    /// Its query.
+    /// The query in PQL.
     pub query: String,
     /// When training examples are taken.
     pub anchors: Anchors,
@@ -24,11 +23,9 @@ pub struct TaskSource {
 /// A task, planned and bound to the graph.
 #[derive(Clone, Debug)]
 pub struct TaskPlan {
-    /// Its name.
     pub name: String,
-    /// Its query as configured.
+    /// The query as configured.
     pub query: String,
-    /// Its plan.
     pub plan: Plan,
     /// The plan's population, its windows bound to the graph's day counters.
     pub population: Population,
@@ -50,11 +47,10 @@ impl TaskPlan {
 /// Catalog, graph options and tasks that belong together.
 #[derive(Clone, Debug)]
 pub struct Project {
-    /// The schemas.
     pub catalog: Arc<Catalog>,
-    /// What the graph keeps, day counters of all populations included.
+    /// The graph's options, day counters of all populations included.
     pub graph_options: GraphOptions,
-    /// The tasks.
+    /// The tasks, in order of configuration.
     pub tasks: Vec<TaskPlan>,
 }
 
@@ -62,7 +58,6 @@ pub struct Project {
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("task {task:?}:\n{rendered}")]
 pub struct QueryError {
-    /// The task.
     pub task: String,
     /// The diagnostic, with line, column, caret and hint.
     pub rendered: String,
@@ -124,7 +119,7 @@ impl Project {
         self.tasks.iter().find(|t| t.name == name)
     }
 
-    /// An empty graph.
+    /// Creates an empty graph that counts the windows of all tasks.
     pub fn graph(&self, tracking: Tracking) -> Graph {
         let windows: Vec<DayWindow> = self
             .tasks

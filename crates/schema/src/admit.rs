@@ -1,9 +1,9 @@
-//! What every row must have, whichever way it came in.
+//! Admission: the conditions of every row, whichever reader filled it.
 
 use crate::catalog::{Role, Table};
 use crate::row::{Operation, RowBuilder, Value};
 
-/// Why a complete row is not used.
+/// The condition that a complete row breaks.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Refusal {
     pub(crate) field: String,

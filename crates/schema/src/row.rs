@@ -5,17 +5,17 @@
 
 use crate::catalog::{Catalog, FieldId, TableId};
 
-/// Where a row came from: a partition of the engine's input, numbered by configuration, and its offset
+/// The place that a row came from: a partition of the engine's input, numbered by configuration, and its offset
 /// (for files: the source's number and the record's).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {
-    /// Input partition.
+    /// The input partition, numbered by configuration.
     pub partition: u32,
-    /// Offset in it.
+    /// The offset within the partition.
     pub offset: i64,
 }
 
-/// What a row does to its key.
+/// The effect of a row on its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
     /// A version of an entity, or an event.
@@ -29,19 +29,16 @@ pub enum Operation {
 /// The value of a field in a row.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Value<'a> {
-    /// Null or absent.
+    /// Null, or absent from the record.
     Null,
-    /// A truth value.
     Bool(bool),
-    /// A whole number.
     Long(i64),
-    /// A real number.
     Double(f64),
     /// Milliseconds since 1970 UTC.
     Time(i64),
     /// Text, an enum symbol, a key or a reference.
     Text(&'a str),
-    /// Several texts.
+    /// Several texts, in order.
     List(TextList<'a>),
 }
 
@@ -121,7 +118,7 @@ pub struct RowBatch {
 }
 
 impl RowBatch {
-    /// An empty batch.
+    /// Creates an empty batch; memory is allocated with the first row.
     pub fn new() -> Self {
         Self::default()
     }
@@ -261,7 +258,7 @@ impl RowBuilder<'_> {
     pub fn set_known_ms(&mut self, known_ms: i64) {
         self.head.known_ms = known_ms;
     }
-    /// What a field holds so far.
+    /// The field's value so far.
     pub fn get(&self, field: FieldId) -> Value<'_> {
         self.batch.value(self.head.slot as usize + field.index())
     }
@@ -316,15 +313,15 @@ pub struct Row<'a> {
 }
 
 impl<'a> Row<'a> {
-    /// Its table.
+    /// The table that the row belongs to.
     pub fn table(self) -> TableId {
         self.head.table
     }
-    /// Upsert or delete.
+    /// The row's effect on its key.
     pub fn operation(self) -> Operation {
         self.head.operation
     }
-    /// Where it came from.
+    /// The place the row was read from.
     pub fn position(self) -> Position {
         self.head.position
     }

@@ -37,7 +37,7 @@ struct Counted {
 }
 
 impl<'a> History<'a> {
-    /// An empty history.
+    /// Creates an empty history for the plan's target.
     pub fn new(plan: &Plan, catalog: &'a Catalog) -> Self {
         let target = plan.target.clone();
         let mut logs: Vec<(TableId, VersionLog<'a>)> = Vec::new();
@@ -232,7 +232,7 @@ fn sorted(events: Vec<Vec<Counted>>, retracted: &FxHashMap<u64, i64>) -> Series 
 struct Codes(FxHashMap<String, u32>);
 
 impl Codes {
-    /// What an aggregate takes of a row; NaN when the field is null.
+    /// The number that an aggregate takes of a row; NaN when the field is null.
     fn value_of(&mut self, quantity: Quantity, row: &dyn View) -> f64 {
         match quantity {
             Quantity::Rows => 1.0,

@@ -1,4 +1,4 @@
-//! What was true after an anchor, as far as it was known by a moment.
+//! Labels: the truth after an anchor, as far as it was known by a moment.
 
 use leadpulse_schema::Comparison;
 use rustc_hash::FxHashMap;
@@ -6,18 +6,18 @@ use rustc_hash::FxHashMap;
 use super::versions::VersionPoint;
 use leadpulse_pql::{Aggregate, Quantity, Target, TargetExpression, TargetKind};
 
-/// What the target was for one entity after one anchor.
+/// The target's value for one entity after one anchor.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Label {
     /// A condition: it was true or not.
     Binary(bool),
-    /// A number.
+    /// The target is a number.
     Value(f64),
     /// No example: nothing to average or compare in the window, or the assumption did not come true.
     Dropped,
 }
 
-/// A finished history.
+/// The labels of a finished history.
 #[derive(Debug)]
 pub struct Labels {
     target: Target,
@@ -25,10 +25,10 @@ pub struct Labels {
     is_monotone: bool,
 }
 
-/// What an aggregate counts, in order of time.
+/// The points that an aggregate counts, in order of time.
 #[derive(Debug)]
 pub(crate) enum Series {
-    /// Events.
+    /// Rows of an event table.
     Events {
         /// Those that stayed, per entity.
         kept: Vec<Vec<Point>>,

@@ -149,7 +149,7 @@ fn compare(a: f64, comparison: Comparison, b: f64) -> bool {
     }
 }
 
-/// Something counted.
+/// An aggregate over the invoices.
 #[derive(Clone, Debug)]
 struct Counted {
     what: &'static str,

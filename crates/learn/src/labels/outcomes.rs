@@ -1,4 +1,4 @@
-//! What happened after anchors, as far as it was known by a moment.
+//! Outcomes after anchors, as far as they were known by a moment.
 
 use std::collections::BTreeSet;
 
@@ -22,7 +22,7 @@ pub(crate) struct Chronicle<'a> {
 }
 
 impl<'a> Chronicle<'a> {
-    /// Nothing so far.
+    /// Creates an empty chronicle; lateness is the largest configured lag of the tables that count.
     pub fn new(project: &'a Project, task: &'a TaskPlan, files: &Files) -> Self {
         let counted = files
             .sources()
@@ -59,7 +59,7 @@ impl<'a> Chronicle<'a> {
         (node.since_ms == Some(row.known_ms())).then_some((node.entity, row.known_ms()))
     }
 
-    /// Everything has passed.
+    /// Ends the history: the outcomes of all that was observed.
     pub fn finish(self) -> Outcomes<'a> {
         Outcomes {
             task: self.task,
@@ -108,12 +108,12 @@ fn counted_for(graph: &Graph, reach: Reach, entity_table: TableId, row: Row<'_>)
     found
 }
 
-/// What is known of an outcome.
+/// The knowledge of an outcome at a moment.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Seen {
     /// Enough to learn from.
     Known {
-        /// What.
+        /// The outcome as the network learns it.
         outcome: Outcome,
         /// Whether the condition held by the end of the window, or the value; `None` while the window is open.
         label: Option<f64>,
@@ -133,7 +133,7 @@ pub(crate) struct Outcomes<'a> {
 }
 
 impl Outcomes<'_> {
-    /// What was known at `known_until_ms` of the outcome after an anchor. Rows that became known later do not count.
+    /// The knowledge at `known_until_ms` of the outcome after an anchor. Rows that became known later do not count.
     pub fn seen(&self, entity: EntityId, anchor_ms: i64, known_until_ms: i64) -> Seen {
         let observed_ms = known_until_ms - self.lag_ms - anchor_ms;
         let horizon_ms = self.task.plan.horizon_ms;
@@ -178,12 +178,12 @@ impl Outcomes<'_> {
     }
 }
 
-/// What became of (entity, anchor) pairs.
+/// Counts of (entity, anchor) pairs by outcome.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Tally {
-    /// Pairs asked about.
+    /// All pairs that were asked about.
     pub asked: usize,
-    /// Whose window had closed: those with a label.
+    /// Pairs whose window had closed: those with a label.
     pub labelled: usize,
     /// Labelled and the condition came true; for a regression a value above 0.
     pub positive: usize,
@@ -191,7 +191,7 @@ pub struct Tally {
     pub entities: usize,
     /// Different entities among the positive.
     pub positive_entities: usize,
-    /// Whose window was open, or only partly seen.
+    /// Pairs whose window was open, or only partly observed.
     pub open: usize,
     /// Without an outcome: nothing to average or compare in the window, or the assumption did not come true.
     pub dropped: usize,

@@ -21,7 +21,7 @@ pub(crate) struct VersionPoint {
     pub(crate) key: u32,
     /// Whether the version before did not match, or there was none.
     pub(crate) entered: bool,
-    /// What is aggregated of it; NaN is null.
+    /// The aggregated value of the version; NaN is null.
     pub(crate) value: f64,
 }
 

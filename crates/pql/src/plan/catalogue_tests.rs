@@ -31,7 +31,7 @@ fn plans_say_what_was_understood() {
     assert_snapshot!(shown.join("\n"));
 }
 
-/// Where the text is not of the language.
+/// Texts that are not of the language.
 const UNPARSED: &[&str] = &[
     "",
     "SELECT 1",
@@ -112,7 +112,7 @@ const UNPARSED: &[&str] = &[
     "PREDICT t FOR accounts WHERE a.b LIKE 5",
 ];
 
-/// Where it is, but asks for what does not exist, makes no sense or is not supported.
+/// Queries that parse, but ask for something that does not exist, makes no sense or is not supported.
 const UNPLANNED: &[&str] = &[
     "PREDICT revenue FORECAST 4 TIMEFRAMES FOR accounts",
     "PREDICT LIST_DISTINCT(invoices.sku, 0, 9) RANK TOP 5 FOR accounts",

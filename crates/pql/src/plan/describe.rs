@@ -9,7 +9,7 @@ use crate::syntax::dates::format_date;
 use crate::syntax::print::{quoted, sign};
 
 impl Plan {
-    /// What was understood, a line each: for whom, which rows count (`#1`, `#2`, …), what is asked of them, what is given for it.
+    /// The plan in words, a line each: the entities, the rows that count (`#1`, `#2`, …), the prediction, the assumption.
     pub fn describe(&self, catalog: &Catalog) -> Vec<String> {
         let entity = catalog.table_at(self.entity);
         let mut lines = vec![match &self.population.condition {

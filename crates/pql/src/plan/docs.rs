@@ -18,7 +18,7 @@ fn blocks(language: &str) -> Vec<&'static str> {
         .collect()
 }
 
-/// The page's queries.
+/// The queries that `docs/pql.md` shows.
 pub(crate) fn queries() -> Vec<&'static str> {
     blocks("pql")
 }

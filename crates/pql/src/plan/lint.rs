@@ -1,4 +1,4 @@
-//! What is allowed but probably not meant, each with its reason.
+//! Remarks: queries that are allowed but probably not meant, each with its reason.
 
 use std::fmt;
 
@@ -8,17 +8,16 @@ use crate::syntax::diagnostic::Span;
 /// A remark on a query that has a plan.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Lint {
-    /// Which rule.
     pub kind: LintKind,
-    /// Where; the default for the query as a whole.
+    /// The place in the query's text; the default for the query as a whole.
     pub span: Span,
-    /// What the query means.
+    /// The query's meaning, in words.
     pub message: String,
-    /// What to write if that is not meant.
+    /// The query to write instead, if that is not meant.
     pub hint: String,
 }
 
-/// The rules.
+/// The rules that remarks come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LintKind {
     /// Rows that end well, badly or not at all count alike.

@@ -208,7 +208,7 @@ struct Planner<'a> {
     catalog: &'a Catalog,
     entity: &'a Table,
     aggregates: Vec<Aggregate>,
-    /// Where each stands first.
+    /// The first place of each aggregate in the text.
     spans: Vec<Span>,
     lints: Vec<Lint>,
 }
@@ -454,7 +454,7 @@ fn stored_value(span: Span, what: &str, hint: String) -> Diagnostic {
     Diagnostic::new(span, message, hint)
 }
 
-/// What is taken of the rows, if the column can be aggregated so.
+/// The quantity of an aggregate, if the column can be aggregated so.
 fn quantity(aggregate: &ast::Aggregate, field: Option<(FieldId, &DataType)>) -> Planned<Quantity> {
     let name = aggregate.function.keyword();
     let column = &aggregate.column;

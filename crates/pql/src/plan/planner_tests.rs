@@ -1,4 +1,4 @@
-//! What queries plan to, and why others do not.
+//! Plans of queries, and the reasons for queries without one.
 
 use insta::assert_snapshot;
 use leadpulse_schema::{

@@ -76,10 +76,10 @@ const MAX_WRITTEN_OUT: usize = 256;
 /// How many named targets may stand within each other.
 const MAX_NAMED_DEPTH: usize = 8;
 
-/// What a bare name may mean.
+/// The meanings that a bare name may have.
 #[derive(Clone, Copy)]
 enum Scope<'a> {
-    /// A named target.
+    /// A bare name is a named target.
     Future { entity: &'a Table },
     /// Nothing: a column without its table, probably of this one.
     Filter { table: Option<&'a Table> },
@@ -243,7 +243,7 @@ impl<'a> Resolver<'a> {
         })
     }
 
-    /// What a bare name stands for.
+    /// The expression that a bare name stands for.
     fn named(&self, name: &Name, scope: Scope<'a>, path: &mut Vec<String>) -> Resolved<Expression> {
         let entity = match scope {
             Scope::Future { entity } => entity,

@@ -1,4 +1,4 @@
-//! What a query asks for, in terms of the schemas: whose rows count, when, and what is asked of them.
+//! The plan of a query in terms of the schemas: the rows that count, their windows, the prediction made of them.
 
 use leadpulse_schema::{Comparison, Condition, FieldId, Literal, Operand, Population, TableId};
 
@@ -13,24 +13,24 @@ pub struct Plan {
     pub text: String,
     /// The table whose rows are scored: the root or a member table.
     pub entity: TableId,
-    /// What is predicted.
+    /// The prediction.
     pub target: Target,
-    /// Who qualifies, as of the anchor.
+    /// The entities that qualify, as of the anchor.
     pub population: Population,
     /// A label is known this long after its anchor: the end of the longest window, a month taken as 31 days.
     pub horizon_ms: i64,
     /// USING: the only tables features may come from; empty means all. Labels and population do not depend on it.
     pub using: Vec<TableId>,
-    /// Remarks.
+    /// Remarks that need no history; [`Plan::lints_on`] has the others.
     pub lints: Vec<Lint>,
 }
 
-/// What is predicted: an expression over aggregates of the future.
+/// The prediction of a query: an expression over aggregates of the future.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Target {
-    /// What is counted; each distinct aggregate once.
+    /// The aggregates that the expressions index, each distinct one once.
     pub aggregates: Vec<Aggregate>,
-    /// What is asked of them.
+    /// The condition or the value that is predicted.
     pub expression: TargetExpression,
     /// ASSUMING: examples where it does not come true are dropped, so that the score is P(target | assumption).
     pub assumption: Option<TargetExpression>,
@@ -41,31 +41,28 @@ pub struct Target {
 pub enum TargetExpression {
     /// The aggregate's value is predicted.
     Value(usize),
-    /// All hold.
+    /// True if all parts are.
     And(Vec<TargetExpression>),
-    /// One holds.
+    /// True if any part is.
     Or(Vec<TargetExpression>),
     /// It does not hold.
     Not(Box<TargetExpression>),
     /// The aggregate against a number.
     Compare {
-        /// Which.
+        /// Index into [`Target::aggregates`].
         aggregate: usize,
-        /// How.
         comparison: Comparison,
-        /// Against what.
         literal: f64,
     },
     /// The aggregate is one of the numbers.
     In {
-        /// Which.
+        /// Index into [`Target::aggregates`].
         aggregate: usize,
-        /// The numbers.
         literals: Vec<f64>,
     },
     /// There is nothing to aggregate (mean, smallest, largest).
     IsNull {
-        /// Which.
+        /// Index into [`Target::aggregates`].
         aggregate: usize,
     },
 }
@@ -73,19 +70,19 @@ pub enum TargetExpression {
 /// Something counted over the rows of a table in a window after the anchor.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Aggregate {
-    /// What of the rows.
+    /// The quantity taken of the rows.
     pub quantity: Quantity,
-    /// Which rows, and when they count.
+    /// The table of the rows, and the moments at which they count.
     pub source: Source,
     /// For which entity a row counts.
     pub reach: Reach,
-    /// Which of the rows count.
+    /// The condition of the rows that count; `None` counts all.
     pub filter: Option<Condition>,
-    /// When.
+    /// The window in which rows count.
     pub window: Window,
 }
 
-/// What is taken of the rows in a window.
+/// The quantity taken of the rows in a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Quantity {
     /// How many rows; 0 of none.
@@ -126,7 +123,7 @@ impl Quantity {
     }
 }
 
-/// Which rows an aggregate is over.
+/// The rows that an aggregate is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Source {
     /// The rows of an event table; each counts at its event time.
@@ -138,7 +135,7 @@ pub enum Source {
 }
 
 impl Source {
-    /// The table.
+    /// The table of the rows.
     pub fn table(self) -> TableId {
         match self {
             Source::Events(table) | Source::Versions(table) => table,
@@ -166,7 +163,7 @@ pub struct Window {
     pub start: i64,
     /// Included; more than `start`.
     pub end: i64,
-    /// What both count.
+    /// The unit of both ends.
     pub unit: Unit,
 }
 
@@ -185,14 +182,14 @@ impl Window {
     }
 }
 
-/// Which head a target gets.
+/// The head of the network that predicts a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TargetKind {
     /// A condition that is false at the anchor and, once true, stays true: discrete-time hazards.
     Monotone,
     /// Any other condition: one probability for the window.
     Window,
-    /// A number.
+    /// A number: one regression head.
     Regression,
 }
 
@@ -200,7 +197,7 @@ pub enum TargetKind {
 const EDGE_RATIOS: [f64; 5] = [7.0 / 90.0, 14.0 / 90.0, 30.0 / 90.0, 60.0 / 90.0, 1.0];
 
 impl Target {
-    /// Which head it gets.
+    /// The head that predicts this target.
     ///
     /// Monotone are counts above a threshold, BOOL, and sums above a threshold of amounts that cannot be negative, joined by AND and OR, all
     /// windows starting at the anchor. Nothing in a schema says that amounts cannot be negative, so a sum counts as one that can fall unless

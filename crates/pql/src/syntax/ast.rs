@@ -4,16 +4,16 @@ use leadpulse_schema::Comparison;
 
 use crate::syntax::diagnostic::Span;
 
-/// A whole query.
+/// A query, from PREDICT to its end.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Query {
-    /// What to predict.
+    /// The expression behind PREDICT.
     pub target: Expression,
     /// FORECAST, RANK, CLASSIFY, TOP: parsed so that the planner can say what to do instead.
     pub modifier: Option<Modifier>,
-    /// For whom.
+    /// The entity that scores are for.
     pub entity: Entity,
-    /// What is assumed to happen: a condition on the future.
+    /// ASSUMING: a condition on the future that is taken to hold.
     pub assuming: Option<Expression>,
     /// The only tables that may be used.
     pub using: Vec<Name>,
@@ -22,20 +22,16 @@ pub struct Query {
 /// A name as written, backticks removed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Name {
-    /// The name.
     pub text: String,
-    /// Where.
     pub span: Span,
 }
 
 /// A column, or all of a table's: always qualified.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Column {
-    /// The table.
     pub table: Name,
     /// The column; `None` is `*`.
     pub name: Option<Name>,
-    /// Where.
     pub span: Span,
 }
 
@@ -44,45 +40,40 @@ pub struct Column {
 pub struct Entity {
     /// Whether EACH was written.
     pub each: bool,
-    /// The entity table.
     pub table: Name,
-    /// Its key; `FOR leads` leaves it out.
+    /// The key column; `FOR leads` leaves it out.
     pub key: Option<Name>,
-    /// Chosen entities only.
+    /// The keys of chosen entities; empty means all.
     pub ids: Vec<Constant>,
-    /// Which entities qualify, as of the anchor.
+    /// The condition of the entities that qualify, as of the anchor.
     pub filter: Option<Expression>,
-    /// Where table and key stand.
+    /// The place of table and key.
     pub span: Span,
 }
 
-/// What stands between target and FOR in the public language.
+/// A clause between target and FOR in the public language.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Modifier {
-    /// `FORECAST n TIMEFRAMES`
+    /// The clause `FORECAST n TIMEFRAMES`.
     Forecast {
-        /// How many.
+        /// The number of timeframes.
         steps: i64,
-        /// Where.
         span: Span,
     },
     /// `[RANK | CLASSIFY] [TOP k]`, at least one of them.
     Top {
         /// The first word, if written.
         ranking: Option<Ranking>,
-        /// k, if written.
+        /// The k of `TOP k`, if written.
         top: Option<i64>,
-        /// Where.
         span: Span,
     },
 }
 
-/// RANK or CLASSIFY.
+/// The keyword that asks for items in an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ranking {
-    /// RANK
     Rank,
-    /// CLASSIFY
     Classify,
 }
 
@@ -95,13 +86,10 @@ pub enum Expression {
     Or(Vec<Expression>),
     /// It does not hold.
     Not(Box<Expression>),
-    /// `operand test`
+    /// An operand and a test of its value.
     Test {
-        /// The left side.
         operand: Operand,
-        /// What is asked of it.
         test: Test,
-        /// Where.
         span: Span,
     },
     /// `BOOL(condition, start, end, unit)`: it comes to hold within the window.
@@ -113,18 +101,17 @@ pub enum Expression {
 /// `BOOL(condition, start, end, unit)`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Bool {
-    /// What comes to hold.
+    /// The condition that comes to hold.
     pub condition: Box<Expression>,
-    /// When.
+    /// The window, if written.
     pub window: Option<Window>,
-    /// Where.
     pub span: Span,
 }
 
-/// What can be tested or predicted.
+/// An operand: a value that can be tested or predicted.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Operand {
-    /// A stored value.
+    /// A column's stored value.
     Column(Column),
     /// Something counted in a window.
     Aggregate(Aggregate),
@@ -132,19 +119,18 @@ pub enum Operand {
     Name(Name),
 }
 
-/// What is asked of an operand.
+/// A test of an operand's value.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Test {
     /// `= != < <= > >=`, `IS x`, `IS NOT x`
     Compare(Comparison, Constant),
-    /// `[NOT] IN (…)`
+    /// The test `[NOT] IN (…)`.
     In {
         /// Whether NOT was written.
         negated: bool,
-        /// The list.
         list: Vec<Constant>,
     },
-    /// `IS [NOT] NULL`
+    /// The test `IS [NOT] NULL`.
     Null {
         /// Whether NOT was written.
         negated: bool,
@@ -153,11 +139,9 @@ pub enum Test {
     Text {
         /// Whether NOT was written.
         negated: bool,
-        /// Which.
         kind: TextMatch,
         /// The text looked for.
         pattern: String,
-        /// Where it stands.
         span: Span,
     },
 }
@@ -167,26 +151,21 @@ pub enum Test {
 pub enum TextMatch {
     /// LIKE: `%` any run, `_` any one character, `\` takes the next literally.
     Like,
-    /// CONTAINS
     Contains,
-    /// STARTS WITH
     StartsWith,
-    /// ENDS WITH
     EndsWith,
 }
 
 /// `FUNCTION(table.column [WHERE …] [, start, end [, unit]])`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Aggregate {
-    /// Which.
     pub function: Function,
-    /// Of what.
+    /// The column, or `table.*`.
     pub column: Column,
-    /// Which rows count.
+    /// The inner WHERE: the condition of the rows that count.
     pub filter: Option<Box<Expression>>,
-    /// When.
+    /// The window, if written.
     pub window: Option<Window>,
-    /// Where.
     pub span: Span,
 }
 
@@ -197,24 +176,22 @@ pub enum Function {
     Sum,
     /// Mean of a number.
     Avg,
-    /// Smallest number.
     Min,
-    /// Largest number.
     Max,
     /// How many rows, or values that are not null.
     Count,
     /// How many different values.
     CountDistinct,
-    /// The earliest value.
+    /// The value of the earliest row.
     First,
-    /// The latest value.
+    /// The value of the latest row.
     Last,
-    /// The different values.
+    /// The list of different values.
     ListDistinct,
 }
 
 impl Function {
-    /// All of them.
+    /// All functions, in the order of their documentation.
     pub const ALL: [Function; 9] = [
         Function::Sum,
         Function::Avg,
@@ -245,44 +222,40 @@ impl Function {
 /// A window relative to the anchor: (start, end].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Window {
-    /// Excluded.
+    /// The start, excluded from the window.
     pub start: Start,
-    /// Included.
+    /// The end, included in the window.
     pub end: i64,
-    /// What they count.
+    /// The unit of both ends.
     pub unit: Unit,
-    /// Where.
     pub span: Span,
 }
 
-/// Where a window starts.
+/// The start of a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
-    /// `-INF`
+    /// Minus infinity, written `-INF`: the window has no start.
     Ever,
     /// Units after the anchor (before, when negative).
     At(i64),
 }
 
-/// What a window counts.
+/// The unit of a window's ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Unit {
-    /// Seconds.
     Seconds,
-    /// Minutes.
     Minutes,
-    /// Hours.
     Hours,
     /// 24 hours; what is meant when no unit is written.
     Days,
-    /// 7 days.
+    /// Weeks of 7 days.
     Weeks,
     /// Calendar months in UTC.
     Months,
 }
 
 impl Unit {
-    /// All of them.
+    /// All units, shortest first.
     pub const ALL: [Unit; 6] = [
         Unit::Seconds,
         Unit::Minutes,
@@ -318,31 +291,25 @@ impl Unit {
 /// A constant and where it stands.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Constant {
-    /// Its value.
     pub kind: ConstantKind,
-    /// Where.
     pub span: Span,
 }
 
 /// The value of a constant.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ConstantKind {
-    /// A whole number.
     Integer(i64),
     /// A number with a fraction or an exponent; finite.
     Decimal(f64),
-    /// Quoted text.
     Text(String),
-    /// TRUE or FALSE.
     Bool(bool),
-    /// NULL.
     Null,
     /// A date, with or without a time of day: milliseconds since 1970 UTC.
     Date(i64),
 }
 
 impl Operand {
-    /// Where it stands.
+    /// The place in the text.
     pub fn span(&self) -> Span {
         match self {
             Operand::Column(column) => column.span,
@@ -353,7 +320,7 @@ impl Operand {
 }
 
 impl Expression {
-    /// Where it stands; of several, from the first to the last.
+    /// The place in the text; of several parts, from the first to the last.
     pub fn span(&self) -> Span {
         match self {
             Expression::And(parts) | Expression::Or(parts) => match (parts.first(), parts.last()) {

@@ -1,4 +1,4 @@
-//! Where something stands in a query's text, and what is wrong there.
+//! Faults of a query: the place in the text, the fault, the correction.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use ariadne::{CharSet, Config, IndexType, Label, Report, ReportKind, Source};
 /// A stretch of text. Takes no part in equality: two queries are equal when they say the same.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Span {
-    /// First byte.
+    /// The first byte of the place.
     pub start: u32,
     /// The byte after the last.
     pub end: u32,
@@ -38,24 +38,21 @@ impl Span {
 /// The named target whose text a diagnostic is about, when it is not the query itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Within {
-    /// The target's name.
     pub name: String,
-    /// Its text.
     pub text: String,
 }
 
-/// What is wrong with a query, where, and what to write instead.
+/// A fault of a query: its place, its reason, and the text to write instead.
 #[derive(Clone, Debug, thiserror::Error)]
 pub struct Diagnostic {
-    /// Where.
     pub span: Span,
-    /// What is wrong and why.
+    /// The fault and its reason, in words.
     pub message: String,
-    /// What the writer can do.
+    /// The correction, in words.
     pub hint: String,
     /// Line of the first wrong character, from 1.
     pub line: u32,
-    /// Its column in characters, from 1.
+    /// The fault's column in characters, from 1.
     pub column: u32,
     /// The named target the position is in; `None` is the query itself.
     pub within: Option<Box<Within>>,

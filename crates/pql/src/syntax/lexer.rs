@@ -61,11 +61,11 @@ pub(crate) fn tokens(source: &str, text_number: u16) -> Result<Vec<(Token, Span)
     }
 }
 
-/// Signs, longest first.
+/// The signs of the language, longest first, so that the longest match wins.
 const SIGNS: [&str; 13] = [
     "!=", "<=", ">=", "(", ")", ",", ".", "*", "-", "=", "<", ">", ";",
 ];
-/// What other languages write, and what this one does.
+/// Signs of other languages, with the spelling of this one.
 const FOREIGN_SIGNS: [(&str, &str); 7] = [
     ("==", "write ="),
     ("<>", "write !="),

@@ -37,7 +37,7 @@ pub(crate) fn is_reserved(word: &str) -> bool {
         .any(|reserved| reserved.eq_ignore_ascii_case(word))
 }
 
-/// Reads a query.
+/// Parses a query.
 ///
 /// # Errors
 /// The first place where the text is not of the language, with what was expected there.

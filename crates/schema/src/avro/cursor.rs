@@ -1,7 +1,7 @@
 //! Avro's binary primitives over a byte slice. Nothing is allocated, nothing is read past the end, no length is believed
 //! before it is compared with the bytes that are left.
 
-/// What stopped the reading; the decoder adds the table and field.
+/// A stop in the reading; the decoder adds the table and field.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Snag {
     Truncated,
@@ -90,7 +90,7 @@ impl<'a> Cursor<'a> {
         self.array().map(f64::from_le_bytes)
     }
 
-    /// Length-prefixed bytes.
+    /// Reads a length, then as many bytes.
     pub(crate) fn prefixed(&mut self) -> Result<&'a [u8], Snag> {
         let length = self.long()?;
         let count = self.fitting(length)?;
@@ -137,7 +137,7 @@ pub(crate) fn put_long(value: i64, out: &mut Vec<u8>) {
     out.push(rest as u8);
 }
 
-/// Appends length-prefixed bytes.
+/// Appends the length of `bytes`, then `bytes`.
 pub(crate) fn put_bytes(bytes: &[u8], out: &mut Vec<u8>) {
     put_long(bytes.len() as i64, out);
     out.extend_from_slice(bytes);

@@ -18,7 +18,7 @@ use crate::row::{Operation, Position, RowBatch, RowBuilder, Value};
 /// How deep records may nest in what is passed over.
 const MAX_DEPTH: usize = 64;
 
-/// Why a record's bytes are not a row. The record is at fault, or its schema; trying again gives the same answer.
+/// A record whose bytes are not a row. The record is at fault, or its schema; trying again gives the same answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     /// The bytes end inside a field.
@@ -26,9 +26,7 @@ pub enum DecodeError {
         "table {table}, field {field}: the bytes end inside it; the record is cut off, or was written under another schema"
     )]
     Truncated {
-        /// The table.
         table: String,
-        /// The writer's field.
         field: String,
     },
     /// Bytes are left after the last field.
@@ -36,9 +34,8 @@ pub enum DecodeError {
         "table {table}: {bytes} bytes are left after the last field; the record was written under another schema"
     )]
     Trailing {
-        /// The table.
         table: String,
-        /// How many.
+        /// Bytes left after the last field.
         bytes: usize,
     },
     /// A length is negative, or larger than the bytes left.
@@ -46,11 +43,9 @@ pub enum DecodeError {
         "table {table}, field {field}: a length of {length} bytes does not fit; the record is damaged, or was written under another schema"
     )]
     BadLength {
-        /// The table.
         table: String,
-        /// The writer's field.
         field: String,
-        /// The length read.
+        /// The length as it was read; negative or longer than the record.
         length: i64,
     },
     /// A number is longer than its type, or a boolean neither 0 nor 1.
@@ -58,17 +53,13 @@ pub enum DecodeError {
         "table {table}, field {field}: its bytes are no number of its type; the record is damaged, or was written under another schema"
     )]
     BadNumber {
-        /// The table.
         table: String,
-        /// The writer's field.
         field: String,
     },
     /// Text is not UTF-8.
     #[error("table {table}, field {field}: its text is not UTF-8; the producer must send UTF-8")]
     InvalidUtf8 {
-        /// The table.
         table: String,
-        /// The writer's field.
         field: String,
     },
     /// A union's branch does not exist.
@@ -76,11 +67,9 @@ pub enum DecodeError {
         "table {table}, field {field}: the union has no branch {index}; the record was written under another schema"
     )]
     BadUnionBranch {
-        /// The table.
         table: String,
-        /// The writer's field.
         field: String,
-        /// The branch read.
+        /// The branch number as it was read.
         index: i64,
     },
     /// An enum's symbol does not exist.
@@ -88,11 +77,9 @@ pub enum DecodeError {
         "table {table}, field {field}: the enum has no symbol number {index}; the record was written under another schema"
     )]
     BadEnumIndex {
-        /// The table.
         table: String,
-        /// The writer's field.
         field: String,
-        /// The number read.
+        /// The symbol number as it was read.
         index: i64,
     },
     /// Records nest too deep.
@@ -100,9 +87,7 @@ pub enum DecodeError {
         "table {table}, field {field}: records nest deeper than {MAX_DEPTH}; take the field out, or flatten it"
     )]
     TooDeep {
-        /// The table.
         table: String,
-        /// The writer's field.
         field: String,
     },
     /// The value is well written but is none of the table's type.
@@ -110,21 +95,18 @@ pub enum DecodeError {
         "table {table}, field {field}: {why}; allow it in the table's schema, or correct the producer"
     )]
     Unreadable {
-        /// The table.
         table: String,
-        /// The writer's field.
         field: String,
-        /// Why it cannot be read.
+        /// The reason, for people.
         why: String,
     },
     /// The record reads well but says too little: no key, no event time, no owner.
     #[error("table {table}, field {field}: {why}; the producer must fill it")]
     Invalid {
-        /// The table.
         table: String,
         /// The table's field (several for an owner).
         field: String,
-        /// What is missing.
+        /// The missing part, for people.
         why: &'static str,
     },
 }
@@ -261,7 +243,7 @@ impl RowDecoder {
     }
 }
 
-/// What [`RowDecoder::decode`] asks of a row beyond being readable.
+/// Checks the conditions that [`RowDecoder::decode`] has for a row beyond being readable.
 pub(crate) fn check(table: &Table, builder: &mut RowBuilder<'_>) -> Result<(), DecodeError> {
     admit(table, builder).map_err(|r| DecodeError::Invalid {
         table: table.name.clone(),

@@ -308,7 +308,7 @@ fn write(schema: &Schema, tape: &mut Tape<'_>) -> Vec<u8> {
         .unwrap()
 }
 
-/// What apache-avro reads, resolved to the table's schema (it does not know field aliases, so those are applied first).
+/// The record as apache-avro resolves it to the table's schema (field aliases are applied first: apache-avro does not know them).
 fn resolved(
     writer: &Schema,
     renamed: &[(String, String)],

@@ -12,7 +12,7 @@ use serde_json::Value as Json;
 use crate::catalog::shape::{Item, Shape, Symbols, TimeUnit, time_unit};
 use crate::catalog::{Catalog, DataType, FieldId, Table, TableId};
 
-/// Why rows written under a schema can never be read into a table.
+/// A writer's schema whose records can never be read into a table.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CompileError {
     /// The writer's schema is not a record.
@@ -20,7 +20,6 @@ pub enum CompileError {
         "table {table}: the writer's schema is not a record; name a topic of this table's records"
     )]
     NotARecord {
-        /// The table.
         table: String,
     },
     /// The writer's schema names a type it does not contain.
@@ -28,9 +27,8 @@ pub enum CompileError {
         "table {table}: the writer's schema is not complete: {why}; register it with its types inside"
     )]
     Incomplete {
-        /// The table.
         table: String,
-        /// What is missing.
+        /// The missing type, for people.
         why: String,
     },
     /// The writer lacks a field that the table cannot do without.
@@ -38,9 +36,7 @@ pub enum CompileError {
         "table {table}: the writer's schema has no field '{field}', which has no default; add the field, or a default or alias to the table's schema"
     )]
     Missing {
-        /// The table.
         table: String,
-        /// The table's field.
         field: String,
     },
     /// The writer's type of a field cannot become the table's.
@@ -48,11 +44,9 @@ pub enum CompileError {
         "table {table}, field {field}: {why}; change the table's type, or take the field under another name"
     )]
     Incompatible {
-        /// The table.
         table: String,
-        /// The table's field.
         field: String,
-        /// Which type against which.
+        /// The two types, for people.
         why: String,
     },
     /// A default in the table's schema does not fit its type.
@@ -60,9 +54,7 @@ pub enum CompileError {
         "table {table}, field {field}: its default does not fit its type; correct the table's schema"
     )]
     Default {
-        /// The table.
         table: String,
-        /// The table's field.
         field: String,
     },
 }
@@ -197,7 +189,7 @@ pub(crate) fn targets(table: &Table) -> Vec<Target> {
 }
 
 impl Target {
-    /// What the field is when a record or file does not have it: its default, else null if it may be null.
+    /// The field's value where a record or file lacks the field: the default, else null if the field is nullable.
     ///
     /// # Errors
     /// `Err(true)`: the default does not fit the type. `Err(false)`: there is none.

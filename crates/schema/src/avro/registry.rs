@@ -28,7 +28,7 @@ struct Entry {
     meaning: Json,
 }
 
-/// Why a folder cannot serve as a registry.
+/// A schemas folder that cannot serve as a registry.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
     /// A folder or file cannot be read.
@@ -38,7 +38,6 @@ pub enum RegistryError {
     Unreadable {
         /// The folder or file.
         path: PathBuf,
-        /// Why.
         source: std::io::Error,
     },
     /// A file is not an Avro schema.
@@ -48,7 +47,7 @@ pub enum RegistryError {
     NotASchema {
         /// The file, or `schema` for one given as text.
         path: PathBuf,
-        /// Why.
+        /// The parser's message.
         why: String,
     },
     /// Two schemas would have one id, though their bytes mean different things.
@@ -56,11 +55,8 @@ pub enum RegistryError {
         "{first} and {second} would both be schema {id}; rename a field of one: logical types alone do not make schemas differ"
     )]
     Collision {
-        /// The id.
         id: u32,
-        /// One file.
         first: PathBuf,
-        /// The other.
         second: PathBuf,
     },
 }

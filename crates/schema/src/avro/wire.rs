@@ -9,25 +9,25 @@ pub const SCHEMA_HEADER: &str = "__value_schema_id";
 const MAGIC_ID: u8 = 0;
 const MAGIC_GUID: u8 = 1;
 
-/// Which schema a body was written under.
+/// The name of the schema that a body was written under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SchemaRef {
     /// A registry's schema id.
     Id(u32),
-    /// A schema's GUID.
+    /// A schema's GUID, as the record header carries it.
     Guid([u8; 16]),
 }
 
 /// A record's value, taken apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame<'a> {
-    /// Its schema.
+    /// The name of the writer's schema.
     pub schema: SchemaRef,
-    /// Its Avro binary.
+    /// The record in Avro binary, without the frame.
     pub body: &'a [u8],
 }
 
-/// Why a value is not framed.
+/// A value without a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WireError {
     /// The value has no bytes (a tombstone is no value at all, and is not parsed).

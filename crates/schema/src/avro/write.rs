@@ -8,7 +8,7 @@ use crate::catalog::shape::{Item, Shape, Symbols};
 use crate::catalog::{Catalog, FieldId};
 use crate::row::{Operation, Row, Value};
 
-/// Why a row has no Avro form.
+/// A row without an Avro form.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EncodeError {
     /// A value does not fit its field.
@@ -16,21 +16,16 @@ pub enum EncodeError {
         "table {table}, field {field}, key '{key}': {why}; correct the row, or the field's type in the schema"
     )]
     Field {
-        /// The table.
         table: String,
-        /// The field.
         field: String,
-        /// The row's key.
         key: String,
-        /// What does not fit.
+        /// The misfit, for people.
         why: String,
     },
     /// A tombstone is a record without a value; there is nothing to encode.
     #[error("table {table}, key '{key}': a deletion has no Avro form; send the key with no value")]
     Delete {
-        /// The table.
         table: String,
-        /// The row's key.
         key: String,
     },
 }

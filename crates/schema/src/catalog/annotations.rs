@@ -20,7 +20,7 @@ pub(crate) struct TableAnnotation {
     pub(crate) outcome: Option<OutcomeAnnotation>,
 }
 
-/// Which values of which field end a deal.
+/// The values of a field that end a deal.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct OutcomeAnnotation {
@@ -30,7 +30,7 @@ pub(crate) struct OutcomeAnnotation {
     pub(crate) lost: Vec<String>,
 }
 
-/// Which values of which field are steps towards a decision.
+/// The values of a field that are steps towards a decision.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct StagesAnnotation {

@@ -1,4 +1,4 @@
-//! What must hold between tables: names are unique, one root, owners lead home, every node type receives messages.
+//! Rules between tables: names are unique, there is one root, owners lead home, every node type receives messages.
 
 use rustc_hash::FxHashMap;
 

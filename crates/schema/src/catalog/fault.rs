@@ -1,4 +1,4 @@
-//! What is wrong with a schemas folder, said so that its author can mend it.
+//! Faults of a schemas folder, each with the correction its author can make.
 
 use std::fmt;
 
@@ -11,9 +11,9 @@ pub struct SchemaFault {
     pub record: String,
     /// The field, when the fault is one field's.
     pub field: Option<String>,
-    /// What is wrong.
+    /// The fault, in words.
     pub message: String,
-    /// What to do about it.
+    /// The correction, in words; may be empty.
     pub hint: String,
 }
 

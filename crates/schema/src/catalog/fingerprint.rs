@@ -67,7 +67,7 @@ impl Catalog {
     }
 }
 
-/// Bytes in hexadecimal.
+/// Bytes as lower-case hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
     bytes

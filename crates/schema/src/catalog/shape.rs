@@ -27,7 +27,7 @@ pub(crate) enum Shape {
     List(Item),
 }
 
-/// What a list holds.
+/// The type of a list's items.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Item {
     Text,
@@ -106,7 +106,7 @@ pub(crate) fn time_unit(schema: &Schema) -> Option<TimeUnit> {
     }
 }
 
-/// Why a type cannot be a field of a table.
+/// A type that cannot be a field of a table.
 #[derive(Debug)]
 pub(crate) struct Unsupported {
     pub(crate) what: String,
@@ -240,7 +240,7 @@ impl Shape {
         })
     }
 
-    /// What its values are in a row.
+    /// The logical type of the values in a row.
     pub(crate) fn data_type(&self) -> DataType {
         match self {
             Shape::Bool => DataType::Bool,
@@ -253,7 +253,7 @@ impl Shape {
         }
     }
 
-    /// Its name, for people.
+    /// The type's name, for people.
     pub(crate) fn describe(&self) -> &'static str {
         match self {
             Shape::Bool => "boolean",

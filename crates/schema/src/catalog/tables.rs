@@ -1,4 +1,4 @@
-//! What the schemas folder says: tables with roles, fields with types, references, hubs.
+//! The catalog: tables with roles, fields with types, references, hubs.
 //!
 //! A [`Catalog`] is built once at start and shared. Everything downstream is driven by it; no other code names a table.
 
@@ -64,11 +64,11 @@ pub enum Role {
 /// The logical type a field's values have in a row, whatever the writer's Avro type was.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DataType {
-    /// `boolean`.
+    /// Avro's `boolean`: true or false.
     Bool,
-    /// `int`, `long`.
+    /// Avro's `int` and `long`: whole numbers.
     Long,
-    /// `float`, `double`, `decimal`.
+    /// Avro's `float`, `double` and `decimal`: real numbers.
     Double,
     /// `timestamp-millis`, `timestamp-micros`, `date`: milliseconds since 1970 UTC.
     Time,
@@ -91,13 +91,13 @@ pub enum Feature {
     Category,
     /// Several of a vocabulary.
     Set,
-    /// Hashed n-grams.
+    /// Hashed n-grams of free text.
     Text,
     /// An age at the time of scoring.
     Time,
 }
 
-/// What a reference says besides naming a row.
+/// The relation that a reference declares besides naming a row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Meaning {
     /// Nothing: the row is related to that row.
@@ -118,7 +118,7 @@ pub struct Reference {
     pub table: TableId,
     /// Whether this reference names the entity the row belongs to (member) or hangs on (event).
     pub owner: bool,
-    /// What else it says.
+    /// The relation it declares.
     pub meaning: Meaning,
 }
 
@@ -134,7 +134,6 @@ pub enum MatchBy {
 /// One field of a table.
 #[derive(Clone, Debug)]
 pub struct Field {
-    /// Its index in the table.
     pub id: FieldId,
     /// The Avro field name.
     pub name: String,
@@ -158,13 +157,13 @@ pub struct Field {
     pub group: Option<String>,
     /// Explanation groups of declared values that differ from `group`.
     pub groups: BTreeMap<String, String>,
-    /// Identity matching.
+    /// The way identity resolution matches the field, if it does.
     pub match_by: Option<MatchBy>,
     /// Shown to people in facts and evidence (`"label": true`), e.g. an account's name.
     pub label: bool,
 }
 
-/// Which field of an event table says what kind of event it is on the way to a decision.
+/// The field of an event table that names the kind of event on the way to a decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Staged {
     /// The field whose value is looked up.
@@ -173,7 +172,7 @@ pub struct Staged {
     pub stages: BTreeMap<String, u8>,
 }
 
-/// Which values of which field end a deal.
+/// The values of a field that end a deal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutcomeField {
     /// The field whose value is looked up.
@@ -199,27 +198,25 @@ impl OutcomeField {
 /// One Avro record type.
 #[derive(Clone, Debug)]
 pub struct Table {
-    /// Its index in the catalog.
     pub id: TableId,
     /// The table name, lower case, as used in PQL and configuration.
     pub name: String,
     /// Other names PQL accepts for it (`"aliases"` of the `leadpulse` property).
     pub aliases: Vec<String>,
-    /// Its role.
     pub role: Role,
-    /// Its fields, in schema order.
+    /// The fields, in schema order.
     pub fields: Vec<Field>,
     /// The key (entities) or id (events).
     pub key: FieldId,
     /// Event time, or the time an entity version became known. Entities may lack it.
     pub time: Option<FieldId>,
-    /// Which fields a CDC record changes (`"changed_fields": true`), if the table has such a field.
+    /// The field that lists the fields a CDC record changes (`"changed_fields": true`), if the table has one.
     pub changed_fields: Option<FieldId>,
     /// Owner references in order of preference: the first that is not null decides.
     pub owners: Vec<FieldId>,
     /// Order of events on the way to a decision, for event tables that declare it.
     pub staged: Option<Staged>,
-    /// Which values end a deal, for event and member tables that declare it.
+    /// The values that end a deal, for event and member tables that declare them.
     pub outcome: Option<OutcomeField>,
     /// The truth value of an event row that takes the event of the same key and owner back, if the table has one.
     pub retraction: Option<FieldId>,
@@ -247,7 +244,6 @@ impl Table {
 /// A node that many cells share.
 #[derive(Clone, Debug)]
 pub struct Hub {
-    /// Its index in the catalog.
     pub id: HubId,
     /// The hub table's name, or the name given by `"hub"`.
     pub name: String,
@@ -271,9 +267,8 @@ pub enum RelationKind {
 /// A kind of edge besides ownership.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Relation {
-    /// Its index in [`Catalog::relations`].
     pub id: RelationId,
-    /// `contacts.referred_by`, `contacts/previous`, `product_usage.invited_contact_id`.
+    /// The name, as in `contacts.referred_by`, `contacts/previous` or `product_usage.invited_contact_id`.
     pub name: String,
     /// How it comes about.
     pub kind: RelationKind,

@@ -12,7 +12,7 @@ use crate::avro::write::uuid_bytes;
 use crate::catalog::shape::{Item, Shape, Symbols};
 use crate::row::{RowBuilder, Value};
 
-/// What was expected instead of the value.
+/// The value that was expected instead, for people.
 pub(super) type Expected = String;
 
 const TIME: &str =

@@ -40,7 +40,7 @@ pub struct FileOptions {
     pub columns: BTreeMap<String, String>,
 }
 
-/// What is wrong with a file. After [`FileError::Row`] reading may go on with the next row; after all others it is over.
+/// A fault of a file. After [`FileError::Row`] reading may go on with the next row; after all others it is over.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// One row cannot be used.
@@ -48,33 +48,28 @@ pub enum FileError {
         "{file}, line {line}, column '{column}': '{value}' is not {expected}; correct the row, or leave it out"
     )]
     Row {
-        /// The file.
         file: String,
         /// The line; in a container file the record's number, from 1.
         line: u64,
-        /// The column.
         column: String,
-        /// What it holds, cut to a readable length.
+        /// The value found, cut to a readable length.
         value: String,
-        /// What was expected.
+        /// The expected value, for people.
         expected: String,
     },
     /// The file cannot be read, or not to its end.
     #[error("{file}, line {line}: {why}; the file is damaged or not what its name says")]
     Damaged {
-        /// The file.
         file: String,
         /// The line, or the record's number; 0 for the file as a whole.
         line: u64,
-        /// What happened.
+        /// The reason, for people.
         why: String,
     },
     /// The file cannot be opened.
     #[error("{file}: cannot be opened: {source}")]
     Unreadable {
-        /// The file.
         file: String,
-        /// Why.
         source: std::io::Error,
     },
     /// The name does not say what the file holds.
@@ -82,7 +77,6 @@ pub enum FileError {
         "{file}: its kind is not known; name it .csv, .csv.gz, .jsonl, .ndjson, .jsonl.gz, .ndjson.gz or .avro"
     )]
     UnknownKind {
-        /// The file.
         file: String,
     },
     /// Columns that the table cannot do without are not there.
@@ -90,7 +84,6 @@ pub enum FileError {
         "{file}: no column for {missing}; it has {found}; rename a column, map one to the field, or give the field a default"
     )]
     MissingColumns {
-        /// The file.
         file: String,
         /// Fields without a column.
         missing: String,
@@ -102,9 +95,8 @@ pub enum FileError {
         "{file}: the options map a column to '{field}', which the table does not have; its fields are {known}"
     )]
     NoSuchField {
-        /// The file.
         file: String,
-        /// The name given.
+        /// The field name as configured.
         field: String,
         /// The fields there are.
         known: String,
@@ -112,9 +104,7 @@ pub enum FileError {
     /// A container file was written under a schema that is not the table's.
     #[error("{file}: {source}")]
     Schema {
-        /// The file.
         file: String,
-        /// Why.
         source: CompileError,
     },
 }
@@ -209,7 +199,7 @@ impl FileReader {
     }
 }
 
-/// What all kinds of files share: which table, and when its rows are known.
+/// The part that all kinds of files share: the table, and the known time of its rows.
 struct Context {
     file: String,
     catalog: Arc<Catalog>,
