@@ -1,17 +1,21 @@
 //! Drafts become tables: annotations get their defaults, names become ids, and each field is checked against its Avro type.
 
+mod field;
+mod reference;
+mod relations;
+
 use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;
 
 use crate::catalog::annotations::FieldAnnotation;
 use crate::catalog::fault::{Faults, SchemaFault};
-use crate::catalog::load::{Draft, DraftField};
-use crate::catalog::shape::Shape;
+use crate::catalog::load::Draft;
 use crate::catalog::{
-    DataType, Feature, Field, FieldId, Hub, HubId, Meaning, OutcomeField, Reference, Relation,
-    RelationId, RelationKind, Role, Staged, Table, TableId,
+    DataType, Field, FieldId, Hub, HubId, Meaning, OutcomeField, Role, Staged, Table, TableId,
 };
+
+pub(crate) use relations::relations;
 
 /// All hubs, by name: hub tables and names given by `"hub"`. A name that is a hub table's alias means that table.
 fn hub_names(
@@ -118,24 +122,7 @@ impl<'a> Linker<'a> {
         let changed_fields = only("changed_fields", draft, |a| a.changed_fields, &mut faults);
         let owners = self.owners(id, role, &fields);
         if draft.fully_read {
-            if !draft.fields.iter().any(|f| f.annotation.key) {
-                faults.record(
-                    "has no key",
-                    "mark the field that identifies a row with \"key\": true; an event needs an id too, to find duplicates",
-                );
-            }
-            if role == Role::Event && !draft.fields.iter().any(|f| f.annotation.time) {
-                faults.record(
-                    "is an event without a time",
-                    "mark the timestamp of when it happened with \"time\": true",
-                );
-            }
-            if role == Role::Event && !draft.fields.iter().any(|f| f.annotation.owner) {
-                faults.record(
-                    "is an event without an owner",
-                    "mark the reference to the entity it hangs on with \"owner\": true, as in {\"ref\": \"contacts\", \"owner\": true}",
-                );
-            }
+            missing_marks(draft, role, &mut faults);
         }
         Table {
             id,
@@ -179,335 +166,6 @@ impl<'a> Linker<'a> {
         };
         fields.iter().filter(leads_home).map(|f| f.id).collect()
     }
-
-    fn field(
-        &mut self,
-        table: TableId,
-        role: Role,
-        id: FieldId,
-        draft: &DraftField,
-        faults: &mut Faults<'_>,
-    ) -> Field {
-        let name = &draft.name;
-        let annotation = &draft.annotation;
-        let reference = self.reference(table, role, name, annotation, faults);
-        let Some((shape, nullable)) = draft.shape.clone() else {
-            return unreadable_field(id, name, reference);
-        };
-        let identifies = annotation.key || annotation.reference.is_some();
-        let data_type = match (&shape, identifies) {
-            (Shape::Int | Shape::Long, true) => DataType::Text,
-            _ => shape.data_type(),
-        };
-        let is_plain_reference =
-            reference.is_some_and(|r| !r.owner && r.meaning == Meaning::Related) && !annotation.key;
-        if identifies
-            && data_type != DataType::Text
-            && !(is_plain_reference && data_type == DataType::TextList)
-        {
-            faults.field(
-                name,
-                "is a key or reference, but not a string, uuid, int or long",
-                "keys and references have one of these types; a reference that is no owner may also be an array of strings",
-            );
-        }
-        if annotation.retraction && (data_type != DataType::Bool || role != Role::Event) {
-            faults.field(
-                name,
-                "is marked retraction, but is not a boolean of an event table",
-                "a boolean says whether the event is taken back; entities are deleted by a tombstone",
-            );
-        }
-        if annotation.key && nullable {
-            faults.field(
-                name,
-                "is the key, but may be null",
-                "take null out of its type",
-            );
-        }
-        if annotation.time && data_type != DataType::Time {
-            faults.field(
-                name,
-                "is marked as the time, but is not a time",
-                "use {\"type\": \"long\", \"logicalType\": \"timestamp-millis\"}",
-            );
-        }
-        if annotation.changed_fields && data_type != DataType::TextList {
-            faults.field(
-                name,
-                "is marked changed_fields, but is not an array of strings",
-                "use {\"type\": \"array\", \"items\": \"string\"}",
-            );
-        }
-        if annotation.changed_fields && role == Role::Event {
-            faults.field(
-                name,
-                "is marked changed_fields, but events do not change",
-                "remove it: only records of entities are versions",
-            );
-        }
-        if annotation.is_static && role == Role::Event {
-            faults.field(
-                name,
-                "is marked static, but events have no versions",
-                "remove it: only fields of entities may be static",
-            );
-        }
-        if annotation.match_by.is_some() && data_type != DataType::Text {
-            faults.field(
-                name,
-                "is marked match, but is not a string",
-                "match works on an e-mail address, a domain or a website",
-            );
-        }
-        if annotation.label && !matches!(data_type, DataType::Text | DataType::Symbol(_)) {
-            faults.field(
-                name,
-                "is marked label, but is not a string",
-                "a label is text shown to people",
-            );
-        }
-        let values = values(&shape, &data_type, name, annotation, faults);
-        if annotation.ordinal && (values.len() < 2 || data_type == DataType::TextList) {
-            faults.field(
-                name,
-                "is marked ordinal, but is not a category with declared values",
-                "list its values in ascending order",
-            );
-        }
-        for value in annotation.groups.keys().filter(|v| !values.contains(v)) {
-            faults.field(
-                name,
-                format!("groups name the value '{value}', which it does not declare"),
-                format!(
-                    "declared values: {}",
-                    if values.is_empty() {
-                        "none".to_owned()
-                    } else {
-                        values.join(", ")
-                    }
-                ),
-            );
-        }
-        let hub = self.hub((table, id), draft, &data_type, reference, faults);
-        Field {
-            id,
-            name: name.clone(),
-            feature: feature(&data_type, name, annotation, faults),
-            data_type,
-            nullable,
-            reference,
-            hub,
-            values,
-            is_static: annotation.is_static,
-            ordinal: annotation.ordinal,
-            group: annotation.group.clone(),
-            groups: annotation.groups.clone(),
-            match_by: annotation.match_by.map(Into::into),
-            label: annotation.label,
-        }
-    }
-
-    fn reference(
-        &mut self,
-        own: TableId,
-        role: Role,
-        name: &str,
-        annotation: &FieldAnnotation,
-        faults: &mut Faults<'_>,
-    ) -> Option<Reference> {
-        let meanings = [
-            (annotation.became, Meaning::Became),
-            (annotation.was, Meaning::Was),
-            (annotation.previous, Meaning::Previous),
-        ];
-        let mut marked = meanings
-            .into_iter()
-            .filter_map(|(is_marked, meaning)| is_marked.then_some(meaning));
-        let meaning = marked.next().unwrap_or_default();
-        if marked.next().is_some() {
-            faults.field(
-                name,
-                "is marked with more than one of became, was, previous",
-                "a reference has one meaning: keep one",
-            );
-        }
-        let Some(target_name) = &annotation.reference else {
-            if meaning != Meaning::Related {
-                faults.field(
-                    name,
-                    "is marked became, was or previous, but refers to nothing",
-                    "add \"ref\": the table of the other row",
-                );
-            }
-            if annotation.owner {
-                faults.field(
-                    name,
-                    "is marked owner, but refers to nothing",
-                    "add \"ref\": the table of the entity it belongs to",
-                );
-            }
-            return None;
-        };
-        let Some(&table) = self.names.get(&target_name.to_lowercase()) else {
-            if !self.may_be_broken(target_name) {
-                let known: Vec<&str> = self
-                    .drafts
-                    .iter()
-                    .map(|d| d.annotation.table.as_str())
-                    .collect();
-                faults.field(
-                    name,
-                    format!("refers to the table '{target_name}', which no file defines"),
-                    format!("tables here: {}", known.join(", ")),
-                );
-            }
-            self.every_reference_usable = false;
-            return None;
-        };
-        match (self.role_of(table), annotation.owner) {
-            (Role::Event, _) => {
-                faults.field(
-                    name,
-                    format!("refers to '{target_name}', which is an event table"),
-                    "events are not nodes: refer to the entity, and use {\"feature\": \"none\"} here",
-                );
-                self.every_reference_usable = false;
-                return None;
-            }
-            (Role::Hub, true) => faults.field(
-                name,
-                format!("is marked owner, but '{target_name}' is a hub"),
-                "a hub is shared and owns nothing: remove owner, and mark the reference to a root or member",
-            ),
-            (_, true) if matches!(role, Role::Root | Role::Hub) => {
-                faults.field(
-                    name,
-                    "is marked owner, but its table belongs to nothing",
-                    "only members and events have owners: remove owner",
-                );
-            }
-            _ => {}
-        }
-        let is_node = |role| matches!(role, Role::Root | Role::Member);
-        match meaning {
-            Meaning::Became | Meaning::Was if !is_node(role) || !is_node(self.role_of(table)) => {
-                faults.field(
-                    name,
-                    "is marked became or was, but does not connect two entities",
-                    "it connects rows of root and member tables",
-                );
-            }
-            Meaning::Became | Meaning::Was if self.role_of(table) != role => {
-                faults.field(
-                    name,
-                    "is marked became or was between a root and a member",
-                    "a root becomes a root, a member a member: use owner to say whose a member is",
-                );
-            }
-            Meaning::Was if table == own => {
-                faults.field(
-                    name,
-                    "is marked was, but refers to its own table",
-                    "mark the merged row's reference with became",
-                );
-            }
-            Meaning::Previous if role != Role::Member || self.role_of(table) != Role::Root => {
-                faults.field(
-                    name,
-                    "is marked previous, but does not lead from a member to the root",
-                    "previous names a former owner",
-                );
-            }
-            _ => {}
-        }
-        if annotation.owner && meaning != Meaning::Related && meaning != Meaning::Became {
-            faults.field(
-                name,
-                "is marked owner and was or previous",
-                "an owner is the present one: keep one of the marks",
-            );
-        }
-        Some(Reference {
-            table,
-            owner: annotation.owner,
-            meaning,
-        })
-    }
-
-    fn hub(
-        &mut self,
-        place: (TableId, FieldId),
-        draft: &DraftField,
-        data_type: &DataType,
-        reference: Option<Reference>,
-        faults: &mut Faults<'_>,
-    ) -> Option<HubId> {
-        let (name, annotation) = (&draft.name, &draft.annotation);
-        let by_reference = reference
-            .filter(|r| self.role_of(r.table) == Role::Hub)
-            .map(|r| self.drafts[r.table.index()].annotation.table.clone());
-        let hub_name = match (&annotation.hub, by_reference) {
-            (None, referred) => referred?,
-            (Some(_), _) if annotation.reference.is_some() => {
-                faults.field(
-                    name,
-                    "has both ref and hub",
-                    "a ref to a hub table is enough; hub promotes a category that refers to nothing",
-                );
-                return None;
-            }
-            (Some(promoted), _) => {
-                if !matches!(
-                    data_type,
-                    DataType::Text | DataType::Symbol(_) | DataType::TextList
-                ) || annotation.key
-                {
-                    faults.field(
-                        name,
-                        "is promoted to a hub, but is not a category or set",
-                        "hub works on a string, an enum, or an array of them",
-                    );
-                    return None;
-                }
-                match self.names.get(&promoted.to_lowercase()) {
-                    Some(&named) if self.role_of(named) != Role::Hub => {
-                        faults.field(
-                            name,
-                            format!("names the hub '{promoted}', which is a table of another role"),
-                            "choose another hub name, or give that table the role hub",
-                        );
-                        return None;
-                    }
-                    Some(&named) => self.drafts[named.index()].annotation.table.clone(),
-                    None => promoted.clone(),
-                }
-            }
-        };
-        let id = self.hub_id(&hub_name)?;
-        self.sources.entry(id).or_default().push(place);
-        Some(id)
-    }
-}
-
-/// Stands for a field whose type is not supported, so that the others keep their places; the catalog is never used.
-fn unreadable_field(id: FieldId, name: &str, reference: Option<Reference>) -> Field {
-    Field {
-        id,
-        name: name.to_owned(),
-        data_type: DataType::Text,
-        nullable: true,
-        feature: Feature::None,
-        reference,
-        hub: None,
-        values: Vec::new(),
-        is_static: false,
-        ordinal: false,
-        group: None,
-        groups: BTreeMap::new(),
-        match_by: None,
-        label: false,
-    }
 }
 
 /// The one field with a mark; two are a fault.
@@ -532,103 +190,6 @@ fn only(
         [one] => Some(FieldId(one as u16)),
         _ => None,
     }
-}
-
-fn values(
-    shape: &Shape,
-    data_type: &DataType,
-    name: &str,
-    annotation: &FieldAnnotation,
-    faults: &mut Faults<'_>,
-) -> Vec<String> {
-    let symbols = shape.symbols().map(|s| &s.symbols);
-    let Some(declared) = &annotation.values else {
-        return symbols.cloned().unwrap_or_default();
-    };
-    if !matches!(
-        data_type,
-        DataType::Text | DataType::Symbol(_) | DataType::TextList
-    ) || annotation.key
-        || annotation.reference.is_some()
-    {
-        faults.field(
-            name,
-            "declares values, but is not text or an enum",
-            "values are for categories and sets: remove them",
-        );
-        return Vec::new();
-    }
-    for (i, value) in declared.iter().enumerate() {
-        if declared[..i].contains(value) {
-            faults.field(
-                name,
-                format!("declares the value '{value}' twice"),
-                "remove one",
-            );
-        }
-        if symbols.is_some_and(|s| !s.contains(value)) {
-            faults.field(
-                name,
-                format!("declares the value '{value}', which is not a symbol of its enum"),
-                "add the symbol, or remove values: an enum's are its symbols",
-            );
-        }
-    }
-    declared.clone()
-}
-
-fn feature(
-    data_type: &DataType,
-    name: &str,
-    annotation: &FieldAnnotation,
-    faults: &mut Faults<'_>,
-) -> Feature {
-    let never = annotation.key
-        || annotation.reference.is_some()
-        || annotation.label
-        || annotation.match_by.is_some()
-        || annotation.time
-        || annotation.retraction
-        || annotation.changed_fields;
-    let Some(declared) = annotation.feature.map(Feature::from) else {
-        return match data_type {
-            _ if never => Feature::None,
-            DataType::Bool | DataType::Long | DataType::Double => Feature::Number,
-            DataType::Symbol(_) | DataType::Text => Feature::Category,
-            DataType::TextList => Feature::Set,
-            DataType::Time => Feature::Time,
-        };
-    };
-    if never && declared != Feature::None {
-        faults.field(
-            name,
-            "is declared a feature, but keys, references, labels, matches and the time are none",
-            "remove feature",
-        );
-    }
-    let fits = match declared {
-        Feature::None => true,
-        Feature::Number => matches!(
-            data_type,
-            DataType::Bool | DataType::Long | DataType::Double
-        ),
-        Feature::Category => matches!(data_type, DataType::Text | DataType::Symbol(_)),
-        Feature::Set => matches!(data_type, DataType::TextList),
-        Feature::Text => matches!(data_type, DataType::Text),
-        Feature::Time => matches!(data_type, DataType::Time),
-    };
-    if !fits && !never {
-        let hint = "number: boolean, int, long, float, double, decimal; category: string, enum; set: array; text: string; time: timestamps, date";
-        faults.field(
-            name,
-            format!(
-                "cannot be the feature '{}' with its Avro type",
-                format!("{declared:?}").to_lowercase()
-            ),
-            hint,
-        );
-    }
-    declared
 }
 
 fn outcome(
@@ -692,66 +253,27 @@ fn outcome(
     })
 }
 
-/// Edges besides ownership and identity, by table and field.
-pub(crate) fn relations(tables: &[Table]) -> Vec<Relation> {
-    let mut relations = Vec::new();
-    let is_node = |table: TableId| matches!(tables[table.index()].role, Role::Root | Role::Member);
-    for table in tables.iter().filter(|t| t.role != Role::Hub) {
-        let mut add = |name: String, kind, target, group: Option<String>| {
-            let id = RelationId(relations.len() as u16);
-            relations.push(Relation {
-                id,
-                name,
-                kind,
-                from: table.id,
-                target,
-                group,
-            });
-        };
-        let mut previous = None;
-        for field in &table.fields {
-            let Some(reference) = field.reference.filter(|r| is_node(r.table)) else {
-                continue;
-            };
-            let is_owner = reference.owner || table.owners.contains(&field.id);
-            match reference.meaning {
-                Meaning::Previous => previous = Some((reference.table, field.group.clone())),
-                Meaning::Related if !is_owner => {
-                    let kind = if table.role == Role::Event {
-                        RelationKind::Mention(field.id)
-                    } else {
-                        RelationKind::Reference(field.id)
-                    };
-                    add(
-                        format!("{}.{}", table.name, field.name),
-                        kind,
-                        reference.table,
-                        field.group.clone(),
-                    );
-                }
-                // A member that may be owned by a root may have been owned by another before.
-                _ if is_owner
-                    && table.role == Role::Member
-                    && tables[reference.table.index()].role == Role::Root =>
-                {
-                    let group = previous
-                        .as_ref()
-                        .and_then(|(_, group): &(TableId, Option<String>)| group.clone());
-                    previous = Some((reference.table, group.or_else(|| field.group.clone())));
-                }
-                _ => {}
-            }
-        }
-        if let Some((target, group)) = previous {
-            add(
-                format!("{}/previous", table.name),
-                RelationKind::Previous,
-                target,
-                group,
-            );
-        }
+/// Reports the marks that a table of its role cannot do without.
+fn missing_marks(draft: &Draft, role: Role, faults: &mut Faults<'_>) {
+    let has = |mark: fn(&FieldAnnotation) -> bool| draft.fields.iter().any(|f| mark(&f.annotation));
+    if !has(|a| a.key) {
+        faults.record(
+            "has no key",
+            "mark the field that identifies a row with \"key\": true; an event needs an id too, to find duplicates",
+        );
     }
-    relations
+    if role == Role::Event && !has(|a| a.time) {
+        faults.record(
+            "is an event without a time",
+            "mark the timestamp of when it happened with \"time\": true",
+        );
+    }
+    if role == Role::Event && !has(|a| a.owner) {
+        faults.record(
+            "is an event without an owner",
+            "mark the reference to the entity it hangs on with \"owner\": true, as in {\"ref\": \"contacts\", \"owner\": true}",
+        );
+    }
 }
 
 fn staged(draft: &Draft, role: Role, fields: &[Field], faults: &mut Faults<'_>) -> Option<Staged> {
