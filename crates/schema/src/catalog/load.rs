@@ -164,6 +164,7 @@ enum Drafted {
     Ignored,
 }
 
+/// Reads one schema file. Faults are reported in the order of reading: annotations before types.
 fn draft(file: &str, json: &str, list: &mut Vec<SchemaFault>) -> Drafted {
     let value: Json = match serde_json::from_str(json) {
         Ok(value) => value,
@@ -194,32 +195,62 @@ fn draft(file: &str, json: &str, list: &mut Vec<SchemaFault>) -> Drafted {
         .get("fields")
         .and_then(Json::as_array)
         .map_or(&[], Vec::as_slice);
-    let Some(annotation) = value.get("leadpulse") else {
-        let annotated = json_fields.iter().find(|f| f.get("leadpulse").is_some());
-        let Some(field) = annotated.and_then(|f| f.get("name")).and_then(Json::as_str) else {
-            return Drafted::Ignored;
-        };
-        faults.field(
-            field,
-            "has a leadpulse property, but its record has none",
-            "add \"leadpulse\": {\"table\": …, \"role\": …} to the record, or remove it from the field",
-        );
-        return Drafted::Broken(Vec::new());
+    let Some(property) = value.get("leadpulse") else {
+        return unmarked_record(json_fields, &mut faults);
     };
-    let aliases = annotation
+    let before = faults.list.len();
+    let annotation = table_annotation(property, &mut faults);
+    let annotations = field_annotations(json_fields, &mut faults);
+    let read = record_schema(&value, &mut faults).and_then(|schema| {
+        let fields = draft_fields(&schema, annotations, &mut faults)?;
+        Some((schema, fields))
+    });
+    let (Some(annotation), Some((schema, fields))) = (annotation, read) else {
+        return Drafted::Broken(table_names(property));
+    };
+    Drafted::Table(Box::new(Draft {
+        fully_read: faults.list.len() == before,
+        file: file.to_owned(),
+        record: record_name,
+        annotation,
+        fields,
+        json: json.into(),
+        avro: Arc::new(schema),
+    }))
+}
+
+/// A record without a `leadpulse` property is no input table, unless one of its fields has the property.
+fn unmarked_record(json_fields: &[Json], faults: &mut Faults<'_>) -> Drafted {
+    let annotated = json_fields.iter().find(|f| f.get("leadpulse").is_some());
+    let Some(field) = annotated.and_then(|f| f.get("name")).and_then(Json::as_str) else {
+        return Drafted::Ignored;
+    };
+    faults.field(
+        field,
+        "has a leadpulse property, but its record has none",
+        "add \"leadpulse\": {\"table\": …, \"role\": …} to the record, or remove it from the field",
+    );
+    Drafted::Broken(Vec::new())
+}
+
+/// The name and aliases in a `leadpulse` property, readable or not as a whole.
+fn table_names(property: &Json) -> Vec<String> {
+    let aliases = property
         .get("aliases")
         .and_then(Json::as_array)
         .into_iter()
         .flatten();
-    let table_names: Vec<String> = annotation
+    property
         .get("table")
         .into_iter()
         .chain(aliases)
         .filter_map(Json::as_str)
         .map(str::to_owned)
-        .collect();
-    let before = faults.list.len();
-    let annotation = match TableAnnotation::deserialize(annotation) {
+        .collect()
+}
+
+fn table_annotation(property: &Json, faults: &mut Faults<'_>) -> Option<TableAnnotation> {
+    match TableAnnotation::deserialize(property) {
         Ok(annotation) => Some(annotation),
         Err(error) => {
             faults.record(
@@ -228,48 +259,63 @@ fn draft(file: &str, json: &str, list: &mut Vec<SchemaFault>) -> Drafted {
             );
             None
         }
-    };
-    let annotations = field_annotations(json_fields, &mut faults);
-    let schema = match Schema::parse(&value) {
+    }
+}
+
+/// The Avro schema of a file, if it is a record of a reasonable size.
+fn record_schema(value: &Json, faults: &mut Faults<'_>) -> Option<Schema> {
+    let schema = match Schema::parse(value) {
         Ok(schema) => schema,
         Err(error) => {
             faults.record(
                 format!("is not a valid Avro schema: {error}"),
                 "each file stands alone: types it names must be defined in it",
             );
-            return Drafted::Broken(table_names);
+            return None;
         }
     };
-    let Schema::Record(avro_record) = &schema else {
+    let Schema::Record(record) = &schema else {
         faults.record(
             "has a leadpulse property but is not an Avro record",
             "a table is a record",
         );
-        return Drafted::Broken(table_names);
+        return None;
     };
-    if avro_record.fields.len() > MAX_FIELDS {
+    if record.fields.len() > MAX_FIELDS {
         faults.record(
-            format!("{} fields", avro_record.fields.len()),
+            format!("{} fields", record.fields.len()),
             format!("a table has at most {MAX_FIELDS}"),
         );
-        return Drafted::Broken(table_names);
+        return None;
     }
-    let names = match ResolvedSchema::new(&schema) {
+    Some(schema)
+}
+
+/// The fields of a record with their annotations; `None` when a type they name is not defined.
+fn draft_fields(
+    schema: &Schema,
+    annotations: Vec<FieldAnnotation>,
+    faults: &mut Faults<'_>,
+) -> Option<Vec<DraftField>> {
+    let Schema::Record(record) = schema else {
+        unreachable!("record_schema returns records only")
+    };
+    let names = match ResolvedSchema::new(schema) {
         Ok(names) => names,
         Err(error) => {
             faults.record(
                 format!("names a type it does not define: {error}"),
                 "define the type where it is first used",
             );
-            return Drafted::Broken(table_names);
+            return None;
         }
     };
     let named = |schema: &Schema| match schema {
         Schema::Ref { name } => names.get_names().get(name).copied(),
         _ => None,
     };
-    let mut fields = Vec::with_capacity(avro_record.fields.len());
-    for (avro_field, annotation) in avro_record.fields.iter().zip(annotations) {
+    let mut fields = Vec::with_capacity(record.fields.len());
+    for (avro_field, annotation) in record.fields.iter().zip(annotations) {
         let shape = match Shape::of(&avro_field.schema, &named) {
             Ok(shape) => Some(shape),
             Err(refusal) => {
@@ -287,20 +333,7 @@ fn draft(file: &str, json: &str, list: &mut Vec<SchemaFault>) -> Drafted {
             shape,
         });
     }
-    let fully_read = faults.list.len() == before;
-    let Some(annotation) = annotation else {
-        return Drafted::Broken(table_names);
-    };
-    drop(names);
-    Drafted::Table(Box::new(Draft {
-        file: file.to_owned(),
-        record: record_name,
-        annotation,
-        fields,
-        fully_read,
-        json: json.into(),
-        avro: Arc::new(schema),
-    }))
+    Some(fields)
 }
 
 /// The annotations of a record's fields, in order; a wrong one is reported and taken as absent.
