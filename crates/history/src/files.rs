@@ -41,12 +41,12 @@ impl Default for Limits {
     }
 }
 
-/// One file of one table.
+/// A file with rows of one table.
 #[derive(Clone, Debug)]
 pub struct FileSource {
     pub table: TableId,
     pub path: PathBuf,
-    /// How its rows are to be understood; the partition is set by [`Files::prepare`].
+    /// The meaning of the rows; the partition is set by [`Files::prepare`].
     pub options: FileOptions,
 }
 
@@ -70,10 +70,10 @@ impl FileSource {
     }
 }
 
-/// How the rows of a file are come by in order of known time.
+/// How a file's rows are read in order of known time.
 #[derive(Clone, Debug)]
 enum Supply {
-    /// All of them, and their order.
+    /// The rows are in memory; the numbers are their order.
     Resident(Arc<RowBatch>, Arc<[u32]>),
     /// The file is in order.
     InOrder,
@@ -93,11 +93,11 @@ pub struct Files {
 #[derive(Clone, Copy, Debug, Default)]
 struct Rejected {
     rows: u64,
-    /// So many of them have been told already.
-    told: u64,
+    /// The number of them that an earlier pass over the file logged.
+    logged: u64,
 }
 
-/// Reads on; a row that cannot be used is told, counted and passed over.
+/// Reads up to `max_rows`; logs, counts and skips malformed rows.
 fn read(
     reader: &mut FileReader,
     batch: &mut RowBatch,
@@ -111,7 +111,7 @@ fn read(
             Ok(_) => {}
             Err(error) if error.is_row() => {
                 rejected.rows += 1;
-                if (rejected.told + 1..=10).contains(&rejected.rows) {
+                if (rejected.logged + 1..=10).contains(&rejected.rows) {
                     tracing::warn!(%error, "row passed over");
                 }
             }
@@ -147,7 +147,7 @@ impl Files {
         Ok(files)
     }
 
-    /// Decides how a file is read, and how many of its rows cannot be used.
+    /// Chooses how a file is read, and counts the malformed rows.
     fn supply(
         &self,
         source: &FileSource,
@@ -201,7 +201,7 @@ impl Files {
         ))?;
         let mut rejected = Rejected {
             rows: 0,
-            told: rejected.rows,
+            logged: rejected.rows,
         };
         reader = source.open(&self.catalog)?;
         rows.clear();
@@ -243,7 +243,7 @@ impl Files {
         self.sources.iter().map(|(source, _)| source)
     }
 
-    /// Rows that cannot be used and are passed over.
+    /// The number of malformed rows, which every replay skips.
     pub fn rejected(&self) -> u64 {
         self.rejected
     }
@@ -296,14 +296,14 @@ impl Stream {
                 if self.next >= rows.len() {
                     rows.clear();
                     self.next = 0;
-                    // Counted and told when the file was looked at first.
+                    // Counted and logged when the file was prepared.
                     read(
                         reader,
                         rows,
                         self.chunk_rows,
                         &mut Rejected {
                             rows: 0,
-                            told: u64::MAX - 1,
+                            logged: u64::MAX - 1,
                         },
                     )?;
                 }

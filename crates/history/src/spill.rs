@@ -138,7 +138,7 @@ impl Cursor {
         Ok(Some(i64::from_le_bytes(known)))
     }
 
-    /// The bytes of the next row behind its length. There is one: [`Self::peek`] said so.
+    /// The bytes of the next row behind its length. [`Self::peek`] must have found one.
     fn take(&mut self, file: &File) -> io::Result<&[u8]> {
         let length: [u8; 4] = self.buffer[self.used..self.used + 4]
             .try_into()

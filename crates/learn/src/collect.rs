@@ -41,7 +41,7 @@ pub struct Extent {
 /// The findings of one pass over the files.
 #[derive(Clone, Debug)]
 pub struct Survey {
-    /// Vocabularies from what is known by the moment asked for.
+    /// Vocabularies of the rows known by the given moment.
     pub spec: FeatureSpec,
     /// The extent of the whole.
     pub extent: Extent,
@@ -111,7 +111,7 @@ pub(crate) fn eligible(graph: &Graph, task: &TaskPlan, as_of_ms: i64) -> Vec<(Ce
     found
 }
 
-/// Whom a task is asked about: those of `due` that are in its population.
+/// The entities of `due` that are in the task's population.
 pub(crate) fn asked(
     graph: &Graph,
     task: &TaskPlan,
@@ -280,7 +280,7 @@ pub fn collect(
     Ok(collected.collect())
 }
 
-/// Encodes the cells that the due tasks ask about, each once, and keeps who is asked about.
+/// Encodes the cells of the due entities, each once, and keeps the entities.
 fn take(
     graph: &Graph,
     tasks: &[&TaskPlan],

@@ -61,19 +61,16 @@ pub enum LearnError {
     /// The configuration has no such task.
     #[error("there is no task {task:?} in the configuration (there are: {known})")]
     NoSuchTask {
-        /// The name asked for.
+        /// The name as given.
         task: String,
         /// The names there are.
         known: String,
     },
-    /// Nobody of that name was known.
+    /// No entity had these keys at the moment.
     #[error(
         "nothing was known at that moment about these of {table}: {keys}; check how they are written, and the moment"
     )]
-    NotKnown {
-        table: String,
-        keys: String,
-    },
+    NotKnown { table: String, keys: String },
     /// The list of tasks is empty.
     #[error("there is no task to train: add one to the configuration")]
     NoTask,

@@ -58,7 +58,7 @@ impl<'a> Bound<'a> {
     }
 }
 
-/// One question: whom, of which task, and a number of the caller's.
+/// An entity to score for a task, with a number of the caller's.
 pub(crate) struct Ask {
     pub at: CellRef,
     pub entity: EntityId,
@@ -67,7 +67,7 @@ pub(crate) struct Ask {
 }
 
 /// Answers all questions of a moment: each cell is encoded once. `each` gets the caller's number and the probability (or value);
-/// entities without a row of their own are passed over.
+/// entities without a row of their own are skipped.
 pub(crate) fn predict(
     graph: &Graph,
     tasks: &[Bound<'_>],

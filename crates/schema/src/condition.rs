@@ -243,7 +243,7 @@ pub enum Absence {
 /// The entities that a task scores, as of the moment of scoring.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Population {
-    /// The filter; `None` lets everyone in.
+    /// The condition of the entities; `None` admits all.
     pub condition: Option<Condition>,
     /// The windows its operands name.
     pub windows: Vec<DayWindow>,

@@ -1,6 +1,42 @@
 //! Avro schemas become tables, roles and fields; bytes become rows.
 //!
 //! Invariants: no Kafka, no tokio, no clock. Every reader (Avro, CSV, JSON Lines, container files) fills the same [`RowBatch`].
+//!
+//! The rooms: `catalog` reads the schemas folder, `avro` reads and writes records, `files` reads files of history. Rows and the
+//! conditions over rows stand between them.
+//!
+//! ```
+//! use leadpulse_schema::{Catalog, Position, RowBatch, RowDecoder, Value};
+//!
+//! // Schemas are files in production; here they are texts.
+//! let accounts = r#"{"type": "record", "name": "Account",
+//!   "leadpulse": {"table": "accounts", "role": "root"},
+//!   "fields": [
+//!     {"name": "id", "type": "string", "leadpulse": {"key": true}},
+//!     {"name": "employees", "type": ["null", "long"], "default": null}]}"#;
+//! let visits = r#"{"type": "record", "name": "Visit",
+//!   "leadpulse": {"table": "visits", "role": "event"},
+//!   "fields": [
+//!     {"name": "id", "type": "string", "leadpulse": {"key": true}},
+//!     {"name": "account", "type": "string", "leadpulse": {"ref": "accounts", "owner": true}},
+//!     {"name": "at", "type": {"type": "long", "logicalType": "timestamp-millis"},
+//!      "leadpulse": {"time": true}}]}"#;
+//! let schemas = [("accounts.avsc", accounts), ("visits.avsc", visits)];
+//! let catalog = Catalog::from_json(&schemas).expect("the schemas are valid");
+//!
+//! // A record in Avro binary: the text "a1", then the second branch of the union with 42.
+//! let record = [4, b'a', b'1', 2, 84];
+//! let table = catalog.table("accounts").expect("the catalog has accounts");
+//! let decoder = RowDecoder::compile(&table.avro, &catalog, table.id)?;
+//! let mut batch = RowBatch::new();
+//! decoder.decode(&record, &catalog, &mut batch, Position::default(), 1_700_000_000_000)?;
+//!
+//! let row = batch.row(0);
+//! let employees = table.field("employees").expect("accounts have employees").id;
+//! assert_eq!(row.key(), "a1");
+//! assert_eq!(row.get(employees), Value::Long(42));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod admit;
 mod avro;

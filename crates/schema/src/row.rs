@@ -250,11 +250,11 @@ impl RowBuilder<'_> {
             length,
         };
     }
-    /// Changes what the row does (once a field has told).
+    /// Overrides the operation, for tables whose retraction flag is a field.
     pub fn set_operation(&mut self, operation: Operation) {
         self.head.operation = operation;
     }
-    /// Changes when the row was known (once a column has told).
+    /// Overrides the known time, for files with a column for it.
     pub fn set_known_ms(&mut self, known_ms: i64) {
         self.head.known_ms = known_ms;
     }

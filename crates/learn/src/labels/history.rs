@@ -25,7 +25,7 @@ pub struct History<'a> {
     retracted: FxHashMap<u64, i64>,
     logs: Vec<(TableId, VersionLog<'a>)>,
     codes: Codes,
-    /// The row offered last, and for whom.
+    /// A hash of the row offered last, and the entities it was offered for.
     last: (u64, Vec<u32>),
 }
 
@@ -67,7 +67,7 @@ impl<'a> History<'a> {
 
     /// Takes a row that counts for the entity of this number (by [`Plan::reach`]). Entities are numbered by the caller, densely from 0.
     /// Each accepted row is offered once for each entity it counts for, before the next row; retractions and tombstones too. Rows of
-    /// tables that do not count are passed over.
+    /// tables that do not count are ignored.
     ///
     /// A retraction takes back the events of its table, key and owner. Where the owner is of the table that is predicted for, it is known
     /// by its number, so that it may have been named by another key since; any other owner is known by its key, so that it may
@@ -227,7 +227,7 @@ fn sorted(events: Vec<Vec<Counted>>, retracted: &FxHashMap<u64, i64>) -> Series 
     Series::Events { kept, withdrawn }
 }
 
-/// Numbers for the values that COUNT_DISTINCT tells apart.
+/// Numbers for the different values of COUNT_DISTINCT.
 #[derive(Debug, Default)]
 struct Codes(FxHashMap<String, u32>);
 

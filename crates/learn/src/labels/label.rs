@@ -73,7 +73,7 @@ impl Labels {
         }
     }
 
-    /// The label of an entity at an anchor, by all that was offered. It is final once [`leadpulse_pql::Plan::horizon_ms`] has passed; asked
+    /// The label of an entity at an anchor, by all rows that were offered. The label is final once [`leadpulse_pql::Plan::horizon_ms`] has passed; asked
     /// earlier, it is what is known so far.
     pub fn label(&self, entity: u32, anchor_ms: i64) -> Label {
         self.label_known_by(entity, anchor_ms, i64::MAX)
@@ -111,7 +111,7 @@ impl Labels {
         self.first_time_true_known_by(entity, anchor_ms, i64::MAX)
     }
 
-    /// [`Labels::first_time_true`] as it was known at `known_until_ms`: when it happened, not when it was heard of.
+    /// [`Labels::first_time_true`] as it was known at `known_until_ms`: the time of the event, not the time it became known.
     pub fn first_time_true_known_by(
         &self,
         entity: u32,

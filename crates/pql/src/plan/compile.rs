@@ -222,7 +222,7 @@ fn lint_values(
     }
 }
 
-/// One text, whichever column is asked for.
+/// A view with one text in every column.
 struct Single<'a>(&'a str);
 
 impl View for Single<'_> {

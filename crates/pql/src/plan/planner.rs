@@ -26,7 +26,8 @@ const MAX_WINDOW_MS: i64 = 36_525 * 86_400_000;
 /// Checks a query against the schemas. `names` are the configuration's named targets: name → what may stand after PREDICT.
 ///
 /// # Errors
-/// What the query asks for does not exist, makes no sense or is not supported: where, why, and what to write instead.
+/// The query asks for something that does not exist, makes no sense or is not supported; the diagnostic has the place, the reason
+/// and the text to write instead.
 pub fn plan(
     query: &Query,
     catalog: &Catalog,

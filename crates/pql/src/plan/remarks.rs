@@ -200,7 +200,7 @@ fn asks_null(expression: &TargetExpression, index: usize) -> bool {
     }
 }
 
-/// A sum that could have had hazards, had its filter said that amounts cannot be negative.
+/// A sum that could have had hazards, if its filter excluded negative amounts.
 fn on_sums(target: &Target, catalog: &Catalog, span: Span, lints: &mut Vec<Lint>) {
     if target.kind() != TargetKind::Window {
         return;

@@ -262,7 +262,7 @@ impl Target {
 }
 
 impl Aggregate {
-    /// Whether rows can only raise it, as far as a comparison with `literal` can tell.
+    /// Whether rows can only raise the value, as far as a comparison with `literal` can see.
     fn only_grows(&self, literal: f64) -> bool {
         let is_log = matches!(self.source, Source::Events(_));
         match self.quantity {

@@ -41,6 +41,16 @@ pub(crate) fn is_reserved(word: &str) -> bool {
 ///
 /// # Errors
 /// The first place where the text is not of the language, with what was expected there.
+///
+/// # Examples
+/// ```
+/// let query = leadpulse_pql::parse("predict count(visits.*, 0, 30) > 0 for accounts")?;
+/// assert_eq!(query.to_string(), "PREDICT COUNT(visits.*, 0, 30, days) > 0 FOR accounts");
+///
+/// let fault = leadpulse_pql::parse("PREDICT COUNT(visits.*, 0, 30) >").unwrap_err();
+/// assert_eq!((fault.line, fault.column), (1, 33));
+/// # Ok::<(), leadpulse_pql::Diagnostic>(())
+/// ```
 pub fn parse(source: &str) -> Result<Query, Diagnostic> {
     let mut parser = Parser::new(source, 0)?;
     let query = parser.query()?;
@@ -48,7 +58,7 @@ pub fn parse(source: &str) -> Result<Query, Diagnostic> {
     Ok(query)
 }
 
-/// Reads what may stand after PREDICT: the value of a named target.
+/// Parses a target: the text after PREDICT, or the value of a named target.
 ///
 /// # Errors
 /// As [`parse`].

@@ -15,7 +15,7 @@ use crate::avro::program::{
 use crate::catalog::{Catalog, FieldId, Table, TableId};
 use crate::row::{Operation, Position, RowBatch, RowBuilder, Value};
 
-/// How deep records may nest in what is passed over.
+/// The depth to which records may nest in skipped values.
 const MAX_DEPTH: usize = 64;
 
 /// A record whose bytes are not a row. The record is at fault, or its schema; trying again gives the same answer.
@@ -25,10 +25,7 @@ pub enum DecodeError {
     #[error(
         "table {table}, field {field}: the bytes end inside it; the record is cut off, or was written under another schema"
     )]
-    Truncated {
-        table: String,
-        field: String,
-    },
+    Truncated { table: String, field: String },
     /// Bytes are left after the last field.
     #[error(
         "table {table}: {bytes} bytes are left after the last field; the record was written under another schema"
@@ -52,16 +49,10 @@ pub enum DecodeError {
     #[error(
         "table {table}, field {field}: its bytes are no number of its type; the record is damaged, or was written under another schema"
     )]
-    BadNumber {
-        table: String,
-        field: String,
-    },
+    BadNumber { table: String, field: String },
     /// Text is not UTF-8.
     #[error("table {table}, field {field}: its text is not UTF-8; the producer must send UTF-8")]
-    InvalidUtf8 {
-        table: String,
-        field: String,
-    },
+    InvalidUtf8 { table: String, field: String },
     /// A union's branch does not exist.
     #[error(
         "table {table}, field {field}: the union has no branch {index}; the record was written under another schema"
@@ -86,10 +77,7 @@ pub enum DecodeError {
     #[error(
         "table {table}, field {field}: records nest deeper than {MAX_DEPTH}; take the field out, or flatten it"
     )]
-    TooDeep {
-        table: String,
-        field: String,
-    },
+    TooDeep { table: String, field: String },
     /// The value is well written but is none of the table's type.
     #[error(
         "table {table}, field {field}: {why}; allow it in the table's schema, or correct the producer"
@@ -120,7 +108,7 @@ pub struct RowDecoder {
 
 impl RowDecoder {
     /// Resolves a writer's schema against the table's own: by field name and the table's aliases, with defaults for fields the
-    /// writer lacks (null for nullable ones without), promotions, unions on either side; other fields are passed over.
+    /// writer lacks (null for nullable ones without), promotions, unions on either side; other fields are skipped.
     ///
     /// # Errors
     /// When no record of this writer could ever be a row of the table.
@@ -200,7 +188,7 @@ impl RowDecoder {
         Ok(())
     }
 
-    /// Passes over one record at the front of `cursor`, whatever it says.
+    /// Skips one record at the front of `cursor`, readable as a row or not.
     pub(crate) fn pass_over(
         &self,
         cursor: &mut Cursor<'_>,

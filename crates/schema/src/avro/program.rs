@@ -19,9 +19,7 @@ pub enum CompileError {
     #[error(
         "table {table}: the writer's schema is not a record; name a topic of this table's records"
     )]
-    NotARecord {
-        table: String,
-    },
+    NotARecord { table: String },
     /// The writer's schema names a type it does not contain.
     #[error(
         "table {table}: the writer's schema is not complete: {why}; register it with its types inside"
@@ -35,10 +33,7 @@ pub enum CompileError {
     #[error(
         "table {table}: the writer's schema has no field '{field}', which has no default; add the field, or a default or alias to the table's schema"
     )]
-    Missing {
-        table: String,
-        field: String,
-    },
+    Missing { table: String, field: String },
     /// The writer's type of a field cannot become the table's.
     #[error(
         "table {table}, field {field}: {why}; change the table's type, or take the field under another name"
@@ -53,10 +48,7 @@ pub enum CompileError {
     #[error(
         "table {table}, field {field}: its default does not fit its type; correct the table's schema"
     )]
-    Default {
-        table: String,
-        field: String,
-    },
+    Default { table: String, field: String },
 }
 
 /// How to pass over a value.
@@ -472,7 +464,7 @@ impl<'s> Compiler<'s> {
                     .iter()
                     .map(|f| self.skip(&f.schema))
                     .collect::<Result<_, _>>()?;
-                // A record without bytes is passed over at once, or a tree of such would take exponential time.
+                // A record without bytes is skipped at once: a tree of such records would take exponential time.
                 let parts: Box<[Skip]> =
                     parts.into_iter().filter(|p| *p != Skip::Nothing).collect();
                 if parts.is_empty() {

@@ -44,10 +44,20 @@ pub enum WireError {
 }
 
 impl<'a> Frame<'a> {
-    /// Takes a value apart; `headers` are the record's headers by name. The header decides where there is one.
+    /// Takes a value apart; `headers` are the record's headers by name. A header with a schema's GUID decides over the value.
     ///
     /// # Errors
     /// The value carries no schema.
+    ///
+    /// # Examples
+    /// ```
+    /// use leadpulse_schema::{Frame, SchemaRef};
+    ///
+    /// let frame = Frame::parse(&[0, 0, 0, 0, 7, 4, b'a', b'1'], std::iter::empty())?;
+    /// assert_eq!(frame.schema, SchemaRef::Id(7));
+    /// assert_eq!(frame.body, [4, b'a', b'1']);
+    /// # Ok::<(), leadpulse_schema::WireError>(())
+    /// ```
     pub fn parse<'h>(
         value: &'a [u8],
         headers: impl Iterator<Item = (&'h str, &'h [u8])>,

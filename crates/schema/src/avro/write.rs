@@ -24,10 +24,7 @@ pub enum EncodeError {
     },
     /// A tombstone is a record without a value; there is nothing to encode.
     #[error("table {table}, key '{key}': a deletion has no Avro form; send the key with no value")]
-    Delete {
-        table: String,
-        key: String,
-    },
+    Delete { table: String, key: String },
 }
 
 /// Encodes rows of any table of a catalog.

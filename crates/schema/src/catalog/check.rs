@@ -157,7 +157,7 @@ pub(crate) fn owners_without_cycle(
     }
 }
 
-/// Every node type is connected: a member can reach a root, and every entity or hub table has someone to hear from.
+/// Every node type is connected: a member can reach a root, and every entity or hub table has a neighbour.
 pub(crate) fn everyone_is_reached(
     catalog: &Catalog,
     drafts: &[Draft],

@@ -26,7 +26,7 @@ use crate::row::{Operation, Position, RowBatch, RowBuilder, Value};
 /// The longest row of a text file, and the largest block of a container file before it is decompressed.
 const MAX_ROW_BYTES: u64 = 16 << 20;
 
-/// How a file's rows are to be understood.
+/// The meaning of a file's rows: positions, known times, column names.
 #[derive(Clone, Debug, Default)]
 pub struct FileOptions {
     /// The partition of the rows' positions; the offset is the record's number in the file, from 0.
@@ -76,9 +76,7 @@ pub enum FileError {
     #[error(
         "{file}: its kind is not known; name it .csv, .csv.gz, .jsonl, .ndjson, .jsonl.gz, .ndjson.gz or .avro"
     )]
-    UnknownKind {
-        file: String,
-    },
+    UnknownKind { file: String },
     /// Columns that the table cannot do without are not there.
     #[error(
         "{file}: no column for {missing}; it has {found}; rename a column, map one to the field, or give the field a default"
@@ -103,10 +101,7 @@ pub enum FileError {
     },
     /// A container file was written under a schema that is not the table's.
     #[error("{file}: {source}")]
-    Schema {
-        file: String,
-        source: CompileError,
-    },
+    Schema { file: String, source: CompileError },
 }
 
 impl FileError {
@@ -129,10 +124,10 @@ enum Source {
 }
 
 impl FileReader {
-    /// Opens a file; its name says its kind.
+    /// Opens a file; the kind follows from the name.
     ///
     /// # Errors
-    /// It cannot be opened, or its columns or schema are not the table's.
+    /// The file cannot be opened, or the columns or the schema are not the table's.
     pub fn open(
         path: &Path,
         catalog: Arc<Catalog>,
@@ -193,7 +188,7 @@ impl FileReader {
         Ok(batch.len() - before)
     }
 
-    /// How many of the rows read said themselves when they were known.
+    /// The number of rows read so far that had a known time of their own.
     pub fn known_rows(&self) -> u64 {
         self.context.known_rows
     }
