@@ -11,7 +11,7 @@ use leadpulse_schema::{Catalog, FileOptions, Role, Row, RowBatch};
 
 use leadpulse_history::{FileSource, Files};
 
-use leadpulse_project::{Anchors, Project, TaskPlan, TaskSource};
+use leadpulse_project::{Project, TaskPlan, TaskSource};
 
 use crate::*;
 

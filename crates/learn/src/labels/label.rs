@@ -75,6 +75,7 @@ impl Labels {
 
     /// The label of an entity at an anchor, by all rows that were offered. The label is final once [`leadpulse_pql::Plan::horizon_ms`] has passed; asked
     /// earlier, it is what is known so far.
+    #[cfg(test)]
     pub fn label(&self, entity: u32, anchor_ms: i64) -> Label {
         self.label_known_by(entity, anchor_ms, i64::MAX)
     }
@@ -107,6 +108,7 @@ impl Labels {
     }
 
     /// When a monotone target first became true within its window; `None` when it did not, and for other targets.
+    #[cfg(test)]
     pub fn first_time_true(&self, entity: u32, anchor_ms: i64) -> Option<i64> {
         self.first_time_true_known_by(entity, anchor_ms, i64::MAX)
     }
