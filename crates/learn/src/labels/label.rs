@@ -113,7 +113,7 @@ impl Labels {
         self.first_time_true_known_by(entity, anchor_ms, i64::MAX)
     }
 
-    /// [`Labels::first_time_true`] as it was known at `known_until_ms`: the time of the event, not the time it became known.
+    /// The time that a monotone target first became true, as it was known at `known_until_ms`: the time of the event, not the time it became known.
     pub fn first_time_true_known_by(
         &self,
         entity: u32,
