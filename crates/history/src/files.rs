@@ -14,7 +14,7 @@ use std::sync::Arc;
 use leadpulse_schema::{Catalog, FileError, FileOptions, FileReader, Role, RowBatch, TableId};
 
 use crate::HistoryError;
-use crate::spill::{Merge, Spill, by_known_time};
+use crate::spill::{RunMerge, Spill, by_known_time};
 
 /// Rows read at a time, over all files.
 const CHUNK_ROWS: usize = 65_536;
@@ -25,14 +25,14 @@ const ROW_BYTES: (usize, usize) = (56, 16);
 
 /// Bounds on the memory for rows of files.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
+pub(crate) struct MemoryLimits {
     /// Small files are held in memory up to this much together, bytes.
     pub resident_bytes: usize,
     /// The rows that are sorted at a time, bytes.
     pub run_bytes: usize,
 }
 
-impl Default for Limits {
+impl Default for MemoryLimits {
     fn default() -> Self {
         Self {
             resident_bytes: 64 << 20,
@@ -124,13 +124,13 @@ fn read(
 impl Files {
     /// Looks at every file. A file's partition number is its place in the list.
     pub fn prepare(catalog: Arc<Catalog>, sources: &[FileSource]) -> Result<Self, HistoryError> {
-        Self::prepare_within(catalog, sources, Limits::default())
+        Self::prepare_within(catalog, sources, MemoryLimits::default())
     }
 
     pub(crate) fn prepare_within(
         catalog: Arc<Catalog>,
         sources: &[FileSource],
-        mut limits: Limits,
+        mut limits: MemoryLimits,
     ) -> Result<Self, HistoryError> {
         let mut files = Self {
             catalog,
@@ -151,7 +151,7 @@ impl Files {
     fn supply(
         &self,
         source: &FileSource,
-        limits: &mut Limits,
+        limits: &mut MemoryLimits,
     ) -> Result<(Supply, u64), HistoryError> {
         let row_bytes =
             ROW_BYTES.0 + ROW_BYTES.1 * self.catalog.table_at(source.table).fields.len();
@@ -230,7 +230,7 @@ impl Files {
         for (source, supply) in &self.sources {
             replay
                 .streams
-                .push(Stream::open(&self.catalog, source, supply, chunk_rows)?);
+                .push(FileStream::open(&self.catalog, source, supply, chunk_rows)?);
         }
         for stream in 0..replay.streams.len() {
             replay.requeue(stream)?;
@@ -250,7 +250,7 @@ impl Files {
 }
 
 /// Rows of one file, in order of known time.
-struct Stream {
+struct FileStream {
     source: FileSource,
     origin: Origin,
     chunk_rows: usize,
@@ -261,10 +261,10 @@ struct Stream {
 enum Origin {
     Resident(Arc<RowBatch>, Arc<[u32]>),
     File(Box<FileReader>, RowBatch),
-    Merge(Merge, RowBatch),
+    Merge(RunMerge, RowBatch),
 }
 
-impl Stream {
+impl FileStream {
     fn open(
         catalog: &Arc<Catalog>,
         source: &FileSource,
@@ -324,7 +324,7 @@ impl Stream {
 /// The rows of all files, merged in order of known time.
 pub struct Replay {
     catalog: Arc<Catalog>,
-    streams: Vec<Stream>,
+    streams: Vec<FileStream>,
     /// (known time, rank of the table's role, stream): what comes next.
     heap: BinaryHeap<Reverse<(i64, u8, usize)>>,
 }
@@ -475,7 +475,7 @@ mod tests {
             ["a0", "a500", "d0", "d400", "d800", "o0", "o1", "o2"]
         );
         for resident_bytes in [0, 100_000] {
-            let limits = Limits {
+            let limits = MemoryLimits {
                 resident_bytes,
                 run_bytes: 20_000,
             };

@@ -66,16 +66,16 @@ impl Spill {
     }
 
     /// The rows of all runs in order of known time, rows of the same moment in the order they were pushed in.
-    pub fn merge(self: &Arc<Self>) -> io::Result<Merge> {
+    pub fn merge(self: &Arc<Self>) -> io::Result<RunMerge> {
         let read_bytes =
             (READ_AHEAD_BYTES / self.runs.len().max(1)).clamp(MIN_READ_BYTES, MAX_READ_BYTES);
-        let mut merge = Merge {
+        let mut merge = RunMerge {
             spill: self.clone(),
             cursors: Vec::new(),
             next: BinaryHeap::new(),
         };
         for (run, &(from, to)) in self.runs.iter().enumerate() {
-            let mut cursor = Cursor {
+            let mut cursor = RunCursor {
                 at: from,
                 to,
                 read_bytes,
@@ -100,17 +100,17 @@ pub(crate) fn by_known_time(rows: &RowBatch) -> Vec<u32> {
 
 /// The progress of reading one run.
 #[derive(Debug)]
-struct Cursor {
+struct RunCursor {
     /// The first byte of the file behind the buffer.
     at: u64,
     to: u64,
     read_bytes: usize,
     buffer: Vec<u8>,
-    /// Bytes of the buffer that are done with.
+    /// The number of leading bytes of the buffer that are used up.
     used: usize,
 }
 
-impl Cursor {
+impl RunCursor {
     /// Makes sure that `wanted` unused bytes are in the buffer; `false` at the end of the run.
     fn fill(&mut self, file: &File, wanted: usize) -> io::Result<bool> {
         let held = self.buffer.len() - self.used;
@@ -153,14 +153,14 @@ impl Cursor {
 
 /// The runs of a spill, merged.
 #[derive(Debug)]
-pub(crate) struct Merge {
+pub(crate) struct RunMerge {
     spill: Arc<Spill>,
-    cursors: Vec<Cursor>,
+    cursors: Vec<RunCursor>,
     /// The known time of the next row of each run, with the run's number.
     next: BinaryHeap<Reverse<(i64, usize)>>,
 }
 
-impl Merge {
+impl RunMerge {
     /// Appends up to `max_rows` rows; 0 is the end.
     pub fn read(&mut self, batch: &mut RowBatch, max_rows: usize) -> io::Result<usize> {
         let mut taken = 0;
@@ -223,9 +223,9 @@ fn encode(row: Row<'_>, fields: usize, out: &mut Vec<u8>) {
 }
 
 /// The unread rest of a record.
-struct Bytes<'a>(&'a [u8]);
+struct RecordBytes<'a>(&'a [u8]);
 
-impl<'a> Bytes<'a> {
+impl<'a> RecordBytes<'a> {
     fn take(&mut self, length: usize) -> &'a [u8] {
         let (head, rest) = self.0.split_at(length);
         self.0 = rest;
@@ -243,7 +243,7 @@ impl<'a> Bytes<'a> {
 }
 
 fn decode(spill: &Spill, record: &[u8], batch: &mut RowBatch) {
-    let mut bytes = Bytes(record);
+    let mut bytes = RecordBytes(record);
     let known_ms = i64::from_le_bytes(bytes.array());
     let position = Position {
         partition: spill.partition,

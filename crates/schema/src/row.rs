@@ -88,7 +88,7 @@ impl<'a> TextList<'a> {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Slot {
+enum FieldSlot {
     Null,
     Bool(bool),
     Long(i64),
@@ -99,7 +99,7 @@ enum Slot {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Head {
+struct RowHead {
     table: TableId,
     operation: Operation,
     key: FieldId,
@@ -112,8 +112,8 @@ struct Head {
 /// Many rows, of any tables.
 #[derive(Clone, Debug, Default)]
 pub struct RowBatch {
-    heads: Vec<Head>,
-    slots: Vec<Slot>,
+    heads: Vec<RowHead>,
+    slots: Vec<FieldSlot>,
     arena: Vec<u8>,
 }
 
@@ -151,7 +151,7 @@ impl RowBatch {
         known_ms: i64,
     ) -> RowBuilder<'a> {
         let definition = catalog.table_at(table);
-        let head = Head {
+        let head = RowHead {
             table,
             operation,
             key: definition.key,
@@ -162,7 +162,7 @@ impl RowBatch {
         };
         let arena_mark = self.arena.len();
         self.slots
-            .resize(self.slots.len() + definition.fields.len(), Slot::Null);
+            .resize(self.slots.len() + definition.fields.len(), FieldSlot::Null);
         RowBuilder {
             batch: self,
             head,
@@ -208,7 +208,7 @@ impl RowBatch {
 #[derive(Debug)]
 pub struct RowBuilder<'a> {
     batch: &'a mut RowBatch,
-    head: Head,
+    head: RowHead,
     arena_mark: usize,
     finished: bool,
 }
@@ -217,18 +217,18 @@ impl RowBuilder<'_> {
     /// Sets a field to a value, copying text into the arena.
     pub fn set(&mut self, field: FieldId, value: Value<'_>) {
         let slot = match value {
-            Value::Null => Slot::Null,
-            Value::Bool(b) => Slot::Bool(b),
-            Value::Long(n) => Slot::Long(n),
-            Value::Double(x) => Slot::Double(x),
-            Value::Time(t) => Slot::Time(t),
+            Value::Null => FieldSlot::Null,
+            Value::Bool(b) => FieldSlot::Bool(b),
+            Value::Long(n) => FieldSlot::Long(n),
+            Value::Double(x) => FieldSlot::Double(x),
+            Value::Time(t) => FieldSlot::Time(t),
             Value::Text(text) => {
                 let (start, length) = self.push_bytes(text.as_bytes());
-                Slot::Text { start, length }
+                FieldSlot::Text { start, length }
             }
             Value::List(list) => {
                 let (start, length) = self.push_bytes(list.bytes);
-                Slot::List { start, length }
+                FieldSlot::List { start, length }
             }
         };
         self.batch.slots[self.head.slot as usize + field.index()] = slot;
@@ -245,7 +245,7 @@ impl RowBuilder<'_> {
             self.batch.arena.extend_from_slice(item.as_bytes());
         }
         let length = (self.batch.arena.len() - start) as u32;
-        self.batch.slots[self.head.slot as usize + field.index()] = Slot::List {
+        self.batch.slots[self.head.slot as usize + field.index()] = FieldSlot::List {
             start: start as u32,
             length,
         };
@@ -289,16 +289,16 @@ impl RowBatch {
         let span =
             |start: u32, length: u32| &self.arena[start as usize..start as usize + length as usize];
         match self.slots[slot] {
-            Slot::Null => Value::Null,
-            Slot::Bool(b) => Value::Bool(b),
-            Slot::Long(n) => Value::Long(n),
-            Slot::Double(x) => Value::Double(x),
-            Slot::Time(t) => Value::Time(t),
-            Slot::Text { start, length } => Value::Text(
+            FieldSlot::Null => Value::Null,
+            FieldSlot::Bool(b) => Value::Bool(b),
+            FieldSlot::Long(n) => Value::Long(n),
+            FieldSlot::Double(x) => Value::Double(x),
+            FieldSlot::Time(t) => Value::Time(t),
+            FieldSlot::Text { start, length } => Value::Text(
                 std::str::from_utf8(span(start, length))
                     .expect("only set() writes text, from &str"),
             ),
-            Slot::List { start, length } => Value::List(TextList {
+            FieldSlot::List { start, length } => Value::List(TextList {
                 bytes: span(start, length),
             }),
         }
@@ -309,7 +309,7 @@ impl RowBatch {
 #[derive(Clone, Copy, Debug)]
 pub struct Row<'a> {
     batch: &'a RowBatch,
-    head: Head,
+    head: RowHead,
 }
 
 impl<'a> Row<'a> {

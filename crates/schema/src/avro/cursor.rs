@@ -16,20 +16,20 @@ pub(crate) enum Snag {
 
 /// Reads from the front of a slice.
 #[derive(Clone, Debug)]
-pub(crate) struct Cursor<'a> {
+pub(crate) struct AvroCursor<'a> {
     rest: &'a [u8],
 }
 
 /// The head of an array's or map's block.
-pub(crate) struct Block {
+pub(crate) struct ItemBlock {
     pub(crate) items: u64,
     /// The block's size, when the writer gave it: it can be skipped at once.
     pub(crate) bytes: Option<usize>,
 }
 
-impl<'a> Cursor<'a> {
+impl<'a> AvroCursor<'a> {
     pub(crate) fn new(bytes: &'a [u8]) -> Self {
-        Cursor { rest: bytes }
+        AvroCursor { rest: bytes }
     }
 
     pub(crate) fn remaining(&self) -> usize {
@@ -102,7 +102,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// The next block of an array or map; `None` at the end.
-    pub(crate) fn block(&mut self) -> Result<Option<Block>, Snag> {
+    pub(crate) fn block(&mut self) -> Result<Option<ItemBlock>, Snag> {
         let items = self.long()?;
         if items == 0 {
             return Ok(None);
@@ -113,7 +113,7 @@ impl<'a> Cursor<'a> {
         } else {
             None
         };
-        Ok(Some(Block {
+        Ok(Some(ItemBlock {
             items: items.unsigned_abs(),
             bytes,
         }))
@@ -162,33 +162,36 @@ mod tests {
         ] {
             let mut bytes = Vec::new();
             put_long(value, &mut bytes);
-            let mut cursor = Cursor::new(&bytes);
+            let mut cursor = AvroCursor::new(&bytes);
             assert_eq!(cursor.long(), Ok(value));
             assert_eq!(cursor.remaining(), 0);
             assert_eq!(
-                Cursor::new(&bytes[..bytes.len() - 1]).long(),
+                AvroCursor::new(&bytes[..bytes.len() - 1]).long(),
                 Err(Snag::Truncated)
             );
         }
         assert_eq!(
-            Cursor::new(&[0x80; 10]).long(),
+            AvroCursor::new(&[0x80; 10]).long(),
             Err(Snag::Number),
             "no end after ten bytes"
         );
         let mut beyond_int = Vec::new();
         put_long(1 << 31, &mut beyond_int);
-        assert_eq!(Cursor::new(&beyond_int).int(), Err(Snag::Number));
+        assert_eq!(AvroCursor::new(&beyond_int).int(), Err(Snag::Number));
     }
 
     #[test]
     fn lengths_are_checked_before_they_are_believed() {
         let mut huge = Vec::new();
         put_long(1 << 40, &mut huge);
-        assert_eq!(Cursor::new(&huge).prefixed(), Err(Snag::Length(1 << 40)));
+        assert_eq!(
+            AvroCursor::new(&huge).prefixed(),
+            Err(Snag::Length(1 << 40))
+        );
         let mut negative = Vec::new();
         put_long(-5, &mut negative);
-        assert_eq!(Cursor::new(&negative).text(), Err(Snag::Length(-5)));
-        assert_eq!(Cursor::new(&[2, 0xff]).text(), Err(Snag::Utf8));
-        assert_eq!(Cursor::new(&[2]).boolean(), Err(Snag::Number));
+        assert_eq!(AvroCursor::new(&negative).text(), Err(Snag::Length(-5)));
+        assert_eq!(AvroCursor::new(&[2, 0xff]).text(), Err(Snag::Utf8));
+        assert_eq!(AvroCursor::new(&[2]).boolean(), Err(Snag::Number));
     }
 }

@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use smallvec::SmallVec;
 
 use crate::admit::admit;
-use crate::avro::cursor::{Cursor, Snag};
+use crate::avro::cursor::{AvroCursor, Snag};
 use crate::avro::program::{
-    Action, CompileError, Constant, Program, Read, Skip, Width, decimal, uuid_text,
+    AbsentValue, CompileError, Program, Read, StepAction, ValueSkip, Width, decimal, uuid_text,
 };
 use crate::catalog::{Catalog, FieldId, Table, TableId};
 use crate::row::{Operation, Position, RowBatch, RowBuilder, Value};
@@ -154,7 +154,7 @@ impl RowDecoder {
         known_ms: i64,
     ) -> Result<(), DecodeError> {
         let table = catalog.table_at(self.table);
-        let mut cursor = Cursor::new(bytes);
+        let mut cursor = AvroCursor::new(bytes);
         let mut builder = batch.start(catalog, self.table, Operation::Upsert, position, known_ms);
         self.fill(&mut cursor, table, &mut builder)?;
         if cursor.remaining() > 0 {
@@ -171,14 +171,14 @@ impl RowDecoder {
     /// Reads one record from the front of `cursor` into `builder`, without [`check`].
     pub(crate) fn fill(
         &self,
-        cursor: &mut Cursor<'_>,
+        cursor: &mut AvroCursor<'_>,
         table: &Table,
         builder: &mut RowBuilder<'_>,
     ) -> Result<(), DecodeError> {
         for step in &self.program.steps {
             let outcome = match &step.action {
-                Action::Read(field, read) => read_into(read, *field, cursor, builder),
-                Action::Skip(skip) => self.skip(skip, cursor, 0),
+                StepAction::Read(field, read) => read_into(read, *field, cursor, builder),
+                StepAction::Skip(skip) => self.skip(skip, cursor, 0),
             };
             outcome.map_err(|snag| named(snag, table, &step.writer_field))?;
         }
@@ -191,29 +191,34 @@ impl RowDecoder {
     /// Skips one record at the front of `cursor`, readable as a row or not.
     pub(crate) fn pass_over(
         &self,
-        cursor: &mut Cursor<'_>,
+        cursor: &mut AvroCursor<'_>,
         table: &Table,
     ) -> Result<(), DecodeError> {
         self.skip(&self.program.record, cursor, 0)
             .map_err(|snag| named(snag, table, "the record"))
     }
 
-    fn skip(&self, skip: &Skip, cursor: &mut Cursor<'_>, depth: usize) -> Result<(), Snag> {
+    fn skip(
+        &self,
+        skip: &ValueSkip,
+        cursor: &mut AvroCursor<'_>,
+        depth: usize,
+    ) -> Result<(), Snag> {
         match skip {
-            Skip::Nothing => Ok(()),
-            Skip::Number => cursor.long().map(drop),
-            Skip::Bytes(count) => cursor.take(*count).map(drop),
-            Skip::Prefixed => cursor.prefixed().map(drop),
-            Skip::Union(branches) => self.skip(branch(branches, cursor)?, cursor, depth),
-            Skip::Sequence(parts) => parts
+            ValueSkip::Nothing => Ok(()),
+            ValueSkip::Number => cursor.long().map(drop),
+            ValueSkip::Bytes(count) => cursor.take(*count).map(drop),
+            ValueSkip::Prefixed => cursor.prefixed().map(drop),
+            ValueSkip::Union(branches) => self.skip(branch(branches, cursor)?, cursor, depth),
+            ValueSkip::Sequence(parts) => parts
                 .iter()
                 .try_for_each(|part| self.skip(part, cursor, depth)),
-            Skip::Blocks(item) => {
+            ValueSkip::Blocks(item) => {
                 while let Some(block) = cursor.block()? {
                     match block.bytes {
                         Some(bytes) => cursor.take(bytes).map(drop)?,
                         // However many there are, they have no bytes.
-                        None if **item == Skip::Nothing => {}
+                        None if **item == ValueSkip::Nothing => {}
                         None => {
                             for _ in 0..block.items {
                                 self.skip(item, cursor, depth)?;
@@ -223,10 +228,10 @@ impl RowDecoder {
                 }
                 Ok(())
             }
-            Skip::Named(slot) if depth < MAX_DEPTH => {
+            ValueSkip::Named(slot) if depth < MAX_DEPTH => {
                 self.skip(&self.program.named[*slot], cursor, depth + 1)
             }
-            Skip::Named(_) => Err(Snag::TooDeep),
+            ValueSkip::Named(_) => Err(Snag::TooDeep),
         }
     }
 }
@@ -240,15 +245,15 @@ pub(crate) fn check(table: &Table, builder: &mut RowBuilder<'_>) -> Result<(), D
     })
 }
 
-pub(crate) fn set_constant(constant: &Constant, field: FieldId, builder: &mut RowBuilder<'_>) {
+pub(crate) fn set_constant(constant: &AbsentValue, field: FieldId, builder: &mut RowBuilder<'_>) {
     match constant {
-        Constant::Null => builder.set(field, Value::Null),
-        Constant::Bool(b) => builder.set(field, Value::Bool(*b)),
-        Constant::Long(n) => builder.set(field, Value::Long(*n)),
-        Constant::Double(x) => builder.set(field, Value::Double(*x)),
-        Constant::Time(t) => builder.set(field, Value::Time(*t)),
-        Constant::Text(text) => builder.set(field, Value::Text(text)),
-        Constant::List(items) => builder.set_list(field, items.iter().map(|i| &**i)),
+        AbsentValue::Null => builder.set(field, Value::Null),
+        AbsentValue::Bool(b) => builder.set(field, Value::Bool(*b)),
+        AbsentValue::Long(n) => builder.set(field, Value::Long(*n)),
+        AbsentValue::Double(x) => builder.set(field, Value::Double(*x)),
+        AbsentValue::Time(t) => builder.set(field, Value::Time(*t)),
+        AbsentValue::Text(text) => builder.set(field, Value::Text(text)),
+        AbsentValue::List(items) => builder.set_list(field, items.iter().map(|i| &**i)),
     }
 }
 
@@ -278,7 +283,7 @@ fn named(snag: Snag, table: &Table, writer_field: &str) -> DecodeError {
     }
 }
 
-fn branch<'p, T>(branches: &'p [T], cursor: &mut Cursor<'_>) -> Result<&'p T, Snag> {
+fn branch<'p, T>(branches: &'p [T], cursor: &mut AvroCursor<'_>) -> Result<&'p T, Snag> {
     let index = cursor.long()?;
     usize::try_from(index)
         .ok()
@@ -286,7 +291,7 @@ fn branch<'p, T>(branches: &'p [T], cursor: &mut Cursor<'_>) -> Result<&'p T, Sn
         .ok_or(Snag::Branch(index))
 }
 
-fn number(width: Width, cursor: &mut Cursor<'_>) -> Result<i64, Snag> {
+fn number(width: Width, cursor: &mut AvroCursor<'_>) -> Result<i64, Snag> {
     match width {
         Width::Int => cursor.int(),
         Width::Long => cursor.long(),
@@ -296,7 +301,7 @@ fn number(width: Width, cursor: &mut Cursor<'_>) -> Result<i64, Snag> {
 fn read_into(
     read: &Read,
     field: FieldId,
-    cursor: &mut Cursor<'_>,
+    cursor: &mut AvroCursor<'_>,
     builder: &mut RowBuilder<'_>,
 ) -> Result<(), Snag> {
     let value = match read {
@@ -365,7 +370,7 @@ fn readable(branch: &Result<Read, Box<str>>) -> Result<&Read, Snag> {
 }
 
 /// The reads that give borrowed text: of the record's bytes, or of the program's symbols. Each takes at least one byte.
-fn read_text<'t, 'c: 't>(read: &'t Read, cursor: &mut Cursor<'c>) -> Result<&'t str, Snag> {
+fn read_text<'t, 'c: 't>(read: &'t Read, cursor: &mut AvroCursor<'c>) -> Result<&'t str, Snag> {
     match read {
         Read::Text => cursor.text(),
         Read::Enum(symbols) => {

@@ -53,15 +53,15 @@ pub enum CompileError {
 
 /// How to pass over a value.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Skip {
+pub(crate) enum ValueSkip {
     /// The value has no bytes.
     Nothing,
     Number,
     Bytes(usize),
     Prefixed,
-    Union(Box<[Skip]>),
-    Sequence(Box<[Skip]>),
-    Blocks(Box<Skip>),
+    Union(Box<[ValueSkip]>),
+    Sequence(Box<[ValueSkip]>),
+    Blocks(Box<ValueSkip>),
     /// A record of [`Program::named`]: records may contain themselves.
     Named(usize),
 }
@@ -101,22 +101,22 @@ pub(crate) enum Width {
 }
 
 #[derive(Clone, Debug)]
-pub(crate) enum Action {
+pub(crate) enum StepAction {
     Read(FieldId, Read),
-    Skip(Skip),
+    Skip(ValueSkip),
 }
 
 /// One field of the writer's record.
 #[derive(Clone, Debug)]
-pub(crate) struct Step {
+pub(crate) struct ReadStep {
     /// The writer's name, for errors.
     pub(crate) writer_field: Box<str>,
-    pub(crate) action: Action,
+    pub(crate) action: StepAction,
 }
 
 /// The value of a field that the writer does not have.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Constant {
+pub(crate) enum AbsentValue {
     Null,
     Bool(bool),
     Long(i64),
@@ -129,16 +129,16 @@ pub(crate) enum Constant {
 /// Everything needed to read one writer's records into one table.
 #[derive(Clone, Debug)]
 pub(crate) struct Program {
-    pub(crate) steps: Box<[Step]>,
-    pub(crate) named: Box<[Skip]>,
-    pub(crate) constants: Box<[(FieldId, Constant)]>,
+    pub(crate) steps: Box<[ReadStep]>,
+    pub(crate) named: Box<[ValueSkip]>,
+    pub(crate) constants: Box<[(FieldId, AbsentValue)]>,
     /// The whole record, to find its end when it cannot be read.
-    pub(crate) record: Skip,
+    pub(crate) record: ValueSkip,
 }
 
 /// A table's field as the reader's side of resolution.
 #[derive(Clone, Debug)]
-pub(crate) struct Target {
+pub(crate) struct FieldTarget {
     pub(crate) field: FieldId,
     pub(crate) shape: Shape,
     pub(crate) nullable: bool,
@@ -151,7 +151,7 @@ pub(crate) struct Target {
 }
 
 /// The fields of a table, parallel to [`Table::fields`].
-pub(crate) fn targets(table: &Table) -> Vec<Target> {
+pub(crate) fn targets(table: &Table) -> Vec<FieldTarget> {
     let Schema::Record(record) = &*table.avro else {
         unreachable!("checked on load: a table's schema is a record")
     };
@@ -166,7 +166,7 @@ pub(crate) fn targets(table: &Table) -> Vec<Target> {
         .map(|(field, avro)| {
             let (shape, nullable) = Shape::of(&avro.schema, &named)
                 .expect("checked on load: field types are supported");
-            Target {
+            FieldTarget {
                 field: field.id,
                 nullable,
                 default: avro.default.clone(),
@@ -180,48 +180,48 @@ pub(crate) fn targets(table: &Table) -> Vec<Target> {
         .collect()
 }
 
-impl Target {
+impl FieldTarget {
     /// The field's value where a record or file lacks the field: the default, else null if the field is nullable.
     ///
     /// # Errors
     /// `Err(true)`: the default does not fit the type. `Err(false)`: there is none.
-    pub(crate) fn absent(&self) -> Result<Constant, bool> {
+    pub(crate) fn absent(&self) -> Result<AbsentValue, bool> {
         match &self.default {
-            Some(Json::Null) | None if self.nullable => Ok(Constant::Null),
+            Some(Json::Null) | None if self.nullable => Ok(AbsentValue::Null),
             Some(json) => constant(json, self).ok_or(true),
             None => Err(false),
         }
     }
 }
 
-fn constant(json: &Json, target: &Target) -> Option<Constant> {
+fn constant(json: &Json, target: &FieldTarget) -> Option<AbsentValue> {
     let symbol = |json: &Json, symbols: &Symbols| symbols.resolve(json.as_str()?).map(Box::from);
     Some(match &target.shape {
-        Shape::Bool => Constant::Bool(json.as_bool()?),
+        Shape::Bool => AbsentValue::Bool(json.as_bool()?),
         Shape::Int | Shape::Long if target.integer_as_text => {
-            Constant::Text(json.as_i64()?.to_string().into())
+            AbsentValue::Text(json.as_i64()?.to_string().into())
         }
-        Shape::Int | Shape::Long => Constant::Long(json.as_i64()?),
-        Shape::Float | Shape::Double => Constant::Double(match json.as_str() {
+        Shape::Int | Shape::Long => AbsentValue::Long(json.as_i64()?),
+        Shape::Float | Shape::Double => AbsentValue::Double(match json.as_str() {
             Some("NaN") => f64::NAN,
             Some("INF" | "Infinity") => f64::INFINITY,
             Some("-INF" | "-Infinity") => f64::NEG_INFINITY,
             _ => json.as_f64()?,
         }),
-        Shape::Decimal { scale, .. } => Constant::Double(decimal(
+        Shape::Decimal { scale, .. } => AbsentValue::Double(decimal(
             &bytes_of_default(json)?,
             i32::try_from(*scale).ok()?,
         )),
-        Shape::Time(unit) => Constant::Time(unit.to_ms(json.as_i64()?)?),
-        Shape::Text | Shape::UuidText => Constant::Text(json.as_str()?.into()),
-        Shape::UuidBytes { .. } => Constant::Text(uuid_text(&bytes_of_default(json)?)?.into()),
-        Shape::Symbol(symbols) => Constant::Text(symbol(json, symbols)?),
+        Shape::Time(unit) => AbsentValue::Time(unit.to_ms(json.as_i64()?)?),
+        Shape::Text | Shape::UuidText => AbsentValue::Text(json.as_str()?.into()),
+        Shape::UuidBytes { .. } => AbsentValue::Text(uuid_text(&bytes_of_default(json)?)?.into()),
+        Shape::Symbol(symbols) => AbsentValue::Text(symbol(json, symbols)?),
         Shape::List(item) => {
             let item = |json: &Json| match item {
                 Item::Text => json.as_str().map(Box::from),
                 Item::Symbol(symbols) => symbol(json, symbols),
             };
-            Constant::List(json.as_array()?.iter().map(item).collect::<Option<_>>()?)
+            AbsentValue::List(json.as_array()?.iter().map(item).collect::<Option<_>>()?)
         }
     })
 }
@@ -311,16 +311,16 @@ impl Program {
                             why,
                         }
                     })?;
-                    Action::Read(target.field, read)
+                    StepAction::Read(target.field, read)
                 }
-                None => Action::Skip(compiler.skip(&writer_field.schema).map_err(|why| {
+                None => StepAction::Skip(compiler.skip(&writer_field.schema).map_err(|why| {
                     CompileError::Incomplete {
                         table: table_name(),
                         why,
                     }
                 })?),
             };
-            steps.push(Step {
+            steps.push(ReadStep {
                 writer_field: writer_field.name.as_str().into(),
                 action,
             });
@@ -333,7 +333,7 @@ impl Program {
         {
             let field = || table.field_at(target.field).name.clone();
             match target.absent() {
-                Ok(Constant::Null) => {}
+                Ok(AbsentValue::Null) => {}
                 Ok(constant) => constants.push((target.field, constant)),
                 Err(true) => {
                     return Err(CompileError::Default {
@@ -367,7 +367,7 @@ impl Program {
 /// For each target the index of the name that means it: one given from outside, else its own, else an alias.
 /// No name means two targets.
 pub(crate) fn sources(
-    targets: &[Target],
+    targets: &[FieldTarget],
     table: &Table,
     names: &[&str],
     renamed: &BTreeMap<String, String>,
@@ -395,7 +395,7 @@ pub(crate) fn sources(
 struct Compiler<'s> {
     names: &'s HashMap<Name, &'s Schema>,
     slots: HashMap<Name, usize>,
-    named: Vec<Skip>,
+    named: Vec<ValueSkip>,
 }
 
 impl<'s> Compiler<'s> {
@@ -410,37 +410,37 @@ impl<'s> Compiler<'s> {
         }
     }
 
-    fn skip(&mut self, schema: &'s Schema) -> Result<Skip, String> {
+    fn skip(&mut self, schema: &'s Schema) -> Result<ValueSkip, String> {
         let schema = self.definition(schema)?;
         if time_unit(schema).is_some() {
-            return Ok(Skip::Number);
+            return Ok(ValueSkip::Number);
         }
         Ok(match schema {
-            Schema::Null => Skip::Nothing,
-            Schema::Boolean => Skip::Bytes(1),
+            Schema::Null => ValueSkip::Nothing,
+            Schema::Boolean => ValueSkip::Bytes(1),
             Schema::Int
             | Schema::Long
             | Schema::TimeMillis
             | Schema::TimeMicros
-            | Schema::Enum(_) => Skip::Number,
-            Schema::Float => Skip::Bytes(4),
-            Schema::Double => Skip::Bytes(8),
+            | Schema::Enum(_) => ValueSkip::Number,
+            Schema::Float => ValueSkip::Bytes(4),
+            Schema::Double => ValueSkip::Bytes(8),
             Schema::Bytes
             | Schema::String
             | Schema::BigDecimal
-            | Schema::Uuid(UuidSchema::String | UuidSchema::Bytes) => Skip::Prefixed,
+            | Schema::Uuid(UuidSchema::String | UuidSchema::Bytes) => ValueSkip::Prefixed,
             Schema::Fixed(fixed)
             | Schema::Duration(fixed)
             | Schema::Uuid(UuidSchema::Fixed(fixed)) => skip_fixed(fixed.size),
             Schema::Decimal(decimal) => match &decimal.inner {
-                InnerDecimalSchema::Bytes => Skip::Prefixed,
+                InnerDecimalSchema::Bytes => ValueSkip::Prefixed,
                 InnerDecimalSchema::Fixed(fixed) => skip_fixed(fixed.size),
             },
-            Schema::Array(array) => Skip::Blocks(Box::new(self.skip(&array.items)?)),
-            Schema::Map(map) => Skip::Blocks(Box::new(Skip::Sequence(
-                [Skip::Prefixed, self.skip(&map.types)?].into(),
+            Schema::Array(array) => ValueSkip::Blocks(Box::new(self.skip(&array.items)?)),
+            Schema::Map(map) => ValueSkip::Blocks(Box::new(ValueSkip::Sequence(
+                [ValueSkip::Prefixed, self.skip(&map.types)?].into(),
             ))),
-            Schema::Union(union) => Skip::Union(
+            Schema::Union(union) => ValueSkip::Union(
                 union
                     .variants()
                     .iter()
@@ -450,35 +450,37 @@ impl<'s> Compiler<'s> {
             Schema::Record(record) => {
                 if let Some(slot) = self.slots.get(&record.name) {
                     // Finished and empty, or a record within itself.
-                    return Ok(if self.named[*slot] == Skip::Nothing {
-                        Skip::Nothing
+                    return Ok(if self.named[*slot] == ValueSkip::Nothing {
+                        ValueSkip::Nothing
                     } else {
-                        Skip::Named(*slot)
+                        ValueSkip::Named(*slot)
                     });
                 }
                 let slot = self.named.len();
                 self.slots.insert(record.name.clone(), slot);
-                self.named.push(Skip::Named(slot));
-                let parts: Vec<Skip> = record
+                self.named.push(ValueSkip::Named(slot));
+                let parts: Vec<ValueSkip> = record
                     .fields
                     .iter()
                     .map(|f| self.skip(&f.schema))
                     .collect::<Result<_, _>>()?;
                 // A record without bytes is skipped at once: a tree of such records would take exponential time.
-                let parts: Box<[Skip]> =
-                    parts.into_iter().filter(|p| *p != Skip::Nothing).collect();
+                let parts: Box<[ValueSkip]> = parts
+                    .into_iter()
+                    .filter(|p| *p != ValueSkip::Nothing)
+                    .collect();
                 if parts.is_empty() {
-                    self.named[slot] = Skip::Nothing;
-                    return Ok(Skip::Nothing);
+                    self.named[slot] = ValueSkip::Nothing;
+                    return Ok(ValueSkip::Nothing);
                 }
-                self.named[slot] = Skip::Sequence(parts);
-                Skip::Named(slot)
+                self.named[slot] = ValueSkip::Sequence(parts);
+                ValueSkip::Named(slot)
             }
             other => return Err(format!("it has the type {other}, which is not known")),
         })
     }
 
-    fn read(&self, writer: &'s Schema, target: &Target) -> Result<Read, String> {
+    fn read(&self, writer: &'s Schema, target: &FieldTarget) -> Result<Read, String> {
         let writer = self.definition(writer)?;
         let Schema::Union(union) = writer else {
             return self.read_plain(writer, target);
@@ -499,7 +501,7 @@ impl<'s> Compiler<'s> {
         Ok(Read::Union(branches))
     }
 
-    fn read_plain(&self, writer: &'s Schema, target: &Target) -> Result<Read, String> {
+    fn read_plain(&self, writer: &'s Schema, target: &FieldTarget) -> Result<Read, String> {
         if matches!(writer, Schema::Null) {
             return if target.nullable {
                 Ok(Read::Null)
@@ -550,7 +552,7 @@ impl<'s> Compiler<'s> {
             Item::Text => Shape::Text,
             Item::Symbol(symbols) => Shape::Symbol(symbols.clone()),
         };
-        let target = Target {
+        let target = FieldTarget {
             field: FieldId(0),
             shape,
             nullable: false,
@@ -563,11 +565,11 @@ impl<'s> Compiler<'s> {
     }
 }
 
-fn skip_fixed(bytes: usize) -> Skip {
+fn skip_fixed(bytes: usize) -> ValueSkip {
     if bytes == 0 {
-        Skip::Nothing
+        ValueSkip::Nothing
     } else {
-        Skip::Bytes(bytes)
+        ValueSkip::Bytes(bytes)
     }
 }
 

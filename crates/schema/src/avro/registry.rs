@@ -16,12 +16,12 @@ use crate::catalog::load::avsc_files;
 /// The schemas of a folder: input tables, their older versions (`versions/`), outputs (`outputs/`) and their older versions.
 #[derive(Clone, Debug, Default)]
 pub struct FolderRegistry {
-    by_id: HashMap<u32, Entry>,
+    by_id: HashMap<u32, WriterSchema>,
     by_guid: HashMap<[u8; 16], u32>,
 }
 
 #[derive(Clone, Debug)]
-struct Entry {
+struct WriterSchema {
     path: PathBuf,
     json: Arc<str>,
     /// All that decides what its bytes mean.
@@ -124,7 +124,7 @@ impl FolderRegistry {
             None => {
                 self.by_id.insert(
                     id,
-                    Entry {
+                    WriterSchema {
                         path,
                         json: json.into(),
                         meaning,

@@ -3,7 +3,7 @@
 use apache_avro::Schema;
 
 use crate::avro::cursor::{put_bytes, put_long};
-use crate::avro::program::{Target, targets};
+use crate::avro::program::{FieldTarget, targets};
 use crate::catalog::shape::{Item, Shape, Symbols};
 use crate::catalog::{Catalog, FieldId};
 use crate::row::{Operation, Row, Value};
@@ -30,14 +30,14 @@ pub enum EncodeError {
 /// Encodes rows of any table of a catalog.
 #[derive(Clone, Debug)]
 pub struct RowEncoder {
-    tables: Vec<Vec<Column>>,
+    tables: Vec<Vec<WrittenField>>,
     names: Vec<String>,
 }
 
 #[derive(Clone, Debug)]
-struct Column {
+struct WrittenField {
     name: String,
-    target: Target,
+    target: FieldTarget,
     union: Option<UnionBranches>,
 }
 
@@ -55,11 +55,12 @@ impl RowEncoder {
             let Schema::Record(record) = &*table.avro else {
                 unreachable!("checked on load: a table's schema is a record")
             };
-            let column = |(target, field): (Target, &apache_avro::schema::RecordField)| Column {
-                name: field.name.clone(),
-                target,
-                union: union_branches(&field.schema),
-            };
+            let column =
+                |(target, field): (FieldTarget, &apache_avro::schema::RecordField)| WrittenField {
+                    name: field.name.clone(),
+                    target,
+                    union: union_branches(&field.schema),
+                };
             targets(table)
                 .into_iter()
                 .zip(&record.fields)
@@ -117,7 +118,7 @@ fn union_branches(schema: &Schema) -> Option<UnionBranches> {
     })
 }
 
-fn put_field(column: &Column, value: Value<'_>, out: &mut Vec<u8>) -> Result<(), String> {
+fn put_field(column: &WrittenField, value: Value<'_>, out: &mut Vec<u8>) -> Result<(), String> {
     match (value, column.union) {
         (
             Value::Null,

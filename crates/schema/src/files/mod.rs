@@ -19,7 +19,7 @@ use flate2::read::MultiGzDecoder;
 use crate::admit::admit;
 pub use cell::parse_time as parse_time_ms;
 
-use crate::avro::program::{CompileError, Target, sources, targets};
+use crate::avro::program::{CompileError, FieldTarget, sources, targets};
 use crate::catalog::{Catalog, TableId};
 use crate::row::{Operation, Position, RowBatch, RowBuilder, Value};
 
@@ -113,11 +113,11 @@ impl FileError {
 
 /// Reads one file of one table.
 pub struct FileReader {
-    context: Context,
-    source: Source,
+    context: FileContext,
+    source: FileRows,
 }
 
-enum Source {
+enum FileRows {
     Csv(csv::CsvRows),
     JsonLines(jsonl::JsonRows),
     Container(Box<container::ContainerRows>),
@@ -134,7 +134,7 @@ impl FileReader {
         table: TableId,
         options: FileOptions,
     ) -> Result<FileReader, FileError> {
-        let context = Context::new(path, catalog, table, options)?;
+        let context = FileContext::new(path, catalog, table, options)?;
         let name = context.file.to_lowercase();
         let (kind, is_gzip) = name
             .strip_suffix(".gz")
@@ -162,9 +162,11 @@ impl FileReader {
             Box::new(file)
         };
         let source = match extension {
-            "csv" => Source::Csv(csv::CsvRows::open(bytes, &context)?),
-            "avro" => Source::Container(Box::new(container::ContainerRows::open(bytes, &context)?)),
-            _ => Source::JsonLines(jsonl::JsonRows::open(bytes)),
+            "csv" => FileRows::Csv(csv::CsvRows::open(bytes, &context)?),
+            "avro" => {
+                FileRows::Container(Box::new(container::ContainerRows::open(bytes, &context)?))
+            }
+            _ => FileRows::JsonLines(jsonl::JsonRows::open(bytes)),
         };
         Ok(FileReader { context, source })
     }
@@ -177,9 +179,9 @@ impl FileReader {
         let before = batch.len();
         while batch.len() - before < max_rows {
             let more = match &mut self.source {
-                Source::Csv(rows) => rows.next(&mut self.context, batch)?,
-                Source::JsonLines(rows) => rows.next(&mut self.context, batch)?,
-                Source::Container(rows) => rows.next(&mut self.context, batch)?,
+                FileRows::Csv(rows) => rows.next(&mut self.context, batch)?,
+                FileRows::JsonLines(rows) => rows.next(&mut self.context, batch)?,
+                FileRows::Container(rows) => rows.next(&mut self.context, batch)?,
             };
             if !more {
                 break;
@@ -195,23 +197,23 @@ impl FileReader {
 }
 
 /// The part that all kinds of files share: the table, and the known time of its rows.
-struct Context {
+struct FileContext {
     file: String,
     catalog: Arc<Catalog>,
     table: TableId,
-    targets: Vec<Target>,
+    targets: Vec<FieldTarget>,
     options: FileOptions,
     next_offset: i64,
     known_rows: u64,
 }
 
-impl Context {
+impl FileContext {
     fn new(
         path: &Path,
         catalog: Arc<Catalog>,
         table: TableId,
         options: FileOptions,
-    ) -> Result<Context, FileError> {
+    ) -> Result<FileContext, FileError> {
         let file = path.display().to_string();
         let definition = catalog.table_at(table);
         if let Some(field) = options
@@ -227,7 +229,7 @@ impl Context {
             });
         }
         let targets = targets(definition);
-        Ok(Context {
+        Ok(FileContext {
             file,
             catalog,
             table,
