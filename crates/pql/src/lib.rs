@@ -39,7 +39,7 @@ mod plan;
 mod syntax;
 
 pub use plan::{
-    Aggregate, HistoryExtent, Lint, LintKind, Plan, Quantity, Reach, Source, Target,
+    Aggregate, AggregateSource, HistoryExtent, Lint, LintKind, Plan, Quantity, Reach, Target,
     TargetExpression, TargetKind, Window, plan,
 };
 pub use syntax::{

@@ -1,6 +1,6 @@
 //! The rows that count, in whichever order they come.
 //!
-//! [`History`] takes rows; [`History::finish`] sorts them into [`Labels`], so that no label is asked of half a history. An event that was
+//! [`LabelHistory`] takes rows; [`LabelHistory::finish`] sorts them into [`Labels`], so that no label is asked of half a history. An event that was
 //! taken back does not count, whether the event or its retraction came first. Memory: 32 bytes for an event that counts, per aggregate
 //! it counts for (24 once finished); versions of entity tables are kept whole until the end.
 
@@ -11,11 +11,11 @@ use rustc_hash::FxHashMap;
 
 use super::label::{Labels, Point, Series, Withdrawn};
 use super::versions::VersionLog;
-use leadpulse_pql::{Plan, Quantity, Source, Target};
+use leadpulse_pql::{AggregateSource, Plan, Quantity, Target};
 
 /// Collects the rows that a plan's target counts.
 #[derive(Debug)]
-pub struct History<'a> {
+pub struct LabelHistory<'a> {
     catalog: &'a Catalog,
     entity_table: TableId,
     target: Target,
@@ -36,13 +36,13 @@ struct Counted {
     fingerprint: u64,
 }
 
-impl<'a> History<'a> {
+impl<'a> LabelHistory<'a> {
     /// Creates an empty history for the plan's target.
     pub fn new(plan: &Plan, catalog: &'a Catalog) -> Self {
         let target = plan.target.clone();
         let mut logs: Vec<(TableId, VersionLog<'a>)> = Vec::new();
         for aggregate in &target.aggregates {
-            if let Source::Versions(table) = aggregate.source
+            if let AggregateSource::Versions(table) = aggregate.source
                 && logs.iter().all(|(known, _)| *known != table)
             {
                 logs.push((
@@ -186,8 +186,8 @@ impl<'a> History<'a> {
                 .iter()
                 .zip(events)
                 .map(|(aggregate, events)| match aggregate.source {
-                    Source::Events(_) => sorted(events, &retracted),
-                    Source::Versions(table) => {
+                    AggregateSource::Events(_) => sorted(events, &retracted),
+                    AggregateSource::Versions(table) => {
                         let (_, log) = logs
                             .iter()
                             .find(|(known, _)| *known == table)

@@ -4,13 +4,13 @@ use leadpulse_schema::{Operation, RowBatch, Value};
 use proptest::prelude::*;
 
 use super::market::{at_day, catalog, planned, push, push_as};
-use super::{History, Label, Labels};
+use super::{Label, LabelHistory, Labels};
 use leadpulse_pql::{Plan, Reach};
 
 /// Labels of a plan over the batch; `entity` numbers each row's entity.
 fn labels(plan: &Plan, batch: &RowBatch, order: &[usize], entity: impl Fn(usize) -> u32) -> Labels {
     let catalog = catalog();
-    let mut history = History::new(plan, &catalog);
+    let mut history = LabelHistory::new(plan, &catalog);
     for index in order {
         history.offer(entity(*index), batch.row(*index));
     }
@@ -436,7 +436,7 @@ fn a_row_that_names_several_counts_for_each_once() {
         .id;
     assert_eq!(plan.target.aggregates[0].reach, Reach::Reference(lead_ids));
     for order in [[0, 1, 2], [2, 0, 1]] {
-        let mut history = History::new(&plan, &catalog);
+        let mut history = LabelHistory::new(&plan, &catalog);
         for index in order {
             for entity in [7, 3, 7] {
                 history.offer(entity, batch.row(index));

@@ -82,7 +82,7 @@ impl Labels {
 
     /// The label as it was known at `known_until_ms`: rows known later do not count, and what was taken back later still does.
     pub fn label_known_by(&self, entity: u32, anchor_ms: i64, known_until_ms: i64) -> Label {
-        let moment = Moment {
+        let moment = LabelMoment {
             labels: self,
             entity,
             anchor_ms,
@@ -123,7 +123,7 @@ impl Labels {
         if !self.is_monotone {
             return None;
         }
-        let seen_until = |until_ms: i64| Moment {
+        let seen_until = |until_ms: i64| LabelMoment {
             labels: self,
             entity,
             anchor_ms,
@@ -152,7 +152,7 @@ fn within<P>(points: &[P], (after_ms, until_ms): (i64, i64), time_ms: impl Fn(&P
 
 /// One entity at one anchor: what happened by `until_ms` and was known by `known_until_ms`.
 #[derive(Clone, Copy)]
-struct Moment<'a> {
+struct LabelMoment<'a> {
     labels: &'a Labels,
     entity: u32,
     anchor_ms: i64,
@@ -186,7 +186,7 @@ impl Measured {
     }
 }
 
-impl Moment<'_> {
+impl LabelMoment<'_> {
     /// Three-valued: `None` where an aggregate has no value and the rest does not decide.
     fn truth(&self, expression: &TargetExpression) -> Option<bool> {
         match expression {

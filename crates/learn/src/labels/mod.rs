@@ -12,7 +12,7 @@ mod market;
 #[cfg(test)]
 mod oracle_tests;
 
-pub(crate) use history::History;
+pub(crate) use history::LabelHistory;
 pub(crate) use label::{Label, Labels};
 pub(crate) use outcomes::{Chronicle, Seen};
 

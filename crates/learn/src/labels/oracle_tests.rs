@@ -5,7 +5,7 @@ use leadpulse_schema::{Comparison, Operation, RowBatch, Value};
 use proptest::prelude::*;
 
 use super::market::{at_day, catalog, planned, push_as};
-use super::{History, Label, Labels};
+use super::{Label, LabelHistory, Labels};
 use leadpulse_pql::Plan;
 
 /// An invoice. Times are in quarters of days, so that they meet the ends of windows.
@@ -390,7 +390,7 @@ fn batch(invoices: &[Invoice], retractions: &[Retraction]) -> (RowBatch, Vec<u32
 
 fn labels(plan: &Plan, batch: &RowBatch, accounts: &[u32], order: &[usize]) -> Labels {
     let catalog = catalog();
-    let mut history = History::new(plan, &catalog);
+    let mut history = LabelHistory::new(plan, &catalog);
     for index in order {
         history.offer(accounts[*index], batch.row(*index));
     }

@@ -9,7 +9,7 @@ use leadpulse_model::Outcome;
 use leadpulse_pql::{Reach, TargetKind};
 use leadpulse_schema::{Role, Row, TableId, Value};
 
-use super::{History, Label, Labels};
+use super::{Label, LabelHistory, Labels};
 use leadpulse_history::Files;
 use leadpulse_project::{Project, TaskPlan};
 
@@ -17,7 +17,7 @@ use leadpulse_project::{Project, TaskPlan};
 #[derive(Debug)]
 pub(crate) struct Chronicle<'a> {
     task: &'a TaskPlan,
-    history: History<'a>,
+    history: LabelHistory<'a>,
     lag_ms: i64,
 }
 
@@ -34,7 +34,7 @@ impl<'a> Chronicle<'a> {
             .max(0);
         Self {
             task,
-            history: History::new(&task.plan, &project.catalog),
+            history: LabelHistory::new(&task.plan, &project.catalog),
             lag_ms,
         }
     }
@@ -60,8 +60,8 @@ impl<'a> Chronicle<'a> {
     }
 
     /// Ends the history: the outcomes of all that was observed.
-    pub fn finish(self) -> Outcomes<'a> {
-        Outcomes {
+    pub fn finish(self) -> TaskOutcomes<'a> {
+        TaskOutcomes {
             task: self.task,
             labels: self.history.finish(),
             lag_ms: self.lag_ms,
@@ -126,13 +126,13 @@ pub(crate) enum Seen {
 
 /// The outcomes of a task.
 #[derive(Debug)]
-pub(crate) struct Outcomes<'a> {
+pub(crate) struct TaskOutcomes<'a> {
     task: &'a TaskPlan,
     labels: Labels,
     lag_ms: i64,
 }
 
-impl Outcomes<'_> {
+impl TaskOutcomes<'_> {
     /// The knowledge at `known_until_ms` of the outcome after an anchor. Rows that became known later do not count.
     pub fn seen(&self, entity: EntityId, anchor_ms: i64, known_until_ms: i64) -> Seen {
         let observed_ms = known_until_ms - self.lag_ms - anchor_ms;

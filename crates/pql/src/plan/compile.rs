@@ -6,7 +6,7 @@ use leadpulse_schema::{
 };
 
 use crate::plan::lint::{Lint, LintKind};
-use crate::syntax::ast::{Constant, ConstantKind, Expression, Operand, Test, TextMatch};
+use crate::syntax::ast::{ConstantKind, Expression, Test, TestedValue, TextMatch, WrittenConstant};
 use crate::syntax::dates::parse_date;
 use crate::syntax::diagnostic::{Diagnostic, Span, did_you_mean};
 
@@ -15,7 +15,7 @@ type Compiled<T> = Result<T, Diagnostic>;
 /// The table and field a resolved column names; `None` for `*`.
 pub(crate) fn field_of<'a>(
     catalog: &'a Catalog,
-    column: &crate::syntax::ast::Column,
+    column: &crate::syntax::ast::ColumnName,
 ) -> (&'a Table, Option<&'a Field>) {
     let table = catalog
         .table(&column.table.text)
@@ -37,7 +37,7 @@ pub(crate) fn row_condition(
 ) -> Compiled<Condition> {
     fold(expression, &mut |leaf| match leaf {
         Expression::Test {
-            operand: Operand::Column(column),
+            operand: TestedValue::Column(column),
             test,
             span,
         } => {
@@ -267,7 +267,7 @@ pub(crate) fn type_name(data_type: &DataType) -> &'static str {
 fn literal(
     field: &Field,
     name: &str,
-    constant: &Constant,
+    constant: &WrittenConstant,
     lints: &mut Vec<Lint>,
 ) -> Compiled<Literal> {
     use ConstantKind::{Bool, Date, Decimal, Integer, Null, Text};

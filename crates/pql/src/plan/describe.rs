@@ -4,7 +4,9 @@ use leadpulse_schema::{
     Catalog, Condition, DataType, FieldId, Literal, Measure, Operand, Population, Table,
 };
 
-use crate::plan::{Aggregate, Plan, Quantity, Reach, Source, TargetExpression, TargetKind, Window};
+use crate::plan::{
+    Aggregate, AggregateSource, Plan, Quantity, Reach, TargetExpression, TargetKind, Window,
+};
 use crate::syntax::dates::format_date;
 use crate::syntax::print::{quoted, sign};
 
@@ -77,10 +79,10 @@ fn counted(aggregate: &Aggregate, entity: &Table, catalog: &Catalog) -> String {
         .as_ref()
         .map(|filter| condition(filter, table, None, catalog));
     let which = match (aggregate.source, filter) {
-        (Source::Events(_), None) => String::new(),
-        (Source::Events(_), Some(filter)) => format!(" where {filter}"),
-        (Source::Versions(_), None) => " that first appear".to_owned(),
-        (Source::Versions(_), Some(filter)) => format!(" that come to match {filter}"),
+        (AggregateSource::Events(_), None) => String::new(),
+        (AggregateSource::Events(_), Some(filter)) => format!(" where {filter}"),
+        (AggregateSource::Versions(_), None) => " that first appear".to_owned(),
+        (AggregateSource::Versions(_), Some(filter)) => format!(" that come to match {filter}"),
     };
     let whose = match aggregate.reach {
         Reach::Itself => "counted for itself".to_owned(),

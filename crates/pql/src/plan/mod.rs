@@ -23,5 +23,8 @@ mod planner_tests;
 pub use lint::{HistoryExtent, Lint, LintKind};
 pub use planner::plan;
 pub use target::{
-    Aggregate, Plan, Quantity, Reach, Source, Target, TargetExpression, TargetKind, Window,
+    Aggregate, AggregateSource, Plan, Quantity, Reach, Target, TargetExpression, TargetKind, Window,
 };
+
+/// A part of a plan, or the reason that the query has none.
+pub(crate) type Planned<T> = Result<T, crate::syntax::Diagnostic>;

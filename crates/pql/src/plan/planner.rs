@@ -6,19 +6,20 @@ use leadpulse_schema::{
     Catalog, Comparison, Condition, DataType, FieldId, Meaning, Role, Table, TableId,
 };
 
+use crate::plan::Planned;
 use crate::plan::compile::{field_of, row_condition, type_name};
 use crate::plan::lint::Lint;
 use crate::plan::population::{index_of, population};
 use crate::plan::remarks;
 use crate::plan::resolve::resolve;
-use crate::plan::{Aggregate, Plan, Quantity, Reach, Source, Target, TargetExpression, Window};
+use crate::plan::{
+    Aggregate, AggregateSource, Plan, Quantity, Reach, Target, TargetExpression, Window,
+};
 use crate::syntax::ast::{
-    self, Bool, Column, Constant, ConstantKind, Entity, Expression, Function, Modifier, Operand,
-    Query, Ranking, Start, Test,
+    self, Bool, ColumnName, ConstantKind, Entity, Expression, Function, Modifier, Query,
+    RankingKind, Start, Test, TestedValue, WrittenConstant,
 };
 use crate::syntax::diagnostic::{Diagnostic, Span, Within};
-
-type Planned<T> = Result<T, Diagnostic>;
 
 /// No window reaches further: a century.
 const MAX_WINDOW_MS: i64 = 36_525 * 86_400_000;
@@ -145,7 +146,7 @@ fn unsupported_modifier(modifier: &Modifier) -> Diagnostic {
         ),
         Modifier::Top {
             span,
-            ranking: Some(Ranking::Classify),
+            ranking: Some(RankingKind::Classify),
             ..
         } => (
             *span,
@@ -218,7 +219,7 @@ impl<'a> Planner<'a> {
     /// The whole target: a condition, or one aggregate by itself.
     fn target(&mut self, target: &Expression) -> Planned<TargetExpression> {
         match target {
-            Expression::Value(Operand::Aggregate(aggregate)) => {
+            Expression::Value(TestedValue::Aggregate(aggregate)) => {
                 self.aggregate(aggregate).map(TargetExpression::Value)
             }
             other => self.expression(other),
@@ -237,12 +238,12 @@ impl<'a> Planner<'a> {
             Expression::Or(parts) => Ok(TargetExpression::Or(all(parts)?)),
             Expression::Not(inner) => Ok(TargetExpression::Not(Box::new(self.expression(inner)?))),
             Expression::Test {
-                operand: Operand::Aggregate(aggregate),
+                operand: TestedValue::Aggregate(aggregate),
                 test,
                 span,
             } => self.test(aggregate, test, *span),
             Expression::Test {
-                operand: Operand::Column(column),
+                operand: TestedValue::Column(column),
                 test,
                 span,
             } => {
@@ -250,10 +251,10 @@ impl<'a> Planner<'a> {
                     format!("predict that it comes to hold: BOOL({column} {test}, 0, 90, days)");
                 Err(stored_value(*span, &column.to_string(), hint))
             }
-            Expression::Value(Operand::Column(column)) => Err(self.static_target(column)),
+            Expression::Value(TestedValue::Column(column)) => Err(self.static_target(column)),
             Expression::Bool(bool) => self.bool(bool),
             Expression::Test {
-                operand: Operand::Name(_),
+                operand: TestedValue::Name(_),
                 span,
                 ..
             } => Err(Diagnostic::new(
@@ -269,7 +270,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn static_target(&self, column: &Column) -> Diagnostic {
+    fn static_target(&self, column: &ColumnName) -> Diagnostic {
         let (_, field) = field_of(self.catalog, column);
         match field {
             Some(field) => {
@@ -310,7 +311,7 @@ impl<'a> Planner<'a> {
         })
     }
 
-    fn aggregate(&mut self, aggregate: &ast::Aggregate) -> Planned<usize> {
+    fn aggregate(&mut self, aggregate: &ast::AggregateCall) -> Planned<usize> {
         let (table, field) = field_of(self.catalog, &aggregate.column);
         let quantity = quantity(aggregate, field.map(|f| (f.id, &f.data_type)))?;
         let filter = match &aggregate.filter {
@@ -334,7 +335,7 @@ impl<'a> Planner<'a> {
         table: &'a Table,
         quantity: Quantity,
         filter: Option<Condition>,
-        window: Option<&ast::Window>,
+        window: Option<&ast::WrittenWindow>,
         what: &str,
         span: Span,
     ) -> Planned<usize> {
@@ -354,9 +355,9 @@ impl<'a> Planner<'a> {
             ));
         };
         let source = if table.is_entity() {
-            Source::Versions(table.id)
+            AggregateSource::Versions(table.id)
         } else {
-            Source::Events(table.id)
+            AggregateSource::Events(table.id)
         };
         let aggregate = Aggregate {
             quantity,
@@ -374,13 +375,13 @@ impl<'a> Planner<'a> {
 
     fn test(
         &mut self,
-        aggregate: &ast::Aggregate,
+        aggregate: &ast::AggregateCall,
         test: &Test,
         span: Span,
     ) -> Planned<TargetExpression> {
         let index = self.aggregate(aggregate)?;
         let quantity = self.aggregates[index].quantity;
-        let number = |constant: &Constant| match constant.kind {
+        let number = |constant: &WrittenConstant| match constant.kind {
             ConstantKind::Integer(n) => Ok(n as f64),
             ConstantKind::Decimal(x) => Ok(x),
             _ => {
@@ -456,7 +457,10 @@ fn stored_value(span: Span, what: &str, hint: String) -> Diagnostic {
 }
 
 /// The quantity of an aggregate, if the column can be aggregated so.
-fn quantity(aggregate: &ast::Aggregate, field: Option<(FieldId, &DataType)>) -> Planned<Quantity> {
+fn quantity(
+    aggregate: &ast::AggregateCall,
+    field: Option<(FieldId, &DataType)>,
+) -> Planned<Quantity> {
     let name = aggregate.function.keyword();
     let column = &aggregate.column;
     let number = |make: fn(FieldId) -> Quantity| match field {
@@ -538,7 +542,7 @@ fn check_count(comparison: Comparison, literal: f64, span: Span) -> Planned<()> 
     ))
 }
 
-fn future_window(window: &ast::Window) -> Planned<Window> {
+fn future_window(window: &ast::WrittenWindow) -> Planned<Window> {
     let start = match window.start {
         Start::At(start) if start >= 0 => start,
         _ => {
@@ -569,7 +573,7 @@ fn future_window(window: &ast::Window) -> Planned<Window> {
 }
 
 /// The error for a window that ends before it starts, or is empty.
-pub(crate) fn inverted(window: &ast::Window) -> Diagnostic {
+pub(crate) fn inverted(window: &ast::WrittenWindow) -> Diagnostic {
     let start = match window.start {
         Start::At(start) => start,
         Start::Ever => i64::MIN,
@@ -606,12 +610,12 @@ pub(crate) fn aggregated_table<'a>(
     condition: &Expression,
     span: Span,
 ) -> Planned<&'a Table> {
-    fn first(expression: &Expression) -> Option<&Column> {
+    fn first(expression: &Expression) -> Option<&ColumnName> {
         match expression {
             Expression::And(parts) | Expression::Or(parts) => parts.iter().find_map(first),
             Expression::Not(inner) => first(inner),
             Expression::Test {
-                operand: Operand::Column(column),
+                operand: TestedValue::Column(column),
                 ..
             } => Some(column),
             _ => None,

@@ -7,8 +7,8 @@ use leadpulse_schema::{
 
 use crate::plan::market::{catalog, names, planned};
 use crate::{
-    HistoryExtent, LintKind, Quantity, Reach, Source, TargetExpression, TargetKind, Unit, Window,
-    parse, plan,
+    AggregateSource, HistoryExtent, LintKind, Quantity, Reach, TargetExpression, TargetKind, Unit,
+    Window, parse, plan,
 };
 
 fn rejected(query: &str) -> String {
@@ -154,29 +154,32 @@ fn rows_find_their_entity_along_owners_then_references() {
     let table = |name: &str| catalog.table(name).unwrap();
     assert_eq!(
         of("COUNT(activities.*, 0, 9)", "contacts"),
-        (Source::Events(table("activities").id), Reach::Owner)
+        (
+            AggregateSource::Events(table("activities").id),
+            Reach::Owner
+        )
     );
     assert_eq!(
         of("COUNT(activities.*, 0, 9)", "accounts"),
-        (Source::Events(table("activities").id), Reach::Cell)
+        (AggregateSource::Events(table("activities").id), Reach::Cell)
     );
     assert_eq!(
         of("COUNT(invoices.*, 0, 9)", "accounts"),
-        (Source::Events(table("invoices").id), Reach::Cell)
+        (AggregateSource::Events(table("invoices").id), Reach::Cell)
     );
     assert_eq!(
         of("COUNT(leads.*, 0, 9)", "leads"),
-        (Source::Versions(table("leads").id), Reach::Itself)
+        (AggregateSource::Versions(table("leads").id), Reach::Itself)
     );
     assert_eq!(
         of("COUNT(leads.*, 0, 9)", "accounts"),
-        (Source::Versions(table("leads").id), Reach::Cell)
+        (AggregateSource::Versions(table("leads").id), Reach::Cell)
     );
     let contact = table("opportunities").field("contact_id").unwrap().id;
     assert_eq!(
         of("COUNT(opportunities.*, 0, 9)", "contacts"),
         (
-            Source::Versions(table("opportunities").id),
+            AggregateSource::Versions(table("opportunities").id),
             Reach::Reference(contact)
         )
     );

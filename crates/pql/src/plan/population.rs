@@ -8,16 +8,16 @@ use leadpulse_schema::{
     Operand as Side, Population, Role, Table,
 };
 
+use crate::plan::Planned;
 use crate::plan::Reach;
 use crate::plan::compile::{column_test, field_of, fold, row_condition, type_name};
 use crate::plan::lint::{Lint, LintKind};
 use crate::plan::planner::{aggregated_table, reach, unreachable};
 use crate::syntax::ast::{
-    Aggregate, Bool, ConstantKind, Expression, Function, Operand, Start, Test, Unit, Window,
+    AggregateCall, Bool, ConstantKind, Expression, Function, Start, Test, TestedValue, Unit,
+    WrittenWindow,
 };
 use crate::syntax::diagnostic::{Diagnostic, Span};
-
-type Planned<T> = Result<T, Diagnostic>;
 
 /// Compiles the filter of a resolved query.
 pub(crate) fn population(
@@ -55,7 +55,7 @@ impl Builder<'_> {
     fn leaf(&mut self, leaf: &Expression) -> Planned<Condition> {
         match leaf {
             Expression::Test {
-                operand: Operand::Column(column),
+                operand: TestedValue::Column(column),
                 test,
                 span,
             } => {
@@ -98,7 +98,7 @@ impl Builder<'_> {
                 column_test(table, field, test, *span, self.lints)
             }
             Expression::Test {
-                operand: Operand::Aggregate(aggregate),
+                operand: TestedValue::Aggregate(aggregate),
                 test,
                 span,
             } => {
@@ -128,7 +128,7 @@ impl Builder<'_> {
         }
     }
 
-    fn counted(&mut self, aggregate: &Aggregate) -> Planned<usize> {
+    fn counted(&mut self, aggregate: &AggregateCall) -> Planned<usize> {
         let (table, field) = field_of(self.catalog, &aggregate.column);
         let measure = match (aggregate.function, field) {
             (Function::Count, None) => Measure::Count,
@@ -184,7 +184,7 @@ impl Builder<'_> {
         table: &Table,
         filter: Option<Condition>,
         measure: Measure,
-        window: Option<&Window>,
+        window: Option<&WrittenWindow>,
         span: Span,
     ) -> Planned<usize> {
         if table.role != Role::Event {
@@ -241,7 +241,7 @@ pub(crate) fn index_of<T: PartialEq>(items: &mut Vec<T>, item: T) -> usize {
 }
 
 /// Start and end in days relative to the anchor.
-fn past_days(window: &Window) -> Planned<(Option<i64>, i64)> {
+fn past_days(window: &WrittenWindow) -> Planned<(Option<i64>, i64)> {
     if window.end > 0 {
         let hint = "a filter decides on what is known: end the window at 0 or before; what may happen later belongs into the target or into ASSUMING";
         return Err(Diagnostic::new(
@@ -282,7 +282,7 @@ fn past_days(window: &Window) -> Planned<(Option<i64>, i64)> {
 }
 
 fn window_test(window: usize, test: &Test, span: Span) -> Planned<Condition> {
-    let number = |constant: &crate::syntax::ast::Constant| match constant.kind {
+    let number = |constant: &crate::syntax::ast::WrittenConstant| match constant.kind {
         ConstantKind::Integer(n) => Ok(Literal::Number(n as f64)),
         ConstantKind::Decimal(x) => Ok(Literal::Number(x)),
         _ => Err(Diagnostic::new(

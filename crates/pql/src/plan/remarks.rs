@@ -4,15 +4,15 @@ use leadpulse_schema::{Catalog, FieldId, Meaning, OutcomeField, Table};
 
 use crate::plan::compile::field_of;
 use crate::plan::lint::{Lint, LintKind};
-use crate::plan::{Quantity, Reach, Source, Target, TargetExpression, TargetKind};
-use crate::syntax::ast::{self, Bool, Expression, Operand};
+use crate::plan::{AggregateSource, Quantity, Reach, Target, TargetExpression, TargetKind};
+use crate::syntax::ast::{self, Bool, Expression, TestedValue};
 use crate::syntax::diagnostic::Span;
 
 /// "Generates revenue" is not "has an opportunity": rows of a table that says which of its values end a deal, whatever that value.
 pub(crate) fn on_outcome(
     catalog: &Catalog,
     table: &Table,
-    aggregate: &ast::Aggregate,
+    aggregate: &ast::AggregateCall,
     lints: &mut Vec<Lint>,
 ) {
     let Some(OutcomeField { field, won, .. }) = &table.outcome else {
@@ -70,10 +70,10 @@ fn reads(catalog: &Catalog, condition: &Expression, table: &Table, field: FieldI
             condition: inner, ..
         }) => reads(catalog, inner, table, field),
         Expression::Test {
-            operand: Operand::Column(column),
+            operand: TestedValue::Column(column),
             ..
         }
-        | Expression::Value(Operand::Column(column)) => {
+        | Expression::Value(TestedValue::Column(column)) => {
             let (other, read) = field_of(catalog, column);
             other.id == table.id && read.is_some_and(|f| f.id == field)
         }
@@ -128,7 +128,7 @@ pub(crate) fn on_target(
                     .to_owned(),
             });
         }
-        if matches!(aggregate.source, Source::Versions(_))
+        if matches!(aggregate.source, AggregateSource::Versions(_))
             && aggregate.filter.is_some()
             && table.time.is_none()
             && table.changed_fields.is_none()

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use leadpulse_schema::{Catalog, Field, Table};
 
-use crate::syntax::ast::{Aggregate, Bool, Column, Expression, Name, Operand, Query};
+use crate::syntax::ast::{AggregateCall, Bool, ColumnName, Expression, Name, Query, TestedValue};
 use crate::syntax::diagnostic::{Diagnostic, did_you_mean};
 use crate::syntax::parser::parse_target_numbered;
 
@@ -141,7 +141,7 @@ impl<'a> Resolver<'a> {
         })
     }
 
-    fn column(&self, column: &Column) -> Resolved<(Column, &'a Table)> {
+    fn column(&self, column: &ColumnName) -> Resolved<(ColumnName, &'a Table)> {
         let mut resolved = column.clone();
         let table = self.table(&mut resolved.table)?;
         if let Some(name) = &mut resolved.name {
@@ -173,7 +173,7 @@ impl<'a> Resolver<'a> {
                 Expression::Not(Box::new(all(std::slice::from_ref(inner))?.remove(0)))
             }
             Expression::Test {
-                operand: Operand::Name(name),
+                operand: TestedValue::Name(name),
                 test,
                 span,
             } => match self.named(name, scope, path)? {
@@ -214,16 +214,16 @@ impl<'a> Resolver<'a> {
                     span: *span,
                 })
             }
-            Expression::Value(Operand::Name(name)) => self.named(name, scope, path)?,
+            Expression::Value(TestedValue::Name(name)) => self.named(name, scope, path)?,
             Expression::Value(operand) => Expression::Value(self.operand(operand, path)?),
         })
     }
 
     /// A column or aggregate; names are not operands here.
-    fn operand(&self, operand: &Operand, path: &mut Vec<String>) -> Resolved<Operand> {
+    fn operand(&self, operand: &TestedValue, path: &mut Vec<String>) -> Resolved<TestedValue> {
         Ok(match operand {
-            Operand::Column(column) => Operand::Column(self.column(column)?.0),
-            Operand::Aggregate(aggregate) => {
+            TestedValue::Column(column) => TestedValue::Column(self.column(column)?.0),
+            TestedValue::Aggregate(aggregate) => {
                 let (column, table) = self.column(&aggregate.column)?;
                 let filter = match &aggregate.filter {
                     Some(filter) => Some(Box::new(self.expression(
@@ -233,13 +233,13 @@ impl<'a> Resolver<'a> {
                     )?)),
                     None => None,
                 };
-                Operand::Aggregate(Aggregate {
+                TestedValue::Aggregate(AggregateCall {
                     column,
                     filter,
                     ..aggregate.clone()
                 })
             }
-            Operand::Name(name) => Operand::Name(name.clone()),
+            TestedValue::Name(name) => TestedValue::Name(name.clone()),
         })
     }
 

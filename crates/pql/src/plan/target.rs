@@ -73,7 +73,7 @@ pub struct Aggregate {
     /// The quantity taken of the rows.
     pub quantity: Quantity,
     /// The table of the rows, and the moments at which they count.
-    pub source: Source,
+    pub source: AggregateSource,
     /// For which entity a row counts.
     pub reach: Reach,
     /// The condition of the rows that count; `None` counts all.
@@ -125,7 +125,7 @@ impl Quantity {
 
 /// The rows that an aggregate is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Source {
+pub enum AggregateSource {
     /// The rows of an event table; each counts at its event time.
     Events(TableId),
     /// The versions of an entity table. A key counts when its versions *come to* match the filter (without one: when the key first
@@ -134,11 +134,11 @@ pub enum Source {
     Versions(TableId),
 }
 
-impl Source {
+impl AggregateSource {
     /// The table of the rows.
     pub fn table(self) -> TableId {
         match self {
-            Source::Events(table) | Source::Versions(table) => table,
+            AggregateSource::Events(table) | AggregateSource::Versions(table) => table,
         }
     }
 }
@@ -264,7 +264,7 @@ impl Target {
 impl Aggregate {
     /// Whether rows can only raise the value, as far as a comparison with `literal` can see.
     fn only_grows(&self, literal: f64) -> bool {
-        let is_log = matches!(self.source, Source::Events(_));
+        let is_log = matches!(self.source, AggregateSource::Events(_));
         match self.quantity {
             Quantity::Rows => true,
             // A later version of a row that counts already may have another value.

@@ -28,7 +28,7 @@ pub struct Name {
 
 /// A column, or all of a table's: always qualified.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Column {
+pub struct ColumnName {
     pub table: Name,
     /// The column; `None` is `*`.
     pub name: Option<Name>,
@@ -44,7 +44,7 @@ pub struct Entity {
     /// The key column; `FOR leads` leaves it out.
     pub key: Option<Name>,
     /// The keys of chosen entities; empty means all.
-    pub ids: Vec<Constant>,
+    pub ids: Vec<WrittenConstant>,
     /// The condition of the entities that qualify, as of the anchor.
     pub filter: Option<Expression>,
     /// The place of table and key.
@@ -63,7 +63,7 @@ pub enum Modifier {
     /// `[RANK | CLASSIFY] [TOP k]`, at least one of them.
     Top {
         /// The first word, if written.
-        ranking: Option<Ranking>,
+        ranking: Option<RankingKind>,
         /// The k of `TOP k`, if written.
         top: Option<i64>,
         span: Span,
@@ -72,7 +72,7 @@ pub enum Modifier {
 
 /// The keyword that asks for items in an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ranking {
+pub enum RankingKind {
     Rank,
     Classify,
 }
@@ -88,14 +88,14 @@ pub enum Expression {
     Not(Box<Expression>),
     /// An operand and a test of its value.
     Test {
-        operand: Operand,
+        operand: TestedValue,
         test: Test,
         span: Span,
     },
     /// `BOOL(condition, start, end, unit)`: it comes to hold within the window.
     Bool(Bool),
     /// An operand by itself: as a whole target, or the name of a condition.
-    Value(Operand),
+    Value(TestedValue),
 }
 
 /// `BOOL(condition, start, end, unit)`
@@ -104,17 +104,17 @@ pub struct Bool {
     /// The condition that comes to hold.
     pub condition: Box<Expression>,
     /// The window, if written.
-    pub window: Option<Window>,
+    pub window: Option<WrittenWindow>,
     pub span: Span,
 }
 
 /// An operand: a value that can be tested or predicted.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Operand {
+pub enum TestedValue {
     /// A column's stored value.
-    Column(Column),
+    Column(ColumnName),
     /// Something counted in a window.
-    Aggregate(Aggregate),
+    Aggregate(AggregateCall),
     /// A bare name: a named target of the configuration.
     Name(Name),
 }
@@ -123,12 +123,12 @@ pub enum Operand {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Test {
     /// `= != < <= > >=`, `IS x`, `IS NOT x`
-    Compare(Comparison, Constant),
+    Compare(Comparison, WrittenConstant),
     /// The test `[NOT] IN (…)`.
     In {
         /// Whether NOT was written.
         negated: bool,
-        list: Vec<Constant>,
+        list: Vec<WrittenConstant>,
     },
     /// The test `IS [NOT] NULL`.
     Null {
@@ -158,14 +158,14 @@ pub enum TextMatch {
 
 /// `FUNCTION(table.column [WHERE …] [, start, end [, unit]])`
 #[derive(Clone, Debug, PartialEq)]
-pub struct Aggregate {
+pub struct AggregateCall {
     pub function: Function,
     /// The column, or `table.*`.
-    pub column: Column,
+    pub column: ColumnName,
     /// The inner WHERE: the condition of the rows that count.
     pub filter: Option<Box<Expression>>,
     /// The window, if written.
-    pub window: Option<Window>,
+    pub window: Option<WrittenWindow>,
     pub span: Span,
 }
 
@@ -221,7 +221,7 @@ impl Function {
 
 /// A window relative to the anchor: (start, end].
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Window {
+pub struct WrittenWindow {
     /// The start, excluded from the window.
     pub start: Start,
     /// The end, included in the window.
@@ -290,7 +290,7 @@ impl Unit {
 
 /// A constant and where it stands.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Constant {
+pub struct WrittenConstant {
     pub kind: ConstantKind,
     pub span: Span,
 }
@@ -308,13 +308,13 @@ pub enum ConstantKind {
     Date(i64),
 }
 
-impl Operand {
+impl TestedValue {
     /// The place in the text.
     pub fn span(&self) -> Span {
         match self {
-            Operand::Column(column) => column.span,
-            Operand::Aggregate(aggregate) => aggregate.span,
-            Operand::Name(name) => name.span,
+            TestedValue::Column(column) => column.span,
+            TestedValue::Aggregate(aggregate) => aggregate.span,
+            TestedValue::Name(name) => name.span,
         }
     }
 }

@@ -6,8 +6,8 @@
 use leadpulse_schema::Comparison;
 
 use crate::syntax::ast::{
-    Aggregate, Bool, Column, Constant, ConstantKind, Entity, Expression, Function, Modifier, Name,
-    Operand, Query, Ranking, Start, Test, TextMatch, Unit, Window,
+    AggregateCall, Bool, ColumnName, ConstantKind, Entity, Expression, Function, Modifier, Name,
+    Query, RankingKind, Start, Test, TestedValue, TextMatch, Unit, WrittenConstant, WrittenWindow,
 };
 use crate::syntax::diagnostic::{Diagnostic, Span, did_you_mean};
 use crate::syntax::lexer::{Token, tokens};
@@ -293,9 +293,9 @@ impl Parser {
             }));
         }
         let ranking = if self.keyword("RANK")? {
-            Some(Ranking::Rank)
+            Some(RankingKind::Rank)
         } else if self.keyword("CLASSIFY")? {
-            Some(Ranking::Classify)
+            Some(RankingKind::Classify)
         } else {
             None
         };
@@ -418,7 +418,7 @@ impl Parser {
         let operand = self.operand()?;
         match self.test()? {
             Some(test) => {
-                if let Operand::Column(Column {
+                if let TestedValue::Column(ColumnName {
                     name: None, span, ..
                 }) = &operand
                 {
@@ -438,7 +438,7 @@ impl Parser {
         }
     }
 
-    fn operand(&mut self) -> Parsed<Operand> {
+    fn operand(&mut self) -> Parsed<TestedValue> {
         if let Token::Word(word) = self.peek()
             && matches!(self.peek_second(), Token::Sign("("))
         {
@@ -451,7 +451,7 @@ impl Parser {
                 let hint = "there are SUM, COUNT, COUNT_DISTINCT, AVG, MIN, MAX and BOOL";
                 return Err(Diagnostic::new(self.span(), message, hint));
             };
-            return self.aggregate(function).map(Operand::Aggregate);
+            return self.aggregate(function).map(TestedValue::Aggregate);
         }
         match self.peek() {
             Token::Integer(_)
@@ -466,25 +466,25 @@ impl Parser {
         }
     }
 
-    fn column_or_name(&mut self) -> Parsed<Operand> {
+    fn column_or_name(&mut self) -> Parsed<TestedValue> {
         let start = self.span();
         let table = self.name("a column (table.column), an aggregate or the name of a target")?;
         if !self.sign(".") {
-            return Ok(Operand::Name(table));
+            return Ok(TestedValue::Name(table));
         }
         let name = if self.sign("*") {
             None
         } else {
             Some(self.name_after_dot()?)
         };
-        Ok(Operand::Column(Column {
+        Ok(TestedValue::Column(ColumnName {
             table,
             name,
             span: self.since(start),
         }))
     }
 
-    fn aggregate(&mut self, function: Function) -> Parsed<Aggregate> {
+    fn aggregate(&mut self, function: Function) -> Parsed<AggregateCall> {
         let start = self.span();
         self.check_case(function.keyword())?;
         self.advance();
@@ -514,7 +514,7 @@ impl Parser {
             ));
         }
         let column = match self.column_or_name()? {
-            Operand::Column(column) => column,
+            TestedValue::Column(column) => column,
             other => {
                 let message = "columns are always written with their table";
                 return Err(Diagnostic::new(
@@ -545,7 +545,7 @@ impl Parser {
                 "{name} takes a column, WHERE, start, end and unit: {name}({column}, 0, 90, days)"
             ),
         )?;
-        Ok(Aggregate {
+        Ok(AggregateCall {
             function,
             column,
             filter,
@@ -554,7 +554,7 @@ impl Parser {
         })
     }
 
-    fn window(&mut self) -> Parsed<Option<Window>> {
+    fn window(&mut self) -> Parsed<Option<WrittenWindow>> {
         if !self.sign(",") {
             return Ok(None);
         }
@@ -574,7 +574,7 @@ impl Parser {
         } else {
             Unit::Days
         };
-        Ok(Some(Window {
+        Ok(Some(WrittenWindow {
             start,
             end,
             unit,
@@ -734,7 +734,7 @@ impl Parser {
         }
     }
 
-    fn constant(&mut self) -> Parsed<Constant> {
+    fn constant(&mut self) -> Parsed<WrittenConstant> {
         let start = self.span();
         let negative = self.sign("-");
         let kind = match self.peek() {
@@ -754,13 +754,13 @@ impl Parser {
             }
         };
         self.advance();
-        Ok(Constant {
+        Ok(WrittenConstant {
             kind,
             span: self.since(start),
         })
     }
 
-    fn word_constant(&mut self, start: Span) -> Parsed<Constant> {
+    fn word_constant(&mut self, start: Span) -> Parsed<WrittenConstant> {
         let kind = if self.keyword("TRUE")? {
             ConstantKind::Bool(true)
         } else if self.keyword("FALSE")? {
@@ -776,10 +776,10 @@ impl Parser {
             };
             return Err(self.unexpected("a constant", &hint));
         };
-        Ok(Constant { kind, span: start })
+        Ok(WrittenConstant { kind, span: start })
     }
 
-    fn list(&mut self) -> Parsed<Vec<Constant>> {
+    fn list(&mut self) -> Parsed<Vec<WrittenConstant>> {
         self.expect_sign("(", "a list stands in parentheses: IN ('MQL', 'SQL')")?;
         let mut items = Vec::new();
         loop {
@@ -803,8 +803,8 @@ impl Parser {
 /// A column or aggregate by itself is no condition; a bare name may stand for one.
 fn require_condition(expression: &Expression) -> Parsed<()> {
     match expression {
-        Expression::Value(operand @ (Operand::Column(_) | Operand::Aggregate(_))) => {
-            let example = if matches!(operand, Operand::Column(_)) {
+        Expression::Value(operand @ (TestedValue::Column(_) | TestedValue::Aggregate(_))) => {
+            let example = if matches!(operand, TestedValue::Column(_)) {
                 "= TRUE"
             } else {
                 "> 0"

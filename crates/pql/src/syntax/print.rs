@@ -5,8 +5,8 @@ use std::fmt::{self, Display, Formatter};
 use leadpulse_schema::Comparison;
 
 use crate::syntax::ast::{
-    Aggregate, Bool, Column, Constant, ConstantKind, Entity, Expression, Modifier, Name, Operand,
-    Query, Ranking, Start, Test, TextMatch, Window,
+    AggregateCall, Bool, ColumnName, ConstantKind, Entity, Expression, Modifier, Name, Query,
+    RankingKind, Start, Test, TestedValue, TextMatch, WrittenConstant, WrittenWindow,
 };
 use crate::syntax::dates::format_date;
 use crate::syntax::parser::is_reserved;
@@ -42,8 +42,8 @@ impl Display for Modifier {
             Modifier::Forecast { steps, .. } => write!(f, "FORECAST {steps} TIMEFRAMES"),
             Modifier::Top { ranking, top, .. } => {
                 let word = match ranking {
-                    Some(Ranking::Rank) => "RANK",
-                    Some(Ranking::Classify) => "CLASSIFY",
+                    Some(RankingKind::Rank) => "RANK",
+                    Some(RankingKind::Classify) => "CLASSIFY",
                     None => "",
                 };
                 f.write_str(word)?;
@@ -99,7 +99,7 @@ impl Display for Name {
     }
 }
 
-impl Display for Column {
+impl Display for ColumnName {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match &self.name {
             Some(name) => write!(f, "{}.{name}", self.table),
@@ -160,7 +160,7 @@ impl Display for Bool {
     }
 }
 
-impl Display for Aggregate {
+impl Display for AggregateCall {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         write!(f, "{}({}", self.function.keyword(), self.column)?;
         if let Some(filter) = &self.filter {
@@ -170,9 +170,9 @@ impl Display for Aggregate {
     }
 }
 
-fn window(f: &mut Formatter<'_>, window: Option<&Window>) -> fmt::Result {
+fn window(f: &mut Formatter<'_>, window: Option<&WrittenWindow>) -> fmt::Result {
     match window {
-        Some(Window {
+        Some(WrittenWindow {
             start, end, unit, ..
         }) => {
             let start = match start {
@@ -185,12 +185,12 @@ fn window(f: &mut Formatter<'_>, window: Option<&Window>) -> fmt::Result {
     }
 }
 
-impl Display for Operand {
+impl Display for TestedValue {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
-            Operand::Column(column) => write!(f, "{column}"),
-            Operand::Aggregate(aggregate) => write!(f, "{aggregate}"),
-            Operand::Name(name) => write!(f, "{name}"),
+            TestedValue::Column(column) => write!(f, "{column}"),
+            TestedValue::Aggregate(aggregate) => write!(f, "{aggregate}"),
+            TestedValue::Name(name) => write!(f, "{name}"),
         }
     }
 }
@@ -244,7 +244,7 @@ pub(crate) fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
-impl Display for Constant {
+impl Display for WrittenConstant {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match &self.kind {
             ConstantKind::Integer(n) => write!(f, "{n}"),

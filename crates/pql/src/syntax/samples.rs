@@ -4,8 +4,8 @@ use leadpulse_schema::Comparison;
 use proptest::prelude::*;
 
 use crate::syntax::ast::{
-    Aggregate, Bool, Column, Constant, ConstantKind, Entity, Expression, Function, Modifier, Name,
-    Operand, Query, Ranking, Start, Test, TextMatch, Unit, Window,
+    AggregateCall, Bool, ColumnName, ConstantKind, Entity, Expression, Function, Modifier, Name,
+    Query, RankingKind, Start, Test, TestedValue, TextMatch, Unit, WrittenConstant, WrittenWindow,
 };
 use crate::syntax::diagnostic::Span;
 
@@ -23,15 +23,15 @@ fn name() -> impl Strategy<Value = Name> {
     .prop_map(|text| Name { text, span: span() })
 }
 
-fn column() -> impl Strategy<Value = Column> {
-    (name(), name()).prop_map(|(table, name)| Column {
+fn column() -> impl Strategy<Value = ColumnName> {
+    (name(), name()).prop_map(|(table, name)| ColumnName {
         table,
         name: Some(name),
         span: span(),
     })
 }
 
-fn constant() -> impl Strategy<Value = Constant> {
+fn constant() -> impl Strategy<Value = WrittenConstant> {
     prop_oneof![
         (-i64::MAX..=i64::MAX).prop_map(ConstantKind::Integer),
         any::<f64>()
@@ -42,7 +42,7 @@ fn constant() -> impl Strategy<Value = Constant> {
         (-60_000_000_000_000_i64..200_000_000_000_000).prop_map(ConstantKind::Date),
         (0_i64..20_000).prop_map(|days| ConstantKind::Date(days * 86_400_000)),
     ]
-    .prop_map(|kind| Constant { kind, span: span() })
+    .prop_map(|kind| WrittenConstant { kind, span: span() })
 }
 
 fn comparison() -> impl Strategy<Value = Comparison> {
@@ -79,7 +79,7 @@ fn test() -> impl Strategy<Value = Test> {
     ]
 }
 
-fn window() -> impl Strategy<Value = Option<Window>> {
+fn window() -> impl Strategy<Value = Option<WrittenWindow>> {
     let start = prop_oneof![Just(Start::Ever), (-400_i64..400).prop_map(Start::At)];
     prop::option::of(
         (
@@ -87,7 +87,7 @@ fn window() -> impl Strategy<Value = Option<Window>> {
             -400_i64..400,
             prop::sample::select(Unit::ALL.to_vec()),
         )
-            .prop_map(|(start, end, unit)| Window {
+            .prop_map(|(start, end, unit)| WrittenWindow {
                 start,
                 end,
                 unit,
@@ -96,7 +96,7 @@ fn window() -> impl Strategy<Value = Option<Window>> {
     )
 }
 
-fn aggregate(condition: impl Strategy<Value = Expression>) -> impl Strategy<Value = Aggregate> {
+fn aggregate(condition: impl Strategy<Value = Expression>) -> impl Strategy<Value = AggregateCall> {
     (
         prop::sample::select(Function::ALL.to_vec()),
         column(),
@@ -108,7 +108,7 @@ fn aggregate(condition: impl Strategy<Value = Expression>) -> impl Strategy<Valu
             if star && function == Function::Count {
                 column.name = None;
             }
-            Aggregate {
+            AggregateCall {
                 function,
                 column,
                 filter: filter.map(Box::new),
@@ -120,9 +120,9 @@ fn aggregate(condition: impl Strategy<Value = Expression>) -> impl Strategy<Valu
 
 fn condition() -> impl Strategy<Value = Expression> {
     let leaf = prop_oneof![
-        3 => (column(), test()).prop_map(|(column, test)| Expression::Test { operand: Operand::Column(column), test, span: span() }),
-        1 => name().prop_map(|name| Expression::Value(Operand::Name(name))),
-        1 => (name(), test()).prop_map(|(name, test)| Expression::Test { operand: Operand::Name(name), test, span: span() }),
+        3 => (column(), test()).prop_map(|(column, test)| Expression::Test { operand: TestedValue::Column(column), test, span: span() }),
+        1 => name().prop_map(|name| Expression::Value(TestedValue::Name(name))),
+        1 => (name(), test()).prop_map(|(name, test)| Expression::Test { operand: TestedValue::Name(name), test, span: span() }),
     ];
     leaf.prop_recursive(4, 24, 4, |inner| {
         prop_oneof![
@@ -135,7 +135,7 @@ fn condition() -> impl Strategy<Value = Expression> {
                 span: span()
             })),
             (aggregate(inner), test()).prop_map(|(aggregate, test)| Expression::Test {
-                operand: Operand::Aggregate(aggregate),
+                operand: TestedValue::Aggregate(aggregate),
                 test,
                 span: span()
             }),
@@ -147,7 +147,7 @@ fn modifier() -> impl Strategy<Value = Option<Modifier>> {
     prop_oneof![
         3 => Just(None),
         1 => (1_i64..9).prop_map(|steps| Some(Modifier::Forecast { steps, span: span() })),
-        1 => prop::option::of(1_i64..9).prop_map(|top| Some(Modifier::Top { ranking: Some(Ranking::Rank), top, span: span() })),
+        1 => prop::option::of(1_i64..9).prop_map(|top| Some(Modifier::Top { ranking: Some(RankingKind::Rank), top, span: span() })),
         1 => (1_i64..9).prop_map(|k| Some(Modifier::Top { ranking: None, top: Some(k), span: span() })),
     ]
 }
@@ -156,8 +156,8 @@ fn modifier() -> impl Strategy<Value = Option<Modifier>> {
 pub(crate) fn query() -> impl Strategy<Value = Query> {
     let target = prop_oneof![
         2 => condition(),
-        1 => aggregate(condition()).prop_map(|aggregate| Expression::Value(Operand::Aggregate(aggregate))),
-        1 => column().prop_map(|column| Expression::Value(Operand::Column(column))),
+        1 => aggregate(condition()).prop_map(|aggregate| Expression::Value(TestedValue::Aggregate(aggregate))),
+        1 => column().prop_map(|column| Expression::Value(TestedValue::Column(column))),
     ];
     let entity = (
         any::<bool>(),
