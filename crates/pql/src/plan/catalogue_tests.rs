@@ -6,7 +6,7 @@ use crate::parse;
 use crate::plan::market::{catalog, planned};
 
 #[test]
-fn plans_say_what_was_understood() {
+fn plans_are_described_in_words() {
     let shown: Vec<String> = [
         "PREDICT SUM(opportunities.amount, 0, 90, days) > 0 FOR EACH ACCOUNTS.ACCOUNT_ID",
         "PREDICT BOOL(LEADS.STATUS = 'Closed Won', 0, 90, days) FOR EACH LEADS.LEAD_ID WHERE LEADS.STATUS = 'MQL'",
@@ -195,7 +195,7 @@ const UNPLANNED: &[&str] = &[
 ];
 
 #[test]
-fn what_is_not_of_the_language_is_told() {
+fn texts_outside_the_language_give_these_faults() {
     let told: Vec<String> = UNPARSED
         .iter()
         .map(|query| format!("{query}\n  {}", parse(query).expect_err(query)))
@@ -204,7 +204,7 @@ fn what_is_not_of_the_language_is_told() {
 }
 
 #[test]
-fn what_has_no_plan_is_told() {
+fn queries_without_a_plan_give_these_faults() {
     let told = UNPLANNED.iter().map(|query| {
         parse(query).unwrap_or_else(|fault| panic!("{}", fault.render(query)));
         format!("{query}\n  {}", planned(query).expect_err(query))

@@ -111,7 +111,7 @@ fn queries_as_they_are_commonly_written_have_plans() {
 }
 
 #[test]
-fn what_the_manual_calls_unsupported_is_refused_and_what_it_offers_instead_is_not() {
+fn the_manual_and_the_planner_agree_on_what_is_unsupported() {
     let (catalog, names) = (shipped(), names());
     let run = |source: &str| parse(source).and_then(|query| plan(&query, &catalog, &names));
     for (refused, instead) in [

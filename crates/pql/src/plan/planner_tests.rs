@@ -391,7 +391,7 @@ fn dates_flags_and_patterns_are_typed_by_their_column() {
 }
 
 #[test]
-fn what_cannot_be_planned_says_where_why_and_what_instead() {
+fn a_query_without_a_plan_names_place_reason_and_correction() {
     const FOR: &str = "FOR EACH accounts.account_id";
     for (query, at, message, hint) in [
         (

@@ -285,7 +285,7 @@ fn nesting_and_length_are_bounded() {
 
 proptest! {
     #[test]
-    fn what_is_printed_parses_to_the_same(query in samples::query()) {
+    fn printed_queries_parse_to_the_same_tree(query in samples::query()) {
         let printed = query.to_string();
         match parse(&printed) {
             Ok(parsed) => prop_assert_eq!(parsed, query, "{}", printed),

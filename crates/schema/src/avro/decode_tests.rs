@@ -668,7 +668,7 @@ fn lists_come_in_blocks_of_either_form() {
 }
 
 #[test]
-fn what_avro_would_refuse_but_rows_can_hold_is_read() {
+fn values_wider_than_avro_allows_are_read() {
     let catalog = catalog();
     let writer = r#"{"type":"record","name":"T","fields":[{"name":"id","type":"long"},{"name":"small","type":"long"},{"name":"ratio","type":"double"},
         {"name":"text","type":{"type":"enum","name":"E","symbols":["one","two"]}},{"name":"seen_at","type":{"type":"long","logicalType":"timestamp-nanos"}},

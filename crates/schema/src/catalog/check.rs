@@ -158,7 +158,7 @@ pub(crate) fn owners_without_cycle(
 }
 
 /// Every node type is connected: a member can reach a root, and every entity or hub table has a neighbour.
-pub(crate) fn everyone_is_reached(
+pub(crate) fn every_table_is_connected(
     catalog: &Catalog,
     drafts: &[Draft],
     list: &mut Vec<SchemaFault>,

@@ -146,7 +146,7 @@ fn build(
     if every_table_read {
         check::one_root(&drafts, folder, &mut faults);
         if every_reference_usable {
-            check::everyone_is_reached(&catalog, &drafts, &mut faults);
+            check::every_table_is_connected(&catalog, &drafts, &mut faults);
         }
     }
     if faults.is_empty() {

@@ -563,7 +563,7 @@ fn faults_of_all_files_come_together() {
 }
 
 #[test]
-fn a_table_nobody_talks_to_is_a_fault() {
+fn a_table_without_neighbours_is_a_fault() {
     let lonely = r#"{"type":"record","name":"Agent","leadpulse":{"table":"agents","role":"hub"},"fields":[{"name":"id","type":"int","leadpulse":{"key":true}}]}"#;
     let mut files = MARKET.to_vec();
     files.push(("agents.avsc", lonely));
