@@ -5,9 +5,12 @@ mod describe;
 mod lint;
 mod planner;
 mod population;
+mod quantity;
+mod reach;
 mod remarks;
 mod resolve;
 mod target;
+mod window;
 
 #[cfg(test)]
 mod catalogue_tests;

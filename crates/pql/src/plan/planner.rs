@@ -2,27 +2,23 @@
 
 use std::collections::BTreeMap;
 
-use leadpulse_schema::{
-    Catalog, Comparison, Condition, DataType, FieldId, Meaning, Role, Table, TableId,
-};
+use leadpulse_schema::{Catalog, Comparison, Condition, DataType, Role, Table, TableId};
 
 use crate::plan::Planned;
-use crate::plan::compile::{field_of, row_condition, type_name};
+use crate::plan::compile::{field_of, row_condition};
 use crate::plan::lint::Lint;
 use crate::plan::population::{index_of, population};
+use crate::plan::quantity::quantity;
+use crate::plan::reach::{aggregated_table, reach, unreachable};
 use crate::plan::remarks;
 use crate::plan::resolve::resolve;
-use crate::plan::{
-    Aggregate, AggregateSource, Plan, Quantity, Reach, Target, TargetExpression, Window,
-};
+use crate::plan::window::future_window;
+use crate::plan::{Aggregate, AggregateSource, Plan, Quantity, Target, TargetExpression};
 use crate::syntax::ast::{
-    self, Bool, ColumnName, ConstantKind, Entity, Expression, Function, Modifier, Query,
-    RankingKind, Start, Test, TestedValue, WrittenConstant,
+    self, Bool, ColumnName, ConstantKind, Entity, Expression, Modifier, Query, RankingKind, Test,
+    TestedValue, WrittenConstant,
 };
 use crate::syntax::diagnostic::{Diagnostic, Span, Within};
-
-/// No window reaches further: a century.
-const MAX_WINDOW_MS: i64 = 36_525 * 86_400_000;
 
 /// Checks a query against the schemas. `names` are the configuration's named targets: name → what may stand after PREDICT.
 ///
@@ -456,75 +452,6 @@ fn stored_value(span: Span, what: &str, hint: String) -> Diagnostic {
     Diagnostic::new(span, message, hint)
 }
 
-/// The quantity of an aggregate, if the column can be aggregated so.
-fn quantity(
-    aggregate: &ast::AggregateCall,
-    field: Option<(FieldId, &DataType)>,
-) -> Planned<Quantity> {
-    let name = aggregate.function.keyword();
-    let column = &aggregate.column;
-    let number = |make: fn(FieldId) -> Quantity| match field {
-        Some((field, DataType::Long | DataType::Double | DataType::Bool)) => Ok(make(field)),
-        Some((_, data_type)) => {
-            let message = format!(
-                "{name} needs a number, {column} is {}",
-                type_name(data_type)
-            );
-            Err(Diagnostic::new(
-                column.span,
-                message,
-                format!("COUNT({column} …) counts its values"),
-            ))
-        }
-        None => Err(Diagnostic::new(
-            column.span,
-            format!("{name} needs a column, not *"),
-            "only COUNT counts whole rows",
-        )),
-    };
-    let unsupported = |why: &str, hint: String| {
-        Err(Diagnostic::new(
-            aggregate.span,
-            format!("{name} is not supported, because {why}"),
-            hint,
-        ))
-    };
-    match (aggregate.function, field) {
-        (Function::Count, None) => Ok(Quantity::Rows),
-        (Function::Count, Some((field, _))) => Ok(Quantity::Values(field)),
-        (Function::CountDistinct, Some((field, data_type))) if *data_type != DataType::TextList => {
-            Ok(Quantity::Distinct(field))
-        }
-        (Function::CountDistinct, _) => {
-            let message =
-                format!("COUNT_DISTINCT needs a column with single values, {column} has none");
-            Err(Diagnostic::new(
-                column.span,
-                message,
-                "count another column",
-            ))
-        }
-        (Function::Sum, _) => number(Quantity::Sum),
-        (Function::Avg, _) => number(Quantity::Mean),
-        (Function::Min, _) => number(Quantity::Min),
-        (Function::Max, _) => number(Quantity::Max),
-        (Function::First | Function::Last, _) => unsupported(
-            "it silently drops every entity without a row in the window",
-            format!(
-                "count the rows that have the value: COUNT({}.* WHERE {column} = …, 0, 90, days) > 0",
-                column.table
-            ),
-        ),
-        (Function::ListDistinct, _) => unsupported(
-            "a task gives one number for each entity and ranks no items",
-            format!(
-                "predict one item with COUNT({}.* WHERE {column} = …, 0, 90, days) > 0, or how many with COUNT_DISTINCT({column}, 0, 90, days)",
-                column.table
-            ),
-        ),
-    }
-}
-
 /// A count is 0 or more: a comparison that says only this, or denies it, is a slip.
 fn check_count(comparison: Comparison, literal: f64, span: Span) -> Planned<()> {
     let verdict = match comparison {
@@ -540,172 +467,4 @@ fn check_count(comparison: Comparison, literal: f64, span: Span) -> Planned<()> 
         format!("a count is 0 or more: this is {verdict} true"),
         "write > 0 for at least one, = 0 for none",
     ))
-}
-
-fn future_window(window: &ast::WrittenWindow) -> Planned<Window> {
-    let start = match window.start {
-        Start::At(start) if start >= 0 => start,
-        _ => {
-            let hint = "start at 0 or later: 0, 90, days; what happened before the anchor goes into WHERE after the entity";
-            return Err(Diagnostic::new(
-                window.span,
-                "a target lies after the anchor, this window starts before it",
-                hint,
-            ));
-        }
-    };
-    if start >= window.end {
-        return Err(inverted(window));
-    }
-    let longest = window.end.checked_mul(window.unit.longest_ms());
-    if longest.is_none_or(|ms| ms > MAX_WINDOW_MS) {
-        return Err(Diagnostic::new(
-            window.span,
-            "the window is longer than a century",
-            "check the unit",
-        ));
-    }
-    Ok(Window {
-        start,
-        end: window.end,
-        unit: window.unit,
-    })
-}
-
-/// The error for a window that ends before it starts, or is empty.
-pub(crate) fn inverted(window: &ast::WrittenWindow) -> Diagnostic {
-    let start = match window.start {
-        Start::At(start) => start,
-        Start::Ever => i64::MIN,
-    };
-    let unit = window.unit.keyword();
-    if start == window.end {
-        let message =
-            format!("the window is empty: it is (start, end], from {start} to {start} {unit}");
-        let hint = if start == 0 {
-            "0, 90, days is the 90 days after the anchor; -90, 0, days the 90 before"
-        } else {
-            "let it end later than it starts"
-        };
-        Diagnostic::new(window.span, message, hint)
-    } else {
-        let message = format!(
-            "the window ends before it starts: from {start} to {} {unit}",
-            window.end
-        );
-        Diagnostic::new(
-            window.span,
-            message,
-            format!(
-                "the earlier bound comes first: {}, {start}, {unit}",
-                window.end
-            ),
-        )
-    }
-}
-
-/// The one table whose columns a condition names: that of its first column.
-pub(crate) fn aggregated_table<'a>(
-    catalog: &'a Catalog,
-    condition: &Expression,
-    span: Span,
-) -> Planned<&'a Table> {
-    fn first(expression: &Expression) -> Option<&ColumnName> {
-        match expression {
-            Expression::And(parts) | Expression::Or(parts) => parts.iter().find_map(first),
-            Expression::Not(inner) => first(inner),
-            Expression::Test {
-                operand: TestedValue::Column(column),
-                ..
-            } => Some(column),
-            _ => None,
-        }
-    }
-    match first(condition) {
-        Some(column) => Ok(field_of(catalog, column).0),
-        None => {
-            let hint =
-                "aggregates are compared without BOOL: COUNT(opportunities.*, 0, 90, days) > 0";
-            Err(Diagnostic::new(
-                span,
-                "BOOL takes a condition on the columns of one table",
-                hint,
-            ))
-        }
-    }
-}
-
-/// How rows of `table` find the entity they count for, and the references that lead there too but are not used. Where a member was
-/// before leads nowhere.
-pub(crate) fn reach(
-    catalog: &Catalog,
-    table: &Table,
-    entity: &Table,
-) -> Option<(Reach, Vec<FieldId>)> {
-    if table.id == entity.id {
-        return Some((Reach::Itself, Vec::new()));
-    }
-    let mut others: Vec<FieldId> = table
-        .fields
-        .iter()
-        .filter(|f| {
-            f.reference
-                .is_some_and(|r| r.table == entity.id && r.meaning != Meaning::Previous)
-                && !table.owners.contains(&f.id)
-        })
-        .map(|f| f.id)
-        .collect();
-    if entity.role == Role::Root && leads_to(catalog, table, entity.id, 0) {
-        return Some((Reach::Cell, others));
-    }
-    let owned = table.owners.iter().any(|f| {
-        table
-            .field_at(*f)
-            .reference
-            .is_some_and(|r| r.table == entity.id)
-    });
-    if owned {
-        return Some((Reach::Owner, others));
-    }
-    if others.is_empty() || table.role == Role::Hub {
-        return None;
-    }
-    let first = others.remove(0);
-    Some((Reach::Reference(first), others))
-}
-
-/// Whether following owner references can arrive at `target`. Chains are no longer than there are tables.
-fn leads_to(catalog: &Catalog, table: &Table, target: TableId, steps: usize) -> bool {
-    steps <= catalog.tables.len()
-        && table
-            .owners
-            .iter()
-            .filter_map(|f| table.field_at(*f).reference)
-            .any(|r| {
-                r.table == target || leads_to(catalog, catalog.table_at(r.table), target, steps + 1)
-            })
-}
-
-/// The error for rows that cannot be counted for the entity.
-pub(crate) fn unreachable(
-    catalog: &Catalog,
-    table: &Table,
-    entity: &Table,
-    span: Span,
-) -> Diagnostic {
-    let counted: Vec<&str> = catalog
-        .tables
-        .iter()
-        .filter(|t| reach(catalog, t, entity).is_some())
-        .map(|t| t.name.as_str())
-        .collect();
-    let message = format!(
-        "rows of {} cannot be counted for {}, because no reference leads from one to the other",
-        table.name, entity.name
-    );
-    Diagnostic::new(
-        span,
-        message,
-        format!("for {} rows of {} count", entity.name, counted.join(", ")),
-    )
 }

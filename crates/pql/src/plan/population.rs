@@ -12,7 +12,7 @@ use crate::plan::Planned;
 use crate::plan::Reach;
 use crate::plan::compile::{column_test, field_of, fold, row_condition, type_name};
 use crate::plan::lint::{Lint, LintKind};
-use crate::plan::planner::{aggregated_table, reach, unreachable};
+use crate::plan::reach::{aggregated_table, reach, unreachable};
 use crate::syntax::ast::{
     AggregateCall, Bool, ConstantKind, Expression, Function, Start, Test, TestedValue, Unit,
     WrittenWindow,
@@ -276,7 +276,7 @@ fn past_days(window: &WrittenWindow) -> Planned<(Option<i64>, i64)> {
         Start::At(units) => Some(days(units)?),
     };
     match start {
-        Some(start) if start >= end => Err(crate::plan::planner::inverted(window)),
+        Some(start) if start >= end => Err(crate::plan::window::inverted(window)),
         _ => Ok((start, end)),
     }
 }
