@@ -46,7 +46,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use leadpulse_learn::Anchors;
+use leadpulse_project::Anchors;
 use leadpulse_sim::{MarketOptions, World};
 
 use crate::config::Loaded;

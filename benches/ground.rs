@@ -11,9 +11,11 @@ use tempfile::TempDir;
 use leadpulse_engine::ports::{InputPartition, RecordBatch, SchemaStore};
 use leadpulse_engine::{ClockMode, Task};
 use leadpulse_graph::{DAY_MS, owner_of};
+use leadpulse_history::{FileSource, Replay};
 use leadpulse_kafka::KafkaMetrics;
-use leadpulse_learn::{FileSource, Project, Replay, TrainOptions, TrainTask, train};
+use leadpulse_learn::{TrainOptions, TrainTask, train};
 use leadpulse_model::{Bundle, FitOptions, Regularisation};
+use leadpulse_project::Project;
 use leadpulse_schema::{
     Catalog, Operation, Position, Role, Row, RowBatch, RowEncoder, Value, encode_frame,
 };
@@ -175,7 +177,7 @@ impl Ground {
     /// What the engine predicts.
     pub fn tasks(&self) -> Result<Vec<Task>> {
         let task =
-            |(planned, configured): (&leadpulse_learn::TaskPlan, &crate::config::TaskConfig)| {
+            |(planned, configured): (&leadpulse_project::TaskPlan, &crate::config::TaskConfig)| {
                 Ok(Task {
                     name: planned.name.as_str().into(),
                     entity: planned.plan.entity,

@@ -16,7 +16,8 @@ use leadpulse_engine::{
 };
 use leadpulse_features::Scorer;
 use leadpulse_graph::{CellRef, Graph, GraphOptions, Tracking, owner_of};
-use leadpulse_learn::{Project, Replay};
+use leadpulse_history::Replay;
+use leadpulse_project::Project;
 use leadpulse_schema::{Frame, Role, RowBatch};
 
 use crate::gauge::{Span, Table, best_of, load, mean_of, number, resident_bytes, timed};

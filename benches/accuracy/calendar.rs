@@ -1,6 +1,6 @@
 //! Which moments are for what: the same for every model.
 
-use leadpulse_learn::Anchors;
+use leadpulse_project::Anchors;
 
 use crate::history::DAY_MS;
 

@@ -5,11 +5,10 @@ use std::collections::HashMap;
 use anyhow::{Context, Result};
 use leadpulse_features::Scorer;
 use leadpulse_graph::{CellRef, Graph, Tracking};
-use leadpulse_learn::{
-    Backtest, FileSource, Project, Replay, TaskPlan, TrainOptions, TrainReport, TrainTask,
-    backtest, train,
-};
+use leadpulse_history::{FileSource, Replay};
+use leadpulse_learn::{Backtest, TrainOptions, TrainReport, TrainTask, backtest, train};
 use leadpulse_model::{Bundle, DeletionTest, FitOptions};
+use leadpulse_project::{Project, TaskPlan};
 use leadpulse_schema::RowBatch;
 
 use crate::calendar::{Calendar, WARMUP_DAYS};

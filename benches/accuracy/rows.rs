@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use leadpulse_learn::Files;
+use leadpulse_history::Files;
 use leadpulse_schema::{Catalog, Role, RowBatch};
 
 use crate::calendar::{Calendar, HORIZON_DAYS};

@@ -6,8 +6,9 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
-use leadpulse_learn::{Files, Project, TaskPlan};
+use leadpulse_history::Files;
 use leadpulse_model::{BinaryMetrics, FitOptions};
+use leadpulse_project::{Project, TaskPlan};
 use leadpulse_sim::{MarketOptions, World};
 
 use crate::calendar::Calendar;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use anyhow::{Context, Result};
-use leadpulse_learn::FileSource;
+use leadpulse_history::FileSource;
 use leadpulse_schema::Catalog;
 use leadpulse_sim::{Market, MarketOptions, Milestone, World, bayes, write_files};
 use tempfile::TempDir;

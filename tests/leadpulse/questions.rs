@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use leadpulse_features::Scorer;
 use leadpulse_graph::GraphOptions;
-use leadpulse_learn::{
-    FileSource, Period, Project, TaskPlan, TaskSource, TrainOptions, TrainTask, judge, train,
-};
+use leadpulse_history::FileSource;
+use leadpulse_learn::{Period, TrainOptions, TrainTask, judge, train};
 use leadpulse_model::{FitOptions, Regularisation};
+use leadpulse_project::{Project, TaskPlan, TaskSource};
 use leadpulse_schema::{Catalog, FileOptions};
 use leadpulse_sim::{KNOWN_AT, Knobs, Market, MarketOptions, TABLES, write_files};
 

@@ -9,9 +9,9 @@ use leadpulse_engine::{
 };
 use leadpulse_graph::{GraphOptions, Tracking};
 use leadpulse_kafka::{FolderStore, OwnedRecord};
-use leadpulse_learn::{Anchors, Project, TaskSource};
 use leadpulse_model::Bundle;
 use leadpulse_policy::PolicyOptions;
+use leadpulse_project::{Anchors, Project, TaskSource};
 use leadpulse_schema::Catalog;
 
 use super::scenario::{OUTPUTS, Scenario};

@@ -15,8 +15,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use leadpulse_learn::{FileSource, Project, TaskPlan};
+use leadpulse_history::FileSource;
 use leadpulse_model::Bundle;
+use leadpulse_project::{Project, TaskPlan};
 
 use crate::config::Loaded;
 
@@ -138,7 +139,7 @@ pub fn parse_moment(text: &str) -> Result<i64, String> {
 
 /// A duration such as 90d, in milliseconds.
 pub fn parse_duration(text: &str) -> Result<i64, String> {
-    leadpulse_learn::parse_duration_ms(text)
+    leadpulse_project::parse_duration_ms(text)
         .ok_or_else(|| format!("{text:?} is not a duration; write e.g. 24h or 90d"))
 }
 

@@ -24,7 +24,7 @@ use leadpulse_kafka::{
     FolderStore, HttpRegistry, KafkaMetrics, KafkaOptions, KafkaOutputLog, KafkaSink, KafkaSource,
     MockSink, TopicSpec, TopicWatch, ensure_topics, output_topics,
 };
-use leadpulse_learn::Project;
+use leadpulse_project::Project;
 use leadpulse_server::{BandView, Handle, ServerOptions, ServerState, TaskView, serve};
 
 use crate::config::{Config, Loaded};

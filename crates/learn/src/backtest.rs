@@ -5,20 +5,20 @@ use std::io::{Read, Write};
 use leadpulse_features::Scorer;
 
 use crate::predict::{Ask, Bound, TaskJudgement, predict};
-use crate::project::{Project, TaskPlan};
-use crate::sources::{FileSource, Files};
 use crate::walk::Walk;
 use crate::{LearnError, Progress};
+use leadpulse_history::{FileSource, Files};
+use leadpulse_project::{Project, TaskPlan};
 
-/// Why rows cannot be read.
+/// A fault of the rows to score.
 #[derive(Debug, thiserror::Error)]
 pub enum RowsError {
     /// A column is missing.
     #[error("the rows need a column {wanted}; they have {found}")]
     MissingColumn {
-        /// What is needed.
+        /// The columns that are needed.
         wanted: String,
-        /// What there is.
+        /// The columns that the header has.
         found: String,
     },
     /// A value cannot be read.
@@ -26,17 +26,14 @@ pub enum RowsError {
     Value {
         /// The line, from 1.
         line: u64,
-        /// The column.
         column: String,
-        /// The value.
         value: String,
-        /// What was expected.
+        /// The expected value, for people.
         expected: String,
     },
     /// The table cannot be read or written.
     #[error("the rows cannot be read or written: {0}")]
     Csv(#[from] csv::Error),
-    /// Likewise.
     #[error("the rows cannot be written: {0}")]
     Io(#[from] std::io::Error),
 }
@@ -139,15 +136,12 @@ fn read_rows(rows: impl Read, project: &Project, tasks: &[&TaskPlan]) -> Result<
     })
 }
 
-/// What to score with what.
+/// The job of a backtest: a bundle, and the part of the files that it scores.
 pub struct Backtest<'a> {
-    /// The deployment.
     pub project: &'a Project,
     /// The tasks. With several, the rows say in a column `task` which they are of.
     pub tasks: &'a [&'a TaskPlan],
-    /// The files.
     pub sources: &'a [FileSource],
-    /// The bundle.
     pub scorer: &'a dyn Scorer,
     /// Nothing known after this moment is used, whatever a row's timestamp; milliseconds.
     pub freeze_at_ms: Option<i64>,

@@ -9,11 +9,11 @@ use leadpulse_graph::{CellRef, EntityId, Graph};
 use leadpulse_model::{CellRow, CellStore, Example, ExampleSet};
 use leadpulse_schema::{Role, RowBatch, TableId};
 
-use crate::outcomes::{Chronicle, Seen, Tally};
-use crate::project::{Project, TaskPlan};
-use crate::sources::Files;
+use crate::labels::{Chronicle, Seen, Tally};
 use crate::walk::{BATCH_ROWS, Due, Schedule, Walk};
 use crate::{LearnError, Progress};
+use leadpulse_history::Files;
+use leadpulse_project::{Project, TaskPlan};
 
 /// Cells encoded at a time.
 const CHUNK_CELLS: usize = 256;
@@ -34,14 +34,14 @@ pub struct Extent {
     pub first_ms: i64,
     /// Known time of the last row, milliseconds.
     pub last_ms: i64,
-    /// Rows.
+    /// The number of rows of all tables.
     pub rows: u64,
 }
 
-/// What one pass over the files finds.
+/// The findings of one pass over the files.
 #[derive(Clone, Debug)]
 pub struct Survey {
-    /// Vocabularies from what is known by the moment asked for.
+    /// Vocabularies of the rows known by the given moment.
     pub spec: FeatureSpec,
     /// The extent of the whole.
     pub extent: Extent,
@@ -111,7 +111,7 @@ pub(crate) fn eligible(graph: &Graph, task: &TaskPlan, as_of_ms: i64) -> Vec<(Ce
     found
 }
 
-/// Whom a task is asked about: those of `due` that are in its population.
+/// The entities of `due` that are in the task's population.
 pub(crate) fn asked(
     graph: &Graph,
     task: &TaskPlan,
@@ -134,20 +134,15 @@ pub(crate) fn asked(
     only.iter().filter_map(place).collect()
 }
 
-/// What examples are taken of, and when.
+/// The job of collecting: the examples to take, and their moments.
 #[derive(Clone, Copy, Debug)]
 pub struct Harvest<'a> {
-    /// The deployment.
     pub project: &'a Project,
-    /// The tasks.
     pub tasks: &'a [&'a TaskPlan],
-    /// The files.
     pub files: &'a Files,
     /// How cells are encoded.
     pub plan: &'a FeaturePlan,
-    /// The history.
     pub extent: Extent,
-    /// The split.
     pub split: Split,
     /// No anchors of whole populations this soon after the first event, milliseconds.
     pub warmup_ms: i64,
@@ -164,9 +159,9 @@ pub struct Collected {
     pub validation: ExampleSet,
     /// All anchors, outcomes as far as they were known at the test's start.
     pub refit: ExampleSet,
-    /// What became of the training anchors' rows.
+    /// The counts of training anchors' rows by outcome.
     pub training_tally: Tally,
-    /// What became of the validation anchors' rows.
+    /// The counts of validation anchors' rows by outcome.
     pub validation_tally: Tally,
 }
 
@@ -285,7 +280,7 @@ pub fn collect(
     Ok(collected.collect())
 }
 
-/// Encodes the cells that the due tasks ask about, each once, and keeps who is asked about.
+/// Encodes the cells of the due entities, each once, and keeps the entities.
 fn take(
     graph: &Graph,
     tasks: &[&TaskPlan],

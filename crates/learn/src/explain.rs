@@ -1,23 +1,19 @@
-//! Why scores were what they were: entities as of a past moment, each with its score, what moved it and what was there to be seen.
+//! Explanations of past scores: entities as of a moment, each with its score, contributions and evidence.
 
 use leadpulse_features::{Evidence, Explanation, Scorer};
 use leadpulse_graph::{CellRef, Graph, Node};
 
 use crate::predict::Bound;
-use crate::project::{Project, TaskPlan};
-use crate::sources::{FileSource, Files};
 use crate::walk::Walk;
 use crate::{LearnError, Progress};
+use leadpulse_history::{FileSource, Files};
+use leadpulse_project::{Project, TaskPlan};
 
-/// What to explain with what.
+/// The job of explaining: a bundle, a task, and a past moment.
 pub struct Explain<'a> {
-    /// The deployment.
     pub project: &'a Project,
-    /// The task.
     pub task: &'a TaskPlan,
-    /// The files.
     pub sources: &'a [FileSource],
-    /// The bundle.
     pub scorer: &'a dyn Scorer,
     /// The moment, milliseconds: nothing known later is used.
     pub as_of_ms: i64,
@@ -26,11 +22,10 @@ pub struct Explain<'a> {
 /// An entity at the moment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Explained {
-    /// Its key.
     pub key: String,
-    /// Why the task does not ask about it, in words.
+    /// The reason that the task does not score it, in words; `None` for one that it scores.
     pub absence: Option<String>,
-    /// What it would be scored and why, also outside the task's population; none for one that was merged into another.
+    /// The score and its reasons, also outside the task's population; `None` for an entity that was merged into another.
     pub why: Option<Why>,
 }
 
@@ -41,7 +36,7 @@ pub struct Why {
     pub probability: f64,
     /// The logit, and what each group of the scorer's layout adds to it.
     pub explanation: Explanation,
-    /// What was there to be seen of each group, in the layout's order.
+    /// The evidence of each group, in the layout's order.
     pub evidence: Vec<Evidence>,
 }
 

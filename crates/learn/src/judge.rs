@@ -7,22 +7,18 @@ use leadpulse_graph::EntityId;
 
 use crate::backtest::RowsError;
 use crate::collect::{Survey, asked, survey};
-use crate::outcomes::{Chronicle, Seen, Tally};
+use crate::labels::{Chronicle, Seen, Tally};
 use crate::predict::{Ask, Bound, TaskJudgement, predict};
-use crate::project::{Project, TaskPlan};
-use crate::sources::{FileSource, Files};
 use crate::walk::{Schedule, Walk};
 use crate::{LearnError, Progress};
+use leadpulse_history::{FileSource, Files};
+use leadpulse_project::{Project, TaskPlan};
 
-/// What to judge, and over which part of the files.
+/// The job of judging: a bundle, and the part of the files it is judged on.
 pub struct Period<'a> {
-    /// The deployment.
     pub project: &'a Project,
-    /// The tasks.
     pub tasks: &'a [&'a TaskPlan],
-    /// The files.
     pub sources: &'a [FileSource],
-    /// The bundle.
     pub scorer: &'a dyn Scorer,
     /// The first moment at which anyone is scored, milliseconds.
     pub from_ms: i64,

@@ -1,10 +1,10 @@
-//! What would know the future, and is refused: fields whose past is not in the files.
+//! Refusal of leaks: fields that would know the future, because their past is not in the files.
 
-use leadpulse_pql::Source;
+use leadpulse_pql::AggregateSource;
 use leadpulse_schema::{Condition, Field, FieldId, Operand, Table};
 
 use crate::LearnError;
-use crate::project::{Project, TaskPlan};
+use leadpulse_project::{Project, TaskPlan};
 
 fn columns(condition: &Condition, found: &mut Vec<FieldId>) {
     match condition {
@@ -66,7 +66,7 @@ pub(crate) fn refuse_leaks(
         );
     }
     for aggregate in &task.plan.target.aggregates {
-        let Source::Versions(table) = aggregate.source else {
+        let AggregateSource::Versions(table) = aggregate.source else {
             continue;
         };
         let table = project.catalog.table_at(table);

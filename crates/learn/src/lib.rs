@@ -4,35 +4,28 @@
 //! anchor reaches its example, and nothing known after a split reaches the part before it; files are streamed, whatever their size and
 //! order.
 
-mod anchors;
 mod backtest;
 mod collect;
 mod explain;
 mod judge;
+mod labels;
 mod leaks;
-mod outcomes;
 mod predict;
-mod project;
-mod sources;
-mod spill;
 mod train;
 mod walk;
 
 #[cfg(test)]
 mod tests;
 
+use leadpulse_history::HistoryError;
 use leadpulse_model::{BundleError, FitError};
-use leadpulse_schema::FileError;
 
-pub use anchors::{Anchors, AnchorsError, parse_duration_ms};
 pub use backtest::{Backtest, RowsError, backtest};
 pub use collect::{Collected, Extent, Harvest, Split, Survey, collect, survey};
 pub use explain::{Explain, Explained, Why, explain};
 pub use judge::{Period, judge};
-pub use outcomes::Tally;
+pub use labels::Tally;
 pub use predict::TaskJudgement;
-pub use project::{Project, QueryError, TaskPlan, TaskSource};
-pub use sources::{FileSource, Files, Replay};
 pub use train::{
     LabelCount, TaskReport, TrainOptions, TrainReport, TrainTask, count_labels, train,
 };
@@ -40,63 +33,45 @@ pub use train::{
 /// How far a long job is.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Progress {
-    /// Rows replayed.
+    /// The replay of the files.
     Replay {
-        /// So far.
+        /// Rows read so far.
         rows: u64,
-        /// Of how many.
+        /// Rows of the whole; 0 if unknown.
         of: u64,
     },
-    /// Training.
+    /// The fit of a network.
     Fit {
-        /// Share done, 0–1.
+        /// The share done, from 0 to 1.
         done_ratio: f64,
-        /// What it is at.
+        /// The present step, in words.
         message: String,
     },
 }
 
-/// Why training or a backtest failed.
+/// A training, backtest or explanation that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum LearnError {
-    /// A file cannot be read.
+    /// A file cannot be read, or not be sorted.
     #[error(transparent)]
-    File(#[from] FileError),
-    /// A file that is not in order cannot be sorted.
-    #[error(
-        "{file} is not in order of known time, and sorting it in the temporary folder {folder} failed: {source}; \
-         make room there, or name another folder with TMPDIR"
-    )]
-    Spill {
-        /// The file.
-        file: String,
-        /// Where temporary files are.
-        folder: String,
-        /// Why.
-        source: std::io::Error,
-    },
+    History(#[from] HistoryError),
     /// There is nothing to replay.
     #[error("the files hold no events: check the data folder and the file patterns of the sources")]
     NoEvents,
     /// The configuration has no such task.
     #[error("there is no task {task:?} in the configuration (there are: {known})")]
     NoSuchTask {
-        /// The name asked for.
+        /// The name as given.
         task: String,
         /// The names there are.
         known: String,
     },
-    /// Nobody of that name was known.
+    /// No entity had these keys at the moment.
     #[error(
         "nothing was known at that moment about these of {table}: {keys}; check how they are written, and the moment"
     )]
-    NotKnown {
-        /// Their table.
-        table: String,
-        /// Their keys.
-        keys: String,
-    },
-    /// Nothing to train.
+    NotKnown { table: String, keys: String },
+    /// The list of tasks is empty.
     #[error("there is no task to train: add one to the configuration")]
     NoTask,
     /// Tasks that cannot share a trunk.
@@ -107,7 +82,7 @@ pub enum LearnError {
     Using {
         /// The first task and its tables.
         first: String,
-        /// Another.
+        /// The other task and its tables.
         other: String,
     },
     /// The split leaves nothing.
@@ -116,9 +91,8 @@ pub enum LearnError {
     /// A filter or target looks at something whose past is not in the files.
     #[error("task {task:?} would leak: {message}")]
     Leak {
-        /// The task.
         task: String,
-        /// What, and what to supply.
+        /// The field, and the data to supply.
         message: String,
     },
     /// The network could not be fitted.

@@ -6,7 +6,7 @@ use leadpulse_model::{BinaryMetrics, RegressionMetrics};
 use leadpulse_pql::TargetKind;
 
 use crate::LearnError;
-use crate::project::TaskPlan;
+use leadpulse_project::TaskPlan;
 
 /// Cells scored at a time.
 const CHUNK_CELLS: usize = 512;
@@ -16,7 +16,7 @@ const CHUNK_CELLS: usize = 512;
 pub(crate) struct Bound<'a> {
     pub task: &'a TaskPlan,
     pub scorer: &'a dyn Scorer,
-    /// Its place among the scorer's tasks.
+    /// Index among the scorer's tasks.
     pub index: usize,
 }
 
@@ -58,7 +58,7 @@ impl<'a> Bound<'a> {
     }
 }
 
-/// One question: whom, of which task, and a number of the caller's.
+/// An entity to score for a task, with a number of the caller's.
 pub(crate) struct Ask {
     pub at: CellRef,
     pub entity: EntityId,
@@ -67,7 +67,7 @@ pub(crate) struct Ask {
 }
 
 /// Answers all questions of a moment: each cell is encoded once. `each` gets the caller's number and the probability (or value);
-/// entities without a row of their own are passed over.
+/// entities without a row of their own are skipped.
 pub(crate) fn predict(
     graph: &Graph,
     tasks: &[Bound<'_>],
@@ -111,15 +111,14 @@ pub(crate) fn predict(
 /// How good the predictions of a task are.
 #[derive(Clone, Debug, Default)]
 pub struct TaskJudgement {
-    /// The task.
     pub task: String,
-    /// Rows asked about.
+    /// Rows that were asked about.
     pub rows: usize,
     /// Rows scored: their entity was known at their moment.
     pub scored: usize,
-    /// Where outcomes are known and the target is a condition.
+    /// Metrics of a condition, where outcomes are known.
     pub binary: Option<BinaryMetrics>,
-    /// Where outcomes are known and the target is a number.
+    /// Metrics of a number, where outcomes are known.
     pub regression: Option<RegressionMetrics>,
 }
 

@@ -9,6 +9,10 @@ use leadpulse_graph::{CellRef, GraphOptions, Tracking};
 use leadpulse_model::{FitOptions, Outcome, Regularisation};
 use leadpulse_schema::{Catalog, FileOptions, Role, Row, RowBatch};
 
+use leadpulse_history::{FileSource, Files};
+
+use leadpulse_project::{Project, TaskPlan, TaskSource};
+
 use crate::*;
 
 const DAY_MS: i64 = 86_400_000;

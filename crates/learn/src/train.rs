@@ -7,19 +7,18 @@ use leadpulse_pql::TargetKind;
 use serde_json::{Map, Value, json};
 
 use crate::collect::{Collected, Extent, Harvest, Split, Survey, asked, collect, survey};
+use crate::labels::{Chronicle, Tally};
 use crate::leaks::refuse_leaks;
-use crate::outcomes::{Chronicle, Tally};
-use crate::project::{Project, TaskPlan};
-use crate::sources::{FileSource, Files};
 use crate::walk::{Schedule, Walk};
 use crate::{LearnError, Progress};
+use leadpulse_history::{FileSource, Files};
+use leadpulse_project::{Project, TaskPlan};
 
 const DAY_MS: i64 = 86_400_000;
 
 /// A task, and how it is trained.
 #[derive(Clone, Debug)]
 pub struct TrainTask<'a> {
-    /// The task.
     pub plan: &'a TaskPlan,
     /// Settings of its fit.
     pub fit: FitOptions,
@@ -55,31 +54,28 @@ impl Default for TrainOptions {
     }
 }
 
-/// What a training saw.
+/// The findings of a training.
 #[derive(Clone, Debug)]
 pub struct TrainReport {
-    /// The split.
     pub split: Split,
-    /// The history.
     pub extent: Extent,
     /// Rows that could not be used.
     pub rejected: u64,
     /// Cells stored for the examples of all tasks.
     pub cells: usize,
-    /// What they take in memory, bytes.
+    /// The memory of the cells, bytes.
     pub cell_bytes: usize,
     /// Per task, in the bundle's order.
     pub tasks: Vec<TaskReport>,
 }
 
-/// What the training of a task saw, and how good it is on validation.
+/// The findings of one task's training, and its quality on validation.
 #[derive(Clone, Debug)]
 pub struct TaskReport {
-    /// Its name.
     pub name: String,
     /// Training examples; of hazards also those whose window had not closed.
     pub training: usize,
-    /// Validation examples.
+    /// The number of validation examples.
     pub validation: usize,
     /// The rows of training anchors.
     pub training_tally: Tally,
@@ -109,7 +105,7 @@ pub fn train(
     } = survey(project, &files, options.val_from_ms)?;
     for task in tasks {
         refuse_leaks(project, task.plan, &changing)?;
-        for lint in task.plan.lints_on(extent) {
+        for lint in task.plan.lints_on(extent.first_ms, extent.last_ms) {
             tracing::warn!(task = task.plan.name, "{lint}");
         }
     }
@@ -383,9 +379,8 @@ fn split(
 /// How often a task's target came true, at its own anchors.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LabelCount {
-    /// The history.
     pub extent: Extent,
-    /// Different anchors.
+    /// The number of different anchors.
     pub anchors: usize,
     /// (entity, anchor) pairs of the population whose window has closed, and what became of them.
     pub tally: Tally,

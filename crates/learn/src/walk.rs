@@ -1,4 +1,4 @@
-//! History passes: the graph is brought from moment to moment, and tasks are asked at their anchors.
+//! The walk through a history: the graph moves from moment to moment, and tasks are due at their anchors.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -6,11 +6,11 @@ use std::collections::BinaryHeap;
 use leadpulse_graph::{EntityId, Graph, RowOutcome, Tracking};
 use leadpulse_schema::{Row, RowBatch};
 
-use crate::anchors::Anchors;
-use crate::outcomes::Chronicle;
-use crate::project::{Project, TaskPlan};
-use crate::sources::{Files, Replay};
+use crate::labels::Chronicle;
 use crate::{LearnError, Progress};
+use leadpulse_history::{Files, Replay};
+use leadpulse_project::Anchors;
+use leadpulse_project::{Project, TaskPlan};
 
 /// Rows applied at a time.
 pub(crate) const BATCH_ROWS: usize = 8192;
@@ -127,7 +127,7 @@ impl Walk {
     }
 }
 
-/// A task that is to be asked at a moment.
+/// A task that is due at a moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Due {
     /// Index of the task.
@@ -136,12 +136,12 @@ pub(crate) struct Due {
     pub only: Option<Vec<EntityId>>,
 }
 
-/// When which task is asked.
+/// The moments at which tasks are due.
 #[derive(Debug)]
 pub(crate) struct Schedule {
-    /// Per task its rule and the first and last moment at which it may be asked.
+    /// Per task the rule of anchors, with the first and last moment that may be one.
     rules: Vec<(Anchors, i64, i64)>,
-    /// (moment, task, entity or everyone)
+    /// (moment, task, entity or the whole population)
     queue: BinaryHeap<Reverse<(i64, usize, Option<EntityId>)>>,
 }
 
@@ -199,7 +199,7 @@ impl Schedule {
             .unwrap_or(i64::MAX)
     }
 
-    /// The next moment.
+    /// The next moment at which a task is due.
     pub fn peek_ms(&self) -> Option<i64> {
         self.queue.peek().map(|Reverse((moment_ms, ..))| *moment_ms)
     }
@@ -214,7 +214,7 @@ impl Schedule {
             && moment_ms == now_ms
         {
             self.queue.pop();
-            // Everyone comes before single entities, entities in their order.
+            // The whole population comes before single entities, entities in their order.
             match (due.last_mut().filter(|d| d.task == task), entity) {
                 (Some(Due { only: None, .. }), _) => {}
                 (

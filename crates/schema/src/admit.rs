@@ -1,18 +1,18 @@
-//! What every row must have, whichever way it came in.
+//! Admission: the conditions of every row, whichever reader filled it.
 
 use crate::catalog::{Role, Table};
 use crate::row::{Operation, RowBuilder, Value};
 
-/// Why a complete row is not used.
+/// The condition that a complete row breaks.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Refusal {
+pub(crate) struct RowRefusal {
     pub(crate) field: String,
     pub(crate) why: &'static str,
 }
 
 /// A row has a key; an event also has a time, and an owner to hang on. An empty reference refers to nothing: it becomes null
 /// where it may.
-pub(crate) fn admit(table: &Table, row: &mut RowBuilder<'_>) -> Result<(), Refusal> {
+pub(crate) fn admit(table: &Table, row: &mut RowBuilder<'_>) -> Result<(), RowRefusal> {
     for field in table
         .fields
         .iter()
@@ -22,7 +22,7 @@ pub(crate) fn admit(table: &Table, row: &mut RowBuilder<'_>) -> Result<(), Refus
             row.set(field.id, Value::Null);
         }
     }
-    let refuse = |field: String, why| Err(Refusal { field, why });
+    let refuse = |field: String, why| Err(RowRefusal { field, why });
     if row.get(table.key).text().is_none_or(str::is_empty) {
         return refuse(table.field_at(table.key).name.clone(), "the key is empty");
     }

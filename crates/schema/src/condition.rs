@@ -6,31 +6,23 @@ use serde::{Deserialize, Serialize};
 use crate::catalog::{FieldId, TableId};
 use crate::row::{Row, Value};
 
-/// A comparison.
+/// A comparison of an operand with a constant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Comparison {
-    /// `=`
     Equal,
-    /// `!=`
     NotEqual,
-    /// `<`
     Less,
-    /// `<=`
     LessOrEqual,
-    /// `>`
     Greater,
-    /// `>=`
     GreaterOrEqual,
 }
 
-/// A constant.
+/// A constant of a query.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Literal {
-    /// A truth value.
     Bool(bool),
     /// A number; whole numbers are exact up to 2^53.
     Number(f64),
-    /// Text.
     Text(String),
     /// Milliseconds since 1970 UTC.
     Time(i64),
@@ -48,23 +40,23 @@ pub enum Operand {
 /// A condition in three-valued logic cut short: a comparison with null is false (also `!=`), as in PQL.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Condition {
-    /// Both hold.
+    /// True if both parts are.
     And(Box<Condition>, Box<Condition>),
     /// At least one holds.
     Or(Box<Condition>, Box<Condition>),
     /// It does not hold.
     Not(Box<Condition>),
-    /// Operand against constant.
+    /// The operand compared with a constant; false for null.
     Compare(Operand, Comparison, Literal),
     /// Operand equals one of the constants.
     In(Operand, Vec<Literal>),
-    /// Operand is null.
+    /// True if the operand is null.
     IsNull(Operand),
     /// Text pattern: `%` any run, `_` any one character; a backslash takes the next character literally.
     Like(Operand, String),
 }
 
-/// What a condition is evaluated over.
+/// A row, or an entity as of a moment, that a condition reads.
 pub trait View {
     /// The current value of a field.
     fn column(&self, field: FieldId) -> Value<'_>;
@@ -82,7 +74,7 @@ impl View for Row<'_> {
 }
 
 impl Condition {
-    /// Whether it holds.
+    /// Evaluates the condition.
     pub fn holds(&self, view: &impl View) -> bool {
         let read = |operand: &Operand| match operand {
             Operand::Column(field) => view.column(*field),
@@ -200,10 +192,10 @@ fn like_pieces(pattern: &str) -> Vec<Piece> {
     pieces
 }
 
-/// What a window measures of the events in it.
+/// The measure that a window takes of the events in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Measure {
-    /// How many rows.
+    /// The number of rows.
     Count,
     /// How many rows where the field is not null.
     CountOf(FieldId),
@@ -214,11 +206,11 @@ pub enum Measure {
 /// Something counted per entity and whole day (UTC), so that windows of the past can be read at any time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DayCounter {
-    /// The event table.
+    /// The event table whose rows are counted.
     pub events: TableId,
-    /// Which of its rows count.
+    /// The condition of the rows that count; `None` counts all.
     pub filter: Option<Condition>,
-    /// What of them.
+    /// The measure taken of the rows.
     pub measure: Measure,
 }
 
@@ -236,7 +228,7 @@ pub struct DayWindow {
     pub end_days: i64,
 }
 
-/// Why an entity has no score.
+/// The reason that an entity has no score.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Absence {
@@ -244,14 +236,14 @@ pub enum Absence {
     Outside,
     /// It is part of another entity now.
     Merged,
-    /// Its row was deleted.
+    /// A tombstone ended the row.
     Deleted,
 }
 
-/// Which entities a task is about, as of the moment of scoring.
+/// The entities that a task scores, as of the moment of scoring.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Population {
-    /// The filter; `None` lets everyone in.
+    /// The condition of the entities; `None` admits all.
     pub condition: Option<Condition>,
     /// The windows its operands name.
     pub windows: Vec<DayWindow>,

@@ -1,43 +1,61 @@
 //! Bytes become rows of declared tables.
 //!
 //! Invariants: no Kafka, no tokio, no clock. Every reader (Avro, CSV, JSON Lines, container files) fills the same [`RowBatch`].
+//!
+//! The rooms: `catalog` reads the schemas folder, `avro` reads and writes records, `files` reads files of history. Rows and the
+//! conditions over rows stand between them.
+//!
+//! ```
+//! use leadpulse_schema::{Catalog, Position, RowBatch, RowDecoder, Value};
+//!
+//! // Schemas are files in production; here they are texts.
+//! let accounts = r#"{"type": "record", "name": "Account",
+//!   "leadpulse": {"table": "accounts", "role": "root"},
+//!   "fields": [
+//!     {"name": "id", "type": "string", "leadpulse": {"key": true}},
+//!     {"name": "employees", "type": ["null", "long"], "default": null}]}"#;
+//! let visits = r#"{"type": "record", "name": "Visit",
+//!   "leadpulse": {"table": "visits", "role": "event"},
+//!   "fields": [
+//!     {"name": "id", "type": "string", "leadpulse": {"key": true}},
+//!     {"name": "account", "type": "string", "leadpulse": {"ref": "accounts", "owner": true}},
+//!     {"name": "at", "type": {"type": "long", "logicalType": "timestamp-millis"},
+//!      "leadpulse": {"time": true}}]}"#;
+//! let schemas = [("accounts.avsc", accounts), ("visits.avsc", visits)];
+//! let catalog = Catalog::from_json(&schemas).expect("the schemas are valid");
+//!
+//! // A record in Avro binary: the text "a1", then the second branch of the union with 42.
+//! let record = [4, b'a', b'1', 2, 84];
+//! let table = catalog.table("accounts").expect("the catalog has accounts");
+//! let decoder = RowDecoder::compile(&table.avro, &catalog, table.id)?;
+//! let mut batch = RowBatch::new();
+//! decoder.decode(&record, &catalog, &mut batch, Position::default(), 1_700_000_000_000)?;
+//!
+//! let row = batch.row(0);
+//! let employees = table.field("employees").expect("accounts have employees").id;
+//! assert_eq!(row.key(), "a1");
+//! assert_eq!(row.get(employees), Value::Long(42));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod admit;
-mod annotations;
+mod avro;
 mod catalog;
-mod check;
 mod condition;
-mod cursor;
-mod decode;
-#[cfg(test)]
-mod decode_tests;
-mod fault;
 mod files;
-mod fingerprint;
-mod link;
-mod load;
-#[cfg(test)]
-mod load_tests;
-mod program;
-mod registry;
 mod row;
-mod shape;
-mod wire;
-mod write;
 
+pub use avro::{
+    CompileError, DecodeError, EncodeError, FolderRegistry, Frame, RegistryError, RowDecoder,
+    RowEncoder, SCHEMA_HEADER, SchemaRef, WireError, encode_frame,
+};
 pub use catalog::{
     Catalog, DataType, Feature, Field, FieldId, Hub, HubId, MatchBy, Meaning, OutcomeField,
-    Reference, Relation, RelationId, RelationKind, Role, Staged, Table, TableId,
+    Reference, Relation, RelationId, RelationKind, Role, SchemaFault, Staged, Table, TableId,
 };
 pub use condition::{
     Absence, Comparison, Condition, DayCounter, DayWindow, Literal, Measure, Operand, Population,
     View,
 };
-pub use decode::{DecodeError, RowDecoder};
-pub use fault::SchemaFault;
 pub use files::{FileError, FileOptions, FileReader, parse_time_ms};
-pub use program::CompileError;
-pub use registry::{FolderRegistry, RegistryError};
 pub use row::{Operation, Position, Row, RowBatch, RowBuilder, TextList, Value};
-pub use wire::{Frame, SCHEMA_HEADER, SchemaRef, WireError, encode_frame};
-pub use write::{EncodeError, RowEncoder};

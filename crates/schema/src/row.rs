@@ -5,17 +5,17 @@
 
 use crate::catalog::{Catalog, FieldId, TableId};
 
-/// Where a row came from: a partition of the engine's input, numbered by configuration, and its offset
+/// The place that a row came from: a partition of the engine's input, numbered by configuration, and its offset
 /// (for files: the source's number and the record's).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {
-    /// Input partition.
+    /// The input partition, numbered by configuration.
     pub partition: u32,
-    /// Offset in it.
+    /// The offset within the partition.
     pub offset: i64,
 }
 
-/// What a row does to its key.
+/// The effect of a row on its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
     /// A version of an entity, or an event.
@@ -29,19 +29,16 @@ pub enum Operation {
 /// The value of a field in a row.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Value<'a> {
-    /// Null or absent.
+    /// Null, or absent from the record.
     Null,
-    /// A truth value.
     Bool(bool),
-    /// A whole number.
     Long(i64),
-    /// A real number.
     Double(f64),
     /// Milliseconds since 1970 UTC.
     Time(i64),
     /// Text, an enum symbol, a key or a reference.
     Text(&'a str),
-    /// Several texts.
+    /// Several texts, in order.
     List(TextList<'a>),
 }
 
@@ -91,7 +88,7 @@ impl<'a> TextList<'a> {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Slot {
+enum FieldSlot {
     Null,
     Bool(bool),
     Long(i64),
@@ -102,7 +99,7 @@ enum Slot {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Head {
+struct RowHead {
     table: TableId,
     operation: Operation,
     key: FieldId,
@@ -115,13 +112,13 @@ struct Head {
 /// Many rows, of any tables.
 #[derive(Clone, Debug, Default)]
 pub struct RowBatch {
-    heads: Vec<Head>,
-    slots: Vec<Slot>,
+    heads: Vec<RowHead>,
+    slots: Vec<FieldSlot>,
     arena: Vec<u8>,
 }
 
 impl RowBatch {
-    /// An empty batch.
+    /// Creates an empty batch; memory is allocated with the first row.
     pub fn new() -> Self {
         Self::default()
     }
@@ -154,7 +151,7 @@ impl RowBatch {
         known_ms: i64,
     ) -> RowBuilder<'a> {
         let definition = catalog.table_at(table);
-        let head = Head {
+        let head = RowHead {
             table,
             operation,
             key: definition.key,
@@ -165,7 +162,7 @@ impl RowBatch {
         };
         let arena_mark = self.arena.len();
         self.slots
-            .resize(self.slots.len() + definition.fields.len(), Slot::Null);
+            .resize(self.slots.len() + definition.fields.len(), FieldSlot::Null);
         RowBuilder {
             batch: self,
             head,
@@ -211,7 +208,7 @@ impl RowBatch {
 #[derive(Debug)]
 pub struct RowBuilder<'a> {
     batch: &'a mut RowBatch,
-    head: Head,
+    head: RowHead,
     arena_mark: usize,
     finished: bool,
 }
@@ -220,18 +217,18 @@ impl RowBuilder<'_> {
     /// Sets a field to a value, copying text into the arena.
     pub fn set(&mut self, field: FieldId, value: Value<'_>) {
         let slot = match value {
-            Value::Null => Slot::Null,
-            Value::Bool(b) => Slot::Bool(b),
-            Value::Long(n) => Slot::Long(n),
-            Value::Double(x) => Slot::Double(x),
-            Value::Time(t) => Slot::Time(t),
+            Value::Null => FieldSlot::Null,
+            Value::Bool(b) => FieldSlot::Bool(b),
+            Value::Long(n) => FieldSlot::Long(n),
+            Value::Double(x) => FieldSlot::Double(x),
+            Value::Time(t) => FieldSlot::Time(t),
             Value::Text(text) => {
                 let (start, length) = self.push_bytes(text.as_bytes());
-                Slot::Text { start, length }
+                FieldSlot::Text { start, length }
             }
             Value::List(list) => {
                 let (start, length) = self.push_bytes(list.bytes);
-                Slot::List { start, length }
+                FieldSlot::List { start, length }
             }
         };
         self.batch.slots[self.head.slot as usize + field.index()] = slot;
@@ -248,20 +245,20 @@ impl RowBuilder<'_> {
             self.batch.arena.extend_from_slice(item.as_bytes());
         }
         let length = (self.batch.arena.len() - start) as u32;
-        self.batch.slots[self.head.slot as usize + field.index()] = Slot::List {
+        self.batch.slots[self.head.slot as usize + field.index()] = FieldSlot::List {
             start: start as u32,
             length,
         };
     }
-    /// Changes what the row does (once a field has told).
+    /// Overrides the operation, for tables whose retraction flag is a field.
     pub fn set_operation(&mut self, operation: Operation) {
         self.head.operation = operation;
     }
-    /// Changes when the row was known (once a column has told).
+    /// Overrides the known time, for files with a column for it.
     pub fn set_known_ms(&mut self, known_ms: i64) {
         self.head.known_ms = known_ms;
     }
-    /// What a field holds so far.
+    /// The field's value so far.
     pub fn get(&self, field: FieldId) -> Value<'_> {
         self.batch.value(self.head.slot as usize + field.index())
     }
@@ -292,16 +289,16 @@ impl RowBatch {
         let span =
             |start: u32, length: u32| &self.arena[start as usize..start as usize + length as usize];
         match self.slots[slot] {
-            Slot::Null => Value::Null,
-            Slot::Bool(b) => Value::Bool(b),
-            Slot::Long(n) => Value::Long(n),
-            Slot::Double(x) => Value::Double(x),
-            Slot::Time(t) => Value::Time(t),
-            Slot::Text { start, length } => Value::Text(
+            FieldSlot::Null => Value::Null,
+            FieldSlot::Bool(b) => Value::Bool(b),
+            FieldSlot::Long(n) => Value::Long(n),
+            FieldSlot::Double(x) => Value::Double(x),
+            FieldSlot::Time(t) => Value::Time(t),
+            FieldSlot::Text { start, length } => Value::Text(
                 std::str::from_utf8(span(start, length))
                     .expect("only set() writes text, from &str"),
             ),
-            Slot::List { start, length } => Value::List(TextList {
+            FieldSlot::List { start, length } => Value::List(TextList {
                 bytes: span(start, length),
             }),
         }
@@ -312,19 +309,19 @@ impl RowBatch {
 #[derive(Clone, Copy, Debug)]
 pub struct Row<'a> {
     batch: &'a RowBatch,
-    head: Head,
+    head: RowHead,
 }
 
 impl<'a> Row<'a> {
-    /// Its table.
+    /// The table that the row belongs to.
     pub fn table(self) -> TableId {
         self.head.table
     }
-    /// Upsert or delete.
+    /// The row's effect on its key.
     pub fn operation(self) -> Operation {
         self.head.operation
     }
-    /// Where it came from.
+    /// The place the row was read from.
     pub fn position(self) -> Position {
         self.head.position
     }

@@ -7,8 +7,9 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 
 use leadpulse_features::Scorer;
-use leadpulse_learn::{Period, TaskJudgement, TaskPlan};
+use leadpulse_learn::{Period, TaskJudgement};
 use leadpulse_model::Bundle;
+use leadpulse_project::TaskPlan;
 
 use crate::commands::train::labels;
 use crate::commands::{History, HistoryArguments, parse_moment, tasks};

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use leadpulse_learn::{Anchors, Project, TaskSource, count_labels};
+use leadpulse_learn::count_labels;
+use leadpulse_project::{Anchors, Project, TaskSource};
 
 use crate::commands::ConfigArgument;
 
@@ -59,7 +60,7 @@ impl Query {
         if let Some(data) = &self.data {
             let sources = loaded.files(&project.catalog, data)?;
             let count = count_labels(&project, task, &sources)?;
-            for lint in task.lints_on(count.extent) {
+            for lint in task.lints_on(count.extent.first_ms, count.extent.last_ms) {
                 say!("remark    {lint}");
             }
             let tally = &count.tally;

@@ -11,8 +11,8 @@ use prometheus::Registry;
 
 use leadpulse_engine::ports::SchemaStore;
 use leadpulse_graph::owner_of;
+use leadpulse_history::{FileSource, Replay as FileReplay};
 use leadpulse_kafka::{KafkaMetrics, KafkaOptions, Producer, TopicSpec};
-use leadpulse_learn::{FileSource, Replay as FileReplay};
 use leadpulse_schema::{Catalog, Role, Row, RowBatch, RowEncoder, encode_frame};
 
 use crate::commands::ClusterArguments;

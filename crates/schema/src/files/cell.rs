@@ -6,20 +6,23 @@ use jiff::tz::TimeZone;
 use serde_json::Value as Json;
 use smallvec::SmallVec;
 
-use crate::decode::set_constant;
-use crate::program::{Target, uuid_text};
+use crate::avro::decode::set_constant;
+use crate::avro::program::{FieldTarget, uuid_text};
+use crate::avro::write::uuid_bytes;
+use crate::catalog::shape::{Item, Shape, Symbols};
 use crate::row::{RowBuilder, Value};
-use crate::shape::{Item, Shape, Symbols};
-use crate::write::uuid_bytes;
 
-/// What was expected instead of the value.
+/// The value that was expected instead, for people.
 pub(super) type Expected = String;
 
 const TIME: &str =
     "a time: milliseconds since 1970, YYYY-MM-DD, YYYY-MM-DD HH:MM[:SS[.fff]] (UTC) or RFC 3339";
 
 /// Sets a field that the file does not have: its default, else null.
-pub(super) fn set_absent(target: &Target, builder: &mut RowBuilder<'_>) -> Result<(), Expected> {
+pub(super) fn set_absent(
+    target: &FieldTarget,
+    builder: &mut RowBuilder<'_>,
+) -> Result<(), Expected> {
     let constant = target
         .absent()
         .map_err(|_| "a value: the field may not be null".to_owned())?;
@@ -28,7 +31,7 @@ pub(super) fn set_absent(target: &Target, builder: &mut RowBuilder<'_>) -> Resul
 }
 
 /// Sets a field from an empty cell or a JSON null: null where it may be, an empty list, else its default.
-pub(super) fn set_null(target: &Target, builder: &mut RowBuilder<'_>) -> Result<(), Expected> {
+pub(super) fn set_null(target: &FieldTarget, builder: &mut RowBuilder<'_>) -> Result<(), Expected> {
     match &target.shape {
         _ if target.nullable => builder.set(target.field, Value::Null),
         Shape::List(_) => builder.set_list(target.field, []),
@@ -39,7 +42,7 @@ pub(super) fn set_null(target: &Target, builder: &mut RowBuilder<'_>) -> Result<
 
 /// Sets a field from a CSV cell, or from a string in JSON.
 pub(super) fn set_text(
-    target: &Target,
+    target: &FieldTarget,
     text: &str,
     builder: &mut RowBuilder<'_>,
 ) -> Result<(), Expected> {
@@ -81,7 +84,7 @@ pub(super) fn set_text(
 
 /// Sets a field from a JSON value that is not null.
 pub(super) fn set_json(
-    target: &Target,
+    target: &FieldTarget,
     json: &Json,
     builder: &mut RowBuilder<'_>,
 ) -> Result<(), Expected> {
@@ -114,7 +117,7 @@ pub(super) fn set_json(
 }
 
 fn set_list<'t>(
-    target: &Target,
+    target: &FieldTarget,
     item: &Item,
     parts: impl Iterator<Item = &'t str>,
     builder: &mut RowBuilder<'_>,

@@ -7,16 +7,16 @@ use std::io::{BufReader, Read};
 
 use apache_avro::{Codec, Schema};
 
-use super::{Context, FileError, MAX_ROW_BYTES};
+use super::{FileContext, FileError, MAX_ROW_BYTES};
+use crate::avro::cursor::AvroCursor;
+use crate::avro::decode::{RowDecoder, check};
 use crate::catalog::{DataType, FieldId};
-use crate::cursor::Cursor;
-use crate::decode::{RowDecoder, check};
 use crate::row::{RowBatch, Value};
 
 const MAGIC: [u8; 4] = *b"Obj\x01";
 
 pub(super) struct ContainerRows {
-    bytes: Bytes,
+    bytes: CountedBytes,
     decoder: RowDecoder,
     codec: Codec,
     marker: [u8; 16],
@@ -30,10 +30,10 @@ pub(super) struct ContainerRows {
 impl ContainerRows {
     pub(super) fn open(
         bytes: Box<dyn Read + Send>,
-        context: &Context,
+        context: &FileContext,
     ) -> Result<ContainerRows, FileError> {
         let damaged = |why: String| context.damaged(0, why);
-        let mut bytes = Bytes(BufReader::new(bytes));
+        let mut bytes = CountedBytes(BufReader::new(bytes));
         if bytes.array::<4>().map_err(damaged)? != MAGIC {
             return Err(damaged(
                 "it does not begin as an Avro container file".into(),
@@ -79,7 +79,7 @@ impl ContainerRows {
     /// Appends the next row; `false` at the end.
     pub(super) fn next(
         &mut self,
-        context: &mut Context,
+        context: &mut FileContext,
         batch: &mut RowBatch,
     ) -> Result<bool, FileError> {
         while self.left_in_block == 0 {
@@ -101,7 +101,7 @@ impl ContainerRows {
         let record = self.records;
         let mut builder = context.start(batch);
         let table = context.catalog.table_at(context.table);
-        let whole = Cursor::new(&self.block[self.block_offset..]);
+        let whole = AvroCursor::new(&self.block[self.block_offset..]);
         let mut cursor = whole.clone();
         let filled = self.decoder.fill(&mut cursor, table, &mut builder);
         if filled.is_err() {
@@ -160,7 +160,7 @@ impl ContainerRows {
 }
 
 /// The known-time column, if the file has it, must be a time field of the table: other columns of a container file are not read.
-fn known_time(writer: &Schema, context: &Context) -> Result<Option<FieldId>, FileError> {
+fn known_time(writer: &Schema, context: &FileContext) -> Result<Option<FieldId>, FileError> {
     let Some(column) = &context.options.known_time else {
         return Ok(None);
     };
@@ -189,9 +189,9 @@ fn known_time(writer: &Schema, context: &Context) -> Result<Option<FieldId>, Fil
 }
 
 /// Avro primitives from a stream; the errors say what happened.
-struct Bytes(BufReader<Box<dyn Read + Send>>);
+struct CountedBytes(BufReader<Box<dyn Read + Send>>);
 
-impl Bytes {
+impl CountedBytes {
     fn first_byte(&mut self) -> Result<Option<u8>, String> {
         let mut byte = [0];
         match self.0.read(&mut byte) {
@@ -221,7 +221,7 @@ impl Bytes {
             [digits[count]] = self.array()?;
             count += 1;
         }
-        Cursor::new(&digits[..count])
+        AvroCursor::new(&digits[..count])
             .long()
             .map_err(|_| "a number is longer than its type".into())
     }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use csv::{ByteRecord, ErrorKind, Reader, ReaderBuilder};
 
 use super::cell::{parse_time, set_absent, set_null, set_text};
-use super::{Context, FileError, MAX_ROW_BYTES};
+use super::{FileContext, FileError, MAX_ROW_BYTES};
 use crate::row::RowBatch;
 
 pub(super) struct CsvRows {
@@ -23,7 +23,7 @@ pub(super) struct CsvRows {
 impl CsvRows {
     pub(super) fn open(
         bytes: Box<dyn Read + Send>,
-        context: &Context,
+        context: &FileContext,
     ) -> Result<CsvRows, FileError> {
         let row_bytes = Arc::new(AtomicU64::new(0));
         let mut reader = ReaderBuilder::new().from_reader(Bounded {
@@ -55,7 +55,7 @@ impl CsvRows {
     /// Appends the next row; `false` at the end.
     pub(super) fn next(
         &mut self,
-        context: &mut Context,
+        context: &mut FileContext,
         batch: &mut RowBatch,
     ) -> Result<bool, FileError> {
         self.row_bytes.store(0, Ordering::Relaxed);
@@ -111,7 +111,7 @@ impl CsvRows {
         Ok(true)
     }
 
-    fn cell(&self, index: usize, context: &Context, line: u64) -> Result<&str, FileError> {
+    fn cell(&self, index: usize, context: &FileContext, line: u64) -> Result<&str, FileError> {
         std::str::from_utf8(&self.record[index]).map_err(|_| {
             context.bad_row(
                 line,

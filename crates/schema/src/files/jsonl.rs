@@ -5,8 +5,8 @@ use std::io::{BufRead, BufReader, Read};
 use serde_json::{Map, Value as Json};
 
 use super::cell::{parse_time, set_absent, set_json, set_null};
-use super::{Context, FileError, MAX_ROW_BYTES};
-use crate::program::sources;
+use super::{FileContext, FileError, MAX_ROW_BYTES};
+use crate::avro::program::sources;
 use crate::row::RowBatch;
 
 pub(super) struct JsonRows {
@@ -32,7 +32,7 @@ impl JsonRows {
     /// Appends the next row; `false` at the end. Empty lines are no rows.
     pub(super) fn next(
         &mut self,
-        context: &mut Context,
+        context: &mut FileContext,
         batch: &mut RowBatch,
     ) -> Result<bool, FileError> {
         loop {

@@ -19,14 +19,14 @@ use flate2::read::MultiGzDecoder;
 use crate::admit::admit;
 pub use cell::parse_time as parse_time_ms;
 
+use crate::avro::program::{CompileError, FieldTarget, sources, targets};
 use crate::catalog::{Catalog, TableId};
-use crate::program::{CompileError, Target, sources, targets};
 use crate::row::{Operation, Position, RowBatch, RowBuilder, Value};
 
 /// The longest row of a text file, and the largest block of a container file before it is decompressed.
 const MAX_ROW_BYTES: u64 = 16 << 20;
 
-/// How a file's rows are to be understood.
+/// The meaning of a file's rows: positions, known times, column names.
 #[derive(Clone, Debug, Default)]
 pub struct FileOptions {
     /// The partition of the rows' positions; the offset is the record's number in the file, from 0.
@@ -40,7 +40,7 @@ pub struct FileOptions {
     pub columns: BTreeMap<String, String>,
 }
 
-/// What is wrong with a file. After [`FileError::Row`] reading may go on with the next row; after all others it is over.
+/// A fault of a file. After [`FileError::Row`] reading may go on with the next row; after all others it is over.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// One row cannot be used.
@@ -48,49 +48,40 @@ pub enum FileError {
         "{file}, line {line}, column '{column}': '{value}' is not {expected}; correct the row, or leave it out"
     )]
     Row {
-        /// The file.
         file: String,
         /// The line; in a container file the record's number, from 1.
         line: u64,
-        /// The column.
         column: String,
-        /// What it holds, cut to a readable length.
+        /// The value found, cut to a readable length.
         value: String,
-        /// What was expected.
+        /// The expected value, for people.
         expected: String,
     },
     /// The file cannot be read, or not to its end.
     #[error("{file}, line {line}: {why}; the file is damaged or not what its name says")]
     Damaged {
-        /// The file.
         file: String,
         /// The line, or the record's number; 0 for the file as a whole.
         line: u64,
-        /// What happened.
+        /// The reason, for people.
         why: String,
     },
     /// The file cannot be opened.
     #[error("{file}: cannot be opened: {source}")]
     Unreadable {
-        /// The file.
         file: String,
-        /// Why.
         source: std::io::Error,
     },
     /// The name does not say what the file holds.
     #[error(
         "{file}: its kind is not known; name it .csv, .csv.gz, .jsonl, .ndjson, .jsonl.gz, .ndjson.gz or .avro"
     )]
-    UnknownKind {
-        /// The file.
-        file: String,
-    },
+    UnknownKind { file: String },
     /// Columns that the table cannot do without are not there.
     #[error(
         "{file}: no column for {missing}; it has {found}; rename a column, map one to the field, or give the field a default"
     )]
     MissingColumns {
-        /// The file.
         file: String,
         /// Fields without a column.
         missing: String,
@@ -102,21 +93,15 @@ pub enum FileError {
         "{file}: the options map a column to '{field}', which the table does not have; its fields are {known}"
     )]
     NoSuchField {
-        /// The file.
         file: String,
-        /// The name given.
+        /// The field name as configured.
         field: String,
         /// The fields there are.
         known: String,
     },
     /// A container file was written under a schema that is not the table's.
     #[error("{file}: {source}")]
-    Schema {
-        /// The file.
-        file: String,
-        /// Why.
-        source: CompileError,
-    },
+    Schema { file: String, source: CompileError },
 }
 
 impl FileError {
@@ -128,28 +113,28 @@ impl FileError {
 
 /// Reads one file of one table.
 pub struct FileReader {
-    context: Context,
-    source: Source,
+    context: FileContext,
+    source: FileRows,
 }
 
-enum Source {
+enum FileRows {
     Csv(csv::CsvRows),
     JsonLines(jsonl::JsonRows),
     Container(Box<container::ContainerRows>),
 }
 
 impl FileReader {
-    /// Opens a file; its name says its kind.
+    /// Opens a file; the kind follows from the name.
     ///
     /// # Errors
-    /// It cannot be opened, or its columns or schema are not the table's.
+    /// The file cannot be opened, or the columns or the schema are not the table's.
     pub fn open(
         path: &Path,
         catalog: Arc<Catalog>,
         table: TableId,
         options: FileOptions,
     ) -> Result<FileReader, FileError> {
-        let context = Context::new(path, catalog, table, options)?;
+        let context = FileContext::new(path, catalog, table, options)?;
         let name = context.file.to_lowercase();
         let (kind, is_gzip) = name
             .strip_suffix(".gz")
@@ -177,9 +162,11 @@ impl FileReader {
             Box::new(file)
         };
         let source = match extension {
-            "csv" => Source::Csv(csv::CsvRows::open(bytes, &context)?),
-            "avro" => Source::Container(Box::new(container::ContainerRows::open(bytes, &context)?)),
-            _ => Source::JsonLines(jsonl::JsonRows::open(bytes)),
+            "csv" => FileRows::Csv(csv::CsvRows::open(bytes, &context)?),
+            "avro" => {
+                FileRows::Container(Box::new(container::ContainerRows::open(bytes, &context)?))
+            }
+            _ => FileRows::JsonLines(jsonl::JsonRows::open(bytes)),
         };
         Ok(FileReader { context, source })
     }
@@ -192,9 +179,9 @@ impl FileReader {
         let before = batch.len();
         while batch.len() - before < max_rows {
             let more = match &mut self.source {
-                Source::Csv(rows) => rows.next(&mut self.context, batch)?,
-                Source::JsonLines(rows) => rows.next(&mut self.context, batch)?,
-                Source::Container(rows) => rows.next(&mut self.context, batch)?,
+                FileRows::Csv(rows) => rows.next(&mut self.context, batch)?,
+                FileRows::JsonLines(rows) => rows.next(&mut self.context, batch)?,
+                FileRows::Container(rows) => rows.next(&mut self.context, batch)?,
             };
             if !more {
                 break;
@@ -203,30 +190,30 @@ impl FileReader {
         Ok(batch.len() - before)
     }
 
-    /// How many of the rows read said themselves when they were known.
+    /// The number of rows read so far that had a known time of their own.
     pub fn known_rows(&self) -> u64 {
         self.context.known_rows
     }
 }
 
-/// What all kinds of files share: which table, and when its rows are known.
-struct Context {
+/// The part that all kinds of files share: the table, and the known time of its rows.
+struct FileContext {
     file: String,
     catalog: Arc<Catalog>,
     table: TableId,
-    targets: Vec<Target>,
+    targets: Vec<FieldTarget>,
     options: FileOptions,
     next_offset: i64,
     known_rows: u64,
 }
 
-impl Context {
+impl FileContext {
     fn new(
         path: &Path,
         catalog: Arc<Catalog>,
         table: TableId,
         options: FileOptions,
-    ) -> Result<Context, FileError> {
+    ) -> Result<FileContext, FileError> {
         let file = path.display().to_string();
         let definition = catalog.table_at(table);
         if let Some(field) = options
@@ -242,7 +229,7 @@ impl Context {
             });
         }
         let targets = targets(definition);
-        Ok(Context {
+        Ok(FileContext {
             file,
             catalog,
             table,

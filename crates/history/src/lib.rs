@@ -1,0 +1,31 @@
+//! Files of many tables become one stream in order of known time.
+//!
+//! Invariants: memory is bounded, whatever the files' size and order; the order is a function of the files and their list; every row is
+//! in the stream or counted as rejected.
+
+mod files;
+mod spill;
+
+use leadpulse_schema::FileError;
+
+pub use files::{FileSource, Files, Replay};
+
+/// Files that cannot be replayed.
+#[derive(Debug, thiserror::Error)]
+pub enum HistoryError {
+    /// A file cannot be read.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A file that is not in order cannot be sorted.
+    #[error(
+        "{file} is not in order of known time, and sorting it in the temporary folder {folder} failed: {source}; \
+         make room there, or name another folder with TMPDIR"
+    )]
+    Spill {
+        /// The file that is not in order.
+        file: String,
+        /// The folder for temporary files.
+        folder: String,
+        source: std::io::Error,
+    },
+}

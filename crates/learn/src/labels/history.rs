@@ -1,0 +1,258 @@
+//! The rows that count, in whichever order they come.
+//!
+//! [`LabelHistory`] takes rows; [`LabelHistory::finish`] sorts them into [`Labels`], so that no label is asked of half a history. An event that was
+//! taken back does not count, whether the event or its retraction came first. Memory: 32 bytes for an event that counts, per aggregate
+//! it counts for (24 once finished); versions of entity tables are kept whole until the end.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use leadpulse_schema::{Catalog, Operation, Row, TableId, Value, View};
+use rustc_hash::FxHashMap;
+
+use super::label::{Labels, Point, Series, Withdrawn};
+use super::versions::VersionLog;
+use leadpulse_pql::{AggregateSource, Plan, Quantity, Target};
+
+/// Collects the rows that a plan's target counts.
+#[derive(Debug)]
+pub struct LabelHistory<'a> {
+    catalog: &'a Catalog,
+    entity_table: TableId,
+    target: Target,
+    /// Per aggregate and entity.
+    events: Vec<Vec<Vec<Counted>>>,
+    /// When it became known that an event was taken back, by its fingerprint.
+    retracted: FxHashMap<u64, i64>,
+    logs: Vec<(TableId, VersionLog<'a>)>,
+    codes: Codes,
+    /// A hash of the row offered last, and the entities it was offered for.
+    last: (u64, Vec<u32>),
+}
+
+/// An event that counts unless it is taken back.
+#[derive(Clone, Copy, Debug)]
+struct Counted {
+    point: Point,
+    fingerprint: u64,
+}
+
+impl<'a> LabelHistory<'a> {
+    /// Creates an empty history for the plan's target.
+    pub fn new(plan: &Plan, catalog: &'a Catalog) -> Self {
+        let target = plan.target.clone();
+        let mut logs: Vec<(TableId, VersionLog<'a>)> = Vec::new();
+        for aggregate in &target.aggregates {
+            if let AggregateSource::Versions(table) = aggregate.source
+                && logs.iter().all(|(known, _)| *known != table)
+            {
+                logs.push((
+                    table,
+                    VersionLog::new(catalog, catalog.table_at(table), target.aggregates.iter()),
+                ));
+            }
+        }
+        let events = vec![Vec::new(); target.aggregates.len()];
+        let (retracted, codes, last) = (FxHashMap::default(), Codes::default(), (0, Vec::new()));
+        Self {
+            catalog,
+            entity_table: plan.entity,
+            target,
+            events,
+            retracted,
+            logs,
+            codes,
+            last,
+        }
+    }
+
+    /// Takes a row that counts for the entity of this number (by [`Plan::reach`]). Entities are numbered by the caller, densely from 0.
+    /// Each accepted row is offered once for each entity it counts for, before the next row; retractions and tombstones too. Rows of
+    /// tables that do not count are ignored.
+    ///
+    /// A retraction takes back the events of its table, key and owner. Where the owner is of the table that is predicted for, it is known
+    /// by its number, so that it may have been named by another key since; any other owner is known by its key, so that it may
+    /// belong to another entity since.
+    pub fn offer(&mut self, entity: u32, row: Row<'_>) {
+        if self
+            .target
+            .aggregates
+            .iter()
+            .all(|aggregate| aggregate.source.table() != row.table())
+        {
+            return;
+        }
+        let is_new = self.starts_row(row);
+        // A list may name an entity twice.
+        if self.last.1.contains(&entity) {
+            return;
+        }
+        self.last.1.push(entity);
+        if let Some((_, log)) = self
+            .logs
+            .iter_mut()
+            .find(|(table, _)| *table == row.table())
+        {
+            if is_new {
+                log.start(row);
+            }
+            log.counts_for(entity);
+            return;
+        }
+        if row.operation() == Operation::Delete {
+            return;
+        }
+        let fingerprint = self.fingerprint(entity, row);
+        if row.operation() == Operation::Retract {
+            let gone_ms = self.retracted.entry(fingerprint).or_insert(i64::MAX);
+            *gone_ms = row.known_ms().min(*gone_ms);
+            return;
+        }
+        for (aggregate, points) in self.target.aggregates.iter().zip(&mut self.events) {
+            if aggregate.source.table() != row.table()
+                || aggregate
+                    .filter
+                    .as_ref()
+                    .is_some_and(|filter| !filter.holds(&row))
+            {
+                continue;
+            }
+            let value = self.codes.value_of(aggregate.quantity, &row);
+            if !value.is_nan() {
+                let entity = entity as usize;
+                if points.len() <= entity {
+                    points.resize_with(entity + 1, Vec::new);
+                }
+                let point = Point {
+                    time_ms: row.event_ms(),
+                    known_ms: row.known_ms(),
+                    value,
+                };
+                points[entity].push(Counted { point, fingerprint });
+            }
+        }
+    }
+
+    /// Whether this row is another than the one offered last.
+    fn starts_row(&mut self, row: Row<'_>) -> bool {
+        let mut hasher = DefaultHasher::new();
+        let position = row.position();
+        (
+            row.table(),
+            row.key(),
+            position.partition,
+            position.offset,
+            row.known_ms(),
+        )
+            .hash(&mut hasher);
+        let is_new = self.last.1.is_empty() || self.last.0 != hasher.finish();
+        if is_new {
+            self.last.0 = hasher.finish();
+            self.last.1.clear();
+        }
+        is_new
+    }
+
+    /// Table, owner and key of an event.
+    fn fingerprint(&self, entity: u32, row: Row<'_>) -> u64 {
+        let table = self.catalog.table_at(row.table());
+        let mut owners = table.owners.iter().filter_map(|field| {
+            Some((
+                table.field_at(*field).reference?.table,
+                row.get(*field).text()?,
+            ))
+        });
+        let mut hasher = DefaultHasher::new();
+        (table.id, row.key()).hash(&mut hasher);
+        match owners.next() {
+            Some((owner, _)) if owner == self.entity_table => entity.hash(&mut hasher),
+            owner => owner.hash(&mut hasher),
+        }
+        hasher.finish()
+    }
+
+    /// Sorts what was offered.
+    pub fn finish(self) -> Labels {
+        let Self {
+            target,
+            events,
+            retracted,
+            logs,
+            mut codes,
+            ..
+        } = self;
+        let series =
+            target
+                .aggregates
+                .iter()
+                .zip(events)
+                .map(|(aggregate, events)| match aggregate.source {
+                    AggregateSource::Events(_) => sorted(events, &retracted),
+                    AggregateSource::Versions(table) => {
+                        let (_, log) = logs
+                            .iter()
+                            .find(|(known, _)| *known == table)
+                            .expect("new() made a log for each table with versions");
+                        Series::Versions(
+                            log.points(aggregate, |row| codes.value_of(aggregate.quantity, row)),
+                        )
+                    }
+                });
+        let series = series.collect();
+        Labels::new(target, series)
+    }
+}
+
+/// Per entity and in order of time, what was taken back apart.
+fn sorted(events: Vec<Vec<Counted>>, retracted: &FxHashMap<u64, i64>) -> Series {
+    let mut kept: Vec<Vec<Point>> = Vec::with_capacity(events.len());
+    let mut withdrawn: FxHashMap<u32, Vec<Withdrawn>> = FxHashMap::default();
+    for (entity, counted) in (0_u32..).zip(events) {
+        let mut points = Vec::with_capacity(counted.len());
+        for Counted { point, fingerprint } in counted {
+            match retracted.get(&fingerprint) {
+                Some(gone_ms) => withdrawn.entry(entity).or_default().push(Withdrawn {
+                    point,
+                    gone_ms: *gone_ms,
+                }),
+                None => points.push(point),
+            }
+        }
+        points.sort_unstable_by(Point::in_time);
+        points.shrink_to_fit();
+        kept.push(points);
+    }
+    for points in withdrawn.values_mut() {
+        points.sort_unstable_by(|a, b| a.point.in_time(&b.point));
+    }
+    Series::Events { kept, withdrawn }
+}
+
+/// Numbers for the different values of COUNT_DISTINCT.
+#[derive(Debug, Default)]
+struct Codes(FxHashMap<String, u32>);
+
+impl Codes {
+    /// The number that an aggregate takes of a row; NaN when the field is null.
+    fn value_of(&mut self, quantity: Quantity, row: &dyn View) -> f64 {
+        match quantity {
+            Quantity::Rows => 1.0,
+            Quantity::Values(field) if row.column(field).is_null() => f64::NAN,
+            Quantity::Values(_) => 1.0,
+            Quantity::Distinct(field) => {
+                let text = match row.column(field) {
+                    Value::Null | Value::List(_) => return f64::NAN,
+                    Value::Bool(b) => b.to_string(),
+                    Value::Long(n) | Value::Time(n) => n.to_string(),
+                    Value::Double(x) => x.to_string(),
+                    Value::Text(text) => text.to_owned(),
+                };
+                let next = u32::try_from(self.0.len()).expect("fewer than 2^32 different values");
+                f64::from(*self.0.entry(text).or_insert(next))
+            }
+            Quantity::Sum(field)
+            | Quantity::Mean(field)
+            | Quantity::Min(field)
+            | Quantity::Max(field) => row.column(field).number().unwrap_or(f64::NAN),
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! A small market for the tests of labels.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::LazyLock;
+
+use leadpulse_pql::{Diagnostic, Plan, parse, plan};
+use leadpulse_schema::{Catalog, Operation, Position, RowBatch, Value};
+
+const SCHEMAS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/market");
+
+static CATALOG: LazyLock<Catalog> = LazyLock::new(|| {
+    Catalog::load(Path::new(SCHEMAS)).unwrap_or_else(|faults| panic!("{faults:?}"))
+});
+
+/// Accounts with contacts, leads, opportunities; activities and invoices; products as a hub.
+pub(crate) fn catalog() -> Catalog {
+    CATALOG.clone()
+}
+
+pub(crate) fn planned(query: &str) -> Result<Plan, Diagnostic> {
+    parse(query).and_then(|query| plan(&query, &CATALOG, &BTreeMap::new()))
+}
+
+/// Adds a row of `table`, known `known_day` days after 1970, to the batch; days count as times for time fields.
+pub(crate) fn push(
+    batch: &mut RowBatch,
+    catalog: &Catalog,
+    table: &str,
+    known_day: f64,
+    values: &[(&str, Value<'_>)],
+) {
+    push_as(Operation::Upsert, batch, catalog, table, known_day, values);
+}
+
+/// [`push`] with another operation.
+pub(crate) fn push_as(
+    operation: Operation,
+    batch: &mut RowBatch,
+    catalog: &Catalog,
+    table: &str,
+    known_day: f64,
+    values: &[(&str, Value<'_>)],
+) {
+    let table = catalog.table(table).unwrap();
+    let offset = batch.len() as i64;
+    let mut row = batch.start(
+        catalog,
+        table.id,
+        operation,
+        Position {
+            partition: 0,
+            offset,
+        },
+        at_day(known_day),
+    );
+    for (name, value) in values {
+        row.set(table.field(name).unwrap().id, *value);
+    }
+    row.finish();
+}
+
+/// Milliseconds since 1970 of a day.
+pub(crate) fn at_day(day: f64) -> i64 {
+    (day * 86_400_000.0) as i64
+}

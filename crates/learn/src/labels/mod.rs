@@ -1,0 +1,19 @@
+//! A history becomes labels: what was true of each entity after an anchor, as far as it was known by another moment.
+
+mod history;
+mod label;
+mod outcomes;
+mod versions;
+
+#[cfg(test)]
+mod history_tests;
+#[cfg(test)]
+mod market;
+#[cfg(test)]
+mod oracle_tests;
+
+pub(crate) use history::LabelHistory;
+pub(crate) use label::{Label, Labels};
+pub(crate) use outcomes::{Chronicle, Seen};
+
+pub use outcomes::Tally;

@@ -1,0 +1,228 @@
+//! Outcomes after anchors, as far as they were known by a moment.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+
+use leadpulse_graph::{EntityId, Graph, owner_of};
+use leadpulse_model::Outcome;
+use leadpulse_pql::{Reach, TargetKind};
+use leadpulse_schema::{Role, Row, TableId, Value};
+
+use super::{Label, LabelHistory, Labels};
+use leadpulse_history::Files;
+use leadpulse_project::{Project, TaskPlan};
+
+/// Collects what a task's target counts while a history passes.
+#[derive(Debug)]
+pub(crate) struct Chronicle<'a> {
+    task: &'a TaskPlan,
+    history: LabelHistory<'a>,
+    lag_ms: i64,
+}
+
+impl<'a> Chronicle<'a> {
+    /// Creates an empty chronicle; lateness is the largest configured lag of the tables that count.
+    pub fn new(project: &'a Project, task: &'a TaskPlan, files: &Files) -> Self {
+        let counted = files
+            .sources()
+            .filter(|source| task.plan.interested(source.table));
+        let lag_ms = counted
+            .map(|source| source.options.lag_ms)
+            .max()
+            .unwrap_or(0)
+            .max(0);
+        Self {
+            task,
+            history: LabelHistory::new(&task.plan, &project.catalog),
+            lag_ms,
+        }
+    }
+
+    /// An outcome is known this long after its anchor: the horizon, and as long as rows are late.
+    pub fn closes_after_ms(&self) -> i64 {
+        self.task.plan.horizon_ms + self.lag_ms
+    }
+
+    /// Takes an accepted row. If it made an entity of the task known: which one, and when, milliseconds.
+    pub fn observe(&mut self, graph: &Graph, row: Row<'_>) -> Option<(EntityId, i64)> {
+        if let Some(reach) = self.task.plan.reach(row.table()) {
+            let entities = counted_for(graph, reach, self.task.plan.entity, row);
+            entities
+                .into_iter()
+                .for_each(|entity| self.history.offer(entity.0, row));
+        }
+        if row.table() != self.task.plan.entity {
+            return None;
+        }
+        let (_, node) = graph.find(row.table(), row.key())?;
+        (node.since_ms == Some(row.known_ms())).then_some((node.entity, row.known_ms()))
+    }
+
+    /// Ends the history: the outcomes of all that was observed.
+    pub fn finish(self) -> TaskOutcomes<'a> {
+        TaskOutcomes {
+            task: self.task,
+            labels: self.history.finish(),
+            lag_ms: self.lag_ms,
+        }
+    }
+}
+
+/// The entities that a row counts for, each once. Entities that turned out to be one share what happens from then on: a win of the contact
+/// that a lead became is the lead's.
+fn counted_for(graph: &Graph, reach: Reach, entity_table: TableId, row: Row<'_>) -> Vec<EntityId> {
+    let directory = graph.directory();
+    let of_key = |table: TableId, key: &str| directory.find(directory.of_table(table), key);
+    let mut found = Vec::new();
+    match reach {
+        Reach::Itself => found.extend(of_key(row.table(), row.key())),
+        Reach::Owner => {
+            found.extend(owner_of(graph.catalog(), row).and_then(|(table, key)| of_key(table, key)))
+        }
+        Reach::Cell => {
+            let of_row = match graph.catalog().table_at(row.table()).role {
+                Role::Event => owner_of(graph.catalog(), row),
+                _ => Some((row.table(), row.key())),
+            };
+            let place = of_row.and_then(|(table, key)| directory.place(of_key(table, key)?));
+            found.extend(place.map(|place| graph.cell(place.cell).anchor));
+        }
+        Reach::Reference(field) => match row.get(field) {
+            Value::List(keys) => {
+                found.extend(keys.iter().filter_map(|key| of_key(entity_table, key)))
+            }
+            value => found.extend(value.text().and_then(|key| of_key(entity_table, key))),
+        },
+    }
+    let joined: Vec<EntityId> = found
+        .iter()
+        .flat_map(|entity| graph.joined(*entity))
+        .copied()
+        .collect();
+    if !joined.is_empty() || found.len() > 1 {
+        found.extend(joined);
+        found.sort_unstable();
+        found.dedup();
+    }
+    found
+}
+
+/// The knowledge of an outcome at a moment.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Seen {
+    /// Enough to learn from.
+    Known {
+        /// The outcome as the network learns it.
+        outcome: Outcome,
+        /// Whether the condition held by the end of the window, or the value; `None` while the window is open.
+        label: Option<f64>,
+    },
+    /// Nothing yet: the window is open.
+    Open,
+    /// There is none, e.g. an average of nothing, or an assumption that did not come true.
+    Dropped,
+}
+
+/// The outcomes of a task.
+#[derive(Debug)]
+pub(crate) struct TaskOutcomes<'a> {
+    task: &'a TaskPlan,
+    labels: Labels,
+    lag_ms: i64,
+}
+
+impl TaskOutcomes<'_> {
+    /// The knowledge at `known_until_ms` of the outcome after an anchor. Rows that became known later do not count.
+    pub fn seen(&self, entity: EntityId, anchor_ms: i64, known_until_ms: i64) -> Seen {
+        let observed_ms = known_until_ms - self.lag_ms - anchor_ms;
+        let horizon_ms = self.task.plan.horizon_ms;
+        match self.task.plan.target.kind() {
+            TargetKind::Monotone if observed_ms <= 0 => Seen::Open,
+            TargetKind::Monotone => {
+                let observed_ms = observed_ms.min(horizon_ms);
+                let first_ms =
+                    self.labels
+                        .first_time_true_known_by(entity.0, anchor_ms, known_until_ms);
+                let after_ms = first_ms
+                    .map(|t| t - anchor_ms)
+                    .filter(|after| *after <= observed_ms);
+                let label =
+                    (observed_ms >= horizon_ms).then(|| f64::from(u8::from(after_ms.is_some())));
+                Seen::Known {
+                    outcome: Outcome::Hazard {
+                        after_ms,
+                        observed_ms,
+                    },
+                    label,
+                }
+            }
+            TargetKind::Window | TargetKind::Regression if observed_ms < horizon_ms => Seen::Open,
+            TargetKind::Window | TargetKind::Regression => {
+                match self
+                    .labels
+                    .label_known_by(entity.0, anchor_ms, known_until_ms)
+                {
+                    Label::Binary(held) => Seen::Known {
+                        outcome: Outcome::Window(held),
+                        label: Some(f64::from(u8::from(held))),
+                    },
+                    Label::Value(value) => Seen::Known {
+                        outcome: Outcome::Value(value),
+                        label: Some(value),
+                    },
+                    Label::Dropped => Seen::Dropped,
+                }
+            }
+        }
+    }
+}
+
+/// Counts of (entity, anchor) pairs by outcome.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Tally {
+    /// All pairs that were asked about.
+    pub asked: usize,
+    /// Pairs whose window had closed: those with a label.
+    pub labelled: usize,
+    /// Labelled and the condition came true; for a regression a value above 0.
+    pub positive: usize,
+    /// Different entities among the labelled.
+    pub entities: usize,
+    /// Different entities among the positive.
+    pub positive_entities: usize,
+    /// Pairs whose window was open, or only partly observed.
+    pub open: usize,
+    /// Without an outcome: nothing to average or compare in the window, or the assumption did not come true.
+    pub dropped: usize,
+    #[serde(skip)]
+    labelled_entities: BTreeSet<EntityId>,
+    #[serde(skip)]
+    entities_with_positive: BTreeSet<EntityId>,
+}
+
+impl Tally {
+    /// The share of labelled pairs that are positive; `None` without any.
+    pub fn base_rate(&self) -> Option<f64> {
+        (self.labelled > 0).then(|| self.positive as f64 / self.labelled as f64)
+    }
+
+    pub(crate) fn add(&mut self, entity: EntityId, seen: &Seen) {
+        self.asked += 1;
+        match seen {
+            Seen::Known {
+                label: Some(label), ..
+            } => {
+                self.labelled += 1;
+                self.entities += usize::from(self.labelled_entities.insert(entity));
+                if *label > 0.0 {
+                    self.positive += 1;
+                    self.positive_entities +=
+                        usize::from(self.entities_with_positive.insert(entity));
+                }
+            }
+            Seen::Known { label: None, .. } | Seen::Open => self.open += 1,
+            Seen::Dropped => self.dropped += 1,
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! A query and the schemas become a plan.
+
+mod compile;
+mod describe;
+mod lint;
+mod planner;
+mod population;
+mod quantity;
+mod reach;
+mod remarks;
+mod resolve;
+mod target;
+mod window;
+
+#[cfg(test)]
+mod catalogue_tests;
+#[cfg(test)]
+mod docs;
+#[cfg(test)]
+mod fuzz_tests;
+#[cfg(test)]
+mod market;
+#[cfg(test)]
+mod planner_tests;
+
+pub use lint::{HistoryExtent, Lint, LintKind};
+pub use planner::plan;
+pub use target::{
+    Aggregate, AggregateSource, Plan, Quantity, Reach, Target, TargetExpression, TargetKind, Window,
+};
+
+/// A part of a plan, or the reason that the query has none.
+pub(crate) type Planned<T> = Result<T, crate::syntax::Diagnostic>;

@@ -1,0 +1,141 @@
+//! The project of a deployment: the catalog, the graph's options, the tasks. Shared by training, backtests and the engine.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use leadpulse_features::{FeaturePlan, FeatureSpec};
+use leadpulse_graph::{Graph, GraphOptions, Tracking};
+use leadpulse_pql::{Diagnostic, HistoryExtent, Lint, Plan, parse, plan};
+use leadpulse_schema::{Catalog, DayWindow, Population};
+
+use crate::anchors::Anchors;
+
+/// A task as configured.
+#[derive(Clone, Debug)]
+pub struct TaskSource {
+    pub name: String,
+    /// The query in PQL.
+    pub query: String,
+    /// When training examples are taken.
+    pub anchors: Anchors,
+}
+
+/// A task, planned and bound to the graph.
+#[derive(Clone, Debug)]
+pub struct TaskPlan {
+    pub name: String,
+    /// The query as configured.
+    pub query: String,
+    pub plan: Plan,
+    /// The plan's population, its windows bound to the graph's day counters.
+    pub population: Population,
+    /// When training examples are taken.
+    pub anchors: Anchors,
+}
+
+impl TaskPlan {
+    /// Remarks on the query that depend on the history it is to be trained on: known times of its first event and its last row.
+    pub fn lints_on(&self, first_ms: i64, last_ms: i64) -> Vec<Lint> {
+        self.plan.lints_on(HistoryExtent {
+            first_ms,
+            last_ms,
+            stride_ms: self.anchors.stride_ms(),
+        })
+    }
+}
+
+/// Catalog, graph options and tasks that belong together.
+#[derive(Clone, Debug)]
+pub struct Project {
+    pub catalog: Arc<Catalog>,
+    /// The graph's options, day counters of all populations included.
+    pub graph_options: GraphOptions,
+    /// The tasks, in order of configuration.
+    pub tasks: Vec<TaskPlan>,
+}
+
+/// A query that cannot be planned, rendered for people.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("task {task:?}:\n{rendered}")]
+pub struct QueryError {
+    pub task: String,
+    /// The diagnostic, with line, column, caret and hint.
+    pub rendered: String,
+}
+
+impl Project {
+    /// Plans the tasks against the schemas. Every configured task's windows are counted, whatever a bundle predicts, so that state does
+    /// not depend on a model.
+    pub fn new(
+        catalog: Arc<Catalog>,
+        mut graph_options: GraphOptions,
+        tasks: &[TaskSource],
+        names: &BTreeMap<String, String>,
+    ) -> Result<Self, QueryError> {
+        let mut planned = Vec::new();
+        for task in tasks {
+            let fail = |d: Diagnostic| QueryError {
+                task: task.name.clone(),
+                rendered: d.render(&task.query),
+            };
+            let plan = parse(&task.query)
+                .and_then(|q| plan(&q, &catalog, names))
+                .map_err(fail)?;
+            let mut population = plan.population.clone();
+            let bound: Vec<usize> = population
+                .counters
+                .drain(..)
+                .map(|counter| {
+                    let counters = &mut graph_options.day_counters;
+                    counters
+                        .iter()
+                        .position(|c| *c == counter)
+                        .unwrap_or_else(|| {
+                            counters.push(counter);
+                            counters.len() - 1
+                        })
+                })
+                .collect();
+            for window in &mut population.windows {
+                window.counter = bound[window.counter];
+            }
+            planned.push(TaskPlan {
+                name: task.name.clone(),
+                query: task.query.clone(),
+                plan,
+                population,
+                anchors: task.anchors,
+            });
+        }
+        Ok(Self {
+            catalog,
+            graph_options,
+            tasks: planned,
+        })
+    }
+
+    /// The task of this name.
+    pub fn task(&self, name: &str) -> Option<&TaskPlan> {
+        self.tasks.iter().find(|t| t.name == name)
+    }
+
+    /// Creates an empty graph that counts the windows of all tasks.
+    pub fn graph(&self, tracking: Tracking) -> Graph {
+        let windows: Vec<DayWindow> = self
+            .tasks
+            .iter()
+            .flat_map(|t| t.population.windows.iter().copied())
+            .collect();
+        Graph::new(
+            self.catalog.clone(),
+            self.graph_options.clone(),
+            windows,
+            tracking,
+        )
+    }
+
+    /// How cells are encoded under given vocabularies.
+    pub fn feature_plan(&self, spec: FeatureSpec) -> FeaturePlan {
+        FeaturePlan::new(self.catalog.clone(), &self.graph_options, spec)
+    }
+}

@@ -1,0 +1,79 @@
+//! A catalog's fingerprint: the same for the same meaning, whatever the files are called.
+
+use sha2::{Digest, Sha256};
+
+use crate::catalog::{Catalog, DataType, Field, Table};
+
+impl Catalog {
+    /// SHA-256, in hexadecimal, over what tables and fields mean: names, roles, types, references, hubs, features, stages.
+    /// File names, documentation and the order of JSON properties do not count; the order of fields does.
+    pub fn fingerprint(&self) -> String {
+        let tables: Vec<serde_json::Value> =
+            self.tables.iter().map(|t| self.table_meaning(t)).collect();
+        let digest = Sha256::digest(serde_json::Value::from(tables).to_string());
+        hex(&digest)
+    }
+
+    fn table_meaning(&self, table: &Table) -> serde_json::Value {
+        let mut aliases = table.aliases.clone();
+        aliases.sort();
+        let name_of = |field| &table.field_at(field).name;
+        serde_json::json!([
+            table.name,
+            format!("{:?}", table.role),
+            aliases,
+            table
+                .fields
+                .iter()
+                .map(|f| self.field_meaning(f))
+                .collect::<Vec<_>>(),
+            name_of(table.key),
+            table.time.map(name_of),
+            table.changed_fields.map(name_of),
+            table.owners.iter().map(|f| name_of(*f)).collect::<Vec<_>>(),
+            table.staged.as_ref().map(|s| (name_of(s.field), &s.stages)),
+            table
+                .outcome
+                .as_ref()
+                .map(|o| (name_of(o.field), &o.won, &o.lost)),
+            table.retraction.map(name_of),
+        ])
+    }
+
+    fn field_meaning(&self, field: &Field) -> serde_json::Value {
+        let data_type = match &field.data_type {
+            DataType::Symbol(symbols) => serde_json::json!(symbols),
+            other => serde_json::json!(format!("{other:?}")),
+        };
+        serde_json::json!([
+            field.name,
+            data_type,
+            field.nullable,
+            format!("{:?}", field.feature),
+            field.reference.map(|r| (
+                &self.table_at(r.table).name,
+                r.owner,
+                format!("{:?}", r.meaning)
+            )),
+            field.hub.map(|h| &self.hubs[h.index()].name),
+            field.values,
+            field.is_static,
+            field.ordinal,
+            field.group,
+            field.groups,
+            field.match_by.map(|m| format!("{m:?}")),
+            field.label,
+        ])
+    }
+}
+
+/// Bytes as lower-case hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            write!(text, "{byte:02x}").expect("writing to a String never fails");
+            text
+        })
+}

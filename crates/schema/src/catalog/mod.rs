@@ -1,0 +1,18 @@
+//! Schema files become a catalog: tables with roles, fields with types, references, hubs.
+
+mod annotations;
+mod check;
+mod fault;
+pub(crate) mod fingerprint;
+mod link;
+pub(crate) mod load;
+#[cfg(test)]
+mod load_tests;
+pub(crate) mod shape;
+mod tables;
+
+pub use fault::SchemaFault;
+pub use tables::{
+    Catalog, DataType, Feature, Field, FieldId, Hub, HubId, MatchBy, Meaning, OutcomeField,
+    Reference, Relation, RelationId, RelationKind, Role, Staged, Table, TableId,
+};

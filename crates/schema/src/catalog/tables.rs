@@ -1,0 +1,326 @@
+//! The catalog: tables with roles, fields with types, references, hubs.
+//!
+//! A [`Catalog`] is built once at start and shared. Everything downstream is driven by it; no other code names a table.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+/// Index of a table in [`Catalog::tables`]. Tables are ordered by name, so ids do not depend on file names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TableId(pub u16);
+
+/// Index of a field in [`Table::fields`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FieldId(pub u16);
+
+/// Index of a hub in [`Catalog::hubs`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HubId(pub u16);
+
+/// Index of a relation in [`Catalog::relations`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RelationId(pub u16);
+
+impl RelationId {
+    /// As a vector index.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+impl TableId {
+    /// As a vector index.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+impl FieldId {
+    /// As a vector index.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+impl HubId {
+    /// As a vector index.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// The four roles a table can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// An entity that owns a cell (an account).
+    Root,
+    /// An entity that belongs to a cell through its owner references (a contact, a lead, an opportunity).
+    Member,
+    /// An entity that many cells share (a product, an agent).
+    Hub,
+    /// An immutable row with an id and a time that hangs on an entity.
+    Event,
+}
+
+/// The logical type a field's values have in a row, whatever the writer's Avro type was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DataType {
+    /// Avro's `boolean`: true or false.
+    Bool,
+    /// Avro's `int` and `long`: whole numbers.
+    Long,
+    /// Avro's `float`, `double` and `decimal`: real numbers.
+    Double,
+    /// `timestamp-millis`, `timestamp-micros`, `date`: milliseconds since 1970 UTC.
+    Time,
+    /// `string`, `uuid`; keys and references of any integer type too (as decimal text).
+    Text,
+    /// `enum`, with its symbols.
+    Symbol(Vec<String>),
+    /// `array` of strings or enums.
+    TextList,
+}
+
+/// How a field becomes a feature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Feature {
+    /// Never a feature (names, keys, e-mail addresses, references).
+    None,
+    /// A number: raw and log1p.
+    Number,
+    /// One of a vocabulary.
+    Category,
+    /// Several of a vocabulary.
+    Set,
+    /// Hashed n-grams of free text.
+    Text,
+    /// An age at the time of scoring.
+    Time,
+}
+
+/// The relation that a reference declares besides naming a row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Meaning {
+    /// Nothing: the row is related to that row.
+    #[default]
+    Related,
+    /// This row is now that row: an account merged into another, a lead converted into a contact.
+    Became,
+    /// That row is now this row: the other end of [`Meaning::Became`].
+    Was,
+    /// A member belonged to that root before.
+    Previous,
+}
+
+/// A field that holds the key of another table's row; a list holds several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reference {
+    /// The table referred to.
+    pub table: TableId,
+    /// Whether this reference names the entity the row belongs to (member) or hangs on (event).
+    pub owner: bool,
+    /// The relation it declares.
+    pub meaning: Meaning,
+}
+
+/// How a member without an owner reference may find its root (used by identity resolution).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MatchBy {
+    /// The part of an e-mail address after the `@`.
+    Domain,
+    /// A web address or bare domain.
+    Website,
+}
+
+/// One field of a table.
+#[derive(Clone, Debug)]
+pub struct Field {
+    pub id: FieldId,
+    /// The Avro field name.
+    pub name: String,
+    /// The logical type of its values.
+    pub data_type: DataType,
+    /// Whether null is allowed.
+    pub nullable: bool,
+    /// How it becomes a feature.
+    pub feature: Feature,
+    /// The row it refers to, if any.
+    pub reference: Option<Reference>,
+    /// The hub its values name, if any: a reference to a hub table, or a category promoted with `"hub"`.
+    pub hub: Option<HubId>,
+    /// Values declared in the schema (or the enum's symbols): each has a slot of its own in temporal state.
+    pub values: Vec<String>,
+    /// The value is the same before the first version is known as after (`"static": true`).
+    pub is_static: bool,
+    /// Declared values are in ascending order (`"ordinal": true`).
+    pub ordinal: bool,
+    /// Explanation group; defaults are decided by `features`.
+    pub group: Option<String>,
+    /// Explanation groups of declared values that differ from `group`.
+    pub groups: BTreeMap<String, String>,
+    /// The way identity resolution matches the field, if it does.
+    pub match_by: Option<MatchBy>,
+    /// Shown to people in facts and evidence (`"label": true`), e.g. an account's name.
+    pub label: bool,
+}
+
+/// The field of an event table that names the kind of event on the way to a decision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Staged {
+    /// The field whose value is looked up.
+    pub field: FieldId,
+    /// Value → stage number, from 1.
+    pub stages: BTreeMap<String, u8>,
+}
+
+/// The values of a field that end a deal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutcomeField {
+    /// The field whose value is looked up.
+    pub field: FieldId,
+    /// Values that end it well, at least one.
+    pub won: Vec<String>,
+    /// Values that end it badly.
+    pub lost: Vec<String>,
+}
+
+impl OutcomeField {
+    /// `Some(true)`: won; `Some(false)`: lost; `None`: neither.
+    pub fn of(&self, value: &str) -> Option<bool> {
+        let is_in = |values: &[String]| values.iter().any(|v| v == value);
+        if is_in(&self.won) {
+            Some(true)
+        } else {
+            is_in(&self.lost).then_some(false)
+        }
+    }
+}
+
+/// One Avro record type.
+#[derive(Clone, Debug)]
+pub struct Table {
+    pub id: TableId,
+    /// The table name, lower case, as used in PQL and configuration.
+    pub name: String,
+    /// Other names PQL accepts for it (`"aliases"` of the `leadpulse` property).
+    pub aliases: Vec<String>,
+    pub role: Role,
+    /// The fields, in schema order.
+    pub fields: Vec<Field>,
+    /// The key (entities) or id (events).
+    pub key: FieldId,
+    /// Event time, or the time an entity version became known. Entities may lack it.
+    pub time: Option<FieldId>,
+    /// The field that lists the fields a CDC record changes (`"changed_fields": true`), if the table has one.
+    pub changed_fields: Option<FieldId>,
+    /// Owner references in order of preference: the first that is not null decides.
+    pub owners: Vec<FieldId>,
+    /// Order of events on the way to a decision, for event tables that declare it.
+    pub staged: Option<Staged>,
+    /// The values that end a deal, for event and member tables that declare them.
+    pub outcome: Option<OutcomeField>,
+    /// The truth value of an event row that takes the event of the same key and owner back, if the table has one.
+    pub retraction: Option<FieldId>,
+    /// The Avro schema as JSON, `leadpulse` properties included.
+    pub json: Arc<str>,
+    /// The Avro schema, parsed (the reader schema).
+    pub avro: Arc<apache_avro::Schema>,
+}
+
+impl Table {
+    /// The field of this name (exact), if there is one.
+    pub fn field(&self, name: &str) -> Option<&Field> {
+        self.fields.iter().find(|f| f.name == name)
+    }
+    /// The field with this id.
+    pub fn field_at(&self, id: FieldId) -> &Field {
+        &self.fields[id.index()]
+    }
+    /// Whether rows are upserted under their key.
+    pub fn is_entity(&self) -> bool {
+        self.role != Role::Event
+    }
+}
+
+/// A node that many cells share.
+#[derive(Clone, Debug)]
+pub struct Hub {
+    pub id: HubId,
+    /// The hub table's name, or the name given by `"hub"`.
+    pub name: String,
+    /// The hub table, when the hub has rows of its own.
+    pub table: Option<TableId>,
+    /// The fields whose values name it.
+    pub sources: Vec<(TableId, FieldId)>,
+}
+
+/// How two entities come to be related without one owning the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RelationKind {
+    /// A field of an entity names the other: its current version counts.
+    Reference(FieldId),
+    /// A member belonged to the other, a root, before: its history of owners, and fields marked `"previous"`.
+    Previous,
+    /// An event on the entity names the other.
+    Mention(FieldId),
+}
+
+/// A kind of edge besides ownership.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Relation {
+    pub id: RelationId,
+    /// The name, as in `contacts.referred_by`, `contacts/previous` or `product_usage.invited_contact_id`.
+    pub name: String,
+    /// How it comes about.
+    pub kind: RelationKind,
+    /// The entity table edges start from; for mentions the event table.
+    pub from: TableId,
+    /// The table they lead to: a root or member table.
+    pub target: TableId,
+    /// Explanation group, if the schema names one.
+    pub group: Option<String>,
+}
+
+/// All tables and hubs of a deployment.
+#[derive(Clone, Debug)]
+pub struct Catalog {
+    /// Tables, ordered by name; `tables[i].id == TableId(i)`.
+    pub tables: Vec<Table>,
+    /// Hubs, ordered by name.
+    pub hubs: Vec<Hub>,
+    /// Relations, by table and field; `Previous` last within its table.
+    pub relations: Vec<Relation>,
+    pub(crate) by_name: FxHashMap<String, TableId>,
+}
+
+impl Catalog {
+    /// The table of this name or alias, case-insensitively.
+    pub fn table(&self, name: &str) -> Option<&Table> {
+        self.by_name
+            .get(&name.to_lowercase())
+            .map(|id| &self.tables[id.index()])
+    }
+    /// The table with this id.
+    pub fn table_at(&self, id: TableId) -> &Table {
+        &self.tables[id.index()]
+    }
+    /// The root table. A catalog has exactly one.
+    pub fn root(&self) -> &Table {
+        self.tables
+            .iter()
+            .find(|t| t.role == Role::Root)
+            .expect("checked on load: exactly one root table")
+    }
+    /// Event tables whose owner reference may name this entity table.
+    pub fn events_of(&self, entity: TableId) -> impl Iterator<Item = &Table> {
+        self.tables.iter().filter(move |t| {
+            t.role == Role::Event
+                && t.owners
+                    .iter()
+                    .any(|f| t.field_at(*f).reference.is_some_and(|r| r.table == entity))
+        })
+    }
+    /// Member tables, in table order.
+    pub fn members(&self) -> impl Iterator<Item = &Table> {
+        self.tables.iter().filter(|t| t.role == Role::Member)
+    }
+}
