@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::alert::AlertType;
+use crate::alerts::AlertType;
 use crate::options::PolicyError;
 use crate::trend::Trend;
 

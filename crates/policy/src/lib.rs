@@ -13,7 +13,7 @@
 //! - States are kept per (task, entity); a policy belongs to one task and knows no other.
 
 mod actions;
-mod alert;
+mod alerts;
 mod level;
 mod options;
 mod policy;
@@ -21,7 +21,7 @@ mod state;
 mod trend;
 
 pub use actions::{Action, ActionOptions, ActionTable, ActionWhen, Situation, Vocabulary};
-pub use alert::{AlertDraft, AlertType, Severity, SuppressReason, alert_id};
+pub use alerts::{AlertDraft, AlertType, Severity, SuppressReason, alert_id};
 pub use options::{BandOptions, EmitStep, PolicyError, PolicyOptions, Threshold};
 pub use policy::{Band, Decision, EmitReason, Observation, Policy};
 pub use state::{Eligibility, Emitted, EntityState, Fired, HistoryPoint};

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::actions::ActionOptions;
-use crate::alert::Severity;
+use crate::alerts::Severity;
 use crate::policy::Policy;
 
 /// When scores are emitted and alerts fire, for one task. [`PolicyOptions::validated`] makes a [`Policy`] of it.

@@ -6,7 +6,7 @@ use leadpulse_schema::Absence;
 use sha2::{Digest, Sha256};
 
 use crate::actions::{self, ActionOptions, ActionTable, Vocabulary};
-use crate::alert::{AlertDraft, AlertType, Severity, SuppressReason};
+use crate::alerts::{AlertDraft, AlertType, Severity, SuppressReason};
 use crate::level::{self, Line, MinDwell};
 use crate::options::{EmitStep, PolicyError, PolicyOptions, Threshold};
 use crate::state::{Eligibility, Emitted, EntityState, Fired, HistoryPoint};

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use leadpulse_schema::Absence;
 use serde::{Deserialize, Serialize};
 
-use crate::alert::AlertType;
+use crate::alerts::AlertType;
 use crate::level::Dwell;
 
 /// The memory of one (task, entity). The default is an entity never seen.
