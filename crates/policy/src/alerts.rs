@@ -1,28 +1,48 @@
-//! What an alert is, before the engine fills in who and why, and how it gets its name.
+//! Alert types, and the decision whether one fires.
+//!
+//! Each type is a file below this module with one [`AlertRule`]. A new type is such a file, a
+//! variant of [`AlertType`] with its places in [`AlertType::ALL`] and [`AlertType::rule`], and a
+//! mention in the `type` field of `schemas/outputs/alert.avsc`. A rule says that something
+//! happened. Holding it back (mute, cooldown, first score) is the same for all types, below.
+
+mod id;
+mod threshold_down;
+mod threshold_up;
 
 use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
-/// What happened.
+pub use id::alert_id;
+
+use crate::signal::{Continuity, Signal};
+use crate::state::{EntityState, Fired};
+
+/// The kind of thing that happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AlertType {
     /// The probability rose over a threshold.
     ThresholdUp,
-    /// The probability fell below a threshold it had been over.
+    /// The probability fell below a threshold that it had been over.
     ThresholdDown,
 }
 
 impl AlertType {
+    /// All types, in the order in which rules are asked and alerts are returned.
+    pub(crate) const ALL: [AlertType; 2] = [AlertType::ThresholdUp, AlertType::ThresholdDown];
+
+    fn rule(self) -> AlertRule {
+        match self {
+            AlertType::ThresholdUp => threshold_up::RULE,
+            AlertType::ThresholdDown => threshold_down::RULE,
+        }
+    }
+
     /// The name in records, metrics and alert ids.
     pub fn name(self) -> &'static str {
-        match self {
-            AlertType::ThresholdUp => "threshold_up",
-            AlertType::ThresholdDown => "threshold_down",
-        }
+        self.rule().name
     }
 }
 
@@ -32,7 +52,20 @@ impl fmt::Display for AlertType {
     }
 }
 
-/// How urgent an alert is: P1 is the most urgent.
+/// An alert type's name and condition.
+struct AlertRule {
+    name: &'static str,
+    /// The alert that a signal raises, if it raises one. Pure: equal signals raise equal alerts.
+    raised: fn(&Signal<'_>) -> Option<Raised>,
+}
+
+/// The particulars of a raised alert that depend on its type.
+struct Raised {
+    threshold: f64,
+    severity: Severity,
+}
+
+/// The urgency of an alert: P1 is the most urgent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Severity {
     /// Act now.
@@ -60,17 +93,16 @@ impl fmt::Display for Severity {
     }
 }
 
-/// Why a crossing fired no alert.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+/// The reason for which a raised alert does not fire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SuppressReason {
     /// The entity had an alert of this type less than the cooldown ago.
     Cooldown,
-    /// The observation was marked as muted (backfill, bundle swap).
+    /// The observation was marked as muted, as after a bundle swap.
     Muted,
-    /// It was the entity's first score; see [`crate::PolicyOptions::alert_on_first`].
+    /// No score came before this one; see [`crate::PolicyOptions::alert_on_first`].
     FirstScore,
-    /// The entity left the task's population: it did not cool down, it is no longer asked about.
+    /// The entity left the task's population, which is not a fall of its score.
     Ineligible,
     /// Thresholds were changed since the entity's last score.
     Reconfigured,
@@ -89,14 +121,14 @@ impl SuppressReason {
     }
 }
 
-/// An alert that fires, as far as the policy knows it.
+/// An alert that fires, as far as the policy knows it. The engine adds the entity and the reasons.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AlertDraft {
-    /// What happened.
+    /// The kind of thing that happened.
     pub alert_type: AlertType,
-    /// How urgent it is: the severity of the band entered (up) or left (down).
+    /// The severity of the band entered (up) or left (down).
     pub severity: Severity,
-    /// How many alerts of this type the entity has had, this one included.
+    /// The number of alerts of this type the entity has had, this one included.
     pub ordinal: u64,
     /// The probability crossed: where the threshold is entered (up) or left (down).
     pub threshold: f64,
@@ -106,94 +138,87 @@ pub struct AlertDraft {
     pub band: Option<Arc<str>>,
 }
 
-/// The name of an alert: a UUID of version 8 (RFC 9562, custom: SHA-256) that depends on nothing but the arguments, so that a replay,
-/// another process or a later year names the same alert alike and a consumer can ignore it the second time.
-///
-/// The digest is taken over `leadpulse.alert.v1`, the task, the entity's table, its key and the alert type, each preceded by its length in
-/// bytes (u64, big-endian), and then the ordinal (u64, big-endian). Its first 16 bytes, with version and variant set, are the UUID.
-pub fn alert_id(
-    task: &str,
-    entity_type: &str,
-    entity_key: &str,
-    alert_type: AlertType,
-    ordinal: u64,
-) -> String {
-    let mut hasher = Sha256::new();
-    for part in [
-        "leadpulse.alert.v1",
-        task,
-        entity_type,
-        entity_key,
-        alert_type.name(),
-    ] {
-        hasher.update((part.len() as u64).to_be_bytes());
-        hasher.update(part.as_bytes());
-    }
-    hasher.update(ordinal.to_be_bytes());
-    let digest = hasher.finalize();
-
-    let mut id = String::with_capacity(36);
-    for (index, byte) in digest.iter().take(16).enumerate() {
-        let byte = match index {
-            6 => byte & 0x0f | 0x80,
-            8 => byte & 0x3f | 0x80,
-            _ => *byte,
-        };
-        if matches!(index, 4 | 6 | 8 | 10) {
-            id.push('-');
-        }
-        for nibble in [byte >> 4, byte & 0x0f] {
-            id.push(
-                char::from_digit(u32::from(nibble), 16).expect("a nibble is a hexadecimal digit"),
-            );
-        }
-    }
-    id
+/// The outcome of all rules on one signal.
+#[derive(Debug, Default)]
+pub(crate) struct RaisedAlerts {
+    pub fired: Vec<AlertDraft>,
+    pub suppressed: Vec<(AlertType, SuppressReason)>,
 }
 
-#[cfg(test)]
-mod tests {
-    use std::collections::HashSet;
+/// The conditions under which raised alerts are held back.
+#[derive(Clone, Debug)]
+pub(crate) struct AlertLimits {
+    /// The least time between two alerts of one type, milliseconds of `as_of`.
+    pub cooldown_ms: i64,
+    /// True if a first score may fire.
+    pub alert_on_first: bool,
+}
 
-    use super::*;
-
-    #[test]
-    fn an_alert_id_never_changes() {
-        // Computed independently: consumers keep these ids, so a change of the recipe must be seen.
-        assert_eq!(
-            alert_id("buys_90d", "accounts", "A001", AlertType::ThresholdUp, 1),
-            "c731e530-b2b1-80f4-ae8e-3d7be9780753"
-        );
-    }
-
-    #[test]
-    fn an_alert_id_is_a_version_8_uuid() {
-        let id = alert_id("t", "leads", "L-1", AlertType::ThresholdDown, 7);
-        let groups: Vec<usize> = id.split('-').map(str::len).collect();
-        assert_eq!(groups, [8, 4, 4, 4, 12]);
-        assert_eq!(&id[14..15], "8");
-        assert!(matches!(&id[19..20], "8" | "9" | "a" | "b"));
-    }
-
-    #[test]
-    fn alert_ids_differ_where_any_part_differs() {
-        let mut seen = HashSet::new();
-        for task in ["a", "ab"] {
-            for entity_type in ["bc", "c", "leads"] {
-                for key in ["", "1", "11"] {
-                    for alert_type in [AlertType::ThresholdUp, AlertType::ThresholdDown] {
-                        for ordinal in 1..4 {
-                            assert!(seen.insert(alert_id(
-                                task,
-                                entity_type,
-                                key,
-                                alert_type,
-                                ordinal
-                            )));
-                        }
-                    }
-                }
+impl AlertLimits {
+    /// Asks every rule about a signal, and records in the state what fires.
+    pub fn alerts(&self, state: &mut EntityState, signal: &Signal<'_>) -> RaisedAlerts {
+        let mut alerts = RaisedAlerts::default();
+        let held_back = self.held_back(signal);
+        for alert_type in AlertType::ALL {
+            let Some(raised) = (alert_type.rule().raised)(signal) else {
+                continue;
+            };
+            match held_back.or_else(|| self.cooling_down(state, alert_type, signal.as_of_ms)) {
+                Some(reason) => alerts.suppressed.push((alert_type, reason)),
+                None => alerts.fired.push(fire(state, signal, alert_type, raised)),
             }
         }
+        alerts
+    }
+
+    /// The reason that holds back all types alike. Of several the first in this order is named.
+    fn held_back(&self, signal: &Signal<'_>) -> Option<SuppressReason> {
+        let Some(observed) = signal.observed else {
+            return Some(SuppressReason::Ineligible);
+        };
+        if observed.muted {
+            return Some(SuppressReason::Muted);
+        }
+        match signal.continuity {
+            Continuity::Reconfigured => Some(SuppressReason::Reconfigured),
+            Continuity::First if !self.alert_on_first => Some(SuppressReason::FirstScore),
+            _ => None,
+        }
+    }
+
+    fn cooling_down(
+        &self,
+        state: &EntityState,
+        alert_type: AlertType,
+        as_of_ms: i64,
+    ) -> Option<SuppressReason> {
+        let last = state.fired.get(&alert_type)?;
+        (as_of_ms.saturating_sub(last.last_as_of_ms) < self.cooldown_ms)
+            .then_some(SuppressReason::Cooldown)
+    }
+}
+
+fn fire(
+    state: &mut EntityState,
+    signal: &Signal<'_>,
+    alert_type: AlertType,
+    raised: Raised,
+) -> AlertDraft {
+    let fired_before = state
+        .fired
+        .get(&alert_type)
+        .map_or(0, |fired| fired.ordinal);
+    let fired = Fired {
+        last_as_of_ms: signal.as_of_ms,
+        ordinal: fired_before + 1,
+    };
+    state.fired.insert(alert_type, fired);
+    AlertDraft {
+        alert_type,
+        severity: raised.severity,
+        ordinal: fired.ordinal,
+        threshold: raised.threshold,
+        previous_band: signal.thresholds.band_name_at(signal.level_before),
+        band: signal.thresholds.band_name_at(signal.level),
     }
 }
