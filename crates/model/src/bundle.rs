@@ -4,6 +4,8 @@
 //! version, the hash of every file, the plan's hash, every parameter's finiteness, and that golden cells give the logits they gave
 //! when it was written.
 
+pub(crate) mod manifest;
+
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt;
@@ -23,9 +25,9 @@ use rand_chacha::ChaCha8Rng;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
-use crate::coalitions::MOST_GROUPS;
+use crate::bundle::manifest::{Golden, Manifest, TaskManifest, pretty, sha256};
+use crate::explain::coalitions::MOST_GROUPS;
 use crate::fit::{Fitted, FittedTask, TaskDefinition, target_of};
-use crate::manifest::{Golden, Manifest, TaskManifest, pretty, sha256};
 use crate::network::{Network, TrunkConfig};
 
 /// Version of the bundle format that is written and read.

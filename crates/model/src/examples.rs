@@ -2,6 +2,9 @@
 //!
 //! Cells are kept as they were encoded; normalising happens when a batch is made, by the same code that scoring uses.
 
+pub(crate) mod normalise;
+pub(crate) mod store;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -9,10 +12,10 @@ use burn::tensor::Device;
 use leadpulse_features::{FeatureBatch, Layout};
 use leadpulse_graph::EntityId;
 
-use crate::head::Outcome;
+use crate::examples::normalise::Normaliser;
+use crate::examples::store::{CellRow, CellStore};
 use crate::network::Inputs;
-use crate::normalise::Normaliser;
-use crate::store::{CellRow, CellStore};
+use crate::network::head::Outcome;
 
 /// A quarter of a mean Gregorian year, milliseconds.
 const QUARTER_MS: i64 = 7_889_238_000;

@@ -4,12 +4,15 @@
 //! absence. Exact over all coalitions up to ten groups that differ from their absence; above, sampled from permutations in
 //! antithetic pairs. Both are complete: base + Σ contributions = logit. A group that is as if absent contributes exactly 0.
 
+pub(crate) mod coalitions;
+pub(crate) mod deletion;
+
 use leadpulse_features::{Contribution, Explanation, FeatureBatch};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-use crate::coalitions::{Coalition, Game, MOST_GROUPS};
+use crate::explain::coalitions::{Coalition, Game, MOST_GROUPS};
 use crate::fit::Fitted;
 use crate::network::Target;
 

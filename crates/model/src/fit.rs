@@ -3,6 +3,11 @@
 //! Candidates are chosen by validation only, by the loss that early stopping uses. All randomness comes from the seed of the options:
 //! the same examples give the same parameters, whatever the number of threads.
 
+pub(crate) mod average;
+pub(crate) mod calibrate;
+pub(crate) mod metrics;
+pub(crate) mod train;
+
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,13 +19,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use thiserror::Error;
 
-use crate::calibrate::Calibration;
 use crate::examples::ExampleSet;
-use crate::head::Head;
-use crate::metrics::{BinaryMetrics, RegressionMetrics};
+use crate::examples::normalise::{Dropped, Normaliser};
+use crate::fit::calibrate::Calibration;
+use crate::fit::metrics::{BinaryMetrics, RegressionMetrics};
+use crate::fit::train::{Diverged, Labelled, Length, Progress, Trained, Trainer};
+use crate::network::head::Head;
 use crate::network::{Network, NetworkConfig, Target, TowerConfig, TrunkConfig};
-use crate::normalise::{Dropped, Normaliser};
-use crate::train::{Diverged, Labelled, Length, Progress, Trained, Trainer};
 
 /// Validation rows kept as golden examples.
 const GOLDEN_ROWS: usize = 16;

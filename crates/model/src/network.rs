@@ -14,6 +14,8 @@
 //! multilayer perceptron on G. Sums are divided by 3 to stay in the range of the other pools. After ReLU nothing is negative, so a
 //! padding row that is multiplied by its mask of 0 can neither win a maximum nor change a sum, and an empty table pools to 0.
 
+pub(crate) mod head;
+
 use burn::config::Config;
 use burn::module::{Module, Param, ParamId};
 use burn::nn::{LayerNorm, LayerNormConfig, Linear};
@@ -24,7 +26,7 @@ use rand::{Rng, RngExt};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use crate::normalise::Dropped;
+use crate::examples::normalise::Dropped;
 
 /// Width of `u`.
 const NARROW: usize = 32;

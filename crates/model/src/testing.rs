@@ -10,13 +10,13 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use serde_json::Map;
 
-use crate::calibrate::Calibration;
+use crate::examples::normalise::Normaliser;
+use crate::examples::store::CellStore;
 use crate::examples::{Example, ExampleSet};
+use crate::fit::calibrate::Calibration;
 use crate::fit::{Fitted, FittedTask, Regularisation, TaskDefinition};
-use crate::head::{Head, Outcome};
+use crate::network::head::{Head, Outcome};
 use crate::network::{NetworkConfig, Target, TowerConfig, TrunkConfig};
-use crate::normalise::Normaliser;
-use crate::store::CellStore;
 
 /// The root's table in these tests; member table `i` is `TableId(i + 1)`.
 pub const ROOT: TableId = TableId(0);

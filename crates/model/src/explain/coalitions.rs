@@ -18,9 +18,9 @@ use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor, TensorData};
 use leadpulse_features::{Column, FeatureBatch};
 
+use crate::examples::normalise::Scales;
 use crate::fit::Fitted;
 use crate::network::{Network, Target, pool_rows};
-use crate::normalise::Scales;
 
 /// Rows per product of matrices: they stay in the cache of one core, and the product on one thread.
 const ROWS: usize = 128;

@@ -234,7 +234,7 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
 
     use super::*;
-    use crate::head::Outcome;
+    use crate::network::head::Outcome;
     use crate::testing::{OwnedCell, batch_of, batch_of_owned, layout, one_set, random_cell};
 
     fn fitted(values: &[f32], absent: Absent) -> (Normaliser, Layout) {

@@ -294,7 +294,7 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
 
     use super::*;
-    use crate::metrics::BinaryMetrics;
+    use crate::fit::metrics::BinaryMetrics;
 
     /// Rows whose true logit is `truth(raw)`, an entity each.
     fn rows(n: u32, truth: impl Fn(f64) -> f64) -> Vec<Evidence> {

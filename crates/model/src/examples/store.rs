@@ -13,7 +13,7 @@
 
 use leadpulse_features::{FeatureBatch, Layout, MemberBlock};
 
-use crate::normalise::{Normaliser, Scales};
+use crate::examples::normalise::{Normaliser, Scales};
 
 /// Says that the next columns, this many, are 0 and another entry follows.
 const SKIP: u8 = 254;

@@ -14,13 +14,13 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-use crate::average::Average;
-use crate::calibrate::{Calibration, Evidence};
 use crate::examples::ExampleSet;
+use crate::examples::normalise::{Dropped, Normaliser};
+use crate::fit::average::Average;
+use crate::fit::calibrate::{Calibration, Evidence};
 use crate::fit::{FitOptions, Regularisation};
-use crate::head::Head;
+use crate::network::head::Head;
 use crate::network::{Dropout, Inputs, Network, Pair, Target, TowerConfig, TrunkConfig};
-use crate::normalise::{Dropped, Normaliser};
 
 /// Evaluations on validation per epoch.
 const EVALUATIONS_PER_EPOCH: usize = 2;

@@ -15,10 +15,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use crate::calibrate::Calibration;
 use crate::fit::Regularisation;
-use crate::head::Head;
+use crate::fit::calibrate::Calibration;
 use crate::network::NetworkConfig;
+use crate::network::head::Head;
 
 /// What a bundle says of itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

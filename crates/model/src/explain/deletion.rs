@@ -14,7 +14,7 @@
 use leadpulse_features::{FeatureBatch, probability};
 use serde::{Deserialize, Serialize};
 
-use crate::coalitions::{Coalition, Game};
+use crate::explain::coalitions::{Coalition, Game};
 use crate::explain::{coalitions_of, everyone, permutations};
 use crate::fit::Fitted;
 
@@ -124,7 +124,7 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
 
     use super::*;
-    use crate::head::Head;
+    use crate::network::head::Head;
     use crate::testing::{OwnedCell, batch_of_owned, layout, random_cell, untrained};
 
     #[test]
