@@ -4,6 +4,8 @@
 //! version, the hash of every file, the plan's hash, every parameter's finiteness, and that golden cells give the logits they gave
 //! when it was written.
 
+#[cfg(test)]
+mod fixtures;
 pub(crate) mod manifest;
 
 use std::collections::BTreeMap;
