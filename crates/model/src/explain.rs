@@ -14,7 +14,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::explain::coalitions::{Coalition, Game, MOST_GROUPS};
 use crate::fit::Fitted;
-use crate::network::Target;
+use crate::network::TowerTarget;
 
 /// Up to this many groups the value of every coalition is computed.
 const EXACT_GROUPS: usize = 10;
@@ -169,7 +169,7 @@ impl Fitted {
         cell: usize,
         slot: usize,
     ) -> (Game<'_>, f64) {
-        let row = if self.config.towers[task].target == Target::Root {
+        let row = if self.config.towers[task].target == TowerTarget::Root {
             0
         } else {
             slot

@@ -25,7 +25,7 @@ use crate::fit::calibrate::Calibration;
 use crate::fit::metrics::{BinaryMetrics, RegressionMetrics};
 use crate::fit::train::{Diverged, Labelled, Length, Progress, Trained, Trainer};
 use crate::network::head::Head;
-use crate::network::{Network, NetworkConfig, Target, TowerConfig, TrunkConfig};
+use crate::network::{Network, NetworkConfig, TowerConfig, TowerTarget, TrunkConfig};
 
 /// Validation rows kept as golden examples.
 const GOLDEN_ROWS: usize = 16;
@@ -282,12 +282,12 @@ impl Fitted {
 }
 
 /// What a task reads: the cell, or the rows of a member table.
-pub(crate) fn target_of(layout: &Layout, entity: TableId) -> Target {
+pub(crate) fn target_of(layout: &Layout, entity: TableId) -> TowerTarget {
     layout
         .members
         .iter()
         .position(|m| m.table == entity)
-        .map_or(Target::Root, Target::Member)
+        .map_or(TowerTarget::Root, TowerTarget::Member)
 }
 
 /// Trains a new ensemble for one task.
@@ -635,7 +635,7 @@ fn check_options(options: &FitOptions) -> Result<(), FitError> {
 
 fn check_rows(
     task: &TaskDefinition,
-    target: Target,
+    target: TowerTarget,
     examples: &ExampleSet,
     set: &'static str,
 ) -> Result<(), FitError> {
@@ -648,7 +648,7 @@ fn check_rows(
                 head: format!("{:?}", task.head),
             });
         }
-        if let Target::Member(table) = target {
+        if let TowerTarget::Member(table) = target {
             let present = examples.members_of(row, table);
             if example.slot >= present {
                 return Err(FitError::NoSuchMember {
@@ -755,7 +755,7 @@ struct Job {
     member: usize,
 }
 
-enum Report {
+enum JobReport {
     Evaluated {
         job: usize,
         epochs: f64,
@@ -800,7 +800,7 @@ fn run_jobs(
                         length,
                         |epochs, training_loss, validation_loss| {
                             // The receiver lives until every sender is gone.
-                            let _ = sender.send(Report::Evaluated {
+                            let _ = sender.send(JobReport::Evaluated {
                                 job,
                                 epochs,
                                 training_loss,
@@ -808,7 +808,7 @@ fn run_jobs(
                             });
                         },
                     );
-                    let _ = sender.send(Report::Finished {
+                    let _ = sender.send(JobReport::Finished {
                         job,
                         result: result.map(Box::new),
                     });
@@ -819,7 +819,7 @@ fn run_jobs(
         let mut parts = vec![0.0; jobs.len()];
         for report in receiver {
             match report {
-                Report::Evaluated {
+                JobReport::Evaluated {
                     job,
                     epochs,
                     training_loss,
@@ -837,7 +837,7 @@ fn run_jobs(
                         validation_loss,
                     });
                 }
-                Report::Finished { job, result } => {
+                JobReport::Finished { job, result } => {
                     parts[job] = 1.0;
                     results[job] = Some(result);
                 }

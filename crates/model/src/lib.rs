@@ -31,5 +31,6 @@ pub use fit::{
 };
 pub use network::head::{Head, Outcome};
 pub use network::{
-    Inputs, MemberInputs, MemberValues, Network, NetworkConfig, Target, TowerConfig, TrunkConfig,
+    Inputs, MemberInputs, MemberValues, Network, NetworkConfig, TowerConfig, TowerTarget,
+    TrunkConfig,
 };

@@ -24,7 +24,7 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/bundle-v1")
 }
 
-/// Two member tables, because the embeddings are half as wide then: 45 KB of weights, not 80.
+/// Two member tables rather than one: embeddings of members are half as wide then.
 fn fixture_layout() -> Layout {
     layout(3, &[2, 1])
 }

@@ -20,7 +20,7 @@ use leadpulse_features::{Column, FeatureBatch};
 
 use crate::examples::normalise::Scales;
 use crate::fit::Fitted;
-use crate::network::{Network, Target, pool_rows};
+use crate::network::{Network, TowerTarget, pool_rows};
 
 /// Rows per product of matrices: they stay in the cache of one core, and the product on one thread.
 const ROWS: usize = 128;
@@ -157,7 +157,7 @@ impl Differences {
 }
 
 /// Members of one table in each distinct part of the coalitions.
-struct Embedded {
+struct EmbeddedCoalitions {
     /// h1: `[distinct, rows, hidden]`.
     h1: Vec<f32>,
     /// What their pools add to the context: `[distinct, hidden]`.
@@ -266,7 +266,7 @@ impl<'a> Game<'a> {
         let (embedded, root_context) = match &trunk.context {
             None => (Vec::new(), Vec::new()),
             Some(context) => {
-                let embedded: Vec<Embedded> = (0..self.members.len())
+                let embedded: Vec<EmbeddedCoalitions> = (0..self.members.len())
                     .map(|t| {
                         self.embed(
                             t,
@@ -312,7 +312,8 @@ impl<'a> Game<'a> {
                         let size = self.members[t].rows * hidden;
                         let h1 = &table.h1[parts.of[c] * size..(parts.of[c] + 1) * size];
                         pool_rows(h1, &context, &mut z[t * pools..(t + 1) * pools]);
-                        if tower.target == Target::Member(t) && self.row < self.members[t].rows {
+                        if tower.target == TowerTarget::Member(t) && self.row < self.members[t].rows
+                        {
                             let h1 = &h1[self.row * hidden..(self.row + 1) * hidden];
                             let h2 = h1.iter().zip(&context).map(|(x, y)| (x + y).max(0.0));
                             targets[i * hidden..(i + 1) * hidden]
@@ -327,7 +328,7 @@ impl<'a> Game<'a> {
                     .zip(&projected[c * read..])
                     .for_each(|(z, x)| *z = x.max(0.0));
             }
-            let targets = matches!(tower.target, Target::Member(_))
+            let targets = matches!(tower.target, TowerTarget::Member(_))
                 .then(|| tensor(targets, hidden).unsqueeze_dim(1));
             outputs.extend(host(tower.read(tensor(z, pooled + read), targets, None)));
         }
@@ -345,11 +346,11 @@ impl<'a> Game<'a> {
         second: &Linear,
         context: &Linear,
         coalitions: &[Coalition],
-    ) -> Embedded {
+    ) -> EmbeddedCoalitions {
         let hidden = self.fitted.config.trunk.member_hidden;
         let member = &self.members[t];
         if member.rows == 0 {
-            return Embedded {
+            return EmbeddedCoalitions {
                 h1: Vec::new(),
                 context: vec![0.0; coalitions.len() * hidden],
             };
@@ -371,7 +372,7 @@ impl<'a> Game<'a> {
         }
         let weights = weights(context, t * 3 * hidden..(t + 1) * 3 * hidden);
         let context = by_rows(&pools, 3 * hidden, |x| x.matmul(weights.clone()));
-        Embedded { h1, context }
+        EmbeddedCoalitions { h1, context }
     }
 }
 

@@ -17,10 +17,10 @@ use rand_chacha::ChaCha8Rng;
 use crate::examples::ExampleSet;
 use crate::examples::normalise::{Dropped, Normaliser};
 use crate::fit::average::Average;
-use crate::fit::calibrate::{Calibration, Evidence};
+use crate::fit::calibrate::{Calibration, OutcomeRow};
 use crate::fit::{FitOptions, Regularisation};
 use crate::network::head::Head;
-use crate::network::{Dropout, Inputs, Network, Pair, Target, TowerConfig, TrunkConfig};
+use crate::network::{Dropout, Inputs, Network, Pair, TowerConfig, TowerTarget, TrunkConfig};
 
 /// Evaluations on validation per epoch.
 const EVALUATIONS_PER_EPOCH: usize = 2;
@@ -76,7 +76,7 @@ pub(crate) struct Trainer<'a> {
     pub labelled: Vec<Labelled>,
     pub normaliser: &'a Normaliser,
     pub head: &'a Head,
-    pub target: Target,
+    pub target: TowerTarget,
     pub trunk: &'a TrunkConfig,
     /// Trunks that do not change, one per member; none for a new network.
     pub frozen: Option<&'a [Network]>,
@@ -282,9 +282,9 @@ impl Trainer<'_> {
     }
 
     /// What calibration learns from.
-    pub fn evidence(&self, logits: &[f64]) -> Vec<Evidence> {
+    pub fn evidence(&self, logits: &[f64]) -> Vec<OutcomeRow> {
         let rows = logits.iter().zip(&self.labelled);
-        rows.map(|(z, l)| Evidence {
+        rows.map(|(z, l)| OutcomeRow {
             logit: *z,
             outcome: l.label > 0.5,
             weight: l.weight,
@@ -317,7 +317,7 @@ impl Trainer<'_> {
     /// The outputs of each example's own row: `[examples, outputs]`.
     fn target_rows(&self, rows: &[usize], outputs: Tensor<3>, device: &Device) -> Tensor<2> {
         let [cells, slots, _] = outputs.dims();
-        if self.target == Target::Root {
+        if self.target == TowerTarget::Root {
             return outputs.squeeze_dim(1);
         }
         let mut chosen = vec![0.0f32; cells * slots];
@@ -341,7 +341,7 @@ impl Trainer<'_> {
                 .try_into_vec_as::<f32>()
                 .expect("outputs are f32 in host memory");
             logits.extend(rows.iter().enumerate().map(|(cell, row)| {
-                let slot = if self.target == Target::Root {
+                let slot = if self.target == TowerTarget::Root {
                     0
                 } else {
                     self.validation.examples()[*row].slot
