@@ -24,7 +24,7 @@ pub use examples::{Example, ExampleSet};
 pub use explain::deletion::DeletionTest;
 pub use fit::calibrate::Calibration;
 pub use fit::metrics::{BinaryMetrics, RegressionMetrics};
-pub use fit::train::Progress;
+pub use fit::train::FitProgress;
 pub use fit::{
     FitError, FitOptions, Fitted, FittedTask, Regularisation, TaskDefinition, Weighting, fit,
     fit_head,

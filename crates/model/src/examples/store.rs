@@ -165,14 +165,14 @@ impl CellStore {
 
     /// Some cells as a batch, padded to the largest number of members among them; normalised, or as they were encoded.
     pub(crate) fn batch(&self, cells: &[CellRow], normaliser: Option<&Normaliser>) -> FeatureBatch {
-        let mut readers: Vec<Reader<'_>> = cells.iter().map(|row| self.reader(*row)).collect();
+        let mut readers: Vec<CellReader<'_>> = cells.iter().map(|row| self.reader(*row)).collect();
         let tables = self
             .layout
             .members
             .iter()
             .enumerate()
             .map(|(table, member)| {
-                let rows: Vec<usize> = readers.iter_mut().map(Reader::count).collect();
+                let rows: Vec<usize> = readers.iter_mut().map(CellReader::count).collect();
                 (
                     Dense::new(member.columns.len(), normaliser.map(|n| &n.members[table])),
                     rows,
@@ -214,9 +214,9 @@ impl CellStore {
         }
     }
 
-    fn reader(&self, row: CellRow) -> Reader<'_> {
+    fn reader(&self, row: CellRow) -> CellReader<'_> {
         let (block, start) = self.places[row.0 as usize];
-        Reader {
+        CellReader {
             bytes: &self.blocks[block as usize][start as usize..],
         }
     }
@@ -239,7 +239,7 @@ impl<'a> Dense<'a> {
     }
 
     /// Writes the next row of a reader over a copy of `zeros`.
-    fn write(&self, reader: &mut Reader<'_>, to: &mut [f32]) {
+    fn write(&self, reader: &mut CellReader<'_>, to: &mut [f32]) {
         match self.scales {
             Some(scales) => reader.row(|column, x| to[column] = scales.normalised(column, x)),
             None => reader.row(|column, x| to[column] = x),
@@ -269,11 +269,11 @@ fn write_row(values: &[f32], bytes: &mut Vec<u8>) {
 }
 
 /// Reads a cell from its start.
-struct Reader<'a> {
+struct CellReader<'a> {
     bytes: &'a [u8],
 }
 
-impl Reader<'_> {
+impl CellReader<'_> {
     fn byte(&mut self) -> u8 {
         let (byte, rest) = self
             .bytes

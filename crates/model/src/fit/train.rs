@@ -38,7 +38,7 @@ const DROPOUT_STREAM: u64 = 1 << 32;
 
 /// How far a fit is.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Progress {
+pub struct FitProgress {
     /// Done, from 0 to 1. Early stopping makes it jump.
     pub done_ratio: f64,
     /// Which regularisation is being trained, from 0.
