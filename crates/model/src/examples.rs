@@ -31,9 +31,9 @@ pub struct Example {
     pub entity: EntityId,
     /// The moment its features are known at, milliseconds since 1970 UTC.
     pub anchor_ms: i64,
-    /// What happened after the anchor.
+    /// The outcome after the anchor.
     pub outcome: Outcome,
-    /// Its weight in the loss and in calibration; 1 is usual.
+    /// The weight of the example in the loss and in calibration; 1 is usual.
     pub weight: f32,
 }
 

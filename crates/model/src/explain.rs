@@ -1,4 +1,4 @@
-//! Why a score is what it is: Shapley values over the layout's groups of columns.
+//! Explanations of scores: Shapley values over the layout's groups of columns.
 //!
 //! A coalition's value is the calibrated logit of the row with the columns of all other groups replaced by what stands for their
 //! absence. Exact over all coalitions up to ten groups that differ from their absence; above, sampled from permutations in

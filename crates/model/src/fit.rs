@@ -34,7 +34,7 @@ const GOLDEN_ROWS: usize = 16;
 /// One task of a trained ensemble.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FittedTask {
-    /// What it predicts.
+    /// The definition of the task.
     pub definition: TaskDefinition,
     /// The regularisation that validation chose.
     pub regularisation: Regularisation,
@@ -56,7 +56,7 @@ pub struct Fitted {
 }
 
 impl Fitted {
-    /// Its tasks.
+    /// The fitted tasks, in the order of the towers.
     pub fn tasks(&self) -> &[FittedTask] {
         &self.tasks
     }
@@ -72,7 +72,7 @@ impl Fitted {
     }
 }
 
-/// What a task reads: the cell, or the rows of a member table.
+/// The rows that a task scores: the cell, or the rows of a member table.
 pub(crate) fn target_of(layout: &Layout, entity: TableId) -> TowerTarget {
     layout
         .members

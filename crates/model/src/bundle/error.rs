@@ -18,11 +18,11 @@ pub enum BundleError {
     Io {
         /// `read` or `write`.
         action: &'static str,
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The cause.
+        /// The error underneath.
         source: io::Error,
-        /// Where else to look, or empty.
+        /// Another place to look, or empty.
         hint: String,
     },
     /// A file is not what it should be.
@@ -30,9 +30,9 @@ pub enum BundleError {
         "{path} is not a bundle file: {reason}; train the bundle again or restore it from a backup"
     )]
     Malformed {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What is wrong.
+        /// The fault, in words.
         reason: String,
     },
     /// Written by another version of the format.
@@ -40,9 +40,9 @@ pub enum BundleError {
         "{path} has bundle format {found}, this program reads {FORMAT_VERSION}; use the program that wrote it or train again"
     )]
     Format {
-        /// The manifest.
+        /// Path of the manifest.
         path: PathBuf,
-        /// Its version.
+        /// The version found.
         found: u64,
     },
     /// A file was changed after it was written.
@@ -50,11 +50,11 @@ pub enum BundleError {
         "{path} was changed or damaged: its SHA-256 is {found}, the bundle says {expected}; restore the bundle or train again"
     )]
     Changed {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
         /// The hash, or for the manifest the bundle id, that was written.
         expected: String,
-        /// What it is now.
+        /// The hash found.
         found: String,
     },
     /// The feature plan could not be rebuilt.
@@ -62,9 +62,9 @@ pub enum BundleError {
         "the feature plan of bundle {bundle} does not fit the schemas: {source}; use the schemas it was trained with or train again"
     )]
     Plan {
-        /// The bundle.
+        /// Id of the bundle.
         bundle: String,
-        /// The cause.
+        /// The error underneath.
         source: Box<dyn Error + Send + Sync>,
     },
     /// Features mean something else than in training.
@@ -72,11 +72,11 @@ pub enum BundleError {
         "bundle {bundle} was trained with feature plan {expected}, schemas and graph options here give {found}: features would mean something else; use the schemas and graph options it was trained with (schemas then: {catalog_fingerprint}) or train again"
     )]
     PlanHash {
-        /// The bundle.
+        /// Id of the bundle.
         bundle: String,
-        /// Its plan's hash.
+        /// The hash of the plan in training.
         expected: String,
-        /// The hash here.
+        /// The hash of the plan built here.
         found: String,
         /// The schemas it was trained with.
         catalog_fingerprint: String,
@@ -86,25 +86,25 @@ pub enum BundleError {
         "task `{task}` of bundle {bundle} scores table `{table}`, which is neither the root nor a member table of the schemas here"
     )]
     UnknownTable {
-        /// The bundle.
+        /// Id of the bundle.
         bundle: String,
-        /// The task.
+        /// Name of the task.
         task: String,
-        /// The table.
+        /// Name of the table scored.
         table: String,
     },
     /// Parts that do not belong together.
     #[error("{what} do not fit together: {reason}; train the bundle again")]
     Mismatch {
-        /// Which parts.
+        /// The parts.
         what: &'static str,
-        /// What differs.
+        /// The difference, in words.
         reason: String,
     },
     /// A parameter is infinite or not a number.
     #[error("{what} holds a number that is not finite; train the bundle again")]
     NotFinite {
-        /// Which part.
+        /// The part, in words.
         what: String,
     },
     /// The network computes something else than when it was written.
@@ -112,13 +112,13 @@ pub enum BundleError {
         "golden cell {cell} of task `{task}` gives logit {found}, but gave {expected} when the bundle was written: the program computes differently; train the bundle again with this program"
     )]
     Golden {
-        /// The task.
+        /// Name of the task.
         task: String,
         /// Index into the golden logits.
         cell: usize,
-        /// When it was written.
+        /// The logit when the bundle was written.
         expected: String,
-        /// Now.
+        /// The logit computed now.
         found: String,
     },
 }

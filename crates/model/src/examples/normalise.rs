@@ -31,7 +31,7 @@ pub struct Normaliser {
     pub(crate) members: Vec<Scales>,
 }
 
-/// Which columns a fit leaves out.
+/// The columns that a fit leaves out.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Dropped {
     pub root: Vec<bool>,

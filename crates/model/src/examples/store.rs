@@ -124,7 +124,7 @@ impl CellStore {
         (row.0 as usize) < self.places.len()
     }
 
-    /// What the cells take, bytes.
+    /// Memory of the cells, bytes.
     pub fn heap_bytes(&self) -> usize {
         let places = self.places.capacity() * size_of::<(u32, u32)>();
         self.blocks
@@ -224,7 +224,7 @@ impl CellStore {
 
 /// Rows of one kind, made dense.
 struct Dense<'a> {
-    /// What a row without values becomes.
+    /// The image of a row without values.
     zeros: Vec<f32>,
     scales: Option<&'a Scales>,
 }

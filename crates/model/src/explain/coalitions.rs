@@ -1,4 +1,4 @@
-//! What the networks say of a cell in which only some groups of columns are present: owns the values of coalitions.
+//! Values of coalitions: the logits of a cell in which only some groups of columns are present.
 //!
 //! A group that is absent has its columns at what stands for absence. Every layer that reads columns is linear, so what each group adds
 //! to absence is projected once per network, and the first layer of a coalition S is a sum of projections:
@@ -138,7 +138,7 @@ impl Differences {
         tensor(joined, 1 + self.players.len())
     }
 
-    /// What [`Self::joined`] is multiplied with for the first layer of all rows, `[1 + players, rows · outputs]`. `projected` are the
+    /// The factor of [`Self::joined`] that gives the first layer of all rows, `[1 + players, rows · outputs]`. `projected` are the
     /// values through the weights of `layer`.
     fn terms(&self, projected: Tensor<2>, layer: &Linear) -> Tensor<2> {
         let [_, outputs] = projected.dims();
@@ -160,7 +160,7 @@ impl Differences {
 struct EmbeddedCoalitions {
     /// h1: `[distinct, rows, hidden]`.
     h1: Vec<f32>,
-    /// What their pools add to the context: `[distinct, hidden]`.
+    /// The part of the context that their pools add: `[distinct, hidden]`.
     context: Vec<f32>,
 }
 
@@ -214,7 +214,7 @@ impl<'a> Game<'a> {
         }
     }
 
-    /// How many groups differ from their absence.
+    /// The number of groups that differ from their absence.
     pub fn players(&self) -> usize {
         self.players.iter().flatten().count()
     }

@@ -18,7 +18,7 @@ use crate::explain::coalitions::{Coalition, Game};
 use crate::explain::{coalitions_of, everyone, permutations};
 use crate::fit::Fitted;
 
-/// What is left of some rows' probabilities while their groups are taken out: means of A over the rows.
+/// The remainder of some rows' probabilities while their groups are taken out: means of A over the rows.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DeletionTest {
     /// Rows that have a group to take out.

@@ -10,11 +10,11 @@ pub enum FitError {
         "task `{task}`: no {set} row has a known outcome ({rows} rows): its window must have closed within the history; move the split times or shorten the window"
     )]
     NoOutcomes {
-        /// The task.
+        /// Name of the task.
         task: String,
         /// `training` or `validation`.
         set: &'static str,
-        /// Rows given.
+        /// Number of rows given.
         rows: usize,
     },
     /// There is nothing to tell apart.
@@ -22,13 +22,13 @@ pub enum FitError {
         "task `{task}`: all {rows} {set} rows with a known outcome are {outcome}; both outcomes are needed: widen the population or the period"
     )]
     OneOutcome {
-        /// The task.
+        /// Name of the task.
         task: String,
         /// `training` or `validation`.
         set: &'static str,
         /// Rows with a known outcome.
         rows: usize,
-        /// The only one.
+        /// The only outcome that occurs.
         outcome: bool,
     },
     /// An outcome that the head cannot learn from.
@@ -36,13 +36,13 @@ pub enum FitError {
         "task `{task}`: the outcome of {set} row {row} does not fit its head ({head}); build outcomes with the task's plan"
     )]
     WrongOutcome {
-        /// The task.
+        /// Name of the task.
         task: String,
         /// `training` or `validation`.
         set: &'static str,
         /// Index of the row.
         row: usize,
-        /// The head.
+        /// The head, as debug text.
         head: String,
     },
     /// A member task's example without its member.
@@ -50,7 +50,7 @@ pub enum FitError {
         "task `{task}`: {set} row {row} targets member slot {slot}, but the cell has {present}; push the slot the member was encoded at"
     )]
     NoSuchMember {
-        /// The task.
+        /// Name of the task.
         task: String,
         /// `training` or `validation`.
         set: &'static str,
@@ -58,7 +58,7 @@ pub enum FitError {
         row: usize,
         /// The slot asked for.
         slot: usize,
-        /// Members stored.
+        /// Number of members that the cell has.
         present: usize,
     },
     /// Sets encoded differently.
@@ -66,23 +66,23 @@ pub enum FitError {
         "task `{task}`: training, validation and base network must have the same columns; encode them with one feature plan"
     )]
     LayoutDiffers {
-        /// The task.
+        /// Name of the task.
         task: String,
     },
     /// A task that is not well formed.
     #[error("task `{task}`: {fault}")]
     BadTask {
-        /// The task.
+        /// Name of the task.
         task: String,
-        /// What is wrong.
+        /// The fault, in words.
         fault: String,
     },
     /// Options that do not make sense.
     #[error("fit option `{option}`: {fault}")]
     BadOption {
-        /// Its name.
+        /// Name of the option.
         option: &'static str,
-        /// What is wrong.
+        /// The fault, in words.
         fault: String,
     },
     /// The loss left the finite numbers.
@@ -90,13 +90,13 @@ pub enum FitError {
         "task `{task}`: the loss of candidate {candidate}, member {member} diverged at step {step}; lower its learning rate"
     )]
     Diverged {
-        /// The task.
+        /// Name of the task.
         task: String,
         /// Index of the regularisation.
         candidate: usize,
         /// Index of the member.
         member: usize,
-        /// The step.
+        /// Step at which the loss diverged, from 0.
         step: usize,
     },
 }

@@ -8,20 +8,20 @@ use super::FitError;
 use crate::examples::normalise::Dropped;
 use crate::network::head::Head;
 
-/// What to predict, and for whom.
+/// A prediction to learn: the outcome, and the entities it is about.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TaskDefinition {
     /// The task's name in the configuration.
     pub name: String,
     /// The entity table scored: the root, or a member table.
     pub entity: TableId,
-    /// That table's name.
+    /// Name of the entity table.
     pub entity_name: String,
     /// The query it was compiled from.
     pub pql: String,
     /// End of the predicted window after the anchor, milliseconds.
     pub horizon_ms: i64,
-    /// Its last layer.
+    /// The last layer of the task.
     pub head: Head,
 }
 
@@ -35,9 +35,9 @@ pub struct Regularisation {
     pub dropout_ratio: f64,
     /// Share of inputs left out while training.
     pub input_dropout_ratio: f64,
-    /// Of AdamW.
+    /// Weight decay of AdamW.
     pub weight_decay: f64,
-    /// At the start; falls along a cosine.
+    /// Learning rate at the start; the rate falls along a cosine.
     pub learning_rate: f64,
     /// Whether the root row also reaches the output through one linear layer.
     pub residual: bool,
@@ -60,18 +60,18 @@ impl Default for Regularisation {
     }
 }
 
-/// How training rows count.
+/// The weighting of training rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Weighting {
-    /// Each row the same.
+    /// Equal weight for each row.
     #[default]
     Rows,
     /// Each entity the same in each quarter, however many anchors it has there.
     EntityQuarters,
 }
 
-/// Settings of a fit.
+/// The settings of a fit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FitOptions {
@@ -87,9 +87,9 @@ pub struct FitOptions {
     pub patience: usize,
     /// Most rows per step; fewer where an epoch would have few steps.
     pub batch_size: usize,
-    /// How training rows count.
+    /// The weighting of training rows.
     pub weighting: Weighting,
-    /// Decides everything random.
+    /// Seed of everything random in the fit.
     pub seed: u64,
 }
 

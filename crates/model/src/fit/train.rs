@@ -36,14 +36,14 @@ const EVALUATION_BATCH: usize = 512;
 /// Keeps the dropout of a member apart from its initial weights and shuffles.
 const DROPOUT_STREAM: u64 = 1 << 32;
 
-/// How far a fit is.
+/// The progress of a fit.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FitProgress {
     /// Done, from 0 to 1. Early stopping makes it jump.
     pub done_ratio: f64,
-    /// Which regularisation is being trained, from 0.
+    /// Index of the regularisation in training, from 0.
     pub candidate: usize,
-    /// Which member of the ensemble, from 0.
+    /// Index of the member of the ensemble, from 0.
     pub member: usize,
     /// Epochs of this member so far.
     pub epochs: f64,
@@ -93,7 +93,7 @@ pub(crate) struct Trained {
     pub epochs: f64,
 }
 
-/// When a member's training ends.
+/// The end of a member's training.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Length {
     /// When validation does not improve any more; the best evaluation is kept.
@@ -281,7 +281,7 @@ impl Trainer<'_> {
             / weight
     }
 
-    /// What calibration learns from.
+    /// The rows from which calibration learns.
     pub fn evidence(&self, logits: &[f64]) -> Vec<OutcomeRow> {
         let rows = logits.iter().zip(&self.labelled);
         rows.map(|(z, l)| OutcomeRow {
