@@ -5,6 +5,7 @@ use std::error::Error;
 use std::fs;
 use std::path::Path;
 
+use burn::module::Module;
 use burn::store::ModuleRecord;
 use burn::tensor::{Bytes, Device};
 use leadpulse_features::{FeaturePlan, FeatureSpec};
@@ -21,7 +22,6 @@ use super::{
 };
 use crate::fit::{Fitted, FittedTask, TaskDefinition};
 use crate::network::Network;
-use burn::module::Module;
 
 impl Bundle {
     /// Loads the bundle in folder `dir`. `plan` rebuilds the feature plan; `table` finds a table by name.
@@ -35,20 +35,7 @@ impl Bundle {
     ) -> Result<Self, BundleError> {
         let manifest = read_manifest(dir)?;
         let bundle = || manifest.bundle_id.clone();
-        let mut files = BTreeMap::new();
-        for (name, expected) in &manifest.files {
-            let path = dir.join(name);
-            let bytes = read(dir, name)?;
-            let found = sha256(&bytes);
-            if found != *expected {
-                return Err(BundleError::Changed {
-                    path,
-                    expected: expected.clone(),
-                    found,
-                });
-            }
-            files.insert(name.as_str(), bytes);
-        }
+        let files = listed_files(dir, &manifest)?;
         let plan = plan(&manifest.features).map_err(|source| BundleError::Plan {
             bundle: bundle(),
             source,
@@ -121,6 +108,28 @@ fn fitted_task(task: &TaskManifest, entity: TableId) -> FittedTask {
         calibration: task.calibration.clone(),
         metrics: task.metrics.clone(),
     }
+}
+
+/// The files that a manifest lists, each with the hash that it lists.
+fn listed_files<'a>(
+    dir: &Path,
+    manifest: &'a Manifest,
+) -> Result<BTreeMap<&'a str, Vec<u8>>, BundleError> {
+    let mut files = BTreeMap::new();
+    for (name, expected) in &manifest.files {
+        let path = dir.join(name);
+        let bytes = read(dir, name)?;
+        let found = sha256(&bytes);
+        if found != *expected {
+            return Err(BundleError::Changed {
+                path,
+                expected: expected.clone(),
+                found,
+            });
+        }
+        files.insert(name.as_str(), bytes);
+    }
+    Ok(files)
 }
 
 fn read(dir: &Path, name: &str) -> Result<Vec<u8>, BundleError> {

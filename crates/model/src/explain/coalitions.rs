@@ -298,30 +298,11 @@ impl<'a> Game<'a> {
             for (i, c) in chunk.clone().enumerate() {
                 let z = &mut z[i * (pooled + read)..(i + 1) * (pooled + read)];
                 if !embedded.is_empty() {
+                    let mut target = (self.member_target(tower.target))
+                        .map(|table| (table, &mut targets[i * hidden..(i + 1) * hidden]));
                     context.clear();
                     context.extend_from_slice(&root_context[c * hidden..(c + 1) * hidden]);
-                    for (table, parts) in embedded.iter().zip(parts) {
-                        let added =
-                            &table.context[parts.of[c] * hidden..(parts.of[c] + 1) * hidden];
-                        context
-                            .iter_mut()
-                            .zip(added)
-                            .for_each(|(x, y): (&mut f32, _)| *x += y);
-                    }
-                    for (t, (table, parts)) in embedded.iter().zip(parts).enumerate() {
-                        let size = self.members[t].rows * hidden;
-                        let h1 = &table.h1[parts.of[c] * size..(parts.of[c] + 1) * size];
-                        pool_rows(h1, &context, &mut z[t * pools..(t + 1) * pools]);
-                        if tower.target == TowerTarget::Member(t) && self.row < self.members[t].rows
-                        {
-                            let h1 = &h1[self.row * hidden..(self.row + 1) * hidden];
-                            let h2 = h1.iter().zip(&context).map(|(x, y)| (x + y).max(0.0));
-                            targets[i * hidden..(i + 1) * hidden]
-                                .iter_mut()
-                                .zip(h2)
-                                .for_each(|(to, x)| *to = x);
-                        }
-                    }
+                    self.pool_members(&embedded, parts, c, &mut context, z, &mut target);
                 }
                 z[pooled..]
                     .iter_mut()
@@ -336,6 +317,47 @@ impl<'a> Game<'a> {
             outputs.iter_mut().zip(direct).for_each(|(x, y)| *x += y);
         }
         outputs
+    }
+
+    /// The member table of the row to explain, if the row is a member that is there.
+    fn member_target(&self, target: TowerTarget) -> Option<usize> {
+        match target {
+            TowerTarget::Member(table) if self.row < self.members[table].rows => Some(table),
+            _ => None,
+        }
+    }
+
+    /// Adds the members' parts to the context of coalition `c`, pools the members into `z`, and
+    /// writes h2 of the row to explain, if it is a member, to the target.
+    fn pool_members(
+        &self,
+        embedded: &[EmbeddedCoalitions],
+        parts: &[Parts],
+        c: usize,
+        context: &mut [f32],
+        z: &mut [f32],
+        target: &mut Option<(usize, &mut [f32])>,
+    ) {
+        let hidden = context.len();
+        let pools = 3 * hidden;
+        for (table, parts) in embedded.iter().zip(parts) {
+            let part = parts.of[c];
+            let added = &table.context[part * hidden..(part + 1) * hidden];
+            for (x, y) in context.iter_mut().zip(added) {
+                *x += y;
+            }
+        }
+        for (t, (table, parts)) in embedded.iter().zip(parts).enumerate() {
+            let (part, size) = (parts.of[c], self.members[t].rows * hidden);
+            let h1 = &table.h1[part * size..(part + 1) * size];
+            pool_rows(h1, context, &mut z[t * pools..(t + 1) * pools]);
+            if let Some((_, h2)) = target.as_mut().filter(|(table, _)| *table == t) {
+                let h1 = &h1[self.row * hidden..(self.row + 1) * hidden];
+                for ((to, x), y) in h2.iter_mut().zip(h1).zip(context.iter()) {
+                    *to = (x + y).max(0.0);
+                }
+            }
+        }
     }
 
     /// The members of table `t` in these coalitions.

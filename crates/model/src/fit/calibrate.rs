@@ -3,6 +3,10 @@
 //! Platt's two parameters always; where validation has 1,000 distinct entities with a positive outcome, isotonic regression
 //! (pool adjacent violators), kept as a strictly increasing piecewise-linear map between logits, so that no ranking is lost.
 //! Overlapping anchors repeat an outcome, so evidence is counted in entities, not in rows.
+//!
+//! Platt, "Probabilistic Outputs for Support Vector Machines and Comparisons to Regularized
+//! Likelihood Methods", 1999. Isotonic: Zadrozny and Elkan, "Transforming Classifier Scores into
+//! Accurate Multiclass Probability Estimates", 2002.
 
 use leadpulse_features::probability;
 use leadpulse_graph::EntityId;
@@ -159,7 +163,8 @@ fn evidence_per_row(rows: &[OutcomeRow]) -> f64 {
     entities.len() as f64 / weight.max(f64::MIN_POSITIVE)
 }
 
-/// Newton's method on the log likelihood with a normal prior on the slope around 1; steps are halved until they improve.
+/// Slope and intercept by Newton's method on the log likelihood (Platt 1999), with a normal prior
+/// on the slope around 1. Steps are halved until the loss does not rise.
 fn platt(rows: &[OutcomeRow]) -> (f64, f64) {
     let unit = evidence_per_row(rows);
     let loss = |a: f64, b: f64| {
@@ -233,7 +238,8 @@ impl PooledBlock {
     }
 }
 
-/// Pool adjacent violators over logits; `None` where that leaves a single block.
+/// Isotonic regression by pooling adjacent violators over logits (Ayer et al. 1955); `None` where
+/// that leaves a single block.
 fn isotonic(rows: &[OutcomeRow]) -> Option<Calibration> {
     let mut sorted = rows.to_vec();
     sorted.sort_by(|x, y| x.logit.total_cmp(&y.logit));

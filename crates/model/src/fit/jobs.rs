@@ -19,10 +19,10 @@ pub(super) struct Job {
 pub(super) struct JobRunner<'a> {
     pub candidates: &'a [Regularisation],
     /// Jobs finished so far.
-    pub done: usize,
+    done: usize,
     /// Jobs of the whole fit.
-    pub units: usize,
-    pub progress: &'a mut dyn FnMut(FitProgress),
+    units: usize,
+    progress: &'a mut dyn FnMut(FitProgress),
 }
 
 /// A message of a training thread.
@@ -39,7 +39,21 @@ enum JobReport {
     },
 }
 
-impl JobRunner<'_> {
+impl<'a> JobRunner<'a> {
+    /// A runner for a fit of `units` jobs.
+    pub fn new(
+        candidates: &'a [Regularisation],
+        units: usize,
+        progress: &'a mut dyn FnMut(FitProgress),
+    ) -> Self {
+        Self {
+            candidates,
+            done: 0,
+            units,
+            progress,
+        }
+    }
+
     /// Trains the jobs on as many threads as the machine has. Results come in the order of the
     /// jobs, and do not depend on the number of threads.
     pub fn run(

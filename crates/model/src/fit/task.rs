@@ -85,20 +85,12 @@ pub(super) fn fit_task(
         ensemble
     };
     let refits = sets.refit.map_or(0, |_| ensemble);
-    let mut runner = JobRunner {
-        candidates: &candidates,
-        done: 0,
-        units: candidates.len() * selecting + ensemble - selecting + refits,
-        progress,
-    };
+    let units = candidates.len() * selecting + ensemble - selecting + refits;
+    let mut runner = JobRunner::new(&candidates, units, progress);
     let (selection, mut members) = select(&trainer, &mut runner, selecting, ensemble)?;
 
     let logits = mean_logits(&members);
-    let mut calibration = if task.head.is_binary() {
-        Calibration::fit(&trainer.evidence(&logits))
-    } else {
-        Calibration::Identity
-    };
+    let mut calibration = calibrate(&trainer, &logits);
     let mut metrics = metrics(&trainer, &logits, &calibration, &candidates, &selection);
     let regularisation = candidates[selection.chosen].clone();
     tracing::info!(
@@ -111,20 +103,12 @@ pub(super) fn fit_task(
     if let Some(refit) = sets.refit {
         check_rows(&task, trainer.target, refit, "refit")?;
         let refit = &*weighted(refit, options.weighting);
-        let (targets, usable) = training_targets(&task.head, refit);
-        metrics.insert("refit_rows".into(), json!(usable.len()));
-        let trainer = Trainer {
-            examples: refit,
-            usable,
-            targets,
-            ..trainer
-        };
+        let trainer = trainer.on(refit);
+        metrics.insert("refit_rows".into(), json!(trainer.usable.len()));
         members = train_again(&trainer, &mut runner, selection.chosen, &members)?;
-        if task.head.is_binary() {
+        if trainer.head.is_binary() {
             calibration = calibration.recentred(&trainer.evidence(&mean_logits(&members)));
         }
-    } else {
-        drop(trainer);
     }
     Ok(TaskFit {
         task: FittedTask {
@@ -136,6 +120,15 @@ pub(super) fn fit_task(
         tower,
         members,
     })
+}
+
+/// The calibration of logits of the labelled rows; none for a regression.
+fn calibrate(trainer: &Trainer<'_>, logits: &[f64]) -> Calibration {
+    if trainer.head.is_binary() {
+        Calibration::fit(&trainer.evidence(logits))
+    } else {
+        Calibration::Identity
+    }
 }
 
 /// Refuses options, sets and tasks that do not fit together.
@@ -190,6 +183,23 @@ fn select(
         .collect();
     members.extend(runner.run(trainer, &rest, by_validation)?);
     Ok((Selection { losses, chosen }, members))
+}
+
+impl<'a> Trainer<'a> {
+    /// The same trainer on other examples. Labels and early stopping stay those of validation.
+    fn on<'b>(&'b self, examples: &'b ExampleSet) -> Trainer<'b>
+    where
+        'a: 'b,
+    {
+        let (targets, usable) = training_targets(self.head, examples);
+        Trainer {
+            examples,
+            usable,
+            targets,
+            labelled: self.labelled.clone(),
+            ..*self
+        }
+    }
 }
 
 /// Trains each member on the trainer's examples, for as many epochs as it was best after before.

@@ -27,7 +27,8 @@ impl Initialiser<'_> {
         .set_require_grad(true)
     }
 
-    /// He's uniform initialisation for a layer before a ReLU, with `gain` 1. Rows of `dropped` inputs are 0.
+    /// He's uniform initialisation for a layer before a ReLU, with `gain` 1 (He et al. 2015,
+    /// <https://arxiv.org/abs/1502.01852>). Rows of `dropped` inputs are 0.
     pub fn linear(&mut self, input: usize, output: usize, gain: f32, dropped: &[bool]) -> Linear {
         let bound = gain * (6.0 / input.max(1) as f32).sqrt();
         let mut weights = Vec::with_capacity(input * output);
