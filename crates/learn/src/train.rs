@@ -147,7 +147,7 @@ pub fn train(
     let mut fitted: Option<Fitted> = None;
     for (index, (task, examples)) in tasks.iter().zip(&collected).enumerate() {
         let name = &task.plan.name;
-        let mut tell = |p: leadpulse_model::Progress| {
+        let mut tell = |p: leadpulse_model::FitProgress| {
             let (epochs, loss) = (p.epochs, p.validation_loss);
             let message = format!(
                 "{name}: candidate {}, member {}, epoch {epochs:.1}: loss {loss:.4}",

@@ -2,6 +2,9 @@
 //!
 //! Cells are kept as they were encoded; normalising happens when a batch is made, by the same code that scoring uses.
 
+pub(crate) mod normalise;
+pub(crate) mod store;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -9,10 +12,10 @@ use burn::tensor::Device;
 use leadpulse_features::{FeatureBatch, Layout};
 use leadpulse_graph::EntityId;
 
-use crate::head::Outcome;
+use crate::examples::normalise::Normaliser;
+use crate::examples::store::{CellRow, CellStore};
 use crate::network::Inputs;
-use crate::normalise::Normaliser;
-use crate::store::{CellRow, CellStore};
+use crate::network::head::Outcome;
 
 /// A quarter of a mean Gregorian year, milliseconds.
 const QUARTER_MS: i64 = 7_889_238_000;
@@ -28,9 +31,9 @@ pub struct Example {
     pub entity: EntityId,
     /// The moment its features are known at, milliseconds since 1970 UTC.
     pub anchor_ms: i64,
-    /// What happened after the anchor.
+    /// The outcome after the anchor.
     pub outcome: Outcome,
-    /// Its weight in the loss and in calibration; 1 is usual.
+    /// The weight of the example in the loss and in calibration; 1 is usual.
     pub weight: f32,
 }
 

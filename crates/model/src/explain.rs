@@ -1,17 +1,20 @@
-//! Why a score is what it is: Shapley values over the layout's groups of columns.
+//! Explanations of scores: Shapley values over the layout's groups of columns.
 //!
 //! A coalition's value is the calibrated logit of the row with the columns of all other groups replaced by what stands for their
 //! absence. Exact over all coalitions up to ten groups that differ from their absence; above, sampled from permutations in
 //! antithetic pairs. Both are complete: base + Σ contributions = logit. A group that is as if absent contributes exactly 0.
+
+pub(crate) mod coalitions;
+pub(crate) mod deletion;
 
 use leadpulse_features::{Contribution, Explanation, FeatureBatch};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-use crate::coalitions::{Coalition, Game, MOST_GROUPS};
+use crate::explain::coalitions::{Coalition, Game, MOST_GROUPS};
 use crate::fit::Fitted;
-use crate::network::Target;
+use crate::network::TowerTarget;
 
 /// Up to this many groups the value of every coalition is computed.
 const EXACT_GROUPS: usize = 10;
@@ -57,7 +60,8 @@ fn shapley(players: usize, full: f64, value: impl Fn(&[Coalition]) -> Vec<f64>) 
     (values[0], sampled(players, &orders, of))
 }
 
-/// `values` holds every coalition's, in the order of their bits.
+/// Shapley values by their definition (Shapley, "A Value for n-Person Games", 1953). `values` holds
+/// the value of every coalition, in the order of their bits.
 fn exact(players: usize, values: &[f64]) -> Vec<f64> {
     // |S|! (n − |S| − 1)! ÷ n! is 1 ÷ (n · C(n − 1, |S|)).
     let mut weights = vec![1.0 / players as f64];
@@ -78,6 +82,9 @@ fn exact(players: usize, values: &[f64]) -> Vec<f64> {
         .collect()
 }
 
+/// Orders in which players join: random ones, each followed by its reverse. In an order and its
+/// reverse a pair's interaction goes once to each of the two, so pairs cost no variance (antithetic
+/// sampling: Mitchell et al., "Sampling Permutations for Shapley Value Estimation", 2022).
 pub(crate) fn permutations(players: usize) -> Vec<Vec<usize>> {
     let mut rng = ChaCha8Rng::seed_from_u64(PERMUTATION_SEED);
     let mut orders = Vec::with_capacity(PERMUTATIONS);
@@ -106,6 +113,8 @@ pub(crate) fn coalitions_of(orders: &[Vec<usize>]) -> Vec<Coalition> {
     coalitions
 }
 
+/// Shapley values as the mean contribution over orders (Castro et al., "Polynomial calculation of
+/// the Shapley value based on sampling", 2009).
 fn sampled(players: usize, orders: &[Vec<usize>], value: impl Fn(Coalition) -> f64) -> Vec<f64> {
     let mut sums = vec![0.0; players];
     for order in orders {
@@ -166,7 +175,7 @@ impl Fitted {
         cell: usize,
         slot: usize,
     ) -> (Game<'_>, f64) {
-        let row = if self.config.towers[task].target == Target::Root {
+        let row = if self.config.towers[task].target == TowerTarget::Root {
             0
         } else {
             slot

@@ -4,42 +4,33 @@
 //! that is an argument; scoring runs on the plain device, never on an autodiff one, and a cell's logit does not depend on what
 //! else is in its batch; nothing reads a clock.
 
-mod average;
 mod bundle;
-mod calibrate;
-mod coalitions;
-mod deletion;
 mod examples;
 mod explain;
 mod fit;
-mod head;
-mod manifest;
-mod metrics;
 mod network;
-mod normalise;
 mod score;
-mod store;
-mod train;
 
 #[cfg(test)]
 mod scenarios;
 #[cfg(test)]
 mod testing;
 
+pub use bundle::manifest::{Manifest, TaskManifest};
 pub use bundle::{Bundle, BundleError, BundleMeta, FORMAT_VERSION};
-pub use calibrate::Calibration;
-pub use deletion::DeletionTest;
+pub use examples::normalise::Normaliser;
+pub use examples::store::{CellRow, CellStore};
 pub use examples::{Example, ExampleSet};
+pub use explain::deletion::DeletionTest;
+pub use fit::calibrate::Calibration;
+pub use fit::metrics::{BinaryMetrics, RegressionMetrics};
+pub use fit::train::FitProgress;
 pub use fit::{
     FitError, FitOptions, Fitted, FittedTask, Regularisation, TaskDefinition, Weighting, fit,
     fit_head,
 };
-pub use head::{Head, Outcome};
-pub use manifest::{Manifest, TaskManifest};
-pub use metrics::{BinaryMetrics, RegressionMetrics};
+pub use network::head::{Head, Outcome};
 pub use network::{
-    Inputs, MemberInputs, MemberValues, Network, NetworkConfig, Target, TowerConfig, TrunkConfig,
+    Inputs, MemberInputs, MemberValues, Network, NetworkConfig, TowerConfig, TowerTarget,
+    TrunkConfig,
 };
-pub use normalise::Normaliser;
-pub use store::{CellRow, CellStore};
-pub use train::Progress;

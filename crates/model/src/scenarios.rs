@@ -11,8 +11,8 @@ use leadpulse_schema::TableId;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::manifest::sha256;
-use crate::metrics::BinaryMetrics;
+use crate::bundle::manifest::sha256;
+use crate::fit::metrics::BinaryMetrics;
 use crate::testing::{
     OwnedCell, ROOT, batch_of_owned, layout, one_set, random_cell, task, untrained,
 };

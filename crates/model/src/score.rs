@@ -9,7 +9,7 @@ use burn::tensor::Device;
 use leadpulse_features::{FeatureBatch, MemberBlock, on_grid};
 
 use crate::fit::{Fitted, FittedTask};
-use crate::network::{Inputs, Target};
+use crate::network::{Inputs, TowerTarget};
 
 /// Cells per chunk: they fit the cache of one core.
 const CHUNK: usize = 16;
@@ -88,8 +88,8 @@ impl Fitted {
     fn unrounded_logits(&self, batch: &FeatureBatch, task: usize) -> Vec<f64> {
         let target = self.config.towers[task].target;
         let rows = match target {
-            Target::Root => 1,
-            Target::Member(table) => batch.members[table].slots,
+            TowerTarget::Root => 1,
+            TowerTarget::Member(table) => batch.members[table].slots,
         };
         let mut logits = vec![f64::NAN; batch.cells * rows];
         let mut order: Vec<(usize, usize)> = (0..batch.cells)
@@ -98,7 +98,7 @@ impl Fitted {
         order.sort_unstable();
         for group in order.chunk_by(|a, b| a.0 == b.0) {
             let slots = group[0].0;
-            if slots == 0 && target != Target::Root {
+            if slots == 0 && target != TowerTarget::Root {
                 continue;
             }
             for chunk in group.chunks(CHUNK) {
@@ -110,8 +110,8 @@ impl Fitted {
                 for (from, cell) in cells.iter().enumerate() {
                     for row in 0..rows {
                         let there = match target {
-                            Target::Root => true,
-                            Target::Member(table) => {
+                            TowerTarget::Root => true,
+                            TowerTarget::Member(table) => {
                                 batch.members[table].mask[cell * rows + row] != 0.0
                             }
                         };

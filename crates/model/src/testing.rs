@@ -10,13 +10,13 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use serde_json::Map;
 
-use crate::calibrate::Calibration;
+use crate::examples::normalise::Normaliser;
+use crate::examples::store::CellStore;
 use crate::examples::{Example, ExampleSet};
+use crate::fit::calibrate::Calibration;
 use crate::fit::{Fitted, FittedTask, Regularisation, TaskDefinition};
-use crate::head::{Head, Outcome};
-use crate::network::{NetworkConfig, Target, TowerConfig, TrunkConfig};
-use crate::normalise::Normaliser;
-use crate::store::CellStore;
+use crate::network::head::{Head, Outcome};
+use crate::network::{NetworkConfig, TowerConfig, TowerTarget, TrunkConfig};
 
 /// The root's table in these tests; member table `i` is `TableId(i + 1)`.
 pub const ROOT: TableId = TableId(0);
@@ -193,9 +193,9 @@ pub fn untrained(layout: &Layout, rng: &mut ChaCha8Rng) -> Fitted {
         .enumerate()
         .map(|(i, d)| {
             let target = if i == 0 {
-                Target::Root
+                TowerTarget::Root
             } else {
-                Target::Member(i - 1)
+                TowerTarget::Member(i - 1)
             };
             TowerConfig::new(target, 24 + 8 * i, d.head.outputs(), i == 0)
         })

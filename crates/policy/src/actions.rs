@@ -1,4 +1,4 @@
-//! What to do about a score: an ordered table of rules, the first one that fits wins.
+//! Recommended actions: an ordered table of rules, of which the first that fits wins.
 //!
 //! A rule's conditions are all optional and all have to hold. Names in them are checked twice: bands with the policy, everything that comes
 //! from the data and the bundle (explanation groups, fields of people) by [`Policy::actions`](crate::Policy::actions) at start. Pure: the
@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::alert::AlertType;
+use crate::alerts::AlertType;
 use crate::options::PolicyError;
 use crate::trend::Trend;
 
@@ -28,22 +28,22 @@ const MAX_ACTIONS: usize = 100;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ActionOptions {
-    /// What programs know the action by. Several rules may lead to the same action.
+    /// The action's identifier in records. Several rules may lead to the same action.
     pub code: String,
-    /// What people read; the code if it is left out.
+    /// The text that people read; the code if it is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
-    /// When the rule fits. Without conditions it always does.
+    /// The conditions of the rule. A rule without conditions always fits.
     pub when: ActionWhen,
-    /// How soon somebody should react to an alert with this action, minutes. [`crate::PolicyOptions::sla_minutes`] otherwise.
+    /// The time to react to an alert with this action, minutes. [`crate::PolicyOptions::sla_minutes`] otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sla_minutes: Option<u32>,
-    /// After how long an alert with this action is no longer worth acting on, days. [`crate::PolicyOptions::expires_days`] otherwise.
+    /// The time after which an alert with this action is no longer worth acting on, days. [`crate::PolicyOptions::expires_days`] otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_days: Option<u32>,
 }
 
-/// When a rule fits: everything that is given has to hold.
+/// The conditions of a rule: all that are given have to hold.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ActionWhen {
@@ -53,7 +53,7 @@ pub struct ActionWhen {
     pub trend: Vec<Trend>,
     /// The strongest positive reason is one of these explanation groups. Does not hold for a score that was never explained.
     pub top_group: Vec<String>,
-    /// The record tells one of these alerts.
+    /// The record reports one of these alerts.
     pub alert: Vec<AlertType>,
     /// The probability is at least this.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -64,7 +64,7 @@ pub struct ActionWhen {
     /// At least so many people of the account were active in the last 14 days.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_active_members: Option<usize>,
-    /// At most so many.
+    /// At most so many people of the account were active in the last 14 days.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_active_members: Option<usize>,
     /// Field → the active people have at least so many different values of it.
@@ -87,18 +87,18 @@ pub struct Vocabulary {
     pub ordered: BTreeMap<String, Vec<Vec<String>>>,
 }
 
-/// What rules are asked about.
+/// The facts about one score that conditions read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Situation<'a> {
-    /// The band, if any.
+    /// The band, `None` below all bands.
     pub band: Option<&'a str>,
-    /// Where the score is heading.
+    /// The direction of the score.
     pub trend: Trend,
     /// Code of the strongest positive explanation group, if it is known.
     pub top_group: Option<&'a str>,
-    /// The alert told, if any.
+    /// The alert that the record reports, if any.
     pub alert: Option<AlertType>,
-    /// The probability.
+    /// The calibrated probability.
     pub probability: f64,
     /// People of the account who were active in the last 14 days.
     pub active_members: usize,
@@ -110,12 +110,12 @@ pub struct Situation<'a> {
     pub silent_ms: Option<i64>,
 }
 
-/// What to do.
+/// A recommended action.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Action {
-    /// What programs know it by.
+    /// The identifier in records.
     pub code: Arc<str>,
-    /// What people read.
+    /// The text that people read.
     pub label: Arc<str>,
     /// How soon to react to an alert, minutes.
     pub sla_minutes: Option<u32>,
@@ -123,7 +123,7 @@ pub struct Action {
     pub expires_days: Option<u32>,
 }
 
-/// Checked rules, in order.
+/// Checked rules, in the order of the configuration.
 #[derive(Clone, Debug, Default)]
 pub struct ActionTable {
     rules: Vec<Rule>,
@@ -138,7 +138,7 @@ struct Rule {
 }
 
 impl ActionTable {
-    /// What to do, by the first rule that fits.
+    /// The action of the first rule that fits.
     pub fn choose(&self, situation: &Situation<'_>) -> Option<&Action> {
         self.rules
             .iter()
@@ -245,7 +245,7 @@ impl Rule {
     }
 }
 
-/// What can be checked before data and bundle are known.
+/// Checks everything that needs neither data nor bundle.
 pub(crate) fn check(actions: &[ActionOptions], bands: &[&str]) -> Result<(), PolicyError> {
     if actions.len() > MAX_ACTIONS {
         return Err(PolicyError::TooManyActions {
@@ -395,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_fits_no_condition_but_silence() {
+    fn an_unknown_fact_fits_no_condition_but_silence() {
         let (values, highest) = (BTreeMap::new(), BTreeMap::new());
         let nothing = Situation {
             band: None,

@@ -1,12 +1,12 @@
-//! The thresholds of a task as a person writes them, and what is wrong with them.
+//! The thresholds of a task as a person writes them, and the faults they may have.
 
 use serde::{Deserialize, Serialize};
 
 use crate::actions::ActionOptions;
-use crate::alert::Severity;
+use crate::alerts::Severity;
 use crate::policy::Policy;
 
-/// When scores are emitted and alerts fire, for one task. [`PolicyOptions::validated`] makes a [`Policy`] of it.
+/// The rules by which scores of one task are emitted and alerts fire. [`PolicyOptions::validated`] makes a [`Policy`] of it.
 ///
 /// ```toml
 /// bands = [{ name = "warm", enter = 0.2 }, { name = "hot", enter = 0.5, exit = 0.4, severity = "P1" }]
@@ -19,7 +19,7 @@ use crate::policy::Policy;
 pub struct PolicyOptions {
     /// Ranges of the probability with names, lowest first. Below the first there is no band.
     pub bands: Vec<BandOptions>,
-    /// How far below its `enter` a threshold without an `exit` of its own is left, as a share of `enter`: `exit = enter · (1 − ratio)`.
+    /// The distance below `enter` at which a threshold without an `exit` of its own is left, as a share of `enter`: `exit = enter · (1 − ratio)`.
     pub hysteresis_ratio: f64,
     /// Fire `threshold_up` when this is entered from below.
     pub threshold_up: Option<Threshold>,
@@ -38,12 +38,12 @@ pub struct PolicyOptions {
     pub emit_step: EmitStep,
     /// A score whose slope over the last days is smaller than this, in logits per day, is steady.
     pub steady_logit_per_day: f64,
-    /// What to do, by the first rule that fits; checked against data and bundle by [`Policy::actions`].
+    /// Rules for recommended actions, of which the first that fits wins; checked against data and bundle by [`Policy::actions`].
     pub actions: Vec<ActionOptions>,
-    /// How soon somebody should react to an alert, minutes, where the action's rule does not say.
+    /// The time to react to an alert, minutes, where the action's rule gives none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sla_minutes: Option<u32>,
-    /// After how long an alert is no longer worth acting on, days, where the action's rule does not say.
+    /// The time after which an alert is not worth acting on, days, where the action's rule gives none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_days: Option<u32>,
 }
@@ -72,19 +72,19 @@ impl Default for PolicyOptions {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BandOptions {
-    /// Its name, unique within the task.
+    /// The name in configuration and records, unique within the task.
     pub name: String,
     /// The probability at which it is entered, greater than 0 and less than 1.
     pub enter: f64,
     /// The probability below which it is left again, less than `enter`. Without it [`PolicyOptions::hysteresis_ratio`] decides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit: Option<f64>,
-    /// How urgent alerts about it are. Without it the highest band is P1, the next P2, all others P3.
+    /// The urgency of alerts about the band. Without it the highest band is P1, the next P2, all others P3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub severity: Option<Severity>,
 }
 
-/// Where an alert fires.
+/// The threshold of an alert.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Threshold {
@@ -94,13 +94,13 @@ pub enum Threshold {
     Band(String),
 }
 
-/// The least movement that is emitted.
+/// The least movement that makes a new score record.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EmitStep {
-    /// This much of the probability.
+    /// Difference of probabilities.
     Probability(f64),
-    /// This much of the logit: the same share of a rare and of a common outcome.
+    /// Difference of logits: the same share of a rare and of a common outcome.
     Logit(f64),
 }
 
@@ -110,35 +110,35 @@ impl Default for EmitStep {
     }
 }
 
-/// What is wrong with [`PolicyOptions`].
+/// A fault in [`PolicyOptions`].
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum PolicyError {
     /// A band has no name.
     #[error("bands[{index}] has an empty name; give it one, e.g. \"hot\"")]
     NamelessBand {
-        /// Its position in `bands`, from 0.
+        /// Position in `bands`, from 0.
         index: usize,
     },
     /// Two bands have the same name.
     #[error("the band \"{name}\" is there twice; every band of a task needs a name of its own")]
     DuplicateBand {
-        /// The name.
+        /// The name that two bands share.
         name: String,
     },
-    /// Too many thresholds.
+    /// More bands than a level can count.
     #[error("a task has at most {limit} bands, these are {found}")]
     TooManyBands {
-        /// How many are allowed.
+        /// The greatest number allowed.
         limit: usize,
-        /// How many there are.
+        /// The number configured.
         found: usize,
     },
     /// An `enter` or a threshold is not a probability that can be crossed.
     #[error("{place} is {value}, but must be a probability greater than 0 and less than 1")]
     NotAProbability {
-        /// Where it is written.
+        /// The key in the configuration.
         place: String,
-        /// What is written.
+        /// The value found there.
         value: f64,
     },
     /// An `exit` does not lie below its `enter`.
@@ -146,11 +146,11 @@ pub enum PolicyError {
         "{place}: exit {exit} must be at least 0 and less than enter {enter}, or every wobble around it would be a crossing"
     )]
     ExitNotBelowEnter {
-        /// Where it is written.
+        /// The key in the configuration.
         place: String,
-        /// Where it is entered.
+        /// The probability at which the threshold is entered.
         enter: f64,
-        /// Where it is left.
+        /// The probability below which the threshold is left.
         exit: f64,
     },
     /// Bands, or the points where they are left, are not in ascending order.
@@ -159,75 +159,75 @@ pub enum PolicyError {
          order the bands from low to high, and check exit and hysteresis_ratio"
     )]
     NotAscending {
-        /// The one that comes first.
+        /// The key of the first of the two.
         lower: String,
-        /// The one that comes next.
+        /// The key of the next.
         upper: String,
-        /// Where the first is entered.
+        /// `enter` of the first.
         lower_enter: f64,
-        /// Where the next is entered.
+        /// `enter` of the next.
         upper_enter: f64,
-        /// Where the first is left.
+        /// `exit` of the first.
         lower_exit: f64,
-        /// Where the next is left.
+        /// `exit` of the next.
         upper_exit: f64,
     },
     /// A threshold names a band that does not exist.
     #[error("{place} names the band \"{name}\", which is not one of: {known}")]
     UnknownBand {
-        /// Where it is written.
+        /// The key in the configuration.
         place: &'static str,
-        /// What is written.
+        /// The value found there.
         name: String,
-        /// What could be.
+        /// The values that are allowed there.
         known: String,
     },
     /// An action has no code.
     #[error("actions[{index}] has an empty code; give it one, e.g. \"schedule_call\"")]
     NamelessAction {
-        /// Its position in `actions`, from 0.
+        /// Position in `actions`, from 0.
         index: usize,
     },
-    /// Too many rules.
+    /// More rules than are allowed.
     #[error("a task has at most {limit} actions, these are {found}")]
     TooManyActions {
-        /// How many are allowed.
+        /// The greatest number allowed.
         limit: usize,
-        /// How many there are.
+        /// The number configured.
         found: usize,
     },
-    /// A rule's probability is none.
+    /// A condition of a rule is not a probability.
     #[error("{place} is {value}, but must be a probability from 0 to 1")]
     ActionProbability {
-        /// Where it is written.
+        /// The key in the configuration.
         place: String,
-        /// What is written.
+        /// The value found there.
         value: f64,
     },
-    /// A rule names something that is not there.
+    /// A rule names a band, group, field or value that does not exist.
     #[error("{place} names \"{name}\", which is not one of: {known}")]
     UnknownName {
-        /// Where it is written.
+        /// The key in the configuration.
         place: String,
-        /// What is written.
+        /// The value found there.
         name: String,
-        /// What could be.
+        /// The values that are allowed there.
         known: String,
     },
     /// A number is outside its range.
     #[error("{place} is {value}, but must be {expected}")]
     OutOfRange {
-        /// Where it is written.
+        /// The key in the configuration.
         place: &'static str,
-        /// What is written.
+        /// The value found there.
         value: f64,
-        /// What could be.
+        /// The values that are allowed there.
         expected: &'static str,
     },
 }
 
 impl PolicyOptions {
-    /// Checks everything once.
+    /// Checks everything once, so that later code need not.
     ///
     /// # Errors
     /// The first thing that is wrong, see [`PolicyError`].

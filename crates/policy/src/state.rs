@@ -1,4 +1,4 @@
-//! What a policy remembers about one entity of one task. The engine keeps it, writes it in the epoch's transaction when it changed, and
+//! The memory of a policy about one entity of one task. The engine keeps it, writes it in the epoch's transaction when it changed, and
 //! restores it. The format it is written in has to keep every bit of an f64 (Avro and binary formats do, serde_json only with its feature
 //! `float_roundtrip`): a restored state must decide like the one that was saved.
 
@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use leadpulse_schema::Absence;
 use serde::{Deserialize, Serialize};
 
-use crate::alert::AlertType;
+use crate::alerts::AlertType;
 use crate::level::Dwell;
 
 /// The memory of one (task, entity). The default is an entity never seen.
@@ -16,20 +16,20 @@ use crate::level::Dwell;
 pub struct EntityState {
     /// Whether the entity has been scored, and whether it still is.
     pub eligibility: Eligibility,
-    /// Why it is ineligible, if it is.
+    /// The reason for which the entity is ineligible, if it is.
     #[serde(default)]
     pub absence: Option<Absence>,
     /// Identifies the thresholds that `level` counts: after a change of configuration the level means nothing.
     pub(crate) thresholds: u32,
-    /// How many thresholds, from the lowest, the entity is over.
+    /// The number of thresholds, from the lowest, that the entity is over.
     pub(crate) level: u8,
     /// Crossings that have not dwelt long enough to count.
     pub(crate) dwell: Dwell,
-    /// The last emitted score.
+    /// The last emitted score, kept while the entity is ineligible.
     pub emitted: Option<Emitted>,
-    /// How many records were emitted, `ineligible` ones included.
+    /// The number of records emitted, `ineligible` ones included.
     pub emissions: u64,
-    /// Alerts fired, by type.
+    /// The alerts that fired so far, by type.
     pub fired: BTreeMap<AlertType, Fired>,
     /// The first score of each of the last days (UTC) that had one, oldest first.
     pub history: Vec<HistoryPoint>,
@@ -48,23 +48,23 @@ impl EntityState {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Eligibility {
-    /// Never observed.
+    /// Never observed in this task.
     #[default]
     Unseen,
-    /// It was, at the last observation.
+    /// Part of the population at the last observation.
     Eligible,
-    /// It was not.
+    /// Outside of the population at the last observation.
     Ineligible,
 }
 
-/// A score that consumers have.
+/// The last score that consumers were given.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Emitted {
-    /// When it was valid, milliseconds.
+    /// The time for which the score was valid, milliseconds.
     pub as_of_ms: i64,
-    /// Its probability.
+    /// The calibrated probability.
     pub probability: f64,
-    /// Its logit.
+    /// The calibrated logit.
     pub logit: f64,
     /// The probability emitted before it.
     pub previous_probability: Option<f64>,
@@ -75,15 +75,15 @@ pub struct Emitted {
 pub struct Fired {
     /// `as_of` of the last one, milliseconds.
     pub last_as_of_ms: i64,
-    /// How many.
+    /// The number of alerts so far.
     pub ordinal: u64,
 }
 
-/// A score of the past.
+/// One point of an entity's score history.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HistoryPoint {
-    /// When it was valid, milliseconds.
+    /// The time for which the score was valid, milliseconds.
     pub as_of_ms: i64,
-    /// The probability then.
+    /// The calibrated probability at that time.
     pub probability: f64,
 }

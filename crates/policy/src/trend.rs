@@ -1,4 +1,4 @@
-//! Where a score is heading: the slope of a line, and the bend of a parabola, through the first score of each of the last days and the
+//! Direction of a score: the slope of a line, and the bend of a parabola, fitted by least squares to the first score of each of the last days and the
 //! newest one.
 
 use serde::{Deserialize, Serialize};
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::state::HistoryPoint;
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
-/// Points older than this say nothing about where a score is heading now.
+/// Points older than this are too old to tell the direction of now.
 const WINDOW_MS: i64 = 7 * DAY_MS;
 /// Over less than this a slope per day would be an extrapolation.
 const MIN_SPAN_MS: i64 = DAY_MS;
@@ -19,18 +19,18 @@ const MIN_PROBABILITY: f64 = 1e-9;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Trend {
-    /// It rises.
+    /// The score rises.
     Improving,
-    /// It moves by less than `steady_logit_per_day`.
+    /// The score moves by less than `steady_logit_per_day`.
     Steady,
-    /// It falls.
+    /// The score falls.
     Declining,
     /// The entity has been scored for less than a day, or not for a week.
     Unknown,
 }
 
 impl Trend {
-    /// The name in records.
+    /// The symbol in records.
     pub fn name(self) -> &'static str {
         match self {
             Trend::Improving => "improving",
@@ -133,7 +133,7 @@ pub(crate) fn acceleration(history: &[HistoryPoint], newest: HistoryPoint) -> Op
     (qq > 1e-6).then(|| 2.0 * qy / qq)
 }
 
-/// Keeps `newest` if it is the first of its day. Says whether it did.
+/// Keeps `newest` if it is the first of its day. Returns true if it was kept.
 pub(crate) fn record(history: &mut Vec<HistoryPoint>, newest: HistoryPoint) -> bool {
     let day = |point: &HistoryPoint| point.as_of_ms.div_euclid(DAY_MS);
     if history.last().is_some_and(|last| day(last) >= day(&newest)) {

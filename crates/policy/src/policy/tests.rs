@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::alerts::AlertType;
 
 const HOUR_MS: i64 = 60 * 60 * 1000;
 
@@ -417,7 +418,7 @@ proptest! {
                 .flat_map(|(as_of_ms, _, decision)| decision.alerts.iter().filter(|a| a.alert_type == alert_type).map(|a| (*as_of_ms, a.ordinal)))
                 .collect();
             prop_assert!(fired.iter().map(|(_, ordinal)| *ordinal).eq(1..=fired.len() as u64));
-            prop_assert!(fired.windows(2).all(|pair| pair[1].0 - pair[0].0 >= policy.cooldown_ms));
+            prop_assert!(fired.windows(2).all(|pair| pair[1].0 - pair[0].0 >= policy.alert_limits.cooldown_ms));
         }
     }
 

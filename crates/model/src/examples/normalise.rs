@@ -31,7 +31,7 @@ pub struct Normaliser {
     pub(crate) members: Vec<Scales>,
 }
 
-/// Which columns a fit leaves out.
+/// The columns that a fit leaves out.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Dropped {
     pub root: Vec<bool>,
@@ -234,7 +234,7 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
 
     use super::*;
-    use crate::head::Outcome;
+    use crate::network::head::Outcome;
     use crate::testing::{OwnedCell, batch_of, batch_of_owned, layout, one_set, random_cell};
 
     fn fitted(values: &[f32], absent: Absent) -> (Normaliser, Layout) {

@@ -14,13 +14,13 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-use crate::average::Average;
-use crate::calibrate::{Calibration, Evidence};
 use crate::examples::ExampleSet;
+use crate::examples::normalise::{Dropped, Normaliser};
+use crate::fit::average::Average;
+use crate::fit::calibrate::{Calibration, OutcomeRow};
 use crate::fit::{FitOptions, Regularisation};
-use crate::head::Head;
-use crate::network::{Dropout, Inputs, Network, Pair, Target, TowerConfig, TrunkConfig};
-use crate::normalise::{Dropped, Normaliser};
+use crate::network::head::Head;
+use crate::network::{Dropout, Inputs, Network, Pair, TowerConfig, TowerTarget, TrunkConfig};
 
 /// Evaluations on validation per epoch.
 const EVALUATIONS_PER_EPOCH: usize = 2;
@@ -36,14 +36,14 @@ const EVALUATION_BATCH: usize = 512;
 /// Keeps the dropout of a member apart from its initial weights and shuffles.
 const DROPOUT_STREAM: u64 = 1 << 32;
 
-/// How far a fit is.
+/// The progress of a fit.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Progress {
+pub struct FitProgress {
     /// Done, from 0 to 1. Early stopping makes it jump.
     pub done_ratio: f64,
-    /// Which regularisation is being trained, from 0.
+    /// Index of the regularisation in training, from 0.
     pub candidate: usize,
-    /// Which member of the ensemble, from 0.
+    /// Index of the member of the ensemble, from 0.
     pub member: usize,
     /// Epochs of this member so far.
     pub epochs: f64,
@@ -76,7 +76,7 @@ pub(crate) struct Trainer<'a> {
     pub labelled: Vec<Labelled>,
     pub normaliser: &'a Normaliser,
     pub head: &'a Head,
-    pub target: Target,
+    pub target: TowerTarget,
     pub trunk: &'a TrunkConfig,
     /// Trunks that do not change, one per member; none for a new network.
     pub frozen: Option<&'a [Network]>,
@@ -93,7 +93,7 @@ pub(crate) struct Trained {
     pub epochs: f64,
 }
 
-/// When a member's training ends.
+/// The end of a member's training.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Length {
     /// When validation does not improve any more; the best evaluation is kept.
@@ -281,10 +281,10 @@ impl Trainer<'_> {
             / weight
     }
 
-    /// What calibration learns from.
-    pub fn evidence(&self, logits: &[f64]) -> Vec<Evidence> {
+    /// The rows from which calibration learns.
+    pub fn evidence(&self, logits: &[f64]) -> Vec<OutcomeRow> {
         let rows = logits.iter().zip(&self.labelled);
-        rows.map(|(z, l)| Evidence {
+        rows.map(|(z, l)| OutcomeRow {
             logit: *z,
             outcome: l.label > 0.5,
             weight: l.weight,
@@ -317,7 +317,7 @@ impl Trainer<'_> {
     /// The outputs of each example's own row: `[examples, outputs]`.
     fn target_rows(&self, rows: &[usize], outputs: Tensor<3>, device: &Device) -> Tensor<2> {
         let [cells, slots, _] = outputs.dims();
-        if self.target == Target::Root {
+        if self.target == TowerTarget::Root {
             return outputs.squeeze_dim(1);
         }
         let mut chosen = vec![0.0f32; cells * slots];
@@ -341,7 +341,7 @@ impl Trainer<'_> {
                 .try_into_vec_as::<f32>()
                 .expect("outputs are f32 in host memory");
             logits.extend(rows.iter().enumerate().map(|(cell, row)| {
-                let slot = if self.target == Target::Root {
+                let slot = if self.target == TowerTarget::Root {
                     0
                 } else {
                     self.validation.examples()[*row].slot

@@ -3,6 +3,10 @@
 //! Platt's two parameters always; where validation has 1,000 distinct entities with a positive outcome, isotonic regression
 //! (pool adjacent violators), kept as a strictly increasing piecewise-linear map between logits, so that no ranking is lost.
 //! Overlapping anchors repeat an outcome, so evidence is counted in entities, not in rows.
+//!
+//! Platt, "Probabilistic Outputs for Support Vector Machines and Comparisons to Regularized
+//! Likelihood Methods", 1999. Isotonic: Zadrozny and Elkan, "Transforming Classifier Scores into
+//! Accurate Multiclass Probability Estimates", 2002.
 
 use leadpulse_features::probability;
 use leadpulse_graph::EntityId;
@@ -40,7 +44,7 @@ pub enum Calibration {
 
 /// One row of evidence.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Evidence {
+pub(crate) struct OutcomeRow {
     pub logit: f64,
     pub outcome: bool,
     pub weight: f64,
@@ -49,7 +53,7 @@ pub(crate) struct Evidence {
 
 impl Calibration {
     /// Learns the map. Expects outcomes of both kinds. Its numbers are multiples of 1e-9, so that they read back from JSON unchanged.
-    pub(crate) fn fit(rows: &[Evidence]) -> Self {
+    pub(crate) fn fit(rows: &[OutcomeRow]) -> Self {
         let positives: BTreeSet<EntityId> = rows
             .iter()
             .filter(|r| r.outcome)
@@ -64,7 +68,7 @@ impl Calibration {
     }
 
     /// Platt's map, whatever the number of rows.
-    pub(crate) fn fit_platt(rows: &[Evidence]) -> Self {
+    pub(crate) fn fit_platt(rows: &[OutcomeRow]) -> Self {
         let (slope, intercept) = platt(rows);
         Self::Platt {
             slope: printable(slope),
@@ -84,7 +88,7 @@ impl Calibration {
     /// The same shape for other logits, moved along the axis until the mean probability over the evidence is its outcome rate.
     ///
     /// For members trained again on what calibration was learnt from: their slope on those rows would flatter them, their level not.
-    pub(crate) fn recentred(&self, evidence: &[Evidence]) -> Self {
+    pub(crate) fn recentred(&self, evidence: &[OutcomeRow]) -> Self {
         let weight: f64 = evidence.iter().map(|e| e.weight).sum();
         let rate = evidence
             .iter()
@@ -153,14 +157,15 @@ fn interpolate(knots: &[(f64, f64)], x: f64) -> f64 {
 }
 
 /// Entities per row: what one row counts as evidence.
-fn evidence_per_row(rows: &[Evidence]) -> f64 {
+fn evidence_per_row(rows: &[OutcomeRow]) -> f64 {
     let entities: BTreeSet<EntityId> = rows.iter().map(|r| r.entity).collect();
     let weight: f64 = rows.iter().map(|r| r.weight).sum();
     entities.len() as f64 / weight.max(f64::MIN_POSITIVE)
 }
 
-/// Newton's method on the log likelihood with a normal prior on the slope around 1; steps are halved until they improve.
-fn platt(rows: &[Evidence]) -> (f64, f64) {
+/// Slope and intercept by Newton's method on the log likelihood (Platt 1999), with a normal prior
+/// on the slope around 1. Steps are halved until the loss does not rise.
+fn platt(rows: &[OutcomeRow]) -> (f64, f64) {
     let unit = evidence_per_row(rows);
     let loss = |a: f64, b: f64| {
         let data: f64 = rows
@@ -221,24 +226,25 @@ fn platt(rows: &[Evidence]) -> (f64, f64) {
     (SLOPE_FLOOR, (rate / (1.0 - rate)).ln() - SLOPE_FLOOR * mean)
 }
 
-struct Block {
+struct PooledBlock {
     weight: f64,
     logits: f64,
     positives: f64,
 }
 
-impl Block {
+impl PooledBlock {
     fn rate(&self) -> f64 {
         self.positives / self.weight
     }
 }
 
-/// Pool adjacent violators over logits; `None` where that leaves a single block.
-fn isotonic(rows: &[Evidence]) -> Option<Calibration> {
+/// Isotonic regression by pooling adjacent violators over logits (Ayer et al. 1955); `None` where
+/// that leaves a single block.
+fn isotonic(rows: &[OutcomeRow]) -> Option<Calibration> {
     let mut sorted = rows.to_vec();
     sorted.sort_by(|x, y| x.logit.total_cmp(&y.logit));
     let total: f64 = sorted.iter().map(|r| r.weight).sum();
-    let mut fine: Vec<Block> = Vec::new();
+    let mut fine: Vec<PooledBlock> = Vec::new();
     let mut last_logit = f64::NAN;
     for row in &sorted {
         let (weight, logits, positives) = (
@@ -253,7 +259,7 @@ fn isotonic(rows: &[Evidence]) -> Option<Calibration> {
                 block.logits += logits;
                 block.positives += positives;
             }
-            _ => fine.push(Block {
+            _ => fine.push(PooledBlock {
                 weight,
                 logits,
                 positives,
@@ -261,7 +267,7 @@ fn isotonic(rows: &[Evidence]) -> Option<Calibration> {
         }
         last_logit = row.logit;
     }
-    let mut pooled: Vec<Block> = Vec::new();
+    let mut pooled: Vec<PooledBlock> = Vec::new();
     for block in fine {
         pooled.push(block);
         while pooled.len() > 1 && pooled[pooled.len() - 2].rate() >= pooled[pooled.len() - 1].rate()
@@ -294,16 +300,16 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
 
     use super::*;
-    use crate::metrics::BinaryMetrics;
+    use crate::fit::metrics::BinaryMetrics;
 
     /// Rows whose true logit is `truth(raw)`, an entity each.
-    fn rows(n: u32, truth: impl Fn(f64) -> f64) -> Vec<Evidence> {
+    fn rows(n: u32, truth: impl Fn(f64) -> f64) -> Vec<OutcomeRow> {
         let mut rng = ChaCha8Rng::seed_from_u64(9);
         (0..n)
             .map(|i| {
                 let logit = rng.random_range(-4.0..2.0);
                 let outcome = rng.random_bool(probability(truth(logit)));
-                Evidence {
+                OutcomeRow {
                     logit,
                     outcome,
                     weight: 1.0,
@@ -313,7 +319,7 @@ mod tests {
             .collect()
     }
 
-    fn ece(calibration: &Calibration, rows: &[Evidence]) -> f64 {
+    fn ece(calibration: &Calibration, rows: &[OutcomeRow]) -> f64 {
         let p: Vec<f64> = rows
             .iter()
             .map(|r| probability(calibration.apply(r.logit)))
@@ -325,12 +331,12 @@ mod tests {
 
     #[test]
     fn recentring_restores_the_level_and_keeps_the_shape() {
-        let evidence = |shift: f64| -> Vec<Evidence> {
+        let evidence = |shift: f64| -> Vec<OutcomeRow> {
             (0..1000)
                 .map(|i| {
                     let logit = f64::from(i % 100) / 25.0 - 2.0;
                     let outcome = f64::from(i / 100) + 0.5 < 10.0 * probability(logit);
-                    Evidence {
+                    OutcomeRow {
                         logit: logit + shift,
                         outcome,
                         weight: 1.0,
@@ -370,7 +376,7 @@ mod tests {
         };
         assert!((slope - 1.0).abs() < 0.6, "{slope}");
         // The same ten outcomes seen at a hundred anchors each are no more evidence.
-        let repeated: Vec<Evidence> = few.iter().flat_map(|r| [*r; 100]).collect();
+        let repeated: Vec<OutcomeRow> = few.iter().flat_map(|r| [*r; 100]).collect();
         let Calibration::Platt { slope: again, .. } = Calibration::fit(&repeated) else {
             panic!("Platt's map")
         };
@@ -380,10 +386,10 @@ mod tests {
     #[test]
     fn separable_rows_stay_finite_and_a_reversed_ranking_is_not_turned() {
         for reversed in [false, true] {
-            let data: Vec<Evidence> = (0..200)
+            let data: Vec<OutcomeRow> = (0..200)
                 .map(|i| {
                     let logit = f64::from(i) / 20.0 - 5.0;
-                    Evidence {
+                    OutcomeRow {
                         logit,
                         outcome: (logit > 0.0) != reversed,
                         weight: 1.0,
@@ -411,9 +417,9 @@ mod tests {
 
     #[test]
     fn isotonic_needs_a_thousand_positive_entities() {
-        let data: Vec<Evidence> = rows(20_000, |z| z)
+        let data: Vec<OutcomeRow> = rows(20_000, |z| z)
             .into_iter()
-            .map(|r| Evidence {
+            .map(|r| OutcomeRow {
                 entity: EntityId(r.entity.0 % 900),
                 ..r
             })

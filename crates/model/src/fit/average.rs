@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Tensor, TensorData};
 
-/// η.
+/// η of the weights above.
 const DECAY: f64 = 4.0;
 
 /// The average so far, by parameter.

@@ -1,4 +1,4 @@
-//! What the networks say of a cell in which only some groups of columns are present: owns the values of coalitions.
+//! Values of coalitions: the logits of a cell in which only some groups of columns are present.
 //!
 //! A group that is absent has its columns at what stands for absence. Every layer that reads columns is linear, so what each group adds
 //! to absence is projected once per network, and the first layer of a coalition S is a sum of projections:
@@ -18,9 +18,9 @@ use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor, TensorData};
 use leadpulse_features::{Column, FeatureBatch};
 
+use crate::examples::normalise::Scales;
 use crate::fit::Fitted;
-use crate::network::{Network, Target, pool_rows};
-use crate::normalise::Scales;
+use crate::network::{Network, TowerTarget, pool_rows};
 
 /// Rows per product of matrices: they stay in the cache of one core, and the product on one thread.
 const ROWS: usize = 128;
@@ -138,7 +138,7 @@ impl Differences {
         tensor(joined, 1 + self.players.len())
     }
 
-    /// What [`Self::joined`] is multiplied with for the first layer of all rows, `[1 + players, rows · outputs]`. `projected` are the
+    /// The factor of [`Self::joined`] that gives the first layer of all rows, `[1 + players, rows · outputs]`. `projected` are the
     /// values through the weights of `layer`.
     fn terms(&self, projected: Tensor<2>, layer: &Linear) -> Tensor<2> {
         let [_, outputs] = projected.dims();
@@ -157,10 +157,10 @@ impl Differences {
 }
 
 /// Members of one table in each distinct part of the coalitions.
-struct Embedded {
+struct EmbeddedCoalitions {
     /// h1: `[distinct, rows, hidden]`.
     h1: Vec<f32>,
-    /// What their pools add to the context: `[distinct, hidden]`.
+    /// The part of the context that their pools add: `[distinct, hidden]`.
     context: Vec<f32>,
 }
 
@@ -214,7 +214,7 @@ impl<'a> Game<'a> {
         }
     }
 
-    /// How many groups differ from their absence.
+    /// The number of groups that differ from their absence.
     pub fn players(&self) -> usize {
         self.players.iter().flatten().count()
     }
@@ -266,7 +266,7 @@ impl<'a> Game<'a> {
         let (embedded, root_context) = match &trunk.context {
             None => (Vec::new(), Vec::new()),
             Some(context) => {
-                let embedded: Vec<Embedded> = (0..self.members.len())
+                let embedded: Vec<EmbeddedCoalitions> = (0..self.members.len())
                     .map(|t| {
                         self.embed(
                             t,
@@ -298,36 +298,18 @@ impl<'a> Game<'a> {
             for (i, c) in chunk.clone().enumerate() {
                 let z = &mut z[i * (pooled + read)..(i + 1) * (pooled + read)];
                 if !embedded.is_empty() {
+                    let mut target = (self.member_target(tower.target))
+                        .map(|table| (table, &mut targets[i * hidden..(i + 1) * hidden]));
                     context.clear();
                     context.extend_from_slice(&root_context[c * hidden..(c + 1) * hidden]);
-                    for (table, parts) in embedded.iter().zip(parts) {
-                        let added =
-                            &table.context[parts.of[c] * hidden..(parts.of[c] + 1) * hidden];
-                        context
-                            .iter_mut()
-                            .zip(added)
-                            .for_each(|(x, y): (&mut f32, _)| *x += y);
-                    }
-                    for (t, (table, parts)) in embedded.iter().zip(parts).enumerate() {
-                        let size = self.members[t].rows * hidden;
-                        let h1 = &table.h1[parts.of[c] * size..(parts.of[c] + 1) * size];
-                        pool_rows(h1, &context, &mut z[t * pools..(t + 1) * pools]);
-                        if tower.target == Target::Member(t) && self.row < self.members[t].rows {
-                            let h1 = &h1[self.row * hidden..(self.row + 1) * hidden];
-                            let h2 = h1.iter().zip(&context).map(|(x, y)| (x + y).max(0.0));
-                            targets[i * hidden..(i + 1) * hidden]
-                                .iter_mut()
-                                .zip(h2)
-                                .for_each(|(to, x)| *to = x);
-                        }
-                    }
+                    self.pool_members(&embedded, parts, c, &mut context, z, &mut target);
                 }
                 z[pooled..]
                     .iter_mut()
                     .zip(&projected[c * read..])
                     .for_each(|(z, x)| *z = x.max(0.0));
             }
-            let targets = matches!(tower.target, Target::Member(_))
+            let targets = matches!(tower.target, TowerTarget::Member(_))
                 .then(|| tensor(targets, hidden).unsqueeze_dim(1));
             outputs.extend(host(tower.read(tensor(z, pooled + read), targets, None)));
         }
@@ -335,6 +317,47 @@ impl<'a> Game<'a> {
             outputs.iter_mut().zip(direct).for_each(|(x, y)| *x += y);
         }
         outputs
+    }
+
+    /// The member table of the row to explain, if the row is a member that is there.
+    fn member_target(&self, target: TowerTarget) -> Option<usize> {
+        match target {
+            TowerTarget::Member(table) if self.row < self.members[table].rows => Some(table),
+            _ => None,
+        }
+    }
+
+    /// Adds the members' parts to the context of coalition `c`, pools the members into `z`, and
+    /// writes h2 of the row to explain, if it is a member, to the target.
+    fn pool_members(
+        &self,
+        embedded: &[EmbeddedCoalitions],
+        parts: &[Parts],
+        c: usize,
+        context: &mut [f32],
+        z: &mut [f32],
+        target: &mut Option<(usize, &mut [f32])>,
+    ) {
+        let hidden = context.len();
+        let pools = 3 * hidden;
+        for (table, parts) in embedded.iter().zip(parts) {
+            let part = parts.of[c];
+            let added = &table.context[part * hidden..(part + 1) * hidden];
+            for (x, y) in context.iter_mut().zip(added) {
+                *x += y;
+            }
+        }
+        for (t, (table, parts)) in embedded.iter().zip(parts).enumerate() {
+            let (part, size) = (parts.of[c], self.members[t].rows * hidden);
+            let h1 = &table.h1[part * size..(part + 1) * size];
+            pool_rows(h1, context, &mut z[t * pools..(t + 1) * pools]);
+            if let Some((_, h2)) = target.as_mut().filter(|(table, _)| *table == t) {
+                let h1 = &h1[self.row * hidden..(self.row + 1) * hidden];
+                for ((to, x), y) in h2.iter_mut().zip(h1).zip(context.iter()) {
+                    *to = (x + y).max(0.0);
+                }
+            }
+        }
     }
 
     /// The members of table `t` in these coalitions.
@@ -345,11 +368,11 @@ impl<'a> Game<'a> {
         second: &Linear,
         context: &Linear,
         coalitions: &[Coalition],
-    ) -> Embedded {
+    ) -> EmbeddedCoalitions {
         let hidden = self.fitted.config.trunk.member_hidden;
         let member = &self.members[t];
         if member.rows == 0 {
-            return Embedded {
+            return EmbeddedCoalitions {
                 h1: Vec::new(),
                 context: vec![0.0; coalitions.len() * hidden],
             };
@@ -371,7 +394,7 @@ impl<'a> Game<'a> {
         }
         let weights = weights(context, t * 3 * hidden..(t + 1) * 3 * hidden);
         let context = by_rows(&pools, 3 * hidden, |x| x.matmul(weights.clone()));
-        Embedded { h1, context }
+        EmbeddedCoalitions { h1, context }
     }
 }
 

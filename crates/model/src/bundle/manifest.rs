@@ -15,12 +15,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use crate::calibrate::Calibration;
 use crate::fit::Regularisation;
-use crate::head::Head;
+use crate::fit::calibrate::Calibration;
 use crate::network::NetworkConfig;
+use crate::network::head::Head;
 
-/// What a bundle says of itself.
+/// The contents of `manifest.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
@@ -30,19 +30,19 @@ pub struct Manifest {
     pub bundle_id: String,
     /// Program and version that wrote it.
     pub created_by: String,
-    /// When, if the writer was told.
+    /// Creation time, if the caller passed one.
     pub created_at: Option<String>,
     /// Hash of the feature plan it was trained with.
     pub plan_hash: String,
     /// Fingerprint of the schemas it was trained with, for people: the plan's hash decides.
     pub catalog_fingerprint: String,
-    /// What the plan is rebuilt from.
+    /// The specification from which the plan is rebuilt.
     pub features: FeatureSpec,
     /// Widths of each member's network.
     pub network: NetworkConfig,
-    /// How many members.
+    /// The number of members of the ensemble.
     pub ensemble: usize,
-    /// What it predicts, in the order of the network's towers.
+    /// The tasks, in the order of the network's towers.
     pub tasks: Vec<TaskManifest>,
     /// Every other file and its SHA-256, hexadecimal.
     pub files: BTreeMap<String, String>,
@@ -60,13 +60,13 @@ pub struct TaskManifest {
     pub pql: String,
     /// End of the predicted window after the moment of scoring, milliseconds.
     pub horizon_ms: i64,
-    /// Its last layer.
+    /// The last layer of the task.
     pub head: Head,
     /// Raw to calibrated logits.
     pub calibration: Calibration,
     /// The regularisation that validation chose.
     pub regularisation: Regularisation,
-    /// Metrics by name.
+    /// Metrics by name, as the fit and the caller wrote them.
     pub metrics: Map<String, Value>,
 }
 

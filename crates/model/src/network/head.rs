@@ -1,8 +1,8 @@
-//! What a task's outputs mean: owns the step from a network's outputs to a logit, and from an outcome to what the loss sees.
+//! Heads: the meaning of a task's outputs. Owns the step from a network's outputs to a logit, and from an outcome to what the loss sees.
 
 use serde::{Deserialize, Serialize};
 
-/// What happened after an anchor.
+/// The events after an anchor, as far as a task asks about them.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Outcome {
     /// Of a condition that, once true, stays true.
@@ -14,7 +14,7 @@ pub enum Outcome {
     },
     /// Whether the condition held over the whole window.
     Window(bool),
-    /// The value of the aggregate.
+    /// The value of the task's aggregate.
     Value(f64),
 }
 
@@ -57,7 +57,7 @@ impl Head {
         }
     }
 
-    /// What is wrong with this head, if anything.
+    /// The fault of this head, if it has one.
     pub(crate) fn fault(&self) -> Option<String> {
         match self {
             Self::Hazard { edges_ms, .. } if edges_ms.is_empty() => {

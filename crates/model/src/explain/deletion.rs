@@ -14,11 +14,11 @@
 use leadpulse_features::{FeatureBatch, probability};
 use serde::{Deserialize, Serialize};
 
-use crate::coalitions::{Coalition, Game};
+use crate::explain::coalitions::{Coalition, Game};
 use crate::explain::{coalitions_of, everyone, permutations};
 use crate::fit::Fitted;
 
-/// What is left of some rows' probabilities while their groups are taken out: means of A over the rows.
+/// The remainder of some rows' probabilities while their groups are taken out: means of A over the rows.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DeletionTest {
     /// Rows that have a group to take out.
@@ -124,7 +124,7 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
 
     use super::*;
-    use crate::head::Head;
+    use crate::network::head::Head;
     use crate::testing::{OwnedCell, batch_of_owned, layout, random_cell, untrained};
 
     #[test]

@@ -13,7 +13,7 @@
 
 use leadpulse_features::{FeatureBatch, Layout, MemberBlock};
 
-use crate::normalise::{Normaliser, Scales};
+use crate::examples::normalise::{Normaliser, Scales};
 
 /// Says that the next columns, this many, are 0 and another entry follows.
 const SKIP: u8 = 254;
@@ -124,7 +124,7 @@ impl CellStore {
         (row.0 as usize) < self.places.len()
     }
 
-    /// What the cells take, bytes.
+    /// Memory of the cells, bytes.
     pub fn heap_bytes(&self) -> usize {
         let places = self.places.capacity() * size_of::<(u32, u32)>();
         self.blocks
@@ -165,14 +165,14 @@ impl CellStore {
 
     /// Some cells as a batch, padded to the largest number of members among them; normalised, or as they were encoded.
     pub(crate) fn batch(&self, cells: &[CellRow], normaliser: Option<&Normaliser>) -> FeatureBatch {
-        let mut readers: Vec<Reader<'_>> = cells.iter().map(|row| self.reader(*row)).collect();
+        let mut readers: Vec<CellReader<'_>> = cells.iter().map(|row| self.reader(*row)).collect();
         let tables = self
             .layout
             .members
             .iter()
             .enumerate()
             .map(|(table, member)| {
-                let rows: Vec<usize> = readers.iter_mut().map(Reader::count).collect();
+                let rows: Vec<usize> = readers.iter_mut().map(CellReader::count).collect();
                 (
                     Dense::new(member.columns.len(), normaliser.map(|n| &n.members[table])),
                     rows,
@@ -214,9 +214,9 @@ impl CellStore {
         }
     }
 
-    fn reader(&self, row: CellRow) -> Reader<'_> {
+    fn reader(&self, row: CellRow) -> CellReader<'_> {
         let (block, start) = self.places[row.0 as usize];
-        Reader {
+        CellReader {
             bytes: &self.blocks[block as usize][start as usize..],
         }
     }
@@ -224,7 +224,7 @@ impl CellStore {
 
 /// Rows of one kind, made dense.
 struct Dense<'a> {
-    /// What a row without values becomes.
+    /// The image of a row without values.
     zeros: Vec<f32>,
     scales: Option<&'a Scales>,
 }
@@ -239,7 +239,7 @@ impl<'a> Dense<'a> {
     }
 
     /// Writes the next row of a reader over a copy of `zeros`.
-    fn write(&self, reader: &mut Reader<'_>, to: &mut [f32]) {
+    fn write(&self, reader: &mut CellReader<'_>, to: &mut [f32]) {
         match self.scales {
             Some(scales) => reader.row(|column, x| to[column] = scales.normalised(column, x)),
             None => reader.row(|column, x| to[column] = x),
@@ -269,11 +269,11 @@ fn write_row(values: &[f32], bytes: &mut Vec<u8>) {
 }
 
 /// Reads a cell from its start.
-struct Reader<'a> {
+struct CellReader<'a> {
     bytes: &'a [u8],
 }
 
-impl Reader<'_> {
+impl CellReader<'_> {
     fn byte(&mut self) -> u8 {
         let (byte, rest) = self
             .bytes

@@ -1,0 +1,125 @@
+//! Checks of an ensemble: parts that fit together, finite parameters, golden cells.
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::Tensor;
+use leadpulse_features::Layout;
+
+use super::manifest::Golden;
+use super::{BundleError, GOLDEN_TOLERANCE};
+use crate::explain::coalitions::MOST_GROUPS;
+use crate::fit::{Fitted, target_of};
+use crate::network::TrunkConfig;
+
+/// Refuses an ensemble that must not score.
+pub(super) fn check(fitted: &Fitted, layout: &Layout) -> Result<(), BundleError> {
+    let mismatch = |what, reason: &str| {
+        Err(BundleError::Mismatch {
+            what,
+            reason: reason.into(),
+        })
+    };
+    if fitted.layout != *layout {
+        return mismatch(
+            "network and feature plan",
+            "the plan has other columns than the training examples had",
+        );
+    }
+    if layout.groups.len() > MOST_GROUPS {
+        return mismatch(
+            "explanations and feature plan",
+            &format!("more than {MOST_GROUPS} explanation groups"),
+        );
+    }
+    if fitted.config.trunk != TrunkConfig::for_layout(layout) || !fitted.normaliser.fits(layout) {
+        return mismatch("network and feature plan", "the widths differ");
+    }
+    if fitted.networks.is_empty()
+        || fitted.tasks.is_empty()
+        || fitted.config.towers.len() != fitted.tasks.len()
+    {
+        return mismatch(
+            "network and tasks",
+            "every task needs a tower, and an ensemble a member",
+        );
+    }
+    for (task, tower) in fitted.tasks.iter().zip(&fitted.config.towers) {
+        let head = &task.definition.head;
+        if tower.outputs != head.outputs()
+            || head.fault().is_some()
+            || tower.target != target_of(layout, task.definition.entity)
+        {
+            return mismatch(
+                "network and tasks",
+                &format!(
+                    "the tower of task `{}` is not the one its head needs",
+                    task.definition.name
+                ),
+            );
+        }
+        if !task.calibration.is_sound() {
+            return mismatch(
+                "calibration and task",
+                &format!("that of task `{}` does not rise", task.definition.name),
+            );
+        }
+    }
+    if !fitted.normaliser.is_finite() {
+        return Err(BundleError::NotFinite {
+            what: "the normaliser".into(),
+        });
+    }
+    for (k, network) in fitted.networks.iter().enumerate() {
+        let mut sweep = FiniteSweep { finite: true };
+        network.visit(&mut sweep);
+        if !sweep.finite {
+            return Err(BundleError::NotFinite {
+                what: format!("member {k} of the ensemble"),
+            });
+        }
+    }
+    Ok(())
+}
+
+struct FiniteSweep {
+    finite: bool,
+}
+
+impl ModuleVisitor for FiniteSweep {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        self.finite &= param
+            .val()
+            .try_into_vec_as::<f32>()
+            .is_ok_and(|values| values.iter().all(|x| x.is_finite()));
+    }
+}
+
+/// Refuses an ensemble that scores golden cells otherwise than when it was written.
+pub(super) fn check_golden(fitted: &Fitted, golden: &Golden) -> Result<(), BundleError> {
+    for (index, (task, expected)) in fitted.tasks.iter().zip(&golden.logits).enumerate() {
+        let found = fitted.logits(&fitted.golden, index);
+        let differs = |cell: usize, expected: Option<f64>, found: Option<f64>| {
+            let print = |z: Option<f64>| z.map_or("none".to_owned(), |z| z.to_string());
+            Err(BundleError::Golden {
+                task: task.definition.name.clone(),
+                cell,
+                expected: print(expected),
+                found: print(found),
+            })
+        };
+        for cell in 0..found.len().max(expected.len()) {
+            let (then, now) = (
+                expected.get(cell).copied().flatten(),
+                found.get(cell).copied().filter(|z| z.is_finite()),
+            );
+            let same = match (then, now) {
+                (Some(then), Some(now)) => (then - now).abs() <= GOLDEN_TOLERANCE,
+                (None, None) => true,
+                _ => false,
+            };
+            if !same {
+                return differs(cell, then, now);
+            }
+        }
+    }
+    Ok(())
+}

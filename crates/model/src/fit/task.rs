@@ -1,0 +1,273 @@
+//! The fit of one task: candidates, the choice among them, the refit.
+
+use std::collections::BTreeSet;
+
+use leadpulse_features::probability;
+use serde_json::{Map, Value, json};
+
+use super::calibrate::Calibration;
+use super::jobs::{Job, JobRunner};
+use super::metrics::{BinaryMetrics, RegressionMetrics};
+use super::options::{check_options, distinct_candidates};
+use super::rows::{
+    check_outcomes, check_rows, labelled, leave_out_untrained, training_targets, weighted,
+};
+use super::train::{FitProgress, Length, Trained, Trainer};
+use super::{FitError, FitOptions, FittedTask, Regularisation, TaskDefinition, target_of};
+use crate::examples::ExampleSet;
+use crate::examples::normalise::Normaliser;
+use crate::network::{Network, TowerConfig, TrunkConfig};
+
+/// The examples of a fit.
+#[derive(Clone, Copy)]
+pub(super) struct Sets<'a> {
+    pub examples: &'a ExampleSet,
+    pub validation: &'a ExampleSet,
+    /// Examples up to the newest known outcome, for the refit; `None` for no refit.
+    pub refit: Option<&'a ExampleSet>,
+}
+
+/// The scales and trunks that a task is trained on.
+#[derive(Clone, Copy)]
+pub(super) struct Base<'a> {
+    pub normaliser: &'a Normaliser,
+    pub trunk: &'a TrunkConfig,
+    /// Networks whose trunks are kept; `None` to train new trunks.
+    pub frozen: Option<&'a [Network]>,
+}
+
+/// A fitted task and its trained members.
+pub(super) struct TaskFit {
+    pub task: FittedTask,
+    pub tower: TowerConfig,
+    pub members: Vec<Trained>,
+}
+
+/// The candidates' losses on validation, and the candidate with the least.
+struct Selection {
+    losses: Vec<f64>,
+    chosen: usize,
+}
+
+/// Fits one task: trains candidates, keeps the best on validation, calibrates, and refits.
+pub(super) fn fit_task(
+    sets: Sets<'_>,
+    mut task: TaskDefinition,
+    options: &FitOptions,
+    base: Base<'_>,
+    progress: &mut dyn FnMut(FitProgress),
+) -> Result<TaskFit, FitError> {
+    check(&sets, &task, options)?;
+    let examples = &*weighted(sets.examples, options.weighting);
+    let (targets, usable) = training_targets(&task.head, examples);
+    leave_out_untrained(&mut task.head, &targets);
+    let trainer = Trainer {
+        task: &task.name,
+        examples,
+        usable,
+        targets,
+        validation: sets.validation,
+        labelled: labelled(&task.head, sets.validation),
+        normaliser: base.normaliser,
+        head: &task.head,
+        target: target_of(examples.layout(), task.entity),
+        trunk: base.trunk,
+        frozen: base.frozen,
+        options,
+    };
+    check_outcomes(&task, &trainer)?;
+
+    let candidates = distinct_candidates(options, examples.layout());
+    let ensemble = base.frozen.map_or(options.ensemble, <[Network]>::len);
+    let selecting = if candidates.len() > 1 {
+        options.selection_members.min(ensemble)
+    } else {
+        ensemble
+    };
+    let refits = sets.refit.map_or(0, |_| ensemble);
+    let units = candidates.len() * selecting + ensemble - selecting + refits;
+    let mut runner = JobRunner::new(&candidates, units, progress);
+    let (selection, mut members) = select(&trainer, &mut runner, selecting, ensemble)?;
+
+    let logits = mean_logits(&members);
+    let mut calibration = calibrate(&trainer, &logits);
+    let mut metrics = metrics(&trainer, &logits, &calibration, &candidates, &selection);
+    let regularisation = candidates[selection.chosen].clone();
+    tracing::info!(
+        task = task.name,
+        candidate = selection.chosen,
+        validation_loss = selection.losses[selection.chosen],
+        "fitted"
+    );
+    let tower = trainer.tower(&regularisation);
+    if let Some(refit) = sets.refit {
+        check_rows(&task, trainer.target, refit, "refit")?;
+        let refit = &*weighted(refit, options.weighting);
+        let trainer = trainer.on(refit);
+        metrics.insert("refit_rows".into(), json!(trainer.usable.len()));
+        members = train_again(&trainer, &mut runner, selection.chosen, &members)?;
+        if trainer.head.is_binary() {
+            calibration = calibration.recentred(&trainer.evidence(&mean_logits(&members)));
+        }
+    }
+    Ok(TaskFit {
+        task: FittedTask {
+            definition: task,
+            regularisation,
+            calibration,
+            metrics,
+        },
+        tower,
+        members,
+    })
+}
+
+/// The calibration of logits of the labelled rows; none for a regression.
+fn calibrate(trainer: &Trainer<'_>, logits: &[f64]) -> Calibration {
+    if trainer.head.is_binary() {
+        Calibration::fit(&trainer.evidence(logits))
+    } else {
+        Calibration::Identity
+    }
+}
+
+/// Refuses options, sets and tasks that do not fit together.
+fn check(sets: &Sets<'_>, task: &TaskDefinition, options: &FitOptions) -> Result<(), FitError> {
+    check_options(options)?;
+    let (examples, validation) = (sets.examples, sets.validation);
+    if examples.layout() != validation.layout() {
+        return Err(FitError::LayoutDiffers {
+            task: task.name.clone(),
+        });
+    }
+    if let Some(fault) = task.head.fault() {
+        return Err(FitError::BadTask {
+            task: task.name.clone(),
+            fault,
+        });
+    }
+    let target = target_of(examples.layout(), task.entity);
+    check_rows(task, target, examples, "training")?;
+    check_rows(task, target, validation, "validation")
+}
+
+/// Trains `selecting` members of each candidate, and of the best the rest up to `ensemble`.
+fn select(
+    trainer: &Trainer<'_>,
+    runner: &mut JobRunner<'_>,
+    selecting: usize,
+    ensemble: usize,
+) -> Result<(Selection, Vec<Trained>), FitError> {
+    let candidates = runner.candidates.len();
+    let jobs: Vec<Job> = (0..candidates)
+        .flat_map(|candidate| (0..selecting).map(move |member| Job { candidate, member }))
+        .collect();
+    let by_validation = |_: &Job| Length::ByValidation;
+    let mut trained = runner.run(trainer, &jobs, by_validation)?;
+    let mut losses = Vec::new();
+    for c in 0..candidates {
+        let members = &trained[c * selecting..(c + 1) * selecting];
+        losses.push(trainer.validation_loss(&mean_logits(members)));
+    }
+    let chosen = (0..candidates)
+        .min_by(|a, b| losses[*a].total_cmp(&losses[*b]))
+        .expect("at least one candidate");
+    let mut members: Vec<Trained> = trained
+        .drain(chosen * selecting..(chosen + 1) * selecting)
+        .collect();
+    let rest: Vec<Job> = (selecting..ensemble)
+        .map(|member| Job {
+            candidate: chosen,
+            member,
+        })
+        .collect();
+    members.extend(runner.run(trainer, &rest, by_validation)?);
+    Ok((Selection { losses, chosen }, members))
+}
+
+impl<'a> Trainer<'a> {
+    /// The same trainer on other examples. Labels and early stopping stay those of validation.
+    fn on<'b>(&'b self, examples: &'b ExampleSet) -> Trainer<'b>
+    where
+        'a: 'b,
+    {
+        let (targets, usable) = training_targets(self.head, examples);
+        Trainer {
+            examples,
+            usable,
+            targets,
+            labelled: self.labelled.clone(),
+            ..*self
+        }
+    }
+}
+
+/// Trains each member on the trainer's examples, for as many epochs as it was best after before.
+fn train_again(
+    trainer: &Trainer<'_>,
+    runner: &mut JobRunner<'_>,
+    chosen: usize,
+    members: &[Trained],
+) -> Result<Vec<Trained>, FitError> {
+    let jobs: Vec<Job> = (0..members.len())
+        .map(|member| Job {
+            candidate: chosen,
+            member,
+        })
+        .collect();
+    runner.run(trainer, &jobs, |job| {
+        Length::Epochs(members[job.member].epochs)
+    })
+}
+
+/// The mean over the members, per labelled row.
+fn mean_logits(members: &[Trained]) -> Vec<f64> {
+    let rows = members.first().map_or(0, |m| m.logits.len());
+    (0..rows)
+        .map(|i| members.iter().map(|m| m.logits[i]).sum::<f64>() / members.len() as f64)
+        .collect()
+}
+
+/// The metrics that a fit writes: `validation`, `candidates` and `training_rows`.
+fn metrics(
+    trainer: &Trainer<'_>,
+    logits: &[f64],
+    calibration: &Calibration,
+    candidates: &[Regularisation],
+    selection: &Selection,
+) -> Map<String, Value> {
+    let entities: BTreeSet<_> = trainer.labelled.iter().map(|l| l.entity).collect();
+    let mut validation = if trainer.head.is_binary() {
+        let p: Vec<f64> = logits
+            .iter()
+            .map(|z| probability(calibration.apply(*z)))
+            .collect();
+        let outcomes: Vec<bool> = trainer.labelled.iter().map(|l| l.label > 0.5).collect();
+        let positives: BTreeSet<_> = trainer
+            .labelled
+            .iter()
+            .filter(|l| l.label > 0.5)
+            .map(|l| l.entity)
+            .collect();
+        let mut metrics = json!(BinaryMetrics::of(&p, &outcomes));
+        metrics["positive_entities"] = json!(positives.len());
+        metrics
+    } else {
+        let expand = |z: f64| z.signum() * z.abs().exp_m1();
+        let predictions: Vec<f64> = logits.iter().map(|z| expand(*z)).collect();
+        let outcomes: Vec<f64> = trainer.labelled.iter().map(|l| expand(l.label)).collect();
+        json!(RegressionMetrics::of(&predictions, &outcomes))
+    };
+    validation["entities"] = json!(entities.len());
+    let tried: Vec<Value> = candidates
+        .iter()
+        .zip(&selection.losses)
+        .enumerate()
+        .map(|(i, (c, loss))| json!({ "regularisation": c, "validation_loss": loss, "chosen": i == selection.chosen }))
+        .collect();
+    Map::from_iter([
+        ("validation".to_owned(), validation),
+        ("candidates".to_owned(), Value::Array(tried)),
+        ("training_rows".to_owned(), json!(trainer.usable.len())),
+    ])
+}

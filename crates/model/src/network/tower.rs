@@ -1,0 +1,151 @@
+//! The tower of one task: from the trunk's embeddings to the task's outputs.
+
+use burn::config::Config;
+use burn::module::Module;
+use burn::nn::{LayerNorm, Linear};
+use burn::tensor::activation::relu;
+use burn::tensor::{Device, Tensor};
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+use super::dropout::{Dropout, read};
+use super::init::Initialiser;
+use super::inputs::Inputs;
+use super::trunk::{EmbeddedCells, TrunkConfig};
+use crate::examples::normalise::Dropped;
+
+/// Width of `u`.
+const NARROW: usize = 32;
+
+/// The kind of row that a task scores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TowerTarget {
+    /// One output row per cell.
+    Root,
+    /// One output row per member of this table (index into `Layout::members`).
+    Member(usize),
+}
+
+/// The widths of a tower.
+#[derive(Config, Debug, PartialEq)]
+pub struct TowerConfig {
+    /// The kind of row that the tower scores.
+    pub target: TowerTarget,
+    /// Width of its first hidden layers.
+    pub hidden: usize,
+    /// Outputs per row.
+    pub outputs: usize,
+    /// Whether the root row also reaches the output directly, through one linear layer.
+    pub residual: bool,
+}
+
+impl TowerConfig {
+    pub(super) fn init(
+        &self,
+        trunk: &TrunkConfig,
+        dropped: &Dropped,
+        bias: &[f32],
+        rng: &mut ChaCha8Rng,
+        device: &Device,
+    ) -> Tower {
+        let mut init = Initialiser { rng, device };
+        let normed = trunk.pools() + self.hidden;
+        let mut output = init.linear(NARROW, self.outputs, 0.4, &[]);
+        output.bias = Some(init.param(bias.to_vec(), [self.outputs]));
+        Tower {
+            project: init.linear(trunk.root_width, self.hidden, 1.0, &dropped.root),
+            norm: init.layer_norm(normed),
+            hidden: init.linear(normed, self.hidden, 1.0, &[]),
+            narrow: init.linear(self.hidden, NARROW, 1.0, &[]),
+            row: matches!(self.target, TowerTarget::Member(_))
+                .then(|| init.linear(trunk.member_hidden + NARROW, NARROW, 1.0, &[])),
+            direct: self
+                .residual
+                .then(|| init.linear(trunk.root_width, self.outputs, 0.1, &dropped.root)),
+            output,
+            target: self.target,
+        }
+    }
+}
+
+/// The layers of one task.
+#[derive(Module, Debug)]
+pub(crate) struct Tower {
+    pub project: Linear,
+    norm: LayerNorm,
+    hidden: Linear,
+    narrow: Linear,
+    row: Option<Linear>,
+    pub direct: Option<Linear>,
+    output: Linear,
+    #[module(skip)]
+    pub target: TowerTarget,
+}
+
+impl Tower {
+    /// The outputs of the task. `columns` masks root columns that the fit leaves out.
+    ///
+    /// # Shapes
+    /// - `columns`: `[1, root width]`
+    /// - output: `[cells, rows, outputs]`, with one row per cell for a task on the root, and one
+    ///   per slot for a task on a member table
+    pub fn forward(
+        &self,
+        inputs: &Inputs,
+        embedded: &EmbeddedCells,
+        columns: Option<&Tensor<2>>,
+        mut dropout: Option<&mut Dropout>,
+    ) -> Tensor<3> {
+        let mut root = inputs.root.clone();
+        if let Some(columns) = columns {
+            root = root * columns.clone();
+        }
+        let mut parts = embedded.pools.clone();
+        parts.push(relu(
+            self.project.forward(read(&root, dropout.as_deref_mut())),
+        ));
+        let members = match self.target {
+            TowerTarget::Root => None,
+            TowerTarget::Member(table) => Some(embedded.rows[table].clone()),
+        };
+        let out = self.read(Tensor::cat(parts, 1), members, dropout);
+        match &self.direct {
+            Some(direct) => out + direct.forward(root).unsqueeze_dim::<3>(1),
+            None => out,
+        }
+    }
+
+    /// The outputs without the direct layer, from the pools and the projected root.
+    ///
+    /// # Shapes
+    /// - `z`: `[cells, pools + hidden]`
+    /// - `members`: h2 of the rows to score, `[cells, rows, member hidden]`; only for a task on a
+    ///   member table
+    /// - output: `[cells, rows, outputs]`, one row per cell without `members`
+    pub fn read(
+        &self,
+        z: Tensor<2>,
+        members: Option<Tensor<3>>,
+        mut dropout: Option<&mut Dropout>,
+    ) -> Tensor<3> {
+        let mut z = self.norm.forward(z);
+        if let Some(dropout) = dropout.as_deref_mut() {
+            z = dropout.hidden(z);
+        }
+        let mut hidden = relu(self.hidden.forward(z));
+        if let Some(dropout) = dropout {
+            hidden = dropout.hidden(hidden);
+        }
+        let u = relu(self.narrow.forward(hidden));
+        match (&self.row, members) {
+            (Some(row), Some(members)) => {
+                let [cells, slots, _] = members.dims();
+                let u = u.unsqueeze_dim::<3>(1).expand([cells, slots, NARROW]);
+                self.output
+                    .forward(relu(row.forward(Tensor::cat(vec![members, u], 2))))
+            }
+            _ => self.output.forward(u).unsqueeze_dim(1),
+        }
+    }
+}
