@@ -9,8 +9,9 @@
 //! Invariants: a librdkafka message never leaves the thread that polled it; no promise rests on the mock cluster; every wait has a limit.
 
 mod client;
+mod committed;
 mod committer;
-mod fetch;
+mod consumer_thread;
 mod http_registry;
 mod metrics;
 mod mock;
@@ -21,7 +22,6 @@ mod oversize;
 mod ownership;
 mod patience;
 mod polled;
-mod position;
 mod producer;
 mod reader;
 mod record;

@@ -13,11 +13,11 @@ use rdkafka::mocking::MockCluster;
 use leadpulse_engine::ports::{CommittedEpoch, InputPartition, PortError, SealedEpoch, Sink};
 
 use crate::client::{Closing, port_error};
+use crate::committed::{Owner, offsets_of, read_offsets};
 use crate::metrics::{KafkaMetrics, TransactionOutcome};
 use crate::offsets::{Isolation, OffsetReader};
 use crate::options::{KafkaOptions, Role};
 use crate::polled::{DebugLines, PolledProducer, SendError, Signals};
-use crate::position::{Owner, offsets_of, read_offsets};
 use crate::topics::TopicSpec;
 
 /// A mock cluster of one broker; it ends when dropped.

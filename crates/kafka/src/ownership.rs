@@ -12,10 +12,10 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use leadpulse_engine::ports::{InputPartition, PortError};
 
+use crate::committed::{CommitMetadata, Owner, read_offsets};
 use crate::metrics::KafkaMetrics;
 use crate::offsets::{Isolation, OffsetReader};
 use crate::options::KafkaOptions;
-use crate::position::{CommitMetadata, Owner, read_offsets};
 
 /// Between two questions.
 const INTERVAL: Duration = Duration::from_secs(1);

@@ -3,7 +3,7 @@
 //! # The story of a commit
 //!
 //! Per epoch one transaction: output records, and the position of every input partition with the epoch's number, `as_of` and nonce and the
-//! token of the process that commits it ([`position`](crate::position)). The transaction protocol is that of
+//! token of the process that commits it ([`committed`](crate::committed)). The transaction protocol is that of
 //! [KIP-98](https://cwiki.apache.org/confluence/display/KAFKA/KIP-98+-+Exactly+Once+Delivery+and+Transactional+Messaging); what can end
 //! badly in each of its steps stands in [`transaction`](crate::transaction). What follows decides here:
 //!
@@ -44,6 +44,7 @@ use leadpulse_engine::ports::{
 };
 
 use crate::client::is_permanent;
+use crate::committed::{Agreed, CommitMetadata, Owner, offsets_of, offsets_with, read_offsets};
 use crate::committer::{Committer, CommitterSettings};
 use crate::metrics::{KafkaMetrics, Replacement, TransactionOutcome};
 use crate::offsets::{Isolation, OffsetRange, OffsetReader};
@@ -51,7 +52,6 @@ use crate::options::{KafkaOptions, LONGEST_TRANSACTION_MS};
 use crate::oversize::DeadLetterRoom;
 use crate::ownership::{OwnershipWatch, other_owner};
 use crate::patience::{Attended, Backoff};
-use crate::position::{Agreed, CommitMetadata, Owner, offsets_of, offsets_with, read_offsets};
 use crate::transaction::{CommitPoint, Failpoint, Outcome, Work};
 
 /// How long a process that took over has to write its token before the one it fenced takes over again.

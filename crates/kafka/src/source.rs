@@ -17,7 +17,7 @@ use leadpulse_engine::ports::{
 use leadpulse_schema::TableId;
 
 use crate::client::consumer;
-use crate::fetch::{Command, Delivery, Fetcher};
+use crate::consumer_thread::{Command, Delivery, Fetcher};
 use crate::metrics::KafkaMetrics;
 use crate::offsets::{Isolation, OffsetReader, log_ends};
 use crate::options::{KafkaOptions, Role};
