@@ -12,8 +12,9 @@ use rdkafka::producer::{BaseProducer, ProducerContext};
 
 use leadpulse_engine::ports::PortError;
 
+use crate::client_settings::ClientRole;
 use crate::metrics::KafkaMetrics;
-use crate::options::{KafkaOptions, Role};
+use crate::options::KafkaOptions;
 
 /// Callbacks of one client.
 pub(crate) struct Context {
@@ -103,7 +104,7 @@ pub(crate) fn count_error(
 /// A consumer for `role`.
 pub(crate) fn consumer(
     options: &KafkaOptions,
-    role: Role,
+    role: ClientRole,
     name: &'static str,
     metrics: &Arc<KafkaMetrics>,
 ) -> Result<BaseConsumer<Context>, PortError> {
@@ -120,7 +121,7 @@ pub(crate) fn consumer(
 /// A producer for `role`.
 pub(crate) fn producer(
     options: &KafkaOptions,
-    role: Role,
+    role: ClientRole,
     name: &'static str,
     metrics: &Arc<KafkaMetrics>,
 ) -> Result<BaseProducer<Context>, PortError> {

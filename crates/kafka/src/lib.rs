@@ -9,6 +9,7 @@
 //! Invariants: a librdkafka message never leaves the thread that polled it; no promise rests on the mock cluster; every wait has a limit.
 
 mod client;
+mod client_settings;
 mod committed;
 mod committer;
 mod consumer_thread;
@@ -18,6 +19,7 @@ mod mock;
 mod offsets;
 mod options;
 mod output_log;
+mod output_topics;
 mod oversize;
 mod ownership;
 mod patience;
@@ -38,8 +40,9 @@ pub use http_registry::{HttpRegistry, RegistryOptions};
 pub use metrics::KafkaMetrics;
 pub use mock::{MockBroker, MockSink};
 pub use offsets::Isolation;
-pub use options::{KafkaOptions, OptionsError, OutputTopics};
+pub use options::{KafkaOptions, OptionsError};
 pub use output_log::KafkaOutputLog;
+pub use output_topics::OutputTopics;
 pub use producer::Producer;
 pub use reader::{OwnedRecord, Reader, read_all};
 pub use retention::{Finding, TopicWatch, describe};

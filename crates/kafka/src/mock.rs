@@ -13,10 +13,11 @@ use rdkafka::mocking::MockCluster;
 use leadpulse_engine::ports::{CommittedEpoch, InputPartition, PortError, SealedEpoch, Sink};
 
 use crate::client::{Closing, port_error};
+use crate::client_settings::ClientRole;
 use crate::committed::{Owner, offsets_of, read_offsets};
 use crate::metrics::{KafkaMetrics, TransactionOutcome};
 use crate::offsets::{Isolation, OffsetReader};
-use crate::options::{KafkaOptions, Role};
+use crate::options::KafkaOptions;
 use crate::polled::{DebugLines, PolledProducer, SendError, Signals};
 use crate::topics::TopicSpec;
 
@@ -94,7 +95,7 @@ impl MockSink {
         metrics: &Arc<KafkaMetrics>,
     ) -> Result<Self, PortError> {
         let signals = Arc::new(Signals::default());
-        let config = options.client_config(Role::Producer);
+        let config = options.client_config(ClientRole::Producer);
         let producer = PolledProducer::start(
             &config,
             "mock-sink",

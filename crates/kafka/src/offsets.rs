@@ -12,8 +12,9 @@ use rustc_hash::FxHashMap;
 use leadpulse_engine::ports::{LogEnd, NextOffset, PortError};
 
 use crate::client::{Closing, Context, consumer, is_permanent, port_error};
+use crate::client_settings::ClientRole;
 use crate::metrics::KafkaMetrics;
-use crate::options::{KafkaOptions, Role};
+use crate::options::KafkaOptions;
 
 /// Which records a reader sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +94,7 @@ impl OffsetReader {
         isolation: Isolation,
         metrics: &Arc<KafkaMetrics>,
     ) -> Result<Self, PortError> {
-        let role = Role::Reader {
+        let role = ClientRole::Reader {
             committed: isolation == Isolation::Committed,
         };
         let client = Closing::new(
@@ -113,7 +114,7 @@ impl OffsetReader {
         isolation: Isolation,
         metrics: &Arc<KafkaMetrics>,
     ) -> Result<Self, PortError> {
-        let role = Role::Asker {
+        let role = ClientRole::Asker {
             committed: isolation == Isolation::Committed,
         };
         let client = Closing::new(

@@ -9,7 +9,7 @@ use rustc_hash::FxHashMap;
 use leadpulse_engine::ports::{Output, OutputRecord, SealedEpoch};
 use leadpulse_engine::{without_key, without_original_headers, without_value};
 
-use crate::options::BATCH_BYTES;
+use crate::client_settings::BATCH_BYTES;
 
 /// The room that the topic of dead letters leaves, as far as it is known.
 #[derive(Debug)]

@@ -10,8 +10,9 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use leadpulse_engine::ports::PortError;
 
 use crate::client::{Closing, Context, port_error, producer};
+use crate::client_settings::ClientRole;
 use crate::metrics::KafkaMetrics;
-use crate::options::{KafkaOptions, Role};
+use crate::options::KafkaOptions;
 
 const POLL_STEP: Duration = Duration::from_millis(1);
 /// Delivery reports are fetched once in so many records.
@@ -27,7 +28,7 @@ impl Producer {
     /// A producer; connects when the first record is sent.
     pub fn connect(options: &KafkaOptions, metrics: &Arc<KafkaMetrics>) -> Result<Self, PortError> {
         let producer = Closing::new(
-            producer(options, Role::Producer, "producer", metrics)?,
+            producer(options, ClientRole::Producer, "producer", metrics)?,
             "producer",
             options.close_timeout(),
         );

@@ -17,10 +17,11 @@ use leadpulse_engine::ports::{
 use leadpulse_schema::TableId;
 
 use crate::client::consumer;
+use crate::client_settings::ClientRole;
 use crate::consumer_thread::{Command, Delivery, Fetcher};
 use crate::metrics::KafkaMetrics;
 use crate::offsets::{Isolation, OffsetReader, log_ends};
-use crate::options::{KafkaOptions, Role};
+use crate::options::KafkaOptions;
 use crate::watch::{Arrangement, Suspects, Watch};
 
 /// Batches that wait for the engine.
@@ -99,7 +100,7 @@ impl KafkaSource {
             metrics,
         )?;
         let fetcher = Fetcher::new(
-            consumer(options, Role::Source, "source", metrics)?,
+            consumer(options, ClientRole::Source, "source", metrics)?,
             command_inbox,
             delivery_outbox,
             recycling,

@@ -10,7 +10,8 @@ use rdkafka::error::RDKafkaErrorCode;
 use leadpulse_engine::ports::{Output, PortError};
 
 use crate::client::{is_permanent, port_error};
-use crate::options::{KafkaOptions, Role};
+use crate::client_settings::ClientRole;
+use crate::options::KafkaOptions;
 
 /// A topic to create if it is missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,7 +100,7 @@ const LOG_PAUSE: Duration = Duration::from_secs(10);
 pub(crate) fn admin_client(
     options: &KafkaOptions,
 ) -> Result<AdminClient<DefaultClientContext>, PortError> {
-    let created = options.client_config(Role::Admin).create();
+    let created = options.client_config(ClientRole::Admin).create();
     created.map_err(|error| {
         PortError::Fatal(format!(
             "kafka: the admin client cannot be created: {error}"

@@ -30,7 +30,7 @@ use rustc_hash::FxHashMap;
 use leadpulse_engine::ports::{OutputRecord, SealedEpoch};
 
 use crate::client::{is_fenced, is_too_large};
-use crate::options::OutputTopics;
+use crate::output_topics::OutputTopics;
 use crate::polled::{PolledProducer, RefusedRecord, SendError};
 
 /// How long the log line of a commit's answer may take to be seen: the answer itself has been read. Microseconds, normally.
