@@ -1,7 +1,8 @@
-//! How the Kafka ports are configured: brokers, names, time limits, settings passed through to librdkafka.
+//! The `[kafka]` section: brokers, names, time limits, settings passed through to librdkafka.
 //!
-//! Deserialised from the `[kafka]` section, checked once by [`KafkaOptions::validate`]. Settings that the promises rest on (isolation,
-//! idempotence, commits, start offsets) cannot be overridden. Passwords are never printed.
+//! [`KafkaOptions::validate`] checks the section once. Settings that the promises rest on
+//! (isolation, idempotence, commits, start offsets) cannot be overridden. Passwords are never
+//! printed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -19,9 +20,11 @@ use crate::output_topics::OutputTopics;
 pub struct KafkaOptions {
     /// Bootstrap servers, `host:port`, separated by commas.
     pub brokers: String,
-    /// Consumer group that the positions are committed under. One per deployment, used by nothing else.
+    /// Consumer group that the positions are committed under. One per deployment, used by nothing
+    /// else.
     pub group_id: String,
-    /// Transactional id: whoever used it last owns the outputs. One per worker, the same after a restart.
+    /// Transactional id. The process that took the id over last owns the outputs. One per worker,
+    /// the same after a restart.
     pub transactional_id: String,
     /// Names of the output topics.
     pub outputs: OutputTopics,
@@ -31,17 +34,19 @@ pub struct KafkaOptions {
     pub replication_factor: i32,
     /// Limit of one request for metadata, offsets or topic creation, milliseconds.
     pub request_timeout_ms: u64,
-    /// Time without progress after which a transaction is in doubt, milliseconds: no record acknowledged, no step completed. A third of
-    /// `transaction_timeout_ms` at most.
+    /// Time without progress after which a transaction is in doubt, milliseconds. Progress is an
+    /// acknowledged record or a completed step. At most a third of `transaction_timeout_ms`.
     pub commit_timeout_ms: u64,
-    /// Age at which the broker aborts a transaction, milliseconds; 900000 at most (the brokers' own limit). It doubles by itself while an
-    /// epoch takes longer to send.
+    /// Age at which the broker aborts a transaction, milliseconds; at most 900000, which is the
+    /// brokers' own limit. The sink doubles the age while an epoch takes longer to send.
     pub transaction_timeout_ms: u64,
-    /// How long closing a client may take before it is left behind, milliseconds.
+    /// Limit of closing a client, milliseconds. After the limit the client is left behind.
     pub close_timeout_ms: u64,
-    /// Most bytes of fetched records that wait for the engine in our queue (librdkafka's own comes on top: `consumer.queued.max.messages.kbytes`).
+    /// Most bytes of fetched records that wait for the engine in our queue. librdkafka's own queue
+    /// comes on top: `consumer.queued.max.messages.kbytes`.
     pub queue_bytes: usize,
-    /// Settings passed through to librdkafka. A prefix `consumer.` or `producer.` limits a setting to those clients.
+    /// Settings passed through to librdkafka. A prefix `consumer.` or `producer.` limits a setting
+    /// to those clients.
     #[serde(serialize_with = "serialize_redacted")]
     pub client: BTreeMap<String, String>,
 }
@@ -102,7 +107,7 @@ pub enum OptionsError {
     Field {
         /// Path of the field.
         field: String,
-        /// What is wrong and what would be right.
+        /// The fault, and a value that would be right.
         problem: String,
     },
     /// A librdkafka setting that is not ours to change.
@@ -110,30 +115,35 @@ pub enum OptionsError {
     Reserved {
         /// The setting as written.
         key: String,
-        /// Why.
+        /// The reason for the refusal.
         reason: &'static str,
     },
     /// librdkafka does not know a setting, or refuses its value.
     #[error("kafka.client: librdkafka refuses \"{key}\" = \"{value}\": {problem}")]
     Refused {
-        /// The setting.
+        /// The setting as written.
         key: String,
-        /// Its value.
+        /// The refused value; `***` for a secret.
         value: String,
-        /// librdkafka's words.
+        /// librdkafka's description of the fault.
         problem: String,
     },
 }
 
 impl KafkaOptions {
     /// Checks names, limits and every librdkafka setting.
+    ///
+    /// # Errors
+    /// The first field that cannot work, or a setting that is reserved or that librdkafka refuses.
     pub fn validate(&self) -> Result<(), OptionsError> {
-        let fault = |field: &str, problem: String| {
-            Err(OptionsError::Field {
-                field: field.into(),
-                problem,
-            })
-        };
+        self.validate_names()?;
+        self.validate_outputs()?;
+        self.validate_counts()?;
+        self.validate_limits()?;
+        self.validate_client()
+    }
+
+    fn validate_names(&self) -> Result<(), OptionsError> {
         for (field, value) in [
             ("brokers", &self.brokers),
             ("group_id", &self.group_id),
@@ -143,16 +153,22 @@ impl KafkaOptions {
                 return fault(field, "must not be empty".into());
             }
         }
+        Ok(())
+    }
+
+    fn validate_outputs(&self) -> Result<(), OptionsError> {
         let mut names = BTreeSet::new();
-        let on = |(field, name): &(&str, &str)| *field != "current_scores" || !name.is_empty();
-        for (field, name) in self.outputs.fields().into_iter().filter(on) {
+        for (field, name) in self.outputs.fields() {
+            if field == "current_scores" && name.is_empty() {
+                continue; // switched off
+            }
             let legal = name
                 .chars()
                 .all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
             if name.is_empty() || name.len() > 249 || !legal {
                 return fault(
                     &format!("outputs.{field}"),
-                    format!("\"{name}\" is no topic name: 1 to 249 of a-z A-Z 0-9 . _ -"),
+                    format!("\"{name}\" is not a topic name: use 1 to 249 of a-z A-Z 0-9 . _ -"),
                 );
             }
             if !names.insert(name) {
@@ -162,6 +178,10 @@ impl KafkaOptions {
                 );
             }
         }
+        Ok(())
+    }
+
+    fn validate_counts(&self) -> Result<(), OptionsError> {
         if self.output_partitions < 1 {
             return fault(
                 "output_partitions",
@@ -169,14 +189,16 @@ impl KafkaOptions {
             );
         }
         if self.replication_factor < 1 && self.replication_factor != -1 {
+            let factor = self.replication_factor;
             return fault(
                 "replication_factor",
-                format!(
-                    "{} is neither positive nor -1 (the brokers' default)",
-                    self.replication_factor
-                ),
+                format!("{factor} is neither positive nor -1 (the brokers' default)"),
             );
         }
+        Ok(())
+    }
+
+    fn validate_limits(&self) -> Result<(), OptionsError> {
         let limits = [
             ("request_timeout_ms", self.request_timeout_ms),
             ("commit_timeout_ms", self.commit_timeout_ms),
@@ -198,7 +220,8 @@ impl KafkaOptions {
                 format!("{value} is more than {LONGEST_TRANSACTION_MS}, which brokers refuse"),
             );
         }
-        // Sending, positions and commit may each stand still for almost that long.
+        // Sending, positions and commit may each stand still for almost that long, and all three
+        // must end before the broker aborts the transaction.
         if self.commit_timeout_ms * 3 > self.transaction_timeout_ms {
             let (value, limit) = (self.commit_timeout_ms, self.transaction_timeout_ms);
             return fault(
@@ -212,7 +235,7 @@ impl KafkaOptions {
                 format!("{} is below 1048576 (1 MiB)", self.queue_bytes),
             );
         }
-        self.validate_client()
+        Ok(())
     }
 
     fn validate_client(&self) -> Result<(), OptionsError> {
@@ -228,6 +251,7 @@ impl KafkaOptions {
                 });
             }
         }
+        // librdkafka checks names and values itself, when it reads a configuration.
         for role in [
             ClientRole::Source,
             ClientRole::Sink,
@@ -236,20 +260,7 @@ impl KafkaOptions {
         ] {
             self.client_config(role)
                 .create_native_config()
-                .map_err(|error| match error {
-                    KafkaError::ClientConfig(_, problem, key, value) => {
-                        let value = if is_secret(&key) { "***".into() } else { value };
-                        OptionsError::Refused {
-                            key,
-                            value,
-                            problem,
-                        }
-                    }
-                    other => OptionsError::Field {
-                        field: "client".into(),
-                        problem: other.to_string(),
-                    },
-                })?;
+                .map_err(refused_setting)?;
         }
         Ok(())
     }
@@ -265,6 +276,30 @@ impl KafkaOptions {
     }
     pub(crate) fn close_timeout(&self) -> Duration {
         Duration::from_millis(self.close_timeout_ms)
+    }
+}
+
+fn fault(field: &str, problem: String) -> Result<(), OptionsError> {
+    Err(OptionsError::Field {
+        field: field.into(),
+        problem,
+    })
+}
+
+fn refused_setting(error: KafkaError) -> OptionsError {
+    match error {
+        KafkaError::ClientConfig(_, problem, key, value) => {
+            let value = if is_secret(&key) { "***".into() } else { value };
+            OptionsError::Refused {
+                key,
+                value,
+                problem,
+            }
+        }
+        other => OptionsError::Field {
+            field: "client".into(),
+            problem: other.to_string(),
+        },
     }
 }
 
@@ -286,42 +321,27 @@ mod tests {
 
     #[test]
     fn faults_name_the_field() {
-        let good = KafkaOptions::default;
-        let outputs = |outputs| KafkaOptions { outputs, ..good() };
+        let with = |change: fn(&mut KafkaOptions)| {
+            let mut options = KafkaOptions::default();
+            change(&mut options);
+            options
+        };
         let cases = [
+            (with(|o| o.brokers = " ".into()), "kafka.brokers"),
             (
-                KafkaOptions {
-                    brokers: " ".into(),
-                    ..good()
-                },
-                "kafka.brokers",
-            ),
-            (
-                KafkaOptions {
-                    transactional_id: String::new(),
-                    ..good()
-                },
+                with(|o| o.transactional_id = String::new()),
                 "kafka.transactional_id",
             ),
             (
-                KafkaOptions {
-                    commit_timeout_ms: 30_000,
-                    ..good()
-                },
+                with(|o| o.commit_timeout_ms = 30_000),
                 "kafka.commit_timeout_ms",
             ),
             (
-                KafkaOptions {
-                    commit_timeout_ms: 20_001,
-                    ..good()
-                },
+                with(|o| o.commit_timeout_ms = 20_001),
                 "a third of transaction_timeout_ms",
             ),
             (
-                KafkaOptions {
-                    transaction_timeout_ms: 900_001,
-                    ..good()
-                },
+                with(|o| o.transaction_timeout_ms = 900_001),
                 "kafka.transaction_timeout_ms",
             ),
             (with_client("log_level", "0"), "protocol log"),
@@ -330,39 +350,18 @@ mod tests {
                 "counted",
             ),
             (with_client("debug", "brokr"), "debug"),
+            (with(|o| o.output_partitions = 0), "kafka.output_partitions"),
             (
-                KafkaOptions {
-                    output_partitions: 0,
-                    ..good()
-                },
-                "kafka.output_partitions",
-            ),
-            (
-                KafkaOptions {
-                    replication_factor: 0,
-                    ..good()
-                },
+                with(|o| o.replication_factor = 0),
                 "kafka.replication_factor",
             ),
+            (with(|o| o.queue_bytes = 9), "kafka.queue_bytes"),
             (
-                KafkaOptions {
-                    queue_bytes: 9,
-                    ..good()
-                },
-                "kafka.queue_bytes",
-            ),
-            (
-                outputs(OutputTopics {
-                    alerts: "a b".into(),
-                    ..OutputTopics::default()
-                }),
+                with(|o| o.outputs.alerts = "a b".into()),
                 "kafka.outputs.alerts",
             ),
             (
-                outputs(OutputTopics {
-                    alerts: OutputTopics::default().scores,
-                    ..OutputTopics::default()
-                }),
+                with(|o| o.outputs.alerts.clone_from(&o.outputs.scores)),
                 "used by another output",
             ),
             (

@@ -4,13 +4,15 @@ use serde::{Deserialize, Serialize};
 
 use leadpulse_engine::ports::Output;
 
-/// Names of the output topics. Those left out in the configuration follow from the name of the epochs topic.
+/// Names of the output topics. A name that the configuration leaves out follows from the name of
+/// the epochs topic.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(from = "ConfiguredOutputs")]
 pub struct OutputTopics {
     /// Every score record: the history.
     pub scores: String,
-    /// The newest score record of each (task, entity): the current state. Empty: it is not written.
+    /// The newest score record of each (task, entity): the current state. An empty name switches
+    /// this output off.
     pub current_scores: String,
     /// Alert records; one partition.
     pub alerts: String,
@@ -22,7 +24,7 @@ pub struct OutputTopics {
     pub policy_state: String,
 }
 
-/// The `[kafka.outputs]` section as it is written.
+/// The `[kafka.outputs]` section as written.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct ConfiguredOutputs {
@@ -55,8 +57,9 @@ impl Default for OutputTopics {
 }
 
 impl OutputTopics {
-    /// The names that follow from the epochs topic's: its last `epochs` is replaced by the output's word, which is appended where there is none.
-    /// `scoring.epochs.v1` → `scoring.alerts.v1`; `pulse` → `pulse-alerts`.
+    /// The names that follow from the epochs topic's. The output's word replaces the last `epochs`
+    /// in the name, or is appended where there is none: `scoring.epochs.v1` → `scoring.alerts.v1`;
+    /// `pulse` → `pulse-alerts`.
     pub fn beside(epochs: &str) -> Self {
         let name = |word: &str| match epochs.rfind("epochs") {
             Some(at) => format!("{}{word}{}", &epochs[..at], &epochs[at + "epochs".len()..]),
@@ -71,10 +74,8 @@ impl OutputTopics {
             policy_state: name("policy-state"),
         }
     }
-}
 
-impl OutputTopics {
-    /// The topic of an output.
+    /// The topic of an output; empty for current scores that are switched off.
     pub fn name(&self, output: Output) -> &str {
         match output {
             Output::Scores => &self.scores,
@@ -85,10 +86,13 @@ impl OutputTopics {
             Output::PolicyState => &self.policy_state,
         }
     }
-    /// Whether an output has a topic: all have, except current scores when they are switched off.
+
+    /// True if an output has a topic. Every output has one, except current scores that are switched
+    /// off.
     pub fn writes(&self, output: Output) -> bool {
         !self.name(output).is_empty()
     }
+
     pub(crate) fn fields(&self) -> [(&'static str, &str); 6] {
         [
             ("scores", &self.scores),
