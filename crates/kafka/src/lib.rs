@@ -1,12 +1,18 @@
-//! The engine's ports on rdkafka; dead letters, schema registry. The only crate that links librdkafka.
+//! The engine's ports on rdkafka; dead letters, schema registry. The only crate that links
+//! librdkafka.
 //!
-//! * [`KafkaSource`] reads the input topics on a thread of its own; [`KafkaSink`] commits sealed epochs in transactions and settles those in
-//!   doubt; [`KafkaOutputLog`] reads committed outputs back; [`FolderStore`] and [`HttpRegistry`] give writer schemas.
+//! * [`KafkaSource`] reads the input topics on a thread of its own; [`KafkaSink`] commits sealed
+//!   epochs in transactions and settles those in doubt; [`KafkaOutputLog`] reads committed outputs
+//!   back; [`FolderStore`] and [`HttpRegistry`] give writer schemas.
 //! * [`TopicWatch`] warns of topic settings that delete records which a restart needs.
-//! * [`ensure_topics`], [`Producer`], [`Reader`] serve tools and tests.
-//! * [`MockBroker`] and [`MockSink`] run without a cluster, at least once: for the demo, never as proof.
+//! * [`ensure_topics`], [`Producer`], [`TopicReader`] serve tools and tests.
+//! * [`MockBroker`] and [`MockSink`] run without a cluster, at least once: for the demo, never as
+//!   proof.
 //!
-//! Invariants: a librdkafka message never leaves the thread that polled it; no promise rests on the mock cluster; every wait has a limit.
+//! The story of a commit is told in `sink.rs`, before the code.
+//!
+//! Invariants: a librdkafka message never leaves the thread that polled it; no promise rests on the
+//! mock cluster; every wait has a limit.
 
 mod client;
 mod client_settings;
@@ -44,7 +50,7 @@ pub use options::{KafkaOptions, OptionsError};
 pub use output_log::KafkaOutputLog;
 pub use output_topics::OutputTopics;
 pub use producer::Producer;
-pub use reader::{OwnedRecord, Reader, read_all};
+pub use reader::{OwnedRecord, TopicReader, read_all};
 pub use retention::{Finding, TopicWatch, describe};
 pub use schemas::FolderStore;
 pub use sink::KafkaSink;

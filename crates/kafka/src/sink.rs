@@ -2,33 +2,45 @@
 //!
 //! # The story of a commit
 //!
-//! Per epoch one transaction: output records, and the position of every input partition with the epoch's number, `as_of` and nonce and the
-//! token of the process that commits it ([`committed`](crate::committed)). The transaction protocol is that of
-//! [KIP-98](https://cwiki.apache.org/confluence/display/KAFKA/KIP-98+-+Exactly+Once+Delivery+and+Transactional+Messaging); what can end
-//! badly in each of its steps stands in [`transaction`](crate::transaction). What follows decides here:
+//! Each epoch is one transaction. The transaction contains the output records, and the position of
+//! every input partition with the epoch's number, `as_of` and nonce and the token of the process
+//! that commits ([`committed`](crate::committed)). The protocol is that of
+//! [KIP-98](https://cwiki.apache.org/confluence/display/KAFKA/KIP-98+-+Exactly+Once+Delivery+and+Transactional+Messaging).
+//! [`transaction`](crate::transaction) lists how each step can end badly. The sink decides what
+//! follows:
 //!
-//! 1. **Take-over.** `init_transactions` fences every earlier producer. Then the committed offsets are read, waiting for what is prepared.
-//!    Then an *empty transaction* writes them back unchanged, with our token: from here on everybody can read who owns the outputs. A
-//!    process that is fenced in the middle tries again, since its token does not stand yet.
-//! 2. **Attempt**, on a thread under a watchdog ([`Committer`]).
-//! 3. **Committed**: done. But the next transaction begins only if every request of this one was answered. A copy of an unanswered one may
-//!    come late and end the next transaction in its middle
+//! 1. **Take-over** ([`take_over`]). `init_transactions` fences every earlier producer. Then the
+//!    sink reads the committed offsets, and waits for transactions that are prepared. Then an
+//!    *empty transaction* writes the offsets back unchanged, with our token: from here on every
+//!    process can read who owns the outputs. A process that is fenced in the middle tries again,
+//!    since no token of its own stands yet.
+//! 2. **Attempt** ([`attempts`]), on a thread under a watchdog ([`Committer`]).
+//! 3. **Committed**: done. But the next transaction begins only if every request of this one was
+//!    answered. A copy of an unanswered request may arrive late and end the next transaction in the
+//!    middle
 //!    ([KIP-890](https://cwiki.apache.org/confluence/display/KAFKA/KIP-890%3A+Transactions+Server-Side+Defense),
-//!    [librdkafka 5423](https://github.com/confluentinc/librdkafka/issues/5423)), so a new producer comes first: its `init_transactions`
-//!    raises the epoch, and the copy is fenced.
-//! 4. **Anything else** is settled by a new producer. The token is read first, without waiting: if it is another's, this process stops and
-//!    fences nobody. Then `init_transactions`, and the token is read again. Our nonce under our token: the epoch was committed. The epoch
-//!    before under our token: the same bytes are sent again. Another token: this process stops, and has touched nothing of the successor's.
-//!    The number alone would not do: two processes may each have committed an epoch N of their own.
+//!    [librdkafka 5423](https://github.com/confluentinc/librdkafka/issues/5423)). So a new producer
+//!    comes first: its `init_transactions` raises the producer epoch, and the copy is fenced.
+//! 4. **Anything else** is settled by a new producer ([`settlement`]). The token is read first,
+//!    without waiting. If another token stands, this process stops and fences nobody. Then
+//!    `init_transactions`, and the token is read again. Our nonce under our token: the epoch was
+//!    committed. The epoch before under our token: the same bytes are sent again. Another token:
+//!    this process stops, and has touched nothing of the successor's. The number alone would not
+//!    do: two processes may each have committed an epoch N
+//!    (docs/decisions/0002-owner-and-nonce.md).
 //!
-//! A producer can be fenced although its owner's token stands: the broker ended a transaction that took too long, or another process died
-//! or was paused in the middle of its take-over. So "fenced" is in doubt as well: half a second for the other process to write its token,
-//! then step 4. Of two processes in any interleaving, at least one goes on: the one whose token stands.
+//! A producer can be fenced although the token of its process stands. The broker ended a
+//! transaction that took too long, or another process died or was paused in the middle of its
+//! take-over. So "fenced" is in doubt as well: the other process gets half a second to write a
+//! token, then step 4 follows. Of two processes in any interleaving at least one goes on: the one
+//! whose token stands.
 //!
-//! Outages are waited out. Authorization errors are fatal in the take-over only: later they may be the blink of an ACL that is replaced.
+//! Outages are waited out. Authorization errors are fatal in the take-over only: later they may be
+//! the blink of an ACL that is replaced.
 //!
-//! A commit is acknowledged when it is decided. Its records can be read a moment later, when the brokers have written the markers; a
-//! take-over waits for that, so what is read after one is complete.
+//! A commit is acknowledged when it is decided. Readers see the records a moment later, when the
+//! brokers have written the markers. A take-over waits for the markers, so a read after a take-over
+//! is complete.
 
 mod attempts;
 mod settlement;
@@ -65,9 +77,9 @@ pub struct KafkaSink {
     metrics: Arc<KafkaMetrics>,
     owner: Owner,
     attended: Attended,
-    /// Waits for transactions in doubt.
+    /// A `read_committed` client: the coordinator answers after transactions in doubt are settled.
     committed: OffsetReader,
-    /// Does not wait.
+    /// A `read_uncommitted` client: the coordinator answers at once.
     uncommitted: OffsetReader,
     /// None before [`Sink::take_over`], and after a producer was given up.
     producer: Option<Committer>,
@@ -76,15 +88,16 @@ pub struct KafkaSink {
     ownership: Option<OwnershipWatch>,
     /// Transaction limit of the next producer.
     transaction_timeout: Duration,
-    /// The longest one that the brokers allow, as far as it is known.
+    /// The longest limit that the brokers allow, as far as known.
     longest_transaction: Duration,
     dead_letters: DeadLetterRoom,
     failpoint: Option<Failpoint>,
 }
 
 impl KafkaSink {
-    /// A sink for an engine that reads `partitions` ([`Source::partitions`](leadpulse_engine::ports::Source::partitions), same order).
-    /// Touches nothing before [`Sink::take_over`].
+    /// A sink for an engine that reads `partitions`, in the order of
+    /// [`Source::partitions`](leadpulse_engine::ports::Source::partitions). Changes nothing on the
+    /// cluster before [`Sink::take_over`].
     pub fn new(
         options: &KafkaOptions,
         partitions: &[InputPartition],
@@ -108,15 +121,15 @@ impl KafkaSink {
         })
     }
 
-    /// Tells `attendant` that waits go on, and what for; ends them when it says so.
+    /// Reports long waits to `attendant`, and ends a wait when the attendant asks for a stop.
     #[must_use]
     pub fn with_attendant(mut self, attendant: Arc<dyn Attendant>) -> Self {
         self.attended = Attended::new(attendant);
         self
     }
 
-    /// Interrupts attempts, to test how they are settled. The empty transaction of a take-over is an attempt too; its number is that of the
-    /// newest committed epoch.
+    /// Interrupts attempts, to test how they are settled. The empty transaction of a take-over is
+    /// an attempt too, with the number of the newest committed epoch.
     #[must_use]
     pub fn with_failpoint(mut self, failpoint: Failpoint) -> Self {
         self.failpoint = Some(failpoint);
@@ -124,8 +137,8 @@ impl KafkaSink {
     }
 }
 
-/// Attempts, and how they are settled.
 impl KafkaSink {
+    /// A producer that has taken the transactional id over. `epoch` is for failpoints only.
     fn new_producer(&mut self, epoch: u64) -> Result<Committer, PortError> {
         self.reach(CommitPoint::BeforeInit, epoch);
         let settings = CommitterSettings {
@@ -142,7 +155,8 @@ impl KafkaSink {
         if refused.code == Some(RDKafkaErrorCode::InvalidTransactionTimeout)
             && self.transaction_timeout > self.options.transaction_timeout()
         {
-            // The brokers' transaction.max.timeout.ms is below the limit that was doubled.
+            // The brokers' transaction.max.timeout.ms is below the limit that was doubled: the
+            // limit before is the longest.
             self.longest_transaction = self.transaction_timeout / 2;
             self.transaction_timeout = self.longest_transaction;
             return Err(PortError::Retriable(refused.error.to_string()));
@@ -162,6 +176,8 @@ impl KafkaSink {
         replaced: FxHashMap<usize, OutputRecord>,
         offsets: TopicPartitionList,
     ) -> Result<Work, PortError> {
+        // Partitions are assigned by hand, so the group has no generation that could fence another
+        // process (KIP-447). The transactional id and the token do that here.
         let group = self
             .committed
             .client()
@@ -234,6 +250,7 @@ impl Sink for KafkaSink {
         self.commit_at_last(epoch, &offsets)?;
         self.attended.clear();
         self.metrics.observe_commit(started.elapsed().as_secs_f64());
+        // The link is fast again: the limit that slow attempts have doubled goes back.
         if started.elapsed() * 3 < self.options.transaction_timeout() {
             self.transaction_timeout = self.options.transaction_timeout();
         }

@@ -12,16 +12,19 @@ use super::KafkaSink;
 use super::settlement::Settled;
 use crate::metrics::{Replacement, TransactionOutcome};
 use crate::patience::Backoff;
-use crate::transaction::Outcome;
+use crate::transaction::AttemptOutcome;
 
-/// How long a process that took over has to write its token before the one it fenced takes over again.
+/// The time that a process has to write a token after its take-over, before the process that it
+/// fenced takes over again.
 const TOKEN_WAIT: Duration = Duration::from_millis(500);
 /// Attempts without progress before the next ones may take longer without it.
 const STALLS_BEFORE_PATIENCE: u32 = 2;
 
-/// A reason in words, with what to do where the code names a cause.
+/// The reason, with advice where the error code names a cause.
 fn with_hint(why: String, code: Option<RDKafkaErrorCode>, group_id: &str) -> String {
     match code {
+        // Partitions are assigned by hand, so a group of Leadpulse alone has no members that a
+        // broker could check.
         Some(
             RDKafkaErrorCode::UnknownMemberId
             | RDKafkaErrorCode::IllegalGeneration
@@ -35,7 +38,7 @@ fn with_hint(why: String, code: Option<RDKafkaErrorCode>, group_id: &str) -> Str
     }
 }
 
-/// Errors that a record itself causes: they come again each time it is sent.
+/// True for errors that a record itself causes: they come again each time the record is sent.
 fn is_of_the_record(code: RDKafkaErrorCode) -> bool {
     matches!(
         code,
@@ -63,7 +66,8 @@ impl Attempts {
         }
     }
 
-    /// How long an attempt may go without progress. It doubles after repeated stalls, for one large record on a slow link.
+    /// The time that an attempt may go without progress. Repeated stalls double the time, for one
+    /// large record on a slow link.
     fn patience(&self, commit_timeout: Duration, transaction_timeout: Duration) -> Duration {
         let doublings = self
             .in_doubt
@@ -76,7 +80,10 @@ impl Attempts {
 }
 
 impl KafkaSink {
-    /// Tries until the epoch is committed, or something says that this process must stop.
+    /// Tries until the epoch is committed.
+    ///
+    /// # Errors
+    /// Another owner, a record that no attempt can get through, or a stop.
     pub(super) fn commit_at_last(
         &mut self,
         epoch: &Arc<SealedEpoch>,
@@ -100,7 +107,7 @@ impl KafkaSink {
                 attempts.patience(self.options.commit_timeout(), self.transaction_timeout),
             );
             let outcome = producer.attempt(work, patience, &self.attended)?;
-            if outcome == Outcome::Committed {
+            if outcome == AttemptOutcome::Committed {
                 self.metrics
                     .count_transaction(TransactionOutcome::Committed);
                 return Ok(());
@@ -111,17 +118,20 @@ impl KafkaSink {
         }
     }
 
-    /// Decides whether another attempt makes sense, counts and reports the one before, and pauses.
+    /// Prepares another attempt after one that ended in `outcome`: counts, reports and pauses.
+    ///
+    /// # Errors
+    /// An outcome after which another attempt makes no sense.
     fn prepare_another(
         &mut self,
         epoch: &Arc<SealedEpoch>,
-        outcome: Outcome,
+        outcome: AttemptOutcome,
         attempts: &mut Attempts,
     ) -> Result<(), PortError> {
         let number = epoch.number;
         match outcome {
-            Outcome::Committed => Ok(()),
-            Outcome::Unanswered => {
+            AttemptOutcome::Committed => Ok(()),
+            AttemptOutcome::Unanswered => {
                 self.metrics.count_replacement(Replacement::Unanswered);
                 tracing::info!(
                     epoch = number,
@@ -129,11 +139,11 @@ impl KafkaSink {
                 );
                 Ok(())
             }
-            Outcome::TooLarge { records, why } => {
+            AttemptOutcome::TooLarge { records, why } => {
                 self.count_aborted();
                 self.make_smaller(epoch, &records, &why)
             }
-            Outcome::NotCommitted { why, code } => {
+            AttemptOutcome::NotCommitted { why, code } => {
                 self.count_aborted();
                 if code.is_some_and(is_of_the_record) {
                     return Err(PortError::Fatal(format!(
@@ -146,7 +156,7 @@ impl KafkaSink {
                 );
                 self.wait(&mut attempts.backoff, &why)
             }
-            Outcome::InDoubt(why) => {
+            AttemptOutcome::InDoubt(why) => {
                 self.metrics
                     .count_transaction(TransactionOutcome::Indefinite);
                 self.metrics.count_replacement(Replacement::InDoubt);
@@ -161,7 +171,7 @@ impl KafkaSink {
                 self.attended.report(&why);
                 Ok(())
             }
-            Outcome::Fenced(why) => {
+            AttemptOutcome::Fenced(why) => {
                 self.metrics.count_transaction(TransactionOutcome::Fenced);
                 self.metrics.count_replacement(Replacement::Fenced);
                 tracing::warn!(
@@ -170,7 +180,8 @@ impl KafkaSink {
                     "the broker no longer accepts the producer; looking for another owner"
                 );
                 self.stop_for_another_owner()?;
-                // Doubled each time: where the brokers are slow, two processes would fence each other again and again.
+                // Doubled each time: where the brokers are slow, two processes would fence each
+                // other again and again.
                 let wait = TOKEN_WAIT * 2_u32.pow(attempts.fenced.min(4));
                 attempts.fenced += 1;
                 self.attended.pause(wait)
@@ -187,7 +198,11 @@ impl KafkaSink {
         self.metrics.count_replacement(Replacement::Aborted);
     }
 
-    /// Learns from records that were too large; an error where nothing of them can be left out.
+    /// Remembers the size of records that were too large, so that the next attempt sends smaller
+    /// ones.
+    ///
+    /// # Errors
+    /// Records of which nothing can be left out.
     fn make_smaller(
         &mut self,
         epoch: &SealedEpoch,
@@ -224,7 +239,7 @@ impl KafkaSink {
         )))
     }
 
-    /// Gives the next producer twice the limit, if this attempt came near it.
+    /// Gives the next producer twice the transaction limit, if this attempt came near the limit.
     fn allow_longer(&mut self, took: Duration) {
         if took * 3 < self.transaction_timeout * 2
             || self.transaction_timeout >= self.longest_transaction

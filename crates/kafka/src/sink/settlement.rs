@@ -1,4 +1,6 @@
 //! The settlement of an epoch in doubt, by the owner's token and the epoch's nonce.
+//!
+//! The reasons are in docs/decisions/0002-owner-and-nonce.md.
 
 use leadpulse_engine::ports::{Nonce, PortError, SealedEpoch};
 
@@ -9,12 +11,12 @@ use crate::offsets::OffsetReader;
 use crate::ownership::other_owner;
 use crate::patience::Backoff;
 
-/// How an attempt in doubt was settled.
+/// The result of settling an attempt in doubt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Verdict {
     /// The epoch is committed.
     Promoted,
-    /// It is not: the same bytes go again.
+    /// The epoch is not committed: the same bytes go again.
     SendAgain,
     /// Another process owns the outputs.
     OtherOwner(Owner),
@@ -22,7 +24,7 @@ enum Verdict {
     Unexplained(String),
 }
 
-/// Decides what the committed metadata say about an epoch, after `before` was committed by the same process.
+/// The verdict on an epoch from the committed metadata, where the same process committed `before`.
 fn judge(
     found: Option<&CommitMetadata>,
     before: &CommitMetadata,
@@ -46,14 +48,18 @@ fn judge(
 /// A producer that is ready, or the epoch's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Settled {
-    /// The epoch is to be sent.
+    /// The producer is ready, and the epoch is to be sent.
     Ready,
     /// The epoch is committed.
     Promoted,
 }
 
 impl KafkaSink {
-    /// A new producer, and what the group's offsets say about the epoch. Waits while the brokers do not answer.
+    /// Settles an epoch: a new producer takes over, then the group's offsets decide. Waits while
+    /// the brokers do not answer.
+    ///
+    /// # Errors
+    /// Another owner, offsets that were changed from outside, or a stop.
     pub(super) fn settle(&mut self, epoch: &SealedEpoch) -> Result<Settled, PortError> {
         let mut backoff = Backoff::new();
         loop {
@@ -81,6 +87,7 @@ impl KafkaSink {
         let Some(before) = self.standing.clone() else {
             return Ok(Verdict::Unexplained("nothing was taken over".into()));
         };
+        // Asked before `init_transactions`, which would fence an owner that has the right to go on.
         if let Some(other) = self.another_owner()? {
             return Ok(Verdict::OtherOwner(other));
         }
@@ -104,7 +111,8 @@ impl KafkaSink {
         read_offsets(reader.client(), group_id, &self.partitions, timeout)?.standing()
     }
 
-    /// The other process that owns the outputs now, read without waiting.
+    /// The other process that owns the outputs now. The answer comes without waiting for open
+    /// transactions.
     fn another_owner(&self) -> Result<Option<Owner>, PortError> {
         let committed = self.standing.as_ref().map_or(0, |standing| standing.epoch);
         Ok(self
@@ -112,7 +120,8 @@ impl KafkaSink {
             .and_then(|found| other_owner(&found, &self.owner, committed)))
     }
 
-    /// An error if another owner's token stands. Whether it does may stay open here: settling asks again.
+    /// Stops for another owner whose token stands. An unanswered question is no reason to stop:
+    /// settling asks again.
     pub(super) fn stop_for_another_owner(&self) -> Result<(), PortError> {
         match self.another_owner() {
             Ok(Some(other)) => Err(self.taken_over_by(&other)),

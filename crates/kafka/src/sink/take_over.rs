@@ -1,4 +1,7 @@
 //! The take-over of the outputs: a new producer, the committed offsets, and this owner's token.
+//!
+//! The token decides between two processes (docs/decisions/0002-owner-and-nonce.md), so a take-over
+//! ends only when the token stands.
 
 use std::sync::Arc;
 
@@ -12,7 +15,7 @@ use crate::committed::{Agreed, CommitMetadata, offsets_with, read_offsets};
 use crate::committer::Committer;
 use crate::offsets::OffsetRange;
 use crate::ownership::OwnershipWatch;
-use crate::transaction::Outcome;
+use crate::transaction::AttemptOutcome;
 
 impl KafkaSink {
     pub(super) fn try_take_over(&mut self) -> Result<Option<CommittedEpoch>, PortError> {
@@ -64,7 +67,7 @@ impl KafkaSink {
         Ok(epoch)
     }
 
-    /// Commits positions unchanged, under our token.
+    /// Commits `positions` unchanged, under our token, in a transaction without records.
     fn write_token(
         &self,
         producer: &Committer,
@@ -92,22 +95,24 @@ impl KafkaSink {
             )
         };
         match producer.attempt(work, self.options.commit_timeout(), &self.attended)? {
-            Outcome::Committed => Ok(()),
-            Outcome::NotCommitted {
+            AttemptOutcome::Committed => Ok(()),
+            AttemptOutcome::NotCommitted {
                 why,
                 code: Some(code),
             } if is_permanent(code) => Err(PortError::Fatal(doing(&why))),
-            Outcome::NotCommitted { why, code } => {
+            AttemptOutcome::NotCommitted { why, code } => {
                 Err(PortError::Retriable(doing(&self.with_hint(why, code))))
             }
-            Outcome::InDoubt(why) | Outcome::Fenced(why) | Outcome::TooLarge { why, .. } => {
-                Err(PortError::Retriable(doing(&why)))
+            AttemptOutcome::InDoubt(why)
+            | AttemptOutcome::Fenced(why)
+            | AttemptOutcome::TooLarge { why, .. } => Err(PortError::Retriable(doing(&why))),
+            AttemptOutcome::Unanswered => {
+                Err(PortError::Retriable(doing("a request was not answered")))
             }
-            Outcome::Unanswered => Err(PortError::Retriable(doing("a request was not answered"))),
         }
     }
 
-    /// The same epoch under our token. Metadata of version 1 get nonce 0.
+    /// The metadata of the same epoch under our token. Metadata of version 1 get nonce 0.
     fn owned(&self, found: &CommitMetadata) -> CommitMetadata {
         CommitMetadata {
             identity: Some((found.nonce().unwrap_or_default(), self.owner.clone())),
@@ -129,8 +134,9 @@ impl KafkaSink {
             .collect())
     }
 
-    /// A group without offsets beside epoch records that were committed: its offsets expired, or the group id was changed. Starting
-    /// over would write every score a second time.
+    /// Refuses a group without offsets beside epoch records that were committed. The offsets
+    /// expired, or the group id was changed, and starting over would write every score a second
+    /// time.
     fn refuse_to_start_over(&self) -> Result<(), PortError> {
         let topic = &self.options.outputs.epochs;
         let Some(1) = self.committed.partition_count(topic)? else {
