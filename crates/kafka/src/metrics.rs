@@ -84,7 +84,13 @@ impl KafkaMetrics {
     /// # Errors
     /// A metric name that is registered already.
     pub fn register(registry: &Registry) -> Result<Arc<Self>, prometheus::Error> {
-        let metrics = Self {
+        let metrics = Self::new()?;
+        metrics.register_in(registry)?;
+        Ok(Arc::new(metrics))
+    }
+
+    fn new() -> Result<Self, prometheus::Error> {
+        Ok(Self {
             transactions: IntCounterVec::new(
                 Opts::new(
                     "leadpulse_kafka_transactions_total",
@@ -150,9 +156,7 @@ impl KafkaMetrics {
                 "leadpulse_schema_cache_size",
                 "Writer schemas answered from memory.",
             )?,
-        };
-        metrics.register_in(registry)?;
-        Ok(Arc::new(metrics))
+        })
     }
 
     fn register_in(&self, registry: &Registry) -> Result<(), prometheus::Error> {

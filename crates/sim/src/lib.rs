@@ -10,7 +10,7 @@
 //! * [`Knobs`] are the world's constants, frozen under the name [`MARKET`]. They are not tuned to
 //!   flatter a model, and share nothing with one. [`World`] names the control worlds, in which
 //!   something that a model could use is switched off.
-//! * [`bayes`] forecasts purchases from the rows and the knobs. No forecast can do better on
+//! * [`bayes()`] forecasts purchases from the rows and the knobs. No forecast can do better on
 //!   average.
 //! * [`write_files`] writes a whole history as JSON Lines, one file a table, byte-identical for the
 //!   same seed.
