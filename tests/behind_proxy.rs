@@ -17,9 +17,9 @@ use crate::harness::{kafka, unique};
 use crate::ports_on_kafka::{Deployment, epoch};
 use crate::proxy::{Client, proxy};
 
-/// More than any case needs.
+/// A limit above the need of any case.
 pub const PATIENCE: Duration = Duration::from_secs(120);
-/// Cases at a time: most of their time they wait for a limit to pass.
+/// Number of cases at a time. Most of the time a case waits for a limit to pass.
 const PARALLEL: usize = 14;
 /// One step of a transaction, and one request, under [`Limits::Short`].
 pub const SHORT: Duration = Duration::from_secs(2);
@@ -43,7 +43,7 @@ pub struct Rig {
 }
 
 impl Rig {
-    /// A deployment with empty topics of one partition each. Only where [`proxy`] is there.
+    /// A deployment with empty topics of one partition each. Requires a [`proxy`].
     pub fn new(name: &str, limits: Limits) -> Self {
         let (cluster, proxy) = (kafka().unwrap(), proxy().unwrap());
         let name = unique(name);
@@ -81,9 +81,11 @@ impl Rig {
         }
     }
 
-    /// Requires the epochs 1 to `last` to be committed, each once, and that the deployment starts again and goes on.
+    /// Requires the epochs 1 to `last` to be committed, each once, and that the deployment starts
+    /// again and goes on.
     pub fn is_exact_and_goes_on(&self, last: u64) -> Result<(), String> {
-        // A commit is acknowledged before its records can be read; a take-over waits for that.
+        // A commit is acknowledged before its records can be read. A take-over waits for the
+        // markers.
         let mut next = self.direct.sink();
         let found = take_over(&mut next)?;
         if found != Some(last) {
@@ -96,7 +98,8 @@ impl Rig {
     }
 }
 
-/// An independent reader: what any consumer of the outputs sees, and where the group stands.
+/// An independent reader: the records that any consumer of the outputs sees, and the group's
+/// position.
 pub struct Judge {
     consumer: BaseConsumer,
 }
@@ -143,7 +146,8 @@ impl Judge {
         }
     }
 
-    /// The group's committed offset of an input partition, with its metadata; it waits for open transactions.
+    /// The group's committed offset of an input partition, with its metadata. Waits for open
+    /// transactions.
     fn position(&self, topic: &str) -> (Offset, String) {
         let mut asked = TopicPartitionList::new();
         asked.add_partition(topic, 0);
@@ -166,7 +170,8 @@ impl Judge {
         ))
     }
 
-    /// Requires the outputs to be those of epochs 1 to `last`, each once: one record in three topics.
+    /// Requires the outputs to be those of epochs 1 to `last`, each once: one record in three
+    /// topics.
     fn has_read(&self, on: &Deployment, last: u64) -> Result<(), String> {
         for (output, value) in [
             (Output::Scores, "score of"),
@@ -190,7 +195,8 @@ pub fn position(number: u64) -> i64 {
     number as i64 * 10
 }
 
-/// Takes over, as the engine does: again while brokers do not answer. The number of the newest committed epoch.
+/// Takes over as the engine does, again while brokers do not answer. Returns the number of the
+/// newest committed epoch.
 pub fn take_over(sink: &mut impl Sink) -> Result<Option<u64>, String> {
     let started = Instant::now();
     loop {
@@ -216,8 +222,9 @@ pub fn commit(sink: &mut impl Sink, number: u64) -> Result<(), String> {
         .map_err(|error| format!("committing epoch {number}: {error}"))
 }
 
-/// Runs cases side by side, prints each, and fails if one did. Without `LEADPULSE_FAULTS` those of the selection; with `full` all; with any
-/// other words those whose line contains the words, such as `"EndTxn, Reset"`.
+/// Runs cases side by side, prints each, and fails if one did. Without `LEADPULSE_FAULTS` the
+/// selection runs; with `full` every case; with any other words the cases whose line contains them,
+/// such as `"EndTxn, Reset"`.
 pub fn run<C: fmt::Display + Copy + Send>(
     cases: Vec<C>,
     selection: impl Fn(&C) -> bool,

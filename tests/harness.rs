@@ -1,8 +1,8 @@
 //! A real Kafka for the tests that need one.
 //!
-//! [`kafka`] gives the bootstrap servers of `LEADPULSE_TEST_BROKERS`, or starts a broker of our own through `deploy/kafka/kafka.sh`, once
-//! per test process and on a free port; it ends with the process. Without Java and Maven the tests are skipped, and say so, unless
-//! `REQUIRE_KAFKA=1`.
+//! [`kafka`] gives the bootstrap servers of `LEADPULSE_TEST_BROKERS`, or starts a broker through
+//! `deploy/kafka/kafka.sh`, once per test process and on a free port. The broker ends with the
+//! process. Without Java and Maven the tests are skipped with a message, unless `REQUIRE_KAFKA=1`.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Where clients connect.
+/// Addresses for clients.
 pub struct Bootstrap {
     /// `host:port`, separated by commas.
     pub servers: String,
@@ -22,9 +22,9 @@ pub struct Bootstrap {
 /// A listener of the broker that is advertised at a proxy's address.
 #[allow(dead_code, reason = "the benches have no proxy")]
 pub struct Proxied {
-    /// Where the proxy finds the broker.
+    /// Address of the broker for the proxy.
     pub broker: SocketAddr,
-    /// Where clients find the proxy; bound, but not listened to yet by anything.
+    /// Socket of the proxy for clients: bound, but not served yet.
     pub listener: TcpListener,
 }
 
@@ -109,11 +109,13 @@ fn start() -> Option<Bootstrap> {
     })
 }
 
-/// A port that is free together with the next two: broker, controller, and the broker's listener for a proxy.
+/// A port that is free together with the next two: broker, controller, and the broker's listener
+/// for a proxy.
 pub fn free_port_base() -> u16 {
     const STEP: u16 = 50;
     const BASES: u16 = 400;
-    // Below the ports that the system gives to connections: a broker that is down for a moment must find its port free again.
+    // Below the ports that the system gives to connections: a broker that is down for a moment must
+    // find its port free again.
     let base = |number: u32| 12_000 + STEP * (number % u32::from(BASES)) as u16;
     let is_free = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
     let tried = (0..).map(|attempt| base(std::process::id().wrapping_mul(7).wrapping_add(attempt)));

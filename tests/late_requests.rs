@@ -1,10 +1,13 @@
-//! Requests of one transaction that reach the broker in the middle of the next: nothing is doubled, nothing is lost, positions never go
-//! back.
+//! Requests of one transaction that reach the broker in the middle of the next: nothing is doubled,
+//! nothing is lost, positions never go back.
 //!
-//! A request is delayed in the network, its client repeats it on another connection and goes on; then the first copy arrives. It carries
-//! the producer epoch of the transaction that is open by then, so the broker takes it for part of that one
-//! ([KIP-890](https://cwiki.apache.org/confluence/display/KAFKA/KIP-890%3A+Transactions+Server-Side+Defense); librdkafka has no defence:
-//! [issue 5423](https://github.com/confluentinc/librdkafka/issues/5423)). Only a new producer epoch fences the late copy.
+//! A request is delayed in the network, and the client repeats it on another connection and goes
+//! on. Then the first copy arrives. The copy carries the producer epoch of the transaction that is
+//! open by then, so the broker takes it for part of that one
+//! ([KIP-890](https://cwiki.apache.org/confluence/display/KAFKA/KIP-890%3A+Transactions+Server-Side+Defense);
+//! librdkafka has no defence: [issue
+//! 5423](https://github.com/confluentinc/librdkafka/issues/5423)). Only a new producer epoch fences
+//! the late copy.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -39,7 +42,7 @@ const REQUESTS: [Api; 5] = [
 struct Case {
     late: Api,
     client: ClientSees,
-    /// It arrives in front of the next transaction's first request of this kind.
+    /// Kind of request in the next transaction before which the late one arrives.
     arrives_before: Api,
     limits: Limits,
 }
@@ -59,7 +62,7 @@ impl fmt::Display for Case {
     }
 }
 
-/// Every combination.
+/// Every combination of late request, fault, arrival and limits.
 fn all_cases() -> Vec<Case> {
     let mut cases = Vec::new();
     // The slow ones first, so that none of them is alone at the end.
@@ -78,7 +81,7 @@ fn all_cases() -> Vec<Case> {
     cases
 }
 
-/// The late requests that do harm, where they do most; one of each of the others.
+/// The late requests that do harm, at the worst arrival; one case of each of the others.
 fn selection(case: &Case) -> bool {
     let resets = case.client == ClientSees::Reset;
     let harms = match case.late {
@@ -94,7 +97,8 @@ fn selection(case: &Case) -> bool {
     }
 }
 
-/// Commits epochs with a late request among them. The broker's view of it, in words.
+/// Commits epochs with a late request among them. Returns the broker's answer to the late request,
+/// in words.
 fn check(case: Case) -> Result<String, String> {
     let rig = Rig::new("late", case.limits);
     let client = &rig.client;
@@ -149,7 +153,8 @@ fn told(api: Api, answer: Option<&[u8]>) -> String {
     }
 }
 
-/// Several requests of any kind, anywhere in a run, each held for one side or cut or delayed, and what is held arriving together.
+/// Several requests of any kind, anywhere in a run, each held for one side, cut or delayed. Held
+/// requests arrive together.
 #[derive(Clone, Copy)]
 struct RandomCase {
     seed: u64,

@@ -1,4 +1,5 @@
-//! The `leadpulse` program from end to end: what its commands say, and what it writes to real Kafka, whatever happens to it on the way.
+//! The `leadpulse` program from end to end: the output of its commands, and its records on real
+//! Kafka under faults.
 
 #![allow(
     clippy::unwrap_used,

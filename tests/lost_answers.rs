@@ -1,5 +1,5 @@
-//! Answers that do not arrive, connections that end, networks that stand still or are slow, at each request of a transaction: every epoch
-//! is committed once.
+//! Answers that do not arrive, connections that end, networks that stand still or are slow, at each
+//! request of a transaction: every epoch is committed once.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -31,7 +31,8 @@ const EPOCHS: u64 = 4;
 struct Case {
     fault: Fault,
     at: Api,
-    /// Requests of this kind before it: 0 is part of the take-over, where there are any.
+    /// Requests of this kind before the fault. Request 0 is part of the take-over, if the take-over
+    /// has any.
     after: usize,
 }
 
@@ -89,11 +90,12 @@ fn check(case: Case) -> Result<String, String> {
 }
 
 #[test]
-fn lost_answers_and_standing_networks_neither_double_nor_lose_an_epoch() {
+fn lost_answers_and_frozen_networks_neither_double_nor_lose_an_epoch() {
     run(all_cases(), selection, check);
 }
 
-/// A link on which an epoch takes longer than the limit of a step, while it makes progress all the time.
+/// A link on which an epoch takes longer than the limit of a step, while it makes progress all the
+/// time.
 #[test]
 fn a_slow_link_carries_an_epoch_once() {
     const BYTES: usize = 600_000;

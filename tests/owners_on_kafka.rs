@@ -1,4 +1,5 @@
-//! Owners of one transactional id on a real broker: whoever is paused, wherever, one goes on and nothing is lost or doubled.
+//! Owners of one transactional id on a real broker: with any of them paused at any point, one goes
+//! on, and no epoch is lost or doubled.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -18,7 +19,7 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use crate::harness::unique;
 use crate::ports_on_kafka::{Deployment, PATIENCE, committed, deployment, epoch};
 
-/// A place where a sink stops, once, until it is released.
+/// A point at which a sink stops once, until the test releases it.
 struct Pause {
     reached: Receiver<()>,
     release: Sender<()>,
@@ -35,7 +36,8 @@ impl Pause {
     }
 }
 
-/// Points of a sink's way, each with an epoch: where an attempt ends in doubt, and where it pauses. Each works once.
+/// A sink whose attempt ends in doubt at one point and pauses at another, each once. A point comes
+/// with the number of an epoch.
 fn interrupted(
     sink: KafkaSink,
     in_doubt: Option<(CommitPoint, u64)>,
@@ -77,14 +79,14 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// Hears what a sink reports.
+/// An attendant that keeps the reports of a sink.
 #[derive(Default)]
-struct Hearing {
+struct RecordingAttendant {
     stopped: AtomicBool,
     reports: Mutex<Vec<Option<String>>>,
 }
 
-impl Attendant for Hearing {
+impl Attendant for RecordingAttendant {
     fn beat(&self) {}
     fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::SeqCst)
@@ -160,8 +162,8 @@ fn a_deployment_of_version_1_is_taken_over() {
     assert_eq!(on.taken_over(), found(2, 2, 8));
 }
 
-/// The owner is paused at each point of its second epoch. A successor takes over meanwhile, commits an epoch of the same number with other
-/// positions, and lives on.
+/// The owner is paused at each point of its second epoch. A successor takes over meanwhile, commits
+/// an epoch of the same number with other positions, and lives on.
 #[test]
 fn a_paused_owner_stops_and_its_successor_lives_on() {
     use CommitPoint::{
@@ -231,7 +233,8 @@ fn a_paused_owner_stops_and_its_successor_lives_on() {
     }
 }
 
-/// A new process is paused at each point of its take-over. The owner before goes on meanwhile, unless the new token stands already.
+/// A new process is paused at each point of its take-over. The owner before it goes on meanwhile,
+/// unless the new token stands already.
 #[test]
 fn a_paused_take_over_is_tried_again() {
     use CommitPoint::{AfterCommit, AfterInit, BeforeCommit, BeforeOffsets, BeforeRecords};
@@ -317,7 +320,8 @@ fn an_owner_that_is_fenced_while_its_token_stands_goes_on() {
     let mut sink = on.sink();
     sink.take_over().unwrap();
     sink.commit(&sealed(1, 1, 1, "a")).unwrap();
-    // A process that dies in the middle of its take-over: it has fenced the owner, and wrote no token.
+    // A process that dies in the middle of its take-over: it has fenced the owner, and wrote no
+    // token.
     let mut config = ClientConfig::new();
     config
         .set("bootstrap.servers", &on.options.brokers)
@@ -337,7 +341,8 @@ fn an_owner_that_is_fenced_while_its_token_stands_goes_on() {
     assert_eq!(on.visible(Output::Scores), ["a", "b", "c"]);
 }
 
-/// Ends of the scores' partition as readers see them: of committed transactions, and of all.
+/// Ends of a partition of the scores: for readers of committed transactions, and for readers of
+/// all.
 fn ends(on: &Deployment, partition: i32) -> (i64, i64) {
     let end = |isolation: &str| {
         let consumer: BaseConsumer = client(on)
@@ -408,7 +413,7 @@ fn a_call_that_does_not_return_is_left_behind() {
             .unwrap();
         pause.reached();
         assert_eq!(on.metrics.abandoned(), 1, "the thread that hangs");
-        // What hung goes on, and must not commit.
+        // The call that hung goes on, and must not commit.
         pause.release();
         wait_until("the producer that was left behind closes", || {
             on.metrics.abandoned() == 0
@@ -423,14 +428,15 @@ fn a_call_that_does_not_return_is_left_behind() {
     );
 }
 
-/// Kafka refuses the offsets of a transaction, or takes them, while the group has a member; either way the epoch is committed once. The member
-/// commits positions of its own over ours, without metadata: those of the other partition still name epoch and owner.
+/// While the group has a member, Kafka refuses the offsets of a transaction or accepts them. Either
+/// way the epoch is committed once. The member commits positions of its own over ours, without
+/// metadata: those of the other partition still name epoch and owner.
 #[test]
 fn a_foreign_member_of_the_group_loses_nothing() {
     let Some(on) = deployment("member", &[2]) else {
         return;
     };
-    let hearing = Arc::new(Hearing::default());
+    let hearing = Arc::new(RecordingAttendant::default());
     let sealed = |number: u64, value: &str| {
         let position = number as i64;
         Arc::new(SealedEpoch {
@@ -485,7 +491,7 @@ fn a_take_over_without_brokers_waits_until_it_is_stopped() {
         ..KafkaOptions::default()
     };
     let metrics = KafkaMetrics::register(&prometheus::Registry::new()).unwrap();
-    let hearing = Arc::new(Hearing::default());
+    let hearing = Arc::new(RecordingAttendant::default());
     let partition = leadpulse_engine::ports::InputPartition {
         topic: name,
         partition: 0,

@@ -1,4 +1,5 @@
-//! The promises of the Kafka ports, each on a real broker: one copy of every epoch, whatever happens to its transaction.
+//! The promises of the Kafka ports, each on a real broker: one copy of every epoch, whatever
+//! happens to the transaction.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -110,7 +111,7 @@ impl Deployment {
     pub fn sink(&self) -> KafkaSink {
         KafkaSink::new(&self.options, self.source().partitions(), &self.metrics).unwrap()
     }
-    /// A sink whose first attempt at epoch 1 reaches `point`, and then knows nothing.
+    /// A sink whose first attempt at epoch 1 ends in doubt at `point`.
     fn sink_in_doubt(&self, point: CommitPoint) -> KafkaSink {
         let armed = AtomicBool::new(true);
         let failpoint: Failpoint = Arc::new(move |at, epoch| {
@@ -118,8 +119,9 @@ impl Deployment {
         });
         self.sink().with_failpoint(failpoint)
     }
-    /// What a take-over finds. It waits until every earlier transaction has ended, so what is read afterwards is all there will be: a
-    /// commit is acknowledged a moment before its records can be read.
+    /// The epoch that a take-over finds. A take-over waits until every earlier transaction has
+    /// ended, so a read afterwards is complete: a commit is acknowledged a moment before its
+    /// records can be read.
     pub fn taken_over(&self) -> Option<CommittedEpoch> {
         self.sink().take_over().unwrap()
     }
@@ -234,7 +236,7 @@ fn stable_ends(source: &mut impl Source) -> Vec<NextOffset> {
         .collect()
 }
 
-/// Polls until `enough` records are there.
+/// Polls until the batch has `enough` records.
 fn poll_until(source: &mut impl Source, limit: PollLimit, enough: usize) -> RecordBatch {
     let (mut batch, deadline) = (RecordBatch::default(), Instant::now() + PATIENCE);
     while batch.len() < enough {
@@ -250,7 +252,7 @@ fn poll_until(source: &mut impl Source, limit: PollLimit, enough: usize) -> Reco
     batch
 }
 
-/// Asks again until `enough`.
+/// Asks again until the answer is `enough`.
 fn until<T: std::fmt::Debug>(mut ask: impl FnMut() -> T, enough: impl Fn(&T) -> bool) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -415,7 +417,8 @@ fn aborted_records_are_invisible() {
     sink.take_over().unwrap();
     sink.commit(&epoch(1, &[1], &["once"])).unwrap();
     assert_eq!(on.taken_over(), committed(1, &[1]));
-    // The records of the attempt that was given up are in the log, and aborted: this test would prove nothing without them.
+    // The records of the attempt that was given up are in the log, and aborted. Without them this
+    // test would prove nothing.
     let everything: Vec<String> = on
         .records(Output::Scores, Isolation::Uncommitted)
         .iter()
@@ -427,7 +430,7 @@ fn aborted_records_are_invisible() {
 
 #[test]
 fn a_zombie_makes_nothing_visible() {
-    // With records, and with an epoch that only timers caused, whose positions do not move.
+    // Once with records, and once with an epoch that only timers caused: its positions do not move.
     for (values, positions) in [(["zombie"].as_slice(), 9), (&[], 1)] {
         let Some(on) = deployment("zombie", &[1]) else {
             return;
@@ -449,7 +452,7 @@ fn a_zombie_makes_nothing_visible() {
 }
 
 #[test]
-fn a_zombie_in_doubt_stops_when_others_went_on() {
+fn a_zombie_in_doubt_stops_after_a_successor_committed() {
     let Some(on) = deployment("overtaken", &[1]) else {
         return;
     };
@@ -477,7 +480,7 @@ fn an_epoch_without_outputs_or_progress_is_committed() {
 }
 
 #[test]
-fn epochs_follow_each_other() {
+fn an_epoch_out_of_order_is_refused() {
     let Some(on) = deployment("order", &[1]) else {
         return;
     };
@@ -517,7 +520,7 @@ fn epochs_follow_each_other() {
 }
 
 #[test]
-fn lost_positions_are_noticed() {
+fn a_group_without_positions_beside_epochs_is_refused() {
     let Some(on) = deployment("lost", &[1]) else {
         return;
     };
@@ -551,7 +554,7 @@ fn incompressible(bytes: usize) -> Vec<u8> {
 }
 
 #[test]
-fn a_score_too_large_is_an_error_that_says_so() {
+fn a_score_that_is_too_large_is_refused_with_its_topic() {
     let Some(on) = deployment("large", &[1]) else {
         return;
     };
@@ -569,8 +572,8 @@ fn a_score_too_large_is_an_error_that_says_so() {
 }
 
 #[test]
-fn dead_letters_of_any_size_stop_nothing() {
-    // A topic that somebody created with the brokers' default room of a megabyte.
+fn dead_letters_of_any_size_are_committed() {
+    // A topic that was created by hand, with the brokers' default room of a megabyte.
     let Some(cluster) = kafka() else { return };
     let on = Deployment::named(&unique("junk"), &cluster.servers, 1);
     let mut wanted = output_topics(&on.options);
@@ -599,7 +602,8 @@ fn dead_letters_of_any_size_stop_nothing() {
         );
         dead_letter(batch.record(0), &input, Reason::WireFormat, "junk", 1)
     };
-    // The second fits once it is compressed. The others do not: value, headers or key alone are more than the topic allows.
+    // The second fits once it is compressed. The others do not: value, headers or key alone are
+    // more than the topic allows.
     let junk = [
         letter(1, b"a", &incompressible(1_000_011), b"h"),
         letter(2, b"b", &vec![b'x'; 10_000_000], b"h"),
@@ -687,7 +691,7 @@ fn a_source_seeks_and_keeps_the_order_of_each_partition() {
     }
     assert_eq!(source.read_to().unwrap(), ends);
 
-    // Back again and again: what was fetched before a seek never comes after it.
+    // Repeated seeks back: records fetched before a seek never come after it.
     for round in 0..5 {
         let from: Vec<NextOffset> = ends
             .iter()
@@ -770,7 +774,8 @@ fn a_source_passes_over_markers_and_aborted_records() {
     sink.take_over().unwrap();
     sink.commit(&epoch(1, &[0], &["a"])).unwrap();
     assert_eq!(on.taken_over(), committed(1, &[0]));
-    // The epochs of one deployment are the input of the next; their partition ends with aborted records and a commit marker.
+    // The epochs of one deployment are the input of the next; their partition ends with aborted
+    // records and a commit marker.
     let input = InputTopic {
         topic: on.options.outputs.epochs.clone(),
         table: TableId(0),
@@ -890,7 +895,8 @@ fn a_paused_partition_comes_to_rest_and_goes_on_without_a_gap() {
         10,
     ));
     let ends = stable_ends(&mut source);
-    // What was fetched before the pause is still delivered; then the partition rests while the other is read to its end.
+    // Records fetched before the pause are still delivered. Then the partition rests while the
+    // other is read to its end.
     let mut extra = 0;
     for round in 0..4 {
         source.pause(&[1]).unwrap();
@@ -967,7 +973,8 @@ fn a_skipped_stretch_is_not_read_and_never_read_back() {
         "{offsets:?}"
     );
     assert_eq!(source.read_to().unwrap(), [NextOffset(100), NextOffset(0)]);
-    // To the end of the log: nothing comes, but the engine learns that it was passed.
+    // A skip to the end of the log: no record comes, but the engine learns that the stretch was
+    // passed.
     on.produce(&on.inputs[1].topic, (0..10).map(|n| format!("{n}")));
     source.pause(&[1]).unwrap();
     source.skip_to(1, NextOffset(10)).unwrap();
@@ -1081,7 +1088,7 @@ fn the_last_ends_are_those_of_the_log() {
     );
 }
 
-/// Time stands at 2023-11-14, when [`Deployment::produce`] produces: its records are an hour old.
+/// A clock that stands at 2023-11-14, an hour after the records of [`Deployment::produce`].
 struct AnHourLater;
 
 impl Clock for AnHourLater {
@@ -1094,7 +1101,7 @@ impl Clock for AnHourLater {
 }
 
 #[test]
-fn topics_that_forget_are_found_while_there_is_time() {
+fn topics_that_will_delete_needed_records_are_found() {
     let Some(cluster) = kafka() else { return };
     let mut on = Deployment::named(&unique("forget"), &cluster.servers, 3);
     let topic = |n: usize| on.inputs[n].topic.clone();
@@ -1140,7 +1147,7 @@ fn topics_that_forget_are_found_while_there_is_time() {
     );
     assert_eq!(on.metric("leadpulse_topic_findings", &[&topic(0)]), 0.0);
 
-    // Topics that this program creates give no reason.
+    // Topics that this program creates give no finding.
     on.inputs.truncate(1);
     on.options.outputs = OutputTopics::beside(&unique("kept.epochs"));
     ensure_topics(&on.options, &output_topics(&on.options)).unwrap();
@@ -1179,7 +1186,7 @@ fn a_topic_that_was_created_again_is_named() {
     )
     .unwrap();
     on.produce(topic, (0..50).map(|n| format!("new {n}")));
-    // The broker drops the offsets of a deleted topic; the others stand.
+    // The broker drops the offsets of a deleted topic, and keeps the others.
     let found = until(
         || on.taken_over().unwrap(),
         |found| found.positions.contains(&None),
@@ -1189,7 +1196,7 @@ fn a_topic_that_was_created_again_is_named() {
         (1, vec![Some(NextOffset(0)), None, None])
     );
     let mut source = on.source();
-    // Where the offsets stand, but beyond the new end, the seek says the same.
+    // Offsets that still stand, but beyond the new end, give the same error at the seek.
     let error = source
         .seek(&[NextOffset(0), NextOffset(90), NextOffset(0)])
         .unwrap_err()
@@ -1227,7 +1234,8 @@ fn damage(topic: &str, partition: i32, nth: usize) {
         file.read_exact(&mut length).unwrap();
         start += 12 + u64::from(u32::from_be_bytes(length));
     }
-    // The header of a batch has 61 bytes; then comes an lz4 frame, which begins with its magic number.
+    // The header of a batch has 61 bytes; then comes an lz4 frame, which begins with its magic
+    // number.
     file.seek(SeekFrom::Start(start + 61)).unwrap();
     let mut magic = [0; 4];
     file.read_exact(&mut magic).unwrap();
@@ -1237,7 +1245,7 @@ fn damage(topic: &str, partition: i32, nth: usize) {
 }
 
 #[test]
-fn a_damaged_batch_is_told_with_its_place_and_can_be_skipped() {
+fn a_damaged_batch_is_reported_with_its_offset_and_can_be_skipped() {
     let Some(on) = deployment("damage", &[1, 1, 1]) else {
         return;
     };
@@ -1252,7 +1260,7 @@ fn a_damaged_batch_is_told_with_its_place_and_can_be_skipped() {
     damage(damaged, 0, 1);
     let mut source = on.source();
     source.seek(&[NextOffset(0); 3]).unwrap();
-    // One that is healthy and paused is no suspect, however long it stands.
+    // A healthy partition that is paused is no suspect, however long it stands still.
     on.produce(&on.inputs[2].topic, (0..10).map(|n| format!("{n}")));
     source.pause(&[2]).unwrap();
     let mut batch = RecordBatch::default();

@@ -1,11 +1,14 @@
-//! A proxy between Kafka clients and the broker that reads the protocol's frames and interferes with single requests.
+//! A proxy between Kafka clients and the broker that reads the protocol's frames and interferes
+//! with single requests.
 //!
-//! One proxy serves all clients of a test process. Each request carries its client's id, and rules apply to one client id: deployments
-//! that run at the same time do not see each other's faults. The broker advertises the proxy's address to whoever comes through the proxy,
-//! so clients stay behind it; readers that judge connect to the broker directly.
+//! One proxy serves all clients of a test process. Each request carries its client's id, and rules
+//! apply to one client id: deployments that run at the same time do not see each other's faults.
+//! The broker advertises the proxy's address to clients that come through the proxy, so they stay
+//! behind it. Readers that judge connect to the broker directly.
 //!
-//! Frames (<https://kafka.apache.org/protocol>): four bytes of size, then for a request `api_key i16, api_version i16, correlation_id i32,
-//! client_id nullable string`, for a response `correlation_id i32`. Nothing behind the header is read.
+//! Frames (<https://kafka.apache.org/protocol>): four bytes of size, then for a request `api_key
+//! i16, api_version i16, correlation_id i32, client_id nullable string`, for a response
+//! `correlation_id i32`. The proxy reads headers only.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -16,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use crate::harness::kafka;
 
-/// How long the broker may take to answer a request that was held and released.
+/// Limit of the broker's answer to a request that was held and released.
 const RELEASED_ANSWER_LIMIT: Duration = Duration::from_secs(5);
 /// Bytes that pass at once while a client's bandwidth is limited.
 const THROTTLED_CHUNK: usize = 1024;
@@ -70,20 +73,21 @@ pub enum ClientSees {
     Silence,
 }
 
-/// What happens to a request.
+/// The fate of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// The broker does not get it yet: the proxy keeps it until [`Client::release_before`].
+    /// The proxy keeps the request until [`Client::release_before`].
     Hold(ClientSees),
-    /// The broker gets it and answers; the client does not learn it.
+    /// The broker gets the request and answers; the client does not get the answer.
     SwallowAnswer(ClientSees),
-    /// The connection ends, and the broker never gets it.
+    /// The connection ends, and the broker never gets the request.
     Cut,
-    /// It passes after a while.
+    /// The request passes after a while.
     Delay(Duration),
-    /// From it on nothing passes in either direction, on any connection of its client, until [`Client::thaw`].
+    /// From this request on nothing passes in either direction, on any connection of the client,
+    /// until [`Client::thaw`].
     Freeze,
-    /// As [`Fault::Freeze`], for a while.
+    /// Like [`Fault::Freeze`], for a while.
     FreezeFor(Duration),
 }
 
@@ -105,17 +109,18 @@ struct State {
     rules: Vec<Rule>,
     held: VecDeque<Held>,
     release_before: Option<Api>,
-    /// Set while a request is held, once the transaction it belonged to has ended for the client: an EndTxn or InitProducerId was answered.
+    /// Set while a request is held, once its transaction has ended for the client: an EndTxn or
+    /// InitProducerId was answered.
     next_transaction: bool,
     frozen: bool,
     bytes_per_second: Option<u64>,
-    /// When the next bytes may pass under `bytes_per_second`.
+    /// Moment from which the next bytes may pass under `bytes_per_second`.
     free_at: Option<Instant>,
-    /// What came by, in order.
+    /// Requests, answers and faults so far, in order.
     seen: Vec<Seen>,
 }
 
-/// Something that the proxy noticed or did.
+/// An event of the proxy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Seen {
     /// A request was passed to the broker.
@@ -124,7 +129,8 @@ pub enum Seen {
     Answer(Api),
     /// A fault was applied to a request.
     Faulted(Api, Fault),
-    /// A held request reached the broker; whether the broker answered, and the answer's bytes without the correlation id.
+    /// A held request reached the broker; whether the broker answered, and the answer's bytes
+    /// without the correlation id.
     Released(Api, Option<Vec<u8>>),
 }
 
@@ -176,12 +182,12 @@ impl Proxy {
         proxy
     }
 
-    /// Where clients connect.
+    /// Address for clients.
     pub fn servers(&self) -> String {
         format!("{}:{}", Ipv4Addr::LOCALHOST, self.address.port())
     }
 
-    /// The clients whose `client.id` this is, also before the first of them connects.
+    /// The clients with this `client.id`, also before the first of them connects.
     pub fn client(&self, id: &str) -> Arc<Client> {
         let new = || {
             Arc::new(Client {
@@ -195,7 +201,7 @@ impl Proxy {
             .clone()
     }
 
-    /// Carries one connection's requests; its answers are carried by a thread of their own.
+    /// Carries the requests of one connection. Another thread carries the answers.
     fn serve(&'static self, client: TcpStream) {
         let Ok(broker) = TcpStream::connect(self.broker) else {
             return;
@@ -311,8 +317,8 @@ impl Connection {
         }
     }
 
-    /// Ends the connection, or keeps it open without passing anything until the client gives it up: what is behind a delayed request on a
-    /// connection is delayed with it.
+    /// Ends the connection, or keeps it open without passing anything until the client gives it up:
+    /// requests behind a delayed one are delayed with it.
     fn refuse(&self, sees: ClientSees) -> io::Result<()> {
         match sees {
             ClientSees::Reset => Ok(()),
@@ -345,7 +351,8 @@ impl Connection {
 }
 
 impl Client {
-    /// Applies a fault to the request of a kind that comes after `passing` others of that kind, counted from now.
+    /// Applies a fault to the request of a kind that comes after `passing` others of that kind,
+    /// counted from now.
     pub fn fault_after(&self, passing: usize, api: Api, fault: Fault) {
         lock(&self.state).rules.push(Rule {
             api,
@@ -354,7 +361,7 @@ impl Client {
         });
     }
 
-    /// Drops every fault that has not come, and everything that is held; lets all pass.
+    /// Drops every fault that has not come and every held request, and lets all pass.
     pub fn forgive(&self) {
         let mut state = lock(&self.state);
         state.rules.clear();
@@ -364,7 +371,7 @@ impl Client {
         self.thaw();
     }
 
-    /// Delivers what is held in front of the next transaction's first request of this kind.
+    /// Delivers the held requests before the next transaction's first request of this kind.
     pub fn release_before(&self, api: Api) {
         lock(&self.state).release_before = Some(api);
     }
@@ -375,13 +382,13 @@ impl Client {
         self.changed.notify_all();
     }
 
-    /// Lets everything pass that waits, and what comes.
+    /// Lets waiting and later requests and answers pass.
     pub fn thaw(&self) {
         lock(&self.state).frozen = false;
         self.changed.notify_all();
     }
 
-    /// Waits until something was seen. `false` if it is not within `limit`.
+    /// Waits until an event was seen, at most `limit`; false after the limit.
     pub fn await_seen(&self, wanted: impl Fn(&Seen) -> bool, limit: Duration) -> bool {
         let state = lock(&self.state);
         let waited = self
@@ -390,12 +397,12 @@ impl Client {
         !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
-    /// Limits what passes, both directions and all connections together; `None` sets no limit.
+    /// Limits the bandwidth of both directions and all connections together; `None` sets no limit.
     pub fn set_bytes_per_second(&self, limit: Option<u64>) {
         lock(&self.state).bytes_per_second = limit;
     }
 
-    /// What came by so far, in order.
+    /// The events so far, in order.
     pub fn seen(&self) -> Vec<Seen> {
         lock(&self.state).seen.clone()
     }
@@ -432,7 +439,7 @@ impl Client {
         state.held.push_back(held);
     }
 
-    /// Delivers what is held, if its moment has come.
+    /// Delivers the held requests, if their moment has come.
     fn release(&self, api: Api, proxy: &Proxy) {
         let held = {
             let mut state = lock(&self.state);
@@ -455,7 +462,7 @@ impl Client {
         state.seen.push(Seen::Answer(api));
     }
 
-    /// Writes a frame, as slowly as is asked for.
+    /// Writes a frame, within the limit of the bandwidth.
     fn pass(&self, frame: &[u8], mut to: &TcpStream) -> io::Result<()> {
         let mut rest = frame;
         while !rest.is_empty() {

@@ -1,5 +1,6 @@
-//! Two processes with the same ids: one stands still in the middle of a commit, the other takes over. The first one then promotes nothing
-//! of its own, takes nothing back, and leaves the second one alone.
+//! Two processes with the same ids: one stands still in the middle of a commit, the other takes
+//! over. The first process then promotes nothing of its own, takes nothing back, and leaves the
+//! second one alone.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -12,7 +13,7 @@ use crate::behind_proxy::{Limits, PATIENCE, Rig, SHORT, commit, run, take_over};
 use crate::ports_on_kafka::epoch;
 use crate::proxy::{Api, Fault, Seen};
 
-/// The moments at which the first one stands still.
+/// Requests at which the first process stands still.
 const REQUESTS: [Api; 5] = [
     Api::ADD_PARTITIONS_TO_TXN,
     Api::PRODUCE,
@@ -20,15 +21,16 @@ const REQUESTS: [Api; 5] = [
     Api::TXN_OFFSET_COMMIT,
     Api::END_TXN,
 ];
-/// The epoch both want to commit.
+/// Number of the epoch that both processes commit.
 const NUMBER: u64 = 3;
 
 #[derive(Clone, Copy)]
 struct Case {
     first_stands_at: Api,
-    /// Epochs of the second one's own while the first one stands still, after its take-over.
+    /// Number of epochs that the second process commits while the first one stands still.
     second_commits: u64,
-    /// Whether the first one's limits pass meanwhile, so that it is in doubt when it goes on.
+    /// True if the first process's limits pass meanwhile, so that its epoch is in doubt when it
+    /// goes on.
     in_doubt: bool,
 }
 
@@ -67,7 +69,8 @@ fn selection(case: &Case) -> bool {
             || (case.first_stands_at == Api::PRODUCE && case.second_commits == 0))
 }
 
-/// The first one's epoch: of the same number as the second one's, with other positions and records.
+/// The epoch of the first process: the number of the second one's, with other positions and
+/// records.
 fn of_the_first() -> Arc<SealedEpoch> {
     let mut sealed = SealedEpoch::clone(&epoch(NUMBER, &[0], &["the first one's"]));
     sealed.positions = vec![NextOffset(1_000_000)];
@@ -119,6 +122,6 @@ fn check(case: Case) -> Result<String, String> {
 }
 
 #[test]
-fn a_process_that_stood_still_leaves_its_successor_alone() {
+fn a_process_frozen_in_a_commit_leaves_its_successor_alone() {
     run(all_cases(), selection, check);
 }

@@ -1,4 +1,4 @@
-//! Records that cannot be used, among records that can: each has its outcome, once, and the engine keeps going.
+//! Malformed records among good ones: each record has one outcome, and the engine keeps going.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +23,7 @@ const HOUR_MS: i64 = 3_600_000;
 /// The newest moment of the test's history: 2025-06-01.
 const NOW_MS: i64 = 1_748_736_000_000;
 
-/// What becomes of a record.
+/// The outcome of a record.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Fate {
     Accepted,
@@ -100,13 +100,13 @@ impl<'a> Producing<'a> {
         );
     }
 
-    /// A row known when it happened.
+    /// Sends a row that is known when it happened.
     fn row(&mut self, table: &str, at_ms: i64, fields: &[(&str, Value<'_>)], fate: Fate) {
         let value = framed(self.scenario, table, &row(self.scenario, table, fields));
         self.send(table, "row", &value, at_ms, fate);
     }
 
-    /// An activity of an account, framed.
+    /// An activity of an account, framed for the registry.
     fn activity(&self, id: &str, at_ms: i64) -> Vec<u8> {
         framed(
             self.scenario,
@@ -162,7 +162,7 @@ fn frame(id: u32, body: &[u8]) -> Vec<u8> {
     value
 }
 
-/// A schema another producer writes activities with, and a record of it.
+/// A schema by which another producer writes activities, and a record of it.
 fn other_writer(fields: Json, record: &[(&str, Avro)]) -> (String, Vec<u8>) {
     let json = json!({ "type": "record", "name": "Activity", "namespace": "leadpulse.crm", "fields": fields }).to_string();
     let schema = apache_avro::Schema::parse_str(&json).unwrap();
@@ -415,7 +415,8 @@ fn status(scenario: &Scenario, account: &str) -> (Status, Option<String>) {
     (newest.status, newest.reason)
 }
 
-/// One letter for each of the dead, with its bytes and headers unchanged, and reason and place in ours.
+/// Requires one dead letter for each refused record: bytes and headers unchanged, reason and place
+/// in our headers.
 fn are_the_dead_of(letters: &[OwnedRecord], sent: &[Sent]) {
     let text = |letter: &OwnedRecord, header: &str| {
         String::from_utf8(letter.header(header).unwrap().to_vec()).unwrap()

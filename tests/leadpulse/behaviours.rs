@@ -1,5 +1,6 @@
-//! What users are promised a score reacts to: each behaviour is a pair of histories that differ in nothing else, told to a market and
-//! scored by a model that was trained on that market. And the tables people know from lead scoring: who outranks whom, and why.
+//! Behaviours to which a score is promised to react. Each is a pair of histories that differ in
+//! nothing else, added to a market and scored by a model that was trained on that market. And
+//! orders of leads that people know from lead scoring, with explanations.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,12 +13,12 @@ use super::process::{arg, leadpulse};
 use crate::harness::repository;
 
 const DAY_MS: i64 = 86_400_000;
-/// When most stories are scored: 2025-11-02.
+/// Moment at which most stories are scored: 2025-11-02.
 const NOW_MS: i64 = 1_762_041_600_000;
 const NOW: &str = "2025-11-02";
-/// When the market begins: 2024-01-01.
+/// Begin of the market: 2024-01-01.
 const START_MS: i64 = 1_704_067_200_000;
-/// When the leads of the point system are scored.
+/// Moment at which the leads of the point system are scored.
 const SPRING: &str = "2025-03-13";
 const TABLES: [&str; 8] = [
     "accounts",
@@ -30,7 +31,7 @@ const TABLES: [&str; 8] = [
     "product_usage",
 ];
 
-/// Rows to be told besides the market's.
+/// Rows added to those of the market.
 #[derive(Default)]
 struct Story {
     rows: BTreeMap<&'static str, Vec<Json>>,
@@ -121,7 +122,8 @@ impl Story {
 fn stories() -> Story {
     let mut s = Story::default();
 
-    // The same eight views of pricing and security: by three people of three departments, by one person.
+    // The same eight views of pricing and security: by three people of three departments, by one
+    // person.
     for (account, who) in [("committee", [0, 1, 2]), ("single", [0, 0, 0])] {
         let people = s.trio(account);
         for (i, kind) in [
@@ -140,7 +142,7 @@ fn stories() -> Story {
             s.view(&people[who[i % 3]], kind, 12.0 - 1.4 * i as f64);
         }
     }
-    // One person's own history; what the colleagues did differs.
+    // One person's own history; the history of the colleagues differs.
     for (account, is_busy) in [("colleagues", true), ("loner", false)] {
         let people = s.trio(account);
         s.view(&people[0], "case_study", 9.0);
@@ -190,7 +192,7 @@ fn stories() -> Story {
             );
         }
     }
-    // Busy until now; what follows is silence.
+    // Busy until now, then silence.
     let people = s.trio("silent");
     for i in 0..9 {
         s.view(
@@ -226,7 +228,7 @@ fn stories() -> Story {
             }
         }
     }
-    // Somebody joins: from a customer, from nowhere.
+    // A person joins: from a customer, from nowhere.
     s.account("customer", json!({}));
     s.deal(
         "customer-deal",
@@ -246,7 +248,7 @@ fn stories() -> Story {
     }
     s.contact("champion", "with-champion", "Engineering", "Director", 20.0);
     s.contact("stranger", "with-stranger", "Engineering", "Director", 20.0);
-    // Lost eight months ago; then nothing, or somebody else comes.
+    // Lost eight months ago; then nothing, or another person comes.
     for account in ["lost", "lost-and-back"] {
         let people = s.trio(account);
         s.view(&people[0], "pricing", 300.0);
@@ -284,8 +286,8 @@ candidates = [
   { input_dropout_ratio = 0.2 },
 ]"#;
 
-/// A market with the stories in it, and a model of that market. People there differ much in how loud they are, so that one person's zeal
-/// says less than the same zeal of three.
+/// A market with the stories in it, and a model of that market. People there differ much in
+/// activity, so that many events of one person mean less than the same events of three.
 struct World {
     config: PathBuf,
     data: PathBuf,
@@ -358,7 +360,7 @@ fn world() -> &'static World {
         ])
         .done();
 
-        // Told after training: nobody of them was in it.
+        // Added after training: no story was in the examples.
         stories().write(&data);
         for folder in ["accounts", "leads", "committee"] {
             for table in TABLES {
@@ -377,7 +379,7 @@ fn world() -> &'static World {
     })
 }
 
-/// What `explain` says of entities (`table/key`) as of a moment, in their order.
+/// The output of `explain` for entities (`table/key`) as of a moment, in their order.
 fn explained(task: &str, as_of: &str, entities: &[&str]) -> Vec<Json> {
     let world = world();
     let mut args = vec![
@@ -488,7 +490,8 @@ fn leads_outrank_those_the_point_system_prefers() {
         l1002 > l1001 && l1002 > l1003 && l1005 > l1001 && l1005 > l1003,
         "{p:?}"
     );
-    // Two people of the first lead's company ask for a demo and prices; an analyst reads a blog at the second's.
+    // Two people of the first lead's company ask for a demo and prices; an analyst reads a blog at
+    // the second's.
     let p = probabilities(LEADS, "2025-02-23", &["LD001", "LD002"]);
     assert!(p[0] > p[1], "{p:?}");
 }

@@ -1,7 +1,8 @@
-//! Three brokers fail one at a time under load: killed, stopped, frozen, restarted. The process lives on, and commits again soon after the
-//! cluster has leaders again.
+//! Three brokers fail one at a time under load: killed, stopped, frozen, restarted. The process
+//! lives on, and commits again soon after the cluster has leaders again.
 //!
-//! Runs when `LEADPULSE_FAULTS=full`: it takes ten minutes. `LEADPULSE_BROKER_FAULTS=pause,kill` leaves the other kinds out.
+//! Runs when `LEADPULSE_FAULTS=full`: it takes ten minutes. `LEADPULSE_BROKER_FAULTS=pause,kill`
+//! leaves the other kinds out.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -18,13 +19,14 @@ use super::process::Process;
 use crate::harness::{free_port_base, repository};
 
 const BROKERS: u16 = 3;
-/// After a fault, so long is waited for leaders, and then for a commit, before the fault is declared to have stopped the deployment.
+/// Limit of the wait for leaders after a fault, and of the wait for a commit after that. A fault
+/// beyond the limit has stopped the deployment.
 const LIMIT: Duration = Duration::from_secs(90);
-/// So long records come: twelve faults take less, unless they stop the deployment.
+/// Duration of the load. Twelve faults take less, unless they stop the deployment.
 const LOAD: Duration = Duration::from_secs(1200);
-/// The promise: a commit within this of new leaders and coordinators.
+/// The promise: longest time from new leaders and coordinators to a commit.
 const PROMISED: Duration = Duration::from_secs(30);
-/// One request for metadata.
+/// Limit of one request for metadata.
 const ASK_LIMIT: Duration = Duration::from_secs(2);
 
 /// A failure of one broker.
@@ -99,12 +101,13 @@ impl Cluster {
             .join(",")
     }
 
-    /// Waits until a node other than `without` describes the cluster as wanted. `false` when it never does.
+    /// Waits until a node other than `without` describes the cluster as wanted. `false` when it
+    /// never does.
     fn becomes(&self, without: Option<u16>, wanted: impl Fn(&Metadata) -> bool) -> bool {
         let others = self.servers((1..=BROKERS).filter(|node| Some(*node) != without));
         let started = Instant::now();
         while started.elapsed() < LIMIT {
-            // A client of its own for each question: none remembers an old answer.
+            // A new client for each question: a client could remember an old answer.
             if consumer(&others, "asking")
                 .fetch_metadata(None, ASK_LIMIT)
                 .is_ok_and(|metadata| wanted(&metadata))
@@ -115,7 +118,7 @@ impl Cluster {
         false
     }
 
-    /// Every partition has a leader that is not the failed node.
+    /// Waits until every partition has a leader other than the failed node.
     fn has_leaders(&self, without: Option<u16>) -> bool {
         let leads =
             |leader: i32| leader > 0 && without.is_none_or(|node| leader != i32::from(node));
@@ -128,7 +131,7 @@ impl Cluster {
         })
     }
 
-    /// Every replica is in sync.
+    /// Waits until every replica is in sync.
     fn is_whole(&self) -> bool {
         self.becomes(None, |metadata| {
             let mut partitions = metadata
@@ -152,9 +155,9 @@ impl Drop for Cluster {
 struct Row {
     fault: Fault,
     node: u16,
-    /// From the fault to leaders everywhere.
+    /// Time from the fault to leaders of all partitions.
     leaders: Option<Duration>,
-    /// From then to the next commit.
+    /// Time from the leaders to the next commit.
     commit: Option<Duration>,
     alive: bool,
 }

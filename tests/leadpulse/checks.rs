@@ -1,4 +1,4 @@
-//! What must hold of everything a deployment has committed, however it came about.
+//! Invariants of the committed records of a deployment, after any run.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,17 +7,17 @@ use leadpulse_engine::ports::NextOffset;
 
 use super::scenario::{Alert, Cause, Scenario, Score, Status};
 
-/// Scores of different runs, and of backtests, agree to this.
+/// Tolerance between scores of different runs and of backtests.
 const TOLERANCE: f64 = 1e-5;
 
-/// What a deployment has committed, and every invariant of it that holds at any time.
+/// The committed records of a deployment, with the invariants that hold at any time.
 pub struct Committed {
     pub epochs: Vec<EpochRecord>,
     pub scores: Vec<Score>,
     pub alerts: Vec<Alert>,
 }
 
-/// Reads what is committed, and checks it.
+/// Reads the committed records, and checks them.
 pub fn committed(scenario: &Scenario) -> Committed {
     let committed = Committed {
         epochs: scenario.epochs(),
@@ -34,7 +34,8 @@ pub fn committed(scenario: &Scenario) -> Committed {
     committed
 }
 
-/// From the start of every partition to its end, without gap or overlap; epochs are numbered without gaps, time does not go back.
+/// Requires intervals from the start to the end of every partition, without gap or overlap. Epochs
+/// are numbered without gaps, and time does not go back.
 fn intervals_tile_the_log(epochs: &[EpochRecord], starts: &[NextOffset], ends: &[NextOffset]) {
     let mut at: Vec<i64> = starts.iter().map(|start| start.0).collect();
     let mut as_of_ms = i64::MIN;
@@ -59,7 +60,8 @@ fn intervals_tile_the_log(epochs: &[EpochRecord], starts: &[NextOffset], ends: &
     );
 }
 
-/// In = accepted + duplicate + dead-lettered; what is late or ahead of its time is a dead letter.
+/// Requires in = accepted + duplicate + dead-lettered. Late records and those ahead of the clock
+/// are dead letters.
 fn every_record_has_one_outcome(epochs: &[EpochRecord]) {
     for epoch in epochs {
         let dead = |reason: &str| {
@@ -84,7 +86,8 @@ fn every_record_has_one_outcome(epochs: &[EpochRecord]) {
     }
 }
 
-/// Every score and alert belongs to a committed epoch, once; each epoch has as many as its record says; alert ids are unique.
+/// Requires every score and alert to belong to a committed epoch, once. Each epoch has as many as
+/// its record counts, and alert ids are unique.
 fn outputs_are_those_of_their_epochs(committed: &Committed) {
     let mut scores: BTreeMap<i64, i32> = BTreeMap::new();
     for score in &committed.scores {
@@ -131,8 +134,8 @@ fn outputs_are_those_of_their_epochs(committed: &Committed) {
 }
 
 impl Committed {
-    /// The scores of the closing ticks, by their moment. In each: one record per entity of the population; everyone else who ever had
-    /// a score was told to have left.
+    /// The scores of the closing ticks, by their moment. Each tick has one record per entity of the
+    /// population, and a leaving record for every other entity that ever had a score.
     pub fn closings(&self, scenario: &Scenario) -> BTreeMap<i64, BTreeMap<String, f64>> {
         assert!(
             self.scores
@@ -183,14 +186,14 @@ impl Committed {
         closings
     }
 
-    /// The scores of the closing tick that ends it all.
+    /// The scores of the last closing tick.
     pub fn closing(&self, scenario: &Scenario) -> BTreeMap<String, f64> {
         assert!(self.epochs.last().is_some_and(|last| last.closing));
         self.closings(scenario).pop_last().unwrap().1
     }
 }
 
-/// The same entities, with the same scores.
+/// Requires the same entities with the same scores.
 #[track_caller]
 pub fn assert_same_scores(found: &BTreeMap<String, f64>, expected: &BTreeMap<String, f64>) {
     assert_eq!(

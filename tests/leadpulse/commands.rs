@@ -1,4 +1,4 @@
-//! What the commands say and how they exit, without Kafka.
+//! Outputs and exit codes of the commands, without Kafka.
 
 use std::path::Path;
 
@@ -91,7 +91,7 @@ fn a_cluster_that_does_not_answer_is_named() {
 }
 
 #[test]
-fn errors_are_told_without_colours_where_nobody_watches() {
+fn errors_have_no_colours_outside_a_terminal() {
     let ended = leadpulse(&[
         "train",
         "--data",
@@ -150,8 +150,8 @@ fn a_query_is_planned_and_its_labels_are_counted() {
         plan.out
     );
 
-    // Asked a day after each account became known: does it act within ten days? Of three only the first does; of the fourth the
-    // outcome is not known yet.
+    // The query asks a day after each account became known for an activity within ten days. Of
+    // three accounts only the first has one; the outcome of the fourth is not known yet.
     let data = tempfile::tempdir().unwrap();
     let account = |id: &str, day: u32| {
         format!("{{\"account_id\":\"{id}\",\"updated_at\":\"2025-01-{day:02}T00:00:00Z\"}}\n")
@@ -210,7 +210,7 @@ fn a_query_is_planned_and_its_labels_are_counted() {
 }
 
 #[test]
-fn config_tells_where_each_value_comes_from() {
+fn config_prints_the_source_of_each_value() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("leadpulse.toml");
     std::fs::write(
@@ -284,7 +284,7 @@ fn a_simulated_market_is_the_same_for_the_same_seed() {
     assert!(first == files("again", "5"));
     assert!(first != files("other", "6"));
 
-    // It begins where the documents say, years before the clock of a deployment that reads it.
+    // The market begins as documented, years before the clock of a deployment that reads it.
     let line = |out: &str, table: &str| -> Json {
         let text = std::fs::read_to_string(dir.path().join(out).join(table)).unwrap();
         serde_json::from_str(text.lines().next().unwrap()).unwrap()
@@ -382,7 +382,7 @@ fn schema_check_names_file_record_and_field_of_each_fault() {
 }
 
 #[test]
-fn explanations_tell_the_scores_of_a_backtest() {
+fn explanations_have_the_scores_of_a_backtest() {
     let dataset = contacts();
     let as_of_ms = parse_time_ms("2020-05-31").unwrap();
     let (asked, perhaps) = dataset.population_at(as_of_ms);

@@ -1,4 +1,5 @@
-//! Histories to run on: files, schemas, a task and a bundle trained on them. Made once per test run, whoever needs them.
+//! Histories for the scenarios: files, schemas, a task and a bundle trained on them. Made once per
+//! test run.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -17,43 +18,43 @@ use crate::harness::repository;
 
 const DAY_MS: i64 = 86_400_000;
 
-/// How much history the simulated market has.
+/// Days of history of the simulated market.
 pub const MARKET_DAYS: u64 = 250;
 
-/// Quick and rough: the tests compare scores, they do not judge them.
+/// Quick and rough training: the tests compare scores, and do not judge them.
 const FIT: &str =
     "candidates = [{ hidden = 16 }]\nensemble = 1\nselection_members = 1\nmax_epochs = 3";
 
 /// A history and a model of it.
 pub struct Dataset {
-    /// The configuration without anything about Kafka; its paths are absolute.
+    /// The configuration without settings for Kafka, with absolute paths.
     pub config: toml::Table,
     /// Folder of the files.
     pub data: PathBuf,
-    /// The task the bundle predicts.
+    /// Name of the task that the bundle predicts.
     pub task: &'static str,
     /// Folder of the bundle.
     pub bundle: PathBuf,
-    /// The column with the key of what is scored.
+    /// Column with the key of the scored entities.
     pub key: &'static str,
-    /// Whom the task's query speaks of, told without the code under test.
+    /// The population of the task's query, computed without the code under test.
     pub population: Population,
-    /// A moment of its history: the threshold is put among the scores of then.
+    /// A moment of the history. The threshold lies among the scores of that moment.
     midway: &'static str,
-    /// Into how many batches its history is cut, each produced and scored before the next.
+    /// Number of batches of the history, each produced and scored before the next.
     pub batches: usize,
-    /// Records per epoch that make a few dozen epochs of it.
+    /// Records per epoch, so that there are a few dozen epochs.
     pub max_records: usize,
     /// The table with the most records, to be read ahead of the others.
     pub largest: &'static str,
-    /// The run without faults that others are compared with.
+    /// The run without faults, with which other runs are compared.
     pub reference: OnceLock<Option<Reference>>,
 }
 
-/// Everyone in a file; with `active`, who had an event lately.
+/// All keys in a file; with `active`, those with a recent event.
 pub struct Population {
     entities: &'static str,
-    /// When they became known.
+    /// Column with the known time.
     time: &'static str,
     active: Option<Active>,
 }
@@ -90,10 +91,12 @@ fn work_dir() -> &'static Path {
     })
 }
 
-/// The shipped CRM's schemas and sources, with a task in the place of its own: there are few deals in a small market.
+/// The shipped CRM's schemas and sources, with a task in the place of its own: there are few deals
+/// in a small market.
 fn crm(name: &str, query: &str) -> toml::Table {
     let mut config = read_config(&repository().join("leadpulse.toml"));
-    // Everything is known when it happens: a live run reads what comes late, a backtest of the moment before does not know it yet.
+    // Every row is known when it happens: a live run would read late rows that a backtest of the
+    // moment before does not know yet.
     for source in config["sources"].as_array_mut().unwrap() {
         source.as_table_mut().unwrap().remove("known_time");
     }
@@ -292,7 +295,7 @@ fn cut(from: &Path, to: &Path, time: &str, before: &str) {
 }
 
 impl Dataset {
-    /// Trains its bundle, and puts the threshold where scores cross it.
+    /// Trains the bundle, and sets a threshold that scores cross.
     fn trained(mut self) -> Self {
         self.set_task("fit", FIT);
         self.bundle = work_dir().join(format!(
@@ -339,7 +342,7 @@ impl Dataset {
             .insert(name.into(), Toml::Table(section.parse().unwrap()));
     }
 
-    /// Its configuration as a file.
+    /// The configuration as a file.
     pub fn config_file(&self) -> PathBuf {
         self.bundle.with_extension("toml")
     }
@@ -348,7 +351,7 @@ impl Dataset {
         std::fs::write(self.config_file(), self.config.to_string()).unwrap();
     }
 
-    /// What `leadpulse backtest` says of entities at a moment.
+    /// The scores of `leadpulse backtest` for entities at a moment.
     pub fn backtest<'a>(
         &self,
         as_of_ms: i64,
@@ -422,7 +425,8 @@ impl Dataset {
         }
         // Stable: rows of a file keep their order.
         rows.sort_by_key(|(time, ..)| *time);
-        // Cut between days: a closing tick is at the next full hour, and nothing of the next batch may have happened before it.
+        // Cut between days: a closing tick is at the next full hour, and no row of the next batch
+        // may lie before it.
         let day = |row: &(i64, &str, String)| row.0.div_euclid(DAY_MS);
         let (first, days) = (
             day(&rows[0]),
@@ -448,7 +452,7 @@ impl Dataset {
         dirs
     }
 
-    /// Of every row of a file: what columns hold, as text.
+    /// The values of some columns as text, for every row of a file.
     fn rows<const N: usize>(&self, file: &str, columns: [&str; N]) -> Vec<[String; N]> {
         let path = self.data.join(file);
         if path.extension().is_some_and(|e| e == "csv") {
@@ -483,7 +487,8 @@ impl Dataset {
             .collect()
     }
 
-    /// Keys named by a field of a table, beside the rows that name them; none where the table has no such field.
+    /// Keys named by a field of a table, beside the rows that name them; none where the table has
+    /// no such field.
     fn named(&self, table: &str, field: &str, key: &str) -> Vec<(String, String)> {
         let file = format!("{table}.jsonl");
         if !self.data.join(&file).exists() {
@@ -496,7 +501,7 @@ impl Dataset {
         rows.map(|[named, key]| (named, key)).collect()
     }
 
-    /// Who is a duplicate of whom: (the other, the duplicate).
+    /// Pairs of an entity and its duplicate.
     pub fn merged(&self) -> Vec<(String, String)> {
         self.named(
             self.population.entities.trim_end_matches(".jsonl"),
@@ -505,8 +510,9 @@ impl Dataset {
         )
     }
 
-    /// Who must be scored at a moment, and who may be: windows are of whole days. Who is part of another counts there, with what it did;
-    /// who had an event taken back may be active or not.
+    /// The entities that must be scored at a moment, and those that may be: windows are of whole
+    /// days. A merged entity counts as the survivor, with its events. An entity with a retracted
+    /// event may be active or not.
     pub fn population_at(&self, as_of_ms: i64) -> (BTreeSet<String>, BTreeSet<String>) {
         let entities = self.entities_at(as_of_ms);
         let merged = self.merged();

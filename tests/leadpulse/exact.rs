@@ -1,7 +1,7 @@
-//! What a deployment has committed, read as any consumer would, and whether it is exact.
+//! A judge of the committed records of a deployment, which reads like any consumer.
 //!
-//! Records are decoded generically, by the schema each names: so outputs of other versions of the program are judged too. The machinery of
-//! the program is not used, except for its folder of schemas.
+//! Records are decoded generically, by the schema that each names, so outputs of other versions of
+//! the program are judged too. No code of the program is used, except for its folder of schemas.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -20,7 +20,7 @@ use super::process::{PATIENCE, Process};
 use super::scenario::Scenario;
 use crate::harness::repository;
 
-/// A request to the cluster, while its brokers may be failing.
+/// Limit of a request to the cluster, while brokers may be failing.
 const REQUEST_LIMIT: Duration = Duration::from_secs(10);
 
 /// A consumer that reads committed records only and survives failing brokers.
@@ -38,7 +38,8 @@ pub fn consumer(servers: &str, group: &str) -> BaseConsumer {
         .set("topic.metadata.refresh.interval.ms", "2000")
         .set("reconnect.backoff.max.ms", "500")
         .set("log_level", "0");
-    // A frozen broker keeps its connections open: with the default of a minute the reader, not the deployment, would be measured.
+    // A frozen broker keeps its connections open. With the default of a minute the test would
+    // measure the reader, not the deployment.
     config.set("socket.timeout.ms", "4000");
     config.create().unwrap()
 }
@@ -54,14 +55,14 @@ fn answered<T>(mut ask: impl FnMut() -> Result<T, KafkaError>) -> T {
     }
 }
 
-/// Counts the committed epochs of a deployment as they come.
+/// A counter of the committed epochs of a deployment as they come.
 pub struct Commits {
     consumer: BaseConsumer,
     count: usize,
 }
 
 impl Commits {
-    /// From the first on. The topic exists.
+    /// Counts from the first epoch on. The topic must exist.
     pub fn follow(scenario: &Scenario) -> Self {
         let consumer = consumer(&scenario.options.brokers, "counting");
         let mut assigned = TopicPartitionList::new();
@@ -76,7 +77,7 @@ impl Commits {
         Self { consumer, count: 0 }
     }
 
-    /// How many there are now.
+    /// Number of epochs so far.
     pub fn count(&mut self) -> usize {
         // Errors are those of failing brokers, the end of the partition among them.
         while let Some(polled) = self.consumer.poll(Duration::from_millis(20)) {
@@ -85,7 +86,7 @@ impl Commits {
         self.count
     }
 
-    /// Waits until there are more than before by so many. `false` when every process has ended.
+    /// Waits until `more` epochs have been committed. False when every process has ended.
     pub fn more(&mut self, more: usize, processes: &mut [&mut Process]) -> bool {
         let (wanted, started) = (self.count() + more, Instant::now());
         while self.count() < wanted {
@@ -163,7 +164,7 @@ impl Decoder {
         let reader = GenericDatumReader::builder(schema).build().unwrap();
         let mut body = frame.body;
         let mut record = Json::try_from(reader.read_value(&mut body).unwrap()).unwrap();
-        // An epoch record that introduces a layout holds it, framed, in a section.
+        // An epoch record that introduces a layout contains it, framed, in a section.
         if let Some(bytes) = record["sections"]["layout"].as_array() {
             let bytes: Vec<u8> = bytes
                 .iter()
@@ -175,7 +176,7 @@ impl Decoder {
     }
 }
 
-/// What is committed, found exact.
+/// Committed records that were found exact.
 pub struct Exact {
     pub epochs: i64,
     pub scores: usize,
@@ -184,8 +185,9 @@ pub struct Exact {
     pub closing: BTreeMap<String, f64>,
 }
 
-/// Requires: every epoch once and in order, its intervals where those before it end and the last one's ends committed; the scores of each
-/// epoch numbered without gaps; no alert twice.
+/// Requires every epoch once and in order, with intervals that begin at the ends of the epoch
+/// before, and committed positions at the ends of the last one. Scores of an epoch are numbered
+/// without gaps, and no alert comes twice.
 pub fn exact(scenario: &Scenario) -> Exact {
     let script = read(scenario, Output::Epochs);
     let numbers: Vec<i64> = script
@@ -258,10 +260,11 @@ pub fn exact(scenario: &Scenario) -> Exact {
     }
 }
 
-/// By topic and partition.
+/// A value by topic and partition.
 type Positions = BTreeMap<(String, i64), i64>;
 
-/// Where the last epoch ends, after intervals that meet. A partition is named by its interval, or by the layout that the epoch refers to.
+/// The ends of the last epoch, after intervals that meet. A partition is named by its interval, or
+/// by the layout that the epoch refers to.
 fn tiling_ends(script: &[Json]) -> Positions {
     let place = |named: &Json| {
         Some((

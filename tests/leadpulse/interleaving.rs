@@ -1,4 +1,5 @@
-//! Topics may be read in any order relative to each other, epochs cut anywhere: the end is the same.
+//! Topics read in any order relative to each other, and epochs cut anywhere, end with the same
+//! scores.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +10,8 @@ use super::dataset::{Dataset, accounts, alone, retail};
 use super::run_to_end::{Reference, reference};
 use super::scenario::Scenario;
 
-/// The ends of some tables' partitions now, by index; the layout of a deployment whose topics never grew is in their order.
+/// The ends of some tables' partitions now, by index; the layout of a deployment whose topics never
+/// grew is in their order.
 fn ends(scenario: &Scenario, tables: &[&str]) -> BTreeMap<usize, i64> {
     let topics: Vec<&str> = tables.iter().map(|table| scenario.topic(table)).collect();
     let (partitions, _, ends) = scenario.input_log();
@@ -30,8 +32,8 @@ fn have_reached(epochs: &[EpochRecord], ends: &BTreeMap<usize, i64>) -> bool {
         .is_some_and(|epoch| epoch.partitions.iter().enumerate().all(reached))
 }
 
-/// The largest topic is read to its end before a record of the others is produced, by an engine that lives on, is stopped, and is
-/// started again to close.
+/// The largest topic is read to the end before a record of the others is produced. The engine lives
+/// on, is stopped, and is started again to close.
 fn ends_the_same_with_one_topic_far_ahead(dataset: &'static Dataset) {
     let Some(Reference {
         committed: ordered,

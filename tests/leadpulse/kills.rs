@@ -1,4 +1,5 @@
-//! The process is killed (SIGKILL) at random points, again and again; what a reader sees is as if it never was.
+//! The process is killed (SIGKILL) repeatedly at random points. Readers see the same records as
+//! without kills.
 
 use std::time::Duration;
 
@@ -13,9 +14,10 @@ use super::run_to_end::{Reference, reference};
 use super::script::assert_script_gives_the_same;
 
 const KILLS: usize = 5;
-/// Kills under load without `LEADPULSE_KILLS`.
+/// Number of kills under load without `LEADPULSE_KILLS`.
 const KILLS_UNDER_LOAD: usize = 5;
-/// The longest life of a process that is killed under load: at first it is not live when it ends, later mostly.
+/// Longest life of a process that is killed under load. The first ones end before they are live,
+/// most later ones after.
 const LONGEST_LIFE: Duration = Duration::from_secs(5);
 
 fn survives_kills(dataset: &'static Dataset, seed: u64) {
@@ -37,7 +39,7 @@ fn survives_kills(dataset: &'static Dataset, seed: u64) {
     for kill in 0..KILLS {
         let mut process = scenario.run(&["--until-end"]);
         if kill == KILLS / 2 {
-            // While it takes over: nothing new is committed.
+            // A kill during the take-over: no epoch is committed.
             assert!(process.logs("applying the rows of what is committed"));
         } else {
             let upto = (kill + 1) * total / (KILLS + 2);
@@ -75,7 +77,8 @@ fn survives_kills(dataset: &'static Dataset, seed: u64) {
     );
 }
 
-/// Each process lives for a random time while the input grows: it starts, takes over, replays, is live, commits.
+/// Each process lives for a random time while the input grows: it starts, takes over, replays, is
+/// live, commits.
 pub fn survives_kills_under_load(mut load: Load, kills: usize, seed: u64) {
     println!("seed {seed}");
     let mut generator = ChaCha8Rng::seed_from_u64(seed);
@@ -95,12 +98,12 @@ pub fn survives_kills_under_load(mut load: Load, kills: usize, seed: u64) {
     load.finish();
 }
 
-/// How long the load has to last.
+/// Duration of the load.
 pub fn time_for(kills: usize) -> Duration {
     Duration::from_secs(40) + LONGEST_LIFE * kills as u32
 }
 
-/// Kills asked for by the environment.
+/// Number of kills from the environment.
 pub fn kills_wanted() -> Option<usize> {
     Some(
         std::env::var("LEADPULSE_KILLS")

@@ -1,4 +1,5 @@
-//! A deployment under load: a market's history is produced while the program runs, is killed, paused, or loses its brokers.
+//! A deployment under load: a market's history is produced while the program runs, is killed,
+//! paused, or loses its brokers.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,7 +11,7 @@ use super::process::{Process, arg};
 use super::scenario::Scenario;
 use crate::harness::kafka;
 
-/// Final scores of runs whose epochs were cut elsewhere agree to this.
+/// Tolerance between final scores of runs whose epochs were cut elsewhere.
 const TOLERANCE: f64 = 1e-5;
 
 /// A deployment whose input grows.
@@ -21,8 +22,8 @@ pub struct Load {
 }
 
 impl Load {
-    /// Begins to produce the last third of the history, which takes `over`; the rest is there from the start. `None` where there is no
-    /// Kafka.
+    /// Begins to produce the last third of the history, within `over`. The rest is there from the
+    /// start. `None` where there is no Kafka.
     pub fn of_the_last_third(name: &str, over: Duration) -> Option<Self> {
         let scenario = empty(&kafka()?.servers, name);
         let mut parts = scenario.dataset.batches(&scenario.catalog);
@@ -34,7 +35,7 @@ impl Load {
         Some(Self::feeding(scenario, &last, days, over))
     }
 
-    /// Begins to produce the whole history on a cluster, which takes `over`.
+    /// Begins to produce the whole history on a cluster, within `over`.
     pub fn of_all(servers: &str, name: &str, over: Duration) -> Self {
         Self::feeding(empty(servers, name), &accounts().data, MARKET_DAYS, over)
     }
@@ -49,13 +50,13 @@ impl Load {
         }
     }
 
-    /// Whether records still come.
+    /// True while records still come.
     pub fn lasts(&mut self) -> bool {
         self.feed.runs_on()
     }
 
-    /// Ends the load, processes what is left, and requires the outputs to be exact, the deployment to start again, and its final scores to
-    /// be those of a deployment without faults.
+    /// Ends the load and processes the rest. Requires exact outputs, a deployment that starts
+    /// again, and the final scores of a deployment without faults.
     pub fn finish(mut self) {
         assert!(
             self.lasts(),

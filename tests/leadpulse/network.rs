@@ -1,4 +1,5 @@
-//! The network between the program and its broker fails at random while it works under load: it lives on, and what is committed is exact.
+//! The network between the program and the broker fails at random under load. The program lives on,
+//! and the committed records are exact.
 
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use super::dataset::alone;
 use super::load::Load;
 use crate::proxy::{Api, ClientSees, Fault, Seen, proxy};
 
-/// Faults without `LEADPULSE_NETWORK_FAULTS`.
+/// Number of faults without `LEADPULSE_NETWORK_FAULTS`.
 const FAULTS: usize = 6;
 /// Requests that faults meet, those of transactions several times.
 const REQUESTS: [Api; 16] = [
@@ -88,7 +89,7 @@ fn survives_a_failing_network(faults: usize, seed: u64) {
     load.finish();
 }
 
-/// What the proxy did, without what it let pass.
+/// The events of the proxy, except for requests and answers that passed.
 fn applied(seen: &[Seen]) -> Vec<String> {
     let words = |seen: &Seen| match seen {
         Seen::Faulted(api, fault) => Some(format!("{fault:?} at {api:?}")),

@@ -1,5 +1,5 @@
-//! One process is frozen (SIGSTOP), another takes its place, the first goes on (SIGCONT): afterwards both are alive or one of them, and
-//! what is committed is exact.
+//! One process is frozen (SIGSTOP), another takes over, the first goes on (SIGCONT). Afterwards at
+//! least one of them is alive, and the committed records are exact.
 
 use std::time::Duration;
 
@@ -10,17 +10,17 @@ use super::dataset::alone;
 use super::load::Load;
 use super::process::Process;
 
-/// Changes of place without `LEADPULSE_PAUSES`.
+/// Number of pauses without `LEADPULSE_PAUSES`.
 const PAUSES: usize = 2;
-/// Epochs that prove that the deployment goes on.
+/// Number of epochs that prove that the deployment goes on.
 const GOES_ON: usize = 5;
 
-/// How far the second process gets before the first goes on.
+/// Progress of the second process before the first goes on.
 #[derive(Clone, Copy, Debug)]
 enum Second {
     /// Anywhere from its first instruction to live.
     RunsFor(Duration),
-    /// It has committed epochs of its own.
+    /// The second process has committed epochs of its own.
     Commits(usize),
 }
 
@@ -79,7 +79,7 @@ fn freeze_and_replace(pauses: usize, seed: u64) {
     load.finish();
 }
 
-/// The process that goes on alone.
+/// The one process that goes on, after the other has ended.
 fn survivor(mut first: Process, mut second: Process) -> Process {
     match (first.runs_on(), second.runs_on()) {
         (true, true) => {
@@ -92,7 +92,7 @@ fn survivor(mut first: Process, mut second: Process) -> Process {
 }
 
 #[test]
-fn a_frozen_process_that_goes_on_never_ends_both() {
+fn after_a_freeze_at_least_one_of_two_processes_lives_on() {
     let _alone = alone();
     let pauses = std::env::var("LEADPULSE_PAUSES")
         .ok()

@@ -1,4 +1,4 @@
-//! The program as a child process: its lines, its exit code, its sudden death.
+//! The program as a child process: lines, exit code, sudden death.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -6,17 +6,17 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
-/// More than any process needs, on a slow machine with the whole of the data.
+/// A limit above the need of any process, on a slow machine with all of the data.
 pub const PATIENCE: Duration = Duration::from_secs(600);
 
-/// What a process that ended left behind.
+/// Exit code and output of a process that ended.
 #[derive(Clone, Debug)]
 pub struct Ended {
-    /// Its exit code; `None` when a signal ended it.
+    /// Exit code; `None` when a signal ended the process.
     pub code: Option<i32>,
-    /// Its standard output.
+    /// Text of standard output.
     pub out: String,
-    /// Its standard error: log and errors.
+    /// Text of standard error: log and errors.
     pub err: String,
 }
 
@@ -59,15 +59,16 @@ enum Line {
     Err(String),
 }
 
-/// A process that runs. It is killed when dropped.
+/// A process that runs, and is killed when this handle is dropped.
 pub struct Process {
     child: Child,
     lines: Receiver<Line>,
     ended: Ended,
 }
 
-/// The program with arguments and environment, in the repository's root. The environment of the test does not reach its configuration.
-/// `LEADPULSE_TEST_BINARY` names another build of the program, so that the same tests judge it.
+/// The program with arguments and environment, in the repository's root. The environment of the
+/// test does not reach the program's configuration. `LEADPULSE_TEST_BINARY` names another build of
+/// the program for the same tests.
 pub fn start(args: &[&str], environment: &[(String, String)]) -> Process {
     let program = std::env::var("LEADPULSE_TEST_BINARY")
         .unwrap_or_else(|_| env!("CARGO_BIN_EXE_leadpulse").into());
@@ -138,7 +139,7 @@ impl Process {
         Some(())
     }
 
-    /// Waits until it logs these words. `false` if it ends before.
+    /// Waits until the process logs these words. False if it ends before.
     pub fn logs(&mut self, words: &str) -> bool {
         let deadline = Instant::now() + PATIENCE;
         while !self.ended.err.contains(words) {
@@ -149,7 +150,7 @@ impl Process {
         true
     }
 
-    /// Waits for its next line, but not for long. `false` when it has ended.
+    /// Waits for the next line, for a moment at most. False when the process has ended.
     pub fn runs_on(&mut self) -> bool {
         let soon = Instant::now() + Duration::from_millis(50);
         while let Ok(line) = self
@@ -161,7 +162,7 @@ impl Process {
         self.child.try_wait().unwrap().is_none()
     }
 
-    /// Waits for its end.
+    /// Waits for the end of the process.
     pub fn wait(mut self) -> Ended {
         let deadline = Instant::now() + PATIENCE;
         while self.next_line(deadline).is_some() {}
@@ -178,36 +179,36 @@ impl Process {
         assert!(sent.success());
     }
 
-    /// Lets it run for a while. `false` when it has ended.
+    /// Lets the process run for a while. False when it has ended.
     pub fn runs_for(&mut self, time: Duration) -> bool {
         let end = Instant::now() + time;
         while Instant::now() < end && self.runs_on() {}
         self.runs_on()
     }
 
-    /// Freezes it (SIGSTOP): it keeps its connections, and learns nothing of what happens meanwhile.
+    /// Freezes the process (SIGSTOP), which keeps its connections.
     pub fn pause(&self) {
         self.signal("-STOP");
     }
 
-    /// Lets it go on (SIGCONT).
+    /// Lets a frozen process go on (SIGCONT).
     pub fn resume(&self) {
         self.signal("-CONT");
     }
 
-    /// The last lines of its standard error so far.
+    /// The last lines of standard error so far.
     pub fn last_lines(&self, count: usize) -> String {
         let lines: Vec<&str> = self.ended.err.lines().collect();
         lines[lines.len().saturating_sub(count)..].join("\n")
     }
 
-    /// Asks it to stop (SIGTERM) and waits for its end.
+    /// Asks the process to stop (SIGTERM) and waits for the end.
     pub fn stop(self) -> Ended {
         self.signal("-TERM");
         self.wait()
     }
 
-    /// Ends it at once (SIGKILL): it cannot do anything about it.
+    /// Ends the process at once (SIGKILL).
     pub fn kill(mut self) -> Ended {
         self.child.kill().unwrap();
         self.wait()
@@ -216,7 +217,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Fails when it has ended, as it should have.
+        // Fails when the process has ended, as it should have.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

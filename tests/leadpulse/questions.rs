@@ -1,5 +1,6 @@
-//! The questions sales teams ask, from query to score on a simulated market: conversions of accounts, contacts and leads as conditions,
-//! named targets, filters as of the anchor, tables left out, and numbers.
+//! Questions of sales teams, from query to score on a simulated market: conversions of accounts,
+//! contacts and leads as conditions, named targets, filters as of the anchor, tables left out, and
+//! numbers.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,7 +21,7 @@ const DAY_MS: i64 = 86_400_000;
 const START_MS: i64 = 1_727_740_800_000;
 const DAYS: u32 = 480;
 
-/// Queries as they are written, with the bundle they are trained into: tasks of one bundle use the same tables.
+/// Queries with the bundle that they are trained into. Tasks of one bundle use the same tables.
 const QUERIES: [(&str, usize, &str); 10] = [
     (
         "revenue",
@@ -94,7 +95,8 @@ fn every_query_parses_plans_trains_and_scores() {
         seed: 5,
         start_ms: START_MS,
     };
-    // In so small a market leads must come to something more often and sooner than they do, or no lead is MQL three months before it wins.
+    // In so small a market leads must convert more often and sooner than in the shipped one, or no
+    // lead is MQL three months before it wins.
     let mut knobs = Knobs::default();
     knobs.leads.qualifies_per_day = [0.1; 6];
     knobs.leads.accepted_per_day = [0.05; 6];
@@ -181,7 +183,8 @@ fn every_query_parses_plans_trains_and_scores() {
                 "{task:?}"
             );
         }
-        // A lead that became a contact is asked about no more, a closed one is not open: the filter holds as of the anchor.
+        // A converted lead is no longer in the population, and a closed one is not open: filters
+        // apply as of the anchor.
         let tally = |name: &str| {
             report
                 .tasks

@@ -1,4 +1,5 @@
-//! Files replayed into topics, scored with `run --until-end`: without faults, the reference of the other scenarios.
+//! Files replayed into topics, scored with `run --until-end`: without faults, the reference of the
+//! other scenarios.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +14,7 @@ use super::script::assert_script_gives_the_same;
 pub struct Reference {
     pub scenario: Scenario,
     pub committed: Committed,
-    /// The scores at the end.
+    /// Scores at the end of the history.
     pub closing: BTreeMap<String, f64>,
     summaries: Vec<Summary>,
 }
@@ -67,7 +68,7 @@ fn is_scored_as_in_a_backtest(dataset: &'static Dataset) {
         (told(|s| s.accepted), told(|s| s.scores), told(|s| s.alerts)),
         (sum(|e| e.accepted), sum(|e| e.scores), sum(|e| e.alerts))
     );
-    // What would otherwise be proved of nothing.
+    // Without such records the test would prove nothing.
     assert!(
         epochs == committed.epochs.len() as i64 && epochs > 20 && !committed.alerts.is_empty(),
         "{summaries:?}"

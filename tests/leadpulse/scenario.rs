@@ -1,4 +1,5 @@
-//! A deployment of a dataset on real Kafka, with topics, group and transactional id of its own, and what is read back from it.
+//! A deployment of a dataset on real Kafka, with topics, group and transactional id of its own, and
+//! reads of its outputs.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use leadpulse_engine::ports::{InputPartition, NextOffset, Output, PortError, Sou
 use leadpulse_engine::{EpochRecord, Layout, OutputEncoders, ScriptRecord};
 use leadpulse_kafka::{
     FolderStore, InputTopic, Isolation, KafkaMetrics, KafkaOptions, KafkaSource, OutputTopics,
-    OwnedRecord, Reader, TopicSpec, ensure_topics, output_topics, read_all,
+    OwnedRecord, TopicReader, TopicSpec, ensure_topics, output_topics, read_all,
 };
 use leadpulse_schema::{Catalog, FolderRegistry, Frame, SchemaRef};
 use serde::Deserialize;
@@ -27,12 +28,12 @@ pub const OUTPUTS: [Output; 6] = Output::ALL;
 pub struct Scenario {
     pub dataset: &'static Dataset,
     pub catalog: Arc<Catalog>,
-    /// Connection, ids and output topics, as the program is told.
+    /// Connection, ids and output topics, as the program gets them.
     pub options: KafkaOptions,
     /// Input topics.
     pub inputs: Vec<InputTopic>,
     config: PathBuf,
-    /// As in the file.
+    /// Settings of the configuration file.
     pub configured: toml::Table,
     environment: Vec<(String, String)>,
     pub metrics: Arc<KafkaMetrics>,
@@ -40,7 +41,7 @@ pub struct Scenario {
     _dir: Arc<tempfile::TempDir>,
 }
 
-/// What `run` prints at its end.
+/// The summary that `run` prints at the end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
     pub epochs: i64,
@@ -53,7 +54,7 @@ pub struct Summary {
     pub alerts: i64,
 }
 
-/// Whether an entity belongs to the population.
+/// Membership of an entity in the population.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
@@ -61,7 +62,7 @@ pub enum Status {
     Ineligible,
 }
 
-/// What made an entity be scored.
+/// The reason for which an entity was scored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {
@@ -72,7 +73,7 @@ pub enum Cause {
     Closing,
 }
 
-/// What the tests look at of a score record.
+/// The fields of a score record that tests read.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Score {
     pub task: String,
@@ -86,7 +87,7 @@ pub struct Score {
     pub cause: Cause,
 }
 
-/// What the tests look at of an alert record.
+/// The fields of an alert record that tests read.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Alert {
     pub alert_id: String,
@@ -122,7 +123,7 @@ impl Scenario {
         Self::with_config(dataset, name, dataset.config.clone())
     }
 
-    /// As [`Self::new`], with another configuration than the dataset's.
+    /// Like [`Self::new`], with another configuration than the dataset's.
     pub fn with_config(dataset: &'static Dataset, name: &str, config: toml::Table) -> Option<Self> {
         Some(Self::on(&kafka()?.servers, dataset, name, config))
     }
@@ -192,7 +193,7 @@ impl Scenario {
         other
     }
 
-    /// Names of its own for everything it writes, told through the environment.
+    /// Environment with names of its own for all topics and ids.
     fn name_outputs(&mut self, prefix: &str) {
         self.options.group_id = prefix.into();
         self.options.transactional_id = format!("{prefix}.0");
@@ -222,7 +223,8 @@ impl Scenario {
         self.set("ENGINE__MAX_RECORDS", &self.dataset.max_records.to_string());
     }
 
-    /// Sends the program's requests through the proxy from now on; what the proxy does to them.
+    /// Sends the program's requests through the proxy from now on. Returns the proxy's view of the
+    /// program.
     pub fn through(&mut self, proxy: &Proxy) -> Arc<Client> {
         let id = self.options.group_id.clone();
         let kafka = self
@@ -283,7 +285,8 @@ impl Scenario {
         )
     }
 
-    /// Produces a folder's files of some tables (none named: of all). How many records.
+    /// Produces a folder's files of some tables; of all tables if none is named. Returns the number
+    /// of records.
     pub fn replay(&self, data: &Path, only: &[&str]) -> i64 {
         let tables = only.join(",");
         let mut args = vec!["--data", arg(data)];
@@ -301,12 +304,12 @@ impl Scenario {
         )
     }
 
-    /// Processes what the topics hold, and closes.
+    /// Processes all records of the topics, and closes.
     pub fn run_to_end(&self) -> Summary {
         Summary::of(&self.run(&["--until-end"]).wait().done())
     }
 
-    /// The input partitions, where they start and where they end.
+    /// The input partitions with their starts and ends.
     pub fn input_log(&self) -> (Vec<InputPartition>, Vec<NextOffset>, Vec<NextOffset>) {
         let mut source = answered(|| KafkaSource::open(&self.options, &self.inputs, &self.metrics));
         (
@@ -319,7 +322,7 @@ impl Scenario {
         )
     }
 
-    /// What a `read_committed` reader finds in an output topic.
+    /// The records that a `read_committed` reader finds in an output topic.
     pub fn committed(&self, output: Output) -> Vec<OwnedRecord> {
         self.read_topic(self.options.outputs.name(output))
     }
@@ -382,15 +385,15 @@ impl Scenario {
             let frame = Frame::parse(&value, std::iter::empty()).unwrap();
             assert_eq!(frame.schema, id);
             let mut body = frame.body;
-            // By way of JSON: Avro's own deserializer cannot leave out an enum.
+            // Through JSON, because Avro's own deserializer cannot leave out an enum.
             serde_json::from_value(Json::try_from(reader.read_value(&mut body).unwrap()).unwrap())
                 .unwrap()
         };
         self.committed(output).into_iter().map(decode).collect()
     }
 
-    /// Waits while a process runs until the committed epochs, followed from the first, satisfy a condition. `false` when the process
-    /// ended before. The output topics exist.
+    /// Waits while a process runs until the committed epochs satisfy a condition. False when the
+    /// process ended before. The output topics must exist.
     pub fn await_epochs(
         &self,
         process: &mut Process,
@@ -398,8 +401,9 @@ impl Scenario {
     ) -> bool {
         let (encoders, _) = self.encoders();
         let epochs = self.options.outputs.name(Output::Epochs);
-        let mut reader =
-            answered(|| Reader::open(&self.options, epochs, Isolation::Committed, &self.metrics));
+        let mut reader = answered(|| {
+            TopicReader::open(&self.options, epochs, Isolation::Committed, &self.metrics)
+        });
         let (mut found, started) = (Vec::new(), Instant::now());
         loop {
             let runs = process.runs_on();
@@ -435,7 +439,7 @@ fn epochs_of(encoders: &OutputEncoders, records: &[OwnedRecord]) -> Vec<EpochRec
 }
 
 impl Summary {
-    /// Of what `run` printed.
+    /// Parses the output of `run`.
     #[track_caller]
     pub fn of(ended: &Ended) -> Self {
         let [epochs, replayed] = numbers(ended.line("epochs"))[..] else {

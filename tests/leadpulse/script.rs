@@ -1,4 +1,5 @@
-//! The committed epoch records and the input topics are a script: a fresh machine in this process, fed with them, gives the same bytes.
+//! The committed epoch records and the input topics are a script: a fresh machine that follows them
+//! gives the same bytes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use leadpulse_schema::Catalog;
 
 use super::scenario::{OUTPUTS, Scenario};
 
-/// What a reader of a topic sees of a record: key, value, headers, timestamp.
+/// The parts of a record that readers of a topic see: key, value, headers, timestamp.
 type Seen = (
     Option<Vec<u8>>,
     Option<Vec<u8>>,
@@ -44,7 +45,7 @@ pub fn assert_script_gives_the_same(scenario: &Scenario, epochs: &[EpochRecord])
     let mut owner: Option<&str> = None;
     for epoch in epochs {
         let mut batch = RecordBatch::default();
-        // Not the order the engine polled them in: nothing may depend on it.
+        // Another order than that of the engine's polls: no output may depend on it.
         for (index, interval) in epoch.partitions.iter().enumerate().rev() {
             let place = &partitions[index];
             let Some(records) = input.get(&(place.topic.clone(), place.partition)) else {

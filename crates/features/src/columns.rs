@@ -2,18 +2,18 @@
 
 use crate::batch::Absent;
 
-/// Ages are put on a log scale that ends here, days.
+/// End of the log scale of ages, days.
 const OLDEST_DAYS: f64 = 3650.0;
 
 /// A column before groups have numbers.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Named {
+pub(crate) struct UnplacedColumn {
     pub name: String,
     pub group: String,
     pub absent: Absent,
 }
 
-/// Days between two moments.
+/// Days from one moment to another; negative if the second is earlier.
 pub(crate) fn days(from_ms: i64, to_ms: i64) -> f64 {
     to_ms.saturating_sub(from_ms) as f64 / 86_400_000.0
 }
@@ -25,18 +25,18 @@ pub(crate) fn recency(newest_ms: Option<i64>, as_of_ms: i64) -> f32 {
     })
 }
 
-/// ln(1 + n)
+/// `ln(1 + n)`.
 pub(crate) fn log_count(n: usize) -> f32 {
     (n as f32).ln_1p()
 }
 
-/// sin and cos of a phase in turns.
+/// Appends sine and cosine of a phase in turns.
 pub(crate) fn cycle(turns: f64, out: &mut Vec<f32>) {
     let angle = turns * std::f64::consts::TAU;
     out.extend([angle.sin() as f32, angle.cos() as f32]);
 }
 
-/// Season of the year: two harmonics.
+/// Appends the season of the year as two harmonics, so that December is next to January.
 pub(crate) fn season(as_of_ms: i64, out: &mut Vec<f32>) {
     let year = days(0, as_of_ms) / 365.2425;
     cycle(year, out);

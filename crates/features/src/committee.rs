@@ -1,4 +1,5 @@
-//! Who takes part: members that are there, how many of them are active, how diverse they are, how high they reach.
+//! The committee: the number of members, of active ones, of distinct values among them, and the
+//! highest value of each ordinal.
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -6,20 +7,21 @@ use leadpulse_graph::{Cell, EntityId, Node};
 use leadpulse_schema::{Catalog, DataType, Feature, Field, FieldId, Table, TableId};
 
 use crate::batch::Absent;
-use crate::columns::{Named, days, log_count};
+use crate::columns::{UnplacedColumn, days, log_count};
 use crate::groups;
 
-/// A member counts as active if it had an event within these days.
+/// Windows of activity, days: a member with an event within one counts as active.
 const ACTIVE_DAYS: [f64; 2] = [14.0, 45.0];
 
-/// Whether a member is someone: known, and not absorbed by another row of the same person.
+/// True for a member that counts: known, and not absorbed by another row of the same person.
 pub(crate) fn is_present(node: &Node) -> bool {
     node.is_known() && !node.absorbed
 }
 
-/// When the people of a cell were last active. An absorbed row keeps the events that its survivor's table cannot carry.
+/// The newest activity of the people in a cell. An absorbed row keeps the events that its
+/// survivor's table cannot carry, so those rows count for the survivor.
 pub(crate) struct Activity {
-    /// Survivor → newest event on a row it absorbed.
+    /// Survivor → newest event on an absorbed row, milliseconds.
     absorbed: FxHashMap<EntityId, i64>,
 }
 
@@ -39,19 +41,21 @@ impl Activity {
         }
         Self { absorbed }
     }
-    /// The newest event of someone, milliseconds.
+
+    /// The newest event of a member and of the rows it absorbed, milliseconds.
     pub(crate) fn newest_ms(&self, node: &Node) -> Option<i64> {
         node.newest_event_ms()
             .max(self.absorbed.get(&node.entity).copied())
     }
-    /// Whether someone had an event within these days.
+
+    /// True if a member had an event within `within_days`.
     pub(crate) fn is_active(&self, node: &Node, within_days: f64, as_of_ms: i64) -> bool {
         self.newest_ms(node)
             .is_some_and(|t| days(t, as_of_ms) <= within_days)
     }
 }
 
-/// Fields that tell members apart.
+/// Category fields with one value a row: those that tell members apart.
 pub(crate) fn distinguishing(table: &Table) -> impl Iterator<Item = &Field> {
     table
         .fields
@@ -59,7 +63,7 @@ pub(crate) fn distinguishing(table: &Table) -> impl Iterator<Item = &Field> {
         .filter(|f| f.feature == Feature::Category && f.data_type != DataType::TextList)
 }
 
-/// Where a value stands among the declared values of an ordinal field.
+/// The position of a value among the declared values of an ordinal field.
 pub(crate) fn rank(field: &Field, value: &str) -> Option<usize> {
     field.values.iter().position(|v| v == value)
 }
@@ -70,24 +74,24 @@ struct Ordinal {
     values: Vec<String>,
 }
 
-/// The members of one table.
+/// The committee columns of one member table.
 #[derive(Clone, Debug)]
 pub(crate) struct CommitteeBlock {
     table: TableId,
     /// Category fields whose distinct values among active members are counted.
     fields: Vec<FieldId>,
-    /// Fields whose highest value among active members is told.
+    /// Fields whose highest value among active members has a column.
     ordinals: Vec<Ordinal>,
 }
 
 impl CommitteeBlock {
     /// The block of a member table, with its columns.
-    pub(crate) fn new(catalog: &Catalog, table: &Table, columns: &mut Vec<Named>) -> Self {
+    pub(crate) fn new(catalog: &Catalog, table: &Table, columns: &mut Vec<UnplacedColumn>) -> Self {
         let fields: Vec<&Field> = distinguishing(table).collect();
         let ordinals: Vec<&Field> = fields.iter().copied().filter(|f| f.ordinal).collect();
         let group = groups::of_members(catalog, table);
         let mut name = |what: String| {
-            columns.push(Named {
+            columns.push(UnplacedColumn {
                 name: format!("{}/{what}", table.name),
                 group: group.clone(),
                 absent: Absent::Zero,
@@ -116,7 +120,7 @@ impl CommitteeBlock {
         }
     }
 
-    /// Writes the block's numbers.
+    /// Appends the block's numbers.
     pub(crate) fn write(
         &self,
         cell: &Cell,

@@ -1,36 +1,38 @@
-//! The columns of one event table on one entity: decayed sums and shares, last values, rhythm, acceleration.
+//! The columns of one event table on one entity: decayed sums and shares, last values, rhythm,
+//! acceleration.
 
 use leadpulse_graph::{Bank, EventLayout, EventState, GraphOptions, SlotKind, signed_log1p};
 use leadpulse_schema::Table;
 
 use crate::batch::Absent;
-use crate::columns::{Named, days, recency};
+use crate::columns::{UnplacedColumn, days, recency};
 use crate::groups;
 
-/// Added to rates before their ratio is taken, events a day: a habit of less than one in seven weeks is none.
+/// Rate added to both rates before their ratio is taken, events a day: less than one event in seven
+/// weeks is no habit.
 const QUIET_RATE: f64 = 0.02;
 
-/// One event table on one entity table.
+/// The columns of one event table on one entity table.
 #[derive(Clone, Debug)]
 pub(crate) struct EventBlock {
-    /// Position of its state among the entity's.
+    /// Position of the table's state among the event states of the entity.
     position: usize,
     layout: EventLayout,
     half_lives_days: Vec<f64>,
 }
 
 impl EventBlock {
-    /// The block of an event table on its owner, with its columns.
+    /// The block of an event table on its owner. Appends the columns.
     pub(crate) fn new(
         events: &Table,
         position: usize,
         layout: &EventLayout,
         options: &GraphOptions,
-        columns: &mut Vec<Named>,
+        columns: &mut Vec<UnplacedColumn>,
     ) -> Self {
         let halves = &options.half_lives_days;
         let mut name = |group: &str, name: String| {
-            columns.push(Named {
+            columns.push(UnplacedColumn {
                 name,
                 group: group.to_owned(),
                 absent: Absent::Zero,
@@ -88,7 +90,7 @@ impl EventBlock {
         }
     }
 
-    /// Writes the block's numbers.
+    /// Appends the block's numbers.
     pub(crate) fn write(
         &self,
         states: &[EventState],
@@ -151,7 +153,8 @@ impl EventBlock {
     }
 }
 
-/// Events a day that a decayed count stands for, were they regular.
+/// Events a day that a decayed count stands for, if the events were regular: count · ln 2 /
+/// half-life.
 pub(crate) fn rate_per_day(count: f64, half_life_days: f64) -> f64 {
     count.max(0.0) * std::f64::consts::LN_2 / half_life_days
 }
@@ -172,7 +175,8 @@ const RHYTHM: [&str; 12] = [
     "overdue",
 ];
 
-/// Total, recency, age, active days, gaps between them, k-th last active day, and how overdue the next one is.
+/// Appends total, recency, age, active days, gaps between them, the k-th last active days, and the
+/// time since the newest event relative to the mean gap.
 fn rhythm(state: &EventState, as_of_ms: i64, out: &mut Vec<f32>) {
     let since = |t: i64| days(t, as_of_ms).max(0.0);
     out.push((state.total as f64).ln_1p() as f32);

@@ -1,7 +1,8 @@
-//! Why in words: for each explanation group what is there to be seen, from state alone.
+//! Evidence: sentences that support each explanation group, composed from graph state, never from
+//! the model.
 //!
-//! Composed from the catalog's names; the groups are those of the columns. A line has a rank: the most telling come first, and a group
-//! shows few.
+//! The sentences use the catalog's names, and the groups are those of the columns. Each line has a
+//! rank: the most telling lines come first, and a group shows few.
 
 mod account;
 mod activity;
@@ -19,23 +20,23 @@ use crate::groups;
 use crate::plan::FeaturePlan;
 use crate::words;
 
-/// Lines of a group.
+/// Most lines of a group.
 const LINES: usize = 4;
-/// Event ids of a group.
+/// Most event ids of a group.
 const IDS: usize = 8;
 
-/// What is there to be seen of one explanation group.
+/// The evidence of one explanation group.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Evidence {
-    /// In a few words, e.g. `2 contacts: VP + C-Level`. None: there is nothing.
+    /// A few words, e.g. `2 contacts: VP + C-Level`; `None` without evidence.
     pub value: Option<String>,
-    /// At most four lines, the most telling first.
+    /// At most four lines in words, the most telling first.
     pub words: Vec<String>,
-    /// Ids of the newest events behind it, newest first, at most eight.
+    /// Ids of the newest events behind the lines, newest first, at most eight.
     pub event_ids: Vec<String>,
 }
 
-/// How telling a line is: less comes first.
+/// Order of the lines of a group, the most telling kind first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Rank {
     Headline,
@@ -48,22 +49,23 @@ pub(crate) enum Rank {
     Others,
 }
 
-/// What was found, by group.
-pub(crate) struct Found<'a> {
+/// The findings of all groups.
+pub(crate) struct EvidenceDraft<'a> {
     by_code: FxHashMap<&'a str, usize>,
-    groups: Vec<Findings>,
+    groups: Vec<GroupFindings>,
 }
 
+/// The findings of one group.
 #[derive(Clone, Debug, Default)]
-struct Findings {
+struct GroupFindings {
     lines: Vec<(Rank, String)>,
     value: Option<String>,
-    /// Kinds of events seen: newest time, name.
+    /// Newest time (milliseconds) and name of each kind of event seen.
     kinds: Vec<(i64, String)>,
     ids: Vec<(i64, String)>,
 }
 
-impl<'a> Found<'a> {
+impl<'a> EvidenceDraft<'a> {
     fn new(groups: &'a [Group]) -> Self {
         Self {
             by_code: groups
@@ -71,25 +73,29 @@ impl<'a> Found<'a> {
                 .enumerate()
                 .map(|(i, g)| (g.code.as_str(), i))
                 .collect(),
-            groups: vec![Findings::default(); groups.len()],
+            groups: vec![GroupFindings::default(); groups.len()],
         }
     }
-    fn of(&mut self, group: &str) -> Option<&mut Findings> {
+
+    fn of(&mut self, group: &str) -> Option<&mut GroupFindings> {
         self.by_code.get(group).map(|at| &mut self.groups[*at])
     }
-    /// A line.
+
+    /// Adds a line to a group. A group without columns is ignored.
     pub(crate) fn line(&mut self, group: &str, rank: Rank, text: String) {
         if let Some(found) = self.of(group) {
             found.lines.push((rank, text));
         }
     }
-    /// What stands for the group, unless something does already.
+
+    /// Sets the few words of a group, unless they are set already.
     pub(crate) fn value(&mut self, group: &str, text: String) {
         if let Some(found) = self.of(group) {
             found.value.get_or_insert(text);
         }
     }
-    /// A kind of event, with a line about it.
+
+    /// Adds a line about a kind of event.
     pub(crate) fn kind(
         &mut self,
         group: &str,
@@ -105,18 +111,20 @@ impl<'a> Found<'a> {
             found.lines.push((rank, text));
         }
     }
-    /// An event behind it.
+
+    /// Adds an event to those behind a group.
     pub(crate) fn event(&mut self, group: &str, time_ms: i64, id: &str) {
         if let Some(found) = self.of(group) {
             found.ids.push((time_ms, id.to_owned()));
         }
     }
+
     fn finish(self) -> Vec<Evidence> {
-        self.groups.into_iter().map(Findings::finish).collect()
+        self.groups.into_iter().map(GroupFindings::finish).collect()
     }
 }
 
-impl Findings {
+impl GroupFindings {
     fn finish(mut self) -> Evidence {
         self.lines.sort_by_key(|(rank, _)| *rank);
         let mut words: Vec<String> = Vec::new();
@@ -154,7 +162,7 @@ impl Findings {
     }
 }
 
-/// What is looked at.
+/// The subject of an explanation: a cell, its root, and the member to explain.
 pub(crate) struct Scene<'a> {
     pub graph: &'a Graph,
     pub catalog: &'a Catalog,
@@ -163,23 +171,26 @@ pub(crate) struct Scene<'a> {
     pub as_of_ms: i64,
     /// The root's node, if the cell has one.
     pub root: Option<&'a Node>,
-    /// The member asked about; none for the root.
+    /// The member to explain; `None` for the root.
     pub member: Option<&'a Node>,
 }
 
 impl<'a> Scene<'a> {
-    /// Members that are someone.
+    /// Members of a table that count: see [`is_present`].
     pub(crate) fn members(&self, table: TableId) -> impl Iterator<Item = &'a Node> {
         let cell = self.cell;
         cell.nodes
             .iter()
             .filter(move |n| n.table == table && is_present(n))
     }
-    /// How long ago.
+
+    /// The distance of a moment from `as_of`, in words.
     pub(crate) fn ago(&self, time_ms: i64) -> String {
         words::ago(time_ms, self.as_of_ms)
     }
-    /// What people call an entity of any cell: its label for a root, else its key, unless that is an address.
+
+    /// The name of an entity of any cell: the label of a root, else the key, unless the key is an
+    /// address.
     pub(crate) fn called(&self, entity: EntityId) -> String {
         let entity = self.graph.survivor(entity);
         let directory = self.graph.directory();
@@ -201,8 +212,9 @@ impl<'a> Scene<'a> {
 }
 
 impl FeaturePlan {
-    /// For each explanation group of the layout, in order, what is there to be seen of it: about `entity`, the root or a member of the
-    /// cell `at`. From state as of now; `as_of_ms` is the moment it is told.
+    /// The evidence for each explanation group of the layout, in order. `entity` is the root or a
+    /// member of the cell `at`. The state is the newest one; ages in words are relative to
+    /// `as_of_ms`.
     pub fn evidence(
         &self,
         graph: &Graph,
@@ -226,7 +238,7 @@ impl FeaturePlan {
             root,
             member,
         };
-        let mut found = Found::new(&self.layout().groups);
+        let mut found = EvidenceDraft::new(&self.layout().groups);
         account::committee(&scene, &mut found);
         account::open(&scene, &mut found);
         account::outcomes(&scene, &mut found);

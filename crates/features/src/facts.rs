@@ -1,4 +1,5 @@
-//! What people are told about a cell: who is active, what is open, what happened last. From state, never from a model.
+//! Facts about a cell for people: active members, open deals, the newest events. From state, never
+//! from a model.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,89 +11,91 @@ use leadpulse_schema::{Catalog, Feature, Field, Role, Table, Value};
 use crate::committee::{Activity, distinguishing, is_present, rank};
 use crate::groups::is_person;
 
-/// A member counts as active if it had an event within these days.
+/// Window of activity, days: a member with an event within it counts as active.
 pub(crate) const ACTIVE_DAYS: i64 = 14;
-/// At most so many active members are listed.
+/// Most active members that are listed.
 const LISTED_MEMBERS: usize = 10;
-/// At most so many distinct values of a field are listed.
+/// Most distinct values of a field that are listed.
 const LISTED_VALUES: usize = 24;
-/// At most so many open members are listed.
+/// Most open members that are listed.
 const LISTED_OPEN: usize = 8;
-/// At most so many events are listed.
+/// Most events that are listed.
 const LISTED_EVENTS: usize = 8;
 
 /// An active person.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct MemberFact {
-    /// Its table.
+    /// Name of the person's table.
     pub table: String,
-    /// Its key.
+    /// Key of the row.
     pub key: String,
-    /// Text fields of its current version that are features or labels: field → value.
+    /// Text fields of the current version that are features or labels: field → value.
     pub values: BTreeMap<String, String>,
-    /// Its newest event, milliseconds.
+    /// Time of the newest event, milliseconds.
     pub last_event_ms: i64,
     /// Days (UTC) with an event among the last 14.
     pub active_days: usize,
 }
 
-/// Who was active in the last 14 days, each person once however many rows are about them.
+/// The people who were active in the last 14 days. A person with several rows counts once.
 ///
-/// People are the members of tables with e-mail addresses; in a catalog without any, all members but those that are won or lost.
+/// People are the members of tables with e-mail addresses. In a catalog without addresses all
+/// members are people, except those of tables with outcomes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct CommitteeFact {
-    /// How many.
+    /// Number of active people.
     pub active: usize,
-    /// Category field → distinct values among them, at most 24: ascending if ordinal, else by name.
+    /// Category field → distinct values among active people, at most 24: ascending if ordinal, else
+    /// by name.
     pub by_field: BTreeMap<String, Vec<String>>,
-    /// Ordinal field → the highest value among them.
+    /// Ordinal field → the highest value among active people.
     pub highest: BTreeMap<String, String>,
-    /// The most recently active, at most 10.
+    /// The most recently active people, at most 10.
     pub members: Vec<MemberFact>,
 }
 
 /// A member of a table with outcomes that is neither won nor lost.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct OpenFact {
-    /// Its table.
+    /// Name of the member's table.
     pub table: String,
-    /// Its key.
+    /// Key of the row.
     pub key: String,
-    /// Its fields as text, but for references and addresses; times are milliseconds.
+    /// Fields as text, without references and addresses; times are milliseconds.
     pub values: BTreeMap<String, String>,
 }
 
 /// A recent event.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct EventFact {
-    /// When it happened, milliseconds.
+    /// Event time, milliseconds.
     pub time_ms: i64,
-    /// Its id.
+    /// Event id.
     pub id: String,
-    /// Its table.
+    /// Name of the event table.
     pub table: String,
-    /// Its kind (its first category), if any.
+    /// Kind: the value of the first category field; empty without one.
     pub kind: String,
-    /// Table of the entity it hangs on.
+    /// Name of the owner's table. The owner is the entity that the event belongs to.
     pub owner_table: String,
-    /// Whether that entity is a person.
+    /// True if the owner is a person.
     pub by_person: bool,
-    /// Key of the entity it hangs on.
+    /// Key of the owner.
     pub owner: String,
 }
 
-/// What is known about a cell at a moment.
+/// The facts about a cell at a moment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Facts {
     /// Key of the root, if the cell has one.
     pub root: Option<String>,
-    /// What people call it: the root's label field.
+    /// Name for people: the root's label field.
     pub name: Option<String>,
-    /// Fields of the root's current version, as text. References and keys included.
+    /// Fields of the root's current version as text, references and keys included.
     pub values: BTreeMap<String, String>,
-    /// Who is active.
+    /// The active people.
     pub committee: CommitteeFact,
-    /// What may still be won: the most recently touched first, at most 8.
+    /// Members that may still be won, the most recently touched first, at most 8.
     pub open: Vec<OpenFact>,
     /// The newest events in the cell, newest first, at most 8.
     pub events: Vec<EventFact>,
@@ -133,7 +136,7 @@ fn active_days(node: &Node, as_of_ms: i64) -> usize {
     days.len()
 }
 
-/// Nodes by their newest event, newest first.
+/// Nodes in order of their newest event, newest first; ties in order of keys.
 pub(crate) fn by_activity<'a>(
     graph: &Graph,
     nodes: impl Iterator<Item = &'a Node>,
@@ -148,7 +151,7 @@ pub(crate) fn by_activity<'a>(
     nodes
 }
 
-/// The people of a cell that were active lately, newest first.
+/// The people of a cell with an event within [`ACTIVE_DAYS`], newest first.
 pub(crate) fn active_people<'a>(graph: &Graph, cell: &'a Cell, as_of_ms: i64) -> Vec<&'a Node> {
     let catalog = graph.catalog();
     let people: Vec<_> = catalog
@@ -165,7 +168,8 @@ pub(crate) fn active_people<'a>(graph: &Graph, cell: &'a Cell, as_of_ms: i64) ->
     by_activity(graph, cell.nodes.iter().filter(is_one))
 }
 
-/// Members of tables with outcomes whose value is neither won nor lost, the most recently touched first.
+/// Members of tables with outcomes whose value is neither won nor lost, the most recently touched
+/// first.
 pub(crate) fn open_members<'a>(graph: &Graph, cell: &'a Cell) -> Vec<&'a Node> {
     let catalog = graph.catalog();
     let is_open = |n: &&Node| {
@@ -192,11 +196,12 @@ pub(crate) struct Distinct<'a> {
 }
 
 impl<'a> Distinct<'a> {
-    /// The values.
+    /// The values in order: ascending if ordinal, else by name.
     pub(crate) fn values(&self) -> impl Iterator<Item = &'a str> {
         self.values.iter().map(|(_, value)| *value)
     }
-    /// The highest value of an ordinal field.
+
+    /// The highest declared value of an ordinal field.
     pub(crate) fn highest(&self) -> Option<&'a str> {
         self.values
             .iter()
@@ -206,7 +211,7 @@ impl<'a> Distinct<'a> {
     }
 }
 
-/// The place of values that an ordinal field does not declare.
+/// Rank of values that an ordinal field does not declare.
 const UNRANKED: usize = usize::MAX;
 
 /// Distinct values of the category fields of some members, by field name.

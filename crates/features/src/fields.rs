@@ -6,13 +6,23 @@ use leadpulse_graph::{Node, signed_log1p};
 use leadpulse_schema::{DataType, Feature, Field, FieldId, Table, Value};
 
 use crate::batch::Absent;
-use crate::columns::{Named, cycle, days};
+use crate::columns::{UnplacedColumn, cycle, days};
 use crate::groups;
 
-/// Buckets of hashed words per text field.
+/// Number of buckets for the hashed words of a text field.
 const TEXT_BUCKETS: usize = 16;
 
-/// One field, with as many numbers as it names columns.
+/// Names of the columns of a time.
+const TIME_SUFFIXES: [&str; 6] = [
+    "/age",
+    "/missing",
+    "/hour_sin",
+    "/hour_cos",
+    "/weekday_sin",
+    "/weekday_cos",
+];
+
+/// The columns of one field. A block writes as many numbers as it has columns.
 #[derive(Clone, Debug)]
 pub(crate) enum FieldBlock {
     Number {
@@ -35,91 +45,89 @@ pub(crate) enum FieldBlock {
     },
 }
 
-/// Whether a field is read as a time: as its feature, or because it is the table's time.
+/// True for a field that is encoded as a time: by feature, or because it is the table's time.
 pub(crate) fn is_time(table: &Table, field: &Field) -> bool {
     field.feature == Feature::Time || Some(field.id) == table.time
 }
 
 impl FieldBlock {
-    /// The blocks of an entity table's own fields, with their columns.
+    /// The blocks of an entity table's own fields. Appends their columns.
     pub(crate) fn of_table(
         table: &Table,
         vocabulary: impl Fn(&str) -> Vec<String>,
-        columns: &mut Vec<Named>,
+        columns: &mut Vec<UnplacedColumn>,
     ) -> Vec<FieldBlock> {
         let mut blocks = Vec::new();
         for field in &table.fields {
-            let path = format!("{}.{}", table.name, field.name);
-            let group = groups::of_field(field);
-            let mut name = |suffix: &str, group: &str| {
-                columns.push(Named {
-                    name: format!("{path}{suffix}"),
-                    group: group.to_owned(),
-                    absent: Absent::Mean,
-                });
-            };
-            if is_time(table, field) {
-                for suffix in [
-                    "/age",
-                    "/missing",
-                    "/hour_sin",
-                    "/hour_cos",
-                    "/weekday_sin",
-                    "/weekday_cos",
-                ] {
-                    name(suffix, &group);
-                }
-                blocks.push(FieldBlock::Time { field: field.id });
-                continue;
-            }
-            match field.feature {
-                Feature::None | Feature::Time => {}
-                Feature::Number => {
-                    name("/value", &group);
-                    name("/missing", &group);
-                    blocks.push(FieldBlock::Number { field: field.id });
-                }
-                Feature::Category | Feature::Set => {
-                    let values = vocabulary(&path);
-                    for value in &values {
-                        name(&format!("={value}"), &groups::of_field_value(field, value));
-                    }
-                    name("/other", &group);
-                    name("/missing", &group);
-                    let values = values
-                        .into_iter()
-                        .enumerate()
-                        .map(|(i, v)| (v, i))
-                        .collect();
-                    blocks.push(match field.data_type {
-                        DataType::TextList => FieldBlock::Set {
-                            field: field.id,
-                            values,
-                        },
-                        _ => {
-                            if field.ordinal {
-                                name("/rank", &group);
-                            }
-                            FieldBlock::Category {
-                                field: field.id,
-                                values,
-                                has_rank: field.ordinal,
-                            }
-                        }
-                    });
-                }
-                Feature::Text => {
-                    for bucket in 0..TEXT_BUCKETS {
-                        name(&format!("/words{bucket}"), &group);
-                    }
-                    blocks.push(FieldBlock::Text { field: field.id });
-                }
-            }
+            blocks.extend(Self::of_field(table, field, &vocabulary, columns));
         }
         blocks
     }
 
-    /// Writes the block's numbers.
+    /// The block of a field; `None` for a field without feature.
+    fn of_field(
+        table: &Table,
+        field: &Field,
+        vocabulary: impl Fn(&str) -> Vec<String>,
+        columns: &mut Vec<UnplacedColumn>,
+    ) -> Option<FieldBlock> {
+        let path = format!("{}.{}", table.name, field.name);
+        let group = groups::of_field(field);
+        let mut name = |suffix: &str, group: &str| {
+            columns.push(UnplacedColumn {
+                name: format!("{path}{suffix}"),
+                group: group.to_owned(),
+                absent: Absent::Mean,
+            });
+        };
+        if is_time(table, field) {
+            TIME_SUFFIXES.iter().for_each(|suffix| name(suffix, &group));
+            return Some(FieldBlock::Time { field: field.id });
+        }
+        match field.feature {
+            Feature::None | Feature::Time => None,
+            Feature::Number => {
+                name("/value", &group);
+                name("/missing", &group);
+                Some(FieldBlock::Number { field: field.id })
+            }
+            Feature::Category | Feature::Set => {
+                let values = vocabulary(&path);
+                for value in &values {
+                    name(&format!("={value}"), &groups::of_field_value(field, value));
+                }
+                name("/other", &group);
+                name("/missing", &group);
+                let values = values
+                    .into_iter()
+                    .enumerate()
+                    .map(|(i, v)| (v, i))
+                    .collect();
+                if field.data_type == DataType::TextList {
+                    return Some(FieldBlock::Set {
+                        field: field.id,
+                        values,
+                    });
+                }
+                if field.ordinal {
+                    name("/rank", &group);
+                }
+                Some(FieldBlock::Category {
+                    field: field.id,
+                    values,
+                    has_rank: field.ordinal,
+                })
+            }
+            Feature::Text => {
+                for bucket in 0..TEXT_BUCKETS {
+                    name(&format!("/words{bucket}"), &group);
+                }
+                Some(FieldBlock::Text { field: field.id })
+            }
+        }
+    }
+
+    /// Appends the block's numbers.
     pub(crate) fn write(&self, node: &Node, as_of_ms: i64, out: &mut Vec<f32>) {
         let start = out.len();
         match self {

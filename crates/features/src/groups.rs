@@ -1,32 +1,33 @@
-//! Which explanation group a number or a word belongs to. Columns and evidence ask here, so that they never disagree.
+//! The explanation group of each number and word. Columns and evidence use the same functions, so
+//! that they never disagree.
 
 use leadpulse_schema::{
     Catalog, Feature, Field, Hub, MatchBy, OutcomeField, Relation, Role, Table, TableId,
 };
 
-/// The group of the season.
+/// Group of the season columns.
 pub(crate) const SEASON: &str = "season";
-/// Fields without a group.
+/// Group of fields that declare none.
 const PROFILE: &str = "profile";
-/// Who takes part.
+/// Group of the people in a cell.
 const COMMITTEE: &str = "committee";
-/// Hubs whose source has no group.
+/// Group of hubs whose source fields declare none.
 const PEERS: &str = "peers";
-/// Relations without a group.
+/// Group of relations that declare none.
 const RELATIONS: &str = "relations";
-/// Steps that several groups share.
+/// Group of the order of steps, where several groups share the steps.
 const ORDER: &str = "order";
 
 fn own(field: &Field) -> &str {
     field.group.as_deref().unwrap_or(PROFILE)
 }
 
-/// A field of an entity table.
+/// The group of a field of an entity table.
 pub(crate) fn of_field(field: &Field) -> String {
     own(field).to_owned()
 }
 
-/// A value of a category or set of an entity table.
+/// The group of a value of a category or set of an entity table.
 pub(crate) fn of_field_value(field: &Field, value: &str) -> String {
     field
         .groups
@@ -35,7 +36,8 @@ pub(crate) fn of_field_value(field: &Field, value: &str) -> String {
         .to_owned()
 }
 
-/// An event table: its first category with a group names it, else the table itself.
+/// The group of an event table: that of the first category field that declares one, else the
+/// table's name.
 pub(crate) fn of_events(table: &Table) -> String {
     let named = table
         .fields
@@ -45,12 +47,12 @@ pub(crate) fn of_events(table: &Table) -> String {
     named.unwrap_or(&table.name).clone()
 }
 
-/// A field of an event table.
+/// The group of a field of an event table.
 pub(crate) fn of_event_field(table: &Table, field: &Field) -> String {
     field.group.clone().unwrap_or_else(|| of_events(table))
 }
 
-/// A value of a category of an event table.
+/// The group of a value of a category of an event table.
 pub(crate) fn of_event_value(table: &Table, field: &Field, value: &str) -> String {
     field
         .groups
@@ -59,7 +61,8 @@ pub(crate) fn of_event_value(table: &Table, field: &Field, value: &str) -> Strin
         .unwrap_or_else(|| of_event_field(table, field))
 }
 
-/// The order of the steps of some event tables: the group of their staged fields if they share one.
+/// The group of the order of steps in some event tables: that of their staged fields if they share
+/// one.
 pub(crate) fn of_order<'a>(tables: impl Iterator<Item = &'a Table>) -> String {
     let groups =
         tables.filter_map(|t| Some(of_event_field(t, t.field_at(t.staged.as_ref()?.field))));
@@ -70,7 +73,7 @@ pub(crate) fn of_order<'a>(tables: impl Iterator<Item = &'a Table>) -> String {
     }
 }
 
-/// What other cells of a hub did.
+/// The group of the columns about a hub.
 pub(crate) fn of_hub(catalog: &Catalog, hub: &Hub) -> String {
     hub.sources
         .iter()
@@ -78,12 +81,12 @@ pub(crate) fn of_hub(catalog: &Catalog, hub: &Hub) -> String {
         .unwrap_or_else(|| PEERS.to_owned())
 }
 
-/// A relation.
+/// The group of a relation.
 pub(crate) fn of_relation(relation: &Relation) -> String {
     relation.group.as_deref().unwrap_or(RELATIONS).to_owned()
 }
 
-/// The outcome field of a table.
+/// The group of the outcome field of a table.
 pub(crate) fn of_outcome(table: &Table, outcome: &OutcomeField) -> String {
     let field = table.field_at(outcome.field);
     if table.role == Role::Event {
@@ -93,7 +96,7 @@ pub(crate) fn of_outcome(table: &Table, outcome: &OutcomeField) -> String {
     }
 }
 
-/// How many members of a table there are, and how diverse they are.
+/// The group of the columns about a member table as a whole: counts and distinct values.
 pub(crate) fn of_members(catalog: &Catalog, table: &Table) -> String {
     if is_person(catalog, table.id) {
         return COMMITTEE.to_owned();
@@ -106,8 +109,8 @@ pub(crate) fn of_members(catalog: &Catalog, table: &Table) -> String {
     named.unwrap_or(&table.name).clone()
 }
 
-/// Whether the rows of a member table are people. People have e-mail addresses; in a catalog without any, all members count as people
-/// but those that are won or lost.
+/// True if the rows of a member table are people. People have e-mail addresses. In a catalog
+/// without addresses all members count as people, except those of tables with outcomes.
 pub(crate) fn is_person(catalog: &Catalog, table: TableId) -> bool {
     let has_address = |t: &Table| t.fields.iter().any(|f| f.match_by == Some(MatchBy::Domain));
     let table = catalog.table_at(table);
@@ -118,7 +121,7 @@ pub(crate) fn is_person(catalog: &Catalog, table: TableId) -> bool {
     }
 }
 
-/// `high_intent_content` → `High intent content`.
+/// The name of a group for people: `high_intent_content` → `High intent content`.
 pub(crate) fn label(code: &str) -> String {
     let mut text = code.replace('_', " ");
     if let Some(first) = text.get_mut(0..1) {

@@ -1,4 +1,4 @@
-//! What the other cells of a hub did: per hub, per event table, leaving the cell's own part out.
+//! Activity of the other cells of a hub, per hub and event table. The cell's own part is left out.
 
 use rustc_hash::FxHashMap;
 
@@ -6,20 +6,20 @@ use leadpulse_graph::{Cell, EntityId, Graph, GraphOptions, SlotKind, StateLayout
 use leadpulse_schema::{Catalog, HubId, TableId};
 
 use crate::batch::Absent;
-use crate::columns::Named;
+use crate::columns::UnplacedColumn;
 use crate::groups;
 
-/// One hub sum that is read.
+/// A hub sum that becomes a column.
 #[derive(Clone, Debug)]
 struct HubSlot {
-    /// Where it is, in slots.
+    /// Position of the sum, in slots.
     slot: usize,
-    /// Where the count of its table is.
+    /// Position of the count of the same event table, in slots.
     count: usize,
     kind: SlotKind,
 }
 
-/// All hubs of a catalog.
+/// The columns of all hubs of a catalog.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct HubBlock {
     hubs: Vec<HubId>,
@@ -28,12 +28,13 @@ pub(crate) struct HubBlock {
 }
 
 impl HubBlock {
-    /// The block, with its columns: counts of each event table, values of the fields that say how things went, means of numbers.
+    /// The block of a catalog. Appends the columns: counts of each event table, values of outcome
+    /// and stage fields, means of numbers.
     pub(crate) fn new(
         catalog: &Catalog,
         state: &StateLayout,
         options: &GraphOptions,
-        columns: &mut Vec<Named>,
+        columns: &mut Vec<UnplacedColumn>,
     ) -> Self {
         let hubs: Vec<HubId> = catalog
             .hubs
@@ -85,7 +86,7 @@ impl HubBlock {
                 .into_iter()
                 .chain(names.iter().map(String::as_str))
             {
-                columns.push(Named {
+                columns.push(UnplacedColumn {
                     name: format!("{}/{what}", hub.name),
                     group: group.clone(),
                     absent: Absent::Mean,
@@ -99,7 +100,8 @@ impl HubBlock {
         }
     }
 
-    /// Writes, per hub, the mean over the cell's nodes of it of what the others that touch the node did.
+    /// Appends the block's numbers. Per hub: the activity of the other cells at a hub node,
+    /// averaged over the hub nodes that the cell touches.
     pub(crate) fn write(&self, graph: &Graph, cell: &Cell, as_of_ms: i64, out: &mut Vec<f32>) {
         if self.hubs.is_empty() {
             return;
@@ -146,7 +148,7 @@ impl HubBlock {
         }
     }
 
-    /// Columns of one hub that come from sums.
+    /// Number of columns of one hub that come from sums.
     fn width(&self) -> usize {
         self.slots
             .iter()
@@ -165,22 +167,23 @@ fn ratio(sum: f64, count: f64) -> f64 {
     if count > 1e-9 { sum / count } else { 0.0 }
 }
 
-/// How a cell sees the hubs it touches.
+/// The hubs that a cell touches, seen from the cell.
 pub(crate) struct HubView<'a> {
     graph: &'a Graph,
     own: std::borrow::Cow<'a, leadpulse_graph::HubContribution>,
-    /// By how much each hub node counts, in order of key: sums do not depend on when a key was first seen.
+    /// Weight of each hub node, in order of keys: sums do not depend on the order in which keys
+    /// were first seen.
     weights: Vec<(EntityId, f64)>,
     reads: Vec<f64>,
     own_scale: Vec<f64>,
 }
 
-/// What the others that touch a hub node did, as of the last board.
+/// Activity of the other cells at a hub node, as of the last board.
 pub(crate) struct Others<'v> {
     view: &'v HubView<'v>,
     sums: &'v [f64],
     is_own_in: bool,
-    /// How many there are: at least one.
+    /// Number of other cells, at least 1.
     pub cells: u32,
 }
 
@@ -229,7 +232,7 @@ impl<'a> HubView<'a> {
             .filter(move |(e, _)| self.graph.directory().hub(*e) == Some(hub))
     }
 
-    /// What the others that touch a node did; `None` if there are none.
+    /// The activity of the other cells at a hub node; `None` if no other cell touches the node.
     pub(crate) fn others(&self, entity: EntityId) -> Option<Others<'_>> {
         let published = self.graph.hubs().get(entity)?;
         let is_own_in = self.own.hubs.binary_search(&entity).is_ok();
@@ -244,7 +247,7 @@ impl<'a> HubView<'a> {
 }
 
 impl Others<'_> {
-    /// A decayed sum: by hub slot and half-life.
+    /// A decayed sum of the other cells, by hub slot and half-life.
     pub(crate) fn sum(&self, slot: usize, half: usize) -> f64 {
         let view = self.view;
         let at = slot * view.reads.len() + half;
@@ -257,7 +260,7 @@ impl Others<'_> {
     }
 }
 
-/// The hub slot of a value of an event table's field, or (without a field) of the table's count.
+/// The hub slots of an event table that `is_wanted` accepts.
 pub(crate) fn slot_of(
     state: &StateLayout,
     table: TableId,

@@ -1,7 +1,9 @@
 //! A cell at a moment becomes numbers, facts and evidence.
 //!
-//! Invariants: no Burn; the same code serves the live engine, training and backtest; everything encoded is finite; columns and evidence
-//! agree on what belongs to which explanation group.
+//! The [`FeaturePlan`] of a catalog encodes cells for a [`Scorer`], the port to a model.
+//!
+//! Invariants: no Burn; the same code serves the live engine, training and backtest; every encoded
+//! number is finite; columns and evidence agree on the explanation group of each field.
 
 mod batch;
 mod columns;

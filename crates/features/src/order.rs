@@ -1,6 +1,7 @@
-//! The order of steps towards a decision, over all staged event tables: stage numbers share one scale.
+//! The order of steps towards a decision, over all staged event tables: stage numbers share one
+//! scale.
 //!
-//! Steps at the same moment have no order. Steps older than the order window count no more.
+//! Steps at the same moment have no order. Steps older than the order window do not count.
 
 use smallvec::SmallVec;
 
@@ -8,37 +9,38 @@ use leadpulse_graph::{EntityId, GraphOptions, Node, StateLayout};
 use leadpulse_schema::{Catalog, TableId};
 
 use crate::batch::Absent;
-use crate::columns::{Named, recency};
+use crate::columns::{UnplacedColumn, recency};
 use crate::groups;
 
-/// Of more steps than this the newest count.
+/// Most steps that count, the newest ones.
 const STEPS: usize = 512;
 
-/// An event that is a step.
+/// An event of a staged table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Step {
-    /// When, milliseconds.
+pub(crate) struct StagedStep {
+    /// Event time, milliseconds.
     pub time_ms: i64,
-    /// How far it is on the way.
+    /// Stage number; deeper stages are larger.
     pub stage: u8,
-    /// Its event table.
+    /// Event table.
     pub table: TableId,
-    /// Who did it.
+    /// Entity that the event belongs to.
     pub owner: EntityId,
 }
 
-/// What the order of some steps amounts to.
+/// The order of some steps in numbers.
 #[derive(Clone, Debug, Default, PartialEq)]
-struct Summary {
+struct OrderSummary {
     /// Length of the longest chain of later and later stages.
     ascending: usize,
     /// Length of the longest chain of earlier and earlier stages.
     descending: usize,
     /// The deepest stage, as a position among all stages from 1; 0 without steps.
     deepest: usize,
-    /// The newest step that was deeper than the moment before.
+    /// Time of the newest step that was deeper than the moment before, milliseconds.
     last_up_ms: Option<i64>,
-    /// Per stage the newest step that followed an earlier stage (the first stage follows anything).
+    /// Per stage the time of the newest step that followed an earlier stage. The first stage
+    /// follows anything.
     reached: SmallVec<[Option<i64>; 8]>,
 }
 
@@ -49,21 +51,34 @@ pub(crate) struct OrderBlock {
     staged: Vec<(TableId, Vec<(usize, TableId)>)>,
     /// Stage numbers in use, ascending.
     stages: Vec<u8>,
-    /// The explanation group of its columns.
+    /// Explanation group of the columns.
     group: String,
     window_ms: i64,
-    /// Whether stages have columns of their own.
+    /// True if stages have columns of their own.
     per_stage: bool,
 }
 
+/// Position among the event states of an entity table, and event table, of each staged one.
+fn staged_positions(state: &StateLayout, table: TableId) -> Vec<(usize, TableId)> {
+    let layouts = state
+        .of_entity(table)
+        .iter()
+        .map(|e| &state.events[*e])
+        .enumerate();
+    layouts
+        .filter(|(_, l)| l.top_stage > 0)
+        .map(|(position, l)| (position, l.table))
+        .collect()
+}
+
 impl OrderBlock {
-    /// The steps of entities of one table.
+    /// The block of the entities of one table.
     pub(crate) fn of_table(
         catalog: &Catalog,
         state: &StateLayout,
         options: &GraphOptions,
         table: TableId,
-        columns: &mut Vec<Named>,
+        columns: &mut Vec<UnplacedColumn>,
     ) -> Option<Self> {
         Self::new(
             catalog,
@@ -76,12 +91,12 @@ impl OrderBlock {
         )
     }
 
-    /// The steps of a whole cell; none if only the root has any.
+    /// The block of a whole cell; `None` if no member table has staged events.
     pub(crate) fn of_cell(
         catalog: &Catalog,
         state: &StateLayout,
         options: &GraphOptions,
-        columns: &mut Vec<Named>,
+        columns: &mut Vec<UnplacedColumn>,
     ) -> Option<Self> {
         let root = catalog.root().id;
         let tables: Vec<TableId> = std::iter::once(root)
@@ -104,22 +119,11 @@ impl OrderBlock {
         tables: &[TableId],
         prefix: &str,
         per_stage: bool,
-        columns: &mut Vec<Named>,
+        columns: &mut Vec<UnplacedColumn>,
     ) -> Option<Self> {
-        let positions = |table: TableId| -> Vec<(usize, TableId)> {
-            let layouts = state
-                .of_entity(table)
-                .iter()
-                .map(|e| &state.events[*e])
-                .enumerate();
-            layouts
-                .filter(|(_, l)| l.top_stage > 0)
-                .map(|(position, l)| (position, l.table))
-                .collect()
-        };
         let staged: Vec<_> = tables
             .iter()
-            .map(|t| (*t, positions(*t)))
+            .map(|t| (*t, staged_positions(state, *t)))
             .filter(|(_, p)| !p.is_empty())
             .collect();
         let events = || {
@@ -139,7 +143,7 @@ impl OrderBlock {
         }
         let group = groups::of_order(events());
         let mut name = |what: String| {
-            columns.push(Named {
+            columns.push(UnplacedColumn {
                 name: format!("{prefix}order/{what}"),
                 group: group.clone(),
                 absent: Absent::Zero,
@@ -174,7 +178,7 @@ impl OrderBlock {
         &self,
         nodes: impl Iterator<Item = &'a Node>,
         as_of_ms: i64,
-    ) -> Vec<Step> {
+    ) -> Vec<StagedStep> {
         let from_ms = as_of_ms.saturating_sub(self.window_ms);
         let mut steps = Vec::new();
         for node in nodes {
@@ -184,7 +188,7 @@ impl OrderBlock {
             for (position, table) in positions {
                 let staged = &node.events[*position].staged;
                 let recent = &staged[staged.partition_point(|s| s.time_ms < from_ms)..];
-                steps.extend(recent.iter().map(|s| Step {
+                steps.extend(recent.iter().map(|s| StagedStep {
                     time_ms: s.time_ms,
                     stage: s.stage,
                     table: *table,
@@ -201,7 +205,7 @@ impl OrderBlock {
         steps
     }
 
-    /// The explanation group of its columns.
+    /// The explanation group of the columns.
     pub(crate) fn group(&self) -> &str {
         &self.group
     }
@@ -210,18 +214,19 @@ impl OrderBlock {
         self.stages.partition_point(|s| *s < stage)
     }
 
-    fn summary(&self, steps: &[Step]) -> Summary {
+    fn summary(&self, steps: &[StagedStep]) -> OrderSummary {
         let n = self.stages.len();
-        let mut summary = Summary {
+        let mut summary = OrderSummary {
             reached: smallvec::smallvec![None; n],
-            ..Summary::default()
+            ..OrderSummary::default()
         };
         let mut up: SmallVec<[usize; 16]> = smallvec::smallvec![0; n];
         let mut down = up.clone();
         let mut before = None;
         for moment in steps.chunk_by(|a, b| a.time_ms == b.time_ms) {
-            // A moment is sorted by stage. Upwards each looks only below it, so going from the deepest stage down sees no chain of
-            // this moment; and the other way round.
+            // A moment is sorted by stage. Upwards each step looks only at lower stages, so going
+            // from the deepest stage down meets no chain of this moment. Downwards it is the other
+            // way round.
             let ranks = || moment.iter().map(|s| self.rank(s.stage));
             for rank in ranks().rev() {
                 let length = 1 + up[..rank].iter().copied().max().unwrap_or(0);
@@ -246,7 +251,7 @@ impl OrderBlock {
         summary
     }
 
-    /// Writes the block's numbers.
+    /// Appends the block's numbers.
     pub(crate) fn write<'a>(
         &self,
         nodes: impl Iterator<Item = &'a Node>,
@@ -274,18 +279,19 @@ impl OrderBlock {
     }
 }
 
-/// The longest chain of strictly later stages at strictly later times (of strictly earlier stages, if `is_reverse`); of several the one
-/// that ends last, then the shortest. `steps` are sorted.
-pub(crate) fn longest_chain(steps: &[Step], is_reverse: bool) -> Vec<Step> {
-    /// A chain by its last step: length, when it began, the step before.
+/// The longest chain of strictly later stages at strictly later times, or of strictly earlier
+/// stages if `is_reverse`. Of several chains the one that ends last, then the shortest in time.
+/// `steps` must be sorted.
+pub(crate) fn longest_chain(steps: &[StagedStep], is_reverse: bool) -> Vec<StagedStep> {
+    /// The best chain that ends with a step: length, begin, and the step before.
     #[derive(Clone, Copy)]
-    struct Link {
+    struct ChainLink {
         length: usize,
         began_ms: i64,
         before: Option<usize>,
     }
     let is_on = |from: u8, to: u8| if is_reverse { to < from } else { to > from };
-    let mut links: Vec<Link> = Vec::with_capacity(steps.len());
+    let mut links: Vec<ChainLink> = Vec::with_capacity(steps.len());
     // Per stage the best chain that ends with it, of moments before the current one.
     let mut best: Vec<(u8, usize)> = Vec::new();
     let mut done = 0;
@@ -298,12 +304,12 @@ pub(crate) fn longest_chain(steps: &[Step], is_reverse: bool) -> Vec<Step> {
             let before = candidates
                 .max_by_key(|at| (links[*at].length, links[*at].began_ms, steps[*at].time_ms));
             links.push(match before {
-                Some(at) => Link {
+                Some(at) => ChainLink {
                     length: links[at].length + 1,
                     began_ms: links[at].began_ms,
                     before,
                 },
-                None => Link {
+                None => ChainLink {
                     length: 1,
                     began_ms: step.time_ms,
                     before,
@@ -338,10 +344,10 @@ pub(crate) fn longest_chain(steps: &[Step], is_reverse: bool) -> Vec<Step> {
 mod tests {
     use super::*;
 
-    fn steps(stages: &[(i64, u8)]) -> Vec<Step> {
-        let mut steps: Vec<Step> = stages
+    fn steps(stages: &[(i64, u8)]) -> Vec<StagedStep> {
+        let mut steps: Vec<StagedStep> = stages
             .iter()
-            .map(|(t, stage)| Step {
+            .map(|(t, stage)| StagedStep {
                 time_ms: *t,
                 stage: *stage,
                 table: TableId(0),
@@ -363,8 +369,8 @@ mod tests {
     }
 
     /// The longest chain by trying all subsets.
-    fn longest(steps: &[Step], is_reverse: bool) -> usize {
-        let follows = |a: &Step, b: &Step| {
+    fn longest(steps: &[StagedStep], is_reverse: bool) -> usize {
+        let follows = |a: &StagedStep, b: &StagedStep| {
             a.time_ms < b.time_ms
                 && if is_reverse {
                     b.stage < a.stage
@@ -379,7 +385,7 @@ mod tests {
                     .enumerate()
                     .filter(|(i, _)| set >> i & 1 == 1)
                     .map(|(_, s)| *s)
-                    .collect::<Vec<Step>>()
+                    .collect::<Vec<StagedStep>>()
             })
             .filter(|chain| chain.windows(2).all(|w| follows(&w[0], &w[1])))
             .map(|chain| chain.len())
@@ -388,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn forward_and_reverse_are_told_apart() {
+    fn forward_and_reverse_orders_differ() {
         let forward = block().summary(&steps(&[(1, 1), (2, 3), (3, 5), (4, 6)]));
         assert_eq!(
             (
@@ -413,15 +419,15 @@ mod tests {
         assert_eq!(reverse.reached[..], [Some(4), None, None, None]);
         assert_eq!(
             block().summary(&[]),
-            Summary {
+            OrderSummary {
                 reached: smallvec::smallvec![None; 4],
-                ..Summary::default()
+                ..OrderSummary::default()
             }
         );
     }
 
     #[test]
-    fn one_moment_has_no_order() {
+    fn steps_of_one_moment_have_no_order() {
         let at_once = block().summary(&steps(&[(1, 1), (1, 3), (1, 5), (1, 6)]));
         assert_eq!(
             (at_once.ascending, at_once.descending, at_once.last_up_ms),
@@ -434,7 +440,7 @@ mod tests {
     }
 
     #[test]
-    fn chains_are_the_longest_there_are() {
+    fn longest_chains_match_a_search_of_all_subsets() {
         let mut entropy = 1_u64;
         for _ in 0..2000 {
             let mut below = |n: u64| {

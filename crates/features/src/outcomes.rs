@@ -1,13 +1,13 @@
-//! What has become of a cell: won and lost before, and what is open now.
+//! The outcomes of a cell: won and lost deals, and open ones.
 
 use leadpulse_graph::DealOutcomes;
 use leadpulse_schema::{Catalog, Role, Table};
 
 use crate::batch::Absent;
-use crate::columns::{Named, log_count, recency};
+use crate::columns::{UnplacedColumn, log_count, recency};
 use crate::groups;
 
-/// The outcomes of a cell.
+/// The outcome columns of a cell.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OutcomeBlock;
 
@@ -28,11 +28,11 @@ pub(crate) fn group(catalog: &Catalog) -> Option<String> {
 }
 
 impl OutcomeBlock {
-    /// The block of a catalog that knows outcomes, with its columns.
-    pub(crate) fn new(catalog: &Catalog, columns: &mut Vec<Named>) -> Option<Self> {
+    /// The block of a catalog with outcomes; `None` without. Appends the columns.
+    pub(crate) fn new(catalog: &Catalog, columns: &mut Vec<UnplacedColumn>) -> Option<Self> {
         let group = group(catalog)?;
         for what in ["won", "lost", "open", "won_recency", "lost_recency"] {
-            columns.push(Named {
+            columns.push(UnplacedColumn {
                 name: format!("outcomes/{what}"),
                 group: group.clone(),
                 absent: Absent::Zero,
@@ -41,7 +41,7 @@ impl OutcomeBlock {
         Some(Self)
     }
 
-    /// Writes the block's numbers.
+    /// Appends the block's numbers.
     pub(crate) fn write(self, outcomes: &DealOutcomes, as_of_ms: i64, out: &mut Vec<f32>) {
         out.extend([outcomes.won, outcomes.lost, outcomes.open].map(|n| log_count(n as usize)));
         out.extend([outcomes.last_won_ms, outcomes.last_lost_ms].map(|t| recency(t, as_of_ms)));

@@ -1,6 +1,7 @@
 //! From a schema to columns, and from a cell at a moment to numbers.
 //!
-//! One plan serves the live engine, training and backtest. Its hash covers everything that decides what a number means.
+//! One plan serves the live engine, training and backtest. The hash of the plan covers everything
+//! that decides the meaning of a number.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,10 +11,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use leadpulse_graph::{CellRef, EntityId, Graph, GraphOptions, Node, StateLayout};
-use leadpulse_schema::{Catalog, DataType, Feature, Field, FieldId, TableId};
+use leadpulse_schema::{Catalog, DataType, Feature, Field, FieldId, Table, TableId};
 
 use crate::batch::{Absent, Column, FeatureBatch, Group, Layout, MemberBlock, MemberLayout};
-use crate::columns::{Named, SEASON, season};
+use crate::columns::{SEASON, UnplacedColumn, season};
 use crate::committee::{Activity, CommitteeBlock};
 use crate::events::EventBlock;
 use crate::fields::FieldBlock;
@@ -23,19 +24,21 @@ use crate::order::OrderBlock;
 use crate::outcomes::OutcomeBlock;
 use crate::relations::RelationBlock;
 
-/// Members of one table beyond this many, least recently active first, are folded into one "rest" row.
+/// Most members of one table with rows of their own, the most recently active ones. The others are
+/// folded into one "rest" row.
 const MEMBER_CAP: usize = 15;
-/// Cells encoded by one task of the worker pool.
+/// Number of cells encoded by one task of the worker pool.
 const ENCODE_CHUNK: usize = 64;
 
-/// What the schema does not say and a bundle must remember about encoding.
+/// The part of an encoding that the schema does not determine. A bundle stores it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct FeatureSpec {
-    /// `table.field` → values with a column of their own, most frequent first. Declared values need no entry.
+    /// `table.field` → values with a column of their own, most frequent first. Declared values need
+    /// no entry.
     pub vocabularies: BTreeMap<String, Vec<String>>,
 }
 
-/// One entity table: its fields, its events, their order.
+/// The columns of one entity table: fields, events and their order.
 #[derive(Clone, Debug)]
 struct NodePlan {
     table: TableId,
@@ -44,7 +47,7 @@ struct NodePlan {
     order: Option<OrderBlock>,
 }
 
-/// What the row of a cell holds besides its root.
+/// The columns of a cell besides those of its root.
 #[derive(Clone, Debug)]
 struct CellPlan {
     committees: Vec<CommitteeBlock>,
@@ -54,7 +57,7 @@ struct CellPlan {
     hubs: HubBlock,
 }
 
-/// How the cells of a catalog become numbers.
+/// All columns of a catalog, as blocks that write them.
 #[derive(Clone, Debug)]
 struct Blocks {
     root: NodePlan,
@@ -62,7 +65,40 @@ struct Blocks {
     members: Vec<(NodePlan, RelationBlock)>,
 }
 
-/// How cells become numbers.
+/// The encoding of cells as numbers, made from a catalog.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use leadpulse_features::{FeaturePlan, FeatureSpec};
+/// use leadpulse_graph::GraphOptions;
+/// use leadpulse_schema::Catalog;
+///
+/// let accounts = r#"{"type": "record", "name": "Account",
+///     "leadpulse": {"table": "accounts", "role": "root"},
+///     "fields": [
+///         {"name": "account_id", "type": "string", "leadpulse": {"key": true}},
+///         {"name": "updated_at", "type": {"type": "long", "logicalType": "timestamp-millis"},
+///          "leadpulse": {"time": true}},
+///         {"name": "employees", "type": ["null", "long"], "default": null,
+///          "leadpulse": {"feature": "number"}}]}"#;
+/// let visits = r#"{"type": "record", "name": "Visit",
+///     "leadpulse": {"table": "visits", "role": "event"},
+///     "fields": [
+///         {"name": "visit_id", "type": "string", "leadpulse": {"key": true}},
+///         {"name": "account_id", "type": "string",
+///          "leadpulse": {"ref": "accounts", "owner": true}},
+///         {"name": "at", "type": {"type": "long", "logicalType": "timestamp-millis"},
+///          "leadpulse": {"time": true}}]}"#;
+/// let files = [("accounts.avsc", accounts), ("visits.avsc", visits)];
+/// let catalog = Arc::new(Catalog::from_json(&files).unwrap());
+/// let options = GraphOptions::default();
+/// let plan = FeaturePlan::new(catalog, &options, FeatureSpec::default());
+///
+/// let names: Vec<&str> = plan.layout().root.iter().map(|c| c.name.as_str()).collect();
+/// assert!(names.contains(&"accounts.employees/value"));
+/// assert!(names.contains(&"visits/recency"));
+/// ```
 #[derive(Clone, Debug)]
 pub struct FeaturePlan {
     layout: Layout,
@@ -79,7 +115,7 @@ impl NodePlan {
         options: &GraphOptions,
         table: TableId,
         vocabulary: impl Fn(&str) -> Vec<String>,
-        columns: &mut Vec<Named>,
+        columns: &mut Vec<UnplacedColumn>,
     ) -> Self {
         let fields = FieldBlock::of_table(catalog.table_at(table), vocabulary, columns);
         let layouts = state
@@ -114,8 +150,65 @@ impl NodePlan {
     }
 }
 
+impl CellPlan {
+    fn new(
+        catalog: &Catalog,
+        state: &StateLayout,
+        options: &GraphOptions,
+        columns: &mut Vec<UnplacedColumn>,
+    ) -> Self {
+        // The order of the fields is the order of the columns.
+        Self {
+            committees: catalog
+                .members()
+                .map(|table| CommitteeBlock::new(catalog, table, columns))
+                .collect(),
+            order: OrderBlock::of_cell(catalog, state, options, columns),
+            relations: RelationBlock::of_cell(catalog, columns),
+            outcomes: OutcomeBlock::new(catalog, columns),
+            hubs: HubBlock::new(catalog, state, options, columns),
+        }
+    }
+}
+
+/// Numbers the explanation groups of all columns, in order of their codes.
+fn lay_out(root: Vec<UnplacedColumn>, members: Vec<(&Table, Vec<UnplacedColumn>)>) -> Layout {
+    let codes: BTreeSet<String> = root
+        .iter()
+        .chain(members.iter().flat_map(|(_, columns)| columns))
+        .map(|c| c.group.clone())
+        .collect();
+    let groups: Vec<Group> = codes
+        .iter()
+        .map(|code| Group {
+            code: code.clone(),
+            label: groups::label(code),
+        })
+        .collect();
+    let place = |column: UnplacedColumn| Column {
+        group: codes
+            .iter()
+            .position(|code| *code == column.group)
+            .expect("codes were collected from these columns"),
+        name: column.name,
+        absent: column.absent,
+    };
+    Layout {
+        root: root.into_iter().map(place).collect(),
+        members: members
+            .into_iter()
+            .map(|(table, columns)| MemberLayout {
+                table: table.id,
+                name: table.name.clone(),
+                columns: columns.into_iter().map(place).collect(),
+            })
+            .collect(),
+        groups,
+    }
+}
+
 impl FeaturePlan {
-    /// The plan of a catalog, of what the graph accumulates, and of a bundle's vocabularies.
+    /// The plan of a catalog, of the graph's options, and of a bundle's vocabularies.
     pub fn new(catalog: Arc<Catalog>, options: &GraphOptions, spec: FeatureSpec) -> Self {
         let state = StateLayout::new(catalog.clone(), options);
         let vocabulary = |path: &str| -> Vec<String> {
@@ -130,82 +223,33 @@ impl FeaturePlan {
                 field.values.clone()
             }
         };
-        let mut named = Vec::new();
+        let mut columns = Vec::new();
         let root = NodePlan::new(
             &catalog,
             &state,
             options,
             catalog.root().id,
             vocabulary,
-            &mut named,
+            &mut columns,
         );
-        let cell = CellPlan {
-            committees: catalog
-                .members()
-                .map(|table| CommitteeBlock::new(&catalog, table, &mut named))
-                .collect(),
-            order: OrderBlock::of_cell(&catalog, &state, options, &mut named),
-            relations: RelationBlock::of_cell(&catalog, &mut named),
-            outcomes: OutcomeBlock::new(&catalog, &mut named),
-            hubs: HubBlock::new(&catalog, &state, options, &mut named),
-        };
-        named.extend(SEASON.iter().map(|name| Named {
+        let cell = CellPlan::new(&catalog, &state, options, &mut columns);
+        columns.extend(SEASON.iter().map(|name| UnplacedColumn {
             name: (*name).into(),
             group: groups::SEASON.into(),
             absent: Absent::Mean,
         }));
 
         let mut members = Vec::new();
-        let mut member_named = Vec::new();
+        let mut member_columns = Vec::new();
         for table in catalog.members() {
-            let mut columns = Vec::new();
-            let node = NodePlan::new(
-                &catalog,
-                &state,
-                options,
-                table.id,
-                vocabulary,
-                &mut columns,
-            );
-            members.push((
-                node,
-                RelationBlock::of_member(&catalog, table.id, &mut columns),
-            ));
-            member_named.push((table, columns));
+            let mut own = Vec::new();
+            let node = NodePlan::new(&catalog, &state, options, table.id, vocabulary, &mut own);
+            let relations = RelationBlock::of_member(&catalog, table.id, &mut own);
+            members.push((node, relations));
+            member_columns.push((table, own));
         }
 
-        let codes: BTreeSet<String> = named
-            .iter()
-            .chain(member_named.iter().flat_map(|(_, c)| c))
-            .map(|c| c.group.clone())
-            .collect();
-        let groups: Vec<Group> = codes
-            .iter()
-            .map(|code| Group {
-                code: code.clone(),
-                label: groups::label(code),
-            })
-            .collect();
-        let column = |named: Named| Column {
-            group: codes
-                .iter()
-                .position(|c| *c == named.group)
-                .expect("codes were collected from these columns"),
-            name: named.name,
-            absent: named.absent,
-        };
-        let layout = Layout {
-            root: named.into_iter().map(column).collect(),
-            members: member_named
-                .into_iter()
-                .map(|(table, columns)| MemberLayout {
-                    table: table.id,
-                    name: table.name.clone(),
-                    columns: columns.into_iter().map(column).collect(),
-                })
-                .collect(),
-            groups,
-        };
+        let layout = lay_out(columns, member_columns);
         let hash = plan_hash(&layout, &meaning(&catalog), options, &spec);
         Self {
             layout,
@@ -219,19 +263,23 @@ impl FeaturePlan {
         }
     }
 
-    /// Column names and widths.
+    /// Names and groups of all columns.
     pub fn layout(&self) -> &Layout {
         &self.layout
     }
-    /// What a bundle stores.
+
+    /// The part of the encoding that a bundle stores.
     pub fn spec(&self) -> &FeatureSpec {
         &self.spec
     }
-    /// SHA-256 (hex) over everything that decides what the numbers mean. A bundle trained under another hash is refused.
+
+    /// SHA-256 (hexadecimal) over everything that decides the meaning of the numbers. A bundle
+    /// trained under another hash is refused.
     pub fn hash(&self) -> &str {
         &self.hash
     }
-    /// A plan of a given layout that encodes nothing: for tests of models.
+
+    /// A plan with a given layout that encodes nothing, for tests of models.
     pub fn for_layout(layout: Layout) -> Self {
         let hash = plan_hash(
             &layout,
@@ -247,7 +295,7 @@ impl FeaturePlan {
         }
     }
 
-    /// The steps of a member of a table, or of a whole cell.
+    /// The order block of the members of a table, or of whole cells.
     pub(crate) fn order_of(&self, member: Option<TableId>) -> Option<&OrderBlock> {
         let blocks = self.blocks.as_ref()?;
         match member {
@@ -262,8 +310,9 @@ impl FeaturePlan {
         }
     }
 
-    /// Where an entity of the task's table `table` is in a batch: its row among the task's logits, and its slot. A member folded into the
-    /// "rest" row shares that row's score. `None`: the cell has no such member.
+    /// The row among a task's logits, and the slot, of an entity in a batch. `table` is the task's
+    /// table. A member folded into the "rest" row shares that row's score. `None` if the cell has
+    /// no such member.
     pub fn row_of(
         &self,
         batch: &FeatureBatch,
@@ -284,7 +333,7 @@ impl FeaturePlan {
         own.or_else(rest).map(|slot| (row(&slot), slot))
     }
 
-    /// Encodes cells as of a moment, in the order given.
+    /// Encodes cells as of a moment, in the given order.
     pub fn encode(&self, graph: &Graph, cells: &[CellRef], as_of_ms: i64) -> FeatureBatch {
         let Some(blocks) = &self.blocks else {
             return FeatureBatch {
@@ -354,7 +403,7 @@ impl FeaturePlan {
         batch
     }
 
-    /// Joins batches, padding member blocks to the largest.
+    /// Joins batches, and pads member blocks to the largest.
     fn join(&self, mut parts: Vec<FeatureBatch>) -> FeatureBatch {
         if parts.len() == 1 {
             return parts.remove(0);
@@ -397,7 +446,7 @@ impl FeaturePlan {
     }
 }
 
-/// The row of a cell.
+/// Appends the row of a cell.
 fn encode_root(blocks: &Blocks, graph: &Graph, at: CellRef, as_of_ms: i64, out: &mut Vec<f32>) {
     let cell = graph.cell(at);
     let stub;
@@ -432,7 +481,8 @@ fn encode_root(blocks: &Blocks, graph: &Graph, at: CellRef, as_of_ms: i64, out: 
     season(as_of_ms, out);
 }
 
-/// The most recently active members, then the rest folded into their mean. Rows merged into another of their table have none.
+/// The rows of the most recently active members, then the mean of the others. Rows that were merged
+/// into another row of their table are left out.
 fn encode_members(
     (plan, relations): &(NodePlan, RelationBlock),
     graph: &Graph,
@@ -477,8 +527,8 @@ fn encode_members(
     rows
 }
 
-/// What decides numbers without showing in the names of columns: whose rows they count, the order of stages, who is a peer, who is whom,
-/// what is won.
+/// The parts of a catalog that decide numbers without showing in the names of columns: owners,
+/// stages, outcomes, retractions, references, hubs and matching fields.
 fn meaning(catalog: &Catalog) -> String {
     let mut text = String::new();
     for table in &catalog.tables {

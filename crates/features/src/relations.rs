@@ -1,4 +1,5 @@
-//! Relations besides ownership: whom an entity names or came from, who names it, and whether they have bought.
+//! Relations besides ownership: the entities that an entity refers to or came from, those that
+//! refer to it, and whether their cells have won.
 
 use rustc_hash::FxHashMap;
 
@@ -6,10 +7,11 @@ use leadpulse_graph::{CellRef, Edge, EntityId, Graph, Node};
 use leadpulse_schema::{Catalog, RelationId, RelationKind, TableId};
 
 use crate::batch::Absent;
-use crate::columns::{Named, days, log_count, recency};
+use crate::columns::{UnplacedColumn, days, log_count, recency};
 use crate::groups;
 
-/// Which entities live in another cell that has won. A list may name very many of one cell, so each cell is looked at once.
+/// The entities of other cells that have won. A list may name many entities of one cell, so each
+/// cell is looked at once.
 pub(crate) struct CustomersElsewhere<'g> {
     graph: &'g Graph,
     own: CellRef,
@@ -17,7 +19,7 @@ pub(crate) struct CustomersElsewhere<'g> {
 }
 
 impl<'g> CustomersElsewhere<'g> {
-    /// As seen from the cell `own`.
+    /// The customers outside of the cell `own`.
     pub(crate) fn new(graph: &'g Graph, own: CellRef) -> Self {
         Self {
             graph,
@@ -25,7 +27,8 @@ impl<'g> CustomersElsewhere<'g> {
             known: FxHashMap::default(),
         }
     }
-    /// Whether an entity is one.
+
+    /// True for an entity of another cell that has won.
     pub(crate) fn contains(&mut self, entity: EntityId) -> bool {
         let Some(place) = self.graph.directory().place(self.graph.survivor(entity)) else {
             return false;
@@ -35,19 +38,19 @@ impl<'g> CustomersElsewhere<'g> {
     }
 }
 
-/// How many refer to an entity by a relation: each person once.
+/// Number of entities that refer to an entity by a relation. The rows of one person count once.
 pub(crate) fn referrers(graph: &Graph, entity: EntityId, relation: RelationId) -> usize {
-    let said = graph
+    let references = graph
         .incoming(entity)
         .iter()
         .filter(|(r, _)| *r == relation);
-    let mut who: Vec<EntityId> = said.map(|(_, who)| graph.survivor(*who)).collect();
-    who.sort_unstable();
-    who.dedup();
-    who.len()
+    let mut from: Vec<EntityId> = references.map(|(_, from)| graph.survivor(*from)).collect();
+    from.sort_unstable();
+    from.dedup();
+    from.len()
 }
 
-/// What one relation adds.
+/// The columns that one relation adds.
 #[derive(Clone, Copy, Debug)]
 enum Part {
     /// Edges that start here.
@@ -58,17 +61,21 @@ enum Part {
     Mentions(RelationId, TableId),
 }
 
-/// The relations of one entity, or of a cell with everyone in it.
+/// The relation columns of one entity, or of a cell with all of its entities.
 #[derive(Clone, Debug)]
 pub(crate) struct RelationBlock {
     parts: Vec<Part>,
-    /// Whether anyone can have won.
+    /// True if the catalog has outcomes, so that a cell can have won.
     has_outcomes: bool,
 }
 
 impl RelationBlock {
     /// The block of entities of one member table.
-    pub(crate) fn of_member(catalog: &Catalog, table: TableId, columns: &mut Vec<Named>) -> Self {
+    pub(crate) fn of_member(
+        catalog: &Catalog,
+        table: TableId,
+        columns: &mut Vec<UnplacedColumn>,
+    ) -> Self {
         Self::new(
             catalog,
             |other| other == table,
@@ -78,8 +85,9 @@ impl RelationBlock {
         )
     }
 
-    /// The block of a cell: edges and mentions of everyone in it, and edges that lead to its root.
-    pub(crate) fn of_cell(catalog: &Catalog, columns: &mut Vec<Named>) -> Self {
+    /// The block of a cell: edges and mentions of all of its entities, and edges that lead to its
+    /// root.
+    pub(crate) fn of_cell(catalog: &Catalog, columns: &mut Vec<UnplacedColumn>) -> Self {
         let root = catalog.root().id;
         Self::new(catalog, |_| true, |other| other == root, "cell", columns)
     }
@@ -89,14 +97,14 @@ impl RelationBlock {
         is_covered: impl Fn(TableId) -> bool,
         is_target: impl Fn(TableId) -> bool,
         scope: &str,
-        columns: &mut Vec<Named>,
+        columns: &mut Vec<UnplacedColumn>,
     ) -> Self {
         let has_outcomes = catalog.tables.iter().any(|t| t.outcome.is_some());
         let mut parts = Vec::new();
         for relation in &catalog.relations {
             let group = groups::of_relation(relation);
             let mut name = |what: &str| {
-                columns.push(Named {
+                columns.push(UnplacedColumn {
                     name: format!("{scope}/{}/{what}", relation.name),
                     group: group.clone(),
                     absent: Absent::Zero,
@@ -130,7 +138,7 @@ impl RelationBlock {
         }
     }
 
-    /// Writes the block's numbers over some entities of the cell `at`.
+    /// Appends the block's numbers over some entities of the cell `at`.
     pub(crate) fn write(
         &self,
         graph: &Graph,

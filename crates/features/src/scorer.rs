@@ -5,18 +5,18 @@ use leadpulse_schema::TableId;
 use crate::batch::FeatureBatch;
 use crate::plan::FeaturePlan;
 
-/// Something a bundle predicts.
+/// A prediction that a bundle makes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ScorerTask {
     /// The task's name in the configuration.
     pub name: String,
     /// The entity table scored: the root, or a member table.
     pub entity: TableId,
-    /// End of the predicted window after the moment of scoring, milliseconds.
+    /// End of the predicted window, milliseconds after the moment of scoring.
     pub horizon_ms: i64,
 }
 
-/// One explained group.
+/// The part of a logit that one explanation group contributes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Contribution {
     /// Index into [`crate::Layout::groups`].
@@ -25,42 +25,48 @@ pub struct Contribution {
     pub logit: f64,
 }
 
-/// Why a score is what it is: `base_logit + Σ contributions = logit`.
+/// The parts of a logit: `base_logit + Σ contributions = logit`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Explanation {
     /// The logit with every group taken out.
     pub base_logit: f64,
-    /// The logit explained.
+    /// Logit of the explained row.
     pub logit: f64,
     /// One entry per group of the layout, in its order.
     pub contributions: Vec<Contribution>,
 }
 
-/// A loaded model. Scoring a cell gives the same logit whatever else is in the batch.
+/// A loaded model. The logit of a cell does not depend on the other cells in the batch.
 pub trait Scorer: Send + Sync {
-    /// Identifies the bundle in every output.
+    /// Identifier of the bundle, written into every output.
     fn bundle_id(&self) -> &str;
-    /// How cells are encoded for it.
+    /// The plan by which cells are encoded for this model.
     fn plan(&self) -> &FeaturePlan;
-    /// What it predicts.
+    /// The predictions of the bundle, in the order of their indices.
     fn tasks(&self) -> &[ScorerTask];
-    /// Calibrated logits of task `task` (an index into [`Self::tasks`]): `[cells]` for a task on the root, `[cells, slots]` of the
-    /// task's member block for a task on a member table (padding rows are NaN). On the grid: see [`on_grid`].
+    /// Calibrated logits of task `task` (an index into [`Self::tasks`]), on the grid: see
+    /// [`on_grid`].
+    ///
+    /// # Shapes
+    /// `[cells]` for a task on the root; `[cells, slots]` of the task's member block for a task on
+    /// a member table, with NaN for padding rows.
     fn logits(&self, batch: &FeatureBatch, task: usize) -> Vec<f64>;
-    /// Explains one row: cell `cell`, and for member tasks slot `slot` (0 otherwise).
+    /// Explains one row: cell `cell`, and for member tasks slot `slot` (else 0).
     fn explain(&self, batch: &FeatureBatch, task: usize, cell: usize, slot: usize) -> Explanation;
 }
 
-/// Grid points per logit. Two runs over the same rows sum in different orders, so a logit on the edge of its step may fall to either side:
-/// a step of 1e-5 logits is at most 2.5e-6 of probability, within the promised 1e-5.
+/// Grid points per logit. Two runs over the same rows sum in different orders, so a logit on the
+/// edge of a step may fall to either side. A step of 1e-5 logits is at most 2.5e-6 of probability,
+/// within the promised 1e-5: see docs/decisions/0005-logits-on-a-grid-of-1e-5.md.
 pub const LOGIT_STEPS: f64 = 1e5;
 
-/// A calibrated logit rounded to the grid on which scores are compared, ranked and written: see [`LOGIT_STEPS`].
+/// A calibrated logit rounded to the grid on which scores are compared, ranked and written: see
+/// [`LOGIT_STEPS`].
 pub fn on_grid(logit: f64) -> f64 {
     (logit * LOGIT_STEPS).round() / LOGIT_STEPS
 }
 
-/// The probability of a calibrated logit.
+/// The probability of a calibrated logit: `1 / (1 + exp(−logit))`.
 pub fn probability(logit: f64) -> f64 {
     1.0 / (1.0 + (-logit).exp())
 }

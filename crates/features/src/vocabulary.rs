@@ -1,4 +1,4 @@
-//! Which values of open categories get a column of their own.
+//! The values of open categories that get a column of their own.
 
 use std::collections::BTreeMap;
 
@@ -6,15 +6,17 @@ use leadpulse_schema::{Catalog, Feature, Role, Row, Value};
 
 use crate::plan::FeatureSpec;
 
-/// Counts values of categories without declared values, to choose a vocabulary.
+/// Counts of the values of categories without declared values, to choose a vocabulary.
 #[derive(Clone, Debug, Default)]
 pub struct VocabularyBuilder {
     counts: BTreeMap<String, BTreeMap<String, u64>>,
 }
 
 impl VocabularyBuilder {
-    /// Values seen less often than this, or beyond the cap, share the "other" column.
+    /// Least count of a value with a column of its own. Rarer values, and those beyond the cap,
+    /// share the "other" column.
     const MIN_COUNT: u64 = 10;
+    /// Most values of a field with columns of their own.
     const CAP: usize = 32;
 
     /// Counts the values of a row of an entity table.
@@ -38,7 +40,8 @@ impl VocabularyBuilder {
             }
         }
     }
-    /// The most frequent values of each field.
+
+    /// The most frequent values of each field, at most 32, each seen at least 10 times.
     pub fn finish(self) -> FeatureSpec {
         let choose = |counts: BTreeMap<String, u64>| {
             let mut values: Vec<(String, u64)> = counts

@@ -1,9 +1,10 @@
 //! Names, numbers and times as people read them. English, deterministic, never an e-mail address.
 
-/// Longer values are cut.
+/// Most characters of a value; longer values are cut.
 const LONGEST_VALUE: usize = 60;
 
-/// `toStage`, `pricing_page_view`, `contact_id` → `to stage`, `pricing page view`, `contact`.
+/// A name in words: `toStage`, `pricing_page_view`, `contact_id` → `to stage`, `pricing page view`,
+/// `contact`.
 pub(crate) fn name(code: &str) -> String {
     let mut words = String::new();
     let mut was_lower = false;
@@ -26,13 +27,14 @@ pub(crate) fn name(code: &str) -> String {
     plain.to_owned()
 }
 
-/// `created_at` → `created`.
+/// The name of a time field in words: `created_at` → `created`.
 pub(crate) fn moment(code: &str) -> String {
     let name = name(code);
     name.strip_suffix(" at").unwrap_or(&name).to_owned()
 }
 
-/// A value from a row: `case_study` → `case study`. Nothing for what looks like an e-mail address, or is empty.
+/// A value from a row in words: `case_study` → `case study`. `None` for an empty value, and for one
+/// that looks like an e-mail address.
 pub(crate) fn value(text: &str) -> Option<String> {
     let text = text.trim();
     let is_address = text
@@ -48,7 +50,7 @@ pub(crate) fn value(text: &str) -> Option<String> {
     })
 }
 
-/// One of what a plural name says.
+/// The singular of an English plural.
 pub(crate) fn singular(plural: &str) -> String {
     let ends = |suffix: &str| plural.strip_suffix(suffix);
     if let Some(stem) = ends("ies").filter(|s| s.len() > 1) {
@@ -66,7 +68,7 @@ pub(crate) fn singular(plural: &str) -> String {
     }
 }
 
-/// Several of what a singular name says.
+/// The plural of an English singular.
 pub(crate) fn plural(singular: &str) -> String {
     match singular
         .strip_suffix('y')
@@ -80,7 +82,7 @@ pub(crate) fn plural(singular: &str) -> String {
     }
 }
 
-/// `1 contact`, `4 contacts`: of a table, whose name is a plural.
+/// A number of rows of a table, whose name is a plural: `1 contact`, `4 contacts`.
 pub(crate) fn counted(n: usize, table: &str) -> String {
     let table = name(table);
     if n == 1 {
@@ -90,7 +92,7 @@ pub(crate) fn counted(n: usize, table: &str) -> String {
     }
 }
 
-/// `12,000`, `0.75`, `-3.5`.
+/// A number with groups of thousands and at most two decimals: `12,000`, `0.75`, `-3.5`.
 pub(crate) fn number(x: f64) -> String {
     if x.abs() >= 1e15 {
         return format!("{x:.2e}");
@@ -117,7 +119,7 @@ pub(crate) fn number(x: f64) -> String {
 
 const HOUR_MS: i64 = 3_600_000;
 
-/// A length of time: `3 hours`, `1 day`, `24 days`, `3 years`.
+/// A duration in words: `3 hours`, `1 day`, `24 days`, `3 years`.
 pub(crate) fn span(ms: i64) -> String {
     let of = |n: i64, unit: &str| {
         if n == 1 {
@@ -134,7 +136,7 @@ pub(crate) fn span(ms: i64) -> String {
     }
 }
 
-/// How far a moment lies from `as_of`: `3 days ago`, `in 12 days`.
+/// The distance of a moment from `as_of`: `3 days ago`, `in 12 days`.
 pub(crate) fn ago(time_ms: i64, as_of_ms: i64) -> String {
     let since = as_of_ms.saturating_sub(time_ms);
     match since {
@@ -144,7 +146,7 @@ pub(crate) fn ago(time_ms: i64, as_of_ms: i64) -> String {
     }
 }
 
-/// `A, B, C and 4 more`.
+/// The first `most` items and the number of the others: `A, B, C and 4 more`.
 pub(crate) fn listed(items: &[String], most: usize) -> String {
     let shown = items
         .iter()
@@ -158,7 +160,7 @@ pub(crate) fn listed(items: &[String], most: usize) -> String {
     }
 }
 
-/// The month (UTC) of a moment.
+/// The English name of the month (UTC) of a moment.
 pub(crate) fn month(time_ms: i64) -> &'static str {
     const MONTHS: [&str; 12] = [
         "January",
@@ -174,7 +176,8 @@ pub(crate) fn month(time_ms: i64) -> &'static str {
         "November",
         "December",
     ];
-    // Days since 1 March of year 0, in years that end with February.
+    // Days since 1 March of year 0, in years that end with February, so that a leap day comes last
+    // (https://howardhinnant.github.io/date_algorithms.html).
     let day = (time_ms.div_euclid(24 * HOUR_MS) + 719_468).rem_euclid(146_097);
     let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
     let day_of_year = day - (365 * year + year / 4 - year / 100);
@@ -187,7 +190,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_and_values() {
+    fn codes_and_values_become_words() {
         for (code, expected) in [
             ("pricing_page_view", "pricing page view"),
             ("AmountRequested", "amount requested"),
@@ -207,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn one_and_many() {
+    fn singulars_and_plurals_match() {
         for (one, many) in [
             ("contact", "contacts"),
             ("opportunity", "opportunities"),
@@ -225,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers() {
+    fn numbers_have_groups_of_thousands() {
         for (x, expected) in [
             (12_000.0, "12,000"),
             (1_234_567.8, "1,234,568"),
@@ -242,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn times() {
+    fn moments_become_distances_and_months() {
         const DAY_MS: i64 = 24 * HOUR_MS;
         for (since_ms, expected) in [
             (0, "within the hour"),

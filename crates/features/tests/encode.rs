@@ -1,4 +1,5 @@
-//! Cells as numbers, on the random streams of the graph's own tests: finite, named, blind to the future, and never changed unseen.
+//! Cells as numbers, on the random streams of the graph's own tests: finite, named, blind to the
+//! future, and never changed without a mark.
 
 #![allow(clippy::unwrap_used, reason = "what is missing here fails a test")]
 

@@ -1,4 +1,4 @@
-//! What all our librdkafka clients share: logging, error classes, closing with a deadline.
+//! Common parts of all librdkafka clients: logging, error classes, closing with a deadline.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,17 +12,18 @@ use rdkafka::producer::{BaseProducer, ProducerContext};
 
 use leadpulse_engine::ports::PortError;
 
+use crate::client_settings::ClientRole;
 use crate::metrics::KafkaMetrics;
-use crate::options::{KafkaOptions, Role};
+use crate::options::KafkaOptions;
 
-/// Callbacks of one client.
-pub(crate) struct Context {
+/// Callbacks of one client, which librdkafka calls on the thread that polls.
+pub(crate) struct ClientCallbacks {
     name: &'static str,
     metrics: Arc<KafkaMetrics>,
     failed_delivery: Mutex<Option<KafkaError>>,
 }
 
-impl Context {
+impl ClientCallbacks {
     pub(crate) fn new(name: &'static str, metrics: &Arc<KafkaMetrics>) -> Self {
         Self {
             name,
@@ -31,7 +32,7 @@ impl Context {
         }
     }
 
-    /// The first delivery that failed since this was last asked.
+    /// The first delivery that failed since the last call.
     pub(crate) fn take_failed_delivery(&self) -> Option<KafkaError> {
         self.failed_delivery
             .lock()
@@ -40,7 +41,7 @@ impl Context {
     }
 }
 
-impl ClientContext for Context {
+impl ClientContext for ClientCallbacks {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         log_line(self.name, level, facility, message);
     }
@@ -51,9 +52,9 @@ impl ClientContext for Context {
     }
 }
 
-impl ConsumerContext for Context {}
+impl ConsumerContext for ClientCallbacks {}
 
-impl ProducerContext for Context {
+impl ProducerContext for ClientCallbacks {
     type DeliveryOpaque = ();
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
@@ -67,7 +68,7 @@ impl ProducerContext for Context {
     }
 }
 
-/// Passes a log line of librdkafka on to the log.
+/// Passes a log line of librdkafka on to this program's log.
 pub(crate) fn log_line(
     client: &'static str,
     level: RDKafkaLogLevel,
@@ -103,13 +104,13 @@ pub(crate) fn count_error(
 /// A consumer for `role`.
 pub(crate) fn consumer(
     options: &KafkaOptions,
-    role: Role,
+    role: ClientRole,
     name: &'static str,
     metrics: &Arc<KafkaMetrics>,
-) -> Result<BaseConsumer<Context>, PortError> {
+) -> Result<BaseConsumer<ClientCallbacks>, PortError> {
     let created = options
         .client_config(role)
-        .create_with_context(Context::new(name, metrics));
+        .create_with_context(ClientCallbacks::new(name, metrics));
     created.map_err(|error| {
         PortError::Fatal(format!(
             "kafka: the client '{name}' cannot be created: {error}"
@@ -120,13 +121,13 @@ pub(crate) fn consumer(
 /// A producer for `role`.
 pub(crate) fn producer(
     options: &KafkaOptions,
-    role: Role,
+    role: ClientRole,
     name: &'static str,
     metrics: &Arc<KafkaMetrics>,
-) -> Result<BaseProducer<Context>, PortError> {
+) -> Result<BaseProducer<ClientCallbacks>, PortError> {
     let created = options
         .client_config(role)
-        .create_with_context(Context::new(name, metrics));
+        .create_with_context(ClientCallbacks::new(name, metrics));
     created.map_err(|error| {
         PortError::Fatal(format!(
             "kafka: the client '{name}' cannot be created: {error}"
@@ -134,7 +135,7 @@ pub(crate) fn producer(
     })
 }
 
-/// Another process took our place.
+/// True for errors of a producer that the brokers no longer accept.
 pub(crate) fn is_fenced(code: RDKafkaErrorCode) -> bool {
     matches!(
         code,
@@ -145,7 +146,7 @@ pub(crate) fn is_fenced(code: RDKafkaErrorCode) -> bool {
     )
 }
 
-/// The size of a record or its batch is more than librdkafka, the broker or the topic allows.
+/// True for a record or batch larger than librdkafka, the broker or the topic allows.
 pub(crate) fn is_too_large(code: RDKafkaErrorCode) -> bool {
     matches!(
         code,
@@ -155,7 +156,8 @@ pub(crate) fn is_too_large(code: RDKafkaErrorCode) -> bool {
     )
 }
 
-/// Errors that no waiting and no repetition cures: somebody must change a setting, a permission or a topic.
+/// True for errors that no wait and no repetition cures: an operator must change a setting, a
+/// permission or a topic.
 pub(crate) fn is_permanent(code: RDKafkaErrorCode) -> bool {
     matches!(
         code,
@@ -205,7 +207,8 @@ pub(crate) fn port_error(doing: &str, error: &KafkaError) -> PortError {
 
 /// Runs `close` on a thread of its own and waits for it at most `timeout`.
 ///
-/// Destroying a librdkafka client may block without limit. One that does is left behind: transactions make a hard exit safe.
+/// Destroying a librdkafka client may block without limit. One that does is left behind:
+/// transactions make a hard exit safe.
 pub(crate) fn close_within(
     what: &'static str,
     timeout: Duration,

@@ -1,11 +1,13 @@
 //! [`Committer`]: a thread that owns a transactional producer, and the watchdog over it.
 //!
-//! No call into librdkafka is trusted to keep its limit. `send_offsets_to_transaction` does not return while the group's coordinator is
-//! gone, for minutes ([5456](https://github.com/confluentinc/librdkafka/issues/5456),
-//! [5511](https://github.com/confluentinc/librdkafka/issues/5511)). So the calls are made on a thread of their own, and the caller waits for
-//! its answer as long as there is progress: a step completed, a record acknowledged. A slow link makes progress; a dead one does not. Without
-//! progress the thread is abandoned: it must not request a commit any more, and closes its producer when librdkafka lets it go. Abandoned
-//! threads are counted and bounded.
+//! No call into librdkafka is trusted to keep its limit. `send_offsets_to_transaction` does not
+//! return for minutes while the group's coordinator is gone
+//! ([5456](https://github.com/confluentinc/librdkafka/issues/5456),
+//! [5511](https://github.com/confluentinc/librdkafka/issues/5511)). So a thread of its own makes
+//! the calls, and the caller waits for the answer as long as there is progress: a completed step,
+//! an acknowledged record. A slow link makes progress; a dead one does not. Without progress the
+//! thread is abandoned. An abandoned thread must not request a commit any more, and closes its
+//! producer when librdkafka lets it go. Abandoned threads are counted, and their number is bounded.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,14 +24,14 @@ use crate::options::KafkaOptions;
 use crate::patience::Attended;
 use crate::polled::{PolledProducer, Signals};
 use crate::transaction::{
-    Failpoint, Outcome, TransactionStep, TransactionalProducer, Watched, Work,
+    AttemptOutcome, Failpoint, TransactionStep, TransactionalProducer, Watched, Work,
 };
 
-/// Between two looks at the progress.
+/// Time between two looks at the progress.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
-/// Waiting without progress is reported from here on.
+/// Waits without progress longer than this are reported.
 const REPORTED_AFTER: Duration = Duration::from_secs(3);
-/// Producers that may be given up and not closed yet.
+/// Most producers that were given up and have not closed yet. Each keeps threads and connections.
 const MAX_ABANDONED: i64 = 8;
 
 enum CommitterJob {
@@ -39,7 +41,7 @@ enum CommitterJob {
     },
     Attempt {
         work: Box<Work>,
-        answer: Sender<Outcome>,
+        answer: Sender<AttemptOutcome>,
     },
 }
 
@@ -62,7 +64,7 @@ pub(crate) struct CommitterSettings<'a> {
     pub(crate) metrics: &'a Arc<KafkaMetrics>,
 }
 
-/// The reason for which the transactional id was not taken over.
+/// The reason why the transactional id was not taken over.
 pub(crate) struct InitRefusal {
     pub(crate) error: PortError,
     /// librdkafka's code, where it gave one.
@@ -82,7 +84,8 @@ impl Drop for Ending {
 }
 
 impl Committer {
-    /// Creates a producer and its thread. Waits while too many producers that were given up have not closed yet.
+    /// Creates a producer and its thread. Waits while [`MAX_ABANDONED`] producers that were given
+    /// up have not closed yet.
     pub(crate) fn start(
         settings: CommitterSettings<'_>,
         attended: &Attended,
@@ -139,7 +142,7 @@ impl Committer {
         })
     }
 
-    /// Takes the transactional id over; one try, at most about `limit`.
+    /// Takes the transactional id over, in one try of about `limit` at most.
     pub(crate) fn init(&self, limit: Duration, attended: &Attended) -> Result<(), InitRefusal> {
         let (answer, answered) = bounded(1);
         self.submit(CommitterJob::Init { limit, answer });
@@ -159,13 +162,13 @@ impl Committer {
         }
     }
 
-    /// Makes one attempt, given up after `patience` without progress.
+    /// Makes one attempt, and gives the attempt up after `patience` without progress.
     pub(crate) fn attempt(
         &self,
         work: Work,
         patience: Duration,
         attended: &Attended,
-    ) -> Result<Outcome, PortError> {
+    ) -> Result<AttemptOutcome, PortError> {
         let (answer, answered) = bounded(1);
         self.submit(CommitterJob::Attempt {
             work: Box::new(work),
@@ -174,7 +177,7 @@ impl Committer {
         let outcome = self.watch(&answered, patience, attended, false)?;
         Ok(outcome.unwrap_or_else(|| {
             let doing = self.watched.step().words();
-            Outcome::InDoubt(format!(
+            AttemptOutcome::InDoubt(format!(
                 "{doing}: no progress for {} ms",
                 patience.as_millis()
             ))
@@ -187,8 +190,8 @@ impl Committer {
         }
     }
 
-    /// Waits for an answer while there is progress; `None` if the thread was abandoned or has ended. A stop ends the wait only where nothing
-    /// is in doubt.
+    /// Waits for an answer while there is progress. `None` if the thread was abandoned or has
+    /// ended. A stop ends the wait only where nothing is in doubt.
     fn watch<T>(
         &self,
         answered: &Receiver<T>,
@@ -251,14 +254,14 @@ impl Drop for Committer {
     }
 }
 
-/// The thread: does what is asked until nobody asks any more, then closes the producer.
+/// The body of the thread: does the jobs until the [`Committer`] is gone, then closes the producer.
 fn serve(mut producer: TransactionalProducer, jobs: &Receiver<CommitterJob>) {
     for job in jobs {
         match job {
             CommitterJob::Init { limit, answer } => drop(answer.send(producer.init(limit))),
             CommitterJob::Attempt { work, answer } => {
                 let outcome = producer.attempt(&work);
-                let committed = outcome == Outcome::Committed;
+                let committed = outcome == AttemptOutcome::Committed;
                 drop(answer.send(outcome));
                 if committed {
                     producer.balance();

@@ -1,27 +1,34 @@
 //! The engine's ports on rdkafka.
 //!
-//! * [`KafkaSource`] reads the input topics on a thread of its own; [`KafkaSink`] commits sealed epochs in transactions and settles those in
-//!   doubt; [`KafkaOutputLog`] reads committed outputs back; [`FolderStore`] and [`HttpRegistry`] give writer schemas.
+//! * [`KafkaSource`] reads the input topics on a thread of its own; [`KafkaSink`] commits sealed
+//!   epochs in transactions and settles those in doubt; [`KafkaOutputLog`] reads committed outputs
+//!   back; [`FolderStore`] and [`HttpRegistry`] give writer schemas.
 //! * [`TopicWatch`] warns of topic settings that delete records which a restart needs.
-//! * [`ensure_topics`], [`Producer`], [`Reader`] serve tools and tests.
-//! * [`MockBroker`] and [`MockSink`] run without a cluster, at least once: for the demo, never as proof.
+//! * [`ensure_topics`], [`Producer`], [`TopicReader`] serve tools and tests.
+//! * [`MockBroker`] and [`MockSink`] run without a cluster, at least once: for the demo, never as
+//!   proof.
 //!
-//! Invariants: a librdkafka message never leaves the thread that polled it; no promise rests on the mock cluster; every wait has a limit.
+//! The story of a commit is told in `sink.rs`, before the code.
+//!
+//! Invariants: a librdkafka message never leaves the thread that polled it; no promise rests on the
+//! mock cluster; every wait has a limit.
 
 mod client;
+mod client_settings;
+mod committed;
 mod committer;
-mod fetch;
+mod consumer_thread;
 mod http_registry;
 mod metrics;
 mod mock;
 mod offsets;
 mod options;
 mod output_log;
+mod output_topics;
 mod oversize;
 mod ownership;
 mod patience;
 mod polled;
-mod position;
 mod producer;
 mod reader;
 mod record;
@@ -38,10 +45,11 @@ pub use http_registry::{HttpRegistry, RegistryOptions};
 pub use metrics::KafkaMetrics;
 pub use mock::{MockBroker, MockSink};
 pub use offsets::Isolation;
-pub use options::{KafkaOptions, OptionsError, OutputTopics};
+pub use options::{KafkaOptions, OptionsError};
 pub use output_log::KafkaOutputLog;
+pub use output_topics::OutputTopics;
 pub use producer::Producer;
-pub use reader::{OwnedRecord, Reader, read_all};
+pub use reader::{OwnedRecord, TopicReader, read_all};
 pub use retention::{Finding, TopicWatch, describe};
 pub use schemas::FolderStore;
 pub use sink::KafkaSink;

@@ -1,4 +1,5 @@
-//! What the Kafka ports measure. Every name, unit and label is here. (Lag is the engine's: it knows the committed positions.)
+//! Metrics of the Kafka ports: every name, unit and label. The engine measures lag, since it knows
+//! the committed positions.
 
 use std::sync::Arc;
 
@@ -9,18 +10,18 @@ use prometheus::{
 
 use crate::retention::Finding;
 
-/// How a transaction ended.
+/// The end of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TransactionOutcome {
-    /// Committed, and said so.
+    /// The broker acknowledged the commit.
     Committed,
-    /// Aborted; its epoch is sent again.
+    /// The transaction was given up before its commit was requested; the epoch is sent again.
     Aborted,
-    /// The broker never said; a new producer settled it.
+    /// The broker did not answer; a new producer settles the epoch.
     Indefinite,
-    /// Was indefinite, and had been committed.
+    /// The settlement of an indefinite transaction found it committed.
     Promoted,
-    /// The broker no longer accepts its producer.
+    /// The broker no longer accepts the producer.
     Fenced,
 }
 
@@ -36,16 +37,17 @@ impl TransactionOutcome {
     }
 }
 
-/// Why the sink went on with a new producer.
+/// The reason for a new producer in the sink.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Replacement {
-    /// A transactional request was written and not answered: a copy of it may be under way.
+    /// A transactional request was written and not answered: a copy may be under way.
     Unanswered,
     /// The transaction was given up before its commit was requested.
     Aborted,
-    /// Nobody knows how the transaction ended.
+    /// The end of the transaction is unknown.
     InDoubt,
-    /// The broker no longer accepts the producer: another one took over, or the transaction grew too old.
+    /// The broker no longer accepts the producer: another one took over, or the transaction grew
+    /// too old.
     Fenced,
 }
 
@@ -77,9 +79,18 @@ pub struct KafkaMetrics {
 }
 
 impl KafkaMetrics {
-    /// Creates the metrics and registers them. Errors if one of the names is taken.
+    /// Creates and registers the metrics.
+    ///
+    /// # Errors
+    /// A metric name that is registered already.
     pub fn register(registry: &Registry) -> Result<Arc<Self>, prometheus::Error> {
-        let metrics = Self {
+        let metrics = Self::new()?;
+        metrics.register_in(registry)?;
+        Ok(Arc::new(metrics))
+    }
+
+    fn new() -> Result<Self, prometheus::Error> {
+        Ok(Self {
             transactions: IntCounterVec::new(
                 Opts::new(
                     "leadpulse_kafka_transactions_total",
@@ -145,32 +156,37 @@ impl KafkaMetrics {
                 "leadpulse_schema_cache_size",
                 "Writer schemas answered from memory.",
             )?,
-        };
-        registry.register(Box::new(metrics.transactions.clone()))?;
-        registry.register(Box::new(metrics.commit_seconds.clone()))?;
-        registry.register(Box::new(metrics.replacements.clone()))?;
-        registry.register(Box::new(metrics.abandoned_producers.clone()))?;
-        registry.register(Box::new(metrics.client_errors.clone()))?;
-        registry.register(Box::new(metrics.out_of_range.clone()))?;
-        registry.register(Box::new(metrics.added_partitions.clone()))?;
-        registry.register(Box::new(metrics.topic_findings.clone()))?;
-        registry.register(Box::new(metrics.topic_retention_hours.clone()))?;
-        registry.register(Box::new(metrics.registry_requests.clone()))?;
-        registry.register(Box::new(metrics.cached_schemas.clone()))?;
-        Ok(Arc::new(metrics))
+        })
     }
 
-    /// Transactions that ended so: `committed`, `aborted`, `indefinite`, `promoted` or `fenced`.
+    fn register_in(&self, registry: &Registry) -> Result<(), prometheus::Error> {
+        registry.register(Box::new(self.transactions.clone()))?;
+        registry.register(Box::new(self.commit_seconds.clone()))?;
+        registry.register(Box::new(self.replacements.clone()))?;
+        registry.register(Box::new(self.abandoned_producers.clone()))?;
+        registry.register(Box::new(self.client_errors.clone()))?;
+        registry.register(Box::new(self.out_of_range.clone()))?;
+        registry.register(Box::new(self.added_partitions.clone()))?;
+        registry.register(Box::new(self.topic_findings.clone()))?;
+        registry.register(Box::new(self.topic_retention_hours.clone()))?;
+        registry.register(Box::new(self.registry_requests.clone()))?;
+        registry.register(Box::new(self.cached_schemas.clone()))?;
+        Ok(())
+    }
+
+    /// Number of transactions that ended in `outcome`: `committed`, `aborted`, `indefinite`,
+    /// `promoted` or `fenced`.
     pub fn transactions(&self, outcome: &str) -> u64 {
         self.transactions.with_label_values(&[outcome]).get()
     }
 
-    /// Producers that a new one replaced because of `reason`: `unanswered`, `aborted`, `in_doubt` or `fenced`.
+    /// Number of producers that a new one replaced because of `reason`: `unanswered`, `aborted`,
+    /// `in_doubt` or `fenced`.
     pub fn replacements(&self, reason: &str) -> u64 {
         self.replacements.with_label_values(&[reason]).get()
     }
 
-    /// Producers that were given up and have not closed yet.
+    /// Number of producers that were given up and have not closed yet.
     pub fn abandoned(&self) -> i64 {
         self.abandoned_producers.get()
     }

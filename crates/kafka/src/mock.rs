@@ -1,7 +1,10 @@
 //! librdkafka's in-process mock cluster, for the demo: no Java, no network, at least once.
 //!
-//! The mock delivers records of aborted transactions, drops the positions of committed ones, does not fence, and keeps 5 MiB a partition. So
-//! [`MockSink`] produces without transactions and commits positions afterwards: after a crash in between an epoch would be sent twice.
+//! The mock of librdkafka 2.12.1 delivers records of aborted transactions, drops the positions of
+//! committed ones, does not fence, and keeps the newest 5 MiB of a partition (measured, and read in
+//! [`rdkafka_mock_handlers.c`](https://github.com/confluentinc/librdkafka/blob/v2.12.1/src/rdkafka_mock_handlers.c)).
+//! So [`MockSink`] produces without transactions and commits positions afterwards. After a crash in
+//! between an epoch would be sent twice.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,22 +16,23 @@ use rdkafka::mocking::MockCluster;
 use leadpulse_engine::ports::{CommittedEpoch, InputPartition, PortError, SealedEpoch, Sink};
 
 use crate::client::{Closing, port_error};
+use crate::client_settings::ClientRole;
+use crate::committed::{Owner, offsets_of, read_offsets};
 use crate::metrics::{KafkaMetrics, TransactionOutcome};
 use crate::offsets::{Isolation, OffsetReader};
-use crate::options::{KafkaOptions, Role};
+use crate::options::KafkaOptions;
 use crate::polled::{DebugLines, PolledProducer, SendError, Signals};
-use crate::position::{Owner, offsets_of, read_offsets};
 use crate::topics::TopicSpec;
 
-/// A mock cluster of one broker; it ends when dropped.
+/// A mock cluster of one broker. The cluster ends when this handle is dropped.
 pub struct MockBroker {
     bootstrap_servers: String,
-    /// Closing it ends the thread that owns the cluster, which cannot be moved between threads.
+    /// Keeps the thread that owns the cluster alive. The cluster cannot be moved between threads.
     _running: Sender<()>,
 }
 
 impl MockBroker {
-    /// Starts the cluster and creates the topics (their settings mean nothing to it).
+    /// Starts the cluster and creates the topics. The mock ignores their settings.
     pub fn start(topics: &[TopicSpec]) -> Result<Self, PortError> {
         let topics = topics.to_vec();
         let (running, until_dropped) = bounded::<()>(0);
@@ -36,7 +40,8 @@ impl MockBroker {
         let thread = std::thread::Builder::new().name("mock-broker".into());
         let spawned = thread.spawn(move || match mock_cluster(&topics) {
             Ok(cluster) => {
-                let _ = started.send(Ok(cluster.bootstrap_servers())); // gone: then the next line returns at once
+                // An error means that `start` has returned; then the next line returns at once.
+                let _ = started.send(Ok(cluster.bootstrap_servers()));
                 let _ = until_dropped.recv();
             }
             Err(error) => drop(started.send(Err(error))),
@@ -57,7 +62,7 @@ impl MockBroker {
         })
     }
 
-    /// Where clients connect.
+    /// Address for clients, `host:port`.
     pub fn bootstrap_servers(&self) -> &str {
         &self.bootstrap_servers
     }
@@ -94,7 +99,7 @@ impl MockSink {
         metrics: &Arc<KafkaMetrics>,
     ) -> Result<Self, PortError> {
         let signals = Arc::new(Signals::default());
-        let config = options.client_config(Role::Producer);
+        let config = options.client_config(ClientRole::Producer);
         let producer = PolledProducer::start(
             &config,
             "mock-sink",
@@ -154,7 +159,7 @@ impl Sink for MockSink {
         self.partitions = partitions.to_vec();
     }
 
-    /// Fences nobody.
+    /// Reads the committed epoch, and fences nobody.
     fn take_over(&mut self) -> Result<Option<CommittedEpoch>, PortError> {
         let (group_id, timeout) = (&self.options.group_id, self.options.request_timeout());
         let offsets = read_offsets(self.offsets.client(), group_id, &self.partitions, timeout)?;

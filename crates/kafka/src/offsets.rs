@@ -1,4 +1,4 @@
-//! What a topic holds: its partitions, their first offsets and ends, the records between two offsets.
+//! Questions about a topic: partitions, first offsets and ends, the records between two offsets.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,31 +11,35 @@ use rustc_hash::FxHashMap;
 
 use leadpulse_engine::ports::{LogEnd, NextOffset, PortError};
 
-use crate::client::{Closing, Context, consumer, is_permanent, port_error};
+use crate::client::{ClientCallbacks, Closing, consumer, is_permanent, port_error};
+use crate::client_settings::ClientRole;
 use crate::metrics::KafkaMetrics;
-use crate::options::{KafkaOptions, Role};
+use crate::options::KafkaOptions;
 
-/// Which records a reader sees.
+/// The records that a reader sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Isolation {
-    /// Those of committed transactions, and those produced without one.
+    /// Records of committed transactions, and records produced without one.
     Committed,
-    /// Those of open and aborted transactions too.
+    /// All records, those of open and aborted transactions included.
     Uncommitted,
 }
 
 /// A topic and a partition number.
-pub(crate) type Place = (String, i32);
+pub(crate) type TopicPartition = (String, i32);
 
 const POLL_WAIT: Duration = Duration::from_millis(5);
 /// Pause before a question is asked again, doubled up to the second.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-/// Limit of one look at whether a place can be read. librdkafka waits half a second before it fetches again what it could not read.
+/// Limit of one look at whether a place can be read. librdkafka waits half a second before another
+/// fetch of a batch that it could not read.
 const PROBE_LIMIT: Duration = Duration::from_secs(3);
 
-/// A list of the places, without offsets.
-pub(crate) fn place_list<'p>(places: impl IntoIterator<Item = &'p Place>) -> TopicPartitionList {
+/// A list of the partitions, without offsets.
+pub(crate) fn place_list<'p>(
+    places: impl IntoIterator<Item = &'p TopicPartition>,
+) -> TopicPartitionList {
     let mut list = TopicPartitionList::new();
     for (topic, partition) in places {
         list.add_partition(topic, *partition);
@@ -43,9 +47,12 @@ pub(crate) fn place_list<'p>(places: impl IntoIterator<Item = &'p Place>) -> Top
     list
 }
 
-/// Errors that mean that bytes of the log cannot be read, however often they are fetched: damage, or a format that this client does not have.
+/// True for errors of log bytes that no further fetch can read: damage, or a format that this
+/// client does not have.
 ///
-/// librdkafka reports them without the partition, and fetches the same batch again (`rd_kafka_msgset_reader_decompress` in 2.12).
+/// librdkafka reports such an error without the partition, and fetches the same batch again
+/// (`rd_kafka_msgset_reader_decompress` in
+/// [2.12](https://github.com/confluentinc/librdkafka/blob/v2.12.1/src/rdkafka_msgset_reader.c)).
 pub(crate) fn is_damage(code: RDKafkaErrorCode) -> bool {
     matches!(
         code,
@@ -66,7 +73,7 @@ pub(crate) fn is_damage(code: RDKafkaErrorCode) -> bool {
 pub(crate) enum Readability {
     /// A record came, or reading passed the place.
     Readable,
-    /// The client cannot make records of its bytes.
+    /// The client cannot make records of the bytes there.
     Damaged(String),
     /// Nothing came within the limit: the partition may have no leader now.
     Unknown,
@@ -80,20 +87,20 @@ pub(crate) struct OffsetRange {
     pub(crate) end: i64,
 }
 
-/// A client that looks at topics without consuming them.
+/// A client that looks at topics, and commits nothing.
 pub(crate) struct OffsetReader {
-    client: Closing<BaseConsumer<Context>>,
+    client: Closing<BaseConsumer<ClientCallbacks>>,
     options: KafkaOptions,
 }
 
 impl OffsetReader {
-    /// A client that sees committed records only, or all.
+    /// A client that reads logs: a slow answer is waited for.
     pub(crate) fn connect(
         options: &KafkaOptions,
         isolation: Isolation,
         metrics: &Arc<KafkaMetrics>,
     ) -> Result<Self, PortError> {
-        let role = Role::Reader {
+        let role = ClientRole::Reader {
             committed: isolation == Isolation::Committed,
         };
         let client = Closing::new(
@@ -107,13 +114,14 @@ impl OffsetReader {
         })
     }
 
-    /// A client for small questions: it gives a broker that does not answer up soon, and asks another.
+    /// A client for small questions: a broker that does not answer is given up within seconds, and
+    /// another one asked.
     pub(crate) fn to_ask(
         options: &KafkaOptions,
         isolation: Isolation,
         metrics: &Arc<KafkaMetrics>,
     ) -> Result<Self, PortError> {
-        let role = Role::Asker {
+        let role = ClientRole::Asker {
             committed: isolation == Isolation::Committed,
         };
         let client = Closing::new(
@@ -128,11 +136,11 @@ impl OffsetReader {
     }
 
     /// The client, for questions about the group.
-    pub(crate) fn client(&self) -> &BaseConsumer<Context> {
+    pub(crate) fn client(&self) -> &BaseConsumer<ClientCallbacks> {
         &self.client
     }
 
-    /// How many partitions the topic has; `None` if there is no such topic.
+    /// Number of partitions of the topic; `None` if there is no such topic.
     pub(crate) fn partition_count(&self, topic: &str) -> Result<Option<i32>, PortError> {
         self.patiently(|limit| self.partition_count_within(topic, limit))
     }
@@ -163,7 +171,7 @@ impl OffsetReader {
     }
 
     /// The first offset of each partition.
-    pub(crate) fn starts(&self, places: &[Place]) -> Result<Vec<NextOffset>, PortError> {
+    pub(crate) fn starts(&self, places: &[TopicPartition]) -> Result<Vec<NextOffset>, PortError> {
         Ok(self
             .list(places, Offset::Beginning)?
             .into_iter()
@@ -171,12 +179,14 @@ impl OffsetReader {
             .collect())
     }
 
-    /// One past the last offset of each partition that this client may reach, control records included.
-    pub(crate) fn stable_ends(&self, places: &[Place]) -> Result<Vec<i64>, PortError> {
+    /// One past the last offset of each partition that this client may reach. Control records
+    /// count.
+    pub(crate) fn stable_ends(&self, places: &[TopicPartition]) -> Result<Vec<i64>, PortError> {
         self.list(places, Offset::End)
     }
 
-    fn list(&self, places: &[Place], at: Offset) -> Result<Vec<i64>, PortError> {
+    /// Offsets at the beginning or end of each partition.
+    fn list(&self, places: &[TopicPartition], at: Offset) -> Result<Vec<i64>, PortError> {
         self.patiently(|limit| self.list_within(places, at, limit))
     }
 
@@ -186,7 +196,7 @@ impl OffsetReader {
 
     fn list_within(
         &self,
-        places: &[Place],
+        places: &[TopicPartition],
         at: Offset,
         limit: Duration,
     ) -> Result<Vec<i64>, PortError> {
@@ -201,7 +211,7 @@ impl OffsetReader {
             .client
             .offsets_for_times(request, limit)
             .map_err(|error| port_error(doing, &error))?;
-        let offset_of = |(topic, partition): &Place| {
+        let offset_of = |(topic, partition): &TopicPartition| {
             let doing = || format!("listing the offset of {topic}/{partition}");
             let element = answer.find_partition(topic, *partition);
             let element = element.ok_or_else(|| {
@@ -221,11 +231,11 @@ impl OffsetReader {
         places.iter().map(offset_of).collect()
     }
 
-    /// Looks whether reading can begin at this offset, which must lie before the partition's stable end. Only this partition is assigned, so an
-    /// error is its own.
+    /// Looks whether reading can begin at `offset`, which must lie before the partition's stable
+    /// end. Only this partition is assigned, so an error belongs to it.
     pub(crate) fn probe(
         &self,
-        place: &Place,
+        place: &TopicPartition,
         offset: NextOffset,
     ) -> Result<Readability, PortError> {
         let (topic, partition) = place;
@@ -247,7 +257,7 @@ impl OffsetReader {
 
     fn probe_assigned(
         &self,
-        (topic, partition): &Place,
+        (topic, partition): &TopicPartition,
         offset: NextOffset,
     ) -> Result<Readability, KafkaError> {
         let deadline = Instant::now() + PROBE_LIMIT;
@@ -275,11 +285,11 @@ impl OffsetReader {
         Ok(Readability::Unknown)
     }
 
-    /// The first offset behind damage that can be read, at most `end`. Looks at ever later offsets, then halves the stretch: good batches
-    /// between two damaged ones may be passed over with them.
+    /// The first readable offset behind damage, at most `end`. Looks at ever later offsets, then
+    /// halves the stretch. Good batches between two damaged ones may be passed over with them.
     pub(crate) fn readable_after(
         &self,
-        place: &Place,
+        place: &TopicPartition,
         damaged: NextOffset,
         end: NextOffset,
     ) -> Result<NextOffset, PortError> {
@@ -305,7 +315,7 @@ impl OffsetReader {
         Ok(NextOffset(good))
     }
 
-    fn can_read(&self, place: &Place, offset: i64) -> Result<bool, PortError> {
+    fn can_read(&self, place: &TopicPartition, offset: i64) -> Result<bool, PortError> {
         match self.probe(place, NextOffset(offset))? {
             Readability::Readable => Ok(true),
             Readability::Damaged(_) => Ok(false),
@@ -318,8 +328,11 @@ impl OffsetReader {
         }
     }
 
-    /// Hands every visible record of the ranges of one topic to `each`; partitions are interleaved, a partition's records are in order.
-    /// Gives up when nothing arrives within the request limit.
+    /// Hands every visible record of the ranges of one topic to `each`. Partitions are interleaved,
+    /// and the records of a partition are in order.
+    ///
+    /// # Errors
+    /// Retriable when nothing arrives within the request limit; the error of `each`.
     pub(crate) fn read(
         &self,
         topic: &str,
@@ -356,18 +369,14 @@ impl OffsetReader {
                         }
                     }
                 }
-                // One topic is assigned at a time: librdkafka's notice does not name it.
+                // One topic is assigned at a time, because librdkafka's event does not name the
+                // topic.
                 Some(Err(KafkaError::PartitionEOF(partition))) => drop(unread.remove(&partition)),
                 Some(Err(error)) if error.rdkafka_error_code().is_some_and(is_permanent) => {
                     return Err(failed(error));
                 }
                 Some(Err(_)) | None => {
-                    // Only the position tells that the rest of a partition was markers and aborted records.
-                    let positions = self.client.position().map_err(failed)?;
-                    unread.retain(|partition, end| {
-                        let element = positions.find_partition(topic, *partition);
-                        !element.is_some_and(|element| matches!(element.offset(), Offset::Offset(offset) if offset >= *end))
-                    });
+                    self.drop_passed(topic, &mut unread).map_err(failed)?;
                     if Instant::now() >= deadline {
                         let waited_ms = self.options.request_timeout_ms;
                         return Err(PortError::Retriable(format!(
@@ -379,12 +388,29 @@ impl OffsetReader {
         }
         self.client.unassign().map_err(failed)
     }
+
+    /// Drops the partitions whose position is past the end to read to. The rest of such a partition
+    /// was markers and aborted records, and only the position says so.
+    fn drop_passed(&self, topic: &str, unread: &mut FxHashMap<i32, i64>) -> Result<(), KafkaError> {
+        let positions = self.client.position()?;
+        unread.retain(|partition, end| {
+            let position = positions
+                .find_partition(topic, *partition)
+                .map(|element| element.offset());
+            !matches!(position, Some(Offset::Offset(offset)) if offset >= *end)
+        });
+        Ok(())
+    }
 }
 
-/// Asks until the answer is final, within the limit; each call gets what is left of it.
+/// Asks until the answer is final, within the limit. Each call gets the time that is left.
 ///
-/// After a change of leaders a broker answers for a moment that it is not the leader, that the client's leader epoch is fenced or not known
-/// yet, or that the end is not (KIP-320, KIP-207). librdkafka's `offsets_for_times` leaves it to the caller to ask again.
+/// After a change of leaders a broker refuses for a moment: it is not the leader, the client's
+/// leader epoch is fenced or not known yet
+/// ([KIP-320](https://cwiki.apache.org/confluence/display/KAFKA/KIP-320%3A+Allow+fetchers+to+detect+and+handle+log+truncation)),
+/// or the end is not known yet
+/// ([KIP-207](https://cwiki.apache.org/confluence/display/KAFKA/KIP-207%3A+Offsets+returned+by+ListOffsetsResponse+should+be+monotonically+increasing+even+during+a+partition+leader+change)).
+/// librdkafka's `offsets_for_times` leaves it to the caller to ask again.
 fn patiently<T>(
     limit: Duration,
     mut ask: impl FnMut(Duration) -> Result<T, PortError>,
@@ -406,11 +432,11 @@ fn patiently<T>(
     }
 }
 
-/// The ends of the partitions: `committed` sees the stable ones, `all` the high watermarks.
+/// The ends of the partitions: the stable ends from `committed`, the high watermarks from `all`.
 pub(crate) fn log_ends(
     committed: &OffsetReader,
     all: &OffsetReader,
-    places: &[Place],
+    places: &[TopicPartition],
 ) -> Result<Vec<LogEnd>, PortError> {
     let (stable, high) = (committed.stable_ends(places)?, all.stable_ends(places)?);
     let end = |(stable, high): (i64, i64)| LogEnd {
@@ -424,7 +450,7 @@ pub(crate) fn log_ends(
 mod tests {
     use super::*;
 
-    /// The answer after `failures` errors of that code, and how often was asked.
+    /// The answer after `failures` errors of `code`, and the number of questions.
     fn asked(
         code: RDKafkaErrorCode,
         failures: usize,

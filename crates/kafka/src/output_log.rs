@@ -1,4 +1,4 @@
-//! [`KafkaOutputLog`]: the committed outputs, read back at a start, in bounded memory.
+//! [`KafkaOutputLog`]: reads the committed outputs back at a start, in bounded memory.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,24 +9,25 @@ use rdkafka::message::Message;
 use leadpulse_engine::ports::{EachRecord, LogStep, Output, OutputLog, PortError};
 
 use crate::metrics::KafkaMetrics;
-use crate::offsets::{Isolation, OffsetRange, OffsetReader, Place};
+use crate::offsets::{Isolation, OffsetRange, OffsetReader, TopicPartition};
 use crate::options::KafkaOptions;
 
-/// Epoch records that are read ahead of the engine.
+/// Most epoch records that are read ahead of the engine.
 const READ_AHEAD_RECORDS: usize = 256;
-/// How long to wait before brokers are asked again.
+/// Pause before brokers are asked again.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
 /// The output topics, as a restart reads them.
 pub struct KafkaOutputLog {
     options: KafkaOptions,
     metrics: Arc<KafkaMetrics>,
-    /// Values of epoch records, from a thread of its own: there may be millions of them, so that the channel holds a few only.
+    /// Values of epoch records, from a thread that reads ahead. There may be millions of records,
+    /// so the channel is short.
     script: Option<Receiver<Result<Vec<u8>, PortError>>>,
 }
 
 impl KafkaOutputLog {
-    /// The log in the topics of `options`. Connects when it is first read.
+    /// The log in the topics of `options`, which connects at the first read.
     pub fn new(options: &KafkaOptions, metrics: &Arc<KafkaMetrics>) -> Self {
         Self {
             options: options.clone(),
@@ -36,12 +37,17 @@ impl KafkaOutputLog {
     }
 
     /// The partitions of an output's topic; none where it is not written.
-    fn places(&self, offsets: &OffsetReader, output: Output) -> Result<Vec<Place>, PortError> {
+    fn places(
+        &self,
+        offsets: &OffsetReader,
+        output: Output,
+    ) -> Result<Vec<TopicPartition>, PortError> {
         if !self.options.outputs.writes(output) {
             return Ok(Vec::new());
         }
         let topic = self.options.outputs.name(output);
-        // A broker that was just elected may not know the topic yet. An absent state is not an empty one.
+        // A broker that was just elected may not know the topic yet, and an absent state must not
+        // pass for an empty one.
         let Some(count) = offsets.partition_count(topic)? else {
             return Err(PortError::Retriable(format!(
                 "kafka: topic '{topic}' is not there, or cannot be seen yet"
@@ -52,7 +58,8 @@ impl KafkaOutputLog {
             .collect())
     }
 
-    /// Reads committed records of an output, from the beginning or about the newest of each partition.
+    /// Reads committed records of an output, from the beginning or about the newest of each
+    /// partition.
     fn read(
         &self,
         output: Output,
@@ -66,7 +73,7 @@ impl KafkaOutputLog {
         }
         let (starts, ends) = (offsets.starts(&places)?, offsets.stable_ends(&places)?);
         let range = |(partition, (start, end)): (i32, (i64, i64))| {
-            // A transaction's marker takes an offset: of those with a record, every second one is a record at least.
+            // A transaction's marker takes an offset, so at least every second offset is a record.
             let from = newest.map_or(start, |count| {
                 start.max(end.saturating_sub(2 * count as i64))
             });
@@ -144,7 +151,8 @@ impl OutputLog for KafkaOutputLog {
     }
 }
 
-/// Sends the values of a range in order; waits while brokers are away. Ends with the range, with an error that stays, or when nobody reads.
+/// Sends the values of a range in order, and waits while brokers are away. Ends with the range,
+/// with an error that stays, or when the receiver is gone.
 fn read_script(
     offsets: &OffsetReader,
     topic: &str,
@@ -173,7 +181,7 @@ fn read_script(
                 std::thread::sleep(RETRY_PAUSE);
             }
             Err(error) => {
-                let _ = outbox.send(Err(error)); // nobody may read any more
+                let _ = outbox.send(Err(error)); // the receiver may be gone
                 return;
             }
         }

@@ -1,20 +1,22 @@
-//! [`DeadLetterRoom`]: dead letters that fit, whatever a producer sent.
+//! [`DeadLetterRoom`]: dead letters that fit their topic, whatever a producer sent.
 //!
-//! A dead letter carries the bytes of a record that somebody else produced, and headers of ours on top. It may be larger than its topic
-//! allows. Nobody can make such a record smaller, and it must not stop the epoch. So the smallest refused size is remembered, and from then
-//! on dead letters of that size go without their value, if need be without their headers and key: sizes and digests stand in place.
+//! A dead letter carries the bytes of a record that another program produced, and headers of ours
+//! on top. The sum may be larger than the dead-letter topic allows. No setting of ours makes such a
+//! record smaller, and the record must not stop the epoch. So the smallest refused size is
+//! remembered. From then on dead letters of that size go without their value, if need be without
+//! the original headers and key; sizes and digests stand in place.
 
 use rustc_hash::FxHashMap;
 
 use leadpulse_engine::ports::{Output, OutputRecord, SealedEpoch};
 use leadpulse_engine::{without_key, without_original_headers, without_value};
 
-use crate::options::BATCH_BYTES;
+use crate::client_settings::BATCH_BYTES;
 
-/// The room that the topic of dead letters leaves, as far as it is known.
+/// The size that the topic of dead letters allows, as far as known.
 #[derive(Debug)]
 pub(crate) struct DeadLetterRoom {
-    /// A size that does not fit, bytes.
+    /// Smallest size that is known not to fit, bytes.
     refused_bytes: usize,
 }
 
@@ -27,7 +29,7 @@ impl Default for DeadLetterRoom {
 }
 
 impl DeadLetterRoom {
-    /// The records of an epoch that go in place of those that would not fit, by index.
+    /// Smaller records in place of those of an epoch that would not fit, by index.
     pub(crate) fn replacements(&self, epoch: &SealedEpoch) -> FxHashMap<usize, OutputRecord> {
         let records = epoch.outputs.iter().enumerate();
         let letters = records
@@ -37,14 +39,15 @@ impl DeadLetterRoom {
             .collect()
     }
 
-    /// Learns from records that were refused, as they were sent. False if nothing can be left out any more.
+    /// Remembers the size of refused records, given as they were sent. False if nothing more can be
+    /// left out.
     pub(crate) fn learn(&mut self, refused: &[&OutputRecord]) -> bool {
         let largest = refused
             .iter()
             .map(|record| bytes_of(record))
             .max()
             .unwrap_or_default();
-        // Within a batch of several records, the broker does not say which one was too many.
+        // A broker refuses a batch of several records as a whole, and does not name the record.
         let bytes = if largest > BATCH_BYTES {
             largest
         } else {
@@ -73,7 +76,7 @@ impl DeadLetterRoom {
     }
 }
 
-/// True if only headers of ours are left.
+/// True if the record has headers of ours only.
 fn is_bare(record: &OutputRecord) -> bool {
     record.key.is_none() && record.value.is_none() && without_original_headers(record) == *record
 }
@@ -96,7 +99,7 @@ mod tests {
 
     use super::*;
 
-    /// A dead letter of a record with so many bytes of key, value and one header.
+    /// A dead letter of a record with a key, a value and a header of these sizes, bytes.
     fn letter(key: usize, value: usize, header: usize) -> OutputRecord {
         let mut batch = RecordBatch::default();
         let (key, value, header) = (vec![b'k'; key], vec![b'v'; value], vec![b'h'; header]);

@@ -1,8 +1,11 @@
-//! [`OwnershipWatch`]: notices within two seconds, also while nothing is committed, that another process took over.
+//! [`OwnershipWatch`]: notices within two seconds, also while nothing is committed, that another
+//! process took over.
 //!
-//! A thread with a `read_uncommitted` client asks for the committed metadata of one partition every second. Such a client does not wait for
-//! transactions that are open. An answer of an earlier epoch comes from a coordinator that lags behind, and says nothing; another token is
-//! asked for twice, for the same reason.
+//! A thread asks for the committed metadata of one partition every second. Its client is
+//! `read_uncommitted`, because a coordinator lets a `read_committed` client wait while a
+//! transaction that holds offsets is open (KIP-447). An answer with an earlier epoch comes from a
+//! coordinator that lags behind, and proves nothing. For the same reason another token counts only
+//! after a second question.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,14 +15,14 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use leadpulse_engine::ports::{InputPartition, PortError};
 
+use crate::committed::{CommitMetadata, Owner, read_offsets};
 use crate::metrics::KafkaMetrics;
 use crate::offsets::{Isolation, OffsetReader};
 use crate::options::KafkaOptions;
-use crate::position::{CommitMetadata, Owner, read_offsets};
 
-/// Between two questions.
+/// Time between two questions.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// Before another's token is asked for a second time.
+/// Pause before the question that confirms another owner's token.
 const CONFIRM_AFTER: Duration = Duration::from_millis(200);
 
 /// State that the watching thread shares with the sink.
@@ -27,18 +30,18 @@ const CONFIRM_AFTER: Duration = Duration::from_millis(200);
 struct OwnershipState {
     /// Number of the newest epoch that this process committed or found.
     committed: AtomicU64,
-    /// The token that stands in place of ours.
+    /// Token of another owner, once it was confirmed.
     other: Mutex<Option<Owner>>,
 }
 
-/// A thread that watches the owner's token. It ends when this is dropped.
+/// A thread that watches the owner's token. The thread ends when this handle is dropped.
 pub(crate) struct OwnershipWatch {
     shared: Arc<OwnershipState>,
     _running: Sender<()>,
 }
 
 impl OwnershipWatch {
-    /// Starts to watch `partition`, from the moment on that our token stands with epoch `committed`.
+    /// Starts to watch `partition`. Our token must stand already, with epoch `committed`.
     pub(crate) fn start(
         options: &KafkaOptions,
         metrics: &Arc<KafkaMetrics>,
@@ -51,7 +54,7 @@ impl OwnershipWatch {
             other: Mutex::default(),
         });
         let (running, until_dropped) = bounded(0);
-        let watcher = Watcher {
+        let watcher = OwnershipWatcher {
             reader: OffsetReader::to_ask(options, Isolation::Uncommitted, metrics)?,
             group_id: options.group_id.clone(),
             timeout: options.request_timeout(),
@@ -71,12 +74,12 @@ impl OwnershipWatch {
         })
     }
 
-    /// Notes a committed epoch.
+    /// Raises the epoch below which other tokens are ignored to `epoch`.
     pub(crate) fn committed(&self, epoch: u64) {
         self.shared.committed.store(epoch, Ordering::Release);
     }
 
-    /// The owner whose token stands in place of ours, if one was noticed.
+    /// Another owner whose token stands in place of ours, if one was confirmed.
     pub(crate) fn other(&self) -> Option<Owner> {
         self.shared
             .other
@@ -86,7 +89,7 @@ impl OwnershipWatch {
     }
 }
 
-struct Watcher {
+struct OwnershipWatcher {
     reader: OffsetReader,
     group_id: String,
     timeout: Duration,
@@ -95,7 +98,7 @@ struct Watcher {
     shared: Arc<OwnershipState>,
 }
 
-impl Watcher {
+impl OwnershipWatcher {
     fn run(self, until_dropped: &Receiver<()>) {
         let mut suspected: Option<Owner> = None;
         loop {
@@ -110,7 +113,9 @@ impl Watcher {
             ) {
                 return;
             }
-            let _ = self.reader.client().poll(Duration::ZERO); // serves errors and log lines; nothing is assigned
+            // librdkafka keeps errors and log lines until a poll; nothing is assigned, so no record
+            // can come.
+            let _ = self.reader.client().poll(Duration::ZERO);
             let found = self.ask();
             if found.is_some() && found == suspected {
                 *self
@@ -124,7 +129,8 @@ impl Watcher {
         }
     }
 
-    /// Another owner's token, if it stands now. Errors are the sink's to report; here they only delay the answer.
+    /// Another owner's token, if one stands now. An error only delays the answer: the sink reports
+    /// errors of the group.
     fn ask(&self) -> Option<Owner> {
         let committed = self.shared.committed.load(Ordering::Acquire);
         let offsets = read_offsets(
@@ -145,7 +151,7 @@ impl Watcher {
     }
 }
 
-/// The owner that `standing` names, if it is another one and its epoch is not older than ours.
+/// The owner in `standing`, if that is not `owner` and the epoch is not older than `committed`.
 pub(crate) fn other_owner(
     standing: &CommitMetadata,
     owner: &Owner,

@@ -1,6 +1,7 @@
 //! Waiting for brokers: reported, interruptible, with growing pauses.
 //!
-//! Nothing here gives up because of time. An outage is waited out, `/readyz` names it, and a stop ends the wait.
+//! No wait gives up because of time. An outage is waited out, `/readyz` names it, and a stop ends
+//! the wait.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,14 +9,14 @@ use std::time::{Duration, Instant};
 
 use leadpulse_engine::ports::{Attendant, PortError};
 
-/// The matter under which the sink reports.
+/// Name under which the sink reports to its attendant.
 const MATTER: &str = "kafka";
-/// Within a pause, between two looks at the stop flag.
+/// Time between two looks at the stop flag within a pause.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// The sink's side of its attendant: reports of long waits, taken back once they are over.
+/// The sink's reports to its attendant. A report is withdrawn once the wait is over.
 pub(crate) struct Attended {
     attendant: Arc<dyn Attendant>,
     reported: AtomicBool,
@@ -37,13 +38,13 @@ impl Attended {
         self.attendant.is_stopped()
     }
 
-    /// Reports what the sink waits for.
+    /// Reports the reason of a long wait.
     pub(crate) fn report(&self, why: &str) {
         self.reported.store(true, Ordering::Relaxed);
         self.attendant.report(MATTER, Some(why.to_owned()));
     }
 
-    /// Takes a report back, if there is one.
+    /// Withdraws the report, if one was made.
     pub(crate) fn clear(&self) {
         if self.reported.swap(false, Ordering::Relaxed) {
             self.attendant.report(MATTER, None);
@@ -55,7 +56,7 @@ impl Attended {
         PortError::Interrupted("kafka: told to stop while waiting for the brokers".into())
     }
 
-    /// Sleeps.
+    /// Sleeps for `pause`, and beats meanwhile.
     ///
     /// # Errors
     /// [`PortError::Interrupted`] once the process is told to stop.
@@ -75,7 +76,8 @@ impl Attended {
     }
 }
 
-/// Pauses that double from 200 ms to 5 s, each shortened at random by up to a half, so that two processes do not meet again and again.
+/// Pauses that double from 200 ms to 5 s. Each is shortened at random by up to a half, so that two
+/// processes that fence each other do not try at the same moments.
 #[derive(Debug)]
 pub(crate) struct Backoff {
     next: Duration,
@@ -86,7 +88,7 @@ impl Backoff {
         Self { next: FIRST_PAUSE }
     }
 
-    /// The next pause.
+    /// The next pause; every call lengthens the one after.
     pub(crate) fn pause(&mut self) -> Duration {
         let pause = self.next;
         self.next = (pause * 2).min(LONGEST_PAUSE);
@@ -101,12 +103,12 @@ mod tests {
     use super::*;
 
     #[derive(Default)]
-    struct Listening {
+    struct RecordingAttendant {
         stopped: AtomicBool,
         reports: Mutex<Vec<Option<String>>>,
     }
 
-    impl Attendant for Listening {
+    impl Attendant for RecordingAttendant {
         fn beat(&self) {}
         fn is_stopped(&self) -> bool {
             self.stopped.load(Ordering::Relaxed)
@@ -130,8 +132,8 @@ mod tests {
     }
 
     #[test]
-    fn a_report_is_taken_back_once() {
-        let attendant = Arc::new(Listening::default());
+    fn a_report_is_withdrawn_once() {
+        let attendant = Arc::new(RecordingAttendant::default());
         let attended = Attended::new(Arc::clone(&attendant) as Arc<dyn Attendant>);
         attended.clear();
         attended.report("away");
@@ -145,7 +147,7 @@ mod tests {
 
     #[test]
     fn a_stop_ends_a_pause() {
-        let attendant = Arc::new(Listening::default());
+        let attendant = Arc::new(RecordingAttendant::default());
         let attended = Attended::new(Arc::clone(&attendant) as Arc<dyn Attendant>);
         assert!(attended.pause(Duration::ZERO).is_ok());
         attendant.stopped.store(true, Ordering::Relaxed);

@@ -1,8 +1,10 @@
 //! [`PolledProducer`]: a librdkafka producer and the one thread that polls it.
 //!
-//! Delivery reports, errors and log lines come through one queue, in order, to whoever polls. One thread polls, so that
-//! [`RequestLedger`] sees the lines in order; it blocks in librdkafka, since `BaseProducer::poll` with less than 1 ms left is a busy loop
-//! (47 % of the engine thread's samples, measured). The callbacks count deliveries down and wake a waiting thread at zero.
+//! Delivery reports, errors and log lines come through one queue, in order, to the thread that
+//! polls. One thread polls, so that [`RequestLedger`] sees the lines in order. The thread blocks in
+//! librdkafka, since `BaseProducer::poll` with less than 1 ms left passes 0 to librdkafka and spins
+//! (47 % of the engine thread's samples at 500 records/s, measured). The callbacks count deliveries
+//! down and wake a waiting thread at zero.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -22,11 +24,12 @@ use crate::client::{count_error, log_line};
 use crate::metrics::KafkaMetrics;
 use crate::requests::RequestLedger;
 
-/// One poll. The thread notices within this time that the producer is given up.
+/// Longest wait of one poll. Within this time the thread notices that the producer is given up.
 const POLL_WAIT: Duration = Duration::from_millis(100);
-/// One wait for room in librdkafka's queue.
+/// Longest wait for room in librdkafka's queue before another try.
 const ROOM_WAIT: Duration = Duration::from_millis(5);
-/// One wait until librdkafka has counted a delivery that its callback has reported already: microseconds, normally.
+/// Pause between two looks at whether librdkafka has counted a delivery that its callback reported
+/// already: microseconds, normally.
 const COUNT_WAIT: Duration = Duration::from_micros(50);
 
 /// A record that librdkafka or a broker refused.
@@ -49,17 +52,17 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    /// Rises with every delivery report and every [`Self::advance`].
+    /// A number that rises with every delivery report and every [`Self::advance`].
     pub(crate) fn progress(&self) -> u64 {
         self.progress.load(Ordering::Relaxed)
     }
 
-    /// Notes that a step was completed.
+    /// Counts a completed step as progress.
     pub(crate) fn advance(&self) {
         self.progress.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// True once every record sent has a delivery report, or one of them was refused.
+    /// True once every record sent has a delivery report, or one record was refused.
     pub(crate) fn is_decided(&self) -> bool {
         self.outstanding.load(Ordering::Acquire) == 0 || self.is_refused()
     }
@@ -73,13 +76,13 @@ impl Signals {
             .is_empty()
     }
 
-    /// Records refused since this was last asked.
+    /// Records refused since the last call.
     pub(crate) fn take_refusals(&self) -> Vec<RefusedRecord> {
         std::mem::take(&mut self.refusals.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Waits until `reached` holds, at most `limit`; false after the limit. Wakes when all records are acknowledged, when one is refused,
-    /// and when a transactional request is answered.
+    /// Waits until `reached` holds, at most `limit`; false after the limit. Looks again when all
+    /// records are acknowledged, when one is refused, and when a transactional request is answered.
     pub(crate) fn wait(&self, limit: Duration, reached: impl Fn(&Self) -> bool) -> bool {
         let guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = self
@@ -89,7 +92,8 @@ impl Signals {
     }
 
     fn wake(&self) {
-        // Taking the lock excludes that a waiter has checked its condition and is not asleep yet.
+        // Without the lock a waiter could have checked its condition and not be asleep yet: the
+        // wake-up would be lost.
         drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner));
         self.changed.notify_all();
     }
@@ -102,16 +106,17 @@ impl Signals {
     }
 }
 
-/// Debug lines of librdkafka that are passed on to the log. The sink's producer writes them all, for the ledger.
+/// Debug lines of librdkafka that are passed on to this program's log. The sink's producer always
+/// produces the protocol lines, for the ledger.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct DebugLines {
-    /// Lines about single requests.
+    /// True to pass on lines about single requests.
     pub(crate) protocol: bool,
-    /// All other debug lines.
+    /// True to pass on all other debug lines.
     pub(crate) others: bool,
 }
 
-/// Callbacks of a polled producer.
+/// Callbacks of a polled producer, which librdkafka calls on the polling thread.
 pub(crate) struct PolledContext {
     name: &'static str,
     metrics: Arc<KafkaMetrics>,
@@ -141,7 +146,7 @@ impl ClientContext for PolledContext {
 }
 
 impl ProducerContext for PolledContext {
-    /// Index of the record.
+    /// Index of the record, as given to [`PolledProducer::send`].
     type DeliveryOpaque = usize;
 
     fn delivery(&self, result: &DeliveryResult<'_>, record: usize) {
@@ -160,15 +165,16 @@ impl ProducerContext for PolledContext {
     }
 }
 
-/// The reason for which a record was not queued.
+/// The reason why a record was not queued.
 pub(crate) enum SendError {
-    /// librdkafka refused it.
+    /// librdkafka refused the record.
     Refused(KafkaError),
     /// The caller gave up while the queue was full.
     GivenUp,
 }
 
-/// A producer, the thread that polls it, and its signals. Dropping it ends the thread first; that, and librdkafka's own closing, may block.
+/// A producer, the thread that polls it, and its signals. A drop ends the thread first. The end of
+/// the thread and librdkafka's own closing may block.
 pub(crate) struct PolledProducer {
     producer: Arc<BaseProducer<PolledContext>>,
     signals: Arc<Signals>,
@@ -177,7 +183,7 @@ pub(crate) struct PolledProducer {
 }
 
 impl PolledProducer {
-    /// Creates the client; nothing is sent yet.
+    /// Creates the client and the polling thread. Nothing is sent yet.
     pub(crate) fn start(
         config: &ClientConfig,
         name: &'static str,
@@ -226,7 +232,8 @@ impl PolledProducer {
         &self.signals
     }
 
-    /// Queues a record under an index that its delivery report will carry. Waits while librdkafka's queue is full, until `given_up`.
+    /// Queues a record under an index that the delivery report will carry. Waits while librdkafka's
+    /// queue is full, until `given_up`.
     pub(crate) fn send(
         &self,
         topic: &str,
@@ -245,7 +252,7 @@ impl PolledProducer {
                 return Err(SendError::Refused(error));
             }
             if others == 0 && self.producer.flush(Duration::ZERO).is_ok() {
-                // The queue is empty: this record alone is larger than all of it.
+                // The queue is empty: this record alone is larger than the whole queue.
                 return Err(SendError::Refused(KafkaError::MessageProduction(
                     RDKafkaErrorCode::MessageSizeTooLarge,
                 )));
@@ -258,15 +265,18 @@ impl PolledProducer {
         }
     }
 
-    /// Waits until every record has a delivery report or one was refused; false if `given_up` came first.
+    /// Waits until every record has a delivery report or one was refused. False if `given_up` came
+    /// first.
     pub(crate) fn wait_for_deliveries(&self, given_up: &dyn Fn() -> bool) -> bool {
         while !self.signals.wait(POLL_WAIT, Signals::is_decided) {
             if given_up() {
                 return false;
             }
         }
-        // librdkafka counts a message as delivered when its report is freed, just after the callback. `commit_transaction` would poll
-        // until then in steps of 100 ms, beside the polling thread.
+        // librdkafka counts a message as delivered when its report is freed, just after the
+        // callback. `commit_transaction` calls `BaseProducer::flush` with records in flight, which
+        // polls in steps of 100 ms and does not return early: a commit of one record takes 103 ms
+        // instead of 3.6 ms (measured).
         while !self.signals.is_refused() && self.producer.flush(Duration::ZERO).is_err() {
             if given_up() {
                 return false;
@@ -291,7 +301,8 @@ fn to_message<'a>(
     index: usize,
     record: &'a OutputRecord,
 ) -> BaseRecord<'a, [u8], [u8], usize> {
-    // Kafka has no timestamps before 1970, and librdkafka takes 0 for "now", which would differ when the record is sent again.
+    // Kafka has no timestamps before 1970, and librdkafka takes 0 for "now", which would differ
+    // when the record is sent again.
     let mut message =
         BaseRecord::with_opaque_to(topic, index).timestamp(record.timestamp_ms.max(1));
     if let Some(key) = &record.key {

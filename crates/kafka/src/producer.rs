@@ -9,25 +9,26 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
 use leadpulse_engine::ports::PortError;
 
-use crate::client::{Closing, Context, port_error, producer};
+use crate::client::{ClientCallbacks, Closing, port_error, producer};
+use crate::client_settings::ClientRole;
 use crate::metrics::KafkaMetrics;
-use crate::options::{KafkaOptions, Role};
+use crate::options::KafkaOptions;
 
 const POLL_STEP: Duration = Duration::from_millis(1);
-/// Delivery reports are fetched once in so many records.
+/// Records between two looks at the delivery reports.
 const POLL_EVERY: u32 = 256;
 
-/// Produces records in order of the calls, by key; waits when librdkafka's queue is full.
+/// Produces records in the order of the calls. A call waits while librdkafka's queue is full.
 pub struct Producer {
-    producer: Closing<BaseProducer<Context>>,
+    producer: Closing<BaseProducer<ClientCallbacks>>,
     since_poll: u32,
 }
 
 impl Producer {
-    /// A producer; connects when the first record is sent.
+    /// A producer that connects when the first record is sent.
     pub fn connect(options: &KafkaOptions, metrics: &Arc<KafkaMetrics>) -> Result<Self, PortError> {
         let producer = Closing::new(
-            producer(options, Role::Producer, "producer", metrics)?,
+            producer(options, ClientRole::Producer, "producer", metrics)?,
             "producer",
             options.close_timeout(),
         );
@@ -37,7 +38,10 @@ impl Producer {
         })
     }
 
-    /// Queues a record; `value: None` is a tombstone, `timestamp_ms` its Kafka timestamp. The error may be that of an earlier record.
+    /// Queues a record. `value: None` is a tombstone; `timestamp_ms` is the Kafka timestamp.
+    ///
+    /// # Errors
+    /// The first failed delivery, which may be that of an earlier record.
     pub fn send(
         &mut self,
         topic: &str,
@@ -48,7 +52,7 @@ impl Producer {
         self.send_with_headers(topic, key, value, &[], timestamp_ms)
     }
 
-    /// As [`Self::send`], with headers, in order; `None` is a null value.
+    /// Queues a record with headers, in order; a value of `None` is null. Else like [`Self::send`].
     pub fn send_with_headers(
         &mut self,
         topic: &str,
@@ -57,7 +61,7 @@ impl Producer {
         headers: &[(&str, Option<&[u8]>)],
         timestamp_ms: i64,
     ) -> Result<(), PortError> {
-        let mut record = BaseRecord::<[u8], [u8]>::to(topic).timestamp(timestamp_ms.max(1)); // 0 would be "now"
+        let mut record = BaseRecord::<[u8], [u8]>::to(topic).timestamp(timestamp_ms.max(1)); // librdkafka takes 0 for "now"
         record.key = key;
         record.payload = value;
         if !headers.is_empty() {
@@ -85,7 +89,7 @@ impl Producer {
         }
     }
 
-    /// Waits until every record sent is acknowledged, at most `limit`.
+    /// Waits until every queued record is acknowledged, at most `limit`.
     pub fn flush(&mut self, limit: Duration) -> Result<(), PortError> {
         let deadline = Instant::now() + limit;
         while self.producer.in_flight_count() > 0 {

@@ -1,4 +1,4 @@
-//! Reads a topic from its beginning to its end, as often as asked: for tools, tests and the demo's printing.
+//! Reads of a whole topic, from the beginning to the end: for tools, tests and the demo's printing.
 
 use std::sync::Arc;
 
@@ -7,24 +7,24 @@ use rdkafka::message::{BorrowedMessage, Message};
 use leadpulse_engine::ports::{NextOffset, PortError};
 
 use crate::metrics::KafkaMetrics;
-use crate::offsets::{Isolation, OffsetRange, OffsetReader, Place};
+use crate::offsets::{Isolation, OffsetRange, OffsetReader, TopicPartition};
 use crate::options::KafkaOptions;
 use crate::record::{for_each_header, timestamp_ms};
 
-/// A record with its own bytes.
+/// A record with bytes of its own, copied out of librdkafka's buffer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnedRecord {
     /// Partition number.
     pub partition: i32,
-    /// Its offset.
+    /// Offset in the partition.
     pub offset: i64,
     /// Kafka timestamp, milliseconds.
     pub timestamp_ms: i64,
-    /// Its key.
+    /// Key bytes; `None` for a record without key.
     pub key: Option<Vec<u8>>,
-    /// Its value; `None` is a tombstone.
+    /// Value bytes; `None` is a tombstone.
     pub value: Option<Vec<u8>>,
-    /// Its headers, in order; `None` is a null value.
+    /// Headers in order; a value of `None` is null.
     pub headers: Vec<(String, Option<Vec<u8>>)>,
 }
 
@@ -44,7 +44,8 @@ impl OwnedRecord {
         }
     }
 
-    /// The value of its last header of that name; `None` if there is no such header, or its value is null.
+    /// The value of the last header with that name; `None` if there is no such header, or the value
+    /// is null.
     pub fn header(&self, name: &str) -> Option<&[u8]> {
         self.headers
             .iter()
@@ -53,16 +54,19 @@ impl OwnedRecord {
     }
 }
 
-/// Reads one topic; each read goes on where the last one ended.
-pub struct Reader {
+/// A reader of one topic. Each read goes on where the one before ended.
+pub struct TopicReader {
     offsets: OffsetReader,
     topic: String,
-    places: Vec<Place>,
+    places: Vec<TopicPartition>,
     next: Vec<NextOffset>,
 }
 
-impl Reader {
-    /// A reader at the beginning of the topic. Fails if there is no such topic.
+impl TopicReader {
+    /// A reader at the beginning of the topic.
+    ///
+    /// # Errors
+    /// A topic that does not exist, or brokers that do not answer.
     pub fn open(
         options: &KafkaOptions,
         topic: &str,
@@ -76,7 +80,7 @@ impl Reader {
                 options.brokers
             )));
         };
-        let places: Vec<Place> = (0..partitions)
+        let places: Vec<TopicPartition> = (0..partitions)
             .map(|partition| (topic.to_owned(), partition))
             .collect();
         let next = offsets.starts(&places)?;
@@ -88,7 +92,8 @@ impl Reader {
         })
     }
 
-    /// Everything up to the ends of the partitions at the time of the call, ordered by partition and offset.
+    /// The records up to the ends of the partitions at the time of the call, ordered by partition
+    /// and offset.
     pub fn read_to_end(&mut self) -> Result<Vec<OwnedRecord>, PortError> {
         let mut records = Vec::new();
         self.read_each(&mut |message| {
@@ -127,5 +132,5 @@ pub fn read_all(
     isolation: Isolation,
     metrics: &Arc<KafkaMetrics>,
 ) -> Result<Vec<OwnedRecord>, PortError> {
-    Reader::open(options, topic, isolation, metrics)?.read_to_end()
+    TopicReader::open(options, topic, isolation, metrics)?.read_to_end()
 }

@@ -1,17 +1,18 @@
-//! A librdkafka message, read safely.
+//! Safe reading of a librdkafka message.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 
-/// The Kafka timestamp, milliseconds; −1 where the log holds none (message formats before 0.10).
+/// The Kafka timestamp, milliseconds; −1 where the log has none (message formats before 0.10).
 pub(crate) fn timestamp_ms(message: &BorrowedMessage<'_>) -> i64 {
     message.timestamp().to_millis().unwrap_or(-1)
 }
 
-/// Hands over name and value of each header, in order; a null value is `None`.
+/// Hands name and value of each header to `each`, in order; a null value is `None`.
 ///
-/// rdkafka panics on a header name that is not UTF-8. No record may stop a partition, so such a header is left out, and said.
+/// rdkafka panics on a header name that is not UTF-8. No record may stop a partition, so such a
+/// header is left out and logged.
 pub(crate) fn for_each_header<'m>(
     message: &'m BorrowedMessage<'_>,
     mut each: impl FnMut(&'m str, Option<&'m [u8]>),

@@ -1,13 +1,20 @@
-//! The ledger of transactional requests: how many were written to a connection, and how many of those were answered.
+//! The ledger of transactional requests: how many were written to a connection, and how many of
+//! those were answered.
 //!
-//! librdkafka repeats a request on another connection when the first one breaks or is slow. The copy that was written first may still lie
-//! in the network. It carries the same producer epoch as every later transaction of this producer, so a broker that receives it late obeys:
-//! a late EndTxn commits half of the next transaction, a late TxnOffsetCommit takes the group's positions back
-//! ([KIP-890](https://cwiki.apache.org/confluence/display/KAFKA/KIP-890%3A+Transactions+Server-Side+Defense), which librdkafka lacks:
-//! [librdkafka 5423](https://github.com/confluentinc/librdkafka/issues/5423)).
+//! librdkafka repeats a request on another connection when the first one breaks or is slow. The
+//! copy that was written first may still lie in the network. The copy carries the same producer
+//! epoch as every later transaction of this producer, so a broker that receives it late obeys. A
+//! late EndTxn commits half of the next transaction, and a late TxnOffsetCommit takes the group's
+//! positions back
+//! ([KIP-890](https://cwiki.apache.org/confluence/display/KAFKA/KIP-890%3A+Transactions+Server-Side+Defense),
+//! which librdkafka lacks: [5423](https://github.com/confluentinc/librdkafka/issues/5423)).
 //!
-//! No API of librdkafka says that a request was repeated, but its protocol log does: one line "Sent EndTxnRequest (…)" when a request was
-//! written in full, one line "Received EndTxnResponse (…)" when its answer came. Where both counts are equal, no copy is under way.
+//! No API of librdkafka reports a repeated request, but the protocol log does. A request that was
+//! written in full gives the line "Sent EndTxnRequest (…)", and an answer gives "Received
+//! EndTxnResponse (…)". Where both counts are equal, no copy is under way. Statistics were
+//! rejected: they come on a timer, so each transaction would wait for one. Error events were
+//! rejected too: librdkafka suppresses those that repeat
+//! (docs/decisions/0003-a-producer-is-replaced-unless-all-was-answered.md).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -55,8 +62,9 @@ enum Event {
     Answered(TransactionalApi),
 }
 
-/// Reads a log line of librdkafka 2.12 (`rdkafka_broker.c`). `None` for lines that are about something else, requests written in part
-/// included: a broker ignores those.
+/// Reads a log line of librdkafka 2.12
+/// ([`rdkafka_broker.c`](https://github.com/confluentinc/librdkafka/blob/v2.12.1/src/rdkafka_broker.c)).
+/// `None` for other lines. Those include requests written in part, which a broker ignores.
 fn read_line(facility: &str, line: &str) -> Option<Event> {
     let between = |before: &str, after: &str| {
         let (_, rest) = line.rsplit_once(before)?;
@@ -78,7 +86,7 @@ pub(crate) struct RequestLedger {
 }
 
 impl RequestLedger {
-    /// Counts a log line. True if the line was about a transactional request.
+    /// Counts a log line. True for a line about a transactional request.
     pub(crate) fn note(&self, facility: &str, line: &str) -> bool {
         let counter = match read_line(facility, line) {
             Some(Event::Sent(api)) => &self.sent[api as usize],
@@ -89,14 +97,15 @@ impl RequestLedger {
         true
     }
 
-    /// How many answers to EndTxn requests were read.
+    /// Number of answers to EndTxn requests that were read.
     pub(crate) fn ended_transactions(&self) -> u64 {
         self.answered[TransactionalApi::EndTxn as usize].load(Ordering::Acquire)
     }
 
     /// True if every request that was written was answered.
     pub(crate) fn is_balanced(&self) -> bool {
-        // Answers first: a request that is written in between makes the ledger look unbalanced, never balanced.
+        // Answers first: a request that is written in between makes the ledger look unbalanced,
+        // never balanced.
         let answered = self
             .answered
             .each_ref()

@@ -1,7 +1,10 @@
-//! Topic settings that take away records which a restart needs: retention and compaction of the inputs, wrong policies of the outputs.
+//! Topic settings that take away records which a restart needs: retention and compaction of the
+//! inputs, wrong policies of the outputs.
 //!
-//! Rows are applied again at each start, so every input record is needed, and every epoch record. Brokers keep records for seven days by
-//! default. A deployment on such topics runs well for a week and can then never be started again, so it warns while there is time.
+//! A start applies all rows again, so a restart needs every input record and every epoch record
+//! (docs/decisions/0001-restart-by-rows.md). Brokers keep records for seven days by default. A
+//! deployment on such topics runs well for a week and can then never be started again. So the watch
+//! warns while there is time.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,7 +19,7 @@ use leadpulse_engine::ports::{Clock, Output, PortError};
 
 use crate::client::port_error;
 use crate::metrics::KafkaMetrics;
-use crate::offsets::{Isolation, OffsetRange, OffsetReader, Place};
+use crate::offsets::{Isolation, OffsetRange, OffsetReader, TopicPartition};
 use crate::options::KafkaOptions;
 use crate::record::timestamp_ms;
 use crate::source::InputTopic;
@@ -34,8 +37,8 @@ pub struct Finding {
     pub setting: &'static str,
     /// The setting's value on the broker.
     pub value: String,
-    /// Hours until the oldest record may be deleted, and a restart becomes impossible with it; 0 if that time has come. `None` where the topic is
-    /// empty, or where time does not decide.
+    /// Hours until the oldest record may be deleted, which makes a restart impossible; 0 if that
+    /// time has come. `None` where the topic is empty, or where time does not decide.
     pub hours_left: Option<f64>,
     /// The consequence, and the remedy.
     pub advice: String,
@@ -58,26 +61,26 @@ impl fmt::Display for Finding {
     }
 }
 
-/// The need for a topic's records.
+/// The records of a topic that a restart needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Need {
-    /// All of an input.
+    /// Every input record.
     Input,
-    /// All epoch records.
+    /// Every epoch record.
     Epochs,
     /// The newest record of each key.
     Latest,
 }
 
-/// The settings looked at.
+/// The topic settings that decide which records are deleted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Settings {
+struct DeletionSettings {
     cleanup_policy: String,
     retention_ms: Option<i64>,
     retention_bytes: Option<i64>,
 }
 
-impl Settings {
+impl DeletionSettings {
     fn of(resource: &ConfigResource) -> Self {
         let value = |name: &str| {
             resource
@@ -85,7 +88,7 @@ impl Settings {
                 .and_then(|entry| entry.value.clone())
                 .unwrap_or_default()
         };
-        // Brokers write −1 for "never".
+        // Brokers answer −1 for "never".
         let limit = |name: &str| value(name).parse().ok().filter(|limit: &i64| *limit >= 0);
         Self {
             cleanup_policy: value("cleanup.policy"),
@@ -152,8 +155,9 @@ impl Settings {
     }
 }
 
-/// Asks the brokers for the settings of the input and output topics, and judges them; `now_ms` is the time that retention is measured against.
-/// Topics that do not exist, or whose settings may not be read, are passed over with a warning.
+/// Asks the brokers for the settings of the input and output topics, and judges them. Retention is
+/// measured against `now_ms`. Topics that do not exist, or whose settings may not be read, are
+/// passed over with a warning.
 pub fn describe(
     options: &KafkaOptions,
     inputs: &[InputTopic],
@@ -191,7 +195,7 @@ pub fn describe(
 fn settings_of(
     options: &KafkaOptions,
     topics: &[(&str, Need)],
-) -> Result<FxHashMap<String, Settings>, PortError> {
+) -> Result<FxHashMap<String, DeletionSettings>, PortError> {
     let doing = "reading the settings of the topics";
     let admin = admin_client(options)?;
     let resources: Vec<ResourceSpecifier<'_>> = topics
@@ -209,14 +213,15 @@ fn settings_of(
                 let OwnedResourceSpecifier::Topic(topic) = &resource.specifier else {
                     continue;
                 };
-                // rdkafka gives no error for a single topic.
+                // For a topic that does not exist rdkafka gives no settings and no error (measured
+                // on Kafka 4.3.1).
                 if resource.entries.is_empty() {
                     tracing::warn!(
                         topic,
                         "its settings cannot be read, so retention and compaction are not checked: it does not exist, or DescribeConfigs is not allowed"
                     );
                 } else {
-                    settings.insert(topic.clone(), Settings::of(&resource));
+                    settings.insert(topic.clone(), DeletionSettings::of(&resource));
                 }
             }
             Err(code) => tracing::warn!(
@@ -227,12 +232,13 @@ fn settings_of(
     Ok(settings)
 }
 
-/// The timestamp of the oldest record of a topic: the least of its partitions' first records.
+/// The oldest timestamp among the first records of a topic's partitions, milliseconds. `None` for
+/// an empty topic.
 fn oldest_ms(reader: &OffsetReader, topic: &str) -> Result<Option<i64>, PortError> {
     let Some(count) = reader.partition_count(topic)? else {
         return Ok(None);
     };
-    let places: Vec<Place> = (0..count)
+    let places: Vec<TopicPartition> = (0..count)
         .map(|partition| (topic.to_owned(), partition))
         .collect();
     let (starts, ends) = (reader.starts(&places)?, reader.stable_ends(&places)?);
@@ -260,17 +266,19 @@ fn oldest_ms(reader: &OffsetReader, topic: &str) -> Result<Option<i64>, PortErro
     Ok(oldest)
 }
 
-/// Checks the topics' settings at the start and every hour, on a thread of its own, which ends when this is dropped.
+/// A thread that checks the topics' settings at the start and every hour. The thread ends when this
+/// handle is dropped.
 pub struct TopicWatch {
     findings: Arc<Mutex<Vec<Finding>>>,
     _running: Sender<()>,
 }
 
 impl TopicWatch {
-    /// Starts the thread, and waits for its first look, at most the request limit: a short run should warn as well.
+    /// Starts the thread, and waits for the first look, at most the request limit: a short run
+    /// should warn as well.
     ///
     /// # Errors
-    /// Only if the thread cannot be started. Brokers that do not answer are asked again an hour later.
+    /// A thread that cannot be started. Brokers that do not answer are asked again an hour later.
     pub fn start(
         options: &KafkaOptions,
         inputs: &[InputTopic],
@@ -301,7 +309,7 @@ impl TopicWatch {
                             "retention and compaction of the topics cannot be checked now: {error}"
                         ),
                     }
-                    let _ = looked.try_send(()); // only the first is waited for
+                    let _ = looked.try_send(()); // only the first look is waited for
                     if until_dropped.recv_timeout(CHECK_EVERY) != Err(RecvTimeoutError::Timeout) {
                         return;
                     }
@@ -319,7 +327,7 @@ impl TopicWatch {
         })
     }
 
-    /// Findings of the last look.
+    /// Findings of the newest look.
     pub fn findings(&self) -> Vec<Finding> {
         self.findings
             .lock()
@@ -335,105 +343,94 @@ mod tests {
     const HOUR: i64 = 3_600_000;
     const NOW: i64 = 1_700_000_000_000;
 
+    /// A topic's settings, and the timestamp of its oldest record.
+    #[derive(Clone, Copy)]
+    struct Case {
+        policy: &'static str,
+        retention_ms: Option<i64>,
+        retention_bytes: Option<i64>,
+        oldest_ms: Option<i64>,
+    }
+
+    fn check(need: Need, case: Case, expected: &[(&str, Option<f64>)]) {
+        let settings = DeletionSettings {
+            cleanup_policy: case.policy.into(),
+            retention_ms: case.retention_ms,
+            retention_bytes: case.retention_bytes,
+        };
+        let findings = settings.judge("t", need, case.oldest_ms, NOW);
+        let found: Vec<(&str, Option<f64>)> = findings
+            .iter()
+            .map(|finding| (finding.setting, finding.hours_left))
+            .collect();
+        assert_eq!(found, expected, "{need:?} {settings:?}");
+        for finding in &findings {
+            let text = finding.to_string();
+            assert!(
+                text.contains("'t'") && (text.contains("retention") || text.contains("compact")),
+                "{text}"
+            );
+        }
+    }
+
     #[test]
     fn settings_that_lose_needed_records_are_found() {
-        type Found<'a> = &'a [(&'a str, Option<f64>)];
-        type Case<'a> = (
-            Need,
-            &'a str,
-            Option<i64>,
-            Option<i64>,
-            Option<i64>,
-            Found<'a>,
-        );
-        let cases: [Case<'_>; 10] = [
-            (Need::Input, "delete", None, None, Some(NOW), &[]),
+        let delete_after = |retention_ms, oldest_ms| Case {
+            policy: "delete",
+            retention_ms: Some(retention_ms),
+            retention_bytes: None,
+            oldest_ms,
+        };
+        let forever = |policy| Case {
+            policy,
+            retention_ms: None,
+            retention_bytes: None,
+            oldest_ms: Some(NOW),
+        };
+        let bytes = Case {
+            retention_bytes: Some(1 << 30),
+            ..forever("delete")
+        };
+        let unused_limits = Case {
+            retention_ms: Some(HOUR),
+            retention_bytes: Some(1),
+            ..forever("compact")
+        };
+        let both = Case {
+            retention_ms: Some(HOUR),
+            ..forever("compact,delete")
+        };
+        let six_hours_ago = Some(NOW - 6 * HOUR);
+        let cases: [(Need, Case, &[(&str, Option<f64>)]); 10] = [
+            (Need::Input, forever("delete"), &[]),
             (
                 Need::Input,
-                "delete",
-                Some(24 * HOUR),
-                None,
-                Some(NOW - 6 * HOUR),
+                delete_after(24 * HOUR, six_hours_ago),
                 &[("retention.ms", Some(18.0))],
             ),
             (
                 Need::Input,
-                "delete",
-                Some(HOUR),
-                None,
-                Some(NOW - 6 * HOUR),
+                delete_after(HOUR, six_hours_ago),
                 &[("retention.ms", Some(0.0))],
             ),
             (
                 Need::Input,
-                "delete",
-                Some(HOUR),
-                None,
-                None,
+                delete_after(HOUR, None),
                 &[("retention.ms", None)],
             ),
-            (
-                Need::Input,
-                "delete",
-                None,
-                Some(1 << 30),
-                Some(NOW),
-                &[("retention.bytes", None)],
-            ),
-            (
-                Need::Input,
-                "compact",
-                Some(HOUR),
-                Some(1),
-                Some(NOW),
-                &[("cleanup.policy", None)],
-            ),
+            (Need::Input, bytes, &[("retention.bytes", None)]),
+            (Need::Input, unused_limits, &[("cleanup.policy", None)]),
             (
                 Need::Epochs,
-                "compact,delete",
-                Some(HOUR),
-                None,
-                Some(NOW),
+                both,
                 &[("cleanup.policy", None), ("retention.ms", Some(1.0))],
             ),
-            (Need::Latest, "compact", Some(HOUR), Some(1), Some(NOW), &[]),
-            (
-                Need::Latest,
-                "delete",
-                None,
-                None,
-                Some(NOW),
-                &[("cleanup.policy", None)],
-            ),
-            (
-                Need::Latest,
-                "compact,delete",
-                Some(HOUR),
-                None,
-                Some(NOW),
-                &[("retention.ms", Some(1.0))],
-            ),
+            (Need::Latest, unused_limits, &[]),
+            (Need::Latest, forever("delete"), &[("cleanup.policy", None)]),
+            (Need::Latest, both, &[("retention.ms", Some(1.0))]),
         ];
-        for (need, policy, retention_ms, retention_bytes, oldest_ms, expected) in cases {
-            let settings = Settings {
-                cleanup_policy: policy.into(),
-                retention_ms,
-                retention_bytes,
-            };
-            let findings = settings.judge("t", need, oldest_ms, NOW);
-            let found: Vec<(&str, Option<f64>)> = findings
-                .iter()
-                .map(|finding| (finding.setting, finding.hours_left))
-                .collect();
-            assert_eq!(found, expected, "{need:?} {settings:?}");
-            for finding in &findings {
-                let text = finding.to_string();
-                assert!(
-                    text.contains("'t'")
-                        && (text.contains("retention") || text.contains("compact")),
-                    "{text}"
-                );
-            }
+        for (need, case, expected) in cases {
+            check(need, case, expected);
         }
     }
 }

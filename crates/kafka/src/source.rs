@@ -1,9 +1,14 @@
-//! The input topics: [`KafkaSource`].
+//! [`KafkaSource`]: the input topics as the engine's source.
 //!
-//! A thread of its own owns the consumer, polls it and copies what comes into batches; the engine takes batches from a bounded channel. No
-//! librdkafka message leaves the thread. When the engine is slow the channel fills, the thread waits, librdkafka's queue fills, and fetching
-//! stops: memory is bounded by `queue_bytes` and librdkafka's own limit. All partitions are assigned by hand at offsets that the engine names;
-//! the group only keeps committed positions. Each [`Source::seek`] starts a new generation, and what an older one fetched is dropped.
+//! A thread owns the consumer, polls it and copies records into batches
+//! ([`consumer_thread`](crate::consumer_thread)). The engine takes batches from a bounded channel.
+//! No librdkafka message leaves the thread. When the engine is slow the channel fills, the thread
+//! waits, librdkafka's queue fills, and fetching stops. So memory is bounded by `queue_bytes` and
+//! librdkafka's own limit.
+//!
+//! All partitions are assigned by hand at offsets that the engine names. The group only keeps
+//! committed positions. Each [`Source::seek`] starts a new generation, and deliveries of an older
+//! one are dropped.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,26 +22,27 @@ use leadpulse_engine::ports::{
 use leadpulse_schema::TableId;
 
 use crate::client::consumer;
-use crate::fetch::{Command, Delivery, Fetcher};
+use crate::client_settings::ClientRole;
+use crate::consumer_thread::{ConsumerCommand, ConsumerThread, Delivery};
 use crate::metrics::KafkaMetrics;
 use crate::offsets::{Isolation, OffsetReader, log_ends};
-use crate::options::{KafkaOptions, Role};
-use crate::watch::{Arrangement, Suspects, Watch};
+use crate::options::KafkaOptions;
+use crate::watch::{Arrangement, InputWatch, Suspects};
 
-/// Batches that wait for the engine.
+/// Most batches that wait for the engine.
 const QUEUED_BATCHES: usize = 8;
 
-/// A topic of the input.
+/// An input topic and its table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InputTopic {
     /// Topic name.
     pub topic: String,
-    /// The table its records are rows of.
+    /// Table of the rows in the topic.
     pub table: TableId,
 }
 
-/// A batch being handed to the engine, and how many of its records were.
-struct Current {
+/// A batch in the hands of the engine, and the number of records taken from it.
+struct PartlyTaken {
     batch: RecordBatch,
     taken: usize,
 }
@@ -45,25 +51,53 @@ struct Current {
 pub struct KafkaSource {
     arrangement: Arc<Arrangement>,
     offsets: OffsetReader,
-    /// Sees open transactions too: the high watermarks.
+    /// A `read_uncommitted` client, for the high watermarks.
     latest: OffsetReader,
-    watch: Watch,
-    commands: Sender<Command>,
+    watch: InputWatch,
+    commands: Sender<ConsumerCommand>,
     deliveries: Receiver<Delivery>,
     recycled: Sender<RecordBatch>,
     finished: Receiver<()>,
     close_timeout: Duration,
     generation: u64,
-    current: Option<Current>,
-    /// One past what was delivered or passed over, by input partition; empty before the first seek of an arrangement.
+    current: Option<PartlyTaken>,
+    /// One past the newest offset that was delivered or passed over, by input partition. Empty
+    /// before the first seek of an arrangement.
     read_to: Vec<NextOffset>,
-    /// Reading stopped with this; only a seek starts it again.
+    /// The error that stopped reading. Only a seek starts reading again.
     failed: Option<PortError>,
     metrics: Arc<KafkaMetrics>,
 }
 
+/// Every partition of the topics, by topic as configured, then by number.
+fn list_partitions(
+    offsets: &OffsetReader,
+    options: &KafkaOptions,
+    inputs: &[InputTopic],
+) -> Result<Vec<InputPartition>, PortError> {
+    let mut partitions = Vec::new();
+    for InputTopic { topic, table } in inputs {
+        let Some(count) = offsets.partition_count(topic)? else {
+            return Err(PortError::Fatal(format!(
+                "kafka: there is no input topic '{topic}' on {}: create it, or correct its name in the sources",
+                options.brokers
+            )));
+        };
+        partitions.extend((0..count).map(|partition| InputPartition {
+            topic: topic.clone(),
+            partition,
+            table: *table,
+        }));
+    }
+    Ok(partitions)
+}
+
 impl KafkaSource {
-    /// Finds the partitions and starts the consumer's thread; nothing is read before the first seek. Fails if a topic does not exist.
+    /// Finds the partitions and starts the consumer's thread. Nothing is read before the first
+    /// seek.
+    ///
+    /// # Errors
+    /// A topic that does not exist, or brokers that do not answer.
     pub fn open(
         options: &KafkaOptions,
         inputs: &[InputTopic],
@@ -71,35 +105,22 @@ impl KafkaSource {
     ) -> Result<Self, PortError> {
         let offsets = OffsetReader::connect(options, Isolation::Committed, metrics)?;
         let latest = OffsetReader::connect(options, Isolation::Uncommitted, metrics)?;
-        let mut partitions = Vec::new();
-        for InputTopic { topic, table } in inputs {
-            let Some(count) = offsets.partition_count(topic)? else {
-                return Err(PortError::Fatal(format!(
-                    "kafka: there is no input topic '{topic}' on {}: create it, or correct its name in the sources",
-                    options.brokers
-                )));
-            };
-            partitions.extend((0..count).map(|partition| InputPartition {
-                topic: topic.clone(),
-                partition,
-                table: *table,
-            }));
-        }
+        let partitions = list_partitions(&offsets, options, inputs)?;
         let arrangement = Arc::new(Arrangement::new(partitions));
         let (commands, command_inbox) = unbounded();
         let (delivery_outbox, deliveries) = bounded(QUEUED_BATCHES);
         let (recycled, recycling) = bounded(QUEUED_BATCHES + 2);
         let (finish, finished) = bounded::<()>(0);
         let suspects = Arc::new(Suspects::default());
-        let watch = Watch::start(
+        let watch = InputWatch::start(
             options,
             inputs,
             Arc::clone(&arrangement),
             &suspects,
             metrics,
         )?;
-        let fetcher = Fetcher::new(
-            consumer(options, Role::Source, "source", metrics)?,
+        let thread = ConsumerThread::new(
+            consumer(options, ClientRole::Source, "source", metrics)?,
             command_inbox,
             delivery_outbox,
             recycling,
@@ -110,8 +131,8 @@ impl KafkaSource {
         let spawned = std::thread::Builder::new()
             .name("kafka-source".into())
             .spawn(move || {
-                fetcher.run();
-                drop(finish); // closes the channel: whoever waits for the end sees it
+                thread.run();
+                drop(finish); // disconnects the channel that `drop` waits for
             });
         spawned.map_err(|error| {
             PortError::Fatal(format!(
@@ -136,13 +157,14 @@ impl KafkaSource {
         })
     }
 
-    fn command(&self, command: Command) -> Result<(), PortError> {
+    fn command(&self, command: ConsumerCommand) -> Result<(), PortError> {
         self.commands
             .send(command)
             .map_err(|_| PortError::Fatal("kafka: the source's thread has ended".into()))
     }
 
-    /// Drops the records that were fetched for an earlier arrangement or an earlier seek, also those still to come.
+    /// Drops the records that were fetched for an earlier arrangement or an earlier seek, also
+    /// those still to come.
     fn begin_generation(&mut self) {
         self.generation += 1;
         if let Some(current) = self.current.take() {
@@ -160,7 +182,7 @@ impl KafkaSource {
         }
     }
 
-    /// Refuses positions that the log does not hold: reading would silently start elsewhere.
+    /// Refuses positions outside the log. Staying alive there would lose records without a word.
     fn check_positions(&mut self, positions: &[NextOffset]) -> Result<(), PortError> {
         if positions.len() != self.arrangement.partitions.len() {
             let (given, read) = (positions.len(), self.arrangement.partitions.len());
@@ -249,7 +271,8 @@ impl KafkaSource {
         let _ = self.recycled.try_send(batch); // full: the memory is freed instead
     }
 
-    /// Moves records of the current batch, as far as the limits go. `true` when the batch is used up.
+    /// Moves records of the current batch into `batch`, up to `limit`. `before` is the number of
+    /// records and bytes in `batch` at the start. True when the current batch is used up.
     fn take_current(
         &mut self,
         batch: &mut RecordBatch,
@@ -268,7 +291,7 @@ impl KafkaSource {
             for record in batch.iter() {
                 self.read_to[record.partition() as usize] = NextOffset(record.offset() + 1);
             }
-            current.taken = current.batch.len(); // what is in it now was the caller's, and is empty
+            current.taken = current.batch.len(); // the batch is now the caller's, which was empty
         } else {
             while current.taken < current.batch.len() && room(batch) {
                 let record = current.batch.record(current.taken);
@@ -331,15 +354,15 @@ impl Source for KafkaSource {
         self.watch.added()
     }
 
-    /// A pause costs: librdkafka forgets what it had fetched of the partitions.
+    /// A pause costs a fetch: librdkafka drops the fetched records of the partitions.
     fn pause(&mut self, partitions: &[u32]) -> Result<(), PortError> {
         self.check_inputs(partitions)?;
-        self.command(Command::Pause(partitions.to_vec()))
+        self.command(ConsumerCommand::Pause(partitions.to_vec()))
     }
 
     fn resume(&mut self, partitions: &[u32]) -> Result<(), PortError> {
         self.check_inputs(partitions)?;
-        self.command(Command::Resume(partitions.to_vec()))
+        self.command(ConsumerCommand::Resume(partitions.to_vec()))
     }
 
     fn skip_to(&mut self, partition: u32, offset: NextOffset) -> Result<(), PortError> {
@@ -356,7 +379,7 @@ impl Source for KafkaSource {
             )));
         }
         self.watch.skipped(partition);
-        self.command(Command::SkipTo(partition, offset))
+        self.command(ConsumerCommand::SkipTo(partition, offset))
     }
 
     fn stuck(&mut self) -> Vec<Stuck> {
@@ -387,7 +410,7 @@ impl Source for KafkaSource {
         self.failed = None;
         self.read_to = positions.to_vec();
         let places = Arc::clone(&self.arrangement.places);
-        self.command(Command::Seek {
+        self.command(ConsumerCommand::Seek {
             generation: self.generation,
             places,
             positions: positions.to_vec(),
@@ -407,7 +430,8 @@ impl Source for KafkaSource {
             return Ok(());
         }
         if batch.is_empty() {
-            batch.clear(); // bytes of records that were taken out again would count against the limit
+            // Bytes of records that the caller took out would count against the limit.
+            batch.clear();
         }
         let before = (batch.len(), batch.bytes());
         let mut wait = wait;
@@ -415,13 +439,13 @@ impl Source for KafkaSource {
             if self.current.is_none() {
                 match self.next_batch(wait) {
                     Ok(Some(next)) => {
-                        self.current = Some(Current {
+                        self.current = Some(PartlyTaken {
                             batch: next,
                             taken: 0,
                         })
                     }
                     Ok(None) => return Ok(()),
-                    // What came before the failure is delivered first.
+                    // Records from before the failure are delivered first.
                     Err(error) => {
                         self.failed = Some(error.clone());
                         return if batch.len() > before.0 {
@@ -469,7 +493,7 @@ impl Source for KafkaSource {
 
 impl Drop for KafkaSource {
     fn drop(&mut self) {
-        let _ = self.commands.send(Command::Stop); // an error means that it has stopped
+        let _ = self.commands.send(ConsumerCommand::Stop); // an error means that it has stopped
         if self.finished.recv_timeout(self.close_timeout) == Err(RecvTimeoutError::Timeout) {
             tracing::warn!("the Kafka consumer did not close in time and is left behind");
         }

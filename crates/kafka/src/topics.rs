@@ -1,4 +1,4 @@
-//! Topics that must exist: outputs are created, inputs are asked for.
+//! Topics that must exist, and their creation.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -10,21 +10,24 @@ use rdkafka::error::RDKafkaErrorCode;
 use leadpulse_engine::ports::{Output, PortError};
 
 use crate::client::{is_permanent, port_error};
-use crate::options::{KafkaOptions, Role};
+use crate::client_settings::ClientRole;
+use crate::options::KafkaOptions;
 
 /// A topic to create if it is missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicSpec {
-    /// Its name.
+    /// Topic name.
     pub name: String,
-    /// Its partitions.
+    /// Number of partitions, at least 1.
     pub partitions: i32,
-    /// Topic settings.
+    /// Topic settings as Kafka names them, with values.
     pub settings: Vec<(&'static str, &'static str)>,
 }
 
-/// Records carry event time, often years old and sometimes ahead of the clock: with the brokers' defaults, old ones would be deleted by
-/// retention minutes after they were written and early ones be refused.
+/// Settings for timestamps that are event time: often years old, sometimes ahead of the clock. With
+/// the brokers' defaults retention would delete old records minutes after they were written, and
+/// early records would be refused
+/// ([KIP-937](https://cwiki.apache.org/confluence/display/KAFKA/KIP-937%3A+Improve+Message+Timestamp+Validation)).
 const EVENT_TIME: [(&str, &str); 2] = [
     ("retention.ms", "-1"),
     ("message.timestamp.after.max.ms", "9223372036854775807"),
@@ -58,13 +61,16 @@ impl TopicSpec {
     }
 }
 
-/// Room for a dead letter: the original's bytes may be as many as a producer was allowed, and our headers come on top. Below the brokers'
-/// default limit of a request, `socket.request.max.bytes`, 100 MiB.
+/// Room for a dead letter, bytes. The original may be as large as a producer was allowed, and our
+/// headers come on top. Below the brokers' default limit of a request, `socket.request.max.bytes`,
+/// 100 MiB.
 const DEAD_LETTER_BYTES: &str = "67108864";
-/// Room for our own records. The largest are the epoch records and the policy states, which grow with partitions and refusals.
+/// Room for our own records, bytes. The largest are the epoch records and the policy states, which
+/// grow with partitions and refusals.
 const OUTPUT_BYTES: &str = "8388608";
 
-/// The output topics as configured. Small ones have one partition: each partition that a transaction touches costs it two more requests.
+/// The output topics as configured. Small outputs have one partition: each partition that a
+/// transaction touches costs two more requests.
 pub fn output_topics(options: &KafkaOptions) -> Vec<TopicSpec> {
     let of = |output: Output| {
         let name = options.outputs.name(output);
@@ -89,17 +95,18 @@ pub fn output_topics(options: &KafkaOptions) -> Vec<TopicSpec> {
         .collect()
 }
 
-/// How long topics that were created may take until they can be used. A controller that is busy, or was just elected, takes minutes.
+/// Limit until created topics can be used. A controller that is busy, or was just elected, takes
+/// minutes.
 const VISIBLE_LIMIT: Duration = Duration::from_secs(300);
-/// Between two looks at that.
+/// Time between two looks at whether created topics can be used.
 const VISIBLE_PAUSE: Duration = Duration::from_millis(100);
-/// The wait is logged at most this often.
+/// Least time between two log lines about the wait.
 const LOG_PAUSE: Duration = Duration::from_secs(10);
 
 pub(crate) fn admin_client(
     options: &KafkaOptions,
 ) -> Result<AdminClient<DefaultClientContext>, PortError> {
-    let created = options.client_config(Role::Admin).create();
+    let created = options.client_config(ClientRole::Admin).create();
     created.map_err(|error| {
         PortError::Fatal(format!(
             "kafka: the admin client cannot be created: {error}"
@@ -107,14 +114,18 @@ pub(crate) fn admin_client(
     })
 }
 
-/// For one request of an admin client: its answers come as futures.
+/// A runtime for one request of an admin client, whose answers come as futures.
 pub(crate) fn runtime(doing: &str) -> Result<tokio::runtime::Runtime, PortError> {
     let runtime = tokio::runtime::Builder::new_current_thread().build();
     runtime.map_err(|error| PortError::Fatal(format!("kafka: {doing}: {error}")))
 }
 
-/// Creates the topics of `wanted` that do not exist, and waits until those can be used. Returns the names of those created; what exists is
-/// left as it is.
+/// Creates the topics of `wanted` that do not exist, and waits until they can be used. Returns the
+/// names of the created topics. Existing topics are left as they are.
+///
+/// # Errors
+/// Fatal for a topic that cannot be created; retriable while brokers do not answer or a created
+/// topic cannot be seen.
 pub fn ensure_topics(
     options: &KafkaOptions,
     wanted: &[TopicSpec],
@@ -152,7 +163,7 @@ pub fn ensure_topics(
     for answer in answers {
         match answer {
             Ok(name) => created.push(name),
-            Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {} // somebody else was faster
+            Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {} // another process was faster
             Err((name, code)) if is_permanent(code) => {
                 return Err(PortError::Fatal(format!(
                     "kafka: topic '{name}' cannot be created: {code}. Create it by hand, or see kafka.replication_factor and permissions"
@@ -171,7 +182,8 @@ pub fn ensure_topics(
     Ok(created)
 }
 
-/// A created topic is announced to the brokers a moment later, which may be long.
+/// Waits until every topic of `created` is usable. The controller announces a created topic to the
+/// brokers later, sometimes minutes later.
 fn await_topics(
     created: &[&TopicSpec],
     limit: Duration,
@@ -202,7 +214,7 @@ fn await_topics(
     }
 }
 
-/// The topics that exist, and those of them that can be used: every partition has a leader.
+/// Names of the topics that exist, and of those that can be used: every partition has a leader.
 fn topic_names(
     admin: &AdminClient<DefaultClientContext>,
     options: &KafkaOptions,

@@ -1,19 +1,28 @@
-//! One attempt to make an epoch visible in a transaction, step by step, and what is known afterwards.
+//! One attempt to make an epoch visible in a transaction, step by step, and the knowledge left
+//! afterwards.
 //!
-//! Begin → queue the records → positions → wait for the deliveries → commit. Each step can end badly in its own way:
+//! Begin → queue the records → positions → wait for the deliveries → commit. Each step can end
+//! badly in a way of its own:
 //!
-//! * *Begin* is local. It is refused here where a request of the transaction before was written and not answered ([`RequestLedger`]).
-//! * *Queueing* is local too, except that a full queue waits for deliveries. librdkafka refuses a record that is too large.
-//! * *Positions* go into the transaction before the deliveries are waited for: they do not depend on each other, and the wait is shorter by
-//!   15 to 40 % (measured). librdkafka may not return from this call when the group's coordinator has gone, whatever limit it is given
-//!   ([5456](https://github.com/confluentinc/librdkafka/issues/5456), [5511](https://github.com/confluentinc/librdkafka/issues/5511)): the
-//!   watchdog of [`Committer`](crate::committer::Committer) gives the producer up.
-//! * *Deliveries* may be refused one by one. Nothing is visible, and nothing will be: no commit was requested.
-//! * *Commit*: from the moment its request is written until its answer is read the outcome is in doubt, and "it failed" is no outcome: a
-//!   delayed request may take effect later ([KIP-98](https://cwiki.apache.org/confluence/display/KAFKA/KIP-98+-+Exactly+Once+Delivery+and+Transactional+Messaging)).
+//! * *Begin* is local. It is refused here where a request of the transaction before was written and
+//!   not answered ([`RequestLedger`]).
+//! * *Queueing* is local too, except that a full queue waits for deliveries. librdkafka refuses a
+//!   record that is too large.
+//! * *Positions* go into the transaction before the deliveries are waited for. The two do not
+//!   depend on each other, and a bare transaction is shorter by 15 to 40 % (measured). librdkafka
+//!   may not return from this call when the group's coordinator has gone, whatever limit the call
+//!   has ([5456](https://github.com/confluentinc/librdkafka/issues/5456),
+//!   [5511](https://github.com/confluentinc/librdkafka/issues/5511)). The watchdog of
+//!   [`Committer`](crate::committer::Committer) gives the producer up.
+//! * *Deliveries* may be refused one by one. Nothing is visible, and nothing will be: no commit was
+//!   requested.
+//! * *Commit*: the outcome is in doubt from the moment its request is written until its answer is
+//!   read. "It failed" is no outcome: a delayed request may take effect later
+//!   ([KIP-98](https://cwiki.apache.org/confluence/display/KAFKA/KIP-98+-+Exactly+Once+Delivery+and+Transactional+Messaging)).
 //!
-//! A transaction is never aborted here. The producer that follows aborts it: its `init_transactions` raises the epoch, which also fences
-//! every request that is still under way ([KIP-890](https://cwiki.apache.org/confluence/display/KAFKA/KIP-890%3A+Transactions+Server-Side+Defense)).
+//! A transaction is never aborted here. The producer that follows aborts it: `init_transactions`
+//! raises the producer epoch, which also fences every request that is still under way
+//! ([KIP-890](https://cwiki.apache.org/confluence/display/KAFKA/KIP-890%3A+Transactions+Server-Side+Defense)).
 //!
 //! [`RequestLedger`]: crate::requests::RequestLedger
 
@@ -30,29 +39,31 @@ use rustc_hash::FxHashMap;
 use leadpulse_engine::ports::{OutputRecord, SealedEpoch};
 
 use crate::client::{is_fenced, is_too_large};
-use crate::options::OutputTopics;
+use crate::output_topics::OutputTopics;
 use crate::polled::{PolledProducer, RefusedRecord, SendError};
 
-/// How long the log line of a commit's answer may take to be seen: the answer itself has been read. Microseconds, normally.
+/// Limit until the log line of a commit's answer is seen, after the answer itself has been read.
+/// Microseconds, normally.
 const LEDGER_WAIT: Duration = Duration::from_secs(1);
 
-/// How an attempt ended.
+/// The end of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// All of it is visible.
+pub(crate) enum AttemptOutcome {
+    /// Every record and position of the epoch is committed.
     Committed,
-    /// No commit was requested: nothing of it is or will be visible.
+    /// No commit was requested: nothing of the epoch is or will be visible.
     NotCommitted {
         why: String,
         /// librdkafka's code, where it gave one.
         code: Option<RDKafkaErrorCode>,
     },
-    /// As [`Self::NotCommitted`]: these records (indices in the epoch) are too large.
+    /// Like [`Self::NotCommitted`]: these records (indices in the epoch) are too large.
     TooLarge { records: Vec<usize>, why: String },
-    /// Nobody knows: a new producer has to settle it.
+    /// The commit may or may not take effect: a new producer has to settle the epoch.
     InDoubt(String),
-    /// The broker no longer accepts this producer. Another one took over the transactional id, or the transaction was open for longer than
-    /// its limit: librdkafka reports both alike ([3928](https://github.com/confluentinc/librdkafka/issues/3928)). In doubt like
+    /// The broker no longer accepts this producer. Another producer took over the transactional id,
+    /// or the transaction was open for longer than its limit: librdkafka reports both alike
+    /// ([3928](https://github.com/confluentinc/librdkafka/issues/3928)). In doubt like
     /// [`Self::InDoubt`].
     Fenced(String),
     /// Nothing was begun: a request of the transaction before was written and not answered.
@@ -62,9 +73,11 @@ pub(crate) enum Outcome {
 /// Places where a test can interrupt a take-over, an attempt or its settling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CommitPoint {
-    /// The owner's token was read; the transactional id is not taken over yet. Cannot end an attempt.
+    /// The owner's token was read; the transactional id is not taken over yet. Cannot end an
+    /// attempt.
     BeforeInit,
-    /// The transactional id is taken over; the committed offsets are not read yet. Cannot end an attempt.
+    /// The transactional id is taken over; the committed offsets are not read yet. Cannot end an
+    /// attempt.
     AfterInit,
     /// The transaction has begun, nothing is sent.
     BeforeRecords,
@@ -76,11 +89,12 @@ pub enum CommitPoint {
     AfterCommit,
 }
 
-/// A function called at each [`CommitPoint`] with the epoch's number (0 where a take-over does not know it yet). `true` makes an attempt end
-/// there as if its outcome were unknown. It may block, to let others act and limits pass.
+/// A function called at each [`CommitPoint`] with the epoch's number (0 where a take-over does not
+/// know the number yet). `true` makes an attempt end there as if its outcome were unknown. The
+/// function may block, to let others act and limits pass.
 pub type Failpoint = Arc<dyn Fn(CommitPoint, u64) -> bool + Send + Sync>;
 
-/// A step of an attempt, to name where one stands.
+/// A step of an attempt, for reports and errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum TransactionStep {
@@ -113,7 +127,7 @@ impl TransactionStep {
     }
 }
 
-/// An attempt's state that the watching thread shares with the committing one.
+/// State of an attempt that the watchdog shares with the committing thread.
 #[derive(Debug)]
 pub(crate) struct Watched {
     step: AtomicU8,
@@ -144,10 +158,10 @@ impl Watched {
     }
 }
 
-/// An epoch on its way, with everything one attempt needs.
+/// An epoch with everything that one attempt needs.
 pub(crate) struct Work {
     pub(crate) epoch: Arc<SealedEpoch>,
-    /// Records that go in place of the epoch's own, by index: those were too large.
+    /// Smaller records in place of epoch records that were too large, by index.
     pub(crate) replaced: FxHashMap<usize, OutputRecord>,
     pub(crate) offsets: TopicPartitionList,
     pub(crate) group: ConsumerGroupMetadata,
@@ -163,17 +177,18 @@ impl Work {
     }
 }
 
-/// A producer with the transactional id. All calls are made from one thread, and any of them may block for longer than its limit.
+/// A producer with the transactional id. One thread makes all calls, and any call may block for
+/// longer than its limit.
 pub(crate) struct TransactionalProducer {
     producer: PolledProducer,
     topics: OutputTopics,
-    /// Limit that librdkafka is given for each call, so that an abandoned one comes back at last.
+    /// Limit that librdkafka gets for each call, so that an abandoned call returns at last.
     call_limit: Duration,
     watched: Arc<Watched>,
     failpoint: Option<Failpoint>,
     /// Answers to EndTxn requests before the newest commit.
     ended_before: u64,
-    /// False from the moment a commit is requested until its ledger was seen to be balanced.
+    /// False from the request of a commit until the ledger was seen to be balanced.
     may_begin: bool,
 }
 
@@ -196,24 +211,25 @@ impl TransactionalProducer {
         }
     }
 
-    /// Takes the transactional id over: earlier producers are fenced, their open transaction is aborted, their prepared one is completed.
+    /// Takes the transactional id over: earlier producers are fenced, their open transaction is
+    /// aborted, their prepared one is completed.
     pub(crate) fn init(&self, limit: Duration) -> Result<(), KafkaError> {
         self.step(TransactionStep::TakingOver);
         self.producer.client().init_transactions(limit)
     }
 
-    /// Makes one attempt. [`Self::balance`] must follow before the next.
-    pub(crate) fn attempt(&mut self, work: &Work) -> Outcome {
+    /// Makes one attempt. [`Self::balance`] must follow before the next one.
+    pub(crate) fn attempt(&mut self, work: &Work) -> AttemptOutcome {
         if !self.may_begin {
-            return Outcome::Unanswered;
+            return AttemptOutcome::Unanswered;
         }
         match self.try_commit(work) {
-            Ok(()) => Outcome::Committed,
+            Ok(()) => AttemptOutcome::Committed,
             Err(outcome) => outcome,
         }
     }
 
-    fn try_commit(&mut self, work: &Work) -> Result<(), Outcome> {
+    fn try_commit(&mut self, work: &Work) -> Result<(), AttemptOutcome> {
         self.step(TransactionStep::Sending);
         self.producer
             .client()
@@ -222,6 +238,8 @@ impl TransactionalProducer {
         self.interrupt(CommitPoint::BeforeRecords, work)?;
         self.send(work)?;
         self.interrupt(CommitPoint::BeforeOffsets, work)?;
+        // Every position goes into every transaction, also the unchanged ones. With an empty list a
+        // broker checks no generation, and the metadata of the epoch would stand nowhere.
         self.step(TransactionStep::Positions);
         let added = self.producer.client().send_offsets_to_transaction(
             &work.offsets,
@@ -239,7 +257,7 @@ impl TransactionalProducer {
         self.interrupt(CommitPoint::AfterCommit, work)
     }
 
-    fn send(&self, work: &Work) -> Result<(), Outcome> {
+    fn send(&self, work: &Work) -> Result<(), AttemptOutcome> {
         let given_up = || self.watched.is_abandoned() || self.producer.signals().is_refused();
         for (index, record) in work.records() {
             let topic = self.topics.name(record.output);
@@ -260,7 +278,7 @@ impl TransactionalProducer {
         Ok(())
     }
 
-    fn await_deliveries(&self) -> Result<(), Outcome> {
+    fn await_deliveries(&self) -> Result<(), AttemptOutcome> {
         let decided = self
             .producer
             .wait_for_deliveries(&|| self.watched.is_abandoned());
@@ -272,25 +290,28 @@ impl TransactionalProducer {
         }
     }
 
-    /// Requests the commit. Whatever goes wrong here, the request may have been accepted.
-    fn commit(&mut self) -> Result<(), Outcome> {
+    /// Requests the commit. A broker may have accepted the request whatever this call returns.
+    fn commit(&mut self) -> Result<(), AttemptOutcome> {
         if self.watched.is_abandoned() {
-            return Err(Outcome::NotCommitted {
+            return Err(AttemptOutcome::NotCommitted {
                 why: "given up before the commit".into(),
                 code: None,
             });
         }
+        // From here on only a balanced ledger allows another transaction: see
+        // docs/decisions/0003-a-producer-is-replaced-unless-all-was-answered.md.
         self.may_begin = false;
         self.ended_before = self.producer.signals().ledger.ended_transactions();
         let committed = self.producer.client().commit_transaction(self.call_limit);
         committed.map_err(|error| {
             self.fenced()
-                .unwrap_or_else(|| Outcome::InDoubt(format!("committing: {error}")))
+                .unwrap_or_else(|| AttemptOutcome::InDoubt(format!("committing: {error}")))
         })
     }
 
-    /// Decides whether another transaction may begin: after a commit that was answered, if nothing of it is left unanswered. Waits until the
-    /// log line of the answer was seen; the lines of all earlier requests came before it.
+    /// Decides whether another transaction may begin: after an answered commit, if no request of
+    /// the transaction is left unanswered. Waits until the log line of the commit's answer was
+    /// seen. The lines of all earlier requests came before that one.
     pub(crate) fn balance(&mut self) {
         let signals = self.producer.signals();
         let seen = signals.wait(LEDGER_WAIT, |signals| {
@@ -300,21 +321,21 @@ impl TransactionalProducer {
     }
 
     /// The outcome of an error before the commit was requested.
-    fn not_committed(&self, doing: &str, error: &KafkaError) -> Outcome {
+    fn not_committed(&self, doing: &str, error: &KafkaError) -> AttemptOutcome {
         // A refused record makes every later call fail: the record is the cause.
         let refusals = self.producer.signals().take_refusals();
         if !refusals.is_empty() {
             return self.refused(refusals);
         }
         let why = format!("{doing}: {error}");
-        self.fenced().unwrap_or(Outcome::NotCommitted {
+        self.fenced().unwrap_or(AttemptOutcome::NotCommitted {
             why,
             code: error.rdkafka_error_code(),
         })
     }
 
-    /// The outcome of refused records; of none, if the attempt was given up.
-    fn refused(&self, refusals: Vec<RefusedRecord>) -> Outcome {
+    /// The outcome of refused records. An empty list stands for an attempt that was given up.
+    fn refused(&self, refusals: Vec<RefusedRecord>) -> AttemptOutcome {
         let too_large =
             |refusal: &&RefusedRecord| refusal.error.rdkafka_error_code().is_some_and(is_too_large);
         let records: Vec<usize> = refusals
@@ -323,7 +344,7 @@ impl TransactionalProducer {
             .map(|refusal| refusal.record)
             .collect();
         if let Some(first) = refusals.iter().find(too_large) {
-            return Outcome::TooLarge {
+            return AttemptOutcome::TooLarge {
                 records,
                 why: first.error.to_string(),
             };
@@ -332,11 +353,11 @@ impl TransactionalProducer {
             return fenced;
         }
         match refusals.first() {
-            Some(RefusedRecord { error, .. }) => Outcome::NotCommitted {
+            Some(RefusedRecord { error, .. }) => AttemptOutcome::NotCommitted {
                 why: format!("sending the records: {error}"),
                 code: error.rdkafka_error_code(),
             },
-            None => Outcome::NotCommitted {
+            None => AttemptOutcome::NotCommitted {
                 why: "given up while the records were sent".into(),
                 code: None,
             },
@@ -344,9 +365,9 @@ impl TransactionalProducer {
     }
 
     /// The fatal error of a producer that the broker no longer accepts.
-    fn fenced(&self) -> Option<Outcome> {
+    fn fenced(&self) -> Option<AttemptOutcome> {
         let (code, why) = self.producer.client().client().fatal_error()?;
-        is_fenced(code).then_some(Outcome::Fenced(why))
+        is_fenced(code).then_some(AttemptOutcome::Fenced(why))
     }
 
     fn step(&self, step: TransactionStep) {
@@ -354,9 +375,9 @@ impl TransactionalProducer {
         self.producer.signals().advance();
     }
 
-    fn interrupt(&self, point: CommitPoint, work: &Work) -> Result<(), Outcome> {
+    fn interrupt(&self, point: CommitPoint, work: &Work) -> Result<(), AttemptOutcome> {
         match &self.failpoint {
-            Some(failpoint) if failpoint(point, work.epoch.number) => Err(Outcome::InDoubt(
+            Some(failpoint) if failpoint(point, work.epoch.number) => Err(AttemptOutcome::InDoubt(
                 format!("interrupted at {point:?} by a failpoint"),
             )),
             _ => Ok(()),

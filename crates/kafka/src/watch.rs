@@ -1,5 +1,14 @@
-//! A second look at the input topics, on a thread and through clients of its own: partitions that were added, ends of the logs, and the
-//! partition that cannot be read. The engine only reads what was noticed; no broker keeps it waiting.
+//! A watch over the input topics: added partitions, ends of the logs, and partitions that cannot be
+//! read.
+//!
+//! The watch has a thread and clients of its own, so that no broker keeps the engine waiting. The
+//! engine only reads the newest observations.
+//!
+//! librdkafka reports a batch that cannot be read without its partition, and fetches the batch
+//! again for ever (`rd_kafka_msgset_reader_decompress` in
+//! [2.12](https://github.com/confluentinc/librdkafka/blob/v2.12.1/src/rdkafka_msgset_reader.c)). So
+//! the consumer's thread suspects the partitions that stand still, and the watch reads each
+//! suspected place alone.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,17 +19,18 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use leadpulse_engine::ports::{InputPartition, LogEnd, NextOffset, PortError, Stuck};
 
 use crate::metrics::KafkaMetrics;
-use crate::offsets::{Isolation, OffsetReader, Place, Readability, log_ends};
+use crate::offsets::{Isolation, OffsetReader, Readability, TopicPartition, log_ends};
 use crate::options::KafkaOptions;
 use crate::source::InputTopic;
 
-/// Between two looks at the ends.
+/// Time between two looks at the ends.
 const ENDS_EVERY: Duration = Duration::from_secs(2);
-/// Between two looks at the topics' partitions. Producers use an added one within `metadata.max.age.ms`, five minutes by default.
+/// Time between two looks at the topics' partitions. Producers use an added partition within
+/// `metadata.max.age.ms`, five minutes by default.
 const TOPICS_EVERY: Duration = Duration::from_secs(10);
-/// Ends older than this are not given out: the brokers do not answer.
+/// Age after which ends are no longer given out: the brokers do not answer.
 const ENDS_VALID: Duration = Duration::from_secs(10);
-/// Suspected places looked at in one round.
+/// Most suspected places looked at in one round. A look takes up to three seconds.
 const PROBES: usize = 8;
 
 /// A partition that does not move while batches cannot be read.
@@ -48,7 +58,7 @@ impl Suspects {
 #[derive(Debug, Default)]
 pub(crate) struct Arrangement {
     pub(crate) partitions: Vec<InputPartition>,
-    pub(crate) places: Arc<[Place]>,
+    pub(crate) places: Arc<[TopicPartition]>,
 }
 
 impl Arrangement {
@@ -71,16 +81,16 @@ struct Noticed {
     stuck: Vec<Stuck>,
 }
 
-/// The engine's side of the thread, which ends when this is dropped.
-pub(crate) struct Watch {
+/// The engine's side of the thread. The thread ends when this handle is dropped.
+pub(crate) struct InputWatch {
     inputs: Vec<InputTopic>,
     noticed: Arc<Mutex<Noticed>>,
     metrics: Arc<KafkaMetrics>,
     _running: Sender<()>,
 }
 
-impl Watch {
-    /// Starts the thread.
+impl InputWatch {
+    /// Starts the thread for the partitions of `arrangement`.
     pub(crate) fn start(
         options: &KafkaOptions,
         inputs: &[InputTopic],
@@ -93,7 +103,7 @@ impl Watch {
             arrangement,
             ..Noticed::default()
         }));
-        let watcher = Watcher {
+        let watcher = InputWatcher {
             inputs: inputs.to_vec(),
             committed: OffsetReader::to_ask(options, Isolation::Committed, metrics)?,
             all: OffsetReader::to_ask(options, Isolation::Uncommitted, metrics)?,
@@ -117,7 +127,7 @@ impl Watch {
         })
     }
 
-    /// Other partitions are read from now on.
+    /// Replaces the partitions that are read, and forgets observations about the old ones.
     pub(crate) fn arrange(&self, arrangement: Arc<Arrangement>) {
         let mut noticed = lock(&self.noticed);
         noticed.added = added(&self.inputs, &noticed.counts, &arrangement.partitions);
@@ -142,7 +152,7 @@ impl Watch {
         lock(&self.noticed).stuck.clone()
     }
 
-    /// Forgets a place that was skipped.
+    /// Forgets the stuck place of a partition that was skipped on.
     pub(crate) fn skipped(&self, partition: u32) {
         lock(&self.noticed)
             .stuck
@@ -154,7 +164,7 @@ fn lock(noticed: &Mutex<Noticed>) -> MutexGuard<'_, Noticed> {
     noticed.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Partitions of the topics that are not read: by topic as configured, then by number.
+/// Partitions of the topics that are not read, by topic as configured, then by number.
 fn added(
     inputs: &[InputTopic],
     counts: &FxHashMap<String, i32>,
@@ -180,7 +190,7 @@ fn added(
     added
 }
 
-struct Watcher {
+struct InputWatcher {
     inputs: Vec<InputTopic>,
     committed: OffsetReader,
     all: OffsetReader,
@@ -189,8 +199,8 @@ struct Watcher {
     metrics: Arc<KafkaMetrics>,
 }
 
-impl Watcher {
-    /// Until the source is dropped.
+impl InputWatcher {
+    /// Runs until the source is dropped.
     fn run(self, until_dropped: &Receiver<()>) {
         let mut listed: Option<Instant> = None;
         loop {
@@ -212,7 +222,7 @@ impl Watcher {
         for InputTopic { topic, .. } in &self.inputs {
             match self.all.partition_count(topic) {
                 Ok(Some(count)) => drop(lock(&self.noticed).counts.insert(topic.clone(), count)),
-                // A topic that is gone is the reader's matter.
+                // The reader reports a topic that is gone.
                 Ok(None) => {}
                 Err(error) => tracing::debug!("{error}"),
             }
@@ -255,7 +265,8 @@ impl Watcher {
         }
     }
 
-    /// Reads each suspected place by itself: only that tells a damaged batch from a partition at its end, or without a leader.
+    /// Reads each suspected place alone. Only that tells a damaged batch from a partition that is
+    /// read to the end or has no leader.
     fn look_at_suspects(&self, arrangement: &Arc<Arrangement>, ends: &[LogEnd]) {
         let before = |suspect: &Suspect| {
             ends.get(suspect.input as usize)
@@ -282,7 +293,7 @@ impl Watcher {
             };
             let mut noticed = lock(&self.noticed);
             if !Arc::ptr_eq(&noticed.arrangement, arrangement) {
-                return; // the numbers mean other partitions now
+                return; // the indices belong to another arrangement now
             }
             let known = noticed.stuck.iter().position(|stuck| {
                 (stuck.partition, stuck.offset) == (suspect.input, suspect.offset)

@@ -1,23 +1,29 @@
-//! The exact Bayes filter: from the rows and the knobs, what anybody could know of an account's hidden state, and the ceiling of every
-//! forecast of its next purchase.
+//! The exact Bayes filter: the posterior of each account's hidden state given the rows and the
+//! knobs, and with it the ceiling of every forecast of the next purchase.
 //!
-//! Given the rows, accounts are independent and (state, type, fit) has 6 × 2 × 3 values, so the posterior is computed exactly:
+//! Given the rows, accounts are independent and (state, type, fit) has 6 × 2 × 3 values, so the
+//! posterior is computed exactly:
 //!
-//! 1. Prior: the start distribution of the states × that of the types × P(fit | visible part of fit), from the cut normal.
-//! 2. Each day is conditioned on what the account showed ([`crate::rates`] lists the factors) and on whether it bought, then stepped with
-//!    the day's motion, which depends on what the rows tell (the industry's wave, a champion).
-//! 3. Records of the last [`LATEST_DAYS`] days may still be on their way or be taken back. Those days are kept apart and conditioned on
-//!    what is known of them so far: fewer events are expected, and an event may be a mistake.
-//! 4. Forecast: the posterior is rolled forward with a purchase absorbing.
+//! 1. Prior: the start distribution of the states × that of the types × P(fit | visible part of
+//!    fit), from the cut normal.
+//! 2. Each day is conditioned on the account's events ([`crate::rates`] lists the factors) and on a
+//!    purchase or none, then stepped with the day's motion, which depends on visible facts (the
+//!    industry's wave, a champion).
+//! 3. Records of the last [`LATEST_DAYS`] days may still be on their way or be taken back. Those
+//!    days are kept apart and conditioned on the records so far: fewer events are expected, and an
+//!    event may be a mistake.
+//! 4. Forecast: the posterior is rolled forward, and a purchase absorbs.
 //!
-//! The only approximation is in step 4: future waves follow the mean path that the forecasts of all accounts imply together, and future
-//! champions raise an account's speed by what they do on average. Lost records ([`crate::MessKnobs::missing_ratio`]) and people who are
-//! louder than others ([`crate::PeopleKnobs::loudness_spread`]) are unknown to the filter: with them it is no ceiling.
+//! The only approximation is in step 4. Future waves follow the mean path that the forecasts of all
+//! accounts imply together, and future champions raise an account's speed by their mean effect. The
+//! filter does not know lost records ([`crate::MessKnobs::missing_ratio`]) and people who are
+//! louder than others ([`crate::PeopleKnobs::loudness_spread`]): in worlds with them it is no
+//! ceiling.
 
 use std::collections::VecDeque;
 
 use crate::error::SimError;
-use crate::knobs::{Knobs, LATEST_DAYS, Phase};
+use crate::knobs::{EngagementPhase, Knobs, LATEST_DAYS};
 use crate::market::{DAY_MS, Market, day_factor};
 use crate::observer::{Observer, SeenEvent, Sight};
 use crate::rates::{ByGuise, Rates, Ways};
@@ -28,22 +34,23 @@ use crate::vocabulary::INDUSTRIES;
 /// Number of combinations of fit and type.
 const KINDS_OF_ACCOUNT: usize = 6;
 
-/// The chance that an account buys.
+/// The probability that an account buys.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Forecast {
     /// Key of the account.
     pub account: String,
-    /// From when on, in milliseconds since 1970 UTC; what was known before that moment is used.
+    /// Start of the horizon, milliseconds since 1970 UTC. Rows known before that moment are used.
     pub anchor_ms: i64,
     /// Probability of at least one purchase within the horizon.
     pub probability: f64,
 }
 
-/// Forecasts for every account of a market, second records left out, at each anchor: will it buy within `horizon_days`?
-/// By anchor, then in the order in which the accounts were announced. The market itself is not touched: its history is lived again.
+/// Forecasts a purchase within `horizon_days` for every account of a market at each anchor. Second
+/// records are left out. The result is ordered by anchor, then as the accounts were announced. The
+/// market itself is not touched: its history is lived again.
 ///
 /// # Errors
-/// [`SimError::Option`] for an anchor that is no midnight (UTC) after a day of the market.
+/// [`SimError::Option`] for an anchor that is not a midnight (UTC) after a day of the market.
 pub fn bayes(
     market: &Market,
     anchors_ms: &[i64],
@@ -85,12 +92,12 @@ pub fn bayes(
 /// Probabilities by kind of account (fit and type) and state.
 pub(crate) type Belief = [[f64; STATES]; KINDS_OF_ACCOUNT];
 
-/// A day of an account whose records may not all be there.
+/// A day of an account from which records may still be missing.
 #[derive(Clone, Debug)]
 struct OpenDay {
-    /// Expected engagement events of kinds that are reported like others.
+    /// Expected engagement events of ordinary kinds.
     expected: ByGuise,
-    /// Log-likelihood of everything else.
+    /// Log-likelihood of all other events.
     ln_rest: ByGuise,
     events: Vec<SeenEvent>,
     /// Ids of events that were taken back.
@@ -102,10 +109,10 @@ struct OpenDay {
 
 #[derive(Clone, Debug)]
 struct Account {
-    /// Before the first open day.
+    /// Belief before the first open day.
     belief: Belief,
     open_days: VecDeque<OpenDay>,
-    /// Expected events a weekday: reported like others, opening a trial.
+    /// Expected events a weekday: of ordinary kinds, and of kinds that open a trial.
     daily: Option<(ByGuise, ByGuise)>,
 }
 
@@ -117,7 +124,7 @@ pub(crate) struct Filter {
     start_ms: i64,
     observer: Observer,
     accounts: Vec<Account>,
-    /// Of the open days, the oldest first.
+    /// Data of the open days, the oldest first.
     motions: VecDeque<Motions>,
     waves: Vec<f64>,
     peers: Vec<u32>,
@@ -125,7 +132,8 @@ pub(crate) struct Filter {
     day: i64,
 }
 
-/// Whether a record of an event is on its way, repeated or a mistake, `age` days after it happened, given that it may be.
+/// Probabilities that a record of an event is on its way, repeated or a mistake, `age` days after
+/// the event, given that it may be.
 fn not_by(age: usize) -> f64 {
     (LATEST_DAYS.saturating_sub(age)) as f64 / LATEST_DAYS as f64
 }
@@ -145,7 +153,7 @@ impl Filter {
         }
     }
 
-    /// Takes in all rows known on the next day.
+    /// Updates the filter with all rows known on the next day.
     pub(crate) fn observe_day(&mut self, rows: &[RowOut]) {
         let initial = rows
             .iter()
@@ -196,7 +204,7 @@ impl Filter {
         belief
     }
 
-    /// Opens the day with what is expected of everybody known in the morning.
+    /// Opens the day with the expected events of all people known in the morning.
     fn open_day(&mut self) {
         for changed in std::mem::take(&mut self.observer.changed) {
             self.accounts[changed].daily = None;
@@ -249,9 +257,9 @@ impl Filter {
                     .rates
                     .ordinary(department, is_executive, has_access, guise);
                 if !has_access {
-                    opening[guise] += self
-                        .rates
-                        .total(department, is_executive, Phase::OpensTrial)[guise];
+                    opening[guise] +=
+                        self.rates
+                            .total(department, is_executive, EngagementPhase::OpensTrial)[guise];
                 }
             }
         }
@@ -329,7 +337,7 @@ impl Filter {
                 .back_mut()
                 .expect("the day was opened");
             if today.is_won {
-                // The purchase closes the opportunity, whatever became of it else.
+                // The purchase closes the opportunity, whatever else happened to it.
                 seen.industry
                     .into_iter()
                     .for_each(|industry| purchases[industry] += 1.0);
@@ -363,7 +371,7 @@ impl Filter {
         }
     }
 
-    /// Log-likelihood of what an account showed of a day, as it is known `age` days later.
+    /// Log-likelihood of an account's events of a day, as known `age` days later.
     fn ln_likelihood(&self, day: &OpenDay, age: usize) -> ByGuise {
         let mess = &self.knobs.mess;
         let arrived = 1.0 - mess.late_ratio * not_by(age);
@@ -395,7 +403,8 @@ impl Filter {
         ln
     }
 
-    /// Conditions a belief on a day as it is known `age` days later, and steps it to the next morning.
+    /// Conditions a belief on a day as known `age` days later, and steps the belief to the next
+    /// morning.
     fn absorb(
         &self,
         belief: &mut Belief,
@@ -431,7 +440,7 @@ impl Filter {
             .for_each(|probability| *probability /= total);
     }
 
-    /// What is known of an account's state on the next morning.
+    /// The belief about an account's state on the next morning.
     pub(crate) fn belief(&self, account: usize) -> Belief {
         let mut belief = self.accounts[account].belief;
         let open_days = &self.accounts[account].open_days;
@@ -447,7 +456,7 @@ impl Filter {
         belief
     }
 
-    /// Key of an account, and whether it stands for itself.
+    /// Key of an account, and true unless it is a second record.
     pub(crate) fn key(&self, account: usize) -> Option<&str> {
         let seen = &self.observer.accounts[account];
         seen.industry.map(|_| seen.key.as_str())
@@ -459,7 +468,7 @@ impl Filter {
         self.observer.accounts[account].appeal
     }
 
-    /// The chance of a purchase within so many days from the next morning on.
+    /// The probability of a purchase within a number of days from the next morning on.
     pub(crate) fn forecast(&self, anchor_ms: i64, horizon_days: u32) -> Vec<Forecast> {
         let mut beliefs: Vec<Belief> = (0..self.accounts.len())
             .map(|account| self.belief(account))

@@ -1,4 +1,5 @@
-//! The filter's beliefs against the sum over all hidden paths of a tiny market, with likelihoods written out from the knobs.
+//! The filter's beliefs against the sum over all hidden paths of a tiny market, with likelihoods
+//! written out from the knobs.
 
 use std::collections::HashMap;
 
@@ -9,7 +10,8 @@ use crate::market::DAY_MS;
 use crate::people::LeadStatus;
 use crate::rates::Rates;
 use crate::{
-    Audience, FieldValue, Knobs, LATEST_DAYS, Market, MarketOptions, Phase, RowOut, Travellers,
+    Audience, EngagementPhase, FieldValue, Knobs, LATEST_DAYS, Market, MarketOptions, RowOut,
+    Travellers,
 };
 
 const DAYS: usize = 6;
@@ -17,7 +19,7 @@ const TECHNICAL: [bool; 10] = [
     true, true, true, true, false, true, false, false, false, false,
 ];
 
-/// A market in which a week is full of events.
+/// The knobs of a market in which a week is full of events.
 fn busy() -> Knobs {
     let mut knobs = Knobs {
         start: [0.3, 0.2, 0.15, 0.15, 0.1, 0.1],
@@ -66,7 +68,7 @@ fn busy() -> Knobs {
 /// A person: keys in rows, department, seniority, lead.
 type Somebody = (Vec<String>, usize, usize, Option<(String, LeadStatus)>);
 
-/// What is visible of an account in the morning.
+/// The visible part of an account in the morning.
 #[derive(Clone)]
 struct Morning {
     people: HashMap<usize, Somebody>,
@@ -156,7 +158,7 @@ struct History {
     knobs: Knobs,
     start_ms: i64,
     rows: Vec<RowOut>,
-    /// By day, one more than days.
+    /// Visible parts by day, one more than days.
     mornings: Vec<Vec<Morning>>,
     market: Market,
 }
@@ -183,7 +185,7 @@ impl History {
         self.stage_changes(firm, day).contains(&"Closed Won")
     }
 
-    /// Likelihood of what an account shows of a day, as known at the end.
+    /// Likelihood of an account's events of a day, as known at the end.
     fn likelihood(&self, firm: usize, day: usize, state: usize, researcher: bool) -> f64 {
         let knobs = &self.knobs;
         let morning = &self.mornings[day][firm];
@@ -207,11 +209,11 @@ impl History {
         for (keys, department, seniority, _) in morning.people.values() {
             for (number, kind) in knobs.engagement.iter().enumerate() {
                 let possible = match kind.phase {
-                    Phase::Always => true,
-                    Phase::OpensTrial => !morning.has_access,
-                    Phase::WithAccess => morning.has_access,
+                    EngagementPhase::Always => true,
+                    EngagementPhase::OpensTrial => !morning.has_access,
+                    EngagementPhase::WithAccess => morning.has_access,
                 };
-                let prompt = kind.phase == Phase::OpensTrial;
+                let prompt = kind.phase == EngagementPhase::OpensTrial;
                 let mean = if possible {
                     factor * rate(knobs, number, *department, *seniority, state, researcher)
                 } else {
@@ -323,7 +325,7 @@ impl History {
         likelihood
     }
 
-    /// Probability a day of a move; `None`: a purchase.
+    /// Probability a day of a move; `None` stands for a purchase.
     fn moves(
         &self,
         firm: usize,
@@ -379,7 +381,7 @@ impl History {
         probability(to)
     }
 
-    /// Sums over all paths: beliefs in the order of the filter's.
+    /// Beliefs from the sum over all paths, in the order of the filter's.
     fn beliefs(&self, firm: usize, appeal: f64) -> Vec<f64> {
         let cdf = |cut: f64| {
             // Simpson's rule.
@@ -466,7 +468,7 @@ fn history(knobs: Knobs, seed: u64) -> (History, Filter) {
         filter.observe_day(&rows);
         all_rows.extend(rows);
     }
-    // Second records exist from the first day on; the market writes them down when it announces them.
+    // Second records exist from the first day on. The market announces them later.
     let first = all_mornings[1].clone();
     for (morning, next) in all_mornings[0].iter_mut().zip(first) {
         for (person, seen) in &mut morning.people {
@@ -487,7 +489,8 @@ fn history(knobs: Knobs, seed: u64) -> (History, Filter) {
     )
 }
 
-/// Belief of every account, whatever happened: purchases, moves, late and repeated events, mistakes, duplicates, strangers.
+/// Covers purchases, moves, late and repeated events, mistakes, duplicates and people from
+/// free-mail addresses.
 #[test]
 fn beliefs_are_those_of_all_hidden_paths() {
     let mut met = [0; 5];
@@ -535,7 +538,7 @@ fn beliefs_are_those_of_all_hidden_paths() {
     );
 }
 
-/// Where neither waves nor champions lie ahead, the forecast is exact too.
+/// Without waves and champions ahead, the forecast is exact too.
 #[test]
 fn forecasts_are_those_of_all_hidden_paths() {
     let mut knobs = busy();

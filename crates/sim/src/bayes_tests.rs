@@ -1,4 +1,4 @@
-//! The filter is exact, calibrated, and ahead of what a look at single numbers gives.
+//! The filter is calibrated, and ahead of every single number.
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -8,11 +8,11 @@ use crate::{Forecast, Knobs, Market, MarketOptions, RowOut, World, bayes};
 
 const HORIZON_DAYS: u32 = 90;
 
-/// Forecasts of a market beside what came of them.
+/// Forecasts of a market beside the outcomes.
 struct Judged {
-    /// Probability and outcome.
+    /// Forecast probability and outcome of each pair.
     pairs: Vec<(f64, bool)>,
-    /// By heuristic: its number for the same pairs.
+    /// Numbers of each heuristic for the same pairs.
     heuristics: Vec<(&'static str, Vec<f64>)>,
 }
 
@@ -20,10 +20,11 @@ fn text<'a>(row: &'a RowOut, field: &str) -> Option<&'a str> {
     row.fields.text(field)
 }
 
-/// Of an account: moments of hot events, of all events, stage of the opportunity, last moment of each department.
+/// The events of an account: moments of hot ones, of all, stage of the opportunity, last moment of
+/// each department.
 type Seen = (Vec<i64>, Vec<i64>, f64, HashMap<String, i64>);
 
-/// Forecasts at anchors `every` days from day 120 on, for the market that these make.
+/// Forecasts at anchors `every` days from day 120 on, for the market of these options and knobs.
 fn judge(world: World, accounts: usize, days: u32, seed: u64, every: usize) -> Judged {
     let options = MarketOptions {
         accounts,
@@ -174,7 +175,7 @@ impl Judged {
     }
 }
 
-/// Ties count half.
+/// Area under the ROC curve; ties count half.
 fn auroc(mut pairs: Vec<(f64, bool)>) -> f64 {
     pairs.sort_by(|a, b| a.0.total_cmp(&b.0));
     let (mut below, mut sum, mut won_total) = (0.0, 0.0, 0.0);
@@ -188,7 +189,8 @@ fn auroc(mut pairs: Vec<(f64, bool)>) -> f64 {
     sum / (won_total * below)
 }
 
-/// The ceiling is calibrated, well below certainty, and above any single number; purchases are as rare as they are in B2B.
+/// The ceiling is calibrated, well below certainty, and above any single number. Purchases are as
+/// rare as in business-to-business sales.
 #[test]
 fn forecasts_are_calibrated() {
     let judged = judge(World::Market, 2_000, 390, 7, 30);
@@ -205,7 +207,8 @@ fn forecasts_are_calibrated() {
         "{auroc}, but {single} with {name} alone"
     );
 
-    // A purchase is seen from up to three anchors, and an industry's accounts buy together: errors are larger than those of independent pairs.
+    // A purchase is seen from up to three anchors, and an industry's accounts buy together: errors
+    // are larger than those of independent pairs.
     const WIDER: f64 = 2.0;
     let mut pairs = judged.pairs.clone();
     pairs.sort_by(|a, b| a.0.total_cmp(&b.0));

@@ -1,18 +1,19 @@
-//! Dice: the few distributions the market needs, from an explicit seed.
+//! Dice: the few distributions that the market needs, from an explicit seed.
 //!
-//! Each concern has a stream of its own, so that more engagement noise does not change who buys.
+//! Each concern has a stream of its own, so that more engagement noise does not change the
+//! purchases.
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::rates::Ways;
 
-/// What a stream of random numbers is for.
+/// The concerns with a stream of random numbers each.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Stream {
-    /// Accounts and people as they are at the start.
+pub(crate) enum DiceStream {
+    /// Accounts and people at the start.
     Birth = 1,
-    /// Hidden states.
+    /// Moves of the hidden states.
     Fate = 2,
     /// Activities, content views, product usage.
     Engagement = 3,
@@ -20,41 +21,41 @@ pub(crate) enum Stream {
     Deals = 4,
     /// Leads and people who become known.
     People = 5,
-    /// Changes of employer.
+    /// People who change employer.
     Moves = 6,
-    /// What goes wrong on the way into the files.
+    /// Faults on the way into the files.
     Mess = 7,
     /// People from free-mail addresses.
     Strangers = 8,
 }
 
-/// A seeded source of chance.
+/// A seeded source of random numbers.
 #[derive(Clone, Debug)]
 pub(crate) struct Dice(ChaCha8Rng);
 
 impl Dice {
-    pub(crate) fn new(seed: u64, stream: Stream) -> Self {
+    pub(crate) fn new(seed: u64, stream: DiceStream) -> Self {
         let mut generator = ChaCha8Rng::seed_from_u64(seed);
         generator.set_stream(stream as u64);
         Self(generator)
     }
 
-    /// Uniform in [0, 1).
+    /// A uniform number in [0, 1).
     pub(crate) fn uniform(&mut self) -> f64 {
         self.0.random::<f64>()
     }
 
-    /// True with this probability.
+    /// True with a probability, 0 to 1.
     pub(crate) fn chance(&mut self, probability: f64) -> bool {
         self.uniform() < probability
     }
 
-    /// Uniform in 0..n. `n` must not be 0.
+    /// A uniform integer in `0..n`. `n` must not be 0.
     pub(crate) fn below(&mut self, n: usize) -> usize {
         self.0.random_range(0..n as u64) as usize
     }
 
-    /// One of the items, each as likely.
+    /// One of the items, all with equal probability.
     pub(crate) fn pick<T: Copy>(&mut self, items: &[T]) -> T {
         items[self.below(items.len())]
     }
@@ -71,15 +72,16 @@ impl Dice {
         weights.len() - 1
     }
 
-    /// Standard normal (Box and Muller).
+    /// A standard normal number (method of Box and Muller).
     pub(crate) fn normal(&mut self) -> f64 {
         let radius = (-2.0 * (1.0 - self.uniform()).ln()).sqrt();
         radius * (std::f64::consts::TAU * self.uniform()).cos()
     }
 
-    /// How many events of a Poisson process with this mean.
+    /// The number of events of a Poisson process with this mean.
     pub(crate) fn poisson(&mut self, mean: f64) -> u32 {
-        /// Above it e^-mean loses precision: the mean is split, as sums of Poisson variables are Poisson.
+        /// Above it e^-mean loses precision: the mean is split, as sums of Poisson variables are
+        /// Poisson.
         const SPLIT: f64 = 16.0;
         let mut total = 0;
         let mut left = mean;
@@ -102,7 +104,7 @@ impl Dice {
         count
     }
 
-    /// Which of the ways is taken today, if one is.
+    /// The index of the way that is taken today, if one is.
     pub(crate) fn way<const N: usize>(&mut self, ways: &Ways<N>) -> Option<usize> {
         let taken = -(-ways.total()).exp_m1();
         let roll = self.uniform();
@@ -119,7 +121,8 @@ impl Dice {
         Some(N - 1)
     }
 
-    /// A moment of a working day, in milliseconds after midnight: between 6 and 20 o'clock, most around 13.
+    /// A moment of a working day, in milliseconds after midnight: between 6 and 20 o'clock, most
+    /// around 13.
     pub(crate) fn time_of_day_ms(&mut self) -> i64 {
         let spread = 0.5 * (self.uniform() + self.uniform());
         between(6.0, 20.0, spread)
@@ -135,7 +138,7 @@ impl Dice {
         between(12.0, 20.0, self.uniform())
     }
 
-    /// A moment between 21 and 24 o'clock: after everything people do.
+    /// A moment between 21 and 24 o'clock: after all that people do.
     pub(crate) fn evening_ms(&mut self) -> i64 {
         between(21.0, 24.0, self.uniform())
     }
@@ -151,7 +154,7 @@ mod tests {
 
     #[test]
     fn distributions_have_their_moments() {
-        let mut dice = Dice::new(7, Stream::Birth);
+        let mut dice = Dice::new(7, DiceStream::Birth);
         const DRAWS: usize = 40_000;
         for mean in [0.0, 0.02, 0.7, 5.0, 40.0] {
             let draws: Vec<f64> = (0..DRAWS).map(|_| f64::from(dice.poisson(mean))).collect();
@@ -178,7 +181,7 @@ mod tests {
 
     #[test]
     fn weights_decide_how_often() {
-        let mut dice = Dice::new(1, Stream::Fate);
+        let mut dice = Dice::new(1, DiceStream::Fate);
         let mut seen = [0_u32; 3];
         (0..10_000).for_each(|_| seen[dice.weighted(&[1.0, 0.0, 3.0])] += 1);
         assert_eq!(seen[1], 0);
@@ -188,7 +191,7 @@ mod tests {
     #[test]
     fn streams_differ_and_repeat() {
         let draw = |stream| Dice::new(3, stream).uniform();
-        assert_eq!(draw(Stream::Fate), draw(Stream::Fate));
-        assert_ne!(draw(Stream::Fate), draw(Stream::Engagement));
+        assert_eq!(draw(DiceStream::Fate), draw(DiceStream::Fate));
+        assert_ne!(draw(DiceStream::Fate), draw(DiceStream::Engagement));
     }
 }

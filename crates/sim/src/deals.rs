@@ -1,9 +1,9 @@
-//! Opportunities: how the hidden state shows in the CRM, with a stage change for every step.
+//! Opportunities: the hidden state as sales sees it, with a stage change for every step.
 
 use crate::firm::{Firm, size_of};
 use crate::market::Market;
 use crate::rates::Ways;
-use crate::rows::{OPPORTUNITIES, Record, RowOut, STAGE_CHANGES};
+use crate::rows::{OPPORTUNITIES, RowDraft, RowOut, STAGE_CHANGES};
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -24,7 +24,7 @@ pub(crate) struct Deal {
     pub(crate) stage: usize,
     amount: f64,
     kind: &'static str,
-    /// Who leads on the buyer's side, a person.
+    /// Index of the person who leads on the buyer's side.
     led_by: Option<usize>,
     /// Keys of all contacts involved, the leading one first.
     contacts: Vec<String>,
@@ -33,7 +33,7 @@ pub(crate) struct Deal {
 
 impl Deal {
     fn row(&self, firm: &Firm, stage: &'static str, close_ms: i64, at_ms: i64) -> RowOut {
-        Record::new(
+        RowDraft::new(
             OPPORTUNITIES,
             "opportunity_id",
             self.key.clone(),
@@ -83,7 +83,8 @@ impl Market {
         }
     }
 
-    /// The account buys: its opportunity is won. Where sales had none, it is entered with the order.
+    /// The account buys: its opportunity is won. Where sales had none, it is entered with the
+    /// order.
     pub(crate) fn purchase(&mut self, firm: usize, at_ms: i64) {
         if self.firms[firm].deal.is_none() {
             self.open_deal(firm, at_ms);
@@ -107,7 +108,8 @@ impl Market {
             .round()
             .max(1.0)
             * 500.0;
-        // Senior contacts are likelier to take part. After a loss somebody else asks again, where there is somebody else.
+        // Senior contacts are likelier to take part. After a loss another person asks again, if
+        // there is another one.
         let mut candidates: Vec<usize> = seller
             .people
             .iter()
@@ -184,7 +186,7 @@ impl Market {
         let account = &self.firms[firm];
         self.outbox.push(deal.row(account, to, close_ms, at_ms));
         self.changes_made += 1;
-        let change = Record::new(
+        let change = RowDraft::new(
             STAGE_CHANGES,
             "change_id",
             format!("chg-{:07}", self.changes_made),

@@ -1,29 +1,31 @@
-//! What known people do: every kind of event is a Poisson process whose rate follows the account's hidden state.
+//! Events of known people. Every kind of event is a Poisson process whose rate follows the
+//! account's hidden state.
 //!
-//! Order and committees are not scripted; they emerge from the states and from who takes part in them.
+//! Order and committees are not scripted. They emerge from the states, and from the people who take
+//! part.
 
 use crate::firm::DailyRates;
-use crate::knobs::Phase;
+use crate::knobs::EngagementPhase;
 use crate::market::Market;
-use crate::mess::Report;
+use crate::mess::EventReport;
 use crate::people::Person;
-use crate::rows::{ACTIVITIES, CONTENT_VIEWS, PRODUCT_USAGE, Record};
+use crate::rows::{ACTIVITIES, CONTENT_VIEWS, PRODUCT_USAGE, RowDraft};
 use crate::vocabulary::{PRODUCT_FEATURES, PRODUCTS, TOPICS};
 
-/// What a conversation's sentiment is near to, by level.
+/// Centre of a conversation's sentiment, by level.
 pub(crate) const SENTIMENT_LEVELS: [f64; 3] = [-0.6, 0.0, 0.6];
-/// Most that it differs.
+/// Largest distance of a sentiment from the centre of its level.
 const SENTIMENT_JITTER: f64 = 0.25;
 /// The guise of an account that does nothing out of the ordinary.
 const QUIET: usize = 0;
 
-/// Whether a kind of event has a sentiment.
+/// True for kinds of events with a sentiment.
 pub(crate) fn is_conversation(kind: &str) -> bool {
     matches!(kind, "call" | "meeting" | "email_reply")
 }
 
 impl Market {
-    /// A day of what an account's people do.
+    /// One day of the events of an account's people.
     pub(crate) fn engage(&mut self, firm: usize, day: i64, day_ms: i64, day_factor: f64) {
         if self.firms[firm].trial_until_day == day {
             self.firms[firm].daily_rates = None;
@@ -38,21 +40,21 @@ impl Market {
         };
         let guise = self.firms[firm].guise();
         for _ in 0..self.dice.engagement.poisson(daily.ordinary * day_factor) {
-            self.act(firm, guise, day, day_ms, Report::Ordinary);
+            self.act(firm, guise, day, day_ms, EventReport::Ordinary);
         }
         for _ in 0..self
             .dice
             .mess
             .poisson(self.knobs.mess.mistaken_ratio * daily.quiet * day_factor)
         {
-            self.act(firm, QUIET, day, day_ms, Report::Mistaken);
+            self.act(firm, QUIET, day, day_ms, EventReport::Mistaken);
         }
         let opened = match daily.opening {
             rate if rate > 0.0 => self.dice.engagement.poisson(rate * day_factor),
             _ => 0,
         };
         for _ in 0..opened {
-            self.act(firm, guise, day, day_ms, Report::Prompt);
+            self.act(firm, guise, day, day_ms, EventReport::Prompt);
         }
         if opened > 0 {
             // The product is used from the next day on.
@@ -82,22 +84,25 @@ impl Market {
                     .ordinary(position.0, position.1, has_access, QUIET);
             if !has_access {
                 daily.opening += person.loudness
-                    * self.rates.total(position.0, position.1, Phase::OpensTrial)[guise];
+                    * self
+                        .rates
+                        .total(position.0, position.1, EngagementPhase::OpensTrial)[guise];
             }
         }
         daily
     }
 
-    /// Somebody at an account does something, as it would be done in a guise.
-    fn act(&mut self, firm: usize, guise: usize, day: i64, day_ms: i64, report: Report) {
+    /// An event of a person at an account, at the rates of a guise.
+    fn act(&mut self, firm: usize, guise: usize, day: i64, day_ms: i64, report: EventReport) {
         let has_access = self.firms[firm].has_access(day);
         let rate = |person: &Person| {
             let (department, is_executive) = (person.department, person.is_executive());
             person.loudness
                 * match report {
-                    Report::Prompt => self
-                        .rates
-                        .total(department, is_executive, Phase::OpensTrial)[guise],
+                    EventReport::Prompt => {
+                        self.rates
+                            .total(department, is_executive, EngagementPhase::OpensTrial)[guise]
+                    }
                     _ => self
                         .rates
                         .ordinary(department, is_executive, has_access, guise),
@@ -118,17 +123,17 @@ impl Market {
         person: usize,
         has_access: bool,
         guise: usize,
-        report: Report,
+        report: EventReport,
     ) -> usize {
         let person = &self.people[person];
         let weights: Vec<f64> = (self.knobs.engagement.iter().enumerate())
             .map(|(number, kind)| match (kind.phase, report) {
-                (Phase::OpensTrial, Report::Prompt) => {
+                (EngagementPhase::OpensTrial, EventReport::Prompt) => {
                     self.rates
                         .engagement(person.department, person.is_executive(), number)[guise]
                 }
-                (Phase::OpensTrial, _) | (_, Report::Prompt) => 0.0,
-                (Phase::WithAccess, _) if !has_access => 0.0,
+                (EngagementPhase::OpensTrial, _) | (_, EventReport::Prompt) => 0.0,
+                (EngagementPhase::WithAccess, _) if !has_access => 0.0,
                 _ => self
                     .rates
                     .engagement(person.department, person.is_executive(), number)[guise],
@@ -137,7 +142,7 @@ impl Market {
         self.dice.engagement.weighted(&weights)
     }
 
-    /// A day of what people from free-mail addresses do.
+    /// One day of the events of people from free-mail addresses.
     pub(crate) fn strangers_act(&mut self, day_ms: i64, day_factor: f64) {
         for at in 0..self.strangers.len() {
             let person = self.strangers[at];
@@ -147,8 +152,8 @@ impl Market {
             );
             let rate = self.rates.ordinary(department, is_executive, false, QUIET);
             for _ in 0..self.dice.strangers.poisson(rate * day_factor) {
-                let kind = self.choose_kind(person, false, QUIET, Report::Ordinary);
-                self.emit(None, person, kind, QUIET, day_ms, Report::Ordinary);
+                let kind = self.choose_kind(person, false, QUIET, EventReport::Ordinary);
+                self.emit(None, person, kind, QUIET, day_ms, EventReport::Ordinary);
             }
         }
     }
@@ -160,7 +165,7 @@ impl Market {
         kind: usize,
         guise: usize,
         day_ms: i64,
-        report: Report,
+        report: EventReport,
     ) {
         let at_ms = day_ms + self.dice.engagement.time_of_day_ms();
         let engagement = self.knobs.engagement[kind];
@@ -171,7 +176,7 @@ impl Market {
             CONTENT_VIEWS => self.content_view(engagement.kind, number, at_ms),
             _ => self.usage(firm, person, engagement.kind, number, at_ms),
         };
-        if report == Report::Ordinary
+        if report == EventReport::Ordinary
             && self.knobs.mess.missing_ratio > 0.0
             && self.dice.mess.chance(self.knobs.mess.missing_ratio)
         {
@@ -182,7 +187,7 @@ impl Market {
         let account = firm.map(|firm| self.firms[firm].key.as_str());
         let record = match (&actor.lead, actor.contact_since_ms) {
             (_, Some(_)) => match &actor.duplicate {
-                // Either record may be the one that is found.
+                // Either record of a contact may be used.
                 Some(second) if !second.is_merged && self.dice.mess.chance(0.5) => {
                     let shell = second
                         .shell
@@ -211,9 +216,9 @@ impl Market {
         kind: &'static str,
         number: u64,
         at_ms: i64,
-    ) -> Record {
+    ) -> RowDraft {
         let dice = &mut self.dice.engagement;
-        let record = Record::new(
+        let record = RowDraft::new(
             ACTIVITIES,
             "activity_id",
             format!("act-{number:08}"),
@@ -244,11 +249,11 @@ impl Market {
             .set_some("opportunity_id", about.map(|deal| deal.key.clone()))
     }
 
-    fn content_view(&mut self, kind: &'static str, number: u64, at_ms: i64) -> Record {
+    fn content_view(&mut self, kind: &'static str, number: u64, at_ms: i64) -> RowDraft {
         let dice = &mut self.dice.engagement;
         let topic = dice.pick(&TOPICS);
         let seconds = (45.0 * (0.9 * dice.normal()).exp()).round().max(1.0);
-        Record::new(
+        RowDraft::new(
             CONTENT_VIEWS,
             "view_id",
             format!("view-{number:08}"),
@@ -272,10 +277,10 @@ impl Market {
         kind: &'static str,
         number: u64,
         at_ms: i64,
-    ) -> Record {
+    ) -> RowDraft {
         let dice = &mut self.dice.engagement;
         let firm = &self.firms[firm.expect("strangers do not use the product")];
-        // A company tries one product at a time; which one is its own affair.
+        // A company tries one product at a time.
         let product = PRODUCTS[firm.employees as usize % PRODUCTS.len()];
         let feature = (kind == "feature_used").then(|| dice.pick(&PRODUCT_FEATURES));
         let quantity = matches!(kind, "feature_used" | "limit_hit" | "export")
@@ -292,7 +297,7 @@ impl Market {
                 .map(|&p| self.people[p].contact_key.clone()),
             _ => None,
         };
-        Record::new(
+        RowDraft::new(
             PRODUCT_USAGE,
             "usage_id",
             format!("use-{number:08}"),

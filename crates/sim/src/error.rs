@@ -1,4 +1,4 @@
-//! What can go wrong while a market is made or written.
+//! Errors of making and writing a market.
 
 use std::path::PathBuf;
 
@@ -8,19 +8,19 @@ pub enum SimError {
     /// An option is outside its range.
     #[error("market option `{option}` is {value}, it must be {expected}")]
     Option {
-        /// The option.
+        /// Name of the option.
         option: &'static str,
-        /// Its value.
+        /// Value of the option.
         value: String,
-        /// What it must be.
+        /// Range that the value must be in.
         expected: &'static str,
     },
     /// A file or folder could not be written.
     #[error("cannot write {}: {source}; check that the folder is writable and the disk has room", path.display())]
     Write {
-        /// The file or folder.
+        /// Path of the file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// Error of the operating system.
         #[source]
         source: std::io::Error,
     },

@@ -1,4 +1,5 @@
-//! A whole history as files: one JSON Lines file a table, rows in the order in which they are known.
+//! A whole history as files: one JSON Lines file a table, rows in the order in which they are
+//! known.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -9,16 +10,19 @@ use crate::error::SimError;
 use crate::market::Market;
 use crate::rows::{ACTIVITIES, CONTENT_VIEWS, PRODUCT_USAGE, RowOut, TABLES};
 
-/// Column of the files of events that may be late: when the row was known, in milliseconds since 1970 UTC.
+/// Column with the known time in the files of events that may be late, milliseconds since 1970 UTC.
 pub const KNOWN_AT: &str = "known_at";
 
-/// Lives the rest of the market's days and writes `<table>.jsonl` for every table, replacing files of that name.
-/// Returns the number of rows by table. `on_day` is told the number of days lived, for progress.
+/// Lives the rest of the market's days and writes `<table>.jsonl` for every table. Files of that
+/// name are replaced. Returns the number of rows by table. `on_day` gets the number of days lived,
+/// for progress.
 ///
-/// Events that may be known later than they happened (activities, content views, product usage) have a column [`KNOWN_AT`] besides the
-/// fields of their schema, for readers who ask when a row was known. In the other tables that is the row's own time.
+/// Events that may be known later than they happened (activities, content views, product usage)
+/// have a column [`KNOWN_AT`] besides the fields of their schema. In the other tables the row's own
+/// time is the known time.
 ///
-/// The files are byte-identical for the same options and knobs, and hold nothing that a CRM would not know.
+/// The files are byte-identical for the same options and knobs, and contain nothing that a CRM
+/// would not know.
 ///
 /// # Errors
 /// [`SimError::Write`] with the file that could not be written.

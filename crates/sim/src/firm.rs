@@ -1,9 +1,9 @@
-//! Accounts: what everybody sees of them, and what nobody does.
+//! Accounts: visible fields, and hidden state.
 
 use crate::chance::Dice;
 use crate::deals::Deal;
 use crate::knobs::{FitKnobs, Knobs};
-use crate::rows::{ACCOUNTS, Record, RowOut};
+use crate::rows::{ACCOUNTS, RowDraft, RowOut};
 use crate::state::{BuyingState, guise};
 use crate::vocabulary::{
     COUNTRIES, Compatibility, HOME_INDUSTRIES, INDUSTRIES, INDUSTRY_WEIGHTS, REGION_WEIGHTS,
@@ -14,12 +14,13 @@ const DAY_MS: i64 = 86_400_000;
 const MEDIAN_EMPLOYEES: f64 = 420.0;
 const EMPLOYEES_SPREAD: f64 = 1.35;
 
-/// Log size in standard deviations of an account with so many employees.
+/// Log size of an account, in standard deviations, from the number of employees.
 pub(crate) fn size_of(employees: i64) -> f64 {
     (employees as f64 / MEDIAN_EMPLOYEES).ln() / EMPLOYEES_SPREAD
 }
 
-/// The part of fit that everybody can see. Hidden fit is this plus standard normal noise, cut into levels.
+/// The visible part of fit. Hidden fit is the visible part plus standard normal noise, cut into
+/// levels.
 pub(crate) fn visible_appeal(
     knobs: &FitKnobs,
     employees: i64,
@@ -44,14 +45,14 @@ pub(crate) fn visible_appeal(
         + if region == 0 { knobs.home_region } else { 0.0 }
 }
 
-/// Events a weekday of all known people of an account.
+/// Events a weekday of all known people of an account, by the way they are reported.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DailyRates {
-    /// Kinds that are reported like others.
+    /// Kinds that may be late, missing, or taken back.
     pub(crate) ordinary: f64,
     /// Kinds that open a trial.
     pub(crate) opening: f64,
-    /// As `ordinary`, if the account were dormant and no researcher.
+    /// Rate of the ordinary kinds, if the account were dormant and no researcher.
     pub(crate) quiet: f64,
 }
 
@@ -68,34 +69,34 @@ pub(crate) struct Firm {
     pub(crate) revenue: f64,
     technologies: Vec<usize>,
     created_ms: i64,
-    /// Has bought.
+    /// True once the account has bought.
     pub(crate) customer: bool,
     /// The opportunity in progress.
     pub(crate) deal: Option<Deal>,
-    /// Who led the opportunity that was lost last.
+    /// Index of the person who led the opportunity that was lost last.
     pub(crate) lost_with: Option<usize>,
-    /// A trial runs up to, not including, this day.
+    /// Day after the last day of a trial.
     pub(crate) trial_until_day: i64,
-    /// A former user of ours works here; it tells up to, not including, this day.
+    /// Day after the last day on which a former user of ours has an effect here.
     pub(crate) champion_until_day: i64,
-    /// Indices of its known people.
+    /// Indices of the account's known people.
     pub(crate) people: Vec<usize>,
-    /// Those of them who are leads being worked on.
+    /// Indices of the known people who are leads being worked on.
     pub(crate) open_leads: Vec<usize>,
 
-    /// Level of fit. Hidden.
+    /// Level of fit, 0 to 2. Hidden.
     pub(crate) fit: usize,
-    /// Reads a lot, buys little. Hidden.
+    /// True for an account that reads a lot and buys little. Hidden.
     pub(crate) researcher: bool,
-    /// Hidden.
+    /// Buying state. Hidden.
     pub(crate) state: BuyingState,
 
-    /// `None` when something changed.
+    /// Rates of the account's people; `None` after a change, until they are computed again.
     pub(crate) daily_rates: Option<DailyRates>,
 }
 
 impl Firm {
-    /// The account with this number, as it is at `start_ms`.
+    /// The account with this number, as of `start_ms`.
     pub(crate) fn born(number: usize, start_ms: i64, knobs: &Knobs, dice: &mut Dice) -> Self {
         let industry = dice.weighted(&INDUSTRY_WEIGHTS);
         let region = dice.weighted(&REGION_WEIGHTS);
@@ -138,17 +139,17 @@ impl Firm {
         }
     }
 
-    /// State and type as one index.
+    /// State and type as one index of the rates.
     pub(crate) fn guise(&self) -> usize {
         guise(self.state.index(), self.researcher)
     }
 
-    /// Whether its people may use the product on a day.
+    /// True if the account's people may use the product on a day.
     pub(crate) fn has_access(&self, day: i64) -> bool {
         self.customer || self.trial_until_day > day
     }
 
-    /// Its technologies' names.
+    /// Names of the account's technologies.
     pub(crate) fn tech_stack(&self) -> Vec<&'static str> {
         self.technologies
             .iter()
@@ -156,9 +157,9 @@ impl Firm {
             .collect()
     }
 
-    /// Its version at a moment.
+    /// The version of the account's row at a moment.
     pub(crate) fn row(&self, at_ms: i64) -> RowOut {
-        Record::new(
+        RowDraft::new(
             ACCOUNTS,
             "account_id",
             self.key.clone(),

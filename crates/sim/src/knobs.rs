@@ -1,6 +1,8 @@
-//! The constants of the world, frozen as [`MARKET`] before any model was trained on it; a change is a new world with a new name.
+//! The constants of the world, frozen as [`MARKET`] before any model was trained on it. A change is
+//! a new world with a new name.
 //!
-//! Tables by state are in the order of [`BuyingState::ALL`]: dormant, curious, shortlisting, evaluating, committing, shelved.
+//! Tables by state are in the order of [`BuyingState::ALL`]: dormant, curious, shortlisting,
+//! evaluating, committing, shelved.
 
 use crate::rows::{ACTIVITIES, CONTENT_VIEWS, PRODUCT_USAGE};
 use crate::state::{BuyingState, Destination};
@@ -8,50 +10,50 @@ use crate::state::{BuyingState, Destination};
 /// Name of the frozen constants in [`Knobs::default`].
 pub const MARKET: &str = "market-1";
 
-/// Whose way out of a state it is.
+/// The accounts that may take a way out of a state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Travellers {
-    /// Every account's.
+    /// All accounts.
     Everyone,
-    /// Accounts that are no researchers.
+    /// Accounts other than researchers.
     Buyers,
-    /// Researchers.
+    /// Accounts that read a lot and buy little.
     Researchers,
 }
 
 /// A way out of a hidden state.
 #[derive(Clone, Copy, Debug)]
 pub struct Move {
-    /// The state left.
+    /// State that the move leaves.
     pub from: BuyingState,
-    /// Where it leads.
+    /// State or purchase that the move leads to.
     pub to: Destination,
     /// Probability a day for an account of speed 1.
     pub per_day: f64,
-    /// Exponent of the account's speed: above 0 fast accounts do it sooner, below 0 later.
+    /// Exponent of the account's speed: above 0 fast accounts move sooner, below 0 later.
     pub speed_power: f64,
-    /// Who takes it.
+    /// Accounts that may take the move.
     pub travellers: Travellers,
 }
 
-/// Who at an account does a kind of thing more often.
+/// The people at an account with more events of a kind than others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Audience {
-    /// Everybody.
+    /// All people alike.
     Anyone,
-    /// Engineering, data, IT, security, product.
+    /// Departments engineering, data, IT, security, product.
     Technical,
     /// The other departments.
     Business,
 }
 
-/// When a kind of event can happen at all.
+/// The condition under which a kind of event can happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// Always.
+pub enum EngagementPhase {
+    /// No condition.
     Always,
-    /// Only without access to the product. It opens a trial from the next day on, and the product reports it at once:
-    /// such events are never late, missing, or taken back.
+    /// Only without access to the product. The event opens a trial from the next day on. The
+    /// product reports it at once, so such events are never late, missing, or taken back.
     OpensTrial,
     /// Only with access: in a trial, or at a customer.
     WithAccess,
@@ -62,7 +64,7 @@ pub enum Phase {
 pub struct Engagement {
     /// Table of the event.
     pub table: &'static str,
-    /// Its type in that table.
+    /// Type of the event in that table.
     pub kind: &'static str,
     /// Events a weekday and person in the dormant state.
     pub per_day: f64,
@@ -70,15 +72,16 @@ pub struct Engagement {
     pub by_state: [f64; 6],
     /// Further factor of `per_day` that researchers add whatever their state.
     pub researcher: f64,
-    /// Who does it more often.
+    /// People with more events of this kind.
     pub audience: Audience,
     /// When it can happen.
-    pub phase: Phase,
+    pub phase: EngagementPhase,
     /// Points an ordinary point system gives for it.
     pub points: f64,
 }
 
-/// What makes an account a good fit. The sum, with normal noise of deviation 1, is cut into three levels.
+/// The parts of an account's fit. Their sum, with normal noise of deviation 1, is cut into three
+/// levels.
 #[derive(Clone, Debug)]
 pub struct FitKnobs {
     /// Per standard deviation of log size.
@@ -91,18 +94,18 @@ pub struct FitKnobs {
     pub home_industry: f64,
     /// For the home region.
     pub home_region: f64,
-    /// Below the first: poor; below the second: fair; else good.
+    /// Bounds of the levels: below the first poor, below the second fair, else good.
     pub cuts: [f64; 2],
-    /// Speed by level.
+    /// Speed by level of fit.
     pub speed: [f64; 3],
 }
 
-/// Purchases in an industry push its others.
+/// Waves: purchases in an industry push the other accounts of the industry.
 #[derive(Clone, Debug)]
 pub struct WaveKnobs {
     /// Weight of the wave in the log speed.
     pub weight: f64,
-    /// The push is that of the wave, at most this.
+    /// Most push, whatever the wave.
     pub cap: f64,
     /// The wave of every industry at the start.
     pub start: f64,
@@ -112,18 +115,19 @@ pub struct WaveKnobs {
     pub days: f64,
 }
 
-/// Opportunities in the CRM: what sales sees of the hidden state. Rates a day of ways that compete, at most one a day.
+/// Opportunities in the CRM: the hidden state as sales sees it. Rates a day of ways that compete,
+/// at most one a day.
 #[derive(Clone, Debug)]
 pub struct DealKnobs {
-    /// An opportunity is opened, by state.
+    /// Rate at which an opportunity is opened, by state.
     pub opens_per_day: [f64; 6],
-    /// It enters the next stage, by stage left (discovery, qualification, proposal) and state.
+    /// Rate of the next stage, by stage left (discovery, qualification, proposal) and state.
     pub advances_per_day: [[f64; 6]; 3],
-    /// It is closed as lost, by state.
+    /// Rate of a loss, by state.
     pub lost_per_day: [f64; 6],
     /// Median amount of an account of average size, in dollars.
     pub median_amount: f64,
-    /// How log amount grows with a standard deviation of log size.
+    /// Growth of the log amount with a standard deviation of log size.
     pub amount_by_size: f64,
     /// Deviation of log amount.
     pub amount_spread: f64,
@@ -134,32 +138,35 @@ pub struct DealKnobs {
 pub struct LeadKnobs {
     /// Share of newly known people who come as leads; the others are entered as contacts.
     pub lead_ratio: f64,
-    /// Share of leads that carry their account's key; the others only an e-mail address of its domain.
+    /// Share of leads that carry their account's key; the others only an e-mail address of its
+    /// domain.
     pub account_known_ratio: f64,
     /// Share of leads with their account's key who write from a free-mail address.
     pub free_mail_ratio: f64,
-    /// Share of newly known people who turn out to be a lead that came from a free-mail address without an account.
+    /// Share of newly known people who turn out to be a lead that came from a free-mail address
+    /// without an account.
     pub identified_ratio: f64,
-    /// Leads from a free-mail address without an account, a day and account. They act on their own behalf.
+    /// Leads from a free-mail address without an account, a day and account. They act on their own
+    /// behalf.
     pub strangers_per_day: f64,
-    /// Open → MQL, by state.
+    /// Rate of the way from open to MQL, by state.
     pub qualifies_per_day: [f64; 6],
-    /// MQL → SQL, by state.
+    /// Rate of the way from MQL to SQL, by state.
     pub accepted_per_day: [f64; 6],
-    /// SQL → converted to a contact, by state.
+    /// Rate of the way from SQL to a contact, by state.
     pub converts_per_day: [f64; 6],
-    /// Given up (nurture, no reply, disqualified), by state.
+    /// Rate at which a lead is given up (nurture, no reply, disqualified), by state.
     pub given_up_per_day: [f64; 6],
 }
 
-/// People and their employers.
+/// People, their ranks and their changes of employer.
 #[derive(Clone, Debug)]
 pub struct PeopleKnobs {
     /// Fewest contacts of an account at the start.
     pub fewest: u32,
     /// Mean of the further ones for an account of average size; grows with size.
     pub further: f64,
-    /// How the log of that mean grows with a standard deviation of log size.
+    /// Growth of the log of that mean with a standard deviation of log size.
     pub further_by_size: f64,
     /// People who become known a day and account, by state.
     pub revealed_per_day: [f64; 6],
@@ -169,39 +176,41 @@ pub struct PeopleKnobs {
     pub champions_per_day: f64,
     /// Contacts who change employer otherwise, a day and account that is no customer.
     pub moves_per_day: f64,
-    /// What a former user of ours adds to the log speed of the account joined.
+    /// Log speed that a former user of ours adds to the account joined.
     pub champion_weight: f64,
     /// Days for which the former user has that effect.
     pub champion_days: i64,
-    /// Deviation of the log of how active a person is. The exact filter does not know of it.
+    /// Deviation of the log activity of a person. The exact filter does not know the activity.
     pub loudness_spread: f64,
 }
 
-/// Who takes part in a purchase.
+/// The committee of a purchase: the departments and ranks that take part.
 #[derive(Clone, Debug)]
 pub struct CommitteeKnobs {
-    /// How many departments take part, by state, in the order in which they join; 0: nobody more than others.
+    /// Number of departments that take part, by state, in the order in which they join. 0: all
+    /// alike.
     pub departments_by_state: [usize; 6],
-    /// Factor of those who take part.
+    /// Activity of the people who take part.
     pub involved: f64,
-    /// Factor of the others.
+    /// Activity of the other people.
     pub uninvolved: f64,
-    /// Factor of executives while evaluating and committing.
+    /// Further activity of executives while evaluating and committing, a factor.
     pub executive: f64,
     /// Factor of executives among people who become known, by state: a new executive joins.
     pub executive_joins: [f64; 6],
 }
 
-/// What goes wrong on the way into the files.
+/// Faults on the way into the files.
 #[derive(Clone, Debug)]
 pub struct MessKnobs {
     /// Share of engagement events known 1 to [`LATEST_DAYS`] days late.
     pub late_ratio: f64,
     /// Share of engagement events delivered twice, up to 3 days apart.
     pub repeated_ratio: f64,
-    /// Events recorded by mistake and taken back after 1 to [`LATEST_DAYS`] days, as a share of what quiet people do.
+    /// Events recorded by mistake and taken back after 1 to [`LATEST_DAYS`] days, as a share of
+    /// what quiet people do.
     pub mistaken_ratio: f64,
-    /// Share of engagement events that are lost. The exact filter does not know of it.
+    /// Share of engagement events that are lost. The exact filter does not know the share.
     pub missing_ratio: f64,
     /// Share of contacts entered twice, later merged.
     pub duplicate_contact_ratio: f64,
@@ -211,7 +220,7 @@ pub struct MessKnobs {
     pub merged_per_day: f64,
 }
 
-/// No event is known, and none taken back, later than this many days after it happened.
+/// Most days between an event and the row that reports it or takes it back.
 pub const LATEST_DAYS: usize = 4;
 
 /// All constants of a world.
@@ -221,39 +230,40 @@ pub struct Knobs {
     pub start: [f64; 6],
     /// Ways out of the states.
     pub moves: Vec<Move>,
-    /// Factor of every account's speed: keeps the base rate of a control world near that of the market.
+    /// Factor of every account's speed: keeps the base rate of a control world near that of the
+    /// market.
     pub pace: f64,
-    /// Fit.
+    /// Parts of the fit.
     pub fit: FitKnobs,
     /// Share of accounts that read a lot and buy little.
     pub researcher_ratio: f64,
     /// Speed of researchers relative to others.
     pub researcher_speed: f64,
-    /// What researchers do besides, relative to [`Engagement::researcher`].
+    /// Further activity of researchers, relative to [`Engagement::researcher`].
     pub researcher_noise: f64,
     /// Researchers show the states on the way to a purchase in reverse order.
     pub researchers_reversed: bool,
-    /// Industry waves.
+    /// Waves of purchases by industry.
     pub wave: WaveKnobs,
-    /// Kinds of events.
+    /// Kinds of engagement events.
     pub engagement: Vec<Engagement>,
-    /// Committees.
+    /// Committees of purchases.
     pub committee: CommitteeKnobs,
-    /// Factor for the audience of a kind; the others get its inverse.
+    /// Factor for the audience of a kind. All other people get the inverse.
     pub audience: f64,
-    /// Activity on Saturdays and Sundays.
+    /// Activity on Saturdays and Sundays, relative to weekdays.
     pub weekend: f64,
     /// Length of a trial in days.
     pub trial_days: i64,
     /// Weights of bad, neutral and good conversations, by state.
     pub sentiment: [[f64; 3]; 6],
-    /// Opportunities.
+    /// Opportunities in the CRM.
     pub deals: DealKnobs,
-    /// Leads.
+    /// People who come as leads.
     pub leads: LeadKnobs,
-    /// People.
+    /// People and changes of employer.
     pub people: PeopleKnobs,
-    /// What goes wrong.
+    /// Faults on the way into the files.
     pub mess: MessKnobs,
     /// Share of accounts that are customers at the start.
     pub customer_ratio: f64,
@@ -383,10 +393,11 @@ fn default_moves() -> Vec<Move> {
 #[rustfmt::skip]
 fn default_engagement() -> Vec<Engagement> {
     use Audience::{Anyone, Business, Technical};
-    let out_of = |table, kind, per_day, by_state, researcher, audience, points| Engagement { table, kind, per_day, by_state, researcher, audience, phase: Phase::Always, points };
-    let in_use = |kind, per_day, by_state| Engagement { table: PRODUCT_USAGE, kind, per_day, by_state, researcher: 0.3, audience: Technical, phase: Phase::WithAccess, points: 1.0 };
+    let out_of = |table, kind, per_day, by_state, researcher, audience, points| Engagement { table, kind, per_day, by_state, researcher, audience, phase: EngagementPhase::Always, points };
+    let in_use = |kind, per_day, by_state| Engagement { table: PRODUCT_USAGE, kind, per_day, by_state, researcher: 0.3, audience: Technical, phase: EngagementPhase::WithAccess, points: 1.0 };
     let mut kinds = vec![
-        //                                        a day    dormant curious shortl. eval. commit. shelved   researcher
+        //                                        a day    dormant curious shortl. eval. commit.
+        //                                        shelved   researcher
         out_of(ACTIVITIES,    "ad_click",          0.0070, [1.0, 2.0, 1.0, 1.0, 1.0, 0.7], 2.0, Anyone,    2.0),
         out_of(ACTIVITIES,    "email_open",        0.0220, [1.0, 1.0, 1.0, 1.0, 1.0, 0.7], 2.0, Anyone,    1.0),
         out_of(ACTIVITIES,    "email_click",       0.0040, [1.0, 1.4, 1.4, 1.2, 1.2, 0.7], 2.0, Anyone,    3.0),
@@ -418,7 +429,7 @@ fn default_engagement() -> Vec<Engagement> {
     ];
     for kind in &mut kinds {
         if kind.kind == "signup" {
-            kind.phase = Phase::OpensTrial;
+            kind.phase = EngagementPhase::OpensTrial;
         }
     }
     kinds

@@ -1,14 +1,19 @@
 //! A synthetic market with known truth, in rows of the shipped schemas.
 //!
-//! Every account has a hidden buying state that moves by daily hazards; everything a CRM would see (activities, content views,
-//! product usage, leads, opportunities and their stages, people who change employer) is drawn from it. What drives a purchase never
-//! appears in a row: a model has to find it.
+//! Every account has a hidden buying state that moves by daily hazards. Everything that a CRM would
+//! see is drawn from that state: activities, content views, product usage, leads, opportunities and
+//! their stages, people who change employer. The state itself never appears in a row: a model has
+//! to find it.
 //!
-//! * [`Market`] is the world: [`Market::next_day`] lives one day and hands out its rows in the order in which they are known.
-//! * [`Knobs`] are the world's constants, frozen under the name [`MARKET`]: nobody tunes them to flatter a model, and they share
-//!   nothing with one. [`World`] names the control worlds, in which something that a model could use is switched off.
-//! * [`bayes`] forecasts purchases from the rows and the knobs as well as anybody could: the ceiling.
-//! * [`write_files`] writes a whole history as JSON Lines, one file a table, byte-identical for the same seed.
+//! * [`Market`] is the world. [`Market::next_day`] lives one day and hands out the day's rows in
+//!   the order in which they are known.
+//! * [`Knobs`] are the world's constants, frozen under the name [`MARKET`]. They are not tuned to
+//!   flatter a model, and share nothing with one. [`World`] names the control worlds, in which
+//!   something that a model could use is switched off.
+//! * [`bayes()`] forecasts purchases from the rows and the knobs. No forecast can do better on
+//!   average.
+//! * [`write_files`] writes a whole history as JSON Lines, one file a table, byte-identical for the
+//!   same seed.
 //!
 //! The same options, knobs and seed give the same rows, on any machine and in any order of use.
 
@@ -41,8 +46,8 @@ pub use bayes::{Forecast, bayes};
 pub use error::SimError;
 pub use files::{KNOWN_AT, write_files};
 pub use knobs::{
-    Audience, CommitteeKnobs, DealKnobs, Engagement, FitKnobs, Knobs, LATEST_DAYS, LeadKnobs,
-    MARKET, MessKnobs, Move, PeopleKnobs, Phase, Travellers, WaveKnobs,
+    Audience, CommitteeKnobs, DealKnobs, Engagement, EngagementPhase, FitKnobs, Knobs, LATEST_DAYS,
+    LeadKnobs, MARKET, MessKnobs, Move, PeopleKnobs, Travellers, WaveKnobs,
 };
 pub use market::{Market, MarketOptions, Milestone};
 pub use rows::{FieldValue, Fields, RowOut, TABLES};

@@ -1,8 +1,8 @@
-//! The world, lived day by day.
+//! [`Market`]: the world, lived day by day.
 
 use std::collections::VecDeque;
 
-use crate::chance::{Dice, Stream};
+use crate::chance::{Dice, DiceStream};
 use crate::error::SimError;
 use crate::firm::Firm;
 use crate::knobs::Knobs;
@@ -15,22 +15,22 @@ use crate::vocabulary::INDUSTRIES;
 
 pub(crate) const DAY_MS: i64 = 86_400_000;
 
-/// How large a world, for how long.
+/// Size, length and seed of a market.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MarketOptions {
     /// Number of accounts, 1 to 1,000,000.
     pub accounts: usize,
     /// Number of days, at least 1.
     pub days: u32,
-    /// Seed: the same one gives the same rows.
+    /// Seed of all chance: the same seed gives the same rows.
     pub seed: u64,
-    /// Midnight (UTC) of the first day, in milliseconds since 1970. A market that ends in the future has rows that a live deployment
-    /// refuses: they are ahead of its clock.
+    /// Midnight (UTC) of the first day, milliseconds since 1970. A market that ends in the future
+    /// has rows that a live deployment refuses, because they are ahead of its clock.
     pub start_ms: i64,
 }
 
 impl Default for MarketOptions {
-    /// 300 accounts for 400 days from 2020-01-01: years before any clock that reads them.
+    /// 300 accounts for 400 days from 2020-01-01, so that no row is ahead of a clock.
     fn default() -> Self {
         Self {
             accounts: 300,
@@ -84,12 +84,12 @@ pub(crate) struct DiceSet {
     pub(crate) strangers: Dice,
 }
 
-/// Something that befell an account, for judging forecasts. Not part of any row.
+/// An event in the life of an account, to judge forecasts by. Not part of any row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Milestone {
     /// Key of the account.
     pub account: String,
-    /// When, in milliseconds since 1970 UTC.
+    /// Moment, milliseconds since 1970 UTC.
     pub at_ms: i64,
 }
 
@@ -108,11 +108,11 @@ pub struct Market {
     pub(crate) shells: Vec<Shell>,
     /// Contacts entered twice and not merged yet.
     pub(crate) duplicates: Vec<usize>,
-    /// How strongly recent purchases in an industry push its others, by industry.
+    /// Strength of the push of recent purchases on the other accounts, by industry.
     pub(crate) waves: Vec<f64>,
-    /// Accounts by industry.
+    /// Number of accounts by industry.
     peers: Vec<u32>,
-    /// Days lived.
+    /// Number of days lived.
     day: u32,
     pub(crate) leads_made: u64,
     pub(crate) deals_made: u64,
@@ -127,7 +127,7 @@ pub struct Market {
 }
 
 impl Market {
-    /// A market as it is before its first day.
+    /// A market before the first day.
     ///
     /// # Errors
     /// [`SimError::Option`] when an option is outside its range.
@@ -137,14 +137,14 @@ impl Market {
         let mut market = Self {
             rates: Rates::new(&knobs),
             dice: DiceSet {
-                birth: dice(Stream::Birth),
-                fate: dice(Stream::Fate),
-                engagement: dice(Stream::Engagement),
-                deals: dice(Stream::Deals),
-                people: dice(Stream::People),
-                moves: dice(Stream::Moves),
-                mess: dice(Stream::Mess),
-                strangers: dice(Stream::Strangers),
+                birth: dice(DiceStream::Birth),
+                fate: dice(DiceStream::Fate),
+                engagement: dice(DiceStream::Engagement),
+                deals: dice(DiceStream::Deals),
+                people: dice(DiceStream::People),
+                moves: dice(DiceStream::Moves),
+                mess: dice(DiceStream::Mess),
+                strangers: dice(DiceStream::Strangers),
             },
             firms: Vec::with_capacity(options.accounts),
             people: Vec::new(),
@@ -179,7 +179,7 @@ impl Market {
         Ok(market)
     }
 
-    /// What it was made with.
+    /// The options of this market.
     pub fn options(&self) -> &MarketOptions {
         &self.options
     }
@@ -189,29 +189,31 @@ impl Market {
         &self.knobs
     }
 
-    /// Days lived so far.
+    /// Number of days lived so far.
     pub fn days_lived(&self) -> u32 {
         self.day
     }
 
-    /// Midnight (UTC) before the next day to live, in milliseconds since 1970.
+    /// Midnight (UTC) before the next day to live, milliseconds since 1970.
     pub fn next_day_ms(&self) -> i64 {
         self.options.start_ms + i64::from(self.day) * DAY_MS
     }
 
-    /// The purchases so far, in order of time. The rows tell them too.
+    /// The purchases so far, in order of time. The rows report them too.
     pub fn purchases(&self) -> &[Milestone] {
         &self.purchases
     }
 
-    /// When accounts began to evaluate vendors: what a good forecast notices early. Only the simulator knows.
+    /// The moments at which accounts began to evaluate vendors. A good forecast notices them early;
+    /// no row reports them.
     pub fn evaluations(&self) -> &[Milestone] {
         &self.evaluations
     }
 
-    /// Lives one day and hands out its rows in the order in which they are known; rows of one moment in the order in which they were
-    /// written. All of them are known in `[day start, day start + 24 h)`; some events happened up to [`crate::LATEST_DAYS`] days before.
-    /// The first day starts with the accounts and contacts known by then.
+    /// Lives one day and hands out the day's rows in the order in which they are known. Rows of one
+    /// moment come in the order in which they were written. All rows are known in `[day start, day
+    /// start + 24 h)`; some events happened up to [`crate::LATEST_DAYS`] days before. The first day
+    /// starts with the accounts and contacts known by then.
     ///
     /// Returns false, without rows, once all days are lived.
     pub fn next_day(&mut self, sink: &mut dyn FnMut(RowOut)) -> bool {
@@ -287,7 +289,7 @@ impl Market {
     }
 }
 
-/// How active people are on a day, relative to a weekday.
+/// Activity of people on a day, relative to a weekday.
 pub(crate) fn day_factor(knobs: &Knobs, day_ms: i64) -> f64 {
     // 1970-01-01 was a Thursday.
     let is_weekend = (day_ms.div_euclid(DAY_MS) + 3).rem_euclid(7) >= 5;

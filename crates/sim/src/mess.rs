@@ -1,10 +1,11 @@
-//! What goes wrong on the way into the files: records late, repeated, taken back, lost, entered twice.
+//! Faults on the way into the files: records that are late, repeated, taken back, lost, or entered
+//! twice.
 //!
-//! All of it is chance that knows nothing of the hidden state.
+//! The faults are independent of the hidden state.
 
 use crate::knobs::LATEST_DAYS;
 use crate::market::Market;
-use crate::rows::{ACCOUNTS, FieldValue, Record, RowOut};
+use crate::rows::{ACCOUNTS, FieldValue, RowDraft, RowOut};
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -13,21 +14,21 @@ const DAY_MS: i64 = 86_400_000;
 pub(crate) struct Shell {
     pub(crate) key: String,
     name: String,
-    /// The account it stands for.
+    /// Index of the account that the record stands for.
     pub(crate) firm: usize,
-    /// The person entered with it.
+    /// Index of the person entered with the record.
     pub(crate) contact: usize,
     pub(crate) is_merged: bool,
 }
 
-/// How an engagement event comes about.
+/// The way in which an engagement event is reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Report {
-    /// It happened.
+pub(crate) enum EventReport {
+    /// The event happened, and may be late, repeated or lost.
     Ordinary,
-    /// It happened, and the product reports it at once.
+    /// The event happened, and the product reports it at once.
     Prompt,
-    /// It did not happen; the record is taken back later.
+    /// The event did not happen; the record is taken back later.
     Mistaken,
 }
 
@@ -47,7 +48,7 @@ impl Market {
     /// A version of an account's second record.
     pub(crate) fn push_shell(&mut self, shell: usize, at_ms: i64) {
         let shell = &self.shells[shell];
-        let row = Record::new(
+        let row = RowDraft::new(
             ACCOUNTS,
             "account_id",
             shell.key.clone(),
@@ -64,7 +65,7 @@ impl Market {
         self.outbox.push(row.finish());
     }
 
-    /// Second records that are found today.
+    /// Merges the second records that are found today.
     pub(crate) fn merge_duplicates(&mut self, day_ms: i64) {
         let merged = self.knobs.mess.merged_per_day;
         for shell in 0..self.shells.len() {
@@ -90,18 +91,18 @@ impl Market {
     }
 
     /// Hands an engagement event over for delivery.
-    pub(crate) fn deliver(&mut self, row: RowOut, report: Report) {
+    pub(crate) fn deliver(&mut self, row: RowOut, report: EventReport) {
         let mess = &self.knobs.mess;
         let dice = &mut self.dice.mess;
         match report {
-            Report::Mistaken => {
+            EventReport::Mistaken => {
                 let days = 1 + dice.below(LATEST_DAYS);
                 let mut back = row.clone();
                 back.fields.push("retracted", FieldValue::Truth(true));
                 self.outbox.push(row);
                 self.postpone(back, days);
             }
-            Report::Ordinary if dice.chance(mess.late_ratio) => {
+            EventReport::Ordinary if dice.chance(mess.late_ratio) => {
                 let days = 1 + dice.below(LATEST_DAYS);
                 self.postpone(row, days);
             }
@@ -116,7 +117,7 @@ impl Market {
         }
     }
 
-    /// A row that is known a number of days later; 0: today, a minute later.
+    /// Delivers a row a number of days later; for 0 days, a minute later.
     fn postpone(&mut self, mut row: RowOut, days: usize) {
         if days == 0 {
             row.known_ms += 60_000;

@@ -1,14 +1,16 @@
-//! What the rows tell: who works where, which leads and opportunities are open, who has access, and what happened today.
+//! The knowledge in the rows: employers, open leads and opportunities, access to the product, and
+//! the events of today.
 //!
-//! An observer sees rows and nothing else. It knows that two contacts with one e-mail address are one person, that an e-mail domain
-//! names an account, and that an account without a domain is another's second record.
+//! An observer sees rows and nothing else. Two contacts with one e-mail address are one person to
+//! the observer, an e-mail domain names an account, and an account without a domain is the second
+//! record of another one.
 
 use std::collections::HashMap;
 
 use crate::deals::{LOST, OPEN_STAGES, WON};
 use crate::engagement::{SENTIMENT_LEVELS, is_conversation};
 use crate::firm::visible_appeal;
-use crate::knobs::{Knobs, Phase};
+use crate::knobs::{EngagementPhase, Knobs};
 use crate::market::DAY_MS;
 use crate::people::LeadStatus;
 use crate::rates::{Rates, is_executive};
@@ -18,16 +20,17 @@ use crate::rows::{
 };
 use crate::vocabulary::{DEPARTMENTS, INDUSTRIES, REGIONS, SENIORITIES, TECHNOLOGIES};
 
-/// A person whom the rows name.
+/// A person in the rows.
 #[derive(Clone, Debug)]
 struct SeenPerson {
     account: Option<usize>,
-    /// Where the person was first seen: what somebody does as a lead tells of that account, however late it is known.
+    /// Account at which the person was first seen. Events as a lead count for that account, however
+    /// late they are known.
     first_account: Option<usize>,
     department: usize,
     is_executive: bool,
     lead: Option<LeadStatus>,
-    /// The last day on which nothing the person does tells of the account.
+    /// Last day on which the person's events do not count for the account.
     unknown_until_day: i64,
 }
 
@@ -35,14 +38,14 @@ struct SeenPerson {
 #[derive(Clone, Debug)]
 pub(crate) struct SeenAccount {
     pub(crate) key: String,
-    /// `None`: it is the second record of another.
+    /// `None` for the second record of another account.
     pub(crate) industry: Option<usize>,
     /// The visible part of fit.
     pub(crate) appeal: f64,
     is_customer: bool,
     trial_until_day: i64,
     champion_until_day: i64,
-    /// Stage of its open opportunity.
+    /// Stage of the open opportunity.
     pub(crate) deal: Option<usize>,
     people: Vec<usize>,
     /// Leads being worked on, by status.
@@ -58,27 +61,27 @@ impl SeenAccount {
         self.champion_until_day > day
     }
 
-    /// Whether this is the first day after a trial.
+    /// True on the first day after a trial.
     pub(crate) fn trial_ends_on(&self, day: i64) -> bool {
         self.trial_until_day == day
     }
 }
 
-/// An engagement event.
+/// An engagement event in the rows.
 #[derive(Clone, Debug)]
 pub(crate) struct SeenEvent {
-    /// Its id.
+    /// Event id.
     pub(crate) id: String,
     pub(crate) department: usize,
     pub(crate) is_executive: bool,
     pub(crate) kind: usize,
     /// Level of sentiment.
     pub(crate) sentiment: Option<usize>,
-    /// It cannot have been recorded by mistake.
+    /// True for an event that cannot have been recorded by mistake.
     pub(crate) is_certain: bool,
 }
 
-/// What a row says about an account on a day.
+/// The news of a row about an account on a day.
 #[derive(Clone, Debug)]
 pub(crate) enum Sight {
     /// An engagement event of this day or an earlier one.
@@ -93,7 +96,7 @@ pub(crate) enum Sight {
         day: i64,
         id: String,
     },
-    /// Somebody became known; an index of [`Rates::newcomer`].
+    /// A person became known; an index of [`Rates::newcomer`].
     Newcomer { account: usize, position: usize },
     /// A lead took a way out of a status.
     LeadMoved {
@@ -113,7 +116,7 @@ pub(crate) enum Sight {
     Won { account: usize },
 }
 
-/// Reads rows in the order in which they are known.
+/// A reader of rows in the order in which they are known.
 #[derive(Clone, Debug)]
 pub(crate) struct Observer {
     knobs: Knobs,
@@ -180,7 +183,7 @@ impl Observer {
         )
     }
 
-    /// Department and rank of an account's people.
+    /// Department and rank of each of an account's people.
     pub(crate) fn people_of(&self, account: usize) -> impl Iterator<Item = (usize, bool)> {
         self.accounts[account].people.iter().map(|&person| {
             (
@@ -190,7 +193,7 @@ impl Observer {
         })
     }
 
-    /// Takes a row in.
+    /// Updates the knowledge with a row.
     pub(crate) fn observe(&mut self, row: &RowOut) -> Option<Sight> {
         match row.table {
             ACCOUNTS => {
@@ -203,7 +206,7 @@ impl Observer {
             ACTIVITIES => self.event(row, "type", "activity_id"),
             CONTENT_VIEWS => self.event(row, "content_type", "view_id"),
             PRODUCT_USAGE => self.event(row, "kind", "usage_id"),
-            // Opportunities say again what their stage changes say.
+            // Stage changes carry all news of opportunities.
             _ => None,
         }
     }
@@ -311,7 +314,7 @@ impl Observer {
         if self.people[person].account.is_some() {
             return None;
         }
-        // A stranger turns out to work here.
+        // A person from a free-mail address turns out to work here.
         let day = self.day_of(row.known_ms);
         let known = &mut self.people[person];
         known.account = Some(account);
@@ -362,7 +365,7 @@ impl Observer {
             self.accounts[account].leads[to] += 1;
         }
         self.changed.push(account);
-        // That an opportunity's end ends its leads says nothing more.
+        // The end of the leads follows from the end of the opportunity, so it is no news.
         let is_told_by_deal = matches!(status, LeadStatus::ClosedWon | LeadStatus::ClosedLost);
         let way = usize::from(status != before.forward());
         (!is_told_by_deal).then_some(Sight::LeadMoved {
@@ -421,7 +424,7 @@ impl Observer {
             Some(FieldValue::Number(felt)) if is_conversation(known.kind) => Some(*felt),
             _ => None,
         };
-        let opens_trial = known.phase == Phase::OpensTrial;
+        let opens_trial = known.phase == EngagementPhase::OpensTrial;
         let known_day = self.day_of(row.known_ms);
         let event = SeenEvent {
             id,

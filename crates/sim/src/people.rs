@@ -5,7 +5,7 @@ use crate::firm::Firm;
 use crate::knobs::Knobs;
 use crate::market::Market;
 use crate::rates::is_executive;
-use crate::rows::{CONTACTS, LEADS, Record, RowOut};
+use crate::rows::{CONTACTS, LEADS, RowDraft, RowOut};
 use crate::vocabulary::{
     DEPARTMENT_WEIGHTS, DEPARTMENTS, FAMILY_NAMES, FIRST_NAMES, FREE_MAIL, INDUSTRIES,
     LEAD_SOURCES, SENIORITIES, title,
@@ -13,7 +13,7 @@ use crate::vocabulary::{
 
 const DAY_MS: i64 = 86_400_000;
 
-/// Where a lead stands.
+/// The status of a lead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LeadStatus {
     Open,
@@ -28,7 +28,7 @@ pub(crate) enum LeadStatus {
 }
 
 impl LeadStatus {
-    /// As written in rows.
+    /// The status as written in rows.
     pub(crate) fn text(self) -> &'static str {
         match self {
             LeadStatus::Open => "Open",
@@ -43,7 +43,7 @@ impl LeadStatus {
         }
     }
 
-    /// The status of that text.
+    /// The status from the text in rows.
     pub(crate) fn read(text: &str) -> Option<Self> {
         use LeadStatus::{
             ClosedLost, ClosedWon, Converted, Disqualified, Mql, NoReply, Nurture, Open, Sql,
@@ -89,14 +89,14 @@ const GIVEN_UP: [LeadStatus; 3] = [
     LeadStatus::Disqualified,
 ];
 
-/// The lead a person is or was.
+/// The lead that a person is or was.
 #[derive(Clone, Debug)]
 pub(crate) struct Lead {
     pub(crate) key: String,
     pub(crate) status: LeadStatus,
-    /// The account it came from, if it came from one; the person may have left since.
+    /// Account that the lead came from, if any. The person may have left the account since.
     pub(crate) firm: Option<usize>,
-    /// Whether the rows carry the account's key.
+    /// True if the rows carry the account's key.
     pub(crate) account_known: bool,
     source: &'static str,
     referred_by: Option<String>,
@@ -108,7 +108,7 @@ pub(crate) struct Lead {
 #[derive(Clone, Debug)]
 pub(crate) struct Duplicate {
     pub(crate) key: String,
-    /// The second record of the account it hangs on, as an index of [`Market::shells`].
+    /// Second record of the account that this record belongs to, an index of [`Market::shells`].
     pub(crate) shell: Option<usize>,
     pub(crate) is_merged: bool,
 }
@@ -117,22 +117,22 @@ pub(crate) struct Duplicate {
 #[derive(Clone, Debug)]
 pub(crate) struct Person {
     pub(crate) contact_key: String,
-    /// The employer; of strangers nobody knows it.
+    /// Employer; `None` for people from free-mail addresses.
     pub(crate) firm: Option<usize>,
     previous_firm: Option<usize>,
     pub(crate) name: String,
-    /// Before the @ of the e-mail address: no two people share it.
+    /// Part of the e-mail address before the @. No two people share it.
     mailbox: String,
     pub(crate) department: usize,
     pub(crate) seniority: usize,
     /// The lead the person is or was.
     pub(crate) lead: Option<Lead>,
-    /// Since when the person is a contact.
+    /// Day on which the person became a contact.
     pub(crate) contact_since_ms: Option<i64>,
     pub(crate) duplicate: Option<Duplicate>,
-    /// What a point system has added up.
+    /// Sum of a point system.
     pub(crate) points: f64,
-    /// How active, relative to others in the same position. Hidden.
+    /// Activity relative to others in the same position. Hidden.
     pub(crate) loudness: f64,
 }
 
@@ -158,7 +158,7 @@ impl Person {
             contact_since_ms: None,
             duplicate: None,
             points: 0.0,
-            // Of mean 1.
+            // The mean of the factor is 1.
             loudness: if spread > 0.0 {
                 (spread * dice.normal() - spread * spread / 2.0).exp()
             } else {
@@ -176,9 +176,9 @@ impl Person {
     }
 
     /// The fields that both records of a contact share.
-    fn contact(&self, key: &str, account: &str, firms: &[Firm], at_ms: i64) -> Record {
+    fn contact(&self, key: &str, account: &str, firms: &[Firm], at_ms: i64) -> RowDraft {
         let firm = &firms[self.firm.expect("contacts have an employer")];
-        Record::new(CONTACTS, "contact_id", key.to_owned(), "updated_at", at_ms)
+        RowDraft::new(CONTACTS, "contact_id", key.to_owned(), "updated_at", at_ms)
             .account(Some(account))
             .set("name", self.name.clone())
             .set("email", self.email(&firm.domain))
@@ -207,10 +207,10 @@ impl Person {
         const SENIORITY_POINTS: [f64; 5] = [0.0, 3.0, 6.0, 10.0, 15.0];
         let firm = lead.firm.map(|firm| &firms[firm]);
         let converted = firm.filter(|_| self.contact_since_ms.is_some());
-        // Nothing is known of who writes from a free-mail address, except what a conversion tells.
+        // A free-mail address names no account. Only a conversion does.
         let profile = firm.map(|_| (self.department, self.seniority));
         let points = profile.map_or(0.0, |(_, seniority)| SENIORITY_POINTS[seniority]);
-        Record::new(LEADS, "lead_id", lead.key.clone(), "updated_at", at_ms)
+        RowDraft::new(LEADS, "lead_id", lead.key.clone(), "updated_at", at_ms)
             .account(
                 firm.filter(|_| lead.account_known)
                     .map(|firm| firm.key.as_str()),
@@ -252,7 +252,7 @@ impl Person {
 }
 
 impl Market {
-    /// The contacts an account has at the start.
+    /// The contacts of an account at the start.
     pub(crate) fn populate(&mut self, firm: usize) {
         let knobs = &self.knobs.people;
         let further = knobs.further
@@ -327,7 +327,7 @@ impl Market {
         }
     }
 
-    /// A day of an account's leads, worked on in the morning.
+    /// One day of an account's leads, which are worked on in the morning.
     pub(crate) fn work_leads(&mut self, firm: usize, day_ms: i64) {
         let guise = self.firms[firm].guise();
         let mut at = 0;
@@ -362,7 +362,7 @@ impl Market {
         }
     }
 
-    /// People of an account who become known today.
+    /// Adds the people of an account who become known today.
     pub(crate) fn reveal_people(&mut self, firm: usize, day_ms: i64) {
         let guise = self.firms[firm].guise();
         for _ in 0..self.dice.people.poisson(self.rates.revealed[guise]) {
@@ -435,7 +435,7 @@ impl Market {
         self.push_lead(person, at_ms);
     }
 
-    /// A stranger turns out to work at an account.
+    /// Makes a person from a free-mail address one of an account's people.
     fn identify(
         &mut self,
         person: usize,
@@ -455,7 +455,7 @@ impl Market {
         self.set_lead_status(person, LeadStatus::Converted, at_ms);
     }
 
-    /// A lead becomes a contact of its account.
+    /// Converts a lead to a contact of its account.
     fn convert(&mut self, person: usize, at_ms: i64) {
         self.people[person].contact_since_ms = Some(at_ms);
         self.outbox
@@ -476,7 +476,7 @@ impl Market {
         }
     }
 
-    /// An opportunity of the account ended: its leads end with it.
+    /// Ends the leads of an account with its opportunity.
     pub(crate) fn close_leads(&mut self, firm: usize, won: bool, at_ms: i64) {
         for at in 0..self.firms[firm].people.len() {
             let person = self.firms[firm].people[at];
@@ -504,7 +504,8 @@ impl Market {
         }
     }
 
-    /// People who write from free-mail addresses, on their own behalf: some come, some are given up.
+    /// One day of people who write from free-mail addresses, on their own behalf: some come, some
+    /// are given up.
     pub(crate) fn live_strangers(&mut self, day_ms: i64, day_factor: f64) {
         let rate = self.knobs.leads.strangers_per_day * self.firms.len() as f64;
         let given_up = self.knobs.leads.given_up_per_day[0];
@@ -541,7 +542,8 @@ impl Market {
         }
     }
 
-    /// Contacts who change employer today, in the evening. Those who leave a customer help at the new account.
+    /// Moves the contacts who change employer today, in the evening. Contacts who leave a customer
+    /// help at the new account.
     pub(crate) fn move_people(&mut self, day: i64, day_ms: i64) {
         let (customers, others): (Vec<usize>, Vec<usize>) =
             (0..self.firms.len()).partition(|&firm| self.firms[firm].customer);
@@ -557,7 +559,7 @@ impl Market {
                 let new = dice.below(self.firms.len());
                 let choice = dice.uniform();
                 let at_ms = day_ms + dice.evening_ms();
-                // Nobody moves twice in an evening.
+                // A person moves once an evening.
                 let may_move =
                     |&&p: &&usize| self.people[p].may_move(day_ms) && !moved.contains(&p);
                 let movable: Vec<usize> = self.firms[old]
@@ -592,7 +594,8 @@ impl Market {
 }
 
 impl Person {
-    /// Contacts move once they have been contacts for a day. Nobody with two records does: which of them would move?
+    /// True for contacts that may move: contacts for a day, with one record. With two records it
+    /// would be open which of them moves.
     fn may_move(&self, day_ms: i64) -> bool {
         self.duplicate.is_none() && self.contact_since_ms.is_some_and(|since| since < day_ms)
     }

@@ -1,69 +1,73 @@
-//! What an account shows of its hidden state: every rate and probability from which rows are drawn, computed once.
+//! The rates and probabilities from which rows are drawn, computed once.
 //!
-//! All of it depends on the state and the type (a *guise*) and on what the rows already tell, never on fit. So, given the rows, the
-//! accounts are independent and a filter over states, types and fits is exact. A day's likelihood is a product of
+//! They depend on the state and the type (a *guise*) and on earlier rows, never on fit. So the
+//! accounts are independent given the rows, and a filter over states, types and fits is exact. A
+//! day's likelihood is a product of
 //!
-//! * engagement: for each known person and kind of event a Poisson count of mean rate × weekday factor;
+//! * engagement: for each known person and kind of event a Poisson count of mean rate × weekday
+//!   factor;
 //! * sentiment of a conversation: one of three levels;
-//! * people who become known: a Poisson count, each with a department and a seniority drawn together;
-//! * each lead being worked on: ways that compete, at most one a day: with total rate h none with e^−h, else one in proportion;
+//! * people who become known: a Poisson count, each with a department and a seniority drawn
+//!   together;
+//! * each lead being worked on: ways that compete, at most one a day: with total rate h none with
+//!   e^−h, else one in proportion;
 //! * the opportunity: likewise, unless the account buys that day;
 //! * the move of the hidden state, a purchase among them.
 //!
 //! Everything else in a row is noise, or follows from rows before it.
 
-use crate::knobs::{Audience, Engagement, Knobs, Phase};
+use crate::knobs::{Audience, Engagement, EngagementPhase, Knobs};
 use crate::state::{BuyingState, GUISES, STATES, guise};
 use crate::vocabulary::{DEPARTMENT_WEIGHTS, DEPARTMENTS, EXECUTIVE, SENIORITIES, TECHNICAL};
 
 /// A number for each guise.
 pub(crate) type ByGuise = [f64; GUISES];
 
-/// Ways that compete for a day; the first that comes is the only one.
+/// Rates of ways that compete for a day. The first way that comes is the only one.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Ways<const N: usize>(pub(crate) [f64; N]);
 
 impl<const N: usize> Ways<N> {
-    /// Rate of all.
+    /// Rate of all ways together.
     pub(crate) fn total(&self) -> f64 {
         self.0.iter().sum()
     }
 
-    /// Log of the probability that this way is taken.
+    /// Log of the probability that this way is taken in a day; `None` for no way.
     pub(crate) fn ln_taken(&self, way: usize) -> f64 {
         let total = self.total();
         (-(-total).exp_m1()).ln() + (self.0[way] / total).ln()
     }
 }
 
-/// Of a lead: the way forward, and given up.
+/// The ways of a lead: forward, and given up.
 pub(crate) type LeadWays = Ways<2>;
-/// Of an open opportunity: the next stage, and lost.
+/// The ways of an open opportunity: the next stage, and lost.
 pub(crate) type DealWays = Ways<2>;
 
 /// All rates of a world.
 #[derive(Clone, Debug)]
 pub(crate) struct Rates {
     kinds: usize,
-    /// By department, executive or not, kind.
+    /// Events a weekday by department, executive or not, kind.
     engagement: Vec<ByGuise>,
-    /// By department, executive or not, phase: sums over the kinds of that phase.
+    /// Events a weekday by department, executive or not, phase: sums over the kinds of that phase.
     totals: Vec<[ByGuise; 3]>,
     /// Probability of each level of sentiment.
     pub(crate) sentiment: [ByGuise; 3],
-    /// People who become known a day.
+    /// Number of people who become known a day.
     pub(crate) revealed: ByGuise,
-    /// By guise: probability of each department and seniority of those who become known.
+    /// Probability of each department and seniority of people who become known, by guise.
     pub(crate) newcomer: Vec<Vec<f64>>,
-    /// By status (open, MQL, SQL) and guise.
+    /// Ways of a lead, by status (open, MQL, SQL) and guise.
     pub(crate) leads: [[LeadWays; GUISES]; 3],
-    /// An opportunity is opened.
+    /// Rate at which an opportunity is opened.
     pub(crate) opens: ByGuise,
-    /// By stage and guise.
+    /// Ways of an opportunity, by stage and guise.
     pub(crate) deals: [[DealWays; GUISES]; 4],
 }
 
-/// The state that is acted out: researchers may go through the states in reverse.
+/// The state that an account shows: researchers may go through the states in reverse.
 fn shown(knobs: &Knobs, state: usize, researcher: bool) -> usize {
     match state {
         1..=4 if researcher && knobs.researchers_reversed => 5 - state,
@@ -81,7 +85,7 @@ fn by_guise(knobs: &Knobs, of: impl Fn(usize, bool) -> f64) -> ByGuise {
     values
 }
 
-/// How much a person takes part in what an account does in a state.
+/// Factor by which a person takes part in the account's activity in a state.
 fn part(knobs: &Knobs, department: usize, is_executive: bool, state: usize) -> f64 {
     let committee = &knobs.committee;
     let department = match committee.departments_by_state[state] {
@@ -193,11 +197,17 @@ impl Rates {
     }
 
     /// Events a weekday of one person, of all kinds of a phase.
-    pub(crate) fn total(&self, department: usize, is_executive: bool, phase: Phase) -> &ByGuise {
+    pub(crate) fn total(
+        &self,
+        department: usize,
+        is_executive: bool,
+        phase: EngagementPhase,
+    ) -> &ByGuise {
         &self.totals[Self::person(department, is_executive)][phase as usize]
     }
 
-    /// Events a weekday of one person, of all kinds that are reported like others (not [`Phase::OpensTrial`]).
+    /// Events a weekday of one person, of all kinds except those of
+    /// [`EngagementPhase::OpensTrial`].
     pub(crate) fn ordinary(
         &self,
         department: usize,
@@ -206,11 +216,11 @@ impl Rates {
         guise: usize,
     ) -> f64 {
         let in_use = if has_access {
-            self.total(department, is_executive, Phase::WithAccess)[guise]
+            self.total(department, is_executive, EngagementPhase::WithAccess)[guise]
         } else {
             0.0
         };
-        self.total(department, is_executive, Phase::Always)[guise] + in_use
+        self.total(department, is_executive, EngagementPhase::Always)[guise] + in_use
     }
 
     /// Index of a department and a seniority in [`Rates::newcomer`].
@@ -240,7 +250,7 @@ fn newcomers(knobs: &Knobs, state: usize) -> Vec<f64> {
     weights.iter().map(|weight| weight / total).collect()
 }
 
-/// Whether a seniority is that of an executive.
+/// True for the seniority of an executive.
 pub(crate) fn is_executive(seniority: usize) -> bool {
     seniority >= EXECUTIVE
 }

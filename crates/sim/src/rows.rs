@@ -1,27 +1,27 @@
-//! What leaves the market: rows of the shipped schemas. Fields that are null are left out.
+//! Rows of the shipped schemas, which the market hands out. Fields that are null are left out.
 
 use std::borrow::Cow;
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-/// Table of accounts.
+/// Name of the table of accounts.
 pub(crate) const ACCOUNTS: &str = "accounts";
-/// Table of contacts.
+/// Name of the table of contacts.
 pub(crate) const CONTACTS: &str = "contacts";
-/// Table of leads.
+/// Name of the table of leads.
 pub(crate) const LEADS: &str = "leads";
-/// Table of opportunities.
+/// Name of the table of opportunities.
 pub(crate) const OPPORTUNITIES: &str = "opportunities";
 /// Table of opportunity stage changes.
 pub(crate) const STAGE_CHANGES: &str = "opportunity_stage_changes";
-/// Table of activities.
+/// Name of the table of activities.
 pub(crate) const ACTIVITIES: &str = "activities";
 /// Table of content views.
 pub(crate) const CONTENT_VIEWS: &str = "content_views";
 /// Table of product usage.
 pub(crate) const PRODUCT_USAGE: &str = "product_usage";
 
-/// All tables the market writes.
+/// All tables that the market writes.
 pub const TABLES: [&str; 8] = [
     ACCOUNTS,
     CONTACTS,
@@ -33,18 +33,18 @@ pub const TABLES: [&str; 8] = [
     PRODUCT_USAGE,
 ];
 
-/// Value of a field.
+/// The value of a field that is not null.
 #[derive(Clone, Debug, PartialEq)]
 pub enum FieldValue {
-    /// A text.
+    /// A text or enumerated value.
     Text(Cow<'static, str>),
     /// A whole number, or a moment in milliseconds since 1970 UTC.
     Whole(i64),
-    /// A number.
+    /// A number with a fraction.
     Number(f64),
-    /// Yes or no.
+    /// A boolean: true or false.
     Truth(bool),
-    /// Several texts.
+    /// A list of texts.
     Texts(Vec<Cow<'static, str>>),
 }
 
@@ -101,7 +101,7 @@ impl Serialize for FieldValue {
 pub struct Fields(Vec<(&'static str, FieldValue)>);
 
 impl Fields {
-    /// The value of a field; `None`: null.
+    /// The value of a field; `None` for null.
     pub fn get(&self, name: &str) -> Option<&FieldValue> {
         self.0
             .iter()
@@ -146,25 +146,27 @@ impl Serialize for Fields {
     }
 }
 
-/// One row.
+/// One row, as a source would send it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RowOut {
-    /// Its table, one of [`TABLES`].
+    /// Name of the table, one of [`TABLES`].
     pub table: &'static str,
-    /// When it was known: when it happened, for all but late events, repeated ones and those taken back. Milliseconds since 1970 UTC.
+    /// Known time, milliseconds since 1970 UTC. Equal to the event time, except for late events,
+    /// repeated ones and retractions.
     pub known_ms: i64,
     /// The key of the entity or the id of the event.
     pub key: String,
-    /// The account the row belongs to, for sources that key their messages by account. A lead may not know it.
+    /// Key of the row's account, for sources that key their messages by account. A lead may not
+    /// know the account.
     pub account: Option<String>,
-    /// The row's fields.
+    /// Fields that are not null.
     pub fields: Fields,
 }
 
-/// A row being filled.
-pub(crate) struct Record(RowOut);
+/// A row that is being filled.
+pub(crate) struct RowDraft(RowOut);
 
-impl Record {
+impl RowDraft {
     /// A row of `table` with its key and time fields set.
     pub(crate) fn new(
         table: &'static str,
@@ -185,7 +187,7 @@ impl Record {
         })
     }
 
-    /// Sets a field.
+    /// Sets a field of the row.
     pub(crate) fn set(mut self, field: &'static str, value: impl Into<FieldValue>) -> Self {
         self.0.fields.push(field, value.into());
         self
@@ -203,19 +205,19 @@ impl Record {
         }
     }
 
-    /// Names the account of a row that is itself one.
+    /// Sets the account of an account's own row.
     pub(crate) fn own_account(mut self) -> Self {
         self.0.account = Some(self.0.key.clone());
         self
     }
 
-    /// Sets `account_id`, if it is known to the sender.
+    /// Sets `account_id`, if the sender knows the account.
     pub(crate) fn account(mut self, account: Option<&str>) -> Self {
         self.0.account = account.map(str::to_owned);
         self.set_some("account_id", account.map(str::to_owned))
     }
 
-    /// The row is complete.
+    /// Returns the complete row.
     pub(crate) fn finish(self) -> RowOut {
         self.0
     }

@@ -1,14 +1,14 @@
-//! The hidden buying state of an account, and how it moves. Never written to any row.
+//! The hidden buying state of an account, and its moves. Never written to any row.
 
 use crate::chance::Dice;
 use crate::knobs::{Knobs, Travellers};
 
-/// Where an account really is on the way to a purchase.
+/// The true place of an account on the way to a purchase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum BuyingState {
     /// No thought of buying.
     Dormant = 0,
-    /// Somebody looks around.
+    /// First people look around.
     Curious = 1,
     /// A shortlist of vendors is made.
     Shortlisting = 2,
@@ -31,7 +31,7 @@ impl BuyingState {
         BuyingState::Shelved,
     ];
 
-    /// As an index of the knobs' tables by state.
+    /// The index of the state in the knobs' tables.
     pub fn index(self) -> usize {
         self as usize
     }
@@ -42,25 +42,26 @@ pub(crate) const STATES: usize = 6;
 /// Number of combinations of state and type.
 pub(crate) const GUISES: usize = 2 * STATES;
 
-/// A state of a researcher or of another account, as one index: what an account does depends on nothing else that is hidden.
+/// State and type (researcher or not) as one index. An account's activity depends on no other
+/// hidden part.
 pub(crate) fn guise(state: usize, researcher: bool) -> usize {
     2 * state + usize::from(researcher)
 }
 
-/// Where a move leads.
+/// The destination of a move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Destination {
-    /// Another state.
+    /// Another hidden state.
     State(BuyingState),
     /// A purchase; afterwards the account is dormant again and may buy more later.
     Purchase,
 }
 
-/// No hazard is above this, however fast the account.
+/// Highest hazard a day, however fast the account.
 const HIGHEST_DAILY_HAZARD: f64 = 0.4;
 
-/// How an account of some speed and type moves in a day: probabilities by state left and destination, the last one a purchase.
-/// What they leave of 1 is staying.
+/// The moves of an account of some speed and type in a day: probabilities by state left and
+/// destination, the last one a purchase. The rest to 1 is the probability of staying.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Motion(pub(crate) [[f64; STATES + 1]; STATES]);
 
@@ -110,12 +111,12 @@ impl Motion {
 pub(crate) struct Motions(Vec<Motion>);
 
 impl Motions {
-    /// With these waves by industry. `champion` is what a champion does to speed.
+    /// The motions under these waves by industry. `champion` is the log speed that a champion adds.
     pub(crate) fn new(knobs: &Knobs, waves: &[f64]) -> Self {
         Self::with_champion_factors(knobs, waves, [1.0, knobs.people.champion_weight.exp()])
     }
 
-    /// As [`Motions::new`], with other factors of speed for accounts without and with a champion.
+    /// Like [`Motions::new`], with other factors of speed for accounts without and with a champion.
     pub(crate) fn with_champion_factors(knobs: &Knobs, waves: &[f64], champion: [f64; 2]) -> Self {
         let mut motions = Vec::with_capacity(waves.len() * 12);
         for wave in waves {
@@ -151,7 +152,7 @@ impl Motions {
     }
 }
 
-/// The waves of the next day: what is left of today's, and the push of the day's purchases.
+/// The waves of the next day: the rest of today's waves, and the push of the day's purchases.
 pub(crate) fn age_waves(knobs: &Knobs, waves: &mut [f64], peers: &[u32], purchases: &[f64]) {
     let fade = (-1.0 / knobs.wave.days).exp();
     for (industry, wave) in waves.iter_mut().enumerate() {

@@ -161,7 +161,7 @@ fn shipped_schemas_load() {
     );
 }
 
-/// Inputs ask for little: a key, a time, and the type where there is one.
+/// Inputs require a key, a time, and the type where the table has one.
 #[test]
 fn few_fields_are_required() {
     for (name, json) in schema_files(&schemas()) {
@@ -176,9 +176,9 @@ fn few_fields_are_required() {
     }
 }
 
-/// The examples and the required fields of the producers' contract are those of the schemas.
+/// The producers' contract has the examples and required fields of the schemas.
 #[test]
-fn the_contract_says_what_the_schemas_say() {
+fn the_contract_agrees_with_the_schemas() {
     let contract = std::fs::read_to_string(schemas().join("../docs/events.md")).unwrap();
     for (name, json) in schema_files(&schemas()) {
         let (_, section) = contract
@@ -476,7 +476,7 @@ fn hidden_truth_is_in_no_row() {
     }
 }
 
-/// The world and what is judged in it share no constant: neither can see the other.
+/// The simulator and the models depend on no common constants: neither crate uses the other.
 #[test]
 fn the_world_and_the_models_do_not_know_each_other() {
     let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
@@ -500,9 +500,10 @@ fn the_world_and_the_models_do_not_know_each_other() {
     }
 }
 
-/// What is announced before the first day is the same whatever is hidden: neither a value nor an order or a key gives it away.
+/// Announcements before the first day do not depend on hidden state: no value, order or key gives
+/// it away.
 #[test]
-fn births_do_not_depend_on_what_is_hidden() {
+fn first_announcements_do_not_depend_on_hidden_state() {
     let announced = |knobs: Knobs| {
         let options = MarketOptions {
             accounts: 200,
@@ -538,9 +539,10 @@ fn births_do_not_depend_on_what_is_hidden() {
     }
 }
 
-/// Accounts that win were busier with late-stage content before, and their opportunities took steps on the way.
+/// Accounts that buy had more events with late-stage content before, and their opportunities took
+/// steps.
 #[test]
-fn engagement_tells_of_the_purchase() {
+fn late_stage_content_precedes_purchases() {
     const ANCHOR: usize = 200;
     let days = rows_by_day(market(1_500, 260, 6));
     let wins = wins(&days);
@@ -598,9 +600,9 @@ fn engagement_tells_of_the_purchase() {
     );
 }
 
-/// Everything the graph has to cope with happens, and not just once.
+/// Every phenomenon that the graph has to handle happens, with its share.
 #[test]
-fn phenomena_have_their_shares() {
+fn every_phenomenon_has_its_share() {
     let days = rows_by_day(market(400, 400, 8));
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     let mut statuses = BTreeSet::new();
@@ -730,7 +732,7 @@ fn phenomena_have_their_shares() {
     }
 }
 
-/// A control world differs from the market where it says so, and nowhere else.
+/// A control world differs from the market only in its own subject.
 #[test]
 fn controls_change_what_they_say() {
     let states = 1..6;
@@ -759,7 +761,7 @@ fn controls_change_what_they_say() {
     assert_eq!(is_pushed(&nothing), [false, false]);
     assert_eq!(is_pushed(&order), [false, false]);
 
-    // Whether departments and ranks take part differently in some state.
+    // True if departments and ranks take part differently in some state.
     let has_committees = |knobs: &Knobs| {
         let rates = Rates::new(knobs);
         let relative = |department, is_executive, state| {
@@ -799,7 +801,7 @@ fn controls_change_what_they_say() {
     };
     assert!(purchase(false) > 0.0 && purchase(true) == 0.0);
 
-    // Who buys when is a matter of the hidden state, not of who takes part or how much gets lost.
+    // Purchases depend on the hidden state, not on the committee or on lost records.
     let purchases = |world: World| {
         let options = MarketOptions {
             accounts: 300,
@@ -822,7 +824,7 @@ fn controls_change_what_they_say() {
 }
 
 #[test]
-fn worlds_have_names() {
+fn worlds_are_found_by_name() {
     for world in World::ALL {
         assert_eq!(world.name().parse(), Ok(world));
     }
@@ -835,7 +837,7 @@ fn worlds_have_names() {
 }
 
 #[test]
-fn options_are_checked() {
+fn options_outside_their_range_are_refused() {
     let refused = |options: MarketOptions| {
         matches!(
             Market::new(options, Knobs::default()),

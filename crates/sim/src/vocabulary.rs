@@ -34,7 +34,7 @@ pub(crate) const COUNTRIES: [[&str; 3]; 4] = [
     ["BR", "MX", "CL"],
 ];
 
-/// Technologies, each with the share of accounts that use it and what it does for fit.
+/// Technologies, each with the share of accounts that use it and the effect on fit.
 pub(crate) const TECHNOLOGIES: [(&str, f64, Compatibility); 12] = [
     ("AWS", 0.45, Compatibility::Neutral),
     ("Azure", 0.33, Compatibility::Neutral),
@@ -50,7 +50,7 @@ pub(crate) const TECHNOLOGIES: [(&str, f64, Compatibility); 12] = [
     ("Mainframe", 0.10, Compatibility::Hostile),
 ];
 
-/// How well a technology goes with our product.
+/// The effect of a technology on fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Compatibility {
     Friendly,
@@ -74,17 +74,17 @@ pub(crate) const DEPARTMENTS: [&str; 10] = [
 /// Weights of [`DEPARTMENTS`].
 pub(crate) const DEPARTMENT_WEIGHTS: [f64; 10] =
     [0.20, 0.13, 0.10, 0.14, 0.11, 0.06, 0.08, 0.05, 0.08, 0.05];
-/// Which of [`DEPARTMENTS`] are technical.
+/// True for each technical one of [`DEPARTMENTS`].
 pub(crate) const TECHNICAL: [bool; 10] = [
     true, true, true, true, false, true, false, false, false, false,
 ];
 
 /// Seniorities, the lowest first.
 pub(crate) const SENIORITIES: [&str; 5] = ["IC", "Manager", "Director", "VP", "C-Level"];
-/// From here on [`SENIORITIES`] are executives.
+/// Index of the lowest executive of [`SENIORITIES`].
 pub(crate) const EXECUTIVE: usize = 3;
 
-/// A job title.
+/// The job title for a department and a seniority.
 pub(crate) fn title(department: usize, seniority: usize) -> String {
     const SPECIALISTS: [&str; 10] = [
         "Software Engineer",
@@ -198,13 +198,13 @@ pub(crate) fn domain(company: &str) -> String {
     format!("{slug}.example")
 }
 
-/// First names.
+/// First names of people.
 pub(crate) const FIRST_NAMES: [&str; 24] = [
     "Sam", "Jordan", "Taylor", "Alex", "Robin", "Kim", "Noor", "Mina", "Luca", "Elif", "Jonas",
     "Priya", "Wei", "Sofia", "Omar", "Ines", "Tomas", "Yuki", "Amara", "Nils", "Leila", "Pavel",
     "Chloe", "Diego",
 ];
-/// Family names.
+/// Family names of people.
 pub(crate) const FAMILY_NAMES: [&str; 24] = [
     "Rivera", "Lee", "Chen", "Okafor", "Novak", "Schmidt", "Tanaka", "Haddad", "Silva", "Larsen",
     "Kowalski", "Moreau", "Singh", "Costa", "Weber", "Ahmed", "Nguyen", "Rossi", "Brandt",
@@ -229,12 +229,12 @@ pub(crate) const TOPICS: [&str; 6] = [
     "cost",
     "machine learning",
 ];
-/// Products.
+/// Names of our products.
 pub(crate) const PRODUCTS: [&str; 3] = ["Studio", "Pipeline", "Gateway"];
 /// Features of the products.
 pub(crate) const PRODUCT_FEATURES: [&str; 5] =
     ["dashboards", "connectors", "scheduling", "api", "alerts"];
-/// What brings leads, with weights.
+/// Sources of leads, with weights.
 pub(crate) const LEAD_SOURCES: [(&str, f64); 7] = [
     ("Organic", 0.27),
     ("Webinar", 0.17),

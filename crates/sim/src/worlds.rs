@@ -1,4 +1,5 @@
-//! Worlds: the market, and controls in which something that a model could use is switched off or is all there is.
+//! Worlds: the market, and controls in which one thing that a model could use is switched off or
+//! left alone.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,17 +12,19 @@ use crate::state::{BuyingState, Destination};
 pub enum World {
     /// The market as frozen.
     Market,
-    /// Purchases in an industry push nobody.
+    /// Purchases in an industry push no other account.
     NoWaves,
-    /// Former users of ours help nowhere.
+    /// Former users of ours have no effect.
     NoChampions,
-    /// Nobody takes part in a purchase more than others.
+    /// All people take part in a purchase alike.
     NoCommittees,
-    /// No waves, no champions, no committees: an account's own totals tell everything.
+    /// No waves, no champions, no committees: an account's own totals contain everything.
     NothingRelational,
-    /// Half of the accounts go through the steps of a purchase in reverse and never buy; only the order of events tells them apart.
+    /// Half of the accounts go through the steps of a purchase in reverse and never buy. Only the
+    /// order of events tells them apart.
     OrderOnly,
-    /// A fifth of the events is lost, a tenth of the contacts entered twice, a tenth of the events late, and so on.
+    /// A fifth of the events is lost, a tenth of the contacts entered twice, a tenth of the events
+    /// late, and so on.
     Messy,
     /// Some people are far louder than others.
     Loud,
@@ -40,7 +43,7 @@ impl World {
         World::Loud,
     ];
 
-    /// As written on the command line.
+    /// The name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             World::Market => "market",
@@ -54,7 +57,7 @@ impl World {
         }
     }
 
-    /// Its constants.
+    /// The constants of this world.
     pub fn knobs(self) -> Knobs {
         let mut knobs = Knobs::default();
         match self {
@@ -116,8 +119,9 @@ fn without_committees(knobs: &mut Knobs) {
     knobs.committee.executive_joins = [1.0; 6];
 }
 
-/// Everybody who becomes curious goes all the way within weeks and then waits for a decision. Buyers take the steps forwards and buy or
-/// not, the others take them backwards and never do; everything else is the same for all, in all states.
+/// The knobs of [`World`]'s order world. Every curious account goes all the way within weeks and
+/// then waits for a decision. Buyers take the steps forwards, and buy or not. Researchers take them
+/// backwards and never buy. All else is the same for all accounts in all states.
 fn only_order(knobs: &mut Knobs) {
     use BuyingState::{Committing, Curious, Dormant, Evaluating, Shelved, Shortlisting};
     without_waves(knobs);
@@ -178,7 +182,7 @@ fn only_order(knobs: &mut Knobs) {
         ),
     ];
     for kind in &mut knobs.engagement {
-        // The steps are loud, as they are short; while all wait nothing tells.
+        // The steps are loud, since they are short. While all wait, the accounts are alike.
         kind.by_state[1..5]
             .iter_mut()
             .for_each(|factor| *factor *= 3.0);

@@ -1,26 +1,28 @@
-//! What holds for the cell as a whole: who takes part, what is open, how it ended before, what peers did, whom it is related to.
+//! Evidence about the cell as a whole: the committee, open and ended deals, peers of its hubs,
+//! relations.
 
 use std::cmp::Reverse;
 
 use rustc_hash::FxHashSet;
 
 use leadpulse_graph::{EntityId, Node, SlotKind};
-use leadpulse_schema::{Catalog, Feature, Relation, RelationKind, Table};
+use leadpulse_schema::{Catalog, Feature, Relation, RelationKind, Role, Table};
 
-use super::{Found, Rank, Scene};
+use super::{EvidenceDraft, Rank, Scene};
 use crate::committee::is_present;
 use crate::facts::{ACTIVE_DAYS, active_people, distinct_values, open_members};
-use crate::hubs::{HubView, slot_of};
+use crate::hubs::{HubView, Others, slot_of};
 use crate::relations::{CustomersElsewhere, referrers};
 use crate::{groups, outcomes as ends, words};
 
-/// Distinct values that are named.
+/// Most distinct values that are named.
 const VALUES: usize = 5;
-/// Open members, hub nodes and neighbours that are named.
+/// Most open members, hub nodes and neighbours that are named.
 const NAMED: usize = 2;
 
-/// `4 contacts active in 14 days`, `3 departments: Engineering, Finance, Product`, `highest seniority VP`.
-pub(super) fn committee(scene: &Scene<'_>, found: &mut Found<'_>) {
+/// Lines about the people: `4 contacts active in 14 days`, `3 departments: Engineering, Finance,
+/// Product`, `highest seniority VP`.
+pub(super) fn committee(scene: &Scene<'_>, found: &mut EvidenceDraft<'_>) {
     let people: Vec<&Table> = scene
         .catalog
         .members()
@@ -28,18 +30,6 @@ pub(super) fn committee(scene: &Scene<'_>, found: &mut Found<'_>) {
         .collect();
     let Some(group) = people.first().map(|t| groups::of_members(scene.catalog, t)) else {
         return;
-    };
-    let count =
-        |table: &Table, nodes: &[&Node]| nodes.iter().filter(|n| n.table == table.id).count();
-    let counted = |nodes: &[&Node]| {
-        let counts = people
-            .iter()
-            .map(|t| (t, count(t, nodes)))
-            .filter(|(_, n)| *n > 0);
-        counts
-            .map(|(t, n)| words::counted(n, &t.name))
-            .collect::<Vec<_>>()
-            .join(" and ")
     };
     let active = active_people(scene.graph, scene.cell, scene.as_of_ms);
     if active.is_empty() {
@@ -53,7 +43,10 @@ pub(super) fn committee(scene: &Scene<'_>, found: &mut Found<'_>) {
             found.line(
                 &group,
                 Rank::Headline,
-                format!("none of {} active in {ACTIVE_DAYS} days", counted(&known)),
+                format!(
+                    "none of {} active in {ACTIVE_DAYS} days",
+                    counted_people(&people, &known)
+                ),
             );
         }
         return;
@@ -61,22 +54,54 @@ pub(super) fn committee(scene: &Scene<'_>, found: &mut Found<'_>) {
     found.line(
         &group,
         Rank::Headline,
-        format!("{} active in {ACTIVE_DAYS} days", counted(&active)),
+        format!(
+            "{} active in {ACTIVE_DAYS} days",
+            counted_people(&people, &active)
+        ),
     );
+    let telling = distinct_lines(scene, &group, &active, found);
+    let values = telling.map_or(String::new(), |values| format!(": {values}"));
+    found.value(
+        &group,
+        format!("{}{values}", counted_people(&people, &active)),
+    );
+}
+
+/// `2 contacts and 1 lead`: the number of nodes of each table that has any.
+fn counted_people(tables: &[&Table], nodes: &[&Node]) -> String {
+    let mut counted = Vec::new();
+    for table in tables {
+        let count = nodes.iter().filter(|n| n.table == table.id).count();
+        if count > 0 {
+            counted.push(words::counted(count, &table.name));
+        }
+    }
+    counted.join(" and ")
+}
+
+/// A line for each category field of the active people in `group`. Returns the values that are
+/// named beside the number of people: those of an ordinal field if there is one, else of the first
+/// field.
+fn distinct_lines(
+    scene: &Scene<'_>,
+    group: &str,
+    active: &[&Node],
+    found: &mut EvidenceDraft<'_>,
+) -> Option<String> {
     let mut telling: Option<(bool, String)> = None;
-    for (name, distinct) in distinct_values(scene.catalog, &active) {
+    for (name, distinct) in distinct_values(scene.catalog, active) {
         let field = distinct.field;
-        if field.group.as_ref().is_some_and(|own| *own != group) {
+        if field.group.as_ref().is_some_and(|own| own != group) {
             continue;
         }
         let shown: Vec<String> = distinct.values().filter_map(words::value).collect();
         let name = words::name(name);
         let highest = distinct.highest().and_then(words::value);
         if let Some(highest) = highest {
-            found.line(&group, Rank::Own, format!("highest {name} {highest}"));
+            found.line(group, Rank::Own, format!("highest {name} {highest}"));
         } else if shown.len() > 1 {
             found.line(
-                &group,
+                group,
                 Rank::Order,
                 format!(
                     "{} {}: {}",
@@ -86,9 +111,8 @@ pub(super) fn committee(scene: &Scene<'_>, found: &mut Found<'_>) {
                 ),
             );
         } else if let [only] = &shown[..] {
-            found.line(&group, Rank::Order, format!("{name} {only}"));
+            found.line(group, Rank::Order, format!("{name} {only}"));
         }
-        // What is named beside the number: an ordinal if there is one.
         if !shown.is_empty()
             && telling
                 .as_ref()
@@ -100,12 +124,11 @@ pub(super) fn committee(scene: &Scene<'_>, found: &mut Found<'_>) {
             ));
         }
     }
-    let who = telling.map_or(String::new(), |(_, values)| format!(": {values}"));
-    found.value(&group, format!("{}{who}", counted(&active)));
+    telling.map(|(_, values)| values)
 }
 
-/// `1 open opportunity: Negotiation, amount 120,000`.
-pub(super) fn open(scene: &Scene<'_>, found: &mut Found<'_>) {
+/// Lines about open members: `1 open opportunity: Negotiation, amount 120,000`.
+pub(super) fn open(scene: &Scene<'_>, found: &mut EvidenceDraft<'_>) {
     let open = open_members(scene.graph, scene.cell);
     for table in scene.catalog.members() {
         let Some(outcome) = &table.outcome else {
@@ -136,7 +159,7 @@ pub(super) fn open(scene: &Scene<'_>, found: &mut Found<'_>) {
     }
 }
 
-/// Where a member stands, and its numbers.
+/// The outcome value of a member and its first two numbers: `Negotiation, amount 120,000`.
 fn described(table: &Table, node: &Node) -> String {
     let stands = table
         .outcome
@@ -157,7 +180,7 @@ fn described(table: &Table, node: &Node) -> String {
         .join(", ")
 }
 
-/// How a good and a bad end are called.
+/// The names of a good and a bad end.
 fn ends_called(catalog: &Catalog) -> (String, String) {
     let one = |pick: fn(&leadpulse_schema::OutcomeField) -> &Vec<String>, plain: &str| {
         let mut values = ends::tables(catalog)
@@ -171,8 +194,8 @@ fn ends_called(catalog: &Catalog) -> (String, String) {
     (one(|o| &o.won, "won"), one(|o| &o.lost, "lost"))
 }
 
-/// `Closed Lost once, last 240 days ago`.
-pub(super) fn outcomes(scene: &Scene<'_>, found: &mut Found<'_>) {
+/// Lines about ended deals: `Closed Lost once, last 240 days ago`.
+pub(super) fn outcomes(scene: &Scene<'_>, found: &mut EvidenceDraft<'_>) {
     let Some(group) = ends::group(scene.catalog) else {
         return;
     };
@@ -199,23 +222,22 @@ pub(super) fn outcomes(scene: &Scene<'_>, found: &mut Found<'_>) {
         .for_each(|(_, text)| found.line(&group, Rank::Headline, text));
 }
 
-/// `industries Finance: 3 × Closed Won among 41 other accounts (90-day weight)`.
-pub(super) fn hubs(scene: &Scene<'_>, found: &mut Found<'_>) {
-    if scene.catalog.hubs.is_empty() {
-        return;
-    }
-    let shared = scene.graph.shared();
-    let longest = shared.bank.len() - 1;
-    let half_life = words::number(shared.options.half_lives_days[longest]);
-    let view = HubView::new(scene.graph, scene.cell, scene.as_of_ms);
-    let ending = scene
-        .catalog
-        .tables
-        .iter()
-        .filter(|t| t.role == leadpulse_schema::Role::Event);
-    let ending: Vec<(&Table, String, Vec<usize>)> = ending
-        .filter_map(|t| {
-            let outcome = t.outcome.as_ref()?;
+/// The hub slots of the sums that evidence about hubs reads, with names in words.
+struct HubEvidence {
+    /// Name of a good end, and the slots of its values, per event table with outcomes.
+    ends: Vec<(String, Vec<usize>)>,
+    /// Name and count slots of each event table.
+    counts: Vec<(String, Vec<usize>)>,
+}
+
+impl HubEvidence {
+    fn of(scene: &Scene<'_>) -> Self {
+        let layout = &scene.graph.shared().layout;
+        let mut ends = Vec::new();
+        for table in &scene.catalog.tables {
+            let Some(outcome) = table.outcome.as_ref().filter(|_| table.role == Role::Event) else {
+                continue;
+            };
             let is_won = |value: &str| outcome.won.iter().any(|won| won == value);
             let is_slot = |s: &leadpulse_graph::EventSlot| {
                 s.field == Some(outcome.field)
@@ -226,24 +248,49 @@ pub(super) fn hubs(scene: &Scene<'_>, found: &mut Found<'_>) {
             } else {
                 None
             };
-            Some((
-                t,
+            ends.push((
                 name.unwrap_or_else(|| "won".into()),
-                slot_of(&shared.layout, t.id, is_slot),
-            ))
-        })
-        .collect();
-    let counts: Vec<(String, Vec<usize>)> = shared
-        .layout
-        .events
-        .iter()
-        .map(|l| {
-            (
-                words::name(&scene.catalog.table_at(l.table).name),
-                slot_of(&shared.layout, l.table, |s| s.kind == SlotKind::Count),
-            )
-        })
-        .collect();
+                slot_of(layout, table.id, is_slot),
+            ));
+        }
+        let mut counts = Vec::new();
+        for events in &layout.events {
+            counts.push((
+                words::name(&scene.catalog.table_at(events.table).name),
+                slot_of(layout, events.table, |s| s.kind == SlotKind::Count),
+            ));
+        }
+        Self { ends, counts }
+    }
+
+    /// The largest sum of the other cells by the longest half-life, with its name: of the ends if
+    /// the catalog has any, else of all events.
+    fn largest<'s>(&'s self, others: &Others<'_>, longest: usize) -> Option<(&'s str, f64)> {
+        let total = |slots: &[usize]| {
+            slots
+                .iter()
+                .map(|slot| others.sum(*slot, longest))
+                .sum::<f64>()
+        };
+        let largest_of = |sums: &'s [(String, Vec<usize>)]| {
+            sums.iter()
+                .map(|(name, slots)| (name.as_str(), total(slots)))
+                .max_by(|a, b| a.1.total_cmp(&b.1))
+        };
+        largest_of(&self.ends).or_else(|| largest_of(&self.counts))
+    }
+}
+
+/// Lines about hubs: `industries Finance: 3 × Closed Won among 41 other accounts (90-day weight)`.
+pub(super) fn hubs(scene: &Scene<'_>, found: &mut EvidenceDraft<'_>) {
+    if scene.catalog.hubs.is_empty() {
+        return;
+    }
+    let shared = scene.graph.shared();
+    let longest = shared.bank.len() - 1;
+    let half_life = words::number(shared.options.half_lives_days[longest]);
+    let view = HubView::new(scene.graph, scene.cell, scene.as_of_ms);
+    let sums = HubEvidence::of(scene);
     for hub in scene.catalog.hubs.iter().filter(|h| !h.sources.is_empty()) {
         let group = groups::of_hub(scene.catalog, hub);
         let mut touched: Vec<(EntityId, f64)> = view.touched(hub.id).collect();
@@ -252,28 +299,10 @@ pub(super) fn hubs(scene: &Scene<'_>, found: &mut Found<'_>) {
             let Some(others) = view.others(entity) else {
                 continue;
             };
-            let total = |slots: &[usize]| {
-                slots
-                    .iter()
-                    .map(|slot| others.sum(*slot, longest))
-                    .sum::<f64>()
+            let Some((name, weight)) = sums.largest(&others, longest) else {
+                continue;
             };
-            let ended = ending.iter().map(|(_, name, slots)| (name, total(slots)));
-            let done = || counts.iter().map(|(name, slots)| (name, total(slots)));
-            let told = ended
-                .max_by(|a, b| a.1.total_cmp(&b.1))
-                .or_else(|| done().max_by(|a, b| a.1.total_cmp(&b.1)));
-            let Some((name, weight)) = told else { continue };
-            let among = format!("{} other", words::number(f64::from(others.cells)));
-            let root = words::name(&scene.catalog.root().name);
-            let among = format!(
-                "{among} {}",
-                if others.cells == 1 {
-                    words::singular(&root)
-                } else {
-                    root
-                }
-            );
+            let among = other_roots(scene, others.cells);
             let what = if weight >= 0.05 {
                 format!("{} × {name}", words::number((weight * 10.0).round() / 10.0))
             } else {
@@ -290,8 +319,20 @@ pub(super) fn hubs(scene: &Scene<'_>, found: &mut Found<'_>) {
     }
 }
 
-/// Edges from the member asked about, or from anyone in the cell; who leads here; who was mentioned.
-pub(super) fn relations(scene: &Scene<'_>, found: &mut Found<'_>) {
+/// `1 other account`, `41 other accounts`.
+fn other_roots(scene: &Scene<'_>, cells: u32) -> String {
+    let root = words::name(&scene.catalog.root().name);
+    let root = if cells == 1 {
+        words::singular(&root)
+    } else {
+        root
+    };
+    format!("{} other {root}", words::number(f64::from(cells)))
+}
+
+/// Lines about relations: edges from the explained member or from all entities of the cell, edges
+/// that lead here, and mentions.
+pub(super) fn relations(scene: &Scene<'_>, found: &mut EvidenceDraft<'_>) {
     let nodes: Vec<&Node> = match scene.member {
         Some(member) => vec![member],
         None => scene.cell.nodes.iter().collect(),
@@ -307,7 +348,7 @@ pub(super) fn relations(scene: &Scene<'_>, found: &mut Found<'_>) {
     }
 }
 
-/// How a relation is called: its field, or what a former root is.
+/// The name of a relation: that of its field, or `previously at` for a former root.
 fn called(scene: &Scene<'_>, relation: &Relation) -> String {
     match relation.kind {
         RelationKind::Reference(field) | RelationKind::Mention(field) => {
@@ -317,8 +358,14 @@ fn called(scene: &Scene<'_>, relation: &Relation) -> String {
     }
 }
 
-/// `1 contact previously at a customer: Acme`, `2 leads: referred by account Acme`.
-fn outgoing(scene: &Scene<'_>, relation: &Relation, nodes: &[&Node], found: &mut Found<'_>) {
+/// Lines about outgoing edges: `1 contact previously at a customer: Acme`, `2 leads: referred by
+/// account Acme`.
+fn outgoing(
+    scene: &Scene<'_>,
+    relation: &Relation,
+    nodes: &[&Node],
+    found: &mut EvidenceDraft<'_>,
+) {
     let group = groups::of_relation(relation);
     let from = scene.catalog.table_at(relation.from);
     let name = called(scene, relation);
@@ -379,8 +426,13 @@ fn outgoing(scene: &Scene<'_>, relation: &Relation, nodes: &[&Node], found: &mut
     }
 }
 
-/// `referred by account of 2 leads`, `2 contacts have left for elsewhere`.
-fn incoming(scene: &Scene<'_>, relation: &Relation, nodes: &[&Node], found: &mut Found<'_>) {
+/// A line about incoming edges: `referred by account of 2 leads`, `2 contacts left for elsewhere`.
+fn incoming(
+    scene: &Scene<'_>,
+    relation: &Relation,
+    nodes: &[&Node],
+    found: &mut EvidenceDraft<'_>,
+) {
     let here = nodes
         .iter()
         .filter(|n| n.table == relation.target && !n.absorbed);
@@ -398,8 +450,13 @@ fn incoming(scene: &Scene<'_>, relation: &Relation, nodes: &[&Node], found: &mut
     }
 }
 
-/// `invited contact in product usage ×2, last 3 days ago`.
-fn mentions(scene: &Scene<'_>, relation: &Relation, nodes: &[&Node], found: &mut Found<'_>) {
+/// A line about mentions: `invited contact in product usage ×2, last 3 days ago`.
+fn mentions(
+    scene: &Scene<'_>,
+    relation: &Relation,
+    nodes: &[&Node],
+    found: &mut EvidenceDraft<'_>,
+) {
     let mentions = || {
         nodes
             .iter()

@@ -1,46 +1,48 @@
-//! What was done, how often, when last, in which order, and against which habit.
+//! Evidence about events: their kinds, frequency and recency, their order, and changes of habit.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use leadpulse_graph::{DAY_MS, EventLayout, EventState, Node, SlotKind};
 use leadpulse_schema::{Feature, Field, Table};
 
-use super::{Found, Rank, Scene};
+use super::{EvidenceDraft, Rank, Scene};
 use crate::events::rate_per_day;
-use crate::order::{OrderBlock, Step, longest_chain};
+use crate::order::{OrderBlock, StagedStep, longest_chain};
 use crate::{groups, words};
 
-/// Who has done nothing for so long is silent.
+/// Time without events after which a group is silent.
 const SILENT_MS: i64 = 14 * DAY_MS;
-/// Active days are counted over so many days.
+/// Window over which active days are counted, days.
 const RECENT_DAYS: i64 = 14;
-/// A habit is told of when it has lasted for this part of the longest half-life, and its rate moved by these factors.
+/// Least part of the longest half-life that a habit must have lasted.
 const HABIT_RATIO: f64 = 1.0 / 3.0;
+/// Ratio of the recent rate to the habit from which a line says so.
 const FASTER: f64 = 1.5;
+/// Ratio of the recent rate to the habit down to which a line says so.
 const SLOWER: f64 = 0.5;
-/// Steps of a chain that are named: the last ones.
+/// Most steps of a chain that are named, the last ones.
 const NAMED_STEPS: usize = 6;
 
-/// The states of one event table in a scope, added up.
+/// The states of one event table on some entities, added up.
 #[derive(Default)]
-struct Sum {
+struct ActivitySum {
     total: u64,
     newest_ms: Option<i64>,
     oldest_ms: Option<i64>,
-    /// Slot → weight by the longest half-life, newest time.
+    /// Slot → weight by the longest half-life, newest time in milliseconds.
     slots: BTreeMap<u16, (f64, i64)>,
     /// Count by the shortest half-life.
     short: f64,
     days: BTreeSet<i32>,
 }
 
-impl Sum {
+impl ActivitySum {
     fn weight(&self, slot: u16) -> f64 {
         self.slots.get(&slot).map_or(0.0, |(weight, _)| *weight)
     }
 }
 
-/// The field an event's kind comes from: its first category.
+/// The field of an event's kind: the first category or set.
 fn kind_field(table: &Table) -> Option<&Field> {
     table
         .fields
@@ -48,7 +50,7 @@ fn kind_field(table: &Table) -> Option<&Field> {
         .find(|f| matches!(f.feature, Feature::Category | Feature::Set))
 }
 
-/// The group of an event, by its kind.
+/// The group of an event of some kind.
 fn group_of(table: &Table, kind: &str) -> String {
     match kind_field(table).filter(|_| !kind.is_empty()) {
         Some(field) => groups::of_event_value(table, field, kind),
@@ -65,8 +67,9 @@ fn state<'a>(scene: &Scene<'_>, node: &'a Node, layout: &EventLayout) -> Option<
     Some(&node.events[position]).filter(|s| !s.is_empty())
 }
 
-/// All event tables: those of the member asked about, or where it has none, of everyone.
-pub(super) fn events(scene: &Scene<'_>, found: &mut Found<'_>) {
+/// Lines about all event tables: of the explained member, or of all entities where the member has
+/// no such events.
+pub(super) fn events(scene: &Scene<'_>, found: &mut EvidenceDraft<'_>) {
     let mut newest: BTreeMap<String, i64> = BTreeMap::new();
     for layout in &scene.graph.shared().layout.events {
         let table = scene.catalog.table_at(layout.table);
@@ -89,8 +92,15 @@ pub(super) fn events(scene: &Scene<'_>, found: &mut Found<'_>) {
             ""
         };
         let sum = add_up(scene, layout, &nodes);
-        kinds(scene, layout, table, &sum, &nodes, who, found);
-        habits(scene, layout, table, &sum, who, found);
+        let scope = TableScope {
+            layout,
+            table,
+            nodes: &nodes,
+            sum: &sum,
+            who,
+        };
+        kinds(scene, &scope, found);
+        habits(scene, &scope, found);
         let group = groups::of_events(table);
         newest
             .entry(group)
@@ -116,10 +126,10 @@ pub(super) fn events(scene: &Scene<'_>, found: &mut Found<'_>) {
     }
 }
 
-fn add_up(scene: &Scene<'_>, layout: &EventLayout, nodes: &[&Node]) -> Sum {
+fn add_up(scene: &Scene<'_>, layout: &EventLayout, nodes: &[&Node]) -> ActivitySum {
     let bank = &scene.graph.shared().bank;
     let longest = bank.len() - 1;
-    let mut sum = Sum::default();
+    let mut sum = ActivitySum::default();
     for state in nodes.iter().filter_map(|n| state(scene, n, layout)) {
         let (short, long) = (
             bank.read(0, state.landmark(), scene.as_of_ms),
@@ -144,7 +154,8 @@ fn add_up(scene: &Scene<'_>, layout: &EventLayout, nodes: &[&Node]) -> Sum {
     sum
 }
 
-/// ` ×3` where the weight says so, which is never more than there were.
+/// ` ×3` for a decayed weight of about 3; empty for one event. A weight is never more than the
+/// number of events.
 fn times(weight: f64) -> String {
     if weight >= 1.5 {
         format!(" ×{}", words::number(weight.round()))
@@ -153,20 +164,54 @@ fn times(weight: f64) -> String {
     }
 }
 
-/// `pricing page view ×3, last 2 days ago`, newest first; numbers by their mean.
-fn kinds(
-    scene: &Scene<'_>,
-    layout: &EventLayout,
-    table: &Table,
-    sum: &Sum,
-    nodes: &[&Node],
-    who: &str,
-    found: &mut Found<'_>,
-) {
+/// A kind or flag of an event table that was seen.
+struct SeenKind {
+    newest_ms: i64,
+    rank: Rank,
+    group: String,
+    name: String,
+    weight: f64,
+}
+
+/// One event table on the entities that an explanation is about.
+struct TableScope<'s> {
+    layout: &'s EventLayout,
+    table: &'s Table,
+    nodes: &'s [&'s Node],
+    sum: &'s ActivitySum,
+    /// Prefix of each line: `others: ` or empty.
+    who: &'s str,
+}
+
+/// Lines about kinds, newest first: `pricing page view ×3, last 2 days ago`. Numbers by their mean.
+fn kinds(scene: &Scene<'_>, scope: &TableScope<'_>, found: &mut EvidenceDraft<'_>) {
+    let mut seen = declared_kinds(scope);
+    seen.extend(undeclared_kinds(scope));
+    means(scope, found);
+    seen.sort_by(|a, b| {
+        b.newest_ms
+            .cmp(&a.newest_ms)
+            .then_with(|| a.name.cmp(&b.name))
+    });
+    for kind in seen {
+        let text = format!(
+            "{}{}{}, last {}",
+            scope.who,
+            kind.name,
+            times(kind.weight),
+            scene.ago(kind.newest_ms)
+        );
+        found.kind(&kind.group, kind.rank, kind.newest_ms, kind.name, text);
+    }
+}
+
+/// Values and flags with a slot of their own.
+fn declared_kinds(scope: &TableScope<'_>) -> Vec<SeenKind> {
+    let table = scope.table;
     let kind = kind_field(table).map(|f| f.id);
-    let mut seen: Vec<(i64, Rank, String, String, f64)> = Vec::new();
-    for (slot, definition) in layout.slots.iter().enumerate() {
-        let Some((weight, newest_ms)) = sum.slots.get(&(slot as u16)).copied() else {
+    let mut seen = Vec::new();
+    for (slot, definition) in scope.layout.slots.iter().enumerate() {
+        let Some((weight, newest_ms)) = scope.sum.slots.get(&(slot as u16)).copied() else {
             continue;
         };
         let Some(field) = definition.field.map(|f| table.field_at(f)) else {
@@ -174,7 +219,7 @@ fn kinds(
         };
         let name = words::name(&field.name);
         match &definition.kind {
-            // How deals ended is told with what is open.
+            // The lines about open and ended deals name outcomes.
             SlotKind::Value(value)
                 if table
                     .outcome
@@ -184,32 +229,26 @@ fn kinds(
                 let Some(shown) = words::value(value) else {
                     continue;
                 };
-                let group = groups::of_event_value(table, field, value);
-                let is_kind = Some(field.id) == kind;
-                let (rank, text) = if is_kind {
+                let (rank, name) = if Some(field.id) == kind {
                     (Rank::Kind, shown)
                 } else {
                     (Rank::Others, format!("{name} {shown}"))
                 };
-                seen.push((newest_ms, rank, group, text, weight));
-            }
-            SlotKind::Flag if weight > 0.0 => {
-                seen.push((
+                seen.push(SeenKind {
                     newest_ms,
-                    Rank::Others,
-                    groups::of_event_field(table, field),
+                    rank,
+                    group: groups::of_event_value(table, field, value),
                     name,
                     weight,
-                ));
+                });
             }
-            SlotKind::Raw if sum.weight(0) > 1e-6 => {
-                let mean = weight / sum.weight(0);
-                found.line(
-                    &groups::of_event_field(table, field),
-                    Rank::Number,
-                    format!("{who}{name} {} on average", words::number(mean)),
-                );
-            }
+            SlotKind::Flag if weight > 0.0 => seen.push(SeenKind {
+                newest_ms,
+                rank: Rank::Others,
+                group: groups::of_event_field(table, field),
+                name,
+                weight,
+            }),
             SlotKind::Flag
             | SlotKind::Raw
             | SlotKind::Count
@@ -217,15 +256,20 @@ fn kinds(
             | SlotKind::Log => {}
         }
     }
-    // Kinds that the schema does not declare are known by name while they are among the newest events.
-    let declared = kind
-        .map(|f| table.field_at(f))
-        .map_or(&[][..], |f| &f.values);
+    seen
+}
+
+/// Kinds that the schema does not declare. Their names are known while they are among the newest
+/// events.
+fn undeclared_kinds(scope: &TableScope<'_>) -> Vec<SeenKind> {
+    let table = scope.table;
+    let declared = kind_field(table).map_or(&[][..], |f| &f.values);
     let mut undeclared: BTreeMap<&str, (f64, i64)> = BTreeMap::new();
-    for event in nodes
+    for event in scope
+        .nodes
         .iter()
         .flat_map(|n| n.recent())
-        .filter(|r| r.table == layout.table.0)
+        .filter(|r| r.table == scope.layout.table.0)
     {
         if !event.kind.is_empty() && !declared.iter().any(|v| **v == *event.kind) {
             let (count, newest_ms) = undeclared
@@ -235,62 +279,62 @@ fn kinds(
             *newest_ms = (*newest_ms).max(event.time_ms);
         }
     }
-    for (value, (count, newest_ms)) in undeclared {
-        if let Some(shown) = words::value(value) {
-            seen.push((newest_ms, Rank::Kind, group_of(table, value), shown, count));
+    let mut seen = Vec::new();
+    for (value, (weight, newest_ms)) in undeclared {
+        if let Some(name) = words::value(value) {
+            seen.push(SeenKind {
+                newest_ms,
+                rank: Rank::Kind,
+                group: group_of(table, value),
+                name,
+                weight,
+            });
         }
     }
-    seen.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.3.cmp(&b.3)));
-    for (newest_ms, rank, group, name, weight) in seen {
-        let text = format!(
-            "{who}{name}{}, last {}",
-            times(weight),
-            scene.ago(newest_ms)
+    seen
+}
+
+/// Lines about numbers: `duration 12 on average`.
+fn means(scope: &TableScope<'_>, found: &mut EvidenceDraft<'_>) {
+    let events = scope.sum.weight(0);
+    if events <= 1e-6 {
+        return;
+    }
+    for (slot, definition) in scope.layout.slots.iter().enumerate() {
+        let (SlotKind::Raw, Some(field)) = (&definition.kind, definition.field) else {
+            continue;
+        };
+        let Some((weight, _)) = scope.sum.slots.get(&(slot as u16)) else {
+            continue;
+        };
+        let field = scope.table.field_at(field);
+        let name = words::name(&field.name);
+        found.line(
+            &groups::of_event_field(scope.table, field),
+            Rank::Number,
+            format!(
+                "{}{name} {} on average",
+                scope.who,
+                words::number(weight / events)
+            ),
         );
-        found.kind(&group, rank, newest_ms, name, text);
     }
 }
 
-/// `activities on 6 of the last 14 days`, `activities ×3 against the 90-day habit`, `17 activities in all`.
-fn habits(
-    scene: &Scene<'_>,
-    layout: &EventLayout,
-    table: &Table,
-    sum: &Sum,
-    who: &str,
-    found: &mut Found<'_>,
-) {
+/// Lines about frequency: `activities on 6 of the last 14 days`, `activities ×3 against the 90-day
+/// habit`, `17 activities in all`.
+fn habits(scene: &Scene<'_>, scope: &TableScope<'_>, found: &mut EvidenceDraft<'_>) {
+    let TableScope {
+        layout,
+        table,
+        sum,
+        who,
+        ..
+    } = scope;
     let group = groups::of_events(table);
     let name = words::name(&table.name);
-    let half_lives = &scene.graph.shared().options.half_lives_days;
-    let (shortest, longest) = (half_lives[0], half_lives[half_lives.len() - 1]);
-    let lasted_days = sum
-        .oldest_ms
-        .map_or(0.0, |t| crate::columns::days(t, scene.as_of_ms));
-    if half_lives.len() > 1 && lasted_days >= longest * HABIT_RATIO && sum.weight(0) >= 1.0 {
-        let ratio = rate_per_day(sum.short, shortest) / rate_per_day(sum.weight(0), longest);
-        let habit = format!("against the {}-day habit", words::number(longest));
-        if ratio >= FASTER {
-            let times = if ratio < 10.0 {
-                (ratio * 10.0).round() / 10.0
-            } else {
-                ratio.round()
-            };
-            found.line(
-                &group,
-                Rank::Habit,
-                format!("{who}{name} ×{} {habit}", words::number(times)),
-            );
-        } else if ratio <= SLOWER {
-            found.line(
-                &group,
-                Rank::Habit,
-                format!(
-                    "{who}{name} at {}% {habit}",
-                    words::number((100.0 * ratio).round())
-                ),
-            );
-        }
+    if let Some(change) = change_of_habit(scene, sum) {
+        found.line(&group, Rank::Habit, format!("{who}{name} {change}"));
     }
     let first = (scene.as_of_ms.saturating_sub(RECENT_DAYS * DAY_MS)).div_euclid(DAY_MS) as i32 + 1;
     let recent = sum.days.range(first..).count();
@@ -313,26 +357,50 @@ fn habits(
     } else {
         Rank::Habit
     };
+    let total = usize::try_from(sum.total).unwrap_or(usize::MAX);
     found.line(
         &group,
         rank,
-        format!(
-            "{who}{} in all{last}",
-            words::counted(
-                usize::try_from(sum.total).unwrap_or(usize::MAX),
-                &table.name
-            )
-        ),
+        format!("{who}{} in all{last}", words::counted(total, &table.name)),
     );
 }
 
-/// `blog → case study → pricing → demo request in 24 days`: of some entities, told as `who` did.
+/// `×3 against the 90-day habit`, `at 40% against the 90-day habit`; `None` for a short or steady
+/// habit.
+fn change_of_habit(scene: &Scene<'_>, sum: &ActivitySum) -> Option<String> {
+    let half_lives = &scene.graph.shared().options.half_lives_days;
+    let (shortest, longest) = (half_lives[0], half_lives[half_lives.len() - 1]);
+    let lasted_days = sum
+        .oldest_ms
+        .map_or(0.0, |t| crate::columns::days(t, scene.as_of_ms));
+    if half_lives.len() <= 1 || lasted_days < longest * HABIT_RATIO || sum.weight(0) < 1.0 {
+        return None;
+    }
+    let ratio = rate_per_day(sum.short, shortest) / rate_per_day(sum.weight(0), longest);
+    let habit = format!("against the {}-day habit", words::number(longest));
+    if ratio >= FASTER {
+        let times = if ratio < 10.0 {
+            (ratio * 10.0).round() / 10.0
+        } else {
+            ratio.round()
+        };
+        Some(format!("×{} {habit}", words::number(times)))
+    } else if ratio <= SLOWER {
+        let percent = words::number((100.0 * ratio).round());
+        Some(format!("at {percent}% {habit}"))
+    } else {
+        None
+    }
+}
+
+/// A line about the longest chain of steps of some entities, with the prefix `who`:
+/// `blog → case study → pricing → demo request in 24 days`.
 pub(super) fn order(
     scene: &Scene<'_>,
     block: &OrderBlock,
     nodes: &[&Node],
     who: &str,
-    found: &mut Found<'_>,
+    found: &mut EvidenceDraft<'_>,
 ) {
     let steps = block.steps(nodes.iter().copied(), scene.as_of_ms);
     let (forward, reverse) = (longest_chain(&steps, false), longest_chain(&steps, true));
@@ -375,8 +443,9 @@ pub(super) fn order(
     }
 }
 
-/// What a step is called: the value that has its stage; of several, those the owner had, the one of that moment if it is known.
-fn named(scene: &Scene<'_>, step: &Step) -> String {
+/// The name of a step: the value with its stage. Of several values those that the owner had, or the
+/// one of that moment if it is known.
+fn named(scene: &Scene<'_>, step: &StagedStep) -> String {
     let table = scene.catalog.table_at(step.table);
     let Some(staged) = &table.staged else {
         return format!("stage {}", step.stage);

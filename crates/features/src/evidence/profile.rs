@@ -1,21 +1,21 @@
-//! Fields as they are now: of the entity asked about, of its root, of the members.
+//! Evidence from current fields: of the explained entity, of its root, of the members.
 
 use std::collections::BTreeMap;
 
 use leadpulse_graph::Node;
 use leadpulse_schema::{Feature, Field, Table, TableId, Value};
 
-use super::{Found, Rank, Scene};
+use super::{EvidenceDraft, Rank, Scene};
 use crate::fields::is_time;
 use crate::{groups, words};
 
-/// Items of a set that are named.
+/// Most items of a set that are named.
 const LISTED: usize = 5;
-/// Values of members that are named.
+/// Most values of members that are named.
 const MEMBER_VALUES: usize = 3;
 
-/// All fields that have columns.
-pub(super) fn fields(scene: &Scene<'_>, found: &mut Found<'_>) {
+/// Lines about all fields with columns.
+pub(super) fn fields(scene: &Scene<'_>, found: &mut EvidenceDraft<'_>) {
     match scene.member {
         Some(member) => {
             own(scene, member, Rank::Own, found);
@@ -37,7 +37,7 @@ pub(super) fn fields(scene: &Scene<'_>, found: &mut Found<'_>) {
     }
 }
 
-fn own(scene: &Scene<'_>, node: &Node, rank: Rank, found: &mut Found<'_>) {
+fn own(scene: &Scene<'_>, node: &Node, rank: Rank, found: &mut EvidenceDraft<'_>) {
     let table = scene.catalog.table_at(node.table);
     for field in &table.fields {
         let Some(text) = phrase(scene, table, field, node) else {
@@ -51,11 +51,11 @@ fn own(scene: &Scene<'_>, node: &Node, rank: Rank, found: &mut Found<'_>) {
     }
 }
 
-/// `employee count 12,000`, `region North America`, `created 240 days ago`.
+/// A field in words: `employee count 12,000`, `region North America`, `created 240 days ago`.
 fn phrase(scene: &Scene<'_>, table: &Table, field: &Field, node: &Node) -> Option<String> {
     let value = node.value(field.id);
     if is_time(table, field) {
-        // That a row was changed says nothing by itself.
+        // The time of a change says nothing by itself.
         let Value::Time(time_ms) = value else {
             return None;
         };
@@ -82,9 +82,9 @@ fn phrase(scene: &Scene<'_>, table: &Table, field: &Field, node: &Node) -> Optio
     }
 }
 
-/// The values of the members of a table: the greatest numbers, the most frequent categories.
-fn of_members(scene: &Scene<'_>, table: &Table, found: &mut Found<'_>) {
-    // What is open is told one by one, and who takes part is told as a committee.
+/// Lines about the members of a table: the greatest numbers, the most frequent categories.
+fn of_members(scene: &Scene<'_>, table: &Table, found: &mut EvidenceDraft<'_>) {
+    // Other lines name open members one by one, and people as a committee.
     if table.outcome.is_some() {
         return;
     }

@@ -1,4 +1,4 @@
-//! Shapes, padding, and numbers that stay finite whatever rows say.
+//! Shapes, padding, and numbers that stay finite for any rows.
 
 use std::collections::BTreeSet;
 
@@ -56,7 +56,7 @@ proptest! {
     #![proptest_config(cases(128))]
 
     #[test]
-    fn everything_is_finite_and_as_wide_as_named(seeds in seeds(60, 300), wild in any::<bool>(), years in 0..60_i64, which in 0..4_usize) {
+    fn every_row_is_finite_and_as_wide_as_its_names(seeds in seeds(60, 300), wild in any::<bool>(), years in 0..60_i64, which in 0..4_usize) {
         let market = [crm, shop, || network(true), || network(false)][which]();
         let plan = plan_of(&market);
         let rows = stream(&market, Style { ties: true, wild }, &seeds);
@@ -83,9 +83,9 @@ proptest! {
         }
     }
 
-    /// A cell's numbers do not depend on who else is in the batch, nor on whether it was read before.
+    /// A cell's numbers do not depend on the other cells in the batch, nor on an earlier read.
     #[test]
-    fn alone_or_in_company(seeds in seeds(60, 60)) {
+    fn a_cell_has_the_same_numbers_in_any_batch(seeds in seeds(60, 60)) {
         let market = crm();
         let plan = plan_of(&market);
         let rows = stream(&market, Style { ties: true, wild: false }, &seeds);

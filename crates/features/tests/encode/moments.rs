@@ -1,4 +1,5 @@
-//! What moment a number belongs to: nothing later than the anchor is in it, and the calendar is only in the season.
+//! The moment of a number: no number depends on rows after the anchor, and only the season depends
+//! on the calendar.
 
 use leadpulse_graph::{DAY_MS, Graph, Tracking};
 use proptest::prelude::*;
@@ -20,7 +21,8 @@ fn replay(market: &Market, rows: &[Plain], graph: &mut Graph, anchor_ms: i64) ->
 proptest! {
     #![proptest_config(cases(96))]
 
-    /// Two histories with one past have one past score, and reading it leaves no trace in the future.
+    /// Two histories with one past have one past score, and reading it leaves no trace in the
+    /// future.
     #[test]
     fn the_future_changes_no_past(seeds in seeds(80, 60), hour in 0..60 * 24_i64, entropy in any::<u64>(), is_network in any::<bool>()) {
         let market = if is_network { network(true) } else { crm() };
@@ -54,9 +56,10 @@ proptest! {
         prop_assert_eq!(encode_all(&plan, &never_read, end_ms), read_between);
     }
 
-    /// Whole days later everything is the same but the season, and but the weekday unless the days are whole weeks.
+    /// Whole days later all numbers are the same except the season, and except the weekday unless
+    /// the days are whole weeks.
     #[test]
-    fn only_season_and_weekday_know_the_calendar(seeds in seeds(60, 100), days in -2000..2000_i64, weeks in any::<bool>(), is_network in any::<bool>()) {
+    fn only_season_and_weekday_depend_on_the_calendar(seeds in seeds(60, 100), days in -2000..2000_i64, weeks in any::<bool>(), is_network in any::<bool>()) {
         let market = if is_network { network(true) } else { crm() };
         let plan = plan_of(&market);
         let rows = stream(&market, Style { ties: true, wild: false }, &seeds);

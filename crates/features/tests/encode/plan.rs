@@ -1,4 +1,4 @@
-//! The plan's hash: another meaning of any number is another hash, and nothing else is.
+//! The plan's hash: it changes exactly with the meaning of a number.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -79,7 +79,7 @@ fn another_schema_is_another_hash() {
         ),
         ("contact", r#"["low","high"]"#, r#"["low","high","top"]"#),
         ("contact", r#"["low","high"]"#, r#"["high","low"]"#),
-        // The same names, but whose rows they count, what order means, and who is a peer.
+        // The same names, but other owners, stages and peers.
         (
             "visit",
             r#""order":{"blog":1,"demo":2}"#,
@@ -116,7 +116,7 @@ fn another_schema_is_another_hash() {
             r#"{"values":["blog","demo"]}"#,
             r#"{"values":["blog","demo"],"groups":{"demo":"web"}}"#,
         ),
-        // Who is whom, who was where, what is won, what is taken back.
+        // Other references, former roots, outcomes and retractions.
         (
             "contact",
             r#"{"values":["low","high"]}"#,
@@ -149,7 +149,7 @@ fn another_schema_is_another_hash() {
 }
 
 #[test]
-fn what_is_won_is_in_the_hash() {
+fn the_values_that_count_as_won_are_in_the_hash() {
     let outcomes = [
         r#""won":["demo"]"#,
         r#""won":["blog"]"#,
@@ -170,7 +170,7 @@ fn what_is_won_is_in_the_hash() {
 }
 
 #[test]
-fn what_no_number_depends_on_keeps_the_hash() {
+fn parts_that_decide_no_number_keep_the_hash() {
     for (name, from, to) in [
         (
             "account",
@@ -205,7 +205,7 @@ fn what_no_number_depends_on_keeps_the_hash() {
 }
 
 #[test]
-fn options_that_decide_what_is_kept_are_in_the_hash() {
+fn options_that_decide_the_state_are_in_the_hash() {
     let spec = FeatureSpec::default();
     let with = |change: &dyn Fn(&mut GraphOptions)| {
         let mut options = GraphOptions::default();

@@ -1,4 +1,4 @@
-//! What people are told, and what a column says, in scenes of a few rows.
+//! Evidence, facts and columns in scenes of a few rows.
 
 use std::collections::BTreeSet;
 
@@ -177,7 +177,7 @@ fn evidence_of_a_lead_and_of_a_contact() {
 }
 
 #[test]
-fn evidence_of_an_account_nobody_knows_is_nothing() {
+fn an_unknown_account_has_no_evidence() {
     let mut scene = Scene::new(Tracking::Off);
     scene.account("new", 1.0, &[]).now();
     for (group, evidence) in scene.evidence("accounts", "new") {
@@ -203,7 +203,7 @@ fn addresses_are_never_told() {
 }
 
 #[test]
-fn silence_is_told() {
+fn evidence_names_silence() {
     let mut scene = Scene::new(Tracking::Off);
     scene.account("a", 100.0, &[]).contact("c", "a", 99.0, &[]);
     scene
@@ -271,7 +271,7 @@ fn facts_of_an_account() {
     );
 }
 
-/// The columns of an account whose colleagues did these things, at so many days ago.
+/// The columns of an account whose colleagues had these events, some days ago.
 fn after(steps: &[(&str, f64, &str)]) -> std::collections::BTreeMap<String, f32> {
     let mut scene = Scene::new(Tracking::Off);
     scene.account("a", 200.0, &[]);
@@ -310,12 +310,12 @@ fn the_order_of_steps_across_tables_and_colleagues_counts() {
     assert_eq!(read(&reverse), [0.25, 1.0, -0.6, 1.0]);
     assert!(forward["cell/order/up_recency"] > 0.8);
     assert_eq!(reverse["cell/order/up_recency"], 0.0);
-    // All long ago: nothing is on its way any more.
+    // All steps are older than the window.
     assert_eq!(read(&at([190.0, 160.0, 140.0, 120.0])), [0.0; 4]);
 }
 
 #[test]
-fn a_member_knows_the_order_of_its_own_steps() {
+fn a_member_has_columns_for_the_order_of_its_own_steps() {
     let mut scene = Scene::new(Tracking::Off);
     scene
         .account("a", 100.0, &[])
@@ -398,7 +398,8 @@ fn an_ordinal_has_a_rank_and_the_committee_its_highest() {
     assert_eq!(root["contacts/active/14d/distinct department"], 2.0);
 }
 
-/// A lead that became a contact is one person with it, in numbers and in words; its row keeps its fields alone.
+/// A lead and the contact that it became are one person, in numbers and in words. The lead's row
+/// keeps only its fields.
 #[test]
 fn a_converted_lead_and_its_contact_are_one_person() {
     let text = Value::Text;
@@ -490,7 +491,7 @@ fn a_merged_duplicate_has_no_row() {
 }
 
 #[test]
-fn who_came_from_a_customer_is_told_apart() {
+fn people_who_came_from_a_customer_are_distinguished() {
     let scene = acme();
     let ann = scene.member("contacts", "ann").unwrap();
     let root = scene.root("acme");
@@ -530,7 +531,7 @@ fn who_came_from_a_customer_is_told_apart() {
 }
 
 #[test]
-fn what_ended_and_what_is_open_is_counted() {
+fn ended_and_open_deals_are_counted() {
     let scene = acme();
     let (acme, globex) = (scene.root("acme"), scene.root("globex"));
     let one = 2.0_f32.ln();
@@ -545,9 +546,9 @@ fn what_ended_and_what_is_open_is_counted() {
     assert!(acme["outcomes/lost_recency"] > 0.0 && acme["outcomes/won_recency"] == 0.0);
 }
 
-/// Whoever refers to an account hears of it when that account wins.
+/// Cells that refer to an account are marked when that account wins.
 #[test]
-fn a_win_is_news_to_those_who_came_from_there() {
+fn a_win_marks_the_cells_that_refer_to_the_account() {
     let text = Value::Text;
     let mut scene = Scene::new(Tracking::On);
     scene
@@ -579,9 +580,9 @@ fn a_win_is_news_to_those_who_came_from_there() {
     );
 }
 
-/// At a hub only what says how things went has columns per value.
+/// At a hub only outcome and stage fields have columns per value.
 #[test]
-fn hubs_tell_outcomes_and_steps_only() {
+fn hubs_have_value_columns_for_outcomes_and_stages_only() {
     let scene = Scene::new(Tracking::Off);
     let names: Vec<&str> = scene
         .plan
@@ -599,7 +600,7 @@ fn hubs_tell_outcomes_and_steps_only() {
 }
 
 #[test]
-fn a_value_has_the_group_of_its_own() {
+fn a_value_can_have_a_group_of_its_own() {
     let scene = Scene::new(Tracking::Off);
     let layout = scene.plan.layout();
     let contacts = layout

@@ -1,4 +1,4 @@
-//! A small CRM told row by row, and what is read from it.
+//! A small CRM built row by row, and reads of its cells.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -64,7 +64,7 @@ const SCHEMAS: [&str; 7] = [
       {"name":"minutes","type":["null","double"],"default":null,"leadpulse":{"group":"engagement"}}]}"#,
 ];
 
-/// The moment everything is looked at: 2024-11-11.
+/// The moment of all reads: 2024-11-11.
 pub const NOW_MS: i64 = 1_731_283_200_000;
 
 /// A graph in the making.
@@ -72,7 +72,7 @@ pub struct Scene {
     pub catalog: Arc<Catalog>,
     pub plan: FeaturePlan,
     pub graph: Graph,
-    /// Rows to be applied, with when they are known.
+    /// Rows to be applied, with known times.
     rows: Vec<(i64, RowBatch)>,
     events: usize,
 }
@@ -96,7 +96,7 @@ impl Scene {
             events: 0,
         }
     }
-    /// A row known so many days before [`NOW_MS`].
+    /// Adds a row that is known some days before [`NOW_MS`].
     pub fn row(&mut self, table: &str, days_ago: f64, values: &[(&str, Value<'_>)]) -> &mut Self {
         let time_ms = NOW_MS - (days_ago * DAY_MS as f64) as i64;
         let table = self.catalog.table(table).unwrap();
@@ -191,7 +191,7 @@ impl Scene {
         }
         self
     }
-    /// Applies the rows told so far in order of time, and goes on to [`NOW_MS`].
+    /// Applies the rows so far in order of time, and advances to [`NOW_MS`].
     pub fn now(&mut self) -> &mut Self {
         self.rows.sort_by_key(|(time_ms, _)| *time_ms);
         for (time_ms, batch) in self.rows.drain(..) {
@@ -286,7 +286,8 @@ impl Scene {
     }
 }
 
-/// An account in the middle of a decision: three colleagues, a champion from a customer, an open deal, a lost one, peers that won.
+/// An account in the middle of a decision: three colleagues, a champion from a customer, an open
+/// deal, a lost one, peers that won.
 pub fn acme() -> Scene {
     let text = Value::Text;
     let mut scene = Scene::new(Tracking::Off);

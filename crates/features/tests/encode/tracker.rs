@@ -1,4 +1,5 @@
-//! The tracker never misses: a cell whose numbers changed is asked for; and what is kept up to date equals what is rebuilt.
+//! The tracker misses no change: a cell whose numbers changed is marked, and the state after
+//! changes equals the rebuilt state.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +9,7 @@ use proptest::prelude::*;
 use crate::market::{Market, Plain, Seed, Style, cases, crm, network, seeds, shop, stream};
 use crate::support::{difference, differing, encode_all, last_ms, name, plan_of};
 
-/// How far numbers may differ that were reached on two ways.
+/// Tolerance between numbers that were reached on two ways, relative.
 const ROUNDING: f32 = 1e-5;
 
 fn take(graph: &mut Graph) -> BTreeSet<String> {
@@ -26,7 +27,8 @@ fn take(graph: &mut Graph) -> BTreeSet<String> {
     dirty.iter().map(|(at, _)| name(graph, *at)).collect()
 }
 
-/// Cells that hold more than names: a row that takes back an event nobody has seen leaves its owner's name alone.
+/// Cells that hold more than names: a row that takes back an event nobody has seen leaves its
+/// owner's name alone.
 fn someone(graph: &Graph) -> BTreeSet<String> {
     let is_someone = |n: &Node| {
         n.is_known() || !n.mentions().is_empty() || n.events.iter().any(|e| !e.is_empty())
@@ -53,7 +55,8 @@ fn rebuilt(market: &Market, steps: &[(&[Plain], i64)], last: &[Plain]) -> Graph 
     graph
 }
 
-/// What a retraction cannot restore depends on what was applied together with it: such streams are not compared.
+/// Parts that a retraction cannot restore depend on the rows applied together with it. Such streams
+/// are not compared.
 fn assert_equal_to_rebuilt(market: &Market, live: &Graph, rebuilt: &Graph, t_ms: i64) {
     if !market.forbids_retractions && market.catalog.tables.iter().any(|t| t.retraction.is_some()) {
         return;
@@ -172,20 +175,21 @@ proptest! {
         never_missed(&crm(), &seeds, cut, hours);
     }
 
-    /// Who is referred to, mentioned, merged, converted, matched; events taken back.
+    /// Streams with references, mentions, merges, conversions, matches and retractions.
     #[test]
-    fn nor_is_one_of_a_network(seeds in seeds(70, 60), cut in 0..100_usize, hours in 0..3_i64, with_steps in any::<bool>(), no_retractions in any::<bool>()) {
+    fn no_changed_cell_of_a_network_is_missed(seeds in seeds(70, 60), cut in 0..100_usize, hours in 0..3_i64, with_steps in any::<bool>(), no_retractions in any::<bool>()) {
         let market = Market { forbids_retractions: no_retractions, ..network(with_steps) };
         never_missed(&market, &seeds, cut, hours);
     }
 
     #[test]
-    fn nor_is_one_without_hubs(seeds in seeds(40, 60), cut in 0..100_usize) {
+    fn no_changed_cell_without_hubs_is_missed(seeds in seeds(40, 60), cut in 0..100_usize) {
         never_missed(&shop(), &seeds, cut, 0);
     }
 }
 
-/// Scoring within a budget loses nobody: who waits is asked for later, the one nearest to a threshold first.
+/// Scoring within a budget loses no cell: deferred cells are scored later, the nearest to a
+/// threshold first.
 #[test]
 fn a_small_budget_defers_and_forgets_nobody() {
     let market = crm();
@@ -251,9 +255,10 @@ fn a_small_budget_defers_and_forgets_nobody() {
     assert_eq!(graph.deferred(), 0);
 }
 
-/// What a cell sees of its peers is theirs alone, also while its own part of the sum is that of the last board.
+/// The columns of a hub contain no events of the cell's own, also while the cell's part of the sum
+/// is that of the last board.
 #[test]
-fn own_events_are_not_a_peers() {
+fn own_events_do_not_count_as_those_of_peers() {
     use crate::market::Datum;
     let market = crm();
     let plan = plan_of(&market);
@@ -329,9 +334,10 @@ fn own_events_are_not_a_peers() {
     assert_eq!(count(&peers_of(&graph, "two")), Some(3.0));
 }
 
-/// A peer that leaves as another cell joins: the hub's sums stay, but the one that joined has other peers now.
+/// A peer leaves as another cell joins: the hub's sums stay, but the cell that joined has other
+/// peers now.
 #[test]
-fn a_swap_that_leaves_the_sums_alone_is_seen() {
+fn a_swap_of_peers_with_equal_sums_is_noticed() {
     let market = crm();
     let plan = plan_of(&market);
     let accounts = market.catalog.root();

@@ -1,7 +1,16 @@
-//! The consumer's thread: polls librdkafka, copies records into batches, hands them over.
+//! The consumer's thread: polls librdkafka, copies records into batches, hands the batches over.
 //!
-//! Partitions are assigned by hand: positions belong to the transactions of the epochs, so no rebalance may move them. Commands come through
-//! a channel and are obeyed between two polls, also while a batch waits for room. Only a seek makes that batch stale.
+//! A thread of its own, because `BaseConsumer::poll` blocks. The asynchronous consumer of rdkafka
+//! is as fast (measured), but its wake-up can be lost until half of `max.poll.interval.ms` has
+//! passed ([rust-rdkafka 848](https://github.com/fede1024/rust-rdkafka/issues/848)), and a queue
+//! split off for one partition has no second wake-up at all ([rust-rdkafka
+//! 840](https://github.com/fede1024/rust-rdkafka/pull/840)). Records are copied at once, because a
+//! librdkafka message keeps the whole buffer of its fetch in memory, and a client with a live
+//! message does not close.
+//!
+//! Partitions are assigned by hand: positions belong to the transactions of the epochs, so no
+//! rebalance may move them. Commands come through a channel and are obeyed between two polls, also
+//! while a batch waits for room. Only a seek makes that batch stale.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,48 +24,50 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use leadpulse_engine::ports::{NextOffset, PortError, RecordBatch};
 
-use crate::client::{Context, is_permanent};
+use crate::client::{ClientCallbacks, is_permanent};
 use crate::metrics::KafkaMetrics;
-use crate::offsets::{Place, is_damage, place_list};
+use crate::offsets::{TopicPartition, is_damage, place_list};
 use crate::record::{for_each_header, timestamp_ms};
 use crate::watch::{Suspect, Suspects};
 
-/// How long one poll of an idle consumer waits: the delay of a command at most.
+/// Longest wait of one poll of an idle consumer, and so the longest delay of a command.
 const IDLE_POLL: Duration = Duration::from_millis(20);
-/// Records in a batch at most.
+/// Most records of a batch.
 const BATCH_RECORDS: usize = 4096;
-/// Limit of a seek within librdkafka; it only passes messages between threads.
+/// Limit of a seek within librdkafka. A seek only passes messages between threads.
 const SEEK_LIMIT: Duration = Duration::from_secs(5);
-/// Between two looks at which partition stands still while batches cannot be read. librdkafka fetches a damaged one again twice a second.
+/// Time between two looks at which partition stands still while batches cannot be read. librdkafka
+/// fetches a damaged batch again twice a second.
 const DAMAGE_ROUND: Duration = Duration::from_millis(300);
-/// Looks in a row that found a partition at the same place before it is suspected.
+/// Looks in a row that must find a partition at the same offset before the partition is suspected.
 const DAMAGE_ROUNDS: u32 = 3;
-/// Errors of one code are logged at most this often.
+/// Least time between two log lines about errors of one code.
 const LOG_PAUSE: Duration = Duration::from_secs(10);
 
-/// From the engine to the thread.
-pub(crate) enum Command {
-    /// Read these partitions from here; all of them, none paused.
+/// Commands of the engine to the thread.
+pub(crate) enum ConsumerCommand {
+    /// Read exactly these partitions from these positions, none paused.
     Seek {
         generation: u64,
-        places: Arc<[Place]>,
+        places: Arc<[TopicPartition]>,
         positions: Vec<NextOffset>,
     },
     /// Fetch no more of these input partitions.
     Pause(Vec<u32>),
-    /// Fetch them again, where they were left.
+    /// Fetch these input partitions again, where they were left.
     Resume(Vec<u32>),
     /// Go on with one input partition at a later offset.
     SkipTo(u32, NextOffset),
-    /// End.
+    /// Close the consumer and end the thread.
     Stop,
 }
 
-/// From the thread to the engine.
+/// Answers of the thread to the engine. The generation is that of the seek they belong to.
 pub(crate) enum Delivery {
     /// Records, in offset order by partition.
     Batch { generation: u64, batch: RecordBatch },
-    /// Nothing is left to read now, and the reader is past these offsets: markers and aborted records deliver nothing.
+    /// Nothing is left to read now, and reading is past these offsets. Markers and aborted records
+    /// deliver nothing, so no batch can say that.
     Passed {
         generation: u64,
         read_to: Vec<NextOffset>,
@@ -66,10 +77,10 @@ pub(crate) enum Delivery {
 }
 
 /// The way on after a step of the loop.
-enum Next {
+enum NextStep {
     /// Go on polling.
     Poll,
-    /// Drop the records fetched so far, and read from here.
+    /// Drop the records fetched so far, and read from other positions.
     Seek(Seek),
     /// The engine is gone.
     End,
@@ -77,46 +88,48 @@ enum Next {
 
 struct Seek {
     generation: u64,
-    places: Arc<[Place]>,
+    places: Arc<[TopicPartition]>,
     positions: Vec<NextOffset>,
 }
 
-/// Topic → partition number → index of the input partition. A topic's partitions may have gaps and any order, and stand apart.
-type Index = FxHashMap<String, FxHashMap<i32, u32>>;
+/// Topic → partition number → index of the input partition. A topic's partitions may have gaps, any
+/// order, and other topics in between.
+type InputIndex = FxHashMap<String, FxHashMap<i32, u32>>;
 
-/// The thread's state.
-pub(crate) struct Fetcher {
-    consumer: BaseConsumer<Context>,
-    commands: Receiver<Command>,
+/// State of the consumer's thread.
+pub(crate) struct ConsumerThread {
+    consumer: BaseConsumer<ClientCallbacks>,
+    commands: Receiver<ConsumerCommand>,
     deliveries: Sender<Delivery>,
     recycling: Receiver<RecordBatch>,
     batch_bytes: usize,
     metrics: Arc<KafkaMetrics>,
     suspects: Arc<Suspects>,
-    places: Arc<[Place]>,
-    index: Index,
+    places: Arc<[TopicPartition]>,
+    index: InputIndex,
     generation: u64,
     /// The lowest offset that may come next, by input partition.
     next: Vec<i64>,
-    /// Offsets that the engine was last told to be passed.
+    /// Offsets that the newest [`Delivery::Passed`] reported.
     passed: Vec<NextOffset>,
     paused: FxHashSet<u32>,
-    /// The engine does not know yet that a place was skipped.
+    /// True while the engine does not know yet that a skip moved a position.
     skipped: bool,
     damage: Damage,
-    /// By error code.
+    /// Newest log line by error code.
     logged: FxHashMap<i32, Logged>,
-    /// A record came since the thread started: permissions and names were right then.
+    /// True once a record came: permissions and names were right then.
     has_read: bool,
 }
 
-/// Partitions that stand still while librdkafka reports batches that it cannot read: its errors do not name the partition.
+/// Partitions that stand still while librdkafka reports batches that cannot be read. Errors of
+/// librdkafka do not name the partition.
 #[derive(Default)]
 struct Damage {
     /// The error since the last look.
     reason: Option<String>,
     looked: Option<Instant>,
-    /// Positions at the last look, and how many looks found them.
+    /// Position of each input partition at the last look, and the number of looks that found it.
     standing: Vec<(NextOffset, u32)>,
 }
 
@@ -126,10 +139,10 @@ struct Logged {
     suppressed: u64,
 }
 
-impl Fetcher {
+impl ConsumerThread {
     pub(crate) fn new(
-        consumer: BaseConsumer<Context>,
-        commands: Receiver<Command>,
+        consumer: BaseConsumer<ClientCallbacks>,
+        commands: Receiver<ConsumerCommand>,
         deliveries: Sender<Delivery>,
         recycling: Receiver<RecordBatch>,
         batch_bytes: usize,
@@ -145,7 +158,7 @@ impl Fetcher {
             metrics,
             suspects,
             places: Arc::new([]),
-            index: Index::default(),
+            index: InputIndex::default(),
             generation: 0,
             next: Vec::new(),
             passed: Vec::new(),
@@ -157,12 +170,12 @@ impl Fetcher {
         }
     }
 
-    /// Until the engine says stop or is gone. Then the consumer closes, on this thread.
+    /// Runs until the engine stops the thread or is gone. Then the consumer closes, on this thread.
     pub(crate) fn run(mut self) {
         let mut next = self.await_seek();
-        while let Next::Seek(seek) = next {
+        while let NextStep::Seek(seek) = next {
             let ended = match self.assign(seek) {
-                Ok(()) => self.fetch(),
+                Ok(()) => self.poll_until_seek(),
                 Err(error) => Err(error),
             };
             next = match ended {
@@ -171,7 +184,7 @@ impl Fetcher {
                     generation: self.generation,
                     error,
                 }) {
-                    Ok(Next::Poll) | Err(_) => self.await_seek(),
+                    Ok(NextStep::Poll) | Err(_) => self.await_seek(),
                     Ok(other) => other,
                 },
             };
@@ -181,23 +194,28 @@ impl Fetcher {
         }
     }
 
-    /// Reading has not begun, or has failed: pauses and skips mean nothing until the next seek.
-    fn await_seek(&self) -> Next {
+    /// Waits for the next seek, where reading has not begun or has failed. Pauses and skips mean
+    /// nothing until then.
+    fn await_seek(&self) -> NextStep {
         loop {
             match self.commands.recv() {
-                Ok(Command::Seek {
+                Ok(ConsumerCommand::Seek {
                     generation,
                     places,
                     positions,
                 }) => {
-                    return Next::Seek(Seek {
+                    return NextStep::Seek(Seek {
                         generation,
                         places,
                         positions,
                     });
                 }
-                Ok(Command::Pause(_) | Command::Resume(_) | Command::SkipTo(..)) => {}
-                Ok(Command::Stop) | Err(_) => return Next::End,
+                Ok(
+                    ConsumerCommand::Pause(_)
+                    | ConsumerCommand::Resume(_)
+                    | ConsumerCommand::SkipTo(..),
+                ) => {}
+                Ok(ConsumerCommand::Stop) | Err(_) => return NextStep::End,
             }
         }
     }
@@ -212,7 +230,7 @@ impl Fetcher {
         let failed =
             |error| PortError::Fatal(format!("kafka: assigning the input partitions: {error}"));
         let mut assignment = TopicPartitionList::with_capacity(places.len());
-        let mut index = Index::default();
+        let mut index = InputIndex::default();
         for (input, ((topic, partition), position)) in (0u32..).zip(places.iter().zip(&positions)) {
             assignment
                 .add_partition_offset(topic, *partition, Offset::Offset(position.0))
@@ -225,7 +243,7 @@ impl Fetcher {
         // librdkafka keeps a pause through a new assignment.
         let paused: Vec<u32> = self.paused.drain().collect();
         self.consumer.resume(&self.list(&paused)).map_err(failed)?;
-        // First nothing, then all: librdkafka drops what it had fetched for the old assignment.
+        // First nothing, then all: librdkafka drops the records fetched for the old assignment.
         self.consumer.unassign().map_err(failed)?;
         self.consumer.assign(&assignment).map_err(failed)?;
         self.next = positions.iter().map(|position| position.0).collect();
@@ -241,19 +259,20 @@ impl Fetcher {
     }
 
     /// Polls and hands over until a seek comes, the engine is gone, or reading fails.
-    fn fetch(&mut self) -> Result<Next, PortError> {
+    fn poll_until_seek(&mut self) -> Result<NextStep, PortError> {
         loop {
             loop {
                 let next = match self.commands.try_recv() {
                     Ok(command) => self.obey(command)?,
-                    Err(TryRecvError::Disconnected) => Next::End,
+                    Err(TryRecvError::Disconnected) => NextStep::End,
                     Err(TryRecvError::Empty) => break,
                 };
-                if !matches!(next, Next::Poll) {
+                if !matches!(next, NextStep::Poll) {
                     return Ok(next);
                 }
             }
-            // Behind the batches that the engine has not taken yet.
+            // After the batches that the engine has not taken yet, so that its positions never go
+            // back.
             if std::mem::take(&mut self.skipped) {
                 self.passed = self.position()?;
                 let skipped = Delivery::Passed {
@@ -261,7 +280,7 @@ impl Fetcher {
                     read_to: self.passed.clone(),
                 };
                 match self.deliver(skipped)? {
-                    Next::Poll => {}
+                    NextStep::Poll => {}
                     other => return Ok(other),
                 }
             }
@@ -285,49 +304,50 @@ impl Fetcher {
                 }
             };
             match self.deliver(delivery)? {
-                Next::Poll => {}
+                NextStep::Poll => {}
                 other => return Ok(other),
             }
         }
     }
 
-    /// Does what a command asks for, if that does not end the generation.
-    fn obey(&mut self, command: Command) -> Result<Next, PortError> {
+    /// Obeys a command, unless the command ends the generation: then returns the way on.
+    fn obey(&mut self, command: ConsumerCommand) -> Result<NextStep, PortError> {
         match command {
-            Command::Seek {
+            ConsumerCommand::Seek {
                 generation,
                 places,
                 positions,
             } => {
-                return Ok(Next::Seek(Seek {
+                return Ok(NextStep::Seek(Seek {
                     generation,
                     places,
                     positions,
                 }));
             }
-            Command::Stop => return Ok(Next::End),
-            Command::Pause(inputs) => {
-                // librdkafka throws away the records of theirs that it has fetched, and fetches them again after the resume.
+            ConsumerCommand::Stop => return Ok(NextStep::End),
+            ConsumerCommand::Pause(inputs) => {
+                // librdkafka drops the fetched records of these partitions, and fetches them again
+                // after the resume.
                 let failed =
                     |error| PortError::Fatal(format!("kafka: pausing input partitions: {error}"));
                 self.consumer.pause(&self.list(&inputs)).map_err(failed)?;
                 self.paused.extend(inputs);
             }
-            Command::Resume(inputs) => {
+            ConsumerCommand::Resume(inputs) => {
                 let failed =
                     |error| PortError::Fatal(format!("kafka: resuming input partitions: {error}"));
                 self.consumer.resume(&self.list(&inputs)).map_err(failed)?;
                 self.paused.retain(|input| !inputs.contains(input));
             }
-            Command::SkipTo(input, offset) => self.skip(input, offset)?,
+            ConsumerCommand::SkipTo(input, offset) => self.skip(input, offset)?,
         }
-        Ok(Next::Poll)
+        Ok(NextStep::Poll)
     }
 
     fn skip(&mut self, input: u32, offset: NextOffset) -> Result<(), PortError> {
         let (topic, partition) = &self.places[input as usize];
         if offset.0 <= self.next[input as usize] {
-            return Ok(()); // reading has passed it by itself
+            return Ok(()); // reading has passed the offset already
         }
         let failed = |error: KafkaError| {
             PortError::Fatal(format!(
@@ -357,7 +377,7 @@ impl Fetcher {
         let positions = self.consumer.position().map_err(|error| {
             PortError::Fatal(format!("kafka: asking for the position: {error}"))
         })?;
-        let of = |((topic, partition), next): (&Place, &i64)| match positions
+        let of = |((topic, partition), next): (&TopicPartition, &i64)| match positions
             .find_partition(topic, *partition)
             .map(|element| element.offset())
         {
@@ -367,7 +387,8 @@ impl Fetcher {
         Ok(self.places.iter().zip(&self.next).map(of).collect())
     }
 
-    /// Polls until librdkafka has no more, or the batch is full. `None` if nothing came within [`IDLE_POLL`].
+    /// Polls until librdkafka has no more records, or the batch is full. `None` if nothing came
+    /// within [`IDLE_POLL`].
     fn fill_batch(&mut self) -> Result<Option<RecordBatch>, PortError> {
         let mut wait = IDLE_POLL;
         let mut batch: Option<RecordBatch> = None;
@@ -386,7 +407,8 @@ impl Fetcher {
                 }
                 Some(Err(error)) => {
                     self.judge(&error)?;
-                    // Errors that come as fast as they are taken must not keep records and commands waiting.
+                    // Errors that come as fast as they are taken must not keep records and commands
+                    // waiting.
                     if batch.is_some() {
                         return Ok(batch);
                     }
@@ -397,7 +419,8 @@ impl Fetcher {
         }
     }
 
-    /// librdkafka reconnects, refreshes and retries by itself; only what it cannot cure is an error here. Every error is counted and logged.
+    /// Counts and logs an error of librdkafka. librdkafka reconnects, refreshes and retries by
+    /// itself, so only faults that it cannot cure are errors here.
     fn judge(&mut self, error: &KafkaError) -> Result<(), PortError> {
         let code = error
             .rdkafka_error_code()
@@ -421,7 +444,8 @@ impl Fetcher {
             self.damage.reason = Some(code.to_string());
             return Ok(());
         }
-        // Permissions that were there come back: somebody is changing them. At the start they are a fault of the configuration.
+        // Permissions that were granted before come back: an ACL is being replaced. At the start
+        // missing ones are a fault of the configuration.
         if self.has_read && is_denial(code) {
             return Ok(());
         }
@@ -446,7 +470,8 @@ impl Fetcher {
         tracing::warn!(code = ?code, suppressed, "reading the input topics: {error}; librdkafka tries again");
     }
 
-    /// Suspects the partitions that stay where they are while batches cannot be read. [`crate::watch`] finds out which of them it is.
+    /// Suspects the partitions that stand still while batches cannot be read. [`crate::watch`]
+    /// finds out which of them is damaged, with a consumer that reads one partition only.
     fn look_for_damage(&mut self) -> Result<(), PortError> {
         if self.damage.reason.is_none()
             || self
@@ -479,8 +504,9 @@ impl Fetcher {
         Ok(())
     }
 
-    /// Hands over as soon as there is room. A command is obeyed first; after a seek the delivery is stale.
-    fn deliver(&mut self, delivery: Delivery) -> Result<Next, PortError> {
+    /// Hands over as soon as there is room. Commands are obeyed first. After a seek the delivery is
+    /// stale, and dropped.
+    fn deliver(&mut self, delivery: Delivery) -> Result<NextStep, PortError> {
         let mut delivery = Some(delivery);
         while let Some(held) = delivery.take() {
             let command = select_biased! {
@@ -488,18 +514,18 @@ impl Fetcher {
                     delivery = Some(held);
                     command
                 }
-                send(self.deliveries, held) -> sent => return Ok(if sent.is_ok() { Next::Poll } else { Next::End }),
+                send(self.deliveries, held) -> sent => return Ok(if sent.is_ok() { NextStep::Poll } else { NextStep::End }),
             };
-            match command.map_or(Ok(Next::End), |command| self.obey(command))? {
-                Next::Poll => {}
+            match command.map_or(Ok(NextStep::End), |command| self.obey(command))? {
+                NextStep::Poll => {}
                 other => return Ok(other),
             }
         }
-        Ok(Next::Poll)
+        Ok(NextStep::Poll)
     }
 }
 
-/// Errors that say that this client may not do what it did before.
+/// True for errors that deny this client a permission.
 fn is_denial(code: RDKafkaErrorCode) -> bool {
     matches!(
         code,
@@ -511,10 +537,14 @@ fn is_denial(code: RDKafkaErrorCode) -> bool {
     )
 }
 
-/// Appends a copy of the message.
+/// Appends a copy of the message to `batch`.
+///
+/// # Errors
+/// A record of a partition that is not read, or an offset below the expected one. Both would break
+/// the order that the engine relies on.
 fn copy(
     message: &BorrowedMessage<'_>,
-    index: &Index,
+    index: &InputIndex,
     next: &mut [i64],
     batch: &mut RecordBatch,
 ) -> Result<(), PortError> {

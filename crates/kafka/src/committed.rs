@@ -1,10 +1,14 @@
-//! The newest committed epoch and its owner, as the group's offsets tell them.
+//! The newest committed epoch and its owner, read from the group's offsets.
 //!
 //! Every transaction commits the position of every input partition, each with the same metadata:
-//! `v2;epoch=N;as_of=MS;nonce=HEX16;owner=HEX32`. So the group's offsets alone say which epoch is the newest committed one and which process
-//! committed it, also when an epoch read nothing. Epoch 0 stands for "none yet": the first take-over of a deployment writes it. Metadata of
-//! version 1 (`v1;epoch=N;as_of=MS`) is still read. Offsets that do not agree with each other, or that carry no such metadata, were written
-//! by something else.
+//! `v2;epoch=N;as_of=MS;nonce=HEX16;owner=HEX32`. So the group's offsets alone name the newest
+//! committed epoch and the process that committed it, also when an epoch read nothing. Brokers
+//! return the metadata also where the offset itself did not change (measured on Kafka 4.3.1). Epoch
+//! 0 stands for "none yet": the first take-over of a deployment writes it. Metadata of version 1
+//! (`v1;epoch=N;as_of=MS`) is still read. Offsets that disagree with each other, or that carry no
+//! such metadata, were written by another program.
+//!
+//! The reasons for the token and the nonce are in docs/decisions/0002-owner-and-nonce.md.
 
 use std::fmt;
 use std::str::FromStr;
@@ -17,14 +21,14 @@ use leadpulse_engine::ports::{
     CommittedEpoch, InputPartition, NextOffset, Nonce, PortError, SealedEpoch,
 };
 
-use crate::client::{Context, port_error};
+use crate::client::{ClientCallbacks, port_error};
 
 /// The token of one process start: 32 lower-case hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Owner(String);
 
 impl Owner {
-    /// A token that no other process has.
+    /// A random token (UUID version 4), so that no two processes share one.
     pub(crate) fn random() -> Self {
         Self(uuid::Uuid::new_v4().simple().to_string())
     }
@@ -53,7 +57,7 @@ impl FromStr for Owner {
     }
 }
 
-/// The text that a transaction writes beside each offset.
+/// The metadata that a transaction commits with each offset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CommitMetadata {
     /// Number of the epoch; 0 before the first.
@@ -122,7 +126,10 @@ fn field<'a>(text: &'a str, name: &str) -> Result<&'a str, ()> {
     text.strip_prefix(name).ok_or(())
 }
 
-/// The offsets an epoch commits: those of all partitions, changed or not.
+/// The offsets that an epoch commits: those of all partitions, changed or not.
+///
+/// # Errors
+/// An epoch without one position for each partition.
 pub(crate) fn offsets_of(
     epoch: &SealedEpoch,
     owner: &Owner,
@@ -145,7 +152,7 @@ pub(crate) fn offsets_of(
     offsets_with(&metadata, partitions, &positions)
 }
 
-/// Offsets that carry `metadata`, of those partitions that have a position.
+/// Offsets with `metadata`, for the partitions that have a position.
 pub(crate) fn offsets_with(
     metadata: &CommitMetadata,
     partitions: &[InputPartition],
@@ -174,7 +181,7 @@ pub(crate) fn offsets_with(
 struct CommittedOffset {
     topic: String,
     partition: i32,
-    /// `None` where the group has none.
+    /// `None` where the group has no offset for the partition.
     offset: Option<i64>,
     metadata: String,
 }
@@ -186,8 +193,9 @@ pub(crate) struct CommittedOffsets {
     offsets: Vec<CommittedOffset>,
 }
 
-/// Metadata that all committed offsets carry, and their positions in order of the partitions asked for. A partition without a committed
-/// offset beside others that have one is new: its topic was extended.
+/// Metadata that all committed offsets carry, and their positions in order of the partitions asked
+/// for. A partition without a committed offset beside others that have one is new: its topic was
+/// extended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Agreed {
     pub(crate) metadata: CommitMetadata,
@@ -211,10 +219,12 @@ impl Agreed {
     }
 }
 
-/// Asks the group's coordinator, at most `timeout`. A `read_committed` client waits for transactions in doubt; a `read_uncommitted` one
-/// gets what was last committed.
+/// Asks the group's coordinator for the committed offsets, at most `timeout`.
+///
+/// A `read_committed` client waits until transactions that hold offsets are settled (KIP-447). A
+/// `read_uncommitted` client gets the offsets that were committed last.
 pub(crate) fn read_offsets(
-    consumer: &BaseConsumer<Context>,
+    consumer: &BaseConsumer<ClientCallbacks>,
     group_id: &str,
     partitions: &[InputPartition],
     timeout: Duration,
@@ -290,8 +300,9 @@ impl CommittedOffsets {
         }))
     }
 
-    /// The metadata of the newest transaction. Offsets that another program wrote over ours are passed over: each transaction writes all
-    /// partitions, so one offset that still carries our metadata names the newest. `None` if there is no such offset.
+    /// The metadata of the newest transaction; `None` if no offset carries metadata of ours.
+    /// Offsets that another program wrote over ours are passed over: each transaction writes all
+    /// partitions, so one offset that still carries our metadata names the newest transaction.
     ///
     /// # Errors
     /// Offsets that disagree.
