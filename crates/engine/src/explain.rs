@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
 use serde::Serialize;
 
-use crate::read_model::DriverView;
+use leadpulse_records::DriverView;
 
 /// What is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,6 +6,7 @@
 //! Reference: Fenwick, "A new data structure for cumulative frequency tables", 1994.
 
 use leadpulse_features::LOGIT_STEPS;
+use leadpulse_records::Standing;
 
 /// Beyond this many logits (a probability of 1e-14) scores share the last place.
 const LARGEST_LOGIT: f64 = 32.0;
@@ -13,17 +14,6 @@ const HALF_GRID: i32 = (LARGEST_LOGIT * LOGIT_STEPS) as i32;
 const GRID: usize = 2 * HALF_GRID as usize + 1;
 /// Grid points of a chunk: 16 KiB of counts. Scores of one task lie in some hundred chunks.
 const CHUNK: usize = 4096;
-
-/// The place of a score.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Standing {
-    /// From 1; equal scores share a place.
-    pub rank: u64,
-    /// Percent of the ranked that are below, 0–100.
-    pub percentile: f64,
-    /// How many are ranked.
-    pub ranked: u64,
-}
 
 /// Counts at places, and how many are below a place.
 struct Fenwick {

@@ -2,11 +2,10 @@
 
 use leadpulse_features::{Facts, probability};
 use leadpulse_policy::{Situation, Trend};
+use leadpulse_records::{driver_views, name_of, silent_ms};
 
 use super::{Machine, Tracked};
 use crate::explain::{ExplainRefusal, ExplainRequest, ExplanationView};
-use crate::explained::driver_views;
-use crate::records::{name_of, silent_ms};
 
 impl Machine {
     /// The score of an entity as of the last epoch, and why.

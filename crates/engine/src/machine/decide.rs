@@ -6,15 +6,14 @@ use rustc_hash::FxHashMap;
 use leadpulse_features::probability;
 use leadpulse_graph::{CellRef, EntityId, Reasons};
 use leadpulse_policy::{Decision, EmitReason, Observation, Policy};
+use leadpulse_records::{
+    AlertView, Emission, Explained, Lineage, Output, OutputRecord, PolicyStateRecord, ScoreView,
+    output_key,
+};
 use leadpulse_schema::Absence;
 
 use super::score::Found;
-use super::{Machine, Tally, output_key};
-use crate::explained::Explained;
-use crate::output::PolicyStateRecord;
-use crate::ports::{Output, OutputRecord};
-use crate::read_model::{AlertView, ScoreView};
-use crate::records::{Emission, Lineage};
+use super::{Machine, Tally};
 
 /// What an epoch's decisions become: output records in order, and what to show once they are committed.
 #[derive(Default)]
@@ -216,7 +215,10 @@ impl Machine {
         let emission = Emission {
             catalog: &self.catalog,
             graph: &self.graph,
-            task,
+            task: &task.name,
+            table: task.entity,
+            query: &task.query,
+            alert_limits: task.policy.alert_limits(),
             actions: &self.actions[item.task],
             horizon_ms: self.scorer.tasks()[self.scorer_tasks[item.task]].horizon_ms,
             cell: item.cell,

@@ -2,6 +2,9 @@
 
 use leadpulse_features::Facts;
 use leadpulse_graph::{CellRef, EntityId, Outcome};
+use leadpulse_records::{
+    AlertRecord, AlertView, Explained, PolicyStateRecord, ScoreRecord, ScoreView, name_of,
+};
 use leadpulse_schema::TableId;
 use rustc_hash::FxHashMap;
 
@@ -9,11 +12,7 @@ use super::decide::margin;
 use super::{Admitted, Cut, Machine, Moment, Readings, Stepped, expect};
 use crate::decode::Decoded;
 use crate::epoch::{EpochRecord, Layout};
-use crate::explained::Explained;
-use crate::output::{AlertRecord, PolicyStateRecord, ScoreRecord};
 use crate::ports::{InputPartition, NextOffset, RecordBatch};
-use crate::read_model::{AlertView, ScoreView};
-use crate::records::name_of;
 
 /// A record of a compacted output that belongs to nothing this machine has: a task that is not configured, or an entity no row names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,20 +5,30 @@ use std::sync::Arc;
 use leadpulse_features::{CommitteeFact, Facts, probability};
 use leadpulse_graph::{Cell, CellRef, EntityId, Graph, Node, Reasons};
 use leadpulse_policy::{Action, ActionTable, AlertType, Decision, Situation};
-use leadpulse_schema::{Absence, Catalog};
+use leadpulse_schema::{Absence, Catalog, TableId};
 
 use crate::explained::{Explained, driver_views};
-use crate::machine::{Task, output_key};
 use crate::output::{AlertRecord, ScoreRecord, Symbol};
 use crate::people;
-use crate::read_model::{AlertView, ScoreStatus, ScoreView};
-use crate::standings::Standing;
+use crate::topics::output_key;
+use crate::views::{AlertView, ScoreStatus, ScoreView};
 
 /// Event ids a record names, at most.
 const TRACED_EVENTS: usize = 8;
 
+/// The place of a score.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Standing {
+    /// From 1; equal scores share a place.
+    pub rank: u64,
+    /// Percent of the ranked that are below, 0–100.
+    pub percentile: f64,
+    /// How many are ranked.
+    pub ranked: u64,
+}
+
 /// Where a score comes from.
-pub(crate) struct Lineage {
+pub struct Lineage {
     pub epoch: i64,
     pub as_of_ms: i64,
     pub bundle_id: Arc<str>,
@@ -27,10 +37,14 @@ pub(crate) struct Lineage {
 }
 
 /// Everything known about one score that is to be emitted.
-pub(crate) struct Emission<'a> {
+pub struct Emission<'a> {
     pub catalog: &'a Catalog,
     pub graph: &'a Graph,
-    pub task: &'a Task,
+    pub task: &'a str,
+    pub table: TableId,
+    pub query: &'a str,
+    /// Minutes within which somebody should react to an alert, and days for which it is worth acting on, where no action has others.
+    pub alert_limits: (Option<u32>, Option<u32>),
     pub actions: &'a ActionTable,
     pub horizon_ms: i64,
     pub cell: CellRef,
@@ -44,7 +58,7 @@ pub(crate) struct Emission<'a> {
 }
 
 /// What an emission becomes.
-pub(crate) struct Records {
+pub struct Records {
     pub key: Vec<u8>,
     pub score: ScoreRecord,
     pub view: ScoreView,
@@ -52,8 +66,8 @@ pub(crate) struct Records {
 }
 
 impl Emission<'_> {
-    pub(crate) fn records(&self, sequence: i32) -> Records {
-        let entity_type = &self.catalog.table_at(self.task.entity).name;
+    pub fn records(&self, sequence: i32) -> Records {
+        let entity_type = &self.catalog.table_at(self.table).name;
         let entity_id = self.graph.directory().key(self.entity).to_string();
         let facts = Facts::of(
             self.graph,
@@ -72,7 +86,7 @@ impl Emission<'_> {
         let alert_types = decision.alerts.iter().map(|draft| draft.alert_type);
         let action = self.action(&facts.committee, alert_types.clone().next());
         let score = ScoreRecord {
-            task: self.task.name.to_string(),
+            task: self.task.to_owned(),
             entity_type: entity_type.clone(),
             entity_id: entity_id.clone(),
             account_id: facts.root.clone(),
@@ -139,7 +153,7 @@ impl Emission<'_> {
             serde_json::to_value(&facts).expect("facts are JSON"),
         );
         Records {
-            key: output_key(&self.task.name, entity_type, &entity_id),
+            key: output_key(self.task, entity_type, &entity_id),
             score,
             view,
             alerts,
@@ -147,11 +161,7 @@ impl Emission<'_> {
     }
 
     /// What to do about the score, or about the alert that comes with it.
-    pub(crate) fn action(
-        &self,
-        people: &CommitteeFact,
-        alert: Option<AlertType>,
-    ) -> Option<&Action> {
+    pub fn action(&self, people: &CommitteeFact, alert: Option<AlertType>) -> Option<&Action> {
         let probability = self.logit.ok().map(probability)?;
         self.actions.choose(&Situation {
             band: self.decision.band.as_deref(),
@@ -167,7 +177,7 @@ impl Emission<'_> {
     }
 
     /// What people call the entity: its own label, or the root's.
-    pub(crate) fn name(&self, facts: &Facts) -> Option<String> {
+    pub fn name(&self, facts: &Facts) -> Option<String> {
         let node = self
             .graph
             .cell(self.cell)
@@ -180,7 +190,7 @@ impl Emission<'_> {
 
 impl ScoreView {
     /// The view of a score record; `facts` are what is known about the entity.
-    pub(crate) fn of(record: &ScoreRecord, name: Option<String>, facts: serde_json::Value) -> Self {
+    pub fn of(record: &ScoreRecord, name: Option<String>, facts: serde_json::Value) -> Self {
         let drivers_as_of = record.drivers_as_of.unwrap_or(0);
         let is_scored = record.status.0 == "scored";
         Self {
@@ -219,7 +229,7 @@ impl ScoreView {
 
 impl AlertView {
     /// The view of an alert record; `name` is what people call its entity.
-    pub(crate) fn of(record: &AlertRecord, name: Option<String>) -> Self {
+    pub fn of(record: &AlertRecord, name: Option<String>) -> Self {
         Self {
             alert_id: record.alert_id.clone(),
             task: record.task.as_str().into(),
@@ -236,13 +246,13 @@ impl AlertView {
 }
 
 /// How long nothing has happened in a cell, milliseconds.
-pub(crate) fn silent_ms(cell: &Cell, as_of_ms: i64) -> Option<i64> {
+pub fn silent_ms(cell: &Cell, as_of_ms: i64) -> Option<i64> {
     cell.newest_event_ms()
         .map(|newest| as_of_ms.saturating_sub(newest))
 }
 
 /// What people call an entity: its own label, or the root's.
-pub(crate) fn name_of(catalog: &Catalog, node: &Node, facts: &Facts) -> Option<String> {
+pub fn name_of(catalog: &Catalog, node: &Node, facts: &Facts) -> Option<String> {
     let table = catalog.table_at(node.table);
     let own = table
         .fields

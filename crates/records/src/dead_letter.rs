@@ -5,7 +5,8 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::ports::{InputPartition, Output, OutputRecord, Record};
+use crate::hex::hex;
+use crate::topics::{Output, OutputRecord};
 
 /// Original topic (Kafka Connect's name).
 pub const HEADER_TOPIC: &str = "__connect.errors.topic";
@@ -92,38 +93,54 @@ impl Reason {
     }
 }
 
-/// The dead letter of `record`, read from `partition` in the epoch valid at `as_of_ms`. `message` says what was wrong, without payload.
-pub fn dead_letter(
-    record: Record<'_>,
-    partition: &InputPartition,
-    reason: Reason,
-    message: &str,
-    as_of_ms: i64,
-) -> OutputRecord {
-    let ours: [(&str, &str); 8] = [
-        (HEADER_TOPIC, &partition.topic),
-        (HEADER_PARTITION, &partition.partition.to_string()),
-        (HEADER_OFFSET, &record.offset().to_string()),
-        (HEADER_STAGE, reason.stage()),
-        (HEADER_MESSAGE, message),
-        (HEADER_REASON, reason.code()),
-        (HEADER_TIMESTAMP, &as_of_ms.to_string()),
-        (
-            HEADER_APPLICATION,
-            concat!("leadpulse/", env!("CARGO_PKG_VERSION")),
-        ),
-    ];
-    let headers = record
-        .headers()
-        .map(|(name, value)| (name.to_owned(), value.map(<[u8]>::to_vec)))
-        .chain(ours.map(|(name, value)| (name.to_owned(), Some(value.as_bytes().to_vec()))))
-        .collect();
-    OutputRecord {
-        output: Output::DeadLetters,
-        key: record.key().map(<[u8]>::to_vec),
-        value: record.value().map(<[u8]>::to_vec),
-        headers,
-        timestamp_ms: record.timestamp_ms(),
+/// A record that cannot be used, as it was read.
+#[derive(Clone, Debug)]
+pub struct Rejected<'a> {
+    /// Topic that it was read from.
+    pub topic: &'a str,
+    /// Partition number within the topic.
+    pub partition: i32,
+    /// Offset within the partition.
+    pub offset: i64,
+    /// Kafka timestamp, milliseconds.
+    pub timestamp_ms: i64,
+    /// Key bytes; `None` is a null key.
+    pub key: Option<&'a [u8]>,
+    /// Value bytes; `None` is a tombstone.
+    pub value: Option<&'a [u8]>,
+    /// Headers, in order; `None` is a null value.
+    pub headers: Vec<(&'a str, Option<&'a [u8]>)>,
+}
+
+impl Rejected<'_> {
+    /// The dead letter of the record, refused in the epoch valid at `as_of_ms`. `message` names the fault, without payload.
+    pub fn dead_letter(&self, reason: Reason, message: &str, as_of_ms: i64) -> OutputRecord {
+        let ours: [(&str, &str); 8] = [
+            (HEADER_TOPIC, self.topic),
+            (HEADER_PARTITION, &self.partition.to_string()),
+            (HEADER_OFFSET, &self.offset.to_string()),
+            (HEADER_STAGE, reason.stage()),
+            (HEADER_MESSAGE, message),
+            (HEADER_REASON, reason.code()),
+            (HEADER_TIMESTAMP, &as_of_ms.to_string()),
+            (
+                HEADER_APPLICATION,
+                concat!("leadpulse/", env!("CARGO_PKG_VERSION")),
+            ),
+        ];
+        let headers = self
+            .headers
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), value.map(<[u8]>::to_vec)))
+            .chain(ours.map(|(name, value)| (name.to_owned(), Some(value.as_bytes().to_vec()))))
+            .collect();
+        OutputRecord {
+            output: Output::DeadLetters,
+            key: self.key.map(<[u8]>::to_vec),
+            value: self.value.map(<[u8]>::to_vec),
+            headers,
+            timestamp_ms: self.timestamp_ms,
+        }
     }
 }
 
@@ -178,47 +195,35 @@ pub fn without_key(letter: &OutputRecord) -> OutputRecord {
 fn stand_in(letter: &mut OutputRecord, bytes: &str, sha256: &str, parts: &[&[u8]]) {
     let mut digest = Sha256::new();
     parts.iter().for_each(|part| digest.update(part));
-    let hex: String = digest
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let sum = hex(&digest.finalize());
     let size: usize = parts.iter().map(|part| part.len()).sum();
     letter
         .headers
         .push((bytes.to_owned(), Some(size.to_string().into_bytes())));
     letter
         .headers
-        .push((sha256.to_owned(), Some(hex.into_bytes())));
+        .push((sha256.to_owned(), Some(sum.into_bytes())));
 }
 
 #[cfg(test)]
 mod tests {
-    use leadpulse_schema::TableId;
-
     use super::*;
-    use crate::ports::RecordBatch;
 
     fn letter(key: Option<&[u8]>, value: Option<&[u8]>, reason: Reason) -> OutputRecord {
-        let mut batch = RecordBatch::default();
-        batch.push(
-            3,
-            42,
-            1_700_000_000_000,
+        let rejected = Rejected {
+            topic: "mkt.activities.v1",
+            partition: 7,
+            offset: 42,
+            timestamp_ms: 1_700_000_000_000,
             key,
             value,
-            [
+            headers: vec![
                 ("trace", Some(b"\xff\x00".as_slice())),
                 ("none", None),
                 ("empty", Some(b"".as_slice())),
             ],
-        );
-        let partition = InputPartition {
-            topic: "mkt.activities.v1".into(),
-            partition: 7,
-            table: TableId(0),
         };
-        dead_letter(batch.record(0), &partition, reason, "3 trailing bytes", 99)
+        rejected.dead_letter(reason, "3 trailing bytes", 99)
     }
 
     #[test]

@@ -6,11 +6,11 @@ use leadpulse_features::{EventFact, Facts};
 use leadpulse_graph::{DAY_MS, Reasons};
 use leadpulse_policy::{AlertDraft, AlertType, alert_id};
 
+use crate::emission::Emission;
 use crate::explained::Explained;
 use crate::output::{AlertRecord, EXPLAIN_METHOD, RecentEvent, ScoreRecord, Symbol, TypeName};
 use crate::people;
-use crate::read_model::AlertView;
-use crate::records::Emission;
+use crate::views::AlertView;
 
 /// Events an alert lists, at most.
 const LISTED_EVENTS: usize = 5;
@@ -28,14 +28,14 @@ impl Emission<'_> {
         let fact = |name: &str| facts.values.get(name).cloned();
         let key_field = self
             .catalog
-            .table_at(self.task.entity)
-            .field_at(self.catalog.table_at(self.task.entity).key)
+            .table_at(self.table)
+            .field_at(self.catalog.table_at(self.table).key)
             .name
             .clone();
         let own_key = |name: &str| (key_field == name).then(|| score.entity_id.clone());
         let name = self.name(facts);
         let action = self.action(&facts.committee, Some(draft.alert_type));
-        let (sla_minutes, expires_days) = self.task.policy.alert_limits();
+        let (sla_minutes, expires_days) = self.alert_limits;
         let sla_minutes = action.and_then(|action| action.sla_minutes).or(sla_minutes);
         let expires_days = action
             .and_then(|action| action.expires_days)
@@ -92,7 +92,7 @@ impl Emission<'_> {
             acceleration_per_day2: score.acceleration_per_day2,
             baseline_score: None,
             horizon_days: score.horizon_days,
-            target: Some(self.task.query.clone()),
+            target: Some(self.query.to_owned()),
             drivers: score.drivers.clone(),
             base_logit: score.base_logit,
             change_since: score.change_since,

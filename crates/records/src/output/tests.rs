@@ -1,30 +1,20 @@
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
 use serde_json::{Value as Json, json};
 
-use leadpulse_schema::FolderRegistry;
+use leadpulse_schema::{FolderRegistry, Frame, SchemaRef};
 
 use super::*;
-use crate::epoch::{
-    ClockState, DecidedRange, EpochRecord, Layout, LayoutPartition, PartitionInterval, ReasonCount,
-    ScriptRecord,
-};
+use crate::codec::RecordCodec;
 
-struct Folder;
+/// A codec under the id that a folder of schemas gives.
+fn codec(schema: &str) -> RecordCodec {
+    RecordCodec::new(schema, FolderRegistry::id_of(schema).unwrap())
+}
 
-impl SchemaStore for Folder {
-    fn lookup(&self, schema: &SchemaRef) -> Result<Arc<str>, SchemaLookupError> {
-        let shipped = [SCORE, ALERT, EPOCH, EPOCH_V1, LAYOUT, POLICY_STATE];
-        let found = shipped
-            .into_iter()
-            .find(|json| FolderRegistry::id_of(json).is_ok_and(|id| *schema == SchemaRef::Id(id)));
-        found
-            .map(Arc::from)
-            .ok_or_else(|| SchemaLookupError::Unknown(format!("{schema:?}")))
-    }
-    fn id_of(&self, _: &str, json: &str) -> Result<u32, SchemaLookupError> {
-        FolderRegistry::id_of(json).map_err(|e| SchemaLookupError::Unknown(e.to_string()))
-    }
+/// A lookup that knows no schema.
+fn nothing(schema: &SchemaRef) -> Result<std::sync::Arc<str>, String> {
+    Err(format!("{schema:?}"))
 }
 
 /// What a reader with apache-avro and the shipped schema sees.
@@ -45,8 +35,9 @@ fn read(schema: &str, value: &[u8]) -> Json {
 }
 
 /// What was written is what is read, and every field of the schema is among it.
-fn check<T: Serialize>(schema: &str, record: &T, bytes: &[u8], filled: bool) {
-    let (written, read) = (serde_json::to_value(record).unwrap(), read(schema, bytes));
+fn check<T: Serialize>(schema: &str, record: &T, filled: bool) {
+    let bytes = codec(schema).encode(record);
+    let (written, read) = (serde_json::to_value(record).unwrap(), read(schema, &bytes));
     assert_eq!(written, read);
     let declared: Json = serde_json::from_str(schema).unwrap();
     for field in declared["fields"].as_array().unwrap() {
@@ -261,81 +252,9 @@ fn alert() -> AlertRecord {
     }
 }
 
-fn epoch() -> EpochRecord {
-    let range = |start, end, reason: &str| DecidedRange {
-        partition: 1,
-        start,
-        end,
-        reason: reason.into(),
-    };
-    EpochRecord {
-        version: 2,
-        lane: 0,
-        layout: 3,
-        worker: "w".into(),
-        program: "leadpulse/0.1.0".into(),
-        epoch: 12,
-        nonce: "00000000000000ff".into(),
-        owner: "0123456789abcdef0123456789abcdef".into(),
-        as_of: 1_700_000_000_123,
-        board: 472_222,
-        deployed: "aa".into(),
-        bundle_id: Some("b".into()),
-        plan_hash: Some("p".into()),
-        catalog_fingerprint: "f".into(),
-        partitions: vec![
-            PartitionInterval {
-                start: 5,
-                end: 9,
-                read: 3,
-            },
-            PartitionInterval {
-                start: i64::MAX - 1,
-                end: i64::MAX,
-                read: 1,
-            },
-        ],
-        clock: ClockState {
-            live_at: Some(1_700_000_000_123),
-            bound_at: Some(1_700_000_000_124),
-            newest_event_at: Some(-1),
-        },
-        closing: true,
-        refused: vec![range(6, 7, "unknown_schema")],
-        skipped: vec![range(7, 8, "damaged")],
-        accepted: 1,
-        duplicate: 2,
-        late: 3,
-        future: 4,
-        dead_lettered: vec![ReasonCount {
-            reason: "wire_format".into(),
-            count: 7,
-        }],
-        scored: 5,
-        scores: 6,
-        alerts: 7,
-        digest: "d".into(),
-        sections: [("later".to_owned(), vec![0, 1, 255])].into(),
-    }
-}
-
-fn layout() -> Layout {
-    let partition = |partition| LayoutPartition {
-        topic: "crm.accounts.v1".into(),
-        partition,
-    };
-    Layout {
-        version: 1,
-        lane: 0,
-        layout: 3,
-        partitions: vec![partition(0), partition(1)],
-    }
-}
-
 #[test]
 fn every_record_reads_back_as_it_was_written() {
-    let encoders = OutputEncoders::new(&Folder).unwrap();
-    check(SCORE, &score(), &encoders.score(&score()), true);
+    check(SCORE, &score(), true);
     let ineligible = ScoreRecord {
         account_id: None,
         status: Symbol("ineligible"),
@@ -366,8 +285,8 @@ fn every_record_reads_back_as_it_was_written() {
         trace: vec![],
         ..score()
     };
-    check(SCORE, &ineligible, &encoders.score(&ineligible), false);
-    check(ALERT, &alert(), &encoders.alert(&alert()), true);
+    check(SCORE, &ineligible, false);
+    check(ALERT, &alert(), true);
     let sparse = AlertRecord {
         committee: None,
         trigger: None,
@@ -375,9 +294,7 @@ fn every_record_reads_back_as_it_was_written() {
         crm_ids: Default::default(),
         ..alert()
     };
-    check(ALERT, &sparse, &encoders.alert(&sparse), false);
-    check(EPOCH, &epoch(), &encoders.epoch(&epoch()), true);
-    check(LAYOUT, &layout(), &encoders.layout(&layout()), true);
+    check(ALERT, &sparse, false);
     let state = PolicyStateRecord {
         task: "t".into(),
         entity_type: "accounts".into(),
@@ -386,17 +303,16 @@ fn every_record_reads_back_as_it_was_written() {
         band: Some("hot".into()),
         state: r#"{"level":1}"#.into(),
     };
-    check(POLICY_STATE, &state, &encoders.policy_state(&state), true);
+    check(POLICY_STATE, &state, true);
     let none = PolicyStateRecord {
         band: None,
         ..state
     };
-    check(POLICY_STATE, &none, &encoders.policy_state(&none), false);
+    check(POLICY_STATE, &none, false);
 }
 
 #[test]
 fn every_name_the_engine_writes_is_a_symbol() {
-    let encoders = OutputEncoders::new(&Folder).unwrap();
     for trend in ["improving", "steady", "declining", "unknown"] {
         for cause in [
             "event",
@@ -411,7 +327,7 @@ fn every_name_the_engine_writes_is_a_symbol() {
                 cause: Symbol(cause),
                 ..score()
             };
-            check(SCORE, &record, &encoders.score(&record), false);
+            check(SCORE, &record, false);
         }
         for severity in ["P1", "P2", "P3"] {
             let record = AlertRecord {
@@ -419,154 +335,22 @@ fn every_name_the_engine_writes_is_a_symbol() {
                 severity: Symbol(severity),
                 ..alert()
             };
-            check(ALERT, &record, &encoders.alert(&record), false);
+            check(ALERT, &record, false);
         }
     }
-}
-
-/// Records of the epochs topic as they were written by each release that changed their format: `NAME HEX` in a line.
-const FIXTURES: &str = include_str!("fixtures.txt");
-
-fn fixture(name: &str) -> Vec<u8> {
-    let line = FIXTURES
-        .lines()
-        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))
-        .unwrap_or_else(|| panic!("no fixture {name}"));
-    (0..line.len() / 2)
-        .map(|at| u8::from_str_radix(&line[2 * at..2 * at + 2], 16).unwrap())
-        .collect()
-}
-
-/// Format 1 had fewer fields and named partitions; the rest is as today.
-fn epoch_of_format_1() -> EpochRecord {
-    EpochRecord {
-        version: 1,
-        layout: 0,
-        program: String::new(),
-        nonce: String::new(),
-        owner: String::new(),
-        deployed: String::new(),
-        partitions: vec![
-            PartitionInterval {
-                start: 5,
-                end: 9,
-                read: 4,
-            },
-            PartitionInterval {
-                start: i64::MAX - 1,
-                end: i64::MAX,
-                read: 1,
-            },
-        ],
-        clock: ClockState {
-            bound_at: None,
-            ..epoch().clock
-        },
-        refused: vec![],
-        skipped: vec![],
-        sections: Default::default(),
-        ..epoch()
-    }
-}
-
-#[test]
-fn records_of_every_format_are_read_whatever_the_registry_knows() {
-    /// Gives its own ids, and knows no other.
-    struct Forgetful;
-    impl SchemaStore for Forgetful {
-        fn lookup(&self, schema: &SchemaRef) -> Result<Arc<str>, SchemaLookupError> {
-            Err(SchemaLookupError::Unknown(format!("{schema:?}")))
-        }
-        fn id_of(&self, subject: &str, _: &str) -> Result<u32, SchemaLookupError> {
-            Ok(subject.len() as u32)
-        }
-    }
-    let layout_of_format_1 = Layout {
-        layout: 0,
-        ..layout()
-    };
-    let cases = [
-        (
-            "epoch-1",
-            vec![
-                ScriptRecord::Layout(layout_of_format_1),
-                ScriptRecord::Epoch(Box::new(epoch_of_format_1())),
-            ],
-        ),
-        ("epoch-2", vec![ScriptRecord::Epoch(Box::new(epoch()))]),
-    ];
-    for encoders in [
-        OutputEncoders::new(&Folder).unwrap(),
-        OutputEncoders::new(&Forgetful).unwrap(),
-    ] {
-        for (name, expected) in &cases {
-            assert_eq!(
-                encoders.read_script(&fixture(name)).unwrap(),
-                *expected,
-                "{name}"
-            );
-        }
-        let bare = EpochRecord {
-            bundle_id: None,
-            clock: ClockState::default(),
-            dead_lettered: vec![],
-            partitions: vec![],
-            refused: vec![],
-            sections: Default::default(),
-            ..epoch()
-        };
-        assert_eq!(
-            encoders.read_script(&encoders.epoch(&bare)).unwrap(),
-            [ScriptRecord::Epoch(Box::new(bare))]
-        );
-        let truncated = fixture("epoch-2");
-        let error = encoders
-            .read_script(&truncated[..truncated.len() - 1])
-            .unwrap_err();
-        assert!(
-            matches!(&error, PortError::Fatal(message) if message.contains("epoch record")),
-            "{error}"
-        );
-    }
-    let encoders = OutputEncoders::new(&Folder).unwrap();
-    assert_eq!(
-        encoders.epoch(&epoch()),
-        fixture("epoch-2"),
-        "what is written today is format 2: a change needs a format 3"
-    );
-    // A layout travels in the first epoch that refers to it.
-    assert_eq!(encoders.layout(&layout()), fixture("layout-1"));
-    let introducing = EpochRecord {
-        sections: [("layout".to_owned(), fixture("layout-1"))].into(),
-        ..epoch()
-    };
-    let expected = [
-        ScriptRecord::Layout(layout()),
-        ScriptRecord::Epoch(Box::new(introducing.clone())),
-    ];
-    assert_eq!(
-        encoders.read_script(&encoders.epoch(&introducing)).unwrap(),
-        expected
-    );
 }
 
 #[test]
 fn scores_alerts_and_states_read_back() {
-    let encoders = OutputEncoders::new(&Folder).unwrap();
-    assert_eq!(
-        encoders
-            .read_score(&encoders.score(&score()), &Folder)
-            .unwrap(),
-        score()
-    );
-    assert_eq!(
-        encoders
-            .read_alert(&encoders.alert(&alert()), &Folder)
-            .unwrap(),
-        alert()
-    );
-    let error = encoders
-        .read_score(&encoders.alert(&alert())[..9], &Folder)
-        .unwrap_err();
-    assert!(error.to_string().contains("score record"), "{error}");
+    let read_score: ScoreRecord = codec(SCORE)
+        .read(&codec(SCORE).encode(&score()), nothing)
+        .unwrap();
+    assert_eq!(read_score, score());
+    let read_alert: AlertRecord = codec(ALERT)
+        .read(&codec(ALERT).encode(&alert()), nothing)
+        .unwrap();
+    assert_eq!(read_alert, alert());
+    let bytes = codec(ALERT).encode(&alert());
+    let refused = codec(SCORE).read::<ScoreRecord, _>(&bytes[..9], nothing);
+    assert!(refused.is_err(), "half an alert is no score");
 }

@@ -3,14 +3,14 @@
 use leadpulse_features::{Evidence, Explanation, Group};
 
 use crate::output::{Driver, ScoreRecord};
-use crate::read_model::DriverView;
+use crate::views::DriverView;
 
 /// Contributions below this are left out of records, logits.
 const NEGLIGIBLE_LOGIT: f64 = 1e-6;
 
 /// The last explanation of an entity under a task.
 #[derive(Clone, Debug)]
-pub(crate) struct Explained {
+pub struct Explained {
     /// The moment it speaks of, milliseconds.
     pub as_of_ms: i64,
     /// The logit without any group.
@@ -143,7 +143,7 @@ pub fn drivers(contributions: &[f64], evidence: &[Evidence], groups: &[Group]) -
 }
 
 /// Drivers for people who look at them.
-pub(crate) fn driver_views(drivers: &[Driver], as_of_ms: i64) -> Vec<DriverView> {
+pub fn driver_views(drivers: &[Driver], as_of_ms: i64) -> Vec<DriverView> {
     let total = |positive: bool| {
         drivers
             .iter()

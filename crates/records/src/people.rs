@@ -84,10 +84,7 @@ pub(crate) fn open_opportunity(open: &OpenFact) -> OpenOpportunity {
 }
 
 /// The names that action rules may use.
-pub(crate) fn vocabulary<'a>(
-    catalog: &Catalog,
-    groups: impl Iterator<Item = &'a str>,
-) -> Vocabulary {
+pub fn vocabulary<'a>(catalog: &Catalog, groups: impl Iterator<Item = &'a str>) -> Vocabulary {
     let mut known = Vocabulary {
         groups: groups.map(str::to_owned).collect(),
         ..Vocabulary::default()
