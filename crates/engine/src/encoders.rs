@@ -4,7 +4,8 @@
 //! their codec knows every version that a release wrote.
 
 use leadpulse_records::{
-    ALERT, AlertRecord, POLICY_STATE, PolicyStateRecord, ReadError, RecordCodec, SCORE, ScoreRecord,
+    ALERT_SCHEMA, Alert, POLICY_STATE_SCHEMA, PolicyStateRecord, ReadError, RecordCodec,
+    SCORE_SCHEMA, Score,
 };
 use leadpulse_schema::Frame;
 use serde::de::DeserializeOwned;
@@ -35,24 +36,24 @@ impl OutputEncoders {
         let codec =
             |json: &str, subject: &str| Ok(RecordCodec::new(json, schemas.id_of(subject, json)?));
         Ok(Self {
-            score: codec(SCORE, "scores-value")?,
-            alert: codec(ALERT, "alerts-value")?,
+            score: codec(SCORE_SCHEMA, "scores-value")?,
+            alert: codec(ALERT_SCHEMA, "alerts-value")?,
             // A subject of its own: format 2 is no compatible evolution of format 1, and a registry would refuse it.
             epoch: codec(EPOCH, "epochs-v2-value")?,
             // Format 1 is only read, so it needs no id.
             epoch_v1: RecordCodec::new(EPOCH_V1, 0),
             layout: codec(LAYOUT, "epochs-layout-value")?,
-            policy_state: codec(POLICY_STATE, "policy-state-value")?,
+            policy_state: codec(POLICY_STATE_SCHEMA, "policy-state-value")?,
         })
     }
 
     /// Frames a score.
-    pub fn score(&self, record: &ScoreRecord) -> Vec<u8> {
+    pub fn score(&self, record: &Score) -> Vec<u8> {
         self.score.encode(record)
     }
 
     /// Frames an alert.
-    pub fn alert(&self, record: &AlertRecord) -> Vec<u8> {
+    pub fn alert(&self, record: &Alert) -> Vec<u8> {
         self.alert.encode(record)
     }
 
@@ -115,11 +116,7 @@ impl OutputEncoders {
     ///
     /// # Errors
     /// Bytes that are no score record, or a writer schema that the store does not know.
-    pub fn read_score(
-        &self,
-        value: &[u8],
-        schemas: &dyn SchemaStore,
-    ) -> Result<ScoreRecord, PortError> {
+    pub fn read_score(&self, value: &[u8], schemas: &dyn SchemaStore) -> Result<Score, PortError> {
         read(&self.score, "a score record", value, schemas)
     }
 
@@ -127,11 +124,7 @@ impl OutputEncoders {
     ///
     /// # Errors
     /// As [`Self::read_score`].
-    pub fn read_alert(
-        &self,
-        value: &[u8],
-        schemas: &dyn SchemaStore,
-    ) -> Result<AlertRecord, PortError> {
+    pub fn read_alert(&self, value: &[u8], schemas: &dyn SchemaStore) -> Result<Alert, PortError> {
         read(&self.alert, "an alert record", value, schemas)
     }
 

@@ -6,9 +6,7 @@
 use std::fmt;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
-use serde::Serialize;
-
-use leadpulse_records::DriverView;
+use leadpulse_records::ShownScore;
 
 /// What is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,57 +17,6 @@ pub struct ExplainRequest {
     pub entity_type: String,
     /// Entity key.
     pub entity_id: String,
-}
-
-/// The score of an entity at this moment, and why.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct ExplanationView {
-    /// Task name.
-    pub task: String,
-    /// Entity table.
-    pub entity_type: String,
-    /// Entity key.
-    pub entity_id: String,
-    /// Key of the account it belongs to.
-    pub account_id: Option<String>,
-    /// What people call it.
-    pub name: Option<String>,
-    /// The moment it speaks of, milliseconds.
-    pub as_of_ms: i64,
-    /// The newest committed epoch.
-    pub epoch: u64,
-    /// The board in force.
-    pub board: i64,
-    /// The bundle that scored.
-    pub bundle_id: String,
-    /// Calibrated probability.
-    pub probability: f64,
-    /// The same on a scale of 0–100.
-    pub score: f64,
-    /// Its logit.
-    pub logit: f64,
-    /// The logit without any group: plus all drivers it is the logit.
-    pub base_logit: f64,
-    /// The band it is in, by the last decision.
-    pub band: Option<String>,
-    /// Place among the ranked, from 1.
-    pub rank: Option<u64>,
-    /// Percent of the ranked that are below.
-    pub percentile: Option<f64>,
-    /// Strongest first.
-    pub drivers: Vec<DriverView>,
-    /// The moment of the last explanation in a record, milliseconds.
-    pub change_since_ms: Option<i64>,
-    /// What has moved the score since then.
-    pub change_drivers: Vec<DriverView>,
-    /// The strongest positive driver in a few words.
-    pub top_signal: Option<String>,
-    /// Code of what to do.
-    pub recommended_action: Option<String>,
-    /// The same in words.
-    pub recommended_action_label: Option<String>,
-    /// What is known about the entity, in words and numbers.
-    pub facts: serde_json::Value,
 }
 
 /// Why there is no explanation.
@@ -110,7 +57,7 @@ pub enum ExplainRefusal {
 }
 
 /// Takes the answer; called on the engine's thread, so it must not wait.
-pub type ExplainReply = Box<dyn FnOnce(Result<ExplanationView, ExplainRefusal>) + Send>;
+pub type ExplainReply = Box<dyn FnOnce(Result<ShownScore, ExplainRefusal>) + Send>;
 
 /// Where explanations are asked for. Cheap to clone.
 #[derive(Clone)]
@@ -143,7 +90,7 @@ impl ExplainQueue {
     pub fn answer(
         &self,
         limit: usize,
-        mut answer: impl FnMut(&ExplainRequest) -> Result<ExplanationView, ExplainRefusal>,
+        mut answer: impl FnMut(&ExplainRequest) -> Result<ShownScore, ExplainRefusal>,
     ) -> usize {
         self.0
             .try_iter()
@@ -155,7 +102,7 @@ impl ExplainQueue {
     /// Waits for the next request and answers it; `false` when nobody can ask any more.
     pub fn answer_next(
         &self,
-        answer: impl FnOnce(&ExplainRequest) -> Result<ExplanationView, ExplainRefusal>,
+        answer: impl FnOnce(&ExplainRequest) -> Result<ShownScore, ExplainRefusal>,
     ) -> bool {
         self.0
             .recv()

@@ -25,10 +25,10 @@ pub use epoch::{
     LayoutPartition, Link, PartitionInterval, ReasonCount, ScriptRecord,
 };
 pub use leadpulse_records::{
-    AlertRecord, Driver, HEADER_APPLICATION, HEADER_HEADERS_BYTES, HEADER_HEADERS_SHA256,
+    Alert, Driver, HEADER_APPLICATION, HEADER_HEADERS_BYTES, HEADER_HEADERS_SHA256,
     HEADER_KEY_BYTES, HEADER_KEY_SHA256, HEADER_MESSAGE, HEADER_OFFSET, HEADER_PARTITION,
     HEADER_REASON, HEADER_STAGE, HEADER_TIMESTAMP, HEADER_TOPIC, HEADER_VALUE_BYTES,
-    HEADER_VALUE_SHA256, PolicyStateRecord, Reason, ScoreRecord, Standing, drivers, output_key,
+    HEADER_VALUE_SHA256, PolicyStateRecord, Reason, Score, Standing, drivers, output_key,
     without_key, without_original_headers, without_value,
 };
 pub use machine::{

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use leadpulse_features::Scorer;
 use leadpulse_graph::{CellRef, EntityId, Graph, Outcome, Reasons};
 use leadpulse_policy::{ActionTable, EntityState, Policy, PolicyError};
-use leadpulse_records::{AlertView, Explained, Reason, ScoreView, hex, vocabulary};
+use leadpulse_records::{Explained, Reason, ShownAlert, ShownScore, hex, vocabulary};
 use leadpulse_schema::{Catalog, Operation, Population, TableId};
 
 use crate::decode::{Decoded, dead_letter};
@@ -95,9 +95,9 @@ pub struct Stepped {
     /// Its record.
     pub record: EpochRecord,
     /// Scores to show once committed.
-    pub scores: Vec<ScoreView>,
+    pub scores: Vec<ShownScore>,
     /// Alerts to show once committed.
-    pub alerts: Vec<AlertView>,
+    pub alerts: Vec<ShownAlert>,
     /// What happened, for metrics.
     pub tally: Tally,
 }

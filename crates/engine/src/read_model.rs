@@ -14,7 +14,7 @@ use arc_swap::ArcSwap;
 use dashmap::DashMap;
 use serde::Serialize;
 
-pub use leadpulse_records::{AlertView, DriverView, ScoreStatus, ScoreView};
+use leadpulse_records::{ShownAlert, ShownScore};
 
 /// How many alerts are kept; older ones are in their topic.
 pub const ALERTS_KEPT: usize = 1000;
@@ -28,6 +28,7 @@ pub struct EngineStatus {
     /// The newest committed epoch; 0 before the first.
     pub epoch: u64,
     /// Its `as_of`, milliseconds.
+    #[serde(rename = "as_of")]
     pub as_of_ms: Option<i64>,
     /// Records taken from the input topics since the first epoch.
     pub records: u64,
@@ -94,7 +95,7 @@ pub struct Page {
     /// Rank of the first entity of the page, from 1.
     pub first_rank: u64,
     /// The entities.
-    pub scores: Vec<Arc<ScoreView>>,
+    pub scores: Vec<Arc<ShownScore>>,
     /// Where the next page starts; `None` on the last.
     pub next: Option<Cursor>,
 }
@@ -103,7 +104,7 @@ pub struct Page {
 #[derive(Default)]
 struct Ranking {
     version: u64,
-    by_score: BTreeMap<RankKey, Arc<ScoreView>>,
+    by_score: BTreeMap<RankKey, Arc<ShownScore>>,
 }
 
 /// Ascending order of these is descending order of what is sorted by.
@@ -132,7 +133,7 @@ pub struct Condition {
 /// The committed state, shared between the engine and its readers.
 pub struct ReadModel {
     /// Scores of an entity, one per task, in order of task name.
-    entities: DashMap<EntityKey, Vec<Arc<ScoreView>>>,
+    entities: DashMap<EntityKey, Vec<Arc<ShownScore>>>,
     rankings: DashMap<RankingKey, Ranking>,
     alerts: RwLock<Alerts>,
     status: ArcSwap<EngineStatus>,
@@ -143,7 +144,7 @@ pub struct ReadModel {
 #[derive(Default)]
 struct Alerts {
     version: u64,
-    newest_last: VecDeque<Arc<AlertView>>,
+    newest_last: VecDeque<Arc<ShownAlert>>,
 }
 
 impl Default for ReadModel {
@@ -183,11 +184,11 @@ impl ReadModel {
     }
 
     /// Makes a committed epoch visible: its scores, its alerts (oldest first), then the status.
-    pub fn publish(&self, scores: Vec<ScoreView>, alerts: Vec<AlertView>, status: EngineStatus) {
-        let mut by_ranking: BTreeMap<RankingKey, Vec<Arc<ScoreView>>> = BTreeMap::new();
+    pub fn publish(&self, scores: Vec<ShownScore>, alerts: Vec<ShownAlert>, status: EngineStatus) {
+        let mut by_ranking: BTreeMap<RankingKey, Vec<Arc<ShownScore>>> = BTreeMap::new();
         for score in scores {
             by_ranking
-                .entry((score.task.clone(), score.entity_type.clone()))
+                .entry((score.record.task.clone(), score.record.entity_type.clone()))
                 .or_default()
                 .push(Arc::new(score));
         }
@@ -198,11 +199,11 @@ impl ReadModel {
             for score in scores {
                 if let Some(previous) = self
                     .replace(&score)
-                    .filter(|previous| previous.status == ScoreStatus::Scored)
+                    .filter(|previous| previous.record.is_scored())
                 {
                     ranking.by_score.remove(&rank_key(Sort::Score, &previous));
                 }
-                if score.status == ScoreStatus::Scored {
+                if score.record.is_scored() {
                     ranking
                         .by_score
                         .insert(rank_key(Sort::Score, &score), score);
@@ -220,12 +221,15 @@ impl ReadModel {
     }
 
     /// Puts the score in its entity's place; gives the one that was there.
-    fn replace(&self, score: &Arc<ScoreView>) -> Option<Arc<ScoreView>> {
+    fn replace(&self, score: &Arc<ShownScore>) -> Option<Arc<ShownScore>> {
         let mut tasks = self
             .entities
-            .entry((score.entity_type.clone(), score.entity_id.clone()))
+            .entry((
+                score.record.entity_type.clone(),
+                score.record.entity_id.clone(),
+            ))
             .or_default();
-        match tasks.binary_search_by(|other| other.task.cmp(&score.task)) {
+        match tasks.binary_search_by(|other| other.record.task.cmp(&score.record.task)) {
             Ok(index) => Some(std::mem::replace(&mut tasks[index], score.clone())),
             Err(index) => {
                 tasks.insert(index, score.clone());
@@ -335,7 +339,7 @@ impl ReadModel {
             sort_key: cursor.sort_key,
             entity_id: cursor.entity_id.clone(),
         });
-        let mut scores: Vec<Arc<ScoreView>> = match sort {
+        let mut scores: Vec<Arc<ShownScore>> = match sort {
             Sort::Score => {
                 let start = after.map_or(Bound::Unbounded, Bound::Excluded);
                 ranking
@@ -375,14 +379,14 @@ impl ReadModel {
     }
 
     /// Every task's score of an entity, ineligible ones included, in order of task name.
-    pub fn get(&self, entity_type: &str, entity_id: &str) -> Vec<Arc<ScoreView>> {
+    pub fn get(&self, entity_type: &str, entity_id: &str) -> Vec<Arc<ShownScore>> {
         self.entities
             .get(&(Arc::from(entity_type), Arc::from(entity_id)))
             .map_or_else(Vec::new, |tasks| tasks.clone())
     }
 
     /// The newest alerts, newest first, and a number that changes whenever one is added.
-    pub fn alerts(&self, limit: usize) -> (u64, Vec<Arc<AlertView>>) {
+    pub fn alerts(&self, limit: usize) -> (u64, Vec<Arc<ShownAlert>>) {
         let kept = self.alerts.read().unwrap_or_else(PoisonError::into_inner);
         (
             kept.version,
@@ -393,11 +397,11 @@ impl ReadModel {
 
 /// The first `limit` of the entities after `after`, in the given order.
 fn first_of_order<'a>(
-    scores: impl Iterator<Item = &'a Arc<ScoreView>>,
+    scores: impl Iterator<Item = &'a Arc<ShownScore>>,
     sort: Sort,
     after: Option<RankKey>,
     limit: usize,
-) -> Vec<Arc<ScoreView>> {
+) -> Vec<Arc<ShownScore>> {
     let keyed = scores.map(|score| (rank_key(sort, score), score));
     let mut keyed: Vec<_> = keyed
         .filter(|(key, _)| after.as_ref().is_none_or(|after| key > after))
@@ -410,7 +414,8 @@ fn first_of_order<'a>(
     keyed.into_iter().map(|(_, score)| score.clone()).collect()
 }
 
-fn rank_key(sort: Sort, score: &ScoreView) -> RankKey {
+fn rank_key(sort: Sort, score: &ShownScore) -> RankKey {
+    let score = &score.record;
     let value = match sort {
         Sort::Score => score.probability,
         Sort::Velocity => score.velocity_per_day,
@@ -419,7 +424,7 @@ fn rank_key(sort: Sort, score: &ScoreView) -> RankKey {
             .zip(score.previous_probability)
             .map(|(now, before)| now - before),
         // Exact: milliseconds are far below 2^53.
-        Sort::AsOf => Some(score.as_of_ms as f64),
+        Sort::AsOf => Some(score.as_of as f64),
     };
     RankKey {
         sort_key: descending(value.unwrap_or(f64::NEG_INFINITY)),

@@ -6,7 +6,7 @@
 use sha2::{Digest, Sha256};
 
 use crate::hex::hex;
-use crate::topics::{Output, OutputRecord};
+use crate::output::{Output, OutputRecord};
 
 /// Original topic (Kafka Connect's name).
 pub const HEADER_TOPIC: &str = "__connect.errors.topic";

@@ -2,8 +2,7 @@
 
 use leadpulse_features::{Evidence, Explanation, Group};
 
-use crate::output::{Driver, ScoreRecord};
-use crate::views::DriverView;
+use crate::score::{Driver, Score};
 
 /// Contributions below this are left out of records, logits.
 const NEGLIGIBLE_LOGIT: f64 = 1e-6;
@@ -63,7 +62,7 @@ impl Explained {
     }
 
     /// The explanation that a score record carries; `None` if it carries none.
-    pub fn restored(record: &ScoreRecord, groups: &[Group]) -> Option<Self> {
+    pub fn restored(record: &Score, groups: &[Group]) -> Option<Self> {
         let (as_of_ms, base_logit) = (record.drivers_as_of?, record.base_logit?);
         let of_group = |group: &Group| {
             record
@@ -140,30 +139,6 @@ pub fn drivers(contributions: &[f64], evidence: &[Evidence], groups: &[Group]) -
         .filter(|((_, x), _)| x.abs() > NEGLIGIBLE_LOGIT)
         .map(driver)
         .collect()
-}
-
-/// Drivers for people who look at them.
-pub fn driver_views(drivers: &[Driver], as_of_ms: i64) -> Vec<DriverView> {
-    let total = |positive: bool| {
-        drivers
-            .iter()
-            .filter(|d| (d.contribution > 0.0) == positive)
-            .map(|d| d.contribution.abs())
-            .sum::<f64>()
-    };
-    let (up, down) = (total(true), total(false));
-    let view = |d: &Driver| DriverView {
-        group: d.group.clone(),
-        label: d.label.clone(),
-        logit: d.contribution,
-        share_ratio: d.contribution.abs()
-            / (if d.contribution > 0.0 { up } else { down }).max(1e-12),
-        value: d.value.clone(),
-        evidence: d.evidence.clone(),
-        event_ids: d.event_ids.clone(),
-        as_of_ms,
-    };
-    drivers.iter().map(view).collect()
 }
 
 /// Percent of the positive contributions, by largest remainder: they sum to 100; 0 for the others.

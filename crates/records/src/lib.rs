@@ -3,7 +3,7 @@
 //! Invariants: synchronous; no topic is read and none is written; a record is a function of graph, decision and explanation alone, so
 //! the same epoch gives the same bytes.
 
-mod alerts;
+mod alert;
 mod codec;
 mod dead_letter;
 mod emission;
@@ -11,9 +11,13 @@ mod explained;
 mod hex;
 mod output;
 mod people;
-mod topics;
-mod views;
+mod policy_state;
+mod score;
+mod symbol;
 
+pub use alert::{
+    ALERT_SCHEMA, Alert, Committee, CommitteeMember, OpenOpportunity, RecentEvent, ShownAlert,
+};
 pub use codec::{ReadError, RecordCodec};
 pub use dead_letter::{
     HEADER_APPLICATION, HEADER_HEADERS_BYTES, HEADER_HEADERS_SHA256, HEADER_KEY_BYTES,
@@ -21,10 +25,13 @@ pub use dead_letter::{
     HEADER_STAGE, HEADER_TIMESTAMP, HEADER_TOPIC, HEADER_VALUE_BYTES, HEADER_VALUE_SHA256, Reason,
     Rejected, without_key, without_original_headers, without_value,
 };
-pub use emission::{Emission, Lineage, Records, Standing, name_of, silent_ms};
-pub use explained::{Explained, driver_views, drivers};
+pub use emission::{Emission, EmissionRecords, Lineage, Standing, facts_json, name_of};
+pub use explained::{Explained, drivers};
 pub use hex::hex;
-pub use output::*;
+pub use output::{Output, OutputRecord, output_key};
 pub use people::vocabulary;
-pub use topics::{Output, OutputRecord, output_key};
-pub use views::{AlertView, DriverView, ScoreStatus, ScoreView};
+pub use policy_state::{POLICY_STATE_SCHEMA, PolicyStateRecord};
+pub use score::{
+    Driver, INELIGIBLE, ON_REQUEST, SCORE_SCHEMA, SCORED, Score, ScoreCommittee, ShownScore,
+};
+pub use symbol::{Symbol, TypeName};

@@ -7,7 +7,8 @@ use leadpulse_features::{CommitteeFact, MemberFact, OpenFact};
 use leadpulse_policy::Vocabulary;
 use leadpulse_schema::{Catalog, Feature, Role};
 
-use crate::output::{Committee, CommitteeMember, OpenOpportunity, ScoreCommittee};
+use crate::alert::{Committee, CommitteeMember, OpenOpportunity};
+use crate::score::ScoreCommittee;
 
 fn departments(people: &CommitteeFact) -> Vec<String> {
     people

@@ -4,9 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use leadpulse_engine::read_model::{
-    AlertView, DriverView, EngineStatus, Phase, ReadModel, ScoreStatus, ScoreView,
-};
+use leadpulse_engine::read_model::{EngineStatus, Phase, ReadModel};
+use leadpulse_records::{Alert, Driver, SCORED, Score, ShownAlert, ShownScore, Symbol, TypeName};
 use leadpulse_server::{BandView, ServerOptions, ServerState, TaskView, serve};
 use serde_json::json;
 
@@ -102,7 +101,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             }
         })
         .collect();
-    for epoch in 1.. {
+    for epoch in 1_u64.. {
         read_model.beat();
         if mode != "live" {
             let phase = if mode == "replaying" {
@@ -145,62 +144,71 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             (company.as_of_ms, company.epoch) = (as_of_ms - (30_000.0 * uniform()) as i64, epoch);
             let id: Arc<str> = format!("A{:04}", index * 37 + 1).into();
             let velocity = (company.emitted - previous) / 3.0;
-            scores.push(ScoreView {
+            let label = company.band.as_ref().map(|_| "Schedule exec call");
+            let record = Score {
                 task: "buys_90d".into(),
                 entity_type: "accounts".into(),
                 entity_id: id.clone(),
                 account_id: Some(id.clone()),
-                name: Some(name.clone()),
-                status: ScoreStatus::Scored,
+                status: SCORED,
                 probability: Some(company.emitted),
                 score: Some(100.0 * company.emitted),
                 band: company.band.clone(),
-                trend: if epoch == 1 { "unknown" } else if velocity.abs() < 0.005 { "steady" } else if velocity > 0.0 { "improving" } else { "declining" },
+                trend: trend(epoch, velocity),
                 previous_probability: (epoch > 1).then_some(previous),
-                velocity_per_day: (epoch > 1).then_some(velocity),
-                acceleration_per_day2: None,
+                velocity_per_day: (epoch > 1).then_some(100.0 * velocity),
                 percentile: Some(100.0 * company.emitted),
-                top_signal: Some(format!("{}: {}", DRIVERS[index % 5].0, DRIVERS[index % 5].1)),
-                recommended_action: company.band.as_ref().map(|_| "schedule_exec_call".into()),
-                recommended_action_label: company.band.as_ref().map(|_| "Schedule exec call".into()),
-                change_drivers: vec![],
-                change_since_ms: None,
-                as_of_ms: company.as_of_ms,
-                epoch,
-                board: epoch / 50,
-                bundle_id: "7f3a9c21".into(),
-                drivers: (0..4)
-                    .map(|rank| {
-                        let (label, evidence) = DRIVERS[(index + rank) % 5];
-                        let sign = if label == "Silence" { -1.0 } else { 1.0 };
-                        DriverView {
-                            group: label.to_lowercase(),
-                            label: label.into(),
-                            logit: sign * 1.4 / (rank as f64 + 1.0),
-                            share_ratio: 0.25,
-                            value: None,
-                            evidence: vec![evidence.into()],
-                            event_ids: vec![],
-                            as_of_ms: company.as_of_ms,
-                        }
-                    })
-                    .collect(),
-                facts: json!({ "industry": "Software", "employees": 40 * (index + 1), "open_opportunities": index % 3, "contacts_active_14d": index % 5 }),
-            });
+                top_signal: Some(format!(
+                    "{}: {}",
+                    DRIVERS[index % 5].0,
+                    DRIVERS[index % 5].1
+                )),
+                recommended_action: label.map(|_| "schedule_exec_call".into()),
+                recommended_action_label: label.map(str::to_owned),
+                as_of: company.as_of_ms,
+                epoch: epoch as i64,
+                board: epoch as i64 / 50,
+                bundle_id: Some("7f3a9c21".into()),
+                drivers: (0..4).map(|rank| driver(index, rank)).collect(),
+                drivers_as_of: Some(company.as_of_ms),
+                ..Score::default()
+            };
             if epoch > 1 && was_hot != company.hot {
-                alerts.push(AlertView {
+                let (alert_type, severity) = if company.hot {
+                    ("threshold_up", "P1")
+                } else {
+                    ("threshold_down", "P2")
+                };
+                let alert = Alert {
                     alert_id: format!("{id}-{epoch}"),
                     task: "buys_90d".into(),
                     entity_type: "accounts".into(),
                     entity_id: id,
-                    name: Some(name),
-                    alert_type: if company.hot { "threshold_up" } else { "threshold_down" },
-                    severity: if company.hot { "P1" } else { "P2" },
-                    as_of_ms,
-                    epoch,
-                    record: json!({ "band": company.band, "previous_band": previous_band, "probability": company.emitted }),
+                    r#type: TypeName(alert_type),
+                    severity: Symbol(severity),
+                    as_of: as_of_ms,
+                    epoch: epoch as i64,
+                    band: company.band.clone(),
+                    previous_band,
+                    probability: company.emitted,
+                    score: 100.0 * company.emitted,
+                    ..Alert::default()
+                };
+                alerts.push(ShownAlert {
+                    record: alert,
+                    name: Some(name.clone()),
                 });
             }
+            scores.push(ShownScore {
+                record,
+                name: Some(name),
+                facts: json!({
+                    "industry": "Software",
+                    "employees": 40 * (index + 1),
+                    "open_opportunities": index % 3,
+                    "contacts_active_14d": index % 5,
+                }),
+            });
         }
         let status = EngineStatus {
             phase: Phase::Live,
@@ -214,6 +222,32 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         std::thread::sleep(Duration::from_millis(if epoch < 40 { 5 } else { 700 }));
     }
     Ok(())
+}
+
+fn trend(epoch: u64, velocity: f64) -> Symbol {
+    Symbol(if epoch == 1 {
+        "unknown"
+    } else if velocity.abs() < 0.005 {
+        "steady"
+    } else if velocity > 0.0 {
+        "improving"
+    } else {
+        "declining"
+    })
+}
+
+fn driver(index: usize, rank: usize) -> Driver {
+    let (label, evidence) = DRIVERS[(index + rank) % 5];
+    let sign = if label == "Silence" { -1.0 } else { 1.0 };
+    Driver {
+        group: label.to_lowercase(),
+        label: label.into(),
+        contribution: sign * 1.4 / (rank as f64 + 1.0),
+        share: if sign > 0.0 { 25 } else { 0 },
+        value: None,
+        evidence: vec![evidence.into()],
+        event_ids: vec![],
+    }
 }
 
 fn probability(logit: f64) -> f64 {

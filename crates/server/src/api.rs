@@ -8,9 +8,8 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use leadpulse_engine::read_model::{
-    ALERTS_KEPT, AlertView, Cursor, CursorError, EngineStatus, Phase, ScoreView, Sort,
-};
+use leadpulse_engine::read_model::{ALERTS_KEPT, Cursor, CursorError, EngineStatus, Phase, Sort};
+use leadpulse_records::{ShownAlert, ShownScore};
 use prometheus::TextEncoder;
 use serde::{Deserialize, Serialize};
 
@@ -47,15 +46,16 @@ struct ScoresAnswer<'a> {
     entity: &'a str,
     sort: SortName,
     total: usize,
-    scores: Vec<RankedScore>,
+    scores: Vec<ListedScore>,
     next_cursor: Option<String>,
 }
 
 #[derive(Serialize)]
-struct RankedScore {
-    rank: u64,
+struct ListedScore {
+    /// Place in the order that was asked for, from 1. The record's `rank` is by score, at the moment it was written.
+    place: u64,
     #[serde(flatten)]
-    score: Arc<ScoreView>,
+    score: Arc<ShownScore>,
 }
 
 /// `/api/v1/scores`
@@ -107,7 +107,7 @@ pub(crate) async fn scores(
         total: page.total,
         scores: (page.first_rank..)
             .zip(page.scores)
-            .map(|(rank, score)| RankedScore { rank, score })
+            .map(|(place, score)| ListedScore { place, score })
             .collect(),
         next_cursor: page.next.map(|cursor| cursor.to_string()),
     };
@@ -168,8 +168,8 @@ pub(crate) async fn entity(
     struct Answer {
         table: String,
         id: String,
-        scores: Vec<Arc<ScoreView>>,
-        alerts: Vec<Arc<AlertView>>,
+        scores: Vec<Arc<ShownScore>>,
+        alerts: Vec<Arc<ShownAlert>>,
     }
     if !app.state.tables.contains(&table) {
         let hint = format!("entity tables are: {}", app.state.tables.join(", "));
@@ -190,7 +190,7 @@ pub(crate) async fn entity(
         ));
     }
     let (_, mut alerts) = app.state.read_model.alerts(ALERTS_KEPT);
-    alerts.retain(|alert| *alert.entity_type == *table && *alert.entity_id == *id);
+    alerts.retain(|alert| *alert.record.entity_type == *table && *alert.record.entity_id == *id);
     Ok(Json(Answer {
         table,
         id,
@@ -214,7 +214,7 @@ pub(crate) async fn alerts(
 ) -> Result<Response, ApiError> {
     #[derive(Serialize)]
     struct Answer {
-        alerts: Vec<Arc<AlertView>>,
+        alerts: Vec<Arc<ShownAlert>>,
     }
     let Query(query) = query.map_err(|rejection| {
         ApiError::bad_request(

@@ -10,7 +10,14 @@ struct Folder;
 
 impl SchemaStore for Folder {
     fn lookup(&self, schema: &SchemaRef) -> Result<Arc<str>, SchemaLookupError> {
-        let shipped = [SCORE, ALERT, EPOCH, EPOCH_V1, LAYOUT, POLICY_STATE];
+        let shipped = [
+            SCORE_SCHEMA,
+            ALERT_SCHEMA,
+            EPOCH,
+            EPOCH_V1,
+            LAYOUT,
+            POLICY_STATE_SCHEMA,
+        ];
         let found = shipped
             .into_iter()
             .find(|json| FolderRegistry::id_of(json).is_ok_and(|id| *schema == SchemaRef::Id(id)));

@@ -3,7 +3,7 @@
 use leadpulse_features::Facts;
 use leadpulse_graph::{CellRef, EntityId, Outcome};
 use leadpulse_records::{
-    AlertRecord, AlertView, Explained, PolicyStateRecord, ScoreRecord, ScoreView, name_of,
+    Alert, Explained, PolicyStateRecord, Score, ShownAlert, ShownScore, facts_json, name_of,
 };
 use leadpulse_schema::TableId;
 use rustc_hash::FxHashMap;
@@ -142,13 +142,11 @@ impl Machine {
     ///
     /// # Errors
     /// As [`Self::restore_policy`].
-    pub fn restore_score(&mut self, record: &ScoreRecord) -> Result<ScoreView, Unmatched> {
+    pub fn restore_score(&mut self, record: &Score) -> Result<ShownScore, Unmatched> {
         let (task, entity, table) =
             self.named(&record.task, &record.entity_type, &record.entity_id)?;
         // Contributions of another bundle explain nothing of this one's scores.
-        if record.bundle_id.as_deref() == Some(self.scorer.bundle_id())
-            && record.status.0 == "scored"
-        {
+        if record.bundle_id.as_deref() == Some(self.scorer.bundle_id()) && record.is_scored() {
             let explained = Explained::restored(record, &self.scorer.plan().layout().groups);
             self.tracked.entry((task, entity)).or_default().explained = explained.map(Box::new);
         }
@@ -162,14 +160,15 @@ impl Machine {
         let name = facts
             .as_ref()
             .and_then(|(facts, node)| name_of(&self.catalog, node, facts));
-        let facts = facts.map_or(serde_json::Value::Null, |(facts, _)| {
-            serde_json::to_value(&facts).expect("facts are JSON")
-        });
-        Ok(ScoreView::of(record, name, facts))
+        Ok(ShownScore {
+            record: record.clone(),
+            name,
+            facts: facts.map_or(serde_json::Value::Null, |(facts, _)| facts_json(&facts)),
+        })
     }
 
     /// What queries may see of an alert that was committed before.
-    pub fn restore_alert(&self, record: &AlertRecord) -> AlertView {
+    pub fn restore_alert(&self, record: &Alert) -> ShownAlert {
         let table = self
             .catalog
             .table(&record.entity_type)
@@ -179,7 +178,10 @@ impl Machine {
             let facts = Facts::of(&self.graph, self.graph.cell(at), record.as_of);
             name_of(&self.catalog, node, &facts)
         });
-        AlertView::of(record, name)
+        ShownAlert {
+            record: record.clone(),
+            name,
+        }
     }
 
     /// Ends a replay: every cell waits to be scored again, the one nearest to a threshold first. A machine that scored all along and

@@ -5,7 +5,12 @@ use serde_json::{Value as Json, json};
 use leadpulse_schema::{FolderRegistry, Frame, SchemaRef};
 
 use super::*;
+use crate::alert::{
+    ALERT_SCHEMA, Alert, Committee, CommitteeMember, EXPLAIN_METHOD, OpenOpportunity, RecentEvent,
+};
 use crate::codec::RecordCodec;
+use crate::policy_state::{POLICY_STATE_SCHEMA, PolicyStateRecord};
+use crate::symbol::TypeName;
 
 /// A codec under the id that a folder of schemas gives.
 fn codec(schema: &str) -> RecordCodec {
@@ -13,7 +18,7 @@ fn codec(schema: &str) -> RecordCodec {
 }
 
 /// A lookup that knows no schema.
-fn nothing(schema: &SchemaRef) -> Result<std::sync::Arc<str>, String> {
+fn nothing(schema: &SchemaRef) -> Result<Arc<str>, String> {
     Err(format!("{schema:?}"))
 }
 
@@ -63,8 +68,8 @@ fn driver() -> Driver {
     }
 }
 
-fn score() -> ScoreRecord {
-    ScoreRecord {
+fn score() -> Score {
+    Score {
         task: "buys_90d".into(),
         entity_type: "accounts".into(),
         entity_id: "A-1".into(),
@@ -141,7 +146,7 @@ fn event() -> RecentEvent {
     }
 }
 
-fn alert() -> AlertRecord {
+fn alert() -> Alert {
     let member = CommitteeMember {
         contact_id: "C-1".into(),
         title: Some("CTO".into()),
@@ -164,7 +169,7 @@ fn alert() -> AlertRecord {
         amount: Some(1e5),
         close_date: Some(9),
     };
-    AlertRecord {
+    Alert {
         alert_id: "c731e530-b2b1-80f4-ae8e-3d7be9780753".into(),
         r#type: TypeName("threshold_up"),
         severity: Symbol("P1"),
@@ -254,8 +259,8 @@ fn alert() -> AlertRecord {
 
 #[test]
 fn every_record_reads_back_as_it_was_written() {
-    check(SCORE, &score(), true);
-    let ineligible = ScoreRecord {
+    check(SCORE_SCHEMA, &score(), true);
+    let ineligible = Score {
         account_id: None,
         status: Symbol("ineligible"),
         probability: None,
@@ -285,16 +290,16 @@ fn every_record_reads_back_as_it_was_written() {
         trace: vec![],
         ..score()
     };
-    check(SCORE, &ineligible, false);
-    check(ALERT, &alert(), true);
-    let sparse = AlertRecord {
+    check(SCORE_SCHEMA, &ineligible, false);
+    check(ALERT_SCHEMA, &alert(), true);
+    let sparse = Alert {
         committee: None,
         trigger: None,
         open_opportunities: vec![],
         crm_ids: Default::default(),
         ..alert()
     };
-    check(ALERT, &sparse, false);
+    check(ALERT_SCHEMA, &sparse, false);
     let state = PolicyStateRecord {
         task: "t".into(),
         entity_type: "accounts".into(),
@@ -303,12 +308,12 @@ fn every_record_reads_back_as_it_was_written() {
         band: Some("hot".into()),
         state: r#"{"level":1}"#.into(),
     };
-    check(POLICY_STATE, &state, true);
+    check(POLICY_STATE_SCHEMA, &state, true);
     let none = PolicyStateRecord {
         band: None,
         ..state
     };
-    check(POLICY_STATE, &none, false);
+    check(POLICY_STATE_SCHEMA, &none, false);
 }
 
 #[test]
@@ -322,35 +327,62 @@ fn every_name_the_engine_writes_is_a_symbol() {
             "closing",
             "unknown",
         ] {
-            let record = ScoreRecord {
+            let record = Score {
                 trend: Symbol(trend),
                 cause: Symbol(cause),
                 ..score()
             };
-            check(SCORE, &record, false);
+            check(SCORE_SCHEMA, &record, false);
         }
         for severity in ["P1", "P2", "P3"] {
-            let record = AlertRecord {
+            let record = Alert {
                 trend: Symbol(trend),
                 severity: Symbol(severity),
                 ..alert()
             };
-            check(ALERT, &record, false);
+            check(ALERT_SCHEMA, &record, false);
         }
     }
 }
 
 #[test]
 fn scores_alerts_and_states_read_back() {
-    let read_score: ScoreRecord = codec(SCORE)
-        .read(&codec(SCORE).encode(&score()), nothing)
+    let read_score: Score = codec(SCORE_SCHEMA)
+        .read(&codec(SCORE_SCHEMA).encode(&score()), nothing)
         .unwrap();
     assert_eq!(read_score, score());
-    let read_alert: AlertRecord = codec(ALERT)
-        .read(&codec(ALERT).encode(&alert()), nothing)
+    let read_alert: Alert = codec(ALERT_SCHEMA)
+        .read(&codec(ALERT_SCHEMA).encode(&alert()), nothing)
         .unwrap();
     assert_eq!(read_alert, alert());
-    let bytes = codec(ALERT).encode(&alert());
-    let refused = codec(SCORE).read::<ScoreRecord, _>(&bytes[..9], nothing);
+    let bytes = codec(ALERT_SCHEMA).encode(&alert());
+    let refused = codec(SCORE_SCHEMA).read::<Score, _>(&bytes[..9], nothing);
     assert!(refused.is_err(), "half an alert is no score");
+}
+
+/// Records as each release wrote them that changed a schema: `NAME HEX` in a line.
+const FIXTURES: &str = include_str!("fixtures.txt");
+
+#[test]
+fn records_are_the_bytes_of_their_fixtures() {
+    let state = PolicyStateRecord {
+        task: "t".into(),
+        entity_type: "accounts".into(),
+        entity_id: "A-1".into(),
+        epoch: 3,
+        band: Some("hot".into()),
+        state: r#"{"level":1}"#.into(),
+    };
+    let written = [
+        ("score-1", codec(SCORE_SCHEMA).encode(&score())),
+        ("alert-1", codec(ALERT_SCHEMA).encode(&alert())),
+        ("policy-state-1", codec(POLICY_STATE_SCHEMA).encode(&state)),
+    ];
+    for (name, bytes) in written {
+        let line = format!("{name} {}", crate::hex::hex(&bytes));
+        assert!(
+            FIXTURES.lines().any(|fixture| fixture == line),
+            "{name} is written otherwise: a schema that changes needs a fixture of its own\n{line}"
+        );
+    }
 }
