@@ -22,10 +22,8 @@
 //!
 //! Invariants: no entity key ever becomes a metric label; nothing is loaded from another origin (`Content-Security-Policy`).
 
-mod answer;
 mod api;
 mod console;
-mod explanation;
 mod health;
 mod metrics;
 mod options;

@@ -12,12 +12,12 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
 use tokio::sync::watch;
 
-use crate::answer::set_headers;
+use crate::api::answer::set_headers;
 use crate::health::Heartbeat;
 use crate::metrics::{HttpMetrics, measure};
 use crate::options::{ServerError, ServerOptions};
 use crate::state::ServerState;
-use crate::{api, console, explanation};
+use crate::{api, console};
 
 /// Answers come from memory; two threads serve thousands of clients.
 const THREADS: usize = 2;
@@ -27,9 +27,9 @@ const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
 const STOP_GRACE: Duration = Duration::from_secs(2);
 
 /// What handlers share.
-pub(crate) type App = Arc<Shared>;
+pub(crate) type App = Arc<ServerShared>;
 
-pub(crate) struct Shared {
+pub(crate) struct ServerShared {
     pub state: ServerState,
     pub heartbeat: Heartbeat,
     pub heartbeat_timeout_ms: u64,
@@ -78,7 +78,7 @@ pub fn serve(options: &ServerOptions, state: ServerState) -> Result<Handle, Serv
     listener.set_nonblocking(true).map_err(listen_error)?;
     let address = listener.local_addr().map_err(listen_error)?;
 
-    let app = Arc::new(Shared {
+    let app = Arc::new(ServerShared {
         heartbeat: Heartbeat::new(state.read_model.beats(), Instant::now()),
         heartbeat_timeout_ms: options.heartbeat_timeout_ms,
         process: RandomState::new().hash_one(address),
@@ -135,19 +135,12 @@ async fn watch_heartbeat(app: App) {
 }
 
 fn router(app: App, metrics: HttpMetrics) -> Router {
-    Router::new()
-        .route("/", get(console::page))
-        .route("/console.css", get(console::style))
-        .route("/console.js", get(console::script))
-        .route("/icon.svg", get(console::icon))
+    console::routes()
         .route("/api/v1/scores", get(api::scores))
         .route("/api/v1/alerts", get(api::alerts))
         .route("/api/v1/status", get(api::status))
         .route("/api/v1/{table}/{id}", get(api::entity))
-        .route(
-            "/api/v1/{table}/{id}/explanation",
-            get(explanation::explanation),
-        )
+        .route("/api/v1/{table}/{id}/explanation", get(api::explanation))
         .route("/metrics", get(api::metrics))
         .route("/healthz", get(api::healthz))
         .route("/readyz", get(api::readyz))

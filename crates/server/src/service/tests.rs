@@ -22,13 +22,13 @@ struct Server {
     read_model: Arc<ReadModel>,
 }
 
-struct Answer {
+struct Reply {
     code: u16,
     headers: Vec<(String, String)>,
     body: String,
 }
 
-impl Answer {
+impl Reply {
     fn header(&self, name: &str) -> &str {
         self.headers
             .iter()
@@ -76,7 +76,7 @@ impl Server {
         }
     }
 
-    fn send(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+    fn send(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Reply {
         let mut stream = TcpStream::connect(self.handle.address()).unwrap();
         let headers: String = headers
             .iter()
@@ -103,14 +103,14 @@ impl Server {
             .filter_map(|line| line.split_once(": "))
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect();
-        Answer {
+        Reply {
             code,
             headers,
             body: body.to_owned(),
         }
     }
 
-    fn get(&self, path: &str) -> Answer {
+    fn get(&self, path: &str) -> Reply {
         self.send("GET", path, &[])
     }
 
@@ -561,7 +561,7 @@ fn health_fails_when_the_loop_stands_still() {
     let long_ago = Instant::now()
         .checked_sub(Duration::from_secs(5))
         .expect("the machine has been up for five seconds");
-    let app = Arc::new(Shared {
+    let app = Arc::new(ServerShared {
         state,
         heartbeat: Heartbeat::new(0, long_ago),
         heartbeat_timeout_ms: 4_000,
@@ -618,6 +618,9 @@ fn the_console_needs_nothing_from_elsewhere() {
         ("/", "text/html"),
         ("/console.css", "text/css"),
         ("/console.js", "text/javascript"),
+        ("/lib/ask.js", "text/javascript"),
+        ("/lib/dom.js", "text/javascript"),
+        ("/lib/words.js", "text/javascript"),
         ("/icon.svg", "image/svg"),
     ] {
         let answer = server.get(path);

@@ -4,13 +4,16 @@
 // once. The order changes only while nobody points at the list or walks through it with the keyboard; until then a button says how
 // many rows wait.
 
+import { ask, forgetAnswers } from "/lib/ask.js";
+import { by, make, write } from "/lib/dom.js";
+import { age, capital, moment, number, points, signed, singular } from "/lib/words.js";
+
 const POLL_MS = 1000;
 const PAGE = 50;
 const MAX_ROWS = 1000;
 const ALERTS = 100;
 const MOVE_MS = 450;
 
-const by = (id) => document.getElementById(id);
 const list = by("list");
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
@@ -21,23 +24,10 @@ const state = {
   limit: PAGE,
   rows: new Map(), // entity key → row
   alertIds: null, // alerts shown; null before the first answer
-  tags: new Map(), // URL → entity tag of the answer shown
   pointed: false, // a mouse or pen is over the list (a finger is not: it never leaves)
 };
 
 // ---- Asking
-
-/** The answer of a URL, or null if it is the one shown already. */
-async function ask(url) {
-  const headers = state.tags.has(url) ? { "If-None-Match": state.tags.get(url) } : {};
-  const response = await fetch(url, { headers, cache: "no-store", signal: AbortSignal.timeout(5000) });
-  if (response.status === 304) return null;
-  const body = await response.json();
-  if (!response.ok) throw new Error(body.error);
-  const tag = response.headers.get("ETag");
-  if (tag) state.tags.set(url, tag);
-  return body;
-}
 
 function scoresUrl() {
   const query = new URLSearchParams({ task: by("task").value, sort: by("sort").value, limit: state.limit });
@@ -70,37 +60,6 @@ async function pollForever() {
     if (!document.hidden) await poll();
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
   }
-}
-
-// ---- Words
-
-const number = new Intl.NumberFormat("en");
-const points = (score) => (score === null ? "–" : score >= 10 ? score.toFixed(0) : score.toFixed(1));
-const signed = (value, digits) => `${value > 0 ? "+" : value < 0 ? "−" : "±"}${Math.abs(value).toFixed(digits)}`;
-const capital = (word) => word.charAt(0).toUpperCase() + word.slice(1);
-const singular = (table) => capital(table.replaceAll("_", " ").replace(/ies$/, "y").replace(/s$/, ""));
-const moment = (ms) => `${new Date(ms).toISOString().slice(0, 19).replace("T", " ")} UTC`;
-
-/** How long before `now` something was, in one unit. */
-function age(ms, now) {
-  const seconds = Math.max(0, (now - ms) / 1000);
-  if (seconds < 1) return "now";
-  if (seconds < 60) return `${Math.floor(seconds)} s`;
-  if (seconds < 3600) return `${Math.floor(seconds / 60)} min`;
-  if (seconds < 86400) return `${Math.floor(seconds / 3600)} h`;
-  return `${Math.floor(seconds / 86400)} d`;
-}
-
-/** Sets the text only if it differs: nothing is announced or laid out again without need. */
-function write(element, text) {
-  if (element.textContent !== text) element.textContent = text;
-}
-
-function make(tag, className, text) {
-  const element = document.createElement(tag);
-  if (className) element.className = className;
-  if (text !== undefined) element.textContent = text;
-  return element;
 }
 
 // ---- Status
@@ -511,7 +470,7 @@ function changeView() {
   history.replaceState(null, "", `?${query}`);
   state.limit = PAGE;
   state.page = null;
-  state.tags.clear();
+  forgetAnswers();
   for (const row of state.rows.values()) row.body.remove();
   state.rows.clear();
   showTask();
