@@ -1,7 +1,7 @@
 //! Writers and readers of every output, bound to the ids that a schema store gives.
 //!
-//! Scores, alerts and policy states are records of `leadpulse-records`; epoch records and layouts are the engine's own format, and
-//! their codec knows every version that a release wrote.
+//! Scores, alerts and policy states are records of `leadpulse-records`. Epoch records and layouts are
+//! the engine's own format; their codec reads every version that a release wrote.
 
 use leadpulse_records::{
     ALERT_SCHEMA, Alert, POLICY_STATE_SCHEMA, PolicyStateRecord, ReadError, RecordCodec,
@@ -38,7 +38,8 @@ impl OutputEncoders {
         Ok(Self {
             score: codec(SCORE_SCHEMA, "scores-value")?,
             alert: codec(ALERT_SCHEMA, "alerts-value")?,
-            // A subject of its own: format 2 is no compatible evolution of format 1, and a registry would refuse it.
+            // A subject of its own: format 2 is no compatible evolution of format 1, and a registry
+            // would refuse it.
             epoch: codec(EPOCH, "epochs-v2-value")?,
             // Format 1 is only read, so it needs no id.
             epoch_v1: RecordCodec::new(EPOCH_V1, 0),
@@ -47,36 +48,37 @@ impl OutputEncoders {
         })
     }
 
-    /// Frames a score.
+    /// Writes a score as a framed Avro record.
     pub fn score(&self, record: &Score) -> Vec<u8> {
         self.score.encode(record)
     }
 
-    /// Frames an alert.
+    /// Writes an alert as a framed Avro record.
     pub fn alert(&self, record: &Alert) -> Vec<u8> {
         self.alert.encode(record)
     }
 
-    /// Frames an epoch record.
+    /// Writes an epoch record as a framed Avro record.
     pub fn epoch(&self, record: &EpochRecord) -> Vec<u8> {
         self.epoch.encode(record)
     }
 
-    /// Frames a layout.
+    /// Writes a layout as a framed Avro record.
     pub fn layout(&self, layout: &Layout) -> Vec<u8> {
         self.layout.encode(layout)
     }
 
-    /// Frames a policy state.
+    /// Writes a policy state as a framed Avro record.
     pub fn policy_state(&self, record: &PolicyStateRecord) -> Vec<u8> {
         self.policy_state.encode(record)
     }
 
-    /// Reads a record of the epochs topic back, of any format that any release wrote. A record that introduces a layout gives
-    /// the layout and itself, and so does one of format 1, which names partitions.
+    /// Reads a record of the epochs topic back, of any format that a release wrote. A record that
+    /// introduces a layout gives the layout and itself. So does a record of format 1, which names
+    /// partitions.
     ///
-    /// The program knows the schemas of its own formats, so no registry is asked: whatever ids a registry gives them today, old epoch
-    /// records stay readable.
+    /// The program knows the schemas of its own formats, so no registry is asked: old epoch records stay
+    /// readable whatever ids a registry gives them today.
     ///
     /// # Errors
     /// Bytes that are of none of the formats.
@@ -94,7 +96,8 @@ impl OutputEncoders {
         let Some(record) = self.epoch_v1.read_whole::<EpochRecordV1>(frame.body) else {
             return Err(unreadable(
                 "an epoch record",
-                &"its bytes are of no format that this program knows; a newer program may have written it",
+                &"its bytes are of no format that this program knows; \
+                  a newer program may have written it",
             ));
         };
         let (layout, record) = record.upgraded();

@@ -1,7 +1,9 @@
-//! What queries may see: the newest committed score of every (task, entity), ranked, the newest alerts, and how the engine is.
+//! The read model: the newest committed score of every (task, entity), ranked, the newest alerts, and the
+//! engine's status.
 //!
-//! The engine publishes after a commit and never before, so nothing here can be taken back. Readers come from other threads at any time;
-//! one page of a ranking is always the state after some one epoch, never a mixture of two.
+//! The engine publishes after a commit and never before, so a published score is never taken back. Readers
+//! come from other threads at any time. One page of a ranking is always the state after a single epoch,
+//! never a mixture of two.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -16,62 +18,63 @@ use serde::Serialize;
 
 use leadpulse_records::{ShownAlert, ShownScore};
 
-/// How many alerts are kept; older ones are in their topic.
+/// Alerts that the read model keeps; older ones are in their topic.
 pub const ALERTS_KEPT: usize = 1000;
 
-/// How the engine is.
+/// Status of the engine.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct EngineStatus {
-    /// What it is doing.
+    /// Phase of the engine's life.
     #[serde(flatten)]
     pub phase: Phase,
-    /// The newest committed epoch; 0 before the first.
+    /// Number of the newest committed epoch; 0 before the first.
     pub epoch: u64,
-    /// Its `as_of`, milliseconds.
+    /// `as_of` of the newest committed epoch, milliseconds.
     #[serde(rename = "as_of")]
     pub as_of_ms: Option<i64>,
     /// Records taken from the input topics since the first epoch.
     pub records: u64,
     /// Records that wait in the input topics.
     pub lag_records: u64,
-    /// Why it is not ready, or what else an operator should know.
+    /// Cause of not being ready, or another remark for operators.
     pub reason: Option<String>,
 }
 
-/// What the engine is doing.
+/// Phase of the engine's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "phase", rename_all = "snake_case")]
 pub enum Phase {
-    /// Loading, connecting.
+    /// The process loads its bundle and connects.
     Starting,
-    /// Reading again what was committed before, silently.
+    /// The rows of committed epochs are applied again, without output.
     Replaying {
-        /// Records read.
+        /// Records read so far.
         done: u64,
-        /// Records to read.
+        /// Records to read in all.
         total: u64,
     },
-    /// Scoring what arrives.
+    /// Arriving records are scored.
     Live,
-    /// Ended.
+    /// The engine has ended.
     Stopped,
 }
 
-/// What a ranking is ordered by, always from high to low, then by entity key.
+/// Order of a ranking: from high to low, then by entity key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Sort {
-    /// The probability.
+    /// By probability.
     #[default]
     Score,
-    /// Slope per day: what rises fastest; entities without a slope last.
+    /// By slope per day, the fastest rise first; entities without a slope last.
     Velocity,
-    /// Change since the previously emitted probability; first scores last.
+    /// By change since the previously emitted probability; first scores last.
     Change,
-    /// When it was scored: the newest first.
+    /// By moment of the score, the newest first.
     AsOf,
 }
 
-/// Where a page ends; the next one starts after it, wherever entities have moved meanwhile. Written and read as an opaque text.
+/// End of a page. The next page starts after it, wherever entities have moved meanwhile. Written and read
+/// as opaque text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cursor {
     /// Rank of the last entity of the page, from 1.
@@ -88,15 +91,15 @@ pub struct CursorError(String);
 /// One page of a ranking.
 #[derive(Clone, Debug)]
 pub struct Page {
-    /// Changes when anything in the ranking does.
+    /// Number that changes whenever the ranking does.
     pub version: u64,
-    /// How many entities are ranked.
+    /// Number of ranked entities.
     pub total: usize,
     /// Rank of the first entity of the page, from 1.
     pub first_rank: u64,
-    /// The entities.
+    /// Scores of the page, in order.
     pub scores: Vec<Arc<ShownScore>>,
-    /// Where the next page starts; `None` on the last.
+    /// Start of the next page; `None` on the last.
     pub next: Option<Cursor>,
 }
 
@@ -107,26 +110,26 @@ struct Ranking {
     by_score: BTreeMap<RankKey, Arc<ShownScore>>,
 }
 
-/// Ascending order of these is descending order of what is sorted by.
+/// Key of a ranking: its ascending order is the descending order of the sorted value.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct RankKey {
     sort_key: u64,
     entity_id: Arc<str>,
 }
 
-/// Entity table and key.
+/// Table and key of an entity.
 type EntityKey = (Arc<str>, Arc<str>);
-/// Task and entity table.
+/// Names of a task and its table.
 type RankingKey = (Arc<str>, Arc<str>);
 
-/// Something that an operator should know.
+/// A remark for operators that stands until its matter is over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Condition {
-    /// Name of the matter.
+    /// Name of the matter: one remark stands for each.
     pub matter: &'static str,
-    /// What is the case, and what to do.
+    /// The case, and the remedy.
     pub text: String,
-    /// Whether the process is not ready because of it.
+    /// True if the process is not ready because of the matter.
     pub blocks: bool,
 }
 
@@ -163,7 +166,7 @@ impl fmt::Debug for ReadModel {
 }
 
 impl ReadModel {
-    /// Nothing committed, engine starting.
+    /// Creates the read model of an engine that starts: empty.
     pub fn new() -> Self {
         let status = EngineStatus {
             phase: Phase::Starting,
@@ -193,7 +196,7 @@ impl ReadModel {
                 .push(Arc::new(score));
         }
         for (key, scores) in by_ranking {
-            // Held for the whole epoch, so that no page is read from half of one.
+            // The entry stays locked for the whole epoch, so that no page is read from half of one.
             let mut ranking = self.rankings.entry(key).or_default();
             ranking.version += 1;
             for score in scores {
@@ -220,7 +223,7 @@ impl ReadModel {
         self.set_status(status);
     }
 
-    /// Puts the score in its entity's place; gives the one that was there.
+    /// Puts the score in its entity's place. Returns the score that was there.
     fn replace(&self, score: &Arc<ShownScore>) -> Option<Arc<ShownScore>> {
         let mut tasks = self
             .entities
@@ -238,12 +241,12 @@ impl ReadModel {
         }
     }
 
-    /// Says how the engine is, without an epoch (while it starts, replays, stops).
+    /// Sets the status without an epoch: while the engine starts, replays, stops.
     pub fn set_status(&self, status: EngineStatus) {
         self.status.store(Arc::new(status));
     }
 
-    /// Notes what is the case about a matter, or that it is over. News are logged.
+    /// Sets the remark about a matter, or clears it with `None`. Changes are logged.
     pub fn set_condition(&self, matter: &'static str, text: Option<String>, blocks: bool) {
         let known = self
             .conditions
@@ -279,7 +282,7 @@ impl ReadModel {
         }
     }
 
-    /// What an operator should know now.
+    /// Remarks that stand now, by name of their matter.
     pub fn conditions(&self) -> Vec<Condition> {
         self.conditions
             .read()
@@ -289,22 +292,22 @@ impl ReadModel {
             .collect()
     }
 
-    /// How the engine is.
+    /// The newest status.
     pub fn status(&self) -> Arc<EngineStatus> {
         self.status.load_full()
     }
 
-    /// The engine's loop has come round: called at least once a second, whatever Kafka does.
+    /// Counts a round of the engine's loop: called at least once a second, whatever Kafka does.
     pub fn beat(&self) {
         self.beats.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How often the loop has come round. A number that stands still is an engine that hangs.
+    /// Rounds of the engine's loop. A number that stands still is an engine that hangs.
     pub fn beats(&self) -> u64 {
         self.beats.load(Ordering::Relaxed)
     }
 
-    /// A number that changes whenever anything in the ranking of this task and table does; 0 before the first score.
+    /// Number that changes whenever the ranking of this task and table does; 0 before the first score.
     pub fn ranking_version(&self, task: &str, entity_type: &str) -> u64 {
         self.rankings
             .get(&(Arc::from(task), Arc::from(entity_type)))
@@ -313,7 +316,7 @@ impl ReadModel {
 
     /// A page of at most `limit` entities of a ranking, from the start or after `cursor`.
     ///
-    /// By score it costs what the page holds; by anything else it looks at every entity.
+    /// By score, the cost is that of the page. Any other order looks at every entity.
     pub fn scores(
         &self,
         task: &str,
@@ -395,7 +398,7 @@ impl ReadModel {
     }
 }
 
-/// The first `limit` of the entities after `after`, in the given order.
+/// Selects the first `limit` entities after `after`, in the given order.
 fn first_of_order<'a>(
     scores: impl Iterator<Item = &'a Arc<ShownScore>>,
     sort: Sort,
@@ -432,7 +435,7 @@ fn rank_key(sort: Sort, score: &ShownScore) -> RankKey {
     }
 }
 
-/// A number whose ascending order is the descending order of the values, −0 and 0 alike, NaN last.
+/// Maps values to numbers in descending order: −0 and 0 alike, NaN last.
 fn descending(value: f64) -> u64 {
     if value.is_nan() {
         return u64::MAX;

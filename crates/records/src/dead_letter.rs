@@ -1,24 +1,26 @@
 //! Dead letters: records that cannot be used, kept byte for byte with the reason.
 //!
-//! Owns the header names and the reason codes. Key, value and headers of the original come first and unchanged; our headers follow, so a
-//! reader that takes the last header of a name sees ours even when a record is dead-lettered a second time. Messages must never hold payload.
+//! This module owns the header names and the reason codes. Key, value and headers of the original come
+//! first and unchanged; our headers follow. So a reader that takes the last header of a name sees ours,
+//! even of a record that is dead-lettered a second time. Messages never contain payload.
 
 use sha2::{Digest, Sha256};
 
 use crate::hex::hex;
 use crate::output::{Output, OutputRecord};
 
-/// Original topic (Kafka Connect's name).
+/// Topic of the original record (Kafka Connect's name).
 pub const HEADER_TOPIC: &str = "__connect.errors.topic";
-/// Original partition, decimal (Kafka Connect's name).
+/// Partition of the original record, decimal (Kafka Connect's name).
 pub const HEADER_PARTITION: &str = "__connect.errors.partition";
-/// Original offset, decimal (Kafka Connect's name).
+/// Offset of the original record, decimal (Kafka Connect's name).
 pub const HEADER_OFFSET: &str = "__connect.errors.offset";
-/// Stage that refused the record: `VALUE_CONVERTER` or `TRANSFORMATION` (Kafka Connect's name and values).
+/// Stage that refused the record, `VALUE_CONVERTER` or `TRANSFORMATION` (Kafka Connect's name and
+/// values).
 pub const HEADER_STAGE: &str = "__connect.errors.stage";
-/// What was wrong, in words (Kafka Connect's name).
+/// The fault in words (Kafka Connect's name).
 pub const HEADER_MESSAGE: &str = "__connect.errors.exception.message";
-/// [`Reason::code`].
+/// Code of the reason: [`Reason::code`].
 pub const HEADER_REASON: &str = "x-dlq-reason";
 /// `as_of` of the epoch that refused the record, milliseconds, decimal.
 pub const HEADER_TIMESTAMP: &str = "x-dlq-timestamp";
@@ -31,34 +33,35 @@ pub const HEADER_VALUE_BYTES: &str = "x-dlq-value-bytes";
 pub const HEADER_VALUE_SHA256: &str = "x-dlq-value-sha256";
 /// Bytes of the original headers that were left out (names and values), decimal.
 pub const HEADER_HEADERS_BYTES: &str = "x-dlq-headers-bytes";
-/// SHA-256 of the original headers that were left out (names and values, in order), lower-case hexadecimal.
+/// SHA-256 of the original headers that were left out (names and values, in order), lower-case
+/// hexadecimal.
 pub const HEADER_HEADERS_SHA256: &str = "x-dlq-headers-sha256";
 /// Bytes of the original key that was left out, decimal.
 pub const HEADER_KEY_BYTES: &str = "x-dlq-key-bytes";
 /// SHA-256 of the original key that was left out, lower-case hexadecimal.
 pub const HEADER_KEY_SHA256: &str = "x-dlq-key-sha256";
 
-/// Why a record cannot be used.
+/// Reason for which a record cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Reason {
-    /// No value framing that is known: empty, wrong magic byte, too short.
+    /// The value has no known framing: empty, wrong magic byte, too short.
     WireFormat,
-    /// Its schema is registered nowhere.
+    /// The writer schema is registered nowhere.
     UnknownSchema,
-    /// Its bytes are not what its schema says: truncated, trailing bytes, wrong type.
+    /// The bytes contradict the writer schema: truncated, trailing bytes, wrong type.
     AvroDecode,
-    /// Readable, but a rule of the table is broken (no key, no time, no owner).
+    /// The row breaks a rule of its table: no key, no time, no owner.
     Validation,
-    /// Its event time is older than the late horizon, or of a day that its table has forgotten.
+    /// The event time is older than the late horizon, or of a day that the table has forgotten.
     LateBeyondHorizon,
-    /// Its event time is later than its Kafka timestamp or our clock allows.
+    /// The event time is later than the Kafka timestamp or our clock allows.
     FutureTimestamp,
-    /// A tombstone where rows are immutable.
+    /// The record is a tombstone, and rows of its table are immutable.
     TombstoneOfEvent,
 }
 
 impl Reason {
-    /// Every reason, in order of the stages.
+    /// All reasons, in order of the stages.
     pub const ALL: [Self; 7] = [
         Self::WireFormat,
         Self::UnknownSchema,
@@ -113,7 +116,8 @@ pub struct Rejected<'a> {
 }
 
 impl Rejected<'_> {
-    /// The dead letter of the record, refused in the epoch valid at `as_of_ms`. `message` names the fault, without payload.
+    /// The dead letter of the record, refused in the epoch valid at `as_of_ms`. `message` names the
+    /// fault, without payload.
     pub fn dead_letter(&self, reason: Reason, message: &str, as_of_ms: i64) -> OutputRecord {
         let ours: [(&str, &str); 8] = [
             (HEADER_TOPIC, self.topic),
@@ -144,7 +148,8 @@ impl Rejected<'_> {
     }
 }
 
-/// A dead letter without the original value: its size and digest stand in the headers. Unchanged if there is no value.
+/// Leaves out the original value: size and digest stand in the headers. A letter without a value stays as
+/// it is.
 pub fn without_value(letter: &OutputRecord) -> OutputRecord {
     let mut smaller = letter.clone();
     if let Some(value) = smaller.value.take() {
@@ -158,7 +163,8 @@ pub fn without_value(letter: &OutputRecord) -> OutputRecord {
     smaller
 }
 
-/// A dead letter without the original headers: their size and digest stand beside our headers. Unchanged if there are none.
+/// Leaves out the original headers: size and digest stand beside our headers. A letter without original
+/// headers stays as it is.
 pub fn without_original_headers(letter: &OutputRecord) -> OutputRecord {
     let mut smaller = letter.clone();
     let originals = smaller
@@ -182,7 +188,8 @@ pub fn without_original_headers(letter: &OutputRecord) -> OutputRecord {
     smaller
 }
 
-/// A dead letter without the original key: its size and digest stand in the headers. Unchanged if there is no key.
+/// Leaves out the original key: size and digest stand in the headers. A letter without a key stays as it
+/// is.
 pub fn without_key(letter: &OutputRecord) -> OutputRecord {
     let mut smaller = letter.clone();
     if let Some(key) = smaller.key.take() {
@@ -191,7 +198,7 @@ pub fn without_key(letter: &OutputRecord) -> OutputRecord {
     smaller
 }
 
-/// Appends the size and the digest of what a dead letter no longer carries.
+/// Appends the size and the digest of the parts that a dead letter no longer carries.
 fn stand_in(letter: &mut OutputRecord, bytes: &str, sha256: &str, parts: &[&[u8]]) {
     let mut digest = Sha256::new();
     parts.iter().for_each(|part| digest.update(part));

@@ -1,7 +1,7 @@
 //! A decision becomes the records that are written and shown.
 //!
-//! Invariants: synchronous; no topic is read and none is written; a record is a function of graph, decision and explanation alone, so
-//! the same epoch gives the same bytes.
+//! Invariants: synchronous; no topic is read and none is written; a record is a function of graph,
+//! decision and explanation alone, so the same epoch gives the same bytes.
 
 mod alert;
 mod codec;

@@ -1,24 +1,24 @@
-//! Output topics, and the records that go to them.
+//! Output records with their topics and keys.
 
 /// The topic an output record goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Output {
-    /// Every score record: the history.
+    /// Score records of all epochs: the history.
     Scores,
     /// Alert records.
     Alerts,
-    /// Records that could not be used: original bytes.
+    /// Input records that could not be used, with their original bytes.
     DeadLetters,
-    /// Epoch records.
+    /// Records of the epochs: the script.
     Epochs,
-    /// Policy state.
+    /// Memory of the alert rules about each (task, entity).
     PolicyState,
     /// The newest score record of each (task, entity); a tombstone once the entity is deleted.
     CurrentScores,
 }
 
 impl Output {
-    /// Every output.
+    /// All outputs, in order of their numbers.
     pub const ALL: [Self; 6] = [
         Self::Scores,
         Self::Alerts,
@@ -29,12 +29,12 @@ impl Output {
     ];
 }
 
-/// A record to produce. Its bytes are final when the epoch is sealed.
+/// A record to produce, with final bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutputRecord {
-    /// Where to.
+    /// Topic of the record.
     pub output: Output,
-    /// Kafka key.
+    /// Kafka key; `None` is a null key.
     pub key: Option<Vec<u8>>,
     /// Kafka value; `None` is a tombstone.
     pub value: Option<Vec<u8>>,
@@ -44,7 +44,7 @@ pub struct OutputRecord {
     pub timestamp_ms: i64,
 }
 
-/// Kafka key of scores and policy states.
+/// Kafka key of scores and policy states: task, table and entity key, joined by bars.
 pub fn output_key(task: &str, entity_type: &str, entity_id: &str) -> Vec<u8> {
     format!("{task}|{entity_type}|{entity_id}").into_bytes()
 }

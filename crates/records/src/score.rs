@@ -39,8 +39,8 @@ pub struct Driver {
 
 /// One score: written to the scores topic, kept in the read model, served by the HTTP API.
 ///
-/// `schemas/outputs/score.avsc` gives the meaning, unit and empty case of each field. A new field needs its place there, here, in
-/// [`Emission::score`](crate::Emission::score) and in `docs/events.md`.
+/// `schemas/outputs/score.avsc` gives the meaning, unit and empty case of each field. A new field needs a
+/// place there, here, in the builder `Emission::score` and in `docs/events.md`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Score {
     pub task: Arc<str>,
@@ -108,7 +108,7 @@ pub struct ShownScore {
     pub record: Score,
     /// Label of the entity, or of its account; `None` if neither has one.
     pub name: Option<String>,
-    /// Facts of the entity's cell at `as_of`; null for an entity that the graph does not have any more.
+    /// Facts of the entity's cell at `as_of`; null for an entity that left the graph.
     pub facts: serde_json::Value,
 }
 

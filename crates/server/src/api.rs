@@ -20,7 +20,7 @@ use crate::state::TaskView;
 /// Entries of a list, unless the request names a limit.
 const DEFAULT_LIMIT: usize = 50;
 
-/// The first task that is what the request says.
+/// The first task with this name and this table, where the request names them.
 pub(crate) fn task_of<'a>(
     tasks: &'a [TaskView],
     name: Option<&str>,
@@ -65,7 +65,7 @@ fn checked_limit(limit: usize, max: usize) -> Result<usize, ApiError> {
     }
 }
 
-/// Any other path.
+/// Answer of any other path.
 pub(crate) async fn no_such_path() -> ApiError {
     ApiError::not_found(
         "there is nothing at this path",
@@ -73,7 +73,7 @@ pub(crate) async fn no_such_path() -> ApiError {
     )
 }
 
-/// Any other method.
+/// Answer of any other method.
 pub(crate) async fn no_such_method() -> ApiError {
     ApiError::method_not_allowed()
 }

@@ -21,19 +21,19 @@ use crate::{api, console};
 
 /// Answers come from memory; two threads serve thousands of clients.
 const THREADS: usize = 2;
-/// How often the engine's heartbeat is looked at between probes.
+/// Interval of readings of the engine's heartbeat between probes.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
-/// How long requests under way may take when the server stops.
+/// Longest time that requests under way may take when the server stops.
 const STOP_GRACE: Duration = Duration::from_secs(2);
 
-/// What handlers share.
+/// State of all handlers.
 pub(crate) type App = Arc<ServerShared>;
 
 pub(crate) struct ServerShared {
     pub state: ServerState,
     pub heartbeat: Heartbeat,
     pub heartbeat_timeout_ms: u64,
-    /// A number of this process's own, for entity tags.
+    /// Random number of this process, for entity tags.
     pub process: u64,
 }
 
@@ -46,7 +46,7 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Where it listens.
+    /// Address that the server listens on, with its port.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -54,7 +54,7 @@ impl Handle {
     /// Takes no more requests, lets those under way end (2 s at most), and ends.
     ///
     /// # Errors
-    /// If it had ended before, why.
+    /// If the server had ended before, with the cause.
     pub fn stop(self) -> Result<(), ServerError> {
         self.stop.send_replace(true);
         self.thread
@@ -64,7 +64,7 @@ impl Handle {
     }
 }
 
-/// Starts to listen; answers from then on.
+/// Starts to listen, and answers from then on.
 ///
 /// # Errors
 /// If the address is taken, the registry already has the server's metrics, or no thread can be started.
@@ -119,12 +119,13 @@ async fn run(
     }
 }
 
-/// Until the handle says so or is gone.
+/// Waits until the handle stops the server or is dropped.
 async fn until_stopped(mut stopped: watch::Receiver<bool>) {
     let _gone = stopped.wait_for(|stopped| *stopped).await;
 }
 
-/// Looks at the counter regularly, so that a probe after a long pause is told when it moved last, not merely that it did.
+/// Reads the counter regularly, so that a probe after a long pause gets the time of the last change, not
+/// merely a change since the probe before.
 async fn watch_heartbeat(app: App) {
     let mut interval = tokio::time::interval(HEARTBEAT_INTERVAL);
     loop {

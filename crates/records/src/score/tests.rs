@@ -22,7 +22,7 @@ fn nothing(schema: &SchemaRef) -> Result<Arc<str>, String> {
     Err(format!("{schema:?}"))
 }
 
-/// What a reader with apache-avro and the shipped schema sees.
+/// Reads a value with apache-avro and the shipped schema, as a consumer does.
 fn read(schema: &str, value: &[u8]) -> Json {
     let frame = Frame::parse(value, std::iter::empty()).unwrap();
     assert_eq!(
@@ -39,7 +39,7 @@ fn read(schema: &str, value: &[u8]) -> Json {
     Json::try_from(value).unwrap()
 }
 
-/// What was written is what is read, and every field of the schema is among it.
+/// Checks that a record reads back as written. With `filled`, each field of the schema has a value.
 fn check<T: Serialize>(schema: &str, record: &T, filled: bool) {
     let bytes = codec(schema).encode(record);
     let (written, read) = (serde_json::to_value(record).unwrap(), read(schema, &bytes));
@@ -317,7 +317,7 @@ fn every_record_reads_back_as_it_was_written() {
 }
 
 #[test]
-fn every_name_the_engine_writes_is_a_symbol() {
+fn every_trend_cause_and_severity_is_a_symbol_of_its_schema() {
     for trend in ["improving", "steady", "declining", "unknown"] {
         for cause in [
             "event",
@@ -346,7 +346,7 @@ fn every_name_the_engine_writes_is_a_symbol() {
 }
 
 #[test]
-fn scores_alerts_and_states_read_back() {
+fn scores_and_alerts_read_back_without_a_registry() {
     let read_score: Score = codec(SCORE_SCHEMA)
         .read(&codec(SCORE_SCHEMA).encode(&score()), nothing)
         .unwrap();

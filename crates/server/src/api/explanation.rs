@@ -1,4 +1,4 @@
-//! Why a score is what it is, asked of the engine.
+//! `/api/v1/{table}/{id}/explanation`: the score of an entity as of now with its drivers, asked of the engine.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Over real connections: what a client sees.
+//! Requests over real connections, as a client sends them.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
