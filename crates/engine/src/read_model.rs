@@ -76,17 +76,17 @@ pub enum Sort {
 /// End of a page. The next page starts after it, wherever entities have moved meanwhile. Written and read
 /// as opaque text.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cursor {
+pub struct PageCursor {
     /// Rank of the last entity of the page, from 1.
     rank: u64,
     sort_key: u64,
     entity_id: Arc<str>,
 }
 
-/// A text that is not a [`Cursor`].
+/// A text that is not a [`PageCursor`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("\"{0}\" is not a cursor; pass next_cursor of the page before, unchanged")]
-pub struct CursorError(String);
+pub struct PageCursorError(String);
 
 /// One page of a ranking.
 #[derive(Clone, Debug)]
@@ -100,12 +100,12 @@ pub struct Page {
     /// Scores of the page, in order.
     pub scores: Vec<Arc<ShownScore>>,
     /// Start of the next page; `None` on the last.
-    pub next: Option<Cursor>,
+    pub next: Option<PageCursor>,
 }
 
 /// The entities of one task and table, by probability.
 #[derive(Default)]
-struct Ranking {
+struct TaskRanking {
     version: u64,
     by_score: BTreeMap<RankKey, Arc<ShownScore>>,
 }
@@ -124,7 +124,7 @@ type RankingKey = (Arc<str>, Arc<str>);
 
 /// A remark for operators that stands until its matter is over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Condition {
+pub struct StandingRemark {
     /// Name of the matter: one remark stands for each.
     pub matter: &'static str,
     /// The case, and the remedy.
@@ -137,10 +137,10 @@ pub struct Condition {
 pub struct ReadModel {
     /// Scores of an entity, one per task, in order of task name.
     entities: DashMap<EntityKey, Vec<Arc<ShownScore>>>,
-    rankings: DashMap<RankingKey, Ranking>,
+    rankings: DashMap<RankingKey, TaskRanking>,
     alerts: RwLock<Alerts>,
     status: ArcSwap<EngineStatus>,
-    conditions: RwLock<BTreeMap<&'static str, Condition>>,
+    conditions: RwLock<BTreeMap<&'static str, StandingRemark>>,
     beats: AtomicU64,
 }
 
@@ -268,7 +268,7 @@ impl ReadModel {
                 }
                 conditions.insert(
                     matter,
-                    Condition {
+                    StandingRemark {
                         matter,
                         text,
                         blocks,
@@ -283,7 +283,7 @@ impl ReadModel {
     }
 
     /// Remarks that stand now, by name of their matter.
-    pub fn conditions(&self) -> Vec<Condition> {
+    pub fn conditions(&self) -> Vec<StandingRemark> {
         self.conditions
             .read()
             .unwrap_or_else(PoisonError::into_inner)
@@ -323,7 +323,7 @@ impl ReadModel {
         entity_type: &str,
         sort: Sort,
         limit: usize,
-        cursor: Option<&Cursor>,
+        cursor: Option<&PageCursor>,
     ) -> Page {
         let first_rank = cursor.map_or(1, |cursor| cursor.rank + 1);
         let Some(ranking) = self
@@ -366,7 +366,7 @@ impl ReadModel {
                 sort_key,
                 entity_id,
             } = rank_key(sort, last);
-            Cursor {
+            PageCursor {
                 rank: first_rank + scores.len() as u64 - 1,
                 sort_key,
                 entity_id,
@@ -449,27 +449,27 @@ fn descending(value: f64) -> u64 {
     !ascending
 }
 
-impl fmt::Display for Cursor {
+impl fmt::Display for PageCursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{:x}-{}", self.rank, self.sort_key, self.entity_id)
     }
 }
 
-impl FromStr for Cursor {
-    type Err = CursorError;
+impl FromStr for PageCursor {
+    type Err = PageCursorError;
 
-    fn from_str(text: &str) -> Result<Self, CursorError> {
+    fn from_str(text: &str) -> Result<Self, PageCursorError> {
         let parse = || {
             let mut parts = text.splitn(3, '-');
             let rank = parts.next()?.parse().ok().filter(|rank| *rank < u64::MAX)?;
             let sort_key = u64::from_str_radix(parts.next()?, 16).ok()?;
-            Some(Cursor {
+            Some(PageCursor {
                 rank,
                 sort_key,
                 entity_id: Arc::from(parts.next()?),
             })
         };
-        parse().ok_or_else(|| CursorError(text.to_owned()))
+        parse().ok_or_else(|| PageCursorError(text.to_owned()))
     }
 }
 

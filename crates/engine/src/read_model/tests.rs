@@ -201,7 +201,7 @@ fn alerts_are_bounded_and_newest_first() {
 
 #[test]
 fn a_cursor_is_read_as_written_and_nothing_else_is() {
-    let cursor = Cursor {
+    let cursor = PageCursor {
         rank: 20,
         sort_key: 0x3fff,
         entity_id: "A-1-é".into(),
@@ -216,7 +216,10 @@ fn a_cursor_is_read_as_written_and_nothing_else_is() {
         "18446744073709551615-2-A",
         "-1-2-A",
     ] {
-        assert_eq!(text.parse::<Cursor>(), Err(CursorError(text.to_owned())));
+        assert_eq!(
+            text.parse::<PageCursor>(),
+            Err(PageCursorError(text.to_owned()))
+        );
     }
 }
 

@@ -7,7 +7,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
-use leadpulse_engine::read_model::{Cursor, CursorError, Sort};
+use leadpulse_engine::read_model::{PageCursor, PageCursorError, Sort};
 use leadpulse_records::ShownScore;
 use serde::{Deserialize, Serialize};
 
@@ -72,9 +72,9 @@ pub(crate) async fn scores(
     let cursor = query
         .cursor
         .as_deref()
-        .map(str::parse::<Cursor>)
+        .map(str::parse::<PageCursor>)
         .transpose();
-    let cursor = cursor.map_err(|error: CursorError| {
+    let cursor = cursor.map_err(|error: PageCursorError| {
         ApiError::bad_request(error.to_string(), "leave cursor out for the first page")
     })?;
     let task = task_of(
