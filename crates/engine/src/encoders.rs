@@ -1,7 +1,7 @@
 //! Writers and readers of every output, bound to the ids that a schema store gives.
 //!
-//! Scores, alerts and policy states are records of `leadpulse-records`. Epoch records and layouts are
-//! the engine's own format; their codec reads every version that a release wrote.
+//! Scores, alerts and policy states are records of `leadpulse-records`. Epoch records and layouts
+//! are the engine's own format; their codec reads every version that a release wrote.
 
 use leadpulse_records::{
     ALERT_SCHEMA, Alert, POLICY_STATE_SCHEMA, PolicyStateRecord, ReadError, RecordCodec,
@@ -77,8 +77,8 @@ impl OutputEncoders {
     /// introduces a layout gives the layout and itself. So does a record of format 1, which names
     /// partitions.
     ///
-    /// The program knows the schemas of its own formats, so no registry is asked: old epoch records stay
-    /// readable whatever ids a registry gives them today.
+    /// The program knows the schemas of its own formats, so no registry is asked: old epoch records
+    /// stay readable whatever ids a registry gives them today.
     ///
     /// # Errors
     /// Bytes that are of none of the formats.

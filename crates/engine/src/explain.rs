@@ -1,7 +1,8 @@
 //! Explanations on request: a bounded queue of requests, which the engine answers between epochs.
 //!
-//! A request changes nothing: not the state, not the outputs, not the script. Asking never waits for
-//! room in the queue. An engine that ends drops the waiting requests, so their replies are never called.
+//! A request changes nothing: not the state, not the outputs, not the script. Asking never waits
+//! for room in the queue. An engine that ends drops the waiting requests, so their replies are
+//! never called.
 
 use std::fmt;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -64,8 +65,8 @@ pub fn explain_queue(capacity: usize) -> (ExplainDesk, ExplainQueue) {
 }
 
 impl ExplainDesk {
-    /// Puts a request into the queue. An engine that has ended, or ends before it answers, drops `reply`
-    /// without a call.
+    /// Puts a request into the queue. An engine that has ended, or ends before it answers, drops
+    /// `reply` without a call.
     ///
     /// # Errors
     /// [`ExplainRefusal::Busy`] if the queue is full.

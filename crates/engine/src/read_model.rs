@@ -1,9 +1,9 @@
-//! The read model: the newest committed score of every (task, entity), ranked, the newest alerts, and the
-//! engine's status.
+//! The read model: the newest committed score of every (task, entity), ranked, the newest alerts,
+//! and the engine's status.
 //!
-//! The engine publishes after a commit and never before, so a published score is never taken back. Readers
-//! come from other threads at any time. One page of a ranking is always the state after a single epoch,
-//! never a mixture of two.
+//! The engine publishes after a commit and never before, so a published score is never taken back.
+//! Readers come from other threads at any time. One page of a ranking is always the state after a
+//! single epoch, never a mixture of two.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -73,8 +73,8 @@ pub enum Sort {
     AsOf,
 }
 
-/// End of a page. The next page starts after it, wherever entities have moved meanwhile. Written and read
-/// as opaque text.
+/// End of a page. The next page starts after it, wherever entities have moved meanwhile. Written
+/// and read as opaque text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PageCursor {
     /// Rank of the last entity of the page, from 1.
@@ -307,7 +307,8 @@ impl ReadModel {
         self.beats.load(Ordering::Relaxed)
     }
 
-    /// Number that changes whenever the ranking of this task and table does; 0 before the first score.
+    /// Number that changes whenever the ranking of this task and table does; 0 before the first
+    /// score.
     pub fn ranking_version(&self, task: &str, entity_type: &str) -> u64 {
         self.rankings
             .get(&(Arc::from(task), Arc::from(entity_type)))

@@ -1,8 +1,10 @@
 //! Standings: the exact rank and percentile of a score among all scored entities of its task.
 //!
-//! Logits are rounded to a grid before anything depends on them, so their order is that of whole numbers.
-//! Entities are counted by grid point and by chunk; a chunk is allocated with its first score. Both counts
-//! are Fenwick trees: a change and a query cost the logarithm of the grid, whatever the number of entities.
+//! Logits are rounded to a grid before anything depends on them, so their order is that of whole
+//! numbers. Entities are counted by grid point and by chunk; a chunk is allocated with its first
+//! score. Both counts are Fenwick trees: a change and a query cost the logarithm of the grid,
+//! whatever the number of entities.
+//!
 //! Reference: Fenwick, "A new data structure for cumulative frequency tables", 1994.
 
 use leadpulse_features::LOGIT_STEPS;

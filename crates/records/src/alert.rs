@@ -57,8 +57,8 @@ pub struct OpenOpportunity {
 
 /// One alert: written to the alerts topic, kept in the read model, served by the HTTP API.
 ///
-/// `schemas/outputs/alert.avsc` gives the meaning, unit and empty case of each field. Fields without a
-/// source yet keep their defaults.
+/// `schemas/outputs/alert.avsc` gives the meaning, unit and empty case of each field. Fields
+/// without a source yet keep their defaults.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Alert {
     pub alert_id: String,

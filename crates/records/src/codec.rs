@@ -60,8 +60,8 @@ impl RecordCodec {
         framed
     }
 
-    /// Reads a record back under the schema that wrote it: this one, or the one that `lookup` finds for
-    /// the frame's id.
+    /// Reads a record back under the schema that wrote it: this one, or the one that `lookup` finds
+    /// for the frame's id.
     ///
     /// # Errors
     /// Bytes that are no such record, or an id that `lookup` does not know.
@@ -71,8 +71,8 @@ impl RecordCodec {
         lookup: impl FnOnce(&SchemaRef) -> Result<Arc<str>, E>,
     ) -> Result<T, ReadError<E>> {
         let frame = Frame::parse(value, std::iter::empty()).map_err(ReadError::because)?;
-        // Registries that were set up again give other ids: bytes that are one record of today's schema
-        // are that record.
+        // Registries that were set up again give other ids: bytes that are one record of today's
+        // schema are that record.
         if let Some(record) = read_value(&self.schema, frame.body) {
             return Ok(record);
         }
@@ -103,8 +103,8 @@ impl RecordCodec {
     }
 }
 
-/// The record, if all the bytes are one of this schema. By way of JSON, because a symbol reads back from
-/// text, not from an enum.
+/// The record, if all the bytes are one of this schema. By way of JSON, because a symbol reads back
+/// from text, not from an enum.
 fn read_value<T: DeserializeOwned>(schema: &Schema, body: &[u8]) -> Option<T> {
     let mut rest = body;
     let reader = GenericDatumReader::builder(schema).build().ok()?;

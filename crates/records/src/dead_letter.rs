@@ -1,8 +1,8 @@
 //! Dead letters: records that cannot be used, kept byte for byte with the reason.
 //!
-//! This module owns the header names and the reason codes. Key, value and headers of the original come
-//! first and unchanged; our headers follow. So a reader that takes the last header of a name sees ours,
-//! even of a record that is dead-lettered a second time. Messages never contain payload.
+//! This module owns the header names and the reason codes. Key, value and headers of the original
+//! come first and unchanged; our headers follow. So a reader that takes the last header of a name
+//! sees ours, even of a record that is dead-lettered a second time. Messages never contain payload.
 
 use sha2::{Digest, Sha256};
 
@@ -148,8 +148,8 @@ impl Rejected<'_> {
     }
 }
 
-/// Leaves out the original value: size and digest stand in the headers. A letter without a value stays as
-/// it is.
+/// Leaves out the original value: size and digest stand in the headers. A letter without a value
+/// stays as it is.
 pub fn without_value(letter: &OutputRecord) -> OutputRecord {
     let mut smaller = letter.clone();
     if let Some(value) = smaller.value.take() {
@@ -163,8 +163,8 @@ pub fn without_value(letter: &OutputRecord) -> OutputRecord {
     smaller
 }
 
-/// Leaves out the original headers: size and digest stand beside our headers. A letter without original
-/// headers stays as it is.
+/// Leaves out the original headers: size and digest stand beside our headers. A letter without
+/// original headers stays as it is.
 pub fn without_original_headers(letter: &OutputRecord) -> OutputRecord {
     let mut smaller = letter.clone();
     let originals = smaller
@@ -188,8 +188,8 @@ pub fn without_original_headers(letter: &OutputRecord) -> OutputRecord {
     smaller
 }
 
-/// Leaves out the original key: size and digest stand in the headers. A letter without a key stays as it
-/// is.
+/// Leaves out the original key: size and digest stand in the headers. A letter without a key stays
+/// as it is.
 pub fn without_key(letter: &OutputRecord) -> OutputRecord {
     let mut smaller = letter.clone();
     if let Some(key) = smaller.key.take() {

@@ -56,7 +56,8 @@ pub struct Emission<'a> {
     pub table: TableId,
     /// Query of the task.
     pub query: &'a str,
-    /// Minutes to react to an alert and days until it expires, where the action has none of its own.
+    /// Minutes to react to an alert and days until it expires, where the action has none of its
+    /// own.
     pub alert_limits: (Option<u32>, Option<u32>),
     /// Action rules of the task.
     pub actions: &'a ActionTable,

@@ -1,5 +1,5 @@
-//! Explanations as records contain them: drivers with evidence, changes since the explanation before, the
-//! strongest signal in a few words.
+//! Explanations as records contain them: drivers with evidence, changes since the explanation
+//! before, the strongest signal in a few words.
 
 use leadpulse_features::{Evidence, Explanation, Group};
 
@@ -37,8 +37,8 @@ impl Explained {
     ) -> Self {
         let mut contributions = vec![0.0; groups.len()];
         for part in &explanation.contributions {
-            // Records leave negligible contributions out, and a restart knows the records only: they are
-            // zero here too.
+            // Records leave negligible contributions out, and a restart knows the records only:
+            // they are zero here too.
             contributions[part.group] = if part.logit.abs() > NEGLIGIBLE_LOGIT {
                 part.logit
             } else {
@@ -118,8 +118,9 @@ fn phrase(driver: &Driver) -> String {
     }
 }
 
-/// Drivers of a score, strongest first. Negligible contributions are left out; the positive shares sum to
-/// exactly 100 percent. All three arguments have an entry for each group, in the layout's order.
+/// Drivers of a score, strongest first. Negligible contributions are left out; the positive shares
+/// sum to exactly 100 percent. All three arguments have an entry for each group, in the layout's
+/// order.
 pub fn drivers(contributions: &[f64], evidence: &[Evidence], groups: &[Group]) -> Vec<Driver> {
     let mut order: Vec<(usize, f64)> = contributions.iter().copied().enumerate().collect();
     order.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()).then(a.0.cmp(&b.0)));

@@ -1,7 +1,8 @@
-//! People and open deals of an account, from facts to records, and the names that action rules may use.
+//! People and open deals of an account, from facts to records, and the names that action rules may
+//! use.
 //!
-//! Fields are found by name where a record has a place for them (`department`, `seniority`, `stage`,
-//! `amount`, `close_date`, `title`). The maps by field carry whatever the tables have.
+//! Fields are found by name where a record has a place for them (`department`, `seniority`,
+//! `stage`, `amount`, `close_date`, `title`). The maps by field carry whatever the tables have.
 
 use leadpulse_features::{CommitteeFact, MemberFact, OpenFact};
 use leadpulse_policy::Vocabulary;

@@ -39,8 +39,8 @@ pub struct Driver {
 
 /// One score: written to the scores topic, kept in the read model, served by the HTTP API.
 ///
-/// `schemas/outputs/score.avsc` gives the meaning, unit and empty case of each field. A new field needs a
-/// place there, here, in the builder `Emission::score` and in `docs/events.md`.
+/// `schemas/outputs/score.avsc` gives the meaning, unit and empty case of each field. A new field
+/// needs a place there, here, in the builder `Emission::score` and in `docs/events.md`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Score {
     pub task: Arc<str>,

@@ -8,8 +8,8 @@ use axum::middleware::Next;
 use axum::response::Response;
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
 
-/// Requests by route and status code. The route is the pattern, never the path, so that no entity key
-/// becomes a label.
+/// Requests by route and status code. The route is the pattern, never the path, so that no entity
+/// key becomes a label.
 #[derive(Clone, Debug)]
 pub(crate) struct HttpMetrics {
     requests: IntCounterVec,

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ServerOptions {
-    /// Address and port. Port 0 takes any free one. There is no authentication: an address that others can
-    /// reach belongs behind a proxy.
+    /// Address and port. Port 0 takes any free one. There is no authentication: an address that
+    /// others can reach belongs behind a proxy.
     pub listen: SocketAddr,
     /// Longest silence of the engine's loop before `/healthz` fails, milliseconds.
     pub heartbeat_timeout_ms: u64,

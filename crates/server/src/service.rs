@@ -67,7 +67,8 @@ impl Handle {
 /// Starts to listen, and answers from then on.
 ///
 /// # Errors
-/// If the address is taken, the registry already has the server's metrics, or no thread can be started.
+/// If the address is taken, the registry already has the server's metrics, or no thread can be
+/// started.
 pub fn serve(options: &ServerOptions, state: ServerState) -> Result<Handle, ServerError> {
     let listen_error = |source| ServerError::Listen {
         listen: options.listen,
@@ -124,8 +125,8 @@ async fn until_stopped(mut stopped: watch::Receiver<bool>) {
     let _gone = stopped.wait_for(|stopped| *stopped).await;
 }
 
-/// Reads the counter regularly, so that a probe after a long pause gets the time of the last change, not
-/// merely a change since the probe before.
+/// Reads the counter regularly, so that a probe after a long pause gets the time of the last
+/// change, not merely a change since the probe before.
 async fn watch_heartbeat(app: App) {
     let mut interval = tokio::time::interval(HEARTBEAT_INTERVAL);
     loop {

@@ -18,7 +18,8 @@ pub struct ServerState {
     pub tasks: Vec<TaskView>,
     /// Names of the entity tables, for `/api/v1/{table}/{id}`.
     pub tables: Vec<String>,
-    /// Desk for requests of explanations; without one, scores have only the explanations of their records.
+    /// Desk for requests of explanations; without one, scores have only the explanations of their
+    /// records.
     pub explanations: Option<ExplainDesk>,
     /// Version of the program.
     pub version: String,

@@ -125,7 +125,8 @@ fn layout() -> Layout {
     }
 }
 
-/// Records of the epochs topic as they were written by each release that changed their format: `NAME HEX` in a line.
+/// Records of the epochs topic as they were written by each release that changed their format:
+/// `NAME HEX` in a line.
 const FIXTURES: &str = include_str!("fixtures.txt");
 
 fn fixture(name: &str) -> Vec<u8> {

@@ -1,4 +1,5 @@
-//! The alert of a decision: fields of the score, a sentence about the crossing, and people to turn to.
+//! The alert of a decision: fields of the score, a sentence about the crossing, and people to turn
+//! to.
 
 use leadpulse_features::{EventFact, Facts};
 use leadpulse_graph::{DAY_MS, Reasons};
@@ -95,7 +96,8 @@ impl Emission<'_> {
         )
     }
 
-    /// Composes one sentence: the name, the crossing, the probability, the strongest signal behind it.
+    /// Composes one sentence: the name, the crossing, the probability, the strongest signal behind
+    /// it.
     fn summary(&self, draft: &AlertDraft, name: &str, p: f64) -> String {
         let (verb, signal) = match draft.alert_type {
             AlertType::ThresholdUp => {

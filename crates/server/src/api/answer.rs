@@ -79,8 +79,8 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// Name of one version of an answer. The name starts with a number of this process, because versions start
-/// again with every process.
+/// Name of one version of an answer. The name starts with a number of this process, because
+/// versions start again with every process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct EntityTag(String);
 
@@ -117,8 +117,8 @@ impl EntityTag {
     }
 }
 
-/// Sets the headers of every answer: nothing from elsewhere may be loaded, framed or guessed, and caches
-/// must ask again.
+/// Sets the headers of every answer: nothing from elsewhere may be loaded, framed or guessed, and
+/// caches must ask again.
 pub(crate) async fn set_headers(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();

@@ -1,4 +1,5 @@
-//! `/api/v1/{table}/{id}`: the scores of one entity under every task, and the newest alerts about it.
+//! `/api/v1/{table}/{id}`: the scores of one entity under every task, and the newest alerts about
+//! it.
 
 use std::sync::Arc;
 

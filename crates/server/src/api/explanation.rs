@@ -1,4 +1,5 @@
-//! `/api/v1/{table}/{id}/explanation`: the score of an entity as of now with its drivers, asked of the engine.
+//! `/api/v1/{table}/{id}/explanation`: the score of an entity as of now with its drivers, asked of
+//! the engine.
 
 use std::time::Duration;
 
@@ -15,7 +16,8 @@ use super::answer::ApiError;
 use super::task_of;
 use crate::service::App;
 
-/// Longest wait for an answer. The engine answers between epochs, so after this long it does something else.
+/// Longest wait for an answer. The engine answers between epochs, so after this long it does
+/// something else.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 const AGAIN: &str =

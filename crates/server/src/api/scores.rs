@@ -50,7 +50,8 @@ struct ScoresAnswer<'a> {
 
 #[derive(Serialize)]
 struct ListedScore {
-    /// Place in the order that was asked for, from 1. The record's `rank` is by score, at the moment it was written.
+    /// Place in the order that was asked for, from 1. The record's `rank` is by score, at the
+    /// moment it was written.
     place: u64,
     #[serde(flatten)]
     score: Arc<ShownScore>,
