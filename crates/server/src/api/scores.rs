@@ -66,7 +66,8 @@ pub(crate) async fn scores(
     let Query(query) = query.map_err(|rejection| {
         ApiError::bad_request(
             rejection.body_text(),
-            "parameters are task, entity, sort (score, velocity, change or as_of), limit (a number) and cursor (next_cursor of the page before)",
+            "parameters are task, entity, sort (score, velocity, change or as_of), \
+             limit (a number) and cursor (next_cursor of the page before)",
         )
     })?;
     let limit = checked_limit(query.limit.unwrap_or(DEFAULT_LIMIT), MAX_LIMIT)?;
