@@ -9,7 +9,8 @@ use leadpulse_schema::{
     TableId, Value,
 };
 
-use crate::dead_letter::Reason;
+use leadpulse_records::{OutputRecord, Reason, Rejected};
+
 use crate::epoch::DecidedRange;
 use crate::ports::{InputPartition, Record, RecordBatch, SchemaLookupError, SchemaStore};
 
@@ -266,4 +267,24 @@ fn tombstone(
     row.set(table.key, Value::Text(key));
     row.finish();
     Ok(())
+}
+
+/// The dead letter of `record`, read from `partition` in the epoch valid at `as_of_ms`. `message` names the fault, without payload.
+pub fn dead_letter(
+    record: Record<'_>,
+    partition: &InputPartition,
+    reason: Reason,
+    message: &str,
+    as_of_ms: i64,
+) -> OutputRecord {
+    let rejected = Rejected {
+        topic: &partition.topic,
+        partition: partition.partition,
+        offset: record.offset(),
+        timestamp_ms: record.timestamp_ms(),
+        key: record.key(),
+        value: record.value(),
+        headers: record.headers().collect(),
+    };
+    rejected.dead_letter(reason, message, as_of_ms)
 }

@@ -1,132 +1,72 @@
-//! Explanations on request: a bounded queue between whoever asks and the engine, which answers between epochs from its own state.
+//! Explanations on request: a bounded queue of requests, which the engine answers between epochs.
 //!
-//! A request changes nothing: not the state, not the outputs, not the script. Whoever asks never waits for room in the queue, and an engine
-//! that ends drops what waits, which the asker sees as a reply that never comes.
+//! A request changes nothing: not the state, not the outputs, not the script. Asking never waits
+//! for room in the queue. An engine that ends drops the waiting requests, so their replies are
+//! never called.
 
 use std::fmt;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
-use serde::Serialize;
+use leadpulse_records::ShownScore;
 
-use crate::read_model::DriverView;
-
-/// What is asked.
+/// A request: one entity under one task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExplainRequest {
-    /// Task name.
+    /// Name of a task about `entity_type`.
     pub task: String,
-    /// Entity table.
+    /// Name of the entity's table.
     pub entity_type: String,
-    /// Entity key.
+    /// Key of the entity in its table.
     pub entity_id: String,
 }
 
-/// The score of an entity at this moment, and why.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct ExplanationView {
-    /// Task name.
-    pub task: String,
-    /// Entity table.
-    pub entity_type: String,
-    /// Entity key.
-    pub entity_id: String,
-    /// Key of the account it belongs to.
-    pub account_id: Option<String>,
-    /// What people call it.
-    pub name: Option<String>,
-    /// The moment it speaks of, milliseconds.
-    pub as_of_ms: i64,
-    /// The newest committed epoch.
-    pub epoch: u64,
-    /// The board in force.
-    pub board: i64,
-    /// The bundle that scored.
-    pub bundle_id: String,
-    /// Calibrated probability.
-    pub probability: f64,
-    /// The same on a scale of 0–100.
-    pub score: f64,
-    /// Its logit.
-    pub logit: f64,
-    /// The logit without any group: plus all drivers it is the logit.
-    pub base_logit: f64,
-    /// The band it is in, by the last decision.
-    pub band: Option<String>,
-    /// Place among the ranked, from 1.
-    pub rank: Option<u64>,
-    /// Percent of the ranked that are below.
-    pub percentile: Option<f64>,
-    /// Strongest first.
-    pub drivers: Vec<DriverView>,
-    /// The moment of the last explanation in a record, milliseconds.
-    pub change_since_ms: Option<i64>,
-    /// What has moved the score since then.
-    pub change_drivers: Vec<DriverView>,
-    /// The strongest positive driver in a few words.
-    pub top_signal: Option<String>,
-    /// Code of what to do.
-    pub recommended_action: Option<String>,
-    /// The same in words.
-    pub recommended_action_label: Option<String>,
-    /// What is known about the entity, in words and numbers.
-    pub facts: serde_json::Value,
-}
-
-/// Why there is no explanation.
+/// Refusal of a request for an explanation.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ExplainRefusal {
-    /// No such task, or it is about another table.
+    /// No task has this name and is about this table.
     #[error("there is no task \"{task}\" about {entity_type}")]
-    NoSuchTask {
-        /// Task name.
-        task: String,
-        /// Entity table.
-        entity_type: String,
-    },
-    /// Nothing is known about the entity.
+    NoSuchTask { task: String, entity_type: String },
+    /// No row names the entity.
     #[error("nothing is known about \"{entity_id}\" in {entity_type}")]
     NoSuchEntity {
-        /// Entity table.
         entity_type: String,
-        /// Entity key.
         entity_id: String,
     },
-    /// It has no score that could be explained.
+    /// The entity has no score to explain.
     #[error("\"{entity_id}\" has no score under {task}: it is {why}")]
     Ineligible {
-        /// Task name.
         task: String,
-        /// Entity key.
         entity_id: String,
-        /// The reason, as in score records.
+        /// Reason for which the entity has no score, as in score records.
         why: String,
     },
-    /// Nothing has been scored yet, or what was committed before is still being read.
+    /// The machine has not scored yet, or still restores committed epochs.
     #[error("scores are still being loaded")]
     NotReady,
-    /// Too many requests wait.
+    /// The queue is full.
     #[error("too many explanations are asked for at once")]
     Busy,
 }
 
-/// Takes the answer; called on the engine's thread, so it must not wait.
-pub type ExplainReply = Box<dyn FnOnce(Result<ExplanationView, ExplainRefusal>) + Send>;
+/// Callback for the answer. The engine's own thread calls it, so it must not wait.
+pub type ExplainReply = Box<dyn FnOnce(Result<ShownScore, ExplainRefusal>) + Send>;
 
-/// Where explanations are asked for. Cheap to clone.
+/// The asking end of the queue. Cheap to clone.
 #[derive(Clone)]
 pub struct ExplainDesk(SyncSender<(ExplainRequest, ExplainReply)>);
 
-/// The engine's end.
+/// The answering end of the queue, held by the engine.
 pub struct ExplainQueue(Receiver<(ExplainRequest, ExplainReply)>);
 
-/// A queue for at most `capacity` requests that wait.
+/// Creates a queue for at most `capacity` waiting requests.
 pub fn explain_queue(capacity: usize) -> (ExplainDesk, ExplainQueue) {
     let (sender, receiver) = sync_channel(capacity);
     (ExplainDesk(sender), ExplainQueue(receiver))
 }
 
 impl ExplainDesk {
-    /// Puts a request into the queue. `reply` is dropped without a call when the engine has ended or ends before it answers.
+    /// Puts a request into the queue. An engine that has ended, or ends before it answers, drops
+    /// `reply` without a call.
     ///
     /// # Errors
     /// [`ExplainRefusal::Busy`] if the queue is full.
@@ -139,11 +79,11 @@ impl ExplainDesk {
 }
 
 impl ExplainQueue {
-    /// Answers at most `limit` of the requests that wait; says how many.
+    /// Answers at most `limit` of the waiting requests. Returns the number answered.
     pub fn answer(
         &self,
         limit: usize,
-        mut answer: impl FnMut(&ExplainRequest) -> Result<ExplanationView, ExplainRefusal>,
+        mut answer: impl FnMut(&ExplainRequest) -> Result<ShownScore, ExplainRefusal>,
     ) -> usize {
         self.0
             .try_iter()
@@ -152,10 +92,10 @@ impl ExplainQueue {
             .count()
     }
 
-    /// Waits for the next request and answers it; `false` when nobody can ask any more.
+    /// Waits for the next request and answers it. Returns `false` once every desk is gone.
     pub fn answer_next(
         &self,
-        answer: impl FnOnce(&ExplainRequest) -> Result<ExplanationView, ExplainRefusal>,
+        answer: impl FnOnce(&ExplainRequest) -> Result<ShownScore, ExplainRefusal>,
     ) -> bool {
         self.0
             .recv()

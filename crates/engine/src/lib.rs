@@ -5,43 +5,36 @@
 //! is committed; the read model holds committed state only; a script of epoch records replays to the same outputs; explanations on
 //! request ([`explain`]) change nothing.
 
-mod alerts;
 mod clock;
-mod dead_letter;
 mod decode;
+mod encoders;
 mod epoch;
 pub mod explain;
-mod explained;
 mod machine;
 mod metrics;
 mod options;
-mod output;
-mod people;
 pub mod ports;
 pub mod read_model;
-mod records;
 mod run;
 mod standings;
 
-pub use dead_letter::{
-    HEADER_APPLICATION, HEADER_HEADERS_BYTES, HEADER_HEADERS_SHA256, HEADER_KEY_BYTES,
-    HEADER_KEY_SHA256, HEADER_MESSAGE, HEADER_OFFSET, HEADER_PARTITION, HEADER_REASON,
-    HEADER_STAGE, HEADER_TIMESTAMP, HEADER_TOPIC, HEADER_VALUE_BYTES, HEADER_VALUE_SHA256, Reason,
-    dead_letter, without_key, without_original_headers, without_value,
-};
-pub use decode::{Blocked, Decoded, Decoders, Verdicts};
+pub use decode::{Blocked, Decoded, Decoders, Verdicts, dead_letter};
+pub use encoders::OutputEncoders;
 pub use epoch::{
     Chain, ClockState, DecidedRange, EPOCH_RECORD_VERSION, EpochRecord, LAYOUT_SECTION, Layout,
     LayoutPartition, Link, PartitionInterval, ReasonCount, ScriptRecord,
 };
-pub use explained::drivers;
+pub use leadpulse_records::{
+    Alert, Driver, HEADER_APPLICATION, HEADER_HEADERS_BYTES, HEADER_HEADERS_SHA256,
+    HEADER_KEY_BYTES, HEADER_KEY_SHA256, HEADER_MESSAGE, HEADER_OFFSET, HEADER_PARTITION,
+    HEADER_REASON, HEADER_STAGE, HEADER_TIMESTAMP, HEADER_TOPIC, HEADER_VALUE_BYTES,
+    HEADER_VALUE_SHA256, PolicyStateRecord, Reason, Score, Standing, drivers, output_key,
+    without_key, without_original_headers, without_value,
+};
 pub use machine::{
     Cut, Machine, MachineError, MachineParts, Moment, Readings, Stepped, Tally, Task, Unmatched,
-    output_key,
 };
 pub use metrics::Metrics;
 pub use options::{ClockMode, EngineOptions, EngineOptionsError};
-pub use output::{AlertRecord, Driver, OutputEncoders, PolicyStateRecord, ScoreRecord};
 pub use run::audit::{AuditFindings, NoSink, audit};
 pub use run::{Engine, Ports, RunError, Skip, Summary, Supervisor, Until, retry};
-pub use standings::Standing;

@@ -9,21 +9,18 @@ use sha2::{Digest, Sha256};
 use leadpulse_features::Scorer;
 use leadpulse_graph::{CellRef, EntityId, Graph, Reasons, RowOutcome as Outcome};
 use leadpulse_policy::{ActionTable, EntityState, Policy, PolicyError};
+use leadpulse_records::{Explained, Reason, ShownAlert, ShownScore, hex, vocabulary};
 use leadpulse_schema::{Catalog, Operation, Population, TableId};
 
-use crate::dead_letter::{Reason, dead_letter};
-use crate::decode::Decoded;
+use crate::decode::{Decoded, dead_letter};
+use crate::encoders::OutputEncoders;
 use crate::epoch::{
     ClockState, DecidedRange, EPOCH_RECORD_VERSION, EpochRecord, LAYOUT_SECTION, Layout,
     PartitionInterval, ReasonCount, ranges,
 };
-use crate::explained::Explained;
-use crate::output::OutputEncoders;
-use crate::people;
 use crate::ports::{
     InputPartition, NextOffset, Nonce, Output, OutputRecord, RecordBatch, SealedEpoch,
 };
-use crate::read_model::{AlertView, ScoreView};
 use crate::standings::Standings;
 
 mod answer;
@@ -98,9 +95,9 @@ pub struct Stepped {
     /// Its record.
     pub record: EpochRecord,
     /// Scores to show once committed.
-    pub scores: Vec<ScoreView>,
+    pub scores: Vec<ShownScore>,
     /// Alerts to show once committed.
-    pub alerts: Vec<AlertView>,
+    pub alerts: Vec<ShownAlert>,
     /// What happened, for metrics.
     pub tally: Tally,
 }
@@ -251,7 +248,7 @@ impl Machine {
             ..
         } = &parts;
         let catalog = graph.catalog().clone();
-        let known = people::vocabulary(
+        let known = vocabulary(
             &catalog,
             scorer
                 .plan()
@@ -682,15 +679,6 @@ fn deployed_digest(
     }
     hash.update(format!("{:?}|{budgets:?}", graph.shared().options));
     hex(&hash.finalize())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
-}
-
-/// Kafka key of scores and policy states.
-pub fn output_key(task: &str, entity_type: &str, entity_id: &str) -> Vec<u8> {
-    format!("{task}|{entity_type}|{entity_id}").into_bytes()
 }
 
 fn digest(outputs: &[OutputRecord]) -> String {

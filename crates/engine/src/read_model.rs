@@ -1,7 +1,9 @@
-//! What queries may see: the newest committed score of every (task, entity), ranked, the newest alerts, and how the engine is.
+//! The read model: the newest committed score of every (task, entity), ranked, the newest alerts,
+//! and the engine's status.
 //!
-//! The engine publishes after a commit and never before, so nothing here can be taken back. Readers come from other threads at any time;
-//! one page of a ranking is always the state after some one epoch, never a mixture of two.
+//! The engine publishes after a commit and never before, so a published score is never taken back.
+//! Readers come from other threads at any time. One page of a ranking is always the state after a
+//! single epoch, never a mixture of two.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -14,245 +16,138 @@ use arc_swap::ArcSwap;
 use dashmap::DashMap;
 use serde::Serialize;
 
-/// How many alerts are kept; older ones are in their topic.
+use leadpulse_records::{ShownAlert, ShownScore};
+
+/// Alerts that the read model keeps; older ones are in their topic.
 pub const ALERTS_KEPT: usize = 1000;
 
-/// The committed score of one entity under one task.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct ScoreView {
-    /// Task name.
-    pub task: Arc<str>,
-    /// Entity table.
-    pub entity_type: Arc<str>,
-    /// Entity key.
-    pub entity_id: Arc<str>,
-    /// Key of the account it belongs to; its own for an account.
-    pub account_id: Option<Arc<str>>,
-    /// What people call it.
-    pub name: Option<String>,
-    /// Whether it belongs to the task's population.
-    pub status: ScoreStatus,
-    /// Calibrated probability; of an ineligible entity the last one it had.
-    pub probability: Option<f64>,
-    /// The same on a scale of 0–100.
-    pub score: Option<f64>,
-    /// Band name.
-    pub band: Option<Arc<str>>,
-    /// `improving`, `steady`, `declining` or `unknown`.
-    pub trend: &'static str,
-    /// The probability emitted before this one.
-    pub previous_probability: Option<f64>,
-    /// Slope of the probability over the last week, per day.
-    pub velocity_per_day: Option<f64>,
-    /// Change of that slope, per day.
-    pub acceleration_per_day2: Option<f64>,
-    /// Percent of the task's scored entities below it when it was scored, 0–100.
-    pub percentile: Option<f64>,
-    /// The strongest positive driver in a few words.
-    pub top_signal: Option<String>,
-    /// Code of what to do.
-    pub recommended_action: Option<String>,
-    /// The same in words.
-    pub recommended_action_label: Option<String>,
-    /// When the score is valid, milliseconds.
-    pub as_of_ms: i64,
-    /// The epoch that committed it.
-    pub epoch: u64,
-    /// The board it was computed with.
-    pub board: u64,
-    /// The bundle it was computed with.
-    pub bundle_id: Arc<str>,
-    /// Why, strongest first. May be older than the score.
-    pub drivers: Vec<DriverView>,
-    /// What moved it between the last two explanations, strongest first.
-    pub change_drivers: Vec<DriverView>,
-    /// The moment of the one before, milliseconds.
-    pub change_since_ms: Option<i64>,
-    /// What is known about the entity, in words and numbers.
-    pub facts: serde_json::Value,
-}
-
-/// Whether an entity is asked about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ScoreStatus {
-    /// It belongs to the population and is ranked.
-    Scored,
-    /// It does not, and is not.
-    Ineligible,
-}
-
-/// One reason for a score.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct DriverView {
-    /// Code of the feature group.
-    pub group: String,
-    /// Its name.
-    pub label: String,
-    /// Its Shapley value in logits, signed.
-    pub logit: f64,
-    /// Its share of all positive values, or of all negative ones, 0–1.
-    pub share_ratio: f64,
-    /// The value behind it, in words.
-    pub value: Option<String>,
-    /// What it rests on, in words.
-    pub evidence: Vec<String>,
-    /// Ids of the events behind it, newest first.
-    pub event_ids: Vec<String>,
-    /// When it was computed, milliseconds.
-    pub as_of_ms: i64,
-}
-
-/// A committed alert.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct AlertView {
-    /// Its deterministic name.
-    pub alert_id: String,
-    /// Task name.
-    pub task: Arc<str>,
-    /// Entity table.
-    pub entity_type: Arc<str>,
-    /// Entity key.
-    pub entity_id: Arc<str>,
-    /// What people call the entity.
-    pub name: Option<String>,
-    /// `threshold_up`, `threshold_down`, …
-    pub alert_type: &'static str,
-    /// `P1`, `P2`, `P3`.
-    pub severity: &'static str,
-    /// When it happened, milliseconds.
-    pub as_of_ms: i64,
-    /// The epoch that committed it.
-    pub epoch: u64,
-    /// The whole record, as written to the alerts topic.
-    pub record: serde_json::Value,
-}
-
-/// How the engine is.
+/// Status of the engine.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct EngineStatus {
-    /// What it is doing.
+    /// Phase of the engine's life.
     #[serde(flatten)]
     pub phase: Phase,
-    /// The newest committed epoch; 0 before the first.
+    /// Number of the newest committed epoch; 0 before the first.
     pub epoch: u64,
-    /// Its `as_of`, milliseconds.
+    /// `as_of` of the newest committed epoch, milliseconds.
+    #[serde(rename = "as_of")]
     pub as_of_ms: Option<i64>,
     /// Records taken from the input topics since the first epoch.
     pub records: u64,
     /// Records that wait in the input topics.
     pub lag_records: u64,
-    /// Why it is not ready, or what else an operator should know.
+    /// Cause of not being ready, or another remark for operators.
     pub reason: Option<String>,
 }
 
-/// What the engine is doing.
+/// Phase of the engine's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "phase", rename_all = "snake_case")]
 pub enum Phase {
-    /// Loading, connecting.
+    /// The process loads its bundle and connects.
     Starting,
-    /// Reading again what was committed before, silently.
+    /// The rows of committed epochs are applied again, without output.
     Replaying {
-        /// Records read.
+        /// Records read so far.
         done: u64,
-        /// Records to read.
+        /// Records to read in all.
         total: u64,
     },
-    /// Scoring what arrives.
+    /// Arriving records are scored.
     Live,
-    /// Ended.
+    /// The engine has ended.
     Stopped,
 }
 
-/// What a ranking is ordered by, always from high to low, then by entity key.
+/// Order of a ranking: from high to low, then by entity key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Sort {
-    /// The probability.
+    /// By probability.
     #[default]
     Score,
-    /// Slope per day: what rises fastest; entities without a slope last.
+    /// By slope per day, the fastest rise first; entities without a slope last.
     Velocity,
-    /// Change since the previously emitted probability; first scores last.
+    /// By change since the previously emitted probability; first scores last.
     Change,
-    /// When it was scored: the newest first.
+    /// By moment of the score, the newest first.
     AsOf,
 }
 
-/// Where a page ends; the next one starts after it, wherever entities have moved meanwhile. Written and read as an opaque text.
+/// End of a page. The next page starts after it, wherever entities have moved meanwhile. Written
+/// and read as opaque text.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cursor {
+pub struct PageCursor {
     /// Rank of the last entity of the page, from 1.
     rank: u64,
     sort_key: u64,
     entity_id: Arc<str>,
 }
 
-/// A text that is not a [`Cursor`].
+/// A text that is not a [`PageCursor`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("\"{0}\" is not a cursor; pass next_cursor of the page before, unchanged")]
-pub struct CursorError(String);
+pub struct PageCursorError(String);
 
 /// One page of a ranking.
 #[derive(Clone, Debug)]
 pub struct Page {
-    /// Changes when anything in the ranking does.
+    /// Number that changes whenever the ranking does.
     pub version: u64,
-    /// How many entities are ranked.
+    /// Number of ranked entities.
     pub total: usize,
     /// Rank of the first entity of the page, from 1.
     pub first_rank: u64,
-    /// The entities.
-    pub scores: Vec<Arc<ScoreView>>,
-    /// Where the next page starts; `None` on the last.
-    pub next: Option<Cursor>,
+    /// Scores of the page, in order.
+    pub scores: Vec<Arc<ShownScore>>,
+    /// Start of the next page; `None` on the last.
+    pub next: Option<PageCursor>,
 }
 
 /// The entities of one task and table, by probability.
 #[derive(Default)]
-struct Ranking {
+struct TaskRanking {
     version: u64,
-    by_score: BTreeMap<RankKey, Arc<ScoreView>>,
+    by_score: BTreeMap<RankKey, Arc<ShownScore>>,
 }
 
-/// Ascending order of these is descending order of what is sorted by.
+/// Key of a ranking: its ascending order is the descending order of the sorted value.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct RankKey {
     sort_key: u64,
     entity_id: Arc<str>,
 }
 
-/// Entity table and key.
+/// Table and key of an entity.
 type EntityKey = (Arc<str>, Arc<str>);
-/// Task and entity table.
+/// Names of a task and its table.
 type RankingKey = (Arc<str>, Arc<str>);
 
-/// Something that an operator should know.
+/// A remark for operators that stands until its matter is over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Condition {
-    /// Name of the matter.
+pub struct StandingRemark {
+    /// Name of the matter: one remark stands for each.
     pub matter: &'static str,
-    /// What is the case, and what to do.
+    /// The case, and the remedy.
     pub text: String,
-    /// Whether the process is not ready because of it.
+    /// True if the process is not ready because of the matter.
     pub blocks: bool,
 }
 
 /// The committed state, shared between the engine and its readers.
 pub struct ReadModel {
     /// Scores of an entity, one per task, in order of task name.
-    entities: DashMap<EntityKey, Vec<Arc<ScoreView>>>,
-    rankings: DashMap<RankingKey, Ranking>,
+    entities: DashMap<EntityKey, Vec<Arc<ShownScore>>>,
+    rankings: DashMap<RankingKey, TaskRanking>,
     alerts: RwLock<Alerts>,
     status: ArcSwap<EngineStatus>,
-    conditions: RwLock<BTreeMap<&'static str, Condition>>,
+    conditions: RwLock<BTreeMap<&'static str, StandingRemark>>,
     beats: AtomicU64,
 }
 
 #[derive(Default)]
 struct Alerts {
     version: u64,
-    newest_last: VecDeque<Arc<AlertView>>,
+    newest_last: VecDeque<Arc<ShownAlert>>,
 }
 
 impl Default for ReadModel {
@@ -271,7 +166,7 @@ impl fmt::Debug for ReadModel {
 }
 
 impl ReadModel {
-    /// Nothing committed, engine starting.
+    /// Creates the read model of an engine that starts: empty.
     pub fn new() -> Self {
         let status = EngineStatus {
             phase: Phase::Starting,
@@ -292,26 +187,26 @@ impl ReadModel {
     }
 
     /// Makes a committed epoch visible: its scores, its alerts (oldest first), then the status.
-    pub fn publish(&self, scores: Vec<ScoreView>, alerts: Vec<AlertView>, status: EngineStatus) {
-        let mut by_ranking: BTreeMap<RankingKey, Vec<Arc<ScoreView>>> = BTreeMap::new();
+    pub fn publish(&self, scores: Vec<ShownScore>, alerts: Vec<ShownAlert>, status: EngineStatus) {
+        let mut by_ranking: BTreeMap<RankingKey, Vec<Arc<ShownScore>>> = BTreeMap::new();
         for score in scores {
             by_ranking
-                .entry((score.task.clone(), score.entity_type.clone()))
+                .entry((score.record.task.clone(), score.record.entity_type.clone()))
                 .or_default()
                 .push(Arc::new(score));
         }
         for (key, scores) in by_ranking {
-            // Held for the whole epoch, so that no page is read from half of one.
+            // The entry stays locked for the whole epoch, so that no page is read from half of one.
             let mut ranking = self.rankings.entry(key).or_default();
             ranking.version += 1;
             for score in scores {
                 if let Some(previous) = self
                     .replace(&score)
-                    .filter(|previous| previous.status == ScoreStatus::Scored)
+                    .filter(|previous| previous.record.is_scored())
                 {
                     ranking.by_score.remove(&rank_key(Sort::Score, &previous));
                 }
-                if score.status == ScoreStatus::Scored {
+                if score.record.is_scored() {
                     ranking
                         .by_score
                         .insert(rank_key(Sort::Score, &score), score);
@@ -328,13 +223,16 @@ impl ReadModel {
         self.set_status(status);
     }
 
-    /// Puts the score in its entity's place; gives the one that was there.
-    fn replace(&self, score: &Arc<ScoreView>) -> Option<Arc<ScoreView>> {
+    /// Puts the score in its entity's place. Returns the score that was there.
+    fn replace(&self, score: &Arc<ShownScore>) -> Option<Arc<ShownScore>> {
         let mut tasks = self
             .entities
-            .entry((score.entity_type.clone(), score.entity_id.clone()))
+            .entry((
+                score.record.entity_type.clone(),
+                score.record.entity_id.clone(),
+            ))
             .or_default();
-        match tasks.binary_search_by(|other| other.task.cmp(&score.task)) {
+        match tasks.binary_search_by(|other| other.record.task.cmp(&score.record.task)) {
             Ok(index) => Some(std::mem::replace(&mut tasks[index], score.clone())),
             Err(index) => {
                 tasks.insert(index, score.clone());
@@ -343,12 +241,12 @@ impl ReadModel {
         }
     }
 
-    /// Says how the engine is, without an epoch (while it starts, replays, stops).
+    /// Sets the status without an epoch: while the engine starts, replays, stops.
     pub fn set_status(&self, status: EngineStatus) {
         self.status.store(Arc::new(status));
     }
 
-    /// Notes what is the case about a matter, or that it is over. News are logged.
+    /// Sets the remark about a matter, or clears it with `None`. Changes are logged.
     pub fn set_condition(&self, matter: &'static str, text: Option<String>, blocks: bool) {
         let known = self
             .conditions
@@ -370,7 +268,7 @@ impl ReadModel {
                 }
                 conditions.insert(
                     matter,
-                    Condition {
+                    StandingRemark {
                         matter,
                         text,
                         blocks,
@@ -384,8 +282,8 @@ impl ReadModel {
         }
     }
 
-    /// What an operator should know now.
-    pub fn conditions(&self) -> Vec<Condition> {
+    /// Remarks that stand now, by name of their matter.
+    pub fn conditions(&self) -> Vec<StandingRemark> {
         self.conditions
             .read()
             .unwrap_or_else(PoisonError::into_inner)
@@ -394,22 +292,23 @@ impl ReadModel {
             .collect()
     }
 
-    /// How the engine is.
+    /// The newest status.
     pub fn status(&self) -> Arc<EngineStatus> {
         self.status.load_full()
     }
 
-    /// The engine's loop has come round: called at least once a second, whatever Kafka does.
+    /// Counts a round of the engine's loop: called at least once a second, whatever Kafka does.
     pub fn beat(&self) {
         self.beats.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How often the loop has come round. A number that stands still is an engine that hangs.
+    /// Rounds of the engine's loop. A number that stands still is an engine that hangs.
     pub fn beats(&self) -> u64 {
         self.beats.load(Ordering::Relaxed)
     }
 
-    /// A number that changes whenever anything in the ranking of this task and table does; 0 before the first score.
+    /// Number that changes whenever the ranking of this task and table does; 0 before the first
+    /// score.
     pub fn ranking_version(&self, task: &str, entity_type: &str) -> u64 {
         self.rankings
             .get(&(Arc::from(task), Arc::from(entity_type)))
@@ -418,14 +317,14 @@ impl ReadModel {
 
     /// A page of at most `limit` entities of a ranking, from the start or after `cursor`.
     ///
-    /// By score it costs what the page holds; by anything else it looks at every entity.
+    /// By score, the cost is that of the page. Any other order looks at every entity.
     pub fn scores(
         &self,
         task: &str,
         entity_type: &str,
         sort: Sort,
         limit: usize,
-        cursor: Option<&Cursor>,
+        cursor: Option<&PageCursor>,
     ) -> Page {
         let first_rank = cursor.map_or(1, |cursor| cursor.rank + 1);
         let Some(ranking) = self
@@ -444,7 +343,7 @@ impl ReadModel {
             sort_key: cursor.sort_key,
             entity_id: cursor.entity_id.clone(),
         });
-        let mut scores: Vec<Arc<ScoreView>> = match sort {
+        let mut scores: Vec<Arc<ShownScore>> = match sort {
             Sort::Score => {
                 let start = after.map_or(Bound::Unbounded, Bound::Excluded);
                 ranking
@@ -468,7 +367,7 @@ impl ReadModel {
                 sort_key,
                 entity_id,
             } = rank_key(sort, last);
-            Cursor {
+            PageCursor {
                 rank: first_rank + scores.len() as u64 - 1,
                 sort_key,
                 entity_id,
@@ -484,14 +383,14 @@ impl ReadModel {
     }
 
     /// Every task's score of an entity, ineligible ones included, in order of task name.
-    pub fn get(&self, entity_type: &str, entity_id: &str) -> Vec<Arc<ScoreView>> {
+    pub fn get(&self, entity_type: &str, entity_id: &str) -> Vec<Arc<ShownScore>> {
         self.entities
             .get(&(Arc::from(entity_type), Arc::from(entity_id)))
             .map_or_else(Vec::new, |tasks| tasks.clone())
     }
 
     /// The newest alerts, newest first, and a number that changes whenever one is added.
-    pub fn alerts(&self, limit: usize) -> (u64, Vec<Arc<AlertView>>) {
+    pub fn alerts(&self, limit: usize) -> (u64, Vec<Arc<ShownAlert>>) {
         let kept = self.alerts.read().unwrap_or_else(PoisonError::into_inner);
         (
             kept.version,
@@ -500,13 +399,13 @@ impl ReadModel {
     }
 }
 
-/// The first `limit` of the entities after `after`, in the given order.
+/// Selects the first `limit` entities after `after`, in the given order.
 fn first_of_order<'a>(
-    scores: impl Iterator<Item = &'a Arc<ScoreView>>,
+    scores: impl Iterator<Item = &'a Arc<ShownScore>>,
     sort: Sort,
     after: Option<RankKey>,
     limit: usize,
-) -> Vec<Arc<ScoreView>> {
+) -> Vec<Arc<ShownScore>> {
     let keyed = scores.map(|score| (rank_key(sort, score), score));
     let mut keyed: Vec<_> = keyed
         .filter(|(key, _)| after.as_ref().is_none_or(|after| key > after))
@@ -519,7 +418,8 @@ fn first_of_order<'a>(
     keyed.into_iter().map(|(_, score)| score.clone()).collect()
 }
 
-fn rank_key(sort: Sort, score: &ScoreView) -> RankKey {
+fn rank_key(sort: Sort, score: &ShownScore) -> RankKey {
+    let score = &score.record;
     let value = match sort {
         Sort::Score => score.probability,
         Sort::Velocity => score.velocity_per_day,
@@ -528,7 +428,7 @@ fn rank_key(sort: Sort, score: &ScoreView) -> RankKey {
             .zip(score.previous_probability)
             .map(|(now, before)| now - before),
         // Exact: milliseconds are far below 2^53.
-        Sort::AsOf => Some(score.as_of_ms as f64),
+        Sort::AsOf => Some(score.as_of as f64),
     };
     RankKey {
         sort_key: descending(value.unwrap_or(f64::NEG_INFINITY)),
@@ -536,7 +436,7 @@ fn rank_key(sort: Sort, score: &ScoreView) -> RankKey {
     }
 }
 
-/// A number whose ascending order is the descending order of the values, −0 and 0 alike, NaN last.
+/// Maps values to numbers in descending order: −0 and 0 alike, NaN last.
 fn descending(value: f64) -> u64 {
     if value.is_nan() {
         return u64::MAX;
@@ -550,27 +450,27 @@ fn descending(value: f64) -> u64 {
     !ascending
 }
 
-impl fmt::Display for Cursor {
+impl fmt::Display for PageCursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{:x}-{}", self.rank, self.sort_key, self.entity_id)
     }
 }
 
-impl FromStr for Cursor {
-    type Err = CursorError;
+impl FromStr for PageCursor {
+    type Err = PageCursorError;
 
-    fn from_str(text: &str) -> Result<Self, CursorError> {
+    fn from_str(text: &str) -> Result<Self, PageCursorError> {
         let parse = || {
             let mut parts = text.splitn(3, '-');
             let rank = parts.next()?.parse().ok().filter(|rank| *rank < u64::MAX)?;
             let sort_key = u64::from_str_radix(parts.next()?, 16).ok()?;
-            Some(Cursor {
+            Some(PageCursor {
                 rank,
                 sort_key,
                 entity_id: Arc::from(parts.next()?),
             })
         };
-        parse().ok_or_else(|| CursorError(text.to_owned()))
+        parse().ok_or_else(|| PageCursorError(text.to_owned()))
     }
 }
 

@@ -9,12 +9,12 @@ use leadpulse_schema::{Catalog, TableId};
 
 use crate::clock::GuardedClock;
 use crate::decode::{Decoded, Decoders, Verdicts};
+use crate::encoders::OutputEncoders;
 use crate::epoch::DecidedRange;
 use crate::explain::{ExplainQueue, ExplainRefusal};
 use crate::machine::{Cut, Machine, Moment, Readings, Stepped};
 use crate::metrics::Metrics;
 use crate::options::{ClockMode, EngineOptions};
-use crate::output::OutputEncoders;
 use crate::ports::{
     Attendant, Clock, InputPartition, LogEnd, NextOffset, OutputLog, PollLimit, PortError,
     RecordBatch, SchemaStore, Sink, Source,

@@ -1,31 +1,23 @@
-//! Where a score stands among all scored entities of its task: rank and percentile, exact, at any moment.
+//! Standings: the exact rank and percentile of a score among all scored entities of its task.
 //!
-//! Logits are rounded to a grid before anything depends on them, so their order is that of whole numbers. Entities are counted by grid
-//! point, in chunks that are there once a score lies in them, and by chunk. Both counts are Fenwick trees: a change and a question cost
-//! the logarithm of the grid, whatever the number of entities.
+//! Logits are rounded to a grid before anything depends on them, so their order is that of whole
+//! numbers. Entities are counted by grid point and by chunk; a chunk is allocated with its first
+//! score. Both counts are Fenwick trees: a change and a query cost the logarithm of the grid,
+//! whatever the number of entities.
+//!
 //! Reference: Fenwick, "A new data structure for cumulative frequency tables", 1994.
 
 use leadpulse_features::LOGIT_STEPS;
+use leadpulse_records::Standing;
 
-/// Beyond this many logits (a probability of 1e-14) scores share the last place.
+/// Largest logit with a place of its own, 1e-14 from certainty: scores beyond share the last place.
 const LARGEST_LOGIT: f64 = 32.0;
 const HALF_GRID: i32 = (LARGEST_LOGIT * LOGIT_STEPS) as i32;
 const GRID: usize = 2 * HALF_GRID as usize + 1;
 /// Grid points of a chunk: 16 KiB of counts. Scores of one task lie in some hundred chunks.
 const CHUNK: usize = 4096;
 
-/// The place of a score.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Standing {
-    /// From 1; equal scores share a place.
-    pub rank: u64,
-    /// Percent of the ranked that are below, 0–100.
-    pub percentile: f64,
-    /// How many are ranked.
-    pub ranked: u64,
-}
-
-/// Counts at places, and how many are below a place.
+/// Counts at places, with sums over all lower places.
 struct Fenwick {
     /// Element `i` (from 1) counts the places `i − (i & −i) .. i`, from 0.
     tree: Box<[u32]>,
@@ -54,9 +46,9 @@ impl Fenwick {
     }
 }
 
-/// The scores of one task's eligible entities, counted.
+/// Counts of one task's eligible entities by logit.
 pub(crate) struct Standings {
-    /// Counts at the grid points of a chunk; `None` where there never was a score.
+    /// Counts at the grid points of each chunk; `None` for a chunk that never had a score.
     chunks: Vec<Option<Fenwick>>,
     by_chunk: Fenwick,
     ranked: u64,
@@ -74,7 +66,7 @@ impl Default for Standings {
 }
 
 impl Standings {
-    /// An entity's score changes: from `before` to `now`; `None` where it is not ranked.
+    /// Moves an entity from the logit `before` to `now`; `None` while the entity is not ranked.
     pub fn replace(&mut self, before: Option<f64>, now: Option<f64>) {
         let (before, now) = (before.map(place), now.map(place));
         if before == now {
@@ -88,7 +80,7 @@ impl Standings {
         }
     }
 
-    /// The place of a logit that is counted.
+    /// The standing of a counted logit.
     pub fn of(&self, logit: f64) -> Standing {
         let place = place(logit);
         let (below, up_to) = (self.below(place), self.below(place + 1));
@@ -115,7 +107,7 @@ impl Standings {
         };
     }
 
-    /// How many are at lower places.
+    /// Number of entities at lower places.
     fn below(&self, place: usize) -> u64 {
         let within = self
             .chunks
@@ -126,7 +118,7 @@ impl Standings {
     }
 }
 
-/// Grid points from 0.
+/// Grid point of a logit, from 0.
 fn place(logit: f64) -> usize {
     let steps = (logit * LOGIT_STEPS)
         .round()
@@ -138,7 +130,7 @@ fn place(logit: f64) -> usize {
 mod tests {
     use super::*;
 
-    /// xorshift: the order of changes, from a seed.
+    /// Pseudo-random numbers from a seed, by xorshift: the order of changes.
     fn numbers(mut seed: u64) -> impl FnMut(u64) -> u64 {
         move |below| {
             seed ^= seed << 13;
@@ -156,7 +148,8 @@ mod tests {
             let mut standings = Standings::default();
             for step in 0..2_000 {
                 let entity = next(scores.len() as u64) as usize;
-                // Few different values, so that many are equal: around 0, around the border of two chunks, all over the grid and beyond.
+                // Few different values, so that many are equal: around 0, around the border of two
+                // chunks, all over the grid and beyond.
                 let logit = match step % 7 {
                     0 => (next(400) as f64 - 200.0) / 4.0,
                     1..4 => (next(400) as f64 - 200.0) / LOGIT_STEPS,
@@ -191,7 +184,6 @@ mod tests {
         }
     }
 
-    /// Places at both ends of the grid and of chunks.
     #[test]
     fn the_ends_of_the_grid_are_ranked() {
         let mut standings = Standings::default();

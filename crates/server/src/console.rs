@@ -1,33 +1,73 @@
 //! The console's files, as they are: no build step, nothing from another origin.
 
+use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::Response;
+use axum::routing::get;
 
-use crate::answer::EntityTag;
+use crate::api::answer::EntityTag;
 use crate::service::App;
 
 struct Asset {
+    path: &'static str,
     content_type: &'static str,
     text: &'static str,
 }
 
-const PAGE: Asset = Asset {
-    content_type: "text/html; charset=utf-8",
-    text: include_str!("console/index.html"),
-};
-const STYLE: Asset = Asset {
-    content_type: "text/css; charset=utf-8",
-    text: include_str!("console/console.css"),
-};
-const SCRIPT: Asset = Asset {
-    content_type: "text/javascript; charset=utf-8",
-    text: include_str!("console/console.js"),
-};
-const ICON: Asset = Asset {
-    content_type: "image/svg+xml",
-    text: include_str!("console/icon.svg"),
-};
+const HTML: &str = "text/html; charset=utf-8";
+const CSS: &str = "text/css; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+
+static ASSETS: [Asset; 7] = [
+    Asset {
+        path: "/",
+        content_type: HTML,
+        text: include_str!("console/pages/index.html"),
+    },
+    Asset {
+        path: "/console.css",
+        content_type: CSS,
+        text: include_str!("console/pages/console.css"),
+    },
+    Asset {
+        path: "/console.js",
+        content_type: SCRIPT,
+        text: include_str!("console/pages/console.js"),
+    },
+    Asset {
+        path: "/icon.svg",
+        content_type: "image/svg+xml",
+        text: include_str!("console/pages/icon.svg"),
+    },
+    Asset {
+        path: "/lib/ask.js",
+        content_type: SCRIPT,
+        text: include_str!("console/lib/ask.js"),
+    },
+    Asset {
+        path: "/lib/dom.js",
+        content_type: SCRIPT,
+        text: include_str!("console/lib/dom.js"),
+    },
+    Asset {
+        path: "/lib/words.js",
+        content_type: SCRIPT,
+        text: include_str!("console/lib/words.js"),
+    },
+];
+
+/// Routes of the console's files.
+pub(crate) fn routes() -> Router<App> {
+    let mut router = Router::new();
+    for asset in &ASSETS {
+        let handler = move |State(app): State<App>, headers: HeaderMap| async move {
+            answer(&app, &headers, asset)
+        };
+        router = router.route(asset.path, get(handler));
+    }
+    router
+}
 
 fn answer(app: &App, headers: &HeaderMap, asset: &Asset) -> Response {
     // The files change with the program only, hence with the process.
@@ -37,20 +77,4 @@ fn answer(app: &App, headers: &HeaderMap, asset: &Asset) -> Response {
     } else {
         tag.on(([(header::CONTENT_TYPE, asset.content_type)], asset.text))
     }
-}
-
-pub(crate) async fn page(State(app): State<App>, headers: HeaderMap) -> Response {
-    answer(&app, &headers, &PAGE)
-}
-
-pub(crate) async fn style(State(app): State<App>, headers: HeaderMap) -> Response {
-    answer(&app, &headers, &STYLE)
-}
-
-pub(crate) async fn script(State(app): State<App>, headers: HeaderMap) -> Response {
-    answer(&app, &headers, &SCRIPT)
-}
-
-pub(crate) async fn icon(State(app): State<App>, headers: HeaderMap) -> Response {
-    answer(&app, &headers, &ICON)
 }

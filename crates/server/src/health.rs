@@ -1,9 +1,9 @@
-//! Whether the engine's loop still comes round: told from a counter that it moves, and a monotonic clock here.
+//! Heartbeat of the engine's loop: a counter that the loop moves, timed by a monotonic clock here.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// When the counter moved last.
+/// The newest reading of the counter, with the time of the last change.
 #[derive(Debug)]
 pub(crate) struct Heartbeat {
     last: Mutex<(u64, Instant)>,
@@ -16,7 +16,7 @@ impl Heartbeat {
         }
     }
 
-    /// The counter stands at `beats`. How long it has stood there, as far as it was looked at.
+    /// Takes a reading of the counter. Returns the time since the first reading of this number.
     pub fn age(&self, beats: u64, now: Instant) -> Duration {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if last.0 != beats {

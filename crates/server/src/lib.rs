@@ -1,8 +1,9 @@
 //! The API, the console and the metrics of committed state.
 //!
-//! [`serve`] answers from the engine's committed read model, on threads of its own; the engine never waits for a client
-//! (explanations are the engine's own work, between epochs, a few at a time). Everything is read
-//! only. tokio stays inside this crate: callers start it and stop it like any other part.
+//! [`serve`] answers from the engine's committed read model, on threads of its own. The engine
+//! never waits for a client; explanations are the engine's own work, between epochs, a few at a
+//! time. Everything is read only. tokio and axum stay inside this crate: callers start and stop the
+//! server like any other part.
 //!
 //! | path | answer |
 //! |---|---|
@@ -17,15 +18,18 @@
 //! | `/readyz` | 200 once scores are live; else 503 with the reason |
 //! | `/version` | name and version |
 //!
-//! Errors are JSON, `{"error": what happened, "hint": what to do}`. Lists carry an `ETag`; `If-None-Match` costs next to nothing while
-//! nothing has changed. Times are milliseconds since 1970 UTC.
+//! Scores and alerts have the field names of their topics (`schemas/outputs`). Pages add `name` and
+//! `facts`; a list of scores adds `place`, the position in the order that was asked for.
 //!
-//! Invariants: no entity key ever becomes a metric label; nothing is loaded from another origin (`Content-Security-Policy`).
+//! Errors are JSON, `{"error": what happened, "hint": what to do}`. Lists carry an `ETag`;
+//! `If-None-Match` costs next to nothing while nothing has changed. Times are milliseconds since
+//! 1970 UTC.
+//!
+//! Invariants: no entity key ever becomes a metric label; nothing is loaded from another origin
+//! (`Content-Security-Policy`).
 
-mod answer;
 mod api;
 mod console;
-mod explanation;
 mod health;
 mod metrics;
 mod options;

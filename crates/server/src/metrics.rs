@@ -8,7 +8,8 @@ use axum::middleware::Next;
 use axum::response::Response;
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
 
-/// Requests by route and status code. The route is the pattern, never the path: no entity key becomes a label.
+/// Requests by route and status code. The route is the pattern, never the path, so that no entity
+/// key becomes a label.
 #[derive(Clone, Debug)]
 pub(crate) struct HttpMetrics {
     requests: IntCounterVec,
@@ -47,7 +48,7 @@ impl HttpMetrics {
     }
 }
 
-/// Counts and times a request.
+/// Counts and times a request, as a layer around all routes.
 pub(crate) async fn measure(
     State(metrics): State<HttpMetrics>,
     route: Option<MatchedPath>,

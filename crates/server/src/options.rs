@@ -1,17 +1,18 @@
-//! Where to listen, and what can go wrong on the way.
+//! Options of the server, and its errors.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-/// How the server runs.
+/// Options of the server, as in the configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ServerOptions {
-    /// Address and port. Port 0 takes any free one. There is no authentication: an address that others can reach belongs behind a proxy.
+    /// Address and port. Port 0 takes any free one. There is no authentication: an address that
+    /// others can reach belongs behind a proxy.
     pub listen: SocketAddr,
-    /// `/healthz` fails once the engine's loop has not come round for this long, milliseconds.
+    /// Longest silence of the engine's loop before `/healthz` fails, milliseconds.
     pub heartbeat_timeout_ms: u64,
 }
 
@@ -24,29 +25,29 @@ impl Default for ServerOptions {
     }
 }
 
-/// Why the server cannot run.
+/// Failure to start the server, or to run it to its end.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
-    /// The address cannot be had.
+    /// The address cannot be bound.
     #[error(
         "cannot listen on {listen}: {source}; is another process using the port? Choose another one with server.listen"
     )]
     Listen {
-        /// The address.
+        /// Address from the configuration.
         listen: SocketAddr,
-        /// The system's word.
+        /// Error of the operating system.
         source: io::Error,
     },
-    /// The system gave no threads.
+    /// The operating system gave no threads.
     #[error("cannot start the HTTP threads: {0}; check the process's limits")]
     Threads(#[source] io::Error),
-    /// The registry has these metrics already.
+    /// The registry has metrics of another server already.
     #[error("cannot register the HTTP metrics: {0}; give each server a registry of its own")]
     Metrics(#[from] prometheus::Error),
-    /// It ended by itself.
+    /// The server ended by itself.
     #[error("the HTTP server ended: {0}")]
     Ended(#[source] io::Error),
-    /// A thread panicked.
+    /// The server's thread panicked.
     #[error("the HTTP server panicked; the message is in the log")]
     Panicked,
 }

@@ -12,28 +12,28 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
 use tokio::sync::watch;
 
-use crate::answer::set_headers;
+use crate::api::answer::set_headers;
 use crate::health::Heartbeat;
 use crate::metrics::{HttpMetrics, measure};
 use crate::options::{ServerError, ServerOptions};
 use crate::state::ServerState;
-use crate::{api, console, explanation};
+use crate::{api, console};
 
 /// Answers come from memory; two threads serve thousands of clients.
 const THREADS: usize = 2;
-/// How often the engine's heartbeat is looked at between probes.
+/// Interval of readings of the engine's heartbeat between probes.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
-/// How long requests under way may take when the server stops.
+/// Longest time that requests under way may take when the server stops.
 const STOP_GRACE: Duration = Duration::from_secs(2);
 
-/// What handlers share.
-pub(crate) type App = Arc<Shared>;
+/// State of all handlers.
+pub(crate) type App = Arc<ServerShared>;
 
-pub(crate) struct Shared {
+pub(crate) struct ServerShared {
     pub state: ServerState,
     pub heartbeat: Heartbeat,
     pub heartbeat_timeout_ms: u64,
-    /// A number of this process's own, for entity tags.
+    /// Random number of this process, for entity tags.
     pub process: u64,
 }
 
@@ -46,7 +46,7 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Where it listens.
+    /// Address that the server listens on, with its port.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -54,7 +54,7 @@ impl Handle {
     /// Takes no more requests, lets those under way end (2 s at most), and ends.
     ///
     /// # Errors
-    /// If it had ended before, why.
+    /// If the server had ended before, with the cause.
     pub fn stop(self) -> Result<(), ServerError> {
         self.stop.send_replace(true);
         self.thread
@@ -64,10 +64,11 @@ impl Handle {
     }
 }
 
-/// Starts to listen; answers from then on.
+/// Starts to listen, and answers from then on.
 ///
 /// # Errors
-/// If the address is taken, the registry already has the server's metrics, or no thread can be started.
+/// If the address is taken, the registry already has the server's metrics, or no thread can be
+/// started.
 pub fn serve(options: &ServerOptions, state: ServerState) -> Result<Handle, ServerError> {
     let listen_error = |source| ServerError::Listen {
         listen: options.listen,
@@ -78,7 +79,7 @@ pub fn serve(options: &ServerOptions, state: ServerState) -> Result<Handle, Serv
     listener.set_nonblocking(true).map_err(listen_error)?;
     let address = listener.local_addr().map_err(listen_error)?;
 
-    let app = Arc::new(Shared {
+    let app = Arc::new(ServerShared {
         heartbeat: Heartbeat::new(state.read_model.beats(), Instant::now()),
         heartbeat_timeout_ms: options.heartbeat_timeout_ms,
         process: RandomState::new().hash_one(address),
@@ -119,12 +120,13 @@ async fn run(
     }
 }
 
-/// Until the handle says so or is gone.
+/// Waits until the handle stops the server or is dropped.
 async fn until_stopped(mut stopped: watch::Receiver<bool>) {
     let _gone = stopped.wait_for(|stopped| *stopped).await;
 }
 
-/// Looks at the counter regularly, so that a probe after a long pause is told when it moved last, not merely that it did.
+/// Reads the counter regularly, so that a probe after a long pause gets the time of the last
+/// change, not merely a change since the probe before.
 async fn watch_heartbeat(app: App) {
     let mut interval = tokio::time::interval(HEARTBEAT_INTERVAL);
     loop {
@@ -135,19 +137,12 @@ async fn watch_heartbeat(app: App) {
 }
 
 fn router(app: App, metrics: HttpMetrics) -> Router {
-    Router::new()
-        .route("/", get(console::page))
-        .route("/console.css", get(console::style))
-        .route("/console.js", get(console::script))
-        .route("/icon.svg", get(console::icon))
+    console::routes()
         .route("/api/v1/scores", get(api::scores))
         .route("/api/v1/alerts", get(api::alerts))
         .route("/api/v1/status", get(api::status))
         .route("/api/v1/{table}/{id}", get(api::entity))
-        .route(
-            "/api/v1/{table}/{id}/explanation",
-            get(explanation::explanation),
-        )
+        .route("/api/v1/{table}/{id}/explanation", get(api::explanation))
         .route("/metrics", get(api::metrics))
         .route("/healthz", get(api::healthz))
         .route("/readyz", get(api::readyz))

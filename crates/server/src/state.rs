@@ -1,4 +1,4 @@
-//! What the server answers from.
+//! The server's sources: read model, metrics, tasks.
 
 use std::sync::Arc;
 
@@ -7,45 +7,46 @@ use leadpulse_engine::read_model::ReadModel;
 use prometheus::Registry;
 use serde::Serialize;
 
-/// Everything the server reads. Given once, at start.
+/// Sources of all answers. Given once, at start.
 #[derive(Clone, Debug)]
 pub struct ServerState {
     /// The committed scores, alerts and status.
     pub read_model: Arc<ReadModel>,
-    /// The metrics of the whole process; the server adds its own.
+    /// Metrics of the whole process; the server adds its own.
     pub registry: Registry,
-    /// The tasks, in the order of the configuration: the first is what the console opens with.
+    /// Tasks in the order of the configuration; the console opens with the first.
     pub tasks: Vec<TaskView>,
-    /// Names of the entity tables: what `/api/v1/{table}/{id}` answers for.
+    /// Names of the entity tables, for `/api/v1/{table}/{id}`.
     pub tables: Vec<String>,
-    /// Where explanations are asked for; without it there are only those that came with the scores.
+    /// Desk for requests of explanations; without one, scores have only the explanations of their
+    /// records.
     pub explanations: Option<ExplainDesk>,
-    /// The program's version.
+    /// Version of the program.
     pub version: String,
 }
 
-/// A task, for people.
+/// A task, as `/api/v1/status` lists it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TaskView {
-    /// Its name.
+    /// Name of the task in the configuration.
     pub name: String,
-    /// The entity table it scores.
+    /// Name of the table whose entities are scored.
     pub entity: String,
-    /// The query.
+    /// Query of the task, in PQL.
     pub query: String,
     /// End of the predicted window after the moment of scoring, milliseconds.
     pub horizon_ms: i64,
-    /// Its bands, lowest first.
+    /// Bands of the task, lowest first.
     pub bands: Vec<BandView>,
 }
 
 /// A band of a task.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct BandView {
-    /// Its name.
+    /// Name of the band.
     pub name: String,
-    /// The probability at which it is entered.
+    /// Probability from which the band is entered.
     pub enter: f64,
-    /// The probability below which it is left.
+    /// Probability below which the band is left.
     pub exit: f64,
 }

@@ -207,7 +207,7 @@ impl Demo {
             .alerts(1000)
             .1
             .iter()
-            .map(|a| a.alert_id.clone())
+            .map(|a| a.record.alert_id.clone())
             .collect();
         let (mut alerts, mut shown) = (0_u64, Instant::now());
         while !ended(watching) {
@@ -217,19 +217,15 @@ impl Demo {
             let now_ms = history_end_ms
                 + (watching.elapsed().as_secs_f64() * self.pace * DAY_MS as f64) as i64;
             feeder.send_until(now_ms, FEED_ROWS)?;
-            for alert in deployment.read_model.alerts(50).1.iter().rev() {
+            for listed in deployment.read_model.alerts(50).1.iter().rev() {
+                let alert = &listed.record;
                 if seen.insert(alert.alert_id.clone()) {
                     alerts += 1;
-                    let summary = alert
-                        .record
-                        .get("summary")
-                        .and_then(|s| s.as_str())
-                        .unwrap_or_default();
                     say!(
                         "ALERT    {}  {} {}",
-                        date(alert.as_of_ms),
-                        alert.severity,
-                        summary
+                        date(alert.as_of),
+                        alert.severity.0,
+                        alert.summary.as_deref().unwrap_or_default()
                     );
                 }
             }
@@ -276,8 +272,9 @@ fn show_top(read_model: &ReadModel, task: &str, entity: &str) {
     let page = read_model.scores(task, entity, Sort::Score, 8, None);
     let as_of = read_model.status().as_of_ms.map(date).unwrap_or_default();
     say!("\n  top {entity} of {} at {as_of}", page.total);
-    for (rank, score) in page.scores.iter().enumerate() {
-        let arrow = match score.trend {
+    for (rank, shown) in page.scores.iter().enumerate() {
+        let score = &shown.record;
+        let arrow = match score.trend.0 {
             "improving" => "↑",
             "declining" => "↓",
             "steady" => "→",
@@ -289,7 +286,7 @@ fn show_top(read_model: &ReadModel, task: &str, entity: &str) {
             "  {:>2} {:<9} {:<28} {:>5.1} % {arrow} {:<5} {bar}",
             rank + 1,
             score.entity_id,
-            score.name.as_deref().unwrap_or(""),
+            shown.name.as_deref().unwrap_or(""),
             100.0 * p,
             score.band.as_deref().unwrap_or("")
         );

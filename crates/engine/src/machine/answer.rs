@@ -1,19 +1,18 @@
 //! Answers a request for an explanation from the machine's state, without changing it.
 
-use leadpulse_features::{Facts, probability};
-use leadpulse_policy::{Situation, Trend};
+use leadpulse_features::probability;
+use leadpulse_policy::{Decision, Trend};
+use leadpulse_records::{Emission, ON_REQUEST, ShownScore};
 
 use super::{Machine, Tracked};
-use crate::explain::{ExplainRefusal, ExplainRequest, ExplanationView};
-use crate::explained::driver_views;
-use crate::records::{name_of, silent_ms};
+use crate::explain::{ExplainRefusal, ExplainRequest};
 
 impl Machine {
     /// The score of an entity as of the last epoch, and why.
     ///
     /// # Errors
     /// If there is no such task or entity, or the entity has no score now.
-    pub fn explain(&self, request: &ExplainRequest) -> Result<ExplanationView, ExplainRefusal> {
+    pub fn explain(&self, request: &ExplainRequest) -> Result<ShownScore, ExplainRefusal> {
         let ExplainRequest {
             task,
             entity_type,
@@ -52,53 +51,45 @@ impl Machine {
             .row_of(&batch, table, 0, entity)
             .map_or(0, |(_, slot)| slot);
         let (logit, explained) = self.explain_now(at, entity, index, slot);
-
-        let facts = Facts::of(&self.graph, cell, as_of_ms);
         let tracked = self.tracked.get(&(index, entity));
-        let band = tracked.and_then(|tracked| self.tasks[index].policy.band_of(&tracked.policy));
-        let standing = tracked
-            .and_then(Tracked::ranked_by)
-            .map(|logit| self.standings[index].of(logit));
-        let trend = tracked.map_or(Trend::Unknown, |tracked| {
-            self.tasks[index]
-                .policy
-                .trend_of(&tracked.policy, as_of_ms, probability(logit))
-        });
-        let action = self.actions[index].choose(&Situation {
-            band: band.as_deref(),
-            trend,
-            top_group: explained.top_group(),
-            alert: None,
-            probability: probability(logit),
-            active_members: facts.committee.active,
-            values: &facts.committee.by_field,
-            highest: &facts.committee.highest,
-            silent_ms: silent_ms(cell, as_of_ms),
-        });
-        Ok(ExplanationView {
-            task,
-            entity_type,
-            entity_id,
-            account_id: facts.root.clone(),
-            name: name_of(&self.catalog, node, &facts),
-            as_of_ms,
-            epoch: self.number,
-            board: self.graph.board().unwrap_or(-1),
-            bundle_id: self.scorer.bundle_id().to_owned(),
-            probability: probability(logit),
-            score: 100.0 * probability(logit),
-            logit,
-            base_logit: explained.base_logit,
-            band: band.map(|band| band.to_string()),
-            rank: standing.map(|standing| standing.rank),
-            percentile: standing.map(|standing| standing.percentile),
-            drivers: driver_views(&explained.drivers, as_of_ms),
-            change_since_ms: explained.change_since_ms,
-            change_drivers: driver_views(&explained.change_drivers, as_of_ms),
-            top_signal: explained.top_signal(),
-            recommended_action: action.map(|action| action.code.to_string()),
-            recommended_action_label: action.map(|action| action.label.to_string()),
-            facts: serde_json::to_value(&facts).expect("facts are JSON"),
-        })
+        let decision = self.standing_decision(index, tracked, probability(logit));
+        let lineage = self.lineage();
+        let score = Emission {
+            explained: Some(&explained),
+            standing: tracked
+                .and_then(Tracked::ranked_by)
+                .map(|logit| self.standings[index].of(logit)),
+            ..self.emission(index, at, entity, Ok(logit), &decision, &lineage)
+        };
+        Ok(score.shown(ON_REQUEST))
+    }
+
+    /// The decision that stands for an entity: its band and its last record, and where this probability is heading. Nothing fires.
+    fn standing_decision(
+        &self,
+        task: usize,
+        tracked: Option<&Tracked>,
+        probability: f64,
+    ) -> Decision {
+        let policy = &self.tasks[task].policy;
+        let state = tracked.map(|tracked| &tracked.policy);
+        let band = state.and_then(|state| policy.band_of(state));
+        let emitted = state.and_then(|state| state.emitted);
+        Decision {
+            emit: None,
+            previous_band: band.clone(),
+            band,
+            previous_probability: emitted.map(|emitted| emitted.probability),
+            previous_as_of_ms: emitted.map(|emitted| emitted.as_of_ms),
+            trend: state.map_or(Trend::Unknown, |state| {
+                policy.trend_of(state, self.as_of_ms, probability)
+            }),
+            velocity_per_day: None,
+            acceleration_per_day2: None,
+            alerts: Vec::new(),
+            suppressed: Vec::new(),
+            state_changed: false,
+            revisit_at_ms: None,
+        }
     }
 }

@@ -6,22 +6,21 @@ use rustc_hash::FxHashMap;
 use leadpulse_features::probability;
 use leadpulse_graph::{CellRef, EntityId, Reasons};
 use leadpulse_policy::{Decision, EmitReason, Observation, Policy};
+use leadpulse_records::{
+    Emission, EmissionRecords, Explained, Lineage, Output, OutputRecord, PolicyStateRecord,
+    ShownAlert, ShownScore, output_key,
+};
 use leadpulse_schema::Absence;
 
 use super::score::Found;
-use super::{Machine, Tally, output_key};
-use crate::explained::Explained;
-use crate::output::PolicyStateRecord;
-use crate::ports::{Output, OutputRecord};
-use crate::read_model::{AlertView, ScoreView};
-use crate::records::{Emission, Lineage};
+use super::{Machine, Tally, Task};
 
 /// What an epoch's decisions become: output records in order, and what to show once they are committed.
 #[derive(Default)]
 pub(super) struct Decided {
     pub outputs: Vec<OutputRecord>,
-    pub scores: Vec<ScoreView>,
-    pub alerts: Vec<AlertView>,
+    pub scores: Vec<ShownScore>,
+    pub alerts: Vec<ShownAlert>,
 }
 
 impl Machine {
@@ -37,13 +36,7 @@ impl Machine {
         self.explain_wanted(found, &decisions, tally);
 
         let mut decided = Decided::default();
-        let lineage = Lineage {
-            epoch: self.number as i64,
-            as_of_ms: self.as_of_ms,
-            bundle_id: self.scorer.bundle_id().into(),
-            plan_hash: self.scorer.plan().hash().into(),
-            board: self.graph.board().unwrap_or(-1),
-        };
+        let lineage = self.lineage();
         for (item, decision) in found.iter().zip(&decisions) {
             for (alert_type, reason) in &decision.suppressed {
                 *tally
@@ -214,27 +207,25 @@ impl Machine {
                 .or_default() += 1;
         }
         let emission = Emission {
-            catalog: &self.catalog,
-            graph: &self.graph,
-            task,
-            actions: &self.actions[item.task],
-            horizon_ms: self.scorer.tasks()[self.scorer_tasks[item.task]].horizon_ms,
-            cell: item.cell,
-            entity: item.entity,
             reasons: item.reasons,
-            logit: item.logit,
             standing: item
                 .logit
                 .ok()
                 .map(|logit| self.standings[item.task].of(logit)),
-            decision,
             explained,
-            lineage,
+            ..self.emission(
+                item.task,
+                item.cell,
+                item.entity,
+                item.logit,
+                decision,
+                lineage,
+            )
         };
-        let parts = emission.records(decided.scores.len() as i32);
+        let EmissionRecords { key, score, alerts } = emission.records(decided.scores.len() as i32);
         *tally
             .emitted
-            .entry((task.name.to_string(), parts.score.cause.0))
+            .entry((task.name.to_string(), score.record.cause.0))
             .or_default() += 1;
         let mut write = |output, key, value| {
             decided.outputs.push(OutputRecord {
@@ -245,13 +236,14 @@ impl Machine {
                 timestamp_ms: self.as_of_ms,
             });
         };
-        let value = self.encoders.score(&parts.score);
+        let value = self.encoders.score(&score.record);
         if self.current_scores {
             let current = (item.logit != Err(Absence::Deleted)).then(|| value.clone());
-            write(Output::CurrentScores, parts.key.clone(), current);
+            write(Output::CurrentScores, key.clone(), current);
         }
-        write(Output::Scores, parts.key, Some(value));
-        for (alert, view) in parts.alerts {
+        write(Output::Scores, key, Some(value));
+        for shown in alerts {
+            let alert = &shown.record;
             *tally
                 .alerts
                 .entry((alert.r#type.0, alert.severity.0))
@@ -260,12 +252,60 @@ impl Machine {
                 .account_id
                 .as_ref()
                 .unwrap_or(&alert.entity_id)
-                .clone()
-                .into_bytes();
-            write(Output::Alerts, key, Some(self.encoders.alert(&alert)));
-            decided.alerts.push(view);
+                .as_bytes()
+                .to_vec();
+            write(Output::Alerts, key, Some(self.encoders.alert(alert)));
+            decided.alerts.push(shown);
         }
-        decided.scores.push(parts.view);
+        decided.scores.push(score);
+    }
+
+    /// Origin of the scores of the last epoch.
+    pub(super) fn lineage(&self) -> Lineage {
+        Lineage {
+            epoch: self.number as i64,
+            as_of_ms: self.as_of_ms,
+            bundle_id: self.scorer.bundle_id().into(),
+            plan_hash: self.scorer.plan().hash().into(),
+            board: self.graph.board().unwrap_or(-1),
+        }
+    }
+
+    /// An emission without reasons, standing and explanation: the caller adds those it has.
+    pub(super) fn emission<'a>(
+        &'a self,
+        task: usize,
+        cell: CellRef,
+        entity: EntityId,
+        logit: Result<f64, Absence>,
+        decision: &'a Decision,
+        lineage: &'a Lineage,
+    ) -> Emission<'a> {
+        let Task {
+            name,
+            entity: table,
+            policy,
+            query,
+            ..
+        } = &self.tasks[task];
+        Emission {
+            catalog: &self.catalog,
+            graph: &self.graph,
+            task: name,
+            table: *table,
+            query,
+            alert_limits: policy.alert_limits(),
+            actions: &self.actions[task],
+            horizon_ms: self.scorer.tasks()[self.scorer_tasks[task]].horizon_ms,
+            cell,
+            entity,
+            reasons: Reasons::default(),
+            logit,
+            standing: None,
+            decision,
+            explained: None,
+            lineage,
+        }
     }
 
     fn policy_state(&self, item: &Found, decision: &Decision) -> OutputRecord {

@@ -2,6 +2,9 @@
 
 use leadpulse_features::Facts;
 use leadpulse_graph::{CellRef, EntityId, RowOutcome as Outcome};
+use leadpulse_records::{
+    Alert, Explained, PolicyStateRecord, Score, ShownAlert, ShownScore, facts_json, name_of,
+};
 use leadpulse_schema::TableId;
 use rustc_hash::FxHashMap;
 
@@ -9,11 +12,7 @@ use super::decide::margin;
 use super::{Admitted, Cut, Machine, Moment, Readings, Stepped, expect};
 use crate::decode::Decoded;
 use crate::epoch::{EpochRecord, Layout};
-use crate::explained::Explained;
-use crate::output::{AlertRecord, PolicyStateRecord, ScoreRecord};
 use crate::ports::{InputPartition, NextOffset, RecordBatch};
-use crate::read_model::{AlertView, ScoreView};
-use crate::records::name_of;
 
 /// A record of a compacted output that belongs to nothing this machine has: a task that is not configured, or an entity no row names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,13 +142,11 @@ impl Machine {
     ///
     /// # Errors
     /// As [`Self::restore_policy`].
-    pub fn restore_score(&mut self, record: &ScoreRecord) -> Result<ScoreView, Unmatched> {
+    pub fn restore_score(&mut self, record: &Score) -> Result<ShownScore, Unmatched> {
         let (task, entity, table) =
             self.named(&record.task, &record.entity_type, &record.entity_id)?;
         // Contributions of another bundle explain nothing of this one's scores.
-        if record.bundle_id.as_deref() == Some(self.scorer.bundle_id())
-            && record.status.0 == "scored"
-        {
+        if record.bundle_id.as_deref() == Some(self.scorer.bundle_id()) && record.is_scored() {
             let explained = Explained::restored(record, &self.scorer.plan().layout().groups);
             self.tracked.entry((task, entity)).or_default().explained = explained.map(Box::new);
         }
@@ -163,14 +160,15 @@ impl Machine {
         let name = facts
             .as_ref()
             .and_then(|(facts, node)| name_of(&self.catalog, node, facts));
-        let facts = facts.map_or(serde_json::Value::Null, |(facts, _)| {
-            serde_json::to_value(&facts).expect("facts are JSON")
-        });
-        Ok(ScoreView::of(record, name, facts))
+        Ok(ShownScore {
+            record: record.clone(),
+            name,
+            facts: facts.map_or(serde_json::Value::Null, |(facts, _)| facts_json(&facts)),
+        })
     }
 
     /// What queries may see of an alert that was committed before.
-    pub fn restore_alert(&self, record: &AlertRecord) -> AlertView {
+    pub fn restore_alert(&self, record: &Alert) -> ShownAlert {
         let table = self
             .catalog
             .table(&record.entity_type)
@@ -180,7 +178,10 @@ impl Machine {
             let facts = Facts::of(&self.graph, self.graph.cell(at), record.as_of);
             name_of(&self.catalog, node, &facts)
         });
-        AlertView::of(record, name)
+        ShownAlert {
+            record: record.clone(),
+            name,
+        }
     }
 
     /// Ends a replay: every cell waits to be scored again, the one nearest to a threshold first. A machine that scored all along and

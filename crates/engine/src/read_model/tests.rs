@@ -2,52 +2,45 @@ use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
 use std::thread;
 
+use leadpulse_records::{Alert, INELIGIBLE, SCORED, Score};
 use proptest::prelude::*;
 
 use super::*;
 
-fn score(id: &str, probability: f64) -> ScoreView {
-    ScoreView {
-        task: "buys".into(),
-        entity_type: "accounts".into(),
-        entity_id: id.into(),
-        account_id: Some(id.into()),
+fn score(id: &str, probability: f64) -> ShownScore {
+    ShownScore {
+        record: Score {
+            task: "buys".into(),
+            entity_type: "accounts".into(),
+            entity_id: id.into(),
+            status: SCORED,
+            probability: Some(probability),
+            epoch: 1,
+            ..Score::default()
+        },
         name: None,
-        status: ScoreStatus::Scored,
-        probability: Some(probability),
-        score: Some(probability * 100.0),
-        band: None,
-        trend: "unknown",
-        previous_probability: None,
-        velocity_per_day: None,
-        acceleration_per_day2: None,
-        percentile: None,
-        top_signal: None,
-        recommended_action: None,
-        recommended_action_label: None,
-        change_drivers: vec![],
-        change_since_ms: None,
-        as_of_ms: 0,
-        epoch: 1,
-        board: 0,
-        bundle_id: "b1".into(),
-        drivers: Vec::new(),
         facts: serde_json::Value::Null,
     }
 }
 
-fn alert(number: u64) -> AlertView {
-    AlertView {
-        alert_id: number.to_string(),
-        task: "buys".into(),
-        entity_type: "accounts".into(),
-        entity_id: "A".into(),
+/// The score with another record.
+fn with(score: ShownScore, change: impl FnOnce(&mut Score)) -> ShownScore {
+    let mut score = score;
+    change(&mut score.record);
+    score
+}
+
+fn alert(number: u64) -> ShownAlert {
+    ShownAlert {
+        record: Alert {
+            alert_id: number.to_string(),
+            task: "buys".into(),
+            entity_type: "accounts".into(),
+            entity_id: "A".into(),
+            epoch: number as i64,
+            ..Alert::default()
+        },
         name: None,
-        alert_type: "threshold_up",
-        severity: "P1",
-        as_of_ms: 0,
-        epoch: number,
-        record: serde_json::Value::Null,
     }
 }
 
@@ -63,7 +56,10 @@ fn live(epoch: u64) -> EngineStatus {
 }
 
 fn ids(page: &Page) -> Vec<&str> {
-    page.scores.iter().map(|score| &*score.entity_id).collect()
+    page.scores
+        .iter()
+        .map(|score| &*score.record.entity_id)
+        .collect()
 }
 
 #[test]
@@ -93,14 +89,8 @@ fn rankings_of_tasks_and_tables_are_apart() {
     model.publish(
         vec![
             score("A", 0.5),
-            ScoreView {
-                task: "churns".into(),
-                ..score("A", 0.2)
-            },
-            ScoreView {
-                entity_type: "leads".into(),
-                ..score("A", 0.3)
-            },
+            with(score("A", 0.2), |score| score.task = "churns".into()),
+            with(score("A", 0.3), |score| score.entity_type = "leads".into()),
         ],
         vec![],
         live(1),
@@ -115,7 +105,7 @@ fn rankings_of_tasks_and_tables_are_apart() {
         model
             .get("accounts", "A")
             .iter()
-            .map(|score| &*score.task)
+            .map(|score| &*score.record.task)
             .collect::<Vec<_>>(),
         ["buys", "churns"]
     );
@@ -137,10 +127,7 @@ fn an_ineligible_entity_is_known_but_not_ranked() {
     let model = ReadModel::new();
     model.publish(vec![score("A", 0.5), score("B", 0.4)], vec![], live(1));
     model.publish(
-        vec![ScoreView {
-            status: ScoreStatus::Ineligible,
-            ..score("A", 0.5)
-        }],
+        vec![with(score("A", 0.5), |score| score.status = INELIGIBLE)],
         vec![],
         live(2),
     );
@@ -148,10 +135,7 @@ fn an_ineligible_entity_is_known_but_not_ranked() {
         ids(&model.scores("buys", "accounts", Sort::Score, 10, None)),
         ["B"]
     );
-    assert_eq!(
-        model.get("accounts", "A")[0].status,
-        ScoreStatus::Ineligible
-    );
+    assert_eq!(model.get("accounts", "A")[0].record.status, INELIGIBLE);
     model.publish(vec![score("A", 0.6)], vec![], live(3));
     assert_eq!(
         ids(&model.scores("buys", "accounts", Sort::Score, 10, None)),
@@ -162,16 +146,14 @@ fn an_ineligible_entity_is_known_but_not_ranked() {
 #[test]
 fn other_orders_put_what_they_cannot_compare_last() {
     let model = ReadModel::new();
-    let mover = |id: &str,
-                 probability: f64,
-                 previous: Option<f64>,
-                 velocity: Option<f64>,
-                 as_of_ms: i64| ScoreView {
-        previous_probability: previous,
-        velocity_per_day: velocity,
-        as_of_ms,
-        ..score(id, probability)
-    };
+    let mover =
+        |id: &str, probability: f64, previous: Option<f64>, velocity: Option<f64>, as_of: i64| {
+            with(score(id, probability), |score| {
+                score.previous_probability = previous;
+                score.velocity_per_day = velocity;
+                score.as_of = as_of;
+            })
+        };
     model.publish(
         vec![
             mover("A", 0.5, Some(0.6), Some(0.01), 5),
@@ -201,7 +183,7 @@ fn alerts_are_bounded_and_newest_first() {
     let (version, alerts) = model.alerts(usize::MAX);
     assert_eq!((version, alerts.len()), (3, ALERTS_KEPT));
     assert_eq!(
-        (alerts[0].epoch, alerts[ALERTS_KEPT - 1].epoch),
+        (alerts[0].record.epoch, alerts[ALERTS_KEPT - 1].record.epoch),
         (1999, 1000)
     );
     assert_eq!(
@@ -209,7 +191,7 @@ fn alerts_are_bounded_and_newest_first() {
             .alerts(2)
             .1
             .iter()
-            .map(|alert| alert.epoch)
+            .map(|alert| alert.record.epoch)
             .collect::<Vec<_>>(),
         [1999, 1998]
     );
@@ -219,7 +201,7 @@ fn alerts_are_bounded_and_newest_first() {
 
 #[test]
 fn a_cursor_is_read_as_written_and_nothing_else_is() {
-    let cursor = Cursor {
+    let cursor = PageCursor {
         rank: 20,
         sort_key: 0x3fff,
         entity_id: "A-1-é".into(),
@@ -234,7 +216,10 @@ fn a_cursor_is_read_as_written_and_nothing_else_is() {
         "18446744073709551615-2-A",
         "-1-2-A",
     ] {
-        assert_eq!(text.parse::<Cursor>(), Err(CursorError(text.to_owned())));
+        assert_eq!(
+            text.parse::<PageCursor>(),
+            Err(PageCursorError(text.to_owned()))
+        );
     }
 }
 
@@ -246,9 +231,10 @@ fn a_page_is_never_half_an_epoch() {
         let probability =
             |index: usize| ((index as u64 * 7919 + epoch * 104_729) % 1000) as f64 / 1000.0;
         (0..ENTITIES)
-            .map(|index| ScoreView {
-                epoch,
-                ..score(&format!("A{index}"), probability(index))
+            .map(|index| {
+                with(score(&format!("A{index}"), probability(index)), |score| {
+                    score.epoch = epoch as i64;
+                })
             })
             .collect()
     };
@@ -260,12 +246,12 @@ fn a_page_is_never_half_an_epoch() {
                     let mut newest = 0;
                     while !done.load(Ordering::Relaxed) {
                         let page = model.scores("buys", "accounts", Sort::Score, ENTITIES, None);
-                        let epochs: BTreeSet<u64> =
-                            page.scores.iter().map(|score| score.epoch).collect();
+                        let epochs: BTreeSet<i64> =
+                            page.scores.iter().map(|score| score.record.epoch).collect();
                         assert_eq!((page.scores.len(), epochs.len()), (ENTITIES, 1));
                         assert!(
                             page.scores
-                                .is_sorted_by(|a, b| a.probability >= b.probability)
+                                .is_sorted_by(|a, b| a.record.probability >= b.record.probability)
                         );
                         assert!(page.version >= newest, "a version goes back");
                         newest = page.version;
@@ -301,20 +287,23 @@ proptest! {
         sort in prop_oneof![Just(Sort::Score), Just(Sort::Velocity), Just(Sort::AsOf)],
     ) {
         let model = ReadModel::new();
-        let mut expected: BTreeMap<String, ScoreView> = BTreeMap::new();
+        let mut expected: BTreeMap<String, ShownScore> = BTreeMap::new();
         for (index, epoch) in epochs.iter().enumerate() {
             let mut scores = BTreeMap::new();
             for (id, level, scored) in epoch {
                 let id = format!("A-{id}");
-                let status = if *scored { ScoreStatus::Scored } else { ScoreStatus::Ineligible };
                 let velocity_per_day = (level % 3 != 0).then_some(f64::from(*level) - 9.0);
-                let view = ScoreView { status, velocity_per_day, as_of_ms: i64::from(*level), ..score(&id, f64::from(*level) / 20.0) };
-                scores.insert(id, view);
+                let shown = with(score(&id, f64::from(*level) / 20.0), |score| {
+                    score.status = if *scored { SCORED } else { INELIGIBLE };
+                    score.velocity_per_day = velocity_per_day;
+                    score.as_of = i64::from(*level);
+                });
+                scores.insert(id, shown);
             }
             expected.extend(scores.clone());
             model.publish(scores.into_values().collect(), vec![], live(index as u64));
         }
-        let mut expected: Vec<&ScoreView> = expected.values().filter(|score| score.status == ScoreStatus::Scored).collect();
+        let mut expected: Vec<&ShownScore> = expected.values().filter(|score| score.record.is_scored()).collect();
         expected.sort_by_key(|score| rank_key(sort, score));
 
         let (mut found, mut cursor) = (Vec::new(), None);

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use leadpulse_engine::ports::Output;
-use leadpulse_engine::read_model::{ReadModel, ScoreStatus};
+use leadpulse_engine::read_model::ReadModel;
 use leadpulse_engine::{ClockMode, RunError, Summary, Until};
 use leadpulse_graph::DAY_MS;
 use leadpulse_schema::Frame;
@@ -272,7 +272,7 @@ fn shown(
     rig: &Rig,
     model: &ReadModel,
 ) -> (
-    BTreeMap<(String, String), leadpulse_engine::read_model::ScoreView>,
+    BTreeMap<(String, String), leadpulse_records::ShownScore>,
     Vec<String>,
 ) {
     let mut scores = BTreeMap::new();
@@ -282,7 +282,10 @@ fn shown(
             score["entity_id"].as_str().unwrap(),
         ) {
             scores.insert(
-                (view.task.to_string(), view.entity_id.to_string()),
+                (
+                    view.record.task.to_string(),
+                    view.record.entity_id.to_string(),
+                ),
                 (*view).clone(),
             );
         }
@@ -293,7 +296,7 @@ fn shown(
             .alerts(1000)
             .1
             .iter()
-            .map(|a| a.alert_id.clone())
+            .map(|a| a.record.alert_id.clone())
             .collect(),
     )
 }
@@ -321,7 +324,9 @@ fn the_read_model_shows_committed_state_only_and_all_of_it() {
                 score["entity_id"].as_str().unwrap(),
             );
             assert!(
-                views.iter().all(|view| view.epoch <= committed),
+                views
+                    .iter()
+                    .all(|view| view.record.epoch <= committed as i64),
                 "a score of {} shows before its commit",
                 epoch.number
             );
@@ -331,7 +336,7 @@ fn the_read_model_shows_committed_state_only_and_all_of_it() {
             seen.alerts(1000)
                 .1
                 .iter()
-                .all(|alert| alert.epoch <= committed)
+                .all(|alert| alert.record.epoch <= committed as i64)
         );
     });
     // The last epoch fails: what it decided must not show.
@@ -369,20 +374,7 @@ fn the_read_model_shows_committed_state_only_and_all_of_it() {
     );
     for (key, view) in &scores {
         let record = &newest[key];
-        assert_eq!(
-            (view.epoch as i64, view.as_of_ms),
-            (
-                record["epoch"].as_i64().unwrap(),
-                record["as_of"].as_i64().unwrap()
-            )
-        );
-        assert_eq!(
-            view.status == ScoreStatus::Scored,
-            record["status"] == "scored"
-        );
-        assert_eq!(view.score, record["score"].as_f64());
-        assert_eq!(view.band.as_deref(), record["band"].as_str());
-        assert_eq!(view.account_id.as_deref(), record["account_id"].as_str());
+        assert_eq!(serde_json::to_value(&view.record).unwrap(), *record);
     }
     let written: Vec<String> = rig
         .committed(Output::Alerts)

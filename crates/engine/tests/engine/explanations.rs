@@ -347,31 +347,28 @@ fn an_answer_is_of_now_and_changes_nothing() {
     let (ours, theirs) = (bench.step(), bench.rig.step(&mut reference, None));
     assert!(ours.sealed == theirs.sealed);
 
-    let answer = bench.machine.explain(&asked("accounts", "A1")).unwrap();
+    let shown = bench.machine.explain(&asked("accounts", "A1")).unwrap();
+    let answer = &shown.record;
+    let (logit, base_logit) = (answer.logit.unwrap(), answer.base_logit.unwrap());
     let score = bench
         .rig
         .outputs(&ours.sealed.outputs, Output::Scores)
         .pop()
         .unwrap();
     assert!(
-        (answer.logit - score["logit"].as_f64().unwrap()).abs() < 1e-4,
+        (logit - score["logit"].as_f64().unwrap()).abs() < 1e-4,
         "{answer:?}"
     );
     assert_eq!(
-        (
-            answer.as_of_ms,
-            answer.epoch,
-            answer.base_logit,
-            answer.rank
-        ),
+        (answer.as_of, answer.epoch, base_logit, answer.rank),
         (T0 + 1, 1, BIAS, Some(1))
     );
     assert_eq!(
-        (answer.name.as_deref(), answer.band.as_deref()),
+        (shown.name.as_deref(), answer.band.as_deref()),
         (Some("Acme"), score["band"].as_str())
     );
-    let sum: f64 = answer.drivers.iter().map(|d| d.logit).sum();
-    assert!((answer.base_logit + sum - answer.logit).abs() < 1e-5);
+    let sum: f64 = answer.drivers.iter().map(|d| d.contribution).sum();
+    assert!((base_logit + sum - logit).abs() < 1e-5);
 
     for (entity_type, entity_id, refusal) in [
         (
@@ -455,9 +452,9 @@ fn a_running_engine_answers_between_epochs() {
             },
         )
         .unwrap();
-    let answer = answers.recv().unwrap().unwrap();
+    let answer = answers.recv().unwrap().unwrap().record;
     assert_eq!(
-        (answer.entity_id.as_str(), answer.epoch, answer.as_of_ms),
+        (&*answer.entity_id, answer.epoch, answer.as_of),
         ("A1", 1, T0)
     );
     bench.rig.check_committed();

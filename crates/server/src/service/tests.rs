@@ -1,13 +1,15 @@
-//! Over real connections: what a client sees.
+//! Requests over real connections, as a client sends them.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use leadpulse_engine::explain::{
-    ExplainDesk, ExplainQueue, ExplainRefusal, ExplainRequest, ExplanationView, explain_queue,
+    ExplainDesk, ExplainQueue, ExplainRefusal, ExplainRequest, explain_queue,
 };
-use leadpulse_engine::read_model::{
-    AlertView, DriverView, EngineStatus, Phase, ReadModel, ScoreStatus, ScoreView,
+use leadpulse_engine::read_model::{EngineStatus, Phase, ReadModel};
+use leadpulse_records::{
+    ALERT_SCHEMA, Alert, Driver, ON_REQUEST, SCORE_SCHEMA, SCORED, Score, ShownAlert, ShownScore,
+    TypeName,
 };
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -20,13 +22,13 @@ struct Server {
     read_model: Arc<ReadModel>,
 }
 
-struct Answer {
+struct Reply {
     code: u16,
     headers: Vec<(String, String)>,
     body: String,
 }
 
-impl Answer {
+impl Reply {
     fn header(&self, name: &str) -> &str {
         self.headers
             .iter()
@@ -74,7 +76,7 @@ impl Server {
         }
     }
 
-    fn send(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+    fn send(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Reply {
         let mut stream = TcpStream::connect(self.handle.address()).unwrap();
         let headers: String = headers
             .iter()
@@ -101,56 +103,46 @@ impl Server {
             .filter_map(|line| line.split_once(": "))
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect();
-        Answer {
+        Reply {
             code,
             headers,
             body: body.to_owned(),
         }
     }
 
-    fn get(&self, path: &str) -> Answer {
+    fn get(&self, path: &str) -> Reply {
         self.send("GET", path, &[])
     }
 
     fn publish(&self, epoch: u64, scores: &[(&str, f64)], alerts: &[&str]) {
-        let score = |(id, probability): &(&str, f64)| ScoreView {
-            task: "buys".into(),
-            entity_type: "accounts".into(),
-            entity_id: (*id).into(),
-            account_id: Some((*id).into()),
+        let score = |(id, probability): &(&str, f64)| ShownScore {
+            record: Score {
+                task: "buys".into(),
+                entity_type: "accounts".into(),
+                entity_id: (*id).into(),
+                status: SCORED,
+                probability: Some(*probability),
+                score: Some(probability * 100.0),
+                as_of: 1,
+                epoch: epoch as i64,
+                ..Score::default()
+            },
             name: Some(format!("Company {id}")),
-            status: ScoreStatus::Scored,
-            probability: Some(*probability),
-            score: Some(probability * 100.0),
-            band: None,
-            trend: "steady",
-            previous_probability: None,
-            velocity_per_day: None,
-            acceleration_per_day2: None,
-            percentile: Some(50.0),
-            top_signal: None,
-            recommended_action: None,
-            recommended_action_label: None,
-            change_drivers: vec![],
-            change_since_ms: None,
-            as_of_ms: 1,
-            epoch,
-            board: 0,
-            bundle_id: "b1".into(),
-            drivers: vec![],
             facts: json!({"contacts": 2}),
         };
-        let alert = |id: &&str| AlertView {
-            alert_id: format!("alert-{id}-{epoch}"),
-            task: "buys".into(),
-            entity_type: "accounts".into(),
-            entity_id: (*id).into(),
+        let alert = |id: &&str| ShownAlert {
+            record: Alert {
+                alert_id: format!("alert-{id}-{epoch}"),
+                task: "buys".into(),
+                entity_type: "accounts".into(),
+                entity_id: (*id).into(),
+                r#type: TypeName("threshold_up"),
+                band: Some("hot".into()),
+                as_of: 1,
+                epoch: epoch as i64,
+                ..Alert::default()
+            },
             name: None,
-            alert_type: "threshold_up",
-            severity: "P1",
-            as_of_ms: 1,
-            epoch,
-            record: json!({"band": "hot"}),
         };
         let status = EngineStatus {
             phase: Phase::Live,
@@ -174,7 +166,7 @@ fn ids(page: &Value) -> Vec<(u64, &str)> {
         .iter()
         .map(|score| {
             (
-                score["rank"].as_u64().unwrap(),
+                score["place"].as_u64().unwrap(),
                 score["entity_id"].as_str().unwrap(),
             )
         })
@@ -280,40 +272,33 @@ fn answer_all(queue: ExplainQueue) -> JoinHandle<()> {
     })
 }
 
-fn explanation(task: &str, entity_type: &str, entity_id: &str) -> ExplanationView {
-    let driver = DriverView {
+fn explanation(task: &str, entity_type: &str, entity_id: &str) -> ShownScore {
+    let driver = Driver {
         group: "intent".into(),
         label: "Intent".into(),
-        logit: 0.5,
-        share_ratio: 1.0,
+        contribution: 0.5,
+        share: 100,
         value: None,
         evidence: vec!["pricing ×2".into()],
         event_ids: vec!["e1".into()],
-        as_of_ms: 7,
     };
-    ExplanationView {
-        task: task.into(),
-        entity_type: entity_type.into(),
-        entity_id: entity_id.into(),
-        account_id: Some(entity_id.into()),
+    ShownScore {
+        record: Score {
+            task: task.into(),
+            entity_type: entity_type.into(),
+            entity_id: entity_id.into(),
+            as_of: 7,
+            epoch: 3,
+            sequence: ON_REQUEST,
+            status: SCORED,
+            probability: Some(0.5),
+            logit: Some(0.0),
+            base_logit: Some(-0.5),
+            drivers: vec![driver],
+            drivers_as_of: Some(7),
+            ..Score::default()
+        },
         name: None,
-        as_of_ms: 7,
-        epoch: 3,
-        board: 1,
-        bundle_id: "b1".into(),
-        probability: 0.5,
-        score: 50.0,
-        logit: 0.0,
-        base_logit: -0.5,
-        band: Some("hot".into()),
-        rank: Some(1),
-        percentile: Some(90.0),
-        drivers: vec![driver],
-        change_since_ms: None,
-        change_drivers: vec![],
-        top_signal: Some("Intent: pricing ×2".into()),
-        recommended_action: None,
-        recommended_action_label: None,
         facts: json!({}),
     }
 }
@@ -339,6 +324,10 @@ fn an_explanation_is_asked_of_the_engine() {
     assert_eq!(
         (&answer["base_logit"], &answer["drivers"][0]["evidence"]),
         (&json!(-0.5), &json!(["pricing ×2"]))
+    );
+    assert_eq!(
+        (&answer["drivers"][0]["contribution"], &answer["as_of"]),
+        (&json!(0.5), &json!(7))
     );
     for (path, code, error) in [
         (
@@ -409,6 +398,42 @@ fn an_engine_that_is_busy_or_gone_explains_nothing() {
     assert_eq!(without.get("/api/v1/accounts/A/explanation").code, 503);
 }
 
+/// Names of the fields of an Avro record schema.
+fn fields_of(schema: &str) -> Vec<String> {
+    let schema: Value = serde_json::from_str(schema).unwrap();
+    let fields = schema["fields"].as_array().unwrap();
+    fields
+        .iter()
+        .map(|field| field["name"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn answers_have_the_field_names_of_the_topics() {
+    let server = Server::start();
+    server.publish(1, &[("A", 0.1)], &["A"]);
+    let scores = server.get("/api/v1/scores").json();
+    let alerts = server.get("/api/v1/alerts").json();
+    let entity = server.get("/api/v1/accounts/A").json();
+    let (score, alert) = (&["name", "facts"][..], &["name"][..]);
+    for (found, schema, added) in [
+        (
+            &scores["scores"][0],
+            SCORE_SCHEMA,
+            &["place", "name", "facts"][..],
+        ),
+        (&entity["scores"][0], SCORE_SCHEMA, score),
+        (&alerts["alerts"][0], ALERT_SCHEMA, alert),
+        (&entity["alerts"][0], ALERT_SCHEMA, alert),
+    ] {
+        let mut expected = fields_of(schema);
+        expected.extend(added.iter().map(|name| (*name).to_owned()));
+        let mut names: Vec<String> = found.as_object().unwrap().keys().cloned().collect();
+        (names.sort(), expected.sort());
+        assert_eq!(names, expected);
+    }
+}
+
 #[test]
 fn alerts_are_newest_first() {
     let server = Server::start();
@@ -422,7 +447,7 @@ fn alerts_are_newest_first() {
         .map(|alert| alert["alert_id"].as_str().unwrap())
         .collect();
     assert_eq!(names, ["alert-C-2", "alert-B-1"]);
-    assert_eq!(alerts["alerts"][0]["record"]["band"], "hot");
+    assert_eq!(alerts["alerts"][0]["band"], "hot");
 }
 
 #[rstest]
@@ -536,7 +561,7 @@ fn health_fails_when_the_loop_stands_still() {
     let long_ago = Instant::now()
         .checked_sub(Duration::from_secs(5))
         .expect("the machine has been up for five seconds");
-    let app = Arc::new(Shared {
+    let app = Arc::new(ServerShared {
         state,
         heartbeat: Heartbeat::new(0, long_ago),
         heartbeat_timeout_ms: 4_000,
@@ -593,6 +618,9 @@ fn the_console_needs_nothing_from_elsewhere() {
         ("/", "text/html"),
         ("/console.css", "text/css"),
         ("/console.js", "text/javascript"),
+        ("/lib/ask.js", "text/javascript"),
+        ("/lib/dom.js", "text/javascript"),
+        ("/lib/words.js", "text/javascript"),
         ("/icon.svg", "image/svg"),
     ] {
         let answer = server.get(path);

@@ -1,13 +1,15 @@
-//! Who is active at an account, and which deals are open: from facts to what records and rules need.
+//! People and open deals of an account, from facts to records, and the names that action rules may
+//! use.
 //!
-//! Fields are found by name where a record has a place for them (`department`, `seniority`, `stage`, `amount`, `close_date`, `title`); the
-//! maps by field carry whatever the tables have.
+//! Fields are found by name where a record has a place for them (`department`, `seniority`,
+//! `stage`, `amount`, `close_date`, `title`). The maps by field carry whatever the tables have.
 
 use leadpulse_features::{CommitteeFact, MemberFact, OpenFact};
 use leadpulse_policy::Vocabulary;
 use leadpulse_schema::{Catalog, Feature, Role};
 
-use crate::output::{Committee, CommitteeMember, OpenOpportunity, ScoreCommittee};
+use crate::alert::{Committee, CommitteeMember, OpenOpportunity};
+use crate::score::ScoreCommittee;
 
 fn departments(people: &CommitteeFact) -> Vec<String> {
     people
@@ -29,7 +31,7 @@ fn seniority_max(people: &CommitteeFact) -> Option<String> {
     people.highest.get("seniority").or_else(only).cloned()
 }
 
-/// Who is active, in short; `None` if nobody is.
+/// Counts and attributes of the active people; `None` if nobody is active.
 pub(crate) fn for_score(people: &CommitteeFact) -> Option<ScoreCommittee> {
     (people.active > 0).then(|| ScoreCommittee {
         active_contacts_14d: people.active as i32,
@@ -40,7 +42,7 @@ pub(crate) fn for_score(people: &CommitteeFact) -> Option<ScoreCommittee> {
     })
 }
 
-/// Who is active, person by person; `None` if nobody is.
+/// The active people with their counts and attributes; `None` if nobody is active.
 pub(crate) fn for_alert(people: &CommitteeFact) -> Option<Committee> {
     let ScoreCommittee {
         active_contacts_14d,
@@ -71,7 +73,7 @@ fn member(m: &MemberFact) -> CommitteeMember {
     }
 }
 
-/// A deal that is open.
+/// Converts the facts of an open deal.
 pub(crate) fn open_opportunity(open: &OpenFact) -> OpenOpportunity {
     let value = |name: &str| open.values.get(name);
     OpenOpportunity {
@@ -83,11 +85,8 @@ pub(crate) fn open_opportunity(open: &OpenFact) -> OpenOpportunity {
     }
 }
 
-/// The names that action rules may use.
-pub(crate) fn vocabulary<'a>(
-    catalog: &Catalog,
-    groups: impl Iterator<Item = &'a str>,
-) -> Vocabulary {
+/// Names that action rules may use: explanation groups, and the category fields of member tables.
+pub fn vocabulary<'a>(catalog: &Catalog, groups: impl Iterator<Item = &'a str>) -> Vocabulary {
     let mut known = Vocabulary {
         groups: groups.map(str::to_owned).collect(),
         ..Vocabulary::default()

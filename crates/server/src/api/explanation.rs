@@ -1,4 +1,5 @@
-//! Why a score is what it is, asked of the engine.
+//! `/api/v1/{table}/{id}/explanation`: the score of an entity as of now with its drivers, asked of
+//! the engine.
 
 use std::time::Duration;
 
@@ -11,11 +12,12 @@ use leadpulse_engine::read_model::Phase;
 use serde::Deserialize;
 use tokio::sync::oneshot;
 
-use crate::answer::ApiError;
-use crate::api::task_of;
+use super::answer::ApiError;
+use super::task_of;
 use crate::service::App;
 
-/// The engine answers between epochs; after this long it is busy with something else.
+/// Longest wait for an answer. The engine answers between epochs, so after this long it does
+/// something else.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 const AGAIN: &str =

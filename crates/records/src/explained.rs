@@ -1,32 +1,33 @@
-//! What an explanation leaves behind: drivers with evidence, what changed since the one before, the strongest signal in a few words.
+//! Explanations as records contain them: drivers with evidence, changes since the explanation
+//! before, the strongest signal in a few words.
 
 use leadpulse_features::{Evidence, Explanation, Group};
 
-use crate::output::{Driver, ScoreRecord};
-use crate::read_model::DriverView;
+use crate::score::{Driver, Score};
 
 /// Contributions below this are left out of records, logits.
 const NEGLIGIBLE_LOGIT: f64 = 1e-6;
 
 /// The last explanation of an entity under a task.
 #[derive(Clone, Debug)]
-pub(crate) struct Explained {
-    /// The moment it speaks of, milliseconds.
+pub struct Explained {
+    /// Moment that was explained, milliseconds.
     pub as_of_ms: i64,
-    /// The logit without any group.
+    /// Logit without any group; with all contributions it is the logit of that moment.
     pub base_logit: f64,
-    /// Strongest first, positive and negative.
+    /// Contributions of the groups, strongest first, positive and negative.
     pub drivers: Vec<Driver>,
-    /// The moment of the explanation before, milliseconds.
+    /// Moment of the explanation before, milliseconds; `None` for a first one.
     pub change_since_ms: Option<i64>,
     /// Differences of contributions since then, strongest first.
     pub change_drivers: Vec<Driver>,
-    /// By group of the layout: what the next one is compared with.
+    /// Contributions by group of the layout: the next explanation is compared with them.
     contributions: Vec<f64>,
 }
 
 impl Explained {
-    /// `evidence` has an entry for each group, in the layout's order.
+    /// Compares an explanation with the one before. `evidence` has an entry for each group, in the
+    /// layout's order.
     pub fn new(
         before: Option<&Explained>,
         as_of_ms: i64,
@@ -36,7 +37,8 @@ impl Explained {
     ) -> Self {
         let mut contributions = vec![0.0; groups.len()];
         for part in &explanation.contributions {
-            // What no record names is nothing here too: a restart knows the records only.
+            // Records leave negligible contributions out, and a restart knows the records only:
+            // they are zero here too.
             contributions[part.group] = if part.logit.abs() > NEGLIGIBLE_LOGIT {
                 part.logit
             } else {
@@ -63,7 +65,7 @@ impl Explained {
     }
 
     /// The explanation that a score record carries; `None` if it carries none.
-    pub fn restored(record: &ScoreRecord, groups: &[Group]) -> Option<Self> {
+    pub fn restored(record: &Score, groups: &[Group]) -> Option<Self> {
         let (as_of_ms, base_logit) = (record.drivers_as_of?, record.base_logit?);
         let of_group = |group: &Group| {
             record
@@ -98,7 +100,7 @@ impl Explained {
             .map(phrase)
     }
 
-    /// What pulled the score down, in a few words: since the explanation before, or at all.
+    /// The strongest negative driver in a few words: since the explanation before, or at all.
     pub fn top_drag(&self) -> Option<String> {
         self.change_drivers
             .iter()
@@ -108,7 +110,7 @@ impl Explained {
     }
 }
 
-/// A driver in a few words: its value, else its newest fact, else its name.
+/// A driver in a few words: the label with the value, else with the first fact, else alone.
 fn phrase(driver: &Driver) -> String {
     match driver.value.as_ref().or(driver.evidence.first()) {
         Some(fact) => format!("{} ({fact})", driver.label),
@@ -116,8 +118,9 @@ fn phrase(driver: &Driver) -> String {
     }
 }
 
-/// What moved a score, strongest first, as records tell it: without what moved it by nothing, positive shares of exactly 100 percent
-/// together. All three go by the layout's groups, in its order.
+/// Drivers of a score, strongest first. Negligible contributions are left out; the positive shares
+/// sum to exactly 100 percent. All three arguments have an entry for each group, in the layout's
+/// order.
 pub fn drivers(contributions: &[f64], evidence: &[Evidence], groups: &[Group]) -> Vec<Driver> {
     let mut order: Vec<(usize, f64)> = contributions.iter().copied().enumerate().collect();
     order.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()).then(a.0.cmp(&b.0)));
@@ -142,31 +145,9 @@ pub fn drivers(contributions: &[f64], evidence: &[Evidence], groups: &[Group]) -
         .collect()
 }
 
-/// Drivers for people who look at them.
-pub(crate) fn driver_views(drivers: &[Driver], as_of_ms: i64) -> Vec<DriverView> {
-    let total = |positive: bool| {
-        drivers
-            .iter()
-            .filter(|d| (d.contribution > 0.0) == positive)
-            .map(|d| d.contribution.abs())
-            .sum::<f64>()
-    };
-    let (up, down) = (total(true), total(false));
-    let view = |d: &Driver| DriverView {
-        group: d.group.clone(),
-        label: d.label.clone(),
-        logit: d.contribution,
-        share_ratio: d.contribution.abs()
-            / (if d.contribution > 0.0 { up } else { down }).max(1e-12),
-        value: d.value.clone(),
-        evidence: d.evidence.clone(),
-        event_ids: d.event_ids.clone(),
-        as_of_ms,
-    };
-    drivers.iter().map(view).collect()
-}
-
-/// Percent of the positive contributions, by largest remainder: they sum to 100; 0 for the others.
+/// Percentages of the positive contributions, which sum to 100; 0 for the others.
+///
+/// Rounded by largest remainder: each share rounded alone could sum to 99 or 101.
 fn shares(contributions: &[f64]) -> Vec<i32> {
     let total: f64 = contributions.iter().filter(|x| **x > 0.0).sum();
     if total <= 0.0 {

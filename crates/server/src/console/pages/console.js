@@ -4,13 +4,16 @@
 // once. The order changes only while nobody points at the list or walks through it with the keyboard; until then a button says how
 // many rows wait.
 
+import { ask, forgetAnswers } from "/lib/ask.js";
+import { by, make, write } from "/lib/dom.js";
+import { age, capital, moment, number, points, signed, singular } from "/lib/words.js";
+
 const POLL_MS = 1000;
 const PAGE = 50;
 const MAX_ROWS = 1000;
 const ALERTS = 100;
 const MOVE_MS = 450;
 
-const by = (id) => document.getElementById(id);
 const list = by("list");
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
@@ -21,23 +24,10 @@ const state = {
   limit: PAGE,
   rows: new Map(), // entity key → row
   alertIds: null, // alerts shown; null before the first answer
-  tags: new Map(), // URL → entity tag of the answer shown
   pointed: false, // a mouse or pen is over the list (a finger is not: it never leaves)
 };
 
 // ---- Asking
-
-/** The answer of a URL, or null if it is the one shown already. */
-async function ask(url) {
-  const headers = state.tags.has(url) ? { "If-None-Match": state.tags.get(url) } : {};
-  const response = await fetch(url, { headers, cache: "no-store", signal: AbortSignal.timeout(5000) });
-  if (response.status === 304) return null;
-  const body = await response.json();
-  if (!response.ok) throw new Error(body.error);
-  const tag = response.headers.get("ETag");
-  if (tag) state.tags.set(url, tag);
-  return body;
-}
 
 function scoresUrl() {
   const query = new URLSearchParams({ task: by("task").value, sort: by("sort").value, limit: state.limit });
@@ -72,43 +62,12 @@ async function pollForever() {
   }
 }
 
-// ---- Words
-
-const number = new Intl.NumberFormat("en");
-const points = (score) => (score === null ? "–" : score >= 10 ? score.toFixed(0) : score.toFixed(1));
-const signed = (value, digits) => `${value > 0 ? "+" : value < 0 ? "−" : "±"}${Math.abs(value).toFixed(digits)}`;
-const capital = (word) => word.charAt(0).toUpperCase() + word.slice(1);
-const singular = (table) => capital(table.replaceAll("_", " ").replace(/ies$/, "y").replace(/s$/, ""));
-const moment = (ms) => `${new Date(ms).toISOString().slice(0, 19).replace("T", " ")} UTC`;
-
-/** How long before `now` something was, in one unit. */
-function age(ms, now) {
-  const seconds = Math.max(0, (now - ms) / 1000);
-  if (seconds < 1) return "now";
-  if (seconds < 60) return `${Math.floor(seconds)} s`;
-  if (seconds < 3600) return `${Math.floor(seconds / 60)} min`;
-  if (seconds < 86400) return `${Math.floor(seconds / 3600)} h`;
-  return `${Math.floor(seconds / 86400)} d`;
-}
-
-/** Sets the text only if it differs: nothing is announced or laid out again without need. */
-function write(element, text) {
-  if (element.textContent !== text) element.textContent = text;
-}
-
-function make(tag, className, text) {
-  const element = document.createElement(tag);
-  if (className) element.className = className;
-  if (text !== undefined) element.textContent = text;
-  return element;
-}
-
 // ---- Status
 
 function takeStatus(status) {
   const before = JSON.stringify(state.status?.tasks);
   state.status = status;
-  write(by("as-of"), status.as_of_ms === null ? "–" : moment(status.as_of_ms));
+  write(by("as-of"), status.as_of === null ? "–" : moment(status.as_of));
   write(by("epoch"), number.format(status.epoch));
   showPhase();
   write(by("lag"), status.lag_records === 1 ? "1 record" : `${number.format(status.lag_records)} records`);
@@ -237,7 +196,7 @@ function arrange() {
       row.update(score);
       state.rows.set(key, row);
     }
-    row.setRank(score.rank);
+    row.setPlace(score.place);
     if (row.body === place) place = place.nextElementSibling;
     else list.insertBefore(row.body, place);
   }
@@ -305,7 +264,7 @@ class Row {
     this.change.className = `change ${change > 0 ? "rises" : change < 0 ? "falls" : "stays"}`;
 
     const [arrow, className] = { improving: ["↗", "rises"], declining: ["↘", "falls"], steady: ["→", "stays"] }[score.trend] ?? ["·", "stays"];
-    const velocity = score.velocity_per_day === null ? "" : ` ${signed(100 * score.velocity_per_day, 1)}/d`;
+    const velocity = score.velocity_per_day === null ? "" : ` ${signed(score.velocity_per_day, 1)}/d`;
     write(this.trend, score.trend === "unknown" ? "·" : arrow + velocity);
     this.trend.className = `trend ${className}`;
     this.trend.title = score.trend;
@@ -314,9 +273,9 @@ class Row {
     this.body.dataset.level = levelOf(score.band);
     if (score.band === null) this.band.replaceChildren();
     else if (this.band.textContent !== score.band) this.band.replaceChildren(make("span", "pill", score.band));
-    this.age.title = moment(score.as_of_ms);
+    this.age.title = moment(score.as_of);
     this.showAge();
-    write(this.bundle, score.bundle_id);
+    write(this.bundle, score.bundle_id ?? "");
     this.bundle.title = `bundle ${score.bundle_id}, board ${score.board}, epoch ${score.epoch}`;
     if (this.detail) this.showDetail();
     if (moved && !calm.matches) {
@@ -325,8 +284,8 @@ class Row {
     }
   }
 
-  setRank(rank) {
-    write(this.rank, String(rank));
+  setPlace(place) {
+    write(this.rank, String(place));
   }
 
   showBar() {
@@ -334,7 +293,7 @@ class Row {
   }
 
   showAge() {
-    write(this.age, age(this.score.as_of_ms, state.status.as_of_ms ?? this.score.as_of_ms));
+    write(this.age, age(this.score.as_of, state.status.as_of ?? this.score.as_of));
   }
 
   /** From `distance` px away to its place; a new row (null) fades in. */
@@ -361,8 +320,8 @@ class Row {
 
   showDetail() {
     const grid = make("div", "detail-grid");
-    const known = this.score.drivers[0]?.as_of_ms ?? -Infinity;
-    const why = this.fresh && this.fresh.as_of_ms >= known ? this.fresh : this.score;
+    const known = this.score.drivers_as_of ?? -Infinity;
+    const why = this.fresh && this.fresh.as_of >= known ? this.fresh : this.score;
     grid.append(driversOf(why, this.score), factsOf(this.score));
     this.detail.cells[0].replaceChildren(grid);
   }
@@ -380,7 +339,7 @@ class Row {
   }
 }
 
-const whyOf = (driver) => `${driver.logit >= 0 ? "+" : "−"} ${driver.label}${driver.evidence[0] ? `: ${driver.evidence[0]}` : ""}`;
+const whyOf = (driver) => `${driver.contribution >= 0 ? "+" : "−"} ${driver.label}${driver.evidence[0] ? `: ${driver.evidence[0]}` : ""}`;
 
 /** How high a band is among the task's: what its colour is chosen by. */
 function levelOf(band) {
@@ -395,22 +354,22 @@ function driversOf(why, score) {
   part.append(make("h3", "", "Why, in logits"));
   part.append(...driverLines(why.drivers));
   if (why.drivers.length === 0) part.append(make("p", "quiet", "Not explained yet: reasons come with alerts and band crossings."));
-  else if (why.drivers[0].as_of_ms < score.as_of_ms) part.append(make("p", "quiet", `As of ${moment(why.drivers[0].as_of_ms)}.`));
+  else if (why.drivers_as_of < score.as_of) part.append(make("p", "quiet", `As of ${moment(why.drivers_as_of)}.`));
   if (why.change_drivers.length > 0) {
-    part.append(make("h3", "", `What moved it since ${moment(why.change_since_ms)}`));
+    part.append(make("h3", "", `What moved it since ${moment(why.change_since)}`));
     part.append(...driverLines(why.change_drivers));
   }
   return part;
 }
 
 function driverLines(drivers) {
-  const largest = Math.max(...drivers.map((driver) => Math.abs(driver.logit)));
+  const largest = Math.max(...drivers.map((driver) => Math.abs(driver.contribution)));
   return drivers.map((driver) => {
     const line = make("div", "driver");
     const bar = make("span", "signed");
-    const fill = bar.appendChild(make("i", driver.logit < 0 ? "against" : ""));
-    fill.style.transform = `scaleX(${Math.abs(driver.logit) / largest})`;
-    line.append(make("span", "", driver.label), bar, make("output", driver.logit < 0 ? "falls" : "rises", signed(driver.logit, 2)));
+    const fill = bar.appendChild(make("i", driver.contribution < 0 ? "against" : ""));
+    fill.style.transform = `scaleX(${Math.abs(driver.contribution) / largest})`;
+    line.append(make("span", "", driver.label), bar, make("output", driver.contribution < 0 ? "falls" : "rises", signed(driver.contribution, 2)));
     const words = [driver.value, ...driver.evidence].filter((word) => word !== null);
     if (words.length > 0) {
       const small = line.appendChild(make("small", "", words.join(" · ")));
@@ -440,7 +399,7 @@ function factsOf(score) {
   for (const [field, value] of [...Object.entries(values ?? {}), ...Object.entries(rest)]) {
     if (value !== null && typeof value !== "object") fact(field, String(value));
   }
-  fact("As of", moment(score.as_of_ms));
+  fact("As of", moment(score.as_of));
   fact("Lineage", `bundle ${score.bundle_id}, board ${score.board}, epoch ${score.epoch}`);
   return part;
 }
@@ -470,37 +429,37 @@ function takeAlerts(alerts) {
 
 function alertItem(alert) {
   const item = make("li");
-  const up = alert.alert_type.endsWith("_up");
-  const down = alert.alert_type.endsWith("_down");
+  const up = alert.type.endsWith("_up");
+  const down = alert.type.endsWith("_down");
   const mark = make("span", `mark ${up ? "rises" : down ? "falls" : "stays"}`, up ? "▲" : down ? "▼" : "●");
   mark.setAttribute("aria-hidden", "true");
   const time = make("time", "", "");
-  time.dateTime = new Date(alert.as_of_ms).toISOString();
-  time.title = moment(alert.as_of_ms);
-  time.dataset.ms = alert.as_of_ms;
+  time.dateTime = new Date(alert.as_of).toISOString();
+  time.title = moment(alert.as_of);
+  time.dataset.ms = alert.as_of;
   const name = make("strong", "", alert.name ?? alert.entity_id);
   name.title = `${alert.entity_type} ${alert.entity_id}`;
   const severity = make("span", "severity", alert.severity);
   severity.dataset.severity = alert.severity;
   const task = state.status.tasks.length > 1 ? ` · ${alert.task}` : "";
   item.append(mark, name, time, make("span", "what", whatHappened(alert) + task), severity);
-  item.title = [alert.record?.summary, alert.record?.recommended_action_label].filter(Boolean).join(" → ");
+  item.title = [alert.summary, alert.recommended_action_label].filter(Boolean).join(" → ");
   return item;
 }
 
 function whatHappened(alert) {
-  const { band, previous_band: previous, probability } = alert.record ?? {};
-  const at = typeof probability === "number" ? ` at ${points(100 * probability)}` : "";
-  if (alert.alert_type === "threshold_up") return band ? `entered ${band}${at}` : `rose over its threshold${at}`;
-  if (alert.alert_type === "threshold_down") return previous ? `left ${previous}${at}` : `fell below its threshold${at}`;
-  return capital(alert.alert_type.replaceAll("_", " ")) + at;
+  const { band, previous_band: previous, score } = alert;
+  const at = ` at ${points(score)}`;
+  if (alert.type === "threshold_up") return band ? `entered ${band}${at}` : `rose over its threshold${at}`;
+  if (alert.type === "threshold_down") return previous ? `left ${previous}${at}` : `fell below its threshold${at}`;
+  return capital(alert.type.replaceAll("_", " ")) + at;
 }
 
 // ---- Time passes
 
 function showAges() {
   for (const row of state.rows.values()) row.showAge();
-  const now = state.status.as_of_ms;
+  const now = state.status.as_of;
   if (now !== null) for (const time of by("feed-list").querySelectorAll("time")) write(time, age(Number(time.dataset.ms), now));
 }
 
@@ -511,7 +470,7 @@ function changeView() {
   history.replaceState(null, "", `?${query}`);
   state.limit = PAGE;
   state.page = null;
-  state.tags.clear();
+  forgetAnswers();
   for (const row of state.rows.values()) row.body.remove();
   state.rows.clear();
   showTask();

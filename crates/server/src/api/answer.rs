@@ -1,4 +1,4 @@
-//! How an answer looks on the wire: JSON, errors with a hint, entity tags, headers.
+//! Answers on the wire: JSON, errors with a hint, entity tags, headers.
 
 use axum::Json;
 use axum::extract::Request;
@@ -7,7 +7,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-/// A request that cannot be answered.
+/// An answer that tells an error and the remedy.
 #[derive(Debug)]
 pub(crate) struct ApiError {
     code: StatusCode,
@@ -79,7 +79,8 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// Names a version of an answer. It starts with a number of this process, because versions start again with every process.
+/// Name of one version of an answer. The name starts with a number of this process, because
+/// versions start again with every process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct EntityTag(String);
 
@@ -88,7 +89,7 @@ impl EntityTag {
         Self(format!("\"{process:x}.{version}\""))
     }
 
-    /// Whether the client says that it has this version.
+    /// True if the client names this version as known.
     pub fn is_known_to(&self, headers: &HeaderMap) -> bool {
         let known = headers
             .get_all(header::IF_NONE_MATCH)
@@ -100,7 +101,7 @@ impl EntityTag {
         })
     }
 
-    /// The answer with this tag on it.
+    /// Adds this tag to an answer.
     pub fn on(&self, answer: impl IntoResponse) -> Response {
         let mut response = answer.into_response();
         response.headers_mut().insert(
@@ -110,13 +111,14 @@ impl EntityTag {
         response
     }
 
-    /// "You have it."
+    /// The answer without a body: the client has this version.
     pub fn not_modified(&self) -> Response {
         self.on(StatusCode::NOT_MODIFIED)
     }
 }
 
-/// Sets what every answer carries: nothing from elsewhere may be loaded, framed or guessed; nothing is kept without asking again.
+/// Sets the headers of every answer: nothing from elsewhere may be loaded, framed or guessed, and
+/// caches must ask again.
 pub(crate) async fn set_headers(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();

@@ -1,23 +1,26 @@
 //! Dead letters: records that cannot be used, kept byte for byte with the reason.
 //!
-//! Owns the header names and the reason codes. Key, value and headers of the original come first and unchanged; our headers follow, so a
-//! reader that takes the last header of a name sees ours even when a record is dead-lettered a second time. Messages must never hold payload.
+//! This module owns the header names and the reason codes. Key, value and headers of the original
+//! come first and unchanged; our headers follow. So a reader that takes the last header of a name
+//! sees ours, even of a record that is dead-lettered a second time. Messages never contain payload.
 
 use sha2::{Digest, Sha256};
 
-use crate::ports::{InputPartition, Output, OutputRecord, Record};
+use crate::hex::hex;
+use crate::output::{Output, OutputRecord};
 
-/// Original topic (Kafka Connect's name).
+/// Topic of the original record (Kafka Connect's name).
 pub const HEADER_TOPIC: &str = "__connect.errors.topic";
-/// Original partition, decimal (Kafka Connect's name).
+/// Partition of the original record, decimal (Kafka Connect's name).
 pub const HEADER_PARTITION: &str = "__connect.errors.partition";
-/// Original offset, decimal (Kafka Connect's name).
+/// Offset of the original record, decimal (Kafka Connect's name).
 pub const HEADER_OFFSET: &str = "__connect.errors.offset";
-/// Stage that refused the record: `VALUE_CONVERTER` or `TRANSFORMATION` (Kafka Connect's name and values).
+/// Stage that refused the record, `VALUE_CONVERTER` or `TRANSFORMATION` (Kafka Connect's name and
+/// values).
 pub const HEADER_STAGE: &str = "__connect.errors.stage";
-/// What was wrong, in words (Kafka Connect's name).
+/// The fault in words (Kafka Connect's name).
 pub const HEADER_MESSAGE: &str = "__connect.errors.exception.message";
-/// [`Reason::code`].
+/// Code of the reason: [`Reason::code`].
 pub const HEADER_REASON: &str = "x-dlq-reason";
 /// `as_of` of the epoch that refused the record, milliseconds, decimal.
 pub const HEADER_TIMESTAMP: &str = "x-dlq-timestamp";
@@ -30,34 +33,35 @@ pub const HEADER_VALUE_BYTES: &str = "x-dlq-value-bytes";
 pub const HEADER_VALUE_SHA256: &str = "x-dlq-value-sha256";
 /// Bytes of the original headers that were left out (names and values), decimal.
 pub const HEADER_HEADERS_BYTES: &str = "x-dlq-headers-bytes";
-/// SHA-256 of the original headers that were left out (names and values, in order), lower-case hexadecimal.
+/// SHA-256 of the original headers that were left out (names and values, in order), lower-case
+/// hexadecimal.
 pub const HEADER_HEADERS_SHA256: &str = "x-dlq-headers-sha256";
 /// Bytes of the original key that was left out, decimal.
 pub const HEADER_KEY_BYTES: &str = "x-dlq-key-bytes";
 /// SHA-256 of the original key that was left out, lower-case hexadecimal.
 pub const HEADER_KEY_SHA256: &str = "x-dlq-key-sha256";
 
-/// Why a record cannot be used.
+/// Reason for which a record cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Reason {
-    /// No value framing that is known: empty, wrong magic byte, too short.
+    /// The value has no known framing: empty, wrong magic byte, too short.
     WireFormat,
-    /// Its schema is registered nowhere.
+    /// The writer schema is registered nowhere.
     UnknownSchema,
-    /// Its bytes are not what its schema says: truncated, trailing bytes, wrong type.
+    /// The bytes contradict the writer schema: truncated, trailing bytes, wrong type.
     AvroDecode,
-    /// Readable, but a rule of the table is broken (no key, no time, no owner).
+    /// The row breaks a rule of its table: no key, no time, no owner.
     Validation,
-    /// Its event time is older than the late horizon, or of a day that its table has forgotten.
+    /// The event time is older than the late horizon, or of a day that the table has forgotten.
     LateBeyondHorizon,
-    /// Its event time is later than its Kafka timestamp or our clock allows.
+    /// The event time is later than the Kafka timestamp or our clock allows.
     FutureTimestamp,
-    /// A tombstone where rows are immutable.
+    /// The record is a tombstone, and rows of its table are immutable.
     TombstoneOfEvent,
 }
 
 impl Reason {
-    /// Every reason, in order of the stages.
+    /// All reasons, in order of the stages.
     pub const ALL: [Self; 7] = [
         Self::WireFormat,
         Self::UnknownSchema,
@@ -92,42 +96,60 @@ impl Reason {
     }
 }
 
-/// The dead letter of `record`, read from `partition` in the epoch valid at `as_of_ms`. `message` says what was wrong, without payload.
-pub fn dead_letter(
-    record: Record<'_>,
-    partition: &InputPartition,
-    reason: Reason,
-    message: &str,
-    as_of_ms: i64,
-) -> OutputRecord {
-    let ours: [(&str, &str); 8] = [
-        (HEADER_TOPIC, &partition.topic),
-        (HEADER_PARTITION, &partition.partition.to_string()),
-        (HEADER_OFFSET, &record.offset().to_string()),
-        (HEADER_STAGE, reason.stage()),
-        (HEADER_MESSAGE, message),
-        (HEADER_REASON, reason.code()),
-        (HEADER_TIMESTAMP, &as_of_ms.to_string()),
-        (
-            HEADER_APPLICATION,
-            concat!("leadpulse/", env!("CARGO_PKG_VERSION")),
-        ),
-    ];
-    let headers = record
-        .headers()
-        .map(|(name, value)| (name.to_owned(), value.map(<[u8]>::to_vec)))
-        .chain(ours.map(|(name, value)| (name.to_owned(), Some(value.as_bytes().to_vec()))))
-        .collect();
-    OutputRecord {
-        output: Output::DeadLetters,
-        key: record.key().map(<[u8]>::to_vec),
-        value: record.value().map(<[u8]>::to_vec),
-        headers,
-        timestamp_ms: record.timestamp_ms(),
+/// A record that cannot be used, as it was read.
+#[derive(Clone, Debug)]
+pub struct Rejected<'a> {
+    /// Topic that it was read from.
+    pub topic: &'a str,
+    /// Partition number within the topic.
+    pub partition: i32,
+    /// Offset within the partition.
+    pub offset: i64,
+    /// Kafka timestamp, milliseconds.
+    pub timestamp_ms: i64,
+    /// Key bytes; `None` is a null key.
+    pub key: Option<&'a [u8]>,
+    /// Value bytes; `None` is a tombstone.
+    pub value: Option<&'a [u8]>,
+    /// Headers, in order; `None` is a null value.
+    pub headers: Vec<(&'a str, Option<&'a [u8]>)>,
+}
+
+impl Rejected<'_> {
+    /// The dead letter of the record, refused in the epoch valid at `as_of_ms`. `message` names the
+    /// fault, without payload.
+    pub fn dead_letter(&self, reason: Reason, message: &str, as_of_ms: i64) -> OutputRecord {
+        let ours: [(&str, &str); 8] = [
+            (HEADER_TOPIC, self.topic),
+            (HEADER_PARTITION, &self.partition.to_string()),
+            (HEADER_OFFSET, &self.offset.to_string()),
+            (HEADER_STAGE, reason.stage()),
+            (HEADER_MESSAGE, message),
+            (HEADER_REASON, reason.code()),
+            (HEADER_TIMESTAMP, &as_of_ms.to_string()),
+            (
+                HEADER_APPLICATION,
+                concat!("leadpulse/", env!("CARGO_PKG_VERSION")),
+            ),
+        ];
+        let headers = self
+            .headers
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), value.map(<[u8]>::to_vec)))
+            .chain(ours.map(|(name, value)| (name.to_owned(), Some(value.as_bytes().to_vec()))))
+            .collect();
+        OutputRecord {
+            output: Output::DeadLetters,
+            key: self.key.map(<[u8]>::to_vec),
+            value: self.value.map(<[u8]>::to_vec),
+            headers,
+            timestamp_ms: self.timestamp_ms,
+        }
     }
 }
 
-/// A dead letter without the original value: its size and digest stand in the headers. Unchanged if there is no value.
+/// Leaves out the original value: size and digest stand in the headers. A letter without a value
+/// stays as it is.
 pub fn without_value(letter: &OutputRecord) -> OutputRecord {
     let mut smaller = letter.clone();
     if let Some(value) = smaller.value.take() {
@@ -141,7 +163,8 @@ pub fn without_value(letter: &OutputRecord) -> OutputRecord {
     smaller
 }
 
-/// A dead letter without the original headers: their size and digest stand beside our headers. Unchanged if there are none.
+/// Leaves out the original headers: size and digest stand beside our headers. A letter without
+/// original headers stays as it is.
 pub fn without_original_headers(letter: &OutputRecord) -> OutputRecord {
     let mut smaller = letter.clone();
     let originals = smaller
@@ -165,7 +188,8 @@ pub fn without_original_headers(letter: &OutputRecord) -> OutputRecord {
     smaller
 }
 
-/// A dead letter without the original key: its size and digest stand in the headers. Unchanged if there is no key.
+/// Leaves out the original key: size and digest stand in the headers. A letter without a key stays
+/// as it is.
 pub fn without_key(letter: &OutputRecord) -> OutputRecord {
     let mut smaller = letter.clone();
     if let Some(key) = smaller.key.take() {
@@ -174,51 +198,39 @@ pub fn without_key(letter: &OutputRecord) -> OutputRecord {
     smaller
 }
 
-/// Appends the size and the digest of what a dead letter no longer carries.
+/// Appends the size and the digest of the parts that a dead letter no longer carries.
 fn stand_in(letter: &mut OutputRecord, bytes: &str, sha256: &str, parts: &[&[u8]]) {
     let mut digest = Sha256::new();
     parts.iter().for_each(|part| digest.update(part));
-    let hex: String = digest
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let sum = hex(&digest.finalize());
     let size: usize = parts.iter().map(|part| part.len()).sum();
     letter
         .headers
         .push((bytes.to_owned(), Some(size.to_string().into_bytes())));
     letter
         .headers
-        .push((sha256.to_owned(), Some(hex.into_bytes())));
+        .push((sha256.to_owned(), Some(sum.into_bytes())));
 }
 
 #[cfg(test)]
 mod tests {
-    use leadpulse_schema::TableId;
-
     use super::*;
-    use crate::ports::RecordBatch;
 
     fn letter(key: Option<&[u8]>, value: Option<&[u8]>, reason: Reason) -> OutputRecord {
-        let mut batch = RecordBatch::default();
-        batch.push(
-            3,
-            42,
-            1_700_000_000_000,
+        let rejected = Rejected {
+            topic: "mkt.activities.v1",
+            partition: 7,
+            offset: 42,
+            timestamp_ms: 1_700_000_000_000,
             key,
             value,
-            [
+            headers: vec![
                 ("trace", Some(b"\xff\x00".as_slice())),
                 ("none", None),
                 ("empty", Some(b"".as_slice())),
             ],
-        );
-        let partition = InputPartition {
-            topic: "mkt.activities.v1".into(),
-            partition: 7,
-            table: TableId(0),
         };
-        dead_letter(batch.record(0), &partition, reason, "3 trailing bytes", 99)
+        rejected.dead_letter(reason, "3 trailing bytes", 99)
     }
 
     #[test]

@@ -1,33 +1,28 @@
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
 use serde_json::{Value as Json, json};
 
-use leadpulse_schema::FolderRegistry;
+use leadpulse_schema::{FolderRegistry, Frame, SchemaRef};
 
 use super::*;
-use crate::epoch::{
-    ClockState, DecidedRange, EpochRecord, Layout, LayoutPartition, PartitionInterval, ReasonCount,
-    ScriptRecord,
+use crate::alert::{
+    ALERT_SCHEMA, Alert, Committee, CommitteeMember, EXPLAIN_METHOD, OpenOpportunity, RecentEvent,
 };
+use crate::codec::RecordCodec;
+use crate::policy_state::{POLICY_STATE_SCHEMA, PolicyStateRecord};
+use crate::symbol::TypeName;
 
-struct Folder;
-
-impl SchemaStore for Folder {
-    fn lookup(&self, schema: &SchemaRef) -> Result<Arc<str>, SchemaLookupError> {
-        let shipped = [SCORE, ALERT, EPOCH, EPOCH_V1, LAYOUT, POLICY_STATE];
-        let found = shipped
-            .into_iter()
-            .find(|json| FolderRegistry::id_of(json).is_ok_and(|id| *schema == SchemaRef::Id(id)));
-        found
-            .map(Arc::from)
-            .ok_or_else(|| SchemaLookupError::Unknown(format!("{schema:?}")))
-    }
-    fn id_of(&self, _: &str, json: &str) -> Result<u32, SchemaLookupError> {
-        FolderRegistry::id_of(json).map_err(|e| SchemaLookupError::Unknown(e.to_string()))
-    }
+/// A codec under the id that a folder of schemas gives.
+fn codec(schema: &str) -> RecordCodec {
+    RecordCodec::new(schema, FolderRegistry::id_of(schema).unwrap())
 }
 
-/// What a reader with apache-avro and the shipped schema sees.
+/// A lookup that knows no schema.
+fn nothing(schema: &SchemaRef) -> Result<Arc<str>, String> {
+    Err(format!("{schema:?}"))
+}
+
+/// Reads a value with apache-avro and the shipped schema, as a consumer does.
 fn read(schema: &str, value: &[u8]) -> Json {
     let frame = Frame::parse(value, std::iter::empty()).unwrap();
     assert_eq!(
@@ -44,9 +39,10 @@ fn read(schema: &str, value: &[u8]) -> Json {
     Json::try_from(value).unwrap()
 }
 
-/// What was written is what is read, and every field of the schema is among it.
-fn check<T: Serialize>(schema: &str, record: &T, bytes: &[u8], filled: bool) {
-    let (written, read) = (serde_json::to_value(record).unwrap(), read(schema, bytes));
+/// Checks that a record reads back as written. With `filled`, each field of the schema has a value.
+fn check<T: Serialize>(schema: &str, record: &T, filled: bool) {
+    let bytes = codec(schema).encode(record);
+    let (written, read) = (serde_json::to_value(record).unwrap(), read(schema, &bytes));
     assert_eq!(written, read);
     let declared: Json = serde_json::from_str(schema).unwrap();
     for field in declared["fields"].as_array().unwrap() {
@@ -72,8 +68,8 @@ fn driver() -> Driver {
     }
 }
 
-fn score() -> ScoreRecord {
-    ScoreRecord {
+fn score() -> Score {
+    Score {
         task: "buys_90d".into(),
         entity_type: "accounts".into(),
         entity_id: "A-1".into(),
@@ -150,7 +146,7 @@ fn event() -> RecentEvent {
     }
 }
 
-fn alert() -> AlertRecord {
+fn alert() -> Alert {
     let member = CommitteeMember {
         contact_id: "C-1".into(),
         title: Some("CTO".into()),
@@ -173,7 +169,7 @@ fn alert() -> AlertRecord {
         amount: Some(1e5),
         close_date: Some(9),
     };
-    AlertRecord {
+    Alert {
         alert_id: "c731e530-b2b1-80f4-ae8e-3d7be9780753".into(),
         r#type: TypeName("threshold_up"),
         severity: Symbol("P1"),
@@ -261,82 +257,10 @@ fn alert() -> AlertRecord {
     }
 }
 
-fn epoch() -> EpochRecord {
-    let range = |start, end, reason: &str| DecidedRange {
-        partition: 1,
-        start,
-        end,
-        reason: reason.into(),
-    };
-    EpochRecord {
-        version: 2,
-        lane: 0,
-        layout: 3,
-        worker: "w".into(),
-        program: "leadpulse/0.1.0".into(),
-        epoch: 12,
-        nonce: "00000000000000ff".into(),
-        owner: "0123456789abcdef0123456789abcdef".into(),
-        as_of: 1_700_000_000_123,
-        board: 472_222,
-        deployed: "aa".into(),
-        bundle_id: Some("b".into()),
-        plan_hash: Some("p".into()),
-        catalog_fingerprint: "f".into(),
-        partitions: vec![
-            PartitionInterval {
-                start: 5,
-                end: 9,
-                read: 3,
-            },
-            PartitionInterval {
-                start: i64::MAX - 1,
-                end: i64::MAX,
-                read: 1,
-            },
-        ],
-        clock: ClockState {
-            live_at: Some(1_700_000_000_123),
-            bound_at: Some(1_700_000_000_124),
-            newest_event_at: Some(-1),
-        },
-        closing: true,
-        refused: vec![range(6, 7, "unknown_schema")],
-        skipped: vec![range(7, 8, "damaged")],
-        accepted: 1,
-        duplicate: 2,
-        late: 3,
-        future: 4,
-        dead_lettered: vec![ReasonCount {
-            reason: "wire_format".into(),
-            count: 7,
-        }],
-        scored: 5,
-        scores: 6,
-        alerts: 7,
-        digest: "d".into(),
-        sections: [("later".to_owned(), vec![0, 1, 255])].into(),
-    }
-}
-
-fn layout() -> Layout {
-    let partition = |partition| LayoutPartition {
-        topic: "crm.accounts.v1".into(),
-        partition,
-    };
-    Layout {
-        version: 1,
-        lane: 0,
-        layout: 3,
-        partitions: vec![partition(0), partition(1)],
-    }
-}
-
 #[test]
 fn every_record_reads_back_as_it_was_written() {
-    let encoders = OutputEncoders::new(&Folder).unwrap();
-    check(SCORE, &score(), &encoders.score(&score()), true);
-    let ineligible = ScoreRecord {
+    check(SCORE_SCHEMA, &score(), true);
+    let ineligible = Score {
         account_id: None,
         status: Symbol("ineligible"),
         probability: None,
@@ -366,18 +290,16 @@ fn every_record_reads_back_as_it_was_written() {
         trace: vec![],
         ..score()
     };
-    check(SCORE, &ineligible, &encoders.score(&ineligible), false);
-    check(ALERT, &alert(), &encoders.alert(&alert()), true);
-    let sparse = AlertRecord {
+    check(SCORE_SCHEMA, &ineligible, false);
+    check(ALERT_SCHEMA, &alert(), true);
+    let sparse = Alert {
         committee: None,
         trigger: None,
         open_opportunities: vec![],
         crm_ids: Default::default(),
         ..alert()
     };
-    check(ALERT, &sparse, &encoders.alert(&sparse), false);
-    check(EPOCH, &epoch(), &encoders.epoch(&epoch()), true);
-    check(LAYOUT, &layout(), &encoders.layout(&layout()), true);
+    check(ALERT_SCHEMA, &sparse, false);
     let state = PolicyStateRecord {
         task: "t".into(),
         entity_type: "accounts".into(),
@@ -386,17 +308,16 @@ fn every_record_reads_back_as_it_was_written() {
         band: Some("hot".into()),
         state: r#"{"level":1}"#.into(),
     };
-    check(POLICY_STATE, &state, &encoders.policy_state(&state), true);
+    check(POLICY_STATE_SCHEMA, &state, true);
     let none = PolicyStateRecord {
         band: None,
         ..state
     };
-    check(POLICY_STATE, &none, &encoders.policy_state(&none), false);
+    check(POLICY_STATE_SCHEMA, &none, false);
 }
 
 #[test]
-fn every_name_the_engine_writes_is_a_symbol() {
-    let encoders = OutputEncoders::new(&Folder).unwrap();
+fn every_trend_cause_and_severity_is_a_symbol_of_its_schema() {
     for trend in ["improving", "steady", "declining", "unknown"] {
         for cause in [
             "event",
@@ -406,167 +327,62 @@ fn every_name_the_engine_writes_is_a_symbol() {
             "closing",
             "unknown",
         ] {
-            let record = ScoreRecord {
+            let record = Score {
                 trend: Symbol(trend),
                 cause: Symbol(cause),
                 ..score()
             };
-            check(SCORE, &record, &encoders.score(&record), false);
+            check(SCORE_SCHEMA, &record, false);
         }
         for severity in ["P1", "P2", "P3"] {
-            let record = AlertRecord {
+            let record = Alert {
                 trend: Symbol(trend),
                 severity: Symbol(severity),
                 ..alert()
             };
-            check(ALERT, &record, &encoders.alert(&record), false);
+            check(ALERT_SCHEMA, &record, false);
         }
     }
 }
 
-/// Records of the epochs topic as they were written by each release that changed their format: `NAME HEX` in a line.
+#[test]
+fn scores_and_alerts_read_back_without_a_registry() {
+    let read_score: Score = codec(SCORE_SCHEMA)
+        .read(&codec(SCORE_SCHEMA).encode(&score()), nothing)
+        .unwrap();
+    assert_eq!(read_score, score());
+    let read_alert: Alert = codec(ALERT_SCHEMA)
+        .read(&codec(ALERT_SCHEMA).encode(&alert()), nothing)
+        .unwrap();
+    assert_eq!(read_alert, alert());
+    let bytes = codec(ALERT_SCHEMA).encode(&alert());
+    let refused = codec(SCORE_SCHEMA).read::<Score, _>(&bytes[..9], nothing);
+    assert!(refused.is_err(), "half an alert is no score");
+}
+
+/// Records as each release wrote them that changed a schema: `NAME HEX` in a line.
 const FIXTURES: &str = include_str!("fixtures.txt");
 
-fn fixture(name: &str) -> Vec<u8> {
-    let line = FIXTURES
-        .lines()
-        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))
-        .unwrap_or_else(|| panic!("no fixture {name}"));
-    (0..line.len() / 2)
-        .map(|at| u8::from_str_radix(&line[2 * at..2 * at + 2], 16).unwrap())
-        .collect()
-}
-
-/// Format 1 had fewer fields and named partitions; the rest is as today.
-fn epoch_of_format_1() -> EpochRecord {
-    EpochRecord {
-        version: 1,
-        layout: 0,
-        program: String::new(),
-        nonce: String::new(),
-        owner: String::new(),
-        deployed: String::new(),
-        partitions: vec![
-            PartitionInterval {
-                start: 5,
-                end: 9,
-                read: 4,
-            },
-            PartitionInterval {
-                start: i64::MAX - 1,
-                end: i64::MAX,
-                read: 1,
-            },
-        ],
-        clock: ClockState {
-            bound_at: None,
-            ..epoch().clock
-        },
-        refused: vec![],
-        skipped: vec![],
-        sections: Default::default(),
-        ..epoch()
-    }
-}
-
 #[test]
-fn records_of_every_format_are_read_whatever_the_registry_knows() {
-    /// Gives its own ids, and knows no other.
-    struct Forgetful;
-    impl SchemaStore for Forgetful {
-        fn lookup(&self, schema: &SchemaRef) -> Result<Arc<str>, SchemaLookupError> {
-            Err(SchemaLookupError::Unknown(format!("{schema:?}")))
-        }
-        fn id_of(&self, subject: &str, _: &str) -> Result<u32, SchemaLookupError> {
-            Ok(subject.len() as u32)
-        }
-    }
-    let layout_of_format_1 = Layout {
-        layout: 0,
-        ..layout()
+fn records_are_the_bytes_of_their_fixtures() {
+    let state = PolicyStateRecord {
+        task: "t".into(),
+        entity_type: "accounts".into(),
+        entity_id: "A-1".into(),
+        epoch: 3,
+        band: Some("hot".into()),
+        state: r#"{"level":1}"#.into(),
     };
-    let cases = [
-        (
-            "epoch-1",
-            vec![
-                ScriptRecord::Layout(layout_of_format_1),
-                ScriptRecord::Epoch(Box::new(epoch_of_format_1())),
-            ],
-        ),
-        ("epoch-2", vec![ScriptRecord::Epoch(Box::new(epoch()))]),
+    let written = [
+        ("score-1", codec(SCORE_SCHEMA).encode(&score())),
+        ("alert-1", codec(ALERT_SCHEMA).encode(&alert())),
+        ("policy-state-1", codec(POLICY_STATE_SCHEMA).encode(&state)),
     ];
-    for encoders in [
-        OutputEncoders::new(&Folder).unwrap(),
-        OutputEncoders::new(&Forgetful).unwrap(),
-    ] {
-        for (name, expected) in &cases {
-            assert_eq!(
-                encoders.read_script(&fixture(name)).unwrap(),
-                *expected,
-                "{name}"
-            );
-        }
-        let bare = EpochRecord {
-            bundle_id: None,
-            clock: ClockState::default(),
-            dead_lettered: vec![],
-            partitions: vec![],
-            refused: vec![],
-            sections: Default::default(),
-            ..epoch()
-        };
-        assert_eq!(
-            encoders.read_script(&encoders.epoch(&bare)).unwrap(),
-            [ScriptRecord::Epoch(Box::new(bare))]
-        );
-        let truncated = fixture("epoch-2");
-        let error = encoders
-            .read_script(&truncated[..truncated.len() - 1])
-            .unwrap_err();
+    for (name, bytes) in written {
+        let line = format!("{name} {}", crate::hex::hex(&bytes));
         assert!(
-            matches!(&error, PortError::Fatal(message) if message.contains("epoch record")),
-            "{error}"
+            FIXTURES.lines().any(|fixture| fixture == line),
+            "{name} is written otherwise: a schema that changes needs a fixture of its own\n{line}"
         );
     }
-    let encoders = OutputEncoders::new(&Folder).unwrap();
-    assert_eq!(
-        encoders.epoch(&epoch()),
-        fixture("epoch-2"),
-        "what is written today is format 2: a change needs a format 3"
-    );
-    // A layout travels in the first epoch that refers to it.
-    assert_eq!(encoders.layout(&layout()), fixture("layout-1"));
-    let introducing = EpochRecord {
-        sections: [("layout".to_owned(), fixture("layout-1"))].into(),
-        ..epoch()
-    };
-    let expected = [
-        ScriptRecord::Layout(layout()),
-        ScriptRecord::Epoch(Box::new(introducing.clone())),
-    ];
-    assert_eq!(
-        encoders.read_script(&encoders.epoch(&introducing)).unwrap(),
-        expected
-    );
-}
-
-#[test]
-fn scores_alerts_and_states_read_back() {
-    let encoders = OutputEncoders::new(&Folder).unwrap();
-    assert_eq!(
-        encoders
-            .read_score(&encoders.score(&score()), &Folder)
-            .unwrap(),
-        score()
-    );
-    assert_eq!(
-        encoders
-            .read_alert(&encoders.alert(&alert()), &Folder)
-            .unwrap(),
-        alert()
-    );
-    let error = encoders
-        .read_score(&encoders.alert(&alert())[..9], &Folder)
-        .unwrap_err();
-    assert!(error.to_string().contains("score record"), "{error}");
 }

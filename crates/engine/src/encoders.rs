@@ -1,0 +1,170 @@
+//! Writers and readers of every output, bound to the ids that a schema store gives.
+//!
+//! Scores, alerts and policy states are records of `leadpulse-records`. Epoch records and layouts
+//! are the engine's own format; their codec reads every version that a release wrote.
+
+use leadpulse_records::{
+    ALERT_SCHEMA, Alert, POLICY_STATE_SCHEMA, PolicyStateRecord, ReadError, RecordCodec,
+    SCORE_SCHEMA, Score,
+};
+use leadpulse_schema::Frame;
+use serde::de::DeserializeOwned;
+
+use crate::epoch::{EpochRecord, EpochRecordV1, LAYOUT_SECTION, Layout, ScriptRecord};
+use crate::ports::{PortError, SchemaLookupError, SchemaStore};
+
+const EPOCH: &str = include_str!("../../../schemas/outputs/epoch_record.avsc");
+const EPOCH_V1: &str = include_str!("../../../schemas/outputs/versions/epoch_record-1.avsc");
+const LAYOUT: &str = include_str!("../../../schemas/outputs/partition_layout.avsc");
+
+/// Codecs of all outputs.
+pub struct OutputEncoders {
+    score: RecordCodec,
+    alert: RecordCodec,
+    epoch: RecordCodec,
+    epoch_v1: RecordCodec,
+    layout: RecordCodec,
+    policy_state: RecordCodec,
+}
+
+impl OutputEncoders {
+    /// Registers the output schemas, or finds their ids.
+    ///
+    /// # Errors
+    /// If the store refuses a schema or cannot be asked.
+    pub fn new(schemas: &dyn SchemaStore) -> Result<Self, SchemaLookupError> {
+        let codec =
+            |json: &str, subject: &str| Ok(RecordCodec::new(json, schemas.id_of(subject, json)?));
+        Ok(Self {
+            score: codec(SCORE_SCHEMA, "scores-value")?,
+            alert: codec(ALERT_SCHEMA, "alerts-value")?,
+            // A subject of its own: format 2 is no compatible evolution of format 1, and a registry
+            // would refuse it.
+            epoch: codec(EPOCH, "epochs-v2-value")?,
+            // Format 1 is only read, so it needs no id.
+            epoch_v1: RecordCodec::new(EPOCH_V1, 0),
+            layout: codec(LAYOUT, "epochs-layout-value")?,
+            policy_state: codec(POLICY_STATE_SCHEMA, "policy-state-value")?,
+        })
+    }
+
+    /// Writes a score as a framed Avro record.
+    pub fn score(&self, record: &Score) -> Vec<u8> {
+        self.score.encode(record)
+    }
+
+    /// Writes an alert as a framed Avro record.
+    pub fn alert(&self, record: &Alert) -> Vec<u8> {
+        self.alert.encode(record)
+    }
+
+    /// Writes an epoch record as a framed Avro record.
+    pub fn epoch(&self, record: &EpochRecord) -> Vec<u8> {
+        self.epoch.encode(record)
+    }
+
+    /// Writes a layout as a framed Avro record.
+    pub fn layout(&self, layout: &Layout) -> Vec<u8> {
+        self.layout.encode(layout)
+    }
+
+    /// Writes a policy state as a framed Avro record.
+    pub fn policy_state(&self, record: &PolicyStateRecord) -> Vec<u8> {
+        self.policy_state.encode(record)
+    }
+
+    /// Reads a record of the epochs topic back, of any format that a release wrote. A record that
+    /// introduces a layout gives the layout and itself. So does a record of format 1, which names
+    /// partitions.
+    ///
+    /// The program knows the schemas of its own formats, so no registry is asked: old epoch records
+    /// stay readable whatever ids a registry gives them today.
+    ///
+    /// # Errors
+    /// Bytes that are of none of the formats.
+    pub fn read_script(&self, value: &[u8]) -> Result<Vec<ScriptRecord>, PortError> {
+        let frame = Frame::parse(value, std::iter::empty())
+            .map_err(|e| unreadable("an epoch record", &e))?;
+        if let Some(record) = self.epoch.read_whole::<EpochRecord>(frame.body) {
+            let mut entries = Vec::with_capacity(2);
+            if let Some(layout) = record.sections.get(LAYOUT_SECTION) {
+                entries.push(ScriptRecord::Layout(self.read_layout(layout)?));
+            }
+            entries.push(ScriptRecord::Epoch(Box::new(record)));
+            return Ok(entries);
+        }
+        let Some(record) = self.epoch_v1.read_whole::<EpochRecordV1>(frame.body) else {
+            return Err(unreadable(
+                "an epoch record",
+                &"its bytes are of no format that this program knows; \
+                  a newer program may have written it",
+            ));
+        };
+        let (layout, record) = record.upgraded();
+        Ok(vec![
+            ScriptRecord::Layout(layout),
+            ScriptRecord::Epoch(Box::new(record)),
+        ])
+    }
+
+    fn read_layout(&self, value: &[u8]) -> Result<Layout, PortError> {
+        let frame =
+            Frame::parse(value, std::iter::empty()).map_err(|e| unreadable("a layout", &e))?;
+        self.layout
+            .read_whole(frame.body)
+            .ok_or_else(|| unreadable("a layout", &"a newer program may have written it"))
+    }
+
+    /// Reads a score record back.
+    ///
+    /// # Errors
+    /// Bytes that are no score record, or a writer schema that the store does not know.
+    pub fn read_score(&self, value: &[u8], schemas: &dyn SchemaStore) -> Result<Score, PortError> {
+        read(&self.score, "a score record", value, schemas)
+    }
+
+    /// Reads an alert record back.
+    ///
+    /// # Errors
+    /// As [`Self::read_score`].
+    pub fn read_alert(&self, value: &[u8], schemas: &dyn SchemaStore) -> Result<Alert, PortError> {
+        read(&self.alert, "an alert record", value, schemas)
+    }
+
+    /// Reads a policy state back.
+    ///
+    /// # Errors
+    /// As [`Self::read_score`].
+    pub fn read_policy_state(
+        &self,
+        value: &[u8],
+        schemas: &dyn SchemaStore,
+    ) -> Result<PolicyStateRecord, PortError> {
+        read(&self.policy_state, "a policy state", value, schemas)
+    }
+}
+
+fn read<T: DeserializeOwned>(
+    codec: &RecordCodec,
+    what: &str,
+    value: &[u8],
+    schemas: &dyn SchemaStore,
+) -> Result<T, PortError> {
+    codec
+        .read(value, |schema| schemas.lookup(schema))
+        .map_err(|error| match error {
+            ReadError::Lookup(SchemaLookupError::Unavailable(_)) => {
+                PortError::Retriable(error.to_string())
+            }
+            ReadError::Lookup(SchemaLookupError::Unknown(_)) | ReadError::Unreadable(_) => {
+                unreadable(what, &error)
+            }
+        })
+}
+
+fn unreadable(what: &str, why: &dyn std::fmt::Display) -> PortError {
+    PortError::Fatal(format!("{what} cannot be read: {why}"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,266 @@
+//! A decision becomes its score record, the alerts that fire, and what pages show of both.
+
+use std::sync::Arc;
+
+use leadpulse_features::{CommitteeFact, Facts, probability};
+use leadpulse_graph::{Cell, CellRef, DAY_MS, EntityId, Graph, Node, Reasons};
+use leadpulse_policy::{Action, ActionTable, AlertType, Decision, Situation};
+use leadpulse_schema::{Absence, Catalog, TableId};
+
+use crate::alert::ShownAlert;
+use crate::explained::Explained;
+use crate::output::output_key;
+use crate::people;
+use crate::score::{INELIGIBLE, SCORED, Score, ShownScore};
+use crate::symbol::Symbol;
+
+mod alert;
+
+/// Events that a record names, at most.
+const TRACED_EVENTS: usize = 8;
+
+/// Place of a score among all scored entities of its task.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Standing {
+    /// Place from 1; equal scores share one.
+    pub rank: u64,
+    /// Percent of the ranked entities below this one, 0–100.
+    pub percentile: f64,
+    /// Number of ranked entities.
+    pub ranked: u64,
+}
+
+/// Origin of a score: the epoch, and the versions that decided it.
+pub struct Lineage {
+    /// Number of the epoch.
+    pub epoch: i64,
+    /// Moment that the score is valid at, milliseconds.
+    pub as_of_ms: i64,
+    /// Id of the bundle that scored.
+    pub bundle_id: Arc<str>,
+    /// Hash of the bundle's feature plan.
+    pub plan_hash: Arc<str>,
+    /// Board of hub sums that was read; −1 before the first.
+    pub board: i64,
+}
+
+/// Everything known about one score that is to be written or shown.
+pub struct Emission<'a> {
+    /// Tables of the entities.
+    pub catalog: &'a Catalog,
+    /// State that the score was computed from.
+    pub graph: &'a Graph,
+    /// Task name.
+    pub task: &'a Arc<str>,
+    /// Table of the task's entities.
+    pub table: TableId,
+    /// Query of the task.
+    pub query: &'a str,
+    /// Minutes to react to an alert and days until it expires, where the action has none of its
+    /// own.
+    pub alert_limits: (Option<u32>, Option<u32>),
+    /// Action rules of the task.
+    pub actions: &'a ActionTable,
+    /// End of the predicted window after `as_of`, milliseconds.
+    pub horizon_ms: i64,
+    /// Cell of the entity.
+    pub cell: CellRef,
+    /// The scored entity.
+    pub entity: EntityId,
+    /// Reasons for which the cell was scored; empty for an answer to a request.
+    pub reasons: Reasons,
+    /// The logit, or the reason for having none.
+    pub logit: Result<f64, Absence>,
+    /// Place of the score; `None` while the entity is not ranked.
+    pub standing: Option<Standing>,
+    /// Decision of the task's policy.
+    pub decision: &'a Decision,
+    /// Newest explanation of the entity under the task.
+    pub explained: Option<&'a Explained>,
+    /// Origin of the score.
+    pub lineage: &'a Lineage,
+}
+
+/// Records of one emission, with what pages show once they are committed.
+pub struct EmissionRecords {
+    /// Kafka key of the score.
+    pub key: Vec<u8>,
+    /// The score; its record goes to the topic.
+    pub score: ShownScore,
+    /// Alerts that fire; their records go to the topic.
+    pub alerts: Vec<ShownAlert>,
+}
+
+impl Emission<'_> {
+    /// Composes the records. `sequence` is the position among the epoch's scores, from 0.
+    pub fn records(&self, sequence: i32) -> EmissionRecords {
+        let facts = self.facts();
+        let name = self.name(&facts);
+        let score = self.score(sequence, &facts);
+        let alerts = self.decision.alerts.iter();
+        let alerts = alerts
+            .map(|draft| ShownAlert {
+                record: self.alert(draft, &score, &facts),
+                name: name.clone(),
+            })
+            .collect();
+        EmissionRecords {
+            key: output_key(&score.task, &score.entity_type, &score.entity_id),
+            score: ShownScore {
+                record: score,
+                name,
+                facts: facts_json(&facts),
+            },
+            alerts,
+        }
+    }
+
+    /// Composes the score alone, for an answer to a request.
+    pub fn shown(&self, sequence: i32) -> ShownScore {
+        let facts = self.facts();
+        ShownScore {
+            record: self.score(sequence, &facts),
+            name: self.name(&facts),
+            facts: facts_json(&facts),
+        }
+    }
+
+    fn facts(&self) -> Facts {
+        Facts::of(
+            self.graph,
+            self.graph.cell(self.cell),
+            self.lineage.as_of_ms,
+        )
+    }
+
+    /// Builds the score record: the one place where a field of a score gets its value.
+    fn score(&self, sequence: i32, facts: &Facts) -> Score {
+        let Self {
+            decision,
+            standing,
+            explained,
+            lineage,
+            ..
+        } = self;
+        let probability = self.logit.ok().map(probability);
+        let alert = decision.alerts.first().map(|draft| draft.alert_type);
+        let action = self.action(&facts.committee, alert);
+        let absence = self.logit.err();
+        Score {
+            task: self.task.clone(),
+            entity_type: self.catalog.table_at(self.table).name.as_str().into(),
+            entity_id: self.graph.directory().key(self.entity).clone(),
+            account_id: facts.root.as_deref().map(Arc::from),
+            epoch: lineage.epoch,
+            sequence,
+            as_of: lineage.as_of_ms,
+            status: absence.map_or(SCORED, |_| INELIGIBLE),
+            reason: absence.map(|why| self.graph.absence_words(self.entity, why)),
+            probability,
+            logit: self.logit.ok(),
+            score: probability.map(points),
+            band: decision.band.clone(),
+            previous_band: decision.previous_band.clone(),
+            previous_probability: decision.previous_probability,
+            previous_score: decision.previous_probability.map(points),
+            previous_as_of: decision.previous_as_of_ms,
+            percentile: standing.map(|standing| standing.percentile),
+            rank: standing.map(|standing| standing.rank as i64),
+            ranked: standing.map(|standing| standing.ranked as i64),
+            trend: Symbol(decision.trend.name()),
+            velocity_per_day: decision.velocity_per_day.map(points),
+            acceleration_per_day2: decision.acceleration_per_day2.map(points),
+            cause: Symbol(cause(self.reasons)),
+            horizon_days: i32::try_from(self.horizon_ms / DAY_MS).ok(),
+            bundle_id: Some(lineage.bundle_id.clone()),
+            plan_hash: Some(lineage.plan_hash.clone()),
+            board: lineage.board,
+            drivers: explained.map_or_else(Vec::new, |e| e.drivers.clone()),
+            base_logit: explained.map(|e| e.base_logit),
+            drivers_as_of: explained.map(|e| e.as_of_ms),
+            change_since: explained.and_then(|e| e.change_since_ms),
+            change_drivers: explained.map_or_else(Vec::new, |e| e.change_drivers.clone()),
+            top_signal: explained.and_then(Explained::top_signal),
+            recommended_action: action.map(|action| action.code.to_string()),
+            recommended_action_label: action.map(|action| action.label.to_string()),
+            committee: probability.and_then(|_| people::for_score(&facts.committee)),
+            trace: traced(facts),
+        }
+    }
+
+    /// Action of the first rule that fits the score, or the alert that comes with it.
+    fn action(&self, people: &CommitteeFact, alert: Option<AlertType>) -> Option<&Action> {
+        let probability = self.logit.ok().map(probability)?;
+        self.actions.choose(&Situation {
+            band: self.decision.band.as_deref(),
+            trend: self.decision.trend,
+            top_group: self.explained.and_then(Explained::top_group),
+            alert,
+            probability,
+            active_members: people.active,
+            values: &people.by_field,
+            highest: &people.highest,
+            silent_ms: silent_ms(self.graph.cell(self.cell), self.lineage.as_of_ms),
+        })
+    }
+
+    /// Label of the entity, or of its root.
+    fn name(&self, facts: &Facts) -> Option<String> {
+        let node = self
+            .graph
+            .cell(self.cell)
+            .nodes
+            .iter()
+            .find(|n| n.entity == self.entity)?;
+        name_of(self.catalog, node, facts)
+    }
+}
+
+/// Probability as points of a score, 0–100.
+fn points(probability: f64) -> f64 {
+    100.0 * probability
+}
+
+fn traced(facts: &Facts) -> Vec<String> {
+    let newest = facts.events.iter().take(TRACED_EVENTS);
+    newest.map(|event| event.id.clone()).collect()
+}
+
+/// Facts as JSON, as pages show them.
+///
+/// # Panics
+/// Never: facts are text, numbers and maps of text.
+pub fn facts_json(facts: &Facts) -> serde_json::Value {
+    serde_json::to_value(facts).expect("facts are JSON")
+}
+
+/// Milliseconds since the newest event of a cell; `None` before the first.
+fn silent_ms(cell: &Cell, as_of_ms: i64) -> Option<i64> {
+    cell.newest_event_ms()
+        .map(|newest| as_of_ms.saturating_sub(newest))
+}
+
+/// Label of an entity, or of its root; `None` if neither has one.
+pub fn name_of(catalog: &Catalog, node: &Node, facts: &Facts) -> Option<String> {
+    let table = catalog.table_at(node.table);
+    let own = table
+        .fields
+        .iter()
+        .filter(|f| f.label)
+        .find_map(|f| node.value(f.id).text().map(str::to_owned));
+    own.or_else(|| facts.name.clone())
+}
+
+fn cause(reasons: Reasons) -> &'static str {
+    let named = [
+        (Reasons::CLOSING, "closing"),
+        (Reasons::EVENT, "event"),
+        (Reasons::BUNDLE, "bundle_swap"),
+        (Reasons::TIMER, "timer"),
+        (Reasons::BOARD, "board"),
+    ];
+    named
+        .into_iter()
+        .find_map(|(reason, name)| reasons.contains(reason).then_some(name))
+        .unwrap_or("unknown")
+}

@@ -1,0 +1,37 @@
+//! A decision becomes the records that are written and shown.
+//!
+//! Invariants: synchronous; no topic is read and none is written; a record is a function of graph,
+//! decision and explanation alone, so the same epoch gives the same bytes.
+
+mod alert;
+mod codec;
+mod dead_letter;
+mod emission;
+mod explained;
+mod hex;
+mod output;
+mod people;
+mod policy_state;
+mod score;
+mod symbol;
+
+pub use alert::{
+    ALERT_SCHEMA, Alert, Committee, CommitteeMember, OpenOpportunity, RecentEvent, ShownAlert,
+};
+pub use codec::{ReadError, RecordCodec};
+pub use dead_letter::{
+    HEADER_APPLICATION, HEADER_HEADERS_BYTES, HEADER_HEADERS_SHA256, HEADER_KEY_BYTES,
+    HEADER_KEY_SHA256, HEADER_MESSAGE, HEADER_OFFSET, HEADER_PARTITION, HEADER_REASON,
+    HEADER_STAGE, HEADER_TIMESTAMP, HEADER_TOPIC, HEADER_VALUE_BYTES, HEADER_VALUE_SHA256, Reason,
+    Rejected, without_key, without_original_headers, without_value,
+};
+pub use emission::{Emission, EmissionRecords, Lineage, Standing, facts_json, name_of};
+pub use explained::{Explained, drivers};
+pub use hex::hex;
+pub use output::{Output, OutputRecord, output_key};
+pub use people::vocabulary;
+pub use policy_state::{POLICY_STATE_SCHEMA, PolicyStateRecord};
+pub use score::{
+    Driver, INELIGIBLE, ON_REQUEST, SCORE_SCHEMA, SCORED, Score, ScoreCommittee, ShownScore,
+};
+pub use symbol::{Symbol, TypeName};

@@ -1,0 +1,116 @@
+//! The score record and its drivers.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::symbol::Symbol;
+
+/// Avro schema of [`Score`], JSON.
+pub const SCORE_SCHEMA: &str = include_str!("../../../schemas/outputs/score.avsc");
+
+/// Status of an entity inside its task's population.
+pub const SCORED: Symbol = Symbol("scored");
+/// Status of an entity outside its task's population, or deleted.
+pub const INELIGIBLE: Symbol = Symbol("ineligible");
+
+/// `sequence` of a score that no epoch holds: the answer to a request.
+pub const ON_REQUEST: i32 = -1;
+
+/// One explanation group's part in a score.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Driver {
+    /// Code of the explanation group.
+    pub group: String,
+    /// Name of the group for people.
+    pub label: String,
+    /// Shapley value of the group, or the difference of two, logits, signed.
+    pub contribution: f64,
+    /// Percent of the positive contributions; 0 for a negative one.
+    pub share: i32,
+    /// Value behind the contribution, in words.
+    pub value: Option<String>,
+    /// Facts in words, the most telling first.
+    pub evidence: Vec<String>,
+    /// Ids of the events behind the contribution, newest first.
+    pub event_ids: Vec<String>,
+}
+
+/// One score: written to the scores topic, kept in the read model, served by the HTTP API.
+///
+/// `schemas/outputs/score.avsc` gives the meaning, unit and empty case of each field. A new field
+/// needs a place there, here, in the builder `Emission::score` and in `docs/events.md`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Score {
+    pub task: Arc<str>,
+    pub entity_type: Arc<str>,
+    pub entity_id: Arc<str>,
+    pub account_id: Option<Arc<str>>,
+    pub epoch: i64,
+    pub sequence: i32,
+    pub as_of: i64,
+    pub status: Symbol,
+    pub reason: Option<String>,
+    pub probability: Option<f64>,
+    pub logit: Option<f64>,
+    pub score: Option<f64>,
+    pub band: Option<Arc<str>>,
+    pub previous_band: Option<Arc<str>>,
+    pub previous_probability: Option<f64>,
+    pub previous_score: Option<f64>,
+    pub previous_as_of: Option<i64>,
+    pub percentile: Option<f64>,
+    pub rank: Option<i64>,
+    pub ranked: Option<i64>,
+    pub trend: Symbol,
+    pub velocity_per_day: Option<f64>,
+    pub acceleration_per_day2: Option<f64>,
+    pub cause: Symbol,
+    pub horizon_days: Option<i32>,
+    pub bundle_id: Option<Arc<str>>,
+    pub plan_hash: Option<Arc<str>>,
+    pub board: i64,
+    pub drivers: Vec<Driver>,
+    pub base_logit: Option<f64>,
+    pub drivers_as_of: Option<i64>,
+    pub change_since: Option<i64>,
+    pub change_drivers: Vec<Driver>,
+    pub top_signal: Option<String>,
+    pub recommended_action: Option<String>,
+    pub recommended_action_label: Option<String>,
+    pub committee: Option<ScoreCommittee>,
+    pub trace: Vec<String>,
+}
+
+/// Counts and attributes of the account's people with events in the last 14 days.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ScoreCommittee {
+    pub active_contacts_14d: i32,
+    pub departments: Vec<String>,
+    pub seniority_max: Option<String>,
+    pub by_field: BTreeMap<String, Vec<String>>,
+    pub highest: BTreeMap<String, String>,
+}
+
+impl Score {
+    /// True if the entity belongs to the task's population and is ranked.
+    pub fn is_scored(&self) -> bool {
+        self.status == SCORED
+    }
+}
+
+/// A score with the words that pages add to its record.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ShownScore {
+    /// The record, as written to the topic; its fields stand beside `name` and `facts` in JSON.
+    #[serde(flatten)]
+    pub record: Score,
+    /// Label of the entity, or of its account; `None` if neither has one.
+    pub name: Option<String>,
+    /// Facts of the entity's cell at `as_of`; null for an entity that left the graph.
+    pub facts: serde_json::Value,
+}
+
+#[cfg(test)]
+mod tests;

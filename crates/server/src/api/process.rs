@@ -1,0 +1,140 @@
+//! Answers about the process: its status, its probes, its version, its metrics.
+
+use std::time::{Duration, Instant};
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use leadpulse_engine::read_model::{EngineStatus, Phase};
+use prometheus::TextEncoder;
+use serde::Serialize;
+
+use super::answer::ApiError;
+use crate::service::App;
+use crate::state::TaskView;
+
+/// `/api/v1/status`
+pub(crate) async fn status(State(app): State<App>) -> Response {
+    #[derive(Serialize)]
+    struct StatusAnswer<'a> {
+        #[serde(flatten)]
+        engine: &'a EngineStatus,
+        version: &'a str,
+        tasks: &'a [TaskView],
+    }
+    let engine = app.state.read_model.status();
+    Json(StatusAnswer {
+        engine: &engine,
+        version: &app.state.version,
+        tasks: &app.state.tasks,
+    })
+    .into_response()
+}
+
+#[derive(Serialize)]
+struct Probe {
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+/// `/healthz`
+pub(crate) async fn healthz(State(app): State<App>) -> Response {
+    let age = app
+        .heartbeat
+        .age(app.state.read_model.beats(), Instant::now());
+    if age <= Duration::from_millis(app.heartbeat_timeout_ms) {
+        return Json(Probe {
+            status: "ok",
+            reason: None,
+        })
+        .into_response();
+    }
+    let reason = format!(
+        "the engine's loop has not come round for {} s",
+        age.as_secs()
+    );
+    (
+        StatusCode::SERVICE_UNAVAILABLE,
+        Json(Probe {
+            status: "hanging",
+            reason: Some(reason),
+        }),
+    )
+        .into_response()
+}
+
+/// `/readyz`
+pub(crate) async fn readyz(State(app): State<App>) -> Response {
+    let status = app.state.read_model.status();
+    let doing = match status.phase {
+        Phase::Live => {
+            let conditions = app.state.read_model.conditions();
+            let told = |blocks: bool| {
+                let texts: Vec<&str> = conditions
+                    .iter()
+                    .filter(|c| c.blocks || !blocks)
+                    .map(|c| c.text.as_str())
+                    .collect();
+                (!texts.is_empty()).then(|| texts.join("; "))
+            };
+            // Scores are live, and stay so while a remark stands; whoever reads the body sees it.
+            let Some(reason) = told(true) else {
+                return Json(Probe {
+                    status: "ready",
+                    reason: told(false),
+                })
+                .into_response();
+            };
+            reason
+        }
+        Phase::Starting => "starting".to_owned(),
+        Phase::Replaying { done, total } => {
+            format!("replaying what was committed before: {done} of {total} records")
+        }
+        Phase::Stopped => "stopped".to_owned(),
+    };
+    let blocking = app
+        .state
+        .read_model
+        .conditions()
+        .into_iter()
+        .filter(|c| c.blocks && status.phase != Phase::Live)
+        .map(|c| c.text);
+    let reason: Vec<String> = std::iter::once(doing)
+        .chain(status.reason.clone())
+        .chain(blocking)
+        .collect();
+    let reason = reason.join(": ");
+    (
+        StatusCode::SERVICE_UNAVAILABLE,
+        Json(Probe {
+            status: "not ready",
+            reason: Some(reason),
+        }),
+    )
+        .into_response()
+}
+
+/// `/version`
+pub(crate) async fn version(State(app): State<App>) -> Response {
+    #[derive(Serialize)]
+    struct VersionAnswer<'a> {
+        name: &'static str,
+        version: &'a str,
+    }
+    Json(VersionAnswer {
+        name: "leadpulse",
+        version: &app.state.version,
+    })
+    .into_response()
+}
+
+/// `/metrics`
+pub(crate) async fn metrics(State(app): State<App>) -> Result<Response, ApiError> {
+    let text = TextEncoder::new().encode_to_string(&app.state.registry.gather());
+    let text = text
+        .map_err(|error| ApiError::internal(format!("the metrics cannot be written: {error}")))?;
+    Ok(([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response())
+}
