@@ -1,25 +1,19 @@
-//! Files of many tables, read as one stream in order of known time.
+//! Files of history, prepared to be replayed.
 //!
 //! [`Files`] looks at every file once: one in order of known time is streamed, a small one stays in memory, a large one out of order
-//! is sorted into a temporary file. Then any number of [`Replay`]s read them. Memory is bounded whatever the files' size and order.
-//!
-//! The order: known time; at the same moment hubs, roots, members, events; then the files as listed; then the rows as written.
+//! is sorted into a temporary file. Then any number of [`crate::Replay`]s read them. Memory is bounded whatever the files' size and order.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use leadpulse_schema::{Catalog, FileError, FileOptions, FileReader, Role, RowBatch, TableId};
+use leadpulse_schema::{Catalog, FileError, FileOptions, FileReader, RowBatch, TableId};
 
 use crate::HistoryError;
-use crate::spill::{RunMerge, Spill, by_known_time};
+use crate::spill::{Spill, by_known_time};
 
-/// Rows read at a time, over all files.
-const CHUNK_ROWS: usize = 65_536;
 /// Rows read from one file at a time: at least, at most.
-const CHUNK_ROWS_OF_ONE: (usize, usize) = (256, 8192);
+pub(crate) const CHUNK_ROWS_OF_ONE: (usize, usize) = (256, 8192);
 /// Bytes that a row takes in memory beside its text: for itself, and for each field of its table.
 const ROW_BYTES: (usize, usize) = (56, 16);
 
@@ -51,7 +45,7 @@ pub struct FileSource {
 }
 
 impl FileSource {
-    fn open(&self, catalog: &Arc<Catalog>) -> Result<FileReader, FileError> {
+    pub(crate) fn open(&self, catalog: &Arc<Catalog>) -> Result<FileReader, FileError> {
         FileReader::open(
             &self.path,
             catalog.clone(),
@@ -60,7 +54,7 @@ impl FileSource {
         )
     }
 
-    fn spilling<T>(&self, done: io::Result<T>) -> Result<T, HistoryError> {
+    pub(crate) fn spilling<T>(&self, done: io::Result<T>) -> Result<T, HistoryError> {
         let failed = |source| HistoryError::Spill {
             file: self.path.display().to_string(),
             folder: std::env::temp_dir().display().to_string(),
@@ -72,7 +66,7 @@ impl FileSource {
 
 /// How a file's rows are read in order of known time.
 #[derive(Clone, Debug)]
-enum Supply {
+pub(crate) enum Supply {
     /// The rows are in memory; the numbers are their order.
     Resident(Arc<RowBatch>, Arc<[u32]>),
     /// The file is in order.
@@ -84,21 +78,21 @@ enum Supply {
 /// Files, ready to be replayed as often as needed.
 #[derive(Clone, Debug)]
 pub struct Files {
-    catalog: Arc<Catalog>,
-    sources: Vec<(FileSource, Supply)>,
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) sources: Vec<(FileSource, Supply)>,
     rejected: u64,
 }
 
 /// Rows that could not be used.
 #[derive(Clone, Copy, Debug, Default)]
-struct Rejected {
-    rows: u64,
+pub(crate) struct Rejected {
+    pub(crate) rows: u64,
     /// The number of them that an earlier pass over the file logged.
-    logged: u64,
+    pub(crate) logged: u64,
 }
 
 /// Reads up to `max_rows`; logs, counts and skips malformed rows.
-fn read(
+pub(crate) fn read(
     reader: &mut FileReader,
     batch: &mut RowBatch,
     max_rows: usize,
@@ -218,26 +212,6 @@ impl Files {
         Ok((Supply::Sorted(Arc::new(spill)), rejected.rows))
     }
 
-    /// All rows from the start, in order.
-    pub fn replay(&self) -> Result<Replay, HistoryError> {
-        let chunk_rows = (CHUNK_ROWS / self.sources.len().max(1))
-            .clamp(CHUNK_ROWS_OF_ONE.0, CHUNK_ROWS_OF_ONE.1);
-        let mut replay = Replay {
-            catalog: self.catalog.clone(),
-            streams: Vec::new(),
-            heap: BinaryHeap::new(),
-        };
-        for (source, supply) in &self.sources {
-            replay
-                .streams
-                .push(FileStream::open(&self.catalog, source, supply, chunk_rows)?);
-        }
-        for stream in 0..replay.streams.len() {
-            replay.requeue(stream)?;
-        }
-        Ok(replay)
-    }
-
     /// The files, in their order.
     pub fn sources(&self) -> impl Iterator<Item = &FileSource> {
         self.sources.iter().map(|(source, _)| source)
@@ -246,144 +220,6 @@ impl Files {
     /// The number of malformed rows, which every replay skips.
     pub fn rejected(&self) -> u64 {
         self.rejected
-    }
-}
-
-/// Rows of one file, in order of known time.
-struct FileStream {
-    source: FileSource,
-    origin: Origin,
-    chunk_rows: usize,
-    /// Next row of the origin's batch, or of its order.
-    next: usize,
-}
-
-enum Origin {
-    Resident(Arc<RowBatch>, Arc<[u32]>),
-    File(Box<FileReader>, RowBatch),
-    Merge(RunMerge, RowBatch),
-}
-
-impl FileStream {
-    fn open(
-        catalog: &Arc<Catalog>,
-        source: &FileSource,
-        supply: &Supply,
-        chunk_rows: usize,
-    ) -> Result<Self, HistoryError> {
-        let origin = match supply {
-            Supply::Resident(rows, order) => Origin::Resident(rows.clone(), order.clone()),
-            Supply::InOrder => Origin::File(Box::new(source.open(catalog)?), RowBatch::new()),
-            Supply::Sorted(spill) => {
-                Origin::Merge(source.spilling(spill.merge())?, RowBatch::new())
-            }
-        };
-        Ok(Self {
-            source: source.clone(),
-            origin,
-            chunk_rows,
-            next: 0,
-        })
-    }
-
-    /// The next row's batch and index; `None` at the end.
-    fn peek(&mut self) -> Result<Option<(&RowBatch, usize)>, HistoryError> {
-        match &mut self.origin {
-            Origin::Resident(rows, order) => {
-                Ok(order.get(self.next).map(|index| (&**rows, *index as usize)))
-            }
-            Origin::File(reader, rows) => {
-                if self.next >= rows.len() {
-                    rows.clear();
-                    self.next = 0;
-                    // Counted and logged when the file was prepared.
-                    read(
-                        reader,
-                        rows,
-                        self.chunk_rows,
-                        &mut Rejected {
-                            rows: 0,
-                            logged: u64::MAX - 1,
-                        },
-                    )?;
-                }
-                Ok((self.next < rows.len()).then_some((&*rows, self.next)))
-            }
-            Origin::Merge(merge, rows) => {
-                if self.next >= rows.len() {
-                    rows.clear();
-                    self.next = 0;
-                    self.source.spilling(merge.read(rows, self.chunk_rows))?;
-                }
-                Ok((self.next < rows.len()).then_some((&*rows, self.next)))
-            }
-        }
-    }
-}
-
-/// The rows of all files, merged in order of known time.
-pub struct Replay {
-    catalog: Arc<Catalog>,
-    streams: Vec<FileStream>,
-    /// (known time, rank of the table's role, stream): what comes next.
-    heap: BinaryHeap<Reverse<(i64, u8, usize)>>,
-}
-
-/// At the same moment hubs and roots are known before members, and members before events.
-fn rank(role: Role) -> u8 {
-    match role {
-        Role::Hub => 0,
-        Role::Root => 1,
-        Role::Member => 2,
-        Role::Event => 3,
-    }
-}
-
-impl Replay {
-    /// Prepares the files and replays them; [`Files`] serve several passes.
-    pub fn open(catalog: Arc<Catalog>, sources: &[FileSource]) -> Result<Self, HistoryError> {
-        Files::prepare(catalog, sources)?.replay()
-    }
-
-    fn requeue(&mut self, index: usize) -> Result<(), HistoryError> {
-        let stream = &mut self.streams[index];
-        if let Some((rows, row)) = stream.peek()? {
-            let known_ms = rows.row(row).known_ms();
-            let role = self.catalog.table_at(stream.source.table).role;
-            self.heap.push(Reverse((known_ms, rank(role), index)));
-        }
-        Ok(())
-    }
-
-    /// Known time of the next row; `None` at the end.
-    pub fn peek_ms(&self) -> Option<i64> {
-        self.heap.peek().map(|Reverse((known_ms, ..))| *known_ms)
-    }
-
-    /// Appends the next rows known at or before `until_ms`, at most `max_rows`. 0: there are none.
-    pub fn read(
-        &mut self,
-        until_ms: i64,
-        max_rows: usize,
-        batch: &mut RowBatch,
-    ) -> Result<usize, HistoryError> {
-        let mut taken = 0;
-        while taken < max_rows {
-            let Some(Reverse((known_ms, _, index))) = self.heap.peek().copied() else {
-                break;
-            };
-            if known_ms > until_ms {
-                break;
-            }
-            self.heap.pop();
-            let stream = &mut self.streams[index];
-            let (rows, row) = stream.peek()?.expect("a queued stream has a next row");
-            batch.push_copy(&self.catalog, rows.row(row));
-            stream.next += 1;
-            taken += 1;
-            self.requeue(index)?;
-        }
-        Ok(taken)
     }
 }
 

@@ -4,11 +4,13 @@
 //! in the stream or counted as rejected.
 
 mod files;
+mod replay;
 mod spill;
 
 use leadpulse_schema::FileError;
 
-pub use files::{FileSource, Files, Replay};
+pub use files::{FileSource, Files};
+pub use replay::Replay;
 
 /// Files that cannot be replayed.
 #[derive(Debug, thiserror::Error)]
