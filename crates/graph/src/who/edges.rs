@@ -193,12 +193,17 @@ mod tests {
 
     proptest! {
         #[test]
-        fn references_are_those_found_one_by_one(mut said in some_edges(), before in some_edges(), entity in 0..6_u32) {
+        fn references_are_those_found_one_by_one(
+            mut said in some_edges(),
+            before in some_edges(),
+            entity in 0..6_u32,
+        ) {
             let (entity, former) = (EntityId(entity), RelationId(2));
             // A version is known at one time.
             said.iter_mut().for_each(|edge| edge.since_ms = 10);
             let before = each_once_one_by_one(&before, former);
-            prop_assert_eq!(references(said.clone(), entity, &before), references_one_by_one(&said, entity, &before));
+            let expected = references_one_by_one(&said, entity, &before);
+            prop_assert_eq!(references(said, entity, &before), expected);
         }
 
         #[test]
