@@ -388,9 +388,6 @@ impl StateLayout {
     ///
     /// # Panics
     /// For a table of another role.
-    ///
-    /// # Panics
-    /// For a table of another role.
     pub fn event(&self, table: TableId) -> &EventLayout {
         &self.events[self.by_table[table.index()].expect("asked only for event tables")]
     }
