@@ -1,8 +1,10 @@
 //! A history becomes examples, a bundle, an evaluation.
 //!
-//! Invariants: training, backtest and the live engine read features through the same graph and the same encoder; nothing known after an
-//! anchor reaches its example, and nothing known after a split reaches the part before it; files are streamed, whatever their size and
-//! order.
+//! The parts: `walk` moves a graph through the history, `labels` answers for each anchor, `collect` takes examples, `train` fits a
+//! bundle; `judge`, `backtest` and `explain` ask a bundle about past moments.
+//!
+//! Invariants: training, backtest and the live engine read features through the same graph and the same encoder. No row known after
+//! an anchor reaches the anchor's example, and no row known after a split reaches the part before it.
 
 mod backtest;
 mod collect;

@@ -108,15 +108,6 @@ pub(crate) fn column_test(
 ) -> Compiled<Condition> {
     let operand = ColumnOperand::Column(field.id);
     let name = format!("{}.{}", table.name, field.name);
-    let present = |negated: bool, condition: Condition| {
-        if !negated {
-            return condition;
-        }
-        Condition::And(
-            Box::new(Condition::Not(Box::new(condition))),
-            Box::new(Condition::Not(Box::new(Condition::IsNull(operand)))),
-        )
-    };
     match test {
         Test::Compare(comparison, constant) => {
             let ordered = !matches!(comparison, Comparison::Equal | Comparison::NotEqual);
@@ -147,7 +138,7 @@ pub(crate) fn column_test(
                 .iter()
                 .map(|constant| literal(field, &name, constant, lints))
                 .collect::<Compiled<_>>()?;
-            Ok(present(*negated, Condition::In(operand, literals)))
+            Ok(present(operand, *negated, Condition::In(operand, literals)))
         }
         Test::Null { negated: false } => Ok(Condition::IsNull(operand)),
         Test::Null { negated: true } => Ok(Condition::Not(Box::new(Condition::IsNull(operand)))),
@@ -156,50 +147,88 @@ pub(crate) fn column_test(
             kind,
             pattern,
             span,
-        } => match (&field.data_type, kind) {
-            (DataType::TextList, TextMatch::Contains) => {
-                lint_values(
-                    field,
-                    &name,
-                    *span,
-                    &format!("'{pattern}'"),
-                    |value| value == pattern,
-                    lints,
-                );
-                Ok(present(
-                    *negated,
-                    Condition::Compare(operand, Comparison::Equal, Literal::Text(pattern.clone())),
-                ))
-            }
-            (DataType::Text | DataType::Symbol(_), _) => {
-                let like = Condition::Like(operand, like_pattern(*kind, pattern));
-                lint_values(
-                    field,
-                    &name,
-                    *span,
-                    "what this looks for",
-                    |value| like.holds(&Single(value)),
-                    lints,
-                );
-                Ok(present(*negated, like))
-            }
-            (DataType::TextList, _) => Err(Diagnostic::new(
-                *span,
-                format!("{name} is a list of texts"),
-                "CONTAINS asks whether it holds an item",
-            )),
-            (data_type, _) => {
-                let message = format!(
-                    "{name} is {}, and only text has a pattern",
-                    type_name(data_type)
-                );
-                Err(Diagnostic::new(
-                    *span,
-                    message,
-                    "compare it with =, !=, <, <=, > or >=",
-                ))
-            }
-        },
+        } => {
+            let test = TextTest {
+                negated: *negated,
+                kind: *kind,
+                pattern,
+                span: *span,
+            };
+            text_test(field, &name, &test, lints)
+        }
+    }
+}
+
+/// The condition itself, or the negated one: that does not hold of null either.
+fn present(operand: ColumnOperand, negated: bool, condition: Condition) -> Condition {
+    if !negated {
+        return condition;
+    }
+    Condition::And(
+        Box::new(Condition::Not(Box::new(condition))),
+        Box::new(Condition::Not(Box::new(Condition::IsNull(operand)))),
+    )
+}
+
+/// A test of text against a pattern.
+struct TextTest<'a> {
+    negated: bool,
+    kind: TextMatch,
+    pattern: &'a str,
+    span: Span,
+}
+
+/// Text matches a pattern; a list contains an item.
+fn text_test(
+    field: &Field,
+    name: &str,
+    test: &TextTest<'_>,
+    lints: &mut Vec<Lint>,
+) -> Compiled<Condition> {
+    let operand = ColumnOperand::Column(field.id);
+    let TextTest { pattern, span, .. } = *test;
+    match (&field.data_type, test.kind) {
+        (DataType::TextList, TextMatch::Contains) => {
+            lint_values(
+                field,
+                name,
+                span,
+                &format!("'{pattern}'"),
+                |value| value == pattern,
+                lints,
+            );
+            let item = Literal::Text(pattern.to_owned());
+            let contains = Condition::Compare(operand, Comparison::Equal, item);
+            Ok(present(operand, test.negated, contains))
+        }
+        (DataType::Text | DataType::Symbol(_), kind) => {
+            let like = Condition::Like(operand, like_pattern(kind, pattern));
+            lint_values(
+                field,
+                name,
+                span,
+                "what this looks for",
+                |value| like.holds(&Single(value)),
+                lints,
+            );
+            Ok(present(operand, test.negated, like))
+        }
+        (DataType::TextList, _) => Err(Diagnostic::new(
+            span,
+            format!("{name} is a list of texts"),
+            "CONTAINS asks whether it holds an item",
+        )),
+        (data_type, _) => {
+            let message = format!(
+                "{name} is {}, and only text has a pattern",
+                type_name(data_type)
+            );
+            Err(Diagnostic::new(
+                span,
+                message,
+                "compare it with =, !=, <, <=, > or >=",
+            ))
+        }
     }
 }
 

@@ -54,12 +54,9 @@ fn plan_resolved(
         return Err(unsupported_modifier(modifier));
     }
     let query = resolve(query, catalog, names)?;
-    let table = |name: &ast::Name| {
-        catalog
-            .table(&name.text)
-            .expect("resolved: the table exists")
-    };
-    let entity = table(&query.entity.table);
+    let entity = catalog
+        .table(&query.entity.table.text)
+        .expect("resolved: the table exists");
     check_entity(catalog, entity, &query.entity)?;
     let mut planner = Planner {
         catalog,
@@ -94,23 +91,7 @@ fn plan_resolved(
         query.target.span(),
         &mut lints,
     );
-    let mut using: Vec<TableId> = query.using.iter().map(|name| table(name).id).collect();
-    if !using.is_empty() && !using.contains(&entity.id) {
-        let span = query.using[0]
-            .span
-            .to(query.using[query.using.len() - 1].span);
-        let message = format!(
-            "USING leaves out {}, the table that is predicted for",
-            entity.name
-        );
-        return Err(Diagnostic::new(
-            span,
-            message,
-            format!("add {} to the list", entity.name),
-        ));
-    }
-    using.sort_unstable();
-    using.dedup();
+    let using = using_tables(&query, catalog, entity)?;
     let horizon_ms = target
         .aggregates
         .iter()
@@ -130,6 +111,33 @@ fn plan_resolved(
         using,
         lints: remarks,
     })
+}
+
+/// The tables that USING names, ascending; the entity's table must be among them.
+fn using_tables(query: &Query, catalog: &Catalog, entity: &Table) -> Planned<Vec<TableId>> {
+    let table = |name: &ast::Name| {
+        catalog
+            .table(&name.text)
+            .expect("resolved: the table exists")
+    };
+    let mut using: Vec<TableId> = query.using.iter().map(|name| table(name).id).collect();
+    if !using.is_empty() && !using.contains(&entity.id) {
+        let span = query.using[0]
+            .span
+            .to(query.using[query.using.len() - 1].span);
+        let message = format!(
+            "USING leaves out {}, the table that is predicted for",
+            entity.name
+        );
+        return Err(Diagnostic::new(
+            span,
+            message,
+            format!("add {} to the list", entity.name),
+        ));
+    }
+    using.sort_unstable();
+    using.dedup();
+    Ok(using)
 }
 
 fn unsupported_modifier(modifier: &Modifier) -> Diagnostic {
