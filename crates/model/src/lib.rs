@@ -1,4 +1,4 @@
-//! The Burn network: fit, calibrate, explain, bundle; implements `Scorer`.
+//! Examples become a calibrated, explained network, kept as a bundle that implements `Scorer`.
 //!
 //! Invariants: the network is built from the widths of a `Layout`, nothing here names a table; everything random comes from a seed
 //! that is an argument; scoring runs on the plain device, never on an autodiff one, and a cell's logit does not depend on what
