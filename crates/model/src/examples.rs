@@ -20,7 +20,7 @@ use crate::network::head::Outcome;
 /// A quarter of a mean Gregorian year, milliseconds.
 const QUARTER_MS: i64 = 7_889_238_000;
 
-/// One example.
+/// A cell at an anchor, with the outcome to learn.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Example {
     /// The features: a cell of the set's store.
@@ -65,7 +65,7 @@ impl ExampleSet {
         self.examples.push(example);
     }
 
-    /// How many examples.
+    /// The number of examples in the set.
     pub fn len(&self) -> usize {
         self.examples.len()
     }
@@ -75,12 +75,12 @@ impl ExampleSet {
         self.examples.is_empty()
     }
 
-    /// The columns.
+    /// The columns of every cell.
     pub fn layout(&self) -> &Layout {
         self.cells.layout()
     }
 
-    /// The cells.
+    /// The store that holds the cells.
     pub fn cells(&self) -> &Arc<CellStore> {
         &self.cells
     }

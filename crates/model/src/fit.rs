@@ -44,7 +44,7 @@ pub struct FittedTask {
     pub metrics: Map<String, Value>,
 }
 
-/// A trained ensemble.
+/// A trained ensemble with all of its tasks.
 #[derive(Clone, Debug)]
 pub struct Fitted {
     pub(crate) layout: Layout,

@@ -24,7 +24,7 @@ pub struct Decision {
     pub velocity_per_day: Option<f64>,
     /// The change of that slope in probability per day², given three scores that span two days.
     pub acceleration_per_day2: Option<f64>,
-    /// Alerts that fire.
+    /// Alerts that fire, at most one of each type.
     pub alerts: Vec<AlertDraft>,
     /// Raised alerts that do not fire, with the reason of each.
     pub suppressed: Vec<(AlertType, SuppressReason)>,

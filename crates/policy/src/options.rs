@@ -130,7 +130,7 @@ pub enum PolicyError {
     TooManyBands {
         /// The greatest number allowed.
         limit: usize,
-        /// The number configured.
+        /// The number in the configuration.
         found: usize,
     },
     /// An `enter` or a threshold is not a probability that can be crossed.
@@ -193,7 +193,7 @@ pub enum PolicyError {
     TooManyActions {
         /// The greatest number allowed.
         limit: usize,
-        /// The number configured.
+        /// The number in the configuration.
         found: usize,
     },
     /// A condition of a rule is not a probability.

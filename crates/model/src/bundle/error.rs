@@ -16,11 +16,11 @@ pub enum BundleError {
         "cannot {action} {path}: {source}; check that the bundle's folder exists and may be accessed{hint}"
     )]
     Io {
-        /// `read` or `write`.
+        /// The attempt: `read` or `write`.
         action: &'static str,
         /// Path of the file.
         path: PathBuf,
-        /// The error underneath.
+        /// The error of the operation that failed.
         source: io::Error,
         /// Another place to look, or empty.
         hint: String,
@@ -42,7 +42,7 @@ pub enum BundleError {
     Format {
         /// Path of the manifest.
         path: PathBuf,
-        /// The version found.
+        /// The version of the format found.
         found: u64,
     },
     /// A file was changed after it was written.
@@ -54,7 +54,7 @@ pub enum BundleError {
         path: PathBuf,
         /// The hash, or for the manifest the bundle id, that was written.
         expected: String,
-        /// The hash found.
+        /// The hash of the file now.
         found: String,
     },
     /// The feature plan could not be rebuilt.
@@ -64,7 +64,7 @@ pub enum BundleError {
     Plan {
         /// Id of the bundle.
         bundle: String,
-        /// The error underneath.
+        /// The error of the operation that failed.
         source: Box<dyn Error + Send + Sync>,
     },
     /// Features mean something else than in training.
@@ -96,7 +96,7 @@ pub enum BundleError {
     /// Parts that do not belong together.
     #[error("{what} do not fit together: {reason}; train the bundle again")]
     Mismatch {
-        /// The parts.
+        /// The parts that do not fit together.
         what: &'static str,
         /// The difference, in words.
         reason: String,

@@ -177,7 +177,7 @@ pub(crate) fn pretty(value: &impl Serialize) -> String {
     text
 }
 
-/// SHA-256, hexadecimal.
+/// The SHA-256 of some bytes, hexadecimal.
 pub(crate) fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes)
         .iter()

@@ -16,7 +16,7 @@ const STD_FLOOR_RATIO: f64 = 1e-6;
 /// The scale of each column of one kind of row.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Scales {
-    /// Subtracted.
+    /// Subtracted from the value of a column.
     pub mean: Vec<f32>,
     /// Multiplied with, after subtraction: 1 ÷ standard deviation, or 0 for a constant column.
     pub scale: Vec<f32>,

@@ -109,7 +109,7 @@ impl CellStore {
         row
     }
 
-    /// How many cells.
+    /// The number of cells stored.
     pub fn len(&self) -> usize {
         self.places.len()
     }
@@ -134,7 +134,7 @@ impl CellStore {
             + places
     }
 
-    /// The columns.
+    /// The columns of every cell.
     pub fn layout(&self) -> &Layout {
         &self.layout
     }

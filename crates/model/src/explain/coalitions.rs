@@ -24,7 +24,7 @@ use crate::network::{Network, TowerTarget, pool_rows};
 
 /// Rows per product of matrices: they stay in the cache of one core, and the product on one thread.
 const ROWS: usize = 128;
-/// Coalitions are bits.
+/// The most groups that can be explained, because coalitions are bits of a word.
 pub(crate) const MOST_GROUPS: usize = 64;
 
 /// A set of players, a bit each.

@@ -26,13 +26,13 @@ const BLOCK_RATIO: f64 = 0.01;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Calibration {
-    /// Unchanged (regressions).
+    /// The logit as it is, for regressions.
     Identity,
     /// `slope · logit + intercept`.
     Platt {
-        /// Above 0.
+        /// Factor of the logit, above 0.
         slope: f64,
-        /// Added.
+        /// Added to the scaled logit.
         intercept: f64,
     },
     /// Linear between knots, of slope 1 beyond them.
@@ -76,7 +76,7 @@ impl Calibration {
         }
     }
 
-    /// The calibrated logit.
+    /// The calibrated logit of a raw one.
     pub fn apply(&self, logit: f64) -> f64 {
         match self {
             Self::Identity => logit,

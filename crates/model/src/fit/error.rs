@@ -12,7 +12,7 @@ pub enum FitError {
     NoOutcomes {
         /// Name of the task.
         task: String,
-        /// `training` or `validation`.
+        /// The set at fault: `training` or `validation`.
         set: &'static str,
         /// Number of rows given.
         rows: usize,
@@ -24,7 +24,7 @@ pub enum FitError {
     OneOutcome {
         /// Name of the task.
         task: String,
-        /// `training` or `validation`.
+        /// The set at fault: `training` or `validation`.
         set: &'static str,
         /// Rows with a known outcome.
         rows: usize,
@@ -38,7 +38,7 @@ pub enum FitError {
     WrongOutcome {
         /// Name of the task.
         task: String,
-        /// `training` or `validation`.
+        /// The set at fault: `training` or `validation`.
         set: &'static str,
         /// Index of the row.
         row: usize,
@@ -52,7 +52,7 @@ pub enum FitError {
     NoSuchMember {
         /// Name of the task.
         task: String,
-        /// `training` or `validation`.
+        /// The set at fault: `training` or `validation`.
         set: &'static str,
         /// Index of the row.
         row: usize,
@@ -61,7 +61,7 @@ pub enum FitError {
         /// Number of members that the cell has.
         present: usize,
     },
-    /// Sets encoded differently.
+    /// Sets that were encoded with different columns.
     #[error(
         "task `{task}`: training, validation and base network must have the same columns; encode them with one feature plan"
     )]

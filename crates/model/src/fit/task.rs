@@ -79,13 +79,9 @@ pub(super) fn fit_task(
 
     let candidates = distinct_candidates(options, examples.layout());
     let ensemble = base.frozen.map_or(options.ensemble, <[Network]>::len);
-    let selecting = if candidates.len() > 1 {
-        options.selection_members.min(ensemble)
-    } else {
-        ensemble
-    };
-    let refits = sets.refit.map_or(0, |_| ensemble);
-    let units = candidates.len() * selecting + ensemble - selecting + refits;
+    let selecting = selecting_members(options, &candidates, ensemble);
+    let selection_jobs = candidates.len() * selecting + ensemble - selecting;
+    let units = selection_jobs + sets.refit.map_or(0, |_| ensemble);
     let mut runner = JobRunner::new(&candidates, units, progress);
     let (selection, mut members) = select(&trainer, &mut runner, selecting, ensemble)?;
 
@@ -93,10 +89,11 @@ pub(super) fn fit_task(
     let mut calibration = calibrate(&trainer, &logits);
     let mut metrics = metrics(&trainer, &logits, &calibration, &candidates, &selection);
     let regularisation = candidates[selection.chosen].clone();
+    let validation_loss = selection.losses[selection.chosen];
     tracing::info!(
         task = task.name,
         candidate = selection.chosen,
-        validation_loss = selection.losses[selection.chosen],
+        validation_loss,
         "fitted"
     );
     let tower = trainer.tower(&regularisation);
@@ -128,6 +125,19 @@ fn calibrate(trainer: &Trainer<'_>, logits: &[f64]) -> Calibration {
         Calibration::fit(&trainer.evidence(logits))
     } else {
         Calibration::Identity
+    }
+}
+
+/// The members of each candidate that are trained in order to choose: all where nothing is chosen.
+fn selecting_members(
+    options: &FitOptions,
+    candidates: &[Regularisation],
+    ensemble: usize,
+) -> usize {
+    if candidates.len() > 1 {
+        options.selection_members.min(ensemble)
+    } else {
+        ensemble
     }
 }
 

@@ -20,6 +20,7 @@ use crate::fit::average::Average;
 use crate::fit::calibrate::{Calibration, OutcomeRow};
 use crate::fit::{FitOptions, Regularisation};
 use crate::network::head::Head;
+use crate::network::trunk::Trunk;
 use crate::network::{Dropout, Inputs, Network, Pair, TowerConfig, TowerTarget, TrunkConfig};
 
 /// Evaluations on validation per epoch.
@@ -83,7 +84,7 @@ pub(crate) struct Trainer<'a> {
     pub options: &'a FitOptions,
 }
 
-/// A trained member.
+/// A trained member of an ensemble.
 pub(crate) struct Trained {
     /// Of the best evaluation, on the plain device.
     pub pair: Pair,
@@ -108,6 +109,110 @@ pub(crate) struct Diverged {
     pub step: usize,
 }
 
+/// The columns that a member in training sees.
+struct ColumnView {
+    dropped: Dropped,
+    normaliser: Normaliser,
+    /// Mask of the root columns that a tower on a frozen trunk sees, `[1, root width]`.
+    columns: Option<Tensor<2>>,
+}
+
+/// The steps of a training.
+struct StepSchedule {
+    batch_size: usize,
+    steps_per_epoch: usize,
+    /// Steps until the learning rate has reached its end.
+    steps: usize,
+    steps_per_evaluation: usize,
+}
+
+impl StepSchedule {
+    fn new(rows: usize, options: &FitOptions) -> Self {
+        let batch_size = batch_size(rows, options.batch_size);
+        let steps_per_epoch = rows.div_ceil(batch_size);
+        Self {
+            batch_size,
+            steps_per_epoch,
+            steps: steps_per_epoch * options.max_epochs,
+            steps_per_evaluation: steps_per_epoch.div_ceil(EVALUATIONS_PER_EPOCH),
+        }
+    }
+
+    /// The number of steps to take at most.
+    fn last_step(&self, length: Length) -> usize {
+        match length {
+            Length::ByValidation => self.steps,
+            Length::Epochs(epochs) => {
+                let steps = (epochs * self.steps_per_epoch as f64).round() as usize;
+                steps.clamp(1, self.steps)
+            }
+        }
+    }
+
+    /// The rows of a step, of an epoch's shuffled rows.
+    fn rows<'o>(&self, step: usize, order: &'o [usize]) -> &'o [usize] {
+        let start = (step % self.steps_per_epoch) * self.batch_size;
+        &order[start..(start + self.batch_size).min(order.len())]
+    }
+
+    fn ends_epoch(&self, step: usize) -> bool {
+        step % self.steps_per_epoch + 1 == self.steps_per_epoch
+    }
+
+    /// True if validation is looked at after this step.
+    fn evaluates(&self, step: usize) -> bool {
+        let done = step % self.steps_per_epoch + 1;
+        done.is_multiple_of(self.steps_per_evaluation) || done == self.steps_per_epoch
+    }
+}
+
+/// The mean loss over the batches since it was last reported.
+#[derive(Default)]
+struct MeanLoss {
+    sum: f64,
+    batches: usize,
+}
+
+impl MeanLoss {
+    fn add(&mut self, loss: f32) {
+        self.sum += f64::from(loss);
+        self.batches += 1;
+    }
+
+    fn take(&mut self) -> f64 {
+        let mean = self.sum / self.batches as f64;
+        *self = Self::default();
+        mean
+    }
+}
+
+/// The best evaluation so far.
+#[derive(Default)]
+struct Best {
+    /// The least loss on validation, and the member that had it.
+    least: Option<(f64, Trained)>,
+    /// The number of evaluations since then.
+    since: usize,
+}
+
+impl Best {
+    fn into_trained(self) -> Result<Trained, Diverged> {
+        let (_, trained) = self.least.ok_or(Diverged { step: 0 })?;
+        Ok(trained)
+    }
+
+    /// Keeps a member if its loss is less than any before. Returns the evaluations since the best.
+    fn offer(&mut self, loss: f64, trained: Trained) -> usize {
+        if self.least.as_ref().is_none_or(|(least, _)| loss < *least) {
+            self.least = Some((loss, trained));
+            self.since = 0;
+        } else {
+            self.since += 1;
+        }
+        self.since
+    }
+}
+
 impl Trainer<'_> {
     /// Trains member `member` with a regularisation. `report` gets the epochs done, the training and the validation loss.
     pub fn train(
@@ -117,8 +222,68 @@ impl Trainer<'_> {
         length: Length,
         mut report: impl FnMut(f64, f64, f64),
     ) -> Result<Trained, Diverged> {
-        let device = Device::flex();
         let training_device = Device::flex().autodiff();
+        let (mut rng, mut dropout) = self.randomness(regularisation, member);
+        let frozen = self.frozen.map(|networks| &networks[member].trunk);
+        let view = self.view(regularisation, &training_device);
+        let mut pair = self.start(regularisation, &view, frozen, &mut rng);
+        let mut optimiser = AdamWConfig::new()
+            .with_weight_decay(regularisation.weight_decay as f32)
+            .with_grad_clipping(Some(GradientClippingConfig::Norm(GRADIENT_NORM)))
+            .init();
+
+        let schedule = StepSchedule::new(self.usable.len(), self.options);
+        let last_step = schedule.last_step(length);
+        let mut order = self.usable.clone();
+        let mut average = Average::default();
+        let mut best = Best::default();
+        let mut losses = MeanLoss::default();
+        for step in 0..last_step {
+            if step % schedule.steps_per_epoch == 0 {
+                order.shuffle(&mut rng);
+            }
+            let rows = schedule.rows(step, &order);
+            let inputs = self
+                .examples
+                .batch(rows, &view.normaliser, &training_device);
+            let outputs = pair.forward(&inputs, view.columns.as_ref(), Some(&mut dropout));
+            let loss = self.loss(rows, outputs, &training_device);
+            let gradients = GradientsParams::from_grads(loss.backward(), &pair);
+            let rate = regularisation.learning_rate * cosine(step as f64 / schedule.steps as f64);
+            pair = optimiser.step(rate, pair, gradients);
+            match frozen {
+                Some(_) => average.add(&pair.tower),
+                None => average.add(&pair),
+            }
+            losses.add(loss.into_scalar::<f32>());
+            if !losses.sum.is_finite() {
+                return Err(Diverged { step });
+            }
+            let epochs_done = (step + 1) as f64 / schedule.steps_per_epoch as f64;
+            if let Length::Epochs(epochs) = length {
+                if schedule.ends_epoch(step) {
+                    report(epochs_done, losses.take(), f64::NAN);
+                }
+                if step + 1 == last_step {
+                    return Ok(self.trained(average.of(pair.valid()), epochs));
+                }
+            } else if schedule.evaluates(step) {
+                let trained = self.trained(average.of(pair.valid()), epochs_done);
+                let loss = self.validation_loss(&trained.logits);
+                report(epochs_done, losses.take(), loss);
+                if !loss.is_finite() {
+                    return Err(Diverged { step });
+                }
+                if best.offer(loss, trained) >= self.options.patience {
+                    break;
+                }
+            }
+        }
+        best.into_trained()
+    }
+
+    /// The randomness of a member: one stream for weights and shuffles, one for dropout.
+    fn randomness(&self, regularisation: &Regularisation, member: usize) -> (ChaCha8Rng, Dropout) {
         let mut rng = ChaCha8Rng::seed_from_u64(self.options.seed);
         rng.set_stream(member as u64);
         let mut dropout = Dropout {
@@ -127,131 +292,56 @@ impl Trainer<'_> {
             input_ratio: regularisation.input_dropout_ratio,
         };
         dropout.rng.set_stream(DROPOUT_STREAM + member as u64);
+        (rng, dropout)
+    }
 
-        let dropped = Dropped::by_prefix(self.examples.layout(), &regularisation.without);
-        let frozen = self.frozen.map(|networks| &networks[member].trunk);
-        // A new network never sees dropped columns; a frozen trunk needs them, so there only the tower's view is masked.
-        let normaliser = if frozen.is_some() {
-            self.normaliser.clone()
-        } else {
-            self.normaliser.without(&dropped)
-        };
-        let columns = (frozen.is_some() && !dropped.is_empty()).then(|| {
-            let mask: Vec<f32> = dropped
-                .root
-                .iter()
-                .map(|d| if *d { 0.0 } else { 1.0 })
-                .collect();
-            let width = mask.len();
-            Tensor::<2>::from_data(TensorData::new(mask, [1, width]), &training_device)
-        });
+    /// An untrained member on the autodiff device.
+    fn start(
+        &self,
+        regularisation: &Regularisation,
+        view: &ColumnView,
+        frozen: Option<&Trunk>,
+        rng: &mut ChaCha8Rng,
+    ) -> Pair {
         let tower = self.tower(regularisation);
-        let mut pair = Pair::new(
-            (self.trunk, frozen),
-            &tower,
-            &dropped,
-            &self.output_bias(),
-            &mut rng,
-            &device,
-        )
-        .train();
-        let mut optimiser = AdamWConfig::new()
-            .with_weight_decay(regularisation.weight_decay as f32)
-            .with_grad_clipping(Some(GradientClippingConfig::Norm(GRADIENT_NORM)))
-            .init();
+        let bias = self.output_bias();
+        let device = Device::flex();
+        let trunk = (self.trunk, frozen);
+        Pair::new(trunk, &tower, &view.dropped, &bias, rng, &device).train()
+    }
 
-        let batch_size = batch_size(self.usable.len(), self.options.batch_size);
-        let steps_per_epoch = self.usable.len().div_ceil(batch_size);
-        let steps = steps_per_epoch * self.options.max_epochs;
-        let steps_per_evaluation = steps_per_epoch.div_ceil(EVALUATIONS_PER_EPOCH);
-        let mut order = self.usable.clone();
-        let mut average = Average::default();
-        let mut best: Option<(f64, Trained)> = None;
-        let mut since_best = 0;
-        let (mut sum, mut batches) = (0.0, 0usize);
-        let last_step = match length {
-            Length::ByValidation => steps,
-            Length::Epochs(epochs) => {
-                ((epochs * steps_per_epoch as f64).round() as usize).clamp(1, steps)
-            }
-        };
-        for step in 0..last_step {
-            let within = step % steps_per_epoch;
-            if within == 0 {
-                order.shuffle(&mut rng);
-            }
-            let start = within * batch_size;
-            let rows = &order[start..(start + batch_size).min(order.len())];
-            let inputs = self.examples.batch(rows, &normaliser, &training_device);
-            let loss = self.loss(
-                rows,
-                pair.forward(&inputs, columns.as_ref(), Some(&mut dropout)),
-                &training_device,
-            );
-            let gradients = GradientsParams::from_grads(loss.backward(), &pair);
-            let rate = regularisation.learning_rate * cosine(step as f64 / steps as f64);
-            pair = optimiser.step(rate, pair, gradients);
-            match frozen {
-                Some(_) => average.add(&pair.tower),
-                None => average.add(&pair),
-            }
-            sum += f64::from(loss.into_scalar::<f32>());
-            batches += 1;
-            if !sum.is_finite() {
-                return Err(Diverged { step });
-            }
-            if let Length::Epochs(epochs) = length {
-                if within + 1 == steps_per_epoch {
-                    report(
-                        (step + 1) as f64 / steps_per_epoch as f64,
-                        sum / batches as f64,
-                        f64::NAN,
-                    );
-                    (sum, batches) = (0.0, 0);
-                }
-                if step + 1 == last_step {
-                    let pair = average.of(pair.valid());
-                    let logits = self.validation_logits(&pair);
-                    return Ok(Trained {
-                        pair,
-                        logits,
-                        epochs,
-                    });
-                }
-                continue;
-            }
-            if (within + 1).is_multiple_of(steps_per_evaluation) || within + 1 == steps_per_epoch {
-                let pair = average.of(pair.valid());
-                let logits = self.validation_logits(&pair);
-                let loss = self.validation_loss(&logits);
-                report(
-                    (step + 1) as f64 / steps_per_epoch as f64,
-                    sum / batches as f64,
-                    loss,
-                );
-                (sum, batches) = (0.0, 0);
-                if !loss.is_finite() {
-                    return Err(Diverged { step });
-                }
-                if best.as_ref().is_none_or(|(least, _)| loss < *least) {
-                    best = Some((
-                        loss,
-                        Trained {
-                            pair,
-                            logits,
-                            epochs: (step + 1) as f64 / steps_per_epoch as f64,
-                        },
-                    ));
-                    since_best = 0;
-                } else {
-                    since_best += 1;
-                    if since_best >= self.options.patience {
-                        break;
-                    }
-                }
-            }
+    /// The columns that a regularisation leaves to the network.
+    fn view(&self, regularisation: &Regularisation, device: &Device) -> ColumnView {
+        let dropped = Dropped::by_prefix(self.examples.layout(), &regularisation.without);
+        // A new network never sees dropped columns. A frozen trunk needs them, so there only the
+        // tower's view is masked.
+        if self.frozen.is_none() {
+            return ColumnView {
+                normaliser: self.normaliser.without(&dropped),
+                columns: None,
+                dropped,
+            };
         }
-        best.map(|(_, trained)| trained).ok_or(Diverged { step: 0 })
+        let columns = (!dropped.is_empty()).then(|| {
+            let keep = |dropped: &bool| if *dropped { 0.0 } else { 1.0 };
+            let mask: Vec<f32> = dropped.root.iter().map(keep).collect();
+            let width = mask.len();
+            Tensor::<2>::from_data(TensorData::new(mask, [1, width]), device)
+        });
+        ColumnView {
+            normaliser: self.normaliser.clone(),
+            columns,
+            dropped,
+        }
+    }
+
+    fn trained(&self, pair: Pair, epochs: f64) -> Trained {
+        let logits = self.validation_logits(&pair);
+        Trained {
+            pair,
+            logits,
+            epochs,
+        }
     }
 
     /// The widths of the tower that this regularisation asks for.

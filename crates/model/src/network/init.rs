@@ -1,4 +1,4 @@
-//! Initial parameters.
+//! Initial parameters, drawn from a seed.
 
 use burn::module::{Param, ParamId};
 use burn::nn::{LayerNorm, LayerNormConfig, Linear};

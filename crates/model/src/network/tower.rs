@@ -14,7 +14,7 @@ use super::inputs::Inputs;
 use super::trunk::{EmbeddedCells, TrunkConfig};
 use crate::examples::normalise::Dropped;
 
-/// Width of `u`.
+/// Width of `u`, the last hidden layer.
 const NARROW: usize = 32;
 
 /// The kind of row that a task scores.

@@ -1,4 +1,4 @@
-//! Names of alerts.
+//! Names of alerts, equal wherever they are computed.
 
 use sha2::{Digest, Sha256};
 
