@@ -35,9 +35,6 @@ mod vocabulary;
 #[path = "accuracy/world.rs"]
 mod world;
 
-#[allow(dead_code, reason = "the command uses more of it")]
-#[path = "../crates/cli/src/config.rs"]
-mod config;
 #[allow(dead_code, reason = "the tests use more of it")]
 #[path = "../tests/harness.rs"]
 mod harness;
@@ -49,9 +46,9 @@ use clap::Parser;
 use leadpulse_learn::Anchors;
 use leadpulse_sim::{MarketOptions, World};
 
-use crate::config::Loaded;
 use crate::harness::repository;
 use crate::trial::{Model, Trial};
+use leadpulse_deployment::Loaded;
 
 // As the command: glibc's allocator triples the time of a batch.
 #[global_allocator]

@@ -24,11 +24,11 @@ use leadpulse_kafka::{
     output_topics,
 };
 
-use crate::config::Loaded;
 use crate::gauge::{Span, Table, cpu_of, load, number, percentile, timed};
 use crate::ground::{Ground, configuration};
 use crate::harness::{kafka, unique};
-use crate::wiring::{Cluster, Deployment, SystemClock};
+use leadpulse_deployment::Loaded;
+use leadpulse_deployment::{Cluster, Deployment, SystemClock};
 
 /// Partitions of each input topic, as `leadpulse replay` makes them.
 const INPUT_PARTITIONS: i32 = 4;

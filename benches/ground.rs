@@ -19,10 +19,10 @@ use leadpulse_schema::{
 };
 use leadpulse_sim::{Knobs, Market, MarketOptions, write_files};
 
-use crate::config::Loaded;
 use crate::gauge::{number, resident_bytes};
 use crate::harness::repository;
-use crate::wiring::schema_store;
+use leadpulse_deployment::Loaded;
+use leadpulse_deployment::schema_store;
 
 /// Rows read and encoded at a time.
 const CHUNK_ROWS: usize = 8192;
@@ -174,16 +174,18 @@ impl Ground {
 
     /// What the engine predicts.
     pub fn tasks(&self) -> Result<Vec<Task>> {
-        let task =
-            |(planned, configured): (&leadpulse_learn::TaskPlan, &crate::config::TaskConfig)| {
-                Ok(Task {
-                    name: planned.name.as_str().into(),
-                    entity: planned.plan.entity,
-                    population: planned.population.clone(),
-                    policy: configured.policy.validated()?,
-                    query: planned.plan.text.clone(),
-                })
-            };
+        let task = |(planned, configured): (
+            &leadpulse_learn::TaskPlan,
+            &leadpulse_deployment::TaskConfig,
+        )| {
+            Ok(Task {
+                name: planned.name.as_str().into(),
+                entity: planned.plan.entity,
+                population: planned.population.clone(),
+                policy: configured.policy.validated()?,
+                query: planned.plan.text.clone(),
+            })
+        };
         // One was trained; a configuration with more serves as well.
         self.project
             .tasks

@@ -13,15 +13,9 @@ mod ground;
 mod memory;
 mod model;
 
-// The benches run what the command runs: its configuration, its wiring, the tests' cluster.
-#[allow(dead_code, reason = "the command uses more of it")]
-#[path = "../crates/cli/src/config.rs"]
-mod config;
+// The Kafka part runs on the tests' cluster.
 #[path = "../tests/harness.rs"]
 mod harness;
-#[allow(dead_code, reason = "the command uses more of it")]
-#[path = "../crates/cli/src/wiring.rs"]
-mod wiring;
 
 use anyhow::Result;
 use clap::{Parser, ValueEnum};

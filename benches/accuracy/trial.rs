@@ -12,12 +12,12 @@ use leadpulse_sim::{MarketOptions, World};
 
 use crate::calendar::Calendar;
 use crate::compare::{Detection, Entry, detect, resampled_auroc};
-use crate::config::Loaded;
 use crate::gauge::resident_bytes;
 use crate::gbdt::Trees;
 use crate::net::{Explained, Net};
 use crate::rows::{Rows, first_event_ms};
 use crate::world::Simulated;
+use leadpulse_deployment::Loaded;
 
 /// Share of accounts on the list of a week.
 pub const BUDGET_RATIO: f64 = 0.02;

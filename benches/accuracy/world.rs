@@ -9,7 +9,7 @@ use leadpulse_sim::{Market, MarketOptions, Milestone, World, bayes, write_files}
 use tempfile::TempDir;
 
 use crate::calendar::HORIZON_DAYS;
-use crate::config::Loaded;
+use leadpulse_deployment::Loaded;
 
 /// A market that was lived.
 pub struct Simulated {

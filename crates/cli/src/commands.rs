@@ -18,7 +18,7 @@ use anyhow::{Context, Result};
 use leadpulse_learn::{FileSource, Project, TaskPlan};
 use leadpulse_model::Bundle;
 
-use crate::config::Loaded;
+use leadpulse_deployment::Loaded;
 
 /// `--config`.
 #[derive(clap::Args, Debug, Clone)]

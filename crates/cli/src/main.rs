@@ -4,9 +4,7 @@
 mod output;
 
 mod commands;
-mod config;
 mod progress;
-mod wiring;
 
 use std::io::IsTerminal;
 use std::path::PathBuf;

@@ -19,7 +19,7 @@ use leadpulse_sim::{Knobs, Market, MarketOptions, write_files};
 use crate::commands::replay::Feeder;
 use crate::commands::{ConfigArgument, date, parse_duration};
 use crate::progress::Bar;
-use crate::wiring::{
+use leadpulse_deployment::{
     Cluster, Deployment, WithinLimit, create_missing, schema_store, stop_on_signal,
 };
 

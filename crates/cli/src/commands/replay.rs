@@ -16,8 +16,8 @@ use leadpulse_learn::{FileSource, Replay as FileReplay};
 use leadpulse_schema::{Catalog, Role, Row, RowBatch, RowEncoder, encode_frame};
 
 use crate::commands::ClusterArguments;
-use crate::config::Loaded;
-use crate::wiring::{WithinLimit, create_missing, schema_store};
+use leadpulse_deployment::Loaded;
+use leadpulse_deployment::{WithinLimit, create_missing, schema_store};
 
 /// How long acknowledgements may take at the end.
 const FLUSH_LIMIT: Duration = Duration::from_secs(60);

@@ -8,7 +8,7 @@ use anyhow::Result;
 use leadpulse_engine::{ClockMode, Skip, Until};
 
 use crate::commands::{ClusterArguments, load_bundle};
-use crate::wiring::{Cluster, Deployment, stop_on_signal};
+use leadpulse_deployment::{Cluster, Deployment, stop_on_signal};
 
 /// Arguments of `run`.
 #[derive(clap::Args)]

@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use leadpulse_engine::audit;
 
 use crate::commands::{ClusterArguments, load_bundle};
-use crate::wiring::{auditor, stop_on_signal};
+use leadpulse_deployment::{auditor, stop_on_signal};
 
 /// Arguments of `verify`.
 #[derive(clap::Args)]
