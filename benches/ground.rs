@@ -11,9 +11,9 @@ use tempfile::TempDir;
 use leadpulse_engine::ports::{InputPartition, RecordBatch, SchemaStore};
 use leadpulse_engine::{ClockMode, Task};
 use leadpulse_graph::{DAY_MS, owner_of};
-use leadpulse_kafka::KafkaMetrics;
 use leadpulse_learn::{FileSource, Project, Replay, TrainOptions, TrainTask, train};
 use leadpulse_model::{Bundle, FitOptions, Regularisation};
+use leadpulse_registry::RegistryMetrics;
 use leadpulse_schema::{
     Catalog, Operation, Position, Role, Row, RowBatch, RowEncoder, Value, encode_frame,
 };
@@ -80,7 +80,7 @@ impl Ground {
         let schemas = schema_store(
             &loaded.config,
             &loaded.schemas_dir(),
-            &KafkaMetrics::register(&Registry::new())?,
+            &RegistryMetrics::register(&Registry::new())?,
         )?;
 
         let market = |days| MarketOptions {

@@ -9,10 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use leadpulse_engine::EngineOptions;
 use leadpulse_graph::GraphOptions;
-use leadpulse_kafka::{InputTopic, KafkaOptions, RegistryOptions};
+use leadpulse_kafka::{InputTopic, KafkaOptions};
 use leadpulse_learn::{Anchors, FileSource, Project, TaskSource, parse_duration_ms};
 use leadpulse_model::FitOptions;
 use leadpulse_policy::PolicyOptions;
+use leadpulse_registry::RegistryOptions;
 use leadpulse_schema::{Catalog, FileOptions};
 use leadpulse_server::ServerOptions;
 

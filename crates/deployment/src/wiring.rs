@@ -21,10 +21,11 @@ use leadpulse_engine::{
 use leadpulse_features::Scorer;
 use leadpulse_graph::Tracking;
 use leadpulse_kafka::{
-    FolderStore, HttpRegistry, KafkaMetrics, KafkaOptions, KafkaOutputLog, KafkaSink, KafkaSource,
-    MockSink, TopicSpec, TopicWatch, ensure_topics, output_topics,
+    KafkaMetrics, KafkaOptions, KafkaOutputLog, KafkaSink, KafkaSource, MockSink, SchemaPort,
+    TopicSpec, TopicWatch, ensure_topics, output_topics,
 };
 use leadpulse_learn::Project;
+use leadpulse_registry::{FolderStore, HttpRegistry, RegistryMetrics};
 use leadpulse_server::{BandView, Handle, ServerOptions, ServerState, TaskView, serve};
 
 use crate::config::{Config, Loaded};
@@ -93,11 +94,11 @@ pub fn stop_on_signal() -> Result<Arc<AtomicBool>> {
 pub fn schema_store(
     config: &Config,
     schemas_dir: &Path,
-    metrics: &Arc<KafkaMetrics>,
+    metrics: &Arc<RegistryMetrics>,
 ) -> Result<Arc<dyn SchemaStore>> {
     Ok(match &config.registry {
-        Some(options) => Arc::new(HttpRegistry::new(options, metrics)?),
-        None => Arc::new(FolderStore::load(schemas_dir)?),
+        Some(options) => Arc::new(SchemaPort::new(HttpRegistry::new(options, metrics)?)),
+        None => Arc::new(SchemaPort::new(FolderStore::load(schemas_dir)?)),
     })
 }
 
@@ -218,9 +219,10 @@ pub fn auditor(
     let config = &loaded.config;
     let registry = Registry::new();
     let (metrics, kafka_metrics) = (Metrics::new(&registry)?, KafkaMetrics::register(&registry)?);
+    let schema_metrics = RegistryMetrics::register(&registry)?;
     let read_model = Arc::new(ReadModel::new());
     let limit = WithinLimit::of(&config.kafka);
-    let schemas = schema_store(config, &loaded.schemas_dir(), &kafka_metrics)?;
+    let schemas = schema_store(config, &loaded.schemas_dir(), &schema_metrics)?;
     let encoders = Arc::new(output_encoders(schemas.as_ref(), &limit)?);
     let inputs = loaded.inputs(&project.catalog)?;
     let mut source = retry(&limit, || {
@@ -279,6 +281,7 @@ impl Deployment {
         let registry = Registry::new();
         let metrics = Metrics::new(&registry)?;
         let kafka_metrics = KafkaMetrics::register(&registry)?;
+        let schema_metrics = RegistryMetrics::register(&registry)?;
         let read_model = Arc::new(ReadModel::new());
         let tasks = tasks_of(config, project, scorer.as_ref())?;
         let (desk, requests) = explain_queue(EXPLANATIONS_WAITING);
@@ -305,7 +308,7 @@ impl Deployment {
             let attend: &dyn Attendant = if until == Until::End { &limit } else { attend };
             create_missing(&config.kafka, &output_topics(&config.kafka), attend)?;
         }
-        let schemas = schema_store(config, &loaded.schemas_dir(), &kafka_metrics)?;
+        let schemas = schema_store(config, &loaded.schemas_dir(), &schema_metrics)?;
         let inputs = loaded.inputs(&project.catalog)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let watch = match cluster {

@@ -1,7 +1,7 @@
-//! The engine's ports on rdkafka; dead letters, schema registry. The only crate that links librdkafka.
+//! The engine's ports on rdkafka. The only crate that links librdkafka.
 //!
 //! * [`KafkaSource`] reads the input topics on a thread of its own; [`KafkaSink`] commits sealed epochs in transactions and settles those in
-//!   doubt; [`KafkaOutputLog`] reads committed outputs back; [`FolderStore`] and [`HttpRegistry`] give writer schemas.
+//!   doubt; [`KafkaOutputLog`] reads committed outputs back; [`SchemaPort`] gives writer schemas.
 //! * [`TopicWatch`] warns of topic settings that delete records which a restart needs.
 //! * [`ensure_topics`], [`Producer`], [`Reader`] serve tools and tests.
 //! * [`MockBroker`] and [`MockSink`] run without a cluster, at least once: for the demo, never as proof.
@@ -11,7 +11,6 @@
 mod client;
 mod committer;
 mod fetch;
-mod http_registry;
 mod metrics;
 mod mock;
 mod offsets;
@@ -34,7 +33,6 @@ mod topics;
 mod transaction;
 mod watch;
 
-pub use http_registry::{HttpRegistry, RegistryOptions};
 pub use metrics::KafkaMetrics;
 pub use mock::{MockBroker, MockSink};
 pub use offsets::Isolation;
@@ -43,7 +41,7 @@ pub use output_log::KafkaOutputLog;
 pub use producer::Producer;
 pub use reader::{OwnedRecord, Reader, read_all};
 pub use retention::{Finding, TopicWatch, describe};
-pub use schemas::FolderStore;
+pub use schemas::SchemaPort;
 pub use sink::KafkaSink;
 pub use source::{InputTopic, KafkaSource};
 pub use topics::{TopicSpec, ensure_topics, output_topics};

@@ -72,8 +72,6 @@ pub struct KafkaMetrics {
     added_partitions: IntGauge,
     topic_findings: IntGaugeVec,
     topic_retention_hours: GaugeVec,
-    pub(crate) registry_requests: IntCounterVec,
-    pub(crate) cached_schemas: IntGauge,
 }
 
 impl KafkaMetrics {
@@ -134,17 +132,6 @@ impl KafkaMetrics {
                 ),
                 &["topic"],
             )?,
-            registry_requests: IntCounterVec::new(
-                Opts::new(
-                    "leadpulse_schema_registry_requests_total",
-                    "Requests to the schema registry by HTTP status, or 'failed'.",
-                ),
-                &["code"],
-            )?,
-            cached_schemas: IntGauge::new(
-                "leadpulse_schema_cache_size",
-                "Writer schemas answered from memory.",
-            )?,
         };
         registry.register(Box::new(metrics.transactions.clone()))?;
         registry.register(Box::new(metrics.commit_seconds.clone()))?;
@@ -155,8 +142,6 @@ impl KafkaMetrics {
         registry.register(Box::new(metrics.added_partitions.clone()))?;
         registry.register(Box::new(metrics.topic_findings.clone()))?;
         registry.register(Box::new(metrics.topic_retention_hours.clone()))?;
-        registry.register(Box::new(metrics.registry_requests.clone()))?;
-        registry.register(Box::new(metrics.cached_schemas.clone()))?;
         Ok(Arc::new(metrics))
     }
 

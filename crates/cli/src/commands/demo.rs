@@ -14,6 +14,7 @@ use leadpulse_engine::{ClockMode, Until};
 use leadpulse_kafka::{KafkaMetrics, MockBroker, TopicSpec, output_topics};
 use leadpulse_learn::{TrainOptions, TrainTask, train};
 use leadpulse_model::FitOptions;
+use leadpulse_registry::RegistryMetrics;
 use leadpulse_sim::{Knobs, Market, MarketOptions, write_files};
 
 use crate::commands::replay::Feeder;
@@ -176,7 +177,8 @@ impl Demo {
         }
 
         let metrics = KafkaMetrics::register(&Registry::new())?;
-        let schemas = schema_store(&loaded.config, &loaded.schemas_dir(), &metrics)?;
+        let schema_metrics = RegistryMetrics::register(&Registry::new())?;
+        let schemas = schema_store(&loaded.config, &loaded.schemas_dir(), &schema_metrics)?;
         let mut feeder = Feeder::open(
             &project.catalog,
             &inputs,

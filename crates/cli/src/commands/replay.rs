@@ -13,6 +13,7 @@ use leadpulse_engine::ports::SchemaStore;
 use leadpulse_graph::owner_of;
 use leadpulse_kafka::{KafkaMetrics, KafkaOptions, Producer, TopicSpec};
 use leadpulse_learn::{FileSource, Replay as FileReplay};
+use leadpulse_registry::RegistryMetrics;
 use leadpulse_schema::{Catalog, Role, Row, RowBatch, RowEncoder, encode_frame};
 
 use crate::commands::ClusterArguments;
@@ -181,7 +182,8 @@ impl Replay {
             .map(|i| TopicSpec::log(&i.topic, self.partitions))
             .collect();
         create_missing(options, &topics, &WithinLimit::of(options))?;
-        let schemas = schema_store(&loaded.config, &loaded.schemas_dir(), &metrics)?;
+        let schema_metrics = RegistryMetrics::register(&Registry::new())?;
+        let schemas = schema_store(&loaded.config, &loaded.schemas_dir(), &schema_metrics)?;
         let sources = loaded.files(&catalog, &self.data)?;
         let mut feeder = Feeder::open(
             &catalog,
