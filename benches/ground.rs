@@ -1,4 +1,4 @@
-//! What everything is measured on: a simulated market as records, and a bundle that scores it.
+//! The ground of all measurements: a simulated market as records, and a bundle that scores it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,7 +27,8 @@ use leadpulse_deployment::schema_store;
 /// Rows read and encoded at a time.
 const CHUNK_ROWS: usize = 8192;
 
-/// How large.
+/// Size of the market and of its bundle.
+#[derive(Clone, Copy)]
 pub struct Size {
     pub accounts: usize,
     pub days: u32,
@@ -50,7 +51,8 @@ pub struct Ground {
     pub files: Vec<FileSource>,
     /// The history as it lies in the topics, in order of time.
     pub history: RecordBatch,
-    /// What the market does next, in order, but dense: so many records a second of event time, as when they arrive live.
+    /// The market's next records, in order, but dense: so many records a second of event time, as
+    /// when they arrive live.
     pub live: RecordBatch,
     size: Size,
     prepared_seconds: f64,
@@ -77,11 +79,7 @@ impl Ground {
             &folder.path().join("fit"),
             size.ensemble,
         )?);
-        let schemas = schema_store(
-            &loaded.config,
-            &loaded.schemas_dir(),
-            &RegistryMetrics::register(&Registry::new())?,
-        )?;
+        let schemas = schema_store(&loaded, &RegistryMetrics::register(&Registry::new())?)?;
 
         let market = |days| MarketOptions {
             accounts: size.accounts,
@@ -112,7 +110,8 @@ impl Ground {
             Some(row.known_ms())
         })?;
 
-        // The same market, lived on: as long as the history's own pace asks for, and half as long again.
+        // The same market, lived on: as long as the history's own pace asks for, and half as long
+        // again.
         let per_day = history.len() / size.days as usize;
         let more_days = (size.live_records * 3 / 2).div_ceil(per_day.max(1)) as u32;
         let longer = simulate(
@@ -137,20 +136,6 @@ impl Ground {
         );
         std::fs::remove_dir_all(folder.path().join("live"))?;
 
-        let Size {
-            accounts,
-            days,
-            ensemble,
-            live_records,
-            live_per_second,
-        } = *size;
-        let size = Size {
-            accounts,
-            days,
-            ensemble,
-            live_records,
-            live_per_second,
-        };
         let prepared_seconds = started.elapsed().as_secs_f64();
         Ok(Self {
             loaded,
@@ -161,7 +146,7 @@ impl Ground {
             files,
             history,
             live,
-            size,
+            size: *size,
             prepared_seconds,
             _folder: folder,
         })
@@ -172,7 +157,7 @@ impl Ground {
         self.loaded.config.engine.max_records
     }
 
-    /// What the engine predicts.
+    /// The tasks that the engine scores.
     pub fn tasks(&self) -> Result<Vec<Task>> {
         let task = |(planned, configured): (
             &leadpulse_learn::TaskPlan,
@@ -196,7 +181,7 @@ impl Ground {
             .collect()
     }
 
-    /// Says what was prepared.
+    /// Prints the size of the market and the bundle.
     pub fn print(&self) {
         let layout = leadpulse_features::Scorer::plan(self.scorer.as_ref()).layout();
         let widths: Vec<String> = layout
@@ -263,10 +248,11 @@ fn simulate(
         &folder,
         &mut |_| {},
     )?;
-    loaded.files(catalog, &folder)
+    Ok(loaded.files(catalog, &folder)?)
 }
 
-/// A bundle of the default shape, from a small market and one epoch: how well it predicts does not matter here.
+/// A bundle of the default shape, from a small market and one epoch: how well it predicts does not
+/// matter here.
 fn fit(loaded: &Loaded, project: &Project, folder: &Path, ensemble: usize) -> Result<Bundle> {
     let options = MarketOptions {
         accounts: 500,
