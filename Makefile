@@ -28,10 +28,10 @@ lint: ## formatting, clippy and docs, warnings denied
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
 
 bench: setup ## throughput and latency beside references of the same run (release build); ARGS="memory"
-	$(CARGO) bench -p leadpulse --bench pipeline -- $(ARGS)
+	$(CARGO) bench -p leadpulse-benches --bench pipeline -- $(ARGS)
 
 bench-accuracy: setup ## accuracy on simulated markets beside baselines and the exact ceiling; ARGS="--seeds 0 --accounts 1500"
-	$(CARGO) bench --profile dev -p leadpulse --bench accuracy -- $(ARGS)
+	$(CARGO) bench --profile dev -p leadpulse-benches --bench accuracy -- $(ARGS)
 
 kafka-up: ## real Kafka on loopback; BROKERS=3 for three
 	@deploy/kafka/kafka.sh up $(or $(BROKERS),1)
