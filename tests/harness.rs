@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Where clients connect.
+/// Addresses of a cluster for its clients.
 pub struct Bootstrap {
     /// `host:port`, separated by commas.
     pub servers: String,
@@ -22,9 +22,9 @@ pub struct Bootstrap {
 /// A listener of the broker that is advertised at a proxy's address.
 #[allow(dead_code, reason = "the benches have no proxy")]
 pub struct Proxied {
-    /// Where the proxy finds the broker.
+    /// Address of the broker, for the proxy.
     pub broker: SocketAddr,
-    /// Where clients find the proxy; bound, but not listened to yet by anything.
+    /// Listener of the proxy, for clients: bound, but not accepted from yet.
     pub listener: TcpListener,
 }
 

@@ -43,7 +43,7 @@ impl Model {
         Model::Bayes,
     ];
 
-    /// Whether it gives probabilities, not only an order.
+    /// True for models that give probabilities, false for those that give an order only.
     pub fn is_probability(self) -> bool {
         !matches!(self, Model::Rules | Model::Icp)
     }
@@ -62,7 +62,7 @@ impl fmt::Display for Model {
     }
 }
 
-/// What is tried.
+/// One seed of one world, with the models to try.
 pub struct Trial<'a> {
     pub loaded: &'a Loaded,
     pub project: &'a Project,
@@ -75,13 +75,13 @@ pub struct Trial<'a> {
     pub weeks: usize,
 }
 
-/// What a model did.
+/// Figures of one model.
 pub struct Judged {
     pub metrics: BinaryMetrics,
     pub detection: Detection,
 }
 
-/// What came of it.
+/// Results of a trial.
 pub struct Outcome {
     pub rows_of_files: u64,
     pub training_rows: usize,
@@ -121,7 +121,7 @@ impl Trial<'_> {
         self.models.contains(&model)
     }
 
-    /// Runs it.
+    /// Simulates the market, fits all models and compares them.
     pub fn run(&self) -> Result<Outcome> {
         let mut notes = Vec::new();
         let mut spans = Vec::new();
@@ -267,7 +267,8 @@ impl Trial<'_> {
     }
 }
 
-/// Who began to evaluate vendors in the test period, watched until the purchase, the next beginning or the end of the lists.
+/// Accounts that began to evaluate vendors in the test period, watched until the purchase, the next
+/// beginning or the end of the lists.
 fn entries(simulated: &Simulated, rows: &Rows, calendar: &Calendar) -> Vec<Entry> {
     let numbers: HashMap<&str, u32> = rows
         .keys

@@ -17,7 +17,7 @@ pub struct Simulated {
     pub world: World,
     pub files: Vec<FileSource>,
     pub rows: u64,
-    /// When accounts began to evaluate vendors.
+    /// Moments at which accounts began to evaluate vendors.
     pub evaluations: Vec<Milestone>,
     pub purchases: Vec<Milestone>,
     _folder: TempDir,
