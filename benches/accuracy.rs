@@ -1,12 +1,15 @@
-//! How well accounts are ranked, beside everything that could do it instead, in markets of known truth: `make bench-accuracy`.
+//! Accuracy of account rankings beside the alternatives, in markets of known truth: `make
+//! bench-accuracy`.
 //!
-//! For each world and seed a market is simulated into files. Our net is trained and backtested through the calls of the commands; rules,
-//! a static profile and two gradient-boosted trees (one flat table, and relational columns made by hand) see the same rows, split and
-//! outcomes; the exact Bayes filter says what could be known at all. Control worlds have something switched off that must then not help.
+//! For each world and seed a market is simulated into files. Our net is trained and backtested
+//! through the calls of the commands; rules, a static profile and two gradient-boosted trees (one
+//! flat table, and relational columns made by hand) see the same rows, split and outcomes; the
+//! exact Bayes filter says what could be known at all. Control worlds have something switched off
+//! that must then not help.
 //!
-//! Features of the baselines are computed here, from the raw tables, without the product's code. Seeds 100 to 104 are for tuning,
-//! 0 to 9 for reporting. The dev profile serves: everything heavy is optimised in it. Two cores take 10 to 20 minutes for a seed of
-//! 12,000 accounts, and 2.5 GB.
+//! Features of the baselines are computed here, from the raw tables, without the product's code.
+//! Seeds 100 to 104 are for tuning, 0 to 9 for reporting. The dev profile serves: everything heavy
+//! is optimised in it. Two cores take 10 to 20 minutes for a seed of 12,000 accounts, and 2.5 GB.
 
 #[path = "accuracy/calendar.rs"]
 mod calendar;
@@ -35,9 +38,6 @@ mod vocabulary;
 #[path = "accuracy/world.rs"]
 mod world;
 
-#[allow(dead_code, reason = "the command uses more of it")]
-#[path = "../crates/cli/src/config.rs"]
-mod config;
 #[allow(dead_code, reason = "the tests use more of it")]
 #[path = "../tests/harness.rs"]
 mod harness;
@@ -49,9 +49,9 @@ use clap::Parser;
 use leadpulse_project::Anchors;
 use leadpulse_sim::{MarketOptions, World};
 
-use crate::config::Loaded;
 use crate::harness::repository;
 use crate::trial::{Model, Trial};
+use leadpulse_deployment::Loaded;
 
 // As the command: glibc's allocator triples the time of a batch.
 #[global_allocator]
@@ -72,19 +72,22 @@ struct Arguments {
     /// Days of its history.
     #[arg(long, default_value_t = 720)]
     days: u32,
-    /// Worlds: market, no-waves, no-champions, no-committees, nothing-relational, order-only, messy, loud.
+    /// Worlds: market, no-waves, no-champions, no-committees, nothing-relational, order-only,
+    /// messy, loud.
     #[arg(long, value_delimiter = ',', default_value = "market")]
     worlds: Vec<World>,
     /// Models; all by default. Rules and ICP always run.
     #[arg(long, value_delimiter = ',')]
     models: Vec<Model>,
-    /// When training rows are taken, of all models. The configuration's "every 10d" is better for the net, and takes three times as long.
+    /// Moments of training rows, for all models. The configuration's "every 10d" is better for the
+    /// net, and takes three times as long.
     #[arg(long, default_value = "every 30d")]
     anchors: Anchors,
     /// Members of the net's ensemble.
     #[arg(long, default_value_t = 2)]
     ensemble: usize,
-    /// Only this candidate of the net's regularisations, by its number from 0; by default validation chooses among those configured.
+    /// Only this candidate of the net's regularisations, by its number from 0; by default
+    /// validation chooses among those configured.
     #[arg(long)]
     candidate: Option<usize>,
     /// Weeks of lists for the time to notice; 0 for none.

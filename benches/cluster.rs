@@ -1,9 +1,10 @@
-//! Topics to committed outputs on real Kafka: the engine beside a copy of the same bytes through the same ports, in transactions cut at
-//! the engine's floor. No engine can be faster than that copy; how it lengthens its own epochs is part of what is measured.
+//! Topics to committed outputs on real Kafka: the engine beside a copy of the same bytes through
+//! the same ports, in transactions cut at the engine's floor. No engine can be faster than that
+//! copy; how it lengthens its own epochs is part of what is measured.
 //!
-//! Progress is what is committed, seen once a millisecond. Throughput is between the first and the last commit seen, so that connecting
-//! does not count. Latency is from the moment a record was to be sent (whether the sender kept up or not) to the commit that makes so
-//! many records visible.
+//! Progress is what is committed, seen once a millisecond. Throughput is between the first and the
+//! last commit seen, so that connecting does not count. Latency is from the moment a record was to
+//! be sent (whether the sender kept up or not) to the commit that makes so many records visible.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -24,21 +25,21 @@ use leadpulse_kafka::{
     output_topics,
 };
 
-use crate::config::Loaded;
 use crate::gauge::{Span, Table, cpu_of, load, number, percentile, timed};
 use crate::ground::{Ground, configuration};
 use crate::harness::{kafka, unique};
-use crate::wiring::{Cluster, Deployment, SystemClock};
+use leadpulse_deployment::Loaded;
+use leadpulse_deployment::{Assembly, Cluster, Deployment, SystemClock};
 
 /// Partitions of each input topic, as `leadpulse replay` makes them.
 const INPUT_PARTITIONS: i32 = 4;
 /// Without a commit for this long a run has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(1);
-/// How long an empty poll of the copy waits, as the engine's.
+/// Wait of an empty poll of the copy, the same as the engine's.
 const IDLE_WAIT: Duration = Duration::from_millis(50);
 
-/// How a latency run is fed.
+/// Pace and length of a latency run.
 pub struct Pace {
     /// Records a second.
     pub rate: u32,
@@ -58,7 +59,7 @@ impl Pace {
     }
 }
 
-/// Measures on a cluster, or says why not.
+/// Measures on a cluster; without one, prints a line that says so.
 pub fn measure(ground: &Ground, pace: &Pace) -> Result<()> {
     let Some(cluster) = kafka() else {
         println!("\nKafka to Kafka: SKIPPED, there is no cluster (see above)");
@@ -157,7 +158,7 @@ pub fn measure(ground: &Ground, pace: &Pace) -> Result<()> {
     Ok(())
 }
 
-/// The input topics and who writes them.
+/// The input topics and their producer.
 struct Feed {
     servers: String,
     /// Stands before the names of all topics and groups.
@@ -187,7 +188,8 @@ impl Feed {
         Ok(feed)
     }
 
-    /// The shipped configuration on these topics, with outputs, group and transactional id of its own.
+    /// The shipped configuration on these topics, with outputs, group and transactional id of its
+    /// own.
     fn configuration(&self, name: &str) -> Result<Loaded> {
         let mut loaded = configuration(&[])?;
         let kafka = &mut loaded.config.kafka;
@@ -260,7 +262,8 @@ impl Feed {
         Ok(records.len() as u64)
     }
 
-    /// Sends at a steady pace from another thread while progress is watched from this one. `before`: what was committed already.
+    /// Sends at a steady pace from another thread while progress is watched from this one.
+    /// `before`: what was committed already.
     fn paced(
         &self,
         records: &RecordBatch,
@@ -340,7 +343,8 @@ fn broker_cpu() -> Option<Duration> {
     cpu_of(process.trim())
 }
 
-/// Every change of the number of committed records, and when it was seen, until `all` are committed.
+/// Every change of the number of committed records, and when it was seen, until `all` are
+/// committed.
 fn watch(
     started: Instant,
     before: u64,
@@ -416,7 +420,7 @@ impl CaughtUp {
 
 /// A run at a steady pace.
 struct Paced {
-    /// Sorted.
+    /// Latencies, sorted.
     latencies_ms: Vec<f64>,
     /// Records not committed when the last was due: many if the pace was too much.
     waiting: u64,
@@ -454,15 +458,12 @@ impl Deployed {
     fn start(ground: &Ground, feed: &Feed) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let loaded = feed.configuration("engine")?;
-        let deployment = Deployment::start(
-            &loaded,
-            &ground.project,
-            ground.scorer.clone(),
-            Cluster::Real,
-            Until::Stopped,
-            None,
-            stop.clone(),
-        )?;
+        let assembly = Assembly {
+            loaded: &loaded,
+            project: &ground.project,
+            scorer: ground.scorer.clone(),
+        };
+        let deployment = assembly.start(Cluster::Real, Until::Stopped, None, stop.clone())?;
         Ok(Self { deployment, stop })
     }
     fn committed(&self) -> Result<u64> {
@@ -475,14 +476,14 @@ impl Deployed {
     fn catch_up(&self, all: u64) -> Result<CaughtUp> {
         CaughtUp::measure(all, || self.committed())
     }
-    /// Scores written.
+    /// Stops the engine. Returns the number of scores written.
     fn stop(self) -> Result<u64> {
         self.stop.store(true, Ordering::Relaxed);
         Ok(self.deployment.join()?.scores)
     }
 }
 
-/// What a copy covers.
+/// The records that a copy covers.
 enum Stretch {
     /// From the beginning to these offsets.
     To(Vec<NextOffset>),
@@ -490,7 +491,8 @@ enum Stretch {
     FromNow,
 }
 
-/// Copies records to the scores topic, keys and values as they are; an epoch ends `epoch_floor_ms` after its first record, or full.
+/// Copies records to the scores topic, keys and values as they are; an epoch ends `epoch_floor_ms`
+/// after its first record, or full.
 struct Copier {
     source: KafkaSource,
     sink: KafkaSink,

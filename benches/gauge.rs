@@ -3,16 +3,16 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// What a stretch of work took.
+/// Wall and CPU time of a stretch of work.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Span {
-    /// On the clock.
+    /// Wall time.
     pub wall: Duration,
     /// Of all threads of this process, user and system; in steps of 10 ms.
     pub cpu: Duration,
 }
 
-/// Runs work and says what it took.
+/// Runs work. Returns its result and its time.
 pub fn timed<T>(work: impl FnOnce() -> T) -> (T, Span) {
     let (started, cpu) = (Instant::now(), cpu_of("self").unwrap_or_default());
     let result = work();
@@ -41,7 +41,8 @@ pub fn mean_of<T>(runs: u32, mut work: impl FnMut() -> T) -> Duration {
 /// CPU time of a process so far. `None` where there is no such process, or no `/proc`.
 pub fn cpu_of(process: &str) -> Option<Duration> {
     let stat = std::fs::read_to_string(Path::new("/proc").join(process).join("stat")).ok()?;
-    // The name in parentheses may hold anything; user and system time are the 12th and 13th fields after it, in hundredths of a second.
+    // The name in parentheses may hold anything; user and system time are the 12th and 13th fields
+    // after it, in hundredths of a second.
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
     let ticks: u64 = fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?;
     Some(Duration::from_millis(10 * ticks))
@@ -149,7 +150,7 @@ impl Table {
             .push(std::iter::once(label.into()).chain(figures).collect());
     }
 
-    /// Prints it under a title.
+    /// Prints the table under a title.
     pub fn print(&self, title: &str) {
         print!("{}", self.text(title));
     }

@@ -1,4 +1,4 @@
-//! What everything is measured on: a simulated market as records, and a bundle that scores it.
+//! The ground of all measurements: a simulated market as records, and a bundle that scores it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,24 +12,25 @@ use leadpulse_engine::ports::{InputPartition, RecordBatch, SchemaStore};
 use leadpulse_engine::{ClockMode, Task};
 use leadpulse_graph::{DAY_MS, owner_of};
 use leadpulse_history::{FileSource, Replay};
-use leadpulse_kafka::KafkaMetrics;
 use leadpulse_learn::{TrainOptions, TrainTask, train};
 use leadpulse_model::{Bundle, FitOptions, Regularisation};
 use leadpulse_project::Project;
+use leadpulse_registry::RegistryMetrics;
 use leadpulse_schema::{
     Catalog, Operation, Position, Role, Row, RowBatch, RowEncoder, Value, encode_frame,
 };
 use leadpulse_sim::{Knobs, Market, MarketOptions, write_files};
 
-use crate::config::Loaded;
 use crate::gauge::{number, resident_bytes};
 use crate::harness::repository;
-use crate::wiring::schema_store;
+use leadpulse_deployment::Loaded;
+use leadpulse_deployment::schema_store;
 
 /// Rows read and encoded at a time.
 const CHUNK_ROWS: usize = 8192;
 
-/// How large.
+/// Size of the market and of its bundle.
+#[derive(Clone, Copy)]
 pub struct Size {
     pub accounts: usize,
     pub days: u32,
@@ -52,7 +53,8 @@ pub struct Ground {
     pub files: Vec<FileSource>,
     /// The history as it lies in the topics, in order of time.
     pub history: RecordBatch,
-    /// What the market does next, in order, but dense: so many records a second of event time, as when they arrive live.
+    /// The market's next records, in order, but dense: so many records a second of event time, as
+    /// when they arrive live.
     pub live: RecordBatch,
     size: Size,
     prepared_seconds: f64,
@@ -79,11 +81,7 @@ impl Ground {
             &folder.path().join("fit"),
             size.ensemble,
         )?);
-        let schemas = schema_store(
-            &loaded.config,
-            &loaded.schemas_dir(),
-            &KafkaMetrics::register(&Registry::new())?,
-        )?;
+        let schemas = schema_store(&loaded, &RegistryMetrics::register(&Registry::new())?)?;
 
         let market = |days| MarketOptions {
             accounts: size.accounts,
@@ -114,7 +112,8 @@ impl Ground {
             Some(row.known_ms())
         })?;
 
-        // The same market, lived on: as long as the history's own pace asks for, and half as long again.
+        // The same market, lived on: as long as the history's own pace asks for, and half as long
+        // again.
         let per_day = history.len() / size.days as usize;
         let more_days = (size.live_records * 3 / 2).div_ceil(per_day.max(1)) as u32;
         let longer = simulate(
@@ -139,20 +138,6 @@ impl Ground {
         );
         std::fs::remove_dir_all(folder.path().join("live"))?;
 
-        let Size {
-            accounts,
-            days,
-            ensemble,
-            live_records,
-            live_per_second,
-        } = *size;
-        let size = Size {
-            accounts,
-            days,
-            ensemble,
-            live_records,
-            live_per_second,
-        };
         let prepared_seconds = started.elapsed().as_secs_f64();
         Ok(Self {
             loaded,
@@ -163,7 +148,7 @@ impl Ground {
             files,
             history,
             live,
-            size,
+            size: *size,
             prepared_seconds,
             _folder: folder,
         })
@@ -174,18 +159,20 @@ impl Ground {
         self.loaded.config.engine.max_records
     }
 
-    /// What the engine predicts.
+    /// The tasks that the engine scores.
     pub fn tasks(&self) -> Result<Vec<Task>> {
-        let task =
-            |(planned, configured): (&leadpulse_project::TaskPlan, &crate::config::TaskConfig)| {
-                Ok(Task {
-                    name: planned.name.as_str().into(),
-                    entity: planned.plan.entity,
-                    population: planned.population.clone(),
-                    policy: configured.policy.validated()?,
-                    query: planned.plan.text.clone(),
-                })
-            };
+        let task = |(planned, configured): (
+            &leadpulse_project::TaskPlan,
+            &leadpulse_deployment::TaskConfig,
+        )| {
+            Ok(Task {
+                name: planned.name.as_str().into(),
+                entity: planned.plan.entity,
+                population: planned.population.clone(),
+                policy: configured.policy.validated()?,
+                query: planned.plan.text.clone(),
+            })
+        };
         // One was trained; a configuration with more serves as well.
         self.project
             .tasks
@@ -196,7 +183,7 @@ impl Ground {
             .collect()
     }
 
-    /// Says what was prepared.
+    /// Prints the size of the market and the bundle.
     pub fn print(&self) {
         let layout = leadpulse_features::Scorer::plan(self.scorer.as_ref()).layout();
         let widths: Vec<String> = layout
@@ -263,10 +250,11 @@ fn simulate(
         &folder,
         &mut |_| {},
     )?;
-    loaded.files(catalog, &folder)
+    Ok(loaded.files(catalog, &folder)?)
 }
 
-/// A bundle of the default shape, from a small market and one epoch: how well it predicts does not matter here.
+/// A bundle of the default shape, from a small market and one epoch: how well it predicts does not
+/// matter here.
 fn fit(loaded: &Loaded, project: &Project, folder: &Path, ensemble: usize) -> Result<Bundle> {
     let options = MarketOptions {
         accounts: 500,

@@ -1,4 +1,5 @@
-//! Framed Avro records to sealed epochs in memory: throughput by size of epoch, where the time goes, and what it would be otherwise.
+//! Framed Avro records to sealed epochs in memory: throughput by size of epoch, where the time
+//! goes, and what it would be otherwise.
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
@@ -38,7 +39,7 @@ const REBUILT_CELLS: usize = 512;
 /// Runs of each reference.
 const REFERENCE_RUNS: u32 = 3;
 
-/// What some epochs took and gave.
+/// Time and results of some epochs.
 #[derive(Default)]
 pub struct Work {
     records: usize,
@@ -295,7 +296,8 @@ Sizes: {} cells, {} nodes of {} bytes on average, {} fingerprints, {} hubs; {} M
     );
 }
 
-/// Decoding alone, one thread: our decoder beside Avro's reference implementation with its schemas resolved beforehand.
+/// Decoding alone, one thread: our decoder beside Avro's reference implementation with its schemas
+/// resolved beforehand.
 fn print_decoding(ground: &Ground) -> Result<()> {
     let sample = epochs(
         &ground.history,
@@ -359,7 +361,8 @@ fn print_decoding(ground: &Ground) -> Result<()> {
     Ok(())
 }
 
-/// What an epoch would cost if less were kept up to date. The references use the same encoder, network, memory layout and threads.
+/// Cost of an epoch if less were kept up to date. The references use the same encoder, network,
+/// memory layout and threads.
 fn print_recompute(ground: &Ground, graph: &Graph, live: &[(String, Work)]) -> Result<()> {
     let cells: Vec<CellRef> = graph.cells().map(|(at, _)| at).collect();
     let everything = mean_of(REFERENCE_RUNS, || score(ground, graph, &cells)).as_secs_f64();
@@ -417,7 +420,8 @@ fn score(ground: &Ground, graph: &Graph, cells: &[CellRef]) -> usize {
         .sum()
 }
 
-/// Rebuilds evenly chosen cells from all their rows so far and scores them: seconds a cell, and rows a cell.
+/// Rebuilds evenly chosen cells from all their rows so far and scores them: seconds a cell, and
+/// rows a cell.
 fn rebuild(ground: &Ground, graph: &Graph, cells: &[CellRef]) -> Result<(f64, f64)> {
     let catalog = &ground.project.catalog;
     let chosen = cells

@@ -1,4 +1,4 @@
-//! What a cell costs by size of batch: encoding, scoring, explaining.
+//! Cost of a cell by size of batch: encoding, scoring, explaining.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};

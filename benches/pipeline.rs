@@ -1,11 +1,14 @@
-//! How fast the pipeline is, each figure beside a reference of the same run: `cargo bench -p leadpulse --bench pipeline`.
+//! Speed of the pipeline, each figure beside a reference of the same run: `make bench`.
 //!
-//! * `memory`: framed Avro records to sealed epochs, no Kafka; beside Avro's value tree and beside recomputing what is kept up to date.
+//! * `memory`: framed Avro records to sealed epochs, no Kafka; beside Avro's value tree and beside
+//!   recomputing what is kept up to date.
 //! * `model`: encoding, scoring and explaining cells.
-//! * `kafka`: topics to committed scores on a real cluster; beside the same bytes copied in transactions through the same ports.
+//! * `kafka`: topics to committed scores on a real cluster; beside the same bytes copied in
+//!   transactions through the same ports.
 //!
-//! Absolute figures belong to a machine and its load, both printed; the ratios are what compares. The market is simulated and the bundle
-//! is fitted here: its accuracy is not under test, its size is that of `leadpulse train`.
+//! Absolute figures belong to a machine and its load, both printed; the ratios are what compares.
+//! The market is simulated and the bundle is fitted here: its accuracy is not under test, its size
+//! is that of `leadpulse train`.
 
 mod cluster;
 mod gauge;
@@ -13,15 +16,9 @@ mod ground;
 mod memory;
 mod model;
 
-// The benches run what the command runs: its configuration, its wiring, the tests' cluster.
-#[allow(dead_code, reason = "the command uses more of it")]
-#[path = "../crates/cli/src/config.rs"]
-mod config;
+// The Kafka part runs on the tests' cluster.
 #[path = "../tests/harness.rs"]
 mod harness;
-#[allow(dead_code, reason = "the command uses more of it")]
-#[path = "../crates/cli/src/wiring.rs"]
-mod wiring;
 
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
@@ -42,7 +39,7 @@ enum Part {
 /// Throughput and latency, beside references of the same run.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// What to measure; everything by default.
+    /// Parts to measure; everything by default.
     parts: Vec<Part>,
     /// Accounts in the market.
     #[arg(long, default_value_t = 2000)]
@@ -53,7 +50,8 @@ struct Arguments {
     /// Members of the ensemble that scores.
     #[arg(long, default_value_t = 3)]
     ensemble: usize,
-    /// Records a second in the latency runs on Kafka, and per second of event time in the live runs in memory.
+    /// Records a second in the latency runs on Kafka, and per second of event time in the live runs
+    /// in memory.
     #[arg(long, default_value_t = 20_000)]
     rate: u32,
     /// Seconds of each latency run that count; a third as much comes before as warm-up.

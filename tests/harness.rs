@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Addresses for clients.
+/// Addresses of a cluster for its clients.
 pub struct Bootstrap {
     /// `host:port`, separated by commas.
     pub servers: String,
@@ -22,9 +22,9 @@ pub struct Bootstrap {
 /// A listener of the broker that is advertised at a proxy's address.
 #[allow(dead_code, reason = "the benches have no proxy")]
 pub struct Proxied {
-    /// Address of the broker for the proxy.
+    /// Address of the broker, for the proxy.
     pub broker: SocketAddr,
-    /// Socket of the proxy for clients: bound, but not served yet.
+    /// Listener of the proxy, for clients: bound, but not accepted from yet.
     pub listener: TcpListener,
 }
 

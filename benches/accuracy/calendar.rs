@@ -1,4 +1,4 @@
-//! Which moments are for what: the same for every model.
+//! Moments of training, validation and test: the same for every model.
 
 use leadpulse_project::Anchors;
 
@@ -9,7 +9,7 @@ pub const HORIZON_DAYS: i64 = 90;
 /// Moments of the test, and days between them.
 const TESTS: i64 = 5;
 const TEST_EVERY_DAYS: i64 = 30;
-/// Nobody is asked about this early, days.
+/// Days at the start without any example.
 pub const WARMUP_DAYS: i64 = 90;
 /// Validation starts so long before the test: a window, and a third.
 const VALIDATION_DAYS: i64 = HORIZON_DAYS + HORIZON_DAYS / 3;
@@ -19,7 +19,8 @@ const VALIDATION_DAYS: i64 = HORIZON_DAYS + HORIZON_DAYS / 3;
 pub struct Calendar {
     pub val_from_ms: i64,
     pub test_from_ms: i64,
-    /// Moments of training whose windows have closed by `val_from_ms`, of validation, and of both and those between.
+    /// Moments of training whose windows have closed by `val_from_ms`, of validation, and of both
+    /// and those between.
     pub training: Vec<i64>,
     pub validation: Vec<i64>,
     pub refit: Vec<i64>,
@@ -29,8 +30,8 @@ pub struct Calendar {
 }
 
 impl Calendar {
-    /// The moments of a history of so many days from `start_ms` on, whose first event is known at `first_ms`, with so many weeks of lists.
-    /// `None`: it is too short.
+    /// The moments of a history of so many days from `start_ms` on, whose first event is known at
+    /// `first_ms`, with so many weeks of lists. `None`: it is too short.
     pub fn new(
         start_ms: i64,
         days: i64,

@@ -1,25 +1,28 @@
-//! What the baselines see of an account as of a moment.
+//! Columns of the baselines: an account as of a moment.
 //!
-//! * Flat: firmographics, lifetime counts, recency, sums over 30 and 90 days of everything the account's people did and its deals went
-//!   through. One table, as an account-based marketing tool exports it.
-//! * Relational, further: decayed sums, recency by kind, distinct people, departments and executives, the strongest people, order and
-//!   acceleration, own deals, leads and history, peers by industry, region and technology, people who came from customers.
+//! * Flat: firmographics, lifetime counts, recency, sums over 30 and 90 days of everything the
+//!   account's people did and its deals went through. One table, as an account-based marketing tool
+//!   exports it.
+//! * Relational, further: decayed sums, recency by kind, distinct people, departments and
+//!   executives, the strongest people, order and acceleration, own deals, leads and history, peers
+//!   by industry, region and technology, people who came from customers.
 
 use crate::history::{
     Account, DAY_MS, Event, History, NOBODY, PEER_TAUS, PERSON_TAUS, Peers, TAUS,
 };
 use crate::vocabulary::{EVENT_TABLES, KINDS, LEAD_STATUSES, OPEN_STAGES};
 
-/// Industries, regions and technologies with columns of their own; the numbers are those of [`crate::history::Names`].
+/// Industries, regions and technologies with columns of their own; the numbers are those of
+/// [`crate::history::Names`].
 const INDUSTRY_COLUMNS: usize = 12;
 const REGION_COLUMNS: usize = 5;
 const TECHNOLOGY_COLUMNS: usize = 14;
-/// What counts as lately, days.
+/// Length of "lately", days.
 const SUMS_DAYS: [i64; 2] = [30, 90];
 const COMMITTEE_DAYS: [i64; 2] = [14, 45];
 const ORDER_DAYS: i64 = 120;
 
-/// What is read of many accounts at once, as of a moment.
+/// Figures of all accounts as of a moment, for columns that compare.
 pub struct Moment<'a> {
     history: &'a History,
     at_ms: i64,
@@ -154,7 +157,8 @@ impl<'a> Moment<'a> {
         put(if times > 1e-6 { felt / times } else { f64::NAN });
     }
 
-    /// Distinct people, departments and executives lately, of all events and of those of high intent.
+    /// Distinct people, departments and executives lately, of all events and of those of high
+    /// intent.
     fn committee(&self, account: &'a Account, put: &mut impl FnMut(f64)) {
         for days in COMMITTEE_DAYS {
             for only_high in [false, true] {
@@ -216,7 +220,7 @@ impl<'a> Moment<'a> {
         put(of_account().filter(|p| p.referred).count() as f64);
     }
 
-    /// How far along, and whether it went up or down.
+    /// Level on the way to a purchase, and its change.
     fn order(&self, account: &'a Account, put: &mut impl FnMut(f64)) {
         let levels = self
             .since(account, ORDER_DAYS)

@@ -1,4 +1,4 @@
-//! How much better one model is than another, and whether that is more than chance.
+//! Differences between models, beside the differences that chance makes.
 
 use std::collections::HashMap;
 
@@ -112,13 +112,13 @@ pub fn mean_and_deviation(values: &[f64]) -> (f64, f64) {
 pub struct Entry {
     pub account: u32,
     pub at_ms: i64,
-    /// When it bought, if it did before it began again or the history ended.
+    /// Time of the purchase, if it came before the next beginning and the end of the history.
     pub won_ms: Option<i64>,
     /// Until when it is watched.
     pub until_ms: i64,
 }
 
-/// How soon a weekly list noticed.
+/// Delay until a weekly list noticed.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Detection {
     pub entries: usize,
@@ -130,8 +130,8 @@ pub struct Detection {
     pub lead_days: f64,
 }
 
-/// Each week the accounts with the highest scores are worked on, a fixed share of all. An entry is noticed in the first week at or after
-/// it in which its account is among them.
+/// Each week the accounts with the highest scores are worked on, a fixed share of all. An entry is
+/// noticed in the first week at or after it in which its account is among them.
 pub fn detect(
     rows: &[(i64, u32)],
     scores: &[f64],
@@ -190,7 +190,8 @@ pub fn detect(
     }
 }
 
-/// The time by which half have had their event, of (time, whether it was the event or the end of watching).
+/// The time by which half have had their event, of (time, whether it was the event or the end of
+/// watching).
 fn kaplan_meier_median(mut times: Vec<(f64, bool)>) -> Option<f64> {
     times.sort_by(|a, b| a.0.total_cmp(&b.0));
     let mut at_risk = times.len() as f64;

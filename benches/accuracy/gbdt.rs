@@ -1,5 +1,6 @@
-//! Gradient-boosted trees on the baselines' columns, tuned as in the published comparisons: rounds are chosen on validation, then the
-//! model is fitted again on everything known by the test's start.
+//! Gradient-boosted trees on the baselines' columns, tuned as in the published comparisons: rounds
+//! are chosen on validation, then the model is fitted again on everything known by the test's
+//! start.
 
 use anyhow::{Result, anyhow};
 use forust_ml::gradientbooster::GrowPolicy;

@@ -1,5 +1,6 @@
-//! The CRM as a careful analyst would keep it: rows in order of time become accounts, people, deals and events, from the raw tables
-//! only. Independent of the product's graph and features on purpose: the baselines must not inherit its mistakes, or its merits.
+//! The CRM as a careful analyst would keep it: rows in order of time become accounts, people, deals
+//! and events, from the raw tables only. Independent of the product's graph and features on
+//! purpose: the baselines must not inherit its mistakes, or its merits.
 
 use std::collections::HashMap;
 
@@ -89,12 +90,13 @@ pub struct Account {
     pub decayed: Vec<Decayed<5>>,
     /// Weighted by how far along, and plain.
     pub level: [Decayed<1>; 2],
-    /// When each step of the usual order was last taken in order.
+    /// Last time of each step that was taken in the usual order.
     pub steps_ms: [Option<i64>; 4],
     pub sentiment: [Decayed<1>; 2],
     pub wins_ms: Vec<i64>,
     pub losses_ms: Vec<i64>,
-    /// People who came from elsewhere: when, whether from a customer, seniority, what they had done there lately.
+    /// People who came from elsewhere: when, whether from a customer, seniority, what they had done
+    /// there lately.
     pub arrivals: Vec<(i64, bool, u8, f64)>,
     /// Deleted, or merged into another.
     pub gone: bool,
@@ -112,7 +114,7 @@ pub struct Person {
     pub referred: bool,
     /// All events, those of high intent: of 30 and 300 days.
     pub done: [Decayed<2>; 2],
-    /// What the person did while nobody knew the employer.
+    /// Acts of a person before the employer was known.
     strays: Vec<Event>,
 }
 
@@ -178,8 +180,8 @@ pub struct History {
     person_of_contact: HashMap<String, u32>,
     person_of_lead: HashMap<String, u32>,
     deal_of_key: HashMap<String, usize>,
-    /// Events of this period and the one before, by a hash of their id, with the account if it was known: for records repeated or
-    /// taken back.
+    /// Events of this period and the one before, by a hash of their id, with the account if it was
+    /// known: for records repeated or taken back.
     recent: [HashMap<u64, (Option<usize>, Event)>; 2],
     recent_since_ms: i64,
 }
@@ -600,7 +602,7 @@ impl History {
         }
     }
 
-    /// Whether a person is an executive.
+    /// True for executives.
     pub fn is_executive(&self, person: u32) -> bool {
         self.people
             .get(person as usize)

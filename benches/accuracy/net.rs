@@ -19,14 +19,14 @@ use crate::rows::Rows;
 const EXPLAINED: usize = 150;
 const CHUNK_ROWS: usize = 8192;
 
-/// What is trained, and on what.
+/// The task that is trained, with its files.
 pub struct Net<'a> {
     pub project: &'a Project,
     pub task: &'a TaskPlan,
     pub files: &'a [FileSource],
 }
 
-/// What explanations say about the accounts that score highest.
+/// Explanations of the accounts with the highest scores, in figures.
 #[derive(Clone, Debug)]
 pub struct Explained {
     pub deletion: Option<DeletionTest>,

@@ -9,8 +9,9 @@ use crate::compare::{interval, mean_and_deviation};
 use crate::gauge::Table;
 use crate::trial::{BUDGET_RATIO, Model, Outcome};
 
-/// What a world has switched off, so that it must vanish from explanations: codes of groups. Not `committee`: who is active at an account
-/// tells of its own doings too, whether or not several people count more than one.
+/// Groups of explanations (codes) that must vanish, because the world has them switched off. Not
+/// `committee`: who is active at an account tells of its own doings too, whether or not several
+/// people count more than one.
 fn must_vanish(world: World) -> &'static [&'static str] {
     match world {
         World::NoWaves | World::NothingRelational => &["industry_peers"],

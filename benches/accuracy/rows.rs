@@ -1,4 +1,5 @@
-//! The (account, moment) rows that every model is judged on, with what the baselines see of them and what became of them.
+//! The (account, moment) rows that every model is judged on, with what the baselines see of them
+//! and what became of them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,7 +23,7 @@ pub struct Rows {
     pub keys: Vec<String>,
     /// (moment, account)
     pub rows: Vec<(i64, u32)>,
-    /// Whether the account buys within the window; meaningless where the history ends before.
+    /// True if the account buys within the window; meaningless where the history ends before.
     pub won: Vec<bool>,
     pub points: Vec<f64>,
     pub icp: Vec<f64>,
@@ -90,7 +91,7 @@ impl Rows {
         moments.iter().flat_map(|at_ms| of(*at_ms)).collect()
     }
 
-    /// What became of these rows.
+    /// Outcomes of these rows.
     pub fn outcomes(&self, rows: &[usize]) -> Vec<bool> {
         rows.iter().map(|row| self.won[*row]).collect()
     }

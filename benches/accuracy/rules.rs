@@ -1,4 +1,5 @@
-//! What people use without a model: points for what was done, and a profile of the ideal customer. Neither learns anything.
+//! Scores without a model: points for activities, and a profile of the ideal customer. Neither
+//! learns anything.
 
 use crate::history::{DAY_MS, History, NOBODY};
 use crate::vocabulary::KINDS;
@@ -8,7 +9,7 @@ const FITTING_TECHNOLOGIES: [&str; 3] = ["Snowflake", "Databricks", "Kafka"];
 const HOME_INDUSTRIES: [&str; 3] = ["Technology", "Finance", "Retail"];
 const HOME_REGION: &str = "North America";
 
-/// What both need to know of the market as a whole.
+/// Figures of the whole market that both scores use.
 pub struct Yardstick {
     mean: f64,
     deviation: f64,
@@ -83,7 +84,7 @@ impl Yardstick {
             + 20.0 * demos.min(1.0)
     }
 
-    /// How near the account is to the ideal customer.
+    /// Likeness of the account to the ideal customer.
     pub fn icp(&self, history: &History, number: usize) -> f64 {
         let account = &history.accounts[number];
         let fits = |yes: bool, weight: f64| if yes { weight } else { 0.0 };

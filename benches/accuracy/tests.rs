@@ -1,4 +1,5 @@
-//! Of the accuracy bench: what keeps history for the baselines, and the figures that are computed nowhere else.
+//! Of the accuracy bench: what keeps history for the baselines, and the figures that are computed
+//! nowhere else.
 
 #![allow(dead_code, reason = "the bench uses the rest")]
 #![allow(
@@ -28,7 +29,7 @@ use crate::compare::{Detection, Entry, detect, interval, mean_and_deviation, res
 use crate::history::{DAY_MS, Decayed, History};
 
 fn catalog() -> Arc<Catalog> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../schemas");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../schemas");
     Arc::new(Catalog::load(&folder).unwrap())
 }
 

@@ -13,12 +13,12 @@ use leadpulse_sim::{MarketOptions, World};
 
 use crate::calendar::Calendar;
 use crate::compare::{Detection, Entry, detect, resampled_auroc};
-use crate::config::Loaded;
 use crate::gauge::resident_bytes;
 use crate::gbdt::Trees;
 use crate::net::{Explained, Net};
 use crate::rows::{Rows, first_event_ms};
 use crate::world::Simulated;
+use leadpulse_deployment::Loaded;
 
 /// Share of accounts on the list of a week.
 pub const BUDGET_RATIO: f64 = 0.02;
@@ -44,7 +44,7 @@ impl Model {
         Model::Bayes,
     ];
 
-    /// Whether it gives probabilities, not only an order.
+    /// True for models that give probabilities, false for those that give an order only.
     pub fn is_probability(self) -> bool {
         !matches!(self, Model::Rules | Model::Icp)
     }
@@ -63,7 +63,7 @@ impl fmt::Display for Model {
     }
 }
 
-/// What is tried.
+/// One seed of one world, with the models to try.
 pub struct Trial<'a> {
     pub loaded: &'a Loaded,
     pub project: &'a Project,
@@ -76,13 +76,13 @@ pub struct Trial<'a> {
     pub weeks: usize,
 }
 
-/// What a model did.
+/// Figures of one model.
 pub struct Judged {
     pub metrics: BinaryMetrics,
     pub detection: Detection,
 }
 
-/// What came of it.
+/// Results of a trial.
 pub struct Outcome {
     pub rows_of_files: u64,
     pub training_rows: usize,
@@ -122,7 +122,7 @@ impl Trial<'_> {
         self.models.contains(&model)
     }
 
-    /// Runs it.
+    /// Simulates the market, fits all models and compares them.
     pub fn run(&self) -> Result<Outcome> {
         let mut notes = Vec::new();
         let mut spans = Vec::new();
@@ -268,7 +268,8 @@ impl Trial<'_> {
     }
 }
 
-/// Who began to evaluate vendors in the test period, watched until the purchase, the next beginning or the end of the lists.
+/// Accounts that began to evaluate vendors in the test period, watched until the purchase, the next
+/// beginning or the end of the lists.
 fn entries(simulated: &Simulated, rows: &Rows, calendar: &Calendar) -> Vec<Entry> {
     let numbers: HashMap<&str, u32> = rows
         .keys

@@ -1,6 +1,8 @@
-//! What the baselines know by heart about the shipped CRM: kinds of events, stages, seniorities. Shares nothing with the product.
+//! Vocabulary of the shipped CRM for the baselines: kinds of events, stages, seniorities. Shares
+//! nothing with the product.
 
-/// Kinds of events: (table, value of its kind field, how far along a buyer who does it usually is, whether it shows high intent).
+/// Kinds of events: (table, value of its kind field, how far along a buyer who does it usually is,
+/// whether it shows high intent).
 pub const KINDS: [(&str, &str, u8, bool); 35] = [
     ("activities", "ad_click", 1, false),
     ("activities", "email_open", 1, false),

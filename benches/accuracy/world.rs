@@ -9,7 +9,7 @@ use leadpulse_sim::{Market, MarketOptions, Milestone, World, bayes, write_files}
 use tempfile::TempDir;
 
 use crate::calendar::HORIZON_DAYS;
-use crate::config::Loaded;
+use leadpulse_deployment::Loaded;
 
 /// A market that was lived.
 pub struct Simulated {
@@ -17,7 +17,7 @@ pub struct Simulated {
     pub world: World,
     pub files: Vec<FileSource>,
     pub rows: u64,
-    /// When accounts began to evaluate vendors.
+    /// Moments at which accounts began to evaluate vendors.
     pub evaluations: Vec<Milestone>,
     pub purchases: Vec<Milestone>,
     _folder: TempDir,

@@ -8,9 +8,10 @@ use std::time::Instant;
 use leadpulse_engine::ports::{InputPartition, NextOffset, Output, PortError, Source};
 use leadpulse_engine::{EpochRecord, Layout, OutputEncoders, ScriptRecord};
 use leadpulse_kafka::{
-    FolderStore, InputTopic, Isolation, KafkaMetrics, KafkaOptions, KafkaSource, OutputTopics,
-    OwnedRecord, TopicReader, TopicSpec, ensure_topics, output_topics, read_all,
+    InputTopic, Isolation, KafkaMetrics, KafkaOptions, KafkaSource, OutputTopics, OwnedRecord,
+    SchemaPort, TopicReader, TopicSpec, ensure_topics, output_topics, read_all,
 };
+use leadpulse_registry::FolderStore;
 use leadpulse_schema::{Catalog, FolderRegistry, Frame, SchemaRef};
 use serde::Deserialize;
 use serde_json::Value as Json;
@@ -352,8 +353,8 @@ impl Scenario {
     }
 
     /// The program's writers of outputs, and their schemas.
-    pub fn encoders(&self) -> (OutputEncoders, FolderStore) {
-        let schemas = FolderStore::load(&repository().join("schemas")).unwrap();
+    pub fn encoders(&self) -> (OutputEncoders, SchemaPort<FolderStore>) {
+        let schemas = SchemaPort::new(FolderStore::load(&repository().join("schemas")).unwrap());
         (OutputEncoders::new(&schemas).unwrap(), schemas)
     }
 

@@ -9,10 +9,11 @@ use leadpulse_engine::{
     Decoders, EngineOptions, EpochRecord, Machine, MachineParts, Task, Verdicts,
 };
 use leadpulse_graph::{GraphOptions, Tracking};
-use leadpulse_kafka::{FolderStore, OwnedRecord};
+use leadpulse_kafka::{OwnedRecord, SchemaPort};
 use leadpulse_model::Bundle;
 use leadpulse_policy::PolicyOptions;
 use leadpulse_project::{Anchors, Project, TaskSource};
+use leadpulse_registry::FolderStore;
 use leadpulse_schema::Catalog;
 
 use super::scenario::{OUTPUTS, Scenario};
@@ -38,8 +39,8 @@ pub fn assert_script_gives_the_same(scenario: &Scenario, epochs: &[EpochRecord])
                 .push(record);
         }
     }
-    let schemas =
-        FolderStore::load(scenario.configured["schemas"].as_str().unwrap().as_ref()).unwrap();
+    let folder = scenario.configured["schemas"].as_str().unwrap();
+    let schemas = SchemaPort::new(FolderStore::load(folder.as_ref()).unwrap());
     let mut decoders = Decoders::default();
     let mut written: BTreeMap<usize, Vec<OutputRecord>> = BTreeMap::new();
     let mut owner: Option<&str> = None;

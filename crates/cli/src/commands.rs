@@ -1,4 +1,4 @@
-//! One module per subcommand, and what several of them need.
+//! The subcommands, one module each, and the arguments that several share.
 
 pub mod backtest;
 pub mod demo;
@@ -11,7 +11,7 @@ pub mod simulate;
 pub mod train;
 pub mod verify;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
@@ -19,7 +19,7 @@ use leadpulse_history::FileSource;
 use leadpulse_model::Bundle;
 use leadpulse_project::{Project, TaskPlan};
 
-use crate::config::Loaded;
+use leadpulse_deployment::{ConfigError, Loaded, load_bundle};
 
 /// `--config`.
 #[derive(clap::Args, Debug, Clone)]
@@ -30,8 +30,8 @@ pub struct ConfigArgument {
 }
 
 impl ConfigArgument {
-    /// Reads it; `overrides` come from other arguments.
-    pub fn load(&self, overrides: &[(&str, String)]) -> Result<Loaded> {
+    /// Reads the configuration; `overrides` come from other arguments.
+    pub fn load(&self, overrides: &[(&str, String)]) -> Result<Loaded, ConfigError> {
         Loaded::read(&self.config, overrides)
     }
 }
@@ -48,7 +48,7 @@ pub struct ClusterArguments {
 
 impl ClusterArguments {
     /// Reads the configuration; `--brokers` rules.
-    pub fn load(&self) -> Result<Loaded> {
+    pub fn load(&self) -> Result<Loaded, ConfigError> {
         let overrides: Vec<(&str, String)> = self
             .brokers
             .iter()
@@ -58,7 +58,7 @@ impl ClusterArguments {
     }
 }
 
-/// A history and the bundle that is asked about it: `--config`, `--data`, `--model`.
+/// A history and a bundle trained on it: `--config`, `--data`, `--model`.
 #[derive(clap::Args)]
 pub struct HistoryArguments {
     #[command(flatten)]
@@ -71,8 +71,8 @@ pub struct HistoryArguments {
     model: PathBuf,
 }
 
-/// What [`HistoryArguments`] name.
-pub struct History {
+/// A configuration with a history and a bundle, loaded by [`HistoryArguments`].
+pub struct LoadedHistory {
     pub loaded: Loaded,
     pub project: Project,
     pub sources: Vec<FileSource>,
@@ -80,14 +80,14 @@ pub struct History {
 }
 
 impl HistoryArguments {
-    /// Loads everything; the named tasks must be configured, which is said before any file is looked at.
-    pub fn load(&self, task_names: &[String]) -> Result<History> {
+    /// Loads everything. Fails before any file is opened if a named task is not configured.
+    pub fn load(&self, task_names: &[String]) -> Result<LoadedHistory> {
         let loaded = self.config.load(&[])?;
         let project = loaded.project()?;
         tasks(&project, task_names)?;
         let sources = loaded.files(&project.catalog, &self.data)?;
         let bundle = load_bundle(&project, &self.model)?;
-        Ok(History {
+        Ok(LoadedHistory {
             loaded,
             project,
             sources,
@@ -143,17 +143,7 @@ pub fn parse_duration(text: &str) -> Result<i64, String> {
         .ok_or_else(|| format!("{text:?} is not a duration; write e.g. 24h or 90d"))
 }
 
-/// Loads a bundle for a project.
-pub fn load_bundle(project: &Project, dir: &Path) -> Result<Bundle> {
-    Bundle::load(
-        dir,
-        |spec| Ok(project.feature_plan(spec.clone())),
-        |name| project.catalog.table(name).map(|t| t.id),
-    )
-    .with_context(|| format!("the bundle {} cannot be used", dir.display()))
-}
-
-/// A number of days in words, for messages.
+/// A moment as date and time in UTC, for messages; milliseconds where the calendar ends.
 pub fn date(ms: i64) -> String {
     jiff::Timestamp::from_millisecond(ms).map_or_else(
         |_| ms.to_string(),

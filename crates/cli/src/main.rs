@@ -4,15 +4,13 @@
 mod output;
 
 mod commands;
-mod config;
 mod progress;
-mod wiring;
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::Parser;
 
 // glibc returns large tensors to the system after every use; that triples the time of a batch.
 #[global_allocator]
@@ -23,53 +21,56 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[command(name = "leadpulse", version)]
 struct Arguments {
     #[command(subcommand)]
-    command: Command,
+    command: CommandArguments,
     /// Logs as JSON lines.
     #[arg(long, global = true)]
     log_json: bool,
 }
 
-#[derive(Subcommand)]
-enum Command {
-    /// A whole market in one process: broker, producers, engine, HTTP. Prints scores as they move and alerts as they fire.
-    Demo(commands::demo::Demo),
-    /// Scores what arrives, until stopped; with --until-end what the topics hold.
-    Run(commands::run::Run),
+#[derive(clap::Subcommand)]
+enum CommandArguments {
+    /// A whole market in one process: broker, producers, engine, HTTP. Prints scores as they move
+    /// and alerts as they fire.
+    Demo(commands::demo::DemoArguments),
+    /// Scores records as they arrive, until stopped; with --until-end, the records that the topics
+    /// hold.
+    Run(commands::run::RunArguments),
     /// Computes committed epochs again and compares: an audit that changes nothing.
-    Verify(commands::verify::Verify),
+    Verify(commands::verify::VerifyArguments),
     /// Trains a bundle on files: every task of the configuration, or those named.
-    Train(commands::train::Train),
-    /// Scores past moments from files, and judges the scores against labels given or against what happened.
-    Backtest(commands::backtest::Backtest),
-    /// Prints why entities had their scores at a past moment, from files.
-    Explain(commands::explain::Explain),
+    Train(commands::train::TrainArguments),
+    /// Scores past moments from files, and judges the scores against labels given or against what
+    /// happened.
+    Backtest(commands::backtest::BacktestArguments),
+    /// Prints the reasons for entities' scores at a past moment, from files.
+    Explain(commands::explain::ExplainArguments),
     /// Produces files to topics as producers would, in time order.
-    Replay(commands::replay::Replay),
+    Replay(commands::replay::ReplayArguments),
     /// Plans a query; with data, counts its labels.
-    Query(commands::query::Query),
+    Query(commands::query::QueryArguments),
     /// Writes the files of a simulated market.
-    Simulate(commands::simulate::Simulate),
+    Simulate(commands::simulate::SimulateArguments),
     /// Works on schemas folders.
     #[command(subcommand)]
-    Schema(commands::schema::Schema),
-    /// Prints the effective configuration and where each value came from.
+    Schema(commands::schema::SchemaArguments),
+    /// Prints the effective configuration and the origin of each value.
     Config(commands::ConfigArgument),
 }
 
-impl Command {
+impl CommandArguments {
     fn run(self) -> anyhow::Result<()> {
         match self {
-            Command::Demo(command) => command.run(),
-            Command::Run(command) => command.run(),
-            Command::Verify(command) => command.run(),
-            Command::Train(command) => command.run(),
-            Command::Backtest(command) => command.run(),
-            Command::Explain(command) => command.run(),
-            Command::Replay(command) => command.run(),
-            Command::Query(command) => command.run(),
-            Command::Simulate(command) => command.run(),
-            Command::Schema(command) => command.run(),
-            Command::Config(argument) => {
+            Self::Demo(command) => command.run(),
+            Self::Run(command) => command.run(),
+            Self::Verify(command) => command.run(),
+            Self::Train(command) => command.run(),
+            Self::Backtest(command) => command.run(),
+            Self::Explain(command) => command.run(),
+            Self::Replay(command) => command.run(),
+            Self::Query(command) => command.run(),
+            Self::Simulate(command) => command.run(),
+            Self::Schema(command) => command.run(),
+            Self::Config(argument) => {
                 say!("{}", argument.load(&[])?.effective()?.trim_end());
                 Ok(())
             }
@@ -100,7 +101,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Where the shipped configuration is, relative to the working directory.
+/// Path of the shipped configuration, relative to the working directory.
 fn default_config() -> PathBuf {
     PathBuf::from("leadpulse.toml")
 }

@@ -1,14 +1,15 @@
-//! Standard output and error: results go to the one, what went wrong to the other.
+//! Standard output for results, standard error for failures.
 
 use std::fmt::Arguments;
 use std::io::{ErrorKind, Write, stdout};
 
-/// Prints a line of results. Whoever reads them may stop before the end, as `head` does: that ends the command, and is no fault.
+/// Prints a line of results. A reader that stops early, as `head` does, ends the command without an
+/// error.
 macro_rules! say {
     ($($argument:tt)*) => { $crate::output::say(format_args!($($argument)*)) };
 }
 
-/// See [`say!`].
+/// Prints a line; the function behind [`say!`].
 pub fn say(line: Arguments<'_>) {
     let mut out = stdout().lock();
     if let Err(error) = writeln!(out, "{line}") {
@@ -20,7 +21,7 @@ pub fn say(line: Arguments<'_>) {
     }
 }
 
-/// An error with its causes, each said once: many errors quote their cause themselves.
+/// An error with its causes. A cause that an earlier message already quotes is left out.
 pub fn explain(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain().map(ToString::to_string) {
@@ -39,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cause_is_said_once() {
+    fn a_cause_that_its_error_quotes_is_printed_once() {
         let io = || anyhow::Error::new(std::io::Error::other("no room"));
         assert_eq!(
             explain(&io().context("x cannot be written: no room; make some")),

@@ -4,14 +4,14 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use leadpulse_learn::Progress;
 
-/// Shows how far a long job is.
+/// The progress of a long job, on standard error.
 pub struct Bar {
     bar: ProgressBar,
     phase: Option<&'static str>,
 }
 
 impl Bar {
-    /// A bar that shows nothing yet.
+    /// Makes a bar that shows nothing until the first step.
     pub fn new() -> Self {
         Self {
             bar: ProgressBar::no_length(),
@@ -19,7 +19,7 @@ impl Bar {
         }
     }
 
-    /// Shows a step.
+    /// Shows a step of the job; a new phase starts a new bar.
     pub fn show(&mut self, progress: Progress) {
         match progress {
             Progress::Replay { rows, of } => {
@@ -56,7 +56,7 @@ impl Bar {
         }
     }
 
-    /// Takes the bar away.
+    /// Removes the bar from the terminal.
     pub fn finish(&self) {
         self.bar.finish_and_clear();
     }

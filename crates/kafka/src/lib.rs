@@ -2,7 +2,7 @@
 //!
 //! * [`KafkaSource`] reads the input topics on a thread of its own; [`KafkaSink`] commits sealed
 //!   epochs in transactions and settles those in doubt; [`KafkaOutputLog`] reads committed outputs
-//!   back; [`FolderStore`] and [`HttpRegistry`] give writer schemas.
+//!   back; [`SchemaPort`] gives writer schemas.
 //! * [`TopicWatch`] warns of topic settings that delete records which a restart needs.
 //! * [`ensure_topics`], [`Producer`], [`TopicReader`] serve tools and tests.
 //! * [`MockBroker`] and [`MockSink`] run without a cluster, at least once: for the demo, never as
@@ -18,7 +18,6 @@ mod client_settings;
 mod committed;
 mod committer;
 mod consumer_thread;
-mod http_registry;
 mod metrics;
 mod mock;
 mod offsets;
@@ -41,7 +40,6 @@ mod topics;
 mod transaction;
 mod watch;
 
-pub use http_registry::{HttpRegistry, RegistryOptions};
 pub use metrics::KafkaMetrics;
 pub use mock::{MockBroker, MockSink};
 pub use offsets::Isolation;
@@ -51,7 +49,7 @@ pub use output_topics::OutputTopics;
 pub use producer::Producer;
 pub use reader::{OwnedRecord, TopicReader, read_all};
 pub use retention::{Finding, TopicWatch, describe};
-pub use schemas::FolderStore;
+pub use schemas::SchemaPort;
 pub use sink::KafkaSink;
 pub use source::{InputTopic, KafkaSource};
 pub use topics::{TopicSpec, ensure_topics, output_topics};

@@ -74,8 +74,6 @@ pub struct KafkaMetrics {
     added_partitions: IntGauge,
     topic_findings: IntGaugeVec,
     topic_retention_hours: GaugeVec,
-    pub(crate) registry_requests: IntCounterVec,
-    pub(crate) cached_schemas: IntGauge,
 }
 
 impl KafkaMetrics {
@@ -145,17 +143,6 @@ impl KafkaMetrics {
                 ),
                 &["topic"],
             )?,
-            registry_requests: IntCounterVec::new(
-                Opts::new(
-                    "leadpulse_schema_registry_requests_total",
-                    "Requests to the schema registry by HTTP status, or 'failed'.",
-                ),
-                &["code"],
-            )?,
-            cached_schemas: IntGauge::new(
-                "leadpulse_schema_cache_size",
-                "Writer schemas answered from memory.",
-            )?,
         })
     }
 
@@ -169,8 +156,6 @@ impl KafkaMetrics {
         registry.register(Box::new(self.added_partitions.clone()))?;
         registry.register(Box::new(self.topic_findings.clone()))?;
         registry.register(Box::new(self.topic_retention_hours.clone()))?;
-        registry.register(Box::new(self.registry_requests.clone()))?;
-        registry.register(Box::new(self.cached_schemas.clone()))?;
         Ok(())
     }
 

@@ -12,8 +12,6 @@ mod explain;
 mod judge;
 mod labels;
 mod leaks;
-#[cfg(test)]
-mod order_probe;
 mod predict;
 mod train;
 mod walk;

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::BufWriter;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
@@ -12,22 +12,23 @@ use leadpulse_model::Bundle;
 use leadpulse_project::TaskPlan;
 
 use crate::commands::train::labels;
-use crate::commands::{History, HistoryArguments, parse_moment, tasks};
+use crate::commands::{HistoryArguments, LoadedHistory, parse_moment, tasks};
 use crate::progress::Bar;
 
 /// Arguments of `backtest`.
 #[derive(clap::Args)]
-pub struct Backtest {
+pub struct BacktestArguments {
     #[command(flatten)]
     history: HistoryArguments,
     /// Only this task; may be given several times. By default every task of the bundle.
     #[arg(long)]
     task: Vec<String>,
-    /// CSV with columns `timestamp`, the entity's key and, where known, `label`; for several tasks also `task`. Without it every task is
-    /// scored at its own anchors from --from on, and judged by what happened.
+    /// CSV with columns `timestamp`, the entity's key and, where known, `label`; for several tasks
+    /// also `task`. Without it every task is scored at its own anchors from --from on, and judged
+    /// by what happened.
     #[arg(long)]
     rows: Option<PathBuf>,
-    /// Without --rows: where the scored period starts; by default where the bundle's test started.
+    /// Without --rows: the start of the scored period; by default the start of the bundle's test.
     #[arg(long, value_parser = parse_moment, conflicts_with = "rows")]
     from: Option<i64>,
     /// Nothing known after this moment is used, whatever a row's timestamp.
@@ -38,69 +39,17 @@ pub struct Backtest {
     out: PathBuf,
 }
 
-impl Backtest {
+/// A task's figures, with its labels in words where they were computed here.
+type JudgedTask = (TaskJudgement, Option<String>);
+
+impl BacktestArguments {
     pub fn run(self) -> Result<()> {
-        let History {
-            project,
-            sources,
-            bundle,
-            ..
-        } = self.history.load(&self.task)?;
-        let chosen = tasks(&project, &self.task)?;
-        let in_bundle = |task: &&TaskPlan| {
-            !self.task.is_empty() || bundle.tasks().iter().any(|t| t.name == task.name)
-        };
-        let chosen: Vec<&TaskPlan> = chosen.into_iter().filter(in_bundle).collect();
-        if chosen.is_empty() {
-            bail!(
-                "the bundle {} predicts none of the configured tasks",
-                bundle.bundle_id()
-            );
-        }
-        let create = || {
-            File::create(&self.out)
-                .with_context(|| format!("{} cannot be written", self.out.display()))
-        };
+        let history = self.history.load(&self.task)?;
+        let chosen = self.chosen(&history)?;
         let mut bar = Bar::new();
-        let judged: Vec<(TaskJudgement, Option<String>)> = match &self.rows {
-            Some(path) => {
-                let rows = File::open(path)
-                    .with_context(|| format!("{} cannot be opened", path.display()))?;
-                let job = leadpulse_learn::Backtest {
-                    project: &project,
-                    tasks: &chosen,
-                    sources: &sources,
-                    scorer: &bundle,
-                    freeze_at_ms: self.freeze_at,
-                };
-                let judged =
-                    leadpulse_learn::backtest(&job, rows, BufWriter::new(create()?), &mut |p| {
-                        bar.show(p)
-                    })?;
-                judged
-                    .into_iter()
-                    .map(|judgement| (judgement, None))
-                    .collect()
-            }
-            None => {
-                let from_ms = self
-                    .from
-                    .or_else(|| test_from_ms(&bundle))
-                    .context("say with --from where the scored period starts")?;
-                let job = Period {
-                    project: &project,
-                    tasks: &chosen,
-                    sources: &sources,
-                    scorer: &bundle,
-                    from_ms,
-                };
-                let judged =
-                    leadpulse_learn::judge(&job, BufWriter::new(create()?), &mut |p| bar.show(p))?;
-                judged
-                    .into_iter()
-                    .map(|(judgement, tally)| (judgement, Some(labels(&tally))))
-                    .collect()
-            }
+        let judged = match &self.rows {
+            Some(path) => self.score_rows(path, &history, &chosen, &mut bar)?,
+            None => self.score_period(&history, &chosen, &mut bar)?,
         };
         bar.finish();
         for (judgement, labels) in &judged {
@@ -115,9 +64,77 @@ impl Backtest {
         say!("written {}", self.out.display());
         Ok(())
     }
+
+    /// The tasks named; without names, those of the configuration that the bundle predicts.
+    fn chosen<'a>(&self, history: &'a LoadedHistory) -> Result<Vec<&'a TaskPlan>> {
+        let bundle = &history.bundle;
+        let mut chosen = tasks(&history.project, &self.task)?;
+        if self.task.is_empty() {
+            chosen.retain(|task| bundle.tasks().iter().any(|t| t.name == task.name));
+        }
+        if chosen.is_empty() {
+            bail!(
+                "the bundle {} predicts none of the configured tasks",
+                bundle.bundle_id()
+            );
+        }
+        Ok(chosen)
+    }
+
+    fn create(&self) -> Result<BufWriter<File>> {
+        let file = File::create(&self.out)
+            .with_context(|| format!("{} cannot be written", self.out.display()))?;
+        Ok(BufWriter::new(file))
+    }
+
+    /// Scores and judges the rows of a file.
+    fn score_rows(
+        &self,
+        path: &Path,
+        history: &LoadedHistory,
+        chosen: &[&TaskPlan],
+        bar: &mut Bar,
+    ) -> Result<Vec<JudgedTask>> {
+        let rows =
+            File::open(path).with_context(|| format!("{} cannot be opened", path.display()))?;
+        let job = leadpulse_learn::Backtest {
+            project: &history.project,
+            tasks: chosen,
+            sources: &history.sources,
+            scorer: &history.bundle,
+            freeze_at_ms: self.freeze_at,
+        };
+        let judged = leadpulse_learn::backtest(&job, rows, self.create()?, &mut |p| bar.show(p))?;
+        Ok(judged.into_iter().map(|task| (task, None)).collect())
+    }
+
+    /// Scores every task at its own anchors of a period, and judges the scores by what happened.
+    fn score_period(
+        &self,
+        history: &LoadedHistory,
+        chosen: &[&TaskPlan],
+        bar: &mut Bar,
+    ) -> Result<Vec<JudgedTask>> {
+        let from_ms = self
+            .from
+            .or_else(|| test_from_ms(&history.bundle))
+            .context("say with --from where the scored period starts")?;
+        let job = Period {
+            project: &history.project,
+            tasks: chosen,
+            sources: &history.sources,
+            scorer: &history.bundle,
+            from_ms,
+        };
+        let judged = leadpulse_learn::judge(&job, self.create()?, &mut |p| bar.show(p))?;
+        Ok(judged
+            .into_iter()
+            .map(|(task, tally)| (task, Some(labels(&tally))))
+            .collect())
+    }
 }
 
-/// Where the test of a bundle started.
+/// Start of the bundle's test period, milliseconds; `None` for bundles without a training report.
 fn test_from_ms(bundle: &Bundle) -> Option<i64> {
     bundle
         .manifest()

@@ -1,45 +1,48 @@
 //! `leadpulse demo`: a whole market in one process.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use prometheus::Registry;
 
+use leadpulse_deployment::{Assembly, DemoCluster, Deployment, Feeder, Loaded, stop_on_signal};
+use leadpulse_engine::Alert;
 use leadpulse_engine::read_model::{ReadModel, Sort};
 use leadpulse_engine::{ClockMode, Until};
-use leadpulse_kafka::{KafkaMetrics, MockBroker, TopicSpec, output_topics};
+use leadpulse_features::Scorer;
+use leadpulse_history::FileSource;
+use leadpulse_kafka::InputTopic;
 use leadpulse_learn::{TrainOptions, TrainTask, train};
-use leadpulse_model::FitOptions;
+use leadpulse_model::{Bundle, FitOptions};
+use leadpulse_project::Project;
 use leadpulse_sim::{Knobs, Market, MarketOptions, write_files};
 
-use crate::commands::replay::Feeder;
 use crate::commands::{ConfigArgument, date, parse_duration};
 use crate::progress::Bar;
-use crate::wiring::{
-    Cluster, Deployment, WithinLimit, create_missing, schema_store, stop_on_signal,
-};
 
 const DAY_MS: i64 = 86_400_000;
 /// Simulated days before the market is watched: the bundle is trained on them.
 const HISTORY_DAYS: u32 = 420;
 /// Simulated days that can be watched.
 const WATCHED_DAYS: u32 = 720;
-/// The mock cluster forgets what is not read soon: history is fed in pieces of this many rows, each waited for.
+/// Rows of history fed at a time. Each piece is waited for, because the mock keeps 5 MiB a
+/// partition and forgets the rest.
 const FEED_ROWS: usize = 4000;
+/// Partitions of each input topic.
+const INPUT_PARTITIONS: i32 = 2;
 
 /// Arguments of `demo`.
 #[derive(clap::Args)]
-pub struct Demo {
+pub struct DemoArguments {
     #[command(flatten)]
     config: ConfigArgument,
     /// A real cluster instead of the in-process mock.
     #[arg(long)]
     brokers: Option<String>,
-    /// End after this long, e.g. 60s. Without it: Ctrl-C.
+    /// Time to watch, e.g. 60s; without it, until Ctrl-C.
     #[arg(long, value_parser = duration)]
     duration: Option<Duration>,
     /// Accounts in the market.
@@ -51,7 +54,7 @@ pub struct Demo {
     /// Simulated days per second.
     #[arg(long, default_value_t = 2.0)]
     pace: f64,
-    /// Where the market's files and the bundle are written.
+    /// Folder for the market's files and the bundle.
     #[arg(long, default_value = ".demo")]
     work_dir: PathBuf,
 }
@@ -60,7 +63,7 @@ fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).map(|ms| Duration::from_millis(ms as u64))
 }
 
-impl Demo {
+impl DemoArguments {
     pub fn run(self) -> Result<()> {
         let mut loaded = self.config.load(&[])?;
         // The market has a time of its own.
@@ -70,173 +73,35 @@ impl Demo {
             .tasks
             .first()
             .context("the configuration has no task")?;
-        let started = Instant::now();
-
-        let options = MarketOptions {
-            accounts: self.accounts,
-            days: HISTORY_DAYS + WATCHED_DAYS,
-            seed: self.seed,
-            ..MarketOptions::default()
-        };
-        let history_end_ms = options.start_ms + i64::from(HISTORY_DAYS) * DAY_MS;
         let data = self.work_dir.join("data");
-        let written = write_files(
-            &mut Market::new(options, Knobs::default())?,
-            &data,
-            &mut |_| {},
-        )?;
-        say!(
-            "market   {} accounts, {} events and rows in {}",
-            self.accounts,
-            written.values().sum::<u64>(),
-            data.display()
-        );
-
+        let started = Instant::now();
+        let history_end_ms = self.simulate(&data)?;
         let sources = loaded.files(&project.catalog, &data)?;
-        let horizon_ms = project
-            .tasks
-            .iter()
-            .map(|t| t.plan.horizon_ms)
-            .max()
-            .unwrap_or(task.plan.horizon_ms);
-        let mut fit = FitOptions {
-            ensemble: 1,
-            selection_members: 1,
-            max_epochs: 6,
-            ..FitOptions::default()
-        };
-        fit.candidates.truncate(1);
-        let train_options = TrainOptions {
-            val_from_ms: Some(history_end_ms - horizon_ms - horizon_ms / 2),
-            test_from_ms: Some(history_end_ms),
-            ..TrainOptions::default()
-        };
-        let mut bar = Bar::new();
-        let tasks: Vec<TrainTask<'_>> = project
-            .tasks
-            .iter()
-            .map(|plan| TrainTask {
-                plan,
-                fit: fit.clone(),
-            })
-            .collect();
-        let (bundle, report) = train(&project, &tasks, &sources, &train_options, &mut |p| {
-            bar.show(p)
-        })?;
-        bar.finish();
-        bundle.save(&self.work_dir.join("bundle"))?;
-        say!(
-            "bundle   {} trained on {} examples known by {} in {:.0} s",
-            leadpulse_features::Scorer::bundle_id(&bundle),
-            report.tasks.iter().map(|t| t.training).sum::<usize>(),
-            date(report.split.val_from_ms),
-            started.elapsed().as_secs_f64()
-        );
+        let bundle = self.train(&project, &sources, history_end_ms, started)?;
 
         let inputs = loaded.inputs(&project.catalog)?;
-        let topics: Vec<TopicSpec> = inputs.iter().map(|i| TopicSpec::log(&i.topic, 2)).collect();
-        let mut mock = None;
-        let cluster = match &self.brokers {
-            Some(brokers) => {
-                loaded.config.kafka.brokers = brokers.clone();
-                create_missing(
-                    &loaded.config.kafka,
-                    &topics,
-                    &WithinLimit::of(&loaded.config.kafka),
-                )?;
-                say!("broker   {brokers}: exactly once");
-                Cluster::Real
-            }
-            None => {
-                let all: Vec<TopicSpec> = topics
-                    .into_iter()
-                    .chain(output_topics(&loaded.config.kafka))
-                    .collect();
-                let broker = mock.insert(MockBroker::start(&all)?);
-                loaded.config.kafka.brokers = broker.bootstrap_servers().to_owned();
-                say!(
-                    "broker   in this process (librdkafka's mock: at least once; --brokers names a real one)"
-                );
-                Cluster::Mock
-            }
-        };
+        let cluster = self.prepare_cluster(&mut loaded, &inputs)?;
         let stop = stop_on_signal()?;
-        let server = loaded.config.server.clone();
-        let deployment = Deployment::start(
-            &loaded,
-            &project,
-            Arc::new(bundle),
-            cluster,
-            Until::Stopped,
-            Some(&server),
-            stop.clone(),
-        )?;
+        let assembly = Assembly {
+            loaded: &loaded,
+            project: &project,
+            scorer: Arc::new(bundle),
+        };
+        let http = Some(&loaded.config.server);
+        let deployment = assembly.start(cluster.kind, Until::Stopped, http, stop.clone())?;
         if let Some(address) = deployment.address() {
             say!("console  http://{address}");
         }
-
-        let metrics = KafkaMetrics::register(&Registry::new())?;
-        let schemas = schema_store(&loaded.config, &loaded.schemas_dir(), &metrics)?;
-        let mut feeder = Feeder::open(
-            &project.catalog,
-            &inputs,
-            &sources,
-            schemas.as_ref(),
-            &loaded.config.kafka,
-            &metrics,
-        )?;
-        let ended = |started: Instant| {
-            self.duration.is_some_and(|d| started.elapsed() >= d) || stop.load(Ordering::Relaxed)
+        let mut show = Show {
+            deployment: &deployment,
+            feeder: Feeder::open(&loaded, &project.catalog, &inputs, &sources)?,
+            task: &task.name,
+            entity: &project.catalog.table_at(task.plan.entity).name,
+            history_end_ms,
+            stop: &stop,
         };
-        while feeder.peek_ms().is_some_and(|t| t < history_end_ms) && !stop.load(Ordering::Relaxed)
-        {
-            feeder.send_until(history_end_ms - 1, FEED_ROWS)?;
-            feeder.flush()?;
-            await_taken(&deployment, feeder.sent)?;
-        }
-        say!(
-            "history  {} records up to {}",
-            feeder.sent,
-            date(history_end_ms)
-        );
-
-        let entity = project.catalog.table_at(task.plan.entity).name.clone();
-        let watching = Instant::now();
-        let mut seen: HashSet<String> = deployment
-            .read_model
-            .alerts(1000)
-            .1
-            .iter()
-            .map(|a| a.record.alert_id.clone())
-            .collect();
-        let (mut alerts, mut shown) = (0_u64, Instant::now());
-        while !ended(watching) {
-            if deployment.is_finished() {
-                break;
-            }
-            let now_ms = history_end_ms
-                + (watching.elapsed().as_secs_f64() * self.pace * DAY_MS as f64) as i64;
-            feeder.send_until(now_ms, FEED_ROWS)?;
-            for listed in deployment.read_model.alerts(50).1.iter().rev() {
-                let alert = &listed.record;
-                if seen.insert(alert.alert_id.clone()) {
-                    alerts += 1;
-                    say!(
-                        "ALERT    {}  {} {}",
-                        date(alert.as_of),
-                        alert.severity.0,
-                        alert.summary.as_deref().unwrap_or_default()
-                    );
-                }
-            }
-            if shown.elapsed() > Duration::from_secs(5) {
-                show_top(&deployment.read_model, &task.name, &entity);
-                shown = Instant::now();
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        feeder.flush()?;
-        show_top(&deployment.read_model, &task.name, &entity);
+        show.feed_history()?;
+        let alerts = show.watch(self.pace, self.duration)?;
         stop.store(true, Ordering::Relaxed);
         let summary = deployment.join()?;
         say!(
@@ -248,12 +113,164 @@ impl Demo {
             summary.dead_lettered,
             summary.duplicate
         );
-        drop(mock);
+        // A mock broker ends here: the engine has committed its last epoch.
+        drop(cluster);
         Ok(())
+    }
+
+    /// Writes a market's files. Returns the end of its history, milliseconds.
+    fn simulate(&self, data: &Path) -> Result<i64> {
+        let options = MarketOptions {
+            accounts: self.accounts,
+            days: HISTORY_DAYS + WATCHED_DAYS,
+            seed: self.seed,
+            ..MarketOptions::default()
+        };
+        let history_end_ms = options.start_ms + i64::from(HISTORY_DAYS) * DAY_MS;
+        let mut market = Market::new(options, Knobs::default())?;
+        let written = write_files(&mut market, data, &mut |_| {})?;
+        say!(
+            "market   {} accounts, {} events and rows in {}",
+            self.accounts,
+            written.values().sum::<u64>(),
+            data.display()
+        );
+        Ok(history_end_ms)
+    }
+
+    /// Trains a small bundle of all tasks on the history, saves it.
+    fn train(
+        &self,
+        project: &Project,
+        sources: &[FileSource],
+        history_end_ms: i64,
+        started: Instant,
+    ) -> Result<Bundle> {
+        let horizons = project.tasks.iter().map(|t| t.plan.horizon_ms);
+        let horizon_ms = horizons.max().expect("the configuration has a task");
+        let mut fit = FitOptions {
+            ensemble: 1,
+            selection_members: 1,
+            max_epochs: 6,
+            ..FitOptions::default()
+        };
+        fit.candidates.truncate(1);
+        let options = TrainOptions {
+            val_from_ms: Some(history_end_ms - horizon_ms - horizon_ms / 2),
+            test_from_ms: Some(history_end_ms),
+            ..TrainOptions::default()
+        };
+        let mut tasks = Vec::new();
+        for plan in &project.tasks {
+            let fit = fit.clone();
+            tasks.push(TrainTask { plan, fit });
+        }
+        let mut bar = Bar::new();
+        let (bundle, report) = train(project, &tasks, sources, &options, &mut |p| bar.show(p))?;
+        bar.finish();
+        bundle.save(&self.work_dir.join("bundle"))?;
+        say!(
+            "bundle   {} trained on {} examples known by {} in {:.0} s",
+            bundle.bundle_id(),
+            report.tasks.iter().map(|t| t.training).sum::<usize>(),
+            date(report.split.val_from_ms),
+            started.elapsed().as_secs_f64()
+        );
+        Ok(bundle)
+    }
+
+    fn prepare_cluster(&self, loaded: &mut Loaded, inputs: &[InputTopic]) -> Result<DemoCluster> {
+        let options = &mut loaded.config.kafka;
+        let cluster =
+            DemoCluster::prepare(options, self.brokers.as_deref(), inputs, INPUT_PARTITIONS)?;
+        match &self.brokers {
+            Some(brokers) => say!("broker   {brokers}: exactly once"),
+            None => say!(
+                "broker   in this process (librdkafka's mock: at least once; --brokers names a real one)"
+            ),
+        }
+        Ok(cluster)
     }
 }
 
-/// Waits until the engine has taken what was sent.
+/// A market that runs, with its watcher.
+struct Show<'a> {
+    deployment: &'a Deployment,
+    feeder: Feeder,
+    /// Name of the task that is shown.
+    task: &'a str,
+    /// Table of the task's entities.
+    entity: &'a str,
+    history_end_ms: i64,
+    stop: &'a AtomicBool,
+}
+
+impl Show<'_> {
+    fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Feeds everything known before the market is watched.
+    fn feed_history(&mut self) -> Result<()> {
+        let end_ms = self.history_end_ms;
+        while self.feeder.peek_ms().is_some_and(|t| t < end_ms) && !self.is_stopped() {
+            self.feeder.send_until(end_ms - 1, FEED_ROWS)?;
+            self.feeder.flush()?;
+            await_taken(self.deployment, self.feeder.sent)?;
+        }
+        say!(
+            "history  {} records up to {}",
+            self.feeder.sent,
+            date(end_ms)
+        );
+        Ok(())
+    }
+
+    /// Feeds the market at its pace (days a second) and prints alerts and scores, until the limit
+    /// or Ctrl-C. Returns the alerts printed.
+    fn watch(&mut self, pace: f64, limit: Option<Duration>) -> Result<u64> {
+        let read_model = &self.deployment.read_model;
+        let started = Instant::now();
+        let mut seen: HashSet<String> = HashSet::new();
+        for alert in &read_model.alerts(1000).1 {
+            seen.insert(alert.record.alert_id.clone());
+        }
+        let (mut alerts, mut shown) = (0_u64, Instant::now());
+        while !limit.is_some_and(|limit| started.elapsed() >= limit) && !self.is_stopped() {
+            if self.deployment.is_finished() {
+                break;
+            }
+            let passed_ms = started.elapsed().as_secs_f64() * pace * DAY_MS as f64;
+            self.feeder
+                .send_until(self.history_end_ms + passed_ms as i64, FEED_ROWS)?;
+            for alert in read_model.alerts(50).1.iter().rev() {
+                if seen.insert(alert.record.alert_id.clone()) {
+                    alerts += 1;
+                    show_alert(&alert.record);
+                }
+            }
+            if shown.elapsed() > Duration::from_secs(5) {
+                show_top(read_model, self.task, self.entity);
+                shown = Instant::now();
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        self.feeder.flush()?;
+        show_top(read_model, self.task, self.entity);
+        Ok(alerts)
+    }
+}
+
+fn show_alert(alert: &Alert) {
+    say!(
+        "ALERT    {}  {} {}",
+        date(alert.as_of),
+        alert.severity.0,
+        alert.summary.as_deref().unwrap_or_default()
+    );
+}
+
+/// Waits until the engine has committed all records sent, two minutes at most.
 fn await_taken(deployment: &Deployment, sent: u64) -> Result<()> {
     let started = Instant::now();
     while deployment.read_model.status().records < sent {

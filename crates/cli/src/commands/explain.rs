@@ -9,12 +9,12 @@ use leadpulse_learn::Explained;
 use leadpulse_model::Bundle;
 use leadpulse_policy::Policy;
 
-use crate::commands::{History, HistoryArguments, date, parse_moment, task};
+use crate::commands::{HistoryArguments, LoadedHistory, date, parse_moment, task};
 use crate::progress::Bar;
 
 /// Arguments of `explain`.
 #[derive(clap::Args)]
-pub struct Explain {
+pub struct ExplainArguments {
     #[command(flatten)]
     history: HistoryArguments,
     /// The task.
@@ -31,16 +31,16 @@ pub struct Explain {
     keys: Vec<String>,
 }
 
-/// An entity's score at a moment, and why.
+/// An entity's score at a moment, with its reasons.
 #[derive(Serialize)]
-struct Told {
+struct PastScore {
     task: String,
     entity_type: String,
     entity_id: String,
-    /// Milliseconds.
+    /// The moment, milliseconds since 1970.
     as_of: i64,
     status: &'static str,
-    /// Why it is ineligible.
+    /// The reason for `ineligible`; `None` where the entity is scored.
     reason: Option<String>,
     probability: Option<f64>,
     logit: Option<f64>,
@@ -48,9 +48,9 @@ struct Told {
     drivers: Vec<Driver>,
 }
 
-impl Explain {
+impl ExplainArguments {
     pub fn run(self) -> Result<()> {
-        let History {
+        let LoadedHistory {
             loaded,
             project,
             sources,
@@ -79,7 +79,7 @@ impl Explain {
         bar.finish();
         let entity_type = &project.catalog.table_at(task.plan.entity).name;
         for (index, entity) in explained?.into_iter().enumerate() {
-            let told = self.told(&bundle, entity_type, entity);
+            let told = self.past_score(&bundle, entity_type, entity);
             if self.json {
                 say!("{}", serde_json::to_string(&told)?);
                 continue;
@@ -92,7 +92,7 @@ impl Explain {
         Ok(())
     }
 
-    fn told(&self, bundle: &Bundle, entity_type: &str, entity: Explained) -> Told {
+    fn past_score(&self, bundle: &Bundle, entity_type: &str, entity: Explained) -> PastScore {
         let why = entity.why.as_ref();
         let drivers = why.map_or_else(Vec::new, |why| {
             let contributions: Vec<f64> = why
@@ -107,7 +107,7 @@ impl Explain {
                 &bundle.plan().layout().groups,
             )
         });
-        Told {
+        PastScore {
             task: self.task.clone(),
             entity_type: entity_type.to_owned(),
             entity_id: entity.key,
@@ -126,8 +126,8 @@ impl Explain {
     }
 }
 
-/// A page for people.
-fn show(told: &Told, policy: &Policy) {
+/// Prints a page for people.
+fn show(told: &PastScore, policy: &Policy) {
     say!("entity      {} of {}", told.entity_id, told.entity_type);
     say!("task        {} as of {}", told.task, date(told.as_of));
     if let Some(reason) = &told.reason {

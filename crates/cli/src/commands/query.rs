@@ -11,20 +11,20 @@ use crate::commands::ConfigArgument;
 
 /// Arguments of `query`.
 #[derive(clap::Args)]
-pub struct Query {
+pub struct QueryArguments {
     /// The query, or the name of a configured task.
     query: String,
     #[command(flatten)]
     config: ConfigArgument,
-    /// Folder with the sources' files: counts labels.
+    /// Folder with the sources' files; counts the labels in them.
     #[arg(long)]
     data: Option<PathBuf>,
-    /// When to ask, with --data.
+    /// Moments at which labels are taken, with --data.
     #[arg(long, default_value = "every 30d")]
     anchors: Anchors,
 }
 
-impl Query {
+impl QueryArguments {
     pub fn run(self) -> Result<()> {
         let loaded = self.config.load(&[])?;
         let configured = loaded.config.tasks.iter().find(|t| t.name == self.query);

@@ -1,28 +1,28 @@
 //! `leadpulse run`
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use anyhow::Result;
 
-use leadpulse_engine::{ClockMode, Skip, Until};
+use leadpulse_deployment::RunSettings;
+use leadpulse_engine::{Skip, Summary, Until};
 
-use crate::commands::{ClusterArguments, load_bundle};
-use crate::wiring::{Cluster, Deployment, stop_on_signal};
+use crate::commands::ClusterArguments;
 
 /// Arguments of `run`.
 #[derive(clap::Args)]
-pub struct Run {
+pub struct RunArguments {
     #[command(flatten)]
     cluster: ClusterArguments,
     /// Folder of the bundle.
     #[arg(long)]
     model: PathBuf,
-    /// Process what the topics hold now, close with one tick at the next board, and end: batch scoring.
+    /// Process what the topics hold now, close with one tick at the next board, and end: batch
+    /// scoring.
     #[arg(long)]
     until_end: bool,
-    /// A damaged place of an input partition to leave out, as TOPIC/PARTITION@OFFSET: up to the next offset that can be read. The decision is
-    /// recorded with the epoch.
+    /// A damaged place of an input partition to leave out, as TOPIC/PARTITION@OFFSET: up to the
+    /// next offset that can be read. The decision is recorded with the epoch.
     #[arg(long, value_parser = parse_skip)]
     skip: Vec<Skip>,
     /// No HTTP.
@@ -47,50 +47,41 @@ fn parse_skip(text: &str) -> Result<Skip, String> {
     })
 }
 
-impl Run {
+impl RunArguments {
     pub fn run(self) -> Result<()> {
-        let mut loaded = self.cluster.load()?;
-        if self.until_end {
-            // History is scored as of its own end, not as of today.
-            loaded.config.engine.clock = ClockMode::Events;
-        }
-        loaded.skips = self.skip;
-        let project = loaded.project()?;
-        let bundle = Arc::new(load_bundle(&project, &self.model)?);
-        let until = if self.until_end {
-            Until::End
-        } else {
-            Until::Stopped
+        let settings = RunSettings {
+            model: self.model,
+            until: if self.until_end {
+                Until::End
+            } else {
+                Until::Stopped
+            },
+            skips: self.skip,
+            http: !self.no_http,
         };
-        let server = loaded.config.server.clone();
-        let http = (!self.no_http).then_some(&server);
-        let deployment = Deployment::start(
-            &loaded,
-            &project,
-            bundle,
-            Cluster::Real,
-            until,
-            http,
-            stop_on_signal()?,
-        )?;
+        let deployment = leadpulse_deployment::run(self.cluster.load()?, settings)?;
         if let Some(address) = deployment.address() {
             tracing::info!("http://{address}");
         }
-        let summary = deployment.join()?;
-        say!(
-            "epochs       {} ({} replayed)",
-            summary.epochs,
-            summary.replayed_epochs
-        );
-        say!(
-            "records      {} = {} accepted + {} duplicate + {} dead-lettered",
-            summary.records,
-            summary.accepted,
-            summary.duplicate,
-            summary.dead_lettered
-        );
-        say!("scores       {}", summary.scores);
-        say!("alerts       {}", summary.alerts);
+        show(&deployment.join()?);
         Ok(())
     }
+}
+
+/// Prints the counts of a run.
+fn show(summary: &Summary) {
+    say!(
+        "epochs       {} ({} replayed)",
+        summary.epochs,
+        summary.replayed_epochs
+    );
+    say!(
+        "records      {} = {} accepted + {} duplicate + {} dead-lettered",
+        summary.records,
+        summary.accepted,
+        summary.duplicate,
+        summary.dead_lettered
+    );
+    say!("scores       {}", summary.scores);
+    say!("alerts       {}", summary.alerts);
 }

@@ -6,25 +6,25 @@ use anyhow::{Result, bail};
 
 use leadpulse_schema::{Catalog, FolderRegistry, Role};
 
-/// What to do with a schemas folder.
+/// Checks and listings of a schemas folder.
 #[derive(clap::Subcommand)]
-pub enum Schema {
+pub enum SchemaArguments {
     /// Validates a folder; names file, record and field of each fault.
     Check {
         /// The folder.
         dir: PathBuf,
     },
-    /// Lists the ids a folder's schemas have where there is no registry.
+    /// Lists the ids that a folder's schemas have without a registry.
     Ids {
         /// The folder.
         dir: PathBuf,
     },
 }
 
-impl Schema {
+impl SchemaArguments {
     pub fn run(self) -> Result<()> {
         match self {
-            Schema::Check { dir } => match Catalog::load(&dir) {
+            Self::Check { dir } => match Catalog::load(&dir) {
                 Ok(catalog) => {
                     for table in &catalog.tables {
                         let role = match table.role {
@@ -57,7 +57,7 @@ impl Schema {
                     )
                 }
             },
-            Schema::Ids { dir } => {
+            Self::Ids { dir } => {
                 FolderRegistry::load(&dir)?;
                 let mut files: Vec<PathBuf> = ["", "versions", "outputs"]
                     .iter()

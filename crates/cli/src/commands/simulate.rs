@@ -11,20 +11,21 @@ use crate::commands::parse_moment;
 
 /// Arguments of `simulate`.
 #[derive(clap::Args)]
-pub struct Simulate {
-    /// What kind of world: `market`, or a control in which something is switched off or is all there is.
+pub struct SimulateArguments {
+    /// World: `market`, or a control in which something is switched off or is all there is.
     #[arg(long, default_value_t = World::Market)]
     world: World,
-    /// Accounts.
+    /// Accounts in the market.
     #[arg(long, default_value_t = 1000)]
     accounts: usize,
-    /// Days.
+    /// Days of history.
     #[arg(long, default_value_t = 540)]
     days: u32,
     /// The same seed writes the same bytes.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// The first day. Choose it such that the last one is past: a live deployment refuses rows ahead of its clock.
+    /// The first day. Choose it such that the last one is past: a live deployment refuses rows
+    /// ahead of its clock.
     #[arg(long, value_parser = parse_moment, default_value = "2020-01-01", value_name = "DATE")]
     start: i64,
     /// Folder to write to.
@@ -32,7 +33,7 @@ pub struct Simulate {
     out: PathBuf,
 }
 
-impl Simulate {
+impl SimulateArguments {
     pub fn run(self) -> Result<()> {
         let options = MarketOptions {
             accounts: self.accounts,

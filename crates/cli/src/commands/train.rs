@@ -12,13 +12,14 @@ use crate::progress::Bar;
 
 /// Arguments of `train`.
 #[derive(clap::Args)]
-pub struct Train {
+pub struct TrainArguments {
     #[command(flatten)]
     config: ConfigArgument,
     /// Folder with the sources' files.
     #[arg(long)]
     data: PathBuf,
-    /// Only this task; may be given several times. The first task of the configuration shapes the network that the others share.
+    /// Only this task; may be given several times. The first task of the configuration shapes the
+    /// network that the others share.
     #[arg(long)]
     task: Vec<String>,
     /// Training sees nothing known after this moment; validation starts here.
@@ -27,13 +28,15 @@ pub struct Train {
     /// Validation outcomes are known by this moment.
     #[arg(long, value_parser = parse_moment)]
     test_from: Option<i64>,
-    /// Keep what was trained before validation; by default it is trained again on everything known by --test-from.
+    /// Keep what was trained before validation; by default it is trained again on everything known
+    /// by --test-from.
     #[arg(long)]
     no_refit: bool,
     /// No anchors this soon after the first event, e.g. 90d.
     #[arg(long, value_parser = parse_duration)]
     warmup: Option<i64>,
-    /// Take examples of this share of (account, anchor) pairs only, where all of them do not fit in memory.
+    /// Take examples of this share of (account, anchor) pairs only, where all of them do not fit in
+    /// memory.
     #[arg(long, value_parser = parse_ratio, default_value_t = 1.0)]
     sample: f64,
     /// Seed of everything random.
@@ -44,7 +47,7 @@ pub struct Train {
     out: PathBuf,
 }
 
-impl Train {
+impl TrainArguments {
     pub fn run(self) -> Result<()> {
         let loaded = self.config.load(&[])?;
         let project = loaded.project()?;
@@ -137,7 +140,7 @@ fn show(task: &TaskReport) {
     say!("  metrics    {}", shown.join(", "));
 }
 
-/// Base rate, and what became of the rows without a label.
+/// Counts of labels in words: base rate, rows still open, rows dropped.
 pub fn labels(tally: &Tally) -> String {
     let base_rate = tally
         .base_rate()

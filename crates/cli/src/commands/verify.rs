@@ -7,12 +7,12 @@ use anyhow::{Result, bail};
 
 use leadpulse_engine::audit;
 
-use crate::commands::{ClusterArguments, load_bundle};
-use crate::wiring::{auditor, stop_on_signal};
+use crate::commands::ClusterArguments;
+use leadpulse_deployment::{Assembly, load_bundle, stop_on_signal};
 
 /// Arguments of `verify`.
 #[derive(clap::Args)]
-pub struct Verify {
+pub struct VerifyArguments {
     #[command(flatten)]
     cluster: ClusterArguments,
     /// Folder of the bundle.
@@ -20,12 +20,16 @@ pub struct Verify {
     model: PathBuf,
 }
 
-impl Verify {
+impl VerifyArguments {
     pub fn run(self) -> Result<()> {
         let loaded = self.cluster.load()?;
         let project = loaded.project()?;
-        let bundle = Arc::new(load_bundle(&project, &self.model)?);
-        let found = audit(auditor(&loaded, &project, bundle, stop_on_signal()?)?)?;
+        let assembly = Assembly {
+            loaded: &loaded,
+            project: &project,
+            scorer: Arc::new(load_bundle(&project, &self.model)?),
+        };
+        let found = audit(assembly.auditor(stop_on_signal()?)?)?;
         say!("epochs       {}", found.epochs);
         say!("recomputed   {}", found.recomputed);
         say!("equal        {}", found.recomputed - found.outputs_differ);

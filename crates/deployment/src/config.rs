@@ -1,0 +1,76 @@
+//! `leadpulse.toml` as types: one struct per section.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use leadpulse_engine::EngineOptions;
+use leadpulse_graph::GraphOptions;
+use leadpulse_kafka::KafkaOptions;
+use leadpulse_model::FitOptions;
+use leadpulse_policy::PolicyOptions;
+use leadpulse_project::Anchors;
+use leadpulse_registry::RegistryOptions;
+use leadpulse_server::ServerOptions;
+
+/// A source of one table's rows: a topic, files or both.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SourceConfig {
+    /// Name of the table, as its schema declares it.
+    pub table: String,
+    /// The Kafka topic; `None` for a table that only training reads.
+    pub topic: Option<String>,
+    /// A file name, or a pattern with `*`, relative to the data folder.
+    pub file: Option<String>,
+    /// In files: the column with the time at which a row became known.
+    pub known_time: Option<String>,
+    /// In files: the time from a row's event to the row being known, e.g. `2h`.
+    pub lag: Option<String>,
+    /// In files: column name → field name, where the two differ.
+    pub columns: BTreeMap<String, String>,
+}
+
+/// One prediction: a query with its anchors, policy and fit options.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TaskConfig {
+    /// Unique name; scores, metrics and the bundle use it.
+    pub name: String,
+    /// The PQL query.
+    pub query: String,
+    /// Moments at which training examples are taken.
+    #[serde(default)]
+    pub anchors: Anchors,
+    /// Bands, alerts and the rules by which scores are emitted.
+    #[serde(default)]
+    pub policy: PolicyOptions,
+    /// Size, search and stopping of training.
+    #[serde(default)]
+    pub fit: FitOptions,
+}
+
+/// All sections of the file.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The schemas folder, relative to this file.
+    pub schemas: PathBuf,
+    /// Input topics and files.
+    pub sources: Vec<SourceConfig>,
+    /// Named targets that queries may use: name → PQL expression.
+    pub targets: BTreeMap<String, String>,
+    /// Predictions, in order: the first shapes the network that the others share.
+    pub tasks: Vec<TaskConfig>,
+    /// Half-lives, horizons and limits of the graph.
+    pub graph: GraphOptions,
+    /// Budgets, pace and clock of the epoch loop.
+    pub engine: EngineOptions,
+    /// Brokers, topics and limits of the Kafka ports.
+    pub kafka: KafkaOptions,
+    /// A schema registry; `None` takes writer schemas from the schemas folder.
+    pub registry: Option<RegistryOptions>,
+    /// Listener and limits of the HTTP API.
+    pub server: ServerOptions,
+}

@@ -1,0 +1,154 @@
+//! Faults of a configuration, each with the file or setting to mend.
+
+use std::path::PathBuf;
+
+use leadpulse_engine::EngineOptionsError;
+use leadpulse_graph::GraphOptionsError;
+use leadpulse_kafka::OptionsError;
+use leadpulse_policy::PolicyError;
+use leadpulse_project::QueryError;
+
+/// A configuration that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file is absent, or may not be read.
+    #[error("{path} cannot be read; name the configuration with --config")]
+    Unreadable {
+        /// The configuration.
+        path: PathBuf,
+        /// The operating system's answer.
+        source: std::io::Error,
+    },
+    /// The file does not parse.
+    #[error("{path} is not TOML")]
+    NotToml {
+        /// The configuration.
+        path: PathBuf,
+        /// Line and column of the fault.
+        source: toml::de::Error,
+    },
+    /// An override names no possible place in the file.
+    #[error("{origin} cannot be applied")]
+    NotApplied {
+        /// The environment variable, or `command line`.
+        origin: String,
+        /// The reason.
+        source: PathError,
+    },
+    /// A value has the wrong type, or a key is not known.
+    #[error("{culprit}")]
+    Invalid {
+        /// The file, or the override that made a valid file invalid.
+        culprit: String,
+        /// The key and the type expected.
+        source: toml::de::Error,
+    },
+    /// A setting of `[graph]` is out of range.
+    #[error(transparent)]
+    Graph(#[from] GraphOptionsError),
+    /// A setting of `[engine]` is out of range.
+    #[error(transparent)]
+    Engine(#[from] EngineOptionsError),
+    /// A setting of `[kafka]` cannot work.
+    #[error(transparent)]
+    Kafka(#[from] OptionsError),
+    /// Two tasks have one name.
+    #[error("{path}: two tasks are named {name:?}")]
+    TwoTasks {
+        /// The configuration.
+        path: PathBuf,
+        /// The name.
+        name: String,
+    },
+    /// A task's policy contradicts itself.
+    #[error("{path}: task {task:?}")]
+    Policy {
+        /// The configuration.
+        path: PathBuf,
+        /// Name of the task.
+        task: String,
+        /// The setting at fault.
+        source: PolicyError,
+    },
+    /// A value in force cannot be written as TOML.
+    #[error(transparent)]
+    Unprintable(#[from] toml::ser::Error),
+    /// The schemas folder does not load.
+    #[error("{}", schema_faults(.dir, .faults))]
+    Schemas {
+        /// The schemas folder.
+        dir: PathBuf,
+        /// All faults, in order of files.
+        faults: Vec<leadpulse_schema::SchemaFault>,
+    },
+    /// A query does not parse, or does not fit the schemas.
+    #[error(transparent)]
+    Query(#[from] QueryError),
+    /// A source belongs to no table.
+    #[error("{path}: a source names the table {table:?}, which no schema defines")]
+    NoTable {
+        /// The configuration.
+        path: PathBuf,
+        /// The name in the source.
+        table: String,
+    },
+    /// A source's lag does not parse.
+    #[error("lag {lag:?} of {table} is not a duration like 2h")]
+    Lag {
+        /// The text.
+        lag: String,
+        /// Name of the source's table.
+        table: String,
+    },
+    /// No file of the data folder matches a source.
+    #[error("{data} holds no file that a source of {path} names")]
+    NoFiles {
+        /// The data folder.
+        data: PathBuf,
+        /// The configuration.
+        path: PathBuf,
+    },
+    /// A data folder cannot be searched.
+    #[error("{dir} cannot be listed")]
+    Unlisted {
+        /// The folder.
+        dir: PathBuf,
+        /// The operating system's answer.
+        source: std::io::Error,
+    },
+    /// An entry of a data folder vanished while the folder was searched.
+    #[error(transparent)]
+    Entry(#[from] std::io::Error),
+    /// No source has a topic.
+    #[error("{path} names no topics: give each source of the engine a `topic`")]
+    NoTopics {
+        /// The configuration.
+        path: PathBuf,
+    },
+}
+
+/// An override's dotted path that leads nowhere.
+#[derive(Debug, thiserror::Error)]
+pub enum PathError {
+    /// The path is empty.
+    #[error("an empty name")]
+    Empty,
+    /// A part before the last one is a value.
+    #[error("{name} is not a section")]
+    NotASection {
+        /// The part.
+        name: String,
+    },
+}
+
+fn schema_faults(dir: &std::path::Path, faults: &[leadpulse_schema::SchemaFault]) -> String {
+    let ending = if faults.len() == 1 { "" } else { "s" };
+    let mut text = format!("{} has {} fault{ending}:\n", dir.display(), faults.len());
+    for (index, fault) in faults.iter().enumerate() {
+        if index > 0 {
+            text.push('\n');
+        }
+        text.push_str(&format!("  {fault}"));
+    }
+    text
+}

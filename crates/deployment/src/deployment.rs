@@ -1,0 +1,332 @@
+//! A deployment from its parts: ports on a cluster, the machine, the engine on a thread of its own,
+//! HTTP beside it.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::thread::JoinHandle;
+
+use prometheus::Registry;
+
+use leadpulse_engine::explain::explain_queue;
+use leadpulse_engine::ports::{Attendant, Clock, Output, Sink, Source};
+use leadpulse_engine::read_model::ReadModel;
+use leadpulse_engine::{
+    Engine, Machine, MachineParts, Metrics, NoSink, OutputEncoders, Ports, RunError, Summary,
+    Supervisor, Task, Until, retry,
+};
+use leadpulse_features::Scorer;
+use leadpulse_graph::Tracking;
+use leadpulse_kafka::{
+    KafkaMetrics, KafkaOutputLog, KafkaSink, KafkaSource, MockSink, TopicWatch, output_topics,
+};
+use leadpulse_model::Bundle;
+use leadpulse_project::Project;
+use leadpulse_registry::RegistryMetrics;
+use leadpulse_server::{Handle, ServerOptions, serve};
+
+use crate::clock::SystemClock;
+use crate::error::DeployError;
+use crate::loaded::Loaded;
+use crate::ports::{WithinLimit, create_missing, output_encoders, schema_store};
+use crate::views::server_state;
+
+/// Requests for explanations that may wait for the engine.
+const EXPLANATIONS_WAITING: usize = 32;
+
+/// The kind of cluster that the outputs go to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cluster {
+    /// Apache Kafka: transactions, exactly once.
+    Real,
+    /// The in-process mock: at least once.
+    Mock,
+}
+
+/// Loads a bundle for a project.
+///
+/// # Errors
+/// A file that is absent or damaged, or features that the project's schemas do not have.
+pub fn load_bundle(project: &Project, dir: &Path) -> Result<Bundle, DeployError> {
+    Bundle::load(
+        dir,
+        |spec| Ok(project.feature_plan(spec.clone())),
+        |name| project.catalog.table(name).map(|t| t.id),
+    )
+    .map_err(|source| DeployError::Bundle {
+        dir: dir.to_owned(),
+        source: Box::new(source),
+    })
+}
+
+/// Everything given to a worker: a configuration, the project that it describes, a model for it.
+pub struct Assembly<'a> {
+    /// The configuration.
+    pub loaded: &'a Loaded,
+    /// The configuration's catalog and tasks.
+    pub project: &'a Project,
+    /// The model.
+    pub scorer: Arc<dyn Scorer>,
+}
+
+/// The ports of a deployment, connected.
+struct Connected {
+    source: KafkaSource,
+    sink: Box<dyn Sink>,
+    clock: Arc<dyn Clock>,
+    watch: Option<TopicWatch>,
+}
+
+impl Assembly<'_> {
+    /// Connects, creates missing output topics, starts the engine and, with `http`, the server.
+    /// `stop` ends the engine after an epoch.
+    ///
+    /// # Errors
+    /// The first part that cannot be made.
+    pub fn start(
+        self,
+        cluster: Cluster,
+        until: Until,
+        http: Option<&ServerOptions>,
+        stop: Arc<AtomicBool>,
+    ) -> Result<Deployment, DeployError> {
+        let config = &self.loaded.config;
+        let registry = Registry::new();
+        let metrics = Metrics::new(&registry)?;
+        let kafka_metrics = KafkaMetrics::register(&registry)?;
+        let schema_metrics = RegistryMetrics::register(&registry)?;
+        let read_model = Arc::new(ReadModel::new());
+        let tasks = self.tasks()?;
+        let (desk, requests) = explain_queue(EXPLANATIONS_WAITING);
+        // HTTP comes first: /readyz gives the reason while a deployment waits for its cluster.
+        let server = match http {
+            Some(options) => {
+                let state = server_state(&self, &tasks, &read_model, registry, desk);
+                Some(serve(options, state)?)
+            }
+            None => None,
+        };
+
+        let supervisor = Arc::new(Supervisor::new(&read_model, &stop));
+        if cluster == Cluster::Real {
+            self.prepare_outputs(until, &supervisor)?;
+        }
+        let schemas = schema_store(self.loaded, &schema_metrics)?;
+        let mut connected = self.connect(cluster, &supervisor, &kafka_metrics)?;
+        let attendant: &Supervisor = &supervisor;
+        let encoders = Arc::new(output_encoders(schemas.as_ref(), attendant)?);
+        let parts = self.machine_parts(tasks, &encoders, &mut connected.source, attendant)?;
+        let machine = Machine::new(MachineParts {
+            owner: connected.sink.owner().to_owned(),
+            ..parts
+        })?;
+        let ports = Ports {
+            source: Box::new(connected.source),
+            sink: connected.sink,
+            outputs: Box::new(KafkaOutputLog::new(&config.kafka, &kafka_metrics)),
+            schemas,
+            clock: connected.clock,
+        };
+        let engine = Engine::new(
+            config.engine.clone(),
+            ports,
+            machine,
+            encoders,
+            read_model.clone(),
+            metrics,
+            stop,
+        )
+        .with_requests(requests)
+        .with_skips(self.loaded.skips.clone());
+        let engine = std::thread::Builder::new()
+            .name("engine".into())
+            .spawn(move || engine.run(until))?;
+        Ok(Deployment {
+            engine,
+            server,
+            read_model,
+            _watch: connected.watch,
+        })
+    }
+
+    /// An engine for audits only: it reads a deployment's topics and takes nothing over.
+    ///
+    /// # Errors
+    /// The first part that cannot be made.
+    pub fn auditor(self, stop: Arc<AtomicBool>) -> Result<Engine, DeployError> {
+        let config = &self.loaded.config;
+        let registry = Registry::new();
+        let metrics = Metrics::new(&registry)?;
+        let kafka_metrics = KafkaMetrics::register(&registry)?;
+        let schema_metrics = RegistryMetrics::register(&registry)?;
+        let read_model = Arc::new(ReadModel::new());
+        let limit = WithinLimit::of(&config.kafka);
+        let schemas = schema_store(self.loaded, &schema_metrics)?;
+        let encoders = Arc::new(output_encoders(schemas.as_ref(), &limit)?);
+        let inputs = self.loaded.inputs(&self.project.catalog)?;
+        let mut source = retry(&limit, || {
+            KafkaSource::open(&config.kafka, &inputs, &kafka_metrics)
+        })?;
+        let tasks = self.tasks()?;
+        let machine = Machine::new(self.machine_parts(tasks, &encoders, &mut source, &limit)?)?;
+        let ports = Ports {
+            source: Box::new(source),
+            sink: Box::new(NoSink),
+            outputs: Box::new(KafkaOutputLog::new(&config.kafka, &kafka_metrics)),
+            schemas,
+            clock: Arc::new(SystemClock),
+        };
+        Ok(Engine::new(
+            config.engine.clone(),
+            ports,
+            machine,
+            encoders,
+            read_model,
+            metrics,
+            stop,
+        ))
+    }
+
+    /// Creates the output topics that do not exist.
+    fn prepare_outputs(&self, until: Until, supervisor: &Supervisor) -> Result<(), DeployError> {
+        let options = &self.loaded.config.kafka;
+        // A service may start before its cluster, and waits. A person waits for a run to the end:
+        // on a wrong address it must fail.
+        let limit = WithinLimit::of(options);
+        let attendant: &dyn Attendant = match until {
+            Until::End => &limit,
+            Until::Stopped => supervisor,
+        };
+        create_missing(options, &output_topics(options), attendant)
+    }
+
+    /// Opens the source and the sink; on a real cluster, watches the topics' settings.
+    fn connect(
+        &self,
+        cluster: Cluster,
+        supervisor: &Arc<Supervisor>,
+        metrics: &Arc<KafkaMetrics>,
+    ) -> Result<Connected, DeployError> {
+        let options = &self.loaded.config.kafka;
+        let inputs = self.loaded.inputs(&self.project.catalog)?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let watch = match cluster {
+            Cluster::Real => Some(TopicWatch::start(options, &inputs, clock.clone(), metrics)?),
+            Cluster::Mock => None,
+        };
+        let attendant: &Supervisor = supervisor;
+        let source = retry(attendant, || KafkaSource::open(options, &inputs, metrics))?;
+        let partitions = source.partitions();
+        let sink: Box<dyn Sink> = match cluster {
+            Cluster::Real => Box::new(
+                KafkaSink::new(options, partitions, metrics)?.with_attendant(supervisor.clone()),
+            ),
+            Cluster::Mock => Box::new(MockSink::new(options, partitions, metrics)?),
+        };
+        Ok(Connected {
+            source,
+            sink,
+            clock,
+            watch,
+        })
+    }
+
+    /// The configured tasks that the bundle predicts. Logs those that it does not.
+    fn tasks(&self) -> Result<Vec<Task>, DeployError> {
+        let scorer: &dyn Scorer = &*self.scorer;
+        let mut tasks = Vec::new();
+        for planned in &self.project.tasks {
+            if !scorer.tasks().iter().any(|t| t.name == planned.name) {
+                tracing::warn!(
+                    task = planned.name,
+                    bundle = scorer.bundle_id(),
+                    "not scored: the bundle was trained without this task"
+                );
+                continue;
+            }
+            let configured = self
+                .loaded
+                .config
+                .tasks
+                .iter()
+                .find(|t| t.name == planned.name)
+                .expect("tasks are planned from the configuration");
+            tasks.push(Task {
+                name: planned.name.as_str().into(),
+                entity: planned.plan.entity,
+                population: planned.population.clone(),
+                policy: configured.policy.validated()?,
+                query: planned.plan.text.clone(),
+            });
+        }
+        if tasks.is_empty() {
+            return Err(DeployError::NoTask {
+                bundle: scorer.bundle_id().to_owned(),
+            });
+        }
+        Ok(tasks)
+    }
+
+    /// The machine's parts, of a process that owns nothing.
+    fn machine_parts(
+        &self,
+        tasks: Vec<Task>,
+        encoders: &Arc<OutputEncoders>,
+        source: &mut KafkaSource,
+        attendant: &dyn Attendant,
+    ) -> Result<MachineParts, DeployError> {
+        let config = &self.loaded.config;
+        Ok(MachineParts {
+            worker: config.kafka.transactional_id.clone(),
+            fingerprint: self.project.catalog.fingerprint(),
+            graph: self.project.graph(Tracking::On),
+            tasks,
+            scorer: self.scorer.clone(),
+            encoders: encoders.clone(),
+            partitions: source.partitions().to_vec(),
+            start: retry(attendant, || source.starts())?,
+            owner: String::new(),
+            soft_budget: config.engine.soft_budget,
+            explain_budget: config.engine.explain_budget,
+            current_scores: config.kafka.outputs.writes(Output::CurrentScores),
+        })
+    }
+}
+
+/// A running deployment.
+pub struct Deployment {
+    engine: JoinHandle<Result<Summary, RunError>>,
+    server: Option<Handle>,
+    /// The committed state.
+    pub read_model: Arc<ReadModel>,
+    /// Checks the topics' settings for as long as the deployment runs.
+    _watch: Option<TopicWatch>,
+}
+
+impl Deployment {
+    /// Address of the HTTP listener; `None` without HTTP.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.server.as_ref().map(Handle::address)
+    }
+
+    /// True once the engine has ended.
+    pub fn is_finished(&self) -> bool {
+        self.engine.is_finished()
+    }
+
+    /// Waits for the engine, then ends HTTP.
+    ///
+    /// # Errors
+    /// The engine stopped with an error or panicked, or the server failed.
+    pub fn join(self) -> Result<Summary, DeployError> {
+        let outcome = match self.engine.join() {
+            Ok(outcome) => outcome.map_err(DeployError::Stopped),
+            Err(_) => return Err(DeployError::Panicked),
+        };
+        if let Some(server) = self.server {
+            server.stop()?;
+        }
+        outcome
+    }
+}

@@ -1,0 +1,85 @@
+//! Reasons for which a deployment cannot start or go on.
+
+use std::path::PathBuf;
+
+use leadpulse_engine::ports::{PortError, SchemaLookupError};
+use leadpulse_engine::{MachineError, RunError};
+use leadpulse_history::HistoryError;
+use leadpulse_model::BundleError;
+use leadpulse_policy::PolicyError;
+use leadpulse_registry::RegistryOptionsError;
+use leadpulse_schema::{EncodeError, RegistryError};
+use leadpulse_server::ServerError;
+
+use crate::config_error::ConfigError;
+
+/// A deployment that cannot start, or that ended with an error.
+#[derive(Debug, thiserror::Error)]
+pub enum DeployError {
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The bundle does not load, or does not fit the schemas.
+    #[error("the bundle {dir} cannot be used")]
+    Bundle {
+        /// Folder of the bundle.
+        dir: PathBuf,
+        /// The file or field at fault.
+        source: Box<BundleError>,
+    },
+    /// No task is both configured and in the bundle.
+    #[error("the bundle {bundle} predicts none of the configured tasks; train one of them")]
+    NoTask {
+        /// Id of the bundle.
+        bundle: String,
+    },
+    /// A task's policy contradicts itself.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// The cluster refuses topics, or did not answer in time.
+    #[error(
+        "the topics cannot be prepared on {brokers}; is the cluster up, and kafka.brokers right?"
+    )]
+    Topics {
+        /// The bootstrap servers.
+        brokers: String,
+        /// The cluster's answer.
+        source: PortError,
+    },
+    /// A port cannot be opened.
+    #[error(transparent)]
+    Port(#[from] PortError),
+    /// The registry's settings cannot work.
+    #[error(transparent)]
+    Registry(#[from] RegistryOptionsError),
+    /// The schemas folder cannot serve as a registry.
+    #[error(transparent)]
+    SchemasFolder(#[from] RegistryError),
+    /// A schema to write under has no id.
+    #[error(transparent)]
+    SchemaLookup(#[from] SchemaLookupError),
+    /// The machine refuses its parts.
+    #[error(transparent)]
+    Machine(#[from] MachineError),
+    /// Two metrics have one name.
+    #[error(transparent)]
+    Metrics(#[from] prometheus::Error),
+    /// HTTP cannot be served.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// The operating system gives no thread or file.
+    #[error(transparent)]
+    Os(#[from] std::io::Error),
+    /// The engine ended with an error.
+    #[error("the engine stopped")]
+    Stopped(#[source] RunError),
+    /// The engine's thread panicked.
+    #[error("the engine panicked; the message is in the log")]
+    Panicked,
+    /// Files cannot be read in order of known time.
+    #[error(transparent)]
+    Files(#[from] HistoryError),
+    /// A row of the files does not fit its schema.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+}

@@ -1,0 +1,35 @@
+//! A configuration becomes ports, machine and server, running.
+//!
+//! [`Loaded::read`] reads the file, the environment and the command line. [`Assembly::start`]
+//! connects the ports, makes the machine, and starts the engine and HTTP; [`Deployment::join`]
+//! waits for the end. [`run`] does all of it for `leadpulse run`. [`Feeder`] and [`DemoCluster`]
+//! are the other side: they write the inputs of a replay or a demo.
+//!
+//! Invariants: every value in force has a known origin; [`SystemClock`] is the only reader of the
+//! system's clock.
+
+mod broker;
+mod clock;
+mod config;
+mod config_error;
+mod deployment;
+mod error;
+mod feeder;
+mod loaded;
+mod ports;
+mod project;
+mod run;
+mod signals;
+mod views;
+
+pub use broker::DemoCluster;
+pub use clock::SystemClock;
+pub use config::{Config, SourceConfig, TaskConfig};
+pub use config_error::{ConfigError, PathError};
+pub use deployment::{Assembly, Cluster, Deployment, load_bundle};
+pub use error::DeployError;
+pub use feeder::Feeder;
+pub use loaded::Loaded;
+pub use ports::{create_inputs, schema_store};
+pub use run::{RunSettings, run};
+pub use signals::stop_on_signal;

@@ -1,0 +1,103 @@
+//! Parts of the ports: writer schemas, topics, output encoders.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use leadpulse_engine::ports::{Attendant, PortError, SchemaLookupError, SchemaStore};
+use leadpulse_engine::{OutputEncoders, retry};
+use leadpulse_kafka::{InputTopic, KafkaOptions, SchemaPort, TopicSpec, ensure_topics};
+use leadpulse_registry::{FolderStore, HttpRegistry, RegistryMetrics};
+
+use crate::error::DeployError;
+use crate::loaded::Loaded;
+
+/// Writer schemas: a registry if one is configured, else the schemas folder.
+///
+/// # Errors
+/// Settings of a registry that cannot work; a folder with a file that is no schema.
+pub fn schema_store(
+    loaded: &Loaded,
+    metrics: &Arc<RegistryMetrics>,
+) -> Result<Arc<dyn SchemaStore>, DeployError> {
+    Ok(match &loaded.config.registry {
+        Some(options) => Arc::new(SchemaPort::new(HttpRegistry::new(options, metrics)?)),
+        None => Arc::new(SchemaPort::new(FolderStore::load(&loaded.schemas_dir())?)),
+    })
+}
+
+/// Ends waits after the limit of a request: a command that a person started should rather fail than
+/// hang.
+pub(crate) struct WithinLimit {
+    deadline: Instant,
+}
+
+impl WithinLimit {
+    /// Ends waits after `kafka.request_timeout_ms` from now.
+    pub(crate) fn of(options: &KafkaOptions) -> Self {
+        Self {
+            deadline: Instant::now() + Duration::from_millis(options.request_timeout_ms),
+        }
+    }
+}
+
+impl Attendant for WithinLimit {
+    fn beat(&self) {}
+    fn is_stopped(&self) -> bool {
+        Instant::now() >= self.deadline
+    }
+    fn report(&self, _: &'static str, _: Option<String>) {}
+}
+
+/// Creates the input topics that do not exist, with `partitions` each. Waits for the limit of a
+/// request.
+///
+/// # Errors
+/// The cluster did not answer in time, or refuses.
+pub fn create_inputs(
+    options: &KafkaOptions,
+    inputs: &[InputTopic],
+    partitions: i32,
+) -> Result<(), DeployError> {
+    let topics = input_topics(inputs, partitions);
+    create_missing(options, &topics, &WithinLimit::of(options))
+}
+
+/// The topics of a deployment's input, as they are created where they do not exist.
+pub(crate) fn input_topics(inputs: &[InputTopic], partitions: i32) -> Vec<TopicSpec> {
+    inputs
+        .iter()
+        .map(|input| TopicSpec::log(&input.topic, partitions))
+        .collect()
+}
+
+/// Creates the topics that do not exist, and logs their names. Waits for a cluster that is away.
+pub(crate) fn create_missing(
+    options: &KafkaOptions,
+    wanted: &[TopicSpec],
+    attendant: &dyn Attendant,
+) -> Result<(), DeployError> {
+    let created = retry(attendant, || ensure_topics(options, wanted)).map_err(|source| {
+        DeployError::Topics {
+            brokers: options.brokers.clone(),
+            source,
+        }
+    })?;
+    if !created.is_empty() {
+        tracing::info!(topics = created.join(", "), "created");
+    }
+    Ok(())
+}
+
+/// Registers the output schemas, or finds their ids. Waits for a registry that is away.
+pub(crate) fn output_encoders(
+    schemas: &dyn SchemaStore,
+    attendant: &dyn Attendant,
+) -> Result<OutputEncoders, DeployError> {
+    let found = retry(attendant, || {
+        OutputEncoders::new(schemas).map_err(|error| match error {
+            SchemaLookupError::Unavailable(_) => PortError::Retriable(error.to_string()),
+            SchemaLookupError::Unknown(_) => PortError::Fatal(error.to_string()),
+        })
+    });
+    Ok(found?)
+}

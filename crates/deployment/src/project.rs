@@ -1,0 +1,196 @@
+//! The folders, topics and files that a configuration names.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use leadpulse_history::FileSource;
+use leadpulse_kafka::InputTopic;
+use leadpulse_project::{Project, TaskSource, parse_duration_ms};
+use leadpulse_schema::{Catalog, FileOptions, Table};
+
+use crate::config::SourceConfig;
+use crate::config_error::ConfigError;
+use crate::loaded::Loaded;
+
+impl Loaded {
+    /// The schemas folder, `schemas` beside the file by default.
+    pub fn schemas_dir(&self) -> PathBuf {
+        let base = self.path.parent().unwrap_or(Path::new("."));
+        base.join(if self.config.schemas.as_os_str().is_empty() {
+            Path::new("schemas")
+        } else {
+            &self.config.schemas
+        })
+    }
+
+    /// The tables of the schemas folder.
+    ///
+    /// # Errors
+    /// All faults of the folder.
+    pub fn catalog(&self) -> Result<Arc<Catalog>, ConfigError> {
+        let dir = self.schemas_dir();
+        match Catalog::load(&dir) {
+            Ok(catalog) => Ok(Arc::new(catalog)),
+            Err(faults) => Err(ConfigError::Schemas { dir, faults }),
+        }
+    }
+
+    /// Catalog, graph options and planned tasks.
+    ///
+    /// # Errors
+    /// A fault of the schemas folder, or a query that does not fit it.
+    pub fn project(&self) -> Result<Project, ConfigError> {
+        let catalog = self.catalog()?;
+        let tasks: Vec<TaskSource> = self
+            .config
+            .tasks
+            .iter()
+            .map(|t| TaskSource {
+                name: t.name.clone(),
+                query: t.query.trim().to_owned(),
+                anchors: t.anchors,
+            })
+            .collect();
+        Ok(Project::new(
+            catalog,
+            self.config.graph.clone(),
+            &tasks,
+            &self.config.targets,
+        )?)
+    }
+
+    /// The files of a data folder, by the sources' patterns. Logs the sources that match no file.
+    ///
+    /// # Errors
+    /// A source of an unknown table or with a lag that is no duration; a folder without any file.
+    pub fn files(&self, catalog: &Catalog, data: &Path) -> Result<Vec<FileSource>, ConfigError> {
+        let mut found = Vec::new();
+        for source in &self.config.sources {
+            let Some(pattern) = &source.file else {
+                continue;
+            };
+            let table = self.table(catalog, source)?;
+            let options = file_options(source)?;
+            let paths = matching(data, pattern)?;
+            if paths.is_empty() {
+                tracing::warn!(table = source.table, pattern, data = %data.display(), "no file matches");
+            }
+            found.extend(paths.into_iter().map(|path| FileSource {
+                table: table.id,
+                path,
+                options: options.clone(),
+            }));
+        }
+        if found.is_empty() {
+            return Err(ConfigError::NoFiles {
+                data: data.to_owned(),
+                path: self.path.clone(),
+            });
+        }
+        Ok(found)
+    }
+
+    /// The input topics, in order of the sources.
+    ///
+    /// # Errors
+    /// A source of an unknown table; a configuration without any topic.
+    pub fn inputs(&self, catalog: &Catalog) -> Result<Vec<InputTopic>, ConfigError> {
+        let mut inputs = Vec::new();
+        for source in &self.config.sources {
+            let Some(topic) = &source.topic else { continue };
+            inputs.push(InputTopic {
+                topic: topic.clone(),
+                table: self.table(catalog, source)?.id,
+            });
+        }
+        if inputs.is_empty() {
+            return Err(ConfigError::NoTopics {
+                path: self.path.clone(),
+            });
+        }
+        Ok(inputs)
+    }
+
+    fn table<'a>(
+        &self,
+        catalog: &'a Catalog,
+        source: &SourceConfig,
+    ) -> Result<&'a Table, ConfigError> {
+        catalog
+            .table(&source.table)
+            .ok_or_else(|| ConfigError::NoTable {
+                path: self.path.clone(),
+                table: source.table.clone(),
+            })
+    }
+}
+
+fn file_options(source: &SourceConfig) -> Result<FileOptions, ConfigError> {
+    let lag_ms = match &source.lag {
+        Some(lag) => parse_duration_ms(lag).ok_or_else(|| ConfigError::Lag {
+            lag: lag.clone(),
+            table: source.table.clone(),
+        })?,
+        None => 0,
+    };
+    Ok(FileOptions {
+        partition: 0,
+        known_time: source.known_time.clone(),
+        lag_ms,
+        columns: source.columns.clone(),
+    })
+}
+
+/// The files that a pattern names, sorted by path. Only the last part of a pattern may contain `*`.
+fn matching(data: &Path, pattern: &str) -> Result<Vec<PathBuf>, ConfigError> {
+    let path = data.join(pattern);
+    if !pattern.contains('*') {
+        return Ok(if path.exists() {
+            vec![path]
+        } else {
+            Vec::new()
+        });
+    }
+    let dir = path.parent().unwrap_or(data);
+    let name = path
+        .file_name()
+        .and_then(|n| n.to_str())
+        .unwrap_or_default();
+    let entries = std::fs::read_dir(dir).map_err(|source| ConfigError::Unlisted {
+        dir: dir.to_owned(),
+        source,
+    })?;
+    let mut paths = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if entry
+            .file_name()
+            .to_str()
+            .is_some_and(|candidate| fits(name, candidate))
+        {
+            paths.push(entry.path());
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+/// True if a name matches a pattern in which each `*` stands for any text, or none.
+fn fits(pattern: &str, name: &str) -> bool {
+    let parts: Vec<&str> = pattern.split('*').collect();
+    let (first, last) = (parts[0], parts[parts.len() - 1]);
+    let Some(middle) = name
+        .strip_prefix(first)
+        .and_then(|rest| rest.strip_suffix(last))
+    else {
+        return false;
+    };
+    let mut rest = middle;
+    for part in &parts[1..parts.len() - 1] {
+        let Some(at) = rest.find(part) else {
+            return false;
+        };
+        rest = &rest[at + part.len()..];
+    }
+    true
+}

@@ -1,0 +1,56 @@
+//! The configuration as the API shows it.
+
+use std::sync::Arc;
+
+use prometheus::Registry;
+
+use leadpulse_engine::Task;
+use leadpulse_engine::explain::ExplainDesk;
+use leadpulse_engine::read_model::ReadModel;
+use leadpulse_schema::Role;
+use leadpulse_server::{BandView, ServerState, TaskView};
+
+use crate::deployment::Assembly;
+
+/// State of the server: tasks and tables by name, beside the committed state.
+pub(crate) fn server_state(
+    assembly: &Assembly<'_>,
+    tasks: &[Task],
+    read_model: &Arc<ReadModel>,
+    registry: Registry,
+    desk: ExplainDesk,
+) -> ServerState {
+    let catalog = &assembly.project.catalog;
+    let scored_tables = catalog
+        .tables
+        .iter()
+        .filter(|table| matches!(table.role, Role::Root | Role::Member));
+    ServerState {
+        read_model: read_model.clone(),
+        registry,
+        tasks: tasks.iter().map(|task| task_view(assembly, task)).collect(),
+        tables: scored_tables.map(|table| table.name.clone()).collect(),
+        explanations: Some(desk),
+        version: env!("CARGO_PKG_VERSION").into(),
+    }
+}
+
+fn task_view(assembly: &Assembly<'_>, task: &Task) -> TaskView {
+    let scored = assembly
+        .scorer
+        .tasks()
+        .iter()
+        .find(|scored| scored.name == *task.name);
+    let bands = task.policy.bands().map(|band| BandView {
+        name: band.name.to_string(),
+        enter: band.enter,
+        exit: band.exit,
+    });
+    TaskView {
+        name: task.name.to_string(),
+        entity: assembly.project.catalog.table_at(task.entity).name.clone(),
+        query: task.query.clone(),
+        horizon_ms: scored.map_or(0, |scored| scored.horizon_ms),
+        bands: bands.collect(),
+    }
+}

@@ -1,0 +1,22 @@
+//! Writer schemas from a folder or over HTTP.
+//!
+//! [`FolderStore`] derives ids from the schemas of a folder. [`HttpRegistry`] asks a registry that
+//! speaks Confluent's API. Both implement [`WriterSchemas`].
+//!
+//! Invariants: a schema never changes under its id, so a known one is answered from memory for
+//! ever; only the registry's own "no such schema" makes a schema unknown, and everything else means
+//! that the record waits; secrets are never printed.
+
+mod answers;
+mod client;
+mod folder;
+mod http;
+mod lookup;
+mod metrics;
+mod options;
+
+pub use folder::FolderStore;
+pub use http::HttpRegistry;
+pub use lookup::{LookupError, WriterSchemas};
+pub use metrics::RegistryMetrics;
+pub use options::{RegistryOptions, RegistryOptionsError};
