@@ -89,14 +89,7 @@ fn own(shard: &mut Shard, shared: &StateRules, batch: &RowBatch, event: &OwnedEv
         nodes[person].trace(shared, row, &event.hubs);
         return true;
     }
-    let known_newest_ms = nodes[person].newest_recent_ms(row.table(), row.key());
-    let undo = nodes[state].retract(
-        shared,
-        row,
-        event.fingerprint,
-        event.is_certain,
-        known_newest_ms,
-    );
+    let undo = nodes[state].retract(shared, row, event.fingerprint, event.is_certain);
     if undo == Undo::Unmatched {
         shard.unmatched += 1;
         return false;

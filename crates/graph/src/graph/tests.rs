@@ -23,6 +23,11 @@ const CALLS: &str = r#"{"type":"record","name":"C","leadpulse":{"table":"calls",
   {"name":"tags","type":{"type":"array","items":"string"},"default":[],"leadpulse":{"hub":"tags"}},
   {"name":"revoked","type":"boolean","default":false,"leadpulse":{"retraction":true}}]}"#;
 
+const MAILS: &str = r#"{"type":"record","name":"M","leadpulse":{"table":"mails","role":"event"},"fields":[
+  {"name":"id","type":"string","leadpulse":{"key":true}},
+  {"name":"at","type":{"type":"long","logicalType":"timestamp-millis"},"leadpulse":{"time":true}},
+  {"name":"deal","type":["null","string"],"default":null,"leadpulse":{"ref":"deals","owner":true}}]}"#;
+
 /// A deal and its calls that name very many accounts and tags, in lists.
 struct Lists {
     catalog: Arc<Catalog>,
@@ -35,6 +40,7 @@ impl Lists {
             ("a.avsc".to_owned(), ACCOUNTS),
             ("d.avsc".to_owned(), DEALS),
             ("c.avsc".to_owned(), CALLS),
+            ("m.avsc".to_owned(), MAILS),
         ];
         let catalog = Arc::new(Catalog::from_json(&files).unwrap());
         let graph = Graph::new(
@@ -101,6 +107,21 @@ impl Lists {
             time_ms,
         );
         self.apply(&batch);
+    }
+    fn mails(&mut self, times: std::ops::Range<i64>) {
+        for time_ms in times {
+            let id = format!("m{time_ms}");
+            let texts = [("id", &*id), ("deal", "d")];
+            let batch = self.batch("mails", Operation::Upsert, &texts, &[], time_ms);
+            self.apply(&batch);
+        }
+    }
+    /// Newest time that is known of the calls, milliseconds.
+    fn newest_call_ms(&self) -> Option<i64> {
+        let (_, node) = self.graph.find(self.table("deals"), "d").unwrap();
+        let layout = &self.graph.shared().layout;
+        let place = layout.position(node.table, self.table("calls"));
+        node.events[place].newest_ms()
     }
     fn table(&self, name: &str) -> TableId {
         self.catalog.table(name).unwrap().id
@@ -205,4 +226,26 @@ fn every_mark_has_its_cause() {
     let expected = [Cause::Opened, Cause::Left, Cause::Joined, Cause::Deleted];
     assert_eq!(causes(&mut lists, &deleted), expected);
     assert_eq!(lists.graph.check(), Ok(()));
+}
+
+/// Two topics are read in any order. Mails push the calls out of the list of newest events.
+#[test]
+fn a_retraction_leaves_the_same_newest_event_whichever_topic_is_read_first() {
+    const MAILS: std::ops::Range<i64> = 3_000..3_040;
+    let newest = |mails_first: bool| {
+        let mut lists = Lists::new();
+        lists.deal(&[], 500);
+        if mails_first {
+            lists.mails(MAILS);
+        }
+        for (id, time_ms) in [("c1", 1_000), ("c2", 1_500), ("c3", 2_000)] {
+            lists.call(id, Operation::Upsert, &[], time_ms);
+        }
+        lists.call("c3", Operation::Retract, &[], 2_000);
+        if !mails_first {
+            lists.mails(MAILS);
+        }
+        lists.newest_call_ms()
+    };
+    assert_eq!(newest(true), newest(false));
 }

@@ -267,15 +267,12 @@ impl EventState {
             && (may_be_forgotten || self.days.binary_search_by_key(&day, |(d, _)| *d).is_ok())
     }
 
-    /// Takes an event back that the state contains for certain, or perhaps. `known_newest_ms` is
-    /// the newest other event that evidence still remembers.
-    pub(crate) fn retract(
-        &mut self,
-        bank: &Bank,
-        event: Occurrence<'_>,
-        is_certain: bool,
-        known_newest_ms: Option<i64>,
-    ) -> Undo {
+    /// Takes an event back that the state contains for certain, or perhaps.
+    ///
+    /// The times left are estimated from this state alone. The list of newest events for evidence
+    /// would often know better, but events of all tables compete for its places, so the estimate
+    /// would depend on which of two topics was read first.
+    pub(crate) fn retract(&mut self, bank: &Bank, event: Occurrence<'_>, is_certain: bool) -> Undo {
         if self.is_empty() || !(is_certain || self.may_hold(bank, event)) {
             return Undo::Unmatched;
         }
@@ -294,7 +291,7 @@ impl EventState {
             undo = Undo::Inexact;
         }
         if self.slot_newest_ms.contains(&event.time_ms) {
-            self.estimate_newest(event, known_newest_ms);
+            self.estimate_newest(event);
             undo = Undo::Inexact;
         }
         undo
@@ -374,12 +371,19 @@ impl EventState {
 
     /// Estimates newest times after an event of such a time was taken back: the latest time that
     /// is still known and not later.
-    fn estimate_newest(&mut self, event: Occurrence<'_>, known_newest_ms: Option<i64>) {
+    fn estimate_newest(&mut self, event: Occurrence<'_>) {
         let time_ms = event.time_ms;
         let staged_ms = self.staged.last().map(|s| s.time_ms);
+        // An event of the newest active day happened after that day began.
+        let last_day = self
+            .days
+            .iter()
+            .map(|(day, _)| *day)
+            .rfind(|day| *day <= day_number(time_ms));
+        let day_ms = last_day.map(|day| i64::from(day) * DAY_MS);
         let slots = self.slot_newest_ms.iter().copied();
         let others = slots.filter(|t| *t != time_ms).max();
-        let left = [staged_ms, others, known_newest_ms, Some(self.oldest_ms)];
+        let left = [staged_ms, others, day_ms, Some(self.oldest_ms)];
         let left = left.into_iter().flatten().filter(|t| *t <= time_ms);
         let newest_ms = left.max().unwrap_or(self.oldest_ms);
         for slot_ms in self.slot_newest_ms.iter_mut().filter(|t| **t == time_ms) {

@@ -195,15 +195,6 @@ impl Node {
     pub(crate) fn verdicts(&self) -> Option<&DealVerdicts> {
         self.traces.verdicts.as_deref()
     }
-    /// The newest event of a table that evidence remembers, but one, milliseconds.
-    pub(crate) fn newest_recent_ms(&self, table: TableId, but_id: &str) -> Option<i64> {
-        self.traces
-            .recent
-            .iter()
-            .rev()
-            .find(|r| r.table == table.0 && &*r.id != but_id)
-            .map(|r| r.time_ms)
-    }
     /// The state of an event table.
     fn state(&mut self, shared: &StateRules, events: TableId) -> &mut EventState {
         &mut self.events[shared.layout.position(self.table, events)]
@@ -229,7 +220,6 @@ impl Node {
         row: Row<'_>,
         fingerprint: u64,
         is_certain: bool,
-        known_newest_ms: Option<i64>,
     ) -> Undo {
         let layout = shared.layout.event(row.table());
         let phi = layout.phi(row);
@@ -240,7 +230,7 @@ impl Node {
             fingerprint,
         };
         self.state(shared, row.table())
-            .retract(&shared.bank, event, is_certain, known_newest_ms)
+            .retract(&shared.bank, event, is_certain)
     }
     /// Adds the traces of an event: counters, touched hubs, evidence, outcomes.
     pub(crate) fn trace(&mut self, shared: &StateRules, row: Row<'_>, hubs: &[EntityId]) {
