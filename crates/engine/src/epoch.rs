@@ -9,6 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::ports::{CommittedEpoch, InputPartition, NextOffset, Nonce, PortError};
 
+mod fate;
+
+pub use fate::{Committed, Epoch, EpochViews, Sealed};
+
 /// The format of epoch records that this program writes.
 pub const EPOCH_RECORD_VERSION: i32 = 2;
 /// The format of layout records that this program writes.

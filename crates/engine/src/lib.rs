@@ -31,13 +31,14 @@ pub use dead_letter::{
 };
 pub use decode::{Blocked, Decoded, Decoders, Verdicts};
 pub use epoch::{
-    Chain, ClockState, DecidedRange, EPOCH_RECORD_VERSION, EpochRecord, LAYOUT_SECTION, Layout,
-    LayoutPartition, Link, PartitionInterval, ReasonCount, ScriptRecord,
+    Chain, ClockState, Committed, DecidedRange, EPOCH_RECORD_VERSION, Epoch, EpochRecord,
+    EpochViews, LAYOUT_SECTION, Layout, LayoutPartition, Link, PartitionInterval, ReasonCount,
+    ScriptRecord, Sealed,
 };
 pub use explained::drivers;
 pub use machine::{
-    Cut, Machine, MachineError, MachineParts, Moment, Readings, Stepped, Tally, Task, Unmatched,
-    output_key,
+    Cut, Deployed, EpochTally, Machine, MachineError, MachineParts, Moment, Readings, SwapError,
+    Task, Unmatched, WorkerState, output_key,
 };
 pub use metrics::Metrics;
 pub use options::{ClockMode, EngineOptions, EngineOptionsError};

@@ -9,9 +9,9 @@ use leadpulse_schema::{Catalog, TableId};
 
 use crate::clock::GuardedClock;
 use crate::decode::{Decoded, Decoders, Verdicts};
-use crate::epoch::DecidedRange;
+use crate::epoch::{Committed, DecidedRange, Epoch, EpochViews, Sealed};
 use crate::explain::{ExplainQueue, ExplainRefusal};
-use crate::machine::{Cut, Machine, Moment, Readings, Stepped};
+use crate::machine::{Cut, Machine, Moment, Readings};
 use crate::metrics::Metrics;
 use crate::options::{ClockMode, EngineOptions};
 use crate::output::OutputEncoders;
@@ -70,6 +70,20 @@ pub struct Summary {
     pub scores: u64,
     /// Alert records.
     pub alerts: u64,
+}
+
+impl Summary {
+    fn count(&mut self, epoch: &Epoch<Committed>) {
+        let record = &epoch.record;
+        self.epochs += 1;
+        self.records += record.records();
+        self.accepted += record.accepted as u64;
+        self.duplicate += record.duplicate as u64;
+        let dead = record.dead_lettered.iter().map(|r| r.count as u64);
+        self.dead_lettered += dead.sum::<u64>();
+        self.scores += record.scores as u64;
+        self.alerts += record.alerts as u64;
+    }
 }
 
 /// Why a run ended early.
@@ -694,42 +708,32 @@ impl Engine {
         self.commit(stepped, started, None)
     }
 
+    /// Commits a sealed epoch, counts it, and shows it: in this order, so that nothing is visible here that a restart may lose (C1).
     fn commit(
         &mut self,
-        stepped: Stepped,
+        sealed: Epoch<Sealed>,
         started: Instant,
         newest_ms: Option<i64>,
     ) -> Result<(), RunError> {
         let transaction = Instant::now();
-        self.ports.sink.commit(&stepped.sealed)?;
+        let epoch = sealed.commit(self.ports.sink.as_mut())?;
         self.metrics
             .stage("produce", transaction.elapsed().as_secs_f64());
         let pipeline = newest_ms
             .filter(|t| *t > 0)
             .map(|t| (self.ports.clock.now_ms() - t) as f64 / 1000.0);
         self.metrics.committed(
-            &stepped,
+            &epoch,
             self.ports.source.partitions(),
             started.elapsed().as_secs_f64(),
             pipeline,
         );
-        let record = &stepped.record;
-        self.summary.epochs += 1;
-        self.summary.records += record.records();
-        self.taken += record.records();
-        self.summary.accepted += record.accepted as u64;
-        self.summary.duplicate += record.duplicate as u64;
-        self.summary.dead_lettered += record
-            .dead_lettered
-            .iter()
-            .map(|r| r.count as u64)
-            .sum::<u64>();
-        self.summary.scores += record.scores as u64;
-        self.summary.alerts += record.alerts as u64;
+        self.summary.count(&epoch);
+        self.taken += epoch.record.records();
         self.committed = (self.machine.number(), self.machine.as_of_ms());
         let status = self.status(Phase::Live, None);
-        self.read_model
-            .publish(stepped.scores, stepped.alerts, status);
+        let EpochViews { scores, alerts } = epoch.into_views();
+        self.read_model.publish(scores, alerts, status);
         Ok(())
     }
 

@@ -12,6 +12,7 @@ mod engine {
     mod exactly_once;
     mod explanations;
     mod market;
+    mod moves;
     mod restart;
     mod rig;
     mod scorer;

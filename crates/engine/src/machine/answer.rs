@@ -3,7 +3,9 @@
 use leadpulse_features::{Facts, probability};
 use leadpulse_policy::{Situation, Trend};
 
-use super::{Machine, Tracked};
+use super::Machine;
+use super::score::Subject;
+use super::state::Tracked;
 use crate::explain::{ExplainRefusal, ExplainRequest, ExplanationView};
 use crate::explained::driver_views;
 use crate::records::{name_of, silent_ms};
@@ -19,52 +21,57 @@ impl Machine {
             entity_type,
             entity_id,
         } = request.clone();
-        let table = self.catalog.table(&entity_type).map(|table| table.id);
-        let index = self
-            .tasks
-            .iter()
-            .position(|t| *t.name == *task && Some(t.entity) == table);
+        let table = self.given.catalog.table(&entity_type).map(|table| table.id);
+        let index = table.and_then(|table| self.given.task_index(&task, table));
         let Some((index, table)) = index.zip(table) else {
             return Err(ExplainRefusal::NoSuchTask { task, entity_type });
         };
         let as_of_ms = self.as_of_ms().ok_or(ExplainRefusal::NotReady)?;
-        let found = self.graph.find(table, &entity_id);
+        let found = self.state.graph.find(table, &entity_id);
         let Some((at, node)) = found else {
             return Err(ExplainRefusal::NoSuchEntity {
                 entity_type,
                 entity_id,
             });
         };
-        let (cell, entity) = (self.graph.cell(at), node.entity);
-        if let Some(why) =
-            self.graph
-                .absence(cell, node, self.as_of_ms, &self.tasks[index].population)
-        {
+        let (cell, entity) = (self.state.graph.cell(at), node.entity);
+        if let Some(why) = self.state.graph.absence(
+            cell,
+            node,
+            self.state.as_of_ms,
+            &self.given.tasks[index].population,
+        ) {
             return Err(ExplainRefusal::Ineligible {
                 task,
-                why: self.graph.absence_words(entity, why),
+                why: self.state.graph.absence_words(entity, why),
                 entity_id,
             });
         }
-        let plan = self.scorer.plan();
-        let batch = plan.encode(&self.graph, &[at], as_of_ms);
+        let plan = self.given.scorer.plan();
+        let batch = plan.encode(&self.state.graph, &[at], as_of_ms);
         let slot = plan
             .row_of(&batch, table, 0, entity)
             .map_or(0, |(_, slot)| slot);
-        let (logit, explained) = self.explain_now(at, entity, index, slot);
+        let (logit, explained) = self.explain_now(Subject {
+            cell: at,
+            entity,
+            task: index,
+            slot,
+        });
 
-        let facts = Facts::of(&self.graph, cell, as_of_ms);
-        let tracked = self.tracked.get(&(index, entity));
-        let band = tracked.and_then(|tracked| self.tasks[index].policy.band_of(&tracked.policy));
+        let facts = Facts::of(&self.state.graph, cell, as_of_ms);
+        let tracked = self.state.tracked.get(&(index, entity));
+        let band =
+            tracked.and_then(|tracked| self.given.tasks[index].policy.band_of(&tracked.policy));
         let standing = tracked
             .and_then(Tracked::ranked_by)
-            .map(|logit| self.standings[index].of(logit));
+            .map(|logit| self.state.standings[index].of(logit));
         let trend = tracked.map_or(Trend::Unknown, |tracked| {
-            self.tasks[index]
+            self.given.tasks[index]
                 .policy
                 .trend_of(&tracked.policy, as_of_ms, probability(logit))
         });
-        let action = self.actions[index].choose(&Situation {
+        let action = self.given.actions[index].choose(&Situation {
             band: band.as_deref(),
             trend,
             top_group: explained.top_group(),
@@ -80,11 +87,11 @@ impl Machine {
             entity_type,
             entity_id,
             account_id: facts.root.clone(),
-            name: name_of(&self.catalog, node, &facts),
+            name: name_of(&self.given.catalog, node, &facts),
             as_of_ms,
-            epoch: self.number,
-            board: self.graph.board().unwrap_or(-1),
-            bundle_id: self.scorer.bundle_id().to_owned(),
+            epoch: self.state.number,
+            board: self.state.graph.board().unwrap_or(-1),
+            bundle_id: self.given.scorer.bundle_id().to_owned(),
             probability: probability(logit),
             score: 100.0 * probability(logit),
             logit,

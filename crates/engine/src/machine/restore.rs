@@ -5,10 +5,12 @@ use leadpulse_graph::{CellRef, EntityId, Outcome};
 use leadpulse_schema::TableId;
 use rustc_hash::FxHashMap;
 
+use super::admit::Admitted;
 use super::decide::margin;
-use super::{Admitted, Cut, Machine, Moment, Readings, Stepped, expect};
+use super::state::expect;
+use super::{Cut, EpochTally, Machine, Moment, Readings};
 use crate::decode::Decoded;
-use crate::epoch::{EpochRecord, Layout};
+use crate::epoch::{Epoch, EpochRecord, Layout, Sealed};
 use crate::explained::Explained;
 use crate::output::{AlertRecord, PolicyStateRecord, ScoreRecord};
 use crate::ports::{InputPartition, NextOffset, RecordBatch};
@@ -27,7 +29,7 @@ impl Machine {
         partitions: Vec<InputPartition>,
         starts: Vec<NextOffset>,
     ) {
-        self.graph.begin_replay();
+        self.state.graph.begin_replay();
         self.begin_script(layout, partitions, starts);
     }
 
@@ -38,17 +40,17 @@ impl Machine {
         partitions: Vec<InputPartition>,
         starts: Vec<NextOffset>,
     ) {
-        self.graph.caught_up();
-        expect(&mut self.graph, &partitions);
-        self.partitions = partitions;
-        self.positions = starts;
-        self.layout = layout.clone();
-        self.layout_is_new = false;
+        self.state.graph.caught_up();
+        expect(&mut self.state.graph, &partitions);
+        self.state.partitions = partitions;
+        self.state.positions = starts;
+        self.state.layout = layout.clone();
+        self.state.layout_is_new = false;
     }
 
     /// Applies rows only from here on.
     pub fn stop_scoring(&mut self) {
-        self.graph.begin_replay();
+        self.state.graph.begin_replay();
     }
 
     /// The layout of the epochs that follow, while a script is replayed; `partitions` start with those of the layout before.
@@ -58,19 +60,21 @@ impl Machine {
         partitions: Vec<InputPartition>,
         starts: &[NextOffset],
     ) {
-        self.positions
-            .extend_from_slice(&starts[self.positions.len().min(starts.len())..]);
-        self.partitions = partitions;
-        self.layout = layout.clone();
-        self.layout_is_new = false;
+        self.state
+            .positions
+            .extend_from_slice(&starts[self.state.positions.len().min(starts.len())..]);
+        self.state.partitions = partitions;
+        self.state.layout = layout.clone();
+        self.state.layout_is_new = false;
     }
 
     /// Applies the rows of a committed epoch, at its recorded moment and by its recorded decisions. Returns whether the rows came out as
     /// recorded; where they do not, the inputs or the schemas are not what they were.
     pub fn replay(&mut self, decoded: Decoded, record: &EpochRecord) -> bool {
-        self.number = record.epoch as u64;
+        self.state.number = record.epoch as u64;
         let undecoded = decoded.dead.len() as i64;
-        let Admitted { counts, .. } = self.admit(decoded, record.clock.bound_at);
+        let mut tally = EpochTally::default();
+        let Admitted { counts, .. } = self.admit(decoded, record.clock.bound_at, &mut tally);
         self.advance(
             Moment::Fixed(record.as_of),
             Readings {
@@ -79,8 +83,8 @@ impl Machine {
             },
         );
         // Cells without nodes become free here, in the epoch in which they did at first: places in the graph are the same again.
-        self.graph.take_dirty(0);
-        self.positions = record.positions();
+        self.state.graph.take_dirty(0);
+        self.state.positions = record.positions();
         let dead: i64 = record.dead_lettered.iter().map(|r| r.count).sum();
         let expected = [
             record.accepted,
@@ -105,8 +109,8 @@ impl Machine {
         records: &RecordBatch,
         decoded: Decoded,
         record: &EpochRecord,
-    ) -> Stepped {
-        record.owner.clone_into(&mut self.owner);
+    ) -> Epoch<Sealed> {
+        record.owner.clone_into(&mut self.state.owner);
         let cut = Cut {
             positions: record.positions(),
             read: record
@@ -132,10 +136,10 @@ impl Machine {
     pub fn restore_policy(&mut self, record: &PolicyStateRecord) -> Result<(), Unmatched> {
         let (task, entity, _) = self.named(&record.task, &record.entity_type, &record.entity_id)?;
         let state = serde_json::from_str(&record.state).map_err(|_| Unmatched)?;
-        let tracked = self.tracked.entry((task, entity)).or_default();
-        self.standings[task].replace(tracked.ranked_by(), None);
+        let tracked = self.state.tracked.entry((task, entity)).or_default();
+        self.state.standings[task].replace(tracked.ranked_by(), None);
         tracked.policy = state;
-        self.standings[task].replace(None, tracked.ranked_by());
+        self.state.standings[task].replace(None, tracked.ranked_by());
         Ok(())
     }
 
@@ -147,22 +151,26 @@ impl Machine {
         let (task, entity, table) =
             self.named(&record.task, &record.entity_type, &record.entity_id)?;
         // Contributions of another bundle explain nothing of this one's scores.
-        if record.bundle_id.as_deref() == Some(self.scorer.bundle_id())
+        if record.bundle_id.as_deref() == Some(self.given.scorer.bundle_id())
             && record.status.0 == "scored"
         {
-            let explained = Explained::restored(record, &self.scorer.plan().layout().groups);
-            self.tracked.entry((task, entity)).or_default().explained = explained.map(Box::new);
+            let explained = Explained::restored(record, &self.given.scorer.plan().layout().groups);
+            self.state
+                .tracked
+                .entry((task, entity))
+                .or_default()
+                .explained = explained.map(Box::new);
         }
-        let found = self.graph.find(table, &record.entity_id);
+        let found = self.state.graph.find(table, &record.entity_id);
         let facts = found.map(|(at, node)| {
             (
-                Facts::of(&self.graph, self.graph.cell(at), record.as_of),
+                Facts::of(&self.state.graph, self.state.graph.cell(at), record.as_of),
                 node,
             )
         });
         let name = facts
             .as_ref()
-            .and_then(|(facts, node)| name_of(&self.catalog, node, facts));
+            .and_then(|(facts, node)| name_of(&self.given.catalog, node, facts));
         let facts = facts.map_or(serde_json::Value::Null, |(facts, _)| {
             serde_json::to_value(&facts).expect("facts are JSON")
         });
@@ -172,13 +180,14 @@ impl Machine {
     /// What queries may see of an alert that was committed before.
     pub fn restore_alert(&self, record: &AlertRecord) -> AlertView {
         let table = self
+            .given
             .catalog
             .table(&record.entity_type)
             .map(|table| table.id);
-        let found = table.and_then(|table| self.graph.find(table, &record.entity_id));
+        let found = table.and_then(|table| self.state.graph.find(table, &record.entity_id));
         let name = found.and_then(|(at, node)| {
-            let facts = Facts::of(&self.graph, self.graph.cell(at), record.as_of);
-            name_of(&self.catalog, node, &facts)
+            let facts = Facts::of(&self.state.graph, self.state.graph.cell(at), record.as_of);
+            name_of(&self.given.catalog, node, &facts)
         });
         AlertView::of(record, name)
     }
@@ -187,28 +196,27 @@ impl Machine {
     /// restarts too goes on with the same epochs, byte for byte on one type of processor. `swapped`: the standing scores were made by another
     /// deployed version, whose crossings fire no alerts.
     pub fn restart(&mut self, swapped: bool) {
-        if self.layout.layout == 0 {
+        if self.state.layout.layout == 0 {
             // Records of format 1 name partitions themselves; those that follow refer to a layout.
-            self.layout = Layout::of(1, &self.partitions);
-            self.layout_is_new = true;
+            self.state.layout = Layout::of(1, &self.state.partitions);
+            self.state.layout_is_new = true;
         }
+        let state = &mut self.state;
         let mut margins: FxHashMap<CellRef, f32> = FxHashMap::default();
-        self.revisits.clear();
-        for ((task, entity), tracked) in &self.tracked {
-            let policy = &self.tasks[*task].policy;
-            self.revisits.extend(
-                policy
-                    .revisit_at_ms(&tracked.policy)
-                    .map(|at_ms| (at_ms, *entity)),
-            );
-            if let (Some(logit), Some(place)) =
-                (tracked.ranked_by(), self.graph.directory().place(*entity))
-            {
+        state.revisits.clear();
+        for ((task, entity), tracked) in &state.tracked {
+            let policy = &self.given.tasks[*task].policy;
+            let revisit_ms = policy.revisit_at_ms(&tracked.policy);
+            state
+                .revisits
+                .extend(revisit_ms.map(|at_ms| (at_ms, *entity)));
+            let place = state.graph.directory().place(*entity);
+            if let (Some(logit), Some(place)) = (tracked.ranked_by(), place) {
                 let nearest = margins.entry(place.cell).or_insert(f32::MAX);
                 *nearest = nearest.min(margin(policy, logit));
             }
         }
-        self.graph.restart(
+        self.state.graph.restart(
             |at, _| margins.get(&at).copied().unwrap_or(f32::MAX),
             swapped,
         );
@@ -220,13 +228,9 @@ impl Machine {
         entity_type: &str,
         entity_id: &str,
     ) -> Result<(usize, EntityId, TableId), Unmatched> {
-        let table = self.catalog.table(entity_type).ok_or(Unmatched)?.id;
-        let task = self
-            .tasks
-            .iter()
-            .position(|t| *t.name == *task && t.entity == table)
-            .ok_or(Unmatched)?;
-        let directory = self.graph.directory();
+        let table = self.given.catalog.table(entity_type).ok_or(Unmatched)?.id;
+        let task = self.given.task_index(task, table).ok_or(Unmatched)?;
+        let directory = self.state.graph.directory();
         let entity = directory
             .find(directory.of_table(table), entity_id)
             .ok_or(Unmatched)?;

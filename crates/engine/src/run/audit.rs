@@ -46,8 +46,8 @@ pub fn audit(mut engine: Engine) -> Result<AuditFindings, RunError> {
 impl Engine {
     pub(super) fn compare(&mut self, batch: &RecordBatch, decoded: Decoded, record: &EpochRecord) {
         self.audited.epochs += 1;
-        let is_ours =
-            record.deployed == self.machine.deployed() && self.audited.other_version_from.is_none();
+        let is_ours = record.deployed == self.machine.deployed().digest()
+            && self.audited.other_version_from.is_none();
         if !is_ours {
             if self.audited.other_version_from.is_none() {
                 self.audited.other_version_from = Some(record.epoch);

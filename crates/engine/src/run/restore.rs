@@ -69,10 +69,10 @@ impl Engine {
         if !self.read_state_back()? {
             return Ok(None);
         }
-        let swapped = last.bundle_id.as_deref() != Some(self.machine.bundle_id());
-        if last.deployed != self.machine.deployed() {
+        let swapped = last.bundle_id.as_deref() != Some(self.machine.deployed().bundle_id());
+        if last.deployed != self.machine.deployed().digest() {
             tracing::info!(
-                bundle = self.machine.bundle_id(),
+                bundle = self.machine.deployed().bundle_id(),
                 before = last.bundle_id.as_deref().unwrap_or_default(),
                 "schemas, bundle, tasks, policies or options are not those of the last epoch: every score is computed again, a few per epoch"
             );

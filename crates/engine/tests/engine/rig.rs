@@ -11,9 +11,9 @@ use leadpulse_engine::ports::{
 };
 use leadpulse_engine::read_model::ReadModel;
 use leadpulse_engine::{
-    AuditFindings, Chain, ClockMode, Cut, Decoders, Engine, EngineOptions, EpochRecord,
+    AuditFindings, Chain, ClockMode, Cut, Decoders, Engine, EngineOptions, Epoch, EpochRecord,
     HEADER_OFFSET, HEADER_PARTITION, HEADER_TOPIC, Machine, MachineError, MachineParts, Metrics,
-    Moment, NoSink, OutputEncoders, Ports, Readings, Reason, RunError, ScriptRecord, Skip, Stepped,
+    Moment, NoSink, OutputEncoders, Ports, Readings, Reason, RunError, ScriptRecord, Sealed, Skip,
     Summary, Task, Until, Verdicts, audit,
 };
 use leadpulse_features::{FeaturePlan, FeatureSpec, ScorerTask};
@@ -455,7 +455,7 @@ impl Rig {
     }
 
     /// Steps a machine over everything that was sent since its last step.
-    pub fn step(&self, machine: &mut Machine, clock_ms: Option<i64>) -> Stepped {
+    pub fn step(&self, machine: &mut Machine, clock_ms: Option<i64>) -> Epoch<Sealed> {
         let to: Vec<NextOffset> = self
             .broker
             .lock()
@@ -489,7 +489,7 @@ impl Rig {
     }
 
     /// Steps a machine as a committed epoch was decided.
-    fn repeat(&self, machine: &mut Machine, record: &EpochRecord) -> Stepped {
+    fn repeat(&self, machine: &mut Machine, record: &EpochRecord) -> Epoch<Sealed> {
         let batch = self.records(machine.positions(), &record.positions());
         let partitions = self.broker.lock().partitions.clone();
         // By the store, not by the record: what was refused is still registered nowhere, and the words are those that were written.
