@@ -14,7 +14,8 @@ use leadpulse_engine::ports::{
 };
 use leadpulse_engine::read_model::{EngineStatus, Phase, ReadModel};
 use leadpulse_engine::{
-    Cut, Decoded, Decoders, EpochViews, Machine, MachineParts, Moment, OutputEncoders, Readings, Verdicts,
+    Cut, Decoded, Decoders, EpochViews, Machine, MachineParts, Moment, OutputEncoders, Readings,
+    Verdicts,
 };
 use leadpulse_features::Scorer;
 use leadpulse_graph::{CellRef, Graph, GraphOptions, Tracking, owner_of};

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use leadpulse_engine::ports::{
     Clock, CommittedEpoch, InputPartition, LogEnd, LogStep, NextOffset, Nonce, Output, OutputLog,
-    OutputRecord, PollLimit, PortError, RecordBatch, SealedEpoch, Sink, Source,
+    OutputRecord, PollLimit, PortCause, PortError, RecordBatch, SealedEpoch, Sink, Source,
 };
 use leadpulse_engine::{HEADER_REASON, HEADER_VALUE_BYTES, Reason, dead_letter};
 use leadpulse_kafka::{
@@ -367,7 +367,7 @@ fn the_epoch_log_is_read_in_order() {
     );
     let stop = log
         .latest(Output::Scores, &mut |_, _| {
-            Err(PortError::Fatal("enough".into()))
+            Err(PortError::fatal(PortCause::Stopped, "enough"))
         })
         .unwrap_err();
     assert_eq!(stop.to_string(), "enough");
@@ -561,7 +561,8 @@ fn a_score_too_large_is_an_error_that_says_so() {
     large.outputs[0].value = Some(incompressible(9_000_000));
     let error = sink.commit(&Arc::new(large)).unwrap_err();
     assert!(
-        matches!(&error, PortError::Fatal(message) if message.contains("message.max.bytes")),
+        error.cause() == PortCause::RecordTooLarge
+            && error.to_string().contains("message.max.bytes"),
         "{error:?}"
     );
     assert_eq!(on.taken_over(), None);
@@ -1338,7 +1339,8 @@ fn missing_topics_are_named() {
         .unwrap_err(),
     ] {
         assert!(
-            matches!(&error, PortError::Fatal(message) if message.contains(&on.inputs[0].topic)),
+            error.cause() == PortCause::TopicMissing
+                && error.to_string().contains(&on.inputs[0].topic),
             "{error:?}"
         );
     }

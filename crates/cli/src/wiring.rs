@@ -11,7 +11,7 @@ use prometheus::Registry;
 
 use leadpulse_engine::explain::{ExplainDesk, explain_queue};
 use leadpulse_engine::ports::{
-    Attendant, Clock, Output, PortError, SchemaLookupError, SchemaStore, Sink, Source,
+    Attendant, Clock, Output, PortCause, PortError, SchemaLookupError, SchemaStore, Sink, Source,
 };
 use leadpulse_engine::read_model::ReadModel;
 use leadpulse_engine::{
@@ -141,8 +141,12 @@ pub fn create_missing(
 fn output_encoders(schemas: &dyn SchemaStore, attendant: &dyn Attendant) -> Result<OutputEncoders> {
     let found = retry(attendant, || {
         OutputEncoders::new(schemas).map_err(|error| match error {
-            SchemaLookupError::Unavailable(_) => PortError::Retriable(error.to_string()),
-            SchemaLookupError::Unknown(_) => PortError::Fatal(error.to_string()),
+            SchemaLookupError::Unavailable(_) => {
+                PortError::retriable(PortCause::NoAnswer, error.to_string())
+            }
+            SchemaLookupError::Unknown(_) => {
+                PortError::fatal(PortCause::Refused, error.to_string())
+            }
         })
     });
     Ok(found?)

@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ports::{CommittedEpoch, InputPartition, NextOffset, Nonce, PortError};
+use crate::ports::{
+    CommittedEpoch, InputPartition, NextOffset, Nonce, PortCause, PortError, ScriptFault,
+};
 
 mod fate;
 
@@ -376,10 +378,13 @@ impl Chain {
         match record {
             ScriptRecord::Layout(layout) => {
                 if !layout.extends(&self.layout) {
-                    return refuse(format!(
-                        "layout {} does not start with the partitions of layout {}",
-                        layout.layout, self.layout.layout
-                    ));
+                    return refuse(
+                        ScriptFault::LayoutShrinks,
+                        format!(
+                            "layout {} does not start with the partitions of layout {}",
+                            layout.layout, self.layout.layout
+                        ),
+                    );
                 }
                 self.layout = layout;
                 Ok(Link::Layout)
@@ -394,26 +399,38 @@ impl Chain {
         }
         let expected = self.last.as_ref().map_or(1, |last| last.epoch + 1);
         if record.epoch != expected {
-            return refuse(format!(
-                "a record of epoch {} stands where that of epoch {expected} should",
-                record.epoch
-            ));
+            return refuse(
+                ScriptFault::NumberGap,
+                format!(
+                    "a record of epoch {} stands where that of epoch {expected} should",
+                    record.epoch
+                ),
+            );
         }
         if record.layout != self.layout.layout {
             let (found, known) = (record.layout, self.layout.layout);
-            return refuse(format!(
-                "epoch {expected} refers to layout {found}, but layout {known} is the newest before it"
-            ));
+            return refuse(
+                ScriptFault::OtherLayout,
+                format!(
+                    "epoch {expected} refers to layout {found}, but layout {known} is the newest before it"
+                ),
+            );
         }
         if record.partitions.len() != self.layout.partitions.len() {
             let (found, known) = (record.partitions.len(), self.layout.partitions.len());
-            return refuse(format!(
-                "epoch {expected} has {found} intervals for the {known} partitions of its layout"
-            ));
+            return refuse(
+                ScriptFault::IntervalCount,
+                format!(
+                    "epoch {expected} has {found} intervals for the {known} partitions of its layout"
+                ),
+            );
         }
         if let Some(last) = &self.last {
             if record.as_of < last.as_of {
-                return refuse(format!("as_of goes back in epoch {expected}"));
+                return refuse(
+                    ScriptFault::AsOfBack,
+                    format!("as_of goes back in epoch {expected}"),
+                );
             }
             if record
                 .partitions
@@ -421,10 +438,13 @@ impl Chain {
                 .zip(&last.partitions)
                 .any(|(now, then)| now.start != then.end)
             {
-                return refuse(format!(
-                    "the intervals of epochs {} and {expected} do not meet",
-                    last.epoch
-                ));
+                return refuse(
+                    ScriptFault::IntervalsApart,
+                    format!(
+                        "the intervals of epochs {} and {expected} do not meet",
+                        last.epoch
+                    ),
+                );
             }
         }
         self.last = Some(record.clone());
@@ -437,24 +457,33 @@ impl Chain {
     /// If it ends elsewhere. An input topic whose committed position is missing was created again: Kafka forgets a topic's positions with it.
     pub fn ends_with(&self, committed: &CommittedEpoch) -> Result<(), PortError> {
         let Some(last) = &self.last else {
-            return refuse(format!(
-                "epoch {} is committed, but the topic holds no record of it",
-                committed.number
-            ));
+            return refuse(
+                ScriptFault::NoRecords,
+                format!(
+                    "epoch {} is committed, but the topic holds no record of it",
+                    committed.number
+                ),
+            );
         };
         if last.epoch as u64 != committed.number {
-            return refuse(format!(
-                "it ends with epoch {}, but epoch {} is committed",
-                last.epoch, committed.number
-            ));
+            return refuse(
+                ScriptFault::OtherEnd,
+                format!(
+                    "it ends with epoch {}, but epoch {} is committed",
+                    last.epoch, committed.number
+                ),
+            );
         }
         if let (Some(here), Some(there)) = (last.nonce(), committed.nonce)
             && here != there
         {
-            return refuse(format!(
-                "epoch {} has nonce {here} in the topic and {there} in the group's offsets",
-                last.epoch
-            ));
+            return refuse(
+                ScriptFault::OtherNonce,
+                format!(
+                    "epoch {} has nonce {here} in the topic and {there} in the group's offsets",
+                    last.epoch
+                ),
+            );
         }
         for ((interval, at), partition) in last
             .partitions
@@ -466,18 +495,24 @@ impl Chain {
             match at {
                 Some(at) if at.0 == interval.end => {}
                 Some(at) => {
-                    return refuse(format!(
-                        "epoch {} ends at offset {} of {topic}/{partition}, but offset {} is committed: the group's offsets were changed from outside",
-                        last.epoch, interval.end, at.0
-                    ));
+                    return refuse(
+                        ScriptFault::OtherOffset,
+                        format!(
+                            "epoch {} ends at offset {} of {topic}/{partition}, but offset {} is committed: the group's offsets were changed from outside",
+                            last.epoch, interval.end, at.0
+                        ),
+                    );
                 }
                 None => {
-                    return Err(PortError::Fatal(format!(
-                        "epoch {} ended at offset {} of {topic}/{partition}, but the group has no position there any more: topic '{topic}' was \
+                    return Err(PortError::fatal(
+                        PortCause::TopicReplaced,
+                        format!(
+                            "epoch {} ended at offset {} of {topic}/{partition}, but the group has no position there any more: topic '{topic}' was \
                          deleted and created again, so its offsets mean other records. Start a new deployment (new kafka.group_id, \
                          kafka.transactional_id and output topics)",
-                        last.epoch, interval.end
-                    )));
+                            last.epoch, interval.end
+                        ),
+                    ));
                 }
             }
         }
@@ -485,10 +520,11 @@ impl Chain {
     }
 }
 
-fn refuse<T>(message: String) -> Result<T, PortError> {
-    Err(PortError::Fatal(format!(
-        "the epoch records are not a script: {message}"
-    )))
+fn refuse<T>(fault: ScriptFault, message: String) -> Result<T, PortError> {
+    Err(PortError::fatal(
+        PortCause::ScriptBroken(fault),
+        format!("the epoch records are not a script: {message}"),
+    ))
 }
 
 /// Joins offsets of one partition into ranges.

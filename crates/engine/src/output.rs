@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use leadpulse_schema::{Frame, SchemaRef, encode_frame};
 
 use crate::epoch::{EpochRecord, EpochRecordV1, LAYOUT_SECTION, Layout, ScriptRecord};
-use crate::ports::{PortError, SchemaLookupError, SchemaStore};
+use crate::ports::{PortCause, PortError, SchemaLookupError, SchemaStore};
 
 const SCORE: &str = include_str!("../../../schemas/outputs/score.avsc");
 const ALERT: &str = include_str!("../../../schemas/outputs/alert.avsc");
@@ -332,7 +332,9 @@ impl Encoder {
         } else {
             let json = schemas.lookup(&frame.schema).map_err(|e| match e {
                 SchemaLookupError::Unknown(_) => unreadable(what, &e),
-                SchemaLookupError::Unavailable(_) => PortError::Retriable(e.to_string()),
+                SchemaLookupError::Unavailable(_) => {
+                    PortError::retriable(PortCause::NoAnswer, e.to_string())
+                }
             })?;
             older = apache_avro::Schema::parse_str(&json).map_err(|e| unreadable(what, &e))?;
             &older
@@ -464,7 +466,10 @@ impl OutputEncoders {
 }
 
 fn unreadable(what: &str, why: &dyn std::fmt::Display) -> PortError {
-    PortError::Fatal(format!("{what} cannot be read: {why}"))
+    PortError::fatal(
+        PortCause::Unreadable,
+        format!("{what} cannot be read: {why}"),
+    )
 }
 
 /// The record, if all the bytes are one of this schema; by way of JSON, which has no enums.

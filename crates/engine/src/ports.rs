@@ -8,6 +8,10 @@ use std::time::Duration;
 
 use leadpulse_schema::{SchemaRef, TableId};
 
+mod failure;
+
+pub use failure::{PortCause, PortError, PortFailure, ScriptFault};
+
 /// A partition of the engine's input; its index in [`Source::partitions`] is the `partition` of every record and position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InputPartition {
@@ -453,21 +457,4 @@ impl Attendant for Unattended {
         false
     }
     fn report(&self, _: &'static str, _: Option<String>) {}
-}
-
-/// A failure of a port. The message says what was tried, where, and what the reader can do.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum PortError {
-    /// May go away by itself: try again.
-    #[error("{0}")]
-    Retriable(String),
-    /// Another process took this one's place; stop at once.
-    #[error("fenced: {0}")]
-    Fenced(String),
-    /// The process was told to stop while the port waited.
-    #[error("stopped: {0}")]
-    Interrupted(String),
-    /// Will not go away by itself: stop, and restore on the next start.
-    #[error("{0}")]
-    Fatal(String),
 }

@@ -272,7 +272,7 @@ impl Engine {
         let outcome = match self.run_inner(until) {
             // A wait that ended because the process was told to stop is no failure.
             Err(RunError::Port(PortError::Interrupted(what))) if self.stopped() => {
-                tracing::info!(what, "stopped");
+                tracing::info!(%what, "stopped");
                 Ok(())
             }
             outcome => outcome,
@@ -616,7 +616,7 @@ impl Engine {
     ) -> Result<(), PortError> {
         match self.ports.source.poll(batch, limit, wait) {
             Err(PortError::Retriable(message)) => {
-                tracing::warn!(message, "polling again");
+                tracing::warn!(%message, "polling again");
                 std::thread::sleep(RETRY_WAIT);
                 Ok(())
             }
@@ -836,8 +836,8 @@ pub fn retry<T>(
                 if attendant.is_stopped() {
                     return Err(PortError::Interrupted(message));
                 }
-                tracing::warn!(message, "trying again");
-                attendant.report("port", Some(message));
+                tracing::warn!(%message, "trying again");
+                attendant.report("port", Some(message.to_string()));
                 attendant.beat();
                 std::thread::sleep(RETRY_WAIT);
                 failed = true;

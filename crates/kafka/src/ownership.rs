@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
-use leadpulse_engine::ports::{InputPartition, PortError};
+use leadpulse_engine::ports::{InputPartition, PortCause, PortError};
 
 use crate::metrics::KafkaMetrics;
 use crate::offsets::{Isolation, OffsetReader};
@@ -63,7 +63,10 @@ impl OwnershipWatch {
             .name("kafka-ownership".into())
             .spawn(move || watcher.run(&until_dropped));
         spawned.map_err(|error| {
-            PortError::Fatal(format!("kafka: no thread to watch the owner: {error}"))
+            PortError::fatal(
+                PortCause::Local,
+                format!("kafka: no thread to watch the owner: {error}"),
+            )
         })?;
         Ok(Self {
             shared,

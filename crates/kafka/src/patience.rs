@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use leadpulse_engine::ports::{Attendant, PortError};
+use leadpulse_engine::ports::{Attendant, PortCause, PortError};
 
 /// The matter under which the sink reports.
 const MATTER: &str = "kafka";
@@ -52,7 +52,10 @@ impl Attended {
 
     /// The error of a wait that a stop ended.
     pub(crate) fn interrupted(&self) -> PortError {
-        PortError::Interrupted("kafka: told to stop while waiting for the brokers".into())
+        PortError::interrupted(
+            PortCause::Stopped,
+            "kafka: told to stop while waiting for the brokers",
+        )
     }
 
     /// Sleeps.

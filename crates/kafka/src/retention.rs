@@ -12,7 +12,7 @@ use rdkafka::admin::{AdminOptions, ConfigResource, OwnedResourceSpecifier, Resou
 use rdkafka::message::Message;
 use rustc_hash::FxHashMap;
 
-use leadpulse_engine::ports::{Clock, Output, PortError};
+use leadpulse_engine::ports::{Clock, Output, PortCause, PortError};
 
 use crate::client::port_error;
 use crate::metrics::KafkaMetrics;
@@ -308,9 +308,10 @@ impl TopicWatch {
                 }
             });
         spawned.map_err(|error| {
-            PortError::Fatal(format!(
-                "kafka: the thread that checks the topics cannot be started: {error}"
-            ))
+            PortError::fatal(
+                PortCause::Local,
+                format!("kafka: the thread that checks the topics cannot be started: {error}"),
+            )
         })?;
         let _ = first_look.recv_timeout(limit); // brokers that do not answer keep nobody waiting
         Ok(Self {

@@ -39,8 +39,8 @@ use rdkafka::error::RDKafkaErrorCode;
 use rustc_hash::FxHashMap;
 
 use leadpulse_engine::ports::{
-    Attendant, CommittedEpoch, InputPartition, NextOffset, Nonce, Output, OutputRecord, PortError,
-    SealedEpoch, Sink, Unattended,
+    Attendant, CommittedEpoch, InputPartition, NextOffset, Nonce, Output, OutputRecord, PortCause,
+    PortError, SealedEpoch, Sink, Unattended,
 };
 
 use crate::client::is_permanent;
@@ -270,14 +270,18 @@ impl KafkaSink {
             Outcome::NotCommitted {
                 why,
                 code: Some(code),
-            } if is_permanent(code) => Err(PortError::Fatal(doing(&why))),
-            Outcome::NotCommitted { why, code } => {
-                Err(PortError::Retriable(doing(&self.with_hint(why, code))))
-            }
+            } if is_permanent(code) => Err(PortError::fatal(PortCause::Refused, doing(&why))),
+            Outcome::NotCommitted { why, code } => Err(PortError::retriable(
+                PortCause::NoAnswer,
+                doing(&self.with_hint(why, code)),
+            )),
             Outcome::InDoubt(why) | Outcome::Fenced(why) | Outcome::TooLarge { why, .. } => {
-                Err(PortError::Retriable(doing(&why)))
+                Err(PortError::retriable(PortCause::NoAnswer, doing(&why)))
             }
-            Outcome::Unanswered => Err(PortError::Retriable(doing("a request was not answered"))),
+            Outcome::Unanswered => Err(PortError::retriable(
+                PortCause::NoAnswer,
+                doing("a request was not answered"),
+            )),
         }
     }
 
@@ -308,9 +312,12 @@ impl KafkaSink {
     fn refuse_to_start_over(&self) -> Result<(), PortError> {
         let topic = &self.options.outputs.epochs;
         let Some(1) = self.committed.partition_count(topic)? else {
-            return Err(PortError::Fatal(format!(
-                "kafka: there is no topic '{topic}' with one partition: the output topics must be created before the engine starts"
-            )));
+            return Err(PortError::fatal(
+                PortCause::TopicMissing,
+                format!(
+                    "kafka: there is no topic '{topic}' with one partition: the output topics must be created before the engine starts"
+                ),
+            ));
         };
         let places = [(topic.clone(), 0)];
         let range = OffsetRange {
@@ -319,7 +326,7 @@ impl KafkaSink {
             end: self.committed.stable_ends(&places)?[0],
         };
         self.committed.read(topic, &[range], &mut |record| {
-            Err(PortError::Fatal(format!(
+            Err(PortError::fatal(PortCause::PositionsLost, format!(
                 "kafka: group '{}' has no committed positions, but '{topic}' holds committed epochs (one at offset {}): the group's offsets \
                  expired (offsets.retention.minutes) or kafka.group_id was changed. Restore the group id, or start over with new output topics",
                 self.options.group_id,
@@ -350,7 +357,10 @@ impl KafkaSink {
             // The brokers' transaction.max.timeout.ms is below the limit that was doubled.
             self.longest_transaction = self.transaction_timeout / 2;
             self.transaction_timeout = self.longest_transaction;
-            return Err(PortError::Retriable(refused.error.to_string()));
+            return Err(PortError::retriable(
+                PortCause::Refused,
+                refused.error.to_string(),
+            ));
         }
         Err(refused.error)
     }
@@ -367,11 +377,9 @@ impl KafkaSink {
         replaced: FxHashMap<usize, OutputRecord>,
         offsets: TopicPartitionList,
     ) -> Result<Work, PortError> {
-        let group = self
-            .committed
-            .client()
-            .group_metadata()
-            .ok_or_else(|| PortError::Fatal("kafka: the group has no metadata".into()))?;
+        let group = self.committed.client().group_metadata().ok_or_else(|| {
+            PortError::fatal(PortCause::Misuse, "kafka: the group has no metadata")
+        })?;
         Ok(Work {
             epoch: Arc::clone(epoch),
             replaced,
@@ -440,9 +448,12 @@ impl KafkaSink {
             Outcome::NotCommitted { why, code } => {
                 self.count_aborted();
                 if code.is_some_and(is_of_the_record) {
-                    return Err(PortError::Fatal(format!(
-                        "kafka: a record of epoch {number} is refused: {why}; see the topics' settings"
-                    )));
+                    return Err(PortError::fatal(
+                        PortCause::Refused,
+                        format!(
+                            "kafka: a record of epoch {number} is refused: {why}; see the topics' settings"
+                        ),
+                    ));
                 }
                 let why = format!(
                     "kafka: epoch {number} is not committed: {}",
@@ -518,10 +529,13 @@ impl KafkaSink {
             self.options.outputs.name(record.output),
             record.value.as_ref().map_or(0, Vec::len),
         );
-        Err(PortError::Fatal(format!(
-            "kafka: a record of {bytes} bytes cannot be produced to '{topic}': {why}. Raise kafka.client.\"producer.message.max.bytes\" and \
+        Err(PortError::fatal(
+            PortCause::RecordTooLarge,
+            format!(
+                "kafka: a record of {bytes} bytes cannot be produced to '{topic}': {why}. Raise kafka.client.\"producer.message.max.bytes\" and \
              the topic's max.message.bytes"
-        )))
+            ),
+        ))
     }
 
     /// Gives the next producer twice the limit, if this attempt came near it.
@@ -608,19 +622,25 @@ impl KafkaSink {
     }
 
     fn taken_over_by(&self, other: &Owner) -> PortError {
-        PortError::Fenced(format!(
-            "another process took over the transactional id '{}' (owner {other}), so this one must stop. If both are to run, give each its own \
+        PortError::fenced(
+            PortCause::OtherOwner,
+            format!(
+                "another process took over the transactional id '{}' (owner {other}), so this one must stop. If both are to run, give each its own \
              kafka.transactional_id, kafka.group_id and output topics",
-            self.options.transactional_id
-        ))
+                self.options.transactional_id
+            ),
+        )
     }
 
     fn unexplained(&self, what: &str) -> PortError {
-        PortError::Fatal(format!(
-            "kafka: the offsets of group '{}' were changed from outside: {what}. Start again; see that nothing else uses kafka.group_id and \
+        PortError::fatal(
+            PortCause::PositionsForeign,
+            format!(
+                "kafka: the offsets of group '{}' were changed from outside: {what}. Start again; see that nothing else uses kafka.group_id and \
              kafka.transactional_id '{}'",
-            self.options.group_id, self.options.transactional_id
-        ))
+                self.options.group_id, self.options.transactional_id
+            ),
+        )
     }
 
     fn with_hint(&self, why: String, code: Option<RDKafkaErrorCode>) -> String {
@@ -692,7 +712,7 @@ impl Sink for KafkaSink {
                     return Err(error);
                 }
                 Err(PortError::Retriable(why) | PortError::Fenced(why)) => {
-                    self.wait(&mut backoff, &why)?
+                    self.wait(&mut backoff, why.message())?
                 }
             }
         }
@@ -707,15 +727,19 @@ impl Sink for KafkaSink {
 
     fn commit(&mut self, epoch: &Arc<SealedEpoch>) -> Result<(), PortError> {
         let Some(standing) = &self.standing else {
-            return Err(PortError::Fatal(
-                "kafka: commit before take_over, or after it failed".into(),
+            return Err(PortError::fatal(
+                PortCause::Misuse,
+                "kafka: commit before take_over, or after it failed",
             ));
         };
         if epoch.number != standing.epoch + 1 {
-            return Err(PortError::Fatal(format!(
-                "epoch {} cannot follow the committed epoch {}",
-                epoch.number, standing.epoch
-            )));
+            return Err(PortError::fatal(
+                PortCause::Misuse,
+                format!(
+                    "epoch {} cannot follow the committed epoch {}",
+                    epoch.number, standing.epoch
+                ),
+            ));
         }
         self.check()?;
         let offsets = offsets_of(epoch, &self.owner, &self.partitions)?;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use leadpulse_engine::ports::{InputPartition, LogEnd, NextOffset, PortError, Stuck};
+use leadpulse_engine::ports::{InputPartition, LogEnd, NextOffset, PortCause, PortError, Stuck};
 
 use crate::metrics::KafkaMetrics;
 use crate::offsets::{Isolation, OffsetReader, Place, Readability, log_ends};
@@ -105,9 +105,12 @@ impl Watch {
             .name("kafka-watch".into())
             .spawn(move || watcher.run(&until_dropped));
         spawned.map_err(|error| {
-            PortError::Fatal(format!(
-                "kafka: the thread that watches the input topics cannot be started: {error}"
-            ))
+            PortError::fatal(
+                PortCause::Local,
+                format!(
+                    "kafka: the thread that watches the input topics cannot be started: {error}"
+                ),
+            )
         })?;
         Ok(Self {
             inputs: inputs.to_vec(),

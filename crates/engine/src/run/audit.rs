@@ -4,7 +4,9 @@ use super::restore::Goal;
 use super::{Engine, RunError};
 use crate::decode::Decoded;
 use crate::epoch::EpochRecord;
-use crate::ports::{CommittedEpoch, InputPartition, PortError, RecordBatch, SealedEpoch, Sink};
+use crate::ports::{
+    CommittedEpoch, InputPartition, PortCause, PortError, RecordBatch, SealedEpoch, Sink,
+};
 
 /// What an audit found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,7 +40,7 @@ impl AuditFindings {
 pub fn audit(mut engine: Engine) -> Result<AuditFindings, RunError> {
     engine.replay(Goal::Audit)?;
     if engine.stopped() {
-        return Err(PortError::Interrupted("the audit".into()).into());
+        return Err(PortError::interrupted(PortCause::Stopped, "the audit").into());
     }
     Ok(engine.audited)
 }
@@ -105,10 +107,16 @@ impl Sink for NoSink {
         ""
     }
     fn take_over(&mut self) -> Result<Option<CommittedEpoch>, PortError> {
-        Err(PortError::Fatal("an audit takes nothing over".into()))
+        Err(PortError::fatal(
+            PortCause::Misuse,
+            "an audit takes nothing over",
+        ))
     }
     fn arrange(&mut self, _: &[InputPartition]) {}
     fn commit(&mut self, _: &std::sync::Arc<SealedEpoch>) -> Result<(), PortError> {
-        Err(PortError::Fatal("an audit commits nothing".into()))
+        Err(PortError::fatal(
+            PortCause::Misuse,
+            "an audit commits nothing",
+        ))
     }
 }

@@ -11,8 +11,8 @@ use super::{Engine, RunError, retry};
 use crate::decode::{Decoded, Verdicts};
 use crate::epoch::{Chain, EpochRecord, Layout, Link};
 use crate::ports::{
-    Attendant, CommittedEpoch, InputPartition, LogStep, NextOffset, Output, PollLimit, PortError,
-    RecordBatch,
+    Attendant, CommittedEpoch, InputPartition, LogStep, NextOffset, Output, PollLimit, PortCause,
+    PortError, RecordBatch,
 };
 use crate::read_model::{ALERTS_KEPT, Phase};
 
@@ -256,10 +256,13 @@ impl Engine {
         let mut partitions = Vec::with_capacity(layout.partitions.len());
         for place in &layout.partitions {
             let Some(table) = table_of(&place.topic) else {
-                return Err(PortError::Fatal(format!(
-                    "committed epochs were read from topic '{}', which no [[sources]] names now; name it again, or start a new deployment",
-                    place.topic
-                )));
+                return Err(PortError::fatal(
+                    PortCause::NotConfigured,
+                    format!(
+                        "committed epochs were read from topic '{}', which no [[sources]] names now; name it again, or start a new deployment",
+                        place.topic
+                    ),
+                ));
             };
             partitions.push(InputPartition {
                 topic: place.topic.clone(),
@@ -279,7 +282,7 @@ impl Engine {
         let here = retry(&self.attendant, || self.ports.source.starts())?;
         match partitions.iter().zip(starts).zip(here).find(|((_, start), here)| *start < here) {
             None => Ok(()),
-            Some(((partition, start), here)) => Err(PortError::Fatal(format!(
+            Some(((partition, start), here)) => Err(PortError::fatal(PortCause::RecordsExpired, format!(
                 "epoch 1 started at offset {} of partition {} of '{}', but its log starts at {} now: a restart applies every row since the first \
                  epoch, and retention has removed some. Start a new deployment, and keep its input topics (retention.ms=-1)",
                 start.0, partition.partition, partition.topic, here.0
@@ -575,8 +578,9 @@ impl Engine {
                 newest.insert(key.to_vec(), value.map(<[u8]>::to_vec));
                 attendant.beat();
                 if attendant.is_stopped() {
-                    Err(PortError::Interrupted(
-                        "reading scores and alert states back".into(),
+                    Err(PortError::interrupted(
+                        PortCause::Stopped,
+                        "reading scores and alert states back",
                     ))
                 } else {
                     Ok(())

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use leadpulse_engine::ports::{
     Clock, CommittedEpoch, EachRecord, InputPartition, LogEnd, LogStep, NextOffset, Output,
-    OutputLog, OutputRecord, PollLimit, PortError, RecordBatch, SchemaLookupError, SchemaStore,
-    SealedEpoch, Sink, Source, Stuck,
+    OutputLog, OutputRecord, PollLimit, PortCause, PortError, RecordBatch, SchemaLookupError,
+    SchemaStore, SealedEpoch, Sink, Source, Stuck,
 };
 use leadpulse_schema::{FolderRegistry, SchemaRef};
 use rand::{RngExt, SeedableRng};
@@ -182,10 +182,13 @@ impl Source for MemorySource {
     ) -> Result<(), PortError> {
         self.polls += 1;
         if self.reading.breaks_at == Some(self.polls) {
-            return Err(PortError::Fatal("the source broke".into()));
+            return Err(PortError::fatal(PortCause::Local, "the source broke"));
         }
         if self.polls <= self.reading.hiccups {
-            return Err(PortError::Retriable("the source has hiccups".into()));
+            return Err(PortError::retriable(
+                PortCause::NoAnswer,
+                "the source has hiccups",
+            ));
         }
         let cluster = self.broker.lock();
         let paused = &self.paused;
@@ -412,13 +415,22 @@ impl Sink for MemorySink {
         }
         let fault = self.due();
         match fault {
-            Some(Fault::Before) => return Err(PortError::Fatal("killed before the commit".into())),
+            Some(Fault::Before) => {
+                return Err(PortError::fatal(
+                    PortCause::Local,
+                    "killed before the commit",
+                ));
+            }
             Some(Fault::Retriable) => {
-                return Err(PortError::Retriable("the brokers are away".into()));
+                return Err(PortError::retriable(
+                    PortCause::NoAnswer,
+                    "the brokers are away",
+                ));
             }
             Some(Fault::Fenced) => {
-                return Err(PortError::Fenced(
-                    "another process uses this transactional id".into(),
+                return Err(PortError::fenced(
+                    PortCause::OtherOwner,
+                    "another process uses this transactional id",
                 ));
             }
             Some(Fault::After) | None => {}
@@ -435,7 +447,10 @@ impl Sink for MemorySink {
         );
         cluster.epochs.push(SealedEpoch::clone(epoch));
         if fault == Some(Fault::After) {
-            Err(PortError::Fatal("killed after the commit".into()))
+            Err(PortError::fatal(
+                PortCause::Local,
+                "killed after the commit",
+            ))
         } else {
             Ok(())
         }
