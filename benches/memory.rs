@@ -14,8 +14,8 @@ use leadpulse_engine::ports::{
 };
 use leadpulse_engine::read_model::{EngineStatus, Phase, ReadModel};
 use leadpulse_engine::{
-    Cut, Decoded, Decoders, EpochViews, Machine, MachineParts, Moment, OutputEncoders, Readings,
-    Verdicts,
+    AsOfRule, Cut, Decoded, Decoders, EpochViews, Machine, MachineParts, OutputEncoders, Readings,
+    SchemaVerdicts,
 };
 use leadpulse_features::Scorer;
 use leadpulse_graph::{CellRef, Graph, GraphOptions, Tracking, owner_of};
@@ -140,7 +140,7 @@ impl Driver {
                     &ground.partitions,
                     &ground.project.catalog,
                     ground.schemas.as_ref(),
-                    Verdicts::Store,
+                    SchemaVerdicts::Store,
                 );
                 work.spent("decode", started);
                 self.step(records, decoded, &mut work);
@@ -191,7 +191,7 @@ impl Driver {
         let cut = Cut {
             positions,
             read,
-            moment: Moment::Newest,
+            moment: AsOfRule::Newest,
             clock: Readings::default(),
             closing: false,
             skipped: Vec::new(),
@@ -335,7 +335,7 @@ fn print_decoding(ground: &Ground) -> Result<()> {
                 &ground.partitions,
                 catalog,
                 ground.schemas.as_ref(),
-                Verdicts::Store,
+                SchemaVerdicts::Store,
             ));
             assert!(decoded.blocked.is_empty(), "the folder has every schema");
         }
@@ -458,7 +458,7 @@ fn rebuild(ground: &Ground, graph: &Graph, cells: &[CellRef]) -> Result<(f64, f6
                 &ground.partitions,
                 catalog,
                 ground.schemas.as_ref(),
-                Verdicts::Store,
+                SchemaVerdicts::Store,
             );
             for row in decoded.rows.iter() {
                 let subject = match catalog.table_at(row.table()).role {

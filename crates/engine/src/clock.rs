@@ -35,9 +35,15 @@ impl GuardedClock {
         }
     }
 
+    /// The wall and the monotonic clock, milliseconds.
+    fn both_ms(&self) -> (i64, i64) {
+        let elapsed_ms = self.clock.elapsed().as_millis();
+        (self.clock.wall_ms(), elapsed_ms as i64)
+    }
+
     /// The time was at least this, milliseconds, when it was recorded last.
     pub fn not_before(&mut self, recorded_ms: i64) {
-        let (wall_ms, monotonic_ms) = (self.clock.now_ms(), self.clock.monotonic_ms());
+        let (wall_ms, monotonic_ms) = self.both_ms();
         if self.anchor.is_none() && wall_ms < recorded_ms.saturating_sub(TOLERANCE_MS) {
             self.anchor = Some((recorded_ms, monotonic_ms));
         }
@@ -46,7 +52,7 @@ impl GuardedClock {
     /// The time. `newest_record_ms` is the newest Kafka timestamp among records that were read just now; `is_current` is true if nothing
     /// older waits, so that it is of about now.
     pub fn read(&mut self, newest_record_ms: Option<i64>, is_current: bool) -> Reading {
-        let (wall_ms, monotonic_ms) = (self.clock.now_ms(), self.clock.monotonic_ms());
+        let (wall_ms, monotonic_ms) = self.both_ms();
         let (anchor_wall_ms, anchor_monotonic_ms) =
             *self.anchor.get_or_insert((wall_ms, monotonic_ms));
         let expected_ms = anchor_wall_ms.saturating_add(monotonic_ms - anchor_monotonic_ms);
@@ -74,6 +80,7 @@ impl GuardedClock {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicI64, Ordering};
+    use std::time::Duration;
 
     use super::*;
 
@@ -84,12 +91,13 @@ mod tests {
     }
 
     impl Clock for Hands {
-        fn now_ms(&self) -> i64 {
+        fn wall_ms(&self) -> i64 {
             self.wall_ms.load(Ordering::SeqCst)
         }
-        fn monotonic_ms(&self) -> i64 {
-            self.monotonic_ms.load(Ordering::SeqCst)
+        fn elapsed(&self) -> Duration {
+            Duration::from_millis(self.monotonic_ms.load(Ordering::SeqCst) as u64)
         }
+        fn wait(&self, _: Duration) {}
     }
 
     #[test]
@@ -98,8 +106,8 @@ mod tests {
         let hands = Arc::new(Hands::default());
         let mut clock = GuardedClock::new(hands.clone());
         // (wall, monotonic, newest record) → (time, refused by)
-        type Step = (i64, i64, Option<i64>, i64, Option<i64>);
-        let steps: [Step; 9] = [
+        type ClockStep = (i64, i64, Option<i64>, i64, Option<i64>);
+        let steps: [ClockStep; 9] = [
             (1_000, 0, None, 1_000, None),
             (61_000, 1_000, None, 61_000, None),
             (62_000, 2_000, Some(5), 62_000, None),

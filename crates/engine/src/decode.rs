@@ -55,7 +55,7 @@ impl Decoded {
 
 /// The authority on writer schemas that are registered nowhere.
 #[derive(Clone, Copy, Debug)]
-pub enum Verdicts<'a> {
+pub enum SchemaVerdicts<'a> {
     /// The schema store as of now: its "no such schema" makes a dead letter, and is recorded.
     Store,
     /// The script: exactly these offsets were refused for it, whatever the store says today.
@@ -80,7 +80,7 @@ impl Decoders {
         partitions: &[InputPartition],
         catalog: &Catalog,
         schemas: &dyn SchemaStore,
-        verdicts: Verdicts<'_>,
+        verdicts: SchemaVerdicts<'_>,
     ) -> Decoded {
         let mut decoded = Decoded::default();
         for index in canonical_order(batch) {
@@ -96,8 +96,10 @@ impl Decoders {
             }
             match self.row(record, input, catalog, schemas, verdicts, &mut decoded.rows) {
                 Ok(()) => decoded.records.push(index),
-                Err(Refusal::Dead(reason, message)) => decoded.dead.push((index, reason, message)),
-                Err(Refusal::Wait(reason)) => {
+                Err(RecordRefusal::Dead(reason, message)) => {
+                    decoded.dead.push((index, reason, message))
+                }
+                Err(RecordRefusal::Wait(reason)) => {
                     decoded.blocked.push(Blocked {
                         partition: record.partition(),
                         offset: record.offset(),
@@ -141,9 +143,9 @@ impl Decoders {
         input: &InputPartition,
         catalog: &Catalog,
         schemas: &dyn SchemaStore,
-        verdicts: Verdicts<'_>,
+        verdicts: SchemaVerdicts<'_>,
         rows: &mut RowBatch,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), RecordRefusal> {
         let position = Position {
             partition: record.partition(),
             offset: record.offset(),
@@ -152,13 +154,13 @@ impl Decoders {
             return tombstone(record, input, catalog, position, rows);
         };
         let frame = Frame::parse(value, present_headers(record))
-            .map_err(|e| Refusal::Dead(Reason::WireFormat, e.to_string()))?;
-        if let Verdicts::Recorded(refused) = verdicts
+            .map_err(|e| RecordRefusal::Dead(Reason::WireFormat, e.to_string()))?;
+        if let SchemaVerdicts::Recorded(refused) = verdicts
             && refused
                 .iter()
                 .any(|range| range.holds(record.partition(), record.offset()))
         {
-            return Err(Refusal::Dead(
+            return Err(RecordRefusal::Dead(
                 Reason::UnknownSchema,
                 "refused when its epoch was decided".to_owned(),
             ));
@@ -172,7 +174,7 @@ impl Decoders {
                 } else {
                     Reason::AvroDecode
                 };
-                Refusal::Dead(reason, e.to_string())
+                RecordRefusal::Dead(reason, e.to_string())
             })
     }
 
@@ -182,17 +184,17 @@ impl Decoders {
         table: TableId,
         catalog: &Catalog,
         schemas: &dyn SchemaStore,
-        verdicts: Verdicts<'_>,
-    ) -> Result<Arc<RowDecoder>, Refusal> {
+        verdicts: SchemaVerdicts<'_>,
+    ) -> Result<Arc<RowDecoder>, RecordRefusal> {
         let compiled = match self.compiled.get(&(schema, table)) {
             Some(compiled) => compiled.clone(),
             None => {
                 let json = schemas.find(&schema).map_err(|error| match (&error, verdicts) {
-                    (SchemaLookupError::Unknown(_), Verdicts::Store) => Refusal::Dead(Reason::UnknownSchema, error.to_string()),
-                    (SchemaLookupError::Unknown(_), Verdicts::Recorded(_)) => Refusal::Wait(format!(
+                    (SchemaLookupError::Unknown(_), SchemaVerdicts::Store) => RecordRefusal::Dead(Reason::UnknownSchema, error.to_string()),
+                    (SchemaLookupError::Unknown(_), SchemaVerdicts::Recorded(_)) => RecordRefusal::Wait(format!(
                         "{error} any more, though committed records were read with it: register it again under this id"
                     )),
-                    (SchemaLookupError::Unavailable(_), _) => Refusal::Wait(error.to_string()),
+                    (SchemaLookupError::Unavailable(_), _) => RecordRefusal::Wait(error.to_string()),
                 })?;
                 let compiled = compile(&json, table, catalog)
                     .map(Arc::new)
@@ -201,7 +203,7 @@ impl Decoders {
                 compiled
             }
         };
-        compiled.map_err(|message| Refusal::Dead(Reason::AvroDecode, message.to_string()))
+        compiled.map_err(|message| RecordRefusal::Dead(Reason::AvroDecode, message.to_string()))
     }
 }
 
@@ -224,7 +226,7 @@ fn compile(json: &str, table: TableId, catalog: &Catalog) -> Result<RowDecoder, 
     RowDecoder::compile(&writer, catalog, table).map_err(|e| e.to_string())
 }
 
-enum Refusal {
+enum RecordRefusal {
     Dead(Reason, String),
     Wait(String),
 }
@@ -235,10 +237,10 @@ fn tombstone(
     catalog: &Catalog,
     position: Position,
     rows: &mut RowBatch,
-) -> Result<(), Refusal> {
+) -> Result<(), RecordRefusal> {
     let table = catalog.table_at(input.table);
     if table.role == Role::Event {
-        return Err(Refusal::Dead(
+        return Err(RecordRefusal::Dead(
             Reason::TombstoneOfEvent,
             format!("{} are events: they have no tombstones", table.name),
         ));
@@ -248,7 +250,7 @@ fn tombstone(
         .and_then(|key| std::str::from_utf8(key).ok())
         .filter(|key| !key.is_empty());
     let Some(key) = key else {
-        return Err(Refusal::Dead(
+        return Err(RecordRefusal::Dead(
             Reason::Validation,
             format!(
                 "a tombstone of {} needs the entity's key as its UTF-8 record key",

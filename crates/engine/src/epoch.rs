@@ -146,19 +146,22 @@ mod bytes_by_name {
 
     #[derive(Serialize, Deserialize)]
     #[serde(transparent)]
-    struct Bytes(#[serde(with = "apache_avro::serde::bytes")] Vec<u8>);
+    struct AvroBytes(#[serde(with = "apache_avro::serde::bytes")] Vec<u8>);
 
     pub fn serialize<S: Serializer>(
         map: &BTreeMap<String, Vec<u8>>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(map.iter().map(|(name, bytes)| (name, Bytes(bytes.clone()))))
+        serializer.collect_map(
+            map.iter()
+                .map(|(name, bytes)| (name, AvroBytes(bytes.clone()))),
+        )
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<BTreeMap<String, Vec<u8>>, D::Error> {
-        let map = BTreeMap::<String, Bytes>::deserialize(deserializer)?;
+        let map = BTreeMap::<String, AvroBytes>::deserialize(deserializer)?;
         Ok(map
             .into_iter()
             .map(|(name, bytes)| (name, bytes.0))
@@ -342,7 +345,7 @@ impl EpochRecordV1 {
 
 /// What a record of the epochs topic means to a reader of the script.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Link {
+pub enum ScriptLink {
     /// The next epoch.
     Next(Box<EpochRecord>),
     /// The epoch before, once more with equal content. A late commit request, which librdkafka had repeated, wrote it twice (KIP-890).
@@ -374,7 +377,7 @@ impl Chain {
     ///
     /// # Errors
     /// A record that does not follow from those before, with its number and what differs.
-    pub fn follow(&mut self, record: ScriptRecord) -> Result<Link, PortError> {
+    pub fn follow(&mut self, record: ScriptRecord) -> Result<ScriptLink, PortError> {
         match record {
             ScriptRecord::Layout(layout) => {
                 if !layout.extends(&self.layout) {
@@ -387,15 +390,15 @@ impl Chain {
                     );
                 }
                 self.layout = layout;
-                Ok(Link::Layout)
+                Ok(ScriptLink::Layout)
             }
             ScriptRecord::Epoch(record) => self.follow_epoch(record),
         }
     }
 
-    fn follow_epoch(&mut self, record: Box<EpochRecord>) -> Result<Link, PortError> {
+    fn follow_epoch(&mut self, record: Box<EpochRecord>) -> Result<ScriptLink, PortError> {
         if self.last.as_ref().is_some_and(|last| *last == record) {
-            return Ok(Link::Repeated(record.epoch));
+            return Ok(ScriptLink::Repeated(record.epoch));
         }
         let expected = self.last.as_ref().map_or(1, |last| last.epoch + 1);
         if record.epoch != expected {
@@ -448,7 +451,7 @@ impl Chain {
             }
         }
         self.last = Some(record.clone());
-        Ok(Link::Next(record))
+        Ok(ScriptLink::Next(record))
     }
 
     /// Checks that the script ends with the committed epoch, at its positions.

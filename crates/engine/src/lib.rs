@@ -29,20 +29,20 @@ pub use dead_letter::{
     HEADER_STAGE, HEADER_TIMESTAMP, HEADER_TOPIC, HEADER_VALUE_BYTES, HEADER_VALUE_SHA256, Reason,
     dead_letter, without_key, without_original_headers, without_value,
 };
-pub use decode::{Blocked, Decoded, Decoders, Verdicts};
+pub use decode::{Blocked, Decoded, Decoders, SchemaVerdicts};
 pub use epoch::{
     Chain, ClockState, Committed, DecidedRange, EPOCH_RECORD_VERSION, Epoch, EpochRecord,
-    EpochViews, LAYOUT_SECTION, Layout, LayoutPartition, Link, PartitionInterval, ReasonCount,
-    ScriptRecord, Sealed,
+    EpochViews, LAYOUT_SECTION, Layout, LayoutPartition, PartitionInterval, ReasonCount,
+    ScriptLink, ScriptRecord, Sealed,
 };
 pub use explained::drivers;
 pub use machine::{
-    Cut, Deployed, EpochTally, Machine, MachineError, MachineParts, Moment, Readings, SwapError,
+    AsOfRule, Cut, Deployed, EpochTally, Machine, MachineError, MachineParts, Readings, SwapError,
     Task, Unmatched, WorkerState, output_key,
 };
 pub use metrics::Metrics;
 pub use options::{ClockMode, EngineOptions, EngineOptionsError};
 pub use output::{AlertRecord, Driver, OutputEncoders, PolicyStateRecord, ScoreRecord};
 pub use run::audit::{AuditFindings, NoSink, audit};
-pub use run::{Engine, Ports, RunError, Skip, Summary, Supervisor, Until, retry};
+pub use run::{Engine, Ports, RunError, RunSummary, Skip, Supervisor, Until, retry};
 pub use standings::Standing;

@@ -37,7 +37,7 @@ pub struct Cut {
     /// Records read from every partition.
     pub read: Vec<i64>,
     /// The rule by which `as_of` moves.
-    pub moment: Moment,
+    pub moment: AsOfRule,
     /// Readings of the clock.
     pub clock: Readings,
     /// True for the closing tick: every cell is scored, every score emitted.
@@ -48,7 +48,7 @@ pub struct Cut {
 
 /// The rule by which an epoch's `as_of` is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Moment {
+pub enum AsOfRule {
     /// The newest accepted event, and the clock where it counts; never back, and never beyond the clock that bounds the future.
     Newest,
     /// Exactly this moment, milliseconds: a script is repeated, or the closing tick.

@@ -429,12 +429,14 @@ pub trait SchemaStore: Send + Sync {
     fn id_of(&self, subject: &str, schema_json: &str) -> Result<u32, SchemaLookupError>;
 }
 
-/// Wall-clock time.
+/// Time: the wall clock, a monotonic clock, and waiting. With all three behind a port, a test drives the whole loop without waiting.
 pub trait Clock: Send + Sync {
     /// Milliseconds since 1970 UTC. May jump.
-    fn now_ms(&self) -> i64;
-    /// Milliseconds since some moment; never jumps and never goes back.
-    fn monotonic_ms(&self) -> i64;
+    fn wall_ms(&self) -> i64;
+    /// Time since some fixed moment of the process. Never jumps, never goes back; stands still while the machine sleeps.
+    fn elapsed(&self) -> Duration;
+    /// Returns once about this much time has elapsed.
+    fn wait(&self, duration: Duration);
 }
 
 /// The other side of a long wait inside a port: told that it goes on and why, asked whether to end it.

@@ -291,7 +291,7 @@ impl TopicWatch {
             .name("kafka-retention".into())
             .spawn(move || {
                 loop {
-                    match describe(&options, &inputs, clock.now_ms(), &metrics) {
+                    match describe(&options, &inputs, clock.wall_ms(), &metrics) {
                         Ok(now) => {
                             now.iter().for_each(|finding| tracing::warn!("{finding}"));
                             metrics.set_findings(&now);

@@ -12,7 +12,7 @@ const FUTURE: &str =
     "its time lies ahead of its Kafka timestamp, or of the clock here, by more than tolerated";
 
 /// The outcomes of an epoch's rows.
-pub(super) struct Admitted {
+pub(super) struct AdmittedRows {
     /// Rows by [`Outcome`].
     pub counts: [i64; 4],
     /// Dead letters: index of the record, reason, message. Undecoded records first, then late and future rows.
@@ -27,7 +27,7 @@ impl Machine {
         decoded: Decoded,
         bound_ms: Option<i64>,
         tally: &mut EpochTally,
-    ) -> Admitted {
+    ) -> AdmittedRows {
         let Decoded {
             rows,
             records: record_of,
@@ -46,7 +46,7 @@ impl Machine {
                 dead.push((record_of[index], reason, message.to_owned()));
             }
         }
-        Admitted { counts, dead }
+        AdmittedRows { counts, dead }
     }
 
     fn note_event_time(&mut self, event_ms: i64) {

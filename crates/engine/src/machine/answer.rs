@@ -16,50 +16,21 @@ impl Machine {
     /// # Errors
     /// If there is no such task or entity, or the entity has no score now.
     pub fn explain(&self, request: &ExplainRequest) -> Result<ExplanationView, ExplainRefusal> {
+        let (subject, as_of_ms) = self.subject_of(request)?;
         let ExplainRequest {
             task,
             entity_type,
             entity_id,
         } = request.clone();
-        let table = self.given.catalog.table(&entity_type).map(|table| table.id);
-        let index = table.and_then(|table| self.given.task_index(&task, table));
-        let Some((index, table)) = index.zip(table) else {
-            return Err(ExplainRefusal::NoSuchTask { task, entity_type });
-        };
-        let as_of_ms = self.as_of_ms().ok_or(ExplainRefusal::NotReady)?;
-        let found = self.state.graph.find(table, &entity_id);
-        let Some((at, node)) = found else {
-            return Err(ExplainRefusal::NoSuchEntity {
-                entity_type,
-                entity_id,
-            });
-        };
-        let (cell, entity) = (self.state.graph.cell(at), node.entity);
-        if let Some(why) = self.state.graph.absence(
-            cell,
-            node,
-            self.state.as_of_ms,
-            &self.given.tasks[index].population,
-        ) {
-            return Err(ExplainRefusal::Ineligible {
-                task,
-                why: self.state.graph.absence_words(entity, why),
-                entity_id,
-            });
-        }
-        let plan = self.given.scorer.plan();
-        let batch = plan.encode(&self.state.graph, &[at], as_of_ms);
-        let slot = plan
-            .row_of(&batch, table, 0, entity)
-            .map_or(0, |(_, slot)| slot);
-        let (logit, explained) = self.explain_now(Subject {
-            cell: at,
-            entity,
-            task: index,
-            slot,
-        });
+        let (cell, index, entity) = (
+            self.state.graph.cell(subject.cell),
+            subject.task,
+            subject.entity,
+        );
+        let (logit, explained) = self.explain_now(subject);
 
         let facts = Facts::of(&self.state.graph, cell, as_of_ms);
+        let node = cell.nodes.iter().find(|node| node.entity == entity);
         let tracked = self.state.tracked.get(&(index, entity));
         let band =
             tracked.and_then(|tracked| self.given.tasks[index].policy.band_of(&tracked.policy));
@@ -87,7 +58,7 @@ impl Machine {
             entity_type,
             entity_id,
             account_id: facts.root.clone(),
-            name: name_of(&self.given.catalog, node, &facts),
+            name: node.and_then(|node| name_of(&self.given.catalog, node, &facts)),
             as_of_ms,
             epoch: self.state.number,
             board: self.state.graph.board().unwrap_or(-1),
@@ -107,5 +78,45 @@ impl Machine {
             recommended_action_label: action.map(|action| action.label.to_string()),
             facts: serde_json::to_value(&facts).expect("facts are JSON"),
         })
+    }
+
+    /// The entity and task of a request, and the moment of the answer, milliseconds.
+    fn subject_of(&self, request: &ExplainRequest) -> Result<(Subject, i64), ExplainRefusal> {
+        let ExplainRequest {
+            task,
+            entity_type,
+            entity_id,
+        } = request.clone();
+        let table = self.given.catalog.table(&entity_type).map(|table| table.id);
+        let index = table.and_then(|table| self.given.task_index(&task, table));
+        let Some((index, table)) = index.zip(table) else {
+            return Err(ExplainRefusal::NoSuchTask { task, entity_type });
+        };
+        let as_of_ms = self.as_of_ms().ok_or(ExplainRefusal::NotReady)?;
+        let graph = &self.state.graph;
+        let Some((at, node)) = graph.find(table, &entity_id) else {
+            return Err(ExplainRefusal::NoSuchEntity {
+                entity_type,
+                entity_id,
+            });
+        };
+        let population = &self.given.tasks[index].population;
+        if let Some(why) = graph.absence(graph.cell(at), node, as_of_ms, population) {
+            return Err(ExplainRefusal::Ineligible {
+                task,
+                why: graph.absence_words(node.entity, why),
+                entity_id,
+            });
+        }
+        let plan = self.given.scorer.plan();
+        let batch = plan.encode(graph, &[at], as_of_ms);
+        let row = plan.row_of(&batch, table, 0, node.entity);
+        let subject = Subject {
+            cell: at,
+            entity: node.entity,
+            task: index,
+            slot: row.map_or(0, |(_, slot)| slot),
+        };
+        Ok((subject, as_of_ms))
     }
 }

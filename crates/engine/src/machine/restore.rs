@@ -5,10 +5,10 @@ use leadpulse_graph::{CellRef, EntityId, Outcome};
 use leadpulse_schema::TableId;
 use rustc_hash::FxHashMap;
 
-use super::admit::Admitted;
+use super::admit::AdmittedRows;
 use super::decide::margin;
 use super::state::expect;
-use super::{Cut, EpochTally, Machine, Moment, Readings};
+use super::{AsOfRule, Cut, EpochTally, Machine, Readings};
 use crate::decode::Decoded;
 use crate::epoch::{Epoch, EpochRecord, Layout, Sealed};
 use crate::explained::Explained;
@@ -74,9 +74,9 @@ impl Machine {
         self.state.number = record.epoch as u64;
         let undecoded = decoded.dead.len() as i64;
         let mut tally = EpochTally::default();
-        let Admitted { counts, .. } = self.admit(decoded, record.clock.bound_at, &mut tally);
+        let AdmittedRows { counts, .. } = self.admit(decoded, record.clock.bound_at, &mut tally);
         self.advance(
-            Moment::Fixed(record.as_of),
+            AsOfRule::Fixed(record.as_of),
             Readings {
                 live_ms: record.clock.live_at,
                 bound_ms: None,
@@ -118,7 +118,7 @@ impl Machine {
                 .iter()
                 .map(|interval| interval.read)
                 .collect(),
-            moment: Moment::Fixed(record.as_of),
+            moment: AsOfRule::Fixed(record.as_of),
             clock: Readings {
                 live_ms: record.clock.live_at,
                 bound_ms: record.clock.bound_at,

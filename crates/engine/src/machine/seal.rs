@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use leadpulse_graph::Outcome;
 
-use super::admit::Admitted;
+use super::admit::AdmittedRows;
 use super::deployed::PROGRAM;
 use super::{Cut, Machine, hex};
 use crate::dead_letter::{Reason, dead_letter};
@@ -24,7 +24,7 @@ impl Machine {
         &mut self,
         records: &RecordBatch,
         cut: Cut,
-        admitted: Admitted,
+        admitted: AdmittedRows,
         scored: i64,
         decided: Vec<OutputRecord>,
     ) -> (Arc<SealedEpoch>, EpochRecord) {
@@ -43,7 +43,7 @@ impl Machine {
         (Arc::new(sealed), record)
     }
 
-    fn dead_letters(&self, records: &RecordBatch, admitted: &Admitted) -> Vec<OutputRecord> {
+    fn dead_letters(&self, records: &RecordBatch, admitted: &AdmittedRows) -> Vec<OutputRecord> {
         let as_of_ms = self.state.as_of_ms.max(0);
         let mut letters = Vec::with_capacity(admitted.dead.len());
         for (index, reason, message) in &admitted.dead {
@@ -59,7 +59,7 @@ impl Machine {
         &mut self,
         records: &RecordBatch,
         cut: &Cut,
-        admitted: &Admitted,
+        admitted: &AdmittedRows,
         scored: i64,
         outputs: &[OutputRecord],
     ) -> EpochRecord {
@@ -140,7 +140,7 @@ impl Machine {
 }
 
 /// The offsets that were dead letters because no registry knew their schema. A later registration must not change a replay.
-fn refused(records: &RecordBatch, admitted: &Admitted) -> Vec<DecidedRange> {
+fn refused(records: &RecordBatch, admitted: &AdmittedRows) -> Vec<DecidedRange> {
     let mut offsets: Vec<(u32, i64)> = Vec::new();
     for (index, reason, _) in &admitted.dead {
         if *reason == Reason::UnknownSchema {
@@ -152,7 +152,7 @@ fn refused(records: &RecordBatch, admitted: &Admitted) -> Vec<DecidedRange> {
     ranges(offsets, Reason::UnknownSchema.code())
 }
 
-fn dead_by_reason(admitted: &Admitted) -> Vec<ReasonCount> {
+fn dead_by_reason(admitted: &AdmittedRows) -> Vec<ReasonCount> {
     let mut by_reason: BTreeMap<&'static str, i64> = BTreeMap::new();
     for (_, reason, _) in &admitted.dead {
         *by_reason.entry(reason.code()).or_default() += 1;

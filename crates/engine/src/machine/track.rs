@@ -2,7 +2,7 @@
 
 use leadpulse_graph::{CellRef, Reasons};
 
-use super::{Cut, EpochTally, Machine, Moment, Readings};
+use super::{AsOfRule, Cut, EpochTally, Machine, Readings};
 
 impl Machine {
     /// In: admitted rows in the graph, and the cut's moment.
@@ -20,7 +20,7 @@ impl Machine {
     }
 
     /// Moves `as_of` on.
-    pub(super) fn advance(&mut self, moment: Moment, clock: Readings) {
+    pub(super) fn advance(&mut self, moment: AsOfRule, clock: Readings) {
         let state = &mut self.state;
         // The clock counts once the inputs were read to their end. A partition that is still empty
         // then is no longer waited for.
@@ -34,8 +34,8 @@ impl Machine {
             return;
         }
         let to_ms = match moment {
-            Moment::Fixed(as_of_ms) => as_of_ms,
-            Moment::Newest => {
+            AsOfRule::Fixed(as_of_ms) => as_of_ms,
+            AsOfRule::Newest => {
                 let newest_ms = state.newest_event_ms.max(clock.live_ms).unwrap_or_default();
                 clock
                     .bound_ms

@@ -3,7 +3,7 @@
 use crate::epoch::DecidedRange;
 use crate::ports::{InputPartition, NextOffset};
 
-use super::{Engine, RunError, Waiting, retry};
+use super::{Engine, RunError, Waiting};
 
 /// Partitions that were noticed and are not read yet.
 pub(super) struct Growth {
@@ -37,7 +37,9 @@ impl Engine {
                 )),
                 false,
             );
-            let ends = retry(&self.attendant, || self.ports.source.ends())?
+            let ends = self
+                .attendant
+                .retry(|| self.ports.source.ends())?
                 .into_iter()
                 .map(|end| end.stable)
                 .collect();
@@ -68,7 +70,7 @@ impl Engine {
             return Ok(None);
         }
         self.read_too(&further)?;
-        let ends = retry(&self.attendant, || self.ports.source.ends())?;
+        let ends = self.attendant.retry(|| self.ports.source.ends())?;
         Ok(Some(ends.into_iter().map(|end| end.stable).collect()))
     }
 
@@ -76,13 +78,13 @@ impl Engine {
         let mut all = self.ports.source.partitions().to_vec();
         let known = all.len();
         all.extend_from_slice(partitions);
-        retry(&self.attendant, || self.ports.source.arrange(all.clone()))?;
+        self.attendant
+            .retry(|| self.ports.source.arrange(all.clone()))?;
         self.ports.sink.arrange(&all);
-        let starts = retry(&self.attendant, || self.ports.source.starts())?;
+        let starts = self.attendant.retry(|| self.ports.source.starts())?;
         self.machine.add_partitions(partitions, &starts[known..]);
-        retry(&self.attendant, || {
-            self.ports.source.seek(self.machine.positions())
-        })?;
+        self.attendant
+            .retry(|| self.ports.source.seek(self.machine.positions()))?;
         self.forget_held();
         tracing::info!(
             partitions = partitions.len(),
@@ -112,7 +114,7 @@ impl Engine {
                 ));
                 continue;
             }
-            let end = retry(&self.attendant, || {
+            let end = self.attendant.retry(|| {
                 self.ports
                     .source
                     .readable_after(place.partition, place.offset)
@@ -130,9 +132,8 @@ impl Engine {
                 end: end.0,
                 reason: "damaged".to_owned(),
             });
-            retry(&self.attendant, || {
-                self.ports.source.skip_to(place.partition, end)
-            })?;
+            self.attendant
+                .retry(|| self.ports.source.skip_to(place.partition, end))?;
         }
         self.read_model.set_condition("damaged", condition, true);
         Ok(())

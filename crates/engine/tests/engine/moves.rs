@@ -91,6 +91,7 @@ fn another_bundle_between_two_epochs_scores_every_cell_again_as_a_restart_would(
     let as_of_ms = machine.as_of_ms().unwrap();
     let next = Rig {
         bundle_id: "linear-2".into(),
+        weigh: |task, column| 2.0 * by_name(task, column),
         ..rig.clone()
     };
     machine.replace(built(&next)).unwrap();

@@ -7,14 +7,14 @@ use std::sync::atomic::AtomicBool;
 
 use leadpulse_engine::explain::ExplainQueue;
 use leadpulse_engine::ports::{
-    InputPartition, NextOffset, Output, OutputRecord, RecordBatch, SchemaStore, Sink,
+    Clock, InputPartition, NextOffset, Output, OutputRecord, RecordBatch, SchemaStore, Sink,
 };
 use leadpulse_engine::read_model::ReadModel;
 use leadpulse_engine::{
-    AuditFindings, Chain, ClockMode, Cut, Decoders, Engine, EngineOptions, Epoch, EpochRecord,
-    HEADER_OFFSET, HEADER_PARTITION, HEADER_TOPIC, Machine, MachineError, MachineParts, Metrics,
-    Moment, NoSink, OutputEncoders, Ports, Readings, Reason, RunError, ScriptRecord, Sealed, Skip,
-    Summary, Task, Until, Verdicts, audit,
+    AsOfRule, AuditFindings, Chain, ClockMode, Cut, Decoders, Engine, EngineOptions, Epoch,
+    EpochRecord, HEADER_OFFSET, HEADER_PARTITION, HEADER_TOPIC, Machine, MachineError,
+    MachineParts, Metrics, NoSink, OutputEncoders, Ports, Readings, Reason, RunError, RunSummary,
+    SchemaVerdicts, ScriptRecord, Sealed, Skip, Task, Until, audit,
 };
 use leadpulse_features::{FeaturePlan, FeatureSpec, ScorerTask};
 use leadpulse_graph::{DAY_MS, Graph, GraphOptions, Tracking};
@@ -29,7 +29,7 @@ use sha2::{Digest, Sha256};
 
 use super::broker::{
     Broker, Fault, HandClock, MemoryOutputs, MemorySink, MemorySource, Message, Reading, Schemas,
-    Watcher,
+    WaitedClock, Watcher,
 };
 use super::scorer::{Linear, Weigh};
 
@@ -102,6 +102,8 @@ pub struct Life {
     pub watcher: Option<Watcher>,
     pub read_model: Arc<ReadModel>,
     pub clock: HandClock,
+    /// Used instead of `clock`.
+    pub waited_clock: Option<WaitedClock>,
     pub stop: Arc<AtomicBool>,
     pub requests: Option<ExplainQueue>,
     pub skips: Vec<Skip>,
@@ -365,19 +367,24 @@ impl Rig {
     }
 
     /// Runs a fresh process until it ends.
-    pub fn run(&self, until: Until, life: Life) -> Result<Summary, RunError> {
+    pub fn run(&self, until: Until, life: Life) -> Result<RunSummary, RunError> {
         let sink = MemorySink::new(&self.broker, life.fault, life.watcher);
         let machine = self.try_machine(sink.owner()).unwrap();
+        let clock: Arc<dyn Clock> = match life.waited_clock {
+            Some(clock) => Arc::new(clock),
+            None => Arc::new(life.clock),
+        };
         let ports = Ports {
             source: Box::new(MemorySource::new(
                 &self.broker,
                 life.reading,
                 life.on_idle.unwrap_or_else(|| Box::new(|| {})),
+                clock.clone(),
             )),
             sink: Box::new(sink),
             outputs: Box::new(MemoryOutputs::new(&self.broker)),
             schemas: self.schemas.clone(),
-            clock: Arc::new(life.clock),
+            clock,
         };
         let metrics = Metrics::new(&prometheus::Registry::new()).unwrap();
         let engine = Engine::new(
@@ -399,16 +406,18 @@ impl Rig {
 
     /// Computes everything committed again and compares, as `leadpulse verify` does.
     pub fn audit(&self) -> AuditFindings {
+        let clock = Arc::new(HandClock::default());
         let ports = Ports {
             source: Box::new(MemorySource::new(
                 &self.broker,
                 Reading::default(),
                 Box::new(|| {}),
+                clock.clone(),
             )),
             sink: Box::new(NoSink),
             outputs: Box::new(MemoryOutputs::new(&self.broker)),
             schemas: self.schemas.clone(),
-            clock: Arc::new(HandClock::default()),
+            clock,
         };
         let metrics = Metrics::new(&prometheus::Registry::new()).unwrap();
         let (read_model, stop) = (Arc::default(), Arc::default());
@@ -425,7 +434,7 @@ impl Rig {
     }
 
     /// Runs to the end, no faults.
-    pub fn run_to_end(&self) -> Summary {
+    pub fn run_to_end(&self) -> RunSummary {
         self.run(Until::End, Life::default()).unwrap()
     }
 
@@ -471,7 +480,7 @@ impl Rig {
         let cut = Cut {
             read: self.count(&batch, to.len()),
             positions: to,
-            moment: Moment::Newest,
+            moment: AsOfRule::Newest,
             clock,
             closing: false,
             skipped: vec![],
@@ -482,7 +491,7 @@ impl Rig {
             &partitions,
             &self.catalog,
             self.schemas.as_ref(),
-            Verdicts::Store,
+            SchemaVerdicts::Store,
         );
         assert_eq!(decoded.blocked, []);
         machine.step(&batch, decoded, cut)
@@ -498,7 +507,7 @@ impl Rig {
             &partitions,
             &self.catalog,
             self.schemas.as_ref(),
-            Verdicts::Store,
+            SchemaVerdicts::Store,
         );
         assert_eq!(decoded.blocked, []);
         let unknown = decoded
@@ -593,7 +602,7 @@ impl Rig {
             &partitions,
             &self.catalog,
             self.schemas.as_ref(),
-            Verdicts::Store,
+            SchemaVerdicts::Store,
         );
         let mut graph = self.graph(Tracking::Off);
         graph.apply(&decoded.rows, None);
