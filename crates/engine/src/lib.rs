@@ -1,9 +1,13 @@
 //! The epoch machine, its ports and the committed read model.
 //!
-//! [`Machine::step`] decides an epoch from rows, a moment and a bundle, and nothing else; [`Engine::run`] drives it: gather, decode,
-//! step, commit, publish. Invariants: synchronous; time and IO come through [`ports`]; an epoch is sealed (its bytes final) before it
-//! is committed; the read model holds committed state only; a script of epoch records replays to the same outputs; explanations on
-//! request ([`explain`]) change nothing.
+//! [`Machine::step`] decides an epoch from rows, a moment and a deployed version, and nothing else.
+//! [`Engine::run`] drives it: gather, decode, step, commit, publish.
+//!
+//! - Synchronous; time, waiting and IO come through [`ports`].
+//! - An epoch is sealed, its bytes final, before it is committed. Only an [`Epoch<Committed>`] is
+//!   published or counted; [`invariants`] names what holds of every epoch.
+//! - A script of epoch records replays to the same outputs.
+//! - Explanations on request ([`explain`]) change nothing.
 
 mod alerts;
 mod clock;
@@ -12,6 +16,7 @@ mod decode;
 mod epoch;
 pub mod explain;
 mod explained;
+pub mod invariants;
 mod machine;
 mod metrics;
 mod options;

@@ -1,4 +1,5 @@
-//! The last stage: dead letters, decided records and the epoch record become the final bytes of one transaction.
+//! The last stage: dead letters, decided records and the epoch record become the final bytes of
+//! one transaction.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,11 +16,13 @@ use crate::epoch::{
     ClockState, DecidedRange, EPOCH_RECORD_VERSION, EpochRecord, LAYOUT_SECTION, PartitionInterval,
     ReasonCount, ranges,
 };
+use crate::invariants;
 use crate::ports::{Nonce, Output, OutputRecord, RecordBatch, SealedEpoch};
 
 impl Machine {
     /// In: the outcome of every record, the cut, and the decided output records in order.
-    /// Out: the transaction's bytes and the epoch record; the machine stands at the cut's positions.
+    /// Out: the transaction's bytes and the epoch record; the machine stands at the cut's
+    /// positions.
     pub(super) fn seal(
         &mut self,
         records: &RecordBatch,
@@ -40,6 +43,9 @@ impl Machine {
             positions: self.state.positions.clone(),
             outputs,
         };
+        debug_assert!(invariants::sealed_as_recorded(&sealed, &record));
+        debug_assert!(invariants::dead_letters_are_written(&sealed, &record));
+        debug_assert!(invariants::records_have_one_outcome(&record), "{record:?}");
         (Arc::new(sealed), record)
     }
 
@@ -139,7 +145,8 @@ impl Machine {
     }
 }
 
-/// The offsets that were dead letters because no registry knew their schema. A later registration must not change a replay.
+/// The offsets that were dead letters because no registry knew their schema. A later registration
+/// must not change a replay.
 fn refused(records: &RecordBatch, admitted: &AdmittedRows) -> Vec<DecidedRange> {
     let mut offsets: Vec<(u32, i64)> = Vec::new();
     for (index, reason, _) in &admitted.dead {

@@ -2,13 +2,21 @@
 
 use leadpulse_graph::{CellRef, Reasons};
 
+use crate::invariants;
+
 use super::{AsOfRule, Cut, EpochTally, Machine, Readings};
 
 impl Machine {
     /// In: admitted rows in the graph, and the cut's moment.
-    /// Out: the cells to score with their reasons, in order of cells. `as_of` has moved on, never back.
+    /// Out: the cells to score with their reasons, in order of cells. `as_of` has moved on, never
+    /// back.
     pub(super) fn track(&mut self, cut: &Cut, tally: &mut EpochTally) -> Vec<(CellRef, Reasons)> {
+        let before_ms = self.state.as_of_ms;
         self.advance(cut.moment, cut.clock);
+        debug_assert!(invariants::as_of_never_goes_back(
+            before_ms,
+            self.state.as_of_ms
+        ));
         if cut.closing {
             self.state.graph.mark_all(Reasons::CLOSING);
         }
@@ -28,7 +36,8 @@ impl Machine {
             state.graph.caught_up();
         }
         // Before the first accepted row there is nothing to score at any moment. No score is valid
-        // before 1970: records and their Kafka timestamps cannot hold such a moment, and a replay of
+        // before 1970: records and their Kafka timestamps cannot hold such a moment, and a replay
+        // of
         // the script would score at another one.
         if state.newest_event_ms.is_none() {
             return;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use leadpulse_engine::explain::ExplainQueue;
+use leadpulse_engine::invariants;
 use leadpulse_engine::ports::{
     Clock, InputPartition, NextOffset, Output, OutputRecord, RecordBatch, SchemaStore, Sink,
 };
@@ -704,8 +705,28 @@ impl Rig {
             .unwrap();
         let mut at = vec![NextOffset(0); first];
         let mut owner: Option<&str> = None;
+        let mut before: Option<&EpochRecord> = None;
         for (record, sealed) in script.iter().zip(&epochs) {
             let number = record.epoch;
+            assert!(
+                invariants::numbers_have_no_gaps(before, record),
+                "epoch {number}"
+            );
+            if let Some(before) = before {
+                assert!(
+                    invariants::as_of_never_goes_back(before.as_of, record.as_of)
+                        && invariants::intervals_tile(&before.partitions, &record.partitions),
+                    "epoch {number}"
+                );
+            }
+            before = Some(record);
+            assert!(
+                invariants::intervals_hold_their_records(&record.partitions)
+                    && invariants::records_have_one_outcome(record)
+                    && invariants::sealed_as_recorded(sealed, record)
+                    && invariants::dead_letters_are_written(sealed, record),
+                "epoch {number}: {record:?}"
+            );
             if owner.is_some_and(|owner| owner != record.owner) {
                 reference.restart(false);
             }
