@@ -1,14 +1,18 @@
 //! The wall clock, guarded: a reading that jumps against the monotonic clock is not believed.
 //!
-//! `as_of` never goes back, so one wrong reading would spoil a deployment for good (an NTP step, a typo in `date`). A jump is believed once
-//! records that producers write now carry timestamps that speak for it; the monotonic clock stands still while a machine sleeps, so a jump
-//! forward may well be true. The first reading is believed, unless it lies before the newest one that was recorded.
+//! `as_of` never goes back, so one wrong reading would spoil a deployment for good (an NTP step, a
+//! typo in `date`). A jump is believed once
+//! records that producers write now carry timestamps that speak for it; the monotonic clock stands
+//! still while a machine sleeps, so a jump
+//! forward may well be true. The first reading is believed, unless it lies before the newest one
+//! that was recorded.
 
 use std::sync::Arc;
 
 use crate::ports::Clock;
 
-/// Wall and monotonic clock may differ by this much between two readings: slewing and small steps are daily business.
+/// Tolerated difference of wall and monotonic clock between two readings, milliseconds: slewing and
+/// small steps are normal.
 const TOLERANCE_MS: i64 = 60_000;
 
 /// A reading of the guarded clock.
@@ -16,7 +20,8 @@ const TOLERANCE_MS: i64 = 60_000;
 pub(crate) struct Reading {
     /// Milliseconds since 1970 UTC.
     pub now_ms: i64,
-    /// How far the wall clock is from it, milliseconds, while it is not believed.
+    /// Distance of the wall clock from `now_ms`, milliseconds, while the wall clock is not
+    /// believed.
     pub refused_by_ms: Option<i64>,
 }
 
@@ -41,7 +46,7 @@ impl GuardedClock {
         (self.clock.wall_ms(), elapsed_ms as i64)
     }
 
-    /// The time was at least this, milliseconds, when it was recorded last.
+    /// Refuses a first reading before this recorded moment, milliseconds.
     pub fn not_before(&mut self, recorded_ms: i64) {
         let (wall_ms, monotonic_ms) = self.both_ms();
         if self.anchor.is_none() && wall_ms < recorded_ms.saturating_sub(TOLERANCE_MS) {
@@ -49,7 +54,8 @@ impl GuardedClock {
         }
     }
 
-    /// The time. `newest_record_ms` is the newest Kafka timestamp among records that were read just now; `is_current` is true if nothing
+    /// The time. `newest_record_ms` is the newest Kafka timestamp among records that were read
+    /// just now; `is_current` is true if nothing
     /// older waits, so that it is of about now.
     pub fn read(&mut self, newest_record_ms: Option<i64>, is_current: bool) -> Reading {
         let (wall_ms, monotonic_ms) = self.both_ms();
@@ -58,7 +64,8 @@ impl GuardedClock {
         let expected_ms = anchor_wall_ms.saturating_add(monotonic_ms - anchor_monotonic_ms);
         let near = |other_ms: i64| (wall_ms - other_ms).abs() <= TOLERANCE_MS;
         let speaks_for_it = newest_record_ms.is_some_and(|record_ms| {
-            // A record that is newer than we expect shows that we expect too little. An old one shows nothing while a backlog is read.
+            // A record that is newer than we expect shows that we expect too little. An old one
+            // shows nothing while a backlog is read.
             let is_between =
                 record_ms > expected_ms + TOLERANCE_MS && record_ms <= wall_ms + TOLERANCE_MS;
             is_between || (is_current && near(record_ms))

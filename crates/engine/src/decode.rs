@@ -16,36 +16,38 @@ use crate::ports::{InputPartition, Record, RecordBatch, SchemaLookupError, Schem
 /// Writer schemas compiled for the tables they are read as.
 #[derive(Default)]
 pub struct Decoders {
-    /// Or why no record under this schema can be a row of the table.
+    /// By schema and table: the decoder, or the reason why no record under the schema can be a row.
     compiled: FxHashMap<(SchemaRef, TableId), Result<Arc<RowDecoder>, Arc<str>>>,
 }
 
-/// What decoding made of an epoch's records.
+/// The records of an epoch, decoded: rows, dead letters, and partitions that wait.
 #[derive(Debug, Default)]
 pub struct Decoded {
     /// Rows, ordered by partition and offset.
     pub rows: RowBatch,
-    /// Per row the index of its record.
+    /// Index of the record, by row.
     pub records: Vec<u32>,
-    /// What could not be used, in the same order: index of the record, why, and what to tell its producer.
+    /// Unusable records in the same order: index of the record, reason, message for its producer.
     pub dead: Vec<(u32, Reason, String)>,
-    /// Partitions that go no further now, at most one entry each. Their records from the offset on are neither rows nor dead.
+    /// Partitions that go no further now, at most one entry each. Their records from the offset on
+    /// are
+    /// neither rows nor dead letters.
     pub blocked: Vec<Blocked>,
 }
 
-/// A partition whose next record needs a writer schema that nobody could give yet.
+/// A partition whose next record needs a writer schema that no registry has answered for yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Blocked {
     /// Index of the partition.
     pub partition: u32,
     /// Offset of the record.
     pub offset: i64,
-    /// What is waited for.
+    /// The missing schema and the answer so far, for people.
     pub reason: String,
 }
 
 impl Decoded {
-    /// True for a record that waits behind a blocked one.
+    /// True for the blocked record of a partition and for those behind it.
     pub fn holds_back(&self, partition: u32, offset: i64) -> bool {
         self.blocked
             .iter()
@@ -62,7 +64,8 @@ pub enum SchemaVerdicts<'a> {
     Recorded(&'a [DecidedRange]),
 }
 
-/// The record's indices by partition, then offset: the order in which an epoch is always processed, however it was polled.
+/// Indices of records by partition, then offset: the order in which an epoch is processed, however
+/// it was polled.
 fn canonical_order(batch: &RecordBatch) -> Vec<u32> {
     let mut order: Vec<u32> = (0..batch.len() as u32).collect();
     order.sort_by_key(|i| {
@@ -73,7 +76,8 @@ fn canonical_order(batch: &RecordBatch) -> Vec<u32> {
 }
 
 impl Decoders {
-    /// Decodes an epoch's records. Never waits: a partition whose writer schema cannot be had now is blocked from there on, the others go on.
+    /// Decodes an epoch's records. Never waits: a partition whose writer schema is not known now is
+    /// blocked from that record on.
     pub fn decode(
         &mut self,
         batch: &RecordBatch,
@@ -111,7 +115,7 @@ impl Decoders {
         decoded
     }
 
-    /// Whether a record's writer schema is known, or known to be registered nowhere, by now.
+    /// True if a record's writer schema is known by now, or known to be registered nowhere.
     pub fn is_decidable(
         &self,
         record: Record<'_>,
@@ -128,7 +132,8 @@ impl Decoders {
             )
     }
 
-    /// Has the store ask for a schema that will be needed: one after the other, each would cost a round trip.
+    /// Has the store ask for a schema that will be needed, because one by one each would cost a
+    /// round trip.
     fn ask_ahead(&self, record: Record<'_>, input: &InputPartition, schemas: &dyn SchemaStore) {
         if let Some(schema) = schema_of(record)
             && !self.compiled.contains_key(&(schema, input.table))
@@ -213,7 +218,7 @@ fn schema_of(record: Record<'_>) -> Option<SchemaRef> {
         .map(|frame| frame.schema)
 }
 
-/// The headers that have a value: one without names no schema.
+/// Headers with a value. A header without one names no schema.
 fn present_headers(record: Record<'_>) -> impl Iterator<Item = (&str, &[u8])> {
     record
         .headers()

@@ -1,6 +1,8 @@
-//! One epoch, from rows to sealed outputs. Deterministic: the same rows, moment and deployed version on the same state give the same bytes.
+//! One epoch, from rows to sealed outputs. Deterministic: the same rows, moment and deployed
+//! version on the same state give the same bytes.
 //!
-//! A [`Machine`] is two things: [`Deployed`], everything given to it, and [`WorkerState`], everything it knows. [`Machine::step`] runs five
+//! A [`Machine`] is two things: [`Deployed`], everything given to it, and [`WorkerState`],
+//! everything it knows. [`Machine::step`] runs five
 //! stages, `admit → track → score → decide → seal`, each in a file of its own.
 
 use std::collections::BTreeMap;
@@ -49,13 +51,15 @@ pub struct Cut {
 /// The rule by which an epoch's `as_of` is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AsOfRule {
-    /// The newest accepted event, and the clock where it counts; never back, and never beyond the clock that bounds the future.
+    /// The newest accepted event, and the clock where it counts; never back, and never beyond the
+    /// clock that bounds the future.
     Newest,
     /// Exactly this moment, milliseconds: a script is repeated, or the closing tick.
     Fixed(i64),
 }
 
-/// Readings of the wall clock that an epoch is decided with, milliseconds. They are recorded, so that a repetition decides the same.
+/// Readings of the wall clock that an epoch is decided with, milliseconds. They are recorded, so
+/// that a repetition decides the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Readings {
     /// Moves `as_of`: once the topics are read to their end.
@@ -77,7 +81,8 @@ pub struct EpochTally {
     pub alerts: BTreeMap<(&'static str, &'static str), u64>,
     /// Accepted rows that took an event back.
     pub retracted: u64,
-    /// Explanations by (task, outcome): `made`, `carried` (an emitted score came with an older one), `over_budget` (wanted, not made).
+    /// Explanations by (task, outcome): `made`, `carried` (an emitted score came with an older
+    /// one), `over_budget` (wanted, not made).
     pub explanations: BTreeMap<(String, &'static str), u64>,
     /// Crossings that fired no alert, by (type, reason).
     pub suppressed: BTreeMap<(&'static str, &'static str), u64>,
@@ -129,12 +134,14 @@ impl Machine {
     pub fn positions(&self) -> &[NextOffset] {
         &self.state.positions
     }
-    /// The time of the first board after the last epoch, milliseconds; `None` before the first accepted row.
+    /// The time of the first board after the last epoch, milliseconds; `None` before the first
+    /// accepted row.
     pub fn next_board_ms(&self) -> Option<i64> {
         self.as_of_ms().map(|_| self.state.graph.next_board_ms())
     }
 
-    /// Reads further partitions from now on, from these offsets. The next epoch's transaction holds the new layout.
+    /// Reads further partitions from now on, from these offsets. The next epoch's transaction
+    /// holds the new layout.
     pub fn add_partitions(&mut self, partitions: &[InputPartition], starts: &[NextOffset]) {
         let state = &mut self.state;
         state.partitions.extend_from_slice(partitions);
@@ -143,7 +150,8 @@ impl Machine {
         state.layout_is_new = true;
     }
 
-    /// True if an epoch without records would do something at this clock reading: a timer or a board is due, or cells wait.
+    /// True if an epoch without records would do something at this clock reading: a timer or a
+    /// board is due, or cells wait.
     pub fn wants_tick(&self, clock_ms: Option<i64>) -> bool {
         let graph = &self.state.graph;
         if graph.deferred() > 0 {
@@ -158,12 +166,14 @@ impl Machine {
             && (due(Some(graph.next_board_ms())) || due(graph.next_timer_ms()) || due(revisit_ms))
     }
 
-    /// Decides the next epoch. `decoded` are the rows of exactly the records between the last positions and the cut's.
+    /// Decides the next epoch. `decoded` are the rows of exactly the records between the last
+    /// positions and the cut's.
     pub fn step(&mut self, records: &RecordBatch, decoded: Decoded, cut: Cut) -> Epoch<Sealed> {
         self.step_timed(records, decoded, cut, &|| Duration::ZERO)
     }
 
-    /// As [`Self::step`]. `elapsed` is a monotonic clock for the tally's seconds by stage; nothing is decided by it.
+    /// As [`Self::step`]. `elapsed` is a monotonic clock for the tally's seconds by stage; nothing
+    /// is decided by it.
     pub fn step_timed(
         &mut self,
         records: &RecordBatch,

@@ -1,4 +1,5 @@
-//! The engine's metrics, named in one place. Labels are bounded: topics, tables, reasons, tasks; never entities.
+//! The engine's metrics, named in one place. Labels are bounded: topics, tables, reasons, tasks;
+//! never entities.
 
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,

@@ -29,30 +29,32 @@ mod growth;
 mod inbox;
 mod restore;
 
-/// How long a poll waits while nothing happens; the loop beats at least this often.
+/// Wait of a poll while nothing arrives. The loop beats at least this often.
 const IDLE_WAIT: Duration = Duration::from_millis(50);
-/// How long to wait before a port is tried again.
+/// Pause before a port is tried again.
 const RETRY_WAIT: Duration = Duration::from_millis(500);
-/// Explanations answered between two epochs, at most: each takes milliseconds, and epochs come first.
+/// Explanations answered between two epochs, at most: each takes milliseconds, and epochs come
+/// first.
 const ANSWERS_BETWEEN_EPOCHS: usize = 4;
 
-/// When a run ends by itself.
+/// The end of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Until {
-    /// When it is told to stop.
+    /// At the stop signal.
     Stopped,
-    /// When the topics, as they were at the start of the run, are processed and the closing tick is committed.
+    /// Once the topics, as they were at the start of the run, are processed and the closing tick is
+    /// committed.
     End,
 }
 
-/// What a run did.
+/// Counts of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RunSummary {
     /// Epochs whose rows were applied again on start.
     pub replayed_epochs: u64,
     /// Epochs committed by this run.
     pub epochs: u64,
-    /// Records in them.
+    /// Records in those epochs.
     pub records: u64,
     /// Records applied to the graph.
     pub accepted: u64,
@@ -60,9 +62,9 @@ pub struct RunSummary {
     pub duplicate: u64,
     /// Dead letters, late and future records included.
     pub dead_lettered: u64,
-    /// Score records.
+    /// Score records written.
     pub scores: u64,
-    /// Alert records.
+    /// Alert records written.
     pub alerts: u64,
 }
 
@@ -80,7 +82,7 @@ impl RunSummary {
     }
 }
 
-/// Why a run ended early.
+/// Reason why a run ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// A port failed for good.
@@ -88,32 +90,33 @@ pub enum RunError {
     Port(#[from] PortError),
 }
 
-/// A damaged place that an operator has decided to leave out, up to the next offset that can be read.
+/// A damaged place that an operator has decided to leave out, up to the next offset that can be
+/// read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Skip {
-    /// Topic.
+    /// Input topic.
     pub topic: String,
-    /// Partition number.
+    /// Partition number within the topic.
     pub partition: i32,
     /// First offset that cannot be read.
     pub offset: i64,
 }
 
-/// Everything a worker talks to.
+/// The ports of a worker.
 pub struct Ports {
-    /// Input topics.
+    /// Records of the input topics.
     pub source: Box<dyn Source>,
-    /// Transactions.
+    /// Transactions of outputs and positions.
     pub sink: Box<dyn Sink>,
-    /// Committed outputs.
+    /// Committed outputs, read back at a start.
     pub outputs: Box<dyn OutputLog>,
     /// Writer schemas.
     pub schemas: Arc<dyn SchemaStore>,
-    /// Wall clock.
+    /// Wall clock, monotonic clock and waiting.
     pub clock: Arc<dyn Clock>,
 }
 
-/// Reports long waits to the read model, and ends them when the process is told to stop.
+/// The engine's attendant: reports long waits to the read model, and ends them at the stop signal.
 #[derive(Clone, Debug)]
 pub struct Supervisor {
     read_model: Arc<ReadModel>,
@@ -121,7 +124,7 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
-    /// Reports to `read_model`; stops once `stop` is set.
+    /// Builds a supervisor that reports to `read_model` and ends waits once `stop` is set.
     pub fn new(read_model: &Arc<ReadModel>, stop: &Arc<AtomicBool>) -> Self {
         Self {
             read_model: read_model.clone(),
@@ -142,16 +145,16 @@ impl Attendant for Supervisor {
     }
 }
 
-/// Whether a partition that waits for a schema counts.
+/// The part of waiting partitions in the question whether everything is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Waiting {
-    /// It does: not everything is read.
+    /// Partitions that wait for a schema count: not everything is read.
     Counts,
-    /// It does not: the others go on without it.
+    /// Partitions that wait for a schema do not count: the others go on without them.
     Excepted,
 }
 
-/// A worker.
+/// One worker: a machine, its ports, and the memory of the loop.
 pub struct Engine {
     options: EngineOptions,
     ports: Ports,
@@ -159,7 +162,7 @@ pub struct Engine {
     decoders: Decoders,
     encoders: Arc<OutputEncoders>,
     catalog: Arc<Catalog>,
-    /// The topics that are configured, and the tables they are read as.
+    /// Configured topics, and the table of each.
     topics: Vec<(String, TableId)>,
     read_model: Arc<ReadModel>,
     attendant: AttendedClock,
@@ -170,9 +173,9 @@ pub struct Engine {
     clock: GuardedClock,
     /// Records of partitions that wait for a writer schema.
     held: Inbox,
-    /// Why a partition waits for a writer schema.
+    /// By partition: the missing writer schema, for people; `None` unless waiting.
     blocked: Vec<Option<String>>,
-    /// Partitions whose fetching was paused for records that are held.
+    /// By partition: true while fetching is paused because of held records.
     paused: Vec<bool>,
     growth: Option<growth::Growth>,
     /// The partitions that the topics had at the start.
@@ -189,7 +192,7 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// A worker before its start. `options` are validated.
+    /// Builds a worker before its start. `options` are validated.
     pub fn new(
         options: EngineOptions,
         ports: Ports,
@@ -253,7 +256,11 @@ impl Engine {
         self
     }
 
-    /// Takes over from whoever ran before, restores what is committed, and processes epochs until told to stop or the end is reached.
+    /// Takes over from the process before, restores the committed state, and processes epochs until
+    /// the stop signal or the end.
+    ///
+    /// # Errors
+    /// A port that failed for good. Nothing is half-committed then; the next start restores.
     pub fn run(mut self, until: Until) -> Result<RunSummary, RunError> {
         let outcome = match self.run_inner(until) {
             // A wait that ended because the process was told to stop is no failure.
@@ -293,7 +300,9 @@ impl Engine {
         }
     }
 
-    /// Epoch after epoch. `targets`: where the topics ended when this began; `ends`: beyond which nothing is taken.
+    /// Processes epoch after epoch. `targets` are the ends of the topics at the start; nothing is
+    /// taken
+    /// beyond `ends`.
     fn live(
         &mut self,
         targets: &[NextOffset],
@@ -350,7 +359,8 @@ impl Engine {
             let elapsed = || clock.elapsed();
             let sealed = self.machine.step_timed(&batch, decoded, cut, &elapsed);
             self.commit(sealed, started, newest_record_ms)?;
-            // Epochs follow each other at the floor; under load what arrives while one is processed makes the next one longer:
+            // Epochs follow each other at the floor; under load what arrives while one is
+            // processed makes the next one longer:
             // more events per scored cell before anything waits.
             cut_at = started + floor;
             self.gauge()?;
@@ -399,7 +409,8 @@ impl Attendant for AttendedClock {
     }
 }
 
-/// Calls a port until it succeeds or fails for good. A failure that may go away by itself is reported, then waited for.
+/// Calls a port until it succeeds or fails for good. A failure that may go away by itself is
+/// reported, then waited for.
 ///
 /// # Errors
 /// The port's, unless retriable; [`PortError::Interrupted`] once the attendant ends the wait.

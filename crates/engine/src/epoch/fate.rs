@@ -1,4 +1,5 @@
-//! The fate of an epoch as a type: sealed, then committed. Only a commit makes the one from the other.
+//! The fate of an epoch as a type: sealed, then committed. Only a commit makes the one from the
+//! other.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -25,7 +26,8 @@ pub struct EpochViews {
     pub alerts: Vec<AlertView>,
 }
 
-/// A decided epoch. Queries and metrics take an `Epoch<Committed>`, so nothing that may yet be lost is shown or counted (C1).
+/// A decided epoch. Queries and metrics take an `Epoch<Committed>`, so nothing that may yet be
+/// lost is shown or counted (C1).
 ///
 /// ```compile_fail
 /// use leadpulse_engine::{Epoch, Sealed};

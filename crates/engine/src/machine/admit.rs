@@ -15,7 +15,8 @@ const FUTURE: &str =
 pub(super) struct AdmittedRows {
     /// Rows by [`Outcome`].
     pub counts: [i64; 4],
-    /// Dead letters: index of the record, reason, message. Undecoded records first, then late and future rows.
+    /// Dead letters: index of the record, reason, message. Undecoded records first, then late and
+    /// future rows.
     pub dead: Vec<(u32, Reason, String)>,
 }
 
@@ -55,7 +56,8 @@ impl Machine {
     }
 }
 
-/// The dead letter of a row that was not let in. Duplicates have none: producers and restarts repeat rows by design.
+/// The dead letter of a row that was not let in. Duplicates have none: producers and restarts
+/// repeat rows by design.
 fn refusal(outcome: Outcome) -> Option<(Reason, &'static str)> {
     match outcome {
         Outcome::Accepted | Outcome::Duplicate => None,

@@ -11,7 +11,7 @@ use crate::explained::driver_views;
 use crate::records::{name_of, silent_ms};
 
 impl Machine {
-    /// The score of an entity as of the last epoch, and why.
+    /// Explains the score of an entity as of the last epoch.
     ///
     /// # Errors
     /// If there is no such task or entity, or the entity has no score now.

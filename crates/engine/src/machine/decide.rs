@@ -1,4 +1,5 @@
-//! The fourth stage: logits become decisions, explanations and output records, in the order of the logits.
+//! The fourth stage: logits become decisions, explanations and output records, in the order of the
+//! logits.
 
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
@@ -25,7 +26,8 @@ pub(super) struct Decided {
 
 impl Machine {
     /// In: logits in order, and the dirty cells they are of.
-    /// Out: output records in the same order. Policy memory, standings and explanations are those after the epoch.
+    /// Out: output records in the same order. Policy memory, standings and explanations are those
+    /// after the epoch.
     pub(super) fn decide(
         &mut self,
         dirty: &[(CellRef, Reasons)],
@@ -62,7 +64,8 @@ impl Machine {
         }
     }
 
-    /// Drops the explanation of an entity whose newest record has no score, because a restart would not find one there.
+    /// Drops the explanation of an entity whose newest record has no score, because a restart
+    /// would not find one there.
     fn forget_unrecorded(&mut self, item: &Assessed) {
         if item.logit.is_err()
             && let Some(tracked) = self.state.tracked.get_mut(&(item.task, item.entity))
@@ -120,7 +123,8 @@ impl Machine {
         decisions
     }
 
-    /// Explains every alert and, as far as the budget goes, band crossings, then scores within a band that were never explained.
+    /// Explains every alert and, as far as the budget goes, band crossings, then scores within a
+    /// band that were never explained.
     fn explain_wanted(
         &mut self,
         assessed: &[Assessed],
@@ -180,7 +184,8 @@ impl Machine {
         tracked.is_some_and(|tracked| tracked.explained.is_some())
     }
 
-    /// The logit of an entity at this moment, and its explanation compared with the last one in a record. The state is unchanged.
+    /// The logit of an entity at this moment, and its explanation compared with the last one in a
+    /// record. The state is unchanged.
     pub(super) fn explain_now(&self, one: Subject) -> (f64, Explained) {
         let (graph, as_of_ms) = (&self.state.graph, self.state.as_of_ms);
         let scorer = &self.given.scorer;

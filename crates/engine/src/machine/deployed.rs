@@ -1,4 +1,5 @@
-//! Everything that is given to a worker: configuration, bundle, catalog, tasks. Never changed, only replaced between two epochs.
+//! Everything that is given to a worker: configuration, bundle, catalog, tasks. Never changed,
+//! only replaced between two epochs.
 
 use std::sync::Arc;
 

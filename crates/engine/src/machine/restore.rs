@@ -1,4 +1,5 @@
-//! A machine's state without scoring: rows along the script make the graph, compacted outputs give what consumers have.
+//! A machine's state without scoring: rows along the script make the graph, compacted outputs give
+//! what consumers have.
 
 use leadpulse_features::Facts;
 use leadpulse_graph::{CellRef, EntityId, Outcome};
@@ -17,12 +18,13 @@ use crate::ports::{InputPartition, NextOffset, RecordBatch};
 use crate::read_model::{AlertView, ScoreView};
 use crate::records::name_of;
 
-/// A record of a compacted output that belongs to nothing this machine has: a task that is not configured, or an entity no row names.
+/// Refusal of a compacted record: its task is not configured, or no row names its entity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unmatched;
 
 impl Machine {
-    /// Follows a script from its first epoch, under its layout: rows are applied, nothing is scored until [`Self::restart`].
+    /// Follows a script from its first epoch, under its layout: rows are applied, nothing is
+    /// scored until [`Self::restart`].
     pub fn begin_replay(
         &mut self,
         layout: &Layout,
@@ -33,7 +35,8 @@ impl Machine {
         self.begin_script(layout, partitions, starts);
     }
 
-    /// Follows a script from its first epoch, under its layout, scoring as it was scored: see [`Self::repeat`].
+    /// Follows a script from its first epoch, under its layout, scoring as it was scored: see
+    /// [`Self::repeat`].
     pub fn begin_script(
         &mut self,
         layout: &Layout,
@@ -53,7 +56,8 @@ impl Machine {
         self.state.graph.begin_replay();
     }
 
-    /// The layout of the epochs that follow, while a script is replayed; `partitions` start with those of the layout before.
+    /// The layout of the epochs that follow, while a script is replayed; `partitions` start with
+    /// those of the layout before.
     pub fn follow_layout(
         &mut self,
         layout: &Layout,
@@ -68,7 +72,8 @@ impl Machine {
         self.state.layout_is_new = false;
     }
 
-    /// Applies the rows of a committed epoch, at its recorded moment and by its recorded decisions. Returns whether the rows came out as
+    /// Applies the rows of a committed epoch, at its recorded moment and by its recorded
+    /// decisions. Returns whether the rows came out as
     /// recorded; where they do not, the inputs or the schemas are not what they were.
     pub fn replay(&mut self, decoded: Decoded, record: &EpochRecord) -> bool {
         self.state.number = record.epoch as u64;
@@ -82,7 +87,8 @@ impl Machine {
                 bound_ms: None,
             },
         );
-        // Cells without nodes become free here, in the epoch in which they did at first: places in the graph are the same again.
+        // Cells without nodes become free here, in the epoch in which they did at first: places in
+        // the graph are the same again.
         self.state.graph.take_dirty(0);
         self.state.positions = record.positions();
         let dead: i64 = record.dead_lettered.iter().map(|r| r.count).sum();
@@ -103,7 +109,8 @@ impl Machine {
         found == expected[..4] && undecoded == expected[4]
     }
 
-    /// Decides a committed epoch again: the same rows, moment and owner give the same bytes on one type of processor.
+    /// Decides a committed epoch again: the same rows, moment and owner give the same bytes on one
+    /// type of processor.
     pub fn repeat(
         &mut self,
         records: &RecordBatch,
@@ -129,10 +136,11 @@ impl Machine {
         self.step(records, decoded, cut)
     }
 
-    /// Takes back what the alert rules remembered of one entity.
+    /// Takes back the policy memory of one entity.
     ///
     /// # Errors
-    /// [`Unmatched`] if there is no such task or entity, or the state is of a form that this program does not know.
+    /// [`Unmatched`] if there is no such task or entity, or the state is of a form that this
+    /// program does not know.
     pub fn restore_policy(&mut self, record: &PolicyStateRecord) -> Result<(), Unmatched> {
         let (task, entity, _) = self.named(&record.task, &record.entity_type, &record.entity_id)?;
         let state = serde_json::from_str(&record.state).map_err(|_| Unmatched)?;
@@ -143,7 +151,7 @@ impl Machine {
         Ok(())
     }
 
-    /// Takes back the explanation that the newest score record of an entity carries, and gives what queries may see of the score.
+    /// Takes back the explanation in an entity's newest score record. Returns the score's view.
     ///
     /// # Errors
     /// As [`Self::restore_policy`].
@@ -177,7 +185,7 @@ impl Machine {
         Ok(ScoreView::of(record, name, facts))
     }
 
-    /// What queries may see of an alert that was committed before.
+    /// The view of an alert that an earlier process committed.
     pub fn restore_alert(&self, record: &AlertRecord) -> AlertView {
         let table = self
             .given
@@ -192,8 +200,10 @@ impl Machine {
         AlertView::of(record, name)
     }
 
-    /// Ends a replay: every cell waits to be scored again, the one nearest to a threshold first. A machine that scored all along and
-    /// restarts too goes on with the same epochs, byte for byte on one type of processor. `swapped`: the standing scores were made by another
+    /// Ends a replay: every cell waits to be scored again, the one nearest to a threshold first. A
+    /// machine that scored all along and
+    /// restarts too goes on with the same epochs, byte for byte on one type of processor.
+    /// `swapped`: the standing scores were made by another
     /// deployed version, whose crossings fire no alerts.
     pub fn restart(&mut self, swapped: bool) {
         if self.state.layout.layout == 0 {

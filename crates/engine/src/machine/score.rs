@@ -8,7 +8,8 @@ use leadpulse_schema::Absence;
 
 use super::Machine;
 
-/// Cells that are encoded and scored together. The scorer forms its own batches of cells of like shape within a chunk.
+/// Cells that are encoded and scored together. The scorer forms its own batches of cells of like
+/// shape within a chunk.
 const SCORE_CHUNK: usize = 128;
 
 /// One entity of a cell under one task: its logit, or the reason why it has none.
@@ -51,7 +52,8 @@ struct Candidate {
 
 impl Machine {
     /// In: dirty cells, in order.
-    /// Out: an entry per entity and task that is in the population or was ever observed, by cell, task and entity key.
+    /// Out: an entry per entity and task that is in the population or was ever observed, by cell,
+    /// task and entity key.
     pub(super) fn score(&self, dirty: &[(CellRef, Reasons)]) -> Vec<Assessed> {
         // Collected in order of chunks: which thread scores a chunk decides nothing.
         let chunks: Vec<Vec<Assessed>> = dirty

@@ -1,4 +1,5 @@
-//! Everything that a worker knows: graph, policy memory, standings, positions. It moves between machines, never into outputs.
+//! Everything that a worker knows: graph, policy memory, standings, positions. It moves between
+//! machines, never into outputs.
 
 use std::collections::BTreeSet;
 
@@ -22,13 +23,15 @@ pub(super) struct Tracked {
 }
 
 impl Tracked {
-    /// The logit that the entity is ranked by: the one that consumers have. `None` while ineligible.
+    /// The logit that the entity is ranked by: the one that consumers have. `None` while
+    /// ineligible.
     pub fn ranked_by(&self) -> Option<f64> {
         self.policy.standing_logit()
     }
 }
 
-/// Everything a worker knows after an epoch. The same state under an equal [`Deployed`](super::Deployed) goes on alike.
+/// Everything a worker knows after an epoch. The same state under an equal
+/// [`Deployed`](super::Deployed) goes on alike.
 ///
 /// The graph still holds its catalog, options and windows: they shape the memory of every node,
 /// so a deployed version with others needs another graph.
@@ -38,7 +41,8 @@ pub struct WorkerState {
     pub(super) standings: Vec<Standings>,
     /// By task index and entity.
     pub(super) tracked: FxHashMap<(usize, EntityId), Tracked>,
-    /// Moments at which a crossing under way has lasted long enough, milliseconds: its entity is scored again then.
+    /// Moments at which a crossing under way has lasted long enough, milliseconds: its entity is
+    /// scored again then.
     pub(super) revisits: BTreeSet<(i64, EntityId)>,
     pub(super) partitions: Vec<InputPartition>,
     pub(super) layout: Layout,

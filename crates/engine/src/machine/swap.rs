@@ -1,10 +1,12 @@
-//! The moves between two epochs: another deployed version for the same state, or the same state in another machine.
+//! The moves between two epochs: another deployed version for the same state, or the same state in
+//! another machine.
 
 use std::sync::Arc;
 
 use super::{Deployed, Machine, WorkerState};
 
-/// Reasons why a state cannot go on under a deployed version. A restart can: it builds the state anew.
+/// Reasons why a state cannot go on under a deployed version. A restart can: it builds the state
+/// anew.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SwapError {
     /// The input schemas differ: rows of the graph are of the others.
@@ -13,7 +15,8 @@ pub enum SwapError {
     /// The graph options differ: they shape the memory of every node.
     #[error("the graph options are not those that the graph was built with; restart the worker")]
     OtherGraphOptions,
-    /// Tasks, their tables or their populations differ: memory is kept by task, and timers follow populations.
+    /// Tasks, their tables or their populations differ: memory is kept by task, and timers follow
+    /// populations.
     #[error(
         "the tasks or their populations are not those of the running version; restart the worker"
     )]
@@ -31,7 +34,8 @@ pub enum SwapError {
 }
 
 impl Machine {
-    /// Decides the next epochs under another deployed version. An equal one changes nothing. Under a different one every cell waits
+    /// Decides the next epochs under another deployed version. An equal one changes nothing. Under
+    /// a different one every cell waits
     /// to be scored again, as after a restart; scores of another bundle fire no crossings.
     ///
     /// # Errors

@@ -1,10 +1,11 @@
-//! Failures of ports: what the engine does about one is a variant of [`PortError`], what happened is a [`PortCause`].
+//! Failures of ports: what the engine does about one is a variant of [`PortError`], what happened
+//! is a [`PortCause`].
 
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
-/// What happened in a port.
+/// Cause of a port's failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PortCause {
     /// A broker or registry does not answer, or refuses for now.
@@ -29,7 +30,8 @@ pub enum PortCause {
     PositionsForeign,
     /// An output record is larger than its topic takes.
     RecordTooLarge,
-    /// The records of the epochs topic do not follow from each other, or from the committed positions.
+    /// The records of the epochs topic do not follow from each other, or from the committed
+    /// positions.
     ScriptBroken(ScriptFault),
     /// A committed output record cannot be read back.
     Unreadable,
@@ -77,7 +79,7 @@ pub struct PortFailure {
 }
 
 impl PortFailure {
-    /// What happened.
+    /// The typed cause, for tests and decisions.
     pub fn cause(&self) -> PortCause {
         self.cause
     }
@@ -136,7 +138,7 @@ impl PortError {
         self
     }
 
-    /// What happened.
+    /// The typed cause, for tests and decisions.
     pub fn cause(&self) -> PortCause {
         self.failure().cause
     }

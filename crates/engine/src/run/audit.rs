@@ -1,4 +1,5 @@
-//! The audit: committed epochs are computed again from their rows and compared. It takes nothing over and writes nothing.
+//! The audit: committed epochs are computed again from their rows and compared. It takes nothing
+//! over and writes nothing.
 
 use super::restore::Goal;
 use super::{Engine, RunError};
@@ -8,10 +9,10 @@ use crate::ports::{
     CommittedEpoch, InputPartition, PortCause, PortError, RecordBatch, SealedEpoch, Sink,
 };
 
-/// What an audit found.
+/// Findings of an audit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AuditFindings {
-    /// Epochs of the script.
+    /// Epochs in the script.
     pub epochs: u64,
     /// Epochs whose outputs were computed again.
     pub recomputed: u64,
@@ -21,7 +22,8 @@ pub struct AuditFindings {
     pub rows_differ: u64,
     /// The first epoch that differs.
     pub first_difference: Option<i64>,
-    /// The first epoch that another deployed version scored. What it knew cannot be computed by this one, so only rows count from there on.
+    /// The first epoch that another deployed version scored. This version cannot compute that one's
+    /// memory, so only rows are compared from there on.
     pub other_version_from: Option<i64>,
     /// Owner of the epoch before.
     owner: Option<String>,
@@ -33,7 +35,8 @@ impl AuditFindings {
     }
 }
 
-/// Computes the committed epochs again and compares their digests, as long as they are of the version that runs now.
+/// Computes the committed epochs again and compares their digests, as long as they are of the
+/// version that runs now.
 ///
 /// # Errors
 /// If the script or the inputs cannot be read.
@@ -61,7 +64,8 @@ impl Engine {
             }
             return;
         }
-        // The process that decided this epoch had been started after the one before: its cells waited again.
+        // The process that decided this epoch had been started after the one before: its cells
+        // waited again.
         if self
             .audited
             .owner
@@ -98,7 +102,7 @@ impl Engine {
     }
 }
 
-/// The sink of an audit.
+/// A sink that refuses to take over and to commit, for audits.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoSink;
 

@@ -11,7 +11,8 @@ use crate::ports::RecordBatch;
 use crate::read_model::{EngineStatus, Phase};
 
 impl Engine {
-    /// Commits a sealed epoch, counts it, and shows it: in this order, so that nothing is visible here that a restart may lose (C1).
+    /// Commits a sealed epoch, counts it, and shows it: in this order, so that nothing is visible
+    /// here that a restart may lose (C1).
     pub(super) fn commit(
         &mut self,
         sealed: Epoch<Sealed>,
@@ -62,7 +63,7 @@ impl Engine {
         self.commit(stepped, started, None)
     }
 
-    /// Explains what was asked for, from committed state; or says that there is none yet.
+    /// Answers requests for explanations from committed state, or refuses them while there is none.
     pub(super) fn answer_requests(&self, ready: bool) {
         let Some(requests) = &self.requests else {
             return;

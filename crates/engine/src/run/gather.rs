@@ -1,4 +1,5 @@
-//! The records of the next epoch: polled, held back where a writer schema is missing, decoded, and cut.
+//! The records of the next epoch: polled, held back where a writer schema is missing, decoded, and
+//! cut.
 
 use std::time::Duration;
 
@@ -50,7 +51,8 @@ impl Engine {
         }
     }
 
-    /// Moves newly polled records of partitions that wait, or of which older records wait, behind those.
+    /// Moves newly polled records of partitions that wait, or of which older records wait, behind
+    /// those.
     fn hold_back(&mut self, batch: &mut RecordBatch, before: usize) {
         let (held, blocked) = (&self.held, &self.blocked);
         let waits = |partition: u32| {
@@ -98,7 +100,7 @@ impl Engine {
         }
     }
 
-    /// The clock for one epoch.
+    /// Readings of the guarded clock for one epoch. A refused reading is reported.
     pub(super) fn readings(
         &mut self,
         caught_up: bool,
@@ -122,7 +124,8 @@ impl Engine {
         }
     }
 
-    /// Decodes; a partition that needs a schema which cannot be had now is held back from that record on.
+    /// Decodes. A partition that needs a schema which no registry gives now is held back from that
+    /// record on.
     pub(super) fn decode(&mut self, batch: &RecordBatch) -> Result<Decoded, RunError> {
         let started = self.elapsed();
         let partitions = self.ports.source.partitions();
@@ -176,7 +179,9 @@ impl Engine {
         }
     }
 
-    /// Lets partitions go on whose schema is known by now. They are fetched again once what is held of them was taken, so that it stays bounded.
+    /// Lets partitions go on whose schema is known by now. They are fetched again only once their
+    /// held
+    /// records were taken, so that held records stay bounded.
     pub(super) fn release_held(&mut self) -> Result<(), RunError> {
         let mut released = Vec::new();
         let emptied: Vec<u32> = (0..self.paused.len() as u32)
@@ -242,7 +247,7 @@ impl Engine {
         self.read_model.set_condition("schemas", text, false);
     }
 
-    /// Drops what is held: a seek reads it again.
+    /// Drops held records, because a seek reads them again.
     pub(super) fn forget_held(&mut self) {
         let partitions = self.ports.source.partitions().len();
         self.held = Inbox::new(partitions);
@@ -251,8 +256,9 @@ impl Engine {
         self.report_blocked();
     }
 
-    /// Whether all partitions are read to these offsets, those that wait for a schema excepted or not. What separates a position from an end may be transaction markers
-    /// only: the source has passed them.
+    /// True if all partitions are read to these offsets. Transaction markers may separate a
+    /// position
+    /// from an end. The source has passed them, so the source's position counts too.
     pub(super) fn has_reached(&mut self, offsets: &[NextOffset], waiting: Waiting) -> bool {
         let Ok(read_to) = self.ports.source.read_to() else {
             return false;
@@ -271,7 +277,7 @@ impl Engine {
         })
     }
 
-    /// What decides the epoch besides its rows.
+    /// The decisions of the epoch besides its rows.
     pub(super) fn cut(
         &mut self,
         batch: &RecordBatch,
@@ -289,7 +295,8 @@ impl Engine {
             positions[partition] = positions[partition].max(NextOffset(record.offset() + 1));
             read[partition] += 1;
         }
-        // Positions pass transaction markers and aborted records, so that a partition without further records has no lag.
+        // Positions pass transaction markers and aborted records, so that a partition without
+        // further records has no lag.
         let passed = self.ports.source.read_to()?;
         for (partition, position) in positions.iter_mut().enumerate() {
             if self.held.is_empty(partition) && self.blocked[partition].is_none() {

@@ -7,11 +7,12 @@ use super::{Engine, RunError};
 use crate::ports::{Attendant, InputPartition, LogEnd, NextOffset};
 use crate::read_model::Phase;
 
-/// How often lag and sizes are measured.
+/// Interval at which lag and sizes are measured.
 const GAUGE_EVERY: Duration = Duration::from_secs(5);
 /// Without an answer of the brokers for this long, the process is not ready.
 const BROKERS_PATIENCE: Duration = Duration::from_secs(10);
-/// A transaction of a producer may be open this long before it is reported that records wait behind it.
+/// A transaction of a producer may be open this long before it is reported that records wait
+/// behind it.
 const OPEN_TRANSACTION_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Memory of what was measured. Moments are of the clock port's elapsed time.
@@ -22,7 +23,8 @@ pub(super) struct Gauges {
     measured: Option<Duration>,
     /// The last moment at which the ends of the topics were known.
     lag_known: Option<Duration>,
-    /// Stable ends that stood before the high watermark at the last look, and the moment since which they have.
+    /// Stable ends that stood before the high watermark at the last look, and the moment since
+    /// which they have.
     waiting_behind: BTreeMap<usize, (NextOffset, Duration)>,
     /// The moment of the next count of the graph; `None` before the first.
     count_again: Option<Duration>,
@@ -62,7 +64,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Counts the graph. It walks all of it: the larger the graph, the rarer, so that epochs wait a hundredth of the time at most.
+    /// Counts the graph. It walks all of it: the larger the graph, the rarer, so that epochs wait
+    /// a hundredth of the time at most.
     fn count_graph(&mut self) {
         let started = self.elapsed();
         let graph = self.machine.graph();
@@ -72,7 +75,8 @@ impl Engine {
         self.gauges.count_again = Some(ended + ended.saturating_sub(started) * 100);
     }
 
-    /// Measures how many records wait, and reports those that wait behind a transaction which its producer does not end.
+    /// Measures how many records wait, and reports those that wait behind a transaction which its
+    /// producer does not end.
     fn measure_lag(&mut self, ends: &[LogEnd], now: Duration) {
         let partitions: &[InputPartition] = self.ports.source.partitions();
         let positions = self.machine.positions();

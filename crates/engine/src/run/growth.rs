@@ -1,4 +1,5 @@
-//! Partitions that are added to input topics, and places that cannot be read, while the engine is live.
+//! Partitions that are added to input topics, and places that cannot be read, while the engine is
+//! live.
 
 use crate::epoch::DecidedRange;
 use crate::ports::{InputPartition, NextOffset};
@@ -8,13 +9,15 @@ use super::{Engine, RunError, Waiting};
 /// Partitions that were noticed and are not read yet.
 pub(super) struct Growth {
     partitions: Vec<InputPartition>,
-    /// Where the partitions that are read ended when these were noticed.
+    /// Ends of the partitions that were read when these were noticed.
     ends: Vec<NextOffset>,
 }
 
 impl Engine {
-    /// Reads partitions that were added to the input topics, once those that are read have come to where they ended when the new ones were
-    /// noticed: a key that moved to a new partition leaves its older rows in an old one, and these come first.
+    /// Reads partitions that were added to the input topics, once those that are read have come to
+    /// where they ended when the new ones were
+    /// noticed: a key that moved to a new partition leaves its older rows in an old one, and these
+    /// come first.
     pub(super) fn grow(&mut self) -> Result<(), RunError> {
         if self.growth.is_none() {
             let partitions = self.ports.source.added();
@@ -57,7 +60,8 @@ impl Engine {
         self.read_too(&partitions)
     }
 
-    /// Reads partitions that the topics had at the start and no layout lists, once everything else is read to its end. Gives the ends anew.
+    /// Reads partitions that the topics had at the start and no layout lists, once everything else
+    /// is read to its end. Gives the ends anew.
     pub(super) fn grow_at_the_end(&mut self) -> Result<Option<Vec<NextOffset>>, RunError> {
         let read = self.ports.source.partitions();
         let further: Vec<InputPartition> = self

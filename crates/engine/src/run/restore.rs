@@ -1,7 +1,10 @@
-//! A restart: take over, apply the rows of every committed epoch without scoring, read back what consumers have, go on.
+//! A restart: take over, apply the rows of every committed epoch without scoring, read back what
+//! consumers have, go on.
 //!
-//! Rows make the graph (C2); compacted outputs give bands, alerts fired, last scores and explanations. Nothing that was written is computed
-//! again, so neither the type of processor, nor the program's version, nor what a registry answers today decides whether a worker starts.
+//! Rows make the graph (C2); compacted outputs give bands, alerts fired, last scores and
+//! explanations. Nothing that was written is computed
+//! again, so neither the type of processor, nor the program's version, nor what a registry answers
+//! today decides whether a worker starts.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,14 +19,15 @@ use crate::ports::{
 };
 use crate::read_model::{ALERTS_KEPT, AlertView, Phase, ScoreView};
 
-/// How long a poll waits while nothing comes.
+/// Wait of a poll while nothing arrives.
 const WAIT: Duration = Duration::from_millis(50);
 /// Without progress for this long, the wait is reported.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Bytes of records read ahead of the epochs that take them. Beyond it, partitions that the next epoch does not need are paused.
+/// Bytes of records read ahead of the epochs that take them. Beyond it, partitions that the next
+/// epoch does not need are paused.
 const READ_AHEAD_BYTES: usize = 32 << 20;
 
-/// What a script is followed for.
+/// Purpose of following a script.
 #[derive(Clone, Copy)]
 pub(super) enum Goal<'a> {
     /// The state at the committed epoch, whose positions are of the partitions that were asked for.
@@ -35,7 +39,7 @@ pub(super) enum Goal<'a> {
     Audit,
 }
 
-/// Where a replay is.
+/// Progress of a replay.
 struct ScriptReplay {
     inbox: Inbox,
     /// One past what the source delivered or passed over, by partition.
@@ -48,7 +52,8 @@ struct ScriptReplay {
 }
 
 impl Engine {
-    /// Fences the worker before and brings the state to the committed epoch. Returns that epoch's record.
+    /// Fences the worker before and brings the state to the committed epoch. Returns that epoch's
+    /// record.
     pub(super) fn restore(&mut self) -> Result<Option<EpochRecord>, RunError> {
         let asked = self.ports.source.partitions().to_vec();
         self.found_at_start.clone_from(&asked);
@@ -82,7 +87,7 @@ impl Engine {
         Ok(Some(last))
     }
 
-    /// Follows the script to its end. `None` when told to stop, or if there is no epoch.
+    /// Follows the script to its end. `None` at the stop signal, or if there is no epoch.
     pub(super) fn replay(&mut self, goal: Goal<'_>) -> Result<Option<EpochRecord>, RunError> {
         self.attendant.retry(|| self.ports.outputs.rewind())?;
         tracing::info!("applying the rows of what is committed");
@@ -129,7 +134,8 @@ impl Engine {
         Ok(chain.last().cloned())
     }
 
-    /// The value of the next record of the epochs topic: `Some(None)` at its end, `None` when told to stop.
+    /// The value of the next record of the epochs topic: `Some(None)` at its end, `None` at the
+    /// stop signal.
     #[expect(
         clippy::option_option,
         reason = "stopped, ended and found are three things"
@@ -270,7 +276,8 @@ impl Engine {
         Ok(partitions)
     }
 
-    /// Rows are applied from the first epoch on; what retention has taken from the input topics is missing for good.
+    /// Rows are applied from the first epoch on; what retention has taken from the input topics is
+    /// missing for good.
     fn check_starts(
         &mut self,
         partitions: &[InputPartition],
@@ -288,7 +295,7 @@ impl Engine {
         }
     }
 
-    /// Applies the rows of one epoch. `false` when told to stop.
+    /// Applies the rows of one epoch. `false` at the stop signal.
     fn replay_epoch(
         &mut self,
         record: &EpochRecord,
@@ -329,7 +336,7 @@ impl Engine {
         Ok(!self.stopped())
     }
 
-    /// The records of one epoch of the script. `None` when told to stop.
+    /// The records of one epoch of the script. `None` at the stop signal.
     fn interval(
         &mut self,
         record: &EpochRecord,
@@ -411,7 +418,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Keeps what is read ahead within its bytes: only the partitions that the epoch needs are fetched beyond it.
+    /// Keeps what is read ahead within its bytes: only the partitions that the epoch needs are
+    /// fetched beyond it.
     fn pause_or_resume(
         &mut self,
         record: &EpochRecord,
@@ -441,14 +449,16 @@ impl Engine {
         Ok(())
     }
 
-    /// Decodes by the recorded decisions, waiting for a registry that is away. `None` when told to stop.
+    /// Decodes by the recorded decisions, waiting for a registry that is away. `None` at the stop
+    /// signal.
     fn decode_recorded(
         &mut self,
         batch: &RecordBatch,
         record: &EpochRecord,
     ) -> Result<Option<Decoded>, RunError> {
         loop {
-            // Records of format 1 do not hold the decisions of their time: today's answer has to do.
+            // Records of format 1 do not hold the decisions of their time: today's answer has to
+            // do.
             let verdicts = if record.version == 1 {
                 SchemaVerdicts::Store
             } else {
@@ -482,7 +492,8 @@ impl Engine {
         }
     }
 
-    /// Reads back what consumers have: policy states, scores with their explanations, the newest alerts. `false` when told to stop.
+    /// Reads back what consumers have: policy states, scores with their explanations, the newest
+    /// alerts. `false` at the stop signal.
     fn read_state_back(&mut self) -> Result<bool, RunError> {
         let done = self.taken;
         let phase = |this: &Self, reason: Option<String>| {
@@ -509,7 +520,7 @@ impl Engine {
         Ok(true)
     }
 
-    /// Policy states are needed: one that cannot be read is an error. `false` when told to stop.
+    /// Policy states are needed: one that cannot be read is an error. `false` at the stop signal.
     fn read_policies_back(&mut self, unmatched: &mut u64) -> Result<bool, RunError> {
         let (schemas, encoders) = (self.ports.schemas.clone(), self.encoders.clone());
         let states = self.latest(Output::PolicyState)?;
@@ -526,7 +537,8 @@ impl Engine {
         Ok(true)
     }
 
-    /// Scores are for pages and explanations only: one that cannot be read is missing until it is scored again. `None` when told to stop.
+    /// Scores are for pages and explanations only: one that cannot be read is missing until it is
+    /// scored again. `None` at the stop signal.
     fn read_scores_back(
         &mut self,
         unmatched: &mut u64,
@@ -607,7 +619,8 @@ impl Engine {
     }
 }
 
-/// Committed positions in the order of a layout. Topics list a partition that was added beside their others; a layout lists it last.
+/// Committed positions in the order of a layout. Topics list a partition that was added beside
+/// their others; a layout lists it last.
 fn in_order_of(
     layout: &Layout,
     committed: &CommittedEpoch,
