@@ -11,11 +11,11 @@ use prometheus::Registry;
 
 use leadpulse_engine::explain::{ExplainDesk, explain_queue};
 use leadpulse_engine::ports::{
-    Attendant, Clock, Output, PortError, SchemaLookupError, SchemaStore, Sink, Source,
+    Attendant, Clock, Output, PortCause, PortError, SchemaLookupError, SchemaStore, Sink, Source,
 };
 use leadpulse_engine::read_model::ReadModel;
 use leadpulse_engine::{
-    Engine, Machine, MachineParts, Metrics, NoSink, OutputEncoders, Ports, Summary, Supervisor,
+    Engine, Machine, MachineParts, Metrics, NoSink, OutputEncoders, Ports, RunSummary, Supervisor,
     Task, Until, retry,
 };
 use leadpulse_features::Scorer;
@@ -34,15 +34,19 @@ pub struct SystemClock;
 
 impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "this is the clock port")]
-    fn now_ms(&self) -> i64 {
+    fn wall_ms(&self) -> i64 {
         std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
             .map_or(0, |d| d.as_millis() as i64)
     }
 
-    fn monotonic_ms(&self) -> i64 {
+    fn elapsed(&self) -> Duration {
         static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
-        START.get_or_init(Instant::now).elapsed().as_millis() as i64
+        START.get_or_init(Instant::now).elapsed()
+    }
+
+    fn wait(&self, duration: Duration) {
+        std::thread::sleep(duration);
     }
 }
 
@@ -125,12 +129,13 @@ pub fn create_missing(
     wanted: &[TopicSpec],
     attendant: &dyn Attendant,
 ) -> Result<()> {
-    let created = retry(attendant, || ensure_topics(options, wanted)).with_context(|| {
-        format!(
-            "the topics cannot be prepared on {}; is the cluster up, and kafka.brokers right?",
-            options.brokers
-        )
-    })?;
+    let created =
+        retry(&SystemClock, attendant, || ensure_topics(options, wanted)).with_context(|| {
+            format!(
+                "the topics cannot be prepared on {}; is the cluster up, and kafka.brokers right?",
+                options.brokers
+            )
+        })?;
     if !created.is_empty() {
         tracing::info!(topics = created.join(", "), "created");
     }
@@ -139,10 +144,14 @@ pub fn create_missing(
 
 /// Registers the output schemas, or finds their ids. Waits for a registry that is away.
 fn output_encoders(schemas: &dyn SchemaStore, attendant: &dyn Attendant) -> Result<OutputEncoders> {
-    let found = retry(attendant, || {
+    let found = retry(&SystemClock, attendant, || {
         OutputEncoders::new(schemas).map_err(|error| match error {
-            SchemaLookupError::Unavailable(_) => PortError::Retriable(error.to_string()),
-            SchemaLookupError::Unknown(_) => PortError::Fatal(error.to_string()),
+            SchemaLookupError::Unavailable(_) => {
+                PortError::retriable(PortCause::NoAnswer, error.to_string())
+            }
+            SchemaLookupError::Unknown(_) => {
+                PortError::fatal(PortCause::Refused, error.to_string())
+            }
         })
     });
     Ok(found?)
@@ -200,7 +209,7 @@ fn machine_parts(
         scorer,
         encoders: encoders.clone(),
         partitions: source.partitions().to_vec(),
-        start: retry(attendant, || source.starts())?,
+        start: retry(&SystemClock, attendant, || source.starts())?,
         owner: String::new(),
         soft_budget: config.engine.soft_budget,
         explain_budget: config.engine.explain_budget,
@@ -223,7 +232,7 @@ pub fn auditor(
     let schemas = schema_store(config, &loaded.schemas_dir(), &kafka_metrics)?;
     let encoders = Arc::new(output_encoders(schemas.as_ref(), &limit)?);
     let inputs = loaded.inputs(&project.catalog)?;
-    let mut source = retry(&limit, || {
+    let mut source = retry(&SystemClock, &limit, || {
         KafkaSource::open(&config.kafka, &inputs, &kafka_metrics)
     })?;
     let tasks = tasks_of(config, project, scorer.as_ref())?;
@@ -256,7 +265,7 @@ pub fn auditor(
 
 /// A running deployment.
 pub struct Deployment {
-    engine: JoinHandle<Result<Summary, leadpulse_engine::RunError>>,
+    engine: JoinHandle<Result<RunSummary, leadpulse_engine::RunError>>,
     server: Option<Handle>,
     /// The committed state.
     pub read_model: Arc<ReadModel>,
@@ -317,7 +326,7 @@ impl Deployment {
             )?),
             Cluster::Mock => None,
         };
-        let mut source = retry(attend, || {
+        let mut source = retry(&SystemClock, attend, || {
             KafkaSource::open(&config.kafka, &inputs, &kafka_metrics)
         })?;
         let sink: Box<dyn Sink> = match cluster {
@@ -385,7 +394,7 @@ impl Deployment {
     }
 
     /// Waits for the engine, then ends HTTP.
-    pub fn join(self) -> Result<Summary> {
+    pub fn join(self) -> Result<RunSummary> {
         let outcome = match self.engine.join() {
             Ok(outcome) => outcome.context("the engine stopped"),
             Err(_) => bail!("the engine panicked; the message is in the log"),
