@@ -276,7 +276,8 @@ fn tombstone(
     Ok(())
 }
 
-/// The dead letter of `record`, read from `partition` in the epoch valid at `as_of_ms`. `message` names the fault, without payload.
+/// The dead letter of `record`, read from `partition` in the epoch valid at `as_of_ms`. `message`
+/// names the fault, without payload.
 pub fn dead_letter(
     record: Record<'_>,
     partition: &InputPartition,
