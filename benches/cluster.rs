@@ -285,7 +285,7 @@ impl Feed {
                 }
                 let record = records.record(index);
                 let topic = &self.topics[record.partition() as usize];
-                producer.send(topic, record.key(), record.value(), SystemClock.now_ms())?;
+                producer.send(topic, record.key(), record.value(), SystemClock.wall_ms())?;
             }
             producer.flush(PATIENCE)?;
             anyhow::Ok(())

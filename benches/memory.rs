@@ -10,10 +10,13 @@ use anyhow::Result;
 use apache_avro::reader::datum::GenericDatumReader;
 use rayon::prelude::*;
 
-use leadpulse_engine::ports::{NextOffset, RecordBatch};
+use leadpulse_engine::ports::{
+    CommittedEpoch, InputPartition, NextOffset, PortError, RecordBatch, SealedEpoch, Sink,
+};
 use leadpulse_engine::read_model::{EngineStatus, Phase, ReadModel};
 use leadpulse_engine::{
-    Cut, Decoded, Decoders, Machine, MachineParts, Moment, OutputEncoders, Readings, Verdicts,
+    AsOfRule, Cut, Decoded, Decoders, EpochViews, Machine, MachineParts, OutputEncoders, Readings,
+    SchemaVerdicts,
 };
 use leadpulse_features::Scorer;
 use leadpulse_graph::{CellRef, Graph, GraphOptions, Tracking, owner_of};
@@ -60,6 +63,22 @@ impl Work {
             .iter()
             .map(|stage| self.stages.get(stage).copied().unwrap_or_default())
             .sum()
+    }
+}
+
+/// A sink that takes every epoch, and keeps none.
+struct MemorySink;
+
+impl Sink for MemorySink {
+    fn owner(&self) -> &str {
+        "bench"
+    }
+    fn take_over(&mut self) -> Result<Option<CommittedEpoch>, PortError> {
+        Ok(None)
+    }
+    fn arrange(&mut self, _: &[InputPartition]) {}
+    fn commit(&mut self, _: &Arc<SealedEpoch>) -> Result<(), PortError> {
+        Ok(())
     }
 }
 
@@ -123,7 +142,7 @@ impl Driver {
                     &ground.partitions,
                     &ground.project.catalog,
                     ground.schemas.as_ref(),
-                    Verdicts::Store,
+                    SchemaVerdicts::Store,
                 );
                 work.spent("decode", started);
                 self.step(records, decoded, &mut work);
@@ -174,17 +193,21 @@ impl Driver {
         let cut = Cut {
             positions,
             read,
-            moment: Moment::Newest,
+            moment: AsOfRule::Newest,
             clock: Readings::default(),
             closing: false,
             skipped: Vec::new(),
         };
-        let stepped = self.machine.step(records, decoded, cut);
+        let begun = Instant::now();
+        let sealed = self
+            .machine
+            .step_timed(records, decoded, cut, &|| begun.elapsed());
+        let epoch = sealed.commit(&mut MemorySink).expect("it takes everything");
         work.epochs += 1;
-        work.cells += stepped.tally.cells;
-        work.scores += stepped.record.scores;
-        work.alerts += stepped.record.alerts;
-        for (stage, seconds) in &stepped.tally.stage_seconds {
+        work.cells += epoch.tally.cells;
+        work.scores += epoch.record.scores;
+        work.alerts += epoch.record.alerts;
+        for (stage, seconds) in &epoch.tally.stage_seconds {
             *work.stages.entry(stage).or_default() += seconds;
         }
         let publishing = Instant::now();
@@ -192,12 +215,12 @@ impl Driver {
             phase: Phase::Live,
             epoch: self.machine.number(),
             as_of_ms: self.machine.as_of_ms(),
-            records: stepped.record.records(),
+            records: epoch.record.records(),
             lag_records: 0,
             reason: None,
         };
-        self.read_model
-            .publish(stepped.scores, stepped.alerts, status);
+        let EpochViews { scores, alerts } = epoch.into_views();
+        self.read_model.publish(scores, alerts, status);
         work.spent("publish", publishing);
     }
 }
@@ -315,7 +338,7 @@ fn print_decoding(ground: &Ground) -> Result<()> {
                 &ground.partitions,
                 catalog,
                 ground.schemas.as_ref(),
-                Verdicts::Store,
+                SchemaVerdicts::Store,
             ));
             assert!(decoded.blocked.is_empty(), "the folder has every schema");
         }
@@ -440,7 +463,7 @@ fn rebuild(ground: &Ground, graph: &Graph, cells: &[CellRef]) -> Result<(f64, f6
                 &ground.partitions,
                 catalog,
                 ground.schemas.as_ref(),
-                Verdicts::Store,
+                SchemaVerdicts::Store,
             );
             for row in decoded.rows.iter() {
                 let subject = match catalog.table_at(row.table()).role {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use leadpulse_engine::ports::{Output, OutputRecord, RecordBatch};
 use leadpulse_engine::{
-    Decoders, EngineOptions, EpochRecord, Machine, MachineParts, Task, Verdicts,
+    Decoders, EngineOptions, EpochRecord, Machine, MachineParts, SchemaVerdicts, Task,
 };
 use leadpulse_graph::{GraphOptions, Tracking};
 use leadpulse_kafka::{OwnedRecord, SchemaPort};
@@ -77,7 +77,7 @@ pub fn assert_script_gives_the_same(scenario: &Scenario, epochs: &[EpochRecord])
             &partitions,
             &scenario.catalog,
             &schemas,
-            Verdicts::Store,
+            SchemaVerdicts::Store,
         );
         // Another process went on from here: its cells waited again.
         if owner.is_some_and(|owner| owner != epoch.owner) {

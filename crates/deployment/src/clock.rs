@@ -1,7 +1,7 @@
 //! The clock port on the system's clocks.
 
 use std::sync::OnceLock;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use leadpulse_engine::ports::Clock;
 
@@ -10,14 +10,18 @@ pub struct SystemClock;
 
 impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "this is the clock port")]
-    fn now_ms(&self) -> i64 {
+    fn wall_ms(&self) -> i64 {
         SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |d| d.as_millis() as i64)
     }
 
-    fn monotonic_ms(&self) -> i64 {
+    fn elapsed(&self) -> Duration {
         static START: OnceLock<Instant> = OnceLock::new();
-        START.get_or_init(Instant::now).elapsed().as_millis() as i64
+        START.get_or_init(Instant::now).elapsed()
+    }
+
+    fn wait(&self, duration: Duration) {
+        std::thread::sleep(duration);
     }
 }

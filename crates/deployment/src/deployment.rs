@@ -13,7 +13,7 @@ use leadpulse_engine::explain::explain_queue;
 use leadpulse_engine::ports::{Attendant, Clock, Output, Sink, Source};
 use leadpulse_engine::read_model::ReadModel;
 use leadpulse_engine::{
-    Engine, Machine, MachineParts, Metrics, NoSink, OutputEncoders, Ports, RunError, Summary,
+    Engine, Machine, MachineParts, Metrics, NoSink, OutputEncoders, Ports, RunError, RunSummary,
     Supervisor, Task, Until, retry,
 };
 use leadpulse_features::Scorer;
@@ -165,7 +165,7 @@ impl Assembly<'_> {
         let schemas = schema_store(self.loaded, &schema_metrics)?;
         let encoders = Arc::new(output_encoders(schemas.as_ref(), &limit)?);
         let inputs = self.loaded.inputs(&self.project.catalog)?;
-        let mut source = retry(&limit, || {
+        let mut source = retry(&SystemClock, &limit, || {
             KafkaSource::open(&config.kafka, &inputs, &kafka_metrics)
         })?;
         let tasks = self.tasks()?;
@@ -216,7 +216,9 @@ impl Assembly<'_> {
             Cluster::Mock => None,
         };
         let attendant: &Supervisor = supervisor;
-        let source = retry(attendant, || KafkaSource::open(options, &inputs, metrics))?;
+        let source = retry(&SystemClock, attendant, || {
+            KafkaSource::open(options, &inputs, metrics)
+        })?;
         let partitions = source.partitions();
         let sink: Box<dyn Sink> = match cluster {
             Cluster::Real => Box::new(
@@ -285,7 +287,7 @@ impl Assembly<'_> {
             scorer: self.scorer.clone(),
             encoders: encoders.clone(),
             partitions: source.partitions().to_vec(),
-            start: retry(attendant, || source.starts())?,
+            start: retry(&SystemClock, attendant, || source.starts())?,
             owner: String::new(),
             soft_budget: config.engine.soft_budget,
             explain_budget: config.engine.explain_budget,
@@ -296,7 +298,7 @@ impl Assembly<'_> {
 
 /// A running deployment.
 pub struct Deployment {
-    engine: JoinHandle<Result<Summary, RunError>>,
+    engine: JoinHandle<Result<RunSummary, RunError>>,
     server: Option<Handle>,
     /// The committed state.
     pub read_model: Arc<ReadModel>,
@@ -319,7 +321,7 @@ impl Deployment {
     ///
     /// # Errors
     /// The engine stopped with an error or panicked, or the server failed.
-    pub fn join(self) -> Result<Summary, DeployError> {
+    pub fn join(self) -> Result<RunSummary, DeployError> {
         let outcome = match self.engine.join() {
             Ok(outcome) => outcome.map_err(DeployError::Stopped),
             Err(_) => return Err(DeployError::Panicked),

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use leadpulse_engine::ports::{Attendant, PortError, SchemaLookupError, SchemaStore};
+use leadpulse_engine::ports::{Attendant, PortCause, PortError, SchemaLookupError, SchemaStore};
 use leadpulse_engine::{OutputEncoders, retry};
 use leadpulse_kafka::{InputTopic, KafkaOptions, SchemaPort, TopicSpec, ensure_topics};
 use leadpulse_registry::{FolderStore, HttpRegistry, RegistryMetrics};
 
+use crate::clock::SystemClock;
 use crate::error::DeployError;
 use crate::loaded::Loaded;
 
@@ -76,12 +77,13 @@ pub(crate) fn create_missing(
     wanted: &[TopicSpec],
     attendant: &dyn Attendant,
 ) -> Result<(), DeployError> {
-    let created = retry(attendant, || ensure_topics(options, wanted)).map_err(|source| {
-        DeployError::Topics {
-            brokers: options.brokers.clone(),
-            source,
-        }
-    })?;
+    let created =
+        retry(&SystemClock, attendant, || ensure_topics(options, wanted)).map_err(|source| {
+            DeployError::Topics {
+                brokers: options.brokers.clone(),
+                source,
+            }
+        })?;
     if !created.is_empty() {
         tracing::info!(topics = created.join(", "), "created");
     }
@@ -93,10 +95,14 @@ pub(crate) fn output_encoders(
     schemas: &dyn SchemaStore,
     attendant: &dyn Attendant,
 ) -> Result<OutputEncoders, DeployError> {
-    let found = retry(attendant, || {
+    let found = retry(&SystemClock, attendant, || {
         OutputEncoders::new(schemas).map_err(|error| match error {
-            SchemaLookupError::Unavailable(_) => PortError::Retriable(error.to_string()),
-            SchemaLookupError::Unknown(_) => PortError::Fatal(error.to_string()),
+            SchemaLookupError::Unavailable(_) => {
+                PortError::retriable(PortCause::NoAnswer, error.to_string())
+            }
+            SchemaLookupError::Unknown(_) => {
+                PortError::fatal(PortCause::Refused, error.to_string())
+            }
         })
     });
     Ok(found?)

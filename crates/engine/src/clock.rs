@@ -1,14 +1,18 @@
 //! The wall clock, guarded: a reading that jumps against the monotonic clock is not believed.
 //!
-//! `as_of` never goes back, so one wrong reading would spoil a deployment for good (an NTP step, a typo in `date`). A jump is believed once
-//! records that producers write now carry timestamps that speak for it; the monotonic clock stands still while a machine sleeps, so a jump
-//! forward may well be true. The first reading is believed, unless it lies before the newest one that was recorded.
+//! `as_of` never goes back, so one wrong reading would spoil a deployment for good (an NTP step, a
+//! typo in `date`). A jump is believed once
+//! records that producers write now carry timestamps that speak for it; the monotonic clock stands
+//! still while a machine sleeps, so a jump
+//! forward may well be true. The first reading is believed, unless it lies before the newest one
+//! that was recorded.
 
 use std::sync::Arc;
 
 use crate::ports::Clock;
 
-/// Wall and monotonic clock may differ by this much between two readings: slewing and small steps are daily business.
+/// Tolerated difference of wall and monotonic clock between two readings, milliseconds: slewing and
+/// small steps are normal.
 const TOLERANCE_MS: i64 = 60_000;
 
 /// A reading of the guarded clock.
@@ -16,7 +20,8 @@ const TOLERANCE_MS: i64 = 60_000;
 pub(crate) struct Reading {
     /// Milliseconds since 1970 UTC.
     pub now_ms: i64,
-    /// How far the wall clock is from it, milliseconds, while it is not believed.
+    /// Distance of the wall clock from `now_ms`, milliseconds, while the wall clock is not
+    /// believed.
     pub refused_by_ms: Option<i64>,
 }
 
@@ -35,24 +40,32 @@ impl GuardedClock {
         }
     }
 
-    /// The time was at least this, milliseconds, when it was recorded last.
+    /// The wall and the monotonic clock, milliseconds.
+    fn both_ms(&self) -> (i64, i64) {
+        let elapsed_ms = self.clock.elapsed().as_millis();
+        (self.clock.wall_ms(), elapsed_ms as i64)
+    }
+
+    /// Refuses a first reading before this recorded moment, milliseconds.
     pub fn not_before(&mut self, recorded_ms: i64) {
-        let (wall_ms, monotonic_ms) = (self.clock.now_ms(), self.clock.monotonic_ms());
+        let (wall_ms, monotonic_ms) = self.both_ms();
         if self.anchor.is_none() && wall_ms < recorded_ms.saturating_sub(TOLERANCE_MS) {
             self.anchor = Some((recorded_ms, monotonic_ms));
         }
     }
 
-    /// The time. `newest_record_ms` is the newest Kafka timestamp among records that were read just now; `is_current` is true if nothing
+    /// The time. `newest_record_ms` is the newest Kafka timestamp among records that were read
+    /// just now; `is_current` is true if nothing
     /// older waits, so that it is of about now.
     pub fn read(&mut self, newest_record_ms: Option<i64>, is_current: bool) -> Reading {
-        let (wall_ms, monotonic_ms) = (self.clock.now_ms(), self.clock.monotonic_ms());
+        let (wall_ms, monotonic_ms) = self.both_ms();
         let (anchor_wall_ms, anchor_monotonic_ms) =
             *self.anchor.get_or_insert((wall_ms, monotonic_ms));
         let expected_ms = anchor_wall_ms.saturating_add(monotonic_ms - anchor_monotonic_ms);
         let near = |other_ms: i64| (wall_ms - other_ms).abs() <= TOLERANCE_MS;
         let speaks_for_it = newest_record_ms.is_some_and(|record_ms| {
-            // A record that is newer than we expect shows that we expect too little. An old one shows nothing while a backlog is read.
+            // A record that is newer than we expect shows that we expect too little. An old one
+            // shows nothing while a backlog is read.
             let is_between =
                 record_ms > expected_ms + TOLERANCE_MS && record_ms <= wall_ms + TOLERANCE_MS;
             is_between || (is_current && near(record_ms))
@@ -74,6 +87,7 @@ impl GuardedClock {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicI64, Ordering};
+    use std::time::Duration;
 
     use super::*;
 
@@ -84,12 +98,13 @@ mod tests {
     }
 
     impl Clock for Hands {
-        fn now_ms(&self) -> i64 {
+        fn wall_ms(&self) -> i64 {
             self.wall_ms.load(Ordering::SeqCst)
         }
-        fn monotonic_ms(&self) -> i64 {
-            self.monotonic_ms.load(Ordering::SeqCst)
+        fn elapsed(&self) -> Duration {
+            Duration::from_millis(self.monotonic_ms.load(Ordering::SeqCst) as u64)
         }
+        fn wait(&self, _: Duration) {}
     }
 
     #[test]
@@ -98,8 +113,8 @@ mod tests {
         let hands = Arc::new(Hands::default());
         let mut clock = GuardedClock::new(hands.clone());
         // (wall, monotonic, newest record) → (time, refused by)
-        type Step = (i64, i64, Option<i64>, i64, Option<i64>);
-        let steps: [Step; 9] = [
+        type ClockStep = (i64, i64, Option<i64>, i64, Option<i64>);
+        let steps: [ClockStep; 9] = [
             (1_000, 0, None, 1_000, None),
             (61_000, 1_000, None, 61_000, None),
             (62_000, 2_000, Some(5), 62_000, None),

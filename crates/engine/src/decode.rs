@@ -17,36 +17,38 @@ use crate::ports::{InputPartition, Record, RecordBatch, SchemaLookupError, Schem
 /// Writer schemas compiled for the tables they are read as.
 #[derive(Default)]
 pub struct Decoders {
-    /// Or why no record under this schema can be a row of the table.
+    /// By schema and table: the decoder, or the reason why no record under the schema can be a row.
     compiled: FxHashMap<(SchemaRef, TableId), Result<Arc<RowDecoder>, Arc<str>>>,
 }
 
-/// What decoding made of an epoch's records.
+/// The records of an epoch, decoded: rows, dead letters, and partitions that wait.
 #[derive(Debug, Default)]
 pub struct Decoded {
     /// Rows, ordered by partition and offset.
     pub rows: RowBatch,
-    /// Per row the index of its record.
+    /// Index of the record, by row.
     pub records: Vec<u32>,
-    /// What could not be used, in the same order: index of the record, why, and what to tell its producer.
+    /// Unusable records in the same order: index of the record, reason, message for its producer.
     pub dead: Vec<(u32, Reason, String)>,
-    /// Partitions that go no further now, at most one entry each. Their records from the offset on are neither rows nor dead.
+    /// Partitions that go no further now, at most one entry each. Their records from the offset on
+    /// are
+    /// neither rows nor dead letters.
     pub blocked: Vec<Blocked>,
 }
 
-/// A partition whose next record needs a writer schema that nobody could give yet.
+/// A partition whose next record needs a writer schema that no registry has answered for yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Blocked {
     /// Index of the partition.
     pub partition: u32,
     /// Offset of the record.
     pub offset: i64,
-    /// What is waited for.
+    /// The missing schema and the answer so far, for people.
     pub reason: String,
 }
 
 impl Decoded {
-    /// True for a record that waits behind a blocked one.
+    /// True for the blocked record of a partition and for those behind it.
     pub fn holds_back(&self, partition: u32, offset: i64) -> bool {
         self.blocked
             .iter()
@@ -56,14 +58,15 @@ impl Decoded {
 
 /// The authority on writer schemas that are registered nowhere.
 #[derive(Clone, Copy, Debug)]
-pub enum Verdicts<'a> {
+pub enum SchemaVerdicts<'a> {
     /// The schema store as of now: its "no such schema" makes a dead letter, and is recorded.
     Store,
     /// The script: exactly these offsets were refused for it, whatever the store says today.
     Recorded(&'a [DecidedRange]),
 }
 
-/// The record's indices by partition, then offset: the order in which an epoch is always processed, however it was polled.
+/// Indices of records by partition, then offset: the order in which an epoch is processed, however
+/// it was polled.
 fn canonical_order(batch: &RecordBatch) -> Vec<u32> {
     let mut order: Vec<u32> = (0..batch.len() as u32).collect();
     order.sort_by_key(|i| {
@@ -74,14 +77,15 @@ fn canonical_order(batch: &RecordBatch) -> Vec<u32> {
 }
 
 impl Decoders {
-    /// Decodes an epoch's records. Never waits: a partition whose writer schema cannot be had now is blocked from there on, the others go on.
+    /// Decodes an epoch's records. Never waits: a partition whose writer schema is not known now is
+    /// blocked from that record on.
     pub fn decode(
         &mut self,
         batch: &RecordBatch,
         partitions: &[InputPartition],
         catalog: &Catalog,
         schemas: &dyn SchemaStore,
-        verdicts: Verdicts<'_>,
+        verdicts: SchemaVerdicts<'_>,
     ) -> Decoded {
         let mut decoded = Decoded::default();
         for index in canonical_order(batch) {
@@ -97,8 +101,10 @@ impl Decoders {
             }
             match self.row(record, input, catalog, schemas, verdicts, &mut decoded.rows) {
                 Ok(()) => decoded.records.push(index),
-                Err(Refusal::Dead(reason, message)) => decoded.dead.push((index, reason, message)),
-                Err(Refusal::Wait(reason)) => {
+                Err(RecordRefusal::Dead(reason, message)) => {
+                    decoded.dead.push((index, reason, message))
+                }
+                Err(RecordRefusal::Wait(reason)) => {
                     decoded.blocked.push(Blocked {
                         partition: record.partition(),
                         offset: record.offset(),
@@ -110,7 +116,7 @@ impl Decoders {
         decoded
     }
 
-    /// Whether a record's writer schema is known, or known to be registered nowhere, by now.
+    /// True if a record's writer schema is known by now, or known to be registered nowhere.
     pub fn is_decidable(
         &self,
         record: Record<'_>,
@@ -127,7 +133,8 @@ impl Decoders {
             )
     }
 
-    /// Has the store ask for a schema that will be needed: one after the other, each would cost a round trip.
+    /// Has the store ask for a schema that will be needed, because one by one each would cost a
+    /// round trip.
     fn ask_ahead(&self, record: Record<'_>, input: &InputPartition, schemas: &dyn SchemaStore) {
         if let Some(schema) = schema_of(record)
             && !self.compiled.contains_key(&(schema, input.table))
@@ -142,9 +149,9 @@ impl Decoders {
         input: &InputPartition,
         catalog: &Catalog,
         schemas: &dyn SchemaStore,
-        verdicts: Verdicts<'_>,
+        verdicts: SchemaVerdicts<'_>,
         rows: &mut RowBatch,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), RecordRefusal> {
         let position = Position {
             partition: record.partition(),
             offset: record.offset(),
@@ -153,13 +160,13 @@ impl Decoders {
             return tombstone(record, input, catalog, position, rows);
         };
         let frame = Frame::parse(value, present_headers(record))
-            .map_err(|e| Refusal::Dead(Reason::WireFormat, e.to_string()))?;
-        if let Verdicts::Recorded(refused) = verdicts
+            .map_err(|e| RecordRefusal::Dead(Reason::WireFormat, e.to_string()))?;
+        if let SchemaVerdicts::Recorded(refused) = verdicts
             && refused
                 .iter()
                 .any(|range| range.holds(record.partition(), record.offset()))
         {
-            return Err(Refusal::Dead(
+            return Err(RecordRefusal::Dead(
                 Reason::UnknownSchema,
                 "refused when its epoch was decided".to_owned(),
             ));
@@ -173,7 +180,7 @@ impl Decoders {
                 } else {
                     Reason::AvroDecode
                 };
-                Refusal::Dead(reason, e.to_string())
+                RecordRefusal::Dead(reason, e.to_string())
             })
     }
 
@@ -183,17 +190,17 @@ impl Decoders {
         table: TableId,
         catalog: &Catalog,
         schemas: &dyn SchemaStore,
-        verdicts: Verdicts<'_>,
-    ) -> Result<Arc<RowDecoder>, Refusal> {
+        verdicts: SchemaVerdicts<'_>,
+    ) -> Result<Arc<RowDecoder>, RecordRefusal> {
         let compiled = match self.compiled.get(&(schema, table)) {
             Some(compiled) => compiled.clone(),
             None => {
                 let json = schemas.find(&schema).map_err(|error| match (&error, verdicts) {
-                    (SchemaLookupError::Unknown(_), Verdicts::Store) => Refusal::Dead(Reason::UnknownSchema, error.to_string()),
-                    (SchemaLookupError::Unknown(_), Verdicts::Recorded(_)) => Refusal::Wait(format!(
+                    (SchemaLookupError::Unknown(_), SchemaVerdicts::Store) => RecordRefusal::Dead(Reason::UnknownSchema, error.to_string()),
+                    (SchemaLookupError::Unknown(_), SchemaVerdicts::Recorded(_)) => RecordRefusal::Wait(format!(
                         "{error} any more, though committed records were read with it: register it again under this id"
                     )),
-                    (SchemaLookupError::Unavailable(_), _) => Refusal::Wait(error.to_string()),
+                    (SchemaLookupError::Unavailable(_), _) => RecordRefusal::Wait(error.to_string()),
                 })?;
                 let compiled = compile(&json, table, catalog)
                     .map(Arc::new)
@@ -202,7 +209,7 @@ impl Decoders {
                 compiled
             }
         };
-        compiled.map_err(|message| Refusal::Dead(Reason::AvroDecode, message.to_string()))
+        compiled.map_err(|message| RecordRefusal::Dead(Reason::AvroDecode, message.to_string()))
     }
 }
 
@@ -212,7 +219,7 @@ fn schema_of(record: Record<'_>) -> Option<SchemaRef> {
         .map(|frame| frame.schema)
 }
 
-/// The headers that have a value: one without names no schema.
+/// Headers with a value. A header without one names no schema.
 fn present_headers(record: Record<'_>) -> impl Iterator<Item = (&str, &[u8])> {
     record
         .headers()
@@ -225,7 +232,7 @@ fn compile(json: &str, table: TableId, catalog: &Catalog) -> Result<RowDecoder, 
     RowDecoder::compile(&writer, catalog, table).map_err(|e| e.to_string())
 }
 
-enum Refusal {
+enum RecordRefusal {
     Dead(Reason, String),
     Wait(String),
 }
@@ -236,10 +243,10 @@ fn tombstone(
     catalog: &Catalog,
     position: Position,
     rows: &mut RowBatch,
-) -> Result<(), Refusal> {
+) -> Result<(), RecordRefusal> {
     let table = catalog.table_at(input.table);
     if table.role == Role::Event {
-        return Err(Refusal::Dead(
+        return Err(RecordRefusal::Dead(
             Reason::TombstoneOfEvent,
             format!("{} are events: they have no tombstones", table.name),
         ));
@@ -249,7 +256,7 @@ fn tombstone(
         .and_then(|key| std::str::from_utf8(key).ok())
         .filter(|key| !key.is_empty());
     let Some(key) = key else {
-        return Err(Refusal::Dead(
+        return Err(RecordRefusal::Dead(
             Reason::Validation,
             format!(
                 "a tombstone of {} needs the entity's key as its UTF-8 record key",
@@ -269,7 +276,8 @@ fn tombstone(
     Ok(())
 }
 
-/// The dead letter of `record`, read from `partition` in the epoch valid at `as_of_ms`. `message` names the fault, without payload.
+/// The dead letter of `record`, read from `partition` in the epoch valid at `as_of_ms`. `message`
+/// names the fault, without payload.
 pub fn dead_letter(
     record: Record<'_>,
     partition: &InputPartition,

@@ -11,7 +11,7 @@ use leadpulse_schema::Frame;
 use serde::de::DeserializeOwned;
 
 use crate::epoch::{EpochRecord, EpochRecordV1, LAYOUT_SECTION, Layout, ScriptRecord};
-use crate::ports::{PortError, SchemaLookupError, SchemaStore};
+use crate::ports::{PortCause, PortError, SchemaLookupError, SchemaStore};
 
 const EPOCH: &str = include_str!("../../../schemas/outputs/epoch_record.avsc");
 const EPOCH_V1: &str = include_str!("../../../schemas/outputs/versions/epoch_record-1.avsc");
@@ -154,7 +154,7 @@ fn read<T: DeserializeOwned>(
         .read(value, |schema| schemas.lookup(schema))
         .map_err(|error| match error {
             ReadError::Lookup(SchemaLookupError::Unavailable(_)) => {
-                PortError::Retriable(error.to_string())
+                PortError::retriable(PortCause::NoAnswer, error.to_string())
             }
             ReadError::Lookup(SchemaLookupError::Unknown(_)) | ReadError::Unreadable(_) => {
                 unreadable(what, &error)
@@ -163,7 +163,10 @@ fn read<T: DeserializeOwned>(
 }
 
 fn unreadable(what: &str, why: &dyn std::fmt::Display) -> PortError {
-    PortError::Fatal(format!("{what} cannot be read: {why}"))
+    PortError::fatal(
+        PortCause::Unreadable,
+        format!("{what} cannot be read: {why}"),
+    )
 }
 
 #[cfg(test)]

@@ -1,19 +1,30 @@
-//! The epoch record: the decisions of one epoch. All records in order, with the input topics, are the *script* of a deployment.
+//! The epoch record: the decisions of one epoch. All records in order, with the input topics, are
+//! the *script* of a deployment.
 //!
-//! A restart follows the script: the same intervals, moments and external decisions give the same graph (C2). What was scored and
-//! alerted is not computed again; it is read back from the compacted outputs. [`Chain`] checks that records follow each other.
+//! A restart follows the script: the same intervals, moments and external decisions give the same
+//! graph (C2). What was scored and
+//! alerted is not computed again; it is read back from the compacted outputs. [`Chain`] checks
+//! that records follow each other.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ports::{CommittedEpoch, InputPartition, NextOffset, Nonce, PortError};
+use crate::invariants;
+use crate::ports::{
+    CommittedEpoch, InputPartition, NextOffset, Nonce, PortCause, PortError, ScriptFault,
+};
+
+mod fate;
+
+pub use fate::{Committed, Epoch, EpochViews, Sealed};
 
 /// The format of epoch records that this program writes.
 pub const EPOCH_RECORD_VERSION: i32 = 2;
 /// The format of layout records that this program writes.
 pub const LAYOUT_VERSION: i32 = 1;
-/// The section of an epoch record that holds the layout's record, in the first epoch that refers to it. So every record of the epochs topic is
+/// The section of an epoch record that holds the layout's record, in the first epoch that refers
+/// to it. So every record of the epochs topic is
 /// an epoch record: whoever reads the topic by one schema can.
 pub const LAYOUT_SECTION: &str = "layout";
 
@@ -28,7 +39,7 @@ pub struct PartitionInterval {
     pub read: i64,
 }
 
-/// Offsets of one partition that something outside the log decided about.
+/// Offsets of one partition with an external decision: an unknown schema, a batch left out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DecidedRange {
     /// Index in the layout.
@@ -42,7 +53,7 @@ pub struct DecidedRange {
 }
 
 impl DecidedRange {
-    /// True for a record of the range.
+    /// True if a record lies in the range.
     pub fn holds(&self, partition: u32, offset: i64) -> bool {
         self.partition as u32 == partition && (self.start..self.end).contains(&offset)
     }
@@ -53,18 +64,19 @@ impl DecidedRange {
 pub struct ClockState {
     /// Reading of the clock that `as_of` moved by, milliseconds; `None` when only events moved it.
     pub live_at: Option<i64>,
-    /// Reading of the clock that rows from the future were refused by, milliseconds; `None` where the clock is not looked at.
+    /// Reading of the clock that rows from the future were refused by, milliseconds; `None` where
+    /// the clock is not looked at.
     pub bound_at: Option<i64>,
     /// Newest accepted event time of any epoch so far, milliseconds.
     pub newest_event_at: Option<i64>,
 }
 
-/// A number of records by reason.
+/// Count of the records with one reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReasonCount {
-    /// Reason.
+    /// Code of the reason.
     pub reason: String,
-    /// How many.
+    /// Records with the reason.
     pub count: i64,
 }
 
@@ -91,9 +103,9 @@ pub struct EpochRecord {
     pub as_of: i64,
     /// Board in force at its end; −1 before the first.
     pub board: i64,
-    /// Digest of what was given to the worker; empty in format 1.
+    /// Digest of the deployed version; empty in format 1.
     pub deployed: String,
-    /// Bundle that scored.
+    /// Id of the bundle that scored.
     pub bundle_id: Option<String>,
     /// Feature plan of that bundle.
     pub plan_hash: Option<String>,
@@ -140,19 +152,22 @@ mod bytes_by_name {
 
     #[derive(Serialize, Deserialize)]
     #[serde(transparent)]
-    struct Bytes(#[serde(with = "apache_avro::serde::bytes")] Vec<u8>);
+    struct AvroBytes(#[serde(with = "apache_avro::serde::bytes")] Vec<u8>);
 
     pub fn serialize<S: Serializer>(
         map: &BTreeMap<String, Vec<u8>>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(map.iter().map(|(name, bytes)| (name, Bytes(bytes.clone()))))
+        serializer.collect_map(
+            map.iter()
+                .map(|(name, bytes)| (name, AvroBytes(bytes.clone()))),
+        )
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<BTreeMap<String, Vec<u8>>, D::Error> {
-        let map = BTreeMap::<String, Bytes>::deserialize(deserializer)?;
+        let map = BTreeMap::<String, AvroBytes>::deserialize(deserializer)?;
         Ok(map
             .into_iter()
             .map(|(name, bytes)| (name, bytes.0))
@@ -161,15 +176,15 @@ mod bytes_by_name {
 }
 
 impl EpochRecord {
-    /// The positions after it.
+    /// The next offset of every partition after the epoch.
     pub fn positions(&self) -> Vec<NextOffset> {
         self.partitions.iter().map(|p| NextOffset(p.end)).collect()
     }
-    /// Records it took.
+    /// Records that the epoch took, over all partitions.
     pub fn records(&self) -> u64 {
         self.partitions.iter().map(|p| p.read.max(0) as u64).sum()
     }
-    /// Its nonce; `None` in format 1.
+    /// The nonce of the epoch; `None` in format 1.
     pub fn nonce(&self) -> Option<Nonce> {
         self.nonce.parse().ok()
     }
@@ -184,7 +199,8 @@ pub struct LayoutPartition {
     pub partition: i32,
 }
 
-/// The input partitions that epoch records name by index; see `schemas/outputs/partition_layout.avsc`.
+/// The input partitions that epoch records name by index; see
+/// `schemas/outputs/partition_layout.avsc`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename = "PartitionLayout")]
 pub struct Layout {
@@ -220,10 +236,6 @@ impl Layout {
                 .iter()
                 .zip(partitions)
                 .all(|(a, b)| a.topic == b.topic && a.partition == b.partition)
-    }
-    /// True if it starts with all partitions of another.
-    pub fn extends(&self, other: &Layout) -> bool {
-        self.partitions.starts_with(&other.partitions)
     }
 }
 
@@ -278,7 +290,7 @@ struct ClockStateV1 {
 }
 
 impl EpochRecordV1 {
-    /// The layout that the record names, and the record in today's form.
+    /// Converts to the current format: the layout that the record names, and the record.
     pub(crate) fn upgraded(self) -> (Layout, EpochRecord) {
         let partition = |p: &PartitionIntervalV1| LayoutPartition {
             topic: p.topic.clone(),
@@ -334,18 +346,20 @@ impl EpochRecordV1 {
     }
 }
 
-/// What a record of the epochs topic means to a reader of the script.
+/// The meaning of an epochs-topic record to a reader of the script.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Link {
+pub enum ScriptLink {
     /// The next epoch.
     Next(Box<EpochRecord>),
-    /// The epoch before, once more with equal content. A late commit request, which librdkafka had repeated, wrote it twice (KIP-890).
+    /// The epoch before, once more with equal content. A late commit request, which librdkafka had
+    /// repeated, wrote it twice (KIP-890).
     Repeated(i64),
     /// A layout.
     Layout,
 }
 
-/// Checks, record by record, that the epochs topic is a script: numbers without gaps, intervals that tile every partition, `as_of` that
+/// Checks, record by record, that the epochs topic is a script: numbers without gaps, intervals
+/// that tile every partition, `as_of` that
 /// never goes back, layouts that only grow.
 #[derive(Debug, Default)]
 pub struct Chain {
@@ -364,93 +378,116 @@ impl Chain {
         self.last.as_deref()
     }
 
-    /// Takes the next record of the topic.
+    /// Checks the next record of the topic against those before, and keeps it as the newest.
     ///
     /// # Errors
     /// A record that does not follow from those before, with its number and what differs.
-    pub fn follow(&mut self, record: ScriptRecord) -> Result<Link, PortError> {
+    pub fn follow(&mut self, record: ScriptRecord) -> Result<ScriptLink, PortError> {
         match record {
             ScriptRecord::Layout(layout) => {
-                if !layout.extends(&self.layout) {
-                    return refuse(format!(
-                        "layout {} does not start with the partitions of layout {}",
-                        layout.layout, self.layout.layout
-                    ));
+                if !invariants::layout_extends(&self.layout, &layout) {
+                    return refuse(
+                        ScriptFault::LayoutShrinks,
+                        format!(
+                            "layout {} does not start with the partitions of layout {}",
+                            layout.layout, self.layout.layout
+                        ),
+                    );
                 }
                 self.layout = layout;
-                Ok(Link::Layout)
+                Ok(ScriptLink::Layout)
             }
             ScriptRecord::Epoch(record) => self.follow_epoch(record),
         }
     }
 
-    fn follow_epoch(&mut self, record: Box<EpochRecord>) -> Result<Link, PortError> {
+    fn follow_epoch(&mut self, record: Box<EpochRecord>) -> Result<ScriptLink, PortError> {
         if self.last.as_ref().is_some_and(|last| *last == record) {
-            return Ok(Link::Repeated(record.epoch));
+            return Ok(ScriptLink::Repeated(record.epoch));
         }
         let expected = self.last.as_ref().map_or(1, |last| last.epoch + 1);
-        if record.epoch != expected {
-            return refuse(format!(
-                "a record of epoch {} stands where that of epoch {expected} should",
-                record.epoch
-            ));
+        if !invariants::numbers_have_no_gaps(self.last(), &record) {
+            return refuse(
+                ScriptFault::NumberGap,
+                format!(
+                    "a record of epoch {} stands where that of epoch {expected} should",
+                    record.epoch
+                ),
+            );
         }
         if record.layout != self.layout.layout {
             let (found, known) = (record.layout, self.layout.layout);
-            return refuse(format!(
-                "epoch {expected} refers to layout {found}, but layout {known} is the newest before it"
-            ));
+            return refuse(
+                ScriptFault::OtherLayout,
+                format!(
+                    "epoch {expected} refers to layout {found}, but layout {known} is the newest before it"
+                ),
+            );
         }
         if record.partitions.len() != self.layout.partitions.len() {
             let (found, known) = (record.partitions.len(), self.layout.partitions.len());
-            return refuse(format!(
-                "epoch {expected} has {found} intervals for the {known} partitions of its layout"
-            ));
+            return refuse(
+                ScriptFault::IntervalCount,
+                format!(
+                    "epoch {expected} has {found} intervals for the {known} partitions of its layout"
+                ),
+            );
         }
         if let Some(last) = &self.last {
-            if record.as_of < last.as_of {
-                return refuse(format!("as_of goes back in epoch {expected}"));
+            if !invariants::as_of_never_goes_back(last.as_of, record.as_of) {
+                return refuse(
+                    ScriptFault::AsOfBack,
+                    format!("as_of goes back in epoch {expected}"),
+                );
             }
-            if record
-                .partitions
-                .iter()
-                .zip(&last.partitions)
-                .any(|(now, then)| now.start != then.end)
-            {
-                return refuse(format!(
-                    "the intervals of epochs {} and {expected} do not meet",
-                    last.epoch
-                ));
+            if !invariants::intervals_tile(&last.partitions, &record.partitions) {
+                return refuse(
+                    ScriptFault::IntervalsApart,
+                    format!(
+                        "the intervals of epochs {} and {expected} do not meet",
+                        last.epoch
+                    ),
+                );
             }
         }
         self.last = Some(record.clone());
-        Ok(Link::Next(record))
+        Ok(ScriptLink::Next(record))
     }
 
     /// Checks that the script ends with the committed epoch, at its positions.
     ///
     /// # Errors
-    /// If it ends elsewhere. An input topic whose committed position is missing was created again: Kafka forgets a topic's positions with it.
+    /// If it ends elsewhere. An input topic whose committed position is missing was created again:
+    /// Kafka forgets a topic's positions with it.
     pub fn ends_with(&self, committed: &CommittedEpoch) -> Result<(), PortError> {
         let Some(last) = &self.last else {
-            return refuse(format!(
-                "epoch {} is committed, but the topic holds no record of it",
-                committed.number
-            ));
+            return refuse(
+                ScriptFault::NoRecords,
+                format!(
+                    "epoch {} is committed, but the topic holds no record of it",
+                    committed.number
+                ),
+            );
         };
         if last.epoch as u64 != committed.number {
-            return refuse(format!(
-                "it ends with epoch {}, but epoch {} is committed",
-                last.epoch, committed.number
-            ));
+            return refuse(
+                ScriptFault::OtherEnd,
+                format!(
+                    "it ends with epoch {}, but epoch {} is committed",
+                    last.epoch, committed.number
+                ),
+            );
         }
         if let (Some(here), Some(there)) = (last.nonce(), committed.nonce)
             && here != there
         {
-            return refuse(format!(
-                "epoch {} has nonce {here} in the topic and {there} in the group's offsets",
-                last.epoch
-            ));
+            return refuse(
+                ScriptFault::OtherNonce,
+                format!(
+                    "epoch {} has nonce {here} in the topic and {there} in the group's offsets",
+                    last.epoch
+                ),
+            );
         }
         for ((interval, at), partition) in last
             .partitions
@@ -462,18 +499,24 @@ impl Chain {
             match at {
                 Some(at) if at.0 == interval.end => {}
                 Some(at) => {
-                    return refuse(format!(
-                        "epoch {} ends at offset {} of {topic}/{partition}, but offset {} is committed: the group's offsets were changed from outside",
-                        last.epoch, interval.end, at.0
-                    ));
+                    return refuse(
+                        ScriptFault::OtherOffset,
+                        format!(
+                            "epoch {} ends at offset {} of {topic}/{partition}, but offset {} is committed: the group's offsets were changed from outside",
+                            last.epoch, interval.end, at.0
+                        ),
+                    );
                 }
                 None => {
-                    return Err(PortError::Fatal(format!(
-                        "epoch {} ended at offset {} of {topic}/{partition}, but the group has no position there any more: topic '{topic}' was \
+                    return Err(PortError::fatal(
+                        PortCause::TopicReplaced,
+                        format!(
+                            "epoch {} ended at offset {} of {topic}/{partition}, but the group has no position there any more: topic '{topic}' was \
                          deleted and created again, so its offsets mean other records. Start a new deployment (new kafka.group_id, \
                          kafka.transactional_id and output topics)",
-                        last.epoch, interval.end
-                    )));
+                            last.epoch, interval.end
+                        ),
+                    ));
                 }
             }
         }
@@ -481,13 +524,14 @@ impl Chain {
     }
 }
 
-fn refuse<T>(message: String) -> Result<T, PortError> {
-    Err(PortError::Fatal(format!(
-        "the epoch records are not a script: {message}"
-    )))
+fn refuse<T>(fault: ScriptFault, message: String) -> Result<T, PortError> {
+    Err(PortError::fatal(
+        PortCause::ScriptBroken(fault),
+        format!("the epoch records are not a script: {message}"),
+    ))
 }
 
-/// Joins offsets of one partition into ranges.
+/// Joins adjacent offsets of each partition into ranges. `offsets` are sorted.
 pub(crate) fn ranges(
     offsets: impl IntoIterator<Item = (u32, i64)>,
     reason: &str,

@@ -1,15 +1,20 @@
 //! The epoch machine behind its ports.
 //!
-//! [`Machine::step`] decides an epoch from rows, a moment and a bundle, and nothing else; [`Engine::run`] drives it: gather, decode,
-//! step, commit, publish. Invariants: synchronous; time and IO come through [`ports`]; an epoch is sealed (its bytes final) before it
-//! is committed; the read model holds committed state only; a script of epoch records replays to the same outputs; explanations on
-//! request ([`explain`]) change nothing.
+//! [`Machine::step`] decides an epoch from rows, a moment and a deployed version, and nothing else.
+//! [`Engine::run`] drives it: gather, decode, step, commit, publish.
+//!
+//! - Synchronous; time, waiting and IO come through [`ports`].
+//! - An epoch is sealed, its bytes final, before it is committed. Only an [`Epoch<Committed>`] is
+//!   published or counted; [`invariants`] names what holds of every epoch.
+//! - A script of epoch records replays to the same outputs.
+//! - Explanations on request ([`explain`]) change nothing.
 
 mod clock;
 mod decode;
 mod encoders;
 mod epoch;
 pub mod explain;
+pub mod invariants;
 mod machine;
 mod metrics;
 mod options;
@@ -18,11 +23,12 @@ pub mod read_model;
 mod run;
 mod standings;
 
-pub use decode::{Blocked, Decoded, Decoders, Verdicts, dead_letter};
+pub use decode::{Blocked, Decoded, Decoders, SchemaVerdicts, dead_letter};
 pub use encoders::OutputEncoders;
 pub use epoch::{
-    Chain, ClockState, DecidedRange, EPOCH_RECORD_VERSION, EpochRecord, LAYOUT_SECTION, Layout,
-    LayoutPartition, Link, PartitionInterval, ReasonCount, ScriptRecord,
+    Chain, ClockState, Committed, DecidedRange, EPOCH_RECORD_VERSION, Epoch, EpochRecord,
+    EpochViews, LAYOUT_SECTION, Layout, LayoutPartition, PartitionInterval, ReasonCount,
+    ScriptLink, ScriptRecord, Sealed,
 };
 pub use leadpulse_records::{
     Alert, Driver, HEADER_APPLICATION, HEADER_HEADERS_BYTES, HEADER_HEADERS_SHA256,
@@ -32,9 +38,10 @@ pub use leadpulse_records::{
     without_key, without_original_headers, without_value,
 };
 pub use machine::{
-    Cut, Machine, MachineError, MachineParts, Moment, Readings, Stepped, Tally, Task, Unmatched,
+    AsOfRule, Cut, Deployed, EpochTally, Machine, MachineError, MachineParts, Readings, SwapError,
+    Task, Unmatched, WorkerState,
 };
 pub use metrics::Metrics;
 pub use options::{ClockMode, EngineOptions, EngineOptionsError};
 pub use run::audit::{AuditFindings, NoSink, audit};
-pub use run::{Engine, Ports, RunError, Skip, Summary, Supervisor, Until, retry};
+pub use run::{Engine, Ports, RunError, RunSummary, Skip, Supervisor, Until, retry};

@@ -1,11 +1,12 @@
-//! The engine's metrics, named in one place. Labels are bounded: topics, tables, reasons, tasks; never entities.
+//! The engine's metrics, named in one place. Labels are bounded: topics, tables, reasons, tasks;
+//! never entities.
 
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry,
 };
 
-use crate::machine::Stepped;
+use crate::epoch::{Committed, Epoch};
 use crate::ports::InputPartition;
 
 /// All metrics of the epoch loop.
@@ -229,12 +230,12 @@ impl Metrics {
 
     pub(crate) fn committed(
         &self,
-        stepped: &Stepped,
+        epoch: &Epoch<Committed>,
         partitions: &[InputPartition],
         seconds: f64,
         pipeline_seconds: Option<f64>,
     ) {
-        let record = &stepped.record;
+        let record = &epoch.record;
         for (interval, partition) in record.partitions.iter().zip(partitions) {
             self.consumed
                 .with_label_values(&[&partition.topic])
@@ -248,7 +249,7 @@ impl Metrics {
                 .with_label_values(&[&reason.reason])
                 .inc_by(reason.count as u64);
         }
-        let tally = &stepped.tally;
+        let tally = &epoch.tally;
         for ((task, cause), n) in &tally.emitted {
             self.scores
                 .with_label_values(&[task.as_str(), cause])

@@ -1,12 +1,13 @@
-//! How long epochs are and how much they may hold.
+//! Settings of the epoch loop: length and size of epochs, budgets, the clock's part.
 
 use serde::{Deserialize, Serialize};
 
-/// What moves `as_of` on.
+/// The source of time that moves `as_of` on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ClockMode {
-    /// The newest accepted event and, once the topics are read to their end, the wall clock: silence is seen.
+    /// The newest accepted event and, once the topics are read to their end, the wall clock:
+    /// silence is seen.
     #[default]
     Wall,
     /// Events only: for history, replays and simulations.
@@ -17,7 +18,8 @@ pub enum ClockMode {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EngineOptions {
-    /// Epochs are cut no closer to each other than this, milliseconds. The first record after a pause does not wait.
+    /// Epochs are cut no closer to each other than this, milliseconds. The first record after a
+    /// pause does not wait.
     pub epoch_floor_ms: u64,
     /// Records in one epoch at most.
     pub max_records: usize,
@@ -25,10 +27,11 @@ pub struct EngineOptions {
     pub max_bytes: usize,
     /// Cells re-scored in one epoch because a board moved their hubs, at most.
     pub soft_budget: usize,
-    /// Explanations computed in one epoch at most, besides alerts, which are always explained: band crossings first, then scores within a
+    /// Explanations computed in one epoch at most, besides alerts, which are always explained:
+    /// band crossings first, then scores within a
     /// band that were never explained.
     pub explain_budget: usize,
-    /// What moves `as_of` on.
+    /// The source of time that moves `as_of` on.
     pub clock: ClockMode,
 }
 
@@ -45,7 +48,7 @@ impl Default for EngineOptions {
     }
 }
 
-/// Why engine options were refused.
+/// Refusal of engine options: the field, and its valid range.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("engine.{field}: {message}")]
 pub struct EngineOptionsError {
@@ -55,6 +58,9 @@ pub struct EngineOptionsError {
 
 impl EngineOptions {
     /// Checks ranges.
+    ///
+    /// # Errors
+    /// The first field out of its range.
     pub fn validated(self) -> Result<Self, EngineOptionsError> {
         let refuse = |field, message| Err(EngineOptionsError { field, message });
         if !(1..=10_000).contains(&self.epoch_floor_ms) {

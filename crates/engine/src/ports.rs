@@ -1,6 +1,8 @@
-//! What the engine needs from the outside: a source of records, a transaction, a log of epochs, schemas, a clock.
+//! The engine's ports to the outside: a source of records, a transaction, a log of epochs,
+//! schemas, a clock.
 //!
-//! `kafka` implements them on a cluster; tests implement them in memory. Nothing here is asynchronous: each call is made from the
+//! `kafka` implements them on a cluster; tests implement them in memory. Nothing here is
+//! asynchronous: each call is made from the
 //! engine's own thread.
 
 use std::sync::Arc;
@@ -8,16 +10,20 @@ use std::time::Duration;
 
 use leadpulse_schema::{SchemaRef, TableId};
 
+mod failure;
+
+pub use failure::{PortCause, PortError, PortFailure, ScriptFault};
 pub use leadpulse_records::{Output, OutputRecord};
 
-/// A partition of the engine's input; its index in [`Source::partitions`] is the `partition` of every record and position.
+/// A partition of the engine's input; its index in [`Source::partitions`] is the `partition` of
+/// every record and position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InputPartition {
     /// Topic name.
     pub topic: String,
     /// Partition number within the topic.
     pub partition: i32,
-    /// The table its records are rows of.
+    /// Table that the records are rows of.
     pub table: TableId,
 }
 
@@ -25,10 +31,10 @@ pub struct InputPartition {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NextOffset(pub i64);
 
-/// Start and end in the arena.
+/// Start and end of bytes in the arena.
 type ByteSpan = (usize, usize);
 
-/// Where a record is, and the spans of its bytes.
+/// Position of a record, and the spans of its bytes.
 #[derive(Clone, Debug)]
 struct RecordHead {
     partition: u32,
@@ -54,7 +60,7 @@ pub struct Record<'a> {
 }
 
 impl RecordBatch {
-    /// Appends a record. A header without a value is `None`: Kafka tells it from an empty one.
+    /// Appends a record. The value of a header may be `None`, which Kafka distinguishes from empty.
     pub fn push<'h>(
         &mut self,
         partition: u32,
@@ -109,20 +115,20 @@ impl RecordBatch {
         let mut kept = kept.into_iter();
         self.heads.retain(|_| kept.next().unwrap_or(true));
     }
-    /// Forgets the records, keeps the memory.
+    /// Removes all records. The memory is kept for the next epoch.
     pub fn clear(&mut self) {
         self.heads.clear();
         self.arena.clear();
     }
-    /// How many records.
+    /// Number of records.
     pub fn len(&self) -> usize {
         self.heads.len()
     }
-    /// Whether there are none.
+    /// True without records.
     pub fn is_empty(&self) -> bool {
         self.heads.is_empty()
     }
-    /// Bytes held.
+    /// Bytes of keys, values and headers, those of removed records included.
     pub fn bytes(&self) -> usize {
         self.arena.len()
     }
@@ -140,31 +146,32 @@ impl RecordBatch {
 }
 
 impl<'a> Record<'a> {
-    /// Index of its [`InputPartition`].
+    /// Index of the record's [`InputPartition`].
     pub fn partition(self) -> u32 {
         self.head.partition
     }
-    /// Its offset.
+    /// Offset within the partition.
     pub fn offset(self) -> i64 {
         self.head.offset
     }
-    /// Kafka timestamp, milliseconds: the known time of its row.
+    /// Kafka timestamp, milliseconds: the known time of the row.
     pub fn timestamp_ms(self) -> i64 {
         self.head.timestamp_ms
     }
-    /// Its key.
+    /// Kafka key of the input record.
     pub fn key(self) -> Option<&'a [u8]> {
         self.head
             .key
             .map(|(start, end)| &self.batch.arena[start..end])
     }
-    /// Its value; `None` is a tombstone.
+    /// Kafka value; `None` is a tombstone.
     pub fn value(self) -> Option<&'a [u8]> {
         self.head
             .value
             .map(|(start, end)| &self.batch.arena[start..end])
     }
-    /// Headers of the record, in order; `None` is a null value, which Kafka tells from an empty one. Names that are not UTF-8 cannot occur:
+    /// Headers of the record, in order; `None` is a null value, which Kafka distinguishes from
+    /// empty. Names are UTF-8:
     /// librdkafka gives C strings, checked on the way in.
     pub fn headers(self) -> impl Iterator<Item = (&'a str, Option<&'a [u8]>)> {
         let arena = &self.batch.arena;
@@ -175,19 +182,20 @@ impl<'a> Record<'a> {
     }
 }
 
-/// How much one poll may take.
+/// Upper limits of one poll.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PollLimit {
-    /// Records.
+    /// Number of records.
     pub records: usize,
     /// Bytes of keys, values and headers.
     pub bytes: usize,
 }
 
-/// How far a partition's log goes.
+/// End of a partition's log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LogEnd {
-    /// One past the last offset that a read-committed reader can see now: records of open transactions, and all behind them, lie beyond.
+    /// One past the last offset that a read-committed reader can see now: records of open
+    /// transactions, and all behind them, lie beyond.
     pub stable: NextOffset,
     /// One past the last offset of the log.
     pub high: NextOffset,
@@ -200,13 +208,14 @@ pub struct Stuck {
     pub partition: u32,
     /// The first offset that cannot be read.
     pub offset: NextOffset,
-    /// What the client says about it.
+    /// The client's description of the damage.
     pub reason: String,
 }
 
 /// The input topics. Delivers each partition's records in offset order.
 pub trait Source: Send {
-    /// The partitions read, in a fixed order: by topic as configured, then by number; from [`Self::arrange`] on as given there.
+    /// The partitions read, in a fixed order: by topic as configured, then by number; from
+    /// [`Self::arrange`] on as given there.
     fn partitions(&self) -> &[InputPartition];
     /// Reads exactly these partitions, in this order, from the next [`Self::seek`] on.
     ///
@@ -217,11 +226,12 @@ pub trait Source: Send {
     fn added(&mut self) -> Vec<InputPartition> {
         Vec::new()
     }
-    /// Fetches no more of these partitions until they are resumed; what was fetched is still delivered. A seek resumes all.
+    /// Fetches no more of these partitions until they are resumed; what was fetched is still
+    /// delivered. A seek resumes all.
     fn pause(&mut self, partitions: &[u32]) -> Result<(), PortError>;
     /// Fetches these partitions again, where they were left.
     fn resume(&mut self, partitions: &[u32]) -> Result<(), PortError>;
-    /// Goes on with one partition at another offset, behind what cannot be read.
+    /// Goes on with one partition at another offset, behind a place that cannot be read.
     fn skip_to(&mut self, partition: u32, offset: NextOffset) -> Result<(), PortError>;
     /// Places where reading stands still, as last noticed. Never waits.
     fn stuck(&mut self) -> Vec<Stuck> {
@@ -229,24 +239,27 @@ pub trait Source: Send {
     }
     /// Starts reading at these offsets, one per partition; drops what was fetched before.
     fn seek(&mut self, positions: &[NextOffset]) -> Result<(), PortError>;
-    /// Appends what is there to `batch`, waiting up to `wait` for the first record, never for more.
+    /// Appends available records to `batch`. Waits up to `wait` for the first record, never for
+    /// more.
     fn poll(
         &mut self,
         batch: &mut RecordBatch,
         limit: PollLimit,
         wait: Duration,
     ) -> Result<(), PortError>;
-    /// One past the last offset that was delivered or passed over (transaction markers, aborted records), one per partition.
+    /// One past the last offset that was delivered or passed over (transaction markers, aborted
+    /// records), one per partition.
     fn read_to(&mut self) -> Result<Vec<NextOffset>, PortError>;
-    /// First offset still there, one per partition.
+    /// First offset that retention has left, one per partition.
     fn starts(&mut self) -> Result<Vec<NextOffset>, PortError>;
-    /// How far each partition's log goes now.
+    /// The end of each partition's log now.
     fn ends(&mut self) -> Result<Vec<LogEnd>, PortError>;
-    /// How far each partition's log went a moment ago; `None` while nobody knows. Never waits: for gauges.
+    /// The end of each partition's log a moment ago; `None` while unknown. Never waits: for gauges.
     fn last_ends(&mut self) -> Option<Vec<LogEnd>> {
         None
     }
-    /// The first offset behind a [`Stuck`] place that can be read: where [`Self::skip_to`] may go. Waits for brokers.
+    /// The first offset behind a [`Stuck`] place that can be read: where [`Self::skip_to`] may go.
+    /// Waits for brokers.
     fn readable_after(
         &mut self,
         partition: u32,
@@ -257,7 +270,7 @@ pub trait Source: Send {
     }
 }
 
-/// Tells one sealed epoch from every other that any process ever sealed.
+/// Identity of a sealed epoch among all that any process ever sealed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Nonce(pub u64);
 
@@ -274,53 +287,60 @@ impl std::str::FromStr for Nonce {
     }
 }
 
-/// An epoch whose outputs are final and whose fate is not yet known: all of it becomes visible, or nothing.
+/// An epoch whose outputs are final and whose fate is not yet known: all of it becomes visible, or
+/// nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SealedEpoch {
-    /// Its number, from 1, without gaps.
+    /// Epoch number, from 1, without gaps.
     pub number: u64,
-    /// Its nonce.
+    /// Identity among epochs of the same number.
     pub nonce: Nonce,
-    /// The moment its scores are valid at, milliseconds.
+    /// The moment at which the scores are valid, milliseconds.
     pub as_of_ms: i64,
     /// The next offset of every input partition, changed or not, in [`Source::partitions`] order.
     pub positions: Vec<NextOffset>,
-    /// Its output records, in order.
+    /// Output records, in order.
     pub outputs: Vec<OutputRecord>,
 }
 
 /// The newest epoch a committed transaction holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommittedEpoch {
-    /// Its number.
+    /// Epoch number, from 1.
     pub number: u64,
-    /// Its `as_of`, milliseconds.
+    /// `as_of` of the epoch, milliseconds.
     pub as_of_ms: i64,
-    /// Its nonce; `None` where a program wrote it that had none (commit metadata v1).
+    /// Nonce of the epoch; `None` in commit metadata of version 1.
     pub nonce: Option<Nonce>,
-    /// Its positions, in [`Source::partitions`] order; `None` for a partition that no transaction has named yet.
+    /// Positions in [`Source::partitions`] order; `None` for a partition that no transaction has
+    /// named yet.
     pub positions: Vec<Option<NextOffset>>,
 }
 
 /// Makes sealed epochs visible, exactly once.
 pub trait Sink: Send {
-    /// The token of this process start. It stands in the commit metadata and in epoch records: who committed an epoch.
+    /// The token of this process start. Commit metadata and epoch records name the committing
+    /// process by it.
     fn owner(&self) -> &str;
-    /// Fences every earlier owner, writes this owner's token, and says which epoch is the newest committed one. Waits for transactions in
-    /// doubt.
+    /// Fences every earlier owner and writes this owner's token. Returns the newest committed
+    /// epoch.
+    /// Waits for transactions in doubt.
     fn take_over(&mut self) -> Result<Option<CommittedEpoch>, PortError>;
     /// The partitions whose positions the next epochs carry, in order: after [`Source::arrange`].
     fn arrange(&mut self, partitions: &[InputPartition]);
-    /// Whether this process still owns the outputs, as last noticed. Never waits.
+    /// Checks that this process still owns the outputs, as last noticed. Never waits.
     ///
     /// # Errors
     /// [`PortError::Fenced`] once another owner's token stands.
     fn check(&mut self) -> Result<(), PortError> {
         Ok(())
     }
-    /// Commits outputs and positions in one transaction. When the outcome of an attempt is in doubt, the sink settles it:
-    /// a new producer with the same id, the committed epoch read back, then promoted or sent again, byte for byte.
-    /// `Ok` means: committed, once. An error means that this process must stop and restore: it was fenced, or the
+    /// Commits outputs and positions in one transaction. When the outcome of an attempt is in
+    /// doubt, the sink settles it:
+    /// a new producer with the same id, the committed epoch read back, then promoted or sent
+    /// again, byte for byte.
+    /// `Ok` means: committed, once. An error means that this process must stop and restore: it was
+    /// fenced, or the
     /// committed epoch is neither this one nor the one before.
     fn commit(&mut self, epoch: &Arc<SealedEpoch>) -> Result<(), PortError>;
 }
@@ -336,18 +356,21 @@ pub enum LogStep {
     End,
 }
 
-/// Takes key and value of a record; `None` is a tombstone.
+/// Callback for key and value of a record. A value of `None` is a tombstone.
 pub type EachRecord<'a> = dyn FnMut(&[u8], Option<&[u8]>) -> Result<(), PortError> + 'a;
 
-/// The committed outputs, read back at a start. Nothing here holds more than a bounded part of a topic in memory.
+/// The committed outputs, read back at a start. Nothing here holds more than a bounded part of a
+/// topic in memory.
 pub trait OutputLog: Send {
     /// Goes back to the oldest record of the epochs topic, and notes where the topic ends now.
     fn rewind(&mut self) -> Result<(), PortError>;
     /// The next record of the epochs topic, in order, waiting up to `wait`.
     fn next(&mut self, wait: Duration) -> Result<LogStep, PortError>;
-    /// Calls `each` with every committed record of a compacted output; of one key, the newest comes last.
+    /// Calls `each` with every committed record of a compacted output; of one key, the newest
+    /// comes last.
     fn latest(&mut self, output: Output, each: &mut EachRecord<'_>) -> Result<(), PortError>;
-    /// Calls `each` with about the `count` newest committed records of an output, or all if there are fewer.
+    /// Calls `each` with about the `count` newest committed records of an output, or all if there
+    /// are fewer.
     fn newest(
         &mut self,
         output: Output,
@@ -356,13 +379,13 @@ pub trait OutputLog: Send {
     ) -> Result<(), PortError>;
 }
 
-/// Why a schema could not be had.
+/// Failure of a schema lookup.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SchemaLookupError {
-    /// Definitely no such schema: the record is a dead letter.
+    /// The registry answered that there is no such schema: the record is a dead letter.
     #[error("no schema {0} is registered")]
     Unknown(String),
-    /// Nobody could be asked: the record waits.
+    /// The registry did not answer: the record waits.
     #[error("the schema registry cannot be reached: {0}")]
     Unavailable(String),
 }
@@ -371,37 +394,44 @@ pub enum SchemaLookupError {
 pub trait SchemaStore: Send + Sync {
     /// The schema's JSON. Known ids are answered from memory for ever. May wait for a registry.
     fn lookup(&self, schema: &SchemaRef) -> Result<Arc<str>, SchemaLookupError>;
-    /// As [`Self::lookup`], without waiting: what is not known yet is asked for in the background, and is `Unavailable` until the answer comes.
+    /// As [`Self::lookup`], without waiting. An unknown schema is asked for in the background, and
+    /// `Unavailable` until the answer comes.
     fn find(&self, schema: &SchemaRef) -> Result<Arc<str>, SchemaLookupError> {
         self.lookup(schema)
     }
-    /// Asks for these schemas in the background, together, so that each of many unknown ids does not cost a wait of its own. Returns at once.
+    /// Asks for these schemas in the background, together, so that each of many unknown ids does
+    /// not cost a wait of its own. Returns at once.
     fn prefetch(&self, schemas: &[SchemaRef]) {
         let _ = schemas;
     }
-    /// The id to write under for one of our own schemas.
+    /// The id under which one of our own schemas is written.
     fn id_of(&self, subject: &str, schema_json: &str) -> Result<u32, SchemaLookupError>;
 }
 
-/// Wall-clock time.
+/// Time: the wall clock, a monotonic clock, and waiting. With all three behind a port, a test
+/// drives the whole loop without waiting.
 pub trait Clock: Send + Sync {
     /// Milliseconds since 1970 UTC. May jump.
-    fn now_ms(&self) -> i64;
-    /// Milliseconds since some moment; never jumps and never goes back.
-    fn monotonic_ms(&self) -> i64;
+    fn wall_ms(&self) -> i64;
+    /// Time since some fixed moment of the process. Never jumps, never goes back; stands still
+    /// while the machine sleeps.
+    fn elapsed(&self) -> Duration;
+    /// Returns once about this much time has elapsed.
+    fn wait(&self, duration: Duration);
 }
 
-/// The other side of a long wait inside a port: told that it goes on and why, asked whether to end it.
+/// Observer of long waits inside a port: hears that a wait goes on, and may end it.
 pub trait Attendant: Send + Sync {
-    /// The wait goes on.
+    /// Notes that the wait goes on.
     fn beat(&self);
-    /// Whether the wait should end with [`PortError::Interrupted`].
+    /// True if the wait should end with [`PortError::Interrupted`].
     fn is_stopped(&self) -> bool;
-    /// What keeps the process from being ready, by name of the matter; `None` once it is over. Shown at `/readyz`.
+    /// Sets or clears the condition that keeps the process from being ready, by name of the matter.
+    /// Shown at `/readyz`.
     fn report(&self, matter: &'static str, condition: Option<String>);
 }
 
-/// Attends nothing, stops never.
+/// An attendant that ignores reports and never ends a wait.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Unattended;
 
@@ -411,21 +441,4 @@ impl Attendant for Unattended {
         false
     }
     fn report(&self, _: &'static str, _: Option<String>) {}
-}
-
-/// A failure of a port. The message says what was tried, where, and what the reader can do.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum PortError {
-    /// May go away by itself: try again.
-    #[error("{0}")]
-    Retriable(String),
-    /// Another process took this one's place; stop at once.
-    #[error("fenced: {0}")]
-    Fenced(String),
-    /// The process was told to stop while the port waited.
-    #[error("stopped: {0}")]
-    Interrupted(String),
-    /// Will not go away by itself: stop, and restore on the next start.
-    #[error("{0}")]
-    Fatal(String),
 }

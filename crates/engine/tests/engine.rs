@@ -8,10 +8,12 @@
 mod engine {
     mod bad_input;
     mod broker;
+    mod driven;
     mod emission;
     mod exactly_once;
     mod explanations;
     mod market;
+    mod moves;
     mod restart;
     mod rig;
     mod scorer;

@@ -10,7 +10,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseProducer, ProducerContext};
 
-use leadpulse_engine::ports::PortError;
+use leadpulse_engine::ports::{PortCause, PortError};
 
 use crate::client_settings::ClientRole;
 use crate::metrics::KafkaMetrics;
@@ -112,9 +112,10 @@ pub(crate) fn consumer(
         .client_config(role)
         .create_with_context(ClientCallbacks::new(name, metrics));
     created.map_err(|error| {
-        PortError::Fatal(format!(
-            "kafka: the client '{name}' cannot be created: {error}"
-        ))
+        PortError::fatal(
+            PortCause::Local,
+            format!("kafka: the client '{name}' cannot be created: {error}"),
+        )
     })
 }
 
@@ -129,9 +130,10 @@ pub(crate) fn producer(
         .client_config(role)
         .create_with_context(ClientCallbacks::new(name, metrics));
     created.map_err(|error| {
-        PortError::Fatal(format!(
-            "kafka: the client '{name}' cannot be created: {error}"
-        ))
+        PortError::fatal(
+            PortCause::Local,
+            format!("kafka: the client '{name}' cannot be created: {error}"),
+        )
     })
 }
 
@@ -197,12 +199,13 @@ pub(crate) fn is_permanent(code: RDKafkaErrorCode) -> bool {
 /// The port error of a librdkafka error; `doing` says what was tried.
 pub(crate) fn port_error(doing: &str, error: &KafkaError) -> PortError {
     let message = format!("kafka: {doing}: {error}");
-    match error.rdkafka_error_code() {
-        Some(code) if is_fenced(code) => PortError::Fenced(message),
-        Some(code) if is_permanent(code) => PortError::Fatal(message),
-        Some(_) => PortError::Retriable(message),
-        None => PortError::Fatal(message),
-    }
+    let failure = match error.rdkafka_error_code() {
+        Some(code) if is_fenced(code) => PortError::fenced(PortCause::OtherOwner, message),
+        Some(code) if is_permanent(code) => PortError::fatal(PortCause::Refused, message),
+        Some(_) => PortError::retriable(PortCause::NoAnswer, message),
+        None => PortError::fatal(PortCause::Local, message),
+    };
+    failure.with_origin(error.clone())
 }
 
 /// Runs `close` on a thread of its own and waits for it at most `timeout`.

@@ -18,7 +18,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
 
 use leadpulse_engine::ports::{
-    CommittedEpoch, InputPartition, NextOffset, Nonce, PortError, SealedEpoch,
+    CommittedEpoch, InputPartition, NextOffset, Nonce, PortCause, PortError, SealedEpoch,
 };
 
 use crate::client::{ClientCallbacks, port_error};
@@ -136,12 +136,15 @@ pub(crate) fn offsets_of(
     partitions: &[InputPartition],
 ) -> Result<TopicPartitionList, PortError> {
     if epoch.positions.len() != partitions.len() {
-        return Err(PortError::Fatal(format!(
-            "epoch {} has {} positions, but {} partitions are read",
-            epoch.number,
-            epoch.positions.len(),
-            partitions.len()
-        )));
+        return Err(PortError::fatal(
+            PortCause::Misuse,
+            format!(
+                "epoch {} has {} positions, but {} partitions are read",
+                epoch.number,
+                epoch.positions.len(),
+                partitions.len()
+            ),
+        ));
     }
     let positions: Vec<_> = epoch.positions.iter().copied().map(Some).collect();
     let metadata = CommitMetadata {
@@ -167,10 +170,13 @@ pub(crate) fn offsets_with(
         element
             .set_offset(Offset::Offset(position.0))
             .map_err(|error| {
-                PortError::Fatal(format!(
-                    "epoch {}: position {} of {}/{} is not an offset: {error}",
-                    metadata.epoch, position.0, partition.topic, partition.partition
-                ))
+                PortError::fatal(
+                    PortCause::Misuse,
+                    format!(
+                        "epoch {}: position {} of {}/{} is not an offset: {error}",
+                        metadata.epoch, position.0, partition.topic, partition.partition
+                    ),
+                )
             })?;
     }
     Ok(list)
@@ -244,10 +250,10 @@ pub(crate) fn read_offsets(
     {
         let element = list.find_partition(topic, *partition);
         let element = element.ok_or_else(|| {
-            PortError::Fatal(format!(
-                "{}: {topic}/{partition} is missing in the answer",
-                asking()
-            ))
+            PortError::fatal(
+                PortCause::NoAnswer,
+                format!("{}: {topic}/{partition} is missing in the answer", asking()),
+            )
         })?;
         element
             .error()
@@ -283,11 +289,14 @@ impl CommittedOffsets {
             ..
         }) = foreign
         {
-            return Err(PortError::Fatal(format!(
-                "group '{}' has an offset for {topic}/{partition} that Leadpulse did not write (metadata {metadata:?}); another program commits \
+            return Err(PortError::fatal(
+                PortCause::PositionsForeign,
+                format!(
+                    "group '{}' has an offset for {topic}/{partition} that Leadpulse did not write (metadata {metadata:?}); another program commits \
                  under this group id, or the offsets were reset: choose another kafka.group_id with new output topics",
-                self.group_id
-            )));
+                    self.group_id
+                ),
+            ));
         }
         let positions = self
             .offsets
@@ -316,16 +325,19 @@ impl CommittedOffsets {
                 None => newest = Some((found, committed)),
                 Some((first, _)) if *first == found => {}
                 Some((first, other)) => {
-                    return Err(PortError::Fatal(format!(
-                        "the offsets of group '{}' disagree: {}/{} is at epoch {}, {}/{} at epoch {}; they were changed from outside",
-                        self.group_id,
-                        committed.topic,
-                        committed.partition,
-                        found.epoch,
-                        other.topic,
-                        other.partition,
-                        first.epoch
-                    )));
+                    return Err(PortError::fatal(
+                        PortCause::PositionsForeign,
+                        format!(
+                            "the offsets of group '{}' disagree: {}/{} is at epoch {}, {}/{} at epoch {}; they were changed from outside",
+                            self.group_id,
+                            committed.topic,
+                            committed.partition,
+                            found.epoch,
+                            other.topic,
+                            other.partition,
+                            first.epoch
+                        ),
+                    ));
                 }
             }
         }

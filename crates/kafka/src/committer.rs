@@ -16,7 +16,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use prometheus::IntGauge;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
-use leadpulse_engine::ports::PortError;
+use leadpulse_engine::ports::{PortCause, PortError};
 
 use crate::client::port_error;
 use crate::metrics::KafkaMetrics;
@@ -131,7 +131,10 @@ impl Committer {
             .name("kafka-commit".into())
             .spawn(run);
         spawned.map_err(|error| {
-            PortError::Fatal(format!("kafka: no thread for the producer: {error}"))
+            PortError::fatal(
+                PortCause::Local,
+                format!("kafka: no thread for the producer: {error}"),
+            )
         })?;
         Ok(Self {
             jobs: Some(jobs),
@@ -155,7 +158,10 @@ impl Committer {
                 code: error.rdkafka_error_code(),
             }),
             Ok(None) => Err(InitRefusal {
-                error: PortError::Retriable(format!("kafka: {doing}: librdkafka does not return")),
+                error: PortError::retriable(
+                    PortCause::NoAnswer,
+                    format!("kafka: {doing}: librdkafka does not return"),
+                ),
                 code: None,
             }),
             Err(error) => Err(InitRefusal { error, code: None }),

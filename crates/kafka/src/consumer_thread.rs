@@ -22,7 +22,7 @@ use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset, TopicPartitionList};
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use leadpulse_engine::ports::{NextOffset, PortError, RecordBatch};
+use leadpulse_engine::ports::{NextOffset, PortCause, PortError, RecordBatch};
 
 use crate::client::{ClientCallbacks, is_permanent};
 use crate::metrics::KafkaMetrics;
@@ -227,8 +227,12 @@ impl ConsumerThread {
             positions,
         } = seek;
         self.generation = generation;
-        let failed =
-            |error| PortError::Fatal(format!("kafka: assigning the input partitions: {error}"));
+        let failed = |error| {
+            PortError::fatal(
+                PortCause::Local,
+                format!("kafka: assigning the input partitions: {error}"),
+            )
+        };
         let mut assignment = TopicPartitionList::with_capacity(places.len());
         let mut index = InputIndex::default();
         for (input, ((topic, partition), position)) in (0u32..).zip(places.iter().zip(&positions)) {
@@ -328,14 +332,22 @@ impl ConsumerThread {
             ConsumerCommand::Pause(inputs) => {
                 // librdkafka drops the fetched records of these partitions, and fetches them again
                 // after the resume.
-                let failed =
-                    |error| PortError::Fatal(format!("kafka: pausing input partitions: {error}"));
+                let failed = |error| {
+                    PortError::fatal(
+                        PortCause::Local,
+                        format!("kafka: pausing input partitions: {error}"),
+                    )
+                };
                 self.consumer.pause(&self.list(&inputs)).map_err(failed)?;
                 self.paused.extend(inputs);
             }
             ConsumerCommand::Resume(inputs) => {
-                let failed =
-                    |error| PortError::Fatal(format!("kafka: resuming input partitions: {error}"));
+                let failed = |error| {
+                    PortError::fatal(
+                        PortCause::Local,
+                        format!("kafka: resuming input partitions: {error}"),
+                    )
+                };
                 self.consumer.resume(&self.list(&inputs)).map_err(failed)?;
                 self.paused.retain(|input| !inputs.contains(input));
             }
@@ -350,10 +362,13 @@ impl ConsumerThread {
             return Ok(()); // reading has passed the offset already
         }
         let failed = |error: KafkaError| {
-            PortError::Fatal(format!(
-                "kafka: skipping to offset {} of {topic}/{partition}: {error}",
-                offset.0
-            ))
+            PortError::fatal(
+                PortCause::Local,
+                format!(
+                    "kafka: skipping to offset {} of {topic}/{partition}: {error}",
+                    offset.0
+                ),
+            )
         };
         let mut list = TopicPartitionList::with_capacity(1);
         list.add_partition_offset(topic, *partition, Offset::Offset(offset.0))
@@ -375,7 +390,10 @@ impl ConsumerThread {
     /// One past the last offset that librdkafka gave out or passed over, by input partition.
     fn position(&self) -> Result<Vec<NextOffset>, PortError> {
         let positions = self.consumer.position().map_err(|error| {
-            PortError::Fatal(format!("kafka: asking for the position: {error}"))
+            PortError::fatal(
+                PortCause::Local,
+                format!("kafka: asking for the position: {error}"),
+            )
         })?;
         let of = |((topic, partition), next): (&TopicPartition, &i64)| match positions
             .find_partition(topic, *partition)
@@ -435,10 +453,13 @@ impl ConsumerThread {
                 | RDKafkaErrorCode::LogTruncation
         ) {
             self.metrics.count_out_of_range();
-            return Err(PortError::Fatal(format!(
-                "kafka: the next offset to read is no longer in the log ({error}): records were deleted by retention, or a topic was created \
+            return Err(PortError::fatal(
+                PortCause::RecordsExpired,
+                format!(
+                    "kafka: the next offset to read is no longer in the log ({error}): records were deleted by retention, or a topic was created \
                  again, while the engine was reading. Restart to see which partition; raise the retention"
-            )));
+                ),
+            ));
         }
         if is_damage(code) {
             self.damage.reason = Some(code.to_string());
@@ -451,9 +472,10 @@ impl ConsumerThread {
         }
         let fatal = matches!(error, KafkaError::MessageConsumptionFatal(_)) || is_permanent(code);
         if fatal {
-            Err(PortError::Fatal(format!(
-                "kafka: reading the input topics: {error}"
-            )))
+            Err(PortError::fatal(
+                PortCause::Refused,
+                format!("kafka: reading the input topics: {error}"),
+            ))
         } else {
             Ok(())
         }
@@ -553,19 +575,22 @@ fn copy(
         .get(message.topic())
         .and_then(|of_topic| of_topic.get(&message.partition()))
     else {
-        return Err(PortError::Fatal(format!(
-            "kafka: a record of {} came, which is not read",
-            place()
-        )));
+        return Err(PortError::fatal(
+            PortCause::Misuse,
+            format!("kafka: a record of {} came, which is not read", place()),
+        ));
     };
     let expected = &mut next[input as usize];
     if message.offset() < *expected {
-        return Err(PortError::Fatal(format!(
-            "kafka: offset {} of {} came after {}",
-            message.offset(),
-            place(),
-            *expected - 1
-        )));
+        return Err(PortError::fatal(
+            PortCause::Misuse,
+            format!(
+                "kafka: offset {} of {} came after {}",
+                message.offset(),
+                place(),
+                *expected - 1
+            ),
+        ));
     }
     *expected = message.offset() + 1;
     let mut headers = Vec::new();

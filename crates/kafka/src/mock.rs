@@ -13,7 +13,9 @@ use crossbeam_channel::{Sender, bounded};
 use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::mocking::MockCluster;
 
-use leadpulse_engine::ports::{CommittedEpoch, InputPartition, PortError, SealedEpoch, Sink};
+use leadpulse_engine::ports::{
+    CommittedEpoch, InputPartition, PortCause, PortError, SealedEpoch, Sink,
+};
 
 use crate::client::{Closing, port_error};
 use crate::client_settings::ClientRole;
@@ -47,9 +49,10 @@ impl MockBroker {
             Err(error) => drop(started.send(Err(error))),
         });
         let failed = |why: String| {
-            PortError::Fatal(format!(
-                "the in-process Kafka mock cannot be started: {why}"
-            ))
+            PortError::fatal(
+                PortCause::Local,
+                format!("the in-process Kafka mock cannot be started: {why}"),
+            )
         };
         spawned.map_err(|error| failed(error.to_string()))?;
         let bootstrap_servers = start
@@ -142,9 +145,10 @@ impl MockSink {
         }
         let limit_ms = self.options.commit_timeout_ms;
         let late = || {
-            PortError::Retriable(format!(
-                "kafka: an epoch's records are not acknowledged within {limit_ms} ms"
-            ))
+            PortError::retriable(
+                PortCause::NoAnswer,
+                format!("kafka: an epoch's records are not acknowledged within {limit_ms} ms"),
+            )
         };
         if delivered { Ok(()) } else { Err(late()) }
     }

@@ -9,7 +9,7 @@ use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset, TopicPartitionList};
 use rustc_hash::FxHashMap;
 
-use leadpulse_engine::ports::{LogEnd, NextOffset, PortError};
+use leadpulse_engine::ports::{LogEnd, NextOffset, PortCause, PortError};
 
 use crate::client::{ClientCallbacks, Closing, consumer, is_permanent, port_error};
 use crate::client_settings::ClientRole;
@@ -163,10 +163,14 @@ impl OffsetReader {
             Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
                 Ok(None)
             }
-            Some(code) if is_permanent(code) => {
-                Err(PortError::Fatal(format!("kafka: {}: {code}", doing())))
-            }
-            Some(code) => Err(PortError::Retriable(format!("kafka: {}: {code}", doing()))),
+            Some(code) if is_permanent(code) => Err(PortError::fatal(
+                PortCause::Refused,
+                format!("kafka: {}: {code}", doing()),
+            )),
+            Some(code) => Err(PortError::retriable(
+                PortCause::NoAnswer,
+                format!("kafka: {}: {code}", doing()),
+            )),
         }
     }
 
@@ -215,17 +219,20 @@ impl OffsetReader {
             let doing = || format!("listing the offset of {topic}/{partition}");
             let element = answer.find_partition(topic, *partition);
             let element = element.ok_or_else(|| {
-                PortError::Fatal(format!("kafka: {}: not in the answer", doing()))
+                PortError::fatal(
+                    PortCause::NoAnswer,
+                    format!("kafka: {}: not in the answer", doing()),
+                )
             })?;
             element
                 .error()
                 .map_err(|error| port_error(&doing(), &error))?;
             match element.offset() {
                 Offset::Offset(offset) => Ok(offset),
-                other => Err(PortError::Retriable(format!(
-                    "kafka: {}: the broker answered {other:?}",
-                    doing()
-                ))),
+                other => Err(PortError::retriable(
+                    PortCause::NoAnswer,
+                    format!("kafka: {}: the broker answered {other:?}", doing()),
+                )),
             }
         };
         places.iter().map(offset_of).collect()
@@ -321,9 +328,12 @@ impl OffsetReader {
             Readability::Damaged(_) => Ok(false),
             Readability::Unknown => {
                 let (topic, partition) = place;
-                Err(PortError::Retriable(format!(
-                    "kafka: looking for the end of the damage in {topic}/{partition}: no answer at offset {offset}"
-                )))
+                Err(PortError::retriable(
+                    PortCause::NoAnswer,
+                    format!(
+                        "kafka: looking for the end of the damage in {topic}/{partition}: no answer at offset {offset}"
+                    ),
+                ))
             }
         }
     }
@@ -379,9 +389,12 @@ impl OffsetReader {
                     self.drop_passed(topic, &mut unread).map_err(failed)?;
                     if Instant::now() >= deadline {
                         let waited_ms = self.options.request_timeout_ms;
-                        return Err(PortError::Retriable(format!(
-                            "kafka: reading topic '{topic}': nothing arrived for {waited_ms} ms"
-                        )));
+                        return Err(PortError::retriable(
+                            PortCause::NoAnswer,
+                            format!(
+                                "kafka: reading topic '{topic}': nothing arrived for {waited_ms} ms"
+                            ),
+                        ));
                     }
                 }
             }
@@ -496,7 +509,7 @@ mod tests {
             Duration::from_millis(200),
         );
         assert!(
-            matches!(&late, Err(PortError::Retriable(message)) if message.contains("listing offsets")),
+            matches!(&late, Err(PortError::Retriable(why)) if why.message().contains("listing offsets")),
             "{late:?}"
         );
     }

@@ -6,7 +6,9 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use rdkafka::message::Message;
 
-use leadpulse_engine::ports::{EachRecord, LogStep, Output, OutputLog, PortError};
+use leadpulse_engine::ports::{
+    EachRecord, LogStep, Output, OutputLog, PortCause, PortError, ScriptFault,
+};
 
 use crate::metrics::KafkaMetrics;
 use crate::offsets::{Isolation, OffsetRange, OffsetReader, TopicPartition};
@@ -49,9 +51,10 @@ impl KafkaOutputLog {
         // A broker that was just elected may not know the topic yet, and an absent state must not
         // pass for an empty one.
         let Some(count) = offsets.partition_count(topic)? else {
-            return Err(PortError::Retriable(format!(
-                "kafka: topic '{topic}' is not there, or cannot be seen yet"
-            )));
+            return Err(PortError::retriable(
+                PortCause::TopicMissing,
+                format!("kafka: topic '{topic}' is not there, or cannot be seen yet"),
+            ));
         };
         Ok((0..count)
             .map(|partition| (topic.to_owned(), partition))
@@ -99,11 +102,14 @@ impl OutputLog for KafkaOutputLog {
         let topic = self.options.outputs.name(Output::Epochs).to_owned();
         let places = self.places(&offsets, Output::Epochs)?;
         if places.len() != 1 {
-            return Err(PortError::Fatal(format!(
-                "kafka: the epochs topic '{topic}' has {} partitions; epochs have one order, so it must have one: name another in \
+            return Err(PortError::fatal(
+                PortCause::TopicUnsuitable,
+                format!(
+                    "kafka: the epochs topic '{topic}' has {} partitions; epochs have one order, so it must have one: name another in \
                  kafka.outputs.epochs",
-                places.len()
-            )));
+                    places.len()
+                ),
+            ));
         }
         let range = OffsetRange {
             partition: 0,
@@ -115,9 +121,10 @@ impl OutputLog for KafkaOutputLog {
             .name("kafka-epochs".into())
             .spawn(move || read_script(&offsets, &topic, range, &outbox));
         spawned.map_err(|error| {
-            PortError::Fatal(format!(
-                "kafka: the thread that reads epoch records cannot be started: {error}"
-            ))
+            PortError::fatal(
+                PortCause::Local,
+                format!("kafka: the thread that reads epoch records cannot be started: {error}"),
+            )
         })?;
         self.script = Some(script);
         Ok(())
@@ -125,8 +132,9 @@ impl OutputLog for KafkaOutputLog {
 
     fn next(&mut self, wait: Duration) -> Result<LogStep, PortError> {
         let Some(script) = &self.script else {
-            return Err(PortError::Fatal(
-                "kafka: epoch records are read before the log was rewound".into(),
+            return Err(PortError::fatal(
+                PortCause::Misuse,
+                "kafka: epoch records are read before the log was rewound",
             ));
         };
         match script.recv_timeout(wait) {
@@ -165,19 +173,19 @@ fn read_script(
         let rest = OffsetRange { from, ..range };
         let outcome = offsets.read(topic, &[rest], &mut |message| {
             let Some(value) = message.payload() else {
-                return Err(PortError::Fatal(format!(
+                return Err(PortError::fatal(PortCause::ScriptBroken(ScriptFault::NoValue), format!(
                     "kafka: '{topic}' has a record without value at offset {}; epoch records are never deleted",
                     message.offset()
                 )));
             };
             from = message.offset() + 1;
             reads_on = outbox.send(Ok(value.to_vec())).is_ok();
-            if reads_on { Ok(()) } else { Err(PortError::Interrupted("nobody reads the epoch records any more".into())) }
+            if reads_on { Ok(()) } else { Err(PortError::interrupted(PortCause::Stopped, "nobody reads the epoch records any more")) }
         });
         match outcome {
             Ok(()) => return,
             Err(PortError::Retriable(message)) => {
-                tracing::warn!(message, "reading epoch records again");
+                tracing::warn!(%message, "reading epoch records again");
                 std::thread::sleep(RETRY_PAUSE);
             }
             Err(error) => {

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
-use leadpulse_engine::ports::{InputPartition, PortError};
+use leadpulse_engine::ports::{InputPartition, PortCause, PortError};
 
 use crate::committed::{CommitMetadata, Owner, read_offsets};
 use crate::metrics::KafkaMetrics;
@@ -66,7 +66,10 @@ impl OwnershipWatch {
             .name("kafka-ownership".into())
             .spawn(move || watcher.run(&until_dropped));
         spawned.map_err(|error| {
-            PortError::Fatal(format!("kafka: no thread to watch the owner: {error}"))
+            PortError::fatal(
+                PortCause::Local,
+                format!("kafka: no thread to watch the owner: {error}"),
+            )
         })?;
         Ok(Self {
             shared,

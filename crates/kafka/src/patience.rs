@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use leadpulse_engine::ports::{Attendant, PortError};
+use leadpulse_engine::ports::{Attendant, PortCause, PortError};
 
 /// Name under which the sink reports to its attendant.
 const MATTER: &str = "kafka";
@@ -53,7 +53,10 @@ impl Attended {
 
     /// The error of a wait that a stop ended.
     pub(crate) fn interrupted(&self) -> PortError {
-        PortError::Interrupted("kafka: told to stop while waiting for the brokers".into())
+        PortError::interrupted(
+            PortCause::Stopped,
+            "kafka: told to stop while waiting for the brokers",
+        )
     }
 
     /// Sleeps for `pause`, and beats meanwhile.

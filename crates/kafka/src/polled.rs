@@ -18,7 +18,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 
-use leadpulse_engine::ports::{OutputRecord, PortError};
+use leadpulse_engine::ports::{OutputRecord, PortCause, PortError};
 
 use crate::client::{count_error, log_line};
 use crate::metrics::KafkaMetrics;
@@ -192,9 +192,10 @@ impl PolledProducer {
         signals: &Arc<Signals>,
     ) -> Result<Self, PortError> {
         let failed = |why: String| {
-            PortError::Fatal(format!(
-                "kafka: the client '{name}' cannot be created: {why}"
-            ))
+            PortError::fatal(
+                PortCause::Local,
+                format!("kafka: the client '{name}' cannot be created: {why}"),
+            )
         };
         let context = PolledContext {
             name,

@@ -7,7 +7,7 @@ use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
-use leadpulse_engine::ports::PortError;
+use leadpulse_engine::ports::{PortCause, PortError};
 
 use crate::client::{ClientCallbacks, Closing, port_error, producer};
 use crate::client_settings::ClientRole;
@@ -96,10 +96,13 @@ impl Producer {
             self.poll(POLL_STEP)?;
             if Instant::now() >= deadline {
                 let left = self.producer.in_flight_count();
-                return Err(PortError::Retriable(format!(
-                    "kafka: {left} records are not acknowledged within {} ms",
-                    limit.as_millis()
-                )));
+                return Err(PortError::retriable(
+                    PortCause::NoAnswer,
+                    format!(
+                        "kafka: {left} records are not acknowledged within {} ms",
+                        limit.as_millis()
+                    ),
+                ));
             }
         }
         self.poll(Duration::ZERO)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rdkafka::message::{BorrowedMessage, Message};
 
-use leadpulse_engine::ports::{NextOffset, PortError};
+use leadpulse_engine::ports::{NextOffset, PortCause, PortError};
 
 use crate::metrics::KafkaMetrics;
 use crate::offsets::{Isolation, OffsetRange, OffsetReader, TopicPartition};
@@ -75,10 +75,13 @@ impl TopicReader {
     ) -> Result<Self, PortError> {
         let offsets = OffsetReader::connect(options, isolation, metrics)?;
         let Some(partitions) = offsets.partition_count(topic)? else {
-            return Err(PortError::Fatal(format!(
-                "kafka: there is no topic '{topic}' on {}: create it, or correct its name",
-                options.brokers
-            )));
+            return Err(PortError::fatal(
+                PortCause::TopicMissing,
+                format!(
+                    "kafka: there is no topic '{topic}' on {}: create it, or correct its name",
+                    options.brokers
+                ),
+            ));
         };
         let places: Vec<TopicPartition> = (0..partitions)
             .map(|partition| (topic.to_owned(), partition))

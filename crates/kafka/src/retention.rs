@@ -15,7 +15,7 @@ use rdkafka::admin::{AdminOptions, ConfigResource, OwnedResourceSpecifier, Resou
 use rdkafka::message::Message;
 use rustc_hash::FxHashMap;
 
-use leadpulse_engine::ports::{Clock, Output, PortError};
+use leadpulse_engine::ports::{Clock, Output, PortCause, PortError};
 
 use crate::client::port_error;
 use crate::metrics::KafkaMetrics;
@@ -299,7 +299,7 @@ impl TopicWatch {
             .name("kafka-retention".into())
             .spawn(move || {
                 loop {
-                    match describe(&options, &inputs, clock.now_ms(), &metrics) {
+                    match describe(&options, &inputs, clock.wall_ms(), &metrics) {
                         Ok(now) => {
                             now.iter().for_each(|finding| tracing::warn!("{finding}"));
                             metrics.set_findings(&now);
@@ -316,9 +316,10 @@ impl TopicWatch {
                 }
             });
         spawned.map_err(|error| {
-            PortError::Fatal(format!(
-                "kafka: the thread that checks the topics cannot be started: {error}"
-            ))
+            PortError::fatal(
+                PortCause::Local,
+                format!("kafka: the thread that checks the topics cannot be started: {error}"),
+            )
         })?;
         let _ = first_look.recv_timeout(limit); // brokers that do not answer keep nobody waiting
         Ok(Self {

@@ -55,8 +55,8 @@ use rdkafka::error::RDKafkaErrorCode;
 use rustc_hash::FxHashMap;
 
 use leadpulse_engine::ports::{
-    Attendant, CommittedEpoch, InputPartition, OutputRecord, PortError, SealedEpoch, Sink,
-    Unattended,
+    Attendant, CommittedEpoch, InputPartition, OutputRecord, PortCause, PortError, SealedEpoch,
+    Sink, Unattended,
 };
 
 use crate::client_settings::LONGEST_TRANSACTION_MS;
@@ -159,7 +159,10 @@ impl KafkaSink {
             // limit before is the longest.
             self.longest_transaction = self.transaction_timeout / 2;
             self.transaction_timeout = self.longest_transaction;
-            return Err(PortError::Retriable(refused.error.to_string()));
+            return Err(PortError::retriable(
+                PortCause::Refused,
+                refused.error.to_string(),
+            ));
         }
         Err(refused.error)
     }
@@ -178,11 +181,9 @@ impl KafkaSink {
     ) -> Result<Work, PortError> {
         // Partitions are assigned by hand, so the group has no generation that could fence another
         // process (KIP-447). The transactional id and the token do that here.
-        let group = self
-            .committed
-            .client()
-            .group_metadata()
-            .ok_or_else(|| PortError::Fatal("kafka: the group has no metadata".into()))?;
+        let group = self.committed.client().group_metadata().ok_or_else(|| {
+            PortError::fatal(PortCause::Misuse, "kafka: the group has no metadata")
+        })?;
         Ok(Work {
             epoch: Arc::clone(epoch),
             replaced,
@@ -219,7 +220,7 @@ impl Sink for KafkaSink {
                     return Err(error);
                 }
                 Err(PortError::Retriable(why) | PortError::Fenced(why)) => {
-                    self.wait(&mut backoff, &why)?
+                    self.wait(&mut backoff, why.message())?
                 }
             }
         }
@@ -234,15 +235,19 @@ impl Sink for KafkaSink {
 
     fn commit(&mut self, epoch: &Arc<SealedEpoch>) -> Result<(), PortError> {
         let Some(standing) = &self.standing else {
-            return Err(PortError::Fatal(
-                "kafka: commit before take_over, or after it failed".into(),
+            return Err(PortError::fatal(
+                PortCause::Misuse,
+                "kafka: commit before take_over, or after it failed",
             ));
         };
         if epoch.number != standing.epoch + 1 {
-            return Err(PortError::Fatal(format!(
-                "epoch {} cannot follow the committed epoch {}",
-                epoch.number, standing.epoch
-            )));
+            return Err(PortError::fatal(
+                PortCause::Misuse,
+                format!(
+                    "epoch {} cannot follow the committed epoch {}",
+                    epoch.number, standing.epoch
+                ),
+            ));
         }
         self.check()?;
         let offsets = offsets_of(epoch, &self.owner, &self.partitions)?;

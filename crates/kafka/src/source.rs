@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded, unbounded};
 
 use leadpulse_engine::ports::{
-    InputPartition, LogEnd, NextOffset, PollLimit, PortError, RecordBatch, Source, Stuck,
+    InputPartition, LogEnd, NextOffset, PollLimit, PortCause, PortError, RecordBatch, Source, Stuck,
 };
 use leadpulse_schema::TableId;
 
@@ -78,10 +78,13 @@ fn list_partitions(
     let mut partitions = Vec::new();
     for InputTopic { topic, table } in inputs {
         let Some(count) = offsets.partition_count(topic)? else {
-            return Err(PortError::Fatal(format!(
-                "kafka: there is no input topic '{topic}' on {}: create it, or correct its name in the sources",
-                options.brokers
-            )));
+            return Err(PortError::fatal(
+                PortCause::TopicMissing,
+                format!(
+                    "kafka: there is no input topic '{topic}' on {}: create it, or correct its name in the sources",
+                    options.brokers
+                ),
+            ));
         };
         partitions.extend((0..count).map(|partition| InputPartition {
             topic: topic.clone(),
@@ -135,9 +138,10 @@ impl KafkaSource {
                 drop(finish); // disconnects the channel that `drop` waits for
             });
         spawned.map_err(|error| {
-            PortError::Fatal(format!(
-                "kafka: the source's thread cannot be started: {error}"
-            ))
+            PortError::fatal(
+                PortCause::Local,
+                format!("kafka: the source's thread cannot be started: {error}"),
+            )
         })?;
         Ok(Self {
             arrangement,
@@ -160,7 +164,7 @@ impl KafkaSource {
     fn command(&self, command: ConsumerCommand) -> Result<(), PortError> {
         self.commands
             .send(command)
-            .map_err(|_| PortError::Fatal("kafka: the source's thread has ended".into()))
+            .map_err(|_| PortError::fatal(PortCause::Local, "kafka: the source's thread has ended"))
     }
 
     /// Drops the records that were fetched for an earlier arrangement or an earlier seek, also
@@ -176,9 +180,10 @@ impl KafkaSource {
         let known = self.arrangement.partitions.len();
         match inputs.iter().find(|input| **input as usize >= known) {
             None => Ok(()),
-            Some(input) => Err(PortError::Fatal(format!(
-                "kafka: input partition {input} of {known} was named"
-            ))),
+            Some(input) => Err(PortError::fatal(
+                PortCause::Misuse,
+                format!("kafka: input partition {input} of {known} was named"),
+            )),
         }
     }
 
@@ -186,9 +191,10 @@ impl KafkaSource {
     fn check_positions(&mut self, positions: &[NextOffset]) -> Result<(), PortError> {
         if positions.len() != self.arrangement.partitions.len() {
             let (given, read) = (positions.len(), self.arrangement.partitions.len());
-            return Err(PortError::Fatal(format!(
-                "kafka: {given} positions for {read} input partitions"
-            )));
+            return Err(PortError::fatal(
+                PortCause::Misuse,
+                format!("kafka: {given} positions for {read} input partitions"),
+            ));
         }
         let starts = self.offsets.starts(&self.arrangement.places)?;
         let ends = self.offsets.stable_ends(&self.arrangement.places)?;
@@ -203,22 +209,28 @@ impl KafkaSource {
             let (topic, partition) = place;
             if *position < start {
                 self.metrics.count_out_of_range();
-                return Err(PortError::Fatal(format!(
-                    "kafka: {topic}/{partition} starts at offset {}, but {} is the next to read: {} records were deleted by the topic's retention \
+                return Err(PortError::fatal(
+                    PortCause::RecordsExpired,
+                    format!(
+                        "kafka: {topic}/{partition} starts at offset {}, but {} is the next to read: {} records were deleted by the topic's retention \
                      before they were read. Raise the retention; to go on without them, start over with a new kafka.group_id and new output topics",
-                    start.0,
-                    position.0,
-                    start.0 - position.0
-                )));
+                        start.0,
+                        position.0,
+                        start.0 - position.0
+                    ),
+                ));
             }
             if position.0 > end {
                 self.metrics.count_out_of_range();
-                return Err(PortError::Fatal(format!(
-                    "kafka: {topic}/{partition} ends at offset {end}, but {} is the next to read: the topic was deleted and created again, or \
+                return Err(PortError::fatal(
+                    PortCause::TopicReplaced,
+                    format!(
+                        "kafka: {topic}/{partition} ends at offset {end}, but {} is the next to read: the topic was deleted and created again, or \
                      truncated, so its records are other ones. \
                      Start over with a new kafka.group_id and new output topics",
-                    position.0
-                )));
+                        position.0
+                    ),
+                ));
             }
         }
         Ok(())
@@ -237,14 +249,16 @@ impl KafkaSource {
                     Ok(delivery) => delivery,
                     Err(RecvTimeoutError::Timeout) => return Ok(None),
                     Err(RecvTimeoutError::Disconnected) => {
-                        return Err(PortError::Fatal(
-                            "kafka: the source's thread has ended".into(),
+                        return Err(PortError::fatal(
+                            PortCause::Local,
+                            "kafka: the source's thread has ended",
                         ));
                     }
                 },
                 Err(TryRecvError::Disconnected) => {
-                    return Err(PortError::Fatal(
-                        "kafka: the source's thread has ended".into(),
+                    return Err(PortError::fatal(
+                        PortCause::Local,
+                        "kafka: the source's thread has ended",
                     ));
                 }
             };
@@ -334,16 +348,20 @@ impl Source for KafkaSource {
                 }
             };
             if !(0..count).contains(partition) {
-                return Err(PortError::Fatal(format!(
-                    "kafka: {topic}/{partition} is to be read, but the topic has {count} partitions: it was deleted, or deleted and created again \
+                return Err(PortError::fatal(
+                    PortCause::TopicReplaced,
+                    format!(
+                        "kafka: {topic}/{partition} is to be read, but the topic has {count} partitions: it was deleted, or deleted and created again \
                      with fewer. Start over with a new kafka.group_id and new output topics"
-                )));
+                    ),
+                ));
             }
         }
         self.begin_generation();
         self.read_to.clear();
-        self.failed = Some(PortError::Fatal(
-            "kafka: nothing is read between a new arrangement and the next seek".into(),
+        self.failed = Some(PortError::fatal(
+            PortCause::Misuse,
+            "kafka: nothing is read between a new arrangement and the next seek",
         ));
         self.arrangement = Arc::new(Arrangement::new(partitions));
         self.watch.arrange(Arc::clone(&self.arrangement));
@@ -373,10 +391,13 @@ impl Source for KafkaSource {
             .copied()
             .unwrap_or_default();
         if offset < read_to {
-            return Err(PortError::Fatal(format!(
-                "kafka: input partition {partition} cannot be skipped back to offset {}: it was read to {}",
-                offset.0, read_to.0
-            )));
+            return Err(PortError::fatal(
+                PortCause::Misuse,
+                format!(
+                    "kafka: input partition {partition} cannot be skipped back to offset {}: it was read to {}",
+                    offset.0, read_to.0
+                ),
+            ));
         }
         self.watch.skipped(partition);
         self.command(ConsumerCommand::SkipTo(partition, offset))
@@ -471,8 +492,9 @@ impl Source for KafkaSource {
 
     fn read_to(&mut self) -> Result<Vec<NextOffset>, PortError> {
         if self.read_to.is_empty() && !self.arrangement.partitions.is_empty() {
-            return Err(PortError::Fatal(
-                "kafka: nothing is read before the first seek".into(),
+            return Err(PortError::fatal(
+                PortCause::Misuse,
+                "kafka: nothing is read before the first seek",
             ));
         }
         Ok(self.read_to.clone())

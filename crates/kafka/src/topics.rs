@@ -7,7 +7,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::error::RDKafkaErrorCode;
 
-use leadpulse_engine::ports::{Output, PortError};
+use leadpulse_engine::ports::{Output, PortCause, PortError};
 
 use crate::client::{is_permanent, port_error};
 use crate::client_settings::ClientRole;
@@ -108,16 +108,17 @@ pub(crate) fn admin_client(
 ) -> Result<AdminClient<DefaultClientContext>, PortError> {
     let created = options.client_config(ClientRole::Admin).create();
     created.map_err(|error| {
-        PortError::Fatal(format!(
-            "kafka: the admin client cannot be created: {error}"
-        ))
+        PortError::fatal(
+            PortCause::Local,
+            format!("kafka: the admin client cannot be created: {error}"),
+        )
     })
 }
 
 /// A runtime for one request of an admin client, whose answers come as futures.
 pub(crate) fn runtime(doing: &str) -> Result<tokio::runtime::Runtime, PortError> {
     let runtime = tokio::runtime::Builder::new_current_thread().build();
-    runtime.map_err(|error| PortError::Fatal(format!("kafka: {doing}: {error}")))
+    runtime.map_err(|error| PortError::fatal(PortCause::Local, format!("kafka: {doing}: {error}")))
 }
 
 /// Creates the topics of `wanted` that do not exist, and waits until they can be used. Returns the
@@ -165,14 +166,18 @@ pub fn ensure_topics(
             Ok(name) => created.push(name),
             Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {} // another process was faster
             Err((name, code)) if is_permanent(code) => {
-                return Err(PortError::Fatal(format!(
-                    "kafka: topic '{name}' cannot be created: {code}. Create it by hand, or see kafka.replication_factor and permissions"
-                )));
+                return Err(PortError::fatal(
+                    PortCause::Refused,
+                    format!(
+                        "kafka: topic '{name}' cannot be created: {code}. Create it by hand, or see kafka.replication_factor and permissions"
+                    ),
+                ));
             }
             Err((name, code)) => {
-                return Err(PortError::Retriable(format!(
-                    "kafka: topic '{name}' cannot be created now: {code}"
-                )));
+                return Err(PortError::retriable(
+                    PortCause::NoAnswer,
+                    format!("kafka: topic '{name}' cannot be created now: {code}"),
+                ));
             }
         }
     }
@@ -200,11 +205,11 @@ fn await_topics(
                     absent.name
                 ),
             },
-            Err(PortError::Retriable(why)) => why,
+            Err(PortError::Retriable(why)) => why.to_string(),
             Err(error) => return Err(error),
         };
         if started.elapsed() >= limit {
-            return Err(PortError::Retriable(why));
+            return Err(PortError::retriable(PortCause::NoAnswer, why));
         }
         if logged.elapsed() >= LOG_PAUSE {
             logged = Instant::now();
@@ -284,16 +289,18 @@ mod tests {
         let mut answers = vec![
             Ok(BTreeSet::from(["t".to_owned()])),
             Ok(BTreeSet::new()),
-            Err(PortError::Retriable("no broker".into())),
+            Err(PortError::retriable(PortCause::NoAnswer, "no broker")),
             Ok(BTreeSet::from(["other".to_owned()])),
         ];
         await_topics(&[&spec], long, || answers.pop().unwrap()).unwrap();
         assert!(answers.is_empty());
-        let fatal = await_topics(&[&spec], long, || Err(PortError::Fatal("denied".into())));
+        let fatal = await_topics(&[&spec], long, || {
+            Err(PortError::fatal(PortCause::Refused, "denied"))
+        });
         assert!(matches!(fatal, Err(PortError::Fatal(_))), "{fatal:?}");
         let never = await_topics(&[&spec], Duration::ZERO, || Ok(BTreeSet::new()));
         assert!(
-            matches!(&never, Err(PortError::Retriable(why)) if why.contains("'t'")),
+            matches!(&never, Err(PortError::Retriable(why)) if why.message().contains("'t'")),
             "{never:?}"
         );
     }

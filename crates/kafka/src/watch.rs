@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use leadpulse_engine::ports::{InputPartition, LogEnd, NextOffset, PortError, Stuck};
+use leadpulse_engine::ports::{InputPartition, LogEnd, NextOffset, PortCause, PortError, Stuck};
 
 use crate::metrics::KafkaMetrics;
 use crate::offsets::{Isolation, OffsetReader, Readability, TopicPartition, log_ends};
@@ -115,9 +115,12 @@ impl InputWatch {
             .name("kafka-watch".into())
             .spawn(move || watcher.run(&until_dropped));
         spawned.map_err(|error| {
-            PortError::Fatal(format!(
-                "kafka: the thread that watches the input topics cannot be started: {error}"
-            ))
+            PortError::fatal(
+                PortCause::Local,
+                format!(
+                    "kafka: the thread that watches the input topics cannot be started: {error}"
+                ),
+            )
         })?;
         Ok(Self {
             inputs: inputs.to_vec(),

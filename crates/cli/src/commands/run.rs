@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 
 use leadpulse_deployment::RunSettings;
-use leadpulse_engine::{Skip, Summary, Until};
+use leadpulse_engine::{RunSummary, Skip, Until};
 
 use crate::commands::ClusterArguments;
 
@@ -69,7 +69,7 @@ impl RunArguments {
 }
 
 /// Prints the counts of a run.
-fn show(summary: &Summary) {
+fn show(summary: &RunSummary) {
     say!(
         "epochs       {} ({} replayed)",
         summary.epochs,

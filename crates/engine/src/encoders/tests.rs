@@ -226,7 +226,7 @@ fn records_of_every_format_are_read_whatever_the_registry_knows() {
             .read_script(&truncated[..truncated.len() - 1])
             .unwrap_err();
         assert!(
-            matches!(&error, PortError::Fatal(message) if message.contains("epoch record")),
+            matches!(&error, PortError::Fatal(failure) if failure.message().contains("epoch record")),
             "{error}"
         );
     }

@@ -1,59 +1,52 @@
-//! Scores become decisions, explanations and output records, in the order the scores were found.
+//! The fourth stage: logits become decisions, explanations and output records, in the order of the
+//! logits.
 
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 
 use leadpulse_features::probability;
-use leadpulse_graph::{CellRef, EntityId, Reasons};
+use leadpulse_graph::{CellRef, Reasons};
 use leadpulse_policy::{Decision, EmitReason, Observation, Policy};
 use leadpulse_records::{
-    Emission, EmissionRecords, Explained, Lineage, Output, OutputRecord, PolicyStateRecord,
-    ShownAlert, ShownScore, output_key,
+    Alert, Emission, EmissionRecords, Explained, Lineage, Output, OutputRecord, PolicyStateRecord,
+    output_key,
 };
 use leadpulse_schema::Absence;
 
-use super::score::Found;
-use super::{Machine, Tally, Task};
+use super::score::{Assessed, Subject};
+use super::{EpochTally, Machine, Task};
+use crate::epoch::EpochViews;
 
-/// What an epoch's decisions become: output records in order, and what to show once they are committed.
+/// The records of an epoch's decisions, in order, and the views of them to show after the commit.
 #[derive(Default)]
 pub(super) struct Decided {
     pub outputs: Vec<OutputRecord>,
-    pub scores: Vec<ShownScore>,
-    pub alerts: Vec<ShownAlert>,
+    pub views: EpochViews,
 }
 
 impl Machine {
-    /// Policy, explanations and output records, in order.
+    /// In: logits in order, and the dirty cells they are of.
+    /// Out: output records in the same order. Policy memory, standings and explanations are those
+    /// after the epoch.
     pub(super) fn decide(
         &mut self,
         dirty: &[(CellRef, Reasons)],
-        found: &[Found],
+        assessed: &[Assessed],
         closing: bool,
-        tally: &mut Tally,
+        tally: &mut EpochTally,
     ) -> Decided {
-        let decisions = self.observe(dirty, found, closing);
-        self.explain_wanted(found, &decisions, tally);
-
-        let mut decided = Decided::default();
+        let decisions = self.observe(dirty, assessed, closing);
+        self.explain_wanted(assessed, &decisions, tally);
         let lineage = self.lineage();
-        for (item, decision) in found.iter().zip(&decisions) {
-            for (alert_type, reason) in &decision.suppressed {
-                *tally
-                    .suppressed
-                    .entry((alert_type.name(), reason.name()))
-                    .or_default() += 1;
-            }
+        let mut decided = Decided::default();
+        for (item, decision) in assessed.iter().zip(&decisions) {
+            count_suppressed(decision, tally);
             if decision.emit.is_some() {
                 self.emit(item, decision, &lineage, &mut decided, tally);
-                // The newest record of an entity without a score holds no explanation, so a restart would not find one.
-                if item.logit.is_err()
-                    && let Some(tracked) = self.tracked.get_mut(&(item.task, item.entity))
-                {
-                    tracked.explained = None;
-                }
+                self.forget_unrecorded(item);
             }
-            // An emitted score is part of the state, so whoever reads the state back knows what consumers have.
+            // An emitted score is part of the policy state: a restart reads back from it what
+            // consumers have.
             if decision.state_changed {
                 decided.outputs.push(self.policy_state(item, decision));
             }
@@ -61,19 +54,44 @@ impl Machine {
         decided
     }
 
-    /// What each score means for its entity, and where everyone stands after all of them.
+    /// Origin of the scores of the last epoch.
+    pub(super) fn lineage(&self) -> Lineage {
+        Lineage {
+            epoch: self.state.number as i64,
+            as_of_ms: self.state.as_of_ms,
+            bundle_id: self.given.scorer.bundle_id().into(),
+            plan_hash: self.given.scorer.plan().hash().into(),
+            board: self.state.graph.board().unwrap_or(-1),
+        }
+    }
+
+    /// Drops the explanation of an entity whose newest record has no score, because a restart
+    /// would not find one there.
+    fn forget_unrecorded(&mut self, item: &Assessed) {
+        if item.logit.is_err()
+            && let Some(tracked) = self.state.tracked.get_mut(&(item.task, item.entity))
+        {
+            tracked.explained = None;
+        }
+    }
+
+    /// Decisions of the policies, one per logit; standings are those after all of them.
     fn observe(
         &mut self,
         dirty: &[(CellRef, Reasons)],
-        found: &[Found],
+        assessed: &[Assessed],
         closing: bool,
     ) -> Vec<Decision> {
-        let as_of_ms = self.as_of_ms;
-        let mut decisions = Vec::with_capacity(found.len());
+        let as_of_ms = self.state.as_of_ms;
+        let mut decisions = Vec::with_capacity(assessed.len());
         let mut margins: FxHashMap<CellRef, f32> = FxHashMap::default();
-        for item in found {
-            let policy = &self.tasks[item.task].policy;
-            let tracked = self.tracked.entry((item.task, item.entity)).or_default();
+        for item in assessed {
+            let policy = &self.given.tasks[item.task].policy;
+            let tracked = self
+                .state
+                .tracked
+                .entry((item.task, item.entity))
+                .or_default();
             let ranked_before = tracked.ranked_by();
             let decision = match item.logit {
                 Ok(logit) => {
@@ -92,191 +110,148 @@ impl Machine {
                 }
                 Err(why) => policy.observe_ineligible(&mut tracked.policy, why),
             };
-            self.standings[item.task].replace(ranked_before, tracked.ranked_by());
-            self.revisits
+            self.state.standings[item.task].replace(ranked_before, tracked.ranked_by());
+            self.state
+                .revisits
                 .extend(decision.revisit_at_ms.map(|at_ms| (at_ms, item.entity)));
             decisions.push(decision);
         }
         for (at, _) in dirty {
-            self.graph
+            self.state
+                .graph
                 .scored(*at, margins.get(at).copied().unwrap_or(f32::MAX));
         }
         decisions
     }
 
-    /// Explains every alert and, as far as the budget goes, band crossings, then scores within a band that were never explained.
-    fn explain_wanted(&mut self, found: &[Found], decisions: &[Decision], tally: &mut Tally) {
-        let (mut explain, mut crossings, mut unexplained) = (Vec::new(), Vec::new(), Vec::new());
-        for (index, (item, decision)) in found
-            .iter()
-            .zip(decisions)
-            .enumerate()
-            .filter(|(_, (item, _))| item.logit.is_ok())
-        {
-            let is_new = || {
-                self.tracked
-                    .get(&(item.task, item.entity))
-                    .is_none_or(|tracked| tracked.explained.is_none())
-            };
-            if !decision.alerts.is_empty() {
-                explain.push(index);
-            } else if decision.emit == Some(EmitReason::Crossing) {
-                crossings.push(index);
-            } else if decision.emit.is_some() && decision.band.is_some() && is_new() {
-                unexplained.push(index);
-            }
-        }
-        let mut wanted = crossings.into_iter().chain(unexplained);
-        explain.extend(wanted.by_ref().take(self.explain_budget));
+    /// Explains every alert and, as far as the budget goes, band crossings, then scores within a
+    /// band that were never explained.
+    fn explain_wanted(
+        &mut self,
+        assessed: &[Assessed],
+        decisions: &[Decision],
+        tally: &mut EpochTally,
+    ) {
+        let mut wanted = self.wanted_explanations(assessed, decisions);
+        let within_budget = wanted.optional.len().min(self.given.explain_budget);
+        let over_budget = wanted.optional.split_off(within_budget);
+        let mut explain = wanted.due;
+        explain.append(&mut wanted.optional);
         let mut count = |index: usize, outcome: &'static str| {
-            let task = self.tasks[found[index].task].name.to_string();
+            let task = self.given.tasks[assessed[index].task].name.to_string();
             *tally.explanations.entry((task, outcome)).or_default() += 1;
         };
-        wanted.for_each(|index| count(index, "over_budget"));
+        over_budget
+            .iter()
+            .for_each(|index| count(*index, "over_budget"));
         explain.iter().for_each(|index| count(*index, "made"));
 
         let this = &*self;
         let made: Vec<Explained> = explain
             .par_iter()
-            .map(|index| {
-                let Found {
-                    cell,
-                    entity,
-                    task,
-                    slot,
-                    ..
-                } = found[*index];
-                this.explain_now(cell, entity, task, slot).1
-            })
+            .map(|index| this.explain_now(assessed[*index].subject()).1)
             .collect();
         for (index, explained) in explain.into_iter().zip(made) {
-            let item = &found[index];
-            self.tracked
-                .entry((item.task, item.entity))
-                .or_default()
-                .explained = Some(Box::new(explained));
+            let item = &assessed[index];
+            let tracked = self.state.tracked.entry((item.task, item.entity));
+            tracked.or_default().explained = Some(Box::new(explained));
         }
     }
 
-    /// The logit of an entity at this moment, and its explanation compared with the last one in a record. Changes nothing.
-    pub(super) fn explain_now(
-        &self,
-        cell: CellRef,
-        entity: EntityId,
-        task: usize,
-        slot: usize,
-    ) -> (f64, Explained) {
-        let plan = self.scorer.plan();
-        let batch = plan.encode(&self.graph, &[cell], self.as_of_ms);
-        let explanation = self
-            .scorer
-            .explain(&batch, self.scorer_tasks[task], 0, slot);
-        let evidence = plan.evidence(&self.graph, cell, entity, self.as_of_ms);
-        let before = self
-            .tracked
-            .get(&(task, entity))
-            .and_then(|tracked| tracked.explained.as_deref());
-        let explained = Explained::new(
-            before,
-            self.as_of_ms,
-            &explanation,
-            evidence,
-            &plan.layout().groups,
-        );
+    fn wanted_explanations(&self, assessed: &[Assessed], decisions: &[Decision]) -> Wanted {
+        let (mut due, mut crossings, mut unexplained) = (Vec::new(), Vec::new(), Vec::new());
+        for (index, (item, decision)) in assessed.iter().zip(decisions).enumerate() {
+            if item.logit.is_err() {
+                continue;
+            }
+            if !decision.alerts.is_empty() {
+                due.push(index);
+            } else if decision.emit == Some(EmitReason::Crossing) {
+                crossings.push(index);
+            } else if decision.emit.is_some() && decision.band.is_some() && !self.is_explained(item)
+            {
+                unexplained.push(index);
+            }
+        }
+        crossings.append(&mut unexplained);
+        Wanted {
+            due,
+            optional: crossings,
+        }
+    }
+
+    fn is_explained(&self, item: &Assessed) -> bool {
+        let tracked = self.state.tracked.get(&(item.task, item.entity));
+        tracked.is_some_and(|tracked| tracked.explained.is_some())
+    }
+
+    /// The logit of an entity at this moment, and its explanation compared with the last one in a
+    /// record. The state is unchanged.
+    pub(super) fn explain_now(&self, one: Subject) -> (f64, Explained) {
+        let (graph, as_of_ms) = (&self.state.graph, self.state.as_of_ms);
+        let scorer = &self.given.scorer;
+        let plan = scorer.plan();
+        let batch = plan.encode(graph, &[one.cell], as_of_ms);
+        let explanation = scorer.explain(&batch, self.given.scorer_tasks[one.task], 0, one.slot);
+        let evidence = plan.evidence(graph, one.cell, one.entity, as_of_ms);
+        let tracked = self.state.tracked.get(&(one.task, one.entity));
+        let before = tracked.and_then(|tracked| tracked.explained.as_deref());
+        let groups = &plan.layout().groups;
+        let explained = Explained::new(before, as_of_ms, &explanation, evidence, groups);
         (explanation.logit, explained)
     }
 
     /// The records of one score that is due.
     fn emit(
         &self,
-        item: &Found,
+        item: &Assessed,
         decision: &Decision,
         lineage: &Lineage,
         decided: &mut Decided,
-        tally: &mut Tally,
+        tally: &mut EpochTally,
     ) {
-        let task = &self.tasks[item.task];
-        let tracked = self.tracked.get(&(item.task, item.entity));
+        let task = &self.given.tasks[item.task];
+        let tracked = self.state.tracked.get(&(item.task, item.entity));
         let explained = tracked
             .and_then(|tracked| tracked.explained.as_deref())
             .filter(|_| item.logit.is_ok());
-        if explained.is_some_and(|explained| explained.as_of_ms < self.as_of_ms) {
-            *tally
-                .explanations
-                .entry((task.name.to_string(), "carried"))
-                .or_default() += 1;
+        if explained.is_some_and(|explained| explained.as_of_ms < self.state.as_of_ms) {
+            let key = (task.name.to_string(), "carried");
+            *tally.explanations.entry(key).or_default() += 1;
         }
+        let standing = item.logit.ok();
         let emission = Emission {
             reasons: item.reasons,
-            standing: item
-                .logit
-                .ok()
-                .map(|logit| self.standings[item.task].of(logit)),
+            standing: standing.map(|logit| self.state.standings[item.task].of(logit)),
             explained,
-            ..self.emission(
-                item.task,
-                item.cell,
-                item.entity,
-                item.logit,
-                decision,
-                lineage,
-            )
+            ..self.emission(item.subject(), item.logit, decision, lineage)
         };
-        let EmissionRecords { key, score, alerts } = emission.records(decided.scores.len() as i32);
-        *tally
-            .emitted
-            .entry((task.name.to_string(), score.record.cause.0))
-            .or_default() += 1;
-        let mut write = |output, key, value| {
-            decided.outputs.push(OutputRecord {
-                output,
-                key: Some(key),
-                value,
-                headers: Vec::new(),
-                timestamp_ms: self.as_of_ms,
-            });
-        };
-        let value = self.encoders.score(&score.record);
-        if self.current_scores {
+        let EmissionRecords { key, score, alerts } =
+            emission.records(decided.views.scores.len() as i32);
+        let emitted = (task.name.to_string(), score.record.cause.0);
+        *tally.emitted.entry(emitted).or_default() += 1;
+        let value = self.given.encoders.score(&score.record);
+        if self.given.current_scores {
             let current = (item.logit != Err(Absence::Deleted)).then(|| value.clone());
-            write(Output::CurrentScores, key.clone(), current);
+            let record = self.output(Output::CurrentScores, key.clone(), current);
+            decided.outputs.push(record);
         }
-        write(Output::Scores, key, Some(value));
+        let record = self.output(Output::Scores, key, Some(value));
+        decided.outputs.push(record);
         for shown in alerts {
             let alert = &shown.record;
-            *tally
-                .alerts
-                .entry((alert.r#type.0, alert.severity.0))
-                .or_default() += 1;
-            let key = alert
-                .account_id
-                .as_ref()
-                .unwrap_or(&alert.entity_id)
-                .as_bytes()
-                .to_vec();
-            write(Output::Alerts, key, Some(self.encoders.alert(alert)));
-            decided.alerts.push(shown);
+            let key = (alert.r#type.0, alert.severity.0);
+            *tally.alerts.entry(key).or_default() += 1;
+            decided.outputs.push(self.alert_output(alert));
+            decided.views.alerts.push(shown);
         }
-        decided.scores.push(score);
-    }
-
-    /// Origin of the scores of the last epoch.
-    pub(super) fn lineage(&self) -> Lineage {
-        Lineage {
-            epoch: self.number as i64,
-            as_of_ms: self.as_of_ms,
-            bundle_id: self.scorer.bundle_id().into(),
-            plan_hash: self.scorer.plan().hash().into(),
-            board: self.graph.board().unwrap_or(-1),
-        }
+        decided.views.scores.push(score);
     }
 
     /// An emission without reasons, standing and explanation: the caller adds those it has.
     pub(super) fn emission<'a>(
         &'a self,
-        task: usize,
-        cell: CellRef,
-        entity: EntityId,
+        one: Subject,
         logit: Result<f64, Absence>,
         decision: &'a Decision,
         lineage: &'a Lineage,
@@ -287,18 +262,19 @@ impl Machine {
             policy,
             query,
             ..
-        } = &self.tasks[task];
+        } = &self.given.tasks[one.task];
+        let scored = &self.given.scorer.tasks()[self.given.scorer_tasks[one.task]];
         Emission {
-            catalog: &self.catalog,
-            graph: &self.graph,
+            catalog: &self.given.catalog,
+            graph: &self.state.graph,
             task: name,
             table: *table,
             query,
             alert_limits: policy.alert_limits(),
-            actions: &self.actions[task],
-            horizon_ms: self.scorer.tasks()[self.scorer_tasks[task]].horizon_ms,
-            cell,
-            entity,
+            actions: &self.given.actions[one.task],
+            horizon_ms: scored.horizon_ms,
+            cell: one.cell,
+            entity: one.entity,
             reasons: Reasons::default(),
             logit,
             standing: None,
@@ -308,32 +284,57 @@ impl Machine {
         }
     }
 
-    fn policy_state(&self, item: &Found, decision: &Decision) -> OutputRecord {
-        let task = &self.tasks[item.task];
-        let state = &self.tracked[&(item.task, item.entity)].policy;
+    /// An alert's record, keyed by account, or by entity where no account is known.
+    fn alert_output(&self, alert: &Alert) -> OutputRecord {
+        let key = alert.account_id.as_ref().unwrap_or(&alert.entity_id);
+        let value = self.given.encoders.alert(alert);
+        self.output(Output::Alerts, key.as_bytes().to_vec(), Some(value))
+    }
+
+    fn policy_state(&self, item: &Assessed, decision: &Decision) -> OutputRecord {
+        let task = &self.given.tasks[item.task];
+        let state = &self.state.tracked[&(item.task, item.entity)].policy;
         let record = PolicyStateRecord {
             task: task.name.to_string(),
-            entity_type: self.catalog.table_at(task.entity).name.clone(),
-            entity_id: self.graph.directory().key(item.entity).to_string(),
-            epoch: self.number as i64,
+            entity_type: self.given.catalog.table_at(task.entity).name.clone(),
+            entity_id: self.state.graph.directory().key(item.entity).to_string(),
+            epoch: self.state.number as i64,
             band: decision.band.as_ref().map(|b| b.to_string()),
             state: serde_json::to_string(state).expect("a policy state is JSON"),
         };
+        let key = output_key(&record.task, &record.entity_type, &record.entity_id);
+        let value = self.given.encoders.policy_state(&record);
+        self.output(Output::PolicyState, key, Some(value))
+    }
+
+    /// A record of the epoch, at its `as_of`.
+    fn output(&self, output: Output, key: Vec<u8>, value: Option<Vec<u8>>) -> OutputRecord {
         OutputRecord {
-            output: Output::PolicyState,
-            key: Some(output_key(
-                &record.task,
-                &record.entity_type,
-                &record.entity_id,
-            )),
-            value: Some(self.encoders.policy_state(&record)),
+            output,
+            key: Some(key),
+            value,
             headers: Vec::new(),
-            timestamp_ms: self.as_of_ms,
+            timestamp_ms: self.state.as_of_ms,
         }
     }
 }
 
-/// How near a score is to the nearest band, logits.
+/// Entities to explain, by index among those assessed.
+struct Wanted {
+    /// Explained whatever the budget.
+    due: Vec<usize>,
+    /// Explained as far as the budget goes, most wanted first.
+    optional: Vec<usize>,
+}
+
+fn count_suppressed(decision: &Decision, tally: &mut EpochTally) {
+    for (alert_type, reason) in &decision.suppressed {
+        let key = (alert_type.name(), reason.name());
+        *tally.suppressed.entry(key).or_default() += 1;
+    }
+}
+
+/// Distance of a logit to the nearest band's entry, logits; `f32::MAX` without bands.
 pub(super) fn margin(policy: &Policy, logit: f64) -> f32 {
     policy
         .bands()

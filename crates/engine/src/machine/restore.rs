@@ -1,85 +1,95 @@
-//! A machine's state without scoring: rows along the script make the graph, compacted outputs give what consumers have.
+//! A machine's state without scoring: rows along the script make the graph, compacted outputs give
+//! what consumers have.
 
 use leadpulse_features::Facts;
-use leadpulse_graph::{CellRef, EntityId, RowOutcome as Outcome};
+use leadpulse_graph::{CellRef, EntityId, RowOutcome};
 use leadpulse_records::{
     Alert, Explained, PolicyStateRecord, Score, ShownAlert, ShownScore, facts_json, name_of,
 };
 use leadpulse_schema::TableId;
 use rustc_hash::FxHashMap;
 
+use super::admit::AdmittedRows;
 use super::decide::margin;
-use super::{Admitted, Cut, Machine, Moment, Readings, Stepped, expect};
+use super::state::expect;
+use super::{AsOfRule, Cut, EpochTally, Machine, Readings};
 use crate::decode::Decoded;
-use crate::epoch::{EpochRecord, Layout};
+use crate::epoch::{Epoch, EpochRecord, Layout, Sealed};
 use crate::ports::{InputPartition, NextOffset, RecordBatch};
 
-/// A record of a compacted output that belongs to nothing this machine has: a task that is not configured, or an entity no row names.
+/// Refusal of a compacted record: its task is not configured, or no row names its entity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unmatched;
 
 impl Machine {
-    /// Follows a script from its first epoch, under its layout: rows are applied, nothing is scored until [`Self::restart`].
+    /// Follows a script from its first epoch, under its layout: rows are applied, nothing is
+    /// scored until [`Self::restart`].
     pub fn begin_replay(
         &mut self,
         layout: &Layout,
         partitions: Vec<InputPartition>,
         starts: Vec<NextOffset>,
     ) {
-        self.graph.begin_replay();
+        self.state.graph.begin_replay();
         self.begin_script(layout, partitions, starts);
     }
 
-    /// Follows a script from its first epoch, under its layout, scoring as it was scored: see [`Self::repeat`].
+    /// Follows a script from its first epoch, under its layout, scoring as it was scored: see
+    /// [`Self::repeat`].
     pub fn begin_script(
         &mut self,
         layout: &Layout,
         partitions: Vec<InputPartition>,
         starts: Vec<NextOffset>,
     ) {
-        self.graph.caught_up();
-        expect(&mut self.graph, &partitions);
-        self.partitions = partitions;
-        self.positions = starts;
-        self.layout = layout.clone();
-        self.layout_is_new = false;
+        self.state.graph.caught_up();
+        expect(&mut self.state.graph, &partitions);
+        self.state.partitions = partitions;
+        self.state.positions = starts;
+        self.state.layout = layout.clone();
+        self.state.layout_is_new = false;
     }
 
     /// Applies rows only from here on.
     pub fn stop_scoring(&mut self) {
-        self.graph.begin_replay();
+        self.state.graph.begin_replay();
     }
 
-    /// The layout of the epochs that follow, while a script is replayed; `partitions` start with those of the layout before.
+    /// The layout of the epochs that follow, while a script is replayed; `partitions` start with
+    /// those of the layout before.
     pub fn follow_layout(
         &mut self,
         layout: &Layout,
         partitions: Vec<InputPartition>,
         starts: &[NextOffset],
     ) {
-        self.positions
-            .extend_from_slice(&starts[self.positions.len().min(starts.len())..]);
-        self.partitions = partitions;
-        self.layout = layout.clone();
-        self.layout_is_new = false;
+        self.state
+            .positions
+            .extend_from_slice(&starts[self.state.positions.len().min(starts.len())..]);
+        self.state.partitions = partitions;
+        self.state.layout = layout.clone();
+        self.state.layout_is_new = false;
     }
 
-    /// Applies the rows of a committed epoch, at its recorded moment and by its recorded decisions. Returns whether the rows came out as
+    /// Applies the rows of a committed epoch, at its recorded moment and by its recorded
+    /// decisions. Returns whether the rows came out as
     /// recorded; where they do not, the inputs or the schemas are not what they were.
     pub fn replay(&mut self, decoded: Decoded, record: &EpochRecord) -> bool {
-        self.number = record.epoch as u64;
+        self.state.number = record.epoch as u64;
         let undecoded = decoded.dead.len() as i64;
-        let Admitted { counts, .. } = self.admit(decoded, record.clock.bound_at);
+        let mut tally = EpochTally::default();
+        let AdmittedRows { counts, .. } = self.admit(decoded, record.clock.bound_at, &mut tally);
         self.advance(
-            Moment::Fixed(record.as_of),
+            AsOfRule::Fixed(record.as_of),
             Readings {
                 live_ms: record.clock.live_at,
                 bound_ms: None,
             },
         );
-        // Cells without nodes become free here, in the epoch in which they did at first: places in the graph are the same again.
-        self.graph.take_dirty(0);
-        self.positions = record.positions();
+        // Cells without nodes become free here, in the epoch in which they did at first: places in
+        // the graph are the same again.
+        self.state.graph.take_dirty(0);
+        self.state.positions = record.positions();
         let dead: i64 = record.dead_lettered.iter().map(|r| r.count).sum();
         let expected = [
             record.accepted,
@@ -89,23 +99,24 @@ impl Machine {
             dead - record.late - record.future,
         ];
         let found = [
-            Outcome::Accepted,
-            Outcome::Duplicate,
-            Outcome::Late,
-            Outcome::Future,
+            RowOutcome::Accepted,
+            RowOutcome::Duplicate,
+            RowOutcome::Late,
+            RowOutcome::Future,
         ]
         .map(|outcome| counts[outcome as usize]);
         found == expected[..4] && undecoded == expected[4]
     }
 
-    /// Decides a committed epoch again: the same rows, moment and owner give the same bytes on one type of processor.
+    /// Decides a committed epoch again: the same rows, moment and owner give the same bytes on one
+    /// type of processor.
     pub fn repeat(
         &mut self,
         records: &RecordBatch,
         decoded: Decoded,
         record: &EpochRecord,
-    ) -> Stepped {
-        record.owner.clone_into(&mut self.owner);
+    ) -> Epoch<Sealed> {
+        record.owner.clone_into(&mut self.state.owner);
         let cut = Cut {
             positions: record.positions(),
             read: record
@@ -113,7 +124,7 @@ impl Machine {
                 .iter()
                 .map(|interval| interval.read)
                 .collect(),
-            moment: Moment::Fixed(record.as_of),
+            moment: AsOfRule::Fixed(record.as_of),
             clock: Readings {
                 live_ms: record.clock.live_at,
                 bound_ms: record.clock.bound_at,
@@ -124,21 +135,22 @@ impl Machine {
         self.step(records, decoded, cut)
     }
 
-    /// Takes back what the alert rules remembered of one entity.
+    /// Takes back the policy memory of one entity.
     ///
     /// # Errors
-    /// [`Unmatched`] if there is no such task or entity, or the state is of a form that this program does not know.
+    /// [`Unmatched`] if there is no such task or entity, or the state is of a form that this
+    /// program does not know.
     pub fn restore_policy(&mut self, record: &PolicyStateRecord) -> Result<(), Unmatched> {
         let (task, entity, _) = self.named(&record.task, &record.entity_type, &record.entity_id)?;
         let state = serde_json::from_str(&record.state).map_err(|_| Unmatched)?;
-        let tracked = self.tracked.entry((task, entity)).or_default();
-        self.standings[task].replace(tracked.ranked_by(), None);
+        let tracked = self.state.tracked.entry((task, entity)).or_default();
+        self.state.standings[task].replace(tracked.ranked_by(), None);
         tracked.policy = state;
-        self.standings[task].replace(None, tracked.ranked_by());
+        self.state.standings[task].replace(None, tracked.ranked_by());
         Ok(())
     }
 
-    /// Takes back the explanation that the newest score record of an entity carries, and gives what queries may see of the score.
+    /// Takes back the explanation in an entity's newest score record. Returns the score's view.
     ///
     /// # Errors
     /// As [`Self::restore_policy`].
@@ -146,20 +158,25 @@ impl Machine {
         let (task, entity, table) =
             self.named(&record.task, &record.entity_type, &record.entity_id)?;
         // Contributions of another bundle explain nothing of this one's scores.
-        if record.bundle_id.as_deref() == Some(self.scorer.bundle_id()) && record.is_scored() {
-            let explained = Explained::restored(record, &self.scorer.plan().layout().groups);
-            self.tracked.entry((task, entity)).or_default().explained = explained.map(Box::new);
+        if record.bundle_id.as_deref() == Some(self.given.scorer.bundle_id()) && record.is_scored()
+        {
+            let explained = Explained::restored(record, &self.given.scorer.plan().layout().groups);
+            self.state
+                .tracked
+                .entry((task, entity))
+                .or_default()
+                .explained = explained.map(Box::new);
         }
-        let found = self.graph.find(table, &record.entity_id);
+        let found = self.state.graph.find(table, &record.entity_id);
         let facts = found.map(|(at, node)| {
             (
-                Facts::of(&self.graph, self.graph.cell(at), record.as_of),
+                Facts::of(&self.state.graph, self.state.graph.cell(at), record.as_of),
                 node,
             )
         });
         let name = facts
             .as_ref()
-            .and_then(|(facts, node)| name_of(&self.catalog, node, facts));
+            .and_then(|(facts, node)| name_of(&self.given.catalog, node, facts));
         Ok(ShownScore {
             record: record.clone(),
             name,
@@ -167,16 +184,17 @@ impl Machine {
         })
     }
 
-    /// What queries may see of an alert that was committed before.
+    /// The view of an alert that an earlier process committed.
     pub fn restore_alert(&self, record: &Alert) -> ShownAlert {
         let table = self
+            .given
             .catalog
             .table(&record.entity_type)
             .map(|table| table.id);
-        let found = table.and_then(|table| self.graph.find(table, &record.entity_id));
+        let found = table.and_then(|table| self.state.graph.find(table, &record.entity_id));
         let name = found.and_then(|(at, node)| {
-            let facts = Facts::of(&self.graph, self.graph.cell(at), record.as_of);
-            name_of(&self.catalog, node, &facts)
+            let facts = Facts::of(&self.state.graph, self.state.graph.cell(at), record.as_of);
+            name_of(&self.given.catalog, node, &facts)
         });
         ShownAlert {
             record: record.clone(),
@@ -184,32 +202,33 @@ impl Machine {
         }
     }
 
-    /// Ends a replay: every cell waits to be scored again, the one nearest to a threshold first. A machine that scored all along and
-    /// restarts too goes on with the same epochs, byte for byte on one type of processor. `swapped`: the standing scores were made by another
+    /// Ends a replay: every cell waits to be scored again, the one nearest to a threshold first. A
+    /// machine that scored all along and
+    /// restarts too goes on with the same epochs, byte for byte on one type of processor.
+    /// `swapped`: the standing scores were made by another
     /// deployed version, whose crossings fire no alerts.
     pub fn restart(&mut self, swapped: bool) {
-        if self.layout.layout == 0 {
+        if self.state.layout.layout == 0 {
             // Records of format 1 name partitions themselves; those that follow refer to a layout.
-            self.layout = Layout::of(1, &self.partitions);
-            self.layout_is_new = true;
+            self.state.layout = Layout::of(1, &self.state.partitions);
+            self.state.layout_is_new = true;
         }
+        let state = &mut self.state;
         let mut margins: FxHashMap<CellRef, f32> = FxHashMap::default();
-        self.revisits.clear();
-        for ((task, entity), tracked) in &self.tracked {
-            let policy = &self.tasks[*task].policy;
-            self.revisits.extend(
-                policy
-                    .revisit_at_ms(&tracked.policy)
-                    .map(|at_ms| (at_ms, *entity)),
-            );
-            if let (Some(logit), Some(place)) =
-                (tracked.ranked_by(), self.graph.directory().place(*entity))
-            {
+        state.revisits.clear();
+        for ((task, entity), tracked) in &state.tracked {
+            let policy = &self.given.tasks[*task].policy;
+            let revisit_ms = policy.revisit_at_ms(&tracked.policy);
+            state
+                .revisits
+                .extend(revisit_ms.map(|at_ms| (at_ms, *entity)));
+            let place = state.graph.directory().place(*entity);
+            if let (Some(logit), Some(place)) = (tracked.ranked_by(), place) {
                 let nearest = margins.entry(place.cell).or_insert(f32::MAX);
                 *nearest = nearest.min(margin(policy, logit));
             }
         }
-        self.graph.restart(
+        self.state.graph.restart(
             |at, _| margins.get(&at).copied().unwrap_or(f32::MAX),
             swapped,
         );
@@ -221,13 +240,9 @@ impl Machine {
         entity_type: &str,
         entity_id: &str,
     ) -> Result<(usize, EntityId, TableId), Unmatched> {
-        let table = self.catalog.table(entity_type).ok_or(Unmatched)?.id;
-        let task = self
-            .tasks
-            .iter()
-            .position(|t| *t.name == *task && t.entity == table)
-            .ok_or(Unmatched)?;
-        let directory = self.graph.directory();
+        let table = self.given.catalog.table(entity_type).ok_or(Unmatched)?.id;
+        let task = self.given.task_index(task, table).ok_or(Unmatched)?;
+        let directory = self.state.graph.directory();
         let entity = directory
             .find(directory.of_table(table), entity_id)
             .ok_or(Unmatched)?;

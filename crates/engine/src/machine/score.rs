@@ -1,101 +1,149 @@
-//! Dirty cells become scores: everyone a task asks about, in a fixed order whatever the threads do.
+//! The third stage: dirty cells become logits, in a fixed order whatever the threads do.
 
 use rayon::prelude::*;
 
 use leadpulse_features::FeatureBatch;
-use leadpulse_graph::{CellRef, EntityId, Reasons};
+use leadpulse_graph::{CellRef, EntityId, Node, Reasons};
 use leadpulse_schema::Absence;
 
 use super::Machine;
 
-/// Cells that are encoded and scored together. The scorer forms its own batches of cells of like shape within a chunk.
+/// Cells that are encoded and scored together. The scorer forms its own batches of cells of like
+/// shape within a chunk.
 const SCORE_CHUNK: usize = 128;
 
-/// One entity of a cell under one task, scored or found without a score.
-pub(super) struct Found {
+/// One entity of a cell under one task: its logit, or the reason why it has none.
+pub(super) struct Assessed {
     pub cell: CellRef,
     pub reasons: Reasons,
     pub entity: EntityId,
     pub task: usize,
+    /// Place of the entity among those of its table in the cell's encoding; 0 without a logit.
     pub slot: usize,
     pub logit: Result<f64, Absence>,
 }
 
+/// An entity under a task, with its place in the encoding of its cell.
+#[derive(Clone, Copy)]
+pub(super) struct Subject {
+    pub cell: CellRef,
+    pub entity: EntityId,
+    pub task: usize,
+    pub slot: usize,
+}
+
+impl Assessed {
+    pub fn subject(&self) -> Subject {
+        Subject {
+            cell: self.cell,
+            entity: self.entity,
+            task: self.task,
+            slot: self.slot,
+        }
+    }
+}
+
+/// An entity to assess; `cell` is an index in the chunk.
+struct Candidate {
+    cell: usize,
+    entity: EntityId,
+    eligible: Result<(), Absence>,
+}
+
 impl Machine {
-    /// Scores dirty cells: one entry per entity and task that is known or was ever observed, by cell, then task, then entity key.
-    pub(super) fn score(&self, dirty: &[(CellRef, Reasons)]) -> Vec<Found> {
-        let chunks: Vec<Vec<Found>> = dirty
+    /// In: dirty cells, in order.
+    /// Out: an entry per entity and task that is in the population or was ever observed, by cell,
+    /// task and entity key.
+    pub(super) fn score(&self, dirty: &[(CellRef, Reasons)]) -> Vec<Assessed> {
+        // Collected in order of chunks: which thread scores a chunk decides nothing.
+        let chunks: Vec<Vec<Assessed>> = dirty
             .par_chunks(SCORE_CHUNK)
-            .map(|chunk| self.score_chunk(chunk, self.as_of_ms))
+            .map(|chunk| self.score_chunk(chunk))
             .collect();
         chunks.into_iter().flatten().collect()
     }
 
-    fn score_chunk(&self, chunk: &[(CellRef, Reasons)], as_of_ms: i64) -> Vec<Found> {
-        let mut found = Vec::new();
-        let mut batch: Option<(FeatureBatch, Vec<CellRef>)> = None;
-        for (task_index, task) in self.tasks.iter().enumerate() {
-            let mut asked: Vec<(CellRef, Reasons, EntityId, Result<(), Absence>)> = Vec::new();
-            for (at, reasons) in chunk {
-                let cell = self.graph.cell(*at);
-                let mut nodes: Vec<_> = cell
-                    .nodes
-                    .iter()
-                    .filter(|n| n.table == task.entity)
-                    .collect();
-                nodes.sort_by(|a, b| {
-                    self.graph
-                        .directory()
-                        .key(a.entity)
-                        .cmp(self.graph.directory().key(b.entity))
-                });
-                for node in nodes {
-                    let eligible = self
-                        .graph
-                        .absence(cell, node, self.as_of_ms, &task.population)
-                        .map_or(Ok(()), Err);
-                    if eligible.is_ok() || self.tracked.contains_key(&(task_index, node.entity)) {
-                        asked.push((*at, *reasons, node.entity, eligible));
-                    }
-                }
-            }
-            let logits = if asked.iter().any(|(.., eligible)| eligible.is_ok()) {
-                let (batch, _) = batch.get_or_insert_with(|| {
-                    let cells: Vec<CellRef> = chunk.iter().map(|(at, _)| *at).collect();
-                    (
-                        self.scorer.plan().encode(&self.graph, &cells, as_of_ms),
-                        cells,
-                    )
-                });
-                self.scorer.logits(batch, self.scorer_tasks[task_index])
+    fn score_chunk(&self, chunk: &[(CellRef, Reasons)]) -> Vec<Assessed> {
+        let mut assessed: Vec<(usize, Assessed)> = Vec::new();
+        let mut batch: Option<FeatureBatch> = None;
+        for task in 0..self.given.tasks.len() {
+            let candidates = self.candidates(chunk, task);
+            let is_scored = candidates.iter().any(|one| one.eligible.is_ok());
+            let logits = if is_scored {
+                // Encoded once for all tasks, and not at all where no task asks about any entity.
+                let batch = batch.get_or_insert_with(|| self.encode_chunk(chunk));
+                self.given
+                    .scorer
+                    .logits(batch, self.given.scorer_tasks[task])
             } else {
                 Vec::new()
             };
-            for (at, reasons, entity, eligible) in asked {
-                let cell = chunk
-                    .iter()
-                    .position(|(c, _)| *c == at)
-                    .expect("asked cells are of this chunk");
-                let scored = eligible.and_then(|()| {
-                    let place = batch
-                        .as_ref()
-                        .and_then(|(b, _)| self.scorer.plan().row_of(b, task.entity, cell, entity));
-                    place
-                        .map(|(row, slot)| (logits[row], slot))
-                        .ok_or(Absence::Outside)
-                });
-                let slot = scored.map_or(0, |(_, slot)| slot);
-                found.push(Found {
-                    cell: at,
-                    reasons,
-                    entity,
-                    task: task_index,
-                    slot,
-                    logit: scored.map(|(logit, _)| logit),
-                });
+            for candidate in candidates {
+                let one = self.assess(chunk, task, &candidate, batch.as_ref(), &logits);
+                assessed.push((candidate.cell, one));
             }
         }
-        found.sort_by_key(|f| chunk.iter().position(|(c, _)| *c == f.cell));
-        found
+        // Stable: within a cell, tasks and keys keep their order.
+        assessed.sort_by_key(|(cell, _)| *cell);
+        assessed.into_iter().map(|(_, one)| one).collect()
+    }
+
+    fn encode_chunk(&self, chunk: &[(CellRef, Reasons)]) -> FeatureBatch {
+        let cells: Vec<CellRef> = chunk.iter().map(|(at, _)| *at).collect();
+        let plan = self.given.scorer.plan();
+        plan.encode(&self.state.graph, &cells, self.state.as_of_ms)
+    }
+
+    /// The entities of a chunk that a task asks about or has ever observed, by cell, then key.
+    fn candidates(&self, chunk: &[(CellRef, Reasons)], task: usize) -> Vec<Candidate> {
+        let (graph, as_of_ms) = (&self.state.graph, self.state.as_of_ms);
+        let given = &self.given.tasks[task];
+        let mut candidates = Vec::new();
+        for (index, (at, _)) in chunk.iter().enumerate() {
+            let cell = graph.cell(*at);
+            let is_asked = |node: &&Node| node.table == given.entity;
+            let mut nodes: Vec<&Node> = cell.nodes.iter().filter(is_asked).collect();
+            let directory = graph.directory();
+            nodes.sort_by(|a, b| directory.key(a.entity).cmp(directory.key(b.entity)));
+            for node in nodes {
+                let absence = graph.absence(cell, node, as_of_ms, &given.population);
+                let is_tracked = || self.state.tracked.contains_key(&(task, node.entity));
+                if absence.is_none() || is_tracked() {
+                    candidates.push(Candidate {
+                        cell: index,
+                        entity: node.entity,
+                        eligible: absence.map_or(Ok(()), Err),
+                    });
+                }
+            }
+        }
+        candidates
+    }
+
+    fn assess(
+        &self,
+        chunk: &[(CellRef, Reasons)],
+        task: usize,
+        candidate: &Candidate,
+        batch: Option<&FeatureBatch>,
+        logits: &[f64],
+    ) -> Assessed {
+        let (cell, reasons) = chunk[candidate.cell];
+        let entity = candidate.entity;
+        let table = self.given.tasks[task].entity;
+        let plan = self.given.scorer.plan();
+        let scored = candidate.eligible.and_then(|()| {
+            let row = batch.and_then(|batch| plan.row_of(batch, table, candidate.cell, entity));
+            let (row, slot) = row.ok_or(Absence::Outside)?;
+            Ok((logits[row], slot))
+        });
+        Assessed {
+            cell,
+            reasons,
+            entity,
+            task,
+            slot: scored.map_or(0, |(_, slot)| slot),
+            logit: scored.map(|(logit, _)| logit),
+        }
     }
 }

@@ -1,15 +1,18 @@
-//! The audit: committed epochs are computed again from their rows and compared. It takes nothing over and writes nothing.
+//! The audit: committed epochs are computed again from their rows and compared. It takes nothing
+//! over and writes nothing.
 
 use super::restore::Goal;
 use super::{Engine, RunError};
 use crate::decode::Decoded;
 use crate::epoch::EpochRecord;
-use crate::ports::{CommittedEpoch, InputPartition, PortError, RecordBatch, SealedEpoch, Sink};
+use crate::ports::{
+    CommittedEpoch, InputPartition, PortCause, PortError, RecordBatch, SealedEpoch, Sink,
+};
 
-/// What an audit found.
+/// Findings of an audit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AuditFindings {
-    /// Epochs of the script.
+    /// Epochs in the script.
     pub epochs: u64,
     /// Epochs whose outputs were computed again.
     pub recomputed: u64,
@@ -19,7 +22,8 @@ pub struct AuditFindings {
     pub rows_differ: u64,
     /// The first epoch that differs.
     pub first_difference: Option<i64>,
-    /// The first epoch that another deployed version scored. What it knew cannot be computed by this one, so only rows count from there on.
+    /// The first epoch that another deployed version scored. This version cannot compute that one's
+    /// memory, so only rows are compared from there on.
     pub other_version_from: Option<i64>,
     /// Owner of the epoch before.
     owner: Option<String>,
@@ -31,14 +35,15 @@ impl AuditFindings {
     }
 }
 
-/// Computes the committed epochs again and compares their digests, as long as they are of the version that runs now.
+/// Computes the committed epochs again and compares their digests, as long as they are of the
+/// version that runs now.
 ///
 /// # Errors
 /// If the script or the inputs cannot be read.
 pub fn audit(mut engine: Engine) -> Result<AuditFindings, RunError> {
     engine.replay(Goal::Audit)?;
     if engine.stopped() {
-        return Err(PortError::Interrupted("the audit".into()).into());
+        return Err(PortError::interrupted(PortCause::Stopped, "the audit").into());
     }
     Ok(engine.audited)
 }
@@ -46,8 +51,8 @@ pub fn audit(mut engine: Engine) -> Result<AuditFindings, RunError> {
 impl Engine {
     pub(super) fn compare(&mut self, batch: &RecordBatch, decoded: Decoded, record: &EpochRecord) {
         self.audited.epochs += 1;
-        let is_ours =
-            record.deployed == self.machine.deployed() && self.audited.other_version_from.is_none();
+        let is_ours = record.deployed == self.machine.deployed().digest()
+            && self.audited.other_version_from.is_none();
         if !is_ours {
             if self.audited.other_version_from.is_none() {
                 self.audited.other_version_from = Some(record.epoch);
@@ -59,7 +64,8 @@ impl Engine {
             }
             return;
         }
-        // The process that decided this epoch had been started after the one before: its cells waited again.
+        // The process that decided this epoch had been started after the one before: its cells
+        // waited again.
         if self
             .audited
             .owner
@@ -96,7 +102,7 @@ impl Engine {
     }
 }
 
-/// The sink of an audit.
+/// A sink that refuses to take over and to commit, for audits.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoSink;
 
@@ -105,10 +111,16 @@ impl Sink for NoSink {
         ""
     }
     fn take_over(&mut self) -> Result<Option<CommittedEpoch>, PortError> {
-        Err(PortError::Fatal("an audit takes nothing over".into()))
+        Err(PortError::fatal(
+            PortCause::Misuse,
+            "an audit takes nothing over",
+        ))
     }
     fn arrange(&mut self, _: &[InputPartition]) {}
     fn commit(&mut self, _: &std::sync::Arc<SealedEpoch>) -> Result<(), PortError> {
-        Err(PortError::Fatal("an audit commits nothing".into()))
+        Err(PortError::fatal(
+            PortCause::Misuse,
+            "an audit commits nothing",
+        ))
     }
 }

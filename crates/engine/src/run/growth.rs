@@ -1,20 +1,23 @@
-//! Partitions that are added to input topics, and places that cannot be read, while the engine is live.
+//! Partitions that are added to input topics, and places that cannot be read, while the engine is
+//! live.
 
 use crate::epoch::DecidedRange;
 use crate::ports::{InputPartition, NextOffset};
 
-use super::{Engine, RunError, Waiting, retry};
+use super::{Engine, RunError, Waiting};
 
 /// Partitions that were noticed and are not read yet.
 pub(super) struct Growth {
     partitions: Vec<InputPartition>,
-    /// Where the partitions that are read ended when these were noticed.
+    /// Ends of the partitions that were read when these were noticed.
     ends: Vec<NextOffset>,
 }
 
 impl Engine {
-    /// Reads partitions that were added to the input topics, once those that are read have come to where they ended when the new ones were
-    /// noticed: a key that moved to a new partition leaves its older rows in an old one, and these come first.
+    /// Reads partitions that were added to the input topics, once those that are read have come to
+    /// where they ended when the new ones were
+    /// noticed: a key that moved to a new partition leaves its older rows in an old one, and these
+    /// come first.
     pub(super) fn grow(&mut self) -> Result<(), RunError> {
         if self.growth.is_none() {
             let partitions = self.ports.source.added();
@@ -37,7 +40,9 @@ impl Engine {
                 )),
                 false,
             );
-            let ends = retry(&self.attendant, || self.ports.source.ends())?
+            let ends = self
+                .attendant
+                .retry(|| self.ports.source.ends())?
                 .into_iter()
                 .map(|end| end.stable)
                 .collect();
@@ -55,7 +60,8 @@ impl Engine {
         self.read_too(&partitions)
     }
 
-    /// Reads partitions that the topics had at the start and no layout lists, once everything else is read to its end. Gives the ends anew.
+    /// Reads partitions that the topics had at the start and no layout lists, once everything else
+    /// is read to its end. Gives the ends anew.
     pub(super) fn grow_at_the_end(&mut self) -> Result<Option<Vec<NextOffset>>, RunError> {
         let read = self.ports.source.partitions();
         let further: Vec<InputPartition> = self
@@ -68,7 +74,7 @@ impl Engine {
             return Ok(None);
         }
         self.read_too(&further)?;
-        let ends = retry(&self.attendant, || self.ports.source.ends())?;
+        let ends = self.attendant.retry(|| self.ports.source.ends())?;
         Ok(Some(ends.into_iter().map(|end| end.stable).collect()))
     }
 
@@ -76,13 +82,13 @@ impl Engine {
         let mut all = self.ports.source.partitions().to_vec();
         let known = all.len();
         all.extend_from_slice(partitions);
-        retry(&self.attendant, || self.ports.source.arrange(all.clone()))?;
+        self.attendant
+            .retry(|| self.ports.source.arrange(all.clone()))?;
         self.ports.sink.arrange(&all);
-        let starts = retry(&self.attendant, || self.ports.source.starts())?;
+        let starts = self.attendant.retry(|| self.ports.source.starts())?;
         self.machine.add_partitions(partitions, &starts[known..]);
-        retry(&self.attendant, || {
-            self.ports.source.seek(self.machine.positions())
-        })?;
+        self.attendant
+            .retry(|| self.ports.source.seek(self.machine.positions()))?;
         self.forget_held();
         tracing::info!(
             partitions = partitions.len(),
@@ -112,7 +118,7 @@ impl Engine {
                 ));
                 continue;
             }
-            let end = retry(&self.attendant, || {
+            let end = self.attendant.retry(|| {
                 self.ports
                     .source
                     .readable_after(place.partition, place.offset)
@@ -130,9 +136,8 @@ impl Engine {
                 end: end.0,
                 reason: "damaged".to_owned(),
             });
-            retry(&self.attendant, || {
-                self.ports.source.skip_to(place.partition, end)
-            })?;
+            self.attendant
+                .retry(|| self.ports.source.skip_to(place.partition, end))?;
         }
         self.read_model.set_condition("damaged", condition, true);
         Ok(())

@@ -101,7 +101,8 @@ impl Inbox {
         self.queues[record.partition() as usize].push(record);
     }
 
-    /// Moves a partition's records below an offset to `into`, as long as `into` holds fewer than these many records and bytes.
+    /// Moves a partition's records below an offset to `into`, as long as `into` holds fewer than
+    /// these many records and bytes.
     pub fn take(
         &mut self,
         partition: usize,

@@ -1,29 +1,35 @@
-//! A restart: take over, apply the rows of every committed epoch without scoring, read back what consumers have, go on.
+//! A restart: take over, apply the rows of every committed epoch without scoring, read back what
+//! consumers have, go on.
 //!
-//! Rows make the graph (C2); compacted outputs give bands, alerts fired, last scores and explanations. Nothing that was written is computed
-//! again, so neither the type of processor, nor the program's version, nor what a registry answers today decides whether a worker starts.
+//! Rows make the graph (C2); compacted outputs give bands, alerts fired, last scores and
+//! explanations. Nothing that was written is computed
+//! again, so neither the type of processor, nor the program's version, nor what a registry answers
+//! today decides whether a worker starts.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use leadpulse_records::{ShownAlert, ShownScore};
 
 use super::inbox::Inbox;
-use super::{Engine, RunError, retry};
-use crate::decode::{Decoded, Verdicts};
-use crate::epoch::{Chain, EpochRecord, Layout, Link};
+use super::{Engine, RunError};
+use crate::decode::{Decoded, SchemaVerdicts};
+use crate::epoch::{Chain, EpochRecord, Layout, ScriptLink};
 use crate::ports::{
-    Attendant, CommittedEpoch, InputPartition, LogStep, NextOffset, Output, PollLimit, PortError,
-    RecordBatch,
+    Attendant, CommittedEpoch, InputPartition, LogStep, NextOffset, Output, PollLimit, PortCause,
+    PortError, RecordBatch,
 };
 use crate::read_model::{ALERTS_KEPT, Phase};
 
-/// How long a poll waits while nothing comes.
+/// Wait of a poll while nothing arrives.
 const WAIT: Duration = Duration::from_millis(50);
 /// Without progress for this long, the wait is reported.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Bytes of records read ahead of the epochs that take them. Beyond it, partitions that the next epoch does not need are paused.
+/// Bytes of records read ahead of the epochs that take them. Beyond it, partitions that the next
+/// epoch does not need are paused.
 const READ_AHEAD_BYTES: usize = 32 << 20;
 
-/// What a script is followed for.
+/// Purpose of following a script.
 #[derive(Clone, Copy)]
 pub(super) enum Goal<'a> {
     /// The state at the committed epoch, whose positions are of the partitions that were asked for.
@@ -35,8 +41,8 @@ pub(super) enum Goal<'a> {
     Audit,
 }
 
-/// Where a replay is.
-struct Replay {
+/// Progress of a replay.
+struct ScriptReplay {
     inbox: Inbox,
     /// One past what the source delivered or passed over, by partition.
     read_to: Vec<NextOffset>,
@@ -44,19 +50,19 @@ struct Replay {
     records: u64,
     total: u64,
     diverged: u64,
-    told: Instant,
+    told: Duration,
 }
 
 impl Engine {
-    /// Fences the worker before and brings the state to the committed epoch. Returns that epoch's record.
+    /// Fences the worker before and brings the state to the committed epoch. Returns that epoch's
+    /// record.
     pub(super) fn restore(&mut self) -> Result<Option<EpochRecord>, RunError> {
         let asked = self.ports.source.partitions().to_vec();
         self.found_at_start.clone_from(&asked);
-        let committed = retry(&self.attendant, || self.ports.sink.take_over())?;
+        let committed = self.attendant.retry(|| self.ports.sink.take_over())?;
         let Some(committed) = committed else {
-            retry(&self.attendant, || {
-                self.ports.source.seek(self.machine.positions())
-            })?;
+            self.attendant
+                .retry(|| self.ports.source.seek(self.machine.positions()))?;
             return Ok(None);
         };
         let goal = Goal::Committed {
@@ -69,26 +75,25 @@ impl Engine {
         if !self.read_state_back()? {
             return Ok(None);
         }
-        let swapped = last.bundle_id.as_deref() != Some(self.machine.bundle_id());
-        if last.deployed != self.machine.deployed() {
+        let swapped = last.bundle_id.as_deref() != Some(self.machine.deployed().bundle_id());
+        if last.deployed != self.machine.deployed().digest() {
             tracing::info!(
-                bundle = self.machine.bundle_id(),
+                bundle = self.machine.deployed().bundle_id(),
                 before = last.bundle_id.as_deref().unwrap_or_default(),
                 "schemas, bundle, tasks, policies or options are not those of the last epoch: every score is computed again, a few per epoch"
             );
         }
         self.machine.restart(swapped);
-        retry(&self.attendant, || {
-            self.ports.source.seek(self.machine.positions())
-        })?;
+        self.attendant
+            .retry(|| self.ports.source.seek(self.machine.positions()))?;
         Ok(Some(last))
     }
 
-    /// Follows the script to its end. `None` when told to stop, or if there is no epoch.
+    /// Follows the script to its end. `None` at the stop signal, or if there is no epoch.
     pub(super) fn replay(&mut self, goal: Goal<'_>) -> Result<Option<EpochRecord>, RunError> {
-        retry(&self.attendant, || self.ports.outputs.rewind())?;
+        self.attendant.retry(|| self.ports.outputs.rewind())?;
         tracing::info!("applying the rows of what is committed");
-        let (mut chain, mut replay): (Chain, Option<Replay>) = (Chain::default(), None);
+        let (mut chain, mut replay): (Chain, Option<ScriptReplay>) = (Chain::default(), None);
         loop {
             let Some(value) = self.next_of_script(&chain)? else {
                 return Ok(None);
@@ -96,14 +101,14 @@ impl Engine {
             let Some(value) = value else { break };
             for entry in self.encoders.read_script(&value)? {
                 match chain.follow(entry)? {
-                    Link::Layout => self.follow_layout(chain.layout(), replay.as_mut())?,
-                    Link::Repeated(epoch) => {
+                    ScriptLink::Layout => self.follow_layout(chain.layout(), replay.as_mut())?,
+                    ScriptLink::Repeated(epoch) => {
                         tracing::warn!(
                             epoch,
                             "the record of this epoch stands twice, with equal content: its outputs may stand twice too"
                         );
                     }
-                    Link::Next(record) => {
+                    ScriptLink::Next(record) => {
                         let replay = match &mut replay {
                             Some(replay) => replay,
                             None => {
@@ -131,18 +136,19 @@ impl Engine {
         Ok(chain.last().cloned())
     }
 
-    /// The value of the next record of the epochs topic: `Some(None)` at its end, `None` when told to stop.
+    /// The value of the next record of the epochs topic: `Some(None)` at its end, `None` at the
+    /// stop signal.
     #[expect(
         clippy::option_option,
         reason = "stopped, ended and found are three things"
     )]
     fn next_of_script(&mut self, chain: &Chain) -> Result<Option<Option<Vec<u8>>>, RunError> {
-        let started = Instant::now();
+        let started = self.elapsed();
         loop {
             if self.stopped() {
                 return Ok(None);
             }
-            match retry(&self.attendant, || self.ports.outputs.next(WAIT))? {
+            match self.attendant.retry(|| self.ports.outputs.next(WAIT))? {
                 LogStep::Record(value) => {
                     self.attendant.report("epochs", None);
                     return Ok(Some(Some(value)));
@@ -153,7 +159,7 @@ impl Engine {
                 }
                 LogStep::Waiting => {
                     self.read_model.beat();
-                    if started.elapsed() > PATIENCE {
+                    if self.elapsed().saturating_sub(started) > PATIENCE {
                         let after = chain.last().map_or(0, |last| last.epoch);
                         self.attendant.report(
                             "epochs",
@@ -171,19 +177,18 @@ impl Engine {
         layout: &Layout,
         first: &EpochRecord,
         goal: Goal<'_>,
-    ) -> Result<Replay, RunError> {
+    ) -> Result<ScriptReplay, RunError> {
         let partitions = self.partitions_of(layout)?;
         let starts: Vec<NextOffset> = first
             .partitions
             .iter()
             .map(|interval| NextOffset(interval.start))
             .collect();
-        retry(&self.attendant, || {
-            self.ports.source.arrange(partitions.clone())
-        })?;
+        self.attendant
+            .retry(|| self.ports.source.arrange(partitions.clone()))?;
         self.ports.sink.arrange(&partitions);
         self.check_starts(&partitions, &starts)?;
-        retry(&self.attendant, || self.ports.source.seek(&starts))?;
+        self.attendant.retry(|| self.ports.source.seek(&starts))?;
         let end = |committed: &CommittedEpoch| {
             committed
                 .positions
@@ -206,14 +211,14 @@ impl Engine {
                 .machine
                 .begin_script(layout, partitions, starts.clone()),
         }
-        Ok(Replay {
+        Ok(ScriptReplay {
             inbox: Inbox::new(starts.len()),
             paused: vec![false; starts.len()],
             read_to: starts,
             records: 0,
             total: total.max(0) as u64,
             diverged: 0,
-            told: Instant::now(),
+            told: self.elapsed(),
         })
     }
 
@@ -221,7 +226,7 @@ impl Engine {
     fn follow_layout(
         &mut self,
         layout: &Layout,
-        replay: Option<&mut Replay>,
+        replay: Option<&mut ScriptReplay>,
     ) -> Result<(), RunError> {
         let Some(replay) = replay else { return Ok(()) };
         if *layout == *self.machine.layout() {
@@ -229,15 +234,15 @@ impl Engine {
         }
         let partitions = self.partitions_of(layout)?;
         let known = replay.read_to.len();
-        retry(&self.attendant, || {
-            self.ports.source.arrange(partitions.clone())
-        })?;
+        self.attendant
+            .retry(|| self.ports.source.arrange(partitions.clone()))?;
         self.ports.sink.arrange(&partitions);
-        let starts = retry(&self.attendant, || self.ports.source.starts())?;
+        let starts = self.attendant.retry(|| self.ports.source.starts())?;
         let mut positions = self.machine.positions().to_vec();
         positions.extend_from_slice(&starts[known..]);
         // What was read ahead is read again: a seek drops it, and layouts are rare.
-        retry(&self.attendant, || self.ports.source.seek(&positions))?;
+        self.attendant
+            .retry(|| self.ports.source.seek(&positions))?;
         self.machine.follow_layout(layout, partitions, &starts);
         replay.inbox = Inbox::new(positions.len());
         replay.paused = vec![false; positions.len()];
@@ -256,10 +261,13 @@ impl Engine {
         let mut partitions = Vec::with_capacity(layout.partitions.len());
         for place in &layout.partitions {
             let Some(table) = table_of(&place.topic) else {
-                return Err(PortError::Fatal(format!(
-                    "committed epochs were read from topic '{}', which no [[sources]] names now; name it again, or start a new deployment",
-                    place.topic
-                )));
+                return Err(PortError::fatal(
+                    PortCause::NotConfigured,
+                    format!(
+                        "committed epochs were read from topic '{}', which no [[sources]] names now; name it again, or start a new deployment",
+                        place.topic
+                    ),
+                ));
             };
             partitions.push(InputPartition {
                 topic: place.topic.clone(),
@@ -270,16 +278,17 @@ impl Engine {
         Ok(partitions)
     }
 
-    /// Rows are applied from the first epoch on; what retention has taken from the input topics is missing for good.
+    /// Rows are applied from the first epoch on; what retention has taken from the input topics is
+    /// missing for good.
     fn check_starts(
         &mut self,
         partitions: &[InputPartition],
         starts: &[NextOffset],
     ) -> Result<(), RunError> {
-        let here = retry(&self.attendant, || self.ports.source.starts())?;
+        let here = self.attendant.retry(|| self.ports.source.starts())?;
         match partitions.iter().zip(starts).zip(here).find(|((_, start), here)| *start < here) {
             None => Ok(()),
-            Some(((partition, start), here)) => Err(PortError::Fatal(format!(
+            Some(((partition, start), here)) => Err(PortError::fatal(PortCause::RecordsExpired, format!(
                 "epoch 1 started at offset {} of partition {} of '{}', but its log starts at {} now: a restart applies every row since the first \
                  epoch, and retention has removed some. Start a new deployment, and keep its input topics (retention.ms=-1)",
                 start.0, partition.partition, partition.topic, here.0
@@ -288,11 +297,11 @@ impl Engine {
         }
     }
 
-    /// Applies the rows of one epoch. `false` when told to stop.
+    /// Applies the rows of one epoch. `false` at the stop signal.
     fn replay_epoch(
         &mut self,
         record: &EpochRecord,
-        replay: &mut Replay,
+        replay: &mut ScriptReplay,
         goal: Goal<'_>,
     ) -> Result<bool, RunError> {
         let Some(batch) = self.interval(record, replay)? else {
@@ -316,7 +325,7 @@ impl Engine {
         self.summary.replayed_epochs += 1;
         self.committed = (self.machine.number(), self.machine.as_of_ms());
         self.read_model.beat();
-        if replay.told.elapsed() > Duration::from_secs(2) {
+        if self.elapsed().saturating_sub(replay.told) > Duration::from_secs(2) {
             let (done, total) = (replay.records, replay.total);
             tracing::info!(done, total, epoch = record.epoch, "applying rows");
             let phase = Phase::Replaying { done, total };
@@ -324,18 +333,18 @@ impl Engine {
                 self.status(phase, Some("applying the rows of what is committed".into())),
             );
             self.answer_requests(false);
-            replay.told = Instant::now();
+            replay.told = self.elapsed();
         }
         Ok(!self.stopped())
     }
 
-    /// The records of one epoch of the script. `None` when told to stop.
+    /// The records of one epoch of the script. `None` at the stop signal.
     fn interval(
         &mut self,
         record: &EpochRecord,
-        replay: &mut Replay,
+        replay: &mut ScriptReplay,
     ) -> Result<Option<RecordBatch>, RunError> {
-        let mut progress = Instant::now();
+        let mut progress = self.elapsed();
         loop {
             self.pass_skipped(record, replay)?;
             let missing = record
@@ -356,12 +365,12 @@ impl Engine {
             self.poll(&mut batch, limit, WAIT)?;
             self.read_model.beat();
             batch.iter().for_each(|record| replay.inbox.push(record));
-            let read_to = retry(&self.attendant, || self.ports.source.read_to())?;
+            let read_to = self.attendant.retry(|| self.ports.source.read_to())?;
             if read_to != replay.read_to {
                 replay.read_to = read_to;
-                progress = Instant::now();
+                progress = self.elapsed();
                 self.attendant.report("replay", None);
-            } else if progress.elapsed() > PATIENCE {
+            } else if self.elapsed().saturating_sub(progress) > PATIENCE {
                 let InputPartition {
                     topic, partition, ..
                 } = &self.ports.source.partitions()[missing];
@@ -393,26 +402,30 @@ impl Engine {
     }
 
     /// Reads on behind batches that were left out.
-    fn pass_skipped(&mut self, record: &EpochRecord, replay: &mut Replay) -> Result<(), RunError> {
+    fn pass_skipped(
+        &mut self,
+        record: &EpochRecord,
+        replay: &mut ScriptReplay,
+    ) -> Result<(), RunError> {
         for range in &record.skipped {
             let partition = range.partition as usize;
             let read_to = &mut replay.read_to[partition];
             if (range.start..range.end).contains(&read_to.0) {
                 let to = NextOffset(range.end);
-                retry(&self.attendant, || {
-                    self.ports.source.skip_to(partition as u32, to)
-                })?;
+                self.attendant
+                    .retry(|| self.ports.source.skip_to(partition as u32, to))?;
                 *read_to = to;
             }
         }
         Ok(())
     }
 
-    /// Keeps what is read ahead within its bytes: only the partitions that the epoch needs are fetched beyond it.
+    /// Keeps what is read ahead within its bytes: only the partitions that the epoch needs are
+    /// fetched beyond it.
     fn pause_or_resume(
         &mut self,
         record: &EpochRecord,
-        replay: &mut Replay,
+        replay: &mut ScriptReplay,
     ) -> Result<(), RunError> {
         let is_full = replay.inbox.bytes() > READ_AHEAD_BYTES;
         let (mut pause, mut resume) = (Vec::new(), Vec::new());
@@ -430,26 +443,28 @@ impl Engine {
             }
         }
         if !pause.is_empty() {
-            retry(&self.attendant, || self.ports.source.pause(&pause))?;
+            self.attendant.retry(|| self.ports.source.pause(&pause))?;
         }
         if !resume.is_empty() {
-            retry(&self.attendant, || self.ports.source.resume(&resume))?;
+            self.attendant.retry(|| self.ports.source.resume(&resume))?;
         }
         Ok(())
     }
 
-    /// Decodes by the recorded decisions, waiting for a registry that is away. `None` when told to stop.
+    /// Decodes by the recorded decisions, waiting for a registry that is away. `None` at the stop
+    /// signal.
     fn decode_recorded(
         &mut self,
         batch: &RecordBatch,
         record: &EpochRecord,
     ) -> Result<Option<Decoded>, RunError> {
         loop {
-            // Records of format 1 do not hold the decisions of their time: today's answer has to do.
+            // Records of format 1 do not hold the decisions of their time: today's answer has to
+            // do.
             let verdicts = if record.version == 1 {
-                Verdicts::Store
+                SchemaVerdicts::Store
             } else {
-                Verdicts::Recorded(&record.refused)
+                SchemaVerdicts::Recorded(&record.refused)
             };
             let decoded = self.decoders.decode(
                 batch,
@@ -472,111 +487,130 @@ impl Engine {
                 )),
             );
             self.read_model.beat();
-            std::thread::sleep(WAIT);
+            self.attendant.wait(WAIT);
             if self.stopped() {
                 return Ok(None);
             }
         }
     }
 
-    /// Reads back what consumers have: policy states, scores with their explanations, the newest alerts. `false` when told to stop.
+    /// Reads back what consumers have: policy states, scores with their explanations, the newest
+    /// alerts. `false` at the stop signal.
     fn read_state_back(&mut self) -> Result<bool, RunError> {
-        let (schemas, encoders) = (self.ports.schemas.clone(), self.encoders.clone());
-        let status = self.status(
-            Phase::Replaying {
-                done: self.taken,
-                total: self.taken,
-            },
-            Some("reading scores and alert states back".into()),
-        );
+        let done = self.taken;
+        let phase = |this: &Self, reason: Option<String>| {
+            this.status(Phase::Replaying { done, total: done }, reason)
+        };
+        let status = phase(self, Some("reading scores and alert states back".into()));
         self.read_model.set_status(status);
         let mut unmatched = 0_u64;
-        let states = self.latest(Output::PolicyState)?;
-        for value in states.into_values().flatten() {
-            let record = retry(&self.attendant, || {
-                encoders.read_policy_state(&value, schemas.as_ref())
-            })?;
-            unmatched += u64::from(self.machine.restore_policy(&record).is_err());
-            self.read_model.beat();
-            if self.stopped() {
-                return Ok(false);
-            }
+        if !self.read_policies_back(&mut unmatched)? {
+            return Ok(false);
         }
-        let mut scores = Vec::new();
-        for value in self.latest(Output::CurrentScores)?.into_values().flatten() {
-            // What cannot be read is missing from the pages until it is scored again; nothing depends on it.
-            match retry(&self.attendant, || {
-                encoders.read_score(&value, schemas.as_ref())
-            }) {
-                Ok(record) => match self.machine.restore_score(&record) {
-                    Ok(view) => scores.push(view),
-                    Err(_) => unmatched += 1,
-                },
-                Err(stop @ PortError::Interrupted(_)) => return Err(stop.into()),
-                Err(error) => {
-                    tracing::debug!(%error, "a score is left out");
-                    unmatched += 1;
-                }
-            }
-            self.read_model.beat();
-            if self.stopped() {
-                return Ok(false);
-            }
-        }
-        let mut alerts = Vec::new();
-        let mut values = Vec::new();
-        retry(&self.attendant, || {
-            values.clear();
-            self.ports
-                .outputs
-                .newest(Output::Alerts, ALERTS_KEPT, &mut |_, value| {
-                    values.extend(value.map(<[u8]>::to_vec));
-                    Ok(())
-                })
-        })?;
-        for value in &values {
-            match retry(&self.attendant, || {
-                encoders.read_alert(value, schemas.as_ref())
-            }) {
-                Ok(record) => alerts.push((record.epoch, self.machine.restore_alert(&record))),
-                Err(stop @ PortError::Interrupted(_)) => return Err(stop.into()),
-                Err(_) => unmatched += 1,
-            }
-        }
-        alerts.sort_by_key(|(epoch, _)| *epoch);
+        let Some(scores) = self.read_scores_back(&mut unmatched)? else {
+            return Ok(false);
+        };
+        let alerts = self.read_alerts_back(&mut unmatched)?;
         if unmatched > 0 {
             tracing::info!(
                 records = unmatched,
                 "scores and alert states of tasks or entities that are not there any more are left out"
             );
         }
-        let status = self.status(
-            Phase::Replaying {
-                done: self.taken,
-                total: self.taken,
-            },
-            None,
-        );
-        self.read_model.publish(
-            scores,
-            alerts.into_iter().map(|(_, alert)| alert).collect(),
-            status,
-        );
+        let status = phase(self, None);
+        self.read_model.publish(scores, alerts, status);
         Ok(true)
+    }
+
+    /// Policy states are needed: one that cannot be read is an error. `false` at the stop signal.
+    fn read_policies_back(&mut self, unmatched: &mut u64) -> Result<bool, RunError> {
+        let (schemas, encoders) = (self.ports.schemas.clone(), self.encoders.clone());
+        let states = self.latest(Output::PolicyState)?;
+        for value in states.into_values().flatten() {
+            let record = self
+                .attendant
+                .retry(|| encoders.read_policy_state(&value, schemas.as_ref()))?;
+            *unmatched += u64::from(self.machine.restore_policy(&record).is_err());
+            self.read_model.beat();
+            if self.stopped() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Scores are for pages and explanations only: one that cannot be read is missing until it is
+    /// scored again. `None` at the stop signal.
+    fn read_scores_back(
+        &mut self,
+        unmatched: &mut u64,
+    ) -> Result<Option<Vec<ShownScore>>, RunError> {
+        let (schemas, encoders) = (self.ports.schemas.clone(), self.encoders.clone());
+        let mut scores = Vec::new();
+        for value in self.latest(Output::CurrentScores)?.into_values().flatten() {
+            let read = self
+                .attendant
+                .retry(|| encoders.read_score(&value, schemas.as_ref()));
+            match read {
+                Ok(record) => match self.machine.restore_score(&record) {
+                    Ok(view) => scores.push(view),
+                    Err(_) => *unmatched += 1,
+                },
+                Err(stop @ PortError::Interrupted(_)) => return Err(stop.into()),
+                Err(error) => {
+                    tracing::debug!(%error, "a score is left out");
+                    *unmatched += 1;
+                }
+            }
+            self.read_model.beat();
+            if self.stopped() {
+                return Ok(None);
+            }
+        }
+        Ok(Some(scores))
+    }
+
+    /// The newest alerts, oldest first.
+    fn read_alerts_back(&mut self, unmatched: &mut u64) -> Result<Vec<ShownAlert>, RunError> {
+        let (schemas, encoders) = (self.ports.schemas.clone(), self.encoders.clone());
+        let mut values = Vec::new();
+        let outputs = &mut self.ports.outputs;
+        self.attendant.retry(|| {
+            values.clear();
+            outputs.newest(Output::Alerts, ALERTS_KEPT, &mut |_, value| {
+                values.extend(value.map(<[u8]>::to_vec));
+                Ok(())
+            })
+        })?;
+        let mut alerts = Vec::new();
+        for value in &values {
+            let read = self
+                .attendant
+                .retry(|| encoders.read_alert(value, schemas.as_ref()));
+            match read {
+                Ok(record) => alerts.push((record.epoch, self.machine.restore_alert(&record))),
+                Err(stop @ PortError::Interrupted(_)) => return Err(stop.into()),
+                Err(_) => *unmatched += 1,
+            }
+        }
+        // The topic has several partitions: the order of epochs is that of all alerts.
+        alerts.sort_by_key(|(epoch, _)| *epoch);
+        Ok(alerts.into_iter().map(|(_, alert)| alert).collect())
     }
 
     /// The newest value by key of a compacted output.
     fn latest(&mut self, output: Output) -> Result<BTreeMap<Vec<u8>, Option<Vec<u8>>>, RunError> {
         let mut newest: BTreeMap<Vec<u8>, Option<Vec<u8>>> = BTreeMap::new();
         let (attendant, outputs) = (&self.attendant, &mut self.ports.outputs);
-        retry(attendant, || {
+        attendant.retry(|| {
             newest.clear();
             outputs.latest(output, &mut |key, value| {
                 newest.insert(key.to_vec(), value.map(<[u8]>::to_vec));
                 attendant.beat();
                 if attendant.is_stopped() {
-                    Err(PortError::Interrupted(
-                        "reading scores and alert states back".into(),
+                    Err(PortError::interrupted(
+                        PortCause::Stopped,
+                        "reading scores and alert states back",
                     ))
                 } else {
                     Ok(())
@@ -587,7 +621,8 @@ impl Engine {
     }
 }
 
-/// Committed positions in the order of a layout. Topics list a partition that was added beside their others; a layout lists it last.
+/// Committed positions in the order of a layout. Topics list a partition that was added beside
+/// their others; a layout lists it last.
 fn in_order_of(
     layout: &Layout,
     committed: &CommittedEpoch,

@@ -3,14 +3,14 @@
 use std::collections::HashMap;
 use std::ops::Range;
 use std::path::Path;
-use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use leadpulse_engine::ports::{
     Clock, CommittedEpoch, EachRecord, InputPartition, LogEnd, LogStep, NextOffset, Output,
-    OutputLog, OutputRecord, PollLimit, PortError, RecordBatch, SchemaLookupError, SchemaStore,
-    SealedEpoch, Sink, Source, Stuck,
+    OutputLog, OutputRecord, PollLimit, PortCause, PortError, RecordBatch, SchemaLookupError,
+    SchemaStore, SealedEpoch, Sink, Source, Stuck,
 };
 use leadpulse_schema::{FolderRegistry, SchemaRef};
 use rand::{RngExt, SeedableRng};
@@ -145,10 +145,17 @@ pub struct MemorySource {
     polls: u32,
     /// Called when a poll finds that everything was read.
     on_idle: Box<dyn FnMut() + Send>,
+    /// The clock that an empty poll waits by.
+    clock: Arc<dyn Clock>,
 }
 
 impl MemorySource {
-    pub fn new(broker: &Broker, reading: Reading, on_idle: Box<dyn FnMut() + Send>) -> Self {
+    pub fn new(
+        broker: &Broker,
+        reading: Reading,
+        on_idle: Box<dyn FnMut() + Send>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         let partitions = broker.lock().partitions.clone();
         let generator = ChaCha8Rng::seed_from_u64(reading.seed);
         let at = vec![0; partitions.len()];
@@ -161,6 +168,7 @@ impl MemorySource {
             generator,
             polls: 0,
             on_idle,
+            clock,
         }
     }
 }
@@ -178,14 +186,17 @@ impl Source for MemorySource {
         &mut self,
         batch: &mut RecordBatch,
         limit: PollLimit,
-        _: Duration,
+        wait: Duration,
     ) -> Result<(), PortError> {
         self.polls += 1;
         if self.reading.breaks_at == Some(self.polls) {
-            return Err(PortError::Fatal("the source broke".into()));
+            return Err(PortError::fatal(PortCause::Local, "the source broke"));
         }
         if self.polls <= self.reading.hiccups {
-            return Err(PortError::Retriable("the source has hiccups".into()));
+            return Err(PortError::retriable(
+                PortCause::NoAnswer,
+                "the source has hiccups",
+            ));
         }
         let cluster = self.broker.lock();
         let paused = &self.paused;
@@ -208,9 +219,11 @@ impl Source for MemorySource {
             if batch.is_empty() {
                 (self.on_idle)();
             }
+            self.clock.wait(wait);
             return Ok(());
         }
         if self.generator.random_bool(self.reading.empty_ratio) {
+            self.clock.wait(wait);
             return Ok(());
         }
         let most = self
@@ -412,13 +425,22 @@ impl Sink for MemorySink {
         }
         let fault = self.due();
         match fault {
-            Some(Fault::Before) => return Err(PortError::Fatal("killed before the commit".into())),
+            Some(Fault::Before) => {
+                return Err(PortError::fatal(
+                    PortCause::Local,
+                    "killed before the commit",
+                ));
+            }
             Some(Fault::Retriable) => {
-                return Err(PortError::Retriable("the brokers are away".into()));
+                return Err(PortError::retriable(
+                    PortCause::NoAnswer,
+                    "the brokers are away",
+                ));
             }
             Some(Fault::Fenced) => {
-                return Err(PortError::Fenced(
-                    "another process uses this transactional id".into(),
+                return Err(PortError::fenced(
+                    PortCause::OtherOwner,
+                    "another process uses this transactional id",
                 ));
             }
             Some(Fault::After) | None => {}
@@ -435,7 +457,10 @@ impl Sink for MemorySink {
         );
         cluster.epochs.push(SealedEpoch::clone(epoch));
         if fault == Some(Fault::After) {
-            Err(PortError::Fatal("killed after the commit".into()))
+            Err(PortError::fatal(
+                PortCause::Local,
+                "killed after the commit",
+            ))
         } else {
             Ok(())
         }
@@ -550,15 +575,50 @@ impl SchemaStore for Schemas {
     }
 }
 
-/// A clock that stands still until it is moved: both clocks, and the wall clock alone by the second number.
+/// A clock that stands still until it is moved: both clocks, and the wall clock alone by the second number. A wait ends at once,
+/// and moves the monotonic clock alone, so that a test decides what time it is.
 #[derive(Clone, Default)]
-pub struct HandClock(pub Arc<AtomicI64>, pub Arc<AtomicI64>);
+pub struct HandClock(pub Arc<AtomicI64>, pub Arc<AtomicI64>, Arc<AtomicU64>);
 
 impl Clock for HandClock {
-    fn now_ms(&self) -> i64 {
+    fn wall_ms(&self) -> i64 {
         self.0.load(Ordering::SeqCst) + self.1.load(Ordering::SeqCst)
     }
-    fn monotonic_ms(&self) -> i64 {
-        self.0.load(Ordering::SeqCst)
+    fn elapsed(&self) -> Duration {
+        let moved_ms = self.0.load(Ordering::SeqCst) as u64;
+        Duration::from_millis(moved_ms) + Duration::from_micros(self.2.load(Ordering::SeqCst))
+    }
+    fn wait(&self, duration: Duration) {
+        self.2
+            .fetch_add(duration.as_micros() as u64, Ordering::SeqCst);
+    }
+}
+
+/// A clock that moves by what is waited for, and by nothing else: hours of the loop pass in milliseconds.
+#[derive(Clone)]
+pub struct WaitedClock {
+    pub start_ms: i64,
+    waited_us: Arc<AtomicU64>,
+}
+
+impl WaitedClock {
+    pub fn new(start_ms: i64) -> Self {
+        Self {
+            start_ms,
+            waited_us: Arc::default(),
+        }
+    }
+}
+
+impl Clock for WaitedClock {
+    fn wall_ms(&self) -> i64 {
+        self.start_ms + self.elapsed().as_millis() as i64
+    }
+    fn elapsed(&self) -> Duration {
+        Duration::from_micros(self.waited_us.load(Ordering::SeqCst))
+    }
+    fn wait(&self, duration: Duration) {
+        self.waited_us
+            .fetch_add(duration.as_micros() as u64, Ordering::SeqCst);
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use leadpulse_engine::ports::{Output, OutputRecord};
 use leadpulse_engine::read_model::ReadModel;
-use leadpulse_engine::{ClockMode, Machine, Stepped, Until};
+use leadpulse_engine::{ClockMode, Epoch, Machine, Sealed, Until};
 use leadpulse_graph::DAY_MS;
 use leadpulse_policy::{AlertType, alert_id};
 use serde_json::{Value as Json, json};
@@ -78,7 +78,7 @@ impl Bench {
         ];
         self.rig.send("activities", at_ms, &fields);
     }
-    fn step(&mut self, clock_ms: Option<i64>) -> Stepped {
+    fn step(&mut self, clock_ms: Option<i64>) -> Epoch<Sealed> {
         self.rig.step(&mut self.machine, clock_ms)
     }
     /// What a step emits, in a line a record: `task entity status/cause band`, and `! type band` for alerts.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use leadpulse_engine::ports::Output;
 use leadpulse_engine::read_model::ReadModel;
-use leadpulse_engine::{ClockMode, RunError, Summary, Until};
+use leadpulse_engine::{ClockMode, RunError, RunSummary, Until};
 use leadpulse_graph::DAY_MS;
 use leadpulse_schema::Frame;
 use rand::{RngExt, SeedableRng};
@@ -79,7 +79,7 @@ fn run_with_crashes(
     rig: &mut Rig,
     generator: &mut ChaCha8Rng,
     deaths: &mut BTreeMap<String, u32>,
-) -> Summary {
+) -> RunSummary {
     for lives in 0.. {
         rig.options.max_records = [2, 5, 20, 200][generator.random_range(0..4)];
         let mortal = lives < 12;

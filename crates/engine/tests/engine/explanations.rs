@@ -5,7 +5,7 @@ use std::sync::mpsc;
 
 use leadpulse_engine::explain::{ExplainRefusal, ExplainRequest, explain_queue};
 use leadpulse_engine::ports::Output;
-use leadpulse_engine::{Machine, MachineError, Stepped, Until};
+use leadpulse_engine::{Epoch, Machine, MachineError, Sealed, Until};
 use leadpulse_graph::DAY_MS;
 use serde_json::{Value as Json, json};
 
@@ -141,7 +141,7 @@ impl Bench {
         ];
         self.rig.send("activities", at_ms, &fields);
     }
-    fn step(&mut self) -> Stepped {
+    fn step(&mut self) -> Epoch<Sealed> {
         self.rig.step(&mut self.machine, None)
     }
     /// The score a step emits.

@@ -6,15 +6,16 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use leadpulse_engine::explain::ExplainQueue;
+use leadpulse_engine::invariants;
 use leadpulse_engine::ports::{
-    InputPartition, NextOffset, Output, OutputRecord, RecordBatch, SchemaStore, Sink,
+    Clock, InputPartition, NextOffset, Output, OutputRecord, RecordBatch, SchemaStore, Sink,
 };
 use leadpulse_engine::read_model::ReadModel;
 use leadpulse_engine::{
-    AuditFindings, Chain, ClockMode, Cut, Decoders, Engine, EngineOptions, EpochRecord,
-    HEADER_OFFSET, HEADER_PARTITION, HEADER_TOPIC, Machine, MachineError, MachineParts, Metrics,
-    Moment, NoSink, OutputEncoders, Ports, Readings, Reason, RunError, ScriptRecord, Skip, Stepped,
-    Summary, Task, Until, Verdicts, audit,
+    AsOfRule, AuditFindings, Chain, ClockMode, Cut, Decoders, Engine, EngineOptions, Epoch,
+    EpochRecord, HEADER_OFFSET, HEADER_PARTITION, HEADER_TOPIC, Machine, MachineError,
+    MachineParts, Metrics, NoSink, OutputEncoders, Ports, Readings, Reason, RunError, RunSummary,
+    SchemaVerdicts, ScriptRecord, Sealed, Skip, Task, Until, audit,
 };
 use leadpulse_features::{FeaturePlan, FeatureSpec, ScorerTask};
 use leadpulse_graph::{DAY_MS, Graph, GraphOptions, Tracking};
@@ -29,7 +30,7 @@ use sha2::{Digest, Sha256};
 
 use super::broker::{
     Broker, Fault, HandClock, MemoryOutputs, MemorySink, MemorySource, Message, Reading, Schemas,
-    Watcher,
+    WaitedClock, Watcher,
 };
 use super::scorer::{Linear, Weigh};
 
@@ -102,6 +103,8 @@ pub struct Life {
     pub watcher: Option<Watcher>,
     pub read_model: Arc<ReadModel>,
     pub clock: HandClock,
+    /// Used instead of `clock`.
+    pub waited_clock: Option<WaitedClock>,
     pub stop: Arc<AtomicBool>,
     pub requests: Option<ExplainQueue>,
     pub skips: Vec<Skip>,
@@ -365,19 +368,24 @@ impl Rig {
     }
 
     /// Runs a fresh process until it ends.
-    pub fn run(&self, until: Until, life: Life) -> Result<Summary, RunError> {
+    pub fn run(&self, until: Until, life: Life) -> Result<RunSummary, RunError> {
         let sink = MemorySink::new(&self.broker, life.fault, life.watcher);
         let machine = self.try_machine(sink.owner()).unwrap();
+        let clock: Arc<dyn Clock> = match life.waited_clock {
+            Some(clock) => Arc::new(clock),
+            None => Arc::new(life.clock),
+        };
         let ports = Ports {
             source: Box::new(MemorySource::new(
                 &self.broker,
                 life.reading,
                 life.on_idle.unwrap_or_else(|| Box::new(|| {})),
+                clock.clone(),
             )),
             sink: Box::new(sink),
             outputs: Box::new(MemoryOutputs::new(&self.broker)),
             schemas: self.schemas.clone(),
-            clock: Arc::new(life.clock),
+            clock,
         };
         let metrics = Metrics::new(&prometheus::Registry::new()).unwrap();
         let engine = Engine::new(
@@ -399,16 +407,18 @@ impl Rig {
 
     /// Computes everything committed again and compares, as `leadpulse verify` does.
     pub fn audit(&self) -> AuditFindings {
+        let clock = Arc::new(HandClock::default());
         let ports = Ports {
             source: Box::new(MemorySource::new(
                 &self.broker,
                 Reading::default(),
                 Box::new(|| {}),
+                clock.clone(),
             )),
             sink: Box::new(NoSink),
             outputs: Box::new(MemoryOutputs::new(&self.broker)),
             schemas: self.schemas.clone(),
-            clock: Arc::new(HandClock::default()),
+            clock,
         };
         let metrics = Metrics::new(&prometheus::Registry::new()).unwrap();
         let (read_model, stop) = (Arc::default(), Arc::default());
@@ -425,7 +435,7 @@ impl Rig {
     }
 
     /// Runs to the end, no faults.
-    pub fn run_to_end(&self) -> Summary {
+    pub fn run_to_end(&self) -> RunSummary {
         self.run(Until::End, Life::default()).unwrap()
     }
 
@@ -455,7 +465,7 @@ impl Rig {
     }
 
     /// Steps a machine over everything that was sent since its last step.
-    pub fn step(&self, machine: &mut Machine, clock_ms: Option<i64>) -> Stepped {
+    pub fn step(&self, machine: &mut Machine, clock_ms: Option<i64>) -> Epoch<Sealed> {
         let to: Vec<NextOffset> = self
             .broker
             .lock()
@@ -471,7 +481,7 @@ impl Rig {
         let cut = Cut {
             read: self.count(&batch, to.len()),
             positions: to,
-            moment: Moment::Newest,
+            moment: AsOfRule::Newest,
             clock,
             closing: false,
             skipped: vec![],
@@ -482,14 +492,14 @@ impl Rig {
             &partitions,
             &self.catalog,
             self.schemas.as_ref(),
-            Verdicts::Store,
+            SchemaVerdicts::Store,
         );
         assert_eq!(decoded.blocked, []);
         machine.step(&batch, decoded, cut)
     }
 
     /// Steps a machine as a committed epoch was decided.
-    fn repeat(&self, machine: &mut Machine, record: &EpochRecord) -> Stepped {
+    fn repeat(&self, machine: &mut Machine, record: &EpochRecord) -> Epoch<Sealed> {
         let batch = self.records(machine.positions(), &record.positions());
         let partitions = self.broker.lock().partitions.clone();
         // By the store, not by the record: what was refused is still registered nowhere, and the words are those that were written.
@@ -498,7 +508,7 @@ impl Rig {
             &partitions,
             &self.catalog,
             self.schemas.as_ref(),
-            Verdicts::Store,
+            SchemaVerdicts::Store,
         );
         assert_eq!(decoded.blocked, []);
         let unknown = decoded
@@ -593,7 +603,7 @@ impl Rig {
             &partitions,
             &self.catalog,
             self.schemas.as_ref(),
-            Verdicts::Store,
+            SchemaVerdicts::Store,
         );
         let mut graph = self.graph(Tracking::Off);
         graph.apply(&decoded.rows, None);
@@ -695,8 +705,28 @@ impl Rig {
             .unwrap();
         let mut at = vec![NextOffset(0); first];
         let mut owner: Option<&str> = None;
+        let mut before: Option<&EpochRecord> = None;
         for (record, sealed) in script.iter().zip(&epochs) {
             let number = record.epoch;
+            assert!(
+                invariants::numbers_have_no_gaps(before, record),
+                "epoch {number}"
+            );
+            if let Some(before) = before {
+                assert!(
+                    invariants::as_of_never_goes_back(before.as_of, record.as_of)
+                        && invariants::intervals_tile(&before.partitions, &record.partitions),
+                    "epoch {number}"
+                );
+            }
+            before = Some(record);
+            assert!(
+                invariants::intervals_hold_their_records(&record.partitions)
+                    && invariants::records_have_one_outcome(record)
+                    && invariants::sealed_as_recorded(sealed, record)
+                    && invariants::dead_letters_are_written(sealed, record),
+                "epoch {number}: {record:?}"
+            );
             if owner.is_some_and(|owner| owner != record.owner) {
                 reference.restart(false);
             }

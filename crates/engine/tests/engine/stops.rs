@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use leadpulse_engine::ports::{Output, PortError};
+use leadpulse_engine::ports::{Output, PortCause, PortError, ScriptFault};
 use leadpulse_engine::read_model::{Phase, ReadModel};
 use leadpulse_engine::{RunError, Until};
 use leadpulse_graph::DAY_MS;
@@ -54,7 +54,7 @@ fn a_fenced_worker_stops_and_shows_nothing_of_its_epoch() {
         "{error}"
     );
     assert!(
-        error.to_string().contains("fenced: another process"),
+        matches!(&error, RunError::Port(port) if port.cause() == PortCause::OtherOwner),
         "{error}"
     );
     let status = model.status();
@@ -147,26 +147,28 @@ fn another_bundle_or_other_scores_go_on_where_the_deployment_was() {
 #[test]
 fn epoch_records_that_are_no_script_are_refused() {
     type Damage = fn(&Rig);
-    let cases: [(&str, Damage); 6] = [
-        (
-            "a record of epoch 3 stands where that of epoch 2 should",
-            |rig| drop(rig.broker.lock().epochs.remove(1)),
-        ),
-        ("holds no record of it", |rig| {
+    let script = PortCause::ScriptBroken;
+    let cases: [(PortCause, Damage); 6] = [
+        (script(ScriptFault::NumberGap), |rig| {
+            drop(rig.broker.lock().epochs.remove(1))
+        }),
+        (script(ScriptFault::NoRecords), |rig| {
             rig.broker
                 .lock()
                 .epochs
                 .iter_mut()
                 .for_each(|e| e.outputs.clear())
         }),
-        ("it ends with epoch 2, but epoch 3 is committed", |rig| {
+        (script(ScriptFault::OtherEnd), |rig| {
             rig.broker.lock().epochs[2].outputs.clear()
         }),
-        ("ends at offset", |rig| {
+        (script(ScriptFault::OtherOffset), |rig| {
             rig.broker.lock().epochs[2].positions[0].0 += 1
         }),
-        ("has nonce", |rig| rig.broker.lock().epochs[2].nonce.0 += 1),
-        ("was deleted and created again", |rig| {
+        (script(ScriptFault::OtherNonce), |rig| {
+            rig.broker.lock().epochs[2].nonce.0 += 1
+        }),
+        (PortCause::TopicReplaced, |rig| {
             rig.broker.lock().created_again = Some(4)
         }),
     ];
@@ -182,14 +184,9 @@ fn epoch_records_that_are_no_script_are_refused() {
         .unwrap_err();
         damage(&rig);
         let error = rig.run(Until::End, Life::default()).unwrap_err();
-        assert!(
-            matches!(error, RunError::Port(PortError::Fatal(_))),
-            "{error}"
-        );
-        assert!(
-            error.to_string().contains(expected),
-            "{error} does not say {expected:?}"
-        );
+        let RunError::Port(error) = error;
+        assert!(matches!(error, PortError::Fatal(_)), "{error}");
+        assert_eq!(error.cause(), expected, "{error}");
     }
 }
 
@@ -229,14 +226,13 @@ fn input_that_was_removed_is_named() {
     )
     .unwrap_err();
     rig.broker.lock().starts[4] = 7;
-    let error = rig
-        .run(Until::End, Life::default())
-        .unwrap_err()
-        .to_string();
+    let RunError::Port(error) = rig.run(Until::End, Life::default()).unwrap_err();
+    assert_eq!(error.cause(), PortCause::RecordsExpired);
+    let text = error.to_string();
     assert!(
-        error.contains("started at offset 0 of partition 0 of 'mkt.activities'")
-            && error.contains("starts at 7"),
-        "{error}"
+        text.contains("started at offset 0 of partition 0 of 'mkt.activities'")
+            && text.contains("starts at 7"),
+        "{text}"
     );
 }
 

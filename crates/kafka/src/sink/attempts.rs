@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rdkafka::TopicPartitionList;
 use rdkafka::error::RDKafkaErrorCode;
 
-use leadpulse_engine::ports::{Output, OutputRecord, PortError, SealedEpoch};
+use leadpulse_engine::ports::{Output, OutputRecord, PortCause, PortError, SealedEpoch};
 
 use super::KafkaSink;
 use super::settlement::Settled;
@@ -146,9 +146,12 @@ impl KafkaSink {
             AttemptOutcome::NotCommitted { why, code } => {
                 self.count_aborted();
                 if code.is_some_and(is_of_the_record) {
-                    return Err(PortError::Fatal(format!(
-                        "kafka: a record of epoch {number} is refused: {why}; see the topics' settings"
-                    )));
+                    return Err(PortError::fatal(
+                        PortCause::Refused,
+                        format!(
+                            "kafka: a record of epoch {number} is refused: {why}; see the topics' settings"
+                        ),
+                    ));
                 }
                 let why = format!(
                     "kafka: epoch {number} is not committed: {}",
@@ -233,10 +236,13 @@ impl KafkaSink {
             self.options.outputs.name(record.output),
             record.value.as_ref().map_or(0, Vec::len),
         );
-        Err(PortError::Fatal(format!(
-            "kafka: a record of {bytes} bytes cannot be produced to '{topic}': {why}. Raise kafka.client.\"producer.message.max.bytes\" and \
+        Err(PortError::fatal(
+            PortCause::RecordTooLarge,
+            format!(
+                "kafka: a record of {bytes} bytes cannot be produced to '{topic}': {why}. Raise kafka.client.\"producer.message.max.bytes\" and \
              the topic's max.message.bytes"
-        )))
+            ),
+        ))
     }
 
     /// Gives the next producer twice the transaction limit, if this attempt came near the limit.

@@ -2,7 +2,7 @@
 //!
 //! The reasons are in docs/decisions/0002-owner-and-nonce.md.
 
-use leadpulse_engine::ports::{Nonce, PortError, SealedEpoch};
+use leadpulse_engine::ports::{Nonce, PortCause, PortError, SealedEpoch};
 
 use super::KafkaSink;
 use crate::committed::{CommitMetadata, Owner, read_offsets};
@@ -130,19 +130,25 @@ impl KafkaSink {
     }
 
     pub(super) fn taken_over_by(&self, other: &Owner) -> PortError {
-        PortError::Fenced(format!(
-            "another process took over the transactional id '{}' (owner {other}), so this one must stop. If both are to run, give each its own \
+        PortError::fenced(
+            PortCause::OtherOwner,
+            format!(
+                "another process took over the transactional id '{}' (owner {other}), so this one must stop. If both are to run, give each its own \
              kafka.transactional_id, kafka.group_id and output topics",
-            self.options.transactional_id
-        ))
+                self.options.transactional_id
+            ),
+        )
     }
 
     fn unexplained(&self, what: &str) -> PortError {
-        PortError::Fatal(format!(
-            "kafka: the offsets of group '{}' were changed from outside: {what}. Start again; see that nothing else uses kafka.group_id and \
+        PortError::fatal(
+            PortCause::PositionsForeign,
+            format!(
+                "kafka: the offsets of group '{}' were changed from outside: {what}. Start again; see that nothing else uses kafka.group_id and \
              kafka.transactional_id '{}'",
-            self.options.group_id, self.options.transactional_id
-        ))
+                self.options.group_id, self.options.transactional_id
+            ),
+        )
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use leadpulse_engine::ports::{CommittedEpoch, NextOffset, PortError, SealedEpoch};
+use leadpulse_engine::ports::{CommittedEpoch, NextOffset, PortCause, PortError, SealedEpoch};
 
 use super::KafkaSink;
 use crate::client::is_permanent;
@@ -99,16 +99,20 @@ impl KafkaSink {
             AttemptOutcome::NotCommitted {
                 why,
                 code: Some(code),
-            } if is_permanent(code) => Err(PortError::Fatal(doing(&why))),
-            AttemptOutcome::NotCommitted { why, code } => {
-                Err(PortError::Retriable(doing(&self.with_hint(why, code))))
-            }
+            } if is_permanent(code) => Err(PortError::fatal(PortCause::Refused, doing(&why))),
+            AttemptOutcome::NotCommitted { why, code } => Err(PortError::retriable(
+                PortCause::NoAnswer,
+                doing(&self.with_hint(why, code)),
+            )),
             AttemptOutcome::InDoubt(why)
             | AttemptOutcome::Fenced(why)
-            | AttemptOutcome::TooLarge { why, .. } => Err(PortError::Retriable(doing(&why))),
-            AttemptOutcome::Unanswered => {
-                Err(PortError::Retriable(doing("a request was not answered")))
+            | AttemptOutcome::TooLarge { why, .. } => {
+                Err(PortError::retriable(PortCause::NoAnswer, doing(&why)))
             }
+            AttemptOutcome::Unanswered => Err(PortError::retriable(
+                PortCause::NoAnswer,
+                doing("a request was not answered"),
+            )),
         }
     }
 
@@ -140,9 +144,12 @@ impl KafkaSink {
     fn refuse_to_start_over(&self) -> Result<(), PortError> {
         let topic = &self.options.outputs.epochs;
         let Some(1) = self.committed.partition_count(topic)? else {
-            return Err(PortError::Fatal(format!(
-                "kafka: there is no topic '{topic}' with one partition: the output topics must be created before the engine starts"
-            )));
+            return Err(PortError::fatal(
+                PortCause::TopicMissing,
+                format!(
+                    "kafka: there is no topic '{topic}' with one partition: the output topics must be created before the engine starts"
+                ),
+            ));
         };
         let places = [(topic.clone(), 0)];
         let range = OffsetRange {
@@ -151,7 +158,7 @@ impl KafkaSink {
             end: self.committed.stable_ends(&places)?[0],
         };
         self.committed.read(topic, &[range], &mut |record| {
-            Err(PortError::Fatal(format!(
+            Err(PortError::fatal(PortCause::PositionsLost, format!(
                 "kafka: group '{}' has no committed positions, but '{topic}' holds committed epochs (one at offset {}): the group's offsets \
                  expired (offsets.retention.minutes) or kafka.group_id was changed. Restore the group id, or start over with new output topics",
                 self.options.group_id,

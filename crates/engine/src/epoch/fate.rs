@@ -1,0 +1,89 @@
+//! The fate of an epoch as a type: sealed, then committed. Only a commit makes the one from the
+//! other.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use leadpulse_records::{ShownAlert, ShownScore};
+
+use super::EpochRecord;
+use crate::machine::EpochTally;
+use crate::ports::{PortError, SealedEpoch, Sink};
+
+/// Fate: the bytes are final, and no transaction is known to hold them.
+#[derive(Clone, Copy, Debug)]
+pub enum Sealed {}
+
+/// Fate: one committed transaction holds the epoch.
+#[derive(Clone, Copy, Debug)]
+pub enum Committed {}
+
+/// Scores and alerts of an epoch, as queries see them.
+#[derive(Debug, Default)]
+pub struct EpochViews {
+    /// Scores in the order of their records.
+    pub scores: Vec<ShownScore>,
+    /// Alerts, oldest first.
+    pub alerts: Vec<ShownAlert>,
+}
+
+/// A decided epoch. Queries and metrics take an `Epoch<Committed>`, so nothing that may yet be
+/// lost is shown or counted (C1).
+///
+/// ```compile_fail
+/// use leadpulse_engine::{Epoch, Sealed};
+/// fn show(epoch: Epoch<Sealed>) {
+///     epoch.into_views();
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Epoch<Fate> {
+    /// The content of the transaction.
+    pub sealed: Arc<SealedEpoch>,
+    /// The decisions, as the epochs topic holds them.
+    pub record: EpochRecord,
+    /// Counts for metrics.
+    pub tally: EpochTally,
+    views: EpochViews,
+    fate: PhantomData<Fate>,
+}
+
+impl Epoch<Sealed> {
+    /// An epoch whose bytes are final.
+    pub(crate) fn sealed(
+        sealed: Arc<SealedEpoch>,
+        record: EpochRecord,
+        views: EpochViews,
+        tally: EpochTally,
+    ) -> Self {
+        Self {
+            sealed,
+            record,
+            tally,
+            views,
+            fate: PhantomData,
+        }
+    }
+
+    /// Commits the epoch: the only way to an `Epoch<Committed>`.
+    ///
+    /// # Errors
+    /// The sink's. The epoch is gone then: whether it was committed is found out by a restore.
+    pub fn commit(self, sink: &mut dyn Sink) -> Result<Epoch<Committed>, PortError> {
+        sink.commit(&self.sealed)?;
+        Ok(Epoch {
+            sealed: self.sealed,
+            record: self.record,
+            tally: self.tally,
+            views: self.views,
+            fate: PhantomData,
+        })
+    }
+}
+
+impl Epoch<Committed> {
+    /// The scores and alerts to show.
+    pub fn into_views(self) -> EpochViews {
+        self.views
+    }
+}

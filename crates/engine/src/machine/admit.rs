@@ -1,0 +1,67 @@
+//! The first stage: rows are applied to the graph, and each gets its one outcome.
+
+use leadpulse_graph::RowOutcome;
+use leadpulse_records::Reason;
+use leadpulse_schema::Operation;
+
+use super::{EpochTally, Machine};
+use crate::decode::Decoded;
+
+const LATE: &str = "older than the late horizon allows: behind its partition's newest event, or of a day that its table has forgotten";
+const FUTURE: &str =
+    "its time lies ahead of its Kafka timestamp, or of the clock here, by more than tolerated";
+
+/// The outcomes of an epoch's rows.
+pub(super) struct AdmittedRows {
+    /// Rows by [`RowOutcome`].
+    pub counts: [i64; 4],
+    /// Dead letters: index of the record, reason, message. Undecoded records first, then late and
+    /// future rows.
+    pub dead: Vec<(u32, Reason, String)>,
+}
+
+impl Machine {
+    /// In: decoded rows by partition and offset, and the clock reading that bounds the future.
+    /// Out: one outcome per row. Only accepted rows have changed the graph.
+    pub(super) fn admit(
+        &mut self,
+        decoded: Decoded,
+        bound_ms: Option<i64>,
+        tally: &mut EpochTally,
+    ) -> AdmittedRows {
+        let Decoded {
+            rows,
+            records: record_of,
+            mut dead,
+            ..
+        } = decoded;
+        let mut counts = [0_i64; 4];
+        let outcomes = self.state.graph.apply(&rows, bound_ms);
+        for (index, outcome) in outcomes.iter().enumerate() {
+            counts[*outcome as usize] += 1;
+            let row = rows.row(index);
+            if *outcome == RowOutcome::Accepted {
+                self.note_event_time(row.event_ms().min(row.known_ms()));
+                tally.retracted += u64::from(row.operation() == Operation::Retract);
+            } else if let Some((reason, message)) = refusal(*outcome) {
+                dead.push((record_of[index], reason, message.to_owned()));
+            }
+        }
+        AdmittedRows { counts, dead }
+    }
+
+    fn note_event_time(&mut self, event_ms: i64) {
+        let newest_ms = &mut self.state.newest_event_ms;
+        *newest_ms = Some(newest_ms.map_or(event_ms, |t| t.max(event_ms)));
+    }
+}
+
+/// The dead letter of a row that was not let in. Duplicates have none: producers and restarts
+/// repeat rows by design.
+fn refusal(outcome: RowOutcome) -> Option<(Reason, &'static str)> {
+    match outcome {
+        RowOutcome::Accepted | RowOutcome::Duplicate => None,
+        RowOutcome::Late => Some((Reason::LateBeyondHorizon, LATE)),
+        RowOutcome::Future => Some((Reason::FutureTimestamp, FUTURE)),
+    }
+}

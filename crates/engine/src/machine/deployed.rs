@@ -1,0 +1,250 @@
+//! Everything that is given to a worker: configuration, bundle, catalog, tasks. Never changed,
+//! only replaced between two epochs.
+
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use leadpulse_features::Scorer;
+use leadpulse_graph::{Graph, GraphOptions};
+use leadpulse_policy::{ActionTable, Policy, PolicyError};
+use leadpulse_records::{hex, vocabulary};
+use leadpulse_schema::{Catalog, Population, TableId};
+
+use crate::encoders::OutputEncoders;
+use crate::ports::{InputPartition, NextOffset};
+
+/// The program, as epoch records name it.
+pub(super) const PROGRAM: &str = concat!("leadpulse/", env!("CARGO_PKG_VERSION"));
+
+/// Something to predict, as the engine needs it.
+#[derive(Debug)]
+pub struct Task {
+    /// Name of the task in the configuration and in the bundle.
+    pub name: Arc<str>,
+    /// Table of the entities scored.
+    pub entity: TableId,
+    /// The entities to score. Windows of the filter index the graph's day counters.
+    pub population: Population,
+    /// Bands and alerts.
+    pub policy: Policy,
+    /// The query, for records.
+    pub query: String,
+}
+
+/// Everything given to a worker, checked against each other once. See DESIGN: deployed version.
+pub struct Deployed {
+    pub(super) catalog: Arc<Catalog>,
+    pub(super) fingerprint: String,
+    pub(super) worker: String,
+    pub(super) graph_options: GraphOptions,
+    pub(super) tasks: Vec<Task>,
+    pub(super) scorer: Arc<dyn Scorer>,
+    /// Task → index among the scorer's tasks.
+    pub(super) scorer_tasks: Vec<usize>,
+    /// By task.
+    pub(super) actions: Vec<ActionTable>,
+    pub(super) encoders: Arc<OutputEncoders>,
+    pub(super) soft_budget: usize,
+    pub(super) explain_budget: usize,
+    pub(super) current_scores: bool,
+    digest: String,
+}
+
+/// Reasons why a machine cannot be built.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum MachineError {
+    /// The bundle does not know a configured task.
+    #[error(
+        "the bundle {bundle} has no task {task:?} (it has: {known}); train it with this task, or remove the task from the configuration"
+    )]
+    NoSuchTask {
+        /// Bundle id.
+        bundle: String,
+        /// The configured task.
+        task: String,
+        /// The bundle's tasks.
+        known: String,
+    },
+    /// The bundle's task is about another table.
+    #[error(
+        "task {task:?} is about {configured} in the configuration and about {trained} in the bundle; train it again"
+    )]
+    OtherEntity {
+        /// Task name.
+        task: String,
+        /// Table in the configuration.
+        configured: String,
+        /// Table in the bundle.
+        trained: String,
+    },
+    /// A rule of a task's actions names something that neither the data nor the bundle has.
+    #[error("task {task:?}: {source}")]
+    Actions {
+        /// Task name.
+        task: String,
+        /// The name, and the names that exist.
+        source: PolicyError,
+    },
+}
+
+/// The parts of a machine: [`Deployed`] before checks, and the state to start from.
+pub struct MachineParts {
+    /// Identifies the worker in epoch records.
+    pub worker: String,
+    /// Fingerprint of the input schemas.
+    pub fingerprint: String,
+    /// An empty graph that tracks changes.
+    pub graph: Graph,
+    /// The tasks to score, in the order of records.
+    pub tasks: Vec<Task>,
+    /// The bundle.
+    pub scorer: Arc<dyn Scorer>,
+    /// Output writers.
+    pub encoders: Arc<OutputEncoders>,
+    /// Input partitions, in order.
+    pub partitions: Vec<InputPartition>,
+    /// First offset of each partition.
+    pub start: Vec<NextOffset>,
+    /// Token of the process start ([`Sink::owner`](crate::ports::Sink::owner)).
+    pub owner: String,
+    /// See [`crate::EngineOptions::soft_budget`].
+    pub soft_budget: usize,
+    /// See [`crate::EngineOptions::explain_budget`].
+    pub explain_budget: usize,
+    /// True if [`Output::CurrentScores`](crate::ports::Output::CurrentScores) is written.
+    pub current_scores: bool,
+}
+
+impl MachineParts {
+    /// Separates the given from the known, and checks the given.
+    ///
+    /// # Errors
+    /// If bundle, tasks and actions do not fit each other.
+    pub(super) fn split(self) -> Result<(Deployed, WorkerStart), MachineError> {
+        let catalog = self.graph.catalog().clone();
+        let found = scorer_tasks(&self.tasks, self.scorer.as_ref(), &catalog)?;
+        let actions = action_tables(&self.tasks, self.scorer.as_ref(), &catalog)?;
+        let graph_options = self.graph.shared().options.clone();
+        let mut given = Deployed {
+            catalog,
+            fingerprint: self.fingerprint,
+            worker: self.worker,
+            graph_options,
+            tasks: self.tasks,
+            scorer: self.scorer,
+            scorer_tasks: found,
+            actions,
+            encoders: self.encoders,
+            soft_budget: self.soft_budget,
+            explain_budget: self.explain_budget,
+            current_scores: self.current_scores,
+            digest: String::new(),
+        };
+        given.digest = given.computed_digest();
+        let start = WorkerStart {
+            graph: self.graph,
+            partitions: self.partitions,
+            positions: self.start,
+            owner: self.owner,
+        };
+        Ok((given, start))
+    }
+}
+
+/// The known part of a machine before the first epoch.
+pub(super) struct WorkerStart {
+    pub graph: Graph,
+    pub partitions: Vec<InputPartition>,
+    pub positions: Vec<NextOffset>,
+    pub owner: String,
+}
+
+impl Deployed {
+    /// Digest of schemas, bundle, tasks, policies, graph options and budgets. Hexadecimal.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+    /// Id of the bundle that scores.
+    pub fn bundle_id(&self) -> &str {
+        self.scorer.bundle_id()
+    }
+    /// The index of a task about a table, by name.
+    pub(super) fn task_index(&self, name: &str, entity: TableId) -> Option<usize> {
+        self.tasks
+            .iter()
+            .position(|task| *task.name == *name && task.entity == entity)
+    }
+
+    fn computed_digest(&self) -> String {
+        let mut hash = Sha256::new();
+        for part in [
+            self.fingerprint.as_str(),
+            self.scorer.bundle_id(),
+            self.scorer.plan().hash(),
+            PROGRAM,
+        ] {
+            hash.update(part);
+            hash.update([0]);
+        }
+        // The Debug form of options changes only with their meaning or the program. A digest that
+        // changes too often costs a log line, never a refused start.
+        for task in &self.tasks {
+            hash.update(format!(
+                "{}|{:?}|{}|{:?}|{:?}\0",
+                task.name, task.entity, task.query, task.population, task.policy
+            ));
+        }
+        let budgets = (self.soft_budget, self.explain_budget);
+        hash.update(format!("{:?}|{budgets:?}", self.graph_options));
+        hex(&hash.finalize())
+    }
+}
+
+/// The index of each configured task among those of the bundle.
+fn scorer_tasks(
+    tasks: &[Task],
+    scorer: &dyn Scorer,
+    catalog: &Catalog,
+) -> Result<Vec<usize>, MachineError> {
+    let mut found = Vec::with_capacity(tasks.len());
+    for task in tasks {
+        let Some(index) = scorer.tasks().iter().position(|t| t.name == *task.name) else {
+            let known: Vec<&str> = scorer.tasks().iter().map(|t| t.name.as_str()).collect();
+            return Err(MachineError::NoSuchTask {
+                bundle: scorer.bundle_id().to_owned(),
+                task: task.name.to_string(),
+                known: known.join(", "),
+            });
+        };
+        let trained = scorer.tasks()[index].entity;
+        if trained != task.entity {
+            return Err(MachineError::OtherEntity {
+                task: task.name.to_string(),
+                configured: catalog.table_at(task.entity).name.clone(),
+                trained: catalog.table_at(trained).name.clone(),
+            });
+        }
+        found.push(index);
+    }
+    Ok(found)
+}
+
+/// The action table of each task, its names checked against data and bundle.
+fn action_tables(
+    tasks: &[Task],
+    scorer: &dyn Scorer,
+    catalog: &Catalog,
+) -> Result<Vec<ActionTable>, MachineError> {
+    let groups = &scorer.plan().layout().groups;
+    let known = vocabulary(catalog, groups.iter().map(|group| group.code.as_str()));
+    let mut tables = Vec::with_capacity(tasks.len());
+    for task in tasks {
+        let table = task.policy.actions(&known);
+        tables.push(table.map_err(|source| MachineError::Actions {
+            task: task.name.to_string(),
+            source,
+        })?);
+    }
+    Ok(tables)
+}

@@ -1,0 +1,108 @@
+//! Everything that a worker knows: graph, policy memory, standings, positions. It moves between
+//! machines, never into outputs.
+
+use std::collections::BTreeSet;
+
+use rustc_hash::FxHashMap;
+
+use leadpulse_graph::{EntityId, Graph};
+use leadpulse_policy::EntityState;
+use leadpulse_records::Explained;
+
+use super::deployed::{Deployed, WorkerStart};
+use crate::epoch::Layout;
+use crate::ports::{InputPartition, NextOffset};
+use crate::standings::Standings;
+
+/// Memory of one entity under one task. All of it can be read back from the compacted outputs.
+#[derive(Default)]
+pub(super) struct Tracked {
+    pub policy: EntityState,
+    /// Boxed, because most entities are never explained.
+    pub explained: Option<Box<Explained>>,
+}
+
+impl Tracked {
+    /// The logit that the entity is ranked by: the one that consumers have. `None` while
+    /// ineligible.
+    pub fn ranked_by(&self) -> Option<f64> {
+        self.policy.standing_logit()
+    }
+}
+
+/// Everything a worker knows after an epoch. The same state under an equal
+/// [`Deployed`](super::Deployed) goes on alike.
+///
+/// The graph still holds its catalog, options and windows: they shape the memory of every node,
+/// so a deployed version with others needs another graph.
+pub struct WorkerState {
+    pub(super) graph: Graph,
+    /// By task.
+    pub(super) standings: Vec<Standings>,
+    /// By task index and entity.
+    pub(super) tracked: FxHashMap<(usize, EntityId), Tracked>,
+    /// Moments at which a crossing under way has lasted long enough, milliseconds: its entity is
+    /// scored again then.
+    pub(super) revisits: BTreeSet<(i64, EntityId)>,
+    pub(super) partitions: Vec<InputPartition>,
+    pub(super) layout: Layout,
+    /// True until an epoch carries the layout's record to the epochs topic.
+    pub(super) layout_is_new: bool,
+    pub(super) positions: Vec<NextOffset>,
+    /// Token of the process start.
+    pub(super) owner: String,
+    pub(super) number: u64,
+    /// `i64::MIN` before the first accepted row.
+    pub(super) as_of_ms: i64,
+    pub(super) newest_event_ms: Option<i64>,
+    /// Digest of the deployed version that the last epoch was decided under.
+    pub(super) deployed: String,
+}
+
+impl WorkerState {
+    /// The state before the first epoch.
+    pub(super) fn before_first(start: WorkerStart, given: &Deployed) -> Self {
+        let WorkerStart {
+            mut graph,
+            partitions,
+            positions,
+            owner,
+        } = start;
+        expect(&mut graph, &partitions);
+        Self {
+            graph,
+            standings: given.tasks.iter().map(|_| Standings::default()).collect(),
+            tracked: FxHashMap::default(),
+            revisits: BTreeSet::new(),
+            layout: Layout::of(1, &partitions),
+            layout_is_new: true,
+            partitions,
+            positions,
+            owner,
+            number: 0,
+            as_of_ms: i64::MIN,
+            newest_event_ms: None,
+            deployed: given.digest().to_owned(),
+        }
+    }
+
+    /// Number of the last epoch stepped; 0 before the first.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+    /// `as_of` of the last epoch, milliseconds; `None` before the first accepted row.
+    pub fn as_of_ms(&self) -> Option<i64> {
+        (self.as_of_ms != i64::MIN).then_some(self.as_of_ms)
+    }
+    /// The next offset to take from each partition.
+    pub fn positions(&self) -> &[NextOffset] {
+        &self.positions
+    }
+}
+
+/// Tells the graph that the history of these partitions is still to be read.
+pub(super) fn expect(graph: &mut Graph, partitions: &[InputPartition]) {
+    for (partition, number) in partitions.iter().zip(0..) {
+        graph.expect(number, partition.table);
+    }
+}

@@ -1,0 +1,98 @@
+//! The end of an epoch: one transaction, then everything that may count or show it.
+
+use std::time::Duration;
+
+use super::{ANSWERS_BETWEEN_EPOCHS, Engine, RunError};
+use crate::decode::Decoded;
+use crate::epoch::{Epoch, EpochViews, Sealed};
+use crate::explain::ExplainRefusal;
+use crate::machine::{AsOfRule, Cut, Readings};
+use crate::ports::RecordBatch;
+use crate::read_model::{EngineStatus, Phase};
+
+impl Engine {
+    /// Commits a sealed epoch, counts it, and shows it: in this order, so that nothing is visible
+    /// here that a restart may lose (C1).
+    pub(super) fn commit(
+        &mut self,
+        sealed: Epoch<Sealed>,
+        started: Duration,
+        newest_ms: Option<i64>,
+    ) -> Result<(), RunError> {
+        let transaction = self.elapsed();
+        let epoch = sealed.commit(self.ports.sink.as_mut())?;
+        self.metrics
+            .stage("produce", self.seconds_since(transaction));
+        let pipeline = newest_ms
+            .filter(|t| *t > 0)
+            .map(|t| (self.ports.clock.wall_ms() - t) as f64 / 1000.0);
+        self.metrics.committed(
+            &epoch,
+            self.ports.source.partitions(),
+            self.seconds_since(started),
+            pipeline,
+        );
+        self.summary.count(&epoch);
+        self.taken += epoch.record.records();
+        self.committed = (self.machine.number(), self.machine.as_of_ms());
+        let status = self.status(Phase::Live, None);
+        let EpochViews { scores, alerts } = epoch.into_views();
+        self.read_model.publish(scores, alerts, status);
+        Ok(())
+    }
+
+    /// One tick at the next board: the board is published, every cell scored, every score emitted.
+    pub(super) fn close(&mut self) -> Result<(), RunError> {
+        let Some(as_of_ms) = self.machine.next_board_ms() else {
+            tracing::warn!("nothing was accepted: there is nothing to score");
+            return Ok(());
+        };
+        let positions = self.machine.positions().to_vec();
+        let cut = Cut {
+            read: vec![0; positions.len()],
+            positions,
+            moment: AsOfRule::Fixed(as_of_ms),
+            clock: Readings::default(),
+            closing: true,
+            skipped: Vec::new(),
+        };
+        let started = self.elapsed();
+        let stepped = self
+            .machine
+            .step(&RecordBatch::default(), Decoded::default(), cut);
+        self.commit(stepped, started, None)
+    }
+
+    /// Answers requests for explanations from committed state, or refuses them while there is none.
+    pub(super) fn answer_requests(&self, ready: bool) {
+        let Some(requests) = &self.requests else {
+            return;
+        };
+        let limit = if ready {
+            ANSWERS_BETWEEN_EPOCHS
+        } else {
+            usize::MAX
+        };
+        requests.answer(limit, |request| {
+            let answer = if ready {
+                self.machine.explain(request)
+            } else {
+                Err(ExplainRefusal::NotReady)
+            };
+            self.metrics.requested(answer.is_ok());
+            answer
+        });
+    }
+
+    pub(super) fn status(&self, phase: Phase, reason: Option<String>) -> EngineStatus {
+        let (epoch, as_of_ms) = self.committed;
+        EngineStatus {
+            phase,
+            epoch,
+            as_of_ms,
+            records: self.taken,
+            lag_records: self.gauges.lag_records,
+            reason,
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Lag, sizes and waits, measured every few seconds between two epochs.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{Engine, RunError};
+use crate::ports::{Attendant, InputPartition, LogEnd, NextOffset};
+use crate::read_model::Phase;
+
+/// Interval at which lag and sizes are measured.
+const GAUGE_EVERY: Duration = Duration::from_secs(5);
+/// Without an answer of the brokers for this long, the process is not ready.
+const BROKERS_PATIENCE: Duration = Duration::from_secs(10);
+/// A transaction of a producer may be open this long before it is reported that records wait
+/// behind it.
+const OPEN_TRANSACTION_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Memory of what was measured. Moments are of the clock port's elapsed time.
+#[derive(Default)]
+pub(super) struct Gauges {
+    pub lag_records: u64,
+    /// The last measurement.
+    measured: Option<Duration>,
+    /// The last moment at which the ends of the topics were known.
+    lag_known: Option<Duration>,
+    /// Stable ends that stood before the high watermark at the last look, and the moment since
+    /// which they have.
+    waiting_behind: BTreeMap<usize, (NextOffset, Duration)>,
+    /// The moment of the next count of the graph; `None` before the first.
+    count_again: Option<Duration>,
+}
+
+impl Engine {
+    /// Measures, if the last time is long enough ago.
+    pub(super) fn gauge(&mut self) -> Result<(), RunError> {
+        let now = self.elapsed();
+        let gauges = &mut self.gauges;
+        if gauges
+            .measured
+            .is_some_and(|at| now.saturating_sub(at) < GAUGE_EVERY)
+        {
+            return Ok(());
+        }
+        gauges.measured = Some(now);
+        match self.ports.source.last_ends() {
+            Some(ends) => {
+                self.measure_lag(&ends, now);
+                self.gauges.lag_known = Some(now);
+                self.attendant.report("brokers", None);
+            }
+            None if gauges
+                .lag_known
+                .is_some_and(|at| now.saturating_sub(at) > BROKERS_PATIENCE) =>
+            {
+                let text = "the brokers have not said for more than 10 s where the input topics end; records may wait there";
+                self.attendant.report("brokers", Some(text.to_owned()));
+            }
+            None => {}
+        }
+        if self.gauges.count_again.is_none_or(|at| at <= now) {
+            self.count_graph();
+        }
+        self.read_model.set_status(self.status(Phase::Live, None));
+        Ok(())
+    }
+
+    /// Counts the graph. It walks all of it: the larger the graph, the rarer, so that epochs wait
+    /// a hundredth of the time at most.
+    fn count_graph(&mut self) {
+        let started = self.elapsed();
+        let graph = self.machine.graph();
+        self.metrics.size(&graph.size(), &self.catalog);
+        self.metrics.identity(&graph.identity());
+        let ended = self.elapsed();
+        self.gauges.count_again = Some(ended + ended.saturating_sub(started) * 100);
+    }
+
+    /// Measures how many records wait, and reports those that wait behind a transaction which its
+    /// producer does not end.
+    fn measure_lag(&mut self, ends: &[LogEnd], now: Duration) {
+        let partitions: &[InputPartition] = self.ports.source.partitions();
+        let positions = self.machine.positions();
+        let mut by_topic: BTreeMap<&str, i64> = BTreeMap::new();
+        let mut waiting: Option<String> = None;
+        for (index, ((partition, end), at)) in
+            partitions.iter().zip(ends).zip(positions).enumerate()
+        {
+            *by_topic.entry(&partition.topic).or_default() += (end.high.0 - at.0).max(0);
+            if *at < end.stable || end.stable >= end.high {
+                self.gauges.waiting_behind.remove(&index);
+                continue;
+            }
+            let (stable, since) = self
+                .gauges
+                .waiting_behind
+                .entry(index)
+                .or_insert((end.stable, now));
+            if *stable != end.stable {
+                (*stable, *since) = (end.stable, now);
+            } else if now.saturating_sub(*since) >= OPEN_TRANSACTION_PATIENCE {
+                waiting.get_or_insert(format!(
+                    "{} records of {}/{} wait behind a transaction that is open since offset {}: its producer neither commits nor aborts it",
+                    end.high.0 - end.stable.0,
+                    partition.topic,
+                    partition.partition,
+                    end.stable.0
+                ));
+            }
+        }
+        self.gauges.lag_records = by_topic.values().sum::<i64>() as u64;
+        by_topic
+            .into_iter()
+            .for_each(|(topic, lag)| self.metrics.lag(topic, lag));
+        self.read_model
+            .set_condition("open transaction", waiting, false);
+    }
+}
