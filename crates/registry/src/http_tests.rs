@@ -254,7 +254,7 @@ fn prefetch_asks_for_unknown_ids_together() {
 }
 
 #[test]
-fn requests_carry_the_registrys_paths_and_credentials() {
+fn requests_carry_paths_and_credentials_of_the_registry() {
     let double = Double::new(&[
         (200, r#"{"schema":"1"}"#),
         (200, r#"{"id":5}"#),
