@@ -68,7 +68,7 @@ pub enum ConfigError {
         /// Name of the task.
         task: String,
         /// The setting at fault.
-        source: PolicyError,
+        source: Box<PolicyError>,
     },
     /// A value in force cannot be written as TOML.
     #[error(transparent)]

@@ -183,7 +183,7 @@ impl Loaded {
                 .map_err(|source| ConfigError::Policy {
                     path: self.path.clone(),
                     task: task.name.clone(),
-                    source,
+                    source: Box::new(source),
                 })?;
         }
         Ok(())

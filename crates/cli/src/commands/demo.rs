@@ -236,7 +236,7 @@ impl Show<'_> {
             seen.insert(alert.record.alert_id.clone());
         }
         let (mut alerts, mut shown) = (0_u64, Instant::now());
-        while !limit.is_some_and(|limit| started.elapsed() >= limit) && !self.is_stopped() {
+        while limit.is_none_or(|limit| started.elapsed() < limit) && !self.is_stopped() {
             if self.deployment.is_finished() {
                 break;
             }
