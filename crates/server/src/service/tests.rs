@@ -429,7 +429,8 @@ fn answers_have_the_field_names_of_the_topics() {
         let mut expected = fields_of(schema);
         expected.extend(added.iter().map(|name| (*name).to_owned()));
         let mut names: Vec<String> = found.as_object().unwrap().keys().cloned().collect();
-        (names.sort(), expected.sort());
+        names.sort();
+        expected.sort();
         assert_eq!(names, expected);
     }
 }
