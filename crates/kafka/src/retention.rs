@@ -374,6 +374,9 @@ mod tests {
         }
     }
 
+    /// Settings at fault, with the hours until they delete what is needed.
+    type Findings<'a> = &'a [(&'a str, Option<f64>)];
+
     #[test]
     fn settings_that_lose_needed_records_are_found() {
         let delete_after = |retention_ms, oldest_ms| Case {
@@ -402,7 +405,7 @@ mod tests {
             ..forever("compact,delete")
         };
         let six_hours_ago = Some(NOW - 6 * HOUR);
-        let cases: [(Need, Case, &[(&str, Option<f64>)]); 10] = [
+        let cases: [(Need, Case, Findings<'_>); 10] = [
             (Need::Input, forever("delete"), &[]),
             (
                 Need::Input,
