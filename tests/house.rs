@@ -441,6 +441,35 @@ fn decisions_are_short_and_indexed() {
     fail_with(&faults);
 }
 
+/// Names of decisions that a text links to as `docs/decisions/NAME`.
+fn linked_decisions(text: &str) -> impl Iterator<Item = &str> {
+    text.split("docs/decisions/").skip(1).map(|rest| {
+        let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || "-.".contains(c)));
+        rest[..end.unwrap_or(rest.len())].trim_end_matches('.')
+    })
+}
+
+#[test]
+fn code_and_decisions_are_linked() {
+    let (mut linked, mut faults) = (BTreeSet::new(), Vec::new());
+    for path in files_below("crates", "rs") {
+        let text = fs::read_to_string(&path).unwrap();
+        for name in linked_decisions(&text) {
+            if !root().join("docs/decisions").join(name).exists() {
+                faults.push(format!("{}: there is no decision {name}", shown(&path)));
+            }
+            linked.insert(name.to_owned());
+        }
+    }
+    for path in files_below("docs/decisions", "md") {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if name != "README.md" && !linked.contains(&name) {
+            faults.push(format!("{name}: no code links to it"));
+        }
+    }
+    fail_with(&faults);
+}
+
 /// Every page that readers of the repository see.
 fn pages() -> Vec<PathBuf> {
     let mut pages: Vec<PathBuf> = fs::read_dir(root())

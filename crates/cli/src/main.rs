@@ -1,4 +1,6 @@
 //! The `leadpulse` command. Exit codes: 0 done, 1 failed, 2 usage.
+//!
+//! Decision: docs/decisions/0025-one-profile-one-librdkafka-one-allocator.md
 
 #[macro_use]
 mod output;

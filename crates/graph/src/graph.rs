@@ -228,6 +228,7 @@ impl Graph {
     /// Afterwards nothing of the graph depends on which cells were scored when: a process that
     /// replayed rows without scoring and one that scored all along go on alike. All cells are more
     /// than need it, but which do is unknown without having scored.
+    // Decision: docs/decisions/0004-after-a-restart-every-cell-waits.md
     pub fn restart(&mut self, margin: impl Fn(CellRef, &Cell) -> f32, swapped: bool) {
         self.tracker.restart(&self.cells, margin, swapped);
     }

@@ -59,6 +59,7 @@ impl FromStr for Owner {
 
 /// The metadata that a transaction commits with each offset.
 #[derive(Clone, Debug, PartialEq, Eq)]
+// Decision: docs/decisions/0007-every-position-in-every-commit.md
 pub(crate) struct CommitMetadata {
     /// Number of the epoch; 0 before the first.
     pub(crate) epoch: u64,

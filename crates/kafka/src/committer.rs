@@ -46,6 +46,7 @@ enum CommitterJob {
 }
 
 /// A producer on a thread of its own. Dropping it lets the thread end by itself.
+// Decision: docs/decisions/0008-a-watched-thread-commits.md
 pub(crate) struct Committer {
     jobs: Option<Sender<CommitterJob>>,
     signals: Arc<Signals>,

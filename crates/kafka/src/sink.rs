@@ -71,6 +71,7 @@ use crate::patience::{Attended, Backoff};
 use crate::transaction::{CommitPoint, Failpoint, Work};
 
 /// The outputs on a cluster, in transactions.
+// Decision: docs/decisions/0006-one-epoch-is-one-transaction.md
 pub struct KafkaSink {
     options: KafkaOptions,
     partitions: Vec<InputPartition>,

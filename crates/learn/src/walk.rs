@@ -1,4 +1,6 @@
 //! The walk through a history: the graph moves from moment to moment, and tasks are due at their anchors.
+//!
+//! Decision: docs/decisions/0013-one-pipeline.md
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

@@ -3,6 +3,8 @@
 //! A bundle is written to a folder beside its own, flushed to disk, and moved into place. Loading trusts nothing: the format's
 //! version, the hash of every file, the plan's hash, every parameter's finiteness, and that golden cells give the logits they gave
 //! when it was written.
+//!
+//! Decision: docs/decisions/0021-a-bundle-is-not-trusted.md
 
 mod check;
 mod error;

@@ -3,6 +3,8 @@
 //! A coalition's value is the calibrated logit of the row with the columns of all other groups replaced by what stands for their
 //! absence. Exact over all coalitions up to ten groups that differ from their absence; above, sampled from permutations in
 //! antithetic pairs. Both are complete: base + Σ contributions = logit. A group that is as if absent contributes exactly 0.
+//!
+//! Decision: docs/decisions/0019-shapley-values-over-groups.md
 
 pub(crate) mod coalitions;
 pub(crate) mod deletion;

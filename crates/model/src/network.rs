@@ -13,6 +13,8 @@
 //! reads G itself, so that a task learnt later on a frozen trunk loses nothing where a cell has no members: the network is then a
 //! multilayer perceptron on G. Sums are divided by 3 to stay in the range of the other pools. After ReLU nothing is negative, so a
 //! padding row that is multiplied by its mask of 0 can neither win a maximum nor change a sum, and an empty table pools to 0.
+//!
+//! Decision: docs/decisions/0016-a-small-set-network-on-burn-flex.md
 
 pub(crate) mod dropout;
 pub(crate) mod head;

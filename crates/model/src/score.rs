@@ -12,6 +12,7 @@ use crate::fit::{Fitted, FittedTask};
 use crate::network::{Inputs, TowerTarget};
 
 /// Cells per chunk: they fit the cache of one core.
+// Decision: docs/decisions/0017-shapes-that-the-cell-alone-decides.md
 const CHUNK: usize = 16;
 /// The least slots members are padded to.
 const LEAST_SLOTS: usize = 4;

@@ -1,4 +1,6 @@
 //! The policy of one task: from an observation of an entity to band, emission and alerts.
+//!
+//! Decision: docs/decisions/0022-alerts-fire-on-crossings.md
 
 use std::sync::Arc;
 

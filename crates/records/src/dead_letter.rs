@@ -3,6 +3,8 @@
 //! This module owns the header names and the reason codes. Key, value and headers of the original
 //! come first and unchanged; our headers follow. So a reader that takes the last header of a name
 //! sees ours, even of a record that is dead-lettered a second time. Messages never contain payload.
+//!
+//! Decision: docs/decisions/0023-dead-letters-keep-bytes.md
 
 use sha2::{Digest, Sha256};
 

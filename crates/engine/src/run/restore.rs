@@ -5,6 +5,8 @@
 //! explanations. Nothing that was written is computed
 //! again, so neither the type of processor, nor the program's version, nor what a registry answers
 //! today decides whether a worker starts.
+//!
+//! Decision: docs/decisions/0001-restart-by-rows.md
 
 use std::collections::BTreeMap;
 use std::time::Duration;

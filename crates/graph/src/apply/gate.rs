@@ -5,6 +5,8 @@
 //! still be admitted. An event of a forgotten day is late in every partition, also in one that was
 //! added later, so a duplicate is either recognised or late. Refused rows move nothing: neither a
 //! wrong clock nor a repeat makes a partition's later rows late.
+//!
+//! Decision: docs/decisions/0010-late-and-future-per-partition.md
 
 use std::collections::BTreeMap;
 

@@ -8,6 +8,7 @@ use crate::who::Entities;
 /// Up to this many cells are marked at once because of a cell that they refer to. More of them
 /// wait among the soft-dirty.
 // A row on an entity that very many refer to would otherwise make one epoch score them all.
+// Decision: docs/decisions/0011-dirty-marks-are-bounded.md
 const DIRECT_READERS: usize = 64;
 
 /// The cause of an effect on a cell.

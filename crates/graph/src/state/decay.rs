@@ -6,6 +6,7 @@
 
 /// Half-lives and their landmark grid.
 #[derive(Clone, Debug, PartialEq)]
+// Decision: docs/decisions/0009-state-that-commutes.md
 pub struct Bank {
     half_lives_ms: Vec<f64>,
     period_ms: i64,

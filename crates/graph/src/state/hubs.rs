@@ -73,6 +73,7 @@ impl Hubs {
     }
 
     /// Starts a publication at a board time: sums move to its landmark.
+    // Decision: docs/decisions/0012-boards-on-a-grid.md
     pub(crate) fn begin(&mut self, shared: &StateRules, board_ms: i64) {
         let landmark = shared.bank.landmark(board_ms).max(self.landmark);
         if self.landmark != NO_LANDMARK && landmark > self.landmark {

@@ -1,4 +1,6 @@
 //! A history becomes labels: what was true of each entity after an anchor, as far as it was known by another moment.
+//!
+//! Decision: docs/decisions/0014-labels-as-known-at-a-moment.md
 
 mod history;
 mod label;

@@ -7,6 +7,8 @@
 //! Platt, "Probabilistic Outputs for Support Vector Machines and Comparisons to Regularized
 //! Likelihood Methods", 1999. Isotonic: Zadrozny and Elkan, "Transforming Classifier Scores into
 //! Accurate Multiclass Probability Estimates", 2002.
+//!
+//! Decision: docs/decisions/0018-cross-entropy-then-calibration.md
 
 use leadpulse_features::probability;
 use leadpulse_graph::EntityId;

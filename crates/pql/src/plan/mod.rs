@@ -1,4 +1,6 @@
 //! A query and the schemas become a plan.
+//!
+//! Decision: docs/decisions/0015-a-query-says-what-to-predict.md
 
 mod compile;
 mod describe;

@@ -2,6 +2,8 @@
 //!
 //! Resolution is Avro's, by field name and reader's aliases. Where a row's type is wider than Avro's, so is what is accepted:
 //! `long` for `int`, `double` for `float`, an enum for a string, a string for an enum, and a writer's own time unit.
+//!
+//! Decision: docs/decisions/0024-avro-with-a-registry-or-a-folder.md
 
 use std::collections::{BTreeMap, HashMap};
 
