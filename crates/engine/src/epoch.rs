@@ -3,21 +3,18 @@
 //!
 //! A restart follows the script: the same intervals, moments and external decisions give the same
 //! graph (C2). What was scored and
-//! alerted is not computed again; it is read back from the compacted outputs. [`Chain`] checks
+//! alerted is not computed again; it is read back from the compacted outputs. [`Chain`](crate::Chain) checks
 //! that records follow each other.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::invariants;
-use crate::ports::{
-    CommittedEpoch, InputPartition, NextOffset, Nonce, PortCause, PortError, ScriptFault,
-};
+use crate::ports::{InputPartition, NextOffset, Nonce};
 
 mod fate;
 
-pub use fate::{Committed, Epoch, EpochViews, Sealed};
+pub use fate::{Committed, Epoch, EpochTally, EpochViews, Sealed};
 
 /// The format of epoch records that this program writes.
 pub const EPOCH_RECORD_VERSION: i32 = 2;
@@ -344,191 +341,6 @@ impl EpochRecordV1 {
         };
         (layout, record)
     }
-}
-
-/// The meaning of an epochs-topic record to a reader of the script.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ScriptLink {
-    /// The next epoch.
-    Next(Box<EpochRecord>),
-    /// The epoch before, once more with equal content. A late commit request, which librdkafka had
-    /// repeated, wrote it twice (KIP-890).
-    Repeated(i64),
-    /// A layout.
-    Layout,
-}
-
-/// Checks, record by record, that the epochs topic is a script: numbers without gaps, intervals
-/// that tile every partition, `as_of` that
-/// never goes back, layouts that only grow.
-#[derive(Debug, Default)]
-pub struct Chain {
-    layout: Layout,
-    last: Option<Box<EpochRecord>>,
-}
-
-impl Chain {
-    /// The layout of the newest record.
-    pub fn layout(&self) -> &Layout {
-        &self.layout
-    }
-
-    /// The newest epoch.
-    pub fn last(&self) -> Option<&EpochRecord> {
-        self.last.as_deref()
-    }
-
-    /// Checks the next record of the topic against those before, and keeps it as the newest.
-    ///
-    /// # Errors
-    /// A record that does not follow from those before, with its number and what differs.
-    pub fn follow(&mut self, record: ScriptRecord) -> Result<ScriptLink, PortError> {
-        match record {
-            ScriptRecord::Layout(layout) => {
-                if !invariants::layout_extends(&self.layout, &layout) {
-                    return refuse(
-                        ScriptFault::LayoutShrinks,
-                        format!(
-                            "layout {} does not start with the partitions of layout {}",
-                            layout.layout, self.layout.layout
-                        ),
-                    );
-                }
-                self.layout = layout;
-                Ok(ScriptLink::Layout)
-            }
-            ScriptRecord::Epoch(record) => self.follow_epoch(record),
-        }
-    }
-
-    fn follow_epoch(&mut self, record: Box<EpochRecord>) -> Result<ScriptLink, PortError> {
-        if self.last.as_ref().is_some_and(|last| *last == record) {
-            return Ok(ScriptLink::Repeated(record.epoch));
-        }
-        let expected = self.last.as_ref().map_or(1, |last| last.epoch + 1);
-        if !invariants::numbers_have_no_gaps(self.last(), &record) {
-            return refuse(
-                ScriptFault::NumberGap,
-                format!(
-                    "a record of epoch {} stands where that of epoch {expected} should",
-                    record.epoch
-                ),
-            );
-        }
-        if record.layout != self.layout.layout {
-            let (found, known) = (record.layout, self.layout.layout);
-            return refuse(
-                ScriptFault::OtherLayout,
-                format!(
-                    "epoch {expected} refers to layout {found}, but layout {known} is the newest before it"
-                ),
-            );
-        }
-        if record.partitions.len() != self.layout.partitions.len() {
-            let (found, known) = (record.partitions.len(), self.layout.partitions.len());
-            return refuse(
-                ScriptFault::IntervalCount,
-                format!(
-                    "epoch {expected} has {found} intervals for the {known} partitions of its layout"
-                ),
-            );
-        }
-        if let Some(last) = &self.last {
-            if !invariants::as_of_never_goes_back(last.as_of, record.as_of) {
-                return refuse(
-                    ScriptFault::AsOfBack,
-                    format!("as_of goes back in epoch {expected}"),
-                );
-            }
-            if !invariants::intervals_tile(&last.partitions, &record.partitions) {
-                return refuse(
-                    ScriptFault::IntervalsApart,
-                    format!(
-                        "the intervals of epochs {} and {expected} do not meet",
-                        last.epoch
-                    ),
-                );
-            }
-        }
-        self.last = Some(record.clone());
-        Ok(ScriptLink::Next(record))
-    }
-
-    /// Checks that the script ends with the committed epoch, at its positions.
-    ///
-    /// # Errors
-    /// If it ends elsewhere. An input topic whose committed position is missing was created again:
-    /// Kafka forgets a topic's positions with it.
-    pub fn ends_with(&self, committed: &CommittedEpoch) -> Result<(), PortError> {
-        let Some(last) = &self.last else {
-            return refuse(
-                ScriptFault::NoRecords,
-                format!(
-                    "epoch {} is committed, but the topic holds no record of it",
-                    committed.number
-                ),
-            );
-        };
-        if last.epoch as u64 != committed.number {
-            return refuse(
-                ScriptFault::OtherEnd,
-                format!(
-                    "it ends with epoch {}, but epoch {} is committed",
-                    last.epoch, committed.number
-                ),
-            );
-        }
-        if let (Some(here), Some(there)) = (last.nonce(), committed.nonce)
-            && here != there
-        {
-            return refuse(
-                ScriptFault::OtherNonce,
-                format!(
-                    "epoch {} has nonce {here} in the topic and {there} in the group's offsets",
-                    last.epoch
-                ),
-            );
-        }
-        for ((interval, at), partition) in last
-            .partitions
-            .iter()
-            .zip(&committed.positions)
-            .zip(&self.layout.partitions)
-        {
-            let LayoutPartition { topic, partition } = partition;
-            match at {
-                Some(at) if at.0 == interval.end => {}
-                Some(at) => {
-                    return refuse(
-                        ScriptFault::OtherOffset,
-                        format!(
-                            "epoch {} ends at offset {} of {topic}/{partition}, but offset {} is committed: the group's offsets were changed from outside",
-                            last.epoch, interval.end, at.0
-                        ),
-                    );
-                }
-                None => {
-                    return Err(PortError::fatal(
-                        PortCause::TopicReplaced,
-                        format!(
-                            "epoch {} ended at offset {} of {topic}/{partition}, but the group has no position there any more: topic '{topic}' was \
-                         deleted and created again, so its offsets mean other records. Start a new deployment (new kafka.group_id, \
-                         kafka.transactional_id and output topics)",
-                            last.epoch, interval.end
-                        ),
-                    ));
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-fn refuse<T>(fault: ScriptFault, message: String) -> Result<T, PortError> {
-    Err(PortError::fatal(
-        PortCause::ScriptBroken(fault),
-        format!("the epoch records are not a script: {message}"),
-    ))
 }
 
 /// Joins adjacent offsets of each partition into ranges. `offsets` are sorted.

@@ -21,14 +21,15 @@ mod options;
 pub mod ports;
 pub mod read_model;
 mod run;
+mod script;
 mod standings;
 
 pub use decode::{Blocked, Decoded, Decoders, SchemaVerdicts, dead_letter};
 pub use encoders::OutputEncoders;
 pub use epoch::{
-    Chain, ClockState, Committed, DecidedRange, EPOCH_RECORD_VERSION, Epoch, EpochRecord,
+    ClockState, Committed, DecidedRange, EPOCH_RECORD_VERSION, Epoch, EpochRecord, EpochTally,
     EpochViews, LAYOUT_SECTION, Layout, LayoutPartition, PartitionInterval, ReasonCount,
-    ScriptLink, ScriptRecord, Sealed,
+    ScriptRecord, Sealed,
 };
 pub use leadpulse_records::{
     Alert, Driver, HEADER_APPLICATION, HEADER_HEADERS_BYTES, HEADER_HEADERS_SHA256,
@@ -38,10 +39,11 @@ pub use leadpulse_records::{
     without_key, without_original_headers, without_value,
 };
 pub use machine::{
-    AsOfRule, Cut, Deployed, EpochTally, Machine, MachineError, MachineParts, Readings, SwapError,
-    Task, Unmatched, WorkerState,
+    AsOfRule, Cut, Deployed, Machine, MachineError, MachineParts, Readings, SwapError, Task,
+    Unmatched, WorkerState,
 };
 pub use metrics::Metrics;
 pub use options::{ClockMode, EngineOptions, EngineOptionsError};
 pub use run::audit::{AuditFindings, NoSink, audit};
 pub use run::{Engine, Ports, RunError, RunSummary, Skip, Supervisor, Until, retry};
+pub use script::{Chain, ScriptLink};

@@ -5,14 +5,13 @@
 //! everything it knows. [`Machine::step`] runs five
 //! stages, `admit → track → score → decide → seal`, each in a file of its own.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use leadpulse_graph::Graph;
 
 use crate::decode::Decoded;
-use crate::epoch::{DecidedRange, Epoch, Layout, Sealed};
+use crate::epoch::{DecidedRange, Epoch, EpochTally, Layout, Sealed};
 use crate::ports::{InputPartition, NextOffset, RecordBatch};
 
 mod admit;
@@ -66,28 +65,6 @@ pub struct Readings {
     pub live_ms: Option<i64>,
     /// Bounds the future: rows beyond it are dead letters, and no epoch moves `as_of` past it.
     pub bound_ms: Option<i64>,
-}
-
-/// Counts of one epoch that its record does not hold.
-#[derive(Clone, Debug, Default)]
-pub struct EpochTally {
-    /// Cells scored.
-    pub cells: usize,
-    /// Cells still waiting because a board moved their hubs.
-    pub deferred: usize,
-    /// Scores emitted by (task, cause).
-    pub emitted: BTreeMap<(String, &'static str), u64>,
-    /// Alerts by (type, severity).
-    pub alerts: BTreeMap<(&'static str, &'static str), u64>,
-    /// Accepted rows that took an event back.
-    pub retracted: u64,
-    /// Explanations by (task, outcome): `made`, `carried` (an emitted score came with an older
-    /// one), `over_budget` (wanted, not made).
-    pub explanations: BTreeMap<(String, &'static str), u64>,
-    /// Crossings that fired no alert, by (type, reason).
-    pub suppressed: BTreeMap<(&'static str, &'static str), u64>,
-    /// Seconds spent by stage; zeros where the caller gave no time.
-    pub stage_seconds: Vec<(&'static str, f64)>,
 }
 
 /// The epoch machine of one worker.

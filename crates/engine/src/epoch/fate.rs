@@ -1,13 +1,13 @@
 //! The fate of an epoch as a type: sealed, then committed. Only a commit makes the one from the
 //! other.
 
+use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
 use leadpulse_records::{ShownAlert, ShownScore};
 
 use super::EpochRecord;
-use crate::machine::EpochTally;
 use crate::ports::{PortError, SealedEpoch, Sink};
 
 /// Fate: the bytes are final, and no transaction is known to hold them.
@@ -17,6 +17,28 @@ pub enum Sealed {}
 /// Fate: one committed transaction holds the epoch.
 #[derive(Clone, Copy, Debug)]
 pub enum Committed {}
+
+/// Counts of one epoch that its record does not hold.
+#[derive(Clone, Debug, Default)]
+pub struct EpochTally {
+    /// Cells scored.
+    pub cells: usize,
+    /// Cells still waiting because a board moved their hubs.
+    pub deferred: usize,
+    /// Scores emitted by (task, cause).
+    pub emitted: BTreeMap<(String, &'static str), u64>,
+    /// Alerts by (type, severity).
+    pub alerts: BTreeMap<(&'static str, &'static str), u64>,
+    /// Accepted rows that took an event back.
+    pub retracted: u64,
+    /// Explanations by (task, outcome): `made`, `carried` (an emitted score came with an older
+    /// one), `over_budget` (wanted, not made).
+    pub explanations: BTreeMap<(String, &'static str), u64>,
+    /// Crossings that fired no alert, by (type, reason).
+    pub suppressed: BTreeMap<(&'static str, &'static str), u64>,
+    /// Seconds spent by stage; zeros where the caller gave no time.
+    pub stage_seconds: Vec<(&'static str, f64)>,
+}
 
 /// Scores and alerts of an epoch, as queries see them.
 #[derive(Debug, Default)]

@@ -4,8 +4,9 @@ use leadpulse_graph::RowOutcome;
 use leadpulse_records::Reason;
 use leadpulse_schema::Operation;
 
-use super::{EpochTally, Machine};
+use super::Machine;
 use crate::decode::Decoded;
+use crate::epoch::EpochTally;
 
 const LATE: &str = "older than the late horizon allows: behind its partition's newest event, or of a day that its table has forgotten";
 const FUTURE: &str =

@@ -14,8 +14,8 @@ use leadpulse_records::{
 use leadpulse_schema::Absence;
 
 use super::score::{Assessed, Subject};
-use super::{EpochTally, Machine, Task};
-use crate::epoch::EpochViews;
+use super::{Machine, Task};
+use crate::epoch::{EpochTally, EpochViews};
 
 /// The records of an epoch's decisions, in order, and the views of them to show after the commit.
 #[derive(Default)]

@@ -12,9 +12,9 @@ use rustc_hash::FxHashMap;
 use super::admit::AdmittedRows;
 use super::decide::margin;
 use super::state::expect;
-use super::{AsOfRule, Cut, EpochTally, Machine, Readings};
+use super::{AsOfRule, Cut, Machine, Readings};
 use crate::decode::Decoded;
-use crate::epoch::{Epoch, EpochRecord, Layout, Sealed};
+use crate::epoch::{Epoch, EpochRecord, EpochTally, Layout, Sealed};
 use crate::ports::{InputPartition, NextOffset, RecordBatch};
 
 /// Refusal of a compacted record: its task is not configured, or no row names its entity.

@@ -4,7 +4,8 @@ use leadpulse_graph::{CellRef, Reasons};
 
 use crate::invariants;
 
-use super::{AsOfRule, Cut, EpochTally, Machine, Readings};
+use super::{AsOfRule, Cut, Machine, Readings};
+use crate::epoch::EpochTally;
 
 impl Machine {
     /// In: admitted rows in the graph, and the cut's moment.

@@ -16,12 +16,13 @@ use leadpulse_records::{ShownAlert, ShownScore};
 use super::inbox::Inbox;
 use super::{Engine, RunError};
 use crate::decode::{Decoded, SchemaVerdicts};
-use crate::epoch::{Chain, EpochRecord, Layout, ScriptLink};
+use crate::epoch::{EpochRecord, Layout};
 use crate::ports::{
     Attendant, CommittedEpoch, InputPartition, LogStep, NextOffset, Output, PollLimit, PortCause,
     PortError, RecordBatch,
 };
 use crate::read_model::{ALERTS_KEPT, Phase};
+use crate::script::{Chain, ScriptLink};
 
 /// Wait of a poll while nothing arrives.
 const WAIT: Duration = Duration::from_millis(50);
