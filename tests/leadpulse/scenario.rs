@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use leadpulse_engine::ports::{InputPartition, NextOffset, Output, PortError, Source};
-use leadpulse_engine::{EpochRecord, Layout, OutputEncoders, ScriptRecord};
+use leadpulse_engine::{EpochRecord, OutputEncoders, PartitionLayout, ScriptRecord};
 use leadpulse_kafka::{
     InputTopic, Isolation, KafkaMetrics, KafkaOptions, KafkaSource, OutputTopics, OwnedRecord,
     SchemaPort, TopicReader, TopicSpec, ensure_topics, output_topics, read_all,
@@ -339,7 +339,7 @@ impl Scenario {
     }
 
     /// The newest committed layout; `None` before the first epoch.
-    pub fn layout(&self) -> Option<Layout> {
+    pub fn layout(&self) -> Option<PartitionLayout> {
         let (encoders, _) = self.encoders();
         let entries = self
             .committed(Output::Epochs)

@@ -10,7 +10,7 @@ use leadpulse_records::{
 use leadpulse_schema::Frame;
 use serde::de::DeserializeOwned;
 
-use crate::epoch::{EpochRecord, EpochRecordV1, LAYOUT_SECTION, Layout, ScriptRecord};
+use crate::epoch::{EpochRecord, EpochRecordV1, LAYOUT_SECTION, PartitionLayout, ScriptRecord};
 use crate::ports::{PortCause, PortError, SchemaLookupError, SchemaStore};
 
 const EPOCH: &str = include_str!("../../../schemas/outputs/epoch_record.avsc");
@@ -64,7 +64,7 @@ impl OutputEncoders {
     }
 
     /// Writes a layout as a framed Avro record.
-    pub fn layout(&self, layout: &Layout) -> Vec<u8> {
+    pub fn layout(&self, layout: &PartitionLayout) -> Vec<u8> {
         self.layout.encode(layout)
     }
 
@@ -107,7 +107,7 @@ impl OutputEncoders {
         ])
     }
 
-    fn read_layout(&self, value: &[u8]) -> Result<Layout, PortError> {
+    fn read_layout(&self, value: &[u8]) -> Result<PartitionLayout, PortError> {
         let frame =
             Frame::parse(value, std::iter::empty()).map_err(|e| unreadable("a layout", &e))?;
         self.layout

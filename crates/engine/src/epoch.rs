@@ -84,7 +84,7 @@ pub struct EpochRecord {
     pub version: i32,
     /// Bucket of root keys; 0 while one worker owns all.
     pub lane: i32,
-    /// Id of the [`Layout`] that partitions are indices of.
+    /// Id of the [`PartitionLayout`] that partitions are indices of.
     pub layout: i32,
     /// Worker of the epoch.
     pub worker: String,
@@ -199,8 +199,7 @@ pub struct LayoutPartition {
 /// The input partitions that epoch records name by index; see
 /// `schemas/outputs/partition_layout.avsc`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename = "PartitionLayout")]
-pub struct Layout {
+pub struct PartitionLayout {
     /// Format the record was written in.
     pub version: i32,
     /// Lane of the epochs that refer to it.
@@ -211,7 +210,7 @@ pub struct Layout {
     pub partitions: Vec<LayoutPartition>,
 }
 
-impl Layout {
+impl PartitionLayout {
     /// A layout of these partitions.
     pub fn of(id: i32, partitions: &[InputPartition]) -> Self {
         let partition = |p: &InputPartition| LayoutPartition {
@@ -240,7 +239,7 @@ impl Layout {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ScriptRecord {
     /// A layout that the epochs after it refer to.
-    Layout(Layout),
+    Layout(PartitionLayout),
     /// An epoch.
     Epoch(Box<EpochRecord>),
 }
@@ -288,12 +287,12 @@ struct ClockStateV1 {
 
 impl EpochRecordV1 {
     /// Converts to the current format: the layout that the record names, and the record.
-    pub(crate) fn upgraded(self) -> (Layout, EpochRecord) {
+    pub(crate) fn upgraded(self) -> (PartitionLayout, EpochRecord) {
         let partition = |p: &PartitionIntervalV1| LayoutPartition {
             topic: p.topic.clone(),
             partition: p.partition,
         };
-        let layout = Layout {
+        let layout = PartitionLayout {
             version: 1,
             lane: 0,
             layout: 0,

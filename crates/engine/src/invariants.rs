@@ -4,7 +4,7 @@
 //! [`Chain`](crate::Chain) where a script is read back,
 //! and the tests on everything that was committed.
 
-use crate::epoch::{EpochRecord, Layout, PartitionInterval};
+use crate::epoch::{EpochRecord, PartitionInterval, PartitionLayout};
 use crate::ports::{Output, SealedEpoch};
 
 /// C1: numbers start at 1 and have no gaps. `before` is the epoch before, if there is one.
@@ -30,7 +30,7 @@ pub fn intervals_hold_their_records(next: &[PartitionInterval]) -> bool {
 
 /// C1: layouts only grow, so an index of an older layout names the same partition in every later
 /// one.
-pub fn layout_extends(before: &Layout, next: &Layout) -> bool {
+pub fn layout_extends(before: &PartitionLayout, next: &PartitionLayout) -> bool {
     next.partitions.starts_with(&before.partitions)
 }
 
@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn a_layout_that_reorders_partitions_does_not_extend() {
-        let layout = |topics: &[&str]| Layout {
+        let layout = |topics: &[&str]| PartitionLayout {
             partitions: topics
                 .iter()
                 .map(|topic| LayoutPartition {
@@ -112,7 +112,7 @@ mod tests {
                     partition: 0,
                 })
                 .collect(),
-            ..Layout::default()
+            ..PartitionLayout::default()
         };
         assert!(layout_extends(&layout(&["a"]), &layout(&["a", "b"])));
         assert!(!layout_extends(&layout(&["a", "b"]), &layout(&["b", "a"])));

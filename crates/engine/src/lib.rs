@@ -28,7 +28,7 @@ pub use decode::{Blocked, Decoded, Decoders, SchemaVerdicts, dead_letter};
 pub use encoders::OutputEncoders;
 pub use epoch::{
     ClockState, Committed, DecidedRange, EPOCH_RECORD_VERSION, Epoch, EpochRecord, EpochTally,
-    EpochViews, LAYOUT_SECTION, Layout, LayoutPartition, PartitionInterval, ReasonCount,
+    EpochViews, LAYOUT_SECTION, LayoutPartition, PartitionInterval, PartitionLayout, ReasonCount,
     ScriptRecord, Sealed,
 };
 pub use leadpulse_records::{

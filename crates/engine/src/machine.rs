@@ -11,7 +11,7 @@ use std::time::Duration;
 use leadpulse_graph::Graph;
 
 use crate::decode::Decoded;
-use crate::epoch::{DecidedRange, Epoch, EpochTally, Layout, Sealed};
+use crate::epoch::{DecidedRange, Epoch, EpochTally, PartitionLayout, Sealed};
 use crate::ports::{InputPartition, NextOffset, RecordBatch};
 
 mod admit;
@@ -96,7 +96,7 @@ impl Machine {
         &self.state.graph
     }
     /// The partitions that positions and intervals refer to.
-    pub fn layout(&self) -> &Layout {
+    pub fn layout(&self) -> &PartitionLayout {
         &self.state.layout
     }
     /// Number of the last epoch stepped; 0 before the first.
@@ -123,7 +123,7 @@ impl Machine {
         let state = &mut self.state;
         state.partitions.extend_from_slice(partitions);
         state.positions.extend_from_slice(starts);
-        state.layout = Layout::of(state.layout.layout + 1, &state.partitions);
+        state.layout = PartitionLayout::of(state.layout.layout + 1, &state.partitions);
         state.layout_is_new = true;
     }
 

@@ -1,6 +1,6 @@
 //! The epochs topic as a script: a chain of records that a restart follows and an audit repeats.
 
-use crate::epoch::{EpochRecord, Layout, LayoutPartition, ScriptRecord};
+use crate::epoch::{EpochRecord, LayoutPartition, PartitionLayout, ScriptRecord};
 use crate::invariants;
 use crate::ports::{CommittedEpoch, PortCause, PortError, ScriptFault};
 
@@ -21,13 +21,13 @@ pub enum ScriptLink {
 /// never goes back, layouts that only grow.
 #[derive(Debug, Default)]
 pub struct Chain {
-    layout: Layout,
+    layout: PartitionLayout,
     last: Option<Box<EpochRecord>>,
 }
 
 impl Chain {
     /// The layout of the newest record.
-    pub fn layout(&self) -> &Layout {
+    pub fn layout(&self) -> &PartitionLayout {
         &self.layout
     }
 

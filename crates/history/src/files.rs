@@ -85,7 +85,7 @@ pub struct Files {
 
 /// Rows that could not be used.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Rejected {
+pub(crate) struct RejectedRows {
     pub(crate) rows: u64,
     /// The number of them that an earlier pass over the file logged.
     pub(crate) logged: u64,
@@ -96,7 +96,7 @@ pub(crate) fn read(
     reader: &mut FileReader,
     batch: &mut RowBatch,
     max_rows: usize,
-    rejected: &mut Rejected,
+    rejected: &mut RejectedRows,
 ) -> Result<usize, FileError> {
     let before = batch.len();
     while batch.len() - before < max_rows {
@@ -150,7 +150,7 @@ impl Files {
         let row_bytes =
             ROW_BYTES.0 + ROW_BYTES.1 * self.catalog.table_at(source.table).fields.len();
         let bytes = |rows: &RowBatch| rows.len() * row_bytes + rows.text_bytes();
-        let mut rejected = Rejected::default();
+        let mut rejected = RejectedRows::default();
         let mut reader = source.open(&self.catalog)?;
         let mut rows = RowBatch::new();
         let (mut fits, mut sorted, mut last_ms, mut checked) = (true, true, i64::MIN, 0);
@@ -193,7 +193,7 @@ impl Files {
             source.table,
             source.options.partition,
         ))?;
-        let mut rejected = Rejected {
+        let mut rejected = RejectedRows {
             rows: 0,
             logged: rejected.rows,
         };

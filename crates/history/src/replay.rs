@@ -9,7 +9,7 @@ use std::sync::Arc;
 use leadpulse_schema::{Catalog, FileReader, Role, RowBatch};
 
 use crate::HistoryError;
-use crate::files::{CHUNK_ROWS_OF_ONE, FileSource, Files, Rejected, Supply, read};
+use crate::files::{CHUNK_ROWS_OF_ONE, FileSource, Files, RejectedRows, Supply, read};
 use crate::spill::RunMerge;
 
 /// Rows read at a time, over all files.
@@ -89,7 +89,7 @@ impl FileStream {
                         reader,
                         rows,
                         self.chunk_rows,
-                        &mut Rejected {
+                        &mut RejectedRows {
                             rows: 0,
                             logged: u64::MAX - 1,
                         },

@@ -21,7 +21,7 @@ pub struct Explain<'a> {
 
 /// An entity at the moment.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Explained {
+pub struct PastExplanation {
     pub key: String,
     /// The reason that the task does not score it, in words; `None` for one that it scores.
     pub absence: Option<String>,
@@ -48,7 +48,7 @@ pub fn explain(
     job: &Explain<'_>,
     keys: &[String],
     progress: &mut dyn FnMut(Progress),
-) -> Result<Vec<Explained>, LearnError> {
+) -> Result<Vec<PastExplanation>, LearnError> {
     let Explain {
         project,
         task,
@@ -90,7 +90,7 @@ pub fn explain(
             } else {
                 why(graph, &bound, at, node, as_of_ms)
             };
-            Explained {
+            PastExplanation {
                 key: key.clone(),
                 absence,
                 why,

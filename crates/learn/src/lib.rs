@@ -24,7 +24,7 @@ use leadpulse_model::{BundleError, FitError};
 
 pub use backtest::{Backtest, RowsError, backtest};
 pub use collect::{Collected, Extent, Harvest, Split, Survey, collect, survey};
-pub use explain::{Explain, Explained, Why, explain};
+pub use explain::{Explain, PastExplanation, Why, explain};
 pub use judge::{Period, judge};
 pub use labels::Tally;
 pub use predict::TaskJudgement;

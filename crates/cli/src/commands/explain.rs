@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use leadpulse_engine::{Driver, drivers};
 use leadpulse_features::Scorer;
-use leadpulse_learn::Explained;
+use leadpulse_learn::PastExplanation;
 use leadpulse_model::Bundle;
 use leadpulse_policy::Policy;
 
@@ -92,7 +92,7 @@ impl ExplainArguments {
         Ok(())
     }
 
-    fn past_score(&self, bundle: &Bundle, entity_type: &str, entity: Explained) -> PastScore {
+    fn past_score(&self, bundle: &Bundle, entity_type: &str, entity: PastExplanation) -> PastScore {
         let why = entity.why.as_ref();
         let drivers = why.map_or_else(Vec::new, |why| {
             let contributions: Vec<f64> = why

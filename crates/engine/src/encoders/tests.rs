@@ -112,12 +112,12 @@ fn epoch() -> EpochRecord {
     }
 }
 
-fn layout() -> Layout {
+fn layout() -> PartitionLayout {
     let partition = |partition| LayoutPartition {
         topic: "crm.accounts.v1".into(),
         partition,
     };
-    Layout {
+    PartitionLayout {
         version: 1,
         lane: 0,
         layout: 3,
@@ -183,7 +183,7 @@ fn records_of_every_format_are_read_whatever_the_registry_knows() {
             Ok(subject.len() as u32)
         }
     }
-    let layout_of_format_1 = Layout {
+    let layout_of_format_1 = PartitionLayout {
         layout: 0,
         ..layout()
     };

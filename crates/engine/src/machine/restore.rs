@@ -14,7 +14,7 @@ use super::decide::margin;
 use super::state::expect;
 use super::{AsOfRule, Cut, Machine, Readings};
 use crate::decode::Decoded;
-use crate::epoch::{Epoch, EpochRecord, EpochTally, Layout, Sealed};
+use crate::epoch::{Epoch, EpochRecord, EpochTally, PartitionLayout, Sealed};
 use crate::ports::{InputPartition, NextOffset, RecordBatch};
 
 /// Refusal of a compacted record: its task is not configured, or no row names its entity.
@@ -26,7 +26,7 @@ impl Machine {
     /// scored until [`Self::restart`].
     pub fn begin_replay(
         &mut self,
-        layout: &Layout,
+        layout: &PartitionLayout,
         partitions: Vec<InputPartition>,
         starts: Vec<NextOffset>,
     ) {
@@ -38,7 +38,7 @@ impl Machine {
     /// [`Self::repeat`].
     pub fn begin_script(
         &mut self,
-        layout: &Layout,
+        layout: &PartitionLayout,
         partitions: Vec<InputPartition>,
         starts: Vec<NextOffset>,
     ) {
@@ -59,7 +59,7 @@ impl Machine {
     /// those of the layout before.
     pub fn follow_layout(
         &mut self,
-        layout: &Layout,
+        layout: &PartitionLayout,
         partitions: Vec<InputPartition>,
         starts: &[NextOffset],
     ) {
@@ -210,7 +210,7 @@ impl Machine {
     pub fn restart(&mut self, swapped: bool) {
         if self.state.layout.layout == 0 {
             // Records of format 1 name partitions themselves; those that follow refer to a layout.
-            self.state.layout = Layout::of(1, &self.state.partitions);
+            self.state.layout = PartitionLayout::of(1, &self.state.partitions);
             self.state.layout_is_new = true;
         }
         let state = &mut self.state;

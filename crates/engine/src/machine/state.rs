@@ -10,7 +10,7 @@ use leadpulse_policy::EntityState;
 use leadpulse_records::Explained;
 
 use super::deployed::{Deployed, WorkerStart};
-use crate::epoch::Layout;
+use crate::epoch::PartitionLayout;
 use crate::ports::{InputPartition, NextOffset};
 use crate::standings::Standings;
 
@@ -45,7 +45,7 @@ pub struct WorkerState {
     /// scored again then.
     pub(super) revisits: BTreeSet<(i64, EntityId)>,
     pub(super) partitions: Vec<InputPartition>,
-    pub(super) layout: Layout,
+    pub(super) layout: PartitionLayout,
     /// True until an epoch carries the layout's record to the epochs topic.
     pub(super) layout_is_new: bool,
     pub(super) positions: Vec<NextOffset>,
@@ -74,7 +74,7 @@ impl WorkerState {
             standings: given.tasks.iter().map(|_| Standings::default()).collect(),
             tracked: FxHashMap::default(),
             revisits: BTreeSet::new(),
-            layout: Layout::of(1, &partitions),
+            layout: PartitionLayout::of(1, &partitions),
             layout_is_new: true,
             partitions,
             positions,

@@ -16,7 +16,7 @@ use leadpulse_records::{ShownAlert, ShownScore};
 use super::inbox::Inbox;
 use super::{Engine, RunError};
 use crate::decode::{Decoded, SchemaVerdicts};
-use crate::epoch::{EpochRecord, Layout};
+use crate::epoch::{EpochRecord, PartitionLayout};
 use crate::ports::{
     Attendant, CommittedEpoch, InputPartition, LogStep, NextOffset, Output, PollLimit, PortCause,
     PortError, RecordBatch,
@@ -177,7 +177,7 @@ impl Engine {
     /// Starts reading where the first epoch did.
     fn begin_replay(
         &mut self,
-        layout: &Layout,
+        layout: &PartitionLayout,
         first: &EpochRecord,
         goal: Goal<'_>,
     ) -> Result<ScriptReplay, RunError> {
@@ -228,7 +228,7 @@ impl Engine {
     /// Goes on under another layout: further partitions are read from their starts.
     fn follow_layout(
         &mut self,
-        layout: &Layout,
+        layout: &PartitionLayout,
         replay: Option<&mut ScriptReplay>,
     ) -> Result<(), RunError> {
         let Some(replay) = replay else { return Ok(()) };
@@ -254,7 +254,7 @@ impl Engine {
     }
 
     /// The partitions of a layout, with the tables that the configuration reads their topics as.
-    fn partitions_of(&self, layout: &Layout) -> Result<Vec<InputPartition>, PortError> {
+    fn partitions_of(&self, layout: &PartitionLayout) -> Result<Vec<InputPartition>, PortError> {
         let table_of = |topic: &str| {
             self.topics
                 .iter()
@@ -627,7 +627,7 @@ impl Engine {
 /// Committed positions in the order of a layout. Topics list a partition that was added beside
 /// their others; a layout lists it last.
 fn in_order_of(
-    layout: &Layout,
+    layout: &PartitionLayout,
     committed: &CommittedEpoch,
     asked: &[InputPartition],
 ) -> CommittedEpoch {

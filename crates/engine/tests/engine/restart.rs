@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex};
 
 use leadpulse_engine::ports::{InputPartition, Output};
 use leadpulse_engine::read_model::ReadModel;
-use leadpulse_engine::{ClockMode, HEADER_REASON, Layout, ReasonCount, ScriptRecord, Skip, Until};
+use leadpulse_engine::{
+    ClockMode, HEADER_REASON, PartitionLayout, ReasonCount, ScriptRecord, Skip, Until,
+};
 use leadpulse_graph::DAY_MS;
 use leadpulse_schema::{FolderRegistry, encode_frame};
 use serde::{Deserialize, Serialize};
@@ -426,7 +428,7 @@ struct Clock1 {
 }
 
 /// The bytes of an epoch record as the first release wrote them.
-fn of_format_1(rig: &Rig, layout: &Layout, record: &Json) -> Vec<u8> {
+fn of_format_1(rig: &Rig, layout: &PartitionLayout, record: &Json) -> Vec<u8> {
     let text = include_str!("../../../../schemas/outputs/versions/epoch_record-1.avsc");
     let schema = apache_avro::Schema::parse_str(text).unwrap();
     let mut record = record.clone();
@@ -470,7 +472,7 @@ fn a_deployment_of_the_first_format_is_upgraded_by_one_start() {
         },
     )
     .unwrap_err();
-    let layout = Layout::of(1, &rig.broker.lock().partitions);
+    let layout = PartitionLayout::of(1, &rig.broker.lock().partitions);
     let script = rig.script();
     {
         let mut cluster = rig.broker.lock();
