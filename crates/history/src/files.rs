@@ -64,7 +64,7 @@ impl FileSource {
     }
 }
 
-/// How a file's rows are read in order of known time.
+/// The source from which a file's rows come in order of known time.
 #[derive(Clone, Debug)]
 pub(crate) enum Supply {
     /// The rows are in memory; the numbers are their order.

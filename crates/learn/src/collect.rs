@@ -18,7 +18,7 @@ use leadpulse_project::{Project, TaskPlan};
 /// Cells encoded at a time.
 const CHUNK_CELLS: usize = 256;
 
-/// How history is split. Everything between one part's newest anchor and the next part is at least a horizon.
+/// The split of a history. Everything between one part's newest anchor and the next part is at least a horizon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Split {
     /// Training sees nothing known after this moment, milliseconds. Validation anchors start here.
@@ -27,7 +27,7 @@ pub struct Split {
     pub test_from_ms: i64,
 }
 
-/// When a history starts and ends, and how much it holds.
+/// Start, end and number of rows of a history.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Extent {
     /// Known time of the first event, milliseconds.
@@ -140,7 +140,7 @@ pub struct Harvest<'a> {
     pub project: &'a Project,
     pub tasks: &'a [&'a TaskPlan],
     pub files: &'a Files,
-    /// How cells are encoded.
+    /// The plan by which cells are encoded.
     pub plan: &'a FeaturePlan,
     pub extent: Extent,
     pub split: Split,

@@ -1,4 +1,4 @@
-//! How a bundle does in a period of the files: every task at its own anchors, against what happened.
+//! The judgement of a bundle over a period of the files: every task at its own anchors, against the outcomes.
 
 use std::io::Write;
 

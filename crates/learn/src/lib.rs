@@ -32,7 +32,7 @@ pub use train::{
     LabelCount, TaskReport, TrainOptions, TrainReport, TrainTask, count_labels, train,
 };
 
-/// How far a long job is.
+/// Progress of a long job.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Progress {
     /// The replay of the files.

@@ -108,7 +108,7 @@ pub(crate) fn predict(
     }
 }
 
-/// How good the predictions of a task are.
+/// Quality of a task's predictions.
 #[derive(Clone, Debug, Default)]
 pub struct TaskJudgement {
     pub task: String,

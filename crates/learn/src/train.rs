@@ -24,7 +24,7 @@ pub struct TrainTask<'a> {
     pub fit: FitOptions,
 }
 
-/// How a bundle is trained.
+/// Settings of a training.
 #[derive(Clone, Debug)]
 pub struct TrainOptions {
     /// Training sees nothing known after this moment; validation starts here. By default the longest horizon and a third before the test.
@@ -376,7 +376,7 @@ fn split(
     })
 }
 
-/// How often a task's target came true, at its own anchors.
+/// Counts of a task's labels at its own anchors.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LabelCount {
     pub extent: Extent,

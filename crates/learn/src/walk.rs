@@ -188,7 +188,7 @@ impl Schedule {
             .extend(anchor_ms.map(|moment_ms| Reverse((moment_ms, task, Some(entity)))));
     }
 
-    /// How far apart rows applied together may be: an entity that becomes known among them must not have its anchor before their end.
+    /// The longest time between rows applied together: an entity that becomes known among them must not have its anchor before their end.
     pub fn reach_ms(&self) -> i64 {
         let of_rule = |(anchors, ..): &(Anchors, i64, i64)| match anchors {
             Anchors::Entity { after_ms, floor_ms } => Some((after_ms - floor_ms).max(0)),

@@ -139,7 +139,7 @@ impl ExampleSet {
         )
     }
 
-    /// How many rows of member table `table` example `index` has.
+    /// Number of rows of member table `table` in example `index`.
     pub(crate) fn members_of(&self, index: usize, table: usize) -> usize {
         self.cells.members_of(self.examples[index].row, table)
     }

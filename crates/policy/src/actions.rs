@@ -117,9 +117,9 @@ pub struct Action {
     pub code: Arc<str>,
     /// The text that people read.
     pub label: Arc<str>,
-    /// How soon to react to an alert, minutes.
+    /// Minutes within which to react to an alert.
     pub sla_minutes: Option<u32>,
-    /// How long an alert is worth acting on, days.
+    /// Days for which an alert is worth acting on.
     pub expires_days: Option<u32>,
 }
 

@@ -12,7 +12,7 @@ pub(crate) struct Line {
     pub exit: f64,
 }
 
-/// How long a crossing must last before it counts.
+/// The least duration of a crossing that counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct MinDwell {
     pub epochs: u32,
@@ -84,7 +84,7 @@ impl Dwell {
     pub fn clear(&mut self) {
         *self = Self::default();
     }
-    /// When the nearest crossing will have lasted `min`, if only time is missing.
+    /// The moment at which the nearest crossing will have lasted `min`, if only time is missing.
     pub fn ends_at_ms(&self, min: MinDwell) -> Option<i64> {
         self.lines
             .first()

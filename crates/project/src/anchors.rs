@@ -1,4 +1,4 @@
-//! When training examples are taken.
+//! The moments at which training examples are taken.
 
 use std::str::FromStr;
 

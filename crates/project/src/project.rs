@@ -16,7 +16,7 @@ pub struct TaskSource {
     pub name: String,
     /// The query in PQL.
     pub query: String,
-    /// When training examples are taken.
+    /// The moments at which training examples are taken.
     pub anchors: Anchors,
 }
 
@@ -29,7 +29,7 @@ pub struct TaskPlan {
     pub plan: Plan,
     /// The plan's population, its windows bound to the graph's day counters.
     pub population: Population,
-    /// When training examples are taken.
+    /// The moments at which training examples are taken.
     pub anchors: Anchors,
 }
 
@@ -134,7 +134,7 @@ impl Project {
         )
     }
 
-    /// How cells are encoded under given vocabularies.
+    /// The plan that encodes cells under given vocabularies.
     pub fn feature_plan(&self, spec: FeatureSpec) -> FeaturePlan {
         FeaturePlan::new(self.catalog.clone(), &self.graph_options, spec)
     }

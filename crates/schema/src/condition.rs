@@ -197,7 +197,7 @@ fn like_pieces(pattern: &str) -> Vec<Piece> {
 pub enum Measure {
     /// The number of rows.
     Count,
-    /// How many rows where the field is not null.
+    /// Number of rows where the field is not null.
     CountOf(FieldId),
     /// The sum of a number field; nulls are ignored.
     SumOf(FieldId),
@@ -222,9 +222,9 @@ pub struct DayCounter {
 pub struct DayWindow {
     /// Index into the list of day counters the graph was built with (before that: into [`Population::counters`]).
     pub counter: usize,
-    /// How many days before the moment the window starts; `None` is −INF.
+    /// Days from the window's start to the moment; `None` is −INF.
     pub start_days: Option<i64>,
-    /// How many days after the moment it ends: 0 or less.
+    /// Days from the moment to the window's end: 0 or less.
     pub end_days: i64,
 }
 

@@ -122,7 +122,7 @@ impl RowBatch {
     pub fn new() -> Self {
         Self::default()
     }
-    /// How many rows it has.
+    /// Number of rows.
     pub fn len(&self) -> usize {
         self.heads.len()
     }
@@ -325,11 +325,11 @@ impl<'a> Row<'a> {
     pub fn position(self) -> Position {
         self.head.position
     }
-    /// When Leadpulse could know it: the Kafka timestamp; for files a column or a lag after the event.
+    /// Known time: the Kafka timestamp; for files a column or a lag after the event.
     pub fn known_ms(self) -> i64 {
         self.head.known_ms
     }
-    /// When it happened: the table's time field, else the known time.
+    /// Event time: the table's time field, else the known time.
     pub fn event_ms(self) -> i64 {
         match self.head.time.map(|f| self.get(f)) {
             Some(Value::Time(t)) => t,

@@ -74,7 +74,7 @@ pub struct Engagement {
     pub researcher: f64,
     /// People with more events of this kind.
     pub audience: Audience,
-    /// When it can happen.
+    /// The phase in which the engagement can happen.
     pub phase: EngagementPhase,
     /// Points an ordinary point system gives for it.
     pub points: f64,

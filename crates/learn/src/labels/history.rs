@@ -21,7 +21,7 @@ pub struct LabelHistory<'a> {
     target: Target,
     /// Per aggregate and entity.
     events: Vec<Vec<Vec<Counted>>>,
-    /// When it became known that an event was taken back, by its fingerprint.
+    /// The time at which a retraction of an event became known, by the event's fingerprint.
     retracted: FxHashMap<u64, i64>,
     logs: Vec<(TableId, VersionLog<'a>)>,
     codes: Codes,

@@ -107,7 +107,7 @@ impl Labels {
         }
     }
 
-    /// When a monotone target first became true within its window; `None` when it did not, and for other targets.
+    /// The time at which a monotone target first became true within its window; `None` when it did not, and for other targets.
     #[cfg(test)]
     pub fn first_time_true(&self, entity: u32, anchor_ms: i64) -> Option<i64> {
         self.first_time_true_known_by(entity, anchor_ms, i64::MAX)
@@ -272,7 +272,7 @@ impl LabelMoment<'_> {
             .filter(move |p| p.known_ms <= known_until_ms)
     }
 
-    /// When rows of an aggregate fell into its window.
+    /// The times at which rows of an aggregate fell into its window.
     fn times_ms(&self, index: usize) -> Vec<i64> {
         let bounds_ms = self.bounds_ms(&self.labels.target.aggregates[index]);
         match &self.labels.series[index] {

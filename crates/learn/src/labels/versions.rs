@@ -13,9 +13,9 @@ use leadpulse_pql::Aggregate;
 /// A version that matches the filter.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct VersionPoint {
-    /// When it took effect.
+    /// The time at which the version took effect.
     pub(crate) time_ms: i64,
-    /// When it was known.
+    /// The time at which the version became known.
     pub(crate) known_ms: i64,
     /// The row's key, numbered.
     pub(crate) key: u32,

@@ -139,7 +139,7 @@ impl CellStore {
         &self.layout
     }
 
-    /// How many rows of member table `table` a cell has.
+    /// Number of rows of member table `table` in a cell.
     pub(crate) fn members_of(&self, row: CellRow, table: usize) -> usize {
         let mut reader = self.reader(row);
         (0..=table).map(|_| reader.count()).last().unwrap_or(0)

@@ -1,4 +1,4 @@
-//! How good predictions are. Ties never depend on the order of rows: tied scores share what their places give.
+//! Quality of predictions. Ties never depend on the order of rows: tied scores share what their places give.
 
 use serde::{Deserialize, Serialize};
 

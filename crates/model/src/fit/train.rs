@@ -97,7 +97,7 @@ pub(crate) struct Trained {
 /// The end of a member's training.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Length {
-    /// When validation does not improve any more; the best evaluation is kept.
+    /// The rule that ends training: validation improves no more. The best evaluation is kept.
     ByValidation,
     /// After so many epochs, without looking at validation.
     Epochs(f64),

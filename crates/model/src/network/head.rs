@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 pub enum Outcome {
     /// Of a condition that, once true, stays true.
     Hazard {
-        /// How long after the anchor it became true; `None` if it has not as far as observed.
+        /// Time from the anchor until the target became true; `None` if it has not as far as observed.
         after_ms: Option<i64>,
-        /// How long after the anchor the history is known.
+        /// Time from the anchor to the end of the known history.
         observed_ms: i64,
     },
     /// Whether the condition held over the whole window.

@@ -43,9 +43,9 @@ pub enum LintKind {
 /// The history a plan is to be trained on, as far as remarks depend on it.
 #[derive(Clone, Copy, Debug)]
 pub struct HistoryExtent {
-    /// When it starts, milliseconds since 1970.
+    /// Start of the history, milliseconds since 1970.
     pub first_ms: i64,
-    /// When it ends, milliseconds since 1970.
+    /// End of the history, milliseconds since 1970.
     pub last_ms: i64,
     /// The time between two anchors of an entity, milliseconds; `None` where each has its own.
     pub stride_ms: Option<i64>,

@@ -38,7 +38,7 @@ pub(crate) fn aggregated_table<'a>(
     }
 }
 
-/// How rows of `table` find the entity they count for, and the references that lead there too but are not used. Where a member was
+/// The path from rows of `table` to the entity they count for, and the references that lead there too but are not used. Where a member was
 /// before leads nowhere.
 pub(crate) fn reach(
     catalog: &Catalog,

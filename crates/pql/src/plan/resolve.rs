@@ -67,13 +67,13 @@ pub(crate) fn resolve(
 struct Resolver<'a> {
     catalog: &'a Catalog,
     names: &'a BTreeMap<String, String>,
-    /// How often a named target was written out.
+    /// Number of times that a named target was written out.
     written_out: Cell<usize>,
 }
 
-/// How often a query may write out named targets: each may name others twice.
+/// The most named targets that a query may write out: each may name others twice.
 const MAX_WRITTEN_OUT: usize = 256;
-/// How many named targets may stand within each other.
+/// The most named targets that may stand within each other.
 const MAX_NAMED_DEPTH: usize = 8;
 
 /// The meanings that a bare name may have.

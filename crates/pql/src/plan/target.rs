@@ -85,11 +85,11 @@ pub struct Aggregate {
 /// The quantity taken of the rows in a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Quantity {
-    /// How many rows; 0 of none.
+    /// Number of rows; 0 of none.
     Rows,
-    /// How many rows where the field is not null; 0 of none.
+    /// Number of rows where the field is not null; 0 of none.
     Values(FieldId),
-    /// How many different values, nulls left out; 0 of none.
+    /// Number of different values, nulls left out; 0 of none.
     Distinct(FieldId),
     /// Their sum, nulls left out; 0 of none.
     Sum(FieldId),
@@ -176,7 +176,7 @@ impl Window {
         };
         (at(self.start), at(self.end))
     }
-    /// How long after the anchor it ends at the latest.
+    /// The longest time from the anchor to the target's end.
     pub fn horizon_ms(self) -> i64 {
         self.end.saturating_mul(self.unit.longest_ms())
     }

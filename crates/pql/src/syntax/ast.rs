@@ -146,7 +146,7 @@ pub enum Test {
     },
 }
 
-/// How text is matched.
+/// The kind of a text match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TextMatch {
     /// LIKE: `%` any run, `_` any one character, `\` takes the next literally.
@@ -178,9 +178,9 @@ pub enum Function {
     Avg,
     Min,
     Max,
-    /// How many rows, or values that are not null.
+    /// Number of rows, or of values that are not null.
     Count,
-    /// How many different values.
+    /// Number of different values.
     CountDistinct,
     /// The value of the earliest row.
     First,

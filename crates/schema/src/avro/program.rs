@@ -53,7 +53,7 @@ pub enum CompileError {
     Default { table: String, field: String },
 }
 
-/// How to pass over a value.
+/// Step that passes over a value.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum ValueSkip {
     /// The value has no bytes.
@@ -68,7 +68,7 @@ pub(crate) enum ValueSkip {
     Named(usize),
 }
 
-/// How to read a value into a field.
+/// Step that reads a value into a field.
 #[derive(Clone, Debug)]
 pub(crate) enum Read {
     Null,

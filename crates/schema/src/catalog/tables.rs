@@ -80,7 +80,7 @@ pub enum DataType {
     TextList,
 }
 
-/// How a field becomes a feature.
+/// The way in which a field becomes a feature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Feature {
     /// Never a feature (names, keys, e-mail addresses, references).
@@ -122,7 +122,7 @@ pub struct Reference {
     pub meaning: Meaning,
 }
 
-/// How a member without an owner reference may find its root (used by identity resolution).
+/// The way in which a member without an owner reference may find its root, for identity resolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MatchBy {
     /// The part of an e-mail address after the `@`.
@@ -141,7 +141,7 @@ pub struct Field {
     pub data_type: DataType,
     /// Whether null is allowed.
     pub nullable: bool,
-    /// How it becomes a feature.
+    /// The way in which the field becomes a feature.
     pub feature: Feature,
     /// The row it refers to, if any.
     pub reference: Option<Reference>,
@@ -253,7 +253,7 @@ pub struct Hub {
     pub sources: Vec<(TableId, FieldId)>,
 }
 
-/// How two entities come to be related without one owning the other.
+/// The way in which two entities are related without one owning the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RelationKind {
     /// A field of an entity names the other: its current version counts.
@@ -270,7 +270,7 @@ pub struct Relation {
     pub id: RelationId,
     /// The name, as in `contacts.referred_by`, `contacts/previous` or `product_usage.invited_contact_id`.
     pub name: String,
-    /// How it comes about.
+    /// The origin of the relation.
     pub kind: RelationKind,
     /// The entity table edges start from; for mentions the event table.
     pub from: TableId,

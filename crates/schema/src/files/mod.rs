@@ -34,7 +34,7 @@ pub struct FileOptions {
     /// The column that says when a row became known. Where a file or row has none: event time plus `lag_ms`; in a table without a time,
     /// 0: known before everything else.
     pub known_time: Option<String>,
-    /// How long after its time field a row became known, in milliseconds.
+    /// Time from a row's time field until the row became known, milliseconds.
     pub lag_ms: i64,
     /// Columns of the file that mean a field of another name: column → field.
     pub columns: BTreeMap<String, String>,

@@ -10,7 +10,7 @@ use crate::syntax::ast::{
 use crate::syntax::diagnostic::{Diagnostic, did_you_mean};
 use crate::syntax::lexer::Token;
 
-/// How the bounds of a window are written.
+/// Hint at the bounds that a window may have.
 const BOUND: &str = "bounds are whole numbers of a unit, with a smaller one where needed; only a filter's window may start at -INF";
 
 impl Parser {

@@ -12,7 +12,7 @@ use crate::syntax::lexer::{Token, tokens};
 
 /// The longest text that is parsed.
 pub const MAX_QUERY_BYTES: usize = 16_384;
-/// How deep conditions may be nested.
+/// The deepest nesting of conditions.
 pub const MAX_DEPTH: usize = 48;
 
 /// Words that are names only between backticks.
