@@ -206,14 +206,18 @@ pub fn whole_retail() -> Option<&'static Dataset> {
 }
 
 fn online_retail(before: &str, max_records: usize) -> Option<Dataset> {
-    let from = repository().join("../shared/data/online-retail-ii");
-    if !from.exists() {
+    // The files that `examples/online-retail-ii/prepare` makes, or those beside the repository.
+    let places = [
+        "examples/online-retail-ii/data",
+        "../shared/data/online-retail-ii",
+    ];
+    let found = places.map(|place| repository().join(place));
+    let Some(from) = found.into_iter().find(|place| place.exists()) else {
         eprintln!(
-            "SKIPPED: the scenario on online-retail-ii: there is no {}",
-            from.display()
+            "SKIPPED: the scenario on online-retail-ii: make its files with examples/online-retail-ii/prepare"
         );
         return None;
-    }
+    };
     let data = work_dir().join(format!("online-retail-ii-{before}"));
     std::fs::create_dir_all(&data).unwrap();
     let files = [
