@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use leadpulse_graph::{CellRef, EntityId, Graph, GraphOptions, Node, StateLayout};
-use leadpulse_schema::{Catalog, DataType, Feature, Field, FieldId, Table, TableId};
+use leadpulse_schema::{Catalog, DataType, Feature, Field, FieldId, Table, TableId, hex};
 
 use crate::batch::{Absent, Column, FeatureBatch, Group, Layout, MemberBlock, MemberLayout};
 use crate::columns::{SEASON, UnplacedColumn, season};
@@ -589,5 +589,5 @@ fn plan_hash(layout: &Layout, meaning: &str, options: &GraphOptions, spec: &Feat
         MEMBER_CAP,
         serde_json::to_string(spec).expect("a map of strings is JSON")
     ));
-    hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
+    hex(&hash.finalize())
 }

@@ -8,8 +8,8 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::hex::hex;
 use crate::output::{Output, OutputRecord};
+use leadpulse_schema::hex;
 
 /// Topic of the original record (Kafka Connect's name).
 pub const HEADER_TOPIC: &str = "__connect.errors.topic";

@@ -8,7 +8,6 @@ mod codec;
 mod dead_letter;
 mod emission;
 mod explained;
-mod hex;
 mod output;
 mod people;
 mod policy_state;
@@ -27,7 +26,6 @@ pub use dead_letter::{
 };
 pub use emission::{Emission, EmissionRecords, Lineage, Standing, facts_json, name_of};
 pub use explained::{Explained, drivers};
-pub use hex::hex;
 pub use output::{Output, OutputRecord, output_key};
 pub use people::vocabulary;
 pub use policy_state::{POLICY_STATE_SCHEMA, PolicyStateRecord};

@@ -38,9 +38,7 @@ pub(crate) fn name_of(schema: &SchemaRef) -> String {
     match schema {
         SchemaRef::Id(id) => id.to_string(),
         SchemaRef::Guid(guid) => {
-            let hex = guid.iter().fold(String::with_capacity(32), |hex, byte| {
-                format!("{hex}{byte:02x}")
-            });
+            let hex = leadpulse_schema::hex(guid);
             format!(
                 "{}-{}-{}-{}-{}",
                 &hex[..8],

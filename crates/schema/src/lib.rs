@@ -43,6 +43,7 @@ mod avro;
 mod catalog;
 mod condition;
 mod files;
+mod hex;
 mod row;
 
 pub use avro::{
@@ -58,4 +59,5 @@ pub use condition::{
     View,
 };
 pub use files::{FileError, FileOptions, FileReader, parse_time_ms};
+pub use hex::hex;
 pub use row::{Operation, Position, Row, RowBatch, RowBuilder, TextList, Value};

@@ -8,8 +8,8 @@ use sha2::{Digest, Sha256};
 use leadpulse_features::Scorer;
 use leadpulse_graph::{Graph, GraphOptions};
 use leadpulse_policy::{ActionTable, Policy, PolicyError};
-use leadpulse_records::{hex, vocabulary};
-use leadpulse_schema::{Catalog, Population, TableId};
+use leadpulse_records::vocabulary;
+use leadpulse_schema::{Catalog, Population, TableId, hex};
 
 use crate::encoders::OutputEncoders;
 use crate::ports::{InputPartition, NextOffset};

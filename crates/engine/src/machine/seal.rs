@@ -7,7 +7,8 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use leadpulse_graph::RowOutcome;
-use leadpulse_records::{Reason, hex};
+use leadpulse_records::Reason;
+use leadpulse_schema::hex;
 
 use super::admit::AdmittedRows;
 use super::deployed::PROGRAM;

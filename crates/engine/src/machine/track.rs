@@ -38,8 +38,7 @@ impl Machine {
         }
         // Before the first accepted row there is nothing to score at any moment. No score is valid
         // before 1970: records and their Kafka timestamps cannot hold such a moment, and a replay
-        // of
-        // the script would score at another one.
+        // of the script would score at another one.
         if state.newest_event_ms.is_none() {
             return;
         }

@@ -902,5 +902,5 @@ fn digest<'a>(outputs: impl Iterator<Item = &'a OutputRecord>) -> String {
             hash.update(part.unwrap_or_default());
         }
     }
-    hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
+    leadpulse_schema::hex(&hash.finalize())
 }

@@ -788,7 +788,7 @@ impl<'o> World<'o> {
     }
 }
 
-/// What a row adds to a slot. Buckets are summed up: their division is by a hash, which is
+/// The amount that a row adds to a slot. Buckets are summed up: their division is by a hash, which is
 /// nobody's business here.
 pub fn amount(table: &Table, row: &Plain, field: Option<FieldId>, kind: &SlotKind) -> f64 {
     let Some(field) = field.map(|f| table.field_at(f)) else {

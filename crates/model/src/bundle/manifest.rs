@@ -179,10 +179,7 @@ pub(crate) fn pretty(value: &impl Serialize) -> String {
 
 /// The SHA-256 of some bytes, hexadecimal.
 pub(crate) fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    leadpulse_schema::hex(&Sha256::digest(bytes))
 }
 
 fn id_of(text: &str) -> String {

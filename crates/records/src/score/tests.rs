@@ -379,7 +379,7 @@ fn records_are_the_bytes_of_their_fixtures() {
         ("policy-state-1", codec(POLICY_STATE_SCHEMA).encode(&state)),
     ];
     for (name, bytes) in written {
-        let line = format!("{name} {}", crate::hex::hex(&bytes));
+        let line = format!("{name} {}", leadpulse_schema::hex(&bytes));
         assert!(
             FIXTURES.lines().any(|fixture| fixture == line),
             "{name} is written otherwise: a schema that changes needs a fixture of its own\n{line}"

@@ -261,7 +261,7 @@ pub(crate) fn uuid_text(bytes: &[u8]) -> Option<String> {
     if bytes.len() != 16 {
         return None;
     }
-    let hex = crate::catalog::fingerprint::hex(bytes);
+    let hex = crate::hex::hex(bytes);
     Some(
         [
             &hex[..8],

@@ -3,6 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use crate::catalog::{Catalog, DataType, Field, Table};
+use crate::hex::hex;
 
 impl Catalog {
     /// SHA-256, in hexadecimal, over what tables and fields mean: names, roles, types, references, hubs, features, stages.
@@ -65,15 +66,4 @@ impl Catalog {
             field.label,
         ])
     }
-}
-
-/// Bytes as lower-case hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            write!(text, "{byte:02x}").expect("writing to a String never fails");
-            text
-        })
 }
