@@ -162,9 +162,7 @@ impl KafkaSource {
     }
 
     fn command(&self, command: ConsumerCommand) -> Result<(), PortError> {
-        self.commands
-            .send(command)
-            .map_err(|_| PortError::fatal(PortCause::Local, "kafka: the source's thread has ended"))
+        self.commands.send(command).map_err(|_| thread_ended())
     }
 
     /// Drops the records that were fetched for an earlier arrangement or an earlier seek, also
@@ -249,17 +247,11 @@ impl KafkaSource {
                     Ok(delivery) => delivery,
                     Err(RecvTimeoutError::Timeout) => return Ok(None),
                     Err(RecvTimeoutError::Disconnected) => {
-                        return Err(PortError::fatal(
-                            PortCause::Local,
-                            "kafka: the source's thread has ended",
-                        ));
+                        return Err(thread_ended());
                     }
                 },
                 Err(TryRecvError::Disconnected) => {
-                    return Err(PortError::fatal(
-                        PortCause::Local,
-                        "kafka: the source's thread has ended",
-                    ));
+                    return Err(thread_ended());
                 }
             };
             match delivery {
@@ -323,6 +315,10 @@ impl KafkaSource {
         }
         current.taken >= current.batch.len()
     }
+}
+
+fn thread_ended() -> PortError {
+    PortError::fatal(PortCause::Local, "kafka: the source's thread has ended")
 }
 
 impl Source for KafkaSource {
