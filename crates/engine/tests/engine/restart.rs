@@ -13,7 +13,7 @@ use leadpulse_schema::{FolderRegistry, encode_frame};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
-use super::broker::{Fault, HandClock, Message};
+use super::broker::{HandClock, Message};
 use super::market::Market;
 use super::rig::Put::{Text, Time};
 use super::rig::{Life, Rig};
@@ -464,14 +464,7 @@ fn a_deployment_of_the_first_format_is_upgraded_by_one_start() {
     let mut unknown = Vec::new();
     encode_frame(7, b"junk", &mut unknown);
     rig.produce(0, T0, None, Some(unknown));
-    rig.run(
-        Until::End,
-        Life {
-            fault: Some((3, Fault::Before)),
-            ..Life::default()
-        },
-    )
-    .unwrap_err();
+    rig.run_killed_before(3);
     let layout = PartitionLayout::of(1, &rig.broker.lock().partitions);
     let script = rig.script();
     {

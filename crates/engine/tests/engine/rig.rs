@@ -367,6 +367,19 @@ impl Rig {
         })
     }
 
+    /// Runs a fresh process that is killed before it commits for the `commit`th time. Returns the
+    /// error it ends with.
+    ///
+    /// # Panics
+    /// If the process ends without an error.
+    pub fn run_killed_before(&self, commit: u32) -> RunError {
+        let life = Life {
+            fault: Some((commit, Fault::Before)),
+            ..Life::default()
+        };
+        self.run(Until::End, life).unwrap_err()
+    }
+
     /// Runs a fresh process until it ends.
     pub fn run(&self, until: Until, life: Life) -> Result<RunSummary, RunError> {
         let sink = MemorySink::new(&self.broker, life.fault, life.watcher);

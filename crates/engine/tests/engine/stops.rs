@@ -86,15 +86,7 @@ fn another_bundle_or_other_scores_go_on_where_the_deployment_was() {
     for (what, change) in changes {
         println!("{what}");
         let before = filled();
-        before
-            .run(
-                Until::End,
-                Life {
-                    fault: Some((3, Fault::Before)),
-                    ..Life::default()
-                },
-            )
-            .unwrap_err();
+        before.run_killed_before(3);
         let deployed = before.script()[0].deployed.clone();
         let alerts_before = before.committed(Output::Alerts).len();
         let after = change(before);
@@ -174,14 +166,7 @@ fn epoch_records_that_are_no_script_are_refused() {
     ];
     for (expected, damage) in cases {
         let rig = filled();
-        rig.run(
-            Until::End,
-            Life {
-                fault: Some((3, Fault::Before)),
-                ..Life::default()
-            },
-        )
-        .unwrap_err();
+        rig.run_killed_before(3);
         damage(&rig);
         let error = rig.run(Until::End, Life::default()).unwrap_err();
         let RunError::Port(error) = error;
@@ -193,14 +178,7 @@ fn epoch_records_that_are_no_script_are_refused() {
 #[test]
 fn an_epoch_record_that_stands_twice_is_survived() {
     let rig = filled();
-    rig.run(
-        Until::End,
-        Life {
-            fault: Some((3, Fault::Before)),
-            ..Life::default()
-        },
-    )
-    .unwrap_err();
+    rig.run_killed_before(3);
     {
         // A late commit request made the epoch's records visible, and the epoch was sent again.
         let mut cluster = rig.broker.lock();
@@ -217,14 +195,7 @@ fn an_epoch_record_that_stands_twice_is_survived() {
 #[test]
 fn input_that_was_removed_is_named() {
     let rig = filled();
-    rig.run(
-        Until::End,
-        Life {
-            fault: Some((2, Fault::Before)),
-            ..Life::default()
-        },
-    )
-    .unwrap_err();
+    rig.run_killed_before(2);
     rig.broker.lock().starts[4] = 7;
     let RunError::Port(error) = rig.run(Until::End, Life::default()).unwrap_err();
     assert_eq!(error.cause(), PortCause::RecordsExpired);
@@ -239,14 +210,7 @@ fn input_that_was_removed_is_named() {
 #[test]
 fn a_stop_during_the_replay_or_before_is_no_failure() {
     let rig = filled();
-    rig.run(
-        Until::End,
-        Life {
-            fault: Some((3, Fault::Before)),
-            ..Life::default()
-        },
-    )
-    .unwrap_err();
+    rig.run_killed_before(3);
     let summary = rig
         .run(
             Until::Stopped,
@@ -282,14 +246,7 @@ fn a_stop_during_the_replay_or_before_is_no_failure() {
 #[test]
 fn hiccups_of_the_source_pass() {
     let rig = filled();
-    rig.run(
-        Until::End,
-        Life {
-            fault: Some((1, Fault::Before)),
-            ..Life::default()
-        },
-    )
-    .unwrap_err();
+    rig.run_killed_before(1);
     let reading = Reading {
         hiccups: 1,
         ..Reading::default()
@@ -363,15 +320,7 @@ fn times_before_1970_are_scored_at_1970_and_replay() {
     );
     let mut short = rig.clone();
     short.options.max_records = 1;
-    short
-        .run(
-            Until::End,
-            Life {
-                fault: Some((2, Fault::Before)),
-                ..Life::default()
-            },
-        )
-        .unwrap_err();
+    short.run_killed_before(2);
     assert_eq!(
         short.script().iter().map(|r| r.as_of).collect::<Vec<_>>(),
         [0, 0]
