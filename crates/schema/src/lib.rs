@@ -45,6 +45,7 @@ mod condition;
 mod files;
 mod hex;
 mod row;
+pub mod units;
 
 pub use avro::{
     CompileError, DecodeError, EncodeError, FolderRegistry, Frame, RegistryError, RowDecoder,
