@@ -10,7 +10,7 @@ if ! command -v cargo >/dev/null; then
   exit 1
 fi
 missing=()
-for tool in cc c++ make; do
+for tool in cc c++ make perl; do
   command -v "$tool" >/dev/null || missing+=("$tool")
 done
 [ ${#missing[@]} -eq 0 ] && exit 0
@@ -18,6 +18,6 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
   say "installing build-essential (missing: ${missing[*]})"
   apt-get update -qq && apt-get install -y -qq build-essential >&2
 else
-  say "missing: ${missing[*]}; install a C and C++ compiler and make (Debian: apt-get install build-essential)"
+  say "missing: ${missing[*]}; install a C and C++ compiler, make and Perl (Debian: apt-get install build-essential)"
   exit 1
 fi
