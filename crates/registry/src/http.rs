@@ -54,6 +54,8 @@ impl HttpRegistry {
             field: "registry".into(),
             problem,
         };
+        // The first provider of the process stays; a second call changes nothing.
+        drop(rustls::crypto::ring::default_provider().install_default());
         let client = Client::builder()
             .timeout(Duration::from_millis(options.timeout_ms))
             .build();
