@@ -22,6 +22,7 @@ use leadpulse_features::Scorer;
 use leadpulse_graph::{CellRef, Graph, GraphOptions, Tracking, owner_of};
 use leadpulse_history::Replay;
 use leadpulse_project::Project;
+use leadpulse_schema::units::AsOf;
 use leadpulse_schema::{Frame, Role, RowBatch};
 
 use crate::gauge::{Span, Table, best_of, load, mean_of, number, resident_bytes, timed};
@@ -214,7 +215,7 @@ impl Driver {
         let status = EngineStatus {
             phase: Phase::Live,
             epoch: self.machine.number(),
-            as_of_ms: self.machine.as_of_ms(),
+            as_of_ms: self.machine.as_of().map(AsOf::ms),
             records: epoch.record.records(),
             lag_records: 0,
             reason: None,
@@ -436,7 +437,7 @@ fn score(ground: &Ground, graph: &Graph, cells: &[CellRef]) -> usize {
             black_box(
                 ground
                     .scorer
-                    .logits(&plan.encode(graph, chunk, as_of_ms), 0),
+                    .logits(&plan.encode(graph, chunk, AsOf::from_ms(as_of_ms)), 0),
             )
             .len()
         })
@@ -494,7 +495,7 @@ fn rebuild(ground: &Ground, graph: &Graph, cells: &[CellRef]) -> Result<(f64, f6
     let seconds = mean_of(REFERENCE_RUNS, || {
         let mut fresh = project.graph(Tracking::Off);
         black_box(fresh.apply(&rows, None));
-        fresh.advance(graph.as_of_ms());
+        fresh.advance(AsOf::from_ms(graph.as_of_ms()));
         let cells: Vec<CellRef> = fresh.cells().map(|(at, _)| at).collect();
         score(ground, &fresh, &cells)
     })

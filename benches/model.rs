@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use leadpulse_features::{FeatureBatch, Scorer};
 use leadpulse_graph::{CellRef, Graph};
+use leadpulse_schema::units::AsOf;
 
 use crate::gauge::{Span, Table, load, number, percentile, timed};
 use crate::ground::Ground;
@@ -32,7 +33,7 @@ pub fn measure(ground: &Ground, graph: &Graph) {
         .take(CELLS)
         .collect();
     let (scorer, as_of_ms) = (ground.scorer.as_ref(), graph.as_of_ms());
-    let encode = |chunk: &[CellRef]| scorer.plan().encode(graph, chunk, as_of_ms);
+    let encode = |chunk: &[CellRef]| scorer.plan().encode(graph, chunk, AsOf::from_ms(as_of_ms));
 
     let mut table = Table::new(&[
         "cells a batch",

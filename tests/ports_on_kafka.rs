@@ -21,6 +21,7 @@ use leadpulse_kafka::{
     TopicWatch, describe, ensure_topics, output_topics, read_all,
 };
 use leadpulse_schema::TableId;
+use leadpulse_schema::units::AsOf;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
@@ -601,7 +602,13 @@ fn dead_letters_of_any_size_are_committed() {
             Some(value),
             [("original", Some(header))],
         );
-        dead_letter(batch.record(0), &input, Reason::WireFormat, "junk", 1)
+        dead_letter(
+            batch.record(0),
+            &input,
+            Reason::WireFormat,
+            "junk",
+            AsOf::from_ms(1),
+        )
     };
     // The second fits once it is compressed. The others do not: value, headers or key alone are
     // more than the topic allows.

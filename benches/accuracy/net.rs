@@ -10,6 +10,7 @@ use leadpulse_learn::{Backtest, TrainOptions, TrainReport, TrainTask, backtest, 
 use leadpulse_model::{Bundle, DeletionTest, FitOptions};
 use leadpulse_project::{Project, TaskPlan};
 use leadpulse_schema::RowBatch;
+use leadpulse_schema::units::AsOf;
 
 use crate::calendar::{Calendar, WARMUP_DAYS};
 use crate::history::DAY_MS;
@@ -101,7 +102,7 @@ impl Net<'_> {
                 graph.apply(&batch, None);
                 batch.clear();
             }
-            graph.advance(until_ms);
+            graph.advance(AsOf::from_ms(until_ms));
         }
         Ok(graph)
     }
@@ -124,7 +125,7 @@ impl Net<'_> {
             .collect();
         cells.sort_unstable();
         cells.dedup();
-        let batch = bundle.plan().encode(&graph, &cells, at_ms);
+        let batch = bundle.plan().encode(&graph, &cells, AsOf::from_ms(at_ms));
         let rows: Vec<(usize, usize)> = (0..cells.len()).map(|cell| (cell, 0)).collect();
         let groups = &bundle.plan().layout().groups;
         let mut shares = vec![0.0; groups.len()];

@@ -10,6 +10,7 @@ use leadpulse_schema::{
 };
 
 use leadpulse_records::{OutputRecord, Reason, Rejected};
+use leadpulse_schema::units::AsOf;
 
 use crate::epoch::DecidedRange;
 use crate::ports::{InputPartition, Record, RecordBatch, SchemaLookupError, SchemaStore};
@@ -276,14 +277,14 @@ fn tombstone(
     Ok(())
 }
 
-/// The dead letter of `record`, read from `partition` in the epoch valid at `as_of_ms`. `message`
+/// The dead letter of `record`, read from `partition` in the epoch valid at `as_of`. `message`
 /// names the fault, without payload.
 pub fn dead_letter(
     record: Record<'_>,
     partition: &InputPartition,
     reason: Reason,
     message: &str,
-    as_of_ms: i64,
+    as_of: AsOf,
 ) -> OutputRecord {
     let rejected = Rejected {
         topic: &partition.topic,
@@ -294,5 +295,5 @@ pub fn dead_letter(
         value: record.value(),
         headers: record.headers().collect(),
     };
-    rejected.dead_letter(reason, message, as_of_ms)
+    rejected.dead_letter(reason, message, as_of)
 }

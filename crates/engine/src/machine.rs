@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leadpulse_graph::Graph;
+use leadpulse_schema::units::AsOf;
 
 use crate::decode::Decoded;
 use crate::epoch::{DecidedRange, Epoch, EpochTally, PartitionLayout, Sealed};
@@ -53,8 +54,8 @@ pub enum AsOfRule {
     /// The newest accepted event, and the clock where it counts; never back, and never beyond the
     /// clock that bounds the future.
     Newest,
-    /// Exactly this moment, milliseconds: a script is repeated, or the closing tick.
-    Fixed(i64),
+    /// Exactly this moment: a script is repeated, or the closing tick.
+    Fixed(AsOf),
 }
 
 /// Readings of the wall clock that an epoch is decided with, milliseconds. They are recorded, so
@@ -103,9 +104,9 @@ impl Machine {
     pub fn number(&self) -> u64 {
         self.state.number
     }
-    /// `as_of` of the last epoch, milliseconds; `None` before the first accepted row.
-    pub fn as_of_ms(&self) -> Option<i64> {
-        self.state.as_of_ms()
+    /// `as_of` of the last epoch; `None` before the first accepted row.
+    pub fn as_of(&self) -> Option<AsOf> {
+        self.state.as_of()
     }
     /// The next offset to take from each partition.
     pub fn positions(&self) -> &[NextOffset] {
@@ -114,7 +115,7 @@ impl Machine {
     /// The time of the first board after the last epoch, milliseconds; `None` before the first
     /// accepted row.
     pub fn next_board_ms(&self) -> Option<i64> {
-        self.as_of_ms().map(|_| self.state.graph.next_board_ms())
+        self.as_of().map(|_| self.state.graph.next_board_ms())
     }
 
     /// Reads further partitions from now on, from these offsets. The next epoch's transaction
@@ -134,12 +135,12 @@ impl Machine {
         if graph.deferred() > 0 {
             return true;
         }
-        let (Some(now_ms), Some(as_of_ms)) = (clock_ms, self.as_of_ms()) else {
+        let (Some(now_ms), Some(as_of)) = (clock_ms, self.as_of()) else {
             return false;
         };
         let revisit_ms = self.state.revisits.first().map(|(at_ms, _)| *at_ms);
         let due = |at_ms: Option<i64>| at_ms.is_some_and(|at_ms| now_ms >= at_ms);
-        now_ms > as_of_ms
+        now_ms > as_of.ms()
             && (due(Some(graph.next_board_ms())) || due(graph.next_timer_ms()) || due(revisit_ms))
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use leadpulse_schema::units::AsOf;
 use leadpulse_schema::{Catalog, TableId};
 
 use crate::clock::GuardedClock;
@@ -185,7 +186,7 @@ pub struct Engine {
     /// Ranges that were left out since the last epoch.
     skipped: Vec<DecidedRange>,
     /// Number and `as_of` of the newest committed epoch.
-    committed: (u64, Option<i64>),
+    committed: (u64, Option<AsOf>),
     /// Records taken since the first epoch, replayed ones included.
     taken: u64,
     gauges: gauge::Gauges,

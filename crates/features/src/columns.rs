@@ -1,6 +1,7 @@
 //! Columns before they are laid out, and the scales that several of them share.
 
 use crate::batch::Absent;
+use leadpulse_schema::units::{AsOf, DAY_MS_F64, EventTime};
 
 /// End of the log scale of ages, days.
 const OLDEST_DAYS: f64 = 3650.0;
@@ -13,15 +14,15 @@ pub(crate) struct UnplacedColumn {
     pub absent: Absent,
 }
 
-/// Days from one moment to another; negative if the second is earlier.
-pub(crate) fn days(from_ms: i64, to_ms: i64) -> f64 {
-    to_ms.saturating_sub(from_ms) as f64 / 86_400_000.0
+/// Days from an event to `as_of`; negative for an event that lies ahead.
+pub(crate) fn days(event_ms: i64, as_of: AsOf) -> f64 {
+    as_of.since(EventTime::from_ms(event_ms)) as f64 / DAY_MS_F64
 }
 
 /// 1 for now, 0 for never or ten years ago, on a log scale.
-pub(crate) fn recency(newest_ms: Option<i64>, as_of_ms: i64) -> f32 {
+pub(crate) fn recency(newest_ms: Option<i64>, as_of: AsOf) -> f32 {
     newest_ms.map_or(0.0, |t| {
-        (1.0 - days(t, as_of_ms).clamp(0.0, OLDEST_DAYS).ln_1p() / OLDEST_DAYS.ln_1p()) as f32
+        (1.0 - days(t, as_of).clamp(0.0, OLDEST_DAYS).ln_1p() / OLDEST_DAYS.ln_1p()) as f32
     })
 }
 
@@ -37,8 +38,8 @@ pub(crate) fn cycle(turns: f64, out: &mut Vec<f32>) {
 }
 
 /// Appends the season of the year as two harmonics, so that December is next to January.
-pub(crate) fn season(as_of_ms: i64, out: &mut Vec<f32>) {
-    let year = days(0, as_of_ms) / 365.2425;
+pub(crate) fn season(as_of: AsOf, out: &mut Vec<f32>) {
+    let year = days(0, as_of) / 365.2425;
     cycle(year, out);
     cycle(2.0 * year, out);
 }

@@ -4,6 +4,7 @@
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use leadpulse_graph::{Cell, EntityId, Node};
+use leadpulse_schema::units::AsOf;
 use leadpulse_schema::{Catalog, DataType, Feature, Field, FieldId, Table, TableId};
 
 use crate::batch::Absent;
@@ -49,9 +50,9 @@ impl Activity {
     }
 
     /// True if a member had an event within `within_days`.
-    pub(crate) fn is_active(&self, node: &Node, within_days: f64, as_of_ms: i64) -> bool {
+    pub(crate) fn is_active(&self, node: &Node, within_days: f64, as_of: AsOf) -> bool {
         self.newest_ms(node)
-            .is_some_and(|t| days(t, as_of_ms) <= within_days)
+            .is_some_and(|t| days(t, as_of) <= within_days)
     }
 }
 
@@ -121,13 +122,7 @@ impl CommitteeBlock {
     }
 
     /// Appends the block's numbers.
-    pub(crate) fn write(
-        &self,
-        cell: &Cell,
-        activity: &Activity,
-        as_of_ms: i64,
-        out: &mut Vec<f32>,
-    ) {
+    pub(crate) fn write(&self, cell: &Cell, activity: &Activity, as_of: AsOf, out: &mut Vec<f32>) {
         let members: Vec<&Node> = cell
             .nodes
             .iter()
@@ -138,7 +133,7 @@ impl CommitteeBlock {
             let active: Vec<&Node> = members
                 .iter()
                 .copied()
-                .filter(|n| activity.is_active(n, within, as_of_ms))
+                .filter(|n| activity.is_active(n, within, as_of))
                 .collect();
             out.push(log_count(active.len()));
             for field in &self.fields {

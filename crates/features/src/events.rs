@@ -3,6 +3,7 @@
 
 use leadpulse_graph::{Bank, EventLayout, EventState, GraphOptions, SlotKind, signed_log1p};
 use leadpulse_schema::Table;
+use leadpulse_schema::units::{AsOf, DAY_MS};
 
 use crate::batch::Absent;
 use crate::columns::{UnplacedColumn, days, recency};
@@ -95,13 +96,13 @@ impl EventBlock {
         &self,
         states: &[EventState],
         bank: &Bank,
-        as_of_ms: i64,
+        as_of: AsOf,
         out: &mut Vec<f32>,
     ) {
         let state = &states[self.position];
         let halves = self.half_lives_days.len();
         let reads: Vec<f64> = (0..halves)
-            .map(|h| bank.read(h, state.landmark(), as_of_ms))
+            .map(|h| bank.read(h, state.landmark(), as_of.ms()))
             .collect();
         let mut touched = state.slots(bank).peekable();
         let mut counts = vec![0.0; halves];
@@ -140,12 +141,12 @@ impl EventBlock {
                 SlotKind::Value(_) => {
                     out.extend((0..halves).map(|h| signed_log1p(sums(h)) as f32));
                     out.extend((0..halves).map(share));
-                    out.push(recency(found.map(|(_, _, newest)| newest), as_of_ms));
+                    out.push(recency(found.map(|(_, _, newest)| newest), as_of));
                     out.push(last_value());
                 }
             }
         }
-        rhythm(state, as_of_ms, out);
+        rhythm(state, as_of, out);
         if halves > 1 {
             let rate = |h: usize| rate_per_day(counts[h], self.half_lives_days[h]) + QUIET_RATE;
             out.push((rate(0) / rate(halves - 1)).ln() as f32);
@@ -177,10 +178,10 @@ const RHYTHM: [&str; 12] = [
 
 /// Appends total, recency, age, active days, gaps between them, the k-th last active days, and the
 /// time since the newest event relative to the mean gap.
-fn rhythm(state: &EventState, as_of_ms: i64, out: &mut Vec<f32>) {
-    let since = |t: i64| days(t, as_of_ms).max(0.0);
+fn rhythm(state: &EventState, as_of: AsOf, out: &mut Vec<f32>) {
+    let since = |t: i64| days(t, as_of).max(0.0);
     out.push((state.total as f64).ln_1p() as f32);
-    out.push(recency(state.newest_ms(), as_of_ms));
+    out.push(recency(state.newest_ms(), as_of));
     out.push(if state.is_empty() {
         0.0
     } else {
@@ -209,8 +210,8 @@ fn rhythm(state: &EventState, as_of_ms: i64, out: &mut Vec<f32>) {
         let day = active
             .len()
             .checked_sub(k)
-            .map(|i| i64::from(active[i]) * 86_400_000);
-        out.push(recency(day, as_of_ms));
+            .map(|i| i64::from(active[i]) * DAY_MS);
+        out.push(recency(day, as_of));
     }
     let overdue = match (state.newest_ms(), mean) {
         (Some(t), Some(mean)) => (since(t) / mean.max(0.5)).min(100.0).ln_1p(),

@@ -12,6 +12,7 @@ use rustc_hash::FxHashMap;
 use serde::Serialize;
 
 use leadpulse_graph::{Cell, CellRef, EntityId, Graph, Node};
+use leadpulse_schema::units::AsOf;
 use leadpulse_schema::{Catalog, TableId};
 
 use crate::batch::Group;
@@ -168,7 +169,7 @@ pub(crate) struct Scene<'a> {
     pub catalog: &'a Catalog,
     pub at: CellRef,
     pub cell: &'a Cell,
-    pub as_of_ms: i64,
+    pub as_of: AsOf,
     /// The root's node, if the cell has one.
     pub root: Option<&'a Node>,
     /// The member to explain; `None` for the root.
@@ -186,7 +187,7 @@ impl<'a> Scene<'a> {
 
     /// The distance of a moment from `as_of`, in words.
     pub(crate) fn ago(&self, time_ms: i64) -> String {
-        words::ago(time_ms, self.as_of_ms)
+        words::ago(time_ms, self.as_of)
     }
 
     /// The name of an entity of any cell: the label of a root, else the key, unless the key is an
@@ -214,13 +215,13 @@ impl<'a> Scene<'a> {
 impl FeaturePlan {
     /// The evidence for each explanation group of the layout, in order. `entity` is the root or a
     /// member of the cell `at`. The state is the newest one; ages in words are relative to
-    /// `as_of_ms`.
+    /// `as_of`.
     pub fn evidence(
         &self,
         graph: &Graph,
         at: CellRef,
         entity: EntityId,
-        as_of_ms: i64,
+        as_of: AsOf,
     ) -> Vec<Evidence> {
         let cell = graph.cell(at);
         let catalog: &Catalog = graph.catalog();
@@ -234,7 +235,7 @@ impl FeaturePlan {
             catalog,
             at,
             cell,
-            as_of_ms,
+            as_of,
             root,
             member,
         };
@@ -256,7 +257,7 @@ impl FeaturePlan {
             .for_each(|block| activity::order(&scene, block, &everyone, together, &mut found));
         activity::events(&scene, &mut found);
         profile::fields(&scene, &mut found);
-        found.line(groups::SEASON, Rank::Own, words::month(as_of_ms).into());
+        found.line(groups::SEASON, Rank::Own, words::month(as_of.ms()).into());
         found.finish()
     }
 }

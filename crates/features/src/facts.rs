@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use leadpulse_graph::{Cell, DAY_MS, Graph, Node, Recent};
+use leadpulse_graph::{Cell, Graph, Node, Recent};
+use leadpulse_schema::units::{AsOf, DAY_MS};
 use leadpulse_schema::{Catalog, Feature, Field, Role, Table, Value};
 
 use crate::committee::{Activity, distinguishing, is_present, rank};
@@ -125,8 +126,8 @@ fn values(
 }
 
 /// Days (UTC) with an event of any table among the last [`ACTIVE_DAYS`].
-fn active_days(node: &Node, as_of_ms: i64) -> usize {
-    let first = (as_of_ms - ACTIVE_DAYS * DAY_MS).div_euclid(DAY_MS) as i32 + 1;
+fn active_days(node: &Node, as_of: AsOf) -> usize {
+    let first = (as_of.ms() - ACTIVE_DAYS * DAY_MS).div_euclid(DAY_MS) as i32 + 1;
     let days: BTreeSet<i32> = node
         .events
         .iter()
@@ -152,7 +153,7 @@ pub(crate) fn by_activity<'a>(
 }
 
 /// The people of a cell with an event within [`ACTIVE_DAYS`], newest first.
-pub(crate) fn active_people<'a>(graph: &Graph, cell: &'a Cell, as_of_ms: i64) -> Vec<&'a Node> {
+pub(crate) fn active_people<'a>(graph: &Graph, cell: &'a Cell, as_of: AsOf) -> Vec<&'a Node> {
     let catalog = graph.catalog();
     let people: Vec<_> = catalog
         .members()
@@ -163,7 +164,7 @@ pub(crate) fn active_people<'a>(graph: &Graph, cell: &'a Cell, as_of_ms: i64) ->
     let is_one = |n: &&Node| {
         people.contains(&n.table)
             && is_present(n)
-            && activity.is_active(n, ACTIVE_DAYS as f64, as_of_ms)
+            && activity.is_active(n, ACTIVE_DAYS as f64, as_of)
     };
     by_activity(graph, cell.nodes.iter().filter(is_one))
 }
@@ -240,9 +241,9 @@ pub(crate) fn distinct_values<'a>(
 }
 
 impl CommitteeFact {
-    fn of(graph: &Graph, cell: &Cell, as_of_ms: i64) -> Self {
+    fn of(graph: &Graph, cell: &Cell, as_of: AsOf) -> Self {
         let (catalog, directory) = (graph.catalog(), graph.directory());
-        let active = active_people(graph, cell, as_of_ms);
+        let active = active_people(graph, cell, as_of);
         let mut committee = CommitteeFact {
             active: active.len(),
             ..CommitteeFact::default()
@@ -271,7 +272,7 @@ impl CommitteeFact {
                     f.label || matches!(f.feature, Feature::Category | Feature::Text)
                 }),
                 last_event_ms: node.newest_event_ms().unwrap_or_default(),
-                active_days: active_days(node, as_of_ms),
+                active_days: active_days(node, as_of),
             }
         };
         committee.members = active.iter().take(LISTED_MEMBERS).map(member).collect();
@@ -281,10 +282,10 @@ impl CommitteeFact {
 
 impl Facts {
     /// The facts of a cell as of a moment.
-    pub fn of(graph: &Graph, cell: &Cell, as_of_ms: i64) -> Self {
+    pub fn of(graph: &Graph, cell: &Cell, as_of: AsOf) -> Self {
         let (catalog, directory) = (graph.catalog(), graph.directory());
         let mut facts = Facts {
-            committee: CommitteeFact::of(graph, cell, as_of_ms),
+            committee: CommitteeFact::of(graph, cell, as_of),
             ..Facts::default()
         };
         if let Some(root) = cell.anchor_node().filter(|n| n.table == catalog.root().id) {

@@ -3,6 +3,7 @@
 use rustc_hash::FxHashMap;
 
 use leadpulse_graph::{Node, signed_log1p};
+use leadpulse_schema::units::{AsOf, DAY_MS_F64};
 use leadpulse_schema::{DataType, Feature, Field, FieldId, Table, Value};
 
 use crate::batch::Absent;
@@ -128,7 +129,7 @@ impl FieldBlock {
     }
 
     /// Appends the block's numbers.
-    pub(crate) fn write(&self, node: &Node, as_of_ms: i64, out: &mut Vec<f32>) {
+    pub(crate) fn write(&self, node: &Node, as_of: AsOf, out: &mut Vec<f32>) {
         let start = out.len();
         match self {
             FieldBlock::Number { field } => match node.value(*field).number() {
@@ -168,8 +169,8 @@ impl FieldBlock {
             }
             FieldBlock::Time { field } => match node.value(*field) {
                 Value::Time(t) => {
-                    out.extend([signed_log1p(days(t, as_of_ms)) as f32, 0.0]);
-                    let day = days(0, t);
+                    out.extend([signed_log1p(days(t, as_of)) as f32, 0.0]);
+                    let day = t as f64 / DAY_MS_F64;
                     cycle(day, out);
                     cycle(day.floor() / 7.0, out);
                 }

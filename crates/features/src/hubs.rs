@@ -3,6 +3,7 @@
 use rustc_hash::FxHashMap;
 
 use leadpulse_graph::{Cell, EntityId, Graph, GraphOptions, SlotKind, StateLayout, signed_log1p};
+use leadpulse_schema::units::AsOf;
 use leadpulse_schema::{Catalog, HubId, TableId};
 
 use crate::batch::Absent;
@@ -102,11 +103,11 @@ impl HubBlock {
 
     /// Appends the block's numbers. Per hub: the activity of the other cells at a hub node,
     /// averaged over the hub nodes that the cell touches.
-    pub(crate) fn write(&self, graph: &Graph, cell: &Cell, as_of_ms: i64, out: &mut Vec<f32>) {
+    pub(crate) fn write(&self, graph: &Graph, cell: &Cell, as_of: AsOf, out: &mut Vec<f32>) {
         if self.hubs.is_empty() {
             return;
         }
-        let view = HubView::new(graph, cell, as_of_ms);
+        let view = HubView::new(graph, cell, as_of);
         let longest = self.halves - 1;
         let width = self.width();
         let mut row = Vec::with_capacity(width);
@@ -189,7 +190,7 @@ pub(crate) struct Others<'v> {
 
 impl<'a> HubView<'a> {
     /// The view of a cell.
-    pub(crate) fn new(graph: &'a Graph, cell: &'a Cell, as_of_ms: i64) -> Self {
+    pub(crate) fn new(graph: &'a Graph, cell: &'a Cell, as_of: AsOf) -> Self {
         let shared = graph.shared();
         let own = match cell.frozen() {
             Some(own) => std::borrow::Cow::Borrowed(own),
@@ -199,7 +200,7 @@ impl<'a> HubView<'a> {
         let halves = 0..shared.bank.len();
         let reads = halves
             .clone()
-            .map(|h| shared.bank.read(h, landmark, as_of_ms))
+            .map(|h| shared.bank.read(h, landmark, as_of.ms()))
             .collect();
         let own_scale = halves
             .map(|h| shared.bank.rebase(h, own.landmark, landmark))
@@ -210,7 +211,7 @@ impl<'a> HubView<'a> {
                 *weights.entry(*hub).or_default() += 1.0;
             }
             for touch in node.touches() {
-                *weights.entry(touch.hub).or_default() += touch.weight_at(&shared.bank, as_of_ms);
+                *weights.entry(touch.hub).or_default() += touch.weight_at(&shared.bank, as_of.ms());
             }
         }
         let mut weights: Vec<(EntityId, f64)> = weights.into_iter().collect();

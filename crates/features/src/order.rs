@@ -6,6 +6,7 @@
 use smallvec::SmallVec;
 
 use leadpulse_graph::{EntityId, GraphOptions, Node, StateLayout};
+use leadpulse_schema::units::{AsOf, DAY_MS_F64};
 use leadpulse_schema::{Catalog, TableId};
 
 use crate::batch::Absent;
@@ -163,7 +164,7 @@ impl OrderBlock {
                 .iter()
                 .for_each(|stage| name(format!("stage{stage}_recency")));
         }
-        let window_ms = (options.order_window_days * 86_400_000.0) as i64;
+        let window_ms = (options.order_window_days * DAY_MS_F64) as i64;
         Some(Self {
             staged,
             stages,
@@ -177,9 +178,9 @@ impl OrderBlock {
     pub(crate) fn steps<'a>(
         &self,
         nodes: impl Iterator<Item = &'a Node>,
-        as_of_ms: i64,
+        as_of: AsOf,
     ) -> Vec<StagedStep> {
-        let from_ms = as_of_ms.saturating_sub(self.window_ms);
+        let from_ms = as_of.ms().saturating_sub(self.window_ms);
         let mut steps = Vec::new();
         for node in nodes {
             let Some((_, positions)) = self.staged.iter().find(|(t, _)| *t == node.table) else {
@@ -255,10 +256,10 @@ impl OrderBlock {
     pub(crate) fn write<'a>(
         &self,
         nodes: impl Iterator<Item = &'a Node>,
-        as_of_ms: i64,
+        as_of: AsOf,
         out: &mut Vec<f32>,
     ) {
-        let summary = self.summary(&self.steps(nodes, as_of_ms));
+        let summary = self.summary(&self.steps(nodes, as_of));
         let all = self.stages.len() as f32;
         let (up, down) = (summary.ascending as f32, summary.descending as f32);
         let balance = if up + down > 0.0 {
@@ -271,10 +272,10 @@ impl OrderBlock {
             down / all,
             balance,
             summary.deepest as f32 / all,
-            recency(summary.last_up_ms, as_of_ms),
+            recency(summary.last_up_ms, as_of),
         ]);
         if self.per_stage {
-            out.extend(summary.reached.iter().map(|t| recency(*t, as_of_ms)));
+            out.extend(summary.reached.iter().map(|t| recency(*t, as_of)));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The outcomes of a cell: won and lost deals, and open ones.
 
 use leadpulse_graph::DealOutcomes;
+use leadpulse_schema::units::AsOf;
 use leadpulse_schema::{Catalog, Role, Table};
 
 use crate::batch::Absent;
@@ -42,8 +43,8 @@ impl OutcomeBlock {
     }
 
     /// Appends the block's numbers.
-    pub(crate) fn write(self, outcomes: &DealOutcomes, as_of_ms: i64, out: &mut Vec<f32>) {
+    pub(crate) fn write(self, outcomes: &DealOutcomes, as_of: AsOf, out: &mut Vec<f32>) {
         out.extend([outcomes.won, outcomes.lost, outcomes.open].map(|n| log_count(n as usize)));
-        out.extend([outcomes.last_won_ms, outcomes.last_lost_ms].map(|t| recency(t, as_of_ms)));
+        out.extend([outcomes.last_won_ms, outcomes.last_lost_ms].map(|t| recency(t, as_of)));
     }
 }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use leadpulse_graph::{CellRef, EntityId, Graph, GraphOptions, Node, StateLayout};
+use leadpulse_schema::units::AsOf;
 use leadpulse_schema::{Catalog, DataType, Feature, Field, FieldId, Table, TableId, hex};
 
 use crate::batch::{Absent, Column, FeatureBatch, Group, Layout, MemberBlock, MemberLayout};
@@ -136,16 +137,16 @@ impl NodePlan {
         }
     }
 
-    fn write(&self, graph: &Graph, node: &Node, as_of_ms: i64, out: &mut Vec<f32>) {
+    fn write(&self, graph: &Graph, node: &Node, as_of: AsOf, out: &mut Vec<f32>) {
         let bank = &graph.shared().bank;
         self.fields
             .iter()
-            .for_each(|block| block.write(node, as_of_ms, out));
+            .for_each(|block| block.write(node, as_of, out));
         self.events
             .iter()
-            .for_each(|block| block.write(&node.events, bank, as_of_ms, out));
+            .for_each(|block| block.write(&node.events, bank, as_of, out));
         if let Some(order) = &self.order {
-            order.write(std::iter::once(node), as_of_ms, out);
+            order.write(std::iter::once(node), as_of, out);
         }
     }
 }
@@ -334,7 +335,7 @@ impl FeaturePlan {
     }
 
     /// Encodes cells as of a moment, in the given order.
-    pub fn encode(&self, graph: &Graph, cells: &[CellRef], as_of_ms: i64) -> FeatureBatch {
+    pub fn encode(&self, graph: &Graph, cells: &[CellRef], as_of: AsOf) -> FeatureBatch {
         let Some(blocks) = &self.blocks else {
             return FeatureBatch {
                 cells: cells.len(),
@@ -344,10 +345,10 @@ impl FeaturePlan {
         let parts: Vec<FeatureBatch> = if cells.len() > ENCODE_CHUNK {
             cells
                 .par_chunks(ENCODE_CHUNK)
-                .map(|chunk| self.encode_chunk(blocks, graph, chunk, as_of_ms))
+                .map(|chunk| self.encode_chunk(blocks, graph, chunk, as_of))
                 .collect()
         } else {
-            vec![self.encode_chunk(blocks, graph, cells, as_of_ms)]
+            vec![self.encode_chunk(blocks, graph, cells, as_of)]
         };
         self.join(parts)
     }
@@ -357,7 +358,7 @@ impl FeaturePlan {
         blocks: &Blocks,
         graph: &Graph,
         cells: &[CellRef],
-        as_of_ms: i64,
+        as_of: AsOf,
     ) -> FeatureBatch {
         let mut batch = FeatureBatch {
             cells: cells.len(),
@@ -365,7 +366,7 @@ impl FeaturePlan {
         };
         for at in cells {
             let start = batch.root.len();
-            encode_root(blocks, graph, *at, as_of_ms, &mut batch.root);
+            encode_root(blocks, graph, *at, as_of, &mut batch.root);
             debug_assert_eq!(
                 batch.root.len() - start,
                 self.layout.root.len(),
@@ -375,7 +376,7 @@ impl FeaturePlan {
         for (plan, layout) in blocks.members.iter().zip(&self.layout.members) {
             let rows: Vec<Vec<(Option<EntityId>, Vec<f32>)>> = cells
                 .iter()
-                .map(|at| encode_members(plan, graph, *at, layout.columns.len(), as_of_ms))
+                .map(|at| encode_members(plan, graph, *at, layout.columns.len(), as_of))
                 .collect();
             let slots = rows.iter().map(Vec::len).max().unwrap_or(0);
             let width = layout.columns.len();
@@ -447,7 +448,7 @@ impl FeaturePlan {
 }
 
 /// Appends the row of a cell.
-fn encode_root(blocks: &Blocks, graph: &Graph, at: CellRef, as_of_ms: i64, out: &mut Vec<f32>) {
+fn encode_root(blocks: &Blocks, graph: &Graph, at: CellRef, as_of: AsOf, out: &mut Vec<f32>) {
     let cell = graph.cell(at);
     let stub;
     let anchor = match cell.anchor_node().filter(|n| n.table == blocks.root.table) {
@@ -457,7 +458,7 @@ fn encode_root(blocks: &Blocks, graph: &Graph, at: CellRef, as_of_ms: i64, out: 
             &stub
         }
     };
-    blocks.root.write(graph, anchor, as_of_ms, out);
+    blocks.root.write(graph, anchor, as_of, out);
     let CellPlan {
         committees,
         order,
@@ -468,17 +469,17 @@ fn encode_root(blocks: &Blocks, graph: &Graph, at: CellRef, as_of_ms: i64, out: 
     let activity = Activity::of(cell);
     committees
         .iter()
-        .for_each(|block| block.write(cell, &activity, as_of_ms, out));
+        .for_each(|block| block.write(cell, &activity, as_of, out));
     if let Some(order) = order {
-        order.write(cell.nodes.iter(), as_of_ms, out);
+        order.write(cell.nodes.iter(), as_of, out);
     }
     let nodes: Vec<&Node> = cell.nodes.iter().collect();
-    relations.write(graph, at, &nodes, as_of_ms, out);
+    relations.write(graph, at, &nodes, as_of, out);
     if let Some(block) = outcomes {
-        block.write(&graph.outcomes(cell), as_of_ms, out);
+        block.write(&graph.outcomes(cell), as_of, out);
     }
-    hubs.write(graph, cell, as_of_ms, out);
-    season(as_of_ms, out);
+    hubs.write(graph, cell, as_of, out);
+    season(as_of, out);
 }
 
 /// The rows of the most recently active members, then the mean of the others. Rows that were merged
@@ -488,7 +489,7 @@ fn encode_members(
     graph: &Graph,
     at: CellRef,
     width: usize,
-    as_of_ms: i64,
+    as_of: AsOf,
 ) -> Vec<(Option<EntityId>, Vec<f32>)> {
     let directory = graph.directory();
     let mut nodes: Vec<&Node> = graph
@@ -504,8 +505,8 @@ fn encode_members(
     });
     let encode = |node: &Node| {
         let mut values = Vec::with_capacity(width);
-        plan.write(graph, node, as_of_ms, &mut values);
-        relations.write(graph, at, &[node], as_of_ms, &mut values);
+        plan.write(graph, node, as_of, &mut values);
+        relations.write(graph, at, &[node], as_of, &mut values);
         values
     };
     let mut rows: Vec<(Option<EntityId>, Vec<f32>)> = nodes

@@ -4,6 +4,7 @@
 use rustc_hash::FxHashMap;
 
 use leadpulse_graph::{CellRef, Edge, EntityId, Graph, Node};
+use leadpulse_schema::units::{AsOf, DAY_MS_F64};
 use leadpulse_schema::{Catalog, RelationId, RelationKind, TableId};
 
 use crate::batch::Absent;
@@ -144,14 +145,14 @@ impl RelationBlock {
         graph: &Graph,
         at: CellRef,
         nodes: &[&Node],
-        as_of_ms: i64,
+        as_of: AsOf,
         out: &mut Vec<f32>,
     ) {
         if self.parts.is_empty() {
             return;
         }
         let bank = &graph.shared().bank;
-        let longest_days = bank.half_lives_ms()[bank.len() - 1] / 86_400_000.0;
+        let longest_days = bank.half_lives_ms()[bank.len() - 1] / DAY_MS_F64;
         let edges: Vec<Edge> = nodes.iter().flat_map(|n| graph.edges(n)).collect();
         let mut customers = CustomersElsewhere::new(graph, at);
         for part in &self.parts {
@@ -166,7 +167,7 @@ impl RelationBlock {
                     }
                     let newest = edges().map(|e| e.since_ms).max();
                     out.push(newest.map_or(0.0, |t| {
-                        (-days(t, as_of_ms).max(0.0) / longest_days).exp2() as f32
+                        (-days(t, as_of).max(0.0) / longest_days).exp2() as f32
                     }));
                 }
                 Part::Incoming(relation, target) => {
@@ -184,7 +185,7 @@ impl RelationBlock {
                     };
                     out.push(
                         mentions()
-                            .map(|m| m.weight_at(bank, as_of_ms))
+                            .map(|m| m.weight_at(bank, as_of.ms()))
                             .sum::<f64>()
                             .max(0.0)
                             .ln_1p() as f32,
@@ -197,7 +198,7 @@ impl RelationBlock {
                     );
                     out.push(recency(
                         mentions().map(|m| m.tally.newest_ms()).max(),
-                        as_of_ms,
+                        as_of,
                     ));
                 }
             }

@@ -1,5 +1,7 @@
 //! Names, numbers and times as people read them. English, deterministic, never an e-mail address.
 
+use leadpulse_schema::units::{AsOf, EventTime};
+
 /// Most characters of a value; longer values are cut.
 const LONGEST_VALUE: usize = 60;
 
@@ -137,8 +139,8 @@ pub(crate) fn span(ms: i64) -> String {
 }
 
 /// The distance of a moment from `as_of`: `3 days ago`, `in 12 days`.
-pub(crate) fn ago(time_ms: i64, as_of_ms: i64) -> String {
-    let since = as_of_ms.saturating_sub(time_ms);
+pub(crate) fn ago(time_ms: i64, as_of: AsOf) -> String {
+    let since = as_of.since(EventTime::from_ms(time_ms));
     match since {
         0..HOUR_MS => "within the hour".into(),
         _ if since < 0 => format!("in {}", span(since.saturating_neg())),
@@ -256,12 +258,15 @@ mod tests {
             (-12 * DAY_MS, "in 12 days"),
         ] {
             assert_eq!(
-                ago(1_000_000_000_000 - since_ms, 1_000_000_000_000),
+                ago(
+                    1_000_000_000_000 - since_ms,
+                    AsOf::from_ms(1_000_000_000_000)
+                ),
                 expected
             );
         }
         for t in [i64::MIN, i64::MAX] {
-            ago(t, 0);
+            ago(t, AsOf::from_ms(0));
             month(t);
         }
         for (days, expected) in [

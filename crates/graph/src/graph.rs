@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use leadpulse_schema::units::AsOf;
 use leadpulse_schema::{Catalog, DayWindow, Role, RowBatch, TableId};
 
 use crate::apply::Writer;
@@ -178,7 +179,8 @@ impl Graph {
 
     /// Moves the moment on (never back): fires timers, publishes the board that is due. Only the
     /// newest board on the grid is published: the ones skipped were never read.
-    pub fn advance(&mut self, as_of_ms: i64) {
+    pub fn advance(&mut self, as_of: AsOf) {
+        let as_of_ms = as_of.ms();
         if as_of_ms <= self.as_of_ms {
             return;
         }

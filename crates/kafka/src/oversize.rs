@@ -96,6 +96,7 @@ mod tests {
     use leadpulse_engine::ports::{InputPartition, Nonce, RecordBatch};
     use leadpulse_engine::{HEADER_REASON, HEADER_VALUE_BYTES, Reason, dead_letter};
     use leadpulse_schema::TableId;
+    use leadpulse_schema::units::AsOf;
 
     use super::*;
 
@@ -116,7 +117,13 @@ mod tests {
             partition: 0,
             table: TableId(0),
         };
-        dead_letter(batch.record(0), &partition, Reason::WireFormat, "junk", 1)
+        dead_letter(
+            batch.record(0),
+            &partition,
+            Reason::WireFormat,
+            "junk",
+            AsOf::from_ms(1),
+        )
     }
 
     fn epoch(outputs: Vec<OutputRecord>) -> SealedEpoch {

@@ -9,6 +9,7 @@ use crate::walk::Walk;
 use crate::{LearnError, Progress};
 use leadpulse_history::{FileSource, Files};
 use leadpulse_project::{Project, TaskPlan};
+use leadpulse_schema::units::AsOf;
 
 /// A fault of the rows to score.
 #[derive(Debug, thiserror::Error)]
@@ -173,8 +174,8 @@ pub fn backtest(
     let mut walk = Walk::new(project, &files, freeze_at_ms.unwrap_or(i64::MAX))?;
     let mut predictions: Vec<Option<f64>> = vec![None; rows.rows.len()];
     for moment in order.chunk_by(|a, b| rows.rows[*a].at_ms == rows.rows[*b].at_ms) {
-        let as_of_ms = rows.rows[moment[0]].at_ms;
-        walk.reach(as_of_ms, progress)?;
+        let as_of = AsOf::from_ms(rows.rows[moment[0]].at_ms);
+        walk.reach(as_of.ms(), progress)?;
         let graph = walk.graph();
         let mut asks: Vec<Ask> = Vec::new();
         for &id in moment {
@@ -192,7 +193,7 @@ pub fn backtest(
                 });
             }
         }
-        predict(graph, &bound, &mut asks, as_of_ms, |id, prediction| {
+        predict(graph, &bound, &mut asks, as_of, |id, prediction| {
             predictions[id] = Some(prediction)
         });
     }

@@ -14,6 +14,7 @@ use crate::walk::{BATCH_ROWS, Due, Schedule, Walk};
 use crate::{LearnError, Progress};
 use leadpulse_history::Files;
 use leadpulse_project::{Project, TaskPlan};
+use leadpulse_schema::units::AsOf;
 
 /// Cells encoded at a time.
 const CHUNK_CELLS: usize = 256;
@@ -95,13 +96,13 @@ pub fn survey(
 }
 
 /// The entities of a task's population as of a moment, with their cells: by cell, then as the cell holds them.
-pub(crate) fn eligible(graph: &Graph, task: &TaskPlan, as_of_ms: i64) -> Vec<(CellRef, EntityId)> {
+pub(crate) fn eligible(graph: &Graph, task: &TaskPlan, as_of: AsOf) -> Vec<(CellRef, EntityId)> {
     let mut found = Vec::new();
     for (at, cell) in graph.cells() {
         for node in &cell.nodes {
             if node.table == task.plan.entity
                 && graph
-                    .view(cell, node, as_of_ms, &task.population)
+                    .view(cell, node, as_of, &task.population)
                     .is_eligible()
             {
                 found.push((at, node.entity));
@@ -116,10 +117,10 @@ pub(crate) fn asked(
     graph: &Graph,
     task: &TaskPlan,
     due: &Due,
-    as_of_ms: i64,
+    as_of: AsOf,
 ) -> Vec<(CellRef, EntityId)> {
     let Some(only) = &due.only else {
-        return eligible(graph, task, as_of_ms);
+        return eligible(graph, task, as_of);
     };
     // A few entities: no need to look at all.
     let place = |entity: &EntityId| {
@@ -127,7 +128,7 @@ pub(crate) fn asked(
         let cell = graph.cell(place.cell);
         let node = &cell.nodes[place.node as usize];
         graph
-            .view(cell, node, as_of_ms, &task.population)
+            .view(cell, node, as_of, &task.population)
             .is_eligible()
             .then_some((place.cell, *entity))
     };
@@ -293,7 +294,7 @@ fn take(
     let mut wanted: Vec<(CellRef, EntityId, usize)> = Vec::new();
     for due in due {
         wanted.extend(
-            asked(graph, tasks[due.task], due, anchor_ms)
+            asked(graph, tasks[due.task], due, AsOf::from_ms(anchor_ms))
                 .into_iter()
                 .map(|(at, entity)| (at, entity, due.task)),
         );
@@ -307,7 +308,7 @@ fn take(
     cells.dedup();
     let mut wanted = wanted.into_iter().peekable();
     for chunk in cells.chunks(CHUNK_CELLS) {
-        let batch = plan.encode(graph, chunk, anchor_ms);
+        let batch = plan.encode(graph, chunk, AsOf::from_ms(anchor_ms));
         for (cell, at) in chunk.iter().enumerate() {
             let mut stored = None;
             while let Some((_, entity, task)) = wanted.next_if(|(of, ..)| of == at) {

@@ -8,6 +8,7 @@ use crate::walk::Walk;
 use crate::{LearnError, Progress};
 use leadpulse_history::{FileSource, Files};
 use leadpulse_project::{Project, TaskPlan};
+use leadpulse_schema::units::AsOf;
 
 /// The job of explaining: a bundle, a task, and a past moment.
 pub struct Explain<'a> {
@@ -16,7 +17,7 @@ pub struct Explain<'a> {
     pub sources: &'a [FileSource],
     pub scorer: &'a dyn Scorer,
     /// The moment, milliseconds: nothing known later is used.
-    pub as_of_ms: i64,
+    pub as_of: AsOf,
 }
 
 /// An entity at the moment.
@@ -54,12 +55,12 @@ pub fn explain(
         task,
         sources,
         scorer,
-        as_of_ms,
+        as_of,
     } = *job;
     let bound = Bound::new(scorer, task)?;
     let files = Files::prepare(project.catalog.clone(), sources)?;
     let mut walk = Walk::new(project, &files, i64::MAX)?;
-    walk.reach(as_of_ms, progress)?;
+    walk.reach(as_of.ms(), progress)?;
     let graph = walk.graph();
     let found = keys.iter().map(|key| {
         graph
@@ -83,12 +84,12 @@ pub fn explain(
         .iter()
         .zip(known.into_iter().flatten())
         .map(|(key, (at, node))| {
-            let absence = graph.absence(graph.cell(at), node, as_of_ms, &task.population);
+            let absence = graph.absence(graph.cell(at), node, as_of, &task.population);
             let absence = absence.map(|why| graph.absence_words(node.entity, why));
             let why = if node.is_merged() {
                 None
             } else {
-                why(graph, &bound, at, node, as_of_ms)
+                why(graph, &bound, at, node, as_of)
             };
             PastExplanation {
                 key: key.clone(),
@@ -99,12 +100,12 @@ pub fn explain(
     Ok(told.collect())
 }
 
-fn why(graph: &Graph, bound: &Bound<'_>, at: CellRef, node: &Node, as_of_ms: i64) -> Option<Why> {
+fn why(graph: &Graph, bound: &Bound<'_>, at: CellRef, node: &Node, as_of: AsOf) -> Option<Why> {
     let plan = bound.scorer.plan();
-    let features = plan.encode(graph, &[at], as_of_ms);
+    let features = plan.encode(graph, &[at], as_of);
     let (_, slot) = plan.row_of(&features, bound.task.plan.entity, 0, node.entity)?;
     let explanation = bound.scorer.explain(&features, bound.index, 0, slot);
-    let evidence = plan.evidence(graph, at, node.entity, as_of_ms);
+    let evidence = plan.evidence(graph, at, node.entity, as_of);
     Some(Why {
         probability: bound.predicted(explanation.logit),
         explanation,

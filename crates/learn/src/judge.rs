@@ -13,6 +13,7 @@ use crate::walk::{Schedule, Walk};
 use crate::{LearnError, Progress};
 use leadpulse_history::{FileSource, Files};
 use leadpulse_project::{Project, TaskPlan};
+use leadpulse_schema::units::AsOf;
 
 /// The job of judging: a bundle, and the part of the files it is judged on.
 pub struct Period<'a> {
@@ -83,7 +84,7 @@ pub fn judge(
             let mut asks = Vec::new();
             let mut waiting: Vec<(usize, Scored)> = Vec::new();
             for due in due {
-                for (at, entity) in asked(graph, tasks[due.task], &due, at_ms) {
+                for (at, entity) in asked(graph, tasks[due.task], &due, AsOf::from_ms(at_ms)) {
                     asks.push(Ask {
                         at,
                         entity,
@@ -100,9 +101,13 @@ pub fn judge(
                     ));
                 }
             }
-            predict(graph, &bound, &mut asks, at_ms, |id, prediction| {
-                waiting[id].1.prediction = Some(prediction)
-            });
+            predict(
+                graph,
+                &bound,
+                &mut asks,
+                AsOf::from_ms(at_ms),
+                |id, prediction| waiting[id].1.prediction = Some(prediction),
+            );
             waiting
                 .into_iter()
                 .for_each(|(task, score)| scored[task].push(score));

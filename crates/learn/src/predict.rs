@@ -7,6 +7,7 @@ use leadpulse_pql::TargetKind;
 
 use crate::LearnError;
 use leadpulse_project::TaskPlan;
+use leadpulse_schema::units::AsOf;
 
 /// Cells scored at a time.
 const CHUNK_CELLS: usize = 512;
@@ -72,7 +73,7 @@ pub(crate) fn predict(
     graph: &Graph,
     tasks: &[Bound<'_>],
     asks: &mut [Ask],
-    as_of_ms: i64,
+    as_of: AsOf,
     mut each: impl FnMut(usize, f64),
 ) {
     let Some(scorer) = tasks.first().map(|t| t.scorer) else {
@@ -86,7 +87,7 @@ pub(crate) fn predict(
         let last = chunk.last().expect("chunks are not empty");
         let (now, later) = rest.split_at(rest.partition_point(|ask| ask.at <= *last));
         rest = later;
-        let features = scorer.plan().encode(graph, chunk, as_of_ms);
+        let features = scorer.plan().encode(graph, chunk, as_of);
         for (index, bound) in tasks.iter().enumerate() {
             if now.iter().all(|ask| ask.task != index) {
                 continue;

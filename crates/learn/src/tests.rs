@@ -12,6 +12,7 @@ use leadpulse_schema::{Catalog, FileOptions, Role, Row, RowBatch};
 use leadpulse_history::{FileSource, Files};
 
 use leadpulse_project::{Project, TaskPlan, TaskSource};
+use leadpulse_schema::units::AsOf;
 
 use crate::*;
 
@@ -880,11 +881,13 @@ fn cuts_of_the_same_rows_move_no_probability_by_more_than_promised() {
                     },
                     None,
                 );
-                graph.advance(newest_ms);
+                graph.advance(AsOf::from_ms(newest_ms));
             }
-            graph.advance(as_of_ms);
+            graph.advance(AsOf::from_ms(as_of_ms));
             let cells: Vec<CellRef> = graph.cells().map(|(at, _)| at).collect();
-            let mut encoded = bundle.plan().encode(&graph, &cells, as_of_ms);
+            let mut encoded = bundle
+                .plan()
+                .encode(&graph, &cells, AsOf::from_ms(as_of_ms));
             if let Some(dice) = &mut noise {
                 encoded = nudged(encoded, dice);
             }

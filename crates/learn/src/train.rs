@@ -13,6 +13,7 @@ use crate::walk::{Schedule, Walk};
 use crate::{LearnError, Progress};
 use leadpulse_history::{FileSource, Files};
 use leadpulse_project::{Project, TaskPlan};
+use leadpulse_schema::units::AsOf;
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -421,7 +422,7 @@ pub fn count_labels(
             count.anchors += 1;
             for due in due {
                 pairs.extend(
-                    asked(graph, task, &due, anchor_ms)
+                    asked(graph, task, &due, AsOf::from_ms(anchor_ms))
                         .into_iter()
                         .map(|(_, entity)| (entity, anchor_ms)),
                 );

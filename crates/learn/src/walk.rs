@@ -13,6 +13,7 @@ use crate::{LearnError, Progress};
 use leadpulse_history::{Files, Replay};
 use leadpulse_project::Anchors;
 use leadpulse_project::{Project, TaskPlan};
+use leadpulse_schema::units::AsOf;
 
 /// Rows applied at a time.
 pub(crate) const BATCH_ROWS: usize = 8192;
@@ -124,7 +125,7 @@ impl Walk {
             }
             return Ok(false);
         }
-        self.graph.advance(stop_ms);
+        self.graph.advance(AsOf::from_ms(stop_ms));
         Ok(stop_ms == moment_ms)
     }
 }

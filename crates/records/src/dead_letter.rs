@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::output::{Output, OutputRecord};
 use leadpulse_schema::hex;
+use leadpulse_schema::units::AsOf;
 
 /// Topic of the original record (Kafka Connect's name).
 pub const HEADER_TOPIC: &str = "__connect.errors.topic";
@@ -118,9 +119,9 @@ pub struct Rejected<'a> {
 }
 
 impl Rejected<'_> {
-    /// The dead letter of the record, refused in the epoch valid at `as_of_ms`. `message` names the
+    /// The dead letter of the record, refused in the epoch valid at `as_of`. `message` names the
     /// fault, without payload.
-    pub fn dead_letter(&self, reason: Reason, message: &str, as_of_ms: i64) -> OutputRecord {
+    pub fn dead_letter(&self, reason: Reason, message: &str, as_of: AsOf) -> OutputRecord {
         let ours: [(&str, &str); 8] = [
             (HEADER_TOPIC, self.topic),
             (HEADER_PARTITION, &self.partition.to_string()),
@@ -128,7 +129,7 @@ impl Rejected<'_> {
             (HEADER_STAGE, reason.stage()),
             (HEADER_MESSAGE, message),
             (HEADER_REASON, reason.code()),
-            (HEADER_TIMESTAMP, &as_of_ms.to_string()),
+            (HEADER_TIMESTAMP, &as_of.ms().to_string()),
             (
                 HEADER_APPLICATION,
                 concat!("leadpulse/", env!("CARGO_PKG_VERSION")),
@@ -232,7 +233,7 @@ mod tests {
                 ("empty", Some(b"".as_slice())),
             ],
         };
-        rejected.dead_letter(reason, "3 trailing bytes", 99)
+        rejected.dead_letter(reason, "3 trailing bytes", AsOf::from_ms(99))
     }
 
     #[test]

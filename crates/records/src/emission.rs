@@ -5,6 +5,7 @@ use std::sync::Arc;
 use leadpulse_features::{CommitteeFact, Facts, probability};
 use leadpulse_graph::{Cell, CellRef, DAY_MS, EntityId, Graph, Node, Reasons};
 use leadpulse_policy::{Action, ActionTable, AlertType, Decision, Situation};
+use leadpulse_schema::units::{AsOf, EventTime};
 use leadpulse_schema::{Absence, Catalog, TableId};
 
 use crate::alert::ShownAlert;
@@ -35,7 +36,7 @@ pub struct Lineage {
     /// Number of the epoch.
     pub epoch: i64,
     /// Moment that the score is valid at, milliseconds.
-    pub as_of_ms: i64,
+    pub as_of: AsOf,
     /// Id of the bundle that scored.
     pub bundle_id: Arc<str>,
     /// Hash of the bundle's feature plan.
@@ -126,11 +127,7 @@ impl Emission<'_> {
     }
 
     fn facts(&self) -> Facts {
-        Facts::of(
-            self.graph,
-            self.graph.cell(self.cell),
-            self.lineage.as_of_ms,
-        )
+        Facts::of(self.graph, self.graph.cell(self.cell), self.lineage.as_of)
     }
 
     /// Builds the score record: the one place where a field of a score gets its value.
@@ -153,7 +150,7 @@ impl Emission<'_> {
             account_id: facts.root.as_deref().map(Arc::from),
             epoch: lineage.epoch,
             sequence,
-            as_of: lineage.as_of_ms,
+            as_of: lineage.as_of.ms(),
             status: absence.map_or(SCORED, |_| INELIGIBLE),
             reason: absence.map(|why| self.graph.absence_words(self.entity, why)),
             probability,
@@ -177,7 +174,7 @@ impl Emission<'_> {
             board: lineage.board,
             drivers: explained.map_or_else(Vec::new, |e| e.drivers.clone()),
             base_logit: explained.map(|e| e.base_logit),
-            drivers_as_of: explained.map(|e| e.as_of_ms),
+            drivers_as_of: explained.map(|e| e.as_of.ms()),
             change_since: explained.and_then(|e| e.change_since_ms),
             change_drivers: explained.map_or_else(Vec::new, |e| e.change_drivers.clone()),
             top_signal: explained.and_then(Explained::top_signal),
@@ -200,7 +197,7 @@ impl Emission<'_> {
             active_members: people.active,
             values: &people.by_field,
             highest: &people.highest,
-            silent_ms: silent_ms(self.graph.cell(self.cell), self.lineage.as_of_ms),
+            silent_ms: silent_ms(self.graph.cell(self.cell), self.lineage.as_of),
         })
     }
 
@@ -235,9 +232,9 @@ pub fn facts_json(facts: &Facts) -> serde_json::Value {
 }
 
 /// Milliseconds since the newest event of a cell; `None` before the first.
-fn silent_ms(cell: &Cell, as_of_ms: i64) -> Option<i64> {
+fn silent_ms(cell: &Cell, as_of: AsOf) -> Option<i64> {
     cell.newest_event_ms()
-        .map(|newest| as_of_ms.saturating_sub(newest))
+        .map(|newest| as_of.since(EventTime::from_ms(newest)))
 }
 
 /// Label of an entity, or of its root; `None` if neither has one.

@@ -2,6 +2,7 @@
 //! before, the strongest signal in a few words.
 
 use leadpulse_features::{Evidence, Explanation, Group};
+use leadpulse_schema::units::AsOf;
 
 use crate::score::{Driver, Score};
 
@@ -11,8 +12,8 @@ const NEGLIGIBLE_LOGIT: f64 = 1e-6;
 /// The last explanation of an entity under a task.
 #[derive(Clone, Debug)]
 pub struct Explained {
-    /// Moment that was explained, milliseconds.
-    pub as_of_ms: i64,
+    /// Moment that was explained.
+    pub as_of: AsOf,
     /// Logit without any group; with all contributions it is the logit of that moment.
     pub base_logit: f64,
     /// Contributions of the groups, strongest first, positive and negative.
@@ -30,7 +31,7 @@ impl Explained {
     /// layout's order.
     pub fn new(
         before: Option<&Explained>,
-        as_of_ms: i64,
+        as_of: AsOf,
         explanation: &Explanation,
         evidence: Vec<Evidence>,
         groups: &[Group],
@@ -53,10 +54,10 @@ impl Explained {
                 .collect()
         });
         Self {
-            as_of_ms,
+            as_of,
             base_logit: explanation.base_logit,
             drivers: drivers(&contributions, &evidence, groups),
-            change_since_ms: before.map(|before| before.as_of_ms),
+            change_since_ms: before.map(|before| before.as_of.ms()),
             change_drivers: differences.map_or_else(Vec::new, |differences: Vec<f64>| {
                 drivers(&differences, &evidence, groups)
             }),
@@ -66,7 +67,7 @@ impl Explained {
 
     /// The explanation that a score record carries; `None` if it carries none.
     pub fn restored(record: &Score, groups: &[Group]) -> Option<Self> {
-        let (as_of_ms, base_logit) = (record.drivers_as_of?, record.base_logit?);
+        let (as_of, base_logit) = (AsOf::from_ms(record.drivers_as_of?), record.base_logit?);
         let of_group = |group: &Group| {
             record
                 .drivers
@@ -75,7 +76,7 @@ impl Explained {
                 .map_or(0.0, |d| d.contribution)
         };
         Some(Self {
-            as_of_ms,
+            as_of,
             base_logit,
             drivers: record.drivers.clone(),
             change_since_ms: record.change_since,
@@ -189,7 +190,7 @@ mod tests {
         }
     }
 
-    fn explained(before: Option<&Explained>, as_of_ms: i64, contributions: [f64; 3]) -> Explained {
+    fn explained(before: Option<&Explained>, as_of: AsOf, contributions: [f64; 3]) -> Explained {
         let groups: Vec<Group> = ["intent", "usage", "silence"]
             .map(|code| Group {
                 code: code.into(),
@@ -222,7 +223,7 @@ mod tests {
             },
             Evidence::default(),
         ];
-        Explained::new(before, as_of_ms, &explanation, evidence, &groups)
+        Explained::new(before, as_of, &explanation, evidence, &groups)
     }
 
     #[test]
@@ -233,7 +234,7 @@ mod tests {
                 .map(|d| (d.group.clone(), (d.contribution * 1e3).round()))
                 .collect::<Vec<_>>()
         };
-        let first = explained(None, 1, [0.5, 0.2, -0.3]);
+        let first = explained(None, AsOf::from_ms(1), [0.5, 0.2, -0.3]);
         assert_eq!(
             (first.change_since_ms, first.change_drivers.len()),
             (None, 0)
@@ -246,7 +247,7 @@ mod tests {
                 ("usage".into(), 200.0)
             ]
         );
-        let second = explained(Some(&first), 2, [0.4, 0.9, -0.3]);
+        let second = explained(Some(&first), AsOf::from_ms(2), [0.4, 0.9, -0.3]);
         assert_eq!(second.change_since_ms, Some(1));
         assert_eq!(
             told(&second.change_drivers),
@@ -258,7 +259,7 @@ mod tests {
     #[test]
     fn the_strongest_driver_speaks_in_a_few_words() {
         let words = |contributions| {
-            let explained = explained(None, 1, contributions);
+            let explained = explained(None, AsOf::from_ms(1), contributions);
             (
                 explained.top_group().map(str::to_owned),
                 explained.top_signal(),
@@ -278,9 +279,12 @@ mod tests {
             words([-0.1, -0.2, 0.0]),
             (None, None, text("USAGE (3 people)"))
         );
-        let (before, after) = (explained(None, 1, [0.9, 0.1, -0.3]), [0.1, 0.1, -0.3]);
+        let (before, after) = (
+            explained(None, AsOf::from_ms(1), [0.9, 0.1, -0.3]),
+            [0.1, 0.1, -0.3],
+        );
         assert_eq!(
-            explained(Some(&before), 2, after).top_drag(),
+            explained(Some(&before), AsOf::from_ms(2), after).top_drag(),
             text("INTENT (pricing ×2)"),
             "what fell counts before what is low"
         );

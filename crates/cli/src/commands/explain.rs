@@ -8,6 +8,7 @@ use leadpulse_features::Scorer;
 use leadpulse_learn::PastExplanation;
 use leadpulse_model::Bundle;
 use leadpulse_policy::Policy;
+use leadpulse_schema::units::AsOf;
 
 use crate::commands::{HistoryArguments, LoadedHistory, date, parse_moment, task};
 use crate::progress::Bar;
@@ -72,7 +73,7 @@ impl ExplainArguments {
             task,
             sources: &sources,
             scorer: &bundle,
-            as_of_ms: self.as_of,
+            as_of: AsOf::from_ms(self.as_of),
         };
         let mut bar = Bar::new();
         let explained = leadpulse_learn::explain(&job, &self.keys, &mut |p| bar.show(p));

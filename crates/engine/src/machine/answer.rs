@@ -49,7 +49,7 @@ impl Machine {
             previous_probability: emitted.map(|emitted| emitted.probability),
             previous_as_of_ms: emitted.map(|emitted| emitted.as_of_ms),
             trend: state.map_or(Trend::Unknown, |state| {
-                policy.trend_of(state, self.state.as_of_ms, probability)
+                policy.trend_of(state, self.state.as_of.ms(), probability)
             }),
             velocity_per_day: None,
             acceleration_per_day2: None,
@@ -72,7 +72,7 @@ impl Machine {
         let Some((index, table)) = index.zip(table) else {
             return Err(ExplainRefusal::NoSuchTask { task, entity_type });
         };
-        let as_of_ms = self.as_of_ms().ok_or(ExplainRefusal::NotReady)?;
+        let as_of = self.as_of().ok_or(ExplainRefusal::NotReady)?;
         let graph = &self.state.graph;
         let Some((at, node)) = graph.find(table, &entity_id) else {
             return Err(ExplainRefusal::NoSuchEntity {
@@ -81,7 +81,7 @@ impl Machine {
             });
         };
         let population = &self.given.tasks[index].population;
-        if let Some(why) = graph.absence(graph.cell(at), node, as_of_ms, population) {
+        if let Some(why) = graph.absence(graph.cell(at), node, as_of, population) {
             return Err(ExplainRefusal::Ineligible {
                 task,
                 why: graph.absence_words(node.entity, why),
@@ -89,7 +89,7 @@ impl Machine {
             });
         }
         let plan = self.given.scorer.plan();
-        let batch = plan.encode(graph, &[at], as_of_ms);
+        let batch = plan.encode(graph, &[at], as_of);
         let row = plan.row_of(&batch, table, 0, node.entity);
         Ok(Subject {
             cell: at,

@@ -58,7 +58,7 @@ impl Machine {
     pub(super) fn lineage(&self) -> Lineage {
         Lineage {
             epoch: self.state.number as i64,
-            as_of_ms: self.state.as_of_ms,
+            as_of: self.state.as_of,
             bundle_id: self.given.scorer.bundle_id().into(),
             plan_hash: self.given.scorer.plan().hash().into(),
             board: self.state.graph.board().unwrap_or(-1),
@@ -82,7 +82,7 @@ impl Machine {
         assessed: &[Assessed],
         closing: bool,
     ) -> Vec<Decision> {
-        let as_of_ms = self.state.as_of_ms;
+        let as_of_ms = self.state.as_of.ms();
         let mut decisions = Vec::with_capacity(assessed.len());
         let mut margins: FxHashMap<CellRef, f32> = FxHashMap::default();
         for item in assessed {
@@ -188,16 +188,16 @@ impl Machine {
     /// The logit of an entity at this moment, and its explanation compared with the last one in a
     /// record. The state is unchanged.
     pub(super) fn explain_now(&self, one: Subject) -> (f64, Explained) {
-        let (graph, as_of_ms) = (&self.state.graph, self.state.as_of_ms);
+        let (graph, as_of) = (&self.state.graph, self.state.as_of);
         let scorer = &self.given.scorer;
         let plan = scorer.plan();
-        let batch = plan.encode(graph, &[one.cell], as_of_ms);
+        let batch = plan.encode(graph, &[one.cell], as_of);
         let explanation = scorer.explain(&batch, self.given.scorer_tasks[one.task], 0, one.slot);
-        let evidence = plan.evidence(graph, one.cell, one.entity, as_of_ms);
+        let evidence = plan.evidence(graph, one.cell, one.entity, as_of);
         let tracked = self.state.tracked.get(&(one.task, one.entity));
         let before = tracked.and_then(|tracked| tracked.explained.as_deref());
         let groups = &plan.layout().groups;
-        let explained = Explained::new(before, as_of_ms, &explanation, evidence, groups);
+        let explained = Explained::new(before, as_of, &explanation, evidence, groups);
         (explanation.logit, explained)
     }
 
@@ -215,7 +215,7 @@ impl Machine {
         let explained = tracked
             .and_then(|tracked| tracked.explained.as_deref())
             .filter(|_| item.logit.is_ok());
-        if explained.is_some_and(|explained| explained.as_of_ms < self.state.as_of_ms) {
+        if explained.is_some_and(|explained| explained.as_of < self.state.as_of) {
             let key = (task.name.to_string(), "carried");
             *tally.explanations.entry(key).or_default() += 1;
         }
@@ -314,7 +314,7 @@ impl Machine {
             key: Some(key),
             value,
             headers: Vec::new(),
-            timestamp_ms: self.state.as_of_ms,
+            timestamp_ms: self.state.as_of.ms(),
         }
     }
 }

@@ -7,6 +7,7 @@ use leadpulse_records::{
     Alert, Explained, PolicyStateRecord, Score, ShownAlert, ShownScore, facts_json, name_of,
 };
 use leadpulse_schema::TableId;
+use leadpulse_schema::units::AsOf;
 use rustc_hash::FxHashMap;
 
 use super::admit::AdmittedRows;
@@ -80,7 +81,7 @@ impl Machine {
         let mut tally = EpochTally::default();
         let AdmittedRows { counts, .. } = self.admit(decoded, record.clock.bound_at, &mut tally);
         self.advance(
-            AsOfRule::Fixed(record.as_of),
+            AsOfRule::Fixed(AsOf::from_ms(record.as_of)),
             Readings {
                 live_ms: record.clock.live_at,
                 bound_ms: None,
@@ -124,7 +125,7 @@ impl Machine {
                 .iter()
                 .map(|interval| interval.read)
                 .collect(),
-            moment: AsOfRule::Fixed(record.as_of),
+            moment: AsOfRule::Fixed(AsOf::from_ms(record.as_of)),
             clock: Readings {
                 live_ms: record.clock.live_at,
                 bound_ms: record.clock.bound_at,
@@ -170,7 +171,11 @@ impl Machine {
         let found = self.state.graph.find(table, &record.entity_id);
         let facts = found.map(|(at, node)| {
             (
-                Facts::of(&self.state.graph, self.state.graph.cell(at), record.as_of),
+                Facts::of(
+                    &self.state.graph,
+                    self.state.graph.cell(at),
+                    AsOf::from_ms(record.as_of),
+                ),
                 node,
             )
         });
@@ -193,7 +198,11 @@ impl Machine {
             .map(|table| table.id);
         let found = table.and_then(|table| self.state.graph.find(table, &record.entity_id));
         let name = found.and_then(|(at, node)| {
-            let facts = Facts::of(&self.state.graph, self.state.graph.cell(at), record.as_of);
+            let facts = Facts::of(
+                &self.state.graph,
+                self.state.graph.cell(at),
+                AsOf::from_ms(record.as_of),
+            );
             name_of(&self.given.catalog, node, &facts)
         });
         ShownAlert {

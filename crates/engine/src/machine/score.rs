@@ -91,12 +91,12 @@ impl Machine {
     fn encode_chunk(&self, chunk: &[(CellRef, Reasons)]) -> FeatureBatch {
         let cells: Vec<CellRef> = chunk.iter().map(|(at, _)| *at).collect();
         let plan = self.given.scorer.plan();
-        plan.encode(&self.state.graph, &cells, self.state.as_of_ms)
+        plan.encode(&self.state.graph, &cells, self.state.as_of)
     }
 
     /// The entities of a chunk that a task asks about or has ever observed, by cell, then key.
     fn candidates(&self, chunk: &[(CellRef, Reasons)], task: usize) -> Vec<Candidate> {
-        let (graph, as_of_ms) = (&self.state.graph, self.state.as_of_ms);
+        let (graph, as_of) = (&self.state.graph, self.state.as_of);
         let given = &self.given.tasks[task];
         let mut candidates = Vec::new();
         for (index, (at, _)) in chunk.iter().enumerate() {
@@ -106,7 +106,7 @@ impl Machine {
             let directory = graph.directory();
             nodes.sort_by(|a, b| directory.key(a.entity).cmp(directory.key(b.entity)));
             for node in nodes {
-                let absence = graph.absence(cell, node, as_of_ms, &given.population);
+                let absence = graph.absence(cell, node, as_of, &given.population);
                 let is_tracked = || self.state.tracked.contains_key(&(task, node.entity));
                 if absence.is_none() || is_tracked() {
                     candidates.push(Candidate {

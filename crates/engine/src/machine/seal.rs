@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use leadpulse_graph::RowOutcome;
 use leadpulse_records::Reason;
 use leadpulse_schema::hex;
+use leadpulse_schema::units::AsOf;
 
 use super::admit::AdmittedRows;
 use super::deployed::PROGRAM;
@@ -52,12 +53,12 @@ impl Machine {
     }
 
     fn dead_letters(&self, records: &RecordBatch, admitted: &AdmittedRows) -> Vec<OutputRecord> {
-        let as_of_ms = self.state.as_of_ms.max(0);
+        let as_of = self.state.as_of.max(AsOf::from_ms(0));
         let mut letters = Vec::with_capacity(admitted.dead.len());
         for (index, reason, message) in &admitted.dead {
             let record = records.record(*index as usize);
             let input = &self.state.partitions[record.partition() as usize];
-            letters.push(dead_letter(record, input, *reason, message, as_of_ms));
+            letters.push(dead_letter(record, input, *reason, message, as_of));
         }
         letters
     }
@@ -84,7 +85,7 @@ impl Machine {
             epoch: state.number as i64,
             nonce: nonce(&state.owner, state.number, &digest).to_string(),
             owner: state.owner.clone(),
-            as_of: state.as_of_ms.max(0),
+            as_of: state.as_of.ms().max(0),
             board: state.graph.board().unwrap_or(-1),
             deployed: given.digest().to_owned(),
             bundle_id: Some(given.scorer.bundle_id().to_owned()),

@@ -8,6 +8,7 @@ use rustc_hash::FxHashMap;
 use leadpulse_graph::{EntityId, Graph};
 use leadpulse_policy::EntityState;
 use leadpulse_records::Explained;
+use leadpulse_schema::units::AsOf;
 
 use super::deployed::{Deployed, WorkerStart};
 use crate::epoch::PartitionLayout;
@@ -52,8 +53,8 @@ pub struct WorkerState {
     /// Token of the process start.
     pub(super) owner: String,
     pub(super) number: u64,
-    /// `i64::MIN` before the first accepted row.
-    pub(super) as_of_ms: i64,
+    /// [`AsOf::BEGINNING`] before the first accepted row.
+    pub(super) as_of: AsOf,
     pub(super) newest_event_ms: Option<i64>,
     /// Digest of the deployed version that the last epoch was decided under.
     pub(super) deployed: String,
@@ -80,7 +81,7 @@ impl WorkerState {
             positions,
             owner,
             number: 0,
-            as_of_ms: i64::MIN,
+            as_of: AsOf::BEGINNING,
             newest_event_ms: None,
             deployed: given.digest().to_owned(),
         }
@@ -90,9 +91,9 @@ impl WorkerState {
     pub fn number(&self) -> u64 {
         self.number
     }
-    /// `as_of` of the last epoch, milliseconds; `None` before the first accepted row.
-    pub fn as_of_ms(&self) -> Option<i64> {
-        (self.as_of_ms != i64::MIN).then_some(self.as_of_ms)
+    /// `as_of` of the last epoch; `None` before the first accepted row.
+    pub fn as_of(&self) -> Option<AsOf> {
+        (self.as_of != AsOf::BEGINNING).then_some(self.as_of)
     }
     /// The next offset to take from each partition.
     pub fn positions(&self) -> &[NextOffset] {

@@ -1,6 +1,7 @@
 //! The second stage: `as_of` moves on, and the cells whose scores may have changed are found.
 
 use leadpulse_graph::{CellRef, Reasons};
+use leadpulse_schema::units::AsOf;
 
 use crate::invariants;
 
@@ -12,11 +13,11 @@ impl Machine {
     /// Out: the cells to score with their reasons, in order of cells. `as_of` has moved on, never
     /// back.
     pub(super) fn track(&mut self, cut: &Cut, tally: &mut EpochTally) -> Vec<(CellRef, Reasons)> {
-        let before_ms = self.state.as_of_ms;
+        let before = self.state.as_of;
         self.advance(cut.moment, cut.clock);
         debug_assert!(invariants::as_of_never_goes_back(
-            before_ms,
-            self.state.as_of_ms
+            before.ms(),
+            self.state.as_of.ms()
         ));
         if cut.closing {
             self.state.graph.mark_all(Reasons::CLOSING);
@@ -43,7 +44,7 @@ impl Machine {
             return;
         }
         let to_ms = match moment {
-            AsOfRule::Fixed(as_of_ms) => as_of_ms,
+            AsOfRule::Fixed(as_of) => as_of.ms(),
             AsOfRule::Newest => {
                 let newest_ms = state.newest_event_ms.max(clock.live_ms).unwrap_or_default();
                 clock
@@ -51,15 +52,15 @@ impl Machine {
                     .map_or(newest_ms, |bound_ms| newest_ms.min(bound_ms))
             }
         };
-        state.as_of_ms = state.as_of_ms.max(to_ms).max(0);
-        state.graph.advance(state.as_of_ms);
+        state.as_of = state.as_of.max(AsOf::from_ms(to_ms.max(0)));
+        state.graph.advance(state.as_of);
     }
 
     /// Adds the cells of entities whose crossing has lasted long enough by now.
     fn with_revisits(&mut self, mut dirty: Vec<(CellRef, Reasons)>) -> Vec<(CellRef, Reasons)> {
         let state = &mut self.state;
         while let Some((at_ms, entity)) = state.revisits.first().copied() {
-            if at_ms > state.as_of_ms {
+            if at_ms > state.as_of.ms() {
                 break;
             }
             state.revisits.pop_first();

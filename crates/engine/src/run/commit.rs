@@ -1,5 +1,7 @@
 //! The end of an epoch: one transaction, then everything that may count or show it.
 
+use leadpulse_schema::units::AsOf;
+
 use std::time::Duration;
 
 use super::{ANSWERS_BETWEEN_EPOCHS, Engine, RunError};
@@ -34,7 +36,7 @@ impl Engine {
         );
         self.summary.count(&epoch);
         self.taken += epoch.record.records();
-        self.committed = (self.machine.number(), self.machine.as_of_ms());
+        self.committed = (self.machine.number(), self.machine.as_of());
         let status = self.status(Phase::Live, None);
         let EpochViews { scores, alerts } = epoch.into_views();
         self.read_model.publish(scores, alerts, status);
@@ -43,7 +45,7 @@ impl Engine {
 
     /// One tick at the next board: the board is published, every cell scored, every score emitted.
     pub(super) fn close(&mut self) -> Result<(), RunError> {
-        let Some(as_of_ms) = self.machine.next_board_ms() else {
+        let Some(board_ms) = self.machine.next_board_ms() else {
             tracing::warn!("nothing was accepted: there is nothing to score");
             return Ok(());
         };
@@ -51,7 +53,7 @@ impl Engine {
         let cut = Cut {
             read: vec![0; positions.len()],
             positions,
-            moment: AsOfRule::Fixed(as_of_ms),
+            moment: AsOfRule::Fixed(AsOf::from_ms(board_ms)),
             clock: Readings::default(),
             closing: true,
             skipped: Vec::new(),
@@ -85,11 +87,11 @@ impl Engine {
     }
 
     pub(super) fn status(&self, phase: Phase, reason: Option<String>) -> EngineStatus {
-        let (epoch, as_of_ms) = self.committed;
+        let (epoch, as_of) = self.committed;
         EngineStatus {
             phase,
             epoch,
-            as_of_ms,
+            as_of_ms: as_of.map(AsOf::ms),
             records: self.taken,
             lag_records: self.gauges.lag_records,
             reason,

@@ -326,7 +326,7 @@ impl Engine {
         self.taken += batch.len() as u64;
         self.metrics.replayed(batch.len() as u64);
         self.summary.replayed_epochs += 1;
-        self.committed = (self.machine.number(), self.machine.as_of_ms());
+        self.committed = (self.machine.number(), self.machine.as_of());
         self.read_model.beat();
         if self.elapsed().saturating_sub(replay.told) > Duration::from_secs(2) {
             let (done, total) = (replay.records, replay.total);

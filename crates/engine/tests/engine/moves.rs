@@ -88,7 +88,7 @@ fn another_bundle_between_two_epochs_scores_every_cell_again_as_a_restart_would(
     let mut machine = rig.machine();
     Market::new(3).send(&rig, 200);
     rig.step(&mut machine, None);
-    let as_of_ms = machine.as_of_ms().unwrap();
+    let as_of_ms = machine.as_of().unwrap();
     let next = Rig {
         bundle_id: "linear-2".into(),
         weigh: |task, column| 2.0 * by_name(task, column),
@@ -97,7 +97,7 @@ fn another_bundle_between_two_epochs_scores_every_cell_again_as_a_restart_would(
     machine.replace(built(&next)).unwrap();
     let mut found = Vec::new();
     for _ in 0..100 {
-        if !machine.wants_tick(Some(as_of_ms)) {
+        if !machine.wants_tick(Some(as_of_ms.ms())) {
             break;
         }
         let epoch = rig.step(&mut machine, None);

@@ -20,6 +20,7 @@ use leadpulse_engine::{
 use leadpulse_features::{FeaturePlan, FeatureSpec, ScorerTask};
 use leadpulse_graph::{DAY_MS, Graph, GraphOptions, Tracking};
 use leadpulse_policy::PolicyOptions;
+use leadpulse_schema::units::AsOf;
 use leadpulse_schema::{
     Catalog, Comparison, Condition, DayCounter, DayWindow, FolderRegistry, Frame, Literal, Measure,
     Operand, Operation, Population, Position, RowBatch, RowEncoder, SchemaRef, TableId, Value,
@@ -620,16 +621,19 @@ impl Rig {
         );
         let mut graph = self.graph(Tracking::Off);
         graph.apply(&decoded.rows, None);
-        graph.advance(as_of_ms);
+        graph.advance(AsOf::from_ms(as_of_ms));
         let scorer = self.scorer();
         let mut standings = BTreeMap::new();
         let populations = self.populations().1;
         for (at, cell) in graph.cells() {
-            let batch = scorer.plan().encode(&graph, &[at], as_of_ms);
+            let batch = scorer.plan().encode(&graph, &[at], AsOf::from_ms(as_of_ms));
             for (index, (task, population)) in self.tasks.iter().zip(&populations).enumerate() {
                 let logits = scorer.logits(&batch, index);
                 for node in cell.nodes.iter().filter(|n| n.table == self.entity(task)) {
-                    if !graph.view(cell, node, as_of_ms, population).is_eligible() {
+                    if !graph
+                        .view(cell, node, AsOf::from_ms(as_of_ms), population)
+                        .is_eligible()
+                    {
                         continue;
                     }
                     let member = scorer

@@ -31,7 +31,7 @@ pub(super) fn committee(scene: &Scene<'_>, found: &mut EvidenceDraft<'_>) {
     let Some(group) = people.first().map(|t| groups::of_members(scene.catalog, t)) else {
         return;
     };
-    let active = active_people(scene.graph, scene.cell, scene.as_of_ms);
+    let active = active_people(scene.graph, scene.cell, scene.as_of);
     if active.is_empty() {
         let known: Vec<&Node> = scene
             .cell
@@ -289,7 +289,7 @@ pub(super) fn hubs(scene: &Scene<'_>, found: &mut EvidenceDraft<'_>) {
     let shared = scene.graph.shared();
     let longest = shared.bank.len() - 1;
     let half_life = words::number(shared.options.half_lives_days[longest]);
-    let view = HubView::new(scene.graph, scene.cell, scene.as_of_ms);
+    let view = HubView::new(scene.graph, scene.cell, scene.as_of);
     let sums = HubEvidence::of(scene);
     for hub in scene.catalog.hubs.iter().filter(|h| !h.sources.is_empty()) {
         let group = groups::of_hub(scene.catalog, hub);

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use leadpulse_graph::{DAY_MS, EventLayout, EventState, Node, SlotKind};
+use leadpulse_graph::{EventLayout, EventState, Node, SlotKind};
+use leadpulse_schema::units::{DAY_MS, EventTime};
 use leadpulse_schema::{Feature, Field, Table};
 
 use super::{EvidenceDraft, Rank, Scene};
@@ -115,7 +116,7 @@ pub(super) fn events(scene: &Scene<'_>, found: &mut EvidenceDraft<'_>) {
         }
     }
     for (group, newest_ms) in newest {
-        let silent_ms = scene.as_of_ms.saturating_sub(newest_ms);
+        let silent_ms = scene.as_of.since(EventTime::from_ms(newest_ms));
         if silent_ms >= SILENT_MS {
             found.line(
                 &group,
@@ -132,8 +133,8 @@ fn add_up(scene: &Scene<'_>, layout: &EventLayout, nodes: &[&Node]) -> ActivityS
     let mut sum = ActivitySum::default();
     for state in nodes.iter().filter_map(|n| state(scene, n, layout)) {
         let (short, long) = (
-            bank.read(0, state.landmark(), scene.as_of_ms),
-            bank.read(longest, state.landmark(), scene.as_of_ms),
+            bank.read(0, state.landmark(), scene.as_of.ms()),
+            bank.read(longest, state.landmark(), scene.as_of.ms()),
         );
         for (slot, sums, newest_ms) in state.slots(bank) {
             let (weight, newest) = sum.slots.entry(slot).or_insert((0.0, newest_ms));
@@ -336,7 +337,8 @@ fn habits(scene: &Scene<'_>, scope: &TableScope<'_>, found: &mut EvidenceDraft<'
     if let Some(change) = change_of_habit(scene, sum) {
         found.line(&group, Rank::Habit, format!("{who}{name} {change}"));
     }
-    let first = (scene.as_of_ms.saturating_sub(RECENT_DAYS * DAY_MS)).div_euclid(DAY_MS) as i32 + 1;
+    let first =
+        (scene.as_of.ms().saturating_sub(RECENT_DAYS * DAY_MS)).div_euclid(DAY_MS) as i32 + 1;
     let recent = sum.days.range(first..).count();
     if recent > 1 {
         found.line(
@@ -372,7 +374,7 @@ fn change_of_habit(scene: &Scene<'_>, sum: &ActivitySum) -> Option<String> {
     let (shortest, longest) = (half_lives[0], half_lives[half_lives.len() - 1]);
     let lasted_days = sum
         .oldest_ms
-        .map_or(0.0, |t| crate::columns::days(t, scene.as_of_ms));
+        .map_or(0.0, |t| crate::columns::days(t, scene.as_of));
     if half_lives.len() <= 1 || lasted_days < longest * HABIT_RATIO || sum.weight(0) < 1.0 {
         return None;
     }
@@ -402,7 +404,7 @@ pub(super) fn order(
     who: &str,
     found: &mut EvidenceDraft<'_>,
 ) {
-    let steps = block.steps(nodes.iter().copied(), scene.as_of_ms);
+    let steps = block.steps(nodes.iter().copied(), scene.as_of);
     let (forward, reverse) = (longest_chain(&steps, false), longest_chain(&steps, true));
     let is_forward = forward.len() >= reverse.len();
     let chain = if is_forward { forward } else { reverse };

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use leadpulse_features::{Facts, FeatureBatch, FeaturePlan};
 use leadpulse_graph::{CellRef, DAY_MS, Graph, Tracking};
+use leadpulse_schema::units::AsOf;
 use proptest::prelude::*;
 
 use crate::market::{Datum, Plain, START_MS, Style, cases, crm, network, seeds, shop, stream};
@@ -63,19 +64,19 @@ proptest! {
         let mut graph = market.graph(Tracking::On);
         for batch in rows.chunks(20) {
             graph.apply(&market.batch(batch), None);
-            graph.advance(last_ms(&rows));
+            graph.advance(AsOf::from_ms(last_ms(&rows)));
             graph.take_dirty(1).iter().for_each(|(at, _)| graph.scored(*at, 0.0));
         }
         let t_ms = last_ms(&rows) + years * 365 * DAY_MS;
         let cells = all(&graph);
-        check_shape(&plan, &plan.encode(&graph, &cells, t_ms), cells.len());
-        graph.advance(t_ms);
-        check_shape(&plan, &plan.encode(&graph, &cells, t_ms), cells.len());
-        check_shape(&plan, &plan.encode(&graph, &[], t_ms), 0);
+        check_shape(&plan, &plan.encode(&graph, &cells, AsOf::from_ms(t_ms)), cells.len());
+        graph.advance(AsOf::from_ms(t_ms));
+        check_shape(&plan, &plan.encode(&graph, &cells, AsOf::from_ms(t_ms)), cells.len());
+        check_shape(&plan, &plan.encode(&graph, &[], AsOf::from_ms(t_ms)), 0);
         for at in cells {
-            Facts::of(&graph, graph.cell(at), t_ms);
+            Facts::of(&graph, graph.cell(at), AsOf::from_ms(t_ms));
             for node in &graph.cell(at).nodes {
-                let evidence = plan.evidence(&graph, at, node.entity, t_ms);
+                let evidence = plan.evidence(&graph, at, node.entity, AsOf::from_ms(t_ms));
                 assert_eq!(evidence.len(), plan.layout().groups.len());
                 assert!(evidence.iter().all(|e| e.words.len() <= 4 && e.event_ids.len() <= 8));
                 assert!(evidence.iter().flat_map(|e| e.words.iter().chain(&e.value)).all(|text| !text.contains('@')));
@@ -91,14 +92,14 @@ proptest! {
         let rows = stream(&market, Style { ties: true, wild: false }, &seeds);
         let mut graph = market.graph(Tracking::On);
         graph.apply(&market.batch(&rows), None);
-        graph.advance(last_ms(&rows));
+        graph.advance(AsOf::from_ms(last_ms(&rows)));
         let cells = all(&graph);
         // More than one chunk, each cell many times.
         let many: Vec<CellRef> = cells.iter().copied().cycle().take(if cells.is_empty() { 0 } else { 200 }).collect();
-        let batch = plan.encode(&graph, &many, last_ms(&rows));
+        let batch = plan.encode(&graph, &many, AsOf::from_ms(last_ms(&rows)));
         check_shape(&plan, &batch, many.len());
         for (i, at) in many.iter().enumerate() {
-            let alone = plan.encode(&graph, &[*at], last_ms(&rows));
+            let alone = plan.encode(&graph, &[*at], AsOf::from_ms(last_ms(&rows)));
             prop_assert_eq!(numbers(&graph, &batch, i), numbers(&graph, &alone, 0));
         }
     }
@@ -164,9 +165,9 @@ fn members_beyond_the_cap_are_folded() {
     let mut graph = market.graph(Tracking::Off);
     graph.apply(&market.batch(&rows), None);
     let t_ms = START_MS + 3 * DAY_MS;
-    graph.advance(t_ms);
+    graph.advance(AsOf::from_ms(t_ms));
     let (at, _) = graph.find(market.catalog.root().id, "a").unwrap();
-    let batch = plan.encode(&graph, &[at], t_ms);
+    let batch = plan.encode(&graph, &[at], AsOf::from_ms(t_ms));
     check_shape(&plan, &batch, 1);
     let block = &batch.members[plan
         .layout()
@@ -193,9 +194,9 @@ fn members_beyond_the_cap_are_folded() {
         let only: Vec<Plain> = rows[2 * i..2 * i + 2].to_vec();
         let mut single = market.graph(Tracking::Off);
         single.apply(&market.batch(&only), None);
-        single.advance(t_ms);
+        single.advance(AsOf::from_ms(t_ms));
         let (at, _) = single.find(market.catalog.root().id, "a").unwrap();
-        let alone = plan.encode(&single, &[at], t_ms);
+        let alone = plan.encode(&single, &[at], AsOf::from_ms(t_ms));
         let block = alone
             .members
             .iter()

@@ -2,6 +2,7 @@
 //! on the calendar.
 
 use leadpulse_graph::{DAY_MS, Graph, Tracking};
+use leadpulse_schema::units::AsOf;
 use proptest::prelude::*;
 
 use crate::market::{Dice, Market, Plain, START_MS, Style, cases, crm, network, seeds, stream};
@@ -11,10 +12,10 @@ use crate::support::{encode_all, last_ms, plan_of};
 fn replay(market: &Market, rows: &[Plain], graph: &mut Graph, anchor_ms: i64) -> usize {
     let known = rows.partition_point(|r| r.known_ms <= anchor_ms);
     for row in &rows[..known] {
-        graph.advance(row.known_ms);
+        graph.advance(AsOf::from_ms(row.known_ms));
         graph.apply(&market.batch(std::slice::from_ref(row)), None);
     }
-    graph.advance(anchor_ms);
+    graph.advance(AsOf::from_ms(anchor_ms));
     known
 }
 
@@ -69,10 +70,10 @@ proptest! {
             let rows: Vec<Plain> = rows.iter().map(|r| r.shifted(delta_ms)).collect();
             for batch in rows.chunks(10) {
                 graph.apply(&market.batch(batch), None);
-                graph.advance(last_ms(&rows));
+                graph.advance(AsOf::from_ms(last_ms(&rows)));
             }
             let t_ms = last_ms(&rows) + DAY_MS;
-            graph.advance(t_ms);
+            graph.advance(AsOf::from_ms(t_ms));
             encode_all(&plan, &graph, t_ms)
         };
         let is_compared = |name: &str| !name.starts_with("season/") && (delta_ms % (7 * DAY_MS) == 0 || !name.contains("/weekday_"));

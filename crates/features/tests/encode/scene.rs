@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use leadpulse_features::{Evidence, Facts, FeaturePlan, FeatureSpec};
 use leadpulse_graph::{CellRef, DAY_MS, Graph, GraphOptions, RowOutcome, Tracking};
+use leadpulse_schema::units::AsOf;
 use leadpulse_schema::{Catalog, Operation, Position, RowBatch, Value};
 
 const SCHEMAS: [&str; 7] = [
@@ -195,11 +196,11 @@ impl Scene {
     pub fn now(&mut self) -> &mut Self {
         self.rows.sort_by_key(|(time_ms, _)| *time_ms);
         for (time_ms, batch) in self.rows.drain(..) {
-            self.graph.advance(time_ms);
+            self.graph.advance(AsOf::from_ms(time_ms));
             let outcomes = self.graph.apply(&batch, None);
             assert_eq!(outcomes, [RowOutcome::Accepted]);
         }
-        self.graph.advance(NOW_MS);
+        self.graph.advance(AsOf::from_ms(NOW_MS));
         self
     }
     pub fn find(&self, table: &str, key: &str) -> (CellRef, leadpulse_graph::EntityId) {
@@ -213,14 +214,16 @@ impl Scene {
         Facts::of(
             &self.graph,
             self.graph.cell(self.find("accounts", account).0),
-            NOW_MS,
+            AsOf::from_ms(NOW_MS),
         )
     }
     /// The columns of an account's row.
     pub fn root(&self, account: &str) -> BTreeMap<String, f32> {
-        let batch = self
-            .plan
-            .encode(&self.graph, &[self.find("accounts", account).0], NOW_MS);
+        let batch = self.plan.encode(
+            &self.graph,
+            &[self.find("accounts", account).0],
+            AsOf::from_ms(NOW_MS),
+        );
         self.plan
             .layout()
             .root
@@ -232,7 +235,7 @@ impl Scene {
     /// The columns of a member's row, if it has one.
     pub fn member(&self, table: &str, key: &str) -> Option<BTreeMap<String, f32>> {
         let (at, entity) = self.find(table, key);
-        let batch = self.plan.encode(&self.graph, &[at], NOW_MS);
+        let batch = self.plan.encode(&self.graph, &[at], AsOf::from_ms(NOW_MS));
         let (layout, block) = self
             .plan
             .layout()
@@ -254,7 +257,9 @@ impl Scene {
     }
     pub fn evidence(&self, table: &str, key: &str) -> BTreeMap<String, Evidence> {
         let (at, entity) = self.find(table, key);
-        let evidence = self.plan.evidence(&self.graph, at, entity, NOW_MS);
+        let evidence = self
+            .plan
+            .evidence(&self.graph, at, entity, AsOf::from_ms(NOW_MS));
         assert_eq!(evidence.len(), self.plan.layout().groups.len());
         self.plan
             .layout()

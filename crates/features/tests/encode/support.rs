@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use leadpulse_features::{FeatureBatch, FeaturePlan, FeatureSpec};
 use leadpulse_graph::{CellRef, Graph};
+use leadpulse_schema::units::AsOf;
 
 use crate::market::{Market, Plain, START_MS};
 
@@ -59,7 +60,7 @@ pub fn numbers(graph: &Graph, batch: &FeatureBatch, cell: usize) -> Numbers {
 /// The numbers of every cell, by the name of its top entity.
 pub fn encode_all(plan: &FeaturePlan, graph: &Graph, t_ms: i64) -> BTreeMap<String, Numbers> {
     let cells: Vec<CellRef> = graph.cells().map(|(at, _)| at).collect();
-    let batch = plan.encode(graph, &cells, t_ms);
+    let batch = plan.encode(graph, &cells, AsOf::from_ms(t_ms));
     cells
         .iter()
         .enumerate()

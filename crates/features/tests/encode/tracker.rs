@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use leadpulse_graph::{DAY_MS, Graph, Node, Tracking};
+use leadpulse_schema::units::AsOf;
 use proptest::prelude::*;
 
 use crate::market::{Market, Plain, Seed, Style, cases, crm, network, seeds, shop, stream};
@@ -47,7 +48,7 @@ fn rebuilt(market: &Market, steps: &[(&[Plain], i64)], last: &[Plain]) -> Graph 
     let mut graph = market.graph(Tracking::Off);
     for (rows, t_ms) in steps {
         graph.apply(&market.batch(rows), None);
-        graph.advance(*t_ms);
+        graph.advance(AsOf::from_ms(*t_ms));
     }
     for row in last {
         graph.apply(&market.batch(std::slice::from_ref(row)), None);
@@ -97,7 +98,7 @@ fn never_missed(market: &Market, seeds: &[Seed], cut_percent: usize, hours: i64)
     for batch in first.chunks(7) {
         live.apply(&market.batch(batch), None);
     }
-    live.advance(t_ms);
+    live.advance(AsOf::from_ms(t_ms));
     let everyone = take(&mut live);
     assert!(someone(&live).is_subset(&everyone), "everyone is new");
 
@@ -129,7 +130,7 @@ fn never_missed(market: &Market, seeds: &[Seed], cut_percent: usize, hours: i64)
     // The next board, with nothing but the board between.
     let next_ms = live.next_board_ms() + hours * market.options.board_period_ms;
     let before = encode_all(&plan, &live, next_ms);
-    live.advance(next_ms);
+    live.advance(AsOf::from_ms(next_ms));
     let after = encode_all(&plan, &live, next_ms);
     let dirty = take(&mut live);
     for (cell, numbers) in &after {
@@ -156,9 +157,9 @@ fn never_missed(market: &Market, seeds: &[Seed], cut_percent: usize, hours: i64)
     // Long after, with more boards between.
     let late_ms = next_ms + 200 * DAY_MS;
     for step in 1..4 {
-        live.advance(next_ms + step * 50 * DAY_MS);
+        live.advance(AsOf::from_ms(next_ms + step * 50 * DAY_MS));
     }
-    live.advance(late_ms);
+    live.advance(AsOf::from_ms(late_ms));
     assert_equal_to_rebuilt(
         market,
         &live,
@@ -219,7 +220,7 @@ fn a_small_budget_defers_and_forgets_nobody() {
         .collect();
     let mut graph = market.graph(Tracking::On);
     graph.apply(&market.batch(&rows), None);
-    graph.advance(t_ms);
+    graph.advance(AsOf::from_ms(t_ms));
     let dirty = graph.take_dirty(0);
     assert_eq!(dirty.len(), keys.len());
     let key_of = |graph: &Graph, at| graph.directory().key(graph.cell(at).anchor).to_string();
@@ -236,7 +237,7 @@ fn a_small_budget_defers_and_forgets_nobody() {
         )]),
         None,
     );
-    graph.advance(graph.next_board_ms());
+    graph.advance(AsOf::from_ms(graph.next_board_ms()));
     assert_eq!(graph.deferred(), 4, "all peers of e");
     let mut asked: Vec<Vec<String>> = Vec::new();
     for budget in [1, 2, 5] {
@@ -286,7 +287,7 @@ fn own_events_do_not_count_as_those_of_peers() {
     };
     let peers_of = |graph: &Graph, key: &str| -> Vec<(String, f32)> {
         let (at, _) = graph.find(accounts.id, key).unwrap();
-        let batch = plan.encode(graph, &[at], t_ms);
+        let batch = plan.encode(graph, &[at], AsOf::from_ms(t_ms));
         let columns = plan.layout().root.iter().zip(batch.root);
         columns
             .filter(|(c, _)| c.name.starts_with("industries/purchases"))
@@ -307,7 +308,7 @@ fn own_events_do_not_count_as_those_of_peers() {
         ]),
         None,
     );
-    graph.advance(t_ms);
+    graph.advance(AsOf::from_ms(t_ms));
     let (one, two) = (peers_of(&graph, "one"), peers_of(&graph, "two"));
     let count = |view: &[(String, f32)]| {
         view.iter()
@@ -329,7 +330,7 @@ fn own_events_do_not_count_as_those_of_peers() {
         two,
         "and theirs are from the last board"
     );
-    graph.advance(graph.next_board_ms());
+    graph.advance(AsOf::from_ms(graph.next_board_ms()));
     assert_eq!(count(&peers_of(&graph, "one")), Some(2.0));
     assert_eq!(count(&peers_of(&graph, "two")), Some(3.0));
 }
@@ -364,7 +365,7 @@ fn a_swap_of_peers_with_equal_sums_is_noticed() {
         &market.batch(&[account("leaves", Some("v0")), account("joins", None)]),
         None,
     );
-    graph.advance(t_ms);
+    graph.advance(AsOf::from_ms(t_ms));
     take(&mut graph);
     graph.apply(
         &market.batch(&[account("leaves", None), account("joins", Some("v0"))]),
@@ -375,7 +376,7 @@ fn a_swap_of_peers_with_equal_sums_is_noticed() {
     let cell = graph.find(accounts.id, "joins").unwrap().0;
     let joined = name(&graph, cell);
     let before = encode_all(&plan, &graph, next_ms);
-    graph.advance(next_ms);
+    graph.advance(AsOf::from_ms(next_ms));
     let after = encode_all(&plan, &graph, next_ms);
     assert!(
         difference(&before[&joined], &after[&joined]) > ROUNDING,

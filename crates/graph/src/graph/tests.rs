@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use leadpulse_schema::units::AsOf;
 use leadpulse_schema::{Catalog, FieldId, Operation, Position, RowBatch, TableId, Value};
 
 use super::*;
@@ -164,7 +165,7 @@ fn comparisons_of_lists(n: usize) -> u64 {
     lists.call("c1", Operation::Retract, &second, 4_000);
     assert_eq!(lists.touches(), n);
     lists.graph.take_dirty(usize::MAX);
-    lists.graph.advance(7_000);
+    lists.graph.advance(AsOf::from_ms(7_000));
     work::comparisons() - started
 }
 

@@ -1,5 +1,6 @@
 //! Populations: an entity as filters see it at a moment, and reasons for which a task skips it.
 
+use leadpulse_schema::units::AsOf;
 use leadpulse_schema::{Absence, FieldId, Population, Value, View};
 
 use crate::graph::Graph;
@@ -12,8 +13,8 @@ use crate::state::node::Node;
 pub struct EntityView<'a> {
     pub cell: &'a Cell,
     pub node: &'a Node,
-    /// The moment of the filter, milliseconds.
-    pub as_of_ms: i64,
+    /// The moment of the filter.
+    pub as_of: AsOf,
     /// The filter, with windows bound to the graph's day counters.
     pub population: &'a Population,
 }
@@ -26,7 +27,7 @@ impl View for EntityView<'_> {
         let window = self.population.windows[index];
         let read = |node: &Node| {
             node.counter(window.counter).map_or(0.0, |d| {
-                d.window(self.as_of_ms, window.start_days, window.end_days)
+                d.window(self.as_of.ms(), window.start_days, window.end_days)
             })
         };
         // Rows of a cell count for its root; a member has its own count, which its survivor keeps.
@@ -66,13 +67,13 @@ impl Graph {
         &self,
         cell: &'a Cell,
         node: &'a Node,
-        as_of_ms: i64,
+        as_of: AsOf,
         population: &'a Population,
     ) -> EntityView<'a> {
         EntityView {
             cell,
             node,
-            as_of_ms,
+            as_of,
             population,
         }
     }
@@ -83,7 +84,7 @@ impl Graph {
         &self,
         cell: &Cell,
         node: &Node,
-        as_of_ms: i64,
+        as_of: AsOf,
         population: &Population,
     ) -> Option<Absence> {
         if node.is_merged() {
@@ -92,7 +93,7 @@ impl Graph {
         if !node.is_known() {
             return Some(Absence::Deleted);
         }
-        let is_asked = self.view(cell, node, as_of_ms, population).is_eligible();
+        let is_asked = self.view(cell, node, as_of, population).is_eligible();
         (!is_asked).then_some(Absence::Outside)
     }
 

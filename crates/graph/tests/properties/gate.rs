@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use leadpulse_graph::{DAY_MS, Graph, RowOutcome, Tracking};
+use leadpulse_schema::units::AsOf;
 use leadpulse_schema::{Role, TableId};
 use proptest::prelude::*;
 
@@ -92,7 +93,7 @@ proptest! {
             newest_ms = newest_ms.max(row.time_ms.min(row.known_ms));
             prop_assert!(!has_clock || newest_ms <= clock_ms + market.options.future_tolerance_ms);
             let board = graph.board();
-            graph.advance(newest_ms);
+            graph.advance(AsOf::from_ms(newest_ms));
             if graph.board() != board {
                 gatekeeper.published(&market);
             }
@@ -129,7 +130,7 @@ fn short_horizon() -> Market {
 fn tell(market: &Market, graph: &mut Graph, row: &Plain, clock_ms: Option<i64>) -> RowOutcome {
     let outcome = graph.apply(&market.batch(std::slice::from_ref(row)), clock_ms)[0];
     if outcome == RowOutcome::Accepted {
-        graph.advance(row.time_ms.min(row.known_ms));
+        graph.advance(AsOf::from_ms(row.time_ms.min(row.known_ms)));
     }
     outcome
 }

@@ -2,6 +2,7 @@
 //! stories.
 
 use leadpulse_graph::{DAY_MS, Graph, IdentityStats, RowOutcome, Tracking};
+use leadpulse_schema::units::AsOf;
 
 use crate::market::{Datum, Market, Plain, START_MS, network};
 
@@ -320,7 +321,7 @@ fn a_merged_root_leaves_its_members_to_the_survivor() {
             .view(
                 story.graph.cell(at),
                 old,
-                story.t_ms,
+                AsOf::from_ms(story.t_ms),
                 &story.market.population
             )
             .is_eligible()
@@ -461,7 +462,7 @@ fn an_old_retraction_applies_if_its_event_may_be_there() {
     );
     story.t_ms += 20 * DAY_MS;
     story.tell("calls", &call("new"));
-    story.graph.advance(story.t_ms);
+    story.graph.advance(AsOf::from_ms(story.t_ms));
     assert_eq!(story.graph.size().fingerprints, 1);
     let known = |row: &Plain, t_ms| Plain {
         known_ms: t_ms,

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use leadpulse_graph::{CellRef, DAY_MS, Graph, Reasons, Tracking};
+use leadpulse_schema::units::AsOf;
 use leadpulse_schema::{Role, TableId};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -201,7 +202,7 @@ fn rearranged(market: &Market, rows: &[Plain], dice: &mut Dice) -> Vec<Plain> {
 fn direct(market: &Market, rows: &[Plain], as_of_ms: i64) -> Graph {
     let mut graph = market.graph(Tracking::On);
     graph.apply(&market.batch(rows), None);
-    graph.advance(as_of_ms);
+    graph.advance(AsOf::from_ms(as_of_ms));
     graph
 }
 
@@ -232,14 +233,14 @@ fn roundabout(
         if dice.below(3) == 0 {
             t_ms = (t_ms + dice.below(DAY_MS as u64) as i64)
                 .min(end_ms - market.options.board_period_ms);
-            graph.advance(t_ms);
+            graph.advance(AsOf::from_ms(t_ms));
             for (at, reasons) in graph.take_dirty(1) {
                 assert!(!reasons.is_empty());
                 graph.scored(at, 1.0);
             }
         }
     }
-    graph.advance(end_ms);
+    graph.advance(AsOf::from_ms(end_ms));
     graph
 }
 
@@ -299,14 +300,14 @@ proptest! {
             let mut graph = market.graph(Tracking::On);
             let (before, after) = rows.split_at(scored.min(rows.len()));
             graph.apply(&market.batch(before), None);
-            graph.advance(start_ms);
+            graph.advance(AsOf::from_ms(start_ms));
             for (at, _) in graph.take_dirty(usize::MAX) {
                 graph.scored(at, 1.0);
             }
             graph.apply(&market.batch(after), None);
-            steps.iter().for_each(|step| graph.advance(start_ms + step));
+            steps.iter().for_each(|step| graph.advance(AsOf::from_ms(start_ms + step)));
             // A step back changes nothing.
-            graph.advance(start_ms);
+            graph.advance(AsOf::from_ms(start_ms));
             let dirty = graph.take_dirty(usize::MAX);
             (graph, dirty)
         };

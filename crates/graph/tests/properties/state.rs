@@ -6,6 +6,7 @@ use leadpulse_graph::{
     DAY_MS, DealOutcomes, DecayedTally, Edge, EntityId, EventLayout, EventState, Graph, Node,
     RowOutcome, SlotKind, StagedEvent, Tracking,
 };
+use leadpulse_schema::units::AsOf;
 use leadpulse_schema::{TableId, View};
 use proptest::prelude::*;
 
@@ -612,7 +613,7 @@ fn check(market: &Market, graph: &Graph, oracle: &Oracle<'_>, t_ms: i64) {
             } else {
                 world.joined(person)
             };
-            let view = graph.view(cell, node, t_ms, &market.population);
+            let view = graph.view(cell, node, AsOf::from_ms(t_ms), &market.population);
             for (index, window) in market.population.windows.iter().enumerate() {
                 assert_eq!(
                     view.window(index).number(),
@@ -672,7 +673,7 @@ fn follow(market: &Market, rows: &[Plain], dice: &mut Dice) {
         );
         if dice.below(2) == 0 {
             t_ms += dice.below(3) as i64 * 1_800_000;
-            graph.advance(t_ms);
+            graph.advance(AsOf::from_ms(t_ms));
             oracle.advance(t_ms);
         }
         if dice.below(3) == 0 {
@@ -686,7 +687,7 @@ fn follow(market: &Market, rows: &[Plain], dice: &mut Dice) {
     }
     check(market, &graph, &oracle, t_ms);
     t_ms += DAY_MS * (1 + dice.below(300) as i64);
-    graph.advance(t_ms);
+    graph.advance(AsOf::from_ms(t_ms));
     oracle.advance(t_ms);
     check(market, &graph, &oracle, t_ms);
 }

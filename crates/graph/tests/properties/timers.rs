@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use leadpulse_graph::{CellRef, EntityId, Graph, Reasons, Tracking};
+use leadpulse_schema::units::AsOf;
 use proptest::prelude::*;
 
 use crate::market::{Market, START_MS, Style, cases, crm, seeds, stream};
@@ -20,7 +21,7 @@ fn eligible(market: &Market, graph: &Graph, t_ms: i64) -> BTreeMap<(CellRef, Ent
             (
                 (at, node.entity),
                 graph
-                    .view(cell, node, t_ms, &market.population)
+                    .view(cell, node, AsOf::from_ms(t_ms), &market.population)
                     .is_eligible(),
             )
         })
@@ -38,7 +39,7 @@ proptest! {
         graph.apply(&market.batch(&rows), None);
         let last_ms = rows.iter().map(|r| r.time_ms).max().unwrap_or(START_MS);
         let mut t_ms = (last_ms.div_euclid(HOUR_MS) + 1) * HOUR_MS;
-        graph.advance(t_ms);
+        graph.advance(AsOf::from_ms(t_ms));
         let mut before = eligible(&market, &graph, t_ms);
         let dirty = graph.take_dirty(usize::MAX);
         prop_assert_eq!(dirty.len(), graph.cells().count());
@@ -46,7 +47,7 @@ proptest! {
         for hours in steps {
             t_ms += hours * HOUR_MS;
             let due = graph.next_timer_ms();
-            graph.advance(t_ms);
+            graph.advance(AsOf::from_ms(t_ms));
             prop_assert_eq!(graph.check(), Ok(()));
             let after = eligible(&market, &graph, t_ms);
             let dirty: BTreeMap<CellRef, Reasons> = graph.take_dirty(usize::MAX).into_iter().collect();
@@ -96,13 +97,13 @@ fn a_freed_cell_leaves_no_timer_to_its_successor() {
         dirty
     };
     tell(&mut graph, contact("x", None));
-    graph.advance(START_MS);
+    graph.advance(AsOf::from_ms(START_MS));
     score(&mut graph);
     // Its own cell, with a timer, is left and becomes free at the next board.
     tell(&mut graph, contact("x", Some("a")));
-    graph.advance(START_MS + HOUR_MS);
+    graph.advance(AsOf::from_ms(START_MS + HOUR_MS));
     score(&mut graph);
-    graph.advance(START_MS + 30 * 24 * HOUR_MS);
+    graph.advance(AsOf::from_ms(START_MS + 30 * 24 * HOUR_MS));
     tell(&mut graph, contact("y", None));
     let dirty = score(&mut graph);
     assert_eq!(dirty.len(), 2, "{dirty:?}");

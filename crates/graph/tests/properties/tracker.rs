@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use leadpulse_graph::{CellRef, EntityId, Graph, Tracking};
+use leadpulse_schema::units::AsOf;
 use proptest::prelude::*;
 
 use crate::market::{Datum, Dice, Plain, START_MS, Style, cases, network, seeds, stream};
@@ -67,7 +68,7 @@ proptest! {
         let mut dice = Dice(entropy);
         let rows = stream(&market, Style { ties: false, wild: false }, &seeds);
         let mut graph = market.graph(Tracking::On);
-        graph.advance(START_MS);
+        graph.advance(AsOf::from_ms(START_MS));
         let mut before = readable(&graph);
         let mut rest = &rows[..];
         while !rest.is_empty() {
@@ -128,7 +129,7 @@ fn very_many_readers_wait() {
     ));
     let mut graph = market.graph(Tracking::On);
     graph.apply(&market.batch(&rows), None);
-    graph.advance(START_MS);
+    graph.advance(AsOf::from_ms(START_MS));
     let take = |graph: &mut Graph, budget| {
         let dirty = graph.take_dirty(budget);
         dirty.iter().for_each(|(at, _)| graph.scored(*at, 0.0));
@@ -149,7 +150,7 @@ fn very_many_readers_wait() {
     );
     assert_eq!(graph.deferred(), champions);
     // A board between makes nobody forgotten.
-    graph.advance(START_MS + 2 * 3_600_000);
+    graph.advance(AsOf::from_ms(START_MS + 2 * 3_600_000));
     assert_eq!(take(&mut graph, 30), 31);
     assert_eq!(graph.deferred(), champions - 30);
     assert_eq!(take(&mut graph, usize::MAX), champions - 30);
