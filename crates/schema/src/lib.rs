@@ -42,6 +42,7 @@ mod admit;
 mod avro;
 mod catalog;
 mod condition;
+mod draft;
 mod files;
 mod hex;
 mod row;
@@ -59,6 +60,7 @@ pub use condition::{
     Absence, Comparison, Condition, DayCounter, DayWindow, Literal, Measure, Operand, Population,
     View,
 };
+pub use draft::{Draft, DraftError, KnownTable, SchemaLanguage, draft};
 pub use files::{FileError, FileOptions, FileReader, parse_time_ms};
 pub use hex::hex;
 pub use row::{Operation, Position, Row, RowBatch, RowBuilder, TextList, Value};
