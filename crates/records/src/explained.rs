@@ -1,6 +1,8 @@
 //! Explanations as records contain them: drivers with evidence, changes since the explanation
 //! before, the strongest signal in a few words.
 
+use serde::{Deserialize, Serialize};
+
 use leadpulse_features::{Evidence, Explanation, Group};
 
 use crate::score::{Driver, Score};
@@ -9,7 +11,7 @@ use crate::score::{Driver, Score};
 const NEGLIGIBLE_LOGIT: f64 = 1e-6;
 
 /// The last explanation of an entity under a task.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Explained {
     /// Moment that was explained, milliseconds.
     pub as_of_ms: i64,

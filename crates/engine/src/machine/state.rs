@@ -4,18 +4,19 @@
 use std::collections::BTreeSet;
 
 use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
 
 use leadpulse_graph::{EntityId, Graph};
 use leadpulse_policy::EntityState;
 use leadpulse_records::Explained;
 
-use super::deployed::{Deployed, WorkerStart};
+use super::deployed::{Deployed, StateShape, WorkerStart};
 use crate::epoch::PartitionLayout;
 use crate::ports::{InputPartition, NextOffset};
 use crate::standings::Standings;
 
 /// Memory of one entity under one task. All of it can be read back from the compacted outputs.
-#[derive(Default)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 pub(super) struct Tracked {
     pub policy: EntityState,
     /// Boxed, because most entities are never explained.
@@ -34,7 +35,8 @@ impl Tracked {
 /// [`Deployed`](super::Deployed) goes on alike.
 ///
 /// The graph still holds its catalog, options and windows: they shape the memory of every node,
-/// so a deployed version with others needs another graph.
+/// so a deployed version with others needs another graph. [`Self::encode`] writes a state without
+/// them.
 pub struct WorkerState {
     pub(super) graph: Graph,
     /// By task.
@@ -57,6 +59,7 @@ pub struct WorkerState {
     pub(super) newest_event_ms: Option<i64>,
     /// Digest of the deployed version that the last epoch was decided under.
     pub(super) deployed: String,
+    pub(super) shape: StateShape,
 }
 
 impl WorkerState {
@@ -83,6 +86,7 @@ impl WorkerState {
             as_of_ms: i64::MIN,
             newest_event_ms: None,
             deployed: given.digest().to_owned(),
+            shape: given.shape(),
         }
     }
 
