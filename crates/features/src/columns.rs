@@ -1,5 +1,7 @@
 //! Columns before they are laid out, and the scales that several of them share.
 
+use leadpulse_schema::units::DAY_MS_F64;
+
 use crate::batch::Absent;
 
 /// End of the log scale of ages, days.
@@ -15,7 +17,7 @@ pub(crate) struct UnplacedColumn {
 
 /// Days from one moment to another; negative if the second is earlier.
 pub(crate) fn days(from_ms: i64, to_ms: i64) -> f64 {
-    to_ms.saturating_sub(from_ms) as f64 / 86_400_000.0
+    to_ms.saturating_sub(from_ms) as f64 / DAY_MS_F64
 }
 
 /// 1 for now, 0 for never or ten years ago, on a log scale.

@@ -3,6 +3,7 @@
 
 use leadpulse_graph::{Bank, EventLayout, EventState, GraphOptions, SlotKind, signed_log1p};
 use leadpulse_schema::Table;
+use leadpulse_schema::units::DAY_MS;
 
 use crate::batch::Absent;
 use crate::columns::{UnplacedColumn, days, recency};
@@ -209,7 +210,7 @@ fn rhythm(state: &EventState, as_of_ms: i64, out: &mut Vec<f32>) {
         let day = active
             .len()
             .checked_sub(k)
-            .map(|i| i64::from(active[i]) * 86_400_000);
+            .map(|i| i64::from(active[i]) * DAY_MS);
         out.push(recency(day, as_of_ms));
     }
     let overdue = match (state.newest_ms(), mean) {

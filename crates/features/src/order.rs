@@ -6,6 +6,7 @@
 use smallvec::SmallVec;
 
 use leadpulse_graph::{EntityId, GraphOptions, Node, StateLayout};
+use leadpulse_schema::units::DAY_MS_F64;
 use leadpulse_schema::{Catalog, TableId};
 
 use crate::batch::Absent;
@@ -163,7 +164,7 @@ impl OrderBlock {
                 .iter()
                 .for_each(|stage| name(format!("stage{stage}_recency")));
         }
-        let window_ms = (options.order_window_days * 86_400_000.0) as i64;
+        let window_ms = (options.order_window_days * DAY_MS_F64) as i64;
         Some(Self {
             staged,
             stages,

@@ -4,6 +4,7 @@
 use rustc_hash::FxHashMap;
 
 use leadpulse_graph::{CellRef, Edge, EntityId, Graph, Node};
+use leadpulse_schema::units::DAY_MS_F64;
 use leadpulse_schema::{Catalog, RelationId, RelationKind, TableId};
 
 use crate::batch::Absent;
@@ -151,7 +152,7 @@ impl RelationBlock {
             return;
         }
         let bank = &graph.shared().bank;
-        let longest_days = bank.half_lives_ms()[bank.len() - 1] / 86_400_000.0;
+        let longest_days = bank.half_lives_ms()[bank.len() - 1] / DAY_MS_F64;
         let edges: Vec<Edge> = nodes.iter().flat_map(|n| graph.edges(n)).collect();
         let mut customers = CustomersElsewhere::new(graph, at);
         for part in &self.parts {
