@@ -10,7 +10,7 @@ use crate::vocabulary::{
     EVENT_TABLES, EXECUTIVE, KINDS, LOST, OPEN_STAGES, SENIORITIES, WON, kind, step,
 };
 
-pub const DAY_MS: i64 = 86_400_000;
+pub use leadpulse_schema::units::DAY_MS;
 /// Time constants of decayed sums, days.
 pub const TAUS: [f64; 5] = [3.0, 10.0, 30.0, 90.0, 300.0];
 /// A step of the usual order counts if the one before is at most this old.

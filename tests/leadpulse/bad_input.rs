@@ -6,6 +6,7 @@ use apache_avro::types::Value as Avro;
 use leadpulse_engine::ports::Output;
 use leadpulse_engine::{HEADER_OFFSET, HEADER_PARTITION, HEADER_REASON, HEADER_TOPIC};
 use leadpulse_kafka::{OwnedRecord, Producer};
+use leadpulse_schema::units::DAY_MS;
 use leadpulse_schema::{
     FolderRegistry, Operation, Position, RowBatch, RowEncoder, SCHEMA_HEADER, Value, encode_frame,
 };
@@ -18,7 +19,6 @@ use super::process::{PATIENCE, arg};
 use super::scenario::{Scenario, Status, Summary};
 use super::script::assert_script_gives_the_same;
 
-const DAY_MS: i64 = 86_400_000;
 const HOUR_MS: i64 = 3_600_000;
 /// The newest moment of the test's history: 2025-06-01.
 const NOW_MS: i64 = 1_748_736_000_000;

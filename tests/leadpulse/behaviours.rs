@@ -6,13 +6,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use leadpulse_schema::units::{DAY_MS, DAY_MS_F64};
 use leadpulse_sim::{Knobs, Market, MarketOptions, write_files};
 use serde_json::{Value as Json, json};
 
 use super::process::{arg, leadpulse};
 use crate::harness::repository;
 
-const DAY_MS: i64 = 86_400_000;
 /// Moment at which most stories are scored: 2025-11-02.
 const NOW_MS: i64 = 1_762_041_600_000;
 const NOW: &str = "2025-11-02";
@@ -62,7 +62,7 @@ impl Story {
         seniority: &str,
         days_ago: f64,
     ) {
-        let at = NOW_MS - (days_ago * DAY_MS as f64) as i64;
+        let at = NOW_MS - (days_ago * DAY_MS_F64) as i64;
         self.row(
             "contacts",
             json!({ "contact_id": key, "updated_at": at, "account_id": account, "department": department, "seniority": seniority }),
@@ -70,17 +70,17 @@ impl Story {
     }
     fn view(&mut self, contact: &str, kind: &str, days_ago: f64) {
         let id = self.next();
-        let at = NOW_MS - (days_ago * DAY_MS as f64) as i64;
+        let at = NOW_MS - (days_ago * DAY_MS_F64) as i64;
         self.row("content_views", json!({ "view_id": id, "content_type": kind, "occurred_at": at, "contact_id": contact }));
     }
     fn act(&mut self, contact: &str, kind: &str, days_ago: f64) {
         let id = self.next();
-        let at = NOW_MS - (days_ago * DAY_MS as f64) as i64;
+        let at = NOW_MS - (days_ago * DAY_MS_F64) as i64;
         self.row("activities", json!({ "activity_id": id, "type": kind, "occurred_at": at, "contact_id": contact, "channel": "web" }));
     }
     fn deal(&mut self, key: &str, account: &str, stages: &[(&str, f64)]) {
         for (stage, days_ago) in stages {
-            let at = NOW_MS - (days_ago * DAY_MS as f64) as i64;
+            let at = NOW_MS - (days_ago * DAY_MS_F64) as i64;
             self.row("opportunities", json!({ "opportunity_id": key, "updated_at": at, "account_id": account, "stage": stage, "amount": 50_000.0, "type": "New business" }));
             let id = self.next();
             self.row("opportunity_stage_changes", json!({ "change_id": id, "opportunity_id": key, "account_id": account, "to_stage": stage, "changed_at": at, "amount": 50_000.0 }));

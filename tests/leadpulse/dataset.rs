@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use flate2::read::GzDecoder;
+use leadpulse_schema::units::DAY_MS;
 use leadpulse_schema::{Catalog, parse_time_ms};
 use serde_json::Value as Json;
 use toml::Value as Toml;
@@ -15,8 +16,6 @@ use toml::Value as Toml;
 use super::process::{arg, leadpulse};
 use super::run_to_end::Reference;
 use crate::harness::repository;
-
-const DAY_MS: i64 = 86_400_000;
 
 /// Days of history of the simulated market.
 pub const MARKET_DAYS: u64 = 250;

@@ -11,12 +11,12 @@ use leadpulse_history::FileSource;
 use leadpulse_learn::{Period, TrainOptions, TrainTask, judge, train};
 use leadpulse_model::{FitOptions, Regularisation};
 use leadpulse_project::{Project, TaskPlan, TaskSource};
+use leadpulse_schema::units::DAY_MS;
 use leadpulse_schema::{Catalog, FileOptions};
 use leadpulse_sim::{KNOWN_AT, Knobs, Market, MarketOptions, TABLES, write_files};
 
 use crate::harness::repository;
 
-const DAY_MS: i64 = 86_400_000;
 /// 2024-10-01.
 const START_MS: i64 = 1_727_740_800_000;
 const DAYS: u32 = 480;

@@ -39,8 +39,8 @@ pub use leadpulse_records::{
     without_key, without_original_headers, without_value,
 };
 pub use machine::{
-    AsOfRule, Cut, Deployed, Machine, MachineError, MachineParts, Readings, SwapError, Task,
-    Unmatched, WorkerState,
+    AsOfRule, Cut, Deployed, Machine, MachineError, MachineParts, Readings, STATE_FORMAT,
+    StateError, SwapError, Task, Unmatched, WorkerState,
 };
 pub use metrics::Metrics;
 pub use options::{ClockMode, EngineOptions, EngineOptionsError};

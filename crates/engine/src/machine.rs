@@ -23,12 +23,14 @@ mod restore;
 mod score;
 mod seal;
 mod state;
+mod stored;
 mod swap;
 mod track;
 
 pub use deployed::{Deployed, MachineError, MachineParts, Task};
 pub use restore::Unmatched;
 pub use state::WorkerState;
+pub use stored::{STATE_FORMAT, StateError};
 pub use swap::SwapError;
 
 /// The decisions of an epoch besides its rows.

@@ -8,6 +8,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use leadpulse_schema::{SchemaRef, TableId};
 
 mod failure;
@@ -17,7 +19,7 @@ pub use leadpulse_records::{Output, OutputRecord};
 
 /// A partition of the engine's input; its index in [`Source::partitions`] is the `partition` of
 /// every record and position.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InputPartition {
     /// Topic name.
     pub topic: String,
@@ -28,7 +30,9 @@ pub struct InputPartition {
 }
 
 /// The offset of the next record to read: last processed + 1.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct NextOffset(pub i64);
 
 /// Start and end of bytes in the arena.

@@ -18,4 +18,5 @@ mod engine {
     mod rig;
     mod scorer;
     mod stops;
+    mod stored;
 }

@@ -1,7 +1,8 @@
 //! Columns before they are laid out, and the scales that several of them share.
 
-use crate::batch::Absent;
 use leadpulse_schema::units::{AsOf, DAY_MS_F64, EventTime};
+
+use crate::batch::Absent;
 
 /// End of the log scale of ages, days.
 const OLDEST_DAYS: f64 = 3650.0;

@@ -4,7 +4,10 @@
 //! ([`effects`]), boards that moved its hubs ([`soft`]), timers ([`timers`]), and orders of the
 //! engine ([`dirty`]). The tracker reads cells and never changes one.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
 
 use leadpulse_schema::DayWindow;
 
@@ -29,7 +32,7 @@ pub enum Tracking {
 }
 
 /// The knowledge of one cell's last score, and of the reasons to score it again.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct TrackedCell {
     /// The reasons for which the cell is dirty; empty for a clean one.
     reasons: Reasons,
@@ -62,7 +65,7 @@ impl Default for TrackedCell {
 }
 
 /// The tracked cells of one shard, by index.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct TrackedShard {
     cells: Vec<TrackedCell>,
     /// Indices of cells with a reason, each once.
@@ -79,6 +82,15 @@ impl TrackedShard {
         }
         cell.reasons = cell.reasons.with(reason);
     }
+}
+
+/// The stored state of a tracker.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct StoredTracker<'a> {
+    shards: Cow<'a, [TrackedShard]>,
+    soft: Cow<'a, [CellRef]>,
+    soft_is_ordered: bool,
+    is_replaying: bool,
 }
 
 /// The change tracker.
@@ -105,6 +117,55 @@ impl Tracker {
             soft_is_ordered: true,
             is_replaying: false,
         }
+    }
+
+    /// The tracker as stored state, without what is given: the windows, and that changes are tracked.
+    pub fn stored(&self) -> StoredTracker<'_> {
+        StoredTracker {
+            shards: Cow::Borrowed(&self.shards),
+            soft: Cow::Borrowed(&self.soft),
+            soft_is_ordered: self.soft_is_ordered,
+            is_replaying: self.is_replaying,
+        }
+    }
+
+    /// A tracker that goes on from stored state.
+    pub fn restored(
+        tracking: Tracking,
+        windows: Vec<DayWindow>,
+        stored: StoredTracker<'_>,
+    ) -> Self {
+        Self {
+            tracking,
+            windows,
+            shards: stored.shards.into_owned(),
+            soft: stored.soft.into_owned(),
+            soft_is_ordered: stored.soft_is_ordered,
+            is_replaying: stored.is_replaying,
+        }
+    }
+
+    /// Whether every cell of the graph is tracked, and no other: `cells` has their number by
+    /// shard.
+    pub fn tracks(&self, cells: impl ExactSizeIterator<Item = usize>) -> bool {
+        let is_cell = |shard: usize, index: u32| {
+            let of = self.shards.get(shard);
+            of.is_some_and(|of| (index as usize) < of.cells.len())
+        };
+        let listed = self.shards.iter().enumerate().all(|(number, shard)| {
+            let timed = shard.timers.values().flatten();
+            let mut all = shard.dirty.iter().chain(timed);
+            all.all(|index| is_cell(number, *index))
+        });
+        let mut soft = self.soft.iter();
+        self.shards.len() == cells.len()
+            && self
+                .shards
+                .iter()
+                .zip(cells)
+                .all(|(s, n)| s.cells.len() == n)
+            && listed
+            && soft.all(|at| is_cell(at.shard as usize, at.index))
     }
 
     pub fn tracking(&self) -> Tracking {

@@ -44,8 +44,8 @@ pub struct Graph {
     pub(crate) hubs: Hubs,
     pub(crate) gate: Gate,
     pub(crate) tracker: Tracker,
-    as_of_ms: i64,
-    board: i64,
+    pub(crate) as_of_ms: i64,
+    pub(crate) board: i64,
 }
 
 impl Graph {

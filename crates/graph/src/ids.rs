@@ -1,15 +1,15 @@
 //! Dense identifiers of entities and cells.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// An interned entity key: dense, in order of first sight.
 // Tests count comparisons of entities as their measure of work: see `work` below.
 #[cfg_attr(not(test), derive(PartialEq, Eq, PartialOrd, Ord, Hash))]
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct EntityId(pub u32);
 
 /// The place of a cell. A freed place is given to a later cell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct CellRef {
     /// Number of the shard, chosen by the hash of the anchor's key.
     pub shard: u16,

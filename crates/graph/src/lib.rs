@@ -16,6 +16,8 @@
 //! | `apply` | admission, versions, moves, merges, events | `change` for effects, `state`, `who` |
 //! | `graph` | the public entry | all above |
 //! | `read` | answers | `graph`, `state`, `who` |
+//! | `encoding` | forms of fields in stored state | |
+//! | `stored` | all state as one value that can be written and read | all above |
 //!
 //! # Reading across cells
 //!
@@ -76,17 +78,20 @@
 
 mod apply;
 mod change;
+mod encoding;
 mod graph;
 mod ids;
 mod invariants;
 mod options;
 mod read;
 mod state;
+mod stored;
 mod who;
 
 pub use apply::gate::RowOutcome;
 pub use change::Tracking;
 pub use change::reasons::Reasons;
+pub use encoding::StoredGraphError;
 pub use graph::Graph;
 pub use ids::{CellRef, EntityId};
 pub use invariants::BrokenInvariant;
@@ -105,6 +110,7 @@ pub use state::layout::{
 };
 pub use state::node::{Node, Recent};
 pub use state::tally::{DecayedTally, Mention, Touch};
+pub use stored::StoredGraph;
 pub use who::directory::{Directory, Namespace, NodePlace};
 pub use who::domains::{Domains, registrable_domain};
 pub use who::edges::{Edge, Edges};

@@ -3,11 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use leadpulse_schema::DayCounter;
+pub use leadpulse_schema::units::DAY_MS;
 
 use crate::who::domains::registrable_domain;
-
-/// The length of a day, milliseconds.
-pub const DAY_MS: i64 = 86_400_000;
 
 /// The extent of accumulated state. Together with the catalog the options decide the meaning of
 /// state, which never depends on a model.

@@ -15,6 +15,8 @@ mod market;
 mod oracle;
 #[path = "properties/state.rs"]
 mod state;
+#[path = "properties/stored.rs"]
+mod stored;
 #[path = "properties/timers.rs"]
 mod timers;
 #[path = "properties/tracker.rs"]

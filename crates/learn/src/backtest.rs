@@ -54,75 +54,112 @@ struct Rows {
     rows: Vec<Asked>,
 }
 
-fn read_rows(rows: impl Read, project: &Project, tasks: &[&TaskPlan]) -> Result<Rows, RowsError> {
-    let mut reader = csv::Reader::from_reader(rows);
-    let header = reader.headers()?.clone();
-    let find = |names: &[&str]| header.iter().position(|h| names.contains(&h));
-    let missing = |wanted: &str| RowsError::MissingColumn {
+/// The columns of the rows to score, by index.
+struct Columns {
+    header: csv::StringRecord,
+    time: usize,
+    /// `None` where one task is asked for.
+    task: Option<usize>,
+    /// By task; `None` for a task whose key no column has, which is a fault once a row is of it.
+    keys: Vec<Option<usize>>,
+    label: Option<usize>,
+}
+
+/// The column of a task's keys.
+fn key_name<'a>(project: &'a Project, task: &TaskPlan) -> &'a str {
+    let table = project.catalog.table_at(task.plan.entity);
+    &table.field_at(table.key).name
+}
+
+impl Columns {
+    fn of(
+        header: csv::StringRecord,
+        project: &Project,
+        tasks: &[&TaskPlan],
+    ) -> Result<Self, RowsError> {
+        let find = |names: &[&str]| header.iter().position(|h| names.contains(&h));
+        let missing = |wanted: &str| missing(&header, wanted);
+        let time = find(&["timestamp", "anchor", "as_of"]).ok_or_else(|| missing("timestamp"))?;
+        let task = match tasks {
+            [_] => None,
+            _ => Some(find(&["task"]).ok_or_else(|| missing("task (or a single --task)"))?),
+        };
+        let keys = tasks
+            .iter()
+            .map(|task| find(&[key_name(project, task), "key", "entity_id"]))
+            .collect();
+        let label = find(&["label"]);
+        Ok(Self {
+            time,
+            task,
+            keys,
+            label,
+            header,
+        })
+    }
+
+    fn wrong(&self, record: &csv::StringRecord, column: usize, expected: String) -> RowsError {
+        RowsError::Value {
+            line: record.position().map_or(0, csv::Position::line),
+            column: self.header.get(column).unwrap_or_default().to_owned(),
+            value: record.get(column).unwrap_or_default().to_owned(),
+            expected,
+        }
+    }
+
+    /// The index of a row's task.
+    fn task(&self, record: &csv::StringRecord, tasks: &[&TaskPlan]) -> Result<usize, RowsError> {
+        let Some(column) = self.task else {
+            return Ok(0);
+        };
+        let name = record.get(column).unwrap_or_default();
+        let found = tasks.iter().position(|task| task.name == name);
+        found.ok_or_else(|| {
+            let names: Vec<&str> = tasks.iter().map(|task| task.name.as_str()).collect();
+            let expected = format!("a task asked for: {}", names.join(", "));
+            self.wrong(record, column, expected)
+        })
+    }
+
+    /// The label of a row; `None` without a column of labels.
+    fn label(&self, record: &csv::StringRecord) -> Result<Option<f64>, RowsError> {
+        let Some(column) = self.label else {
+            return Ok(None);
+        };
+        match record.get(column).unwrap_or_default() {
+            "true" | "True" => Ok(Some(1.0)),
+            "false" | "False" => Ok(Some(0.0)),
+            number => match number.parse() {
+                Ok(number) => Ok(Some(number)),
+                Err(_) => Err(self.wrong(record, column, "0, 1 or a number".into())),
+            },
+        }
+    }
+}
+
+fn missing(header: &csv::StringRecord, wanted: &str) -> RowsError {
+    RowsError::MissingColumn {
         wanted: wanted.into(),
         found: header.iter().collect::<Vec<_>>().join(", "),
-    };
-    let time = find(&["timestamp", "anchor", "as_of"]).ok_or_else(|| missing("timestamp"))?;
-    let task_column = match tasks {
-        [_] => None,
-        _ => Some(find(&["task"]).ok_or_else(|| missing("task (or a single --task)"))?),
-    };
-    let label = find(&["label"]);
-    let key_names = tasks.iter().map(|task| {
-        let table = project.catalog.table_at(task.plan.entity);
-        table.field_at(table.key).name.as_str()
-    });
-    let keys: Vec<Option<usize>> = key_names
-        .clone()
-        .map(|name| find(&[name, "key", "entity_id"]))
-        .collect();
+    }
+}
+
+fn read_rows(rows: impl Read, project: &Project, tasks: &[&TaskPlan]) -> Result<Rows, RowsError> {
+    let mut reader = csv::Reader::from_reader(rows);
+    let columns = Columns::of(reader.headers()?.clone(), project, tasks)?;
     let mut found = Vec::new();
     for record in reader.into_records() {
         let record = record?;
-        let wrong = |column: usize, expected: &str| RowsError::Value {
-            line: record.position().map_or(0, csv::Position::line),
-            column: header.get(column).unwrap_or_default().to_owned(),
-            value: record.get(column).unwrap_or_default().to_owned(),
-            expected: expected.to_owned(),
-        };
-        let text = |column: usize| record.get(column).unwrap_or_default();
-        let task = match task_column {
-            None => 0,
-            Some(column) => tasks
-                .iter()
-                .position(|task| task.name == text(column))
-                .ok_or_else(|| {
-                    wrong(
-                        column,
-                        &format!(
-                            "a task asked for: {}",
-                            tasks
-                                .iter()
-                                .map(|t| t.name.as_str())
-                                .collect::<Vec<_>>()
-                                .join(", ")
-                        ),
-                    )
-                })?,
-        };
-        let at_ms = leadpulse_schema::parse_time_ms(text(time)).ok_or_else(|| {
-            wrong(
-                time,
-                "a time: YYYY-MM-DD, YYYY-MM-DD HH:MM:SS, RFC 3339 or epoch milliseconds",
-            )
+        let task = columns.task(&record, tasks)?;
+        let time = record.get(columns.time).unwrap_or_default();
+        let at_ms = leadpulse_schema::parse_time_ms(time).ok_or_else(|| {
+            let expected =
+                "a time: YYYY-MM-DD, YYYY-MM-DD HH:MM:SS, RFC 3339 or epoch milliseconds";
+            columns.wrong(&record, columns.time, expected.into())
         })?;
-        let key = keys[task]
-            .ok_or_else(|| missing(key_names.clone().nth(task).expect("each task has a key")))?;
-        let label = match label {
-            None => None,
-            Some(column) => Some(match text(column) {
-                "true" | "True" => 1.0,
-                "false" | "False" => 0.0,
-                number => number
-                    .parse::<f64>()
-                    .map_err(|_| wrong(column, "0, 1 or a number"))?,
-            }),
-        };
+        let key = columns.keys[task]
+            .ok_or_else(|| missing(&columns.header, key_name(project, tasks[task])))?;
+        let label = columns.label(&record)?;
         found.push(Asked {
             at_ms,
             task,
@@ -132,7 +169,7 @@ fn read_rows(rows: impl Read, project: &Project, tasks: &[&TaskPlan]) -> Result<
         });
     }
     Ok(Rows {
-        header,
+        header: columns.header,
         rows: found,
     })
 }

@@ -9,7 +9,7 @@ use leadpulse_graph::{CellRef, EntityId, Graph};
 use leadpulse_model::{CellRow, CellStore, Example, ExampleSet};
 use leadpulse_schema::{Role, RowBatch, TableId};
 
-use crate::labels::{Chronicle, Seen, Tally};
+use crate::labels::{Chronicle, Seen, Tally, TaskOutcomes};
 use crate::walk::{BATCH_ROWS, Due, Schedule, Walk};
 use crate::{LearnError, Progress};
 use leadpulse_history::Files;
@@ -175,8 +175,8 @@ struct Pending {
     anchor_ms: i64,
 }
 
-/// Replays the files once, up to the test's start, and takes the examples of all tasks. A cell that several tasks ask about at the same
-/// moment is stored once.
+/// Replays the files once, up to the test's start, and takes the examples of all tasks. A cell that
+/// several tasks ask about at the same moment is stored once.
 pub fn collect(
     harvest: Harvest<'_>,
     progress: &mut dyn FnMut(Progress),
@@ -188,30 +188,15 @@ pub fn collect(
         plan,
         extent,
         split,
-        warmup_ms,
         sample_ratio,
+        ..
     } = harvest;
     let newest_ms = split.test_from_ms.min(extent.last_ms);
     let mut chronicles: Vec<Chronicle<'_>> = tasks
         .iter()
         .map(|task| Chronicle::new(project, task, files))
         .collect();
-    let last_ms = |chronicle: &Chronicle<'_>| newest_ms - chronicle.closes_after_ms();
-    let mut schedule = Schedule::new(tasks.iter().zip(&chronicles).map(|(task, chronicle)| {
-        let first_ms = if task.anchors.is_of_entities() {
-            i64::MIN
-        } else {
-            extent.first_ms + warmup_ms
-        };
-        (*task, first_ms, last_ms(chronicle))
-    }));
-    // Validation starts with a whole anchor of its own, and ends with one, wherever the stride falls.
-    for (index, chronicle) in chronicles.iter().enumerate() {
-        if split.val_from_ms <= last_ms(chronicle) {
-            schedule.also(index, split.val_from_ms);
-            schedule.also(index, last_ms(chronicle));
-        }
-    }
+    let schedule = schedule(&harvest, &chronicles, newest_ms);
     let mut store = CellStore::new(plan.layout());
     let mut pending: Vec<Vec<Pending>> = vec![Vec::new(); tasks.len()];
     let mut walk = Walk::new(project, files, newest_ms)?;
@@ -233,52 +218,90 @@ pub fn collect(
         },
     )?;
     let store = Arc::new(store);
-    let collected = chronicles
-        .into_iter()
-        .zip(pending)
-        .map(|(chronicle, pending)| {
-            let outcomes = chronicle.finish();
-            let empty = || ExampleSet::new(store.clone());
-            let (mut training, mut validation, mut refit) = (empty(), empty(), empty());
-            let (mut training_tally, mut validation_tally) = (Tally::default(), Tally::default());
-            for Pending {
-                row,
-                slot,
-                entity,
-                anchor_ms,
-            } in pending
-            {
-                let example = |outcome| Example {
-                    row,
-                    slot: slot as usize,
-                    entity,
-                    anchor_ms,
-                    outcome,
-                    weight: 1.0,
-                };
-                let (set, tally, known_until_ms) = if anchor_ms < split.val_from_ms {
-                    (&mut training, &mut training_tally, split.val_from_ms)
-                } else {
-                    (&mut validation, &mut validation_tally, newest_ms)
-                };
-                let seen = outcomes.seen(entity, anchor_ms, known_until_ms);
-                tally.add(entity, &seen);
-                if let Seen::Known { outcome, .. } = seen {
-                    set.push(example(outcome));
-                }
-                if let Seen::Known { outcome, .. } = outcomes.seen(entity, anchor_ms, newest_ms) {
-                    refit.push(example(outcome));
-                }
-            }
-            Collected {
-                training,
-                validation,
-                refit,
-                training_tally,
-                validation_tally,
-            }
-        });
+    let waiting = chronicles.into_iter().zip(pending);
+    let collected = waiting.map(|(chronicle, pending)| {
+        labelled(&store, &chronicle.finish(), pending, split, newest_ms)
+    });
     Ok(collected.collect())
+}
+
+/// The anchors of all tasks, from the warm-up to the last one whose outcome is known at `newest_ms`.
+fn schedule(harvest: &Harvest<'_>, chronicles: &[Chronicle<'_>], newest_ms: i64) -> Schedule {
+    let last_ms = |chronicle: &Chronicle<'_>| newest_ms - chronicle.closes_after_ms();
+    let tasks = harvest.tasks.iter().zip(chronicles);
+    let mut schedule = Schedule::new(tasks.map(|(task, chronicle)| {
+        // Anchors of single entities have no warm-up: see docs/gaps.md.
+        let first_ms = if task.anchors.is_of_entities() {
+            i64::MIN
+        } else {
+            harvest.extent.first_ms + harvest.warmup_ms
+        };
+        (*task, first_ms, last_ms(chronicle))
+    }));
+    // Validation starts with a whole anchor of its own, and ends with one, wherever the stride falls.
+    let val_from_ms = harvest.split.val_from_ms;
+    for (index, chronicle) in chronicles.iter().enumerate() {
+        if val_from_ms <= last_ms(chronicle) {
+            schedule.also(index, val_from_ms);
+            schedule.also(index, last_ms(chronicle));
+        }
+    }
+    schedule
+}
+
+/// The examples of a task with the outcomes that each set may know.
+fn labelled(
+    store: &Arc<CellStore>,
+    outcomes: &TaskOutcomes<'_>,
+    pending: Vec<Pending>,
+    split: Split,
+    newest_ms: i64,
+) -> Collected {
+    let empty = || ExampleSet::new(store.clone());
+    let mut collected = Collected {
+        training: empty(),
+        validation: empty(),
+        refit: empty(),
+        training_tally: Tally::default(),
+        validation_tally: Tally::default(),
+    };
+    for Pending {
+        row,
+        slot,
+        entity,
+        anchor_ms,
+    } in pending
+    {
+        let example = |outcome| Example {
+            row,
+            slot: slot as usize,
+            entity,
+            anchor_ms,
+            outcome,
+            weight: 1.0,
+        };
+        let is_training = anchor_ms < split.val_from_ms;
+        let (set, tally) = match is_training {
+            true => (&mut collected.training, &mut collected.training_tally),
+            false => (&mut collected.validation, &mut collected.validation_tally),
+        };
+        // An outcome that became known after the split would tell training of the validation period.
+        // Decision: docs/decisions/0014-labels-as-known-at-a-moment.md
+        let known_until_ms = if is_training {
+            split.val_from_ms
+        } else {
+            newest_ms
+        };
+        let seen = outcomes.seen(entity, anchor_ms, known_until_ms);
+        tally.add(entity, &seen);
+        if let Seen::Known { outcome, .. } = seen {
+            set.push(example(outcome));
+        }
+        if let Seen::Known { outcome, .. } = outcomes.seen(entity, anchor_ms, newest_ms) {
+            collected.refit.push(example(outcome));
+        }
+    }
+    collected
 }
 
 /// Encodes the cells of the due entities, each once, and keeps the entities.
@@ -337,6 +360,8 @@ fn is_sampled(cell: EntityId, anchor_ms: i64, ratio: f64) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use leadpulse_schema::units::DAY_MS;
+
     use super::*;
 
     #[test]
@@ -345,7 +370,7 @@ mod tests {
             let share = |cells: std::ops::Range<u32>, anchors: std::ops::Range<i64>| {
                 let all = (cells.len() * anchors.clone().count()) as f64;
                 let pairs =
-                    cells.flat_map(|c| anchors.clone().map(move |a| (EntityId(c), a * 86_400_000)));
+                    cells.flat_map(|c| anchors.clone().map(move |a| (EntityId(c), a * DAY_MS)));
                 pairs.filter(|(c, a)| is_sampled(*c, *a, ratio)).count() as f64 / all
             };
             for (cells, anchors) in [(0..2000, 0..1), (7..8, 0..2000), (0..50, 0..50)] {

@@ -3,13 +3,13 @@
 use std::io::Write;
 
 use leadpulse_features::Scorer;
-use leadpulse_graph::EntityId;
+use leadpulse_graph::{EntityId, Graph};
 
 use crate::backtest::RowsError;
 use crate::collect::{Survey, asked, survey};
 use crate::labels::{Chronicle, Seen, Tally};
 use crate::predict::{Ask, Bound, TaskJudgement, predict};
-use crate::walk::{Schedule, Walk};
+use crate::walk::{Due, Schedule, Walk};
 use crate::{LearnError, Progress};
 use leadpulse_history::{FileSource, Files};
 use leadpulse_project::{Project, TaskPlan};
@@ -32,47 +32,26 @@ struct Scored {
     prediction: Option<f64>,
 }
 
-/// Scores the tasks' populations at their anchors from a moment on, as long as outcomes are known by the end of the files. Writes a row
-/// `task,timestamp,key,label,probability` for each score whose outcome is known.
+/// Scores the tasks' populations at their anchors from a moment on, as long as outcomes are known by
+/// the end of the files. Writes a row `task,timestamp,key,label,probability` for each score whose
+/// outcome is known.
 pub fn judge(
     job: &Period<'_>,
     out: impl Write,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Vec<(TaskJudgement, Tally)>, LearnError> {
-    let Period {
-        project,
-        tasks,
-        sources,
-        scorer,
-        from_ms,
-    } = *job;
+    let Period { project, tasks, .. } = *job;
     let bound = tasks
         .iter()
-        .map(|task| Bound::new(scorer, task))
+        .map(|task| Bound::new(job.scorer, task))
         .collect::<Result<Vec<_>, _>>()?;
-    let files = Files::prepare(project.catalog.clone(), sources)?;
+    let files = Files::prepare(project.catalog.clone(), job.sources)?;
     let Survey { extent, .. } = survey(project, &files, None)?;
     let mut chronicles: Vec<Chronicle<'_>> = tasks
         .iter()
         .map(|task| Chronicle::new(project, task, &files))
         .collect();
-    let last_ms = |chronicle: &Chronicle<'_>| extent.last_ms - chronicle.closes_after_ms();
-    if let Some((task, _)) = tasks
-        .iter()
-        .zip(&chronicles)
-        .find(|(_, chronicle)| last_ms(chronicle) < from_ms)
-    {
-        return Err(LearnError::Split(format!(
-            "no outcome of {:?} after the start of the period is known by the end of the files; let it start earlier",
-            task.name
-        )));
-    }
-    let schedule = Schedule::new(
-        tasks
-            .iter()
-            .zip(&chronicles)
-            .map(|(task, chronicle)| (*task, from_ms, last_ms(chronicle))),
-    );
+    let schedule = schedule(job, &chronicles, extent.last_ms)?;
     let mut walk = Walk::new(project, &files, i64::MAX)?;
     let mut scored: Vec<Vec<Scored>> = tasks.iter().map(|_| Vec::new()).collect();
     walk.pass(
@@ -80,38 +59,7 @@ pub fn judge(
         &mut chronicles,
         (extent.last_ms, extent.rows),
         progress,
-        |graph, at_ms, due| {
-            let mut asks = Vec::new();
-            let mut waiting: Vec<(usize, Scored)> = Vec::new();
-            for due in due {
-                for (at, entity) in asked(graph, tasks[due.task], &due, AsOf::from_ms(at_ms)) {
-                    asks.push(Ask {
-                        at,
-                        entity,
-                        task: due.task,
-                        id: waiting.len(),
-                    });
-                    waiting.push((
-                        due.task,
-                        Scored {
-                            entity,
-                            at_ms,
-                            prediction: None,
-                        },
-                    ));
-                }
-            }
-            predict(
-                graph,
-                &bound,
-                &mut asks,
-                AsOf::from_ms(at_ms),
-                |id, prediction| waiting[id].1.prediction = Some(prediction),
-            );
-            waiting
-                .into_iter()
-                .for_each(|(task, score)| scored[task].push(score));
-        },
+        |graph, at_ms, due| score(graph, &bound, at_ms, &due, &mut scored),
     )?;
     let mut writer = csv::Writer::from_writer(out);
     writer
@@ -120,38 +68,102 @@ pub fn judge(
     let mut judgements = Vec::new();
     for ((bound, chronicle), scores) in bound.iter().zip(chronicles).zip(scored) {
         let outcomes = chronicle.finish();
-        let mut tally = Tally::default();
-        let mut pairs = Vec::new();
-        for Scored {
-            entity,
-            at_ms,
-            prediction,
-        } in &scores
-        {
-            let seen = outcomes.seen(*entity, *at_ms, extent.last_ms);
-            tally.add(*entity, &seen);
-            if let (
-                Seen::Known {
-                    label: Some(label), ..
-                },
-                Some(prediction),
-            ) = (seen, prediction)
-            {
-                pairs.push((*prediction, label));
-                let key = walk.graph().directory().key(*entity);
-                let record = [
-                    &bound.task.name,
-                    &at_ms.to_string(),
-                    &**key,
-                    &label.to_string(),
-                    &prediction.to_string(),
-                ];
-                writer.write_record(record).map_err(RowsError::from)?;
-            }
-        }
+        let seen = |score: &Scored| outcomes.seen(score.entity, score.at_ms, extent.last_ms);
+        let (tally, pairs) = write_known(&mut writer, walk.graph(), bound, &scores, seen)?;
         let known = scores.iter().filter(|s| s.prediction.is_some()).count();
         judgements.push((TaskJudgement::of(bound, scores.len(), known, &pairs), tally));
     }
     writer.flush().map_err(RowsError::from)?;
     Ok(judgements)
+}
+
+/// The anchors of all tasks from the start of the period to the last one whose outcome is known.
+///
+/// # Errors
+/// [`LearnError::Split`] if a task has no such anchor.
+fn schedule(
+    job: &Period<'_>,
+    chronicles: &[Chronicle<'_>],
+    end_ms: i64,
+) -> Result<Schedule, LearnError> {
+    let last_ms = |chronicle: &Chronicle<'_>| end_ms - chronicle.closes_after_ms();
+    let mut tasks = job.tasks.iter().zip(chronicles);
+    if let Some((task, _)) = tasks.find(|(_, chronicle)| last_ms(chronicle) < job.from_ms) {
+        return Err(LearnError::Split(format!(
+            "no outcome of {:?} after the start of the period is known by the end of the files; \
+             let it start earlier",
+            task.name
+        )));
+    }
+    let tasks = job.tasks.iter().zip(chronicles);
+    Ok(Schedule::new(tasks.map(|(task, chronicle)| {
+        (*task, job.from_ms, last_ms(chronicle))
+    })))
+}
+
+/// Scores the entities that are due at a moment, and adds the scores to those of their tasks.
+fn score(graph: &Graph, bound: &[Bound<'_>], at_ms: i64, due: &[Due], scored: &mut [Vec<Scored>]) {
+    let mut asks = Vec::new();
+    let mut waiting: Vec<(usize, Scored)> = Vec::new();
+    for due in due {
+        for (at, entity) in asked(graph, bound[due.task].task, due, AsOf::from_ms(at_ms)) {
+            asks.push(Ask {
+                at,
+                entity,
+                task: due.task,
+                id: waiting.len(),
+            });
+            let score = Scored {
+                entity,
+                at_ms,
+                prediction: None,
+            };
+            waiting.push((due.task, score));
+        }
+    }
+    predict(
+        graph,
+        bound,
+        &mut asks,
+        AsOf::from_ms(at_ms),
+        |id, prediction| waiting[id].1.prediction = Some(prediction),
+    );
+    for (task, score) in waiting {
+        scored[task].push(score);
+    }
+}
+
+/// Writes the scores of a task whose outcomes are known. Returns the counts of all outcomes, and the
+/// pairs of prediction and label.
+fn write_known(
+    writer: &mut csv::Writer<impl Write>,
+    graph: &Graph,
+    bound: &Bound<'_>,
+    scores: &[Scored],
+    seen: impl Fn(&Scored) -> Seen,
+) -> Result<(Tally, Vec<(f64, f64)>), RowsError> {
+    let mut tally = Tally::default();
+    let mut pairs = Vec::new();
+    for score in scores {
+        let seen = seen(score);
+        tally.add(score.entity, &seen);
+        let (
+            Some(prediction),
+            Seen::Known {
+                label: Some(label), ..
+            },
+        ) = (score.prediction, seen)
+        else {
+            continue;
+        };
+        pairs.push((prediction, label));
+        writer.write_record([
+            &bound.task.name,
+            &score.at_ms.to_string(),
+            &**graph.directory().key(score.entity),
+            &label.to_string(),
+            &prediction.to_string(),
+        ])?;
+    }
+    Ok((tally, pairs))
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use leadpulse_features::{Explanation, FeatureBatch, FeaturePlan, Scorer, ScorerTask};
 use leadpulse_graph::{CellRef, GraphOptions, Tracking};
 use leadpulse_model::{FitOptions, Outcome, Regularisation};
+use leadpulse_schema::units::{DAY_MS, DAY_MS_F64};
 use leadpulse_schema::{Catalog, FileOptions, Role, Row, RowBatch};
 
 use leadpulse_history::{FileSource, Files};
@@ -15,8 +16,6 @@ use leadpulse_project::{Project, TaskPlan, TaskSource};
 use leadpulse_schema::units::AsOf;
 
 use crate::*;
-
-const DAY_MS: i64 = 86_400_000;
 
 const ACCOUNTS: &str = r#"{"type":"record","name":"Account","leadpulse":{"table":"accounts","role":"root"},"fields":[
   {"name":"id","type":"string","leadpulse":{"key":true}},
@@ -97,7 +96,7 @@ fn market(seed: u64) -> Vec<Line> {
              day: f64,
              page: &str,
              add: &mut dyn FnMut(&'static str, i64, i64, Vec<String>)| {
-                let at_ms = ((day + dice.next()) * DAY_MS as f64) as i64;
+                let at_ms = ((day + dice.next()) * DAY_MS_F64) as i64;
                 // One row in ten comes two weeks late.
                 let late_ms = if dice.next() < 0.1 { 14 * DAY_MS } else { 0 };
                 number += 1;

@@ -4,6 +4,7 @@ use leadpulse_model::{
     Bundle, BundleMeta, FitError, FitOptions, Fitted, Head, TaskDefinition, fit, fit_head,
 };
 use leadpulse_pql::TargetKind;
+use leadpulse_schema::units::{DAY_MS, DAY_MS_F64};
 use serde_json::{Map, Value, json};
 
 use crate::collect::{Collected, Extent, Harvest, Split, Survey, asked, collect, survey};
@@ -14,8 +15,6 @@ use crate::{LearnError, Progress};
 use leadpulse_history::{FileSource, Files};
 use leadpulse_project::{Project, TaskPlan};
 use leadpulse_schema::units::AsOf;
-
-const DAY_MS: i64 = 86_400_000;
 
 /// A task, and how it is trained.
 #[derive(Clone, Debug)]
@@ -111,23 +110,15 @@ pub fn train(
         }
     }
     let split = split(project, tasks, &files, options, extent)?;
-    // A split by default follows from the extent: only then are the vocabularies of its training part not known yet.
+    // A split by default follows from the extent: only then are the vocabularies of its training
+    // part not known yet.
     let spec = if options.val_from_ms.is_some() {
         spec
     } else {
         survey(project, &files, Some(split.val_from_ms))?.spec
     };
     let plan = project.feature_plan(spec);
-    let longest_ms = project
-        .graph_options
-        .half_lives_days
-        .last()
-        .map_or(0, |days| (days * DAY_MS as f64) as i64);
-    let warmup_ms = options
-        .warmup_ms
-        .unwrap_or_else(|| longest_ms.min((split.val_from_ms - extent.first_ms) / 10));
     let plans: Vec<&TaskPlan> = tasks.iter().map(|task| task.plan).collect();
-    let sample_ratio = options.sample_ratio;
     let harvest = Harvest {
         project,
         tasks: &plans,
@@ -135,18 +126,54 @@ pub fn train(
         plan: &plan,
         extent,
         split,
-        warmup_ms,
-        sample_ratio,
+        warmup_ms: warmup_ms(project, options, extent, split),
+        sample_ratio: options.sample_ratio,
     };
     let collected = collect(harvest, progress)?;
+    // Before the first fit, which may take hours: a task that cannot be judged ends the training.
     for (task, examples) in tasks.iter().zip(&collected) {
         check_validation(task.plan, &examples.validation_tally)?;
     }
     let store = collected[0].training.cells();
     let (cells, cell_bytes) = (store.len(), store.heap_bytes());
+    let fitted = fit_tasks(project, tasks, &collected, split, options.refit, progress)?;
+    let report = TrainReport {
+        split,
+        extent,
+        rejected: files.rejected(),
+        cells,
+        cell_bytes,
+        tasks: reports(&fitted, collected),
+    };
+    let meta = BundleMeta {
+        catalog_fingerprint: project.catalog.fingerprint(),
+        created_at: options.created_at.clone(),
+    };
+    Ok((fitted.into_bundle(plan, meta)?, report))
+}
 
+/// The time after the first event in which no anchor of a whole population lies, milliseconds.
+// The past of entities is cut off where the files begin: old ones look new, and silent. Why the
+// longest half-life, and why at most a tenth of the time before validation, is unknown.
+fn warmup_ms(project: &Project, options: &TrainOptions, extent: Extent, split: Split) -> i64 {
+    let longest_days = project.graph_options.half_lives_days.last();
+    let longest_ms = longest_days.map_or(0, |days| (days * DAY_MS_F64) as i64);
+    options
+        .warmup_ms
+        .unwrap_or_else(|| longest_ms.min((split.val_from_ms - extent.first_ms) / 10))
+}
+
+/// Fits the tasks in their order: the first with a trunk, each other with a head on it.
+fn fit_tasks(
+    project: &Project,
+    tasks: &[TrainTask<'_>],
+    collected: &[Collected],
+    split: Split,
+    refit: bool,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Fitted, LearnError> {
     let mut fitted: Option<Fitted> = None;
-    for (index, (task, examples)) in tasks.iter().zip(&collected).enumerate() {
+    for (index, (task, examples)) in tasks.iter().zip(collected).enumerate() {
         let name = &task.plan.name;
         let mut tell = |p: leadpulse_model::FitProgress| {
             let (epochs, loss) = (p.epochs, p.validation_loss);
@@ -161,73 +188,40 @@ pub fn train(
             });
         };
         let definition = definition(project, task.plan);
-        let fit_options = restricted(project, task);
-        let Collected {
-            training,
-            validation,
-            refit,
-            ..
-        } = examples;
-        let refit = options.refit.then_some(refit);
+        let options = restricted(project, task);
+        let (training, validation) = (&examples.training, &examples.validation);
+        let refit = refit.then_some(&examples.refit);
         let mut with_task = match &fitted {
-            None => fit(
-                training,
-                validation,
-                refit,
-                definition,
-                &fit_options,
-                &mut tell,
-            )?,
+            None => fit(training, validation, refit, definition, &options, &mut tell)?,
             Some(base) => fit_head(
-                base,
-                training,
-                validation,
-                refit,
-                definition,
-                &fit_options,
-                &mut tell,
+                base, training, validation, refit, definition, &options, &mut tell,
             )?,
         };
-        with_task.set_metrics(
-            index,
-            "training",
-            json!({
-                "examples": training.len(),
-                "validation_examples": validation.len(),
-                "val_from_ms": split.val_from_ms,
-                "test_from_ms": split.test_from_ms,
-                "rows": examples.training_tally,
-                "validation_rows": examples.validation_tally,
-            }),
-        );
+        let metrics = json!({
+            "examples": training.len(),
+            "validation_examples": validation.len(),
+            "val_from_ms": split.val_from_ms,
+            "test_from_ms": split.test_from_ms,
+            "rows": examples.training_tally,
+            "validation_rows": examples.validation_tally,
+        });
+        with_task.set_metrics(index, "training", metrics);
         fitted = Some(with_task);
     }
-    let fitted = fitted.expect("there is at least one task");
-    let reports = fitted
-        .tasks()
-        .iter()
-        .zip(collected)
-        .map(|(task, examples)| TaskReport {
-            name: task.definition.name.clone(),
-            training: examples.training.len(),
-            validation: examples.validation.len(),
-            training_tally: examples.training_tally,
-            validation_tally: examples.validation_tally,
-            metrics: task.metrics.clone(),
-        });
-    let report = TrainReport {
-        split,
-        extent,
-        rejected: files.rejected(),
-        cells,
-        cell_bytes,
-        tasks: reports.collect(),
-    };
-    let meta = BundleMeta {
-        catalog_fingerprint: project.catalog.fingerprint(),
-        created_at: options.created_at.clone(),
-    };
-    Ok((fitted.into_bundle(plan, meta)?, report))
+    Ok(fitted.expect("there is at least one task"))
+}
+
+fn reports(fitted: &Fitted, collected: Vec<Collected>) -> Vec<TaskReport> {
+    let tasks = fitted.tasks().iter().zip(collected);
+    let reports = tasks.map(|(task, examples)| TaskReport {
+        name: task.definition.name.clone(),
+        training: examples.training.len(),
+        validation: examples.validation.len(),
+        training_tally: examples.training_tally,
+        validation_tally: examples.validation_tally,
+        metrics: task.metrics.clone(),
+    });
+    reports.collect()
 }
 
 fn definition(project: &Project, task: &TaskPlan) -> TaskDefinition {
@@ -237,7 +231,7 @@ fn definition(project: &Project, task: &TaskPlan) -> TaskDefinition {
                 .target
                 .hazard_edges_days()
                 .iter()
-                .map(|days| (days * DAY_MS as f64) as i64)
+                .map(|days| (days * DAY_MS_F64) as i64)
                 .collect(),
         ),
         TargetKind::Window => Head::Window,

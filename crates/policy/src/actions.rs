@@ -9,11 +9,12 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use leadpulse_schema::units::DAY_MS;
+
 use crate::alerts::AlertType;
 use crate::options::PolicyError;
 use crate::trend::Trend;
 
-const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 const MAX_ACTIONS: usize = 100;
 
 /// A rule as a person writes it.

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use leadpulse_schema::units::DAY_MS;
+
 use crate::actions::ActionOptions;
 use crate::alerts::Severity;
 use crate::policy::Policy;
@@ -57,7 +59,7 @@ impl Default for PolicyOptions {
             threshold_down: None,
             min_dwell_epochs: 0,
             min_dwell_ms: 0,
-            cooldown_ms: 24 * 60 * 60 * 1000,
+            cooldown_ms: DAY_MS as u64,
             alert_on_first: false,
             emit_step: EmitStep::default(),
             steady_logit_per_day: 0.05,

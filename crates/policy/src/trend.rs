@@ -3,9 +3,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use leadpulse_schema::units::{DAY_MS, DAY_MS_F64, logit};
+
 use crate::state::HistoryPoint;
 
-const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 /// Points older than this are too old to tell the direction of now.
 const WINDOW_MS: i64 = 7 * DAY_MS;
 /// Over less than this a slope per day would be an extrapolation.
@@ -62,7 +63,7 @@ pub(crate) fn of(
         let points = || {
             recent().chain([&newest]).map(|point| {
                 (
-                    (point.as_of_ms - newest.as_of_ms) as f64 / DAY_MS as f64,
+                    (point.as_of_ms - newest.as_of_ms) as f64 / DAY_MS_F64,
                     value(point.probability),
                 )
             })
@@ -78,7 +79,7 @@ pub(crate) fn of(
     };
     let logit_per_day = slope_of(|probability| {
         let probability = probability.clamp(MIN_PROBABILITY, 1.0 - MIN_PROBABILITY);
-        (probability / (1.0 - probability)).ln()
+        logit(probability)
     });
     let trend = match logit_per_day {
         slope if slope.abs() < steady_logit_per_day || slope == 0.0 => Trend::Steady,
@@ -104,7 +105,7 @@ pub(crate) fn acceleration(history: &[HistoryPoint], newest: HistoryPoint) -> Op
             .chain([&newest]);
         before.map(|point| {
             (
-                (point.as_of_ms - newest.as_of_ms) as f64 / DAY_MS as f64,
+                (point.as_of_ms - newest.as_of_ms) as f64 / DAY_MS_F64,
                 point.probability,
             )
         })
@@ -154,7 +155,7 @@ mod tests {
 
     fn point(day: f64, probability: f64) -> HistoryPoint {
         HistoryPoint {
-            as_of_ms: (day * DAY_MS as f64) as i64,
+            as_of_ms: (day * DAY_MS_F64) as i64,
             probability,
         }
     }

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-const DAY_MS: i64 = 86_400_000;
+use leadpulse_schema::units::DAY_MS;
 
 /// A rule for anchors, e.g. `every 10d`, `entity + 24h`, `entity + 24h floor 1d`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,6 +1,8 @@
 //! Explanations as records contain them: drivers with evidence, changes since the explanation
 //! before, the strongest signal in a few words.
 
+use serde::{Deserialize, Serialize};
+
 use leadpulse_features::{Evidence, Explanation, Group};
 use leadpulse_schema::units::AsOf;
 
@@ -10,7 +12,7 @@ use crate::score::{Driver, Score};
 const NEGLIGIBLE_LOGIT: f64 = 1e-6;
 
 /// The last explanation of an entity under a task.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Explained {
     /// Moment that was explained.
     pub as_of: AsOf,

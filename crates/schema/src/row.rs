@@ -3,11 +3,17 @@
 //! Every way in (Avro bytes, CSV, JSON Lines, container files) fills a [`RowBatch`]; everything after reads one.
 //! A batch is reused between epochs: [`RowBatch::clear`] keeps its memory.
 
+use serde::{Deserialize, Serialize};
+
 use crate::catalog::{Catalog, FieldId, TableId};
+
+mod stored;
 
 /// The place that a row came from: a partition of the engine's input, numbered by configuration, and its offset
 /// (for files: the source's number and the record's).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Position {
     /// The input partition, numbered by configuration.
     pub partition: u32,
@@ -16,7 +22,7 @@ pub struct Position {
 }
 
 /// The effect of a row on its key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Operation {
     /// A version of an entity, or an event.
     Upsert,

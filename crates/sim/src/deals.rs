@@ -1,11 +1,9 @@
 //! Opportunities: the hidden state as sales sees it, with a stage change for every step.
 
 use crate::firm::{Firm, size_of};
-use crate::market::Market;
+use crate::market::{DAY_MS, Market};
 use crate::rates::Ways;
 use crate::rows::{OPPORTUNITIES, RowDraft, RowOut, STAGE_CHANGES};
-
-const DAY_MS: i64 = 86_400_000;
 
 /// The stages of an open opportunity, in order.
 pub(crate) const OPEN_STAGES: [&str; 4] = ["Discovery", "Qualification", "Proposal", "Negotiation"];

@@ -3,6 +3,7 @@
 use crate::chance::Dice;
 use crate::deals::Deal;
 use crate::knobs::{FitKnobs, Knobs};
+use crate::market::DAY_MS;
 use crate::rows::{ACCOUNTS, RowDraft, RowOut};
 use crate::state::{BuyingState, guise};
 use crate::vocabulary::{
@@ -10,7 +11,6 @@ use crate::vocabulary::{
     REGIONS, TECHNOLOGIES, company_name, domain,
 };
 
-const DAY_MS: i64 = 86_400_000;
 const MEDIAN_EMPLOYEES: f64 = 420.0;
 const EMPLOYEES_SPREAD: f64 = 1.35;
 

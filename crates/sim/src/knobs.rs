@@ -315,52 +315,68 @@ impl Default for Knobs {
                 [0.12, 0.40, 0.48],
                 [0.38, 0.46, 0.16],
             ],
-            deals: DealKnobs {
-                opens_per_day: [0.0012, 0.0020, 0.0040, 0.012, 0.018, 0.0014],
-                advances_per_day: [
-                    [0.014, 0.016, 0.020, 0.032, 0.045, 0.010],
-                    [0.010, 0.012, 0.015, 0.026, 0.042, 0.008],
-                    [0.008, 0.009, 0.011, 0.020, 0.036, 0.006],
-                ],
-                lost_per_day: [0.024, 0.021, 0.016, 0.011, 0.008, 0.030],
-                median_amount: 42_000.0,
-                amount_by_size: 0.7,
-                amount_spread: 0.5,
-            },
-            leads: LeadKnobs {
-                lead_ratio: 0.65,
-                account_known_ratio: 0.7,
-                free_mail_ratio: 0.15,
-                identified_ratio: 0.08,
-                strangers_per_day: 0.0006,
-                qualifies_per_day: [0.012, 0.020, 0.028, 0.040, 0.040, 0.010],
-                accepted_per_day: [0.010, 0.016, 0.024, 0.038, 0.042, 0.008],
-                converts_per_day: [0.05, 0.06, 0.07, 0.09, 0.09, 0.04],
-                given_up_per_day: [0.022, 0.018, 0.014, 0.010, 0.009, 0.026],
-            },
-            people: PeopleKnobs {
-                fewest: 2,
-                further: 3.6,
-                further_by_size: 0.3,
-                revealed_per_day: [0.0022, 0.0040, 0.0055, 0.0080, 0.0080, 0.0020],
-                seniority_weights: [0.46, 0.24, 0.16, 0.09, 0.05],
-                champions_per_day: 0.0012,
-                moves_per_day: 0.0003,
-                champion_weight: 1.2,
-                champion_days: 144,
-                loudness_spread: 0.0,
-            },
-            mess: MessKnobs {
-                late_ratio: 0.02,
-                repeated_ratio: 0.01,
-                mistaken_ratio: 0.01,
-                missing_ratio: 0.0,
-                duplicate_contact_ratio: 0.03,
-                duplicate_account_ratio: 0.01,
-                merged_per_day: 0.01,
-            },
+            deals: default_deals(),
+            leads: default_leads(),
+            people: default_people(),
+            mess: default_mess(),
             customer_ratio: 0.12,
         }
+    }
+}
+
+fn default_deals() -> DealKnobs {
+    DealKnobs {
+        opens_per_day: [0.0012, 0.0020, 0.0040, 0.012, 0.018, 0.0014],
+        advances_per_day: [
+            [0.014, 0.016, 0.020, 0.032, 0.045, 0.010],
+            [0.010, 0.012, 0.015, 0.026, 0.042, 0.008],
+            [0.008, 0.009, 0.011, 0.020, 0.036, 0.006],
+        ],
+        lost_per_day: [0.024, 0.021, 0.016, 0.011, 0.008, 0.030],
+        median_amount: 42_000.0,
+        amount_by_size: 0.7,
+        amount_spread: 0.5,
+    }
+}
+
+fn default_leads() -> LeadKnobs {
+    LeadKnobs {
+        lead_ratio: 0.65,
+        account_known_ratio: 0.7,
+        free_mail_ratio: 0.15,
+        identified_ratio: 0.08,
+        strangers_per_day: 0.0006,
+        qualifies_per_day: [0.012, 0.020, 0.028, 0.040, 0.040, 0.010],
+        accepted_per_day: [0.010, 0.016, 0.024, 0.038, 0.042, 0.008],
+        converts_per_day: [0.05, 0.06, 0.07, 0.09, 0.09, 0.04],
+        given_up_per_day: [0.022, 0.018, 0.014, 0.010, 0.009, 0.026],
+    }
+}
+
+fn default_people() -> PeopleKnobs {
+    PeopleKnobs {
+        fewest: 2,
+        further: 3.6,
+        further_by_size: 0.3,
+        revealed_per_day: [0.0022, 0.0040, 0.0055, 0.0080, 0.0080, 0.0020],
+        seniority_weights: [0.46, 0.24, 0.16, 0.09, 0.05],
+        champions_per_day: 0.0012,
+        moves_per_day: 0.0003,
+        champion_weight: 1.2,
+        champion_days: 144,
+        loudness_spread: 0.0,
+    }
+}
+
+fn default_mess() -> MessKnobs {
+    MessKnobs {
+        late_ratio: 0.02,
+        repeated_ratio: 0.01,
+        mistaken_ratio: 0.01,
+        missing_ratio: 0.0,
+        duplicate_contact_ratio: 0.03,
+        duplicate_account_ratio: 0.01,
+        merged_per_day: 0.01,
     }
 }
 

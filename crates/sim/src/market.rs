@@ -13,6 +13,7 @@ use crate::rows::RowOut;
 use crate::state::{BuyingState, Destination, Motions, age_waves};
 use crate::vocabulary::INDUSTRIES;
 
+/// Milliseconds of a day. The simulator uses no other crate, so it has its own.
 pub(crate) const DAY_MS: i64 = 86_400_000;
 
 /// Size, length and seed of a market.

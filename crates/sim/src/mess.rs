@@ -4,10 +4,8 @@
 //! The faults are independent of the hidden state.
 
 use crate::knobs::LATEST_DAYS;
-use crate::market::Market;
+use crate::market::{DAY_MS, Market};
 use crate::rows::{ACCOUNTS, FieldValue, RowDraft, RowOut};
-
-const DAY_MS: i64 = 86_400_000;
 
 /// An account's second record: a name, and one contact's second record.
 #[derive(Clone, Debug)]

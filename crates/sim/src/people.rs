@@ -3,15 +3,13 @@
 use crate::chance::Dice;
 use crate::firm::Firm;
 use crate::knobs::Knobs;
-use crate::market::Market;
+use crate::market::{DAY_MS, Market};
 use crate::rates::is_executive;
 use crate::rows::{CONTACTS, LEADS, RowDraft, RowOut};
 use crate::vocabulary::{
     DEPARTMENT_WEIGHTS, DEPARTMENTS, FAMILY_NAMES, FIRST_NAMES, FREE_MAIL, INDUSTRIES,
     LEAD_SOURCES, SENIORITIES, title,
 };
-
-const DAY_MS: i64 = 86_400_000;
 
 /// The status of a lead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,14 +6,13 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use crate::market::DAY_MS;
 use crate::rates::Rates;
 use crate::state::{Motions, guise};
 use crate::{
     BuyingState, Fields, Knobs, LATEST_DAYS, Market, MarketOptions, RowOut, SimError, TABLES,
     World, write_files,
 };
-
-const DAY_MS: i64 = 86_400_000;
 
 fn schemas() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../schemas")

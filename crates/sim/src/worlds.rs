@@ -123,7 +123,6 @@ fn without_committees(knobs: &mut Knobs) {
 /// then waits for a decision. Buyers take the steps forwards, and buy or not. Researchers take them
 /// backwards and never buy. All else is the same for all accounts in all states.
 fn only_order(knobs: &mut Knobs) {
-    use BuyingState::{Committing, Curious, Dormant, Evaluating, Shelved, Shortlisting};
     without_waves(knobs);
     without_committees(knobs);
     knobs.people.champion_weight = 0.0;
@@ -132,55 +131,7 @@ fn only_order(knobs: &mut Knobs) {
     knobs.researcher_noise = 0.0;
     knobs.researchers_reversed = true;
     knobs.fit.speed = [1.0; 3];
-    const STEP_PER_DAY: f64 = 0.15;
-    const DECIDED_PER_DAY: f64 = 0.02;
-    let step = |from, to, per_day, travellers| crate::Move {
-        from,
-        to,
-        per_day,
-        speed_power: 0.0,
-        travellers,
-    };
-    let everyone = Travellers::Everyone;
-    knobs.moves = vec![
-        step(Dormant, Destination::State(Curious), 0.0011, everyone),
-        step(
-            Curious,
-            Destination::State(Shortlisting),
-            STEP_PER_DAY,
-            everyone,
-        ),
-        step(
-            Shortlisting,
-            Destination::State(Evaluating),
-            STEP_PER_DAY,
-            everyone,
-        ),
-        step(
-            Evaluating,
-            Destination::State(Committing),
-            STEP_PER_DAY,
-            everyone,
-        ),
-        step(
-            Committing,
-            Destination::State(Shelved),
-            STEP_PER_DAY,
-            everyone,
-        ),
-        step(
-            Shelved,
-            Destination::Purchase,
-            DECIDED_PER_DAY,
-            Travellers::Buyers,
-        ),
-        step(
-            Shelved,
-            Destination::State(Dormant),
-            DECIDED_PER_DAY,
-            Travellers::Researchers,
-        ),
-    ];
+    knobs.moves = one_way_round();
     for kind in &mut knobs.engagement {
         // The steps are loud, since they are short. While all wait, the accounts are alike.
         kind.by_state[1..5]
@@ -198,4 +149,34 @@ fn only_order(knobs: &mut Knobs) {
     flat(&mut knobs.leads.given_up_per_day);
     flat(&mut knobs.people.revealed_per_day);
     knobs.sentiment = [knobs.sentiment[0]; 6];
+}
+
+/// The moves of the order world: one way round, which buyers leave at its end.
+fn one_way_round() -> Vec<crate::Move> {
+    use BuyingState::{Committing, Curious, Dormant, Evaluating, Shelved, Shortlisting};
+    use Destination::{Purchase, State};
+    const STEP_PER_DAY: f64 = 0.15;
+    const DECIDED_PER_DAY: f64 = 0.02;
+    let step = |from, to, per_day, travellers| crate::Move {
+        from,
+        to,
+        per_day,
+        speed_power: 0.0,
+        travellers,
+    };
+    let all = |from, to| step(from, State(to), STEP_PER_DAY, Travellers::Everyone);
+    vec![
+        step(Dormant, State(Curious), 0.0011, Travellers::Everyone),
+        all(Curious, Shortlisting),
+        all(Shortlisting, Evaluating),
+        all(Evaluating, Committing),
+        all(Committing, Shelved),
+        step(Shelved, Purchase, DECIDED_PER_DAY, Travellers::Buyers),
+        step(
+            Shelved,
+            State(Dormant),
+            DECIDED_PER_DAY,
+            Travellers::Researchers,
+        ),
+    ]
 }

@@ -18,12 +18,12 @@ use leadpulse_kafka::InputTopic;
 use leadpulse_learn::{TrainOptions, TrainTask, train};
 use leadpulse_model::{Bundle, FitOptions};
 use leadpulse_project::Project;
+use leadpulse_schema::units::{DAY_MS, DAY_MS_F64};
 use leadpulse_sim::{Knobs, Market, MarketOptions, write_files};
 
 use crate::commands::{ConfigArgument, date, parse_duration};
 use crate::progress::Bar;
 
-const DAY_MS: i64 = 86_400_000;
 /// Simulated days before the market is watched: the bundle is trained on them.
 const HISTORY_DAYS: u32 = 420;
 /// Simulated days that can be watched.
@@ -240,7 +240,7 @@ impl Show<'_> {
             if self.deployment.is_finished() {
                 break;
             }
-            let passed_ms = started.elapsed().as_secs_f64() * pace * DAY_MS as f64;
+            let passed_ms = started.elapsed().as_secs_f64() * pace * DAY_MS_F64;
             self.feeder
                 .send_until(self.history_end_ms + passed_ms as i64, FEED_ROWS)?;
             for alert in read_model.alerts(50).1.iter().rev() {

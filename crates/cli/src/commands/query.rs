@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use leadpulse_learn::count_labels;
 use leadpulse_project::{Anchors, Project, TaskSource};
+use leadpulse_schema::units::DAY_MS_F64;
 
 use crate::commands::ConfigArgument;
 
@@ -50,7 +51,7 @@ impl QueryArguments {
         let plan = &task.plan;
         say!("query     {}", plan.text);
         say!("entity    {}", project.catalog.table_at(plan.entity).name);
-        say!("horizon   {} days", plan.horizon_ms as f64 / 86_400_000.0);
+        say!("horizon   {} days", plan.horizon_ms as f64 / DAY_MS_F64);
         for (index, line) in plan.describe(&project.catalog).iter().enumerate() {
             say!("{:<10}{line}", if index == 0 { "meaning" } else { "" });
         }

@@ -11,7 +11,7 @@ use leadpulse_records::{
     Alert, Emission, EmissionRecords, Explained, Lineage, Output, OutputRecord, PolicyStateRecord,
     output_key,
 };
-use leadpulse_schema::Absence;
+use leadpulse_schema::{Absence, units};
 
 use super::score::{Assessed, Subject};
 use super::{Machine, Task};
@@ -338,10 +338,6 @@ fn count_suppressed(decision: &Decision, tally: &mut EpochTally) {
 pub(super) fn margin(policy: &Policy, logit: f64) -> f32 {
     policy
         .bands()
-        .map(|b| (logit - logit_of(b.enter)).abs() as f32)
+        .map(|b| (logit - units::logit(b.enter)).abs() as f32)
         .fold(f32::MAX, f32::min)
-}
-
-fn logit_of(p: f64) -> f64 {
-    (p / (1.0 - p)).ln()
 }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use leadpulse_features::Scorer;
 use leadpulse_graph::{Graph, GraphOptions};
@@ -49,6 +50,7 @@ pub struct Deployed {
     pub(super) explain_budget: usize,
     pub(super) current_scores: bool,
     digest: String,
+    shape: StateShape,
 }
 
 /// Reasons why a machine cannot be built.
@@ -140,8 +142,10 @@ impl MachineParts {
             explain_budget: self.explain_budget,
             current_scores: self.current_scores,
             digest: String::new(),
+            shape: StateShape::default(),
         };
         given.digest = given.computed_digest();
+        given.shape = given.computed_shape();
         let start = WorkerStart {
             graph: self.graph,
             partitions: self.partitions,
@@ -150,6 +154,19 @@ impl MachineParts {
         };
         Ok((given, start))
     }
+}
+
+/// The parts of a deployed version that shape a worker's state, as hashes. State goes on under
+/// versions of one shape only: its numbers mean nothing under another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct StateShape {
+    /// Of the input schemas: rows of the graph are of them.
+    pub schemas: u64,
+    /// Of the graph options: they shape the memory of every node.
+    pub graph_options: u64,
+    /// Of the tasks' names, tables and populations: memory is kept by task, and timers follow
+    /// populations.
+    pub tasks: u64,
 }
 
 /// The known part of a machine before the first epoch.
@@ -165,6 +182,10 @@ impl Deployed {
     pub fn digest(&self) -> &str {
         &self.digest
     }
+    /// The parts that a worker's state is made for.
+    pub(super) fn shape(&self) -> StateShape {
+        self.shape
+    }
     /// Id of the bundle that scores.
     pub fn bundle_id(&self) -> &str {
         self.scorer.bundle_id()
@@ -174,6 +195,20 @@ impl Deployed {
         self.tasks
             .iter()
             .position(|task| *task.name == *name && task.entity == entity)
+    }
+
+    fn computed_shape(&self) -> StateShape {
+        // As for the digest: Debug forms change only with their meaning or the program.
+        let mut tasks = Xxh3::new();
+        for task in &self.tasks {
+            let (name, entity, population) = (&task.name, task.entity, &task.population);
+            tasks.update(format!("{name}|{entity:?}|{population:?}\0").as_bytes());
+        }
+        StateShape {
+            schemas: xxh3_64(self.fingerprint.as_bytes()),
+            graph_options: xxh3_64(format!("{:?}", self.graph_options).as_bytes()),
+            tasks: tasks.digest(),
+        }
     }
 
     fn computed_digest(&self) -> String {

@@ -4,19 +4,20 @@
 use std::collections::BTreeSet;
 
 use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
 
 use leadpulse_graph::{EntityId, Graph};
 use leadpulse_policy::EntityState;
 use leadpulse_records::Explained;
 use leadpulse_schema::units::AsOf;
 
-use super::deployed::{Deployed, WorkerStart};
+use super::deployed::{Deployed, StateShape, WorkerStart};
 use crate::epoch::PartitionLayout;
 use crate::ports::{InputPartition, NextOffset};
 use crate::standings::Standings;
 
 /// Memory of one entity under one task. All of it can be read back from the compacted outputs.
-#[derive(Default)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 pub(super) struct Tracked {
     pub policy: EntityState,
     /// Boxed, because most entities are never explained.
@@ -35,7 +36,8 @@ impl Tracked {
 /// [`Deployed`](super::Deployed) goes on alike.
 ///
 /// The graph still holds its catalog, options and windows: they shape the memory of every node,
-/// so a deployed version with others needs another graph.
+/// so a deployed version with others needs another graph. [`Self::encode`] writes a state without
+/// them.
 pub struct WorkerState {
     pub(super) graph: Graph,
     /// By task.
@@ -58,6 +60,7 @@ pub struct WorkerState {
     pub(super) newest_event_ms: Option<i64>,
     /// Digest of the deployed version that the last epoch was decided under.
     pub(super) deployed: String,
+    pub(super) shape: StateShape,
 }
 
 impl WorkerState {
@@ -84,6 +87,7 @@ impl WorkerState {
             as_of: AsOf::BEGINNING,
             newest_event_ms: None,
             deployed: given.digest().to_owned(),
+            shape: given.shape(),
         }
     }
 

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::deployed::StateShape;
 use super::{Deployed, Machine, WorkerState};
 
 /// Reasons why a state cannot go on under a deployed version. A restart can: it builds the state
@@ -41,7 +42,7 @@ impl Machine {
     /// # Errors
     /// [`SwapError`] if the state cannot go on under it. The machine stays as it was.
     pub fn replace(&mut self, given: Arc<Deployed>) -> Result<(), SwapError> {
-        given.succeeds(&self.given)?;
+        given.shape().succeeds(self.given.shape())?;
         let before = std::mem::replace(&mut self.given, given);
         if before.digest() == self.given.digest() {
             return Ok(());
@@ -78,23 +79,18 @@ impl Machine {
     }
 }
 
-impl Deployed {
-    /// Checks that a state made under `before` can go on under this version.
-    fn succeeds(&self, before: &Deployed) -> Result<(), SwapError> {
-        if self.fingerprint != before.fingerprint {
+impl StateShape {
+    /// Checks that a state of the shape `before` can go on under a version of this shape.
+    pub(super) fn succeeds(self, before: StateShape) -> Result<(), SwapError> {
+        if self.schemas != before.schemas {
             return Err(SwapError::OtherSchemas);
         }
         if self.graph_options != before.graph_options {
             return Err(SwapError::OtherGraphOptions);
         }
-        let is_same = self.tasks.len() == before.tasks.len()
-            && self.tasks.iter().zip(&before.tasks).all(|(a, b)| {
-                a.name == b.name && a.entity == b.entity && a.population == b.population
-            });
-        if is_same {
-            Ok(())
-        } else {
-            Err(SwapError::OtherTasks)
+        if self.tasks != before.tasks {
+            return Err(SwapError::OtherTasks);
         }
+        Ok(())
     }
 }

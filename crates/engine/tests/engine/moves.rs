@@ -11,7 +11,7 @@ use super::scorer::by_name;
 
 const ROUNDS: u32 = 8;
 
-fn rig() -> Rig {
+pub fn rig() -> Rig {
     let task = |name, table, filter| TaskSpec {
         name,
         table,
@@ -28,12 +28,12 @@ fn rig() -> Rig {
 }
 
 /// A deployed version that shares nothing with those built before.
-fn built(rig: &Rig) -> Arc<Deployed> {
+pub fn built(rig: &Rig) -> Arc<Deployed> {
     rig.machine().into_parts().0
 }
 
 /// Steps an undisturbed machine and another one, which `disturb` may exchange after each epoch. All epochs must have equal bytes.
-fn assert_undisturbed(disturb: impl Fn(&Rig, Machine) -> Machine) {
+pub fn assert_undisturbed(disturb: impl Fn(&Rig, Machine) -> Machine) {
     for seed in 0..4 {
         println!("seed {seed}");
         let rig = rig();

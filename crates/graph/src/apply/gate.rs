@@ -11,11 +11,13 @@
 use std::collections::BTreeMap;
 
 use rustc_hash::{FxHashMap, FxHashSet};
+use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use xxhash_rust::xxh3::Xxh3;
 
 use leadpulse_schema::{Row, TableId};
 
+use crate::encoding::sorted;
 use crate::options::{DAY_MS, GraphOptions};
 
 /// The fate of a row at the graph.
@@ -33,7 +35,7 @@ pub enum RowOutcome {
 }
 
 /// The accepted event rows of an input partition.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Partition {
     /// The newest event time among them, milliseconds; `None` while rows are only expected.
     newest_ms: Option<i64>,
@@ -56,13 +58,21 @@ impl Partition {
 }
 
 /// Fingerprints, kept until their day is late everywhere.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Held {
+    /// Not stored: the fingerprints of all days.
+    #[serde(skip)]
     known: FxHashSet<u64>,
+    /// Fingerprints with their tables, in the order of admission, by day.
     by_day: BTreeMap<i64, Vec<(TableId, u64)>>,
 }
 
 impl Held {
+    /// Finds the known fingerprints again, after the days were read from stored state.
+    fn index(&mut self) {
+        let all = self.by_day.values().flatten();
+        self.known = all.map(|(_, fingerprint)| *fingerprint).collect();
+    }
     /// Keeps a fingerprint. Returns `false` for one that was kept already.
     fn insert(&mut self, table: TableId, fingerprint: u64, time_ms: i64) -> bool {
         let is_new = self.known.insert(fingerprint);
@@ -117,12 +127,14 @@ pub(crate) enum Takes {
 }
 
 /// The gate in front of the graph.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Gate {
+    #[serde(serialize_with = "sorted")]
     partitions: FxHashMap<u32, Partition>,
     events: Held,
     retractions: Held,
     /// Per table, the latest bound that fingerprints were forgotten under.
+    #[serde(serialize_with = "sorted")]
     forgotten: FxHashMap<TableId, i64>,
     cancelled: u64,
 }
@@ -138,6 +150,11 @@ pub fn fingerprint(row: Row<'_>, owner: &str) -> u64 {
 }
 
 impl Gate {
+    /// Finds the known fingerprints again, after the gate was read from stored state.
+    pub(crate) fn index(&mut self) {
+        self.events.index();
+        self.retractions.index();
+    }
     /// Admits an event row or refuses it. An event whose retraction came first is a duplicate.
     pub(crate) fn admit(
         &mut self,

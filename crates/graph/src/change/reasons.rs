@@ -1,7 +1,9 @@
 //! Reasons for which a cell is scored again.
 
+use serde::{Deserialize, Serialize};
+
 /// The reasons for which a cell's score may have changed. A set of bits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reasons(u8);
 
 impl Reasons {

@@ -1,6 +1,7 @@
 //! A cell: one root entity and all its members with their event state. The unit of sharding, of
 //! re-scoring, and of storage.
 
+use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use crate::ids::EntityId;
@@ -20,18 +21,19 @@ pub struct StateRules {
 }
 
 /// The contribution of a cell to its hubs: the same sums for each of them.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HubContribution {
     /// The hubs of the cell, ascending.
     pub hubs: Vec<EntityId>,
     /// The landmark of the sums.
     pub landmark: Landmark,
     /// `[hub slots, half-lives]`.
+    #[serde(with = "crate::encoding::sparse")]
     pub sums: Vec<f64>,
 }
 
 /// One root entity and its members.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Cell {
     /// The entity that the cell is of: a root, an entity without one, or the domain that entities
     /// without a root share. A domain has no node.

@@ -1,6 +1,6 @@
 //! Counts per whole day, for the windows that population filters name.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::options::DAY_MS;
 
@@ -16,7 +16,7 @@ pub fn bucket(t_ms: i64) -> i32 {
 }
 
 /// Values per day bucket, ascending.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct DayBuckets {
     /// (bucket, how many values, their sum).
     days: Vec<(i32, u32, f64)>,

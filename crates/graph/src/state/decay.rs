@@ -4,6 +4,8 @@
 //! whatever the order of arrival; reading at `t` is `S·2^(−(t−L)/h)`. Landmarks lie on a grid so
 //! coarse that a weight never exceeds 2^256; a state moves to the landmark of its newest event.
 
+use leadpulse_schema::units::DAY_MS_F64;
+
 /// Half-lives and their landmark grid.
 #[derive(Clone, Debug, PartialEq)]
 // Decision: docs/decisions/0009-state-that-commutes.md
@@ -21,7 +23,7 @@ pub const NO_LANDMARK: Landmark = i32::MIN;
 impl Bank {
     /// A bank of these half-lives, in days, ascending.
     pub fn new(half_lives_days: &[f64]) -> Self {
-        let half_lives_ms: Vec<f64> = half_lives_days.iter().map(|d| d * 86_400_000.0).collect();
+        let half_lives_ms: Vec<f64> = half_lives_days.iter().map(|d| d * DAY_MS_F64).collect();
         let shortest = half_lives_ms
             .first()
             .copied()
@@ -73,12 +75,14 @@ impl Bank {
 
 #[cfg(test)]
 mod tests {
+    use leadpulse_schema::units::DAY_MS;
+
     use super::*;
 
     #[test]
     fn reading_is_a_semigroup_over_years() {
         let bank = Bank::new(&[2.0, 14.0, 90.0]);
-        let day = 86_400_000_i64;
+        let day = DAY_MS;
         for h in 0..3 {
             for (t, read_at) in [(0, day), (400 * day, 1200 * day), (-90 * day, 30 * day)] {
                 let landmark = bank.landmark(t);

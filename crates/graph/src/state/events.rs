@@ -5,7 +5,7 @@
 //! Forgotten values cannot come back: the newest event's amounts, the newest time of a slot,
 //! entries that a full list had dropped. Such a retraction is reported as [`Undo::Inexact`].
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use crate::options::{DAY_MS, GraphOptions};
@@ -14,7 +14,7 @@ use crate::state::decay::{Bank, Landmark, NO_LANDMARK};
 use crate::state::layout::Phi;
 
 /// An event of a stage on the way to a decision.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct StagedEvent {
     /// Event time, milliseconds.
     pub time_ms: i64,
@@ -25,7 +25,7 @@ pub struct StagedEvent {
 }
 
 /// The newest event: time, fingerprint and amounts.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Newest {
     /// Event time, milliseconds.
     pub time_ms: i64,
@@ -57,7 +57,7 @@ pub(crate) enum Undo {
 }
 
 /// Decayed sums, registers, rhythm and order of one event table on one entity.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EventState {
     landmark: Landmark,
     /// Slots with an amount, ascending.

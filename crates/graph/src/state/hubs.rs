@@ -2,34 +2,40 @@
 //! board.
 
 use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
 
+use crate::encoding::sorted;
 use crate::ids::EntityId;
 use crate::state::cell::{HubContribution, StateRules};
 use crate::state::decay::{Landmark, NO_LANDMARK};
 use crate::state::layout::signed_log1p;
 
 /// The published sums of one hub.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct HubSums {
     /// The number of cells that touch the hub.
     pub cells: u32,
     /// `[hub slots, half-lives]`, relative to [`Hubs::landmark`].
+    #[serde(with = "crate::encoding::sparse")]
     pub sums: Vec<f64>,
     /// Total log-change since the start: the largest over all slots, board by board.
     pub drift: f64,
 }
 
 /// All hubs.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Hubs {
+    #[serde(serialize_with = "sorted")]
     sums: FxHashMap<EntityId, HubSums>,
     landmark: Landmark,
     width: usize,
+    /// Empty but during a publication, so not stored.
+    #[serde(skip)]
     changed: FxHashMap<EntityId, Change>,
 }
 
 /// The change of one hub by a publication.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Change {
     /// Cells and sums before the publication.
     cells: u32,

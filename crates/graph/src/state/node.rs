@@ -1,6 +1,6 @@
 //! A node: one entity of a cell with its current version, edges, and traces of events.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use leadpulse_schema::{FieldId, Measure, Row, RowBatch, TableId, Value};
@@ -15,7 +15,7 @@ use crate::state::tally::{self, Mention, Touch};
 use crate::who::edges::Edges;
 
 /// One of the newest events of an entity, for evidence.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Recent {
     /// Event time, milliseconds.
     pub time_ms: i64,
@@ -30,7 +30,7 @@ pub struct Recent {
 pub(crate) const RECENT_EVENTS: usize = 4;
 
 /// Ends of deals, by events.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct DealVerdicts {
     pub won: u32,
     pub lost: u32,
@@ -77,7 +77,7 @@ impl DealVerdicts {
 
 /// Traces of events besides the states of their tables. They lie at the survivor of a person's
 /// rows.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Traces {
     /// Number of events in the traces.
     events: u64,
@@ -90,7 +90,7 @@ pub(crate) struct Traces {
 }
 
 /// One entity of a cell.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Node {
     pub entity: EntityId,
     pub table: TableId,
@@ -117,6 +117,7 @@ pub struct Node {
     /// One state per event table that may hang on the node, in the layout's order. A survivor's
     /// states contain the events of the nodes that it absorbed. Events of a table that cannot hang
     /// on the survivor are kept by the smallest of the group that can carry them.
+    #[serde(with = "crate::encoding::mostly_empty")]
     pub events: Vec<EventState>,
     traces: Traces,
 }

@@ -1,9 +1,11 @@
 //! A shard: cells that one thread changes at a time.
 
+use serde::{Deserialize, Serialize};
+
 use crate::ids::EntityId;
 use crate::state::cell::{Cell, StateRules};
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Shard {
     pub cells: Vec<Cell>,
     /// Indices of cells without nodes, to be given to new anchors.

@@ -1,5 +1,7 @@
 //! Decayed tallies: the frequency, recency and weight of events by a key.
 
+use serde::{Deserialize, Serialize};
+
 use leadpulse_schema::RelationId;
 
 use crate::ids::EntityId;
@@ -7,7 +9,7 @@ use crate::state::decay::{Bank, Landmark, NO_LANDMARK};
 use crate::state::events::Undo;
 
 /// A count with a decayed weight (of the longest half-life) and the newest time. Adding commutes.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DecayedTally {
     landmark: Landmark,
     /// Relative to the landmark.
@@ -77,7 +79,7 @@ impl DecayedTally {
 }
 
 /// A hub that events of an entity have touched.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Touch {
     /// Entity of the hub.
     pub hub: EntityId,
@@ -93,7 +95,7 @@ impl Touch {
 }
 
 /// Events of other owners that name an entity.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Mention {
     /// The relation by which they name the entity.
     pub relation: RelationId,

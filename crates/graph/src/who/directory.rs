@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use leadpulse_schema::{Catalog, HubId, TableId};
 
+use crate::encoding::StoredGraphError;
 use crate::ids::{CellRef, EntityId};
 
 /// The place of an entity's node.
@@ -18,16 +20,22 @@ pub struct NodePlace {
 }
 
 /// A space of keys: a table's entities, a promoted hub's values, or domains.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Namespace(u16);
 
-#[derive(Debug)]
-struct DirectoryEntry {
+/// One entity of the directory.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct DirectoryEntry {
     namespace: Namespace,
     key: Arc<str>,
+    /// Not stored: cells name the entities of their nodes.
+    #[serde(skip)]
     place: Option<NodePlace>,
+    /// Not stored: an entity is among the children of its parent.
+    #[serde(skip)]
     parent: Option<EntityId>,
     owner: Option<EntityId>,
+    /// In the order in which they came: moves follow it.
     children: SmallVec<[EntityId; 2]>,
 }
 
@@ -73,6 +81,38 @@ impl Directory {
             hub_of,
             domains,
         }
+    }
+    /// All entities, for stored state.
+    pub(crate) fn entries(&self) -> &[DirectoryEntry] {
+        &self.entries
+    }
+    /// A directory of stored entities, without the places of their nodes.
+    ///
+    /// # Errors
+    /// If an entry names a namespace or an entity that does not exist.
+    pub(crate) fn restored(
+        catalog: &Catalog,
+        entries: Vec<DirectoryEntry>,
+    ) -> Result<Self, StoredGraphError> {
+        let mut directory = Self::new(catalog);
+        let mut parents: Vec<Option<EntityId>> = vec![None; entries.len()];
+        for (entry, id) in entries.iter().zip((0..).map(EntityId)) {
+            directory
+                .maps
+                .get_mut(entry.namespace.0 as usize)
+                .ok_or(StoredGraphError::OutOfRange("namespace"))?
+                .insert(entry.key.clone(), id);
+            for child in &entry.children {
+                *parents
+                    .get_mut(child.0 as usize)
+                    .ok_or(StoredGraphError::OutOfRange("entity"))? = Some(id);
+            }
+        }
+        directory.entries = entries;
+        for (entry, parent) in directory.entries.iter_mut().zip(parents) {
+            entry.parent = parent;
+        }
+        Ok(directory)
     }
     /// The namespace of a table's keys.
     pub fn of_table(&self, table: TableId) -> Namespace {

@@ -1,10 +1,12 @@
 //! Edges between entities besides ownership and identity: references, and former roots.
 
 use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use leadpulse_schema::RelationId;
 
+use crate::encoding::sorted;
 use crate::ids::EntityId;
 use crate::who::identity::Identity;
 
@@ -13,7 +15,7 @@ pub(crate) const FORMER_ROOTS: usize = 8;
 
 /// An edge as the versions of an entity declare it. The entity that it leads to now is the
 /// [`crate::Graph::survivor`] of the one named.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Edge {
     /// The relation of the edge.
     pub relation: RelationId,
@@ -63,9 +65,10 @@ pub(crate) fn each_once(
 }
 
 /// Edges by the entity they lead to.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Incoming {
     /// (relation, referring entity) by survivor, ascending and distinct.
+    #[serde(serialize_with = "sorted")]
     by_target: FxHashMap<EntityId, Vec<(RelationId, EntityId)>>,
 }
 

@@ -6,12 +6,14 @@
 //! peeled off one by one, and the survivor is the smallest of those left.
 
 use rustc_hash::{FxHashMap, FxHashSet};
+use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
+use crate::encoding::sorted;
 use crate::ids::EntityId;
 use crate::who::directory::Directory;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct IdentityGroup {
     survivor: EntityId,
     /// Ascending by (table, key).
@@ -19,14 +21,24 @@ struct IdentityGroup {
 }
 
 /// All links and the groups that they join.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Identity {
+    #[serde(serialize_with = "sorted")]
     links: FxHashMap<EntityId, SmallVec<[EntityId; 1]>>,
+    /// Index of each linked entity's group. Not stored: groups name their members.
+    #[serde(skip)]
     group_of: FxHashMap<EntityId, usize>,
     groups: Vec<IdentityGroup>,
 }
 
 impl Identity {
+    /// Finds the groups of entities again, after links and groups were read from stored state.
+    pub(crate) fn index(&mut self) {
+        for (group, of) in self.groups.iter().enumerate() {
+            let members = of.members.iter().map(|member| (*member, group));
+            self.group_of.extend(members);
+        }
+    }
     /// The entity that stands for another: the entity itself unless it was joined to one.
     pub fn survivor(&self, entity: EntityId) -> EntityId {
         self.group_of

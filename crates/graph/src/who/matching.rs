@@ -1,20 +1,25 @@
 //! Domains that entities name: claims by roots, and the members that seek a root.
 
 use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
+use crate::encoding::sorted;
 use crate::ids::EntityId;
 
 /// The domains that an entity's current version names, in the order of its fields.
 pub(crate) type NamedDomains = SmallVec<[EntityId; 1]>;
 
 /// Domains by entity, and entities by domain.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Matching {
+    #[serde(serialize_with = "sorted")]
     named: FxHashMap<EntityId, NamedDomains>,
     /// Root rows that name a domain, which leads to one of them.
+    #[serde(serialize_with = "sorted")]
     claims: FxHashMap<EntityId, Vec<EntityId>>,
     /// Member rows that name a domain, in the order of first sight.
+    #[serde(serialize_with = "sorted")]
     seekers: FxHashMap<EntityId, Vec<EntityId>>,
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use leadpulse_pql::{Diagnostic, Plan, parse, plan};
+use leadpulse_schema::units::DAY_MS_F64;
 use leadpulse_schema::{Catalog, Operation, Position, RowBatch, Value};
 
 const SCHEMAS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/market");
@@ -62,5 +63,5 @@ pub(crate) fn push_as(
 
 /// Milliseconds since 1970 of a day.
 pub(crate) fn at_day(day: f64) -> i64 {
-    (day * 86_400_000.0) as i64
+    (day * DAY_MS_F64) as i64
 }

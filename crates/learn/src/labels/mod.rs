@@ -16,6 +16,6 @@ mod oracle_tests;
 
 pub(crate) use history::LabelHistory;
 pub(crate) use label::{Label, Labels};
-pub(crate) use outcomes::{Chronicle, Seen};
+pub(crate) use outcomes::{Chronicle, Seen, TaskOutcomes};
 
 pub use outcomes::Tally;

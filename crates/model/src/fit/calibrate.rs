@@ -12,6 +12,7 @@
 
 use leadpulse_features::probability;
 use leadpulse_graph::EntityId;
+use leadpulse_schema::units::logit;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -225,7 +226,7 @@ fn platt(rows: &[OutcomeRow]) -> (f64, f64) {
     let positive: f64 = rows.iter().filter(|r| r.outcome).map(|r| r.weight).sum();
     let mean: f64 = rows.iter().map(|r| r.weight * r.logit).sum::<f64>() / weight;
     let rate = (positive / weight).clamp(1e-6, 1.0 - 1e-6);
-    (SLOPE_FLOOR, (rate / (1.0 - rate)).ln() - SLOPE_FLOOR * mean)
+    (SLOPE_FLOOR, logit(rate) - SLOPE_FLOOR * mean)
 }
 
 struct PooledBlock {

@@ -10,6 +10,7 @@ use burn::optim::{AdamWConfig, GradientsParams};
 use burn::tensor::activation::log_sigmoid;
 use burn::tensor::{Device, Tensor, TensorData};
 use leadpulse_graph::EntityId;
+use leadpulse_schema::units::logit;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -456,7 +457,7 @@ impl Trainer<'_> {
                     return (sum / weight.max(f64::MIN_POSITIVE)) as f32;
                 }
                 let rate = (sum + 0.5) / (weight + 1.0);
-                (rate / (1.0 - rate)).ln() as f32
+                logit(rate) as f32
             })
             .collect()
     }

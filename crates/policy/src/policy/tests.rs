@@ -19,7 +19,7 @@ fn warm_hot(more: &str) -> Policy {
 fn seen(probability: f64, as_of_ms: i64) -> Observation {
     Observation {
         probability,
-        logit: (probability / (1.0 - probability)).ln(),
+        logit: leadpulse_schema::units::logit(probability),
         as_of_ms,
         muted: false,
         forced: false,

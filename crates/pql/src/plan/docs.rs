@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use leadpulse_schema::Catalog;
+use leadpulse_schema::units::DAY_MS;
 
 use crate::{LintKind, TargetKind, parse, plan};
 
@@ -105,7 +106,7 @@ fn queries_as_they_are_commonly_written_have_plans() {
             .and_then(|query| plan(&query, &catalog, &names))
             .unwrap_or_else(|fault| panic!("{}", fault.render(source)));
         assert_eq!(catalog.table_at(planned.entity).name, entity, "{source}");
-        assert_eq!(planned.horizon_ms, horizon_days * 86_400_000, "{source}");
+        assert_eq!(planned.horizon_ms, horizon_days * DAY_MS, "{source}");
         assert_eq!(planned.target.kind(), kind, "{source}");
     }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use leadpulse_schema::units::{DAY_MS, DAY_MS_F64};
+
 use crate::plan::Plan;
 use crate::syntax::diagnostic::Span;
 
@@ -54,7 +56,7 @@ pub struct HistoryExtent {
 impl Plan {
     /// Remarks that depend on the history; the others are in [`Plan::lints`].
     pub fn lints_on(&self, history: HistoryExtent) -> Vec<Lint> {
-        let days = |ms: i64| format!("{:.0} days", ms as f64 / 86_400_000.0);
+        let days = |ms: i64| format!("{:.0} days", ms as f64 / DAY_MS_F64);
         let lint = |kind, message, hint: &str| Lint {
             kind,
             span: Span::default(),
@@ -82,7 +84,7 @@ impl Plan {
             .min()
         {
             let before_ms = length_ms - self.horizon_ms;
-            let back_ms = back.saturating_neg().saturating_mul(86_400_000);
+            let back_ms = back.saturating_neg().saturating_mul(DAY_MS);
             if back_ms > before_ms {
                 let message = format!(
                     "the filter looks {} back, but the last anchor that has a label has {} of history before it: it counts less in training than in scoring",

@@ -385,25 +385,8 @@ impl<'a> Planner<'a> {
     ) -> Planned<TargetExpression> {
         let index = self.aggregate(aggregate)?;
         let quantity = self.aggregates[index].quantity;
-        let number = |constant: &WrittenConstant| match constant.kind {
-            ConstantKind::Integer(n) => Ok(n as f64),
-            ConstantKind::Decimal(x) => Ok(x),
-            _ => {
-                let name = aggregate.function.keyword();
-                Err(Diagnostic::new(
-                    constant.span,
-                    format!("{name} gives a number, {constant} is not"),
-                    "compare it with a number: > 0",
-                ))
-            }
-        };
-        let negate = |negated: bool, expression| {
-            if negated {
-                TargetExpression::Not(Box::new(expression))
-            } else {
-                expression
-            }
-        };
+        let name = aggregate.function.keyword();
+        let number = |constant: &WrittenConstant| number_beside(name, constant);
         match test {
             Test::Compare(comparison, constant) => {
                 let literal = number(constant)?;
@@ -421,35 +404,48 @@ impl<'a> Planner<'a> {
             }
             Test::In { negated, list } => {
                 let literals = list.iter().map(number).collect::<Planned<_>>()?;
-                Ok(negate(
-                    *negated,
-                    TargetExpression::In {
-                        aggregate: index,
-                        literals,
-                    },
-                ))
+                let found = TargetExpression::In {
+                    aggregate: index,
+                    literals,
+                };
+                Ok(negated_if(*negated, found))
             }
-            Test::Null { .. } if quantity.has_zero() => {
-                let name = aggregate.function.keyword();
-                Err(Diagnostic::new(
-                    span,
-                    format!("{name} is never NULL: of no rows it is 0"),
-                    "write = 0 or != 0",
-                ))
-            }
-            Test::Null { negated } => Ok(negate(
-                *negated,
-                TargetExpression::IsNull { aggregate: index },
+            Test::Null { .. } if quantity.has_zero() => Err(Diagnostic::new(
+                span,
+                format!("{name} is never NULL: of no rows it is 0"),
+                "write = 0 or != 0",
             )),
-            Test::Text { span, .. } => {
-                let name = aggregate.function.keyword();
-                Err(Diagnostic::new(
-                    *span,
-                    format!("{name} gives a number, not text"),
-                    "compare it with a number: > 0",
-                ))
+            Test::Null { negated } => {
+                let is_null = TargetExpression::IsNull { aggregate: index };
+                Ok(negated_if(*negated, is_null))
             }
+            Test::Text { span, .. } => Err(Diagnostic::new(
+                *span,
+                format!("{name} gives a number, not text"),
+                "compare it with a number: > 0",
+            )),
         }
+    }
+}
+
+/// The number that an aggregate is compared with; `name` is the aggregate's keyword.
+fn number_beside(name: &str, constant: &WrittenConstant) -> Planned<f64> {
+    match constant.kind {
+        ConstantKind::Integer(n) => Ok(n as f64),
+        ConstantKind::Decimal(x) => Ok(x),
+        _ => Err(Diagnostic::new(
+            constant.span,
+            format!("{name} gives a number, {constant} is not"),
+            "compare it with a number: > 0",
+        )),
+    }
+}
+
+fn negated_if(negated: bool, expression: TargetExpression) -> TargetExpression {
+    if negated {
+        TargetExpression::Not(Box::new(expression))
+    } else {
+        expression
     }
 }
 

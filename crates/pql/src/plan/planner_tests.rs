@@ -1,6 +1,7 @@
 //! Plans of queries, and the reasons for queries without one.
 
 use insta::assert_snapshot;
+use leadpulse_schema::units::{DAY_MS, DAY_MS_F64};
 use leadpulse_schema::{
     Comparison, Condition, DayWindow, Literal, Measure, Operand, Population, Value, View,
 };
@@ -127,10 +128,7 @@ fn hazard_edges_are_parts_of_the_horizon() {
                 && found.iter().zip(&edges).all(|(a, b)| (a - b).abs() < 1e-9),
             "{window}: {found:?}"
         );
-        assert_eq!(
-            *edges.last().unwrap() * 86_400_000.0,
-            plan.horizon_ms as f64
-        );
+        assert_eq!(*edges.last().unwrap() * DAY_MS_F64, plan.horizon_ms as f64);
     }
     assert!(
         planned("PREDICT revenue FOR accounts")
@@ -872,10 +870,10 @@ fn remarks_on_a_history_say_what_it_is_too_short_for() {
     let plan =
         planned("PREDICT revenue > 0 FOR accounts WHERE COUNT(invoices.*, -365, 0) > 0 AND COUNT(invoices.*, -INF, -7) > 0").unwrap();
     let on = |days: i64, stride_days: Option<i64>| {
-        let stride_ms = stride_days.map(|days| days * 86_400_000);
+        let stride_ms = stride_days.map(|days| days * DAY_MS);
         plan.lints_on(HistoryExtent {
             first_ms: 0,
-            last_ms: days * 86_400_000,
+            last_ms: days * DAY_MS,
             stride_ms,
         })
     };

@@ -14,8 +14,8 @@ use crate::plan::compile::{column_test, field_of, fold, row_condition, type_name
 use crate::plan::lint::{Lint, LintKind};
 use crate::plan::reach::{aggregated_table, reach, unreachable};
 use crate::syntax::ast::{
-    AggregateCall, Bool, ConstantKind, Expression, Function, Start, Test, TestedValue, Unit,
-    WrittenWindow,
+    AggregateCall, Bool, ColumnName, ConstantKind, Expression, Function, Start, Test, TestedValue,
+    Unit, WrittenWindow,
 };
 use crate::syntax::diagnostic::{Diagnostic, Span};
 
@@ -58,45 +58,7 @@ impl Builder<'_> {
                 operand: TestedValue::Column(column),
                 test,
                 span,
-            } => {
-                let (table, field) = field_of(self.catalog, column);
-                if table.id != self.entity.id {
-                    let message = format!(
-                        "the filter reads a column of {}, but its entities are {}",
-                        table.name, self.entity.name
-                    );
-                    let is_counted = |t: &&Table| {
-                        t.role == Role::Event
-                            && matches!(
-                                reach(self.catalog, t, self.entity),
-                                Some((Reach::Owner | Reach::Cell, _))
-                            )
-                    };
-                    let counted = Some(table)
-                        .filter(is_counted)
-                        .or_else(|| self.catalog.tables.iter().find(is_counted));
-                    let hint = match counted {
-                        Some(counted) => format!(
-                            "compare columns of {}, or count past events: COUNT({}.* WHERE …, -365, 0, days) > 0",
-                            self.entity.name, counted.name
-                        ),
-                        None => format!("compare columns of {}", self.entity.name),
-                    };
-                    return Err(Diagnostic::new(column.span, message, hint));
-                }
-                let field = field.expect("parsed: * is never tested");
-                let mutable =
-                    !field.is_static && field.id != table.key && field.reference.is_none();
-                if mutable && table.time.is_none() && table.changed_fields.is_none() {
-                    self.lints.push(Lint {
-                        kind: LintKind::CurrentRow,
-                        span: *span,
-                        message: format!("{column} is read as of the anchor, but {} has no time field that says when a version took effect", table.name),
-                        hint: "where the source keeps only current rows the filter knows the future: supply versions, or mark the field static".to_owned(),
-                    });
-                }
-                column_test(table, field, test, *span, self.lints)
-            }
+            } => self.column(column, test, *span),
             Expression::Test {
                 operand: TestedValue::Aggregate(aggregate),
                 test,
@@ -126,6 +88,57 @@ impl Builder<'_> {
                 "compare a column or a count of the past with a constant",
             )),
         }
+    }
+
+    /// A test of a column of the entities themselves.
+    fn column(&mut self, column: &ColumnName, test: &Test, span: Span) -> Planned<Condition> {
+        let (table, field) = field_of(self.catalog, column);
+        if table.id != self.entity.id {
+            return Err(self.foreign_column(column, table));
+        }
+        let field = field.expect("parsed: * is never tested");
+        let mutable = !field.is_static && field.id != table.key && field.reference.is_none();
+        if mutable && table.time.is_none() && table.changed_fields.is_none() {
+            self.lints.push(Lint {
+                kind: LintKind::CurrentRow,
+                span,
+                message: format!(
+                    "{column} is read as of the anchor, but {} has no time field that says when \
+                     a version took effect",
+                    table.name
+                ),
+                hint: "where the source keeps only current rows the filter knows the future: \
+                       supply versions, or mark the field static"
+                    .to_owned(),
+            });
+        }
+        column_test(table, field, test, span, self.lints)
+    }
+
+    /// The refusal of a column that is of another table than the entities. Its hint counts rows of
+    /// that table, or of the first that can be counted.
+    fn foreign_column(&self, column: &ColumnName, table: &Table) -> Diagnostic {
+        let entity = &self.entity.name;
+        let message = format!(
+            "the filter reads a column of {}, but its entities are {entity}",
+            table.name
+        );
+        let is_counted = |t: &&Table| {
+            let way = reach(self.catalog, t, self.entity);
+            t.role == Role::Event && matches!(way, Some((Reach::Owner | Reach::Cell, _)))
+        };
+        let counted = Some(table)
+            .filter(is_counted)
+            .or_else(|| self.catalog.tables.iter().find(is_counted));
+        let hint = match counted {
+            Some(counted) => format!(
+                "compare columns of {entity}, or count past events: \
+                 COUNT({}.* WHERE …, -365, 0, days) > 0",
+                counted.name
+            ),
+            None => format!("compare columns of {entity}"),
+        };
+        Diagnostic::new(column.span, message, hint)
     }
 
     fn counted(&mut self, aggregate: &AggregateCall) -> Planned<usize> {

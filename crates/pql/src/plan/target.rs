@@ -1,5 +1,6 @@
 //! The plan of a query in terms of the schemas: the rows that count, their windows, the prediction made of them.
 
+use leadpulse_schema::units::DAY_MS_F64;
 use leadpulse_schema::{Comparison, Condition, FieldId, Literal, Operand, Population, TableId};
 
 use crate::plan::lint::Lint;
@@ -247,7 +248,7 @@ impl Target {
             .map(|a| a.window.horizon_ms())
             .max()
             .unwrap_or(0) as f64
-            / 86_400_000.0;
+            / DAY_MS_F64;
         let exact = EDGE_RATIOS.map(|ratio| ratio * horizon_days);
         let whole = exact.map(f64::round);
         let apart = whole[0] > 0.0

@@ -1,11 +1,13 @@
 //! Windows of the future, checked: they start at the anchor or later and end within a century.
 
+use leadpulse_schema::units::DAY_MS;
+
 use crate::plan::{Planned, Window};
 use crate::syntax::ast::{self, Start};
 use crate::syntax::diagnostic::Diagnostic;
 
 /// No window reaches further: a century.
-const MAX_WINDOW_MS: i64 = 36_525 * 86_400_000;
+const MAX_WINDOW_MS: i64 = 36_525 * DAY_MS;
 
 /// The window of a target.
 pub(crate) fn future_window(window: &ast::WrittenWindow) -> Planned<Window> {

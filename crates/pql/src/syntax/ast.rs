@@ -1,6 +1,7 @@
 //! The language as a tree. What it means is the planner's concern; `print` writes it back.
 
 use leadpulse_schema::Comparison;
+use leadpulse_schema::units::DAY_MS;
 
 use crate::syntax::diagnostic::Span;
 
@@ -281,9 +282,9 @@ impl Unit {
             Unit::Seconds => 1_000,
             Unit::Minutes => 60_000,
             Unit::Hours => 3_600_000,
-            Unit::Days => 86_400_000,
-            Unit::Weeks => 7 * 86_400_000,
-            Unit::Months => 31 * 86_400_000,
+            Unit::Days => DAY_MS,
+            Unit::Weeks => 7 * DAY_MS,
+            Unit::Months => 31 * DAY_MS,
         }
     }
 }

@@ -3,6 +3,7 @@
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
+use leadpulse_schema::units::DAY_MS;
 
 /// The length of the date (and time of day, when one follows) that `text` starts with, in bytes; 0 when it starts with none.
 /// `2025-01-31`, `2025-01-31 08:30:00`, `2025-01-31T08:30:00.250Z`.
@@ -99,7 +100,7 @@ pub(crate) fn add_months(ms: i64, months: i64) -> i64 {
                 .ok()
         })
         .map(|moment| moment.timestamp().as_millisecond());
-    shifted.unwrap_or_else(|| ms.saturating_add(months.saturating_mul(31 * 86_400_000)))
+    shifted.unwrap_or_else(|| ms.saturating_add(months.saturating_mul(31 * DAY_MS)))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Random queries for the property tests.
 
 use leadpulse_schema::Comparison;
+use leadpulse_schema::units::DAY_MS;
 use proptest::prelude::*;
 
 use crate::syntax::ast::{
@@ -40,7 +41,7 @@ fn constant() -> impl Strategy<Value = WrittenConstant> {
         "[^\\n]{0,8}".prop_map(ConstantKind::Text),
         any::<bool>().prop_map(ConstantKind::Bool),
         (-60_000_000_000_000_i64..200_000_000_000_000).prop_map(ConstantKind::Date),
-        (0_i64..20_000).prop_map(|days| ConstantKind::Date(days * 86_400_000)),
+        (0_i64..20_000).prop_map(|days| ConstantKind::Date(days * DAY_MS)),
     ]
     .prop_map(|kind| WrittenConstant { kind, span: span() })
 }

@@ -7,7 +7,7 @@ use crate::syntax::ast::{
     AggregateCall, Bool, ColumnName, ConstantKind, Expression, Function, Start, Test, TestedValue,
     TextMatch, Unit, WrittenWindow,
 };
-use crate::syntax::diagnostic::{Diagnostic, did_you_mean};
+use crate::syntax::diagnostic::{Diagnostic, Span, did_you_mean};
 use crate::syntax::lexer::Token;
 
 /// Hint at the bounds that a window may have.
@@ -273,26 +273,8 @@ impl Parser {
     }
 
     pub(super) fn test(&mut self) -> Parsed<Option<Test>> {
-        const COMPARISONS: [(&str, Comparison); 6] = [
-            ("=", Comparison::Equal),
-            ("!=", Comparison::NotEqual),
-            ("<", Comparison::Less),
-            ("<=", Comparison::LessOrEqual),
-            (">", Comparison::Greater),
-            (">=", Comparison::GreaterOrEqual),
-        ];
-        for (sign, comparison) in COMPARISONS {
-            if self.sign(sign) {
-                let constant = self.constant()?;
-                if constant.kind == ConstantKind::Null {
-                    return Err(Diagnostic::new(
-                        constant.span,
-                        "a comparison with NULL is never true",
-                        "write IS NULL or IS NOT NULL",
-                    ));
-                }
-                return Ok(Some(Test::Compare(comparison, constant)));
-            }
+        if let Some(comparison) = self.comparison()? {
+            return Ok(Some(comparison));
         }
         if self.is_word("BETWEEN") {
             return Err(self.unexpected("a comparison", "write two: a.b >= 1 AND a.b <= 9"));
@@ -318,37 +300,75 @@ impl Parser {
                 _ => Test::Compare(Comparison::Equal, constant),
             }));
         }
-        let kind = if self.keyword("LIKE")? {
-            TextMatch::Like
-        } else if self.keyword("CONTAINS")? {
-            TextMatch::Contains
-        } else if self.is_word("STARTS") || self.is_word("ENDS") {
-            let kind = if self.keyword("STARTS")? {
-                TextMatch::StartsWith
-            } else {
-                TextMatch::EndsWith
-            };
-            self.keyword("ENDS")?;
-            if !self.keyword("WITH")? {
-                return Err(self.unexpected("WITH", "write STARTS WITH 'text' or ENDS WITH 'text'"));
-            }
-            kind
-        } else if negated {
-            return Err(self.unexpected(
+        match self.text_match()? {
+            Some(kind) => self.pattern(kind, negated, start).map(Some),
+            None if negated => Err(self.unexpected(
                 "IN, LIKE, CONTAINS, STARTS WITH or ENDS WITH",
                 "to negate a comparison write NOT before it, or use !=",
-            ));
-        } else {
+            )),
+            None => Ok(None),
+        }
+    }
+
+    /// A comparison by a sign.
+    fn comparison(&mut self) -> Parsed<Option<Test>> {
+        // The lexer takes the longest sign, so that their order here decides nothing.
+        const COMPARISONS: [(&str, Comparison); 6] = [
+            ("=", Comparison::Equal),
+            ("!=", Comparison::NotEqual),
+            ("<", Comparison::Less),
+            ("<=", Comparison::LessOrEqual),
+            (">", Comparison::Greater),
+            (">=", Comparison::GreaterOrEqual),
+        ];
+        for (sign, comparison) in COMPARISONS {
+            if self.sign(sign) {
+                let constant = self.constant()?;
+                if constant.kind == ConstantKind::Null {
+                    return Err(Diagnostic::new(
+                        constant.span,
+                        "a comparison with NULL is never true",
+                        "write IS NULL or IS NOT NULL",
+                    ));
+                }
+                return Ok(Some(Test::Compare(comparison, constant)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The keywords that a pattern follows.
+    fn text_match(&mut self) -> Parsed<Option<TextMatch>> {
+        if self.keyword("LIKE")? {
+            return Ok(Some(TextMatch::Like));
+        }
+        if self.keyword("CONTAINS")? {
+            return Ok(Some(TextMatch::Contains));
+        }
+        if !self.is_word("STARTS") && !self.is_word("ENDS") {
             return Ok(None);
+        }
+        let kind = if self.keyword("STARTS")? {
+            TextMatch::StartsWith
+        } else {
+            TextMatch::EndsWith
         };
+        self.keyword("ENDS")?;
+        if !self.keyword("WITH")? {
+            return Err(self.unexpected("WITH", "write STARTS WITH 'text' or ENDS WITH 'text'"));
+        }
+        Ok(Some(kind))
+    }
+
+    fn pattern(&mut self, kind: TextMatch, negated: bool, start: Span) -> Parsed<Test> {
         let constant = self.constant()?;
         match constant.kind {
-            ConstantKind::Text(pattern) => Ok(Some(Test::Text {
+            ConstantKind::Text(pattern) => Ok(Test::Text {
                 negated,
                 kind,
                 pattern,
                 span: self.since(start),
-            })),
+            }),
             _ => Err(Diagnostic::new(
                 constant.span,
                 "expected a text",

@@ -1,0 +1,137 @@
+//! The whole state of a graph as one value that can be written and read.
+//!
+//! Stored is what rows and time made: keys, links, cells with their rows and sums, hubs,
+//! fingerprints, marks and timers. Not stored is what is given (catalog, options, windows) and what
+//! follows from the rest (the places of nodes, the index of keys). A graph that is read back goes on
+//! as the written one would have, byte for byte: lists keep their order wherever later steps follow
+//! it.
+//!
+//! Decision: docs/decisions/0030-state-as-bytes.md
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
+
+use leadpulse_schema::{Catalog, DayWindow};
+
+use crate::apply::gate::Gate;
+use crate::change::{StoredTracker, Tracker, Tracking};
+use crate::encoding::{StoredGraphError, sorted};
+use crate::graph::Graph;
+use crate::ids::{CellRef, EntityId};
+use crate::options::GraphOptions;
+use crate::state::cell::Cell;
+use crate::state::hubs::Hubs;
+use crate::state::shard::Shard;
+use crate::who::directory::{Directory, DirectoryEntry, NodePlace};
+use crate::who::edges::Incoming;
+use crate::who::identity::Identity;
+use crate::who::matching::Matching;
+
+/// The state of a graph, borrowed from it or read from bytes. The order of the fields is the
+/// format: whoever stores it keeps the number of the format, and raises it when a field of any
+/// stored type changes.
+#[derive(Serialize, Deserialize)]
+pub struct StoredGraph<'a> {
+    entities: Cow<'a, [DirectoryEntry]>,
+    identity: Cow<'a, Identity>,
+    matching: Cow<'a, Matching>,
+    incoming: Cow<'a, Incoming>,
+    shards: Cow<'a, [Shard]>,
+    #[serde(serialize_with = "sorted_provisional")]
+    provisional: Cow<'a, FxHashMap<EntityId, CellRef>>,
+    hubs: Cow<'a, Hubs>,
+    gate: Cow<'a, Gate>,
+    tracker: StoredTracker<'a>,
+    as_of_ms: i64,
+    board: i64,
+}
+
+fn sorted_provisional<S: serde::Serializer>(
+    provisional: &FxHashMap<EntityId, CellRef>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    sorted(provisional, serializer)
+}
+
+impl Graph {
+    /// The state of the graph, to be written.
+    pub fn stored(&self) -> StoredGraph<'_> {
+        StoredGraph {
+            entities: Cow::Borrowed(self.entities.directory.entries()),
+            identity: Cow::Borrowed(&self.entities.identity),
+            matching: Cow::Borrowed(&self.entities.matching),
+            incoming: Cow::Borrowed(&self.entities.incoming),
+            shards: Cow::Borrowed(&self.cells.shards),
+            provisional: Cow::Borrowed(&self.cells.provisional),
+            hubs: Cow::Borrowed(&self.hubs),
+            gate: Cow::Borrowed(&self.gate),
+            tracker: self.tracker.stored(),
+            as_of_ms: self.as_of_ms,
+            board: self.board,
+        }
+    }
+
+    /// A graph that goes on from stored state. Catalog, options and windows must be those of the
+    /// written graph: they give its numbers their meaning.
+    ///
+    /// # Errors
+    /// [`StoredGraphError`] if the state refers to an entity, namespace or cell that it does not
+    /// contain. Bytes that were damaged in other ways are for the caller to notice.
+    pub fn restored(
+        stored: StoredGraph<'_>,
+        catalog: Arc<Catalog>,
+        options: GraphOptions,
+        windows: Vec<DayWindow>,
+        tracking: Tracking,
+    ) -> Result<Self, StoredGraphError> {
+        let mut graph = Graph::new(catalog, options, Vec::new(), tracking);
+        if stored.shards.len() != graph.cells.shards.len() {
+            return Err(StoredGraphError::OtherShards);
+        }
+        let entities = &mut graph.entities;
+        entities.directory = Directory::restored(&entities.catalog, stored.entities.into_owned())?;
+        entities.identity = stored.identity.into_owned();
+        entities.identity.index();
+        entities.matching = stored.matching.into_owned();
+        entities.incoming = stored.incoming.into_owned();
+        graph.cells.shards = stored.shards.into_owned();
+        graph.cells.provisional = stored.provisional.into_owned();
+        graph.hubs = stored.hubs.into_owned();
+        graph.gate = stored.gate.into_owned();
+        graph.gate.index();
+        graph.tracker = Tracker::restored(tracking, windows, stored.tracker);
+        graph.as_of_ms = stored.as_of_ms;
+        graph.board = stored.board;
+        graph.place_nodes()?;
+        let sizes = graph.cells.shards.iter().map(|shard| shard.cells.len());
+        match graph.tracker.tracks(sizes) {
+            true => Ok(graph),
+            false => Err(StoredGraphError::OtherShards),
+        }
+    }
+
+    /// Notes the place of each node in the directory.
+    fn place_nodes(&mut self) -> Result<(), StoredGraphError> {
+        let directory = &mut self.entities.directory;
+        let known = directory.len();
+        let check = |entity: EntityId| match (entity.0 as usize) < known {
+            true => Ok(()),
+            false => Err(StoredGraphError::OutOfRange("entity")),
+        };
+        for (number, shard) in self.cells.shards.iter().enumerate() {
+            for (index, cell) in shard.cells.iter().enumerate() {
+                let Cell { anchor, nodes, .. } = cell;
+                check(*anchor)?;
+                for (node, at) in nodes.iter().zip(0..) {
+                    check(node.entity)?;
+                    let cell = CellRef::at(number, index);
+                    directory.set_place(node.entity, NodePlace { cell, node: at });
+                }
+            }
+        }
+        Ok(())
+    }
+}
