@@ -41,7 +41,6 @@ pub struct PartitionInterval {
 pub struct DecidedRange {
     /// Index in the layout.
     pub partition: i32,
-    /// First offset.
     pub start: i64,
     /// Offset after the last.
     pub end: i64,
@@ -128,11 +127,9 @@ pub struct EpochRecord {
     pub future: i64,
     /// Dead letters by reason, late and future ones included.
     pub dead_lettered: Vec<ReasonCount>,
-    /// Entities scored.
+    /// Entities that were scored, whether or not a record was due.
     pub scored: i64,
-    /// Score records written.
     pub scores: i64,
-    /// Alert records written.
     pub alerts: i64,
     /// SHA-256 of the outputs' keys and values in order, hexadecimal. An audit.
     pub digest: String,
@@ -190,7 +187,6 @@ impl EpochRecord {
 /// One input partition of a layout.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LayoutPartition {
-    /// Topic.
     pub topic: String,
     /// Partition number within the topic.
     pub partition: i32,

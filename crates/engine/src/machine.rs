@@ -179,7 +179,7 @@ impl Machine {
     }
 }
 
-/// Time between stages.
+/// A stopwatch for the stages of one epoch.
 struct Laps<'a> {
     elapsed: &'a dyn Fn() -> Duration,
     last: Duration,

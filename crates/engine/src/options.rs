@@ -57,7 +57,7 @@ pub struct EngineOptionsError {
 }
 
 impl EngineOptions {
-    /// Checks ranges.
+    /// Checks that each option lies in its range.
     ///
     /// # Errors
     /// The first field out of its range.

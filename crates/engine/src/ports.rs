@@ -21,7 +21,6 @@ pub use leadpulse_records::{Output, OutputRecord};
 /// every record and position.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InputPartition {
-    /// Topic name.
     pub topic: String,
     /// Partition number within the topic.
     pub partition: i32,
@@ -124,11 +123,9 @@ impl RecordBatch {
         self.heads.clear();
         self.arena.clear();
     }
-    /// Number of records.
     pub fn len(&self) -> usize {
         self.heads.len()
     }
-    /// True without records.
     pub fn is_empty(&self) -> bool {
         self.heads.is_empty()
     }
@@ -189,7 +186,6 @@ impl<'a> Record<'a> {
 /// Upper limits of one poll.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PollLimit {
-    /// Number of records.
     pub records: usize,
     /// Bytes of keys, values and headers.
     pub bytes: usize,

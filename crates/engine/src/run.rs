@@ -63,9 +63,7 @@ pub struct RunSummary {
     pub duplicate: u64,
     /// Dead letters, late and future records included.
     pub dead_lettered: u64,
-    /// Score records written.
     pub scores: u64,
-    /// Alert records written.
     pub alerts: u64,
 }
 
@@ -95,7 +93,6 @@ pub enum RunError {
 /// read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Skip {
-    /// Input topic.
     pub topic: String,
     /// Partition number within the topic.
     pub partition: i32,
@@ -111,7 +108,7 @@ pub struct Ports {
     pub sink: Box<dyn Sink>,
     /// Committed outputs, read back at a start.
     pub outputs: Box<dyn OutputLog>,
-    /// Writer schemas.
+    /// Lookup of the schemas that records were written with.
     pub schemas: Arc<dyn SchemaStore>,
     /// Wall clock, monotonic clock and waiting.
     pub clock: Arc<dyn Clock>,
@@ -372,7 +369,7 @@ impl Engine {
         self.stop.load(Ordering::Relaxed)
     }
 
-    /// The monotonic clock.
+    /// Time since an arbitrary start, by the monotonic clock of the port.
     fn elapsed(&self) -> Duration {
         self.ports.clock.elapsed()
     }

@@ -7,12 +7,12 @@ use crate::ports::{CommittedEpoch, PortCause, PortError, ScriptFault};
 /// The meaning of an epochs-topic record to a reader of the script.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ScriptLink {
-    /// The next epoch.
+    /// A record that continues the chain.
     Next(Box<EpochRecord>),
     /// The epoch before, once more with equal content. A late commit request, which librdkafka had
     /// repeated, wrote it twice (KIP-890).
     Repeated(i64),
-    /// A layout.
+    /// A layout record: it changes no epoch.
     Layout,
 }
 
@@ -31,7 +31,7 @@ impl Chain {
         &self.layout
     }
 
-    /// The newest epoch.
+    /// The newest epoch of the chain; `None` before the first.
     pub fn last(&self) -> Option<&EpochRecord> {
         self.last.as_deref()
     }

@@ -93,7 +93,7 @@ pub(crate) struct StoredTracker<'a> {
     is_replaying: bool,
 }
 
-/// The change tracker.
+/// All that is known of changes since each cell's last score.
 #[derive(Debug)]
 pub(crate) struct Tracker {
     tracking: Tracking,
@@ -119,7 +119,8 @@ impl Tracker {
         }
     }
 
-    /// The tracker as stored state, without what is given: the windows, and that changes are tracked.
+    /// The tracker as stored state, without what is given: the windows, and that changes are
+    /// tracked.
     pub fn stored(&self) -> StoredTracker<'_> {
         StoredTracker {
             shards: Cow::Borrowed(&self.shards),

@@ -36,7 +36,7 @@ const CHECKED_NODES: usize = 16;
 /// Cells with longer lists are not checked after a batch.
 const CHECKED_LENGTH: usize = 64;
 
-/// The temporal graph.
+/// Entities, their cells and hubs as of a moment, and the cells to score.
 #[derive(Debug)]
 pub struct Graph {
     pub(crate) entities: Entities,
@@ -235,7 +235,7 @@ impl Graph {
         self.tracker.restart(&self.cells, margin, swapped);
     }
 
-    /// Marks every cell.
+    /// Marks every cell that has a node, with one reason.
     pub fn mark_all(&mut self, reason: Reasons) {
         self.tracker.mark_all(&self.cells, reason);
     }

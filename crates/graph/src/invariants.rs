@@ -18,7 +18,7 @@ use crate::state::node::{Node, RECENT_EVENTS};
 use crate::who::Entities;
 use crate::who::edges::FORMER_ROOTS;
 
-/// A broken invariant.
+/// An invariant that does not hold, with the place where it does not.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{invariant} ({promise}) does not hold, in cell {cell:?}")]
 pub struct BrokenInvariant {
@@ -129,7 +129,7 @@ fn first_broken<S: Copy>(
 }
 
 impl GraphParts<'_> {
-    /// Checks all invariants.
+    /// Checks all invariants of the whole graph.
     pub fn check(&self) -> Result<(), BrokenInvariant> {
         for (at, _) in self.cells.occupied() {
             first_broken(self, &OF_A_CELL, at, Some(at))?;

@@ -2,9 +2,9 @@
 //!
 //! Stored is what rows and time made: keys, links, cells with their rows and sums, hubs,
 //! fingerprints, marks and timers. Not stored is what is given (catalog, options, windows) and what
-//! follows from the rest (the places of nodes, the index of keys). A graph that is read back goes on
-//! as the written one would have, byte for byte: lists keep their order wherever later steps follow
-//! it.
+//! follows from the rest (the places of nodes, the index of keys). A graph that is read back goes
+//! on as the written one would have, byte for byte: lists keep their order wherever later steps
+//! follow it.
 //!
 //! Decision: docs/decisions/0030-state-as-bytes.md
 

@@ -21,7 +21,6 @@ pub enum Committed {}
 /// Counts of one epoch that its record does not hold.
 #[derive(Clone, Debug, Default)]
 pub struct EpochTally {
-    /// Cells scored.
     pub cells: usize,
     /// Cells still waiting because a board moved their hubs.
     pub deferred: usize,
@@ -45,7 +44,7 @@ pub struct EpochTally {
 pub struct EpochViews {
     /// Scores in the order of their records.
     pub scores: Vec<ShownScore>,
-    /// Alerts, oldest first.
+    /// Alerts of the epoch, in the order in which they fired.
     pub alerts: Vec<ShownAlert>,
 }
 

@@ -27,7 +27,7 @@ pub struct Task {
     pub entity: TableId,
     /// The entities to score. Windows of the filter index the graph's day counters.
     pub population: Population,
-    /// Bands and alerts.
+    /// Bands, emission and alerts of the task's scores.
     pub policy: Policy,
     /// The query, for records.
     pub query: String,
@@ -43,7 +43,7 @@ pub struct Deployed {
     pub(super) scorer: Arc<dyn Scorer>,
     /// Task → index among the scorer's tasks.
     pub(super) scorer_tasks: Vec<usize>,
-    /// By task.
+    /// Recommended actions, by task.
     pub(super) actions: Vec<ActionTable>,
     pub(super) encoders: Arc<OutputEncoders>,
     pub(super) soft_budget: usize,
@@ -61,11 +61,9 @@ pub enum MachineError {
         "the bundle {bundle} has no task {task:?} (it has: {known}); train it with this task, or remove the task from the configuration"
     )]
     NoSuchTask {
-        /// Bundle id.
         bundle: String,
-        /// The configured task.
         task: String,
-        /// The bundle's tasks.
+        /// Names of the bundle's tasks, for the reader of the message.
         known: String,
     },
     /// The bundle's task is about another table.
@@ -73,7 +71,6 @@ pub enum MachineError {
         "task {task:?} is about {configured} in the configuration and about {trained} in the bundle; train it again"
     )]
     OtherEntity {
-        /// Task name.
         task: String,
         /// Table in the configuration.
         configured: String,
@@ -83,7 +80,6 @@ pub enum MachineError {
     /// A rule of a task's actions names something that neither the data nor the bundle has.
     #[error("task {task:?}: {source}")]
     Actions {
-        /// Task name.
         task: String,
         /// The name, and the names that exist.
         source: PolicyError,
@@ -100,9 +96,9 @@ pub struct MachineParts {
     pub graph: Graph,
     /// The tasks to score, in the order of records.
     pub tasks: Vec<Task>,
-    /// The bundle.
+    /// The loaded bundle. It must know all of `tasks`.
     pub scorer: Arc<dyn Scorer>,
-    /// Output writers.
+    /// Encoders of all output topics.
     pub encoders: Arc<OutputEncoders>,
     /// Input partitions, in order.
     pub partitions: Vec<InputPartition>,

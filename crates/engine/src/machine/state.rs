@@ -40,7 +40,7 @@ impl Tracked {
 /// them.
 pub struct WorkerState {
     pub(super) graph: Graph,
-    /// By task.
+    /// Ranks of the eligible entities, by task.
     pub(super) standings: Vec<Standings>,
     /// By task index and entity.
     pub(super) tracked: FxHashMap<(usize, EntityId), Tracked>,

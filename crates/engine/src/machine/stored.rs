@@ -4,7 +4,7 @@
 //! |---|---|
 //! | 8 | `LPSTATE` and a line feed |
 //! | 4 | [`STATE_FORMAT`], little-endian as all numbers of the frame |
-//! | 24 | XXH3 of the input schemas, of the graph options, and of the tasks that the state was made for |
+//! | 24 | XXH3 of the input schemas, of the graph options, and of the tasks |
 //! | … | the state, in the [format of postcard](https://postcard.jamesmunns.com/wire-format) |
 //! | 8 | XXH3 of all bytes before |
 //!
@@ -49,7 +49,8 @@ pub enum StateError {
     NotState,
     /// Another version of the program wrote the state.
     #[error(
-        "the stored state has format {found}, this program reads {STATE_FORMAT}; delete it and start from the epoch records"
+        "the stored state has format {found}, this program reads {STATE_FORMAT}; \
+         delete it and start from the epoch records"
     )]
     OtherFormat {
         /// The format in the bytes.
@@ -63,7 +64,8 @@ pub enum StateError {
     OtherShape(#[from] SwapError),
     /// The bytes are whole, but no state: a program of the same format wrote other fields.
     #[error(
-        "the stored state has other fields than format {STATE_FORMAT} ({0}); delete it and start from the epoch records"
+        "the stored state has other fields than format {STATE_FORMAT} ({0}); \
+         delete it and start from the epoch records"
     )]
     OtherFields(#[from] postcard::Error),
     /// The graph in the state is none.
@@ -71,7 +73,8 @@ pub enum StateError {
     Graph(#[from] StoredGraphError),
     /// The state names a task, an entity or a partition that it does not contain.
     #[error(
-        "the stored state refers to a {0} that does not exist; delete it and start from the epoch records"
+        "the stored state refers to a {0} that does not exist; \
+         delete it and start from the epoch records"
     )]
     OutOfRange(&'static str),
 }

@@ -29,7 +29,7 @@ impl Machine {
         dirty
     }
 
-    /// Moves `as_of` on.
+    /// Moves `as_of` on by the given rule, and lets the graph fire timers and boards.
     pub(super) fn advance(&mut self, moment: AsOfRule, clock: Readings) {
         let state = &mut self.state;
         // The clock counts once the inputs were read to their end. A partition that is still empty

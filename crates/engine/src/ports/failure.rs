@@ -54,7 +54,7 @@ pub enum ScriptFault {
     OtherLayout,
     /// An epoch has another number of intervals than its layout has partitions.
     IntervalCount,
-    /// `as_of` goes back.
+    /// An epoch's `as_of` is less than that of the epoch before.
     AsOfBack,
     /// An interval does not start where the one before ended.
     IntervalsApart,

@@ -19,7 +19,7 @@ const OPEN_TRANSACTION_PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Default)]
 pub(super) struct Gauges {
     pub lag_records: u64,
-    /// The last measurement.
+    /// Time of the last measurement of the graph; `None` before the first.
     measured: Option<Duration>,
     /// The last moment at which the ends of the topics were known.
     lag_known: Option<Duration>,

@@ -86,7 +86,7 @@ impl Tracker {
         self.soft_is_ordered = false;
     }
 
-    /// Marks every cell.
+    /// Marks every cell that has a node, with one reason.
     pub fn mark_all(&mut self, cells: &Cells, reason: Reasons) {
         for (at, _) in cells.occupied() {
             self.shards[at.shard as usize].mark(at.index, reason);

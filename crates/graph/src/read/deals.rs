@@ -1,4 +1,4 @@
-//! Ends of deals.
+//! Ends of deals of a cell: won, lost and open, by members and by events.
 
 use leadpulse_schema::Role;
 
@@ -9,9 +9,9 @@ use crate::state::node::DealVerdicts;
 /// Ends of the deals of a cell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DealOutcomes {
-    /// Deals won, ever.
+    /// Deals that were ever won.
     pub won: u32,
-    /// Deals lost, ever.
+    /// Deals that were ever lost.
     pub lost: u32,
     /// Deals that have not ended.
     pub open: u32,

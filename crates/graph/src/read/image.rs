@@ -47,7 +47,7 @@ pub struct NodeImage {
 /// A graph in terms of keys.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Image {
-    /// `table/key` → node.
+    /// Nodes by `table/key`.
     pub nodes: BTreeMap<String, NodeImage>,
     /// `hub/key` → cells and sums at the last board.
     pub hubs: BTreeMap<String, (u32, Vec<f64>)>,

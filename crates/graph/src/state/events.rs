@@ -72,7 +72,7 @@ pub struct EventState {
     pub total: u64,
     /// The oldest event's time, milliseconds; `i64::MAX` without events.
     pub oldest_ms: i64,
-    /// The newest event.
+    /// The newest event; `None` without events.
     pub newest: Option<Newest>,
     /// The newest active days (UTC day numbers) and their events, ascending.
     days: Vec<(i32, u32)>,
@@ -158,7 +158,7 @@ impl EventState {
         }
     }
 
-    /// Adds an event.
+    /// Adds an event. The order of additions changes nothing.
     pub(crate) fn add(&mut self, bank: &Bank, options: &GraphOptions, event: Occurrence<'_>) {
         let Occurrence {
             phi,

@@ -22,7 +22,7 @@ pub struct HubSums {
     pub drift: f64,
 }
 
-/// All hubs.
+/// All hubs that cells touch, as of the last board.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Hubs {
     #[serde(serialize_with = "sorted")]

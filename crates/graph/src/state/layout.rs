@@ -28,7 +28,7 @@ pub enum SlotKind {
     Bucket(u16),
     /// A number field as it is.
     Raw,
-    /// sign(x)·ln(1 + |x|).
+    /// A number field on a signed log scale: sign(x)·ln(1 + |x|).
     Log,
     /// A truth value: 0 or 1.
     Flag,
@@ -39,7 +39,6 @@ pub enum SlotKind {
 pub struct EventSlot {
     /// The field of the quantity; `None` for the count.
     pub field: Option<FieldId>,
-    /// The summed quantity.
     pub kind: SlotKind,
 }
 

@@ -108,7 +108,6 @@ pub struct Node {
     /// The entity that stands for this one: the entity itself unless it was absorbed. In the same
     /// cell.
     pub survivor: EntityId,
-    /// The survivor's table.
     pub(crate) survivor_table: TableId,
     /// The newest root that versions named as owner.
     pub(crate) last_root: Option<EntityId>,

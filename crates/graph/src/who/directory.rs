@@ -51,7 +51,7 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// An empty directory.
+    /// A directory of no entities, with the namespaces of a catalog.
     pub fn new(catalog: &Catalog) -> Self {
         let tables = catalog.tables.len();
         let mut spaces = tables;
