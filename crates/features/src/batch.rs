@@ -77,7 +77,6 @@ pub struct MemberBlock {
 /// Raw (not normalised) features of some cells. Every number is finite.
 #[derive(Clone, Debug, Default)]
 pub struct FeatureBatch {
-    /// Number of cells.
     pub cells: usize,
     /// `[cells, root width]`.
     pub root: Vec<f32>,

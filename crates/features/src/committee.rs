@@ -12,6 +12,7 @@ use crate::columns::{UnplacedColumn, days, log_count};
 use crate::groups;
 
 /// Windows of activity, days: a member with an event within one counts as active.
+// The windows of the prototype's hand-made columns. Why these is unknown.
 const ACTIVE_DAYS: [f64; 2] = [14.0, 45.0];
 
 /// True for a member that counts: known, and not absorbed by another row of the same person.
@@ -128,6 +129,7 @@ impl CommitteeBlock {
             .iter()
             .filter(|n| n.table == self.table && is_present(n))
             .collect();
+        // All members beside the active ones: together they tell how far interest has spread.
         out.push(log_count(members.len()));
         for within in ACTIVE_DAYS {
             let active: Vec<&Node> = members

@@ -114,6 +114,8 @@ impl EventBlock {
             if slot == 0 {
                 (0..halves).for_each(|h| counts[h] = sums(h));
             }
+            // A count that has decayed this far is the rounding of its sums: their ratio would be
+            // noise.
             let share = |h: usize| {
                 if counts[h] > 1e-9 {
                     (sums(h) / counts[h]) as f32
@@ -125,6 +127,9 @@ impl EventBlock {
                 last.and_then(|n| n.phi.iter().find(|(s, _)| *s == slot))
                     .map_or(0.0, |(_, x)| *x)
             };
+            // Sums on a log scale and means beside them: on a task of ratings, means added a point
+            // of AUROC to sums alone; elsewhere they changed nothing (prototype, retail and rating
+            // data).
             match definition.kind {
                 SlotKind::Count | SlotKind::Raw | SlotKind::Bucket(_) => {
                     out.extend((0..halves).map(|h| signed_log1p(sums(h)) as f32))
@@ -161,6 +166,8 @@ pub(crate) fn rate_per_day(count: f64, half_life_days: f64) -> f64 {
 }
 
 /// Names of [`rhythm`]'s columns.
+// Gaps between active days are worth about a point of AUROC on the retail example
+// (docs/decisions/0009-state-that-commutes.md).
 const RHYTHM: [&str; 12] = [
     "total",
     "recency",
@@ -213,6 +220,7 @@ fn rhythm(state: &EventState, as_of: AsOf, out: &mut Vec<f32>) {
             .map(|i| i64::from(active[i]) * DAY_MS);
         out.push(recency(day, as_of));
     }
+    // On a log scale and bounded: a year of silence after a daily habit is no outlier of 365.
     let overdue = match (state.newest_ms(), mean) {
         (Some(t), Some(mean)) => (since(t) / mean.max(0.5)).min(100.0).ln_1p(),
         _ => 0.0,

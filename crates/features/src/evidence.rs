@@ -22,6 +22,7 @@ use crate::plan::FeaturePlan;
 use crate::words;
 
 /// Most lines of a group.
+// As many as a person reads before a call. Why 4 and 8 is unknown.
 const LINES: usize = 4;
 /// Most event ids of a group.
 const IDS: usize = 8;

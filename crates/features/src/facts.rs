@@ -15,6 +15,8 @@ use crate::groups::is_person;
 /// Window of activity, days: a member with an event within it counts as active.
 pub(crate) const ACTIVE_DAYS: i64 = 14;
 /// Most active members that are listed.
+// The lists of a record are bounded, so that an account of thousands of people has no record of
+// megabytes. Why these numbers is unknown.
 const LISTED_MEMBERS: usize = 10;
 /// Most distinct values of a field that are listed.
 const LISTED_VALUES: usize = 24;
@@ -23,7 +25,7 @@ const LISTED_OPEN: usize = 8;
 /// Most events that are listed.
 const LISTED_EVENTS: usize = 8;
 
-/// An active person.
+/// A person with an event in the last 14 days.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct MemberFact {
     /// Name of the person's table.
@@ -66,12 +68,12 @@ pub struct OpenFact {
     pub values: BTreeMap<String, String>,
 }
 
-/// A recent event.
+/// One of the newest events of a cell.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct EventFact {
     /// Event time, milliseconds.
     pub time_ms: i64,
-    /// Event id.
+    /// Id of the event, as its record has it.
     pub id: String,
     /// Name of the event table.
     pub table: String,
@@ -94,7 +96,7 @@ pub struct Facts {
     pub name: Option<String>,
     /// Fields of the root's current version as text, references and keys included.
     pub values: BTreeMap<String, String>,
-    /// The active people.
+    /// The people who were active in the last 14 days.
     pub committee: CommitteeFact,
     /// Members that may still be won, the most recently touched first, at most 8.
     pub open: Vec<OpenFact>,

@@ -11,6 +11,7 @@ use crate::columns::{UnplacedColumn, cycle, days};
 use crate::groups;
 
 /// Number of buckets for the hashed words of a text field.
+// Why 16 is unknown: columns of free text were not measured.
 const TEXT_BUCKETS: usize = 16;
 
 /// Names of the columns of a time.
@@ -132,6 +133,8 @@ impl FieldBlock {
     pub(crate) fn write(&self, node: &Node, as_of: AsOf, out: &mut Vec<f32>) {
         let start = out.len();
         match self {
+            // Amounts span orders of magnitude and both signs, so they are on a signed log scale. A
+            // missing one is no zero: it has a column of its own.
             FieldBlock::Number { field } => match node.value(*field).number() {
                 Some(x) => out.extend([signed_log1p(x) as f32, 0.0]),
                 None => out.extend([0.0, 1.0]),
@@ -169,6 +172,7 @@ impl FieldBlock {
             }
             FieldBlock::Time { field } => match node.value(*field) {
                 Value::Time(t) => {
+                    // Signed: a contract may end after the moment of scoring.
                     out.extend([signed_log1p(days(t, as_of)) as f32, 0.0]);
                     let day = t as f64 / DAY_MS_F64;
                     cycle(day, out);
@@ -183,6 +187,8 @@ impl FieldBlock {
                         .split(|c: char| !c.is_alphanumeric())
                         .filter(|w| !w.is_empty())
                     {
+                        // A hash that never changes: the plan's hash covers names of columns, not
+                        // the words that fall into them.
                         let hash = xxhash_rust::xxh3::xxh3_64(word.to_lowercase().as_bytes());
                         out[start + (hash % TEXT_BUCKETS as u64) as usize] += 1.0;
                     }

@@ -142,6 +142,7 @@ impl HubBlock {
                     .zip(&row)
                     .for_each(|(sum, x)| *sum += weight * x);
             }
+            // Weights of touches fade: long after the last one they are no number to divide by.
             let scale = if total > 1e-12 { 1.0 / total } else { 0.0 };
             out.push((touched as f32).ln_1p());
             out.push((cells_sum * scale) as f32);
@@ -192,6 +193,8 @@ impl<'a> HubView<'a> {
     /// The view of a cell.
     pub(crate) fn new(graph: &'a Graph, cell: &'a Cell, as_of: AsOf) -> Self {
         let shared = graph.shared();
+        // The part that is in the published sums, not the cell's part of now: only that can be
+        // taken out of them.
         let own = match cell.frozen() {
             Some(own) => std::borrow::Cow::Borrowed(own),
             None => std::borrow::Cow::Owned(cell.contribution(shared)),
@@ -249,6 +252,7 @@ impl<'a> HubView<'a> {
 
 impl Others<'_> {
     /// A decayed sum of the other cells, by hub slot and half-life.
+    // Without its own part: a cell's own win would count as one of its peers'.
     pub(crate) fn sum(&self, slot: usize, half: usize) -> f64 {
         let view = self.view;
         let at = slot * view.reads.len() + half;

@@ -2,6 +2,10 @@
 //! scale.
 //!
 //! Steps at the same moment have no order. Steps older than the order window do not count.
+//!
+//! Chains are found in a list of steps whenever a cell is encoded. An automaton that every event
+//! moves on would be cheaper, but a late event would meet it in a state of later ones
+//! (docs/decisions/0009-state-that-commutes.md).
 
 use smallvec::SmallVec;
 
@@ -14,6 +18,7 @@ use crate::columns::{UnplacedColumn, recency};
 use crate::groups;
 
 /// Most steps that count, the newest ones.
+// Bounds the work of a cell with thousands of events. Why 512 is unknown.
 const STEPS: usize = 512;
 
 /// An event of a staged table.
@@ -23,7 +28,6 @@ pub(crate) struct StagedStep {
     pub time_ms: i64,
     /// Stage number; deeper stages are larger.
     pub stage: u8,
-    /// Event table.
     pub table: TableId,
     /// Entity that the event belongs to.
     pub owner: EntityId,

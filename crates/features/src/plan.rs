@@ -27,8 +27,11 @@ use crate::relations::RelationBlock;
 
 /// Most members of one table with rows of their own, the most recently active ones. The others are
 /// folded into one "rest" row.
+// With the rest row these are the 16 rows of the prototype that the network was tried with. Other
+// caps were not measured.
 const MEMBER_CAP: usize = 15;
 /// Number of cells encoded by one task of the worker pool.
+// Why 64 is unknown.
 const ENCODE_CHUNK: usize = 64;
 
 /// The part of an encoding that the schema does not determine. A bundle stores it.
@@ -234,6 +237,7 @@ impl FeaturePlan {
             &mut columns,
         );
         let cell = CellPlan::new(&catalog, &state, options, &mut columns);
+        // The season is a column of the root row alone: it is the same for every member.
         columns.extend(SEASON.iter().map(|name| UnplacedColumn {
             name: (*name).into(),
             group: groups::SEASON.into(),
@@ -498,6 +502,7 @@ fn encode_members(
         .iter()
         .filter(|n| n.table == plan.table && n.is_known() && !n.is_merged())
         .collect();
+    // Ties are ordered by key, not by place in the cell: places depend on the order of rows.
     nodes.sort_unstable_by(|a, b| {
         b.newest_event_ms()
             .cmp(&a.newest_event_ms())
@@ -514,6 +519,7 @@ fn encode_members(
         .take(MEMBER_CAP)
         .map(|n| (Some(n.entity), encode(n)))
         .collect();
+    // A mean, because a sum of hundreds would lie far outside of what a row of one member has.
     let rest = nodes.get(MEMBER_CAP..).unwrap_or_default();
     if !rest.is_empty() {
         let mut mean = vec![0.0_f32; width];
@@ -579,6 +585,7 @@ fn plan_hash(layout: &Layout, meaning: &str, options: &GraphOptions, spec: &Feat
             column.name, layout.groups[column.group].code, column.absent
         ));
     }
+    // Options that decide when a cell is scored (shards, tolerances, ε of boards) change no number.
     hash.update(format!(
         "{:?}|{}|{}|{}|{}|{}|{}|{}",
         options.half_lives_days,

@@ -15,6 +15,7 @@ pub struct VocabularyBuilder {
 impl VocabularyBuilder {
     /// Least count of a value with a column of its own. Rarer values, and those beyond the cap,
     /// share the "other" column.
+    // A column that is set in fewer rows can hardly be learnt from. Why 10, and why 32, is unknown.
     const MIN_COUNT: u64 = 10;
     /// Most values of a field with columns of their own.
     const CAP: usize = 32;
@@ -48,6 +49,7 @@ impl VocabularyBuilder {
                 .into_iter()
                 .filter(|(_, n)| *n >= Self::MIN_COUNT)
                 .collect();
+            // Ties by value, so that one history has one vocabulary and one plan hash.
             values.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
             values.into_iter().take(Self::CAP).map(|(v, _)| v).collect()
         };

@@ -225,7 +225,8 @@ pub fn collect(
     Ok(collected.collect())
 }
 
-/// The anchors of all tasks, from the warm-up to the last one whose outcome is known at `newest_ms`.
+/// The anchors of all tasks, from the warm-up to the last one whose outcome is known at
+/// `newest_ms`.
 fn schedule(harvest: &Harvest<'_>, chronicles: &[Chronicle<'_>], newest_ms: i64) -> Schedule {
     let last_ms = |chronicle: &Chronicle<'_>| newest_ms - chronicle.closes_after_ms();
     let tasks = harvest.tasks.iter().zip(chronicles);
@@ -238,7 +239,8 @@ fn schedule(harvest: &Harvest<'_>, chronicles: &[Chronicle<'_>], newest_ms: i64)
         };
         (*task, first_ms, last_ms(chronicle))
     }));
-    // Validation starts with a whole anchor of its own, and ends with one, wherever the stride falls.
+    // Validation starts with a whole anchor of its own, and ends with one, wherever the stride
+    // falls.
     let val_from_ms = harvest.split.val_from_ms;
     for (index, chronicle) in chronicles.iter().enumerate() {
         if val_from_ms <= last_ms(chronicle) {
@@ -285,8 +287,8 @@ fn labelled(
             true => (&mut collected.training, &mut collected.training_tally),
             false => (&mut collected.validation, &mut collected.validation_tally),
         };
-        // An outcome that became known after the split would tell training of the validation period.
-        // Decision: docs/decisions/0014-labels-as-known-at-a-moment.md
+        // An outcome that became known after the split would tell training of the validation
+        // period. Decision: docs/decisions/0014-labels-as-known-at-a-moment.md
         let known_until_ms = if is_training {
             split.val_from_ms
         } else {

@@ -32,9 +32,9 @@ struct Scored {
     prediction: Option<f64>,
 }
 
-/// Scores the tasks' populations at their anchors from a moment on, as long as outcomes are known by
-/// the end of the files. Writes a row `task,timestamp,key,label,probability` for each score whose
-/// outcome is known.
+/// Scores the tasks' populations at their anchors from a moment on, as long as outcomes are known
+/// by the end of the files. Writes a row `task,timestamp,key,label,probability` for each score
+/// whose outcome is known.
 pub fn judge(
     job: &Period<'_>,
     out: impl Write,
@@ -133,8 +133,8 @@ fn score(graph: &Graph, bound: &[Bound<'_>], at_ms: i64, due: &[Due], scored: &m
     }
 }
 
-/// Writes the scores of a task whose outcomes are known. Returns the counts of all outcomes, and the
-/// pairs of prediction and label.
+/// Writes the scores of a task whose outcomes are known. Returns the counts of all outcomes, and
+/// the pairs of prediction and label.
 fn write_known(
     writer: &mut csv::Writer<impl Write>,
     graph: &Graph,

@@ -24,7 +24,8 @@ fn columns(condition: &Condition, found: &mut Vec<FieldId>) {
     }
 }
 
-/// The first of these fields that may change in the life of a row.
+/// The first of these fields that may change in the life of a row: not the key, nor the time of the
+/// version itself.
 fn mutable<'a>(table: &'a Table, fields: &[FieldId]) -> Option<&'a Field> {
     fields
         .iter()

@@ -16,6 +16,8 @@ use leadpulse_project::{Project, TaskPlan};
 use leadpulse_schema::units::AsOf;
 
 /// Rows applied at a time.
+// Ownership is read at the end of a batch, so its length decides labels of members that moved: see
+// "Outcomes that exports lose" in docs/gaps.md.
 pub(crate) const BATCH_ROWS: usize = 8192;
 
 /// A graph on its way through a history.

@@ -160,7 +160,7 @@ fn scorer_tasks(fitted: &Fitted) -> Vec<ScorerTask> {
         .collect()
 }
 
-/// `.NAME.suffix` beside `dir`.
+/// The path `.NAME.suffix` beside a folder of that name.
 fn sibling(dir: &Path, suffix: &str) -> PathBuf {
     let name = dir
         .file_name()

@@ -29,6 +29,7 @@ use crate::examples::normalise::Normaliser;
 use crate::network::{Network, NetworkConfig, TowerTarget, TrunkConfig};
 
 /// Validation rows kept as golden examples.
+// One chunk of scoring, spread over validation. Why not more is unknown.
 const GOLDEN_ROWS: usize = 16;
 
 /// One task of a trained ensemble.

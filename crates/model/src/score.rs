@@ -13,8 +13,11 @@ use crate::network::{Inputs, TowerTarget};
 
 /// Cells per chunk: they fit the cache of one core.
 // Decision: docs/decisions/0017-shapes-that-the-cell-alone-decides.md
+// Measured with 128 columns and ten members: 5 µs a cell in chunks of 4 to 16, 13 µs alone or in
+// chunks of a thousand.
 const CHUNK: usize = 16;
 /// The least slots members are padded to.
+// Powers of two from here on: few shapes, so that chunks fill, and little padding.
 const LEAST_SLOTS: usize = 4;
 
 /// Slots in use in a cell: up to its last row.

@@ -15,6 +15,8 @@ use crate::alerts::AlertType;
 use crate::options::PolicyError;
 use crate::trend::Trend;
 
+/// Most rules of a task.
+// Rules are read in order for every score that is written. Why 100 is unknown.
 const MAX_ACTIONS: usize = 100;
 
 /// A rule as a person writes it.
@@ -99,7 +101,7 @@ pub struct Situation<'a> {
     pub top_group: Option<&'a str>,
     /// The alert that the record reports, if any.
     pub alert: Option<AlertType>,
-    /// The calibrated probability.
+    /// The calibrated probability of the score.
     pub probability: f64,
     /// People of the account who were active in the last 14 days.
     pub active_members: usize,
@@ -111,7 +113,7 @@ pub struct Situation<'a> {
     pub silent_ms: Option<i64>,
 }
 
-/// A recommended action.
+/// The action that a table recommends in a situation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Action {
     /// The identifier in records.

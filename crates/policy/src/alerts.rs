@@ -132,9 +132,9 @@ pub struct AlertDraft {
     pub ordinal: u64,
     /// The probability crossed: where the threshold is entered (up) or left (down).
     pub threshold: f64,
-    /// The band before.
+    /// The band before the crossing; `None` below all bands.
     pub previous_band: Option<Arc<str>>,
-    /// The band after.
+    /// The band after the crossing; `None` below all bands.
     pub band: Option<Arc<str>>,
 }
 

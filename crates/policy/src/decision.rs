@@ -10,9 +10,9 @@ use crate::trend::Trend;
 pub struct Decision {
     /// The reason for which a score record is due; `None` when none is.
     pub emit: Option<EmitReason>,
-    /// The band now.
+    /// The band now; `None` below all bands and without a score.
     pub band: Option<Arc<str>>,
-    /// The band before.
+    /// The band before this observation; `None` below all bands.
     pub previous_band: Option<Arc<str>>,
     /// The probability emitted before this observation.
     pub previous_probability: Option<f64>,

@@ -52,9 +52,11 @@ pub(crate) fn settled(
     let upwards = wanted > level;
     let distance = usize::from(wanted.abs_diff(level));
 
+    // A turn starts anew: time spent on the way up says nothing about the way down.
     if dwell.upwards != upwards {
         dwell.lines.clear();
     }
+    // Lines that the score is no longer beyond start anew too, should it come back.
     dwell.lines.truncate(distance);
     for line in &mut dwell.lines {
         line.epochs = (line.epochs + 1).min(min.epochs);

@@ -59,6 +59,8 @@ impl Default for PolicyOptions {
             threshold_down: None,
             min_dwell_epochs: 0,
             min_dwell_ms: 0,
+            // Why a day here, a tenth above and .05 below is unknown: starting points for a
+            // deployment.
             cooldown_ms: DAY_MS as u64,
             alert_on_first: false,
             emit_step: EmitStep::default(),
@@ -100,9 +102,10 @@ pub enum Threshold {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EmitStep {
-    /// Difference of probabilities.
+    /// Difference of probabilities, whatever the rate of the outcome.
     Probability(f64),
-    /// Difference of logits: the same share of a rare and of a common outcome.
+    /// Difference of logits: the same share of a rare and of a common outcome. A move from 1 to 2 %
+    /// and one from 30 to 46 % are the same step.
     Logit(f64),
 }
 

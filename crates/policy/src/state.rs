@@ -62,9 +62,9 @@ pub enum Eligibility {
 pub struct Emitted {
     /// The time for which the score was valid, milliseconds.
     pub as_of_ms: i64,
-    /// The calibrated probability.
+    /// The calibrated probability of the record.
     pub probability: f64,
-    /// The calibrated logit.
+    /// The calibrated logit, on the grid of scores.
     pub logit: f64,
     /// The probability emitted before it.
     pub previous_probability: Option<f64>,

@@ -133,6 +133,7 @@ impl Ladder {
         }
         let place = format!("bands[{index}].enter (\"{}\")", band.name);
         let line = line(&place, band.enter, band.exit, ratio)?;
+        // From the top: a task with one band has an urgent one.
         let severity = band.severity.unwrap_or(match all.len() - index {
             1 => Severity::P1,
             2 => Severity::P2,
@@ -250,6 +251,7 @@ fn fingerprint(lines: &[Line], bands: &[Option<Band>]) -> u32 {
         hasher.update(line.enter.to_bits().to_be_bytes());
         hasher.update(line.exit.to_bits().to_be_bytes());
         let name = band.as_ref().map_or("", |band| &band.name);
+        // With its length, so that no two lists of names have the same bytes.
         hasher.update((name.len() as u64).to_be_bytes());
         hasher.update(name.as_bytes());
     }

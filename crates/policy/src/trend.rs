@@ -20,11 +20,11 @@ const MIN_PROBABILITY: f64 = 1e-9;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Trend {
-    /// The score rises.
+    /// The score rises by at least `steady_logit_per_day`.
     Improving,
     /// The score moves by less than `steady_logit_per_day`.
     Steady,
-    /// The score falls.
+    /// The score falls by at least `steady_logit_per_day`.
     Declining,
     /// The entity has been scored for less than a day, or not for a week.
     Unknown,
@@ -77,6 +77,8 @@ pub(crate) fn of(
         });
         xy / xx
     };
+    // The direction is judged in logits: .001 a day is much for a rare outcome, and little for a
+    // common one. People are shown the slope in probability.
     let logit_per_day = slope_of(|probability| {
         let probability = probability.clamp(MIN_PROBABILITY, 1.0 - MIN_PROBABILITY);
         logit(probability)

@@ -43,7 +43,7 @@ impl RecordCodec {
         Self { schema, id }
     }
 
-    /// A framed record.
+    /// A record in the registry's framing, ready to be written.
     ///
     /// # Panics
     /// If the value is no record of the schema.

@@ -108,7 +108,7 @@ pub struct Rejected<'a> {
     pub partition: i32,
     /// Offset within the partition.
     pub offset: i64,
-    /// Kafka timestamp, milliseconds.
+    /// Timestamp of the Kafka record, milliseconds.
     pub timestamp_ms: i64,
     /// Key bytes; `None` is a null key.
     pub key: Option<&'a [u8]>,

@@ -51,7 +51,6 @@ pub struct Emission<'a> {
     pub catalog: &'a Catalog,
     /// State that the score was computed from.
     pub graph: &'a Graph,
-    /// Task name.
     pub task: &'a Arc<str>,
     /// Table of the task's entities.
     pub table: TableId,
@@ -66,7 +65,6 @@ pub struct Emission<'a> {
     pub horizon_ms: i64,
     /// Cell of the entity.
     pub cell: CellRef,
-    /// The scored entity.
     pub entity: EntityId,
     /// Reasons for which the cell was scored; empty for an answer to a request.
     pub reasons: Reasons,

@@ -10,6 +10,7 @@ pub(crate) const OPEN_STAGES: [&str; 4] = ["Discovery", "Qualification", "Propos
 pub(crate) const WON: &str = "Closed Won";
 pub(crate) const LOST: &str = "Closed Lost";
 /// Days from opening to the expected close.
+// The same for all: an expectation that knew the hidden state would give it away.
 const EXPECTED_DAYS: i64 = 60;
 /// Most contacts of an opportunity.
 const MOST_CONTACTS: usize = 4;

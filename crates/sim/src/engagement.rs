@@ -15,6 +15,7 @@ use crate::vocabulary::{PRODUCT_FEATURES, PRODUCTS, TOPICS};
 /// Centre of a conversation's sentiment, by level.
 pub(crate) const SENTIMENT_LEVELS: [f64; 3] = [-0.6, 0.0, 0.6];
 /// Largest distance of a sentiment from the centre of its level.
+// Below half the distance of two levels: the level can be read back, which the exact filter needs.
 const SENTIMENT_JITTER: f64 = 0.25;
 /// The guise of an account that does nothing out of the ordinary.
 const QUIET: usize = 0;

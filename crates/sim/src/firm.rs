@@ -11,6 +11,8 @@ use crate::vocabulary::{
     REGIONS, TECHNOLOGIES, company_name, domain,
 };
 
+/// Sizes of companies are log-normal: this median, and the spread of their logarithm.
+// Frozen with the market. Why these values is unknown.
 const MEDIAN_EMPLOYEES: f64 = 420.0;
 const EMPLOYEES_SPREAD: f64 = 1.35;
 
@@ -56,7 +58,7 @@ pub(crate) struct DailyRates {
     pub(crate) quiet: f64,
 }
 
-/// An account.
+/// An account of the market, visible fields and hidden state.
 #[derive(Clone, Debug)]
 pub(crate) struct Firm {
     pub(crate) key: String,
@@ -88,7 +90,7 @@ pub(crate) struct Firm {
     pub(crate) fit: usize,
     /// True for an account that reads a lot and buys little. Hidden.
     pub(crate) researcher: bool,
-    /// Buying state. Hidden.
+    /// The hidden buying state, which no row contains.
     pub(crate) state: BuyingState,
 
     /// Rates of the account's people; `None` after a change, until they are computed again.

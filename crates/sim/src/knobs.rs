@@ -13,7 +13,6 @@ pub const MARKET: &str = "market-1";
 /// The accounts that may take a way out of a state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Travellers {
-    /// All accounts.
     Everyone,
     /// Accounts other than researchers.
     Buyers,
@@ -39,18 +38,17 @@ pub struct Move {
 /// The people at an account with more events of a kind than others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Audience {
-    /// All people alike.
+    /// All people of an account alike.
     Anyone,
     /// Departments engineering, data, IT, security, product.
     Technical,
-    /// The other departments.
+    /// Departments that are not technical.
     Business,
 }
 
 /// The condition under which a kind of event can happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EngagementPhase {
-    /// No condition.
     Always,
     /// Only without access to the product. The event opens a trial from the next day on. The
     /// product reports it at once, so such events are never late, missing, or taken back.
@@ -68,7 +66,7 @@ pub struct Engagement {
     pub kind: &'static str,
     /// Events a weekday and person in the dormant state.
     pub per_day: f64,
-    /// Factor by state.
+    /// Factor of the rate, by hidden state.
     pub by_state: [f64; 6],
     /// Further factor of `per_day` that researchers add whatever their state.
     pub researcher: f64,
@@ -221,6 +219,8 @@ pub struct MessKnobs {
 }
 
 /// Most days between an event and the row that reports it or takes it back.
+// Within the graph's horizon of seven days: late rows are late, not refused. The exact filter keeps
+// as many days open.
 pub const LATEST_DAYS: usize = 4;
 
 /// All constants of a world.
@@ -247,7 +247,7 @@ pub struct Knobs {
     pub wave: WaveKnobs,
     /// Kinds of engagement events.
     pub engagement: Vec<Engagement>,
-    /// Committees of purchases.
+    /// Part that people take in a purchase, by department and rank.
     pub committee: CommitteeKnobs,
     /// Factor for the audience of a kind. All other people get the inverse.
     pub audience: f64,

@@ -105,7 +105,7 @@ pub struct Market {
     pub(crate) people: Vec<Person>,
     /// People from free-mail addresses who are still worked on.
     pub(crate) strangers: Vec<usize>,
-    /// Accounts entered twice.
+    /// Second records of accounts that were entered twice.
     pub(crate) shells: Vec<Shell>,
     /// Contacts entered twice and not merged yet.
     pub(crate) duplicates: Vec<usize>,
@@ -292,6 +292,7 @@ impl Market {
 
 /// Activity of people on a day, relative to a weekday.
 pub(crate) fn day_factor(knobs: &Knobs, day_ms: i64) -> f64 {
+    // 1970-01-01 was a Thursday.
     // 1970-01-01 was a Thursday.
     let is_weekend = (day_ms.div_euclid(DAY_MS) + 3).rem_euclid(7) >= 5;
     if is_weekend { knobs.weekend } else { 1.0 }

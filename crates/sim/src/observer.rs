@@ -70,12 +70,12 @@ impl SeenAccount {
 /// An engagement event in the rows.
 #[derive(Clone, Debug)]
 pub(crate) struct SeenEvent {
-    /// Event id.
+    /// Id of the event, by which it may be taken back.
     pub(crate) id: String,
     pub(crate) department: usize,
     pub(crate) is_executive: bool,
     pub(crate) kind: usize,
-    /// Level of sentiment.
+    /// Index of the sentiment's level; `None` for a kind without one.
     pub(crate) sentiment: Option<usize>,
     /// True for an event that cannot have been recorded by mistake.
     pub(crate) is_certain: bool,
@@ -112,7 +112,7 @@ pub(crate) enum Sight {
         stage: usize,
         way: usize,
     },
-    /// The account bought.
+    /// The account made a purchase.
     Won { account: usize },
 }
 

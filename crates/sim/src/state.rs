@@ -37,7 +37,7 @@ impl BuyingState {
     }
 }
 
-/// Number of states.
+/// Number of hidden buying states.
 pub(crate) const STATES: usize = 6;
 /// Number of combinations of state and type.
 pub(crate) const GUISES: usize = 2 * STATES;
@@ -51,13 +51,14 @@ pub(crate) fn guise(state: usize, researcher: bool) -> usize {
 /// The destination of a move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Destination {
-    /// Another hidden state.
+    /// A hidden state, other than the one left.
     State(BuyingState),
     /// A purchase; afterwards the account is dormant again and may buy more later.
     Purchase,
 }
 
 /// Highest hazard a day, however fast the account.
+// A champion and a wave multiply hazards: the ways out of a state must stay a probability.
 const HIGHEST_DAILY_HAZARD: f64 = 0.4;
 
 /// The moves of an account of some speed and type in a day: probabilities by state left and

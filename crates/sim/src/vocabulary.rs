@@ -220,7 +220,7 @@ pub(crate) const FREE_MAIL: [&str; 5] = [
     "icloud.com",
 ];
 
-/// Topics of content.
+/// Topics that content views are about.
 pub(crate) const TOPICS: [&str; 6] = [
     "getting started",
     "architecture",

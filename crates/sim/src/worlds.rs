@@ -31,7 +31,7 @@ pub enum World {
 }
 
 impl World {
-    /// All worlds.
+    /// All worlds, in the order in which help lists them.
     pub const ALL: [World; 8] = [
         World::Market,
         World::NoWaves,

@@ -11,6 +11,9 @@ use crate::events::rate_per_day;
 use crate::order::{OrderBlock, StagedStep, longest_chain};
 use crate::{groups, words};
 
+// The constants below decide words alone: no column, score or alert depends on them. Why these
+// values is unknown.
+
 /// Time without events after which a group is silent.
 const SILENT_MS: i64 = 14 * DAY_MS;
 /// Window over which active days are counted, days.

@@ -116,6 +116,7 @@ impl<'a> LabelHistory<'a> {
             {
                 continue;
             }
+            // A null field has no value to count, sum or compare; a zero would be one.
             let value = self.codes.value_of(aggregate.quantity, &row);
             if !value.is_nan() {
                 let entity = entity as usize;
@@ -161,6 +162,7 @@ impl<'a> LabelHistory<'a> {
                 row.get(*field).text()?,
             ))
         });
+        // A hash of one run: it is never stored, so the standard library may change it.
         let mut hasher = DefaultHasher::new();
         (table.id, row.key()).hash(&mut hasher);
         match owners.next() {

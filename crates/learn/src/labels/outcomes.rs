@@ -135,6 +135,7 @@ pub(crate) struct TaskOutcomes<'a> {
 impl TaskOutcomes<'_> {
     /// The knowledge at `known_until_ms` of the outcome after an anchor. Rows that became known later do not count.
     pub fn seen(&self, entity: EntityId, anchor_ms: i64, known_until_ms: i64) -> Seen {
+        // Rows may be as late as the lag: what lies nearer to the moment is not known to be all.
         let observed_ms = known_until_ms - self.lag_ms - anchor_ms;
         let horizon_ms = self.task.plan.horizon_ms;
         match self.task.plan.target.kind() {

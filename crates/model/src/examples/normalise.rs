@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::examples::ExampleSet;
 
 /// Normalised values lie within ± this.
+// A value that training never saw must not carry a linear layer away. Why 8 is unknown.
 const CLIP: f32 = 8.0;
 /// Below this share of the column's magnitude a standard deviation is rounding noise: the column is constant.
 const STD_FLOOR_RATIO: f64 = 1e-6;

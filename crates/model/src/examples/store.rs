@@ -17,9 +17,9 @@ use crate::examples::normalise::{Normaliser, Scales};
 
 /// Says that the next columns, this many, are 0 and another entry follows.
 const SKIP: u8 = 254;
-/// Ends a row.
+/// The byte that ends a row.
 const END: u8 = 255;
-/// Bytes per block.
+/// Bytes of a block; a new one is started when the next cell does not fit.
 const BLOCK_BYTES: usize = 1 << 20;
 
 /// A cell in a [`CellStore`].

@@ -27,7 +27,7 @@ pub struct DeletionTest {
     pub explained: f64,
     /// In the order of what taking out each group alone takes away.
     pub leave_one_out: f64,
-    /// In random orders.
+    /// Area with the groups taken out in random orders.
     pub random: f64,
     /// `explained ÷ random`: below 1, and the lower the better.
     pub ratio_to_random: f64,

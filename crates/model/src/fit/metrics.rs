@@ -3,8 +3,12 @@
 use serde::{Deserialize, Serialize};
 
 /// Bins of the calibration error, of equal mass.
+// As many as in Guo et al., "On Calibration of Modern Neural Networks", 2017 ([arXiv
+// 1706.04599](https://arxiv.org/abs/1706.04599)), but of equal mass: with rare outcomes nearly all
+// rows would lie in the first bin of equal width.
 const ECE_BINS: usize = 15;
 /// Probabilities are kept this far from 0 and 1 in the log loss.
+// A single wrong certainty would make the mean infinite.
 const PROBABILITY_FLOOR: f64 = 1e-12;
 
 /// Of a task whose outcome is yes or no.
@@ -39,7 +43,7 @@ pub struct BinaryMetrics {
 pub struct RegressionMetrics {
     /// Rows with an outcome.
     pub rows: usize,
-    /// Mean absolute error.
+    /// Mean absolute error, in units of the target.
     pub mae: f64,
     /// Mean absolute error of sign · log(1 + |value|), the scale that is learnt. Ranks are the same on both.
     pub mae_log1p: f64,

@@ -6,7 +6,7 @@ use leadpulse_features::FeatureBatch;
 /// Normalised features as tensors.
 #[derive(Clone, Debug)]
 pub struct Inputs {
-    /// `[cells, root width]`
+    /// Root rows, `[cells, root width]`.
     pub root: Tensor<2>,
     /// One entry per member table.
     pub members: Vec<MemberInputs>,
@@ -33,7 +33,7 @@ pub enum MemberValues {
     /// Rows without padding. Most cells of a batch have fewer rows than the one with the most,
     /// and the first layer is the widest, so packing saves most of its work.
     Packed {
-        /// `[rows, width]`
+        /// Rows of all members, `[rows, width]`.
         rows: Tensor<2>,
         /// `[cells · slots]`: a row's number, from 1; 0 for padding.
         places: Tensor<1, Int>,

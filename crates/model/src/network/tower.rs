@@ -15,6 +15,7 @@ use super::trunk::{EmbeddedCells, TrunkConfig};
 use crate::examples::normalise::Dropped;
 
 /// Width of `u`, the last hidden layer.
+// The prototype's width. Why 32 is unknown.
 const NARROW: usize = 32;
 
 /// The kind of row that a task scores.
@@ -34,7 +35,6 @@ pub struct TowerConfig {
     pub target: TowerTarget,
     /// Width of its first hidden layers.
     pub hidden: usize,
-    /// Outputs per row.
     pub outputs: usize,
     /// Whether the root row also reaches the output directly, through one linear layer.
     pub residual: bool,

@@ -32,6 +32,7 @@ pub fn alert_id(
 
     let mut id = String::with_capacity(36);
     for (index, byte) in digest.iter().take(16).enumerate() {
+        // Version 8 and the variant of RFC 9562, sections 4.1, 4.2 and 5.8.
         let byte = match index {
             6 => byte & 0x0f | 0x80,
             8 => byte & 0x3f | 0x80,

@@ -72,6 +72,7 @@ struct Resolver<'a> {
 }
 
 /// The most named targets that a query may write out: each may name others twice.
+// 40 targets that each name the next twice would be 2^40 otherwise.
 const MAX_WRITTEN_OUT: usize = 256;
 /// The most named targets that may stand within each other.
 const MAX_NAMED_DEPTH: usize = 8;

@@ -14,7 +14,7 @@ pub struct Plan {
     pub text: String,
     /// The table whose rows are scored: the root or a member table.
     pub entity: TableId,
-    /// The prediction.
+    /// The quantity or condition to predict.
     pub target: Target,
     /// The entities that qualify, as of the anchor.
     pub population: Population,
@@ -195,6 +195,7 @@ pub enum TargetKind {
 }
 
 /// Hazard edges as parts of the horizon: 7, 14, 30, 60 and 90 of 90 days.
+// The prototype's edges, finer near the anchor. Why these is unknown.
 const EDGE_RATIOS: [f64; 5] = [7.0 / 90.0, 14.0 / 90.0, 30.0 / 90.0, 60.0 / 90.0, 1.0];
 
 impl Target {

@@ -7,6 +7,7 @@ use crate::syntax::ast::{self, Start};
 use crate::syntax::diagnostic::Diagnostic;
 
 /// No window reaches further: a century.
+// Arithmetic on moments cannot overflow then, and a longer one is a wrong unit.
 const MAX_WINDOW_MS: i64 = 36_525 * DAY_MS;
 
 /// The window of a target.

@@ -100,6 +100,7 @@ pub(crate) fn add_months(ms: i64, months: i64) -> i64 {
                 .ok()
         })
         .map(|moment| moment.timestamp().as_millisecond());
+    // Beyond the calendar a date is a mistake in the data; the query still needs an answer, not a panic.
     shifted.unwrap_or_else(|| ms.saturating_add(months.saturating_mul(31 * DAY_MS)))
 }
 

@@ -11,8 +11,11 @@ use crate::syntax::diagnostic::{Diagnostic, Span};
 use crate::syntax::lexer::{Token, tokens};
 
 /// The longest text that is parsed.
+// Bounds every walk over the tree. Why 16 KiB is unknown; what people write is below one.
 pub const MAX_QUERY_BYTES: usize = 16_384;
 /// The deepest nesting of conditions.
+// Each level is some stack frames here and in every walk of the tree: a deeper text would overflow
+// the stack of a thread, which no error handling catches.
 pub const MAX_DEPTH: usize = 48;
 
 /// Words that are names only between backticks.
@@ -21,6 +24,7 @@ const RESERVED: [&str; 22] = [
     "CONTAINS", "STARTS", "ENDS", "TRUE", "FALSE", "NULL", "FORECAST", "RANK", "CLASSIFY", "TOP",
 ];
 /// Words that other query languages have.
+// An error that finds one of them says what this language has instead.
 const FOREIGN: [&str; 8] = [
     "GROUP", "ORDER", "LIMIT", "HAVING", "SELECT", "FROM", "JOIN", "AS",
 ];
@@ -32,7 +36,7 @@ pub(crate) fn is_reserved(word: &str) -> bool {
         .any(|reserved| reserved.eq_ignore_ascii_case(word))
 }
 
-/// Parses a query.
+/// Parses the text of a query.
 ///
 /// # Errors
 /// The first place where the text is not of the language, with what was expected there.
