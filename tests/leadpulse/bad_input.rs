@@ -398,6 +398,7 @@ fn every_record_has_its_outcome_once() {
         accepted: 0,
         duplicate: 0,
         dead_lettered: 0,
+        unchanged: 0,
         scores: 0,
         alerts: 0,
     };

@@ -84,7 +84,7 @@ mod read;
 mod state;
 mod who;
 
-pub use apply::gate::RowOutcome;
+pub use apply::outcome::RowOutcome;
 pub use change::Tracking;
 pub use change::reasons::Reasons;
 pub use graph::Graph;

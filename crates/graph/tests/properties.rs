@@ -19,3 +19,5 @@ mod state;
 mod timers;
 #[path = "properties/tracker.rs"]
 mod tracker;
+#[path = "properties/versions.rs"]
+mod versions;
