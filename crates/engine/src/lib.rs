@@ -40,7 +40,7 @@ pub use leadpulse_records::{
 };
 pub use machine::{
     AsOfRule, Cut, Deployed, Machine, MachineError, MachineParts, Readings, SwapError, Task,
-    Unmatched, WorkerState,
+    Unmatched, WorkerState, outcome_in_words,
 };
 pub use metrics::Metrics;
 pub use options::{ClockMode, EngineOptions, EngineOptionsError};

@@ -29,6 +29,7 @@ mod track;
 
 use notices::kept_letters;
 
+pub use admit::outcome_in_words;
 pub use deployed::{Deployed, MachineError, MachineParts, Task};
 pub use restore::Unmatched;
 pub use state::WorkerState;

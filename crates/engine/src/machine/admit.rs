@@ -77,6 +77,12 @@ impl Machine {
     }
 }
 
+/// The case of a row that is not simply taken, for people; `None` for accepted rows and duplicates.
+pub fn outcome_in_words(outcome: RowOutcome) -> Option<&'static str> {
+    let refused = refusal(outcome).map(|(_, message)| message);
+    refused.or_else(|| remark(outcome))
+}
+
 /// The dead letter of a row that was not let in. Duplicates have none: producers and restarts
 /// repeat rows by design.
 fn refusal(outcome: RowOutcome) -> Option<(Reason, &'static str)> {
