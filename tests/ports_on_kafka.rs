@@ -368,7 +368,13 @@ fn the_epoch_log_is_read_in_order() {
         newest.len() >= 3 && newest.iter().all(|value| value == "s"),
         "{newest:?}"
     );
-    let refused = dead_letter();
+    let refused = OutputRecord {
+        headers: vec![
+            ("reason".to_owned(), Some(b"late".to_vec())),
+            ("none".to_owned(), None),
+        ],
+        ..output(Output::DeadLetters, "a letter")
+    };
     let letters = SealedEpoch {
         outputs: vec![refused.clone(), output(Output::Epochs, "epoch 21")],
         ..(*epoch(21, &[21], &[])).clone()

@@ -105,9 +105,11 @@ impl Loaded {
             table: table.to_owned(),
         })?;
         let sources = &self.config.sources;
-        let source = sources
-            .iter()
-            .find(|source| catalog.table(&source.table).is_some_and(|t| t.id == known.id));
+        let source = sources.iter().find(|source| {
+            catalog
+                .table(&source.table)
+                .is_some_and(|t| t.id == known.id)
+        });
         Ok(FileSource {
             table: known.id,
             path: path.to_owned(),

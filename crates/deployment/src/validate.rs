@@ -136,19 +136,19 @@ impl Validator {
     }
 
     /// Judges records of input partitions, by partition and offset, as one epoch would. `clock_ms`
-    /// bounds the future.
+    /// bounds the future; `None` where the configuration does not look at the clock.
     pub fn records(
         &mut self,
         batch: &RecordBatch,
         partitions: &[InputPartition],
-        clock_ms: i64,
+        clock_ms: Option<i64>,
     ) -> Vec<Verdict> {
         let decoded = self.decode(batch, partitions);
         let mut verdicts: Vec<(u32, i64, Verdict)> = Vec::with_capacity(batch.len());
         for (row, index) in decoded.rows.iter().zip(&decoded.records) {
             let record = batch.record(*index as usize);
             let place = place(&partitions[record.partition() as usize], record.offset());
-            let verdict = self.row(place, row, Some(clock_ms));
+            let verdict = self.row(place, row, clock_ms);
             verdicts.push((record.partition(), record.offset(), verdict));
         }
         for (index, reason, message) in &decoded.dead {
@@ -306,7 +306,11 @@ impl Validator {
             };
             let found = self.graph.find(table, key);
             let is_known = found.is_some_and(|(_, node)| node.is_known());
-            let remark = if is_known { "" } else { ", of which no row was read" };
+            let remark = if is_known {
+                ""
+            } else {
+                ", of which no row was read"
+            };
             return format!("{}{remark}", name(table, key));
         }
         let Some((cell, _)) = self.graph.find(row.table(), row.key()) else {

@@ -3,6 +3,7 @@
 //! A shown letter is bounded, whatever the record was. It can be made from a letter that is being
 //! written or from one that is read back, because all that it needs stands in the letter's headers.
 
+use leadpulse_schema::units::AsOf;
 use leadpulse_schema::{Frame, SCHEMA_HEADER, SchemaRef, avro_preview, hex};
 use serde::Serialize;
 use serde_json::Value as Json;
@@ -71,8 +72,8 @@ pub struct KeptLetter {
     pub reason: String,
     /// The fault in words.
     pub message: String,
-    /// `as_of` of the epoch that refused the record, milliseconds.
-    pub refused_as_of_ms: Option<i64>,
+    /// `as_of` of the epoch that refused the record.
+    pub refused_as_of: Option<AsOf>,
     key: Option<ClippedBytes>,
     value: Option<ClippedBytes>,
     /// Bytes of a value that the letter itself left out.
@@ -103,7 +104,9 @@ impl KeptLetter {
             timestamp_ms: letter.timestamp_ms,
             reason: header(HEADER_REASON)?.to_owned(),
             message,
-            refused_as_of_ms: header(HEADER_TIMESTAMP).and_then(|text| text.parse().ok()),
+            refused_as_of: header(HEADER_TIMESTAMP)
+                .and_then(|text| text.parse().ok())
+                .map(AsOf::from_ms),
             key: letter.key.as_deref().map(ClippedBytes::of),
             value: letter.value.as_deref().map(ClippedBytes::of),
             left_out_bytes: header(HEADER_VALUE_BYTES).and_then(|text| text.parse().ok()),
@@ -135,7 +138,7 @@ impl KeptLetter {
             partition: self.partition,
             offset: self.offset,
             timestamp: self.timestamp_ms,
-            refused_as_of: self.refused_as_of_ms,
+            refused_as_of: self.refused_as_of.map(AsOf::ms),
             reason: self.reason.clone(),
             reason_text: known.map_or("", Reason::words),
             remedy: known.map_or("", Reason::remedy),
@@ -311,7 +314,11 @@ mod tests {
                 (HEADER_TOPIC, Some(b"older".as_slice())),
             ],
         };
-        rejected.dead_letter(Reason::AvroDecode, "accounts: 1 byte is left over", 99)
+        rejected.dead_letter(
+            Reason::AvroDecode,
+            "accounts: 1 byte is left over",
+            AsOf::from_ms(99),
+        )
     }
 
     fn shown(value: Option<&[u8]>) -> ShownLetter {

@@ -9,6 +9,7 @@ use leadpulse_records::{
     Alert, Driver, KeptLetter, Reason, Rejected, SCORED, Score, ShownAlert, ShownScore, Symbol,
     TypeName,
 };
+use leadpulse_schema::units::AsOf;
 use leadpulse_server::{BandView, ServerOptions, ServerState, TaskView, serve};
 use serde_json::json;
 
@@ -225,7 +226,12 @@ fn letters() -> Vec<KeptLetter> {
             "the first byte is 0x7b, not that of a schema id",
             Some(br#"{"view_id": "v1", "page": "/pricing", "at": 1760000000000}"#),
         ),
-        ("web.views", Reason::TombstoneOfEvent, "views are events: they have no tombstones", None),
+        (
+            "web.views",
+            Reason::TombstoneOfEvent,
+            "views are events: they have no tombstones",
+            None,
+        ),
         (
             "mkt.activities",
             Reason::Validation,
@@ -249,7 +255,7 @@ fn letters() -> Vec<KeptLetter> {
             value,
             headers: vec![("trace-id", Some(b"7f3a9c21".as_slice()))],
         };
-        KeptLetter::of(&rejected.dead_letter(reason, message, 1_760_000_000_000))
+        KeptLetter::of(&rejected.dead_letter(reason, message, AsOf::from_ms(1_760_000_000_000)))
     };
     (0..).zip(cases).filter_map(letter).collect()
 }

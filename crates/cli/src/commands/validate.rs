@@ -8,6 +8,7 @@ use serde_json::Value as Json;
 use leadpulse_deployment::{
     SystemClock, ValidationSummary, Validator, Verdict, newest_records, writer_schemas,
 };
+use leadpulse_engine::ClockMode;
 use leadpulse_engine::ports::Clock;
 
 use crate::commands::ClusterArguments;
@@ -51,7 +52,8 @@ impl ValidateArguments {
             validator.file(&source, &mut |verdict| self.show(&verdict))?;
         } else if let Some(topic) = &self.topic {
             let (batch, partitions) = newest_records(&loaded, &catalog, topic, self.last)?;
-            let now_ms = SystemClock.wall_ms();
+            let looks_at_clock = loaded.config.engine.clock == ClockMode::Wall;
+            let now_ms = looks_at_clock.then(|| SystemClock.wall_ms());
             for verdict in validator.records(&batch, &partitions, now_ms) {
                 self.show(&verdict);
             }
@@ -112,7 +114,11 @@ impl ValidateArguments {
             .iter()
             .map(|(outcome, count)| format!("{count} {outcome}"))
             .collect();
-        say!("records      {} = {}", summary.records, outcomes.join(" + "));
+        say!(
+            "records      {} = {}",
+            summary.records,
+            outcomes.join(" + ")
+        );
         for (table, fields) in &summary.never_fed {
             say!("never fed    {table}: {}", fields.join(", "));
         }

@@ -113,6 +113,7 @@ impl Letters {
 #[cfg(test)]
 mod tests {
     use leadpulse_records::{Reason, Rejected};
+    use leadpulse_schema::units::AsOf;
 
     use super::*;
 
@@ -126,7 +127,7 @@ mod tests {
             value: None,
             headers: Vec::new(),
         };
-        KeptLetter::of(&rejected.dead_letter(reason, "m", 0)).unwrap()
+        KeptLetter::of(&rejected.dead_letter(reason, "m", AsOf::from_ms(0))).unwrap()
     }
 
     #[test]

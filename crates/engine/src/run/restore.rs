@@ -625,7 +625,7 @@ impl Engine {
             Err(error) => tracing::warn!(%error, "older dead letters are not shown"),
         }
         // The topic has several partitions: the order of epochs is that of all letters.
-        letters.sort_by_key(|letter| letter.refused_as_of_ms);
+        letters.sort_by_key(|letter| letter.refused_as_of);
         Ok(letters)
     }
 

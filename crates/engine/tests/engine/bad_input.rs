@@ -494,16 +494,16 @@ fn a_time_at_the_end_of_the_world_stops_nobody() {
 fn refused_rows_are_counted_and_dead_letters_shown_also_after_a_restart() {
     let rig = rig();
     let accounts = rig.partition_of("accounts");
-    let account = |updated_at| {
-        [
-            ("account_id", Text("A1")),
-            ("updated_at", Time(updated_at)),
-        ]
-    };
+    let account = |updated_at| [("account_id", Text("A1")), ("updated_at", Time(updated_at))];
     rig.send("accounts", T0, &account(T0));
     rig.send("accounts", T0 + 1, &account(T0 - 1));
     rig.produce(accounts, T0 + 2, Some(b"A9"), None);
-    rig.produce(accounts, T0 + 3, Some(b"A1"), Some(b"{\"account_id\": 1}".to_vec()));
+    rig.produce(
+        accounts,
+        T0 + 3,
+        Some(b"A1"),
+        Some(b"{\"account_id\": 1}".to_vec()),
+    );
     rig.produce(accounts, T0 + 4, Some(b"A1"), None);
     rig.produce(accounts, T0 + 5, Some(b"A1"), None);
     let first = Life::default();

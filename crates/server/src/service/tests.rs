@@ -13,6 +13,7 @@ use leadpulse_records::{
     Score, ShownAlert, ShownScore, TypeName,
 };
 use leadpulse_schema::SchemaRef;
+use leadpulse_schema::units::AsOf;
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -712,7 +713,8 @@ fn letter(topic: &str, reason: Reason, offset: i64, value: &[u8]) -> KeptLetter 
         value: Some(value),
         headers: vec![("trace", Some(b"t".as_slice()))],
     };
-    KeptLetter::of(&rejected.dead_letter(reason, "id: too long", 5)).expect("it has our headers")
+    KeptLetter::of(&rejected.dead_letter(reason, "id: too long", AsOf::from_ms(5)))
+        .expect("it has our headers")
 }
 
 #[test]
