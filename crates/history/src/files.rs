@@ -1,7 +1,8 @@
 //! Files of history, prepared to be replayed.
 //!
-//! [`Files`] looks at every file once: one in order of known time is streamed, a small one stays in memory, a large one out of order
-//! is sorted into a temporary file. Then any number of [`crate::Replay`]s read them. Memory is bounded whatever the files' size and order.
+//! [`Files`] looks at every file once: one in order of known time is streamed, a small one stays in
+//! memory, a large one out of order is sorted into a temporary file. Then any number of
+//! [`crate::Replay`]s read them. Memory is bounded whatever the files' size and order.
 
 use std::io;
 use std::path::PathBuf;
@@ -157,7 +158,8 @@ impl Files {
         let warn_unless_known = |reader: &FileReader| match &source.options.known_time {
             Some(column) if reader.known_rows() == 0 => tracing::warn!(
                 file = %source.path.display(),
-                "no row has a {column:?}, the configured known_time: event time plus lag stands in; correct the name, or leave it out"
+                "no row has a {column:?}, the configured known_time: event time plus lag stands \
+                 in; correct the name, or leave it out"
             ),
             _ => {}
         };

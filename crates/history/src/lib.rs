@@ -1,7 +1,7 @@
 //! Files of many tables become one stream in order of known time.
 //!
-//! Invariants: memory is bounded, whatever the files' size and order; the order is a function of the files and their list; every row is
-//! in the stream or counted as rejected.
+//! Invariants: memory is bounded, whatever the files' size and order; the order is a function of
+//! the files and their list; every row is in the stream or counted as rejected.
 
 mod files;
 mod replay;

@@ -1,6 +1,7 @@
 //! The rows of prepared files, merged into one stream.
 //!
-//! The order: known time; at the same moment hubs, roots, members, events; then the files as listed; then the rows as written.
+//! The order: known time; at the same moment hubs, roots, members, events; then the files as
+//! listed; then the rows as written.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

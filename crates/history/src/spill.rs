@@ -1,10 +1,12 @@
-//! Rows on disk for a while: the sorted runs of one file that is not in order of known time, and their merge.
+//! Rows on disk for a while: the sorted runs of one file that is not in order of known time, and
+//! their merge.
 //!
-//! The temporary file has no name: the system frees it when the last handle is gone, however the process ends.
-//! It lies in the system's temporary folder (`TMPDIR`).
+//! The temporary file has no name: the system frees it when the last handle is gone, however the
+//! process ends. It lies in the system's temporary folder (`TMPDIR`).
 //!
-//! A row is written as: length of the rest (`u32`), known time and offset (`i64`), operation (`u8`), then each field of its table as
-//! a tag and its value. All numbers are little-endian. Nothing else reads it, so there is no version.
+//! A row is written as: length of the rest (`u32`), known time and offset (`i64`), operation
+//! (`u8`), then each field of its table as a tag and its value. All numbers are little-endian.
+//! Nothing else reads it, so there is no version.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -45,7 +47,8 @@ impl Spill {
         })
     }
 
-    /// Writes the rows of a batch as one run: by known time, rows of the same moment in their order.
+    /// Writes the rows of a batch as one run: by known time, rows of the same moment in their
+    /// order.
     pub fn push_run(&mut self, rows: &RowBatch) -> io::Result<()> {
         let order = by_known_time(rows);
         let from = self.runs.last().map_or(0, |(_, to)| *to);
@@ -65,7 +68,8 @@ impl Spill {
         Ok(())
     }
 
-    /// The rows of all runs in order of known time, rows of the same moment in the order they were pushed in.
+    /// The rows of all runs in order of known time, rows of the same moment in the order they were
+    /// pushed in.
     pub fn merge(self: &Arc<Self>) -> io::Result<RunMerge> {
         let read_bytes =
             (READ_AHEAD_BYTES / self.runs.len().max(1)).clamp(MIN_READ_BYTES, MAX_READ_BYTES);
@@ -314,7 +318,8 @@ mod tests {
         let field = |name: &str| table.field(name).unwrap().id;
         let mut all = RowBatch::new();
         for i in 0..1000_i64 {
-            // Many rows of the same moment, out of order; values of every kind and length, a row larger than the read-ahead.
+            // Many rows of the same moment, out of order; values of every kind and length, a row
+            // larger than the read-ahead.
             let known_ms = (i * 7919) % 13 - 5;
             let operation =
                 [Operation::Upsert, Operation::Delete, Operation::Retract][i as usize % 3];

@@ -1,4 +1,5 @@
-//! Scores as of past moments: for each (timestamp, key) row the probability from what was known then.
+//! Scores as of past moments: for each (timestamp, key) row the probability from what was known
+//! then.
 
 use std::io::{Read, Write};
 
@@ -185,8 +186,8 @@ pub struct Backtest<'a> {
     pub freeze_at_ms: Option<i64>,
 }
 
-/// Scores the rows and writes them, in their order, with a column `probability` appended (empty where the entity was not known yet).
-/// Judges the tasks, where rows carry labels.
+/// Scores the rows and writes them, in their order, with a column `probability` appended (empty
+/// where the entity was not known yet). Judges the tasks, where rows carry labels.
 pub fn backtest(
     job: &Backtest<'_>,
     rows: impl Read,

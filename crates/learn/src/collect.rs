@@ -1,4 +1,5 @@
-//! Replay becomes examples: features as of each anchor, outcomes from what came after. One pass serves all tasks.
+//! Replay becomes examples: features as of each anchor, outcomes from what came after. One pass
+//! serves all tasks.
 
 use std::sync::Arc;
 
@@ -19,7 +20,8 @@ use leadpulse_schema::units::AsOf;
 /// Cells encoded at a time.
 const CHUNK_CELLS: usize = 256;
 
-/// The split of a history. Everything between one part's newest anchor and the next part is at least a horizon.
+/// The split of a history. Everything between one part's newest anchor and the next part is at
+/// least a horizon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Split {
     /// Training sees nothing known after this moment, milliseconds. Validation anchors start here.
@@ -95,7 +97,8 @@ pub fn survey(
     })
 }
 
-/// The entities of a task's population as of a moment, with their cells: by cell, then as the cell holds them.
+/// The entities of a task's population as of a moment, with their cells: by cell, then as the cell
+/// holds them.
 pub(crate) fn eligible(graph: &Graph, task: &TaskPlan, as_of: AsOf) -> Vec<(CellRef, EntityId)> {
     let mut found = Vec::new();
     for (at, cell) in graph.cells() {
@@ -147,7 +150,8 @@ pub struct Harvest<'a> {
     pub split: Split,
     /// No anchors of whole populations this soon after the first event, milliseconds.
     pub warmup_ms: i64,
-    /// The share of (cell, anchor) pairs that examples are taken of, chosen by a hash: base rates stay what they are.
+    /// The share of (cell, anchor) pairs that examples are taken of, chosen by a hash: base rates
+    /// stay what they are.
     pub sample_ratio: f64,
 }
 

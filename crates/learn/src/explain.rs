@@ -1,4 +1,5 @@
-//! Explanations of past scores: entities as of a moment, each with its score, contributions and evidence.
+//! Explanations of past scores: entities as of a moment, each with its score, contributions and
+//! evidence.
 
 use leadpulse_features::{Evidence, Explanation, Scorer};
 use leadpulse_graph::{CellRef, Graph, Node};
@@ -26,7 +27,8 @@ pub struct PastExplanation {
     pub key: String,
     /// The reason that the task does not score it, in words; `None` for one that it scores.
     pub absence: Option<String>,
-    /// The score and its reasons, also outside the task's population; `None` for an entity that was merged into another.
+    /// The score and its reasons, also outside the task's population; `None` for an entity that was
+    /// merged into another.
     pub why: Option<Why>,
 }
 
@@ -44,7 +46,8 @@ pub struct Why {
 /// Explains entities of the task's table, in the order of their keys as given.
 ///
 /// # Errors
-/// [`LearnError::NotKnown`] names every key that nothing was known about; further the bundle lacks the task, or a file cannot be read.
+/// [`LearnError::NotKnown`] names every key that nothing was known about; further the bundle lacks
+/// the task, or a file cannot be read.
 pub fn explain(
     job: &Explain<'_>,
     keys: &[String],

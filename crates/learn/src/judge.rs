@@ -1,4 +1,5 @@
-//! The judgement of a bundle over a period of the files: every task at its own anchors, against the outcomes.
+//! The judgement of a bundle over a period of the files: every task at its own anchors, against the
+//! outcomes.
 
 use std::io::Write;
 

@@ -33,8 +33,9 @@ fn mutable<'a>(table: &'a Table, fields: &[FieldId]) -> Option<&'a Field> {
         .find(|f| !f.is_static && f.id != table.key && Some(f.id) != table.time)
 }
 
-/// A filter on a field whose past is not in the files would know the future: entities that converted are filtered by what they are
-/// now. A target on one would say when rows were made, not when they became what they are.
+/// A filter on a field whose past is not in the files would know the future: entities that
+/// converted are filtered by what they are now. A target on one would say when rows were made, not
+/// when they became what they are.
 ///
 /// `changing`: per table, whether the files hold versions.
 pub(crate) fn refuse_leaks(

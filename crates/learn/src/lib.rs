@@ -1,10 +1,12 @@
 //! A history becomes examples, a bundle, an evaluation.
 //!
-//! The parts: `walk` moves a graph through the history, `labels` answers for each anchor, `collect` takes examples, `train` fits a
-//! bundle; `judge`, `backtest` and `explain` ask a bundle about past moments.
+//! The parts: `walk` moves a graph through the history, `labels` answers for each anchor, `collect`
+//! takes examples, `train` fits a bundle; `judge`, `backtest` and `explain` ask a bundle about past
+//! moments.
 //!
-//! Invariants: training, backtest and the live engine read features through the same graph and the same encoder. No row known after
-//! an anchor reaches the anchor's example, and no row known after a split reaches the part before it.
+//! Invariants: training, backtest and the live engine read features through the same graph and the
+//! same encoder. No row known after an anchor reaches the anchor's example, and no row known after
+//! a split reaches the part before it.
 
 mod backtest;
 mod collect;
@@ -70,7 +72,8 @@ pub enum LearnError {
     },
     /// No entity had these keys at the moment.
     #[error(
-        "nothing was known at that moment about these of {table}: {keys}; check how they are written, and the moment"
+        "nothing was known at that moment about these of {table}: {keys}; check how they are \
+         written, and the moment"
     )]
     NotKnown { table: String, keys: String },
     /// The list of tasks is empty.

@@ -67,8 +67,8 @@ pub(crate) struct Ask {
     pub id: usize,
 }
 
-/// Answers all questions of a moment: each cell is encoded once. `each` gets the caller's number and the probability (or value);
-/// entities without a row of their own are skipped.
+/// Answers all questions of a moment: each cell is encoded once. `each` gets the caller's number
+/// and the probability (or value); entities without a row of their own are skipped.
 pub(crate) fn predict(
     graph: &Graph,
     tasks: &[Bound<'_>],

@@ -77,7 +77,8 @@ const HEADERS: [(&str, &str); 4] = [
     ("deals", "known,id,account,at,stage,amount"),
 ];
 
-/// Accounts become interested now and then: their contacts look at prices, and soon after there is a deal.
+/// Accounts become interested now and then: their contacts look at prices, and soon after there is
+/// a deal.
 fn market(seed: u64) -> Vec<Line> {
     const ACCOUNTS: usize = 70;
     let mut dice = Dice(seed);
@@ -578,7 +579,8 @@ fn a_lead_wins_with_the_contact_it_became() {
         line("contacts", 1, &["c", "a", "at", "user", "web"]),
     ];
     lines.extend(["l1", "l2"].map(|lead| line("leads", 2, &[lead, "a", "", "at"])));
-    // The first lead becomes the contact, who is called three weeks later; someone else is called all the time.
+    // The first lead becomes the contact, who is called three weeks later; someone else is called
+    // all the time.
     lines.push(line("leads", 40, &["l1", "a", "c", "at"]));
     lines.push(line("calls", 60, &["win", "c", "", "at"]));
     lines.extend((3..150).map(|day| line("calls", day, &[&format!("k{day}"), "other", "", "at"])));
@@ -801,7 +803,8 @@ fn labels_are_counted_as_they_are_trained() {
     }
 }
 
-/// Rows of a batch, events last and the last partition first: another order of arrival, in which each partition keeps its own.
+/// Rows of a batch, events last and the last partition first: another order of arrival, in which
+/// each partition keeps its own.
 fn rearranged(catalog: &Catalog, batch: &RowBatch) -> RowBatch {
     let is_event = |row: &Row<'_>| catalog.table_at(row.table()).role == Role::Event;
     let mut events: Vec<Row<'_>> = batch.iter().filter(is_event).collect();
@@ -815,7 +818,8 @@ fn rearranged(catalog: &Catalog, batch: &RowBatch) -> RowBatch {
     other
 }
 
-/// Every number a step of f32 higher or lower, or as it is: what sums in another order may become. Small markets show it too rarely.
+/// Every number a step of f32 higher or lower, or as it is: what sums in another order may become.
+/// Small markets show it too rarely.
 fn nudged(mut batch: FeatureBatch, dice: &mut Dice) -> FeatureBatch {
     for x in batch
         .root
@@ -828,8 +832,9 @@ fn nudged(mut batch: FeatureBatch, dice: &mut Dice) -> FeatureBatch {
     batch
 }
 
-/// The same rows, cut into other epochs, with other boards between and in another order, and with sums that end in other bits: logits
-/// differ before they are rounded. Whatever falls to the other side of a step stays within the promise.
+/// The same rows, cut into other epochs, with other boards between and in another order, and with
+/// sums that end in other bits: logits differ before they are rounded. Whatever falls to the other
+/// side of a step stays within the promise.
 #[test]
 fn cuts_of_the_same_rows_move_no_probability_by_more_than_promised() {
     const PROMISE: f64 = 1e-5;

@@ -27,11 +27,14 @@ pub struct TrainTask<'a> {
 /// Settings of a training.
 #[derive(Clone, Debug)]
 pub struct TrainOptions {
-    /// Training sees nothing known after this moment; validation starts here. By default the longest horizon and a third before the test.
+    /// Training sees nothing known after this moment; validation starts here. By default the
+    /// longest horizon and a third before the test.
     pub val_from_ms: Option<i64>,
-    /// Validation outcomes are known by this moment. By default the longest horizon before the end of the history.
+    /// Validation outcomes are known by this moment. By default the longest horizon before the end
+    /// of the history.
     pub test_from_ms: Option<i64>,
-    /// No anchors this soon after the first event. By default the longest half-life, but no more than a tenth of the training time.
+    /// No anchors this soon after the first event. By default the longest half-life, but no more
+    /// than a tenth of the training time.
     pub warmup_ms: Option<i64>,
     /// Trains the chosen candidates again on everything known by the test's start.
     pub refit: bool,
@@ -247,7 +250,8 @@ fn definition(project: &Project, task: &TaskPlan) -> TaskDefinition {
     }
 }
 
-/// The trunk of a bundle sees what its first task may see: a task of other tables would learn from what it must not, or miss what it may.
+/// The trunk of a bundle sees what its first task may see: a task of other tables would learn from
+/// what it must not, or miss what it may.
 fn check_using(
     project: &Project,
     first: &TrainTask<'_>,
@@ -277,7 +281,8 @@ fn check_using(
     })
 }
 
-/// USING names the only tables that features may come from: every candidate leaves out the columns of the others.
+/// USING names the only tables that features may come from: every candidate leaves out the columns
+/// of the others.
 fn restricted(project: &Project, task: &TrainTask<'_>) -> FitOptions {
     let mut options = task.fit.clone();
     let using = &task.plan.plan.using;
@@ -330,7 +335,8 @@ fn check_validation(task: &TaskPlan, tally: &Tally) -> Result<(), FitError> {
     Ok(())
 }
 
-/// Fills in the defaults of a split and checks that each part has room for the task whose outcomes take longest.
+/// Fills in the defaults of a split and checks that each part has room for the task whose outcomes
+/// take longest.
 fn split(
     project: &Project,
     tasks: &[TrainTask<'_>],
@@ -352,7 +358,8 @@ fn split(
     let day = |ms: i64| format!("day {}", (ms - extent.first_ms).div_euclid(DAY_MS));
     if val_from_ms + horizon_ms > test_from_ms {
         return Err(LearnError::Split(format!(
-            "validation starts on {} of the history and the test on {}, but outcomes of {slowest:?} take {} days to be known; move --val-from back",
+            "validation starts on {} of the history and the test on {}, but outcomes of \
+             {slowest:?} take {} days to be known; move --val-from back",
             day(val_from_ms),
             day(test_from_ms),
             horizon_ms / DAY_MS
@@ -360,7 +367,8 @@ fn split(
     }
     if val_from_ms <= extent.first_ms {
         return Err(LearnError::Split(format!(
-            "validation would start on {} of a history of {} days: there is nothing before it to learn from; give more history, or shorten the window of {slowest:?}",
+            "validation would start on {} of a history of {} days: there is nothing before it to \
+             learn from; give more history, or shorten the window of {slowest:?}",
             day(val_from_ms),
             (extent.last_ms - extent.first_ms) / DAY_MS
         )));

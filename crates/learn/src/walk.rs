@@ -1,4 +1,5 @@
-//! The walk through a history: the graph moves from moment to moment, and tasks are due at their anchors.
+//! The walk through a history: the graph moves from moment to moment, and tasks are due at their
+//! anchors.
 //!
 //! Decision: docs/decisions/0013-one-pipeline.md
 
@@ -63,8 +64,9 @@ impl Walk {
         Ok(())
     }
 
-    /// Passes through the history up to `last_ms`: every accepted row is offered to the tasks' chronicles, and at each moment of the
-    /// schedule `ask` gets the graph, the moment and who is due. `of` is how many rows there are, for `progress`.
+    /// Passes through the history up to `last_ms`: every accepted row is offered to the tasks'
+    /// chronicles, and at each moment of the schedule `ask` gets the graph, the moment and who is
+    /// due. `of` is how many rows there are, for `progress`.
     pub fn pass(
         &mut self,
         mut schedule: Schedule,
@@ -96,8 +98,9 @@ impl Walk {
         }
     }
 
-    /// Takes one step towards a moment; `true` once everything known at or before it is applied and the graph stands there. Every
-    /// accepted row is handed to `each`. A step applies rows of at most `reach_ms`, for callers that find new moments in them.
+    /// Takes one step towards a moment; `true` once everything known at or before it is applied and
+    /// the graph stands there. Every accepted row is handed to `each`. A step applies rows of at
+    /// most `reach_ms`, for callers that find new moments in them.
     fn step(
         &mut self,
         moment_ms: i64,
@@ -191,7 +194,8 @@ impl Schedule {
             .extend(anchor_ms.map(|moment_ms| Reverse((moment_ms, task, Some(entity)))));
     }
 
-    /// The longest time between rows applied together: an entity that becomes known among them must not have its anchor before their end.
+    /// The longest time between rows applied together: an entity that becomes known among them must
+    /// not have its anchor before their end.
     pub fn reach_ms(&self) -> i64 {
         let of_rule = |(anchors, ..): &(Anchors, i64, i64)| match anchors {
             Anchors::Entity { after_ms, floor_ms } => Some((after_ms - floor_ms).max(0)),

@@ -1,8 +1,9 @@
-//! A trained model with everything needed to load and check it: owns writing, loading and refusing bundles; implements `Scorer`.
+//! A trained model with everything needed to load and check it: owns writing, loading and refusing
+//! bundles; implements `Scorer`.
 //!
-//! A bundle is written to a folder beside its own, flushed to disk, and moved into place. Loading trusts nothing: the format's
-//! version, the hash of every file, the plan's hash, every parameter's finiteness, and that golden cells give the logits they gave
-//! when it was written.
+//! A bundle is written to a folder beside its own, flushed to disk, and moved into place. Loading
+//! trusts nothing: the format's version, the hash of every file, the plan's hash, every parameter's
+//! finiteness, and that golden cells give the logits they gave when it was written.
 //!
 //! Decision: docs/decisions/0021-a-bundle-is-not-trusted.md
 
@@ -30,8 +31,9 @@ use crate::fit::Fitted;
 
 /// Version of the bundle format that is written and read.
 pub const FORMAT_VERSION: u32 = 1;
-/// Golden logits may differ by this much between machines: ten steps of the grid. Kernels of another CPU add f32 in another order, which
-/// a calibration may spread; a bundle of other weights differs by far more.
+/// Golden logits may differ by this much between machines: ten steps of the grid. Kernels of
+/// another CPU add f32 in another order, which a calibration may spread; a bundle of other weights
+/// differs by far more.
 const GOLDEN_TOLERANCE: f64 = 10.0 / LOGIT_STEPS + 1e-9;
 
 const MANIFEST: &str = "manifest.json";

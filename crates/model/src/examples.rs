@@ -1,6 +1,8 @@
-//! Training examples: owns the list of (entity, anchor) pairs with their outcomes, over cells that are stored once.
+//! Training examples: owns the list of (entity, anchor) pairs with their outcomes, over cells that
+//! are stored once.
 //!
-//! Cells are kept as they were encoded; normalising happens when a batch is made, by the same code that scoring uses.
+//! Cells are kept as they were encoded; normalising happens when a batch is made, by the same code
+//! that scoring uses.
 
 pub(crate) mod normalise;
 pub(crate) mod store;
@@ -25,7 +27,8 @@ const QUARTER_MS: i64 = 7_889_238_000;
 pub struct Example {
     /// The features: a cell of the set's store.
     pub row: CellRow,
-    /// For a task on a member table: the slot of the target in its member block. 0 for tasks on the root.
+    /// For a task on a member table: the slot of the target in its member block. 0 for tasks on the
+    /// root.
     pub slot: usize,
     /// Whom it is about.
     pub entity: EntityId,
@@ -113,7 +116,8 @@ impl ExampleSet {
         }
     }
 
-    /// Gives each entity the same total weight in each quarter, however many anchors it has there; the mean weight is 1.
+    /// Gives each entity the same total weight in each quarter, however many anchors it has there;
+    /// the mean weight is 1.
     pub fn weigh_entity_quarters(&mut self) {
         let key = |e: &Example| (e.entity, e.anchor_ms.div_euclid(QUARTER_MS));
         let mut rows: BTreeMap<(EntityId, i64), usize> = BTreeMap::new();

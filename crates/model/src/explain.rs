@@ -1,8 +1,9 @@
 //! Explanations of scores: Shapley values over the layout's groups of columns.
 //!
-//! A coalition's value is the calibrated logit of the row with the columns of all other groups replaced by what stands for their
-//! absence. Exact over all coalitions up to ten groups that differ from their absence; above, sampled from permutations in
-//! antithetic pairs. Both are complete: base + Σ contributions = logit. A group that is as if absent contributes exactly 0.
+//! A coalition's value is the calibrated logit of the row with the columns of all other groups
+//! replaced by what stands for their absence. Exact over all coalitions up to ten groups that
+//! differ from their absence; above, sampled from permutations in antithetic pairs. Both are
+//! complete: base + Σ contributions = logit. A group that is as if absent contributes exactly 0.
 //!
 //! Decision: docs/decisions/0019-shapley-values-over-groups.md
 
@@ -39,8 +40,8 @@ pub(crate) fn everyone(players: usize) -> Coalition {
     }
 }
 
-/// Shapley values and the value of the empty coalition. `value` is asked for each distinct coalition once, except the full one,
-/// whose value is `full`.
+/// Shapley values and the value of the empty coalition. `value` is asked for each distinct
+/// coalition once, except the full one, whose value is `full`.
 fn shapley(players: usize, full: f64, value: impl Fn(&[Coalition]) -> Vec<f64>) -> (f64, Vec<f64>) {
     if players == 0 {
         return (full, Vec::new());
@@ -140,7 +141,8 @@ fn sampled(players: usize, orders: &[Vec<usize>], value: impl Fn(Coalition) -> f
 }
 
 impl Game<'_> {
-    /// The value of the empty coalition and each player's contribution; the full coalition is worth `full`.
+    /// The value of the empty coalition and each player's contribution; the full coalition is worth
+    /// `full`.
     pub(crate) fn shapley(&self, full: f64) -> (f64, Vec<f64>) {
         shapley(self.players(), full, |coalitions| self.logits(coalitions))
     }

@@ -1,7 +1,9 @@
-//! From examples to a trained ensemble: owns the choice of regularisation and the assembly of what was trained.
+//! From examples to a trained ensemble: owns the choice of regularisation and the assembly of what
+//! was trained.
 //!
-//! Candidates are chosen by validation only, by the loss that early stopping uses. All randomness comes from the seed of the options:
-//! the same examples give the same parameters, whatever the number of threads.
+//! Candidates are chosen by validation only, by the loss that early stopping uses. All randomness
+//! comes from the seed of the options: the same examples give the same parameters, whatever the
+//! number of threads.
 
 pub(crate) mod average;
 pub(crate) mod calibrate;
@@ -62,7 +64,8 @@ impl Fitted {
         &self.tasks
     }
 
-    /// Writes metrics of a task, e.g. those of a test period, under a name. They end up in the manifest.
+    /// Writes metrics of a task, e.g. those of a test period, under a name. They end up in the
+    /// manifest.
     pub fn set_metrics(&mut self, task: usize, name: &str, metrics: Value) {
         self.tasks[task].metrics.insert(name.to_owned(), metrics);
     }
@@ -84,10 +87,11 @@ pub(crate) fn target_of(layout: &Layout, entity: TableId) -> TowerTarget {
 
 /// Trains a new ensemble for one task.
 ///
-/// Epochs and candidates are chosen by the validation log loss after Platt's parameters are refitted (squared error for a
-/// regression). With `refit`, examples up to the newest known outcome, validation's included, the chosen candidate is then trained
-/// again on them, each member for as many epochs as it was best after; calibration keeps the shape it had for the members which had
-/// not seen validation.
+/// Epochs and candidates are chosen by the validation log loss after Platt's parameters are
+/// refitted (squared error for a regression). With `refit`, examples up to the newest known
+/// outcome, validation's included, the chosen candidate is then trained again on them, each member
+/// for as many epochs as it was best after; calibration keeps the shape it had for the members
+/// which had not seen validation.
 ///
 /// # Errors
 /// Where there is nothing to learn, or examples, task and options do not fit together.
@@ -139,8 +143,8 @@ pub fn fit(
     })
 }
 
-/// Trains the tower of one more task on the frozen trunks of `base`: its other tasks keep every logit. Chooses and refits as
-/// [`fit()`].
+/// Trains the tower of one more task on the frozen trunks of `base`: its other tasks keep every
+/// logit. Chooses and refits as [`fit()`].
 ///
 /// # Errors
 /// As [`fit()`].

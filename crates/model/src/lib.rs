@@ -1,8 +1,9 @@
 //! Examples become a calibrated, explained network.
 //!
-//! Invariants: the network is built from the widths of a `Layout`, nothing here names a table; everything random comes from a seed
-//! that is an argument; scoring runs on the plain device, never on an autodiff one, and a cell's logit does not depend on what
-//! else is in its batch; nothing reads a clock.
+//! Invariants: the network is built from the widths of a `Layout`, nothing here names a table;
+//! everything random comes from a seed that is an argument; scoring runs on the plain device, never
+//! on an autodiff one, and a cell's logit does not depend on what else is in its batch; nothing
+//! reads a clock.
 
 mod bundle;
 mod examples;

@@ -9,10 +9,12 @@
 //! out  = W u  for a task on the root;  W ReLU(W [h2_v ‖ u])  for a task on a member table
 //! ```
 //!
-//! G is the root row. Everything up to the pools of h2 is the *trunk*, which all tasks share; the rest is a task's *tower*. A tower
-//! reads G itself, so that a task learnt later on a frozen trunk loses nothing where a cell has no members: the network is then a
-//! multilayer perceptron on G. Sums are divided by 3 to stay in the range of the other pools. After ReLU nothing is negative, so a
-//! padding row that is multiplied by its mask of 0 can neither win a maximum nor change a sum, and an empty table pools to 0.
+//! G is the root row. Everything up to the pools of h2 is the *trunk*, which all tasks share; the
+//! rest is a task's *tower*. A tower reads G itself, so that a task learnt later on a frozen trunk
+//! loses nothing where a cell has no members: the network is then a multilayer perceptron on G.
+//! Sums are divided by 3 to stay in the range of the other pools. After ReLU nothing is negative,
+//! so a padding row that is multiplied by its mask of 0 can neither win a maximum nor change a sum,
+//! and an empty table pools to 0.
 //!
 //! Decision: docs/decisions/0016-a-small-set-network-on-burn-flex.md
 
@@ -79,8 +81,8 @@ pub(crate) struct Pair {
 }
 
 impl Pair {
-    /// A new tower, on a new trunk or on one that will not change. Dropped columns start with weights of 0. `bias` is that of the
-    /// outputs.
+    /// A new tower, on a new trunk or on one that will not change. Dropped columns start with
+    /// weights of 0. `bias` is that of the outputs.
     pub fn new(
         trunk: (&TrunkConfig, Option<&Trunk>),
         tower: &TowerConfig,

@@ -209,7 +209,8 @@ fn a_new_head_leaves_trunk_and_other_heads_alone() {
     assert!(matches!(again, Err(FitError::BadTask { .. })));
 }
 
-/// Events at a constant rate that depends on the root's first column; histories end at a random time.
+/// Events at a constant rate that depends on the root's first column; histories end at a random
+/// time.
 fn censored(n: usize, seed: u64) -> (Vec<OwnedCell>, Vec<Outcome>, f64) {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut cells = Vec::new();

@@ -1,9 +1,10 @@
-//! Scoring: owns the promise that a cell's logit is the same, bit for bit, whatever else is in its batch.
+//! Scoring: owns the promise that a cell's logit is the same, bit for bit, whatever else is in its
+//! batch.
 //!
-//! Cells are scored in chunks of one fixed size. A cell's members are padded to a number of slots that the cell alone decides, and
-//! cells with different numbers are never in one chunk, so every tensor a cell meets has a shape of its own making. Within a shape
-//! no operation of the network mixes cells. Calibrated logits are rounded to the grid of
-//! [`leadpulse_features::on_grid`].
+//! Cells are scored in chunks of one fixed size. A cell's members are padded to a number of slots
+//! that the cell alone decides, and cells with different numbers are never in one chunk, so every
+//! tensor a cell meets has a shape of its own making. Within a shape no operation of the network
+//! mixes cells. Calibrated logits are rounded to the grid of [`leadpulse_features::on_grid`].
 
 use burn::tensor::Device;
 use leadpulse_features::{FeatureBatch, MemberBlock, on_grid};

@@ -179,7 +179,8 @@ pub fn task(name: &str, entity: TableId, head: Head) -> TaskDefinition {
     }
 }
 
-/// Two networks with random parameters: a hazard task on the root, and a window task on each member table.
+/// Two networks with random parameters: a hazard task on the root, and a window task on each member
+/// table.
 pub fn untrained(layout: &Layout, rng: &mut ChaCha8Rng) -> Fitted {
     let mut definitions = vec![task("root", ROOT, Head::hazard(vec![10, 100, 1000]))];
     definitions.extend(

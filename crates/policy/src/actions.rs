@@ -1,8 +1,9 @@
 //! Recommended actions: an ordered table of rules, of which the first that fits wins.
 //!
-//! A rule's conditions are all optional and all have to hold. Names in them are checked twice: bands with the policy, everything that comes
-//! from the data and the bundle (explanation groups, fields of people) by [`Policy::actions`](crate::Policy::actions) at start. Pure: the
-//! same situation gives the same action.
+//! A rule's conditions are all optional and all have to hold. Names in them are checked twice:
+//! bands with the policy, everything that comes from the data and the bundle (explanation groups,
+//! fields of people) by [`Policy::actions`](crate::Policy::actions) at start. Pure: the same
+//! situation gives the same action.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -38,10 +39,12 @@ pub struct ActionOptions {
     pub label: Option<String>,
     /// The conditions of the rule. A rule without conditions always fits.
     pub when: ActionWhen,
-    /// The time to react to an alert with this action, minutes. [`crate::PolicyOptions::sla_minutes`] otherwise.
+    /// The time to react to an alert with this action, minutes.
+    /// [`crate::PolicyOptions::sla_minutes`] otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sla_minutes: Option<u32>,
-    /// The time after which an alert with this action is no longer worth acting on, days. [`crate::PolicyOptions::expires_days`] otherwise.
+    /// The time after which an alert with this action is no longer worth acting on, days.
+    /// [`crate::PolicyOptions::expires_days`] otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_days: Option<u32>,
 }
@@ -54,7 +57,8 @@ pub struct ActionWhen {
     pub band: Vec<String>,
     /// The score is heading in one of these directions.
     pub trend: Vec<Trend>,
-    /// The strongest positive reason is one of these explanation groups. Does not hold for a score that was never explained.
+    /// The strongest positive reason is one of these explanation groups. Does not hold for a score
+    /// that was never explained.
     pub top_group: Vec<String>,
     /// The record reports one of these alerts.
     pub alert: Vec<AlertType>,
@@ -74,7 +78,8 @@ pub struct ActionWhen {
     pub min_distinct: BTreeMap<String, usize>,
     /// Ordered field → the highest value among the active people is this or a higher one.
     pub highest: BTreeMap<String, String>,
-    /// Nothing has happened at the account for at least so many days; an account at which nothing ever happened is silent too.
+    /// Nothing has happened at the account for at least so many days; an account at which nothing
+    /// ever happened is silent too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub silent_days: Option<u32>,
 }

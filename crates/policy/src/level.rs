@@ -1,7 +1,8 @@
 //! Thresholds with hysteresis and dwell: how many of them an entity is over.
 //!
-//! All thresholds of a task, named bands and plain probabilities alike, are one list of [`Line`]s, ascending in both `enter` and `exit`.
-//! So the lines an entity is over are always the lowest ones, and a single number, the *level*, is the whole state.
+//! All thresholds of a task, named bands and plain probabilities alike, are one list of [`Line`]s,
+//! ascending in both `enter` and `exit`. So the lines an entity is over are always the lowest ones,
+//! and a single number, the *level*, is the whole state.
 
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +20,8 @@ pub(crate) struct MinDwell {
     pub ms: i64,
 }
 
-/// Crossings under way: one entry for each line between the level and where the score is, nearest line first.
+/// Crossings under way: one entry for each line between the level and where the score is, nearest
+/// line first.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Dwell {
     upwards: bool,
@@ -37,7 +39,8 @@ pub(crate) fn placed(lines: &[Line], probability: f64) -> u8 {
     count(lines.partition_point(|line| line.enter <= probability))
 }
 
-/// The level after `probability` was seen at `as_of_ms`. A line between `exit` and `enter` keeps its side.
+/// The level after `probability` was seen at `as_of_ms`. A line between `exit` and `enter` keeps
+/// its side.
 pub(crate) fn settled(
     lines: &[Line],
     min: MinDwell,

@@ -8,7 +8,8 @@ use crate::actions::ActionOptions;
 use crate::alerts::Severity;
 use crate::policy::Policy;
 
-/// The rules by which scores of one task are emitted and alerts fire. [`PolicyOptions::validated`] makes a [`Policy`] of it.
+/// The rules by which scores of one task are emitted and alerts fire. [`PolicyOptions::validated`]
+/// makes a [`Policy`] of it.
 ///
 /// ```toml
 /// bands = [{ name = "warm", enter = 0.2 }, { name = "hot", enter = 0.5, exit = 0.4, severity = "P1" }]
@@ -21,31 +22,38 @@ use crate::policy::Policy;
 pub struct PolicyOptions {
     /// Ranges of the probability with names, lowest first. Below the first there is no band.
     pub bands: Vec<BandOptions>,
-    /// The distance below `enter` at which a threshold without an `exit` of its own is left, as a share of `enter`: `exit = enter · (1 − ratio)`.
+    /// The distance below `enter` at which a threshold without an `exit` of its own is left, as a
+    /// share of `enter`: `exit = enter · (1 − ratio)`.
     pub hysteresis_ratio: f64,
     /// Fire `threshold_up` when this is entered from below.
     pub threshold_up: Option<Threshold>,
     /// Fire `threshold_down` when this is left.
     pub threshold_down: Option<Threshold>,
-    /// A crossing counts once the score has been beyond the threshold in this many consecutive epochs that scored the entity, the
-    /// first one included. 0 and 1 count it at once.
+    /// A crossing counts once the score has been beyond the threshold in this many consecutive
+    /// epochs that scored the entity, the first one included. 0 and 1 count it at once.
     pub min_dwell_epochs: u32,
-    /// A crossing counts once the score has stayed beyond the threshold for this long, in milliseconds of `as_of`. 0 counts it at once.
+    /// A crossing counts once the score has stayed beyond the threshold for this long, in
+    /// milliseconds of `as_of`. 0 counts it at once.
     pub min_dwell_ms: u64,
-    /// After an alert, the entity has no further alert of the same type for this long, in milliseconds of `as_of`.
+    /// After an alert, the entity has no further alert of the same type for this long, in
+    /// milliseconds of `as_of`.
     pub cooldown_ms: u64,
-    /// Whether an entity whose first score is beyond `threshold_up` alerts. Off by default: a start on existing data never alerts.
+    /// Whether an entity whose first score is beyond `threshold_up` alerts. Off by default: a start
+    /// on existing data never alerts.
     pub alert_on_first: bool,
-    /// The least movement since the last emitted score that makes a new score record. Crossings emit whatever their size.
+    /// The least movement since the last emitted score that makes a new score record. Crossings
+    /// emit whatever their size.
     pub emit_step: EmitStep,
     /// A score whose slope over the last days is smaller than this, in logits per day, is steady.
     pub steady_logit_per_day: f64,
-    /// Rules for recommended actions, of which the first that fits wins; checked against data and bundle by [`Policy::actions`].
+    /// Rules for recommended actions, of which the first that fits wins; checked against data and
+    /// bundle by [`Policy::actions`].
     pub actions: Vec<ActionOptions>,
     /// The time to react to an alert, minutes, where the action's rule gives none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sla_minutes: Option<u32>,
-    /// The time after which an alert is not worth acting on, days, where the action's rule gives none.
+    /// The time after which an alert is not worth acting on, days, where the action's rule gives
+    /// none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_days: Option<u32>,
 }
@@ -80,10 +88,12 @@ pub struct BandOptions {
     pub name: String,
     /// The probability at which it is entered, greater than 0 and less than 1.
     pub enter: f64,
-    /// The probability below which it is left again, less than `enter`. Without it [`PolicyOptions::hysteresis_ratio`] decides.
+    /// The probability below which it is left again, less than `enter`. Without it
+    /// [`PolicyOptions::hysteresis_ratio`] decides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit: Option<f64>,
-    /// The urgency of alerts about the band. Without it the highest band is P1, the next P2, all others P3.
+    /// The urgency of alerts about the band. Without it the highest band is P1, the next P2, all
+    /// others P3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub severity: Option<Severity>,
 }
@@ -148,7 +158,8 @@ pub enum PolicyError {
     },
     /// An `exit` does not lie below its `enter`.
     #[error(
-        "{place}: exit {exit} must be at least 0 and less than enter {enter}, or every wobble around it would be a crossing"
+        "{place}: exit {exit} must be at least 0 and less than enter {enter}, or every wobble \
+         around it would be a crossing"
     )]
     ExitNotBelowEnter {
         /// The key in the configuration.

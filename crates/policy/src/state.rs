@@ -1,5 +1,6 @@
-//! The memory of a policy about one entity of one task. The engine keeps it, writes it in the epoch's transaction when it changed, and
-//! restores it. The format it is written in has to keep every bit of an f64 (Avro and binary formats do, serde_json only with its feature
+//! The memory of a policy about one entity of one task. The engine keeps it, writes it in the
+//! epoch's transaction when it changed, and restores it. The format it is written in has to keep
+//! every bit of an f64 (Avro and binary formats do, serde_json only with its feature
 //! `float_roundtrip`): a restored state must decide like the one that was saved.
 
 use std::collections::BTreeMap;
@@ -19,7 +20,8 @@ pub struct EntityState {
     /// The reason for which the entity is ineligible, if it is.
     #[serde(default)]
     pub absence: Option<Absence>,
-    /// Identifies the thresholds that `level` counts: after a change of configuration the level means nothing.
+    /// Identifies the thresholds that `level` counts: after a change of configuration the level
+    /// means nothing.
     pub(crate) thresholds: u32,
     /// The number of thresholds, from the lowest, that the entity is over.
     pub(crate) level: u8,
@@ -36,7 +38,8 @@ pub struct EntityState {
 }
 
 impl EntityState {
-    /// The logit that consumers have, of an entity that belongs to the population: what it is ranked by.
+    /// The logit that consumers have, of an entity that belongs to the population: what it is
+    /// ranked by.
     pub fn standing_logit(&self) -> Option<f64> {
         self.emitted
             .filter(|_| self.eligibility == Eligibility::Eligible)

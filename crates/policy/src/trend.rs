@@ -1,5 +1,5 @@
-//! Direction of a score: the slope of a line, and the bend of a parabola, fitted by least squares to the first score of each of the last days and the
-//! newest one.
+//! Direction of a score: the slope of a line, and the bend of a parabola, fitted by least squares
+//! to the first score of each of the last days and the newest one.
 
 use serde::{Deserialize, Serialize};
 
@@ -42,7 +42,8 @@ impl Trend {
     }
 }
 
-/// The trend, and the slope in probability per day where there is one, of a score that is now `newest`.
+/// The trend, and the slope in probability per day where there is one, of a score that is now
+/// `newest`.
 pub(crate) fn of(
     history: &[HistoryPoint],
     newest: HistoryPoint,
@@ -91,8 +92,8 @@ pub(crate) fn of(
     (trend, Some(slope_of(|probability| probability)))
 }
 
-/// The second derivative, in probability per day², of the parabola nearest to the points of the last week. Needs three points over twice
-/// the span a slope does.
+/// The second derivative, in probability per day², of the parabola nearest to the points of the
+/// last week. Needs three points over twice the span a slope does.
 pub(crate) fn acceleration(history: &[HistoryPoint], newest: HistoryPoint) -> Option<f64> {
     let recent = || {
         history

@@ -1,12 +1,14 @@
 //! A query becomes a plan.
 //!
-//! [`parse`] reads the text of a query into a tree (`syntax`). [`plan()`] checks the tree against the schemas and names the rows to
-//! count for each entity (`plan`); [`Plan::describe`] puts the plan in words, [`Lint`]s remark on what is probably not meant.
-//! `docs/pql.md` is the language as its users see it.
+//! [`parse`] reads the text of a query into a tree (`syntax`). [`plan()`] checks the tree against
+//! the schemas and names the rows to count for each entity (`plan`); [`Plan::describe`] puts the
+//! plan in words, [`Lint`]s remark on what is probably not meant. `docs/pql.md` is the language as
+//! its users see it.
 //!
-//! Invariants: no clock, no files, no Kafka. A window is (anchor + start, anchor + end]: an event at the anchor is known, never
-//! predicted. A query that the planner accepts has a label for every (entity, anchor) whose window has passed; any other query is
-//! refused with line, column, reason and a way out, never ignored.
+//! Invariants: no clock, no files, no Kafka. A window is (anchor + start, anchor + end]: an event
+//! at the anchor is known, never predicted. A query that the planner accepts has a label for every
+//! (entity, anchor) whose window has passed; any other query is refused with line, column, reason
+//! and a way out, never ignored.
 //!
 //! ```
 //! use std::collections::BTreeMap;

@@ -10,7 +10,8 @@ use leadpulse_schema::units::DAY_MS;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Anchors {
-    /// The whole population every so often; each anchor is moved on by up to half the stride, so that no weekday is preferred.
+    /// The whole population every so often; each anchor is moved on by up to half the stride, so
+    /// that no weekday is preferred.
     Every {
         /// The distance between anchors, milliseconds.
         stride_ms: i64,
@@ -27,7 +28,8 @@ pub enum Anchors {
 /// A text that is no rule for anchors.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?} is not a rule for anchors; write e.g. \"every 10d\", \"entity + 24h\" or \"entity + 24h floor 1d\" (units: m, h, d, w)"
+    "{0:?} is not a rule for anchors; write e.g. \"every 10d\", \"entity + 24h\" or \"entity + \
+     24h floor 1d\" (units: m, h, d, w)"
 )]
 pub struct AnchorsError(String);
 
@@ -123,7 +125,8 @@ impl Anchors {
     pub fn is_of_entities(self) -> bool {
         matches!(self, Anchors::Entity { .. })
     }
-    /// The anchor of an entity first known at `since_ms`; `None` for rules about the whole population.
+    /// The anchor of an entity first known at `since_ms`; `None` for rules about the whole
+    /// population.
     pub fn of_entity(self, since_ms: i64) -> Option<i64> {
         match self {
             Anchors::Every { .. } => None,
@@ -132,7 +135,8 @@ impl Anchors {
             }
         }
     }
-    /// Anchors of the whole population between two moments, ascending; none for rules about single entities.
+    /// Anchors of the whole population between two moments, ascending; none for rules about single
+    /// entities.
     pub fn between(self, first_ms: i64, last_ms: i64) -> Vec<i64> {
         let Anchors::Every { stride_ms } = self else {
             return Vec::new();

@@ -1,7 +1,7 @@
 //! The schemas, tasks and graph options that belong together.
 //!
-//! Invariants: training, backtests and the live engine build their graph from one [`Project`], so that state means the same to all of
-//! them; no network, no files, no clock.
+//! Invariants: training, backtests and the live engine build their graph from one [`Project`], so
+//! that state means the same to all of them; no network, no files, no clock.
 
 mod anchors;
 mod project;

@@ -1,4 +1,5 @@
-//! The project of a deployment: the catalog, the graph's options, the tasks. Shared by training, backtests and the engine.
+//! The project of a deployment: the catalog, the graph's options, the tasks. Shared by training,
+//! backtests and the engine.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,7 +35,8 @@ pub struct TaskPlan {
 }
 
 impl TaskPlan {
-    /// Remarks on the query that depend on the history it is to be trained on: known times of its first event and its last row.
+    /// Remarks on the query that depend on the history it is to be trained on: known times of its
+    /// first event and its last row.
     pub fn lints_on(&self, first_ms: i64, last_ms: i64) -> Vec<Lint> {
         self.plan.lints_on(HistoryExtent {
             first_ms,
@@ -64,8 +66,8 @@ pub struct QueryError {
 }
 
 impl Project {
-    /// Plans the tasks against the schemas. Every configured task's windows are counted, whatever a bundle predicts, so that state does
-    /// not depend on a model.
+    /// Plans the tasks against the schemas. Every configured task's windows are counted, whatever a
+    /// bundle predicts, so that state does not depend on a model.
     pub fn new(
         catalog: Arc<Catalog>,
         mut graph_options: GraphOptions,

@@ -1,8 +1,9 @@
 //! The rows that count, in whichever order they come.
 //!
-//! [`LabelHistory`] takes rows; [`LabelHistory::finish`] sorts them into [`Labels`], so that no label is asked of half a history. An event that was
-//! taken back does not count, whether the event or its retraction came first. Memory: 32 bytes for an event that counts, per aggregate
-//! it counts for (24 once finished); versions of entity tables are kept whole until the end.
+//! [`LabelHistory`] takes rows; [`LabelHistory::finish`] sorts them into [`Labels`], so that no
+//! label is asked of half a history. An event that was taken back does not count, whether the event
+//! or its retraction came first. Memory: 32 bytes for an event that counts, per aggregate it counts
+//! for (24 once finished); versions of entity tables are kept whole until the end.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -65,13 +66,15 @@ impl<'a> LabelHistory<'a> {
         }
     }
 
-    /// Takes a row that counts for the entity of this number (by [`Plan::reach`]). Entities are numbered by the caller, densely from 0.
-    /// Each accepted row is offered once for each entity it counts for, before the next row; retractions and tombstones too. Rows of
-    /// tables that do not count are ignored.
+    /// Takes a row that counts for the entity of this number (by [`Plan::reach`]). Entities are
+    /// numbered by the caller, densely from 0. Each accepted row is offered once for each entity it
+    /// counts for, before the next row; retractions and tombstones too. Rows of tables that do not
+    /// count are ignored.
     ///
-    /// A retraction takes back the events of its table, key and owner. Where the owner is of the table that is predicted for, it is known
-    /// by its number, so that it may have been named by another key since; any other owner is known by its key, so that it may
-    /// belong to another entity since.
+    /// A retraction takes back the events of its table, key and owner. Where the owner is of the
+    /// table that is predicted for, it is known by its number, so that it may have been named by
+    /// another key since; any other owner is known by its key, so that it may belong to another
+    /// entity since.
     pub fn offer(&mut self, entity: u32, row: Row<'_>) {
         if self
             .target

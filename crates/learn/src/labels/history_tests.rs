@@ -215,14 +215,16 @@ fn rows_of_an_entity_table_count_once_with_their_last_matching_version() {
         let plan = planned(&format!("PREDICT {target} FOR accounts")).unwrap();
         labels(&plan, &batch, &[4, 2, 0, 3, 1], |_| 0).label(0, at_day(anchor))
     };
-    // Without a filter a row counts when it first appears, at its own time, not when it was heard of.
+    // Without a filter a row counts when it first appears, at its own time, not when it was heard
+    // of.
     assert_eq!(of("COUNT(opportunities.*, 0, 10)", 0.0), Label::Value(1.0));
     assert_eq!(
         of("SUM(opportunities.amount, 0, 20)", 0.0),
         Label::Value(150.0)
     );
     assert_eq!(of("COUNT(opportunities.*, 0, 90)", 20.0), Label::Value(0.0));
-    // With one it counts when it comes to match: a creation time does not move, so the known time tells.
+    // With one it counts when it comes to match: a creation time does not move, so the known time
+    // tells.
     assert_eq!(
         of(
             "SUM(opportunities.amount WHERE opportunities.stage = 'Closed Won', 0, 10)",
@@ -304,7 +306,8 @@ fn a_retraction_takes_back_the_event_of_its_owner_and_key() {
         );
         assert_eq!(labels.label_known_by(0, 0, at_day(9.0)), Label::Value(3.0));
     }
-    // Of the entity predicted for itself the number counts, not how the row names it: another key may have become the same contact.
+    // Of the entity predicted for itself the number counts, not how the row names it: another key
+    // may have become the same contact.
     let mut batch = RowBatch::new();
     activity(
         &mut batch,

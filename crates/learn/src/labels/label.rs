@@ -13,7 +13,8 @@ pub enum Label {
     Binary(bool),
     /// The target is a number.
     Value(f64),
-    /// No example: nothing to average or compare in the window, or the assumption did not come true.
+    /// No example: nothing to average or compare in the window, or the assumption did not come
+    /// true.
     Dropped,
 }
 
@@ -73,14 +74,15 @@ impl Labels {
         }
     }
 
-    /// The label of an entity at an anchor, by all rows that were offered. The label is final once [`leadpulse_pql::Plan::horizon_ms`] has passed; asked
-    /// earlier, it is what is known so far.
+    /// The label of an entity at an anchor, by all rows that were offered. The label is final once
+    /// [`leadpulse_pql::Plan::horizon_ms`] has passed; asked earlier, it is what is known so far.
     #[cfg(test)]
     pub fn label(&self, entity: u32, anchor_ms: i64) -> Label {
         self.label_known_by(entity, anchor_ms, i64::MAX)
     }
 
-    /// The label as it was known at `known_until_ms`: rows known later do not count, and what was taken back later still does.
+    /// The label as it was known at `known_until_ms`: rows known later do not count, and what was
+    /// taken back later still does.
     pub fn label_known_by(&self, entity: u32, anchor_ms: i64, known_until_ms: i64) -> Label {
         let moment = LabelMoment {
             labels: self,
@@ -107,13 +109,15 @@ impl Labels {
         }
     }
 
-    /// The time at which a monotone target first became true within its window; `None` when it did not, and for other targets.
+    /// The time at which a monotone target first became true within its window; `None` when it did
+    /// not, and for other targets.
     #[cfg(test)]
     pub fn first_time_true(&self, entity: u32, anchor_ms: i64) -> Option<i64> {
         self.first_time_true_known_by(entity, anchor_ms, i64::MAX)
     }
 
-    /// The time that a monotone target first became true, as it was known at `known_until_ms`: the time of the event, not the time it became known.
+    /// The time that a monotone target first became true, as it was known at `known_until_ms`: the
+    /// time of the event, not the time it became known.
     pub fn first_time_true_known_by(
         &self,
         entity: u32,
@@ -256,8 +260,8 @@ impl LabelMoment<'_> {
         all.filter(move |point| point.known_ms <= known_until_ms)
     }
 
-    /// The matching versions within the window. Later versions of a row are known later, so that leaving them out leaves a row's
-    /// first ones.
+    /// The matching versions within the window. Later versions of a row are known later, so that
+    /// leaving them out leaves a row's first ones.
     fn versions<'s>(
         &self,
         versions: &'s [Vec<VersionPoint>],
@@ -304,7 +308,8 @@ impl LabelMoment<'_> {
                     .collect();
                 counted.sort_unstable();
                 counted.dedup();
-                // The last matching version up to the end is in the window: the key came to match within it.
+                // The last matching version up to the end is in the window: the key came to match
+                // within it.
                 let last = |key: u32| points.clone().rfind(|p| p.key == key).map(|p| p.value);
                 measure(
                     aggregate.quantity,
@@ -347,7 +352,8 @@ fn measure(quantity: Quantity, values: impl Iterator<Item = f64>) -> Option<Meas
     }
 }
 
-/// The compensated sum (Neumaier) and the number of addends. What stays below 1e-9 of all that was added is rounding: 0.1 + 0.2 − 0.3 is 0.
+/// The compensated sum (Neumaier) and the number of addends. What stays below 1e-9 of all that was
+/// added is rounding: 0.1 + 0.2 − 0.3 is 0.
 fn sum(values: impl Iterator<Item = f64>) -> (Measured, usize) {
     let (mut sum, mut lost, mut size, mut count) = (0.0_f64, 0.0_f64, 0.0_f64, 0);
     for value in values {

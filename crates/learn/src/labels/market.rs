@@ -23,7 +23,8 @@ pub(crate) fn planned(query: &str) -> Result<Plan, Diagnostic> {
     parse(query).and_then(|query| plan(&query, &CATALOG, &BTreeMap::new()))
 }
 
-/// Adds a row of `table`, known `known_day` days after 1970, to the batch; days count as times for time fields.
+/// Adds a row of `table`, known `known_day` days after 1970, to the batch; days count as times for
+/// time fields.
 pub(crate) fn push(
     batch: &mut RowBatch,
     catalog: &Catalog,

@@ -1,4 +1,5 @@
-//! A history becomes labels: what was true of each entity after an anchor, as far as it was known by another moment.
+//! A history becomes labels: what was true of each entity after an anchor, as far as it was known
+//! by another moment.
 //!
 //! Decision: docs/decisions/0014-labels-as-known-at-a-moment.md
 

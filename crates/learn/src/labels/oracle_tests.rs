@@ -1,5 +1,5 @@
-//! Labels of random targets over random histories equal what a direct reading of the rows gives: in any order, with events taken back,
-//! with rows known late, and as far as known by any moment.
+//! Labels of random targets over random histories equal what a direct reading of the rows gives: in
+//! any order, with events taken back, with rows known late, and as far as known by any moment.
 
 use leadpulse_schema::{Comparison, Operation, RowBatch, Value};
 use proptest::prelude::*;

@@ -44,7 +44,8 @@ impl<'a> Chronicle<'a> {
         self.task.plan.horizon_ms + self.lag_ms
     }
 
-    /// Takes an accepted row. If it made an entity of the task known: which one, and when, milliseconds.
+    /// Takes an accepted row. If it made an entity of the task known: which one, and when,
+    /// milliseconds.
     pub fn observe(&mut self, graph: &Graph, row: Row<'_>) -> Option<(EntityId, i64)> {
         if let Some(reach) = self.task.plan.reach(row.table()) {
             let entities = counted_for(graph, reach, self.task.plan.entity, row);
@@ -69,8 +70,8 @@ impl<'a> Chronicle<'a> {
     }
 }
 
-/// The entities that a row counts for, each once. Entities that turned out to be one share what happens from then on: a win of the contact
-/// that a lead became is the lead's.
+/// The entities that a row counts for, each once. Entities that turned out to be one share what
+/// happens from then on: a win of the contact that a lead became is the lead's.
 fn counted_for(graph: &Graph, reach: Reach, entity_table: TableId, row: Row<'_>) -> Vec<EntityId> {
     let directory = graph.directory();
     let of_key = |table: TableId, key: &str| directory.find(directory.of_table(table), key);
@@ -115,7 +116,8 @@ pub(crate) enum Seen {
     Known {
         /// The outcome as the network learns it.
         outcome: Outcome,
-        /// Whether the condition held by the end of the window, or the value; `None` while the window is open.
+        /// Whether the condition held by the end of the window, or the value; `None` while the
+        /// window is open.
         label: Option<f64>,
     },
     /// Nothing yet: the window is open.
@@ -133,7 +135,8 @@ pub(crate) struct TaskOutcomes<'a> {
 }
 
 impl TaskOutcomes<'_> {
-    /// The knowledge at `known_until_ms` of the outcome after an anchor. Rows that became known later do not count.
+    /// The knowledge at `known_until_ms` of the outcome after an anchor. Rows that became known
+    /// later do not count.
     pub fn seen(&self, entity: EntityId, anchor_ms: i64, known_until_ms: i64) -> Seen {
         // Rows may be as late as the lag: what lies nearer to the moment is not known to be all.
         let observed_ms = known_until_ms - self.lag_ms - anchor_ms;
@@ -194,7 +197,8 @@ pub struct Tally {
     pub positive_entities: usize,
     /// Pairs whose window was open, or only partly observed.
     pub open: usize,
-    /// Without an outcome: nothing to average or compare in the window, or the assumption did not come true.
+    /// Without an outcome: nothing to average or compare in the window, or the assumption did not
+    /// come true.
     pub dropped: usize,
     #[serde(skip)]
     labelled_entities: BTreeSet<EntityId>,

@@ -1,8 +1,9 @@
-//! The versions of an entity table: kept as they come, then merged key by key and reduced to points: when a row came to match the
-//! filter, and its value from then on.
+//! The versions of an entity table: kept as they come, then merged key by key and reduced to
+//! points: when a row came to match the filter, and its value from then on.
 //!
-//! Versions of a key are ordered by known time, then position: the log's order where time follows it. A version that names its changed
-//! fields changes only those. A tombstone ends a row: what comes after it under the same key appears anew.
+//! Versions of a key are ordered by known time, then position: the log's order where time follows
+//! it. A version that names its changed fields changes only those. A tombstone ends a row: what
+//! comes after it under the same key appears anew.
 
 use leadpulse_schema::{
     Catalog, Condition, FieldId, Operand, Operation, Row, RowBatch, Table, Value, View,
@@ -95,7 +96,8 @@ impl<'a> VersionLog<'a> {
         &self.entities[self.first_entity[index]..end]
     }
 
-    /// The points of an aggregate, per entity and in order of time; `value_of` reads what is aggregated.
+    /// The points of an aggregate, per entity and in order of time; `value_of` reads what is
+    /// aggregated.
     pub(crate) fn points(
         &self,
         aggregate: &Aggregate,

@@ -13,7 +13,8 @@ use super::FORMAT_VERSION;
 pub enum BundleError {
     /// A file could not be read or written.
     #[error(
-        "cannot {action} {path}: {source}; check that the bundle's folder exists and may be accessed{hint}"
+        "cannot {action} {path}: {source}; check that the bundle's folder exists and may be \
+         accessed{hint}"
     )]
     Io {
         /// The attempt: `read` or `write`.
@@ -37,7 +38,8 @@ pub enum BundleError {
     },
     /// Written by another version of the format.
     #[error(
-        "{path} has bundle format {found}, this program reads {FORMAT_VERSION}; use the program that wrote it or train again"
+        "{path} has bundle format {found}, this program reads {FORMAT_VERSION}; use the program \
+         that wrote it or train again"
     )]
     Format {
         /// Path of the manifest.
@@ -47,7 +49,8 @@ pub enum BundleError {
     },
     /// A file was changed after it was written.
     #[error(
-        "{path} was changed or damaged: its SHA-256 is {found}, the bundle says {expected}; restore the bundle or train again"
+        "{path} was changed or damaged: its SHA-256 is {found}, the bundle says {expected}; \
+         restore the bundle or train again"
     )]
     Changed {
         /// Path of the file.
@@ -59,7 +62,8 @@ pub enum BundleError {
     },
     /// The feature plan could not be rebuilt.
     #[error(
-        "the feature plan of bundle {bundle} does not fit the schemas: {source}; use the schemas it was trained with or train again"
+        "the feature plan of bundle {bundle} does not fit the schemas: {source}; use the schemas \
+         it was trained with or train again"
     )]
     Plan {
         /// Id of the bundle.
@@ -69,7 +73,9 @@ pub enum BundleError {
     },
     /// Features mean something else than in training.
     #[error(
-        "bundle {bundle} was trained with feature plan {expected}, schemas and graph options here give {found}: features would mean something else; use the schemas and graph options it was trained with (schemas then: {catalog_fingerprint}) or train again"
+        "bundle {bundle} was trained with feature plan {expected}, schemas and graph options here \
+         give {found}: features would mean something else; use the schemas and graph options it \
+         was trained with (schemas then: {catalog_fingerprint}) or train again"
     )]
     PlanHash {
         /// Id of the bundle.
@@ -83,7 +89,8 @@ pub enum BundleError {
     },
     /// A task is about a table that is not there.
     #[error(
-        "task `{task}` of bundle {bundle} scores table `{table}`, which is neither the root nor a member table of the schemas here"
+        "task `{task}` of bundle {bundle} scores table `{table}`, which is neither the root nor a \
+         member table of the schemas here"
     )]
     UnknownTable {
         /// Id of the bundle.
@@ -109,7 +116,9 @@ pub enum BundleError {
     },
     /// The network computes something else than when it was written.
     #[error(
-        "golden cell {cell} of task `{task}` gives logit {found}, but gave {expected} when the bundle was written: the program computes differently; train the bundle again with this program"
+        "golden cell {cell} of task `{task}` gives logit {found}, but gave {expected} when the \
+         bundle was written: the program computes differently; train the bundle again with this \
+         program"
     )]
     Golden {
         /// Name of the task.

@@ -24,10 +24,12 @@ use crate::fit::{Fitted, FittedTask, TaskDefinition};
 use crate::network::Network;
 
 impl Bundle {
-    /// Loads the bundle in folder `dir`. `plan` rebuilds the feature plan; `table` finds a table by name.
+    /// Loads the bundle in folder `dir`. `plan` rebuilds the feature plan; `table` finds a table by
+    /// name.
     ///
     /// # Errors
-    /// When anything is not as it was written, or the plan here differs from the one it was trained with.
+    /// When anything is not as it was written, or the plan here differs from the one it was trained
+    /// with.
     pub fn load(
         dir: &Path,
         plan: impl FnOnce(&FeatureSpec) -> Result<FeaturePlan, Box<dyn Error + Send + Sync>>,

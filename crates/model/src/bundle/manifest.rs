@@ -26,7 +26,8 @@ use crate::network::head::Head;
 pub struct Manifest {
     /// Version of this format.
     pub format: u32,
-    /// First 16 hexadecimal digits of the SHA-256 of this file with this field empty. It names the bundle in every output.
+    /// First 16 hexadecimal digits of the SHA-256 of this file with this field empty. It names the
+    /// bundle in every output.
     pub bundle_id: String,
     /// Program and version that wrote it.
     pub created_by: String,
@@ -87,8 +88,8 @@ impl Manifest {
         )
     }
 
-    /// The bundle id that this text should hold, given the one it holds. Works on the text, so that how numbers print and parse
-    /// cannot matter.
+    /// The bundle id that this text should hold, given the one it holds. Works on the text, so that
+    /// how numbers print and parse cannot matter.
     pub(crate) fn expected_id(text: &str, held: &str) -> String {
         id_of(&text.replacen(
             &format!("\"bundle_id\": \"{held}\""),

@@ -11,8 +11,8 @@ use super::{Bundle, BundleError, GOLDEN, MANIFEST, NORMALISER, sibling, weights_
 use crate::fit::Fitted;
 
 impl Bundle {
-    /// Writes the bundle to folder `dir`, whole or not at all. A bundle that is there is replaced: it is moved to `.NAME.previous`
-    /// beside it for the moment of the exchange.
+    /// Writes the bundle to folder `dir`, whole or not at all. A bundle that is there is replaced:
+    /// it is moved to `.NAME.previous` beside it for the moment of the exchange.
     ///
     /// # Errors
     /// When a file cannot be written; what was there then still is.

@@ -1,7 +1,8 @@
 //! Columns to a common scale: owns the mean and spread of every column over the training examples.
 //!
-//! The spread is robust: a second pass counts values beyond 8 standard deviations of the first as if they were at 8. Normalised
-//! values are clipped at ±8. A column that does not vary becomes 0 everywhere.
+//! The spread is robust: a second pass counts values beyond 8 standard deviations of the first as
+//! if they were at 8. Normalised values are clipped at ±8. A column that does not vary becomes 0
+//! everywhere.
 
 use leadpulse_features::{Absent, Column, FeatureBatch, Layout};
 use serde::{Deserialize, Serialize};
@@ -11,7 +12,8 @@ use crate::examples::ExampleSet;
 /// Normalised values lie within ± this.
 // A value that training never saw must not carry a linear layer away. Why 8 is unknown.
 const CLIP: f32 = 8.0;
-/// Below this share of the column's magnitude a standard deviation is rounding noise: the column is constant.
+/// Below this share of the column's magnitude a standard deviation is rounding noise: the column is
+/// constant.
 const STD_FLOOR_RATIO: f64 = 1e-6;
 
 /// The scale of each column of one kind of row.
@@ -121,8 +123,8 @@ fn normalised(x: f32, mean: f32, scale: f32) -> f32 {
     ((x - mean) * scale).clamp(-CLIP, CLIP)
 }
 
-/// Per kind of row and column, the mean of a function of the value over every row of the examples. Reads only values that are not 0:
-/// the others are counted.
+/// Per kind of row and column, the mean of a function of the value over every row of the examples.
+/// Reads only values that are not 0: the others are counted.
 fn means(examples: &ExampleSet, of: impl Fn(usize, usize, f64) -> f64) -> Vec<Vec<f64>> {
     let layout = examples.layout();
     let widths =

@@ -9,7 +9,8 @@
 //!       | SKIP                            SKIP columns of 0
 //! ```
 //!
-//! Cells lie in blocks, so that growing never copies what is there. Values come back bit for bit, whatever the number of columns.
+//! Cells lie in blocks, so that growing never copies what is there. Values come back bit for bit,
+//! whatever the number of columns.
 
 use leadpulse_features::{FeatureBatch, Layout, MemberBlock};
 
@@ -48,7 +49,8 @@ impl CellStore {
     /// Adds cell `cell` of `batch`, without its padding and its entities.
     ///
     /// # Panics
-    /// When the batch was encoded for another layout, `cell` is outside of it, padding comes before a row, or there are 2³² cells.
+    /// When the batch was encoded for another layout, `cell` is outside of it, padding comes before
+    /// a row, or there are 2³² cells.
     pub fn push(&mut self, batch: &FeatureBatch, cell: usize) -> CellRow {
         let width = self.layout.root.len();
         assert_eq!(
@@ -145,8 +147,8 @@ impl CellStore {
         (0..=table).map(|_| reader.count()).last().unwrap_or(0)
     }
 
-    /// Hands every value of a cell that is not 0 to `each`, with its kind of row (0 the root, `t + 1` member table `t`) and its
-    /// column; `rows` gets the number of rows of each kind.
+    /// Hands every value of a cell that is not 0 to `each`, with its kind of row (0 the root, `t +
+    /// 1` member table `t`) and its column; `rows` gets the number of rows of each kind.
     pub(crate) fn visit(
         &self,
         row: CellRow,
@@ -163,7 +165,8 @@ impl CellStore {
         }
     }
 
-    /// Some cells as a batch, padded to the largest number of members among them; normalised, or as they were encoded.
+    /// Some cells as a batch, padded to the largest number of members among them; normalised, or as
+    /// they were encoded.
     pub(crate) fn batch(&self, cells: &[CellRow], normaliser: Option<&Normaliser>) -> FeatureBatch {
         let mut readers: Vec<CellReader<'_>> = cells.iter().map(|row| self.reader(*row)).collect();
         let tables = self

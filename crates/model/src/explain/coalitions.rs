@@ -1,14 +1,16 @@
 //! Values of coalitions: the logits of a cell in which only some groups of columns are present.
 //!
-//! A group that is absent has its columns at what stands for absence. Every layer that reads columns is linear, so what each group adds
-//! to absence is projected once per network, and the first layer of a coalition S is a sum of projections:
+//! A group that is absent has its columns at what stands for absence. Every layer that reads
+//! columns is linear, so what each group adds to absence is projected once per network, and the
+//! first layer of a coalition S is a sum of projections:
 //!
 //! ```text
 //! W x_S + b = (W absent + b) + Σ_{g ∈ S} W (x − absent)_g
 //! ```
 //!
-//! The members of a table see only the groups that change one of its rows, so coalitions that do not differ in those share h1 and its
-//! pools. From there on everything is as in [`crate::network`]. Members are summed in another order than when scoring: values agree to
+//! The members of a table see only the groups that change one of its rows, so coalitions that do
+//! not differ in those share h1 and its pools. From there on everything is as in
+//! [`crate::network`]. Members are summed in another order than when scoring: values agree to
 //! rounding, not bit for bit.
 
 use std::ops::Range;
@@ -138,8 +140,8 @@ impl Differences {
         tensor(joined, 1 + self.players.len())
     }
 
-    /// The factor of [`Self::joined`] that gives the first layer of all rows, `[1 + players, rows · outputs]`. `projected` are the
-    /// values through the weights of `layer`.
+    /// The factor of [`Self::joined`] that gives the first layer of all rows, `[1 + players, rows ·
+    /// outputs]`. `projected` are the values through the weights of `layer`.
     fn terms(&self, projected: Tensor<2>, layer: &Linear) -> Tensor<2> {
         let [_, outputs] = projected.dims();
         let mut projected = host(projected);
@@ -434,7 +436,8 @@ mod tests {
     use super::*;
     use crate::testing::{OwnedCell, batch_of_owned, layout, random_cell, untrained};
 
-    /// The definition: the columns of every group outside of the coalition are replaced, and the cell is scored.
+    /// The definition: the columns of every group outside of the coalition are replaced, and the
+    /// cell is scored.
     fn by_masking(game: &Game<'_>, cell: &FeatureBatch, coalition: Coalition) -> f64 {
         let (layout, normaliser) = (&game.fitted.layout, &game.fitted.normaliser);
         let mut cell = cell.clone();

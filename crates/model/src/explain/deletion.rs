@@ -1,15 +1,17 @@
 //! Whether explanations name what carries a score: the deletion test.
 //!
-//! A row's groups are taken out one after another in some order; `p_k` is the calibrated probability once k of n are out. What is
-//! left on the way is the area under that curve, over the share taken out:
+//! A row's groups are taken out one after another in some order; `p_k` is the calibrated
+//! probability once k of n are out. What is left on the way is the area under that curve, over the
+//! share taken out:
 //!
 //! ```text
 //! A = (p_0 ÷ 2 + p_1 + … + p_{n−1} + p_n ÷ 2) ÷ n
 //! ```
 //!
-//! An order that takes first what carries the score leaves little (the deletion metric of Petsiuk, Das and Saenko, "RISE", 2018, with
-//! groups of columns for pixels and absence for their removal). It says something of rows that score high; random orders are what to
-//! compare with, since n and the scores decide the scale.
+//! An order that takes first what carries the score leaves little (the deletion metric of Petsiuk,
+//! Das and Saenko, "RISE", 2018, with groups of columns for pixels and absence for their removal).
+//! It says something of rows that score high; random orders are what to compare with, since n and
+//! the scores decide the scale.
 
 use leadpulse_features::{FeatureBatch, probability};
 use serde::{Deserialize, Serialize};
@@ -18,7 +20,8 @@ use crate::explain::coalitions::{Coalition, Game};
 use crate::explain::{coalitions_of, everyone, permutations};
 use crate::fit::Fitted;
 
-/// The remainder of some rows' probabilities while their groups are taken out: means of A over the rows.
+/// The remainder of some rows' probabilities while their groups are taken out: means of A over the
+/// rows.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DeletionTest {
     /// Rows that have a group to take out.
@@ -34,8 +37,9 @@ pub struct DeletionTest {
 }
 
 impl Fitted {
-    /// The deletion test of a task on rows (cell and slot in `batch`, as [`leadpulse_features::Scorer::explain`] takes them; best
-    /// those with the highest scores). `None` for a regression, and where no row has a group that differs from its absence.
+    /// The deletion test of a task on rows (cell and slot in `batch`, as
+    /// [`leadpulse_features::Scorer::explain`] takes them; best those with the highest scores).
+    /// `None` for a regression, and where no row has a group that differs from its absence.
     pub fn deletion_test(
         &self,
         batch: &FeatureBatch,

@@ -1,8 +1,9 @@
 //! A running average of a module's parameters over the steps of its training.
 //!
-//! Step t enters with weight (η + 1) ÷ (t + η): early steps fade, and the last fifth of the steps carries most, however long the
-//! training is. A small network on few outcomes wanders around its optimum while the learning rate is high; the average stays there.
-//! (Polynomial-decay averaging: Shamir and Zhang, "Stochastic Gradient Descent for Non-smooth Optimization", 2013.)
+//! Step t enters with weight (η + 1) ÷ (t + η): early steps fade, and the last fifth of the steps
+//! carries most, however long the training is. A small network on few outcomes wanders around its
+//! optimum while the learning rate is high; the average stays there. (Polynomial-decay averaging:
+//! Shamir and Zhang, "Stochastic Gradient Descent for Non-smooth Optimization", 2013.)
 //!
 //! Decision: docs/decisions/0020-averaged-ensembles-chosen-by-validation.md
 

@@ -1,8 +1,10 @@
-//! Raw logits to calibrated logits: owns the map that is learnt on validation rows and kept in the bundle.
+//! Raw logits to calibrated logits: owns the map that is learnt on validation rows and kept in the
+//! bundle.
 //!
-//! Platt's two parameters always; where validation has 1,000 distinct entities with a positive outcome, isotonic regression
-//! (pool adjacent violators), kept as a strictly increasing piecewise-linear map between logits, so that no ranking is lost.
-//! Overlapping anchors repeat an outcome, so evidence is counted in entities, not in rows.
+//! Platt's two parameters always; where validation has 1,000 distinct entities with a positive
+//! outcome, isotonic regression (pool adjacent violators), kept as a strictly increasing
+//! piecewise-linear map between logits, so that no ranking is lost. Overlapping anchors repeat an
+//! outcome, so evidence is counted in entities, not in rows.
 //!
 //! Platt, "Probabilistic Outputs for Support Vector Machines and Comparisons to Regularized
 //! Likelihood Methods", 1999. Isotonic: Zadrozny and Elkan, "Transforming Classifier Scores into
@@ -59,7 +61,8 @@ pub(crate) struct OutcomeRow {
 }
 
 impl Calibration {
-    /// Learns the map. Expects outcomes of both kinds. Its numbers are multiples of 1e-9, so that they read back from JSON unchanged.
+    /// Learns the map. Expects outcomes of both kinds. Its numbers are multiples of 1e-9, so that
+    /// they read back from JSON unchanged.
     pub(crate) fn fit(rows: &[OutcomeRow]) -> Self {
         let positives: BTreeSet<EntityId> = rows
             .iter()
@@ -92,9 +95,11 @@ impl Calibration {
         }
     }
 
-    /// The same shape for other logits, moved along the axis until the mean probability over the evidence is its outcome rate.
+    /// The same shape for other logits, moved along the axis until the mean probability over the
+    /// evidence is its outcome rate.
     ///
-    /// For members trained again on what calibration was learnt from: their slope on those rows would flatter them, their level not.
+    /// For members trained again on what calibration was learnt from: their slope on those rows
+    /// would flatter them, their level not.
     pub(crate) fn recentred(&self, evidence: &[OutcomeRow]) -> Self {
         let weight: f64 = evidence.iter().map(|e| e.weight).sum();
         let rate = evidence

@@ -7,7 +7,8 @@ use thiserror::Error;
 pub enum FitError {
     /// There is nothing to learn from.
     #[error(
-        "task `{task}`: no {set} row has a known outcome ({rows} rows): its window must have closed within the history; move the split times or shorten the window"
+        "task `{task}`: no {set} row has a known outcome ({rows} rows): its window must have \
+         closed within the history; move the split times or shorten the window"
     )]
     NoOutcomes {
         /// Name of the task.
@@ -19,7 +20,8 @@ pub enum FitError {
     },
     /// There is nothing to tell apart.
     #[error(
-        "task `{task}`: all {rows} {set} rows with a known outcome are {outcome}; both outcomes are needed: widen the population or the period"
+        "task `{task}`: all {rows} {set} rows with a known outcome are {outcome}; both outcomes \
+         are needed: widen the population or the period"
     )]
     OneOutcome {
         /// Name of the task.
@@ -33,7 +35,8 @@ pub enum FitError {
     },
     /// An outcome that the head cannot learn from.
     #[error(
-        "task `{task}`: the outcome of {set} row {row} does not fit its head ({head}); build outcomes with the task's plan"
+        "task `{task}`: the outcome of {set} row {row} does not fit its head ({head}); build \
+         outcomes with the task's plan"
     )]
     WrongOutcome {
         /// Name of the task.
@@ -47,7 +50,8 @@ pub enum FitError {
     },
     /// A member task's example without its member.
     #[error(
-        "task `{task}`: {set} row {row} targets member slot {slot}, but the cell has {present}; push the slot the member was encoded at"
+        "task `{task}`: {set} row {row} targets member slot {slot}, but the cell has {present}; \
+         push the slot the member was encoded at"
     )]
     NoSuchMember {
         /// Name of the task.
@@ -63,7 +67,8 @@ pub enum FitError {
     },
     /// Sets that were encoded with different columns.
     #[error(
-        "task `{task}`: training, validation and base network must have the same columns; encode them with one feature plan"
+        "task `{task}`: training, validation and base network must have the same columns; encode \
+         them with one feature plan"
     )]
     LayoutDiffers {
         /// Name of the task.
@@ -87,7 +92,8 @@ pub enum FitError {
     },
     /// The loss left the finite numbers.
     #[error(
-        "task `{task}`: the loss of candidate {candidate}, member {member} diverged at step {step}; lower its learning rate"
+        "task `{task}`: the loss of candidate {candidate}, member {member} diverged at step \
+         {step}; lower its learning rate"
     )]
     Diverged {
         /// Name of the task.

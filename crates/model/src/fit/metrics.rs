@@ -1,4 +1,5 @@
-//! Quality of predictions. Ties never depend on the order of rows: tied scores share what their places give.
+//! Quality of predictions. Ties never depend on the order of rows: tied scores share what their
+//! places give.
 
 use serde::{Deserialize, Serialize};
 
@@ -45,7 +46,8 @@ pub struct RegressionMetrics {
     pub rows: usize,
     /// Mean absolute error, in units of the target.
     pub mae: f64,
-    /// Mean absolute error of sign · log(1 + |value|), the scale that is learnt. Ranks are the same on both.
+    /// Mean absolute error of sign · log(1 + |value|), the scale that is learnt. Ranks are the same
+    /// on both.
     pub mae_log1p: f64,
     /// Rank correlation; `None` where one side does not vary.
     pub spearman: Option<f64>,
@@ -184,7 +186,8 @@ impl Ranked {
         Some(sum)
     }
 
-    /// The rate among the highest `ratio` of rows, at least one; a tie at the edge counts by its mean rate.
+    /// The rate among the highest `ratio` of rows, at least one; a tie at the edge counts by its
+    /// mean rate.
     fn precision_at(&self, ratio: f64) -> f64 {
         let wanted = (self.rows * ratio).floor().max(1.0);
         let (mut rows, mut positives) = (0.0, 0.0);
@@ -199,7 +202,8 @@ impl Ranked {
         positives / wanted
     }
 
-    /// Mean over bins of equal mass of |mean probability − rate|. A tie across an edge is split in proportion.
+    /// Mean over bins of equal mass of |mean probability − rate|. A tie across an edge is split in
+    /// proportion.
     fn ece(&self) -> f64 {
         let bins = ECE_BINS.min(self.rows as usize) as f64;
         let mass = self.rows / bins;
@@ -266,7 +270,8 @@ mod tests {
 
     #[test]
     fn binary_metrics_by_hand_with_ties() {
-        // Scores .9 .7 .7 .7 .2 with outcomes 1 1 0 0 1: of 6 pairs .9 wins 2, .7 ties 2 of 2, .2 loses 2 → 3 of 6.
+        // Scores .9 .7 .7 .7 .2 with outcomes 1 1 0 0 1: of 6 pairs .9 wins 2, .7 ties 2 of 2, .2
+        // loses 2 → 3 of 6.
         let m = BinaryMetrics::of(
             &[0.9, 0.7, 0.7, 0.7, 0.2],
             &[true, true, false, false, true],

@@ -41,8 +41,8 @@ pub struct Regularisation {
     pub learning_rate: f64,
     /// Whether the root row also reaches the output through one linear layer.
     pub residual: bool,
-    /// Columns left out: codes of groups, or prefixes of column names. A candidate whose entries match nothing is the same as one
-    /// without them, and trained once.
+    /// Columns left out: codes of groups, or prefixes of column names. A candidate whose entries
+    /// match nothing is the same as one without them, and trained once.
     pub without: Vec<String>,
 }
 
@@ -77,7 +77,8 @@ pub enum Weighting {
 pub struct FitOptions {
     /// The regularisations to choose from.
     pub candidates: Vec<Regularisation>,
-    /// Members trained with different seeds, whose logits are averaged. A head on a frozen trunk has as many as its base.
+    /// Members trained with different seeds, whose logits are averaged. A head on a frozen trunk
+    /// has as many as its base.
     pub ensemble: usize,
     /// Members of each candidate that are trained in order to choose; at most `ensemble`.
     pub selection_members: usize,
@@ -95,7 +96,8 @@ pub struct FitOptions {
 
 impl Default for FitOptions {
     fn default() -> Self {
-        // Inputs are left out because columns tell much the same in different ways: no row may lean on one of them.
+        // Inputs are left out because columns tell much the same in different ways: no row may lean
+        // on one of them.
         let light = Regularisation {
             input_dropout_ratio: 0.2,
             ..Regularisation::default()

@@ -1,8 +1,11 @@
-//! The training of one ensemble member: owns the loop over batches, the learning rate, and when to stop.
+//! The training of one ensemble member: owns the loop over batches, the learning rate, and when to
+//! stop.
 //!
-//! Early stopping looks at the log loss on validation *after Platt's two parameters are refitted to it*: as smooth as the log loss
-//! where positives are few and AUROC jumps, but blind to a shifted base rate, which calibration mends anyway. It looks twice per
-//! epoch, because a small net overfits within few. What it looks at, and what is kept, is the running average of the parameters.
+//! Early stopping looks at the log loss on validation *after Platt's two parameters are refitted to
+//! it*: as smooth as the log loss where positives are few and AUROC jumps, but blind to a shifted
+//! base rate, which calibration mends anyway. It looks twice per epoch, because a small net
+//! overfits within few. What it looks at, and what is kept, is the running average of the
+//! parameters.
 
 use burn::grad_clipping::GradientClippingConfig;
 use burn::module::Module;
@@ -26,7 +29,8 @@ use crate::network::{Dropout, Inputs, Network, Pair, TowerConfig, TowerTarget, T
 
 /// Evaluations on validation per epoch.
 const EVALUATIONS_PER_EPOCH: usize = 2;
-/// Batches get smaller than asked for, down to [`LEAST_BATCH`] rows, where an epoch would have fewer steps than this.
+/// Batches get smaller than asked for, down to [`LEAST_BATCH`] rows, where an epoch would have
+/// fewer steps than this.
 // The average over steps needs steps: both together gave +.025 of AUROC on markets of 1,500
 // accounts (docs/decisions/0020-averaged-ensembles-chosen-by-validation.md).
 const STEPS_PER_EPOCH: usize = 256;
@@ -220,7 +224,8 @@ impl Best {
 }
 
 impl Trainer<'_> {
-    /// Trains member `member` with a regularisation. `report` gets the epochs done, the training and the validation loss.
+    /// Trains member `member` with a regularisation. `report` gets the epochs done, the training
+    /// and the validation loss.
     pub fn train(
         &self,
         regularisation: &Regularisation,
@@ -363,7 +368,8 @@ impl Trainer<'_> {
         )
     }
 
-    /// The loss on validation that candidates and epochs are chosen by. `logits` are those of the labelled rows.
+    /// The loss on validation that candidates and epochs are chosen by. `logits` are those of the
+    /// labelled rows.
     pub fn validation_loss(&self, logits: &[f64]) -> f64 {
         let weight: f64 = self.labelled.iter().map(|l| l.weight).sum();
         let rows = logits.iter().zip(&self.labelled);
@@ -452,7 +458,8 @@ impl Trainer<'_> {
         logits
     }
 
-    /// The bias at which every output starts: the logit of its base rate (the mean, for a regression).
+    /// The bias at which every output starts: the logit of its base rate (the mean, for a
+    /// regression).
     fn output_bias(&self) -> Vec<f32> {
         let width = self.head.outputs();
         (0..width)
@@ -473,7 +480,8 @@ impl Trainer<'_> {
     }
 }
 
-/// Rows per step: fewer where there are few, down to a floor, so that an epoch has steps enough to average over.
+/// Rows per step: fewer where there are few, down to a floor, so that an epoch has steps enough to
+/// average over.
 fn batch_size(rows: usize, most: usize) -> usize {
     (rows / STEPS_PER_EPOCH).clamp(LEAST_BATCH.min(most), most)
 }

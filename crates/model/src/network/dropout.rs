@@ -4,7 +4,8 @@ use burn::tensor::{Tensor, TensorData};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
-/// Random zeroes while training. Its randomness is its own: a seed decides it, whatever other threads do.
+/// Random zeroes while training. Its randomness is its own: a seed decides it, whatever other
+/// threads do.
 #[derive(Debug)]
 pub(crate) struct Dropout {
     pub rng: ChaCha8Rng,
@@ -26,7 +27,8 @@ impl Dropout {
     }
 
     fn apply<const D: usize>(&mut self, tensor: Tensor<D>, ratio: f64) -> Tensor<D> {
-        // A byte decides: ratios are multiples of 1/256, and the kept are scaled by what is really kept.
+        // A byte decides: ratios are multiples of 1/256, and the kept are scaled by what is really
+        // kept.
         let below = (ratio * 256.0).round().clamp(0.0, 255.0) as u8;
         if below == 0 {
             return tensor;

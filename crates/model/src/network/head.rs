@@ -1,4 +1,5 @@
-//! Heads: the meaning of a task's outputs. Owns the step from a network's outputs to a logit, and from an outcome to what the loss sees.
+//! Heads: the meaning of a task's outputs. Owns the step from a network's outputs to a logit, and
+//! from an outcome to what the loss sees.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,7 +8,8 @@ use serde::{Deserialize, Serialize};
 pub enum Outcome {
     /// Of a condition that, once true, stays true.
     Hazard {
-        /// Time from the anchor until the target became true; `None` if it has not as far as observed.
+        /// Time from the anchor until the target became true; `None` if it has not as far as
+        /// observed.
         after_ms: Option<i64>,
         /// Time from the anchor to the end of the known history.
         observed_ms: i64,
@@ -22,22 +24,26 @@ pub enum Outcome {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Head {
-    /// Discrete-time hazards: output `b` is the logit of becoming true within (edge b−1, edge b], given that it has not before.
+    /// Discrete-time hazards: output `b` is the logit of becoming true within (edge b−1, edge b],
+    /// given that it has not before.
     Hazard {
-        /// Ends of the buckets after the anchor, milliseconds, ascending; the last is the task's horizon.
+        /// Ends of the buckets after the anchor, milliseconds, ascending; the last is the task's
+        /// horizon.
         edges_ms: Vec<i64>,
-        /// So many of the last buckets had not closed for any training row: they are left out of the logit, and calibration
-        /// makes up for them. Set by the fit.
+        /// So many of the last buckets had not closed for any training row: they are left out of
+        /// the logit, and calibration makes up for them. Set by the fit.
         #[serde(default)]
         untrained: usize,
     },
     /// One logit for the whole window.
     Window,
-    /// The value as `sign · log1p(|value|)`; what [`leadpulse_features::Scorer`] calls logit is then that number.
+    /// The value as `sign · log1p(|value|)`; what [`leadpulse_features::Scorer`] calls logit is
+    /// then that number.
     Regression,
 }
 
-/// Logits are kept within ± this; a probability beyond is not distinguishable from 0 or 1 in what follows.
+/// Logits are kept within ± this; a probability beyond is not distinguishable from 0 or 1 in what
+/// follows.
 // 1e-13: below the grid of probabilities that records promise, and far from where exp overflows.
 const LOGIT_LIMIT: f64 = 30.0;
 
@@ -85,9 +91,10 @@ impl Head {
         )
     }
 
-    /// Whether the condition held by the end of the window: 1 or 0 (the transformed value for a regression); `None` while the
-    /// window is still open. An outcome counts only once its window has closed, a positive one too: else early positives without
-    /// their cohort's negatives would bias probabilities up.
+    /// Whether the condition held by the end of the window: 1 or 0 (the transformed value for a
+    /// regression); `None` while the window is still open. An outcome counts only once its window
+    /// has closed, a positive one too: else early positives without their cohort's negatives would
+    /// bias probabilities up.
     pub fn label(&self, outcome: &Outcome) -> Option<f64> {
         match (self, outcome) {
             (
@@ -107,8 +114,8 @@ impl Head {
         }
     }
 
-    /// Per output the target, and its weight: 1 where the row is at risk at the start of the bucket and the bucket's end has passed,
-    /// else 0.
+    /// Per output the target, and its weight: 1 where the row is at risk at the start of the bucket
+    /// and the bucket's end has passed, else 0.
     pub(crate) fn targets(&self, outcome: &Outcome, mut push: impl FnMut(f32, f32)) {
         match (self, outcome) {
             (
@@ -139,7 +146,8 @@ impl Head {
     pub(crate) fn logit(&self, outputs: &[f32]) -> f64 {
         match self {
             Self::Hazard { untrained, .. } => {
-                // 1 − σ(z) = exp(−softplus(z)), so that the survival to the end is exp(−Λ), and the logit is ln(exp(Λ) − 1).
+                // 1 − σ(z) = exp(−softplus(z)), so that the survival to the end is exp(−Λ), and the
+                // logit is ln(exp(Λ) − 1).
                 let trained = &outputs[..outputs.len() - untrained];
                 let cumulated: f64 = trained.iter().map(|z| softplus(f64::from(*z))).sum();
                 let logit = if cumulated > 1.0 {

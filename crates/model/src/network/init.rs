@@ -18,7 +18,8 @@ impl Initialiser<'_> {
         values: Vec<f32>,
         shape: [usize; D],
     ) -> Param<Tensor<D>> {
-        // An id of our own: burn's are drawn from the process, and a bundle of the same seed must be the same bytes.
+        // An id of our own: burn's are drawn from the process, and a bundle of the same seed must
+        // be the same bytes.
         let id = ParamId::from(self.rng.next_u64());
         Param::initialized(
             id,

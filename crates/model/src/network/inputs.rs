@@ -28,7 +28,8 @@ pub struct MemberInputs {
     reason = "there is one per table and batch"
 )]
 pub enum MemberValues {
-    /// `[cells, slots, width]`, padding included: a cell's shape is its own, whatever else is in the batch.
+    /// `[cells, slots, width]`, padding included: a cell's shape is its own, whatever else is in
+    /// the batch.
     Padded(Tensor<3>),
     /// Rows without padding. Most cells of a batch have fewer rows than the one with the most,
     /// and the first layer is the widest, so packing saves most of its work.

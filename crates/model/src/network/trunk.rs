@@ -16,7 +16,8 @@ use crate::examples::normalise::Dropped;
 /// Sums over members are divided by this.
 // Sums then stay in the range of the other pools. Why 3 is unknown.
 const SUM_DIVISOR: f32 = 3.0;
-/// Width of member embeddings with one member table, and with more, where the pools of all are concatenated.
+/// Width of member embeddings with one member table, and with more, where the pools of all are
+/// concatenated.
 // 64 is the prototype's. Several tables share the width of what the tower reads, since few outcomes
 // are the limit, not the size of the network.
 const MEMBER_HIDDEN: (usize, usize) = (64, 32);

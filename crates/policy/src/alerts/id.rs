@@ -4,11 +4,13 @@ use sha2::{Digest, Sha256};
 
 use super::AlertType;
 
-/// The name of an alert: a UUID of version 8 (RFC 9562, custom: SHA-256) that depends on nothing but the arguments, so that a replay,
-/// another process or a later year names the same alert alike and a consumer can ignore it the second time.
+/// The name of an alert: a UUID of version 8 (RFC 9562, custom: SHA-256) that depends on nothing
+/// but the arguments, so that a replay, another process or a later year names the same alert alike
+/// and a consumer can ignore it the second time.
 ///
-/// The digest is taken over `leadpulse.alert.v1`, the task, the entity's table, its key and the alert type, each preceded by its length in
-/// bytes (u64, big-endian), and then the ordinal (u64, big-endian). Its first 16 bytes, with version and variant set, are the UUID.
+/// The digest is taken over `leadpulse.alert.v1`, the task, the entity's table, its key and the
+/// alert type, each preceded by its length in bytes (u64, big-endian), and then the ordinal (u64,
+/// big-endian). Its first 16 bytes, with version and variant set, are the UUID.
 pub fn alert_id(
     task: &str,
     entity_type: &str,

@@ -112,7 +112,8 @@ const UNPARSED: &[&str] = &[
     "PREDICT t FOR accounts WHERE a.b LIKE 5",
 ];
 
-/// Queries that parse, but ask for something that does not exist, makes no sense or is not supported.
+/// Queries that parse, but ask for something that does not exist, makes no sense or is not
+/// supported.
 const UNPLANNED: &[&str] = &[
     "PREDICT revenue FORECAST 4 TIMEFRAMES FOR accounts",
     "PREDICT LIST_DISTINCT(invoices.sku, 0, 9) RANK TOP 5 FOR accounts",

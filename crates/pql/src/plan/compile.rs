@@ -48,7 +48,8 @@ pub(crate) fn row_condition(
                     other.name, table.name
                 );
                 let hint = format!(
-                    "only columns of {} can be tested here; test the other table in an aggregate of its own and join both with AND",
+                    "only columns of {} can be tested here; test the other table in an aggregate \
+                     of its own and join both with AND",
                     table.name
                 );
                 return Err(Diagnostic::new(column.span, message, hint));
@@ -62,7 +63,8 @@ pub(crate) fn row_condition(
             )
         }
         other => {
-            let hint = "the condition on a row compares its columns: WHERE opportunities.stage = 'Closed Won'";
+            let hint = "the condition on a row compares its columns: WHERE opportunities.stage = \
+                'Closed Won'";
             Err(Diagnostic::new(
                 other.span(),
                 "an aggregate within a condition on single rows",

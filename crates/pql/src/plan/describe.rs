@@ -11,7 +11,8 @@ use crate::syntax::dates::format_date;
 use crate::syntax::print::{quoted, sign};
 
 impl Plan {
-    /// The plan in words, a line each: the entities, the rows that count (`#1`, `#2`, …), the prediction, the assumption.
+    /// The plan in words, a line each: the entities, the rows that count (`#1`, `#2`, …), the
+    /// prediction, the assumption.
     pub fn describe(&self, catalog: &Catalog) -> Vec<String> {
         let entity = catalog.table_at(self.entity);
         let mut lines = vec![match &self.population.condition {

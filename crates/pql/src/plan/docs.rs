@@ -66,13 +66,15 @@ fn queries_as_they_are_commonly_written_have_plans() {
             TargetKind::Window,
         ),
         (
-            "PREDICT BOOL(LEADS.STATUS = 'Closed Won', 0, 90, days)\nFOR EACH LEADS.LEAD_ID\nWHERE LEADS.STATUS = 'MQL'",
+            "PREDICT BOOL(LEADS.STATUS = 'Closed Won', 0, 90, days)\nFOR EACH \
+             LEADS.LEAD_ID\nWHERE LEADS.STATUS = 'MQL'",
             "leads",
             90,
             TargetKind::Monotone,
         ),
         (
-            "PREDICT will_convert FOR EACH contacts.contact_id WHERE contacts.created_at > '2025-01-01'",
+            "PREDICT will_convert FOR EACH contacts.contact_id WHERE contacts.created_at > \
+             '2025-01-01'",
             "contacts",
             90,
             TargetKind::Monotone,
@@ -122,7 +124,8 @@ fn the_manual_and_the_planner_agree_on_what_is_unsupported() {
         ),
         (
             "PREDICT LIST_DISTINCT(product_usage.product, 0, 90) RANK TOP 5 FOR accounts",
-            "PREDICT COUNT(product_usage.* WHERE product_usage.product = 'pro', 0, 90) > 0 FOR accounts",
+            "PREDICT COUNT(product_usage.* WHERE product_usage.product = 'pro', 0, 90) > 0 FOR \
+             accounts",
         ),
         (
             "PREDICT LAST(leads.status, 0, 90) CLASSIFY FOR leads",

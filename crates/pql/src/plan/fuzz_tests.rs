@@ -1,4 +1,5 @@
-//! No text makes reading or planning panic, and what has a plan means the same when its plan's text is read again.
+//! No text makes reading or planning panic, and what has a plan means the same when its plan's text
+//! is read again.
 
 use proptest::prelude::*;
 

@@ -87,7 +87,8 @@ impl Plan {
             let back_ms = back.saturating_neg().saturating_mul(DAY_MS);
             if back_ms > before_ms {
                 let message = format!(
-                    "the filter looks {} back, but the last anchor that has a label has {} of history before it: it counts less in training than in scoring",
+                    "the filter looks {} back, but the last anchor that has a label has {} of \
+                     history before it: it counts less in training than in scoring",
                     days(back_ms),
                     days(before_ms)
                 );
@@ -103,7 +104,8 @@ impl Plan {
             .filter(|stride_ms| *stride_ms > self.horizon_ms)
         {
             let message = format!(
-                "anchors are {} apart and the query looks {} ahead: what happens in between is in no label",
+                "anchors are {} apart and the query looks {} ahead: what happens in between is in \
+                 no label",
                 days(stride_ms),
                 days(self.horizon_ms)
             );

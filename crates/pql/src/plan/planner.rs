@@ -20,11 +20,12 @@ use crate::syntax::ast::{
 };
 use crate::syntax::diagnostic::{Diagnostic, Span, Within};
 
-/// Checks a query against the schemas. `names` are the configuration's named targets: name → what may stand after PREDICT.
+/// Checks a query against the schemas. `names` are the configuration's named targets: name → what
+/// may stand after PREDICT.
 ///
 /// # Errors
-/// The query asks for something that does not exist, makes no sense or is not supported; the diagnostic has the place, the reason
-/// and the text to write instead.
+/// The query asks for something that does not exist, makes no sense or is not supported; the
+/// diagnostic has the place, the reason and the text to write instead.
 pub fn plan(
     query: &Query,
     catalog: &Catalog,
@@ -451,7 +452,8 @@ fn negated_if(negated: bool, expression: TargetExpression) -> TargetExpression {
 
 fn stored_value(span: Span, what: &str, hint: String) -> Diagnostic {
     let message = format!(
-        "{what} is a stored value without a window: predicting it is not supported, because features would know it already"
+        "{what} is a stored value without a window: predicting it is not supported, because \
+         features would know it already"
     );
     Diagnostic::new(span, message, hint)
 }

@@ -1,7 +1,8 @@
-//! The filter after the entity: a condition over its columns as of the anchor and over counts of its past events.
+//! The filter after the entity: a condition over its columns as of the anchor and over counts of
+//! its past events.
 //!
-//! Windows of the past are kept as whole UTC days by the graph, so they are whole days here, end at the anchor or before, and may
-//! reach back for ever.
+//! Windows of the past are kept as whole UTC days by the graph, so they are whole days here, end at
+//! the anchor or before, and may reach back for ever.
 
 use leadpulse_schema::{
     Catalog, Comparison, Condition, DataType, DayCounter, DayWindow, Literal, Measure,
@@ -168,7 +169,8 @@ impl Builder<'_> {
             }
             (function, _) => {
                 let message = format!(
-                    "{} is not supported in a filter, because only counts and sums are kept for every day of the past",
+                    "{} is not supported in a filter, because only counts and sums are kept for \
+                     every day of the past",
                     function.keyword()
                 );
                 return Err(Diagnostic::new(
@@ -256,7 +258,8 @@ pub(crate) fn index_of<T: PartialEq>(items: &mut Vec<T>, item: T) -> usize {
 /// Start and end in days relative to the anchor.
 fn past_days(window: &WrittenWindow) -> Planned<(Option<i64>, i64)> {
     if window.end > 0 {
-        let hint = "a filter decides on what is known: end the window at 0 or before; what may happen later belongs into the target or into ASSUMING";
+        let hint = "a filter decides on what is known: end the window at 0 or before; what may \
+            happen later belongs into the target or into ASSUMING";
         return Err(Diagnostic::new(
             window.span,
             "the filter looks into the future",

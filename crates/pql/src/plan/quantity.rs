@@ -69,7 +69,8 @@ pub(crate) fn quantity(
         (Function::ListDistinct, _) => unsupported(
             "a task gives one number for each entity and ranks no items",
             format!(
-                "predict one item with COUNT({}.* WHERE {column} = …, 0, 90, days) > 0, or how many with COUNT_DISTINCT({column}, 0, 90, days)",
+                "predict one item with COUNT({}.* WHERE {column} = …, 0, 90, days) > 0, or how \
+                 many with COUNT_DISTINCT({column}, 0, 90, days)",
                 column.table
             ),
         ),

@@ -38,8 +38,8 @@ pub(crate) fn aggregated_table<'a>(
     }
 }
 
-/// The path from rows of `table` to the entity they count for, and the references that lead there too but are not used. Where a member was
-/// before leads nowhere.
+/// The path from rows of `table` to the entity they count for, and the references that lead there
+/// too but are not used. Where a member was before leads nowhere.
 pub(crate) fn reach(
     catalog: &Catalog,
     table: &Table,
@@ -77,7 +77,8 @@ pub(crate) fn reach(
     Some((Reach::Reference(first), others))
 }
 
-/// Whether following owner references can arrive at `target`. Chains are no longer than there are tables.
+/// Whether following owner references can arrive at `target`. Chains are no longer than there are
+/// tables.
 fn leads_to(catalog: &Catalog, table: &Table, target: TableId, steps: usize) -> bool {
     steps <= catalog.tables.len()
         && table

@@ -8,7 +8,8 @@ use crate::plan::{AggregateSource, Quantity, Reach, Target, TargetExpression, Ta
 use crate::syntax::ast::{self, Bool, Expression, TestedValue};
 use crate::syntax::diagnostic::Span;
 
-/// "Generates revenue" is not "has an opportunity": rows of a table that says which of its values end a deal, whatever that value.
+/// "Generates revenue" is not "has an opportunity": rows of a table that says which of its values
+/// end a deal, whatever that value.
 pub(crate) fn on_outcome(
     catalog: &Catalog,
     table: &Table,
@@ -98,8 +99,14 @@ pub(crate) fn on_path(
     Lint {
         kind: LintKind::SeveralPaths,
         span,
-        message: format!("rows of {} count for {path}, not for their {}", table.name, table.field_at(other).name),
-        hint: "there is one path from rows to entity: owner references first, then the first other reference".to_owned(),
+        message: format!(
+            "rows of {} count for {path}, not for their {}",
+            table.name,
+            table.field_at(other).name
+        ),
+        hint: "there is one path from rows to entity: owner references first, then the first \
+            other reference"
+            .to_owned(),
     }
 }
 
@@ -123,8 +130,12 @@ pub(crate) fn on_target(
             lints.push(Lint {
                 kind: LintKind::SilentDropped,
                 span: *span,
-                message: format!("entities without rows of {} in the window give no example", table.name),
-                hint: "scores of entities that then stay silent are extrapolated; COUNT and SUM take silence as 0, and IS NULL asks for it"
+                message: format!(
+                    "entities without rows of {} in the window give no example",
+                    table.name
+                ),
+                hint: "scores of entities that then stay silent are extrapolated; COUNT and SUM \
+                    take silence as 0, and IS NULL asks for it"
                     .to_owned(),
             });
         }
@@ -137,10 +148,13 @@ pub(crate) fn on_target(
                 kind: LintKind::CurrentRow,
                 span: *span,
                 message: format!(
-                    "a change of {} counts when it became known, because the table has no time field that says when a version took effect",
+                    "a change of {} counts when it became known, because the table has no time \
+                     field that says when a version took effect",
                     table.name
                 ),
-                hint: "where the source keeps only current rows there are no changes to learn from: supply versions, or an event table of changes".to_owned(),
+                hint: "where the source keeps only current rows there are no changes to learn \
+                    from: supply versions, or an event table of changes"
+                    .to_owned(),
             });
         }
     }
@@ -155,10 +169,15 @@ pub(crate) fn on_target(
             kind: LintKind::Becomes,
             span: spans[index],
             message: format!(
-                "rows of {} count for one of {} only until it became one of {becomes}; later ones count there",
+                "rows of {} count for one of {} only until it became one of {becomes}; later ones \
+                 count there",
                 table.name, entity.name
             ),
-            hint: format!("predict a change of {} itself with BOOL, or predict for {}", entity.name, catalog.root().name),
+            hint: format!(
+                "predict a change of {} itself with BOOL, or predict for {}",
+                entity.name,
+                catalog.root().name
+            ),
         });
     }
     on_sums(target, catalog, span, lints);
@@ -219,9 +238,14 @@ fn on_sums(target: &Target, catalog: &Catalog, span: Span, lints: &mut Vec<Lint>
         lints.push(Lint {
             kind: LintKind::SumCanFall,
             span,
-            message: format!("the sum of {}.{field} may fall again, so the task gives one probability for the whole window", table.name),
+            message: format!(
+                "the sum of {}.{field} may fall again, so the task gives one \
+                probability for the whole window",
+                table.name
+            ),
             hint: format!(
-                "if negative amounts need not be netted, WHERE {}.{field} > 0 gives a probability for each part of the window",
+                "if negative amounts need not be netted, WHERE {}.{field} > 0 gives a probability \
+                 for each part of the window",
                 table.name
             ),
         });

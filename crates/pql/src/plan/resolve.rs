@@ -1,4 +1,5 @@
-//! Names become what they name: tables and columns in the schemas' spelling, named targets written out, the entity's key filled in.
+//! Names become what they name: tables and columns in the schemas' spelling, named targets written
+//! out, the entity's key filled in.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -260,7 +261,8 @@ impl<'a> Resolver<'a> {
                         "{} is a named target, which cannot stand in a condition on rows",
                         name.text
                     );
-                    let hint = "named targets are about the future: they stand after PREDICT and ASSUMING; here columns stand, with their table";
+                    let hint = "named targets are about the future: they stand after PREDICT and \
+                        ASSUMING; here columns stand, with their table";
                     return Err(Diagnostic::new(name.span, message, hint));
                 }
                 let table = nearest.or_else(|| self.catalog.tables.iter().find(has_field));
@@ -287,7 +289,8 @@ impl<'a> Resolver<'a> {
         self.written_out.set(self.written_out.get() + 1);
         if path.len() == MAX_NAMED_DEPTH || self.written_out.get() > MAX_WRITTEN_OUT {
             let message = format!(
-                "named targets stand more than {MAX_NAMED_DEPTH} within each other, or are named more than {MAX_WRITTEN_OUT} times"
+                "named targets stand more than {MAX_NAMED_DEPTH} within each other, or are named \
+                 more than {MAX_WRITTEN_OUT} times"
             );
             return Err(Diagnostic::new(
                 name.span,
@@ -335,7 +338,8 @@ impl<'a> Resolver<'a> {
         }
         let near = did_you_mean(text, self.names.keys().map(String::as_str));
         let hint = format!(
-            "define it in the configuration's named targets: {text} = \"COUNT(… WHERE …, 0, 90, days) > 0\""
+            "define it in the configuration's named targets: {text} = \"COUNT(… WHERE …, 0, 90, \
+             days) > 0\""
         );
         Diagnostic::new(
             name.span,

@@ -1,4 +1,5 @@
-//! The plan of a query in terms of the schemas: the rows that count, their windows, the prediction made of them.
+//! The plan of a query in terms of the schemas: the rows that count, their windows, the prediction
+//! made of them.
 
 use leadpulse_schema::units::DAY_MS_F64;
 use leadpulse_schema::{Comparison, Condition, FieldId, Literal, Operand, Population, TableId};
@@ -10,7 +11,8 @@ use crate::syntax::dates::add_months;
 /// A query, checked and resolved.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// The query with named targets written out, tables and columns as the schemas spell them. Two queries with the same text mean the same.
+    /// The query with named targets written out, tables and columns as the schemas spell them. Two
+    /// queries with the same text mean the same.
     pub text: String,
     /// The table whose rows are scored: the root or a member table.
     pub entity: TableId,
@@ -18,9 +20,11 @@ pub struct Plan {
     pub target: Target,
     /// The entities that qualify, as of the anchor.
     pub population: Population,
-    /// A label is known this long after its anchor: the end of the longest window, a month taken as 31 days.
+    /// A label is known this long after its anchor: the end of the longest window, a month taken as
+    /// 31 days.
     pub horizon_ms: i64,
-    /// USING: the only tables features may come from; empty means all. Labels and population do not depend on it.
+    /// USING: the only tables features may come from; empty means all. Labels and population do not
+    /// depend on it.
     pub using: Vec<TableId>,
     /// Remarks that need no history; [`Plan::lints_on`] has the others.
     pub lints: Vec<Lint>,
@@ -33,7 +37,8 @@ pub struct Target {
     pub aggregates: Vec<Aggregate>,
     /// The condition or the value that is predicted.
     pub expression: TargetExpression,
-    /// ASSUMING: examples where it does not come true are dropped, so that the score is P(target | assumption).
+    /// ASSUMING: examples where it does not come true are dropped, so that the score is P(target |
+    /// assumption).
     pub assumption: Option<TargetExpression>,
 }
 
@@ -129,9 +134,10 @@ impl Quantity {
 pub enum AggregateSource {
     /// The rows of an event table; each counts at its event time.
     Events(TableId),
-    /// The versions of an entity table. A key counts when its versions *come to* match the filter (without one: when the key first
-    /// appears), once in a window, with the field of its last matching version up to the window's end. A version takes effect at its
-    /// time field, or, when that field did not move since the version before it (a creation time), when it became known.
+    /// The versions of an entity table. A key counts when its versions *come to* match the filter
+    /// (without one: when the key first appears), once in a window, with the field of its last
+    /// matching version up to the window's end. A version takes effect at its time field, or, when
+    /// that field did not move since the version before it (a creation time), when it became known.
     Versions(TableId),
 }
 
@@ -151,9 +157,11 @@ pub enum Reach {
     Itself,
     /// The row's owner is the entity (its first owner reference that is not null).
     Owner,
-    /// The row lies in the cell that the entity is the root of: its owner, or its owner's owner, is the entity.
+    /// The row lies in the cell that the entity is the root of: its owner, or its owner's owner, is
+    /// the entity.
     Cell,
-    /// This field of the row, which is not an owner reference, holds the entity's key, or, if it is a list, the keys of several.
+    /// This field of the row, which is not an owner reference, holds the entity's key, or, if it is
+    /// a list, the keys of several.
     Reference(FieldId),
 }
 
@@ -169,7 +177,8 @@ pub struct Window {
 }
 
 impl Window {
-    /// The moments it lies between, in milliseconds since 1970: the first excluded, the second included.
+    /// The moments it lies between, in milliseconds since 1970: the first excluded, the second
+    /// included.
     pub fn bounds_ms(self, anchor_ms: i64) -> (i64, i64) {
         let at = |units: i64| match self.unit {
             Unit::Months => add_months(anchor_ms, units),
@@ -201,9 +210,10 @@ const EDGE_RATIOS: [f64; 5] = [7.0 / 90.0, 14.0 / 90.0, 30.0 / 90.0, 60.0 / 90.0
 impl Target {
     /// The head that predicts this target.
     ///
-    /// Monotone are counts above a threshold, BOOL, and sums above a threshold of amounts that cannot be negative, joined by AND and OR, all
-    /// windows starting at the anchor. Nothing in a schema says that amounts cannot be negative, so a sum counts as one that can fall unless
-    /// its own filter says so: `SUM(invoices.amount WHERE invoices.amount > 0, 0, 90, days) > 0`.
+    /// Monotone are counts above a threshold, BOOL, and sums above a threshold of amounts that
+    /// cannot be negative, joined by AND and OR, all windows starting at the anchor. Nothing in a
+    /// schema says that amounts cannot be negative, so a sum counts as one that can fall unless its
+    /// own filter says so: `SUM(invoices.amount WHERE invoices.amount > 0, 0, 90, days) > 0`.
     pub fn kind(&self) -> TargetKind {
         match &self.expression {
             TargetExpression::Value(_) => TargetKind::Regression,
@@ -237,8 +247,9 @@ impl Target {
         }
     }
 
-    /// The ends of the hazards' intervals in days after the anchor, ascending, the last being the horizon: 7, 14, 30, 60, 90 for 90 days,
-    /// the same parts of any other horizon (whole days where that keeps them apart). Empty for targets that are not monotone.
+    /// The ends of the hazards' intervals in days after the anchor, ascending, the last being the
+    /// horizon: 7, 14, 30, 60, 90 for 90 days, the same parts of any other horizon (whole days
+    /// where that keeps them apart). Empty for targets that are not monotone.
     pub fn hazard_edges_days(&self) -> Vec<f64> {
         if self.kind() != TargetKind::Monotone {
             return Vec::new();
@@ -285,7 +296,8 @@ impl Aggregate {
     }
 }
 
-/// The bound below which the filter lets no value of the field pass, and whether the bound itself is excluded.
+/// The bound below which the filter lets no value of the field pass, and whether the bound itself
+/// is excluded.
 fn lower_bound(filter: &Condition, field: FieldId) -> Option<(f64, bool)> {
     match filter {
         Condition::And(a, b) => lower_bound(a, field).or_else(|| lower_bound(b, field)),

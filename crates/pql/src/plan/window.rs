@@ -15,7 +15,8 @@ pub(crate) fn future_window(window: &ast::WrittenWindow) -> Planned<Window> {
     let start = match window.start {
         Start::At(start) if start >= 0 => start,
         _ => {
-            let hint = "start at 0 or later: 0, 90, days; what happened before the anchor goes into WHERE after the entity";
+            let hint = "start at 0 or later: 0, 90, days; what happened before the anchor goes \
+                into WHERE after the entity";
             return Err(Diagnostic::new(
                 window.span,
                 "a target lies after the anchor, this window starts before it",

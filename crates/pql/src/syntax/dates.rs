@@ -5,8 +5,8 @@ use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
 use leadpulse_schema::units::DAY_MS;
 
-/// The length of the date (and time of day, when one follows) that `text` starts with, in bytes; 0 when it starts with none.
-/// `2025-01-31`, `2025-01-31 08:30:00`, `2025-01-31T08:30:00.250Z`.
+/// The length of the date (and time of day, when one follows) that `text` starts with, in bytes; 0
+/// when it starts with none. `2025-01-31`, `2025-01-31 08:30:00`, `2025-01-31T08:30:00.250Z`.
 pub(crate) fn date_length(text: &str) -> usize {
     let bytes = text.as_bytes();
     if !matches_shape(bytes, b"0000-00-00") {
@@ -45,8 +45,8 @@ fn matches_shape(bytes: &[u8], shape: &[u8]) -> bool {
         })
 }
 
-/// Milliseconds since 1970 UTC of a text that is a date and nothing else; `None` when it is none or no such day exists.
-/// Fractions finer than a millisecond are cut.
+/// Milliseconds since 1970 UTC of a text that is a date and nothing else; `None` when it is none or
+/// no such day exists. Fractions finer than a millisecond are cut.
 pub(crate) fn parse_date(text: &str) -> Option<i64> {
     if text.is_empty() || date_length(text) != text.len() {
         return None;
@@ -66,7 +66,8 @@ pub(crate) fn parse_date(text: &str) -> Option<i64> {
     )
 }
 
-/// The date as a query has it: the day alone when it is midnight, milliseconds only when there are any.
+/// The date as a query has it: the day alone when it is midnight, milliseconds only when there are
+/// any.
 pub(crate) fn format_date(ms: i64) -> String {
     let Ok(moment) = Timestamp::from_millisecond(ms) else {
         return ms.to_string();
@@ -88,8 +89,8 @@ pub(crate) fn format_date(ms: i64) -> String {
     }
 }
 
-/// The same time of day `months` calendar months later (earlier, when negative); a day the month does not have becomes its last.
-/// Outside the calendar (years -9999 to 9999) months count 31 days.
+/// The same time of day `months` calendar months later (earlier, when negative); a day the month
+/// does not have becomes its last. Outside the calendar (years -9999 to 9999) months count 31 days.
 pub(crate) fn add_months(ms: i64, months: i64) -> i64 {
     let shifted = Timestamp::from_millisecond(ms)
         .ok()
@@ -100,7 +101,8 @@ pub(crate) fn add_months(ms: i64, months: i64) -> i64 {
                 .ok()
         })
         .map(|moment| moment.timestamp().as_millisecond());
-    // Beyond the calendar a date is a mistake in the data; the query still needs an answer, not a panic.
+    // Beyond the calendar a date is a mistake in the data; the query still needs an answer, not a
+    // panic.
     shifted.unwrap_or_else(|| ms.saturating_add(months.saturating_mul(31 * DAY_MS)))
 }
 

@@ -70,8 +70,8 @@ impl Diagnostic {
         }
     }
 
-    /// The text with the place marked by a caret, the message and the hint; no colour.
-    /// `source` is the query's text; a fault inside a named target shows that target's text instead.
+    /// The text with the place marked by a caret, the message and the hint; no colour. `source` is
+    /// the query's text; a fault inside a named target shows that target's text instead.
     pub fn render(&self, source: &str) -> String {
         let (name, text) = match &self.within {
             Some(within) => (within.name.as_str(), within.text.as_str()),
@@ -128,7 +128,8 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// ", did you mean `x`?" for the nearest candidate within a third of the name's length, else nothing.
+/// ", did you mean `x`?" for the nearest candidate within a third of the name's length, else
+/// nothing.
 pub(crate) fn did_you_mean<'a>(
     name: &str,
     candidates: impl IntoIterator<Item = &'a str>,

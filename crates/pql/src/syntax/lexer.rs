@@ -1,4 +1,5 @@
-//! Text into words, constants and signs, each with its place. Spaces, line ends and `#` comments separate.
+//! Text into words, constants and signs, each with its place. Spaces, line ends and `#` comments
+//! separate.
 
 use crate::syntax::dates::{date_length, parse_date};
 use crate::syntax::diagnostic::{Diagnostic, Span};
@@ -180,7 +181,8 @@ impl Lexer<'_> {
             '≥' => "write >=",
             '≠' => "write !=",
             _ => {
-                "a name with other characters than letters, digits and _ goes between backticks: `like this`"
+                "a name with other characters than letters, digits and _ goes between backticks: \
+                 `like this`"
             }
         };
         Err(Diagnostic::new(
@@ -223,7 +225,8 @@ impl Lexer<'_> {
             .rest()
             .starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
         {
-            let hint = "a name that starts with a digit goes between backticks, a key between quotes: 'A001'";
+            let hint = "a name that starts with a digit goes between backticks, a key between \
+                quotes: 'A001'";
             return Err(Diagnostic::new(
                 self.span(start),
                 format!("a letter follows the number {text}"),

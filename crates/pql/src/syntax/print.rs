@@ -1,4 +1,5 @@
-//! A tree back into text: one line, keywords in capitals, parentheses only where the tree needs them.
+//! A tree back into text: one line, keywords in capitals, parentheses only where the tree needs
+//! them.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -248,7 +249,8 @@ impl Display for WrittenConstant {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match &self.kind {
             ConstantKind::Integer(n) => write!(f, "{n}"),
-            // Debug keeps the fraction of 5.0 and writes very large numbers with an exponent: it reads back as a decimal.
+            // Debug keeps the fraction of 5.0 and writes very large numbers with an exponent: it
+            // reads back as a decimal.
             ConstantKind::Decimal(x) => write!(f, "{x:?}"),
             ConstantKind::Text(text) => f.write_str(&quoted(text)),
             ConstantKind::Bool(true) => f.write_str("TRUE"),

@@ -11,7 +11,8 @@ use crate::syntax::diagnostic::{Diagnostic, Span, did_you_mean};
 use crate::syntax::lexer::Token;
 
 /// Hint at the bounds that a window may have.
-const BOUND: &str = "bounds are whole numbers of a unit, with a smaller one where needed; only a filter's window may start at -INF";
+const BOUND: &str = "bounds are whole numbers of a unit, with a smaller one where needed; only a \
+    filter's window may start at -INF";
 
 impl Parser {
     pub(super) fn deeper<T>(&mut self, rule: impl FnOnce(&mut Self) -> Parsed<T>) -> Parsed<T> {
@@ -82,7 +83,11 @@ impl Parser {
             self.advance();
             let condition = Box::new(self.condition()?);
             let window = self.window()?;
-            self.expect_sign(")", "BOOL takes a condition, start, end and unit: BOOL(leads.status = 'Closed Won', 0, 90, days)")?;
+            self.expect_sign(
+                ")",
+                "BOOL takes a condition, start, end and unit: BOOL(leads.status \
+                = 'Closed Won', 0, 90, days)",
+            )?;
             return Ok(Expression::Bool(Bool {
                 condition,
                 window,

@@ -10,7 +10,13 @@ impl Parser {
         if let Token::Word(word) = self.peek()
             && is_reserved(word)
         {
-            return Err(self.unexpected(what, &format!("{word} is a word of the language; as a name write it between backticks: `{word}`")));
+            return Err(self.unexpected(
+                what,
+                &format!(
+                    "{word} is a word of the language; as a \
+                name write it between backticks: `{word}`"
+                ),
+            ));
         }
         self.any_name(what)
     }

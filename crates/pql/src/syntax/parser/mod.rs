@@ -1,7 +1,7 @@
 //! Text into a tree, by recursive descent: one function a rule, one token of lookahead.
 //!
-//! Every construct of the public language parses, whether the planner supports it or not. No input makes it panic:
-//! text and nesting are bounded.
+//! Every construct of the public language parses, whether the planner supports it or not. No input
+//! makes it panic: text and nesting are bounded.
 
 mod expression;
 mod leaf;
@@ -185,7 +185,8 @@ impl Parser {
         let found = self.peek().describe();
         let hint = match self.peek() {
             Token::Word(word) if FOREIGN.iter().any(|f| f.eq_ignore_ascii_case(word)) => {
-                "the language has no joins, groups, orders, limits or aliases: tables are joined along their references"
+                "the language has no joins, groups, orders, limits or aliases: tables are joined \
+                 along their references"
             }
             _ => hint,
         };
@@ -218,7 +219,8 @@ impl Parser {
 
     fn query(&mut self) -> Parsed<Query> {
         if !self.keyword("PREDICT")? {
-            let hint = "for example: PREDICT COUNT(opportunities.*, 0, 90, days) > 0 FOR EACH accounts.account_id";
+            let hint = "for example: PREDICT COUNT(opportunities.*, 0, 90, days) > 0 FOR EACH \
+                accounts.account_id";
             return Err(self.unexpected("PREDICT", hint));
         }
         let target = self.expression()?;
@@ -230,9 +232,21 @@ impl Parser {
                     "the query does not say for whom",
                     "add FOR EACH and the key of a table: FOR EACH accounts.account_id",
                 ),
-                Token::Sign(",") => self.unexpected("FOR EACH", "a query has one target; write a query for each"),
-                Token::Sign("-" | "*") => self.unexpected("FOR EACH", "the language has no arithmetic"),
-                _ => self.unexpected("FOR EACH", "after the target comes FOR EACH and the key of a table: FOR EACH accounts.account_id"),
+                Token::Sign(",") => self.unexpected(
+                    "FOR EACH",
+                    "a query has one target; write a \
+                    query for each",
+                ),
+                Token::Sign("-" | "*") => self.unexpected(
+                    "FOR EACH",
+                    "the language has no \
+                    arithmetic",
+                ),
+                _ => self.unexpected(
+                    "FOR EACH",
+                    "after the target comes FOR EACH and the key of \
+                    a table: FOR EACH accounts.account_id",
+                ),
             });
         }
         let entity = self.entity()?;
