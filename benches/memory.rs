@@ -220,7 +220,12 @@ impl Driver {
             lag_records: 0,
             reason: None,
         };
-        let EpochViews { scores, alerts } = epoch.into_views();
+        let EpochViews {
+            scores,
+            alerts,
+            dead_letters,
+        } = epoch.into_views();
+        self.read_model.publish_dead_letters(dead_letters);
         self.read_model.publish(scores, alerts, status);
         work.spent("publish", publishing);
     }

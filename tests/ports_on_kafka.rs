@@ -368,6 +368,25 @@ fn the_epoch_log_is_read_in_order() {
         newest.len() >= 3 && newest.iter().all(|value| value == "s"),
         "{newest:?}"
     );
+    let refused = OutputRecord {
+        headers: vec![
+            ("reason".to_owned(), Some(b"late".to_vec())),
+            ("none".to_owned(), None),
+        ],
+        ..output(Output::DeadLetters, "a letter")
+    };
+    let letters = SealedEpoch {
+        outputs: vec![refused.clone(), output(Output::Epochs, "epoch 21")],
+        ..(*epoch(21, &[21], &[])).clone()
+    };
+    sink.commit(&Arc::new(letters)).unwrap();
+    let mut read_back = Vec::new();
+    log.newest_whole(Output::DeadLetters, 5, &mut |letter| {
+        read_back.push(letter);
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(read_back, [refused], "with key, headers and timestamp");
     let stop = log
         .latest(Output::Scores, &mut |_, _| {
             Err(PortError::fatal(PortCause::Stopped, "enough"))

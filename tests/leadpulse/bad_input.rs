@@ -376,6 +376,7 @@ fn every_record_has_its_outcome_once() {
 
     let letters = scenario.committed(Output::DeadLetters);
     are_the_dead_of(&letters, &sent);
+    are_judged_alike(&scenario, scenario.topic("activities"), &sent);
     let found = committed(&scenario);
     assert_eq!(
         found
@@ -398,6 +399,7 @@ fn every_record_has_its_outcome_once() {
         accepted: 0,
         duplicate: 0,
         dead_lettered: 0,
+        unchanged: 0,
         scores: 0,
         alerts: 0,
     };
@@ -413,6 +415,40 @@ fn status(scenario: &Scenario, account: &str) -> (Status, Option<String>) {
         .rfind(|score| score.entity_id == account)
         .unwrap();
     (newest.status, newest.reason)
+}
+
+/// Requires of a dry run of a topic that each record has the fate that it had in the run.
+fn are_judged_alike(scenario: &Scenario, topic: &str, sent: &[Sent]) {
+    let judge = |more: &[&str]| {
+        let arguments = [&["--topic", topic, "--json"], more].concat();
+        scenario.start("validate", &arguments).wait()
+    };
+    let ended = judge(&["--last", "1000"]).failed(1, &["records cannot be used"]);
+    let mut lines = ended.out.lines().map(|line| {
+        serde_json::from_str::<serde_json::Value>(line).unwrap_or_else(|_| panic!("{line}"))
+    });
+    let mut refused = 0;
+    for record in sent.iter().filter(|record| record.topic == topic) {
+        let verdict = lines.next().unwrap();
+        let place = format!("{topic}/0@{}", record.offset);
+        let (outcome, is_refused) = match record.fate {
+            Fate::Accepted => ("accepted", false),
+            Fate::Duplicate => ("duplicate", false),
+            // A late or future row is a row; its outcome has the name that the graph gives it.
+            Fate::Dead("late_beyond_horizon") => ("late", true),
+            Fate::Dead("future_timestamp") => ("future", true),
+            Fate::Dead(reason) => (reason, true),
+        };
+        refused += i32::from(is_refused);
+        assert_eq!(verdict["place"], place);
+        assert_eq!(verdict["outcome"], outcome, "{verdict}");
+        assert_eq!(verdict["is_refused"], is_refused, "{verdict}");
+        assert!(!verdict["why"].as_str().unwrap().is_empty(), "{verdict}");
+    }
+    let summary = &lines.next().unwrap()["summary"];
+    assert_eq!(summary["refused"], refused);
+    let last = judge(&["--last", "3"]).done();
+    assert_eq!(last.out.lines().count(), 4, "three records and the summary");
 }
 
 /// Requires one dead letter for each refused record: bytes and headers unchanged, reason and place

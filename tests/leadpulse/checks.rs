@@ -60,7 +60,7 @@ fn intervals_tile_the_log(epochs: &[EpochRecord], starts: &[NextOffset], ends: &
     );
 }
 
-/// Requires in = accepted + duplicate + dead-lettered. Late records and those ahead of the clock
+/// Requires in = accepted + duplicate + unchanged + dead-lettered. Late records and those ahead of the clock
 /// are dead letters.
 fn every_record_has_one_outcome(epochs: &[EpochRecord]) {
     for epoch in epochs {
@@ -75,9 +75,10 @@ fn every_record_has_one_outcome(epochs: &[EpochRecord]) {
         let dead_lettered: i64 = epoch.dead_lettered.iter().map(|count| count.count).sum();
         assert_eq!(
             epoch.records() as i64,
-            epoch.accepted + epoch.duplicate + dead_lettered,
+            epoch.outcomes().records(),
             "{epoch:?}"
         );
+        assert_eq!(epoch.outcomes().dead, dead_lettered, "{epoch:?}");
         assert_eq!(
             (epoch.late, epoch.future),
             (dead("late_beyond_horizon"), dead("future_timestamp")),

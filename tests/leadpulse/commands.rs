@@ -382,6 +382,89 @@ fn schema_check_names_file_record_and_field_of_each_fault() {
 }
 
 #[test]
+fn records_of_a_file_are_judged_as_a_run_would() {
+    let dir = tempfile::tempdir().unwrap();
+    let schemas = repository().join("schemas");
+    let config = dir.path().join("leadpulse.toml");
+    let text = format!(
+        "schemas = {:?}\n[[sources]]\ntable = \"contacts\"\nfile = \"contacts.jsonl\"\n\
+         [[sources]]\ntable = \"accounts\"\nfile = \"accounts.jsonl\"\n",
+        arg(&schemas)
+    );
+    std::fs::write(&config, text).unwrap();
+    let file = |name: &str, lines: &[&str]| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, lines.join("\n")).unwrap();
+        path
+    };
+    let accounts = r#"{"account_id": "A1", "updated_at": "2026-01-01", "domain": "acme.example"}"#;
+    file("accounts.jsonl", &[accounts]);
+    let good = [
+        r#"{"contact_id": "C1", "updated_at": "2026-02-01", "account_id": "A1", "name": "Jo"}"#,
+        r#"{"contact_id": "C1", "updated_at": "2026-01-01", "account_id": "A1"}"#,
+        r#"{"contact_id": "C2", "updated_at": "2026-02-01", "email": "x@acme.example"}"#,
+    ];
+    let sound = file("contacts.jsonl", &good);
+    let judge = |path: &Path, more: &[&str]| {
+        let command = ["validate", "--config", arg(&config), "--table", "contacts"];
+        leadpulse(&[&command[..], more, &[arg(path)]].concat())
+    };
+    let ended = judge(&sound, &["--data", arg(dir.path())]).done();
+    for words in [
+        "row 1  contacts  accepted",
+        "upsert of C1, at 2026-02-01T00:00:00Z",
+        "belongs to accounts A1",
+        "name = \"Jo\"",
+        "row 3",
+        "never fed    contacts: ",
+    ] {
+        assert!(ended.out.contains(words), "{words:?} in {}", ended.out);
+    }
+    let json: Vec<Json> = judge(&sound, &["--json"])
+        .done()
+        .out
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let outcomes: Vec<&Json> = json[..3].iter().map(|one| &one["outcome"]).collect();
+    assert_eq!(outcomes, ["accepted", "stepped_back", "accepted"]);
+    assert_eq!(
+        json[2]["row"]["owner"],
+        "the domain acme.example, which no account has yet"
+    );
+    assert_eq!(
+        json[3]["summary"]["outcomes"],
+        json!({"accepted": 2, "stepped_back": 1})
+    );
+
+    let bad = file(
+        "bad.jsonl",
+        &[
+            good[0],
+            r#"{"contact_id": "C3", "updated_at": "soon"}"#,
+            good[2],
+        ],
+    );
+    let ended = judge(&bad, &["--refused"]).failed(1, &["1 of 3 records cannot be used"]);
+    assert_eq!(ended.out.lines().count(), 3, "{}", ended.out);
+    assert!(
+        ended.out.contains("bad_row") && ended.out.contains("updated_at"),
+        "{}",
+        ended.out
+    );
+    let unknown = [
+        "validate",
+        "--config",
+        arg(&config),
+        "--table",
+        "contracts",
+        arg(&bad),
+    ];
+    leadpulse(&unknown).failed(1, &["contracts"]);
+    leadpulse(&["validate", "--config", arg(&config)]).failed(2, &["--topic"]);
+}
+
+#[test]
 fn explanations_have_the_scores_of_a_backtest() {
     let dataset = contacts();
     let as_of_ms = parse_time_ms("2020-05-31").unwrap();

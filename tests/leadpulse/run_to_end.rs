@@ -105,6 +105,7 @@ fn is_scored_as_in_a_backtest(dataset: &'static Dataset) {
         accepted: 0,
         duplicate: 0,
         dead_lettered: 0,
+        unchanged: 0,
         scores: 0,
         alerts: 0,
     };

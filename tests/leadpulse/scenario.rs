@@ -51,6 +51,7 @@ pub struct Summary {
     pub accepted: i64,
     pub duplicate: i64,
     pub dead_lettered: i64,
+    pub unchanged: i64,
     pub scores: i64,
     pub alerts: i64,
 }
@@ -446,7 +447,8 @@ impl Summary {
         let [epochs, replayed] = numbers(ended.line("epochs"))[..] else {
             panic!("{}", ended.out)
         };
-        let [records, accepted, duplicate, dead_lettered] = numbers(ended.line("records"))[..]
+        let [records, accepted, duplicate, dead_lettered, unchanged] =
+            numbers(ended.line("records"))[..]
         else {
             panic!("{}", ended.out)
         };
@@ -463,6 +465,7 @@ impl Summary {
             accepted,
             duplicate,
             dead_lettered,
+            unchanged,
             scores,
             alerts,
         }

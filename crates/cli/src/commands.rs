@@ -9,6 +9,7 @@ pub mod run;
 pub mod schema;
 pub mod simulate;
 pub mod train;
+pub mod validate;
 pub mod verify;
 
 use std::path::PathBuf;

@@ -48,6 +48,8 @@ enum CommandArguments {
     Explain(commands::explain::ExplainArguments),
     /// Produces files to topics as producers would, in time order.
     Replay(commands::replay::ReplayArguments),
+    /// Judges records of a file or topic as a run would, and writes nothing.
+    Validate(commands::validate::ValidateArguments),
     /// Plans a query; with data, counts its labels.
     Query(commands::query::QueryArguments),
     /// Writes the files of a simulated market.
@@ -69,6 +71,7 @@ impl CommandArguments {
             Self::Backtest(command) => command.run(),
             Self::Explain(command) => command.run(),
             Self::Replay(command) => command.run(),
+            Self::Validate(command) => command.run(),
             Self::Query(command) => command.run(),
             Self::Simulate(command) => command.run(),
             Self::Schema(command) => command.run(),

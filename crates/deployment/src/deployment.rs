@@ -99,10 +99,12 @@ impl Assembly<'_> {
         let read_model = Arc::new(ReadModel::new());
         let tasks = self.tasks()?;
         let (desk, requests) = explain_queue(EXPLANATIONS_WAITING);
+        let schemas = schema_store(self.loaded, &schema_metrics)?;
         // HTTP comes first: /readyz gives the reason while a deployment waits for its cluster.
         let server = match http {
             Some(options) => {
-                let state = server_state(&self, &tasks, &read_model, registry, desk);
+                let committed = (&read_model, &schemas);
+                let state = server_state(&self, &tasks, committed, registry, desk);
                 Some(serve(options, state)?)
             }
             None => None,
@@ -112,7 +114,6 @@ impl Assembly<'_> {
         if cluster == Cluster::Real {
             self.prepare_outputs(until, &supervisor)?;
         }
-        let schemas = schema_store(self.loaded, &schema_metrics)?;
         let mut connected = self.connect(cluster, &supervisor, &kafka_metrics)?;
         let attendant: &Supervisor = &supervisor;
         let encoders = Arc::new(output_encoders(schemas.as_ref(), attendant)?);

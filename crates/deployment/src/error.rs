@@ -8,7 +8,7 @@ use leadpulse_history::HistoryError;
 use leadpulse_model::BundleError;
 use leadpulse_policy::PolicyError;
 use leadpulse_registry::RegistryOptionsError;
-use leadpulse_schema::{EncodeError, RegistryError};
+use leadpulse_schema::{EncodeError, FileError, RegistryError};
 use leadpulse_server::ServerError;
 
 use crate::config_error::ConfigError;
@@ -55,6 +55,17 @@ pub enum DeployError {
     /// The schemas folder cannot serve as a registry.
     #[error(transparent)]
     SchemasFolder(#[from] RegistryError),
+    /// A topic that no source reads.
+    #[error("no source reads the topic {topic}; the sources read: {known}")]
+    NoSource {
+        /// The topic asked for.
+        topic: String,
+        /// Topics of the sources.
+        known: String,
+    },
+    /// A file cannot be read on.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A schema to write under has no id.
     #[error(transparent)]
     SchemaLookup(#[from] SchemaLookupError),

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use prometheus::Registry;
+
 use leadpulse_engine::ports::{Attendant, PortCause, PortError, SchemaLookupError, SchemaStore};
 use leadpulse_engine::{OutputEncoders, retry};
 use leadpulse_kafka::{InputTopic, KafkaOptions, SchemaPort, TopicSpec, ensure_topics};
@@ -24,6 +26,14 @@ pub fn schema_store(
         Some(options) => Arc::new(SchemaPort::new(HttpRegistry::new(options, metrics)?)),
         None => Arc::new(SchemaPort::new(FolderStore::load(&loaded.schemas_dir())?)),
     })
+}
+
+/// As [`schema_store`], for a tool: no one reads its metrics.
+///
+/// # Errors
+/// As [`schema_store`].
+pub fn writer_schemas(loaded: &Loaded) -> Result<Arc<dyn SchemaStore>, DeployError> {
+    schema_store(loaded, &RegistryMetrics::register(&Registry::new())?)
 }
 
 /// Ends waits after the limit of a request: a command that a person started should rather fail than

@@ -90,6 +90,33 @@ impl Loaded {
         Ok(found)
     }
 
+    /// A file as a table's source describes its files; without such a source, by the table alone.
+    ///
+    /// # Errors
+    /// An unknown table, or a source with a lag that is no duration.
+    pub fn file_of(
+        &self,
+        catalog: &Catalog,
+        table: &str,
+        path: &Path,
+    ) -> Result<FileSource, ConfigError> {
+        let known = catalog.table(table).ok_or_else(|| ConfigError::NoTable {
+            path: self.path.clone(),
+            table: table.to_owned(),
+        })?;
+        let sources = &self.config.sources;
+        let source = sources.iter().find(|source| {
+            catalog
+                .table(&source.table)
+                .is_some_and(|t| t.id == known.id)
+        });
+        Ok(FileSource {
+            table: known.id,
+            path: path.to_owned(),
+            options: source.map(file_options).transpose()?.unwrap_or_default(),
+        })
+    }
+
     /// The input topics, in order of the sources.
     ///
     /// # Errors

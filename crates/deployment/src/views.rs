@@ -6,9 +6,10 @@ use prometheus::Registry;
 
 use leadpulse_engine::Task;
 use leadpulse_engine::explain::ExplainDesk;
+use leadpulse_engine::ports::SchemaStore;
 use leadpulse_engine::read_model::ReadModel;
 use leadpulse_schema::Role;
-use leadpulse_server::{BandView, ServerState, TaskView};
+use leadpulse_server::{BandView, ServerState, TaskView, WriterSchemas};
 
 use crate::deployment::Assembly;
 
@@ -16,7 +17,7 @@ use crate::deployment::Assembly;
 pub(crate) fn server_state(
     assembly: &Assembly<'_>,
     tasks: &[Task],
-    read_model: &Arc<ReadModel>,
+    (read_model, schemas): (&Arc<ReadModel>, &Arc<dyn SchemaStore>),
     registry: Registry,
     desk: ExplainDesk,
 ) -> ServerState {
@@ -31,6 +32,7 @@ pub(crate) fn server_state(
         tasks: tasks.iter().map(|task| task_view(assembly, task)).collect(),
         tables: scored_tables.map(|table| table.name.clone()).collect(),
         explanations: Some(desk),
+        schemas: Some(WriterSchemas(schemas.clone())),
         version: env!("CARGO_PKG_VERSION").into(),
     }
 }

@@ -14,6 +14,7 @@ use crate::epoch::{EpochRecord, EpochRecordV1, LAYOUT_SECTION, PartitionLayout, 
 use crate::ports::{PortCause, PortError, SchemaLookupError, SchemaStore};
 
 const EPOCH: &str = include_str!("../../../schemas/outputs/epoch_record.avsc");
+const EPOCH_V2: &str = include_str!("../../../schemas/outputs/versions/epoch_record-2.avsc");
 const EPOCH_V1: &str = include_str!("../../../schemas/outputs/versions/epoch_record-1.avsc");
 const LAYOUT: &str = include_str!("../../../schemas/outputs/partition_layout.avsc");
 
@@ -22,6 +23,7 @@ pub struct OutputEncoders {
     score: RecordCodec,
     alert: RecordCodec,
     epoch: RecordCodec,
+    epoch_v2: RecordCodec,
     epoch_v1: RecordCodec,
     layout: RecordCodec,
     policy_state: RecordCodec,
@@ -39,9 +41,10 @@ impl OutputEncoders {
             score: codec(SCORE_SCHEMA, "scores-value")?,
             alert: codec(ALERT_SCHEMA, "alerts-value")?,
             // A subject of its own: format 2 is no compatible evolution of format 1, and a registry
-            // would refuse it.
+            // would refuse it. Format 3 only adds fields to format 2.
             epoch: codec(EPOCH, "epochs-v2-value")?,
-            // Format 1 is only read, so it needs no id.
+            // Older formats are only read, so they need no id.
+            epoch_v2: RecordCodec::new(EPOCH_V2, 0),
             epoch_v1: RecordCodec::new(EPOCH_V1, 0),
             layout: codec(LAYOUT, "epochs-layout-value")?,
             policy_state: codec(POLICY_STATE_SCHEMA, "policy-state-value")?,
@@ -85,7 +88,10 @@ impl OutputEncoders {
     pub fn read_script(&self, value: &[u8]) -> Result<Vec<ScriptRecord>, PortError> {
         let frame = Frame::parse(value, std::iter::empty())
             .map_err(|e| unreadable("an epoch record", &e))?;
-        if let Some(record) = self.epoch.read_whole::<EpochRecord>(frame.body) {
+        // Format 3 goes on where format 2 ends, so bytes of the one are never whole for the other.
+        let record = self.epoch.read_whole::<EpochRecord>(frame.body);
+        let record = record.or_else(|| self.epoch_v2.read_whole(frame.body));
+        if let Some(record) = record {
             let mut entries = Vec::with_capacity(2);
             if let Some(layout) = record.sections.get(LAYOUT_SECTION) {
                 entries.push(ScriptRecord::Layout(self.read_layout(layout)?));

@@ -13,11 +13,14 @@ use serde::{Deserialize, Serialize};
 use crate::ports::{InputPartition, NextOffset, Nonce};
 
 mod fate;
+mod outcomes;
 
 pub use fate::{Committed, Epoch, EpochTally, EpochViews, Sealed};
+pub(crate) use outcomes::sum;
+pub use outcomes::{Notice, OutcomeCounts};
 
 /// The format of epoch records that this program writes.
-pub const EPOCH_RECORD_VERSION: i32 = 2;
+pub const EPOCH_RECORD_VERSION: i32 = 3;
 /// The format of layout records that this program writes.
 pub const LAYOUT_VERSION: i32 = 1;
 /// The section of an epoch record that holds the layout's record, in the first epoch that refers
@@ -117,9 +120,9 @@ pub struct EpochRecord {
     pub refused: Vec<DecidedRange>,
     /// Offsets that were not read, by an operator's decision.
     pub skipped: Vec<DecidedRange>,
-    /// Records applied to the graph.
+    /// Records applied to the graph, those with a remark included.
     pub accepted: i64,
-    /// Records dropped because their id was seen.
+    /// Records dropped because their id was seen, and repeated deletions.
     pub duplicate: i64,
     /// Records older than the late horizon; dead letters too.
     pub late: i64,
@@ -136,6 +139,14 @@ pub struct EpochRecord {
     /// Further decisions by name.
     #[serde(with = "bytes_by_name")]
     pub sections: BTreeMap<String, Vec<u8>>,
+    /// Records that changed nothing, besides duplicates and dead letters, by
+    /// [code](leadpulse_graph::RowOutcome::code), sorted; empty before format 3.
+    #[serde(default)]
+    pub unchanged: Vec<ReasonCount>,
+    /// Accepted records with a remark, counted in `accepted` too, by code, sorted; empty before
+    /// format 3.
+    #[serde(default)]
+    pub remarked: Vec<ReasonCount>,
 }
 
 /// Avro bytes in a map: serde would write arrays of numbers.
@@ -177,6 +188,18 @@ impl EpochRecord {
     /// Records that the epoch took, over all partitions.
     pub fn records(&self) -> u64 {
         self.partitions.iter().map(|p| p.read.max(0) as u64).sum()
+    }
+    /// The counts of the epoch's records by outcome.
+    pub fn outcomes(&self) -> OutcomeCounts {
+        OutcomeCounts {
+            accepted: self.accepted,
+            duplicate: self.duplicate,
+            late: self.late,
+            future: self.future,
+            dead: sum(&self.dead_lettered),
+            unchanged: self.unchanged.clone(),
+            remarked: self.remarked.clone(),
+        }
     }
     /// The nonce of the epoch; `None` in format 1.
     pub fn nonce(&self) -> Option<Nonce> {
@@ -333,6 +356,8 @@ impl EpochRecordV1 {
             alerts: self.alerts,
             digest: self.digest,
             sections: BTreeMap::new(),
+            unchanged: Vec::new(),
+            remarked: Vec::new(),
         };
         (layout, record)
     }

@@ -4,7 +4,7 @@
 //! [`Chain`](crate::Chain) where a script is read back,
 //! and the tests on everything that was committed.
 
-use crate::epoch::{EpochRecord, PartitionInterval, PartitionLayout};
+use crate::epoch::{EpochRecord, PartitionInterval, PartitionLayout, sum};
 use crate::ports::{Output, SealedEpoch};
 
 /// C1: numbers start at 1 and have no gaps. `before` is the epoch before, if there is one.
@@ -49,10 +49,11 @@ pub fn dead_letters_are_written(sealed: &SealedEpoch, record: &EpochRecord) -> b
     written as i64 == dead(record)
 }
 
-/// C6: every record that was read has exactly one outcome: accepted, duplicate or dead letter.
+/// C6: every record that was read has exactly one outcome: accepted, duplicate, unchanged or dead
+/// letter.
 pub fn records_have_one_outcome(record: &EpochRecord) -> bool {
     let read: i64 = record.partitions.iter().map(|p| p.read).sum();
-    read == record.accepted + record.duplicate + dead(record)
+    read == record.outcomes().records()
 }
 
 /// C7: `as_of` never goes back, so no later epoch rewrites a moment that was scored. Milliseconds.
@@ -61,7 +62,7 @@ pub fn as_of_never_goes_back(before_ms: i64, next_ms: i64) -> bool {
 }
 
 fn dead(record: &EpochRecord) -> i64 {
-    record.dead_lettered.iter().map(|reason| reason.count).sum()
+    sum(&record.dead_lettered)
 }
 
 #[cfg(test)]

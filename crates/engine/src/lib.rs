@@ -28,8 +28,8 @@ pub use decode::{Blocked, Decoded, Decoders, SchemaVerdicts, dead_letter};
 pub use encoders::OutputEncoders;
 pub use epoch::{
     ClockState, Committed, DecidedRange, EPOCH_RECORD_VERSION, Epoch, EpochRecord, EpochTally,
-    EpochViews, LAYOUT_SECTION, LayoutPartition, PartitionInterval, PartitionLayout, ReasonCount,
-    ScriptRecord, Sealed,
+    EpochViews, LAYOUT_SECTION, LayoutPartition, Notice, OutcomeCounts, PartitionInterval,
+    PartitionLayout, ReasonCount, ScriptRecord, Sealed,
 };
 pub use leadpulse_records::{
     Alert, Driver, HEADER_APPLICATION, HEADER_HEADERS_BYTES, HEADER_HEADERS_SHA256,
@@ -40,7 +40,7 @@ pub use leadpulse_records::{
 };
 pub use machine::{
     AsOfRule, Cut, Deployed, Machine, MachineError, MachineParts, Readings, STATE_FORMAT,
-    StateError, SwapError, Task, Unmatched, WorkerState,
+    StateError, SwapError, Task, Unmatched, WorkerState, outcome_in_words,
 };
 pub use metrics::Metrics;
 pub use options::{ClockMode, EngineOptions, EngineOptionsError};

@@ -19,6 +19,7 @@ mod admit;
 mod answer;
 mod decide;
 mod deployed;
+mod notices;
 mod restore;
 mod score;
 mod seal;
@@ -27,6 +28,9 @@ mod stored;
 mod swap;
 mod track;
 
+use notices::kept_letters;
+
+pub use admit::outcome_in_words;
 pub use deployed::{Deployed, MachineError, MachineParts, Task};
 pub use restore::Unmatched;
 pub use state::WorkerState;
@@ -170,10 +174,12 @@ impl Machine {
         laps.end("track", &mut tally);
         let assessed = self.score(&dirty);
         laps.end("infer", &mut tally);
-        let decided = self.decide(&dirty, &assessed, cut.closing, &mut tally);
+        let mut decided = self.decide(&dirty, &assessed, cut.closing, &mut tally);
         laps.end("policy", &mut tally);
         let scored = assessed.iter().filter(|one| one.logit.is_ok()).count();
+        tally.notices = self.notices(records, &admitted);
         let (sealed, record) = self.seal(records, cut, admitted, scored as i64, decided.outputs);
+        decided.views.dead_letters = kept_letters(&sealed.outputs);
         laps.end("seal", &mut tally);
         Epoch::sealed(sealed, record, decided.views, tally)
     }

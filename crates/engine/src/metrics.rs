@@ -15,6 +15,8 @@ pub struct Metrics {
     consumed: IntCounterVec,
     accepted: IntCounter,
     duplicates: IntCounter,
+    unchanged: IntCounterVec,
+    remarked: IntCounterVec,
     late: IntCounter,
     dead_letters: IntCounterVec,
     scores: IntCounterVec,
@@ -104,7 +106,17 @@ impl Metrics {
             )?,
             duplicates: counter(
                 "leadpulse_duplicates_total",
-                "Events whose id was already in the graph.",
+                "Events whose id was already in the graph, and repeated deletions.",
+            )?,
+            unchanged: counters(
+                "leadpulse_unchanged_records_total",
+                "Records that changed nothing, by reason: nothing_to_delete, stale_version.",
+                &["reason"],
+            )?,
+            remarked: counters(
+                "leadpulse_remarked_records_total",
+                "Accepted records with a remark, by reason: stepped_back.",
+                &["reason"],
             )?,
             late: counter(
                 "leadpulse_late_events_total",
@@ -244,10 +256,16 @@ impl Metrics {
         self.accepted.inc_by(record.accepted as u64);
         self.duplicates.inc_by(record.duplicate as u64);
         self.late.inc_by(record.late as u64);
-        for reason in &record.dead_lettered {
-            self.dead_letters
-                .with_label_values(&[&reason.reason])
-                .inc_by(reason.count as u64);
+        for (counter, counts) in [
+            (&self.dead_letters, &record.dead_lettered),
+            (&self.unchanged, &record.unchanged),
+            (&self.remarked, &record.remarked),
+        ] {
+            for one in counts {
+                counter
+                    .with_label_values(&[&one.reason])
+                    .inc_by(one.count as u64);
+            }
         }
         let tally = &epoch.tally;
         for ((task, cause), n) in &tally.emitted {

@@ -356,6 +356,9 @@ pub enum LogStep {
     End,
 }
 
+/// Callback for a whole record, headers included.
+pub type EachWhole<'a> = dyn FnMut(OutputRecord) -> Result<(), PortError> + 'a;
+
 /// Callback for key and value of a record. A value of `None` is a tombstone.
 pub type EachRecord<'a> = dyn FnMut(&[u8], Option<&[u8]>) -> Result<(), PortError> + 'a;
 
@@ -376,6 +379,13 @@ pub trait OutputLog: Send {
         output: Output,
         count: usize,
         each: &mut EachRecord<'_>,
+    ) -> Result<(), PortError>;
+    /// As [`Self::newest`], with headers and timestamps: what a dead letter consists of.
+    fn newest_whole(
+        &mut self,
+        output: Output,
+        count: usize,
+        each: &mut EachWhole<'_>,
     ) -> Result<(), PortError>;
 }
 

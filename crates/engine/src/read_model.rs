@@ -16,7 +16,13 @@ use arc_swap::ArcSwap;
 use dashmap::DashMap;
 use serde::Serialize;
 
-use leadpulse_records::{ShownAlert, ShownScore};
+use leadpulse_records::{KeptLetter, ShownAlert, ShownScore};
+
+mod letters;
+
+pub use letters::{LETTERS_KEPT, LETTERS_KEPT_OF_A_KIND, LetterKind, LettersPage};
+
+use letters::Letters;
 
 /// Alerts that the read model keeps; older ones are in their topic.
 pub const ALERTS_KEPT: usize = 1000;
@@ -139,6 +145,7 @@ pub struct ReadModel {
     entities: DashMap<EntityKey, Vec<Arc<ShownScore>>>,
     rankings: DashMap<RankingKey, TaskRanking>,
     alerts: RwLock<Alerts>,
+    letters: RwLock<Letters>,
     status: ArcSwap<EngineStatus>,
     conditions: RwLock<BTreeMap<&'static str, StandingRemark>>,
     beats: AtomicU64,
@@ -180,6 +187,7 @@ impl ReadModel {
             entities: DashMap::new(),
             rankings: DashMap::new(),
             alerts: RwLock::default(),
+            letters: RwLock::default(),
             status: ArcSwap::from_pointee(status),
             conditions: RwLock::default(),
             beats: AtomicU64::new(0),
@@ -221,6 +229,27 @@ impl ReadModel {
             kept.newest_last.drain(..surplus);
         }
         self.set_status(status);
+    }
+
+    /// Makes dead letters visible, oldest first.
+    pub fn publish_dead_letters(&self, letters: Vec<KeptLetter>) {
+        if !letters.is_empty() {
+            self.letters
+                .write()
+                .unwrap_or_else(PoisonError::into_inner)
+                .extend(letters);
+        }
+    }
+
+    /// The newest dead letters, newest first: of a topic, of a reason, or of all.
+    pub fn dead_letters(
+        &self,
+        topic: Option<&str>,
+        reason: Option<&str>,
+        limit: usize,
+    ) -> LettersPage {
+        let letters = self.letters.read().unwrap_or_else(PoisonError::into_inner);
+        letters.page(topic, reason, limit)
     }
 
     /// Puts the score in its entity's place. Returns the score that was there.

@@ -10,7 +10,7 @@ use leadpulse_schema::{Catalog, TableId};
 use crate::clock::GuardedClock;
 use crate::decode::Decoders;
 use crate::encoders::OutputEncoders;
-use crate::epoch::{Committed, DecidedRange, Epoch};
+use crate::epoch::{Committed, DecidedRange, Epoch, sum};
 use crate::explain::ExplainQueue;
 use crate::machine::Machine;
 use crate::metrics::Metrics;
@@ -28,6 +28,7 @@ mod gather;
 mod gauge;
 mod growth;
 mod inbox;
+mod notices;
 mod restore;
 
 /// Wait of a poll while nothing arrives. The loop beats at least this often.
@@ -59,8 +60,10 @@ pub struct RunSummary {
     pub records: u64,
     /// Records applied to the graph.
     pub accepted: u64,
-    /// Events recognised as duplicates.
+    /// Events recognised as duplicates, and repeated deletions.
     pub duplicate: u64,
+    /// Records that changed nothing: deletions that found no entity, stale versions.
+    pub unchanged: u64,
     /// Dead letters, late and future records included.
     pub dead_lettered: u64,
     pub scores: u64,
@@ -74,8 +77,8 @@ impl RunSummary {
         self.records += record.records();
         self.accepted += record.accepted as u64;
         self.duplicate += record.duplicate as u64;
-        let dead = record.dead_lettered.iter().map(|r| r.count as u64);
-        self.dead_lettered += dead.sum::<u64>();
+        self.unchanged += sum(&record.unchanged) as u64;
+        self.dead_lettered += sum(&record.dead_lettered) as u64;
         self.scores += record.scores as u64;
         self.alerts += record.alerts as u64;
     }
@@ -187,6 +190,7 @@ pub struct Engine {
     /// Records taken since the first epoch, replayed ones included.
     taken: u64,
     gauges: gauge::Gauges,
+    notices: notices::NoticeLog,
 }
 
 impl Engine {
@@ -237,6 +241,7 @@ impl Engine {
             committed: (0, None),
             taken: 0,
             gauges: gauge::Gauges::default(),
+            notices: notices::NoticeLog::default(),
         }
     }
 
@@ -268,6 +273,7 @@ impl Engine {
             }
             outcome => outcome,
         };
+        self.notices.end();
         let status = self.status(
             Phase::Stopped,
             outcome.as_ref().err().map(ToString::to_string),

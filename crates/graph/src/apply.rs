@@ -8,7 +8,7 @@
 //!
 //! This room changes state and reports the touched cells as [`Effects`]; it marks nothing itself.
 
-use leadpulse_schema::{Operation, Role, RowBatch};
+use leadpulse_schema::{Operation, Role, Row, RowBatch};
 
 use crate::change::effects::Effects;
 use crate::state::Cells;
@@ -18,17 +18,22 @@ mod admission;
 pub(crate) mod gate;
 mod merges;
 mod moves;
+pub(crate) mod newest;
+pub(crate) mod outcome;
 mod shard;
 mod versions;
 
 use admission::AdmittedEvent;
-use gate::{Gate, RowOutcome, is_ahead};
+use gate::{Gate, is_ahead};
+use newest::NewestVersions;
+use outcome::RowOutcome;
 
 /// Everything that rows change, and the effects so far.
 pub(crate) struct Writer<'g> {
     pub entities: &'g mut Entities,
     pub cells: &'g mut Cells,
     pub gate: &'g mut Gate,
+    pub newest: &'g mut NewestVersions,
     pub effects: Effects,
 }
 
@@ -44,22 +49,37 @@ impl Writer<'_> {
                 outcomes[index] = RowOutcome::Future;
                 continue;
             }
-            match (catalog.table_at(row.table()).role, row.operation()) {
+            outcomes[index] = match (catalog.table_at(row.table()).role, row.operation()) {
                 (Role::Root | Role::Member, Operation::Upsert) => self.upsert(&catalog, row),
                 (Role::Root | Role::Member, Operation::Delete | Operation::Retract) => {
-                    self.delete(row)
+                    self.delete(&catalog, row)
                 }
-                (Role::Hub, _) => {
-                    let namespace = self.entities.directory.of_table(row.table());
-                    self.entities.directory.intern(namespace, row.key());
-                }
+                (Role::Hub, operation) => self.hub_row(row, operation),
                 (Role::Event, _) => match self.admit(clock_ms, row, index as u32) {
-                    Ok(event) => events.extend(event),
-                    Err(refused) => outcomes[index] = refused,
+                    Ok(event) => {
+                        events.extend(event);
+                        RowOutcome::Accepted
+                    }
+                    Err(refused) => refused,
                 },
-            }
+            };
         }
         self.apply_events(batch, &events);
         (outcomes, self.effects)
+    }
+    /// A row of a hub table: the hub's key is all that state needs of it.
+    fn hub_row(&mut self, row: Row<'_>, operation: Operation) -> RowOutcome {
+        let directory = &mut self.entities.directory;
+        let namespace = directory.of_table(row.table());
+        if operation == Operation::Upsert {
+            let hub = directory.intern(namespace, row.key());
+            self.newest.describe_hub(hub);
+            return RowOutcome::Accepted;
+        }
+        directory
+            .find(namespace, row.key())
+            .map_or(RowOutcome::NothingToDelete, |hub| {
+                self.newest.delete_hub(hub)
+            })
     }
 }

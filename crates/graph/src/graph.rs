@@ -10,7 +10,9 @@ use leadpulse_schema::units::AsOf;
 use leadpulse_schema::{Catalog, DayWindow, Role, RowBatch, TableId};
 
 use crate::apply::Writer;
-use crate::apply::gate::{Gate, RowOutcome};
+use crate::apply::gate::Gate;
+use crate::apply::newest::NewestVersions;
+use crate::apply::outcome::RowOutcome;
 use crate::change::boards::publish;
 use crate::change::effects::Effects;
 use crate::change::reasons::Reasons;
@@ -43,6 +45,7 @@ pub struct Graph {
     pub(crate) cells: Cells,
     pub(crate) hubs: Hubs,
     pub(crate) gate: Gate,
+    pub(crate) newest: NewestVersions,
     pub(crate) tracker: Tracker,
     pub(crate) as_of_ms: i64,
     pub(crate) board: i64,
@@ -62,6 +65,7 @@ impl Graph {
         Self {
             hubs: Hubs::new(layout.hub_width * bank.len()),
             gate: Gate::default(),
+            newest: NewestVersions::default(),
             tracker: Tracker::new(tracking, windows, options.shards),
             entities: Entities::new(catalog, &options.free_mail_domains),
             cells: Cells::new(Arc::new(StateRules {
@@ -119,8 +123,9 @@ impl Graph {
         self.gate.caught_up();
     }
 
-    /// Applies rows in their order. Returns one outcome per row; a row with another outcome than
-    /// `Accepted` changes nothing.
+    /// Applies rows in their order. Returns one outcome per row; a row that
+    /// [was not accepted](RowOutcome::is_accepted) changes nothing that can be read. A refused
+    /// deletion with a version still holds off older versions of its key.
     ///
     /// `clock_ms` is our clock, milliseconds since 1970 UTC; `None` for history, whose rows are
     /// measured against their own known time alone. With a clock reading, a row of any table is
@@ -139,6 +144,7 @@ impl Graph {
             entities: &mut self.entities,
             cells: &mut self.cells,
             gate: &mut self.gate,
+            newest: &mut self.newest,
             effects: Effects::new(self.tracker.tracking()),
         };
         writer.apply(batch, clock_ms)

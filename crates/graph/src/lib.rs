@@ -88,7 +88,7 @@ mod state;
 mod stored;
 mod who;
 
-pub use apply::gate::RowOutcome;
+pub use apply::outcome::RowOutcome;
 pub use change::Tracking;
 pub use change::reasons::Reasons;
 pub use encoding::StoredGraphError;

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use leadpulse_schema::{Catalog, DayWindow};
 
 use crate::apply::gate::Gate;
+use crate::apply::newest::NewestVersions;
 use crate::change::{StoredTracker, Tracker, Tracking};
 use crate::encoding::{StoredGraphError, sorted};
 use crate::graph::Graph;
@@ -44,6 +45,7 @@ pub struct StoredGraph<'a> {
     provisional: Cow<'a, FxHashMap<EntityId, CellRef>>,
     hubs: Cow<'a, Hubs>,
     gate: Cow<'a, Gate>,
+    newest: Cow<'a, NewestVersions>,
     tracker: StoredTracker<'a>,
     as_of_ms: i64,
     board: i64,
@@ -68,6 +70,7 @@ impl Graph {
             provisional: Cow::Borrowed(&self.cells.provisional),
             hubs: Cow::Borrowed(&self.hubs),
             gate: Cow::Borrowed(&self.gate),
+            newest: Cow::Borrowed(&self.newest),
             tracker: self.tracker.stored(),
             as_of_ms: self.as_of_ms,
             board: self.board,
@@ -102,6 +105,7 @@ impl Graph {
         graph.hubs = stored.hubs.into_owned();
         graph.gate = stored.gate.into_owned();
         graph.gate.index();
+        graph.newest = stored.newest.into_owned();
         graph.tracker = Tracker::restored(tracking, windows, stored.tracker);
         graph.as_of_ms = stored.as_of_ms;
         graph.board = stored.board;

@@ -21,3 +21,5 @@ mod stored;
 mod timers;
 #[path = "properties/tracker.rs"]
 mod tracker;
+#[path = "properties/versions.rs"]
+mod versions;

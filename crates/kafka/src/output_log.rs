@@ -4,15 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use rdkafka::message::Message;
+use rdkafka::message::{BorrowedMessage, Message};
 
 use leadpulse_engine::ports::{
-    EachRecord, LogStep, Output, OutputLog, PortCause, PortError, ScriptFault,
+    EachRecord, EachWhole, LogStep, Output, OutputLog, OutputRecord, PortCause, PortError,
+    ScriptFault,
 };
 
 use crate::metrics::KafkaMetrics;
 use crate::offsets::{Isolation, OffsetRange, OffsetReader, TopicPartition};
 use crate::options::KafkaOptions;
+use crate::record::{for_each_header, timestamp_ms};
 
 /// Most epoch records that are read ahead of the engine.
 const READ_AHEAD_RECORDS: usize = 256;
@@ -67,7 +69,7 @@ impl KafkaOutputLog {
         &self,
         output: Output,
         newest: Option<usize>,
-        each: &mut EachRecord<'_>,
+        each: &mut dyn FnMut(&BorrowedMessage<'_>) -> Result<(), PortError>,
     ) -> Result<(), PortError> {
         let offsets = OffsetReader::connect(&self.options, Isolation::Committed, &self.metrics)?;
         let places = self.places(&offsets, output)?;
@@ -90,9 +92,7 @@ impl KafkaOutputLog {
             .zip(starts.into_iter().map(|start| start.0).zip(ends))
             .map(range)
             .collect();
-        offsets.read(self.options.outputs.name(output), &ranges, &mut |message| {
-            each(message.key().unwrap_or_default(), message.payload())
-        })
+        offsets.read(self.options.outputs.name(output), &ranges, each)
     }
 }
 
@@ -146,7 +146,9 @@ impl OutputLog for KafkaOutputLog {
     }
 
     fn latest(&mut self, output: Output, each: &mut EachRecord<'_>) -> Result<(), PortError> {
-        self.read(output, None, each)
+        self.read(output, None, &mut |message| {
+            each(message.key().unwrap_or_default(), message.payload())
+        })
     }
 
     fn newest(
@@ -155,7 +157,35 @@ impl OutputLog for KafkaOutputLog {
         count: usize,
         each: &mut EachRecord<'_>,
     ) -> Result<(), PortError> {
-        self.read(output, Some(count), each)
+        self.read(output, Some(count), &mut |message| {
+            each(message.key().unwrap_or_default(), message.payload())
+        })
+    }
+
+    fn newest_whole(
+        &mut self,
+        output: Output,
+        count: usize,
+        each: &mut EachWhole<'_>,
+    ) -> Result<(), PortError> {
+        self.read(output, Some(count), &mut |message| {
+            each(whole(output, message))
+        })
+    }
+}
+
+/// A committed record with its headers.
+fn whole(output: Output, message: &BorrowedMessage<'_>) -> OutputRecord {
+    let mut headers = Vec::new();
+    for_each_header(message, |name, value| {
+        headers.push((name.to_owned(), value.map(<[u8]>::to_vec)));
+    });
+    OutputRecord {
+        output,
+        key: message.key().map(<[u8]>::to_vec),
+        value: message.payload().map(<[u8]>::to_vec),
+        headers,
+        timestamp_ms: timestamp_ms(message),
     }
 }
 

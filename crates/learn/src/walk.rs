@@ -5,7 +5,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use leadpulse_graph::{EntityId, Graph, RowOutcome, Tracking};
+use leadpulse_graph::{EntityId, Graph, Tracking};
 use leadpulse_schema::{Row, RowBatch};
 
 use crate::labels::Chronicle;
@@ -121,7 +121,7 @@ impl Walk {
             self.rows += read as u64;
             let outcomes = self.graph.apply(&self.batch, None);
             for (row, outcome) in self.batch.iter().zip(outcomes) {
-                if outcome == RowOutcome::Accepted {
+                if outcome.is_accepted() {
                     each(&self.graph, row);
                 }
             }

@@ -88,6 +88,46 @@ impl Reason {
         }
     }
 
+    /// The reason in words, for people.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::WireFormat => "The value is in no known format.",
+            Self::UnknownSchema => "The schema that the value names is registered nowhere.",
+            Self::AvroDecode => "The bytes do not fit the schema that they were written under.",
+            Self::Validation => "The row breaks a rule of its table.",
+            Self::LateBeyondHorizon => "The event is older than the late horizon allows.",
+            Self::FutureTimestamp => "The event lies in the future.",
+            Self::TombstoneOfEvent => "A tombstone came for a table whose rows are immutable.",
+        }
+    }
+
+    /// The next step of a person who finds such letters.
+    pub fn remedy(self) -> &'static str {
+        match self {
+            Self::WireFormat => {
+                "Let the producer write the format that the source declares, or change the source's format."
+            }
+            Self::UnknownSchema => {
+                "Register the schema under this id, or point the worker to the registry that the producer writes to. Then produce the records again."
+            }
+            Self::AvroDecode => {
+                "Compare the registered schema with the one in the producer; find the producer that writes under a wrong id."
+            }
+            Self::Validation => {
+                "Read the message for the field; correct the producer or the table's schema, and produce the record again."
+            }
+            Self::LateBeyondHorizon => {
+                "Find out why the record came so late; raise graph.late_horizon_ms if it will happen again."
+            }
+            Self::FutureTimestamp => {
+                "Check the producer's clock, and the unit and zone of its times."
+            }
+            Self::TombstoneOfEvent => {
+                "Take events back with a record whose retraction field is true; stop the producer's tombstones, such as a connector's."
+            }
+        }
+    }
+
     fn stage(self) -> &'static str {
         match self {
             Self::WireFormat | Self::UnknownSchema | Self::AvroDecode => "VALUE_CONVERTER",

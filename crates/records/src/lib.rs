@@ -12,6 +12,7 @@ mod output;
 mod people;
 mod policy_state;
 mod score;
+mod shown_letter;
 mod symbol;
 
 pub use alert::{
@@ -32,4 +33,5 @@ pub use policy_state::{POLICY_STATE_SCHEMA, PolicyStateRecord};
 pub use score::{
     Driver, INELIGIBLE, ON_REQUEST, SCORE_SCHEMA, SCORED, Score, ScoreCommittee, ShownScore,
 };
+pub use shown_letter::{BytesShown, HeaderShown, KeptLetter, ShownLetter};
 pub use symbol::{Symbol, TypeName};

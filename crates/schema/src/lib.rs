@@ -47,10 +47,11 @@ mod files;
 mod hex;
 mod row;
 pub mod units;
+mod version;
 
 pub use avro::{
-    CompileError, DecodeError, EncodeError, FolderRegistry, Frame, RegistryError, RowDecoder,
-    RowEncoder, SCHEMA_HEADER, SchemaRef, WireError, encode_frame,
+    AvroPreview, CompileError, DecodeError, EncodeError, FolderRegistry, Frame, RegistryError,
+    RowDecoder, RowEncoder, SCHEMA_HEADER, SchemaRef, WireError, avro_preview, encode_frame,
 };
 pub use catalog::{
     Catalog, DataType, Feature, Field, FieldId, Hub, HubId, MatchBy, Meaning, OutcomeField,
@@ -64,3 +65,4 @@ pub use draft::{Draft, DraftError, KnownTable, SchemaLanguage, draft};
 pub use files::{FileError, FileOptions, FileReader, parse_time_ms};
 pub use hex::hex;
 pub use row::{Operation, Position, Row, RowBatch, RowBuilder, TextList, Value};
+pub use version::Version;

@@ -5,7 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leadpulse_engine::read_model::{EngineStatus, Phase, ReadModel};
-use leadpulse_records::{Alert, Driver, SCORED, Score, ShownAlert, ShownScore, Symbol, TypeName};
+use leadpulse_records::{
+    Alert, Driver, KeptLetter, Reason, Rejected, SCORED, Score, ShownAlert, ShownScore, Symbol,
+    TypeName,
+};
+use leadpulse_schema::units::AsOf;
 use leadpulse_server::{BandView, ServerOptions, ServerState, TaskView, serve};
 use serde_json::json;
 
@@ -170,6 +174,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let server = serve(&ServerOptions::default(), state(&read_model))?;
     println!("http://{}", server.address());
 
+    read_model.publish_dead_letters(letters());
     let mut random = Uniform(7);
     let mut as_of_ms = 1_760_000_000_000;
     let mut companies: Vec<Company> = (0..64)
@@ -206,6 +211,55 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
+/// A dead letter of each kind of value.
+fn letters() -> Vec<KeptLetter> {
+    let cases: [(&str, Reason, &str, Option<&[u8]>); 5] = [
+        (
+            "crm.accounts",
+            Reason::AvroDecode,
+            "accounts: 3 bytes are left over after the record",
+            Some(b"\0\0\0\0\x07\x06A17\x02\x04\x08"),
+        ),
+        (
+            "web.views",
+            Reason::WireFormat,
+            "the first byte is 0x7b, not that of a schema id",
+            Some(br#"{"view_id": "v1", "page": "/pricing", "at": 1760000000000}"#),
+        ),
+        (
+            "web.views",
+            Reason::TombstoneOfEvent,
+            "views are events: they have no tombstones",
+            None,
+        ),
+        (
+            "mkt.activities",
+            Reason::Validation,
+            "activities.activity_id: the key is empty",
+            Some("type=Öffnung;campaign=Herbst".as_bytes()),
+        ),
+        (
+            "mkt.activities",
+            Reason::LateBeyondHorizon,
+            "older than the late horizon allows: behind its partition's newest event",
+            Some(b"\xfe\xff\0a\0b"),
+        ),
+    ];
+    let letter = |(number, (topic, reason, message, value)): (usize, (_, Reason, _, _))| {
+        let rejected = Rejected {
+            topic,
+            partition: number as i32 % 3,
+            offset: 1_200 + number as i64,
+            timestamp_ms: 1_760_000_000_000 + 61_000 * number as i64,
+            key: Some(b"A0017"),
+            value,
+            headers: vec![("trace-id", Some(b"7f3a9c21".as_slice()))],
+        };
+        KeptLetter::of(&rejected.dead_letter(reason, message, AsOf::from_ms(1_760_000_000_000)))
+    };
+    (0..).zip(cases).filter_map(letter).collect()
+}
+
 /// One task about accounts with two bands, and nobody to ask for explanations.
 fn state(read_model: &Arc<ReadModel>) -> ServerState {
     let band = |name: &str, enter, exit| BandView {
@@ -228,6 +282,7 @@ fn state(read_model: &Arc<ReadModel>) -> ServerState {
         tasks: vec![task],
         tables: vec!["accounts".into(), "contacts".into(), "leads".into()],
         explanations: None,
+        schemas: None,
         version: env!("CARGO_PKG_VERSION").into(),
     }
 }

@@ -2,12 +2,14 @@
 
 mod alerts;
 pub(crate) mod answer;
+mod dead_letters;
 mod entity;
 mod explanation;
 mod process;
 mod scores;
 
 pub(crate) use alerts::alerts;
+pub(crate) use dead_letters::dead_letters;
 pub(crate) use entity::entity;
 pub(crate) use explanation::explanation;
 pub(crate) use process::{healthz, metrics, readyz, status, version};

@@ -19,7 +19,7 @@ const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
-static ASSETS: [Asset; 7] = [
+static ASSETS: [Asset; 9] = [
     Asset {
         path: "/",
         content_type: HTML,
@@ -34,6 +34,16 @@ static ASSETS: [Asset; 7] = [
         path: "/console.js",
         content_type: SCRIPT,
         text: include_str!("console/pages/console.js"),
+    },
+    Asset {
+        path: "/dead-letters",
+        content_type: HTML,
+        text: include_str!("console/pages/dead-letters.html"),
+    },
+    Asset {
+        path: "/dead-letters.js",
+        content_type: SCRIPT,
+        text: include_str!("console/pages/dead-letters.js"),
     },
     Asset {
         path: "/icon.svg",

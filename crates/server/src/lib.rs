@@ -8,10 +8,12 @@
 //! | path | answer |
 //! |---|---|
 //! | `/` | the console: the ranked list as it moves, and the alerts |
+//! | `/dead-letters` | the console's page of records that could not be used |
 //! | `/api/v1/scores` | a page of a ranking: `task`, `entity`, `sort`, `limit`, `cursor` |
 //! | `/api/v1/{table}/{id}` | every task's score of one entity, and its latest alerts |
 //! | `/api/v1/{table}/{id}/explanation` | why the entity's score is what it is, as of now: `task`; 409 while it has no score, 503 while the engine cannot answer |
 //! | `/api/v1/alerts` | the newest alerts: `limit` |
+//! | `/api/v1/dead-letters` | the newest records that could not be used, with reason, remedy and a look into their bytes: `topic`, `reason`, `limit` |
 //! | `/api/v1/status` | phase, epoch, `as_of`, lag, tasks with their bands |
 //! | `/metrics` | the given registry, Prometheus text format |
 //! | `/healthz` | 200 while the engine's loop comes round, whatever Kafka does; else 503 |
@@ -38,4 +40,4 @@ mod state;
 
 pub use options::{ServerError, ServerOptions};
 pub use service::{Handle, serve};
-pub use state::{BandView, ServerState, TaskView};
+pub use state::{BandView, ServerState, TaskView, WriterSchemas};

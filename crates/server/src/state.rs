@@ -1,8 +1,10 @@
 //! The server's sources: read model, metrics, tasks.
 
+use std::fmt;
 use std::sync::Arc;
 
 use leadpulse_engine::explain::ExplainDesk;
+use leadpulse_engine::ports::SchemaStore;
 use leadpulse_engine::read_model::ReadModel;
 use prometheus::Registry;
 use serde::Serialize;
@@ -21,8 +23,20 @@ pub struct ServerState {
     /// Desk for requests of explanations; without one, scores have only the explanations of their
     /// records.
     pub explanations: Option<ExplainDesk>,
+    /// Writer schemas, to look into dead letters; without them, Avro is shown as bytes.
+    pub schemas: Option<WriterSchemas>,
     /// Version of the program.
     pub version: String,
+}
+
+/// The store of writer schemas, asked without waiting.
+#[derive(Clone)]
+pub struct WriterSchemas(pub Arc<dyn SchemaStore>);
+
+impl fmt::Debug for WriterSchemas {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WriterSchemas")
+    }
 }
 
 /// A task, as `/api/v1/status` lists it.

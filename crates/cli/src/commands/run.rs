@@ -76,11 +76,12 @@ fn show(summary: &RunSummary) {
         summary.replayed_epochs
     );
     say!(
-        "records      {} = {} accepted + {} duplicate + {} dead-lettered",
+        "records      {} = {} accepted + {} duplicate + {} dead-lettered + {} without effect",
         summary.records,
         summary.accepted,
         summary.duplicate,
-        summary.dead_lettered
+        summary.dead_lettered,
+        summary.unchanged
     );
     say!("scores       {}", summary.scores);
     say!("alerts       {}", summary.alerts);

@@ -62,7 +62,7 @@ fn epoch() -> EpochRecord {
         reason: reason.into(),
     };
     EpochRecord {
-        version: 2,
+        version: 3,
         lane: 0,
         layout: 3,
         worker: "w".into(),
@@ -109,6 +109,14 @@ fn epoch() -> EpochRecord {
         alerts: 7,
         digest: "d".into(),
         sections: [("later".to_owned(), vec![0, 1, 255])].into(),
+        unchanged: vec![ReasonCount {
+            reason: "stale_version".into(),
+            count: 8,
+        }],
+        remarked: vec![ReasonCount {
+            reason: "stepped_back".into(),
+            count: 9,
+        }],
     }
 }
 
@@ -167,6 +175,16 @@ fn epoch_of_format_1() -> EpochRecord {
         refused: vec![],
         skipped: vec![],
         sections: Default::default(),
+        ..epoch_of_format_2()
+    }
+}
+
+/// Format 2 had no counts of unchanged and remarked records.
+fn epoch_of_format_2() -> EpochRecord {
+    EpochRecord {
+        version: 2,
+        unchanged: vec![],
+        remarked: vec![],
         ..epoch()
     }
 }
@@ -195,8 +213,16 @@ fn records_of_every_format_are_read_whatever_the_registry_knows() {
                 ScriptRecord::Epoch(Box::new(epoch_of_format_1())),
             ],
         ),
-        ("epoch-2", vec![ScriptRecord::Epoch(Box::new(epoch()))]),
+        (
+            "epoch-2",
+            vec![ScriptRecord::Epoch(Box::new(epoch_of_format_2()))],
+        ),
+        ("epoch-3", vec![ScriptRecord::Epoch(Box::new(epoch()))]),
     ];
+    eprintln!(
+        "epoch-3 {}",
+        leadpulse_schema::hex(&OutputEncoders::new(&Folder).unwrap().epoch(&epoch()))
+    );
     for encoders in [
         OutputEncoders::new(&Folder).unwrap(),
         OutputEncoders::new(&Forgetful).unwrap(),
@@ -215,6 +241,8 @@ fn records_of_every_format_are_read_whatever_the_registry_knows() {
             partitions: vec![],
             refused: vec![],
             sections: Default::default(),
+            unchanged: vec![],
+            remarked: vec![],
             ..epoch()
         };
         assert_eq!(
@@ -233,8 +261,8 @@ fn records_of_every_format_are_read_whatever_the_registry_knows() {
     let encoders = OutputEncoders::new(&Folder).unwrap();
     assert_eq!(
         encoders.epoch(&epoch()),
-        fixture("epoch-2"),
-        "what is written today is format 2: a change needs a format 3"
+        fixture("epoch-3"),
+        "what is written today is format 3: a change needs a format 4"
     );
     // A layout travels in the first epoch that refers to it.
     assert_eq!(encoders.layout(&layout()), fixture("layout-1"));

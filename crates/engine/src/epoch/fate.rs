@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use leadpulse_records::{ShownAlert, ShownScore};
+use leadpulse_records::{KeptLetter, ShownAlert, ShownScore};
 
-use super::EpochRecord;
+use super::{EpochRecord, Notice};
 use crate::ports::{PortError, SealedEpoch, Sink};
 
 /// Fate: the bytes are final, and no transaction is known to hold them.
@@ -35,17 +35,21 @@ pub struct EpochTally {
     pub explanations: BTreeMap<(String, &'static str), u64>,
     /// Crossings that fired no alert, by (type, reason).
     pub suppressed: BTreeMap<(&'static str, &'static str), u64>,
+    /// Records that people should see, one notice for each topic and code.
+    pub notices: Vec<Notice>,
     /// Seconds spent by stage; zeros where the caller gave no time.
     pub stage_seconds: Vec<(&'static str, f64)>,
 }
 
-/// Scores and alerts of an epoch, as queries see them.
+/// Scores, alerts and dead letters of an epoch, as queries see them.
 #[derive(Debug, Default)]
 pub struct EpochViews {
     /// Scores in the order of their records.
     pub scores: Vec<ShownScore>,
     /// Alerts of the epoch, in the order in which they fired.
     pub alerts: Vec<ShownAlert>,
+    /// Dead letters in order; of many with one topic and reason, the last ones.
+    pub dead_letters: Vec<KeptLetter>,
 }
 
 /// A decided epoch. Queries and metrics take an `Epoch<Committed>`, so nothing that may yet be
@@ -103,7 +107,7 @@ impl Epoch<Sealed> {
 }
 
 impl Epoch<Committed> {
-    /// The scores and alerts to show.
+    /// The scores, alerts and dead letters to show.
     pub fn into_views(self) -> EpochViews {
         self.views
     }

@@ -2,7 +2,7 @@
 //! what consumers have.
 
 use leadpulse_features::Facts;
-use leadpulse_graph::{CellRef, EntityId, RowOutcome};
+use leadpulse_graph::{CellRef, EntityId};
 use leadpulse_records::{
     Alert, Explained, PolicyStateRecord, Score, ShownAlert, ShownScore, facts_json, name_of,
 };
@@ -10,7 +10,6 @@ use leadpulse_schema::TableId;
 use leadpulse_schema::units::AsOf;
 use rustc_hash::FxHashMap;
 
-use super::admit::AdmittedRows;
 use super::decide::margin;
 use super::state::expect;
 use super::{AsOfRule, Cut, Machine, Readings};
@@ -77,9 +76,8 @@ impl Machine {
     /// recorded; where they do not, the inputs or the schemas are not what they were.
     pub fn replay(&mut self, decoded: Decoded, record: &EpochRecord) -> bool {
         self.state.number = record.epoch as u64;
-        let undecoded = decoded.dead.len() as i64;
         let mut tally = EpochTally::default();
-        let AdmittedRows { counts, .. } = self.admit(decoded, record.clock.bound_at, &mut tally);
+        let admitted = self.admit(decoded, record.clock.bound_at, &mut tally);
         self.advance(
             AsOfRule::Fixed(AsOf::from_ms(record.as_of)),
             Readings {
@@ -91,22 +89,8 @@ impl Machine {
         // the graph are the same again.
         self.state.graph.take_dirty(0);
         self.state.positions = record.positions();
-        let dead: i64 = record.dead_lettered.iter().map(|r| r.count).sum();
-        let expected = [
-            record.accepted,
-            record.duplicate,
-            record.late,
-            record.future,
-            dead - record.late - record.future,
-        ];
-        let found = [
-            RowOutcome::Accepted,
-            RowOutcome::Duplicate,
-            RowOutcome::Late,
-            RowOutcome::Future,
-        ]
-        .map(|outcome| counts[outcome as usize]);
-        found == expected[..4] && undecoded == expected[4]
+        let found = admitted.outcomes().in_format(record.version);
+        found == record.outcomes().in_format(record.version)
     }
 
     /// Decides a committed epoch again: the same rows, moment and owner give the same bytes on one

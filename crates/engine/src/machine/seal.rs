@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use leadpulse_graph::RowOutcome;
 use leadpulse_records::Reason;
 use leadpulse_schema::hex;
 use leadpulse_schema::units::AsOf;
@@ -74,7 +73,7 @@ impl Machine {
     ) -> EpochRecord {
         let sections = self.sections();
         let (given, state) = (&self.given, &self.state);
-        let count = |outcome: RowOutcome| admitted.counts[outcome as usize];
+        let counts = admitted.outcomes();
         let digest = digest(outputs);
         EpochRecord {
             version: EPOCH_RECORD_VERSION,
@@ -100,16 +99,18 @@ impl Machine {
             closing: cut.closing,
             refused: refused(records, admitted),
             skipped: cut.skipped.clone(),
-            accepted: count(RowOutcome::Accepted),
-            duplicate: count(RowOutcome::Duplicate),
-            late: count(RowOutcome::Late),
-            future: count(RowOutcome::Future),
+            accepted: counts.accepted,
+            duplicate: counts.duplicate,
+            late: counts.late,
+            future: counts.future,
             dead_lettered: dead_by_reason(admitted),
             scored,
             scores: written(outputs, Output::Scores),
             alerts: written(outputs, Output::Alerts),
             digest,
             sections,
+            unchanged: counts.unchanged,
+            remarked: counts.remarked,
         }
     }
 

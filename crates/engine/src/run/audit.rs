@@ -77,16 +77,8 @@ impl Engine {
         self.audited.owner = Some(record.owner.clone());
         let found = self.machine.repeat(batch, decoded, record).record;
         self.audited.recomputed += 1;
-        let counts = |r: &EpochRecord| {
-            (
-                r.accepted,
-                r.duplicate,
-                r.late,
-                r.future,
-                r.dead_lettered.clone(),
-            )
-        };
-        if counts(&found) != counts(record) {
+        let counts = |r: &EpochRecord| r.outcomes().in_format(record.version);
+        if counts(&found) != counts(record) || found.dead_lettered != record.dead_lettered {
             self.audited.rows_differ += 1;
             self.audited.differs(record.epoch);
         }

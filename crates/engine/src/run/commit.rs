@@ -38,7 +38,14 @@ impl Engine {
         self.taken += epoch.record.records();
         self.committed = (self.machine.number(), self.machine.as_of());
         let status = self.status(Phase::Live, None);
-        let EpochViews { scores, alerts } = epoch.into_views();
+        let now = self.elapsed();
+        self.notices.note(&epoch.tally.notices, now);
+        let EpochViews {
+            scores,
+            alerts,
+            dead_letters,
+        } = epoch.into_views();
+        self.read_model.publish_dead_letters(dead_letters);
         self.read_model.publish(scores, alerts, status);
         Ok(())
     }

@@ -42,6 +42,7 @@ impl Engine {
             return Ok(());
         }
         gauges.measured = Some(now);
+        self.notices.look(now);
         match self.ports.source.last_ends() {
             Some(ends) => {
                 self.measure_lag(&ends, now);

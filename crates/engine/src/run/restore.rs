@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use leadpulse_records::{ShownAlert, ShownScore};
+use leadpulse_records::{KeptLetter, ShownAlert, ShownScore};
 
 use super::inbox::Inbox;
 use super::{Engine, RunError};
@@ -31,6 +31,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Bytes of records read ahead of the epochs that take them. Beyond it, partitions that the next
 /// epoch does not need are paused.
 const READ_AHEAD_BYTES: usize = 32 << 20;
+/// Dead letters read back for pages, about. A letter may take a megabyte, so these are few.
+const LETTERS_READ_BACK: usize = 100;
 
 /// Purpose of following a script.
 #[derive(Clone, Copy)]
@@ -514,6 +516,7 @@ impl Engine {
             return Ok(false);
         };
         let alerts = self.read_alerts_back(&mut unmatched)?;
+        let letters = self.read_letters_back()?;
         if unmatched > 0 {
             tracing::info!(
                 records = unmatched,
@@ -521,6 +524,7 @@ impl Engine {
             );
         }
         let status = phase(self, None);
+        self.read_model.publish_dead_letters(letters);
         self.read_model.publish(scores, alerts, status);
         Ok(true)
     }
@@ -599,6 +603,30 @@ impl Engine {
         // The topic has several partitions: the order of epochs is that of all alerts.
         alerts.sort_by_key(|(epoch, _)| *epoch);
         Ok(alerts.into_iter().map(|(_, alert)| alert).collect())
+    }
+
+    /// The newest dead letters, oldest first.
+    fn read_letters_back(&mut self) -> Result<Vec<KeptLetter>, RunError> {
+        let mut letters = Vec::new();
+        let (attendant, outputs) = (&self.attendant, &mut self.ports.outputs);
+        let read = attendant.retry(|| {
+            letters.clear();
+            outputs.newest_whole(Output::DeadLetters, LETTERS_READ_BACK, &mut |letter| {
+                // Only a bounded part of each is kept, and letters may be large.
+                letters.extend(KeptLetter::of(&letter));
+                attendant.beat();
+                Ok(())
+            })
+        });
+        match read {
+            Ok(()) => {}
+            Err(stop @ PortError::Interrupted(_)) => return Err(stop.into()),
+            // They are for pages only, and stay in their topic.
+            Err(error) => tracing::warn!(%error, "older dead letters are not shown"),
+        }
+        // The topic has several partitions: the order of epochs is that of all letters.
+        letters.sort_by_key(|letter| letter.refused_as_of);
+        Ok(letters)
     }
 
     /// The newest value by key of a compacted output.

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use leadpulse_engine::ports::Output;
 use leadpulse_engine::read_model::ReadModel;
 use leadpulse_engine::{
-    HEADER_OFFSET, HEADER_PARTITION, HEADER_REASON, HEADER_STAGE, HEADER_TIMESTAMP, HEADER_TOPIC,
-    Until,
+    EpochRecord, HEADER_OFFSET, HEADER_PARTITION, HEADER_REASON, HEADER_STAGE, HEADER_TIMESTAMP,
+    HEADER_TOPIC, ReasonCount, Until,
 };
 use leadpulse_graph::DAY_MS;
 use leadpulse_schema::{FolderRegistry, SCHEMA_HEADER, encode_frame};
@@ -488,4 +488,62 @@ fn a_time_at_the_end_of_the_world_stops_nobody() {
             "{extreme}"
         );
     }
+}
+
+#[test]
+fn refused_rows_are_counted_and_dead_letters_shown_also_after_a_restart() {
+    let rig = rig();
+    let accounts = rig.partition_of("accounts");
+    let account = |updated_at| [("account_id", Text("A1")), ("updated_at", Time(updated_at))];
+    rig.send("accounts", T0, &account(T0));
+    rig.send("accounts", T0 + 1, &account(T0 - 1));
+    rig.produce(accounts, T0 + 2, Some(b"A9"), None);
+    rig.produce(
+        accounts,
+        T0 + 3,
+        Some(b"A1"),
+        Some(b"{\"account_id\": 1}".to_vec()),
+    );
+    rig.produce(accounts, T0 + 4, Some(b"A1"), None);
+    rig.produce(accounts, T0 + 5, Some(b"A1"), None);
+    let first = Life::default();
+    let model = first.read_model.clone();
+    let summary = rig.run(Until::End, first).unwrap();
+    assert_eq!(
+        (
+            summary.accepted,
+            summary.duplicate,
+            summary.unchanged,
+            summary.dead_lettered
+        ),
+        (3, 1, 1, 1),
+        "the second tombstone of A1 repeats the first"
+    );
+    let script = rig.script();
+    let counts = |counts: fn(&EpochRecord) -> &Vec<ReasonCount>| -> Vec<(String, i64)> {
+        let all = script.iter().flat_map(counts);
+        all.map(|one| (one.reason.clone(), one.count)).collect()
+    };
+    assert_eq!(
+        counts(|record| &record.unchanged),
+        [("nothing_to_delete".to_owned(), 1)]
+    );
+    assert_eq!(
+        counts(|record| &record.remarked),
+        [("stepped_back".to_owned(), 1)]
+    );
+    rig.check_committed();
+
+    let shown = |model: &ReadModel| {
+        let page = model.dead_letters(None, None, 10);
+        let letters = page.letters.iter();
+        letters
+            .map(|letter| (letter.partition, letter.offset, letter.reason.clone()))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(shown(&model), [(0, 3, "wire_format".to_owned())]);
+    let second = Life::default();
+    let again = second.read_model.clone();
+    rig.run(Until::End, second).unwrap();
+    assert_eq!(shown(&again), shown(&model), "read back from their topic");
 }

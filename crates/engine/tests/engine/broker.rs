@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use leadpulse_engine::ports::{
-    Clock, CommittedEpoch, EachRecord, InputPartition, LogEnd, LogStep, NextOffset, Output,
-    OutputLog, OutputRecord, PollLimit, PortCause, PortError, RecordBatch, SchemaLookupError,
-    SchemaStore, SealedEpoch, Sink, Source, Stuck,
+    Clock, CommittedEpoch, EachRecord, EachWhole, InputPartition, LogEnd, LogStep, NextOffset,
+    Output, OutputLog, OutputRecord, PollLimit, PortCause, PortError, RecordBatch,
+    SchemaLookupError, SchemaStore, SealedEpoch, Sink, Source, Stuck,
 };
 use leadpulse_schema::{FolderRegistry, SchemaRef};
 use rand::{RngExt, SeedableRng};
@@ -521,6 +521,16 @@ impl OutputLog for MemoryOutputs {
         records[from..]
             .iter()
             .try_for_each(|r| each(r.key.as_deref().unwrap_or_default(), r.value.as_deref()))
+    }
+    fn newest_whole(
+        &mut self,
+        output: Output,
+        count: usize,
+        each: &mut EachWhole<'_>,
+    ) -> Result<(), PortError> {
+        let records = self.records(output);
+        let from = records.len().saturating_sub(count);
+        records[from..].iter().cloned().try_for_each(each)
     }
 }
 

@@ -683,7 +683,7 @@ impl Rig {
     }
 
     /// C1, C4, C6 on everything that was ever committed: committed outputs = reference(script); intervals tile the partitions;
-    /// in = accepted + duplicate + dead letters; each dead letter is one input record, byte for byte.
+    /// in = accepted + duplicate + unchanged + dead letters; each dead letter is one input record, byte for byte.
     pub fn check_committed(&self) {
         let script = self.script();
         let (epochs, input, partitions) = {
@@ -775,8 +775,8 @@ impl Rig {
             let dead: i64 = record.dead_lettered.iter().map(|r| r.count).sum();
             assert_eq!(
                 taken,
-                record.accepted + record.duplicate + dead,
-                "epoch {number}: in = accepted + duplicate + dead letters"
+                record.outcomes().records(),
+                "epoch {number}: in = accepted + duplicate + unchanged + dead letters"
             );
             let count =
                 |output| sealed.outputs.iter().filter(|r| r.output == output).count() as i64;

@@ -6,7 +6,8 @@ use smallvec::SmallVec;
 use leadpulse_schema::{Operation, RelationId, Row, RowBatch};
 
 use crate::apply::Writer;
-use crate::apply::gate::{RowOutcome, Takes, fingerprint};
+use crate::apply::gate::{Takes, fingerprint};
+use crate::apply::outcome::RowOutcome;
 use crate::apply::shard::{EventOp, MentioningEvent, OwnedEvent, ShardEffects, apply_ops};
 use crate::change::effects::Cause;
 use crate::ids::{CellRef, EntityId};

@@ -17,22 +17,9 @@ use xxhash_rust::xxh3::Xxh3;
 
 use leadpulse_schema::{Row, TableId};
 
+use crate::apply::outcome::RowOutcome;
 use crate::encoding::sorted;
 use crate::options::{DAY_MS, GraphOptions};
-
-/// The fate of a row at the graph.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum RowOutcome {
-    /// The row is in the graph; a retraction took its event back, or will hold it off.
-    Accepted,
-    /// A repeat: of an event, of a retraction, or an event whose retraction came first.
-    Duplicate,
-    /// Older than the newest event of the row's partition by more than the horizon, or of a day
-    /// whose fingerprints the table has forgotten.
-    Late,
-    /// Further ahead of the row's known time, or of the clock, than tolerated.
-    Future,
-}
 
 /// The accepted event rows of an input partition.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

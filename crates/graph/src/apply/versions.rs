@@ -2,9 +2,10 @@
 
 use smallvec::SmallVec;
 
-use leadpulse_schema::{Catalog, Operation, Role, Row, RowBatch, Value};
+use leadpulse_schema::{Catalog, Operation, Role, Row, RowBatch, Table, Value, Version};
 
 use crate::apply::Writer;
+use crate::apply::outcome::RowOutcome;
 use crate::change::effects::Cause;
 use crate::ids::EntityId;
 use crate::state::layout::EntityLayout;
@@ -13,8 +14,25 @@ use crate::who::matching::NamedDomains;
 use crate::who::{keys_of, owner_of};
 
 impl Writer<'_> {
-    /// Replaces the version of an entity; its links stay for ever.
-    pub fn upsert(&mut self, catalog: &Catalog, row: Row<'_>) {
+    /// Replaces the version of an entity, unless the row's version is stale.
+    pub fn upsert(&mut self, catalog: &Catalog, row: Row<'_>) -> RowOutcome {
+        if let Some(field) = catalog.table_at(row.table()).version {
+            let directory = &mut self.entities.directory;
+            let entity = directory.intern(directory.of_table(row.table()), row.key());
+            if !self.newest.note(entity, Version::of(row.get(field))) {
+                return RowOutcome::StaleVersion;
+            }
+        }
+        if self.replace(catalog, row) {
+            RowOutcome::SteppedBack
+        } else {
+            RowOutcome::Accepted
+        }
+    }
+
+    /// Replaces the version of an entity; its links stay for ever. Returns whether the entity went
+    /// back in time, in a table without a version field.
+    fn replace(&mut self, catalog: &Catalog, row: Row<'_>) -> bool {
         let shared = self.cells.shared.clone();
         let layout = shared.layout.entity(row.table());
         let table = catalog.table_at(row.table());
@@ -61,6 +79,7 @@ impl Writer<'_> {
         };
         let changes_outcome =
             table.outcome.is_some() && outcome(node.row()) != outcome(Some(version));
+        let steps_back = steps_back(table, node.row(), version);
         let node = self.node_mut(entity);
         node.hubs = if node.is_merged() {
             SmallVec::new()
@@ -81,21 +100,43 @@ impl Writer<'_> {
             self.affect_readers(cell);
         }
         self.effects.add(cell, Cause::Version);
+        steps_back
     }
 
-    /// Clears the version of an entity. History and former roots stay.
-    pub fn delete(&mut self, row: Row<'_>) {
-        let Some(entity) = self
-            .entities
-            .directory
-            .find(self.entities.directory.of_table(row.table()), row.key())
-        else {
-            return;
+    /// Clears the version of an entity, unless the deletion is stale. History and former roots
+    /// stay.
+    pub fn delete(&mut self, catalog: &Catalog, row: Row<'_>) -> RowOutcome {
+        let was_deleted = match catalog.table_at(row.table()).version {
+            None => false,
+            Some(field) => {
+                let directory = &mut self.entities.directory;
+                let entity = directory.intern(directory.of_table(row.table()), row.key());
+                let was_deleted = self.newest.is_deleted(entity);
+                let version = Version::of(row.get(field));
+                if !self.newest.note_deletion(entity, version) {
+                    return RowOutcome::StaleVersion;
+                }
+                was_deleted
+            }
         };
-        if self.entities.directory.place(entity).is_none() {
-            return;
+        let directory = &self.entities.directory;
+        let entity = directory.find(directory.of_table(row.table()), row.key());
+        let Some(entity) = entity.filter(|entity| directory.place(*entity).is_some()) else {
+            return nothing_to_delete(was_deleted);
+        };
+        let node = self.node(entity);
+        if !node.is_known() {
+            // Connectors write a change event and a tombstone for one deletion.
+            return nothing_to_delete(was_deleted || node.since_ms.is_some());
         }
-        let previous = self.cells.shared.layout.entity(row.table()).previous;
+        self.clear(entity);
+        RowOutcome::Accepted
+    }
+
+    /// Takes the version of an entity away.
+    fn clear(&mut self, entity: EntityId) {
+        let table = self.node(entity).table;
+        let previous = self.cells.shared.layout.entity(table).previous;
         let node = self.node_mut(entity);
         node.clear_row();
         let edges = node
@@ -106,13 +147,7 @@ impl Writer<'_> {
             .collect();
         self.settle(entity, edges, None, NamedDomains::new());
         let cell = self.entities.place(entity).cell;
-        if self
-            .entities
-            .catalog
-            .table_at(row.table())
-            .outcome
-            .is_some()
-        {
+        if self.entities.catalog.table_at(table).outcome.is_some() {
             self.affect_readers(cell);
         }
         self.effects.add(cell, Cause::Deleted);
@@ -138,6 +173,7 @@ impl Writer<'_> {
                 for field in &table.fields {
                     let is_new = field.id == table.key
                         || Some(field.id) == table.time
+                        || Some(field.id) == table.version
                         || changed.iter().any(|name| name == field.name);
                     builder.set(
                         field.id,
@@ -270,5 +306,26 @@ impl Writer<'_> {
         if is_root {
             renamed.into_iter().for_each(|domain| self.lead(domain));
         }
+    }
+}
+
+/// Whether a version lies before the one that it replaces, by the table's time. Tables with a
+/// version field go by that one.
+fn steps_back(table: &Table, before: Option<Row<'_>>, version: Row<'_>) -> bool {
+    let Some(time) = table.time.filter(|_| table.version.is_none()) else {
+        return false;
+    };
+    match (before.map(|row| row.get(time)), version.get(time)) {
+        (Some(Value::Time(before_ms)), Value::Time(now_ms)) => now_ms < before_ms,
+        _ => false,
+    }
+}
+
+/// The outcome of a deletion that finds no version: a repeat, if the entity was deleted before.
+fn nothing_to_delete(is_repeat: bool) -> RowOutcome {
+    if is_repeat {
+        RowOutcome::Duplicate
+    } else {
+        RowOutcome::NothingToDelete
     }
 }

@@ -21,7 +21,7 @@ pub struct GraphSize {
     pub hubs: usize,
     /// Event fingerprints kept against duplicates.
     pub fingerprints: usize,
-    /// Bytes of all nodes, roughly.
+    /// Bytes of all nodes and of the memory of newest versions, roughly.
     pub bytes: usize,
 }
 
@@ -76,6 +76,7 @@ impl Graph {
         }
         size.hubs = self.hubs.len();
         size.fingerprints = self.gate.len();
+        size.bytes += self.newest.heap_bytes();
         size
     }
 

@@ -124,11 +124,7 @@ impl<'m> Oracle<'m> {
             .iter()
             .map(|row| gatekeeper.judge(self.market, row, None))
             .collect();
-        for (row, _) in rows
-            .iter()
-            .zip(&outcomes)
-            .filter(|(_, o)| **o == RowOutcome::Accepted)
-        {
+        for (row, _) in rows.iter().zip(&outcomes).filter(|(_, o)| o.is_accepted()) {
             self.log.push(row.clone());
             if self.market.catalog.table_at(row.table).role != Role::Event {
                 let cells = self.now().cells();
@@ -168,6 +164,9 @@ pub struct Gatekeeper {
     taken_back: BTreeSet<(TableId, Who, String)>,
     /// Days before this one are closed to a table.
     first_day: BTreeMap<TableId, i64>,
+    /// Entities and hubs that a row has described, with the time of their version; `None` once
+    /// deleted.
+    described: BTreeMap<Who, Option<Datum>>,
 }
 
 impl Gatekeeper {
@@ -178,7 +177,7 @@ impl Gatekeeper {
             return RowOutcome::Future;
         }
         if market.catalog.table_at(row.table).role != Role::Event {
-            return RowOutcome::Accepted;
+            return self.judge_version(market, row);
         }
         if row.time_ms > row.known_ms + tolerance_ms
             || clock_ms.is_some_and(|clock| row.time_ms > clock + tolerance_ms)
@@ -210,6 +209,31 @@ impl Gatekeeper {
         *newest = (*newest).max(row.time_ms);
         self.read.insert((row.table, row.partition));
         RowOutcome::Accepted
+    }
+
+    /// Versions and deletions follow the log; repeated deletions and steps back are noticed.
+    fn judge_version(&mut self, market: &Market, row: &Plain) -> RowOutcome {
+        let table = market.catalog.table_at(row.table);
+        let who = (row.table, row.key(&market.catalog).to_owned());
+        if row.delete {
+            return match self.described.get_mut(&who) {
+                None => RowOutcome::NothingToDelete,
+                Some(None) => RowOutcome::Duplicate,
+                Some(version) => {
+                    *version = None;
+                    RowOutcome::Accepted
+                }
+            };
+        }
+        let time = table
+            .time
+            .map_or(Datum::Null, |f| row.values[f.index()].clone());
+        match (self.described.insert(who, Some(time.clone())), time) {
+            (Some(Some(Datum::Time(before_ms))), Datum::Time(now_ms)) if now_ms < before_ms => {
+                RowOutcome::SteppedBack
+            }
+            _ => RowOutcome::Accepted,
+        }
     }
 
     /// A board was published: days that are late in every partition of a table are closed to it.

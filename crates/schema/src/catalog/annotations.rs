@@ -74,6 +74,8 @@ pub(crate) struct FieldAnnotation {
     pub(crate) changed_fields: bool,
     #[serde(default)]
     pub(crate) label: bool,
+    #[serde(default)]
+    pub(crate) version: bool,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]

@@ -19,7 +19,7 @@ impl Catalog {
         let mut aliases = table.aliases.clone();
         aliases.sort();
         let name_of = |field| &table.field_at(field).name;
-        serde_json::json!([
+        let mut meaning = serde_json::json!([
             table.name,
             format!("{:?}", table.role),
             aliases,
@@ -38,7 +38,12 @@ impl Catalog {
                 .as_ref()
                 .map(|o| (name_of(o.field), &o.won, &o.lost)),
             table.retraction.map(name_of),
-        ])
+        ]);
+        // Only where it is declared, so that the schemas of older bundles keep their fingerprint.
+        if let (Some(parts), Some(version)) = (meaning.as_array_mut(), table.version) {
+            parts.push(serde_json::json!({ "version": name_of(version) }));
+        }
+        meaning
     }
 
     fn field_meaning(&self, field: &Field) -> serde_json::Value {

@@ -257,6 +257,18 @@ fn the_fingerprint_depends_on_meaning_only() {
         Catalog::from_json(&renamed).unwrap().fingerprint(),
         original
     );
+    let versioned = CONTACTS.replace(r#""time":true"#, r#""time":true,"version":true"#);
+    let mut with_version: Vec<(String, &str)> = renamed.clone();
+    let contacts = with_version.iter_mut().find(|(_, json)| *json == CONTACTS);
+    contacts.unwrap().1 = &versioned;
+    let catalog = Catalog::from_json(&with_version).unwrap();
+    let contacts = catalog.table("contacts").unwrap();
+    assert_eq!(
+        (contacts.version, contacts.time),
+        (contacts.time, contacts.version)
+    );
+    assert!(contacts.version.is_some());
+    assert_ne!(catalog.fingerprint(), original);
     let changed = VIEWS.replace(r#""pricing":2"#, r#""pricing":3"#);
     renamed
         .iter_mut()
@@ -449,6 +461,24 @@ fn each_fault_is_named_with_file_record_and_field() {
                 "is marked changed_fields, but so is 'active'",
             ),
         ],
+    );
+    check(
+        "b.avsc",
+        r#""type":"boolean""#,
+        r#""type":"boolean","leadpulse":{"version":true}"#,
+        &[("Contact.active", "is marked version, but has no order")],
+    );
+    check(
+        "c.avsc",
+        r#""scale":2}}"#,
+        r#""scale":2},"leadpulse":{"version":true}}"#,
+        &[("Product.price", "rows of its table have no versions")],
+    );
+    check(
+        "b.avsc",
+        r#""type":"boolean""#,
+        r#""type":"long","leadpulse":{"version":true,"feature":"number"}"#,
+        &[("Contact.active", "the version and the time are none")],
     );
     check(
         "b.avsc",

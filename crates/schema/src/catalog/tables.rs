@@ -213,6 +213,9 @@ pub struct Table {
     pub time: Option<FieldId>,
     /// The field that lists the fields a CDC record changes (`"changed_fields": true`), if the table has one.
     pub changed_fields: Option<FieldId>,
+    /// The field that orders the rows of one key (`"version": true`), if the table has one. Without
+    /// it, the log's order decides.
+    pub version: Option<FieldId>,
     /// Owner references in order of preference: the first that is not null decides.
     pub owners: Vec<FieldId>,
     /// Order of events on the way to a decision, for event tables that declare it.

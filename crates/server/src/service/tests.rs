@@ -6,16 +6,19 @@ use std::net::TcpStream;
 use leadpulse_engine::explain::{
     ExplainDesk, ExplainQueue, ExplainRefusal, ExplainRequest, explain_queue,
 };
+use leadpulse_engine::ports::{SchemaLookupError, SchemaStore};
 use leadpulse_engine::read_model::{EngineStatus, Phase, ReadModel};
 use leadpulse_records::{
-    ALERT_SCHEMA, Alert, Driver, ON_REQUEST, SCORE_SCHEMA, SCORED, Score, ShownAlert, ShownScore,
-    TypeName,
+    ALERT_SCHEMA, Alert, Driver, KeptLetter, ON_REQUEST, Reason, Rejected, SCORE_SCHEMA, SCORED,
+    Score, ShownAlert, ShownScore, TypeName,
 };
+use leadpulse_schema::SchemaRef;
+use leadpulse_schema::units::AsOf;
 use rstest::rstest;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::state::{BandView, TaskView};
+use crate::state::{BandView, TaskView, WriterSchemas};
 
 struct Server {
     handle: Handle,
@@ -64,6 +67,7 @@ impl Server {
             tasks: vec![task("buys", "accounts"), task("converts", "leads")],
             tables: vec!["accounts".into(), "contacts".into(), "leads".into()],
             explanations,
+            schemas: Some(WriterSchemas(Arc::new(OneSchema))),
             version: "1.2.3".into(),
         };
         let options = ServerOptions {
@@ -557,6 +561,7 @@ fn health_fails_when_the_loop_stands_still() {
         tasks: vec![],
         tables: vec![],
         explanations: None,
+        schemas: None,
         version: String::new(),
     };
     let long_ago = Instant::now()
@@ -619,6 +624,8 @@ fn the_console_needs_nothing_from_elsewhere() {
         ("/", "text/html"),
         ("/console.css", "text/css"),
         ("/console.js", "text/javascript"),
+        ("/dead-letters", "text/html"),
+        ("/dead-letters.js", "text/javascript"),
         ("/lib/ask.js", "text/javascript"),
         ("/lib/dom.js", "text/javascript"),
         ("/lib/words.js", "text/javascript"),
@@ -666,6 +673,7 @@ fn an_address_in_use_is_named() {
         tasks: vec![],
         tables: vec![],
         explanations: None,
+        schemas: None,
         version: String::new(),
     };
     let error = serve(&options, state)
@@ -675,4 +683,129 @@ fn an_address_in_use_is_named() {
         error.contains(&options.listen.to_string()) && error.contains("server.listen"),
         "{error}"
     );
+}
+
+/// Knows the schema 7, and asks a registry for 8 without an answer so far.
+struct OneSchema;
+
+impl SchemaStore for OneSchema {
+    fn lookup(&self, schema: &SchemaRef) -> Result<Arc<str>, SchemaLookupError> {
+        match schema {
+            SchemaRef::Id(7) => Ok(
+                r#"{"type":"record","name":"A","fields":[{"name":"id","type":"string"}]}"#.into(),
+            ),
+            SchemaRef::Id(8) => Err(SchemaLookupError::Unavailable("asked for".into())),
+            other => Err(SchemaLookupError::Unknown(format!("{other:?}"))),
+        }
+    }
+    fn id_of(&self, _: &str, _: &str) -> Result<u32, SchemaLookupError> {
+        Ok(7)
+    }
+}
+
+fn letter(topic: &str, reason: Reason, offset: i64, value: &[u8]) -> KeptLetter {
+    let rejected = Rejected {
+        topic,
+        partition: 2,
+        offset,
+        timestamp_ms: 1_700_000_000_000,
+        key: Some(b"A1"),
+        value: Some(value),
+        headers: vec![("trace", Some(b"t".as_slice()))],
+    };
+    KeptLetter::of(&rejected.dead_letter(reason, "id: too long", AsOf::from_ms(5)))
+        .expect("it has our headers")
+}
+
+#[test]
+fn dead_letters_are_listed_with_reason_remedy_and_content() {
+    let server = Server::start();
+    let empty = server.get("/api/v1/dead-letters");
+    assert_eq!(
+        (empty.code, &empty.json()["dead_letters"]),
+        (200, &json!([]))
+    );
+    server.read_model.publish_dead_letters(vec![
+        letter(
+            "accounts",
+            Reason::AvroDecode,
+            1,
+            &[0, 0, 0, 0, 7, 4, b'a', b'b', 1],
+        ),
+        letter("visits", Reason::WireFormat, 2, br#"{"id": "v"}"#),
+        letter("visits", Reason::Validation, 3, b"\xff"),
+    ]);
+    let reply = server.get("/api/v1/dead-letters?limit=2");
+    let shown = reply.json();
+    let offsets: Vec<&Value> = shown["dead_letters"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|letter| &letter["offset"])
+        .collect();
+    assert_eq!(offsets, [3, 2], "the newest first");
+    let kinds = |topic: &str, reason: &str| json!({"topic": topic, "reason": reason, "kept": 1});
+    assert_eq!(
+        shown["kinds"],
+        json!([
+            kinds("accounts", "avro_decode"),
+            kinds("visits", "validation"),
+            kinds("visits", "wire_format")
+        ])
+    );
+    assert_eq!(
+        shown["dead_letters"][1]["value"],
+        json!({"bytes": 11, "format": "json", "content": {"id": "v"}, "text": null,
+            "remark": null})
+    );
+
+    let one = server
+        .get("/api/v1/dead-letters?topic=accounts&reason=")
+        .json();
+    let letter = &one["dead_letters"][0];
+    assert_eq!(one["dead_letters"].as_array().unwrap().len(), 1);
+    assert_eq!(
+        (
+            &letter["partition"],
+            &letter["timestamp"],
+            &letter["message"]
+        ),
+        (
+            &json!(2),
+            &json!(1_700_000_000_000_i64),
+            &json!("id: too long")
+        )
+    );
+    assert_eq!(letter["value"]["content"], json!({"id": "ab"}));
+    assert_eq!(letter["value"]["remark"], "schema 7; 1 bytes are left over");
+    assert_eq!(letter["headers"], json!([{"name": "trace", "value": "t"}]));
+    assert!(letter["reason_text"].as_str().unwrap().contains("schema"));
+    assert!(!letter["remedy"].as_str().unwrap().is_empty());
+
+    let tag = reply.header("etag").to_owned();
+    let again = server.send(
+        "GET",
+        "/api/v1/dead-letters?limit=2",
+        &[("if-none-match", &tag)],
+    );
+    assert_eq!(again.code, 304);
+    let wrong = server.get("/api/v1/dead-letters?limt=2");
+    assert_eq!(wrong.code, 400);
+    assert!(wrong.json()["hint"].as_str().unwrap().contains("reason"));
+}
+
+#[test]
+fn a_letter_whose_schema_is_still_asked_for_is_not_cached() {
+    let server = Server::start();
+    server.read_model.publish_dead_letters(vec![letter(
+        "accounts",
+        Reason::AvroDecode,
+        1,
+        &[0, 0, 0, 0, 8, 4, b'a', b'b'],
+    )]);
+    let reply = server.get("/api/v1/dead-letters");
+    assert_eq!((reply.code, reply.header("etag")), (200, ""));
+    let value = &reply.json()["dead_letters"][0]["value"];
+    assert_eq!(value["format"], "hex");
+    assert!(value["remark"].as_str().unwrap().starts_with("schema 8: "));
 }

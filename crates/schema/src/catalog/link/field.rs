@@ -107,6 +107,16 @@ impl MarkedField<'_> {
                 "remove it: only records of entities are versions",
             ),
             (
+                marks.version && !self.is_ordered(),
+                "is marked version, but has no order",
+                "a version is a number, a time, or text: digits, moments, or what is ordered byte by byte",
+            ),
+            (
+                marks.version && !matches!(self.role, Role::Root | Role::Member),
+                "is marked version, but rows of its table have no versions",
+                "remove it: only rows of root and member tables replace each other",
+            ),
+            (
                 marks.is_static && self.role == Role::Event,
                 "is marked static, but events have no versions",
                 "remove it: only fields of entities may be static",
@@ -124,6 +134,16 @@ impl MarkedField<'_> {
         ];
         let broken = rules.into_iter().filter(|(is_broken, ..)| *is_broken);
         broken.map(|(_, message, hint)| (message, hint))
+    }
+
+    /// Whether values of the field can say which of two rows is newer.
+    fn is_ordered(&self) -> bool {
+        let marks = self.annotation;
+        let is_ordered = matches!(
+            self.data_type,
+            DataType::Long | DataType::Double | DataType::Time | DataType::Text
+        );
+        is_ordered && !marks.key && marks.reference.is_none()
     }
 
     /// Whether a key or reference has a type other than text; a plain reference may be a list of texts.
@@ -246,6 +266,7 @@ fn feature(
         || annotation.match_by.is_some()
         || annotation.time
         || annotation.retraction
+        || annotation.version
         || annotation.changed_fields;
     let Some(declared) = annotation.feature.map(Feature::from) else {
         return match data_type {
@@ -259,7 +280,7 @@ fn feature(
     if never && declared != Feature::None {
         faults.field(
             name,
-            "is declared a feature, but keys, references, labels, matches and the time are none",
+            "is declared a feature, but keys, references, labels, matches, the version and the time are none",
             "remove feature",
         );
     }

@@ -120,6 +120,7 @@ impl<'a> Linker<'a> {
         let key = only("key", draft, |a| a.key, &mut faults);
         let time = only("time", draft, |a| a.time, &mut faults);
         let changed_fields = only("changed_fields", draft, |a| a.changed_fields, &mut faults);
+        let version = only("version", draft, |a| a.version, &mut faults);
         let owners = self.owners(id, role, &fields);
         if draft.fully_read {
             missing_marks(draft, role, &mut faults);
@@ -141,6 +142,7 @@ impl<'a> Linker<'a> {
             key: key.unwrap_or(FieldId(0)),
             time,
             changed_fields,
+            version,
             owners,
             json: draft.json.clone(),
             avro: draft.avro.clone(),
