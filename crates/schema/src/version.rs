@@ -16,14 +16,13 @@ use crate::row::Value;
 /// in UTC unless an offset is given. Other texts are compared byte by byte. Where one field mixes
 /// them, other texts come before moments, and moments before numbers.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(transparent)]
 pub struct Version(Stamp);
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 enum Stamp {
     Text(Box<str>),
-    #[serde(with = "nanoseconds")]
-    Moment(Timestamp),
+    /// Seconds since 1970, and nanoseconds with the sign of the seconds.
+    Moment(i64, i32),
     /// Digits without leading zeros.
     Digits(Box<str>),
     Long(i64),
@@ -49,14 +48,17 @@ impl Stamp {
         if text.bytes().all(|byte| byte.is_ascii_digit()) {
             return Self::Digits(text.trim_start_matches('0').into());
         }
-        moment(text).map_or_else(|| Self::Text(text.into()), Self::Moment)
+        moment(text).map_or_else(
+            || Self::Text(text.into()),
+            |at| Self::Moment(at.as_second(), at.subsec_nanosecond()),
+        )
     }
 
     /// The place of a kind where one field mixes several.
     fn rank(&self) -> u8 {
         match self {
             Self::Text(_) => 0,
-            Self::Moment(_) => 1,
+            Self::Moment(..) => 1,
             Self::Digits(_) => 2,
             Self::Long(_) => 3,
             Self::Double(_) => 4,
@@ -81,7 +83,7 @@ impl Ord for Version {
     fn cmp(&self, other: &Self) -> Ordering {
         match (&self.0, &other.0) {
             (Stamp::Text(a), Stamp::Text(b)) => a.cmp(b),
-            (Stamp::Moment(a), Stamp::Moment(b)) => a.cmp(b),
+            (Stamp::Moment(a, a_ns), Stamp::Moment(b, b_ns)) => (a, a_ns).cmp(&(b, b_ns)),
             (Stamp::Digits(a), Stamp::Digits(b)) => a.len().cmp(&b.len()).then(a.cmp(b)),
             (Stamp::Long(a), Stamp::Long(b)) => a.cmp(b),
             // Adding 0 makes one value of −0 and 0.
@@ -104,24 +106,6 @@ impl PartialEq for Version {
 }
 
 impl Eq for Version {}
-
-/// A moment as nanoseconds since 1970.
-mod nanoseconds {
-    use jiff::Timestamp;
-    use serde::de::{Deserialize, Deserializer, Error};
-    use serde::ser::{Serialize, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(
-        at: &Timestamp,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        at.as_nanosecond().serialize(serializer)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Timestamp, D::Error> {
-        Timestamp::from_nanosecond(i128::deserialize(from)?).map_err(D::Error::custom)
-    }
-}
 
 #[cfg(test)]
 mod tests {
