@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use leadpulse_schema::units::DAY_MS;
+use leadpulse_schema::units::{DAY_MS, as_span};
 
 use crate::actions::ActionOptions;
 use crate::alerts::Severity;
@@ -31,8 +31,10 @@ pub struct PolicyOptions {
     /// first one included. 0 and 1 count it at once.
     pub min_dwell_epochs: u32,
     /// A crossing counts once the score has stayed beyond the threshold for this long, in milliseconds of `as_of`. 0 counts it at once.
+    #[serde(rename = "min_dwell", alias = "min_dwell_ms", with = "as_span::ms")]
     pub min_dwell_ms: u64,
     /// After an alert, the entity has no further alert of the same type for this long, in milliseconds of `as_of`.
+    #[serde(rename = "cooldown", alias = "cooldown_ms", with = "as_span::ms")]
     pub cooldown_ms: u64,
     /// Whether an entity whose first score is beyond `threshold_up` alerts. Off by default: a start on existing data never alerts.
     pub alert_on_first: bool,
@@ -43,10 +45,22 @@ pub struct PolicyOptions {
     /// Rules for recommended actions, of which the first that fits wins; checked against data and bundle by [`Policy::actions`].
     pub actions: Vec<ActionOptions>,
     /// The time to react to an alert, minutes, where the action's rule gives none.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "sla",
+        alias = "sla_minutes",
+        with = "as_span::whole_minutes",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
     pub sla_minutes: Option<u32>,
     /// The time after which an alert is not worth acting on, days, where the action's rule gives none.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "expires",
+        alias = "expires_days",
+        with = "as_span::whole_days",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
     pub expires_days: Option<u32>,
 }
 
