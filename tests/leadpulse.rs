@@ -28,4 +28,5 @@ mod leadpulse {
     mod run_to_end;
     mod scenario;
     mod script;
+    mod secure;
 }

@@ -9,6 +9,7 @@
 #   kafka.sh start N    start broker N again, on its data
 #   kafka.sh pause N    freeze broker N (SIGSTOP): its connections stay open, nothing answers
 #   kafka.sh resume N   let broker N go on (SIGCONT)
+#   kafka.sh tool CLASS ARG…   run a class of org.apache.kafka.tools, such as AclCommand
 #
 # Only the bootstrap servers go to standard output; everything else goes to standard error.
 #
@@ -17,6 +18,11 @@
 #   PORT                   base port (default 19092): broker N listens on PORT + 10 (N - 1), its controller on the port after
 #   PROXY_PORT             a second listener for clients behind a proxy: broker N listens on its port + 2 as well, and tells who comes
 #                          there that it is to be found at 127.0.0.1:PROXY_PORT + 10 (N - 1), where the proxy has to be
+#   SECURITY_DIR           a folder with broker.pem and expired.pem (private key and certificates) and ca.pem: broker N then listens
+#                          on its port + 3 (SASL in TLS), + 4 (mutual TLS), + 5 (SASL in TLS, expired.pem) and + 6 (OAUTHBEARER with
+#                          unsigned tokens, in TLS) too, and asks permissions of everybody but the anonymous user and SUPER_USERS
+#   SASL_USERS             name=password pairs, separated by spaces, for SCRAM-SHA-256, SCRAM-SHA-512 and PLAIN
+#   SUPER_USERS            users that may do everything, separated by semicolons: User:alice;User:CN=service
 #   OWNER_PID              stop everything and delete the data when this process ends
 #   NO_INSTALL=1           never install packages
 #
@@ -31,7 +37,7 @@ port=$(cat "$home/port" 2>/dev/null || echo "${PORT:-19092}")   # a cluster keep
 
 say() { echo "kafka.sh: $*" >&2; }
 die() { say "$@"; exit 1; }
-usage() { sed -n '2,25s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2; }
+usage() { sed -n '2,32s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2; }
 
 java_version() { java -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p' | head -1; }
 
@@ -87,6 +93,14 @@ configure() { # node, brokers
     listeners="$listeners,PROXIED://127.0.0.1:$(($(broker_port "$node") + 2))"
     advertised="$advertised,PROXIED://127.0.0.1:$((PROXY_PORT + 10 * (node - 1)))"
   fi
+  if [ -n "${SECURITY_DIR:-}" ]; then
+    local name offset=3
+    for name in SECURE MUTUAL EXPIRED OAUTH; do
+      listeners="$listeners,$name://127.0.0.1:$(($(broker_port "$node") + offset))"
+      advertised="$advertised,$name://127.0.0.1:$(($(broker_port "$node") + offset))"
+      offset=$((offset + 1))
+    done
+  fi
   mkdir -p "$home/$node"
   cat >"$home/$node/server.properties" <<P
 process.roles=broker,controller
@@ -95,7 +109,7 @@ controller.quorum.voters=$(IFS=,; echo "${voters[*]}")
 controller.listener.names=CONTROLLER
 listeners=$listeners
 advertised.listeners=$advertised
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,SECURE:SASL_SSL,MUTUAL:SSL,EXPIRED:SASL_SSL,OAUTH:SASL_SSL
 inter.broker.listener.name=PLAINTEXT
 log.dirs=$home/$node/data
 num.partitions=4
@@ -111,6 +125,38 @@ share.coordinator.state.topic.replication.factor=$brokers
 share.coordinator.state.topic.min.isr=$in_sync
 group.initial.rebalance.delay.ms=0
 P
+  [ -z "${SECURITY_DIR:-}" ] || secure >>"$home/$node/server.properties"
+}
+
+# Settings of the listeners with TLS, and of permissions.
+secure() {
+  local name users='' user modules=org.apache.kafka.common.security
+  for user in ${SASL_USERS:-}; do users="$users user_${user%%=*}=\"${user#*=}\""; done
+  for name in secure mutual expired oauth; do
+    local keys=broker.pem
+    [ "$name" = expired ] && keys=expired.pem
+    cat <<P
+listener.name.$name.ssl.keystore.type=PEM
+listener.name.$name.ssl.keystore.location=$SECURITY_DIR/$keys
+listener.name.$name.ssl.truststore.type=PEM
+listener.name.$name.ssl.truststore.location=$SECURITY_DIR/ca.pem
+P
+  done
+  for name in secure expired; do
+    cat <<P
+listener.name.$name.sasl.enabled.mechanisms=SCRAM-SHA-256,SCRAM-SHA-512,PLAIN
+listener.name.$name.scram-sha-256.sasl.jaas.config=$modules.scram.ScramLoginModule required;
+listener.name.$name.scram-sha-512.sasl.jaas.config=$modules.scram.ScramLoginModule required;
+listener.name.$name.plain.sasl.jaas.config=$modules.plain.PlainLoginModule required$users;
+P
+  done
+  cat <<P
+listener.name.mutual.ssl.client.auth=required
+listener.name.oauth.sasl.enabled.mechanisms=OAUTHBEARER
+listener.name.oauth.oauthbearer.sasl.jaas.config=$modules.oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub="broker";
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:ANONYMOUS;${SUPER_USERS:-}
+P
 }
 
 kafka_class() { java -Xmx256m -cp "$libs/*" "$@"; }
@@ -118,7 +164,13 @@ kafka_class() { java -Xmx256m -cp "$libs/*" "$@"; }
 format() { # node
   local node=$1
   [ -e "$home/$node/data/meta.properties" ] && return
-  kafka_class kafka.tools.StorageTool format -t "$(cat "$home/cluster.id")" -c "$home/$node/server.properties" \
+  local scram=() user mechanism
+  for user in ${SASL_USERS:-}; do
+    for mechanism in SCRAM-SHA-256 SCRAM-SHA-512; do
+      scram+=(--add-scram "$mechanism=[name=${user%%=*},password=${user#*=}]")
+    done
+  done
+  kafka_class kafka.tools.StorageTool format -t "$(cat "$home/cluster.id")" -c "$home/$node/server.properties" "${scram[@]}" \
     >"$home/$node/format.log" 2>&1 || die "broker $node: its storage could not be formatted:"$'\n'"$(tail -3 "$home/$node/format.log")"
 }
 
@@ -212,5 +264,6 @@ case ${1:-} in
   start) known_node "${2:-}"; is_running "$2" || launch "$2"; await_port "$2" ;;
   pause) known_node "${2:-}"; pause "$2" ;;
   resume) known_node "${2:-}"; resume "$2" ;;
+  tool) [ -n "${2:-}" ] || usage; require_tools; fetch_jars; kafka_class "org.apache.kafka.tools.$2" "${@:3}" ;;
   *) usage ;;
 esac

@@ -237,12 +237,30 @@ fn config_prints_the_source_of_each_value() {
         "LEADPULSE_ENGINE__MAX_RECORDS"
     );
     assert_eq!(origin("engine.max_bytes", "1000000"), arg(&file));
-    assert_eq!(origin("engine.epoch_floor_ms", "20"), "default");
+    assert_eq!(origin("engine.epoch_floor", "\"20ms\""), "default");
 
     let with = |environment: &[(String, String)]| {
         start(&["config", "--config", arg(&file)], environment).wait()
     };
-    with(&set("LEADPULSE_ENGINE__MAX_RECORD", "77")).failed(1, &["unknown field `max_record`"]);
+    with(&set("LEADPULSE_ENGINE__MAX_RECORD", "77")).failed(
+        1,
+        &[
+            "unknown field `max_record`",
+            "did you mean LEADPULSE_ENGINE__MAX_RECORDS?",
+        ],
+    );
+    with(&set("LEADPULSE_KAFKA_BROKERS", "x:1")).failed(1, &["LEADPULSE_KAFKA__BROKERS"]);
+    let old = with(&set("LEADPULSE_ENGINE__EPOCH_FLOOR_MS", "35")).done();
+    assert!(
+        old.out.contains("engine.epoch_floor = \"35ms\""),
+        "{}",
+        old.out
+    );
+    assert!(
+        old.err.contains("engine.epoch_floor_ms is now written"),
+        "{}",
+        old.err
+    );
     with(&set("LEADPULSE_KAFKA__BROKERS", "\"\"")).failed(1, &["kafka.brokers: must not be empty"]);
     with(&set("LEADPULSE_GRAPH__SHARDS", "many")).failed(1, &["graph.shards"]);
 }

@@ -1,6 +1,7 @@
 //! The subcommands, one module each, and the arguments that several share.
 
 pub mod backtest;
+pub mod config;
 pub mod demo;
 pub mod explain;
 pub mod query;
@@ -19,6 +20,7 @@ use anyhow::{Context, Result};
 use leadpulse_history::FileSource;
 use leadpulse_model::Bundle;
 use leadpulse_project::{Project, TaskPlan};
+use leadpulse_schema::units::Span;
 
 use leadpulse_deployment::{ConfigError, Loaded, load_bundle};
 
@@ -140,8 +142,8 @@ pub fn parse_moment(text: &str) -> Result<i64, String> {
 
 /// A duration such as 90d, in milliseconds.
 pub fn parse_duration(text: &str) -> Result<i64, String> {
-    leadpulse_project::parse_duration_ms(text)
-        .ok_or_else(|| format!("{text:?} is not a duration; write e.g. 24h or 90d"))
+    let span: Result<Span, _> = text.parse();
+    span.map(Span::ms).map_err(|error| error.to_string())
 }
 
 /// A moment as date and time in UTC, for messages; milliseconds where the calendar ends.

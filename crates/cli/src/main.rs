@@ -57,8 +57,9 @@ enum CommandArguments {
     /// Works on schemas folders.
     #[command(subcommand)]
     Schema(commands::schema::SchemaArguments),
-    /// Prints the effective configuration and the origin of each value.
-    Config(commands::ConfigArgument),
+    /// Prints the effective configuration and the origin of each value; with `check` looks for
+    /// faults.
+    Config(commands::config::ConfigArguments),
 }
 
 impl CommandArguments {
@@ -75,10 +76,7 @@ impl CommandArguments {
             Self::Query(command) => command.run(),
             Self::Simulate(command) => command.run(),
             Self::Schema(command) => command.run(),
-            Self::Config(argument) => {
-                say!("{}", argument.load(&[])?.effective()?.trim_end());
-                Ok(())
-            }
+            Self::Config(command) => command.run(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The cluster of a demo: a real one, or a mock broker in this process.
 
-use leadpulse_kafka::{InputTopic, KafkaOptions, MockBroker, output_topics};
+use leadpulse_kafka::{InputTopic, KafkaOptions, MockBroker, SecurityOptions, output_topics};
 
 use crate::deployment::Cluster;
 use crate::error::DeployError;
@@ -39,6 +39,8 @@ impl DemoCluster {
         topics.extend(output_topics(options));
         let broker = MockBroker::start(&topics)?;
         options.brokers = broker.bootstrap_servers().to_owned();
+        // The mock has one listener, without TLS and logins.
+        options.security = SecurityOptions::default();
         Ok(Self {
             kind: Cluster::Mock,
             _broker: Some(broker),

@@ -7,6 +7,7 @@ use leadpulse_graph::GraphOptionsError;
 use leadpulse_kafka::OptionsError;
 use leadpulse_policy::PolicyError;
 use leadpulse_project::QueryError;
+use leadpulse_registry::RegistryOptionsError;
 
 /// A configuration that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +53,57 @@ pub enum ConfigError {
     /// A setting of `[kafka]` cannot work.
     #[error(transparent)]
     Kafka(#[from] OptionsError),
+    /// A setting of `[registry]` cannot work.
+    #[error(transparent)]
+    Registry(#[from] RegistryOptionsError),
+    /// A reference leads nowhere.
+    #[error("{path}: {problem}")]
+    Reference {
+        /// Dotted path of the setting.
+        path: String,
+        /// The variable or file, and the fault.
+        problem: String,
+    },
+    /// A secret stands in the file.
+    #[error(
+        "{path}: {setting} is a secret and must not stand in the file; write \
+         {{ env = \"NAME\" }} or {{ file = \"path\" }}"
+    )]
+    LiteralSecret {
+        /// The configuration.
+        path: PathBuf,
+        /// Dotted path of the setting.
+        setting: String,
+    },
+    /// A duration has no unit.
+    #[error("{path} = {value} has no unit; write {path} = {example}")]
+    NoUnit {
+        /// Dotted path of the setting.
+        path: String,
+        /// The value as written.
+        value: String,
+        /// The value with the unit that the older key had.
+        example: String,
+    },
+    /// A duration stands under its present and under its older key.
+    #[error("{old} and {new} are the same setting; remove {old}")]
+    TwoNames {
+        /// Dotted path of the older key.
+        old: String,
+        /// Dotted path of the present key.
+        new: String,
+    },
+    /// An environment variable is written almost like that of a setting.
+    #[error(
+        "the environment variable {variable} is no setting; write {meant} (two underscores after \
+         each section)"
+    )]
+    NearMiss {
+        /// The variable.
+        variable: String,
+        /// The variable that it probably means.
+        meant: String,
+    },
     /// Two tasks have one name.
     #[error("{path}: two tasks are named {name:?}")]
     TwoTasks {
@@ -91,6 +143,18 @@ pub enum ConfigError {
         path: PathBuf,
         /// The name in the source.
         table: String,
+    },
+    /// A source's column feeds a field that its table does not have.
+    #[error(
+        "{path}: a column of {table:?} feeds the field {field:?}, which the table does not have"
+    )]
+    NoField {
+        /// The configuration.
+        path: PathBuf,
+        /// Name of the source's table.
+        table: String,
+        /// The field in `columns`.
+        field: String,
     },
     /// A source's lag does not parse.
     #[error("lag {lag:?} of {table} is not a duration like 2h")]

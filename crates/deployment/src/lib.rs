@@ -9,6 +9,7 @@
 //! system's clock.
 
 mod broker;
+mod check;
 mod clock;
 mod config;
 mod config_error;
@@ -24,6 +25,7 @@ mod validate;
 mod views;
 
 pub use broker::DemoCluster;
+pub use check::{CheckReport, check};
 pub use clock::SystemClock;
 pub use config::{Config, SourceConfig, TaskConfig};
 pub use config_error::{ConfigError, PathError};

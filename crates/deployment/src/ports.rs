@@ -43,7 +43,7 @@ pub(crate) struct WithinLimit {
 }
 
 impl WithinLimit {
-    /// Ends waits after `kafka.request_timeout_ms` from now.
+    /// Ends waits after `kafka.request_timeout` from now.
     pub(crate) fn of(options: &KafkaOptions) -> Self {
         Self {
             deadline: Instant::now() + Duration::from_millis(options.request_timeout_ms),
@@ -89,9 +89,13 @@ pub(crate) fn create_missing(
 ) -> Result<(), DeployError> {
     let created =
         retry(&SystemClock, attendant, || ensure_topics(options, wanted)).map_err(|source| {
-            DeployError::Topics {
-                brokers: options.brokers.clone(),
-                source,
+            match source {
+                // The brokers' refusal says what to do.
+                PortError::Fatal(_) => DeployError::Port(source),
+                _ => DeployError::Topics {
+                    brokers: options.brokers.clone(),
+                    source,
+                },
             }
         })?;
     if !created.is_empty() {
@@ -110,7 +114,7 @@ pub(crate) fn output_encoders(
             SchemaLookupError::Unavailable(_) => {
                 PortError::retriable(PortCause::NoAnswer, error.to_string())
             }
-            SchemaLookupError::Unknown(_) => {
+            SchemaLookupError::Unknown(_) | SchemaLookupError::Denied(_) => {
                 PortError::fatal(PortCause::Refused, error.to_string())
             }
         })

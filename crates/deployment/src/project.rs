@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use leadpulse_history::FileSource;
 use leadpulse_kafka::InputTopic;
-use leadpulse_project::{Project, TaskSource, parse_duration_ms};
+use leadpulse_project::{Project, TaskSource};
+use leadpulse_schema::units::Span;
 use leadpulse_schema::{Catalog, FileOptions, Table};
 
 use crate::config::SourceConfig;
@@ -138,6 +139,42 @@ impl Loaded {
         Ok(inputs)
     }
 
+    /// Everything that is wrong with the sources: a table that no schema defines, a lag that is no
+    /// duration, a column for a field that the table does not have, no topic at all.
+    pub fn source_faults(&self, catalog: &Catalog) -> Vec<ConfigError> {
+        let mut faults = Vec::new();
+        for source in &self.config.sources {
+            let table = match self.table(catalog, source) {
+                Ok(table) => table,
+                Err(fault) => {
+                    faults.push(fault);
+                    continue;
+                }
+            };
+            faults.extend(file_options(source).err());
+            for field in source.columns.values() {
+                if !table.fields.iter().any(|known| known.name == *field) {
+                    faults.push(ConfigError::NoField {
+                        path: self.path.clone(),
+                        table: source.table.clone(),
+                        field: field.clone(),
+                    });
+                }
+            }
+        }
+        if self
+            .config
+            .sources
+            .iter()
+            .all(|source| source.topic.is_none())
+        {
+            faults.push(ConfigError::NoTopics {
+                path: self.path.clone(),
+            });
+        }
+        faults
+    }
+
     fn table<'a>(
         &self,
         catalog: &'a Catalog,
@@ -154,10 +191,13 @@ impl Loaded {
 
 fn file_options(source: &SourceConfig) -> Result<FileOptions, ConfigError> {
     let lag_ms = match &source.lag {
-        Some(lag) => parse_duration_ms(lag).ok_or_else(|| ConfigError::Lag {
-            lag: lag.clone(),
-            table: source.table.clone(),
-        })?,
+        Some(lag) => lag
+            .parse::<Span>()
+            .map_err(|_| ConfigError::Lag {
+                lag: lag.clone(),
+                table: source.table.clone(),
+            })?
+            .ms(),
         None => 0,
     };
     Ok(FileOptions {

@@ -130,7 +130,7 @@ impl Decoders {
         self.compiled.contains_key(&(schema, input.table))
             || !matches!(
                 schemas.find(&schema),
-                Err(SchemaLookupError::Unavailable(_))
+                Err(SchemaLookupError::Unavailable(_) | SchemaLookupError::Denied(_))
             )
     }
 
@@ -201,7 +201,7 @@ impl Decoders {
                     (SchemaLookupError::Unknown(_), SchemaVerdicts::Recorded(_)) => RecordRefusal::Wait(format!(
                         "{error} any more, though committed records were read with it: register it again under this id"
                     )),
-                    (SchemaLookupError::Unavailable(_), _) => RecordRefusal::Wait(error.to_string()),
+                    (SchemaLookupError::Unavailable(_) | SchemaLookupError::Denied(_), _) => RecordRefusal::Wait(error.to_string()),
                 })?;
                 let compiled = compile(&json, table, catalog)
                     .map(Arc::new)

@@ -162,6 +162,9 @@ fn read<T: DeserializeOwned>(
             ReadError::Lookup(SchemaLookupError::Unavailable(_)) => {
                 PortError::retriable(PortCause::NoAnswer, error.to_string())
             }
+            ReadError::Lookup(SchemaLookupError::Denied(_)) => {
+                PortError::fatal(PortCause::Refused, error.to_string())
+            }
             ReadError::Lookup(SchemaLookupError::Unknown(_)) | ReadError::Unreadable(_) => {
                 unreadable(what, &error)
             }

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use leadpulse_schema::units::as_span;
+
 /// The source of time that moves `as_of` on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -20,6 +22,7 @@ pub enum ClockMode {
 pub struct EngineOptions {
     /// Epochs are cut no closer to each other than this, milliseconds. The first record after a
     /// pause does not wait.
+    #[serde(rename = "epoch_floor", alias = "epoch_floor_ms", with = "as_span::ms")]
     pub epoch_floor_ms: u64,
     /// Records in one epoch at most.
     pub max_records: usize,
@@ -65,8 +68,8 @@ impl EngineOptions {
         let refuse = |field, message| Err(EngineOptionsError { field, message });
         if !(1..=10_000).contains(&self.epoch_floor_ms) {
             return refuse(
-                "epoch_floor_ms",
-                "is from 1 to 10000: nobody should wait longer for a score",
+                "epoch_floor",
+                "is from 1ms to 10s: nobody should wait longer for a score",
             );
         }
         if self.max_records == 0 || self.max_bytes < 1 << 16 {

@@ -398,6 +398,9 @@ pub enum SchemaLookupError {
     /// The registry did not answer: the record waits.
     #[error("the schema registry cannot be reached: {0}")]
     Unavailable(String),
+    /// The registry denies access: the record waits, and a start fails.
+    #[error("the schema registry denies access: {0}")]
+    Denied(String),
 }
 
 /// Writer schemas by id or GUID.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use leadpulse_schema::DayCounter;
 pub use leadpulse_schema::units::DAY_MS;
+use leadpulse_schema::units::as_span;
 
 use crate::who::domains::registrable_domain;
 
@@ -13,6 +14,11 @@ use crate::who::domains::registrable_domain;
 #[serde(default, deny_unknown_fields)]
 pub struct GraphOptions {
     /// Half-lives of the decayed sums, days, ascending.
+    #[serde(
+        rename = "half_lives",
+        alias = "half_lives_days",
+        with = "as_span::list_of_days"
+    )]
     pub half_lives_days: Vec<f64>,
     /// Slots for the values of a category that its schema does not declare.
     pub hashed_buckets: u16,
@@ -21,14 +27,34 @@ pub struct GraphOptions {
     /// The number of an entity's newest staged events kept per event table.
     pub staged_events: usize,
     /// The time within which a stage must follow the one before it, days.
+    #[serde(
+        rename = "order_window",
+        alias = "order_window_days",
+        with = "as_span::days"
+    )]
     pub order_window_days: f64,
     /// The grid of `as_of` on which hub sums are published, milliseconds.
+    #[serde(
+        rename = "board_period",
+        alias = "board_period_ms",
+        with = "as_span::ms"
+    )]
     pub board_period_ms: i64,
     /// Events older than their partition's newest by more than this are late, milliseconds.
     /// Duplicates are recognised for as long.
+    #[serde(
+        rename = "late_horizon",
+        alias = "late_horizon_ms",
+        with = "as_span::ms"
+    )]
     pub late_horizon_ms: i64,
     /// Events further than this ahead of their known time, or of a clock reading, are refused,
     /// milliseconds.
+    #[serde(
+        rename = "future_tolerance",
+        alias = "future_tolerance_ms",
+        with = "as_span::ms"
+    )]
     pub future_tolerance_ms: i64,
     /// A board makes a cell soft-dirty when the mean log-change of its hubs exceeds this.
     pub board_epsilon: f64,
@@ -79,7 +105,7 @@ impl GraphOptions {
             })
         };
         if self.half_lives_days.is_empty() || self.half_lives_days.len() > 6 {
-            return refuse("half_lives_days", "give 1 to 6 half-lives");
+            return refuse("half_lives", "give 1 to 6 half-lives");
         }
         if self
             .half_lives_days
@@ -87,10 +113,7 @@ impl GraphOptions {
             .any(|h| !(*h >= 0.05 && *h <= 3650.0))
             || !self.half_lives_days.is_sorted()
         {
-            return refuse(
-                "half_lives_days",
-                "each lies in 0.05 … 3650 days, in ascending order",
-            );
+            return refuse("half_lives", "each lies in 72m … 3650d, in ascending order");
         }
         if !(1..=256).contains(&self.hashed_buckets) {
             return refuse("hashed_buckets", "lies in 1 … 256");
@@ -102,7 +125,7 @@ impl GraphOptions {
             return refuse("staged_events", "lies in 4 … 256");
         }
         if !(self.order_window_days > 0.0 && self.order_window_days <= 3650.0) {
-            return refuse("order_window_days", "lies above 0 and up to 3650 days");
+            return refuse("order_window", "lies above 0 and up to 3650d");
         }
         if !(self.board_epsilon >= 0.0 && self.board_epsilon.is_finite()) {
             return refuse("board_epsilon", "is a number from 0");
@@ -118,10 +141,10 @@ impl GraphOptions {
             );
         }
         if self.board_period_ms < 60_000 || DAY_MS % self.board_period_ms != 0 {
-            return refuse("board_period_ms", "is at least a minute and divides a day");
+            return refuse("board_period", "is at least a minute and divides a day");
         }
         if self.late_horizon_ms < 0 || self.future_tolerance_ms < 0 {
-            return refuse("late_horizon_ms", "horizons are not negative");
+            return refuse("late_horizon", "horizons are not negative");
         }
         if !(1..=1024).contains(&self.shards) {
             return refuse("shards", "lies in 1 … 1024");
@@ -146,18 +169,12 @@ mod tests {
             field(|o| o.free_mail_domains = vec!["isp.example".into()]),
             None
         );
-        assert_eq!(
-            field(|o| o.order_window_days = 0.0),
-            Some("order_window_days")
-        );
+        assert_eq!(field(|o| o.order_window_days = 0.0), Some("order_window"));
         assert_eq!(
             field(|o| o.order_window_days = f64::NAN),
-            Some("order_window_days")
+            Some("order_window")
         );
-        assert_eq!(
-            field(|o| o.order_window_days = 1e9),
-            Some("order_window_days")
-        );
+        assert_eq!(field(|o| o.order_window_days = 1e9), Some("order_window"));
         assert_eq!(field(|o| o.board_epsilon = -0.1), Some("board_epsilon"));
         assert_eq!(
             field(|o| o.board_epsilon = f64::INFINITY),
@@ -169,7 +186,7 @@ mod tests {
         );
         assert_eq!(
             field(|o| o.half_lives_days = vec![3.0, 2.0]),
-            Some("half_lives_days")
+            Some("half_lives")
         );
         assert_eq!(field(|o| o.shards = 0), Some("shards"));
     }

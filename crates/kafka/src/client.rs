@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rdkafka::client::ClientContext;
+use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -12,6 +12,7 @@ use rdkafka::producer::{BaseProducer, ProducerContext};
 
 use leadpulse_engine::ports::{PortCause, PortError};
 
+use crate::access::Access;
 use crate::client_settings::ClientRole;
 use crate::metrics::KafkaMetrics;
 use crate::options::KafkaOptions;
@@ -19,16 +20,35 @@ use crate::options::KafkaOptions;
 /// Callbacks of one client, which librdkafka calls on the thread that polls.
 pub(crate) struct ClientCallbacks {
     name: &'static str,
-    metrics: Arc<KafkaMetrics>,
+    /// `None` for a client of a moment, outside the metrics.
+    metrics: Option<Arc<KafkaMetrics>>,
+    access: Access,
     failed_delivery: Mutex<Option<KafkaError>>,
 }
 
 impl ClientCallbacks {
-    pub(crate) fn new(name: &'static str, metrics: &Arc<KafkaMetrics>) -> Self {
+    pub(crate) fn new(
+        name: &'static str,
+        options: &KafkaOptions,
+        metrics: Option<&Arc<KafkaMetrics>>,
+    ) -> Self {
         Self {
             name,
-            metrics: Arc::clone(metrics),
+            metrics: metrics.map(Arc::clone),
+            access: Access::new(options),
             failed_delivery: Mutex::default(),
+        }
+    }
+
+    /// This client's identity, and what the brokers made of it.
+    pub(crate) fn access(&self) -> &Access {
+        &self.access
+    }
+
+    fn count(&self, error: &KafkaError) -> RDKafkaErrorCode {
+        match &self.metrics {
+            Some(metrics) => count_error(metrics, self.name, error),
+            None => code_of(error),
         }
     }
 
@@ -42,13 +62,24 @@ impl ClientCallbacks {
 }
 
 impl ClientContext for ClientCallbacks {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(
+        &self,
+        _: Option<&str>,
+    ) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+        Ok(self.access.token()?)
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         log_line(self.name, level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        let code = count_error(&self.metrics, self.name, &error);
-        tracing::warn!(target: "librdkafka", client = self.name, code = ?code, "{reason}");
+        let code = self.count(&error);
+        if !self.access.note(code, reason) {
+            tracing::warn!(target: "librdkafka", client = self.name, code = ?code, "{reason}");
+        }
     }
 }
 
@@ -59,7 +90,7 @@ impl ProducerContext for ClientCallbacks {
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
         if let Err((error, _)) = result {
-            count_error(&self.metrics, self.name, error);
+            self.count(error);
             self.failed_delivery
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
@@ -75,6 +106,12 @@ pub(crate) fn log_line(
     facility: &str,
     message: &str,
 ) {
+    // Each try of a connection that is denied writes a line; the wait for the connection says it
+    // once, in words (`access`).
+    if facility == "FAIL" && ["SASL", "SSL"].iter().any(|part| message.contains(part)) {
+        tracing::debug!(target: "librdkafka", client, facility, "{message}");
+        return;
+    }
     match level {
         RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
             tracing::error!(target: "librdkafka", client, facility, "{message}");
@@ -94,11 +131,15 @@ pub(crate) fn count_error(
     client: &str,
     error: &KafkaError,
 ) -> RDKafkaErrorCode {
-    let code = error
-        .rdkafka_error_code()
-        .unwrap_or(RDKafkaErrorCode::Unknown);
+    let code = code_of(error);
     metrics.count_client_error(client, &format!("{code:?}"));
     code
+}
+
+fn code_of(error: &KafkaError) -> RDKafkaErrorCode {
+    error
+        .rdkafka_error_code()
+        .unwrap_or(RDKafkaErrorCode::Unknown)
 }
 
 /// A consumer for `role`.
@@ -106,11 +147,11 @@ pub(crate) fn consumer(
     options: &KafkaOptions,
     role: ClientRole,
     name: &'static str,
-    metrics: &Arc<KafkaMetrics>,
+    metrics: Option<&Arc<KafkaMetrics>>,
 ) -> Result<BaseConsumer<ClientCallbacks>, PortError> {
     let created = options
         .client_config(role)
-        .create_with_context(ClientCallbacks::new(name, metrics));
+        .create_with_context(ClientCallbacks::new(name, options, metrics));
     created.map_err(|error| {
         PortError::fatal(
             PortCause::Local,
@@ -128,7 +169,7 @@ pub(crate) fn producer(
 ) -> Result<BaseProducer<ClientCallbacks>, PortError> {
     let created = options
         .client_config(role)
-        .create_with_context(ClientCallbacks::new(name, metrics));
+        .create_with_context(ClientCallbacks::new(name, options, Some(metrics)));
     created.map_err(|error| {
         PortError::fatal(
             PortCause::Local,
@@ -196,6 +237,22 @@ pub(crate) fn is_permanent(code: RDKafkaErrorCode) -> bool {
     )
 }
 
+/// The port error of a librdkafka error of a client with this `access`. A denied permission is
+/// worded with its user and `subject`.
+pub(crate) fn port_error_of(
+    access: &Access,
+    doing: &str,
+    subject: &str,
+    error: &KafkaError,
+) -> PortError {
+    let code = code_of(error);
+    match access.permission(code, subject) {
+        Some(sentence) => PortError::fatal(PortCause::Refused, format!("kafka: {sentence}"))
+            .with_origin(error.clone()),
+        None => port_error(doing, error),
+    }
+}
+
 /// The port error of a librdkafka error; `doing` says what was tried.
 pub(crate) fn port_error(doing: &str, error: &KafkaError) -> PortError {
     let message = format!("kafka: {doing}: {error}");
@@ -206,6 +263,19 @@ pub(crate) fn port_error(doing: &str, error: &KafkaError) -> PortError {
         None => PortError::fatal(PortCause::Local, message),
     };
     failure.with_origin(error.clone())
+}
+
+/// Most events that [`serve`] takes from a client's queue.
+const SERVED_EVENTS: usize = 8;
+
+/// Takes waiting events of a consumer that nothing is assigned to: errors, log lines, and requests
+/// for a token. librdkafka keeps all of them until a poll, and connects with OAUTHBEARER only once
+/// the request for a token was answered.
+pub(crate) fn serve(consumer: &BaseConsumer<ClientCallbacks>) {
+    for _ in 0..SERVED_EVENTS {
+        // A poll takes one event; "none" may stand for a log line.
+        let _ = consumer.poll(Duration::ZERO);
+    }
 }
 
 /// Runs `close` on a thread of its own and waits for it at most `timeout`.

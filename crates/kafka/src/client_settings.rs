@@ -68,17 +68,14 @@ pub(crate) const RESERVED: [(&str, &str); 16] = [
     ("metadata.broker.list", "it is kafka.brokers"),
     ("group.id", "it is kafka.group_id"),
     ("transactional.id", "it is kafka.transactional_id"),
-    (
-        "transaction.timeout.ms",
-        "it is kafka.transaction_timeout_ms",
-    ),
+    ("transaction.timeout.ms", "it is kafka.transaction_timeout"),
     (
         "message.timeout.ms",
-        "it follows from kafka.transaction_timeout_ms",
+        "it follows from kafka.transaction_timeout",
     ),
     (
         "delivery.timeout.ms",
-        "it follows from kafka.transaction_timeout_ms",
+        "it follows from kafka.transaction_timeout",
     ),
     (
         "enable.auto.commit",
@@ -120,6 +117,7 @@ impl KafkaOptions {
         }
         self.set_role_defaults(role, &mut config);
         self.set_user_settings(role, &mut config);
+        self.security.set(&mut config);
         config.set("bootstrap.servers", &self.brokers);
         if role.consumes() {
             self.set_consumer_promises(role, &mut config);
@@ -233,7 +231,7 @@ impl KafkaOptions {
     }
 
     /// The sink's configuration, for a producer with a transaction limit that differs from
-    /// `kafka.transaction_timeout_ms`.
+    /// `kafka.transaction_timeout`.
     pub(crate) fn sink_config(&self, transaction_timeout: Duration) -> ClientConfig {
         let mut config = self.client_config(ClientRole::Sink);
         let limit_ms = transaction_timeout.as_millis().to_string();

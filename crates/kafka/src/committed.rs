@@ -21,7 +21,7 @@ use leadpulse_engine::ports::{
     CommittedEpoch, InputPartition, NextOffset, Nonce, PortCause, PortError, SealedEpoch,
 };
 
-use crate::client::{ClientCallbacks, port_error};
+use crate::client::{ClientCallbacks, port_error_of, serve};
 
 /// The token of one process start: 32 lower-case hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -241,9 +241,15 @@ pub(crate) fn read_offsets(
         list.add_partition(&partition.topic, partition.partition);
     }
     let asking = || format!("reading the committed offsets of group '{group_id}'");
-    let list = consumer
-        .committed_offsets(list, timeout)
-        .map_err(|error| port_error(&asking(), &error))?;
+    let access = consumer.context().access();
+    let subject = format!("group '{group_id}'");
+    let failed = |error| port_error_of(access, &asking(), &subject, &error);
+    serve(consumer);
+    let list = consumer.committed_offsets(list, timeout).map_err(|error| {
+        serve(consumer);
+        access.explain(failed(error))
+    })?;
+    access.admit();
     let mut offsets = Vec::with_capacity(partitions.len());
     for InputPartition {
         topic, partition, ..
@@ -256,9 +262,7 @@ pub(crate) fn read_offsets(
                 format!("{}: {topic}/{partition} is missing in the answer", asking()),
             )
         })?;
-        element
-            .error()
-            .map_err(|error| port_error(&asking(), &error))?;
+        element.error().map_err(failed)?;
         let offset = match element.offset() {
             Offset::Offset(offset) => Some(offset),
             _ => None,

@@ -18,11 +18,12 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use leadpulse_engine::ports::{PortCause, PortError};
 
+use crate::access::Access;
 use crate::client::port_error;
 use crate::metrics::KafkaMetrics;
 use crate::options::KafkaOptions;
 use crate::patience::Attended;
-use crate::polled::{PolledProducer, Signals};
+use crate::polled::{PolledProducer, PolledSettings, Signals};
 use crate::transaction::{
     AttemptOutcome, Failpoint, TransactionStep, TransactionalProducer, Watched, Work,
 };
@@ -62,6 +63,8 @@ pub(crate) struct CommitterSettings<'a> {
     /// Age at which the broker aborts a transaction.
     pub(crate) transaction_timeout: Duration,
     pub(crate) failpoint: Option<Failpoint>,
+    /// The identity of every producer of the sink.
+    pub(crate) access: &'a Arc<Access>,
     pub(crate) metrics: &'a Arc<KafkaMetrics>,
 }
 
@@ -95,6 +98,7 @@ impl Committer {
             options,
             transaction_timeout,
             failpoint,
+            access,
             metrics,
         } = settings;
         let abandoned = metrics.abandoned_producers.clone();
@@ -105,9 +109,12 @@ impl Committer {
         let (signals, watched) = (Arc::new(Signals::default()), Arc::new(Watched::default()));
         let config = options.sink_config(transaction_timeout);
         let producer = PolledProducer::start(
-            &config,
+            PolledSettings {
+                config: &config,
+                debug: options.sink_debug_lines(),
+                access,
+            },
             "sink",
-            options.sink_debug_lines(),
             metrics,
             &signals,
         )?;

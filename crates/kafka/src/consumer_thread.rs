@@ -24,7 +24,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use leadpulse_engine::ports::{NextOffset, PortCause, PortError, RecordBatch};
 
-use crate::client::{ClientCallbacks, is_permanent};
+use crate::client::{ClientCallbacks, is_permanent, port_error_of};
 use crate::metrics::KafkaMetrics;
 use crate::offsets::{TopicPartition, is_damage, place_list};
 use crate::record::{for_each_header, timestamp_ms};
@@ -445,7 +445,9 @@ impl ConsumerThread {
             .unwrap_or(RDKafkaErrorCode::Unknown);
         self.metrics
             .count_client_error("source", &format!("{code:?}"));
-        self.log(code, error);
+        if !is_denial(code) {
+            self.log(code, error);
+        }
         if matches!(
             code,
             RDKafkaErrorCode::AutoOffsetReset
@@ -468,17 +470,24 @@ impl ConsumerThread {
         // Permissions that were granted before come back: an ACL is being replaced. At the start
         // missing ones are a fault of the configuration.
         if self.has_read && is_denial(code) {
+            self.log(code, error);
             return Ok(());
         }
         let fatal = matches!(error, KafkaError::MessageConsumptionFatal(_)) || is_permanent(code);
-        if fatal {
-            Err(PortError::fatal(
-                PortCause::Refused,
-                format!("kafka: reading the input topics: {error}"),
-            ))
-        } else {
-            Ok(())
+        if !fatal {
+            return Ok(());
         }
+        let access = self.consumer.context().access();
+        let unanswered = PortError::retriable(PortCause::NoAnswer, String::new());
+        if let denied @ PortError::Fatal(_) = access.explain(unanswered) {
+            return Err(denied);
+        }
+        Err(port_error_of(
+            access,
+            "reading the input topics",
+            "an input topic",
+            error,
+        ))
     }
 
     fn log(&mut self, code: RDKafkaErrorCode, error: &KafkaError) {
@@ -556,6 +565,7 @@ fn is_denial(code: RDKafkaErrorCode) -> bool {
             | RDKafkaErrorCode::ClusterAuthorizationFailed
             | RDKafkaErrorCode::SaslAuthenticationFailed
             | RDKafkaErrorCode::Authentication
+            | RDKafkaErrorCode::SSL
     )
 }
 

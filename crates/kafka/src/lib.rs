@@ -4,6 +4,7 @@
 //!   epochs in transactions and settles those in doubt; [`KafkaOutputLog`] reads committed outputs
 //!   back; [`SchemaPort`] gives writer schemas.
 //! * [`TopicWatch`] warns of topic settings that delete records which a restart needs.
+//! * [`check_cluster`] looks whether a cluster meets the needs of a deployment.
 //! * [`ensure_topics`], [`Producer`], [`TopicReader`] serve tools and tests.
 //! * [`MockBroker`] and [`MockSink`] run without a cluster, at least once: for the demo, never as
 //!   proof.
@@ -13,6 +14,8 @@
 //! Invariants: a librdkafka message never leaves the thread that polled it; no promise rests on the
 //! mock cluster; every wait has a limit.
 
+mod access;
+mod check;
 mod client;
 mod client_settings;
 mod committed;
@@ -34,22 +37,25 @@ mod record;
 mod requests;
 mod retention;
 mod schemas;
+mod security;
 mod sink;
 mod source;
 mod topics;
 mod transaction;
 mod watch;
 
+pub use check::{ClusterReport, check_cluster};
 pub use metrics::KafkaMetrics;
 pub use mock::{MockBroker, MockSink};
 pub use offsets::Isolation;
-pub use options::{KafkaOptions, OptionsError};
+pub use options::{KafkaOptions, OptionsError, is_secret_setting};
 pub use output_log::KafkaOutputLog;
 pub use output_topics::OutputTopics;
 pub use producer::Producer;
 pub use reader::{OwnedRecord, TopicReader, read_all};
 pub use retention::{Finding, TopicWatch, describe};
 pub use schemas::SchemaPort;
+pub use security::{SaslMechanism, SecurityOptions, SecurityProtocol};
 pub use sink::KafkaSink;
 pub use source::{InputTopic, KafkaSource};
 pub use topics::{TopicSpec, ensure_topics, output_topics};

@@ -17,13 +17,14 @@ use leadpulse_engine::ports::{
     CommittedEpoch, InputPartition, PortCause, PortError, SealedEpoch, Sink,
 };
 
+use crate::access::Access;
 use crate::client::{Closing, port_error};
 use crate::client_settings::ClientRole;
 use crate::committed::{Owner, offsets_of, read_offsets};
 use crate::metrics::{KafkaMetrics, TransactionOutcome};
 use crate::offsets::{Isolation, OffsetReader};
 use crate::options::KafkaOptions;
-use crate::polled::{DebugLines, PolledProducer, SendError, Signals};
+use crate::polled::{DebugLines, PolledProducer, PolledSettings, SendError, Signals};
 use crate::topics::TopicSpec;
 
 /// A mock cluster of one broker. The cluster ends when this handle is dropped.
@@ -104,12 +105,15 @@ impl MockSink {
         let signals = Arc::new(Signals::default());
         let config = options.client_config(ClientRole::Producer);
         let producer = PolledProducer::start(
-            &config,
-            "mock-sink",
-            DebugLines {
-                protocol: true,
-                others: true,
+            PolledSettings {
+                config: &config,
+                debug: DebugLines {
+                    protocol: true,
+                    others: true,
+                },
+                access: &Arc::new(Access::new(options)),
             },
+            "mock-sink",
             metrics,
             &signals,
         )?;

@@ -1,5 +1,6 @@
 //! Questions about a topic: partitions, first offsets and ends, the records between two offsets.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use rustc_hash::FxHashMap;
 
 use leadpulse_engine::ports::{LogEnd, NextOffset, PortCause, PortError};
 
-use crate::client::{ClientCallbacks, Closing, consumer, is_permanent, port_error};
+use crate::client::{ClientCallbacks, Closing, consumer, is_permanent, port_error_of, serve};
 use crate::client_settings::ClientRole;
 use crate::metrics::KafkaMetrics;
 use crate::options::KafkaOptions;
@@ -32,6 +33,9 @@ const POLL_WAIT: Duration = Duration::from_millis(5);
 /// Pause before a question is asked again, doubled up to the second.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// Limit of a client's first question. Doubled for each one after, until a broker answers: a denied
+/// login is seen between two questions.
+const FIRST_QUESTION: Duration = Duration::from_secs(1);
 /// Limit of one look at whether a place can be read. librdkafka waits half a second before another
 /// fetch of a batch that it could not read.
 const PROBE_LIMIT: Duration = Duration::from_secs(3);
@@ -87,6 +91,15 @@ pub(crate) struct OffsetRange {
     pub(crate) end: i64,
 }
 
+/// Names of a cluster's topics.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TopicNames {
+    /// Topics that the brokers know, and let this client see.
+    pub(crate) existing: BTreeSet<String>,
+    /// Those of which every partition has a leader.
+    pub(crate) usable: BTreeSet<String>,
+}
+
 /// A client that looks at topics, and commits nothing.
 pub(crate) struct OffsetReader {
     client: Closing<BaseConsumer<ClientCallbacks>>,
@@ -104,7 +117,7 @@ impl OffsetReader {
             committed: isolation == Isolation::Committed,
         };
         let client = Closing::new(
-            consumer(options, role, "reader", metrics)?,
+            consumer(options, role, "reader", Some(metrics))?,
             "reader",
             options.close_timeout(),
         );
@@ -125,7 +138,7 @@ impl OffsetReader {
             committed: isolation == Isolation::Committed,
         };
         let client = Closing::new(
-            consumer(options, role, "asker", metrics)?,
+            consumer(options, role, "asker", Some(metrics))?,
             "asker",
             options.close_timeout(),
         );
@@ -133,6 +146,42 @@ impl OffsetReader {
             client,
             options: options.clone(),
         })
+    }
+
+    /// A client for a few questions, outside the metrics.
+    pub(crate) fn for_a_moment(options: &KafkaOptions) -> Result<Self, PortError> {
+        let role = ClientRole::Asker { committed: false };
+        let client = Closing::new(
+            consumer(options, role, "asker", None)?,
+            "asker",
+            options.close_timeout(),
+        );
+        Ok(Self {
+            client,
+            options: options.clone(),
+        })
+    }
+
+    /// Names of the topics that exist, and of those that can be used: every partition has a leader.
+    pub(crate) fn topics(&self) -> Result<TopicNames, PortError> {
+        let doing = format!("listing the topics of {}", self.options.brokers);
+        let metadata = self.patiently(|limit| {
+            let listed = self.client.fetch_metadata(None, limit);
+            listed.map_err(|error| self.failed(&doing, "", &error))
+        })?;
+        let mut names = TopicNames::default();
+        for topic in metadata.topics() {
+            let has_leaders = topic.partitions().iter().all(|it| it.leader() >= 0);
+            if topic.error().is_none() && has_leaders {
+                names.usable.insert(topic.name().to_owned());
+            }
+            names.existing.insert(topic.name().to_owned());
+        }
+        Ok(names)
+    }
+
+    fn failed(&self, doing: &str, subject: &str, error: &KafkaError) -> PortError {
+        port_error_of(self.client.context().access(), doing, subject, error)
     }
 
     /// The client, for questions about the group.
@@ -154,7 +203,7 @@ impl OffsetReader {
         let metadata = self
             .client
             .fetch_metadata(Some(topic), limit)
-            .map_err(|error| port_error(&doing(), &error))?;
+            .map_err(|error| self.failed(&doing(), &format!("topic '{topic}'"), &error))?;
         let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else {
             return Ok(None);
         };
@@ -163,10 +212,10 @@ impl OffsetReader {
             Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
                 Ok(None)
             }
-            Some(code) if is_permanent(code) => Err(PortError::fatal(
-                PortCause::Refused,
-                format!("kafka: {}: {code}", doing()),
-            )),
+            Some(code) if is_permanent(code) => {
+                let error = KafkaError::MetadataFetch(code);
+                Err(self.failed(&doing(), &format!("topic '{topic}'"), &error))
+            }
             Some(code) => Err(PortError::retriable(
                 PortCause::NoAnswer,
                 format!("kafka: {}: {code}", doing()),
@@ -195,7 +244,27 @@ impl OffsetReader {
     }
 
     fn patiently<T>(&self, ask: impl Fn(Duration) -> Result<T, PortError>) -> Result<T, PortError> {
-        patiently(self.options.request_timeout(), ask)
+        let access = self.client.context().access();
+        let mut question = FIRST_QUESTION;
+        patiently(self.options.request_timeout(), |left| {
+            serve(&self.client);
+            let limit = if access.is_admitted() {
+                left
+            } else {
+                left.min(question)
+            };
+            question *= 2;
+            match ask(limit) {
+                Ok(answer) => {
+                    access.admit();
+                    Ok(answer)
+                }
+                Err(error) => {
+                    serve(&self.client);
+                    Err(access.explain(error))
+                }
+            }
+        })
     }
 
     fn list_within(
@@ -209,12 +278,12 @@ impl OffsetReader {
         for (topic, partition) in places {
             request
                 .add_partition_offset(topic, *partition, at)
-                .map_err(|error| port_error(doing, &error))?;
+                .map_err(|error| self.failed(doing, "", &error))?;
         }
         let answer = self
             .client
             .offsets_for_times(request, limit)
-            .map_err(|error| port_error(doing, &error))?;
+            .map_err(|error| self.failed(doing, "", &error))?;
         let offset_of = |(topic, partition): &TopicPartition| {
             let doing = || format!("listing the offset of {topic}/{partition}");
             let element = answer.find_partition(topic, *partition);
@@ -226,7 +295,7 @@ impl OffsetReader {
             })?;
             element
                 .error()
-                .map_err(|error| port_error(&doing(), &error))?;
+                .map_err(|error| self.failed(&doing(), &format!("topic '{topic}'"), &error))?;
             match element.offset() {
                 Offset::Offset(offset) => Ok(offset),
                 other => Err(PortError::retriable(
@@ -247,8 +316,9 @@ impl OffsetReader {
     ) -> Result<Readability, PortError> {
         let (topic, partition) = place;
         let failed = |error| {
-            port_error(
+            self.failed(
                 &format!("looking at offset {} of {topic}/{partition}", offset.0),
+                &format!("topic '{topic}'"),
                 &error,
             )
         };
@@ -349,7 +419,8 @@ impl OffsetReader {
         ranges: &[OffsetRange],
         each: &mut dyn FnMut(&BorrowedMessage<'_>) -> Result<(), PortError>,
     ) -> Result<(), PortError> {
-        let failed = |error| port_error(&format!("reading topic '{topic}'"), &error);
+        let subject = format!("topic '{topic}'");
+        let failed = |error| self.failed(&format!("reading {subject}"), &subject, &error);
         let mut unread: FxHashMap<i32, i64> = ranges
             .iter()
             .filter(|range| range.from < range.end)
@@ -475,7 +546,7 @@ mod tests {
             if count > failures {
                 Ok(())
             } else {
-                Err(port_error(
+                Err(crate::client::port_error(
                     "listing offsets",
                     &KafkaError::OffsetFetch(code),
                 ))

@@ -11,8 +11,11 @@ use std::time::Duration;
 use rdkafka::error::KafkaError;
 use serde::{Deserialize, Serialize, Serializer};
 
+use leadpulse_schema::units::{Span, as_span};
+
 use crate::client_settings::{ClientRole, LONGEST_TRANSACTION_MS, RESERVED};
 use crate::output_topics::OutputTopics;
+use crate::security::{SaslMechanism, SecurityOptions, TYPED};
 
 /// The `[kafka]` section of the configuration.
 #[derive(Clone, PartialEq, Eq, Deserialize, Serialize)]
@@ -26,6 +29,8 @@ pub struct KafkaOptions {
     /// Transactional id. The process that took the id over last owns the outputs. One per worker,
     /// the same after a restart.
     pub transactional_id: String,
+    /// Encryption and credentials.
+    pub security: SecurityOptions,
     /// Names of the output topics.
     pub outputs: OutputTopics,
     /// Partitions of the score topics, if they have to be created. The other outputs have one.
@@ -33,14 +38,34 @@ pub struct KafkaOptions {
     /// Replicas of a topic that has to be created; −1 for the brokers' default.
     pub replication_factor: i32,
     /// Limit of one request for metadata, offsets or topic creation, milliseconds.
+    #[serde(
+        rename = "request_timeout",
+        alias = "request_timeout_ms",
+        with = "as_span::ms"
+    )]
     pub request_timeout_ms: u64,
     /// Time without progress after which a transaction is in doubt, milliseconds. Progress is an
     /// acknowledged record or a completed step. At most a third of `transaction_timeout_ms`.
+    #[serde(
+        rename = "commit_timeout",
+        alias = "commit_timeout_ms",
+        with = "as_span::ms"
+    )]
     pub commit_timeout_ms: u64,
     /// Age at which the broker aborts a transaction, milliseconds; at most 900000, which is the
     /// brokers' own limit. The sink doubles the age while an epoch takes longer to send.
+    #[serde(
+        rename = "transaction_timeout",
+        alias = "transaction_timeout_ms",
+        with = "as_span::ms"
+    )]
     pub transaction_timeout_ms: u64,
     /// Limit of closing a client, milliseconds. After the limit the client is left behind.
+    #[serde(
+        rename = "close_timeout",
+        alias = "close_timeout_ms",
+        with = "as_span::ms"
+    )]
     pub close_timeout_ms: u64,
     /// Most bytes of fetched records that wait for the engine in our queue. librdkafka's own queue
     /// comes on top: `consumer.queued.max.messages.kbytes`.
@@ -57,6 +82,7 @@ impl Default for KafkaOptions {
             brokers: "127.0.0.1:9092".into(),
             group_id: "leadpulse".into(),
             transactional_id: "leadpulse-0".into(),
+            security: SecurityOptions::default(),
             outputs: OutputTopics::default(),
             output_partitions: 4,
             replication_factor: -1,
@@ -77,10 +103,69 @@ impl fmt::Debug for KafkaOptions {
     }
 }
 
-fn is_secret(key: &str) -> bool {
-    ["password", "secret", ".key.pem", "jaas"]
-        .iter()
-        .any(|part| key.contains(part))
+/// Parts of the names of librdkafka settings that hold a secret.
+const SECRET_PARTS: [&str; 6] = [
+    "password",
+    "secret",
+    "key.pem",
+    "jaas",
+    "token",
+    "oauthbearer.config",
+];
+
+/// True for a setting of `kafka.client` whose value must come from the environment or from a file.
+pub fn is_secret_setting(key: &str) -> bool {
+    SECRET_PARTS.iter().any(|part| key.contains(part))
+}
+
+/// Beginnings of the names of librdkafka settings whose values may be printed. A list of what may
+/// be seen, not of what may not: the next librdkafka may know a secret under a name that nobody
+/// thought of.
+const PRINTABLE: [&str; 31] = [
+    "acks",
+    "allow.",
+    "api.version.",
+    "batch.",
+    "broker.",
+    "check.crcs",
+    "client.dns.",
+    "client.id",
+    "client.rack",
+    "compression.",
+    "connections.",
+    "debug",
+    "fetch.",
+    "heartbeat.",
+    "linger.ms",
+    "max.",
+    "message.",
+    "metadata.",
+    "partitioner",
+    "queue.",
+    "queued.",
+    "receive.",
+    "reconnect.",
+    "request.",
+    "retr",
+    "security.protocol",
+    "session.timeout.ms",
+    "socket.",
+    "statistics.",
+    "sticky.",
+    "topic.",
+];
+
+/// True for a setting of `kafka.client` whose value may be printed.
+fn is_printable(key: &str) -> bool {
+    let bare = bare_key(key);
+    !is_secret_setting(bare) && PRINTABLE.iter().any(|start| bare.starts_with(start))
+}
+
+/// A setting's name without the prefix that limits it to some clients.
+fn bare_key(key: &str) -> &str {
+    key.strip_prefix("consumer.")
+        .or_else(|| key.strip_prefix("producer."))
+        .unwrap_or(key)
 }
 
 fn serialize_redacted<S: Serializer>(
@@ -90,10 +175,10 @@ fn serialize_redacted<S: Serializer>(
     serializer.collect_map(client.iter().map(|(key, value)| {
         (
             key,
-            if is_secret(key) {
-                "***"
-            } else {
+            if is_printable(key) {
                 value.as_str()
+            } else {
+                "***"
             },
         )
     }))
@@ -123,7 +208,7 @@ pub enum OptionsError {
     Refused {
         /// The setting as written.
         key: String,
-        /// The refused value; `***` for a secret.
+        /// The refused value; `***` for one that may not be printed.
         value: String,
         /// librdkafka's description of the fault.
         problem: String,
@@ -136,11 +221,20 @@ impl KafkaOptions {
     /// # Errors
     /// The first field that cannot work, or a setting that is reserved or that librdkafka refuses.
     pub fn validate(&self) -> Result<(), OptionsError> {
-        self.validate_names()?;
-        self.validate_outputs()?;
-        self.validate_counts()?;
-        self.validate_limits()?;
-        self.validate_client()
+        self.faults().into_iter().next().map_or(Ok(()), Err)
+    }
+
+    /// The first fault of each part of the section; empty if everything can work.
+    pub fn faults(&self) -> Vec<OptionsError> {
+        let checks = [
+            self.validate_names(),
+            self.validate_outputs(),
+            self.validate_counts(),
+            self.validate_limits(),
+            self.security.validate(),
+            self.validate_client(),
+        ];
+        checks.into_iter().filter_map(Result::err).collect()
     }
 
     fn validate_names(&self) -> Result<(), OptionsError> {
@@ -152,6 +246,15 @@ impl KafkaOptions {
             if value.trim().is_empty() {
                 return fault(field, "must not be empty".into());
             }
+        }
+        if self.brokers.contains('@') || self.brokers.contains("://") {
+            // The text may contain a password, so it is not repeated.
+            return fault(
+                "brokers",
+                "is not a list of host:port, separated by commas; user and password belong to \
+                 kafka.security"
+                    .into(),
+            );
         }
         Ok(())
     }
@@ -200,24 +303,28 @@ impl KafkaOptions {
 
     fn validate_limits(&self) -> Result<(), OptionsError> {
         let limits = [
-            ("request_timeout_ms", self.request_timeout_ms),
-            ("commit_timeout_ms", self.commit_timeout_ms),
-            ("close_timeout_ms", self.close_timeout_ms),
-            ("transaction_timeout_ms", self.transaction_timeout_ms),
+            ("request_timeout", self.request_timeout_ms),
+            ("commit_timeout", self.commit_timeout_ms),
+            ("close_timeout", self.close_timeout_ms),
+            ("transaction_timeout", self.transaction_timeout_ms),
         ];
         for (field, value) in limits {
             if !(100..=86_400_000).contains(&value) {
                 return fault(
                     field,
-                    format!("{value} is not between 100 (0.1 s) and 86400000 (a day)"),
+                    format!("{} is not between 100ms and 1d", span(value)),
                 );
             }
         }
         if self.transaction_timeout_ms > LONGEST_TRANSACTION_MS {
             let value = self.transaction_timeout_ms;
             return fault(
-                "transaction_timeout_ms",
-                format!("{value} is more than {LONGEST_TRANSACTION_MS}, which brokers refuse"),
+                "transaction_timeout",
+                format!(
+                    "{} is more than {}, which brokers refuse",
+                    span(value),
+                    span(LONGEST_TRANSACTION_MS)
+                ),
             );
         }
         // Sending, positions and commit may each stand still for almost that long, and all three
@@ -225,8 +332,12 @@ impl KafkaOptions {
         if self.commit_timeout_ms * 3 > self.transaction_timeout_ms {
             let (value, limit) = (self.commit_timeout_ms, self.transaction_timeout_ms);
             return fault(
-                "commit_timeout_ms",
-                format!("{value} must be at most a third of transaction_timeout_ms ({limit})"),
+                "commit_timeout",
+                format!(
+                    "{} must be at most a third of transaction_timeout ({})",
+                    span(value),
+                    span(limit)
+                ),
             );
         }
         if self.queue_bytes < 1 << 20 {
@@ -240,10 +351,15 @@ impl KafkaOptions {
 
     fn validate_client(&self) -> Result<(), OptionsError> {
         for key in self.client.keys() {
-            let bare = key
-                .strip_prefix("consumer.")
-                .or_else(|| key.strip_prefix("producer."))
-                .unwrap_or(key);
+            let bare = bare_key(key);
+            if !self.security.is_absent()
+                && let Some((_, field)) = TYPED.iter().find(|(typed, _)| *typed == bare)
+            {
+                return fault(
+                    &format!("client.\"{key}\""),
+                    format!("is set twice: keep kafka.security.{field} only"),
+                );
+            }
             if let Some((_, reason)) = RESERVED.iter().find(|(reserved, _)| *reserved == bare) {
                 return Err(OptionsError::Reserved {
                     key: key.clone(),
@@ -265,6 +381,26 @@ impl KafkaOptions {
         Ok(())
     }
 
+    /// The user as messages name it.
+    pub(crate) fn principal(&self) -> String {
+        let security = &self.security;
+        let client = |key: &str| self.client.get(key);
+        match (security.sasl, &security.username, &security.oauth) {
+            (Some(SaslMechanism::OauthBearer), _, Some(oauth)) => {
+                format!("client '{}'", oauth.client_id)
+            }
+            (Some(SaslMechanism::OauthBearer), _, None) => "the token's user".into(),
+            (_, Some(user), _) => format!("user '{user}'"),
+            _ if security.certificate.is_some() || client("ssl.certificate.location").is_some() => {
+                "the certificate's user".into()
+            }
+            _ => match client("sasl.username") {
+                Some(user) => format!("user '{user}'"),
+                None => "the anonymous user".into(),
+            },
+        }
+    }
+
     pub(crate) fn request_timeout(&self) -> Duration {
         Duration::from_millis(self.request_timeout_ms)
     }
@@ -279,6 +415,11 @@ impl KafkaOptions {
     }
 }
 
+/// Milliseconds as they are written in the configuration.
+fn span(ms: u64) -> Span {
+    Span::from_ms(i64::try_from(ms).unwrap_or(i64::MAX))
+}
+
 fn fault(field: &str, problem: String) -> Result<(), OptionsError> {
     Err(OptionsError::Field {
         field: field.into(),
@@ -289,7 +430,14 @@ fn fault(field: &str, problem: String) -> Result<(), OptionsError> {
 fn refused_setting(error: KafkaError) -> OptionsError {
     match error {
         KafkaError::ClientConfig(_, problem, key, value) => {
-            let value = if is_secret(&key) { "***".into() } else { value };
+            let hidden = !is_printable(&key);
+            // librdkafka repeats the value in its own words.
+            let problem = if hidden && !value.is_empty() {
+                problem.replace(&value, "***")
+            } else {
+                problem
+            };
+            let value = if hidden { "***".into() } else { value };
             OptionsError::Refused {
                 key,
                 value,
@@ -334,15 +482,25 @@ mod tests {
             ),
             (
                 with(|o| o.commit_timeout_ms = 30_000),
-                "kafka.commit_timeout_ms",
+                "kafka.commit_timeout: 30s must be",
             ),
             (
                 with(|o| o.commit_timeout_ms = 20_001),
-                "a third of transaction_timeout_ms",
+                "a third of transaction_timeout (1m)",
             ),
             (
                 with(|o| o.transaction_timeout_ms = 900_001),
-                "kafka.transaction_timeout_ms",
+                "kafka.transaction_timeout: 900001ms is more than 15m",
+            ),
+            (
+                KafkaOptions {
+                    security: serde_json::from_str(
+                        r#"{"sasl":"PLAIN","username":"u","password":"p"}"#,
+                    )
+                    .unwrap(),
+                    ..with_client("sasl.password", "p")
+                },
+                "keep kafka.security.password only",
             ),
             (with_client("log_level", "0"), "protocol log"),
             (
@@ -383,9 +541,23 @@ mod tests {
 
     #[test]
     fn secrets_are_not_printed() {
-        let options = with_client("sasl.password", "hunter2");
+        for key in [
+            "sasl.password",
+            "producer.sasl.password",
+            "plugin.of.tomorrow",
+        ] {
+            let options = with_client(key, "hunter2");
+            assert!(!format!("{options:?}").contains("hunter2"), "{key}");
+            assert!(!serde_json::to_string(&options).unwrap().contains("hunter2"));
+        }
+        let shown = with_client("consumer.fetch.min.bytes", "17");
+        assert!(serde_json::to_string(&shown).unwrap().contains("\"17\""));
+        let refused = with_client("sasl.oauthbearer.method", "hunter2").validate();
+        let refused = refused.unwrap_err().to_string();
+        assert!(!refused.contains("hunter2"), "{refused}");
+        let mut options = KafkaOptions::default();
+        options.security.password = Some(leadpulse_registry::Secret::new("hunter2"));
         assert!(!format!("{options:?}").contains("hunter2"));
-        assert!(!serde_json::to_string(&options).unwrap().contains("hunter2"));
     }
 
     #[test]

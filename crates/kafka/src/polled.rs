@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
-use rdkafka::client::ClientContext;
+use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
@@ -20,6 +20,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 
 use leadpulse_engine::ports::{OutputRecord, PortCause, PortError};
 
+use crate::access::Access;
 use crate::client::{count_error, log_line};
 use crate::metrics::KafkaMetrics;
 use crate::requests::RequestLedger;
@@ -116,15 +117,33 @@ pub(crate) struct DebugLines {
     pub(crate) others: bool,
 }
 
+/// Settings of a polled producer.
+pub(crate) struct PolledSettings<'a> {
+    pub(crate) config: &'a ClientConfig,
+    pub(crate) debug: DebugLines,
+    /// The identity that the producer shows.
+    pub(crate) access: &'a Arc<Access>,
+}
+
 /// Callbacks of a polled producer, which librdkafka calls on the polling thread.
 pub(crate) struct PolledContext {
     name: &'static str,
     metrics: Arc<KafkaMetrics>,
     debug: DebugLines,
     signals: Arc<Signals>,
+    access: Arc<Access>,
 }
 
 impl ClientContext for PolledContext {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(
+        &self,
+        _: Option<&str>,
+    ) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+        Ok(self.access.token()?)
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
         if self.signals.ledger.note(facility, line) {
             self.signals.wake();
@@ -141,7 +160,9 @@ impl ClientContext for PolledContext {
 
     fn error(&self, error: KafkaError, reason: &str) {
         let code = count_error(&self.metrics, self.name, &error);
-        tracing::warn!(target: "librdkafka", client = self.name, code = ?code, "{reason}");
+        if !self.access.note(code, reason) {
+            tracing::warn!(target: "librdkafka", client = self.name, code = ?code, "{reason}");
+        }
     }
 }
 
@@ -185,9 +206,8 @@ pub(crate) struct PolledProducer {
 impl PolledProducer {
     /// Creates the client and the polling thread. Nothing is sent yet.
     pub(crate) fn start(
-        config: &ClientConfig,
+        settings: PolledSettings<'_>,
         name: &'static str,
-        debug: DebugLines,
         metrics: &Arc<KafkaMetrics>,
         signals: &Arc<Signals>,
     ) -> Result<Self, PortError> {
@@ -200,10 +220,12 @@ impl PolledProducer {
         let context = PolledContext {
             name,
             metrics: Arc::clone(metrics),
-            debug,
+            debug: settings.debug,
             signals: Arc::clone(signals),
+            access: Arc::clone(settings.access),
         };
-        let producer: BaseProducer<PolledContext> = config
+        let producer: BaseProducer<PolledContext> = settings
+            .config
             .create_with_context(context)
             .map_err(|error| failed(error.to_string()))?;
         let (producer, ending) = (Arc::new(producer), Arc::new(AtomicBool::new(false)));

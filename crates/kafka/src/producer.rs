@@ -9,7 +9,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
 use leadpulse_engine::ports::{PortCause, PortError};
 
-use crate::client::{ClientCallbacks, Closing, port_error, producer};
+use crate::client::{ClientCallbacks, Closing, port_error, port_error_of, producer};
 use crate::client_settings::ClientRole;
 use crate::metrics::KafkaMetrics;
 use crate::options::KafkaOptions;
@@ -113,7 +113,11 @@ impl Producer {
         self.producer.poll(wait);
         match self.producer.context().take_failed_delivery() {
             None => Ok(()),
-            Some(error) => Err(port_error("producing a record", &error)),
+            Some(error) => {
+                let access = self.producer.context().access();
+                let doing = "producing a record";
+                Err(port_error_of(access, doing, "an input topic", &error))
+            }
         }
     }
 }

@@ -39,5 +39,6 @@ fn lookup_error(error: LookupError) -> SchemaLookupError {
     match error {
         LookupError::Unknown(schema) => SchemaLookupError::Unknown(schema),
         LookupError::Unavailable(cause) => SchemaLookupError::Unavailable(cause),
+        LookupError::Denied(cause) => SchemaLookupError::Denied(cause),
     }
 }

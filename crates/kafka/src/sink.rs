@@ -52,13 +52,14 @@ use std::time::{Duration, Instant};
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::RDKafkaErrorCode;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use leadpulse_engine::ports::{
-    Attendant, CommittedEpoch, InputPartition, OutputRecord, PortCause, PortError, SealedEpoch,
-    Sink, Unattended,
+    Attendant, CommittedEpoch, InputPartition, Output, OutputRecord, PortCause, PortError,
+    SealedEpoch, Sink, Unattended,
 };
 
+use crate::access::Access;
 use crate::client_settings::LONGEST_TRANSACTION_MS;
 use crate::committed::{CommitMetadata, Owner, offsets_of};
 use crate::committer::{Committer, CommitterSettings};
@@ -78,6 +79,10 @@ pub struct KafkaSink {
     metrics: Arc<KafkaMetrics>,
     owner: Owner,
     attended: Attended,
+    /// The identity of the producers.
+    access: Arc<Access>,
+    /// Outputs that this process wrote a record of.
+    written: FxHashSet<Output>,
     /// A `read_committed` client: the coordinator answers after transactions in doubt are settled.
     committed: OffsetReader,
     /// A `read_uncommitted` client: the coordinator answers at once.
@@ -110,6 +115,8 @@ impl KafkaSink {
             metrics: Arc::clone(metrics),
             owner: Owner::random(),
             attended: Attended::new(Arc::new(Unattended)),
+            access: Arc::new(Access::new(options)),
+            written: FxHashSet::default(),
             committed: OffsetReader::to_ask(options, Isolation::Committed, metrics)?,
             uncommitted: OffsetReader::to_ask(options, Isolation::Uncommitted, metrics)?,
             producer: None,
@@ -146,10 +153,12 @@ impl KafkaSink {
             options: &self.options,
             transaction_timeout: self.transaction_timeout,
             failpoint: self.failpoint.clone(),
+            access: &self.access,
             metrics: &self.metrics,
         };
         let producer = Committer::start(settings, &self.attended)?;
         let Err(refused) = producer.init(self.options.commit_timeout(), &self.attended) else {
+            self.access.admit();
             self.reach(CommitPoint::AfterInit, epoch);
             return Ok(producer);
         };
@@ -165,7 +174,17 @@ impl KafkaSink {
                 refused.error.to_string(),
             ));
         }
-        Err(refused.error)
+        let id = format!("transactional id '{}'", self.options.transactional_id);
+        match refused
+            .code
+            .and_then(|code| self.access.permission(code, &id))
+        {
+            Some(sentence) => Err(PortError::fatal(
+                PortCause::Refused,
+                format!("kafka: {sentence}"),
+            )),
+            None => Err(self.access.explain(refused.error)),
+        }
     }
 
     fn reach(&self, point: CommitPoint, epoch: u64) {

@@ -123,7 +123,7 @@ impl KafkaSource {
             metrics,
         )?;
         let thread = ConsumerThread::new(
-            consumer(options, ClientRole::Source, "source", metrics)?,
+            consumer(options, ClientRole::Source, "source", Some(metrics))?,
             command_inbox,
             delivery_outbox,
             recycling,
@@ -265,11 +265,33 @@ impl KafkaSource {
                 } if generation == self.generation => self.read_to = read_to,
                 Delivery::Passed { .. } => {}
                 Delivery::Failed { generation, error } if generation == self.generation => {
-                    return Err(error);
+                    return Err(self.name_denied(error));
                 }
                 Delivery::Failed { .. } => {}
             }
         }
+    }
+
+    /// The error of a denied read with the topic's name, which librdkafka leaves out. Looks at one
+    /// partition of each topic.
+    fn name_denied(&self, error: PortError) -> PortError {
+        if error.cause() != PortCause::Refused {
+            return error;
+        }
+        let mut looked_at: Vec<&str> = Vec::new();
+        for place in self.arrangement.places.iter() {
+            if looked_at.contains(&place.0.as_str()) {
+                continue;
+            }
+            looked_at.push(&place.0);
+            let Ok(starts) = self.offsets.starts(std::slice::from_ref(place)) else {
+                continue;
+            };
+            if let Err(named @ PortError::Fatal(_)) = self.offsets.probe(place, starts[0]) {
+                return named;
+            }
+        }
+        error
     }
 
     fn recycle(&self, mut batch: RecordBatch) {

@@ -9,9 +9,12 @@ use rdkafka::error::RDKafkaErrorCode;
 
 use leadpulse_engine::ports::{Output, PortCause, PortError};
 
+use crate::access::Access;
 use crate::client::{is_permanent, port_error};
 use crate::client_settings::ClientRole;
+use crate::offsets::{OffsetReader, TopicNames};
 use crate::options::KafkaOptions;
+use crate::security::SaslMechanism;
 
 /// A topic to create if it is missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,6 +118,12 @@ pub(crate) fn admin_client(
     })
 }
 
+/// True if an admin client can log in. rdkafka's never asks for a token, so one of OAUTHBEARER waits
+/// for ever.
+pub(crate) fn can_administer(options: &KafkaOptions) -> bool {
+    options.security.sasl != Some(SaslMechanism::OauthBearer)
+}
+
 /// A runtime for one request of an admin client, whose answers come as futures.
 pub(crate) fn runtime(doing: &str) -> Result<tokio::runtime::Runtime, PortError> {
     let runtime = tokio::runtime::Builder::new_current_thread().build();
@@ -132,8 +141,10 @@ pub fn ensure_topics(
     wanted: &[TopicSpec],
 ) -> Result<Vec<String>, PortError> {
     let doing = format!("creating topics on {}", options.brokers);
-    let admin = admin_client(options)?;
-    let (existing, _) = topic_names(&admin, options)?;
+    // Asked through a consumer, which is polled: an admin client reports neither a denied login nor
+    // a certificate that is not trusted.
+    let reader = OffsetReader::for_a_moment(options)?;
+    let TopicNames { existing, .. } = reader.topics()?;
     let missing: Vec<&TopicSpec> = wanted
         .iter()
         .filter(|spec| !existing.contains(&spec.name))
@@ -141,6 +152,18 @@ pub fn ensure_topics(
     if missing.is_empty() {
         return Ok(Vec::new());
     }
+    if !can_administer(options) {
+        let names: Vec<&str> = missing.iter().map(|spec| spec.name.as_str()).collect();
+        return Err(PortError::fatal(
+            PortCause::Refused,
+            format!(
+                "kafka: these topics do not exist, or may not be seen, and cannot be created over \
+                 OAUTHBEARER: {}. Create them by hand, see docs/connect/security.md",
+                names.join(", ")
+            ),
+        ));
+    }
+    let admin = admin_client(options)?;
     let requests: Vec<NewTopic<'_>> = missing
         .iter()
         .map(|spec| {
@@ -166,6 +189,18 @@ pub fn ensure_topics(
             Ok(name) => created.push(name),
             Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {} // another process was faster
             Err((name, code)) if is_permanent(code) => {
+                let access = Access::new(options);
+                if access.permission(code, "").is_some() {
+                    return Err(PortError::fatal(
+                        PortCause::Refused,
+                        format!(
+                            "kafka: topic '{name}' does not exist, or may not be seen by {}, who \
+                             may not create it either: create it, or grant Create, Describe and \
+                             Write on it (kafka-acls)",
+                            options.principal()
+                        ),
+                    ));
+                }
                 return Err(PortError::fatal(
                     PortCause::Refused,
                     format!(
@@ -182,7 +217,7 @@ pub fn ensure_topics(
         }
     }
     await_topics(&missing, VISIBLE_LIMIT, || {
-        topic_names(&admin, options).map(|(_, usable)| usable)
+        reader.topics().map(|names| names.usable)
     })?;
     Ok(created)
 }
@@ -217,30 +252,6 @@ fn await_topics(
         }
         std::thread::sleep(VISIBLE_PAUSE);
     }
-}
-
-/// Names of the topics that exist, and of those that can be used: every partition has a leader.
-fn topic_names(
-    admin: &AdminClient<DefaultClientContext>,
-    options: &KafkaOptions,
-) -> Result<(BTreeSet<String>, BTreeSet<String>), PortError> {
-    let doing = format!("listing the topics of {}", options.brokers);
-    let metadata = admin
-        .inner()
-        .fetch_metadata(None, options.request_timeout())
-        .map_err(|error| port_error(&doing, &error))?;
-    let usable = |topic: &&rdkafka::metadata::MetadataTopic| {
-        topic.error().is_none()
-            && topic
-                .partitions()
-                .iter()
-                .all(|partition| partition.leader() >= 0)
-    };
-    let name = |topic: &rdkafka::metadata::MetadataTopic| topic.name().to_owned();
-    Ok((
-        metadata.topics().iter().map(name).collect(),
-        metadata.topics().iter().filter(usable).map(name).collect(),
-    ))
 }
 
 #[cfg(test)]

@@ -56,6 +56,8 @@ pub(crate) enum AttemptOutcome {
         why: String,
         /// librdkafka's code, where it gave one.
         code: Option<RDKafkaErrorCode>,
+        /// Index of the refused record, where one was refused.
+        record: Option<usize>,
     },
     /// Like [`Self::NotCommitted`]: these records (indices in the epoch) are too large.
     TooLarge { records: Vec<usize>, why: String },
@@ -296,6 +298,7 @@ impl TransactionalProducer {
             return Err(AttemptOutcome::NotCommitted {
                 why: "given up before the commit".into(),
                 code: None,
+                record: None,
             });
         }
         // From here on only a balanced ledger allows another transaction: see
@@ -331,6 +334,7 @@ impl TransactionalProducer {
         self.fenced().unwrap_or(AttemptOutcome::NotCommitted {
             why,
             code: error.rdkafka_error_code(),
+            record: None,
         })
     }
 
@@ -353,13 +357,15 @@ impl TransactionalProducer {
             return fenced;
         }
         match refusals.first() {
-            Some(RefusedRecord { error, .. }) => AttemptOutcome::NotCommitted {
+            Some(RefusedRecord { error, record }) => AttemptOutcome::NotCommitted {
                 why: format!("sending the records: {error}"),
                 code: error.rdkafka_error_code(),
+                record: Some(*record),
             },
             None => AttemptOutcome::NotCommitted {
                 why: "given up while the records were sent".into(),
                 code: None,
+                record: None,
             },
         }
     }

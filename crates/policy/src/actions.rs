@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use leadpulse_schema::units::DAY_MS;
+use leadpulse_schema::units::{DAY_MS, as_span};
 
 use crate::alerts::AlertType;
 use crate::options::PolicyError;
@@ -25,9 +25,10 @@ const MAX_ACTIONS: usize = 100;
 /// ```toml
 /// code = "schedule_exec_call"
 /// label = "Schedule exec call"
-/// when = { band = ["hot"], trend = ["improving"], min_distinct = { department = 2 }, highest = { seniority = "VP" } }
-/// sla_minutes = 60
-/// expires_days = 7
+/// when = { band = ["hot"], trend = ["improving"], min_distinct = { department = 2 }, highest = {
+/// seniority = "VP" } }
+/// sla = "1h"
+/// expires = "7d"
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -41,11 +42,23 @@ pub struct ActionOptions {
     pub when: ActionWhen,
     /// The time to react to an alert with this action, minutes.
     /// [`crate::PolicyOptions::sla_minutes`] otherwise.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "sla",
+        alias = "sla_minutes",
+        with = "as_span::whole_minutes",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
     pub sla_minutes: Option<u32>,
     /// The time after which an alert with this action is no longer worth acting on, days.
     /// [`crate::PolicyOptions::expires_days`] otherwise.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "expires",
+        alias = "expires_days",
+        with = "as_span::whole_days",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
     pub expires_days: Option<u32>,
 }
 
@@ -80,7 +93,13 @@ pub struct ActionWhen {
     pub highest: BTreeMap<String, String>,
     /// Nothing has happened at the account for at least so many days; an account at which nothing
     /// ever happened is silent too.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "silent",
+        alias = "silent_days",
+        with = "as_span::whole_days",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
     pub silent_days: Option<u32>,
 }
 

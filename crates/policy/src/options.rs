@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use leadpulse_schema::units::DAY_MS;
+use leadpulse_schema::units::{DAY_MS, as_span};
 
 use crate::actions::ActionOptions;
 use crate::alerts::Severity;
@@ -12,7 +12,8 @@ use crate::policy::Policy;
 /// makes a [`Policy`] of it.
 ///
 /// ```toml
-/// bands = [{ name = "warm", enter = 0.2 }, { name = "hot", enter = 0.5, exit = 0.4, severity = "P1" }]
+/// bands = [{ name = "warm", enter = 0.2 }, { name = "hot", enter = 0.5, exit = 0.4, severity =
+/// "P1" }]
 /// threshold_up = "hot"
 /// threshold_down = "hot"
 /// emit_step = { logit = 0.1 }
@@ -34,9 +35,11 @@ pub struct PolicyOptions {
     pub min_dwell_epochs: u32,
     /// A crossing counts once the score has stayed beyond the threshold for this long, in
     /// milliseconds of `as_of`. 0 counts it at once.
+    #[serde(rename = "min_dwell", alias = "min_dwell_ms", with = "as_span::ms")]
     pub min_dwell_ms: u64,
     /// After an alert, the entity has no further alert of the same type for this long, in
     /// milliseconds of `as_of`.
+    #[serde(rename = "cooldown", alias = "cooldown_ms", with = "as_span::ms")]
     pub cooldown_ms: u64,
     /// Whether an entity whose first score is beyond `threshold_up` alerts. Off by default: a start
     /// on existing data never alerts.
@@ -50,11 +53,23 @@ pub struct PolicyOptions {
     /// bundle by [`Policy::actions`].
     pub actions: Vec<ActionOptions>,
     /// The time to react to an alert, minutes, where the action's rule gives none.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "sla",
+        alias = "sla_minutes",
+        with = "as_span::whole_minutes",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
     pub sla_minutes: Option<u32>,
     /// The time after which an alert is not worth acting on, days, where the action's rule gives
     /// none.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "expires",
+        alias = "expires_days",
+        with = "as_span::whole_days",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
     pub expires_days: Option<u32>,
 }
 

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use leadpulse_schema::units::DAY_MS;
+use leadpulse_schema::units::{DAY_MS, Span};
 
 /// A rule for anchors, e.g. `every 10d`, `entity + 24h`, `entity + 24h floor 1d`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,21 +41,9 @@ impl Default for Anchors {
     }
 }
 
-/// Parses a duration such as `24h` into milliseconds; units are ms, s, m, h, d and w.
-pub fn parse_duration_ms(text: &str) -> Option<i64> {
-    let text = text.trim();
-    let split = text.find(|c: char| !c.is_ascii_digit())?;
-    let (number, unit) = text.split_at(split);
-    let unit_ms = match unit.trim() {
-        "ms" => 1,
-        "s" => 1000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        "d" => DAY_MS,
-        "w" => 7 * DAY_MS,
-        _ => return None,
-    };
-    number.parse::<i64>().ok()?.checked_mul(unit_ms)
+/// Milliseconds of a duration such as `24h`.
+fn parse_duration_ms(text: &str) -> Option<i64> {
+    text.parse().ok().map(Span::ms)
 }
 
 impl Anchors {
@@ -102,11 +90,7 @@ impl TryFrom<String> for Anchors {
 
 impl From<Anchors> for String {
     fn from(anchors: Anchors) -> Self {
-        let show = |ms: i64| match ms {
-            ms if ms % DAY_MS == 0 => format!("{}d", ms / DAY_MS),
-            ms if ms % 3_600_000 == 0 => format!("{}h", ms / 3_600_000),
-            ms => format!("{}ms", ms),
-        };
+        let show = Span::from_ms;
         match anchors {
             Anchors::Every { stride_ms } => format!("every {}", show(stride_ms)),
             Anchors::Entity {

@@ -6,5 +6,5 @@
 mod anchors;
 mod project;
 
-pub use anchors::{Anchors, AnchorsError, parse_duration_ms};
+pub use anchors::{Anchors, AnchorsError};
 pub use project::{Project, QueryError, TaskPlan, TaskSource};

@@ -184,7 +184,9 @@ impl<K: Clone + Eq + Hash, V: Clone> Answers<K, V> {
         let (error, ttl) = match answer {
             Ok(answer) => return AnswerSlot::Known { answer, number },
             Err(error @ LookupError::Unknown(_)) => (error, self.ttl.unknown),
-            Err(error @ LookupError::Unavailable(_)) => (error, self.ttl.unavailable),
+            Err(error @ (LookupError::Unavailable(_) | LookupError::Denied(_))) => {
+                (error, self.ttl.unavailable)
+            }
         };
         let at = Instant::now();
         AnswerSlot::Failed {

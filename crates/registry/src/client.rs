@@ -1,6 +1,7 @@
 //! Requests to a schema registry, and the meaning of its answers.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
@@ -14,13 +15,18 @@ use leadpulse_schema::SchemaRef;
 use crate::lookup::{LookupError, name_of};
 use crate::metrics::RegistryMetrics;
 use crate::options::RegistryOptions;
+use crate::secret::Secret;
+use crate::tls::why_untrusted;
 
 const CONTENT: &str = "application/vnd.schemaregistry.v1+json";
 
 /// A client of one registry.
 pub(crate) struct RegistryClient {
     pub(crate) options: RegistryOptions,
-    pub(crate) base: Url,
+    /// The base URLs of its replicas, each with a slash at its end; at least one.
+    pub(crate) bases: Vec<Url>,
+    /// Index of the base that answered last; the next question goes there first.
+    pub(crate) preferred: AtomicUsize,
     pub(crate) client: Client,
     /// One for each request that may be under way.
     pub(crate) permits: Semaphore,
@@ -35,24 +41,27 @@ enum AnswerFate {
     AskAgain(String),
 }
 
-impl RegistryClient {
-    fn url(&self, segments: &[&str]) -> Url {
-        let mut url = self.base.clone();
-        url.path_segments_mut()
-            .expect("an http URL has a path")
-            .pop_if_empty()
-            .extend(segments);
-        url
-    }
+fn url_of(base: &Url, segments: &[&str]) -> Url {
+    let mut url = base.clone();
+    url.path_segments_mut()
+        .expect("an http URL has a path")
+        .pop_if_empty()
+        .extend(segments);
+    url
+}
 
+impl RegistryClient {
     /// Asks for a schema by id or GUID.
     pub(crate) async fn schema(&self, schema: &SchemaRef) -> Result<Arc<str>, LookupError> {
         let name = name_of(schema);
-        let url = match schema {
-            SchemaRef::Id(_) => self.url(&["schemas", "ids", &name]),
-            SchemaRef::Guid(_) => self.url(&["schemas", "guids", &name]),
+        let kind = match schema {
+            SchemaRef::Id(_) => "ids",
+            SchemaRef::Guid(_) => "guids",
         };
-        let answer = self.ask(&name, || self.client.get(url.clone())).await?;
+        let segments = ["schemas", kind, &name];
+        let answer = self
+            .ask(&name, |base| self.client.get(url_of(base, &segments)))
+            .await?;
         // Registries leave the type out for Avro, older ones always.
         if let Some(other) = answer
             .get("schemaType")
@@ -67,24 +76,24 @@ impl RegistryClient {
         json.map(Arc::from).ok_or_else(|| {
             LookupError::Unavailable(format!(
                 "{name}: the answer of {} holds no schema",
-                self.base
+                self.base()
             ))
         })
     }
 
     /// Asks for the id of one of our schemas; registers the schema where the options say so.
     pub(crate) async fn id(&self, subject: &str, schema_json: &str) -> Result<u32, LookupError> {
-        let url = if self.options.register {
-            self.url(&["subjects", subject, "versions"])
+        let segments: &[&str] = if self.options.register {
+            &["subjects", subject, "versions"]
         } else {
-            self.url(&["subjects", subject])
+            &["subjects", subject]
         };
         let body = serde_json::json!({ "schema": schema_json }).to_string();
         let what = format!("of subject {subject}");
         let answer = self
-            .ask(&what, || {
+            .ask(&what, |base| {
                 self.client
-                    .post(url.clone())
+                    .post(url_of(base, segments))
                     .header(CONTENT_TYPE, CONTENT)
                     .body(body.clone())
             })
@@ -94,31 +103,52 @@ impl RegistryClient {
             .and_then(Json::as_u64)
             .and_then(|id| u32::try_from(id).ok());
         id.ok_or_else(|| {
-            LookupError::Unavailable(format!("{what}: the answer of {} holds no id", self.base))
+            LookupError::Unavailable(format!("{what}: the answer of {} holds no id", self.base()))
         })
     }
 
-    /// The registry's answer to a request, which is sent again while the registry fails. `what`
-    /// names the question in errors.
+    /// Asks for the list of subjects: a question that every registry answers, and that needs the
+    /// same permission as any other.
+    pub(crate) async fn subjects(&self) -> Result<(), LookupError> {
+        let request = |base: &Url| self.client.get(url_of(base, &["subjects"]));
+        self.ask("the list of subjects", request).await.map(drop)
+    }
+
+    /// The base URL that questions go to first.
+    fn base(&self) -> &Url {
+        &self.bases[self.preferred.load(Ordering::Relaxed) % self.bases.len()]
+    }
+
+    /// The registry's answer to a request, which goes to each replica in turn, and again while all
+    /// of them fail. `what` names the question in errors.
     async fn ask(
         &self,
         what: &str,
-        request: impl Fn() -> RequestBuilder,
+        request: impl Fn(&Url) -> RequestBuilder,
     ) -> Result<Json, LookupError> {
         let mut backoff = Duration::from_millis(self.options.backoff_ms);
         let mut attempt = 1;
         loop {
-            let failure = match self.once(request()).await {
-                Ok((status, body)) => match self.judge(what, status, &body) {
-                    AnswerFate::Final(answer) => return answer,
-                    AnswerFate::AskAgain(failure) => failure,
-                },
-                Err(error) => format!("{what}: {}", causes(&error)),
-            };
+            let first = self.preferred.load(Ordering::Relaxed);
+            let mut failure = String::new();
+            for turn in 0..self.bases.len() {
+                let index = (first + turn) % self.bases.len();
+                let base = &self.bases[index];
+                failure = match self.once(request(base)).await {
+                    Ok((status, body)) => match self.judge(what, base, status, &body) {
+                        AnswerFate::Final(answer) => {
+                            self.preferred.store(index, Ordering::Relaxed);
+                            return answer;
+                        }
+                        AnswerFate::AskAgain(failure) => failure,
+                    },
+                    Err(error) => format!("{what}: {}", self.no_answer(base, &error).await),
+                };
+                tracing::debug!(attempt, "{failure}");
+            }
             if attempt >= self.options.attempts {
                 return Err(LookupError::Unavailable(failure));
             }
-            tracing::debug!(attempt, "{failure}; asking again");
             attempt += 1;
             tokio::time::sleep(backoff).await;
             backoff *= 2;
@@ -126,12 +156,11 @@ impl RegistryClient {
     }
 
     /// The meaning of a response.
-    fn judge(&self, what: &str, status: StatusCode, body: &[u8]) -> AnswerFate {
+    fn judge(&self, what: &str, base: &Url, status: StatusCode, body: &[u8]) -> AnswerFate {
         if status.is_success() {
             return AnswerFate::Final(serde_json::from_slice(body).map_err(|error| {
                 LookupError::Unavailable(format!(
-                    "{what}: the answer of {} is not JSON: {error}",
-                    self.base
+                    "{what}: the answer of {base} is not JSON: {error}"
                 ))
             }));
         }
@@ -146,10 +175,16 @@ impl RegistryClient {
         {
             return AnswerFate::Final(Err(LookupError::Unknown(what.to_owned())));
         }
-        let failure = format!(
-            "{what}: {} answered {status}: {}",
-            self.base, refusal.message
-        );
+        let failure = format!("{what}: {base} answered {status}: {}", refusal.message);
+        if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+            let advice = self.options.denial_advice();
+            let denied = LookupError::Denied(format!("{failure}; {advice}"));
+            return AnswerFate::Final(Err(denied));
+        }
+        if status.is_redirection() {
+            let moved = format!("{failure} (a redirect; write its target as registry.url)");
+            return AnswerFate::Final(Err(LookupError::Unavailable(moved)));
+        }
         if status.is_server_error()
             || status == StatusCode::TOO_MANY_REQUESTS
             || status == StatusCode::REQUEST_TIMEOUT
@@ -160,13 +195,37 @@ impl RegistryClient {
         }
     }
 
+    /// Words for a request without an answer. A certificate that is not accepted is named as the
+    /// cause.
+    async fn no_answer(&self, base: &Url, error: &reqwest::Error) -> String {
+        let said = causes(error);
+        if base.scheme() != "https" || !error.is_connect() {
+            return said;
+        }
+        let host = base.host_str().unwrap_or_default();
+        let address = format!("{host}:{}", base.port_or_known_default().unwrap_or(443));
+        let (files, limit) = (self.options.tls(), self.client_limit());
+        let asked = tokio::task::spawn_blocking(move || why_untrusted(&address, &files, limit));
+        match asked.await {
+            Ok(Some(why)) => format!("{base}: {why}; renew it, or see registry.ca"),
+            Ok(None) | Err(_) => said,
+        }
+    }
+
+    fn client_limit(&self) -> Duration {
+        Duration::from_millis(self.options.timeout_ms)
+    }
+
     /// Sends one request, as soon as one of the permits is free.
     async fn once(&self, request: RequestBuilder) -> Result<(StatusCode, Vec<u8>), reqwest::Error> {
         let _permit = self.permits.acquire().await; // never closed
         let request = request.header(ACCEPT, CONTENT);
         let request = match (&self.options.token, &self.options.username) {
-            (Some(token), _) => request.bearer_auth(token),
-            (None, Some(username)) => request.basic_auth(username, self.options.password.as_ref()),
+            (Some(token), _) => request.bearer_auth(token.reveal()),
+            (None, Some(username)) => {
+                let password = self.options.password.as_ref();
+                request.basic_auth(username, password.map(Secret::reveal))
+            }
             (None, None) => request,
         };
         let count = |code: &str| self.metrics.requests.with_label_values(&[code]).inc();
@@ -202,7 +261,7 @@ impl RefusalBody {
 }
 
 /// An error with its causes, which `reqwest` leaves out of its message.
-fn causes(error: &reqwest::Error) -> String {
+pub(crate) fn causes(error: &reqwest::Error) -> String {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
     while let Some(inner) = cause {

@@ -6,9 +6,10 @@
 //! again, so known schemas outlive an outage.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
-use reqwest::Client;
+use reqwest::{Client, redirect};
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 
@@ -19,7 +20,10 @@ use crate::client::RegistryClient;
 use crate::lookup::{LookupError, WriterSchemas, name_of};
 use crate::metrics::RegistryMetrics;
 use crate::options::{RegistryOptions, RegistryOptionsError};
+use crate::tls::without_roots;
 
+/// Redirects of one request that are followed.
+const MOST_REDIRECTS: usize = 5;
 /// Requests under way at once.
 pub(crate) const AT_ONCE: usize = 16;
 /// Limits of the memory: records may carry any of 2³² ids.
@@ -49,14 +53,20 @@ impl HttpRegistry {
         options: &RegistryOptions,
         metrics: &Arc<RegistryMetrics>,
     ) -> Result<Self, RegistryOptionsError> {
-        let base = options.checked()?;
+        let bases = options.checked()?;
         let fault = |problem: String| RegistryOptionsError {
             field: "registry".into(),
             problem,
         };
-        // The first provider of the process stays; a second call changes nothing.
-        drop(rustls::crypto::ring::default_provider().install_default());
+        let tls = if bases.iter().any(|base| base.scheme() == "https") {
+            let config = options.tls().client_config();
+            config.map_err(|fault| RegistryOptionsError::from(fault).within("registry"))?
+        } else {
+            without_roots()
+        };
         let client = Client::builder()
+            .tls_backend_preconfigured(tls)
+            .redirect(redirect::Policy::custom(follow_on_the_same_host))
             .timeout(Duration::from_millis(options.timeout_ms))
             .build();
         let client = client.map_err(|error| fault(error.to_string()))?;
@@ -72,7 +82,8 @@ impl HttpRegistry {
         Ok(Self {
             registry: Arc::new(RegistryClient {
                 options: options.clone(),
-                base,
+                bases,
+                preferred: AtomicUsize::new(0),
                 client,
                 permits: Semaphore::new(AT_ONCE),
                 metrics: Arc::clone(metrics),
@@ -81,6 +92,14 @@ impl HttpRegistry {
             schemas: Arc::new(Answers::new(ttl, BOUNDS)),
             ids: Arc::new(Answers::new(ttl, BOUNDS)),
         })
+    }
+
+    /// Asks the registry a question that needs its permission, and waits for the answer.
+    ///
+    /// # Errors
+    /// No answer, or a denial.
+    pub fn ping(&self) -> Result<(), LookupError> {
+        self.runtime().block_on(self.registry.subjects())
     }
 
     fn runtime(&self) -> &Runtime {
@@ -98,6 +117,20 @@ impl HttpRegistry {
             question.answer(answer);
             registry.metrics.cached_schemas.set(answers.known() as i64);
         });
+    }
+}
+
+/// Follows a redirect on the same host only: another host would get the credentials, and a client
+/// certificate is shown to whoever asks.
+fn follow_on_the_same_host(attempt: redirect::Attempt<'_>) -> redirect::Action {
+    let same = attempt
+        .previous()
+        .last()
+        .is_some_and(|from| from.origin() == attempt.url().origin());
+    if same && attempt.previous().len() <= MOST_REDIRECTS {
+        attempt.follow()
+    } else {
+        attempt.stop()
     }
 }
 

@@ -3,6 +3,7 @@ use std::net::TcpListener;
 use std::sync::Mutex;
 
 use super::*;
+use crate::secret::Secret;
 
 /// Status and body.
 type HttpAnswer = (u16, &'static str);
@@ -41,7 +42,7 @@ impl Double {
 
     fn registry(&self, change: impl FnOnce(&mut RegistryOptions)) -> HttpRegistry {
         let mut options = RegistryOptions {
-            url: self.url.clone(),
+            url: vec![self.url.clone()],
             backoff_ms: 0,
             unknown_ttl_ms: 0,
             unavailable_ttl_ms: 0,
@@ -103,7 +104,7 @@ fn registry_answers_become_schemas_or_typed_errors() {
         ),
         (
             &[(401, r#"{"error_code":401,"message":"Unauthorized"}"#)],
-            Err("Unauthorized"),
+            Err("denies access: 7: http://127.0.0.1:"),
         ),
         (
             &[(500, ""), (502, ""), (503, "overloaded")],
@@ -166,7 +167,7 @@ fn serve(answer: impl Fn(&str) -> HttpAnswer + Send + Sync + 'static) -> String 
 
 fn registry_at(url: String) -> HttpRegistry {
     let options = RegistryOptions {
-        url,
+        url: vec![url],
         ..RegistryOptions::default()
     };
     HttpRegistry::new(
@@ -260,12 +261,13 @@ fn requests_carry_paths_and_credentials_of_the_registry() {
         (200, r#"{"id":5}"#),
         (200, r#"{"id":6}"#),
     ]);
-    let token = double.registry(|options| options.token = Some("t0k".into()));
+    let token = double.registry(|options| options.token = Some(Secret::new("t0k")));
     token.lookup(&SchemaRef::Guid([1; 16])).unwrap();
     assert_eq!(token.id_of("a/b-value", "\"long\""), Ok(5));
     let basic = double.registry(|options| {
         options.register = false;
-        (options.username, options.password) = (Some("u".into()), Some("p".into()));
+        options.username = Some("u".into());
+        options.password = Some(Secret::new("p"));
     });
     assert_eq!(basic.id_of("s-value", "\"long\""), Ok(6));
     assert_eq!(basic.id_of("s-value", "\"long\""), Ok(6));
@@ -297,7 +299,7 @@ fn requests_carry_paths_and_credentials_of_the_registry() {
 fn registry_options_are_checked_and_secrets_not_printed() {
     let metrics = RegistryMetrics::register(&prometheus::Registry::new()).unwrap();
     let good = RegistryOptions {
-        password: Some("hunter2".into()),
+        password: Some(Secret::new("hunter2")),
         username: Some("u".into()),
         ..RegistryOptions::default()
     };
@@ -306,31 +308,68 @@ fn registry_options_are_checked_and_secrets_not_printed() {
     let cases = [
         (
             RegistryOptions {
-                url: "nowhere".into(),
+                url: vec!["nowhere".into()],
                 ..good.clone()
             },
-            "is no URL",
+            "registry.url: \"nowhere\" is no URL",
         ),
         (
             RegistryOptions {
-                url: "https://x".into(),
+                url: vec!["https://u:hunter2@x/y".into()],
                 ..good.clone()
             },
-            "no TLS",
+            "registry.url: https://x/y has a user or password in it",
         ),
         (
             RegistryOptions {
-                token: Some("t".into()),
+                url: vec!["ftp://x".into()],
                 ..good.clone()
             },
-            "cannot be combined",
+            "is not of the form https://",
+        ),
+        (
+            RegistryOptions {
+                url: Vec::new(),
+                ..good.clone()
+            },
+            "registry.url: is empty",
+        ),
+        (
+            RegistryOptions {
+                username: None,
+                ..good.clone()
+            },
+            "registry.username: is missing",
+        ),
+        (
+            RegistryOptions {
+                url: vec!["https://x".into()],
+                ca: Some("no-such-file.pem".into()),
+                ..good.clone()
+            },
+            "registry.ca: no-such-file.pem cannot be read",
+        ),
+        (
+            RegistryOptions {
+                url: vec!["https://x".into()],
+                certificate: Some("no-such-file.pem".into()),
+                ..good.clone()
+            },
+            "registry.key: is missing",
+        ),
+        (
+            RegistryOptions {
+                token: Some(Secret::new("t")),
+                ..good.clone()
+            },
+            "registry.token: cannot be combined",
         ),
         (
             RegistryOptions {
                 attempts: 0,
                 ..good.clone()
             },
-            "at least 1",
+            "above 0",
         ),
     ];
     for (options, expected) in cases {
@@ -339,5 +378,198 @@ fn registry_options_are_checked_and_secrets_not_printed() {
             .unwrap_err()
             .to_string();
         assert!(error.contains(expected), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
     }
+}
+
+#[test]
+fn replicas_are_tried_in_turn_and_the_one_that_answers_is_kept() {
+    let gone = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let failing = Double::new(&[(500, "")]);
+    let answering = Double::new(&[(200, r#"{"schema":"1"}"#), (200, r#"{"schema":"2"}"#)]);
+    let urls = vec![
+        format!("http://{gone}"),
+        failing.url.clone(),
+        answering.url.clone(),
+    ];
+    let registry = failing.registry(|options| {
+        options.url = urls;
+        options.attempts = 1;
+    });
+    assert_eq!(registry.lookup(&SchemaRef::Id(1)).unwrap().as_ref(), "1");
+    assert_eq!(registry.lookup(&SchemaRef::Id(2)).unwrap().as_ref(), "2");
+    assert_eq!((failing.asked().len(), answering.asked().len()), (1, 2));
+}
+
+#[test]
+fn credentials_do_not_follow_a_redirect_to_another_host() {
+    let elsewhere = Double::new(&[(200, r#"{"schema":"1"}"#)]);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let target = elsewhere.url.clone();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        read_request(&mut stream);
+        write!(
+            stream,
+            "HTTP/1.1 307 x\r\nlocation: {target}schemas/ids/7\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+        )
+        .unwrap();
+    });
+    let registry = elsewhere.registry(|options| {
+        options.url = vec![url];
+        options.token = Some(Secret::new("t0k"));
+    });
+    let error = registry.lookup(&SchemaRef::Id(7)).unwrap_err().to_string();
+    assert!(error.contains("a redirect"), "{error}");
+    assert!(elsewhere.asked().is_empty());
+}
+
+/// Certificates in a folder: `ca.pem`, and `NAME.crt` and `NAME.key` for server, expired, client.
+fn certificates_in(folder: &std::path::Path) {
+    let mut params = rcgen::CertificateParams::default();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let authority = rcgen::CertifiedIssuer::self_signed(params, key).unwrap();
+    std::fs::write(folder.join("ca.pem"), authority.pem()).unwrap();
+    for (name, end) in [("server", 2200), ("expired", 2001), ("client", 2200)] {
+        let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        params.not_before = rcgen::date_time_ymd(2000, 1, 1);
+        params.not_after = rcgen::date_time_ymd(end, 1, 1);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &authority).unwrap();
+        std::fs::write(folder.join(format!("{name}.crt")), certificate.pem()).unwrap();
+        std::fs::write(folder.join(format!("{name}.key")), key.serialize_pem()).unwrap();
+    }
+}
+
+/// A registry over https that answers every request with schema `1`, to clients with a certificate
+/// only. Returns its port.
+fn serve_tls(folder: &std::path::Path, name: &str) -> u16 {
+    use crate::tls::{certificates, private_key};
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in certificates("ca", &folder.join("ca.pem")).unwrap() {
+        roots.add(certificate).unwrap();
+    }
+    let clients = rustls::server::WebPkiClientVerifier::builder_with_provider(
+        Arc::new(roots),
+        Arc::clone(&provider),
+    )
+    .build()
+    .unwrap();
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_client_cert_verifier(clients)
+        .with_single_cert(
+            certificates("certificate", &folder.join(format!("{name}.crt"))).unwrap(),
+            private_key(&folder.join(format!("{name}.key"))).unwrap(),
+        )
+        .unwrap();
+    let config = Arc::new(config);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (stream, config) = (stream.unwrap(), Arc::clone(&config));
+            std::thread::spawn(move || {
+                let connection = rustls::ServerConnection::new(config).unwrap();
+                let mut tls = rustls::StreamOwned::new(connection, stream);
+                let mut request = [0; 4096];
+                // A client that does not trust the server goes away.
+                if tls.read(&mut request).is_ok_and(|length| length > 0) {
+                    let body = r#"{"schema":"1"}"#;
+                    let length = body.len();
+                    let _ = write!(
+                        tls,
+                        "HTTP/1.1 200 x\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+                    );
+                    tls.conn.send_close_notify();
+                    let _ = tls.flush();
+                }
+            });
+        }
+    });
+    port
+}
+
+#[test]
+fn https_with_certificates_of_both_sides() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    certificates_in(folder.path());
+    let ask = |port: u16, change: &dyn Fn(&mut RegistryOptions)| {
+        let mut options = RegistryOptions {
+            url: vec![format!("https://localhost:{port}")],
+            ca: Some(at("ca.pem")),
+            certificate: Some(at("client.crt")),
+            key: Some(at("client.key")),
+            backoff_ms: 0,
+            ..RegistryOptions::default()
+        };
+        change(&mut options);
+        let metrics = RegistryMetrics::register(&prometheus::Registry::new()).unwrap();
+        let registry = HttpRegistry::new(&options, &metrics).unwrap();
+        let answer = registry.lookup(&SchemaRef::Id(7));
+        answer.map_err(|error| error.to_string())
+    };
+    let port = serve_tls(folder.path(), "server");
+    assert_eq!(ask(port, &|_| {}).unwrap().as_ref(), "1");
+
+    let expired = ask(serve_tls(folder.path(), "expired"), &|_| {}).unwrap_err();
+    assert!(expired.contains("its certificate has expired"), "{expired}");
+    let stranger = ask(port, &|options| options.ca = Some(at("client.crt"))).unwrap_err();
+    assert!(
+        stranger.contains("an authority that is not trusted here"),
+        "{stranger}"
+    );
+    let other_name = ask(port, &|options| {
+        options.url = vec![format!("https://127.0.0.1:{port}")];
+    });
+    let other_name = other_name.unwrap_err();
+    assert!(
+        other_name.contains("not made for the name 127.0.0.1"),
+        "{other_name}"
+    );
+    let unknown = ask(port, &|options| {
+        (options.certificate, options.key) = (None, None);
+    });
+    assert!(unknown.is_err());
+}
+
+#[test]
+fn a_token_is_fetched_with_the_clients_credentials() {
+    let double = Double::new(&[
+        (200, r#"{"access_token":"t0k","expires_in":60}"#),
+        (401, r#"{"error":"invalid_client"}"#),
+        (200, r#"{"token":"of another kind"}"#),
+    ]);
+    let options = crate::token::TokenOptions {
+        token_url: double.url.clone(),
+        client_id: "a b".into(),
+        client_secret: Secret::new("s&t"),
+        scope: Some("all".into()),
+        ca: None,
+    };
+    options.check().unwrap();
+    let token = options.fetch().unwrap();
+    assert_eq!(token.token.reveal(), "t0k");
+    assert_eq!(token.lifetime, Duration::from_secs(60));
+    let refused = options.fetch().unwrap_err();
+    assert!(
+        refused.contains("refuses client 'a b'") && !refused.contains("s&t"),
+        "{refused}"
+    );
+    assert!(options.fetch().unwrap_err().contains("access_token"));
+    let asked = &double.asked()[0];
+    // a+b:s%26t
+    assert!(asked.contains("Basic YStiOnMlMjZ0"), "{asked}");
+    assert!(
+        asked.ends_with("grant_type=client_credentials&scope=all"),
+        "{asked}"
+    );
 }

@@ -13,6 +13,10 @@ pub enum LookupError {
     /// No one could be asked; the same question may have an answer later.
     #[error("the schema registry cannot be reached: {0}")]
     Unavailable(String),
+    /// The registry denies access. Waiting changes nothing until somebody mends credentials or
+    /// permissions.
+    #[error("the schema registry denies access: {0}")]
+    Denied(String),
 }
 
 /// Writer schemas by id or GUID.

@@ -5,6 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
+use leadpulse_schema::units::as_span;
+
 /// Options of the server, as in the configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -13,6 +15,11 @@ pub struct ServerOptions {
     /// others can reach belongs behind a proxy.
     pub listen: SocketAddr,
     /// Longest silence of the engine's loop before `/healthz` fails, milliseconds.
+    #[serde(
+        rename = "heartbeat_timeout",
+        alias = "heartbeat_timeout_ms",
+        with = "as_span::ms"
+    )]
     pub heartbeat_timeout_ms: u64,
 }
 

@@ -110,6 +110,8 @@ impl KafkaSink {
             if outcome == AttemptOutcome::Committed {
                 self.metrics
                     .count_transaction(TransactionOutcome::Committed);
+                self.written
+                    .extend(epoch.outputs.iter().map(|record| record.output));
                 return Ok(());
             }
             self.producer = None;
@@ -143,8 +145,11 @@ impl KafkaSink {
                 self.count_aborted();
                 self.make_smaller(epoch, &records, &why)
             }
-            AttemptOutcome::NotCommitted { why, code } => {
+            AttemptOutcome::NotCommitted { why, code, record } => {
                 self.count_aborted();
+                if let Some(denied) = self.denied(epoch, code, record) {
+                    return Err(denied);
+                }
                 if code.is_some_and(is_of_the_record) {
                     return Err(PortError::fatal(
                         PortCause::Refused,
@@ -190,6 +195,32 @@ impl KafkaSink {
                 self.attended.pause(wait)
             }
         }
+    }
+
+    /// The error of a permission that this process never had. One that it had before comes back: it
+    /// is being replaced.
+    fn denied(
+        &self,
+        epoch: &SealedEpoch,
+        code: Option<RDKafkaErrorCode>,
+        record: Option<usize>,
+    ) -> Option<PortError> {
+        let new = |record: &&OutputRecord| !self.written.contains(&record.output);
+        let refused = match record {
+            Some(index) => epoch.outputs.get(index).filter(new),
+            None => epoch.outputs.iter().find(new),
+        };
+        let topic = self.options.outputs.name(refused?.output);
+        let subject = match (code?, record) {
+            (RDKafkaErrorCode::TopicAuthorizationFailed, Some(_)) => format!("topic '{topic}'"),
+            (RDKafkaErrorCode::TopicAuthorizationFailed, None) => "an output topic".into(),
+            _ => String::new(),
+        };
+        let sentence = self.access.permission(code?, &subject)?;
+        Some(PortError::fatal(
+            PortCause::Refused,
+            format!("kafka: {sentence}"),
+        ))
     }
 
     pub(super) fn with_hint(&self, why: String, code: Option<RDKafkaErrorCode>) -> String {

@@ -99,8 +99,14 @@ impl KafkaSink {
             AttemptOutcome::NotCommitted {
                 why,
                 code: Some(code),
-            } if is_permanent(code) => Err(PortError::fatal(PortCause::Refused, doing(&why))),
-            AttemptOutcome::NotCommitted { why, code } => Err(PortError::retriable(
+                ..
+            } if is_permanent(code) => {
+                let subject = format!("group '{}'", self.options.group_id);
+                let denied = self.access.permission(code, &subject);
+                let why = denied.map_or_else(|| doing(&why), |it| format!("kafka: {it}"));
+                Err(PortError::fatal(PortCause::Refused, why))
+            }
+            AttemptOutcome::NotCommitted { why, code, .. } => Err(PortError::retriable(
                 PortCause::NoAnswer,
                 doing(&self.with_hint(why, code)),
             )),

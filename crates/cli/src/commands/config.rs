@@ -1,0 +1,52 @@
+//! `leadpulse config`: prints the configuration, or checks it.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use leadpulse_deployment::{Loaded, check};
+
+use crate::output::explain;
+
+#[derive(clap::Args)]
+pub struct ConfigArguments {
+    /// The configuration.
+    #[arg(long, global = true, default_value_os_t = crate::default_config())]
+    config: PathBuf,
+    #[command(subcommand)]
+    action: Option<ConfigAction>,
+}
+
+#[derive(clap::Subcommand)]
+enum ConfigAction {
+    /// Checks the file, secrets, schemas, sources, policies and queries, and creates nothing. Lists
+    /// all faults.
+    Check {
+        /// Asks the cluster and the registry too.
+        #[arg(long)]
+        connect: bool,
+    },
+}
+
+impl ConfigArguments {
+    pub fn run(self) -> Result<()> {
+        let Some(ConfigAction::Check { connect }) = self.action else {
+            let loaded = Loaded::read(&self.config, &[])?;
+            say!("{}", loaded.effective()?.trim_end());
+            return Ok(());
+        };
+        let report = check(&self.config, &[], connect);
+        for remark in report.remarks {
+            say!("ok      {remark}");
+        }
+        let count = report.faults.len();
+        for fault in report.faults {
+            say!("fault   {}", explain(&anyhow::Error::from(fault)));
+        }
+        match count {
+            0 => Ok(()),
+            1 => anyhow::bail!("{} has 1 fault", self.config.display()),
+            _ => anyhow::bail!("{} has {count} faults", self.config.display()),
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! `leadpulse config check`: everything that can be known before anything is created.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use prometheus::Registry;
+
+use leadpulse_engine::ports::SchemaLookupError;
+use leadpulse_kafka::check_cluster;
+use leadpulse_project::{Project, TaskSource};
+use leadpulse_registry::{HttpRegistry, LookupError, RegistryMetrics, RegistryOptions};
+use leadpulse_schema::Catalog;
+
+use crate::config_error::ConfigError;
+use crate::error::DeployError;
+use crate::loaded::Loaded;
+
+/// The result of a check.
+#[derive(Debug, Default)]
+pub struct CheckReport {
+    /// Everything that is wrong.
+    pub faults: Vec<DeployError>,
+    /// Everything that was found right, and what could not be asked, in words.
+    pub remarks: Vec<String>,
+}
+
+impl CheckReport {
+    fn fault(&mut self, fault: impl Into<DeployError>) {
+        self.faults.push(fault.into());
+    }
+
+    fn remark(&mut self, remark: impl Into<String>) {
+        self.remarks.push(remark.into());
+    }
+}
+
+/// Checks a configuration with its schemas, sources, policies and queries. With `connect` also asks
+/// the cluster and the registry. Creates nothing.
+pub fn check(path: &Path, overrides: &[(&str, String)], connect: bool) -> CheckReport {
+    let mut report = CheckReport::default();
+    let loaded = match Loaded::read_unchecked(path, overrides) {
+        Ok(loaded) => loaded,
+        Err(faults) => {
+            report.faults.extend(faults.into_iter().map(Into::into));
+            return report;
+        }
+    };
+    let faults = loaded.faults();
+    let can_connect = faults.is_empty();
+    report.faults.extend(faults.into_iter().map(Into::into));
+    let catalog = match loaded.catalog() {
+        Ok(catalog) => Some(catalog),
+        Err(fault) => {
+            report.fault(fault);
+            None
+        }
+    };
+    if let Some(catalog) = &catalog {
+        report.remark(format!(
+            "{}: {} tables",
+            loaded.schemas_dir().display(),
+            catalog.tables.len()
+        ));
+        check_sources(&loaded, catalog, &mut report);
+        check_queries(&loaded, catalog, &mut report);
+    }
+    if connect && can_connect {
+        if let Some(options) = &loaded.config.registry {
+            check_registry(options, &mut report);
+        }
+        check_kafka(&loaded, catalog.as_deref(), &mut report);
+    }
+    report
+}
+
+fn check_sources(loaded: &Loaded, catalog: &Catalog, report: &mut CheckReport) {
+    let found = loaded.source_faults(catalog);
+    let sources = loaded.config.sources.len();
+    if found.is_empty() {
+        report.remark(format!("{sources} sources"));
+    }
+    report.faults.extend(found.into_iter().map(Into::into));
+}
+
+fn check_queries(loaded: &Loaded, catalog: &Arc<Catalog>, report: &mut CheckReport) {
+    for task in &loaded.config.tasks {
+        let source = TaskSource {
+            name: task.name.clone(),
+            query: task.query.trim().to_owned(),
+            anchors: task.anchors,
+        };
+        let planned = Project::new(
+            Arc::clone(catalog),
+            loaded.config.graph.clone(),
+            &[source],
+            &loaded.config.targets,
+        );
+        match planned {
+            Ok(_) => report.remark(format!("task {:?}", task.name)),
+            Err(fault) => report.fault(ConfigError::from(fault)),
+        }
+    }
+}
+
+fn check_registry(options: &RegistryOptions, report: &mut CheckReport) {
+    let asked = RegistryMetrics::register(&Registry::new())
+        .map_err(DeployError::from)
+        .and_then(|metrics| HttpRegistry::new(options, &metrics).map_err(DeployError::from))
+        .and_then(|registry| {
+            registry.ping().map_err(|error| {
+                DeployError::SchemaLookup(match error {
+                    LookupError::Unknown(what) => SchemaLookupError::Unknown(what),
+                    LookupError::Unavailable(why) => SchemaLookupError::Unavailable(why),
+                    LookupError::Denied(why) => SchemaLookupError::Denied(why),
+                })
+            })
+        });
+    match asked {
+        Ok(()) => report.remark(format!(
+            "the registry at {} answers",
+            options.url.join(", ")
+        )),
+        Err(fault) => report.fault(fault),
+    }
+}
+
+fn check_kafka(loaded: &Loaded, catalog: Option<&Catalog>, report: &mut CheckReport) {
+    // Sources that have a fault of their own were reported.
+    let inputs = catalog.and_then(|catalog| loaded.inputs(catalog).ok());
+    let found = check_cluster(&loaded.config.kafka, &inputs.unwrap_or_default());
+    report
+        .faults
+        .extend(found.faults.into_iter().map(Into::into));
+    report.remarks.extend(found.remarks);
+}
