@@ -8,6 +8,7 @@ pub mod query;
 pub mod replay;
 pub mod run;
 pub mod schema;
+mod schema_pull;
 pub mod simulate;
 pub mod train;
 pub mod validate;

@@ -41,7 +41,7 @@ enum AnswerFate {
     AskAgain(String),
 }
 
-fn url_of(base: &Url, segments: &[&str]) -> Url {
+pub(crate) fn url_of(base: &Url, segments: &[&str]) -> Url {
     let mut url = base.clone();
     url.path_segments_mut()
         .expect("an http URL has a path")
@@ -115,13 +115,13 @@ impl RegistryClient {
     }
 
     /// The base URL that questions go to first.
-    fn base(&self) -> &Url {
+    pub(crate) fn base(&self) -> &Url {
         &self.bases[self.preferred.load(Ordering::Relaxed) % self.bases.len()]
     }
 
     /// The registry's answer to a request, which goes to each replica in turn, and again while all
     /// of them fail. `what` names the question in errors.
-    async fn ask(
+    pub(crate) async fn ask(
         &self,
         what: &str,
         request: impl Fn(&Url) -> RequestBuilder,

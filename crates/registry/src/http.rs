@@ -37,7 +37,7 @@ const BOUNDS: Bounds = Bounds {
 /// [`WriterSchemas::find`] never waits. [`WriterSchemas::lookup`] and [`WriterSchemas::id_of`]
 /// block the thread: call them outside asynchronous code.
 pub struct HttpRegistry {
-    registry: Arc<RegistryClient>,
+    pub(crate) registry: Arc<RegistryClient>,
     /// `Some` until drop, which takes the runtime to end it without a wait for requests under way.
     runtime: Option<Runtime>,
     schemas: Arc<Answers<SchemaRef, Arc<str>>>,
@@ -102,7 +102,7 @@ impl HttpRegistry {
         self.runtime().block_on(self.registry.subjects())
     }
 
-    fn runtime(&self) -> &Runtime {
+    pub(crate) fn runtime(&self) -> &Runtime {
         self.runtime
             .as_ref()
             .expect("the runtime is there until drop")

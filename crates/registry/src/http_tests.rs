@@ -573,3 +573,31 @@ fn a_token_is_fetched_with_the_clients_credentials() {
         "{asked}"
     );
 }
+
+#[test]
+fn a_subject_is_read_with_its_language_and_version() {
+    let double = Double::new(&[
+        (
+            200,
+            r#"{"subject":"a-value","version":3,"id":7,"schemaType":"PROTOBUF","schema":"syntax","references":[{"name":"b.proto"}]}"#,
+        ),
+        (200, r#"{"version":1,"schema":"\"string\""}"#),
+        (
+            404,
+            r#"{"error_code":40401,"message":"Subject not found."}"#,
+        ),
+    ]);
+    let registry = double.registry(|_| {});
+    let expected = crate::SubjectVersion {
+        version: 3,
+        language: "PROTOBUF".into(),
+        schema: "syntax".into(),
+        references: vec!["b.proto".into()],
+    };
+    assert_eq!(registry.subject("a-value", None), Ok(expected));
+    assert_eq!(registry.subject("b", Some(1)).unwrap().language, "AVRO");
+    assert!(registry.subject("c", None).is_err());
+    let asked = double.asked();
+    assert!(asked[0].starts_with("GET /apis/ccompat/v7/subjects/a-value/versions/latest "));
+    assert!(asked[1].starts_with("GET /apis/ccompat/v7/subjects/b/versions/1 "));
+}

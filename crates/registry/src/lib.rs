@@ -17,6 +17,7 @@ mod lookup;
 mod metrics;
 mod options;
 mod secret;
+mod subject;
 mod tls;
 mod token;
 
@@ -26,5 +27,6 @@ pub use lookup::{LookupError, WriterSchemas};
 pub use metrics::RegistryMetrics;
 pub use options::{RegistryOptions, RegistryOptionsError};
 pub use secret::Secret;
+pub use subject::SubjectVersion;
 pub use tls::{TlsFault, TlsFiles, certificates, is_encrypted_key, why_untrusted};
 pub use token::{AccessToken, TokenOptions};

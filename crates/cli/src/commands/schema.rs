@@ -6,6 +6,8 @@ use anyhow::{Result, bail};
 
 use leadpulse_schema::{Catalog, FolderRegistry, Role};
 
+use super::schema_pull::PullArguments;
+
 /// Checks and listings of a schemas folder.
 #[derive(clap::Subcommand)]
 pub enum SchemaArguments {
@@ -14,6 +16,8 @@ pub enum SchemaArguments {
         /// The folder.
         dir: PathBuf,
     },
+    /// Drafts a table's schema, and the source that feeds the table, from a registry's subject.
+    Pull(PullArguments),
     /// Lists the ids that a folder's schemas have without a registry.
     Ids {
         /// The folder.
@@ -57,6 +61,7 @@ impl SchemaArguments {
                     )
                 }
             },
+            Self::Pull(arguments) => arguments.run(),
             Self::Ids { dir } => {
                 FolderRegistry::load(&dir)?;
                 let mut files: Vec<PathBuf> = ["", "versions", "outputs"]
