@@ -158,29 +158,30 @@ pub(crate) fn on_target(
             });
         }
     }
-    if let Some(becomes) = becomes(catalog, entity)
-        && let Some(index) = target
-            .aggregates
-            .iter()
-            .position(|a| matches!(a.reach, Reach::Owner | Reach::Reference(_)))
-    {
-        let table = catalog.table_at(target.aggregates[index].source.table());
-        lints.push(Lint {
-            kind: LintKind::Becomes,
-            span: spans[index],
-            message: format!(
-                "rows of {} count for one of {} only until it became one of {becomes}; later ones \
-                 count there",
-                table.name, entity.name
-            ),
-            hint: format!(
-                "predict a change of {} itself with BOOL, or predict for {}",
-                entity.name,
-                catalog.root().name
-            ),
-        });
-    }
+    lints.extend(on_becoming(target, catalog, entity, spans));
     on_sums(target, catalog, span, lints);
+}
+
+/// The remark on rows that stop counting for an entity once it became another.
+fn on_becoming(target: &Target, catalog: &Catalog, entity: &Table, spans: &[Span]) -> Option<Lint> {
+    let becomes = becomes(catalog, entity)?;
+    let mut aggregates = target.aggregates.iter();
+    let index = aggregates.position(|a| matches!(a.reach, Reach::Owner | Reach::Reference(_)))?;
+    let table = catalog.table_at(target.aggregates[index].source.table());
+    Some(Lint {
+        kind: LintKind::Becomes,
+        span: spans[index],
+        message: format!(
+            "rows of {} count for one of {} only until it became one of {becomes}; later ones \
+             count there",
+            table.name, entity.name
+        ),
+        hint: format!(
+            "predict a change of {} itself with BOOL, or predict for {}",
+            entity.name,
+            catalog.root().name
+        ),
+    })
 }
 
 /// The table that entities of this one may become part of.

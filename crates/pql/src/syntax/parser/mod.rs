@@ -226,28 +226,7 @@ impl Parser {
         let target = self.expression()?;
         let modifier = self.modifier()?;
         if !self.keyword("FOR")? {
-            return Err(match self.peek() {
-                Token::End => Diagnostic::new(
-                    self.span(),
-                    "the query does not say for whom",
-                    "add FOR EACH and the key of a table: FOR EACH accounts.account_id",
-                ),
-                Token::Sign(",") => self.unexpected(
-                    "FOR EACH",
-                    "a query has one target; write a \
-                    query for each",
-                ),
-                Token::Sign("-" | "*") => self.unexpected(
-                    "FOR EACH",
-                    "the language has no \
-                    arithmetic",
-                ),
-                _ => self.unexpected(
-                    "FOR EACH",
-                    "after the target comes FOR EACH and the key of \
-                    a table: FOR EACH accounts.account_id",
-                ),
-            });
+            return Err(self.no_entity());
         }
         let entity = self.entity()?;
         let mut query = Query {
@@ -288,6 +267,26 @@ impl Parser {
                 return Ok(query);
             }
         }
+    }
+
+    /// The error where FOR EACH should stand.
+    fn no_entity(&self) -> Diagnostic {
+        let hint = match self.peek() {
+            Token::End => {
+                return Diagnostic::new(
+                    self.span(),
+                    "the query does not say for whom",
+                    "add FOR EACH and the key of a table: FOR EACH accounts.account_id",
+                );
+            }
+            Token::Sign(",") => "a query has one target; write a query for each",
+            Token::Sign("-" | "*") => "the language has no arithmetic",
+            _ => {
+                "after the target comes FOR EACH and the key of a table: FOR EACH \
+                 accounts.account_id"
+            }
+        };
+        self.unexpected("FOR EACH", hint)
     }
 
     fn modifier(&mut self) -> Parsed<Option<Modifier>> {
