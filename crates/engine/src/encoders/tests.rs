@@ -219,10 +219,6 @@ fn records_of_every_format_are_read_whatever_the_registry_knows() {
         ),
         ("epoch-3", vec![ScriptRecord::Epoch(Box::new(epoch()))]),
     ];
-    eprintln!(
-        "epoch-3 {}",
-        leadpulse_schema::hex(&OutputEncoders::new(&Folder).unwrap().epoch(&epoch()))
-    );
     for encoders in [
         OutputEncoders::new(&Folder).unwrap(),
         OutputEncoders::new(&Forgetful).unwrap(),

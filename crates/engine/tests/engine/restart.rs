@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use leadpulse_engine::ports::{InputPartition, Output};
 use leadpulse_engine::read_model::ReadModel;
 use leadpulse_engine::{
-    ClockMode, HEADER_REASON, PartitionLayout, ReasonCount, ScriptRecord, Skip, Until,
+    ClockMode, EPOCH_RECORD_VERSION, HEADER_REASON, PartitionLayout, ReasonCount, ScriptRecord,
+    Skip, Until,
 };
 use leadpulse_graph::DAY_MS;
 use leadpulse_schema::{FolderRegistry, encode_frame};
@@ -490,7 +491,7 @@ fn a_deployment_of_the_first_format_is_upgraded_by_one_start() {
             .iter()
             .map(|record| record.version)
             .collect::<Vec<_>>()[..4],
-        [1, 1, 1, 2]
+        [1, 1, 1, EPOCH_RECORD_VERSION]
     );
     assert_eq!(after[3].layout, 1);
     let closed_at = after.last().unwrap().as_of;
