@@ -27,4 +27,4 @@ pub use metrics::RegistryMetrics;
 pub use options::{RegistryOptions, RegistryOptionsError};
 pub use secret::Secret;
 pub use tls::{TlsFault, TlsFiles, certificates, is_encrypted_key, why_untrusted};
-pub use token::{AccessToken, TokenOptions};
+pub use token::{AccessToken, TokenError, TokenOptions};
