@@ -418,8 +418,11 @@ fn a_denied_connection_ends_with_one_sentence() {
         let mut scenario = cluster.scenario("denied");
         connect(&mut scenario, brokers, &settings);
         refused(scenario.run(&["--until-end"]).wait(), &words);
-        // A service does not wait for ever either.
-        refused(scenario.run(&[]).wait(), &words);
+        // A service does not wait for ever either, but for a port that may be that of a broker
+        // which is just stopping.
+        if *brokers != cluster.plain {
+            refused(scenario.run(&[]).wait(), &words);
+        }
         let checked = scenario.start("config", &["check", "--connect"]).wait();
         let checked = checked.failed(1, &["has 1 fault"]);
         for word in &words {

@@ -7,15 +7,17 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::client::OAuthToken;
 use rdkafka::error::RDKafkaErrorCode;
+use rustc_hash::FxHashMap;
 
 use leadpulse_engine::ports::{PortCause, PortError};
-use leadpulse_registry::{TokenOptions, why_untrusted};
+use leadpulse_registry::{TokenError, TokenOptions, why_untrusted};
 
 use crate::options::KafkaOptions;
+use crate::output_topics::OutputTopics;
 use crate::security::{SaslMechanism, SecurityOptions};
 
 /// Limit of our own look at a broker's certificate.
@@ -23,11 +25,74 @@ const LOOK_LIMIT: Duration = Duration::from_secs(3);
 /// Lifetime of a token that the configuration gives: until the process ends, or longer.
 const STATIC_LIFETIME: Duration = Duration::from_secs(365 * 86_400);
 
-/// A denial as librdkafka reported it.
+/// Least time between two log lines about errors of one code.
+const LOG_PAUSE: Duration = Duration::from_secs(10);
+/// Beginning of librdkafka's own error after a token could not be had.
+const NO_TOKEN: &str = "Failed to acquire SASL OAUTHBEARER token";
+
+/// The way in which connections fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum DenialKind {
+    /// The broker knows the user or the password otherwise.
+    Login,
+    /// The broker's listener does not have the mechanism.
+    Mechanism,
+    /// The broker's certificate is not accepted here.
+    UntrustedBroker,
+    /// The broker does not accept the certificate of this program, or wants one.
+    OwnCertificate,
+    /// The other side does not speak TLS, or went away while TLS began.
+    NoTls,
+    /// The other side went away at the first request that was not encrypted.
+    WantsTls,
+    /// The endpoint gives no token.
+    Token,
+    /// The endpoint does not answer.
+    NoTokenYet,
+}
+
+impl DenialKind {
+    /// The kind of an error of librdkafka; `None` for one that waiting cures.
+    ///
+    /// The codes do not tell: a certificate that is not accepted is reported as a lost connection
+    /// too, with a text of OpenSSL (librdkafka 2.12, measured).
+    fn of(code: RDKafkaErrorCode, reason: &str) -> Option<Self> {
+        let has = |parts: &[&str]| parts.iter().any(|part| reason.contains(part));
+        if has(&["Unsupported SASL mechanism", "UNSUPPORTED_SASL_MECHANISM"]) {
+            return Some(Self::Mechanism);
+        }
+        if has(&["certificate verify failed", "hostname mismatch"]) {
+            return Some(Self::UntrustedBroker);
+        }
+        if has(&["alert"]) && has(&["certificate", "unknown ca"]) {
+            return Some(Self::OwnCertificate);
+        }
+        if has(&["PLAINTEXT broker listener", "wrong version number"]) {
+            return Some(Self::NoTls);
+        }
+        if has(&["Disconnected"]) && has(&["APIVERSION_QUERY"]) && !has(&["ssl://"]) {
+            return Some(Self::WantsTls);
+        }
+        match code {
+            RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed => {
+                Some(Self::Login)
+            }
+            RDKafkaErrorCode::UnsupportedSASLMechanism => Some(Self::Mechanism),
+            _ => None,
+        }
+    }
+
+    /// True for what a broker or an endpoint does as well while it stops or starts.
+    fn may_pass(self) -> bool {
+        matches!(self, Self::NoTls | Self::WantsTls | Self::NoTokenYet)
+    }
+}
+
+/// A denial as librdkafka or a token endpoint reported it.
 #[derive(Clone, Debug)]
 struct Denial {
-    code: RDKafkaErrorCode,
-    /// librdkafka's text, with the broker's address in front.
+    kind: DenialKind,
+    /// librdkafka's text, with the broker's address in front; for a token the endpoint's.
     reason: String,
 }
 
@@ -35,21 +100,24 @@ struct Denial {
 pub(crate) struct Access {
     brokers: String,
     security: SecurityOptions,
+    outputs: OutputTopics,
     /// The user as the configuration names it, for messages.
     principal: String,
     denial: Mutex<Option<Denial>>,
     /// True once a broker answered a question of this client.
     admitted: AtomicBool,
+    /// Time of the newest log line by error code.
+    logged: Mutex<FxHashMap<i32, Instant>>,
 }
 
-/// True for errors of connections that no broker lets in.
-fn is_denied_connection(code: RDKafkaErrorCode) -> bool {
+/// True for errors that deny a permission: the question that asked for it reports them.
+fn is_denied_permission(code: RDKafkaErrorCode) -> bool {
     matches!(
         code,
-        RDKafkaErrorCode::Authentication
-            | RDKafkaErrorCode::SaslAuthenticationFailed
-            | RDKafkaErrorCode::SSL
-            | RDKafkaErrorCode::UnsupportedSASLMechanism
+        RDKafkaErrorCode::TopicAuthorizationFailed
+            | RDKafkaErrorCode::GroupAuthorizationFailed
+            | RDKafkaErrorCode::TransactionalIdAuthorizationFailed
+            | RDKafkaErrorCode::ClusterAuthorizationFailed
     )
 }
 
@@ -58,38 +126,59 @@ impl Access {
         Self {
             brokers: options.brokers.clone(),
             security: options.security.clone(),
+            outputs: options.outputs.clone(),
             principal: options.principal(),
             denial: Mutex::default(),
             admitted: AtomicBool::new(false),
+            logged: Mutex::default(),
         }
     }
 
-    /// Notes an error of librdkafka. True if the error is a denial, which needs no log line of its
-    /// own: it comes again with every connection.
+    /// Notes an error of librdkafka. False if the error needs no log line: it is a denial, which
+    /// comes again with every connection and is reported in words, or it was logged a moment ago.
     pub(crate) fn note(&self, code: RDKafkaErrorCode, reason: &str) -> bool {
-        if code == RDKafkaErrorCode::AllBrokersDown {
-            // They are not down: they let nobody in.
-            return self.lock().is_some();
-        }
-        if !is_denied_connection(code) {
+        if is_denied_permission(code) {
             return false;
         }
-        let denial = Denial {
-            code,
-            reason: reason.to_owned(),
-        };
-        *self.lock() = Some(denial);
-        true
+        if code == RDKafkaErrorCode::AllBrokersDown && self.denial().is_some() {
+            return false; // they are not down: they let nobody in
+        }
+        if let Some(kind) = DenialKind::of(code, reason) {
+            // The endpoint's own words are noted already.
+            if !reason.contains(NO_TOKEN) {
+                *self.denial() = Some(Denial {
+                    kind,
+                    reason: reason.to_owned(),
+                });
+            }
+            return false;
+        }
+        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = logged.insert(code as i32, Instant::now());
+        before.is_none_or(|at| at.elapsed() >= LOG_PAUSE)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Denial>> {
+    fn note_token(&self, error: &TokenError) -> String {
+        let kind = match error {
+            TokenError::Refused(_) => DenialKind::Token,
+            TokenError::NoAnswer(_) => DenialKind::NoTokenYet,
+        };
+        let reason = error.to_string();
+        *self.denial() = Some(Denial {
+            kind,
+            reason: reason.clone(),
+        });
+        reason
+    }
+
+    fn denial(&self) -> MutexGuard<'_, Option<Denial>> {
         self.denial.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes that a broker answered: earlier denials are past.
     pub(crate) fn admit(&self) {
         self.admitted.store(true, Ordering::Relaxed);
-        *self.lock() = None;
+        *self.denial() = None;
     }
 
     /// True once a broker answered a question of this client.
@@ -103,12 +192,12 @@ impl Access {
         if !matches!(unanswered, PortError::Retriable(_)) {
             return unanswered;
         }
-        let denial = self.lock().clone();
+        let denial = self.denial().clone();
         let Some(denial) = denial else {
             return unanswered;
         };
         let message = format!("kafka: {}", self.sentence(&denial));
-        if self.is_admitted() {
+        if self.is_admitted() || denial.kind.may_pass() {
             PortError::retriable(PortCause::NoAnswer, message)
         } else {
             PortError::fatal(PortCause::Refused, message)
@@ -117,13 +206,10 @@ impl Access {
 
     fn sentence(&self, denial: &Denial) -> String {
         let broker = broker_of(&denial.reason).unwrap_or(&self.brokers);
-        match denial.code {
-            RDKafkaErrorCode::SSL => self.tls_sentence(broker, &denial.reason),
-            RDKafkaErrorCode::UnsupportedSASLMechanism => self.mechanism_sentence(broker),
-            _ if denial.reason.contains("UNSUPPORTED_SASL_MECHANISM") => {
-                self.mechanism_sentence(broker)
-            }
-            _ => {
+        let said = last_part(&denial.reason);
+        match denial.kind {
+            DenialKind::Token | DenialKind::NoTokenYet => denial.reason.clone(),
+            DenialKind::Login => {
                 let remedy = match self.security.sasl {
                     Some(SaslMechanism::OauthBearer) => {
                         "see the token that kafka.security.oauth or token gives"
@@ -131,69 +217,59 @@ impl Access {
                     Some(_) => "see kafka.security.username and password",
                     None => "see kafka.security",
                 };
-                let said = last_part(&denial.reason);
                 format!(
                     "broker {broker} refuses the login of {}: {remedy} ({said})",
                     self.principal
                 )
             }
-        }
-    }
-
-    fn mechanism_sentence(&self, broker: &str) -> String {
-        let mechanism = self.security.sasl.map_or("SASL", SaslMechanism::name);
-        format!(
-            "broker {broker} does not offer {mechanism}: set kafka.security.sasl to a mechanism \
-             of that listener, or name another port in kafka.brokers"
-        )
-    }
-
-    fn tls_sentence(&self, broker: &str, reason: &str) -> String {
-        if reason.contains("certificate verify failed")
-            || reason.contains("verify failed")
-            || reason.contains("hostname mismatch")
-        {
-            let why = why_untrusted(broker, &self.security.tls_files(), LOOK_LIMIT);
-            let why = why.unwrap_or_else(|| "its certificate is not accepted".into());
-            return format!(
-                "broker {broker} is not trusted: {why}; renew it, or see kafka.security.ca and \
-                 the names in kafka.brokers"
-            );
-        }
-        if reason.contains("alert") && reason.contains("certificate") {
-            return format!(
-                "broker {broker} does not accept this program's certificate: see \
-                 kafka.security.certificate and key ({})",
-                last_part(reason)
-            );
-        }
-        if reason.contains("wrong version number") || reason.contains("Disconnected") {
-            return format!(
+            DenialKind::Mechanism => {
+                let mechanism = self.security.sasl.map_or("SASL", SaslMechanism::name);
+                format!(
+                    "broker {broker} does not offer {mechanism}: set kafka.security.sasl to a \
+                     mechanism of that listener, or name another port in kafka.brokers ({said})"
+                )
+            }
+            DenialKind::UntrustedBroker => {
+                let why = why_untrusted(broker, &self.security.tls_files(), LOOK_LIMIT);
+                let why = why.unwrap_or_else(|| "its certificate is not accepted".into());
+                format!(
+                    "broker {broker} is not trusted: {why}; renew it, or see kafka.security.ca \
+                     and the names in kafka.brokers"
+                )
+            }
+            DenialKind::OwnCertificate => format!(
+                "broker {broker} does not accept this program's certificate, or wants one: see \
+                 kafka.security.certificate and key ({said})"
+            ),
+            DenialKind::NoTls => format!(
                 "broker {broker} does not speak TLS on this port: correct the port in \
                  kafka.brokers, or set kafka.security.protocol"
-            );
+            ),
+            DenialKind::WantsTls => format!(
+                "broker {broker} closes the connection at the first request: if this port wants \
+                 TLS or a login, set kafka.security"
+            ),
         }
-        format!(
-            "no TLS connection to broker {broker}: {}; see kafka.security",
-            last_part(reason)
-        )
     }
 
     /// The sentence of a permission that a broker denies; `None` for other errors. `subject` names
     /// the topic, group or transactional id.
     pub(crate) fn permission(&self, code: RDKafkaErrorCode, subject: &str) -> Option<String> {
+        let is_output = || {
+            let mut names = self.outputs.fields().into_iter();
+            names.any(|(_, name)| subject == format!("topic '{name}'"))
+        };
         let (what, grant) = match code {
-            RDKafkaErrorCode::TopicAuthorizationFailed => (
-                "the topic",
-                "Read and Describe on input topics, Write, Read and Describe on output topics",
-            ),
-            RDKafkaErrorCode::GroupAuthorizationFailed => ("the group", "Read on the group"),
-            RDKafkaErrorCode::TransactionalIdAuthorizationFailed => (
-                "the transactional id",
-                "Write and Describe on the transactional id",
-            ),
+            RDKafkaErrorCode::TopicAuthorizationFailed if is_output() => {
+                ("", "Write, Read and Describe on it")
+            }
+            RDKafkaErrorCode::TopicAuthorizationFailed => ("a topic", "Read and Describe on it"),
+            RDKafkaErrorCode::GroupAuthorizationFailed => ("the group", "Read on it"),
+            RDKafkaErrorCode::TransactionalIdAuthorizationFailed => {
+                ("the transactional id", "Write and Describe on it")
+            }
             RDKafkaErrorCode::ClusterAuthorizationFailed => {
-                ("the cluster", "IdempotentWrite on the cluster, or Create")
+                ("the cluster", "IdempotentWrite on the cluster")
             }
             _ => return None,
         };
@@ -216,9 +292,7 @@ impl Access {
         let (token, lifetime) = match (&self.security.token, &self.security.oauth) {
             (Some(token), _) => (token.reveal().to_owned(), STATIC_LIFETIME),
             (None, Some(endpoint)) => {
-                let fetched = endpoint.fetch().inspect_err(|why| {
-                    self.note(RDKafkaErrorCode::Authentication, why);
-                })?;
+                let fetched = endpoint.fetch().map_err(|error| self.note_token(&error))?;
                 (fetched.token.reveal().to_owned(), fetched.lifetime)
             }
             (None, None) => return Err("kafka.security has neither oauth nor token".into()),
@@ -240,16 +314,18 @@ impl Access {
 
 /// The address in front of librdkafka's text, as in `sasl_ssl://host:9093/bootstrap: …`.
 fn broker_of(reason: &str) -> Option<&str> {
-    let address = reason.split_once("://")?.1;
+    let address = reason.split_once("://").map_or(reason, |(_, rest)| rest);
     let end = address.find(['/', ' '])?;
-    Some(&address[..end])
+    // Without a scheme the text may start with anything.
+    address[..end].contains(':').then_some(&address[..end])
 }
 
 /// librdkafka's text without the broker in front and the state at the end.
 fn last_part(reason: &str) -> &str {
-    let said = match reason.split_once("://") {
-        Some((_, rest)) => rest.split_once(": ").map_or(rest, |(_, said)| said),
-        None => reason,
+    let rest = reason.split_once("://").map_or(reason, |(_, rest)| rest);
+    let said = match rest.split_once(": ") {
+        Some((broker, said)) if broker.contains('/') => said,
+        _ => rest,
     };
     said.rfind(" (after ").map_or(said, |end| &said[..end])
 }
@@ -274,9 +350,9 @@ mod tests {
         let access = access();
         let waits = || PortError::retriable(PortCause::NoAnswer, "no answer");
         assert!(matches!(access.explain(waits()), PortError::Retriable(_)));
-        assert!(!access.note(RDKafkaErrorCode::AllBrokersDown, "all down"));
-        assert!(access.note(RDKafkaErrorCode::Authentication, LOGIN));
         assert!(access.note(RDKafkaErrorCode::AllBrokersDown, "all down"));
+        assert!(!access.note(RDKafkaErrorCode::AllBrokersDown, "said already"));
+        assert!(!access.note(RDKafkaErrorCode::Authentication, LOGIN));
         let denied = access.explain(waits());
         let text = denied.to_string();
         assert!(matches!(denied, PortError::Fatal(_)), "{text}");
@@ -311,21 +387,49 @@ mod tests {
     }
 
     #[test]
-    fn tls_faults_are_told_apart() {
-        let access = access();
+    fn denials_are_told_apart_by_librdkafkas_text() {
+        use DenialKind::{Mechanism, NoTls, OwnCertificate, UntrustedBroker, WantsTls};
         let cases = [
             (
-                "ssl://b:1/bootstrap: SSL handshake failed: error:0A00010B:SSL routines::wrong version number (after 1ms in state SSL_HANDSHAKE)",
-                "does not speak TLS",
+                "sasl_ssl://b:1/bootstrap: error:0A000086:SSL routines::certificate verify failed \
+                 (after 10ms in state SSL_HANDSHAKE)",
+                Some(UntrustedBroker),
             ),
             (
-                "ssl://b:1/bootstrap: SSL handshake failed: error:0A000412:SSL routines::sslv3 alert bad certificate: SSL alert number 42 (after 1ms in state SSL_HANDSHAKE)",
-                "does not accept this program's certificate",
+                "ssl://b:1/bootstrap: Receive failed: error:0A000412:SSL routines::ssl/tls alert \
+                 bad certificate: SSL alert number 42 (after 0ms in state APIVERSION_QUERY)",
+                Some(OwnCertificate),
+            ),
+            (
+                "sasl_ssl://b:1/bootstrap: SSL handshake failed: Disconnected: SSL connection \
+                 closed by peer: connecting to a PLAINTEXT broker listener? (after 6ms in state \
+                 SSL_HANDSHAKE)",
+                Some(NoTls),
+            ),
+            (
+                "b:1/bootstrap: Disconnected: connection closed by peer: receive 0 after POLLIN \
+                 (after 0ms in state APIVERSION_QUERY)",
+                Some(WantsTls),
+            ),
+            (
+                "sasl_ssl://b:1/bootstrap: SASL SCRAM-SHA-512 mechanism handshake failed: Broker: \
+                 Unsupported SASL mechanism: broker's supported mechanisms: OAUTHBEARER (after \
+                 301ms in state AUTH_HANDSHAKE)",
+                Some(Mechanism),
+            ),
+            (
+                "sasl_ssl://b:1/bootstrap: Connect to ipv4#127.0.0.1:1 failed: Connection refused \
+                 (after 0ms in state CONNECT)",
+                None,
             ),
         ];
         for (reason, expected) in cases {
-            let text = access.tls_sentence("b:1", reason);
-            assert!(text.contains(expected), "{text}");
+            let code = RDKafkaErrorCode::BrokerTransportFailure;
+            assert_eq!(DenialKind::of(code, reason), expected, "{reason}");
         }
+        assert_eq!(
+            last_part(cases[3].0),
+            "Disconnected: connection closed by peer: receive 0 after POLLIN"
+        );
     }
 }

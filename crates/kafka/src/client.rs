@@ -77,9 +77,7 @@ impl ClientContext for ClientCallbacks {
 
     fn error(&self, error: KafkaError, reason: &str) {
         let code = self.count(&error);
-        if !self.access.note(code, reason) {
-            tracing::warn!(target: "librdkafka", client = self.name, code = ?code, "{reason}");
-        }
+        report_error(&self.access, self.name, code, reason);
     }
 }
 
@@ -96,6 +94,21 @@ impl ProducerContext for ClientCallbacks {
                 .unwrap_or_else(PoisonError::into_inner)
                 .get_or_insert_with(|| error.clone());
         }
+    }
+}
+
+/// Notes an error of librdkafka, and logs it where it says something new.
+pub(crate) fn report_error(
+    access: &Access,
+    client: &'static str,
+    code: RDKafkaErrorCode,
+    reason: &str,
+) {
+    // A lost connection has a line of its own in librdkafka's log.
+    if access.note(code, reason) && code != RDKafkaErrorCode::BrokerTransportFailure {
+        tracing::warn!(target: "librdkafka", client, code = ?code, "{reason}");
+    } else {
+        tracing::debug!(target: "librdkafka", client, code = ?code, "{reason}");
     }
 }
 

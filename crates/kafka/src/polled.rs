@@ -21,7 +21,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use leadpulse_engine::ports::{OutputRecord, PortCause, PortError};
 
 use crate::access::Access;
-use crate::client::{count_error, log_line};
+use crate::client::{count_error, log_line, report_error};
 use crate::metrics::KafkaMetrics;
 use crate::requests::RequestLedger;
 
@@ -160,9 +160,7 @@ impl ClientContext for PolledContext {
 
     fn error(&self, error: KafkaError, reason: &str) {
         let code = count_error(&self.metrics, self.name, &error);
-        if !self.access.note(code, reason) {
-            tracing::warn!(target: "librdkafka", client = self.name, code = ?code, "{reason}");
-        }
+        report_error(&self.access, self.name, code, reason);
     }
 }
 

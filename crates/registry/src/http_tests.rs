@@ -559,12 +559,22 @@ fn a_token_is_fetched_with_the_clients_credentials() {
     let token = options.fetch().unwrap();
     assert_eq!(token.token.reveal(), "t0k");
     assert_eq!(token.lifetime, Duration::from_secs(60));
-    let refused = options.fetch().unwrap_err();
+    let refused = options.fetch().unwrap_err().to_string();
     assert!(
         refused.contains("refuses client 'a b'") && !refused.contains("s&t"),
         "{refused}"
     );
-    assert!(options.fetch().unwrap_err().contains("access_token"));
+    let other = options.fetch().unwrap_err().to_string();
+    assert!(other.contains("access_token"), "{other}");
+    let gone = crate::token::TokenOptions {
+        token_url: "http://127.0.0.1:1".into(),
+        ..options
+    };
+    let gone = gone.fetch();
+    assert!(
+        matches!(gone, Err(crate::token::TokenError::NoAnswer(_))),
+        "{gone:?}"
+    );
     let asked = &double.asked()[0];
     // a+b:s%26t
     assert!(asked.contains("Basic YStiOnMlMjZ0"), "{asked}");

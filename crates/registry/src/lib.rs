@@ -29,4 +29,4 @@ pub use options::{RegistryOptions, RegistryOptionsError};
 pub use secret::Secret;
 pub use subject::SubjectVersion;
 pub use tls::{TlsFault, TlsFiles, certificates, is_encrypted_key, why_untrusted};
-pub use token::{AccessToken, TokenOptions};
+pub use token::{AccessToken, TokenError, TokenOptions};

@@ -45,6 +45,17 @@ pub struct AccessToken {
     pub lifetime: Duration,
 }
 
+/// A token that could not be had, in a sentence that names the endpoint and the remedy.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// The endpoint refuses the client, or its answer is no token: waiting changes nothing.
+    #[error("{0}")]
+    Refused(String),
+    /// The endpoint cannot be reached, or fails: it may answer later.
+    #[error("{0}")]
+    NoAnswer(String),
+}
+
 #[derive(Deserialize)]
 struct TokenAnswer {
     access_token: Secret,
@@ -85,21 +96,23 @@ impl TokenOptions {
     /// code.
     ///
     /// # Errors
-    /// A sentence that names the endpoint and what to do.
-    pub fn fetch(&self) -> Result<AccessToken, String> {
+    /// A refusal, or no answer.
+    pub fn fetch(&self) -> Result<AccessToken, TokenError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
-            .build()
-            .map_err(|error| format!("no runtime to ask for a token: {error}"))?;
-        runtime.block_on(self.ask())
+            .build();
+        let failed =
+            |error| TokenError::NoAnswer(format!("no runtime to ask for a token: {error}"));
+        runtime.map_err(failed)?.block_on(self.ask())
     }
 
-    async fn ask(&self) -> Result<AccessToken, String> {
-        let url = plain_url("token_url", &self.token_url).map_err(|fault| fault.to_string())?;
+    async fn ask(&self) -> Result<AccessToken, TokenError> {
+        let fault = |fault: String| TokenError::Refused(fault);
+        let url = plain_url("token_url", &self.token_url);
+        let url = url.map_err(|error| fault(error.to_string()))?;
         let tls = if url.scheme() == "https" {
-            self.tls()
-                .client_config()
-                .map_err(|fault| fault.to_string())?
+            let config = self.tls().client_config();
+            config.map_err(|error| fault(error.to_string()))?
         } else {
             without_roots()
         };
@@ -109,7 +122,7 @@ impl TokenOptions {
             // A redirect would hand the secret to an address that nobody configured.
             .redirect(redirect::Policy::none())
             .build()
-            .map_err(|error| causes(&error))?;
+            .map_err(|error| fault(causes(&error)))?;
         let mut form = vec![("grant_type", "client_credentials")];
         if let Some(scope) = &self.scope {
             form.push(("scope", scope.as_str()));
@@ -125,29 +138,38 @@ impl TokenOptions {
             .body(form_body(&form))
             .send()
             .await
-            .map_err(|error| {
-                format!(
-                    "the token endpoint {url} cannot be reached: {}; see token_url",
-                    causes(&error)
-                )
-            })?;
+            .map_err(|error| self.no_answer(&url, &causes(&error)))?;
         let status = answer.status();
-        let body = answer.bytes().await.map_err(|error| causes(&error))?;
+        let body = answer.bytes().await;
+        let body = body.map_err(|error| self.no_answer(&url, &causes(&error)))?;
+        if status.is_server_error() {
+            return Err(self.no_answer(&url, status.as_str()));
+        }
         if !status.is_success() {
             let said: String = String::from_utf8_lossy(&body).chars().take(200).collect();
-            return Err(format!(
+            return Err(fault(format!(
                 "the token endpoint {url} refuses client '{}' ({status}: {said}); see client_id, \
                  client_secret and scope",
                 self.client_id
-            ));
+            )));
         }
         let answer: TokenAnswer = serde_json::from_slice(&body).map_err(|_| {
-            format!("the token endpoint {url} answered without an access_token; see token_url")
+            fault(format!(
+                "the token endpoint {url} answered without an access_token; see token_url"
+            ))
         })?;
         Ok(AccessToken {
             token: answer.access_token,
             lifetime: answer.expires_in.map_or(LIFETIME, Duration::from_secs),
         })
+    }
+}
+
+impl TokenOptions {
+    fn no_answer(&self, url: &Url, why: &str) -> TokenError {
+        TokenError::NoAnswer(format!(
+            "the token endpoint {url} does not answer: {why}; see token_url"
+        ))
     }
 }
 
