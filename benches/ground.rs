@@ -101,7 +101,7 @@ impl Ground {
             .map(|input| InputPartition {
                 topic: input.topic,
                 partition: 0,
-                table: input.table,
+                tables: input.tables,
             })
             .collect();
         let mut encoder = Encoder::new(&project.catalog, schemas.as_ref(), &partitions)?;
@@ -308,7 +308,7 @@ impl<'a> Encoder<'a> {
         let id = |input: &InputPartition| {
             schemas.id_of(
                 &format!("{}-value", input.topic),
-                &catalog.table_at(input.table).json,
+                &catalog.table_at(input.tables[0]).json,
             )
         };
         let written = partitions
@@ -368,7 +368,7 @@ impl<'a> Encoder<'a> {
         let partition = self
             .partitions
             .iter()
-            .position(|p| p.table == row.table())
+            .position(|p| p.tables.contains(&row.table()))
             .context("a table of the market has no topic")?;
         let (schema, offset) = &mut self.written[partition];
         let (mut body, mut value) = (Vec::new(), Vec::new());

@@ -354,7 +354,7 @@ fn print_decoding(ground: &Ground) -> Result<()> {
     let readers = ground
         .partitions
         .iter()
-        .map(|p| GenericDatumReader::builder(&catalog.table_at(p.table).avro).build())
+        .map(|p| GenericDatumReader::builder(&catalog.table_at(p.tables[0]).avro).build())
         .collect::<Result<Vec<_>, _>>()?;
     let values = || {
         for record in sample.iter().flat_map(RecordBatch::iter) {

@@ -495,7 +495,7 @@ fn a_take_over_without_brokers_waits_until_it_is_stopped() {
     let partition = leadpulse_engine::ports::InputPartition {
         topic: name,
         partition: 0,
-        table: leadpulse_schema::TableId(0),
+        tables: vec![leadpulse_schema::TableId(0)],
     };
     let sink = KafkaSink::new(&options, &[partition], &metrics).unwrap();
     let mut sink = sink.with_attendant(Arc::clone(&hearing) as Arc<dyn Attendant>);

@@ -87,7 +87,7 @@ impl Deployment {
         let inputs = (0..inputs)
             .map(|n| InputTopic {
                 topic: format!("{name}.in{n}"),
-                table: TableId(n as u16),
+                tables: vec![TableId(n as u16)],
             })
             .collect();
         let registry = prometheus::Registry::new();
@@ -609,7 +609,7 @@ fn dead_letters_of_any_size_are_committed() {
     let input = InputPartition {
         topic: on.inputs[0].topic.clone(),
         partition: 0,
-        table: TableId(0),
+        tables: vec![TableId(0)],
     };
     let letter = |number: i64, key: &[u8], value: &[u8], header: &[u8]| {
         let mut batch = RecordBatch::default();
@@ -693,11 +693,11 @@ fn a_source_seeks_and_keeps_the_order_of_each_partition() {
     let places: Vec<_> = source
         .partitions()
         .iter()
-        .map(|p| (p.topic.clone(), p.partition, p.table))
+        .map(|p| (p.topic.clone(), p.partition, p.tables.clone()))
         .collect();
     let (first, second) = (&on.inputs[0], &on.inputs[1]);
     let expected = [(first, 0), (first, 1), (first, 2), (second, 0)]
-        .map(|(input, partition)| (input.topic.clone(), partition, input.table));
+        .map(|(input, partition)| (input.topic.clone(), partition, input.tables.clone()));
     assert_eq!(places, expected);
     let (starts, ends) = (source.starts().unwrap(), stable_ends(&mut source));
     assert_eq!(starts, vec![NextOffset(0); 4]);
@@ -805,7 +805,7 @@ fn a_source_passes_over_markers_and_aborted_records() {
     // records and a commit marker.
     let input = InputTopic {
         topic: on.options.outputs.epochs.clone(),
-        table: TableId(0),
+        tables: vec![TableId(0)],
     };
     let mut source = KafkaSource::open(&on.options, &[input], &on.metrics).unwrap();
     let ends = stable_ends(&mut source);

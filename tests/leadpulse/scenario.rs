@@ -152,7 +152,7 @@ impl Scenario {
             Arc::new(Catalog::load(config["schemas"].as_str().unwrap().as_ref()).unwrap());
         let input = |source: &Toml| InputTopic {
             topic: source["topic"].as_str().unwrap().into(),
-            table: catalog.table(source["table"].as_str().unwrap()).unwrap().id,
+            tables: vec![catalog.table(source["table"].as_str().unwrap()).unwrap().id],
         };
         let inputs = config["sources"]
             .as_array()
@@ -274,7 +274,7 @@ impl Scenario {
         &self
             .inputs
             .iter()
-            .find(|input| input.table == table)
+            .find(|input| input.tables.contains(&table))
             .unwrap()
             .topic
     }

@@ -12,6 +12,7 @@ use leadpulse_model::FitOptions;
 use leadpulse_policy::PolicyOptions;
 use leadpulse_project::Anchors;
 use leadpulse_registry::RegistryOptions;
+use leadpulse_schema::{EnvelopeOption, FilterValues, SourceFormat, SourceShape, TimeOption};
 use leadpulse_server::ServerOptions;
 
 /// A source of one table's rows: a topic, files or both.
@@ -28,8 +29,31 @@ pub struct SourceConfig {
     pub known_time: Option<String>,
     /// In files: the time from a row's event to the row being known, e.g. `2h`.
     pub lag: Option<String>,
-    /// In files: column name → field name, where the two differ.
+    /// The format of values on the topic: `avro`, `json`, `json-schema` or `protobuf`. Files say it
+    /// by their name.
+    pub format: SourceFormat,
+    /// `none`, `debezium`, `salesforce-cdc`, `segment`, `cloudevents`, or paths of one's own.
+    pub envelope: EnvelopeOption,
+    /// Records of the source: path → value or values.
+    #[serde(rename = "where")]
+    pub filter: BTreeMap<String, FilterValues>,
+    /// Path in the record → field, or field → path, where the two differ.
     pub columns: BTreeMap<String, String>,
+    /// Field or path → unit or format of its times.
+    pub times: BTreeMap<String, TimeOption>,
+}
+
+impl SourceConfig {
+    /// The shape of the source's records.
+    pub fn shape(&self) -> SourceShape {
+        SourceShape {
+            format: self.format,
+            envelope: self.envelope.clone(),
+            filter: self.filter.clone(),
+            columns: self.columns.clone(),
+            times: self.times.clone(),
+        }
+    }
 }
 
 /// One prediction: a query with its anchors, policy and fit options.

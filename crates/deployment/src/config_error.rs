@@ -8,6 +8,7 @@ use leadpulse_kafka::OptionsError;
 use leadpulse_policy::PolicyError;
 use leadpulse_project::QueryError;
 use leadpulse_registry::RegistryOptionsError;
+use leadpulse_schema::ShapeError;
 
 /// A configuration that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -104,6 +105,9 @@ pub enum ConfigError {
         /// The variable that it probably means.
         meant: String,
     },
+    /// The shape of a source cannot work.
+    #[error(transparent)]
+    Shape(#[from] ShapeError),
     /// Two tasks have one name.
     #[error("{path}: two tasks are named {name:?}")]
     TwoTasks {

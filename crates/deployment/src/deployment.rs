@@ -138,6 +138,7 @@ impl Assembly<'_> {
             metrics,
             stop,
         )
+        .with_topics(self.loaded.topics(&self.project.catalog)?)
         .with_requests(requests)
         .with_skips(self.loaded.skips.clone());
         let engine = std::thread::Builder::new()
@@ -186,7 +187,8 @@ impl Assembly<'_> {
             read_model,
             metrics,
             stop,
-        ))
+        )
+        .with_topics(self.loaded.topics(&self.project.catalog)?))
     }
 
     /// Creates the output topics that do not exist.

@@ -56,12 +56,14 @@ impl Feeder {
         let schemas = schema_store(loaded, &RegistryMetrics::register(&registry)?)?;
         let mut routes = BTreeMap::new();
         for input in inputs {
-            let json = &catalog.table_at(input.table).json;
-            let route = Route {
-                topic: input.topic.clone(),
-                schema_id: schemas.id_of(&format!("{}-value", input.topic), json)?,
-            };
-            routes.insert(input.table.0, route);
+            for table in &input.tables {
+                let json = &catalog.table_at(*table).json;
+                let route = Route {
+                    topic: input.topic.clone(),
+                    schema_id: schemas.id_of(&format!("{}-value", input.topic), json)?,
+                };
+                routes.insert(table.0, route);
+            }
         }
         let sources: Vec<FileSource> = sources
             .iter()

@@ -23,7 +23,11 @@ pub fn schema_store(
     metrics: &Arc<RegistryMetrics>,
 ) -> Result<Arc<dyn SchemaStore>, DeployError> {
     Ok(match &loaded.config.registry {
-        Some(options) => Arc::new(SchemaPort::new(HttpRegistry::new(options, metrics)?)),
+        Some(options) => {
+            let folder = FolderStore::load(&loaded.schemas_dir())?;
+            let registry = HttpRegistry::new(options, metrics)?.with_local(folder);
+            Arc::new(SchemaPort::new(registry))
+        }
         None => Arc::new(SchemaPort::new(FolderStore::load(&loaded.schemas_dir())?)),
     })
 }

@@ -7,7 +7,7 @@ use leadpulse_history::FileSource;
 use leadpulse_kafka::InputTopic;
 use leadpulse_project::{Project, TaskSource};
 use leadpulse_schema::units::Span;
-use leadpulse_schema::{Catalog, FileOptions, Table};
+use leadpulse_schema::{Catalog, FileOptions, Table, TopicDecoder, TopicSource};
 
 use crate::config::SourceConfig;
 use crate::config_error::ConfigError;
@@ -118,18 +118,23 @@ impl Loaded {
         })
     }
 
-    /// The input topics, in order of the sources.
+    /// The input topics, in order of the sources. Several sources may read one topic.
     ///
     /// # Errors
     /// A source of an unknown table; a configuration without any topic.
     pub fn inputs(&self, catalog: &Catalog) -> Result<Vec<InputTopic>, ConfigError> {
-        let mut inputs = Vec::new();
+        let mut inputs: Vec<InputTopic> = Vec::new();
         for source in &self.config.sources {
             let Some(topic) = &source.topic else { continue };
-            inputs.push(InputTopic {
-                topic: topic.clone(),
-                table: self.table(catalog, source)?.id,
-            });
+            let table = self.table(catalog, source)?.id;
+            match inputs.iter_mut().find(|input| input.topic == *topic) {
+                Some(input) if input.tables.contains(&table) => {}
+                Some(input) => input.tables.push(table),
+                None => inputs.push(InputTopic {
+                    topic: topic.clone(),
+                    tables: vec![table],
+                }),
+            }
         }
         if inputs.is_empty() {
             return Err(ConfigError::NoTopics {
@@ -137,6 +142,28 @@ impl Loaded {
             });
         }
         Ok(inputs)
+    }
+
+    /// The reading of each input topic, by the shapes of its sources.
+    ///
+    /// # Errors
+    /// A shape that does not fit its table; sources of a topic that cannot be told apart.
+    pub fn topics(&self, catalog: &Catalog) -> Result<Vec<(String, TopicDecoder)>, ConfigError> {
+        let mut topics = Vec::new();
+        for InputTopic { topic, .. } in self.inputs(catalog)? {
+            let mut sources = Vec::new();
+            for source in &self.config.sources {
+                if source.topic.as_ref() == Some(&topic) {
+                    sources.push(TopicSource {
+                        table: self.table(catalog, source)?.id,
+                        shape: source.shape(),
+                    });
+                }
+            }
+            let decoder = TopicDecoder::new(&topic, catalog, &sources)?;
+            topics.push((topic, decoder));
+        }
+        Ok(topics)
     }
 
     /// Everything that is wrong with the sources: a table that no schema defines, a lag that is no
@@ -152,15 +179,9 @@ impl Loaded {
                 }
             };
             faults.extend(file_options(source).err());
-            for field in source.columns.values() {
-                if !table.fields.iter().any(|known| known.name == *field) {
-                    faults.push(ConfigError::NoField {
-                        path: self.path.clone(),
-                        table: source.table.clone(),
-                        field: field.clone(),
-                    });
-                }
-            }
+            let shape = source.shape();
+            let checked = shape.check(catalog, table.id, source.known_time.as_deref());
+            faults.extend(checked.err().map(ConfigError::from));
         }
         if self
             .config
@@ -171,6 +192,9 @@ impl Loaded {
             faults.push(ConfigError::NoTopics {
                 path: self.path.clone(),
             });
+        }
+        if faults.is_empty() {
+            faults.extend(self.topics(catalog).err());
         }
         faults
     }
@@ -204,7 +228,7 @@ fn file_options(source: &SourceConfig) -> Result<FileOptions, ConfigError> {
         partition: 0,
         known_time: source.known_time.clone(),
         lag_ms,
-        columns: source.columns.clone(),
+        shape: source.shape(),
     })
 }
 

@@ -22,7 +22,7 @@ use leadpulse_graph::{Graph, RowOutcome, Tracking, owner_of};
 use leadpulse_history::{FileSource, Replay};
 use leadpulse_kafka::{KafkaMetrics, KafkaSource};
 use leadpulse_project::Project;
-use leadpulse_schema::{Catalog, FileReader, Operation, Role, Row, RowBatch, Value};
+use leadpulse_schema::{Catalog, FileReader, Operation, Role, Row, RowBatch, TableId, Value};
 
 use crate::clock::SystemClock;
 use crate::error::DeployError;
@@ -35,6 +35,10 @@ const POLL_WAIT: Duration = Duration::from_millis(100);
 const TOPIC_BYTES: usize = 256 << 20;
 /// Pause before writer schemas that were asked for are looked for again.
 const SCHEMA_PAUSE: Duration = Duration::from_millis(50);
+/// The case of a record that no source wants.
+const FILTERED: &str = "the filter of no source of the topic lets it through";
+/// The case of a record that gives no row.
+const NO_ROW: &str = "it concerns no row, such as a message in a change log";
 /// Rows of history applied at a time.
 const HISTORY_ROWS: usize = 8192;
 
@@ -58,7 +62,7 @@ pub struct Verdict {
 /// A row as it was read.
 #[derive(Clone, Debug, Serialize)]
 pub struct RowShown {
-    /// `upsert`, `delete` or `retract`.
+    /// `upsert`, `delete`, `retract` or `gap`.
     pub operation: &'static str,
     /// The key or event id.
     pub key: String,
@@ -119,10 +123,16 @@ impl Validator {
                 batch.clear();
             }
         }
+        // A validator of files needs no topic.
+        let has_topic = loaded.config.sources.iter().any(|s| s.topic.is_some());
+        let topics = match has_topic {
+            true => loaded.topics(&project.catalog)?,
+            false => Vec::new(),
+        };
         Ok(Self {
             graph,
             project,
-            decoders: Decoders::default(),
+            decoders: Decoders::default().with_topics(topics),
             schemas,
             patience: Duration::from_millis(loaded.config.kafka.request_timeout_ms),
             summary: ValidationSummary::default(),
@@ -156,6 +166,18 @@ impl Validator {
             let input = &partitions[record.partition() as usize];
             let verdict = self.refused(input, record.offset(), reason.code(), message);
             verdicts.push((record.partition(), record.offset(), verdict));
+        }
+        let without_row = [
+            (&decoded.filtered, "filtered", FILTERED),
+            (&decoded.ignored, "no_row", NO_ROW),
+        ];
+        for (indices, outcome, why) in without_row {
+            for index in indices {
+                let record = batch.record(*index as usize);
+                let input = &partitions[record.partition() as usize];
+                let verdict = self.without_row(input, record.offset(), outcome, why);
+                verdicts.push((record.partition(), record.offset(), verdict));
+            }
         }
         for record in batch.iter() {
             let (partition, offset) = (record.partition(), record.offset());
@@ -193,7 +215,16 @@ impl Validator {
             let mut batch = RowBatch::new();
             let verdict = match reader.read(&mut batch, 1) {
                 Ok(0) => break,
-                Ok(_) => self.row(place, batch.row(0), None),
+                Ok(_) => {
+                    // A record may hold several rows; those but the first are judged here.
+                    let first = self.row(place.clone(), batch.row(0), None);
+                    for row in batch.iter().skip(1) {
+                        let verdict = self.row(place.clone(), row, None);
+                        self.count(&verdict);
+                        each(verdict);
+                    }
+                    first
+                }
                 Err(error) if error.is_row() => Verdict {
                     place,
                     table: table.clone(),
@@ -262,7 +293,7 @@ impl Validator {
             .fed
             .entry(table.name.clone())
             .or_insert_with(|| vec![0; table.fields.len()]);
-        if row.operation() != Operation::Delete {
+        if !matches!(row.operation(), Operation::Delete | Operation::Gap) {
             for (field, rows) in table.fields.iter().zip(fed) {
                 *rows += u64::from(!row.get(field.id).is_null());
             }
@@ -285,6 +316,7 @@ impl Validator {
                 Operation::Upsert => "upsert",
                 Operation::Delete => "delete",
                 Operation::Retract => "retract",
+                Operation::Gap => "gap",
             },
             key: row.key().to_owned(),
             event_time: moment(row.event_ms()),
@@ -297,9 +329,7 @@ impl Validator {
     /// The entity that a row belongs to: the owner of an event, the root of an entity.
     fn owner(&self, row: Row<'_>) -> String {
         let catalog = &self.project.catalog;
-        let name = |table: leadpulse_schema::TableId, key: &str| {
-            format!("{} {key}", catalog.table_at(table).name)
-        };
+        let name = |table: TableId, key: &str| format!("{} {key}", catalog.table_at(table).name);
         if catalog.table_at(row.table()).role == Role::Event {
             let Some((table, key)) = owner_of(catalog, row) else {
                 return "nothing: every owner is null".to_owned();
@@ -337,11 +367,31 @@ impl Validator {
     ) -> Verdict {
         Verdict {
             place: place(input, offset),
-            table: self.project.catalog.table_at(input.table).name.clone(),
+            table: self.tables_of(input),
             outcome: outcome.to_owned(),
             is_refused: true,
             why: message.to_owned(),
             row: None,
+        }
+    }
+
+    /// The tables of a partition's records, for people.
+    fn tables_of(&self, input: &InputPartition) -> String {
+        let name = |table: &TableId| self.project.catalog.table_at(*table).name.as_str();
+        input.tables.iter().map(name).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The verdict on a record that gives no row and is no dead letter.
+    fn without_row(
+        &self,
+        input: &InputPartition,
+        offset: i64,
+        outcome: &str,
+        why: &str,
+    ) -> Verdict {
+        Verdict {
+            is_refused: false,
+            ..self.refused(input, offset, outcome, why)
         }
     }
 
@@ -435,6 +485,7 @@ fn accepted_in_words(
         (_, _, RowOutcome::Duplicate) => "the id was there before",
         (_, Operation::Delete, _) => "deletes what the key holds",
         (_, Operation::Retract, _) => "takes the event of its id back",
+        (_, Operation::Gap, _) => "says that changes of its key are missing",
         (Role::Event, ..) => "a new event of its owner",
         (Role::Hub, ..) => "describes a hub",
         _ if was_known => "replaces the version before",

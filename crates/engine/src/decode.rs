@@ -1,36 +1,63 @@
 //! Records become rows, or dead letters. A record that cannot be used never stops its partition.
 
-use std::sync::Arc;
+use smallvec::SmallVec;
 
-use rustc_hash::FxHashMap;
-
+use leadpulse_schema::units::AsOf;
 use leadpulse_schema::{
-    Catalog, DecodeError, Frame, Operation, Position, Role, RowBatch, RowDecoder, SchemaRef,
-    TableId, Value,
+    Catalog, Position, RawRecord, RecordFate, RecordFault, RowBatch, SchemaPlace, SchemaRef,
+    ShapeError, TopicDecoder,
 };
 
 use leadpulse_records::{OutputRecord, Reason, Rejected};
-use leadpulse_schema::units::AsOf;
 
 use crate::epoch::DecidedRange;
 use crate::ports::{InputPartition, Record, RecordBatch, SchemaLookupError, SchemaStore};
 
-/// Writer schemas compiled for the tables they are read as.
-#[derive(Default)]
+/// The readings of all input topics: sources with their shapes, and the writer schemas learned so
+/// far.
+#[derive(Debug, Default)]
 pub struct Decoders {
-    /// By schema and table: the decoder, or the reason why no record under the schema can be a row.
-    compiled: FxHashMap<(SchemaRef, TableId), Result<Arc<RowDecoder>, Arc<str>>>,
+    /// Topics without a configured shape are plain Avro.
+    topics: Vec<TopicReading>,
+    /// By partition: the topic's place, as last looked up.
+    places: Vec<usize>,
 }
 
-/// The records of an epoch, decoded: rows, dead letters, and partitions that wait.
+#[derive(Debug)]
+struct TopicReading {
+    topic: String,
+    /// The decoder, or the reason why nothing on the topic can be read.
+    decoder: Result<Box<TopicDecoder>, ShapeError>,
+    /// Whether a log line said that records were filtered, or ignored.
+    is_filtering_told: bool,
+    is_ignoring_told: bool,
+}
+
+impl TopicReading {
+    fn new(topic: &str, decoder: Result<TopicDecoder, ShapeError>) -> Self {
+        TopicReading {
+            topic: topic.to_owned(),
+            decoder: decoder.map(Box::new),
+            is_filtering_told: false,
+            is_ignoring_told: false,
+        }
+    }
+}
+
+/// The records of an epoch, decoded: rows, dead letters, records that give no row, and partitions
+/// that wait.
 #[derive(Debug, Default)]
 pub struct Decoded {
-    /// Rows, ordered by partition and offset.
+    /// Rows, ordered by partition and offset. A record may give several.
     pub rows: RowBatch,
     /// Index of the record, by row.
     pub records: Vec<u32>,
     /// Unusable records in the same order: index of the record, reason, message for its producer.
     pub dead: Vec<(u32, Reason, String)>,
+    /// Indices of records that no source of their topic wants.
+    pub filtered: Vec<u32>,
+    /// Indices of records that concern no row.
+    pub ignored: Vec<u32>,
     /// Partitions that go no further now, at most one entry each. Their records from the offset on
     /// are
     /// neither rows nor dead letters.
@@ -49,6 +76,12 @@ pub struct Blocked {
 }
 
 impl Decoded {
+    /// True if no record has an outcome: all wait for a schema.
+    pub fn is_empty(&self) -> bool {
+        let without_row = self.filtered.is_empty() && self.ignored.is_empty();
+        self.records.is_empty() && self.dead.is_empty() && without_row
+    }
+
     /// True for the blocked record of a partition and for those behind it.
     pub fn holds_back(&self, partition: u32, offset: i64) -> bool {
         self.blocked
@@ -100,8 +133,32 @@ impl Decoders {
                 self.ask_ahead(record, input, schemas);
                 continue;
             }
-            match self.row(record, input, catalog, schemas, verdicts, &mut decoded.rows) {
-                Ok(()) => decoded.records.push(index),
+            let raw_headers: SmallVec<[(&str, &[u8]); 4]> = present_headers(record).collect();
+            let raw = raw_record(record, &raw_headers);
+            let reading = self.reading(record.partition(), input, catalog);
+            let before = decoded.rows.len();
+            let read = read_record(
+                reading,
+                record,
+                &raw,
+                catalog,
+                schemas,
+                verdicts,
+                &mut decoded.rows,
+            );
+            match read {
+                Ok(RecordFate::Rows) => {
+                    let rows = decoded.rows.len() - before;
+                    decoded.records.extend(std::iter::repeat_n(index, rows));
+                }
+                Ok(RecordFate::Filtered) => {
+                    reading.tell_filtered();
+                    decoded.filtered.push(index);
+                }
+                Ok(RecordFate::Ignored(why)) => {
+                    reading.tell_ignored(why);
+                    decoded.ignored.push(index);
+                }
                 Err(RecordRefusal::Dead(reason, message)) => {
                     decoded.dead.push((index, reason, message))
                 }
@@ -114,7 +171,59 @@ impl Decoders {
                 }
             }
         }
+        self.tell_fit(catalog, false);
         decoded
+    }
+
+    /// Reads these topics by the shapes of their sources.
+    #[must_use]
+    pub fn with_topics(mut self, topics: Vec<(String, TopicDecoder)>) -> Self {
+        for (topic, decoder) in topics {
+            self.topics.push(TopicReading::new(&topic, Ok(decoder)));
+        }
+        self
+    }
+
+    /// Logs what no record of a source fitted, once per source: when it had enough rows, or at the
+    /// end.
+    pub fn tell_fit(&mut self, catalog: &Catalog, at_end: bool) {
+        for reading in &mut self.topics {
+            if let Ok(decoder) = &mut reading.decoder {
+                for remark in decoder.remarks(catalog, at_end) {
+                    if remark.is_setting {
+                        tracing::warn!(topic = reading.topic, "{}", remark.text);
+                    } else {
+                        tracing::info!(topic = reading.topic, "{}", remark.text);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The reading of the topic of the partition with this number.
+    fn reading(
+        &mut self,
+        partition: u32,
+        input: &InputPartition,
+        catalog: &Catalog,
+    ) -> &mut TopicReading {
+        let is_of = |reading: &TopicReading| reading.topic == input.topic;
+        let partition = partition as usize;
+        let noted = self.places.get(partition).copied();
+        let noted = noted.filter(|place| self.topics.get(*place).is_some_and(is_of));
+        let place = noted.unwrap_or_else(|| {
+            let place = self.topics.iter().position(is_of).unwrap_or_else(|| {
+                let decoder = TopicDecoder::plain(&input.topic, catalog, &input.tables);
+                self.topics.push(TopicReading::new(&input.topic, decoder));
+                self.topics.len() - 1
+            });
+            if self.places.len() <= partition {
+                self.places.resize(partition + 1, usize::MAX);
+            }
+            self.places[partition] = place;
+            place
+        });
+        &mut self.topics[place]
     }
 
     /// True if a record's writer schema is known by now, or known to be registered nowhere.
@@ -124,100 +233,57 @@ impl Decoders {
         input: &InputPartition,
         schemas: &dyn SchemaStore,
     ) -> bool {
-        let Some(schema) = schema_of(record) else {
-            return true;
-        };
-        self.compiled.contains_key(&(schema, input.table))
-            || !matches!(
+        self.missing(record, input).is_none_or(|schema| {
+            !matches!(
                 schemas.find(&schema),
                 Err(SchemaLookupError::Unavailable(_) | SchemaLookupError::Denied(_))
             )
+        })
     }
 
     /// Has the store ask for a schema that will be needed, because one by one each would cost a
     /// round trip.
     fn ask_ahead(&self, record: Record<'_>, input: &InputPartition, schemas: &dyn SchemaStore) {
-        if let Some(schema) = schema_of(record)
-            && !self.compiled.contains_key(&(schema, input.table))
-        {
+        if let Some(schema) = self.missing(record, input) {
             drop(schemas.find(&schema));
         }
     }
 
-    fn row(
-        &mut self,
-        record: Record<'_>,
-        input: &InputPartition,
-        catalog: &Catalog,
-        schemas: &dyn SchemaStore,
-        verdicts: SchemaVerdicts<'_>,
-        rows: &mut RowBatch,
-    ) -> Result<(), RecordRefusal> {
-        let position = Position {
-            partition: record.partition(),
-            offset: record.offset(),
-        };
-        let Some(value) = record.value() else {
-            return tombstone(record, input, catalog, position, rows);
-        };
-        let frame = Frame::parse(value, present_headers(record))
-            .map_err(|e| RecordRefusal::Dead(Reason::WireFormat, e.to_string()))?;
-        if let SchemaVerdicts::Recorded(refused) = verdicts
-            && refused
-                .iter()
-                .any(|range| range.holds(record.partition(), record.offset()))
-        {
-            return Err(RecordRefusal::Dead(
-                Reason::UnknownSchema,
-                "refused when its epoch was decided".to_owned(),
-            ));
-        }
-        let decoder = self.decoder(frame.schema, input.table, catalog, schemas, verdicts)?;
+    /// The schema that a record needs and that was not learned yet.
+    fn missing(&self, record: Record<'_>, input: &InputPartition) -> Option<SchemaRef> {
+        let headers: SmallVec<[(&str, &[u8]); 4]> = present_headers(record).collect();
+        let reading = self
+            .topics
+            .iter()
+            .find(|reading| reading.topic == input.topic);
+        let decoder = reading?.decoder.as_ref().ok()?;
         decoder
-            .decode(frame.body, catalog, rows, position, record.timestamp_ms())
-            .map_err(|e| {
-                let reason = if matches!(e, DecodeError::Invalid { .. }) {
-                    Reason::Validation
-                } else {
-                    Reason::AvroDecode
-                };
-                RecordRefusal::Dead(reason, e.to_string())
-            })
-    }
-
-    fn decoder(
-        &mut self,
-        schema: SchemaRef,
-        table: TableId,
-        catalog: &Catalog,
-        schemas: &dyn SchemaStore,
-        verdicts: SchemaVerdicts<'_>,
-    ) -> Result<Arc<RowDecoder>, RecordRefusal> {
-        let compiled = match self.compiled.get(&(schema, table)) {
-            Some(compiled) => compiled.clone(),
-            None => {
-                let json = schemas.find(&schema).map_err(|error| match (&error, verdicts) {
-                    (SchemaLookupError::Unknown(_), SchemaVerdicts::Store) => RecordRefusal::Dead(Reason::UnknownSchema, error.to_string()),
-                    (SchemaLookupError::Unknown(_), SchemaVerdicts::Recorded(_)) => RecordRefusal::Wait(format!(
-                        "{error} any more, though committed records were read with it: register it again under this id"
-                    )),
-                    (SchemaLookupError::Unavailable(_) | SchemaLookupError::Denied(_), _) => RecordRefusal::Wait(error.to_string()),
-                })?;
-                let compiled = compile(&json, table, catalog)
-                    .map(Arc::new)
-                    .map_err(Arc::from);
-                self.compiled.insert((schema, table), compiled.clone());
-                compiled
-            }
-        };
-        compiled.map_err(|message| RecordRefusal::Dead(Reason::AvroDecode, message.to_string()))
+            .needs(&raw_record(record, &headers))
+            .map(|(_, schema)| schema)
     }
 }
 
-fn schema_of(record: Record<'_>) -> Option<SchemaRef> {
-    Frame::parse(record.value()?, present_headers(record))
-        .ok()
-        .map(|frame| frame.schema)
+impl TopicReading {
+    fn tell_filtered(&mut self) {
+        if !std::mem::replace(&mut self.is_filtering_told, true) {
+            tracing::info!(
+                topic = self.topic,
+                "a record that no source of the topic wants was passed over; such records are counted in \
+                 leadpulse_records_filtered_total"
+            );
+        }
+    }
+
+    fn tell_ignored(&mut self, why: &str) {
+        if !std::mem::replace(&mut self.is_ignoring_told, true) {
+            tracing::info!(
+                topic = self.topic,
+                why,
+                "a record that concerns no row was passed over; such records are counted in \
+                 leadpulse_records_ignored_total"
+            );
+        }
+    }
 }
 
 /// Headers with a value. A header without one names no schema.
@@ -227,10 +293,12 @@ fn present_headers(record: Record<'_>) -> impl Iterator<Item = (&str, &[u8])> {
         .filter_map(|(name, value)| Some((name, value?)))
 }
 
-fn compile(json: &str, table: TableId, catalog: &Catalog) -> Result<RowDecoder, String> {
-    let writer = apache_avro::Schema::parse_str(json)
-        .map_err(|e| format!("the writer schema is not an Avro schema: {e}"))?;
-    RowDecoder::compile(&writer, catalog, table).map_err(|e| e.to_string())
+fn raw_record<'r>(record: Record<'r>, headers: &'r [(&'r str, &'r [u8])]) -> RawRecord<'r> {
+    RawRecord {
+        key: record.key(),
+        value: record.value(),
+        headers,
+    }
 }
 
 enum RecordRefusal {
@@ -238,42 +306,72 @@ enum RecordRefusal {
     Wait(String),
 }
 
-fn tombstone(
+fn read_record(
+    reading: &mut TopicReading,
     record: Record<'_>,
-    input: &InputPartition,
+    raw: &RawRecord<'_>,
     catalog: &Catalog,
-    position: Position,
+    schemas: &dyn SchemaStore,
+    verdicts: SchemaVerdicts<'_>,
     rows: &mut RowBatch,
-) -> Result<(), RecordRefusal> {
-    let table = catalog.table_at(input.table);
-    if table.role == Role::Event {
+) -> Result<RecordFate, RecordRefusal> {
+    let decoder = match &mut reading.decoder {
+        Ok(decoder) => decoder,
+        Err(error) => return Err(RecordRefusal::Dead(Reason::Validation, error.to_string())),
+    };
+    if let SchemaVerdicts::Recorded(refused) = verdicts
+        && refused
+            .iter()
+            .any(|range| range.holds(record.partition(), record.offset()))
+    {
         return Err(RecordRefusal::Dead(
-            Reason::TombstoneOfEvent,
-            format!("{} are events: they have no tombstones", table.name),
+            Reason::UnknownSchema,
+            "refused when its epoch was decided".to_owned(),
         ));
     }
-    let key = record
-        .key()
-        .and_then(|key| std::str::from_utf8(key).ok())
-        .filter(|key| !key.is_empty());
-    let Some(key) = key else {
-        return Err(RecordRefusal::Dead(
-            Reason::Validation,
-            format!(
-                "a tombstone of {} needs the entity's key as its UTF-8 record key",
-                table.name
-            ),
-        ));
+    if let Some((place, schema)) = decoder.needs(raw) {
+        learn(decoder, place, schema, catalog, schemas, verdicts)?;
+    }
+    let position = Position {
+        partition: record.partition(),
+        offset: record.offset(),
     };
-    let mut row = rows.start(
-        catalog,
-        input.table,
-        Operation::Delete,
-        position,
-        record.timestamp_ms(),
-    );
-    row.set(table.key, Value::Text(key));
-    row.finish();
+    decoder
+        .read(raw, catalog, position, record.timestamp_ms(), rows)
+        .map_err(|fault| {
+            let reason = match fault {
+                RecordFault::Frame(_) => Reason::WireFormat,
+                RecordFault::Unreadable(_) => Reason::AvroDecode,
+                RecordFault::Invalid(_) => Reason::Validation,
+                RecordFault::TombstoneOfEvent(_) => Reason::TombstoneOfEvent,
+            };
+            RecordRefusal::Dead(reason, fault.to_string())
+        })
+}
+
+/// Asks for a writer schema and compiles it.
+fn learn(
+    decoder: &mut TopicDecoder,
+    place: SchemaPlace,
+    schema: SchemaRef,
+    catalog: &Catalog,
+    schemas: &dyn SchemaStore,
+    verdicts: SchemaVerdicts<'_>,
+) -> Result<(), RecordRefusal> {
+    let writer = schemas.find(&schema).map_err(|error| match (&error, verdicts) {
+        (SchemaLookupError::Unknown(_), SchemaVerdicts::Store) => {
+            RecordRefusal::Dead(Reason::UnknownSchema, error.to_string())
+        }
+        (SchemaLookupError::Unknown(_), SchemaVerdicts::Recorded(_)) => {
+            RecordRefusal::Wait(format!(
+                "{error} any more, though committed records were read with it: register it again under this id"
+            ))
+        }
+        (SchemaLookupError::Unavailable(_) | SchemaLookupError::Denied(_), _) => {
+                RecordRefusal::Wait(error.to_string())
+            }
+    })?;
+    decoder.learn(place, schema, &writer, catalog);
     Ok(())
 }
 

@@ -157,7 +157,9 @@ fn read<T: DeserializeOwned>(
     schemas: &dyn SchemaStore,
 ) -> Result<T, PortError> {
     codec
-        .read(value, |schema| schemas.lookup(schema))
+        .read(value, |schema| {
+            schemas.lookup(schema).map(|writer| writer.text)
+        })
         .map_err(|error| match error {
             ReadError::Lookup(SchemaLookupError::Unavailable(_)) => {
                 PortError::retriable(PortCause::NoAnswer, error.to_string())

@@ -140,7 +140,8 @@ pub struct EpochRecord {
     #[serde(with = "bytes_by_name")]
     pub sections: BTreeMap<String, Vec<u8>>,
     /// Records that changed nothing, besides duplicates and dead letters, by
-    /// [code](leadpulse_graph::RowOutcome::code), sorted; empty before format 3.
+    /// [code](leadpulse_graph::RowOutcome::code), `filtered` or `no_row`, sorted; empty before
+    /// format 3.
     #[serde(default)]
     pub unchanged: Vec<ReasonCount>,
     /// Accepted records with a remark, counted in `accepted` too, by code, sorted; empty before

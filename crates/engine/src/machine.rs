@@ -168,6 +168,7 @@ impl Machine {
         let mut tally = EpochTally::default();
         let mut laps = Laps::start(elapsed);
         self.state.number += 1;
+        self.count_without_row(records, &decoded, &mut tally);
         let admitted = self.admit(decoded, cut.clock.bound_ms, &mut tally);
         laps.end("graph", &mut tally);
         let dirty = self.track(&cut, &mut tally);

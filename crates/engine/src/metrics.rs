@@ -37,6 +37,10 @@ pub struct Metrics {
     lag: IntGaugeVec,
     nodes: IntGaugeVec,
     stubs: IntGaugeVec,
+    stale: IntGaugeVec,
+    gaps: IntCounter,
+    filtered: IntCounterVec,
+    ignored: IntCounterVec,
     members: IntGaugeVec,
     joined: IntGaugeVec,
     ambiguous_domains: IntGauge,
@@ -198,6 +202,25 @@ impl Metrics {
                 "Entities that were named but are not known, by table.",
                 &["type"],
             )?,
+            stale: gauges(
+                "leadpulse_graph_stale",
+                "Known entities whose source reported a gap in their changes, and of which no complete version came since, by table.",
+                &["type"],
+            )?,
+            gaps: counter(
+                "leadpulse_change_gaps_total",
+                "Rows by which a source reported that changes of an entity are missing.",
+            )?,
+            filtered: counters(
+                "leadpulse_records_filtered_total",
+                "Records that the filter of no source of their topic wants, by topic.",
+                &["topic"],
+            )?,
+            ignored: counters(
+                "leadpulse_records_ignored_total",
+                "Records that concern no row, such as messages in a change log, by topic.",
+                &["topic"],
+            )?,
             members: gauges(
                 "leadpulse_identity_members",
                 "Known members, by how their account was found: reference, link, domain, provisional, unresolved.",
@@ -289,6 +312,13 @@ impl Metrics {
                 .inc_by(*n);
         }
         self.retractions.inc_by(tally.retracted);
+        self.gaps.inc_by(tally.gaps);
+        for (topic, count) in &tally.filtered {
+            self.filtered.with_label_values(&[topic]).inc_by(*count);
+        }
+        for (topic, count) in &tally.ignored {
+            self.ignored.with_label_values(&[topic]).inc_by(*count);
+        }
         self.cells_scored.inc_by(tally.cells as u64);
         self.epochs.inc();
         self.epoch_records.observe(record.records() as f64);
@@ -326,6 +356,9 @@ impl Metrics {
             self.stubs
                 .with_label_values(&[&table.name])
                 .set(size.stubs[table.id.index()] as i64);
+            self.stale
+                .with_label_values(&[&table.name])
+                .set(size.stale[table.id.index()] as i64);
         }
         self.graph_bytes.set(size.bytes as i64);
         self.fingerprints.set(size.fingerprints as i64);

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use leadpulse_schema::{SchemaRef, TableId};
+use leadpulse_schema::{SchemaRef, TableId, WriterSchema};
 
 mod failure;
 
@@ -24,8 +24,8 @@ pub struct InputPartition {
     pub topic: String,
     /// Partition number within the topic.
     pub partition: i32,
-    /// Table that the records are rows of.
-    pub table: TableId,
+    /// Tables that the records may be rows of, in the order of their sources.
+    pub tables: Vec<TableId>,
 }
 
 /// The offset of the next record to read: last processed + 1.
@@ -405,11 +405,11 @@ pub enum SchemaLookupError {
 
 /// Writer schemas by id or GUID.
 pub trait SchemaStore: Send + Sync {
-    /// The schema's JSON. Known ids are answered from memory for ever. May wait for a registry.
-    fn lookup(&self, schema: &SchemaRef) -> Result<Arc<str>, SchemaLookupError>;
+    /// The schema. Known ids are answered from memory for ever. May wait for a registry.
+    fn lookup(&self, schema: &SchemaRef) -> Result<WriterSchema, SchemaLookupError>;
     /// As [`Self::lookup`], without waiting. An unknown schema is asked for in the background, and
     /// `Unavailable` until the answer comes.
-    fn find(&self, schema: &SchemaRef) -> Result<Arc<str>, SchemaLookupError> {
+    fn find(&self, schema: &SchemaRef) -> Result<WriterSchema, SchemaLookupError> {
         self.lookup(schema)
     }
     /// Asks for these schemas in the background, together, so that each of many unknown ids does

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use leadpulse_schema::units::AsOf;
-use leadpulse_schema::{Catalog, TableId};
+use leadpulse_schema::{Catalog, TableId, TopicDecoder};
 
 use crate::clock::GuardedClock;
 use crate::decode::Decoders;
@@ -163,8 +163,8 @@ pub struct Engine {
     decoders: Decoders,
     encoders: Arc<OutputEncoders>,
     catalog: Arc<Catalog>,
-    /// Configured topics, and the table of each.
-    topics: Vec<(String, TableId)>,
+    /// Configured topics, and the tables of each.
+    topics: Vec<(String, Vec<TableId>)>,
     read_model: Arc<ReadModel>,
     attendant: AttendedClock,
     metrics: Metrics,
@@ -205,11 +205,11 @@ impl Engine {
         stop: Arc<AtomicBool>,
     ) -> Self {
         let catalog = machine.graph().catalog().clone();
-        let mut topics: Vec<(String, TableId)> = ports
+        let mut topics: Vec<(String, Vec<TableId>)> = ports
             .source
             .partitions()
             .iter()
-            .map(|p| (p.topic.clone(), p.table))
+            .map(|p| (p.topic.clone(), p.tables.clone()))
             .collect();
         topics.dedup();
         Self {
@@ -249,6 +249,13 @@ impl Engine {
     #[must_use]
     pub fn with_requests(mut self, requests: ExplainQueue) -> Self {
         self.requests = Some(requests);
+        self
+    }
+
+    /// Reads these topics by the shapes of their sources. Other topics are plain Avro.
+    #[must_use]
+    pub fn with_topics(mut self, topics: Vec<(String, TopicDecoder)>) -> Self {
+        self.decoders = self.decoders.with_topics(topics);
         self
     }
 
@@ -354,7 +361,7 @@ impl Engine {
             }
             let started = self.elapsed();
             let decoded = self.decode(&batch)?;
-            if decoded.records.is_empty() && decoded.dead.is_empty() && !wants_epoch {
+            if decoded.is_empty() && !wants_epoch {
                 continue; // every record waits for a schema
             }
             closed = false;

@@ -54,6 +54,8 @@ impl Writer<'_> {
                 (Role::Root | Role::Member, Operation::Delete | Operation::Retract) => {
                     self.delete(&catalog, row)
                 }
+                (Role::Root | Role::Member, Operation::Gap) => self.mark_stale(row),
+                (Role::Hub, Operation::Gap) => RowOutcome::Accepted,
                 (Role::Hub, operation) => self.hub_row(row, operation),
                 (Role::Event, _) => match self.admit(clock_ms, row, index as u32) {
                     Ok(event) => {

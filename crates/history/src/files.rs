@@ -116,6 +116,18 @@ pub(crate) fn read(
     Ok(batch.len() - before)
 }
 
+/// Logs what nothing in a file fitted, once it was read to its end.
+fn tell_fit(source: &FileSource, reader: &FileReader) {
+    let file = source.path.display();
+    for remark in reader.remarks() {
+        if remark.is_setting {
+            tracing::warn!(%file, "{}", remark.text);
+        } else {
+            tracing::info!(%file, "{}", remark.text);
+        }
+    }
+}
+
 impl Files {
     /// Looks at every file. A file's partition number is its place in the list.
     pub fn prepare(catalog: Arc<Catalog>, sources: &[FileSource]) -> Result<Self, HistoryError> {
@@ -180,6 +192,7 @@ impl Files {
         let has_rows = last_ms > i64::MIN;
         if has_rows && (fits || sorted) {
             warn_unless_known(&reader);
+            tell_fit(source, &reader);
         }
         if fits {
             limits.resident_bytes -= bytes(&rows);
@@ -208,6 +221,7 @@ impl Files {
             }
         }
         warn_unless_known(&reader);
+        tell_fit(source, &reader);
         if !rows.is_empty() {
             source.spilling(spill.push_run(&rows))?;
         }

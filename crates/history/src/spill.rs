@@ -182,6 +182,9 @@ impl RunMerge {
     }
 }
 
+/// The mark of a field whose value the row does not carry.
+const UNCHANGED: u8 = 8;
+
 fn encode(row: Row<'_>, fields: usize, out: &mut Vec<u8>) {
     out.extend_from_slice(&[0; 4]);
     out.extend_from_slice(&row.known_ms().to_le_bytes());
@@ -190,13 +193,19 @@ fn encode(row: Row<'_>, fields: usize, out: &mut Vec<u8>) {
         Operation::Upsert => 0,
         Operation::Delete => 1,
         Operation::Retract => 2,
+        Operation::Gap => 3,
     });
     let text = |text: &str, out: &mut Vec<u8>| {
         out.extend_from_slice(&(text.len() as u32).to_le_bytes());
         out.extend_from_slice(text.as_bytes());
     };
     for field in 0..fields {
-        match row.get(leadpulse_schema::FieldId(field as u16)) {
+        let field = leadpulse_schema::FieldId(field as u16);
+        if row.is_unchanged(field) {
+            out.push(UNCHANGED);
+            continue;
+        }
+        match row.get(field) {
             Value::Null => out.push(0),
             Value::Bool(b) => out.push(1 + u8::from(b)),
             Value::Long(n) => {
@@ -256,12 +265,14 @@ fn decode(spill: &Spill, record: &[u8], batch: &mut RowBatch) {
     let operation = match bytes.array() {
         [0] => Operation::Upsert,
         [1] => Operation::Delete,
-        _ => Operation::Retract,
+        [2] => Operation::Retract,
+        _ => Operation::Gap,
     };
     let mut row = batch.start(&spill.catalog, spill.table, operation, position, known_ms);
     for field in &spill.catalog.table_at(spill.table).fields {
         match bytes.array() {
             [0] => {}
+            [UNCHANGED] => row.set_unchanged(field.id),
             [1] => row.set(field.id, Value::Bool(false)),
             [2] => row.set(field.id, Value::Bool(true)),
             [3] => row.set(field.id, Value::Long(i64::from_le_bytes(bytes.array()))),

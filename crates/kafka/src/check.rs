@@ -57,7 +57,7 @@ pub fn check_cluster(options: &KafkaOptions, inputs: &[InputTopic]) -> ClusterRe
                 readable.get_or_insert(InputPartition {
                     topic: input.topic.clone(),
                     partition: 0,
-                    table: input.table,
+                    tables: input.tables.clone(),
                 });
             }
             Err(fault) => report.faults.push(fault),

@@ -528,7 +528,7 @@ mod tests {
         let partitions = [InputPartition {
             topic: "t".into(),
             partition: 0,
-            table: TableId(0),
+            tables: vec![TableId(0)],
         }];
         let owner: Owner = OWNER.parse().unwrap();
         let epoch = SealedEpoch {

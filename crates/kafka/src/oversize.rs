@@ -115,7 +115,7 @@ mod tests {
         let partition = InputPartition {
             topic: "t".into(),
             partition: 0,
-            table: TableId(0),
+            tables: vec![TableId(0)],
         };
         dead_letter(
             batch.record(0),

@@ -1,10 +1,8 @@
 //! The engine's port on a store of writer schemas.
 
-use std::sync::Arc;
-
 use leadpulse_engine::ports::{SchemaLookupError, SchemaStore};
 use leadpulse_registry::{LookupError, WriterSchemas};
-use leadpulse_schema::SchemaRef;
+use leadpulse_schema::{SchemaRef, WriterSchema};
 
 /// A store of writer schemas as the engine asks it.
 #[derive(Clone, Debug)]
@@ -18,11 +16,11 @@ impl<S: WriterSchemas> SchemaPort<S> {
 }
 
 impl<S: WriterSchemas> SchemaStore for SchemaPort<S> {
-    fn lookup(&self, schema: &SchemaRef) -> Result<Arc<str>, SchemaLookupError> {
+    fn lookup(&self, schema: &SchemaRef) -> Result<WriterSchema, SchemaLookupError> {
         self.0.lookup(schema).map_err(lookup_error)
     }
 
-    fn find(&self, schema: &SchemaRef) -> Result<Arc<str>, SchemaLookupError> {
+    fn find(&self, schema: &SchemaRef) -> Result<WriterSchema, SchemaLookupError> {
         self.0.find(schema).map_err(lookup_error)
     }
 

@@ -32,13 +32,13 @@ use crate::watch::{Arrangement, InputWatch, Suspects};
 /// Most batches that wait for the engine.
 const QUEUED_BATCHES: usize = 8;
 
-/// An input topic and its table.
+/// An input topic and its tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InputTopic {
     /// Topic name.
     pub topic: String,
-    /// Table of the rows in the topic.
-    pub table: TableId,
+    /// Tables of the rows in the topic, in the order of their sources.
+    pub tables: Vec<TableId>,
 }
 
 /// A batch in the hands of the engine, and the number of records taken from it.
@@ -76,7 +76,7 @@ fn list_partitions(
     inputs: &[InputTopic],
 ) -> Result<Vec<InputPartition>, PortError> {
     let mut partitions = Vec::new();
-    for InputTopic { topic, table } in inputs {
+    for InputTopic { topic, tables } in inputs {
         let Some(count) = offsets.partition_count(topic)? else {
             return Err(PortError::fatal(
                 PortCause::TopicMissing,
@@ -89,7 +89,7 @@ fn list_partitions(
         partitions.extend((0..count).map(|partition| InputPartition {
             topic: topic.clone(),
             partition,
-            table: *table,
+            tables: tables.clone(),
         }));
     }
     Ok(partitions)

@@ -178,7 +178,7 @@ fn added(
         .map(|partition| (partition.topic.as_str(), partition.partition))
         .collect();
     let mut added = Vec::new();
-    for InputTopic { topic, table } in inputs {
+    for InputTopic { topic, tables } in inputs {
         let count = counts.get(topic).copied().unwrap_or(0);
         for partition in
             (0..count).filter(|partition| !read.contains(&(topic.as_str(), *partition)))
@@ -186,7 +186,7 @@ fn added(
             added.push(InputPartition {
                 topic: topic.clone(),
                 partition,
-                table: *table,
+                tables: tables.clone(),
             });
         }
     }
@@ -341,12 +341,12 @@ mod tests {
     fn partitions_that_are_not_read_are_added_in_the_configured_order() {
         let topic = |name: &str, table| InputTopic {
             topic: name.into(),
-            table: TableId(table),
+            tables: vec![TableId(table)],
         };
         let at = |name: &str, partition, table| InputPartition {
             topic: name.into(),
             partition,
-            table: TableId(table),
+            tables: vec![TableId(table)],
         };
         let inputs = [topic("b", 0), topic("a", 1), topic("gone", 2)];
         let counts = FxHashMap::from_iter([("a".to_owned(), 3), ("b".to_owned(), 2)]);

@@ -266,6 +266,7 @@ fn avro(
     let name = match frame.schema {
         SchemaRef::Id(id) => format!("schema {id}"),
         SchemaRef::Guid(guid) => format!("schema {}", hex(&guid)),
+        SchemaRef::Fingerprint(fingerprint) => format!("schema of fingerprint {fingerprint:016x}"),
     };
     let json = schema(&frame.schema).map_err(|cause| format!("{name}: {cause}"))?;
     let preview =

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 use tokio::sync::Semaphore;
 
-use leadpulse_schema::SchemaRef;
+use leadpulse_schema::{SchemaLanguage, SchemaRef, WriterSchema};
 
 use crate::lookup::{LookupError, name_of};
 use crate::metrics::RegistryMetrics;
@@ -51,34 +51,81 @@ pub(crate) fn url_of(base: &Url, segments: &[&str]) -> Url {
 }
 
 impl RegistryClient {
-    /// Asks for a schema by id or GUID.
-    pub(crate) async fn schema(&self, schema: &SchemaRef) -> Result<Arc<str>, LookupError> {
+    /// Asks for a schema by id or GUID, and for the schemas that it refers to.
+    pub(crate) async fn schema(&self, schema: &SchemaRef) -> Result<WriterSchema, LookupError> {
         let name = name_of(schema);
         let kind = match schema {
             SchemaRef::Id(_) => "ids",
             SchemaRef::Guid(_) => "guids",
+            SchemaRef::Fingerprint(_) => return Err(LookupError::Unknown(name)),
         };
         let segments = ["schemas", kind, &name];
         let answer = self
             .ask(&name, |base| self.client.get(url_of(base, &segments)))
             .await?;
         // Registries leave the type out for Avro, older ones always.
-        if let Some(other) = answer
+        let kind = answer
             .get("schemaType")
             .and_then(Json::as_str)
-            .filter(|kind| *kind != "AVRO")
-        {
-            return Err(LookupError::Unknown(format!(
-                "{name} as Avro (it is registered as {other})"
-            )));
-        }
-        let json = answer.get("schema").and_then(Json::as_str);
-        json.map(Arc::from).ok_or_else(|| {
+            .unwrap_or("AVRO");
+        let language = SchemaLanguage::of_name(kind).ok_or_else(|| {
+            LookupError::Unknown(format!(
+                "{name} in a language that is read (it is registered as {kind})"
+            ))
+        })?;
+        let text = self.text_of(&name, &answer)?;
+        Ok(WriterSchema {
+            language,
+            text,
+            references: self.references_of(&name, &answer).await?,
+        })
+    }
+
+    fn text_of(&self, name: &str, answer: &Json) -> Result<Arc<str>, LookupError> {
+        let text = answer.get("schema").and_then(Json::as_str);
+        text.map(Arc::from).ok_or_else(|| {
             LookupError::Unavailable(format!(
                 "{name}: the answer of {} holds no schema",
                 self.base()
             ))
         })
+    }
+
+    /// The schemas that an answer refers to, and those that they refer to; those that others need
+    /// come first.
+    async fn references_of(
+        &self,
+        name: &str,
+        answer: &Json,
+    ) -> Result<Vec<(String, Arc<str>)>, LookupError> {
+        let mut found: Vec<(String, Arc<str>)> = Vec::new();
+        let mut wanted = references(answer);
+        let mut asked = 0;
+        while let Some(SchemaReference {
+            name: referred,
+            subject,
+            version,
+        }) = wanted.pop()
+        {
+            asked += 1;
+            if asked > MOST_REFERENCES {
+                return Err(LookupError::Unknown(format!(
+                    "{name} with its references (there are more than {MOST_REFERENCES})"
+                )));
+            }
+            let what = format!("{subject} version {version}, which {name} refers to");
+            let version = version.to_string();
+            let segments = ["subjects", &subject, "versions", &version];
+            let request = |base: &Url| self.client.get(url_of(base, &segments));
+            let answer = self.ask(&what, request).await?;
+            let text = self.text_of(&what, &answer)?;
+            // One that is needed again is needed earlier.
+            found.retain(|(known, _)| *known != referred);
+            found.push((referred, text));
+            wanted.extend(references(&answer));
+        }
+        found.reverse();
+        Ok(found)
     }
 
     /// Asks for the id of one of our schemas; registers the schema where the options say so.
@@ -234,6 +281,27 @@ impl RegistryClient {
         count(status.as_str());
         Ok((status, response.bytes().await?.to_vec()))
     }
+}
+
+/// Most schemas that one schema may refer to, directly or not. A schema that refers to itself ends
+/// here.
+const MOST_REFERENCES: usize = 100;
+
+/// A schema that another refers to.
+#[derive(Deserialize)]
+struct SchemaReference {
+    /// The name that the referring schema uses.
+    name: String,
+    subject: String,
+    version: i64,
+}
+
+/// The references of an answer, last first.
+fn references(answer: &Json) -> Vec<SchemaReference> {
+    let listed = answer.get("references").cloned().unwrap_or_default();
+    let mut references: Vec<SchemaReference> = serde_json::from_value(listed).unwrap_or_default();
+    references.reverse();
+    references
 }
 
 /// The body of a refusal.

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use leadpulse_schema::{FolderRegistry, RegistryError, SchemaRef};
+use leadpulse_schema::{FolderRegistry, RegistryError, SchemaRef, WriterSchema};
 
 use crate::lookup::{LookupError, WriterSchemas, name_of};
 
@@ -26,9 +26,10 @@ impl FolderStore {
 }
 
 impl WriterSchemas for FolderStore {
-    fn lookup(&self, schema: &SchemaRef) -> Result<Arc<str>, LookupError> {
-        self.registry
-            .get(*schema)
+    fn lookup(&self, schema: &SchemaRef) -> Result<WriterSchema, LookupError> {
+        let found = self.registry.get(*schema);
+        found
+            .map(WriterSchema::avro)
             .ok_or_else(|| LookupError::Unknown(name_of(schema)))
     }
 
@@ -48,7 +49,7 @@ mod tests {
         let store = FolderStore::load(&folder).unwrap();
         let json = std::fs::read_to_string(folder.join("accounts.avsc")).unwrap();
         let id = store.id_of("crm.accounts.v1-value", &json).unwrap();
-        assert_eq!(store.lookup(&SchemaRef::Id(id)).unwrap().as_ref(), json);
+        assert_eq!(*store.lookup(&SchemaRef::Id(id)).unwrap().text, *json);
         assert_eq!(
             store.lookup(&SchemaRef::Id(id ^ 1)),
             Err(LookupError::Unknown((id ^ 1).to_string()))

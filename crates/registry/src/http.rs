@@ -13,10 +13,11 @@ use reqwest::{Client, redirect};
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 
-use leadpulse_schema::SchemaRef;
+use leadpulse_schema::{SchemaRef, WriterSchema};
 
 use crate::answers::{Answers, Bounds, FailureTtl, Question, State};
 use crate::client::RegistryClient;
+use crate::folder::FolderStore;
 use crate::lookup::{LookupError, WriterSchemas, name_of};
 use crate::metrics::RegistryMetrics;
 use crate::options::{RegistryOptions, RegistryOptionsError};
@@ -40,8 +41,10 @@ pub struct HttpRegistry {
     pub(crate) registry: Arc<RegistryClient>,
     /// `Some` until drop, which takes the runtime to end it without a wait for requests under way.
     runtime: Option<Runtime>,
-    schemas: Arc<Answers<SchemaRef, Arc<str>>>,
+    schemas: Arc<Answers<SchemaRef, WriterSchema>>,
     ids: Arc<Answers<(String, String), u32>>,
+    /// Schemas by fingerprint, which no registry is asked for.
+    local: Option<FolderStore>,
 }
 
 impl HttpRegistry {
@@ -91,6 +94,7 @@ impl HttpRegistry {
             runtime: Some(runtime.map_err(|error| fault(error.to_string()))?),
             schemas: Arc::new(Answers::new(ttl, BOUNDS)),
             ids: Arc::new(Answers::new(ttl, BOUNDS)),
+            local: None,
         })
     }
 
@@ -100,6 +104,28 @@ impl HttpRegistry {
     /// No answer, or a denial.
     pub fn ping(&self) -> Result<(), LookupError> {
         self.runtime().block_on(self.registry.subjects())
+    }
+
+    /// Takes schemas of single-object records, which carry a fingerprint instead of an id, from a
+    /// folder.
+    #[must_use]
+    pub fn with_local(mut self, local: FolderStore) -> Self {
+        self.local = Some(local);
+        self
+    }
+
+    /// The schema of a fingerprint; `None` for an id or a GUID.
+    fn by_fingerprint(&self, schema: &SchemaRef) -> Option<Result<WriterSchema, LookupError>> {
+        let SchemaRef::Fingerprint(_) = schema else {
+            return None;
+        };
+        let unknown = || LookupError::Unknown(format!("{} in the schemas folder", name_of(schema)));
+        let found = self.local.as_ref().map(|local| local.lookup(schema));
+        Some(
+            found
+                .unwrap_or_else(|| Err(unknown()))
+                .map_err(|_| unknown()),
+        )
     }
 
     pub(crate) fn runtime(&self) -> &Runtime {
@@ -157,7 +183,10 @@ fn too_many(what: &str) -> LookupError {
 }
 
 impl WriterSchemas for HttpRegistry {
-    fn lookup(&self, schema: &SchemaRef) -> Result<Arc<str>, LookupError> {
+    fn lookup(&self, schema: &SchemaRef) -> Result<WriterSchema, LookupError> {
+        if let Some(local) = self.by_fingerprint(schema) {
+            return local;
+        }
         loop {
             match self.schemas.begin(schema) {
                 State::Answered(answer) => return answer,
@@ -171,7 +200,10 @@ impl WriterSchemas for HttpRegistry {
         }
     }
 
-    fn find(&self, schema: &SchemaRef) -> Result<Arc<str>, LookupError> {
+    fn find(&self, schema: &SchemaRef) -> Result<WriterSchema, LookupError> {
+        if let Some(local) = self.by_fingerprint(schema) {
+            return local;
+        }
         match self.schemas.begin(schema) {
             State::Answered(answer) => answer,
             State::Full => Err(too_many(&name_of(schema))),
@@ -185,7 +217,8 @@ impl WriterSchemas for HttpRegistry {
 
     fn prefetch(&self, schemas: &[SchemaRef]) {
         for schema in schemas {
-            if self.schemas.begin(schema) == State::Yours {
+            let is_asked = !matches!(schema, SchemaRef::Fingerprint(_));
+            if is_asked && self.schemas.begin(schema) == State::Yours {
                 self.ask_for(*schema);
             }
         }

@@ -116,7 +116,7 @@ fn registry_answers_become_schemas_or_typed_errors() {
         let double = Double::new(answers);
         let found = double.registry(|_| {}).lookup(&SchemaRef::Id(7));
         match (found, expected) {
-            (Ok(found), Ok(expected)) => assert_eq!(found.as_ref(), expected),
+            (Ok(found), Ok(expected)) => assert_eq!(&*found.text, expected),
             (Err(error), Err(expected)) => {
                 assert!(error.to_string().contains(expected), "{expected}: {error}")
             }
@@ -132,7 +132,7 @@ fn known_schemas_outlive_the_registry() {
     let registry = double.registry(|_| {});
     for _ in 0..3 {
         assert_eq!(
-            registry.lookup(&SchemaRef::Id(7)).unwrap().as_ref(),
+            &*registry.lookup(&SchemaRef::Id(7)).unwrap().text,
             "\"long\""
         );
     }
@@ -178,7 +178,7 @@ fn registry_at(url: String) -> HttpRegistry {
 }
 
 /// Finds until there is an answer.
-fn found(registry: &HttpRegistry, id: u32) -> Result<Arc<str>, LookupError> {
+fn found(registry: &HttpRegistry, id: u32) -> Result<WriterSchema, LookupError> {
     let deadline = std::time::Instant::now() + Duration::from_secs(60);
     loop {
         match registry.find(&SchemaRef::Id(id)) {
@@ -204,7 +204,7 @@ fn find_never_waits_even_while_the_registry_hangs() {
         NO_SCHEMA
     });
     let registry = registry_at(url);
-    assert_eq!(found(&registry, 7).unwrap().as_ref(), "\"long\"");
+    assert_eq!(&*found(&registry, 7).unwrap().text, "\"long\"");
     // Every request that may be under way hangs; nothing here would return if a call waited for
     // one.
     let hanging: Vec<SchemaRef> = (100..2_000).map(SchemaRef::Id).collect();
@@ -215,12 +215,9 @@ fn find_never_waits_even_while_the_registry_hangs() {
             Err(LookupError::Unavailable(_))
         ));
     }
+    assert_eq!(&*registry.find(&SchemaRef::Id(7)).unwrap().text, "\"long\"");
     assert_eq!(
-        registry.find(&SchemaRef::Id(7)).unwrap().as_ref(),
-        "\"long\""
-    );
-    assert_eq!(
-        registry.lookup(&SchemaRef::Id(7)).unwrap().as_ref(),
+        &*registry.lookup(&SchemaRef::Id(7)).unwrap().text,
         "\"long\""
     );
     let full = registry
@@ -399,8 +396,8 @@ fn replicas_are_tried_in_turn_and_the_one_that_answers_is_kept() {
         options.url = urls;
         options.attempts = 1;
     });
-    assert_eq!(registry.lookup(&SchemaRef::Id(1)).unwrap().as_ref(), "1");
-    assert_eq!(registry.lookup(&SchemaRef::Id(2)).unwrap().as_ref(), "2");
+    assert_eq!(&*registry.lookup(&SchemaRef::Id(1)).unwrap().text, "1");
+    assert_eq!(&*registry.lookup(&SchemaRef::Id(2)).unwrap().text, "2");
     assert_eq!((failing.asked().len(), answering.asked().len()), (1, 2));
 }
 
@@ -518,7 +515,7 @@ fn https_with_certificates_of_both_sides() {
         answer.map_err(|error| error.to_string())
     };
     let port = serve_tls(folder.path(), "server");
-    assert_eq!(ask(port, &|_| {}).unwrap().as_ref(), "1");
+    assert_eq!(&*ask(port, &|_| {}).unwrap().text, "1");
 
     let expired = ask(serve_tls(folder.path(), "expired"), &|_| {}).unwrap_err();
     assert!(expired.contains("its certificate has expired"), "{expired}");

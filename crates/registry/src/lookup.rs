@@ -1,8 +1,6 @@
 //! The questions that a store of writer schemas answers.
 
-use std::sync::Arc;
-
-use leadpulse_schema::SchemaRef;
+use leadpulse_schema::{SchemaRef, WriterSchema};
 
 /// A schema that a store did not give.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -21,11 +19,11 @@ pub enum LookupError {
 
 /// Writer schemas by id or GUID.
 pub trait WriterSchemas: Send + Sync {
-    /// The schema's JSON. Known ids are answered from memory for ever. May wait for a registry.
-    fn lookup(&self, schema: &SchemaRef) -> Result<Arc<str>, LookupError>;
+    /// The schema. Known ids are answered from memory for ever. May wait for a registry.
+    fn lookup(&self, schema: &SchemaRef) -> Result<WriterSchema, LookupError>;
     /// As [`Self::lookup`], without waiting. An unknown id is asked for in the background and is
     /// `Unavailable` until its answer comes.
-    fn find(&self, schema: &SchemaRef) -> Result<Arc<str>, LookupError> {
+    fn find(&self, schema: &SchemaRef) -> Result<WriterSchema, LookupError> {
         self.lookup(schema)
     }
     /// Asks for these schemas in the background, together, so that each of many unknown ids does
@@ -41,6 +39,7 @@ pub trait WriterSchemas: Send + Sync {
 pub(crate) fn name_of(schema: &SchemaRef) -> String {
     match schema {
         SchemaRef::Id(id) => id.to_string(),
+        SchemaRef::Fingerprint(fingerprint) => format!("of fingerprint {fingerprint:016x}"),
         SchemaRef::Guid(guid) => {
             let hex = leadpulse_schema::hex(guid);
             format!(

@@ -8,18 +8,11 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value as Json, json};
 
 use crate::catalog::Role;
+use crate::shape::SchemaLanguage;
 
 mod avro;
 mod json_schema;
 mod protobuf;
-
-/// The languages in which registries hold schemas.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SchemaLanguage {
-    Avro,
-    JsonSchema,
-    Protobuf,
-}
 
 /// A writer's schema that no draft can be made of.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -2,8 +2,8 @@
 //!
 //! Invariants: no Kafka, no tokio, no clock. Every reader (Avro, CSV, JSON Lines, container files) fills the same [`RowBatch`].
 //!
-//! The rooms: `catalog` reads the schemas folder, `avro` reads and writes records, `files` reads files of history. Rows and the
-//! conditions over rows stand between them.
+//! The rooms: `catalog` reads the schemas folder, `avro` reads and writes records, `shape` turns records of any format and envelope
+//! into rows, `files` reads files of history. Rows and the conditions over rows stand between them.
 //!
 //! ```
 //! use leadpulse_schema::{Catalog, Position, RowBatch, RowDecoder, Value};
@@ -46,6 +46,7 @@ mod draft;
 mod files;
 mod hex;
 mod row;
+mod shape;
 pub mod units;
 mod version;
 
@@ -61,8 +62,13 @@ pub use condition::{
     Absence, Comparison, Condition, DayCounter, DayWindow, Literal, Measure, Operand, Population,
     View,
 };
-pub use draft::{Draft, DraftError, KnownTable, SchemaLanguage, draft};
+pub use draft::{Draft, DraftError, KnownTable, draft};
 pub use files::{FileError, FileOptions, FileReader, parse_time_ms};
 pub use hex::hex;
 pub use row::{Operation, Position, Row, RowBatch, RowBuilder, TextList, Value};
+pub use shape::{
+    Envelope, EnvelopeOption, FilterValue, FilterValues, FitRemark, RawRecord, RecordFate,
+    RecordFault, SchemaLanguage, SchemaPlace, ShapeError, SourceFormat, SourceShape, TimeDetails,
+    TimeOption, TopicDecoder, TopicSource, WriterSchema,
+};
 pub use version::Version;

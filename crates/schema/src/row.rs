@@ -30,6 +30,8 @@ pub enum Operation {
     Delete,
     /// Takes back the event of the same key and owner; carries the whole row.
     Retract,
+    /// Changes of the entity are missing, so what is known of it may be out of date: only the key is set.
+    Gap,
 }
 
 /// The value of a field in a row.
@@ -96,12 +98,20 @@ impl<'a> TextList<'a> {
 #[derive(Clone, Copy, Debug)]
 enum FieldSlot {
     Null,
+    /// Not in the record: the version before has the value.
+    Unchanged,
     Bool(bool),
     Long(i64),
     Double(f64),
     Time(i64),
-    Text { start: u32, length: u32 },
-    List { start: u32, length: u32 },
+    Text {
+        start: u32,
+        length: u32,
+    },
+    List {
+        start: u32,
+        length: u32,
+    },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -204,7 +214,11 @@ impl RowBatch {
             row.known_ms(),
         );
         for field in &catalog.table_at(row.table()).fields {
-            builder.set(field.id, row.get(field.id));
+            if row.is_unchanged(field.id) {
+                builder.set_unchanged(field.id);
+            } else {
+                builder.set(field.id, row.get(field.id));
+            }
         }
         builder.finish();
     }
@@ -256,6 +270,10 @@ impl RowBuilder<'_> {
             length,
         };
     }
+    /// Marks a field whose value the record does not carry because it did not change. It reads as null.
+    pub fn set_unchanged(&mut self, field: FieldId) {
+        self.batch.slots[self.head.slot as usize + field.index()] = FieldSlot::Unchanged;
+    }
     /// Overrides the operation, for tables whose retraction flag is a field.
     pub fn set_operation(&mut self, operation: Operation) {
         self.head.operation = operation;
@@ -295,7 +313,7 @@ impl RowBatch {
         let span =
             |start: u32, length: u32| &self.arena[start as usize..start as usize + length as usize];
         match self.slots[slot] {
-            FieldSlot::Null => Value::Null,
+            FieldSlot::Null | FieldSlot::Unchanged => Value::Null,
             FieldSlot::Bool(b) => Value::Bool(b),
             FieldSlot::Long(n) => Value::Long(n),
             FieldSlot::Double(x) => Value::Double(x),
@@ -346,7 +364,12 @@ impl<'a> Row<'a> {
     pub fn key(self) -> &'a str {
         self.get(self.head.key).text().unwrap_or_default()
     }
-    /// The value of a field.
+    /// True for a field whose value did not change and is not in the row: the version before has it.
+    pub fn is_unchanged(self, field: FieldId) -> bool {
+        let slot = self.head.slot as usize + field.index();
+        matches!(self.batch.slots[slot], FieldSlot::Unchanged)
+    }
+    /// The value of a field; null where it is unchanged.
     pub fn get(self, field: FieldId) -> Value<'a> {
         self.batch.value(self.head.slot as usize + field.index())
     }

@@ -66,9 +66,11 @@ impl ReplayArguments {
                     .with_context(|| format!("--only names {name:?}, which no schema defines"))?;
             }
             inputs.retain(|i| {
-                self.only
-                    .iter()
-                    .any(|name| catalog.table(name).is_some_and(|t| t.id == i.table))
+                self.only.iter().any(|name| {
+                    catalog
+                        .table(name)
+                        .is_some_and(|t| i.tables.contains(&t.id))
+                })
             });
         }
         create_inputs(&loaded.config.kafka, &inputs, self.partitions)?;

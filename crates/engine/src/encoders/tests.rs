@@ -1,6 +1,4 @@
-use std::sync::Arc;
-
-use leadpulse_schema::{FolderRegistry, SchemaRef};
+use leadpulse_schema::{FolderRegistry, SchemaRef, WriterSchema};
 use serde_json::{Value as Json, json};
 
 use super::*;
@@ -9,7 +7,7 @@ use crate::epoch::{ClockState, DecidedRange, LayoutPartition, PartitionInterval,
 struct Folder;
 
 impl SchemaStore for Folder {
-    fn lookup(&self, schema: &SchemaRef) -> Result<Arc<str>, SchemaLookupError> {
+    fn lookup(&self, schema: &SchemaRef) -> Result<WriterSchema, SchemaLookupError> {
         let shipped = [
             SCORE_SCHEMA,
             ALERT_SCHEMA,
@@ -22,7 +20,7 @@ impl SchemaStore for Folder {
             .into_iter()
             .find(|json| FolderRegistry::id_of(json).is_ok_and(|id| *schema == SchemaRef::Id(id)));
         found
-            .map(Arc::from)
+            .map(WriterSchema::avro)
             .ok_or_else(|| SchemaLookupError::Unknown(format!("{schema:?}")))
     }
     fn id_of(&self, _: &str, json: &str) -> Result<u32, SchemaLookupError> {
@@ -194,7 +192,7 @@ fn records_of_every_format_are_read_whatever_the_registry_knows() {
     /// Gives its own ids, and knows no other.
     struct Forgetful;
     impl SchemaStore for Forgetful {
-        fn lookup(&self, schema: &SchemaRef) -> Result<Arc<str>, SchemaLookupError> {
+        fn lookup(&self, schema: &SchemaRef) -> Result<WriterSchema, SchemaLookupError> {
             Err(SchemaLookupError::Unknown(format!("{schema:?}")))
         }
         fn id_of(&self, subject: &str, _: &str) -> Result<u32, SchemaLookupError> {

@@ -30,6 +30,12 @@ pub struct EpochTally {
     pub alerts: BTreeMap<(&'static str, &'static str), u64>,
     /// Accepted rows that took an event back.
     pub retracted: u64,
+    /// Accepted rows that report a gap in the changes of an entity.
+    pub gaps: u64,
+    /// Records that no source wants, by topic.
+    pub filtered: BTreeMap<String, u64>,
+    /// Records that concern no row, by topic.
+    pub ignored: BTreeMap<String, u64>,
     /// Explanations by (task, outcome): `made`, `carried` (an emitted score came with an older
     /// one), `over_budget` (wanted, not made).
     pub explanations: BTreeMap<(String, &'static str), u64>,

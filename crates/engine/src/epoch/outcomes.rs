@@ -47,6 +47,21 @@ impl OutcomeCounts {
         }
     }
 
+    /// Adds records that gave no row: no source wants them, or they concern none.
+    #[must_use]
+    pub(crate) fn without_row(mut self, filtered: i64, ignored: i64) -> Self {
+        for (code, count) in [("filtered", filtered), ("no_row", ignored)] {
+            if count > 0 {
+                self.unchanged.push(ReasonCount {
+                    reason: code.to_owned(),
+                    count,
+                });
+            }
+        }
+        self.unchanged.sort_by(|a, b| a.reason.cmp(&b.reason));
+        self
+    }
+
     /// The counts as a program that wrote this format of epoch records made them. Before format 3,
     /// a deletion counted as accepted whatever it found, and steps back were not counted.
     #[must_use]

@@ -7,6 +7,7 @@ use leadpulse_schema::Operation;
 use super::Machine;
 use crate::decode::Decoded;
 use crate::epoch::{EpochTally, OutcomeCounts};
+use crate::ports::RecordBatch;
 
 const LATE: &str = "older than the late horizon allows: behind its partition's newest event, or of a day that its table has forgotten";
 const FUTURE: &str =
@@ -14,10 +15,14 @@ const FUTURE: &str =
 
 /// The outcomes of an epoch's rows.
 pub(super) struct AdmittedRows {
-    /// Rows by [`RowOutcome`].
+    /// Records with rows, by [`RowOutcome`].
     pub counts: [i64; RowOutcome::ALL.len()],
-    /// Records that are no rows.
+    /// Records that could not be read.
     pub undecoded: i64,
+    /// Records that no source of their topic wants.
+    pub filtered: i64,
+    /// Records that concern no row.
+    pub ignored: i64,
     /// Rows that people should see though no dead letter says so: index of the record, outcome.
     pub noticed: Vec<(u32, RowOutcome)>,
     /// Dead letters: index of the record, reason, message. Undecoded records first, then late and
@@ -28,7 +33,8 @@ pub(super) struct AdmittedRows {
 impl AdmittedRows {
     /// The counts for the epoch's record.
     pub fn outcomes(&self) -> OutcomeCounts {
-        OutcomeCounts::of(&self.counts, self.undecoded)
+        let counts = OutcomeCounts::of(&self.counts, self.undecoded);
+        counts.without_row(self.filtered, self.ignored)
     }
 }
 
@@ -45,29 +51,56 @@ impl Machine {
             rows,
             records: record_of,
             mut dead,
+            filtered,
+            ignored,
             ..
         } = decoded;
         let undecoded = dead.len() as i64;
         let (mut counts, mut noticed) = ([0_i64; RowOutcome::ALL.len()], Vec::new());
         let outcomes = self.state.graph.apply(&rows, bound_ms);
         for (index, outcome) in outcomes.iter().enumerate() {
-            counts[*outcome as usize] += 1;
             let row = rows.row(index);
             if outcome.is_accepted() {
                 self.note_event_time(row.event_ms().min(row.known_ms()));
                 tally.retracted += u64::from(row.operation() == Operation::Retract);
-            } else if let Some((reason, message)) = refusal(*outcome) {
-                dead.push((record_of[index], reason, message.to_owned()));
+                tally.gaps += u64::from(row.operation() == Operation::Gap);
             }
-            if remark(*outcome).is_some() {
-                noticed.push((record_of[index], *outcome));
+        }
+        for (record, outcome) in by_record(&record_of, &outcomes) {
+            counts[outcome as usize] += 1;
+            if let Some((reason, message)) = refusal(outcome) {
+                dead.push((record, reason, message.to_owned()));
+            }
+            if remark(outcome).is_some() {
+                noticed.push((record, outcome));
             }
         }
         AdmittedRows {
             counts,
             undecoded,
+            filtered: filtered.len() as i64,
+            ignored: ignored.len() as i64,
             noticed,
             dead,
+        }
+    }
+
+    /// Counts the records that give no row, by topic.
+    pub(super) fn count_without_row(
+        &self,
+        records: &RecordBatch,
+        decoded: &Decoded,
+        tally: &mut EpochTally,
+    ) {
+        let topic = |index: &u32| {
+            let partition = records.record(*index as usize).partition();
+            self.state.partitions[partition as usize].topic.clone()
+        };
+        for index in &decoded.filtered {
+            *tally.filtered.entry(topic(index)).or_default() += 1;
+        }
+        for index in &decoded.ignored {
+            *tally.ignored.entry(topic(index)).or_default() += 1;
         }
     }
 
@@ -81,6 +114,29 @@ impl Machine {
 pub fn outcome_in_words(outcome: RowOutcome) -> Option<&'static str> {
     let refused = refusal(outcome).map(|(_, message)| message);
     refused.or_else(|| remark(outcome))
+}
+
+/// The outcome of each record with rows. A record of several rows is refused if one of them is, and
+/// changed nothing only if none of them did.
+fn by_record(record_of: &[u32], outcomes: &[RowOutcome]) -> Vec<(u32, RowOutcome)> {
+    let rank = |outcome: RowOutcome| match outcome {
+        RowOutcome::Duplicate => 0,
+        RowOutcome::StaleVersion => 1,
+        RowOutcome::NothingToDelete => 2,
+        RowOutcome::Accepted => 3,
+        RowOutcome::SteppedBack => 4,
+        RowOutcome::Late => 5,
+        RowOutcome::Future => 6,
+    };
+    let mut found: Vec<(u32, RowOutcome)> = Vec::with_capacity(record_of.len());
+    for (record, outcome) in record_of.iter().zip(outcomes) {
+        match found.last_mut().filter(|(last, _)| last == record) {
+            Some((_, worst)) if rank(*outcome) > rank(*worst) => *worst = *outcome,
+            Some(_) => {}
+            None => found.push((*record, *outcome)),
+        }
+    }
+    found
 }
 
 /// The dead letter of a row that was not let in. Duplicates have none: producers and restarts

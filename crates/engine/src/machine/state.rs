@@ -108,6 +108,8 @@ impl WorkerState {
 /// Tells the graph that the history of these partitions is still to be read.
 pub(super) fn expect(graph: &mut Graph, partitions: &[InputPartition]) {
     for (partition, number) in partitions.iter().zip(0..) {
-        graph.expect(number, partition.table);
+        for table in &partition.tables {
+            graph.expect(number, *table);
+        }
     }
 }

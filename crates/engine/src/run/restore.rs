@@ -257,15 +257,15 @@ impl Engine {
 
     /// The partitions of a layout, with the tables that the configuration reads their topics as.
     fn partitions_of(&self, layout: &PartitionLayout) -> Result<Vec<InputPartition>, PortError> {
-        let table_of = |topic: &str| {
+        let tables_of = |topic: &str| {
             self.topics
                 .iter()
                 .find(|(name, _)| name == topic)
-                .map(|(_, table)| *table)
+                .map(|(_, tables)| tables.clone())
         };
         let mut partitions = Vec::with_capacity(layout.partitions.len());
         for place in &layout.partitions {
-            let Some(table) = table_of(&place.topic) else {
+            let Some(tables) = tables_of(&place.topic) else {
                 return Err(PortError::fatal(
                     PortCause::NotConfigured,
                     format!(
@@ -277,7 +277,7 @@ impl Engine {
             partitions.push(InputPartition {
                 topic: place.topic.clone(),
                 partition: place.partition,
-                table,
+                tables,
             });
         }
         Ok(partitions)

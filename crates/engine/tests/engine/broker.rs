@@ -12,7 +12,7 @@ use leadpulse_engine::ports::{
     Output, OutputLog, OutputRecord, PollLimit, PortCause, PortError, RecordBatch,
     SchemaLookupError, SchemaStore, SealedEpoch, Sink, Source, Stuck,
 };
-use leadpulse_schema::{FolderRegistry, SchemaRef};
+use leadpulse_schema::{FolderRegistry, SchemaRef, WriterSchema};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -562,7 +562,7 @@ impl Schemas {
 }
 
 impl SchemaStore for Schemas {
-    fn lookup(&self, schema: &SchemaRef) -> Result<Arc<str>, SchemaLookupError> {
+    fn lookup(&self, schema: &SchemaRef) -> Result<WriterSchema, SchemaLookupError> {
         if self
             .down
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1))
@@ -575,9 +575,10 @@ impl SchemaStore for Schemas {
         }
         let more = match schema {
             SchemaRef::Id(id) => self.more.lock().unwrap().get(id).cloned(),
-            SchemaRef::Guid(_) => None,
+            SchemaRef::Guid(_) | SchemaRef::Fingerprint(_) => None,
         };
         more.or_else(|| self.folder.get(*schema))
+            .map(WriterSchema::avro)
             .ok_or_else(|| SchemaLookupError::Unknown(format!("{schema:?}")))
     }
     fn id_of(&self, _: &str, json: &str) -> Result<u32, SchemaLookupError> {

@@ -127,7 +127,7 @@ fn partitions_that_are_added_are_read_once_the_others_are() {
             let partition = broker.grow(InputPartition {
                 topic: "mkt.activities".into(),
                 partition: 2,
-                table,
+                tables: vec![table],
             });
             let message = Message {
                 offset: 0,
@@ -184,7 +184,7 @@ fn a_run_to_the_end_reads_added_partitions_before_it_closes() {
     let partition = rig.broker.grow(InputPartition {
         topic: "mkt.activities".into(),
         partition: 2,
-        table,
+        tables: vec![table],
     });
     rig.produce(
         partition,

@@ -125,7 +125,7 @@ impl Rig {
         let partition = |(topic, partition, table): (&str, i32, &str)| InputPartition {
             topic: topic.into(),
             partition,
-            table: catalog.table(table).unwrap().id,
+            tables: vec![catalog.table(table).unwrap().id],
         };
         let partitions: Vec<_> = PARTITIONS.into_iter().map(partition).collect();
         // Epochs end by what is polled, not by the time that passes.
@@ -556,7 +556,8 @@ impl Rig {
             panic!("outputs are framed with an id")
         };
         let schema =
-            apache_avro::Schema::parse_str(&self.schemas.lookup(&frame.schema).unwrap()).unwrap();
+            apache_avro::Schema::parse_str(&self.schemas.lookup(&frame.schema).unwrap().text)
+                .unwrap();
         let reader = apache_avro::reader::datum::GenericDatumReader::builder(&schema)
             .build()
             .unwrap();

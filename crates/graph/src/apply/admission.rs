@@ -52,7 +52,7 @@ impl Writer<'_> {
                         .admit_retraction(options, clock_ms, row, fingerprint),
                 )
             }
-            Operation::Upsert | Operation::Delete => None,
+            Operation::Upsert | Operation::Delete | Operation::Gap => None,
         };
         let outcome = match takes {
             None => self.gate.admit(&shared.options, clock_ms, row, fingerprint),

@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-use leadpulse_schema::{Catalog, Operation, Role, Row, RowBatch, Table, Value, Version};
+use leadpulse_schema::{Catalog, Operation, Role, Row, RowBatch, Table, TextList, Value, Version};
 
 use crate::apply::Writer;
 use crate::apply::outcome::RowOutcome;
@@ -38,6 +38,7 @@ impl Writer<'_> {
         let table = catalog.table_at(row.table());
         let entity = self.ensure(row.table(), row.key());
         let batch = self.version(catalog, entity, row);
+        let is_complete = self.is_complete(row);
         let version = batch.row(0);
 
         let owner = match table.role {
@@ -87,6 +88,9 @@ impl Writer<'_> {
             hubs
         };
         node.set_row(batch, known_ms);
+        if is_complete {
+            node.stale_since_ms = None;
+        }
         node.last_root = root.or(node.last_root);
         if changes_outcome {
             node.outcome_since_ms = event_ms;
@@ -139,6 +143,7 @@ impl Writer<'_> {
         let previous = self.cells.shared.layout.entity(table).previous;
         let node = self.node_mut(entity);
         node.clear_row();
+        node.stale_since_ms = None;
         let edges = node
             .edges
             .iter()
@@ -153,42 +158,59 @@ impl Writer<'_> {
         self.effects.add(cell, Cause::Deleted);
     }
 
-    /// The complete version: a change record takes the fields that it does not name from the
-    /// version before.
+    /// Notes that changes of a known entity are missing. Its version stays; the next complete one
+    /// ends the doubt.
+    pub fn mark_stale(&mut self, row: Row<'_>) -> RowOutcome {
+        let directory = &self.entities.directory;
+        let found = directory.find(directory.of_table(row.table()), row.key());
+        if let Some(entity) = found.filter(|entity| directory.place(*entity).is_some()) {
+            let node = self.node_mut(entity);
+            if node.is_known() {
+                node.stale_since_ms.get_or_insert(row.known_ms());
+            }
+        }
+        RowOutcome::Accepted
+    }
+
+    /// The complete version: a change record takes the fields that it does not name, or that it
+    /// marks as unchanged, from the version before. Without one they are null.
     fn version(&self, catalog: &Catalog, entity: EntityId, row: Row<'_>) -> RowBatch {
         let table = catalog.table_at(row.table());
+        let changed = match table.changed_fields.map(|field| row.get(field)) {
+            Some(Value::List(changed)) => Some(changed),
+            _ => None,
+        };
+        let current = self.node(entity).row();
         let mut version = RowBatch::new();
-        match (
-            table.changed_fields.map(|f| row.get(f)),
-            self.node(entity).row(),
-        ) {
-            (Some(Value::List(changed)), Some(current)) => {
-                let mut builder = version.start(
-                    catalog,
-                    row.table(),
-                    Operation::Upsert,
-                    row.position(),
-                    row.known_ms(),
-                );
-                for field in &table.fields {
-                    let is_new = field.id == table.key
-                        || Some(field.id) == table.time
-                        || Some(field.id) == table.version
-                        || changed.iter().any(|name| name == field.name);
-                    builder.set(
-                        field.id,
-                        if is_new {
-                            row.get(field.id)
-                        } else {
-                            current.get(field.id)
-                        },
-                    );
-                }
-                builder.finish();
-            }
-            _ => version.push_copy(catalog, row),
+        let mut builder = version.start(
+            catalog,
+            row.table(),
+            Operation::Upsert,
+            row.position(),
+            row.known_ms(),
+        );
+        for field in &table.fields {
+            let is_told = |names: TextList<'_>| names.iter().any(|name| name == field.name);
+            let is_own = field.id == table.key
+                || Some(field.id) == table.time
+                || Some(field.id) == table.version;
+            let is_kept = row.is_unchanged(field.id) || !is_own && !changed.is_none_or(is_told);
+            let value = match current {
+                Some(current) if is_kept => current.get(field.id),
+                _ => row.get(field.id),
+            };
+            builder.set(field.id, value);
         }
+        builder.finish();
         version
+    }
+
+    /// True if the row carries every field, so that nothing of the version before is left.
+    fn is_complete(&self, row: Row<'_>) -> bool {
+        let table = self.entities.catalog.table_at(row.table());
+        let lists = table.changed_fields.map(|field| row.get(field));
+        let is_list = matches!(lists, Some(Value::List(_)));
+        !is_list && table.fields.iter().all(|field| !row.is_unchanged(field.id))
     }
 
     /// The domains that a version names, each once, in the order of its fields.

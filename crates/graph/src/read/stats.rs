@@ -15,6 +15,8 @@ pub struct GraphSize {
     pub known: Vec<usize>,
     /// Named but unknown entities per table, in table order.
     pub stubs: Vec<usize>,
+    /// Known entities whose source reported a gap in their changes, per table, in table order.
+    pub stale: Vec<usize>,
     /// Cells that contain a node.
     pub cells: usize,
     /// Hub nodes with sums.
@@ -60,6 +62,7 @@ impl Graph {
         let mut size = GraphSize {
             known: vec![0; tables],
             stubs: vec![0; tables],
+            stale: vec![0; tables],
             ..GraphSize::default()
         };
         for (_, cell) in self.cells() {
@@ -71,6 +74,7 @@ impl Graph {
                     &mut size.stubs
                 };
                 counts[node.table.index()] += 1;
+                size.stale[node.table.index()] += usize::from(node.stale_since_ms.is_some());
                 size.bytes += size_of::<Node>() + node.heap_bytes();
             }
         }

@@ -98,6 +98,9 @@ pub struct Node {
     row: RowBatch,
     /// The time at which the first version became known, milliseconds.
     pub since_ms: Option<i64>,
+    /// The time since which changes of the current version may be missing, milliseconds: its source
+    /// reported a gap, and no complete version came since.
+    pub stale_since_ms: Option<i64>,
     /// Hubs named by the current version, ascending; a merged entity names none.
     pub hubs: SmallVec<[EntityId; 4]>,
     /// References of the current version, and former roots, ascending. Readers use
@@ -129,6 +132,7 @@ impl Node {
             table,
             row: RowBatch::new(),
             since_ms: None,
+            stale_since_ms: None,
             hubs: SmallVec::new(),
             edges: SmallVec::new(),
             absorbed: false,

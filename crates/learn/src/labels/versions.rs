@@ -76,7 +76,11 @@ impl<'a> VersionLog<'a> {
             row.known_ms(),
         );
         for field in &self.fields {
-            copy.set(*field, row.get(*field));
+            if row.is_unchanged(*field) {
+                copy.set_unchanged(*field);
+            } else {
+                copy.set(*field, row.get(*field));
+            }
         }
         copy.finish();
         self.first_entity.push(self.entities.len());
@@ -179,7 +183,12 @@ impl Merged<'_> {
                 self.supplier[field.id.index()] = index;
             }
         } else {
-            self.supplier.fill(index);
+            let row = self.rows.row(index);
+            for (field, supplier) in table.fields.iter().zip(&mut self.supplier) {
+                if !row.is_unchanged(field.id) {
+                    *supplier = index;
+                }
+            }
         }
     }
 }

@@ -14,6 +14,25 @@ pub(crate) enum Snag {
     Unreadable(String),
 }
 
+impl Snag {
+    /// The reason, for people.
+    pub(crate) fn words(self) -> String {
+        match self {
+            Snag::Truncated => {
+                "the bytes end inside a value; the record is cut off, or was written under another schema"
+                    .into()
+            }
+            Snag::Length(length) => format!("a length of {length} bytes does not fit"),
+            Snag::Number => "a number is longer than its type".into(),
+            Snag::Utf8 => "its text is not UTF-8".into(),
+            Snag::Branch(index) => format!("a union has no branch {index}"),
+            Snag::Symbol(index) => format!("an enum has no symbol number {index}"),
+            Snag::TooDeep => "records nest too deep".into(),
+            Snag::Unreadable(why) => why,
+        }
+    }
+}
+
 /// Reads from the front of a slice.
 #[derive(Clone, Debug)]
 pub(crate) struct AvroCursor<'a> {

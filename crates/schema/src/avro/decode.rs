@@ -10,13 +10,19 @@ use smallvec::SmallVec;
 use crate::admit::admit;
 use crate::avro::cursor::{AvroCursor, Snag};
 use crate::avro::program::{
-    AbsentValue, CompileError, Program, Read, StepAction, ValueSkip, Width, decimal, uuid_text,
+    AbsentValue, CompileError, FieldTarget, Program, Read, StepAction, ValueSkip, Width, decimal,
+    targets, uuid_text,
 };
+use crate::catalog::shape::TimeUnit;
 use crate::catalog::{Catalog, FieldId, Table, TableId};
 use crate::row::{Operation, Position, RowBatch, RowBuilder, Value};
+use crate::shape::changes::ChangeNames;
+use crate::shape::moment::{TimeBounds, TimeRead};
+use crate::shape::plan::RowPlan;
+use crate::shape::writer::field_order;
 
 /// The depth to which records may nest in skipped values.
-const MAX_DEPTH: usize = 64;
+pub(crate) const MAX_DEPTH: usize = 64;
 
 /// A record whose bytes are not a row. The record is at fault, or its schema; trying again gives the same answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -104,6 +110,8 @@ pub enum DecodeError {
 pub struct RowDecoder {
     table: TableId,
     program: Program,
+    /// Names in lists of changed fields, for tables that have such a list.
+    names: Option<Box<ChangeNames>>,
 }
 
 impl RowDecoder {
@@ -117,22 +125,43 @@ impl RowDecoder {
         catalog: &Catalog,
         table: TableId,
     ) -> Result<RowDecoder, CompileError> {
-        Self::compile_renamed(writer, catalog, table, &BTreeMap::new())
+        let definition = catalog.table_at(table);
+        let renamed = BTreeMap::new();
+        let names = || ChangeNames::of_table(definition);
+        let targets = targets(definition);
+        Self::of_targets(writer, &[], catalog, table, &targets, &renamed, names)
     }
 
-    /// As [`Self::compile`]; `renamed` maps names of the writer to names of the table, before its own names and aliases.
+    /// As [`Self::compile`] for a source's plan: its names come before the table's, its times are read as it
+    /// declares, and implausible ones are refused. `others` are schemas that the writer's refers to.
     ///
     /// # Errors
     /// As [`Self::compile`].
-    pub fn compile_renamed(
+    pub(crate) fn compile_planned(
         writer: &apache_avro::Schema,
+        others: &[apache_avro::Schema],
+        catalog: &Catalog,
+        plan: &RowPlan,
+    ) -> Result<RowDecoder, CompileError> {
+        let names = || ChangeNames::of(plan).with_order(field_order(writer, 8));
+        let (targets, renamed) = (&plan.targets, &plan.renamed);
+        Self::of_targets(writer, others, catalog, plan.table, targets, renamed, names)
+    }
+
+    fn of_targets(
+        writer: &apache_avro::Schema,
+        others: &[apache_avro::Schema],
         catalog: &Catalog,
         table: TableId,
+        targets: &[FieldTarget],
         renamed: &BTreeMap<String, String>,
+        names: impl Fn() -> ChangeNames,
     ) -> Result<RowDecoder, CompileError> {
+        let has_list = catalog.table_at(table).changed_fields.is_some();
         Ok(RowDecoder {
             table,
-            program: Program::compile(writer, catalog, table, renamed)?,
+            program: Program::compile(writer, others, catalog, table, targets, renamed)?,
+            names: has_list.then(|| Box::new(names())),
         })
     }
 
@@ -163,9 +192,20 @@ impl RowDecoder {
                 bytes: cursor.remaining(),
             });
         }
-        check(table, &mut builder)?;
+        self.check(table, &mut builder)?;
         builder.finish();
         Ok(())
+    }
+
+    /// The fields that this writer's records feed.
+    pub(crate) fn fed(&self) -> impl Iterator<Item = FieldId> {
+        self.program
+            .steps
+            .iter()
+            .filter_map(|step| match step.action {
+                StepAction::Read(field, _) => Some(field),
+                StepAction::Skip(_) => None,
+            })
     }
 
     /// Reads one record from the front of `cursor` into `builder`, without [`check`].
@@ -178,7 +218,7 @@ impl RowDecoder {
         for step in &self.program.steps {
             let outcome = match &step.action {
                 StepAction::Read(field, read) => read_into(read, *field, cursor, builder),
-                StepAction::Skip(skip) => self.skip(skip, cursor, 0),
+                StepAction::Skip(part) => skip(&self.program.named, part, cursor, 0),
             };
             outcome.map_err(|snag| named(snag, table, &step.writer_field))?;
         }
@@ -194,55 +234,69 @@ impl RowDecoder {
         cursor: &mut AvroCursor<'_>,
         table: &Table,
     ) -> Result<(), DecodeError> {
-        self.skip(&self.program.record, cursor, 0)
+        skip(&self.program.named, &self.program.record, cursor, 0)
             .map_err(|snag| named(snag, table, "the record"))
     }
 
-    fn skip(
+    /// Checks the conditions that [`RowDecoder::decode`] has for a row beyond being readable. Lists of changed
+    /// fields get the table's names.
+    pub(crate) fn check(
         &self,
-        skip: &ValueSkip,
-        cursor: &mut AvroCursor<'_>,
-        depth: usize,
-    ) -> Result<(), Snag> {
-        match skip {
-            ValueSkip::Nothing => Ok(()),
-            ValueSkip::Number => cursor.long().map(drop),
-            ValueSkip::Bytes(count) => cursor.take(*count).map(drop),
-            ValueSkip::Prefixed => cursor.prefixed().map(drop),
-            ValueSkip::Union(branches) => self.skip(branch(branches, cursor)?, cursor, depth),
-            ValueSkip::Sequence(parts) => parts
-                .iter()
-                .try_for_each(|part| self.skip(part, cursor, depth)),
-            ValueSkip::Blocks(item) => {
-                while let Some(block) = cursor.block()? {
-                    match block.bytes {
-                        Some(bytes) => cursor.take(bytes).map(drop)?,
-                        // However many there are, they have no bytes.
-                        None if **item == ValueSkip::Nothing => {}
-                        None => {
-                            for _ in 0..block.items {
-                                self.skip(item, cursor, depth)?;
-                            }
-                        }
-                    }
-                }
-                Ok(())
-            }
-            ValueSkip::Named(slot) if depth < MAX_DEPTH => {
-                self.skip(&self.program.named[*slot], cursor, depth + 1)
-            }
-            ValueSkip::Named(_) => Err(Snag::TooDeep),
+        table: &Table,
+        builder: &mut RowBuilder<'_>,
+    ) -> Result<(), DecodeError> {
+        if let (Some(names), Some(list)) = (&self.names, table.changed_fields) {
+            let settled = names.settle(table, list, builder, |_| false);
+            settled.map_err(|why| DecodeError::Unreadable {
+                table: table.name.clone(),
+                field: table.field_at(list).name.clone(),
+                why,
+            })?;
         }
+        admit(table, builder).map_err(|r| DecodeError::Invalid {
+            table: table.name.clone(),
+            field: r.field,
+            why: r.why,
+        })
     }
 }
 
-/// Checks the conditions that [`RowDecoder::decode`] has for a row beyond being readable.
-pub(crate) fn check(table: &Table, builder: &mut RowBuilder<'_>) -> Result<(), DecodeError> {
-    admit(table, builder).map_err(|r| DecodeError::Invalid {
-        table: table.name.clone(),
-        field: r.field,
-        why: r.why,
-    })
+/// Passes over a value; `named` are the records that [`ValueSkip::Named`] refers to.
+pub(crate) fn skip(
+    named: &[ValueSkip],
+    part: &ValueSkip,
+    cursor: &mut AvroCursor<'_>,
+    depth: usize,
+) -> Result<(), Snag> {
+    match part {
+        ValueSkip::Nothing => Ok(()),
+        ValueSkip::Number => cursor.long().map(drop),
+        ValueSkip::Bytes(count) => cursor.take(*count).map(drop),
+        ValueSkip::Prefixed => cursor.prefixed().map(drop),
+        ValueSkip::Union(branches) => skip(named, branch(branches, cursor)?, cursor, depth),
+        ValueSkip::Sequence(parts) => parts
+            .iter()
+            .try_for_each(|part| skip(named, part, cursor, depth)),
+        ValueSkip::Blocks(item) => {
+            while let Some(block) = cursor.block()? {
+                match block.bytes {
+                    Some(bytes) => cursor.take(bytes).map(drop)?,
+                    // However many there are, they have no bytes.
+                    None if **item == ValueSkip::Nothing => {}
+                    None => {
+                        for _ in 0..block.items {
+                            skip(named, item, cursor, depth)?;
+                        }
+                    }
+                }
+            }
+            Ok(())
+        }
+        ValueSkip::Named(slot) if depth < MAX_DEPTH => {
+            skip(named, &named[*slot], cursor, depth + 1)
+        }
+        ValueSkip::Named(_) => Err(Snag::TooDeep),
+    }
 }
 
 pub(crate) fn set_constant(constant: &AbsentValue, field: FieldId, builder: &mut RowBuilder<'_>) {
@@ -317,12 +371,26 @@ fn read_into(
             return Ok(());
         }
         Read::LongAsDouble(width) => Value::Double(number(*width, cursor)? as f64),
-        Read::Time(width, unit) => {
+        Read::Time(width, unit, bounds) => {
             let raw = number(*width, cursor)?;
-            Value::Time(
-                unit.to_ms(raw)
-                    .ok_or_else(|| Snag::Unreadable(format!("the time {raw} is out of range")))?,
-            )
+            match unit.to_ms(raw) {
+                Some(ms) if bounds.admit_number(ms) => Value::Time(ms),
+                _ => return Err(implausible(raw, *unit, *bounds)),
+            }
+        }
+        Read::TimeText(time) => Value::Time(expected(time.text(cursor.text()?))?),
+        Read::TimeDouble(time) => Value::Time(expected(time.fraction(cursor.double()?))?),
+        Read::TimeNumber(width, time) => {
+            Value::Time(expected(time.number(number(*width, cursor)?.into()))?)
+        }
+        Read::ScaledDecimal => {
+            let scale = cursor.int()?;
+            let scale = i32::try_from(scale).map_err(|_| Snag::Number)?;
+            Value::Double(decimal(cursor.prefixed()?, scale))
+        }
+        Read::DoubleText => {
+            let number = cursor.text()?.trim().parse();
+            Value::Double(number.map_err(|_| Snag::Unreadable("its text is not a number".into()))?)
         }
         Read::Float => Value::Double(f64::from(cursor.float()?)),
         Read::Double => Value::Double(cursor.double()?),
@@ -361,6 +429,20 @@ fn read_into(
     };
     builder.set(field, value);
     Ok(())
+}
+
+/// The words for a time outside its bounds.
+fn implausible(raw: i64, unit: TimeUnit, bounds: TimeBounds) -> Snag {
+    let time = TimeRead::in_unit(unit, bounds);
+    let why = time.number(raw.into()).err();
+    Snag::Unreadable(why.map_or_else(
+        || format!("the time {raw} is out of range"),
+        |expected| format!("its value is not {expected}"),
+    ))
+}
+
+fn expected<T>(read: Result<T, String>) -> Result<T, Snag> {
+    read.map_err(|expected| Snag::Unreadable(format!("its value is not {expected}")))
 }
 
 fn readable(branch: &Result<Read, Box<str>>) -> Result<&Read, Snag> {

@@ -36,7 +36,7 @@ fn fields() -> Vec<(Json, Vec<Json>)> {
         ),
         (
             json!({"name": "seen_at", "type": ts("millis"), "default": 5, "leadpulse": {"time": true}}),
-            vec![ts("millis"), json!("long"), json!("int")],
+            vec![ts("millis")],
         ),
         (
             json!({"name": "parent", "aliases": ["mother"], "type": ["null", "string"], "default": null, "leadpulse": {"ref": "things"}}),
@@ -112,11 +112,11 @@ fn fields() -> Vec<(Json, Vec<Json>)> {
         ),
         (
             json!({"name": "micros", "type": ["null", ts("micros")], "default": null}),
-            vec![ts("micros"), json!("long"), json!(["null", ts("micros")])],
+            vec![ts("micros"), json!(["null", ts("micros")])],
         ),
         (
             json!({"name": "day", "type": {"type": "int", "logicalType": "date"}, "default": 3}),
-            vec![json!({"type": "int", "logicalType": "date"}), json!("int")],
+            vec![json!({"type": "int", "logicalType": "date"})],
         ),
         (
             json!({"name": "tags", "type": list(json!("string")), "default": ["x", "y"]}),
@@ -485,7 +485,7 @@ fn decode_event(writer: &str, bytes: &[u8]) -> Result<RowBatch, DecodeError> {
 
 fn event_writer(extra: &str) -> String {
     format!(
-        r#"{{"type":"record","name":"Event","fields":[{{"name":"id","type":"string"}},{{"name":"at","type":["null","long"]}},{{"name":"thing","type":["null","long"]}}{extra}]}}"#
+        r#"{{"type":"record","name":"Event","fields":[{{"name":"id","type":"string"}},{{"name":"at","type":["null",{{"type":"long","logicalType":"timestamp-millis"}}]}},{{"name":"thing","type":["null","long"]}}{extra}]}}"#
     )
 }
 

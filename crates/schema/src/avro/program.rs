@@ -13,6 +13,8 @@ use serde_json::Value as Json;
 
 use crate::catalog::shape::{Item, Shape, Symbols, TimeUnit, time_unit};
 use crate::catalog::{Catalog, DataType, FieldId, Table, TableId};
+use crate::shape::envelope_hint;
+use crate::shape::moment::{TimeBounds, TimeRead};
 
 /// A writer's schema whose records can never be read into a table.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,9 +35,14 @@ pub enum CompileError {
     },
     /// The writer lacks a field that the table cannot do without.
     #[error(
-        "table {table}: the writer's schema has no field '{field}', which has no default; add the field, or a default or alias to the table's schema"
+        "table {table}: the writer's schema has no field '{field}', which has no default; {hint}"
     )]
-    Missing { table: String, field: String },
+    Missing {
+        table: String,
+        field: String,
+        /// The remedy.
+        hint: String,
+    },
     /// The writer's type of a field cannot become the table's.
     #[error(
         "table {table}, field {field}: {why}; change the table's type, or take the field under another name"
@@ -76,13 +83,22 @@ pub(crate) enum Read {
     Long(Width),
     LongAsText(Width),
     LongAsDouble(Width),
-    Time(Width, TimeUnit),
+    Time(Width, TimeUnit, TimeBounds),
+    /// A time that is text, or a number with a fraction.
+    TimeText(Box<TimeRead>),
+    TimeDouble(Box<TimeRead>),
+    /// A number whose digits are written by a format.
+    TimeNumber(Width, Box<TimeRead>),
     Float,
     Double,
     Decimal {
         scale: i32,
         fixed_bytes: Option<usize>,
     },
+    /// A record of a scale and the bytes of a decimal.
+    ScaledDecimal,
+    /// A number that is written as text.
+    DoubleText,
     Text,
     Uuid {
         fixed: bool,
@@ -147,7 +163,9 @@ pub(crate) struct FieldTarget {
     pub(crate) default: Option<Json>,
     /// Integer keys and references are text in rows.
     pub(crate) integer_as_text: bool,
-    aliases: Vec<String>,
+    pub(crate) aliases: Vec<String>,
+    /// The reading of times; of a field that is none it means nothing.
+    pub(crate) time: TimeRead,
     /// It stands for a list's items, whose text is borrowed from the record: raw uuids, which must be spelt out, cannot be.
     is_item: bool,
 }
@@ -176,6 +194,7 @@ pub(crate) fn targets(table: &Table) -> Vec<FieldTarget> {
                     && matches!(shape, Shape::Int | Shape::Long),
                 shape,
                 aliases: avro.aliases.clone(),
+                time: TimeRead::default(),
                 is_item: false,
             }
         })
@@ -275,11 +294,14 @@ pub(crate) fn uuid_text(bytes: &[u8]) -> Option<String> {
 }
 
 impl Program {
-    /// `renamed` maps further names of the writer to fields of the table.
+    /// `renamed` maps further names of the writer to fields of the table; `targets` are the table's. `others`
+    /// are schemas that the writer's refers to.
     pub(crate) fn compile(
         writer: &Schema,
+        others: &[Schema],
         catalog: &Catalog,
         table: TableId,
+        targets: &[FieldTarget],
         renamed: &BTreeMap<String, String>,
     ) -> Result<Program, CompileError> {
         let table = catalog.table_at(table);
@@ -289,18 +311,15 @@ impl Program {
                 table: table_name(),
             });
         };
-        let resolved = ResolvedSchema::new(writer).map_err(|e| CompileError::Incomplete {
-            table: table_name(),
-            why: e.to_string(),
-        })?;
-        let mut compiler = Compiler {
-            names: resolved.get_names(),
-            slots: HashMap::new(),
-            named: Vec::new(),
-        };
-        let targets = targets(table);
+        let all = others.iter().chain([writer]).collect();
+        let resolved =
+            ResolvedSchema::new_with_schemata(all).map_err(|e| CompileError::Incomplete {
+                table: table_name(),
+                why: e.to_string(),
+            })?;
+        let mut compiler = StepCompiler::new(resolved.get_names());
         let writer_names: Vec<&str> = record.fields.iter().map(|f| f.name.as_str()).collect();
-        let sources = sources(&targets, table, &writer_names, renamed);
+        let sources = sources(targets, table, &writer_names, renamed);
         let mut steps = Vec::with_capacity(record.fields.len());
         for (i, writer_field) in record.fields.iter().enumerate() {
             let action = match sources.iter().position(|s| *s == Some(i)) {
@@ -347,6 +366,9 @@ impl Program {
                     return Err(CompileError::Missing {
                         table: table_name(),
                         field: field(),
+                        hint: envelope_hint(&writer_names).unwrap_or_else(|| {
+                            "add the field, or a default or alias to the table's schema".into()
+                        }),
                     });
                 }
             }
@@ -359,7 +381,7 @@ impl Program {
             })?;
         Ok(Program {
             steps: steps.into(),
-            named: compiler.named.into(),
+            named: compiler.into_named(),
             constants: constants.into(),
             record: skip,
         })
@@ -394,13 +416,27 @@ pub(crate) fn sources(
     sources
 }
 
-struct Compiler<'s> {
+/// Compiles the steps that read values and that pass over them.
+pub(crate) struct StepCompiler<'s> {
     names: &'s HashMap<Name, &'s Schema>,
     slots: HashMap<Name, usize>,
     named: Vec<ValueSkip>,
 }
 
-impl<'s> Compiler<'s> {
+impl<'s> StepCompiler<'s> {
+    pub(crate) fn new(names: &'s HashMap<Name, &'s Schema>) -> Self {
+        StepCompiler {
+            names,
+            slots: HashMap::new(),
+            named: Vec::new(),
+        }
+    }
+
+    /// The records that [`ValueSkip::Named`] refers to.
+    pub(crate) fn into_named(self) -> Box<[ValueSkip]> {
+        self.named.into()
+    }
+
     fn definition(&self, schema: &'s Schema) -> Result<&'s Schema, String> {
         match schema {
             Schema::Ref { name } => self
@@ -412,7 +448,11 @@ impl<'s> Compiler<'s> {
         }
     }
 
-    fn skip(&mut self, schema: &'s Schema) -> Result<ValueSkip, String> {
+    /// The step that passes over a value of this type.
+    ///
+    /// # Errors
+    /// A type that is not defined.
+    pub(crate) fn skip(&mut self, schema: &'s Schema) -> Result<ValueSkip, String> {
         let schema = self.definition(schema)?;
         if time_unit(schema).is_some() {
             return Ok(ValueSkip::Number);
@@ -520,14 +560,16 @@ impl<'s> Compiler<'s> {
             Shape::Float | Shape::Double => match writer {
                 Schema::Float => Some(Read::Float),
                 Schema::Double => Some(Read::Double),
+                Schema::String => Some(Read::DoubleText),
+                Schema::Decimal(_) => decimal_read(writer, 0),
+                Schema::Record(_) => is_scaled_decimal(writer).then_some(Read::ScaledDecimal),
                 other => width(other).map(Read::LongAsDouble),
             },
+            Shape::Decimal { .. } if is_scaled_decimal(writer) => Some(Read::ScaledDecimal),
             Shape::Decimal { scale, .. } => {
                 decimal_read(writer, i32::try_from(*scale).unwrap_or(i32::MAX))
             }
-            Shape::Time(unit) => {
-                width(writer).map(|width| Read::Time(width, time_unit(writer).unwrap_or(*unit)))
-            }
+            Shape::Time(_) => time_read(writer, &target.time)?,
             Shape::Text | Shape::UuidText | Shape::UuidBytes { .. } => {
                 text_read(writer, &target.shape)
                     .filter(|read| !(target.is_item && matches!(read, Read::Uuid { .. })))
@@ -561,6 +603,7 @@ impl<'s> Compiler<'s> {
             default: None,
             integer_as_text: false,
             aliases: Vec::new(),
+            time: TimeRead::default(),
             is_item: true,
         };
         self.read(writer, &target)
@@ -582,6 +625,51 @@ fn width(writer: &Schema) -> Option<Width> {
         Schema::Long | Schema::TimeMicros => Some(Width::Long),
         other => time_unit(other).map(|_| Width::Long),
     }
+}
+
+/// The reading of a time. A number has the unit of the writer's logical type, else the one that the source
+/// declares.
+///
+/// # Errors
+/// Nobody declares a unit: none is guessed.
+fn time_read(writer: &Schema, time: &TimeRead) -> Result<Option<Read>, String> {
+    let read = |width: Width, unit: TimeUnit| Read::Time(width, unit, time.bounds.of_unit(unit));
+    if let Some(unit) = time_unit(writer) {
+        return Ok(width(writer).map(|width| read(width, unit)));
+    }
+    match writer {
+        Schema::String => Ok(Some(Read::TimeText(Box::new(time.clone())))),
+        Schema::Float | Schema::Double if time.unit().is_some() => {
+            Ok(matches!(writer, Schema::Double).then(|| Read::TimeDouble(Box::new(time.clone()))))
+        }
+        Schema::Int | Schema::Long => {
+            let width = width(writer).unwrap_or(Width::Long);
+            match time.unit() {
+                Some(unit) => Ok(Some(read(width, unit))),
+                None if time.has_format() => {
+                    Ok(Some(Read::TimeNumber(width, Box::new(time.clone()))))
+                }
+                None => Err(format!(
+                    "the writer's {} is a time without a declared unit, which is never guessed; declare it \
+                     in the source, as times = {{ … = \"millis\" }}, or give the writer's field a logicalType",
+                    kind(writer)
+                )),
+            }
+        }
+        _ => Ok(None),
+    }
+}
+
+/// True for a decimal that carries its own scale, as Debezium's `VariableScaleDecimal`.
+fn is_scaled_decimal(writer: &Schema) -> bool {
+    let Schema::Record(record) = writer else {
+        return false;
+    };
+    let [scale, value] = record.fields.as_slice() else {
+        return false;
+    };
+    (scale.name.as_str(), value.name.as_str()) == ("scale", "value")
+        && matches!((&scale.schema, &value.schema), (Schema::Int, Schema::Bytes))
 }
 
 fn decimal_read(writer: &Schema, reader_scale: i32) -> Option<Read> {

@@ -16,12 +16,13 @@ use crate::catalog::load::avsc_files;
 /// The schemas of a folder: input tables, their older versions (`versions/`), outputs (`outputs/`) and their older versions.
 #[derive(Clone, Debug, Default)]
 pub struct FolderRegistry {
-    by_id: HashMap<u32, WriterSchema>,
+    by_id: HashMap<u32, FolderSchema>,
     by_guid: HashMap<[u8; 16], u32>,
+    by_fingerprint: HashMap<u64, u32>,
 }
 
 #[derive(Clone, Debug)]
-struct WriterSchema {
+struct FolderSchema {
     path: PathBuf,
     json: Arc<str>,
     /// All that decides what its bytes mean.
@@ -98,6 +99,7 @@ impl FolderRegistry {
         let id = match schema {
             SchemaRef::Id(id) => id,
             SchemaRef::Guid(guid) => *self.by_guid.get(&guid)?,
+            SchemaRef::Fingerprint(fingerprint) => *self.by_fingerprint.get(&fingerprint)?,
         };
         self.by_id.get(&id).map(|entry| entry.json.clone())
     }
@@ -107,11 +109,16 @@ impl FolderRegistry {
     /// # Errors
     /// The text is not an Avro schema.
     pub fn id_of(json: &str) -> Result<u32, RegistryError> {
-        identify(Path::new("schema"), json).map(|(id, _, _)| id)
+        identify(Path::new("schema"), json).map(|names| names.id)
     }
 
     fn add(&mut self, path: PathBuf, json: String) -> Result<(), RegistryError> {
-        let (id, guid, meaning) = identify(&path, &json)?;
+        let SchemaNames {
+            id,
+            guid,
+            fingerprint,
+            meaning,
+        } = identify(&path, &json)?;
         match self.by_id.get(&id) {
             Some(entry) if entry.meaning != meaning => {
                 return Err(RegistryError::Collision {
@@ -124,25 +131,49 @@ impl FolderRegistry {
             None => {
                 self.by_id.insert(
                     id,
-                    WriterSchema {
+                    FolderSchema {
                         path,
                         json: json.into(),
                         meaning,
                     },
                 );
                 self.by_guid.insert(guid, id);
+                self.by_fingerprint.insert(fingerprint, id);
             }
         }
         Ok(())
     }
 }
 
-fn identify(path: &Path, json: &str) -> Result<(u32, [u8; 16], Json), RegistryError> {
+/// The names of a schema, and its meaning.
+struct SchemaNames {
+    id: u32,
+    guid: [u8; 16],
+    fingerprint: u64,
+    meaning: Json,
+}
+
+/// CRC-64-AVRO, as [the specification](https://avro.apache.org/docs/1.12.0/specification/#schema-fingerprints)
+/// defines it.
+fn fingerprint(bytes: &[u8]) -> u64 {
+    const EMPTY: u64 = 0xc15d_213a_a4d7_a795;
+    let mut crc = EMPTY;
+    for byte in bytes {
+        crc ^= u64::from(*byte);
+        for _ in 0..8 {
+            crc = crc >> 1 ^ if crc & 1 == 1 { EMPTY } else { 0 };
+        }
+    }
+    crc
+}
+
+fn identify(path: &Path, json: &str) -> Result<SchemaNames, RegistryError> {
     let schema = Schema::parse_str(json).map_err(|e| RegistryError::NotASchema {
         path: path.to_owned(),
         why: e.to_string(),
     })?;
-    let digest = Sha256::digest(schema.canonical_form());
+    let canonical = schema.canonical_form();
+    let digest = Sha256::digest(&canonical);
     let (id, _) = digest
         .split_first_chunk::<4>()
         .expect("SHA-256 has 32 bytes");
@@ -156,7 +187,12 @@ fn identify(path: &Path, json: &str) -> Result<(u32, [u8; 16], Json), RegistryEr
                 path: path.to_owned(),
                 why: e.to_string(),
             })?;
-    Ok((u32::from_be_bytes(*id) >> 1, *guid, meaning))
+    Ok(SchemaNames {
+        id: u32::from_be_bytes(*id) >> 1,
+        guid: *guid,
+        fingerprint: fingerprint(canonical.as_bytes()),
+        meaning,
+    })
 }
 
 /// A schema without what does not change the meaning of its bytes: documentation, defaults, aliases, annotations.
@@ -225,6 +261,9 @@ mod tests {
             Some(r#""string""#)
         );
         assert_eq!(registry.get(SchemaRef::Id(1)), None);
+        // The fingerprint of "string" is one of the specification's own test data.
+        let fingerprint = SchemaRef::Fingerprint(0x8f01_4872_6345_03c7);
+        assert_eq!(registry.get(fingerprint).as_deref(), Some(r#""string""#));
     }
 
     #[test]

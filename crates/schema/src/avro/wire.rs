@@ -8,6 +8,8 @@ pub const SCHEMA_HEADER: &str = "__value_schema_id";
 
 const MAGIC_ID: u8 = 0;
 const MAGIC_GUID: u8 = 1;
+/// The first bytes of [Avro's single-object encoding](https://avro.apache.org/docs/1.12.0/specification/#single-object-encoding).
+const MAGIC_SINGLE_OBJECT: [u8; 2] = [0xc3, 0x01];
 
 /// The name of the schema that a body was written under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -16,6 +18,8 @@ pub enum SchemaRef {
     Id(u32),
     /// A schema's GUID, as the record header carries it.
     Guid([u8; 16]),
+    /// CRC-64-AVRO of a schema's parsing canonical form, as Avro's single-object encoding carries it.
+    Fingerprint(u64),
 }
 
 /// A record's value, taken apart.
@@ -38,6 +42,11 @@ pub enum WireError {
         "the first byte is {0:#04x}, not that of a schema id (0x00; 0x01 in the header {SCHEMA_HEADER}); use a schema registry serializer"
     )]
     WrongMagic(u8),
+    /// The value begins as JSON does.
+    #[error(
+        "the value looks like JSON, but its source is read as Avro; set format = \"json\" in the source"
+    )]
+    Json,
     /// The value, or the schema header, ends before the schema's id does.
     #[error("the bytes end within the schema's id; use a schema registry serializer")]
     TooShort,
@@ -71,15 +80,26 @@ impl<'a> Frame<'a> {
                 if *magic != MAGIC_GUID {
                     return Err(WireError::WrongMagic(*magic));
                 }
-                let guid = guid.try_into().map_err(|_| WireError::TooShort)?;
+                // Protobuf's headers go on with the numbers of the message.
+                let (guid, _) = guid.split_first_chunk().ok_or(WireError::TooShort)?;
                 return Ok(Frame {
-                    schema: SchemaRef::Guid(guid),
+                    schema: SchemaRef::Guid(*guid),
                     body: value,
                 });
             }
         }
         let (magic, rest) = value.split_first().ok_or(WireError::Empty)?;
         if *magic != MAGIC_ID {
+            let single = value.strip_prefix(&MAGIC_SINGLE_OBJECT);
+            if let Some((fingerprint, body)) = single.and_then(|rest| rest.split_first_chunk()) {
+                return Ok(Frame {
+                    schema: SchemaRef::Fingerprint(u64::from_le_bytes(*fingerprint)),
+                    body,
+                });
+            }
+            if matches!(magic, b'{' | b'[') {
+                return Err(WireError::Json);
+            }
             return Err(WireError::WrongMagic(*magic));
         }
         let (id, body) = rest.split_first_chunk::<4>().ok_or(WireError::TooShort)?;
@@ -124,7 +144,14 @@ mod tests {
         );
         check(&framed[..4], &[], Err(WireError::TooShort));
         check(b"", &[], Err(WireError::Empty));
-        check(b"{}", &[], Err(WireError::WrongMagic(b'{')));
+        check(b"{}", &[], Err(WireError::Json));
+        check(b"x", &[], Err(WireError::WrongMagic(b'x')));
+        check(b"\xc3\x01short", &[], Err(WireError::WrongMagic(0xc3)));
+        check(
+            b"\xc3\x01\x02\0\0\0\0\0\0\x80body",
+            &[],
+            Ok((SchemaRef::Fingerprint(0x8000_0000_0000_0002), b"body")),
+        );
 
         let guid = [7u8; 16];
         let header = [&[1u8][..], &guid].concat();

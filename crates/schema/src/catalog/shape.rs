@@ -65,6 +65,8 @@ impl Symbols {
 /// The unit of an Avro time: rows hold milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TimeUnit {
+    /// Of a source's declaration; no Avro type has seconds.
+    Seconds,
     Millis,
     Micros,
     Nanos,
@@ -78,15 +80,27 @@ impl TimeUnit {
     /// Milliseconds since 1970; parts of a millisecond are cut towards the past. `None` when the year is beyond all calendars.
     pub(crate) fn to_ms(self, value: i64) -> Option<i64> {
         match self {
+            TimeUnit::Seconds => value.checked_mul(1_000),
             TimeUnit::Millis => Some(value),
             TimeUnit::Micros => Some(value.div_euclid(1_000)),
             TimeUnit::Nanos => Some(value.div_euclid(1_000_000)),
             TimeUnit::Days => value.checked_mul(DAY_MS),
         }
     }
+    /// Milliseconds of one unit.
+    pub(crate) fn ms_of_one(self) -> f64 {
+        match self {
+            TimeUnit::Seconds => 1e3,
+            TimeUnit::Millis => 1.0,
+            TimeUnit::Micros => 1e-3,
+            TimeUnit::Nanos => 1e-6,
+            TimeUnit::Days => DAY_MS as f64,
+        }
+    }
     /// The Avro value for milliseconds since 1970; a date loses the time of day.
     pub(crate) fn of_ms(self, ms: i64) -> Option<i64> {
         match self {
+            TimeUnit::Seconds => Some(ms.div_euclid(1_000)),
             TimeUnit::Millis => Some(ms),
             TimeUnit::Micros => ms.checked_mul(1_000),
             TimeUnit::Nanos => ms.checked_mul(1_000_000),

@@ -9,15 +9,21 @@ use apache_avro::{Codec, Schema};
 
 use super::{FileContext, FileError, MAX_ROW_BYTES};
 use crate::avro::cursor::AvroCursor;
-use crate::avro::decode::{RowDecoder, check};
+use crate::avro::decode::RowDecoder;
+use crate::avro::program::CompileError;
 use crate::catalog::{DataType, FieldId};
 use crate::row::{RowBatch, Value};
+use crate::shape::WriterSchema;
+use crate::shape::changes::ChangeNames;
+use crate::shape::data_read::DataProgram;
+use crate::shape::plan::record_name;
+use crate::shape::writer::{AvroWriter, field_order};
 
 const MAGIC: [u8; 4] = *b"Obj\x01";
 
 pub(super) struct ContainerRows {
     bytes: CountedBytes,
-    decoder: RowDecoder,
+    decoder: ContainerDecoder,
     codec: Codec,
     marker: [u8; 16],
     known_time: Option<FieldId>,
@@ -25,6 +31,53 @@ pub(super) struct ContainerRows {
     block_offset: usize,
     left_in_block: u64,
     records: u64,
+}
+
+/// The reading of a container's records.
+enum ContainerDecoder {
+    /// Rows straight from the bytes.
+    Rows(Box<RowDecoder>),
+    /// Records with an envelope, a filter or paths into their members.
+    Data {
+        program: Box<DataProgram>,
+        names: Box<ChangeNames>,
+        name: String,
+    },
+}
+
+impl ContainerDecoder {
+    fn compile(json: &str, context: &FileContext) -> Result<(Self, Schema), FileError> {
+        let writer = AvroWriter::parse(&WriterSchema::avro(json))
+            .map_err(|e| context.damaged(0, format!("its schema is not valid: {e}")))?;
+        let plan = &context.plan;
+        let incomplete = |why| FileError::Schema {
+            file: context.file.clone(),
+            source: CompileError::Incomplete {
+                table: context.catalog.table_at(context.table).name.clone(),
+                why,
+            },
+        };
+        let decoder = if plan.is_plain_for(&writer.schema) && !plan.is_filtered() {
+            let decoder = RowDecoder::compile_planned(&writer.schema, &[], &context.catalog, plan);
+            let decoder = decoder.map_err(|source| FileError::Schema {
+                file: context.file.clone(),
+                source,
+            })?;
+            ContainerDecoder::Rows(Box::new(decoder))
+        } else {
+            ContainerDecoder::Data {
+                program: Box::new(DataProgram::of_plan(&writer, plan).map_err(incomplete)?),
+                names: Box::new(
+                    context
+                        .names
+                        .clone()
+                        .with_order(field_order(&writer.schema, 8)),
+                ),
+                name: record_name(&writer.schema),
+            }
+        };
+        Ok((decoder, writer.schema))
+    }
 }
 
 impl ContainerRows {
@@ -47,28 +100,20 @@ impl ContainerRows {
                 .map(|value| String::from_utf8_lossy(value).into_owned())
         };
         let json = text("avro.schema").ok_or_else(|| damaged("its header has no schema".into()))?;
-        let writer = Schema::parse_str(&json)
-            .map_err(|e| damaged(format!("its schema is not valid: {e}")))?;
         let codec_name = text("avro.codec").unwrap_or_else(|| "null".into());
         let codec: Codec = codec_name
             .parse()
             .map_err(|_| damaged(format!("its codec '{codec_name}' is not supported: write it with null, deflate, snappy or zstandard")))?;
-        let decoder = RowDecoder::compile_renamed(
-            &writer,
-            &context.catalog,
-            context.table,
-            &context.options.columns,
-        )
-        .map_err(|source| FileError::Schema {
-            file: context.file.clone(),
-            source,
-        })?;
+        let (decoder, writer) = ContainerDecoder::compile(&json, context)?;
         Ok(ContainerRows {
             bytes,
-            decoder,
             codec,
             marker,
-            known_time: known_time(&writer, context)?,
+            known_time: match &decoder {
+                ContainerDecoder::Rows(_) => known_time(&writer, context)?,
+                ContainerDecoder::Data { .. } => None,
+            },
+            decoder,
             block: Vec::new(),
             block_offset: 0,
             left_in_block: 0,
@@ -98,22 +143,61 @@ impl ContainerRows {
         }
         self.left_in_block -= 1;
         self.records += 1;
+        if matches!(self.decoder, ContainerDecoder::Rows(_)) {
+            self.row(context, batch)?;
+            return Ok(true);
+        }
+        let before = batch.len();
+        self.record(context, batch)?;
+        if batch.len() > before {
+            return Ok(true);
+        }
+        self.next(context, batch)
+    }
+
+    /// Appends the rows of a record with members of its own.
+    fn record(&mut self, context: &mut FileContext, batch: &mut RowBatch) -> Result<(), FileError> {
+        let ContainerDecoder::Data {
+            program,
+            names,
+            name,
+        } = &self.decoder
+        else {
+            unreachable!("called for records that are not plain");
+        };
+        let mut cursor = AvroCursor::new(&self.block[self.block_offset..]);
+        // Every part of a record is read or passed over, so one that cannot be read has no known end.
+        let node = program.read(&mut cursor);
+        let node = node.map_err(|snag| context.damaged(self.records, snag.words()))?;
+        let end = self.block.len() - cursor.remaining();
+        let schema = Some((name.as_str(), &**names));
+        let appended = context.rows(&node, schema, self.records, batch);
+        self.block_offset = end;
+        appended
+    }
+
+    /// Appends the row of a plain record.
+    fn row(&mut self, context: &mut FileContext, batch: &mut RowBatch) -> Result<(), FileError> {
+        let ContainerDecoder::Rows(decoder) = &self.decoder else {
+            unreachable!("called for plain records");
+        };
         let record = self.records;
         let mut builder = context.start(batch);
-        let table = context.catalog.table_at(context.table);
+        let catalog = context.catalog.clone();
+        let table = catalog.table_at(context.table);
         let whole = AvroCursor::new(&self.block[self.block_offset..]);
         let mut cursor = whole.clone();
-        let filled = self.decoder.fill(&mut cursor, table, &mut builder);
+        let filled = decoder.fill(&mut cursor, table, &mut builder);
         if filled.is_err() {
             // A record that cannot be read still has an end, unless the block is damaged.
             cursor = whole;
-            self.decoder
+            decoder
                 .pass_over(&mut cursor, table)
                 .map_err(|e| context.damaged(record, e))?;
         }
         self.block_offset = self.block.len() - cursor.remaining();
         filled
-            .and_then(|()| check(table, &mut builder))
+            .and_then(|()| decoder.check(table, &mut builder))
             .map_err(|e| {
                 context.bad_row(
                     record,
@@ -122,6 +206,10 @@ impl ContainerRows {
                     format!("usable: {e}"),
                 )
             })?;
+        context.fit.row();
+        decoder
+            .fed()
+            .for_each(|field| context.fit.feed(field.index()));
         let known_ms = match self.known_time.map(|field| (field, builder.get(field))) {
             None | Some((_, Value::Null)) => None,
             Some((_, Value::Time(at))) => Some(at),
@@ -134,8 +222,7 @@ impl ContainerRows {
                 ));
             }
         };
-        context.finish(builder, known_ms, record)?;
-        Ok(true)
+        context.finish(builder, known_ms, None, record)
     }
 
     /// Reads and decompresses the next block; `false` at the end of the file.
@@ -168,7 +255,7 @@ fn known_time(writer: &Schema, context: &FileContext) -> Result<Option<FieldId>,
         return Ok(None);
     }
     let table = context.catalog.table_at(context.table);
-    let name = context.options.columns.get(column).unwrap_or(column);
+    let name = context.plan.renamed.get(column).unwrap_or(column);
     let times = || {
         table
             .fields

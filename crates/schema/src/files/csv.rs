@@ -1,14 +1,17 @@
 //! CSV with a header line.
 
+use std::borrow::Cow;
 use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use csv::{ByteRecord, ErrorKind, Reader, ReaderBuilder};
 
-use super::cell::{parse_time, set_absent, set_null, set_text};
 use super::{FileContext, FileError, MAX_ROW_BYTES};
+use crate::admit::admit;
 use crate::row::RowBatch;
+use crate::shape::data_node::DataNode;
+use crate::shape::value::{set_absent, set_null, set_text};
 
 pub(super) struct CsvRows {
     reader: Reader<Bounded>,
@@ -81,34 +84,64 @@ impl CsvRows {
                 });
             }
         }
+        if context.plan.is_filtered() && !context.plan.wants(&self.as_node(), None) {
+            context.next_offset += 1;
+            return self.next(context, batch);
+        }
         let mut builder = context.start(batch);
-        for (target, column) in context.targets.iter().zip(&self.columns) {
-            let Some(index) = column else {
+        for (index, column) in self.columns.iter().enumerate() {
+            let target = &context.plan.targets[index];
+            let Some(column) = column else {
                 set_absent(target, &mut builder).expect(
                     "checked on open: a field without a column has a default or may be null",
                 );
                 continue;
             };
-            let cell = self.cell(*index, context, line)?;
+            let cell = self.cell(*column, context, line)?;
             let set = if cell.is_empty() {
                 set_null(target, &mut builder)
             } else {
                 set_text(target, cell, &mut builder)
             };
-            set.map_err(|expected| context.bad_row(line, &self.names[*index], cell, expected))?;
+            set.map_err(|expected| context.bad_row(line, &self.names[*column], cell, expected))?;
+            context.fit.feed(index);
         }
-        let known_ms = match self
-            .known_time
-            .map(|index| Ok((index, self.cell(index, context, line)?.trim())))
-            .transpose()?
-        {
-            None | Some((_, "")) => None,
-            Some((index, cell)) => Some(parse_time(cell).ok_or_else(|| {
-                context.bad_row(line, &self.names[index], cell, "the time the row was known")
-            })?),
-        };
-        context.finish(builder, known_ms, line)?;
+        context.fit.row();
+        let table = context.catalog.table_at(context.table);
+        if let Some(list) = table.changed_fields {
+            let is_column = |name: &str| self.names.iter().any(|known| known == name);
+            let settled = context.names.settle(table, list, &mut builder, is_column);
+            let unknown = settled.map_err(|why| {
+                let name = &table.field_at(list).name;
+                context.bad_row(line, name, "", format!("understood: {why}"))
+            })?;
+            context.fit.unexplained(unknown);
+        }
+        admit(table, &mut builder)
+            .map_err(|refusal| context.bad_row(line, &refusal.field, "", refusal.why))?;
+        let known_ms =
+            match self
+                .known_time
+                .map(|index| Ok((index, self.cell(index, context, line)?.trim())))
+                .transpose()?
+            {
+                None | Some((_, "")) => None,
+                Some((index, cell)) => Some(context.known_time.text(cell).map_err(|expected| {
+                    context.bad_row(line, &self.names[index], cell, expected)
+                })?),
+            };
+        context.finish(builder, known_ms, None, line)?;
         Ok(true)
+    }
+
+    /// The row as a filter looks at it.
+    fn as_node(&self) -> DataNode<'_> {
+        let cells = self.names.iter().zip(self.record.iter());
+        let member = |(name, cell): (&'_ String, &'_ [u8])| {
+            let text = String::from_utf8_lossy(cell).into_owned();
+            (Cow::Owned(name.clone()), DataNode::Text(Cow::Owned(text)))
+        };
+        DataNode::Members(cells.map(member).collect())
     }
 
     fn cell(&self, index: usize, context: &FileContext, line: u64) -> Result<&str, FileError> {

@@ -3,12 +3,11 @@
 //! Promises: a file is streamed, memory is bounded by one row or block and the caller's batch; a bad row is an error of its own
 //! that the caller may count and pass over; every error names file, line, column, value and what was expected.
 
-mod cell;
 mod container;
 mod csv;
 mod jsonl;
+mod records;
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
@@ -16,12 +15,17 @@ use std::sync::Arc;
 
 use flate2::read::MultiGzDecoder;
 
-use crate::admit::admit;
-pub use cell::parse_time as parse_time_ms;
+pub use crate::shape::moment::parse_time as parse_time_ms;
 
-use crate::avro::program::{CompileError, FieldTarget, sources, targets};
+use crate::avro::program::{CompileError, sources};
 use crate::catalog::{Catalog, TableId};
 use crate::row::{Operation, Position, RowBatch, RowBuilder, Value};
+use crate::shape::changes::ChangeNames;
+use crate::shape::fit::{FitRemark, FitReport};
+use crate::shape::moment::{BareNumbers, TimeRead};
+use crate::shape::path::FieldPath;
+use crate::shape::plan::RowPlan;
+use crate::shape::{ShapeError, SourceShape};
 
 /// The longest row of a text file, and the largest block of a container file before it is decompressed.
 const MAX_ROW_BYTES: u64 = 16 << 20;
@@ -36,8 +40,8 @@ pub struct FileOptions {
     pub known_time: Option<String>,
     /// Time from a row's time field until the row became known, milliseconds.
     pub lag_ms: i64,
-    /// Columns of the file that mean a field of another name: column → field.
-    pub columns: BTreeMap<String, String>,
+    /// Envelope, filter, columns and times. The format is the file's.
+    pub shape: SourceShape,
 }
 
 /// A fault of a file. After [`FileError::Row`] reading may go on with the next row; after all others it is over.
@@ -88,17 +92,9 @@ pub enum FileError {
         /// The columns there are.
         found: String,
     },
-    /// The options name a field the table does not have.
-    #[error(
-        "{file}: the options map a column to '{field}', which the table does not have; its fields are {known}"
-    )]
-    NoSuchField {
-        file: String,
-        /// The field name as configured.
-        field: String,
-        /// The fields there are.
-        known: String,
-    },
+    /// The shape does not fit the table.
+    #[error("{file}: {source}")]
+    Shape { file: String, source: ShapeError },
     /// A container file was written under a schema that is not the table's.
     #[error("{file}: {source}")]
     Schema { file: String, source: CompileError },
@@ -190,6 +186,17 @@ impl FileReader {
         Ok(batch.len() - before)
     }
 
+    /// Sentences about configured paths and fields of the table that nothing in the file fitted. To be asked at
+    /// the end of the file.
+    pub fn remarks(&self) -> Vec<FitRemark> {
+        let context = &self.context;
+        let table = context.catalog.table_at(context.table);
+        match context.fit.is_over() {
+            true => Vec::new(),
+            false => context.fit.remarks(&context.plan, table),
+        }
+    }
+
     /// The number of rows read so far that had a known time of their own.
     pub fn known_rows(&self) -> u64 {
         self.context.known_rows
@@ -201,7 +208,13 @@ struct FileContext {
     file: String,
     catalog: Arc<Catalog>,
     table: TableId,
-    targets: Vec<FieldTarget>,
+    plan: Arc<RowPlan>,
+    /// The place of the known-time column.
+    known_path: Option<FieldPath>,
+    names: ChangeNames,
+    /// The reading of the column with the known time.
+    known_time: TimeRead,
+    fit: FitReport,
     options: FileOptions,
     next_offset: i64,
     known_rows: u64,
@@ -215,25 +228,22 @@ impl FileContext {
         options: FileOptions,
     ) -> Result<FileContext, FileError> {
         let file = path.display().to_string();
-        let definition = catalog.table_at(table);
-        if let Some(field) = options
-            .columns
-            .values()
-            .find(|f| definition.field(f).is_none())
-        {
-            let known: Vec<&str> = definition.fields.iter().map(|f| f.name.as_str()).collect();
-            return Err(FileError::NoSuchField {
-                file,
-                field: field.clone(),
-                known: known.join(", "),
-            });
-        }
-        let targets = targets(definition);
+        let known_column = options.known_time.as_deref();
+        let bare = BareNumbers::Millis;
+        let plan = RowPlan::new(&options.shape, &catalog, table, bare, known_column);
+        let plan = plan.map_err(|source| FileError::Shape {
+            file: file.clone(),
+            source,
+        })?;
         Ok(FileContext {
+            known_time: plan.known_time(&options.shape, catalog.table_at(table), known_column),
+            names: ChangeNames::of(&plan),
+            fit: FitReport::of(&plan),
+            known_path: known_column.map(FieldPath::new),
+            plan: Arc::new(plan),
             file,
             catalog,
             table,
-            targets,
             options,
             next_offset: 0,
             known_rows: 0,
@@ -242,33 +252,41 @@ impl FileContext {
 
     /// Starts the next row. Bad rows count too, so that a position always means the same record.
     fn start<'b>(&mut self, batch: &'b mut RowBatch) -> RowBuilder<'b> {
-        let position = Position {
-            partition: self.options.partition,
-            offset: self.next_offset,
-        };
+        let position = self.position(self.next_offset);
         self.next_offset += 1;
         batch.start(&self.catalog, self.table, Operation::Upsert, position, 0)
     }
 
-    /// Completes a row: known time, key, event time, owner. `known_ms` is what the known-time column says, if anything.
+    fn position(&self, offset: i64) -> Position {
+        Position {
+            partition: self.options.partition,
+            offset,
+        }
+    }
+
+    /// Completes an admitted row with its known time. `known_ms` is what the known-time column says, if
+    /// anything; `at_ms` the time of a row that has no time field of its own.
     fn finish(
         &mut self,
         mut builder: RowBuilder<'_>,
         known_ms: Option<i64>,
+        at_ms: Option<i64>,
         line: u64,
     ) -> Result<(), FileError> {
         let table = self.catalog.table_at(self.table);
-        admit(table, &mut builder)
-            .map_err(|refusal| self.bad_row(line, &refusal.field, "", refusal.why))?;
+        let time_ms = |time| match builder.get(time) {
+            Value::Time(at) => Some(at),
+            _ => at_ms,
+        };
         let known_ms = match (known_ms, table.time) {
             (Some(known_ms), _) => {
                 self.known_rows += 1;
                 known_ms
             }
             (None, None) => 0,
-            (None, Some(time)) => match builder.get(time) {
-                Value::Time(at) => at.saturating_add(self.options.lag_ms),
-                _ => {
+            (None, Some(time)) => match time_ms(time) {
+                Some(at) => at.saturating_add(self.options.lag_ms),
+                None => {
                     return Err(self.bad_row(
                         line,
                         &table.field_at(time).name,
@@ -289,8 +307,9 @@ impl FileContext {
     /// A field without a column can neither be null nor has a default.
     fn columns(&self, found: &[&str]) -> Result<Vec<Option<usize>>, FileError> {
         let table = self.catalog.table_at(self.table);
-        let columns = sources(&self.targets, table, found, &self.options.columns);
+        let columns = sources(&self.plan.targets, table, found, &self.plan.renamed);
         let lacking = self
+            .plan
             .targets
             .iter()
             .zip(&columns)

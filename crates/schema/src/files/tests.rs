@@ -9,7 +9,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use super::{FileError, FileOptions, FileReader};
-use crate::{Catalog, Position, RowBatch, Value};
+use crate::{Catalog, Position, RowBatch, ShapeError, SourceShape, Value};
 
 const ACCOUNTS: &str = r#"{"type":"record","name":"Account","leadpulse":{"table":"accounts","role":"root"},"fields":[
   {"name":"id","type":"string","leadpulse":{"key":true}}]}"#;
@@ -56,6 +56,10 @@ fn open(path: &Path, options: FileOptions) -> Result<FileReader, FileError> {
     let catalog = catalog();
     let orders = catalog.table("orders").unwrap().id;
     FileReader::open(path, catalog, orders, options)
+}
+
+fn shape(json: &str) -> SourceShape {
+    serde_json::from_str(json).unwrap()
 }
 
 /// All rows, read two at a time, and all errors.
@@ -227,7 +231,7 @@ fn known_time_is_a_column_or_follows_the_event() {
     );
 
     // A row, or a whole file, that does not say when it was known.
-    let some = "id,at,account,channel,entered\n1,1000,a1,web,5000\n2,1000,a1,web,\n";
+    let some = "id,at,account,channel,entered\n1,1700000001000,a1,web,1700000005000\n2,1700000001000,a1,web,\n";
     assert_eq!(
         known("some.csv", some.as_bytes(), column.clone()),
         [4000, 500]
@@ -235,13 +239,14 @@ fn known_time_is_a_column_or_follows_the_event() {
     assert_eq!(
         known(
             "none.csv",
-            b"id,at,account,channel\n1,1000,a1,web\n",
+            b"id,at,account,channel\n1,1700000001000,a1,web\n",
             column.clone()
         ),
         [500]
     );
-    let lines = [r#","entered":5000"#, r#","entered":null"#, ""]
-        .map(|known| format!(r#"{{"id":"1","at":1000,"account":"a1","channel":"web"{known}}}"#));
+    let lines = [r#","entered":1700000005000"#, r#","entered":null"#, ""].map(|known| {
+        format!(r#"{{"id":"1","at":1700000001000,"account":"a1","channel":"web"{known}}}"#)
+    });
     assert_eq!(
         known("some.jsonl", lines.join("\n").as_bytes(), column.clone()),
         [4000, 500, 500]
@@ -278,29 +283,29 @@ fn known_time_is_a_column_or_follows_the_event() {
 fn columns_may_have_other_names() {
     let dir = tempfile::tempdir().unwrap();
     let renamed = FileOptions {
-        columns: [
-            ("order".to_owned(), "id".to_owned()),
-            ("who".to_owned(), "account".to_owned()),
-        ]
-        .into(),
+        shape: shape(r#"{"columns": {"order": "id", "account": "who"}}"#),
         ..FileOptions::default()
     };
-    let csv = file(dir.path(), "o.csv", b"order,who,at,channel\n1,a1,5,web\n");
+    let csv = file(
+        dir.path(),
+        "o.csv",
+        b"order,who,at,channel\n1,a1,1700000000005,web\n",
+    );
     let json = file(
         dir.path(),
         "o.jsonl",
-        br#"{"order":1,"who":"a1","at":5,"channel":"web"}"#,
+        br#"{"order":1,"who":"a1","at":1700000000005,"channel":"web"}"#,
     );
     let rows =
         [csv, json].map(|path| shown(&read_all(&mut open(&path, renamed.clone()).unwrap()).0));
     assert!(rows[0].len() == 1 && rows[0] == rows[1], "{rows:?}");
     let wrong = FileOptions {
-        columns: [("x".to_owned(), "idd".to_owned())].into(),
+        shape: shape(r#"{"columns": {"x": "idd"}}"#),
         ..FileOptions::default()
     };
     let error = open(&file(dir.path(), "o.csv", CSV.as_bytes()), wrong).unwrap_err();
     assert!(
-        matches!(&error, FileError::NoSuchField { field, .. } if field == "idd"),
+        matches!(&error, FileError::Shape { source: ShapeError::NoSuchField { field, .. }, .. } if field == "idd"),
         "{error}"
     );
 }
@@ -310,18 +315,28 @@ fn a_bad_row_is_named_and_the_next_one_read() {
     let dir = tempfile::tempdir().unwrap();
     // (row, column, value, part of what was expected)
     let cases = [
-        ("x1,5,a,,,web,", "id", "x1", "a whole number"),
+        ("x1,1700000000005,a,,,web,", "id", "x1", "a whole number"),
         ("1,yesterday,a,,,web,", "ts", "yesterday", "YYYY-MM-DD"),
-        ("1,5,a,much,,web,", "amount", "much", "a number"),
-        ("1,5,a,,maybe,web,", "cancelled", "maybe", "true, false"),
-        ("1,5,a,,,phone,", "channel", "phone", "one of web, shop"),
-        ("1,5,a,,,,", "channel", "", "may not be null"),
-        ("1,5,,,,web,", "account", "", "owner"),
-        (",5,a,,,web,", "id", "", "may not be null"),
-        ("1,5", "", "2 cells", "7 cells"),
+        ("1,1700000000005,a,much,,web,", "amount", "much", "a number"),
+        (
+            "1,1700000000005,a,,maybe,web,",
+            "cancelled",
+            "maybe",
+            "true, false",
+        ),
+        (
+            "1,1700000000005,a,,,phone,",
+            "channel",
+            "phone",
+            "one of web, shop",
+        ),
+        ("1,1700000000005,a,,,,", "channel", "", "may not be null"),
+        ("1,1700000000005,,,,web,", "account", "", "owner"),
+        (",1700000000005,a,,,web,", "id", "", "may not be null"),
+        ("1,1700000000005", "", "2 cells", "7 cells"),
     ];
     for (row, column, value, expected) in cases {
-        let good = "2,5,a,,,web,";
+        let good = "2,1700000000005,a,,,web,";
         let content =
             format!("id,ts,account,amount,cancelled,channel,tags\n{good}\n{row}\n{good}\n");
         let path = file(dir.path(), "bad.csv", content.as_bytes());
@@ -343,15 +358,15 @@ fn a_bad_row_is_named_and_the_next_one_read() {
         (r#"{"id":1"#, "a JSON object"),
         (r#"[1]"#, "a JSON object"),
         (
-            r#"{"id":1.5,"at":5,"account":"a","channel":"web"}"#,
+            r#"{"id":1.5,"at":1700000000005,"account":"a","channel":"web"}"#,
             "a whole number",
         ),
         (
-            r#"{"id":1,"at":5,"account":{"id":2},"channel":"web"}"#,
+            r#"{"id":1,"at":1700000000005,"account":{"id":2},"channel":"web"}"#,
             "of the type string",
         ),
         (
-            r#"{"id":1,"at":5,"account":"a","channel":"web","tags":[1]}"#,
+            r#"{"id":1,"at":1700000000005,"account":"a","channel":"web","tags":[1]}"#,
             "an array of strings",
         ),
         (
@@ -388,7 +403,7 @@ fn a_bad_record_in_a_container_does_not_take_the_block_with_it() {
         serde_json::json!(3),
     ] {
         use apache_avro::types::Value as Avro;
-        let value = serde_json::json!({"id": id, "at": 5, "account": "a", "amount": null, "cancelled": false, "channel": "web", "tags": [], "entered": null});
+        let value = serde_json::json!({"id": id, "at": 1700000000005_i64, "account": "a", "amount": null, "cancelled": false, "channel": "web", "tags": [], "entered": null});
         let record = Avro::try_from(value).unwrap().resolve(&schema).unwrap();
         writer.append_value(record).unwrap();
     }

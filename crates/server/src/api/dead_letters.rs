@@ -59,7 +59,7 @@ pub(crate) async fn dead_letters(
         let found = schemas.0.find(schema);
         is_complete &= !matches!(found, Err(SchemaLookupError::Unavailable(_)));
         found
-            .map(|json| json.to_string())
+            .map(|writer| writer.text.to_string())
             .map_err(|cause| cause.to_string())
     };
     if tag.is_known_to(&headers) {

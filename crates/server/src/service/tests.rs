@@ -689,11 +689,14 @@ fn an_address_in_use_is_named() {
 struct OneSchema;
 
 impl SchemaStore for OneSchema {
-    fn lookup(&self, schema: &SchemaRef) -> Result<Arc<str>, SchemaLookupError> {
+    fn lookup(
+        &self,
+        schema: &SchemaRef,
+    ) -> Result<leadpulse_schema::WriterSchema, SchemaLookupError> {
         match schema {
-            SchemaRef::Id(7) => Ok(
-                r#"{"type":"record","name":"A","fields":[{"name":"id","type":"string"}]}"#.into(),
-            ),
+            SchemaRef::Id(7) => Ok(leadpulse_schema::WriterSchema::avro(
+                r#"{"type":"record","name":"A","fields":[{"name":"id","type":"string"}]}"#,
+            )),
             SchemaRef::Id(8) => Err(SchemaLookupError::Unavailable("asked for".into())),
             other => Err(SchemaLookupError::Unknown(format!("{other:?}"))),
         }

@@ -1,25 +1,22 @@
-//! One value of a text file becomes a field's value.
+//! One value of a record or of a text file becomes a field's value.
 
-use jiff::Timestamp;
-use jiff::civil::DateTime;
-use jiff::tz::TimeZone;
-use serde_json::Value as Json;
 use smallvec::SmallVec;
 
+use super::data_node::{DataNode, base64};
 use crate::avro::decode::set_constant;
-use crate::avro::program::{FieldTarget, uuid_text};
+use crate::avro::program::{FieldTarget, decimal, uuid_text};
 use crate::avro::write::uuid_bytes;
 use crate::catalog::shape::{Item, Shape, Symbols};
 use crate::row::{RowBuilder, Value};
 
 /// The value that was expected instead, for people.
-pub(super) type Expected = String;
+pub(crate) type Expected = String;
 
-const TIME: &str =
-    "a time: milliseconds since 1970, YYYY-MM-DD, YYYY-MM-DD HH:MM[:SS[.fff]] (UTC) or RFC 3339";
+/// The largest whole number up to which every other one is a double.
+const EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// Sets a field that the file does not have: its default, else null.
-pub(super) fn set_absent(
+pub(crate) fn set_absent(
     target: &FieldTarget,
     builder: &mut RowBuilder<'_>,
 ) -> Result<(), Expected> {
@@ -31,7 +28,7 @@ pub(super) fn set_absent(
 }
 
 /// Sets a field from an empty cell or a JSON null: null where it may be, an empty list, else its default.
-pub(super) fn set_null(target: &FieldTarget, builder: &mut RowBuilder<'_>) -> Result<(), Expected> {
+pub(crate) fn set_null(target: &FieldTarget, builder: &mut RowBuilder<'_>) -> Result<(), Expected> {
     match &target.shape {
         _ if target.nullable => builder.set(target.field, Value::Null),
         Shape::List(_) => builder.set_list(target.field, []),
@@ -41,7 +38,7 @@ pub(super) fn set_null(target: &FieldTarget, builder: &mut RowBuilder<'_>) -> Re
 }
 
 /// Sets a field from a CSV cell, or from a string in JSON.
-pub(super) fn set_text(
+pub(crate) fn set_text(
     target: &FieldTarget,
     text: &str,
     builder: &mut RowBuilder<'_>,
@@ -58,9 +55,9 @@ pub(super) fn set_text(
             Value::Long(parse_whole(trimmed, &target.shape).ok_or("a whole number")?)
         }
         Shape::Float | Shape::Double | Shape::Decimal { .. } => {
-            Value::Double(trimmed.parse().map_err(|_| "a number")?)
+            Value::Double(trimmed.parse().map_err(|_| not_a_number(trimmed))?)
         }
-        Shape::Time(_) => Value::Time(parse_time(trimmed).ok_or(TIME)?),
+        Shape::Time(_) => Value::Time(target.time.text(trimmed)?),
         Shape::Text | Shape::UuidText => Value::Text(text),
         Shape::UuidBytes { .. } => {
             let canonical = uuid_bytes(trimmed)
@@ -82,38 +79,87 @@ pub(super) fn set_text(
     Ok(())
 }
 
-/// Sets a field from a JSON value that is not null.
-pub(super) fn set_json(
+/// Sets a field from a value of a record.
+pub(crate) fn set_node(
     target: &FieldTarget,
-    json: &Json,
+    node: &DataNode<'_>,
     builder: &mut RowBuilder<'_>,
 ) -> Result<(), Expected> {
-    let value = match (&target.shape, json) {
-        (_, Json::String(text)) => return set_text(target, text, builder),
-        (Shape::Bool, Json::Bool(b)) => Value::Bool(*b),
-        // An id that is a number in JSON and a string in the schema, or a flag or time that is a number.
-        (Shape::Float | Shape::Double | Shape::Decimal { .. }, Json::Number(number)) => {
-            Value::Double(number.as_f64().ok_or("a number")?)
+    let value = match (&target.shape, node) {
+        (_, DataNode::Null) => return set_null(target, builder),
+        (_, DataNode::Text(text)) => return set_text(target, text, builder),
+        (Shape::Time(_), DataNode::Moment(ms)) => Value::Time(target.time.moment(*ms)?),
+        (Shape::Time(_), DataNode::Int(number)) => Value::Time(target.time.number(*number)?),
+        (Shape::Time(_), DataNode::Double(number)) => Value::Time(target.time.fraction(*number)?),
+        (Shape::Bool, DataNode::Bool(value)) => Value::Bool(*value),
+        (Shape::Float | Shape::Double | Shape::Decimal { .. }, number) => {
+            Value::Double(real(number).ok_or("a number")?)
         }
-        (
-            Shape::Bool | Shape::Int | Shape::Long | Shape::Time(_) | Shape::Text,
-            Json::Number(number),
-        ) => {
+        (Shape::Bool | Shape::Int | Shape::Long | Shape::Text, DataNode::Int(number)) => {
             return set_text(target, &number.to_string(), builder);
         }
-        (Shape::List(item), Json::Array(items)) => {
-            let texts: Option<SmallVec<[&str; 16]>> = items.iter().map(Json::as_str).collect();
-            return set_list(
-                target,
-                item,
-                texts.ok_or("an array of strings")?.into_iter(),
-                builder,
-            );
+        (Shape::Bool | Shape::Int | Shape::Long, DataNode::Double(number)) => {
+            return set_text(target, &number.to_string(), builder);
+        }
+        (Shape::Text, DataNode::Double(number)) => {
+            let text = id_text(*number).ok_or("an exact number: write large ids as text")?;
+            builder.set(target.field, Value::Text(&text));
+            return Ok(());
+        }
+        (Shape::UuidBytes { .. } | Shape::UuidText, DataNode::Bytes(bytes)) => {
+            let text = uuid_text(bytes).ok_or("a uuid of 16 bytes")?;
+            builder.set(target.field, Value::Text(&text));
+            return Ok(());
+        }
+        (Shape::List(item), DataNode::List(items)) => {
+            let texts: Option<SmallVec<[&str; 16]>> = items.iter().map(DataNode::text).collect();
+            let texts = texts.ok_or("an array of strings")?;
+            return set_list(target, item, texts.into_iter(), builder);
         }
         (shape, _) => return Err(format!("of the type {}", shape.describe())),
     };
     builder.set(target.field, value);
     Ok(())
+}
+
+/// The words for text in a number's place.
+fn not_a_number(text: &str) -> Expected {
+    // Kafka Connect's JsonConverter writes decimals as the base64 of their bytes.
+    if text.ends_with('=') && base64(text).is_some() {
+        return "a number: it looks like the bytes of a decimal; have the converter write numbers \
+                (decimal.format=NUMERIC), or its schemas (schemas.enable=true)"
+            .into();
+    }
+    "a number".into()
+}
+
+/// A number's text as an id; `None` where a double may stand for several whole numbers.
+fn id_text(number: f64) -> Option<String> {
+    if number.abs() > EXACT {
+        return None;
+    }
+    serde_json::Number::from_f64(number).map(|number| number.to_string())
+}
+
+/// The value of a number, or of a decimal that carries its own scale: a record of `scale` and `value`.
+fn real(node: &DataNode<'_>) -> Option<f64> {
+    match node {
+        DataNode::Int(number) => Some(*number as f64),
+        DataNode::Double(number) => Some(*number),
+        DataNode::Members(_) => {
+            let scale = match node.member("scale")? {
+                DataNode::Int(scale) => i32::try_from(*scale).ok()?,
+                _ => return None,
+            };
+            match node.member("value")? {
+                DataNode::Bytes(bytes) => Some(decimal(bytes, scale)),
+                DataNode::Text(text) => Some(decimal(&base64(text)?, scale)),
+                DataNode::Double(number) => Some(*number),
+                _ => None,
+            }
+        }
+        _ => None,
+    }
 }
 
 fn set_list<'t>(
@@ -156,57 +202,9 @@ fn parse_whole(text: &str, shape: &Shape) -> Option<i64> {
         let exact = text
             .parse::<f64>()
             .ok()
-            .filter(|x| x.fract() == 0.0 && x.abs() <= 9_007_199_254_740_992.0)?;
+            .filter(|x| x.fract() == 0.0 && x.abs() <= EXACT)?;
         Some(exact as i64)
     })?;
     let fits = !matches!(shape, Shape::Int) || i32::try_from(whole).is_ok();
     fits.then_some(whole)
-}
-
-/// A time in milliseconds since 1970; parts of a millisecond are cut towards the past.
-pub fn parse_time(text: &str) -> Option<i64> {
-    if let Ok(ms) = text.parse::<i64>() {
-        return Some(ms);
-    }
-    // Only after the date can a sign or a Z be an offset.
-    let has_offset = text
-        .get(10..)
-        .is_some_and(|rest| rest.contains(['Z', 'z', '+', '-']));
-    let timestamp: Timestamp = if has_offset {
-        text.parse().ok()?
-    } else {
-        TimeZone::UTC
-            .to_timestamp(text.parse::<DateTime>().ok()?)
-            .ok()?
-    };
-    Some(timestamp.as_microsecond().div_euclid(1_000))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::parse_time;
-
-    #[test]
-    fn times_are_read_as_utc_unless_they_say_otherwise() {
-        let cases = [
-            ("1262336100000", Some(1_262_336_100_000)),
-            ("-1", Some(-1)),
-            ("2010-01-01", Some(1_262_304_000_000)),
-            ("2010-01-01 08:55", Some(1_262_336_100_000)),
-            ("2010-01-01 08:55:00", Some(1_262_336_100_000)),
-            ("2010-01-01T08:55:00.25", Some(1_262_336_100_250)),
-            ("2010-01-01 08:55:00.0019", Some(1_262_336_100_001)),
-            ("2010-01-01T08:55:00Z", Some(1_262_336_100_000)),
-            ("2010-01-01T10:55:00+02:00", Some(1_262_336_100_000)),
-            ("2010-01-01 03:55:00-05:00", Some(1_262_336_100_000)),
-            ("1969-12-31 23:59:59.9999", Some(-1)),
-            ("2010-02-30", None),
-            ("01/02/2010", None),
-            ("soon", None),
-            ("", None),
-        ];
-        for (text, expected) in cases {
-            assert_eq!(parse_time(text), expected, "{text}");
-        }
-    }
 }

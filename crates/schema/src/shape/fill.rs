@@ -1,0 +1,315 @@
+//! A record's values are laid into a row of the table.
+
+use smallvec::{SmallVec, smallvec};
+
+use super::changes::ChangeNames;
+use super::data_node::DataNode;
+use super::envelope::EnvelopePlan;
+use super::fit::FitReport;
+use super::plan::RowPlan;
+use super::value::{set_absent, set_node};
+use crate::admit::admit;
+use crate::catalog::Table;
+use crate::row::{RowBuilder, Value};
+
+/// A value that is not a field's.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct FieldFault {
+    /// The table's field; empty for the record.
+    pub(crate) field: String,
+    /// The value, for files; never for dead letters.
+    pub(crate) value: String,
+    /// The value that was expected instead.
+    pub(crate) expected: String,
+    /// The row reads well, but says too little.
+    pub(crate) is_incomplete: bool,
+}
+
+impl FieldFault {
+    /// A record that cannot be applied, whatever its values.
+    pub(crate) fn unusable(why: &str) -> Self {
+        FieldFault {
+            is_incomplete: true,
+            ..record_fault(format!("usable: {why}"))
+        }
+    }
+}
+
+/// The places at which a row's values are looked up.
+pub(crate) struct RowPlaces<'n, 'a> {
+    /// The record within its wrappers.
+    pub(crate) record: &'n DataNode<'a>,
+    pub(crate) row: &'n DataNode<'a>,
+    pub(crate) envelope: &'n EnvelopePlan,
+    /// The row carries only changes.
+    pub(crate) is_partial: bool,
+    /// The key that stands for that of the row.
+    pub(crate) key: Option<&'n DataNode<'a>>,
+}
+
+/// A row's values by field; `None` where the record has none.
+type FoundValues<'n, 'a> = SmallVec<[Option<&'n DataNode<'a>>; 24]>;
+
+/// Lays the values into `builder`, and checks the row.
+///
+/// # Errors
+/// A value that is not its field's, a change that nothing explains, or a row without key, time or owner.
+pub(crate) fn fill(
+    plan: &RowPlan,
+    names: &ChangeNames,
+    table: &Table,
+    places: &RowPlaces<'_, '_>,
+    fit: &mut FitReport,
+    builder: &mut RowBuilder<'_>,
+) -> Result<(), FieldFault> {
+    if !matches!(places.row, DataNode::Members(_)) {
+        return Err(record_fault(format!(
+            "a JSON object or a record with members: it is {}",
+            places.row.kind()
+        )));
+    }
+    let mut found = find_all(plan, places);
+    if let Some(key) = places.key {
+        found[table.key.index()] = Some(key);
+    }
+    let keeps = kept_fields(names, table, places, fit)?;
+    fit.row();
+    for (index, target) in plan.targets.iter().enumerate() {
+        let id = target.field;
+        let is_own = [Some(table.key), table.time, table.version].contains(&Some(id));
+        let node = found[index];
+        let is_unchanged = keeps.as_ref().is_some_and(|keeps| keeps.holds(index, node))
+            || is_unavailable(places.envelope, node);
+        if is_unchanged && !is_own {
+            builder.set_unchanged(id);
+            continue;
+        }
+        let set = match node {
+            None if Some(id) == table.time && places.is_partial => Ok(()),
+            None => set_absent(target, builder),
+            Some(node) => {
+                fit.feed(index);
+                set_node(target, node, builder)
+            }
+        };
+        set.map_err(|expected| FieldFault {
+            field: table.field_at(id).name.clone(),
+            value: node.map_or(String::new(), shown),
+            expected: hinted(places, node, expected),
+            is_incomplete: false,
+        })
+        .or_else(|fault| {
+            let stands_in = Some(id) == table.time && node.is_none();
+            let set = stands_in && stand_in(table, places, builder);
+            if set { Ok(()) } else { Err(fault) }
+        })?;
+    }
+    if let Some(time) = table.time
+        && builder.get(time).is_null()
+    {
+        stand_in(table, places, builder);
+    }
+    settle(names, table, places, fit, builder)
+}
+
+/// Lays only the key of a record into `builder`, for rows that end or of which changes are missing.
+///
+/// # Errors
+/// The record has no key.
+pub(crate) fn fill_key(
+    plan: &RowPlan,
+    table: &Table,
+    places: &RowPlaces<'_, '_>,
+    builder: &mut RowBuilder<'_>,
+) -> Result<(), FieldFault> {
+    let index = table.key.index();
+    let key = places.key.or_else(|| find_all(plan, places)[index]);
+    let fault = |expected: String| FieldFault {
+        field: table.field_at(table.key).name.clone(),
+        value: key.map_or(String::new(), shown),
+        expected,
+        is_incomplete: false,
+    };
+    let key_node = key.ok_or_else(|| fault("a value: a row without its key ends none".into()))?;
+    set_node(&plan.targets[index], key_node, builder).map_err(fault)?;
+    if builder.get(table.key).text().is_none_or(str::is_empty) {
+        return Err(fault("a key: it is empty".into()));
+    }
+    Ok(())
+}
+
+/// Sets the commit time, for a time field that the row does not feed. `false` where there is none.
+fn stand_in(table: &Table, places: &RowPlaces<'_, '_>, builder: &mut RowBuilder<'_>) -> bool {
+    let commit_ms = commit_ms(places.envelope, places.record);
+    let Some((time, ms)) = table.time.zip(commit_ms) else {
+        return false;
+    };
+    builder.set(time, Value::Time(ms));
+    true
+}
+
+/// The time at which the change was made, as the envelope has it; milliseconds.
+pub(crate) fn commit_ms(envelope: &EnvelopePlan, record: &DataNode<'_>) -> Option<i64> {
+    let (path, read) = envelope.commit_time.as_ref()?;
+    match path.find(record)? {
+        DataNode::Moment(ms) => read.moment(*ms).ok(),
+        DataNode::Int(number) => read.number(*number).ok(),
+        DataNode::Text(text) => read.text(text).ok(),
+        _ => None,
+    }
+}
+
+/// Gives a list of changed fields the table's names, then checks the row.
+fn settle(
+    names: &ChangeNames,
+    table: &Table,
+    places: &RowPlaces<'_, '_>,
+    fit: &mut FitReport,
+    builder: &mut RowBuilder<'_>,
+) -> Result<(), FieldFault> {
+    if let Some(list) = table.changed_fields {
+        let is_member = |name: &str| places.row.member(name).is_some();
+        let unknown = names
+            .settle(table, list, builder, is_member)
+            .map_err(|why| FieldFault {
+                field: table.field_at(list).name.clone(),
+                value: String::new(),
+                expected: format!("understood: {why}"),
+                is_incomplete: false,
+            })?;
+        fit.unexplained(unknown);
+    }
+    admit(table, builder).map_err(|refusal| FieldFault {
+        field: refusal.field,
+        value: String::new(),
+        expected: refusal.why.to_owned(),
+        is_incomplete: true,
+    })
+}
+
+fn record_fault(expected: String) -> FieldFault {
+    FieldFault {
+        field: String::new(),
+        value: String::new(),
+        expected,
+        is_incomplete: false,
+    }
+}
+
+/// The values of all fields: configured paths first, then names in the row, then names in further objects.
+fn find_all<'n, 'a>(plan: &RowPlan, places: &RowPlaces<'n, 'a>) -> FoundValues<'n, 'a> {
+    let mut found: FoundValues<'n, 'a> = smallvec![None; plan.targets.len()];
+    let mut scores: SmallVec<[u8; 24]> = smallvec![u8::MAX; plan.targets.len()];
+    let also = places.envelope.also(places.record);
+    for (level, object) in [places.row]
+        .into_iter()
+        .chain(also.iter().copied())
+        .enumerate()
+    {
+        for (name, value) in object.members() {
+            let Some(fields) = plan.by_name.get(name.as_ref()) else {
+                continue;
+            };
+            for (index, rank) in fields {
+                let score = (level as u8).saturating_mul(4).saturating_add(*rank);
+                let index = usize::from(*index);
+                // Of a name that occurs twice the last counts.
+                if score <= scores[index] {
+                    (found[index], scores[index]) = (Some(value), score);
+                }
+            }
+        }
+    }
+    for (index, paths) in plan.mapped.iter().enumerate() {
+        let mapped = paths.iter().find_map(|path| {
+            let inner = || also.iter().find_map(|object| path.find(object));
+            let outer = || path.find(places.record);
+            path.find(places.row).or_else(inner).or_else(outer)
+        });
+        if mapped.is_some() {
+            found[index] = mapped;
+        }
+    }
+    found
+}
+
+/// The fields that keep their value.
+enum KeptFields {
+    /// All that the record's list does not name.
+    Unlisted(Vec<bool>),
+    /// All that the record has no value of.
+    Absent,
+    /// Those that the record names.
+    Opaque(Vec<bool>),
+}
+
+impl KeptFields {
+    fn holds(&self, index: usize, node: Option<&DataNode<'_>>) -> bool {
+        match self {
+            KeptFields::Unlisted(is_changed) => !is_changed[index],
+            KeptFields::Absent => node.is_none_or(DataNode::is_null),
+            KeptFields::Opaque(is_opaque) => is_opaque[index],
+        }
+    }
+}
+
+fn kept_fields(
+    names: &ChangeNames,
+    table: &Table,
+    places: &RowPlaces<'_, '_>,
+    fit: &mut FitReport,
+) -> Result<Option<KeptFields>, FieldFault> {
+    let is_member = |name: &str| places.row.member(name).is_some();
+    let resolve = |listed: Vec<&str>| {
+        let changed = names.changed(listed, table.fields.len(), is_member);
+        changed.map_err(|why| record_fault(format!("understood: {why}")))
+    };
+    let opaque = places.envelope.opaque(places.record);
+    let opaque = if opaque.is_empty() {
+        None
+    } else {
+        Some(resolve(opaque)?)
+    };
+    if !places.is_partial {
+        return Ok(opaque.map(|opaque| KeptFields::Opaque(opaque.is_changed)));
+    }
+    let Some(listed) = places.envelope.changed(places.record) else {
+        return Ok(Some(KeptFields::Absent));
+    };
+    let mut changed = resolve(listed)?;
+    fit.unexplained(std::mem::take(&mut changed.unknown));
+    if let Some(opaque) = opaque {
+        for (is_changed, is_opaque) in changed.is_changed.iter_mut().zip(opaque.is_changed) {
+            *is_changed &= !is_opaque;
+        }
+    }
+    Ok(Some(KeptFields::Unlisted(changed.is_changed)))
+}
+
+fn is_unavailable(envelope: &EnvelopePlan, node: Option<&DataNode<'_>>) -> bool {
+    let text = node.and_then(DataNode::text);
+    text.is_some() && text == envelope.unchanged.as_deref()
+}
+
+/// The words of a fault, with the envelope that the record looks like where a value is missing.
+fn hinted(places: &RowPlaces<'_, '_>, node: Option<&DataNode<'_>>, expected: String) -> String {
+    if node.is_some() || !places.envelope.is_none() {
+        return expected;
+    }
+    let names: Vec<&str> = places
+        .row
+        .members()
+        .iter()
+        .map(|(name, _)| name.as_ref())
+        .collect();
+    match super::envelope::envelope_hint(&names) {
+        Some(hint) => format!("{expected}; {hint}"),
+        None => expected,
+    }
+}
+
+/// A value, for people.
+pub(crate) fn shown(node: &DataNode<'_>) -> String {
+    node.scalar()
+        .map_or_else(|| node.kind().to_owned(), |text| text.into_owned())
+}

@@ -1,0 +1,178 @@
+//! Keys of tombstones: the id as text, a JSON value, or a framed record with the key column.
+
+use super::connect::unwrap_payload;
+use super::data_node::DataNode;
+use super::data_read::DataProgram;
+use super::plan::RowPlan;
+use super::protobuf::ProtobufWriter;
+use super::value::{set_node, set_text};
+use super::writer::{AvroWriter, SchemaLanguage, WriterSchema};
+use crate::avro::SchemaRef;
+use crate::catalog::Table;
+use crate::row::RowBuilder;
+
+/// The record header that carries the GUID of a key's schema.
+const KEY_SCHEMA_HEADER: &str = "__key_schema_id";
+
+/// Reads keys of one schema.
+#[derive(Clone, Debug)]
+pub(crate) enum KeyProgram {
+    Avro(DataProgram),
+    Json,
+    Protobuf(ProtobufWriter),
+}
+
+impl KeyProgram {
+    /// # Errors
+    /// The words for a person.
+    pub(crate) fn compile(writer: &WriterSchema) -> Result<Self, String> {
+        Ok(match writer.language {
+            SchemaLanguage::Avro => {
+                KeyProgram::Avro(DataProgram::whole(&AvroWriter::parse(writer)?)?)
+            }
+            SchemaLanguage::JsonSchema => KeyProgram::Json,
+            SchemaLanguage::Protobuf => KeyProgram::Protobuf(ProtobufWriter::parse(writer)?),
+        })
+    }
+
+    fn read<'k>(&'k self, body: &'k [u8]) -> Result<DataNode<'k>, String> {
+        match self {
+            KeyProgram::Avro(program) => program.read_all(body),
+            KeyProgram::Json => Ok(unwrap_payload(json(body)?)),
+            KeyProgram::Protobuf(program) => program.read(body, None).map(|(_, node)| node),
+        }
+    }
+}
+
+fn json(bytes: &[u8]) -> Result<DataNode<'_>, String> {
+    DataNode::json(bytes).map_err(|error| format!("it is not JSON: {error}"))
+}
+
+/// A key and the schema it is written under, if any.
+pub(crate) struct FramedKey<'k> {
+    pub(crate) schema: Option<SchemaRef>,
+    body: &'k [u8],
+}
+
+impl<'k> FramedKey<'k> {
+    /// Takes a key apart. Text never begins with a zero byte, so a zero byte is a frame.
+    pub(crate) fn of(key: &'k [u8], headers: &[(&str, &[u8])]) -> Self {
+        let header = headers.iter().find(|(name, _)| *name == KEY_SCHEMA_HEADER);
+        if let Some((_, [1, guid @ ..])) = header
+            && let Some((guid, _)) = guid.split_first_chunk::<16>()
+        {
+            return FramedKey {
+                schema: Some(SchemaRef::Guid(*guid)),
+                body: key,
+            };
+        }
+        if let [0, framed @ ..] = key
+            && let Some((id, body)) = framed.split_first_chunk::<4>()
+        {
+            return FramedKey {
+                schema: Some(SchemaRef::Id(u32::from_be_bytes(*id))),
+                body,
+            };
+        }
+        FramedKey {
+            schema: None,
+            body: key,
+        }
+    }
+
+    /// Sets the key of a row. `program` reads the key's schema, where it has one.
+    ///
+    /// # Errors
+    /// The words for a person: a key that holds no id of the table.
+    pub(crate) fn set(
+        &self,
+        program: Option<&KeyProgram>,
+        plan: &RowPlan,
+        table: &Table,
+        builder: &mut RowBuilder<'_>,
+    ) -> Result<(), String> {
+        let target = &plan.targets[table.key.index()];
+        let node = match program {
+            Some(program) => program.read(self.body)?,
+            None => match unframed(self.body)? {
+                UnframedKey::Text(text) => {
+                    let set = set_text(target, text, builder);
+                    return set.map_err(|expected| format!("it is not {expected}"));
+                }
+                UnframedKey::Value(node) => unwrap_payload(node),
+            },
+        };
+        let key = match &node {
+            DataNode::Members(_) => key_member(plan, table, &node).ok_or_else(|| {
+                format!(
+                    "it is an object without the key column; it should have a member {}",
+                    key_names(plan, table).join(" or ")
+                )
+            })?,
+            scalar => scalar,
+        };
+        if key.scalar().is_none_or(|text| text.is_empty()) {
+            return Err(format!("it holds {} where the id should be", key.kind()));
+        }
+        set_node(target, key, builder).map_err(|expected| format!("its id is not {expected}"))
+    }
+}
+
+enum UnframedKey<'k> {
+    Text(&'k str),
+    Value(DataNode<'k>),
+}
+
+fn unframed(key: &[u8]) -> Result<UnframedKey<'_>, String> {
+    let text = std::str::from_utf8(key).map_err(|_| "it is not UTF-8".to_owned())?;
+    if text.is_empty() {
+        return Err("it is empty".into());
+    }
+    if text.contains('\0') {
+        return Err("it is neither text nor a framed record".into());
+    }
+    match text.trim_start().as_bytes().first() {
+        Some(b'{' | b'[') => json(key).map(UnframedKey::Value),
+        // A text that only begins with a quote is an id like any other.
+        Some(b'"') => Ok(json(key).map_or(UnframedKey::Text(text), UnframedKey::Value)),
+        _ => Ok(UnframedKey::Text(text)),
+    }
+}
+
+/// The names under which a key object may hold the id: the source's, then the table's.
+fn key_names<'p>(plan: &'p RowPlan, table: &'p Table) -> Vec<&'p str> {
+    let index = table.key.index();
+    let mut names: Vec<&str> = plan.mapped[index]
+        .iter()
+        .map(|path| path.as_str())
+        .collect();
+    let mut own: Vec<(u8, &str)> = Vec::new();
+    for (name, fields) in &plan.by_name {
+        for (field, rank) in fields {
+            if usize::from(*field) == index {
+                own.push((*rank, name));
+            }
+        }
+    }
+    own.sort_unstable();
+    names.extend(own.into_iter().map(|(_, name)| name));
+    names
+}
+
+fn key_member<'n, 'a>(
+    plan: &RowPlan,
+    table: &Table,
+    node: &'n DataNode<'a>,
+) -> Option<&'n DataNode<'a>> {
+    let paths = plan.mapped[table.key.index()].iter();
+    let mut mapped = paths.filter_map(|path| path.find(node));
+    mapped.next().or_else(|| {
+        let names = key_names(plan, table).into_iter();
+        // The last part of a configured path: keys of a change record have no envelope.
+        let last = |name: &'_ str| {
+            name.rsplit_once('.')
+                .map_or(name.to_owned(), |(_, l)| l.to_owned())
+        };
+        names.filter_map(|name| node.member(&last(name))).next()
+    })
+}
