@@ -16,6 +16,7 @@ mod leadpulse {
     mod brokers;
     mod checks;
     mod commands;
+    mod connect;
     mod dataset;
     mod exact;
     mod interleaving;

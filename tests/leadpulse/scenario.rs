@@ -140,7 +140,8 @@ impl Scenario {
         let prefix = unique(name);
         let dir = Arc::new(tempfile::tempdir().unwrap());
         for source in config["sources"].as_array_mut().unwrap() {
-            let topic = format!("{prefix}.{}", source["table"].as_str().unwrap());
+            let name = source.get("topic").unwrap_or(&source["table"]);
+            let topic = format!("{prefix}.{}", name.as_str().unwrap());
             source
                 .as_table_mut()
                 .unwrap()
@@ -150,16 +151,18 @@ impl Scenario {
         std::fs::write(&path, config.to_string()).unwrap();
         let catalog =
             Arc::new(Catalog::load(config["schemas"].as_str().unwrap().as_ref()).unwrap());
-        let input = |source: &Toml| InputTopic {
-            topic: source["topic"].as_str().unwrap().into(),
-            tables: vec![catalog.table(source["table"].as_str().unwrap()).unwrap().id],
-        };
-        let inputs = config["sources"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(input)
-            .collect();
+        let mut inputs: Vec<InputTopic> = Vec::new();
+        for source in config["sources"].as_array().unwrap() {
+            let topic = source["topic"].as_str().unwrap();
+            let table = catalog.table(source["table"].as_str().unwrap()).unwrap().id;
+            match inputs.iter_mut().find(|input| input.topic == topic) {
+                Some(input) => input.tables.push(table),
+                None => inputs.push(InputTopic {
+                    topic: topic.into(),
+                    tables: vec![table],
+                }),
+            }
+        }
         let mut scenario = Self {
             dataset,
             catalog,
@@ -277,6 +280,11 @@ impl Scenario {
             .find(|input| input.tables.contains(&table))
             .unwrap()
             .topic
+    }
+
+    /// The topic that a topic of the configuration has become.
+    pub fn named(&self, topic: &str) -> String {
+        format!("{}.{topic}", self.options.group_id)
     }
 
     /// Starts a command with this configuration.

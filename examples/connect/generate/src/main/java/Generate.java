@@ -27,16 +27,6 @@ import org.apache.kafka.connect.json.JsonConverter;
 public final class Generate {
     private static final Schema KEY =
             SchemaBuilder.struct().name("crm.public.account.Key").field("id", Schema.INT64_SCHEMA).build();
-    private static final Schema ROW = SchemaBuilder.struct()
-            .name("crm.public.account.Value").optional()
-            .field("id", Schema.INT64_SCHEMA)
-            .field("name", Schema.OPTIONAL_STRING_SCHEMA)
-            .field("domain", Schema.OPTIONAL_STRING_SCHEMA)
-            .field("annual_revenue", Decimal.builder(2).optional().build())
-            .field("founded", Date.builder().optional().build())
-            .field("renewal_at", ZonedTimestamp.builder().optional().build())
-            .field("updated_at", MicroTimestamp.builder().build())
-            .build();
     private static final Schema SOURCE = SchemaBuilder.struct()
             .name("io.debezium.connector.postgresql.Source")
             .field("connector", Schema.STRING_SCHEMA)
@@ -45,45 +35,66 @@ public final class Generate {
             .field("schema", Schema.STRING_SCHEMA)
             .field("table", Schema.STRING_SCHEMA)
             .build();
-    private static final Envelope ENVELOPE = Envelope.defineSchema()
-            .withName("crm.public.account.Envelope").withRecord(ROW).withSource(SOURCE).build();
+
+    /** A table's schemas; the revenue is Connect's decimal, or a double as {@code decimal.handling.mode=double} makes it. */
+    private record Table(Schema row, Envelope envelope, boolean isDecimal) {
+        static Table of(boolean isDecimal) {
+            Schema row = SchemaBuilder.struct()
+                    .name("crm.public.account.Value").optional()
+                    .field("id", Schema.INT64_SCHEMA)
+                    .field("name", Schema.OPTIONAL_STRING_SCHEMA)
+                    .field("domain", Schema.OPTIONAL_STRING_SCHEMA)
+                    .field("annual_revenue",
+                            isDecimal ? Decimal.builder(2).optional().build() : Schema.OPTIONAL_FLOAT64_SCHEMA)
+                    .field("founded", Date.builder().optional().build())
+                    .field("renewal_at", ZonedTimestamp.builder().optional().build())
+                    .field("updated_at", MicroTimestamp.builder().build())
+                    .build();
+            Envelope envelope = Envelope.defineSchema()
+                    .withName("crm.public.account.Envelope").withRecord(row).withSource(SOURCE).build();
+            return new Table(row, envelope, isDecimal);
+        }
+
+        Struct row(long id, String name, String revenue, String updatedAt) {
+            Object amount = revenue == null ? null : isDecimal ? new BigDecimal(revenue) : Double.valueOf(revenue);
+            return new Struct(row)
+                    .put("id", id).put("name", name).put("domain", "company" + id + ".example")
+                    .put("annual_revenue", amount)
+                    .put("founded", (int) java.time.LocalDate.of(2009, 3, 14).toEpochDay())
+                    .put("renewal_at", "2025-06-30T22:00:00+02:00")
+                    .put("updated_at", Instant.parse(updatedAt).toEpochMilli() * 1000 + 123);
+        }
+    }
+
     /** The schema ids under which the test's registry knows the two Avro schemas. */
     private static final int KEY_ID = 1;
     private static final int VALUE_ID = 2;
 
     private record Change(String note, long id, Object value, Instant at) {}
 
-    private static Struct row(long id, String name, String revenue, String updatedAt) {
-        return new Struct(ROW)
-                .put("id", id).put("name", name).put("domain", "company" + id + ".example")
-                .put("annual_revenue", revenue == null ? null : new BigDecimal(revenue))
-                .put("founded", (int) java.time.LocalDate.of(2009, 3, 14).toEpochDay())
-                .put("renewal_at", "2025-06-30T22:00:00+02:00")
-                .put("updated_at", Instant.parse(updatedAt).toEpochMilli() * 1000 + 123);
-    }
-
     private static Struct source(Instant at, String snapshot) {
         return new Struct(SOURCE).put("connector", "postgresql").put("ts_ms", at.toEpochMilli())
                 .put("snapshot", snapshot).put("schema", "public").put("table", "account");
     }
 
-    private static List<Change> changes() {
+    private static List<Change> changes(Table table) {
+        Envelope envelope = table.envelope;
         List<Change> changes = new ArrayList<>();
         Instant t = Instant.parse("2025-01-10T08:00:00Z");
         for (long id = 1; id <= 3; id++) {
-            Struct row = row(id, "Company " + id, "1250000.50", "2025-01-09T10:00:00Z");
-            changes.add(new Change("snapshot", id, ENVELOPE.read(row, source(t, "true"), t), t));
+            Struct row = table.row(id, "Company " + id, "1250000.50", "2025-01-09T10:00:00Z");
+            changes.add(new Change("snapshot", id, envelope.read(row, source(t, "true"), t), t));
         }
-        Struct created = row(4, "Company 4", null, "2025-01-11T09:30:00Z");
+        Struct created = table.row(4, "Company 4", null, "2025-01-11T09:30:00Z");
         Instant t1 = Instant.parse("2025-01-11T09:30:01Z");
-        changes.add(new Change("create", 4, ENVELOPE.create(created, source(t1, "false"), t1), t1));
-        Struct before = row(2, "Company 2", "1250000.50", "2025-01-09T10:00:00Z");
-        Struct after = row(2, "Company Two", "2500000.75", "2025-01-12T12:00:00Z");
+        changes.add(new Change("create", 4, envelope.create(created, source(t1, "false"), t1), t1));
+        Struct before = table.row(2, "Company 2", "1250000.50", "2025-01-09T10:00:00Z");
+        Struct after = table.row(2, "Company Two", "2500000.75", "2025-01-12T12:00:00Z");
         Instant t2 = Instant.parse("2025-01-12T12:00:01Z");
-        changes.add(new Change("update", 2, ENVELOPE.update(before, after, source(t2, "false"), t2), t2));
-        Struct gone = row(3, "Company 3", "1250000.50", "2025-01-09T10:00:00Z");
+        changes.add(new Change("update", 2, envelope.update(before, after, source(t2, "false"), t2), t2));
+        Struct gone = table.row(3, "Company 3", "1250000.50", "2025-01-09T10:00:00Z");
         Instant t3 = Instant.parse("2025-01-13T07:00:00Z");
-        changes.add(new Change("delete", 3, ENVELOPE.delete(gone, source(t3, "false"), t3), t3));
+        changes.add(new Change("delete", 3, envelope.delete(gone, source(t3, "false"), t3), t3));
         changes.add(new Change("tombstone", 3, null, t3));
         return changes;
     }
@@ -102,11 +113,13 @@ public final class Generate {
         JsonConverter values = new JsonConverter();
         keys.configure(Map.of("schemas.enable", String.valueOf(withSchemas)), true);
         values.configure(Map.of("schemas.enable", String.valueOf(withSchemas)), false);
+        // Without schemas nothing says the scale of a decimal.
+        Table table = Table.of(withSchemas);
         try (PrintWriter out = new PrintWriter(Files.newBufferedWriter(file))) {
-            for (Change change : changes()) {
+            for (Change change : changes(table)) {
                 byte[] key = keys.fromConnectData("t", KEY, new Struct(KEY).put("id", change.id));
                 byte[] value = values.fromConnectData(
-                        "t", change.value == null ? null : ENVELOPE.schema(), change.value);
+                        "t", change.value == null ? null : table.envelope.schema(), change.value);
                 line(out, change, key, value);
             }
         }
@@ -128,15 +141,17 @@ public final class Generate {
 
     private static void avro(Path folder) throws Exception {
         AvroData data = new AvroData(16);
+        Table table = Table.of(true);
+        Schema envelope = table.envelope.schema();
         Files.writeString(folder.resolve("debezium-key.avsc"), data.fromConnectSchema(KEY).toString(true) + "\n");
         Files.writeString(
                 folder.resolve("debezium-value.avsc"),
-                data.fromConnectSchema(ENVELOPE.schema()).toString(true) + "\n",
+                data.fromConnectSchema(envelope).toString(true) + "\n",
                 StandardCharsets.UTF_8);
         try (PrintWriter out = new PrintWriter(Files.newBufferedWriter(folder.resolve("debezium-avro.jsonl")))) {
-            for (Change change : changes()) {
+            for (Change change : changes(table)) {
                 Struct key = new Struct(KEY).put("id", change.id);
-                line(out, change, avro(data, KEY, key, KEY_ID), avro(data, ENVELOPE.schema(), change.value, VALUE_ID));
+                line(out, change, avro(data, KEY, key, KEY_ID), avro(data, envelope, change.value, VALUE_ID));
             }
         }
     }
