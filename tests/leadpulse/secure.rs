@@ -13,7 +13,7 @@ use rcgen::{
 
 use super::dataset::accounts;
 use super::process::Ended;
-use super::scenario::{Scenario, Summary};
+use super::scenario::Scenario;
 use crate::harness::{free_port_base, kafka, repository};
 
 /// A broker with one listener for each way in. It ends with the test process.
@@ -192,14 +192,15 @@ fn connect(scenario: &mut Scenario, brokers: &str, settings: &[(&str, String)]) 
     }
 }
 
-/// Replays a batch and scores it, both over the connection of the scenario.
-fn scores(scenario: &Scenario) -> Summary {
+/// Replays a batch and scores it, both over the connection of the scenario. Returns the number of
+/// records that were accepted; how often cells are scored depends on where epochs are cut.
+fn scores(scenario: &Scenario) -> i64 {
     let batch = &scenario.dataset.batches(&scenario.catalog)[0];
     let produced = scenario.replay(batch, &[]);
     let summary = scenario.run_to_end();
     assert_eq!(summary.records, produced);
     assert!(summary.scores > 0 && !scenario.scores().is_empty());
-    summary
+    summary.accepted
 }
 
 #[test]
@@ -435,6 +436,8 @@ fn a_denied_connection_ends_with_one_sentence() {
 fn a_denied_permission_ends_with_one_sentence() {
     let Some(cluster) = cluster() else { return };
     let mut scenario = cluster.scenario("acl");
+    let batch = &scenario.dataset.batches(&scenario.catalog)[0];
+    scenario.beside("writer").replay(batch, &[]);
     connect(
         &mut scenario,
         &cluster.secure,
@@ -450,25 +453,18 @@ fn a_denied_permission_ends_with_one_sentence() {
         let grant = ["--add", "--allow-principal", "User:guest"];
         cluster.tool("AclCommand", &[&grant, args].concat());
     };
+    // Inputs and outputs have one prefix.
     allow(&[&prefix[..], &["--operation", "Describe"]].concat());
-    nobody(&["deny user 'guest' access to topic '", "kafka-acls"]);
-
-    for input in &scenario.inputs {
-        allow(&["--topic", &input.topic, "--operation", "Describe"]);
-    }
     nobody(&["deny user 'guest' access to transactional id '", "Write"]);
 
     let id = scenario.options.transactional_id.clone();
-    allow(&[
-        "--transactional-id",
-        &id,
-        "--operation",
-        "Write",
-        "--operation",
-        "Describe",
-    ]);
+    let both = ["--operation", "Write", "--operation", "Describe"];
+    allow(&[&["--transactional-id", id.as_str()][..], &both].concat());
     nobody(&["deny user 'guest' access to group '", "Read"]);
 
     allow(&["--group", &outputs, "--operation", "Read"]);
-    nobody(&["deny user 'guest' access to "]);
+    nobody(&["deny user 'guest' access to topic '", "Read"]);
+
+    allow(&[&prefix[..], &["--operation", "Read"]].concat());
+    nobody(&["deny user 'guest' access to topic '", "Write"]);
 }

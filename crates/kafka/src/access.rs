@@ -158,6 +158,21 @@ impl Access {
         before.is_none_or(|at| at.elapsed() >= LOG_PAUSE)
     }
 
+    /// Notes a lost connection of a client that no broker has answered yet, from librdkafka's log:
+    /// there is no error for a broker that goes away at the first request.
+    pub(crate) fn note_lost(&self, line: &str) {
+        // Like `[thrd:b:9092/bootstrap]: b:9092/bootstrap: Disconnected: …`.
+        let reason = line.split_once("]: ").map_or(line, |(_, reason)| reason);
+        let kind = DenialKind::of(RDKafkaErrorCode::BrokerTransportFailure, reason);
+        let mut denial = self.denial();
+        if kind == Some(DenialKind::WantsTls) && denial.is_none() && !self.is_admitted() {
+            *denial = Some(Denial {
+                kind: DenialKind::WantsTls,
+                reason: reason.to_owned(),
+            });
+        }
+    }
+
     fn note_token(&self, error: &TokenError) -> String {
         let kind = match error {
             TokenError::Refused(_) => DenialKind::Token,

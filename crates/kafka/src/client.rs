@@ -72,6 +72,9 @@ impl ClientContext for ClientCallbacks {
     }
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        if facility == "FAIL" {
+            self.access.note_lost(message);
+        }
         log_line(self.name, level, facility, message);
     }
 
@@ -119,9 +122,15 @@ pub(crate) fn log_line(
     facility: &str,
     message: &str,
 ) {
-    // Each try of a connection that is denied writes a line; the wait for the connection says it
-    // once, in words (`access`).
-    if facility == "FAIL" && ["SASL", "SSL"].iter().any(|part| message.contains(part)) {
+    // Each try of a connection that is denied writes a line, and so does each denied permission.
+    // The question that gets no answer says it once, in words (`access`).
+    let has = |parts: &[&str]| parts.iter().any(|part| message.contains(part));
+    let is_denial = match facility {
+        "FAIL" => has(&["SASL", "SSL"]),
+        "TXNERR" | "FATAL" => has(&["authorization failed", "AUTHORIZATION_FAILED"]),
+        _ => false,
+    };
+    if is_denial {
         tracing::debug!(target: "librdkafka", client, facility, "{message}");
         return;
     }
@@ -289,6 +298,16 @@ pub(crate) fn serve(consumer: &BaseConsumer<ClientCallbacks>) {
         // A poll takes one event; "none" may stand for a log line.
         let _ = consumer.poll(Duration::ZERO);
     }
+}
+
+/// Longest wait for another event of a client that gets no answer.
+const EVENT_WAIT: Duration = Duration::from_millis(5);
+
+/// Takes every waiting event of a consumer that got no answer. Log lines of many tries come before
+/// the error that explains them.
+pub(crate) fn serve_all(consumer: &BaseConsumer<ClientCallbacks>) {
+    // A poll with a limit passes over log lines, and returns at an error.
+    while consumer.poll(EVENT_WAIT).is_some() {}
 }
 
 /// Runs `close` on a thread of its own and waits for it at most `timeout`.

@@ -21,7 +21,7 @@ use leadpulse_engine::ports::{
     CommittedEpoch, InputPartition, NextOffset, Nonce, PortCause, PortError, SealedEpoch,
 };
 
-use crate::client::{ClientCallbacks, port_error_of, serve};
+use crate::client::{ClientCallbacks, port_error_of, serve, serve_all};
 
 /// The token of one process start: 32 lower-case hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -246,7 +246,7 @@ pub(crate) fn read_offsets(
     let failed = |error| port_error_of(access, &asking(), &subject, &error);
     serve(consumer);
     let list = consumer.committed_offsets(list, timeout).map_err(|error| {
-        serve(consumer);
+        serve_all(consumer);
         access.explain(failed(error))
     })?;
     access.admit();

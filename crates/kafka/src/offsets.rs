@@ -12,7 +12,9 @@ use rustc_hash::FxHashMap;
 
 use leadpulse_engine::ports::{LogEnd, NextOffset, PortCause, PortError};
 
-use crate::client::{ClientCallbacks, Closing, consumer, is_permanent, port_error_of, serve};
+use crate::client::{
+    ClientCallbacks, Closing, consumer, is_permanent, port_error_of, serve, serve_all,
+};
 use crate::client_settings::ClientRole;
 use crate::metrics::KafkaMetrics;
 use crate::options::KafkaOptions;
@@ -260,7 +262,7 @@ impl OffsetReader {
                     Ok(answer)
                 }
                 Err(error) => {
-                    serve(&self.client);
+                    serve_all(&self.client);
                     Err(access.explain(error))
                 }
             }

@@ -210,7 +210,7 @@ fn settings_of(
     let answers = runtime(doing)?
         .block_on(admin.describe_configs(&resources, &limits))
         .map_err(|error| port_error(doing, &error))?;
-    let mut settings = FxHashMap::default();
+    let (mut settings, mut unread) = (FxHashMap::default(), Vec::new());
     for answer in answers {
         match answer {
             Ok(resource) => {
@@ -220,10 +220,7 @@ fn settings_of(
                 // For a topic that does not exist rdkafka gives no settings and no error (measured
                 // on Kafka 4.3.1).
                 if resource.entries.is_empty() {
-                    tracing::warn!(
-                        topic,
-                        "its settings cannot be read, so retention and compaction are not checked: it does not exist, or DescribeConfigs is not allowed"
-                    );
+                    unread.push(topic.clone());
                 } else {
                     settings.insert(topic.clone(), DeletionSettings::of(&resource));
                 }
@@ -232,6 +229,12 @@ fn settings_of(
                 "kafka: {doing}: {code}; retention and compaction of that topic are not checked"
             ),
         }
+    }
+    if !unread.is_empty() {
+        tracing::warn!(
+            topics = unread.join(", "),
+            "settings cannot be read, so retention and compaction are not checked: the topics do not exist, or DescribeConfigs is not allowed"
+        );
     }
     Ok(settings)
 }
