@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use leadpulse_graph::{Graph, GraphOptions, RowOutcome, Tracking};
+use leadpulse_graph::{Graph, GraphOptions, RowOutcome, StoredGraph, Tracking};
 use leadpulse_schema::{Catalog, Operation, Position, RowBatch, TableId, Value};
 use proptest::prelude::*;
 
@@ -187,6 +187,27 @@ fn an_older_version_changes_nothing_and_a_deletion_keeps_its_version() {
             (upsert("b", 4, "four"), Accepted, Some("four")),
             (delete("c", None), NothingToDelete, None),
             (upsert("c", 1, "one"), Accepted, Some("one")),
+        ],
+    );
+}
+
+#[test]
+fn a_stored_graph_still_refuses_what_is_older_than_a_deletion() {
+    use RowOutcome::{Accepted, Duplicate, StaleVersion};
+    let mut story = Story::longs();
+    story.apply(&[upsert("a", 5, "five"), delete("a", 7), delete("b", 3)]);
+    let bytes = postcard::to_stdvec(&story.graph.stored()).unwrap();
+    let stored = postcard::from_bytes::<StoredGraph<'_>>(&bytes).unwrap();
+    let options = story.graph.shared().options.clone();
+    let catalog = story.catalog.clone();
+    story.graph = Graph::restored(stored, catalog, options, Vec::new(), Tracking::On).unwrap();
+    check(
+        &mut story,
+        &[
+            (upsert("a", 6, "six"), StaleVersion, None),
+            (upsert("b", 2, "two"), StaleVersion, None),
+            (delete("b", None), Duplicate, None),
+            (upsert("b", 4, "four"), Accepted, Some("four")),
         ],
     );
 }

@@ -112,10 +112,11 @@ pub(crate) fn fill(
     settle(names, table, places, fit, builder)
 }
 
-/// Lays only the key of a record into `builder`, for rows that end or of which changes are missing.
+/// Lays only the key and the version of a record into `builder`, for rows that end or of which
+/// changes are missing.
 ///
 /// # Errors
-/// The record has no key.
+/// The record has no key, or a version that cannot be read.
 pub(crate) fn fill_key(
     plan: &RowPlan,
     table: &Table,
@@ -123,7 +124,8 @@ pub(crate) fn fill_key(
     builder: &mut RowBuilder<'_>,
 ) -> Result<(), FieldFault> {
     let index = table.key.index();
-    let key = places.key.or_else(|| find_all(plan, places)[index]);
+    let found = find_all(plan, places);
+    let key = places.key.or(found[index]);
     let fault = |expected: String| FieldFault {
         field: table.field_at(table.key).name.clone(),
         value: key.map_or(String::new(), shown),
@@ -135,7 +137,25 @@ pub(crate) fn fill_key(
     if builder.get(table.key).text().is_none_or(str::is_empty) {
         return Err(fault("a key: it is empty".into()));
     }
-    Ok(())
+    let Some(version) = table.version else {
+        return Ok(());
+    };
+    match found[version.index()] {
+        Some(node) => {
+            set_node(&plan.targets[version.index()], node, builder).map_err(|expected| FieldFault {
+                field: table.field_at(version).name.clone(),
+                value: shown(node),
+                expected,
+                is_incomplete: false,
+            })
+        }
+        None => {
+            if Some(version) == table.time {
+                stand_in(table, places, builder);
+            }
+            Ok(())
+        }
+    }
 }
 
 /// Sets the commit time, for a time field that the row does not feed. `false` where there is none.

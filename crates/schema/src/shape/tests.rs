@@ -41,7 +41,10 @@ struct Topic {
 
 impl Topic {
     fn new(sources: &[(&str, Json)]) -> Result<Topic, ShapeError> {
-        let catalog = catalog();
+        Topic::of(catalog(), sources)
+    }
+
+    fn of(catalog: Catalog, sources: &[(&str, Json)]) -> Result<Topic, ShapeError> {
         let mut described = Vec::new();
         for (table, json) in sources {
             described.push(TopicSource {
@@ -256,6 +259,45 @@ fn flattened_debezium_records_delete_by_their_flag() {
     assert_eq!(
         topic.rows(&row),
         ["Upsert accounts account_id=5 updated_at=@1700000000000 name=same"]
+    );
+}
+
+#[test]
+fn a_deletion_carries_the_version_of_its_change() {
+    let with = |field: &str| {
+        let accounts = ACCOUNTS.replace(
+            r#"{"name":"region""#,
+            &format!(r#"{field},{{"name":"region""#),
+        );
+        Catalog::from_json(&[("a", accounts.as_str()), ("v", VISITS)]).unwrap()
+    };
+    let lsn =
+        r#"{"name":"lsn","type":["null","long"],"default":null,"leadpulse":{"version":true}}"#;
+    let source = json!({"format": "json", "envelope": "debezium", "columns": {"lsn": "source.lsn"},
+        "times": {"updated_at": "millis"}});
+    let mut topic = Topic::of(with(lsn), &[("accounts", source)]).unwrap();
+    let row = json!({"account_id": 5, "updated_at": 1_700_000_000_000_i64});
+    let change = |lsn: Json| json!({"op": "d", "before": row, "after": null, "source": {"ts_ms": 1, "lsn": lsn}});
+    assert_eq!(
+        topic.rows(&change(json!(71))),
+        ["Delete accounts account_id=5 lsn=71"]
+    );
+    assert_eq!(
+        topic.rows(&change(Json::Null)),
+        ["Delete accounts account_id=5"]
+    );
+    let why = topic.refusal(&change(json!("soon")));
+    assert!(why.contains("lsn"), "{why}");
+    // The time of the change stands in for a time that orders versions.
+    let timed = ACCOUNTS.replace(r#""time":true"#, r#""time":true,"version":true"#);
+    let catalog = Catalog::from_json(&[("a", timed.as_str()), ("v", VISITS)]).unwrap();
+    let source = json!({"format": "json", "envelope": "debezium"});
+    let mut topic = Topic::of(catalog, &[("accounts", source)]).unwrap();
+    let deletion = json!({"op": "d", "before": {"account_id": 5}, "after": null,
+        "source": {"ts_ms": 1_700_000_000_000_i64}});
+    assert_eq!(
+        topic.rows(&deletion),
+        ["Delete accounts account_id=5 updated_at=@1700000000000"]
     );
 }
 
