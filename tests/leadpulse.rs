@@ -29,4 +29,5 @@ mod leadpulse {
     mod scenario;
     mod script;
     mod secure;
+    mod shapes;
 }

@@ -140,7 +140,10 @@ impl Scenario {
         let prefix = unique(name);
         let dir = Arc::new(tempfile::tempdir().unwrap());
         for source in config["sources"].as_array_mut().unwrap() {
-            let topic = format!("{prefix}.{}", source["table"].as_str().unwrap());
+            // A topic of `shared:NAME` has the records of several sources.
+            let shared = source.get("topic").and_then(|topic| topic.as_str()?.strip_prefix("shared:"));
+            let name = shared.or_else(|| source["table"].as_str()).unwrap();
+            let topic = format!("{prefix}.{name}");
             source
                 .as_table_mut()
                 .unwrap()
@@ -150,16 +153,18 @@ impl Scenario {
         std::fs::write(&path, config.to_string()).unwrap();
         let catalog =
             Arc::new(Catalog::load(config["schemas"].as_str().unwrap().as_ref()).unwrap());
-        let input = |source: &Toml| InputTopic {
-            topic: source["topic"].as_str().unwrap().into(),
-            tables: vec![catalog.table(source["table"].as_str().unwrap()).unwrap().id],
-        };
-        let inputs = config["sources"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(input)
-            .collect();
+        let mut inputs: Vec<InputTopic> = Vec::new();
+        for source in config["sources"].as_array().unwrap() {
+            let topic = source["topic"].as_str().unwrap();
+            let table = catalog.table(source["table"].as_str().unwrap()).unwrap().id;
+            match inputs.iter_mut().find(|input| input.topic == topic) {
+                Some(input) => input.tables.push(table),
+                None => inputs.push(InputTopic {
+                    topic: topic.into(),
+                    tables: vec![table],
+                }),
+            }
+        }
         let mut scenario = Self {
             dataset,
             catalog,
