@@ -62,7 +62,10 @@ impl<'a> Producing<'a> {
 
     /// An account, and an event of each of three tables.
     pub fn good_rows_of_three_types(&mut self, at_ms: i64) {
-        let account = [("account_id", Value::Text("A1")), ("updated_at", Value::Time(at_ms))];
+        let account = [
+            ("account_id", Value::Text("A1")),
+            ("updated_at", Value::Time(at_ms)),
+        ];
         self.row("accounts", at_ms, &account, Fate::Accepted);
         for (table, id, kind) in [
             ("activities", "activity_id", "type"),

@@ -141,7 +141,9 @@ impl Scenario {
         let dir = Arc::new(tempfile::tempdir().unwrap());
         for source in config["sources"].as_array_mut().unwrap() {
             // A topic of `shared:NAME` has the records of several sources.
-            let shared = source.get("topic").and_then(|topic| topic.as_str()?.strip_prefix("shared:"));
+            let shared = source
+                .get("topic")
+                .and_then(|topic| topic.as_str()?.strip_prefix("shared:"));
             let name = shared.or_else(|| source["table"].as_str()).unwrap();
             let topic = format!("{prefix}.{name}");
             source

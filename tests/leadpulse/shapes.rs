@@ -1,4 +1,5 @@
-//! Records in the shapes of their producers, on real Kafka: change envelopes, JSON, several types on one topic.
+//! Records in the shapes of their producers, on real Kafka: change envelopes, JSON, several types
+//! on one topic.
 
 use std::collections::BTreeMap;
 
@@ -140,15 +141,25 @@ fn changes_and_events_are_read_in_the_shapes_of_their_producers() {
     }
     producing.account("u", 1, "Company One");
     let summary = producing.run();
-    assert_eq!((summary.accepted, summary.dead_lettered), (4, 0), "{summary:?}");
+    assert_eq!(
+        (summary.accepted, summary.dead_lettered),
+        (4, 0),
+        "{summary:?}"
+    );
     let found = standings(&scenario);
-    assert!(found.values().all(|(status, _)| *status == Status::Scored), "{found:?}");
+    assert!(
+        found.values().all(|(status, _)| *status == Status::Scored),
+        "{found:?}"
+    );
     assert_eq!(found.len(), 3);
 
     producing.account("d", 3, "Company 3");
     producing.send("accounts", Some(r#"{"id":3}"#), None);
     producing.account("t", 0, "");
-    for (index, kind) in ["activity", "view", "usage", "other"].into_iter().enumerate() {
+    for (index, kind) in ["activity", "view", "usage", "other"]
+        .into_iter()
+        .enumerate()
+    {
         let at = jiff_text(producing.now_ms);
         let event = json!({"kind": kind, "id": format!("e{index}"), "type": "meeting", "content_type": "pricing",
             "feature": "export", "occurred_at": at, "who": {"account": "1"}});
@@ -170,7 +181,12 @@ fn changes_and_events_are_read_in_the_shapes_of_their_producers() {
     // Deleted, three events, three changes of opportunities; the tombstone behind the deletion is
     // a repeat, and the truncation a dead letter.
     assert_eq!(
-        (summary.accepted, summary.duplicate, summary.dead_lettered, summary.unchanged),
+        (
+            summary.accepted,
+            summary.duplicate,
+            summary.dead_lettered,
+            summary.unchanged
+        ),
         (7, 1, 1, 1),
         "{summary:?}"
     );
@@ -199,7 +215,11 @@ fn plain_event_types_on_one_topic_are_told_apart_by_record_name() {
     let mut producing = super::bad_input::Producing::new(&scenario);
     producing.good_rows_of_three_types(START_MS);
     let summary = scenario.run_to_end();
-    assert_eq!((summary.accepted, summary.dead_lettered), (4, 0), "{summary:?}");
+    assert_eq!(
+        (summary.accepted, summary.dead_lettered),
+        (4, 0),
+        "{summary:?}"
+    );
     committed(&scenario);
 }
 
