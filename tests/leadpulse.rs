@@ -30,4 +30,5 @@ mod leadpulse {
     mod scenario;
     mod script;
     mod secure;
+    mod shapes;
 }

@@ -42,7 +42,7 @@ struct Sent {
 }
 
 /// Produces to topics of one partition and keeps what was sent.
-struct Producing<'a> {
+pub struct Producing<'a> {
     scenario: &'a Scenario,
     producer: Producer,
     next: BTreeMap<String, i64>,
@@ -50,7 +50,7 @@ struct Producing<'a> {
 }
 
 impl<'a> Producing<'a> {
-    fn new(scenario: &'a Scenario) -> Self {
+    pub fn new(scenario: &'a Scenario) -> Self {
         let producer = Producer::connect(&scenario.options, &scenario.metrics).unwrap();
         Self {
             scenario,
@@ -58,6 +58,29 @@ impl<'a> Producing<'a> {
             next: BTreeMap::new(),
             sent: Vec::new(),
         }
+    }
+
+    /// An account, and an event of each of three tables.
+    pub fn good_rows_of_three_types(&mut self, at_ms: i64) {
+        let account = [
+            ("account_id", Value::Text("A1")),
+            ("updated_at", Value::Time(at_ms)),
+        ];
+        self.row("accounts", at_ms, &account, Fate::Accepted);
+        for (table, id, kind) in [
+            ("activities", "activity_id", "type"),
+            ("content_views", "view_id", "content_type"),
+            ("product_usage", "usage_id", "kind"),
+        ] {
+            let fields = [
+                (id, Value::Text("e")),
+                (kind, Value::Text("other")),
+                ("occurred_at", Value::Time(at_ms)),
+                ("account_id", Value::Text("A1")),
+            ];
+            self.row(table, at_ms, &fields, Fate::Accepted);
+        }
+        self.producer.flush(PATIENCE).unwrap();
     }
 
     fn send_with(

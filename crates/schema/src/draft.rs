@@ -1,7 +1,8 @@
-//! A first draft of a table's schema, from a writer's: fields flattened, roles guessed, every guess said.
+//! A first draft of a table's schema, from a writer's: fields flattened, roles guessed, every guess
+//! said.
 //!
-//! The draft is a start for a person, so it prefers to name too much: a guess that is wrong costs one edit, a field left out in
-//! silence costs a search.
+//! The draft is a start for a person, so it prefers to name too much: a guess that is wrong costs
+//! one edit, a field left out in silence costs a search.
 
 use std::collections::BTreeMap;
 
@@ -36,7 +37,8 @@ pub(crate) enum DraftType {
     Double,
     Text,
     Texts,
-    /// A time, with the `times` entry that reads it; `None` where the writer's type declares the unit.
+    /// A time, with the `times` entry that reads it; `None` where the writer's type declares the
+    /// unit.
     Time(Option<&'static str>),
 }
 
@@ -72,7 +74,8 @@ pub struct Draft {
     pub envelope: Option<&'static str>,
     /// The writer's path → field, where the two differ.
     pub columns: BTreeMap<String, String>,
-    /// Field → unit or format, for times whose unit the writer's type does not declare. `?` stands for a unit to fill in.
+    /// Field → unit or format, for times whose unit the writer's type does not declare. `?` stands
+    /// for a unit to fill in.
     pub times: BTreeMap<String, &'static str>,
     /// Guesses and omissions, for people.
     pub remarks: Vec<String>,
@@ -87,8 +90,9 @@ pub struct KnownTable {
 }
 
 impl KnownTable {
-    /// The table that a schema file declares; `None` for events, and for files that are none of a table. The folder around the
-    /// file need not be complete yet, as it is not while tables are drafted one by one.
+    /// The table that a schema file declares; `None` for events, and for files that are none of a
+    /// table. The folder around the file need not be complete yet, as it is not while tables are
+    /// drafted one by one.
     pub fn declared_in(avsc: &str) -> Option<Self> {
         let schema: Json = serde_json::from_str(avsc).ok()?;
         let annotation = schema.get("leadpulse")?;
@@ -104,7 +108,8 @@ impl KnownTable {
     }
 }
 
-/// Drafts the schema of `table` from a writer's schema. `known` are the tables that references may lead to.
+/// Drafts the schema of `table` from a writer's schema. `known` are the tables that references may
+/// lead to.
 ///
 /// # Errors
 /// A text that does not parse, or holds no record.
@@ -360,7 +365,8 @@ pub(crate) fn is_named_like_time(name: &str) -> bool {
         || matches!(name.as_str(), "timestamp" | "time" | "ts" | "date")
 }
 
-/// Snake-case names, unique: the last name of a path, with those before it where two would be equal or one would be bare.
+/// Snake-case names, unique: the last name of a path, with those before it where two would be equal
+/// or one would be bare.
 fn field_names(leaves: &[Leaf]) -> Vec<String> {
     let mut names: Vec<String> = Vec::with_capacity(leaves.len());
     for leaf in leaves {
@@ -376,7 +382,8 @@ fn field_names(leaves: &[Leaf]) -> Vec<String> {
     names
 }
 
-/// `CamelCase`, `kebab-case` and `dotted.names` as `snake_case`; a digit in front gets an underscore.
+/// `CamelCase`, `kebab-case` and `dotted.names` as `snake_case`; a digit in front gets an
+/// underscore.
 pub(crate) fn snake(name: &str) -> String {
     let mut out = String::with_capacity(name.len() + 4);
     let mut was_lower = false;

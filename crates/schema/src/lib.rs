@@ -1,9 +1,11 @@
 //! Bytes become rows of declared tables.
 //!
-//! Invariants: no Kafka, no tokio, no clock. Every reader (Avro, CSV, JSON Lines, container files) fills the same [`RowBatch`].
+//! Invariants: no Kafka, no tokio, no clock. Every reader (Avro, CSV, JSON Lines, container files)
+//! fills the same [`RowBatch`].
 //!
-//! The rooms: `catalog` reads the schemas folder, `avro` reads and writes records, `shape` turns records of any format and envelope
-//! into rows, `files` reads files of history. Rows and the conditions over rows stand between them.
+//! The rooms: `catalog` reads the schemas folder, `avro` reads and writes records, `shape` turns
+//! records of any format and envelope into rows, `files` reads files of history. Rows and the
+//! conditions over rows stand between them.
 //!
 //! ```
 //! use leadpulse_schema::{Catalog, Position, RowBatch, RowDecoder, Value};

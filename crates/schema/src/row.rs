@@ -1,7 +1,7 @@
 //! Rows in bulk: one header per row, a fixed number of slots per table, text in one arena.
 //!
-//! Every way in (Avro bytes, CSV, JSON Lines, container files) fills a [`RowBatch`]; everything after reads one.
-//! A batch is reused between epochs: [`RowBatch::clear`] keeps its memory.
+//! Every way in (Avro bytes, CSV, JSON Lines, container files) fills a [`RowBatch`]; everything
+//! after reads one. A batch is reused between epochs: [`RowBatch::clear`] keeps its memory.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,8 +9,8 @@ use crate::catalog::{Catalog, FieldId, TableId};
 
 mod stored;
 
-/// The place that a row came from: a partition of the engine's input, numbered by configuration, and its offset
-/// (for files: the source's number and the record's).
+/// The place that a row came from: a partition of the engine's input, numbered by configuration,
+/// and its offset (for files: the source's number and the record's).
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -30,7 +30,8 @@ pub enum Operation {
     Delete,
     /// Takes back the event of the same key and owner; carries the whole row.
     Retract,
-    /// Changes of the entity are missing, so what is known of it may be out of date: only the key is set.
+    /// Changes of the entity are missing, so what is known of it may be out of date: only the key
+    /// is set.
     Gap,
 }
 
@@ -270,7 +271,8 @@ impl RowBuilder<'_> {
             length,
         };
     }
-    /// Marks a field whose value the record does not carry because it did not change. It reads as null.
+    /// Marks a field whose value the record does not carry because it did not change. It reads as
+    /// null.
     pub fn set_unchanged(&mut self, field: FieldId) {
         self.batch.slots[self.head.slot as usize + field.index()] = FieldSlot::Unchanged;
     }
@@ -364,7 +366,8 @@ impl<'a> Row<'a> {
     pub fn key(self) -> &'a str {
         self.get(self.head.key).text().unwrap_or_default()
     }
-    /// True for a field whose value did not change and is not in the row: the version before has it.
+    /// True for a field whose value did not change and is not in the row: the version before has
+    /// it.
     pub fn is_unchanged(self, field: FieldId) -> bool {
         let slot = self.head.slot as usize + field.index();
         matches!(self.batch.slots[slot], FieldSlot::Unchanged)

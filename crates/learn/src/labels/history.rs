@@ -84,6 +84,10 @@ impl<'a> LabelHistory<'a> {
         {
             return;
         }
+        // A gap says nothing about the values of its entity.
+        if row.operation() == Operation::Gap {
+            return;
+        }
         let is_new = self.starts_row(row);
         // A list may name an entity twice.
         if self.last.1.contains(&entity) {

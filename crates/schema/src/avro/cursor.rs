@@ -1,5 +1,5 @@
-//! Avro's binary primitives over a byte slice. Nothing is allocated, nothing is read past the end, no length is believed
-//! before it is compared with the bytes that are left.
+//! Avro's binary primitives over a byte slice. Nothing is allocated, nothing is read past the end,
+//! no length is believed before it is compared with the bytes that are left.
 
 /// A stop in the reading; the decoder adds the table and field.
 #[derive(Debug, PartialEq)]

@@ -1,7 +1,8 @@
-//! Avro bytes become rows: a [`RowDecoder`] is compiled once per writer schema and reads straight into a [`RowBatch`].
+//! Avro bytes become rows: a [`RowDecoder`] is compiled once per writer schema and reads straight
+//! into a [`RowBatch`].
 //!
-//! Promises: nothing is read past the end, nothing is allocated on the word of a length, recursion is bounded, a refused
-//! record leaves the batch as it was.
+//! Promises: nothing is read past the end, nothing is allocated on the word of a length, recursion
+//! is bounded, a refused record leaves the batch as it was.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +25,8 @@ use crate::shape::writer::field_order;
 /// The depth to which records may nest in skipped values.
 pub(crate) const MAX_DEPTH: usize = 64;
 
-/// A record whose bytes are not a row. The record is at fault, or its schema; trying again gives the same answer.
+/// A record whose bytes are not a row. The record is at fault, or its schema; trying again gives
+/// the same answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     /// The bytes end inside a field.
@@ -115,8 +117,9 @@ pub struct RowDecoder {
 }
 
 impl RowDecoder {
-    /// Resolves a writer's schema against the table's own: by field name and the table's aliases, with defaults for fields the
-    /// writer lacks (null for nullable ones without), promotions, unions on either side; other fields are skipped.
+    /// Resolves a writer's schema against the table's own: by field name and the table's aliases,
+    /// with defaults for fields the writer lacks (null for nullable ones without), promotions,
+    /// unions on either side; other fields are skipped.
     ///
     /// # Errors
     /// When no record of this writer could ever be a row of the table.
@@ -132,8 +135,9 @@ impl RowDecoder {
         Self::of_targets(writer, &[], catalog, table, &targets, &renamed, names)
     }
 
-    /// As [`Self::compile`] for a source's plan: its names come before the table's, its times are read as it
-    /// declares, and implausible ones are refused. `others` are schemas that the writer's refers to.
+    /// As [`Self::compile`] for a source's plan: its names come before the table's, its times are
+    /// read as it declares, and implausible ones are refused. `others` are schemas that the
+    /// writer's refers to.
     ///
     /// # Errors
     /// As [`Self::compile`].
@@ -170,7 +174,8 @@ impl RowDecoder {
         self.table
     }
 
-    /// Appends one record (the whole of `bytes`) as a row. `catalog` is the one it was compiled with.
+    /// Appends one record (the whole of `bytes`) as a row. `catalog` is the one it was compiled
+    /// with.
     ///
     /// # Errors
     /// The record is not a row; the batch is as before.
@@ -238,8 +243,8 @@ impl RowDecoder {
             .map_err(|snag| named(snag, table, "the record"))
     }
 
-    /// Checks the conditions that [`RowDecoder::decode`] has for a row beyond being readable. Lists of changed
-    /// fields get the table's names.
+    /// Checks the conditions that [`RowDecoder::decode`] has for a row beyond being readable. Lists
+    /// of changed fields get the table's names.
     pub(crate) fn check(
         &self,
         table: &Table,
@@ -451,7 +456,8 @@ fn readable(branch: &Result<Read, Box<str>>) -> Result<&Read, Snag> {
         .map_err(|why| Snag::Unreadable(why.to_string()))
 }
 
-/// The reads that give borrowed text: of the record's bytes, or of the program's symbols. Each takes at least one byte.
+/// The reads that give borrowed text: of the record's bytes, or of the program's symbols. Each
+/// takes at least one byte.
 fn read_text<'t, 'c: 't>(read: &'t Read, cursor: &mut AvroCursor<'c>) -> Result<&'t str, Snag> {
     match read {
         Read::Text => cursor.text(),

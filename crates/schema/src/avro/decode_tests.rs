@@ -1,5 +1,6 @@
-//! The decoder against apache-avro: random writer schemas and values must give the row that its resolution gives;
-//! damaged bytes must give an error and leave the batch alone; written rows must read back.
+//! The decoder against apache-avro: random writer schemas and values must give the row that its
+//! resolution gives; damaged bytes must give an error and leave the batch alone; written rows must
+//! read back.
 
 use apache_avro::Schema;
 use apache_avro::reader::datum::GenericDatumReader;
@@ -15,7 +16,8 @@ use crate::{
     RowDecoder, RowEncoder, TableId, Value,
 };
 
-/// One field of every kind; aliases on some. The last column: writer types that Avro resolves to it.
+/// One field of every kind; aliases on some. The last column: writer types that Avro resolves to
+/// it.
 fn fields() -> Vec<(Json, Vec<Json>)> {
     let ts = |unit: &str| json!({"type": "long", "logicalType": format!("timestamp-{unit}")});
     let list = |items: Json| json!({"type": "array", "items": items});
@@ -164,7 +166,8 @@ fn catalog() -> Catalog {
     Catalog::from_json(&[("t", things.to_string()), ("e", event.to_string())]).unwrap()
 }
 
-/// Decisions taken from random bytes, so that proptest can shrink them; when they run out, the first choice.
+/// Decisions taken from random bytes, so that proptest can shrink them; when they run out, the
+/// first choice.
 struct Tape<'a>(std::slice::Iter<'a, u8>);
 
 impl Tape<'_> {
@@ -218,7 +221,8 @@ fn value(
         Schema::Uuid(UuidSchema::String) => {
             Avro::Uuid(apache_avro::Uuid::from_u64_pair(tape.long() as u64, !0))
         }
-        // Long enough for apache-avro, which refuses a decimal whose bytes could not hold the whole precision.
+        // Long enough for apache-avro, which refuses a decimal whose bytes could not hold the whole
+        // precision.
         Schema::Decimal(_) => Avro::Decimal((tape.long() << 8).to_be_bytes().to_vec().into()),
         Schema::Fixed(fixed) => Avro::Fixed(fixed.size, vec![9; fixed.size]),
         Schema::Enum(symbols) => {
@@ -262,7 +266,8 @@ fn value(
     }
 }
 
-/// A writer's schema: fields of the table kept, dropped, renamed to an alias, with another type; others among them; in any order.
+/// A writer's schema: fields of the table kept, dropped, renamed to an alias, with another type;
+/// others among them; in any order.
 fn writer(tape: &mut Tape<'_>) -> (Schema, Vec<(String, String)>) {
     let mut written = Vec::new();
     let mut renamed = Vec::new();
@@ -308,7 +313,8 @@ fn write(schema: &Schema, tape: &mut Tape<'_>) -> Vec<u8> {
         .unwrap()
 }
 
-/// The record as apache-avro resolves it to the table's schema (field aliases are applied first: apache-avro does not know them).
+/// The record as apache-avro resolves it to the table's schema (field aliases are applied first:
+/// apache-avro does not know them).
 fn resolved(
     writer: &Schema,
     renamed: &[(String, String)],
@@ -602,7 +608,8 @@ fn each_kind_of_damage_has_its_error() {
 
 #[test]
 fn values_without_bytes_cost_nothing_however_many() {
-    // Forty levels of records, each holding two of the next, the last holding null: 2^40 values of no bytes.
+    // Forty levels of records, each holding two of the next, the last holding null: 2^40 values of
+    // no bytes.
     let mut inner =
         r#"{"type":"record","name":"L40","fields":[{"name":"n","type":"null"}]}"#.to_owned();
     for level in (0..40).rev() {

@@ -1,7 +1,9 @@
-//! A writer's schema and a table become a list of steps: which bytes to read into which field, which to pass over.
+//! A writer's schema and a table become a list of steps: which bytes to read into which field,
+//! which to pass over.
 //!
-//! Resolution is Avro's, by field name and reader's aliases. Where a row's type is wider than Avro's, so is what is accepted:
-//! `long` for `int`, `double` for `float`, an enum for a string, a string for an enum, and a writer's own time unit.
+//! Resolution is Avro's, by field name and reader's aliases. Where a row's type is wider than
+//! Avro's, so is what is accepted: `long` for `int`, `double` for `float`, an enum for a string, a
+//! string for an enum, and a writer's own time unit.
 //!
 //! Decision: docs/decisions/0024-avro-with-a-registry-or-a-folder.md
 
@@ -103,7 +105,8 @@ pub(crate) enum Read {
     Uuid {
         fixed: bool,
     },
-    /// The writer's symbols as ours, in the writer's order; `None` where we have neither the symbol nor a default.
+    /// The writer's symbols as ours, in the writer's order; `None` where we have neither the symbol
+    /// nor a default.
     Enum(Box<[Result<Box<str>, Box<str>>]>),
     TextAsSymbol(Symbols),
     List(Box<Read>),
@@ -166,7 +169,8 @@ pub(crate) struct FieldTarget {
     pub(crate) aliases: Vec<String>,
     /// The reading of times; of a field that is none it means nothing.
     pub(crate) time: TimeRead,
-    /// It stands for a list's items, whose text is borrowed from the record: raw uuids, which must be spelt out, cannot be.
+    /// It stands for a list's items, whose text is borrowed from the record: raw uuids, which must
+    /// be spelt out, cannot be.
     is_item: bool,
 }
 
@@ -202,7 +206,8 @@ pub(crate) fn targets(table: &Table) -> Vec<FieldTarget> {
 }
 
 impl FieldTarget {
-    /// The field's value where a record or file lacks the field: the default, else null if the field is nullable.
+    /// The field's value where a record or file lacks the field: the default, else null if the
+    /// field is nullable.
     ///
     /// # Errors
     /// `Err(true)`: the default does not fit the type. `Err(false)`: there is none.
@@ -294,8 +299,8 @@ pub(crate) fn uuid_text(bytes: &[u8]) -> Option<String> {
 }
 
 impl Program {
-    /// `renamed` maps further names of the writer to fields of the table; `targets` are the table's. `others`
-    /// are schemas that the writer's refers to.
+    /// `renamed` maps further names of the writer to fields of the table; `targets` are the
+    /// table's. `others` are schemas that the writer's refers to.
     pub(crate) fn compile(
         writer: &Schema,
         others: &[Schema],
@@ -388,8 +393,8 @@ impl Program {
     }
 }
 
-/// For each target the index of the name that means it: one given from outside, else its own, else an alias.
-/// No name means two targets.
+/// For each target the index of the name that means it: one given from outside, else its own, else
+/// an alias. No name means two targets.
 pub(crate) fn sources(
     targets: &[FieldTarget],
     table: &Table,
@@ -506,7 +511,8 @@ impl<'s> StepCompiler<'s> {
                     .iter()
                     .map(|f| self.skip(&f.schema))
                     .collect::<Result<_, _>>()?;
-                // A record without bytes is skipped at once: a tree of such records would take exponential time.
+                // A record without bytes is skipped at once: a tree of such records would take
+                // exponential time.
                 let parts: Box<[ValueSkip]> = parts
                     .into_iter()
                     .filter(|p| *p != ValueSkip::Nothing)
@@ -627,8 +633,8 @@ fn width(writer: &Schema) -> Option<Width> {
     }
 }
 
-/// The reading of a time. A number has the unit of the writer's logical type, else the one that the source
-/// declares.
+/// The reading of a time. A number has the unit of the writer's logical type, else the one that the
+/// source declares.
 ///
 /// # Errors
 /// Nobody declares a unit: none is guessed.

@@ -1,6 +1,8 @@
-//! Schema ids for a deployment without a registry: they follow from the schemas themselves, so all parts agree on them.
+//! Schema ids for a deployment without a registry: they follow from the schemas themselves, so all
+//! parts agree on them.
 //!
-//! An id is the first 31 bits, a GUID the first 16 bytes, of the SHA-256 of a schema's parsing canonical form.
+//! An id is the first 31 bits, a GUID the first 16 bytes, of the SHA-256 of a schema's parsing
+//! canonical form.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -13,7 +15,8 @@ use sha2::{Digest, Sha256};
 use crate::avro::wire::SchemaRef;
 use crate::catalog::load::avsc_files;
 
-/// The schemas of a folder: input tables, their older versions (`versions/`), outputs (`outputs/`) and their older versions.
+/// The schemas of a folder: input tables, their older versions (`versions/`), outputs (`outputs/`)
+/// and their older versions.
 #[derive(Clone, Debug, Default)]
 pub struct FolderRegistry {
     by_id: HashMap<u32, FolderSchema>,
@@ -63,10 +66,12 @@ pub enum RegistryError {
 }
 
 impl FolderRegistry {
-    /// Reads `dir`, `dir/versions`, `dir/outputs` and `dir/outputs/versions`; the subfolders may be absent.
+    /// Reads `dir`, `dir/versions`, `dir/outputs` and `dir/outputs/versions`; the subfolders may be
+    /// absent.
     ///
     /// # Errors
-    /// A file that is no schema, or two schemas of one id. Files whose schemas mean the same are one schema: the first counts.
+    /// A file that is no schema, or two schemas of one id. Files whose schemas mean the same are
+    /// one schema: the first counts.
     pub fn load(dir: &Path) -> Result<FolderRegistry, RegistryError> {
         let mut registry = FolderRegistry::default();
         for folder in [
@@ -153,8 +158,9 @@ struct SchemaNames {
     meaning: Json,
 }
 
-/// CRC-64-AVRO, as [the specification](https://avro.apache.org/docs/1.12.0/specification/#schema-fingerprints)
-/// defines it.
+/// CRC-64-AVRO, as [the
+/// specification](https://avro.apache.org/docs/1.12.0/specification/#schema-fingerprints) defines
+/// it.
 fn fingerprint(bytes: &[u8]) -> u64 {
     const EMPTY: u64 = 0xc15d_213a_a4d7_a795;
     let mut crc = EMPTY;
@@ -195,7 +201,8 @@ fn identify(path: &Path, json: &str) -> Result<SchemaNames, RegistryError> {
     })
 }
 
-/// A schema without what does not change the meaning of its bytes: documentation, defaults, aliases, annotations.
+/// A schema without what does not change the meaning of its bytes: documentation, defaults,
+/// aliases, annotations.
 fn meaning(schema: Json) -> Json {
     const KEPT: [&str; 11] = [
         "type",
@@ -253,7 +260,8 @@ mod tests {
             assert!(id < 1 << 31);
             assert_eq!(registry.get(SchemaRef::Id(id)).as_deref(), Some(json));
         }
-        // SHA-256 of the canonical form of "string", known from the Avro specification: "string" with its quotes.
+        // SHA-256 of the canonical form of "string", known from the Avro specification: "string"
+        // with its quotes.
         let digest = Sha256::digest(r#""string""#);
         let guid: [u8; 16] = digest[..16].try_into().unwrap();
         assert_eq!(

@@ -1,14 +1,16 @@
 //! The frame around an Avro record on Kafka, as Confluent's serializers write it.
 //!
-//! Either `0x00`, a 4-byte big-endian schema id and the Avro body; or the bare body with the schema's GUID in the record header
-//! [`SCHEMA_HEADER`]: `0x01` and 16 bytes. Both are read; the first is written.
+//! Either `0x00`, a 4-byte big-endian schema id and the Avro body; or the bare body with the
+//! schema's GUID in the record header [`SCHEMA_HEADER`]: `0x01` and 16 bytes. Both are read; the
+//! first is written.
 
 /// The record header that carries the schema's GUID.
 pub const SCHEMA_HEADER: &str = "__value_schema_id";
 
 const MAGIC_ID: u8 = 0;
 const MAGIC_GUID: u8 = 1;
-/// The first bytes of [Avro's single-object encoding](https://avro.apache.org/docs/1.12.0/specification/#single-object-encoding).
+/// The first bytes of [Avro's single-object
+/// encoding](https://avro.apache.org/docs/1.12.0/specification/#single-object-encoding).
 const MAGIC_SINGLE_OBJECT: [u8; 2] = [0xc3, 0x01];
 
 /// The name of the schema that a body was written under.
@@ -18,7 +20,8 @@ pub enum SchemaRef {
     Id(u32),
     /// A schema's GUID, as the record header carries it.
     Guid([u8; 16]),
-    /// CRC-64-AVRO of a schema's parsing canonical form, as Avro's single-object encoding carries it.
+    /// CRC-64-AVRO of a schema's parsing canonical form, as Avro's single-object encoding carries
+    /// it.
     Fingerprint(u64),
 }
 
@@ -53,7 +56,8 @@ pub enum WireError {
 }
 
 impl<'a> Frame<'a> {
-    /// Takes a value apart; `headers` are the record's headers by name. A header with a schema's GUID decides over the value.
+    /// Takes a value apart; `headers` are the record's headers by name. A header with a schema's
+    /// GUID decides over the value.
     ///
     /// # Errors
     /// The value carries no schema.

@@ -77,7 +77,8 @@ pub(crate) enum TimeUnit {
 const DAY_MS: i64 = 86_400_000;
 
 impl TimeUnit {
-    /// Milliseconds since 1970; parts of a millisecond are cut towards the past. `None` when the year is beyond all calendars.
+    /// Milliseconds since 1970; parts of a millisecond are cut towards the past. `None` when the
+    /// year is beyond all calendars.
     pub(crate) fn to_ms(self, value: i64) -> Option<i64> {
         match self {
             TimeUnit::Seconds => value.checked_mul(1_000),

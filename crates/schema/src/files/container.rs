@@ -127,6 +127,23 @@ impl ContainerRows {
         context: &mut FileContext,
         batch: &mut RowBatch,
     ) -> Result<bool, FileError> {
+        let before = batch.len();
+        while batch.len() == before {
+            if !self.find_record(context)? {
+                return Ok(false);
+            }
+            self.left_in_block -= 1;
+            self.records += 1;
+            match self.decoder {
+                ContainerDecoder::Rows(_) => self.row(context, batch)?,
+                ContainerDecoder::Data { .. } => self.record(context, batch)?,
+            }
+        }
+        Ok(true)
+    }
+
+    /// Goes to the next block that has records, if this one has no more; `false` at the end.
+    fn find_record(&mut self, context: &FileContext) -> Result<bool, FileError> {
         while self.left_in_block == 0 {
             if self.block_offset < self.block.len() {
                 return Err(context.damaged(
@@ -134,25 +151,12 @@ impl ContainerRows {
                     "bytes are left after the last record of a block",
                 ));
             }
-            if !self
-                .next_block()
-                .map_err(|why| context.damaged(self.records, why))?
-            {
+            let found = self.next_block();
+            if !found.map_err(|why| context.damaged(self.records, why))? {
                 return Ok(false);
             }
         }
-        self.left_in_block -= 1;
-        self.records += 1;
-        if matches!(self.decoder, ContainerDecoder::Rows(_)) {
-            self.row(context, batch)?;
-            return Ok(true);
-        }
-        let before = batch.len();
-        self.record(context, batch)?;
-        if batch.len() > before {
-            return Ok(true);
-        }
-        self.next(context, batch)
+        Ok(true)
     }
 
     /// Appends the rows of a record with members of its own.
@@ -166,7 +170,8 @@ impl ContainerRows {
             unreachable!("called for records that are not plain");
         };
         let mut cursor = AvroCursor::new(&self.block[self.block_offset..]);
-        // Every part of a record is read or passed over, so one that cannot be read has no known end.
+        // Every part of a record is read or passed over, so one that cannot be read has no known
+        // end.
         let node = program.read(&mut cursor);
         let node = node.map_err(|snag| context.damaged(self.records, snag.words()))?;
         let end = self.block.len() - cursor.remaining();
@@ -246,7 +251,8 @@ impl ContainerRows {
     }
 }
 
-/// The known-time column, if the file has it, must be a time field of the table: other columns of a container file are not read.
+/// The known-time column, if the file has it, must be a time field of the table: other columns of a
+/// container file are not read.
 fn known_time(writer: &Schema, context: &FileContext) -> Result<Option<FieldId>, FileError> {
     let Some(column) = &context.options.known_time else {
         return Ok(None);

@@ -9,7 +9,7 @@ use csv::{ByteRecord, ErrorKind, Reader, ReaderBuilder};
 
 use super::{FileContext, FileError, MAX_ROW_BYTES};
 use crate::admit::admit;
-use crate::row::RowBatch;
+use crate::row::{RowBatch, RowBuilder};
 use crate::shape::data_node::DataNode;
 use crate::shape::value::{set_absent, set_null, set_text};
 
@@ -61,33 +61,15 @@ impl CsvRows {
         context: &mut FileContext,
         batch: &mut RowBatch,
     ) -> Result<bool, FileError> {
-        self.row_bytes.store(0, Ordering::Relaxed);
-        let outcome = self.reader.read_byte_record(&mut self.record);
-        let line = self.record.position().map_or(0, csv::Position::line);
-        match outcome {
-            Ok(true) => {}
-            Ok(false) => return Ok(false),
-            Err(error) => {
-                return Err(match error.kind() {
-                    ErrorKind::UnequalLengths {
-                        expected_len, len, ..
-                    } => {
-                        context.next_offset += 1;
-                        context.bad_row(
-                            line,
-                            "",
-                            &format!("{len} cells"),
-                            format!("a row of {expected_len} cells, as in the header"),
-                        )
-                    }
-                    _ => context.damaged(line, error),
-                });
+        let line = loop {
+            let Some(line) = self.read_line(context)? else {
+                return Ok(false);
+            };
+            if !context.plan.is_filtered() || context.plan.wants(&self.as_node(), None) {
+                break line;
             }
-        }
-        if context.plan.is_filtered() && !context.plan.wants(&self.as_node(), None) {
             context.next_offset += 1;
-            return self.next(context, batch);
-        }
+        };
         let mut builder = context.start(batch);
         for (index, column) in self.columns.iter().enumerate() {
             let target = &context.plan.targets[index];
@@ -106,19 +88,7 @@ impl CsvRows {
             set.map_err(|expected| context.bad_row(line, &self.names[*column], cell, expected))?;
             context.fit.feed(index);
         }
-        context.fit.row();
-        let table = context.catalog.table_at(context.table);
-        if let Some(list) = table.changed_fields {
-            let is_column = |name: &str| self.names.iter().any(|known| known == name);
-            let settled = context.names.settle(table, list, &mut builder, is_column);
-            let unknown = settled.map_err(|why| {
-                let name = &table.field_at(list).name;
-                context.bad_row(line, name, "", format!("understood: {why}"))
-            })?;
-            context.fit.unexplained(unknown);
-        }
-        admit(table, &mut builder)
-            .map_err(|refusal| context.bad_row(line, &refusal.field, "", refusal.why))?;
+        self.admit(context, &mut builder, line)?;
         let known_ms =
             match self
                 .known_time
@@ -132,6 +102,55 @@ impl CsvRows {
             };
         context.finish(builder, known_ms, None, line)?;
         Ok(true)
+    }
+
+    /// Reads the next line. Returns its number; `None` at the end.
+    fn read_line(&mut self, context: &mut FileContext) -> Result<Option<u64>, FileError> {
+        self.row_bytes.store(0, Ordering::Relaxed);
+        let outcome = self.reader.read_byte_record(&mut self.record);
+        let line = self.record.position().map_or(0, csv::Position::line);
+        let error = match outcome {
+            Ok(true) => return Ok(Some(line)),
+            Ok(false) => return Ok(None),
+            Err(error) => error,
+        };
+        Err(match error.kind() {
+            ErrorKind::UnequalLengths {
+                expected_len, len, ..
+            } => {
+                context.next_offset += 1;
+                context.bad_row(
+                    line,
+                    "",
+                    &format!("{len} cells"),
+                    format!("a row of {expected_len} cells, as in the header"),
+                )
+            }
+            _ => context.damaged(line, error),
+        })
+    }
+
+    /// Gives a list of changed fields the table's names, and checks the row.
+    fn admit(
+        &self,
+        context: &mut FileContext,
+        builder: &mut RowBuilder<'_>,
+        line: u64,
+    ) -> Result<(), FileError> {
+        context.fit.row();
+        let catalog = context.catalog.clone();
+        let table = catalog.table_at(context.table);
+        if let Some(list) = table.changed_fields {
+            let is_column = |name: &str| self.names.iter().any(|known| known == name);
+            let settled = context.names.settle(table, list, builder, is_column);
+            let unknown = settled.map_err(|why| {
+                let name = &table.field_at(list).name;
+                context.bad_row(line, name, "", format!("understood: {why}"))
+            })?;
+            context.fit.unexplained(unknown);
+        }
+        admit(table, builder)
+            .map_err(|refusal| context.bad_row(line, &refusal.field, "", refusal.why))
     }
 
     /// The row as a filter looks at it.
@@ -156,7 +175,8 @@ impl CsvRows {
     }
 }
 
-/// Refuses to read on when a row does not end: an open quote would take the whole file for one cell.
+/// Refuses to read on when a row does not end: an open quote would take the whole file for one
+/// cell.
 struct Bounded {
     bytes: Box<dyn Read + Send>,
     row_bytes: Arc<AtomicU64>,

@@ -1,7 +1,8 @@
 //! Files of history become rows: CSV, JSON Lines (both also gzipped) and Avro container files.
 //!
-//! Promises: a file is streamed, memory is bounded by one row or block and the caller's batch; a bad row is an error of its own
-//! that the caller may count and pass over; every error names file, line, column, value and what was expected.
+//! Promises: a file is streamed, memory is bounded by one row or block and the caller's batch; a
+//! bad row is an error of its own that the caller may count and pass over; every error names file,
+//! line, column, value and what was expected.
 
 mod container;
 mod csv;
@@ -27,7 +28,8 @@ use crate::shape::path::FieldPath;
 use crate::shape::plan::RowPlan;
 use crate::shape::{ShapeError, SourceShape};
 
-/// The longest row of a text file, and the largest block of a container file before it is decompressed.
+/// The longest row of a text file, and the largest block of a container file before it is
+/// decompressed.
 const MAX_ROW_BYTES: u64 = 16 << 20;
 
 /// The meaning of a file's rows: positions, known times, column names.
@@ -35,8 +37,8 @@ const MAX_ROW_BYTES: u64 = 16 << 20;
 pub struct FileOptions {
     /// The partition of the rows' positions; the offset is the record's number in the file, from 0.
     pub partition: u32,
-    /// The column that says when a row became known. Where a file or row has none: event time plus `lag_ms`; in a table without a time,
-    /// 0: known before everything else.
+    /// The column that says when a row became known. Where a file or row has none: event time plus
+    /// `lag_ms`; in a table without a time, 0: known before everything else.
     pub known_time: Option<String>,
     /// Time from a row's time field until the row became known, milliseconds.
     pub lag_ms: i64,
@@ -44,7 +46,8 @@ pub struct FileOptions {
     pub shape: SourceShape,
 }
 
-/// A fault of a file. After [`FileError::Row`] reading may go on with the next row; after all others it is over.
+/// A fault of a file. After [`FileError::Row`] reading may go on with the next row; after all
+/// others it is over.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// One row cannot be used.
@@ -186,8 +189,8 @@ impl FileReader {
         Ok(batch.len() - before)
     }
 
-    /// Sentences about configured paths and fields of the table that nothing in the file fitted. To be asked at
-    /// the end of the file.
+    /// Sentences about configured paths and fields of the table that nothing in the file fitted. To
+    /// be asked at the end of the file.
     pub fn remarks(&self) -> Vec<FitRemark> {
         let context = &self.context;
         let table = context.catalog.table_at(context.table);
@@ -264,8 +267,8 @@ impl FileContext {
         }
     }
 
-    /// Completes an admitted row with its known time. `known_ms` is what the known-time column says, if
-    /// anything; `at_ms` the time of a row that has no time field of its own.
+    /// Completes an admitted row with its known time. `known_ms` is what the known-time column
+    /// says, if anything; `at_ms` the time of a row that has no time field of its own.
     fn finish(
         &mut self,
         mut builder: RowBuilder<'_>,

@@ -50,6 +50,7 @@ impl FileContext {
             let appended = match meant.map_err(RowFault::Field) {
                 Ok(RecordMeaning::Rows(rows)) => self.append(&rows, schema, offset, line, batch),
                 Ok(RecordMeaning::Foreign | RecordMeaning::NoRow(_)) => Ok(()),
+                Ok(RecordMeaning::EndsByKey) => Err(FieldFault::without_key().into()),
                 Err(fault) => Err(fault),
             };
             if let Err(fault) = appended {

@@ -491,3 +491,155 @@ fn a_row_without_an_end_is_not_read_to_the_end_of_the_file() {
         );
     }
 }
+
+/// Options with a shape.
+fn shaped(json: &str) -> FileOptions {
+    FileOptions {
+        shape: shape(json),
+        ..FileOptions::default()
+    }
+}
+
+#[test]
+fn members_of_objects_and_arrays_feed_fields_of_json_lines() {
+    let dir = tempfile::tempdir().unwrap();
+    let line = r#"{"id":9007199254740993,"when":1700000000,"who":{"account":"a1"},"how":[{"via":"web"}],"x.y":2}"#;
+    let options = shaped(
+        r#"{"columns": {"who.account": "account", "channel": "how.0.via", "when": "at", "amount": "x.y"},
+            "times": {"when": "seconds"}}"#,
+    );
+    let path = file(dir.path(), "o.jsonl", line.as_bytes());
+    let (batch, errors) = read_all(&mut open(&path, options).unwrap());
+    assert!(errors.is_empty(), "{errors:?}");
+    let row = &shown(&batch)[0];
+    for part in [
+        r#"Text("9007199254740993")"#,
+        "Time(1700000000000)",
+        r#"Text("a1")"#,
+        "Double(2.0)",
+        r#"Text("web")"#,
+    ] {
+        assert!(row.contains(part), "{part} is not in {row}");
+    }
+}
+
+#[test]
+fn a_path_that_fits_no_row_is_remarked_at_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let line = br#"{"id":1,"at":"2010-01-01","account":"a1","channel":"web"}"#;
+    let options = shaped(r#"{"columns": {"paid.sum": "amount"}}"#);
+    let mut reader = open(&file(dir.path(), "o.jsonl", line), options).unwrap();
+    read_all(&mut reader);
+    let remarks: Vec<_> = reader
+        .remarks()
+        .into_iter()
+        .filter(|r| r.is_setting)
+        .collect();
+    assert_eq!(remarks.len(), 1, "{remarks:?}");
+    assert!(
+        remarks[0].text.contains("paid.sum for amount"),
+        "{remarks:?}"
+    );
+}
+
+#[test]
+fn a_container_of_change_envelopes_is_unwrapped_or_named() {
+    let envelope = format!(
+        r#"{{"type":"record","name":"Envelope","fields":[
+          {{"name":"before","type":["null",{ORDERS}]}},{{"name":"after","type":["null","Order"]}},
+          {{"name":"op","type":"string"}},{{"name":"ts_ms","type":["null","long"]}}]}}"#
+    );
+    let schema = Schema::parse_str(&envelope).unwrap();
+    let mut writer = Writer::with_codec(&schema, Vec::new(), Codec::Null).unwrap();
+    let order = serde_json::json!({"id": 7, "at": 1_700_000_000_000_i64, "account": "a", "amount": null,
+        "cancelled": false, "channel": "web", "tags": [], "entered": null});
+    for change in [
+        serde_json::json!({"before": null, "after": order, "op": "c", "ts_ms": 1_700_000_005_000_i64}),
+        serde_json::json!({"before": null, "after": null, "op": "m", "ts_ms": null}),
+        serde_json::json!({"before": order, "after": null, "op": "d", "ts_ms": 1_700_000_009_000_i64}),
+    ] {
+        use apache_avro::types::Value as Avro;
+        let record = Avro::try_from(change).unwrap().resolve(&schema).unwrap();
+        writer.append_value(record).unwrap();
+    }
+    let bytes = writer.into_inner().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let path = file(dir.path(), "o.avro", &bytes);
+    let error = open(&path, FileOptions::default()).unwrap_err().to_string();
+    assert!(error.contains("envelope = \"debezium\""), "{error}");
+    let options = FileOptions {
+        known_time: Some("ts_ms".into()),
+        ..shaped(r#"{"envelope": "debezium"}"#)
+    };
+    let (batch, errors) = read_all(&mut open(&path, options).unwrap());
+    assert!(errors.is_empty(), "{errors:?}");
+    let found: Vec<_> = batch
+        .iter()
+        .map(|row| {
+            (
+                row.operation(),
+                row.key(),
+                row.known_ms(),
+                row.position().offset,
+            )
+        })
+        .collect();
+    use crate::Operation;
+    assert_eq!(
+        found,
+        [
+            (Operation::Upsert, "7", 1_700_000_005_000, 0),
+            (Operation::Retract, "7", 1_700_000_009_000, 2)
+        ]
+    );
+}
+
+#[test]
+fn a_filter_chooses_the_rows_of_a_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let options =
+        || shaped(r#"{"where": {"kind": ["order", "sale"]}, "times": {"at": "%d.%m.%Y"}}"#);
+    let csv = b"kind,id,at,account,channel\norder,1,01.02.2010,a,web\nvisit,,,,\nsale,2,02.02.2010,a,web\n";
+    let (batch, errors) = read_all(&mut open(&file(dir.path(), "o.csv", csv), options()).unwrap());
+    assert!(errors.is_empty(), "{errors:?}");
+    let keys: Vec<_> = batch
+        .iter()
+        .map(|row| (row.key(), row.position().offset))
+        .collect();
+    assert_eq!(keys, [("1", 0), ("2", 2)]);
+    let lines = concat!(
+        r#"{"kind":"order","id":1,"at":"01.02.2010","account":"a","channel":"web"}"#,
+        "\n",
+        r#"{"kind":"visit"}"#
+    );
+    let path = file(dir.path(), "o.jsonl", lines.as_bytes());
+    let (batch, errors) = read_all(&mut open(&path, options()).unwrap());
+    assert!(errors.is_empty() && batch.len() == 1, "{errors:?}");
+}
+
+#[test]
+fn bare_numbers_are_milliseconds_only_where_they_can_be_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    for (time, part) in [
+        ("1700000000000", None),
+        ("1700000000", Some("\"seconds\"")),
+        ("1700000000000000", Some("\"micros\"")),
+        ("20240201", Some("%Y%m%d")),
+        ("19700", Some("\"days\"")),
+        ("9999-12-31", Some("plausible")),
+    ] {
+        let csv = format!("id,at,account,channel\n1,{time},a,web\n");
+        let path = file(dir.path(), "o.csv", csv.as_bytes());
+        let (batch, errors) = read_all(&mut open(&path, FileOptions::default()).unwrap());
+        match part {
+            None => assert!(errors.is_empty() && batch.len() == 1, "{errors:?}"),
+            Some(part) => {
+                let [error] = errors.as_slice() else {
+                    panic!("{time}: {errors:?}")
+                };
+                let text = error.to_string();
+                assert!(text.contains(part) && text.contains("'at'"), "{text}");
+            }
+        }
+    }
+}

@@ -1,5 +1,5 @@
-//! Records that carry only what changed: the source's names of the changed fields, or bitmaps over its
-//! schema, become the table's fields.
+//! Records that carry only what changed: the source's names of the changed fields, or bitmaps over
+//! its schema, become the table's fields.
 
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
@@ -11,7 +11,8 @@ use crate::avro::program::targets;
 use crate::catalog::{FieldId, Table};
 use crate::row::{RowBuilder, Value};
 
-/// The fields of a writer's record in their order, with those of nested records: what a bitmap counts.
+/// The fields of a writer's record in their order, with those of nested records: what a bitmap
+/// counts.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct FieldOrder(pub(crate) Vec<(Box<str>, FieldOrder)>);
 
@@ -71,11 +72,12 @@ impl ChangeNames {
         }
     }
 
-    /// The fields that `names` mean. `is_member` says whether the record has a member of a name: such a
-    /// name is understood, though no field comes from it.
+    /// The fields that `names` mean. `is_member` says whether the record has a member of a name:
+    /// such a name is understood, though no field comes from it.
     ///
     /// # Errors
-    /// The words for a person: a bitmap that no schema explains, or not one name that is understood.
+    /// The words for a person: a bitmap that no schema explains, or not one name that is
+    /// understood.
     pub(crate) fn changed<'t>(
         &self,
         names: impl IntoIterator<Item = &'t str>,
@@ -141,8 +143,8 @@ impl ChangeNames {
                 .any(|(known, _)| **known == *name || **known == *first)
     }
 
-    /// Gives the list of a row's changed fields the table's names, and marks the other fields as unchanged.
-    /// An empty list is none: the record is the whole row.
+    /// Gives the list of a row's changed fields the table's names, and marks the other fields as
+    /// unchanged. An empty list is none: the record is the whole row.
     ///
     /// # Errors
     /// As [`Self::changed`].

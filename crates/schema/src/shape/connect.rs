@@ -1,8 +1,9 @@
-//! Types that Kafka Connect's converters and Debezium name beside the value: in the attributes of an Avro
-//! schema, in the schema beside a JSON payload, in the titles of a JSON Schema.
+//! Types that Kafka Connect's converters and Debezium name beside the value: in the attributes of
+//! an Avro schema, in the schema beside a JSON payload, in the titles of a JSON Schema.
 //!
-//! The names are those of [Connect's logical types](https://kafka.apache.org/documentation/#connect) and of
-//! [Debezium's temporal types](https://debezium.io/documentation/reference/stable/connectors/postgresql.html).
+//! The names are those of [Connect's logical
+//! types](https://kafka.apache.org/documentation/#connect) and of [Debezium's temporal
+//! types](https://debezium.io/documentation/reference/stable/connectors/postgresql.html).
 
 use std::borrow::Cow;
 
@@ -32,8 +33,8 @@ fn unit_of(name: &str) -> Option<TimeUnit> {
 
 /// Writes the units that Connect names into an Avro schema as Avro's own logical types.
 ///
-/// Debezium's `MicroTimestamp` is a plain `long` to Avro; taken as such it would be read in whatever unit the
-/// reader has.
+/// Debezium's `MicroTimestamp` is a plain `long` to Avro; taken as such it would be read in
+/// whatever unit the reader has.
 pub(crate) fn declare_units(schema: &mut Json) {
     match schema {
         Json::Array(items) => items.iter_mut().for_each(declare_units),
@@ -235,8 +236,8 @@ impl Typing {
     }
 }
 
-/// Takes a payload of Connect's JsonConverter (`schemas.enable`) out of its wrapper and gives its values the
-/// types of the schema beside it. Other values stay as they are.
+/// Takes a payload of Connect's JsonConverter (`schemas.enable`) out of its wrapper and gives its
+/// values the types of the schema beside it. Other values stay as they are.
 pub(crate) fn unwrap_payload(mut node: DataNode<'_>) -> DataNode<'_> {
     let DataNode::Members(members) = &mut node else {
         return node;

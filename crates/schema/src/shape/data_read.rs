@@ -1,4 +1,5 @@
-//! Avro bytes become [`DataNode`]s: of a record only the wanted parts are read, the rest is passed over.
+//! Avro bytes become [`DataNode`]s: of a record only the wanted parts are read, the rest is passed
+//! over.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -277,8 +278,8 @@ impl DataProgram {
     }
 }
 
-/// Values that a record may have beyond four a byte. Nulls and empty records have no bytes, and a schema may
-/// nest them without end.
+/// Values that a record may have beyond four a byte. Nulls and empty records have no bytes, and a
+/// schema may nest them without end.
 const LEAST_VALUES: usize = 65_536;
 
 struct DataCompiler<'s> {

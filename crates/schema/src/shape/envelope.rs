@@ -1,5 +1,6 @@
-//! Envelopes: where in a record the row is, and which values say what happens to it. An envelope is data;
-//! the named ones stand in `presets.json` in the form in which a configuration writes its own.
+//! Envelopes: where in a record the row is, and which values say what happens to it. An envelope is
+//! data; the named ones stand in `presets.json` in the form in which a configuration writes its
+//! own.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -29,8 +30,8 @@ impl Default for EnvelopeOption {
     }
 }
 
-/// The places and values of an envelope. Paths are dotted; a missing setting means that the envelope has no
-/// such thing.
+/// The places and values of an envelope. Paths are dotted; a missing setting means that the
+/// envelope has no such thing.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Envelope {
@@ -70,7 +71,8 @@ pub struct Envelope {
     pub times: BTreeMap<String, String>,
     /// Text that stands for a value which did not change and is not in the record.
     pub unchanged: String,
-    /// The prefix of record headers that are members of the envelope where the value is the row alone.
+    /// The prefix of record headers that are members of the envelope where the value is the row
+    /// alone.
     pub headers: String,
     /// The envelope of records that have neither row, row before nor operation.
     pub flat: Option<Box<Envelope>>,

@@ -26,6 +26,14 @@ pub(crate) struct FieldFault {
 }
 
 impl FieldFault {
+    /// A deletion that neither holds the row nor comes with its key.
+    pub(crate) fn without_key() -> Self {
+        Self::unusable(
+            "it is a deletion without the row before it; have the source send that row (for Postgres: \
+             REPLICA IDENTITY FULL), or the key as the record's key",
+        )
+    }
+
     /// A record that cannot be applied, whatever its values.
     pub(crate) fn unusable(why: &str) -> Self {
         FieldFault {
@@ -53,7 +61,8 @@ type FoundValues<'n, 'a> = SmallVec<[Option<&'n DataNode<'a>>; 24]>;
 /// Lays the values into `builder`, and checks the row.
 ///
 /// # Errors
-/// A value that is not its field's, a change that nothing explains, or a row without key, time or owner.
+/// A value that is not its field's, a change that nothing explains, or a row without key, time or
+/// owner.
 pub(crate) fn fill(
     plan: &RowPlan,
     names: &ChangeNames,
@@ -216,7 +225,8 @@ fn record_fault(expected: String) -> FieldFault {
     }
 }
 
-/// The values of all fields: configured paths first, then names in the row, then names in further objects.
+/// The values of all fields: configured paths first, then names in the row, then names in further
+/// objects.
 fn find_all<'n, 'a>(plan: &RowPlan, places: &RowPlaces<'n, 'a>) -> FoundValues<'n, 'a> {
     let mut found: FoundValues<'n, 'a> = smallvec![None; plan.targets.len()];
     let mut scores: SmallVec<[u8; 24]> = smallvec![u8::MAX; plan.targets.len()];

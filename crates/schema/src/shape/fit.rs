@@ -14,8 +14,8 @@ const MOST_NAMES: usize = 20;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FitRemark {
     pub text: String,
-    /// True for a configured path or a name of a changed field, which is likely a mistake; false for a field
-    /// that the source may just not have.
+    /// True for a configured path or a name of a changed field, which is likely a mistake; false
+    /// for a field that the source may just not have.
     pub is_setting: bool,
 }
 
@@ -67,8 +67,8 @@ impl FitReport {
         self.is_told || self.rows == 0
     }
 
-    /// Sentences about configured paths that fitted no record, fields that nothing fed, and names of changed
-    /// fields that nothing explained; empty where all is well.
+    /// Sentences about configured paths that fitted no record, fields that nothing fed, and names
+    /// of changed fields that nothing explained; empty where all is well.
     pub(crate) fn remarks(&self, plan: &RowPlan, table: &Table) -> Vec<FitRemark> {
         let mut remarks = Vec::new();
         let remark = |text: String, is_setting: bool| FitRemark { text, is_setting };

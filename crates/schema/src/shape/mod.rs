@@ -1,8 +1,8 @@
 //! A shape stands before the table: format, envelope, filter, paths and times of one source.
 //!
-//! A [`SourceShape`] is configuration. [`TopicDecoder`] compiles the shapes of a topic's sources against their
-//! tables and turns records into rows; files of history go through the same plan. There is no code per
-//! vendor: an envelope is data ([`Envelope`]).
+//! A [`SourceShape`] is configuration. [`TopicDecoder`] compiles the shapes of a topic's sources
+//! against their tables and turns records into rows; files of history go through the same plan.
+//! There is no code per vendor: an envelope is data ([`Envelope`]).
 //!
 //! Plain Avro (no envelope, no nested path) runs the program of `avro`; everything else becomes a
 //! [`data_node::DataNode`] first, of which only the wanted parts are read.
@@ -46,7 +46,8 @@ pub use writer::{SchemaLanguage, WriterSchema};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SourceFormat {
-    /// Avro with a schema id in front, a schema GUID in a header, or the fingerprint of a single object.
+    /// Avro with a schema id in front, a schema GUID in a header, or the fingerprint of a single
+    /// object.
     #[default]
     Avro,
     /// JSON, bare or behind a schema id that is passed over.
@@ -104,20 +105,20 @@ pub struct SourceShape {
     pub format: SourceFormat,
     /// Where the row is, and which values say what happens to it.
     pub envelope: EnvelopeOption,
-    /// Records of the source: path → value or values, all of which must hold. The path `@name` is the
-    /// record's name in its schema, in full or its last part.
+    /// Records of the source: path → value or values, all of which must hold. The path `@name` is
+    /// the record's name in its schema, in full or its last part.
     #[serde(rename = "where")]
     pub filter: BTreeMap<String, FilterValues>,
-    /// Where a field comes from: path → field, or field → path. A side that is no field of the table is the
-    /// path; if both are fields, the left one is the path.
+    /// Where a field comes from: path → field, or field → path. A side that is no field of the
+    /// table is the path; if both are fields, the left one is the path.
     pub columns: BTreeMap<String, String>,
     /// How times are written: field or path → unit, format or both with a zone.
     pub times: BTreeMap<String, TimeOption>,
 }
 
 impl SourceShape {
-    /// Checks the shape against its table. `known_time` is a column with the time at which rows became known,
-    /// if the source has one.
+    /// Checks the shape against its table. `known_time` is a column with the time at which rows
+    /// became known, if the source has one.
     ///
     /// # Errors
     /// Names that the table does not have, and settings that mean nothing.

@@ -1,7 +1,8 @@
-//! Times as sources write them: the declared unit or format, the zone, and the range that is believed.
+//! Times as sources write them: the declared unit or format, the zone, and the range that is
+//! believed.
 //!
-//! A number without a declared unit is never guessed: 1.7e9 is a day of 1970 in milliseconds and a day of
-//! 2023 in seconds, and both look right from afar.
+//! A number without a declared unit is never guessed: 1.7e9 is a day of 1970 in milliseconds and a
+//! day of 2023 in seconds, and both look right from afar.
 //!
 //! Decision: docs/decisions/0028-a-shape-before-the-table.md
 
@@ -17,10 +18,11 @@ use crate::units::DAY_MS;
 const FROM_MS: i64 = -2_208_902_400_000;
 /// 2200-01-01 UTC, milliseconds.
 const TO_MS: i64 = 7_258_118_400_000;
-/// Half the window around 1970 in which a number is a count or has another unit: seconds of this century,
-/// read as milliseconds, end in February 1970.
+/// Half the window around 1970 in which a number is a count or has another unit: seconds of this
+/// century, read as milliseconds, end in February 1970.
 const NEAR_ZERO_MS: i64 = 57 * DAY_MS;
-/// The least bare number of a text file that is read as milliseconds: 1973. Smaller ones may be seconds.
+/// The least bare number of a text file that is read as milliseconds: 1973. Smaller ones may be
+/// seconds.
 const LEAST_BARE_MS: i128 = 100_000_000_000;
 
 /// The way in which a field's times are written: the value of an entry of `times`.
@@ -409,8 +411,8 @@ fn likely(number: i128) -> Option<&'static str> {
     })
 }
 
-/// A date, or a date with a time of day and perhaps an offset; milliseconds since 1970. Without an offset the
-/// zone decides. Parts of a millisecond are cut towards the past.
+/// A date, or a date with a time of day and perhaps an offset; milliseconds since 1970. Without an
+/// offset the zone decides. Parts of a millisecond are cut towards the past.
 fn date_or_time(text: &str, zone: &TimeZone) -> Option<i64> {
     // Only after the date can a sign or a Z be an offset.
     let has_offset = text

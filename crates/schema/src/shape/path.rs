@@ -17,8 +17,8 @@ impl FieldPath {
         &self.0
     }
 
-    /// The value at the path; `None` where a member is missing, or where the way leads through a value
-    /// that has no members.
+    /// The value at the path; `None` where a member is missing, or where the way leads through a
+    /// value that has no members.
     pub(crate) fn find<'n, 'a>(&self, record: &'n DataNode<'a>) -> Option<&'n DataNode<'a>> {
         if self.0.is_empty() {
             return Some(record);

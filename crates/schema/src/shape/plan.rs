@@ -1,5 +1,5 @@
-//! A source's shape compiled against its table: for each field the places to look at and the reading of its
-//! times, the envelope's paths, the filter's conditions.
+//! A source's shape compiled against its table: for each field the places to look at and the
+//! reading of its times, the envelope's paths, the filter's conditions.
 
 use std::collections::BTreeMap;
 
@@ -35,7 +35,8 @@ pub(crate) struct RowPlan {
     pub(crate) targets: Vec<FieldTarget>,
     /// For each field the configured paths, in the order in which they are tried.
     pub(crate) mapped: Vec<Vec<FieldPath>>,
-    /// Names of the row that mean a field by themselves: field and rank, its own name before an alias.
+    /// Names of the row that mean a field by themselves: field and rank, its own name before an
+    /// alias.
     pub(crate) by_name: FxHashMap<Box<str>, SmallVec<[(u16, u8); 1]>>,
     /// Configured paths by what they feed, for writers whose fields are read by name.
     pub(crate) renamed: BTreeMap<String, String>,
@@ -79,8 +80,8 @@ fn fault(table: &Table, setting: impl Into<String>, why: impl Into<String>) -> S
 }
 
 impl RowPlan {
-    /// Compiles a shape. `known_time` is a column with the time at which rows became known, if the source has
-    /// one; `times` may declare it.
+    /// Compiles a shape. `known_time` is a column with the time at which rows became known, if the
+    /// source has one; `times` may declare it.
     ///
     /// # Errors
     /// Names that the table does not have, and settings that mean nothing.
@@ -116,7 +117,8 @@ impl RowPlan {
         Ok(plan)
     }
 
-    /// Own names, then aliases. A name that is configured for another field does not mean its own field.
+    /// Own names, then aliases. A name that is configured for another field does not mean its own
+    /// field.
     fn name_fields(&mut self, table: &Table) {
         for (index, field) in table.fields.iter().enumerate() {
             let aliases = self.targets[index].aliases.iter();
@@ -179,8 +181,8 @@ impl RowPlan {
         Ok(())
     }
 
-    /// The reading of a column with the time at which rows became known: that of the field it feeds, or of its
-    /// own entry in `times`.
+    /// The reading of a column with the time at which rows became known: that of the field it
+    /// feeds, or of its own entry in `times`.
     pub(crate) fn known_time(
         &self,
         shape: &SourceShape,
@@ -205,7 +207,8 @@ impl RowPlan {
         own.or_else(field).or_else(of_envelope).unwrap_or(default)
     }
 
-    /// True if rows of this writer can be read by name alone: no envelope, and no path into its members.
+    /// True if rows of this writer can be read by name alone: no envelope, and no path into its
+    /// members.
     pub(crate) fn is_plain_for(&self, writer: &Schema) -> bool {
         let Schema::Record(record) = writer else {
             return true;

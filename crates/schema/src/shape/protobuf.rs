@@ -1,4 +1,5 @@
-//! Protobuf records become [`DataNode`]s: the schema's text is compiled, messages are read by descriptor.
+//! Protobuf records become [`DataNode`]s: the schema's text is compiled, messages are read by
+//! descriptor.
 
 use std::borrow::Cow;
 
@@ -77,8 +78,8 @@ impl ProtobufWriter {
         })
     }
 
-    /// Reads a record. `indexes` are the message's numbers where a header carries them; otherwise they stand
-    /// in front of the body. Returns the message's full name and its values.
+    /// Reads a record. `indexes` are the message's numbers where a header carries them; otherwise
+    /// they stand in front of the body. Returns the message's full name and its values.
     ///
     /// # Errors
     /// The words for a person.
@@ -108,8 +109,8 @@ impl ProtobufWriter {
         Some(message.full_name().to_owned())
     }
 
-    /// The message that numbers name: a count and as many places of nested messages, or one zero for the
-    /// first message. The numbers are written as Avro's.
+    /// The message that numbers name: a count and as many places of nested messages, or one zero
+    /// for the first message. The numbers are written as Avro's.
     fn message(&self, cursor: &mut AvroCursor<'_>) -> Result<MessageDescriptor, String> {
         let fault = |_| "the numbers of its message are cut off or damaged".to_owned();
         let count = cursor.long().map_err(fault)?;

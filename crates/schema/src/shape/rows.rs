@@ -15,6 +15,8 @@ pub(crate) enum RecordMeaning<'n, 'a> {
     Foreign,
     /// The record concerns no row: the reason, for people.
     NoRow(&'static str),
+    /// The row of the record's key ends; the record itself does not hold the row.
+    EndsByKey,
     Rows(MeantRows<'n, 'a>),
 }
 
@@ -68,6 +70,9 @@ pub(crate) fn meaning<'n, 'a>(
         Effect::Upsert | Effect::Partial => (envelope.row(record), Operation::Upsert),
     };
     let Some(row) = row else {
+        if operation == Operation::Delete {
+            return Ok(RecordMeaning::EndsByKey);
+        }
         return Err(FieldFault::unusable(&without_row(envelope, effect)));
     };
     let rows = match row {

@@ -310,8 +310,18 @@ fn operations_on_a_whole_table_are_refused_and_messages_are_passed_over() {
     let message = json!({"op": "m", "message": {}}).to_string();
     let (fate, rows) = topic.read(None, Some(message.as_bytes()), &[]).unwrap();
     assert!(matches!(fate, RecordFate::Ignored(_)) && rows.is_empty());
-    let why = topic.refusal(&json!({"op": "d", "before": null, "after": null}));
+    let deletion = json!({"op": "d", "before": null, "after": null});
+    let why = topic.refusal(&deletion);
     assert!(why.contains("REPLICA IDENTITY"), "{why}");
+    let value = deletion.to_string();
+    let (_, rows) = topic
+        .read(Some(br#"{"account_id":"A"}"#), Some(value.as_bytes()), &[])
+        .unwrap();
+    assert_eq!(rows, ["Delete accounts account_id=A"]);
+    for null in ["null", r#"{"schema":null,"payload":null}"#] {
+        let (_, rows) = topic.read(Some(b"A"), Some(null.as_bytes()), &[]).unwrap();
+        assert_eq!(rows, ["Delete accounts account_id=A"], "{null}");
+    }
 }
 
 #[test]

@@ -1,8 +1,8 @@
-//! The records of one topic become rows: each source of the topic takes the records that its filter lets
-//! through.
+//! The records of one topic become rows: each source of the topic takes the records that its filter
+//! lets through.
 //!
-//! Nothing is looked up here. [`TopicDecoder::needs`] names the schema that a record is written under,
-//! [`TopicDecoder::learn`] compiles it, [`TopicDecoder::read`] reads.
+//! Nothing is looked up here. [`TopicDecoder::needs`] names the schema that a record is written
+//! under, [`TopicDecoder::learn`] compiles it, [`TopicDecoder::read`] reads.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -109,7 +109,8 @@ struct SourceDecoder {
     plan: RowPlan,
     format: SourceFormat,
     names: ChangeNames,
-    /// Names of records that are this source's where no filter says so: several sources share the topic.
+    /// Names of records that are this source's where no filter says so: several sources share the
+    /// topic.
     own_names: Option<Vec<String>>,
     learned: FxHashMap<SchemaRef, LearnedSchema>,
     fit: FitReport,
@@ -128,6 +129,8 @@ enum SourceFate {
     Rows,
     NotWanted(Option<String>),
     Ignored(&'static str),
+    /// The value is JSON's null: a tombstone.
+    Tombstone,
 }
 
 /// The record's frame as a source's format has it.
@@ -185,7 +188,8 @@ impl TopicDecoder {
         self.sources.iter().map(|source| source.plan.table)
     }
 
-    /// The schema that must be learned before the record can be read, and its place; `None` if there is none.
+    /// The schema that must be learned before the record can be read, and its place; `None` if
+    /// there is none.
     pub fn needs(&self, record: &RawRecord<'_>) -> Option<(SchemaPlace, SchemaRef)> {
         let Some(value) = record.value else {
             let schema = FramedKey::of(record.key?, record.headers).schema?;
@@ -242,18 +246,20 @@ impl TopicDecoder {
         if let [only] = self.sources.as_mut_slice()
             && !only.plan.is_filtered()
         {
-            return match only.read(value, record.headers, catalog, at, rows)? {
+            return match only.read(value, record, catalog, at, rows)? {
                 SourceFate::Rows => Ok(RecordFate::Rows),
                 SourceFate::Ignored(why) => Ok(RecordFate::Ignored(why)),
                 SourceFate::NotWanted(_) => Ok(RecordFate::Filtered),
+                SourceFate::Tombstone => self.tombstone(record, catalog, at, rows),
             };
         }
         let before = rows.len();
         let (mut has_rows, mut is_foreign) = (false, false);
         let (mut ignored, mut unreadable, mut name) = (None, None, None);
         for source in &mut self.sources {
-            match source.read(value, record.headers, catalog, at, rows) {
+            match source.read(value, record, catalog, at, rows) {
                 Ok(SourceFate::Rows) => has_rows = true,
+                Ok(SourceFate::Tombstone) => return self.tombstone(record, catalog, at, rows),
                 Ok(SourceFate::Ignored(why)) => ignored = Some(why),
                 Ok(SourceFate::NotWanted(found)) => {
                     is_foreign = true;
@@ -318,10 +324,11 @@ impl TopicDecoder {
             )));
         }
         let framed = FramedKey::of(record.key.unwrap_or_default(), record.headers);
-        let program = match framed.schema.and_then(|schema| self.keys.get(&schema)) {
+        let program = match framed.schema.map(|schema| self.keys.get(&schema)) {
             None => None,
-            Some(Ok(program)) => Some(Arc::clone(program)),
-            Some(Err(why)) => return Err(key_fault(&self.topic, why)),
+            Some(Some(Ok(program))) => Some(Arc::clone(program)),
+            Some(Some(Err(why))) => return Err(key_fault(&self.topic, why)),
+            Some(None) => return Err(key_fault(&self.topic, "its schema was not looked up")),
         };
         let (mut has_rows, mut refused) = (false, None);
         let mut done: Vec<TableId> = Vec::new();
@@ -352,8 +359,8 @@ impl TopicDecoder {
         }
     }
 
-    /// Sentences about settings and fields that nothing fitted, once a source has had enough rows, or at the
-    /// end. Each is given once.
+    /// Sentences about settings and fields that nothing fitted, once a source has had enough rows,
+    /// or at the end. Each is given once.
     pub fn remarks(&mut self, catalog: &Catalog, at_end: bool) -> Vec<FitRemark> {
         let mut remarks = Vec::new();
         for source in &mut self.sources {
@@ -506,16 +513,16 @@ impl SourceDecoder {
     fn read(
         &mut self,
         value: &[u8],
-        headers: &[(&str, &[u8])],
+        record: &RawRecord<'_>,
         catalog: &Catalog,
         at: RowPosition,
         rows: &mut RowBatch,
     ) -> Result<SourceFate, RecordFault> {
-        let frame = match self.frame(value, headers)? {
+        let frame = match self.frame(value, record.headers)? {
             ReadValue::Framed(frame) => frame,
             ReadValue::Bare(body) => {
                 let node = parse_json(body)?;
-                return self.records(node, None, headers, catalog, at, rows);
+                return self.records(node, None, record, catalog, at, rows);
             }
         };
         let unlearned = || RecordFault::Unreadable("its schema was not looked up".into());
@@ -553,6 +560,7 @@ impl SourceDecoder {
                     plan: &self.plan,
                     names,
                     fit: &mut self.fit,
+                    key: record.key,
                     catalog,
                     at,
                     rows,
@@ -563,17 +571,17 @@ impl SourceDecoder {
                 let mut node = parse_json(frame.body)?;
                 typing.apply(&mut node);
                 let name = name.clone();
-                self.records(node, name, headers, catalog, at, rows)
+                self.records(node, name, record, catalog, at, rows)
             }
             LearnedSchema::Protobuf(program) => {
-                let indexes = message_numbers(headers);
+                let indexes = message_numbers(record.headers);
                 let name = program.name_of(frame.body, indexes);
                 if name.as_ref().is_some_and(|name| !self.is_own(name)) {
                     return Ok(SourceFate::NotWanted(name));
                 }
                 let read = program.read(frame.body, indexes);
                 let (name, node) = read.map_err(|why| self.unreadable(catalog, why))?;
-                self.records(node, Some(name), headers, catalog, at, rows)
+                self.records(node, Some(name), record, catalog, at, rows)
             }
             LearnedSchema::Foreign(name) => Ok(SourceFate::NotWanted(Some(name.clone()))),
             LearnedSchema::Hopeless(why) => Err(RecordFault::Unreadable(why.to_string())),
@@ -600,17 +608,21 @@ impl SourceDecoder {
         &mut self,
         node: DataNode<'_>,
         name: Option<String>,
-        headers: &[(&str, &[u8])],
+        record: &RawRecord<'_>,
         catalog: &Catalog,
         at: RowPosition,
         rows: &mut RowBatch,
     ) -> Result<SourceFate, RecordFault> {
         let node = unwrap_payload(node);
-        let node = self.plan.envelope.with_headers(node, headers);
+        if node.is_null() {
+            return Ok(SourceFate::Tombstone);
+        }
+        let node = self.plan.envelope.with_headers(node, record.headers);
         let mut reading = Reading {
             plan: &self.plan,
             names: &self.names,
             fit: &mut self.fit,
+            key: record.key,
             catalog,
             at,
             rows,
@@ -669,6 +681,8 @@ struct Reading<'s> {
     plan: &'s RowPlan,
     names: &'s ChangeNames,
     fit: &'s mut FitReport,
+    /// The record's key.
+    key: Option<&'s [u8]>,
     catalog: &'s Catalog,
     at: RowPosition,
     rows: &'s mut RowBatch,
@@ -703,7 +717,8 @@ impl Reading<'_> {
         })
     }
 
-    /// Appends the rows of one record. Returns the reason why there are none, if it is the source's.
+    /// Appends the rows of one record. Returns the reason why there are none, if it is the
+    /// source's.
     fn record(
         &mut self,
         node: &DataNode<'_>,
@@ -713,6 +728,7 @@ impl Reading<'_> {
             RecordMeaning::Rows(meant) => meant,
             RecordMeaning::NoRow(why) => return Ok(Some(why)),
             RecordMeaning::Foreign => return Ok(None),
+            RecordMeaning::EndsByKey => return self.end_by_key().map(|()| None),
         };
         let (position, known_ms) = (self.at.position, self.at.known_ms);
         meant.try_for_each(|places| {
@@ -726,6 +742,27 @@ impl Reading<'_> {
             Ok(())
         })?;
         Ok(None)
+    }
+}
+
+impl Reading<'_> {
+    /// Ends the row of the record's key: the record says that it ends, and does not hold it.
+    fn end_by_key(&mut self) -> Result<(), FieldFault> {
+        let framed = FramedKey::of(self.key.unwrap_or_default(), &[]);
+        // A framed key is read under its schema with the tombstone that follows the deletion.
+        if self.key.is_none_or(<[u8]>::is_empty) || framed.schema.is_some() {
+            return Err(FieldFault::without_key());
+        }
+        let table = self.catalog.table_at(self.plan.table);
+        let (position, known_ms) = (self.at.position, self.at.known_ms);
+        let (table_id, operation) = (self.plan.table, Operation::Delete);
+        let mut row = self
+            .rows
+            .start(self.catalog, table_id, operation, position, known_ms);
+        let set = framed.set(None, self.plan, table, &mut row);
+        set.map_err(|_| FieldFault::without_key())?;
+        row.finish();
+        Ok(())
     }
 }
 

@@ -27,7 +27,8 @@ pub(crate) fn set_absent(
     Ok(())
 }
 
-/// Sets a field from an empty cell or a JSON null: null where it may be, an empty list, else its default.
+/// Sets a field from an empty cell or a JSON null: null where it may be, an empty list, else its
+/// default.
 pub(crate) fn set_null(target: &FieldTarget, builder: &mut RowBuilder<'_>) -> Result<(), Expected> {
     match &target.shape {
         _ if target.nullable => builder.set(target.field, Value::Null),
@@ -141,7 +142,8 @@ fn id_text(number: f64) -> Option<String> {
     serde_json::Number::from_f64(number).map(|number| number.to_string())
 }
 
-/// The value of a number, or of a decimal that carries its own scale: a record of `scale` and `value`.
+/// The value of a number, or of a decimal that carries its own scale: a record of `scale` and
+/// `value`.
 fn real(node: &DataNode<'_>) -> Option<f64> {
     match node {
         DataNode::Int(number) => Some(*number as f64),

@@ -55,7 +55,8 @@ impl WriterSchema {
     }
 }
 
-/// An Avro schema with the schemas of its references. Units that Connect names are Avro's logical types.
+/// An Avro schema with the schemas of its references. Units that Connect names are Avro's logical
+/// types.
 #[derive(Clone, Debug)]
 pub(crate) struct AvroWriter {
     pub(crate) schema: Schema,
