@@ -45,6 +45,8 @@ enum DenialKind {
     NoTls,
     /// The other side went away at the first request that was not encrypted.
     WantsTls,
+    /// The brokers deny the group, so that nobody says who keeps its offsets.
+    Group,
     /// The endpoint gives no token.
     Token,
     /// The endpoint does not answer.
@@ -99,6 +101,7 @@ struct Denial {
 /// The identity of one client, and what the brokers made of it.
 pub(crate) struct Access {
     brokers: String,
+    group_id: String,
     security: SecurityOptions,
     outputs: OutputTopics,
     /// The user as the configuration names it, for messages.
@@ -106,6 +109,8 @@ pub(crate) struct Access {
     denial: Mutex<Option<Denial>>,
     /// True once a broker answered a question of this client.
     admitted: AtomicBool,
+    /// True once the group's offsets were read.
+    group_admitted: AtomicBool,
     /// Time of the newest log line by error code.
     logged: Mutex<FxHashMap<i32, Instant>>,
 }
@@ -125,11 +130,13 @@ impl Access {
     pub(crate) fn new(options: &KafkaOptions) -> Self {
         Self {
             brokers: options.brokers.clone(),
+            group_id: options.group_id.clone(),
             security: options.security.clone(),
             outputs: options.outputs.clone(),
             principal: options.principal(),
             denial: Mutex::default(),
             admitted: AtomicBool::new(false),
+            group_admitted: AtomicBool::new(false),
             logged: Mutex::default(),
         }
     }
@@ -138,6 +145,14 @@ impl Access {
     /// comes again with every connection and is reported in words, or it was logged a moment ago.
     pub(crate) fn note(&self, code: RDKafkaErrorCode, reason: &str) -> bool {
         if is_denied_permission(code) {
+            // The question for the group's offsets waits for a coordinator until its limit, and then
+            // reports that nobody answered.
+            if code == RDKafkaErrorCode::GroupAuthorizationFailed {
+                *self.denial() = Some(Denial {
+                    kind: DenialKind::Group,
+                    reason: reason.to_owned(),
+                });
+            }
             return false;
         }
         if code == RDKafkaErrorCode::AllBrokersDown && self.denial().is_some() {
@@ -196,6 +211,12 @@ impl Access {
         *self.denial() = None;
     }
 
+    /// Notes that the group's offsets were read.
+    pub(crate) fn admit_group(&self) {
+        self.group_admitted.store(true, Ordering::Relaxed);
+        self.admit();
+    }
+
     /// True once a broker answered a question of this client.
     pub(crate) fn is_admitted(&self) -> bool {
         self.admitted.load(Ordering::Relaxed)
@@ -212,7 +233,11 @@ impl Access {
             return unanswered;
         };
         let message = format!("kafka: {}", self.sentence(&denial));
-        if self.is_admitted() || denial.kind.may_pass() {
+        let was_let_in = match denial.kind {
+            DenialKind::Group => self.group_admitted.load(Ordering::Relaxed),
+            _ => self.is_admitted(),
+        };
+        if was_let_in || denial.kind.may_pass() {
             PortError::retriable(PortCause::NoAnswer, message)
         } else {
             PortError::fatal(PortCause::Refused, message)
@@ -224,6 +249,11 @@ impl Access {
         let said = last_part(&denial.reason);
         match denial.kind {
             DenialKind::Token | DenialKind::NoTokenYet => denial.reason.clone(),
+            DenialKind::Group => {
+                let group = format!("group '{}'", self.group_id);
+                let code = RDKafkaErrorCode::GroupAuthorizationFailed;
+                self.permission(code, &group).unwrap_or(group)
+            }
             DenialKind::Login => {
                 let remedy = match self.security.sasl {
                     Some(SaslMechanism::OauthBearer) => {
@@ -383,6 +413,26 @@ mod tests {
         assert_eq!(access.explain(waits()).to_string(), "no answer");
         access.note(RDKafkaErrorCode::Authentication, LOGIN);
         assert!(matches!(access.explain(waits()), PortError::Retriable(_)));
+    }
+
+    #[test]
+    fn a_denied_group_is_named_where_its_offsets_are_not_answered() {
+        let access = access();
+        let waits = || PortError::retriable(PortCause::NoAnswer, "timed out");
+        access.admit();
+        assert!(!access.note(
+            RDKafkaErrorCode::GroupAuthorizationFailed,
+            "FindCoordinator response error: Group authorization failed."
+        ));
+        let denied = access.explain(waits());
+        let text = denied.to_string();
+        assert!(matches!(denied, PortError::Fatal(_)), "{text}");
+        assert!(
+            text.contains("user 'alice' access to group 'leadpulse': grant Read"),
+            "{text}"
+        );
+        access.admit_group();
+        assert_eq!(access.explain(waits()).to_string(), "timed out");
     }
 
     #[test]

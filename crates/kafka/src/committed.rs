@@ -249,7 +249,7 @@ pub(crate) fn read_offsets(
         serve_all(consumer);
         access.explain(failed(error))
     })?;
-    access.admit();
+    access.admit_group();
     let mut offsets = Vec::with_capacity(partitions.len());
     for InputPartition {
         topic, partition, ..
