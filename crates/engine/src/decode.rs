@@ -329,24 +329,27 @@ fn read_record(
             "refused when its epoch was decided".to_owned(),
         ));
     }
-    if let Some((place, schema)) = decoder.needs(raw) {
-        learn(decoder, place, schema, catalog, schemas, verdicts)?;
-    }
     let position = Position {
         partition: record.partition(),
         offset: record.offset(),
     };
-    decoder
-        .read(raw, catalog, position, record.timestamp_ms(), rows)
-        .map_err(|fault| {
-            let reason = match fault {
-                RecordFault::Frame(_) => Reason::WireFormat,
-                RecordFault::Unreadable(_) => Reason::AvroDecode,
-                RecordFault::Invalid(_) => Reason::Validation,
-                RecordFault::TombstoneOfEvent(_) => Reason::TombstoneOfEvent,
-            };
-            RecordRefusal::Dead(reason, fault.to_string())
-        })
+    let known_ms = record.timestamp_ms();
+    let mut read = decoder.read(raw, catalog, position, known_ms, rows);
+    // A schema that was learned is never asked for again, so this ends: once for the value, or once for
+    // the key of a tombstone.
+    while let Err(RecordFault::Unlearned { place, schema }) = read {
+        learn(decoder, place, schema, catalog, schemas, verdicts)?;
+        read = decoder.read(raw, catalog, position, known_ms, rows);
+    }
+    read.map_err(|fault| {
+        let reason = match fault {
+            RecordFault::Frame(_) => Reason::WireFormat,
+            RecordFault::Unreadable(_) | RecordFault::Unlearned { .. } => Reason::AvroDecode,
+            RecordFault::Invalid(_) => Reason::Validation,
+            RecordFault::TombstoneOfEvent(_) => Reason::TombstoneOfEvent,
+        };
+        RecordRefusal::Dead(reason, fault.to_string())
+    })
 }
 
 /// Asks for a writer schema and compiles it.
