@@ -268,8 +268,8 @@ impl TopicReading {
         if !std::mem::replace(&mut self.is_filtering_told, true) {
             tracing::info!(
                 topic = self.topic,
-                "a record that no source of the topic wants was passed over; such records are counted in \
-                 leadpulse_records_filtered_total"
+                "a record that no source of the topic wants was passed over; such records are \
+                 counted in leadpulse_records_filtered_total"
             );
         }
     }
@@ -335,8 +335,8 @@ fn read_record(
     };
     let known_ms = record.timestamp_ms();
     let mut read = decoder.read(raw, catalog, position, known_ms, rows);
-    // A schema that was learned is never asked for again, so this ends: once for the value, or once for
-    // the key of a tombstone.
+    // A schema that was learned is never asked for again, so this ends: once for the value, or
+    // once for the key of a tombstone.
     while let Err(RecordFault::Unlearned { place, schema }) = read {
         learn(decoder, place, schema, catalog, schemas, verdicts)?;
         read = decoder.read(raw, catalog, position, known_ms, rows);
@@ -367,7 +367,8 @@ fn learn(
         }
         (SchemaLookupError::Unknown(_), SchemaVerdicts::Recorded(_)) => {
             RecordRefusal::Wait(format!(
-                "{error} any more, though committed records were read with it: register it again under this id"
+                "{error} any more, though committed records were read with it: register it again \
+                 under this id"
             ))
         }
         (SchemaLookupError::Unavailable(_) | SchemaLookupError::Denied(_), _) => {
