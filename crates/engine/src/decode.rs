@@ -268,8 +268,8 @@ impl TopicReading {
         if !std::mem::replace(&mut self.is_filtering_told, true) {
             tracing::info!(
                 topic = self.topic,
-                "a record that no source of the topic wants was passed over; such records are counted in \
-                 leadpulse_records_filtered_total"
+                "a record that no source of the topic wants was passed over; such records are \
+                 counted in leadpulse_records_filtered_total"
             );
         }
     }
@@ -329,24 +329,27 @@ fn read_record(
             "refused when its epoch was decided".to_owned(),
         ));
     }
-    if let Some((place, schema)) = decoder.needs(raw) {
-        learn(decoder, place, schema, catalog, schemas, verdicts)?;
-    }
     let position = Position {
         partition: record.partition(),
         offset: record.offset(),
     };
-    decoder
-        .read(raw, catalog, position, record.timestamp_ms(), rows)
-        .map_err(|fault| {
-            let reason = match fault {
-                RecordFault::Frame(_) => Reason::WireFormat,
-                RecordFault::Unreadable(_) => Reason::AvroDecode,
-                RecordFault::Invalid(_) => Reason::Validation,
-                RecordFault::TombstoneOfEvent(_) => Reason::TombstoneOfEvent,
-            };
-            RecordRefusal::Dead(reason, fault.to_string())
-        })
+    let known_ms = record.timestamp_ms();
+    let mut read = decoder.read(raw, catalog, position, known_ms, rows);
+    // A schema that was learned is never asked for again, so this ends: once for the value, or
+    // once for the key of a tombstone.
+    while let Err(RecordFault::Unlearned { place, schema }) = read {
+        learn(decoder, place, schema, catalog, schemas, verdicts)?;
+        read = decoder.read(raw, catalog, position, known_ms, rows);
+    }
+    read.map_err(|fault| {
+        let reason = match fault {
+            RecordFault::Frame(_) => Reason::WireFormat,
+            RecordFault::Unreadable(_) | RecordFault::Unlearned { .. } => Reason::AvroDecode,
+            RecordFault::Invalid(_) => Reason::Validation,
+            RecordFault::TombstoneOfEvent(_) => Reason::TombstoneOfEvent,
+        };
+        RecordRefusal::Dead(reason, fault.to_string())
+    })
 }
 
 /// Asks for a writer schema and compiles it.
@@ -364,7 +367,8 @@ fn learn(
         }
         (SchemaLookupError::Unknown(_), SchemaVerdicts::Recorded(_)) => {
             RecordRefusal::Wait(format!(
-                "{error} any more, though committed records were read with it: register it again under this id"
+                "{error} any more, though committed records were read with it: register it again \
+                 under this id"
             ))
         }
         (SchemaLookupError::Unavailable(_) | SchemaLookupError::Denied(_), _) => {

@@ -680,6 +680,38 @@ fn sources_of_plain_avro_are_told_apart_by_the_names_of_their_records() {
 }
 
 #[test]
+fn a_schema_that_is_no_row_of_one_source_leaves_its_records_to_the_others() {
+    let schema = r#"{"type":"record","name":"Any","fields":[{"name":"type","type":"string"},{"name":"account_id","type":"string"},
+        {"name":"updated_at","type":{"type":"long","logicalType":"timestamp-millis"}}]}"#;
+    let mut topic = Topic::new(&[
+        ("accounts", json!({"where": {"type": "account"}})),
+        ("visits", json!({"where": {"type": "visit"}})),
+    ])
+    .unwrap()
+    .with_schema(1, SchemaLanguage::Avro, schema);
+    let value = |kind: &[u8]| {
+        let (mut body, mut value) = (Vec::new(), Vec::new());
+        put_bytes(kind, &mut body);
+        put_bytes(b"A", &mut body);
+        put_long(1_700_000_000_000, &mut body);
+        encode_frame(1, &body, &mut value);
+        value
+    };
+    let (_, rows) = topic.read(None, Some(&value(b"account")), &[]).unwrap();
+    assert_eq!(
+        rows,
+        ["Upsert accounts account_id=A updated_at=@1700000000000"]
+    );
+    let why = topic
+        .read(None, Some(&value(b"visit")), &[])
+        .unwrap_err()
+        .to_string();
+    assert!(why.contains("table visits"), "{why}");
+    let (fate, _) = topic.read(None, Some(&value(b"other")), &[]).unwrap();
+    assert_eq!(fate, RecordFate::Filtered);
+}
+
+#[test]
 fn sources_that_cannot_be_told_apart_are_refused() {
     let json = json!({"format": "json"});
     let filtered = json!({"format": "json", "where": {"a": 1}});

@@ -1,8 +1,8 @@
 //! The records of one topic become rows: each source of the topic takes the records that its filter
 //! lets through.
 //!
-//! Nothing is looked up here. [`TopicDecoder::needs`] names the schema that a record is written
-//! under, [`TopicDecoder::learn`] compiles it, [`TopicDecoder::read`] reads.
+//! Nothing is looked up here. [`TopicDecoder::read`] names the schema that a record is written under
+//! if it was not learned yet; [`TopicDecoder::learn`] compiles it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,6 +22,7 @@ use super::protobuf::ProtobufWriter;
 use super::rows::{RecordMeaning, fill_row, meaning};
 use super::writer::{AvroWriter, SchemaLanguage, WriterSchema, field_order};
 use super::{ShapeError, SourceFormat, SourceShape};
+use crate::avro::cursor::AvroCursor;
 use crate::avro::{DecodeError, Frame, RowDecoder, SCHEMA_HEADER, SchemaRef, WireError};
 use crate::catalog::{Catalog, Role, Table, TableId};
 use crate::row::{Operation, Position, RowBatch};
@@ -64,6 +65,12 @@ pub enum RecordFate {
 /// A record that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecordFault {
+    /// The record's schema was not learned yet.
+    #[error("the schema {schema:?} of its {place:?} was not learned")]
+    Unlearned {
+        place: SchemaPlace,
+        schema: SchemaRef,
+    },
     /// The value has no frame of its format.
     #[error("{0}")]
     Frame(String),
@@ -97,6 +104,12 @@ enum LearnedSchema {
         name: Option<String>,
     },
     Protobuf(ProtobufWriter),
+    /// Records that can be no rows, if the filter wants them at all.
+    HopelessIfWanted {
+        filter: Box<DataProgram>,
+        name: String,
+        why: Arc<str>,
+    },
     /// Records of another source.
     Foreign(String),
     /// No record of the schema can be a row, or the schema cannot be read.
@@ -112,6 +125,8 @@ struct SourceDecoder {
     /// Names of records that are this source's where no filter says so: several sources share the
     /// topic.
     own_names: Option<Vec<String>>,
+    /// Other sources read the topic too.
+    is_one_of_several: bool,
     learned: FxHashMap<SchemaRef, LearnedSchema>,
     fit: FitReport,
 }
@@ -158,6 +173,7 @@ impl TopicDecoder {
                 fit: FitReport::of(&plan),
                 format: source.shape.format,
                 own_names: None,
+                is_one_of_several: sources.len() > 1,
                 learned: FxHashMap::default(),
                 plan,
             });
@@ -230,7 +246,8 @@ impl TopicDecoder {
     /// Appends the rows of a record. After an error the batch is as before.
     ///
     /// # Errors
-    /// A record that no source can read, or that one of them wants and cannot use.
+    /// A schema that must be learned first; a record that no source can read, or that one of them
+    /// wants and cannot use.
     pub fn read(
         &mut self,
         record: &RawRecord<'_>,
@@ -328,7 +345,12 @@ impl TopicDecoder {
             None => None,
             Some(Some(Ok(program))) => Some(Arc::clone(program)),
             Some(Some(Err(why))) => return Err(key_fault(&self.topic, why)),
-            Some(None) => return Err(key_fault(&self.topic, "its schema was not looked up")),
+            Some(None) => {
+                return Err(RecordFault::Unlearned {
+                    place: SchemaPlace::Key,
+                    schema: framed.schema.expect("looked up by it"),
+                });
+            }
         };
         let (mut has_rows, mut refused) = (false, None);
         let mut done: Vec<TableId> = Vec::new();
@@ -455,6 +477,9 @@ impl SourceDecoder {
             SourceFormat::Json | SourceFormat::JsonSchema => SchemaLanguage::JsonSchema,
             SourceFormat::Protobuf => SchemaLanguage::Protobuf,
         };
+        if writer.language != expected && self.is_one_of_several {
+            return LearnedSchema::Foreign(format!("of a {} schema", writer.language.name()));
+        }
         if writer.language != expected {
             let format = match writer.language {
                 SchemaLanguage::Avro => "avro",
@@ -496,11 +521,20 @@ impl SourceDecoder {
             } else {
                 Some(Box::new(DataProgram::of_filter(&avro, &self.plan)?))
             };
-            return Ok(LearnedSchema::Rows {
-                decoder: Box::new(decoder.map_err(|e| e.to_string())?),
-                filter,
-                name,
-            });
+            return match (decoder, filter) {
+                (Ok(decoder), filter) => Ok(LearnedSchema::Rows {
+                    decoder: Box::new(decoder),
+                    filter,
+                    name,
+                }),
+                // The records may be another source's: the filter says it of each.
+                (Err(error), Some(filter)) => Ok(LearnedSchema::HopelessIfWanted {
+                    filter,
+                    name,
+                    why: error.to_string().into(),
+                }),
+                (Err(error), None) => Err(error.to_string()),
+            };
         }
         let names = self.names.clone().with_order(field_order(&avro.schema, 8));
         Ok(LearnedSchema::Data {
@@ -525,20 +559,20 @@ impl SourceDecoder {
                 return self.records(node, None, record, catalog, at, rows);
             }
         };
-        let unlearned = || RecordFault::Unreadable("its schema was not looked up".into());
-        match self.learned.get(&frame.schema).ok_or_else(unlearned)? {
+        let unlearned = RecordFault::Unlearned {
+            place: SchemaPlace::Value,
+            schema: frame.schema,
+        };
+        match self.learned.get(&frame.schema).ok_or(unlearned)? {
             LearnedSchema::Rows {
                 decoder,
                 filter,
                 name,
             } => {
-                if let Some(filter) = filter {
-                    let mut cursor = crate::avro::cursor::AvroCursor::new(frame.body);
-                    let node = filter.read(&mut cursor);
-                    let node = node.map_err(|snag| self.unreadable(catalog, snag.words()))?;
-                    if !self.plan.wants(&node, Some(name)) {
-                        return Ok(SourceFate::NotWanted(Some(name.clone())));
-                    }
+                if let Some(filter) = filter
+                    && !self.filter_wants(filter, frame.body, name, catalog)?
+                {
+                    return Ok(SourceFate::NotWanted(Some(name.clone())));
                 }
                 decoder
                     .decode(frame.body, catalog, rows, at.position, at.known_ms)
@@ -583,9 +617,28 @@ impl SourceDecoder {
                 let (name, node) = read.map_err(|why| self.unreadable(catalog, why))?;
                 self.records(node, Some(name), record, catalog, at, rows)
             }
+            LearnedSchema::HopelessIfWanted { filter, name, why } => {
+                match self.filter_wants(filter, frame.body, name, catalog)? {
+                    true => Err(RecordFault::Unreadable(why.to_string())),
+                    false => Ok(SourceFate::NotWanted(Some(name.clone()))),
+                }
+            }
             LearnedSchema::Foreign(name) => Ok(SourceFate::NotWanted(Some(name.clone()))),
             LearnedSchema::Hopeless(why) => Err(RecordFault::Unreadable(why.to_string())),
         }
+    }
+
+    /// True if the filter wants a record, of which only the filter's values are read.
+    fn filter_wants(
+        &self,
+        filter: &DataProgram,
+        body: &[u8],
+        name: &str,
+        catalog: &Catalog,
+    ) -> Result<bool, RecordFault> {
+        let node = filter.read(&mut AvroCursor::new(body));
+        let node = node.map_err(|snag| self.unreadable(catalog, snag.words()))?;
+        Ok(self.plan.wants(&node, Some(name)))
     }
 
     /// Takes the frame off a value.
