@@ -38,7 +38,8 @@ const DEBEZIUM: Page = Page {
     block: "json",
     fixture: "debezium-json",
     topic: "crm.public.account",
-    applied: 6,
+    // The tombstone after a deletion repeats it.
+    applied: 7,
     dead: &[],
     rows: &[
         ("accounts", "2", "name", "Company Two"),
@@ -376,7 +377,12 @@ fn is_read_as_its_page_says(page: &Page) {
 #[test]
 fn every_page_reads_its_records_into_scores() {
     let _alone = alone();
-    for page in &PAGES {
-        is_read_as_its_page_says(page);
-    }
+    // Each page is tried, whatever the others do.
+    let fails = |page: &&Page| std::panic::catch_unwind(|| is_read_as_its_page_says(page)).is_err();
+    let failed: Vec<&str> = PAGES
+        .iter()
+        .filter(fails)
+        .map(|page| page.fixture)
+        .collect();
+    assert!(failed.is_empty(), "{failed:?}");
 }

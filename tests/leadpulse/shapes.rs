@@ -75,7 +75,7 @@ impl<'a> Producing<'a> {
         let key = json!({ "id": id }).to_string();
         self.send("accounts", Some(&key), Some(&change));
     }
-    fn run(&self) -> super::scenario::Summary {
+    fn run(&mut self) -> super::scenario::Summary {
         self.producer.flush(PATIENCE).unwrap();
         self.scenario.run_to_end()
     }

@@ -21,8 +21,8 @@ pub struct ValidateArguments {
     /// A file with records of --table.
     #[arg(required_unless_present = "topic", conflicts_with = "topic")]
     file: Option<PathBuf>,
-    /// The file's table.
-    #[arg(long, requires = "file", required_unless_present = "topic")]
+    /// The file's table. With --topic only records of this table are shown.
+    #[arg(long, required_unless_present = "topic")]
     table: Option<String>,
     /// A topic of a source: its newest records are judged. Nothing is written or committed.
     #[arg(long)]
@@ -51,6 +51,11 @@ impl ValidateArguments {
             let source = loaded.file_of(&catalog, table, file)?;
             validator.file(&source, &mut |verdict| self.show(&verdict))?;
         } else if let Some(topic) = &self.topic {
+            if let Some(table) = &self.table
+                && catalog.table(table).is_none()
+            {
+                bail!("no schema defines the table {table:?}");
+            }
             let (batch, partitions) = newest_records(&loaded, &catalog, topic, self.last)?;
             let looks_at_clock = loaded.config.engine.clock == ClockMode::Wall;
             let now_ms = looks_at_clock.then(|| SystemClock.wall_ms());
@@ -72,6 +77,11 @@ impl ValidateArguments {
 
     fn show(&self, verdict: &Verdict) {
         if self.refused && !verdict.is_refused {
+            return;
+        }
+        // A record that is no row may have been meant for any table of its topic.
+        let is_other = |table: &String| verdict.row.is_some() && verdict.table != *table;
+        if self.table.as_ref().is_some_and(is_other) {
             return;
         }
         if self.json {
