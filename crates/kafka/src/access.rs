@@ -306,7 +306,7 @@ impl Access {
         };
         let (what, grant) = match code {
             RDKafkaErrorCode::TopicAuthorizationFailed if is_output() => {
-                ("", "Write, Read and Describe on it")
+                ("a topic", "Write, Read and Describe on it")
             }
             RDKafkaErrorCode::TopicAuthorizationFailed => ("a topic", "Read and Describe on it"),
             RDKafkaErrorCode::GroupAuthorizationFailed => ("the group", "Read on it"),
@@ -318,7 +318,13 @@ impl Access {
             }
             _ => return None,
         };
-        let subject = if subject.is_empty() { what } else { subject };
+        // A question about one thing may be denied for another: positions of a group for a topic.
+        let kind = what.trim_start_matches("a ").trim_start_matches("the ");
+        let subject = if subject.contains(kind) {
+            subject
+        } else {
+            what
+        };
         Some(format!(
             "the brokers ({}) deny {} access to {subject}: grant {grant} (kafka-acls)",
             self.brokers, self.principal
@@ -445,6 +451,8 @@ mod tests {
             )
             .unwrap();
         assert!(text.contains("user 'alice'") && text.contains("topic 'crm.leads'"));
+        let of_group = access.permission(RDKafkaErrorCode::TopicAuthorizationFailed, "group 'g'");
+        assert!(of_group.unwrap().contains("access to a topic: grant Read"));
         assert_eq!(
             access.permission(RDKafkaErrorCode::OperationTimedOut, "x"),
             None

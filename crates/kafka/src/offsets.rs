@@ -364,6 +364,25 @@ impl OffsetReader {
         Ok(Readability::Unknown)
     }
 
+    /// The error of the first topic that this client may not read, with its name. Looks at one
+    /// partition of each topic.
+    pub(crate) fn denied_topic(&self, places: &[TopicPartition]) -> Option<PortError> {
+        let mut looked_at: Vec<&str> = Vec::new();
+        for place in places {
+            if looked_at.contains(&place.0.as_str()) {
+                continue;
+            }
+            looked_at.push(&place.0);
+            let Ok(starts) = self.starts(std::slice::from_ref(place)) else {
+                continue;
+            };
+            if let Err(named @ PortError::Fatal(_)) = self.probe(place, starts[0]) {
+                return Some(named);
+            }
+        }
+        None
+    }
+
     /// The first readable offset behind damage, at most `end`. Looks at ever later offsets, then
     /// halves the stretch. Good batches between two damaged ones may be passed over with them.
     pub(crate) fn readable_after(

@@ -272,26 +272,13 @@ impl KafkaSource {
         }
     }
 
-    /// The error of a denied read with the topic's name, which librdkafka leaves out. Looks at one
-    /// partition of each topic.
+    /// The error of a denied read with the topic's name, which librdkafka leaves out.
     fn name_denied(&self, error: PortError) -> PortError {
         if error.cause() != PortCause::Refused {
             return error;
         }
-        let mut looked_at: Vec<&str> = Vec::new();
-        for place in self.arrangement.places.iter() {
-            if looked_at.contains(&place.0.as_str()) {
-                continue;
-            }
-            looked_at.push(&place.0);
-            let Ok(starts) = self.offsets.starts(std::slice::from_ref(place)) else {
-                continue;
-            };
-            if let Err(named @ PortError::Fatal(_)) = self.offsets.probe(place, starts[0]) {
-                return named;
-            }
-        }
-        error
+        let named = self.offsets.denied_topic(&self.arrangement.places);
+        named.unwrap_or(error)
     }
 
     fn recycle(&self, mut batch: RecordBatch) {

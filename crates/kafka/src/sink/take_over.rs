@@ -5,15 +5,18 @@
 
 use std::sync::Arc;
 
+use rdkafka::error::RDKafkaErrorCode;
 use rustc_hash::FxHashMap;
 
-use leadpulse_engine::ports::{CommittedEpoch, NextOffset, PortCause, PortError, SealedEpoch};
+use leadpulse_engine::ports::{
+    CommittedEpoch, InputPartition, NextOffset, PortCause, PortError, SealedEpoch,
+};
 
 use super::KafkaSink;
 use crate::client::is_permanent;
 use crate::committed::{Agreed, CommitMetadata, offsets_with, read_offsets};
 use crate::committer::Committer;
-use crate::offsets::OffsetRange;
+use crate::offsets::{OffsetRange, TopicPartition};
 use crate::ownership::OwnershipWatch;
 use crate::transaction::AttemptOutcome;
 
@@ -101,6 +104,12 @@ impl KafkaSink {
                 code: Some(code),
                 ..
             } if is_permanent(code) => {
+                // Positions are written by who may read their topics.
+                if code == RDKafkaErrorCode::TopicAuthorizationFailed
+                    && let Some(named) = self.committed.denied_topic(&self.places())
+                {
+                    return Err(named);
+                }
                 let subject = format!("group '{}'", self.options.group_id);
                 let denied = self.access.permission(code, &subject);
                 let why = denied.map_or_else(|| doing(&why), |it| format!("kafka: {it}"));
@@ -130,15 +139,15 @@ impl KafkaSink {
         }
     }
 
+    fn places(&self) -> Vec<TopicPartition> {
+        let place = |it: &InputPartition| (it.topic.clone(), it.partition);
+        self.partitions.iter().map(place).collect()
+    }
+
     fn log_starts(&self) -> Result<Vec<Option<NextOffset>>, PortError> {
-        let places: Vec<_> = self
-            .partitions
-            .iter()
-            .map(|partition| (partition.topic.clone(), partition.partition))
-            .collect();
         Ok(self
             .committed
-            .starts(&places)?
+            .starts(&self.places())?
             .into_iter()
             .map(Some)
             .collect())
