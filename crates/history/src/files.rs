@@ -280,7 +280,7 @@ mod tests {
             "id,account,at\n".to_owned(),
         );
         for i in 0..900 {
-            writeln!(accounts, "a{i},{}", 1000 + i * 7 % 500).unwrap();
+            writeln!(accounts, "a{i},{}", 1_700_000_001_000_i64 + i * 7 % 500).unwrap();
             // A row in between that cannot be used.
             writeln!(
                 disordered,
@@ -288,11 +288,11 @@ mod tests {
                 if i % 300 == 7 {
                     "never".into()
                 } else {
-                    (1000 + i * 7919 % 400).to_string()
+                    (1_700_000_001_000_i64 + i * 7919 % 400).to_string()
                 }
             )
             .unwrap();
-            writeln!(ordered, "o{i},a1,{}", 1000 + i / 3).unwrap();
+            writeln!(ordered, "o{i},a1,{}", 1_700_000_001_000_i64 + i / 3).unwrap();
         }
         let mut sources = Vec::new();
         for (name, table, text) in [
@@ -320,7 +320,7 @@ mod tests {
         // Roots before events of the same moment, files in their order, rows in theirs.
         let at_1000: Vec<&str> = expected
             .iter()
-            .filter_map(|k| k.strip_prefix("1000 "))
+            .filter_map(|k| k.strip_prefix("1700000001000 "))
             .collect();
         assert_eq!(
             at_1000,

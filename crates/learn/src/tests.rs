@@ -212,8 +212,26 @@ fn ground_of(
         }
         let path = folder.path().join(format!("{table}.csv"));
         std::fs::write(&path, text).unwrap();
+        // The histories of these tests begin in 1970.
+        let times = catalog
+            .table(table)
+            .unwrap()
+            .fields
+            .iter()
+            .filter_map(|field| {
+                (field.data_type == leadpulse_schema::DataType::Time).then_some(field.name.as_str())
+            });
+        let since_1970 = |name: &str| {
+            (
+                name.to_owned(),
+                serde_json::json!({"unit": "millis", "from": "1970-01-01"}),
+            )
+        };
+        let times: serde_json::Map<String, serde_json::Value> =
+            times.chain(["known"]).map(since_1970).collect();
         let options = FileOptions {
             known_time: Some("known".into()),
+            shape: serde_json::from_value(serde_json::json!({ "times": times })).unwrap(),
             ..FileOptions::default()
         };
         FileSource {

@@ -83,7 +83,7 @@ fn read_request(stream: &mut impl Read) -> String {
 
 #[test]
 fn registry_answers_become_schemas_or_typed_errors() {
-    let cases: [(&[HttpAnswer], Result<&str, &str>); 9] = [
+    let cases: [(&[HttpAnswer], Result<&str, &str>); 10] = [
         (&[(200, r#"{"schema":"\"string\""}"#)], Ok("\"string\"")),
         (
             &[(200, r#"{"schema":"{}","schemaType":"AVRO","id":7}"#)],
@@ -96,7 +96,11 @@ fn registry_answers_become_schemas_or_typed_errors() {
         ),
         (
             &[(200, r#"{"schema":"x","schemaType":"PROTOBUF"}"#)],
-            Err("it is registered as PROTOBUF"),
+            Ok("x"),
+        ),
+        (
+            &[(200, r#"{"schema":"x","schemaType":"THRIFT"}"#)],
+            Err("THRIFT"),
         ),
         (
             &[(404, "<html>no such page</html>")],

@@ -474,6 +474,8 @@ fn waiting_for_the_registry_can_be_stopped() {
 fn a_time_at_the_end_of_the_world_stops_nobody() {
     for extreme in [i64::MIN, i64::MIN + 1, -1, 0, i64::MAX - 1, i64::MAX] {
         let rig = rig();
+        let account = [("account_id", Text("A1")), ("updated_at", Time(T0))];
+        rig.send("accounts", T0, &account);
         rig.send("activities", T0, &activity("extreme", extreme));
         let fields = [
             ("account_id", Text("A1")),

@@ -311,12 +311,15 @@ fn times_before_1970_are_scored_at_1970_and_replay() {
         ];
         rig.send("activities", T0, &fields);
     };
-    // The zero of another system's calendar.
-    activity("x", -62_135_596_800_000);
+    // 1938.
+    activity("x", -1_000_000_000_000);
     rig.send(
         "accounts",
         0,
-        &[("account_id", Text("A1")), ("updated_at", Time(-1))],
+        &[
+            ("account_id", Text("A1")),
+            ("updated_at", Time(-1_000_000_000_000)),
+        ],
     );
     let mut short = rig.clone();
     short.options.max_records = 1;

@@ -183,7 +183,7 @@ fn a_failing_writer_is_reported_with_its_own_error() {
         let key = format!("A{number:0100}");
         let fields = [
             ("account_id", Put::Text(&key)),
-            ("updated_at", Put::Time(0)),
+            ("updated_at", Put::Time(1_748_736_000_000)),
         ];
         rig.send("accounts", 0, &fields);
     }

@@ -18,7 +18,7 @@ use crate::catalog::shape::TimeUnit;
 use crate::catalog::{Catalog, FieldId, Table, TableId};
 use crate::row::{Operation, Position, RowBatch, RowBuilder, Value};
 use crate::shape::changes::ChangeNames;
-use crate::shape::moment::{TimeBounds, TimeRead};
+use crate::shape::moment::{TimeBounds, TimeFault, TimeRead, is_no_date, time_value};
 use crate::shape::plan::RowPlan;
 use crate::shape::writer::field_order;
 
@@ -380,13 +380,14 @@ fn read_into(
             let raw = number(*width, cursor)?;
             match unit.to_ms(raw) {
                 Some(ms) if bounds.admit_number(ms) => Value::Time(ms),
+                Some(ms) if bounds.no_date_is_null && is_no_date(ms) => Value::Null,
                 _ => return Err(implausible(raw, *unit, *bounds)),
             }
         }
-        Read::TimeText(time) => Value::Time(expected(time.text(cursor.text()?))?),
-        Read::TimeDouble(time) => Value::Time(expected(time.fraction(cursor.double()?))?),
+        Read::TimeText(time) => expected(time_value(time.text(cursor.text()?)))?,
+        Read::TimeDouble(time) => expected(time_value(time.fraction(cursor.double()?)))?,
         Read::TimeNumber(width, time) => {
-            Value::Time(expected(time.number(number(*width, cursor)?.into()))?)
+            expected(time_value(time.number(number(*width, cursor)?.into())))?
         }
         Read::ScaledDecimal => {
             let scale = cursor.int()?;
@@ -439,7 +440,7 @@ fn read_into(
 /// The words for a time outside its bounds.
 fn implausible(raw: i64, unit: TimeUnit, bounds: TimeBounds) -> Snag {
     let time = TimeRead::in_unit(unit, bounds);
-    let why = time.number(raw.into()).err();
+    let why = time.number(raw.into()).err().map(TimeFault::words);
     Snag::Unreadable(why.map_or_else(
         || format!("the time {raw} is out of range"),
         |expected| format!("its value is not {expected}"),

@@ -96,8 +96,8 @@ impl CsvRows {
                 .transpose()?
             {
                 None | Some((_, "")) => None,
-                Some((index, cell)) => Some(context.known_time.text(cell).map_err(|expected| {
-                    context.bad_row(line, &self.names[index], cell, expected)
+                Some((index, cell)) => Some(context.known_time.text(cell).map_err(|fault| {
+                    context.bad_row(line, &self.names[index], cell, fault.words())
                 })?),
             };
         context.finish(builder, known_ms, None, line)?;

@@ -7,6 +7,7 @@ use crate::row::RowBatch;
 use crate::shape::changes::ChangeNames;
 use crate::shape::data_node::DataNode;
 use crate::shape::fill::{FieldFault, RowPlaces, commit_ms, shown};
+use crate::shape::moment::TimeFault;
 use crate::shape::rows::{MeantRows, RecordMeaning, fill_row, meaning};
 
 /// The schema of a record: its name, and the names of changed fields.
@@ -124,9 +125,10 @@ impl FileContext {
             DataNode::Int(number) => self.known_time.number(*number),
             DataNode::Double(number) => self.known_time.fraction(*number),
             DataNode::Text(text) => self.known_time.text(text),
-            _ => Err("the time the row was known".into()),
+            _ => Err("the time the row was known".to_owned().into()),
         };
-        let refused = |why| self.bad_row(line, path.as_str(), &shown(node), why);
+        let refused =
+            |fault: TimeFault| self.bad_row(line, path.as_str(), &shown(node), fault.words());
         known.map(Some).map_err(refused)
     }
 }

@@ -45,7 +45,7 @@ impl WantedParts {
             envelope.row_paths().into_iter().for_each(&mut want);
             envelope.control_paths().into_iter().for_each(&mut want);
             plan.filter_paths().for_each(&mut want);
-            for path in plan.mapped.iter().flatten() {
+            for path in plan.mapped.iter().flatten().chain(&plan.known) {
                 want(path.as_str());
             }
         }

@@ -12,6 +12,7 @@ use jiff::{Timestamp, fmt::strtime};
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::shape::TimeUnit;
+use crate::row::Value;
 use crate::units::DAY_MS;
 
 /// 1900-01-02 UTC, milliseconds. The first of January 1900 stands for "no date" in many programs.
@@ -74,6 +75,56 @@ pub(crate) struct TimeBounds {
     from_ms: i64,
     to_ms: i64,
     near_zero_ms: i64,
+    /// True where the field may be null and is not the row's own time: values that stand for "no
+    /// date" become null. An own time that is none is a fault.
+    pub(crate) no_date_is_null: bool,
+}
+
+/// A time that cannot be a field's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum TimeFault {
+    /// A value that stands for "no date", in a field that may be null.
+    NoDate,
+    /// The value that was expected instead, for people.
+    Expected(String),
+}
+
+impl TimeFault {
+    /// The words for people.
+    pub(crate) fn words(self) -> String {
+        match self {
+            TimeFault::NoDate => "a date".to_owned(),
+            TimeFault::Expected(words) => words,
+        }
+    }
+}
+
+impl From<String> for TimeFault {
+    fn from(words: String) -> Self {
+        TimeFault::Expected(words)
+    }
+}
+
+/// The value of a field from a reading of its time.
+///
+/// # Errors
+/// The words for people.
+pub(crate) fn time_value(read: Result<i64, TimeFault>) -> Result<Value<'static>, String> {
+    match read {
+        Ok(ms) => Ok(Value::Time(ms)),
+        Err(TimeFault::NoDate) => Ok(Value::Null),
+        Err(TimeFault::Expected(words)) => Err(words),
+    }
+}
+
+/// True for moments that programs write for "never" and "unknown": the first day of the year 1, of
+/// 1900 and of 1970, and all of the year 9999.
+pub(crate) fn is_no_date(ms: i64) -> bool {
+    const DAY_ONE_MS: i64 = -62_135_596_800_000;
+    const DAY_1900_MS: i64 = FROM_MS - DAY_MS;
+    const YEAR_9999_MS: i64 = 253_370_764_800_000;
+    const YEAR_10000_MS: i64 = YEAR_9999_MS + 365 * DAY_MS;
+    matches!(ms, DAY_ONE_MS | DAY_1900_MS | 0) || (YEAR_9999_MS..YEAR_10000_MS).contains(&ms)
 }
 
 impl TimeBounds {
@@ -82,11 +133,13 @@ impl TimeBounds {
         from_ms: i64::MIN,
         to_ms: i64::MAX,
         near_zero_ms: 0,
+        no_date_is_null: false,
     };
     const PLAUSIBLE: TimeBounds = TimeBounds {
         from_ms: FROM_MS,
         to_ms: TO_MS,
         near_zero_ms: NEAR_ZERO_MS,
+        no_date_is_null: false,
     };
 
     /// True for a time that a number may stand for.
@@ -208,6 +261,7 @@ impl TimeRead {
                 } else {
                     NEAR_ZERO_MS
                 },
+                no_date_is_null: false,
             },
         })
     }
@@ -244,7 +298,7 @@ impl TimeRead {
     }
 
     /// A time whose unit the writer declared.
-    pub(crate) fn moment(&self, ms: i64) -> Result<i64, String> {
+    pub(crate) fn moment(&self, ms: i64) -> Result<i64, TimeFault> {
         // A writer's date is a moment too, so days near 1970 are believed.
         if self.bounds.admit_text(ms) && ms != 0 || self.bounds == TimeBounds::ALL {
             return Ok(ms);
@@ -253,7 +307,7 @@ impl TimeRead {
     }
 
     /// A number: of the declared unit, or written by the declared format.
-    pub(crate) fn number(&self, number: i128) -> Result<i64, String> {
+    pub(crate) fn number(&self, number: i128) -> Result<i64, TimeFault> {
         let unit = match &self.form {
             TimeForm::Unit(unit) => *unit,
             TimeForm::Pattern(_) => return self.text(&number.to_string()),
@@ -261,7 +315,7 @@ impl TimeRead {
                 let is_millis = *bare == BareNumbers::Millis
                     && (self.bounds == TimeBounds::ALL || number.abs() >= LEAST_BARE_MS);
                 if !is_millis {
-                    return Err(undeclared(number));
+                    return Err(undeclared(number).into());
                 }
                 TimeUnit::Millis
             }
@@ -273,24 +327,23 @@ impl TimeRead {
             None => Err(format!(
                 "a time in {}: the number is beyond all calendars",
                 name_of(unit)
-            )),
+            )
+            .into()),
         }
     }
 
     /// A number with a fraction: parts of the declared unit are kept to the millisecond.
-    pub(crate) fn fraction(&self, number: f64) -> Result<i64, String> {
+    pub(crate) fn fraction(&self, number: f64) -> Result<i64, TimeFault> {
         if number.fract() == 0.0 && number.abs() < 9e15 {
             return self.number(number as i128);
         }
         let Some(unit) = self.unit() else {
-            return Err(undeclared(number as i128));
+            return Err(undeclared(number as i128).into());
         };
         let ms = number * unit.ms_of_one();
         if !ms.is_finite() || ms.abs() >= 9e15 {
-            return Err(format!(
-                "a time in {}: the number is too large",
-                name_of(unit)
-            ));
+            let words = format!("a time in {}: the number is too large", name_of(unit));
+            return Err(words.into());
         }
         let ms = ms.floor() as i64;
         match self.bounds.of_unit(unit).admit_number(ms) {
@@ -300,11 +353,13 @@ impl TimeRead {
     }
 
     /// Text: by the declared format, a number of the declared unit, or a date.
-    pub(crate) fn text(&self, text: &str) -> Result<i64, String> {
+    pub(crate) fn text(&self, text: &str) -> Result<i64, TimeFault> {
         let text = text.trim();
         if let TimeForm::Pattern(pattern) = &self.form {
             let ms = self.by_pattern(pattern, text).ok_or_else(|| {
-                format!("a time written as {pattern}, which its entry in times declares")
+                let words =
+                    format!("a time written as {pattern}, which its entry in times declares");
+                TimeFault::from(words)
             })?;
             return self.in_range(ms);
         }
@@ -316,11 +371,12 @@ impl TimeRead {
         {
             return self.fraction(number);
         }
-        let ms = date_or_time(text, &self.zone).ok_or_else(|| EXPECTED.to_owned())?;
+        let ms =
+            date_or_time(text, &self.zone).ok_or_else(|| TimeFault::from(EXPECTED.to_owned()))?;
         self.in_range(ms)
     }
 
-    fn in_range(&self, ms: i64) -> Result<i64, String> {
+    fn in_range(&self, ms: i64) -> Result<i64, TimeFault> {
         match self.bounds.admit_text(ms) {
             true => Ok(ms),
             false => Err(self.implausible(ms, None)),
@@ -341,7 +397,10 @@ impl TimeRead {
         Some(timestamp.as_microsecond().div_euclid(1_000))
     }
 
-    fn implausible(&self, ms: i64, number: Option<(i128, TimeUnit)>) -> String {
+    fn implausible(&self, ms: i64, number: Option<(i128, TimeUnit)>) -> TimeFault {
+        if self.bounds.no_date_is_null && is_no_date(ms) {
+            return TimeFault::NoDate;
+        }
         let shown = Timestamp::from_millisecond(ms).map_or_else(
             |_| format!("the year {}", 1970 + ms / (365 * DAY_MS + DAY_MS / 4)),
             |at| at.strftime("%Y-%m-%d").to_string(),
@@ -359,6 +418,7 @@ impl TimeRead {
             day(self.bounds.from_ms),
             day(self.bounds.to_ms)
         )
+        .into()
     }
 }
 
@@ -366,6 +426,9 @@ fn day(ms: i64) -> String {
     Timestamp::from_millisecond(ms)
         .map_or_else(|_| "any".into(), |at| at.strftime("%Y-%m-%d").to_string())
 }
+
+/// The beginning of 1970.
+const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
 
 const EXPECTED: &str = "a time: milliseconds since 1970, YYYY-MM-DD, YYYY-MM-DD HH:MM[:SS[.fff]] (UTC) or RFC \
                         3339; declare another form in times";
@@ -423,7 +486,12 @@ fn date_or_time(text: &str, zone: &TimeZone) -> Option<i64> {
     } else {
         let civil = text.parse::<DateTime>().ok();
         let civil = civil.or_else(|| Some(text.parse::<Date>().ok()?.at(0, 0, 0, 0)));
-        zone.to_timestamp(civil?).ok()?
+        let civil = civil?;
+        match zone.to_timestamp(civil) {
+            Ok(timestamp) => timestamp,
+            // The last day of 9999 is a civil time and no timestamp: somewhere it is 10000 already.
+            Err(_) => return i64::try_from(civil.duration_since(EPOCH).as_millis()).ok(),
+        }
     };
     Some(timestamp.as_microsecond().div_euclid(1_000))
 }
@@ -518,16 +586,16 @@ mod tests {
             (1_700_000_000_000_000, "micros"),
             (1_700_000_000_000_000_000, "nanos"),
         ] {
-            let why = strict.number(number).unwrap_err();
+            let why = strict.number(number).unwrap_err().words();
             assert!(
                 why.contains(&format!("\"{likely}\"")) && why.contains("times"),
                 "{why}"
             );
-            assert_eq!(strict.text(&number.to_string()), Err(why));
+            assert_eq!(strict.text(&number.to_string()), Err(why.into()));
             if likely == "millis" {
                 assert_eq!(files.number(number), Ok(number as i64));
             } else {
-                let why = files.number(number).unwrap_err();
+                let why = files.number(number).unwrap_err().words();
                 assert!(why.contains(likely), "{why}");
             }
         }
@@ -542,22 +610,23 @@ mod tests {
             (0, "1970-01-01"),
             (253_402_214_400_000, "9999"),
         ] {
-            let why = millis.number(number).unwrap_err();
+            let why = millis.number(number).unwrap_err().words();
             assert!(why.contains(shown), "{why}");
         }
         assert!(
             millis
                 .number(1_700_000_000_000_000)
                 .unwrap_err()
+                .words()
                 .contains("micros")
         );
         for text in ["0001-01-01", "1900-01-01", "9999-12-31 23:59:59"] {
             assert!(
-                millis.text(text).unwrap_err().contains("plausible"),
+                millis.text(text).unwrap_err().words().contains("plausible"),
                 "{text}"
             );
         }
-        assert_eq!(millis.text("1926-05-01"), Ok(-1_378_080_000_000));
+        assert_eq!(millis.text("1926-05-01"), Ok(-1_378_166_400_000));
         let wide = read(r#"{"unit": "millis", "from": "1500-01-01", "to": "3000-01-01"}"#);
         assert_eq!(wide.number(0), Ok(0));
     }

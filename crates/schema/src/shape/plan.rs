@@ -42,6 +42,8 @@ pub(crate) struct RowPlan {
     pub(crate) renamed: BTreeMap<String, String>,
     pub(crate) envelope: EnvelopePlan,
     filter: Vec<FilterCondition>,
+    /// In files: the column with the time at which rows became known.
+    pub(crate) known: Option<FieldPath>,
     /// The full name of the table's own record.
     pub(crate) record_name: String,
 }
@@ -105,6 +107,7 @@ impl RowPlan {
             renamed: BTreeMap::new(),
             envelope,
             filter: filter_of(shape, definition)?,
+            known: known_time.map(FieldPath::new),
             record_name: record_name(&definition.avro),
         };
         for (path, field) in &entries {
@@ -177,6 +180,10 @@ impl RowPlan {
                 return Err(fault(table, format!("times.{key}"), why));
             }
             self.targets[index].time = read;
+        }
+        for target in &mut self.targets {
+            let is_own = [table.time, table.version].contains(&Some(target.field));
+            target.time.bounds.no_date_is_null = target.nullable && !is_own;
         }
         Ok(())
     }

@@ -280,7 +280,7 @@ fn a_deletion_carries_the_version_of_its_change() {
     let change = |lsn: Json| json!({"op": "d", "before": row, "after": null, "source": {"ts_ms": 1, "lsn": lsn}});
     assert_eq!(
         topic.rows(&change(json!(71))),
-        ["Delete accounts account_id=5 lsn=71"]
+        ["Delete accounts account_id=5 lsn=Long(71)"]
     );
     assert_eq!(
         topic.rows(&change(Json::Null)),

@@ -3,6 +3,7 @@
 use smallvec::SmallVec;
 
 use super::data_node::{DataNode, base64};
+use super::moment::time_value;
 use crate::avro::decode::set_constant;
 use crate::avro::program::{FieldTarget, decimal, uuid_text};
 use crate::avro::write::uuid_bytes;
@@ -58,7 +59,7 @@ pub(crate) fn set_text(
         Shape::Float | Shape::Double | Shape::Decimal { .. } => {
             Value::Double(trimmed.parse().map_err(|_| not_a_number(trimmed))?)
         }
-        Shape::Time(_) => Value::Time(target.time.text(trimmed)?),
+        Shape::Time(_) => time_value(target.time.text(trimmed))?,
         Shape::Text | Shape::UuidText => Value::Text(text),
         Shape::UuidBytes { .. } => {
             let canonical = uuid_bytes(trimmed)
@@ -89,9 +90,9 @@ pub(crate) fn set_node(
     let value = match (&target.shape, node) {
         (_, DataNode::Null) => return set_null(target, builder),
         (_, DataNode::Text(text)) => return set_text(target, text, builder),
-        (Shape::Time(_), DataNode::Moment(ms)) => Value::Time(target.time.moment(*ms)?),
-        (Shape::Time(_), DataNode::Int(number)) => Value::Time(target.time.number(*number)?),
-        (Shape::Time(_), DataNode::Double(number)) => Value::Time(target.time.fraction(*number)?),
+        (Shape::Time(_), DataNode::Moment(ms)) => time_value(target.time.moment(*ms))?,
+        (Shape::Time(_), DataNode::Int(number)) => time_value(target.time.number(*number))?,
+        (Shape::Time(_), DataNode::Double(number)) => time_value(target.time.fraction(*number))?,
         (Shape::Bool, DataNode::Bool(value)) => Value::Bool(*value),
         (Shape::Float | Shape::Double | Shape::Decimal { .. }, number) => {
             Value::Double(real(number).ok_or("a number")?)
