@@ -470,7 +470,7 @@ fn are_judged_alike(scenario: &Scenario, topic: &str, sent: &[Sent]) {
     }
     let summary = &lines.next().unwrap()["summary"];
     assert_eq!(summary["refused"], refused);
-    let last = judge(&["--last", "3"]).done();
+    let last = judge(&["--last", "3"]);
     assert_eq!(last.out.lines().count(), 4, "three records and the summary");
 }
 

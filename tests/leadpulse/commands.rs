@@ -479,7 +479,7 @@ fn records_of_a_file_are_judged_as_a_run_would() {
         arg(&bad),
     ];
     leadpulse(&unknown).failed(1, &["contracts"]);
-    leadpulse(&["validate", "--config", arg(&config)]).failed(2, &["--topic"]);
+    leadpulse(&["validate", "--config", arg(&config)]).failed(2, &["--table", "FILE"]);
 }
 
 #[test]

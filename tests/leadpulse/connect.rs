@@ -67,11 +67,11 @@ const PAGES: [Page; 9] = [
         block: "",
         fixture: "salesforce-cdc",
         topic: "",
-        // Two of its records change one record each, one changes two.
-        applied: 6,
+        // All but the contact, which no source reads. A gap changes what is known about the deal.
+        applied: 7,
         dead: &[],
         rows: &[
-            ("accounts", "0015g00000AAA01AAG", "country", "Germany"),
+            ("accounts", "0015g00000AAA01AAG", "employee_count", "480"),
             ("opportunities", "0065g00000AAA01AAG", "stage", "Proposal"),
         ],
         scored: &["0015g00000AAA01AAG"],
@@ -136,7 +136,7 @@ const PAGES: [Page; 9] = [
         fixture: "json",
         topic: "",
         applied: 2,
-        dead: &["validation"],
+        dead: &["unreadable"],
         rows: &[
             ("product_usage", "u-1", "feature", "export"),
             (

@@ -72,7 +72,8 @@ pub struct RowShown {
     pub known_time: String,
     /// The entity that the row belongs to, for people.
     pub owner: String,
-    /// Names and values of all fields, in the table's order; times as text.
+    /// Names and values of the fields, in the table's order; times as text. A change record has
+    /// only those that it changes.
     pub fields: Vec<(String, Json)>,
 }
 
@@ -311,6 +312,8 @@ impl Validator {
     fn shown(&self, row: Row<'_>) -> RowShown {
         let table = self.project.catalog.table_at(row.table());
         let field = |field: &leadpulse_schema::Field| (field.name.clone(), json(row.get(field.id)));
+        // A change leaves the other fields as they are.
+        let is_said = |field: &&leadpulse_schema::Field| !row.is_unchanged(field.id);
         RowShown {
             operation: match row.operation() {
                 Operation::Upsert => "upsert",
@@ -322,7 +325,7 @@ impl Validator {
             event_time: moment(row.event_ms()),
             known_time: moment(row.known_ms()),
             owner: self.owner(row),
-            fields: table.fields.iter().map(field).collect(),
+            fields: table.fields.iter().filter(is_said).map(field).collect(),
         }
     }
 

@@ -344,6 +344,7 @@ fn read_record(
     read.map_err(|fault| {
         let reason = match fault {
             RecordFault::Frame(_) => Reason::WireFormat,
+            RecordFault::Unreadable(_) if !decoder.is_avro() => Reason::Unreadable,
             RecordFault::Unreadable(_) | RecordFault::Unlearned { .. } => Reason::AvroDecode,
             RecordFault::Invalid(_) => Reason::Validation,
             RecordFault::TombstoneOfEvent(_) => Reason::TombstoneOfEvent,

@@ -302,7 +302,7 @@ impl Access {
     pub(crate) fn permission(&self, code: RDKafkaErrorCode, subject: &str) -> Option<String> {
         let is_output = || {
             let mut names = self.outputs.fields().into_iter();
-            names.any(|(_, name)| subject == format!("topic '{name}'"))
+            names.any(|(_, name)| subject.contains(&format!("'{name}'")))
         };
         let (what, grant) = match code {
             RDKafkaErrorCode::TopicAuthorizationFailed if is_output() => {

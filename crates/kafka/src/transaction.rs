@@ -238,7 +238,8 @@ impl TransactionalProducer {
             .begin_transaction()
             .map_err(|error| self.not_committed("beginning a transaction", &error))?;
         self.interrupt(CommitPoint::BeforeRecords, work)?;
-        self.send(work)?;
+        self.send(work)
+            .map_err(|outcome| self.cause(outcome, work))?;
         self.interrupt(CommitPoint::BeforeOffsets, work)?;
         // Every position goes into every transaction, also the unchanged ones. With an empty list a
         // broker checks no generation, and the metadata of the epoch would stand nowhere.
@@ -252,7 +253,8 @@ impl TransactionalProducer {
             self.not_committed("adding the positions to the transaction", &error)
         })?;
         self.step(TransactionStep::Deliveries);
-        self.await_deliveries()?;
+        self.await_deliveries()
+            .map_err(|outcome| self.cause(outcome, work))?;
         self.interrupt(CommitPoint::BeforeCommit, work)?;
         self.step(TransactionStep::Committing);
         self.commit()?;
@@ -325,9 +327,14 @@ impl TransactionalProducer {
 
     /// The outcome of an error before the commit was requested.
     fn not_committed(&self, doing: &str, error: &KafkaError) -> AttemptOutcome {
-        // A refused record makes every later call fail: the record is the cause.
+        // A refused record makes every later call fail: the record is the cause. Purged records
+        // are not: the transaction failed first, and `error` says why.
         let refusals = self.producer.signals().take_refusals();
-        if !refusals.is_empty() {
+        let code = |refusal: &RefusedRecord| refusal.error.rdkafka_error_code();
+        if refusals
+            .first()
+            .is_some_and(|first| !is_purged(code(first)))
+        {
             return self.refused(refusals);
         }
         let why = format!("{doing}: {error}");
@@ -370,6 +377,24 @@ impl TransactionalProducer {
         }
     }
 
+    /// The outcome with the error of the transaction, where records only say that they were purged:
+    /// a partition that the brokers deny is refused before any record is sent. A transaction that
+    /// failed answers every call with its error, and without a request.
+    fn cause(&self, outcome: AttemptOutcome, work: &Work) -> AttemptOutcome {
+        if !matches!(&outcome, AttemptOutcome::NotCommitted { code, .. } if is_purged(*code)) {
+            return outcome;
+        }
+        let asked = self.producer.client().send_offsets_to_transaction(
+            &work.offsets,
+            &work.group,
+            self.call_limit,
+        );
+        match asked {
+            Err(error) => self.not_committed("sending the records", &error),
+            Ok(()) => outcome,
+        }
+    }
+
     /// The fatal error of a producer that the broker no longer accepts.
     fn fenced(&self) -> Option<AttemptOutcome> {
         let (code, why) = self.producer.client().client().fatal_error()?;
@@ -389,4 +414,12 @@ impl TransactionalProducer {
             _ => Ok(()),
         }
     }
+}
+
+/// True for records that were dropped because their transaction had failed.
+fn is_purged(code: Option<RDKafkaErrorCode>) -> bool {
+    matches!(
+        code,
+        Some(RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight)
+    )
 }

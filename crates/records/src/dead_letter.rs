@@ -53,6 +53,9 @@ pub enum Reason {
     UnknownSchema,
     /// The bytes contradict the writer schema: truncated, trailing bytes, wrong type.
     AvroDecode,
+    /// A value in another format than Avro does not parse, or holds a value that is not its
+    /// field's.
+    Unreadable,
     /// The row breaks a rule of its table: no key, no time, no owner.
     Validation,
     /// The event time is older than the late horizon, or of a day that the table has forgotten.
@@ -65,10 +68,11 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons, in order of the stages.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::WireFormat,
         Self::UnknownSchema,
         Self::AvroDecode,
+        Self::Unreadable,
         Self::Validation,
         Self::LateBeyondHorizon,
         Self::FutureTimestamp,
@@ -81,6 +85,7 @@ impl Reason {
             Self::WireFormat => "wire_format",
             Self::UnknownSchema => "unknown_schema",
             Self::AvroDecode => "avro_decode",
+            Self::Unreadable => "unreadable",
             Self::Validation => "validation",
             Self::LateBeyondHorizon => "late_beyond_horizon",
             Self::FutureTimestamp => "future_timestamp",
@@ -94,6 +99,7 @@ impl Reason {
             Self::WireFormat => "The value is in no known format.",
             Self::UnknownSchema => "The schema that the value names is registered nowhere.",
             Self::AvroDecode => "The bytes do not fit the schema that they were written under.",
+            Self::Unreadable => "The value does not parse, or does not fit the table's types.",
             Self::Validation => "The row breaks a rule of its table.",
             Self::LateBeyondHorizon => "The event is older than the late horizon allows.",
             Self::FutureTimestamp => "The event lies in the future.",
@@ -113,11 +119,14 @@ impl Reason {
             Self::AvroDecode => {
                 "Compare the registered schema with the one in the producer; find the producer that writes under a wrong id."
             }
+            Self::Unreadable => {
+                "Read the message for the field; declare the unit or format of times in the source, or correct the producer."
+            }
             Self::Validation => {
                 "Read the message for the field; correct the producer or the table's schema, and produce the record again."
             }
             Self::LateBeyondHorizon => {
-                "Find out why the record came so late; raise graph.late_horizon_ms if it will happen again."
+                "Find out why the record came so late; raise graph.late_horizon if it will happen again."
             }
             Self::FutureTimestamp => {
                 "Check the producer's clock, and the unit and zone of its times."
@@ -130,7 +139,9 @@ impl Reason {
 
     fn stage(self) -> &'static str {
         match self {
-            Self::WireFormat | Self::UnknownSchema | Self::AvroDecode => "VALUE_CONVERTER",
+            Self::WireFormat | Self::UnknownSchema | Self::AvroDecode | Self::Unreadable => {
+                "VALUE_CONVERTER"
+            }
             Self::Validation
             | Self::LateBeyondHorizon
             | Self::FutureTimestamp

@@ -34,12 +34,15 @@ pub struct LettersPage {
     pub kinds: Vec<LetterKind>,
 }
 
+/// Letters of one topic and reason with their numbers, newest last.
+type KeptOfAKind = VecDeque<(u64, Arc<KeptLetter>)>;
+
 #[derive(Debug, Default)]
 pub(super) struct Letters {
     /// Number of the newest letter: the order over all kinds.
     version: u64,
-    /// By topic and reason: letters with their numbers, newest last.
-    kinds: BTreeMap<(String, String), VecDeque<(u64, Arc<KeptLetter>)>>,
+    /// By topic and reason.
+    kinds: BTreeMap<(String, String), KeptOfAKind>,
     kept: usize,
 }
 

@@ -213,7 +213,17 @@ impl KafkaSink {
         let topic = self.options.outputs.name(refused?.output);
         let subject = match (code?, record) {
             (RDKafkaErrorCode::TopicAuthorizationFailed, Some(_)) => format!("topic '{topic}'"),
-            (RDKafkaErrorCode::TopicAuthorizationFailed, None) => "an output topic".into(),
+            (RDKafkaErrorCode::TopicAuthorizationFailed, None) => {
+                let mut topics: Vec<&str> = epoch
+                    .outputs
+                    .iter()
+                    .filter(new)
+                    .map(|record| self.options.outputs.name(record.output))
+                    .collect();
+                topics.sort_unstable();
+                topics.dedup();
+                format!("one of the topics '{}'", topics.join("', '"))
+            }
             _ => String::new(),
         };
         let sentence = self.access.permission(code?, &subject)?;

@@ -127,7 +127,7 @@ impl Look<'_> {
             Schema::Ref { name } => {
                 let names = self.names;
                 let target = names.get(name).copied();
-                let target = target.ok_or_else(|| unnamed(&name.to_string()))?;
+                let target = target.ok_or_else(|| unnamed(name.as_ref()))?;
                 return self.value(target, depth + 1, out);
             }
             // Every logical type of whole numbers.

@@ -199,6 +199,13 @@ impl TopicDecoder {
         Self::new(topic, catalog, &sources)
     }
 
+    /// True if all sources of the topic read Avro.
+    pub fn is_avro(&self) -> bool {
+        self.sources
+            .iter()
+            .all(|source| source.format == SourceFormat::Avro)
+    }
+
     /// The tables that the topic's records are rows of.
     pub fn tables(&self) -> impl Iterator<Item = TableId> {
         self.sources.iter().map(|source| source.plan.table)
