@@ -375,6 +375,9 @@ fn the_epoch_log_is_read_in_order() {
         ],
         ..output(Output::DeadLetters, "a letter")
     };
+    // The look at the group's positions above was another owner.
+    sink = on.sink();
+    sink.take_over().unwrap();
     let letters = SealedEpoch {
         outputs: vec![refused.clone(), output(Output::Epochs, "epoch 21")],
         ..(*epoch(21, &[21], &[])).clone()

@@ -222,7 +222,10 @@ impl KafkaSink {
                     .collect();
                 topics.sort_unstable();
                 topics.dedup();
-                format!("one of the topics '{}'", topics.join("', '"))
+                match topics[..] {
+                    [only] => format!("topic '{only}'"),
+                    _ => format!("one of the topics '{}'", topics.join("', '")),
+                }
             }
             _ => String::new(),
         };

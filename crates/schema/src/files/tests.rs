@@ -657,7 +657,7 @@ fn values_that_stand_for_no_date_are_null_where_a_field_may_be() {
     for (id, no_date) in no_dates.iter().enumerate() {
         csv += &format!("{id},1700000000000,a,web,{no_date}\n");
     }
-    csv += "far,1700000000000,a,web,2999-01-01\n";
+    csv += "99,1700000000000,a,web,2999-01-01\n";
     let path = file(dir.path(), "o.csv", csv.as_bytes());
     let (batch, errors) = read_all(&mut open(&path, FileOptions::default()).unwrap());
     let entered = catalog()

@@ -482,18 +482,30 @@ fn date_or_time(text: &str, zone: &TimeZone) -> Option<i64> {
         .get(10..)
         .is_some_and(|rest| rest.contains(['Z', 'z', '+', '-']));
     let timestamp: Timestamp = if has_offset {
-        text.parse().ok().or_else(|| compact_offset(text))?
+        let parsed = text.parse().ok().or_else(|| compact_offset(text));
+        match parsed {
+            Some(timestamp) => timestamp,
+            None => {
+                let civil = text.get(..19)?.parse::<DateTime>().ok()?;
+                return (civil.year() == 9999).then(|| civil_ms(civil))?;
+            }
+        }
     } else {
         let civil = text.parse::<DateTime>().ok();
         let civil = civil.or_else(|| Some(text.parse::<Date>().ok()?.at(0, 0, 0, 0)));
         let civil = civil?;
         match zone.to_timestamp(civil) {
             Ok(timestamp) => timestamp,
-            // The last day of 9999 is a civil time and no timestamp: somewhere it is 10000 already.
-            Err(_) => return i64::try_from(civil.duration_since(EPOCH).as_millis()).ok(),
+            Err(_) => return civil_ms(civil),
         }
     };
     Some(timestamp.as_microsecond().div_euclid(1_000))
+}
+
+/// Milliseconds from 1970 to a civil time. The last day of 9999 is one and no timestamp: somewhere it
+/// is 10000 already.
+fn civil_ms(civil: DateTime) -> Option<i64> {
+    i64::try_from(civil.duration_since(EPOCH).as_millis()).ok()
 }
 
 /// An offset without a colon after a space or at once, as `+0000`.
