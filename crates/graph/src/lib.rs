@@ -32,6 +32,7 @@
 //! use std::sync::Arc;
 //!
 //! use leadpulse_graph::{Graph, GraphOptions, RowOutcome, Tracking};
+//! use leadpulse_schema::units::AsOf;
 //! use leadpulse_schema::{Catalog, Operation, Position, RowBatch, Value};
 //!
 //! let accounts = r#"{"type": "record", "name": "Account",
@@ -65,7 +66,7 @@
 //!
 //! assert_eq!(graph.apply(&batch, None), [RowOutcome::Accepted]);
 //! assert_eq!(graph.apply(&batch, None), [RowOutcome::Duplicate]);
-//! graph.advance(at_ms);
+//! graph.advance(AsOf::from_ms(at_ms));
 //!
 //! let accounts = catalog.table("accounts").expect("the catalog has the table");
 //! let (cell, account) = graph.find(accounts.id, "acme").expect("the visit named the account");
