@@ -212,7 +212,7 @@ impl Drafter {
             "type": "record",
             "name": record_name(&self.record, &self.table),
             "doc": format!("Draft: one row of {}. Say what a row is.", self.table),
-            "leadpulse": { "table": self.table, "role": role_name(role) },
+            "leadpulse": { "table": self.table, "role": role.name() },
             "fields": fields,
         });
         self.draft
@@ -332,7 +332,7 @@ impl Drafter {
         });
         say.push(format!(
             "role: {}; see docs/schemas.md for the others",
-            role_name(role)
+            role.name()
         ));
         if role != Role::Root && !is_owned {
             say.push(
@@ -435,15 +435,6 @@ fn record_name(record: &str, table: &str) -> String {
         first.into_iter().chain(letters).collect::<String>()
     };
     words.split('_').map(capital).collect()
-}
-
-fn role_name(role: Role) -> &'static str {
-    match role {
-        Role::Root => "root",
-        Role::Member => "member",
-        Role::Hub => "hub",
-        Role::Event => "event",
-    }
 }
 
 #[cfg(test)]

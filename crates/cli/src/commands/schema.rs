@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 
-use leadpulse_schema::{Catalog, FolderRegistry, Role};
+use leadpulse_schema::{Catalog, FolderRegistry};
 
 use super::schema_pull::PullArguments;
 
@@ -31,12 +31,7 @@ impl SchemaArguments {
             Self::Check { dir } => match Catalog::load(&dir) {
                 Ok(catalog) => {
                     for table in &catalog.tables {
-                        let role = match table.role {
-                            Role::Root => "root",
-                            Role::Member => "member",
-                            Role::Hub => "hub",
-                            Role::Event => "event",
-                        };
+                        let role = table.role.name();
                         say!("{role:<7} {:<28} {} fields", table.name, table.fields.len());
                     }
                     for hub in catalog.hubs.iter().filter(|h| h.table.is_none()) {

@@ -4,6 +4,7 @@ use apache_avro::Schema;
 use apache_avro::schema::{EnumSchema, InnerDecimalSchema, UuidSchema};
 
 use crate::catalog::DataType;
+use crate::units::DAY_MS;
 
 /// A field's Avro type without its union with null: what decoding, files and writing work from.
 #[derive(Clone, Debug, PartialEq)]
@@ -73,8 +74,6 @@ pub(crate) enum TimeUnit {
     /// `date`: an `int` of days.
     Days,
 }
-
-const DAY_MS: i64 = 86_400_000;
 
 impl TimeUnit {
     /// Milliseconds since 1970; parts of a millisecond are cut towards the past. `None` when the

@@ -62,6 +62,18 @@ pub enum Role {
     Event,
 }
 
+impl Role {
+    /// The name that schema files use.
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::Root => "root",
+            Role::Member => "member",
+            Role::Hub => "hub",
+            Role::Event => "event",
+        }
+    }
+}
+
 /// The logical type a field's values have in a row, whatever the writer's Avro type was.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DataType {

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 
 use serde_json::Value as Json;
 
+use crate::shape::connect::unit_of;
+
 use super::{DraftError, DraftType, Leaf, Leaves, MAX_DEPTH, UNKNOWN_UNIT, is_named_like_time};
 
 pub(super) fn leaves(text: &str) -> Result<Leaves, DraftError> {
@@ -182,13 +184,15 @@ fn declared(object: &serde_json::Map<String, Json>) -> Option<DraftType> {
 
 /// The type that a semantic name of Connect or Debezium stands for. The name declares the unit of a time.
 pub(super) fn connect_type(name: &str) -> Option<DraftType> {
+    if unit_of(name).is_some() {
+        return Some(DraftType::Time(None));
+    }
     let short = name
         .strip_prefix("io.debezium.time.")
         .or_else(|| name.strip_prefix("io.debezium.data."))
         .or_else(|| name.strip_prefix("org.apache.kafka.connect.data."))?;
     match short {
-        "Timestamp" | "MicroTimestamp" | "NanoTimestamp" | "ZonedTimestamp" | "IsoTimestamp"
-        | "Date" | "IsoDate" => Some(DraftType::Time(None)),
+        "ZonedTimestamp" | "IsoTimestamp" | "IsoDate" => Some(DraftType::Time(None)),
         "Decimal" | "VariableScaleDecimal" => Some(DraftType::Double),
         "Enum" | "EnumSet" | "Json" | "Uuid" | "Xml" => Some(DraftType::Text),
         _ => None,

@@ -19,7 +19,7 @@ const MAX_DEPTH: usize = 64;
 const MOST_TYPES: usize = 10_000;
 
 /// The unit that a type's name declares for its numbers.
-fn unit_of(name: &str) -> Option<TimeUnit> {
+pub(crate) fn unit_of(name: &str) -> Option<TimeUnit> {
     Some(match name {
         "io.debezium.time.Timestamp" | "org.apache.kafka.connect.data.Timestamp" => {
             TimeUnit::Millis
@@ -61,7 +61,7 @@ pub(crate) fn declare_units(schema: &mut Json) {
     }
 }
 
-/// What the schema of a JSON value says beyond the value.
+/// The types that a schema gives to a JSON value.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Typing {
     /// Nothing.

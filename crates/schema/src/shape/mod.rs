@@ -103,13 +103,13 @@ impl FilterValues {
 pub struct SourceShape {
     /// The format of values on the topic. Files say it by their name.
     pub format: SourceFormat,
-    /// Where the row is, and which values say what happens to it.
+    /// The place of the row, and the values that say what happens to it.
     pub envelope: EnvelopeOption,
     /// Records of the source: path → value or values, all of which must hold. The path `@name` is
     /// the record's name in its schema, in full or its last part.
     #[serde(rename = "where")]
     pub filter: BTreeMap<String, FilterValues>,
-    /// Where a field comes from: path → field, or field → path. A side that is no field of the
+    /// Origins of fields: path → field, or field → path. A side that is no field of the
     /// table is the path; if both are fields, the left one is the path.
     pub columns: BTreeMap<String, String>,
     /// How times are written: field or path → unit, format or both with a zone.

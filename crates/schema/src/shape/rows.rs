@@ -9,7 +9,7 @@ use super::plan::RowPlan;
 use crate::catalog::{Catalog, Role};
 use crate::row::{Operation, RowBuilder};
 
-/// What a record is to a source.
+/// The meaning of a record to a source.
 pub(crate) enum RecordMeaning<'n, 'a> {
     /// A record of another source.
     Foreign,

@@ -139,7 +139,7 @@ pub struct TopicDecoder {
     topic: String,
 }
 
-/// What one source made of a record.
+/// The fate of a record at one source.
 enum SourceFate {
     Rows,
     NotWanted(Option<String>),
@@ -461,7 +461,7 @@ fn tell_apart(
     Ok(())
 }
 
-/// Where the rows of a record come from.
+/// The place and the known time of the rows of a record.
 #[derive(Clone, Copy)]
 struct RowPosition {
     position: Position,
