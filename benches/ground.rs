@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use leadpulse_engine::ports::{InputPartition, RecordBatch, SchemaStore};
 use leadpulse_engine::{ClockMode, Task};
 use leadpulse_graph::{DAY_MS, owner_of};
-use leadpulse_history::{FileSource, Replay};
+use leadpulse_history::{FileSource, Files, Replay};
 use leadpulse_learn::{TrainOptions, TrainTask, train};
 use leadpulse_model::{Bundle, FitOptions, Regularisation};
 use leadpulse_project::Project;
@@ -283,7 +283,7 @@ fn fit(loaded: &Loaded, project: &Project, folder: &Path, ensemble: usize) -> Re
     Ok(train(
         project,
         &[TrainTask { plan: task, fit }],
-        &files,
+        &Files::prepare(project.catalog.clone(), &files)?,
         &options,
         &mut |_| {},
     )?

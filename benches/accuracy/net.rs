@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use anyhow::{Context, Result};
 use leadpulse_features::Scorer;
 use leadpulse_graph::{CellRef, Graph, Tracking};
-use leadpulse_history::{FileSource, Replay};
+use leadpulse_history::Files;
 use leadpulse_learn::{Backtest, TrainOptions, TrainReport, TrainTask, backtest, train};
 use leadpulse_model::{Bundle, DeletionTest, FitOptions};
 use leadpulse_project::{Project, TaskPlan};
@@ -24,7 +24,7 @@ const CHUNK_ROWS: usize = 8192;
 pub struct Net<'a> {
     pub project: &'a Project,
     pub task: &'a TaskPlan,
-    pub files: &'a [FileSource],
+    pub files: &'a Files,
 }
 
 /// Explanations of the accounts with the highest scores, in figures.
@@ -71,7 +71,7 @@ impl Net<'_> {
         let job = Backtest {
             project: self.project,
             tasks: &[self.task],
-            sources: self.files,
+            files: self.files,
             scorer: bundle,
             freeze_at_ms: None,
         };
@@ -93,7 +93,7 @@ impl Net<'_> {
     /// The graph as of a moment.
     fn graph(&self, at_ms: i64) -> Result<Graph> {
         let mut graph = self.project.graph(Tracking::Off);
-        let mut replay = Replay::open(self.project.catalog.clone(), self.files)?;
+        let mut replay = self.files.replay()?;
         let mut batch = RowBatch::new();
         // The board of a moment holds what was known at its place on the grid.
         let period_ms = self.project.graph_options.board_period_ms;

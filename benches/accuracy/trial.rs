@@ -148,7 +148,6 @@ impl Trial<'_> {
             "the history is too short for training, validation and test: give --days 500 or more",
         )?;
         let rows = Rows::collect(catalog, &files, &calendar)?;
-        drop(files);
         clock.step("rows and columns of the baselines");
 
         let (test, weekly) = (rows.at(&calendar.test), rows.at(&calendar.weekly));
@@ -190,7 +189,7 @@ impl Trial<'_> {
             let net = Net {
                 project: self.project,
                 task: self.task,
-                files: &simulated.files,
+                files: &files,
             };
             let (bundle, report) = net.train(&calendar, self.fit.clone())?;
             let chosen = &bundle.manifest().tasks[0].regularisation;

@@ -209,6 +209,82 @@ fn a_query_is_planned_and_its_labels_are_counted() {
     );
 }
 
+/// Every row of a file has an outcome that the command tells: too many refused ones end it, and
+/// references that find nobody are remarked on.
+#[test]
+fn every_row_of_a_file_is_accounted_for() {
+    let data = tempfile::tempdir().unwrap();
+    let accounts: String = ["A", "B"]
+        .map(|id| format!("{{\"account_id\":\"{id}\",\"updated_at\":\"2025-01-01\"}}\n"))
+        .concat();
+    std::fs::write(data.path().join("accounts.jsonl"), accounts).unwrap();
+    let write = |bad: usize| {
+        let activity = |id: usize, contact: &str, at: &str| {
+            format!(
+                "{{\"activity_id\":\"{id}\",\"type\":\"call\",\"account_id\":\"A\",\
+                 \"contact_id\":{contact},\"occurred_at\":\"{at}\"}}\n"
+            )
+        };
+        let mut rows: Vec<String> = (0..30)
+            .map(|id| activity(id, "null", "2025-01-12"))
+            .collect();
+        rows[10] = activity(10, "\"nobody\"", "2025-01-12");
+        rows.push(activity(3, "null", "2025-01-12"));
+        rows.extend((0..bad).map(|id| activity(100 + id, "null", "12/01/25")));
+        std::fs::write(data.path().join("activities.jsonl"), rows.concat()).unwrap();
+    };
+    let text = "PREDICT COUNT(activities.*, 0, 5, days) > 0 FOR EACH accounts.account_id";
+    let arguments = ["--data", arg(data.path()), "--anchors", "entity + 1d"];
+
+    write(1);
+    let told = query(text, &arguments).done();
+    let words: Vec<Vec<&str>> = told
+        .out
+        .lines()
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    let of_file = |name: &str| {
+        words
+            .iter()
+            .find(|line| line.first() == Some(&name))
+            .cloned()
+    };
+    assert_eq!(
+        of_file("file").unwrap()[1..],
+        [
+            "rows",
+            "refused",
+            "filtered",
+            "accepted",
+            "duplicate",
+            "late",
+            "future",
+            "other"
+        ]
+    );
+    // 32 rows: one with a bad time, one a repeat.
+    assert_eq!(
+        of_file("activities.jsonl").unwrap()[1..],
+        ["32", "1", "0", "30", "1", "0", "0", "0"]
+    );
+    let refused = "refused: 1 row line 32, column 'occurred_at': '12/01/25' is not a time";
+    assert!(told.out.contains(refused), "{}", told.out);
+    let lost =
+        "activities.contact_id: 1 references name a row of contacts, of which no row was sent";
+    assert!(told.out.contains(lost), "{}", told.out);
+
+    write(3);
+    query(text, &arguments).failed(
+        1,
+        &[
+            "activities.jsonl: 3 of 34 rows are refused (8.8 %, at most 5.0 % may be)",
+            "3 rows, first line 32, column 'occurred_at'",
+            "--allow-bad",
+        ],
+    );
+    query(text, &[&arguments[..], &["--allow-bad", "0.1"]].concat()).done();
+}
+
 #[test]
 fn config_prints_the_source_of_each_value() {
     let dir = tempfile::tempdir().unwrap();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use leadpulse_features::Scorer;
 use leadpulse_graph::GraphOptions;
-use leadpulse_history::FileSource;
+use leadpulse_history::{FileSource, Files, REFUSED_RATIO};
 use leadpulse_learn::{Period, TrainOptions, TrainTask, judge, train};
 use leadpulse_model::{FitOptions, Regularisation};
 use leadpulse_project::{Project, TaskPlan, TaskSource};
@@ -120,8 +120,10 @@ fn every_query_parses_plans_trains_and_scores() {
             table: catalog.table(table).unwrap().id,
             path: folder.path().join(format!("{table}.jsonl")),
             options,
+            refused_ratio: REFUSED_RATIO,
         }
     });
+    let files = Files::prepare(catalog.clone(), &sources).unwrap();
     let tasks = QUERIES.map(|(name, _, query)| {
         let anchors = if name == "mql" {
             "every 6d"
@@ -165,7 +167,7 @@ fn every_query_parses_plans_trains_and_scores() {
             refit: true,
             ..TrainOptions::default()
         };
-        let (bundle, report) = train(&project, &training, &sources, &options, &mut |_| {})
+        let (bundle, report) = train(&project, &training, &files, &options, &mut |_| {})
             .unwrap_or_else(|error| panic!("bundle {number}: {error}"));
         assert_eq!(bundle.tasks().len(), of_bundle.len());
         for task in &report.tasks {
@@ -204,12 +206,12 @@ fn every_query_parses_plans_trains_and_scores() {
         let period = Period {
             project: &project,
             tasks: &of_bundle,
-            sources: &sources,
+            files: &files,
             scorer: &bundle,
             from_ms,
         };
         let mut out = Vec::new();
-        let judged = judge(&period, &mut out, &mut |_| {}).unwrap();
+        let judged = judge(&period, &mut out, &mut |_| {}).unwrap().tasks;
         for (judgement, tally) in &judged {
             assert_eq!(judgement.scored, judgement.rows, "{judgement:?}");
             assert!(

@@ -14,13 +14,15 @@ pub mod train;
 pub mod validate;
 pub mod verify;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 
-use leadpulse_history::FileSource;
+use leadpulse_history::{Files, REFUSED_RATIO};
 use leadpulse_model::Bundle;
 use leadpulse_project::{Project, TaskPlan};
+use leadpulse_schema::Catalog;
 use leadpulse_schema::units::Span;
 
 use leadpulse_deployment::{ConfigError, Loaded, load_bundle};
@@ -62,14 +64,49 @@ impl ClusterArguments {
     }
 }
 
+/// Files of history: `--data`, `--allow-bad`.
+#[derive(clap::Args)]
+pub struct DataArguments {
+    /// Folder with the sources' files.
+    #[arg(long)]
+    data: PathBuf,
+    #[command(flatten)]
+    allowance: Allowance,
+}
+
+/// `--allow-bad`.
+#[derive(clap::Args)]
+pub struct Allowance {
+    /// The share of a file's rows that may be refused, from 0 to 1; with more the command ends.
+    #[arg(long, value_name = "SHARE", value_parser = parse_share, default_value_t = REFUSED_RATIO)]
+    allow_bad: f64,
+}
+
+impl DataArguments {
+    /// Looks at every file of the configured sources.
+    pub fn open(&self, loaded: &Loaded, catalog: &Arc<Catalog>) -> Result<Files> {
+        self.allowance.open(loaded, catalog, &self.data)
+    }
+}
+
+impl Allowance {
+    /// Looks at every file of the configured sources in a folder.
+    pub fn open(&self, loaded: &Loaded, catalog: &Arc<Catalog>, data: &Path) -> Result<Files> {
+        let mut sources = loaded.files(catalog, data)?;
+        for source in &mut sources {
+            source.refused_ratio = self.allow_bad;
+        }
+        Ok(Files::prepare(catalog.clone(), &sources)?)
+    }
+}
+
 /// A history and a bundle trained on it: `--config`, `--data`, `--model`.
 #[derive(clap::Args)]
 pub struct HistoryArguments {
     #[command(flatten)]
     config: ConfigArgument,
-    /// Folder with the sources' files.
-    #[arg(long)]
-    data: PathBuf,
+    #[command(flatten)]
+    data: DataArguments,
     /// Folder of the bundle.
     #[arg(long)]
     model: PathBuf,
@@ -79,7 +116,7 @@ pub struct HistoryArguments {
 pub struct LoadedHistory {
     pub loaded: Loaded,
     pub project: Project,
-    pub sources: Vec<FileSource>,
+    pub files: Files,
     pub bundle: Bundle,
 }
 
@@ -89,12 +126,12 @@ impl HistoryArguments {
         let loaded = self.config.load(&[])?;
         let project = loaded.project()?;
         tasks(&project, task_names)?;
-        let sources = loaded.files(&project.catalog, &self.data)?;
+        let files = self.data.open(&loaded, &project.catalog)?;
         let bundle = load_bundle(&project, &self.model)?;
         Ok(LoadedHistory {
             loaded,
             project,
-            sources,
+            files,
             bundle,
         })
     }
@@ -121,6 +158,13 @@ pub fn tasks<'a>(project: &'a Project, names: &[String]) -> Result<Vec<&'a TaskP
         .iter()
         .filter(|t| names.is_empty() || names.contains(&t.name))
         .collect())
+}
+
+/// A share from 0 to 1.
+fn parse_share(text: &str) -> Result<f64, String> {
+    let share = text.parse::<f64>().ok();
+    let share = share.filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| format!("{text:?} is not a share; write a number from 0 to 1, e.g. 0.05"))
 }
 
 /// A share: above 0, at most 1.

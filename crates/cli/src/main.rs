@@ -6,6 +6,7 @@
 mod output;
 
 mod commands;
+mod data_report;
 mod progress;
 
 use std::io::IsTerminal;

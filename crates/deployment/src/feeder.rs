@@ -7,7 +7,7 @@ use std::time::Duration;
 use prometheus::Registry;
 
 use leadpulse_graph::owner_of;
-use leadpulse_history::{FileSource, Replay};
+use leadpulse_history::{Files, Replay};
 use leadpulse_kafka::{InputTopic, KafkaMetrics, Producer};
 use leadpulse_registry::RegistryMetrics;
 use leadpulse_schema::{Catalog, Role, Row, RowBatch, RowEncoder, encode_frame};
@@ -48,7 +48,7 @@ impl Feeder {
         loaded: &Loaded,
         catalog: &Arc<Catalog>,
         inputs: &[InputTopic],
-        sources: &[FileSource],
+        files: &Files,
     ) -> Result<Self, DeployError> {
         // No one reads these metrics: a feeder is a tool, and serves no HTTP.
         let registry = Registry::new();
@@ -65,14 +65,9 @@ impl Feeder {
                 routes.insert(table.0, route);
             }
         }
-        let sources: Vec<FileSource> = sources
-            .iter()
-            .filter(|s| routes.contains_key(&s.table.0))
-            .cloned()
-            .collect();
         Ok(Self {
             catalog: catalog.clone(),
-            replay: Replay::open(catalog.clone(), &sources)?,
+            replay: files.replay_of(|source| routes.contains_key(&source.table.0))?,
             encoder: RowEncoder::new(catalog),
             producer: Producer::connect(&loaded.config.kafka, &metrics)?,
             routes,

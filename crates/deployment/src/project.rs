@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use leadpulse_history::FileSource;
+use leadpulse_history::{FileSource, REFUSED_RATIO};
 use leadpulse_kafka::InputTopic;
 use leadpulse_project::{Project, TaskSource};
 use leadpulse_schema::units::Span;
@@ -80,6 +80,7 @@ impl Loaded {
                 table: table.id,
                 path,
                 options: options.clone(),
+                refused_ratio: REFUSED_RATIO,
             }));
         }
         if found.is_empty() {
@@ -115,6 +116,7 @@ impl Loaded {
             table: known.id,
             path: path.to_owned(),
             options: source.map(file_options).transpose()?.unwrap_or_default(),
+            refused_ratio: REFUSED_RATIO,
         })
     }
 

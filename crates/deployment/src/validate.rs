@@ -22,7 +22,9 @@ use leadpulse_graph::{Graph, RowOutcome, Tracking, owner_of};
 use leadpulse_history::{FileSource, Replay};
 use leadpulse_kafka::{KafkaMetrics, KafkaSource};
 use leadpulse_project::Project;
-use leadpulse_schema::{Catalog, FileReader, Operation, Role, Row, RowBatch, TableId, Value};
+use leadpulse_schema::{
+    Catalog, FileReader, Operation, Role, Row, RowBatch, RowFit, TableId, Value,
+};
 
 use crate::clock::SystemClock;
 use crate::error::DeployError;
@@ -88,6 +90,9 @@ pub struct ValidationSummary {
     pub outcomes: BTreeMap<String, u64>,
     /// By table: fields that had a value in no row.
     pub never_fed: BTreeMap<String, Vec<String>>,
+    /// Sentences about references that often find nobody and values that are often undeclared,
+    /// in the records and the history they were judged with.
+    pub remarks: Vec<String>,
 }
 
 /// Judges records, one after the other.
@@ -101,6 +106,7 @@ pub struct Validator {
     summary: ValidationSummary,
     /// By table and field: rows with a value.
     fed: BTreeMap<String, Vec<u64>>,
+    fit: RowFit,
 }
 
 impl Validator {
@@ -115,12 +121,15 @@ impl Validator {
     ) -> Result<Self, DeployError> {
         let project = loaded.project()?;
         let mut graph = project.graph(Tracking::Off);
+        let mut fit = RowFit::new(&project.catalog);
         if let Some(data) = data {
             let sources = loaded.files(&project.catalog, data)?;
             let mut history = Replay::open(project.catalog.clone(), &sources)?;
             let mut batch = RowBatch::new();
             while history.read(i64::MAX, HISTORY_ROWS, &mut batch)? > 0 {
                 graph.apply(&batch, None);
+                let catalog = &project.catalog;
+                batch.iter().for_each(|row| fit.observe(catalog, row));
                 batch.clear();
             }
         }
@@ -138,6 +147,7 @@ impl Validator {
             patience: Duration::from_millis(loaded.config.kafka.request_timeout_ms),
             summary: ValidationSummary::default(),
             fed: BTreeMap::new(),
+            fit,
         })
     }
 
@@ -254,6 +264,7 @@ impl Validator {
                 self.summary.never_fed.insert(table.name.clone(), names);
             }
         }
+        self.summary.remarks = self.fit.remarks(&self.project.catalog);
         self.summary
     }
 
@@ -286,6 +297,7 @@ impl Validator {
         let mut one = RowBatch::new();
         one.push_copy(&catalog, row);
         let outcome = self.graph.apply(&one, clock_ms)[0];
+        self.fit.observe(&catalog, row);
         let why = match outcome_in_words(outcome) {
             Some(words) => words.to_owned(),
             None => accepted_in_words(table.role, row.operation(), outcome, was_known).to_owned(),

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use leadpulse_schema::{Catalog, FileError, FileOptions, FileReader, RowBatch, TableId};
 
 use crate::HistoryError;
+use crate::report::FileReport;
 use crate::spill::{Spill, by_known_time};
 
 /// Rows read from one file at a time: at least, at most.
@@ -43,7 +44,14 @@ pub struct FileSource {
     pub path: PathBuf,
     /// The meaning of the rows; the partition is set by [`Files::prepare`].
     pub options: FileOptions,
+    /// The share of rows, from 0 to 1, that may be refused: with more the file is not used at all.
+    pub refused_ratio: f64,
 }
+
+/// The share of a file's rows that may be refused, unless a command says otherwise.
+// A file of which more is unusable is mostly one whose separator, encoding or unit is not the
+// declared one, and what would be trained on the rest is not what its owner means.
+pub const REFUSED_RATIO: f64 = 0.05;
 
 impl FileSource {
     pub(crate) fn open(&self, catalog: &Arc<Catalog>) -> Result<FileReader, FileError> {
@@ -81,51 +89,28 @@ pub(crate) enum Supply {
 pub struct Files {
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) sources: Vec<(FileSource, Supply)>,
-    rejected: u64,
+    reports: Vec<FileReport>,
 }
 
-/// Rows that could not be used.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct RejectedRows {
-    pub(crate) rows: u64,
-    /// The number of them that an earlier pass over the file logged.
-    pub(crate) logged: u64,
-}
-
-/// Reads up to `max_rows`; logs, counts and skips malformed rows.
+/// Reads up to `max_rows`; notes and skips malformed rows.
 pub(crate) fn read(
     reader: &mut FileReader,
     batch: &mut RowBatch,
     max_rows: usize,
-    rejected: &mut RejectedRows,
+    report: &mut FileReport,
 ) -> Result<usize, FileError> {
     let before = batch.len();
     while batch.len() - before < max_rows {
+        let start = batch.len();
         match reader.read(batch, max_rows - (batch.len() - before)) {
             Ok(0) => break,
             Ok(_) => {}
-            Err(error) if error.is_row() => {
-                rejected.rows += 1;
-                if (rejected.logged + 1..=10).contains(&rejected.rows) {
-                    tracing::warn!(%error, "row passed over");
-                }
-            }
+            Err(error) if error.is_row() => report.refuse(&error),
             Err(error) => return Err(error),
         }
+        report.usable += (batch.len() - start) as u64;
     }
     Ok(batch.len() - before)
-}
-
-/// Logs what nothing in a file fitted, once it was read to its end.
-fn tell_fit(source: &FileSource, reader: &FileReader) {
-    let file = source.path.display();
-    for remark in reader.remarks() {
-        if remark.is_setting {
-            tracing::warn!(%file, "{}", remark.text);
-        } else {
-            tracing::info!(%file, "{}", remark.text);
-        }
-    }
 }
 
 impl Files {
@@ -142,28 +127,55 @@ impl Files {
         let mut files = Self {
             catalog,
             sources: Vec::new(),
-            rejected: 0,
+            reports: Vec::new(),
         };
         for (partition, source) in sources.iter().enumerate() {
             let mut source = source.clone();
             source.options.partition = partition as u32;
-            let (supply, rejected) = files.supply(&source, &mut limits)?;
+            let (supply, report) = files.supply(&source, &mut limits)?;
             files.sources.push((source, supply));
-            files.rejected += rejected;
+            files.reports.push(report);
         }
+        files.refuse_bad_files()?;
         Ok(files)
     }
 
-    /// Chooses how a file is read, and counts the malformed rows.
+    /// Ends if too many rows of any file are refused: all such files are named at once.
+    fn refuse_bad_files(&self) -> Result<(), HistoryError> {
+        let all = self.sources.iter().zip(&self.reports);
+        let bad: Vec<String> = all
+            .filter(|((source, _), report)| report.refused_ratio() > source.refused_ratio)
+            .map(|((source, _), report)| {
+                let reasons = report.reasons_in_words().join("\n  ");
+                format!(
+                    "{}: {} of {} rows are refused ({:.1} %, at most {:.1} % may be)\n  {reasons}",
+                    source.path.display(),
+                    report.refused,
+                    report.rows(),
+                    report.refused_ratio() * 100.0,
+                    source.refused_ratio * 100.0
+                )
+            })
+            .collect();
+        if bad.is_empty() {
+            Ok(())
+        } else {
+            Err(HistoryError::BadFiles {
+                files: bad.join("\n"),
+            })
+        }
+    }
+
+    /// Chooses how a file is read, and counts what becomes of its rows.
     fn supply(
         &self,
         source: &FileSource,
         limits: &mut MemoryLimits,
-    ) -> Result<(Supply, u64), HistoryError> {
+    ) -> Result<(Supply, FileReport), HistoryError> {
         let row_bytes =
             ROW_BYTES.0 + ROW_BYTES.1 * self.catalog.table_at(source.table).fields.len();
         let bytes = |rows: &RowBatch| rows.len() * row_bytes + rows.text_bytes();
-        let mut rejected = RejectedRows::default();
+        let mut report = FileReport::new(source.table, source.path.clone());
         let mut reader = source.open(&self.catalog)?;
         let mut rows = RowBatch::new();
         let (mut fits, mut sorted, mut last_ms, mut checked) = (true, true, i64::MIN, 0);
@@ -175,7 +187,7 @@ impl Files {
             ),
             _ => {}
         };
-        while read(&mut reader, &mut rows, CHUNK_ROWS_OF_ONE.1, &mut rejected)? > 0 {
+        while read(&mut reader, &mut rows, CHUNK_ROWS_OF_ONE.1, &mut report)? > 0 {
             for row in (checked..rows.len()).map(|i| rows.row(i)) {
                 sorted &= row.known_ms() >= last_ms;
                 last_ms = row.known_ms();
@@ -190,17 +202,21 @@ impl Files {
             checked = rows.len();
         }
         let has_rows = last_ms > i64::MIN;
-        if has_rows && (fits || sorted) {
-            warn_unless_known(&reader);
-            tell_fit(source, &reader);
+        if fits || sorted {
+            if has_rows {
+                warn_unless_known(&reader);
+                report.remarks = reader.remarks();
+            }
+            report.passed_over = reader.passed_over();
+            report.finish();
         }
         if fits {
             limits.resident_bytes -= bytes(&rows);
             let order = by_known_time(&rows).into();
-            return Ok((Supply::Resident(Arc::new(rows), order), rejected.rows));
+            return Ok((Supply::Resident(Arc::new(rows), order), report));
         }
         if sorted {
-            return Ok((Supply::InOrder, rejected.rows));
+            return Ok((Supply::InOrder, report));
         }
         tracing::info!(file = %source.path.display(), "not in order of known time: sorted on disk");
         let mut spill = source.spilling(Spill::new(
@@ -208,24 +224,24 @@ impl Files {
             source.table,
             source.options.partition,
         ))?;
-        let mut rejected = RejectedRows {
-            rows: 0,
-            logged: rejected.rows,
-        };
+        // From the start again: the first pass ended where the file was out of order.
+        report = FileReport::new(source.table, source.path.clone());
         reader = source.open(&self.catalog)?;
         rows.clear();
-        while read(&mut reader, &mut rows, CHUNK_ROWS_OF_ONE.0, &mut rejected)? > 0 {
+        while read(&mut reader, &mut rows, CHUNK_ROWS_OF_ONE.0, &mut report)? > 0 {
             if bytes(&rows) >= limits.run_bytes {
                 source.spilling(spill.push_run(&rows))?;
                 rows.clear();
             }
         }
         warn_unless_known(&reader);
-        tell_fit(source, &reader);
+        report.remarks = reader.remarks();
+        report.passed_over = reader.passed_over();
+        report.finish();
         if !rows.is_empty() {
             source.spilling(spill.push_run(&rows))?;
         }
-        Ok((Supply::Sorted(Arc::new(spill)), rejected.rows))
+        Ok((Supply::Sorted(Arc::new(spill)), report))
     }
 
     /// The files, in their order.
@@ -233,9 +249,14 @@ impl Files {
         self.sources.iter().map(|(source, _)| source)
     }
 
-    /// The number of malformed rows, which every replay skips.
-    pub fn rejected(&self) -> u64 {
-        self.rejected
+    /// What became of each file's rows, in the files' order. Every replay skips the refused ones.
+    pub fn reports(&self) -> &[FileReport] {
+        &self.reports
+    }
+
+    /// The number of refused rows of all files.
+    pub fn refused(&self) -> u64 {
+        self.reports.iter().map(|report| report.refused).sum()
     }
 }
 
@@ -306,6 +327,7 @@ mod tests {
                 table: catalog.table(table).unwrap().id,
                 path,
                 options: FileOptions::default(),
+                refused_ratio: REFUSED_RATIO,
             });
         }
         let in_memory = Files::prepare(catalog.clone(), &sources).unwrap();
@@ -344,7 +366,8 @@ mod tests {
                         && matches!(files.sources[1].1, Supply::InOrder)
                 );
             }
-            assert_eq!(files.rejected(), 3);
+            assert_eq!(files.refused(), 3);
+            assert_eq!(files.reports()[0].reasons.len(), 1);
             assert_eq!(keys(&files), expected);
         }
     }

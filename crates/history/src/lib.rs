@@ -5,12 +5,14 @@
 
 mod files;
 mod replay;
+mod report;
 mod spill;
 
 use leadpulse_schema::FileError;
 
-pub use files::{FileSource, Files};
+pub use files::{FileSource, Files, REFUSED_RATIO};
 pub use replay::Replay;
+pub use report::{FileReport, Refusal};
 
 /// Files that cannot be replayed.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +20,14 @@ pub enum HistoryError {
     /// A file cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
+    /// Too many rows of some files cannot be used.
+    #[error(
+        "{files}\ncorrect the files or their sources' settings, or allow a larger share with --allow-bad"
+    )]
+    BadFiles {
+        /// Each file with its counts and reasons.
+        files: String,
+    },
     /// A file that is not in order cannot be sorted.
     #[error(
         "{file} is not in order of known time, and sorting it in the temporary folder {folder} failed: {source}; \

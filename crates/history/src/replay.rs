@@ -10,7 +10,8 @@ use std::sync::Arc;
 use leadpulse_schema::{Catalog, FileReader, Role, RowBatch};
 
 use crate::HistoryError;
-use crate::files::{CHUNK_ROWS_OF_ONE, FileSource, Files, RejectedRows, Supply, read};
+use crate::files::{CHUNK_ROWS_OF_ONE, FileSource, Files, Supply, read};
+use crate::report::FileReport;
 use crate::spill::RunMerge;
 
 /// Rows read at a time, over all files.
@@ -19,6 +20,14 @@ const CHUNK_ROWS: usize = 65_536;
 impl Files {
     /// All rows from the start, in order.
     pub fn replay(&self) -> Result<Replay, HistoryError> {
+        self.replay_of(|_| true)
+    }
+
+    /// The rows of the chosen files from the start, in order.
+    pub fn replay_of(
+        &self,
+        is_wanted: impl Fn(&FileSource) -> bool,
+    ) -> Result<Replay, HistoryError> {
         let chunk_rows = (CHUNK_ROWS / self.sources.len().max(1))
             .clamp(CHUNK_ROWS_OF_ONE.0, CHUNK_ROWS_OF_ONE.1);
         let mut replay = Replay {
@@ -26,7 +35,8 @@ impl Files {
             streams: Vec::new(),
             heap: BinaryHeap::new(),
         };
-        for (source, supply) in &self.sources {
+        let wanted = self.sources.iter().filter(|(source, _)| is_wanted(source));
+        for (source, supply) in wanted {
             replay
                 .streams
                 .push(FileStream::open(&self.catalog, source, supply, chunk_rows)?);
@@ -85,16 +95,9 @@ impl FileStream {
                 if self.next >= rows.len() {
                     rows.clear();
                     self.next = 0;
-                    // Counted and logged when the file was prepared.
-                    read(
-                        reader,
-                        rows,
-                        self.chunk_rows,
-                        &mut RejectedRows {
-                            rows: 0,
-                            logged: u64::MAX - 1,
-                        },
-                    )?;
+                    // Counted when the file was prepared.
+                    let mut again = FileReport::new(self.source.table, self.source.path.clone());
+                    read(reader, rows, self.chunk_rows, &mut again)?;
                 }
                 Ok((self.next < rows.len()).then_some((&*rows, self.next)))
             }

@@ -5,10 +5,11 @@ use std::io::{Read, Write};
 
 use leadpulse_features::Scorer;
 
+use crate::data_report::DataReport;
 use crate::predict::{Ask, Bound, TaskJudgement, predict};
 use crate::walk::Walk;
 use crate::{LearnError, Progress};
-use leadpulse_history::{FileSource, Files};
+use leadpulse_history::Files;
 use leadpulse_project::{Project, TaskPlan};
 use leadpulse_schema::units::AsOf;
 
@@ -180,10 +181,19 @@ pub struct Backtest<'a> {
     pub project: &'a Project,
     /// The tasks. With several, the rows say in a column `task` which they are of.
     pub tasks: &'a [&'a TaskPlan],
-    pub sources: &'a [FileSource],
+    pub files: &'a Files,
     pub scorer: &'a dyn Scorer,
     /// Nothing known after this moment is used, whatever a row's timestamp; milliseconds.
     pub freeze_at_ms: Option<i64>,
+}
+
+/// The findings of a backtest of given rows.
+#[derive(Clone, Debug)]
+pub struct Backtested {
+    /// Per task, in the order of the job.
+    pub tasks: Vec<TaskJudgement>,
+    /// What became of the rows of the files.
+    pub data: DataReport,
 }
 
 /// Scores the rows and writes them, in their order, with a column `probability` appended (empty
@@ -193,11 +203,11 @@ pub fn backtest(
     rows: impl Read,
     out: impl Write,
     progress: &mut dyn FnMut(Progress),
-) -> Result<Vec<TaskJudgement>, LearnError> {
+) -> Result<Backtested, LearnError> {
     let Backtest {
         project,
         tasks,
-        sources,
+        files,
         scorer,
         freeze_at_ms,
     } = *job;
@@ -208,8 +218,7 @@ pub fn backtest(
     let rows = read_rows(rows, project, tasks)?;
     let mut order: Vec<usize> = (0..rows.rows.len()).collect();
     order.sort_by_key(|row| rows.rows[*row].at_ms);
-    let files = Files::prepare(project.catalog.clone(), sources)?;
-    let mut walk = Walk::new(project, &files, freeze_at_ms.unwrap_or(i64::MAX))?;
+    let mut walk = Walk::new(project, files, freeze_at_ms.unwrap_or(i64::MAX))?;
     let mut predictions: Vec<Option<f64>> = vec![None; rows.rows.len()];
     for moment in order.chunk_by(|a, b| rows.rows[*a].at_ms == rows.rows[*b].at_ms) {
         let as_of = AsOf::from_ms(rows.rows[moment[0]].at_ms);
@@ -253,7 +262,10 @@ pub fn backtest(
             &pairs,
         )
     });
-    Ok(judgements.collect())
+    Ok(Backtested {
+        tasks: judgements.collect(),
+        data: walk.report(files),
+    })
 }
 
 fn write_rows(rows: &Rows, predictions: &[Option<f64>], out: impl Write) -> Result<(), RowsError> {

@@ -10,6 +10,7 @@ use leadpulse_graph::{CellRef, EntityId, Graph};
 use leadpulse_model::{CellRow, CellStore, Example, ExampleSet};
 use leadpulse_schema::{Role, RowBatch, TableId};
 
+use crate::data_report::DataReport;
 use crate::labels::{Chronicle, Seen, Tally, TaskOutcomes};
 use crate::walk::{BATCH_ROWS, Due, Schedule, Walk};
 use crate::{LearnError, Progress};
@@ -184,7 +185,7 @@ struct Pending {
 pub fn collect(
     harvest: Harvest<'_>,
     progress: &mut dyn FnMut(Progress),
-) -> Result<Vec<Collected>, LearnError> {
+) -> Result<(Vec<Collected>, DataReport), LearnError> {
     let Harvest {
         project,
         tasks,
@@ -221,12 +222,13 @@ pub fn collect(
             );
         },
     )?;
+    let report = walk.report(files);
     let store = Arc::new(store);
     let waiting = chronicles.into_iter().zip(pending);
     let collected = waiting.map(|(chronicle, pending)| {
         labelled(&store, &chronicle.finish(), pending, split, newest_ms)
     });
-    Ok(collected.collect())
+    Ok((collected.collect(), report))
 }
 
 /// The anchors of all tasks, from the warm-up to the last one whose outcome is known at

@@ -4,10 +4,11 @@
 use leadpulse_features::{Evidence, Explanation, Scorer};
 use leadpulse_graph::{CellRef, Graph, Node};
 
+use crate::data_report::DataReport;
 use crate::predict::Bound;
 use crate::walk::Walk;
 use crate::{LearnError, Progress};
-use leadpulse_history::{FileSource, Files};
+use leadpulse_history::Files;
 use leadpulse_project::{Project, TaskPlan};
 use leadpulse_schema::units::AsOf;
 
@@ -15,7 +16,7 @@ use leadpulse_schema::units::AsOf;
 pub struct Explain<'a> {
     pub project: &'a Project,
     pub task: &'a TaskPlan,
-    pub sources: &'a [FileSource],
+    pub files: &'a Files,
     pub scorer: &'a dyn Scorer,
     /// The moment, milliseconds: nothing known later is used.
     pub as_of: AsOf,
@@ -30,6 +31,15 @@ pub struct PastExplanation {
     /// The score and its reasons, also outside the task's population; `None` for an entity that was
     /// merged into another.
     pub why: Option<Why>,
+}
+
+/// The findings of [`explain`].
+#[derive(Clone, Debug)]
+pub struct Explained {
+    /// In the order of the keys.
+    pub entities: Vec<PastExplanation>,
+    /// What became of the rows of the files.
+    pub data: DataReport,
 }
 
 /// A score and its reasons.
@@ -52,17 +62,16 @@ pub fn explain(
     job: &Explain<'_>,
     keys: &[String],
     progress: &mut dyn FnMut(Progress),
-) -> Result<Vec<PastExplanation>, LearnError> {
+) -> Result<Explained, LearnError> {
     let Explain {
         project,
         task,
-        sources,
+        files,
         scorer,
         as_of,
     } = *job;
     let bound = Bound::new(scorer, task)?;
-    let files = Files::prepare(project.catalog.clone(), sources)?;
-    let mut walk = Walk::new(project, &files, i64::MAX)?;
+    let mut walk = Walk::new(project, files, i64::MAX)?;
     walk.reach(as_of.ms(), progress)?;
     let graph = walk.graph();
     let found = keys.iter().map(|key| {
@@ -100,7 +109,10 @@ pub fn explain(
                 why,
             }
         });
-    Ok(told.collect())
+    Ok(Explained {
+        entities: told.collect(),
+        data: walk.report(files),
+    })
 }
 
 fn why(graph: &Graph, bound: &Bound<'_>, at: CellRef, node: &Node, as_of: AsOf) -> Option<Why> {

@@ -8,11 +8,12 @@ use leadpulse_graph::{EntityId, Graph};
 
 use crate::backtest::RowsError;
 use crate::collect::{Survey, asked, survey};
+use crate::data_report::DataReport;
 use crate::labels::{Chronicle, Seen, Tally};
 use crate::predict::{Ask, Bound, TaskJudgement, predict};
 use crate::walk::{Due, Schedule, Walk};
 use crate::{LearnError, Progress};
-use leadpulse_history::{FileSource, Files};
+use leadpulse_history::Files;
 use leadpulse_project::{Project, TaskPlan};
 use leadpulse_schema::units::AsOf;
 
@@ -20,10 +21,19 @@ use leadpulse_schema::units::AsOf;
 pub struct Period<'a> {
     pub project: &'a Project,
     pub tasks: &'a [&'a TaskPlan],
-    pub sources: &'a [FileSource],
+    pub files: &'a Files,
     pub scorer: &'a dyn Scorer,
     /// The first moment at which anyone is scored, milliseconds.
     pub from_ms: i64,
+}
+
+/// The findings of a judgement.
+#[derive(Clone, Debug)]
+pub struct Judged {
+    /// Per task, in the order of the job, with the counts of its labels.
+    pub tasks: Vec<(TaskJudgement, Tally)>,
+    /// What became of the rows of the files.
+    pub data: DataReport,
 }
 
 /// A score waiting for its outcome.
@@ -40,20 +50,24 @@ pub fn judge(
     job: &Period<'_>,
     out: impl Write,
     progress: &mut dyn FnMut(Progress),
-) -> Result<Vec<(TaskJudgement, Tally)>, LearnError> {
-    let Period { project, tasks, .. } = *job;
+) -> Result<Judged, LearnError> {
+    let Period {
+        project,
+        tasks,
+        files,
+        ..
+    } = *job;
     let bound = tasks
         .iter()
         .map(|task| Bound::new(job.scorer, task))
         .collect::<Result<Vec<_>, _>>()?;
-    let files = Files::prepare(project.catalog.clone(), job.sources)?;
-    let Survey { extent, .. } = survey(project, &files, None)?;
+    let Survey { extent, .. } = survey(project, files, None)?;
     let mut chronicles: Vec<Chronicle<'_>> = tasks
         .iter()
-        .map(|task| Chronicle::new(project, task, &files))
+        .map(|task| Chronicle::new(project, task, files))
         .collect();
     let schedule = schedule(job, &chronicles, extent.last_ms)?;
-    let mut walk = Walk::new(project, &files, i64::MAX)?;
+    let mut walk = Walk::new(project, files, i64::MAX)?;
     let mut scored: Vec<Vec<Scored>> = tasks.iter().map(|_| Vec::new()).collect();
     walk.pass(
         schedule,
@@ -75,7 +89,10 @@ pub fn judge(
         judgements.push((TaskJudgement::of(bound, scores.len(), known, &pairs), tally));
     }
     writer.flush().map_err(RowsError::from)?;
-    Ok(judgements)
+    Ok(Judged {
+        tasks: judgements,
+        data: walk.report(files),
+    })
 }
 
 /// The anchors of all tasks from the start of the period to the last one whose outcome is known.

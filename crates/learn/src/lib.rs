@@ -10,6 +10,7 @@
 
 mod backtest;
 mod collect;
+mod data_report;
 mod explain;
 mod judge;
 mod labels;
@@ -24,10 +25,11 @@ mod tests;
 use leadpulse_history::HistoryError;
 use leadpulse_model::{BundleError, FitError};
 
-pub use backtest::{Backtest, RowsError, backtest};
+pub use backtest::{Backtest, Backtested, RowsError, backtest};
 pub use collect::{Collected, Extent, Harvest, Split, Survey, collect, survey};
-pub use explain::{Explain, PastExplanation, Why, explain};
-pub use judge::{Period, judge};
+pub use data_report::{DataReport, FileRows};
+pub use explain::{Explain, Explained, PastExplanation, Why, explain};
+pub use judge::{Judged, Period, judge};
 pub use labels::Tally;
 pub use predict::TaskJudgement;
 pub use train::{

@@ -10,7 +10,7 @@ use leadpulse_model::{FitOptions, Outcome, Regularisation};
 use leadpulse_schema::units::{DAY_MS, DAY_MS_F64};
 use leadpulse_schema::{Catalog, FileOptions, Role, Row, RowBatch};
 
-use leadpulse_history::{FileSource, Files};
+use leadpulse_history::{FileSource, Files, REFUSED_RATIO};
 
 use leadpulse_project::{Project, TaskPlan, TaskSource};
 use leadpulse_schema::units::AsOf;
@@ -184,6 +184,7 @@ struct Ground {
     _folder: tempfile::TempDir,
     project: Project,
     sources: Vec<FileSource>,
+    files: Files,
 }
 
 fn ground(lines: &[Line], queries: &[(&str, &str)]) -> Ground {
@@ -238,9 +239,11 @@ fn ground_of(
             table: catalog.table(table).unwrap().id,
             path,
             options,
+            refused_ratio: REFUSED_RATIO,
         }
     });
-    let sources = sources.collect();
+    let sources: Vec<FileSource> = sources.collect();
+    let files = Files::prepare(catalog.clone(), &sources).unwrap();
     let tasks: Vec<TaskSource> = queries
         .iter()
         .map(|(name, query)| TaskSource {
@@ -255,6 +258,7 @@ fn ground_of(
         _folder: folder,
         project,
         sources,
+        files,
     }
 }
 
@@ -264,20 +268,19 @@ impl Ground {
     }
 
     fn collected(&self, split: Split) -> (FeaturePlan, Vec<Collected>) {
-        let files = Files::prepare(self.project.catalog.clone(), &self.sources).unwrap();
-        let survey = survey(&self.project, &files, Some(split.val_from_ms)).unwrap();
+        let survey = survey(&self.project, &self.files, Some(split.val_from_ms)).unwrap();
         let plan = self.project.feature_plan(survey.spec);
         let harvest = Harvest {
             project: &self.project,
             tasks: &self.tasks(),
-            files: &files,
+            files: &self.files,
             plan: &plan,
             extent: survey.extent,
             split,
             warmup_ms: 20 * DAY_MS,
             sample_ratio: 1.0,
         };
-        let collected = collect(harvest, &mut |_| {}).unwrap();
+        let (collected, _) = collect(harvest, &mut |_| {}).unwrap();
         (plan, collected)
     }
 
@@ -311,7 +314,7 @@ impl Ground {
             refit: true,
             ..TrainOptions::default()
         };
-        train(&self.project, &tasks, &self.sources, &options, &mut |_| {})
+        train(&self.project, &tasks, &self.files, &options, &mut |_| {})
     }
 }
 
@@ -431,12 +434,7 @@ fn what_is_known_later_changes_no_example_and_no_score() {
             entity: ground.project.task(name).unwrap().plan.entity,
             horizon_ms: 0,
         };
-        let survey = survey(
-            &ground.project,
-            &Files::prepare(ground.project.catalog.clone(), &ground.sources).unwrap(),
-            Some(split.val_from_ms),
-        )
-        .unwrap();
+        let survey = survey(&ground.project, &ground.files, Some(split.val_from_ms)).unwrap();
         let scorer = Sum {
             plan: ground.project.feature_plan(survey.spec),
             tasks: vec![entity("wins"), entity("pricing")],
@@ -448,12 +446,13 @@ fn what_is_known_later_changes_no_example_and_no_score() {
         let job = Backtest {
             project: &ground.project,
             tasks: &tasks,
-            sources: &ground.sources,
+            files: &ground.files,
             scorer: &scorer,
             freeze_at_ms: None,
         };
         let mut out = Vec::new();
         let judged = backtest(&job, rows.as_bytes(), &mut out, &mut |_| {}).unwrap();
+        let judged = judged.tasks;
         assert!(judged.iter().all(|j| j.scored == 280), "{judged:?}");
         String::from_utf8(out).unwrap()
     };
@@ -710,12 +709,12 @@ fn tasks_share_a_bundle_and_leave_the_first_alone() {
     let period = Period {
         project: &ground.project,
         tasks: &ground.tasks(),
-        sources: &ground.sources,
+        files: &ground.files,
         scorer: &bundle,
         from_ms: 220 * DAY_MS,
     };
     let mut out = Vec::new();
-    let judged = judge(&period, &mut out, &mut |_| {}).unwrap();
+    let judged = judge(&period, &mut out, &mut |_| {}).unwrap().tasks;
     let written = String::from_utf8(out).unwrap();
     for (judgement, tally) in &judged {
         assert!(tally.labelled > 100, "{judgement:?} {tally:?}");
@@ -753,11 +752,11 @@ fn permuted_outcomes_cannot_be_predicted() {
     let period = Period {
         project: &ground.project,
         tasks: &ground.tasks(),
-        sources: &ground.sources,
+        files: &ground.files,
         scorer: &bundle,
         from_ms: 190 * DAY_MS,
     };
-    let judged = judge(&period, Vec::new(), &mut |_| {}).unwrap();
+    let judged = judge(&period, Vec::new(), &mut |_| {}).unwrap().tasks;
     let binary = judged[0].0.binary.clone().unwrap();
     assert!(binary.positives > 60, "{binary:?}");
     assert!((binary.auroc.unwrap() - 0.5).abs() < 0.12, "{binary:?}");
@@ -811,7 +810,7 @@ fn what_cannot_be_trained_is_refused() {
 fn labels_are_counted_as_they_are_trained() {
     let ground = ground(&market(5), &[("wins", WINS), ("pricing", PRICING)]);
     for task in ground.tasks() {
-        let count = count_labels(&ground.project, task, &ground.sources).unwrap();
+        let count = count_labels(&ground.project, task, &ground.files).unwrap();
         assert!(
             count.anchors > 40
                 && count.tally.labelled == count.tally.asked

@@ -8,11 +8,12 @@ use leadpulse_schema::units::{DAY_MS, DAY_MS_F64};
 use serde_json::{Map, Value, json};
 
 use crate::collect::{Collected, Extent, Harvest, Split, Survey, asked, collect, survey};
+use crate::data_report::DataReport;
 use crate::labels::{Chronicle, Tally};
 use crate::leaks::refuse_leaks;
 use crate::walk::{Schedule, Walk};
 use crate::{LearnError, Progress};
-use leadpulse_history::{FileSource, Files};
+use leadpulse_history::Files;
 use leadpulse_project::{Project, TaskPlan};
 use leadpulse_schema::units::AsOf;
 
@@ -62,8 +63,8 @@ impl Default for TrainOptions {
 pub struct TrainReport {
     pub split: Split,
     pub extent: Extent,
-    /// Rows that could not be used.
-    pub rejected: u64,
+    /// What became of the rows of the files.
+    pub data: DataReport,
     /// Cells stored for the examples of all tasks.
     pub cells: usize,
     /// The memory of the cells, bytes.
@@ -92,7 +93,7 @@ pub struct TaskReport {
 pub fn train(
     project: &Project,
     tasks: &[TrainTask<'_>],
-    sources: &[FileSource],
+    files: &Files,
     options: &TrainOptions,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(Bundle, TrainReport), LearnError> {
@@ -100,39 +101,38 @@ pub fn train(
         return Err(LearnError::NoTask);
     };
     check_using(project, first, &tasks[1..])?;
-    let files = Files::prepare(project.catalog.clone(), sources)?;
     let Survey {
         spec,
         extent,
         changing,
-    } = survey(project, &files, options.val_from_ms)?;
+    } = survey(project, files, options.val_from_ms)?;
     for task in tasks {
         refuse_leaks(project, task.plan, &changing)?;
         for lint in task.plan.lints_on(extent.first_ms, extent.last_ms) {
             tracing::warn!(task = task.plan.name, "{lint}");
         }
     }
-    let split = split(project, tasks, &files, options, extent)?;
+    let split = split(project, tasks, files, options, extent)?;
     // A split by default follows from the extent: only then are the vocabularies of its training
     // part not known yet.
     let spec = if options.val_from_ms.is_some() {
         spec
     } else {
-        survey(project, &files, Some(split.val_from_ms))?.spec
+        survey(project, files, Some(split.val_from_ms))?.spec
     };
     let plan = project.feature_plan(spec);
     let plans: Vec<&TaskPlan> = tasks.iter().map(|task| task.plan).collect();
     let harvest = Harvest {
         project,
         tasks: &plans,
-        files: &files,
+        files,
         plan: &plan,
         extent,
         split,
         warmup_ms: warmup_ms(project, options, extent, split),
         sample_ratio: options.sample_ratio,
     };
-    let collected = collect(harvest, progress)?;
+    let (collected, data) = collect(harvest, progress)?;
     // Before the first fit, which may take hours: a task that cannot be judged ends the training.
     for (task, examples) in tasks.iter().zip(&collected) {
         check_validation(task.plan, &examples.validation_tally)?;
@@ -143,7 +143,7 @@ pub fn train(
     let report = TrainReport {
         split,
         extent,
-        rejected: files.rejected(),
+        data,
         cells,
         cell_bytes,
         tasks: reports(&fitted, collected),
@@ -380,9 +380,11 @@ fn split(
 }
 
 /// Counts of a task's labels at its own anchors.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct LabelCount {
     pub extent: Extent,
+    /// What became of the rows of the files.
+    pub data: DataReport,
     /// The number of different anchors.
     pub anchors: usize,
     /// (entity, anchor) pairs of the population whose window has closed, and what became of them.
@@ -393,11 +395,10 @@ pub struct LabelCount {
 pub fn count_labels(
     project: &Project,
     task: &TaskPlan,
-    sources: &[FileSource],
+    files: &Files,
 ) -> Result<LabelCount, LearnError> {
-    let files = Files::prepare(project.catalog.clone(), sources)?;
-    let Survey { extent, .. } = survey(project, &files, None)?;
-    let mut chronicles = [Chronicle::new(project, task, &files)];
+    let Survey { extent, .. } = survey(project, files, None)?;
+    let mut chronicles = [Chronicle::new(project, task, files)];
     let first_ms = if task.anchors.is_of_entities() {
         i64::MIN
     } else {
@@ -408,20 +409,16 @@ pub fn count_labels(
         first_ms,
         extent.last_ms - chronicles[0].closes_after_ms(),
     )]);
-    let mut walk = Walk::new(project, &files, i64::MAX)?;
+    let mut walk = Walk::new(project, files, i64::MAX)?;
     let mut pairs = Vec::new();
-    let mut count = LabelCount {
-        extent,
-        anchors: 0,
-        tally: Tally::default(),
-    };
+    let (mut anchors, mut tally) = (0, Tally::default());
     walk.pass(
         schedule,
         &mut chronicles,
         (extent.last_ms, extent.rows),
         &mut |_| {},
         |graph, anchor_ms, due| {
-            count.anchors += 1;
+            anchors += 1;
             for due in due {
                 pairs.extend(
                     asked(graph, task, &due, AsOf::from_ms(anchor_ms))
@@ -434,9 +431,12 @@ pub fn count_labels(
     let [chronicle] = chronicles;
     let outcomes = chronicle.finish();
     for (entity, anchor_ms) in pairs {
-        count
-            .tally
-            .add(entity, &outcomes.seen(entity, anchor_ms, extent.last_ms));
+        tally.add(entity, &outcomes.seen(entity, anchor_ms, extent.last_ms));
     }
-    Ok(count)
+    Ok(LabelCount {
+        extent,
+        data: walk.report(files),
+        anchors,
+        tally,
+    })
 }

@@ -9,6 +9,7 @@ use std::collections::BinaryHeap;
 use leadpulse_graph::{EntityId, Graph, Tracking};
 use leadpulse_schema::{Row, RowBatch};
 
+use crate::data_report::{DataReport, RowCounts};
 use crate::labels::Chronicle;
 use crate::{LearnError, Progress};
 use leadpulse_history::{Files, Replay};
@@ -29,6 +30,7 @@ pub(crate) struct Walk {
     period_ms: i64,
     freeze_ms: i64,
     rows: u64,
+    counts: RowCounts,
 }
 
 impl Walk {
@@ -41,7 +43,13 @@ impl Walk {
             period_ms: project.graph_options.board_period_ms,
             freeze_ms,
             rows: 0,
+            counts: RowCounts::new(&project.catalog, files),
         })
+    }
+
+    /// What became of the rows so far.
+    pub fn report(&self, files: &Files) -> DataReport {
+        self.counts.report(files, &self.graph)
     }
 
     /// The graph where the walk is.
@@ -124,6 +132,7 @@ impl Walk {
             self.rows += read as u64;
             let outcomes = self.graph.apply(&self.batch, None);
             for (row, outcome) in self.batch.iter().zip(outcomes) {
+                self.counts.add(self.graph.catalog(), row, outcome);
                 if outcome.is_accepted() {
                     each(&self.graph, row);
                 }

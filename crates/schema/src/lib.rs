@@ -48,6 +48,7 @@ mod draft;
 mod files;
 mod hex;
 mod row;
+mod row_fit;
 mod shape;
 pub mod units;
 mod version;
@@ -68,6 +69,7 @@ pub use draft::{Draft, DraftError, KnownTable, draft};
 pub use files::{FileError, FileOptions, FileReader, parse_time_ms};
 pub use hex::hex;
 pub use row::{Operation, Position, Row, RowBatch, RowBuilder, TextList, Value};
+pub use row_fit::{ReferenceFit, RowFit, ValueFit};
 pub use shape::{
     Envelope, EnvelopeOption, FilterValue, FilterValues, FitRemark, RawRecord, RecordFate,
     RecordFault, SchemaLanguage, SchemaPlace, ShapeError, SourceFormat, SourceShape, TimeDetails,

@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use leadpulse_features::Scorer;
-use leadpulse_learn::{Period, TaskJudgement};
+use leadpulse_learn::{DataReport, Period, TaskJudgement};
 use leadpulse_model::Bundle;
 use leadpulse_project::TaskPlan;
 
 use crate::commands::train::labels;
 use crate::commands::{HistoryArguments, LoadedHistory, parse_moment, tasks};
+use crate::data_report::data_report;
 use crate::progress::Bar;
 
 /// Arguments of `backtest`.
@@ -47,7 +48,7 @@ impl BacktestArguments {
         let history = self.history.load(&self.task)?;
         let chosen = self.chosen(&history)?;
         let mut bar = Bar::new();
-        let judged = match &self.rows {
+        let (judged, data) = match &self.rows {
             Some(path) => self.score_rows(path, &history, &chosen, &mut bar)?,
             None => self.score_period(&history, &chosen, &mut bar)?,
         };
@@ -62,6 +63,10 @@ impl BacktestArguments {
             }
         }
         say!("written {}", self.out.display());
+        say!(
+            "{}",
+            data_report(&history.project.catalog, &data).trim_end()
+        );
         Ok(())
     }
 
@@ -94,18 +99,19 @@ impl BacktestArguments {
         history: &LoadedHistory,
         chosen: &[&TaskPlan],
         bar: &mut Bar,
-    ) -> Result<Vec<JudgedTask>> {
+    ) -> Result<(Vec<JudgedTask>, DataReport)> {
         let rows =
             File::open(path).with_context(|| format!("{} cannot be opened", path.display()))?;
         let job = leadpulse_learn::Backtest {
             project: &history.project,
             tasks: chosen,
-            sources: &history.sources,
+            files: &history.files,
             scorer: &history.bundle,
             freeze_at_ms: self.freeze_at,
         };
         let judged = leadpulse_learn::backtest(&job, rows, self.create()?, &mut |p| bar.show(p))?;
-        Ok(judged.into_iter().map(|task| (task, None)).collect())
+        let tasks = judged.tasks.into_iter().map(|task| (task, None)).collect();
+        Ok((tasks, judged.data))
     }
 
     /// Scores every task at its own anchors of a period, and judges the scores by what happened.
@@ -114,7 +120,7 @@ impl BacktestArguments {
         history: &LoadedHistory,
         chosen: &[&TaskPlan],
         bar: &mut Bar,
-    ) -> Result<Vec<JudgedTask>> {
+    ) -> Result<(Vec<JudgedTask>, DataReport)> {
         let from_ms = self
             .from
             .or_else(|| test_from_ms(&history.bundle))
@@ -122,15 +128,14 @@ impl BacktestArguments {
         let job = Period {
             project: &history.project,
             tasks: chosen,
-            sources: &history.sources,
+            files: &history.files,
             scorer: &history.bundle,
             from_ms,
         };
         let judged = leadpulse_learn::judge(&job, self.create()?, &mut |p| bar.show(p))?;
-        Ok(judged
-            .into_iter()
-            .map(|(task, tally)| (task, Some(labels(&tally))))
-            .collect())
+        let tasks = judged.tasks.into_iter();
+        let tasks = tasks.map(|(task, tally)| (task, Some(labels(&tally))));
+        Ok((tasks.collect(), judged.data))
     }
 }
 

@@ -13,7 +13,7 @@ use leadpulse_engine::Alert;
 use leadpulse_engine::read_model::{ReadModel, Sort};
 use leadpulse_engine::{ClockMode, Until};
 use leadpulse_features::Scorer;
-use leadpulse_history::FileSource;
+use leadpulse_history::Files;
 use leadpulse_kafka::InputTopic;
 use leadpulse_learn::{TrainOptions, TrainTask, train};
 use leadpulse_model::{Bundle, FitOptions};
@@ -76,8 +76,11 @@ impl DemoArguments {
         let data = self.work_dir.join("data");
         let started = Instant::now();
         let history_end_ms = self.simulate(&data)?;
-        let sources = loaded.files(&project.catalog, &data)?;
-        let bundle = self.train(&project, &sources, history_end_ms, started)?;
+        let files = Files::prepare(
+            project.catalog.clone(),
+            &loaded.files(&project.catalog, &data)?,
+        )?;
+        let bundle = self.train(&project, &files, history_end_ms, started)?;
 
         let inputs = loaded.inputs(&project.catalog)?;
         let cluster = self.prepare_cluster(&mut loaded, &inputs)?;
@@ -94,7 +97,7 @@ impl DemoArguments {
         }
         let mut show = Show {
             deployment: &deployment,
-            feeder: Feeder::open(&loaded, &project.catalog, &inputs, &sources)?,
+            feeder: Feeder::open(&loaded, &project.catalog, &inputs, &files)?,
             task: &task.name,
             entity: &project.catalog.table_at(task.plan.entity).name,
             history_end_ms,
@@ -142,7 +145,7 @@ impl DemoArguments {
     fn train(
         &self,
         project: &Project,
-        sources: &[FileSource],
+        files: &Files,
         history_end_ms: i64,
         started: Instant,
     ) -> Result<Bundle> {
@@ -166,7 +169,7 @@ impl DemoArguments {
             tasks.push(TrainTask { plan, fit });
         }
         let mut bar = Bar::new();
-        let (bundle, report) = train(project, &tasks, sources, &options, &mut |p| bar.show(p))?;
+        let (bundle, report) = train(project, &tasks, files, &options, &mut |p| bar.show(p))?;
         bar.finish();
         bundle.save(&self.work_dir.join("bundle"))?;
         say!(

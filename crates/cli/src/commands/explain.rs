@@ -11,6 +11,7 @@ use leadpulse_policy::Policy;
 use leadpulse_schema::units::AsOf;
 
 use crate::commands::{HistoryArguments, LoadedHistory, date, parse_moment, task};
+use crate::data_report::data_report;
 use crate::progress::Bar;
 
 /// Arguments of `explain`.
@@ -54,7 +55,7 @@ impl ExplainArguments {
         let LoadedHistory {
             loaded,
             project,
-            sources,
+            files,
             bundle,
         } = self.history.load(std::slice::from_ref(&self.task))?;
         let task = task(&project, &self.task)?;
@@ -71,7 +72,7 @@ impl ExplainArguments {
         let job = leadpulse_learn::Explain {
             project: &project,
             task,
-            sources: &sources,
+            files: &files,
             scorer: &bundle,
             as_of: AsOf::from_ms(self.as_of),
         };
@@ -79,7 +80,10 @@ impl ExplainArguments {
         let explained = leadpulse_learn::explain(&job, &self.keys, &mut |p| bar.show(p));
         bar.finish();
         let entity_type = &project.catalog.table_at(task.plan.entity).name;
-        for (index, entity) in explained?.into_iter().enumerate() {
+        let explained = explained?;
+        // Standard output is for the explanations, which may be JSON.
+        eprint!("{}", data_report(&project.catalog, &explained.data));
+        for (index, entity) in explained.entities.into_iter().enumerate() {
             let told = self.past_score(&bundle, entity_type, entity);
             if self.json {
                 say!("{}", serde_json::to_string(&told)?);

@@ -8,7 +8,8 @@ use leadpulse_learn::count_labels;
 use leadpulse_project::{Anchors, Project, TaskSource};
 use leadpulse_schema::units::DAY_MS_F64;
 
-use crate::commands::ConfigArgument;
+use crate::commands::{Allowance, ConfigArgument};
+use crate::data_report::data_report;
 
 /// Arguments of `query`.
 #[derive(clap::Args)]
@@ -20,6 +21,8 @@ pub struct QueryArguments {
     /// Folder with the sources' files; counts the labels in them.
     #[arg(long)]
     data: Option<PathBuf>,
+    #[command(flatten)]
+    allowance: Allowance,
     /// Moments at which labels are taken, with --data.
     #[arg(long, default_value = "every 30d")]
     anchors: Anchors,
@@ -59,8 +62,8 @@ impl QueryArguments {
             say!("remark    {lint}");
         }
         if let Some(data) = &self.data {
-            let sources = loaded.files(&project.catalog, data)?;
-            let count = count_labels(&project, task, &sources)?;
+            let files = self.allowance.open(&loaded, &project.catalog, data)?;
+            let count = count_labels(&project, task, &files)?;
             for lint in task.lints_on(count.extent.first_ms, count.extent.last_ms) {
                 say!("remark    {lint}");
             }
@@ -87,6 +90,7 @@ impl QueryArguments {
                     tally.dropped
                 );
             }
+            say!("{}", data_report(&project.catalog, &count.data).trim_end());
         }
         Ok(())
     }

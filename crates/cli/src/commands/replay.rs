@@ -1,6 +1,5 @@
 //! `leadpulse replay`: files to topics, as producers would, in time order.
 
-use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
@@ -8,7 +7,8 @@ use anyhow::{Context, Result};
 
 use leadpulse_deployment::{Feeder, create_inputs};
 
-use crate::commands::ClusterArguments;
+use crate::commands::{ClusterArguments, DataArguments};
+use crate::data_report::files_table;
 
 /// Pace of a replay.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -40,9 +40,8 @@ impl FromStr for Speed {
 pub struct ReplayArguments {
     #[command(flatten)]
     cluster: ClusterArguments,
-    /// Folder with the sources' files.
-    #[arg(long)]
-    data: PathBuf,
+    #[command(flatten)]
+    data: DataArguments,
     /// Pace: max, or a factor such as 100x.
     #[arg(long, default_value = "max")]
     speed: Speed,
@@ -74,8 +73,8 @@ impl ReplayArguments {
             });
         }
         create_inputs(&loaded.config.kafka, &inputs, self.partitions)?;
-        let sources = loaded.files(&catalog, &self.data)?;
-        let mut feeder = Feeder::open(&loaded, &catalog, &inputs, &sources)?;
+        let files = self.data.open(&loaded, &catalog)?;
+        let mut feeder = Feeder::open(&loaded, &catalog, &inputs, &files)?;
         let started = Instant::now();
         let first_ms = feeder.peek_ms().unwrap_or_default();
         let mut told = Instant::now();
@@ -109,6 +108,7 @@ impl ReplayArguments {
             feeder.sent,
             feeder.sent as f64 / seconds.max(1e-9)
         );
+        say!("{}", files_table(&files).trim_end());
         Ok(())
     }
 }

@@ -7,7 +7,10 @@ use serde_json::Value;
 
 use leadpulse_learn::{Tally, TaskReport, TrainOptions, TrainTask};
 
-use crate::commands::{ConfigArgument, date, parse_duration, parse_moment, parse_ratio, tasks};
+use crate::commands::{
+    ConfigArgument, DataArguments, date, parse_duration, parse_moment, parse_ratio, tasks,
+};
+use crate::data_report::data_report;
 use crate::progress::Bar;
 
 /// Arguments of `train`.
@@ -15,9 +18,8 @@ use crate::progress::Bar;
 pub struct TrainArguments {
     #[command(flatten)]
     config: ConfigArgument,
-    /// Folder with the sources' files.
-    #[arg(long)]
-    data: PathBuf,
+    #[command(flatten)]
+    data: DataArguments,
     /// Only this task; may be given several times. The first task of the configuration shapes the
     /// network that the others share.
     #[arg(long)]
@@ -68,7 +70,7 @@ impl TrainArguments {
             }
             chosen.push(TrainTask { plan, fit });
         }
-        let sources = loaded.files(&project.catalog, &self.data)?;
+        let files = self.data.open(&loaded, &project.catalog)?;
         let options = TrainOptions {
             val_from_ms: self.val_from,
             test_from_ms: self.test_from,
@@ -79,15 +81,15 @@ impl TrainArguments {
         };
         let mut bar = Bar::new();
         let (bundle, report) =
-            leadpulse_learn::train(&project, &chosen, &sources, &options, &mut |p| bar.show(p))?;
+            leadpulse_learn::train(&project, &chosen, &files, &options, &mut |p| bar.show(p))?;
         bar.finish();
         bundle.save(&self.out)?;
         say!(
-            "history     {} … {}, {} rows, {} passed over",
+            "history     {} … {}, {} rows, {} refused",
             date(report.extent.first_ms),
             date(report.extent.last_ms),
             report.extent.rows,
-            report.rejected
+            files.refused()
         );
         say!(
             "split       training known by {}, validation by {}",
@@ -107,6 +109,7 @@ impl TrainArguments {
             bundle.manifest().bundle_id,
             self.out.display()
         );
+        say!("{}", data_report(&project.catalog, &report.data).trim_end());
         Ok(())
     }
 }

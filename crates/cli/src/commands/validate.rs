@@ -132,5 +132,8 @@ impl ValidateArguments {
         for (table, fields) in &summary.never_fed {
             say!("never fed    {table}: {}", fields.join(", "));
         }
+        for remark in &summary.remarks {
+            say!("remark       {remark}");
+        }
     }
 }

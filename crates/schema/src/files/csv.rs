@@ -69,6 +69,7 @@ impl CsvRows {
                 break line;
             }
             context.next_offset += 1;
+            context.passed_over += 1;
         };
         let mut builder = context.start(batch);
         for (index, column) in self.columns.iter().enumerate() {

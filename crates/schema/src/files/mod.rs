@@ -200,6 +200,11 @@ impl FileReader {
         }
     }
 
+    /// The number of records read so far that the source's filter or envelope leaves out.
+    pub fn passed_over(&self) -> u64 {
+        self.context.passed_over
+    }
+
     /// The number of rows read so far that had a known time of their own.
     pub fn known_rows(&self) -> u64 {
         self.context.known_rows
@@ -221,6 +226,7 @@ struct FileContext {
     options: FileOptions,
     next_offset: i64,
     known_rows: u64,
+    passed_over: u64,
 }
 
 impl FileContext {
@@ -250,6 +256,7 @@ impl FileContext {
             options,
             next_offset: 0,
             known_rows: 0,
+            passed_over: 0,
         })
     }
 

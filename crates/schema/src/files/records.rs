@@ -50,7 +50,10 @@ impl FileContext {
             let meant = meaning(&plan, &catalog, record, schema.map(|(name, _)| name));
             let appended = match meant.map_err(RowFault::Field) {
                 Ok(RecordMeaning::Rows(rows)) => self.append(&rows, schema, offset, line, batch),
-                Ok(RecordMeaning::Foreign | RecordMeaning::NoRow(_)) => Ok(()),
+                Ok(RecordMeaning::Foreign | RecordMeaning::NoRow(_)) => {
+                    self.passed_over += 1;
+                    Ok(())
+                }
                 Ok(RecordMeaning::EndsByKey) => Err(FieldFault::without_key().into()),
                 Err(fault) => Err(fault),
             };

@@ -1,0 +1,100 @@
+//! What became of the rows of a history: read, accepted, refused, and what did not fit.
+
+use leadpulse_graph::{Graph, RowOutcome};
+use leadpulse_history::{FileReport, Files};
+use leadpulse_schema::{Catalog, ReferenceFit, Row, RowFit, ValueFit};
+
+/// The rows of one file. A walk that ends before the history does has not given the graph all of
+/// the usable ones.
+#[derive(Clone, Debug)]
+pub struct FileRows {
+    /// What became of them while the file was read.
+    pub read: FileReport,
+    /// Rows that are in the graph.
+    pub accepted: u64,
+    /// Repeats of an event or of a deletion.
+    pub duplicate: u64,
+    /// Events older than their file's newest by more than the late horizon.
+    pub late: u64,
+    /// Rows further ahead of their known time than tolerated.
+    pub future: u64,
+    /// Rows that change nothing for another reason: a version older than the newest, a deletion of
+    /// what nobody described.
+    pub other: u64,
+}
+
+/// What became of the rows of a history, and what in them did not fit.
+#[derive(Clone, Debug)]
+pub struct DataReport {
+    /// Per file, in the order of the sources.
+    pub files: Vec<FileRows>,
+    /// How many references find their target, by table and field.
+    pub references: Vec<ReferenceFit>,
+    /// How many values are declared, by table and field.
+    pub values: Vec<ValueFit>,
+    /// Sentences about what is likely a mistake of a file, a schema or a setting.
+    pub remarks: Vec<String>,
+}
+
+/// Counts while a walk applies rows.
+#[derive(Clone, Debug)]
+pub(crate) struct RowCounts {
+    outcomes: Vec<[u64; RowOutcome::ALL.len()]>,
+    fit: RowFit,
+}
+
+impl RowCounts {
+    pub(crate) fn new(catalog: &Catalog, files: &Files) -> Self {
+        RowCounts {
+            outcomes: vec![Default::default(); files.reports().len()],
+            fit: RowFit::new(catalog),
+        }
+    }
+
+    /// Counts a row that the graph was given.
+    pub(crate) fn add(&mut self, catalog: &Catalog, row: Row<'_>, outcome: RowOutcome) {
+        self.outcomes[row.position().partition as usize][outcome as usize] += 1;
+        self.fit.observe(catalog, row);
+    }
+
+    pub(crate) fn report(&self, files: &Files, graph: &Graph) -> DataReport {
+        let catalog = graph.catalog();
+        let rows = files.reports().iter().zip(&self.outcomes);
+        let rows = rows.map(|(read, outcomes)| file_rows(read, outcomes));
+        let mut remarks = Vec::new();
+        for report in files.reports() {
+            let settings = report.remarks.iter().filter(|remark| remark.is_setting);
+            let file = report.path.display();
+            remarks.extend(settings.map(|remark| format!("{file}: {}", remark.text)));
+        }
+        remarks.extend(self.fit.remarks(catalog));
+        DataReport {
+            files: rows.collect(),
+            references: self.fit.references(),
+            values: self.fit.values(),
+            remarks,
+        }
+    }
+}
+
+fn file_rows(read: &FileReport, outcomes: &[u64; RowOutcome::ALL.len()]) -> FileRows {
+    let mut rows = FileRows {
+        read: read.clone(),
+        accepted: 0,
+        duplicate: 0,
+        late: 0,
+        future: 0,
+        other: 0,
+    };
+    for outcome in RowOutcome::ALL {
+        let count = match outcome {
+            RowOutcome::Accepted | RowOutcome::SteppedBack => &mut rows.accepted,
+            RowOutcome::Duplicate => &mut rows.duplicate,
+            RowOutcome::Late => &mut rows.late,
+            RowOutcome::Future => &mut rows.future,
+            RowOutcome::NothingToDelete | RowOutcome::StaleVersion => &mut rows.other,
+        };
+        *count += outcomes[outcome as usize];
+    }
+    rows
+}
