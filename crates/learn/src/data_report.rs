@@ -1,6 +1,6 @@
 //! What became of the rows of a history: read, accepted, refused, and what did not fit.
 
-use leadpulse_graph::{Graph, RowOutcome};
+use leadpulse_graph::{Graph, RowOutcome, SharedDomain};
 use leadpulse_history::{FileReport, Files};
 use leadpulse_schema::{Catalog, ReferenceFit, Row, RowFit, ValueFit};
 
@@ -68,6 +68,7 @@ impl RowCounts {
             remarks.extend(settings.map(|remark| format!("{file}: {}", remark.text)));
         }
         remarks.extend(self.fit.remarks(catalog));
+        remarks.extend(domain_remark(&graph.shared_domains(), &catalog.root().name));
         DataReport {
             files: rows.collect(),
             references: self.fit.references(),
@@ -75,6 +76,23 @@ impl RowCounts {
             remarks,
         }
     }
+}
+
+/// A sentence about domains that several roots share, if members were matched by any.
+fn domain_remark(shared: &[SharedDomain], roots: &str) -> Option<String> {
+    let used: Vec<&SharedDomain> = shared.iter().filter(|domain| domain.members > 0).collect();
+    let first = used.first()?;
+    let members: usize = used.iter().map(|domain| domain.members).sum();
+    Some(format!(
+        "{} domains are named by several rows of {roots}, and all {members} members that were \
+         matched by one belong to the row with the smallest key: of {:?} ({}) it is {:?} with {} \
+         members; give members their owner, or give the others a domain of their own",
+        used.len(),
+        first.domain,
+        first.roots.join(", "),
+        first.taken_by,
+        first.members
+    ))
 }
 
 fn file_rows(read: &FileReport, outcomes: &[u64; RowOutcome::ALL.len()]) -> FileRows {

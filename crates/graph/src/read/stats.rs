@@ -55,7 +55,50 @@ pub struct IdentityStats {
     pub cancelled_events: u64,
 }
 
+/// A domain that several roots name: who is matched by it belongs to one of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SharedDomain {
+    pub domain: String,
+    /// Keys of the roots that name it, ascending; those merged into another are not listed.
+    pub roots: Vec<String>,
+    /// Key of the root that gets its members: the smallest of `roots`.
+    pub taken_by: String,
+    /// The number of known members that found it by the domain.
+    pub members: usize,
+}
+
 impl Graph {
+    /// The domains that several roots name, those with most members first. Looks at all domains
+    /// and at the members of shared ones.
+    pub fn shared_domains(&self) -> Vec<SharedDomain> {
+        let entities = &self.entities;
+        let key = |root: &EntityId| entities.directory.key(*root).to_string();
+        let mut shared: Vec<SharedDomain> = entities
+            .matching
+            .claimed()
+            .filter_map(|domain| {
+                let claims = entities.matching.claims(domain).iter();
+                let mut roots: Vec<EntityId> = claims.map(|root| self.survivor(*root)).collect();
+                roots.sort_unstable_by_key(key);
+                roots.dedup();
+                let taken_by = entities.claimant(domain).filter(|_| roots.len() > 1)?;
+                let is_matched = |member: &&EntityId| {
+                    let (home, found_by) = entities.home(**member);
+                    home == Some(domain) && found_by == RootFoundBy::Domain
+                };
+                let members = entities.matching.seekers(domain).iter();
+                Some(SharedDomain {
+                    domain: entities.directory.key(domain).to_string(),
+                    roots: roots.iter().map(key).collect(),
+                    taken_by: key(&self.survivor(taken_by)),
+                    members: members.filter(is_matched).count(),
+                })
+            })
+            .collect();
+        shared.sort_unstable_by(|a, b| (b.members, &a.domain).cmp(&(a.members, &b.domain)));
+        shared
+    }
+
     /// Counts entities, cells, hubs and fingerprints. Walks all nodes.
     pub fn size(&self) -> GraphSize {
         let tables = self.catalog().tables.len();

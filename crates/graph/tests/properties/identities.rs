@@ -155,6 +155,12 @@ fn members_of_a_domain_wait_for_its_root_and_go_when_it_goes() {
         &[("company_id", "aaa"), ("website", "acme.co.uk")],
     );
     assert_eq!(story.cell("people", "p"), "aaa");
+    let shared = &story.graph.shared_domains()[0];
+    assert_eq!((shared.domain.as_str(), shared.members), ("acme.co.uk", 2));
+    assert_eq!(
+        (shared.roots.join(" "), shared.taken_by.as_str()),
+        ("aaa acme bcme".into(), "aaa")
+    );
     // An owner wins over any domain, and another address is matched anew.
     story.tell(
         "people",
