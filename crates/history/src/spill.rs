@@ -327,7 +327,7 @@ mod tests {
             })
             .collect();
         format!(
-            "{:?} {:?} {} {}",
+            "{:?} {:?} {} {} {}",
             row.operation(),
             row.position(),
             row.known_ms(),
