@@ -83,6 +83,10 @@ impl Writer<'_> {
                 mentions.push((*relation, self.ensure(*target, key)));
             }
         }
+        if !layout.is_engagement(row) {
+            // Mentions are activity too; the named entities exist all the same.
+            mentions.clear();
+        }
         mentions.sort_unstable();
         mentions.dedup();
         Ok((takes != Some(Takes::Ahead)).then_some(AdmittedEvent {

@@ -593,22 +593,32 @@ impl<'o> World<'o> {
         self.events
             .iter()
             .filter(|(owner, row)| joined.contains(owner) && row.table == table)
+            .filter(|(_, row)| self.engages(row))
             .map(|(_, row)| *row)
             .collect()
     }
-    /// All events of those whom an entity stands for.
+    /// Whether a row is something that makes its owner active.
+    fn engages(&self, row: &Plain) -> bool {
+        let marks = &self.market.catalog.table_at(row.table).not_engagement;
+        !marks.iter().any(|(field, values)| {
+            values
+                .iter()
+                .any(|value| row.values[field.index()] == Datum::Text(value.clone()))
+        })
+    }
+    /// All events that engage those whom an entity stands for.
     pub fn events_of(&self, who: &Who) -> Vec<&'o Plain> {
         let stands_for = |owner: &Who| self.survivor(owner) == *who;
         self.events
             .iter()
-            .filter(|(owner, _)| stands_for(owner))
+            .filter(|(owner, row)| stands_for(owner) && self.engages(row))
             .map(|(_, row)| *row)
             .collect()
     }
     /// By relation, the times at which events named one of those whom an entity stands for.
     pub fn mentioned(&self, who: &Who) -> BTreeMap<String, Vec<i64>> {
         let mut mentioned: BTreeMap<String, Vec<i64>> = BTreeMap::new();
-        for (_, row) in &self.events {
+        for (_, row) in self.events.iter().filter(|(_, row)| self.engages(row)) {
             for (relation, named) in mentions(self.market, row) {
                 if self.survivor(&named) == *who {
                     mentioned.entry(relation).or_default().push(row.time_ms);
