@@ -47,6 +47,7 @@ pub struct Metrics {
     retractions_flawed: IntGaugeVec,
     graph_bytes: IntGauge,
     fingerprints: IntGauge,
+    fingerprints_for_good: IntGauge,
     replayed: IntCounter,
     diverged: IntCounter,
     registry_waits: IntCounter,
@@ -248,6 +249,10 @@ impl Metrics {
                 "leadpulse_dedupe_fingerprints",
                 "Event fingerprints held against duplicates.",
             )?,
+            fingerprints_for_good: gauge(
+                "leadpulse_dedupe_fingerprints_for_good",
+                "Event fingerprints that are never forgotten: of outcome tables.",
+            )?,
             diverged: counter(
                 "leadpulse_restore_divergence_total",
                 "Epochs whose rows came out otherwise than recorded when they were applied again on start.",
@@ -362,6 +367,8 @@ impl Metrics {
         }
         self.graph_bytes.set(size.bytes as i64);
         self.fingerprints.set(size.fingerprints as i64);
+        self.fingerprints_for_good
+            .set(size.fingerprints_for_good as i64);
     }
     pub(crate) fn identity(&self, stats: &leadpulse_graph::IdentityStats) {
         let set = |gauges: &IntGaugeVec, values: &[(&str, u64)]| {

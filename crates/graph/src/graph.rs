@@ -64,7 +64,7 @@ impl Graph {
         let layout = StateLayout::new(catalog.clone(), &options);
         Self {
             hubs: Hubs::new(layout.hub_width * bank.len()),
-            gate: Gate::default(),
+            gate: Gate::new(&catalog),
             newest: NewestVersions::default(),
             tracker: Tracker::new(tracking, windows, options.shards),
             entities: Entities::new(catalog, &options.free_mail_domains),

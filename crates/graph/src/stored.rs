@@ -104,7 +104,6 @@ impl Graph {
         graph.cells.provisional = stored.provisional.into_owned();
         graph.hubs = stored.hubs.into_owned();
         graph.gate = stored.gate.into_owned();
-        graph.gate.index();
         graph.newest = stored.newest.into_owned();
         graph.tracker = Tracker::restored(tracking, windows, stored.tracker);
         graph.as_of_ms = stored.as_of_ms;

@@ -5,7 +5,7 @@
 //! process ends. It lies in the system's temporary folder (`TMPDIR`).
 //!
 //! A row is written as: length of the rest (`u32`), known time and offset (`i64`), operation
-//! (`u8`), then each field of its table as a tag and its value. All numbers are little-endian.
+//! (`u8`, its highest bit set where the record carries its own known time), then each field of its table as a tag and its value. All numbers are little-endian.
 //! Nothing else reads it, so there is no version.
 
 use std::cmp::Reverse;
@@ -185,16 +185,27 @@ impl RunMerge {
 /// The mark of a field whose value the row does not carry.
 const UNCHANGED: u8 = 8;
 
+/// The bit of the operation for a row that carries its own known time.
+const OWN_TIME: u8 = 0x80;
+
 fn encode(row: Row<'_>, fields: usize, out: &mut Vec<u8>) {
     out.extend_from_slice(&[0; 4]);
     out.extend_from_slice(&row.known_ms().to_le_bytes());
     out.extend_from_slice(&row.position().offset.to_le_bytes());
-    out.push(match row.operation() {
+    let operation = match row.operation() {
         Operation::Upsert => 0,
         Operation::Delete => 1,
         Operation::Retract => 2,
         Operation::Gap => 3,
-    });
+    };
+    out.push(
+        operation
+            | if row.has_own_known_time() {
+                OWN_TIME
+            } else {
+                0
+            },
+    );
     let text = |text: &str, out: &mut Vec<u8>| {
         out.extend_from_slice(&(text.len() as u32).to_le_bytes());
         out.extend_from_slice(text.as_bytes());
@@ -262,13 +273,17 @@ fn decode(spill: &Spill, record: &[u8], batch: &mut RowBatch) {
         partition: spill.partition,
         offset: i64::from_le_bytes(bytes.array()),
     };
-    let operation = match bytes.array() {
-        [0] => Operation::Upsert,
-        [1] => Operation::Delete,
-        [2] => Operation::Retract,
+    let [head] = bytes.array();
+    let operation = match head & !OWN_TIME {
+        0 => Operation::Upsert,
+        1 => Operation::Delete,
+        2 => Operation::Retract,
         _ => Operation::Gap,
     };
     let mut row = batch.start(&spill.catalog, spill.table, operation, position, known_ms);
+    if head & OWN_TIME != 0 {
+        row.set_own_known_ms(known_ms);
+    }
     for field in &spill.catalog.table_at(spill.table).fields {
         match bytes.array() {
             [0] => {}
@@ -312,10 +327,11 @@ mod tests {
             })
             .collect();
         format!(
-            "{:?} {:?} {} {}",
+            "{:?} {:?} {} {} {}",
             row.operation(),
             row.position(),
             row.known_ms(),
+            row.has_own_known_time(),
             fields.join(" ")
         )
     }
@@ -359,6 +375,9 @@ mod tests {
                     field("tags"),
                     ["a", "", &text].into_iter().take(i as usize % 4),
                 );
+            }
+            if i % 3 == 0 {
+                row.set_own_known_ms(known_ms);
             }
             row.finish();
         }

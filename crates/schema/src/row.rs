@@ -28,7 +28,7 @@ pub enum Operation {
     Upsert,
     /// A tombstone: only the key is set.
     Delete,
-    /// Takes back the event of the same key and owner; carries the whole row.
+    /// Takes back the event of the same key, whatever owner the row names; carries the whole row.
     Retract,
     /// Changes of the entity are missing, so what is known of it may be out of date: only the key
     /// is set.
@@ -123,6 +123,7 @@ struct RowHead {
     time: Option<FieldId>,
     position: Position,
     known_ms: i64,
+    has_own_known_time: bool,
     slot: u32,
 }
 
@@ -175,6 +176,7 @@ impl RowBatch {
             time: definition.time,
             position,
             known_ms,
+            has_own_known_time: false,
             slot: u32::try_from(self.slots.len()).expect("a batch holds fewer than 2^32 fields"),
         };
         let arena_mark = self.arena.len();
@@ -214,6 +216,7 @@ impl RowBatch {
             row.position(),
             row.known_ms(),
         );
+        builder.head.has_own_known_time = row.head.has_own_known_time;
         for field in &catalog.table_at(row.table()).fields {
             if row.is_unchanged(field.id) {
                 builder.set_unchanged(field.id);
@@ -280,7 +283,12 @@ impl RowBuilder<'_> {
     pub fn set_operation(&mut self, operation: Operation) {
         self.head.operation = operation;
     }
-    /// Overrides the known time, for files with a column for it.
+    /// Sets the known time that the record itself carries, for files with a column for it.
+    pub fn set_own_known_ms(&mut self, known_ms: i64) {
+        self.head.known_ms = known_ms;
+        self.head.has_own_known_time = true;
+    }
+    /// Overrides the known time with one that follows from others: event time plus a lag.
     pub fn set_known_ms(&mut self, known_ms: i64) {
         self.head.known_ms = known_ms;
     }
@@ -354,6 +362,10 @@ impl<'a> Row<'a> {
     /// Known time: the Kafka timestamp; for files a column or a lag after the event.
     pub fn known_ms(self) -> i64 {
         self.head.known_ms
+    }
+    /// True for a row whose record carries its known time, in a column configured for it.
+    pub fn has_own_known_time(self) -> bool {
+        self.head.has_own_known_time
     }
     /// Event time: the table's time field, else the known time.
     pub fn event_ms(self) -> i64 {

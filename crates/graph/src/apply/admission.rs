@@ -43,7 +43,7 @@ impl Writer<'_> {
         let Some((owner_table, owner_key)) = owner_of(&self.entities.catalog, row) else {
             return Ok(None);
         };
-        let fingerprint = fingerprint(row, owner_key);
+        let fingerprint = fingerprint(row);
         let takes = match row.operation() {
             Operation::Retract => {
                 let options = &shared.options;
@@ -56,7 +56,7 @@ impl Writer<'_> {
         };
         let outcome = match takes {
             None => self.gate.admit(&shared.options, clock_ms, row, fingerprint),
-            Some(Takes::Back | Takes::BackIfThere | Takes::Ahead) => RowOutcome::Accepted,
+            Some(Takes::Back(_) | Takes::BackIfThere | Takes::Ahead) => RowOutcome::Accepted,
             Some(Takes::Again) => RowOutcome::Duplicate,
             Some(Takes::Refused) => RowOutcome::Future,
         };
@@ -65,7 +65,16 @@ impl Writer<'_> {
         }
         // Named entities get their nodes now, also from a retraction that came before its event:
         // the set of entities does not depend on which of the two came first.
-        let owner = self.ensure(owner_table, owner_key);
+        let named = self.ensure(owner_table, owner_key);
+        // A retraction takes the event back from the state that contains it, whomever the
+        // retraction names.
+        let owner = match takes {
+            Some(Takes::Back(owner)) => owner,
+            _ => named,
+        };
+        if takes.is_none() {
+            self.gate.assign(fingerprint, owner);
+        }
         let layout = shared.layout.event(row.table());
         let hubs = self.entities.hub_nodes(row, &layout.hub_fields);
         let mut mentions = SmallVec::new();
@@ -73,6 +82,10 @@ impl Writer<'_> {
             for key in keys_of(row.get(*field)) {
                 mentions.push((*relation, self.ensure(*target, key)));
             }
+        }
+        if !layout.is_engagement(row) {
+            // Mentions are activity too; the named entities exist all the same.
+            mentions.clear();
         }
         mentions.sort_unstable();
         mentions.dedup();

@@ -6,19 +6,25 @@
 //! added later, so a duplicate is either recognised or late. Refused rows move nothing: neither a
 //! wrong clock nor a repeat makes a partition's later rows late.
 //!
-//! Decision: docs/decisions/0010-late-and-future-per-partition.md
+//! An event is identified by its table and id alone, for a retry may name another owner. Rows of
+//! outcome tables are never late, and rows that carry their own known time neither. The
+//! fingerprints of such tables are kept for good.
+//!
+//! Decisions: docs/decisions/0010-late-and-future-per-partition.md,
+//! docs/decisions/0032-events-that-count-and-for-whom.md
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use xxhash_rust::xxh3::Xxh3;
 
-use leadpulse_schema::{Row, TableId};
+use leadpulse_schema::{Catalog, Role, Row, TableId};
 
 use crate::apply::outcome::RowOutcome;
 use crate::encoding::sorted;
+use crate::ids::EntityId;
 use crate::options::{DAY_MS, GraphOptions};
 
 /// The accepted event rows of an input partition.
@@ -44,32 +50,42 @@ impl Partition {
     }
 }
 
-/// Fingerprints, kept until their day is late everywhere.
+/// Fingerprints: kept until their day is late everywhere, or for good.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Held {
-    /// Not stored: the fingerprints of all days.
-    #[serde(skip)]
-    known: FxHashSet<u64>,
-    /// Fingerprints with their tables, in the order of admission, by day.
+    /// By fingerprint the entity that the event was added to; `None` where nothing was added.
+    #[serde(serialize_with = "sorted")]
+    known: FxHashMap<u64, Option<EntityId>>,
+    /// Fingerprints with their tables, in the order of admission, by day: those to be forgotten.
     by_day: BTreeMap<i64, Vec<(TableId, u64)>>,
 }
 
 impl Held {
-    /// Finds the known fingerprints again, after the days were read from stored state.
-    fn index(&mut self) {
-        let all = self.by_day.values().flatten();
-        self.known = all.map(|(_, fingerprint)| *fingerprint).collect();
-    }
-    /// Keeps a fingerprint. Returns `false` for one that was kept already.
-    fn insert(&mut self, table: TableId, fingerprint: u64, time_ms: i64) -> bool {
-        let is_new = self.known.insert(fingerprint);
-        if is_new {
+    /// Keeps a fingerprint, for good without a time. Returns `false` for one that was kept
+    /// already.
+    fn insert(&mut self, table: TableId, fingerprint: u64, until_ms: Option<i64>) -> bool {
+        if self.known.contains_key(&fingerprint) {
+            return false;
+        }
+        self.known.insert(fingerprint, None);
+        if let Some(time_ms) = until_ms {
             self.by_day
                 .entry(time_ms.div_euclid(DAY_MS))
                 .or_default()
                 .push((table, fingerprint));
         }
-        is_new
+        true
+    }
+    /// Keeps the fingerprints of a table for good from now on.
+    fn keep_for_good(&mut self, table: TableId) {
+        for entries in self.by_day.values_mut() {
+            entries.retain(|(of, _)| *of != table);
+        }
+        self.by_day.retain(|_, entries| !entries.is_empty());
+    }
+    /// The number of fingerprints that are never forgotten.
+    fn for_good(&self) -> usize {
+        self.known.len() - self.by_day.values().map(Vec::len).sum::<usize>()
     }
     /// Drops the fingerprints of days that end before their table's bound.
     fn forget(&mut self, bounds: &FxHashMap<TableId, i64>, last_day: i64) {
@@ -101,8 +117,8 @@ fn is_held(day: i64, bound_ms: i64) -> bool {
 /// The way to treat a retraction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Takes {
-    /// Subtract the event: it was admitted.
-    Back,
+    /// Subtract the event from the entity that it was added to.
+    Back(EntityId),
     /// Subtract the event if its state may contain it: no fingerprint is that old.
     BackIfThere,
     /// Nothing yet: an event that still comes will be refused.
@@ -120,27 +136,35 @@ pub struct Gate {
     partitions: FxHashMap<u32, Partition>,
     events: Held,
     retractions: Held,
+    /// Tables whose fingerprints are kept for good: outcome tables, and those of rows that carry
+    /// their own known time.
+    for_good: BTreeSet<TableId>,
     /// Per table, the latest bound that fingerprints were forgotten under.
     #[serde(serialize_with = "sorted")]
     forgotten: FxHashMap<TableId, i64>,
     cancelled: u64,
 }
 
-/// The hash that identifies an event of an owner.
-pub fn fingerprint(row: Row<'_>, owner: &str) -> u64 {
+/// The hash that identifies an event: of its table and id.
+// Not of its owner: a retry may name the contact that a lead has become since.
+pub fn fingerprint(row: Row<'_>) -> u64 {
     let mut hash = Xxh3::new();
     hash.update(&row.table().0.to_le_bytes());
-    hash.update(&(owner.len() as u32).to_le_bytes());
-    hash.update(owner.as_bytes());
     hash.update(row.key().as_bytes());
     hash.digest()
 }
 
 impl Gate {
-    /// Finds the known fingerprints again, after the gate was read from stored state.
-    pub(crate) fn index(&mut self) {
-        self.events.index();
-        self.retractions.index();
+    /// A gate that has seen no row.
+    pub(crate) fn new(catalog: &Catalog) -> Self {
+        let outcomes = catalog
+            .tables
+            .iter()
+            .filter(|table| table.role == Role::Event && table.outcome.is_some());
+        Self {
+            for_good: outcomes.map(|table| table.id).collect(),
+            ..Self::default()
+        }
     }
     /// Admits an event row or refuses it. An event whose retraction came first is a duplicate.
     pub(crate) fn admit(
@@ -150,25 +174,30 @@ impl Gate {
         row: Row<'_>,
         fingerprint: u64,
     ) -> RowOutcome {
-        let time_ms = row.event_ms();
         if is_future(options, clock_ms, row) {
             return RowOutcome::Future;
         }
-        let partition = self.partitions.get(&row.position().partition);
-        if partition.is_some_and(|partition| time_ms < partition.bound_ms(options))
-            || !self.remembers(row)
-        {
+        if self.is_late(options, row) {
             return RowOutcome::Late;
         }
-        if !self.events.insert(row.table(), fingerprint, time_ms) {
+        self.note_known_time(row);
+        let until_ms = self.held_from(row.table(), row.event_ms());
+        if !self.events.insert(row.table(), fingerprint, until_ms) {
             return RowOutcome::Duplicate;
         }
-        if self.retractions.known.contains(&fingerprint) {
+        if self.retractions.known.contains_key(&fingerprint) {
             self.cancelled += 1;
             return RowOutcome::Duplicate;
         }
         self.advance(row);
         RowOutcome::Accepted
+    }
+
+    /// Notes the entity that an admitted event is added to: a retraction takes it back there.
+    pub(crate) fn assign(&mut self, fingerprint: u64, owner: EntityId) {
+        if let Some(known) = self.events.known.get_mut(&fingerprint) {
+            *known = Some(owner);
+        }
     }
 
     /// Admits a retraction or refuses it. A retraction is never late, for it carries the whole
@@ -189,21 +218,43 @@ impl Gate {
             .get(&row.position().partition)
             .and_then(|partition| partition.newest_ms);
         let held_from_ms = newest_ms.map_or(row.event_ms(), |newest| newest.max(row.event_ms()));
-        if !self
-            .retractions
-            .insert(row.table(), fingerprint, held_from_ms)
-        {
+        let until_ms = self.held_from(row.table(), held_from_ms);
+        if !self.retractions.insert(row.table(), fingerprint, until_ms) {
             return Takes::Again;
         }
         self.advance(row);
-        match (
-            self.events.known.contains(&fingerprint),
-            self.remembers(row),
-        ) {
-            (true, _) => Takes::Back,
-            (false, true) => Takes::Ahead,
-            (false, false) => Takes::BackIfThere,
+        match self.events.known.get(&fingerprint) {
+            Some(Some(owner)) => Takes::Back(*owner),
+            _ if self.remembers(row) => Takes::Ahead,
+            _ => Takes::BackIfThere,
         }
+    }
+
+    /// Whether an event row is too old to be admitted. Where fingerprints are kept for good, age
+    /// is no reason; where some were forgotten before, a repeat would not be recognised.
+    fn is_late(&self, options: &GraphOptions, row: Row<'_>) -> bool {
+        if !self.remembers(row) {
+            return true;
+        }
+        if row.has_own_known_time() || self.for_good.contains(&row.table()) {
+            return false;
+        }
+        let partition = self.partitions.get(&row.position().partition);
+        partition.is_some_and(|partition| row.event_ms() < partition.bound_ms(options))
+    }
+
+    /// Keeps the fingerprints of a table for good once a row of the table carries its own known
+    /// time: such rows may be of any age.
+    fn note_known_time(&mut self, row: Row<'_>) {
+        if row.has_own_known_time() && self.for_good.insert(row.table()) {
+            self.events.keep_for_good(row.table());
+            self.retractions.keep_for_good(row.table());
+        }
+    }
+
+    /// The time that a fingerprint's age counts from; `None` for one that is kept for good.
+    fn held_from(&self, table: TableId, time_ms: i64) -> Option<i64> {
+        (!self.for_good.contains(&table)).then_some(time_ms)
     }
 
     /// Whether all fingerprints of the row's day are still kept: a repeat would be recognised.
@@ -241,7 +292,8 @@ impl Gate {
     pub(crate) fn forget(&mut self, options: &GraphOptions) {
         let mut bounds: FxHashMap<TableId, i64> = FxHashMap::default();
         for partition in self.partitions.values() {
-            for table in &partition.tables {
+            let tables = partition.tables.iter();
+            for table in tables.filter(|table| !self.for_good.contains(table)) {
                 let bound = bounds.entry(*table).or_insert(i64::MAX);
                 *bound = (*bound).min(partition.bound_ms(options));
             }
@@ -261,6 +313,10 @@ impl Gate {
     /// The number of fingerprints kept.
     pub(crate) fn len(&self) -> usize {
         self.events.known.len() + self.retractions.known.len()
+    }
+    /// The number of fingerprints that are kept for good.
+    pub(crate) fn kept_for_good(&self) -> usize {
+        self.events.for_good() + self.retractions.for_good()
     }
     /// The number of events refused because their retraction had come first.
     pub(crate) fn cancelled(&self) -> u64 {

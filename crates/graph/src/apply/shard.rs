@@ -2,11 +2,12 @@
 
 use smallvec::SmallVec;
 
-use leadpulse_schema::{Operation, RelationId, RowBatch};
+use leadpulse_schema::{Operation, RelationId, Row, RowBatch};
 
 use crate::ids::EntityId;
 use crate::state::cell::StateRules;
 use crate::state::events::Undo;
+use crate::state::node::Node;
 use crate::state::shard::Shard;
 
 /// The effect of an event row on one cell of the shard.
@@ -84,6 +85,9 @@ fn own(shard: &mut Shard, shared: &StateRules, batch: &RowBatch, event: &OwnedEv
     let (person, state) = (event.node as usize, event.state as usize);
     shard.freeze(event.cell, shared);
     let nodes = &mut shard.cells[event.cell as usize].nodes;
+    if !shared.layout.event(row.table()).is_engagement(row) {
+        return own_passive(&mut nodes[person], shared, row, &mut shard.inexact);
+    }
     if row.operation() != Operation::Retract {
         nodes[state].add(shared, row, event.fingerprint);
         nodes[person].trace(shared, row, &event.hubs);
@@ -96,6 +100,17 @@ fn own(shard: &mut Shard, shared: &StateRules, batch: &RowBatch, event: &OwnedEv
     }
     let undo = undo.max(nodes[person].untrace(shared, row, &event.hubs));
     shard.inexact += u64::from(undo == Undo::Inexact);
+    true
+}
+
+/// Adds an event that is no engagement to its owner, or takes it back. Returns true: the event
+/// changed counters or outcomes.
+fn own_passive(node: &mut Node, shared: &StateRules, row: Row<'_>, inexact: &mut u64) -> bool {
+    if row.operation() != Operation::Retract {
+        node.count(shared, row);
+        return true;
+    }
+    *inexact += u64::from(node.uncount(shared, row) != Undo::Exact);
     true
 }
 

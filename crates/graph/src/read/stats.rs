@@ -23,6 +23,9 @@ pub struct GraphSize {
     pub hubs: usize,
     /// Event fingerprints kept against duplicates.
     pub fingerprints: usize,
+    /// Those of them that are kept for good: of outcome tables, and of tables whose rows carry
+    /// their own known time.
+    pub fingerprints_for_good: usize,
     /// Bytes of all nodes and of the memory of newest versions, roughly.
     pub bytes: usize,
 }
@@ -123,6 +126,7 @@ impl Graph {
         }
         size.hubs = self.hubs.len();
         size.fingerprints = self.gate.len();
+        size.fingerprints_for_good = self.gate.kept_for_good();
         size.bytes += self.newest.heap_bytes();
         size
     }

@@ -77,6 +77,7 @@ pub struct EventLayout {
     /// Fields that name entities beside the owner.
     pub mentions: Vec<(FieldId, RelationId, TableId)>,
     outcome: Option<OutcomeField>,
+    not_engagement: Vec<(FieldId, Vec<String>)>,
     /// The first slot of this table in a hub's vector.
     pub hub_offset: usize,
 }
@@ -131,6 +132,7 @@ impl EventLayout {
                 _ => None,
             }),
             outcome: table.outcome.clone(),
+            not_engagement: table.not_engagement.clone(),
             hub_offset,
         }
     }
@@ -182,6 +184,16 @@ impl EventLayout {
     pub fn stage(&self, row: Row<'_>) -> Option<u8> {
         let (field, stages) = self.stages.as_ref()?;
         stages.get(row.get(*field).text()?).copied()
+    }
+
+    /// Whether a row makes its owner active. False for values that the schema marks as no
+    /// engagement: such a row counts in day counters and outcomes alone.
+    pub fn is_engagement(&self, row: Row<'_>) -> bool {
+        let is_marked = |(field, values): &(FieldId, Vec<String>)| {
+            let value = row.get(*field).text();
+            value.is_some_and(|value| values.iter().any(|marked| marked == value))
+        };
+        !self.not_engagement.iter().any(is_marked)
     }
 
     /// The end of a deal by a row: `true` for won, `false` for lost, `None` for neither.

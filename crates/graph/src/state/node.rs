@@ -238,8 +238,33 @@ impl Node {
     }
     /// Adds the traces of an event: counters, touched hubs, evidence, outcomes.
     pub(crate) fn trace(&mut self, shared: &StateRules, row: Row<'_>, hubs: &[EntityId]) {
-        let (traces, time_ms) = (&mut self.traces, row.event_ms());
+        self.count(shared, row);
+        let traces = &mut self.traces;
         traces.events += 1;
+        tally::add(&mut traces.touches, &shared.bank, hubs, row.event_ms());
+        keep_recent(&mut traces.recent, recent(shared, row));
+    }
+    /// Takes back the traces that [`Self::trace`] added.
+    pub(crate) fn untrace(&mut self, shared: &StateRules, row: Row<'_>, hubs: &[EntityId]) -> Undo {
+        let mut undo = self.uncount(shared, row);
+        let traces = &mut self.traces;
+        undo = undo.max(tally::retract(
+            &mut traces.touches,
+            &shared.bank,
+            hubs,
+            row.event_ms(),
+        ));
+        if let Ok(at) = traces.recent.binary_search(&recent(shared, row)) {
+            let forgot = traces.events > traces.recent.len() as u64;
+            traces.recent.remove(at);
+            undo = undo.max(if forgot { Undo::Inexact } else { Undo::Exact });
+        }
+        traces.events = traces.events.saturating_sub(1);
+        undo.min(Undo::Inexact)
+    }
+    /// Adds an event to day counters and outcomes alone: the traces of one that is no engagement.
+    pub(crate) fn count(&mut self, shared: &StateRules, row: Row<'_>) {
+        let (traces, time_ms) = (&mut self.traces, row.event_ms());
         for (counter, amount) in counted(shared, row) {
             let at = match traces.counters.binary_search_by_key(&counter, |(i, _)| *i) {
                 Ok(at) => at,
@@ -250,14 +275,12 @@ impl Node {
             };
             traces.counters[at].1.add(time_ms, amount);
         }
-        tally::add(&mut traces.touches, &shared.bank, hubs, time_ms);
-        keep_recent(&mut traces.recent, recent(shared, row));
         if let Some(won) = shared.layout.event(row.table()).verdict(row) {
             traces.verdicts.get_or_insert_default().add(won, time_ms);
         }
     }
-    /// Takes back the traces that [`Self::trace`] added.
-    pub(crate) fn untrace(&mut self, shared: &StateRules, row: Row<'_>, hubs: &[EntityId]) -> Undo {
+    /// Takes back what [`Self::count`] added.
+    pub(crate) fn uncount(&mut self, shared: &StateRules, row: Row<'_>) -> Undo {
         let (traces, time_ms) = (&mut self.traces, row.event_ms());
         let mut undo = Undo::Exact;
         for (counter, amount) in counted(shared, row) {
@@ -269,18 +292,6 @@ impl Node {
                 traces.counters.remove(at);
             }
         }
-        undo = undo.max(tally::retract(
-            &mut traces.touches,
-            &shared.bank,
-            hubs,
-            time_ms,
-        ));
-        if let Ok(at) = traces.recent.binary_search(&recent(shared, row)) {
-            let forgot = traces.events > traces.recent.len() as u64;
-            traces.recent.remove(at);
-            undo = undo.max(if forgot { Undo::Inexact } else { Undo::Exact });
-        }
-        traces.events = traces.events.saturating_sub(1);
         if let Some(won) = shared.layout.event(row.table()).verdict(row) {
             let verdicts = traces.verdicts.get_or_insert_default();
             undo = undo.max(verdicts.retract(won, time_ms));

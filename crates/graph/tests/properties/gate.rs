@@ -5,10 +5,12 @@ use std::collections::BTreeSet;
 
 use leadpulse_graph::{DAY_MS, Graph, RowOutcome, Tracking};
 use leadpulse_schema::units::AsOf;
-use leadpulse_schema::{Role, TableId};
+use leadpulse_schema::{Role, RowBatch, TableId};
 use proptest::prelude::*;
 
-use crate::market::{Datum, Dice, Market, Plain, START_MS, Style, cases, crm, seeds, stream};
+use crate::market::{
+    Datum, Dice, Market, Plain, START_MS, Style, cases, crm, network, seeds, stream,
+};
 use crate::oracle::Gatekeeper;
 
 const TEN_YEARS_MS: i64 = 3653 * DAY_MS;
@@ -397,4 +399,130 @@ fn a_duplicate_makes_nothing_late() {
         ),
         RowOutcome::Accepted
     );
+}
+
+/// A step of deal "d" into a stage.
+fn step(market: &Market, id: &str, stage: &str, time_ms: i64) -> Plain {
+    let steps = market.catalog.table("steps").unwrap();
+    let mut values = vec![Datum::Null; steps.fields.len()];
+    let mut set = |name: &str, datum| values[steps.field(name).unwrap().id.index()] = datum;
+    set("step_id", Datum::Text(id.into()));
+    set("deal_id", Datum::Text("d".into()));
+    set("to_stage", Datum::Text(stage.into()));
+    set("at", Datum::Time(time_ms));
+    Plain {
+        table: steps.id,
+        delete: false,
+        partition: 0,
+        time_ms,
+        known_ms: time_ms,
+        values,
+    }
+}
+
+/// A win is entered twenty days after it happened. It counts, once, and its id is kept for good.
+#[test]
+fn rows_of_outcome_tables_are_never_late() {
+    let mut market = network(true);
+    market.options.late_horizon_ms = 2 * DAY_MS;
+    let mut graph = market.graph(Tracking::Off);
+    let now_ms = START_MS + 30 * DAY_MS;
+    for day in 0..30 {
+        let row = step(&market, &format!("s{day}"), "v5", START_MS + day * DAY_MS);
+        assert_eq!(tell(&market, &mut graph, &row, None), RowOutcome::Accepted);
+    }
+    let win = Plain {
+        known_ms: now_ms,
+        ..step(&market, "win", "v0", now_ms - 20 * DAY_MS)
+    };
+    assert_eq!(tell(&market, &mut graph, &win, None), RowOutcome::Accepted);
+    assert_eq!(tell(&market, &mut graph, &win, None), RowOutcome::Duplicate);
+    let first = Plain {
+        known_ms: now_ms,
+        ..step(&market, "s0", "v5", START_MS)
+    };
+    assert_eq!(
+        tell(&market, &mut graph, &first, None),
+        RowOutcome::Duplicate
+    );
+    let ahead = step(&market, "ahead", "v0", now_ms + DAY_MS);
+    assert_eq!(
+        tell(&market, &mut graph, &ahead, Some(now_ms)),
+        RowOutcome::Future
+    );
+    let size = graph.size();
+    assert_eq!((size.fingerprints, size.fingerprints_for_good), (31, 31));
+}
+
+/// The outcome of an event row that carries its own known time.
+fn tell_known(market: &Market, graph: &mut Graph, row: &Plain) -> RowOutcome {
+    let batch = market.batch(std::slice::from_ref(row));
+    let mut told = RowBatch::new();
+    let source = batch.row(0);
+    let (table, position) = (source.table(), source.position());
+    let mut builder = told.start(
+        &market.catalog,
+        table,
+        source.operation(),
+        position,
+        source.known_ms(),
+    );
+    for field in &market.catalog.table_at(table).fields {
+        builder.set(field.id, source.get(field.id));
+    }
+    builder.set_own_known_ms(source.known_ms());
+    builder.finish();
+    graph.apply(&told, None)[0]
+}
+
+/// A file with a column of known times brings an event of last month: it is no straggler.
+#[test]
+fn rows_with_their_own_known_time_are_never_late() {
+    let market = short_horizon();
+    let mut graph = market.graph(Tracking::Off);
+    let now_ms = START_MS + 30 * DAY_MS;
+    let newest = purchase(&market, "new", 0, now_ms);
+    assert_eq!(
+        tell_known(&market, &mut graph, &newest),
+        RowOutcome::Accepted
+    );
+    graph.advance(AsOf::from_ms(now_ms));
+    let old = Plain {
+        known_ms: now_ms,
+        ..purchase(&market, "old", 0, START_MS)
+    };
+    assert_eq!(tell_known(&market, &mut graph, &old), RowOutcome::Accepted);
+    graph.advance(AsOf::from_ms(now_ms + DAY_MS));
+    assert_eq!(tell_known(&market, &mut graph, &old), RowOutcome::Duplicate);
+    // Another file of the table has no such column. All ids of the table are kept by now, so age
+    // is no reason there either.
+    let straggler = purchase(&market, "straggler", 0, START_MS);
+    assert_eq!(
+        tell(&market, &mut graph, &straggler, None),
+        RowOutcome::Accepted
+    );
+    assert_eq!(graph.size().fingerprints_for_good, 3);
+}
+
+/// A retry names the contact that the lead became: the id decides. A retraction that names the
+/// contact too takes the event back from the lead.
+#[test]
+fn an_event_under_another_owner_is_a_duplicate() {
+    let market = short_horizon();
+    let mut graph = market.graph(Tracking::Off);
+    let first = purchase(&market, "p", 0, START_MS);
+    let mut retry = first.clone();
+    let purchases = market.catalog.table("purchases").unwrap();
+    let owner = purchases.field("account_id").unwrap().id.index();
+    retry.values[owner] = Datum::Text("b".into());
+    assert_eq!(
+        tell(&market, &mut graph, &first, None),
+        RowOutcome::Accepted
+    );
+    assert_eq!(
+        tell(&market, &mut graph, &retry, None),
+        RowOutcome::Duplicate
+    );
+    let accounts = market.catalog.root().id;
+    assert!(graph.find(accounts, "b").is_none());
 }

@@ -455,6 +455,34 @@ fn a_retraction_takes_its_event_back_once() {
 }
 
 #[test]
+fn a_retraction_with_another_owner_takes_the_event_back_where_it_is() {
+    let mut story = Story::new();
+    story.tell(
+        "calls",
+        &[("call_id", "1"), ("lead_id", "l"), ("kind", "v0")],
+    );
+    story.tell(
+        "calls",
+        &[("call_id", "2"), ("person_id", "p"), ("kind", "v0")],
+    );
+    let undo = story.row(
+        "calls",
+        &[
+            ("call_id", "1"),
+            ("person_id", "p"),
+            ("kind", "v0"),
+            ("revoked", "true"),
+        ],
+    );
+    assert_eq!(story.apply(&undo), RowOutcome::Accepted);
+    assert_eq!(
+        (story.calls("leads", "l"), story.calls("people", "p")),
+        (0, 1)
+    );
+    assert_eq!(story.stats().unmatched_retractions, 0);
+}
+
+#[test]
 fn an_old_retraction_applies_if_its_event_may_be_there() {
     let mut story = Story::new();
     story.market.options.late_horizon_ms = 2 * DAY_MS;

@@ -125,7 +125,7 @@ const DEALS: &str = r#"{"type":"record","name":"Deal","leadpulse":{"table":"deal
   {"name":"person_id","type":["null","string"],"default":null,"leadpulse":{"ref":"people","owner":true}},
   {"name":"sponsor","type":["null","string"],"default":null,"leadpulse":{"ref":"people"}},
   {"name":"stage","type":["null","string"],"default":null,"leadpulse":{"values":["v0","v1"]}}]}"#;
-const CALLS: &str = r#"{"type":"record","name":"Call","leadpulse":{"table":"calls","role":"event",
+const CALLS: &str = r#"{"type":"record","name":"Call","leadpulse":{"table":"calls","role":"event","not_engagement":{"kind":["v3"]},
   "stages":{"field":"kind","order":{"v0":1,"v1":2}}},"fields":[
   {"name":"call_id","type":"string","leadpulse":{"key":true}},
   {"name":"at","type":{"type":"long","logicalType":"timestamp-millis"},"leadpulse":{"time":true}},
@@ -144,7 +144,7 @@ const FORMS: &str = r#"{"type":"record","name":"Form","leadpulse":{"table":"form
   {"name":"lead_id","type":"string","leadpulse":{"ref":"leads","owner":true}},
   {"name":"topic","type":["null","string"],"default":null,"leadpulse":{"values":["v0"]}}]}"#;
 const STEPS: &str = r#"{"type":"record","name":"Step","leadpulse":{"table":"steps","role":"event",
-  "outcome":{"field":"to_stage","won":["v0"],"lost":["v1","v2"]}},"fields":[
+  "not_engagement":{"to_stage":["v2","v4"]},"outcome":{"field":"to_stage","won":["v0"],"lost":["v1","v2"]}},"fields":[
   {"name":"step_id","type":"string","leadpulse":{"key":true}},
   {"name":"at","type":{"type":"long","logicalType":"timestamp-millis"},"leadpulse":{"time":true}},
   {"name":"deal_id","type":"string","leadpulse":{"ref":"deals","owner":true}},

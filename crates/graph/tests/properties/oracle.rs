@@ -160,8 +160,8 @@ pub struct Gatekeeper {
     newest_ms: BTreeMap<u32, i64>,
     /// Tables and the partitions that accepted rows of them.
     read: BTreeSet<(TableId, u32)>,
-    seen: BTreeSet<(TableId, Who, String)>,
-    taken_back: BTreeSet<(TableId, Who, String)>,
+    seen: BTreeSet<(TableId, String)>,
+    taken_back: BTreeSet<(TableId, String)>,
     /// Days before this one are closed to a table.
     first_day: BTreeMap<TableId, i64>,
     /// Entities and hubs that a row has described, with the time of their version; `None` once
@@ -184,9 +184,8 @@ impl Gatekeeper {
         {
             return RowOutcome::Future;
         }
-        let owner = owner(&market.catalog, row.table, &row.values)
-            .expect("streams give every event an owner");
-        let name = (row.table, owner, row.key(&market.catalog).to_owned());
+        let name = (row.table, row.key(&market.catalog).to_owned());
+        let is_outcome = market.catalog.table_at(row.table).outcome.is_some();
         let is_accepted = if row.takes_back(&market.catalog) {
             self.taken_back.insert(name)
         } else {
@@ -195,9 +194,9 @@ impl Gatekeeper {
                 .first_day
                 .get(&row.table)
                 .is_some_and(|first| row.time_ms.div_euclid(DAY_MS) < *first);
-            if is_closed
-                || newest.is_some_and(|newest| row.time_ms < newest - options.late_horizon_ms)
-            {
+            let is_old =
+                newest.is_some_and(|newest| row.time_ms < newest - options.late_horizon_ms);
+            if !is_outcome && (is_closed || is_old) {
                 return RowOutcome::Late;
             }
             self.seen.insert(name.clone()) && !self.taken_back.contains(&name)
@@ -279,8 +278,8 @@ impl<'o> World<'o> {
                     }
                     if row.takes_back(&market.catalog) {
                         let key = row.key(&market.catalog);
-                        let is_it = |(who, e): &(Who, &Plain)| {
-                            (who, e.table, e.key(&market.catalog)) == (&owner, row.table, key)
+                        let is_it = |(_, e): &(Who, &Plain)| {
+                            (e.table, e.key(&market.catalog)) == (row.table, key)
                         };
                         world
                             .removed
@@ -594,22 +593,32 @@ impl<'o> World<'o> {
         self.events
             .iter()
             .filter(|(owner, row)| joined.contains(owner) && row.table == table)
+            .filter(|(_, row)| self.engages(row))
             .map(|(_, row)| *row)
             .collect()
     }
-    /// All events of those whom an entity stands for.
+    /// Whether a row is something that makes its owner active.
+    fn engages(&self, row: &Plain) -> bool {
+        let marks = &self.market.catalog.table_at(row.table).not_engagement;
+        !marks.iter().any(|(field, values)| {
+            values
+                .iter()
+                .any(|value| row.values[field.index()] == Datum::Text(value.clone()))
+        })
+    }
+    /// All events that engage those whom an entity stands for.
     pub fn events_of(&self, who: &Who) -> Vec<&'o Plain> {
         let stands_for = |owner: &Who| self.survivor(owner) == *who;
         self.events
             .iter()
-            .filter(|(owner, _)| stands_for(owner))
+            .filter(|(owner, row)| stands_for(owner) && self.engages(row))
             .map(|(_, row)| *row)
             .collect()
     }
     /// By relation, the times at which events named one of those whom an entity stands for.
     pub fn mentioned(&self, who: &Who) -> BTreeMap<String, Vec<i64>> {
         let mut mentioned: BTreeMap<String, Vec<i64>> = BTreeMap::new();
-        for (_, row) in &self.events {
+        for (_, row) in self.events.iter().filter(|(_, row)| self.engages(row)) {
             for (relation, named) in mentions(self.market, row) {
                 if self.survivor(&named) == *who {
                     mentioned.entry(relation).or_default().push(row.time_ms);

@@ -71,10 +71,7 @@ impl<'a> LabelHistory<'a> {
     /// counts for, before the next row; retractions and tombstones too. Rows of tables that do not
     /// count are ignored.
     ///
-    /// A retraction takes back the events of its table, key and owner. Where the owner is of the
-    /// table that is predicted for, it is known by its number, so that it may have been named by
-    /// another key since; any other owner is known by its key, so that it may belong to another
-    /// entity since.
+    /// A retraction takes back the event of its table and key, whatever owner it names.
     pub fn offer(&mut self, entity: u32, row: Row<'_>) {
         if self
             .target
@@ -108,7 +105,7 @@ impl<'a> LabelHistory<'a> {
         if row.operation() == Operation::Delete {
             return;
         }
-        let fingerprint = self.fingerprint(entity, row);
+        let fingerprint = fingerprint(row);
         if row.operation() == Operation::Retract {
             let gone_ms = self.retracted.entry(fingerprint).or_insert(i64::MAX);
             *gone_ms = row.known_ms().min(*gone_ms);
@@ -160,25 +157,6 @@ impl<'a> LabelHistory<'a> {
         is_new
     }
 
-    /// Table, owner and key of an event.
-    fn fingerprint(&self, entity: u32, row: Row<'_>) -> u64 {
-        let table = self.catalog.table_at(row.table());
-        let mut owners = table.owners.iter().filter_map(|field| {
-            Some((
-                table.field_at(*field).reference?.table,
-                row.get(*field).text()?,
-            ))
-        });
-        // A hash of one run: it is never stored, so the standard library may change it.
-        let mut hasher = DefaultHasher::new();
-        (table.id, row.key()).hash(&mut hasher);
-        match owners.next() {
-            Some((owner, _)) if owner == self.entity_table => entity.hash(&mut hasher),
-            owner => owner.hash(&mut hasher),
-        }
-        hasher.finish()
-    }
-
     /// Sorts what was offered.
     pub fn finish(self) -> Labels {
         let Self {
@@ -209,6 +187,14 @@ impl<'a> LabelHistory<'a> {
         let series = series.collect();
         Labels::new(target, series)
     }
+}
+
+/// A hash of an event's table and key.
+fn fingerprint(row: Row<'_>) -> u64 {
+    // A hash of one run: it is never stored, so the standard library may change it.
+    let mut hasher = DefaultHasher::new();
+    (row.table(), row.key()).hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Per entity and in order of time, what was taken back apart.

@@ -18,6 +18,9 @@ pub(crate) struct TableAnnotation {
     pub(crate) aliases: Vec<String>,
     pub(crate) stages: Option<StagesAnnotation>,
     pub(crate) outcome: Option<OutcomeAnnotation>,
+    /// Field → values that are no engagement.
+    #[serde(default)]
+    pub(crate) not_engagement: BTreeMap<String, Vec<String>>,
 }
 
 /// The values of a field that end a deal.

@@ -43,6 +43,11 @@ impl Catalog {
         if let (Some(parts), Some(version)) = (meaning.as_array_mut(), table.version) {
             parts.push(serde_json::json!({ "version": name_of(version) }));
         }
+        if let (Some(parts), false) = (meaning.as_array_mut(), table.not_engagement.is_empty()) {
+            let values = table.not_engagement.iter();
+            let values: Vec<_> = values.map(|(f, v)| (name_of(*f), v)).collect();
+            parts.push(serde_json::json!({ "not_engagement": values }));
+        }
         meaning
     }
 

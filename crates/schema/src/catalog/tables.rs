@@ -234,7 +234,10 @@ pub struct Table {
     pub staged: Option<Staged>,
     /// The values that end a deal, for event and member tables that declare them.
     pub outcome: Option<OutcomeField>,
-    /// The truth value of an event row that takes the event of the same key and owner back, if the table has one.
+    /// Values of fields that mark an event row as no engagement, such as mails that sellers send:
+    /// one of them is enough. Empty for tables whose rows are all engagement.
+    pub not_engagement: Vec<(FieldId, Vec<String>)>,
+    /// The truth value of an event row that takes the event of the same key back, if the table has one.
     pub retraction: Option<FieldId>,
     /// The Avro schema as JSON, `leadpulse` properties included.
     pub json: Arc<str>,

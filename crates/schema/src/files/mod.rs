@@ -291,7 +291,9 @@ impl FileContext {
         let known_ms = match (known_ms, table.time) {
             (Some(known_ms), _) => {
                 self.known_rows += 1;
-                known_ms
+                builder.set_own_known_ms(known_ms);
+                builder.finish();
+                return Ok(());
             }
             (None, None) => 0,
             (None, Some(time)) => match time_ms(time) {

@@ -78,6 +78,8 @@ impl RowBatch {
             time: row.time,
             position: row.position,
             known_ms: row.known_ms,
+            // Only admission asks, and stored rows were admitted.
+            has_own_known_time: false,
             slot: u32::try_from(self.slots.len()).ok()?,
         });
         for value in row.values {
