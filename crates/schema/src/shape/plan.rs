@@ -2,6 +2,7 @@
 //! reading of its times, the envelope's paths, the filter's conditions.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use apache_avro::Schema;
 use rustc_hash::FxHashMap;
@@ -11,6 +12,7 @@ use super::data_node::DataNode;
 use super::envelope::{Envelope, EnvelopePlan};
 use super::moment::{BareNumbers, TimeRead};
 use super::path::FieldPath;
+use super::text::{TextFault, TextRead};
 use super::{ShapeError, SourceShape};
 use crate::avro::program::{FieldTarget, targets};
 use crate::catalog::shape::Shape;
@@ -44,6 +46,8 @@ pub(crate) struct RowPlan {
     filter: Vec<FilterCondition>,
     /// In files: the column with the time at which rows became known.
     pub(crate) known: Option<FieldPath>,
+    /// The reading of values that are text.
+    pub(crate) text: Arc<TextRead>,
     /// The full name of the table's own record.
     pub(crate) record_name: String,
 }
@@ -99,9 +103,17 @@ impl RowPlan {
         let envelope = Envelope::of(&shape.envelope)
             .and_then(|envelope| EnvelopePlan::new(&envelope))
             .map_err(|why| fault(definition, "envelope", why))?;
+        let text = TextRead::of(&shape.text).map_err(|TextFault { setting, why }| {
+            fault(definition, format!("text.{setting}"), why)
+        })?;
+        let mut targets = targets(definition);
+        for target in &mut targets {
+            target.text = Arc::clone(&text);
+        }
         let mut plan = RowPlan {
             table,
-            targets: targets(definition),
+            targets,
+            text,
             mapped: vec![Vec::new(); definition.fields.len()],
             by_name: FxHashMap::default(),
             renamed: BTreeMap::new(),
