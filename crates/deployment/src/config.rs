@@ -43,6 +43,8 @@ pub struct SourceConfig {
     pub columns: BTreeMap<String, String>,
     /// Field or path → unit or format of its times.
     pub times: BTreeMap<String, TimeOption>,
+    /// The field or column of a truth value: a row where it is true deletes its entity.
+    pub deleted: Option<String>,
     /// How text is written: separator and encoding of files, numbers, words for null and for truth.
     pub text: TextOption,
 }
@@ -57,6 +59,7 @@ impl SourceConfig {
             columns: self.columns.clone(),
             times: self.times.clone(),
             text: self.text.clone(),
+            deleted: self.deleted.clone(),
         }
     }
 }

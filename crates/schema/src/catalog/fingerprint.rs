@@ -43,6 +43,9 @@ impl Catalog {
         if let (Some(parts), Some(version)) = (meaning.as_array_mut(), table.version) {
             parts.push(serde_json::json!({ "version": name_of(version) }));
         }
+        if let (Some(parts), Some(deleted)) = (meaning.as_array_mut(), table.deleted) {
+            parts.push(serde_json::json!({ "deleted": name_of(deleted) }));
+        }
         meaning
     }
 

@@ -8,7 +8,7 @@ use csv::{ByteRecord, ErrorKind, Reader, ReaderBuilder};
 use super::lines::CountedLines;
 use super::{FileContext, FileError};
 use crate::admit::admit;
-use crate::row::{RowBatch, RowBuilder, Value};
+use crate::row::{Operation, RowBatch, RowBuilder, Value};
 use crate::shape::data_node::DataNode;
 use crate::shape::value::{set_absent, set_null, set_text};
 
@@ -19,6 +19,8 @@ pub(super) struct CsvRows {
     columns: Vec<Option<usize>>,
     names: Vec<String>,
     known_time: Option<usize>,
+    /// The column of a truth value that deletes the row's entity.
+    deleted: Option<usize>,
 }
 
 impl CsvRows {
@@ -40,6 +42,7 @@ impl CsvRows {
         }
         context.check_doubled(&found)?;
         let columns = context.columns(&found)?;
+        let deleted = context.deleted_column(&found)?;
         let known_time = context
             .options
             .known_time
@@ -51,6 +54,7 @@ impl CsvRows {
             columns,
             names,
             known_time,
+            deleted,
         })
     }
 
@@ -94,6 +98,9 @@ impl CsvRows {
             context.fit.feed(index);
         }
         self.admit(context, &mut builder, line)?;
+        if self.is_deleted(context, line)? {
+            builder.set_operation(Operation::Delete);
+        }
         let known_ms =
             match self
                 .known_time
@@ -158,6 +165,20 @@ impl CsvRows {
         }
         admit(table, builder)
             .map_err(|refusal| context.bad_row(line, &refusal.field, "", refusal.why))
+    }
+
+    /// The truth value that deletes the row's entity; false where the cell is empty.
+    fn is_deleted(&self, context: &FileContext, line: u64) -> Result<bool, FileError> {
+        let Some(column) = self.deleted else {
+            return Ok(false);
+        };
+        let cell = self.cell(column, context, line)?.trim();
+        let text = &context.plan.text;
+        if cell.is_empty() || text.is_null(cell) {
+            return Ok(false);
+        }
+        text.truth(cell)
+            .map_err(|expected| context.bad_row(line, &self.names[column], cell, expected))
     }
 
     /// The row as a filter looks at it.

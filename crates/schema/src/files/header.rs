@@ -59,6 +59,22 @@ impl FileContext {
         Ok(())
     }
 
+    /// The place of the column that the source names as `deleted`.
+    ///
+    /// # Errors
+    /// The file has no such column: its rows would all be kept without a word.
+    pub(super) fn deleted_column(&self, names: &[&str]) -> Result<Option<usize>, FileError> {
+        let Some(path) = &self.plan.deleted else {
+            return Ok(None);
+        };
+        let found = names.iter().position(|name| *name == path.as_str());
+        found.map(Some).ok_or_else(|| FileError::MissingColumns {
+            file: self.file.clone(),
+            missing: format!("deleted ('{}')", path.as_str()),
+            found: names.join(", "),
+        })
+    }
+
     fn doubled(&self, names: &[&str], first: usize, second: usize, why: String) -> FileError {
         FileError::Doubled {
             file: self.file.clone(),

@@ -895,3 +895,38 @@ fn words_for_null_are_null_in_every_field_and_bad_values_by_choice() {
         );
     }
 }
+
+#[test]
+fn a_row_may_say_that_its_entity_is_deleted() {
+    let marked = ACCOUNTS.replace(
+        r#""leadpulse":{"key":true}}"#,
+        r#""leadpulse":{"key":true}},{"name":"gone","type":["null","boolean"],"default":null,"leadpulse":{"deleted":true}}"#,
+    );
+    let dir = tempfile::tempdir().unwrap();
+    let operations = |schema: &str, name: &str, content: &str, json: &str| {
+        let catalog = Arc::new(Catalog::from_json(&[("a", schema), ("o", ORDERS)]).unwrap());
+        let accounts = catalog.table("accounts").unwrap().id;
+        let path = file(dir.path(), name, content.as_bytes());
+        let mut reader = FileReader::open(&path, catalog, accounts, shaped(json))?;
+        let (batch, errors) = read_all(&mut reader);
+        assert!(errors.is_empty(), "{errors:?}");
+        Ok::<_, FileError>(batch.iter().map(|row| row.operation()).collect::<Vec<_>>())
+    };
+    use crate::Operation::{Delete, Upsert};
+    let csv = "id,gone\na,true\nb,\nc,false\n";
+    let lines = "{\"id\":\"a\",\"gone\":true}\n{\"id\":\"b\"}\n{\"id\":\"c\",\"gone\":\"false\"}\n";
+    let expected = [Delete, Upsert, Upsert];
+    for (name, content) in [("a.csv", csv), ("a.jsonl", lines)] {
+        assert_eq!(operations(&marked, name, content, "{}").unwrap(), expected);
+        let by_source = r#"{"deleted":"gone"}"#;
+        assert_eq!(
+            operations(ACCOUNTS, name, content, by_source).unwrap(),
+            expected
+        );
+    }
+    let error = operations(ACCOUNTS, "a.csv", csv, r#"{"deleted":"left"}"#).unwrap_err();
+    assert!(error.to_string().contains("deleted ('left')"), "{error}");
+    let path = file(dir.path(), "o.csv", CSV.as_bytes());
+    let error = open(&path, shaped(r#"{"deleted":"cancelled"}"#)).unwrap_err();
+    assert!(error.to_string().contains("retraction"), "{error}");
+}

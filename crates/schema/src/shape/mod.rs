@@ -116,6 +116,8 @@ pub struct SourceShape {
     pub columns: BTreeMap<String, String>,
     /// How times are written: field or path → unit, format or both with a zone.
     pub times: BTreeMap<String, TimeOption>,
+    /// The path of a truth value: a row where it is true deletes its entity. Root and member tables.
+    pub deleted: Option<String>,
     /// How text is written: cells, numbers, words for null and for truth.
     pub text: TextOption,
 }

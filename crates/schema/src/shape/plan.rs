@@ -16,7 +16,7 @@ use super::text::{TextFault, TextRead};
 use super::{ShapeError, SourceShape};
 use crate::avro::program::{FieldTarget, targets};
 use crate::catalog::shape::Shape;
-use crate::catalog::{Catalog, Table, TableId};
+use crate::catalog::{Catalog, Role, Table, TableId};
 
 /// The path in a filter that means the record's name.
 const RECORD_NAME: &str = "@name";
@@ -46,6 +46,8 @@ pub(crate) struct RowPlan {
     filter: Vec<FilterCondition>,
     /// In files: the column with the time at which rows became known.
     pub(crate) known: Option<FieldPath>,
+    /// The place of a truth value that deletes the row's entity.
+    pub(crate) deleted: Option<FieldPath>,
     /// The reading of values that are text.
     pub(crate) text: Arc<TextRead>,
     /// The full name of the table's own record.
@@ -113,6 +115,7 @@ impl RowPlan {
         let mut plan = RowPlan {
             table,
             targets,
+            deleted: deleted_path(shape, definition)?,
             text,
             mapped: vec![Vec::new(); definition.fields.len()],
             by_name: FxHashMap::default(),
@@ -239,7 +242,8 @@ impl RowPlan {
         };
         // Read by name, a member feeds one field.
         let feeds_several = self.mapped.iter().flatten().count() > self.renamed.len();
-        self.envelope.is_none() && !feeds_several && !self.mapped.iter().flatten().any(leads_inside)
+        let is_bare = self.envelope.is_none() && self.deleted.is_none();
+        is_bare && !feeds_several && !self.mapped.iter().flatten().any(leads_inside)
     }
 
     /// True if the filter has conditions.
@@ -302,6 +306,28 @@ pub(crate) fn record_name(schema: &Schema) -> String {
         Schema::Record(record) => record.name.fullname(None),
         _ => String::new(),
     }
+}
+
+fn deleted_path(shape: &SourceShape, table: &Table) -> Result<Option<FieldPath>, ShapeError> {
+    let Some(path) = shape.deleted.as_deref() else {
+        return Ok(None);
+    };
+    if path.is_empty() {
+        return Err(fault(
+            table,
+            "deleted",
+            "the path is empty; name a field or column",
+        ));
+    }
+    if !matches!(table.role, Role::Root | Role::Member) {
+        let why = format!(
+            "the table is of the role {}, and only rows of root and member tables are deleted; mark a \
+             boolean of an event table with retraction, or leave its rows out with where",
+            table.role.name()
+        );
+        return Err(fault(table, "deleted", why));
+    }
+    Ok(Some(FieldPath::new(path)))
 }
 
 fn filter_of(shape: &SourceShape, table: &Table) -> Result<Vec<FilterCondition>, ShapeError> {
