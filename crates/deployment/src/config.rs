@@ -12,7 +12,9 @@ use leadpulse_model::FitOptions;
 use leadpulse_policy::PolicyOptions;
 use leadpulse_project::Anchors;
 use leadpulse_registry::RegistryOptions;
-use leadpulse_schema::{EnvelopeOption, FilterValues, SourceFormat, SourceShape, TimeOption};
+use leadpulse_schema::{
+    EnvelopeOption, FilterValues, SourceFormat, SourceShape, TextOption, TimeOption,
+};
 use leadpulse_server::ServerOptions;
 
 /// A source of one table's rows: a topic, files or both.
@@ -41,6 +43,10 @@ pub struct SourceConfig {
     pub columns: BTreeMap<String, String>,
     /// Field or path → unit or format of its times.
     pub times: BTreeMap<String, TimeOption>,
+    /// The field or column of a truth value: a row where it is true deletes its entity.
+    pub deleted: Option<String>,
+    /// How text is written: separator and encoding of files, numbers, words for null and for truth.
+    pub text: TextOption,
 }
 
 impl SourceConfig {
@@ -52,6 +58,8 @@ impl SourceConfig {
             filter: self.filter.clone(),
             columns: self.columns.clone(),
             times: self.times.clone(),
+            text: self.text.clone(),
+            deleted: self.deleted.clone(),
         }
     }
 }

@@ -26,6 +26,12 @@ pub(crate) fn admit(table: &Table, row: &mut RowBuilder<'_>) -> Result<(), RowRe
     if row.get(table.key).text().is_none_or(str::is_empty) {
         return refuse(table.field_at(table.key).name.clone(), "the key is empty");
     }
+    if table
+        .deleted
+        .is_some_and(|field| row.get(field) == Value::Bool(true))
+    {
+        row.set_operation(Operation::Delete);
+    }
     if table.role != Role::Event {
         return Ok(());
     }

@@ -71,8 +71,8 @@ pub use hex::hex;
 pub use row::{Operation, Position, Row, RowBatch, RowBuilder, TextList, Value};
 pub use row_fit::{ReferenceFit, RowFit, ValueFit};
 pub use shape::{
-    Envelope, EnvelopeOption, FilterValue, FilterValues, FitRemark, RawRecord, RecordFate,
-    RecordFault, SchemaLanguage, SchemaPlace, ShapeError, SourceFormat, SourceShape, TimeDetails,
-    TimeOption, TopicDecoder, TopicSource, WriterSchema,
+    BadValue, Envelope, EnvelopeOption, FilterValue, FilterValues, FitRemark, RawRecord,
+    RecordFate, RecordFault, SchemaLanguage, SchemaPlace, ShapeError, SourceFormat, SourceShape,
+    TextOption, TimeDetails, TimeOption, TopicDecoder, TopicSource, WriterSchema,
 };
 pub use version::Version;

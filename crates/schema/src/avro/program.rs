@@ -8,6 +8,7 @@
 //! Decision: docs/decisions/0024-avro-with-a-registry-or-a-folder.md
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use apache_avro::Schema;
 use apache_avro::schema::{InnerDecimalSchema, Name, ResolvedSchema, SchemaKind, UuidSchema};
@@ -15,8 +16,10 @@ use serde_json::Value as Json;
 
 use crate::catalog::shape::{Item, Shape, Symbols, TimeUnit, time_unit};
 use crate::catalog::{Catalog, DataType, FieldId, Table, TableId};
+use crate::shape::BadValue;
 use crate::shape::envelope_hint;
 use crate::shape::moment::{TimeBounds, TimeRead};
+use crate::shape::text::TextRead;
 
 /// A writer's schema whose records can never be read into a table.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -169,6 +172,8 @@ pub(crate) struct FieldTarget {
     pub(crate) aliases: Vec<String>,
     /// The reading of times; of a field that is none it means nothing.
     pub(crate) time: TimeRead,
+    /// The reading of values that are text.
+    pub(crate) text: Arc<TextRead>,
     /// It stands for a list's items, whose text is borrowed from the record: raw uuids, which must
     /// be spelt out, cannot be.
     is_item: bool,
@@ -185,6 +190,7 @@ pub(crate) fn targets(table: &Table) -> Vec<FieldTarget> {
         Schema::Ref { name } => names.get_names().get(name).copied(),
         _ => None,
     };
+    let text = Arc::<TextRead>::default();
     let pairs = table.fields.iter().zip(&record.fields);
     pairs
         .map(|(field, avro)| {
@@ -199,6 +205,7 @@ pub(crate) fn targets(table: &Table) -> Vec<FieldTarget> {
                 shape,
                 aliases: avro.aliases.clone(),
                 time: TimeRead::default(),
+                text: text.clone(),
                 is_item: false,
             }
         })
@@ -206,6 +213,12 @@ pub(crate) fn targets(table: &Table) -> Vec<FieldTarget> {
 }
 
 impl FieldTarget {
+    /// True if a value that is not the field's becomes null, by choice of the source. Values that a
+    /// row cannot do without, its time and its version, are refused all the same.
+    pub(crate) fn may_drop(&self) -> bool {
+        self.text.bad_value == BadValue::Null && self.time.bounds.no_date_is_null
+    }
+
     /// The field's value where a record or file lacks the field: the default, else null if the
     /// field is nullable.
     ///
@@ -610,6 +623,7 @@ impl<'s> StepCompiler<'s> {
             integer_as_text: false,
             aliases: Vec::new(),
             time: TimeRead::default(),
+            text: Arc::default(),
             is_item: true,
         };
         self.read(writer, &target)

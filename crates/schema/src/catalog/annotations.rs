@@ -79,6 +79,8 @@ pub(crate) struct FieldAnnotation {
     pub(crate) label: bool,
     #[serde(default)]
     pub(crate) version: bool,
+    #[serde(default)]
+    pub(crate) deleted: bool,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]

@@ -48,6 +48,9 @@ impl Catalog {
             let values: Vec<_> = values.map(|(f, v)| (name_of(*f), v)).collect();
             parts.push(serde_json::json!({ "not_engagement": values }));
         }
+        if let (Some(parts), Some(deleted)) = (meaning.as_array_mut(), table.deleted) {
+            parts.push(serde_json::json!({ "deleted": name_of(deleted) }));
+        }
         meaning
     }
 

@@ -228,6 +228,8 @@ pub struct Table {
     /// The field that orders the rows of one key (`"version": true`), if the table has one. Without
     /// it, the log's order decides.
     pub version: Option<FieldId>,
+    /// The truth value of a row that deletes its entity (`"deleted": true`), if the table has one.
+    pub deleted: Option<FieldId>,
     /// Owner references in order of preference: the first that is not null decides.
     pub owners: Vec<FieldId>,
     /// Order of events on the way to a decision, for event tables that declare it.

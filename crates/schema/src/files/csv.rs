@@ -1,45 +1,48 @@
-//! CSV with a header line.
+//! Delimited files with a header line.
 
 use std::borrow::Cow;
 use std::io::Read;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use csv::{ByteRecord, ErrorKind, Reader, ReaderBuilder};
 
-use super::{FileContext, FileError, MAX_ROW_BYTES};
+use super::lines::CountedLines;
+use super::{FileContext, FileError};
 use crate::admit::admit;
-use crate::row::{RowBatch, RowBuilder};
+use crate::row::{Operation, RowBatch, RowBuilder, Value};
 use crate::shape::data_node::DataNode;
 use crate::shape::value::{set_absent, set_null, set_text};
 
 pub(super) struct CsvRows {
-    reader: Reader<Bounded>,
+    reader: Reader<CountedLines>,
     record: ByteRecord,
     /// For each field its column's number and name.
     columns: Vec<Option<usize>>,
     names: Vec<String>,
     known_time: Option<usize>,
-    row_bytes: Arc<AtomicU64>,
+    /// The column of a truth value that deletes the row's entity.
+    deleted: Option<usize>,
 }
 
 impl CsvRows {
     pub(super) fn open(
         bytes: Box<dyn Read + Send>,
+        separator: u8,
         context: &FileContext,
     ) -> Result<CsvRows, FileError> {
-        let row_bytes = Arc::new(AtomicU64::new(0));
-        let mut reader = ReaderBuilder::new().from_reader(Bounded {
-            bytes,
-            row_bytes: row_bytes.clone(),
-        });
-        let header = reader.headers().map_err(|e| context.damaged(1, e))?;
-        let names: Vec<String> = header
-            .iter()
-            .map(|name| name.trim_start_matches('\u{feff}').trim().to_owned())
-            .collect();
+        let text = &context.plan.text;
+        let mut reader = ReaderBuilder::new()
+            .delimiter(text.separator.unwrap_or(separator))
+            .quoting(text.quote.is_some())
+            .quote(text.quote.unwrap_or(b'"'))
+            .from_reader(CountedLines::new(bytes));
+        let names = header(&mut reader, context)?;
         let found: Vec<&str> = names.iter().map(String::as_str).collect();
+        if let ([header], None) = (&found[..], text.separator) {
+            context.check_separated(header)?;
+        }
+        context.check_doubled(&found)?;
         let columns = context.columns(&found)?;
+        let deleted = context.deleted_column(&found)?;
         let known_time = context
             .options
             .known_time
@@ -51,7 +54,7 @@ impl CsvRows {
             columns,
             names,
             known_time,
-            row_bytes,
+            deleted,
         })
     }
 
@@ -86,10 +89,19 @@ impl CsvRows {
             } else {
                 set_text(target, cell, &mut builder)
             };
-            set.map_err(|expected| context.bad_row(line, &self.names[*column], cell, expected))?;
+            if let Err(expected) = set {
+                if !target.may_drop() {
+                    return Err(context.bad_row(line, &self.names[*column], cell, expected));
+                }
+                context.fit.drop_value(index, cell);
+                builder.set(target.field, Value::Null);
+            }
             context.fit.feed(index);
         }
         self.admit(context, &mut builder, line)?;
+        if self.is_deleted(context, line)? {
+            builder.set_operation(Operation::Delete);
+        }
         let known_ms =
             match self
                 .known_time
@@ -97,6 +109,7 @@ impl CsvRows {
                 .transpose()?
             {
                 None | Some((_, "")) => None,
+                Some((_, cell)) if context.plan.text.is_null(cell) => None,
                 Some((index, cell)) => Some(context.known_time.text(cell).map_err(|fault| {
                     context.bad_row(line, &self.names[index], cell, fault.words())
                 })?),
@@ -107,9 +120,10 @@ impl CsvRows {
 
     /// Reads the next line. Returns its number; `None` at the end.
     fn read_line(&mut self, context: &mut FileContext) -> Result<Option<u64>, FileError> {
-        self.row_bytes.store(0, Ordering::Relaxed);
+        self.reader.get_mut().start_row();
         let outcome = self.reader.read_byte_record(&mut self.record);
-        let line = self.record.position().map_or(0, csv::Position::line);
+        let offset = self.record.position().map_or(0, csv::Position::byte);
+        let line = self.reader.get_mut().line_at(offset);
         let error = match outcome {
             Ok(true) => return Ok(Some(line)),
             Ok(false) => return Ok(None),
@@ -154,6 +168,20 @@ impl CsvRows {
             .map_err(|refusal| context.bad_row(line, &refusal.field, "", refusal.why))
     }
 
+    /// The truth value that deletes the row's entity; false where the cell is empty.
+    fn is_deleted(&self, context: &FileContext, line: u64) -> Result<bool, FileError> {
+        let Some(column) = self.deleted else {
+            return Ok(false);
+        };
+        let cell = self.cell(column, context, line)?.trim();
+        let text = &context.plan.text;
+        if cell.is_empty() || text.is_null(cell) {
+            return Ok(false);
+        }
+        text.truth(cell)
+            .map_err(|expected| context.bad_row(line, &self.names[column], cell, expected))
+    }
+
     /// The row as a filter looks at it.
     fn as_node(&self) -> DataNode<'_> {
         let cells = self.names.iter().zip(self.record.iter());
@@ -165,33 +193,24 @@ impl CsvRows {
     }
 
     fn cell(&self, index: usize, context: &FileContext, line: u64) -> Result<&str, FileError> {
-        std::str::from_utf8(&self.record[index]).map_err(|_| {
-            context.bad_row(
-                line,
-                &self.names[index],
-                &String::from_utf8_lossy(&self.record[index]),
-                "UTF-8",
-            )
+        let bytes = &self.record[index];
+        std::str::from_utf8(bytes).map_err(|_| {
+            context.not_utf8(line, &self.names[index], &String::from_utf8_lossy(bytes))
         })
     }
 }
 
-/// Refuses to read on when a row does not end: an open quote would take the whole file for one
-/// cell.
-struct Bounded {
-    bytes: Box<dyn Read + Send>,
-    row_bytes: Arc<AtomicU64>,
-}
-
-impl Read for Bounded {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let count = self.bytes.read(buffer)?;
-        let row_bytes = self.row_bytes.fetch_add(count as u64, Ordering::Relaxed) + count as u64;
-        if row_bytes > MAX_ROW_BYTES {
-            return Err(std::io::Error::other(format!(
-                "a row is longer than {MAX_ROW_BYTES} bytes; perhaps a quote is not closed"
-            )));
-        }
-        Ok(count)
+/// The names of the columns, trimmed.
+fn header(
+    reader: &mut Reader<CountedLines>,
+    context: &FileContext,
+) -> Result<Vec<String>, FileError> {
+    let header = reader.byte_headers().map_err(|e| context.damaged(1, e))?;
+    let mut names = Vec::with_capacity(header.len());
+    for name in header {
+        let name = std::str::from_utf8(name)
+            .map_err(|_| context.not_utf8(1, "", &String::from_utf8_lossy(name)))?;
+        names.push(name.trim().to_owned());
     }
+    Ok(names)
 }

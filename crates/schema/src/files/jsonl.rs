@@ -49,6 +49,10 @@ impl JsonRows {
                 continue;
             }
             let line = self.number;
+            if std::str::from_utf8(&self.line).is_err() {
+                context.next_offset += 1;
+                return Err(context.not_utf8(line, "", &String::from_utf8_lossy(&self.line)));
+            }
             let node = DataNode::json(&self.line).map_err(|e| {
                 context.next_offset += 1;
                 context.bad_row(

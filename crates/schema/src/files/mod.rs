@@ -1,4 +1,4 @@
-//! Files of history become rows: CSV, JSON Lines (both also gzipped) and Avro container files.
+//! Files of history become rows: delimited text and JSON Lines (also compressed), Avro containers.
 //!
 //! Promises: a file is streamed, memory is bounded by one row or block and the caller's batch; a
 //! bad row is an error of its own that the caller may count and pass over; every error names file,
@@ -6,8 +6,11 @@
 
 mod container;
 mod csv;
+mod header;
 mod jsonl;
+mod lines;
 mod records;
+mod text_bytes;
 
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -81,9 +84,48 @@ pub enum FileError {
     },
     /// The name does not say what the file holds.
     #[error(
-        "{file}: its kind is not known; name it .csv, .csv.gz, .jsonl, .ndjson, .jsonl.gz, .ndjson.gz or .avro"
+        "{file}: its kind is not known; name it .csv, .tsv, .jsonl, .ndjson, \
+         each also with .gz or .zst behind, or .avro"
     )]
     UnknownKind { file: String },
+    /// The text is not in the encoding it should be in.
+    #[error(
+        "{file}, line {line}: {why}; declare its encoding in the source: text = {{ encoding = \"{label}\" }}"
+    )]
+    Encoding {
+        file: String,
+        line: u64,
+        /// What was found, for people.
+        why: String,
+        /// A label that the file may have.
+        label: String,
+    },
+    /// A header of one column that contains a separator.
+    #[error(
+        "{file}, line 1: the header is one column, '{header}'; if {sign} stands between its columns, \
+         declare the separator in the source: text = {{ separator = \"{sign}\" }}"
+    )]
+    Separator {
+        file: String,
+        header: String,
+        /// The likely separator, as the setting has it.
+        sign: &'static str,
+    },
+    /// Two columns of which one would be taken.
+    #[error(
+        "{file}, line 1: columns {first} ('{first_name}') and {second} ('{second_name}') {why}; rename one \
+         of them, or leave it out"
+    )]
+    Doubled {
+        file: String,
+        /// Places in the header, from 1.
+        first: usize,
+        first_name: String,
+        second: usize,
+        second_name: String,
+        /// What the two have in common, for people.
+        why: String,
+    },
     /// Columns that the table cannot do without are not there.
     #[error(
         "{file}: no column for {missing}; it has {found}; rename a column, map one to the field, or give the field a default"
@@ -122,6 +164,35 @@ enum FileRows {
     Container(Box<container::ContainerRows>),
 }
 
+/// The compression that a file's name declares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Compression {
+    None,
+    Gzip,
+    Zstandard,
+}
+
+impl Compression {
+    /// The name without the ending of its compression.
+    fn of(name: &str) -> (&str, Compression) {
+        if let Some(kind) = name.strip_suffix(".gz") {
+            return (kind, Compression::Gzip);
+        }
+        match name.strip_suffix(".zst") {
+            Some(kind) => (kind, Compression::Zstandard),
+            None => (name, Compression::None),
+        }
+    }
+
+    fn unpacked(self, file: File) -> std::io::Result<Box<dyn Read + Send>> {
+        Ok(match self {
+            Compression::None => Box::new(file),
+            Compression::Gzip => Box::new(MultiGzDecoder::new(BufReader::new(file))),
+            Compression::Zstandard => Box::new(zstd::stream::read::Decoder::new(file)?),
+        })
+    }
+}
+
 impl FileReader {
     /// Opens a file; the kind follows from the name.
     ///
@@ -135,9 +206,7 @@ impl FileReader {
     ) -> Result<FileReader, FileError> {
         let context = FileContext::new(path, catalog, table, options)?;
         let name = context.file.to_lowercase();
-        let (kind, is_gzip) = name
-            .strip_suffix(".gz")
-            .map_or((name.as_str(), false), |kind| (kind, true));
+        let (kind, compression) = Compression::of(&name);
         let unknown = || FileError::UnknownKind {
             file: context.file.clone(),
         };
@@ -146,8 +215,8 @@ impl FileReader {
             .and_then(|e| e.to_str())
             .ok_or_else(unknown)?;
         if !matches!(
-            (extension, is_gzip),
-            ("csv" | "jsonl" | "ndjson", _) | ("avro", false)
+            (extension, compression),
+            ("csv" | "tsv" | "jsonl" | "ndjson", _) | ("avro", Compression::None)
         ) {
             return Err(unknown());
         }
@@ -155,17 +224,17 @@ impl FileReader {
             file: context.file.clone(),
             source,
         })?;
-        let bytes: Box<dyn Read + Send> = if is_gzip {
-            Box::new(MultiGzDecoder::new(BufReader::new(file)))
-        } else {
-            Box::new(file)
-        };
+        let bytes = compression
+            .unpacked(file)
+            .map_err(|error| context.damaged(0, error))?;
+        let text = |bytes| text_bytes::utf8(bytes, &context);
         let source = match extension {
-            "csv" => FileRows::Csv(csv::CsvRows::open(bytes, &context)?),
+            "csv" => FileRows::Csv(csv::CsvRows::open(text(bytes)?, b',', &context)?),
+            "tsv" => FileRows::Csv(csv::CsvRows::open(text(bytes)?, b'\t', &context)?),
             "avro" => {
                 FileRows::Container(Box::new(container::ContainerRows::open(bytes, &context)?))
             }
-            _ => FileRows::JsonLines(jsonl::JsonRows::open(bytes)),
+            _ => FileRows::JsonLines(jsonl::JsonRows::open(text(bytes)?)),
         };
         Ok(FileReader { context, source })
     }
@@ -354,6 +423,30 @@ impl FileContext {
             column: column.to_owned(),
             value: shown,
             expected: expected.into(),
+        }
+    }
+
+    /// Bytes that are not UTF-8: a fault of the file, since its encoding is another one; of the row
+    /// alone where the source declares UTF-8.
+    fn not_utf8(&self, line: u64, column: &str, shown: &str) -> FileError {
+        if self.plan.text.encoding.is_some() {
+            return self.bad_row(line, column, shown, "UTF-8, the encoding of its source");
+        }
+        let place = match column {
+            "" => String::new(),
+            column => format!(" in column '{column}'"),
+        };
+        let shown: String = shown.chars().take(80).collect();
+        let why = format!("bytes that are not UTF-8{place}: '{shown}'");
+        self.misencoded(line, why, "windows-1252".into())
+    }
+
+    fn misencoded(&self, line: u64, why: String, label: String) -> FileError {
+        FileError::Encoding {
+            file: self.file.clone(),
+            line,
+            why,
+            label,
         }
     }
 

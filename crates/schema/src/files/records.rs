@@ -121,6 +121,7 @@ impl FileContext {
         let found = path.find(places.row).or_else(|| path.find(places.record));
         let node = match found {
             None | Some(DataNode::Null) => return Ok(None),
+            Some(DataNode::Text(text)) if self.plan.text.is_null(text) => return Ok(None),
             Some(node) => node,
         };
         let known = match node {

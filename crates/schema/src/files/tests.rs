@@ -624,7 +624,7 @@ fn bare_numbers_are_milliseconds_only_where_they_can_be_nothing_else() {
         ("1700000000000", None),
         ("1700000000", Some("\"seconds\"")),
         ("1700000000000000", Some("\"micros\"")),
-        ("20240201", Some("%Y%m%d")),
+        ("20240201", None),
         ("19700", Some("\"days\"")),
         ("9999-12-31", Some("plausible")),
     ] {
@@ -673,4 +673,260 @@ fn values_that_stand_for_no_date_are_null_where_a_field_may_be() {
         panic!("{errors:?}")
     };
     assert!(error.to_string().contains("plausible"), "{error}");
+}
+
+/// The rows of a file with ids, amounts and truth values, or its errors as text.
+fn read_as(name: &str, content: &[u8], json: &str) -> Result<Vec<String>, Vec<String>> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = file(dir.path(), name, content);
+    let mut reader = open(&path, shaped(json)).map_err(|error| vec![error.to_string()])?;
+    let (batch, errors) = read_all(&mut reader);
+    if !errors.is_empty() {
+        return Err(errors.iter().map(FileError::to_string).collect());
+    }
+    let catalog = catalog();
+    let orders = catalog.table("orders").unwrap();
+    let fields = ["id", "account", "amount", "cancelled"].map(|name| orders.field(name).unwrap());
+    let row = |row: crate::Row<'_>| {
+        fields
+            .map(|field| format!("{:?}", row.get(field.id)))
+            .join(" ")
+    };
+    Ok(batch.iter().map(row).collect())
+}
+
+#[test]
+fn a_dialect_is_read_as_its_source_declares() {
+    let latin: Vec<u8> = "id;at;account;amount;cancelled;channel\r\n\
+        1;20240201;'M\u{fc}ller; S\u{f6}hne';1.355,90 \u{80};Ja;web\r\n\
+        2;2024/02/01 8:15;n/a2;-5;Nein;web\r\n"
+        .chars()
+        .map(|c| c as u8)
+        .collect();
+    let settings = r#"{"text":{"separator":";","quote":"'","encoding":"windows-1252","decimal":",","thousands":".","currency":["€"],"yes":["Ja"],"no":["Nein"]}}"#;
+    let expected = [
+        r#"Text("1") Text("Müller; Söhne") Double(1355.9) Bool(true)"#,
+        r#"Text("2") Text("n/a2") Double(-5.0) Bool(false)"#,
+    ];
+    assert_eq!(read_as("o.csv", &latin, settings).unwrap(), expected);
+
+    let tabbed = "id\tat\taccount\tamount\tcancelled\tchannel\n\
+        1\t20240201\tMüller; Söhne\t1355.90\t1\tweb\n2\t20240201T081500Z\tn/a2\t-5\t0\tweb\n";
+    assert_eq!(read_as("o.tsv", tabbed.as_bytes(), "{}").unwrap(), expected);
+    let tab = r#"{"text":{"separator":"tab","quote":"none"}}"#;
+    assert_eq!(read_as("o.csv", tabbed.as_bytes(), tab).unwrap(), expected);
+    let packed = zstd::encode_all(tabbed.as_bytes(), 3).unwrap();
+    assert_eq!(read_as("o.tsv.zst", &packed, "{}").unwrap(), expected);
+
+    for (label, is_little, mark) in [
+        ("utf-16le", true, true),
+        ("utf-16be", false, true),
+        ("utf-16le", true, false),
+    ] {
+        let text = format!("{}{tabbed}", if mark { "\u{feff}" } else { "" });
+        let wide: Vec<u8> = text
+            .encode_utf16()
+            .flat_map(|unit| {
+                if is_little {
+                    unit.to_le_bytes()
+                } else {
+                    unit.to_be_bytes()
+                }
+            })
+            .collect();
+        let settings = format!(r#"{{"text":{{"encoding":"{label}"}}}}"#);
+        assert_eq!(read_as("o.tsv", &wide, &settings).unwrap(), expected);
+        let errors = read_as("o.tsv", &wide, "{}").unwrap_err().join(" ");
+        assert!(
+            errors.contains("UTF-16") && errors.contains(label),
+            "{errors}"
+        );
+    }
+    let marked = format!("\u{feff}{}", JSON.lines().next().unwrap());
+    assert_eq!(
+        read_as("o.jsonl", marked.as_bytes(), "{}").unwrap().len(),
+        1
+    );
+}
+
+#[test]
+fn a_dialect_that_is_not_declared_is_refused_and_its_setting_named() {
+    let cases: [(&[u8], &str, &str); 12] = [
+        (
+            b"id;at;channel\n1;2024-02-01;web\n",
+            "{}",
+            "separator = \";\"",
+        ),
+        (b"id\tat\tchannel\n", "{}", "separator = \"tab\""),
+        (
+            b"id,at,account,channel\n1,2024-02-01,M\xfcller,web\n",
+            "{}",
+            "encoding = \"windows-1252\"",
+        ),
+        (b"id,at,channel,gr\xf6sse\n", "{}", "encoding ="),
+        (
+            b"id,at,account,channel\n1,2024-02-01,M\xfcller,web\n",
+            r#"{"text":{"encoding":"utf-8"}}"#,
+            "line 2, column 'account'",
+        ),
+        (
+            b"\xef\xbb\xbfid,at,channel\n",
+            r#"{"text":{"encoding":"utf-16le"}}"#,
+            "byte order mark says UTF-8",
+        ),
+        (
+            b"id,at, id,channel\n",
+            "{}",
+            "columns 1 ('id') and 3 ('id') have one name",
+        ),
+        (
+            b"id,at,ts,channel\n",
+            "{}",
+            "columns 2 ('at') and 3 ('ts') both feed the field at",
+        ),
+        (
+            b"a,b,at,channel\n",
+            r#"{"columns":{"a":"id","b":"id"}}"#,
+            "columns 1 ('a') and 2 ('b') both feed the field id",
+        ),
+        (
+            b"id,at,account,amount,channel\n1,2024-02-01,a,$5,web\n",
+            "{}",
+            "currency = [\"$\"]",
+        ),
+        (
+            b"id,at,account,amount,channel\n1,2024-02-01,a,NaN,web\n",
+            "{}",
+            "nulls = [\"NaN\"]",
+        ),
+        (
+            b"id,at,account,cancelled,channel\n1,2024-02-01,a,Yes,web\n",
+            "{}",
+            "yes = [\"Yes\"]",
+        ),
+    ];
+    for (content, settings, expected) in cases {
+        let errors = read_as("o.csv", content, settings).unwrap_err().join("\n");
+        let shown = String::from_utf8_lossy(content);
+        assert!(errors.contains(expected), "{shown}: {errors}");
+    }
+    // Columns without a name, and a field's own name beside a configured column.
+    let fine = b"id,at,account,key,channel,,\nx,2024-02-01,a,1,web,,\n";
+    let rows = read_as("o.csv", fine, r#"{"columns":{"key":"id"}}"#).unwrap();
+    assert!(rows[0].starts_with("Text(\"1\")"), "{rows:?}");
+}
+
+#[test]
+fn a_line_has_the_number_that_an_editor_shows() {
+    let header = "id,at,account,channel";
+    for (lines, expected) in [
+        ("1,2024-02-01,a,web\r\nx,2024-02-01,a,web\r\n", 3),
+        ("1,2024-02-01,a,web\nx,2024-02-01,a,web\n", 3),
+        ("1,2024-02-01,\"a\r\nb\",web\r\nx,2024-02-01,a,web\r\n", 4),
+        ("1,2024-02-01,\"a\n\nb\",web\nx,2024-02-01,a,web\n", 5),
+        ("\r\n\r\n1,2024-02-01,a,web\r\n\r\nx,2024-02-01,a,web", 6),
+        ("x,2024-02-01,\"a\r\nb\",web\r\n", 2),
+        ("1,2024-02-01,a,web\r\nx,2024-02-01\r\n", 3),
+    ] {
+        let end = if lines.contains('\r') { "\r\n" } else { "\n" };
+        let content = format!("{header}{end}{lines}");
+        let errors = read_as("o.csv", content.as_bytes(), "{}")
+            .unwrap_err()
+            .join("\n");
+        assert!(
+            errors.contains(&format!("line {expected},")),
+            "{lines}: {errors}"
+        );
+    }
+}
+
+#[test]
+fn words_for_null_are_null_in_every_field_and_bad_values_by_choice() {
+    let content = b"id,at,account,amount,channel,known\n1,2024-02-01,a,NULL,web,n/a\n\
+        2,2024-02-02,a,12,web,2024-02-03\n";
+    let settings = r#"{"text":{"nulls":["NULL","n/a"]}}"#;
+    let dir = tempfile::tempdir().unwrap();
+    let options = FileOptions {
+        known_time: Some("known".into()),
+        ..shaped(settings)
+    };
+    let path = file(dir.path(), "o.csv", content);
+    let (batch, errors) = read_all(&mut open(&path, options.clone()).unwrap());
+    assert!(errors.is_empty(), "{errors:?}");
+    let known: Vec<i64> = batch.iter().map(|row| row.known_ms()).collect();
+    assert_eq!(known, [1_706_745_600_000, 1_706_918_400_000]);
+    let path = file(
+        dir.path(),
+        "o.jsonl",
+        br#"{"id":1,"at":"2024-02-01","account":"a","amount":"NULL","channel":"web","known":"n/a"}"#,
+    );
+    assert_eq!(read_all(&mut open(&path, options).unwrap()).0.len(), 1);
+    let unowned = b"id,at,account,channel\n1,2024-02-01,NULL,web\n";
+    let errors = read_as("o.csv", unowned, settings).unwrap_err().join("\n");
+    assert!(errors.contains("owner"), "{errors}");
+    let nameless = b"id,at,account,channel\nNULL,2024-02-01,a,web\n";
+    let errors = read_as("o.csv", nameless, settings).unwrap_err().join("\n");
+    assert!(errors.contains("text.nulls"), "{errors}");
+
+    let bad = b"id,at,account,amount,channel\n1,2024-02-01,a,much,web\n";
+    let by_choice = r#"{"text":{"bad_value":"null"}}"#;
+    assert!(read_as("o.csv", bad, "{}").is_err());
+    assert!(read_as("o.csv", bad, by_choice).unwrap()[0].contains("Null"));
+    let path = file(dir.path(), "bad.csv", bad);
+    let mut reader = open(&path, shaped(by_choice)).unwrap();
+    read_all(&mut reader);
+    let remarks = reader.remarks();
+    assert!(
+        remarks
+            .iter()
+            .any(|r| r.text.contains("'much'") && r.is_setting),
+        "{remarks:?}"
+    );
+    let line = br#"{"id":1,"at":"2024-02-01","account":"a","amount":"much","channel":"web"}"#;
+    assert!(read_as("o.jsonl", line, by_choice).unwrap()[0].contains("Null"));
+    for own in [
+        "id,at,account,channel\n1,soon,a,web\n",
+        "id,at,account,channel\nx,2024-02-01,a,web\n",
+        "id,at,account,channel\n1,2024-02-01,a,phone\n",
+    ] {
+        assert!(
+            read_as("o.csv", own.as_bytes(), by_choice).is_err(),
+            "{own}"
+        );
+    }
+}
+
+#[test]
+fn a_row_may_say_that_its_entity_is_deleted() {
+    let marked = ACCOUNTS.replace(
+        r#""leadpulse":{"key":true}}"#,
+        r#""leadpulse":{"key":true}},{"name":"gone","type":["null","boolean"],"default":null,"leadpulse":{"deleted":true}}"#,
+    );
+    let dir = tempfile::tempdir().unwrap();
+    let operations = |schema: &str, name: &str, content: &str, json: &str| {
+        let catalog = Arc::new(Catalog::from_json(&[("a", schema), ("o", ORDERS)]).unwrap());
+        let accounts = catalog.table("accounts").unwrap().id;
+        let path = file(dir.path(), name, content.as_bytes());
+        let mut reader = FileReader::open(&path, catalog, accounts, shaped(json))?;
+        let (batch, errors) = read_all(&mut reader);
+        assert!(errors.is_empty(), "{errors:?}");
+        Ok::<_, FileError>(batch.iter().map(|row| row.operation()).collect::<Vec<_>>())
+    };
+    use crate::Operation::{Delete, Upsert};
+    let csv = "id,gone\na,true\nb,\nc,false\n";
+    let lines = "{\"id\":\"a\",\"gone\":true}\n{\"id\":\"b\"}\n{\"id\":\"c\",\"gone\":\"false\"}\n";
+    let expected = [Delete, Upsert, Upsert];
+    for (name, content) in [("a.csv", csv), ("a.jsonl", lines)] {
+        assert_eq!(operations(&marked, name, content, "{}").unwrap(), expected);
+        let by_source = r#"{"deleted":"gone"}"#;
+        assert_eq!(
+            operations(ACCOUNTS, name, content, by_source).unwrap(),
+            expected
+        );
+    }
+    let error = operations(ACCOUNTS, "a.csv", csv, r#"{"deleted":"left"}"#).unwrap_err();
+    assert!(error.to_string().contains("deleted ('left')"), "{error}");
+    let path = file(dir.path(), "o.csv", CSV.as_bytes());
+    let error = open(&path, shaped(r#"{"deleted":"cancelled"}"#)).unwrap_err();
+    assert!(error.to_string().contains("retraction"), "{error}");
 }

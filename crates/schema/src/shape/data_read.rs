@@ -45,7 +45,8 @@ impl WantedParts {
             envelope.row_paths().into_iter().for_each(&mut want);
             envelope.control_paths().into_iter().for_each(&mut want);
             plan.filter_paths().for_each(&mut want);
-            for path in plan.mapped.iter().flatten().chain(&plan.known) {
+            let paths = plan.mapped.iter().flatten();
+            for path in paths.chain(&plan.known).chain(&plan.deleted) {
                 want(path.as_str());
             }
         }

@@ -98,7 +98,13 @@ pub(crate) fn fill(
             None => set_absent(target, builder),
             Some(node) => {
                 fit.feed(index);
-                set_node(target, node, builder)
+                let set = set_node(target, node, builder);
+                if set.is_err() && target.may_drop() && !node.is_null() {
+                    fit.drop_value(index, &shown(node));
+                    builder.set(id, Value::Null);
+                    continue;
+                }
+                set
             }
         };
         set.map_err(|expected| FieldFault {

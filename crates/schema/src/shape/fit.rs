@@ -24,6 +24,8 @@ pub struct FitRemark {
 pub(crate) struct FitReport {
     rows: u64,
     fed: Vec<bool>,
+    /// For each field the number of values that became null by choice, and the first of them.
+    dropped: Vec<(u64, String)>,
     unexplained: BTreeSet<String>,
     is_told: bool,
 }
@@ -32,6 +34,7 @@ impl FitReport {
     pub(crate) fn of(plan: &RowPlan) -> Self {
         FitReport {
             fed: vec![false; plan.targets.len()],
+            dropped: vec![(0, String::new()); plan.targets.len()],
             ..FitReport::default()
         }
     }
@@ -41,6 +44,14 @@ impl FitReport {
     }
     pub(crate) fn feed(&mut self, field: usize) {
         self.fed[field] = true;
+    }
+    /// Counts a value that is not its field's and became null.
+    pub(crate) fn drop_value(&mut self, field: usize, value: &str) {
+        let (count, first) = &mut self.dropped[field];
+        if *count == 0 {
+            *first = value.chars().take(80).collect();
+        }
+        *count += 1;
     }
     pub(crate) fn unexplained(&mut self, names: Vec<String>) {
         let room = MOST_NAMES.saturating_sub(self.unexplained.len());
@@ -74,6 +85,14 @@ impl FitReport {
         let remark = |text: String, is_setting: bool| FitRemark { text, is_setting };
         let mut unfed = Vec::new();
         for (index, field) in table.fields.iter().enumerate() {
+            if let (count @ 1.., first) = &self.dropped[index] {
+                let text = format!(
+                    "{}: {count} of {} values of {} became null, by text.bad_value of the source; the first \
+                     is '{first}'",
+                    table.name, self.rows, field.name
+                );
+                remarks.push(remark(text, true));
+            }
             if self.fed[index] {
                 continue;
             }

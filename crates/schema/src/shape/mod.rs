@@ -22,6 +22,7 @@ pub(crate) mod path;
 pub(crate) mod plan;
 mod protobuf;
 pub(crate) mod rows;
+pub(crate) mod text;
 mod topic;
 pub(crate) mod value;
 pub(crate) mod writer;
@@ -39,6 +40,7 @@ pub(crate) use envelope::envelope_hint;
 pub use envelope::{Envelope, EnvelopeOption};
 pub use fit::FitRemark;
 pub use moment::{TimeDetails, TimeOption};
+pub use text::{BadValue, TextOption};
 pub use topic::{RawRecord, RecordFate, RecordFault, SchemaPlace, TopicDecoder, TopicSource};
 pub use writer::{SchemaLanguage, WriterSchema};
 
@@ -114,6 +116,10 @@ pub struct SourceShape {
     pub columns: BTreeMap<String, String>,
     /// How times are written: field or path → unit, format or both with a zone.
     pub times: BTreeMap<String, TimeOption>,
+    /// The path of a truth value: a row where it is true deletes its entity. Root and member tables.
+    pub deleted: Option<String>,
+    /// How text is written: cells, numbers, words for null and for truth.
+    pub text: TextOption,
 }
 
 impl SourceShape {

@@ -363,6 +363,11 @@ impl TimeRead {
             })?;
             return self.in_range(ms);
         }
+        if self.unit().is_none()
+            && let Some(ms) = compact_digits(text, &self.zone)
+        {
+            return self.in_range(ms);
+        }
         if let Ok(number) = text.parse::<i128>() {
             return self.number(number);
         }
@@ -372,7 +377,7 @@ impl TimeRead {
             return self.fraction(number);
         }
         let ms =
-            date_or_time(text, &self.zone).ok_or_else(|| TimeFault::from(EXPECTED.to_owned()))?;
+            date_or_time(text, &self.zone).ok_or_else(|| TimeFault::from(expected_for(text)))?;
         self.in_range(ms)
     }
 
@@ -474,9 +479,98 @@ fn likely(number: i128) -> Option<&'static str> {
     })
 }
 
+/// The words for text that is no time. Of a date with slashes or points nobody knows whether its day
+/// or its month comes first.
+fn expected_for(text: &str) -> String {
+    let date = text.split([' ', 'T']).next().unwrap_or(text);
+    for sign in ['/', '.', '-'] {
+        let parts: Vec<&str> = date.split(sign).collect();
+        let is_number = |part: &&str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+        if parts.len() == 3 && parts.iter().all(is_number) && parts[0].len() <= 2 {
+            return format!(
+                "a time whose day and month can be told apart: declare its form in times, such as \
+                 times = {{ … = \"%d{sign}%m{sign}%Y\" }} or \"%m{sign}%d{sign}%Y\""
+            );
+        }
+    }
+    EXPECTED.to_owned()
+}
+
+/// A date of 8 digits, or of 14 with the time of day, in milliseconds since 1970. As a number of
+/// any unit it would be no believed time.
+fn compact_digits(text: &str, zone: &TimeZone) -> Option<i64> {
+    let is_compact = matches!(text.len(), 8 | 14) && text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_near = is_compact && (1900..2200).contains(&text.get(..4)?.parse::<u16>().ok()?);
+    is_near.then(|| iso_time(&canonical(text)?, zone)).flatten()
+}
+
 /// A date, or a date with a time of day and perhaps an offset; milliseconds since 1970. Without an
 /// offset the zone decides. Parts of a millisecond are cut towards the past.
 fn date_or_time(text: &str, zone: &TimeZone) -> Option<i64> {
+    iso_time(text, zone).or_else(|| iso_time(&canonical(text)?, zone))
+}
+
+/// ISO text for times as warehouses and spreadsheets write them: `2024/02/01`, `20240201T081500Z`,
+/// `2024-02-01 8:15:00.000 +0000`, `2024-02-01 08:15:00 UTC`. `None` for all others.
+fn canonical(text: &str) -> Option<String> {
+    if !text.is_ascii() {
+        return None;
+    }
+    let is_digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    let (year, month, day, rest) = match text.get(..8) {
+        Some(compact) if is_digits(compact) => (&text[..4], &text[4..6], &text[6..8], &text[8..]),
+        _ => {
+            let date = text.get(..10)?;
+            let sign = date.as_bytes()[4];
+            if !b"-/".contains(&sign) || date.as_bytes()[7] != sign {
+                return None;
+            }
+            (&date[..4], &date[5..7], &date[8..], &text[10..])
+        }
+    };
+    let rest = rest.trim_start_matches(['T', 't', ' ']);
+    let end = rest.find(|c: char| !c.is_ascii_digit() && !":.".contains(c));
+    let (time, offset) = rest.split_at(end.unwrap_or(rest.len()));
+    let offset = canonical_offset(offset.trim())?;
+    if time.is_empty() {
+        return offset.is_empty().then(|| format!("{year}-{month}-{day}"));
+    }
+    let (clock, fraction) = match time.find('.') {
+        Some(at) => time.split_at(at),
+        None => (time, ""),
+    };
+    let clock = match clock.split_once(':') {
+        Some((hour, rest)) => format!("{hour:0>2}:{rest}"),
+        None if clock.len() == 6 => format!("{}:{}:{}", &clock[..2], &clock[2..4], &clock[4..]),
+        None if clock.len() == 4 => format!("{}:{}", &clock[..2], &clock[2..]),
+        None => return None,
+    };
+    Some(format!("{year}-{month}-{day}T{clock}{fraction}{offset}"))
+}
+
+/// An offset as RFC 3339 has it; empty where there is none.
+fn canonical_offset(text: &str) -> Option<String> {
+    if matches!(text, "Z" | "z" | "UTC" | "GMT") {
+        return Some("Z".into());
+    }
+    let digits = match text.strip_prefix(['+', '-']) {
+        None => return text.is_empty().then(String::new),
+        Some(digits) => digits,
+    };
+    let is_digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    let (hours, minutes) = match digits.split_once(':') {
+        Some(parts) => parts,
+        None if digits.len() == 2 => (digits, "00"),
+        None if digits.len() == 4 => digits.split_at(2),
+        None => return None,
+    };
+    let is_offset =
+        hours.len() == 2 && minutes.len() == 2 && is_digits(hours) && is_digits(minutes);
+    is_offset.then(|| format!("{}{hours}:{minutes}", &text[..1]))
+}
+
+/// A time in the forms of ISO 8601 with separators, or with an offset without a colon.
+fn iso_time(text: &str, zone: &TimeZone) -> Option<i64> {
     // Only after the date can a sign or a Z be an offset.
     let has_offset = text
         .get(10..)
@@ -549,6 +643,24 @@ mod tests {
             ("2010-01-01 03:55:00-05:00", Some(1_262_336_100_000)),
             ("2010-01-01T08:55:00.000+0000", Some(1_262_336_100_000)),
             ("1969-12-31 23:59:59.9999", Some(-1)),
+            ("2010-01-01 08:55:00.000 +0000", Some(1_262_336_100_000)),
+            ("2010-01-01 10:55:00 +02", Some(1_262_336_100_000)),
+            ("2010-01-01 03:55:00 -05:00", Some(1_262_336_100_000)),
+            ("2010-01-01 08:55:00.250 UTC", Some(1_262_336_100_250)),
+            ("2010-01-01 08:55 Z", Some(1_262_336_100_000)),
+            ("2010-01-01T08:55:00+00", Some(1_262_336_100_000)),
+            ("2010-01-01 8:55:00", Some(1_262_336_100_000)),
+            ("2010-01-01 8:55", Some(1_262_336_100_000)),
+            ("2010/01/01", Some(1_262_304_000_000)),
+            ("2010/01/01 08:55:00", Some(1_262_336_100_000)),
+            ("20100101T085500Z", Some(1_262_336_100_000)),
+            ("20100101T0855", Some(1_262_336_100_000)),
+            ("20100101 085500.25", Some(1_262_336_100_250)),
+            ("2010-01-01 8:55:00 PM", None),
+            ("2010-01-01 08:55:00 CET", None),
+            ("2010-01-01 25:00:00", None),
+            ("2010-01/01", None),
+            ("2010-01-01 085", None),
             ("2010-02-30", None),
             ("01/02/2010", None),
             ("soon", None),
@@ -603,13 +715,37 @@ mod tests {
                 why.contains(&format!("\"{likely}\"")) && why.contains("times"),
                 "{why}"
             );
-            assert_eq!(strict.text(&number.to_string()), Err(why.into()));
+            if likely == "%Y%m%d" {
+                assert_eq!(strict.text(&number.to_string()), Ok(1_706_745_600_000));
+            } else {
+                assert_eq!(strict.text(&number.to_string()), Err(why.into()));
+            }
             if likely == "millis" {
                 assert_eq!(files.number(number), Ok(number as i64));
             } else {
                 let why = files.number(number).unwrap_err().words();
                 assert!(why.contains(likely), "{why}");
             }
+        }
+    }
+
+    #[test]
+    fn digits_of_a_date_are_read_and_the_order_of_day_and_month_is_never_guessed() {
+        let files = TimeRead::plausible(BareNumbers::Millis);
+        assert_eq!(files.text("20240201"), Ok(1_706_745_600_000));
+        assert_eq!(files.text("20240201081500"), Ok(1_706_775_300_000));
+        assert!(files.text("20241301").is_err() && files.text("20240201250000").is_err());
+        assert_eq!(
+            read("\"seconds\"").text("1706745600"),
+            Ok(1_706_745_600_000)
+        );
+        for (text, form) in [
+            ("02/01/2024", "%d/%m/%Y"),
+            ("1.2.2024 08:15", "%d.%m.%Y"),
+            ("02-01-2024", "%m-%d-%Y"),
+        ] {
+            let why = files.text(text).unwrap_err().words();
+            assert!(why.contains(form) && why.contains("times"), "{text}: {why}");
         }
     }
 

@@ -2,6 +2,7 @@
 //! reading of its times, the envelope's paths, the filter's conditions.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use apache_avro::Schema;
 use rustc_hash::FxHashMap;
@@ -11,10 +12,11 @@ use super::data_node::DataNode;
 use super::envelope::{Envelope, EnvelopePlan};
 use super::moment::{BareNumbers, TimeRead};
 use super::path::FieldPath;
+use super::text::{TextFault, TextRead};
 use super::{ShapeError, SourceShape};
 use crate::avro::program::{FieldTarget, targets};
 use crate::catalog::shape::Shape;
-use crate::catalog::{Catalog, Table, TableId};
+use crate::catalog::{Catalog, Role, Table, TableId};
 
 /// The path in a filter that means the record's name.
 const RECORD_NAME: &str = "@name";
@@ -44,6 +46,10 @@ pub(crate) struct RowPlan {
     filter: Vec<FilterCondition>,
     /// In files: the column with the time at which rows became known.
     pub(crate) known: Option<FieldPath>,
+    /// The place of a truth value that deletes the row's entity.
+    pub(crate) deleted: Option<FieldPath>,
+    /// The reading of values that are text.
+    pub(crate) text: Arc<TextRead>,
     /// The full name of the table's own record.
     pub(crate) record_name: String,
 }
@@ -99,9 +105,18 @@ impl RowPlan {
         let envelope = Envelope::of(&shape.envelope)
             .and_then(|envelope| EnvelopePlan::new(&envelope))
             .map_err(|why| fault(definition, "envelope", why))?;
+        let text = TextRead::of(&shape.text).map_err(|TextFault { setting, why }| {
+            fault(definition, format!("text.{setting}"), why)
+        })?;
+        let mut targets = targets(definition);
+        for target in &mut targets {
+            target.text = Arc::clone(&text);
+        }
         let mut plan = RowPlan {
             table,
-            targets: targets(definition),
+            targets,
+            deleted: deleted_path(shape, definition)?,
+            text,
             mapped: vec![Vec::new(); definition.fields.len()],
             by_name: FxHashMap::default(),
             renamed: BTreeMap::new(),
@@ -227,7 +242,8 @@ impl RowPlan {
         };
         // Read by name, a member feeds one field.
         let feeds_several = self.mapped.iter().flatten().count() > self.renamed.len();
-        self.envelope.is_none() && !feeds_several && !self.mapped.iter().flatten().any(leads_inside)
+        let is_bare = self.envelope.is_none() && self.deleted.is_none();
+        is_bare && !feeds_several && !self.mapped.iter().flatten().any(leads_inside)
     }
 
     /// True if the filter has conditions.
@@ -290,6 +306,28 @@ pub(crate) fn record_name(schema: &Schema) -> String {
         Schema::Record(record) => record.name.fullname(None),
         _ => String::new(),
     }
+}
+
+fn deleted_path(shape: &SourceShape, table: &Table) -> Result<Option<FieldPath>, ShapeError> {
+    let Some(path) = shape.deleted.as_deref() else {
+        return Ok(None);
+    };
+    if path.is_empty() {
+        return Err(fault(
+            table,
+            "deleted",
+            "the path is empty; name a field or column",
+        ));
+    }
+    if !matches!(table.role, Role::Root | Role::Member) {
+        let why = format!(
+            "the table is of the role {}, and only rows of root and member tables are deleted; mark a \
+             boolean of an event table with retraction, or leave its rows out with where",
+            table.role.name()
+        );
+        return Err(fault(table, "deleted", why));
+    }
+    Ok(Some(FieldPath::new(path)))
 }
 
 fn filter_of(shape: &SourceShape, table: &Table) -> Result<Vec<FilterCondition>, ShapeError> {

@@ -143,6 +143,29 @@ impl<'n, 'a> MeantRows<'n, 'a> {
     }
 }
 
+/// The truth value that the source names as `deleted`; false where the record has none.
+fn is_deleted(plan: &RowPlan, places: &RowPlaces<'_, '_>) -> Result<bool, FieldFault> {
+    let Some(path) = &plan.deleted else {
+        return Ok(false);
+    };
+    let found = path.find(places.row).or_else(|| path.find(places.record));
+    let text = match found {
+        Some(DataNode::Bool(is_deleted)) => return Ok(*is_deleted),
+        Some(node) => node.scalar().unwrap_or_default(),
+        None => return Ok(false),
+    };
+    let text = text.trim();
+    if text.is_empty() || plan.text.is_null(text) {
+        return Ok(false);
+    }
+    plan.text.truth(text).map_err(|expected| FieldFault {
+        field: path.as_str().to_owned(),
+        value: text.to_owned(),
+        expected,
+        is_incomplete: false,
+    })
+}
+
 /// Lays one row into a builder that was started with `operation`.
 ///
 /// # Errors
@@ -159,7 +182,13 @@ pub(crate) fn fill_row(
     let table = catalog.table_at(plan.table);
     match operation {
         Operation::Delete | Operation::Gap => fill_key(plan, table, places, builder),
-        Operation::Upsert => fill(plan, names, table, places, fit, builder),
+        Operation::Upsert => {
+            fill(plan, names, table, places, fit, builder)?;
+            if is_deleted(plan, places)? {
+                builder.set_operation(Operation::Delete);
+            }
+            Ok(())
+        }
         Operation::Retract => {
             fill(plan, names, table, places, fit, builder)?;
             builder.set_operation(Operation::Retract);

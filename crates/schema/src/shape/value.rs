@@ -4,6 +4,7 @@ use smallvec::SmallVec;
 
 use super::data_node::{DataNode, base64};
 use super::moment::time_value;
+use super::text::TextRead;
 use crate::avro::decode::set_constant;
 use crate::avro::program::{FieldTarget, decimal, uuid_text};
 use crate::avro::write::uuid_bytes;
@@ -39,25 +40,45 @@ pub(crate) fn set_null(target: &FieldTarget, builder: &mut RowBuilder<'_>) -> Re
     Ok(())
 }
 
-/// Sets a field from a CSV cell, or from a string in JSON.
+/// Sets a field from a CSV cell, or from a string in JSON, as the source writes text.
 pub(crate) fn set_text(
     target: &FieldTarget,
     text: &str,
     builder: &mut RowBuilder<'_>,
 ) -> Result<(), Expected> {
+    if target.text.is_null(text) {
+        return set_null(target, builder)
+            .map_err(|why| format!("{why}; the word is one of text.nulls of the source"));
+    }
+    set_words(target, &target.text, text, builder)
+}
+
+/// Sets a field from the digits of a number that was none of the source's text.
+fn set_digits(
+    target: &FieldTarget,
+    digits: &str,
+    builder: &mut RowBuilder<'_>,
+) -> Result<(), Expected> {
+    set_words(target, &TextRead::default(), digits, builder)
+}
+
+fn set_words(
+    target: &FieldTarget,
+    read: &TextRead,
+    text: &str,
+    builder: &mut RowBuilder<'_>,
+) -> Result<(), Expected> {
     let trimmed = text.trim();
     let value = match &target.shape {
-        Shape::Bool => Value::Bool(parse_bool(trimmed).ok_or("true, false, 1 or 0")?),
+        Shape::Bool => Value::Bool(read.truth(trimmed)?),
         Shape::Int | Shape::Long if target.integer_as_text => {
-            let whole = parse_whole(trimmed, &target.shape).ok_or("a whole number")?;
+            let whole = whole(read, trimmed, &target.shape)?;
             builder.set(target.field, Value::Text(&whole.to_string()));
             return Ok(());
         }
-        Shape::Int | Shape::Long => {
-            Value::Long(parse_whole(trimmed, &target.shape).ok_or("a whole number")?)
-        }
+        Shape::Int | Shape::Long => Value::Long(whole(read, trimmed, &target.shape)?),
         Shape::Float | Shape::Double | Shape::Decimal { .. } => {
-            Value::Double(trimmed.parse().map_err(|_| not_a_number(trimmed))?)
+            Value::Double(double(read, trimmed)?)
         }
         Shape::Time(_) => time_value(target.time.text(trimmed))?,
         Shape::Text | Shape::UuidText => Value::Text(text),
@@ -98,10 +119,10 @@ pub(crate) fn set_node(
             Value::Double(real(number).ok_or("a number")?)
         }
         (Shape::Bool | Shape::Int | Shape::Long | Shape::Text, DataNode::Int(number)) => {
-            return set_text(target, &number.to_string(), builder);
+            return set_digits(target, &number.to_string(), builder);
         }
         (Shape::Bool | Shape::Int | Shape::Long, DataNode::Double(number)) => {
-            return set_text(target, &number.to_string(), builder);
+            return set_digits(target, &number.to_string(), builder);
         }
         (Shape::Text, DataNode::Double(number)) => {
             let text = id_text(*number).ok_or("an exact number: write large ids as text")?;
@@ -125,14 +146,35 @@ pub(crate) fn set_node(
 }
 
 /// The words for text in a number's place.
-fn not_a_number(text: &str) -> Expected {
+fn not_a_number(read: &TextRead, text: &str) -> Expected {
     // Kafka Connect's JsonConverter writes decimals as the base64 of their bytes.
     if text.ends_with('=') && base64(text).is_some() {
         return "a number: it looks like the bytes of a decimal; have the converter write numbers \
                 (decimal.format=NUMERIC), or its schemas (schemas.enable=true)"
             .into();
     }
-    "a number".into()
+    match read.number_hint(text) {
+        Some(hint) => format!("a number; {hint}"),
+        None => "a number".into(),
+    }
+}
+
+/// A number with a fraction. The words `NaN` and `inf` are none.
+fn double(read: &TextRead, text: &str) -> Result<f64, Expected> {
+    let number: Option<f64> = read.number(text).and_then(|number| number.parse().ok());
+    number
+        .filter(|number| number.is_finite())
+        .ok_or_else(|| not_a_number(read, text))
+}
+
+/// A whole number, as the source writes numbers.
+fn whole(read: &TextRead, text: &str, shape: &Shape) -> Result<i64, Expected> {
+    let number = read.number(text);
+    let number = number.and_then(|number| parse_whole(&number, shape));
+    number.ok_or_else(|| match read.number_hint(text) {
+        Some(hint) => format!("a whole number; {hint}"),
+        None => "a whole number".into(),
+    })
 }
 
 /// A number's text as an id; `None` where a double may stand for several whole numbers.
@@ -187,16 +229,6 @@ fn resolve<'s>(symbols: &'s Symbols, text: &str) -> Result<&'s str, Expected> {
     symbols
         .resolve(text)
         .ok_or_else(|| format!("one of {}", symbols.symbols.join(", ")))
-}
-
-fn parse_bool(text: &str) -> Option<bool> {
-    match text {
-        "1" => Some(true),
-        "0" => Some(false),
-        other if other.eq_ignore_ascii_case("true") => Some(true),
-        other if other.eq_ignore_ascii_case("false") => Some(false),
-        _ => None,
-    }
 }
 
 /// A whole number within its type; `6.0` is one too, since tools that know only floats write it.

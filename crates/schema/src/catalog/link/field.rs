@@ -87,6 +87,13 @@ impl MarkedField<'_> {
                 "a boolean says whether the event is taken back; entities are deleted by a tombstone",
             ),
             (
+                marks.deleted
+                    && (*self.data_type != DataType::Bool
+                        || !matches!(self.role, Role::Root | Role::Member)),
+                "is marked deleted, but is not a boolean of a root or member table",
+                "a boolean says that the entity ends; an event is taken back by a boolean marked retraction",
+            ),
+            (
                 marks.key && self.nullable,
                 "is the key, but may be null",
                 "take null out of its type",
@@ -267,6 +274,7 @@ fn feature(
         || annotation.time
         || annotation.retraction
         || annotation.version
+        || annotation.deleted
         || annotation.changed_fields;
     let Some(declared) = annotation.feature.map(Feature::from) else {
         return match data_type {

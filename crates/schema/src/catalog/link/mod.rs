@@ -138,6 +138,7 @@ impl<'a> Linker<'a> {
             staged: staged(draft, role, &fields, &mut faults),
             outcome: outcome(draft, role, &fields, &mut faults),
             not_engagement: not_engagement(draft, role, &fields, &mut faults),
+            deleted: only("deleted", draft, |a| a.deleted, &mut faults),
             retraction: only("retraction", draft, |a| a.retraction, &mut faults),
             fields,
             key: key.unwrap_or(FieldId(0)),
