@@ -47,6 +47,7 @@ mod condition;
 mod draft;
 mod files;
 mod hex;
+mod infer;
 mod row;
 mod shape;
 pub mod units;
@@ -67,6 +68,7 @@ pub use condition::{
 pub use draft::{Draft, DraftError, KnownTable, draft};
 pub use files::{FileError, FileOptions, FileReader, parse_time_ms};
 pub use hex::hex;
+pub use infer::{InferError, Inferred, infer};
 pub use row::{Operation, Position, Row, RowBatch, RowBuilder, TextList, Value};
 pub use shape::{
     Envelope, EnvelopeOption, FilterValue, FilterValues, FitRemark, RawRecord, RecordFate,
