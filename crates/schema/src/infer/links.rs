@@ -109,7 +109,7 @@ pub(super) fn key_of(table: &TableProfile) -> Key {
             if may_be && best.is_none_or(|(known, _)| score > known) {
                 best = Some((score, index));
             }
-        } else if score == 3 && versioned.is_none() {
+        } else if score == 3 && versioned.is_none() && may_have_versions(column, &table.name) {
             versioned = Some(index);
         }
     }
@@ -124,6 +124,15 @@ pub(super) fn key_of(table: &TableProfile) -> Key {
         (Some((_, index)), _) => Key::Column(index),
         (None, _) => Key::None,
     }
+}
+
+/// Whether repetitions of a column can be versions of one row. `flight` of flights is a number that
+/// many flights have; an id with dozens of rows each names what the rows are about.
+fn may_have_versions(column: &Column, table: &str) -> bool {
+    const MOST_VERSIONS: f64 = 30.0;
+    let field = squeezed(&column.field);
+    let is_bare = field == squeezed(&singular(table)) || field == squeezed(table);
+    !is_bare && column.present as f64 <= MOST_VERSIONS * column.sketch.distinct()
 }
 
 /// How well a field is named as a reference to a table: 2 exactly, 1 in part, 0 not.
@@ -186,11 +195,16 @@ fn may_link(column: &Column, name: u8, share: f64) -> bool {
     if name > 0 {
         return share >= 0.3;
     }
-    let distinct = column.sketch.distinct();
+    let values = || column.sample.iter().take(50);
     let telling = |value: &String| value.len() >= 5 && value.bytes().any(|b| b.is_ascii_digit());
-    let is_telling = column.sample.iter().take(50).all(telling);
-    let is_id = named_like_code(&column.field);
-    share >= 0.9 && distinct >= 5.0 && is_id && is_telling
+    // Codes such as those of airports and currencies are found in no other table by chance.
+    let code = |value: &String| {
+        let is_code = value.bytes().all(|b| b.is_ascii_uppercase());
+        is_code && (3..=8).contains(&value.len())
+    };
+    let distinct = column.sketch.distinct();
+    let is_id = named_like_code(&column.field) && distinct >= 5.0 && values().all(telling);
+    share >= 0.9 && (is_id || distinct >= 3.0 && values().all(code))
 }
 
 /// A reference by name whose values are not found: the formats of the keys differ.

@@ -381,7 +381,7 @@ pub(super) fn named_like_code(field: &str) -> bool {
     field
         .rsplit('_')
         .next()
-        .is_some_and(|last| ENDS.iter().any(|end| last == *end))
+        .is_some_and(|last| ENDS.contains(&last))
         || ["zip", "postal", "phone"]
             .iter()
             .any(|part| field.contains(part))

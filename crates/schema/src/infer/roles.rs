@@ -424,8 +424,8 @@ impl Graph {
         }
         // People without a reference find their account by the domain of their address.
         let has_site = self.tables[self.root].columns.iter().any(is_site);
-        for table in 0..self.tables.len() {
-            let is_free = self.depths[table].is_none() && !happens[table];
+        for (table, happens) in happens.iter().enumerate() {
+            let is_free = self.depths[table].is_none() && !happens;
             let has_address = self.tables[table].columns.iter().any(is_email);
             if has_site && is_free && has_address && self.keys[table].column().is_some() {
                 self.parts[table] = Part::In(Role::Member);
@@ -459,8 +459,8 @@ impl Graph {
     }
 
     fn find_hubs(&mut self, happens: &[bool]) {
-        for table in 0..self.tables.len() {
-            if self.role(table).is_some() || happens[table] {
+        for (table, happens) in happens.iter().enumerate() {
+            if self.role(table).is_some() || *happens {
                 continue;
             }
             let named_by: Vec<usize> = (0..self.tables.len())

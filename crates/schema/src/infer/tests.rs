@@ -135,8 +135,7 @@ fn each_departure_from_plain_csv_is_written_into_the_configuration() {
             )
         },
     );
-    let mut bytes = orders.replace('€', "\u{20ac}");
-    bytes.insert(0, '\u{feff}');
+    let bytes = format!("\u{feff}{orders}");
     let (inferred, catalog) = inferred(&[shops(), ("orders.csv", bytes)]);
     let text = &inferred.configuration;
     let expected = "text = { separator = \";\", decimal = \",\", thousands = \".\", currency = [\"€\"], \
@@ -264,4 +263,37 @@ fn files_of_one_table_are_joined_by_a_pattern() {
         "{}",
         inferred.configuration
     );
+}
+
+#[test]
+fn a_number_that_many_rows_share_is_no_key_and_codes_refer_by_value() {
+    let code = |row: usize| {
+        let letter = |n: usize| char::from(b'A' + (n % 26) as u8);
+        format!("{}{}{}", letter(row / 26), letter(row), letter(row * 7))
+    };
+    let ports = rows("faa,name,lat", 100, |row| {
+        format!("{},Port {row},4{row}.5", code(row))
+    });
+    let planes = rows("tailnum,seats", 80, |row| {
+        format!("N{row:05},{}", row % 9 * 20)
+    });
+    let flights = rows("flight,tailnum,dest,time_hour", 4000, |row| {
+        let (month, day) = day(row);
+        let tail = row % 80 + 1;
+        let dest = code(row % 40 + 1);
+        format!(
+            "{},N{tail:05},{dest},2024-{month:02}-{day:02}T{:02}:00:00Z",
+            row % 50,
+            row % 24
+        )
+    });
+    let files = [
+        ("airports.csv", ports),
+        ("planes.csv", planes),
+        ("flights.csv", flights),
+    ];
+    let (_, catalog) = inferred(&files);
+    assert_eq!(role(&catalog, "flights"), "event");
+    assert_eq!(role(&catalog, "airports"), "hub");
+    assert_eq!(role(&catalog, "planes"), "root");
 }
