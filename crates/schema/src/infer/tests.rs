@@ -274,12 +274,12 @@ fn a_number_that_many_rows_share_is_no_key_and_codes_refer_by_value() {
     let ports = rows("faa,name,lat", 100, |row| {
         format!("{},Port {row},4{row}.5", code(row))
     });
-    let planes = rows("tailnum,seats", 80, |row| {
+    let planes = rows("tailnum,seats", 160, |row| {
         format!("N{row:05},{}", row % 9 * 20)
     });
     let flights = rows("flight,tailnum,dest,time_hour", 4000, |row| {
         let (month, day) = day(row);
-        let tail = row % 80 + 1;
+        let tail = row % 160 + 1;
         let dest = code(row % 40 + 1);
         format!(
             "{},N{tail:05},{dest},2024-{month:02}-{day:02}T{:02}:00:00Z",
