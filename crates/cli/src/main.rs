@@ -8,6 +8,7 @@ mod output;
 mod commands;
 mod data_report;
 mod progress;
+mod shipped;
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -32,6 +33,9 @@ struct Arguments {
 
 #[derive(clap::Subcommand)]
 enum CommandArguments {
+    /// Writes schemas, a configuration and a first task, inferred from data files; without --from
+    /// those of the shipped CRM.
+    Init(commands::init::InitArguments),
     /// A whole market in one process: broker, producers, engine, HTTP. Prints scores as they move
     /// and alerts as they fire.
     Demo(commands::demo::DemoArguments),
@@ -66,6 +70,7 @@ enum CommandArguments {
 impl CommandArguments {
     fn run(self) -> anyhow::Result<()> {
         match self {
+            Self::Init(command) => command.run(),
             Self::Demo(command) => command.run(),
             Self::Run(command) => command.run(),
             Self::Verify(command) => command.run(),

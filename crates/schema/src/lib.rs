@@ -47,6 +47,7 @@ mod condition;
 mod draft;
 mod files;
 mod hex;
+mod infer;
 mod row;
 mod row_fit;
 mod shape;
@@ -68,6 +69,7 @@ pub use condition::{
 pub use draft::{Draft, DraftError, KnownTable, draft};
 pub use files::{FileError, FileOptions, FileReader, parse_time_ms};
 pub use hex::hex;
+pub use infer::{InferError, Inferred, infer};
 pub use row::{Operation, Position, Row, RowBatch, RowBuilder, TextList, Value};
 pub use row_fit::{ReferenceFit, RowFit, ValueFit};
 pub use shape::{

@@ -23,6 +23,7 @@ use leadpulse_sim::{Knobs, Market, MarketOptions, write_files};
 
 use crate::commands::{ConfigArgument, date, parse_duration};
 use crate::progress::Bar;
+use crate::shipped;
 
 /// Simulated days before the market is watched: the bundle is trained on them.
 const HISTORY_DAYS: u32 = 420;
@@ -65,7 +66,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 impl DemoArguments {
     pub fn run(self) -> Result<()> {
-        let mut loaded = self.config.load(&[])?;
+        let mut loaded = self.load()?;
         // The market has a time of its own.
         loaded.config.engine.clock = ClockMode::Events;
         let project = loaded.project()?;
@@ -119,6 +120,17 @@ impl DemoArguments {
         // A mock broker ends here: the engine has committed its last epoch.
         drop(cluster);
         Ok(())
+    }
+
+    /// Reads the configuration; the shipped one where the default names no file.
+    fn load(&self) -> Result<Loaded> {
+        let path = &self.config.config;
+        if path.exists() || *path != crate::default_config() {
+            return Ok(self.config.load(&[])?);
+        }
+        let folder = self.work_dir.join("crm");
+        shipped::refresh(&folder)?;
+        Ok(Loaded::read(&folder.join("leadpulse.toml"), &[])?)
     }
 
     /// Writes a market's files. Returns the end of its history, milliseconds.

@@ -1,0 +1,299 @@
+use std::fs;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::catalog::Catalog;
+
+/// Writes files, infers, and loads the schemas as a reader of the folder would.
+#[track_caller]
+fn inferred(files: &[(&str, String)]) -> (Inferred, Catalog) {
+    let folder = TempDir::new().unwrap();
+    let mut paths = Vec::new();
+    for (name, text) in files {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        paths.push(path);
+    }
+    let inferred = infer(&paths, None).unwrap_or_else(|error| panic!("{error}"));
+    let schemas: Vec<(&str, &str)> = inferred
+        .schemas
+        .iter()
+        .map(|(name, text)| (name.as_str(), text.as_str()))
+        .collect();
+    match Catalog::from_json(&schemas) {
+        Ok(catalog) => (inferred, catalog),
+        Err(faults) => panic!("{faults:?}\n{:#?}", inferred.schemas),
+    }
+}
+
+/// Lines `1..=rows`, each written by `line`, below a header.
+fn rows(header: &str, rows: usize, line: impl Fn(usize) -> String) -> String {
+    let mut text = format!("{header}\n");
+    for row in 1..=rows {
+        text.push_str(&line(row));
+        text.push('\n');
+    }
+    text
+}
+
+/// A day of 2024, from 0 to 363.
+fn day(row: usize) -> (usize, usize) {
+    (row % 364 / 31 + 1, row % 28 + 1)
+}
+
+fn shops() -> (&'static str, String) {
+    let text = rows("shop_id,name,city,opened_at", 60, |row| {
+        let (month, day) = day(row * 7);
+        let city = ["Bern", "Basel", "Genf"][row % 3];
+        format!("S{row:04},Shop {row},{city},2023-{month:02}-{day:02}")
+    });
+    ("shops.csv", text)
+}
+
+fn role<'c>(catalog: &'c Catalog, table: &str) -> &'c str {
+    catalog
+        .table(table)
+        .unwrap_or_else(|| panic!("no table {table}"))
+        .role
+        .name()
+}
+
+#[test]
+fn shops_buyers_and_visits_become_root_member_and_event() {
+    let buyers = rows("buyer_id,shop_id,job,email,known_since", 200, |row| {
+        let job = ["Owner", "Clerk"][row % 2];
+        format!(
+            "B{row:05},S{:04},{job},b{row}@shop{}.example,2023-02-01",
+            row % 60 + 1,
+            row % 60
+        )
+    });
+    let visits = rows("visit_id,at,buyer_id,kind,amount", 3000, |row| {
+        let (month, day) = day(row);
+        let kind = ["page", "quote", "order"][row % 3];
+        format!(
+            "V{row},2024-{month:02}-{day:02} 10:30:00,B{:05},{kind},{}.5",
+            row % 200 + 1,
+            row % 90
+        )
+    });
+    let files = [shops(), ("buyers.csv", buyers), ("visits.csv", visits)];
+    let (inferred, catalog) = inferred(&files);
+    assert_eq!(role(&catalog, "shops"), "root");
+    assert_eq!(role(&catalog, "buyers"), "member");
+    assert_eq!(role(&catalog, "visits"), "event");
+    let visits = catalog.table("visits").unwrap();
+    assert_eq!(visits.owners, [visits.field("buyer_id").unwrap().id]);
+    let shops = catalog.table("shops").unwrap();
+    assert!(shops.field("city").unwrap().hub.is_some());
+    assert!(shops.field("name").unwrap().label);
+    assert!(inferred.task.is_some());
+    for setting in ["text =", "times =", "columns =", "key ="] {
+        let text = &inferred.configuration;
+        assert!(
+            !text.contains(setting),
+            "plain files need no settings:\n{text}"
+        );
+    }
+}
+
+#[test]
+fn a_stage_that_is_won_or_lost_is_the_outcome_of_the_first_task() {
+    let changes = rows("change_id,shop_id,changed_at,to_stage", 600, |row| {
+        let (month, day) = day(row);
+        let stage = ["Discovery", "Proposal", "Closed Won", "Closed Lost"][row % 4];
+        format!(
+            "C{row},S{:04},2024-{month:02}-{day:02}T08:00:00Z,{stage}",
+            row % 60 + 1
+        )
+    });
+    let (inferred, catalog) = inferred(&[shops(), ("stage_changes.csv", changes)]);
+    let outcome = catalog.table("stage_changes").unwrap().outcome.as_ref();
+    assert!(outcome.is_some());
+    let text = &inferred.configuration;
+    assert!(
+        text.contains("WHERE stage_changes.to_stage = 'Closed Won'"),
+        "{text}"
+    );
+    assert_eq!(inferred.task.as_deref(), Some("shop-won-30d"));
+}
+
+#[test]
+fn each_departure_from_plain_csv_is_written_into_the_configuration() {
+    let orders = rows(
+        "Order ID;ShopId;Order Date;Total Amount;Express;Weight",
+        500,
+        |row| {
+            let (month, day) = day(row);
+            let express = ["Ja", "Nein"][row % 2];
+            let weight = if row % 5 == 0 { "NA" } else { "3" };
+            format!(
+                "O{row};S{:04};{day:02}.{month:02}.2024;€ 1.{:03},50;{express};{weight}",
+                row % 60 + 1,
+                row
+            )
+        },
+    );
+    let bytes = format!("\u{feff}{orders}");
+    let (inferred, catalog) = inferred(&[shops(), ("orders.csv", bytes)]);
+    let text = &inferred.configuration;
+    let expected = "text = { separator = \";\", decimal = \",\", thousands = \".\", currency = [\"€\"], \
+                    nulls = [\"NA\"], yes = [\"Ja\"], no = [\"Nein\"] }";
+    assert!(text.contains(expected), "{text}");
+    assert!(
+        text.contains("times = { order_date = \"%d.%m.%Y\" }"),
+        "{text}"
+    );
+    assert!(text.contains("\"Order ID\" = \"order_id\""), "{text}");
+    assert_eq!(role(&catalog, "orders"), "event");
+    text.parse::<toml::Table>()
+        .unwrap_or_else(|error| panic!("{error}\n{text}"));
+}
+
+#[test]
+fn events_without_a_key_get_one_from_several_columns_or_the_row() {
+    let check = |line: fn(usize) -> String, key: &str| {
+        let visits = rows("shop_id,at,page", 900, line);
+        let (inferred, _) = inferred(&[shops(), ("visits.csv", visits)]);
+        let text = &inferred.configuration;
+        assert!(text.contains(key), "{key} is not in\n{text}");
+    };
+    let seconds = |row: usize| {
+        let (month, day) = day(row);
+        format!(
+            "S{:04},2024-{month:02}-{day:02} 10:{:02}:{:02},home",
+            row % 60 + 1,
+            row % 60,
+            row / 60
+        )
+    };
+    check(seconds, "key = [\"shop_id\", \"at\"]");
+    check(
+        |row| format!("S{:04},2024-01-{:02},home", row % 60 + 1, row % 5 + 1),
+        "key = \"@row\"",
+    );
+}
+
+#[test]
+fn things_that_only_events_name_become_the_root_of_the_same_file() {
+    let orders = rows("order_id,customer_id,ordered_at,total", 800, |row| {
+        let (month, day) = day(row);
+        format!(
+            "{row},C{:05},2024-{month:02}-{day:02} 12:00:00,{}.25",
+            row % 90,
+            row % 40
+        )
+    });
+    let (inferred, catalog) = inferred(&[("orders.csv", orders)]);
+    assert_eq!(role(&catalog, "customers"), "root");
+    assert_eq!(role(&catalog, "orders"), "event");
+    assert_eq!(
+        inferred
+            .configuration
+            .matches("file = \"orders.csv\"")
+            .count(),
+        2
+    );
+}
+
+#[test]
+fn doubts_stand_where_they_concern() {
+    let check = |header: &str, line: fn(usize) -> String, doubt: &str| {
+        let visits = rows(header, 600, line);
+        let (inferred, _) = inferred(&[shops(), ("visits.csv", visits)]);
+        let text = &inferred.configuration;
+        let place = text
+            .find(doubt)
+            .unwrap_or_else(|| panic!("{doubt} is not in\n{text}"));
+        let source = text.find("table = \"visits\"").unwrap();
+        assert!(place < source && source - place < 600, "{text}");
+    };
+    check(
+        "visit_id,shop_id,at",
+        |row| {
+            format!(
+                "{row},S{:04},0{}/0{}/2024",
+                row % 60 + 1,
+                row % 9 + 1,
+                row % 8 + 1
+            )
+        },
+        "# doubt: the times of at fit %m/%d/%Y and %d/%m/%Y",
+    );
+    check(
+        "visit_id,shop_id,at",
+        |row| format!("{row},S{:04},2024-01-{:02}", row % 100 + 1, row % 28 + 1),
+        "# doubt: shop_id refers to shops: 60 % of its values are found there",
+    );
+}
+
+#[test]
+fn files_that_make_no_graph_are_refused_with_the_remedy() {
+    let check = |text: &str, expected: &str| {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("things.csv");
+        fs::write(&path, text).unwrap();
+        let error = infer(&[path], None).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    };
+    check("a,b\n1,2\n", "no table is referred to by another");
+    check("a,a\n1,2\n", "two columns are called 'a'");
+}
+
+#[test]
+fn files_of_one_table_are_joined_by_a_pattern() {
+    let part = |month: usize| {
+        rows("visit_id,shop_id,at", 300, move |row| {
+            format!(
+                "V{month}-{row},S{:04},2024-{month:02}-{:02}",
+                row % 60 + 1,
+                row % 28 + 1
+            )
+        })
+    };
+    let files = [
+        shops(),
+        ("visits-2024-01.csv", part(1)),
+        ("visits-2024-02.csv", part(2)),
+    ];
+    let (inferred, _) = inferred(&files);
+    assert!(
+        inferred.configuration.contains("file = \"visits*.csv\""),
+        "{}",
+        inferred.configuration
+    );
+}
+
+#[test]
+fn a_number_that_many_rows_share_is_no_key_and_codes_refer_by_value() {
+    let code = |row: usize| {
+        let letter = |n: usize| char::from(b'A' + (n % 26) as u8);
+        format!("{}{}{}", letter(row / 26), letter(row), letter(row * 7))
+    };
+    let ports = rows("faa,name,lat", 100, |row| {
+        format!("{},Port {row},4{row}.5", code(row))
+    });
+    let planes = rows("tailnum,seats", 160, |row| {
+        format!("N{row:05},{}", row % 9 * 20)
+    });
+    let flights = rows("flight,tailnum,dest,time_hour", 4000, |row| {
+        let (month, day) = day(row);
+        let tail = row % 160 + 1;
+        let dest = code(row % 40 + 1);
+        format!(
+            "{},N{tail:05},{dest},2024-{month:02}-{day:02}T{:02}:00:00Z",
+            row % 50,
+            row % 24
+        )
+    });
+    let files = [
+        ("airports.csv", ports),
+        ("planes.csv", planes),
+        ("flights.csv", flights),
+    ];
+    let (_, catalog) = inferred(&files);
+    assert_eq!(role(&catalog, "flights"), "event");
+    assert_eq!(role(&catalog, "airports"), "hub");
+    assert_eq!(role(&catalog, "planes"), "root");
+}
