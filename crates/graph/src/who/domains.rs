@@ -3,7 +3,9 @@
 //!
 //! `Jo <jo@Mail.Acme.co.uk>` and `https://www.acme.co.uk/about` are both `acme.co.uk`. Domains of
 //! free e-mail providers name no company and never match. The registrable part of a host is
-//! decided by the [public suffix list](https://publicsuffix.org) (crate `psl`).
+//! decided by the [public suffix list](https://publicsuffix.org) (crate `psl`). Below the domain of
+//! a platform (`acme.onmicrosoft.com`) the whole host names the company
+//! ([0033](../../../../docs/decisions/0033-who-is-who-on-a-real-crm.md)).
 
 use std::net::IpAddr;
 use std::sync::LazyLock;
@@ -13,13 +15,24 @@ use rustc_hash::FxHashSet;
 /// One domain a line, sorted; lines that start with `#` name the source.
 const FREE_MAIL: &str = include_str!("../../data/free_mail_domains.txt");
 
-static FREE_MAIL_SET: LazyLock<FxHashSet<&'static str>> = LazyLock::new(|| {
-    FREE_MAIL
-        .lines()
+/// Internet providers with mailboxes, in the same form.
+const PROVIDERS: &str = include_str!("../../data/provider_domains.txt");
+
+/// Platforms whose customers have a host each, in the same form.
+const PLATFORMS: &str = include_str!("../../data/platform_domains.txt");
+
+static FREE_MAIL_SET: LazyLock<FxHashSet<&'static str>> =
+    LazyLock::new(|| listed(FREE_MAIL).chain(listed(PROVIDERS)).collect());
+
+static PLATFORM_SET: LazyLock<FxHashSet<&'static str>> =
+    LazyLock::new(|| listed(PLATFORMS).collect());
+
+/// The domains of a list, without the lines that name the source.
+fn listed(list: &'static str) -> impl Iterator<Item = &'static str> {
+    list.lines()
         .map(str::trim)
         .filter(|line| !line.is_empty() && !line.starts_with('#'))
-        .collect()
-});
+}
 
 /// Finds the domain of a company in addresses.
 #[derive(Clone, Debug, Default)]
@@ -64,6 +77,20 @@ pub fn registrable_domain(address: &str) -> Option<String> {
     psl::domain_str(&host(address)?).map(str::to_owned)
 }
 
+/// The host of a platform's customer, without `www.`; `None` for other hosts, and for the
+/// platform itself.
+fn customer_of_platform(host: &str) -> Option<&str> {
+    let host = host.strip_prefix("www.").unwrap_or(host);
+    let mut rest = host;
+    while let Some((_, parent)) = rest.split_once('.') {
+        if PLATFORM_SET.contains(parent) {
+            return Some(host);
+        }
+        rest = parent;
+    }
+    None
+}
+
 impl Domains {
     /// Creates a finder with free e-mail providers besides the known ones.
     pub fn new(more_free_mail: &[String]) -> Self {
@@ -72,13 +99,17 @@ impl Domains {
             more_free_mail: hosts.collect(),
         }
     }
-    /// The domain by which an address finds a root; `None` for addresses of free e-mail providers.
+    /// The domain by which an address finds a root: the registrable one, or the whole host of a
+    /// platform's customer. `None` for addresses of free e-mail and internet providers.
     pub fn company(&self, address: &str) -> Option<String> {
         let host = host(address)?;
         let domain = psl::domain_str(&host)?;
         let is_free =
             |name: &str| FREE_MAIL_SET.contains(name) || self.more_free_mail.contains(name);
-        (!is_free(&host) && !is_free(domain)).then(|| domain.to_owned())
+        if is_free(&host) || is_free(domain) {
+            return None;
+        }
+        Some(customer_of_platform(&host).unwrap_or(domain).to_owned())
     }
 }
 
@@ -145,6 +176,41 @@ mod tests {
             Domains::default().company("x@isp.example").as_deref(),
             Some("isp.example")
         );
+    }
+
+    #[test]
+    fn customers_of_a_platform_match_by_their_whole_host() {
+        let cases = [
+            ("x@alpha.onmicrosoft.com", Some("alpha.onmicrosoft.com")),
+            ("x@beta.OnMicrosoft.com.", Some("beta.onmicrosoft.com")),
+            ("a.mail.onmicrosoft.com", Some("a.mail.onmicrosoft.com")),
+            ("https://a.my.salesforce.com/x", Some("a.my.salesforce.com")),
+            ("https://www.a.zendesk.com:443", Some("a.zendesk.com")),
+            ("alpha.github.io", Some("alpha.github.io")),
+            ("alpha.myshopify.com", Some("alpha.myshopify.com")),
+            ("jo@zendesk.com", Some("zendesk.com")),
+            ("www.zendesk.com", Some("zendesk.com")),
+            ("jo@eu.salesforce.com", Some("salesforce.com")),
+            ("jo@notzendesk.com", Some("notzendesk.com")),
+            ("jo@privaterelay.appleid.com", None),
+            ("jo@pop.telus.net", None),
+        ];
+        for (address, expected) in cases {
+            let found = Domains::default().company(address);
+            assert_eq!(found.as_deref(), expected, "{address}");
+        }
+    }
+
+    #[test]
+    fn the_lists_by_hand_are_sorted_and_normalised() {
+        for list in [PROVIDERS, PLATFORMS] {
+            assert!(list.starts_with("# "));
+            let lines: Vec<&str> = listed(list).collect();
+            assert!(!lines.is_empty() && lines.is_sorted_by(|a, b| a < b));
+            for line in lines {
+                assert_eq!(host(line).as_deref(), Some(line));
+            }
+        }
     }
 
     #[test]
