@@ -17,8 +17,6 @@ use leadpulse_pql::{AggregateSource, Plan, Quantity, Target};
 /// Collects the rows that a plan's target counts.
 #[derive(Debug)]
 pub struct LabelHistory<'a> {
-    catalog: &'a Catalog,
-    entity_table: TableId,
     target: Target,
     /// Per aggregate and entity.
     events: Vec<Vec<Vec<Counted>>>,
@@ -55,8 +53,6 @@ impl<'a> LabelHistory<'a> {
         let events = vec![Vec::new(); target.aggregates.len()];
         let (retracted, codes, last) = (FxHashMap::default(), Codes::default(), (0, Vec::new()));
         Self {
-            catalog,
-            entity_table: plan.entity,
             target,
             events,
             retracted,
