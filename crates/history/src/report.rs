@@ -1,4 +1,6 @@
 //! What became of a file's rows while it was read: usable, passed over, refused and why.
+//!
+//! Decision: docs/decisions/0035-every-row-of-a-file-is-told.md
 
 use std::fmt::Write;
 use std::path::PathBuf;

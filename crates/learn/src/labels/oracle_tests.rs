@@ -219,9 +219,8 @@ impl Counted {
         let after = i64::from(known.anchor) + 4 * self.start_days;
         let until = after + 4 * self.length_days;
         let taken_back = |row: &Invoice| {
-            known.retractions.iter().any(|r| {
-                (r.account, r.key) == (row.account, row.key) && r.known_at <= known.known_until
-            })
+            let mut retractions = known.retractions.iter();
+            retractions.any(|r| r.key == row.key && r.known_at <= known.known_until)
         };
         let rows: Vec<&Invoice> = known
             .invoices
@@ -367,7 +366,7 @@ fn batch(invoices: &[Invoice], retractions: &[Retraction]) -> (RowBatch, Vec<u32
         );
     }
     for row in retractions {
-        // What a retraction says besides table, owner and key does not matter.
+        // What a retraction says besides table and key does not matter.
         push(
             Operation::Retract,
             row.account,
