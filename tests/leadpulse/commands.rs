@@ -270,7 +270,7 @@ fn every_row_of_a_file_is_accounted_for() {
     let refused = "refused: 1 row line 32, column 'occurred_at': '12/01/25' is not a time";
     assert!(told.out.contains(refused), "{}", told.out);
     let lost =
-        "activities.contact_id: 1 references name a row of contacts, of which no row was sent";
+        "activities.contact_id: 1 of 1 references name a row of contacts, of which no row was sent";
     assert!(told.out.contains(lost), "{}", told.out);
 
     write(3);

@@ -264,7 +264,7 @@ impl Validator {
                 self.summary.never_fed.insert(table.name.clone(), names);
             }
         }
-        self.summary.remarks = self.fit.remarks(&self.project.catalog);
+        self.summary.remarks = self.fit.remarks(&self.project.catalog, false);
         self.summary
     }
 

@@ -67,7 +67,7 @@ impl RowCounts {
             let file = report.path.display();
             remarks.extend(settings.map(|remark| format!("{file}: {}", remark.text)));
         }
-        remarks.extend(self.fit.remarks(catalog));
+        remarks.extend(self.fit.remarks(catalog, true));
         remarks.extend(domain_remark(&graph.shared_domains(), &catalog.root().name));
         DataReport {
             files: rows.collect(),

@@ -218,10 +218,12 @@ impl RowFit {
     }
 
     /// Sentences about what is likely a mistake: references that often find nobody, and fields whose
-    /// values are often undeclared.
-    pub fn remarks(&self, catalog: &Catalog) -> Vec<String> {
+    /// values are often undeclared. `is_whole` says that the rows of all tables were read: only
+    /// then is a table without a row worth a sentence.
+    pub fn remarks(&self, catalog: &Catalog, is_whole: bool) -> Vec<String> {
         let references = self.references();
-        let lost = references.iter().filter(|fit| fit.is_poor());
+        let is_worth = |fit: &&ReferenceFit| fit.is_poor() && (is_whole || fit.has_target_rows);
+        let lost = references.iter().filter(is_worth);
         let values = self.values();
         let undeclared = values.iter().filter(|fit| fit.is_poor());
         lost.map(|fit| reference_remark(catalog, fit))
@@ -273,7 +275,8 @@ fn reference_remark(catalog: &Catalog, fit: &ReferenceFit) -> String {
         )
     } else {
         format!(
-            "{table}.{field}: {lost} references name a row of {target}, of which no row was sent"
+            "{table}.{field}: {lost} of {} references name a row of {target}, of which no row was sent",
+            fit.named
         )
     }
 }
@@ -343,15 +346,17 @@ mod tests {
         assert_eq!(references.len(), 1);
         assert_eq!((references[0].named, references[0].found), (3, 2));
         assert_eq!(references[0].lost_example.as_deref(), Some("a2"));
-        let remarks = counted.remarks(&catalog);
+        let remarks = counted.remarks(&catalog, true);
         assert_eq!(remarks.len(), 1);
         assert!(remarks[0].starts_with("people.accounts: 1 of 3 references find nobody"));
         assert!(
             fit(&catalog, &["a1", "a2"], &people)
-                .remarks(&catalog)
+                .remarks(&catalog, true)
                 .is_empty()
         );
-        assert!(fit(&catalog, &[], &people).remarks(&catalog)[0].contains("no row was sent"));
+        assert!(fit(&catalog, &[], &people).remarks(&catalog, true)[0].contains("no row was sent"));
+        let one_file = fit(&catalog, &[], &people).remarks(&catalog, false);
+        assert!(one_file.is_empty(), "{one_file:?}");
     }
 
     #[test]
@@ -367,8 +372,8 @@ mod tests {
         let values = counted.values();
         assert_eq!((values[0].rows, values[0].undeclared), (4, 3));
         assert_eq!(values[0].commonest, Some(("Manager".to_owned(), 2)));
-        assert!(counted.remarks(&catalog)[0].contains("most often \"Manager\" (2 times)"));
+        assert!(counted.remarks(&catalog, false)[0].contains("most often \"Manager\" (2 times)"));
         let declared = fit(&catalog, &[], &[("p1", &[], "ic"), ("p2", &[], "")]);
-        assert!(declared.remarks(&catalog).is_empty());
+        assert!(declared.remarks(&catalog, true).is_empty());
     }
 }

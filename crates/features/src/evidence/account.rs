@@ -44,7 +44,7 @@ pub(super) fn committee(scene: &Scene<'_>, found: &mut EvidenceDraft<'_>) {
                 &group,
                 Rank::Headline,
                 format!(
-                    "none of {} active in {ACTIVE_DAYS} days",
+                    "none of {} was active in {ACTIVE_DAYS} days",
                     counted_people(&people, &known)
                 ),
             );

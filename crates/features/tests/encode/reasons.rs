@@ -214,7 +214,7 @@ fn evidence_names_silence() {
     assert_eq!(evidence["engagement"].words[0], "silent for 21 days");
     assert_eq!(
         evidence["committee"].words,
-        ["none of 1 contact active in 14 days"]
+        ["none of 1 contact was active in 14 days"]
     );
 }
 

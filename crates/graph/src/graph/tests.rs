@@ -250,3 +250,62 @@ fn a_retraction_leaves_the_same_newest_event_whichever_topic_is_read_first() {
     };
     assert_eq!(newest(true), newest(false));
 }
+
+/// HubSpot names merged contacts on the survivor's row only, in a list.
+#[test]
+fn a_survivor_may_list_the_rows_it_absorbed() {
+    const PEOPLE: &str = r#"{"type":"record","name":"P","leadpulse":{"table":"people","role":"member"},"fields":[
+      {"name":"id","type":"string","leadpulse":{"key":true}},
+      {"name":"account","type":["null","string"],"default":null,"leadpulse":{"ref":"accounts","owner":true}},
+      {"name":"merged","type":["null",{"type":"array","items":"string"}],"default":null,"leadpulse":{"ref":"people","was":true}}]}"#;
+    const VISITS: &str = r#"{"type":"record","name":"V","leadpulse":{"table":"visits","role":"event"},"fields":[
+      {"name":"id","type":"string","leadpulse":{"key":true}},
+      {"name":"at","type":{"type":"long","logicalType":"timestamp-millis"},"leadpulse":{"time":true}},
+      {"name":"person","type":"string","leadpulse":{"ref":"people","owner":true}}]}"#;
+    let files = [("a", ACCOUNTS), ("p", PEOPLE), ("v", VISITS)];
+    let catalog = Arc::new(Catalog::from_json(&files).expect("the schemas are valid"));
+    let (people, visits) = (catalog.table("people"), catalog.table("visits"));
+    let (people, visits) = (people.expect("declared").id, visits.expect("declared").id);
+    // Rows: the survivor 1 absorbs 2 and 3; each of the three visits once.
+    let rows: [&dyn Fn(&mut RowBatch); 4] = [
+        &|batch| {
+            let position = Position::default();
+            let mut row = batch.start(&catalog, people, Operation::Upsert, position, 0);
+            row.set(FieldId(0), Value::Text("1"));
+            row.set(FieldId(1), Value::Text("A"));
+            row.set_list(FieldId(2), ["2", "3"]);
+            row.finish();
+        },
+        &|batch| visit(&catalog, batch, visits, "v1", "1"),
+        &|batch| visit(&catalog, batch, visits, "v2", "2"),
+        &|batch| visit(&catalog, batch, visits, "v3", "3"),
+    ];
+    for order in [[0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1]] {
+        let options = GraphOptions::default().validated().expect("in range");
+        let mut graph = Graph::new(catalog.clone(), options, Vec::new(), Tracking::Off);
+        for index in order {
+            let mut batch = RowBatch::new();
+            rows[index](&mut batch);
+            graph.apply(&batch, None);
+        }
+        let (_, survivor) = graph.find(people, "1").expect("described");
+        assert_eq!(survivor.events[0].total, 3, "{order:?}");
+        let (_, absorbed) = graph.find(people, "3").expect("named");
+        assert!(absorbed.is_merged(), "{order:?}");
+    }
+}
+
+fn visit(catalog: &Catalog, batch: &mut RowBatch, table: TableId, id: &str, person: &str) {
+    let at_ms = 1_700_000_000_000;
+    let mut row = batch.start(
+        catalog,
+        table,
+        Operation::Upsert,
+        Position::default(),
+        at_ms,
+    );
+    row.set(FieldId(0), Value::Text(id));
+    row.set(FieldId(1), Value::Time(at_ms));
+    row.set(FieldId(2), Value::Text(person));
+    row.finish();
+}

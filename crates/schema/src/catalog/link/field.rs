@@ -21,7 +21,7 @@ impl Linker<'_> {
     ) -> Field {
         let name = &draft.name;
         let annotation = &draft.annotation;
-        let reference = self.reference(table, role, name, annotation, faults);
+        let reference = self.reference(role, name, annotation, faults);
         let Some((shape, nullable)) = draft.shape.clone() else {
             return unreadable_field(id, name, reference);
         };
@@ -159,7 +159,7 @@ impl MarkedField<'_> {
         let identifies = marks.key || marks.reference.is_some();
         let is_plain = self
             .reference
-            .is_some_and(|r| !r.owner && r.meaning == Meaning::Related)
+            .is_some_and(|r| !r.owner && matches!(r.meaning, Meaning::Related | Meaning::Was))
             && !marks.key;
         identifies
             && *self.data_type != DataType::Text

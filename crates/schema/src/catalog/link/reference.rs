@@ -10,7 +10,6 @@ impl Linker<'_> {
     /// The row that a field refers to; `None` when it refers to none, or to none that can be referred to.
     pub(super) fn reference(
         &mut self,
-        own: TableId,
         role: Role,
         name: &str,
         annotation: &FieldAnnotation,
@@ -35,7 +34,7 @@ impl Linker<'_> {
             return None;
         };
         let table = self.referred_table(target_name, role, name, annotation, faults)?;
-        if let Some((message, hint)) = self.misplaced_meaning(meaning, own, role, table) {
+        if let Some((message, hint)) = self.misplaced_meaning(meaning, role, table) {
             faults.field(name, message, hint);
         }
         if annotation.owner && meaning != Meaning::Related && meaning != Meaning::Became {
@@ -104,11 +103,10 @@ impl Linker<'_> {
         Some(table)
     }
 
-    /// The fault of a meaning that a reference from table `own` to `table` cannot have, with the correction.
+    /// The fault of a meaning that a reference to `table` cannot have, with the correction.
     fn misplaced_meaning(
         &self,
         meaning: Meaning,
-        own: TableId,
         role: Role,
         table: TableId,
     ) -> Option<(&'static str, &'static str)> {
@@ -122,10 +120,6 @@ impl Linker<'_> {
             Meaning::Became | Meaning::Was if referred_role != role => Some((
                 "is marked became or was between a root and a member",
                 "a root becomes a root, a member a member: use owner to say whose a member is",
-            )),
-            Meaning::Was if table == own => Some((
-                "is marked was, but refers to its own table",
-                "mark the merged row's reference with became",
             )),
             Meaning::Previous if role != Role::Member || referred_role != Role::Root => Some((
                 "is marked previous, but does not lead from a member to the root",
