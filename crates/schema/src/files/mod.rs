@@ -159,7 +159,7 @@ pub struct FileReader {
 }
 
 enum FileRows {
-    Csv(csv::CsvRows),
+    Csv(Box<csv::CsvRows>),
     JsonLines(jsonl::JsonRows),
     Container(Box<container::ContainerRows>),
 }
@@ -229,8 +229,8 @@ impl FileReader {
             .map_err(|error| context.damaged(0, error))?;
         let text = |bytes| text_bytes::utf8(bytes, &context);
         let source = match extension {
-            "csv" => FileRows::Csv(csv::CsvRows::open(text(bytes)?, b',', &context)?),
-            "tsv" => FileRows::Csv(csv::CsvRows::open(text(bytes)?, b'\t', &context)?),
+            "csv" => FileRows::Csv(Box::new(csv::CsvRows::open(text(bytes)?, b',', &context)?)),
+            "tsv" => FileRows::Csv(Box::new(csv::CsvRows::open(text(bytes)?, b'\t', &context)?)),
             "avro" => {
                 FileRows::Container(Box::new(container::ContainerRows::open(bytes, &context)?))
             }
