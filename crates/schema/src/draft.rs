@@ -428,7 +428,11 @@ fn record_name(record: &str, table: &str) -> String {
     if is_valid && !matches!(name, "Envelope" | "Value" | "Key") {
         return name.to_owned();
     }
-    let words = singular(table);
+    camel_case(&singular(table))
+}
+
+/// A name of words with `_` between them as Avro's records are called: `web_visit` is `WebVisit`.
+pub(crate) fn camel_case(words: &str) -> String {
     let capital = |word: &str| {
         let mut letters = word.chars();
         let first = letters.next().map(|c| c.to_ascii_uppercase());

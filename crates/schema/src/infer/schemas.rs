@@ -7,6 +7,7 @@ use super::profile::{Column, Kind, TableProfile, named_like_code};
 use super::roles::{Graph, is_email, is_label, is_site};
 use super::task::Outcome;
 use crate::catalog::Role;
+use crate::draft::camel_case;
 
 /// Values of a category that get a slot of their own.
 const DECLARED_VALUES: usize = 64;
@@ -116,7 +117,7 @@ pub(super) fn table_schema(
     let lines: Vec<String> = fields.iter().map(|field| format!("    {field}")).collect();
     writer.out.text = format!(
         "{{ \"type\": \"record\", \"name\": {},\n  \"doc\": {},\n  \"leadpulse\": {},\n  \"fields\": [\n{} ] }}\n",
-        json!(record_name(&profile.name)),
+        json!(camel_case(&singular(&profile.name))),
         json!(format!(
             "Inferred from {}, {} rows.",
             profile.file, profile.rows
@@ -125,16 +126,6 @@ pub(super) fn table_schema(
         lines.join(",\n")
     );
     writer.out
-}
-
-fn record_name(table: &str) -> String {
-    let words = singular(table);
-    let capital = |word: &str| {
-        let mut letters = word.chars();
-        let first = letters.next().map(|c| c.to_ascii_uppercase());
-        first.into_iter().chain(letters).collect::<String>()
-    };
-    words.split('_').map(capital).collect()
 }
 
 impl Writer<'_> {
