@@ -186,7 +186,7 @@ fn event_time_score(field: &str, table: &str) -> i32 {
         return -9;
     }
     if has(&[
-        "due", "expect", "requir", "return", "ship", "deliver", "close", "end", "birth", "expir",
+        "due", "expect", "require", "return", "ship", "deliver", "close", "end", "birth", "expir",
         "delete", "valid_to",
     ]) {
         return -4;
@@ -206,10 +206,10 @@ fn event_time_score(field: &str, table: &str) -> i32 {
     if field.starts_with(&one) || has(&["purchase", "order", "sent_at", "viewed", "visited"]) {
         return 8;
     }
-    if has(&["updat", "modif", "chang"]) {
+    if has(&["update", "modif", "change"]) {
         return 1;
     }
-    if has(&["creat", "start", "begin"]) {
+    if has(&["create", "creation", "start", "begin"]) {
         return 5;
     }
     3
@@ -224,9 +224,9 @@ fn entity_time_score(field: &str, is_versioned: bool) -> i32 {
         return -4;
     }
     if has(&[
-        "updat",
+        "update",
         "modif",
-        "chang",
+        "change",
         "valid_from",
         "snapshot",
         "as_of",
@@ -235,7 +235,18 @@ fn entity_time_score(field: &str, is_versioned: bool) -> i32 {
         return if is_versioned { 9 } else { 2 };
     }
     if has(&[
-        "creat", "regist", "first", "open", "join", "sign", "start", "since", "known", "added",
+        "create",
+        "creation",
+        "register",
+        "registration",
+        "first",
+        "open",
+        "join",
+        "sign",
+        "start",
+        "since",
+        "known",
+        "added",
     ]) {
         return if is_versioned { 1 } else { 8 };
     }
@@ -501,7 +512,7 @@ impl Graph {
                 continue;
             };
             let field = &profile.columns[time].field;
-            let is_change = ["updat", "modif", "chang"]
+            let is_change = ["update", "modif", "change"]
                 .iter()
                 .any(|w| field.contains(w));
             let is_entity = self.role(table) != Some(Role::Event);
