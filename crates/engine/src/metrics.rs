@@ -380,6 +380,7 @@ impl Metrics {
             ("reference", stats.by_reference),
             ("link", stats.by_link),
             ("domain", stats.by_domain),
+            ("events", stats.by_events),
             ("provisional", stats.provisional),
             ("unresolved", stats.unresolved),
         ];

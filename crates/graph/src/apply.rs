@@ -45,6 +45,7 @@ impl Writer<'_> {
         let mut outcomes = vec![RowOutcome::Accepted; batch.len()];
         let mut events: Vec<AdmittedEvent> = Vec::new();
         for (index, row) in batch.iter().enumerate() {
+            self.entities.directory.journal.at_row(index as u32);
             if is_ahead(&shared.options, clock_ms, row) {
                 outcomes[index] = RowOutcome::Future;
                 continue;

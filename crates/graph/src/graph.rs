@@ -27,6 +27,7 @@ use crate::state::hubs::Hubs;
 use crate::state::layout::StateLayout;
 use crate::who::Entities;
 use crate::who::directory::Directory;
+use crate::who::journal::Change;
 
 #[cfg(test)]
 mod tests;
@@ -136,6 +137,17 @@ impl Graph {
         self.tracker.mark_effects(&effects);
         debug_assert_eq!(self.check_touched(&effects), Ok(()));
         outcomes
+    }
+
+    /// Keeps the changes of homes and identities from now on, for [`Self::take_changes`].
+    pub fn keep_changes(&mut self) {
+        self.entities.directory.journal.keep();
+    }
+
+    /// The changes of homes and identities since the last call, in their order, each with the
+    /// index of its row in the batch that was applied.
+    pub fn take_changes(&mut self) -> Vec<(u32, Change)> {
+        self.entities.directory.journal.take()
     }
 
     /// Lets rows change entities and cells. The effects are not marked yet.

@@ -115,4 +115,5 @@ pub use stored::StoredGraph;
 pub use who::directory::{Directory, Namespace, NodePlace};
 pub use who::domains::{Domains, registrable_domain};
 pub use who::edges::{Edge, Edges};
-pub use who::owner_of;
+pub use who::journal::Change;
+pub use who::{owner_of, owners_of};

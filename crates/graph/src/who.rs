@@ -16,6 +16,7 @@ pub(crate) mod domains;
 pub(crate) mod edges;
 pub(crate) mod home;
 pub(crate) mod identity;
+pub(crate) mod journal;
 pub(crate) mod matching;
 
 use directory::{Directory, NodePlace};
@@ -95,8 +96,13 @@ pub(crate) fn keys_of(value: Value<'_>) -> SmallVec<[&str; 2]> {
 
 /// The table and key of the first owner reference that is not null.
 pub fn owner_of<'a>(catalog: &Catalog, row: Row<'a>) -> Option<(TableId, &'a str)> {
+    owners_of(catalog, row).next()
+}
+
+/// The tables and keys of all owner references that are not null, in their order.
+pub fn owners_of<'a>(catalog: &Catalog, row: Row<'a>) -> impl Iterator<Item = (TableId, &'a str)> {
     let table = catalog.table_at(row.table());
-    table.owners.iter().find_map(|field| {
+    table.owners.iter().filter_map(move |field| {
         let key = row.get(*field).text().filter(|k| !k.is_empty())?;
         Some((table.field_at(*field).reference?.table, key))
     })

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 use smallvec::SmallVec;
 
-use leadpulse_schema::{Operation, RelationId, Row, RowBatch};
+use leadpulse_schema::{Catalog, Operation, RelationId, Row, RowBatch, TableId};
 
 use crate::apply::Writer;
 use crate::apply::gate::{Takes, fingerprint};
@@ -11,7 +11,7 @@ use crate::apply::outcome::RowOutcome;
 use crate::apply::shard::{EventOp, MentioningEvent, OwnedEvent, ShardEffects, apply_ops};
 use crate::change::effects::Cause;
 use crate::ids::{CellRef, EntityId};
-use crate::who::{keys_of, owner_of};
+use crate::who::{keys_of, owner_of, owners_of};
 
 /// Below this many events a batch is applied on the caller's thread.
 const PARALLEL_FROM: usize = 256;
@@ -40,7 +40,8 @@ impl Writer<'_> {
         index: u32,
     ) -> Result<Option<AdmittedEvent>, RowOutcome> {
         let shared = self.cells.shared.clone();
-        let Some((owner_table, owner_key)) = owner_of(&self.entities.catalog, row) else {
+        let catalog = self.entities.catalog.clone();
+        let Some((owner_table, owner_key)) = owner_of(&catalog, row) else {
             return Ok(None);
         };
         let fingerprint = fingerprint(row);
@@ -66,6 +67,7 @@ impl Writer<'_> {
         // Named entities get their nodes now, also from a retraction that came before its event:
         // the set of entities does not depend on which of the two came first.
         let named = self.ensure(owner_table, owner_key);
+        self.note_company(&catalog, row, named);
         // A retraction takes the event back from the state that contains it, whomever the
         // retraction names.
         let owner = match takes {
@@ -97,6 +99,23 @@ impl Writer<'_> {
             hubs,
             mentions,
         }))
+    }
+
+    /// Lets the owner of an event belong to the entity that the row names beside it, where nothing
+    /// better is known: a root if it names one.
+    fn note_company(&mut self, catalog: &Catalog, row: Row<'_>, owner: EntityId) {
+        if self.entities.is_root(owner) {
+            return;
+        }
+        let is_root = |(table, _): &(TableId, &str)| *table == catalog.root().id;
+        let others = || owners_of(catalog, row).skip(1);
+        let Some((table, key)) = others().find(is_root).or_else(|| others().next()) else {
+            return;
+        };
+        let company = self.ensure(table, key);
+        if company != owner && self.entities.directory.note_company(owner, company) {
+            self.rehome(owner);
+        }
     }
 
     /// Adds events to the state of their owners, and takes back retracted ones.

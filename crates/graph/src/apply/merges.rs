@@ -12,6 +12,7 @@ use crate::apply::Writer;
 use crate::change::effects::Cause;
 use crate::ids::EntityId;
 use crate::state::node::Node;
+use crate::who::journal::Change;
 
 impl Writer<'_> {
     /// The entity of a group that keeps the state of an event table: the survivor, else the
@@ -96,6 +97,7 @@ impl Writer<'_> {
         {
             return;
         }
+        self.entities.directory.journal.note(Change::Link(from, to));
         let survivor = self.entities.identity.survivor(from);
         let mut changed: Vec<EntityId> = Vec::new();
         if small != survivor {

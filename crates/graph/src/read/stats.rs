@@ -39,6 +39,8 @@ pub struct IdentityStats {
     pub by_link: u64,
     /// Known members whose domain leads to a root.
     pub by_domain: u64,
+    /// Known members with the entity that their events name beside them.
+    pub by_events: u64,
     /// Known members whose domain leads to no root yet: they share the domain's cell.
     pub provisional: u64,
     /// Known members that stand alone.
@@ -153,6 +155,7 @@ impl Graph {
                     RootFoundBy::Reference => &mut stats.by_reference,
                     RootFoundBy::Link => &mut stats.by_link,
                     RootFoundBy::Domain => &mut stats.by_domain,
+                    RootFoundBy::Events => &mut stats.by_events,
                     RootFoundBy::ProvisionalDomain => &mut stats.provisional,
                     RootFoundBy::Nothing => &mut stats.unresolved,
                 };

@@ -10,6 +10,7 @@ use leadpulse_schema::{Catalog, HubId, TableId};
 
 use crate::encoding::StoredGraphError;
 use crate::ids::{CellRef, EntityId};
+use crate::who::journal::{Change, Journal};
 
 /// The place of an entity's node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +36,8 @@ pub(crate) struct DirectoryEntry {
     #[serde(skip)]
     parent: Option<EntityId>,
     owner: Option<EntityId>,
+    /// The smallest (table, key) that events name beside the entity.
+    company: Option<EntityId>,
     /// In the order in which they came: moves follow it.
     children: SmallVec<[EntityId; 2]>,
 }
@@ -48,6 +51,7 @@ pub struct Directory {
     hub_namespace: Vec<Namespace>,
     hub_of: Vec<Option<HubId>>,
     domains: Namespace,
+    pub(crate) journal: Journal,
 }
 
 impl Directory {
@@ -80,6 +84,7 @@ impl Directory {
             hub_namespace,
             hub_of,
             domains,
+            journal: Journal::default(),
         }
     }
     /// All entities, for stored state.
@@ -140,6 +145,7 @@ impl Directory {
             place: None,
             parent: None,
             owner: None,
+            company: None,
             children: SmallVec::new(),
         });
         id
@@ -178,6 +184,7 @@ impl Directory {
         self.entry(entity).parent
     }
     pub(crate) fn set_parent(&mut self, entity: EntityId, parent: Option<EntityId>) {
+        self.journal.note(Change::Home(entity, parent));
         if let Some(old) = self.entries[entity.0 as usize].parent {
             self.entries[old.0 as usize]
                 .children
@@ -194,6 +201,20 @@ impl Directory {
     }
     pub(crate) fn set_owner(&mut self, entity: EntityId, owner: Option<EntityId>) {
         self.entries[entity.0 as usize].owner = owner;
+    }
+    /// The entity that events name beside this one: of several the smallest (table, key).
+    pub fn company(&self, entity: EntityId) -> Option<EntityId> {
+        self.entry(entity).company
+    }
+    /// Notes that an event names `company` beside the entity. Returns whether that is news.
+    // The smallest one, for ever: retractions and the order of rows must not decide.
+    pub(crate) fn note_company(&mut self, entity: EntityId, company: EntityId) -> bool {
+        let before = self.entry(entity).company;
+        let is_news = before.is_none_or(|before| self.order(company, before).is_lt());
+        if is_news {
+            self.entries[entity.0 as usize].company = Some(company);
+        }
+        is_news
     }
     /// The entity and all entities below it. Contradicting versions may close a ring: it is walked
     /// once.

@@ -3,9 +3,11 @@
 //! 1. An absorbed entity belongs to its survivor.
 //! 2. A member belongs to the owner that its version names, else to the owner of an entity that it
 //!    is joined with.
-//! 3. Else it belongs to the domain that it names: the first that leads to a root, else the first.
-//!    A domain belongs to the root that names it, of several to the one with the smallest key.
-//! 4. Else it stands alone.
+//! 3. Else it belongs to the first domain of its own that leads to a root. A domain belongs to the
+//!    root that names it, of several to the one with the smallest key.
+//! 4. Else it belongs to the entity that its events name beside it: rows of an export may never
+//!    come, or years after the events.
+//! 5. Else it belongs to the first domain that it names, else it stands alone.
 //!
 //! Following homes leads to the anchor of the cell. Members of a domain without a root share a
 //! provisional cell of that domain.
@@ -22,6 +24,8 @@ pub(crate) enum RootFoundBy {
     Link,
     /// A domain of the member leads to a root.
     Domain,
+    /// Events name another entity beside the member.
+    Events,
     /// The member names a domain, which leads to no root yet.
     ProvisionalDomain,
     /// There is none: the member stands alone.
@@ -51,6 +55,11 @@ impl Entities {
         let leads = |domain: &EntityId| self.directory.parent(*domain).is_some();
         if let Some(domain) = domains.clone().find(leads) {
             return (Some(domain), RootFoundBy::Domain);
+        }
+        let companies = joined().filter_map(|e| self.directory.company(e));
+        let mut others = companies.filter(|company| self.identity.survivor(*company) != entity);
+        if let Some(company) = others.next() {
+            return (Some(company), RootFoundBy::Events);
         }
         match domains.next() {
             Some(domain) => (Some(domain), RootFoundBy::ProvisionalDomain),

@@ -49,6 +49,8 @@ pub struct Person {
     pub version: Option<Vec<Datum>>,
     pub since_ms: Option<i64>,
     pub owner: Option<Who>,
+    /// The smallest that events name beside it.
+    pub company: Option<Who>,
     pub domains: Vec<String>,
     /// Relation, whom it names → since when.
     pub references: BTreeMap<(String, Who), i64>,
@@ -68,12 +70,18 @@ pub enum Way {
     Reference,
     Link,
     Domain,
+    Events,
     Provisional,
     Not,
 }
 
 /// The entity a row hangs on or belongs to.
 pub fn owner(catalog: &Catalog, table: TableId, values: &[Datum]) -> Option<Who> {
+    owners(catalog, table, values).into_iter().next()
+}
+
+/// The entities that a row's owner references name, in their order.
+fn owners(catalog: &Catalog, table: TableId, values: &[Datum]) -> Vec<Who> {
     let table = catalog.table_at(table);
     let owned = |f: &FieldId| {
         Some((
@@ -81,7 +89,7 @@ pub fn owner(catalog: &Catalog, table: TableId, values: &[Datum]) -> Option<Who>
             values[f.index()].text()?.to_owned(),
         ))
     };
-    table.owners.iter().find_map(owned)
+    table.owners.iter().filter_map(owned).collect()
 }
 
 /// The entities an event names besides its owner, each once per relation.
@@ -273,6 +281,7 @@ impl<'o> World<'o> {
                     let owner = owner(&market.catalog, row.table, &row.values)
                         .expect("streams give every event an owner");
                     world.people.entry(owner.clone()).or_default();
+                    world.name_company(&owner, row);
                     for (_, named) in mentions(market, row) {
                         world.people.entry(named).or_default();
                     }
@@ -302,6 +311,19 @@ impl<'o> World<'o> {
         }
         world.resolve();
         world
+    }
+
+    fn name_company(&mut self, who: &Who, row: &Plain) {
+        let root = self.market.catalog.root().id;
+        let others = owners(&self.market.catalog, row.table, &row.values).split_off(1);
+        let company = others.iter().find(|o| o.0 == root).or(others.first());
+        if let Some(company) = company.filter(|company| *company != who && who.0 != root) {
+            self.people.entry(company.clone()).or_default();
+            let known = &mut self.people.get_mut(who).unwrap().company;
+            if known.as_ref().is_none_or(|known| company < known) {
+                *known = Some(company.clone());
+            }
+        }
     }
 
     fn learn(&mut self, table: &Table, who: Who, row: &Plain) {
@@ -529,13 +551,16 @@ impl<'o> World<'o> {
             .iter()
             .flat_map(|p| &self.people[p].domains)
             .collect();
-        match (
-            domains.iter().find(|d| self.claims.contains_key(**d)),
-            domains.first(),
-        ) {
-            (Some(domain), _) => (self.claims[*domain].first().cloned(), Way::Domain),
-            (None, Some(domain)) => (Some((DOMAINS, (*domain).clone())), Way::Provisional),
-            (None, None) => (None, Way::Not),
+        if let Some(domain) = domains.iter().find(|d| self.claims.contains_key(**d)) {
+            return (self.claims[*domain].first().cloned(), Way::Domain);
+        }
+        let mut companies = joined.iter().filter_map(|p| self.people[p].company.clone());
+        if let Some(company) = companies.find(|company| self.survivor(company) != *who) {
+            return (Some(company), Way::Events);
+        }
+        match domains.first() {
+            Some(domain) => (Some((DOMAINS, (*domain).clone())), Way::Provisional),
+            None => (None, Way::Not),
         }
     }
 

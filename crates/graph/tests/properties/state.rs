@@ -575,8 +575,18 @@ fn check_stats(market: &Market, graph: &Graph, world: &World<'_>) {
     }
     let way = |way| ways.get(&way).copied().unwrap_or(0);
     assert_eq!(
-        (stats.by_reference, stats.by_link, stats.by_domain),
-        (way(Way::Reference), way(Way::Link), way(Way::Domain))
+        (
+            stats.by_reference,
+            stats.by_link,
+            stats.by_domain,
+            stats.by_events
+        ),
+        (
+            way(Way::Reference),
+            way(Way::Link),
+            way(Way::Domain),
+            way(Way::Events)
+        )
     );
     assert_eq!(
         (stats.provisional, stats.unresolved),
