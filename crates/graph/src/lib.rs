@@ -115,5 +115,6 @@ pub use stored::StoredGraph;
 pub use who::directory::{Directory, Namespace, NodePlace};
 pub use who::domains::{Domains, registrable_domain};
 pub use who::edges::{Edge, Edges};
+pub use who::home::RootFoundBy;
 pub use who::journal::Change;
 pub use who::{owner_of, owners_of};

@@ -224,9 +224,17 @@ pub fn collect(
     )?;
     let report = walk.report(files);
     let store = Arc::new(store);
-    let waiting = chronicles.into_iter().zip(pending);
+    let waiting = chronicles.iter_mut().zip(pending);
     let collected = waiting.map(|(chronicle, pending)| {
-        labelled(&store, &chronicle.finish(), pending, split, newest_ms)
+        // An outcome that became known after the split would tell training of the validation
+        // period. Decision: docs/decisions/0014-labels-as-known-at-a-moment.md
+        let known_by = |at_ms| chronicle.known_by(walk.graph(), walk.belonging(), at_ms);
+        labelled(
+            &store,
+            [split.val_from_ms, newest_ms].map(known_by),
+            pending,
+            split,
+        )
     });
     Ok((collected.collect(), report))
 }
@@ -257,21 +265,21 @@ fn schedule(harvest: &Harvest<'_>, chronicles: &[Chronicle<'_>], newest_ms: i64)
     schedule
 }
 
-/// The examples of a task with the outcomes that each set may know.
+/// The examples of a task with the outcomes that each set may know: those known at the split and
+/// those known at the end.
 fn labelled(
     store: &Arc<CellStore>,
-    outcomes: &TaskOutcomes<'_>,
+    [at_split, at_end]: [TaskOutcomes<'_>; 2],
     pending: Vec<Pending>,
     split: Split,
-    newest_ms: i64,
 ) -> Collected {
     let empty = || ExampleSet::new(store.clone());
     let mut collected = Collected {
         training: empty(),
         validation: empty(),
         refit: empty(),
-        training_tally: Tally::default(),
-        validation_tally: Tally::default(),
+        training_tally: at_split.tally(),
+        validation_tally: at_end.tally(),
     };
     for Pending {
         row,
@@ -288,24 +296,24 @@ fn labelled(
             outcome,
             weight: 1.0,
         };
-        let is_training = anchor_ms < split.val_from_ms;
-        let (set, tally) = match is_training {
-            true => (&mut collected.training, &mut collected.training_tally),
-            false => (&mut collected.validation, &mut collected.validation_tally),
+        let last = at_end.seen(entity, anchor_ms);
+        let (set, tally, seen) = match anchor_ms < split.val_from_ms {
+            true => (
+                &mut collected.training,
+                &mut collected.training_tally,
+                at_split.seen(entity, anchor_ms),
+            ),
+            false => (
+                &mut collected.validation,
+                &mut collected.validation_tally,
+                last,
+            ),
         };
-        // An outcome that became known after the split would tell training of the validation
-        // period. Decision: docs/decisions/0014-labels-as-known-at-a-moment.md
-        let known_until_ms = if is_training {
-            split.val_from_ms
-        } else {
-            newest_ms
-        };
-        let seen = outcomes.seen(entity, anchor_ms, known_until_ms);
         tally.add(entity, &seen);
         if let Seen::Known { outcome, .. } = seen {
             set.push(example(outcome));
         }
-        if let Seen::Known { outcome, .. } = outcomes.seen(entity, anchor_ms, newest_ms) {
+        if let Seen::Known { outcome, .. } = last {
             collected.refit.push(example(outcome));
         }
     }

@@ -9,7 +9,7 @@ use leadpulse_graph::{EntityId, Graph};
 use crate::backtest::RowsError;
 use crate::collect::{Survey, asked, survey};
 use crate::data_report::DataReport;
-use crate::labels::{Chronicle, Seen, Tally};
+use crate::labels::{Chronicle, Seen, Tally, TaskOutcomes};
 use crate::predict::{Ask, Bound, TaskJudgement, predict};
 use crate::walk::{Due, Schedule, Walk};
 use crate::{LearnError, Progress};
@@ -81,10 +81,9 @@ pub fn judge(
         .write_record(["task", "timestamp", "key", "label", "probability"])
         .map_err(RowsError::from)?;
     let mut judgements = Vec::new();
-    for ((bound, chronicle), scores) in bound.iter().zip(chronicles).zip(scored) {
-        let outcomes = chronicle.finish();
-        let seen = |score: &Scored| outcomes.seen(score.entity, score.at_ms, extent.last_ms);
-        let (tally, pairs) = write_known(&mut writer, walk.graph(), bound, &scores, seen)?;
+    for ((bound, mut chronicle), scores) in bound.iter().zip(chronicles).zip(scored) {
+        let outcomes = chronicle.known_by(walk.graph(), walk.belonging(), extent.last_ms);
+        let (tally, pairs) = write_known(&mut writer, walk.graph(), bound, &scores, &outcomes)?;
         let known = scores.iter().filter(|s| s.prediction.is_some()).count();
         judgements.push((TaskJudgement::of(bound, scores.len(), known, &pairs), tally));
     }
@@ -158,12 +157,12 @@ fn write_known(
     graph: &Graph,
     bound: &Bound<'_>,
     scores: &[Scored],
-    seen: impl Fn(&Scored) -> Seen,
+    outcomes: &TaskOutcomes<'_>,
 ) -> Result<(Tally, Vec<(f64, f64)>), RowsError> {
-    let mut tally = Tally::default();
+    let mut tally = outcomes.tally();
     let mut pairs = Vec::new();
     for score in scores {
-        let seen = seen(score);
+        let seen = outcomes.seen(score.entity, score.at_ms);
         tally.add(score.entity, &seen);
         let (
             Some(prediction),

@@ -411,7 +411,7 @@ pub fn count_labels(
     )]);
     let mut walk = Walk::new(project, files, i64::MAX)?;
     let mut pairs = Vec::new();
-    let (mut anchors, mut tally) = (0, Tally::default());
+    let mut anchors = 0;
     walk.pass(
         schedule,
         &mut chronicles,
@@ -428,10 +428,11 @@ pub fn count_labels(
             }
         },
     )?;
-    let [chronicle] = chronicles;
-    let outcomes = chronicle.finish();
+    let [mut chronicle] = chronicles;
+    let outcomes = chronicle.known_by(walk.graph(), walk.belonging(), extent.last_ms);
+    let mut tally = outcomes.tally();
     for (entity, anchor_ms) in pairs {
-        tally.add(entity, &outcomes.seen(entity, anchor_ms, extent.last_ms));
+        tally.add(entity, &outcomes.seen(entity, anchor_ms));
     }
     Ok(LabelCount {
         extent,

@@ -10,7 +10,7 @@ use leadpulse_graph::{EntityId, Graph, Tracking};
 use leadpulse_schema::{Row, RowBatch};
 
 use crate::data_report::{DataReport, RowCounts};
-use crate::labels::Chronicle;
+use crate::labels::{Belonging, Chronicle};
 use crate::{LearnError, Progress};
 use leadpulse_history::{Files, Replay};
 use leadpulse_project::Anchors;
@@ -18,8 +18,6 @@ use leadpulse_project::{Project, TaskPlan};
 use leadpulse_schema::units::AsOf;
 
 /// Rows applied at a time.
-// Ownership is read at the end of a batch, so its length decides labels of members that moved: see
-// "Outcomes that exports lose" in docs/gaps.md.
 pub(crate) const BATCH_ROWS: usize = 8192;
 
 /// A graph on its way through a history.
@@ -31,6 +29,7 @@ pub(crate) struct Walk {
     freeze_ms: i64,
     rows: u64,
     counts: RowCounts,
+    belonging: Belonging,
 }
 
 impl Walk {
@@ -44,12 +43,18 @@ impl Walk {
             freeze_ms,
             rows: 0,
             counts: RowCounts::new(&project.catalog, files),
+            belonging: Belonging::default(),
         })
     }
 
     /// What became of the rows so far.
     pub fn report(&self, files: &Files) -> DataReport {
         self.counts.report(files, &self.graph)
+    }
+
+    /// Who belonged to whom in what [`Self::pass`] went through.
+    pub fn belonging(&self) -> &Belonging {
+        &self.belonging
     }
 
     /// The graph where the walk is.
@@ -84,6 +89,7 @@ impl Walk {
         mut ask: impl FnMut(&Graph, i64, Vec<Due>),
     ) -> Result<(), LearnError> {
         let reach_ms = schedule.reach_ms();
+        self.graph.keep_changes();
         loop {
             let next_ms = schedule.peek_ms();
             let arrived = self.step(next_ms.unwrap_or(last_ms), reach_ms, |graph, row| {
@@ -131,7 +137,11 @@ impl Walk {
         if read > 0 {
             self.rows += read as u64;
             let outcomes = self.graph.apply(&self.batch, None);
-            for (row, outcome) in self.batch.iter().zip(outcomes) {
+            let changes = self.graph.take_changes();
+            let is_accepted = |index: usize| outcomes[index].is_accepted();
+            self.belonging
+                .observe(&self.graph, &self.batch, is_accepted, changes);
+            for (row, outcome) in self.batch.iter().zip(outcomes.iter().copied()) {
                 self.counts.add(self.graph.catalog(), row, outcome);
                 if outcome.is_accepted() {
                     each(&self.graph, row);

@@ -12,6 +12,7 @@ use crate::apply::Writer;
 use crate::change::effects::Cause;
 use crate::ids::EntityId;
 use crate::state::node::Node;
+use crate::who::home::RootFoundBy;
 use crate::who::journal::Change;
 
 impl Writer<'_> {
@@ -173,6 +174,11 @@ impl Writer<'_> {
         self.node_mut(entity).hubs = hubs;
         if entity != survivor {
             self.entities.directory.set_parent(entity, Some(survivor));
+            self.entities.directory.journal.note(Change::Home {
+                entity,
+                home: Some(survivor),
+                found_by: RootFoundBy::Link,
+            });
         }
     }
 

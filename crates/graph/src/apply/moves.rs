@@ -9,6 +9,8 @@ use crate::change::effects::Cause;
 use crate::ids::{CellRef, EntityId};
 use crate::state::node::Node;
 use crate::who::directory::NodePlace;
+use crate::who::home::RootFoundBy;
+use crate::who::journal::Change;
 
 impl Writer<'_> {
     /// The entity of a key, with a node: a stub in a cell of its own if it had none.
@@ -81,7 +83,12 @@ impl Writer<'_> {
     /// Moves an entity, or its survivor, to the home it has now.
     pub fn rehome(&mut self, entity: EntityId) {
         let survivor = self.entities.identity.survivor(entity);
-        let (parent, _) = self.entities.home(survivor);
+        let (parent, found_by) = self.entities.home(survivor);
+        self.entities.directory.journal.note(Change::Home {
+            entity: survivor,
+            home: parent,
+            found_by,
+        });
         if parent != self.entities.directory.parent(survivor) {
             self.entities.directory.set_parent(survivor, parent);
             self.relocate(survivor);
@@ -95,6 +102,11 @@ impl Writer<'_> {
         if root == before {
             return;
         }
+        self.entities.directory.journal.note(Change::Home {
+            entity: domain,
+            home: root,
+            found_by: RootFoundBy::Domain,
+        });
         self.entities.directory.set_parent(domain, root);
         self.relocate(domain);
         // A seeker prefers a domain that leads to a root, so its home may be another domain now.

@@ -10,7 +10,7 @@ use leadpulse_schema::{Catalog, HubId, TableId};
 
 use crate::encoding::StoredGraphError;
 use crate::ids::{CellRef, EntityId};
-use crate::who::journal::{Change, Journal};
+use crate::who::journal::Journal;
 
 /// The place of an entity's node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -184,7 +184,6 @@ impl Directory {
         self.entry(entity).parent
     }
     pub(crate) fn set_parent(&mut self, entity: EntityId, parent: Option<EntityId>) {
-        self.journal.note(Change::Home(entity, parent));
         if let Some(old) = self.entries[entity.0 as usize].parent {
             self.entries[old.0 as usize]
                 .children

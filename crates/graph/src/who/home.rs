@@ -17,7 +17,7 @@ use crate::who::Entities;
 
 /// The way by which a member finds its root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum RootFoundBy {
+pub enum RootFoundBy {
     /// The version of the member names an owner.
     Reference,
     /// An entity that it is joined with names an owner.

@@ -4,12 +4,18 @@
 //! so a walk through history keeps the changes with the rows that made them.
 
 use crate::ids::EntityId;
+use crate::who::home::RootFoundBy;
 
 /// A change of homes or identities.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// The home of an entity is this one from now on; `None` is no home.
-    Home(EntityId, Option<EntityId>),
+    /// An entity has a home from now on, perhaps the one that it had.
+    Home {
+        entity: EntityId,
+        /// `None` where it stands alone.
+        home: Option<EntityId>,
+        found_by: RootFoundBy,
+    },
     /// The first became the second.
     Link(EntityId, EntityId),
 }

@@ -1,38 +1,69 @@
 //! The rows that count, in whichever order they come.
 //!
-//! [`LabelHistory`] takes rows; [`LabelHistory::finish`] sorts them into [`Labels`], so that no
-//! label is asked of half a history. An event that was taken back does not count, whether the event
-//! or its retraction came first. Memory: 32 bytes for an event that counts, per aggregate it counts
-//! for (24 once finished); versions of entity tables are kept whole until the end.
+//! [`LabelHistory`] takes rows with the entities that they name; [`LabelHistory::known_by`] makes
+//! the [`Labels`] of what was known at a moment. Whose a row is, is asked then and not earlier: an
+//! export names owners whose own rows come later, and members move. An event that was taken back
+//! does not count, whether the event or its retraction came first. Memory: 40 bytes for an event
+//! that counts, per aggregate it counts for; versions of entity tables are kept whole.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use leadpulse_schema::{Catalog, Operation, Row, TableId, Value, View};
+use leadpulse_graph::owners_of;
+use leadpulse_schema::{Catalog, FieldId, Operation, Role, Row, TableId, Value, View};
 use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
 
-use super::label::{Labels, Point, Series, Withdrawn};
+use super::label::{Labels, Point, Series};
 use super::versions::VersionLog;
-use leadpulse_pql::{AggregateSource, Plan, Quantity, Target};
+use leadpulse_pql::{AggregateSource, Plan, Quantity, Reach, Target};
+
+/// A moment at which ownership is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OwnedAt {
+    /// The time of the row, milliseconds.
+    pub(crate) time_ms: i64,
+    /// What became known later does not count, milliseconds.
+    pub(crate) known_until_ms: i64,
+}
+
+/// The answer to whose a row is.
+pub(crate) trait Ownership {
+    /// Adds the entities that a row counts for, each once. `named` are those that the row names,
+    /// in their order.
+    fn entities(&self, reach: Reach, named: &[(TableId, &str)], at: OwnedAt, found: &mut Vec<u32>);
+}
 
 /// Collects the rows that a plan's target counts.
 #[derive(Debug)]
 pub struct LabelHistory<'a> {
     target: Target,
-    /// Per aggregate and entity.
-    events: Vec<Vec<Vec<Counted>>>,
+    catalog: &'a Catalog,
+    /// Per aggregate.
+    events: Vec<Vec<Counted>>,
     /// The time at which a retraction of an event became known, by the event's fingerprint.
     retracted: FxHashMap<u64, i64>,
     logs: Vec<(TableId, VersionLog<'a>)>,
+    names: Names,
     codes: Codes,
-    /// A hash of the row offered last, and the entities it was offered for.
-    last: (u64, Vec<u32>),
 }
 
 /// An event that counts unless it is taken back.
 #[derive(Clone, Copy, Debug)]
 struct Counted {
     point: Point,
+    known_ms: i64,
     fingerprint: u64,
+    /// The entities that it names, in [`Names`].
+    named: u32,
+}
+
+/// Rows that the target counts, and those of them that are nobody's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Unowned {
+    pub(crate) counted: usize,
+    pub(crate) unowned: usize,
+    /// What one of the latter names, in words.
+    pub(crate) example: Option<String>,
 }
 
 impl<'a> LabelHistory<'a> {
@@ -51,137 +82,252 @@ impl<'a> LabelHistory<'a> {
             }
         }
         let events = vec![Vec::new(); target.aggregates.len()];
-        let (retracted, codes, last) = (FxHashMap::default(), Codes::default(), (0, Vec::new()));
         Self {
             target,
+            catalog,
             events,
-            retracted,
             logs,
-            codes,
-            last,
+            retracted: FxHashMap::default(),
+            names: Names::default(),
+            codes: Codes::default(),
         }
     }
 
-    /// Takes a row that counts for the entity of this number (by [`Plan::reach`]). Entities are
-    /// numbered by the caller, densely from 0. Each accepted row is offered once for each entity it
-    /// counts for, before the next row; retractions and tombstones too. Rows of tables that do not
-    /// count are ignored.
+    /// Takes an accepted row; retractions and tombstones too. Rows of tables that do not count are
+    /// ignored.
     ///
     /// A retraction takes back the event of its table and key, whatever owner it names.
-    pub fn offer(&mut self, entity: u32, row: Row<'_>) {
-        if self
-            .target
-            .aggregates
-            .iter()
-            .all(|aggregate| aggregate.source.table() != row.table())
-        {
-            return;
-        }
+    pub fn offer(&mut self, row: Row<'_>) {
+        let counts = |source: AggregateSource| source.table() == row.table();
         // A gap says nothing about the values of its entity.
-        if row.operation() == Operation::Gap {
-            return;
-        }
-        let is_new = self.starts_row(row);
-        // A list may name an entity twice.
-        if self.last.1.contains(&entity) {
-            return;
-        }
-        self.last.1.push(entity);
-        if let Some((_, log)) = self
-            .logs
-            .iter_mut()
-            .find(|(table, _)| *table == row.table())
+        if row.operation() == Operation::Gap
+            || !self.target.aggregates.iter().any(|a| counts(a.source))
         {
-            if is_new {
-                log.start(row);
-            }
-            log.counts_for(entity);
             return;
         }
-        if row.operation() == Operation::Delete {
+        let mut logs = self.logs.iter_mut();
+        if let Some((_, log)) = logs.find(|(table, _)| *table == row.table()) {
+            log.push(row);
             return;
         }
         let fingerprint = fingerprint(row);
-        if row.operation() == Operation::Retract {
-            let gone_ms = self.retracted.entry(fingerprint).or_insert(i64::MAX);
-            *gone_ms = row.known_ms().min(*gone_ms);
-            return;
+        match row.operation() {
+            Operation::Upsert => self.count(row, fingerprint),
+            Operation::Retract => {
+                let gone_ms = self.retracted.entry(fingerprint).or_insert(i64::MAX);
+                *gone_ms = row.known_ms().min(*gone_ms);
+            }
+            Operation::Delete | Operation::Gap => {}
         }
-        for (aggregate, points) in self.target.aggregates.iter().zip(&mut self.events) {
+    }
+
+    /// Keeps an event for the aggregates that count it.
+    fn count(&mut self, row: Row<'_>, fingerprint: u64) {
+        for (aggregate, counted) in self.target.aggregates.iter().zip(&mut self.events) {
+            let filter = aggregate.filter.as_ref();
             if aggregate.source.table() != row.table()
-                || aggregate
-                    .filter
-                    .as_ref()
-                    .is_some_and(|filter| !filter.holds(&row))
+                || filter.is_some_and(|filter| !filter.holds(&row))
             {
                 continue;
             }
             // A null field has no value to count, sum or compare; a zero would be one.
             let value = self.codes.value_of(aggregate.quantity, &row);
-            if !value.is_nan() {
-                let entity = entity as usize;
-                if points.len() <= entity {
-                    points.resize_with(entity + 1, Vec::new);
-                }
-                let point = Point {
+            if value.is_nan() {
+                continue;
+            }
+            let named = named_by(self.catalog, aggregate.reach, row);
+            counted.push(Counted {
+                point: Point {
                     time_ms: row.event_ms(),
-                    known_ms: row.known_ms(),
                     value,
-                };
-                points[entity].push(Counted { point, fingerprint });
+                },
+                known_ms: row.known_ms(),
+                fingerprint,
+                named: self.names.number(&named),
+            });
+        }
+    }
+
+    /// The labels of what was known at a moment, milliseconds, and how many rows were nobody's.
+    pub fn known_by(
+        &mut self,
+        ownership: &dyn Ownership,
+        known_until_ms: i64,
+    ) -> (Labels, Unowned) {
+        let mut unowned = Unowned::default();
+        let mut series = Vec::with_capacity(self.events.len());
+        for (aggregate, events) in self.target.aggregates.iter().zip(&self.events) {
+            let mut of_aggregate = Assigned::new(self.catalog, ownership, known_until_ms);
+            series.push(match aggregate.source {
+                AggregateSource::Events(_) => {
+                    let is_known = |counted: &&Counted| {
+                        let gone_ms = self.retracted.get(&counted.fingerprint);
+                        counted.known_ms <= known_until_ms
+                            && gone_ms.is_none_or(|gone_ms| *gone_ms > known_until_ms)
+                    };
+                    let mut points: Vec<Vec<Point>> = Vec::new();
+                    for counted in events.iter().filter(is_known) {
+                        let named = self.names.of(counted.named);
+                        let time_ms = counted.point.time_ms;
+                        of_aggregate.note(aggregate.reach, &named, time_ms);
+                        for entity in &of_aggregate.found {
+                            at(&mut points, *entity).push(counted.point);
+                        }
+                    }
+                    for points in &mut points {
+                        points.sort_unstable_by(Point::in_time);
+                        points.shrink_to_fit();
+                    }
+                    Series::Events(points)
+                }
+                AggregateSource::Versions(table) => {
+                    let (_, log) = self
+                        .logs
+                        .iter()
+                        .find(|(known, _)| *known == table)
+                        .expect("new() made a log for each table with versions");
+                    let codes = &mut self.codes;
+                    Series::Versions(log.points(aggregate, &mut of_aggregate, |row| {
+                        codes.value_of(aggregate.quantity, row)
+                    }))
+                }
+            });
+            // Aggregates may count the same rows: the one with most of nobody's speaks.
+            if of_aggregate.rows.unowned > unowned.unowned || unowned.counted == 0 {
+                unowned = of_aggregate.rows;
             }
         }
+        (Labels::new(self.target.clone(), series), unowned)
     }
+}
 
-    /// Whether this row is another than the one offered last.
-    fn starts_row(&mut self, row: Row<'_>) -> bool {
-        let mut hasher = DefaultHasher::new();
-        let position = row.position();
-        (
-            row.table(),
-            row.key(),
-            position.partition,
-            position.offset,
-            row.known_ms(),
-        )
-            .hash(&mut hasher);
-        let is_new = self.last.1.is_empty() || self.last.0 != hasher.finish();
-        if is_new {
-            self.last.0 = hasher.finish();
-            self.last.1.clear();
+/// The list of an entity, made if it has none.
+pub(super) fn at<T>(lists: &mut Vec<Vec<T>>, entity: u32) -> &mut Vec<T> {
+    let entity = entity as usize;
+    if lists.len() <= entity {
+        lists.resize_with(entity + 1, Vec::new);
+    }
+    &mut lists[entity]
+}
+
+/// The entities that a row names on the way to those it counts for, in their order.
+pub(super) fn named_by<'r>(
+    catalog: &Catalog,
+    reach: Reach,
+    row: Row<'r>,
+) -> Vec<(TableId, &'r str)> {
+    let table = catalog.table_at(row.table());
+    match reach {
+        Reach::Owner => owners_of(catalog, row).collect(),
+        Reach::Cell if table.role == Role::Event => owners_of(catalog, row).collect(),
+        Reach::Itself | Reach::Cell => vec![(row.table(), row.key())],
+        Reach::Reference(field) => named_in(catalog, row.table(), field, row.get(field)),
+    }
+}
+
+/// The entities that the value of a reference names.
+pub(super) fn named_in<'r>(
+    catalog: &Catalog,
+    table: TableId,
+    field: FieldId,
+    value: Value<'r>,
+) -> Vec<(TableId, &'r str)> {
+    let Some(reference) = catalog.table_at(table).field_at(field).reference else {
+        return Vec::new();
+    };
+    let target = reference.table;
+    match value {
+        Value::List(keys) => keys.iter().map(|key| (target, key)).collect(),
+        value => value.text().map(|key| (target, key)).into_iter().collect(),
+    }
+}
+
+/// Finds the entities of rows, and counts those that are nobody's.
+pub(super) struct Assigned<'o> {
+    catalog: &'o Catalog,
+    ownership: &'o dyn Ownership,
+    pub(super) known_until_ms: i64,
+    pub(super) found: Vec<u32>,
+    rows: Unowned,
+}
+
+impl<'o> Assigned<'o> {
+    fn new(catalog: &'o Catalog, ownership: &'o dyn Ownership, known_until_ms: i64) -> Self {
+        Self {
+            catalog,
+            ownership,
+            known_until_ms,
+            found: Vec::new(),
+            rows: Unowned::default(),
         }
-        is_new
     }
 
-    /// Sorts what was offered.
-    pub fn finish(self) -> Labels {
-        let Self {
-            target,
-            events,
-            retracted,
-            logs,
-            mut codes,
-            ..
-        } = self;
-        let series =
-            target
-                .aggregates
+    /// Finds the entities that a row of this time counts for, and counts the row.
+    fn note(&mut self, reach: Reach, named: &[(TableId, &str)], time_ms: i64) {
+        self.find(reach, named, time_ms);
+        self.count(named);
+    }
+
+    /// Counts a row whose entities were found.
+    pub(super) fn count(&mut self, named: &[(TableId, &str)]) {
+        self.rows.counted += 1;
+        if self.found.is_empty() {
+            self.rows.unowned += 1;
+            let names = named
                 .iter()
-                .zip(events)
-                .map(|(aggregate, events)| match aggregate.source {
-                    AggregateSource::Events(_) => sorted(events, &retracted),
-                    AggregateSource::Versions(table) => {
-                        let (_, log) = logs
-                            .iter()
-                            .find(|(known, _)| *known == table)
-                            .expect("new() made a log for each table with versions");
-                        Series::Versions(
-                            log.points(aggregate, |row| codes.value_of(aggregate.quantity, row)),
-                        )
-                    }
-                });
-        let series = series.collect();
-        Labels::new(target, series)
+                .map(|(table, key)| format!("{} {key:?}", self.catalog.table_at(*table).name));
+            let words = || names.collect::<Vec<_>>().join(" and ");
+            self.rows.example.get_or_insert_with(words);
+        }
+    }
+
+    /// Finds the entities that a row of this time counts for.
+    pub(super) fn find(&mut self, reach: Reach, named: &[(TableId, &str)], time_ms: i64) {
+        let moment = OwnedAt {
+            time_ms,
+            known_until_ms: self.known_until_ms,
+        };
+        self.found.clear();
+        self.ownership
+            .entities(reach, named, moment, &mut self.found);
+    }
+}
+
+/// The lists of entities that rows name, each kept once.
+#[derive(Debug, Default)]
+struct Names {
+    keys: FxHashMap<(TableId, Box<str>), u32>,
+    by_number: Vec<(TableId, Box<str>)>,
+    lists: FxHashMap<SmallVec<[u32; 3]>, u32>,
+    list_by_number: Vec<SmallVec<[u32; 3]>>,
+}
+
+impl Names {
+    /// The number of a list.
+    fn number(&mut self, named: &[(TableId, &str)]) -> u32 {
+        let keys = named.iter().map(|(table, key)| {
+            let next = u32::try_from(self.by_number.len()).expect("fewer than 2^32 keys");
+            let key: (TableId, Box<str>) = (*table, (*key).into());
+            *self.keys.entry(key).or_insert_with_key(|key| {
+                self.by_number.push(key.clone());
+                next
+            })
+        });
+        let list: SmallVec<[u32; 3]> = keys.collect();
+        let next = u32::try_from(self.list_by_number.len()).expect("fewer than 2^32 lists");
+        *self.lists.entry(list).or_insert_with_key(|list| {
+            self.list_by_number.push(list.clone());
+            next
+        })
+    }
+    /// The list of a number.
+    fn of(&self, number: u32) -> Vec<(TableId, &str)> {
+        let keys = self.list_by_number[number as usize].iter();
+        keys.map(|key| {
+            let (table, key) = &self.by_number[*key as usize];
+            (*table, &**key)
+        })
+        .collect()
     }
 }
 
@@ -191,31 +337,6 @@ fn fingerprint(row: Row<'_>) -> u64 {
     let mut hasher = DefaultHasher::new();
     (row.table(), row.key()).hash(&mut hasher);
     hasher.finish()
-}
-
-/// Per entity and in order of time, what was taken back apart.
-fn sorted(events: Vec<Vec<Counted>>, retracted: &FxHashMap<u64, i64>) -> Series {
-    let mut kept: Vec<Vec<Point>> = Vec::with_capacity(events.len());
-    let mut withdrawn: FxHashMap<u32, Vec<Withdrawn>> = FxHashMap::default();
-    for (entity, counted) in (0_u32..).zip(events) {
-        let mut points = Vec::with_capacity(counted.len());
-        for Counted { point, fingerprint } in counted {
-            match retracted.get(&fingerprint) {
-                Some(gone_ms) => withdrawn.entry(entity).or_default().push(Withdrawn {
-                    point,
-                    gone_ms: *gone_ms,
-                }),
-                None => points.push(point),
-            }
-        }
-        points.sort_unstable_by(Point::in_time);
-        points.shrink_to_fit();
-        kept.push(points);
-    }
-    for points in withdrawn.values_mut() {
-        points.sort_unstable_by(|a, b| a.point.in_time(&b.point));
-    }
-    Series::Events { kept, withdrawn }
 }
 
 /// Numbers for the different values of COUNT_DISTINCT.

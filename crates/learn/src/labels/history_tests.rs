@@ -3,24 +3,21 @@
 use leadpulse_schema::{Operation, RowBatch, Value};
 use proptest::prelude::*;
 
-use super::market::{at_day, catalog, planned, push, push_as};
-use super::{Label, LabelHistory, Labels};
+use super::market::{at_day, catalog, labels_known_by, planned, push, push_as};
+use super::{Label, Labels};
 use leadpulse_pql::{Plan, Reach};
 
-/// Labels of a plan over the batch; `entity` numbers each row's entity.
-fn labels(plan: &Plan, batch: &RowBatch, order: &[usize], entity: impl Fn(usize) -> u32) -> Labels {
-    let catalog = catalog();
-    let mut history = LabelHistory::new(plan, &catalog);
-    for index in order {
-        history.offer(entity(*index), batch.row(*index));
-    }
-    history.finish()
+/// Labels of a plan over the batch by everything known; see [`Numbered`].
+fn labels(plan: &Plan, batch: &RowBatch, order: &[usize]) -> Labels {
+    labels_known_by(plan, batch, order, i64::MAX)
 }
 
-fn invoice(batch: &mut RowBatch, day: f64, amount: Option<f64>, cancel: i64) {
+fn invoice(batch: &mut RowBatch, account: u32, day: f64, amount: Option<f64>, cancel: i64) {
+    let account = account.to_string();
     let amount = amount.map_or(Value::Null, Value::Double);
     let values = [
         ("invoice", Value::Text("i")),
+        ("account_id", Value::Text(&account)),
         ("at", Value::Time(at_day(day))),
         ("amount", amount),
         ("is_cancel", Value::Long(cancel)),
@@ -39,7 +36,7 @@ fn invoices() -> RowBatch {
         (40.0, None, 0),
         (50.0, Some(7.0), 0),
     ] {
-        invoice(&mut batch, day, amount, cancel);
+        invoice(&mut batch, 0, day, amount, cancel);
     }
     batch
 }
@@ -109,7 +106,7 @@ fn windows_leave_out_their_start_and_include_their_end() {
         ),
     ] {
         let plan = planned(&format!("PREDICT {target} FOR accounts")).unwrap();
-        let labels = labels(&plan, &batch, &[5, 3, 1, 0, 2, 4], |_| 0);
+        let labels = labels(&plan, &batch, &[5, 3, 1, 0, 2, 4]);
         let label = labels.label(0, at_day(anchor_day));
         match (label, expected) {
             (Value(a), Value(b)) => assert!((a - b).abs() < 1e-12, "{target}: {a} {b}"),
@@ -131,7 +128,7 @@ fn an_assumption_drops_what_does_not_meet_it() {
     )
     .unwrap();
     let batch = invoices();
-    let labels = labels(&plan, &batch, &[0, 1, 2, 3, 4, 5], |_| 0);
+    let labels = labels(&plan, &batch, &[0, 1, 2, 3, 4, 5]);
     assert_eq!(labels.label(0, at_day(0.0)), Label::Binary(true));
     assert_eq!(labels.label(0, at_day(41.0)), Label::Binary(false));
     assert_eq!(labels.label(0, at_day(31.0 - 22.0)), Label::Binary(true));
@@ -171,7 +168,7 @@ fn bool_is_true_when_the_versions_come_to_match() {
     lead(&mut batch, "L1", 60.0, Some("Open"), &["status"]);
     lead(&mut batch, "L1", 70.0, Some("Closed Won"), &[]);
     let plan = planned("PREDICT BOOL(leads.status = 'Closed Won', 0, 10, days) FOR leads").unwrap();
-    let labels = labels(&plan, &batch, &[3, 1, 5, 0, 4, 2], |_| 0);
+    let labels = labels(&plan, &batch, &[3, 1, 5, 0, 4, 2]);
     for (anchor_day, expected, first_day) in [
         (9.0, false, None),
         (10.0, true, Some(20.0)),
@@ -213,7 +210,7 @@ fn rows_of_an_entity_table_count_once_with_their_last_matching_version() {
     opportunity("O2", 15.0, 36.0, "Closed Lost", 50.0);
     let of = |target: &str, anchor: f64| {
         let plan = planned(&format!("PREDICT {target} FOR accounts")).unwrap();
-        labels(&plan, &batch, &[4, 2, 0, 3, 1], |_| 0).label(0, at_day(anchor))
+        labels(&plan, &batch, &[4, 2, 0, 3, 1]).label(0, at_day(anchor))
     };
     // Without a filter a row counts when it first appears, at its own time, not when it was heard
     // of.
@@ -295,16 +292,16 @@ fn a_retraction_takes_back_the_event_of_its_key_whatever_its_owner() {
     );
     let of_accounts = planned("PREDICT COUNT(activities.*, 0, 30) FOR accounts").unwrap();
     for order in [[0, 1, 2, 3, 4], [4, 3, 2, 1, 0], [2, 0, 4, 1, 3]] {
-        // By the time of the retraction the contact belongs to another account.
-        let labels = labels(&of_accounts, &batch, &order, |index| u32::from(index == 4));
+        let of = |known_ms| labels_known_by(&of_accounts, &batch, &order, known_ms);
+        let labels = of(i64::MAX);
         assert_eq!(labels.label(0, 0), Label::Value(3.0), "{order:?}");
         assert_eq!(labels.label(1, 0), Label::Value(0.0));
         assert_eq!(
-            labels.label_known_by(0, 0, at_day(9.0) - 1),
+            of(at_day(9.0) - 1).label(0, 0),
             Label::Value(4.0),
             "it was not known yet"
         );
-        assert_eq!(labels.label_known_by(0, 0, at_day(9.0)), Label::Value(3.0));
+        assert_eq!(of(at_day(9.0)).label(0, 0), Label::Value(3.0));
     }
     // So also where the owner that the retraction names is another entity.
     let mut batch = RowBatch::new();
@@ -323,17 +320,15 @@ fn a_retraction_takes_back_the_event_of_its_key_whatever_its_owner() {
         ("contact_id", "C9"),
     );
     let of_contacts = planned("PREDICT COUNT(activities.*, 0, 30) > 0 FOR contacts").unwrap();
-    let same = labels(&of_contacts, &batch, &[0, 1], |_| 0);
+    let same = labels(&of_contacts, &batch, &[0, 1]);
     assert_eq!(
         (same.label(0, 0), same.first_time_true(0, 0)),
         (Label::Binary(false), None)
     );
     assert_eq!(
-        same.first_time_true_known_by(0, 0, at_day(8.0)),
+        labels_known_by(&of_contacts, &batch, &[0, 1], at_day(8.0)).first_time_true(0, 0),
         Some(at_day(5.0))
     );
-    let other = labels(&of_contacts, &batch, &[0, 1], |index| index as u32);
-    assert_eq!(other.label(0, 0), Label::Binary(false));
 }
 
 #[test]
@@ -354,20 +349,20 @@ fn a_version_counts_at_its_time_once_it_is_known() {
         push(&mut batch, &catalog, "leads", known_day, &values);
     }
     let plan = planned("PREDICT BOOL(leads.status = 'Closed Won', 0, 9) FOR leads").unwrap();
-    let labels = labels(&plan, &batch, &[2, 0, 3, 1], |_| 0);
     for (anchor_day, known_day, expected) in [
         (15.0, 25.9, None),
         (15.0, 26.0, Some(20.0)),
         (28.0, 39.0, None),
         (28.0, 40.0, Some(31.0)),
     ] {
-        let first = labels.first_time_true_known_by(0, at_day(anchor_day), at_day(known_day));
+        let labels = labels_known_by(&plan, &batch, &[2, 0, 3, 1], at_day(known_day));
+        let first = labels.first_time_true(0, at_day(anchor_day));
         assert_eq!(
             first,
             expected.map(at_day),
             "{anchor_day} as known on {known_day}"
         );
-        let label = labels.label_known_by(0, at_day(anchor_day), at_day(known_day));
+        let label = labels.label(0, at_day(anchor_day));
         assert_eq!(
             label,
             Label::Binary(expected.is_some()),
@@ -397,7 +392,6 @@ fn a_row_created_again_after_its_deletion_appears_anew() {
             &planned(&format!("PREDICT {target} FOR accounts")).unwrap(),
             &batch,
             &[3, 1, 0, 2],
-            |_| 0,
         )
     };
     let won = of("BOOL(leads.status = 'Closed Won', 0, 30) AND COUNT(leads.*, 0, 30) > 0");
@@ -413,40 +407,39 @@ fn a_row_created_again_after_its_deletion_appears_anew() {
 #[test]
 fn a_row_that_names_several_counts_for_each_once() {
     let catalog = catalog();
+    let table = catalog.table("opportunities").unwrap();
+    let of = |name: &str| table.field(name).unwrap().id;
     let mut batch = RowBatch::new();
-    for (day, stage) in [
-        (5.0, "Discovery"),
-        (10.0, "Closed Won"),
-        (12.0, "Closed Won"),
+    for (day, stage, leads) in [
+        (5.0, "Discovery", &["7"][..]),
+        (10.0, "Closed Won", &["7", "3", "7"]),
+        (12.0, "Closed Won", &["7", "3", "5"]),
     ] {
-        let values = [
-            ("opportunity_id", Value::Text("O")),
-            ("created_at", Value::Time(at_day(5.0))),
-            ("stage", Value::Text(stage)),
-        ];
-        push(&mut batch, &catalog, "opportunities", day, &values);
+        let position = leadpulse_schema::Position {
+            partition: 0,
+            offset: batch.len() as i64,
+        };
+        let at_ms = at_day(day);
+        let mut row = batch.start(&catalog, table.id, Operation::Upsert, position, at_ms);
+        row.set(table.key, Value::Text("O"));
+        row.set(of("created_at"), Value::Time(at_day(5.0)));
+        row.set(of("stage"), Value::Text(stage));
+        row.set_list(of("lead_ids"), leads.iter().copied());
+        row.finish();
     }
     let plan = planned(
         "PREDICT COUNT(opportunities.* WHERE opportunities.stage = 'Closed Won', 0, 30) FOR leads",
     )
     .unwrap();
-    let lead_ids = catalog
-        .table("opportunities")
-        .unwrap()
-        .field("lead_ids")
-        .unwrap()
-        .id;
-    assert_eq!(plan.target.aggregates[0].reach, Reach::Reference(lead_ids));
+    assert_eq!(
+        plan.target.aggregates[0].reach,
+        Reach::Reference(of("lead_ids"))
+    );
     for order in [[0, 1, 2], [2, 0, 1]] {
-        let mut history = LabelHistory::new(&plan, &catalog);
-        for index in order {
-            for entity in [7, 3, 7] {
-                history.offer(entity, batch.row(index));
-            }
-        }
-        let labels = history.finish();
-        for (entity, count) in [(7, 1.0), (3, 1.0), (0, 0.0)] {
-            assert_eq!(labels.label(entity, 0), Label::Value(count), "{entity}");
+        let labels = labels(&plan, &batch, &order);
+        // Lead 5 was added to a deal that was won before.
+        for (lead, count) in [(7, 1.0), (3, 1.0), (5, 0.0), (0, 0.0)] {
+            assert_eq!(labels.label(lead, 0), Label::Value(count), "{lead}");
         }
         assert_eq!(labels.label(7, at_day(10.0)), Label::Value(0.0));
     }
@@ -498,16 +491,16 @@ proptest! {
             }
         }
         let plan = planned(&format!("PREDICT COUNT(leads.* WHERE leads.status = 'Closed Won', 0, {length}) FOR accounts")).unwrap();
-        let labels = labels(&plan, &batch, &order, |_| 0);
-        let label = labels.label_known_by(0, at_day(anchor as f64), at_day(known_until as f64));
+        let labels = labels_known_by(&plan, &batch, &order, at_day(known_until as f64));
+        let label = labels.label(0, at_day(anchor as f64));
         prop_assert_eq!(label, Label::Value(counted.len() as f64));
     }
 
     #[test]
     fn labels_equal_a_direct_count_in_any_order(rows in histories().prop_shuffle(), anchor in 0..80_u32, start in 0..20_i64, length in 1..40_i64) {
         let mut batch = RowBatch::new();
-        for (_, half_day, amount, cancel) in &rows {
-            invoice(&mut batch, f64::from(*half_day) / 2.0, Some(f64::from(*amount)), i64::from(*cancel));
+        for (account, half_day, amount, cancel) in &rows {
+            invoice(&mut batch, *account, f64::from(*half_day) / 2.0, Some(f64::from(*amount)), i64::from(*cancel));
         }
         let (anchor, end) = (f64::from(anchor) / 2.0, start + length);
         let order: Vec<usize> = (0..rows.len()).collect();
@@ -520,7 +513,7 @@ proptest! {
             let kept = "WHERE invoices.is_cancel = 0";
             let of = |target: String| {
                 let plan = planned(&format!("PREDICT {target} FOR accounts")).unwrap();
-                labels(&plan, &batch, &order, |index| rows[index].0)
+                labels(&plan, &batch, &order)
             };
             let anchor_ms = at_day(anchor);
             prop_assert_eq!(of(format!("SUM(invoices.amount {kept}, {start}, {end})")).label(entity, anchor_ms), Label::Value(sum));

@@ -1,7 +1,6 @@
-//! Labels: the truth after an anchor, as far as it was known by a moment.
+//! Labels: the truth after an anchor, by what was known at one moment.
 
 use leadpulse_schema::Comparison;
-use rustc_hash::FxHashMap;
 
 use super::versions::VersionPoint;
 use leadpulse_pql::{Aggregate, Quantity, Target, TargetExpression, TargetKind};
@@ -29,39 +28,24 @@ pub struct Labels {
 /// The points that an aggregate counts, in order of time.
 #[derive(Debug)]
 pub(crate) enum Series {
-    /// Rows of an event table.
-    Events {
-        /// Those that stayed, per entity.
-        kept: Vec<Vec<Point>>,
-        /// Those that were taken back, by entity.
-        withdrawn: FxHashMap<u32, Vec<Withdrawn>>,
-    },
+    /// Rows of an event table, per entity.
+    Events(Vec<Vec<Point>>),
     /// Versions that match, per entity.
     Versions(Vec<Vec<VersionPoint>>),
 }
 
-/// An event that counts: when it happened, when it was known, and what is aggregated of it.
+/// An event that counts: when it happened, and what is aggregated of it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Point {
     pub(crate) time_ms: i64,
-    pub(crate) known_ms: i64,
     pub(crate) value: f64,
 }
 
 impl Point {
     /// By time; the rest only so that the order of arrival does not matter.
     pub(crate) fn in_time(&self, other: &Self) -> std::cmp::Ordering {
-        (self.time_ms, self.known_ms)
-            .cmp(&(other.time_ms, other.known_ms))
-            .then(self.value.total_cmp(&other.value))
+        (self.time_ms.cmp(&other.time_ms)).then(self.value.total_cmp(&other.value))
     }
-}
-
-/// An event that counted until its retraction was known.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Withdrawn {
-    pub(crate) point: Point,
-    pub(crate) gone_ms: i64,
 }
 
 impl Labels {
@@ -74,22 +58,14 @@ impl Labels {
         }
     }
 
-    /// The label of an entity at an anchor, by all rows that were offered. The label is final once
-    /// [`leadpulse_pql::Plan::horizon_ms`] has passed; asked earlier, it is what is known so far.
-    #[cfg(test)]
+    /// The label of an entity at an anchor. It is final once [`leadpulse_pql::Plan::horizon_ms`]
+    /// has passed; asked earlier, it is what is known so far.
     pub fn label(&self, entity: u32, anchor_ms: i64) -> Label {
-        self.label_known_by(entity, anchor_ms, i64::MAX)
-    }
-
-    /// The label as it was known at `known_until_ms`: rows known later do not count, and what was
-    /// taken back later still does.
-    pub fn label_known_by(&self, entity: u32, anchor_ms: i64, known_until_ms: i64) -> Label {
         let moment = LabelMoment {
             labels: self,
             entity,
             anchor_ms,
             until_ms: i64::MAX,
-            known_until_ms,
         };
         if self
             .target
@@ -109,21 +85,9 @@ impl Labels {
         }
     }
 
-    /// The time at which a monotone target first became true within its window; `None` when it did
-    /// not, and for other targets.
-    #[cfg(test)]
+    /// The time at which a monotone target first became true within its window: the time of the
+    /// row, not the time it became known. `None` when it did not, and for other targets.
     pub fn first_time_true(&self, entity: u32, anchor_ms: i64) -> Option<i64> {
-        self.first_time_true_known_by(entity, anchor_ms, i64::MAX)
-    }
-
-    /// The time that a monotone target first became true, as it was known at `known_until_ms`: the
-    /// time of the event, not the time it became known.
-    pub fn first_time_true_known_by(
-        &self,
-        entity: u32,
-        anchor_ms: i64,
-        known_until_ms: i64,
-    ) -> Option<i64> {
         if !self.is_monotone {
             return None;
         }
@@ -132,7 +96,6 @@ impl Labels {
             entity,
             anchor_ms,
             until_ms,
-            known_until_ms,
         };
         let all = seen_until(i64::MAX);
         let mut times_ms: Vec<i64> = (0..self.series.len())
@@ -154,14 +117,13 @@ fn within<P>(points: &[P], (after_ms, until_ms): (i64, i64), time_ms: impl Fn(&P
     &points[first.min(last)..last]
 }
 
-/// One entity at one anchor: what happened by `until_ms` and was known by `known_until_ms`.
+/// One entity at one anchor: what happened by `until_ms`.
 #[derive(Clone, Copy)]
 struct LabelMoment<'a> {
     labels: &'a Labels,
     entity: u32,
     anchor_ms: i64,
     until_ms: i64,
-    known_until_ms: i64,
 }
 
 /// The value of an aggregate.
@@ -239,55 +201,29 @@ impl LabelMoment<'_> {
         (after_ms, end_ms.min(self.until_ms))
     }
 
-    /// The events within the window.
-    fn events<'s>(
+    /// The entity's points within the window.
+    fn points<'s, P>(
         &self,
-        kept: &'s [Vec<Point>],
-        withdrawn: &'s FxHashMap<u32, Vec<Withdrawn>>,
+        of_entities: &'s [Vec<P>],
         bounds_ms: (i64, i64),
-    ) -> impl Iterator<Item = &'s Point> {
-        let known_until_ms = self.known_until_ms;
-        let kept = kept
-            .get(self.entity as usize)
-            .map_or(&[][..], Vec::as_slice);
-        let withdrawn = withdrawn.get(&self.entity).map_or(&[][..], Vec::as_slice);
-        let not_yet = within(withdrawn, bounds_ms, |w| w.point.time_ms)
-            .iter()
-            .filter(move |w| w.gone_ms > known_until_ms);
-        let all = within(kept, bounds_ms, |p| p.time_ms)
-            .iter()
-            .chain(not_yet.map(|w| &w.point));
-        all.filter(move |point| point.known_ms <= known_until_ms)
-    }
-
-    /// The matching versions within the window. Later versions of a row are known later, so that
-    /// leaving them out leaves a row's first ones.
-    fn versions<'s>(
-        &self,
-        versions: &'s [Vec<VersionPoint>],
-        bounds_ms: (i64, i64),
-    ) -> impl DoubleEndedIterator<Item = &'s VersionPoint> + Clone {
-        let known_until_ms = self.known_until_ms;
-        let points = versions
-            .get(self.entity as usize)
-            .map_or(&[][..], Vec::as_slice);
-        within(points, bounds_ms, |p| p.time_ms)
-            .iter()
-            .filter(move |p| p.known_ms <= known_until_ms)
+        time_ms: impl Fn(&P) -> i64,
+    ) -> &'s [P] {
+        let points = of_entities.get(self.entity as usize);
+        within(points.map_or(&[][..], Vec::as_slice), bounds_ms, time_ms)
     }
 
     /// The times at which rows of an aggregate fell into its window.
     fn times_ms(&self, index: usize) -> Vec<i64> {
         let bounds_ms = self.bounds_ms(&self.labels.target.aggregates[index]);
         match &self.labels.series[index] {
-            Series::Events { kept, withdrawn } => self
-                .events(kept, withdrawn, bounds_ms)
-                .map(|p| p.time_ms)
-                .collect(),
-            Series::Versions(versions) => self
-                .versions(versions, bounds_ms)
-                .map(|p| p.time_ms)
-                .collect(),
+            Series::Events(events) => {
+                let points = self.points(events, bounds_ms, |p| p.time_ms);
+                points.iter().map(|p| p.time_ms).collect()
+            }
+            Series::Versions(versions) => {
+                let points = self.points(versions, bounds_ms, |p| p.time_ms);
+                points.iter().map(|p| p.time_ms).collect()
+            }
         }
     }
 
@@ -295,22 +231,19 @@ impl LabelMoment<'_> {
         let aggregate = &self.labels.target.aggregates[index];
         let bounds_ms = self.bounds_ms(aggregate);
         match &self.labels.series[index] {
-            Series::Events { kept, withdrawn } => measure(
-                aggregate.quantity,
-                self.events(kept, withdrawn, bounds_ms).map(|p| p.value),
-            ),
+            Series::Events(events) => {
+                let points = self.points(events, bounds_ms, |p| p.time_ms);
+                measure(aggregate.quantity, points.iter().map(|p| p.value))
+            }
             Series::Versions(versions) => {
-                let points = self.versions(versions, bounds_ms);
-                let mut counted: Vec<u32> = points
-                    .clone()
-                    .filter(|p| p.entered)
-                    .map(|p| p.key)
-                    .collect();
+                let points = self.points(versions, bounds_ms, |p| p.time_ms);
+                let mut counted: Vec<u32> =
+                    points.iter().filter(|p| p.entered).map(|p| p.key).collect();
                 counted.sort_unstable();
                 counted.dedup();
                 // The last matching version up to the end is in the window: the key came to match
                 // within it.
-                let last = |key: u32| points.clone().rfind(|p| p.key == key).map(|p| p.value);
+                let last = |key: u32| points.iter().rfind(|p| p.key == key).map(|p| p.value);
                 measure(
                     aggregate.quantity,
                     counted

@@ -3,6 +3,7 @@
 //!
 //! Decision: docs/decisions/0014-labels-as-known-at-a-moment.md
 
+mod belonging;
 mod history;
 mod label;
 mod outcomes;
@@ -15,6 +16,7 @@ mod market;
 #[cfg(test)]
 mod oracle_tests;
 
+pub(crate) use belonging::Belonging;
 pub(crate) use history::LabelHistory;
 pub(crate) use label::{Label, Labels};
 pub(crate) use outcomes::{Chronicle, Seen, TaskOutcomes};

@@ -4,9 +4,8 @@
 use leadpulse_schema::{Comparison, Operation, RowBatch, Value};
 use proptest::prelude::*;
 
-use super::market::{at_day, catalog, planned, push_as};
-use super::{Label, LabelHistory, Labels};
-use leadpulse_pql::Plan;
+use super::Label;
+use super::market::{at_day, catalog, labels_known_by, planned, push_as};
 
 /// An invoice. Times are in quarters of days, so that they meet the ends of windows.
 #[derive(Clone, Debug)]
@@ -322,8 +321,8 @@ impl Target {
     }
 }
 
-/// All rows, invoices first, and the account each counts for.
-fn batch(invoices: &[Invoice], retractions: &[Retraction]) -> (RowBatch, Vec<u32>) {
+/// All rows, invoices first.
+fn batch(invoices: &[Invoice], retractions: &[Retraction]) -> RowBatch {
     let catalog = catalog();
     let mut batch = RowBatch::new();
     let day = |quarters: u32| f64::from(quarters) / 4.0;
@@ -377,23 +376,7 @@ fn batch(invoices: &[Invoice], retractions: &[Retraction]) -> (RowBatch, Vec<u32
             None,
         );
     }
-    (
-        batch,
-        invoices
-            .iter()
-            .map(|row| row.account)
-            .chain(retractions.iter().map(|row| row.account))
-            .collect(),
-    )
-}
-
-fn labels(plan: &Plan, batch: &RowBatch, accounts: &[u32], order: &[usize]) -> Labels {
-    let catalog = catalog();
-    let mut history = LabelHistory::new(plan, &catalog);
-    for index in order {
-        history.offer(accounts[*index], batch.row(*index));
-    }
-    history.finish()
+    batch
 }
 
 proptest! {
@@ -407,7 +390,7 @@ proptest! {
         known_until in 0..400_u32,
         shuffle in any::<prop::sample::Index>(),
     ) {
-        let (batch, accounts) = batch(&invoices, &retractions);
+        let batch = batch(&invoices, &retractions);
         let mut order: Vec<usize> = (0..batch.len()).collect();
         if !order.is_empty() {
             let turn = shuffle.index(order.len());
@@ -419,7 +402,7 @@ proptest! {
             let plan = planned(&query).unwrap_or_else(|fault| panic!("{}", fault.render(&query)));
             let again = planned(&plan.text).unwrap_or_else(|fault| panic!("{}", fault.render(&plan.text)));
             assert_eq!((&again.target, &again.text), (&plan.target, &plan.text));
-            labels(&plan, &batch, &accounts, &order)
+            plan
         };
         let (condition, value) = (of(target.text()), of(number.text()));
         let anchor_ms = at_day(f64::from(anchor) / 4.0);
@@ -428,9 +411,9 @@ proptest! {
                 let known = Known { invoices: &invoices, retractions: &retractions, account, anchor, known_until };
                 let known_until_ms = if known_until == u32::MAX { i64::MAX } else { at_day(f64::from(known_until) / 4.0) };
                 let expected = target.truth(&known).map_or(Label::Dropped, Label::Binary);
-                prop_assert_eq!(condition.label_known_by(account, anchor_ms, known_until_ms), expected, "{}", target.text());
+                prop_assert_eq!(labels_known_by(&condition, &batch, &order, known_until_ms).label(account, anchor_ms), expected, "{}", target.text());
                 let expected = number.value(&known).map_or(Label::Dropped, Label::Value);
-                prop_assert_eq!(value.label_known_by(account, anchor_ms, known_until_ms), expected, "{}", number.text());
+                prop_assert_eq!(labels_known_by(&value, &batch, &order, known_until_ms).label(account, anchor_ms), expected, "{}", number.text());
             }
         }
     }
@@ -444,12 +427,12 @@ proptest! {
         anchor in 0..160_u32,
         known_until in 0..400_u32,
     ) {
-        let (batch, accounts) = batch(&invoices, &retractions);
+        let batch = batch(&invoices, &retractions);
         let order: Vec<usize> = (0..batch.len()).rev().collect();
         let counted = |length_days| Counted { what: "COUNT(invoices.*", filter: filter.clone(), start_days: 0, length_days, in_hours: false };
         let plan = planned(&format!("PREDICT {} > {more_than} FOR accounts", counted(20).text())).unwrap();
-        let labels = labels(&plan, &batch, &accounts, &order);
         let (anchor_ms, known_until_ms) = (at_day(f64::from(anchor) / 4.0), at_day(f64::from(known_until) / 4.0));
+        let labels = labels_known_by(&plan, &batch, &order, known_until_ms);
         let known = Known { invoices: &invoices, retractions: &retractions, account: 0, anchor, known_until };
         // The invoice that makes it one more than asked.
         let mut times: Vec<u32> = invoices
@@ -459,8 +442,8 @@ proptest! {
             .collect();
         times.sort_unstable();
         let expected = times.get(more_than as usize).map(|at| at_day(f64::from(*at) / 4.0));
-        prop_assert_eq!(labels.first_time_true_known_by(0, anchor_ms, known_until_ms), expected);
-        prop_assert_eq!(labels.label_known_by(0, anchor_ms, known_until_ms), Label::Binary(expected.is_some()));
+        prop_assert_eq!(labels.first_time_true(0, anchor_ms), expected);
+        prop_assert_eq!(labels.label(0, anchor_ms), Label::Binary(expected.is_some()));
     }
 }
 

@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use leadpulse_graph::{EntityId, Graph, owner_of};
+use leadpulse_graph::{EntityId, Graph};
 use leadpulse_model::Outcome;
-use leadpulse_pql::{Reach, TargetKind};
-use leadpulse_schema::{Role, Row, TableId, Value};
+use leadpulse_pql::TargetKind;
+use leadpulse_schema::Row;
 
+use super::belonging::{Belonging, Owners};
+use super::history::Unowned;
 use super::{Label, LabelHistory, Labels};
 use leadpulse_history::Files;
 use leadpulse_project::{Project, TaskPlan};
@@ -47,12 +49,7 @@ impl<'a> Chronicle<'a> {
     /// Takes an accepted row. If it made an entity of the task known: which one, and when,
     /// milliseconds.
     pub fn observe(&mut self, graph: &Graph, row: Row<'_>) -> Option<(EntityId, i64)> {
-        if let Some(reach) = self.task.plan.reach(row.table()) {
-            let entities = counted_for(graph, reach, self.task.plan.entity, row);
-            entities
-                .into_iter()
-                .for_each(|entity| self.history.offer(entity.0, row));
-        }
+        self.history.offer(row);
         if row.table() != self.task.plan.entity {
             return None;
         }
@@ -60,53 +57,28 @@ impl<'a> Chronicle<'a> {
         (node.since_ms == Some(row.known_ms())).then_some((node.entity, row.known_ms()))
     }
 
-    /// Ends the history: the outcomes of all that was observed.
-    pub fn finish(self) -> TaskOutcomes<'a> {
+    /// The outcomes of all that was observed, as they were known at a moment, milliseconds.
+    /// `graph` and `belonging` are those of the walk that observed it.
+    pub fn known_by(
+        &mut self,
+        graph: &Graph,
+        belonging: &Belonging,
+        known_until_ms: i64,
+    ) -> TaskOutcomes<'a> {
+        let owners = Owners {
+            belonging,
+            directory: graph.directory(),
+            catalog: graph.catalog(),
+        };
+        let (labels, rows) = self.history.known_by(&owners, known_until_ms);
         TaskOutcomes {
             task: self.task,
-            labels: self.history.finish(),
+            labels,
+            rows,
+            known_until_ms,
             lag_ms: self.lag_ms,
         }
     }
-}
-
-/// The entities that a row counts for, each once. Entities that turned out to be one share what
-/// happens from then on: a win of the contact that a lead became is the lead's.
-fn counted_for(graph: &Graph, reach: Reach, entity_table: TableId, row: Row<'_>) -> Vec<EntityId> {
-    let directory = graph.directory();
-    let of_key = |table: TableId, key: &str| directory.find(directory.of_table(table), key);
-    let mut found = Vec::new();
-    match reach {
-        Reach::Itself => found.extend(of_key(row.table(), row.key())),
-        Reach::Owner => {
-            found.extend(owner_of(graph.catalog(), row).and_then(|(table, key)| of_key(table, key)))
-        }
-        Reach::Cell => {
-            let of_row = match graph.catalog().table_at(row.table()).role {
-                Role::Event => owner_of(graph.catalog(), row),
-                _ => Some((row.table(), row.key())),
-            };
-            let place = of_row.and_then(|(table, key)| directory.place(of_key(table, key)?));
-            found.extend(place.map(|place| graph.cell(place.cell).anchor));
-        }
-        Reach::Reference(field) => match row.get(field) {
-            Value::List(keys) => {
-                found.extend(keys.iter().filter_map(|key| of_key(entity_table, key)))
-            }
-            value => found.extend(value.text().and_then(|key| of_key(entity_table, key))),
-        },
-    }
-    let joined: Vec<EntityId> = found
-        .iter()
-        .flat_map(|entity| graph.joined(*entity))
-        .copied()
-        .collect();
-    if !joined.is_empty() || found.len() > 1 {
-        found.extend(joined);
-        found.sort_unstable();
-        found.dedup();
-    }
-    found
 }
 
 /// The knowledge of an outcome at a moment.
@@ -126,28 +98,37 @@ pub(crate) enum Seen {
     Dropped,
 }
 
-/// The outcomes of a task.
+/// The outcomes of a task, as they were known at a moment.
 #[derive(Debug)]
 pub(crate) struct TaskOutcomes<'a> {
     task: &'a TaskPlan,
     labels: Labels,
+    rows: Unowned,
+    known_until_ms: i64,
     lag_ms: i64,
 }
 
 impl TaskOutcomes<'_> {
-    /// The knowledge at `known_until_ms` of the outcome after an anchor. Rows that became known
-    /// later do not count.
-    pub fn seen(&self, entity: EntityId, anchor_ms: i64, known_until_ms: i64) -> Seen {
+    /// The counts of pairs to come, with those of the rows that the target counts.
+    pub fn tally(&self) -> Tally {
+        Tally {
+            rows: self.rows.counted,
+            unowned_rows: self.rows.unowned,
+            unowned_example: self.rows.example.clone(),
+            ..Tally::default()
+        }
+    }
+
+    /// The knowledge of the outcome after an anchor.
+    pub fn seen(&self, entity: EntityId, anchor_ms: i64) -> Seen {
         // Rows may be as late as the lag: what lies nearer to the moment is not known to be all.
-        let observed_ms = known_until_ms - self.lag_ms - anchor_ms;
+        let observed_ms = self.known_until_ms - self.lag_ms - anchor_ms;
         let horizon_ms = self.task.plan.horizon_ms;
         match self.task.plan.target.kind() {
             TargetKind::Monotone if observed_ms <= 0 => Seen::Open,
             TargetKind::Monotone => {
                 let observed_ms = observed_ms.min(horizon_ms);
-                let first_ms =
-                    self.labels
-                        .first_time_true_known_by(entity.0, anchor_ms, known_until_ms);
+                let first_ms = self.labels.first_time_true(entity.0, anchor_ms);
                 let after_ms = first_ms
                     .map(|t| t - anchor_ms)
                     .filter(|after| *after <= observed_ms);
@@ -163,10 +144,7 @@ impl TaskOutcomes<'_> {
             }
             TargetKind::Window | TargetKind::Regression if observed_ms < horizon_ms => Seen::Open,
             TargetKind::Window | TargetKind::Regression => {
-                match self
-                    .labels
-                    .label_known_by(entity.0, anchor_ms, known_until_ms)
-                {
+                match self.labels.label(entity.0, anchor_ms) {
                     Label::Binary(held) => Seen::Known {
                         outcome: Outcome::Window(held),
                         label: Some(f64::from(u8::from(held))),
@@ -200,6 +178,12 @@ pub struct Tally {
     /// Without an outcome: nothing to average or compare in the window, or the assumption did not
     /// come true.
     pub dropped: usize,
+    /// Rows that the target counts, known by the moment of the labels.
+    pub rows: usize,
+    /// Those of them that count for nobody: what they name leads to no known entity.
+    pub unowned_rows: usize,
+    /// What one of the latter names, in words.
+    pub unowned_example: Option<String>,
     #[serde(skip)]
     labelled_entities: BTreeSet<EntityId>,
     #[serde(skip)]

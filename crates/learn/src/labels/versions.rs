@@ -6,18 +6,18 @@
 //! comes after it under the same key appears anew.
 
 use leadpulse_schema::{
-    Catalog, Condition, FieldId, Operand, Operation, Row, RowBatch, Table, Value, View,
+    Catalog, Condition, FieldId, Operand, Operation, Row, RowBatch, Table, TableId, Value, View,
 };
 
-use leadpulse_pql::Aggregate;
+use leadpulse_pql::{Aggregate, Reach};
+
+use super::history::{Assigned, at, named_in};
 
 /// A version that matches the filter.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct VersionPoint {
     /// The time at which the version took effect.
     pub(crate) time_ms: i64,
-    /// The time at which the version became known.
-    pub(crate) known_ms: i64,
     /// The row's key, numbered.
     pub(crate) key: u32,
     /// Whether the version before did not match, or there was none.
@@ -33,9 +33,6 @@ pub(crate) struct VersionLog<'a> {
     table: &'a Table,
     fields: Vec<FieldId>,
     rows: RowBatch,
-    /// The entities that rows count for, row by row, and where each row's begin.
-    entities: Vec<u32>,
-    first_entity: Vec<usize>,
 }
 
 impl<'a> VersionLog<'a> {
@@ -50,6 +47,11 @@ impl<'a> VersionLog<'a> {
         fields.extend(table.changed_fields);
         for aggregate in aggregates.filter(|a| a.source.table() == table.id) {
             fields.extend(aggregate.quantity.field());
+            match aggregate.reach {
+                Reach::Owner => fields.extend(&table.owners),
+                Reach::Reference(field) => fields.push(field),
+                Reach::Itself | Reach::Cell => {}
+            }
             if let Some(filter) = &aggregate.filter {
                 fields_of(filter, &mut fields);
             }
@@ -61,13 +63,11 @@ impl<'a> VersionLog<'a> {
             table,
             fields,
             rows: RowBatch::new(),
-            entities: Vec::new(),
-            first_entity: Vec::new(),
         }
     }
 
     /// Keeps a version of a row, or its tombstone.
-    pub(crate) fn start(&mut self, row: Row<'_>) {
+    pub(crate) fn push(&mut self, row: Row<'_>) {
         let mut copy = self.rows.start(
             self.catalog,
             self.table.id,
@@ -83,31 +83,40 @@ impl<'a> VersionLog<'a> {
             }
         }
         copy.finish();
-        self.first_entity.push(self.entities.len());
     }
 
-    /// The version kept last counts for this entity.
-    pub(crate) fn counts_for(&mut self, entity: u32) {
-        self.entities.push(entity);
+    /// The entities that a row's version names on the way to those it counts for.
+    fn named<'m>(&'m self, reach: Reach, merged: &'m Merged<'_>) -> Vec<(TableId, &'m str)> {
+        let catalog = self.catalog;
+        match reach {
+            Reach::Itself | Reach::Cell => {
+                vec![(self.table.id, merged.rows.row(merged.supplier[0]).key())]
+            }
+            Reach::Reference(field) => {
+                named_in(catalog, self.table.id, field, merged.column(field))
+            }
+            Reach::Owner => {
+                let owners = self.table.owners.iter();
+                owners
+                    .flat_map(|field| {
+                        named_in(catalog, self.table.id, *field, merged.column(*field))
+                    })
+                    .filter(|(_, key)| !key.is_empty())
+                    .collect()
+            }
+        }
     }
 
-    /// The entities a version counts for.
-    fn entities_of(&self, index: usize) -> &[u32] {
-        let end = self
-            .first_entity
-            .get(index + 1)
-            .map_or(self.entities.len(), |first| *first);
-        &self.entities[self.first_entity[index]..end]
-    }
-
-    /// The points of an aggregate, per entity and in order of time; `value_of` reads what is
-    /// aggregated.
+    /// The points of an aggregate by what is known at the moment of `assigned`, per entity and in
+    /// order of time; `value_of` reads what is aggregated.
     pub(crate) fn points(
         &self,
         aggregate: &Aggregate,
+        assigned: &mut Assigned<'_>,
         mut value_of: impl FnMut(&dyn View) -> f64,
     ) -> Vec<Vec<VersionPoint>> {
-        let mut order: Vec<usize> = (0..self.rows.len()).collect();
+        let is_known = |index: &usize| self.rows.row(*index).known_ms() <= assigned.known_until_ms;
+        let mut order: Vec<usize> = (0..self.rows.len()).filter(is_known).collect();
         order.sort_by_key(|index| {
             let row = self.rows.row(*index);
             (row.key(), row.known_ms(), row.position())
@@ -141,17 +150,17 @@ impl<'a> VersionLog<'a> {
                 if matches {
                     let point = VersionPoint {
                         time_ms,
-                        known_ms: row.known_ms(),
                         key,
                         entered: !matched,
                         value: value_of(&merged),
                     };
-                    for entity in self.entities_of(*index) {
-                        let entity = *entity as usize;
-                        if points.len() <= entity {
-                            points.resize_with(entity + 1, Vec::new);
-                        }
-                        points[entity].push(point);
+                    let named = self.named(aggregate.reach, &merged);
+                    assigned.find(aggregate.reach, &named, time_ms);
+                    if point.entered {
+                        assigned.count(&named);
+                    }
+                    for entity in &assigned.found {
+                        at(&mut points, *entity).push(point);
                     }
                 }
                 matched = matches;

@@ -1,0 +1,273 @@
+//! Who belonged to whom, and who was one with whom, over time.
+//!
+//! The graph knows homes as they are. Labels ask whose a row was at its time, by what was known at
+//! a split, so the changes of a walk are kept here with the times of the rows that made them. A
+//! version takes effect at its own time, or, when that did not move since the version before it,
+//! when it became known. Memory: 40 bytes for each change of a home.
+
+use std::cmp::Ordering;
+
+use leadpulse_graph::{Change, Directory, EntityId, Graph, RootFoundBy};
+use leadpulse_pql::Reach;
+use leadpulse_schema::{Catalog, Operation, Role, Row, RowBatch, TableId};
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
+
+use super::history::{OwnedAt, Ownership};
+
+/// A home from a time on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Home {
+    since_ms: i64,
+    known_ms: i64,
+    home: Option<EntityId>,
+    /// Only events say so, no row of the entity.
+    by_events: bool,
+}
+
+/// Another entity that is the same from a time on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Link {
+    other: EntityId,
+    since_ms: i64,
+    known_ms: i64,
+}
+
+/// The rows of an entity so far.
+#[derive(Clone, Copy, Debug)]
+struct Described {
+    /// The time at which its first version became known.
+    first_known_ms: i64,
+    /// The time at which its newest version took effect.
+    effective_ms: i64,
+}
+
+/// Homes and links of all entities, in the order in which they became known.
+#[derive(Debug, Default)]
+pub(crate) struct Belonging {
+    described: FxHashMap<EntityId, Described>,
+    homes: FxHashMap<EntityId, SmallVec<[Home; 1]>>,
+    links: FxHashMap<EntityId, SmallVec<[Link; 1]>>,
+}
+
+impl Belonging {
+    /// Takes the rows of a batch that the graph applied, and the changes that they made.
+    pub(crate) fn observe(
+        &mut self,
+        graph: &Graph,
+        batch: &RowBatch,
+        is_accepted: impl Fn(usize) -> bool,
+        changes: Vec<(u32, Change)>,
+    ) {
+        let mut changes = changes.into_iter().peekable();
+        for (index, row) in batch.iter().enumerate() {
+            let is_event = graph.catalog().table_at(row.table()).role == Role::Event;
+            let since_ms = match is_event {
+                true => row.event_ms(),
+                false if is_accepted(index) => self.take_effect(graph.directory(), row),
+                false => row.known_ms(),
+            };
+            while let Some((_, change)) = changes.next_if(|(of, _)| *of as usize == index) {
+                match change {
+                    Change::Home {
+                        entity,
+                        home,
+                        found_by,
+                    } => {
+                        let home = Home {
+                            since_ms,
+                            known_ms: row.known_ms(),
+                            home,
+                            by_events: found_by == RootFoundBy::Events,
+                        };
+                        self.move_home(entity, home, is_event);
+                    }
+                    Change::Link(from, to) => self.link(from, to, since_ms, row.known_ms()),
+                }
+            }
+        }
+    }
+
+    /// The time at which a row of an entity takes effect.
+    fn take_effect(&mut self, directory: &Directory, row: Row<'_>) -> i64 {
+        let Some(entity) = directory.find(directory.of_table(row.table()), row.key()) else {
+            return row.event_ms();
+        };
+        let described = self.described.get_mut(&entity);
+        let effective_ms = match &described {
+            Some(before) if row.event_ms() <= before.effective_ms => {
+                row.known_ms().max(before.effective_ms)
+            }
+            _ => row.event_ms(),
+        };
+        match described {
+            Some(described) => described.effective_ms = effective_ms,
+            None if row.operation() == Operation::Upsert => {
+                let described = Described {
+                    first_known_ms: row.known_ms(),
+                    effective_ms,
+                };
+                self.described.insert(entity, described);
+            }
+            None => {}
+        }
+        effective_ms
+    }
+
+    fn move_home(&mut self, entity: EntityId, mut new: Home, is_event: bool) {
+        let homes = self.homes.entry(entity).or_default();
+        let Some(last) = homes.last().copied() else {
+            if new.home.is_some() {
+                homes.push(new);
+            }
+            return;
+        };
+        if (last.home, last.by_events) == (new.home, new.by_events) {
+            return;
+        }
+        // An event tells where an entity without a home belonged all along; it moves nobody.
+        new.since_ms = match is_event {
+            true => last.since_ms,
+            false => new.since_ms.max(last.since_ms),
+        };
+        homes.push(new);
+    }
+
+    fn link(&mut self, from: EntityId, to: EntityId, since_ms: i64, known_ms: i64) {
+        for (one, other) in [(from, to), (to, from)] {
+            self.links.entry(one).or_default().push(Link {
+                other,
+                since_ms,
+                known_ms,
+            });
+        }
+    }
+
+    /// Whether a row described the entity by a moment, milliseconds.
+    fn is_known(&self, entity: EntityId, known_until_ms: i64) -> bool {
+        let described = self.described.get(&entity);
+        described.is_some_and(|described| described.first_known_ms <= known_until_ms)
+    }
+
+    /// The home at a time. Before the first one that is known it counts all the same: an export
+    /// with one current row for each key knows no earlier ones.
+    fn home(&self, entity: EntityId, at: OwnedAt, is_root: bool) -> Option<Home> {
+        let known = self.homes.get(&entity)?.iter();
+        let mut known = known.filter(|home| home.known_ms <= at.known_until_ms);
+        let in_effect = known.clone().rfind(|home| home.since_ms <= at.time_ms);
+        match in_effect {
+            Some(home) => Some(*home),
+            // A root is its own before it became another.
+            None if is_root => None,
+            None => known.next().copied(),
+        }
+    }
+
+    /// The root that an entity belonged to at a time; `None` where its homes lead to none.
+    fn root(
+        &self,
+        directory: &Directory,
+        root_table: TableId,
+        entity: EntityId,
+        at: OwnedAt,
+        may_follow_events: bool,
+    ) -> Option<EntityId> {
+        let mut path: SmallVec<[EntityId; 8]> = smallvec::smallvec![entity];
+        loop {
+            let last = path[path.len() - 1];
+            let is_root = directory.table(last) == Some(root_table);
+            let home = self.home(last, at, is_root);
+            let home = home.filter(|home| may_follow_events || !home.by_events);
+            let Some(next) = home.and_then(|home| home.home) else {
+                return is_root.then_some(last);
+            };
+            if let Some(start) = path.iter().position(|e| *e == next) {
+                let ring = path[start..].iter().copied();
+                let roots = ring.filter(|e| directory.table(*e) == Some(root_table));
+                return roots.min_by(|a, b| by_key(directory, *a, *b));
+            }
+            path.push(next);
+        }
+    }
+
+    /// Adds the entities that are one with those found.
+    fn add_joined(&self, found: &mut Vec<u32>, at: OwnedAt) {
+        let mut next = 0;
+        while next < found.len() {
+            let links = self.links.get(&EntityId(found[next]));
+            for link in links.into_iter().flatten() {
+                let is_known = link.known_ms <= at.known_until_ms && link.since_ms <= at.time_ms;
+                if is_known && !found.contains(&link.other.0) {
+                    found.push(link.other.0);
+                }
+            }
+            next += 1;
+        }
+    }
+}
+
+fn by_key(directory: &Directory, a: EntityId, b: EntityId) -> Ordering {
+    directory.key(a).cmp(directory.key(b))
+}
+
+/// [`Belonging`] as the answer to whose a row is.
+#[derive(Debug)]
+pub(crate) struct Owners<'a> {
+    pub(crate) belonging: &'a Belonging,
+    pub(crate) directory: &'a Directory,
+    pub(crate) catalog: &'a Catalog,
+}
+
+impl Owners<'_> {
+    fn find(&self, named: &(TableId, &str)) -> Option<EntityId> {
+        let (table, key) = *named;
+        self.directory.find(self.directory.of_table(table), key)
+    }
+
+    /// The first of the entities named that a row described by the moment; of rows that nobody
+    /// described, the first.
+    fn first_known(&self, named: &[(TableId, &str)], at: OwnedAt) -> Option<EntityId> {
+        let mut entities = named.iter().filter_map(|named| self.find(named));
+        let is_known = |entity: &EntityId| self.belonging.is_known(*entity, at.known_until_ms);
+        entities.clone().find(is_known).or_else(|| entities.next())
+    }
+
+    /// The root that a row belongs to: that of the first known entity which leads to one. What
+    /// only other events say is asked last.
+    fn root(&self, named: &[(TableId, &str)], at: OwnedAt) -> Option<EntityId> {
+        let root_table = self.catalog.root().id;
+        let is_known = |entity: &EntityId| self.belonging.is_known(*entity, at.known_until_ms);
+        let entities: SmallVec<[EntityId; 3]> =
+            named.iter().filter_map(|named| self.find(named)).collect();
+        [false, true].into_iter().find_map(|may_follow_events| {
+            let mut known = entities.iter().copied().filter(is_known);
+            let root = |entity| {
+                let belonging = self.belonging;
+                belonging.root(self.directory, root_table, entity, at, may_follow_events)
+            };
+            known.find_map(root)
+        })
+    }
+}
+
+impl Ownership for Owners<'_> {
+    fn entities(&self, reach: Reach, named: &[(TableId, &str)], at: OwnedAt, found: &mut Vec<u32>) {
+        match reach {
+            Reach::Itself | Reach::Owner => {
+                found.extend(self.first_known(named, at).map(|entity| entity.0));
+            }
+            Reach::Cell => found.extend(self.root(named, at).map(|root| root.0)),
+            Reach::Reference(_) => {
+                let entities = named.iter().filter_map(|named| self.find(named));
+                found.extend(entities.map(|entity| entity.0));
+                found.sort_unstable();
+                found.dedup();
+            }
+        }
+        self.belonging.add_joined(found, at);
+        found.retain(|entity| {
+            self.belonging
+                .is_known(EntityId(*entity), at.known_until_ms)
+        });
+    }
+}
