@@ -8,6 +8,7 @@ use leadpulse_learn::count_labels;
 use leadpulse_project::{Anchors, Project, TaskSource};
 use leadpulse_schema::units::DAY_MS_F64;
 
+use crate::commands::train::unowned;
 use crate::commands::{Allowance, ConfigArgument};
 use crate::data_report::data_report;
 
@@ -89,6 +90,9 @@ impl QueryArguments {
                     "dropped   {} without an outcome (nothing in the window, or the assumption did not come true)",
                     tally.dropped
                 );
+            }
+            if let Some(unowned) = unowned(tally) {
+                say!("nobody's  {unowned}");
             }
             say!("{}", data_report(&project.catalog, &count.data).trim_end());
         }

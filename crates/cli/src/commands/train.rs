@@ -122,6 +122,9 @@ fn show(task: &TaskReport) {
     ] {
         say!("  {set:<11}{examples} examples; {}", labels(tally));
     }
+    if let Some(unowned) = unowned(&task.validation_tally) {
+        say!("  nobody's   {unowned}");
+    }
     let Some(metrics) = task.metrics.get("validation").and_then(Value::as_object) else {
         return;
     };
@@ -141,6 +144,15 @@ fn show(task: &TaskReport) {
         .filter_map(|(name, label)| Some(format!("{label} {:.4}", metric(name)?)))
         .collect();
     say!("  metrics    {}", shown.join(", "));
+}
+
+/// Rows that the target counts and that count for nobody, in words; `None` without any.
+pub fn unowned(tally: &Tally) -> Option<String> {
+    let example = tally.unowned_example.as_deref()?;
+    Some(format!(
+        "{} of {} rows that the target counts belong to no known entity, e.g. one of {example}",
+        tally.unowned_rows, tally.rows
+    ))
 }
 
 /// Counts of labels in words: base rate, rows still open, rows dropped.

@@ -41,9 +41,10 @@ impl Writer<'_> {
     ) -> Result<Option<AdmittedEvent>, RowOutcome> {
         let shared = self.cells.shared.clone();
         let catalog = self.entities.catalog.clone();
-        let Some((owner_table, owner_key)) = owner_of(&catalog, row) else {
+        let named = owner_of(&catalog, row);
+        if named.is_none() && row.operation() != Operation::Retract {
             return Ok(None);
-        };
+        }
         let fingerprint = fingerprint(row);
         let takes = match row.operation() {
             Operation::Retract => {
@@ -66,13 +67,18 @@ impl Writer<'_> {
         }
         // Named entities get their nodes now, also from a retraction that came before its event:
         // the set of entities does not depend on which of the two came first.
-        let named = self.ensure(owner_table, owner_key);
-        self.note_company(&catalog, row, named);
+        let named = named.map(|(table, key)| self.ensure(table, key));
+        if let Some(named) = named {
+            self.note_company(&catalog, row, named);
+        }
         // A retraction takes the event back from the state that contains it, whomever the
-        // retraction names.
+        // retraction names, if anybody.
         let owner = match takes {
-            Some(Takes::Back(owner)) => owner,
+            Some(Takes::Back(owner)) => Some(owner),
             _ => named,
+        };
+        let Some(owner) = owner else {
+            return Ok(None);
         };
         if takes.is_none() {
             self.gate.assign(fingerprint, owner);

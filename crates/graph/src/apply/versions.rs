@@ -173,13 +173,10 @@ impl Writer<'_> {
     }
 
     /// The complete version: a change record takes the fields that it does not name, or that it
-    /// marks as unchanged, from the version before. Without one they are null.
+    /// marks as unchanged, from the version before. Without one it is taken whole.
     fn version(&self, catalog: &Catalog, entity: EntityId, row: Row<'_>) -> RowBatch {
         let table = catalog.table_at(row.table());
-        let changed = match table.changed_fields.map(|field| row.get(field)) {
-            Some(Value::List(changed)) => Some(changed),
-            _ => None,
-        };
+        let changed = table.changed_by(row);
         let current = self.node(entity).row();
         let mut version = RowBatch::new();
         let mut builder = version.start(
@@ -208,9 +205,8 @@ impl Writer<'_> {
     /// True if the row carries every field, so that nothing of the version before is left.
     fn is_complete(&self, row: Row<'_>) -> bool {
         let table = self.entities.catalog.table_at(row.table());
-        let lists = table.changed_fields.map(|field| row.get(field));
-        let is_list = matches!(lists, Some(Value::List(_)));
-        !is_list && table.fields.iter().all(|field| !row.is_unchanged(field.id))
+        let is_whole = table.changed_by(row).is_none();
+        is_whole && table.fields.iter().all(|field| !row.is_unchanged(field.id))
     }
 
     /// The domains that a version names, each once, in the order of its fields.

@@ -11,6 +11,8 @@
 //!
 //! Following homes leads to the anchor of the cell. Members of a domain without a root share a
 //! provisional cell of that domain.
+//!
+//! Decision: docs/decisions/0040-whose-a-row-is.md
 
 use crate::ids::EntityId;
 use crate::who::Entities;

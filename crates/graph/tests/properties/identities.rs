@@ -483,6 +483,26 @@ fn a_retraction_with_another_owner_takes_the_event_back_where_it_is() {
 }
 
 #[test]
+fn a_retraction_without_an_owner_takes_its_event_back_too() {
+    let mut story = Story::new();
+    let undo = |story: &mut Story, id| {
+        let row = [("call_id", id), ("kind", "v0"), ("revoked", "true")];
+        let row = story.row("calls", &row);
+        story.apply(&row)
+    };
+    story.tell(
+        "calls",
+        &[("call_id", "1"), ("person_id", "p"), ("kind", "v0")],
+    );
+    assert_eq!(undo(&mut story, "1"), RowOutcome::Accepted);
+    assert_eq!(undo(&mut story, "2"), RowOutcome::Accepted);
+    let late = [("call_id", "2"), ("person_id", "p"), ("kind", "v0")];
+    let late = story.row("calls", &late);
+    assert_eq!(story.apply(&late), RowOutcome::Duplicate);
+    assert_eq!(story.calls("people", "p"), 0);
+}
+
+#[test]
 fn an_old_retraction_applies_if_its_event_may_be_there() {
     let mut story = Story::new();
     story.market.options.late_horizon_ms = 2 * DAY_MS;

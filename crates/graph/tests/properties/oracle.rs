@@ -333,7 +333,8 @@ impl<'o> World<'o> {
         if let (Some(Datum::List(changed)), Some(before)) = (
             table.changed_fields.map(|f| &row.values[f.index()]),
             &person.version,
-        ) {
+        ) && !changed.is_empty()
+        {
             for field in &table.fields {
                 let told = field.id == table.key
                     || Some(field.id) == table.time

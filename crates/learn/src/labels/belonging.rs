@@ -4,6 +4,8 @@
 //! a split, so the changes of a walk are kept here with the times of the rows that made them. A
 //! version takes effect at its own time, or, when that did not move since the version before it,
 //! when it became known. Memory: 40 bytes for each change of a home.
+//!
+//! Decision: docs/decisions/0040-whose-a-row-is.md
 
 use std::cmp::Ordering;
 
@@ -67,6 +69,9 @@ impl Belonging {
                 false if is_accepted(index) => self.take_effect(graph.directory(), row),
                 false => row.known_ms(),
             };
+            // A row may move an entity more than once, e.g. to its account and on to whom it became:
+            // only the last counts.
+            let mut homes: SmallVec<[(EntityId, Home); 2]> = SmallVec::new();
             while let Some((_, change)) = changes.next_if(|(of, _)| *of as usize == index) {
                 match change {
                     Change::Home {
@@ -80,10 +85,14 @@ impl Belonging {
                             home,
                             by_events: found_by == RootFoundBy::Events,
                         };
-                        self.move_home(entity, home, is_event);
+                        homes.retain(|(moved, _)| *moved != entity);
+                        homes.push((entity, home));
                     }
                     Change::Link(from, to) => self.link(from, to, since_ms, row.known_ms()),
                 }
+            }
+            for (entity, home) in homes {
+                self.move_home(entity, home, is_event);
             }
         }
     }
@@ -118,6 +127,9 @@ impl Belonging {
         let homes = self.homes.entry(entity).or_default();
         let Some(last) = homes.last().copied() else {
             if new.home.is_some() {
+                if is_event {
+                    new.since_ms = i64::MIN;
+                }
                 homes.push(new);
             }
             return;
@@ -147,6 +159,21 @@ impl Belonging {
     fn is_known(&self, entity: EntityId, known_until_ms: i64) -> bool {
         let described = self.described.get(&entity);
         described.is_some_and(|described| described.first_known_ms <= known_until_ms)
+    }
+
+    /// Whether a row described the entity or one that it is joined with by a moment, milliseconds.
+    fn is_described(&self, entity: EntityId, known_until_ms: i64) -> bool {
+        if self.is_known(entity, known_until_ms) {
+            return true;
+        }
+        let mut joined = vec![entity.0];
+        let at = OwnedAt {
+            time_ms: i64::MAX,
+            known_until_ms,
+        };
+        self.add_joined(&mut joined, at);
+        let mut joined = joined.into_iter().map(EntityId);
+        joined.any(|other| self.is_known(other, known_until_ms))
     }
 
     /// The home at a time. Before the first one that is known it counts all the same: an export
@@ -224,28 +251,25 @@ impl Owners<'_> {
         self.directory.find(self.directory.of_table(table), key)
     }
 
-    /// The first of the entities named that a row described by the moment; of rows that nobody
-    /// described, the first.
-    fn first_known(&self, named: &[(TableId, &str)], at: OwnedAt) -> Option<EntityId> {
-        let mut entities = named.iter().filter_map(|named| self.find(named));
-        let is_known = |entity: &EntityId| self.belonging.is_known(*entity, at.known_until_ms);
-        entities.clone().find(is_known).or_else(|| entities.next())
+    /// The entities named that a row describes, its own or that of one it is joined with.
+    fn described(&self, named: &[(TableId, &str)], at: OwnedAt) -> SmallVec<[EntityId; 3]> {
+        let entities = named.iter().filter_map(|named| self.find(named));
+        entities
+            .filter(|entity| self.belonging.is_described(*entity, at.known_until_ms))
+            .collect()
     }
 
     /// The root that a row belongs to: that of the first known entity which leads to one. What
     /// only other events say is asked last.
     fn root(&self, named: &[(TableId, &str)], at: OwnedAt) -> Option<EntityId> {
         let root_table = self.catalog.root().id;
-        let is_known = |entity: &EntityId| self.belonging.is_known(*entity, at.known_until_ms);
-        let entities: SmallVec<[EntityId; 3]> =
-            named.iter().filter_map(|named| self.find(named)).collect();
+        let entities = self.described(named, at);
         [false, true].into_iter().find_map(|may_follow_events| {
-            let mut known = entities.iter().copied().filter(is_known);
             let root = |entity| {
                 let belonging = self.belonging;
                 belonging.root(self.directory, root_table, entity, at, may_follow_events)
             };
-            known.find_map(root)
+            entities.iter().copied().find_map(root)
         })
     }
 }
@@ -254,7 +278,7 @@ impl Ownership for Owners<'_> {
     fn entities(&self, reach: Reach, named: &[(TableId, &str)], at: OwnedAt, found: &mut Vec<u32>) {
         match reach {
             Reach::Itself | Reach::Owner => {
-                found.extend(self.first_known(named, at).map(|entity| entity.0));
+                found.extend(self.described(named, at).first().map(|entity| entity.0));
             }
             Reach::Cell => found.extend(self.root(named, at).map(|root| root.0)),
             Reach::Reference(_) => {

@@ -15,6 +15,8 @@ mod history_tests;
 mod market;
 #[cfg(test)]
 mod oracle_tests;
+#[cfg(test)]
+mod world_tests;
 
 pub(crate) use belonging::Belonging;
 pub(crate) use history::LabelHistory;

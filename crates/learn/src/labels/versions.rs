@@ -130,6 +130,7 @@ impl<'a> VersionLog<'a> {
             let mut merged = Merged {
                 rows: &self.rows,
                 supplier: vec![versions[0]; self.table.fields.len()],
+                exists: false,
             };
             let mut effective_ms = None;
             let mut matched = false;
@@ -141,8 +142,7 @@ impl<'a> VersionLog<'a> {
                     _ => row.event_ms(),
                 };
                 effective_ms = Some(time_ms);
-                let exists = row.operation() != Operation::Delete;
-                let matches = exists
+                let matches = merged.exists
                     && aggregate
                         .filter
                         .as_ref()
@@ -178,16 +178,20 @@ impl<'a> VersionLog<'a> {
 struct Merged<'a> {
     rows: &'a RowBatch,
     supplier: Vec<usize>,
+    /// False before the first version and after a deletion: nothing is left to add to, and the next
+    /// version is taken whole.
+    exists: bool,
 }
 
 impl Merged<'_> {
     fn apply(&mut self, table: &Table, index: usize) {
-        let changed = table
-            .changed_fields
-            .map(|field| self.rows.row(index).get(field));
-        if let Some(Value::List(names)) = changed
-            && names.iter().next().is_some()
-        {
+        let before_exists = self.exists;
+        self.exists = self.rows.row(index).operation() != Operation::Delete;
+        if !before_exists || !self.exists {
+            self.supplier.fill(index);
+            return;
+        }
+        if let Some(names) = table.changed_by(self.rows.row(index)) {
             for field in names.iter().filter_map(|name| table.field(name)) {
                 self.supplier[field.id.index()] = index;
             }

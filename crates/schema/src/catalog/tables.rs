@@ -8,6 +8,8 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
+use crate::{Row, TextList, Value};
+
 /// Index of a table in [`Catalog::tables`]. Tables are ordered by name, so ids do not depend on file names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TableId(pub u16);
@@ -251,6 +253,14 @@ impl Table {
     /// The field of this name (exact), if there is one.
     pub fn field(&self, name: &str) -> Option<&Field> {
         self.fields.iter().find(|f| f.name == name)
+    }
+    /// The names of the fields that a change record says it changes; `None` for a whole row, which
+    /// lists nothing.
+    pub fn changed_by<'r>(&self, row: Row<'r>) -> Option<TextList<'r>> {
+        match row.get(self.changed_fields?) {
+            Value::List(names) if names.iter().next().is_some() => Some(names),
+            _ => None,
+        }
     }
     /// The field with this id.
     pub fn field_at(&self, id: FieldId) -> &Field {
