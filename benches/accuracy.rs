@@ -73,7 +73,7 @@ struct Arguments {
     #[arg(long, default_value_t = 720)]
     days: u32,
     /// Worlds: market, no-waves, no-champions, no-committees, nothing-relational, order-only,
-    /// messy, loud.
+    /// messy, loud, backfilled.
     #[arg(long, value_delimiter = ',', default_value = "market")]
     worlds: Vec<World>,
     /// Models; all by default. Rules and ICP always run.

@@ -11,7 +11,7 @@ use leadpulse_model::{CellRow, CellStore, Example, ExampleSet};
 use leadpulse_schema::{Role, RowBatch, TableId};
 
 use crate::data_report::DataReport;
-use crate::labels::{Chronicle, Seen, Tally, TaskOutcomes};
+use crate::labels::{Chronicle, Seen, Tally, TaskOutcomes, TieShares, Ties};
 use crate::walk::{BATCH_ROWS, Due, Schedule, Walk};
 use crate::{LearnError, Progress};
 use leadpulse_history::Files;
@@ -169,6 +169,9 @@ pub struct Collected {
     pub training_tally: Tally,
     /// The counts of validation anchors' rows by outcome.
     pub validation_tally: Tally,
+    /// Events that name a root before the tie, by the labels known at the end; for tasks about
+    /// roots.
+    pub ties: TieShares,
 }
 
 /// An example waiting for its outcome.
@@ -224,17 +227,16 @@ pub fn collect(
     )?;
     let report = walk.report(files);
     let store = Arc::new(store);
+    let ties = walk.ties();
     let waiting = chronicles.iter_mut().zip(pending);
     let collected = waiting.map(|(chronicle, pending)| {
         // An outcome that became known after the split would tell training of the validation
         // period. Decision: docs/decisions/0014-labels-as-known-at-a-moment.md
         let known_by = |at_ms| chronicle.known_by(walk.graph(), walk.belonging(), at_ms);
-        labelled(
-            &store,
-            [split.val_from_ms, newest_ms].map(known_by),
-            pending,
-            split,
-        )
+        {
+            let outcomes = [split.val_from_ms, newest_ms].map(known_by);
+            labelled(&store, outcomes, &ties, pending, split)
+        }
     });
     Ok((collected.collect(), report))
 }
@@ -270,6 +272,7 @@ fn schedule(harvest: &Harvest<'_>, chronicles: &[Chronicle<'_>], newest_ms: i64)
 fn labelled(
     store: &Arc<CellStore>,
     [at_split, at_end]: [TaskOutcomes<'_>; 2],
+    ties: &Ties,
     pending: Vec<Pending>,
     split: Split,
 ) -> Collected {
@@ -280,6 +283,7 @@ fn labelled(
         refit: empty(),
         training_tally: at_split.tally(),
         validation_tally: at_end.tally(),
+        ties: TieShares::default(),
     };
     for Pending {
         row,
@@ -312,6 +316,12 @@ fn labelled(
         tally.add(entity, &seen);
         if let Seen::Known { outcome, .. } = seen {
             set.push(example(outcome));
+        }
+        if let Seen::Known {
+            label: Some(label), ..
+        } = last
+        {
+            ties.add(&mut collected.ties, entity, anchor_ms, label);
         }
         if let Seen::Known { outcome, .. } = last {
             collected.refit.push(example(outcome));

@@ -4,6 +4,7 @@ use leadpulse_pql::AggregateSource;
 use leadpulse_schema::{Condition, Field, FieldId, Operand, Table};
 
 use crate::LearnError;
+use crate::labels::TieShares;
 use leadpulse_project::{Project, TaskPlan};
 
 fn columns(condition: &Condition, found: &mut Vec<FieldId>) {
@@ -86,4 +87,27 @@ pub(crate) fn refuse_leaks(
         }
     }
     Ok(())
+}
+
+/// Accounts written onto old events when a lead converts would tell of the conversion before it
+/// happens: positives have more of them than negatives.
+pub(crate) fn refuse_early_ties(
+    project: &Project,
+    task: &TaskPlan,
+    ties: TieShares,
+) -> Result<(), LearnError> {
+    if !ties.is_leak() {
+        return Ok(());
+    }
+    let root = &project.catalog.root().name;
+    Err(LearnError::Leak {
+        task: task.name.clone(),
+        message: format!(
+            "of the events before an anchor that name one of {root} beside a member, {:.1} % of the positives' and {:.1} % of the \
+             negatives' name it before any row says that the member belongs to it. Some systems write the account onto old events when a \
+             lead converts. Export the events as they were written, or leave that column out of them",
+            ties.positive.ratio() * 100.0,
+            ties.negative.ratio() * 100.0
+        ),
+    })
 }

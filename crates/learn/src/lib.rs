@@ -30,7 +30,7 @@ pub use collect::{Collected, Extent, Harvest, Split, Survey, collect, survey};
 pub use data_report::{DataReport, FileRows};
 pub use explain::{Explain, Explained, PastExplanation, Why, explain};
 pub use judge::{Judged, Period, judge};
-pub use labels::Tally;
+pub use labels::{Tally, TieShare, TieShares};
 pub use predict::TaskJudgement;
 pub use train::{
     LabelCount, TaskReport, TrainOptions, TrainReport, TrainTask, count_labels, train,

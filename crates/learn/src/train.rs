@@ -9,8 +9,8 @@ use serde_json::{Map, Value, json};
 
 use crate::collect::{Collected, Extent, Harvest, Split, Survey, asked, collect, survey};
 use crate::data_report::DataReport;
-use crate::labels::{Chronicle, Tally};
-use crate::leaks::refuse_leaks;
+use crate::labels::{Chronicle, Seen, Tally, TieShares};
+use crate::leaks::{refuse_early_ties, refuse_leaks};
 use crate::walk::{Schedule, Walk};
 use crate::{LearnError, Progress};
 use leadpulse_history::Files;
@@ -135,6 +135,7 @@ pub fn train(
     let (collected, data) = collect(harvest, progress)?;
     // Before the first fit, which may take hours: a task that cannot be judged ends the training.
     for (task, examples) in tasks.iter().zip(&collected) {
+        refuse_early_ties(project, task.plan, examples.ties)?;
         check_validation(task.plan, &examples.validation_tally)?;
     }
     let store = collected[0].training.cells();
@@ -389,6 +390,8 @@ pub struct LabelCount {
     pub anchors: usize,
     /// (entity, anchor) pairs of the population whose window has closed, and what became of them.
     pub tally: Tally,
+    /// Events that name a root before the tie, by label; for tasks about roots.
+    pub ties: TieShares,
 }
 
 /// Counts a task's labels without encoding or training anything.
@@ -431,13 +434,22 @@ pub fn count_labels(
     let [mut chronicle] = chronicles;
     let outcomes = chronicle.known_by(walk.graph(), walk.belonging(), extent.last_ms);
     let mut tally = outcomes.tally();
+    let (by_root, mut ties) = (walk.ties(), TieShares::default());
     for (entity, anchor_ms) in pairs {
-        tally.add(entity, &outcomes.seen(entity, anchor_ms));
+        let seen = outcomes.seen(entity, anchor_ms);
+        tally.add(entity, &seen);
+        if let Seen::Known {
+            label: Some(label), ..
+        } = seen
+        {
+            by_root.add(&mut ties, entity, anchor_ms, label);
+        }
     }
     Ok(LabelCount {
         extent,
         data: walk.report(files),
         anchors,
         tally,
+        ties,
     })
 }

@@ -10,7 +10,7 @@ use leadpulse_graph::{EntityId, Graph, Tracking};
 use leadpulse_schema::{Row, RowBatch};
 
 use crate::data_report::{DataReport, RowCounts};
-use crate::labels::{Belonging, Chronicle};
+use crate::labels::{Belonging, Chronicle, Namings, Ties};
 use crate::{LearnError, Progress};
 use leadpulse_history::{Files, Replay};
 use leadpulse_project::Anchors;
@@ -30,6 +30,7 @@ pub(crate) struct Walk {
     rows: u64,
     counts: RowCounts,
     belonging: Belonging,
+    namings: Namings,
 }
 
 impl Walk {
@@ -44,6 +45,7 @@ impl Walk {
             rows: 0,
             counts: RowCounts::new(&project.catalog, files),
             belonging: Belonging::default(),
+            namings: Namings::default(),
         })
     }
 
@@ -55,6 +57,11 @@ impl Walk {
     /// Who belonged to whom in what [`Self::pass`] went through.
     pub fn belonging(&self) -> &Belonging {
         &self.belonging
+    }
+
+    /// Events that [`Self::pass`] went through and that name a root beside a member.
+    pub fn ties(&self) -> Ties {
+        self.namings.ties(&self.graph, &self.belonging)
     }
 
     /// The graph where the walk is.
@@ -144,6 +151,7 @@ impl Walk {
             for (row, outcome) in self.batch.iter().zip(outcomes.iter().copied()) {
                 self.counts.add(self.graph.catalog(), row, outcome);
                 if outcome.is_accepted() {
+                    self.namings.observe(&self.graph, row);
                     each(&self.graph, row);
                 }
             }

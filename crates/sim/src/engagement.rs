@@ -202,9 +202,9 @@ impl Market {
                     .set("contact_id", actor.contact_key.clone())
                     .account(account),
             },
-            (Some(lead), None) => record
-                .set("lead_id", lead.key.clone())
-                .account(account.filter(|_| lead.account_known)),
+            (Some(lead), None) => record.set("lead_id", lead.key.clone()).account(
+                account.filter(|_| lead.account_known || self.backfilled.contains(&lead.key)),
+            ),
             (None, None) => unreachable!("only known people act"),
         };
         self.deliver(record.finish(), report);

@@ -208,6 +208,9 @@ pub struct MessKnobs {
     /// Events recorded by mistake and taken back after 1 to [`LATEST_DAYS`] days, as a share of
     /// what quiet people do.
     pub mistaken_ratio: f64,
+    /// Whether a lead's old events carry the account of its later conversion: some systems write it
+    /// onto them then, and an export does not tell when.
+    pub backfilled: bool,
     /// Share of engagement events that are lost. The exact filter does not know the share.
     pub missing_ratio: f64,
     /// Share of contacts entered twice, later merged.
@@ -373,6 +376,7 @@ fn default_mess() -> MessKnobs {
         late_ratio: 0.02,
         repeated_ratio: 0.01,
         mistaken_ratio: 0.01,
+        backfilled: false,
         missing_ratio: 0.0,
         duplicate_contact_ratio: 0.03,
         duplicate_account_ratio: 0.01,

@@ -1,6 +1,6 @@
 //! [`Market`]: the world, lived day by day.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
 use crate::chance::{Dice, DiceStream};
 use crate::error::SimError;
@@ -9,7 +9,7 @@ use crate::knobs::Knobs;
 use crate::mess::Shell;
 use crate::people::Person;
 use crate::rates::Rates;
-use crate::rows::RowOut;
+use crate::rows::{LEADS, RowOut};
 use crate::state::{BuyingState, Destination, Motions, age_waves};
 use crate::vocabulary::INDUSTRIES;
 
@@ -121,6 +121,8 @@ pub struct Market {
     pub(crate) events_made: u64,
     purchases: Vec<Milestone>,
     evaluations: Vec<Milestone>,
+    /// The leads that will convert, where old events carry the account.
+    pub(crate) backfilled: HashSet<String>,
     /// The rows of the day so far.
     pub(crate) outbox: Vec<RowOut>,
     /// Rows known later, by days from today.
@@ -161,6 +163,10 @@ impl Market {
             events_made: 0,
             purchases: Vec::new(),
             evaluations: Vec::new(),
+            backfilled: match knobs.mess.backfilled {
+                true => conversions(&options, &knobs)?,
+                false => HashSet::new(),
+            },
             outbox: Vec::new(),
             pending: VecDeque::new(),
             options,
@@ -288,6 +294,21 @@ impl Market {
         (0..self.shells.len()).for_each(|shell| self.push_shell(shell, start_ms));
         self.announce_contacts();
     }
+}
+
+/// The leads that convert by the end of a market: the market is lived once for them alone.
+fn conversions(options: &MarketOptions, knobs: &Knobs) -> Result<HashSet<String>, SimError> {
+    let mut knobs = knobs.clone();
+    knobs.mess.backfilled = false;
+    let mut market = Market::new(options.clone(), knobs)?;
+    let mut converted = HashSet::new();
+    let mut note = |row: RowOut| {
+        if row.table == LEADS && row.fields.text("converted_account_id").is_some() {
+            converted.extend(row.fields.text("lead_id").map(str::to_owned));
+        }
+    };
+    while market.next_day(&mut note) {}
+    Ok(converted)
 }
 
 /// Activity of people on a day, relative to a weekday.

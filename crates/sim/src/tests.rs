@@ -823,6 +823,39 @@ fn controls_change_what_they_say() {
 }
 
 #[test]
+fn a_backfilled_export_differs_in_the_accounts_of_old_events_alone() {
+    let rows = |world: World| {
+        let options = MarketOptions {
+            accounts: 60,
+            days: 250,
+            seed: 5,
+            ..MarketOptions::default()
+        };
+        let mut market = Market::new(options, world.knobs()).unwrap();
+        let mut rows = Vec::new();
+        while market.next_day(&mut |row| rows.push(row)) {}
+        rows
+    };
+    let (clean, backfilled) = (rows(World::Market), rows(World::Backfilled));
+    assert_eq!(clean.len(), backfilled.len());
+    let converts = |lead: &str| {
+        let mut leads = clean.iter().filter(|row| text(row, "lead_id") == Some(lead));
+        leads.any(|row| text(row, "converted_account_id").is_some())
+    };
+    let mut written = 0;
+    for (clean, backfilled) in clean.iter().zip(&backfilled) {
+        if clean.fields == backfilled.fields {
+            continue;
+        }
+        written += 1;
+        assert_eq!(text(clean, "account_id"), None);
+        assert!(text(backfilled, "account_id").is_some());
+        assert!(converts(text(backfilled, "lead_id").unwrap()));
+    }
+    assert!(written > 20, "{written}");
+}
+
+#[test]
 fn worlds_are_found_by_name() {
     for world in World::ALL {
         assert_eq!(world.name().parse(), Ok(world));

@@ -28,11 +28,14 @@ pub enum World {
     Messy,
     /// Some people are far louder than others.
     Loud,
+    /// The market, exported by a system that writes the account onto the old events of a lead when
+    /// it converts.
+    Backfilled,
 }
 
 impl World {
     /// All worlds, in the order in which help lists them.
-    pub const ALL: [World; 8] = [
+    pub const ALL: [World; 9] = [
         World::Market,
         World::NoWaves,
         World::NoChampions,
@@ -41,6 +44,7 @@ impl World {
         World::OrderOnly,
         World::Messy,
         World::Loud,
+        World::Backfilled,
     ];
 
     /// The name on the command line.
@@ -54,6 +58,7 @@ impl World {
             World::OrderOnly => "order-only",
             World::Messy => "messy",
             World::Loud => "loud",
+            World::Backfilled => "backfilled",
         }
     }
 
@@ -86,6 +91,7 @@ impl World {
                 knobs.mess.mistaken_ratio = 0.05;
             }
             World::Loud => knobs.people.loudness_spread = 0.6,
+            World::Backfilled => knobs.mess.backfilled = true,
         }
         knobs
     }

@@ -259,6 +259,30 @@ impl Owners<'_> {
             .collect()
     }
 
+    /// The time at which rows, not events alone, first made a member a root's, milliseconds.
+    pub(crate) fn tied_since(&self, member: EntityId, root: EntityId) -> Option<i64> {
+        let mut path: SmallVec<[EntityId; 4]> = smallvec::smallvec![member];
+        let mut times: Vec<i64> = Vec::new();
+        // The tie may come with a home of the member's home, e.g. of the contact it became.
+        while let Some(entity) = path.pop() {
+            let homes = self.belonging.homes.get(&entity).into_iter().flatten();
+            for home in homes.filter(|home| !home.by_events) {
+                times.push(home.known_ms);
+                path.extend(home.home.filter(|next| *next != member && times.len() < 64));
+            }
+        }
+        times.sort_unstable();
+        let root_table = self.catalog.root().id;
+        times.into_iter().find(|known_ms| {
+            let at = OwnedAt {
+                time_ms: i64::MAX,
+                known_until_ms: *known_ms,
+            };
+            let belonging = self.belonging;
+            belonging.root(self.directory, root_table, member, at, false) == Some(root)
+        })
+    }
+
     /// The root that a row belongs to: that of the first known entity which leads to one. What
     /// only other events say is asked last.
     fn root(&self, named: &[(TableId, &str)], at: OwnedAt) -> Option<EntityId> {

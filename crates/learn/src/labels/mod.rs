@@ -7,6 +7,7 @@ mod belonging;
 mod history;
 mod label;
 mod outcomes;
+mod ties;
 mod versions;
 
 #[cfg(test)]
@@ -22,5 +23,7 @@ pub(crate) use belonging::Belonging;
 pub(crate) use history::LabelHistory;
 pub(crate) use label::{Label, Labels};
 pub(crate) use outcomes::{Chronicle, Seen, TaskOutcomes};
+pub(crate) use ties::{Namings, Ties};
 
 pub use outcomes::Tally;
+pub use ties::{TieShare, TieShares};
