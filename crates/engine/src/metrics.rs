@@ -224,7 +224,7 @@ impl Metrics {
             )?,
             members: gauges(
                 "leadpulse_identity_members",
-                "Known members, by how their account was found: reference, link, domain, provisional, unresolved.",
+                "Known members, by how their account was found: reference, link, domain, provisional, unresolved; own and competitor count nowhere.",
                 &["found"],
             )?,
             joined: gauges(
@@ -382,6 +382,8 @@ impl Metrics {
             ("domain", stats.by_domain),
             ("provisional", stats.provisional),
             ("unresolved", stats.unresolved),
+            ("own", stats.own),
+            ("competitor", stats.competitors),
         ];
         set(&self.members, &found);
         set(

@@ -67,7 +67,7 @@ impl Graph {
             gate: Gate::new(&catalog),
             newest: NewestVersions::default(),
             tracker: Tracker::new(tracking, windows, options.shards),
-            entities: Entities::new(catalog, &options.free_mail_domains),
+            entities: Entities::new(catalog, &options),
             cells: Cells::new(Arc::new(StateRules {
                 layout,
                 bank,

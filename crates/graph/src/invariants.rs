@@ -215,7 +215,9 @@ fn lists_of_nodes_are_bounded(parts: &GraphParts<'_>, at: CellRef) -> bool {
         former.count() <= FORMER_ROOTS
             && node.edges.is_sorted()
             && node.touches().is_sorted_by_key(|touch| touch.hub)
-            && node.mentions().is_sorted_by_key(|mention| mention.relation)
+            && node
+                .mentions()
+                .is_sorted_by_key(|mention| (mention.relation, mention.owner))
             && node.recent().is_sorted()
             && node.recent().len() <= RECENT_EVENTS
             && event_lists_are_bounded(node, &shared.options)

@@ -100,7 +100,7 @@ pub use options::{DAY_MS, GraphOptions, GraphOptionsError};
 pub use read::deals::DealOutcomes;
 pub use read::image::{Image, NodeImage};
 pub use read::population::EntityView;
-pub use read::stats::{GraphSize, IdentityStats, SharedDomain};
+pub use read::stats::{GraphSize, IdentityStats, Outsiders, SharedDomain};
 pub use state::cell::{Cell, HubContribution, StateRules};
 pub use state::days::DayBuckets;
 pub use state::decay::{Bank, Landmark};

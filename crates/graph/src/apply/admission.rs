@@ -131,6 +131,8 @@ impl Writer<'_> {
     /// The operations of events by shard, in row order.
     fn operations(&self, batch: &RowBatch, events: &[AdmittedEvent]) -> Vec<Vec<EventOp>> {
         let entities = &self.entities;
+        // With owners to leave out, mentions are kept by owner: who is left out may change.
+        let is_left_out = !entities.outside.is_empty();
         let mut ops: Vec<Vec<EventOp>> = self.cells.shards.iter().map(|_| Vec::new()).collect();
         for event in events {
             let person = entities.place(entities.identity.survivor(event.owner));
@@ -144,6 +146,10 @@ impl Writer<'_> {
                 fingerprint: event.fingerprint,
                 is_certain: event.is_certain,
                 hubs: event.hubs.clone(),
+                mentioned: match is_left_out {
+                    true => event.mentions.iter().map(|(_, named)| *named).collect(),
+                    false => SmallVec::new(),
+                },
             }));
             for (relation, entity) in &event.mentions {
                 let named = entities.place(entities.identity.survivor(*entity));
@@ -151,7 +157,7 @@ impl Writer<'_> {
                     cell: named.cell.index,
                     node: named.node,
                     row: event.row,
-                    relation: *relation,
+                    by: (*relation, is_left_out.then_some(event.owner)),
                 }));
             }
         }

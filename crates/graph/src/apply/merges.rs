@@ -154,6 +154,7 @@ impl Writer<'_> {
     fn absorb(&mut self, entity: EntityId, survivor: EntityId, survivor_table: TableId) {
         let node = self.node_mut(entity);
         node.absorbed = entity != survivor;
+        node.is_outside &= !node.absorbed;
         node.survivor = survivor;
         node.survivor_table = survivor_table;
         let shared = self.cells.shared.clone();

@@ -2,13 +2,14 @@
 
 use smallvec::SmallVec;
 
-use leadpulse_schema::{Operation, RelationId, Row, RowBatch};
+use leadpulse_schema::{Operation, Row, RowBatch};
 
 use crate::ids::EntityId;
 use crate::state::cell::StateRules;
 use crate::state::events::Undo;
 use crate::state::node::Node;
 use crate::state::shard::Shard;
+use crate::state::tally::MentionedBy;
 
 /// The effect of an event row on one cell of the shard.
 #[derive(Debug)]
@@ -32,6 +33,8 @@ pub(crate) struct OwnedEvent {
     /// False for a retraction so old that nothing remembers whether its event was admitted.
     pub is_certain: bool,
     pub hubs: SmallVec<[EntityId; 2]>,
+    /// The entities that the event names beside the owner, where outsiders are left out.
+    pub mentioned: SmallVec<[EntityId; 1]>,
 }
 
 /// An event row with the place of an entity that it names beside its owner.
@@ -40,7 +43,7 @@ pub(crate) struct MentioningEvent {
     pub cell: u32,
     pub node: u32,
     pub row: u32,
-    pub relation: RelationId,
+    pub by: MentionedBy,
 }
 
 /// Cells of one shard that operations touched, by index.
@@ -91,6 +94,7 @@ fn own(shard: &mut Shard, shared: &StateRules, batch: &RowBatch, event: &OwnedEv
     if row.operation() != Operation::Retract {
         nodes[state].add(shared, row, event.fingerprint);
         nodes[person].trace(shared, row, &event.hubs);
+        nodes[person].note_mentioned(&event.mentioned);
         return true;
     }
     let undo = nodes[state].retract(shared, row, event.fingerprint, event.is_certain);
@@ -124,9 +128,9 @@ fn mention(
     let row = batch.row(event.row as usize);
     let node = &mut shard.cells[event.cell as usize].nodes[event.node as usize];
     if row.operation() == Operation::Retract {
-        let undo = node.unmention(&shared.bank, event.relation, row.event_ms());
+        let undo = node.unmention(&shared.bank, event.by, row.event_ms());
         return undo != Undo::Unmatched;
     }
-    node.mention(&shared.bank, event.relation, row.event_ms());
+    node.mention(&shared.bank, event.by, row.event_ms());
     true
 }

@@ -91,7 +91,7 @@ impl Graph {
         let edges = node.edges.iter();
         let incoming = self.incoming(node.entity).iter();
         let touches = node.touches().iter();
-        let mentions = node.mentions().iter();
+        let mentions = self.mentions(node).into_iter();
         let verdicts = node.verdicts();
         NodeImage {
             cell: cell.to_owned(),

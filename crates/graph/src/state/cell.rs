@@ -66,8 +66,16 @@ impl Cell {
     pub fn newest_event_ms(&self) -> Option<i64> {
         self.nodes.iter().filter_map(Node::newest_event_ms).max()
     }
-    /// The hubs of the cell now, ascending: named by current versions or touched by events.
+    /// Whether the cell is an outsider's: it adds nothing to hubs.
+    pub fn is_outside(&self) -> bool {
+        self.anchor_node().is_some_and(Node::is_outside)
+    }
+    /// The hubs of the cell now, ascending: named by current versions or touched by events. None
+    /// for an outsider's.
     pub fn hubs(&self) -> Vec<EntityId> {
+        if self.is_outside() {
+            return Vec::new();
+        }
         let mut hubs: Vec<EntityId> = self
             .nodes
             .iter()
@@ -86,6 +94,13 @@ impl Cell {
     pub fn contribution(&self, shared: &StateRules) -> HubContribution {
         let halves = shared.bank.len();
         let mut sums = vec![0.0; shared.layout.hub_width * halves];
+        if self.is_outside() {
+            return HubContribution {
+                hubs: Vec::new(),
+                landmark: NO_LANDMARK,
+                sums,
+            };
+        }
         let states = || {
             self.nodes
                 .iter()

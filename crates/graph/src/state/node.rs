@@ -11,7 +11,7 @@ use crate::state::days::DayBuckets;
 use crate::state::decay::Bank;
 use crate::state::events::{EventState, Occurrence, Undo};
 use crate::state::layout::{SlotKind, StateLayout, bounded};
-use crate::state::tally::{self, Mention, Touch};
+use crate::state::tally::{self, Mention, MentionedBy, Touch};
 use crate::who::edges::Edges;
 
 /// One of the newest events of an entity, for evidence.
@@ -85,6 +85,9 @@ pub(crate) struct Traces {
     counters: Vec<(usize, DayBuckets)>,
     touches: Vec<Touch>,
     mentions: Vec<Mention>,
+    /// The entities that events of this one named, ascending; noted where outsiders are left out,
+    /// and never dropped: their cells are to be scored when this one becomes an outsider.
+    mentioned: Vec<EntityId>,
     recent: Vec<Recent>,
     verdicts: Option<Box<DealVerdicts>>,
 }
@@ -112,6 +115,9 @@ pub struct Node {
     /// cell.
     pub survivor: EntityId,
     pub(crate) survivor_table: TableId,
+    /// True for a survivor whose address is of an own or a competitor's domain: the node stands
+    /// alone and counts nowhere.
+    pub(crate) is_outside: bool,
     /// The newest root that versions named as owner.
     pub(crate) last_root: Option<EntityId>,
     /// The time since which the outcome has the value of the current version, milliseconds.
@@ -138,6 +144,7 @@ impl Node {
             absorbed: false,
             survivor: entity,
             survivor_table: table,
+            is_outside: false,
             last_root: None,
             outcome_since_ms: 0,
             events: vec![EventState::default(); layout.of_entity(table).len()],
@@ -188,7 +195,16 @@ impl Node {
     pub fn touches(&self) -> &[Touch] {
         &self.traces.touches
     }
-    /// Events of other owners that name this entity, ascending by relation.
+    /// Whether the entity is an outsider: it stands alone, and counts nowhere.
+    pub fn is_outside(&self) -> bool {
+        self.is_outside
+    }
+    /// The entities that events of this one named, where outsiders are left out.
+    pub(crate) fn mentioned(&self) -> &[EntityId] {
+        &self.traces.mentioned
+    }
+    /// Events of other owners that name this entity, ascending by relation and owner. Readers use
+    /// [`crate::Graph::mentions`], which leaves outsiders out.
     pub fn mentions(&self) -> &[Mention] {
         &self.traces.mentions
     }
@@ -301,23 +317,21 @@ impl Node {
         }
         undo.min(Undo::Inexact)
     }
+    /// Notes entities that an event of this one names.
+    pub(crate) fn note_mentioned(&mut self, entities: &[EntityId]) {
+        for entity in entities {
+            if let Err(at) = self.traces.mentioned.binary_search(entity) {
+                self.traces.mentioned.insert(at, *entity);
+            }
+        }
+    }
     /// Adds a mention by an event of another owner.
-    pub(crate) fn mention(
-        &mut self,
-        bank: &Bank,
-        relation: leadpulse_schema::RelationId,
-        time_ms: i64,
-    ) {
-        tally::add(&mut self.traces.mentions, bank, &[relation], time_ms);
+    pub(crate) fn mention(&mut self, bank: &Bank, by: MentionedBy, time_ms: i64) {
+        tally::add(&mut self.traces.mentions, bank, &[by], time_ms);
     }
     /// Takes a mention back.
-    pub(crate) fn unmention(
-        &mut self,
-        bank: &Bank,
-        relation: leadpulse_schema::RelationId,
-        time_ms: i64,
-    ) -> Undo {
-        tally::retract(&mut self.traces.mentions, bank, &[relation], time_ms)
+    pub(crate) fn unmention(&mut self, bank: &Bank, by: MentionedBy, time_ms: i64) -> Undo {
+        tally::retract(&mut self.traces.mentions, bank, &[by], time_ms)
     }
     /// Gives the traces away, to a survivor.
     pub(crate) fn take_traces(&mut self) -> Traces {
@@ -335,6 +349,8 @@ impl Node {
         }
         tally::merge(&mut traces.touches, bank, other.touches);
         tally::merge(&mut traces.mentions, bank, other.mentions);
+        self.note_mentioned(&other.mentioned);
+        let traces = &mut self.traces;
         other
             .recent
             .into_iter()

@@ -5,7 +5,7 @@
 //!    is joined with.
 //! 3. Else it belongs to the domain that it names: the first that leads to a root, else the first.
 //!    A domain belongs to the root that names it, of several to the one with the smallest key.
-//! 4. Else it stands alone.
+//! 4. Else it stands alone. So does every [outsider](crate::who::outsiders), whatever it names.
 //!
 //! Following homes leads to the anchor of the cell. Members of a domain without a root share a
 //! provisional cell of that domain.
@@ -26,6 +26,8 @@ pub(crate) enum RootFoundBy {
     ProvisionalDomain,
     /// There is none: the member stands alone.
     Nothing,
+    /// There is none: the member is an outsider.
+    Outside,
 }
 
 impl Entities {
@@ -33,6 +35,9 @@ impl Entities {
     pub fn home(&self, entity: EntityId) -> (Option<EntityId>, RootFoundBy) {
         if self.is_root(entity) {
             return (None, RootFoundBy::Reference);
+        }
+        if self.outsider(entity).is_some() {
+            return (None, RootFoundBy::Outside);
         }
         let group = self.identity.group(entity).iter().copied();
         let others = group.filter(|e| *e != entity);

@@ -522,3 +522,73 @@ fn an_old_retraction_applies_if_its_event_may_be_there() {
         (1, 1)
     );
 }
+
+/// A seller logged as a person of a customer: the address may arrive after the events, and go.
+#[test]
+fn members_of_own_and_competitors_domains_count_nowhere() {
+    let mut story = Story::new();
+    story.tell("companies", &[("company_id", "acme")]);
+    let person = |key: &'static str| [("person_id", key), ("company_id", "acme")];
+    story.tell("people", &person("buyer"));
+    story.tell("people", &person("seller"));
+    story.tell(
+        "calls",
+        &[
+            ("call_id", "c1"),
+            ("person_id", "seller"),
+            ("invited", "buyer"),
+        ],
+    );
+    story.tell(
+        "people",
+        &[
+            ("person_id", "friend"),
+            ("company_id", "acme"),
+            ("referred_by", "seller"),
+        ],
+    );
+    let mentions = |story: &Story| {
+        let people = story.market.catalog.table("people").unwrap().id;
+        let (_, buyer) = story.graph.find(people, "buyer").unwrap();
+        story.graph.mentions(buyer).len()
+    };
+    assert_eq!(story.cell("people", "seller"), "acme");
+    assert_eq!(mentions(&story), 1);
+    assert_eq!(
+        story.edges("people", "friend"),
+        ["people.referred_by seller"]
+    );
+    let with_address = |address: &'static str| {
+        [
+            ("person_id", "seller"),
+            ("company_id", "acme"),
+            ("email", address),
+        ]
+    };
+    story.tell("people", &with_address("jo@sales.ourselves.example"));
+    assert_eq!(story.cell("people", "seller"), "seller");
+    assert_eq!(story.calls("people", "seller"), 1);
+    assert_eq!(mentions(&story), 0);
+    assert_eq!(story.edges("people", "friend"), [""; 0]);
+    assert_eq!((story.stats().own, story.stats().competitors), (1, 0));
+    let found = story.graph.outsiders();
+    assert_eq!((found.own, found.competitors, found.events), (1, 0, 1));
+    // A root is scored whatever its domain is, and gets nobody by it.
+    story.tell(
+        "companies",
+        &[("company_id", "us"), ("website", "https://rival.example/")],
+    );
+    story.tell(
+        "people",
+        &[("person_id", "spy"), ("site", "https://rival.example/")],
+    );
+    assert_eq!(story.cell("people", "spy"), "spy");
+    assert_eq!(story.graph.outsiders().roots, ["us"]);
+    story.tell("people", &with_address("jo@acme.com"));
+    assert_eq!(story.cell("people", "seller"), "acme");
+    assert_eq!(mentions(&story), 1);
+    assert_eq!(
+        story.edges("people", "friend"),
+        ["people.referred_by seller"]
+    );
+}

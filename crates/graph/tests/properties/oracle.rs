@@ -70,6 +70,8 @@ pub enum Way {
     Domain,
     Provisional,
     Not,
+    Own,
+    Competitor,
 }
 
 /// The entity a row hangs on or belongs to.
@@ -502,10 +504,42 @@ impl<'o> World<'o> {
     pub fn ambiguous_domains(&self) -> usize {
         self.claims.values().filter(|roots| roots.len() > 1).count()
     }
+    /// The side of somebody who counts nowhere.
+    fn side(&self, who: &Who) -> Option<Way> {
+        let options = &self.market.options;
+        let survivor = self.survivor(who);
+        let joined = self.joined(who);
+        let root = self.market.catalog.root().id;
+        if joined.iter().any(|one| one.0 == root) {
+            return None;
+        }
+        let own = &self.people[&survivor].domains;
+        let domains = match own.is_empty() {
+            false => own,
+            true => joined
+                .iter()
+                .map(|one| &self.people[one].domains)
+                .find(|domains| !domains.is_empty())?,
+        };
+        domains.iter().find_map(|domain| {
+            if options.own_domains.contains(domain) {
+                return Some(Way::Own);
+            }
+            let is_rival = options.competitor_domains.contains(domain);
+            is_rival.then_some(Way::Competitor)
+        })
+    }
+    /// Whether somebody counts nowhere.
+    pub fn is_outside(&self, who: &Who) -> bool {
+        self.people.contains_key(who) && self.side(who).is_some()
+    }
     /// Whom a survivor belongs to, and how it found them.
     pub fn home(&self, who: &Who) -> (Option<Who>, Way) {
         if who.0 == self.market.catalog.root().id {
             return (None, Way::Reference);
+        }
+        if let Some(side) = self.side(who) {
+            return (None, side);
         }
         let others = self.joined(who).into_iter().filter(|p| p != who);
         let joined: Vec<Who> = std::iter::once(who.clone()).chain(others).collect();
@@ -618,7 +652,8 @@ impl<'o> World<'o> {
     /// By relation, the times at which events named one of those whom an entity stands for.
     pub fn mentioned(&self, who: &Who) -> BTreeMap<String, Vec<i64>> {
         let mut mentioned: BTreeMap<String, Vec<i64>> = BTreeMap::new();
-        for (_, row) in self.events.iter().filter(|(_, row)| self.engages(row)) {
+        let counts = |owner: &Who, row: &Plain| self.engages(row) && !self.is_outside(owner);
+        for (_, row) in self.events.iter().filter(|(who, row)| counts(who, row)) {
             for (relation, named) in mentions(self.market, row) {
                 if self.survivor(&named) == *who {
                     mentioned.entry(relation).or_default().push(row.time_ms);
@@ -645,9 +680,12 @@ impl<'o> World<'o> {
     /// Edges of a survivor as they lead now.
     pub fn edges(&self, who: &Who) -> BTreeSet<(String, Who, i64)> {
         let mut edges: BTreeMap<(String, Who), i64> = BTreeMap::new();
+        if self.is_outside(who) {
+            return BTreeSet::new();
+        }
         for (relation, to, since) in self.joined(who).iter().flat_map(|p| self.edges_said(p)) {
             let (to, is_previous) = (self.survivor(&to), relation.ends_with("/previous"));
-            if to != *who && !(is_previous && to == self.top(who)) {
+            if to != *who && !(is_previous && to == self.top(who)) && !self.is_outside(&to) {
                 let known = edges.entry((relation, to)).or_insert(since);
                 *known = if is_previous {
                     since.max(*known)
@@ -761,7 +799,8 @@ impl<'o> World<'o> {
     /// Per hub: the cells that touch it.
     pub fn cells_of_hubs(&self) -> BTreeMap<HubKey, BTreeSet<Who>> {
         let mut hubs: BTreeMap<HubKey, BTreeSet<Who>> = BTreeMap::new();
-        for who in self.people.keys() {
+        let counts = |who: &&Who| !self.is_outside(&self.top(who));
+        for who in self.people.keys().filter(counts) {
             for hub in self
                 .hubs_named(who)
                 .into_iter()
@@ -817,7 +856,8 @@ impl<'o> World<'o> {
         let windows = &self.market.population.windows;
         let in_windows = self.window(&family, windows[0], t_ms) > 0.0
             && self.window(&family, windows[1], t_ms) <= 2.0;
-        self.people[who].version.is_some() && !self.is_merged(who) && in_windows
+        let is_asked = !self.is_merged(who) && !self.is_outside(&self.top(who));
+        self.people[who].version.is_some() && is_asked && in_windows
     }
 }
 

@@ -370,12 +370,9 @@ fn check_node(
         );
     }
     let mentioned = world.mentioned(person);
-    assert_eq!(
-        node.mentions().len(),
-        mentioned.len(),
-        "mentions of {person:?}"
-    );
-    for mention in node.mentions() {
+    let found = graph.mentions(node);
+    assert_eq!(found.len(), mentioned.len(), "mentions of {person:?}");
+    for mention in &found {
         let relation = relation_name(graph, mention.relation);
         check_tally(
             graph,
@@ -581,6 +578,10 @@ fn check_stats(market: &Market, graph: &Graph, world: &World<'_>) {
     assert_eq!(
         (stats.provisional, stats.unresolved),
         (way(Way::Provisional), way(Way::Not))
+    );
+    assert_eq!(
+        (stats.own, stats.competitors),
+        (way(Way::Own), way(Way::Competitor))
     );
     assert_eq!((stats.merged, stats.converted), (merged, converted));
     assert_eq!(stats.ambiguous_domains, world.ambiguous_domains() as u64);
