@@ -67,6 +67,9 @@ pub struct GraphOptions {
     pub own_domains: Vec<String>,
     /// Registrable domains of competitors, with the same effect as [`Self::own_domains`].
     pub competitor_domains: Vec<String>,
+    /// This many events of one campaign and one mail domain within ten seconds are a scanner's, in
+    /// tables with `bursts`: none of them counts as engagement. 0 for no such rule.
+    pub burst_events: usize,
     /// The values counted per entity and day, for the windows that population filters name. Filled
     /// from the tasks, not from configuration.
     #[serde(skip)]
@@ -89,6 +92,7 @@ impl Default for GraphOptions {
             free_mail_domains: Vec::new(),
             own_domains: Vec::new(),
             competitor_domains: Vec::new(),
+            burst_events: 10,
             day_counters: Vec::new(),
         }
     }
@@ -162,6 +166,9 @@ impl GraphOptions {
                 );
             }
         }
+        if self.burst_events == 1 {
+            return refuse("burst_events", "is 0 for no bursts, or at least 2 events");
+        }
         if self.board_period_ms < 60_000 || DAY_MS % self.board_period_ms != 0 {
             return refuse("board_period", "is at least a minute and divides a day");
         }
@@ -228,6 +235,8 @@ mod tests {
             field(|o| o.half_lives_days = vec![3.0, 2.0]),
             Some("half_lives")
         );
+        assert_eq!(field(|o| o.burst_events = 0), None);
+        assert_eq!(field(|o| o.burst_events = 1), Some("burst_events"));
         assert_eq!(field(|o| o.shards = 0), Some("shards"));
     }
 }

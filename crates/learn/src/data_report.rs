@@ -69,6 +69,7 @@ impl RowCounts {
         }
         remarks.extend(self.fit.remarks(catalog, true));
         remarks.extend(domain_remark(&graph.shared_domains(), &catalog.root().name));
+        remarks.extend(burst_remark(graph));
         remarks.extend(outsider_remark(&graph.outsiders(), &catalog.root().name));
         DataReport {
             files: rows.collect(),
@@ -94,6 +95,19 @@ fn domain_remark(shared: &[SharedDomain], roots: &str) -> Option<String> {
         first.taken_by,
         first.members
     ))
+}
+
+/// A sentence about the events of scanners, if there are any.
+fn burst_remark(graph: &Graph) -> Option<String> {
+    let events = graph.identity().burst_events;
+    let limit = graph.shared().options.burst_events;
+    (events > 0).then(|| {
+        format!(
+            "{events} events came in bursts, {limit} or more of one campaign and mail domain within \
+             ten seconds, as mail scanners make them; they count as no engagement \
+             (graph.burst_events)"
+        )
+    })
 }
 
 /// A sentence about members that count nowhere, and about roots with such a domain.

@@ -97,6 +97,12 @@ impl Writer<'_> {
             return;
         }
         self.node_mut(survivor).is_outside = is_outside;
+        self.affect_seeing(survivor);
+    }
+
+    /// Records that an entity became an outsider, or is none any more, for the cells that could see
+    /// it.
+    pub fn affect_seeing(&mut self, survivor: EntityId) {
         let cell = self.entities.place(survivor).cell;
         self.effects.add(cell, Cause::Outsider);
         if !self.effects.is_tracked() {

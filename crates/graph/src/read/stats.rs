@@ -27,6 +27,8 @@ pub struct GraphSize {
     /// Those of them that are kept for good: of outcome tables, and of tables whose rows carry
     /// their own known time.
     pub fingerprints_for_good: usize,
+    /// Events kept one by one, because they may still turn out to be of a burst.
+    pub open_events: usize,
     /// Bytes of all nodes and of the memory of newest versions, roughly.
     pub bytes: usize,
 }
@@ -48,6 +50,8 @@ pub struct IdentityStats {
     pub own: u64,
     /// Known members with an address of a competitor's domain: they count nowhere.
     pub competitors: u64,
+    /// Events of bursts, which count as no engagement.
+    pub burst_events: u64,
     /// Domains that several roots name.
     pub ambiguous_domains: u64,
     /// Entities joined into another of their table.
@@ -181,6 +185,7 @@ impl Graph {
         size.hubs = self.hubs.len();
         size.fingerprints = self.gate.len();
         size.fingerprints_for_good = self.gate.kept_for_good();
+        size.open_events = self.bursts.len();
         size.bytes += self.newest.heap_bytes();
         size
     }
@@ -189,6 +194,7 @@ impl Graph {
     pub fn identity(&self) -> IdentityStats {
         let mut stats = IdentityStats {
             cancelled_events: self.gate.cancelled(),
+            burst_events: self.bursts.events(),
             ..IdentityStats::default()
         };
         for shard in &self.cells.shards {

@@ -64,14 +64,31 @@ impl Entities {
             return None;
         }
         let survivor = self.identity.survivor(entity);
-        let group = self.identity.group(survivor).iter().copied();
-        let others = group.filter(|other| *other != survivor);
-        let mut joined = std::iter::once(survivor).chain(others);
-        if joined.clone().any(|e| self.is_root(e)) {
+        if self.is_root(survivor) {
             return None;
         }
-        let decides = joined.find(|e| !self.matching.named(*e).is_empty())?;
-        let mut named = self.matching.named(decides).iter();
+        let mut rows = self.identity.group(survivor).iter();
+        if rows.any(|row| self.is_root(*row)) {
+            return None;
+        }
+        let mut named = self.deciding_domains(survivor).iter();
         named.find_map(|domain| self.outside.side(self.directory.key(*domain)))
+    }
+
+    /// The first domain of a survivor, by which its events are grouped into bursts; `None` where
+    /// neither the survivor nor a row joined with it names one.
+    pub fn first_domain(&self, survivor: EntityId) -> Option<EntityId> {
+        self.deciding_domains(survivor).first().copied()
+    }
+
+    /// The domains of a survivor, and where it names none, those of the first joined row that does.
+    fn deciding_domains(&self, survivor: EntityId) -> &[EntityId] {
+        let own = self.matching.named(survivor);
+        if !own.is_empty() {
+            return own;
+        }
+        let group = self.identity.group(survivor).iter();
+        let mut named = group.map(|row| self.matching.named(*row));
+        named.find(|named| !named.is_empty()).unwrap_or(&[])
     }
 }

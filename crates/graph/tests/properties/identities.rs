@@ -15,7 +15,9 @@ struct Story {
 
 impl Story {
     fn new() -> Self {
-        let market = network(true);
+        Self::of(network(true))
+    }
+    fn of(market: Market) -> Self {
         let graph = market.graph(Tracking::On);
         Self {
             market,
@@ -591,4 +593,55 @@ fn members_of_own_and_competitors_domains_count_nowhere() {
         story.edges("people", "friend"),
         ["people.referred_by seller"]
     );
+}
+
+/// A scanner clicks in the name of two persons, of whom one has no row yet.
+#[test]
+fn a_burst_of_a_scanner_counts_as_none_until_it_is_below_the_limit() {
+    let mut market = network(true);
+    market.options.burst_events = 3;
+    market.options.late_horizon_ms = DAY_MS;
+    let mut story = Story::of(market);
+    let at_ms = START_MS - START_MS.rem_euclid(10_000) + 10_000;
+    let click = |story: &mut Story, id: &str, person: &str, revoked: &str| {
+        let row = [
+            ("call_id", id),
+            ("person_id", person),
+            ("kind", "v1"),
+            ("sku", "mail"),
+            ("revoked", revoked),
+        ];
+        let told = if revoked == "true" { 5 } else { 4 };
+        story.t_ms = at_ms;
+        let row = story.row("calls", &row[..told]);
+        story.apply(&row)
+    };
+    let calls = |story: &Story| (story.calls("people", "p1"), story.calls("people", "p2"));
+    story.tell("people", &[("person_id", "p1"), ("email", "jo@acme.com")]);
+    click(&mut story, "c1", "p1", "");
+    click(&mut story, "c2", "p1", "");
+    click(&mut story, "c3", "p2", "");
+    assert_eq!(calls(&story), (2, 1));
+    let second = [("person_id", "p2"), ("email", "Jo <jo@Mail.ACME.com.>")];
+    story.tell("people", &second);
+    assert_eq!((calls(&story), story.stats().burst_events), ((0, 0), 3));
+    assert_eq!(
+        click(&mut story, "c3", "p2", ""),
+        RowOutcome::Duplicate,
+        "a repeat changes nothing"
+    );
+    click(&mut story, "c1", "p1", "true");
+    assert_eq!((calls(&story), story.stats().burst_events), ((1, 1), 0));
+    click(&mut story, "c4", "p1", "");
+    assert_eq!((calls(&story), story.stats().burst_events), ((0, 0), 3));
+    assert_eq!(story.graph.size().open_events, 3);
+    assert_eq!(story.stats().inexact_retractions, 0);
+    // Once no event of the day can come any more, nothing is kept one by one.
+    story.t_ms = at_ms + 3 * DAY_MS;
+    story.tell("calls", &[("call_id", "later"), ("person_id", "p1")]);
+    story.graph.advance(AsOf::from_ms(story.t_ms));
+    assert_eq!((calls(&story), story.stats().burst_events), ((1, 0), 3));
+    assert_eq!(story.graph.size().open_events, 0);
+    assert_eq!(story.graph.check(), Ok(()));
+    assert_eq!(click(&mut story, "c5", "p2", ""), RowOutcome::Late);
 }

@@ -126,6 +126,7 @@ const DEALS: &str = r#"{"type":"record","name":"Deal","leadpulse":{"table":"deal
   {"name":"sponsor","type":["null","string"],"default":null,"leadpulse":{"ref":"people"}},
   {"name":"stage","type":["null","string"],"default":null,"leadpulse":{"values":["v0","v1"]}}]}"#;
 const CALLS: &str = r#"{"type":"record","name":"Call","leadpulse":{"table":"calls","role":"event","not_engagement":{"kind":["v3"]},
+  "bursts":{"campaign":"sku","only":{"kind":["v2","v1"]}},
   "stages":{"field":"kind","order":{"v0":1,"v1":2}}},"fields":[
   {"name":"call_id","type":"string","leadpulse":{"key":true}},
   {"name":"at","type":{"type":"long","logicalType":"timestamp-millis"},"leadpulse":{"time":true}},
@@ -288,6 +289,7 @@ pub fn network(with_steps: bool) -> Market {
     ];
     let mut market = Market::new(catalog, counters, windows);
     market.options.free_mail_domains = vec!["freebie.example".into()];
+    market.options.burst_events = 2;
     market.options.own_domains = vec!["ourselves.example".into()];
     market.options.competitor_domains = vec!["rival.example".into()];
     market

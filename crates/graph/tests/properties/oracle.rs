@@ -41,6 +41,8 @@ pub struct World<'o> {
     claims: BTreeMap<String, BTreeSet<Who>>,
     /// Events that were in and were then taken back.
     pub removed: Vec<(Who, &'o Plain)>,
+    /// Table and key of the events that a scanner made.
+    scanned: BTreeSet<(TableId, String)>,
 }
 
 /// What is known of an entity.
@@ -103,6 +105,24 @@ fn mentions(market: &Market, row: &Plain) -> BTreeSet<(String, Who)> {
                 .map(move |key| (relation.clone(), (target, key.to_owned())))
         })
         .collect()
+}
+
+/// The campaign of an event that a scanner may have made.
+fn may_be_scanned(market: &Market, row: &Plain) -> Option<Option<String>> {
+    let table = market.catalog.table_at(row.table);
+    let bursts = table.bursts.as_ref()?;
+    let has = |(field, values): &(FieldId, Vec<String>)| {
+        let value = row.values[field.index()].text();
+        value.is_some_and(|value| values.iter().any(|one| one == value))
+    };
+    if market.options.burst_events == 0
+        || !bursts.only.iter().all(has)
+        || table.not_engagement.iter().any(has)
+    {
+        return None;
+    }
+    let campaign = row.values[bursts.campaign.index()].text();
+    Some(campaign.map(str::to_owned))
 }
 
 /// What is left after `elapsed_ms` of an amount of 1.
@@ -265,6 +285,7 @@ impl<'o> World<'o> {
             groups: BTreeMap::new(),
             claims: BTreeMap::new(),
             removed: Vec::new(),
+            scanned: BTreeSet::new(),
         };
         for row in log {
             let table = market.catalog.table_at(row.table);
@@ -303,7 +324,32 @@ impl<'o> World<'o> {
             }
         }
         world.resolve();
+        world.scanned = world.find_scanned();
         world
+    }
+
+    /// Events of one campaign and one mail domain, or of one person, within ten seconds.
+    fn find_scanned(&self) -> BTreeSet<(TableId, String)> {
+        let mut together: BTreeMap<_, Vec<(TableId, String)>> = BTreeMap::new();
+        for (owner, row) in &self.events {
+            let Some(campaign) = may_be_scanned(self.market, row) else {
+                continue;
+            };
+            let survivor = self.survivor(owner);
+            let joined = self.joined(owner);
+            let rows = std::iter::once(&survivor).chain(&joined);
+            let mut domains = rows.flat_map(|one| &self.people[one].domains);
+            let whose = domains
+                .next()
+                .map_or(survivor.clone(), |domain| (DOMAINS, domain.clone()));
+            let seconds = row.time_ms.div_euclid(10_000);
+            let name = (row.table, row.key(&self.market.catalog).to_owned());
+            let group = (row.table, campaign, seconds, whose);
+            together.entry(group).or_default().push(name);
+        }
+        let limit = self.market.options.burst_events;
+        let scanned = together.into_values().filter(|names| names.len() >= limit);
+        scanned.flatten().collect()
     }
 
     fn learn(&mut self, table: &Table, who: Who, row: &Plain) {
@@ -500,6 +546,10 @@ impl<'o> World<'o> {
         let survivor = self.survivor(who);
         survivor != *who && survivor.0 == who.0
     }
+    /// The number of events that a scanner made.
+    pub fn scanned(&self) -> usize {
+        self.scanned.len()
+    }
     /// Domains that several roots name.
     pub fn ambiguous_domains(&self) -> usize {
         self.claims.values().filter(|roots| roots.len() > 1).count()
@@ -634,11 +684,13 @@ impl<'o> World<'o> {
     /// Whether a row is something that makes its owner active.
     fn engages(&self, row: &Plain) -> bool {
         let marks = &self.market.catalog.table_at(row.table).not_engagement;
-        !marks.iter().any(|(field, values)| {
-            values
-                .iter()
-                .any(|value| row.values[field.index()] == Datum::Text(value.clone()))
-        })
+        let name = (row.table, row.key(&self.market.catalog).to_owned());
+        !self.scanned.contains(&name)
+            && !marks.iter().any(|(field, values)| {
+                values
+                    .iter()
+                    .any(|value| row.values[field.index()] == Datum::Text(value.clone()))
+            })
     }
     /// All events that engage those whom an entity stands for.
     pub fn events_of(&self, who: &Who) -> Vec<&'o Plain> {
@@ -652,7 +704,10 @@ impl<'o> World<'o> {
     /// By relation, the times at which events named one of those whom an entity stands for.
     pub fn mentioned(&self, who: &Who) -> BTreeMap<String, Vec<i64>> {
         let mut mentioned: BTreeMap<String, Vec<i64>> = BTreeMap::new();
-        let counts = |owner: &Who, row: &Plain| self.engages(row) && !self.is_outside(owner);
+        let counts = |owner: &Who, row: &Plain| {
+            let is_lasting = may_be_scanned(self.market, row).is_none();
+            is_lasting && self.engages(row) && !self.is_outside(owner)
+        };
         for (_, row) in self.events.iter().filter(|(who, row)| counts(who, row)) {
             for (relation, named) in mentions(self.market, row) {
                 if self.survivor(&named) == *who {

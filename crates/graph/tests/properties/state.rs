@@ -583,6 +583,7 @@ fn check_stats(market: &Market, graph: &Graph, world: &World<'_>) {
         (stats.own, stats.competitors),
         (way(Way::Own), way(Way::Competitor))
     );
+    assert_eq!(stats.burst_events, world.scanned() as u64);
     assert_eq!((stats.merged, stats.converted), (merged, converted));
     assert_eq!(stats.ambiguous_domains, world.ambiguous_domains() as u64);
     assert_eq!(

@@ -21,6 +21,17 @@ pub(crate) struct TableAnnotation {
     /// Field → values that are no engagement.
     #[serde(default)]
     pub(crate) not_engagement: BTreeMap<String, Vec<String>>,
+    pub(crate) bursts: Option<BurstsAnnotation>,
+}
+
+/// The events that mail scanners make in bursts.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct BurstsAnnotation {
+    pub(crate) campaign: String,
+    /// Field → values: rows with one value of each. All rows without.
+    #[serde(default)]
+    pub(crate) only: BTreeMap<String, Vec<String>>,
 }
 
 /// The values of a field that end a deal.

@@ -48,6 +48,11 @@ impl Catalog {
             let values: Vec<_> = values.map(|(f, v)| (name_of(*f), v)).collect();
             parts.push(serde_json::json!({ "not_engagement": values }));
         }
+        if let (Some(parts), Some(bursts)) = (meaning.as_array_mut(), &table.bursts) {
+            let only = bursts.only.iter();
+            let only: Vec<_> = only.map(|(f, v)| (name_of(*f), v)).collect();
+            parts.push(serde_json::json!({ "bursts": [name_of(bursts.campaign), only] }));
+        }
         if let (Some(parts), Some(deleted)) = (meaning.as_array_mut(), table.deleted) {
             parts.push(serde_json::json!({ "deleted": name_of(deleted) }));
         }

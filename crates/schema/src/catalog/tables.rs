@@ -185,6 +185,15 @@ pub struct Staged {
     pub stages: BTreeMap<String, u8>,
 }
 
+/// The events of a table that mail scanners make in bursts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bursting {
+    /// The field that names the mail or campaign; rows without one are one campaign.
+    pub campaign: FieldId,
+    /// Values of fields: only rows with one of each may be of a burst. All rows, if empty.
+    pub only: Vec<(FieldId, Vec<String>)>,
+}
+
 /// The values of a field that end a deal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutcomeField {
@@ -239,6 +248,8 @@ pub struct Table {
     /// Values of fields that mark an event row as no engagement, such as mails that sellers send:
     /// one of them is enough. Empty for tables whose rows are all engagement.
     pub not_engagement: Vec<(FieldId, Vec<String>)>,
+    /// The events that mail scanners make in bursts, for event tables that declare them.
+    pub bursts: Option<Bursting>,
     /// The truth value of an event row that takes the event of the same key back, if the table has one.
     pub retraction: Option<FieldId>,
     /// The Avro schema as JSON, `leadpulse` properties included.
