@@ -194,7 +194,7 @@ fn absorbed_nodes_have_no_traces(parts: &GraphParts<'_>, at: CellRef) -> bool {
             && node.mentions().is_empty()
             && node.recent().is_empty()
             && node.counters().next().is_none()
-            && node.verdicts().is_none()
+            && !node.has_deals()
     })
 }
 

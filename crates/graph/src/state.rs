@@ -13,6 +13,7 @@ use crate::who::directory::NodePlace;
 
 pub(crate) mod cell;
 pub(crate) mod days;
+pub(crate) mod deals;
 pub(crate) mod decay;
 pub(crate) mod events;
 pub(crate) mod hubs;

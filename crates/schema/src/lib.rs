@@ -61,7 +61,7 @@ pub use avro::{
 pub use catalog::{
     Bursting, Catalog, DataType, Feature, Field, FieldId, Hub, HubId, MatchBy, Meaning,
     OutcomeField, Reference, Relation, RelationId, RelationKind, Role, SchemaFault, Staged, Table,
-    TableId,
+    TableId, Verdict,
 };
 pub use condition::{
     Absence, Comparison, Condition, DayCounter, DayWindow, Literal, Measure, Operand, Population,

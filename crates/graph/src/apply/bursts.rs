@@ -307,7 +307,10 @@ impl Writer<'_> {
         let shared = self.cells.shared.clone();
         let place = self.entities.place(self.entities.identity.survivor(owner));
         let row = batch.row(event.row as usize);
-        let undo = self.cells.node_mut(place).uncount(&shared, row);
+        let undo = self
+            .cells
+            .node_mut(place)
+            .uncount(&shared, row, event.fingerprint);
         let shard = &mut self.cells.shards[place.cell.shard as usize];
         shard.inexact += u64::from(undo != Undo::Exact);
         self.effects.add(place.cell, Cause::Event);

@@ -165,7 +165,7 @@ impl Writer<'_> {
             }
             let node = self.take(member);
             let table = self.entities.catalog.table_at(node.table);
-            moves_outcomes |= node.verdicts().is_some() || table.outcome.is_some();
+            moves_outcomes |= node.has_deals() || table.outcome.is_some();
             self.put(to, node);
             moved.push(member);
         }

@@ -66,9 +66,15 @@ pub(crate) fn apply_ops(
     for op in ops {
         let (cell, is_changed) = match op {
             EventOp::Own(event) => {
-                let is_changed = own(shard, shared, batch, event);
                 let row = batch.row(event.row as usize);
-                if is_changed && shared.layout.event(row.table()).verdict(row).is_some() {
+                let has_outcome = shared.layout.event(row.table()).has_outcome();
+                let verdicts = |shard: &Shard| {
+                    let node = &shard.cells[event.cell as usize].nodes[event.node as usize];
+                    has_outcome.then(|| node.verdicts(&shared.layout))
+                };
+                let before = verdicts(shard);
+                let is_changed = own(shard, shared, batch, event);
+                if verdicts(shard) != before {
                     effects.decided.push(event.cell);
                 }
                 (event.cell, is_changed)
@@ -89,11 +95,17 @@ fn own(shard: &mut Shard, shared: &StateRules, batch: &RowBatch, event: &OwnedEv
     shard.freeze(event.cell, shared);
     let nodes = &mut shard.cells[event.cell as usize].nodes;
     if !shared.layout.event(row.table()).is_engagement(row) {
-        return own_passive(&mut nodes[person], shared, row, &mut shard.inexact);
+        return own_passive(
+            &mut nodes[person],
+            shared,
+            row,
+            event.fingerprint,
+            &mut shard.inexact,
+        );
     }
     if row.operation() != Operation::Retract {
         nodes[state].add(shared, row, event.fingerprint);
-        nodes[person].trace(shared, row, &event.hubs);
+        nodes[person].trace(shared, row, &event.hubs, event.fingerprint);
         nodes[person].note_mentioned(&event.mentioned);
         return true;
     }
@@ -102,19 +114,25 @@ fn own(shard: &mut Shard, shared: &StateRules, batch: &RowBatch, event: &OwnedEv
         shard.unmatched += 1;
         return false;
     }
-    let undo = undo.max(nodes[person].untrace(shared, row, &event.hubs));
+    let undo = undo.max(nodes[person].untrace(shared, row, &event.hubs, event.fingerprint));
     shard.inexact += u64::from(undo == Undo::Inexact);
     true
 }
 
 /// Adds an event that is no engagement to its owner, or takes it back. Returns true: the event
 /// changed counters or outcomes.
-fn own_passive(node: &mut Node, shared: &StateRules, row: Row<'_>, inexact: &mut u64) -> bool {
+fn own_passive(
+    node: &mut Node,
+    shared: &StateRules,
+    row: Row<'_>,
+    fingerprint: u64,
+    inexact: &mut u64,
+) -> bool {
     if row.operation() != Operation::Retract {
-        node.count(shared, row);
+        node.count(shared, row, fingerprint);
         return true;
     }
-    *inexact += u64::from(node.uncount(shared, row) != Undo::Exact);
+    *inexact += u64::from(node.uncount(shared, row, fingerprint) != Undo::Exact);
     true
 }
 

@@ -92,7 +92,7 @@ impl Graph {
         let incoming = self.incoming(node.entity).iter();
         let touches = node.touches().iter();
         let mentions = self.mentions(node).into_iter();
-        let verdicts = node.verdicts();
+        let verdicts = node.verdicts(&self.shared().layout);
         NodeImage {
             cell: cell.to_owned(),
             row: node

@@ -90,6 +90,21 @@ impl Cell {
         hubs.dedup();
         hubs
     }
+    /// Takes the ends of deals that do not count out of the sums of their values.
+    fn subtract_reversed(&self, shared: &StateRules, landmark: Landmark, sums: &mut [f64]) {
+        let halves = shared.bank.len();
+        for step in self.nodes.iter().flat_map(|n| n.reversed(&shared.layout)) {
+            let layout = shared.layout.event(step.table);
+            let at = step.slot.map(|slot| layout.hub_slots.binary_search(&slot));
+            let Some(Ok(at)) = at.filter(|_| step.is_engagement) else {
+                continue;
+            };
+            let from = (layout.hub_offset + at) * halves;
+            for (h, sum) in sums[from..from + halves].iter_mut().enumerate() {
+                *sum -= shared.bank.weight(h, step.time_ms, landmark);
+            }
+        }
+    }
     /// The contribution of the cell to its hubs now.
     pub fn contribution(&self, shared: &StateRules) -> HubContribution {
         let halves = shared.bank.len();
@@ -126,6 +141,7 @@ impl Cell {
                 }
             }
         }
+        self.subtract_reversed(shared, landmark, &mut sums);
         HubContribution {
             hubs: self.hubs(),
             landmark,

@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use leadpulse_schema::{
     Bursting, Catalog, DataType, Feature, Field, FieldId, HubId, Meaning, OutcomeField, RelationId,
-    RelationKind, Role, Row, Table, TableId, Value,
+    RelationKind, Role, Row, Table, TableId, Value, Verdict,
 };
 
 use crate::options::GraphOptions;
@@ -217,6 +217,27 @@ impl EventLayout {
     pub fn verdict(&self, row: Row<'_>) -> Option<bool> {
         let outcome = self.outcome.as_ref()?;
         outcome.of(row.get(outcome.field).text()?)
+    }
+
+    /// Whether rows of the table are steps of deals.
+    pub fn has_outcome(&self) -> bool {
+        self.outcome.is_some()
+    }
+
+    /// The end of a deal that counts, of several; the last without outcomes.
+    pub fn verdict_rule(&self) -> Verdict {
+        let outcome = self.outcome.as_ref();
+        outcome.map_or(Verdict::default(), |outcome| outcome.verdict)
+    }
+
+    /// The slot of the value that may end a deal; `None` without one.
+    pub fn outcome_slot(&self, row: Row<'_>) -> Option<u16> {
+        let field = self.outcome.as_ref()?.field;
+        let text = row.get(field).text()?;
+        let is_it = |slot: &EventSlot| {
+            slot.field == Some(field) && matches!(&slot.kind, SlotKind::Value(v) if v == text)
+        };
+        self.slots.iter().position(is_it).map(|slot| slot as u16)
     }
 
     /// The number of slots that hubs sum.

@@ -3,11 +3,12 @@
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
-use leadpulse_schema::{FieldId, Measure, Row, RowBatch, TableId, Value};
+use leadpulse_schema::{FieldId, Measure, Role, Row, RowBatch, TableId, Value};
 
 use crate::ids::EntityId;
 use crate::state::cell::StateRules;
 use crate::state::days::DayBuckets;
+use crate::state::deals::{DealStep, DealSteps, DealVerdicts};
 use crate::state::decay::Bank;
 use crate::state::events::{EventState, Occurrence, Undo};
 use crate::state::layout::{SlotKind, StateLayout, bounded};
@@ -29,52 +30,6 @@ pub struct Recent {
 
 /// The number of newest events that a node keeps for evidence.
 pub(crate) const RECENT_EVENTS: usize = 4;
-
-/// Ends of deals, by events.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct DealVerdicts {
-    pub won: u32,
-    pub lost: u32,
-    pub last_won_ms: Option<i64>,
-    pub last_lost_ms: Option<i64>,
-}
-
-impl DealVerdicts {
-    fn side(&mut self, won: bool) -> (&mut u32, &mut Option<i64>) {
-        if won {
-            (&mut self.won, &mut self.last_won_ms)
-        } else {
-            (&mut self.lost, &mut self.last_lost_ms)
-        }
-    }
-    fn add(&mut self, won: bool, time_ms: i64) {
-        let (count, last) = self.side(won);
-        *count += 1;
-        *last = (*last).max(Some(time_ms));
-    }
-    fn retract(&mut self, won: bool, time_ms: i64) -> Undo {
-        let (count, last) = self.side(won);
-        if *count == 0 {
-            return Undo::Unmatched;
-        }
-        *count -= 1;
-        if *count == 0 {
-            *last = None;
-            return Undo::Exact;
-        }
-        if *last == Some(time_ms) {
-            Undo::Inexact
-        } else {
-            Undo::Exact
-        }
-    }
-    pub(crate) fn merge(&mut self, other: &DealVerdicts) {
-        self.won += other.won;
-        self.lost += other.lost;
-        self.last_won_ms = self.last_won_ms.max(other.last_won_ms);
-        self.last_lost_ms = self.last_lost_ms.max(other.last_lost_ms);
-    }
-}
 
 /// Traces of engagement: touched hubs and newest events.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -134,7 +89,8 @@ pub(crate) struct Traces {
     /// The entities that events of this one named, ascending; noted where outsiders are left out,
     /// and never dropped: their cells are to be scored when this one becomes an outsider.
     mentioned: Vec<EntityId>,
-    verdicts: Option<Box<DealVerdicts>>,
+    /// Steps of deals; `None` without any.
+    deals: Option<Box<DealSteps>>,
 }
 
 /// One entity of a cell.
@@ -257,8 +213,23 @@ impl Node {
     pub fn recent(&self) -> &[Recent] {
         &self.traces.engagement.recent
     }
-    pub(crate) fn verdicts(&self) -> Option<&DealVerdicts> {
-        self.traces.verdicts.as_deref()
+    /// Whether events have told steps of a deal.
+    pub(crate) fn has_deals(&self) -> bool {
+        self.traces.deals.is_some()
+    }
+    /// The ends of deals that count, by events; `None` without steps of deals.
+    pub(crate) fn verdicts(&self, layout: &StateLayout) -> Option<DealVerdicts> {
+        let deals = self.traces.deals.as_ref()?;
+        Some(deals.verdicts(layout, self.is_deal(layout)))
+    }
+    /// Ends of deals that were taken back, so that they do not count.
+    pub(crate) fn reversed(&self, layout: &StateLayout) -> impl Iterator<Item = &DealStep> {
+        let is_deal = self.is_deal(layout);
+        let deals = self.traces.deals.iter();
+        deals.flat_map(move |deals| deals.reversed(layout, is_deal))
+    }
+    fn is_deal(&self, layout: &StateLayout) -> bool {
+        layout.catalog().table_at(self.table).role == Role::Member
     }
     /// The state of an event table.
     fn state(&mut self, shared: &StateRules, events: TableId) -> &mut Revisable<EventState> {
@@ -284,14 +255,26 @@ impl Node {
         })
     }
     /// Adds the traces of an event: counters, touched hubs, evidence, outcomes.
-    pub(crate) fn trace(&mut self, shared: &StateRules, row: Row<'_>, hubs: &[EntityId]) {
-        self.count(shared, row);
+    pub(crate) fn trace(
+        &mut self,
+        shared: &StateRules,
+        row: Row<'_>,
+        hubs: &[EntityId],
+        fingerprint: u64,
+    ) {
+        self.count(shared, row, fingerprint);
         let event = engaging(shared, row, hubs);
         self.traces.engagement.include(shared, &event);
     }
     /// Takes back the traces that [`Self::trace`] added.
-    pub(crate) fn untrace(&mut self, shared: &StateRules, row: Row<'_>, hubs: &[EntityId]) -> Undo {
-        let undo = self.uncount(shared, row);
+    pub(crate) fn untrace(
+        &mut self,
+        shared: &StateRules,
+        row: Row<'_>,
+        hubs: &[EntityId],
+        fingerprint: u64,
+    ) -> Undo {
+        let undo = self.uncount(shared, row, fingerprint);
         let event = engaging(shared, row, hubs);
         let engagement = &mut self.traces.engagement;
         let back = engagement.exclude(shared, |engagement| engagement.retract(shared, &event));
@@ -323,7 +306,7 @@ impl Node {
         fingerprint: u64,
         is_counted: bool,
     ) {
-        self.count(shared, row);
+        self.count(shared, row, fingerprint);
         let event = OpenEvent {
             time_ms: row.event_ms(),
             fingerprint,
@@ -366,7 +349,7 @@ impl Node {
         self.traces.engagement.open_events()
     }
     /// Adds an event to day counters and outcomes alone: the traces of one that is no engagement.
-    pub(crate) fn count(&mut self, shared: &StateRules, row: Row<'_>) {
+    pub(crate) fn count(&mut self, shared: &StateRules, row: Row<'_>, fingerprint: u64) {
         let (traces, time_ms) = (&mut self.traces, row.event_ms());
         for (counter, amount) in counted(shared, row) {
             let at = match traces.counters.binary_search_by_key(&counter, |(i, _)| *i) {
@@ -378,12 +361,12 @@ impl Node {
             };
             traces.counters[at].1.add(time_ms, amount);
         }
-        if let Some(won) = shared.layout.event(row.table()).verdict(row) {
-            traces.verdicts.get_or_insert_default().add(won, time_ms);
+        if let Some(step) = deal_step(shared, row, fingerprint) {
+            traces.deals.get_or_insert_default().add(step);
         }
     }
     /// Takes back what [`Self::count`] added.
-    pub(crate) fn uncount(&mut self, shared: &StateRules, row: Row<'_>) -> Undo {
+    pub(crate) fn uncount(&mut self, shared: &StateRules, row: Row<'_>, fingerprint: u64) -> Undo {
         let (traces, time_ms) = (&mut self.traces, row.event_ms());
         let mut undo = Undo::Exact;
         for (counter, amount) in counted(shared, row) {
@@ -395,11 +378,11 @@ impl Node {
                 traces.counters.remove(at);
             }
         }
-        if let Some(won) = shared.layout.event(row.table()).verdict(row) {
-            let verdicts = traces.verdicts.get_or_insert_default();
-            undo = undo.max(verdicts.retract(won, time_ms));
-            if **verdicts == DealVerdicts::default() {
-                traces.verdicts = None;
+        if let Some(step) = deal_step(shared, row, fingerprint) {
+            let deals = traces.deals.get_or_insert_default();
+            undo = undo.max(deals.retract(step));
+            if deals.is_empty() {
+                traces.deals = None;
             }
         }
         undo.min(Undo::Inexact)
@@ -436,8 +419,8 @@ impl Node {
         }
         traces.engagement.unite(shared, other.engagement);
         tally::merge(&mut traces.mentions, &shared.bank, other.mentions);
-        if let Some(verdicts) = other.verdicts {
-            traces.verdicts.get_or_insert_default().merge(&verdicts);
+        if let Some(deals) = other.deals {
+            traces.deals.get_or_insert_default().merge(*deals);
         }
     }
     /// Bytes on the heap, roughly.
@@ -451,6 +434,11 @@ impl Node {
                 .sum::<usize>()
             + self.traces.engagement.touches.capacity() * size_of::<Touch>()
             + self.traces.engagement.open_bytes()
+            + self
+                .traces
+                .deals
+                .as_ref()
+                .map_or(0, |deals| deals.heap_bytes())
             + self.traces.mentions.capacity() * size_of::<Mention>()
             + self.traces.engagement.recent.capacity() * 64
     }
@@ -465,6 +453,19 @@ fn occurrence(shared: &StateRules, row: Row<'_>, fingerprint: u64) -> Occurrence
         time_ms: row.event_ms(),
         fingerprint,
     }
+}
+
+/// A row as a step of a deal; `None` for a table without outcomes.
+fn deal_step(shared: &StateRules, row: Row<'_>, fingerprint: u64) -> Option<DealStep> {
+    let layout = shared.layout.event(row.table());
+    layout.has_outcome().then(|| DealStep {
+        table: row.table(),
+        time_ms: row.event_ms(),
+        fingerprint,
+        slot: layout.outcome_slot(row),
+        is_engagement: layout.is_engagement(row),
+        verdict: layout.verdict(row),
+    })
 }
 
 /// A row as the traces of engagement take it.

@@ -779,11 +779,9 @@ impl<'o> World<'o> {
             .tables
             .iter()
             .any(|t| t.role == Role::Event && t.outcome.is_some());
-        for (_, row) in self
-            .events
-            .iter()
-            .filter(|(owner, _)| members.contains(owner))
-        {
+        let stands =
+            |owner: &Who, row: &Plain| members.contains(owner) && !self.is_reversed(owner, row);
+        for (_, row) in self.events.iter().filter(|(who, row)| stands(who, row)) {
             ended.extend(
                 verdict(catalog.table_at(row.table), &row.values).map(|won| (won, row.time_ms)),
             );
@@ -815,6 +813,47 @@ impl<'o> World<'o> {
             times(true).max(),
             times(false).max(),
         )
+    }
+    /// Whether the end of a deal was taken back by another step of the deal.
+    fn is_reversed(&self, owner: &Who, row: &Plain) -> bool {
+        let table = self.market.catalog.table_at(row.table);
+        let Some(outcome) = &table.outcome else {
+            return false;
+        };
+        let end = |row: &Plain| {
+            row.values[outcome.field.index()]
+                .text()
+                .and_then(|value| outcome.of(value))
+        };
+        let deal = self.survivor(owner);
+        let is_deal = self.market.catalog.table_at(deal.0).role == Role::Member;
+        let others = self
+            .events
+            .iter()
+            .filter(|(other, step)| self.survivor(other) == deal && step.table == row.table);
+        is_deal
+            && end(row).is_some()
+            && others
+                .map(|(_, step)| step)
+                .any(|step| step.time_ms > row.time_ms && end(step) != end(row))
+    }
+    /// What a row's events leave in the sums of hubs: without ends of deals that were taken back.
+    pub fn hub_amount(
+        &self,
+        owner: &Who,
+        row: &Plain,
+        field: Option<FieldId>,
+        kind: &SlotKind,
+    ) -> f64 {
+        let table = self.market.catalog.table_at(row.table);
+        let is_outcome = table
+            .outcome
+            .as_ref()
+            .is_some_and(|outcome| Some(outcome.field) == field);
+        if is_outcome && self.is_reversed(owner, row) {
+            return 0.0;
+        }
+        amount(table, row, field, kind)
     }
     /// The hubs that values of a row name.
     fn hubs_in(&self, table: TableId, values: &[Datum]) -> BTreeSet<HubKey> {

@@ -2,17 +2,19 @@
 //!
 //! [`LabelHistory`] takes rows; [`LabelHistory::finish`] sorts them into [`Labels`], so that no
 //! label is asked of half a history. An event that was taken back does not count, whether the event
-//! or its retraction came first. Memory: 32 bytes for an event that counts, per aggregate it counts
+//! or its retraction came first. Nor does a win that another step of its deal took back
+//! ([0038](../../../../docs/decisions/0038-a-win-that-was-taken-back.md)). Memory: 56 bytes for an event that counts, per aggregate it counts
 //! for (24 once finished); versions of entity tables are kept whole until the end.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use leadpulse_schema::{Catalog, Operation, Row, TableId, Value, View};
+use leadpulse_graph::owner_of;
+use leadpulse_schema::{Catalog, Operation, Role, Row, TableId, Value, Verdict, View};
 use rustc_hash::FxHashMap;
 
-use super::label::{Labels, Point, Series, Withdrawn};
-use super::versions::VersionLog;
-use leadpulse_pql::{AggregateSource, Plan, Quantity, Target};
+use super::label::{Labels, Point, Reversal, Series, Withdrawn};
+use super::versions::{VersionLog, deciding_outcome};
+use leadpulse_pql::{Aggregate, AggregateSource, Plan, Quantity, Target};
 
 /// Collects the rows that a plan's target counts.
 #[derive(Debug)]
@@ -23,6 +25,9 @@ pub struct LabelHistory<'a> {
     /// The time at which a retraction of an event became known, by the event's fingerprint.
     retracted: FxHashMap<u64, i64>,
     logs: Vec<(TableId, VersionLog<'a>)>,
+    /// By deal, the steps of tables whose ends a target counts.
+    deals: FxHashMap<u64, Vec<Step>>,
+    catalog: &'a Catalog,
     codes: Codes,
     /// A hash of the row offered last, and the entities it was offered for.
     last: (u64, Vec<u32>),
@@ -33,6 +38,17 @@ pub struct LabelHistory<'a> {
 struct Counted {
     point: Point,
     fingerprint: u64,
+    /// The deal that the event ends, if the target counts ends: its hash, and whether it is won.
+    ends: Option<(u64, bool)>,
+}
+
+/// A step of a deal.
+#[derive(Clone, Copy, Debug)]
+struct Step {
+    time_ms: i64,
+    known_ms: i64,
+    fingerprint: u64,
+    verdict: Option<bool>,
 }
 
 impl<'a> LabelHistory<'a> {
@@ -57,6 +73,8 @@ impl<'a> LabelHistory<'a> {
             events,
             retracted,
             logs,
+            deals: FxHashMap::default(),
+            catalog,
             codes,
             last,
         }
@@ -107,6 +125,17 @@ impl<'a> LabelHistory<'a> {
             *gone_ms = row.known_ms().min(*gone_ms);
             return;
         }
+        let table = self.catalog.table_at(row.table());
+        let step = deal_step(self.catalog, row, fingerprint);
+        if let Some((deal, step)) = step.filter(|_| is_new) {
+            let counts_ends = |aggregate: &Aggregate| {
+                aggregate.source.table() == row.table()
+                    && deciding_outcome(table, aggregate.filter.as_ref()).is_some()
+            };
+            if self.target.aggregates.iter().any(counts_ends) {
+                self.deals.entry(deal).or_default().push(step);
+            }
+        }
         for (aggregate, points) in self.target.aggregates.iter().zip(&mut self.events) {
             if aggregate.source.table() != row.table()
                 || aggregate
@@ -128,7 +157,13 @@ impl<'a> LabelHistory<'a> {
                     known_ms: row.known_ms(),
                     value,
                 };
-                points[entity].push(Counted { point, fingerprint });
+                let counts_ends = deciding_outcome(table, aggregate.filter.as_ref()).is_some();
+                let end = step.filter(|_| counts_ends);
+                points[entity].push(Counted {
+                    point,
+                    fingerprint,
+                    ends: end.and_then(|(deal, step)| Some((deal, step.verdict?))),
+                });
             }
         }
     }
@@ -160,6 +195,8 @@ impl<'a> LabelHistory<'a> {
             events,
             retracted,
             logs,
+            deals,
+            catalog,
             mut codes,
             ..
         } = self;
@@ -169,7 +206,16 @@ impl<'a> LabelHistory<'a> {
                 .iter()
                 .zip(events)
                 .map(|(aggregate, events)| match aggregate.source {
-                    AggregateSource::Events(_) => sorted(events, &retracted),
+                    AggregateSource::Events(table) => {
+                        let outcome = catalog.table_at(table).outcome.as_ref();
+                        let rule = outcome.map_or(Verdict::Each, |outcome| outcome.verdict);
+                        let taken_back = TakenBack {
+                            retracted: &retracted,
+                            deals: &deals,
+                            rule,
+                        };
+                        sorted(events, &taken_back)
+                    }
                     AggregateSource::Versions(table) => {
                         let (_, log) = logs
                             .iter()
@@ -193,27 +239,87 @@ fn fingerprint(row: Row<'_>) -> u64 {
     hasher.finish()
 }
 
+/// The deal of an event row, with the row as a step of it; `None` for a table without outcomes and
+/// for an event that hangs on the root, where deals cannot be told apart.
+fn deal_step(catalog: &Catalog, row: Row<'_>, fingerprint: u64) -> Option<(u64, Step)> {
+    let outcome = catalog.table_at(row.table()).outcome.as_ref()?;
+    let (table, key) = owner_of(catalog, row)?;
+    if catalog.table_at(table).role != Role::Member {
+        return None;
+    }
+    let mut hasher = DefaultHasher::new();
+    (row.table(), table, key).hash(&mut hasher);
+    let value = row.get(outcome.field).text();
+    let step = Step {
+        time_ms: row.event_ms(),
+        known_ms: row.known_ms(),
+        fingerprint,
+        verdict: value.and_then(|value| outcome.of(value)),
+    };
+    Some((hasher.finish(), step))
+}
+
+/// The rows that take others back.
+struct TakenBack<'h> {
+    retracted: &'h FxHashMap<u64, i64>,
+    deals: &'h FxHashMap<u64, Vec<Step>>,
+    rule: Verdict,
+}
+
+impl TakenBack<'_> {
+    /// The time at which the retraction of an event became known; `i64::MAX` without one.
+    fn gone_ms(&self, fingerprint: u64) -> i64 {
+        let gone_ms = self.retracted.get(&fingerprint);
+        gone_ms.copied().unwrap_or(i64::MAX)
+    }
+
+    /// The steps of its deal that take the end of a deal back.
+    fn reversals(&self, event: &Counted) -> Vec<Reversal> {
+        let Some((deal, won)) = event.ends else {
+            return Vec::new();
+        };
+        let time_ms = event.point.time_ms;
+        let takes_back = |step: &&Step| match self.rule {
+            Verdict::Last => step.time_ms > time_ms && step.verdict != Some(won),
+            Verdict::First => step.time_ms < time_ms && step.verdict.is_some(),
+            Verdict::Each => false,
+        };
+        let steps = self.deals.get(&deal).into_iter().flatten();
+        let reversal = |step: &Step| Reversal {
+            time_ms: step.time_ms,
+            known_ms: step.known_ms,
+            gone_ms: self.gone_ms(step.fingerprint),
+        };
+        steps.filter(takes_back).map(reversal).collect()
+    }
+}
+
 /// Per entity and in order of time, what was taken back apart.
-fn sorted(events: Vec<Vec<Counted>>, retracted: &FxHashMap<u64, i64>) -> Series {
+fn sorted(events: Vec<Vec<Counted>>, taken_back: &TakenBack<'_>) -> Series {
     let mut kept: Vec<Vec<Point>> = Vec::with_capacity(events.len());
     let mut withdrawn: FxHashMap<u32, Vec<Withdrawn>> = FxHashMap::default();
     for (entity, counted) in (0_u32..).zip(events) {
         let mut points = Vec::with_capacity(counted.len());
-        for Counted { point, fingerprint } in counted {
-            match retracted.get(&fingerprint) {
-                Some(gone_ms) => withdrawn.entry(entity).or_default().push(Withdrawn {
-                    point,
-                    gone_ms: *gone_ms,
-                }),
-                None => points.push(point),
+        for event in counted {
+            let point = event.point;
+            let gone_ms = taken_back.gone_ms(event.fingerprint);
+            let reversed_by = taken_back.reversals(&event);
+            if gone_ms == i64::MAX && reversed_by.is_empty() {
+                points.push(point);
+                continue;
             }
+            withdrawn.entry(entity).or_default().push(Withdrawn {
+                point,
+                gone_ms,
+                reversed_by,
+            });
         }
         points.sort_unstable_by(Point::in_time);
         points.shrink_to_fit();
         kept.push(points);
     }
     for points in withdrawn.values_mut() {
-        points.sort_unstable_by(|a, b| a.point.in_time(&b.point));
+        points.sort_by(|a, b| a.point.in_time(&b.point));
     }
     Series::Events { kept, withdrawn }
 }

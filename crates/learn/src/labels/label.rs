@@ -33,7 +33,7 @@ pub(crate) enum Series {
     Events {
         /// Those that stayed, per entity.
         kept: Vec<Vec<Point>>,
-        /// Those that were taken back, by entity.
+        /// Those that were taken back by a retraction or by another step of their deal, by entity.
         withdrawn: FxHashMap<u32, Vec<Withdrawn>>,
     },
     /// Versions that match, per entity.
@@ -57,11 +57,36 @@ impl Point {
     }
 }
 
-/// An event that counted until its retraction was known.
-#[derive(Clone, Copy, Debug)]
+/// An event that counted until its retraction was known, or until its deal took another end.
+#[derive(Clone, Debug)]
 pub(crate) struct Withdrawn {
     pub(crate) point: Point,
+    /// The time at which its retraction became known; `i64::MAX` without one.
     pub(crate) gone_ms: i64,
+    /// Steps of the same deal that take the event back.
+    pub(crate) reversed_by: Vec<Reversal>,
+}
+
+/// A step of a deal that takes another one back.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reversal {
+    pub(crate) time_ms: i64,
+    pub(crate) known_ms: i64,
+    /// The time at which the step's own retraction became known; `i64::MAX` without one.
+    pub(crate) gone_ms: i64,
+}
+
+impl Withdrawn {
+    /// Whether the event counts in a window that ends at `end_ms`, by what was known at
+    /// `known_until_ms`. A step after the window takes nothing back: the label is of the window.
+    fn counts(&self, end_ms: i64, known_until_ms: i64) -> bool {
+        let is_known = |step: &Reversal| {
+            step.time_ms <= end_ms
+                && step.known_ms <= known_until_ms
+                && step.gone_ms > known_until_ms
+        };
+        self.gone_ms > known_until_ms && !self.reversed_by.iter().any(is_known)
+    }
 }
 
 impl Labels {
@@ -240,12 +265,17 @@ impl LabelMoment<'_> {
     }
 
     /// The events within the window.
+    ///
+    /// A win that is taken back within the window is none, also at a moment before: otherwise a
+    /// target could become true and false again, and would have no first time.
     fn events<'s>(
         &self,
+        aggregate: &Aggregate,
         kept: &'s [Vec<Point>],
         withdrawn: &'s FxHashMap<u32, Vec<Withdrawn>>,
-        bounds_ms: (i64, i64),
     ) -> impl Iterator<Item = &'s Point> {
+        let bounds_ms = self.bounds_ms(aggregate);
+        let (_, end_ms) = aggregate.window.bounds_ms(self.anchor_ms);
         let known_until_ms = self.known_until_ms;
         let kept = kept
             .get(self.entity as usize)
@@ -253,7 +283,7 @@ impl LabelMoment<'_> {
         let withdrawn = withdrawn.get(&self.entity).map_or(&[][..], Vec::as_slice);
         let not_yet = within(withdrawn, bounds_ms, |w| w.point.time_ms)
             .iter()
-            .filter(move |w| w.gone_ms > known_until_ms);
+            .filter(move |w| w.counts(end_ms, known_until_ms));
         let all = within(kept, bounds_ms, |p| p.time_ms)
             .iter()
             .chain(not_yet.map(|w| &w.point));
@@ -264,9 +294,11 @@ impl LabelMoment<'_> {
     /// leaving them out leaves a row's first ones.
     fn versions<'s>(
         &self,
+        aggregate: &Aggregate,
         versions: &'s [Vec<VersionPoint>],
-        bounds_ms: (i64, i64),
     ) -> impl DoubleEndedIterator<Item = &'s VersionPoint> + Clone {
+        let bounds_ms = self.bounds_ms(aggregate);
+        let (_, end_ms) = aggregate.window.bounds_ms(self.anchor_ms);
         let known_until_ms = self.known_until_ms;
         let points = versions
             .get(self.entity as usize)
@@ -274,18 +306,19 @@ impl LabelMoment<'_> {
         within(points, bounds_ms, |p| p.time_ms)
             .iter()
             .filter(move |p| p.known_ms <= known_until_ms)
+            .filter(move |p| !p.is_reversed(end_ms, known_until_ms))
     }
 
     /// The times at which rows of an aggregate fell into its window.
     fn times_ms(&self, index: usize) -> Vec<i64> {
-        let bounds_ms = self.bounds_ms(&self.labels.target.aggregates[index]);
+        let aggregate = &self.labels.target.aggregates[index];
         match &self.labels.series[index] {
             Series::Events { kept, withdrawn } => self
-                .events(kept, withdrawn, bounds_ms)
+                .events(aggregate, kept, withdrawn)
                 .map(|p| p.time_ms)
                 .collect(),
             Series::Versions(versions) => self
-                .versions(versions, bounds_ms)
+                .versions(aggregate, versions)
                 .map(|p| p.time_ms)
                 .collect(),
         }
@@ -293,14 +326,13 @@ impl LabelMoment<'_> {
 
     fn measured(&self, index: usize) -> Option<Measured> {
         let aggregate = &self.labels.target.aggregates[index];
-        let bounds_ms = self.bounds_ms(aggregate);
         match &self.labels.series[index] {
             Series::Events { kept, withdrawn } => measure(
                 aggregate.quantity,
-                self.events(kept, withdrawn, bounds_ms).map(|p| p.value),
+                self.events(aggregate, kept, withdrawn).map(|p| p.value),
             ),
             Series::Versions(versions) => {
-                let points = self.versions(versions, bounds_ms);
+                let points = self.versions(aggregate, versions);
                 let mut counted: Vec<u32> = points
                     .clone()
                     .filter(|p| p.entered)

@@ -14,6 +14,8 @@ mod history_tests;
 mod market;
 #[cfg(test)]
 mod oracle_tests;
+#[cfg(test)]
+mod reversal_tests;
 
 pub(crate) use history::LabelHistory;
 pub(crate) use label::{Label, Labels};

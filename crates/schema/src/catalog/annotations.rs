@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::catalog::{Feature, MatchBy, Role};
+use crate::catalog::{Feature, MatchBy, Role, Verdict};
 
 /// The property of a record.
 #[derive(Clone, Debug, Deserialize)]
@@ -42,6 +42,27 @@ pub(crate) struct OutcomeAnnotation {
     pub(crate) won: Vec<String>,
     #[serde(default)]
     pub(crate) lost: Vec<String>,
+    #[serde(default)]
+    pub(crate) verdict: VerdictName,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum VerdictName {
+    #[default]
+    Last,
+    First,
+    Each,
+}
+
+impl From<VerdictName> for Verdict {
+    fn from(name: VerdictName) -> Verdict {
+        match name {
+            VerdictName::Last => Verdict::Last,
+            VerdictName::First => Verdict::First,
+            VerdictName::Each => Verdict::Each,
+        }
+    }
 }
 
 /// The values of a field that are steps towards a decision.

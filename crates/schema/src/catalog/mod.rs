@@ -15,4 +15,5 @@ pub use fault::SchemaFault;
 pub use tables::{
     Bursting, Catalog, DataType, Feature, Field, FieldId, Hub, HubId, MatchBy, Meaning,
     OutcomeField, Reference, Relation, RelationId, RelationKind, Role, Staged, Table, TableId,
+    Verdict,
 };

@@ -203,6 +203,20 @@ pub struct OutcomeField {
     pub won: Vec<String>,
     /// Values that end it badly.
     pub lost: Vec<String>,
+    /// The end that counts, of a deal that has several.
+    pub verdict: Verdict,
+}
+
+/// The end of a deal that counts, where a deal ends more than once: won, opened again, lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    /// The last: an end is taken back by a later value that is not the same end.
+    #[default]
+    Last,
+    /// The first: whatever comes later is another matter.
+    First,
+    /// Each end counts.
+    Each,
 }
 
 impl OutcomeField {

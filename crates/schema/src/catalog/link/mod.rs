@@ -257,6 +257,7 @@ fn outcome(
         field: field.id,
         won: outcome.won.clone(),
         lost: outcome.lost.clone(),
+        verdict: outcome.verdict.into(),
     })
 }
 
