@@ -48,6 +48,8 @@ pub struct Metrics {
     graph_bytes: IntGauge,
     fingerprints: IntGauge,
     fingerprints_for_good: IntGauge,
+    open_events: IntGauge,
+    burst_events: IntGauge,
     replayed: IntCounter,
     diverged: IntCounter,
     registry_waits: IntCounter,
@@ -224,7 +226,7 @@ impl Metrics {
             )?,
             members: gauges(
                 "leadpulse_identity_members",
-                "Known members, by how their account was found: reference, link, domain, provisional, unresolved.",
+                "Known members, by how their account was found: reference, link, domain, provisional, unresolved; own and competitor count nowhere.",
                 &["found"],
             )?,
             joined: gauges(
@@ -252,6 +254,14 @@ impl Metrics {
             fingerprints_for_good: gauge(
                 "leadpulse_dedupe_fingerprints_for_good",
                 "Event fingerprints that are never forgotten: of outcome tables.",
+            )?,
+            open_events: gauge(
+                "leadpulse_open_events",
+                "Events kept one by one until they can no longer turn out to be a scanner's.",
+            )?,
+            burst_events: gauge(
+                "leadpulse_burst_events",
+                "Events of scanners' bursts, which count as no engagement.",
             )?,
             diverged: counter(
                 "leadpulse_restore_divergence_total",
@@ -369,6 +379,7 @@ impl Metrics {
         self.fingerprints.set(size.fingerprints as i64);
         self.fingerprints_for_good
             .set(size.fingerprints_for_good as i64);
+        self.open_events.set(size.open_events as i64);
     }
     pub(crate) fn identity(&self, stats: &leadpulse_graph::IdentityStats) {
         let set = |gauges: &IntGaugeVec, values: &[(&str, u64)]| {
@@ -383,6 +394,8 @@ impl Metrics {
             ("events", stats.by_events),
             ("provisional", stats.provisional),
             ("unresolved", stats.unresolved),
+            ("own", stats.own),
+            ("competitor", stats.competitors),
         ];
         set(&self.members, &found);
         set(
@@ -396,6 +409,7 @@ impl Metrics {
         ];
         set(&self.retractions_flawed, &flawed);
         self.ambiguous_domains.set(stats.ambiguous_domains as i64);
+        self.burst_events.set(stats.burst_events as i64);
     }
     pub(crate) fn requested(&self, answered: bool) {
         self.requests

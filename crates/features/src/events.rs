@@ -1,7 +1,9 @@
 //! The columns of one event table on one entity: decayed sums and shares, last values, rhythm,
 //! acceleration.
 
-use leadpulse_graph::{Bank, EventLayout, EventState, GraphOptions, SlotKind, signed_log1p};
+use leadpulse_graph::{
+    Bank, EventLayout, EventState, GraphOptions, Revisable, SlotKind, signed_log1p,
+};
 use leadpulse_schema::Table;
 use leadpulse_schema::units::{AsOf, DAY_MS};
 
@@ -94,7 +96,7 @@ impl EventBlock {
     /// Appends the block's numbers.
     pub(crate) fn write(
         &self,
-        states: &[EventState],
+        states: &[Revisable<EventState>],
         bank: &Bank,
         as_of: AsOf,
         out: &mut Vec<f32>,

@@ -39,13 +39,15 @@ impl<'g> CustomersElsewhere<'g> {
     }
 }
 
-/// Number of entities that refer to an entity by a relation. The rows of one person count once.
+/// Number of entities that refer to an entity by a relation. The rows of one person count once,
+/// those of outsiders do not.
 pub(crate) fn referrers(graph: &Graph, entity: EntityId, relation: RelationId) -> usize {
     let references = graph
         .incoming(entity)
         .iter()
         .filter(|(r, _)| *r == relation);
-    let mut from: Vec<EntityId> = references.map(|(_, from)| graph.survivor(*from)).collect();
+    let from = references.map(|(_, from)| graph.survivor(*from));
+    let mut from: Vec<EntityId> = from.filter(|from| !graph.is_outside(*from)).collect();
     from.sort_unstable();
     from.dedup();
     from.len()
@@ -180,7 +182,7 @@ impl RelationBlock {
                     let mentions = || {
                         let of_table = nodes.iter().filter(|n| n.table == *target);
                         of_table
-                            .flat_map(|n| n.mentions())
+                            .flat_map(|n| graph.mentions(n))
                             .filter(|m| m.relation == *relation)
                     };
                     out.push(

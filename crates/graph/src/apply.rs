@@ -11,10 +11,12 @@
 use leadpulse_schema::{Operation, Role, Row, RowBatch};
 
 use crate::change::effects::Effects;
+use crate::ids::EntityId;
 use crate::state::Cells;
 use crate::who::Entities;
 
 mod admission;
+pub(crate) mod bursts;
 pub(crate) mod gate;
 mod merges;
 mod moves;
@@ -24,6 +26,7 @@ mod shard;
 mod versions;
 
 use admission::AdmittedEvent;
+use bursts::Bursts;
 use gate::{Gate, is_ahead};
 use newest::NewestVersions;
 use outcome::RowOutcome;
@@ -34,6 +37,9 @@ pub(crate) struct Writer<'g> {
     pub cells: &'g mut Cells,
     pub gate: &'g mut Gate,
     pub newest: &'g mut NewestVersions,
+    pub bursts: &'g mut Bursts,
+    /// Entities whose mail domain, or person, changed since the events were applied.
+    pub regrouped: Vec<EntityId>,
     pub effects: Effects,
 }
 

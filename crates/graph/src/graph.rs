@@ -10,6 +10,7 @@ use leadpulse_schema::units::AsOf;
 use leadpulse_schema::{Catalog, DayWindow, Role, RowBatch, TableId};
 
 use crate::apply::Writer;
+use crate::apply::bursts::Bursts;
 use crate::apply::gate::Gate;
 use crate::apply::newest::NewestVersions;
 use crate::apply::outcome::RowOutcome;
@@ -47,6 +48,7 @@ pub struct Graph {
     pub(crate) hubs: Hubs,
     pub(crate) gate: Gate,
     pub(crate) newest: NewestVersions,
+    pub(crate) bursts: Bursts,
     pub(crate) tracker: Tracker,
     pub(crate) as_of_ms: i64,
     pub(crate) board: i64,
@@ -67,8 +69,9 @@ impl Graph {
             hubs: Hubs::new(layout.hub_width * bank.len()),
             gate: Gate::new(&catalog),
             newest: NewestVersions::default(),
+            bursts: Bursts::default(),
             tracker: Tracker::new(tracking, windows, options.shards),
-            entities: Entities::new(catalog, &options.free_mail_domains),
+            entities: Entities::new(catalog, &options),
             cells: Cells::new(Arc::new(StateRules {
                 layout,
                 bank,
@@ -152,14 +155,19 @@ impl Graph {
 
     /// Lets rows change entities and cells. The effects are not marked yet.
     fn write(&mut self, batch: &RowBatch, clock_ms: Option<i64>) -> (Vec<RowOutcome>, Effects) {
-        let writer = Writer {
+        self.writer().apply(batch, clock_ms)
+    }
+
+    fn writer(&mut self) -> Writer<'_> {
+        Writer {
             entities: &mut self.entities,
             cells: &mut self.cells,
             gate: &mut self.gate,
             newest: &mut self.newest,
+            bursts: &mut self.bursts,
+            regrouped: Vec::new(),
             effects: Effects::new(self.tracker.tracking()),
-        };
-        writer.apply(batch, clock_ms)
+        }
     }
 
     /// Checks the invariants of a few touched cells. Small cells only: the cost of a batch in a
@@ -191,6 +199,7 @@ impl Graph {
             cells: &self.cells,
             hubs: &self.hubs,
             tracker: &self.tracker,
+            bursts: &self.bursts,
             as_of_ms: self.as_of_ms,
         }
     }
@@ -212,6 +221,7 @@ impl Graph {
         }
         self.board = due;
         self.gate.forget(&self.cells.shared.options);
+        self.writer().close_bursts(as_of_ms);
         let is_moved = publish(&mut self.cells, &mut self.hubs, &self.tracker, due * period);
         if is_moved {
             self.tracker.sweep(&self.cells, &self.hubs);

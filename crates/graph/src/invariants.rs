@@ -9,6 +9,7 @@
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use crate::apply::bursts::Bursts;
 use crate::change::Tracker;
 use crate::ids::{CellRef, EntityId};
 use crate::options::GraphOptions;
@@ -37,6 +38,7 @@ pub(crate) struct GraphParts<'g> {
     pub cells: &'g Cells,
     pub hubs: &'g Hubs,
     pub tracker: &'g Tracker,
+    pub bursts: &'g Bursts,
     pub as_of_ms: i64,
 }
 
@@ -85,7 +87,7 @@ const OF_A_CELL: [Invariant<CellRef>; 6] = [
 const OF_TIME: [Invariant<()>; 1] = [("no_timer_is_overdue", "C8", no_timer_is_overdue)];
 
 /// Of the whole graph; these walk all cells.
-const OF_THE_GRAPH: [Invariant<()>; 5] = [
+const OF_THE_GRAPH: [Invariant<()>; 6] = [
     (
         "each_node_lies_in_one_cell",
         "C2",
@@ -106,6 +108,11 @@ const OF_THE_GRAPH: [Invariant<()>; 5] = [
         "dirty_cells_are_listed_once",
         "C8",
         dirty_cells_are_listed_once,
+    ),
+    (
+        "open_events_lie_at_their_person_and_state",
+        "C2",
+        open_events_lie_at_their_person_and_state,
     ),
 ];
 
@@ -187,7 +194,7 @@ fn absorbed_nodes_have_no_traces(parts: &GraphParts<'_>, at: CellRef) -> bool {
             && node.mentions().is_empty()
             && node.recent().is_empty()
             && node.counters().next().is_none()
-            && node.verdicts().is_none()
+            && !node.has_deals()
     })
 }
 
@@ -215,7 +222,9 @@ fn lists_of_nodes_are_bounded(parts: &GraphParts<'_>, at: CellRef) -> bool {
         former.count() <= FORMER_ROOTS
             && node.edges.is_sorted()
             && node.touches().is_sorted_by_key(|touch| touch.hub)
-            && node.mentions().is_sorted_by_key(|mention| mention.relation)
+            && node
+                .mentions()
+                .is_sorted_by_key(|mention| (mention.relation, mention.owner))
             && node.recent().is_sorted()
             && node.recent().len() <= RECENT_EVENTS
             && event_lists_are_bounded(node, &shared.options)
@@ -290,4 +299,39 @@ fn free_cells_are_empty_and_listed_once(parts: &GraphParts<'_>, (): ()) -> bool 
 /// The dirty cells are those with a reason, each listed once.
 fn dirty_cells_are_listed_once(parts: &GraphParts<'_>, (): ()) -> bool {
     parts.tracker.dirty_are_listed_once()
+}
+
+/// Every open event lies in the traces of its person and in one state of an event table, counted or
+/// not as its group says, and nowhere else.
+fn open_events_lie_at_their_person_and_state(parts: &GraphParts<'_>, (): ()) -> bool {
+    let Entities {
+        identity,
+        directory,
+        ..
+    } = parts.entities;
+    let lie = parts.bursts.iter().all(|(fingerprint, owner, is_counted)| {
+        let place = directory.place(identity.survivor(owner));
+        place.is_some_and(|place| {
+            let mut traces = parts.cells.node(place).open_traces();
+            traces.any(|open| open == (fingerprint, is_counted))
+        })
+    });
+    let nodes = || parts.cells.occupied().flat_map(|(_, cell)| &cell.nodes);
+    let states = nodes().flat_map(|node| &node.events);
+    let mut in_states = states.flat_map(|state| state.open_events());
+    let all: FxHashMap<u64, bool> = parts
+        .bursts
+        .iter()
+        .map(|(fingerprint, _, is_counted)| (fingerprint, is_counted))
+        .collect();
+    let mut seen = FxHashSet::default();
+    let is_listed = |(fingerprint, is_counted): (u64, bool)| {
+        all.get(&fingerprint) == Some(&is_counted) && seen.insert(fingerprint)
+    };
+    lie && in_states.all(is_listed)
+        && seen.len() == all.len()
+        && nodes()
+            .map(|node| node.open_traces().count())
+            .sum::<usize>()
+            == all.len()
 }

@@ -100,16 +100,17 @@ pub use options::{DAY_MS, GraphOptions, GraphOptionsError};
 pub use read::deals::DealOutcomes;
 pub use read::image::{Image, NodeImage};
 pub use read::population::EntityView;
-pub use read::stats::{GraphSize, IdentityStats, SharedDomain};
+pub use read::stats::{GraphSize, IdentityStats, Outsiders, SharedDomain};
 pub use state::cell::{Cell, HubContribution, StateRules};
 pub use state::days::DayBuckets;
 pub use state::decay::{Bank, Landmark};
-pub use state::events::{EventState, Newest, StagedEvent};
+pub use state::events::{EventState, Newest, Occurrence, StagedEvent};
 pub use state::hubs::{HubSums, Hubs};
 pub use state::layout::{
     EntityLayout, EventLayout, EventSlot, SlotKind, StateLayout, signed_log1p,
 };
-pub use state::node::{Node, Recent};
+pub use state::node::{Engagement, EngagingEvent, Node, Recent};
+pub use state::revisable::{Accumulated, OpenEvent, Revisable};
 pub use state::tally::{DecayedTally, Mention, Touch};
 pub use stored::StoredGraph;
 pub use who::directory::{Directory, Namespace, NodePlace};

@@ -6,7 +6,7 @@ use leadpulse_schema::DayCounter;
 pub use leadpulse_schema::units::DAY_MS;
 use leadpulse_schema::units::as_span;
 
-use crate::who::domains::registrable_domain;
+use crate::who::domains::{Domains, registrable_domain};
 
 /// The extent of accumulated state. Together with the catalog the options decide the meaning of
 /// state, which never depends on a model.
@@ -62,6 +62,14 @@ pub struct GraphOptions {
     pub shards: usize,
     /// Domains of free e-mail providers besides the known ones: they match no member to a root.
     pub free_mail_domains: Vec<String>,
+    /// Registrable domains of the firm that runs Leadpulse: members with an address of one count
+    /// nowhere.
+    pub own_domains: Vec<String>,
+    /// Registrable domains of competitors, with the same effect as [`Self::own_domains`].
+    pub competitor_domains: Vec<String>,
+    /// This many events of one campaign and one mail domain within ten seconds are a scanner's, in
+    /// tables with `bursts`: none of them counts as engagement. 0 for no such rule.
+    pub burst_events: usize,
     /// The values counted per entity and day, for the windows that population filters name. Filled
     /// from the tasks, not from configuration.
     #[serde(skip)]
@@ -82,6 +90,9 @@ impl Default for GraphOptions {
             board_epsilon: 0.05,
             shards: 16,
             free_mail_domains: Vec::new(),
+            own_domains: Vec::new(),
+            competitor_domains: Vec::new(),
+            burst_events: 10,
             day_counters: Vec::new(),
         }
     }
@@ -140,6 +151,24 @@ impl GraphOptions {
                 &format!("'{domain}' is no domain; write domains as in \"mail.example\""),
             );
         }
+        let domains = Domains::new(&self.free_mail_domains);
+        for (field, list) in [
+            ("own_domains", &self.own_domains),
+            ("competitor_domains", &self.competitor_domains),
+        ] {
+            if let Some(domain) = list.iter().find(|d| domains.company(d).is_none()) {
+                return refuse(
+                    field,
+                    &format!(
+                        "'{domain}' is no domain of a firm; write domains as in \"acme.com\", none \
+                         of a free e-mail provider"
+                    ),
+                );
+            }
+        }
+        if self.burst_events == 1 {
+            return refuse("burst_events", "is 0 for no bursts, or at least 2 events");
+        }
         if self.board_period_ms < 60_000 || DAY_MS % self.board_period_ms != 0 {
             return refuse("board_period", "is at least a minute and divides a day");
         }
@@ -184,10 +213,30 @@ mod tests {
             field(|o| o.free_mail_domains = vec!["isp".into()]),
             Some("free_mail_domains")
         );
+        let mail = ["acme", "gmail.com", "isp.example"];
+        for domain in mail {
+            let options = || GraphOptions {
+                free_mail_domains: vec!["isp.example".into()],
+                ..GraphOptions::default()
+            };
+            let own = GraphOptions {
+                own_domains: vec![domain.into()],
+                ..options()
+            };
+            let competitors = GraphOptions {
+                competitor_domains: vec!["rival.example".into(), domain.into()],
+                ..options()
+            };
+            let refused = |options: GraphOptions| options.validated().unwrap_err().field;
+            assert_eq!(refused(own), "own_domains", "{domain}");
+            assert_eq!(refused(competitors), "competitor_domains", "{domain}");
+        }
         assert_eq!(
             field(|o| o.half_lives_days = vec![3.0, 2.0]),
             Some("half_lives")
         );
+        assert_eq!(field(|o| o.burst_events = 0), None);
+        assert_eq!(field(|o| o.burst_events = 1), Some("burst_events"));
         assert_eq!(field(|o| o.shards = 0), Some("shards"));
     }
 }

@@ -13,11 +13,13 @@ use crate::who::directory::NodePlace;
 
 pub(crate) mod cell;
 pub(crate) mod days;
+pub(crate) mod deals;
 pub(crate) mod decay;
 pub(crate) mod events;
 pub(crate) mod hubs;
 pub(crate) mod layout;
 pub(crate) mod node;
+pub(crate) mod revisable;
 pub(crate) mod shard;
 pub(crate) mod tally;
 
@@ -66,6 +68,12 @@ impl Cells {
     /// A node about to change: the contribution of its cell to hubs is kept first.
     pub fn node_mut(&mut self, place: NodePlace) -> &mut Node {
         &mut self.cell_mut(place.cell).nodes[place.node as usize]
+    }
+
+    /// A node about to change in nothing that can be read.
+    pub fn node_unseen(&mut self, place: NodePlace) -> &mut Node {
+        let cells = &mut self.shards[place.cell.shard as usize].cells;
+        &mut cells[place.cell.index as usize].nodes[place.node as usize]
     }
 
     /// A cell about to change: its contribution to hubs is kept first.

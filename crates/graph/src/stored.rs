@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use leadpulse_schema::{Catalog, DayWindow};
 
+use crate::apply::bursts::Bursts;
 use crate::apply::gate::Gate;
 use crate::apply::newest::NewestVersions;
 use crate::change::{StoredTracker, Tracker, Tracking};
@@ -46,6 +47,7 @@ pub struct StoredGraph<'a> {
     hubs: Cow<'a, Hubs>,
     gate: Cow<'a, Gate>,
     newest: Cow<'a, NewestVersions>,
+    bursts: Cow<'a, Bursts>,
     tracker: StoredTracker<'a>,
     as_of_ms: i64,
     board: i64,
@@ -71,6 +73,7 @@ impl Graph {
             hubs: Cow::Borrowed(&self.hubs),
             gate: Cow::Borrowed(&self.gate),
             newest: Cow::Borrowed(&self.newest),
+            bursts: Cow::Borrowed(&self.bursts),
             tracker: self.tracker.stored(),
             as_of_ms: self.as_of_ms,
             board: self.board,
@@ -105,6 +108,8 @@ impl Graph {
         graph.hubs = stored.hubs.into_owned();
         graph.gate = stored.gate.into_owned();
         graph.newest = stored.newest.into_owned();
+        graph.bursts = stored.bursts.into_owned();
+        graph.bursts.index();
         graph.tracker = Tracker::restored(tracking, windows, stored.tracker);
         graph.as_of_ms = stored.as_of_ms;
         graph.board = stored.board;

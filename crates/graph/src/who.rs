@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 use leadpulse_schema::{Catalog, FieldId, HubId, Role, Row, TableId, Value};
 
 use crate::ids::EntityId;
+use crate::options::GraphOptions;
 
 pub(crate) mod directory;
 pub(crate) mod domains;
@@ -18,12 +19,14 @@ pub(crate) mod home;
 pub(crate) mod identity;
 pub(crate) mod journal;
 pub(crate) mod matching;
+pub(crate) mod outsiders;
 
 use directory::{Directory, NodePlace};
 use domains::Domains;
 use edges::Incoming;
 use identity::Identity;
 use matching::Matching;
+use outsiders::OutsideDomains;
 
 /// Everything known about the identity of entities.
 #[derive(Debug)]
@@ -33,17 +36,20 @@ pub(crate) struct Entities {
     pub identity: Identity,
     pub matching: Matching,
     pub domains: Domains,
+    pub outside: OutsideDomains,
     pub incoming: Incoming,
 }
 
 impl Entities {
-    /// No entities. `free_mail` are domains of e-mail providers besides the known ones.
-    pub fn new(catalog: Arc<Catalog>, free_mail: &[String]) -> Self {
+    /// No entities, with the domains that the options name.
+    pub fn new(catalog: Arc<Catalog>, options: &GraphOptions) -> Self {
+        let domains = Domains::new(&options.free_mail_domains);
         Self {
             directory: Directory::new(&catalog),
             identity: Identity::default(),
             matching: Matching::default(),
-            domains: Domains::new(free_mail),
+            outside: OutsideDomains::new(&domains, options),
+            domains,
             incoming: Incoming::default(),
             catalog,
         }

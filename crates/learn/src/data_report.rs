@@ -1,6 +1,6 @@
 //! What became of the rows of a history: read, accepted, refused, and what did not fit.
 
-use leadpulse_graph::{Graph, RowOutcome, SharedDomain};
+use leadpulse_graph::{Graph, Outsiders, RowOutcome, SharedDomain};
 use leadpulse_history::{FileReport, Files};
 use leadpulse_schema::{Catalog, ReferenceFit, Row, RowFit, ValueFit};
 
@@ -69,6 +69,8 @@ impl RowCounts {
         }
         remarks.extend(self.fit.remarks(catalog, true));
         remarks.extend(domain_remark(&graph.shared_domains(), &catalog.root().name));
+        remarks.extend(burst_remark(graph));
+        remarks.extend(outsider_remark(&graph.outsiders(), &catalog.root().name));
         DataReport {
             files: rows.collect(),
             references: self.fit.references(),
@@ -93,6 +95,43 @@ fn domain_remark(shared: &[SharedDomain], roots: &str) -> Option<String> {
         first.taken_by,
         first.members
     ))
+}
+
+/// A sentence about the events of scanners, if there are any.
+fn burst_remark(graph: &Graph) -> Option<String> {
+    let events = graph.identity().burst_events;
+    let limit = graph.shared().options.burst_events;
+    (events > 0).then(|| {
+        format!(
+            "{events} events came in bursts, {limit} or more of one campaign and mail domain within \
+             ten seconds, as mail scanners make them; they count as no engagement \
+             (graph.burst_events)"
+        )
+    })
+}
+
+/// A sentence about members that count nowhere, and about roots with such a domain.
+fn outsider_remark(outsiders: &Outsiders, roots: &str) -> Option<String> {
+    let Outsiders {
+        own,
+        competitors,
+        events,
+        roots: named,
+    } = outsiders;
+    if own + competitors == 0 && named.is_empty() {
+        return None;
+    }
+    let mut text = format!(
+        "{own} members with an address of graph.own_domains and {competitors} with one of \
+         graph.competitor_domains count nowhere, nor do their {events} events"
+    );
+    if let Some(first) = named.first() {
+        text += &format!(
+            "; {} rows of {roots} name such a domain and are scored like others (first: {first:?})",
+            named.len()
+        );
+    }
+    Some(text)
 }
 
 fn file_rows(read: &FileReport, outcomes: &[u64; RowOutcome::ALL.len()]) -> FileRows {

@@ -839,7 +839,9 @@ fn a_backfilled_export_differs_in_the_accounts_of_old_events_alone() {
     let (clean, backfilled) = (rows(World::Market), rows(World::Backfilled));
     assert_eq!(clean.len(), backfilled.len());
     let converts = |lead: &str| {
-        let mut leads = clean.iter().filter(|row| text(row, "lead_id") == Some(lead));
+        let mut leads = clean
+            .iter()
+            .filter(|row| text(row, "lead_id") == Some(lead));
         leads.any(|row| text(row, "converted_account_id").is_some())
     };
     let mut written = 0;

@@ -461,7 +461,7 @@ fn mentions(
         nodes
             .iter()
             .filter(|n| n.table == relation.target)
-            .flat_map(|n| n.mentions())
+            .flat_map(|n| scene.graph.mentions(n))
             .filter(|m| m.relation == relation.id)
     };
     let count: u32 = mentions()

@@ -68,7 +68,8 @@ fn state<'a>(scene: &Scene<'_>, node: &'a Node, layout: &EventLayout) -> Option<
         .of_entity(node.table)
         .iter()
         .position(|e| state.events[*e].table == layout.table)?;
-    Some(&node.events[position]).filter(|s| !s.is_empty())
+    let of_table: &EventState = &node.events[position];
+    (!of_table.is_empty()).then_some(of_table)
 }
 
 /// Lines about all event tables: of the explained member, or of all entities where the member has

@@ -19,11 +19,13 @@ const PARALLEL_FROM: usize = 256;
 /// An admitted event row, kept until all links of its batch are settled.
 #[derive(Debug)]
 pub(crate) struct AdmittedEvent {
-    row: u32,
-    owner: EntityId,
-    fingerprint: u64,
+    pub row: u32,
+    pub owner: EntityId,
+    pub fingerprint: u64,
     is_certain: bool,
-    hubs: SmallVec<[EntityId; 2]>,
+    pub hubs: SmallVec<[EntityId; 2]>,
+    /// The hash of the campaign of an event that may be of a burst; `None` for any other.
+    pub burst_campaign: Option<u64>,
     mentions: SmallVec<[(RelationId, EntityId); 1]>,
 }
 
@@ -91,8 +93,10 @@ impl Writer<'_> {
                 mentions.push((*relation, self.ensure(*target, key)));
             }
         }
-        if !layout.is_engagement(row) {
-            // Mentions are activity too; the named entities exist all the same.
+        let burst_campaign = layout.burst_campaign(row);
+        if burst_campaign.is_some() || !layout.is_engagement(row) {
+            // Mentions are activity too; the named entities exist all the same. A mention cannot
+            // be taken back exactly, so what a scanner may have made mentions nobody.
             mentions.clear();
         }
         mentions.sort_unstable();
@@ -103,6 +107,7 @@ impl Writer<'_> {
             fingerprint,
             is_certain: takes != Some(Takes::BackIfThere),
             hubs,
+            burst_campaign,
             mentions,
         }))
     }
@@ -127,7 +132,11 @@ impl Writer<'_> {
     /// Adds events to the state of their owners, and takes back retracted ones.
     pub fn apply_events(&mut self, batch: &RowBatch, events: &[AdmittedEvent]) {
         let shared = self.cells.shared.clone();
-        let ops = self.operations(batch, events);
+        let events = match shared.layout.has_bursts {
+            true => self.apply_bursts(batch, events),
+            false => events.iter().collect(),
+        };
+        let ops = self.operations(batch, &events);
         let shards = &mut self.cells.shards;
         let touched: Vec<ShardEffects> = if events.len() >= PARALLEL_FROM {
             let work = shards.par_iter_mut().zip(&ops);
@@ -154,8 +163,10 @@ impl Writer<'_> {
     }
 
     /// The operations of events by shard, in row order.
-    fn operations(&self, batch: &RowBatch, events: &[AdmittedEvent]) -> Vec<Vec<EventOp>> {
+    fn operations(&self, batch: &RowBatch, events: &[&AdmittedEvent]) -> Vec<Vec<EventOp>> {
         let entities = &self.entities;
+        // With owners to leave out, mentions are kept by owner: who is left out may change.
+        let is_left_out = !entities.outside.is_empty();
         let mut ops: Vec<Vec<EventOp>> = self.cells.shards.iter().map(|_| Vec::new()).collect();
         for event in events {
             let person = entities.place(entities.identity.survivor(event.owner));
@@ -169,6 +180,10 @@ impl Writer<'_> {
                 fingerprint: event.fingerprint,
                 is_certain: event.is_certain,
                 hubs: event.hubs.clone(),
+                mentioned: match is_left_out {
+                    true => event.mentions.iter().map(|(_, named)| *named).collect(),
+                    false => SmallVec::new(),
+                },
             }));
             for (relation, entity) in &event.mentions {
                 let named = entities.place(entities.identity.survivor(*entity));
@@ -176,7 +191,7 @@ impl Writer<'_> {
                     cell: named.cell.index,
                     node: named.node,
                     row: event.row,
-                    relation: *relation,
+                    by: (*relation, is_left_out.then_some(event.owner)),
                 }));
             }
         }

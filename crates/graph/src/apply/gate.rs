@@ -265,6 +265,28 @@ impl Gate {
             .is_none_or(|bound| is_held(row.event_ms().div_euclid(DAY_MS), *bound))
     }
 
+    /// Whether no event of a day can come any more, nor a repeat of one. Where events are never
+    /// late, those of days before the late horizon are taken to have come.
+    pub(crate) fn is_closed(
+        &self,
+        options: &GraphOptions,
+        table: TableId,
+        day: i64,
+        as_of_ms: i64,
+    ) -> bool {
+        let bound = match self.for_good.contains(&table) {
+            true => Some(as_of_ms.saturating_sub(options.late_horizon_ms)),
+            false => self.forgotten.get(&table).copied(),
+        };
+        bound.is_some_and(|bound| !is_held(day, bound))
+    }
+
+    /// Whether the fingerprints of a table are kept for good, so that a retraction of any age finds
+    /// its event.
+    pub(crate) fn keeps_for_good(&self, table: TableId) -> bool {
+        self.for_good.contains(&table)
+    }
+
     /// Notes an accepted row of a partition.
     // Refused rows do not advance it: an id used twice with a later time would make the rest late.
     fn advance(&mut self, row: Row<'_>) {

@@ -78,6 +78,10 @@ impl Writer<'_> {
             self.entities.identity.survivor(to)
         ];
         sides.dedup();
+        let was_outside: SmallVec<[bool; 2]> = sides
+            .iter()
+            .map(|side| self.node(*side).is_outside())
+            .collect();
         let kept: Vec<(TableId, EntityId)> =
             sides.iter().flat_map(|side| self.carriers(*side)).collect();
         // The members of the smaller side, so that a large group is not walked for each entity
@@ -100,6 +104,7 @@ impl Writer<'_> {
         }
         self.entities.directory.journal.note(Change::Link(from, to));
         let survivor = self.entities.identity.survivor(from);
+        self.regroup_bursts(survivor);
         let mut changed: Vec<EntityId> = Vec::new();
         if small != survivor {
             changed.extend(&few);
@@ -127,7 +132,7 @@ impl Writer<'_> {
         for side in sides.iter().filter(|side| **side != survivor) {
             let traces = self.node_mut(*side).take_traces();
             let shared = self.cells.shared.clone();
-            self.node_mut(survivor).merge_traces(&shared.bank, traces);
+            self.node_mut(survivor).merge_traces(&shared, traces);
             self.entities.incoming.redirect(*side, survivor);
         }
         self.rehome(survivor);
@@ -138,7 +143,18 @@ impl Writer<'_> {
             .iter()
             .filter(|e| **e != survivor)
             .for_each(|e| self.relocate(*e));
+        let is_outside = self.node(survivor).is_outside();
+        if was_outside.iter().any(|was| *was != is_outside) {
+            self.affect_seeing(survivor);
+        }
         self.affect_merged(survivor, &changed);
+    }
+
+    /// Notes that the mail domain of an entity, or the person that it stands for, may have changed.
+    pub fn regroup_bursts(&mut self, entity: EntityId) {
+        if self.cells.shared.layout.has_bursts {
+            self.regrouped.push(entity);
+        }
     }
 
     /// Moves the state of an event table from one keeper of a group to another.
@@ -150,13 +166,14 @@ impl Writer<'_> {
         let position = |node: &Node| shared.layout.position(node.table, events);
         let (at, into) = (position(self.node(from)), position(self.node(to)));
         let state = std::mem::take(&mut self.node_mut(from).events[at]);
-        self.node_mut(to).events[into].merge(&shared.bank, &shared.options, state);
+        self.node_mut(to).events[into].unite(&shared, state);
     }
 
     /// Notes the survivor of an entity.
     fn absorb(&mut self, entity: EntityId, survivor: EntityId, survivor_table: TableId) {
         let node = self.node_mut(entity);
         node.absorbed = entity != survivor;
+        node.is_outside &= !node.absorbed;
         node.survivor = survivor;
         node.survivor_table = survivor_table;
         let shared = self.cells.shared.clone();

@@ -83,6 +83,7 @@ impl Writer<'_> {
     /// Moves an entity, or its survivor, to the home it has now.
     pub fn rehome(&mut self, entity: EntityId) {
         let survivor = self.entities.identity.survivor(entity);
+        self.note_outsider(survivor);
         let (parent, found_by) = self.entities.home(survivor);
         self.entities.directory.journal.note(Change::Home {
             entity: survivor,
@@ -92,6 +93,40 @@ impl Writer<'_> {
         if parent != self.entities.directory.parent(survivor) {
             self.entities.directory.set_parent(survivor, parent);
             self.relocate(survivor);
+        }
+    }
+
+    /// Notes whether a survivor is an outsider now. Cells that could see the survivor by an edge or
+    /// a mention are affected.
+    fn note_outsider(&mut self, survivor: EntityId) {
+        let is_outside = self.entities.outsider(survivor).is_some();
+        if self.node(survivor).is_outside == is_outside {
+            return;
+        }
+        self.node_mut(survivor).is_outside = is_outside;
+        self.affect_seeing(survivor);
+    }
+
+    /// Records that an entity became an outsider, or is none any more, for the cells that could see
+    /// it.
+    pub fn affect_seeing(&mut self, survivor: EntityId) {
+        let cell = self.entities.place(survivor).cell;
+        self.effects.add(cell, Cause::Outsider);
+        if !self.effects.is_tracked() {
+            return;
+        }
+        self.effects.add_referrers(self.entities, &[survivor], cell);
+        let joined = self.entities.identity.group(survivor).iter().copied();
+        let rows: Vec<EntityId> = joined
+            .filter(|e| *e != survivor)
+            .chain([survivor])
+            .collect();
+        let mut seen: Vec<EntityId> = self.node(survivor).mentioned().to_vec();
+        for row in rows {
+            seen.extend(self.node(row).edges.iter().map(|edge| edge.to));
+        }
+        for target in seen {
+            self.affect_entity(self.entities.identity.survivor(target), Cause::Referrer);
         }
     }
 
@@ -142,7 +177,7 @@ impl Writer<'_> {
             }
             let node = self.take(member);
             let table = self.entities.catalog.table_at(node.table);
-            moves_outcomes |= node.verdicts().is_some() || table.outcome.is_some();
+            moves_outcomes |= node.has_deals() || table.outcome.is_some();
             self.put(to, node);
             moved.push(member);
         }

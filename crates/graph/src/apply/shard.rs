@@ -2,13 +2,14 @@
 
 use smallvec::SmallVec;
 
-use leadpulse_schema::{Operation, RelationId, Row, RowBatch};
+use leadpulse_schema::{Operation, Row, RowBatch};
 
 use crate::ids::EntityId;
 use crate::state::cell::StateRules;
 use crate::state::events::Undo;
 use crate::state::node::Node;
 use crate::state::shard::Shard;
+use crate::state::tally::MentionedBy;
 
 /// The effect of an event row on one cell of the shard.
 #[derive(Debug)]
@@ -32,6 +33,8 @@ pub(crate) struct OwnedEvent {
     /// False for a retraction so old that nothing remembers whether its event was admitted.
     pub is_certain: bool,
     pub hubs: SmallVec<[EntityId; 2]>,
+    /// The entities that the event names beside the owner, where outsiders are left out.
+    pub mentioned: SmallVec<[EntityId; 1]>,
 }
 
 /// An event row with the place of an entity that it names beside its owner.
@@ -40,7 +43,7 @@ pub(crate) struct MentioningEvent {
     pub cell: u32,
     pub node: u32,
     pub row: u32,
-    pub relation: RelationId,
+    pub by: MentionedBy,
 }
 
 /// Cells of one shard that operations touched, by index.
@@ -63,9 +66,15 @@ pub(crate) fn apply_ops(
     for op in ops {
         let (cell, is_changed) = match op {
             EventOp::Own(event) => {
-                let is_changed = own(shard, shared, batch, event);
                 let row = batch.row(event.row as usize);
-                if is_changed && shared.layout.event(row.table()).verdict(row).is_some() {
+                let has_outcome = shared.layout.event(row.table()).has_outcome();
+                let verdicts = |shard: &Shard| {
+                    let node = &shard.cells[event.cell as usize].nodes[event.node as usize];
+                    has_outcome.then(|| node.verdicts(&shared.layout))
+                };
+                let before = verdicts(shard);
+                let is_changed = own(shard, shared, batch, event);
+                if verdicts(shard) != before {
                     effects.decided.push(event.cell);
                 }
                 (event.cell, is_changed)
@@ -86,11 +95,18 @@ fn own(shard: &mut Shard, shared: &StateRules, batch: &RowBatch, event: &OwnedEv
     shard.freeze(event.cell, shared);
     let nodes = &mut shard.cells[event.cell as usize].nodes;
     if !shared.layout.event(row.table()).is_engagement(row) {
-        return own_passive(&mut nodes[person], shared, row, &mut shard.inexact);
+        return own_passive(
+            &mut nodes[person],
+            shared,
+            row,
+            event.fingerprint,
+            &mut shard.inexact,
+        );
     }
     if row.operation() != Operation::Retract {
         nodes[state].add(shared, row, event.fingerprint);
-        nodes[person].trace(shared, row, &event.hubs);
+        nodes[person].trace(shared, row, &event.hubs, event.fingerprint);
+        nodes[person].note_mentioned(&event.mentioned);
         return true;
     }
     let undo = nodes[state].retract(shared, row, event.fingerprint, event.is_certain);
@@ -98,19 +114,25 @@ fn own(shard: &mut Shard, shared: &StateRules, batch: &RowBatch, event: &OwnedEv
         shard.unmatched += 1;
         return false;
     }
-    let undo = undo.max(nodes[person].untrace(shared, row, &event.hubs));
+    let undo = undo.max(nodes[person].untrace(shared, row, &event.hubs, event.fingerprint));
     shard.inexact += u64::from(undo == Undo::Inexact);
     true
 }
 
 /// Adds an event that is no engagement to its owner, or takes it back. Returns true: the event
 /// changed counters or outcomes.
-fn own_passive(node: &mut Node, shared: &StateRules, row: Row<'_>, inexact: &mut u64) -> bool {
+fn own_passive(
+    node: &mut Node,
+    shared: &StateRules,
+    row: Row<'_>,
+    fingerprint: u64,
+    inexact: &mut u64,
+) -> bool {
     if row.operation() != Operation::Retract {
-        node.count(shared, row);
+        node.count(shared, row, fingerprint);
         return true;
     }
-    *inexact += u64::from(node.uncount(shared, row) != Undo::Exact);
+    *inexact += u64::from(node.uncount(shared, row, fingerprint) != Undo::Exact);
     true
 }
 
@@ -124,9 +146,9 @@ fn mention(
     let row = batch.row(event.row as usize);
     let node = &mut shard.cells[event.cell as usize].nodes[event.node as usize];
     if row.operation() == Operation::Retract {
-        let undo = node.unmention(&shared.bank, event.relation, row.event_ms());
+        let undo = node.unmention(&shared.bank, event.by, row.event_ms());
         return undo != Undo::Unmatched;
     }
-    node.mention(&shared.bank, event.relation, row.event_ms());
+    node.mention(&shared.bank, event.by, row.event_ms());
     true
 }

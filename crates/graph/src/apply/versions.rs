@@ -320,6 +320,9 @@ impl Writer<'_> {
         self.entities.directory.set_owner(entity, owner);
         let is_root = self.entities.is_root(entity);
         let renamed = self.entities.matching.rename(entity, is_root, named);
+        if !renamed.is_empty() {
+            self.regroup_bursts(entity);
+        }
         self.rehome(entity);
         if is_root {
             renamed.into_iter().for_each(|domain| self.lead(domain));

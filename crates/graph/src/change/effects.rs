@@ -22,6 +22,8 @@ pub(crate) enum Cause {
     Version,
     /// An entity of the cell was deleted.
     Deleted,
+    /// An entity of the cell became an outsider, or is none any more.
+    Outsider,
     /// A node left the cell.
     Left,
     /// A node joined the cell.
@@ -117,6 +119,7 @@ impl Tracker {
                 Cause::FirstNamed
                 | Cause::Version
                 | Cause::Deleted
+                | Cause::Outsider
                 | Cause::Left
                 | Cause::Joined
                 | Cause::Merged

@@ -4,14 +4,14 @@ use leadpulse_schema::Role;
 
 use crate::graph::Graph;
 use crate::state::cell::Cell;
-use crate::state::node::DealVerdicts;
+use crate::state::deals::DealVerdicts;
 
 /// Ends of the deals of a cell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DealOutcomes {
-    /// Deals that were ever won.
+    /// Deals that were ever won, and not taken back.
     pub won: u32,
-    /// Deals that were ever lost.
+    /// Deals that were ever lost, and not taken back.
     pub lost: u32,
     /// Deals that have not ended.
     pub open: u32,
@@ -24,7 +24,8 @@ pub struct DealOutcomes {
 impl Graph {
     /// Counts the ends of a cell's deals.
     ///
-    /// Won and lost are outcome events ever. Where no event table has outcomes, they are members
+    /// Won and lost are outcome events ever, but for ends that other steps of the same deal took
+    /// back. Where no event table has outcomes, they are members
     /// whose current value is one, since it became so. Open are known members of tables with
     /// outcomes whose value is neither.
     pub fn outcomes(&self, cell: &Cell) -> DealOutcomes {
@@ -36,8 +37,8 @@ impl Graph {
         let mut ended = DealVerdicts::default();
         let mut open = 0;
         for node in &cell.nodes {
-            if let Some(verdicts) = node.verdicts() {
-                ended.merge(verdicts);
+            if let Some(verdicts) = node.verdicts(&self.shared().layout) {
+                ended.merge(&verdicts);
             }
             let Some(outcome) = catalog
                 .table_at(node.table)

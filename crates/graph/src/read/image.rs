@@ -91,8 +91,8 @@ impl Graph {
         let edges = node.edges.iter();
         let incoming = self.incoming(node.entity).iter();
         let touches = node.touches().iter();
-        let mentions = node.mentions().iter();
-        let verdicts = node.verdicts();
+        let mentions = self.mentions(node).into_iter();
+        let verdicts = node.verdicts(&self.shared().layout);
         NodeImage {
             cell: cell.to_owned(),
             row: node

@@ -47,12 +47,13 @@ impl View for EntityView<'_> {
 }
 
 impl EntityView<'_> {
-    /// Whether the entity is in the population: known, not merged into another of its table, and
-    /// the filter holds. An entity that became one of another table (a converted lead) is judged
+    /// Whether the entity is in the population: known, no outsider, not merged into another of its
+    /// table, and the filter holds. An entity that became one of another table (a converted lead) is judged
     /// by the filter like any other.
     pub fn is_eligible(&self) -> bool {
         self.node.is_known()
             && !self.node.is_merged()
+            && !self.cell.is_outside()
             && self
                 .population
                 .condition
@@ -100,6 +101,11 @@ impl Graph {
     /// The absence of an entity in words for people.
     pub fn absence_words(&self, entity: EntityId, why: Absence) -> String {
         match why {
+            Absence::Outside if self.is_outside(entity) => {
+                "left out: its address is of a domain in graph.own_domains or \
+                 graph.competitor_domains"
+                    .into()
+            }
             Absence::Outside => "outside the task's population".into(),
             Absence::Deleted => "deleted".into(),
             Absence::Merged => format!(

@@ -7,6 +7,7 @@ use crate::graph::Graph;
 use crate::ids::EntityId;
 use crate::state::node::Node;
 use crate::who::home::RootFoundBy;
+use crate::who::outsiders::Outsider;
 
 /// The size of a graph.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub struct GraphSize {
     /// Those of them that are kept for good: of outcome tables, and of tables whose rows carry
     /// their own known time.
     pub fingerprints_for_good: usize,
+    /// Events kept one by one, because they may still turn out to be of a burst.
+    pub open_events: usize,
     /// Bytes of all nodes and of the memory of newest versions, roughly.
     pub bytes: usize,
 }
@@ -45,6 +48,12 @@ pub struct IdentityStats {
     pub provisional: u64,
     /// Known members that stand alone.
     pub unresolved: u64,
+    /// Known members with an address of an own domain: they count nowhere.
+    pub own: u64,
+    /// Known members with an address of a competitor's domain: they count nowhere.
+    pub competitors: u64,
+    /// Events of bursts, which count as no engagement.
+    pub burst_events: u64,
     /// Domains that several roots name.
     pub ambiguous_domains: u64,
     /// Entities joined into another of their table.
@@ -72,7 +81,56 @@ pub struct SharedDomain {
     pub members: usize,
 }
 
+/// The members that count nowhere, because their address is of an own or a competitor's domain.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outsiders {
+    /// Known members with an address of an own domain.
+    pub own: usize,
+    /// Known members with an address of a competitor's domain.
+    pub competitors: usize,
+    /// Their events, and those of all that they own.
+    pub events: u64,
+    /// Keys of the roots that name such a domain, ascending. They are scored like others.
+    pub roots: Vec<String>,
+}
+
 impl Graph {
+    /// Counts outsiders and their events. Walks all nodes where domains are left out.
+    pub fn outsiders(&self) -> Outsiders {
+        let mut found = Outsiders::default();
+        let entities = &self.entities;
+        if entities.outside.is_empty() {
+            return found;
+        }
+        for (_, cell) in self.cells().filter(|(_, cell)| cell.is_outside()) {
+            for node in &cell.nodes {
+                found.events += node.events.iter().map(|state| state.total).sum::<u64>();
+                if node.absorbed || !node.is_known() {
+                    continue;
+                }
+                match entities.outsider(node.entity) {
+                    Some(Outsider::Own) => found.own += 1,
+                    Some(Outsider::Competitor) => found.competitors += 1,
+                    None => {}
+                }
+            }
+        }
+        let claimed = entities.matching.claimed();
+        let outside = claimed.filter(|domain| {
+            entities
+                .outside
+                .side(entities.directory.key(*domain))
+                .is_some()
+        });
+        let roots = outside.flat_map(|domain| entities.matching.claims(domain));
+        found.roots = roots
+            .map(|root| entities.directory.key(self.survivor(*root)).to_string())
+            .collect();
+        found.roots.sort_unstable();
+        found.roots.dedup();
+        found
+    }
+
     /// The domains that several roots name, those with most members first. Looks at all domains
     /// and at the members of shared ones.
     pub fn shared_domains(&self) -> Vec<SharedDomain> {
@@ -129,6 +187,7 @@ impl Graph {
         size.hubs = self.hubs.len();
         size.fingerprints = self.gate.len();
         size.fingerprints_for_good = self.gate.kept_for_good();
+        size.open_events = self.bursts.len();
         size.bytes += self.newest.heap_bytes();
         size
     }
@@ -137,6 +196,7 @@ impl Graph {
     pub fn identity(&self) -> IdentityStats {
         let mut stats = IdentityStats {
             cancelled_events: self.gate.cancelled(),
+            burst_events: self.bursts.events(),
             ..IdentityStats::default()
         };
         for shard in &self.cells.shards {
@@ -158,6 +218,10 @@ impl Graph {
                     RootFoundBy::Events => &mut stats.by_events,
                     RootFoundBy::ProvisionalDomain => &mut stats.provisional,
                     RootFoundBy::Nothing => &mut stats.unresolved,
+                    RootFoundBy::Outside => match self.entities.outsider(node.entity) {
+                        Some(Outsider::Competitor) => &mut stats.competitors,
+                        Some(Outsider::Own) | None => &mut stats.own,
+                    },
                 };
                 *count += 1;
             }

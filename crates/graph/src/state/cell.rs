@@ -66,8 +66,16 @@ impl Cell {
     pub fn newest_event_ms(&self) -> Option<i64> {
         self.nodes.iter().filter_map(Node::newest_event_ms).max()
     }
-    /// The hubs of the cell now, ascending: named by current versions or touched by events.
+    /// Whether the cell is an outsider's: it adds nothing to hubs.
+    pub fn is_outside(&self) -> bool {
+        self.anchor_node().is_some_and(Node::is_outside)
+    }
+    /// The hubs of the cell now, ascending: named by current versions or touched by events. None
+    /// for an outsider's.
     pub fn hubs(&self) -> Vec<EntityId> {
+        if self.is_outside() {
+            return Vec::new();
+        }
         let mut hubs: Vec<EntityId> = self
             .nodes
             .iter()
@@ -82,10 +90,32 @@ impl Cell {
         hubs.dedup();
         hubs
     }
+    /// Takes the ends of deals that do not count out of the sums of their values.
+    fn subtract_reversed(&self, shared: &StateRules, landmark: Landmark, sums: &mut [f64]) {
+        let halves = shared.bank.len();
+        for step in self.nodes.iter().flat_map(|n| n.reversed(&shared.layout)) {
+            let layout = shared.layout.event(step.table);
+            let at = step.slot.map(|slot| layout.hub_slots.binary_search(&slot));
+            let Some(Ok(at)) = at.filter(|_| step.is_engagement) else {
+                continue;
+            };
+            let from = (layout.hub_offset + at) * halves;
+            for (h, sum) in sums[from..from + halves].iter_mut().enumerate() {
+                *sum -= shared.bank.weight(h, step.time_ms, landmark);
+            }
+        }
+    }
     /// The contribution of the cell to its hubs now.
     pub fn contribution(&self, shared: &StateRules) -> HubContribution {
         let halves = shared.bank.len();
         let mut sums = vec![0.0; shared.layout.hub_width * halves];
+        if self.is_outside() {
+            return HubContribution {
+                hubs: Vec::new(),
+                landmark: NO_LANDMARK,
+                sums,
+            };
+        }
         let states = || {
             self.nodes
                 .iter()
@@ -111,6 +141,7 @@ impl Cell {
                 }
             }
         }
+        self.subtract_reversed(shared, landmark, &mut sums);
         HubContribution {
             hubs: self.hubs(),
             landmark,

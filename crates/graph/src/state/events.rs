@@ -9,9 +9,11 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use crate::options::{DAY_MS, GraphOptions};
+use crate::state::cell::StateRules;
 use crate::state::days::day_number;
 use crate::state::decay::{Bank, Landmark, NO_LANDMARK};
 use crate::state::layout::Phi;
+use crate::state::revisable::Accumulated;
 
 /// An event of a stage on the way to a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -36,11 +38,14 @@ pub struct Newest {
     pub phi: SmallVec<[(u16, f32); 8]>,
 }
 
-/// An event that is added or taken back.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Occurrence<'a> {
-    pub phi: &'a Phi,
+/// An event as the state of its table takes it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Occurrence {
+    /// Amounts by slot.
+    pub phi: Phi,
+    /// Number of the stage, from 1.
     pub stage: Option<u8>,
+    /// Event time, milliseconds.
     pub time_ms: i64,
     pub fingerprint: u64,
 }
@@ -114,6 +119,16 @@ fn keep_greatest<T: Ord>(list: &mut Vec<T>, value: T, cap: usize) {
     }
 }
 
+impl Accumulated for EventState {
+    type Event = Occurrence;
+    fn include(&mut self, rules: &StateRules, event: &Occurrence) {
+        self.add(&rules.bank, &rules.options, event);
+    }
+    fn unite(&mut self, rules: &StateRules, other: Self) {
+        self.merge(&rules.bank, &rules.options, other);
+    }
+}
+
 impl EventState {
     /// Moves the sums to a landmark.
     fn rebase(&mut self, bank: &Bank, landmark: Landmark) {
@@ -159,13 +174,14 @@ impl EventState {
     }
 
     /// Adds an event. The order of additions changes nothing.
-    pub(crate) fn add(&mut self, bank: &Bank, options: &GraphOptions, event: Occurrence<'_>) {
+    pub(crate) fn add(&mut self, bank: &Bank, options: &GraphOptions, event: &Occurrence) {
         let Occurrence {
             phi,
             stage,
             time_ms,
             fingerprint,
         } = event;
+        let (stage, time_ms, fingerprint) = (*stage, *time_ms, *fingerprint);
         let halves = bank.len();
         self.rebase(bank, bank.landmark(time_ms).max(self.landmark));
         let weights: SmallVec<[f64; 6]> = (0..halves)
@@ -253,7 +269,7 @@ impl EventState {
     }
 
     /// Whether the state may contain an event: every trace of it is there, or may be forgotten.
-    fn may_hold(&self, bank: &Bank, event: Occurrence<'_>) -> bool {
+    fn may_hold(&self, bank: &Bank, event: &Occurrence) -> bool {
         let day = day_number(event.time_ms);
         let kept_days: u64 = self.days.iter().map(|(_, events)| u64::from(*events)).sum();
         let may_be_forgotten =
@@ -272,7 +288,7 @@ impl EventState {
     /// The times left are estimated from this state alone. The list of newest events for evidence
     /// would often know better, but events of all tables compete for its places, so the estimate
     /// would depend on which of two topics was read first.
-    pub(crate) fn retract(&mut self, bank: &Bank, event: Occurrence<'_>, is_certain: bool) -> Undo {
+    pub(crate) fn retract(&mut self, bank: &Bank, event: &Occurrence, is_certain: bool) -> Undo {
         if self.is_empty() || !(is_certain || self.may_hold(bank, event)) {
             return Undo::Unmatched;
         }
@@ -299,12 +315,12 @@ impl EventState {
 
     /// Subtracts the amounts of an event from the sums. A slot without amounts is dropped, so that
     /// rounding leaves nothing behind.
-    fn subtract(&mut self, bank: &Bank, event: Occurrence<'_>) {
+    fn subtract(&mut self, bank: &Bank, event: &Occurrence) {
         let halves = bank.len();
         let weights: SmallVec<[f64; 6]> = (0..halves)
             .map(|h| bank.weight(h, event.time_ms, self.landmark))
             .collect();
-        for (slot, amount) in event.phi {
+        for (slot, amount) in &event.phi {
             let Ok(at) = self.slots.binary_search(slot) else {
                 continue;
             };
@@ -340,7 +356,7 @@ impl EventState {
     }
 
     /// Takes an event back from the staged events.
-    fn retract_stage(&mut self, event: Occurrence<'_>) -> Undo {
+    fn retract_stage(&mut self, event: &Occurrence) -> Undo {
         let Some(stage) = event.stage else {
             return Undo::Exact;
         };
@@ -371,7 +387,7 @@ impl EventState {
 
     /// Estimates newest times after an event of such a time was taken back: the latest time that
     /// is still known and not later.
-    fn estimate_newest(&mut self, event: Occurrence<'_>) {
+    fn estimate_newest(&mut self, event: &Occurrence) {
         let time_ms = event.time_ms;
         let staged_ms = self.staged.last().map(|s| s.time_ms);
         // An event of the newest active day happened after that day began.

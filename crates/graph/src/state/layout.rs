@@ -8,8 +8,8 @@ use smallvec::SmallVec;
 use xxhash_rust::xxh3::xxh3_64;
 
 use leadpulse_schema::{
-    Catalog, DataType, Feature, Field, FieldId, HubId, Meaning, OutcomeField, RelationId,
-    RelationKind, Role, Row, Table, TableId, Value,
+    Bursting, Catalog, DataType, Feature, Field, FieldId, HubId, Meaning, OutcomeField, RelationId,
+    RelationKind, Role, Row, Table, TableId, Value, Verdict,
 };
 
 use crate::options::GraphOptions;
@@ -78,6 +78,8 @@ pub struct EventLayout {
     pub mentions: Vec<(FieldId, RelationId, TableId)>,
     outcome: Option<OutcomeField>,
     not_engagement: Vec<(FieldId, Vec<String>)>,
+    /// The events that may be of a burst; `None` without such a rule.
+    bursts: Option<Bursting>,
     /// The first slot of this table in a hub's vector.
     pub hub_offset: usize,
 }
@@ -133,6 +135,7 @@ impl EventLayout {
             }),
             outcome: table.outcome.clone(),
             not_engagement: table.not_engagement.clone(),
+            bursts: table.bursts.clone().filter(|_| options.burst_events > 0),
             hub_offset,
         }
     }
@@ -189,11 +192,25 @@ impl EventLayout {
     /// Whether a row makes its owner active. False for values that the schema marks as no
     /// engagement: such a row counts in day counters and outcomes alone.
     pub fn is_engagement(&self, row: Row<'_>) -> bool {
-        let is_marked = |(field, values): &(FieldId, Vec<String>)| {
-            let value = row.get(*field).text();
-            value.is_some_and(|value| values.iter().any(|marked| marked == value))
-        };
-        !self.not_engagement.iter().any(is_marked)
+        !self
+            .not_engagement
+            .iter()
+            .any(|marked| is_marked(row, marked))
+    }
+
+    /// The hash of the campaign of a row that may be of a burst, 0 without a campaign; `None` for
+    /// any other row, and for one that ends a deal.
+    pub fn burst_campaign(&self, row: Row<'_>) -> Option<u64> {
+        let bursts = self.bursts.as_ref()?;
+        if !bursts.only.iter().all(|values| is_marked(row, values)) {
+            return None;
+        }
+        // The newest end of a deal cannot be taken back exactly.
+        if self.verdict(row).is_some() || !self.is_engagement(row) {
+            return None;
+        }
+        let campaign = row.get(bursts.campaign).text();
+        Some(campaign.map_or(0, |campaign| xxh3_64(campaign.as_bytes())))
     }
 
     /// The end of a deal by a row: `true` for won, `false` for lost, `None` for neither.
@@ -202,10 +219,37 @@ impl EventLayout {
         outcome.of(row.get(outcome.field).text()?)
     }
 
+    /// Whether rows of the table are steps of deals.
+    pub fn has_outcome(&self) -> bool {
+        self.outcome.is_some()
+    }
+
+    /// The end of a deal that counts, of several; the last without outcomes.
+    pub fn verdict_rule(&self) -> Verdict {
+        let outcome = self.outcome.as_ref();
+        outcome.map_or(Verdict::default(), |outcome| outcome.verdict)
+    }
+
+    /// The slot of the value that may end a deal; `None` without one.
+    pub fn outcome_slot(&self, row: Row<'_>) -> Option<u16> {
+        let field = self.outcome.as_ref()?.field;
+        let text = row.get(field).text()?;
+        let is_it = |slot: &EventSlot| {
+            slot.field == Some(field) && matches!(&slot.kind, SlotKind::Value(v) if v == text)
+        };
+        self.slots.iter().position(is_it).map(|slot| slot as u16)
+    }
+
     /// The number of slots that hubs sum.
     pub fn hub_width(&self) -> usize {
         self.hub_slots.len()
     }
+}
+
+/// Whether the value of a field of a row is one of some values.
+fn is_marked(row: Row<'_>, (field, values): &(FieldId, Vec<String>)) -> bool {
+    let value = row.get(*field).text();
+    value.is_some_and(|value| values.iter().any(|marked| marked == value))
 }
 
 /// Adds the slots of a field. Returns the way to fill them; `None` for a field without slots.
@@ -343,6 +387,8 @@ pub struct StateLayout {
     entities: Vec<EntityLayout>,
     /// The number of slots that a hub sums, over all event tables.
     pub hub_width: usize,
+    /// Whether an event of any table may be of a burst.
+    pub has_bursts: bool,
     /// Indices into `GraphOptions::day_counters`, by event table.
     pub counters_of: Vec<Vec<usize>>,
     catalog: Arc<Catalog>,
@@ -386,6 +432,7 @@ impl StateLayout {
             })
             .collect();
         Self {
+            has_bursts: events.iter().any(|events| events.bursts.is_some()),
             events,
             by_table,
             of_entity,

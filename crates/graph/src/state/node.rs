@@ -3,15 +3,17 @@
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
-use leadpulse_schema::{FieldId, Measure, Row, RowBatch, TableId, Value};
+use leadpulse_schema::{FieldId, Measure, Role, Row, RowBatch, TableId, Value};
 
 use crate::ids::EntityId;
 use crate::state::cell::StateRules;
 use crate::state::days::DayBuckets;
+use crate::state::deals::{DealStep, DealSteps, DealVerdicts};
 use crate::state::decay::Bank;
 use crate::state::events::{EventState, Occurrence, Undo};
 use crate::state::layout::{SlotKind, StateLayout, bounded};
-use crate::state::tally::{self, Mention, Touch};
+use crate::state::revisable::{Accumulated, OpenEvent, Revisable};
+use crate::state::tally::{self, Mention, MentionedBy, Touch};
 use crate::who::edges::Edges;
 
 /// One of the newest events of an entity, for evidence.
@@ -29,49 +31,50 @@ pub struct Recent {
 /// The number of newest events that a node keeps for evidence.
 pub(crate) const RECENT_EVENTS: usize = 4;
 
-/// Ends of deals, by events.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct DealVerdicts {
-    pub won: u32,
-    pub lost: u32,
-    pub last_won_ms: Option<i64>,
-    pub last_lost_ms: Option<i64>,
+/// Traces of engagement: touched hubs and newest events.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Engagement {
+    /// Number of events in the traces.
+    events: u64,
+    touches: Vec<Touch>,
+    recent: Vec<Recent>,
 }
 
-impl DealVerdicts {
-    fn side(&mut self, won: bool) -> (&mut u32, &mut Option<i64>) {
-        if won {
-            (&mut self.won, &mut self.last_won_ms)
-        } else {
-            (&mut self.lost, &mut self.last_lost_ms)
+/// An event as the traces of engagement take it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EngagingEvent {
+    hubs: SmallVec<[EntityId; 2]>,
+    recent: Recent,
+}
+
+impl Accumulated for Engagement {
+    type Event = EngagingEvent;
+    fn include(&mut self, rules: &StateRules, event: &EngagingEvent) {
+        self.events += 1;
+        let time_ms = event.recent.time_ms;
+        tally::add(&mut self.touches, &rules.bank, &event.hubs, time_ms);
+        keep_recent(&mut self.recent, event.recent.clone());
+    }
+    fn unite(&mut self, rules: &StateRules, other: Self) {
+        self.events += other.events;
+        tally::merge(&mut self.touches, &rules.bank, other.touches);
+        for recent in other.recent {
+            keep_recent(&mut self.recent, recent);
         }
     }
-    fn add(&mut self, won: bool, time_ms: i64) {
-        let (count, last) = self.side(won);
-        *count += 1;
-        *last = (*last).max(Some(time_ms));
-    }
-    fn retract(&mut self, won: bool, time_ms: i64) -> Undo {
-        let (count, last) = self.side(won);
-        if *count == 0 {
-            return Undo::Unmatched;
+}
+
+impl Engagement {
+    fn retract(&mut self, rules: &StateRules, event: &EngagingEvent) -> Undo {
+        let time_ms = event.recent.time_ms;
+        let mut undo = tally::retract(&mut self.touches, &rules.bank, &event.hubs, time_ms);
+        if let Ok(at) = self.recent.binary_search(&event.recent) {
+            let forgot = self.events > self.recent.len() as u64;
+            self.recent.remove(at);
+            undo = undo.max(if forgot { Undo::Inexact } else { Undo::Exact });
         }
-        *count -= 1;
-        if *count == 0 {
-            *last = None;
-            return Undo::Exact;
-        }
-        if *last == Some(time_ms) {
-            Undo::Inexact
-        } else {
-            Undo::Exact
-        }
-    }
-    pub(crate) fn merge(&mut self, other: &DealVerdicts) {
-        self.won += other.won;
-        self.lost += other.lost;
-        self.last_won_ms = self.last_won_ms.max(other.last_won_ms);
-        self.last_lost_ms = self.last_lost_ms.max(other.last_lost_ms);
+        self.events = self.events.saturating_sub(1);
+        undo
     }
 }
 
@@ -79,14 +82,15 @@ impl DealVerdicts {
 /// rows.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Traces {
-    /// Number of events in the traces.
-    events: u64,
+    engagement: Revisable<Engagement>,
     /// Day counters with a value, ascending by counter.
     counters: Vec<(usize, DayBuckets)>,
-    touches: Vec<Touch>,
     mentions: Vec<Mention>,
-    recent: Vec<Recent>,
-    verdicts: Option<Box<DealVerdicts>>,
+    /// The entities that events of this one named, ascending; noted where outsiders are left out,
+    /// and never dropped: their cells are to be scored when this one becomes an outsider.
+    mentioned: Vec<EntityId>,
+    /// Steps of deals; `None` without any.
+    deals: Option<Box<DealSteps>>,
 }
 
 /// One entity of a cell.
@@ -112,6 +116,9 @@ pub struct Node {
     /// cell.
     pub survivor: EntityId,
     pub(crate) survivor_table: TableId,
+    /// True for a survivor whose address is of an own or a competitor's domain: the node stands
+    /// alone and counts nowhere.
+    pub(crate) is_outside: bool,
     /// The newest root that versions named as owner.
     pub(crate) last_root: Option<EntityId>,
     /// The time since which the outcome has the value of the current version, milliseconds.
@@ -120,7 +127,7 @@ pub struct Node {
     /// states contain the events of the nodes that it absorbed. Events of a table that cannot hang
     /// on the survivor are kept by the smallest of the group that can carry them.
     #[serde(with = "crate::encoding::mostly_empty")]
-    pub events: Vec<EventState>,
+    pub events: Vec<Revisable<EventState>>,
     traces: Traces,
 }
 
@@ -138,9 +145,10 @@ impl Node {
             absorbed: false,
             survivor: entity,
             survivor_table: table,
+            is_outside: false,
             last_root: None,
             outcome_since_ms: 0,
-            events: vec![EventState::default(); layout.of_entity(table).len()],
+            events: vec![Revisable::default(); layout.of_entity(table).len()],
             traces: Traces::default(),
         }
     }
@@ -170,7 +178,7 @@ impl Node {
     }
     /// The time of the newest event on the node, milliseconds.
     pub fn newest_event_ms(&self) -> Option<i64> {
-        self.events.iter().filter_map(EventState::newest_ms).max()
+        self.events.iter().filter_map(|s| s.newest_ms()).max()
     }
     /// The buckets of a day counter; `None` for a counter without values.
     pub fn counter(&self, index: usize) -> Option<&DayBuckets> {
@@ -186,35 +194,51 @@ impl Node {
     }
     /// Hubs touched by events, ascending by hub.
     pub fn touches(&self) -> &[Touch] {
-        &self.traces.touches
+        &self.traces.engagement.touches
     }
-    /// Events of other owners that name this entity, ascending by relation.
+    /// Whether the entity is an outsider: it stands alone, and counts nowhere.
+    pub fn is_outside(&self) -> bool {
+        self.is_outside
+    }
+    /// The entities that events of this one named, where outsiders are left out.
+    pub(crate) fn mentioned(&self) -> &[EntityId] {
+        &self.traces.mentioned
+    }
+    /// Events of other owners that name this entity, ascending by relation and owner. Readers use
+    /// [`crate::Graph::mentions`], which leaves outsiders out.
     pub fn mentions(&self) -> &[Mention] {
         &self.traces.mentions
     }
     /// The newest events, ascending.
     pub fn recent(&self) -> &[Recent] {
-        &self.traces.recent
+        &self.traces.engagement.recent
     }
-    pub(crate) fn verdicts(&self) -> Option<&DealVerdicts> {
-        self.traces.verdicts.as_deref()
+    /// Whether events have told steps of a deal.
+    pub(crate) fn has_deals(&self) -> bool {
+        self.traces.deals.is_some()
+    }
+    /// The ends of deals that count, by events; `None` without steps of deals.
+    pub(crate) fn verdicts(&self, layout: &StateLayout) -> Option<DealVerdicts> {
+        let deals = self.traces.deals.as_ref()?;
+        Some(deals.verdicts(layout, self.is_deal(layout)))
+    }
+    /// Ends of deals that were taken back, so that they do not count.
+    pub(crate) fn reversed(&self, layout: &StateLayout) -> impl Iterator<Item = &DealStep> {
+        let is_deal = self.is_deal(layout);
+        let deals = self.traces.deals.iter();
+        deals.flat_map(move |deals| deals.reversed(layout, is_deal))
+    }
+    fn is_deal(&self, layout: &StateLayout) -> bool {
+        layout.catalog().table_at(self.table).role == Role::Member
     }
     /// The state of an event table.
-    fn state(&mut self, shared: &StateRules, events: TableId) -> &mut EventState {
+    fn state(&mut self, shared: &StateRules, events: TableId) -> &mut Revisable<EventState> {
         &mut self.events[shared.layout.position(self.table, events)]
     }
     /// Adds an event row to the state of its table.
     pub(crate) fn add(&mut self, shared: &StateRules, row: Row<'_>, fingerprint: u64) {
-        let layout = shared.layout.event(row.table());
-        let phi = layout.phi(row);
-        let event = Occurrence {
-            phi: &phi,
-            stage: layout.stage(row),
-            time_ms: row.event_ms(),
-            fingerprint,
-        };
-        self.state(shared, row.table())
-            .add(&shared.bank, &shared.options, event);
+        let event = occurrence(shared, row, fingerprint);
+        self.state(shared, row.table()).include(shared, &event);
     }
     /// Takes an event row back from the state of its table, which contains it for certain or
     /// perhaps.
@@ -225,45 +249,107 @@ impl Node {
         fingerprint: u64,
         is_certain: bool,
     ) -> Undo {
-        let layout = shared.layout.event(row.table());
-        let phi = layout.phi(row);
-        let event = Occurrence {
-            phi: &phi,
-            stage: layout.stage(row),
-            time_ms: row.event_ms(),
-            fingerprint,
-        };
-        self.state(shared, row.table())
-            .retract(&shared.bank, event, is_certain)
+        let event = occurrence(shared, row, fingerprint);
+        self.state(shared, row.table()).exclude(shared, |state| {
+            state.retract(&shared.bank, &event, is_certain)
+        })
     }
     /// Adds the traces of an event: counters, touched hubs, evidence, outcomes.
-    pub(crate) fn trace(&mut self, shared: &StateRules, row: Row<'_>, hubs: &[EntityId]) {
-        self.count(shared, row);
-        let traces = &mut self.traces;
-        traces.events += 1;
-        tally::add(&mut traces.touches, &shared.bank, hubs, row.event_ms());
-        keep_recent(&mut traces.recent, recent(shared, row));
+    pub(crate) fn trace(
+        &mut self,
+        shared: &StateRules,
+        row: Row<'_>,
+        hubs: &[EntityId],
+        fingerprint: u64,
+    ) {
+        self.count(shared, row, fingerprint);
+        let event = engaging(shared, row, hubs);
+        self.traces.engagement.include(shared, &event);
     }
     /// Takes back the traces that [`Self::trace`] added.
-    pub(crate) fn untrace(&mut self, shared: &StateRules, row: Row<'_>, hubs: &[EntityId]) -> Undo {
-        let mut undo = self.uncount(shared, row);
-        let traces = &mut self.traces;
-        undo = undo.max(tally::retract(
-            &mut traces.touches,
-            &shared.bank,
-            hubs,
-            row.event_ms(),
-        ));
-        if let Ok(at) = traces.recent.binary_search(&recent(shared, row)) {
-            let forgot = traces.events > traces.recent.len() as u64;
-            traces.recent.remove(at);
-            undo = undo.max(if forgot { Undo::Inexact } else { Undo::Exact });
-        }
-        traces.events = traces.events.saturating_sub(1);
-        undo.min(Undo::Inexact)
+    pub(crate) fn untrace(
+        &mut self,
+        shared: &StateRules,
+        row: Row<'_>,
+        hubs: &[EntityId],
+        fingerprint: u64,
+    ) -> Undo {
+        let undo = self.uncount(shared, row, fingerprint);
+        let event = engaging(shared, row, hubs);
+        let engagement = &mut self.traces.engagement;
+        let back = engagement.exclude(shared, |engagement| engagement.retract(shared, &event));
+        undo.max(back).min(Undo::Inexact)
+    }
+    /// Adds an event that may still turn out to be no engagement to the state of its table.
+    pub(crate) fn add_open(
+        &mut self,
+        shared: &StateRules,
+        row: Row<'_>,
+        fingerprint: u64,
+        is_counted: bool,
+    ) {
+        let event = OpenEvent {
+            time_ms: row.event_ms(),
+            fingerprint,
+            is_counted,
+            event: occurrence(shared, row, fingerprint),
+        };
+        self.state(shared, row.table()).open(shared, event);
+    }
+    /// Adds the traces of an event that may still turn out to be no engagement. Day counters count
+    /// the event in any case.
+    pub(crate) fn trace_open(
+        &mut self,
+        shared: &StateRules,
+        row: Row<'_>,
+        hubs: &[EntityId],
+        fingerprint: u64,
+        is_counted: bool,
+    ) {
+        self.count(shared, row, fingerprint);
+        let event = OpenEvent {
+            time_ms: row.event_ms(),
+            fingerprint,
+            is_counted,
+            event: engaging(shared, row, hubs),
+        };
+        self.traces.engagement.open(shared, event);
+    }
+    /// Decides anew which open events of a table count.
+    pub(crate) fn decide(
+        &mut self,
+        shared: &StateRules,
+        events: TableId,
+        decisions: &[(u64, bool)],
+    ) {
+        self.state(shared, events).decide(shared, decisions);
+    }
+    /// Decides anew which open events leave traces.
+    pub(crate) fn decide_traces(&mut self, shared: &StateRules, decisions: &[(u64, bool)]) {
+        self.traces.engagement.decide(shared, decisions);
+    }
+    /// Drops an open event from the state of its table.
+    pub(crate) fn withdraw(&mut self, shared: &StateRules, events: TableId, fingerprint: u64) {
+        self.state(shared, events).withdraw(shared, fingerprint);
+    }
+    /// Drops the traces of an open event, but for its counts.
+    pub(crate) fn withdraw_trace(&mut self, shared: &StateRules, fingerprint: u64) {
+        self.traces.engagement.withdraw(shared, fingerprint);
+    }
+    /// Ends the wait for an open event in the state of its table.
+    pub(crate) fn close(&mut self, shared: &StateRules, events: TableId, fingerprint: u64) {
+        self.state(shared, events).close(shared, fingerprint);
+    }
+    /// Ends the wait for the traces of an open event.
+    pub(crate) fn close_trace(&mut self, shared: &StateRules, fingerprint: u64) {
+        self.traces.engagement.close(shared, fingerprint);
+    }
+    /// Fingerprints of open events in the traces, with whether each counts.
+    pub(crate) fn open_traces(&self) -> impl Iterator<Item = (u64, bool)> {
+        self.traces.engagement.open_events()
     }
     /// Adds an event to day counters and outcomes alone: the traces of one that is no engagement.
-    pub(crate) fn count(&mut self, shared: &StateRules, row: Row<'_>) {
+    pub(crate) fn count(&mut self, shared: &StateRules, row: Row<'_>, fingerprint: u64) {
         let (traces, time_ms) = (&mut self.traces, row.event_ms());
         for (counter, amount) in counted(shared, row) {
             let at = match traces.counters.binary_search_by_key(&counter, |(i, _)| *i) {
@@ -275,12 +361,12 @@ impl Node {
             };
             traces.counters[at].1.add(time_ms, amount);
         }
-        if let Some(won) = shared.layout.event(row.table()).verdict(row) {
-            traces.verdicts.get_or_insert_default().add(won, time_ms);
+        if let Some(step) = deal_step(shared, row, fingerprint) {
+            traces.deals.get_or_insert_default().add(step);
         }
     }
     /// Takes back what [`Self::count`] added.
-    pub(crate) fn uncount(&mut self, shared: &StateRules, row: Row<'_>) -> Undo {
+    pub(crate) fn uncount(&mut self, shared: &StateRules, row: Row<'_>, fingerprint: u64) -> Undo {
         let (traces, time_ms) = (&mut self.traces, row.event_ms());
         let mut undo = Undo::Exact;
         for (counter, amount) in counted(shared, row) {
@@ -292,55 +378,49 @@ impl Node {
                 traces.counters.remove(at);
             }
         }
-        if let Some(won) = shared.layout.event(row.table()).verdict(row) {
-            let verdicts = traces.verdicts.get_or_insert_default();
-            undo = undo.max(verdicts.retract(won, time_ms));
-            if **verdicts == DealVerdicts::default() {
-                traces.verdicts = None;
+        if let Some(step) = deal_step(shared, row, fingerprint) {
+            let deals = traces.deals.get_or_insert_default();
+            undo = undo.max(deals.retract(step));
+            if deals.is_empty() {
+                traces.deals = None;
             }
         }
         undo.min(Undo::Inexact)
     }
+    /// Notes entities that an event of this one names.
+    pub(crate) fn note_mentioned(&mut self, entities: &[EntityId]) {
+        for entity in entities {
+            if let Err(at) = self.traces.mentioned.binary_search(entity) {
+                self.traces.mentioned.insert(at, *entity);
+            }
+        }
+    }
     /// Adds a mention by an event of another owner.
-    pub(crate) fn mention(
-        &mut self,
-        bank: &Bank,
-        relation: leadpulse_schema::RelationId,
-        time_ms: i64,
-    ) {
-        tally::add(&mut self.traces.mentions, bank, &[relation], time_ms);
+    pub(crate) fn mention(&mut self, bank: &Bank, by: MentionedBy, time_ms: i64) {
+        tally::add(&mut self.traces.mentions, bank, &[by], time_ms);
     }
     /// Takes a mention back.
-    pub(crate) fn unmention(
-        &mut self,
-        bank: &Bank,
-        relation: leadpulse_schema::RelationId,
-        time_ms: i64,
-    ) -> Undo {
-        tally::retract(&mut self.traces.mentions, bank, &[relation], time_ms)
+    pub(crate) fn unmention(&mut self, bank: &Bank, by: MentionedBy, time_ms: i64) -> Undo {
+        tally::retract(&mut self.traces.mentions, bank, &[by], time_ms)
     }
     /// Gives the traces away, to a survivor.
     pub(crate) fn take_traces(&mut self) -> Traces {
         std::mem::take(&mut self.traces)
     }
     /// Takes over traces that another node has given away.
-    pub(crate) fn merge_traces(&mut self, bank: &Bank, other: Traces) {
+    pub(crate) fn merge_traces(&mut self, shared: &StateRules, other: Traces) {
+        self.note_mentioned(&other.mentioned);
         let traces = &mut self.traces;
-        traces.events += other.events;
         for (counter, days) in other.counters {
             match traces.counters.binary_search_by_key(&counter, |(i, _)| *i) {
                 Ok(at) => traces.counters[at].1.merge(&days),
                 Err(at) => traces.counters.insert(at, (counter, days)),
             }
         }
-        tally::merge(&mut traces.touches, bank, other.touches);
-        tally::merge(&mut traces.mentions, bank, other.mentions);
-        other
-            .recent
-            .into_iter()
-            .for_each(|recent| keep_recent(&mut traces.recent, recent));
-        if let Some(verdicts) = other.verdicts {
-            traces.verdicts.get_or_insert_default().merge(&verdicts);
+        traces.engagement.unite(shared, other.engagement);
+        tally::merge(&mut traces.mentions, &shared.bank, other.mentions);
+        if let Some(deals) = other.deals {
+            traces.deals.get_or_insert_default().merge(*deals);
         }
     }
     /// Bytes on the heap, roughly.
@@ -350,11 +430,49 @@ impl Node {
             + self
                 .events
                 .iter()
-                .map(|e| size_of::<EventState>() + e.heap_bytes())
+                .map(|e| size_of::<EventState>() + e.heap_bytes() + e.open_bytes())
                 .sum::<usize>()
-            + self.traces.touches.capacity() * size_of::<Touch>()
+            + self.traces.engagement.touches.capacity() * size_of::<Touch>()
+            + self.traces.engagement.open_bytes()
+            + self
+                .traces
+                .deals
+                .as_ref()
+                .map_or(0, |deals| deals.heap_bytes())
             + self.traces.mentions.capacity() * size_of::<Mention>()
-            + self.traces.recent.capacity() * 64
+            + self.traces.engagement.recent.capacity() * 64
+    }
+}
+
+/// A row as the state of its table takes it.
+fn occurrence(shared: &StateRules, row: Row<'_>, fingerprint: u64) -> Occurrence {
+    let layout = shared.layout.event(row.table());
+    Occurrence {
+        phi: layout.phi(row),
+        stage: layout.stage(row),
+        time_ms: row.event_ms(),
+        fingerprint,
+    }
+}
+
+/// A row as a step of a deal; `None` for a table without outcomes.
+fn deal_step(shared: &StateRules, row: Row<'_>, fingerprint: u64) -> Option<DealStep> {
+    let layout = shared.layout.event(row.table());
+    layout.has_outcome().then(|| DealStep {
+        table: row.table(),
+        time_ms: row.event_ms(),
+        fingerprint,
+        slot: layout.outcome_slot(row),
+        is_engagement: layout.is_engagement(row),
+        verdict: layout.verdict(row),
+    })
+}
+
+/// A row as the traces of engagement take it.
+fn engaging(shared: &StateRules, row: Row<'_>, hubs: &[EntityId]) -> EngagingEvent {
+    EngagingEvent {
+        hubs: hubs.into(),
+        recent: recent(shared, row),
     }
 }
 

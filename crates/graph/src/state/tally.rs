@@ -94,11 +94,17 @@ impl Touch {
     }
 }
 
+/// The key of mentions: a relation, and the owner of the events where outsiders are left out.
+pub(crate) type MentionedBy = (RelationId, Option<EntityId>);
+
 /// Events of other owners that name an entity.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Mention {
     /// The relation by which they name the entity.
     pub relation: RelationId,
+    /// The owner of the events; `None` where no owner is ever left out, so that all events of a
+    /// relation share one tally.
+    pub owner: Option<EntityId>,
     /// Count, weight and newest time of the events.
     pub tally: DecayedTally,
 }
@@ -132,15 +138,16 @@ impl Tallied<EntityId> for Touch {
     }
 }
 
-impl Tallied<RelationId> for Mention {
-    fn new(relation: RelationId) -> Self {
+impl Tallied<MentionedBy> for Mention {
+    fn new((relation, owner): MentionedBy) -> Self {
         Self {
             relation,
+            owner,
             tally: DecayedTally::new(),
         }
     }
-    fn key(&self) -> RelationId {
-        self.relation
+    fn key(&self) -> MentionedBy {
+        (self.relation, self.owner)
     }
     fn tally(&mut self) -> &mut DecayedTally {
         &mut self.tally

@@ -8,6 +8,7 @@
 //! 4. Else it belongs to the entity that its events name beside it: rows of an export may never
 //!    come, or years after the events.
 //! 5. Else it belongs to the first domain that it names, else it stands alone.
+//!    So does every [outsider](crate::who::outsiders), whatever it names.
 //!
 //! Following homes leads to the anchor of the cell. Members of a domain without a root share a
 //! provisional cell of that domain.
@@ -32,6 +33,8 @@ pub enum RootFoundBy {
     ProvisionalDomain,
     /// There is none: the member stands alone.
     Nothing,
+    /// There is none: the member is an outsider.
+    Outside,
 }
 
 impl Entities {
@@ -39,6 +42,9 @@ impl Entities {
     pub fn home(&self, entity: EntityId) -> (Option<EntityId>, RootFoundBy) {
         if self.is_root(entity) {
             return (None, RootFoundBy::Reference);
+        }
+        if self.outsider(entity).is_some() {
+            return (None, RootFoundBy::Outside);
         }
         let group = self.identity.group(entity).iter().copied();
         let others = group.filter(|e| *e != entity);

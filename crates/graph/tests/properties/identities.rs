@@ -15,7 +15,9 @@ struct Story {
 
 impl Story {
     fn new() -> Self {
-        let market = network(true);
+        Self::of(network(true))
+    }
+    fn of(market: Market) -> Self {
         let graph = market.graph(Tracking::On);
         Self {
             market,
@@ -541,4 +543,125 @@ fn an_old_retraction_applies_if_its_event_may_be_there() {
         ),
         (1, 1)
     );
+}
+
+/// A seller logged as a person of a customer: the address may arrive after the events, and go.
+#[test]
+fn members_of_own_and_competitors_domains_count_nowhere() {
+    let mut story = Story::new();
+    story.tell("companies", &[("company_id", "acme")]);
+    let person = |key: &'static str| [("person_id", key), ("company_id", "acme")];
+    story.tell("people", &person("buyer"));
+    story.tell("people", &person("seller"));
+    story.tell(
+        "calls",
+        &[
+            ("call_id", "c1"),
+            ("person_id", "seller"),
+            ("invited", "buyer"),
+        ],
+    );
+    story.tell(
+        "people",
+        &[
+            ("person_id", "friend"),
+            ("company_id", "acme"),
+            ("referred_by", "seller"),
+        ],
+    );
+    let mentions = |story: &Story| {
+        let people = story.market.catalog.table("people").unwrap().id;
+        let (_, buyer) = story.graph.find(people, "buyer").unwrap();
+        story.graph.mentions(buyer).len()
+    };
+    assert_eq!(story.cell("people", "seller"), "acme");
+    assert_eq!(mentions(&story), 1);
+    assert_eq!(
+        story.edges("people", "friend"),
+        ["people.referred_by seller"]
+    );
+    let with_address = |address: &'static str| {
+        [
+            ("person_id", "seller"),
+            ("company_id", "acme"),
+            ("email", address),
+        ]
+    };
+    story.tell("people", &with_address("jo@sales.ourselves.example"));
+    assert_eq!(story.cell("people", "seller"), "seller");
+    assert_eq!(story.calls("people", "seller"), 1);
+    assert_eq!(mentions(&story), 0);
+    assert_eq!(story.edges("people", "friend"), [""; 0]);
+    assert_eq!((story.stats().own, story.stats().competitors), (1, 0));
+    let found = story.graph.outsiders();
+    assert_eq!((found.own, found.competitors, found.events), (1, 0, 1));
+    // A root is scored whatever its domain is, and gets nobody by it.
+    story.tell(
+        "companies",
+        &[("company_id", "us"), ("website", "https://rival.example/")],
+    );
+    story.tell(
+        "people",
+        &[("person_id", "spy"), ("site", "https://rival.example/")],
+    );
+    assert_eq!(story.cell("people", "spy"), "spy");
+    assert_eq!(story.graph.outsiders().roots, ["us"]);
+    story.tell("people", &with_address("jo@acme.com"));
+    assert_eq!(story.cell("people", "seller"), "acme");
+    assert_eq!(mentions(&story), 1);
+    assert_eq!(
+        story.edges("people", "friend"),
+        ["people.referred_by seller"]
+    );
+}
+
+/// A scanner clicks in the name of two persons, of whom one has no row yet.
+#[test]
+fn a_burst_of_a_scanner_counts_as_none_until_it_is_below_the_limit() {
+    let mut market = network(true);
+    market.options.burst_events = 3;
+    market.options.late_horizon_ms = DAY_MS;
+    let mut story = Story::of(market);
+    let at_ms = START_MS - START_MS.rem_euclid(10_000) + 10_000;
+    let click = |story: &mut Story, id: &str, person: &str, revoked: &str| {
+        let row = [
+            ("call_id", id),
+            ("person_id", person),
+            ("kind", "v1"),
+            ("sku", "mail"),
+            ("revoked", revoked),
+        ];
+        let told = if revoked == "true" { 5 } else { 4 };
+        story.t_ms = at_ms;
+        let row = story.row("calls", &row[..told]);
+        story.apply(&row)
+    };
+    let calls = |story: &Story| (story.calls("people", "p1"), story.calls("people", "p2"));
+    story.tell("people", &[("person_id", "p1"), ("email", "jo@acme.com")]);
+    click(&mut story, "c1", "p1", "");
+    click(&mut story, "c2", "p1", "");
+    click(&mut story, "c3", "p2", "");
+    assert_eq!(calls(&story), (2, 1));
+    let second = [("person_id", "p2"), ("email", "Jo <jo@Mail.ACME.com.>")];
+    story.tell("people", &second);
+    assert_eq!((calls(&story), story.stats().burst_events), ((0, 0), 3));
+    assert_eq!(
+        click(&mut story, "c3", "p2", ""),
+        RowOutcome::Duplicate,
+        "a repeat changes nothing"
+    );
+    click(&mut story, "c1", "p1", "true");
+    assert_eq!((calls(&story), story.stats().burst_events), ((1, 1), 0));
+    click(&mut story, "c4", "p1", "");
+    assert_eq!((calls(&story), story.stats().burst_events), ((0, 0), 3));
+    assert_eq!(story.graph.size().open_events, 3);
+    assert_eq!(story.stats().inexact_retractions, 0);
+    // Once no event of the day can come any more, nothing is kept one by one.
+    story.t_ms = at_ms + 3 * DAY_MS;
+    story.tell("calls", &[("call_id", "later"), ("person_id", "p1")]);
+    story.graph.advance(AsOf::from_ms(story.t_ms));
+    assert_eq!((calls(&story), story.stats().burst_events), ((1, 0), 3));
+    assert_eq!(story.graph.size().open_events, 0);
+    assert_eq!(story.graph.check(), Ok(()));
+    assert_eq!(click(&mut story, "c5", "p2", ""), RowOutcome::Late);
 }

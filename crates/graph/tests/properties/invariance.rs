@@ -440,3 +440,64 @@ fn a_large_batch_is_the_same_as_many_small_ones() {
         &[0.0; 3],
     );
 }
+
+/// Scanners' bursts: in any order and any cut, with repeats, retractions, rows of people that come
+/// after their events, and people that become one.
+fn with_bursts(market: &Market, seeds: &[Seed]) -> Vec<Plain> {
+    let mut rows = stream(
+        market,
+        Style {
+            ties: true,
+            wild: false,
+        },
+        seeds,
+    );
+    let calls = market.catalog.table("calls").unwrap().id;
+    let step_ms = 6 * 3_600_000;
+    // A day each, and a second within it: many events of few groups.
+    for row in rows.iter_mut().filter(|row| row.table == calls) {
+        // By the key, so that repeats and retractions have the time of their event.
+        let number: i64 = row.key(&market.catalog)[1..].parse().unwrap();
+        let at_ms = START_MS + (row.time_ms / step_ms) % 4 * DAY_MS + number % 40 * 500;
+        row.known_ms += at_ms - row.time_ms;
+        row.time_ms = at_ms;
+        let time = market.catalog.table_at(calls).time.unwrap();
+        row.values[time.index()] = crate::market::Datum::Time(at_ms);
+    }
+    rows
+}
+
+proptest! {
+    #![proptest_config(cases(128))]
+
+    #[test]
+    fn any_order_gives_the_same_graph_with_bursts(
+        seeds in seeds(90, 40),
+        entropy in any::<u64>(),
+        limit in 2..5_usize,
+    ) {
+        let mut market = network(true);
+        market.options.burst_events = limit;
+        market.forbids_retractions = entropy % 2 == 0;
+        let mut dice = Dice(entropy);
+        let rows = with_bursts(&market, &seeds);
+        let as_of_ms = last_ms(&rows);
+        let built = |rows: &[Plain], dice: &mut Dice| {
+            let mut graph = market.graph(Tracking::On);
+            let mut rest = rows;
+            while !rest.is_empty() {
+                let (batch, after) = rest.split_at((1 + dice.below(9) as usize).min(rest.len()));
+                rest = after;
+                graph.apply(&market.batch(batch), None);
+                assert_eq!(graph.check(), Ok(()));
+            }
+            graph.advance(AsOf::from_ms(as_of_ms));
+            graph
+        };
+        let expected = built(&rows, &mut dice);
+        for _ in 0..2 {
+            let found = built(&rearranged(&market, &rows, &mut dice), &mut dice);
+            assert_same(&expected, &found, &removed(&market, &rows, as_of_ms));
+        }
+    }
+}

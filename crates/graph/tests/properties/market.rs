@@ -126,6 +126,7 @@ const DEALS: &str = r#"{"type":"record","name":"Deal","leadpulse":{"table":"deal
   {"name":"sponsor","type":["null","string"],"default":null,"leadpulse":{"ref":"people"}},
   {"name":"stage","type":["null","string"],"default":null,"leadpulse":{"values":["v0","v1"]}}]}"#;
 const CALLS: &str = r#"{"type":"record","name":"Call","leadpulse":{"table":"calls","role":"event","not_engagement":{"kind":["v3"]},
+  "bursts":{"campaign":"sku","only":{"kind":["v2","v1"]}},
   "stages":{"field":"kind","order":{"v0":1,"v1":2}}},"fields":[
   {"name":"call_id","type":"string","leadpulse":{"key":true}},
   {"name":"at","type":{"type":"long","logicalType":"timestamp-millis"},"leadpulse":{"time":true}},
@@ -153,7 +154,7 @@ const STEPS: &str = r#"{"type":"record","name":"Step","leadpulse":{"table":"step
 
 /// Addresses of streams and the domains they stand for; free mail, hosts without a domain and
 /// nonsense stand for none.
-pub const ADDRESSES: [(&str, Option<&str>); 12] = [
+pub const ADDRESSES: [(&str, Option<&str>); 14] = [
     ("jo@acme.com", Some("acme.com")),
     ("Jo <jo@Mail.ACME.com.>", Some("acme.com")),
     ("https://www.acme.com/about", Some("acme.com")),
@@ -166,6 +167,8 @@ pub const ADDRESSES: [(&str, Option<&str>); 12] = [
     ("jo@mail.freebie.example", None),
     ("localhost", None),
     ("n/a", None),
+    ("jo@sales.ourselves.example", Some("ourselves.example")),
+    ("https://rival.example/", Some("rival.example")),
 ];
 
 /// A catalog with the options, windows and population filter its graphs are built with.
@@ -286,6 +289,9 @@ pub fn network(with_steps: bool) -> Market {
     ];
     let mut market = Market::new(catalog, counters, windows);
     market.options.free_mail_domains = vec!["freebie.example".into()];
+    market.options.burst_events = 2;
+    market.options.own_domains = vec!["ourselves.example".into()];
+    market.options.competitor_domains = vec!["rival.example".into()];
     market
 }
 

@@ -41,6 +41,8 @@ pub struct World<'o> {
     claims: BTreeMap<String, BTreeSet<Who>>,
     /// Events that were in and were then taken back.
     pub removed: Vec<(Who, &'o Plain)>,
+    /// Table and key of the events that a scanner made.
+    scanned: BTreeSet<(TableId, String)>,
 }
 
 /// What is known of an entity.
@@ -73,6 +75,8 @@ pub enum Way {
     Events,
     Provisional,
     Not,
+    Own,
+    Competitor,
 }
 
 /// The entity a row hangs on or belongs to.
@@ -109,6 +113,24 @@ fn mentions(market: &Market, row: &Plain) -> BTreeSet<(String, Who)> {
                 .map(move |key| (relation.clone(), (target, key.to_owned())))
         })
         .collect()
+}
+
+/// The campaign of an event that a scanner may have made.
+fn may_be_scanned(market: &Market, row: &Plain) -> Option<Option<String>> {
+    let table = market.catalog.table_at(row.table);
+    let bursts = table.bursts.as_ref()?;
+    let has = |(field, values): &(FieldId, Vec<String>)| {
+        let value = row.values[field.index()].text();
+        value.is_some_and(|value| values.iter().any(|one| one == value))
+    };
+    if market.options.burst_events == 0
+        || !bursts.only.iter().all(has)
+        || table.not_engagement.iter().any(has)
+    {
+        return None;
+    }
+    let campaign = row.values[bursts.campaign.index()].text();
+    Some(campaign.map(str::to_owned))
 }
 
 /// What is left after `elapsed_ms` of an amount of 1.
@@ -271,6 +293,7 @@ impl<'o> World<'o> {
             groups: BTreeMap::new(),
             claims: BTreeMap::new(),
             removed: Vec::new(),
+            scanned: BTreeSet::new(),
         };
         for row in log {
             let table = market.catalog.table_at(row.table);
@@ -310,6 +333,7 @@ impl<'o> World<'o> {
             }
         }
         world.resolve();
+        world.scanned = world.find_scanned();
         world
     }
 
@@ -324,6 +348,30 @@ impl<'o> World<'o> {
                 *known = Some(company.clone());
             }
         }
+    }
+
+    /// Events of one campaign and one mail domain, or of one person, within ten seconds.
+    fn find_scanned(&self) -> BTreeSet<(TableId, String)> {
+        let mut together: BTreeMap<_, Vec<(TableId, String)>> = BTreeMap::new();
+        for (owner, row) in &self.events {
+            let Some(campaign) = may_be_scanned(self.market, row) else {
+                continue;
+            };
+            let survivor = self.survivor(owner);
+            let joined = self.joined(owner);
+            let rows = std::iter::once(&survivor).chain(&joined);
+            let mut domains = rows.flat_map(|one| &self.people[one].domains);
+            let whose = domains
+                .next()
+                .map_or(survivor.clone(), |domain| (DOMAINS, domain.clone()));
+            let seconds = row.time_ms.div_euclid(10_000);
+            let name = (row.table, row.key(&self.market.catalog).to_owned());
+            let group = (row.table, campaign, seconds, whose);
+            together.entry(group).or_default().push(name);
+        }
+        let limit = self.market.options.burst_events;
+        let scanned = together.into_values().filter(|names| names.len() >= limit);
+        scanned.flatten().collect()
     }
 
     fn learn(&mut self, table: &Table, who: Who, row: &Plain) {
@@ -521,14 +569,50 @@ impl<'o> World<'o> {
         let survivor = self.survivor(who);
         survivor != *who && survivor.0 == who.0
     }
+    /// The number of events that a scanner made.
+    pub fn scanned(&self) -> usize {
+        self.scanned.len()
+    }
     /// Domains that several roots name.
     pub fn ambiguous_domains(&self) -> usize {
         self.claims.values().filter(|roots| roots.len() > 1).count()
+    }
+    /// The side of somebody who counts nowhere.
+    fn side(&self, who: &Who) -> Option<Way> {
+        let options = &self.market.options;
+        let survivor = self.survivor(who);
+        let joined = self.joined(who);
+        let root = self.market.catalog.root().id;
+        if joined.iter().any(|one| one.0 == root) {
+            return None;
+        }
+        let own = &self.people[&survivor].domains;
+        let domains = match own.is_empty() {
+            false => own,
+            true => joined
+                .iter()
+                .map(|one| &self.people[one].domains)
+                .find(|domains| !domains.is_empty())?,
+        };
+        domains.iter().find_map(|domain| {
+            if options.own_domains.contains(domain) {
+                return Some(Way::Own);
+            }
+            let is_rival = options.competitor_domains.contains(domain);
+            is_rival.then_some(Way::Competitor)
+        })
+    }
+    /// Whether somebody counts nowhere.
+    pub fn is_outside(&self, who: &Who) -> bool {
+        self.people.contains_key(who) && self.side(who).is_some()
     }
     /// Whom a survivor belongs to, and how it found them.
     pub fn home(&self, who: &Who) -> (Option<Who>, Way) {
         if who.0 == self.market.catalog.root().id {
             return (None, Way::Reference);
+        }
+        if let Some(side) = self.side(who) {
+            return (None, side);
         }
         let others = self.joined(who).into_iter().filter(|p| p != who);
         let joined: Vec<Who> = std::iter::once(who.clone()).chain(others).collect();
@@ -626,11 +710,13 @@ impl<'o> World<'o> {
     /// Whether a row is something that makes its owner active.
     fn engages(&self, row: &Plain) -> bool {
         let marks = &self.market.catalog.table_at(row.table).not_engagement;
-        !marks.iter().any(|(field, values)| {
-            values
-                .iter()
-                .any(|value| row.values[field.index()] == Datum::Text(value.clone()))
-        })
+        let name = (row.table, row.key(&self.market.catalog).to_owned());
+        !self.scanned.contains(&name)
+            && !marks.iter().any(|(field, values)| {
+                values
+                    .iter()
+                    .any(|value| row.values[field.index()] == Datum::Text(value.clone()))
+            })
     }
     /// All events that engage those whom an entity stands for.
     pub fn events_of(&self, who: &Who) -> Vec<&'o Plain> {
@@ -644,7 +730,11 @@ impl<'o> World<'o> {
     /// By relation, the times at which events named one of those whom an entity stands for.
     pub fn mentioned(&self, who: &Who) -> BTreeMap<String, Vec<i64>> {
         let mut mentioned: BTreeMap<String, Vec<i64>> = BTreeMap::new();
-        for (_, row) in self.events.iter().filter(|(_, row)| self.engages(row)) {
+        let counts = |owner: &Who, row: &Plain| {
+            let is_lasting = may_be_scanned(self.market, row).is_none();
+            is_lasting && self.engages(row) && !self.is_outside(owner)
+        };
+        for (_, row) in self.events.iter().filter(|(who, row)| counts(who, row)) {
             for (relation, named) in mentions(self.market, row) {
                 if self.survivor(&named) == *who {
                     mentioned.entry(relation).or_default().push(row.time_ms);
@@ -671,9 +761,12 @@ impl<'o> World<'o> {
     /// Edges of a survivor as they lead now.
     pub fn edges(&self, who: &Who) -> BTreeSet<(String, Who, i64)> {
         let mut edges: BTreeMap<(String, Who), i64> = BTreeMap::new();
+        if self.is_outside(who) {
+            return BTreeSet::new();
+        }
         for (relation, to, since) in self.joined(who).iter().flat_map(|p| self.edges_said(p)) {
             let (to, is_previous) = (self.survivor(&to), relation.ends_with("/previous"));
-            if to != *who && !(is_previous && to == self.top(who)) {
+            if to != *who && !(is_previous && to == self.top(who)) && !self.is_outside(&to) {
                 let known = edges.entry((relation, to)).or_insert(since);
                 *known = if is_previous {
                     since.max(*known)
@@ -712,11 +805,9 @@ impl<'o> World<'o> {
             .tables
             .iter()
             .any(|t| t.role == Role::Event && t.outcome.is_some());
-        for (_, row) in self
-            .events
-            .iter()
-            .filter(|(owner, _)| members.contains(owner))
-        {
+        let stands =
+            |owner: &Who, row: &Plain| members.contains(owner) && !self.is_reversed(owner, row);
+        for (_, row) in self.events.iter().filter(|(who, row)| stands(who, row)) {
             ended.extend(
                 verdict(catalog.table_at(row.table), &row.values).map(|won| (won, row.time_ms)),
             );
@@ -748,6 +839,47 @@ impl<'o> World<'o> {
             times(true).max(),
             times(false).max(),
         )
+    }
+    /// Whether the end of a deal was taken back by another step of the deal.
+    fn is_reversed(&self, owner: &Who, row: &Plain) -> bool {
+        let table = self.market.catalog.table_at(row.table);
+        let Some(outcome) = &table.outcome else {
+            return false;
+        };
+        let end = |row: &Plain| {
+            row.values[outcome.field.index()]
+                .text()
+                .and_then(|value| outcome.of(value))
+        };
+        let deal = self.survivor(owner);
+        let is_deal = self.market.catalog.table_at(deal.0).role == Role::Member;
+        let others = self
+            .events
+            .iter()
+            .filter(|(other, step)| self.survivor(other) == deal && step.table == row.table);
+        is_deal
+            && end(row).is_some()
+            && others
+                .map(|(_, step)| step)
+                .any(|step| step.time_ms > row.time_ms && end(step) != end(row))
+    }
+    /// What a row's events leave in the sums of hubs: without ends of deals that were taken back.
+    pub fn hub_amount(
+        &self,
+        owner: &Who,
+        row: &Plain,
+        field: Option<FieldId>,
+        kind: &SlotKind,
+    ) -> f64 {
+        let table = self.market.catalog.table_at(row.table);
+        let is_outcome = table
+            .outcome
+            .as_ref()
+            .is_some_and(|outcome| Some(outcome.field) == field);
+        if is_outcome && self.is_reversed(owner, row) {
+            return 0.0;
+        }
+        amount(table, row, field, kind)
     }
     /// The hubs that values of a row name.
     fn hubs_in(&self, table: TableId, values: &[Datum]) -> BTreeSet<HubKey> {
@@ -787,7 +919,8 @@ impl<'o> World<'o> {
     /// Per hub: the cells that touch it.
     pub fn cells_of_hubs(&self) -> BTreeMap<HubKey, BTreeSet<Who>> {
         let mut hubs: BTreeMap<HubKey, BTreeSet<Who>> = BTreeMap::new();
-        for who in self.people.keys() {
+        let counts = |who: &&Who| !self.is_outside(&self.top(who));
+        for who in self.people.keys().filter(counts) {
             for hub in self
                 .hubs_named(who)
                 .into_iter()
@@ -843,7 +976,8 @@ impl<'o> World<'o> {
         let windows = &self.market.population.windows;
         let in_windows = self.window(&family, windows[0], t_ms) > 0.0
             && self.window(&family, windows[1], t_ms) <= 2.0;
-        self.people[who].version.is_some() && !self.is_merged(who) && in_windows
+        let is_asked = !self.is_merged(who) && !self.is_outside(&self.top(who));
+        self.people[who].version.is_some() && is_asked && in_windows
     }
 }
 

@@ -370,12 +370,9 @@ fn check_node(
         );
     }
     let mentioned = world.mentioned(person);
-    assert_eq!(
-        node.mentions().len(),
-        mentioned.len(),
-        "mentions of {person:?}"
-    );
-    for mention in node.mentions() {
+    let found = graph.mentions(node);
+    assert_eq!(found.len(), mentioned.len(), "mentions of {person:?}");
+    for mention in &found {
         let relation = relation_name(graph, mention.relation);
         check_tally(
             graph,
@@ -460,11 +457,11 @@ fn check_hubs(market: &Market, graph: &Graph, oracle: &Oracle<'_>, t_ms: i64) {
     for (cell, members) in &cells {
         let mut sums = vec![0.0; scale.len()];
         for layout in &shared.layout.events {
-            let table = market.catalog.table_at(layout.table);
-            for row in members
-                .iter()
-                .flat_map(|m| board.events_on(m, layout.table))
-            {
+            let rows = members.iter().flat_map(|member| {
+                let rows = board.events_on(member, layout.table).into_iter();
+                rows.map(move |row| (member, row))
+            });
+            for (member, row) in rows {
                 for (i, slot) in layout.hub_slots.iter().enumerate() {
                     let slot = &layout.slots[usize::from(*slot)];
                     assert!(
@@ -473,7 +470,7 @@ fn check_hubs(market: &Market, graph: &Graph, oracle: &Oracle<'_>, t_ms: i64) {
                     );
                     for (h, half) in market.options.half_lives_days.iter().enumerate() {
                         let at = (layout.hub_offset + i) * halves + h;
-                        let x = amount(table, row, slot.field, &slot.kind)
+                        let x = board.hub_amount(member, row, slot.field, &slot.kind)
                             * decayed(t_ms - row.time_ms, *half);
                         sums[at] += x;
                         scale[at] += x.abs();
@@ -592,6 +589,11 @@ fn check_stats(market: &Market, graph: &Graph, world: &World<'_>) {
         (stats.provisional, stats.unresolved),
         (way(Way::Provisional), way(Way::Not))
     );
+    assert_eq!(
+        (stats.own, stats.competitors),
+        (way(Way::Own), way(Way::Competitor))
+    );
+    assert_eq!(stats.burst_events, world.scanned() as u64);
     assert_eq!((stats.merged, stats.converted), (merged, converted));
     assert_eq!(stats.ambiguous_domains, world.ambiguous_domains() as u64);
     assert_eq!(

@@ -35,8 +35,14 @@ fn readable(graph: &Graph) -> BTreeMap<EntityId, (CellRef, String)> {
             let incoming: BTreeSet<String> = graph
                 .incoming(node.entity)
                 .iter()
+                .filter(|(_, from)| !graph.is_outside(*from))
                 .map(|(r, from)| format!("{} {}", r.0, name(graph.survivor(*from))))
                 .collect();
+            lines.push(format!(
+                "{} {}",
+                name(node.entity),
+                graph.is_outside(node.entity)
+            ));
             lines.push(format!("{} {incoming:?}", name(node.entity)));
             for edge in graph.edges(node) {
                 let there = graph

@@ -25,6 +25,8 @@ struct Home {
     home: Option<EntityId>,
     /// Only events say so, no row of the entity.
     by_events: bool,
+    /// The entity is an outsider: what it does counts for nobody.
+    is_outside: bool,
 }
 
 /// Another entity that is the same from a time on.
@@ -84,6 +86,7 @@ impl Belonging {
                             known_ms: row.known_ms(),
                             home,
                             by_events: found_by == RootFoundBy::Events,
+                            is_outside: found_by == RootFoundBy::Outside,
                         };
                         homes.retain(|(moved, _)| *moved != entity);
                         homes.push((entity, home));
@@ -126,7 +129,7 @@ impl Belonging {
     fn move_home(&mut self, entity: EntityId, mut new: Home, is_event: bool) {
         let homes = self.homes.entry(entity).or_default();
         let Some(last) = homes.last().copied() else {
-            if new.home.is_some() {
+            if new.home.is_some() || new.is_outside {
                 if is_event {
                     new.since_ms = i64::MIN;
                 }
@@ -134,7 +137,8 @@ impl Belonging {
             }
             return;
         };
-        if (last.home, last.by_events) == (new.home, new.by_events) {
+        let kind = |home: &Home| (home.home, home.by_events, home.is_outside);
+        if kind(&last) == kind(&new) {
             return;
         }
         // An event tells where an entity without a home belonged all along; it moves nobody.
@@ -159,6 +163,16 @@ impl Belonging {
     fn is_known(&self, entity: EntityId, known_until_ms: i64) -> bool {
         let described = self.described.get(&entity);
         described.is_some_and(|described| described.first_known_ms <= known_until_ms)
+    }
+
+    /// Whether an entity is an outsider by what is known at a moment, milliseconds: then nothing that
+    /// it ever did counts, also not before its address was known.
+    fn is_outside(&self, entity: EntityId, known_until_ms: i64) -> bool {
+        let homes = self.homes.get(&entity).into_iter().flatten();
+        let mut known = homes
+            .rev()
+            .skip_while(|home| home.known_ms > known_until_ms);
+        known.next().is_some_and(|home| home.is_outside)
     }
 
     /// Whether a row described the entity or one that it is joined with by a moment, milliseconds.
@@ -288,6 +302,10 @@ impl Owners<'_> {
     fn root(&self, named: &[(TableId, &str)], at: OwnedAt) -> Option<EntityId> {
         let root_table = self.catalog.root().id;
         let entities = self.described(named, at);
+        let is_outside = |entity: &EntityId| self.belonging.is_outside(*entity, at.known_until_ms);
+        if entities.first().is_some_and(is_outside) {
+            return None;
+        }
         [false, true].into_iter().find_map(|may_follow_events| {
             let root = |entity| {
                 let belonging = self.belonging;

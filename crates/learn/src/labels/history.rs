@@ -3,19 +3,23 @@
 //! [`LabelHistory`] takes rows with the entities that they name; [`LabelHistory::known_by`] makes
 //! the [`Labels`] of what was known at a moment. Whose a row is, is asked then and not earlier: an
 //! export names owners whose own rows come later, and members move. An event that was taken back
-//! does not count, whether the event or its retraction came first. Memory: 40 bytes for an event
-//! that counts, per aggregate it counts for; versions of entity tables are kept whole.
+//! does not count, whether the event or its retraction came first; nor does a win that another step
+//! of its deal took back. Memory: 56 bytes for an event that counts, per aggregate it counts for;
+//! versions of entity tables are kept whole.
+//!
+//! Decisions: docs/decisions/0038-a-win-that-was-taken-back.md,
+//! docs/decisions/0040-whose-a-row-is.md
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use leadpulse_graph::owners_of;
-use leadpulse_schema::{Catalog, FieldId, Operation, Role, Row, TableId, Value, View};
+use leadpulse_schema::{Catalog, FieldId, Operation, Role, Row, TableId, Value, Verdict, View};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 use super::label::{Labels, Point, Series};
-use super::versions::VersionLog;
-use leadpulse_pql::{AggregateSource, Plan, Quantity, Reach, Target};
+use super::versions::{VersionLog, deciding_outcome};
+use leadpulse_pql::{Aggregate, AggregateSource, Plan, Quantity, Reach, Target};
 
 /// A moment at which ownership is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +47,8 @@ pub struct LabelHistory<'a> {
     /// The time at which a retraction of an event became known, by the event's fingerprint.
     retracted: FxHashMap<u64, i64>,
     logs: Vec<(TableId, VersionLog<'a>)>,
+    /// By deal, the steps of tables whose ends a target counts.
+    deals: FxHashMap<u64, Vec<Step>>,
     names: Names,
     codes: Codes,
 }
@@ -55,6 +61,17 @@ struct Counted {
     fingerprint: u64,
     /// The entities that it names, in [`Names`].
     named: u32,
+    /// The deal that the event ends, if the target counts ends: its hash, and whether it is won.
+    ends: Option<(u64, bool)>,
+}
+
+/// A step of a deal.
+#[derive(Clone, Copy, Debug)]
+struct Step {
+    time_ms: i64,
+    known_ms: i64,
+    fingerprint: u64,
+    verdict: Option<bool>,
 }
 
 /// Rows that the target counts, and those of them that are nobody's.
@@ -88,6 +105,7 @@ impl<'a> LabelHistory<'a> {
             events,
             logs,
             retracted: FxHashMap::default(),
+            deals: FxHashMap::default(),
             names: Names::default(),
             codes: Codes::default(),
         }
@@ -123,6 +141,17 @@ impl<'a> LabelHistory<'a> {
 
     /// Keeps an event for the aggregates that count it.
     fn count(&mut self, row: Row<'_>, fingerprint: u64) {
+        let table = self.catalog.table_at(row.table());
+        let step = deal_step(self.catalog, row, fingerprint);
+        let counts_ends = |aggregate: &Aggregate| {
+            aggregate.source.table() == row.table()
+                && deciding_outcome(table, aggregate.filter.as_ref()).is_some()
+        };
+        if let Some((deal, step)) = step
+            && self.target.aggregates.iter().any(counts_ends)
+        {
+            self.deals.entry(deal).or_default().push(step);
+        }
         for (aggregate, counted) in self.target.aggregates.iter().zip(&mut self.events) {
             let filter = aggregate.filter.as_ref();
             if aggregate.source.table() != row.table()
@@ -136,11 +165,14 @@ impl<'a> LabelHistory<'a> {
                 continue;
             }
             let named = named_by(self.catalog, aggregate.reach, row);
+            let end = step.filter(|_| counts_ends(aggregate));
             counted.push(Counted {
                 point: Point {
                     time_ms: row.event_ms(),
                     value,
+                    reversed_ms: i64::MAX,
                 },
+                ends: end.and_then(|(deal, step)| Some((deal, step.verdict?))),
                 known_ms: row.known_ms(),
                 fingerprint,
                 named: self.names.number(&named),
@@ -159,19 +191,23 @@ impl<'a> LabelHistory<'a> {
         for (aggregate, events) in self.target.aggregates.iter().zip(&self.events) {
             let mut of_aggregate = Assigned::new(self.catalog, ownership, known_until_ms);
             series.push(match aggregate.source {
-                AggregateSource::Events(_) => {
+                AggregateSource::Events(table) => {
+                    let outcome = self.catalog.table_at(table).outcome.as_ref();
+                    let rule = outcome.map_or(Verdict::Each, |outcome| outcome.verdict);
                     let is_known = |counted: &&Counted| {
-                        let gone_ms = self.retracted.get(&counted.fingerprint);
-                        counted.known_ms <= known_until_ms
-                            && gone_ms.is_none_or(|gone_ms| *gone_ms > known_until_ms)
+                        self.stands(counted.fingerprint, counted.known_ms, known_until_ms)
                     };
                     let mut points: Vec<Vec<Point>> = Vec::new();
                     for counted in events.iter().filter(is_known) {
                         let named = self.names.of(counted.named);
                         let time_ms = counted.point.time_ms;
+                        let point = Point {
+                            reversed_ms: self.reversed_ms(counted, rule, known_until_ms),
+                            ..counted.point
+                        };
                         of_aggregate.note(aggregate.reach, &named, time_ms);
                         for entity in &of_aggregate.found {
-                            at(&mut points, *entity).push(counted.point);
+                            at(&mut points, *entity).push(point);
                         }
                     }
                     for points in &mut points {
@@ -199,6 +235,55 @@ impl<'a> LabelHistory<'a> {
         }
         (Labels::new(self.target.clone(), series), unowned)
     }
+}
+
+impl LabelHistory<'_> {
+    /// Whether an event is known by a moment and was not taken back by then.
+    fn stands(&self, fingerprint: u64, known_ms: i64, known_until_ms: i64) -> bool {
+        let gone_ms = self.retracted.get(&fingerprint);
+        known_ms <= known_until_ms && gone_ms.is_none_or(|gone_ms| *gone_ms > known_until_ms)
+    }
+
+    /// The first time at which a step of its deal takes an event back, by what is known at a
+    /// moment; `i64::MAX` where none does.
+    fn reversed_ms(&self, event: &Counted, rule: Verdict, known_until_ms: i64) -> i64 {
+        let Some((deal, won)) = event.ends else {
+            return i64::MAX;
+        };
+        let time_ms = event.point.time_ms;
+        let takes_back = |step: &&Step| match rule {
+            Verdict::Last => step.time_ms > time_ms && step.verdict != Some(won),
+            Verdict::First => step.time_ms < time_ms && step.verdict.is_some(),
+            Verdict::Each => false,
+        };
+        let steps = self.deals.get(&deal).into_iter().flatten();
+        steps
+            .filter(takes_back)
+            .filter(|step| self.stands(step.fingerprint, step.known_ms, known_until_ms))
+            .map(|step| step.time_ms)
+            .min()
+            .unwrap_or(i64::MAX)
+    }
+}
+
+/// The deal of an event row, with the row as a step of it; `None` for a table without outcomes and
+/// for an event that hangs on the root, where deals cannot be told apart.
+fn deal_step(catalog: &Catalog, row: Row<'_>, fingerprint: u64) -> Option<(u64, Step)> {
+    let outcome = catalog.table_at(row.table()).outcome.as_ref()?;
+    let (table, key) = owners_of(catalog, row).next()?;
+    if catalog.table_at(table).role != Role::Member {
+        return None;
+    }
+    let mut hasher = DefaultHasher::new();
+    (row.table(), table, key).hash(&mut hasher);
+    let value = row.get(outcome.field).text();
+    let step = Step {
+        time_ms: row.event_ms(),
+        known_ms: row.known_ms(),
+        fingerprint,
+        verdict: value.and_then(|value| outcome.of(value)),
+    };
+    Some((hasher.finish(), step))
 }
 
 /// The list of an entity, made if it has none.

@@ -39,9 +39,16 @@ pub(crate) enum Series {
 pub(crate) struct Point {
     pub(crate) time_ms: i64,
     pub(crate) value: f64,
+    /// The first time at which another step of its deal takes it back, or had done so before;
+    /// `i64::MAX` where none does.
+    pub(crate) reversed_ms: i64,
 }
 
 impl Point {
+    /// When it happened, and when it was taken back.
+    fn times_ms(&self) -> (i64, i64) {
+        (self.time_ms, self.reversed_ms)
+    }
     /// By time; the rest only so that the order of arrival does not matter.
     pub(crate) fn in_time(&self, other: &Self) -> std::cmp::Ordering {
         (self.time_ms.cmp(&other.time_ms)).then(self.value.total_cmp(&other.value))
@@ -195,55 +202,63 @@ impl LabelMoment<'_> {
         joined
     }
 
-    /// The aggregate's window, cut at `until_ms`.
-    fn bounds_ms(&self, aggregate: &Aggregate) -> (i64, i64) {
-        let (after_ms, end_ms) = aggregate.window.bounds_ms(self.anchor_ms);
-        (after_ms, end_ms.min(self.until_ms))
-    }
-
-    /// The entity's points within the window.
+    /// The entity's points within the aggregate's window.
+    ///
+    /// A win that is taken back within the window is none, also at a moment before: otherwise a
+    /// target could become true and false again, and would have no first time. A step after the
+    /// window takes nothing back: the label is of the window.
     fn points<'s, P>(
         &self,
+        aggregate: &Aggregate,
         of_entities: &'s [Vec<P>],
-        bounds_ms: (i64, i64),
-        time_ms: impl Fn(&P) -> i64,
-    ) -> &'s [P] {
+        times_ms: impl Fn(&P) -> (i64, i64),
+    ) -> impl DoubleEndedIterator<Item = &'s P> + Clone {
+        let (after_ms, end_ms) = aggregate.window.bounds_ms(self.anchor_ms);
+        let bounds_ms = (after_ms, end_ms.min(self.until_ms));
         let points = of_entities.get(self.entity as usize);
-        within(points.map_or(&[][..], Vec::as_slice), bounds_ms, time_ms)
+        let points = points.map_or(&[][..], Vec::as_slice);
+        let stands: Vec<&P> = within(points, bounds_ms, |p| times_ms(p).0)
+            .iter()
+            .filter(|p| times_ms(p).1 > end_ms)
+            .collect();
+        stands.into_iter()
     }
 
     /// The times at which rows of an aggregate fell into its window.
     fn times_ms(&self, index: usize) -> Vec<i64> {
-        let bounds_ms = self.bounds_ms(&self.labels.target.aggregates[index]);
+        let aggregate = &self.labels.target.aggregates[index];
         match &self.labels.series[index] {
-            Series::Events(events) => {
-                let points = self.points(events, bounds_ms, |p| p.time_ms);
-                points.iter().map(|p| p.time_ms).collect()
-            }
-            Series::Versions(versions) => {
-                let points = self.points(versions, bounds_ms, |p| p.time_ms);
-                points.iter().map(|p| p.time_ms).collect()
-            }
+            Series::Events(events) => self
+                .points(aggregate, events, Point::times_ms)
+                .map(|p| p.time_ms)
+                .collect(),
+            Series::Versions(versions) => self
+                .points(aggregate, versions, VersionPoint::times_ms)
+                .map(|p| p.time_ms)
+                .collect(),
         }
     }
 
     fn measured(&self, index: usize) -> Option<Measured> {
         let aggregate = &self.labels.target.aggregates[index];
-        let bounds_ms = self.bounds_ms(aggregate);
         match &self.labels.series[index] {
-            Series::Events(events) => {
-                let points = self.points(events, bounds_ms, |p| p.time_ms);
-                measure(aggregate.quantity, points.iter().map(|p| p.value))
-            }
+            Series::Events(events) => measure(
+                aggregate.quantity,
+                self.points(aggregate, events, Point::times_ms)
+                    .map(|p| p.value),
+            ),
             Series::Versions(versions) => {
-                let points = self.points(versions, bounds_ms, |p| p.time_ms);
-                let mut counted: Vec<u32> =
-                    points.iter().filter(|p| p.entered).map(|p| p.key).collect();
+                let points = self.points(aggregate, versions, VersionPoint::times_ms);
+                let mut counted: Vec<u32> = points
+                    .clone()
+                    .filter(|p| p.entered)
+                    .map(|p| p.key)
+                    .collect();
                 counted.sort_unstable();
                 counted.dedup();
                 // The last matching version up to the end is in the window: the key came to match
                 // within it.
-                let last = |key: u32| points.iter().rfind(|p| p.key == key).map(|p| p.value);
+                let last = |key: u32| points.clone().rfind(|p| p.key == key).map(|p| p.value);
                 measure(
                     aggregate.quantity,
                     counted

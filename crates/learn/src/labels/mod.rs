@@ -17,6 +17,8 @@ mod market;
 #[cfg(test)]
 mod oracle_tests;
 #[cfg(test)]
+mod reversal_tests;
+#[cfg(test)]
 mod world_tests;
 
 pub(crate) use belonging::Belonging;

@@ -6,7 +6,8 @@
 //! comes after it under the same key appears anew.
 
 use leadpulse_schema::{
-    Catalog, Condition, FieldId, Operand, Operation, Row, RowBatch, Table, TableId, Value, View,
+    Catalog, Condition, FieldId, Operand, Operation, OutcomeField, Row, RowBatch, Table, TableId,
+    Value, Verdict, View,
 };
 
 use leadpulse_pql::{Aggregate, Reach};
@@ -24,6 +25,16 @@ pub(crate) struct VersionPoint {
     pub(crate) entered: bool,
     /// The aggregated value of the version; NaN is null.
     pub(crate) value: f64,
+    /// The time of the version of the same row that takes this end of a deal back; `i64::MAX`
+    /// where none does.
+    pub(crate) reversed_ms: i64,
+}
+
+impl VersionPoint {
+    /// When it took effect, and when it was taken back.
+    pub(crate) fn times_ms(&self) -> (i64, i64) {
+        (self.time_ms, self.reversed_ms)
+    }
 }
 
 /// The versions of one table offered so far.
@@ -134,6 +145,8 @@ impl<'a> VersionLog<'a> {
             };
             let mut effective_ms = None;
             let mut matched = false;
+            let outcome = deciding_outcome(self.table, aggregate.filter.as_ref());
+            let mut ends: Vec<VersionEnd> = Vec::new();
             for index in versions {
                 let row = self.rows.row(*index);
                 merged.apply(self.table, *index);
@@ -147,12 +160,14 @@ impl<'a> VersionLog<'a> {
                         .filter
                         .as_ref()
                         .is_none_or(|filter| filter.holds(&merged));
+                let mut added: Vec<(usize, usize)> = Vec::new();
                 if matches {
                     let point = VersionPoint {
                         time_ms,
                         key,
                         entered: !matched,
                         value: value_of(&merged),
+                        reversed_ms: i64::MAX,
                     };
                     let named = self.named(aggregate.reach, &merged);
                     assigned.find(aggregate.reach, &named, time_ms);
@@ -160,10 +175,23 @@ impl<'a> VersionLog<'a> {
                         assigned.count(&named);
                     }
                     for entity in &assigned.found {
-                        at(&mut points, *entity).push(point);
+                        let points = at(&mut points, *entity);
+                        points.push(point);
+                        added.push((*entity as usize, points.len() - 1));
                     }
                 }
+                if let Some(outcome) = outcome.filter(|_| merged.exists) {
+                    let value = merged.column(outcome.field).text();
+                    ends.push(VersionEnd {
+                        time_ms,
+                        verdict: value.and_then(|value| outcome.of(value)),
+                        points: added,
+                    });
+                }
                 matched = matches;
+            }
+            if let Some(outcome) = outcome {
+                note_reversals(outcome.verdict, &ends, &mut points);
             }
         }
         for entity in &mut points {
@@ -171,6 +199,51 @@ impl<'a> VersionLog<'a> {
             entity.sort_by_key(|point| point.time_ms);
         }
         points
+    }
+}
+
+/// A version of a deal: its end, and its points by entity and index.
+struct VersionEnd {
+    time_ms: i64,
+    verdict: Option<bool>,
+    points: Vec<(usize, usize)>,
+}
+
+/// The outcome of a table, if a filter asks about its value. Other filters count versions for
+/// another reason than the end of a deal.
+pub(super) fn deciding_outcome<'t>(
+    table: &'t Table,
+    filter: Option<&Condition>,
+) -> Option<&'t OutcomeField> {
+    let outcome = table.outcome.as_ref()?;
+    let mut fields = Vec::new();
+    fields_of(filter?, &mut fields);
+    fields.contains(&outcome.field).then_some(outcome)
+}
+
+/// Notes at the points of ended deals the version that takes the end back.
+fn note_reversals(rule: Verdict, ends: &[VersionEnd], points: &mut [Vec<VersionPoint>]) {
+    for (at, end) in ends.iter().enumerate() {
+        let Some(won) = end.verdict else {
+            continue;
+        };
+        let by = match rule {
+            Verdict::Last => {
+                let mut later = ends[at + 1..].iter();
+                later.find(|other| other.verdict != Some(won))
+            }
+            // The first end goes on through versions that say the same again.
+            Verdict::First => {
+                let earlier = ends[..at].iter().position(|other| other.verdict.is_some());
+                let first = earlier.map(|first| &ends[first..at]);
+                let is_same = |same: &[VersionEnd]| same.iter().all(|e| e.verdict == Some(won));
+                first.filter(|from| !is_same(from)).map(|_| end)
+            }
+            Verdict::Each => None,
+        };
+        for (entity, index) in &end.points {
+            points[*entity][*index].reversed_ms = by.map_or(i64::MAX, |by| by.time_ms);
+        }
     }
 }
 

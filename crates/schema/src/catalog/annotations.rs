@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::catalog::{Feature, MatchBy, Role};
+use crate::catalog::{Feature, MatchBy, Role, Verdict};
 
 /// The property of a record.
 #[derive(Clone, Debug, Deserialize)]
@@ -21,6 +21,17 @@ pub(crate) struct TableAnnotation {
     /// Field → values that are no engagement.
     #[serde(default)]
     pub(crate) not_engagement: BTreeMap<String, Vec<String>>,
+    pub(crate) bursts: Option<BurstsAnnotation>,
+}
+
+/// The events that mail scanners make in bursts.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct BurstsAnnotation {
+    pub(crate) campaign: String,
+    /// Field → values: rows with one value of each. All rows without.
+    #[serde(default)]
+    pub(crate) only: BTreeMap<String, Vec<String>>,
 }
 
 /// The values of a field that end a deal.
@@ -31,6 +42,27 @@ pub(crate) struct OutcomeAnnotation {
     pub(crate) won: Vec<String>,
     #[serde(default)]
     pub(crate) lost: Vec<String>,
+    #[serde(default)]
+    pub(crate) verdict: VerdictName,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum VerdictName {
+    #[default]
+    Last,
+    First,
+    Each,
+}
+
+impl From<VerdictName> for Verdict {
+    fn from(name: VerdictName) -> Verdict {
+        match name {
+            VerdictName::Last => Verdict::Last,
+            VerdictName::First => Verdict::First,
+            VerdictName::Each => Verdict::Each,
+        }
+    }
 }
 
 /// The values of a field that are steps towards a decision.

@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::catalog::{Catalog, DataType, Field, Table};
+use crate::catalog::{Catalog, DataType, Field, Table, Verdict};
 use crate::hex::hex;
 
 impl Catalog {
@@ -47,6 +47,16 @@ impl Catalog {
             let values = table.not_engagement.iter();
             let values: Vec<_> = values.map(|(f, v)| (name_of(*f), v)).collect();
             parts.push(serde_json::json!({ "not_engagement": values }));
+        }
+        let verdict = table.outcome.as_ref().map(|outcome| outcome.verdict);
+        let verdict = verdict.filter(|verdict| *verdict != Verdict::default());
+        if let (Some(parts), Some(verdict)) = (meaning.as_array_mut(), verdict) {
+            parts.push(serde_json::json!({ "verdict": format!("{verdict:?}") }));
+        }
+        if let (Some(parts), Some(bursts)) = (meaning.as_array_mut(), &table.bursts) {
+            let only = bursts.only.iter();
+            let only: Vec<_> = only.map(|(f, v)| (name_of(*f), v)).collect();
+            parts.push(serde_json::json!({ "bursts": [name_of(bursts.campaign), only] }));
         }
         if let (Some(parts), Some(deleted)) = (meaning.as_array_mut(), table.deleted) {
             parts.push(serde_json::json!({ "deleted": name_of(deleted) }));

@@ -671,3 +671,46 @@ fn the_shipped_schemas_load() {
         );
     }
 }
+
+#[test]
+fn bursts_name_fields_of_an_event_table() {
+    let faults = |table: &str| {
+        let views = VIEWS.replace(r#""role":"event""#, &format!(r#""role":"event",{table}"#));
+        assert_ne!(views, VIEWS, "the table is annotated");
+        let files = [
+            ("a", ACCOUNTS),
+            ("b", CONTACTS),
+            ("c", PRODUCTS),
+            ("d", &views),
+        ];
+        match Catalog::from_json(&files) {
+            Ok(catalog) => {
+                let bursts = catalog.table("views").unwrap().bursts.clone();
+                assert!(bursts.is_some_and(|bursts| bursts.only.len() == 1));
+                String::new()
+            }
+            Err(faults) => faults[0].to_string(),
+        }
+    };
+    let cases = [
+        (r#""bursts":{"campaign":"kind","only":{"kind":["v"]}}"#, ""),
+        (r#""bursts":{"campaign":"mail"}"#, "'mail'"),
+        (r#""bursts":{"campaign":"at"}"#, "not text"),
+        (
+            r#""bursts":{"campaign":"kind","only":{"sort":["v"]}}"#,
+            "'sort'",
+        ),
+        (
+            r#""bursts":{"campaign":"kind","only":{"kind":[]}}"#,
+            "bursts.only without values",
+        ),
+        (r#""bursts":{"only":{"kind":["v"]}}"#, "campaign"),
+    ];
+    for (table, expected) in cases {
+        let found = faults(table);
+        assert!(
+            found.contains(expected) && expected.is_empty() == found.is_empty(),
+            "{table}: {found}"
+        );
+    }
+}

@@ -13,6 +13,7 @@ mod tables;
 
 pub use fault::SchemaFault;
 pub use tables::{
-    Catalog, DataType, Feature, Field, FieldId, Hub, HubId, MatchBy, Meaning, OutcomeField,
-    Reference, Relation, RelationId, RelationKind, Role, Staged, Table, TableId,
+    Bursting, Catalog, DataType, Feature, Field, FieldId, Hub, HubId, MatchBy, Meaning,
+    OutcomeField, Reference, Relation, RelationId, RelationKind, Role, Staged, Table, TableId,
+    Verdict,
 };

@@ -187,6 +187,15 @@ pub struct Staged {
     pub stages: BTreeMap<String, u8>,
 }
 
+/// The events of a table that mail scanners make in bursts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bursting {
+    /// The field that names the mail or campaign; rows without one are one campaign.
+    pub campaign: FieldId,
+    /// Values of fields: only rows with one of each may be of a burst. All rows, if empty.
+    pub only: Vec<(FieldId, Vec<String>)>,
+}
+
 /// The values of a field that end a deal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutcomeField {
@@ -196,6 +205,20 @@ pub struct OutcomeField {
     pub won: Vec<String>,
     /// Values that end it badly.
     pub lost: Vec<String>,
+    /// The end that counts, of a deal that has several.
+    pub verdict: Verdict,
+}
+
+/// The end of a deal that counts, where a deal ends more than once: won, opened again, lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    /// The last: an end is taken back by a later value that is not the same end.
+    #[default]
+    Last,
+    /// The first: whatever comes later is another matter.
+    First,
+    /// Each end counts.
+    Each,
 }
 
 impl OutcomeField {
@@ -241,6 +264,8 @@ pub struct Table {
     /// Values of fields that mark an event row as no engagement, such as mails that sellers send:
     /// one of them is enough. Empty for tables whose rows are all engagement.
     pub not_engagement: Vec<(FieldId, Vec<String>)>,
+    /// The events that mail scanners make in bursts, for event tables that declare them.
+    pub bursts: Option<Bursting>,
     /// The truth value of an event row that takes the event of the same key back, if the table has one.
     pub retraction: Option<FieldId>,
     /// The Avro schema as JSON, `leadpulse` properties included.

@@ -1,5 +1,6 @@
 //! Drafts become tables: annotations get their defaults, names become ids, and each field is checked against its Avro type.
 
+mod engagement;
 mod field;
 mod reference;
 mod relations;
@@ -15,6 +16,7 @@ use crate::catalog::{
     DataType, Field, FieldId, Hub, HubId, Meaning, OutcomeField, Role, Staged, Table, TableId,
 };
 
+use engagement::{bursts, not_engagement};
 pub(crate) use relations::relations;
 
 /// All hubs, by name: hub tables and names given by `"hub"`. A name that is a hub table's alias means that table.
@@ -138,6 +140,7 @@ impl<'a> Linker<'a> {
             staged: staged(draft, role, &fields, &mut faults),
             outcome: outcome(draft, role, &fields, &mut faults),
             not_engagement: not_engagement(draft, role, &fields, &mut faults),
+            bursts: bursts(draft, role, &fields, &mut faults),
             deleted: only("deleted", draft, |a| a.deleted, &mut faults),
             retraction: only("retraction", draft, |a| a.retraction, &mut faults),
             fields,
@@ -254,61 +257,8 @@ fn outcome(
         field: field.id,
         won: outcome.won.clone(),
         lost: outcome.lost.clone(),
+        verdict: outcome.verdict.into(),
     })
-}
-
-/// The values that are no engagement, in the order of their fields' names.
-fn not_engagement(
-    draft: &Draft,
-    role: Role,
-    fields: &[Field],
-    faults: &mut Faults<'_>,
-) -> Vec<(FieldId, Vec<String>)> {
-    let annotation = &draft.annotation.not_engagement;
-    if role != Role::Event && !annotation.is_empty() {
-        faults.record(
-            "declares not_engagement, but is not an event table",
-            "only events make an entity active: remove not_engagement",
-        );
-    }
-    let mut found = Vec::new();
-    for (name, values) in annotation {
-        if !draft.fields.iter().any(|f| f.name == *name) {
-            faults.record(
-                format!("its not_engagement names the field '{name}', which it does not have"),
-                "name the field that says what kind of event it is",
-            );
-        }
-        let Some(field) = fields.iter().find(|f| f.name == *name) else {
-            continue;
-        };
-        match &field.data_type {
-            DataType::Text => {}
-            DataType::Symbol(symbols) => {
-                for value in values.iter().filter(|v| !symbols.contains(v)) {
-                    faults.field(
-                        name,
-                        format!("not_engagement names the value '{value}', which it cannot have"),
-                        format!("its values: {}", symbols.join(", ")),
-                    );
-                }
-            }
-            _ => faults.field(
-                name,
-                "is a field of not_engagement, but is not text or an enum",
-                "not_engagement looks up its value",
-            ),
-        }
-        if values.is_empty() {
-            faults.field(
-                name,
-                "not_engagement without values",
-                "list the values, as in {\"type\": [\"email_sent\", \"task\"]}",
-            );
-        }
-        found.push((field.id, values.clone()));
-    }
-    found
 }
 
 /// Reports the marks that a table of its role cannot do without.

@@ -1,0 +1,379 @@
+//! Bursts: events that a mail scanner makes, many of one campaign and one mail domain at once.
+//!
+//! Events of a table with `bursts` are grouped by table, campaign, the mail domain of their owner,
+//! and ten seconds of UTC. A group of `burst_events` or more is a burst: none of its events is
+//! engagement, those before the last included. The group is that of the current domains, so a
+//! person's row may arrive after the events. Without a domain the person is the group.
+//!
+//! An event is *open* while its group may still change: until its day is late in every partition.
+//! Open events are kept one by one ([`crate::state::revisable`]), so state is a function of the set
+//! of rows within the late horizon.
+//!
+//! Decision: docs/decisions/0037-who-does-not-count.md
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rustc_hash::{FxHashMap, FxHashSet};
+use serde::{Deserialize, Serialize};
+
+use leadpulse_schema::{Operation, RowBatch, TableId};
+
+use crate::apply::Writer;
+use crate::apply::admission::AdmittedEvent;
+use crate::change::effects::Cause;
+use crate::encoding::sorted;
+use crate::ids::EntityId;
+use crate::options::DAY_MS;
+use crate::state::events::Undo;
+use crate::who::directory::NodePlace;
+
+/// Events of one group lie in the same interval of this length, milliseconds.
+const INTERVAL_MS: i64 = 10_000;
+
+/// A group of events that may be a burst.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+struct Group {
+    table: TableId,
+    /// Hash of the campaign; 0 without one.
+    campaign: u64,
+    /// Number of the interval since 1970.
+    interval: i64,
+    /// The mail domain of the owner, else the person.
+    whose: EntityId,
+}
+
+/// An event whose group may still change.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct OpenMember {
+    owner: EntityId,
+    group: Group,
+    is_counted: bool,
+}
+
+/// All open events, by fingerprint, owner, group and day.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Bursts {
+    #[serde(serialize_with = "sorted")]
+    open: FxHashMap<u64, OpenMember>,
+    /// Events of closed bursts, where retractions may still come: they have nothing to take back.
+    ignored: BTreeSet<u64>,
+    /// Number of events of closed bursts ever.
+    closed: u64,
+    #[serde(skip)]
+    of_owner: FxHashMap<EntityId, Vec<u64>>,
+    #[serde(skip)]
+    groups: FxHashMap<Group, Vec<u64>>,
+    #[serde(skip)]
+    by_day: BTreeMap<i64, Vec<u64>>,
+}
+
+/// Removes one value from the list of a key, and the list with its last value.
+fn drop_from<K: std::hash::Hash + Eq>(lists: &mut FxHashMap<K, Vec<u64>>, key: &K, value: u64) {
+    if let Some(list) = lists.get_mut(key) {
+        list.retain(|v| *v != value);
+        if list.is_empty() {
+            lists.remove(key);
+        }
+    }
+}
+
+impl Group {
+    fn day(&self) -> i64 {
+        (self.interval * INTERVAL_MS).div_euclid(DAY_MS)
+    }
+}
+
+impl Bursts {
+    /// Lists open events by owner, group and day again, after they were read from stored state.
+    pub fn index(&mut self) {
+        let mut open: Vec<(u64, OpenMember)> = self.open.iter().map(|(f, m)| (*f, *m)).collect();
+        open.sort_unstable_by_key(|(fingerprint, _)| *fingerprint);
+        for (fingerprint, member) in open {
+            self.list(fingerprint, &member);
+        }
+    }
+    fn list(&mut self, fingerprint: u64, member: &OpenMember) {
+        let OpenMember { owner, group, .. } = member;
+        self.of_owner.entry(*owner).or_default().push(fingerprint);
+        self.groups.entry(*group).or_default().push(fingerprint);
+        let day = self.by_day.entry(group.day()).or_default();
+        day.push(fingerprint);
+    }
+    fn insert(&mut self, fingerprint: u64, member: OpenMember) {
+        self.list(fingerprint, &member);
+        self.open.insert(fingerprint, member);
+    }
+    /// Forgets an open event. Its day keeps the fingerprint until the day is closed.
+    fn remove(&mut self, fingerprint: u64) -> Option<OpenMember> {
+        let member = self.open.remove(&fingerprint)?;
+        drop_from(&mut self.of_owner, &member.owner, fingerprint);
+        drop_from(&mut self.groups, &member.group, fingerprint);
+        Some(member)
+    }
+    /// Puts the open events of an owner into the groups of a domain or person. Returns the groups
+    /// that changed.
+    fn regroup(&mut self, owner: EntityId, whose: EntityId, changed: &mut FxHashSet<Group>) {
+        let Some(fingerprints) = self.of_owner.get(&owner) else {
+            return;
+        };
+        for fingerprint in fingerprints {
+            let member = self.open.get_mut(fingerprint);
+            let member = member.expect("listed events are open");
+            if member.group.whose == whose {
+                continue;
+            }
+            drop_from(&mut self.groups, &member.group, *fingerprint);
+            changed.insert(member.group);
+            member.group.whose = whose;
+            let members = self.groups.entry(member.group).or_default();
+            members.push(*fingerprint);
+            changed.insert(member.group);
+        }
+    }
+    /// Decides anew which events of some groups count. Returns those whose fate changed.
+    fn judge(&mut self, changed: &FxHashSet<Group>, limit: usize) -> Vec<(u64, OpenMember)> {
+        let mut flipped = Vec::new();
+        for members in changed.iter().filter_map(|group| self.groups.get(group)) {
+            let is_counted = members.len() < limit;
+            for fingerprint in members {
+                let member = self.open.get_mut(fingerprint);
+                let member = member.expect("grouped events are open");
+                if member.is_counted != is_counted {
+                    member.is_counted = is_counted;
+                    flipped.push((*fingerprint, *member));
+                }
+            }
+        }
+        flipped.sort_unstable_by_key(|(fingerprint, _)| *fingerprint);
+        flipped
+    }
+    /// The number of open events.
+    pub fn len(&self) -> usize {
+        self.open.len()
+    }
+    /// The number of events of bursts, open and closed.
+    pub fn events(&self) -> u64 {
+        let open = self.open.values().filter(|member| !member.is_counted);
+        self.closed + open.count() as u64
+    }
+    /// Whether an open event counts; `None` for an event that is not open.
+    pub fn counts(&self, fingerprint: u64) -> Option<bool> {
+        Some(self.open.get(&fingerprint)?.is_counted)
+    }
+    /// Fingerprints of open events with their owners, and whether each counts.
+    pub fn iter(&self) -> impl Iterator<Item = (u64, EntityId, bool)> {
+        let open = self.open.iter();
+        open.map(|(fingerprint, member)| (*fingerprint, member.owner, member.is_counted))
+    }
+}
+
+/// The part of a batch that concerns bursts.
+#[derive(Default)]
+struct BurstBatch<'e> {
+    /// Events that were added, taken back in the same batch or not.
+    added: Vec<&'e AdmittedEvent>,
+    /// Open events that were taken back, of earlier batches.
+    withdrawn: Vec<&'e AdmittedEvent>,
+    /// Retractions of events that never counted as engagement.
+    ignored: Vec<&'e AdmittedEvent>,
+    changed: FxHashSet<Group>,
+}
+
+impl Writer<'_> {
+    /// Adds the events that may be of a burst, takes open ones back, and decides anew which open
+    /// events count. Returns the other events.
+    pub fn apply_bursts<'e>(
+        &mut self,
+        batch: &RowBatch,
+        events: &'e [AdmittedEvent],
+    ) -> Vec<&'e AdmittedEvent> {
+        let mut of_bursts = BurstBatch::default();
+        let others = self.part_bursts(batch, events, &mut of_bursts);
+        for entity in std::mem::take(&mut self.regrouped) {
+            let survivor = self.entities.identity.survivor(entity);
+            let whose = self.whose(survivor);
+            let changed = &mut of_bursts.changed;
+            match self.entities.identity.group(survivor) {
+                [] => self.bursts.regroup(survivor, whose, changed),
+                joined => joined
+                    .iter()
+                    .for_each(|owner| self.bursts.regroup(*owner, whose, changed)),
+            }
+        }
+        let limit = self.cells.shared.options.burst_events;
+        let mut flipped = self.bursts.judge(&of_bursts.changed, limit);
+        let added: FxHashSet<u64> = of_bursts.added.iter().map(|e| e.fingerprint).collect();
+        flipped.retain(|(fingerprint, _)| !added.contains(fingerprint));
+        of_bursts.added.iter().for_each(|e| self.add_open(batch, e));
+        for event in of_bursts.withdrawn {
+            self.withdraw_open(batch, event);
+        }
+        for event in of_bursts.ignored {
+            self.uncount(batch, event, event.owner);
+        }
+        self.decide(&flipped);
+        others
+    }
+
+    /// Parts events that concern bursts from the others, and groups them.
+    fn part_bursts<'e>(
+        &mut self,
+        batch: &RowBatch,
+        events: &'e [AdmittedEvent],
+        of_bursts: &mut BurstBatch<'e>,
+    ) -> Vec<&'e AdmittedEvent> {
+        let mut others = Vec::with_capacity(events.len());
+        let mut fresh: FxHashSet<u64> = FxHashSet::default();
+        for event in events {
+            let row = batch.row(event.row as usize);
+            if row.operation() == Operation::Retract {
+                if let Some(member) = self.bursts.remove(event.fingerprint) {
+                    of_bursts.changed.insert(member.group);
+                    if !fresh.remove(&event.fingerprint) {
+                        of_bursts.withdrawn.push(event);
+                    }
+                } else if self.bursts.ignored.remove(&event.fingerprint) {
+                    of_bursts.ignored.push(event);
+                } else {
+                    others.push(event);
+                }
+                continue;
+            }
+            let Some(campaign) = event.burst_campaign else {
+                others.push(event);
+                continue;
+            };
+            let group = Group {
+                table: row.table(),
+                campaign,
+                interval: row.event_ms().div_euclid(INTERVAL_MS),
+                whose: self.whose(self.entities.identity.survivor(event.owner)),
+            };
+            let member = OpenMember {
+                owner: event.owner,
+                group,
+                is_counted: true,
+            };
+            self.bursts.insert(event.fingerprint, member);
+            of_bursts.changed.insert(group);
+            fresh.insert(event.fingerprint);
+            of_bursts.added.push(event);
+        }
+        of_bursts
+            .added
+            .retain(|event| fresh.contains(&event.fingerprint));
+        others
+    }
+
+    /// The mail domain by which a survivor's events are grouped, else the survivor.
+    fn whose(&self, survivor: EntityId) -> EntityId {
+        self.entities.first_domain(survivor).unwrap_or(survivor)
+    }
+
+    /// The places of an owner's traces, and of its state of an event table.
+    fn burst_places(&self, owner: EntityId, table: TableId) -> (NodePlace, NodePlace) {
+        let person = self.entities.identity.survivor(owner);
+        let carrier = self.carrier(owner, table);
+        (self.entities.place(person), self.entities.place(carrier))
+    }
+
+    fn add_open(&mut self, batch: &RowBatch, event: &AdmittedEvent) {
+        let row = batch.row(event.row as usize);
+        let shared = self.cells.shared.clone();
+        let (person, state) = self.burst_places(event.owner, row.table());
+        let fingerprint = event.fingerprint;
+        let counts = self.bursts.counts(fingerprint);
+        let is_counted = counts.expect("events that were taken back again are left out");
+        let node = self.cells.node_mut(person);
+        node.trace_open(&shared, row, &event.hubs, fingerprint, is_counted);
+        let node = self.cells.node_mut(state);
+        node.add_open(&shared, row, fingerprint, is_counted);
+        self.effects.add(person.cell, Cause::Event);
+    }
+
+    fn withdraw_open(&mut self, batch: &RowBatch, event: &AdmittedEvent) {
+        let table = batch.row(event.row as usize).table();
+        let shared = self.cells.shared.clone();
+        let (person, state) = self.burst_places(event.owner, table);
+        self.uncount(batch, event, event.owner);
+        let node = self.cells.node_mut(person);
+        node.withdraw_trace(&shared, event.fingerprint);
+        let node = self.cells.node_mut(state);
+        node.withdraw(&shared, table, event.fingerprint);
+    }
+
+    /// Takes an event back from day counters.
+    fn uncount(&mut self, batch: &RowBatch, event: &AdmittedEvent, owner: EntityId) {
+        let shared = self.cells.shared.clone();
+        let place = self.entities.place(self.entities.identity.survivor(owner));
+        let row = batch.row(event.row as usize);
+        let undo = self
+            .cells
+            .node_mut(place)
+            .uncount(&shared, row, event.fingerprint);
+        let shard = &mut self.cells.shards[place.cell.shard as usize];
+        shard.inexact += u64::from(undo != Undo::Exact);
+        self.effects.add(place.cell, Cause::Event);
+    }
+
+    /// Lets changed fates of open events take effect, each node once.
+    fn decide(&mut self, flipped: &[(u64, OpenMember)]) {
+        let mut traces: BTreeMap<EntityId, Vec<(u64, bool)>> = BTreeMap::new();
+        let mut states: BTreeMap<(EntityId, TableId), Vec<(u64, bool)>> = BTreeMap::new();
+        for (fingerprint, member) in flipped {
+            let table = member.group.table;
+            let person = self.entities.identity.survivor(member.owner);
+            let carrier = self.carrier(member.owner, table);
+            let decision = (*fingerprint, member.is_counted);
+            traces.entry(person).or_default().push(decision);
+            let state = states.entry((carrier, table)).or_default();
+            state.push(decision);
+        }
+        let shared = self.cells.shared.clone();
+        for (person, decisions) in traces {
+            self.node_mut(person).decide_traces(&shared, &decisions);
+            self.affect_entity(person, Cause::Event);
+        }
+        for ((carrier, table), decisions) in states {
+            self.node_mut(carrier).decide(&shared, table, &decisions);
+        }
+    }
+
+    /// Closes the groups of days that no event can come to any more: their events count for good,
+    /// or never. Nothing that can be read changes.
+    pub fn close_bursts(&mut self, as_of_ms: i64) {
+        let shared = self.cells.shared.clone();
+        let days: Vec<i64> = self.bursts.by_day.keys().copied().collect();
+        for day in days {
+            let listed = self.bursts.by_day.remove(&day).unwrap_or_default();
+            let mut kept = Vec::new();
+            for fingerprint in listed {
+                let Some(member) = self.bursts.open.get(&fingerprint).copied() else {
+                    continue;
+                };
+                let table = member.group.table;
+                let options = &shared.options;
+                if !self.gate.is_closed(options, table, day, as_of_ms) {
+                    kept.push(fingerprint);
+                    continue;
+                }
+                self.bursts.remove(fingerprint);
+                let (person, state) = self.burst_places(member.owner, table);
+                // What can be read stays, so the contribution to hubs need not be kept first.
+                let node = self.cells.node_unseen(person);
+                node.close_trace(&shared, fingerprint);
+                let node = self.cells.node_unseen(state);
+                node.close(&shared, table, fingerprint);
+                if !member.is_counted {
+                    self.bursts.closed += 1;
+                    if self.gate.keeps_for_good(table) {
+                        self.bursts.ignored.insert(fingerprint);
+                    }
+                }
+            }
+            if !kept.is_empty() {
+                self.bursts.by_day.insert(day, kept);
+            }
+        }
+    }
+}
