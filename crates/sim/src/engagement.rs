@@ -203,7 +203,9 @@ impl Market {
                     .account(account),
             },
             (Some(lead), None) => record.set("lead_id", lead.key.clone()).account(
-                account.filter(|_| lead.account_known || self.backfilled.contains(&lead.key)),
+                account
+                    .filter(|_| lead.account_known)
+                    .or(self.backfilled.get(&lead.key).map(String::as_str)),
             ),
             (None, None) => unreachable!("only known people act"),
         };

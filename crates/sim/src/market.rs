@@ -1,6 +1,6 @@
 //! [`Market`]: the world, lived day by day.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 
 use crate::chance::{Dice, DiceStream};
 use crate::error::SimError;
@@ -121,8 +121,8 @@ pub struct Market {
     pub(crate) events_made: u64,
     purchases: Vec<Milestone>,
     evaluations: Vec<Milestone>,
-    /// The leads that will convert, where old events carry the account.
-    pub(crate) backfilled: HashSet<String>,
+    /// The accounts of leads that will convert, where old events carry them.
+    pub(crate) backfilled: HashMap<String, String>,
     /// The rows of the day so far.
     pub(crate) outbox: Vec<RowOut>,
     /// Rows known later, by days from today.
@@ -165,7 +165,7 @@ impl Market {
             evaluations: Vec::new(),
             backfilled: match knobs.mess.backfilled {
                 true => conversions(&options, &knobs)?,
-                false => HashSet::new(),
+                false => HashMap::new(),
             },
             outbox: Vec::new(),
             pending: VecDeque::new(),
@@ -296,19 +296,23 @@ impl Market {
     }
 }
 
-/// The leads that convert by the end of a market: the market is lived once for them alone.
-fn conversions(options: &MarketOptions, knobs: &Knobs) -> Result<HashSet<String>, SimError> {
+/// The accounts of the leads that convert by the end of a market: it is lived once for them alone.
+fn conversions(
+    options: &MarketOptions,
+    knobs: &Knobs,
+) -> Result<HashMap<String, String>, SimError> {
     let mut knobs = knobs.clone();
     knobs.mess.backfilled = false;
     let mut market = Market::new(options.clone(), knobs)?;
-    let mut converted = HashSet::new();
+    let mut accounts = HashMap::new();
     let mut note = |row: RowOut| {
-        if row.table == LEADS && row.fields.text("converted_account_id").is_some() {
-            converted.extend(row.fields.text("lead_id").map(str::to_owned));
+        let text = |field| row.fields.text(field).map(str::to_owned);
+        if row.table == LEADS {
+            accounts.extend(text("lead_id").zip(text("converted_account_id")));
         }
     };
     while market.next_day(&mut note) {}
-    Ok(converted)
+    Ok(accounts)
 }
 
 /// Activity of people on a day, relative to a weekday.

@@ -824,19 +824,21 @@ fn controls_change_what_they_say() {
 
 #[test]
 fn a_backfilled_export_differs_in_the_accounts_of_old_events_alone() {
-    let rows = |world: World| {
+    let rows = |backfilled: bool| {
         let options = MarketOptions {
             accounts: 60,
             days: 250,
             seed: 5,
             ..MarketOptions::default()
         };
-        let mut market = Market::new(options, world.knobs()).unwrap();
+        let mut knobs = World::Backfilled.knobs();
+        knobs.mess.backfilled = backfilled;
+        let mut market = Market::new(options, knobs).unwrap();
         let mut rows = Vec::new();
         while market.next_day(&mut |row| rows.push(row)) {}
         rows
     };
-    let (clean, backfilled) = (rows(World::Market), rows(World::Backfilled));
+    let (clean, backfilled) = (rows(false), rows(true));
     assert_eq!(clean.len(), backfilled.len());
     let converts = |lead: &str| {
         let mut leads = clean

@@ -91,7 +91,11 @@ impl World {
                 knobs.mess.mistaken_ratio = 0.05;
             }
             World::Loud => knobs.people.loudness_spread = 0.6,
-            World::Backfilled => knobs.mess.backfilled = true,
+            World::Backfilled => {
+                // Leads without an account are what such a system fills in.
+                knobs.leads.identified_ratio = 0.6;
+                knobs.mess.backfilled = true;
+            }
         }
         knobs
     }
