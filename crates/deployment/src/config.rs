@@ -13,7 +13,7 @@ use leadpulse_policy::PolicyOptions;
 use leadpulse_project::Anchors;
 use leadpulse_registry::RegistryOptions;
 use leadpulse_schema::{
-    EnvelopeOption, FilterValues, SourceFormat, SourceShape, TextOption, TimeOption,
+    EnvelopeOption, FilterValues, NameList, SourceFormat, SourceShape, TextOption, TimeOption,
 };
 use leadpulse_server::ServerOptions;
 
@@ -39,8 +39,10 @@ pub struct SourceConfig {
     /// Records of the source: path → value or values.
     #[serde(rename = "where")]
     pub filter: BTreeMap<String, FilterValues>,
-    /// Path in the record → field, or field → path, where the two differ.
-    pub columns: BTreeMap<String, String>,
+    /// Path in the record → field or fields, or field → path, where the two differ.
+    pub columns: BTreeMap<String, NameList>,
+    /// Paths that make a row's key together, or `@row`: all of the row does.
+    pub key: Option<NameList>,
     /// Field or path → unit or format of its times.
     pub times: BTreeMap<String, TimeOption>,
     /// The field or column of a truth value: a row where it is true deletes its entity.
@@ -57,6 +59,7 @@ impl SourceConfig {
             envelope: self.envelope.clone(),
             filter: self.filter.clone(),
             columns: self.columns.clone(),
+            key: self.key.clone(),
             times: self.times.clone(),
             text: self.text.clone(),
             deleted: self.deleted.clone(),

@@ -73,7 +73,7 @@ pub use infer::{InferError, Inferred, infer};
 pub use row::{Operation, Position, Row, RowBatch, RowBuilder, TextList, Value};
 pub use row_fit::{ReferenceFit, RowFit, ValueFit};
 pub use shape::{
-    BadValue, Envelope, EnvelopeOption, FilterValue, FilterValues, FitRemark, RawRecord,
+    BadValue, Envelope, EnvelopeOption, FilterValue, FilterValues, FitRemark, NameList, RawRecord,
     RecordFate, RecordFault, SchemaLanguage, SchemaPlace, ShapeError, SourceFormat, SourceShape,
     TextOption, TimeDetails, TimeOption, TopicDecoder, TopicSource, WriterSchema,
 };

@@ -21,7 +21,7 @@ use flate2::read::MultiGzDecoder;
 
 pub use crate::shape::moment::parse_time as parse_time_ms;
 
-use crate::avro::program::{CompileError, sources};
+use crate::avro::program::CompileError;
 use crate::catalog::{Catalog, TableId};
 use crate::row::{Operation, Position, RowBatch, RowBuilder, Value};
 use crate::shape::changes::ChangeNames;
@@ -388,13 +388,25 @@ impl FileContext {
     /// A field without a column can neither be null nor has a default.
     fn columns(&self, found: &[&str]) -> Result<Vec<Option<usize>>, FileError> {
         let table = self.catalog.table_at(self.table);
-        let columns = sources(&self.plan.targets, table, found, &self.plan.renamed);
+        let plan = &self.plan;
+        let mut columns = Vec::with_capacity(plan.targets.len());
+        for index in 0..plan.targets.len() {
+            let is_made = plan.key.is_some() && index == table.key.index();
+            columns.push(if is_made {
+                None
+            } else {
+                self.column_of(index, found)
+            });
+        }
         let lacking = self
             .plan
             .targets
             .iter()
             .zip(&columns)
-            .filter(|(target, column)| column.is_none() && target.absent().is_err());
+            .filter(|(target, column)| {
+                let is_made = plan.key.is_some() && target.field == table.key;
+                column.is_none() && target.absent().is_err() && !is_made
+            });
         let missing: Vec<&str> = lacking
             .map(|(target, _)| table.field_at(target.field).name.as_str())
             .collect();
@@ -407,6 +419,25 @@ impl FileContext {
                 found: found.join(", "),
             })
         }
+    }
+
+    /// The place of a field's column: a configured one, else its own name, else an alias.
+    fn column_of(&self, index: usize, found: &[&str]) -> Option<usize> {
+        let place = |path: &FieldPath| found.iter().position(|name| *name == path.as_str());
+        let configured = self.plan.mapped[index].iter().find_map(place);
+        if configured.is_some() {
+            return configured;
+        }
+        let mut best: Option<(u8, usize)> = None;
+        for (column, name) in found.iter().enumerate() {
+            for (field, rank) in self.plan.by_name.get(*name).into_iter().flatten() {
+                let is_better = best.is_none_or(|(known, _)| *rank < known);
+                if usize::from(*field) == index && is_better {
+                    best = Some((*rank, column));
+                }
+            }
+        }
+        best.map(|(_, column)| column)
     }
 
     fn bad_row(
@@ -468,5 +499,7 @@ impl std::fmt::Debug for FileReader {
     }
 }
 
+#[cfg(test)]
+mod key_tests;
 #[cfg(test)]
 mod tests;

@@ -1,9 +1,12 @@
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::sync::Arc;
 
 use tempfile::TempDir;
 
 use super::*;
 use crate::catalog::Catalog;
+use crate::{FileOptions, FileReader, RowBatch};
 
 /// Writes files, infers, and loads the schemas as a reader of the folder would.
 #[track_caller]
@@ -25,6 +28,47 @@ fn inferred(files: &[(&str, String)]) -> (Inferred, Catalog) {
         Ok(catalog) => (inferred, catalog),
         Err(faults) => panic!("{faults:?}\n{:#?}", inferred.schemas),
     }
+}
+
+/// The rows of the inferred sources, read under the inferred configuration untouched: keys by
+/// table.
+#[track_caller]
+fn reread(files: &[(&str, String)]) -> BTreeMap<String, Vec<String>> {
+    let (inferred, catalog) = inferred(files);
+    let folder = TempDir::new().unwrap();
+    for (name, text) in files {
+        fs::write(folder.path().join(name), text).unwrap();
+    }
+    let catalog = Arc::new(catalog);
+    let configuration: toml::Table = inferred.configuration.parse().unwrap();
+    let mut keys: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for source in configuration["sources"].as_array().unwrap() {
+        let mut shape = source.as_table().unwrap().clone();
+        let mut text = |name: &str| {
+            let value = shape.remove(name)?;
+            value.as_str().map(str::to_owned)
+        };
+        let table = text("table").unwrap();
+        let (_, file, known_time) = (text("topic"), text("file").unwrap(), text("known_time"));
+        let options = FileOptions {
+            known_time,
+            shape: shape.try_into().unwrap(),
+            ..FileOptions::default()
+        };
+        let id = catalog.table(&table).unwrap().id;
+        let path = folder.path().join(file);
+        let open = FileReader::open(&path, catalog.clone(), id, options);
+        let mut reader = open.unwrap_or_else(|error| panic!("{error}"));
+        let mut rows = RowBatch::new();
+        while reader
+            .read(&mut rows, 100)
+            .unwrap_or_else(|error| panic!("{error}"))
+            > 0
+        {}
+        let found = rows.iter().map(|row| row.key().to_owned());
+        keys.entry(table).or_default().extend(found);
+    }
+    keys
 }
 
 /// Lines `1..=rows`, each written by `line`, below a header.
@@ -173,6 +217,41 @@ fn events_without_a_key_get_one_from_several_columns_or_the_row() {
         |row| format!("S{:04},2024-01-{:02},home", row % 60 + 1, row % 5 + 1),
         "key = \"@row\"",
     );
+}
+
+#[test]
+fn files_without_an_id_are_read_under_the_inferred_keys() {
+    let distinct = |keys: &[String]| keys.iter().collect::<BTreeSet<_>>().len();
+    let visits = rows("ShopId;Visited At;Page", 900, |row| {
+        format!(
+            "S{:04};{:02}.01.2024 10:{:02};p{}",
+            row % 60 + 1,
+            row % 28 + 1,
+            row % 60,
+            row % 7
+        )
+    });
+    let lines = rows("order_id,line_no,shop_id,ordered_at,price", 900, |row| {
+        let (order, (month, day)) = (row / 3, day(row / 3));
+        format!(
+            "O{order},{},S{:04},2024-{month:02}-{day:02} 10:00:00,{}.5",
+            row % 3 + 1,
+            order % 60 + 1,
+            row % 17
+        )
+    });
+    let files = [shops(), ("visits.csv", visits), ("order_lines.csv", lines)];
+    let keys = reread(&files);
+    assert_eq!(keys["visits"].len(), 900);
+    assert_eq!(distinct(&keys["visits"]), 420);
+    assert_eq!(
+        (keys["order_lines"].len(), distinct(&keys["order_lines"])),
+        (900, 900)
+    );
+    let (inferred, _) = inferred(&files);
+    let text = &inferred.configuration;
+    assert!(text.contains("key = \"@row\""), "{text}");
+    assert!(text.contains("key = [\"order_id\", \"line_no\"]"), "{text}");
 }
 
 #[test]
