@@ -31,8 +31,8 @@ pub struct SourceConfig {
     pub known_time: Option<String>,
     /// In files: the time from a row's event to the row being known, e.g. `2h`.
     pub lag: Option<String>,
-    /// The format of values on the topic: `avro`, `json`, `json-schema` or `protobuf`. Files say it
-    /// by their name.
+    /// The format of values on the topic: `avro`, `json`, `json-schema` or `protobuf`; or of files
+    /// whose name does not say it: `csv`, `tsv`, `jsonl` or `parquet`.
     pub format: SourceFormat,
     /// `none`, `debezium`, `salesforce-cdc`, `segment`, `cloudevents`, or paths of one's own.
     pub envelope: EnvelopeOption,

@@ -1,4 +1,5 @@
-//! Files of history become rows: delimited text and JSON Lines (also compressed), Avro containers.
+//! Files of history become rows: delimited text and JSON Lines (also compressed), Avro containers,
+//! Parquet.
 //!
 //! Promises: a file is streamed, memory is bounded by one row or block and the caller's batch; a
 //! bad row is an error of its own that the caller may count and pass over; every error names file,
@@ -9,6 +10,7 @@ mod csv;
 mod header;
 mod jsonl;
 mod lines;
+pub(crate) mod parquet;
 mod records;
 mod text_bytes;
 
@@ -29,7 +31,7 @@ use crate::shape::fit::{FitRemark, FitReport};
 use crate::shape::moment::{BareNumbers, TimeRead};
 use crate::shape::path::FieldPath;
 use crate::shape::plan::RowPlan;
-use crate::shape::{ShapeError, SourceShape};
+use crate::shape::{ShapeError, SourceFormat, SourceShape};
 
 /// The longest row of a text file, and the largest block of a container file before it is
 /// decompressed.
@@ -55,11 +57,13 @@ pub struct FileOptions {
 pub enum FileError {
     /// One row cannot be used.
     #[error(
-        "{file}, line {line}, column '{column}': '{value}' is not {expected}; correct the row, or leave it out"
+        "{file}, {unit} {line}, column '{column}': '{value}' is not {expected}; correct the row, or leave it out"
     )]
     Row {
         file: String,
-        /// The line; in a container file the record's number, from 1.
+        /// `line`, or in Parquet `row group 2, row`.
+        unit: String,
+        /// The line; in a container file or Parquet the record's number, from 1.
         line: u64,
         column: String,
         /// The value found, cut to a readable length.
@@ -85,7 +89,7 @@ pub enum FileError {
     /// The name does not say what the file holds.
     #[error(
         "{file}: its kind is not known; name it .csv, .tsv, .jsonl, .ndjson, \
-         each also with .gz or .zst behind, or .avro"
+         each also with .gz or .zst behind, .avro or .parquet, or declare it in the source: format = \"csv\""
     )]
     UnknownKind { file: String },
     /// The text is not in the encoding it should be in.
@@ -162,6 +166,7 @@ enum FileRows {
     Csv(Box<csv::CsvRows>),
     JsonLines(jsonl::JsonRows),
     Container(Box<container::ContainerRows>),
+    Parquet(Box<parquet::ParquetRows>),
 }
 
 /// The compression that a file's name declares.
@@ -193,8 +198,56 @@ impl Compression {
     }
 }
 
+/// The contents of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FileKind {
+    Csv,
+    Tsv,
+    JsonLines,
+    Container,
+    Parquet,
+}
+
+impl FileKind {
+    /// The kind that a source declares, else the one that a name ends with, without the ending of a
+    /// compression.
+    pub(crate) fn of(format: SourceFormat, name: &str) -> Option<FileKind> {
+        match format {
+            SourceFormat::Csv => return Some(FileKind::Csv),
+            SourceFormat::Tsv => return Some(FileKind::Tsv),
+            SourceFormat::Jsonl => return Some(FileKind::JsonLines),
+            SourceFormat::Parquet => return Some(FileKind::Parquet),
+            _ => {}
+        }
+        let extension = Path::new(name).extension().and_then(|e| e.to_str());
+        match extension.map(str::to_lowercase).as_deref() {
+            Some("csv") => Some(FileKind::Csv),
+            Some("tsv") => Some(FileKind::Tsv),
+            Some("jsonl" | "ndjson") => Some(FileKind::JsonLines),
+            Some("avro") => Some(FileKind::Container),
+            Some("parquet" | "parq" | "pq") => Some(FileKind::Parquet),
+            _ => None,
+        }
+    }
+
+    /// The kind that a file's first bytes name: those of Avro containers and of Parquet.
+    fn of_magic(path: &Path) -> Option<FileKind> {
+        let mut magic = [0; 4];
+        File::open(path).ok()?.read_exact(&mut magic).ok()?;
+        match &magic {
+            b"Obj\x01" => Some(FileKind::Container),
+            b"PAR1" => Some(FileKind::Parquet),
+            _ => None,
+        }
+    }
+
+    fn is_text(self) -> bool {
+        !matches!(self, FileKind::Container | FileKind::Parquet)
+    }
+}
+
 impl FileReader {
-    /// Opens a file; the kind follows from the name.
+    /// Opens a file; the kind follows from the source's format, else from the name.
     ///
     /// # Errors
     /// The file cannot be opened, or the columns or the schema are not the table's.
@@ -205,33 +258,43 @@ impl FileReader {
         options: FileOptions,
     ) -> Result<FileReader, FileError> {
         let context = FileContext::new(path, catalog, table, options)?;
-        let name = context.file.to_lowercase();
-        let (kind, compression) = Compression::of(&name);
-        let unknown = || FileError::UnknownKind {
-            file: context.file.clone(),
+        let name = path.display().to_string().to_lowercase();
+        let (name, compression) = Compression::of(&name);
+        let open = || {
+            File::open(path).map_err(|source| FileError::Unreadable {
+                file: context.file.clone(),
+                source,
+            })
         };
-        let extension = Path::new(kind)
-            .extension()
-            .and_then(|e| e.to_str())
-            .ok_or_else(unknown)?;
-        if !matches!(
-            (extension, compression),
-            ("csv" | "tsv" | "jsonl" | "ndjson", _) | ("avro", Compression::None)
-        ) {
-            return Err(unknown());
-        }
-        let file = File::open(path).map_err(|source| FileError::Unreadable {
+        let kind = FileKind::of(context.options.shape.format, name);
+        let kind = match kind {
+            // A missing file is said to be missing, whatever its name.
+            None if open().is_ok() => FileKind::of_magic(path),
+            None => return open().map(|_| unreachable!("the file could not be opened")),
+            known => known,
+        };
+        let kind = kind.filter(|kind| kind.is_text() || compression == Compression::None);
+        let kind = kind.ok_or_else(|| FileError::UnknownKind {
             file: context.file.clone(),
-            source,
         })?;
+        let file = open()?;
+        if kind == FileKind::Parquet {
+            let rows = parquet::ParquetRows::open(file, &context)?;
+            let source = FileRows::Parquet(Box::new(rows));
+            return Ok(FileReader { context, source });
+        }
         let bytes = compression
             .unpacked(file)
             .map_err(|error| context.damaged(0, error))?;
         let text = |bytes| text_bytes::utf8(bytes, &context);
-        let source = match extension {
-            "csv" => FileRows::Csv(Box::new(csv::CsvRows::open(text(bytes)?, b',', &context)?)),
-            "tsv" => FileRows::Csv(Box::new(csv::CsvRows::open(text(bytes)?, b'\t', &context)?)),
-            "avro" => {
+        let delimited = |bytes, separator| {
+            let rows = csv::CsvRows::open(text(bytes)?, separator, &context)?;
+            Ok::<_, FileError>(FileRows::Csv(Box::new(rows)))
+        };
+        let source = match kind {
+            FileKind::Csv => delimited(bytes, b',')?,
+            FileKind::Tsv => delimited(bytes, b'\t')?,
+            FileKind::Container => {
                 FileRows::Container(Box::new(container::ContainerRows::open(bytes, &context)?))
             }
             _ => FileRows::JsonLines(jsonl::JsonRows::open(text(bytes)?)),
@@ -250,6 +313,7 @@ impl FileReader {
                 FileRows::Csv(rows) => rows.next(&mut self.context, batch)?,
                 FileRows::JsonLines(rows) => rows.next(&mut self.context, batch)?,
                 FileRows::Container(rows) => rows.next(&mut self.context, batch)?,
+                FileRows::Parquet(rows) => rows.next(&mut self.context, batch)?,
             };
             if !more {
                 break;
@@ -293,6 +357,8 @@ struct FileContext {
     known_time: TimeRead,
     fit: FitReport,
     options: FileOptions,
+    /// In Parquet: the row group of the current row, from 1.
+    row_group: Option<usize>,
     next_offset: i64,
     known_rows: u64,
     passed_over: u64,
@@ -323,6 +389,7 @@ impl FileContext {
             catalog,
             table,
             options,
+            row_group: None,
             next_offset: 0,
             known_rows: 0,
             passed_over: 0,
@@ -450,6 +517,10 @@ impl FileContext {
         let shown: String = value.chars().take(80).collect();
         FileError::Row {
             file: self.file.clone(),
+            unit: match self.row_group {
+                Some(group) => format!("row group {group}, row"),
+                None => "line".to_owned(),
+            },
             line,
             column: column.to_owned(),
             value: shown,
@@ -501,5 +572,7 @@ impl std::fmt::Debug for FileReader {
 
 #[cfg(test)]
 mod key_tests;
+#[cfg(test)]
+mod parquet_tests;
 #[cfg(test)]
 mod tests;

@@ -432,7 +432,7 @@ fn a_file_that_is_not_what_it_says_is_refused() {
         "{error}"
     );
     assert!(matches!(
-        opened("o.parquet", b"").unwrap_err(),
+        opened("o.xlsx", b"").unwrap_err(),
         FileError::UnknownKind { .. }
     ));
     assert!(matches!(

@@ -167,9 +167,11 @@ fn stem_of(path: &Path) -> String {
         .map(|n| n.to_string_lossy().into_owned())
         .unwrap_or_default();
     let lower = name.to_lowercase();
-    let cut = [".csv", ".tsv", ".txt", ".jsonl", ".ndjson"]
-        .iter()
-        .find_map(|end| lower.rfind(end));
+    let cut = [
+        ".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".parquet", ".parq", ".pq",
+    ]
+    .iter()
+    .find_map(|end| lower.rfind(end));
     name[..cut.unwrap_or(name.len())].to_owned()
 }
 

@@ -255,6 +255,76 @@ fn files_without_an_id_are_read_under_the_inferred_keys() {
 }
 
 #[test]
+fn typed_columns_of_parquet_need_no_settings() {
+    use parquet::data_type::{ByteArray, ByteArrayType, DoubleType, Int64Type};
+    let folder = TempDir::new().unwrap();
+    let (name, text) = shops();
+    let csv = folder.path().join(name);
+    fs::write(&csv, text).unwrap();
+    let path = folder.path().join("visits.parquet");
+    let message = "message visits { required binary visit_id (UTF8); required binary shop_id (UTF8); \
+        required int64 at (TIMESTAMP(NANOS,false)); optional double amount; }";
+    let schema = Arc::new(parquet::schema::parser::parse_message_type(message).unwrap());
+    let file = fs::File::create(&path).unwrap();
+    let mut writer =
+        parquet::file::writer::SerializedFileWriter::new(file, schema, Default::default()).unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    let text = |of: &dyn Fn(i64) -> String| -> Vec<ByteArray> {
+        (1..=600)
+            .map(|row| ByteArray::from(of(row).as_str()))
+            .collect()
+    };
+    let ids = [
+        text(&|row| format!("V{row}")),
+        text(&|row| format!("S{:04}", row % 60 + 1)),
+    ];
+    for values in &ids {
+        let mut column = group.next_column().unwrap().unwrap();
+        column
+            .typed::<ByteArrayType>()
+            .write_batch(values, None, None)
+            .unwrap();
+        column.close().unwrap();
+    }
+    let times: Vec<i64> = (1..=600)
+        .map(|row| (1_700_000_000 + row * 3600) * 1_000_000_000)
+        .collect();
+    let mut column = group.next_column().unwrap().unwrap();
+    column
+        .typed::<Int64Type>()
+        .write_batch(&times, None, None)
+        .unwrap();
+    column.close().unwrap();
+    let mut column = group.next_column().unwrap().unwrap();
+    let amounts: Vec<f64> = (1..=600).map(|row| f64::from(row % 70) + 0.5).collect();
+    column
+        .typed::<DoubleType>()
+        .write_batch(&amounts, Some(&[1; 600]), None)
+        .unwrap();
+    column.close().unwrap();
+    group.close().unwrap();
+    writer.close().unwrap();
+    let inferred = infer(&[csv, path], None).unwrap_or_else(|error| panic!("{error}"));
+    let text = &inferred.configuration;
+    assert!(text.contains("file = \"visits.parquet\""), "{text}");
+    for setting in ["text =", "times =", "columns =", "key ="] {
+        assert!(
+            !text.contains(setting),
+            "typed columns need no settings:\n{text}"
+        );
+    }
+    let schemas: Vec<(&str, &str)> = inferred
+        .schemas
+        .iter()
+        .map(|(name, text)| (name.as_str(), text.as_str()))
+        .collect();
+    let catalog = Catalog::from_json(&schemas).unwrap();
+    let visits = catalog.table("visits").unwrap();
+    assert_eq!(visits.role.name(), "event");
+    assert_eq!(visits.time, visits.field("at").map(|field| field.id));
+}
+
+#[test]
 fn things_that_only_events_name_become_the_root_of_the_same_file() {
     let orders = rows("order_id,customer_id,ordered_at,total", 800, |row| {
         let (month, day) = day(row);

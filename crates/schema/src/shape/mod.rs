@@ -59,6 +59,26 @@ pub enum SourceFormat {
     JsonSchema,
     /// Protobuf behind a schema id and the numbers of its message.
     Protobuf,
+    /// Files only: delimited text, whatever the files are called. Topics are Avro then.
+    Csv,
+    /// Files only: delimited text with tabs.
+    Tsv,
+    /// Files only: one JSON object a line.
+    Jsonl,
+    /// Files only: Parquet.
+    Parquet,
+}
+
+impl SourceFormat {
+    /// The format of the source's topic: files may have one of their own.
+    pub(crate) fn of_topic(self) -> Self {
+        match self {
+            SourceFormat::Csv | SourceFormat::Tsv | SourceFormat::Jsonl | SourceFormat::Parquet => {
+                SourceFormat::Avro
+            }
+            of_topics => of_topics,
+        }
+    }
 }
 
 /// A value that a filter compares: text, a number or a truth value.
@@ -128,7 +148,7 @@ impl From<&str> for NameList {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SourceShape {
-    /// The format of values on the topic. Files say it by their name.
+    /// The format of values on the topic, or of files whose name does not say it.
     pub format: SourceFormat,
     /// The place of the row, and the values that say what happens to it.
     pub envelope: EnvelopeOption,

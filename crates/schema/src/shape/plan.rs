@@ -278,6 +278,23 @@ impl RowPlan {
         is_bare && !feeds_several && !self.mapped.iter().flatten().any(leads_inside)
     }
 
+    /// True for a column of a record that something is read of.
+    pub(crate) fn wants_column(&self, column: &str) -> bool {
+        if matches!(self.key, Some(MadeKey::WholeRow)) || !self.envelope.is_none() {
+            return true;
+        }
+        let leads_to = |path: &str| {
+            let rest = path.strip_prefix(column);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        let parts = self.key.iter().flat_map(MadeKey::paths);
+        let mapped = self.mapped.iter().flatten();
+        let mut paths = mapped.chain(&self.known).chain(&self.deleted).chain(parts);
+        self.by_name.contains_key(column)
+            || paths.any(|path| leads_to(path.as_str()))
+            || self.filter_paths().any(leads_to)
+    }
+
     /// True if the filter has conditions.
     pub(crate) fn is_filtered(&self) -> bool {
         !self.filter.is_empty()
