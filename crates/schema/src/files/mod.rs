@@ -57,12 +57,13 @@ pub struct FileOptions {
 pub enum FileError {
     /// One row cannot be used.
     #[error(
-        "{file}, {unit} {line}, column '{column}': '{value}' is not {expected}; correct the row, or leave it out"
+        "{file}, {}, column '{column}': '{value}' is not {expected}; correct the row, or leave it out",
+        row_place(*row_group, *line)
     )]
     Row {
         file: String,
-        /// `line`, or in Parquet `row group 2, row`.
-        unit: String,
+        /// In Parquet: the row group, from 1; 0 in other files.
+        row_group: u32,
         /// The line; in a container file or Parquet the record's number, from 1.
         line: u64,
         column: String,
@@ -147,6 +148,13 @@ pub enum FileError {
     /// A container file was written under a schema that is not the table's.
     #[error("{file}: {source}")]
     Schema { file: String, source: CompileError },
+}
+
+fn row_place(row_group: u32, line: u64) -> String {
+    match row_group {
+        0 => format!("line {line}"),
+        group => format!("row group {group}, row {line}"),
+    }
 }
 
 impl FileError {
@@ -357,8 +365,8 @@ struct FileContext {
     known_time: TimeRead,
     fit: FitReport,
     options: FileOptions,
-    /// In Parquet: the row group of the current row, from 1.
-    row_group: Option<usize>,
+    /// In Parquet: the row group of the current row, from 1; else 0.
+    row_group: u32,
     next_offset: i64,
     known_rows: u64,
     passed_over: u64,
@@ -389,7 +397,7 @@ impl FileContext {
             catalog,
             table,
             options,
-            row_group: None,
+            row_group: 0,
             next_offset: 0,
             known_rows: 0,
             passed_over: 0,
@@ -517,10 +525,7 @@ impl FileContext {
         let shown: String = value.chars().take(80).collect();
         FileError::Row {
             file: self.file.clone(),
-            unit: match self.row_group {
-                Some(group) => format!("row group {group}, row"),
-                None => "line".to_owned(),
-            },
+            row_group: self.row_group,
             line,
             column: column.to_owned(),
             value: shown,

@@ -313,7 +313,7 @@ impl ParquetRows {
                 return Ok(false);
             };
             self.number += 1;
-            context.row_group = Some(self.records.row_group());
+            context.row_group = u32::try_from(self.records.row_group()).unwrap_or(u32::MAX);
             let node = record.map_err(|why| context.damaged(self.number, why))?;
             context.rows(&node, None, self.number, batch)?;
         }

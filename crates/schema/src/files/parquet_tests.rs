@@ -32,13 +32,15 @@ const ORDERS: &str = r#"{"type":"record","name":"Order","leadpulse":{"table":"or
   {"name":"other_time","type":["null",{"type":"long","logicalType":"timestamp-millis"}],"default":null},
   {"name":"tags","type":["null",{"type":"array","items":"string"}],"default":null}]}"#;
 
+type Rows<'r> = SerializedRowGroupWriter<'r, File>;
+
 /// Writes a file: the message, then for each row group its columns.
 fn write(
     dir: &Path,
     name: &str,
     message: &str,
     compression: Compression,
-    groups: &[&dyn Fn(&mut SerializedRowGroupWriter<'_, File>)],
+    groups: &[&dyn Fn(&mut Rows<'_>)],
 ) -> PathBuf {
     let path = dir.join(name);
     let schema = Arc::new(parse_message_type(message).unwrap());
