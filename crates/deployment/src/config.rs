@@ -25,8 +25,11 @@ pub struct SourceConfig {
     pub table: String,
     /// The Kafka topic; `None` for a table that only training reads.
     pub topic: Option<String>,
-    /// A file name, or a pattern with `*`, relative to the data folder.
+    /// A file name, or a pattern with `*` in any part of the path, relative to the data folder; or
+    /// the address of an object store.
     pub file: Option<String>,
+    /// A pattern of files may meet none.
+    pub optional: bool,
     /// In files: the column with the time at which a row became known.
     pub known_time: Option<String>,
     /// In files: the time from a row's event to the row being known, e.g. `2h`.

@@ -49,6 +49,17 @@ pub struct FileOptions {
     pub lag_ms: i64,
     /// Envelope, filter, columns and times. The format is the file's.
     pub shape: SourceShape,
+    /// The place that the file was copied from, if it is a copy.
+    pub origin: Option<FileOrigin>,
+}
+
+/// The place that a local copy of a file came from.
+#[derive(Clone, Debug)]
+pub struct FileOrigin {
+    /// The file's name in messages.
+    pub name: String,
+    /// The copy lives as long as this does.
+    pub copy: Arc<dyn std::any::Any + Send + Sync>,
 }
 
 /// A fault of a file. After [`FileError::Row`] reading may go on with the next row; after all
@@ -379,7 +390,10 @@ impl FileContext {
         table: TableId,
         options: FileOptions,
     ) -> Result<FileContext, FileError> {
-        let file = path.display().to_string();
+        let file = match &options.origin {
+            Some(origin) => origin.name.clone(),
+            None => path.display().to_string(),
+        };
         let known_column = options.known_time.as_deref();
         let bare = BareNumbers::Millis;
         let plan = RowPlan::new(&options.shape, &catalog, table, bare, known_column);
