@@ -3,12 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use leadpulse_engine::ClockMode;
+use leadpulse_engine::ports::Clock;
 use leadpulse_history::{FileSource, FoundFile, REFUSED_RATIO, find_files, is_glob};
 use leadpulse_kafka::InputTopic;
 use leadpulse_project::{Project, TaskSource};
 use leadpulse_schema::units::Span;
 use leadpulse_schema::{Catalog, FileOptions, Table, TopicDecoder, TopicSource};
 
+use crate::clock::SystemClock;
 use crate::config::SourceConfig;
 use crate::config_error::ConfigError;
 use crate::loaded::Loaded;
@@ -66,6 +69,7 @@ impl Loaded {
     /// A source of an unknown table or with a lag that is no duration; a folder without any file.
     pub fn files(&self, catalog: &Catalog, data: &Path) -> Result<Vec<FileSource>, ConfigError> {
         let mut found = Vec::new();
+        let latest_ms = self.latest_ms();
         for source in &self.config.sources {
             let Some(pattern) = &source.file else {
                 continue;
@@ -91,6 +95,7 @@ impl Loaded {
                         path,
                         options: FileOptions {
                             origin,
+                            latest_ms,
                             ..options.clone()
                         },
                         refused_ratio: REFUSED_RATIO,
@@ -104,6 +109,14 @@ impl Loaded {
             });
         }
         Ok(found)
+    }
+
+    /// The newest time that rows of files may have, by the rule of a running worker; `None` where the
+    /// configuration does not look at the clock.
+    fn latest_ms(&self) -> Option<i64> {
+        let tolerance_ms = self.config.graph.future_tolerance_ms;
+        let looks_at_clock = self.config.engine.clock == ClockMode::Wall;
+        looks_at_clock.then(|| SystemClock.wall_ms().saturating_add(tolerance_ms))
     }
 
     /// A file as a table's source describes its files; without such a source, by the table alone.
@@ -246,5 +259,6 @@ fn file_options(source: &SourceConfig) -> Result<FileOptions, ConfigError> {
         lag_ms,
         shape: source.shape(),
         origin: None,
+        latest_ms: None,
     })
 }

@@ -21,20 +21,15 @@ const PART_BYTES: u64 = 8 << 20;
 ///
 /// # Errors
 /// A store that the program was built without, or credentials that are missing.
-#[cfg_attr(
-    not(any(feature = "s3", feature = "gs", feature = "az")),
-    allow(unused_variables)
-)]
+#[cfg(feature = "object-stores")]
 pub(crate) fn store_of(
     url: &str,
     scheme: &str,
-    bucket: &str,
+    #[cfg_attr(not(feature = "tls"), expect(unused_variables))] bucket: &str,
 ) -> Result<Arc<dyn ObjectStore>, PlaceError> {
-    #[cfg(any(feature = "s3", feature = "gs", feature = "az"))]
-    {
-        // The only provider of the program; another part may have installed it before.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-    }
+    // The only provider of the program; another part may have installed it before.
+    #[cfg(feature = "tls")]
+    let _ = rustls::crypto::ring::default_provider().install_default();
     match scheme {
         #[cfg(feature = "s3")]
         "s3" => {
