@@ -59,8 +59,9 @@ pub use avro::{
     RowDecoder, RowEncoder, SCHEMA_HEADER, SchemaRef, WireError, avro_preview, encode_frame,
 };
 pub use catalog::{
-    Catalog, DataType, Feature, Field, FieldId, Hub, HubId, MatchBy, Meaning, OutcomeField,
-    Reference, Relation, RelationId, RelationKind, Role, SchemaFault, Staged, Table, TableId,
+    Catalog, DataType, Feature, Field, FieldId, Hub, HubId, MatchBy, Meaning, Normalise,
+    OutcomeField, Reference, Relation, RelationId, RelationKind, Role, SchemaFault, Staged, Table,
+    TableId,
 };
 pub use condition::{
     Absence, Comparison, Condition, DayCounter, DayWindow, Literal, Measure, Operand, Population,

@@ -7,7 +7,7 @@ use csv::{ByteRecord, ErrorKind, Reader, ReaderBuilder};
 
 use super::lines::CountedLines;
 use super::{FileContext, FileError};
-use crate::admit::admit;
+use crate::admit::{admit, normalise};
 use crate::row::{Operation, RowBatch, RowBuilder, Value};
 use crate::shape::data_node::DataNode;
 use crate::shape::made_key::{MadeKey, PART_EXPECTED, key_of_parts, part_text, row_hash};
@@ -172,6 +172,7 @@ impl CsvRows {
                 row_hash(&self.as_node(), &left_out)
             }
             Some(MadeKey::Parts(parts)) => {
+                normalise(context.catalog.table_at(context.table), builder);
                 let raw = |path: &FieldPath| {
                     let mut columns = self.key_columns.iter();
                     let (_, column) = columns.find(|(known, _)| known == path)?;

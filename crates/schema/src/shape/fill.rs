@@ -10,7 +10,7 @@ use super::made_key::{MadeKey, PART_EXPECTED, key_of_parts, part_text, row_hash}
 use super::path::FieldPath;
 use super::plan::RowPlan;
 use super::value::{set_absent, set_node};
-use crate::admit::admit;
+use crate::admit::{admit, normalise, normalise_field};
 use crate::catalog::Table;
 use crate::row::{RowBuilder, Value};
 
@@ -151,6 +151,7 @@ fn make_key(
             row_hash(places.row, &left_out)
         }
         Some(MadeKey::Parts(parts)) => {
+            normalise(table, builder);
             let raw = |path: &FieldPath| part_text(find(places, path)?, &plan.text);
             key_of_parts(parts, builder, raw).map_err(|part| FieldFault {
                 field: part.to_owned(),
@@ -228,6 +229,7 @@ pub(crate) fn fill_key(
             key.ok_or_else(|| fault("a value: a row without its key ends none".into()))?;
         set_node(&plan.targets[index], key_node, builder).map_err(fault)?;
     }
+    normalise_field(table, table.key, builder);
     if builder.get(table.key).text().is_none_or(str::is_empty) {
         return Err(fault("a key: it is empty".into()));
     }

@@ -9,6 +9,7 @@ use super::plan::RowPlan;
 use super::protobuf::ProtobufWriter;
 use super::value::{set_node, set_text};
 use super::writer::{AvroWriter, SchemaLanguage, WriterSchema};
+use crate::admit::{normalise, normalise_field};
 use crate::avro::SchemaRef;
 use crate::catalog::Table;
 use crate::row::{RowBuilder, Value};
@@ -93,6 +94,18 @@ impl<'k> FramedKey<'k> {
         table: &Table,
         builder: &mut RowBuilder<'_>,
     ) -> Result<(), String> {
+        self.set_as_written(program, plan, table, builder)?;
+        normalise_field(table, table.key, builder);
+        Ok(())
+    }
+
+    fn set_as_written(
+        &self,
+        program: Option<&KeyProgram>,
+        plan: &RowPlan,
+        table: &Table,
+        builder: &mut RowBuilder<'_>,
+    ) -> Result<(), String> {
         let target = &plan.targets[table.key.index()];
         let node = match program {
             Some(program) => program.read(self.body)?,
@@ -144,6 +157,7 @@ fn set_made(
             set.map_err(|expected| format!("its {} is not {expected}", part.path.as_str()))?;
         }
     }
+    normalise(table, builder);
     let raw = |path: &FieldPath| {
         let last = path.as_str().rsplit('.').next().unwrap_or_default();
         part_text(path.find(node).or_else(|| node.member(last))?, &plan.text)

@@ -977,3 +977,61 @@ fn keys_of_whole_rows_leave_out_what_happened_to_the_row() {
     let same = json!({"account": "A", "at": 1_700_000_000_000_i64});
     assert_eq!(bare.rows(&same), rows);
 }
+
+#[test]
+fn keys_and_references_have_one_spelling_however_they_come() {
+    let accounts = ACCOUNTS.replace(
+        r#""leadpulse":{"key":true}"#,
+        r#""leadpulse":{"key":true,"normalise":["trim","salesforce-id"]}"#,
+    );
+    let catalog = || Catalog::from_json(&[("a", accounts.as_str()), ("v", VISITS)]).unwrap();
+    let long = "001D000000IqhSLIAZ";
+    let source = json!({"format": "json", "times": {"updated_at": "millis", "at": "millis"}});
+    let accounts_source = json!({"format": "json", "times": {"updated_at": "millis"}});
+    let mut topic = Topic::of(catalog(), &[("accounts", accounts_source)]).unwrap();
+    let at = 1_700_000_000_000_i64;
+    for id in ["001D000000IqhSL", " 001d000000iqhsliaz "] {
+        let rows = topic.rows(&json!({"account_id": id, "updated_at": at}));
+        assert_eq!(
+            rows,
+            [format!(
+                "Upsert accounts account_id={long} updated_at=@{at}"
+            )]
+        );
+        for key in [id.to_owned(), json!({ "account_id": id }).to_string()] {
+            let rows = topic.read(Some(key.as_bytes()), None, &[]).unwrap().1;
+            assert_eq!(rows, [format!("Delete accounts account_id={long}")]);
+        }
+        let catalog = catalog();
+        let table = catalog.table("accounts").unwrap().id;
+        assert_eq!(catalog.normalised_key(table, id), long);
+    }
+    // A reference has the spelling of the key it leads to.
+    let mut visits = source;
+    visits["times"] = json!({"at": "millis"});
+    let mut topic = Topic::of(catalog(), &[("visits", visits)]).unwrap();
+    let rows = topic.rows(&json!({"id": "v", "at": at, "account": "001D000000IqhSL"}));
+    assert_eq!(
+        rows,
+        [format!("Upsert visits id=v at=@{at} account={long}")]
+    );
+    let topic = Topic::of(catalog(), &[("visits", json!({}))]).unwrap();
+    let mut avro = topic.with_schema(1, SchemaLanguage::Avro, VISITS);
+    let (mut visit, mut value) = (Vec::new(), Vec::new());
+    put_bytes(b"v", &mut visit);
+    visit.push(0);
+    put_long(at, &mut visit);
+    put_bytes(b"001D000000IqhSL", &mut visit);
+    encode_frame(1, &visit, &mut value);
+    assert_eq!(avro.read(None, Some(&value), &[]).unwrap().1, rows);
+    let misplaced = ACCOUNTS.replace(
+        r#"{"name":"name","type""#,
+        r#"{"name":"name","leadpulse":{"normalise":["lower"]},"type""#,
+    );
+    let faults = Catalog::from_json(&[("a", misplaced.as_str()), ("v", VISITS)]).unwrap_err();
+    assert!(
+        faults[0].to_string().contains("no key and no reference"),
+        "{}",
+        faults[0]
+    );
+}
