@@ -56,7 +56,7 @@ impl Catalog {
 }
 
 /// The digits of a whole number.
-fn integer(text: &str) -> Option<String> {
+pub(crate) fn integer(text: &str) -> Option<String> {
     let (sign, unsigned) = match text.strip_prefix('-') {
         Some(rest) => ("-", rest),
         None => ("", text),
@@ -81,7 +81,7 @@ const SHORT: usize = 15;
 /// The 18 characters of a Salesforce id. Each character of the suffix says which of five characters
 /// are capitals
 /// ([Salesforce](https://help.salesforce.com/s/articleView?id=000385008&type=1)).
-fn salesforce_id(text: &str) -> Option<String> {
+pub(crate) fn salesforce_id(text: &str) -> Option<String> {
     let bytes = text.as_bytes();
     if !bytes.iter().all(u8::is_ascii_alphanumeric) {
         return None;

@@ -325,6 +325,55 @@ fn typed_columns_of_parquet_need_no_settings() {
 }
 
 #[test]
+fn ids_in_two_spellings_meet_and_their_key_is_normalised() {
+    let check = |key: fn(usize) -> String, reference: fn(usize) -> String, step: &str| {
+        let shops = rows("shop_id,name,city,opened_at", 60, |row| {
+            format!(
+                "{},Shop {row},{},2023-02-01",
+                key(row),
+                ["Bern", "Basel"][row % 2]
+            )
+        });
+        let visits = rows("visit_id,shop_id,at", 600, |row| {
+            let (month, day) = day(row);
+            format!(
+                "V{row},{},2024-{month:02}-{day:02}",
+                reference(row % 60 + 1)
+            )
+        });
+        let files = [("shops.csv", shops), ("visits.csv", visits)];
+        let (inferred, catalog) = inferred(&files);
+        let (_, text) = inferred
+            .schemas
+            .iter()
+            .find(|(name, _)| name == "shops.avsc")
+            .unwrap();
+        assert!(text.contains(step), "{text}");
+        let visits = catalog.table("visits").unwrap();
+        assert_eq!(visits.owners, [visits.field("shop_id").unwrap().id]);
+        let shops = catalog.table("shops").unwrap().id;
+        for row in 1..=60 {
+            let (one, other) = (key(row), reference(row));
+            assert_eq!(
+                catalog.normalised_key(shops, &one),
+                catalog.normalised_key(shops, &other)
+            );
+        }
+    };
+    check(
+        |row| format!("{}", 78_971_900 + row),
+        |row| format!("{}.0", 78_971_900 + row),
+        r#""normalise":["integer"]"#,
+    );
+    // The suffix says that of the last five characters the first is a capital.
+    check(
+        |row| format!("001d000000Iq{:03}AAB", row),
+        |row| format!("001d000000Iq{:03}", row),
+        r#""normalise":["salesforce-id"]"#,
+    );
+}
+
+#[test]
 fn things_that_only_events_name_become_the_root_of_the_same_file() {
     let orders = rows("order_id,customer_id,ordered_at,total", 800, |row| {
         let (month, day) = day(row);
