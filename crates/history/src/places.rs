@@ -12,7 +12,7 @@ use leadpulse_schema::FileOrigin;
 pub struct FoundFile {
     /// The file, or its local copy.
     pub path: PathBuf,
-    /// Where a copy came from; `None` for a local file.
+    /// The place that a copy came from; `None` for a local file.
     pub origin: Option<FileOrigin>,
 }
 

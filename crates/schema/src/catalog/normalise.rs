@@ -162,7 +162,7 @@ mod tests {
         ] {
             check(&id, &[other], other);
         }
-        // Fifteen characters in lower case are another id: nothing says which letters were capitals.
+        // Fifteen characters in lower case are another id: nothing says which were capitals.
         assert_eq!(normalised(&id, "001d000000iqhsl"), "001d000000iqhslAAA");
     }
 }

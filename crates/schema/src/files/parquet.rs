@@ -24,7 +24,7 @@ const DAY_MS: i64 = 86_400_000;
 /// The records of a Parquet file, whatever they are read for.
 pub(crate) struct ParquetRecords {
     rows: RowIter<'static>,
-    readings: Vec<Reading>,
+    readings: Vec<TypeReading>,
     /// For each row group the number of rows up to its end.
     ends: Vec<u64>,
     taken: u64,
@@ -32,14 +32,14 @@ pub(crate) struct ParquetRecords {
     names: Vec<String>,
 }
 
-/// What a column's type says beyond its stored value.
+/// The meaning of a column's type beyond its stored value.
 #[derive(Clone, Debug)]
-enum Reading {
+enum TypeReading {
     Plain,
     Moment(TimeUnit),
     TimeOfDay(TimeUnit),
     Uuid,
-    Members(Vec<Reading>),
+    Members(Vec<TypeReading>),
 }
 
 impl ParquetRecords {
@@ -74,7 +74,7 @@ impl ParquetRecords {
         if kept.is_empty() {
             return Err("it has no column that can be read".into());
         }
-        let readings = kept.iter().map(|part| Reading::of(part)).collect();
+        let readings = kept.iter().map(|part| TypeReading::of(part)).collect();
         let projection = Type::group_type_builder(root.name())
             .with_fields(kept)
             .build();
@@ -137,58 +137,58 @@ fn is_readable(part: &Type) -> bool {
     part.get_basic_info().converted_type() != ConvertedType::INTERVAL
 }
 
-impl Reading {
+impl TypeReading {
     fn of(part: &Type) -> Self {
         let info = part.get_basic_info();
         let is_struct = part.is_group()
             && info.converted_type() == ConvertedType::NONE
             && info.logical_type_ref().is_none();
         if is_struct {
-            return Reading::Members(
+            return TypeReading::Members(
                 part.get_fields()
                     .iter()
-                    .map(|inner| Reading::of(inner))
+                    .map(|inner| TypeReading::of(inner))
                     .collect(),
             );
         }
         match info.logical_type_ref() {
-            Some(LogicalType::Timestamp(time)) => Reading::Moment(time.unit),
-            Some(LogicalType::Time(time)) => Reading::TimeOfDay(time.unit),
-            Some(LogicalType::Uuid) => Reading::Uuid,
-            _ => Reading::Plain,
+            Some(LogicalType::Timestamp(time)) => TypeReading::Moment(time.unit),
+            Some(LogicalType::Time(time)) => TypeReading::TimeOfDay(time.unit),
+            Some(LogicalType::Uuid) => TypeReading::Uuid,
+            _ => TypeReading::Plain,
         }
     }
 
-    fn inner(&self) -> &[Reading] {
+    fn inner(&self) -> &[TypeReading] {
         match self {
-            Reading::Members(inner) => inner,
+            TypeReading::Members(inner) => inner,
             _ => &[],
         }
     }
 }
 
-fn members(row: &Row, readings: &[Reading]) -> DataNode<'static> {
+fn members(row: &Row, readings: &[TypeReading]) -> DataNode<'static> {
     let mut found = Vec::with_capacity(row.len());
     for (place, (name, value)) in row.get_column_iter().enumerate() {
-        let reading = readings.get(place).unwrap_or(&Reading::Plain);
+        let reading = readings.get(place).unwrap_or(&TypeReading::Plain);
         found.push((Cow::Owned(name.clone()), node(value, reading)));
     }
     DataNode::Members(found)
 }
 
-fn node(value: &Field, reading: &Reading) -> DataNode<'static> {
+fn node(value: &Field, reading: &TypeReading) -> DataNode<'static> {
     match value {
         Field::Null => DataNode::Null,
         Field::Bool(value) => DataNode::Bool(*value),
         Field::Byte(number) => DataNode::Int((*number).into()),
         Field::Short(number) => DataNode::Int((*number).into()),
         Field::Int(number) => match reading {
-            Reading::TimeOfDay(unit) => time_of_day((*number).into(), unit),
+            TypeReading::TimeOfDay(unit) => time_of_day((*number).into(), unit),
             _ => DataNode::Int((*number).into()),
         },
         Field::Long(number) => match reading {
-            Reading::Moment(unit) => DataNode::Moment(in_millis(*number, unit)),
-            Reading::TimeOfDay(unit) => time_of_day(*number, unit),
+            TypeReading::Moment(unit) => DataNode::Moment(in_millis(*number, unit)),
+            TypeReading::TimeOfDay(unit) => time_of_day(*number, unit),
             _ => DataNode::Int((*number).into()),
         },
         Field::UByte(number) => DataNode::Int((*number).into()),
@@ -210,14 +210,14 @@ fn node(value: &Field, reading: &Reading) -> DataNode<'static> {
         Field::Group(row) => members(row, reading.inner()),
         Field::ListInternal(list) => {
             let items = list.elements().iter();
-            DataNode::List(items.map(|item| node(item, &Reading::Plain)).collect())
+            DataNode::List(items.map(|item| node(item, &TypeReading::Plain)).collect())
         }
         Field::MapInternal(map) => {
             let mut found = Vec::with_capacity(map.entries().len());
             for (key, value) in map.entries() {
-                let key = node(key, &Reading::Plain);
+                let key = node(key, &TypeReading::Plain);
                 let name = key.scalar().map(Cow::into_owned).unwrap_or_default();
-                found.push((Cow::Owned(name), node(value, &Reading::Plain)));
+                found.push((Cow::Owned(name), node(value, &TypeReading::Plain)));
             }
             DataNode::Members(found)
         }
@@ -259,8 +259,8 @@ fn exact(value: &Decimal) -> DataNode<'static> {
     DataNode::Double(text.parse().unwrap_or_else(|_| decimal(bytes, scale)))
 }
 
-fn text_or_bytes(bytes: &[u8], reading: &Reading) -> DataNode<'static> {
-    if let (Reading::Uuid, Some(text)) = (reading, uuid_text(bytes)) {
+fn text_or_bytes(bytes: &[u8], reading: &TypeReading) -> DataNode<'static> {
+    if let (TypeReading::Uuid, Some(text)) = (reading, uuid_text(bytes)) {
         return DataNode::Text(Cow::Owned(text));
     }
     match std::str::from_utf8(bytes) {
