@@ -42,7 +42,10 @@ impl Load {
 
     fn feeding(scenario: Scenario, data: &Path, days: u64, over: Duration) -> Self {
         let speed = format!("{}x", days * 86_400 / over.as_secs().max(1));
-        let feed = scenario.start("replay", &["--data", arg(data), "--speed", &speed]);
+        let feed = scenario.start(
+            "replay",
+            &["--data", arg(data), "--append", "--speed", &speed],
+        );
         Self {
             commits: Commits::follow(&scenario),
             scenario,

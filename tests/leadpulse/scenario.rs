@@ -299,7 +299,7 @@ impl Scenario {
     /// of records.
     pub fn replay(&self, data: &Path, only: &[&str]) -> i64 {
         let tables = only.join(",");
-        let mut args = vec!["--data", arg(data)];
+        let mut args = vec!["--data", arg(data), "--append"];
         if !only.is_empty() {
             args.extend(["--only", &tables]);
         }

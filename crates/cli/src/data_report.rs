@@ -12,6 +12,8 @@ struct Line {
     read: u64,
     refused: u64,
     passed_over: u64,
+    /// Rows that lie ahead of the clock.
+    future: u64,
     /// Accepted, duplicate, late, future, other.
     outcomes: Option<[u64; 5]>,
     reasons: Vec<String>,
@@ -30,6 +32,7 @@ impl Line {
             passed_over: report.passed_over,
             outcomes: None,
             reasons: report.reasons_in_words(),
+            future: report.future,
         }
     }
 }
@@ -95,7 +98,7 @@ fn table(lines: Vec<Line>) -> String {
     };
     let widths: Vec<usize> = (0..header.len()).map(width).collect();
     let mut text = String::new();
-    let mut write_line = |cells: &[&str], reasons: &[String]| {
+    let mut write_line = |cells: &[&str], reasons: &[String], future: u64| {
         let padded = cells.iter().zip(&widths).enumerate();
         let padded: Vec<String> = padded
             .map(|(column, (cell, width))| match column {
@@ -107,11 +110,17 @@ fn table(lines: Vec<Line>) -> String {
         for reason in reasons {
             let _ = writeln!(text, "  refused: {reason}");
         }
+        if future > 0 {
+            let _ = writeln!(
+                text,
+                "  future: {future} rows lie ahead of the clock and are left out; correct their times"
+            );
+        }
     };
-    write_line(&header, &[]);
+    write_line(&header, &[], 0);
     for (cells, line) in cells.iter().zip(&lines) {
         let cells: Vec<&str> = cells.iter().map(String::as_str).collect();
-        write_line(&cells, &line.reasons);
+        write_line(&cells, &line.reasons, line.future);
     }
     text
 }

@@ -13,7 +13,7 @@ use leadpulse_policy::PolicyOptions;
 use leadpulse_project::Anchors;
 use leadpulse_registry::RegistryOptions;
 use leadpulse_schema::{
-    EnvelopeOption, FilterValues, SourceFormat, SourceShape, TextOption, TimeOption,
+    EnvelopeOption, FilterValues, NameList, SourceFormat, SourceShape, TextOption, TimeOption,
 };
 use leadpulse_server::ServerOptions;
 
@@ -25,22 +25,27 @@ pub struct SourceConfig {
     pub table: String,
     /// The Kafka topic; `None` for a table that only training reads.
     pub topic: Option<String>,
-    /// A file name, or a pattern with `*`, relative to the data folder.
+    /// A file name, or a pattern with `*` in any part of the path, relative to the data folder; or
+    /// the address of an object store.
     pub file: Option<String>,
+    /// A pattern of files may meet none.
+    pub optional: bool,
     /// In files: the column with the time at which a row became known.
     pub known_time: Option<String>,
     /// In files: the time from a row's event to the row being known, e.g. `2h`.
     pub lag: Option<String>,
-    /// The format of values on the topic: `avro`, `json`, `json-schema` or `protobuf`. Files say it
-    /// by their name.
+    /// The format of values on the topic: `avro`, `json`, `json-schema` or `protobuf`; or of files
+    /// whose name does not say it: `csv`, `tsv`, `jsonl` or `parquet`.
     pub format: SourceFormat,
     /// `none`, `debezium`, `salesforce-cdc`, `segment`, `cloudevents`, or paths of one's own.
     pub envelope: EnvelopeOption,
     /// Records of the source: path → value or values.
     #[serde(rename = "where")]
     pub filter: BTreeMap<String, FilterValues>,
-    /// Path in the record → field, or field → path, where the two differ.
-    pub columns: BTreeMap<String, String>,
+    /// Path in the record → field or fields, or field → path, where the two differ.
+    pub columns: BTreeMap<String, NameList>,
+    /// Paths that make a row's key together, or `@row`: all of the row does.
+    pub key: Option<NameList>,
     /// Field or path → unit or format of its times.
     pub times: BTreeMap<String, TimeOption>,
     /// The field or column of a truth value: a row where it is true deletes its entity.
@@ -57,6 +62,7 @@ impl SourceConfig {
             envelope: self.envelope.clone(),
             filter: self.filter.clone(),
             columns: self.columns.clone(),
+            key: self.key.clone(),
             times: self.times.clone(),
             text: self.text.clone(),
             deleted: self.deleted.clone(),

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use leadpulse_engine::EngineOptionsError;
 use leadpulse_graph::GraphOptionsError;
+use leadpulse_history::PlaceError;
 use leadpulse_kafka::OptionsError;
 use leadpulse_policy::PolicyError;
 use leadpulse_project::QueryError;
@@ -176,17 +177,22 @@ pub enum ConfigError {
         /// The configuration.
         path: PathBuf,
     },
-    /// A data folder cannot be searched.
-    #[error("{dir} cannot be listed")]
-    Unlisted {
-        /// The folder.
-        dir: PathBuf,
-        /// The operating system's answer.
-        source: std::io::Error,
+    /// A pattern that meets no file.
+    #[error(
+        "source of {table}: no file fits {pattern:?} in {data}; correct `file` or --data, or set optional = true \
+         if there may be none"
+    )]
+    NoMatch {
+        /// Name of the source's table.
+        table: String,
+        /// The pattern.
+        pattern: String,
+        /// The data folder.
+        data: PathBuf,
     },
-    /// An entry of a data folder vanished while the folder was searched.
+    /// Files cannot be looked for.
     #[error(transparent)]
-    Entry(#[from] std::io::Error),
+    Place(#[from] PlaceError),
     /// No source has a topic.
     #[error("{path} names no topics: give each source of the engine a `topic`")]
     NoTopics {

@@ -63,6 +63,15 @@ pub enum DeployError {
         /// Topics of the sources.
         known: String,
     },
+    /// Topics of a replay hold records already.
+    #[error(
+        "{topics}: there are records already, and a second replay doubles events whose ids are forgotten; delete the \
+         topics, choose tables with --only, or pass --append if the files hold other rows"
+    )]
+    Filled {
+        /// The topics, with commas between.
+        topics: String,
+    },
     /// A file cannot be read on.
     #[error(transparent)]
     File(#[from] FileError),

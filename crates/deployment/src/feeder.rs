@@ -10,7 +10,7 @@ use leadpulse_graph::owner_of;
 use leadpulse_history::{Files, Replay};
 use leadpulse_kafka::{InputTopic, KafkaMetrics, Producer};
 use leadpulse_registry::RegistryMetrics;
-use leadpulse_schema::{Catalog, Role, Row, RowBatch, RowEncoder, encode_frame};
+use leadpulse_schema::{Catalog, Operation, Role, Row, RowBatch, RowEncoder, encode_frame};
 
 use crate::error::DeployError;
 use crate::loaded::Loaded;
@@ -96,10 +96,11 @@ impl Feeder {
             self.encoder.encode(row, &mut body)?;
             value.clear();
             encode_frame(route.schema_id, &body, &mut value);
+            let value = (!is_tombstone(&self.catalog, row)).then_some(&value[..]);
             self.producer.send(
                 &route.topic,
                 Some(record_key(&self.catalog, row).as_bytes()),
-                Some(&value),
+                value,
                 row.known_ms(),
             )?;
         }
@@ -114,6 +115,12 @@ impl Feeder {
     pub fn flush(&mut self) -> Result<(), DeployError> {
         Ok(self.producer.flush(FLUSH_LIMIT)?)
     }
+}
+
+/// Whether a row is sent as a tombstone: it deletes, and no field of its table says so. A row with
+/// such a field keeps its version.
+fn is_tombstone(catalog: &Catalog, row: Row<'_>) -> bool {
+    row.operation() == Operation::Delete && catalog.table_at(row.table()).deleted.is_none()
 }
 
 /// Entities are keyed by their own key, events by their owner's: per-key order is what compaction

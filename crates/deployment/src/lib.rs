@@ -33,7 +33,7 @@ pub use deployment::{Assembly, Cluster, Deployment, load_bundle};
 pub use error::DeployError;
 pub use feeder::Feeder;
 pub use loaded::Loaded;
-pub use ports::{create_inputs, schema_store, writer_schemas};
+pub use ports::{check_unfilled, create_inputs, schema_store, writer_schemas};
 pub use run::{RunSettings, run};
 pub use signals::stop_on_signal;
 pub use validate::{RowShown, ValidationSummary, Validator, Verdict, newest_records};

@@ -5,10 +5,15 @@ use std::time::{Duration, Instant};
 
 use prometheus::Registry;
 
-use leadpulse_engine::ports::{Attendant, PortCause, PortError, SchemaLookupError, SchemaStore};
+use leadpulse_engine::ports::{
+    Attendant, PortCause, PortError, SchemaLookupError, SchemaStore, Source,
+};
 use leadpulse_engine::{OutputEncoders, retry};
-use leadpulse_kafka::{InputTopic, KafkaOptions, SchemaPort, TopicSpec, ensure_topics};
+use leadpulse_kafka::{
+    InputTopic, KafkaMetrics, KafkaOptions, KafkaSource, SchemaPort, TopicSpec, ensure_topics,
+};
 use leadpulse_registry::{FolderStore, HttpRegistry, RegistryMetrics};
+use leadpulse_schema::{Catalog, Role};
 
 use crate::clock::SystemClock;
 use crate::error::DeployError;
@@ -75,6 +80,53 @@ pub fn create_inputs(
 ) -> Result<(), DeployError> {
     let topics = input_topics(inputs, partitions);
     create_missing(options, &topics, &WithinLimit::of(options))
+}
+
+/// Refuses to fill topics that hold records: a second replay of a file doubles its events, once their
+/// ids are forgotten. Goes on with a line in the log where ids alone make them duplicates: entities,
+/// and events of outcome tables.
+///
+/// # Errors
+/// Topics that hold records; a cluster that does not answer.
+pub fn check_unfilled(
+    loaded: &Loaded,
+    catalog: &Catalog,
+    inputs: &[InputTopic],
+) -> Result<(), DeployError> {
+    let options = &loaded.config.kafka;
+    let limit = WithinLimit::of(options);
+    let metrics = KafkaMetrics::register(&Registry::new())?;
+    let mut source = retry(&SystemClock, &limit, || {
+        KafkaSource::open(options, inputs, &metrics)
+    })?;
+    let starts = retry(&SystemClock, &limit, || source.starts())?;
+    let ends = retry(&SystemClock, &limit, || source.ends())?;
+    let mut filled: Vec<&str> = Vec::new();
+    for (index, partition) in source.partitions().iter().enumerate() {
+        let has_records = ends[index].stable.0 > starts[index].0;
+        if has_records && !filled.contains(&partition.topic.as_str()) {
+            filled.push(partition.topic.as_str());
+        }
+    }
+    if filled.is_empty() {
+        return Ok(());
+    }
+    let topics = filled.join(", ");
+    let forgets = |input: &&InputTopic| {
+        input.tables.iter().any(|table| {
+            let table = catalog.table_at(*table);
+            table.role == Role::Event && table.outcome.is_none()
+        })
+    };
+    let of_filled = inputs.iter().filter(|i| filled.contains(&i.topic.as_str()));
+    if of_filled.clone().any(|input| forgets(&input)) {
+        return Err(DeployError::Filled { topics });
+    }
+    tracing::info!(
+        topics,
+        "hold records already; rows that are sent again are duplicates by their ids"
+    );
+    Ok(())
 }
 
 /// The topics of a deployment's input, as they are created where they do not exist.

@@ -3,12 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use leadpulse_history::{FileSource, REFUSED_RATIO};
+use leadpulse_engine::ClockMode;
+use leadpulse_engine::ports::Clock;
+use leadpulse_history::{FileSource, FoundFile, REFUSED_RATIO, find_files, is_glob};
 use leadpulse_kafka::InputTopic;
 use leadpulse_project::{Project, TaskSource};
 use leadpulse_schema::units::Span;
 use leadpulse_schema::{Catalog, FileOptions, Table, TopicDecoder, TopicSource};
 
+use crate::clock::SystemClock;
 use crate::config::SourceConfig;
 use crate::config_error::ConfigError;
 use crate::loaded::Loaded;
@@ -66,22 +69,38 @@ impl Loaded {
     /// A source of an unknown table or with a lag that is no duration; a folder without any file.
     pub fn files(&self, catalog: &Catalog, data: &Path) -> Result<Vec<FileSource>, ConfigError> {
         let mut found = Vec::new();
+        let latest_ms = self.latest_ms();
         for source in &self.config.sources {
             let Some(pattern) = &source.file else {
                 continue;
             };
             let table = self.table(catalog, source)?;
             let options = file_options(source)?;
-            let paths = matching(data, pattern)?;
-            if paths.is_empty() {
+            let files = find_files(data, pattern)?;
+            if files.is_empty() && is_glob(pattern) && !source.optional {
+                return Err(ConfigError::NoMatch {
+                    table: source.table.clone(),
+                    pattern: pattern.clone(),
+                    data: data.to_owned(),
+                });
+            }
+            if files.is_empty() && !source.optional {
                 tracing::warn!(table = source.table, pattern, data = %data.display(), "no file matches");
             }
-            found.extend(paths.into_iter().map(|path| FileSource {
-                table: table.id,
-                path,
-                options: options.clone(),
-                refused_ratio: REFUSED_RATIO,
-            }));
+            found.extend(
+                files
+                    .into_iter()
+                    .map(|FoundFile { path, origin }| FileSource {
+                        table: table.id,
+                        path,
+                        options: FileOptions {
+                            origin,
+                            latest_ms,
+                            ..options.clone()
+                        },
+                        refused_ratio: REFUSED_RATIO,
+                    }),
+            );
         }
         if found.is_empty() {
             return Err(ConfigError::NoFiles {
@@ -90,6 +109,14 @@ impl Loaded {
             });
         }
         Ok(found)
+    }
+
+    /// The newest time that rows of files may have, by the rule of a running worker; `None` where the
+    /// configuration does not look at the clock.
+    fn latest_ms(&self) -> Option<i64> {
+        let tolerance_ms = self.config.graph.future_tolerance_ms;
+        let looks_at_clock = self.config.engine.clock == ClockMode::Wall;
+        looks_at_clock.then(|| SystemClock.wall_ms().saturating_add(tolerance_ms))
     }
 
     /// A file as a table's source describes its files; without such a source, by the table alone.
@@ -231,59 +258,7 @@ fn file_options(source: &SourceConfig) -> Result<FileOptions, ConfigError> {
         known_time: source.known_time.clone(),
         lag_ms,
         shape: source.shape(),
+        origin: None,
+        latest_ms: None,
     })
-}
-
-/// The files that a pattern names, sorted by path. Only the last part of a pattern may contain `*`.
-fn matching(data: &Path, pattern: &str) -> Result<Vec<PathBuf>, ConfigError> {
-    let path = data.join(pattern);
-    if !pattern.contains('*') {
-        return Ok(if path.exists() {
-            vec![path]
-        } else {
-            Vec::new()
-        });
-    }
-    let dir = path.parent().unwrap_or(data);
-    let name = path
-        .file_name()
-        .and_then(|n| n.to_str())
-        .unwrap_or_default();
-    let entries = std::fs::read_dir(dir).map_err(|source| ConfigError::Unlisted {
-        dir: dir.to_owned(),
-        source,
-    })?;
-    let mut paths = Vec::new();
-    for entry in entries {
-        let entry = entry?;
-        if entry
-            .file_name()
-            .to_str()
-            .is_some_and(|candidate| fits(name, candidate))
-        {
-            paths.push(entry.path());
-        }
-    }
-    paths.sort();
-    Ok(paths)
-}
-
-/// True if a name matches a pattern in which each `*` stands for any text, or none.
-fn fits(pattern: &str, name: &str) -> bool {
-    let parts: Vec<&str> = pattern.split('*').collect();
-    let (first, last) = (parts[0], parts[parts.len() - 1]);
-    let Some(middle) = name
-        .strip_prefix(first)
-        .and_then(|rest| rest.strip_suffix(last))
-    else {
-        return false;
-    };
-    let mut rest = middle;
-    for part in &parts[1..parts.len() - 1] {
-        let Some(at) = rest.find(part) else {
-            return false;
-        };
-        rest = &rest[at + part.len()..];
-    }
-    true
 }

@@ -31,6 +31,7 @@ pub(crate) fn server_state(
         registry,
         tasks: tasks.iter().map(|task| task_view(assembly, task)).collect(),
         tables: scored_tables.map(|table| table.name.clone()).collect(),
+        catalog: Some(catalog.clone()),
         explanations: Some(desk),
         schemas: Some(WriterSchemas(schemas.clone())),
         version: env!("CARGO_PKG_VERSION").into(),

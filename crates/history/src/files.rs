@@ -208,6 +208,7 @@ impl Files {
                 report.remarks = reader.remarks();
             }
             report.passed_over = reader.passed_over();
+            report.future = reader.future_rows();
             report.finish();
         }
         if fits {
@@ -237,6 +238,7 @@ impl Files {
         warn_unless_known(&reader);
         report.remarks = reader.remarks();
         report.passed_over = reader.passed_over();
+        report.future = reader.future_rows();
         report.finish();
         if !rows.is_empty() {
             source.spilling(spill.push_run(&rows))?;

@@ -4,6 +4,9 @@
 //! the files and their list; every row is in the stream or counted as rejected.
 
 mod files;
+#[cfg(any(feature = "object-stores", test))]
+mod objects;
+mod places;
 mod replay;
 mod report;
 mod spill;
@@ -11,6 +14,7 @@ mod spill;
 use leadpulse_schema::FileError;
 
 pub use files::{FileSource, Files, REFUSED_RATIO};
+pub use places::{FoundFile, PlaceError, find_files, is_glob};
 pub use replay::Replay;
 pub use report::{FileReport, Refusal};
 

@@ -32,6 +32,8 @@ pub struct FileReport {
     pub usable: u64,
     /// Records that the source's filter or envelope leaves out.
     pub passed_over: u64,
+    /// Rows that were left out because they lie ahead of our clock.
+    pub future: u64,
     /// Rows that were refused.
     pub refused: u64,
     /// The reasons, the commonest first once reading is over.
@@ -47,6 +49,7 @@ impl FileReport {
             path,
             usable: 0,
             passed_over: 0,
+            future: 0,
             refused: 0,
             reasons: Vec::new(),
             remarks: Vec::new(),
@@ -55,7 +58,7 @@ impl FileReport {
 
     /// The number of rows read.
     pub fn rows(&self) -> u64 {
-        self.usable + self.refused
+        self.usable + self.refused + self.future
     }
 
     /// The share of rows that were refused, from 0 to 1.

@@ -140,7 +140,7 @@ fn file_rows(read: &FileReport, outcomes: &[u64; RowOutcome::ALL.len()]) -> File
         accepted: 0,
         duplicate: 0,
         late: 0,
-        future: 0,
+        future: read.future,
         other: 0,
     };
     for outcome in RowOutcome::ALL {

@@ -75,8 +75,9 @@ pub fn explain(
     walk.reach(as_of.ms(), progress)?;
     let graph = walk.graph();
     let found = keys.iter().map(|key| {
+        let normal = project.catalog.normalised_key(task.plan.entity, key);
         graph
-            .find(task.plan.entity, key)
+            .find(task.plan.entity, &normal)
             .filter(|(_, node)| node.is_known())
             .ok_or(key)
     });

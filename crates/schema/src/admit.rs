@@ -1,6 +1,7 @@
 //! Admission: the conditions of every row, whichever reader filled it.
 
-use crate::catalog::{Role, Table};
+use crate::catalog::normalise::normalised;
+use crate::catalog::{FieldId, Role, Table};
 use crate::row::{Operation, RowBuilder, Value};
 
 /// The condition that a complete row breaks.
@@ -10,9 +11,42 @@ pub(crate) struct RowRefusal {
     pub(crate) why: &'static str,
 }
 
+/// Brings keys and references to their one spelling.
+pub(crate) fn normalise(table: &Table, row: &mut RowBuilder<'_>) {
+    for field in table.fields.iter().filter(|f| !f.normalise.is_empty()) {
+        normalise_field(table, field.id, row);
+    }
+}
+
+/// As [`normalise`], for one field.
+pub(crate) fn normalise_field(table: &Table, field: FieldId, row: &mut RowBuilder<'_>) {
+    let steps = &table.field_at(field).normalise;
+    if steps.is_empty() {
+        return;
+    }
+    match row.get(field) {
+        Value::Text(text) => {
+            let normal = normalised(steps, text);
+            if *normal != *text {
+                let normal = normal.into_owned();
+                row.set(field, Value::Text(&normal));
+            }
+        }
+        Value::List(list) => {
+            let items = list.iter().map(|item| normalised(steps, item).into_owned());
+            let items: Vec<String> = items.collect();
+            if !items.iter().map(String::as_str).eq(list.iter()) {
+                row.set_list(field, items.iter().map(String::as_str));
+            }
+        }
+        _ => {}
+    }
+}
+
 /// A row has a key; an event also has a time, and an owner to hang on. An empty reference refers to nothing: it becomes null
 /// where it may.
 pub(crate) fn admit(table: &Table, row: &mut RowBuilder<'_>) -> Result<(), RowRefusal> {
+    normalise(table, row);
     for field in table
         .fields
         .iter()

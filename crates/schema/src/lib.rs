@@ -59,7 +59,7 @@ pub use avro::{
     RowDecoder, RowEncoder, SCHEMA_HEADER, SchemaRef, WireError, avro_preview, encode_frame,
 };
 pub use catalog::{
-    Bursting, Catalog, DataType, Feature, Field, FieldId, Hub, HubId, MatchBy, Meaning,
+    Bursting, Catalog, DataType, Feature, Field, FieldId, Hub, HubId, MatchBy, Meaning, Normalise,
     OutcomeField, Reference, Relation, RelationId, RelationKind, Role, SchemaFault, Staged, Table,
     TableId, Verdict,
 };
@@ -68,13 +68,13 @@ pub use condition::{
     View,
 };
 pub use draft::{Draft, DraftError, KnownTable, draft};
-pub use files::{FileError, FileOptions, FileReader, parse_time_ms};
+pub use files::{FileError, FileOptions, FileOrigin, FileReader, parse_time_ms};
 pub use hex::hex;
 pub use infer::{InferError, Inferred, infer};
 pub use row::{Operation, Position, Row, RowBatch, RowBuilder, TextList, Value};
 pub use row_fit::{ReferenceFit, RowFit, ValueFit};
 pub use shape::{
-    BadValue, Envelope, EnvelopeOption, FilterValue, FilterValues, FitRemark, RawRecord,
+    BadValue, Envelope, EnvelopeOption, FilterValue, FilterValues, FitRemark, NameList, RawRecord,
     RecordFate, RecordFault, SchemaLanguage, SchemaPlace, ShapeError, SourceFormat, SourceShape,
     TextOption, TimeDetails, TimeOption, TopicDecoder, TopicSource, WriterSchema,
 };

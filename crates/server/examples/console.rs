@@ -281,6 +281,7 @@ fn state(read_model: &Arc<ReadModel>) -> ServerState {
         registry: prometheus::Registry::new(),
         tasks: vec![task],
         tables: vec!["accounts".into(), "contacts".into(), "leads".into()],
+        catalog: None,
         explanations: None,
         schemas: None,
         version: env!("CARGO_PKG_VERSION").into(),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use leadpulse_engine::explain::ExplainDesk;
 use leadpulse_engine::ports::SchemaStore;
 use leadpulse_engine::read_model::ReadModel;
+use leadpulse_schema::Catalog;
 use prometheus::Registry;
 use serde::Serialize;
 
@@ -20,6 +21,8 @@ pub struct ServerState {
     pub tasks: Vec<TaskView>,
     /// Names of the entity tables, for `/api/v1/{table}/{id}`.
     pub tables: Vec<String>,
+    /// The tables, whose keys are looked for in their one spelling; without them, as written.
+    pub catalog: Option<Arc<Catalog>>,
     /// Desk for requests of explanations; without one, scores have only the explanations of their
     /// records.
     pub explanations: Option<ExplainDesk>,
@@ -27,6 +30,17 @@ pub struct ServerState {
     pub schemas: Option<WriterSchemas>,
     /// Version of the program.
     pub version: String,
+}
+
+impl ServerState {
+    /// An entity's key as rows of its table have it.
+    pub(crate) fn key(&self, table: &str, key: String) -> String {
+        let known = self.catalog.as_ref();
+        let Some((catalog, table)) = known.and_then(|c| Some((c, c.table(table)?))) else {
+            return key;
+        };
+        catalog.normalised_key(table.id, &key).into_owned()
+    }
 }
 
 /// The store of writer schemas, asked without waiting.

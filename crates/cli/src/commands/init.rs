@@ -11,7 +11,7 @@ use crate::shipped;
 /// Arguments of `init`.
 #[derive(clap::Args)]
 pub struct InitArguments {
-    /// Data files, or folders of them: CSV, TSV or JSON Lines, also gzipped. Without them, the
+    /// Data files, or folders of them: CSV, TSV or JSON Lines, also gzipped; Parquet. Without them, the
     /// shipped CRM is written.
     #[arg(long, num_args = 1.., value_name = "FILE")]
     from: Vec<PathBuf>,
@@ -73,7 +73,7 @@ impl InitArguments {
 
 /// The files named, and of each folder named the data files directly in it, in order of names.
 fn data_files(from: &[PathBuf]) -> Result<Vec<PathBuf>> {
-    const KINDS: [&str; 5] = [".csv", ".tsv", ".txt", ".jsonl", ".ndjson"];
+    const KINDS: [&str; 6] = [".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".parquet"];
     let mut files = Vec::new();
     for path in from {
         if !path.is_dir() {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use leadpulse_deployment::{Feeder, create_inputs};
+use leadpulse_deployment::{Feeder, check_unfilled, create_inputs};
 
 use crate::commands::{ClusterArguments, DataArguments};
 use crate::data_report::files_table;
@@ -51,6 +51,9 @@ pub struct ReplayArguments {
     /// Only these tables, e.g. to feed one topic far ahead of the others.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
+    /// Send to topics that hold records already.
+    #[arg(long)]
+    append: bool,
 }
 
 impl ReplayArguments {
@@ -73,6 +76,9 @@ impl ReplayArguments {
             });
         }
         create_inputs(&loaded.config.kafka, &inputs, self.partitions)?;
+        if !self.append {
+            check_unfilled(&loaded, &catalog, &inputs)?;
+        }
         let files = self.data.open(&loaded, &catalog)?;
         let mut feeder = Feeder::open(&loaded, &catalog, &inputs, &files)?;
         let started = Instant::now();

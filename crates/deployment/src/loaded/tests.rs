@@ -132,7 +132,7 @@ fn maps_of_the_user_may_have_keys_named_like_references() {
     let toml = "[targets]\nenv = \"x\"\n[[sources]]\ntable = \"t\"\ncolumns = { file = \"id\" }";
     let loaded = read(toml, &[]).unwrap();
     assert_eq!(loaded.config.targets["env"], "x");
-    assert_eq!(loaded.config.sources[0].columns["file"], "id");
+    assert_eq!(loaded.config.sources[0].columns["file"], "id".into());
 }
 
 #[test]

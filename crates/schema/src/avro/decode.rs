@@ -158,7 +158,7 @@ impl RowDecoder {
         catalog: &Catalog,
         table: TableId,
         targets: &[FieldTarget],
-        renamed: &BTreeMap<String, String>,
+        renamed: &BTreeMap<String, Vec<String>>,
         names: impl Fn() -> ChangeNames,
     ) -> Result<RowDecoder, CompileError> {
         let has_list = catalog.table_at(table).changed_fields.is_some();

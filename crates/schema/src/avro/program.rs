@@ -320,7 +320,7 @@ impl Program {
         catalog: &Catalog,
         table: TableId,
         targets: &[FieldTarget],
-        renamed: &BTreeMap<String, String>,
+        renamed: &BTreeMap<String, Vec<String>>,
     ) -> Result<Program, CompileError> {
         let table = catalog.table_at(table);
         let table_name = || table.name.clone();
@@ -412,7 +412,7 @@ pub(crate) fn sources(
     targets: &[FieldTarget],
     table: &Table,
     names: &[&str],
-    renamed: &BTreeMap<String, String>,
+    renamed: &BTreeMap<String, Vec<String>>,
 ) -> Vec<Option<usize>> {
     let mut sources: Vec<Option<usize>> = vec![None; targets.len()];
     let mut claimed = vec![false; names.len()];
@@ -427,7 +427,7 @@ pub(crate) fn sources(
     claim(&|target, name| {
         renamed
             .get(name)
-            .is_some_and(|field| *field == table.fields[target].name)
+            .is_some_and(|fields| fields.contains(&table.fields[target].name))
     });
     claim(&|target, name| table.fields[target].name == name);
     claim(&|target, name| targets[target].aliases.iter().any(|alias| alias == name));

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::catalog::{Feature, MatchBy, Role, Verdict};
+use crate::catalog::{Feature, MatchBy, Normalise, Role, Verdict};
 
 /// The property of a record.
 #[derive(Clone, Debug, Deserialize)]
@@ -113,6 +113,8 @@ pub(crate) struct FieldAnnotation {
     pub(crate) version: bool,
     #[serde(default)]
     pub(crate) deleted: bool,
+    #[serde(default)]
+    pub(crate) normalise: Vec<Normalise>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]

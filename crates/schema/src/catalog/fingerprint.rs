@@ -61,6 +61,16 @@ impl Catalog {
         if let (Some(parts), Some(deleted)) = (meaning.as_array_mut(), table.deleted) {
             parts.push(serde_json::json!({ "deleted": name_of(deleted) }));
         }
+        let normalised = table
+            .fields
+            .iter()
+            .filter(|field| !field.normalise.is_empty());
+        let steps: Vec<_> = normalised
+            .map(|field| (&field.name, format!("{:?}", field.normalise)))
+            .collect();
+        if let (Some(parts), false) = (meaning.as_array_mut(), steps.is_empty()) {
+            parts.push(serde_json::json!({ "normalise": steps }));
+        }
         meaning
     }
 

@@ -15,7 +15,7 @@ use crate::catalog::check;
 use crate::catalog::fault::{Faults, SchemaFault};
 use crate::catalog::link::{Linker, relations};
 use crate::catalog::shape::Shape;
-use crate::catalog::{Catalog, Table, TableId};
+use crate::catalog::{Catalog, Normalise, Table, TableId};
 
 /// More fields than this in a record are taken for a mistake.
 const MAX_FIELDS: usize = 4096;
@@ -129,12 +129,13 @@ fn build(
     let every_table_read =
         drafts.len() + ignored == files.len() && drafts.iter().all(|d| d.fully_read);
     let mut linker = Linker::new(&names, &broken, &drafts);
-    let tables: Vec<Table> = drafts
+    let mut tables: Vec<Table> = drafts
         .iter()
         .enumerate()
         .map(|(i, draft)| linker.table(TableId(i as u16), draft, &mut faults))
         .collect();
     let every_reference_usable = linker.every_reference_usable;
+    normalise_references(&mut tables);
     let relations = relations(&tables);
     let catalog = Catalog {
         tables,
@@ -153,6 +154,24 @@ fn build(
         Ok(catalog)
     } else {
         Err(faults)
+    }
+}
+
+/// Gives references the steps of the keys they lead to, so that both have one spelling.
+fn normalise_references(tables: &mut [Table]) {
+    let of_keys: Vec<Vec<Normalise>> = tables
+        .iter()
+        .map(|table| table.fields.get(table.key.index()))
+        .map(|key| key.map(|key| key.normalise.clone()).unwrap_or_default())
+        .collect();
+    for field in tables.iter_mut().flat_map(|table| &mut table.fields) {
+        let Some(reference) = field.reference else {
+            continue;
+        };
+        let steps = &of_keys[reference.table.index()];
+        if field.normalise != *steps {
+            field.normalise.extend(steps);
+        }
     }
 }
 

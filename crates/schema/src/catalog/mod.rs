@@ -8,10 +8,12 @@ mod link;
 pub(crate) mod load;
 #[cfg(test)]
 mod load_tests;
+pub(crate) mod normalise;
 pub(crate) mod shape;
 mod tables;
 
 pub use fault::SchemaFault;
+pub use normalise::Normalise;
 pub use tables::{
     Bursting, Catalog, DataType, Feature, Field, FieldId, Hub, HubId, MatchBy, Meaning,
     OutcomeField, Reference, Relation, RelationId, RelationKind, Role, Staged, Table, TableId,

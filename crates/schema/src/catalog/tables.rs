@@ -2,6 +2,7 @@
 //!
 //! A [`Catalog`] is built once at start and shared. Everything downstream is driven by it; no other code names a table.
 
+use super::normalise::Normalise;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -176,6 +177,9 @@ pub struct Field {
     pub match_by: Option<MatchBy>,
     /// Shown to people in facts and evidence (`"label": true`), e.g. an account's name.
     pub label: bool,
+    /// Steps to one spelling, of keys and references (`"normalise"`); those of the key that a
+    /// reference leads to come last.
+    pub normalise: Vec<Normalise>,
 }
 
 /// The field of an event table that names the kind of event on the way to a decision.

@@ -261,16 +261,16 @@ fn known_time(writer: &Schema, context: &FileContext) -> Result<Option<FieldId>,
         return Ok(None);
     }
     let table = context.catalog.table_at(context.table);
-    let name = context.plan.renamed.get(column).unwrap_or(column);
     let times = || {
         table
             .fields
             .iter()
             .filter(|f| f.data_type == DataType::Time)
     };
-    times()
-        .find(|f| f.name == *name)
-        .map(|f| Some(f.id))
+    context
+        .plan
+        .time_fed_by(column, table)
+        .map(|field| Some(table.fields[field].id))
         .ok_or_else(|| FileError::MissingColumns {
             file: context.file.clone(),
             missing: format!("the known time '{column}', which must be a time field of the table"),

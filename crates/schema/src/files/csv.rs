@@ -7,9 +7,11 @@ use csv::{ByteRecord, ErrorKind, Reader, ReaderBuilder};
 
 use super::lines::CountedLines;
 use super::{FileContext, FileError};
-use crate::admit::admit;
+use crate::admit::{admit, normalise};
 use crate::row::{Operation, RowBatch, RowBuilder, Value};
 use crate::shape::data_node::DataNode;
+use crate::shape::made_key::{MadeKey, PART_EXPECTED, key_of_parts, part_text, row_hash};
+use crate::shape::path::FieldPath;
 use crate::shape::value::{set_absent, set_null, set_text};
 
 pub(super) struct CsvRows {
@@ -19,6 +21,8 @@ pub(super) struct CsvRows {
     columns: Vec<Option<usize>>,
     names: Vec<String>,
     known_time: Option<usize>,
+    /// Columns that are parts of the key and feed no field.
+    key_columns: Vec<(FieldPath, usize)>,
     /// The column of a truth value that deletes the row's entity.
     deleted: Option<usize>,
 }
@@ -42,6 +46,7 @@ impl CsvRows {
         }
         context.check_doubled(&found)?;
         let columns = context.columns(&found)?;
+        let key_columns = context.key_columns(&found, &columns)?;
         let deleted = context.deleted_column(&found)?;
         let known_time = context
             .options
@@ -54,6 +59,7 @@ impl CsvRows {
             columns,
             names,
             known_time,
+            key_columns,
             deleted,
         })
     }
@@ -77,6 +83,11 @@ impl CsvRows {
         let mut builder = context.start(batch);
         for (index, column) in self.columns.iter().enumerate() {
             let target = &context.plan.targets[index];
+            let table = context.catalog.table_at(context.table);
+            if context.plan.key.is_some() && target.field == table.key {
+                context.fit.feed(index);
+                continue;
+            }
             let Some(column) = column else {
                 set_absent(target, &mut builder).expect(
                     "checked on open: a field without a column has a default or may be null",
@@ -98,6 +109,7 @@ impl CsvRows {
             }
             context.fit.feed(index);
         }
+        self.make_key(context, &mut builder, line)?;
         self.admit(context, &mut builder, line)?;
         if self.is_deleted(context, line)? {
             builder.set_operation(Operation::Delete);
@@ -143,6 +155,37 @@ impl CsvRows {
             }
             _ => context.damaged(line, error),
         })
+    }
+
+    /// Sets the key that the source makes from several columns, once the fields are set.
+    fn make_key(
+        &self,
+        context: &FileContext,
+        builder: &mut RowBuilder<'_>,
+        line: u64,
+    ) -> Result<(), FileError> {
+        let plan = &context.plan;
+        let key = match &plan.key {
+            None => return Ok(()),
+            Some(MadeKey::WholeRow) => {
+                let left_out: Vec<&str> = plan.deleted.iter().map(FieldPath::as_str).collect();
+                row_hash(&self.as_node(), &left_out)
+            }
+            Some(MadeKey::Parts(parts)) => {
+                normalise(context.catalog.table_at(context.table), builder);
+                let raw = |path: &FieldPath| {
+                    let mut columns = self.key_columns.iter();
+                    let (_, column) = columns.find(|(known, _)| known == path)?;
+                    let cell = self.cell(*column, context, line).ok()?;
+                    part_text(&DataNode::Text(Cow::Borrowed(cell)), &plan.text)
+                };
+                let made = key_of_parts(parts, builder, raw);
+                made.map_err(|part| context.bad_row(line, part, "", PART_EXPECTED))?
+            }
+        };
+        let key_field = context.catalog.table_at(context.table).key;
+        builder.set(key_field, Value::Text(&key));
+        Ok(())
     }
 
     /// Gives a list of changed fields the table's names, and checks the row.

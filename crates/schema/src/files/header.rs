@@ -1,6 +1,8 @@
 //! Checks of a delimited file's header before its columns are taken.
 
 use super::{FileContext, FileError};
+use crate::shape::made_key::MadeKey;
+use crate::shape::path::FieldPath;
 
 impl FileContext {
     /// # Errors
@@ -30,12 +32,8 @@ impl FileContext {
         }
         let table = self.catalog.table_at(self.table);
         for field in &table.fields {
-            let is_configured = |name: &str| {
-                self.plan
-                    .renamed
-                    .get(name)
-                    .is_some_and(|f| *f == field.name)
-            };
+            let paths = &self.plan.mapped[field.id.index()];
+            let is_configured = |name: &str| paths.iter().any(|path| path.as_str() == name);
             let is_own = |name: &str| {
                 let fields = self.plan.by_name.get(name);
                 fields.is_some_and(|fields| {
@@ -71,6 +69,40 @@ impl FileContext {
         found.map(Some).ok_or_else(|| FileError::MissingColumns {
             file: self.file.clone(),
             missing: format!("deleted ('{}')", path.as_str()),
+            found: names.join(", "),
+        })
+    }
+
+    /// For each part of a made key that feeds no field its column.
+    ///
+    /// # Errors
+    /// The file lacks a part, so that none of its rows has a key.
+    pub(super) fn key_columns(
+        &self,
+        names: &[&str],
+        columns: &[Option<usize>],
+    ) -> Result<Vec<(FieldPath, usize)>, FileError> {
+        let Some(MadeKey::Parts(parts)) = &self.plan.key else {
+            return Ok(Vec::new());
+        };
+        let (mut found, mut missing) = (Vec::new(), Vec::new());
+        for part in parts {
+            let place = names.iter().position(|name| *name == part.path.as_str());
+            let has_column = part
+                .field
+                .is_some_and(|field| columns[field.index()].is_some());
+            match (part.field, place) {
+                (Some(_), _) if has_column => {}
+                (None, Some(column)) => found.push((part.path.clone(), column)),
+                _ => missing.push(format!("key ('{}')", part.path.as_str())),
+            }
+        }
+        if missing.is_empty() {
+            return Ok(found);
+        }
+        Err(FileError::MissingColumns {
+            file: self.file.clone(),
+            missing: missing.join(", "),
             found: names.join(", "),
         })
     }

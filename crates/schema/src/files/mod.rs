@@ -1,4 +1,5 @@
-//! Files of history become rows: delimited text and JSON Lines (also compressed), Avro containers.
+//! Files of history become rows: delimited text and JSON Lines (also compressed), Avro containers,
+//! Parquet.
 //!
 //! Promises: a file is streamed, memory is bounded by one row or block and the caller's batch; a
 //! bad row is an error of its own that the caller may count and pass over; every error names file,
@@ -9,6 +10,7 @@ mod csv;
 mod header;
 mod jsonl;
 mod lines;
+pub(crate) mod parquet;
 mod records;
 mod text_bytes;
 
@@ -21,7 +23,7 @@ use flate2::read::MultiGzDecoder;
 
 pub use crate::shape::moment::parse_time as parse_time_ms;
 
-use crate::avro::program::{CompileError, sources};
+use crate::avro::program::CompileError;
 use crate::catalog::{Catalog, TableId};
 use crate::row::{Operation, Position, RowBatch, RowBuilder, Value};
 use crate::shape::changes::ChangeNames;
@@ -29,7 +31,7 @@ use crate::shape::fit::{FitRemark, FitReport};
 use crate::shape::moment::{BareNumbers, TimeRead};
 use crate::shape::path::FieldPath;
 use crate::shape::plan::RowPlan;
-use crate::shape::{ShapeError, SourceShape};
+use crate::shape::{ShapeError, SourceFormat, SourceShape};
 
 /// The longest row of a text file, and the largest block of a container file before it is
 /// decompressed.
@@ -47,6 +49,20 @@ pub struct FileOptions {
     pub lag_ms: i64,
     /// Envelope, filter, columns and times. The format is the file's.
     pub shape: SourceShape,
+    /// The newest believable time, milliseconds since 1970 UTC: our clock and a tolerance. Rows whose
+    /// event time and known time are both later are counted and left out; `None` believes all.
+    pub latest_ms: Option<i64>,
+    /// The place that the file was copied from, if it is a copy.
+    pub origin: Option<FileOrigin>,
+}
+
+/// The place that a local copy of a file came from.
+#[derive(Clone, Debug)]
+pub struct FileOrigin {
+    /// The file's name in messages.
+    pub name: String,
+    /// The copy lives as long as this does.
+    pub copy: Arc<dyn std::any::Any + Send + Sync>,
 }
 
 /// A fault of a file. After [`FileError::Row`] reading may go on with the next row; after all
@@ -55,11 +71,14 @@ pub struct FileOptions {
 pub enum FileError {
     /// One row cannot be used.
     #[error(
-        "{file}, line {line}, column '{column}': '{value}' is not {expected}; correct the row, or leave it out"
+        "{file}, {}, column '{column}': '{value}' is not {expected}; correct the row, or leave it out",
+        row_place(*row_group, *line)
     )]
     Row {
         file: String,
-        /// The line; in a container file the record's number, from 1.
+        /// In Parquet: the row group, from 1; 0 in other files.
+        row_group: u32,
+        /// The line; in a container file or Parquet the record's number, from 1.
         line: u64,
         column: String,
         /// The value found, cut to a readable length.
@@ -85,7 +104,7 @@ pub enum FileError {
     /// The name does not say what the file holds.
     #[error(
         "{file}: its kind is not known; name it .csv, .tsv, .jsonl, .ndjson, \
-         each also with .gz or .zst behind, or .avro"
+         each also with .gz or .zst behind, .avro or .parquet, or declare it in the source: format = \"csv\""
     )]
     UnknownKind { file: String },
     /// The text is not in the encoding it should be in.
@@ -145,6 +164,13 @@ pub enum FileError {
     Schema { file: String, source: CompileError },
 }
 
+fn row_place(row_group: u32, line: u64) -> String {
+    match row_group {
+        0 => format!("line {line}"),
+        group => format!("row group {group}, row {line}"),
+    }
+}
+
 impl FileError {
     /// Whether only one row is lost, and reading may go on.
     pub fn is_row(&self) -> bool {
@@ -162,6 +188,7 @@ enum FileRows {
     Csv(Box<csv::CsvRows>),
     JsonLines(jsonl::JsonRows),
     Container(Box<container::ContainerRows>),
+    Parquet(Box<parquet::ParquetRows>),
 }
 
 /// The compression that a file's name declares.
@@ -193,8 +220,56 @@ impl Compression {
     }
 }
 
+/// The contents of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FileKind {
+    Csv,
+    Tsv,
+    JsonLines,
+    Container,
+    Parquet,
+}
+
+impl FileKind {
+    /// The kind that a source declares, else the one that a name ends with, without the ending of a
+    /// compression.
+    pub(crate) fn of(format: SourceFormat, name: &str) -> Option<FileKind> {
+        match format {
+            SourceFormat::Csv => return Some(FileKind::Csv),
+            SourceFormat::Tsv => return Some(FileKind::Tsv),
+            SourceFormat::Jsonl => return Some(FileKind::JsonLines),
+            SourceFormat::Parquet => return Some(FileKind::Parquet),
+            _ => {}
+        }
+        let extension = Path::new(name).extension().and_then(|e| e.to_str());
+        match extension.map(str::to_lowercase).as_deref() {
+            Some("csv") => Some(FileKind::Csv),
+            Some("tsv") => Some(FileKind::Tsv),
+            Some("jsonl" | "ndjson") => Some(FileKind::JsonLines),
+            Some("avro") => Some(FileKind::Container),
+            Some("parquet" | "parq" | "pq") => Some(FileKind::Parquet),
+            _ => None,
+        }
+    }
+
+    /// The kind that a file's first bytes name: those of Avro containers and of Parquet.
+    fn of_magic(path: &Path) -> Option<FileKind> {
+        let mut magic = [0; 4];
+        File::open(path).ok()?.read_exact(&mut magic).ok()?;
+        match &magic {
+            b"Obj\x01" => Some(FileKind::Container),
+            b"PAR1" => Some(FileKind::Parquet),
+            _ => None,
+        }
+    }
+
+    fn is_text(self) -> bool {
+        !matches!(self, FileKind::Container | FileKind::Parquet)
+    }
+}
+
 impl FileReader {
-    /// Opens a file; the kind follows from the name.
+    /// Opens a file; the kind follows from the source's format, else from the name.
     ///
     /// # Errors
     /// The file cannot be opened, or the columns or the schema are not the table's.
@@ -205,33 +280,43 @@ impl FileReader {
         options: FileOptions,
     ) -> Result<FileReader, FileError> {
         let context = FileContext::new(path, catalog, table, options)?;
-        let name = context.file.to_lowercase();
-        let (kind, compression) = Compression::of(&name);
-        let unknown = || FileError::UnknownKind {
-            file: context.file.clone(),
+        let name = path.display().to_string().to_lowercase();
+        let (name, compression) = Compression::of(&name);
+        let open = || {
+            File::open(path).map_err(|source| FileError::Unreadable {
+                file: context.file.clone(),
+                source,
+            })
         };
-        let extension = Path::new(kind)
-            .extension()
-            .and_then(|e| e.to_str())
-            .ok_or_else(unknown)?;
-        if !matches!(
-            (extension, compression),
-            ("csv" | "tsv" | "jsonl" | "ndjson", _) | ("avro", Compression::None)
-        ) {
-            return Err(unknown());
-        }
-        let file = File::open(path).map_err(|source| FileError::Unreadable {
+        let kind = FileKind::of(context.options.shape.format, name);
+        let kind = match kind {
+            // A missing file is said to be missing, whatever its name.
+            None if open().is_ok() => FileKind::of_magic(path),
+            None => return open().map(|_| unreachable!("the file could not be opened")),
+            known => known,
+        };
+        let kind = kind.filter(|kind| kind.is_text() || compression == Compression::None);
+        let kind = kind.ok_or_else(|| FileError::UnknownKind {
             file: context.file.clone(),
-            source,
         })?;
+        let file = open()?;
+        if kind == FileKind::Parquet {
+            let rows = parquet::ParquetRows::open(file, &context)?;
+            let source = FileRows::Parquet(Box::new(rows));
+            return Ok(FileReader { context, source });
+        }
         let bytes = compression
             .unpacked(file)
             .map_err(|error| context.damaged(0, error))?;
         let text = |bytes| text_bytes::utf8(bytes, &context);
-        let source = match extension {
-            "csv" => FileRows::Csv(Box::new(csv::CsvRows::open(text(bytes)?, b',', &context)?)),
-            "tsv" => FileRows::Csv(Box::new(csv::CsvRows::open(text(bytes)?, b'\t', &context)?)),
-            "avro" => {
+        let delimited = |bytes, separator| {
+            let rows = csv::CsvRows::open(text(bytes)?, separator, &context)?;
+            Ok::<_, FileError>(FileRows::Csv(Box::new(rows)))
+        };
+        let source = match kind {
+            FileKind::Csv => delimited(bytes, b',')?,
+            FileKind::Tsv => delimited(bytes, b'\t')?,
+            FileKind::Container => {
                 FileRows::Container(Box::new(container::ContainerRows::open(bytes, &context)?))
             }
             _ => FileRows::JsonLines(jsonl::JsonRows::open(text(bytes)?)),
@@ -250,6 +335,7 @@ impl FileReader {
                 FileRows::Csv(rows) => rows.next(&mut self.context, batch)?,
                 FileRows::JsonLines(rows) => rows.next(&mut self.context, batch)?,
                 FileRows::Container(rows) => rows.next(&mut self.context, batch)?,
+                FileRows::Parquet(rows) => rows.next(&mut self.context, batch)?,
             };
             if !more {
                 break;
@@ -274,6 +360,11 @@ impl FileReader {
         self.context.passed_over
     }
 
+    /// The number of rows read so far that lie ahead of [`FileOptions::latest_ms`].
+    pub fn future_rows(&self) -> u64 {
+        self.context.future_rows
+    }
+
     /// The number of rows read so far that had a known time of their own.
     pub fn known_rows(&self) -> u64 {
         self.context.known_rows
@@ -293,9 +384,12 @@ struct FileContext {
     known_time: TimeRead,
     fit: FitReport,
     options: FileOptions,
+    /// In Parquet: the row group of the current row, from 1; else 0.
+    row_group: u32,
     next_offset: i64,
     known_rows: u64,
     passed_over: u64,
+    future_rows: u64,
 }
 
 impl FileContext {
@@ -305,7 +399,10 @@ impl FileContext {
         table: TableId,
         options: FileOptions,
     ) -> Result<FileContext, FileError> {
-        let file = path.display().to_string();
+        let file = match &options.origin {
+            Some(origin) => origin.name.clone(),
+            None => path.display().to_string(),
+        };
         let known_column = options.known_time.as_deref();
         let bare = BareNumbers::Millis;
         let plan = RowPlan::new(&options.shape, &catalog, table, bare, known_column);
@@ -323,9 +420,11 @@ impl FileContext {
             catalog,
             table,
             options,
+            row_group: 0,
             next_offset: 0,
             known_rows: 0,
             passed_over: 0,
+            future_rows: 0,
         })
     }
 
@@ -360,6 +459,10 @@ impl FileContext {
         let known_ms = match (known_ms, table.time) {
             (Some(known_ms), _) => {
                 self.known_rows += 1;
+                if self.is_ahead(table.time.and_then(time_ms), known_ms) {
+                    self.future_rows += 1;
+                    return Ok(());
+                }
                 builder.set_own_known_ms(known_ms);
                 builder.finish();
                 return Ok(());
@@ -377,9 +480,22 @@ impl FileContext {
                 }
             },
         };
+        if self.is_ahead(table.time.and_then(time_ms), known_ms) {
+            self.future_rows += 1;
+            return Ok(());
+        }
         builder.set_known_ms(known_ms);
         builder.finish();
         Ok(())
+    }
+
+    /// Whether a row lies ahead of the clock: the rule by which a running worker refuses rows of any
+    /// table. An event that is only later than its own known time is refused by the graph.
+    fn is_ahead(&self, event_ms: Option<i64>, known_ms: i64) -> bool {
+        let newest_ms = event_ms.unwrap_or(known_ms).min(known_ms);
+        self.options
+            .latest_ms
+            .is_some_and(|latest| newest_ms > latest)
     }
 
     /// For each field its column, if the file has one.
@@ -388,13 +504,25 @@ impl FileContext {
     /// A field without a column can neither be null nor has a default.
     fn columns(&self, found: &[&str]) -> Result<Vec<Option<usize>>, FileError> {
         let table = self.catalog.table_at(self.table);
-        let columns = sources(&self.plan.targets, table, found, &self.plan.renamed);
+        let plan = &self.plan;
+        let mut columns = Vec::with_capacity(plan.targets.len());
+        for index in 0..plan.targets.len() {
+            let is_made = plan.key.is_some() && index == table.key.index();
+            columns.push(if is_made {
+                None
+            } else {
+                self.column_of(index, found)
+            });
+        }
         let lacking = self
             .plan
             .targets
             .iter()
             .zip(&columns)
-            .filter(|(target, column)| column.is_none() && target.absent().is_err());
+            .filter(|(target, column)| {
+                let is_made = plan.key.is_some() && target.field == table.key;
+                column.is_none() && target.absent().is_err() && !is_made
+            });
         let missing: Vec<&str> = lacking
             .map(|(target, _)| table.field_at(target.field).name.as_str())
             .collect();
@@ -409,6 +537,25 @@ impl FileContext {
         }
     }
 
+    /// The place of a field's column: a configured one, else its own name, else an alias.
+    fn column_of(&self, index: usize, found: &[&str]) -> Option<usize> {
+        let place = |path: &FieldPath| found.iter().position(|name| *name == path.as_str());
+        let configured = self.plan.mapped[index].iter().find_map(place);
+        if configured.is_some() {
+            return configured;
+        }
+        let mut best: Option<(u8, usize)> = None;
+        for (column, name) in found.iter().enumerate() {
+            for (field, rank) in self.plan.by_name.get(*name).into_iter().flatten() {
+                let is_better = best.is_none_or(|(known, _)| *rank < known);
+                if usize::from(*field) == index && is_better {
+                    best = Some((*rank, column));
+                }
+            }
+        }
+        best.map(|(_, column)| column)
+    }
+
     fn bad_row(
         &self,
         line: u64,
@@ -419,6 +566,7 @@ impl FileContext {
         let shown: String = value.chars().take(80).collect();
         FileError::Row {
             file: self.file.clone(),
+            row_group: self.row_group,
             line,
             column: column.to_owned(),
             value: shown,
@@ -468,5 +616,9 @@ impl std::fmt::Debug for FileReader {
     }
 }
 
+#[cfg(test)]
+mod key_tests;
+#[cfg(test)]
+mod parquet_tests;
 #[cfg(test)]
 mod tests;

@@ -432,7 +432,7 @@ fn a_file_that_is_not_what_it_says_is_refused() {
         "{error}"
     );
     assert!(matches!(
-        opened("o.parquet", b"").unwrap_err(),
+        opened("o.xlsx", b"").unwrap_err(),
         FileError::UnknownKind { .. }
     ));
     assert!(matches!(
@@ -894,6 +894,31 @@ fn words_for_null_are_null_in_every_field_and_bad_values_by_choice() {
             "{own}"
         );
     }
+}
+
+#[test]
+fn rows_ahead_of_the_clock_are_counted_and_left_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let csv = "id,at,account,channel,known\n1,2024-02-01,a,web,2024-02-02\n2,2025-02-01,a,web,2025-02-02\n\
+               3,2025-02-01,a,web,2024-02-02\n4,2024-02-01,a,web,2025-02-02\n5,2024-02-03,a,web,\n";
+    let json = r#"{"id":2,"at":"2025-02-01","account":"a","channel":"web"}"#;
+    let latest_ms = Some(1_707_000_000_000);
+    let check = |name: &str, content: &str, expected: &[&str]| {
+        let options = FileOptions {
+            known_time: Some("known".into()),
+            latest_ms,
+            ..FileOptions::default()
+        };
+        let path = file(dir.path(), name, content.as_bytes());
+        let mut reader = open(&path, options).unwrap();
+        let (batch, errors) = read_all(&mut reader);
+        assert!(errors.is_empty(), "{errors:?}");
+        let keys: Vec<&str> = batch.iter().map(|row| row.key()).collect();
+        assert_eq!((keys.as_slice(), reader.future_rows()), (expected, 1));
+    };
+    // What is only later than its own known time, or known later, is judged by the graph.
+    check("o.csv", csv, &["1", "3", "4", "5"]);
+    check("o.jsonl", json, &[]);
 }
 
 #[test]

@@ -83,6 +83,9 @@ fn source(profile: &TableProfile, schema: &TableSchema, doubts: &[String], prefi
         Some(several) => text.push_str(&format!("key = {}\n", list(several))),
         None => {}
     }
+    if is_named_txt(&profile.file) {
+        text.push_str("format = \"csv\"\n");
+    }
     let settings = text_settings(profile);
     if !settings.is_empty() {
         text.push_str(&format!("text = {{ {} }}\n", settings.join(", ")));
@@ -99,6 +102,12 @@ fn source(profile: &TableProfile, schema: &TableSchema, doubts: &[String], prefi
         }
     }
     text
+}
+
+/// True for delimited text whose name does not say so to a reader.
+fn is_named_txt(file: &str) -> bool {
+    let file = file.to_lowercase();
+    file.strip_suffix(".gz").unwrap_or(&file).ends_with(".txt")
 }
 
 /// Settings of `text` that differ from what files are read with by default.

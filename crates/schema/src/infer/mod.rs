@@ -167,9 +167,11 @@ fn stem_of(path: &Path) -> String {
         .map(|n| n.to_string_lossy().into_owned())
         .unwrap_or_default();
     let lower = name.to_lowercase();
-    let cut = [".csv", ".tsv", ".txt", ".jsonl", ".ndjson"]
-        .iter()
-        .find_map(|end| lower.rfind(end));
+    let cut = [
+        ".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".parquet", ".parq", ".pq",
+    ]
+    .iter()
+    .find_map(|end| lower.rfind(end));
     name[..cut.unwrap_or(name.len())].to_owned()
 }
 
@@ -353,6 +355,9 @@ fn add_named_root(
     Ok(())
 }
 
+/// Columns of which two by two are tried as a key.
+const MOST_PAIRED: usize = 6;
+
 /// Columns that identify an event together: references and the time, or all that name something.
 /// Empty where only whole rows differ.
 fn composite_key(
@@ -372,6 +377,11 @@ fn composite_key(
         column.is_key_like() && profile::named_like_code(&column.field) && full(index)
     });
     let mut named: Vec<usize> = named.collect();
+    // Two that suffice come before all: a third column may change in a later export.
+    for (place, first) in named.iter().take(MOST_PAIRED).enumerate() {
+        let others = named.iter().take(MOST_PAIRED).skip(place + 1);
+        trials.extend(others.map(|second| vec![*first, *second]));
+    }
     trials.push(named.clone());
     named.extend(time);
     trials.push(named);
@@ -400,6 +410,9 @@ fn composite_key(
                     words.push('\u{1f}');
                 }
                 are_unique[trial] = seen[trial].insert(hash(&words));
+                if !are_unique[trial] {
+                    seen[trial] = FxHashSet::default();
+                }
             }
         })?;
     }

@@ -3,6 +3,7 @@
 //! A profile has a fixed size, whatever the file's: counts, a sample of values, and a sketch of the
 //! distinct ones.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::hash::Hasher;
 
@@ -12,6 +13,7 @@ use super::cells::{
     TimeForm, is_null_among_numbers, is_null_word, moment, number_shape, time_form, truth_words,
 };
 use super::text::{Cell, DataText, Dialect, InferError};
+use crate::catalog::normalise::{integer, salesforce_id};
 use crate::draft::snake;
 
 /// Values of a column that are kept as they are.
@@ -107,6 +109,8 @@ pub(super) enum Kind {
 struct Spellings {
     numbers: u64,
     fractions: u64,
+    /// Fractions of zeros alone, as in `4.0`.
+    empty_fractions: u64,
     leading_zeros: u64,
     comma_fractions: u64,
     comma_or_thousands: u64,
@@ -193,7 +197,7 @@ impl Column {
             return;
         }
         self.present += 1;
-        self.sketch.add(hash(trimmed));
+        self.sketch.add(hash(&one_spelling(trimmed)));
         self.count(trimmed);
         self.seen += 1;
         if self.sample.len() < SAMPLE {
@@ -230,7 +234,10 @@ impl Column {
                 spellings.comma_fractions += 1;
                 spellings.fractions += 1;
             }
-            (Some(_), _) => spellings.fractions += 1,
+            (Some(_), _) => {
+                spellings.fractions += 1;
+                spellings.empty_fractions += u64::from(has_empty_fraction(text));
+            }
             (None, _) => {}
         }
         if let Some(sign) = shape.thousands {
@@ -310,7 +317,12 @@ impl Column {
             }
             self.bad_values = self.odd.clone();
         }
-        let is_whole = spellings.fractions + spellings.comma_or_thousands == 0
+        // Programs that know only floats write an id with a fraction.
+        let fractions = match named_like_code(&self.field) {
+            true => spellings.fractions - spellings.empty_fractions,
+            false => spellings.fractions,
+        };
+        let is_whole = fractions + spellings.comma_or_thousands == 0
             && spellings.currencies.is_empty()
             && spellings.thousands.is_empty();
         match is_whole {
@@ -322,6 +334,16 @@ impl Column {
 
     pub(super) fn is_key_like(&self) -> bool {
         matches!(self.kind, Kind::Long | Kind::Text)
+    }
+
+    /// True for whole numbers of which some have an empty fraction.
+    pub(super) fn has_float_ids(&self) -> bool {
+        self.is_key_like() && self.spellings.empty_fractions > 0
+    }
+
+    /// True if all values look like ids of Salesforce, of 15 or 18 characters.
+    pub(super) fn is_salesforce(&self) -> bool {
+        !self.sample.is_empty() && self.sample.iter().all(|text| is_salesforce_id(text))
     }
 
     pub(super) fn time(&self) -> Option<&TimeForm> {
@@ -337,6 +359,32 @@ impl Column {
         let mut counts: Vec<(&str, u64)> = counts.map(|(v, n)| (v.as_str(), *n)).collect();
         counts.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
         counts
+    }
+}
+
+/// An id of Salesforce: letters and digits behind three characters for its object, of which the first
+/// is a digit or `a`.
+fn is_salesforce_id(text: &str) -> bool {
+    let has = |is: fn(&u8) -> bool| text.bytes().any(|byte| is(&byte));
+    text.starts_with(|first: char| first.is_ascii_digit() || first == 'a')
+        && has(u8::is_ascii_alphabetic)
+        && has(u8::is_ascii_digit)
+        && salesforce_id(text).is_some()
+}
+
+fn has_empty_fraction(text: &str) -> bool {
+    text.contains('.') && integer(text).is_some()
+}
+
+/// The spelling in which values are counted and compared: keys meet though files write them in two
+/// ways.
+fn one_spelling(text: &str) -> Cow<'_, str> {
+    if is_salesforce_id(text) {
+        return salesforce_id(text).map_or(Cow::Borrowed(text), Cow::Owned);
+    }
+    match has_empty_fraction(text) && !text.starts_with('0') {
+        true => integer(text).map_or(Cow::Borrowed(text), Cow::Owned),
+        false => Cow::Borrowed(text),
     }
 }
 

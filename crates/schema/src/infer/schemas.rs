@@ -199,7 +199,7 @@ impl Writer<'_> {
         }
         let is_key = self.graph.keys[self.table].column() == Some(index);
         let annotation = if is_key {
-            json!({ "key": true })
+            self.key_annotation(index)
         } else {
             self.annotation(index, is_own_time)
         };
@@ -242,6 +242,24 @@ impl Writer<'_> {
             field["leadpulse"] = annotation;
         }
         Some(field)
+    }
+
+    /// The mark of a key, with the steps to one spelling where files write it in several.
+    fn key_annotation(&self, index: usize) -> Json {
+        let column = &self.profile.columns[index];
+        let has_float_ids =
+            |table: usize, index: usize| self.graph.tables[table].columns[index].has_float_ids();
+        let is_referred_by_floats = self.graph.links.iter().enumerate().any(|(table, links)| {
+            let mut to_this = links.iter().filter(|link| link.target == self.table);
+            to_this.any(|link| has_float_ids(table, link.column))
+        });
+        if column.is_salesforce() {
+            json!({ "key": true, "normalise": ["salesforce-id"] })
+        } else if column.has_float_ids() || is_referred_by_floats {
+            json!({ "key": true, "normalise": ["integer"] })
+        } else {
+            json!({ "key": true })
+        }
     }
 
     fn annotation(&mut self, index: usize, is_own_time: bool) -> Json {

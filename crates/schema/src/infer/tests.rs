@@ -1,9 +1,12 @@
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::sync::Arc;
 
 use tempfile::TempDir;
 
 use super::*;
 use crate::catalog::Catalog;
+use crate::{FileOptions, FileReader, RowBatch};
 
 /// Writes files, infers, and loads the schemas as a reader of the folder would.
 #[track_caller]
@@ -25,6 +28,47 @@ fn inferred(files: &[(&str, String)]) -> (Inferred, Catalog) {
         Ok(catalog) => (inferred, catalog),
         Err(faults) => panic!("{faults:?}\n{:#?}", inferred.schemas),
     }
+}
+
+/// The rows of the inferred sources, read under the inferred configuration untouched: keys by
+/// table.
+#[track_caller]
+fn reread(files: &[(&str, String)]) -> BTreeMap<String, Vec<String>> {
+    let (inferred, catalog) = inferred(files);
+    let folder = TempDir::new().unwrap();
+    for (name, text) in files {
+        fs::write(folder.path().join(name), text).unwrap();
+    }
+    let catalog = Arc::new(catalog);
+    let configuration: toml::Table = inferred.configuration.parse().unwrap();
+    let mut keys: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for source in configuration["sources"].as_array().unwrap() {
+        let mut shape = source.as_table().unwrap().clone();
+        let mut text = |name: &str| {
+            let value = shape.remove(name)?;
+            value.as_str().map(str::to_owned)
+        };
+        let table = text("table").unwrap();
+        let (_, file, known_time) = (text("topic"), text("file").unwrap(), text("known_time"));
+        let options = FileOptions {
+            known_time,
+            shape: shape.try_into().unwrap(),
+            ..FileOptions::default()
+        };
+        let id = catalog.table(&table).unwrap().id;
+        let path = folder.path().join(file);
+        let open = FileReader::open(&path, catalog.clone(), id, options);
+        let mut reader = open.unwrap_or_else(|error| panic!("{error}"));
+        let mut rows = RowBatch::new();
+        while reader
+            .read(&mut rows, 100)
+            .unwrap_or_else(|error| panic!("{error}"))
+            > 0
+        {}
+        let found = rows.iter().map(|row| row.key().to_owned());
+        keys.entry(table).or_default().extend(found);
+    }
+    keys
 }
 
 /// Lines `1..=rows`, each written by `line`, below a header.
@@ -172,6 +216,160 @@ fn events_without_a_key_get_one_from_several_columns_or_the_row() {
     check(
         |row| format!("S{:04},2024-01-{:02},home", row % 60 + 1, row % 5 + 1),
         "key = \"@row\"",
+    );
+}
+
+#[test]
+fn files_without_an_id_are_read_under_the_inferred_keys() {
+    let distinct = |keys: &[String]| keys.iter().collect::<BTreeSet<_>>().len();
+    let visits = rows("ShopId;Visited At;Page", 900, |row| {
+        format!(
+            "S{:04};{:02}.01.2024 10:{:02};p{}",
+            row % 60 + 1,
+            row % 28 + 1,
+            row % 60,
+            row % 7
+        )
+    });
+    let lines = rows("order_id,line_no,shop_id,ordered_at,price", 900, |row| {
+        let (order, (month, day)) = (row / 3, day(row / 3));
+        format!(
+            "O{order},{},S{:04},2024-{month:02}-{day:02} 10:00:00,{}.5",
+            row % 3 + 1,
+            order % 60 + 1,
+            row % 17
+        )
+    });
+    let files = [shops(), ("visits.csv", visits), ("order_lines.csv", lines)];
+    let keys = reread(&files);
+    assert_eq!(keys["visits"].len(), 900);
+    assert_eq!(distinct(&keys["visits"]), 420);
+    assert_eq!(
+        (keys["order_lines"].len(), distinct(&keys["order_lines"])),
+        (900, 900)
+    );
+    let (inferred, _) = inferred(&files);
+    let text = &inferred.configuration;
+    assert!(text.contains("key = \"@row\""), "{text}");
+    assert!(text.contains("key = [\"order_id\", \"line_no\"]"), "{text}");
+}
+
+#[test]
+fn typed_columns_of_parquet_need_no_settings() {
+    use parquet::data_type::{ByteArray, ByteArrayType, DoubleType, Int64Type};
+    let folder = TempDir::new().unwrap();
+    let (name, text) = shops();
+    let csv = folder.path().join(name);
+    fs::write(&csv, text).unwrap();
+    let path = folder.path().join("visits.parquet");
+    let message = "message visits { required binary visit_id (UTF8); required binary shop_id (UTF8); \
+        required int64 at (TIMESTAMP(NANOS,false)); optional double amount; }";
+    let schema = Arc::new(parquet::schema::parser::parse_message_type(message).unwrap());
+    let file = fs::File::create(&path).unwrap();
+    let mut writer =
+        parquet::file::writer::SerializedFileWriter::new(file, schema, Default::default()).unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    let text = |of: &dyn Fn(i64) -> String| -> Vec<ByteArray> {
+        (1..=600)
+            .map(|row| ByteArray::from(of(row).as_str()))
+            .collect()
+    };
+    let ids = [
+        text(&|row| format!("V{row}")),
+        text(&|row| format!("S{:04}", row % 60 + 1)),
+    ];
+    for values in &ids {
+        let mut column = group.next_column().unwrap().unwrap();
+        column
+            .typed::<ByteArrayType>()
+            .write_batch(values, None, None)
+            .unwrap();
+        column.close().unwrap();
+    }
+    let times: Vec<i64> = (1..=600)
+        .map(|row| (1_700_000_000 + row * 3600) * 1_000_000_000)
+        .collect();
+    let mut column = group.next_column().unwrap().unwrap();
+    column
+        .typed::<Int64Type>()
+        .write_batch(&times, None, None)
+        .unwrap();
+    column.close().unwrap();
+    let mut column = group.next_column().unwrap().unwrap();
+    let amounts: Vec<f64> = (1..=600).map(|row| f64::from(row % 70) + 0.5).collect();
+    column
+        .typed::<DoubleType>()
+        .write_batch(&amounts, Some(&[1; 600]), None)
+        .unwrap();
+    column.close().unwrap();
+    group.close().unwrap();
+    writer.close().unwrap();
+    let inferred = infer(&[csv, path], None).unwrap_or_else(|error| panic!("{error}"));
+    let text = &inferred.configuration;
+    assert!(text.contains("file = \"visits.parquet\""), "{text}");
+    for setting in ["text =", "times =", "columns =", "key ="] {
+        assert!(
+            !text.contains(setting),
+            "typed columns need no settings:\n{text}"
+        );
+    }
+    let schemas: Vec<(&str, &str)> = inferred
+        .schemas
+        .iter()
+        .map(|(name, text)| (name.as_str(), text.as_str()))
+        .collect();
+    let catalog = Catalog::from_json(&schemas).unwrap();
+    let visits = catalog.table("visits").unwrap();
+    assert_eq!(visits.role.name(), "event");
+    assert_eq!(visits.time, visits.field("at").map(|field| field.id));
+}
+
+#[test]
+fn ids_in_two_spellings_meet_and_their_key_is_normalised() {
+    let check = |key: fn(usize) -> String, reference: fn(usize) -> String, step: &str| {
+        let shops = rows("shop_id,name,city,opened_at", 60, |row| {
+            format!(
+                "{},Shop {row},{},2023-02-01",
+                key(row),
+                ["Bern", "Basel"][row % 2]
+            )
+        });
+        let visits = rows("visit_id,shop_id,at", 600, |row| {
+            let (month, day) = day(row);
+            format!(
+                "V{row},{},2024-{month:02}-{day:02}",
+                reference(row % 60 + 1)
+            )
+        });
+        let files = [("shops.csv", shops), ("visits.csv", visits)];
+        let (inferred, catalog) = inferred(&files);
+        let (_, text) = inferred
+            .schemas
+            .iter()
+            .find(|(name, _)| name == "shops.avsc")
+            .unwrap();
+        assert!(text.contains(step), "{text}");
+        let visits = catalog.table("visits").unwrap();
+        assert_eq!(visits.owners, [visits.field("shop_id").unwrap().id]);
+        let shops = catalog.table("shops").unwrap().id;
+        for row in 1..=60 {
+            let (one, other) = (key(row), reference(row));
+            assert_eq!(
+                catalog.normalised_key(shops, &one),
+                catalog.normalised_key(shops, &other)
+            );
+        }
+    };
+    check(
+        |row| format!("{}", 78_971_900 + row),
+        |row| format!("{}.0", 78_971_900 + row),
+        r#""normalise":["integer"]"#,
+    );
+    // The suffix says that of the last five characters the first is a capital.
+    check(
+        |row| format!("001d000000Iq{:03}AAB", row),
+        |row| format!("001d000000Iq{:03}", row),
+        r#""normalise":["salesforce-id"]"#,
     );
 }
 

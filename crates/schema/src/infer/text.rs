@@ -8,6 +8,11 @@ use csv::ReaderBuilder;
 use flate2::read::MultiGzDecoder;
 use serde_json::Value as Json;
 
+use crate::files::FileKind;
+use crate::files::parquet::ParquetRecords;
+use crate::shape::SourceFormat;
+use crate::shape::data_node::DataNode;
+
 /// Bytes at a file's start that decide its encoding and its separator.
 const SNIFF_BYTES: u64 = 1 << 20;
 
@@ -28,7 +33,7 @@ pub enum InferError {
     },
     /// The name does not say what the file contains.
     #[error(
-        "{file}: its kind is not known; name it .csv, .tsv, .txt, .jsonl or .ndjson (also .gz), or leave it out"
+        "{file}: its kind is not known; name it .csv, .tsv, .txt, .jsonl, .ndjson (also .gz) or .parquet, or leave it out"
     )]
     UnknownKind { file: String },
     /// The contents are not rows of one table.
@@ -90,6 +95,18 @@ pub(super) struct Dialect {
     pub(super) separator: u8,
     pub(super) quote: u8,
     pub(super) is_json: bool,
+    pub(super) is_parquet: bool,
+}
+
+impl Dialect {
+    /// The values are typed: nothing has to be said about their text.
+    const PARQUET: Dialect = Dialect {
+        encoding: Encoding::Utf8,
+        separator: b',',
+        quote: b'"',
+        is_json: true,
+        is_parquet: true,
+    };
 }
 
 /// The value of a cell, as the file writes it.
@@ -210,6 +227,12 @@ impl DataText {
     pub(super) fn sniff(path: &Path) -> Result<Self, InferError> {
         let file = path.display().to_string();
         let lower = file.to_lowercase();
+        if FileKind::of(SourceFormat::Avro, &lower) == Some(FileKind::Parquet) {
+            return Ok(Self {
+                path: path.to_owned(),
+                dialect: Dialect::PARQUET,
+            });
+        }
         let kind = lower.strip_suffix(".gz").unwrap_or(&lower);
         let is_json = kind.ends_with(".jsonl") || kind.ends_with(".ndjson");
         if !is_json
@@ -249,6 +272,7 @@ impl DataText {
                 separator,
                 quote,
                 is_json,
+                is_parquet: false,
             },
         })
     }
@@ -282,7 +306,9 @@ impl DataText {
         &self,
         take: &mut dyn FnMut(&[String], &[Cell]),
     ) -> Result<(), InferError> {
-        if self.dialect.is_json {
+        if self.dialect.is_parquet {
+            self.each_record(take)
+        } else if self.dialect.is_json {
             self.each_object(take)
         } else {
             self.each_line(take)
@@ -324,6 +350,26 @@ impl DataText {
                     Cell::Text(String::from_utf8_lossy(cell).into_owned())
                 }
             }));
+            take(&names, &cells);
+        }
+        Ok(())
+    }
+
+    fn each_record(&self, take: &mut dyn FnMut(&[String], &[Cell])) -> Result<(), InferError> {
+        let file = File::open(&self.path).map_err(|source| InferError::Unreadable {
+            file: self.path.display().to_string(),
+            source,
+        })?;
+        let records = ParquetRecords::open(file, |_| true);
+        let mut records = records.map_err(|why| self.damaged(0, why))?;
+        let mut names = Vec::new();
+        let mut cells: Vec<Cell> = Vec::new();
+        let mut row = 0;
+        while let Some(record) = records.next() {
+            row += 1;
+            let record = record.map_err(|why| self.damaged(row, why))?;
+            cells.iter_mut().for_each(|cell| *cell = Cell::Missing);
+            flatten_node(&record, "", &mut names, &mut cells);
             take(&names, &cells);
         }
         Ok(())
@@ -384,13 +430,56 @@ fn flatten(object: &Json, before: &str, names: &mut Vec<String>, cells: &mut Vec
                 }
             }
         };
-        let index = names.iter().position(|known| *known == name);
-        let index = index.unwrap_or_else(|| {
-            names.push(name);
-            names.len() - 1
-        });
-        cells.resize(names.len(), Cell::Missing);
-        cells[index] = cell;
+        put(name, cell, names, cells);
+    }
+}
+
+/// Sets the cell of a column, which is added where it is new.
+fn put(name: String, cell: Cell, names: &mut Vec<String>, cells: &mut Vec<Cell>) {
+    let index = names.iter().position(|known| *known == name);
+    let index = index.unwrap_or_else(|| {
+        names.push(name);
+        names.len() - 1
+    });
+    cells.resize(names.len(), Cell::Missing);
+    cells[index] = cell;
+}
+
+/// As [`flatten`], for typed records: a time becomes its text in ISO's form.
+fn flatten_node(
+    record: &DataNode<'_>,
+    before: &str,
+    names: &mut Vec<String>,
+    cells: &mut Vec<Cell>,
+) {
+    for (name, value) in record.members() {
+        let name = format!("{before}{name}");
+        let cell = match value {
+            DataNode::Members(_) => {
+                flatten_node(value, &format!("{name}."), names, cells);
+                continue;
+            }
+            DataNode::Null => Cell::Missing,
+            DataNode::Bool(flag) => Cell::Flag(*flag),
+            DataNode::Int(number) => Cell::Number(number.to_string()),
+            DataNode::Double(number) => Cell::Number(number.to_string()),
+            DataNode::Text(text) if text.is_empty() => Cell::Missing,
+            DataNode::Text(text) => Cell::Text(text.clone().into_owned()),
+            DataNode::Moment(ms) => match jiff::Timestamp::from_millisecond(*ms) {
+                Ok(at) => Cell::Text(at.to_string()),
+                Err(_) => Cell::Missing,
+            },
+            DataNode::List(items) => {
+                let texts = items.iter().map(|item| item.text().map(str::to_owned));
+                match texts.collect::<Option<Vec<String>>>() {
+                    Some(texts) => Cell::List(texts),
+                    None => continue,
+                }
+            }
+            // No field of a table is raw bytes.
+            DataNode::Bytes(_) => continue,
+        };
+        put(name, cell, names, cells);
     }
 }
 

@@ -8,6 +8,7 @@ use apache_avro::Schema;
 use apache_avro::schema::{InnerDecimalSchema, Name, ResolvedSchema, UuidSchema};
 
 use super::data_node::DataNode;
+use super::made_key::MadeKey;
 use super::plan::RowPlan;
 use super::writer::AvroWriter;
 use crate::avro::cursor::{AvroCursor, Snag};
@@ -46,7 +47,8 @@ impl WantedParts {
             envelope.control_paths().into_iter().for_each(&mut want);
             plan.filter_paths().for_each(&mut want);
             let paths = plan.mapped.iter().flatten();
-            for path in paths.chain(&plan.known).chain(&plan.deleted) {
+            let parts = plan.key.iter().flat_map(MadeKey::paths);
+            for path in paths.chain(&plan.known).chain(&plan.deleted).chain(parts) {
                 want(path.as_str());
             }
         }

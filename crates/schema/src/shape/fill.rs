@@ -6,9 +6,11 @@ use super::changes::ChangeNames;
 use super::data_node::DataNode;
 use super::envelope::EnvelopePlan;
 use super::fit::FitReport;
+use super::made_key::{MadeKey, PART_EXPECTED, key_of_parts, part_text, row_hash};
+use super::path::FieldPath;
 use super::plan::RowPlan;
 use super::value::{set_absent, set_node};
-use crate::admit::admit;
+use crate::admit::{admit, normalise, normalise_field};
 use crate::catalog::Table;
 use crate::row::{RowBuilder, Value};
 
@@ -85,7 +87,13 @@ pub(crate) fn fill(
     fit.row();
     for (index, target) in plan.targets.iter().enumerate() {
         let id = target.field;
-        let is_own = [Some(table.key), table.time, table.version].contains(&Some(id));
+        let is_made = plan.key.is_some() && id == table.key;
+        if is_made {
+            fit.feed(index);
+            continue;
+        }
+        let is_part = plan.key.as_ref().is_some_and(|key| key.has_part(id));
+        let is_own = is_part || [Some(table.key), table.time, table.version].contains(&Some(id));
         let node = found[index];
         let is_unchanged = keeps.as_ref().is_some_and(|keeps| keeps.holds(index, node))
             || is_unavailable(places.envelope, node);
@@ -124,7 +132,73 @@ pub(crate) fn fill(
     {
         stand_in(table, places, builder);
     }
+    make_key(plan, table, places, builder)?;
     settle(names, table, places, fit, builder)
+}
+
+/// Sets the key that the source makes from several values, once they are set.
+fn make_key(
+    plan: &RowPlan,
+    table: &Table,
+    places: &RowPlaces<'_, '_>,
+    builder: &mut RowBuilder<'_>,
+) -> Result<(), FieldFault> {
+    let key = match &plan.key {
+        None => return Ok(()),
+        Some(MadeKey::WholeRow) => {
+            let mut left_out = places.envelope.control_paths();
+            left_out.extend(plan.deleted.as_ref().map(FieldPath::as_str));
+            row_hash(places.row, &left_out)
+        }
+        Some(MadeKey::Parts(parts)) => {
+            normalise(table, builder);
+            let raw = |path: &FieldPath| part_text(find(places, path)?, &plan.text);
+            key_of_parts(parts, builder, raw).map_err(|part| FieldFault {
+                field: part.to_owned(),
+                value: String::new(),
+                expected: PART_EXPECTED.to_owned(),
+                is_incomplete: true,
+            })?
+        }
+    };
+    builder.set(table.key, Value::Text(&key));
+    Ok(())
+}
+
+/// Sets the fields that the key is made from, for rows of which nothing else is read.
+fn fill_parts(
+    plan: &RowPlan,
+    table: &Table,
+    found: &FoundValues<'_, '_>,
+    builder: &mut RowBuilder<'_>,
+) -> Result<(), FieldFault> {
+    for target in &plan.targets {
+        let is_part = plan
+            .key
+            .as_ref()
+            .is_some_and(|key| key.has_part(target.field));
+        let node = found[target.field.index()];
+        if let Some(node) = node.filter(|_| is_part) {
+            set_node(target, node, builder).map_err(|expected| FieldFault {
+                field: table.field_at(target.field).name.clone(),
+                value: shown(node),
+                expected,
+                is_incomplete: false,
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// The value at a path in the row, in the further objects of the envelope, or in the record.
+fn find<'n, 'a>(places: &RowPlaces<'n, 'a>, path: &FieldPath) -> Option<&'n DataNode<'a>> {
+    let inner = || {
+        let also = places.envelope.also(places.record);
+        also.into_iter().find_map(|object| path.find(object))
+    };
+    path.find(places.row)
+        .or_else(inner)
+        .or_else(|| path.find(places.record))
 }
 
 /// Lays only the key and the version of a record into `builder`, for rows that end or of which
@@ -147,8 +221,15 @@ pub(crate) fn fill_key(
         expected,
         is_incomplete: false,
     };
-    let key_node = key.ok_or_else(|| fault("a value: a row without its key ends none".into()))?;
-    set_node(&plan.targets[index], key_node, builder).map_err(fault)?;
+    if plan.key.is_some() {
+        fill_parts(plan, table, &found, builder)?;
+        make_key(plan, table, places, builder)?;
+    } else {
+        let key_node =
+            key.ok_or_else(|| fault("a value: a row without its key ends none".into()))?;
+        set_node(&plan.targets[index], key_node, builder).map_err(fault)?;
+    }
+    normalise_field(table, table.key, builder);
     if builder.get(table.key).text().is_none_or(str::is_empty) {
         return Err(fault("a key: it is empty".into()));
     }

@@ -3,13 +3,16 @@
 use super::connect::unwrap_payload;
 use super::data_node::DataNode;
 use super::data_read::DataProgram;
+use super::made_key::{MadeKey, key_of_parts, part_text};
+use super::path::FieldPath;
 use super::plan::RowPlan;
 use super::protobuf::ProtobufWriter;
 use super::value::{set_node, set_text};
 use super::writer::{AvroWriter, SchemaLanguage, WriterSchema};
+use crate::admit::{normalise, normalise_field};
 use crate::avro::SchemaRef;
 use crate::catalog::Table;
-use crate::row::RowBuilder;
+use crate::row::{RowBuilder, Value};
 
 /// The record header that carries the GUID of a key's schema.
 const KEY_SCHEMA_HEADER: &str = "__key_schema_id";
@@ -91,6 +94,18 @@ impl<'k> FramedKey<'k> {
         table: &Table,
         builder: &mut RowBuilder<'_>,
     ) -> Result<(), String> {
+        self.set_as_written(program, plan, table, builder)?;
+        normalise_field(table, table.key, builder);
+        Ok(())
+    }
+
+    fn set_as_written(
+        &self,
+        program: Option<&KeyProgram>,
+        plan: &RowPlan,
+        table: &Table,
+        builder: &mut RowBuilder<'_>,
+    ) -> Result<(), String> {
         let target = &plan.targets[table.key.index()];
         let node = match program {
             Some(program) => program.read(self.body)?,
@@ -102,13 +117,18 @@ impl<'k> FramedKey<'k> {
                 UnframedKey::Value(node) => unwrap_payload(node),
             },
         };
+        if let (Some(made), DataNode::Members(_)) = (&plan.key, &node) {
+            return set_made(made, plan, table, &node, builder);
+        }
         let key = match &node {
-            DataNode::Members(_) => key_member(plan, table, &node).ok_or_else(|| {
-                format!(
-                    "it is an object without the key column; it should have a member {}",
-                    key_names(plan, table).join(" or ")
-                )
-            })?,
+            DataNode::Members(_) => {
+                field_member(plan, table.key.index(), &node).ok_or_else(|| {
+                    format!(
+                        "it is an object without the key column; it should have a member {}",
+                        field_names(plan, table.key.index()).join(" or ")
+                    )
+                })?
+            }
             scalar => scalar,
         };
         if key.scalar().is_none_or(|text| text.is_empty()) {
@@ -116,6 +136,36 @@ impl<'k> FramedKey<'k> {
         }
         set_node(target, key, builder).map_err(|expected| format!("its id is not {expected}"))
     }
+}
+
+/// Sets a made key from the object that is a tombstone's key. Text, by contrast, is the made key
+/// itself: `replay` sends it so.
+fn set_made(
+    made: &MadeKey,
+    plan: &RowPlan,
+    table: &Table,
+    node: &DataNode<'_>,
+    builder: &mut RowBuilder<'_>,
+) -> Result<(), String> {
+    let MadeKey::Parts(parts) = made else {
+        return Err("the key is made from the whole row, which a tombstone does not hold".into());
+    };
+    for part in parts {
+        let Some(field) = part.field else { continue };
+        if let Some(node) = field_member(plan, field.index(), node) {
+            let set = set_node(&plan.targets[field.index()], node, builder);
+            set.map_err(|expected| format!("its {} is not {expected}", part.path.as_str()))?;
+        }
+    }
+    normalise(table, builder);
+    let raw = |path: &FieldPath| {
+        let last = path.as_str().rsplit('.').next().unwrap_or_default();
+        part_text(path.find(node).or_else(|| node.member(last))?, &plan.text)
+    };
+    let key = key_of_parts(parts, builder, raw)
+        .map_err(|part| format!("it has no '{part}', which is a part of the key"))?;
+    builder.set(table.key, Value::Text(&key));
+    Ok(())
 }
 
 enum UnframedKey<'k> {
@@ -139,9 +189,8 @@ fn unframed(key: &[u8]) -> Result<UnframedKey<'_>, String> {
     }
 }
 
-/// The names under which a key object may hold the id: the source's, then the table's.
-fn key_names<'p>(plan: &'p RowPlan, table: &'p Table) -> Vec<&'p str> {
-    let index = table.key.index();
+/// The names under which a key object may hold a field: the source's, then the table's.
+fn field_names(plan: &RowPlan, index: usize) -> Vec<&str> {
     let mut names: Vec<&str> = plan.mapped[index]
         .iter()
         .map(|path| path.as_str())
@@ -159,15 +208,15 @@ fn key_names<'p>(plan: &'p RowPlan, table: &'p Table) -> Vec<&'p str> {
     names
 }
 
-fn key_member<'n, 'a>(
+fn field_member<'n, 'a>(
     plan: &RowPlan,
-    table: &Table,
+    index: usize,
     node: &'n DataNode<'a>,
 ) -> Option<&'n DataNode<'a>> {
-    let paths = plan.mapped[table.key.index()].iter();
+    let paths = plan.mapped[index].iter();
     let mut mapped = paths.filter_map(|path| path.find(node));
     mapped.next().or_else(|| {
-        let names = key_names(plan, table).into_iter();
+        let names = field_names(plan, index).into_iter();
         // The last part of a configured path: keys of a change record have no envelope.
         let last = |name: &'_ str| {
             name.rsplit_once('.')

@@ -17,6 +17,7 @@ mod envelope;
 pub(crate) mod fill;
 pub(crate) mod fit;
 mod keys;
+pub(crate) mod made_key;
 pub(crate) mod moment;
 pub(crate) mod path;
 pub(crate) mod plan;
@@ -58,6 +59,26 @@ pub enum SourceFormat {
     JsonSchema,
     /// Protobuf behind a schema id and the numbers of its message.
     Protobuf,
+    /// Files only: delimited text, whatever the files are called. Topics are Avro then.
+    Csv,
+    /// Files only: delimited text with tabs.
+    Tsv,
+    /// Files only: one JSON object a line.
+    Jsonl,
+    /// Files only: Parquet.
+    Parquet,
+}
+
+impl SourceFormat {
+    /// The format of the source's topic: files may have one of their own.
+    pub(crate) fn of_topic(self) -> Self {
+        match self {
+            SourceFormat::Csv | SourceFormat::Tsv | SourceFormat::Jsonl | SourceFormat::Parquet => {
+                SourceFormat::Avro
+            }
+            of_topics => of_topics,
+        }
+    }
 }
 
 /// A value that a filter compares: text, a number or a truth value.
@@ -99,11 +120,35 @@ impl FilterValues {
     }
 }
 
+/// One name, or a list of names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum NameList {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl NameList {
+    /// The names, in their order.
+    pub fn names(&self) -> &[String] {
+        match self {
+            NameList::One(name) => std::slice::from_ref(name),
+            NameList::Several(names) => names,
+        }
+    }
+}
+
+impl From<&str> for NameList {
+    fn from(name: &str) -> Self {
+        NameList::One(name.to_owned())
+    }
+}
+
 /// The shape of one source's records.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SourceShape {
-    /// The format of values on the topic. Files say it by their name.
+    /// The format of values on the topic, or of files whose name does not say it.
     pub format: SourceFormat,
     /// The place of the row, and the values that say what happens to it.
     pub envelope: EnvelopeOption,
@@ -111,9 +156,12 @@ pub struct SourceShape {
     /// the record's name in its schema, in full or its last part.
     #[serde(rename = "where")]
     pub filter: BTreeMap<String, FilterValues>,
-    /// Origins of fields: path → field, or field → path. A side that is no field of the
+    /// Origins of fields: path → field or fields, or field → path. A side that is no field of the
     /// table is the path; if both are fields, the left one is the path.
-    pub columns: BTreeMap<String, String>,
+    pub columns: BTreeMap<String, NameList>,
+    /// Paths that identify a row together, or `@row`: all of the row does. The table's key field is
+    /// made from them.
+    pub key: Option<NameList>,
     /// How times are written: field or path → unit, format or both with a zone.
     pub times: BTreeMap<String, TimeOption>,
     /// The path of a truth value: a row where it is true deletes its entity. Root and member tables.

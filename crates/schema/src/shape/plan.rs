@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 
 use super::data_node::DataNode;
 use super::envelope::{Envelope, EnvelopePlan};
+use super::made_key::MadeKey;
 use super::moment::{BareNumbers, TimeRead};
 use super::path::FieldPath;
 use super::text::{TextFault, TextRead};
@@ -41,7 +42,9 @@ pub(crate) struct RowPlan {
     /// alias.
     pub(crate) by_name: FxHashMap<Box<str>, SmallVec<[(u16, u8); 1]>>,
     /// Configured paths by what they feed, for writers whose fields are read by name.
-    pub(crate) renamed: BTreeMap<String, String>,
+    pub(crate) renamed: BTreeMap<String, Vec<String>>,
+    /// The parts of the key, where no single value of a row is the key.
+    pub(crate) key: Option<MadeKey>,
     pub(crate) envelope: EnvelopePlan,
     filter: Vec<FilterCondition>,
     /// In files: the column with the time at which rows became known.
@@ -58,12 +61,14 @@ pub(crate) struct RowPlan {
 fn mapped_paths(shape: &SourceShape, table: &Table) -> Result<Vec<(String, usize)>, ShapeError> {
     let index_of = |name: &str| table.field(name).map(|field| field.id.index());
     let mut mapped = Vec::new();
-    for (left, right) in &shape.columns {
-        match (index_of(left), index_of(right)) {
-            // Names of both: the left one is the source's, as in every file since the first.
-            (_, Some(field)) => mapped.push((left.clone(), field)),
-            (Some(field), None) => mapped.push((right.clone(), field)),
-            (None, None) => return Err(no_such_field(table, "columns", right)),
+    for (left, names) in &shape.columns {
+        for right in names.names() {
+            match (index_of(left), index_of(right)) {
+                // Names of both: the left one is the source's, as in every file since the first.
+                (_, Some(field)) => mapped.push((left.clone(), field)),
+                (Some(field), None) => mapped.push((right.clone(), field)),
+                (None, None) => return Err(no_such_field(table, "columns", right)),
+            }
         }
     }
     Ok(mapped)
@@ -79,7 +84,11 @@ fn no_such_field(table: &Table, setting: &'static str, field: &str) -> ShapeErro
     }
 }
 
-fn fault(table: &Table, setting: impl Into<String>, why: impl Into<String>) -> ShapeError {
+pub(crate) fn fault(
+    table: &Table,
+    setting: impl Into<String>,
+    why: impl Into<String>,
+) -> ShapeError {
     ShapeError::Setting {
         table: table.name.clone(),
         setting: setting.into(),
@@ -120,6 +129,7 @@ impl RowPlan {
             mapped: vec![Vec::new(); definition.fields.len()],
             by_name: FxHashMap::default(),
             renamed: BTreeMap::new(),
+            key: None,
             envelope,
             filter: filter_of(shape, definition)?,
             known: known_time.map(FieldPath::new),
@@ -128,8 +138,9 @@ impl RowPlan {
         for (path, field) in &entries {
             plan.mapped[*field].push(FieldPath::new(path));
             let name = definition.fields[*field].name.clone();
-            plan.renamed.insert(path.clone(), name);
+            plan.renamed.entry(path.clone()).or_default().push(name);
         }
+        plan.make_key(shape, definition)?;
         plan.name_fields(definition);
         plan.read_times(shape, definition, bare, known_time)?;
         Ok(plan)
@@ -145,7 +156,7 @@ impl RowPlan {
                 .chain(aliases.map(|a| (a, 2)));
             for (name, rank) in names {
                 let is_taken = match self.renamed.get(name) {
-                    Some(for_field) => *for_field != field.name,
+                    Some(for_fields) => !for_fields.contains(&field.name),
                     None => rank == 2 && table.field(name).is_some(),
                 };
                 if !is_taken {
@@ -154,6 +165,19 @@ impl RowPlan {
                 }
             }
         }
+    }
+
+    fn make_key(&mut self, shape: &SourceShape, table: &Table) -> Result<(), ShapeError> {
+        let Some(option) = &shape.key else {
+            return Ok(());
+        };
+        if self.envelope.ids.is_some() {
+            let why = "the envelope lists the ids of its rows; leave out key";
+            return Err(fault(table, "key", why));
+        }
+        let key_shape = &self.targets[table.key.index()].shape;
+        self.key = Some(MadeKey::of(option, table, key_shape, &self.mapped)?);
+        Ok(())
     }
 
     fn read_times(
@@ -219,14 +243,22 @@ impl RowPlan {
             .times
             .get(column)
             .and_then(|option| TimeRead::of(option).ok());
-        let mapped = self.renamed.get(column).map_or(column, String::as_str);
         let field = || {
-            let field = table.field(mapped)?.id.index();
-            let is_time = matches!(self.targets[field].shape, Shape::Time(_));
-            is_time.then(|| self.targets[field].time.clone())
+            let field = self.time_fed_by(column, table)?;
+            Some(self.targets[field].time.clone())
         };
         let of_envelope = || TimeRead::of_unit(self.envelope.unit_of(column)?);
         own.or_else(field).or_else(of_envelope).unwrap_or(default)
+    }
+
+    /// The time field that a column feeds: by configuration, else by its name.
+    pub(crate) fn time_fed_by(&self, column: &str, table: &Table) -> Option<usize> {
+        let own = [column.to_owned()];
+        let names = self.renamed.get(column).map_or(&own[..], Vec::as_slice);
+        let mut fields = names
+            .iter()
+            .filter_map(|name| Some(table.field(name)?.id.index()));
+        fields.find(|field| matches!(self.targets[*field].shape, Shape::Time(_)))
     }
 
     /// True if rows of this writer can be read by name alone: no envelope, and no path into its
@@ -242,8 +274,25 @@ impl RowPlan {
         };
         // Read by name, a member feeds one field.
         let feeds_several = self.mapped.iter().flatten().count() > self.renamed.len();
-        let is_bare = self.envelope.is_none() && self.deleted.is_none();
+        let is_bare = self.envelope.is_none() && self.deleted.is_none() && self.key.is_none();
         is_bare && !feeds_several && !self.mapped.iter().flatten().any(leads_inside)
+    }
+
+    /// True for a column of a record that something is read of.
+    pub(crate) fn wants_column(&self, column: &str) -> bool {
+        if matches!(self.key, Some(MadeKey::WholeRow)) || !self.envelope.is_none() {
+            return true;
+        }
+        let leads_to = |path: &str| {
+            let rest = path.strip_prefix(column);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        let parts = self.key.iter().flat_map(MadeKey::paths);
+        let mapped = self.mapped.iter().flatten();
+        let mut paths = mapped.chain(&self.known).chain(&self.deleted).chain(parts);
+        self.by_name.contains_key(column)
+            || paths.any(|path| leads_to(path.as_str()))
+            || self.filter_paths().any(leads_to)
     }
 
     /// True if the filter has conditions.

@@ -908,3 +908,130 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn keys_of_several_paths_are_made_for_rows_deletions_and_tombstones() {
+    let key = json!(["region", "meta.number"]);
+    let source = json!({"format": "json", "envelope": "debezium", "key": key,
+        "times": {"updated_at": "millis"}});
+    let mut topic = Topic::new(&[("accounts", source)]).unwrap();
+    let row = json!({"region": "EU", "meta": {"number": 7}, "updated_at": 1_700_000_000_000_i64});
+    let created = json!({"op": "c", "before": null, "after": row, "ts_ms": 1});
+    assert_eq!(
+        topic.rows(&created),
+        ["Upsert accounts account_id=EU:7 updated_at=@1700000000000 region=EU"]
+    );
+    let deleted = json!({"op": "d", "before": row, "after": null, "ts_ms": 2});
+    let rows = topic.rows(&deleted);
+    assert!(
+        rows[0].starts_with("Delete accounts account_id=EU:7"),
+        "{rows:?}"
+    );
+    let lacking = json!({"op": "c", "after": {"region": "EU", "updated_at": 1_700_000_000_000_i64}, "ts_ms": 1});
+    let words = topic.refusal(&lacking);
+    assert!(
+        words.contains("field meta.number") && words.contains("part of the key"),
+        "{words}"
+    );
+    let keys: [&[u8]; 3] = [
+        br#"{"region":"EU","meta":{"number":7}}"#,
+        br#"{"number":"7","region":"EU"}"#,
+        b"EU:7",
+    ];
+    for key in keys {
+        let rows = topic.read(Some(key), None, &[]).unwrap().1;
+        assert!(
+            rows[0].starts_with("Delete accounts account_id=EU:7"),
+            "{rows:?}"
+        );
+    }
+    let fault = topic
+        .read(Some(br#"{"region":"EU"}"#), None, &[])
+        .unwrap_err();
+    assert!(fault.to_string().contains("no 'meta.number'"), "{fault}");
+}
+
+#[test]
+fn keys_of_whole_rows_leave_out_what_happened_to_the_row() {
+    let source = json!({"format": "json", "envelope": "debezium", "key": "@row",
+        "times": {"updated_at": "millis"}});
+    let mut topic = Topic::new(&[("accounts", source)]).unwrap();
+    let key = |rows: Vec<String>| rows[0].split(' ').nth(2).unwrap().to_owned();
+    let mut flat = json!({"name": "x", "updated_at": 1_700_000_000_000_i64, "__op": "c", "__deleted": "false"});
+    let created = key(topic.rows(&flat));
+    flat["__op"] = "d".into();
+    flat["__deleted"] = "true".into();
+    assert_eq!(key(topic.rows(&flat)), created);
+    let avro = Topic::new(&[("visits", json!({"key": "@row"}))]).unwrap();
+    let mut avro = avro.with_schema(1, SchemaLanguage::Avro, VISITS);
+    let mut visit = Vec::new();
+    put_bytes(b"", &mut visit);
+    visit.push(0);
+    put_long(1_700_000_000_000, &mut visit);
+    put_bytes(b"A", &mut visit);
+    let mut value = Vec::new();
+    encode_frame(1, &visit, &mut value);
+    let rows = avro.read(None, Some(&value), &[]).unwrap().1;
+    let json = json!({"format": "json", "key": "@row", "times": {"at": "millis"}});
+    let mut bare = Topic::new(&[("visits", json)]).unwrap();
+    let same = json!({"account": "A", "at": 1_700_000_000_000_i64});
+    assert_eq!(bare.rows(&same), rows);
+}
+
+#[test]
+fn keys_and_references_have_one_spelling_however_they_come() {
+    let accounts = ACCOUNTS.replace(
+        r#""leadpulse":{"key":true}"#,
+        r#""leadpulse":{"key":true,"normalise":["trim","salesforce-id"]}"#,
+    );
+    let catalog = || Catalog::from_json(&[("a", accounts.as_str()), ("v", VISITS)]).unwrap();
+    let long = "001D000000IqhSLIAZ";
+    let source = json!({"format": "json", "times": {"updated_at": "millis", "at": "millis"}});
+    let accounts_source = json!({"format": "json", "times": {"updated_at": "millis"}});
+    let mut topic = Topic::of(catalog(), &[("accounts", accounts_source)]).unwrap();
+    let at = 1_700_000_000_000_i64;
+    for id in ["001D000000IqhSL", " 001d000000iqhsliaz "] {
+        let rows = topic.rows(&json!({"account_id": id, "updated_at": at}));
+        assert_eq!(
+            rows,
+            [format!(
+                "Upsert accounts account_id={long} updated_at=@{at}"
+            )]
+        );
+        for key in [id.to_owned(), json!({ "account_id": id }).to_string()] {
+            let rows = topic.read(Some(key.as_bytes()), None, &[]).unwrap().1;
+            assert_eq!(rows, [format!("Delete accounts account_id={long}")]);
+        }
+        let catalog = catalog();
+        let table = catalog.table("accounts").unwrap().id;
+        assert_eq!(catalog.normalised_key(table, id), long);
+    }
+    // A reference has the spelling of the key it leads to.
+    let mut visits = source;
+    visits["times"] = json!({"at": "millis"});
+    let mut topic = Topic::of(catalog(), &[("visits", visits)]).unwrap();
+    let rows = topic.rows(&json!({"id": "v", "at": at, "account": "001D000000IqhSL"}));
+    assert_eq!(
+        rows,
+        [format!("Upsert visits id=v at=@{at} account={long}")]
+    );
+    let topic = Topic::of(catalog(), &[("visits", json!({}))]).unwrap();
+    let mut avro = topic.with_schema(1, SchemaLanguage::Avro, VISITS);
+    let (mut visit, mut value) = (Vec::new(), Vec::new());
+    put_bytes(b"v", &mut visit);
+    visit.push(0);
+    put_long(at, &mut visit);
+    put_bytes(b"001D000000IqhSL", &mut visit);
+    encode_frame(1, &visit, &mut value);
+    assert_eq!(avro.read(None, Some(&value), &[]).unwrap().1, rows);
+    let misplaced = ACCOUNTS.replace(
+        r#"{"name":"name","type""#,
+        r#"{"name":"name","leadpulse":{"normalise":["lower"]},"type""#,
+    );
+    let faults = Catalog::from_json(&[("a", misplaced.as_str()), ("v", VISITS)]).unwrap_err();
+    assert!(
+        faults[0].to_string().contains("no key and no reference"),
+        "{}",
+        faults[0]
+    );
+}

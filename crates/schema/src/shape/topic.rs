@@ -171,7 +171,7 @@ impl TopicDecoder {
             decoders.push(SourceDecoder {
                 names: ChangeNames::of(&plan),
                 fit: FitReport::of(&plan),
-                format: source.shape.format,
+                format: source.shape.format.of_topic(),
                 own_names: None,
                 is_one_of_several: sources.len() > 1,
                 learned: FxHashMap::default(),
@@ -480,9 +480,9 @@ impl SourceDecoder {
 
     fn learn(&self, writer: &WriterSchema, catalog: &Catalog) -> LearnedSchema {
         let expected = match self.format {
-            SourceFormat::Avro => SchemaLanguage::Avro,
             SourceFormat::Json | SourceFormat::JsonSchema => SchemaLanguage::JsonSchema,
             SourceFormat::Protobuf => SchemaLanguage::Protobuf,
+            _ => SchemaLanguage::Avro,
         };
         if writer.language != expected && self.is_one_of_several {
             return LearnedSchema::Foreign(format!("of a {} schema", writer.language.name()));
@@ -500,11 +500,11 @@ impl SourceDecoder {
             ));
         }
         let learned = match self.format {
-            SourceFormat::Avro => self.learn_avro(writer, catalog),
             SourceFormat::Json | SourceFormat::JsonSchema => learn_json(writer),
             SourceFormat::Protobuf => ProtobufWriter::parse(writer)
                 .map(LearnedSchema::Protobuf)
                 .map_err(|why| format!("the writer's schema is not a Protobuf schema: {why}")),
+            _ => self.learn_avro(writer, catalog),
         };
         learned.unwrap_or_else(hopeless)
     }

@@ -32,6 +32,7 @@ pub(crate) async fn entity(
             hint,
         ));
     }
+    let id = app.state.key(&table, id);
     let scores = app.state.read_model.get(&table, &id);
     if scores.is_empty() {
         let hint = match app.state.read_model.status().phase {

@@ -58,8 +58,8 @@ pub(crate) async fn explanation(
     let (answered, answer) = oneshot::channel();
     let request = ExplainRequest {
         task: task.name.clone(),
+        entity_id: app.state.key(&table, id),
         entity_type: table,
-        entity_id: id,
     };
     // A client that went away no longer listens.
     desk.ask(

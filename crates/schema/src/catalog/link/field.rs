@@ -58,6 +58,7 @@ impl Linker<'_> {
             groups: annotation.groups.clone(),
             match_by: annotation.match_by.map(Into::into),
             label: annotation.label,
+            normalise: annotation.normalise.clone(),
         }
     }
 }
@@ -132,6 +133,11 @@ impl MarkedField<'_> {
                 marks.match_by.is_some() && *self.data_type != DataType::Text,
                 "is marked match, but is not a string",
                 "match works on an e-mail address, a domain or a website",
+            ),
+            (
+                !marks.normalise.is_empty() && !marks.key && marks.reference.is_none(),
+                "is marked normalise, but is no key and no reference",
+                "remove it: only what rows are found by needs one spelling",
             ),
             (
                 marks.label && !matches!(self.data_type, DataType::Text | DataType::Symbol(_)),
@@ -215,6 +221,7 @@ fn unreadable_field(id: FieldId, name: &str, reference: Option<Reference>) -> Fi
         groups: BTreeMap::new(),
         match_by: None,
         label: false,
+        normalise: Vec::new(),
     }
 }
 
