@@ -99,6 +99,7 @@ pub use invariants::BrokenInvariant;
 pub use options::{DAY_MS, GraphOptions, GraphOptionsError};
 pub use read::deals::DealOutcomes;
 pub use read::image::{Image, NodeImage};
+pub use read::persons::Persons;
 pub use read::population::EntityView;
 pub use read::stats::{GraphSize, IdentityStats, Outsiders, SharedDomain};
 pub use state::cell::{Cell, HubContribution, StateRules};

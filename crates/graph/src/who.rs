@@ -12,6 +12,7 @@ use leadpulse_schema::{Catalog, FieldId, HubId, Role, Row, TableId, Value};
 use crate::ids::EntityId;
 use crate::options::GraphOptions;
 
+pub(crate) mod addresses;
 pub(crate) mod directory;
 pub(crate) mod domains;
 pub(crate) mod edges;

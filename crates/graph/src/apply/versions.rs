@@ -9,6 +9,7 @@ use crate::apply::outcome::RowOutcome;
 use crate::change::effects::Cause;
 use crate::ids::EntityId;
 use crate::state::layout::EntityLayout;
+use crate::who::addresses::person_hash;
 use crate::who::edges::{Edge, Edges, FORMER_ROOTS, references};
 use crate::who::matching::NamedDomains;
 use crate::who::{keys_of, owner_of};
@@ -48,6 +49,8 @@ impl Writer<'_> {
         let root =
             owner.filter(|owner| self.entities.directory.table(*owner) == Some(catalog.root().id));
         let named = self.named(layout, version);
+        let mut addresses = layout.match_fields.iter();
+        let address = addresses.find_map(|field| person_hash(version.get(*field).text()?));
         let edges = self.edges_said(layout, entity, root, version);
         let mut links: SmallVec<[(EntityId, EntityId); 2]> = SmallVec::new();
         for (field, target) in &layout.became {
@@ -88,6 +91,7 @@ impl Writer<'_> {
             hubs
         };
         node.set_row(batch, known_ms);
+        node.address = address;
         if is_complete {
             node.stale_since_ms = None;
         }

@@ -100,6 +100,9 @@ pub struct Node {
     pub table: TableId,
     /// The current version: none for a stub, and after a delete.
     row: RowBatch,
+    /// Hash of the person's address in the current version; `None` without one, and for addresses
+    /// that several people share.
+    pub(crate) address: Option<u64>,
     /// The time at which the first version became known, milliseconds.
     pub since_ms: Option<i64>,
     /// The time since which changes of the current version may be missing, milliseconds: its source
@@ -138,6 +141,7 @@ impl Node {
             entity,
             table,
             row: RowBatch::new(),
+            address: None,
             since_ms: None,
             stale_since_ms: None,
             hubs: SmallVec::new(),
@@ -170,6 +174,7 @@ impl Node {
     }
     pub(crate) fn clear_row(&mut self) {
         self.row = RowBatch::new();
+        self.address = None;
         self.hubs.clear();
     }
     /// The value of a field of the current version.

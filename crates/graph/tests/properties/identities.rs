@@ -645,3 +645,82 @@ fn a_burst_of_a_scanner_counts_as_none_until_it_is_below_the_limit() {
     assert_eq!(story.graph.check(), Ok(()));
     assert_eq!(click(&mut story, "c5", "p2", ""), RowOutcome::Late);
 }
+
+/// A person who filled in three forms: in any order of rows the same row stands for the person.
+#[test]
+fn rows_of_one_address_are_one_person() {
+    let rows: [(&str, [(&str, &str); 3]); 6] = [
+        (
+            "people",
+            [
+                ("person_id", "p1"),
+                ("company_id", "acme"),
+                ("email", "Jo@acme.com"),
+            ],
+        ),
+        (
+            "people",
+            [
+                ("person_id", "p2"),
+                ("company_id", "acme"),
+                ("email", "jo+news@acme.com"),
+            ],
+        ),
+        (
+            "leads",
+            [
+                ("lead_id", "l1"),
+                ("company_id", "acme"),
+                ("email", "Jo D <JO@acme.com>"),
+            ],
+        ),
+        (
+            "people",
+            [
+                ("person_id", "q1"),
+                ("company_id", "acme"),
+                ("email", "info@acme.com"),
+            ],
+        ),
+        (
+            "people",
+            [
+                ("person_id", "q2"),
+                ("company_id", "acme"),
+                ("email", "info@acme.com"),
+            ],
+        ),
+        (
+            "people",
+            [
+                ("person_id", "r1"),
+                ("company_id", "else"),
+                ("email", "jo@acme.com"),
+            ],
+        ),
+    ];
+    for turn in 0..rows.len() {
+        let mut story = Story::new();
+        let (later, first) = rows.split_at(turn);
+        for (table, values) in first.iter().chain(later) {
+            story.tell(table, values);
+        }
+        let person = |table: &str, key: &str| {
+            let table = story.market.catalog.table(table).unwrap().id;
+            let (at, node) = story.graph.find(table, key).unwrap();
+            let persons = story.graph.persons(story.graph.cell(at));
+            let one = persons.of(node.entity);
+            story.graph.directory().key(one).to_string()
+        };
+        let found = rows.map(|(table, values)| person(table, values[0].1));
+        assert_eq!(found, ["p1", "p1", "p1", "q1", "q2", "r1"], "from {turn}");
+        story.delete("people", "p1");
+        let people = story.market.catalog.table("people").unwrap().id;
+        let (at, _) = story.graph.find(people, "p2").unwrap();
+        let persons = story.graph.persons(story.graph.cell(at));
+        let leads = story.market.catalog.table("leads").unwrap().id;
+        let (_, lead) = story.graph.find(leads, "l1").unwrap();
+        let one = persons.of(lead.entity);
+        assert_eq!(&**story.graph.directory().key(one), "p2", "from {turn}");
+    }
+}
