@@ -25,7 +25,7 @@ use directory::{Directory, NodePlace};
 use domains::Domains;
 use edges::Incoming;
 use identity::Identity;
-use matching::Matching;
+use matching::{Matching, SharedBy};
 use outsiders::OutsideDomains;
 
 /// Everything known about the identity of entities.
@@ -37,6 +37,7 @@ pub(crate) struct Entities {
     pub matching: Matching,
     pub domains: Domains,
     pub outside: OutsideDomains,
+    pub shared_by: SharedBy,
     pub incoming: Incoming,
 }
 
@@ -50,6 +51,7 @@ impl Entities {
             matching: Matching::default(),
             outside: OutsideDomains::new(&domains, options),
             domains,
+            shared_by: SharedBy::new(options),
             incoming: Incoming::default(),
             catalog,
         }

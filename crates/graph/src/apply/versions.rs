@@ -11,7 +11,7 @@ use crate::ids::EntityId;
 use crate::state::layout::EntityLayout;
 use crate::who::addresses::person_hash;
 use crate::who::edges::{Edge, Edges, FORMER_ROOTS, references};
-use crate::who::matching::NamedDomains;
+use crate::who::matching::{NamedDomains, agreed_domain};
 use crate::who::{keys_of, owner_of};
 
 impl Writer<'_> {
@@ -49,6 +49,11 @@ impl Writer<'_> {
         let root =
             owner.filter(|owner| self.entities.directory.table(*owner) == Some(catalog.root().id));
         let named = self.named(layout, version);
+        let parent = layout.parent_field.and_then(|field| {
+            let key = version.get(field).text().filter(|key| !key.is_empty())?;
+            let directory = &mut self.entities.directory;
+            Some(directory.intern(directory.of_table(row.table()), key))
+        });
         let mut addresses = layout.match_fields.iter();
         let address = addresses.find_map(|field| person_hash(version.get(*field).text()?));
         let edges = self.edges_said(layout, entity, root, version);
@@ -99,6 +104,7 @@ impl Writer<'_> {
         if changes_outcome {
             node.outcome_since_ms = event_ms;
         }
+        self.set_parent(entity, parent);
         self.settle(entity, edges, owner, named);
         for (from, to) in links {
             self.link(from, to);
@@ -154,6 +160,7 @@ impl Writer<'_> {
             .copied()
             .filter(|edge| Some(edge.relation) == previous)
             .collect();
+        self.set_parent(entity, None);
         self.settle(entity, edges, None, NamedDomains::new());
         let cell = self.entities.place(entity).cell;
         if self.entities.catalog.table_at(table).outcome.is_some() {
@@ -217,26 +224,37 @@ impl Writer<'_> {
         !is_list && table.fields.iter().all(|field| !row.is_unchanged(field.id))
     }
 
-    /// The domains that a version names, each once, in the order of its fields.
+    /// The domains that a version names, each once, in the order of its fields. Where members and
+    /// roots must agree in a value, each domain comes first with the value, then alone.
     fn named(&mut self, layout: &EntityLayout, version: Row<'_>) -> NamedDomains {
+        let agreed = layout
+            .agree_field
+            .and_then(|field| version.get(field).text());
         let mut named = NamedDomains::new();
         for field in &layout.match_fields {
-            let Some(domain) = version
-                .get(*field)
-                .text()
-                .and_then(|address| self.entities.domains.company(address))
-            else {
+            let address = version.get(*field).text();
+            let Some(domain) = address.and_then(|text| self.entities.domains.company(text)) else {
                 continue;
             };
-            let domain = self
-                .entities
-                .directory
-                .intern(self.entities.directory.of_domains(), &domain);
-            if !named.contains(&domain) {
-                named.push(domain);
+            let with_value = agreed.and_then(|value| agreed_domain(&domain, value));
+            for key in with_value.into_iter().chain([domain]) {
+                let directory = &mut self.entities.directory;
+                let domain = directory.intern(directory.of_domains(), &key);
+                if !named.contains(&domain) {
+                    named.push(domain);
+                }
             }
         }
         named
+    }
+
+    /// Replaces the parent of a root, where shared domains lead to the topmost one.
+    fn set_parent(&mut self, entity: EntityId, parent: Option<EntityId>) {
+        if self.entities.matching.set_parent(entity, parent) {
+            for domain in self.entities.matching.named(entity).to_vec() {
+                self.lead(domain);
+            }
+        }
     }
 
     /// The edges of a version: its references, and the former roots by this version and earlier

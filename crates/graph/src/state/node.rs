@@ -227,11 +227,11 @@ impl Node {
         let deals = self.traces.deals.as_ref()?;
         Some(deals.verdicts(layout, self.is_deal(layout)))
     }
-    /// Ends of deals that were taken back, so that they do not count.
-    pub(crate) fn reversed(&self, layout: &StateLayout) -> impl Iterator<Item = &DealStep> {
+    /// The ends of deals that count, by events.
+    pub(crate) fn ends(&self, layout: &StateLayout) -> impl Iterator<Item = &DealStep> {
         let is_deal = self.is_deal(layout);
         let deals = self.traces.deals.iter();
-        deals.flat_map(move |deals| deals.reversed(layout, is_deal))
+        deals.flat_map(move |deals| deals.ends(layout, is_deal))
     }
     fn is_deal(&self, layout: &StateLayout) -> bool {
         layout.catalog().table_at(self.table).role == Role::Member

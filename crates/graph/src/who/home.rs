@@ -4,14 +4,18 @@
 //! 2. A member belongs to the owner that its version names, else to the owner of an entity that it
 //!    is joined with.
 //! 3. Else it belongs to the domain that it names: the first that leads to a root, else the first.
-//!    A domain belongs to the root that names it, of several to the one with the smallest key.
+//!    A domain belongs to the root that names it, of several to the one with the smallest key,
+//!    or the one that the option `match_by` chooses.
 //! 4. Else it stands alone. So does every [outsider](crate::who::outsiders), whatever it names.
 //!
 //! Following homes leads to the anchor of the cell. Members of a domain without a root share a
 //! provisional cell of that domain.
 
+use smallvec::SmallVec;
+
 use crate::ids::EntityId;
 use crate::who::Entities;
+use crate::who::matching::{SharedBy, plain_domain};
 
 /// The way by which a member finds its root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,10 +67,46 @@ impl Entities {
         }
     }
 
-    /// The root that a domain leads to: of those that name it, the one with the smallest key.
+    /// The root that a domain leads to: of those that name it, the one with the smallest key. Of a
+    /// shared domain `match_by` may choose another one, or none.
     pub fn claimant(&self, domain: EntityId) -> Option<EntityId> {
         let claims = self.matching.claims(domain).iter();
-        let roots = claims.map(|root| self.identity.survivor(*root));
-        roots.min_by(|a, b| self.directory.order(*a, *b))
+        let roots: SmallVec<[EntityId; 4]> =
+            claims.map(|root| self.identity.survivor(*root)).collect();
+        let smallest = roots
+            .iter()
+            .copied()
+            .min_by(|a, b| self.directory.order(*a, *b))?;
+        let is_shared = roots.iter().any(|root| *root != smallest);
+        match self.shared_by {
+            SharedBy::Agreement if is_shared => {
+                let key = self.directory.key(domain);
+                (plain_domain(key) != &**key).then_some(smallest)
+            }
+            SharedBy::Parent if is_shared => {
+                let topmost = roots
+                    .iter()
+                    .copied()
+                    .filter(|root| self.is_topmost(*root, &roots));
+                let top = topmost.min_by(|a, b| self.directory.order(*a, *b));
+                // Parents in a ring have no top.
+                Some(top.unwrap_or(smallest))
+            }
+            _ => Some(smallest),
+        }
+    }
+
+    /// Whether no row of a root names another one of some roots as its parent.
+    fn is_topmost(&self, root: EntityId, roots: &[EntityId]) -> bool {
+        let alone = [root];
+        let rows = match self.identity.group(root) {
+            [] => &alone[..],
+            joined => joined,
+        };
+        let mut parents = rows.iter().filter_map(|row| self.matching.parent(*row));
+        !parents.any(|parent| {
+            let parent = self.identity.survivor(parent);
+            parent != root && roots.contains(&parent)
+        })
     }
 }

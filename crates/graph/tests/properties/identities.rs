@@ -724,3 +724,89 @@ fn rows_of_one_address_are_one_person() {
         assert_eq!(&**story.graph.directory().key(one), "p2", "from {turn}");
     }
 }
+
+/// Two companies with one domain: the topmost one, or that of the member's country, has its people.
+#[test]
+fn a_shared_domain_leads_where_match_by_says() {
+    let steered = |by: &str| {
+        let mut market = network(true);
+        market.options.match_by = Some(by.into());
+        market.options.fits(&market.catalog).unwrap();
+        Story::of(market)
+    };
+    let company = |story: &mut Story, key: &str, country: &str, parent: &str| {
+        let row = [
+            ("company_id", key),
+            ("website", "acme.com"),
+            ("country", country),
+            ("parent", parent),
+        ];
+        story.tell(
+            "companies",
+            if parent.is_empty() { &row[..3] } else { &row },
+        );
+    };
+    let mut story = steered("ultimate_parent");
+    story.tell("people", &[("person_id", "p"), ("email", "jo@acme.com")]);
+    company(&mut story, "a-branch", "de", "z-group");
+    assert_eq!(story.cell("people", "p"), "a-branch");
+    company(&mut story, "z-group", "us", "");
+    assert_eq!(story.cell("people", "p"), "z-group");
+    // The branch was sold.
+    company(&mut story, "a-branch", "de", "");
+    assert_eq!(story.cell("people", "p"), "a-branch");
+    company(&mut story, "a-branch", "de", "old-name");
+    story.tell(
+        "companies",
+        &[("company_id", "old-name"), ("merged_into", "z-group")],
+    );
+    assert_eq!(story.cell("people", "p"), "z-group");
+
+    let mut story = steered("country");
+    let person = |story: &mut Story, key: &str, country: &str| {
+        let row = [
+            ("person_id", key),
+            ("email", "jo@acme.com"),
+            ("country", country),
+        ];
+        story.tell("people", if country.is_empty() { &row[..2] } else { &row });
+    };
+    person(&mut story, "german", "DE ");
+    person(&mut story, "french", "fr");
+    person(&mut story, "nobody", "");
+    let cells = |story: &Story| ["german", "french", "nobody"].map(|p| story.cell("people", p));
+    company(&mut story, "us", "us", "");
+    assert_eq!(
+        cells(&story),
+        ["us", "us", "us"],
+        "one root needs no country"
+    );
+    company(&mut story, "de", "de", "");
+    assert_eq!(story.cell("people", "german"), "de");
+    let others = [
+        story.cell("people", "french"),
+        story.cell("people", "nobody"),
+    ];
+    assert_eq!(others, ["acme.com / fr", "acme.com"], "no root agrees");
+    person(&mut story, "nobody", "US");
+    assert_eq!(story.cell("people", "nobody"), "us");
+}
+
+#[test]
+fn match_by_names_what_the_schemas_have() {
+    let market = network(true);
+    let refused = |by: &str| {
+        let mut options = market.options.clone();
+        options.match_by = Some(by.into());
+        options.fits(&market.catalog).err().map(|e| e.to_string())
+    };
+    assert_eq!(refused("country"), None);
+    assert_eq!(refused("ultimate_parent"), None);
+    for by in ["industry", "continent", "website"] {
+        let text = refused(by).unwrap_or_else(|| panic!("{by} is accepted"));
+        assert!(
+            text.starts_with("graph.match_by: ") && text.contains(by),
+            "{text}"
+        );
+    }
+}
