@@ -110,7 +110,7 @@ pub use state::hubs::{HubSums, Hubs};
 pub use state::layout::{
     EntityLayout, EventLayout, EventSlot, SlotKind, StateLayout, signed_log1p,
 };
-pub use state::node::{Engagement, EngagingEvent, Node, Recent};
+pub use state::node::{EngagementTraces, EngagingEvent, Node, Recent};
 pub use state::revisable::{Accumulated, OpenEvent, Revisable};
 pub use state::tally::{DecayedTally, Mention, Touch};
 pub use stored::StoredGraph;

@@ -171,6 +171,24 @@ impl GraphOptions {
         })
     }
 
+    /// Checks that the domains left out are those of firms.
+    fn check_domains(&self) -> Result<(), GraphOptionsError> {
+        let domains = Domains::new(&self.free_mail_domains);
+        for (field, list) in [
+            ("own_domains", &self.own_domains),
+            ("competitor_domains", &self.competitor_domains),
+        ] {
+            if let Some(domain) = list.iter().find(|d| domains.company(d).is_none()) {
+                let message = format!(
+                    "'{domain}' is no domain of a firm; write domains as in \"acme.com\", none of a \
+                     free e-mail provider"
+                );
+                return Err(GraphOptionsError { field, message });
+            }
+        }
+        Ok(())
+    }
+
     /// Checks ranges; the graph asserts that this was called.
     pub fn validated(self) -> Result<Self, GraphOptionsError> {
         let refuse = |field, message: &str| {
@@ -215,21 +233,7 @@ impl GraphOptions {
                 &format!("'{domain}' is no domain; write domains as in \"mail.example\""),
             );
         }
-        let domains = Domains::new(&self.free_mail_domains);
-        for (field, list) in [
-            ("own_domains", &self.own_domains),
-            ("competitor_domains", &self.competitor_domains),
-        ] {
-            if let Some(domain) = list.iter().find(|d| domains.company(d).is_none()) {
-                return refuse(
-                    field,
-                    &format!(
-                        "'{domain}' is no domain of a firm; write domains as in \"acme.com\", none \
-                         of a free e-mail provider"
-                    ),
-                );
-            }
-        }
+        self.check_domains()?;
         if self.burst_events == 1 {
             return refuse("burst_events", "is 0 for no bursts, or at least 2 events");
         }

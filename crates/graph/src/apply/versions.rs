@@ -49,29 +49,11 @@ impl Writer<'_> {
         let root =
             owner.filter(|owner| self.entities.directory.table(*owner) == Some(catalog.root().id));
         let named = self.named(layout, version);
-        let parent = layout.parent_field.and_then(|field| {
-            let key = version.get(field).text().filter(|key| !key.is_empty())?;
-            let directory = &mut self.entities.directory;
-            Some(directory.intern(directory.of_table(row.table()), key))
-        });
+        let parent = self.parent_said(layout, version);
         let mut addresses = layout.match_fields.iter();
         let address = addresses.find_map(|field| person_hash(version.get(*field).text()?));
         let edges = self.edges_said(layout, entity, root, version);
-        let mut links: SmallVec<[(EntityId, EntityId); 2]> = SmallVec::new();
-        for (field, target) in &layout.became {
-            links.extend(
-                keys_of(version.get(*field))
-                    .into_iter()
-                    .map(|key| (entity, self.ensure(*target, key))),
-            );
-        }
-        for (field, target) in &layout.was {
-            links.extend(
-                keys_of(version.get(*field))
-                    .into_iter()
-                    .map(|key| (self.ensure(*target, key), entity)),
-            );
-        }
+        let links = self.links_said(layout, entity, version);
         let hubs = self.entities.hub_nodes(version, &layout.hub_fields);
 
         let (known_ms, event_ms) = (row.known_ms(), version.event_ms());
@@ -246,6 +228,39 @@ impl Writer<'_> {
             }
         }
         named
+    }
+
+    /// The links of a version, each from an entity to the one that it became.
+    fn links_said(
+        &mut self,
+        layout: &EntityLayout,
+        entity: EntityId,
+        version: Row<'_>,
+    ) -> SmallVec<[(EntityId, EntityId); 2]> {
+        let mut links: SmallVec<[(EntityId, EntityId); 2]> = SmallVec::new();
+        for (field, target) in &layout.became {
+            links.extend(
+                keys_of(version.get(*field))
+                    .into_iter()
+                    .map(|key| (entity, self.ensure(*target, key))),
+            );
+        }
+        for (field, target) in &layout.was {
+            links.extend(
+                keys_of(version.get(*field))
+                    .into_iter()
+                    .map(|key| (self.ensure(*target, key), entity)),
+            );
+        }
+        links
+    }
+
+    /// The parent that a version of a root names, where shared domains lead to the topmost one.
+    fn parent_said(&mut self, layout: &EntityLayout, version: Row<'_>) -> Option<EntityId> {
+        let key = version.get(layout.parent_field?).text()?;
+        let directory = &mut self.entities.directory;
+        let space = directory.of_table(version.table());
+        (!key.is_empty()).then(|| directory.intern(space, key))
     }
 
     /// Replaces the parent of a root, where shared domains lead to the topmost one.

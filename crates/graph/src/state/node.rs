@@ -33,7 +33,7 @@ pub(crate) const RECENT_EVENTS: usize = 4;
 
 /// Traces of engagement: touched hubs and newest events.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Engagement {
+pub struct EngagementTraces {
     /// Number of events in the traces.
     events: u64,
     touches: Vec<Touch>,
@@ -47,7 +47,7 @@ pub struct EngagingEvent {
     recent: Recent,
 }
 
-impl Accumulated for Engagement {
+impl Accumulated for EngagementTraces {
     type Event = EngagingEvent;
     fn include(&mut self, rules: &StateRules, event: &EngagingEvent) {
         self.events += 1;
@@ -64,7 +64,7 @@ impl Accumulated for Engagement {
     }
 }
 
-impl Engagement {
+impl EngagementTraces {
     fn retract(&mut self, rules: &StateRules, event: &EngagingEvent) -> Undo {
         let time_ms = event.recent.time_ms;
         let mut undo = tally::retract(&mut self.touches, &rules.bank, &event.hubs, time_ms);
@@ -82,7 +82,7 @@ impl Engagement {
 /// rows.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Traces {
-    engagement: Revisable<Engagement>,
+    engagement: Revisable<EngagementTraces>,
     /// Day counters with a value, ascending by counter.
     counters: Vec<(usize, DayBuckets)>,
     mentions: Vec<Mention>,
