@@ -42,9 +42,10 @@ impl Loaded {
     /// Catalog, graph options and planned tasks.
     ///
     /// # Errors
-    /// A fault of the schemas folder, or a query that does not fit it.
+    /// A fault of the schemas folder, or a graph option or query that does not fit it.
     pub fn project(&self) -> Result<Project, ConfigError> {
         let catalog = self.catalog()?;
+        self.config.graph.fits(&catalog)?;
         let tasks: Vec<TaskSource> = self
             .config
             .tasks

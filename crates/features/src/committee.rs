@@ -3,7 +3,7 @@
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use leadpulse_graph::{Cell, EntityId, Node};
+use leadpulse_graph::{Cell, EntityId, Graph, Node, Persons};
 use leadpulse_schema::units::AsOf;
 use leadpulse_schema::{Catalog, DataType, Feature, Field, FieldId, Table, TableId};
 
@@ -20,34 +20,68 @@ pub(crate) fn is_present(node: &Node) -> bool {
     node.is_known() && !node.absorbed
 }
 
-/// The newest activity of the people in a cell. An absorbed row keeps the events that its
-/// survivor's table cannot carry, so those rows count for the survivor.
+/// The people of a cell and their newest activity. A person may have several rows: absorbed ones,
+/// which keep the events that the survivor's table cannot carry, and rows with the same address.
 pub(crate) struct Activity {
-    /// Survivor → newest event on an absorbed row, milliseconds.
-    absorbed: FxHashMap<EntityId, i64>,
+    persons: Persons,
+    /// Who stands for a person → newest event on another row, milliseconds.
+    elsewhere: FxHashMap<EntityId, i64>,
 }
 
 impl Activity {
-    pub(crate) fn of(cell: &Cell) -> Self {
-        let mut absorbed: FxHashMap<EntityId, i64> = FxHashMap::default();
-        for (node, newest_ms) in cell
-            .nodes
-            .iter()
-            .filter(|n| n.absorbed)
-            .filter_map(|n| Some((n, n.newest_event_ms()?)))
-        {
-            absorbed
-                .entry(node.survivor)
-                .and_modify(|t| *t = (*t).max(newest_ms))
-                .or_insert(newest_ms);
+    pub(crate) fn of(graph: &Graph, cell: &Cell) -> Self {
+        let persons = graph.persons(cell);
+        let mut elsewhere: FxHashMap<EntityId, i64> = FxHashMap::default();
+        for node in &cell.nodes {
+            let one = persons.of(node.survivor);
+            if one == node.entity {
+                continue;
+            }
+            if let Some(newest_ms) = node.newest_event_ms() {
+                let known_ms = elsewhere.entry(one).or_insert(newest_ms);
+                *known_ms = newest_ms.max(*known_ms);
+            }
         }
-        Self { absorbed }
+        Self { persons, elsewhere }
     }
 
-    /// The newest event of a member and of the rows it absorbed, milliseconds.
+    /// True for a member that counts as a person: present, and not another row of one.
+    pub(crate) fn is_person(&self, node: &Node) -> bool {
+        is_present(node) && self.persons.is_one(node)
+    }
+
+    /// The newest event of a person on any row, milliseconds.
     pub(crate) fn newest_ms(&self, node: &Node) -> Option<i64> {
-        node.newest_event_ms()
-            .max(self.absorbed.get(&node.entity).copied())
+        let elsewhere_ms = self.elsewhere.get(&node.entity).copied();
+        node.newest_event_ms().max(elsewhere_ms)
+    }
+
+    /// The text of a field of a person: that of the row which stands for it, else that of the first
+    /// other row of the table by key.
+    fn text<'c>(
+        &self,
+        graph: &Graph,
+        cell: &'c Cell,
+        node: &'c Node,
+        field: FieldId,
+    ) -> Option<&'c str> {
+        let own = node.value(field).text();
+        if own.is_some() || self.persons.is_empty() {
+            return own;
+        }
+        let is_other = |other: &&Node| {
+            other.table == node.table
+                && is_present(other)
+                && self.persons.of(other.entity) == node.entity
+        };
+        let others = cell.nodes.iter().filter(is_other);
+        let told = others.filter_map(|other| {
+            Some((
+                graph.directory().key(other.entity),
+                other.value(field).text()?,
+            ))
+        });
+        told.min().map(|(_, text)| text)
     }
 
     /// True if a member had an event within `within_days`.
@@ -123,11 +157,18 @@ impl CommitteeBlock {
     }
 
     /// Appends the block's numbers.
-    pub(crate) fn write(&self, cell: &Cell, activity: &Activity, as_of: AsOf, out: &mut Vec<f32>) {
+    pub(crate) fn write(
+        &self,
+        graph: &Graph,
+        cell: &Cell,
+        activity: &Activity,
+        as_of: AsOf,
+        out: &mut Vec<f32>,
+    ) {
         let members: Vec<&Node> = cell
             .nodes
             .iter()
-            .filter(|n| n.table == self.table && is_present(n))
+            .filter(|n| n.table == self.table && activity.is_person(n))
             .collect();
         // All members beside the active ones: together they tell how far interest has spread.
         out.push(log_count(members.len()));
@@ -141,14 +182,14 @@ impl CommitteeBlock {
             for field in &self.fields {
                 let distinct: FxHashSet<&str> = active
                     .iter()
-                    .filter_map(|n| n.value(*field).text())
+                    .filter_map(|n| activity.text(graph, cell, n, *field))
                     .collect();
                 out.push(distinct.len() as f32);
             }
             for ordinal in &self.ordinals {
                 let highest = active
                     .iter()
-                    .filter_map(|n| n.value(ordinal.field).text())
+                    .filter_map(|n| activity.text(graph, cell, n, ordinal.field))
                     .filter_map(|value| ordinal.values.iter().position(|v| v == value))
                     .max();
                 out.push(

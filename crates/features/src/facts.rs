@@ -162,10 +162,10 @@ pub(crate) fn active_people<'a>(graph: &Graph, cell: &'a Cell, as_of: AsOf) -> V
         .filter(|t| is_person(catalog, t.id))
         .map(|t| t.id)
         .collect();
-    let activity = Activity::of(cell);
+    let activity = Activity::of(graph, cell);
     let is_one = |n: &&Node| {
         people.contains(&n.table)
-            && is_present(n)
+            && activity.is_person(n)
             && activity.is_active(n, ACTIVE_DAYS as f64, as_of)
     };
     by_activity(graph, cell.nodes.iter().filter(is_one))

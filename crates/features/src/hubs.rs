@@ -209,7 +209,9 @@ impl<'a> HubView<'a> {
             .map(|h| shared.bank.rebase(h, own.landmark, landmark))
             .collect();
         let mut weights: FxHashMap<EntityId, f64> = FxHashMap::default();
-        for node in &cell.nodes {
+        // An outsider's cell is in no hub, so no board would mark it: it reads none either.
+        let nodes = cell.nodes.iter().filter(|_| !cell.is_outside());
+        for node in nodes {
             for hub in &node.hubs {
                 *weights.entry(*hub).or_default() += 1.0;
             }

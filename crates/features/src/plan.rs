@@ -470,10 +470,10 @@ fn encode_root(blocks: &Blocks, graph: &Graph, at: CellRef, as_of: AsOf, out: &m
         outcomes,
         hubs,
     } = &blocks.cell;
-    let activity = Activity::of(cell);
+    let activity = Activity::of(graph, cell);
     committees
         .iter()
-        .for_each(|block| block.write(cell, &activity, as_of, out));
+        .for_each(|block| block.write(graph, cell, &activity, as_of, out));
     if let Some(order) = order {
         order.write(cell.nodes.iter(), as_of, out);
     }

@@ -99,6 +99,7 @@ pub use invariants::BrokenInvariant;
 pub use options::{DAY_MS, GraphOptions, GraphOptionsError};
 pub use read::deals::DealOutcomes;
 pub use read::image::{Image, NodeImage};
+pub use read::persons::Persons;
 pub use read::population::EntityView;
 pub use read::stats::{GraphSize, IdentityStats, Outsiders, SharedDomain};
 pub use state::cell::{Cell, HubContribution, StateRules};
@@ -109,7 +110,7 @@ pub use state::hubs::{HubSums, Hubs};
 pub use state::layout::{
     EntityLayout, EventLayout, EventSlot, SlotKind, StateLayout, signed_log1p,
 };
-pub use state::node::{Engagement, EngagingEvent, Node, Recent};
+pub use state::node::{EngagementTraces, EngagingEvent, Node, Recent};
 pub use state::revisable::{Accumulated, OpenEvent, Revisable};
 pub use state::tally::{DecayedTally, Mention, Touch};
 pub use stored::StoredGraph;

@@ -2,11 +2,31 @@
 
 use serde::{Deserialize, Serialize};
 
-use leadpulse_schema::DayCounter;
 pub use leadpulse_schema::units::DAY_MS;
 use leadpulse_schema::units::as_span;
+use leadpulse_schema::{Catalog, DataType, DayCounter, Field, Meaning, Table};
 
 use crate::who::domains::{Domains, registrable_domain};
+
+/// The value of `match_by` by which a shared domain leads to the topmost root.
+pub(crate) const ULTIMATE_PARENT: &str = "ultimate_parent";
+
+/// The field of a root that names its parent: the first reference to its own table.
+pub(crate) fn parent_field(root: &Table) -> Option<&Field> {
+    let mut fields = root.fields.iter();
+    fields.find(|field| {
+        field.data_type == DataType::Text
+            && field
+                .reference
+                .is_some_and(|r| r.table == root.id && r.meaning == Meaning::Related)
+    })
+}
+
+/// The field of a table by which members and roots of a domain agree, if it is text.
+pub(crate) fn agreeing_field<'t>(table: &'t Table, name: &str) -> Option<&'t Field> {
+    let field = table.field(name)?;
+    matches!(field.data_type, DataType::Text | DataType::Symbol(_)).then_some(field)
+}
 
 /// The extent of accumulated state. Together with the catalog the options decide the meaning of
 /// state, which never depends on a model.
@@ -62,6 +82,9 @@ pub struct GraphOptions {
     pub shards: usize,
     /// Domains of free e-mail providers besides the known ones: they match no member to a root.
     pub free_mail_domains: Vec<String>,
+    /// The way to the right one of several roots that name one domain: `ultimate_parent`, or the
+    /// name of a field that member and root must agree in. Without it the smallest key decides.
+    pub match_by: Option<String>,
     /// Registrable domains of the firm that runs Leadpulse: members with an address of one count
     /// nowhere.
     pub own_domains: Vec<String>,
@@ -90,6 +113,7 @@ impl Default for GraphOptions {
             board_epsilon: 0.05,
             shards: 16,
             free_mail_domains: Vec::new(),
+            match_by: None,
             own_domains: Vec::new(),
             competitor_domains: Vec::new(),
             burst_events: 10,
@@ -107,6 +131,64 @@ pub struct GraphOptionsError {
 }
 
 impl GraphOptions {
+    /// Checks that the fields which the options name are those of a catalog.
+    ///
+    /// # Errors
+    /// The root or every member that is matched lacks the field of `match_by`, or its text; or the
+    /// root has no reference to its parent.
+    pub fn fits(&self, catalog: &Catalog) -> Result<(), GraphOptionsError> {
+        let Some(name) = &self.match_by else {
+            return Ok(());
+        };
+        let root = catalog.root();
+        let message = if name == ULTIMATE_PARENT {
+            let has_parent = parent_field(root).is_some();
+            (!has_parent).then(|| {
+                format!(
+                    "'{}' has no reference to its parent; mark a field of it with \"ref\": \"{}\"",
+                    root.name, root.name
+                )
+            })
+        } else {
+            let mut members = catalog
+                .members()
+                .filter(|table| table.fields.iter().any(|field| field.match_by.is_some()));
+            let fits = agreeing_field(root, name).is_some()
+                && members.any(|table| agreeing_field(table, name).is_some());
+            (!fits).then(|| {
+                format!(
+                    "'{name}' is no text of '{}' and of a member with an address; name a field that \
+                     both have, or \"{ULTIMATE_PARENT}\"",
+                    root.name
+                )
+            })
+        };
+        message.map_or(Ok(()), |message| {
+            Err(GraphOptionsError {
+                field: "match_by",
+                message,
+            })
+        })
+    }
+
+    /// Checks that the domains left out are those of firms.
+    fn check_domains(&self) -> Result<(), GraphOptionsError> {
+        let domains = Domains::new(&self.free_mail_domains);
+        for (field, list) in [
+            ("own_domains", &self.own_domains),
+            ("competitor_domains", &self.competitor_domains),
+        ] {
+            if let Some(domain) = list.iter().find(|d| domains.company(d).is_none()) {
+                let message = format!(
+                    "'{domain}' is no domain of a firm; write domains as in \"acme.com\", none of a \
+                     free e-mail provider"
+                );
+                return Err(GraphOptionsError { field, message });
+            }
+        }
+        Ok(())
+    }
+
     /// Checks ranges; the graph asserts that this was called.
     pub fn validated(self) -> Result<Self, GraphOptionsError> {
         let refuse = |field, message: &str| {
@@ -151,21 +233,7 @@ impl GraphOptions {
                 &format!("'{domain}' is no domain; write domains as in \"mail.example\""),
             );
         }
-        let domains = Domains::new(&self.free_mail_domains);
-        for (field, list) in [
-            ("own_domains", &self.own_domains),
-            ("competitor_domains", &self.competitor_domains),
-        ] {
-            if let Some(domain) = list.iter().find(|d| domains.company(d).is_none()) {
-                return refuse(
-                    field,
-                    &format!(
-                        "'{domain}' is no domain of a firm; write domains as in \"acme.com\", none \
-                         of a free e-mail provider"
-                    ),
-                );
-            }
-        }
+        self.check_domains()?;
         if self.burst_events == 1 {
             return refuse("burst_events", "is 0 for no bursts, or at least 2 events");
         }

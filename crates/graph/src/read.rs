@@ -6,6 +6,7 @@
 pub(crate) mod deals;
 pub(crate) mod image;
 pub(crate) mod lookup;
+pub(crate) mod persons;
 pub(crate) mod population;
 pub(crate) mod relations;
 pub(crate) mod stats;

@@ -12,6 +12,7 @@ use leadpulse_schema::{Catalog, FieldId, HubId, Role, Row, TableId, Value};
 use crate::ids::EntityId;
 use crate::options::GraphOptions;
 
+pub(crate) mod addresses;
 pub(crate) mod directory;
 pub(crate) mod domains;
 pub(crate) mod edges;
@@ -25,7 +26,7 @@ use directory::{Directory, NodePlace};
 use domains::Domains;
 use edges::Incoming;
 use identity::Identity;
-use matching::Matching;
+use matching::{Matching, SharedBy};
 use outsiders::OutsideDomains;
 
 /// Everything known about the identity of entities.
@@ -37,6 +38,7 @@ pub(crate) struct Entities {
     pub matching: Matching,
     pub domains: Domains,
     pub outside: OutsideDomains,
+    pub shared_by: SharedBy,
     pub incoming: Incoming,
 }
 
@@ -50,6 +52,7 @@ impl Entities {
             matching: Matching::default(),
             outside: OutsideDomains::new(&domains, options),
             domains,
+            shared_by: SharedBy::new(options),
             incoming: Incoming::default(),
             catalog,
         }

@@ -87,8 +87,9 @@ fn domain_remark(shared: &[SharedDomain], roots: &str) -> Option<String> {
     let members: usize = used.iter().map(|domain| domain.members).sum();
     Some(format!(
         "{} domains are named by several rows of {roots}, and all {members} members that were \
-         matched by one belong to the row with the smallest key: of {:?} ({}) it is {:?} with {} \
-         members; give members their owner, or give the others a domain of their own",
+         matched by one belong to one row of each: of {:?} ({}) it is {:?} with {} \
+         members; give members their owner, set graph.match_by, or give the others a domain of \
+         their own",
         used.len(),
         first.domain,
         first.roots.join(", "),

@@ -9,7 +9,7 @@ use leadpulse_graph::{EntityId, Node, SlotKind};
 use leadpulse_schema::{Catalog, Feature, Relation, RelationKind, Role, Table};
 
 use super::{EvidenceDraft, Rank, Scene};
-use crate::committee::is_present;
+use crate::committee::Activity;
 use crate::facts::{ACTIVE_DAYS, active_people, distinct_values, open_members};
 use crate::hubs::{HubView, Others, slot_of};
 use crate::relations::{CustomersElsewhere, referrers};
@@ -33,11 +33,12 @@ pub(super) fn committee(scene: &Scene<'_>, found: &mut EvidenceDraft<'_>) {
     };
     let active = active_people(scene.graph, scene.cell, scene.as_of);
     if active.is_empty() {
+        let activity = Activity::of(scene.graph, scene.cell);
         let known: Vec<&Node> = scene
             .cell
             .nodes
             .iter()
-            .filter(|n| is_present(n) && people.iter().any(|t| t.id == n.table))
+            .filter(|n| activity.is_person(n) && people.iter().any(|t| t.id == n.table))
             .collect();
         if !known.is_empty() {
             found.line(

@@ -632,3 +632,53 @@ fn a_value_can_have_a_group_of_its_own() {
         assert_eq!(group(column), expected, "{column}");
     }
 }
+
+/// Three rows of one address are one person: what is empty in one row is read from another.
+#[test]
+fn rows_of_one_address_are_one_person_in_the_committee() {
+    let text = Value::Text;
+    let mut scene = Scene::new(Tracking::Off);
+    scene.account("a", 100.0, &[]);
+    scene.contact("c1", "a", 9.0, &[("email", text("Jo@acme.com"))]);
+    let again = [
+        ("email", text("jo+events@acme.com")),
+        ("department", text("IT")),
+    ];
+    scene.contact("c2", "a", 8.0, &again);
+    let lead = [
+        ("lead_id", text("l")),
+        ("account_id", text("a")),
+        ("email", text("jo@acme.com")),
+    ];
+    scene.row("leads", 8.0, &lead);
+    scene.contact("other", "a", 8.0, &[("email", text("info@acme.com"))]);
+    scene.view("c2", 2.0, "blog").now();
+    let (one, two) = (2.0_f32.ln(), 3.0_f32.ln());
+    let root = scene.root("a");
+    assert_eq!(
+        [root["contacts/known"], root["leads/known"]],
+        [two, 0.0],
+        "a shared mailbox is a row of its own"
+    );
+    assert_eq!(root["contacts/active/14d"], one);
+    assert_eq!(root["contacts/active/14d/distinct department"], 1.0);
+    assert_eq!(scene.facts("a").committee.active, 1);
+    assert!(scene.member("leads", "l").is_some(), "rows stay entities");
+}
+
+/// A deal that was won, opened again and lost makes no customer.
+#[test]
+fn a_win_that_was_taken_back_makes_no_customer() {
+    let mut scene = Scene::new(Tracking::Off);
+    scene.account("a", 100.0, &[]);
+    let stages = [
+        (90.0, "Negotiation"),
+        (80.0, "Closed Won"),
+        (70.0, "Negotiation"),
+        (60.0, "Closed Lost"),
+    ];
+    scene.deal("d", "a", &stages).now();
+    let (at, _) = scene.find("accounts", "a");
+    let outcomes = scene.graph.outcomes(scene.graph.cell(at));
+    assert_eq!((outcomes.won, outcomes.lost, outcomes.open), (0, 1, 0));
+}

@@ -32,7 +32,7 @@ const INTERVAL_MS: i64 = 10_000;
 
 /// A group of events that may be a burst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-struct Group {
+struct BurstGroup {
     table: TableId,
     /// Hash of the campaign; 0 without one.
     campaign: u64,
@@ -46,7 +46,7 @@ struct Group {
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct OpenMember {
     owner: EntityId,
-    group: Group,
+    group: BurstGroup,
     is_counted: bool,
 }
 
@@ -62,7 +62,7 @@ pub(crate) struct Bursts {
     #[serde(skip)]
     of_owner: FxHashMap<EntityId, Vec<u64>>,
     #[serde(skip)]
-    groups: FxHashMap<Group, Vec<u64>>,
+    groups: FxHashMap<BurstGroup, Vec<u64>>,
     #[serde(skip)]
     by_day: BTreeMap<i64, Vec<u64>>,
 }
@@ -77,7 +77,7 @@ fn drop_from<K: std::hash::Hash + Eq>(lists: &mut FxHashMap<K, Vec<u64>>, key: &
     }
 }
 
-impl Group {
+impl BurstGroup {
     fn day(&self) -> i64 {
         (self.interval * INTERVAL_MS).div_euclid(DAY_MS)
     }
@@ -112,7 +112,7 @@ impl Bursts {
     }
     /// Puts the open events of an owner into the groups of a domain or person. Returns the groups
     /// that changed.
-    fn regroup(&mut self, owner: EntityId, whose: EntityId, changed: &mut FxHashSet<Group>) {
+    fn regroup(&mut self, owner: EntityId, whose: EntityId, changed: &mut FxHashSet<BurstGroup>) {
         let Some(fingerprints) = self.of_owner.get(&owner) else {
             return;
         };
@@ -131,7 +131,7 @@ impl Bursts {
         }
     }
     /// Decides anew which events of some groups count. Returns those whose fate changed.
-    fn judge(&mut self, changed: &FxHashSet<Group>, limit: usize) -> Vec<(u64, OpenMember)> {
+    fn judge(&mut self, changed: &FxHashSet<BurstGroup>, limit: usize) -> Vec<(u64, OpenMember)> {
         let mut flipped = Vec::new();
         for members in changed.iter().filter_map(|group| self.groups.get(group)) {
             let is_counted = members.len() < limit;
@@ -176,7 +176,7 @@ struct BurstBatch<'e> {
     withdrawn: Vec<&'e AdmittedEvent>,
     /// Retractions of events that never counted as engagement.
     ignored: Vec<&'e AdmittedEvent>,
-    changed: FxHashSet<Group>,
+    changed: FxHashSet<BurstGroup>,
 }
 
 impl Writer<'_> {
@@ -243,7 +243,7 @@ impl Writer<'_> {
                 others.push(event);
                 continue;
             };
-            let group = Group {
+            let group = BurstGroup {
                 table: row.table(),
                 campaign,
                 interval: row.event_ms().div_euclid(INTERVAL_MS),

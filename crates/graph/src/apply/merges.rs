@@ -202,9 +202,12 @@ impl Writer<'_> {
     /// Lets domains lead to the survivor, and records the effects on cells that could see one of
     /// the merged entities.
     fn affect_merged(&mut self, survivor: EntityId, changed: &[EntityId]) {
+        let matching = &self.entities.matching;
         let roots = changed.iter().filter(|e| self.entities.is_root(**e));
+        // The parent of a root below may be another root now.
+        let roots = roots.flat_map(|e| matching.children(*e).iter().chain([e]));
         let claimed: Vec<EntityId> = roots
-            .flat_map(|e| self.entities.matching.named(*e).iter().copied())
+            .flat_map(|e| matching.named(*e).iter().copied())
             .collect();
         claimed.into_iter().for_each(|domain| self.lead(domain));
         let cell = self.entities.place(survivor).cell;

@@ -9,8 +9,9 @@ use crate::apply::outcome::RowOutcome;
 use crate::change::effects::Cause;
 use crate::ids::EntityId;
 use crate::state::layout::EntityLayout;
+use crate::who::addresses::person_hash;
 use crate::who::edges::{Edge, Edges, FORMER_ROOTS, references};
-use crate::who::matching::NamedDomains;
+use crate::who::matching::{NamedDomains, agreed_domain};
 use crate::who::{keys_of, owner_of};
 
 impl Writer<'_> {
@@ -48,22 +49,11 @@ impl Writer<'_> {
         let root =
             owner.filter(|owner| self.entities.directory.table(*owner) == Some(catalog.root().id));
         let named = self.named(layout, version);
+        let parent = self.parent_said(layout, version);
+        let mut addresses = layout.match_fields.iter();
+        let address = addresses.find_map(|field| person_hash(version.get(*field).text()?));
         let edges = self.edges_said(layout, entity, root, version);
-        let mut links: SmallVec<[(EntityId, EntityId); 2]> = SmallVec::new();
-        for (field, target) in &layout.became {
-            links.extend(
-                keys_of(version.get(*field))
-                    .into_iter()
-                    .map(|key| (entity, self.ensure(*target, key))),
-            );
-        }
-        for (field, target) in &layout.was {
-            links.extend(
-                keys_of(version.get(*field))
-                    .into_iter()
-                    .map(|key| (self.ensure(*target, key), entity)),
-            );
-        }
+        let links = self.links_said(layout, entity, version);
         let hubs = self.entities.hub_nodes(version, &layout.hub_fields);
 
         let (known_ms, event_ms) = (row.known_ms(), version.event_ms());
@@ -88,6 +78,7 @@ impl Writer<'_> {
             hubs
         };
         node.set_row(batch, known_ms);
+        node.address = address;
         if is_complete {
             node.stale_since_ms = None;
         }
@@ -95,6 +86,7 @@ impl Writer<'_> {
         if changes_outcome {
             node.outcome_since_ms = event_ms;
         }
+        self.set_parent(entity, parent);
         self.settle(entity, edges, owner, named);
         for (from, to) in links {
             self.link(from, to);
@@ -150,6 +142,7 @@ impl Writer<'_> {
             .copied()
             .filter(|edge| Some(edge.relation) == previous)
             .collect();
+        self.set_parent(entity, None);
         self.settle(entity, edges, None, NamedDomains::new());
         let cell = self.entities.place(entity).cell;
         if self.entities.catalog.table_at(table).outcome.is_some() {
@@ -209,26 +202,70 @@ impl Writer<'_> {
         is_whole && table.fields.iter().all(|field| !row.is_unchanged(field.id))
     }
 
-    /// The domains that a version names, each once, in the order of its fields.
+    /// The domains that a version names, each once, in the order of its fields. Where members and
+    /// roots must agree in a value, each domain comes first with the value, then alone.
     fn named(&mut self, layout: &EntityLayout, version: Row<'_>) -> NamedDomains {
+        let agreed = layout
+            .agree_field
+            .and_then(|field| version.get(field).text());
         let mut named = NamedDomains::new();
         for field in &layout.match_fields {
-            let Some(domain) = version
-                .get(*field)
-                .text()
-                .and_then(|address| self.entities.domains.company(address))
-            else {
+            let address = version.get(*field).text();
+            let Some(domain) = address.and_then(|text| self.entities.domains.company(text)) else {
                 continue;
             };
-            let domain = self
-                .entities
-                .directory
-                .intern(self.entities.directory.of_domains(), &domain);
-            if !named.contains(&domain) {
-                named.push(domain);
+            let with_value = agreed.and_then(|value| agreed_domain(&domain, value));
+            for key in with_value.into_iter().chain([domain]) {
+                let directory = &mut self.entities.directory;
+                let domain = directory.intern(directory.of_domains(), &key);
+                if !named.contains(&domain) {
+                    named.push(domain);
+                }
             }
         }
         named
+    }
+
+    /// The links of a version, each from an entity to the one that it became.
+    fn links_said(
+        &mut self,
+        layout: &EntityLayout,
+        entity: EntityId,
+        version: Row<'_>,
+    ) -> SmallVec<[(EntityId, EntityId); 2]> {
+        let mut links: SmallVec<[(EntityId, EntityId); 2]> = SmallVec::new();
+        for (field, target) in &layout.became {
+            links.extend(
+                keys_of(version.get(*field))
+                    .into_iter()
+                    .map(|key| (entity, self.ensure(*target, key))),
+            );
+        }
+        for (field, target) in &layout.was {
+            links.extend(
+                keys_of(version.get(*field))
+                    .into_iter()
+                    .map(|key| (self.ensure(*target, key), entity)),
+            );
+        }
+        links
+    }
+
+    /// The parent that a version of a root names, where shared domains lead to the topmost one.
+    fn parent_said(&mut self, layout: &EntityLayout, version: Row<'_>) -> Option<EntityId> {
+        let key = version.get(layout.parent_field?).text()?;
+        let directory = &mut self.entities.directory;
+        let space = directory.of_table(version.table());
+        (!key.is_empty()).then(|| directory.intern(space, key))
+    }
+
+    /// Replaces the parent of a root, where shared domains lead to the topmost one.
+    fn set_parent(&mut self, entity: EntityId, parent: Option<EntityId>) {
+        if self.entities.matching.set_parent(entity, parent) {
+            for domain in self.entities.matching.named(entity).to_vec() {
+                self.lead(domain);
+            }
+        }
     }
 
     /// The edges of a version: its references, and the former roots by this version and earlier

@@ -75,7 +75,7 @@ pub struct SharedDomain {
     pub domain: String,
     /// Keys of the roots that name it, ascending; those merged into another are not listed.
     pub roots: Vec<String>,
-    /// Key of the root that gets its members: the smallest of `roots`.
+    /// Key of the root that gets its members: the smallest of `roots`, or that of `match_by`.
     pub taken_by: String,
     /// The number of known members that found it by the domain.
     pub members: usize,

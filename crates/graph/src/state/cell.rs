@@ -90,10 +90,12 @@ impl Cell {
         hubs.dedup();
         hubs
     }
-    /// Takes the ends of deals that do not count out of the sums of their values.
-    fn subtract_reversed(&self, shared: &StateRules, landmark: Landmark, sums: &mut [f64]) {
+    /// Adds the ends of deals that count to the sums of their values.
+    // From the steps of deals, not from the sums of their table: ends that were taken back would
+    // leave their rounding behind.
+    fn add_ends(&self, shared: &StateRules, landmark: Landmark, sums: &mut [f64]) {
         let halves = shared.bank.len();
-        for step in self.nodes.iter().flat_map(|n| n.reversed(&shared.layout)) {
+        for step in self.nodes.iter().flat_map(|n| n.ends(&shared.layout)) {
             let layout = shared.layout.event(step.table);
             let at = step.slot.map(|slot| layout.hub_slots.binary_search(&slot));
             let Some(Ok(at)) = at.filter(|_| step.is_engagement) else {
@@ -101,7 +103,7 @@ impl Cell {
             };
             let from = (layout.hub_offset + at) * halves;
             for (h, sum) in sums[from..from + halves].iter_mut().enumerate() {
-                *sum -= shared.bank.weight(h, step.time_ms, landmark);
+                *sum += shared.bank.weight(h, step.time_ms, landmark);
             }
         }
     }
@@ -135,13 +137,16 @@ impl Cell {
                 let Ok(at) = layout.hub_slots.binary_search(&slot) else {
                     continue;
                 };
+                if layout.end_slots.contains(&slot) {
+                    continue;
+                }
                 let from = (layout.hub_offset + at) * halves;
                 for h in 0..halves {
                     sums[from + h] += values[h] * factors[h];
                 }
             }
         }
-        self.subtract_reversed(shared, landmark, &mut sums);
+        self.add_ends(shared, landmark, &mut sums);
         HubContribution {
             hubs: self.hubs(),
             landmark,

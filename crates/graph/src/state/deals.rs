@@ -87,25 +87,21 @@ impl DealSteps {
     /// deals meet, and each end counts.
     pub(crate) fn verdicts(&self, layout: &StateLayout, is_deal: bool) -> DealVerdicts {
         let mut found = DealVerdicts::default();
-        for step in self.standing(layout, is_deal) {
+        for step in self.ends(layout, is_deal) {
             if let Some(won) = step.verdict {
                 found.add(won, step.time_ms);
             }
         }
         found
     }
-    /// Ends of deals that do not count.
-    pub(crate) fn reversed(
+    /// Steps that end a deal, without those that other steps took back.
+    pub(crate) fn ends(
         &self,
         layout: &StateLayout,
         is_deal: bool,
     ) -> impl Iterator<Item = &DealStep> {
         let ends = self.steps.iter().filter(|step| step.verdict.is_some());
-        ends.filter(move |step| !self.stands(layout, is_deal, step))
-    }
-    fn standing(&self, layout: &StateLayout, is_deal: bool) -> impl Iterator<Item = &DealStep> {
-        let steps = self.steps.iter();
-        steps.filter(move |step| self.stands(layout, is_deal, step))
+        ends.filter(move |step| self.stands(layout, is_deal, step))
     }
     /// Whether no other step of the deal takes a step back.
     fn stands(&self, layout: &StateLayout, is_deal: bool, step: &DealStep) -> bool {

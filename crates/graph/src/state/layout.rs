@@ -12,7 +12,7 @@ use leadpulse_schema::{
     RelationKind, Role, Row, Table, TableId, Value, Verdict,
 };
 
-use crate::options::GraphOptions;
+use crate::options::{GraphOptions, ULTIMATE_PARENT, agreeing_field, parent_field};
 
 /// The amounts of one event: (slot, amount).
 pub type Phi = SmallVec<[(u16, f64); 12]>;
@@ -77,6 +77,8 @@ pub struct EventLayout {
     /// Fields that name entities beside the owner.
     pub mentions: Vec<(FieldId, RelationId, TableId)>,
     outcome: Option<OutcomeField>,
+    /// The slots of the values that end a deal.
+    pub(crate) end_slots: Vec<u16>,
     not_engagement: Vec<(FieldId, Vec<String>)>,
     /// The events that may be of a burst; `None` without such a rule.
     bursts: Option<Bursting>,
@@ -111,6 +113,9 @@ impl EventLayout {
         let hub_slots = (0..slots.len() as u16)
             .filter(|s| !matches!(slots[*s as usize].kind, SlotKind::Bucket(_)))
             .collect();
+        let end_slots = (0..slots.len() as u16)
+            .filter(|s| ends_deal(table, &slots[*s as usize]))
+            .collect();
         let stages = table.staged.as_ref().map(|s| {
             (
                 s.field,
@@ -134,6 +139,7 @@ impl EventLayout {
                 _ => None,
             }),
             outcome: table.outcome.clone(),
+            end_slots,
             not_engagement: table.not_engagement.clone(),
             bursts: table.bursts.clone().filter(|_| options.burst_events > 0),
             hub_offset,
@@ -246,6 +252,17 @@ impl EventLayout {
     }
 }
 
+/// Whether a slot is that of a value which ends a deal.
+fn ends_deal(table: &Table, slot: &EventSlot) -> bool {
+    let Some(outcome) = &table.outcome else {
+        return false;
+    };
+    match &slot.kind {
+        SlotKind::Value(value) => slot.field == Some(outcome.field) && outcome.of(value).is_some(),
+        _ => false,
+    }
+}
+
 /// Whether the value of a field of a row is one of some values.
 fn is_marked(row: Row<'_>, (field, values): &(FieldId, Vec<String>)) -> bool {
     let value = row.get(*field).text();
@@ -338,10 +355,16 @@ pub struct EntityLayout {
     pub was: Vec<(FieldId, TableId)>,
     /// Fields that name the entity's domain.
     pub match_fields: Vec<FieldId>,
+    /// The field that member and root of a shared domain agree in, if one is asked for.
+    pub agree_field: Option<FieldId>,
+    /// The field that names a root's parent, if shared domains lead to the topmost root.
+    pub parent_field: Option<FieldId>,
 }
 
 impl EntityLayout {
-    fn new(catalog: &Catalog, table: &Table) -> Self {
+    fn new(catalog: &Catalog, table: &Table, options: &GraphOptions) -> Self {
+        let match_by = options.match_by.as_deref();
+        let by_parent = match_by == Some(ULTIMATE_PARENT);
         let meaning = |meaning| {
             let meant = table.fields.iter().filter_map(move |f| {
                 Some((f.id, f.reference.filter(|r| r.meaning == meaning)?.table))
@@ -370,6 +393,14 @@ impl EntityLayout {
                 .filter(|f| f.match_by.is_some())
                 .map(|f| f.id)
                 .collect(),
+            agree_field: match_by
+                .filter(|_| !by_parent)
+                .and_then(|name| agreeing_field(table, name))
+                .map(|field| field.id),
+            parent_field: Some(table)
+                .filter(|table| by_parent && table.role == Role::Root)
+                .and_then(parent_field)
+                .map(|field| field.id),
         }
     }
 }
@@ -418,7 +449,7 @@ impl StateLayout {
             })
             .collect();
         let entities = catalog.tables.iter().map(|t| match t.role {
-            Role::Root | Role::Member => EntityLayout::new(&catalog, t),
+            Role::Root | Role::Member => EntityLayout::new(&catalog, t, options),
             Role::Hub | Role::Event => EntityLayout::default(),
         });
         let entities = entities.collect();

@@ -33,7 +33,7 @@ pub(crate) const RECENT_EVENTS: usize = 4;
 
 /// Traces of engagement: touched hubs and newest events.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Engagement {
+pub struct EngagementTraces {
     /// Number of events in the traces.
     events: u64,
     touches: Vec<Touch>,
@@ -47,7 +47,7 @@ pub struct EngagingEvent {
     recent: Recent,
 }
 
-impl Accumulated for Engagement {
+impl Accumulated for EngagementTraces {
     type Event = EngagingEvent;
     fn include(&mut self, rules: &StateRules, event: &EngagingEvent) {
         self.events += 1;
@@ -64,7 +64,7 @@ impl Accumulated for Engagement {
     }
 }
 
-impl Engagement {
+impl EngagementTraces {
     fn retract(&mut self, rules: &StateRules, event: &EngagingEvent) -> Undo {
         let time_ms = event.recent.time_ms;
         let mut undo = tally::retract(&mut self.touches, &rules.bank, &event.hubs, time_ms);
@@ -82,7 +82,7 @@ impl Engagement {
 /// rows.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Traces {
-    engagement: Revisable<Engagement>,
+    engagement: Revisable<EngagementTraces>,
     /// Day counters with a value, ascending by counter.
     counters: Vec<(usize, DayBuckets)>,
     mentions: Vec<Mention>,
@@ -100,6 +100,9 @@ pub struct Node {
     pub table: TableId,
     /// The current version: none for a stub, and after a delete.
     row: RowBatch,
+    /// Hash of the person's address in the current version; `None` without one, and for addresses
+    /// that several people share.
+    pub(crate) address: Option<u64>,
     /// The time at which the first version became known, milliseconds.
     pub since_ms: Option<i64>,
     /// The time since which changes of the current version may be missing, milliseconds: its source
@@ -138,6 +141,7 @@ impl Node {
             entity,
             table,
             row: RowBatch::new(),
+            address: None,
             since_ms: None,
             stale_since_ms: None,
             hubs: SmallVec::new(),
@@ -170,6 +174,7 @@ impl Node {
     }
     pub(crate) fn clear_row(&mut self) {
         self.row = RowBatch::new();
+        self.address = None;
         self.hubs.clear();
     }
     /// The value of a field of the current version.
@@ -222,11 +227,11 @@ impl Node {
         let deals = self.traces.deals.as_ref()?;
         Some(deals.verdicts(layout, self.is_deal(layout)))
     }
-    /// Ends of deals that were taken back, so that they do not count.
-    pub(crate) fn reversed(&self, layout: &StateLayout) -> impl Iterator<Item = &DealStep> {
+    /// The ends of deals that count, by events.
+    pub(crate) fn ends(&self, layout: &StateLayout) -> impl Iterator<Item = &DealStep> {
         let is_deal = self.is_deal(layout);
         let deals = self.traces.deals.iter();
-        deals.flat_map(move |deals| deals.reversed(layout, is_deal))
+        deals.flat_map(move |deals| deals.ends(layout, is_deal))
     }
     fn is_deal(&self, layout: &StateLayout) -> bool {
         layout.catalog().table_at(self.table).role == Role::Member

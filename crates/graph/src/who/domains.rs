@@ -28,7 +28,7 @@ static PLATFORM_SET: LazyLock<FxHashSet<&'static str>> =
     LazyLock::new(|| listed(PLATFORMS).collect());
 
 /// The domains of a list, without the lines that name the source.
-fn listed(list: &'static str) -> impl Iterator<Item = &'static str> {
+pub(crate) fn listed(list: &'static str) -> impl Iterator<Item = &'static str> {
     list.lines()
         .map(str::trim)
         .filter(|line| !line.is_empty() && !line.starts_with('#'))
@@ -43,7 +43,7 @@ pub struct Domains {
 
 /// The host that an address names, in lower case and ASCII (punycode): the part after `@`, else
 /// after the scheme, without port and path.
-fn host(address: &str) -> Option<String> {
+pub(crate) fn host(address: &str) -> Option<String> {
     let address = address.trim();
     let address = address.split_once("://").map_or(address, |(_, rest)| rest);
     let authority = address

@@ -4,7 +4,8 @@
 //! 2. A member belongs to the owner that its version names, else to the owner of an entity that it
 //!    is joined with.
 //! 3. Else it belongs to the first domain of its own that leads to a root. A domain belongs to the
-//!    root that names it, of several to the one with the smallest key.
+//!    root that names it, of several to the one with the smallest key, or the one that the
+//!    option `match_by` chooses.
 //! 4. Else it belongs to the entity that its events name beside it: rows of an export may never
 //!    come, or years after the events.
 //! 5. Else it belongs to the first domain that it names, else it stands alone.
@@ -15,8 +16,11 @@
 //!
 //! Decision: docs/decisions/0040-whose-a-row-is.md
 
+use smallvec::SmallVec;
+
 use crate::ids::EntityId;
 use crate::who::Entities;
+use crate::who::matching::{SharedBy, plain_domain};
 
 /// The way by which a member finds its root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,10 +79,46 @@ impl Entities {
         }
     }
 
-    /// The root that a domain leads to: of those that name it, the one with the smallest key.
+    /// The root that a domain leads to: of those that name it, the one with the smallest key. Of a
+    /// shared domain `match_by` may choose another one, or none.
     pub fn claimant(&self, domain: EntityId) -> Option<EntityId> {
         let claims = self.matching.claims(domain).iter();
-        let roots = claims.map(|root| self.identity.survivor(*root));
-        roots.min_by(|a, b| self.directory.order(*a, *b))
+        let roots: SmallVec<[EntityId; 4]> =
+            claims.map(|root| self.identity.survivor(*root)).collect();
+        let smallest = roots
+            .iter()
+            .copied()
+            .min_by(|a, b| self.directory.order(*a, *b))?;
+        let is_shared = roots.iter().any(|root| *root != smallest);
+        match self.shared_by {
+            SharedBy::Agreement if is_shared => {
+                let key = self.directory.key(domain);
+                (plain_domain(key) != &**key).then_some(smallest)
+            }
+            SharedBy::Parent if is_shared => {
+                let topmost = roots
+                    .iter()
+                    .copied()
+                    .filter(|root| self.is_topmost(*root, &roots));
+                let top = topmost.min_by(|a, b| self.directory.order(*a, *b));
+                // Parents in a ring have no top.
+                Some(top.unwrap_or(smallest))
+            }
+            _ => Some(smallest),
+        }
+    }
+
+    /// Whether no row of a root names another one of some roots as its parent.
+    fn is_topmost(&self, root: EntityId, roots: &[EntityId]) -> bool {
+        let alone = [root];
+        let rows = match self.identity.group(root) {
+            [] => &alone[..],
+            joined => joined,
+        };
+        let mut parents = rows.iter().filter_map(|row| self.matching.parent(*row));
+        !parents.any(|parent| {
+            let parent = self.identity.survivor(parent);
+            parent != root && roots.contains(&parent)
+        })
     }
 }

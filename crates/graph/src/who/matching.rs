@@ -6,6 +6,7 @@ use smallvec::SmallVec;
 
 use crate::encoding::sorted;
 use crate::ids::EntityId;
+use crate::options::{GraphOptions, ULTIMATE_PARENT};
 
 /// The domains that an entity's current version names, in the order of its fields.
 pub(crate) type NamedDomains = SmallVec<[EntityId; 1]>;
@@ -21,6 +22,47 @@ pub(crate) struct Matching {
     /// Member rows that name a domain, in the order of first sight.
     #[serde(serialize_with = "sorted")]
     seekers: FxHashMap<EntityId, Vec<EntityId>>,
+    /// The parent that a root row names, where shared domains lead to the topmost root.
+    #[serde(serialize_with = "sorted")]
+    parents: FxHashMap<EntityId, EntityId>,
+    /// The root rows that name a parent, in the order of first sight.
+    #[serde(serialize_with = "sorted")]
+    children: FxHashMap<EntityId, Vec<EntityId>>,
+}
+
+/// The separator of a domain and the value that members and roots must agree in.
+const AGREED: &str = " / ";
+
+/// The key of a domain together with a value, as `acme.com / de`; upper case does not matter.
+pub(crate) fn agreed_domain(domain: &str, value: &str) -> Option<String> {
+    let value = value.trim().to_lowercase();
+    (!value.is_empty()).then(|| format!("{domain}{AGREED}{value}"))
+}
+
+/// The domain of a key, without a value.
+pub(crate) fn plain_domain(key: &str) -> &str {
+    key.split_once(AGREED).map_or(key, |(domain, _)| domain)
+}
+
+/// The way to the right one of several roots that name a domain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SharedBy {
+    /// The smallest key.
+    Key,
+    /// A value that member and root must agree in; without one a shared domain leads nowhere.
+    Agreement,
+    /// The root whose parent is none of the others.
+    Parent,
+}
+
+impl SharedBy {
+    pub fn new(options: &GraphOptions) -> Self {
+        match options.match_by.as_deref() {
+            None => Self::Key,
+            Some(ULTIMATE_PARENT) => Self::Parent,
+            Some(_) => Self::Agreement,
+        }
+    }
 }
 
 impl Matching {
@@ -62,6 +104,31 @@ impl Matching {
             changed.push(*domain);
         }
         changed
+    }
+    /// Replaces the parent that a root row names. Returns whether that changed anything.
+    pub(crate) fn set_parent(&mut self, root: EntityId, parent: Option<EntityId>) -> bool {
+        let before = match parent {
+            Some(parent) => self.parents.insert(root, parent),
+            None => self.parents.remove(&root),
+        };
+        if before == parent {
+            return false;
+        }
+        if let Some(children) = before.and_then(|before| self.children.get_mut(&before)) {
+            children.retain(|child| *child != root);
+        }
+        if let Some(parent) = parent {
+            self.children.entry(parent).or_default().push(root);
+        }
+        true
+    }
+    /// The parent that a root row names.
+    pub(crate) fn parent(&self, root: EntityId) -> Option<EntityId> {
+        self.parents.get(&root).copied()
+    }
+    /// The root rows that name a parent.
+    pub(crate) fn children(&self, parent: EntityId) -> &[EntityId] {
+        self.children.get(&parent).map_or(&[], |roots| roots)
     }
     /// The root rows that name a domain.
     pub(crate) fn claims(&self, domain: EntityId) -> &[EntityId] {

@@ -13,6 +13,7 @@ use crate::ids::EntityId;
 use crate::options::GraphOptions;
 use crate::who::Entities;
 use crate::who::domains::Domains;
+use crate::who::matching::plain_domain;
 
 /// The side that an outsider is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,13 +73,17 @@ impl Entities {
             return None;
         }
         let mut named = self.deciding_domains(survivor).iter();
-        named.find_map(|domain| self.outside.side(self.directory.key(*domain)))
+        named.find_map(|domain| self.outside.side(plain_domain(self.directory.key(*domain))))
     }
 
     /// The first domain of a survivor, by which its events are grouped into bursts; `None` where
     /// neither the survivor nor a row joined with it names one.
     pub fn first_domain(&self, survivor: EntityId) -> Option<EntityId> {
-        self.deciding_domains(survivor).first().copied()
+        let mut named = self.deciding_domains(survivor).iter().copied();
+        named.find(|domain| {
+            let key = self.directory.key(*domain);
+            plain_domain(key) == &**key
+        })
     }
 
     /// The domains of a survivor, and where it names none, those of the first joined row that does.

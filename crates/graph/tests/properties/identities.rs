@@ -665,3 +665,168 @@ fn a_burst_of_a_scanner_counts_as_none_until_it_is_below_the_limit() {
     assert_eq!(story.graph.check(), Ok(()));
     assert_eq!(click(&mut story, "c5", "p2", ""), RowOutcome::Late);
 }
+
+/// A person who filled in three forms: in any order of rows the same row stands for the person.
+#[test]
+fn rows_of_one_address_are_one_person() {
+    let rows: [(&str, [(&str, &str); 3]); 6] = [
+        (
+            "people",
+            [
+                ("person_id", "p1"),
+                ("company_id", "acme"),
+                ("email", "Jo@acme.com"),
+            ],
+        ),
+        (
+            "people",
+            [
+                ("person_id", "p2"),
+                ("company_id", "acme"),
+                ("email", "jo+news@acme.com"),
+            ],
+        ),
+        (
+            "leads",
+            [
+                ("lead_id", "l1"),
+                ("company_id", "acme"),
+                ("email", "Jo D <JO@acme.com>"),
+            ],
+        ),
+        (
+            "people",
+            [
+                ("person_id", "q1"),
+                ("company_id", "acme"),
+                ("email", "info@acme.com"),
+            ],
+        ),
+        (
+            "people",
+            [
+                ("person_id", "q2"),
+                ("company_id", "acme"),
+                ("email", "info@acme.com"),
+            ],
+        ),
+        (
+            "people",
+            [
+                ("person_id", "r1"),
+                ("company_id", "else"),
+                ("email", "jo@acme.com"),
+            ],
+        ),
+    ];
+    for turn in 0..rows.len() {
+        let mut story = Story::new();
+        let (later, first) = rows.split_at(turn);
+        for (table, values) in first.iter().chain(later) {
+            story.tell(table, values);
+        }
+        let person = |table: &str, key: &str| {
+            let table = story.market.catalog.table(table).unwrap().id;
+            let (at, node) = story.graph.find(table, key).unwrap();
+            let persons = story.graph.persons(story.graph.cell(at));
+            let one = persons.of(node.entity);
+            story.graph.directory().key(one).to_string()
+        };
+        let found = rows.map(|(table, values)| person(table, values[0].1));
+        assert_eq!(found, ["p1", "p1", "p1", "q1", "q2", "r1"], "from {turn}");
+        story.delete("people", "p1");
+        let people = story.market.catalog.table("people").unwrap().id;
+        let (at, _) = story.graph.find(people, "p2").unwrap();
+        let persons = story.graph.persons(story.graph.cell(at));
+        let leads = story.market.catalog.table("leads").unwrap().id;
+        let (_, lead) = story.graph.find(leads, "l1").unwrap();
+        let one = persons.of(lead.entity);
+        assert_eq!(&**story.graph.directory().key(one), "p2", "from {turn}");
+    }
+}
+
+/// Two companies with one domain: the topmost one, or that of the member's country, has its people.
+#[test]
+fn a_shared_domain_leads_where_match_by_says() {
+    let steered = |by: &str| {
+        let mut market = network(true);
+        market.options.match_by = Some(by.into());
+        market.options.fits(&market.catalog).unwrap();
+        Story::of(market)
+    };
+    let company = |story: &mut Story, key: &str, country: &str, parent: &str| {
+        let row = [
+            ("company_id", key),
+            ("website", "acme.com"),
+            ("country", country),
+            ("parent", parent),
+        ];
+        story.tell(
+            "companies",
+            if parent.is_empty() { &row[..3] } else { &row },
+        );
+    };
+    let mut story = steered("ultimate_parent");
+    story.tell("people", &[("person_id", "p"), ("email", "jo@acme.com")]);
+    company(&mut story, "a-branch", "de", "z-group");
+    assert_eq!(story.cell("people", "p"), "a-branch");
+    company(&mut story, "z-group", "us", "");
+    assert_eq!(story.cell("people", "p"), "z-group");
+    // The branch was sold.
+    company(&mut story, "a-branch", "de", "");
+    assert_eq!(story.cell("people", "p"), "a-branch");
+    company(&mut story, "a-branch", "de", "old-name");
+    story.tell(
+        "companies",
+        &[("company_id", "old-name"), ("merged_into", "z-group")],
+    );
+    assert_eq!(story.cell("people", "p"), "z-group");
+
+    let mut story = steered("country");
+    let person = |story: &mut Story, key: &str, country: &str| {
+        let row = [
+            ("person_id", key),
+            ("email", "jo@acme.com"),
+            ("country", country),
+        ];
+        story.tell("people", if country.is_empty() { &row[..2] } else { &row });
+    };
+    person(&mut story, "german", "DE ");
+    person(&mut story, "french", "fr");
+    person(&mut story, "nobody", "");
+    let cells = |story: &Story| ["german", "french", "nobody"].map(|p| story.cell("people", p));
+    company(&mut story, "us", "us", "");
+    assert_eq!(
+        cells(&story),
+        ["us", "us", "us"],
+        "one root needs no country"
+    );
+    company(&mut story, "de", "de", "");
+    assert_eq!(story.cell("people", "german"), "de");
+    let others = [
+        story.cell("people", "french"),
+        story.cell("people", "nobody"),
+    ];
+    assert_eq!(others, ["acme.com / fr", "acme.com"], "no root agrees");
+    person(&mut story, "nobody", "US");
+    assert_eq!(story.cell("people", "nobody"), "us");
+}
+
+#[test]
+fn match_by_names_what_the_schemas_have() {
+    let market = network(true);
+    let refused = |by: &str| {
+        let mut options = market.options.clone();
+        options.match_by = Some(by.into());
+        options.fits(&market.catalog).err().map(|e| e.to_string())
+    };
+    assert_eq!(refused("country"), None);
+    assert_eq!(refused("ultimate_parent"), None);
+    for by in ["industry", "continent", "website"] {
+        let text = refused(by).unwrap_or_else(|| panic!("{by} is accepted"));
+        assert!(
+            text.starts_with("graph.match_by: ") && text.contains(by),
+            "{text}"
+        );
+    }
+}

@@ -279,6 +279,17 @@ proptest! {
         any_way_is_the_same(&market, &seeds, entropy);
     }
 
+    /// Shared domains that lead to the topmost root, or by a field.
+    #[test]
+    fn any_order_gives_the_same_graph_with_steered_domains(seeds in seeds(90, 60), entropy in any::<u64>(), by_parent in any::<bool>()) {
+        let mut market = network(true);
+        let by = if by_parent { "ultimate_parent" } else { "country" };
+        market.options.match_by = Some(by.into());
+        market.options.fits(&market.catalog).unwrap();
+        market.forbids_retractions = true;
+        any_way_is_the_same(&market, &seeds, entropy);
+    }
+
     /// Retractions before, after and again.
     #[test]
     fn any_order_gives_the_same_graph_with_retractions(seeds in seeds(90, 60), entropy in any::<u64>()) {

@@ -94,6 +94,7 @@ const COMPANIES: &str = r#"{"type":"record","name":"Company","leadpulse":{"table
   {"name":"website","type":["null","string"],"default":null,"leadpulse":{"match":"website"}},
   {"name":"merged_into","type":["null","string"],"default":null,"leadpulse":{"ref":"companies","became":true}},
   {"name":"parent","type":["null","string"],"default":null,"leadpulse":{"ref":"companies"}},
+  {"name":"country","type":["null","string"],"default":null},
   {"name":"industry","type":["null","string"],"default":null,"leadpulse":{"hub":"industries","values":["v0","v1"]}},
   {"name":"changed","type":["null",{"type":"array","items":"string"}],"default":null,"leadpulse":{"changed_fields":true}}]}"#;
 const PEOPLE: &str = r#"{"type":"record","name":"Person","leadpulse":{"table":"people","role":"member"},"fields":[
@@ -103,6 +104,7 @@ const PEOPLE: &str = r#"{"type":"record","name":"Person","leadpulse":{"table":"p
   {"name":"former_company","type":["null","string"],"default":null,"leadpulse":{"ref":"companies","previous":true}},
   {"name":"email","type":["null","string"],"default":null,"leadpulse":{"match":"domain"}},
   {"name":"site","type":["null","string"],"default":null,"leadpulse":{"match":"website"}},
+  {"name":"country","type":["null","string"],"default":null},
   {"name":"duplicate_of","type":["null","string"],"default":null,"leadpulse":{"ref":"people","became":true}},
   {"name":"lead_id","type":["null","string"],"default":null,"leadpulse":{"ref":"leads","was":true}},
   {"name":"referred_by","type":["null","string"],"default":null,"leadpulse":{"ref":"people"}},
