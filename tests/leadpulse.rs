@@ -19,6 +19,7 @@ mod leadpulse {
     mod connect;
     mod dataset;
     mod exact;
+    mod inferred;
     mod interleaving;
     mod kills;
     mod load;

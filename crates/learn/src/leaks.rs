@@ -103,7 +103,7 @@ pub(crate) fn refuse_early_ties(
     Err(LearnError::Leak {
         task: task.name.clone(),
         message: format!(
-            "of the events before an anchor that name one of {root} beside a member, {:.1} % of the positives' and {:.1} % of the \
+            "of the events before an anchor that name one of {root} beside a member, {:.2} % of the positives' and {:.2} % of the \
              negatives' name it before any row says that the member belongs to it. Some systems write the account onto old events when a \
              lead converts. Export the events as they were written, or leave that column out of them",
             ties.positive.ratio() * 100.0,

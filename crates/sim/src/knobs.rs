@@ -141,6 +141,9 @@ pub struct LeadKnobs {
     pub account_known_ratio: f64,
     /// Share of leads with their account's key who write from a free-mail address.
     pub free_mail_ratio: f64,
+    /// Share of leads without their account's key who write from a free-mail address: only their
+    /// conversion ties them to the account.
+    pub private_ratio: f64,
     /// Share of newly known people who turn out to be a lead that came from a free-mail address
     /// without an account.
     pub identified_ratio: f64,
@@ -347,6 +350,7 @@ fn default_leads() -> LeadKnobs {
         lead_ratio: 0.65,
         account_known_ratio: 0.7,
         free_mail_ratio: 0.15,
+        private_ratio: 0.0,
         identified_ratio: 0.08,
         strangers_per_day: 0.0006,
         qualifies_per_day: [0.012, 0.020, 0.028, 0.040, 0.040, 0.010],

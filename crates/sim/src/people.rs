@@ -412,7 +412,12 @@ impl Market {
         let source = LEAD_SOURCES[dice.weighted(&weights)].0;
         let referrer = &self.firms[dice.below(self.firms.len())];
         let account_known = dice.chance(self.knobs.leads.account_known_ratio);
-        let is_free_mail = account_known && dice.chance(self.knobs.leads.free_mail_ratio);
+        let private_ratio = self.knobs.leads.private_ratio;
+        let is_free_mail = match account_known {
+            true => dice.chance(self.knobs.leads.free_mail_ratio),
+            // Worlds without such leads throw no dice for them.
+            false => private_ratio > 0.0 && dice.chance(private_ratio),
+        };
         let firm = self.people[person].firm;
         let domain = match firm {
             Some(firm) if !is_free_mail => self.firms[firm].domain.as_str(),

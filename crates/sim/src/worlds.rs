@@ -92,8 +92,9 @@ impl World {
             }
             World::Loud => knobs.people.loudness_spread = 0.6,
             World::Backfilled => {
-                // Leads without an account are what such a system fills in.
-                knobs.leads.identified_ratio = 0.6;
+                // Leads whose account only their conversion tells are what such a system fills in.
+                knobs.leads.account_known_ratio = 0.2;
+                knobs.leads.private_ratio = 1.0;
                 knobs.mess.backfilled = true;
             }
         }

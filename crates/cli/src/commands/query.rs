@@ -94,7 +94,7 @@ impl QueryArguments {
             let (positive, negative) = (count.ties.positive, count.ties.negative);
             if positive.early + negative.early > 0 {
                 say!(
-                    "backfill  {:.1} % of the events of positives and {:.1} % of negatives name their account before any row ties them to it{}",
+                    "backfill  {:.2} % of the events of positives and {:.2} % of negatives name their account before any row ties them to it{}",
                     positive.ratio() * 100.0,
                     negative.ratio() * 100.0,
                     if count.ties.is_leak() {

@@ -391,6 +391,17 @@ impl Writer<'_> {
             };
         }
         if values.len() > DECLARED_VALUES {
+            let commonest = column.by_count();
+            let declared: u64 = commonest[..DECLARED_VALUES].iter().map(|(_, n)| n).sum();
+            // Names of people repeat, and are no kinds.
+            if declared * 2 < column.present {
+                self.doubt(format!(
+                    "{name} has {} values, and the {DECLARED_VALUES} commonest are less than half \
+                     of its rows: it is left out; \"feature\": \"text\" reads its words",
+                    values.len()
+                ));
+                return json!({ "feature": "none" });
+            }
             self.doubt(format!(
                 "{name} has {} values: the {DECLARED_VALUES} commonest have a slot of their own",
                 values.len()
