@@ -125,9 +125,9 @@ fn a_part_that_is_null_or_missing_is_named() {
     );
     check(
         "l.csv",
-        "Ordr,at,person\na,2024-01-01,p\n",
+        "Ordering,at,person\na,2024-01-01,p\n",
         two,
-        &["no column for key ('Order'), key ('line_no'); it has Ordr, at, person"],
+        &["no column for key ('Order'), key ('line_no'); it has Ordering, at, person"],
     );
     let refused = [
         (r#"{"key":[]}"#, "it names no column"),
