@@ -153,3 +153,43 @@ impl TieShares {
             && (positive > LEAK_RATIO * negative || negative > LEAK_RATIO * positive)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_anchor_sees_early_what_is_tied_after_it() {
+        let tied = Tied {
+            known_ms: vec![10, 20, 30, 60],
+            early: vec![(10, 100), (20, 25), (60, 80)],
+        };
+        let ties = Ties([(EntityId(1), tied)].into_iter().collect());
+        let mut shares = TieShares::default();
+        ties.add(&mut shares, EntityId(1), 50, 1.0);
+        ties.add(&mut shares, EntityId(1), 24, 0.0);
+        ties.add(&mut shares, EntityId(2), 50, 1.0);
+        let share = |events, early| TieShare {
+            events,
+            early,
+            roots: 1,
+        };
+        assert_eq!(shares.positive, share(3, 1));
+        assert_eq!(shares.negative, share(2, 2));
+    }
+
+    #[test]
+    fn shares_leak_if_one_label_has_twice_the_other() {
+        let share = |early, roots| TieShare {
+            events: 1000,
+            early,
+            roots,
+        };
+        let is_leak = |positive, negative| TieShares { positive, negative }.is_leak();
+        assert!(is_leak(share(41, 15), share(20, 5)));
+        assert!(is_leak(share(0, 0), share(20, 20)));
+        assert!(!is_leak(share(40, 15), share(20, 5)));
+        assert!(!is_leak(share(41, 15), share(20, 4)));
+        assert!(!is_leak(TieShare::default(), share(20, 20)));
+    }
+}
