@@ -434,8 +434,8 @@ impl Reading {
         if let Some(owner) = joined.iter().find_map(owner) {
             return (Some(owner), false);
         }
-        let companies = joined.iter().filter_map(|who| self.companies.get(who));
-        let company = companies.filter(|c| self.survivor(c) != *who).next();
+        let mut companies = joined.iter().filter_map(|who| self.companies.get(who));
+        let company = companies.find(|c| self.survivor(c) != *who);
         (company.cloned(), company.is_some())
     }
 
