@@ -29,6 +29,8 @@ pub(crate) struct Walk {
     freeze_ms: i64,
     rows: u64,
     counts: RowCounts,
+    /// Labels will be asked: only then is it kept who belonged to whom.
+    is_asked: bool,
     belonging: Belonging,
     namings: Namings,
 }
@@ -44,6 +46,7 @@ impl Walk {
             freeze_ms,
             rows: 0,
             counts: RowCounts::new(&project.catalog, files),
+            is_asked: false,
             belonging: Belonging::default(),
             namings: Namings::default(),
         })
@@ -96,6 +99,7 @@ impl Walk {
         mut ask: impl FnMut(&Graph, i64, Vec<Due>),
     ) -> Result<(), LearnError> {
         let reach_ms = schedule.reach_ms();
+        self.is_asked = true;
         self.graph.keep_changes();
         loop {
             let next_ms = schedule.peek_ms();
@@ -146,12 +150,16 @@ impl Walk {
             let outcomes = self.graph.apply(&self.batch, None);
             let changes = self.graph.take_changes();
             let is_accepted = |index: usize| outcomes[index].is_accepted();
-            self.belonging
-                .observe(&self.graph, &self.batch, is_accepted, changes);
+            if self.is_asked {
+                self.belonging
+                    .observe(&self.graph, &self.batch, is_accepted, changes);
+            }
             for (row, outcome) in self.batch.iter().zip(outcomes.iter().copied()) {
                 self.counts.add(self.graph.catalog(), row, outcome);
                 if outcome.is_accepted() {
-                    self.namings.observe(&self.graph, row);
+                    if self.is_asked {
+                        self.namings.observe(&self.graph, row);
+                    }
                     each(&self.graph, row);
                 }
             }
