@@ -16,6 +16,7 @@ use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 use super::history::{OwnedAt, Ownership};
+use super::versions::takes_effect_ms;
 
 /// A home from a time on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,12 +107,8 @@ impl Belonging {
             return row.event_ms();
         };
         let described = self.described.get_mut(&entity);
-        let effective_ms = match &described {
-            Some(before) if row.event_ms() <= before.effective_ms => {
-                row.known_ms().max(before.effective_ms)
-            }
-            _ => row.event_ms(),
-        };
+        let before_ms = described.as_ref().map(|before| before.effective_ms);
+        let effective_ms = takes_effect_ms(row, before_ms);
         match described {
             Some(described) => described.effective_ms = effective_ms,
             None if row.operation() == Operation::Upsert => {

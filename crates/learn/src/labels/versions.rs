@@ -150,10 +150,7 @@ impl<'a> VersionLog<'a> {
             for index in versions {
                 let row = self.rows.row(*index);
                 merged.apply(self.table, *index);
-                let time_ms = match effective_ms {
-                    Some(before_ms) if row.event_ms() <= before_ms => row.known_ms().max(before_ms),
-                    _ => row.event_ms(),
-                };
+                let time_ms = takes_effect_ms(row, effective_ms);
                 effective_ms = Some(time_ms);
                 let matches = merged.exists
                     && aggregate
@@ -199,6 +196,15 @@ impl<'a> VersionLog<'a> {
             entity.sort_by_key(|point| point.time_ms);
         }
         points
+    }
+}
+
+/// The time at which a version takes effect: its own, or, when that did not move since the version
+/// before it took effect, the time at which it became known.
+pub(super) fn takes_effect_ms(row: Row<'_>, before_ms: Option<i64>) -> i64 {
+    match before_ms {
+        Some(before_ms) if row.event_ms() <= before_ms => row.known_ms().max(before_ms),
+        _ => row.event_ms(),
     }
 }
 
