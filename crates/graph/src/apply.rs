@@ -38,7 +38,7 @@ pub(crate) struct Writer<'g> {
     pub gate: &'g mut Gate,
     pub newest: &'g mut NewestVersions,
     pub bursts: &'g mut Bursts,
-    /// Entities whose mail domain, or person, changed since the events were applied.
+    /// Owners of open events whose mail domain became known since the events were applied.
     pub regrouped: Vec<EntityId>,
     pub effects: Effects,
 }

@@ -221,7 +221,7 @@ impl Graph {
         }
         self.board = due;
         self.gate.forget(&self.cells.shared.options);
-        self.writer().close_bursts(as_of_ms);
+        self.writer().close_bursts();
         let is_moved = publish(&mut self.cells, &mut self.hubs, &self.tracker, due * period);
         if is_moved {
             self.tracker.sweep(&self.cells, &self.hubs);

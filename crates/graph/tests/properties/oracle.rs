@@ -54,6 +54,8 @@ pub struct Person {
     /// The smallest that events name beside it.
     pub company: Option<Who>,
     pub domains: Vec<String>,
+    /// Those of its first version; `None` before it.
+    pub first_domains: Option<Vec<String>>,
     /// Relation, whom it names → since when.
     pub references: BTreeMap<(String, Who), i64>,
     /// Former roots: whom → when it became known that it had left.
@@ -156,10 +158,8 @@ impl<'m> Oracle<'m> {
             .collect();
         for (row, _) in rows.iter().zip(&outcomes).filter(|(_, o)| o.is_accepted()) {
             self.log.push(row.clone());
-            if self.market.catalog.table_at(row.table).role != Role::Event {
-                let cells = self.now().cells();
-                self.stayed.retain(|cell| cells.contains_key(cell));
-            }
+            let cells = self.now().cells();
+            self.stayed.retain(|cell| cells.contains_key(cell));
         }
         outcomes
     }
@@ -357,13 +357,10 @@ impl<'o> World<'o> {
             let Some(campaign) = may_be_scanned(self.market, row) else {
                 continue;
             };
-            let survivor = self.survivor(owner);
-            let joined = self.joined(owner);
-            let rows = std::iter::once(&survivor).chain(&joined);
-            let mut domains = rows.flat_map(|one| &self.people[one].domains);
+            let mut domains = self.people[owner].first_domains.iter().flatten();
             let whose = domains
                 .next()
-                .map_or(survivor.clone(), |domain| (DOMAINS, domain.clone()));
+                .map_or(owner.clone(), |domain| (DOMAINS, domain.clone()));
             let seconds = row.time_ms.div_euclid(10_000);
             let name = (row.table, row.key(&self.market.catalog).to_owned());
             let group = (row.table, campaign, seconds, whose);
@@ -467,6 +464,7 @@ impl<'o> World<'o> {
                 .clone();
             person.former.remove(&oldest);
         }
+        person.first_domains.get_or_insert(person.domains.clone());
         person.references = references;
         person.last_root = root.or(person.last_root.take());
         person.version = Some(version);
