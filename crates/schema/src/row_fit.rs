@@ -9,7 +9,7 @@
 use rustc_hash::{FxHashMap, FxHashSet};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::catalog::{Catalog, FieldId, TableId};
+use crate::catalog::{Catalog, FieldId, Role, TableId};
 use crate::row::{Operation, Row, Value};
 
 /// Keys of a reference of which the text is kept, to show one that found nobody.
@@ -222,7 +222,12 @@ impl RowFit {
     /// then is a table without a row worth a sentence.
     pub fn remarks(&self, catalog: &Catalog, is_whole: bool) -> Vec<String> {
         let references = self.references();
-        let is_worth = |fit: &&ReferenceFit| fit.is_poor() && (is_whole || fit.has_target_rows);
+        // Keys of staff are good enough without rows: they are taken at their word.
+        let is_staff = |table| catalog.table_at(table).role == Role::Staff;
+        let is_worth = |fit: &&ReferenceFit| {
+            let may_lack_rows = !is_whole || is_staff(fit.target);
+            fit.is_poor() && (fit.has_target_rows || !may_lack_rows)
+        };
         let lost = references.iter().filter(is_worth);
         let values = self.values();
         let undeclared = values.iter().filter(|fit| fit.is_poor());

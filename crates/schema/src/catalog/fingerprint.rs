@@ -61,6 +61,11 @@ impl Catalog {
         if let (Some(parts), Some(deleted)) = (meaning.as_array_mut(), table.deleted) {
             parts.push(serde_json::json!({ "deleted": name_of(deleted) }));
         }
+        for (mark, field) in [("active", table.active), ("territory", table.territory)] {
+            if let (Some(parts), Some(field)) = (meaning.as_array_mut(), field) {
+                parts.push(serde_json::json!({ mark: name_of(field) }));
+            }
+        }
         let normalised = table
             .fields
             .iter()

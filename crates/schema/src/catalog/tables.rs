@@ -52,7 +52,7 @@ impl HubId {
     }
 }
 
-/// The four roles a table can have.
+/// The roles a table can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
     /// An entity that owns a cell (an account).
@@ -63,6 +63,8 @@ pub enum Role {
     Hub,
     /// An immutable row with an id and a time that hangs on an entity.
     Event,
+    /// A person of the own company whom rows are assigned to (a salesperson). Not a node.
+    Staff,
 }
 
 impl Role {
@@ -73,6 +75,7 @@ impl Role {
             Role::Member => "member",
             Role::Hub => "hub",
             Role::Event => "event",
+            Role::Staff => "staff",
         }
     }
 }
@@ -259,6 +262,11 @@ pub struct Table {
     pub version: Option<FieldId>,
     /// The truth value of a row that deletes its entity (`"deleted": true`), if the table has one.
     pub deleted: Option<FieldId>,
+    /// The truth value that says whether a person may be assigned to (`"active": true`), for staff
+    /// tables that have one.
+    pub active: Option<FieldId>,
+    /// The territory that a person covers, or that a root lies in (`"territory": true`).
+    pub territory: Option<FieldId>,
     /// Owner references in order of preference: the first that is not null decides.
     pub owners: Vec<FieldId>,
     /// Order of events on the way to a decision, for event tables that declare it.
@@ -377,6 +385,13 @@ impl Catalog {
                 && t.owners
                     .iter()
                     .any(|f| t.field_at(*f).reference.is_some_and(|r| r.table == entity))
+        })
+    }
+    /// References of a table to people of the own company, in field order.
+    pub fn assignments<'c>(&'c self, table: &'c Table) -> impl Iterator<Item = (&'c Field, TableId)> {
+        table.fields.iter().filter_map(|field| {
+            let staff = field.reference?.table;
+            (self.table_at(staff).role == Role::Staff).then_some((field, staff))
         })
     }
     /// Member tables, in table order.

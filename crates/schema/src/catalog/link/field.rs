@@ -95,6 +95,18 @@ impl MarkedField<'_> {
                 "a boolean says that the entity ends; an event is taken back by a boolean marked retraction",
             ),
             (
+                marks.active && (*self.data_type != DataType::Bool || self.role != Role::Staff),
+                "is marked active, but is not a boolean of a staff table",
+                "a boolean says whether rows may be assigned to a person of the own company",
+            ),
+            (
+                marks.territory
+                    && (!matches!(self.data_type, DataType::Text | DataType::Symbol(_))
+                        || !matches!(self.role, Role::Root | Role::Staff)),
+                "is marked territory, but is not text of the root or of a staff table",
+                "a root lies in the territory that a person of the same text covers",
+            ),
+            (
                 marks.key && self.nullable,
                 "is the key, but may be null",
                 "take null out of its type",

@@ -142,6 +142,8 @@ impl<'a> Linker<'a> {
             not_engagement: not_engagement(draft, role, &fields, &mut faults),
             bursts: bursts(draft, role, &fields, &mut faults),
             deleted: only("deleted", draft, |a| a.deleted, &mut faults),
+            active: only("active", draft, |a| a.active, &mut faults),
+            territory: only("territory", draft, |a| a.territory, &mut faults),
             retraction: only("retraction", draft, |a| a.retraction, &mut faults),
             fields,
             key: key.unwrap_or(FieldId(0)),
