@@ -119,6 +119,7 @@ pub(crate) struct FieldAnnotation {
     pub(crate) territory: bool,
     #[serde(default)]
     pub(crate) normalise: Vec<Normalise>,
+    pub(crate) currency: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]

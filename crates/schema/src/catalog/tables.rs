@@ -9,6 +9,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
+use crate::money::CurrencyRates;
 use crate::{Row, TextList, Value};
 
 /// Index of a table in [`Catalog::tables`]. Tables are ordered by name, so ids do not depend on file names.
@@ -180,6 +181,8 @@ pub struct Field {
     pub match_by: Option<MatchBy>,
     /// Shown to people in facts and evidence (`"label": true`), e.g. an account's name.
     pub label: bool,
+    /// The field with the currency of this amount (`"currency": "currency_code"`), if it has one.
+    pub currency: Option<FieldId>,
     /// Steps to one spelling, of keys and references (`"normalise"`); those of the key that a
     /// reference leads to come last.
     pub normalise: Vec<Normalise>,
@@ -280,6 +283,8 @@ pub struct Table {
     pub bursts: Option<Bursting>,
     /// The truth value of an event row that takes the event of the same key back, if the table has one.
     pub retraction: Option<FieldId>,
+    /// Rates by which amounts become amounts of one currency; `None` leaves them as written.
+    pub rates: Option<Arc<CurrencyRates>>,
     /// The Avro schema as JSON, `leadpulse` properties included.
     pub json: Arc<str>,
     /// The Avro schema, parsed (the reader schema).
@@ -388,7 +393,10 @@ impl Catalog {
         })
     }
     /// References of a table to people of the own company, in field order.
-    pub fn assignments<'c>(&'c self, table: &'c Table) -> impl Iterator<Item = (&'c Field, TableId)> {
+    pub fn assignments<'c>(
+        &'c self,
+        table: &'c Table,
+    ) -> impl Iterator<Item = (&'c Field, TableId)> {
         table.fields.iter().filter_map(|field| {
             let staff = field.reference?.table;
             (self.table_at(staff).role == Role::Staff).then_some((field, staff))

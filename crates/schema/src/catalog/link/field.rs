@@ -59,6 +59,7 @@ impl Linker<'_> {
             match_by: annotation.match_by.map(Into::into),
             label: annotation.label,
             normalise: annotation.normalise.clone(),
+            currency: None,
         }
     }
 }
@@ -234,6 +235,7 @@ fn unreadable_field(id: FieldId, name: &str, reference: Option<Reference>) -> Fi
         match_by: None,
         label: false,
         normalise: Vec::new(),
+        currency: None,
     }
 }
 
