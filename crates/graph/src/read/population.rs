@@ -70,7 +70,11 @@ impl Graph {
     /// whose it is.
     // Decision: docs/decisions/0033-who-is-who-on-a-real-crm.md
     pub fn exists(&self, node: &Node) -> bool {
-        let is_only_named = || node.since_ms.is_none() && node.table == self.catalog().root().id;
+        let is_only_named = || {
+            node.table == self.catalog().root().id
+                && node.since_ms.is_none()
+                && !self.newest.is_deleted(node.entity)
+        };
         node.is_known() || is_only_named()
     }
 
