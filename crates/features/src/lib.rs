@@ -5,6 +5,7 @@
 //! Invariants: no Burn; the same code serves the live engine, training and backtest; every encoded
 //! number is finite; columns and evidence agree on the explanation group of each field.
 
+mod assigned;
 mod batch;
 mod columns;
 mod committee;
@@ -22,6 +23,7 @@ mod scorer;
 mod vocabulary;
 mod words;
 
+pub use assigned::assignee;
 pub use batch::{Absent, Column, FeatureBatch, Group, Layout, MemberBlock, MemberLayout};
 pub use evidence::Evidence;
 pub use facts::{CommitteeFact, EventFact, Facts, MemberFact, OpenFact};

@@ -23,7 +23,7 @@ impl VocabularyBuilder {
     /// Counts the values of a row of an entity table.
     pub fn observe(&mut self, catalog: &Catalog, row: Row<'_>) {
         let table = catalog.table_at(row.table());
-        if matches!(table.role, Role::Event | Role::Hub) {
+        if matches!(table.role, Role::Event | Role::Hub | Role::Staff) {
             return;
         }
         for field in table.fields.iter().filter(|f| {

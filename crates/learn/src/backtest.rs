@@ -230,7 +230,7 @@ pub fn backtest(
             let key = row.record.get(row.key).unwrap_or_default();
             if let Some((at, node)) = graph
                 .find(tasks[row.task].plan.entity, key)
-                .filter(|(_, node)| node.is_known())
+                .filter(|(_, node)| graph.exists(node))
             {
                 asks.push(Ask {
                     at,

@@ -34,7 +34,8 @@ pub struct Split {
 /// Start, end and number of rows of a history.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Extent {
-    /// Known time of the first event, milliseconds.
+    /// Known time of the first event, milliseconds; without events, of the first version with a
+    /// time.
     pub first_ms: i64,
     /// Known time of the last row, milliseconds.
     pub last_ms: i64,
@@ -67,6 +68,7 @@ pub fn survey(
         last_ms: i64::MIN,
         rows: 0,
     };
+    let mut first_version_ms = i64::MAX;
     let mut changing = vec![false; project.catalog.tables.len()];
     // Keys of tables that have not changed so far, and when they were known.
     let mut known: FxHashMap<(TableId, Box<str>), i64> = FxHashMap::default();
@@ -75,9 +77,13 @@ pub fn survey(
             if until_ms.is_none_or(|until| row.known_ms() <= until) {
                 vocabulary.observe(&project.catalog, row);
             }
-            if project.catalog.table_at(row.table()).role == Role::Event {
+            let table = project.catalog.table_at(row.table());
+            if table.role == Role::Event {
                 extent.first_ms = extent.first_ms.min(row.known_ms());
-            } else if !changing[row.table().index()] {
+            } else if table.time.is_some() || row.has_own_known_time() {
+                first_version_ms = first_version_ms.min(row.known_ms());
+            }
+            if table.role != Role::Event && !changing[row.table().index()] {
                 let first_ms = *known
                     .entry((row.table(), row.key().into()))
                     .or_insert(row.known_ms());
@@ -88,8 +94,11 @@ pub fn survey(
         }
         batch.clear();
     }
+    if extent.first_ms == i64::MAX {
+        extent.first_ms = first_version_ms;
+    }
     if extent.rows == 0 || extent.first_ms == i64::MAX {
-        return Err(LearnError::NoEvents);
+        return Err(LearnError::NoTimes);
     }
     Ok(Survey {
         spec: vocabulary.finish(),

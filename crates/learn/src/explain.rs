@@ -78,7 +78,7 @@ pub fn explain(
         let normal = project.catalog.normalised_key(task.plan.entity, key);
         graph
             .find(task.plan.entity, &normal)
-            .filter(|(_, node)| node.is_known())
+            .filter(|(_, node)| graph.exists(node))
             .ok_or(key)
     });
     let (known, unknown): (Vec<_>, Vec<_>) = found.partition(Result::is_ok);

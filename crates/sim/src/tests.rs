@@ -146,7 +146,13 @@ fn shipped_schemas_load() {
             .iter()
             .map(|h| h.name.as_str())
             .collect::<Vec<_>>(),
-        ["industries", "products", "regions", "technologies"]
+        [
+            "groups",
+            "industries",
+            "products",
+            "regions",
+            "technologies"
+        ]
     );
     let groups: BTreeSet<&str> = catalog
         .tables

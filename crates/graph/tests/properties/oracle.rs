@@ -299,7 +299,7 @@ impl<'o> World<'o> {
             let table = market.catalog.table_at(row.table);
             let who = (row.table, row.key(&market.catalog).to_owned());
             match table.role {
-                Role::Hub => {}
+                Role::Hub | Role::Staff => {}
                 Role::Event => {
                     let owner = owner(&market.catalog, row.table, &row.values)
                         .expect("streams give every event an owner");

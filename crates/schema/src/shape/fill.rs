@@ -10,8 +10,9 @@ use super::made_key::{MadeKey, PART_EXPECTED, key_of_parts, part_text, row_hash}
 use super::path::FieldPath;
 use super::plan::RowPlan;
 use super::value::{set_absent, set_node};
-use crate::admit::{admit, normalise, normalise_field};
+use crate::admit::{RowRefusal, admit, normalise, normalise_field};
 use crate::catalog::Table;
+use crate::money::UnknownCurrency;
 use crate::row::{RowBuilder, Value};
 
 /// A value that is not a field's.
@@ -133,7 +134,7 @@ pub(crate) fn fill(
         stand_in(table, places, builder);
     }
     make_key(plan, table, places, builder)?;
-    settle(names, table, places, fit, builder)
+    settle(plan, names, table, places, fit, builder)
 }
 
 /// Sets the key that the source makes from several values, once they are set.
@@ -277,6 +278,7 @@ pub(crate) fn commit_ms(envelope: &EnvelopePlan, record: &DataNode<'_>) -> Optio
 
 /// Gives a list of changed fields the table's names, then checks the row.
 fn settle(
+    plan: &RowPlan,
     names: &ChangeNames,
     table: &Table,
     places: &RowPlaces<'_, '_>,
@@ -295,11 +297,19 @@ fn settle(
             })?;
         fit.unexplained(unknown);
     }
-    admit(table, builder).map_err(|refusal| FieldFault {
-        field: refusal.field,
-        value: String::new(),
-        expected: refusal.why.to_owned(),
-        is_incomplete: true,
+    let may_drop = |unknown: &UnknownCurrency| {
+        let index = unknown.amount.index();
+        let may_drop = plan.targets[index].may_drop();
+        if may_drop {
+            fit.drop_value(index, &unknown.currency);
+        }
+        may_drop
+    };
+    admit(table, builder, may_drop).map_err(|refusal| FieldFault {
+        field: refusal.field().to_owned(),
+        value: refusal.value().to_owned(),
+        expected: refusal.expected().to_owned(),
+        is_incomplete: matches!(refusal, RowRefusal::Incomplete { .. }),
     })
 }
 
