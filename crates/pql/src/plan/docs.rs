@@ -123,6 +123,19 @@ fn the_manual_and_the_planner_agree_on_what_is_unsupported() {
             "PREDICT BOOL(leads.status = 'Closed Won', 0, 90) FOR leads",
         ),
         (
+            "PREDICT will_convert FOR accounts WHERE LAST(activities.type, -30, 0) = 'demo'",
+            "PREDICT will_convert FOR accounts WHERE COUNT(activities.* WHERE activities.type = \
+             'demo', -30, 0) > 0",
+        ),
+        (
+            "EVALUATE PREDICT will_convert FOR accounts",
+            "PREDICT will_convert FOR accounts",
+        ),
+        (
+            "PREDICT will_convert FOR accounts ORDER BY x",
+            "PREDICT will_convert FOR accounts",
+        ),
+        (
             "PREDICT LIST_DISTINCT(product_usage.product, 0, 90) RANK TOP 5 FOR accounts",
             "PREDICT COUNT(product_usage.* WHERE product_usage.product = 'pro', 0, 90) > 0 FOR \
              accounts",
