@@ -201,6 +201,12 @@ impl Tally {
         (self.labelled > 0).then(|| self.positive as f64 / self.labelled as f64)
     }
 
+    /// Different entities with a positive outcome here or there.
+    pub(crate) fn positive_entities_with(&self, other: &Self) -> usize {
+        let (here, there) = (&self.entities_with_positive, &other.entities_with_positive);
+        here.union(there).count()
+    }
+
     pub(crate) fn add(&mut self, entity: EntityId, seen: &Seen) {
         self.asked += 1;
         match seen {
