@@ -8,7 +8,7 @@ use leadpulse_pql::TargetKind;
 use crate::LearnError;
 use crate::report::notes::Notes;
 use crate::report::rows::EvaluatedRow;
-use crate::report::{Subject, TaskEvaluation, evaluate};
+use crate::report::{EvaluatedTask, TaskEvaluation, evaluate};
 use leadpulse_project::TaskPlan;
 use leadpulse_schema::units::AsOf;
 
@@ -61,7 +61,7 @@ impl<'a> Bound<'a> {
         rows: &[EvaluatedRow],
     ) -> TaskEvaluation {
         let plan = &self.task.plan;
-        let subject = Subject {
+        let subject = EvaluatedTask {
             task: &self.task.name,
             query: &plan.text,
             horizon_ms: plan.horizon_ms,

@@ -17,8 +17,16 @@ pub(super) struct Bin {
 #[derive(Clone, Debug)]
 pub(super) struct Binning {
     bins: usize,
-    /// Per group of equal scores: its rows, and the share of it in each of its bins.
-    groups: Vec<(Vec<usize>, Vec<(usize, f64)>)>,
+    /// Groups of equal scores.
+    groups: Vec<BinnedGroup>,
+}
+
+/// Rows of equal scores.
+#[derive(Clone, Debug)]
+struct BinnedGroup {
+    rows: Vec<usize>,
+    /// Bins, and the share of the rows in each.
+    shares: Vec<(usize, f64)>,
 }
 
 impl Binning {
@@ -39,7 +47,10 @@ impl Binning {
                 (bin, taken / group.len() as f64)
             });
             let shares = shares.filter(|(_, share)| *share > 0.0).collect();
-            (group.to_vec(), shares)
+            BinnedGroup {
+                rows: group.to_vec(),
+                shares,
+            }
         });
         Self {
             groups: groups.collect(),
@@ -50,7 +61,7 @@ impl Binning {
     /// The bins' sums.
     pub fn sums(&self, probabilities: &[f64], is_positive: impl Fn(usize) -> bool) -> Vec<Bin> {
         let mut sums = vec![Bin::default(); self.bins];
-        for (rows, shares) in &self.groups {
+        for BinnedGroup { rows, shares } in &self.groups {
             let predicted: f64 = rows.iter().map(|row| probabilities[*row]).sum();
             let observed = rows.iter().filter(|row| is_positive(**row)).count() as f64;
             for (bin, share) in shares {
@@ -74,12 +85,12 @@ pub(super) fn calibration_error(bins: &[Bin]) -> f64 {
 mod tests {
     use leadpulse_model::BinaryMetrics;
 
-    use super::super::dice::Dice;
+    use super::super::draws::SeededDraws;
     use super::*;
 
     #[test]
     fn fifteen_bins_give_the_calibration_error_of_a_fit() {
-        let mut dice = Dice::new(3);
+        let mut dice = SeededDraws::new(3);
         for rows in [1, 7, 16, 400] {
             let scores: Vec<f64> = (0..rows).map(|_| dice.below(40) as f64 / 40.0).collect();
             let outcomes: Vec<bool> = (0..rows).map(|_| dice.below(3) == 0).collect();

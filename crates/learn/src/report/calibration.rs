@@ -7,7 +7,7 @@ use leadpulse_graph::EntityId;
 use serde::{Deserialize, Serialize};
 
 use super::bins::{Binning, calibration_error};
-use super::dice::Dice;
+use super::draws::SeededDraws;
 use super::rank::Ranking;
 
 /// Bins of the calibration error: those of the metrics of a fit.
@@ -20,9 +20,9 @@ const SIMULATIONS: u64 = 200;
 pub struct CalibrationFigures {
     /// Expected calibration error over 15 bins of equal mass.
     pub ece: f64,
-    /// Its mean for a model whose probabilities are true.
+    /// The mean ECE of a model whose probabilities are true.
     pub null_ece: f64,
-    /// The value that such a model exceeds once in twenty times.
+    /// The ECE that such a model exceeds once in twenty times.
     pub null_ece_high: f64,
     /// Mean probability.
     pub mean_predicted: f64,
@@ -62,7 +62,7 @@ impl Outcomes<'_> {
     fn draw(&self, simulation: u64, row: usize) -> f64 {
         let block = self.times_ms[row].div_euclid(self.horizon_ms.max(1));
         let entity = u64::from(self.entities[row].0);
-        Dice::of(simulation, (entity, block.cast_unsigned()))
+        SeededDraws::of(simulation, (entity, block.cast_unsigned()))
     }
 }
 
@@ -118,7 +118,7 @@ mod tests {
     /// 400 entities at some anchors a day apart, of a horizon of 30 days; outcomes are true to the
     /// probabilities, or to probabilities that are half as large.
     fn check(anchors: i64, is_true: bool) -> CalibrationFigures {
-        let mut dice = Dice::new(21);
+        let mut dice = SeededDraws::new(21);
         let (mut entities, mut times_ms) = (Vec::new(), Vec::new());
         let (mut outcomes, mut probabilities) = (Vec::new(), Vec::new());
         for entity in 0..400 {

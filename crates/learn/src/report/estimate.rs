@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use leadpulse_graph::EntityId;
 use serde::{Deserialize, Serialize};
 
-use super::dice::Dice;
+use super::draws::SeededDraws;
 use super::rank::Ranking;
 
 /// Resamples of an interval: at most this many, fewer where rows are many.
@@ -82,7 +82,7 @@ impl Resampled<'_> {
         });
         let of_row: Vec<usize> = numbered.collect();
         let whole = self.values(|_| 1.0);
-        let mut dice = Dice::new(self.seed);
+        let mut dice = SeededDraws::new(self.seed);
         let visits = of_row.len() * (self.rankings.len() * 2 + 1);
         let resamples = (VISITS / visits.max(1)).clamp(50, RESAMPLES);
         let samples: Vec<Values> = (0..resamples)
@@ -168,7 +168,7 @@ mod tests {
     use super::*;
 
     fn check(rows_per_entity: usize, seed: u64) -> Estimate {
-        let mut dice = Dice::new(11);
+        let mut dice = SeededDraws::new(11);
         let mut entities = Vec::new();
         let (mut outcomes, mut probabilities) = (Vec::new(), Vec::new());
         for entity in 0..200 {

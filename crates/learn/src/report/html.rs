@@ -12,7 +12,7 @@ margin:2rem auto;padding:0 1rem}h1{font-size:1.6rem}h2{margin-top:3rem;border-bo
 monospace}pre{background:#f4f6f9;padding:.7rem 1rem;white-space:pre-wrap;border-radius:6px}\
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}th,td{text-align:\
 right;padding:.25rem .6rem;border-bottom:1px solid #e4e8ee}th:first-child,td:first-child{\
-text-align:left}th{color:#5a6675;font-weight:600}.grade{display:inline-block;padding:.1rem .7rem;\
+text-align:left}td:not(:first-child){white-space:nowrap}th{color:#5a6675;font-weight:600}.grade{display:inline-block;padding:.1rem .7rem;\
 border-radius:1rem;color:#fff;font-weight:600}.note{color:#5a6675}.bar{fill:#3b6fb6}.null{fill:\
 #cfd8e6}.axis{stroke:#9aa6b5;stroke-width:1}.dot{fill:#b6433b}text{font:11px system-ui,sans-serif;\
 fill:#5a6675}ul{margin:.3rem 0}";
@@ -35,9 +35,9 @@ fn escaped(text: &str) -> String {
 
 /// Markup under construction.
 #[derive(Default)]
-struct Page(String);
+struct Markup(String);
 
-impl Page {
+impl Markup {
     /// Adds markup of this module's own.
     fn raw(&mut self, markup: &str) {
         self.0.push_str(markup);
@@ -66,7 +66,7 @@ impl Page {
 
 /// The whole page.
 pub(super) fn page(report: &Report) -> String {
-    let mut page = Page::default();
+    let mut page = Markup::default();
     page.raw("<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">");
     page.raw("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">");
     page.element("title", &report.title);
@@ -84,7 +84,7 @@ pub(super) fn page(report: &Report) -> String {
     page.0
 }
 
-fn show_task(page: &mut Page, task: &TaskEvaluation) {
+fn show_task(page: &mut Markup, task: &TaskEvaluation) {
     page.element("h2", &task.task);
     page.element("pre", &task.query);
     show_quality(page, task);
@@ -134,7 +134,7 @@ fn day(moment: &str) -> &str {
     moment.get(..10).unwrap_or(moment)
 }
 
-fn show_quality(page: &mut Page, task: &TaskEvaluation) {
+fn show_quality(page: &mut Markup, task: &TaskEvaluation) {
     let Some(quality) = &task.quality else {
         return page.element("p", "No outcome is known: there is nothing to grade.");
     };
@@ -170,7 +170,7 @@ fn signed(estimate: Option<Estimate>) -> String {
     )
 }
 
-fn show_figures(page: &mut Page, task: &TaskEvaluation) {
+fn show_figures(page: &mut Markup, task: &TaskEvaluation) {
     if let Some(found) = &task.regression {
         page.element("h3", "Figures");
         let spearman = found.spearman.map_or("–".to_owned(), |x| format!("{x:.4}"));
@@ -223,7 +223,7 @@ fn show_figures(page: &mut Page, task: &TaskEvaluation) {
     }
 }
 
-fn show_calibration(page: &mut Page, found: &CalibrationFigures) {
+fn show_calibration(page: &mut Markup, found: &CalibrationFigures) {
     page.element("h3", "Calibration");
     page.raw(&format!(
         "<p>ECE {:.4}; true probabilities would show {:.4} on as many rows, and more than {:.4} \
@@ -252,7 +252,7 @@ fn reliability_diagram(found: &CalibrationFigures) -> String {
          \"reliability diagram\"><line class=\"axis\" x1=\"{x0}\" y1=\"{y0}\" x2=\"{x1}\" \
          y2=\"{y1}\" stroke-dasharray=\"4 4\"/>",
         w = LEFT + SIDE + 20.0,
-        h = SIDE + 44.0,
+        h = SIDE + 50.0,
         x0 = x(0.0),
         y0 = y(0.0),
         x1 = x(largest),
@@ -284,11 +284,18 @@ fn reliability_diagram(found: &CalibrationFigures) -> String {
             y(value) + 4.0
         );
     }
-    svg.push_str("</svg>");
+    let _ = write!(
+        svg,
+        "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">predicted probability</text><text \
+         x=\"{:.1}\" y=\"22\">share that came true</text></svg>",
+        LEFT + SIDE / 2.0,
+        SIDE + 42.0,
+        LEFT + 6.0
+    );
     svg
 }
 
-fn show_deciles(page: &mut Page, task: &TaskEvaluation) {
+fn show_deciles(page: &mut Markup, task: &TaskEvaluation) {
     page.element("h3", "Lift by tenths, highest scores first");
     page.raw(&lift_bars(&task.deciles));
     let rows = task.deciles.iter().enumerate().map(|(index, tenth)| {
@@ -354,7 +361,7 @@ fn lift_bars(deciles: &[Decile]) -> String {
     svg
 }
 
-fn show_groups(page: &mut Page, task: &TaskEvaluation) {
+fn show_groups(page: &mut Markup, task: &TaskEvaluation) {
     if task.groups.is_empty() {
         return;
     }
@@ -376,7 +383,7 @@ fn show_groups(page: &mut Page, task: &TaskEvaluation) {
     page.table(&header, &rows.collect::<Vec<_>>());
 }
 
-fn show_segments(page: &mut Page, segments: &[Segment]) {
+fn show_segments(page: &mut Markup, segments: &[Segment]) {
     for of_field in segments.chunk_by(|a, b| a.field == b.field) {
         page.element("h3", &format!("By {}", of_field[0].field));
         let rows = of_field.iter().map(|part| {

@@ -1,7 +1,7 @@
 //! The evaluation of predictions whose outcomes are known: figures with intervals, beside the
 //! values that chance and simple rules give on the same rows.
 //!
-//! `rows` notes what simple rules know at each moment; `rank`, `bins` and `dice` are the
+//! `rows` notes what simple rules know at each moment; `rank`, `bins` and `draws` are the
 //! arithmetic; `estimate` and `calibration` give figures, `segments` parts of the rows, `quality`
 //! a grade; `html` shows it all.
 //!
@@ -9,7 +9,7 @@
 
 mod bins;
 mod calibration;
-mod dice;
+mod draws;
 mod estimate;
 mod html;
 pub(crate) mod notes;
@@ -44,7 +44,7 @@ const MIN_OUTCOMES_OF_RATIO: usize = 200;
 /// An evaluation of all tasks of a command.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Report {
-    /// What was evaluated, for people: "validation of …", "backtest of …".
+    /// The kind of rows, for people: "Validation of a training", "Backtest".
     pub title: String,
     /// The bundle that predicted.
     pub bundle: String,
@@ -95,13 +95,13 @@ pub struct TaskEvaluation {
     /// Simple rules on the same rows.
     pub baselines: Vec<Baseline>,
     pub segments: Vec<Segment>,
-    /// What the model looked at, largest first; empty where nothing was explained.
+    /// Weights of the explanation groups, largest first; empty where nothing was explained.
     pub groups: Vec<GroupWeight>,
     /// Figures of a regression.
     pub regression: Option<RegressionMetrics>,
     /// The grade; `None` without rows.
     pub quality: Option<Quality>,
-    /// What a reader should know before the figures.
+    /// Warnings to be read before the figures.
     pub remarks: Vec<String>,
 }
 
@@ -136,7 +136,7 @@ pub struct GroupWeight {
     pub mean_logit: f64,
 }
 
-/// What a backtest's predictions are compared with.
+/// The figures that a backtest's predictions are compared with.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Baselines<'a> {
     /// The positive share that training knew, by task in the order of the job; a task without one
@@ -146,8 +146,8 @@ pub struct Baselines<'a> {
     pub existing_score: Option<&'a str>,
 }
 
-/// What is evaluated, and what the rows do not say.
-pub(crate) struct Subject<'a> {
+/// The task of some rows, with everything about it that the rows do not contain.
+pub(crate) struct EvaluatedTask<'a> {
     pub task: &'a str,
     pub query: &'a str,
     pub horizon_ms: i64,
@@ -165,7 +165,7 @@ pub(crate) struct Subject<'a> {
 }
 
 /// Evaluates rows of one task.
-pub(crate) fn evaluate(subject: Subject<'_>, rows: &[EvaluatedRow]) -> TaskEvaluation {
+pub(crate) fn evaluate(subject: EvaluatedTask<'_>, rows: &[EvaluatedRow]) -> TaskEvaluation {
     let mut evaluation = counts(&subject, rows);
     evaluation.groups = subject.groups.clone();
     evaluation.remarks.clone_from(&subject.remarks);
@@ -188,7 +188,7 @@ pub(crate) fn evaluate(subject: Subject<'_>, rows: &[EvaluatedRow]) -> TaskEvalu
 /// Fills in the figures of a condition.
 fn judge_condition(
     evaluation: &mut TaskEvaluation,
-    subject: &Subject<'_>,
+    subject: &EvaluatedTask<'_>,
     rows: &[EvaluatedRow],
     predicted: &[f64],
 ) {
@@ -234,7 +234,7 @@ fn judge_condition(
 }
 
 /// Numbers of rows, entities, outcomes and anchors.
-fn counts(subject: &Subject<'_>, rows: &[EvaluatedRow]) -> TaskEvaluation {
+fn counts(subject: &EvaluatedTask<'_>, rows: &[EvaluatedRow]) -> TaskEvaluation {
     let is_positive = |row: &&EvaluatedRow| match subject.is_regression {
         true => row.label > 0.0,
         false => row.label > 0.5,

@@ -4,15 +4,15 @@ use leadpulse_graph::{EntityId, Graph};
 use leadpulse_project::{Project, TaskPlan};
 use rustc_hash::FxHashMap;
 
-use super::rows::{Facts, Lookout, Words, points_field, segment_fields};
+use super::rows::{Lookout, RowFacts, Words, points_field, segment_fields};
 use crate::LearnError;
 
-/// What is looked at for a task, and what was seen.
+/// The fields to note for a task, and the values noted so far.
 #[derive(Clone, Debug)]
 pub(crate) struct Notes {
     pub lookout: Lookout,
     pub words: Words,
-    facts: FxHashMap<(EntityId, i64), Facts>,
+    facts: FxHashMap<(EntityId, i64), RowFacts>,
 }
 
 impl Notes {
@@ -54,7 +54,7 @@ impl Notes {
     }
 
     /// The facts of an entity at a moment; empty where nothing was noted.
-    pub fn facts(&self, entity: EntityId, at_ms: i64) -> Facts {
+    pub fn facts(&self, entity: EntityId, at_ms: i64) -> RowFacts {
         let noted = self.facts.get(&(entity, at_ms)).cloned();
         noted.unwrap_or_else(|| self.lookout.nothing())
     }

@@ -78,12 +78,12 @@ impl Ranking {
 mod tests {
     use leadpulse_model::BinaryMetrics;
 
-    use super::super::dice::Dice;
+    use super::super::draws::SeededDraws;
     use super::*;
 
     #[test]
     fn equal_weights_give_the_metrics_of_a_fit() {
-        let mut dice = Dice::new(7);
+        let mut dice = SeededDraws::new(7);
         for rows in [3, 20, 300] {
             let scores: Vec<f64> = (0..rows).map(|_| dice.below(10) as f64 / 10.0).collect();
             let outcomes: Vec<bool> = scores

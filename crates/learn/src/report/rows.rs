@@ -94,7 +94,7 @@ pub(crate) fn points_field(
     Ok(is_beside.then(|| Beside::of(table, field.id)))
 }
 
-/// What is looked at beside each prediction.
+/// The fields to note beside each prediction of a task.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Lookout {
     pub segments: Vec<Beside>,
@@ -102,23 +102,23 @@ pub(crate) struct Lookout {
 }
 
 impl Lookout {
-    /// Facts of an entity of which nothing is known.
-    pub fn nothing(&self) -> Facts {
-        Facts {
+    /// RowFacts of an entity of which nothing is known.
+    pub fn nothing(&self) -> RowFacts {
+        RowFacts {
             segments: vec![None; self.segments.len()].into(),
-            ..Facts::default()
+            ..RowFacts::default()
         }
     }
 
-    /// What is known of an entity at a moment, milliseconds, apart from the model.
-    pub fn facts(&self, cell: &Cell, node: &Node, at_ms: i64, words: &mut Words) -> Facts {
+    /// The facts of an entity at a moment, milliseconds: its cell stands there.
+    pub fn facts(&self, cell: &Cell, node: &Node, at_ms: i64, words: &mut Words) -> RowFacts {
         // Events of a root's people are the root's.
         let newest_ms = match node.entity == cell.anchor {
             true => cell.newest_event_ms(),
             false => node.newest_event_ms(),
         };
         let segments = self.segments.iter().enumerate();
-        Facts {
+        RowFacts {
             silence_ms: newest_ms.map(|newest_ms| (at_ms - newest_ms).max(0)),
             points: self
                 .points
@@ -131,9 +131,9 @@ impl Lookout {
     }
 }
 
-/// Facts of an entity at a moment.
+/// RowFacts of an entity at a moment.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Facts {
+pub(crate) struct RowFacts {
     /// The time since its newest event, milliseconds; `None` for one without events.
     pub silence_ms: Option<i64>,
     /// The existing score; `None` where it is null.
@@ -188,5 +188,5 @@ pub(crate) struct EvaluatedRow {
     pub predicted: f64,
     /// 1 or 0; of a regression the number.
     pub label: f64,
-    pub facts: Facts,
+    pub facts: RowFacts,
 }

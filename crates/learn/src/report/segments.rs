@@ -15,7 +15,7 @@ const MIN_ROWS_OF_A_KIND: usize = 20;
 pub struct Segment {
     /// `table.field`.
     pub field: String,
-    /// Its value; `None` where it is missing.
+    /// The value of the rows; `None` where it is missing.
     pub value: Option<String>,
     pub rows: usize,
     pub entities: usize,

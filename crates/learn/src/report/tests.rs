@@ -4,28 +4,28 @@ use leadpulse_graph::EntityId;
 use leadpulse_model::Grade;
 use leadpulse_schema::units::DAY_MS;
 
-use super::dice::Dice;
-use super::rows::{EvaluatedRow, Facts, Lookout, Words};
+use super::draws::SeededDraws;
+use super::rows::{EvaluatedRow, Lookout, RowFacts, Words};
 use super::*;
 
 /// Rows of some entities at anchors ten days apart: the outcome comes true with the chance of the
 /// entity, in each window of 30 days anew.
 fn rows(entities: u32, anchors: i64, predict: impl Fn(f64) -> f64) -> Vec<EvaluatedRow> {
-    let mut dice = Dice::new(4);
+    let mut dice = SeededDraws::new(4);
     let mut rows = Vec::new();
     for entity in 0..entities {
         let chance = dice.below(60) as f64 / 100.0;
         for anchor in 0..anchors {
             let window = (u64::from(entity), (anchor / 3).cast_unsigned());
-            let outcome = Dice::of(77, window) < chance;
+            let outcome = SeededDraws::of(77, window) < chance;
             rows.push(EvaluatedRow {
                 entity: EntityId(entity),
                 at_ms: anchor * 10 * DAY_MS,
                 predicted: predict(chance),
                 label: f64::from(u8::from(outcome)),
-                facts: Facts {
+                facts: RowFacts {
                     silence_ms: (entity % 3 > 0).then_some(i64::from(entity % 7)),
-                    ..Facts::default()
+                    ..RowFacts::default()
                 },
             });
         }
@@ -35,7 +35,7 @@ fn rows(entities: u32, anchors: i64, predict: impl Fn(f64) -> f64) -> Vec<Evalua
 
 fn evaluated(rows: &[EvaluatedRow]) -> TaskEvaluation {
     let (lookout, words) = (Lookout::default(), Words::default());
-    let subject = Subject {
+    let subject = EvaluatedTask {
         task: "wins <b>&\"'",
         query: "PREDICT x > 0 FOR a",
         horizon_ms: 30 * DAY_MS,
@@ -105,7 +105,7 @@ fn outcomes_are_counted_apart() {
         at_ms: day * DAY_MS,
         predicted: 0.5,
         label,
-        facts: Facts::default(),
+        facts: RowFacts::default(),
     };
     let found = evaluated(&[
         row(1, 0, 1.0),

@@ -8,7 +8,7 @@ use leadpulse_project::{Project, TaskPlan};
 
 use super::notes::Notes;
 use super::rows::EvaluatedRow;
-use super::{GroupWeight, Subject, TaskEvaluation, evaluate};
+use super::{EvaluatedTask, GroupWeight, TaskEvaluation, evaluate};
 use crate::collect::Collected;
 
 /// Rows that are explained.
@@ -49,7 +49,7 @@ pub(crate) fn evaluate_validation(
         let (training, validation) = (&examples.training_tally, &examples.validation_tally);
         let mut remarks = vec![IN_SAMPLE.to_owned()];
         remarks.extend(hindsight(project, notes, changing));
-        let subject = Subject {
+        let subject = EvaluatedTask {
             task: &plan.name,
             query: &plan.plan.text,
             horizon_ms: plan.plan.horizon_ms,

@@ -2,9 +2,9 @@
 
 /// SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
 #[derive(Clone, Debug)]
-pub(super) struct Dice(u64);
+pub(super) struct SeededDraws(u64);
 
-impl Dice {
+impl SeededDraws {
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
