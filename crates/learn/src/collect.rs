@@ -12,6 +12,7 @@ use leadpulse_schema::{Role, RowBatch, TableId};
 
 use crate::data_report::DataReport;
 use crate::labels::{Chronicle, Seen, Tally, TaskOutcomes, TieShares, Ties};
+use crate::report::notes::Notes;
 use crate::walk::{BATCH_ROWS, Due, Schedule, Walk};
 use crate::{LearnError, Progress};
 use leadpulse_history::Files;
@@ -198,6 +199,16 @@ pub fn collect(
     harvest: Harvest<'_>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(Vec<Collected>, DataReport), LearnError> {
+    collect_with(harvest, &mut [], progress)
+}
+
+/// [`collect`], with what simple rules know of the rows of validation; `notes` is by task, or
+/// empty.
+pub(crate) fn collect_with(
+    harvest: Harvest<'_>,
+    notes: &mut [Notes],
+    progress: &mut dyn FnMut(Progress),
+) -> Result<(Vec<Collected>, DataReport), LearnError> {
     let Harvest {
         project,
         tasks,
@@ -232,6 +243,13 @@ pub fn collect(
                 &mut store,
                 &mut pending,
             );
+            if anchor_ms >= split.val_from_ms {
+                for (notes, pending) in notes.iter_mut().zip(&pending) {
+                    let new = pending.iter().rev();
+                    let new = new.take_while(|row| row.anchor_ms == anchor_ms);
+                    new.for_each(|row| notes.note(graph, row.entity, anchor_ms));
+                }
+            }
         },
     )?;
     let report = walk.report(files);

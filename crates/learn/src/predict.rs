@@ -6,6 +6,9 @@ use leadpulse_model::{BinaryMetrics, RegressionMetrics};
 use leadpulse_pql::TargetKind;
 
 use crate::LearnError;
+use crate::report::notes::Notes;
+use crate::report::rows::EvaluatedRow;
+use crate::report::{EvaluatedTask, TaskEvaluation, evaluate};
 use leadpulse_project::TaskPlan;
 use leadpulse_schema::units::AsOf;
 
@@ -47,6 +50,31 @@ impl<'a> Bound<'a> {
     /// Whether a number is predicted.
     pub fn is_regression(&self) -> bool {
         self.task.plan.target.kind() == TargetKind::Regression
+    }
+
+    /// Evaluates rows of this task; `base_rate` is what training knew.
+    pub fn evaluate(
+        &self,
+        notes: &Notes,
+        base_rate: Option<f64>,
+        remarks: Vec<String>,
+        rows: &[EvaluatedRow],
+    ) -> TaskEvaluation {
+        let plan = &self.task.plan;
+        let subject = EvaluatedTask {
+            task: &self.task.name,
+            query: &plan.text,
+            horizon_ms: plan.horizon_ms,
+            is_regression: self.is_regression(),
+            base_rate,
+            positive_entities: None,
+            lookout: &notes.lookout,
+            words: &notes.words,
+            groups: Vec::new(),
+            remarks,
+            seed: 0,
+        };
+        evaluate(subject, rows)
     }
 
     /// The probability that a logit means; of a regression, the number.
@@ -121,6 +149,8 @@ pub struct TaskJudgement {
     pub binary: Option<BinaryMetrics>,
     /// Metrics of a number, where outcomes are known.
     pub regression: Option<RegressionMetrics>,
+    /// The evaluation for the report; `None` where no outcome is known.
+    pub evaluation: Option<TaskEvaluation>,
 }
 
 impl TaskJudgement {

@@ -449,6 +449,7 @@ fn what_is_known_later_changes_no_example_and_no_score() {
             files: &ground.files,
             scorer: &scorer,
             freeze_at_ms: None,
+            baselines: Baselines::default(),
         };
         let mut out = Vec::new();
         let judged = backtest(&job, rows.as_bytes(), &mut out, &mut |_| {}).unwrap();
@@ -800,10 +801,29 @@ fn tasks_share_a_bundle_and_leave_the_first_alone() {
         files: &ground.files,
         scorer: &bundle,
         from_ms: 220 * DAY_MS,
+        baselines: Baselines::default(),
     };
     let mut out = Vec::new();
     let judged = judge(&period, &mut out, &mut |_| {}).unwrap().tasks;
     let written = String::from_utf8(out).unwrap();
+    let evaluation = judged[0].0.evaluation.as_ref().unwrap();
+    assert_eq!(evaluation.rows, judged[0].1.labelled);
+    assert_eq!(evaluation.positives, judged[0].1.positive);
+    assert_eq!(evaluation.positive_entities, judged[0].1.positive_entities);
+    let (model, recency) = (evaluation.model.unwrap(), &evaluation.baselines[0]);
+    let auroc = judged[0].0.binary.as_ref().unwrap().auroc.unwrap();
+    assert!((model.auroc.unwrap().value - auroc).abs() < 1e-9);
+    assert!(recency.figures.auroc.unwrap().value > 0.5, "{recency:?}");
+    let industries = evaluation.segments.iter();
+    let industries = industries.filter(|part| part.field == "accounts.industry");
+    assert_eq!(
+        industries.map(|part| part.rows).sum::<usize>(),
+        evaluation.rows
+    );
+    let trained = &report.tasks[0].evaluation;
+    let quality = bundle.manifest().tasks[0].quality.as_ref();
+    assert_eq!(quality, trained.quality.as_ref());
+    assert!(!trained.groups.is_empty() && trained.groups[0].mean_logit > 0.0);
     for (judgement, tally) in &judged {
         assert!(tally.labelled > 100, "{judgement:?} {tally:?}");
         assert_eq!(
@@ -843,6 +863,7 @@ fn permuted_outcomes_cannot_be_predicted() {
         files: &ground.files,
         scorer: &bundle,
         from_ms: 190 * DAY_MS,
+        baselines: Baselines::default(),
     };
     let judged = judge(&period, Vec::new(), &mut |_| {}).unwrap().tasks;
     let binary = judged[0].0.binary.clone().unwrap();

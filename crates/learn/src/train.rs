@@ -1,5 +1,6 @@
 //! From files to a bundle: all tasks in one pass, over one trunk.
 
+use leadpulse_features::FeaturePlan;
 use leadpulse_model::{
     Bundle, BundleMeta, FitError, FitOptions, Fitted, Head, TaskDefinition, fit, fit_head,
 };
@@ -7,10 +8,13 @@ use leadpulse_pql::TargetKind;
 use leadpulse_schema::units::{DAY_MS, DAY_MS_F64};
 use serde_json::{Map, Value, json};
 
-use crate::collect::{Collected, Extent, Harvest, Split, Survey, asked, collect, survey};
+use crate::collect::{Collected, Extent, Harvest, Split, Survey, asked, collect_with, survey};
 use crate::data_report::DataReport;
 use crate::labels::{Chronicle, Seen, Tally, TieShares};
 use crate::leaks::{refuse_early_ties, refuse_leaks};
+use crate::report::TaskEvaluation;
+use crate::report::notes::Notes;
+use crate::report::validation::{evaluate_validation, group_weights};
 use crate::walk::{Schedule, Walk};
 use crate::{LearnError, Progress};
 use leadpulse_history::Files;
@@ -43,6 +47,8 @@ pub struct TrainOptions {
     pub sample_ratio: f64,
     /// Recorded in the bundle, if given.
     pub created_at: Option<String>,
+    /// A column `table.field` of points that the report compares the scores with.
+    pub existing_score: Option<String>,
 }
 
 impl Default for TrainOptions {
@@ -54,6 +60,7 @@ impl Default for TrainOptions {
             refit: false,
             sample_ratio: 1.0,
             created_at: None,
+            existing_score: None,
         }
     }
 }
@@ -87,6 +94,8 @@ pub struct TaskReport {
     pub validation_tally: Tally,
     /// As in the manifest: `validation`, `candidates`, `training`, …
     pub metrics: Map<String, Value>,
+    /// The evaluation on validation, with the grade that the manifest has.
+    pub evaluation: TaskEvaluation,
 }
 
 /// Trains a bundle on files: the first task with its trunk, the others on that trunk.
@@ -132,7 +141,10 @@ pub fn train(
         warmup_ms: warmup_ms(project, options, extent, split),
         sample_ratio: options.sample_ratio,
     };
-    let (collected, data) = collect(harvest, progress)?;
+    let existing_score = options.existing_score.as_deref();
+    let notes = plans.iter().map(|t| Notes::new(project, t, existing_score));
+    let mut notes: Vec<Notes> = notes.collect::<Result<_, _>>()?;
+    let (collected, data) = collect_with(harvest, &mut notes, progress)?;
     // Before the first fit, which may take hours: a task that cannot be judged ends the training.
     for (task, examples) in tasks.iter().zip(&collected) {
         refuse_early_ties(project, task.plan, examples.ties)?;
@@ -141,19 +153,41 @@ pub fn train(
     let store = collected[0].training.cells();
     let (cells, cell_bytes) = (store.len(), store.heap_bytes());
     let fitted = fit_tasks(project, tasks, &collected, split, options.refit, progress)?;
+    let evaluations = evaluate_validation(project, &plans, &fitted, &collected, &notes, &changing);
+    let meta = BundleMeta {
+        catalog_fingerprint: project.catalog.fingerprint(),
+        created_at: options.created_at.clone(),
+    };
+    let (bundle, evaluations) = graded(fitted, evaluations, &collected, (plan, meta))?;
     let report = TrainReport {
         split,
         extent,
         data,
         cells,
         cell_bytes,
-        tasks: reports(&fitted, collected),
+        tasks: reports(bundle.fitted(), collected, evaluations),
     };
-    let meta = BundleMeta {
-        catalog_fingerprint: project.catalog.fingerprint(),
-        created_at: options.created_at.clone(),
-    };
-    Ok((fitted.into_bundle(plan, meta)?, report))
+    Ok((bundle, report))
+}
+
+/// The bundle with the grades of its tasks, and the evaluations with the weights of what it looks
+/// at.
+fn graded(
+    mut fitted: Fitted,
+    mut evaluations: Vec<TaskEvaluation>,
+    collected: &[Collected],
+    (plan, meta): (FeaturePlan, BundleMeta),
+) -> Result<(Bundle, Vec<TaskEvaluation>), LearnError> {
+    for (index, evaluation) in evaluations.iter().enumerate() {
+        if let Some(quality) = &evaluation.quality {
+            fitted.set_quality(index, quality.clone());
+        }
+    }
+    let bundle = fitted.into_bundle(plan, meta)?;
+    for (index, evaluation) in evaluations.iter_mut().enumerate() {
+        evaluation.groups = group_weights(&bundle, index, &collected[index]);
+    }
+    Ok((bundle, evaluations))
 }
 
 /// The time after the first event in which no anchor of a whole population lies, milliseconds.
@@ -215,15 +249,20 @@ fn fit_tasks(
     Ok(fitted.expect("there is at least one task"))
 }
 
-fn reports(fitted: &Fitted, collected: Vec<Collected>) -> Vec<TaskReport> {
-    let tasks = fitted.tasks().iter().zip(collected);
-    let reports = tasks.map(|(task, examples)| TaskReport {
+fn reports(
+    fitted: &Fitted,
+    collected: Vec<Collected>,
+    evaluations: Vec<TaskEvaluation>,
+) -> Vec<TaskReport> {
+    let tasks = fitted.tasks().iter().zip(collected).zip(evaluations);
+    let reports = tasks.map(|((task, examples), evaluation)| TaskReport {
         name: task.definition.name.clone(),
         training: examples.training.len(),
         validation: examples.validation.len(),
         training_tally: examples.training_tally,
         validation_tally: examples.validation_tally,
         metrics: task.metrics.clone(),
+        evaluation,
     });
     reports.collect()
 }

@@ -95,6 +95,7 @@ impl Bundle {
             calibration: task.calibration.clone(),
             regularisation: task.regularisation.clone(),
             metrics: task.metrics.clone(),
+            quality: task.quality.clone(),
         });
         let mut manifest = Manifest {
             format: FORMAT_VERSION,

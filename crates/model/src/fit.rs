@@ -26,6 +26,7 @@ use calibrate::Calibration;
 use task::{Base, Sets, fit_task};
 use train::FitProgress;
 
+use crate::bundle::manifest::Quality;
 use crate::examples::ExampleSet;
 use crate::examples::normalise::Normaliser;
 use crate::network::{Network, NetworkConfig, TowerTarget, TrunkConfig};
@@ -45,6 +46,22 @@ pub struct FittedTask {
     pub calibration: Calibration,
     /// Metrics by name; `fit` writes `validation` and `candidates`, the caller may add more.
     pub metrics: Map<String, Value>,
+    /// The grade that the caller gave; it ends up in the manifest.
+    pub quality: Option<Quality>,
+    /// The labelled rows of validation, as the networks that had not seen them predict them. Not
+    /// in a bundle: empty for a loaded one.
+    pub validation: Vec<JudgedRow>,
+}
+
+/// A prediction beside its outcome.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct JudgedRow {
+    /// Index among the examples of validation.
+    pub example: usize,
+    /// Calibrated probability; of a regression the number.
+    pub predicted: f64,
+    /// 1 or 0; of a regression the number.
+    pub label: f64,
 }
 
 /// A trained ensemble with all of its tasks.
@@ -68,6 +85,11 @@ impl Fitted {
     /// manifest.
     pub fn set_metrics(&mut self, task: usize, name: &str, metrics: Value) {
         self.tasks[task].metrics.insert(name.to_owned(), metrics);
+    }
+
+    /// Writes the grade of a task's evaluation. It ends up in the manifest.
+    pub fn set_quality(&mut self, task: usize, quality: Quality) {
+        self.tasks[task].quality = Some(quality);
     }
 
     /// The widths of its networks.

@@ -17,7 +17,7 @@ mod scenarios;
 #[cfg(test)]
 mod testing;
 
-pub use bundle::manifest::{Manifest, TaskManifest};
+pub use bundle::manifest::{Grade, Manifest, Quality, TaskManifest};
 pub use bundle::{Bundle, BundleError, BundleMeta, FORMAT_VERSION};
 pub use examples::normalise::Normaliser;
 pub use examples::store::{CellRow, CellStore};
@@ -27,8 +27,8 @@ pub use fit::calibrate::Calibration;
 pub use fit::metrics::{BinaryMetrics, RegressionMetrics};
 pub use fit::train::FitProgress;
 pub use fit::{
-    FitError, FitOptions, Fitted, FittedTask, Regularisation, TaskDefinition, Weighting, fit,
-    fit_head,
+    FitError, FitOptions, Fitted, FittedTask, JudgedRow, Regularisation, TaskDefinition, Weighting,
+    fit, fit_head,
 };
 pub use network::head::{Head, Outcome};
 pub use network::{

@@ -224,6 +224,8 @@ pub fn untrained(layout: &Layout, rng: &mut ChaCha8Rng) -> Fitted {
                     intercept: -0.2,
                 },
                 metrics: Map::new(),
+                quality: None,
+                validation: Vec::new(),
             })
             .collect(),
         golden: examples.feature_batch(&(0..10).collect::<Vec<_>>()),

@@ -69,7 +69,7 @@ pub use condition::{
     View,
 };
 pub use draft::{Draft, DraftError, KnownTable, draft};
-pub use files::{FileError, FileOptions, FileOrigin, FileReader, parse_time_ms};
+pub use files::{FileError, FileOptions, FileOrigin, FileReader, parse_time_ms, utc};
 pub use hex::hex;
 pub use infer::{InferError, Inferred, infer};
 pub use money::{CurrencyError, CurrencyOptions, CurrencyRates};

@@ -1,7 +1,7 @@
 //! Populations: an entity as filters see it at a moment, and reasons for which a task skips it.
 
 use leadpulse_schema::units::AsOf;
-use leadpulse_schema::{Absence, FieldId, Population, Value, View};
+use leadpulse_schema::{Absence, FieldId, Population, TableId, Value, View};
 
 use crate::graph::Graph;
 use crate::ids::EntityId;
@@ -24,6 +24,11 @@ pub struct EntityView<'a> {
 impl View for EntityView<'_> {
     fn column(&self, field: FieldId) -> Value<'_> {
         self.node.value(field)
+    }
+    fn root_column(&self, table: TableId, field: FieldId) -> Value<'_> {
+        // The anchor of a cell without a root is one of its members, or a domain.
+        let root = self.cell.anchor_node().filter(|node| node.table == table);
+        root.map_or(Value::Null, |node| node.value(field))
     }
     fn window(&self, index: usize) -> Value<'_> {
         let window = self.population.windows[index];

@@ -149,17 +149,22 @@ impl TaskOutcomes<'_> {
     pub fn seen(&self, entity: EntityId, anchor_ms: i64) -> Seen {
         // Rows may be as late as the lag: what lies nearer to the moment is not known to be all.
         let observed_ms = self.known_until_ms - self.lag_ms - anchor_ms;
-        let horizon_ms = self.task.plan.horizon_ms;
+        // A calendar month is shorter or longer, depending on the anchor.
+        let window_ms = self.task.plan.closes_ms(anchor_ms) - anchor_ms;
         match self.task.plan.target.kind() {
             TargetKind::Monotone if observed_ms <= 0 => Seen::Open,
             TargetKind::Monotone => {
-                let observed_ms = observed_ms.min(horizon_ms);
+                let is_closed = observed_ms >= window_ms;
+                // What a window that is shorter than the longest leaves out cannot come any more.
+                let observed_ms = match is_closed {
+                    true => self.task.plan.horizon_ms,
+                    false => observed_ms,
+                };
                 let first_ms = self.labels.first_time_true(entity.0, anchor_ms);
                 let after_ms = first_ms
                     .map(|t| t - anchor_ms)
                     .filter(|after| *after <= observed_ms);
-                let label =
-                    (observed_ms >= horizon_ms).then(|| f64::from(u8::from(after_ms.is_some())));
+                let label = is_closed.then(|| f64::from(u8::from(after_ms.is_some())));
                 Seen::Known {
                     outcome: Outcome::Hazard {
                         after_ms,
@@ -168,7 +173,7 @@ impl TaskOutcomes<'_> {
                     label,
                 }
             }
-            TargetKind::Window | TargetKind::Regression if observed_ms < horizon_ms => Seen::Open,
+            TargetKind::Window | TargetKind::Regression if observed_ms < window_ms => Seen::Open,
             TargetKind::Window | TargetKind::Regression => {
                 match self.labels.label(entity.0, anchor_ms) {
                     Label::Binary(held) => Seen::Known {
@@ -220,6 +225,12 @@ impl Tally {
     /// The share of labelled pairs that are positive; `None` without any.
     pub fn base_rate(&self) -> Option<f64> {
         (self.labelled > 0).then(|| self.positive as f64 / self.labelled as f64)
+    }
+
+    /// Different entities with a positive outcome here or there.
+    pub(crate) fn positive_entities_with(&self, other: &Self) -> usize {
+        let (here, there) = (&self.entities_with_positive, &other.entities_with_positive);
+        here.union(there).count()
     }
 
     pub(crate) fn add(&mut self, entity: EntityId, seen: &Seen) {

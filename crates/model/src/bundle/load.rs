@@ -109,6 +109,8 @@ fn fitted_task(task: &TaskManifest, entity: TableId) -> FittedTask {
         regularisation: task.regularisation.clone(),
         calibration: task.calibration.clone(),
         metrics: task.metrics.clone(),
+        quality: task.quality.clone(),
+        validation: Vec::new(),
     }
 }
 

@@ -69,6 +69,46 @@ pub struct TaskManifest {
     pub regularisation: Regularisation,
     /// Metrics by name, as the fit and the caller wrote them.
     pub metrics: Map<String, Value>,
+    /// Whether the metrics can be relied on; `None` for a bundle that nobody graded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quality: Option<Quality>,
+}
+
+/// The grade of a task's evaluation.
+///
+/// Decision: docs/decisions/0048-a-bundle-carries-its-grade.md
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Quality {
+    pub grade: Grade,
+    /// Everything that lowered the grade, in words; none for [`Grade::Sound`].
+    pub reasons: Vec<String>,
+}
+
+/// Grades of an evaluation, worst first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Grade {
+    /// A coin ranks better.
+    WorseThanChance,
+    /// Too few outcomes, or no ranking that chance would not give.
+    Insufficient,
+    /// Few outcomes, or figures that a simple rule beats.
+    Provisional,
+    /// Nothing was found against it.
+    Sound,
+}
+
+impl Grade {
+    /// The grade for people.
+    pub fn words(self) -> &'static str {
+        match self {
+            Grade::WorseThanChance => "worse than chance",
+            Grade::Insufficient => "insufficient",
+            Grade::Provisional => "provisional",
+            Grade::Sound => "sound",
+        }
+    }
 }
 
 impl Manifest {

@@ -13,7 +13,9 @@ use super::rows::{
     check_outcomes, check_rows, labelled, leave_out_untrained, training_targets, weighted,
 };
 use super::train::{FitProgress, Length, Trained, Trainer};
-use super::{FitError, FitOptions, FittedTask, Regularisation, TaskDefinition, target_of};
+use super::{
+    FitError, FitOptions, FittedTask, JudgedRow, Regularisation, TaskDefinition, target_of,
+};
 use crate::examples::ExampleSet;
 use crate::examples::normalise::Normaliser;
 use crate::network::{Network, TowerConfig, TrunkConfig};
@@ -88,14 +90,10 @@ pub(super) fn fit_task(
     let logits = mean_logits(&members);
     let mut calibration = calibrate(&trainer, &logits);
     let mut metrics = metrics(&trainer, &logits, &calibration, &candidates, &selection);
+    let validation = judged(&trainer, &logits, &calibration);
     let regularisation = candidates[selection.chosen].clone();
-    let validation_loss = selection.losses[selection.chosen];
-    tracing::info!(
-        task = task.name,
-        candidate = selection.chosen,
-        validation_loss,
-        "fitted"
-    );
+    let (candidate, validation_loss) = (selection.chosen, selection.losses[selection.chosen]);
+    tracing::info!(task = task.name, candidate, validation_loss, "fitted");
     let tower = trainer.tower(&regularisation);
     if let Some(refit) = sets.refit {
         check_rows(&task, trainer.target, refit, "refit")?;
@@ -113,6 +111,8 @@ pub(super) fn fit_task(
             regularisation,
             calibration,
             metrics,
+            quality: None,
+            validation,
         },
         tower,
         members,
@@ -236,6 +236,25 @@ fn mean_logits(members: &[Trained]) -> Vec<f64> {
     (0..rows)
         .map(|i| members.iter().map(|m| m.logits[i]).sum::<f64>() / members.len() as f64)
         .collect()
+}
+
+/// The labelled rows of validation with their predictions.
+fn judged(trainer: &Trainer<'_>, logits: &[f64], calibration: &Calibration) -> Vec<JudgedRow> {
+    let expand = |z: f64| z.signum() * z.abs().exp_m1();
+    let is_binary = trainer.head.is_binary();
+    let rows = trainer.labelled.iter().zip(logits);
+    rows.map(|(row, logit)| JudgedRow {
+        example: row.index,
+        predicted: match is_binary {
+            true => probability(calibration.apply(*logit)),
+            false => expand(*logit),
+        },
+        label: match is_binary {
+            true => f64::from(row.label > 0.5),
+            false => expand(row.label),
+        },
+    })
+    .collect()
 }
 
 /// The metrics that a fit writes: `validation`, `candidates` and `training_rows`.
