@@ -209,6 +209,7 @@ fn every_query_parses_plans_trains_and_scores() {
             files: &files,
             scorer: &bundle,
             from_ms,
+            baselines: leadpulse_learn::Baselines::default(),
         };
         let mut out = Vec::new();
         let judged = judge(&period, &mut out, &mut |_| {}).unwrap().tasks;
