@@ -15,11 +15,15 @@ mod facts;
 mod fields;
 mod groups;
 mod hubs;
+mod ignored;
+mod members;
 mod order;
 mod outcomes;
 mod plan;
 mod relations;
 mod scorer;
+mod shares;
+mod spec;
 mod vocabulary;
 mod words;
 
@@ -27,8 +31,10 @@ pub use assigned::assignee;
 pub use batch::{Absent, Column, FeatureBatch, Group, Layout, MemberBlock, MemberLayout};
 pub use evidence::Evidence;
 pub use facts::{CommitteeFact, EventFact, Facts, MemberFact, OpenFact};
-pub use plan::{FeaturePlan, FeatureSpec};
+pub use ignored::{IgnoredField, ignored_fields};
+pub use plan::FeaturePlan;
 pub use scorer::{
     Contribution, Explanation, LOGIT_STEPS, Scorer, ScorerTask, on_grid, probability,
 };
+pub use spec::FeatureSpec;
 pub use vocabulary::VocabularyBuilder;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use leadpulse_features::{FeaturePlan, FeatureSpec, VocabularyBuilder};
-use leadpulse_graph::{CellRef, EntityId, Graph};
+use leadpulse_graph::{CellRef, EntityId, Graph, StateLayout};
 use leadpulse_model::{CellRow, CellStore, Example, ExampleSet};
 use leadpulse_schema::{Role, RowBatch, TableId};
 
@@ -61,6 +61,7 @@ pub fn survey(
     files: &Files,
     until_ms: Option<i64>,
 ) -> Result<Survey, LearnError> {
+    let state = StateLayout::new(project.catalog.clone(), &project.graph_options);
     let mut vocabulary = VocabularyBuilder::default();
     let mut replay = files.replay()?;
     let mut batch = RowBatch::new();
@@ -76,7 +77,7 @@ pub fn survey(
     while replay.read(i64::MAX, BATCH_ROWS, &mut batch)? > 0 {
         for row in batch.iter() {
             if until_ms.is_none_or(|until| row.known_ms() <= until) {
-                vocabulary.observe(&project.catalog, row);
+                vocabulary.observe(&state, row);
             }
             let table = project.catalog.table_at(row.table());
             if table.role == Role::Event {
@@ -102,7 +103,7 @@ pub fn survey(
         return Err(LearnError::NoTimes);
     }
     Ok(Survey {
-        spec: vocabulary.finish(),
+        spec: vocabulary.finish(&state),
         extent,
         changing,
     })
@@ -383,8 +384,9 @@ fn take(
     let mut cells: Vec<CellRef> = wanted.iter().map(|(at, ..)| *at).collect();
     cells.dedup();
     let mut wanted = wanted.into_iter().peekable();
+    let asked: Vec<TableId> = tasks.iter().map(|task| task.plan.entity).collect();
     for chunk in cells.chunks(CHUNK_CELLS) {
-        let batch = plan.encode(graph, chunk, AsOf::from_ms(anchor_ms));
+        let batch = plan.encode(graph, chunk, AsOf::from_ms(anchor_ms), &asked);
         for (cell, at) in chunk.iter().enumerate() {
             let mut stored = None;
             while let Some((_, entity, task)) = wanted.next_if(|(of, ..)| of == at) {

@@ -1017,7 +1017,7 @@ fn cuts_of_the_same_rows_move_no_probability_by_more_than_promised() {
             let cells: Vec<CellRef> = graph.cells().map(|(at, _)| at).collect();
             let mut encoded = bundle
                 .plan()
-                .encode(&graph, &cells, AsOf::from_ms(as_of_ms));
+                .encode(&graph, &cells, AsOf::from_ms(as_of_ms), &[]);
             if let Some(dice) = &mut noise {
                 encoded = nudged(encoded, dice);
             }

@@ -1,10 +1,11 @@
 //! From files to a bundle: all tasks in one pass, over one trunk.
 
-use leadpulse_features::FeaturePlan;
+use leadpulse_features::{FeaturePlan, FeatureSpec};
 use leadpulse_model::{
-    Bundle, BundleMeta, FitError, FitOptions, Fitted, Head, TaskDefinition, fit, fit_head,
+    Bundle, BundleMeta, FitError, FitOptions, Fitted, Head, RowTally, TaskDefinition, fit, fit_head,
 };
 use leadpulse_pql::TargetKind;
+use leadpulse_schema::TableId;
 use leadpulse_schema::units::{DAY_MS, DAY_MS_F64};
 use serde_json::{Map, Value, json};
 
@@ -20,6 +21,9 @@ use crate::{LearnError, Progress};
 use leadpulse_history::Files;
 use leadpulse_project::{Project, TaskPlan};
 use leadpulse_schema::units::AsOf;
+
+/// A task with a shorter horizon reads the hour and the weekday of the moment.
+const SHORT_HORIZON_MS: i64 = 14 * DAY_MS;
 
 /// A task, and how it is trained.
 #[derive(Clone, Debug)]
@@ -76,6 +80,8 @@ pub struct TrainReport {
     pub cells: usize,
     /// The memory of the cells, bytes.
     pub cell_bytes: usize,
+    /// Rows and columns of the cells.
+    pub rows: Vec<RowTally>,
     /// Per task, in the bundle's order.
     pub tasks: Vec<TaskReport>,
 }
@@ -129,6 +135,11 @@ pub fn train(
     } else {
         survey(project, files, Some(split.val_from_ms))?.spec
     };
+    // Hours and weekdays average out over a longer window.
+    let has_clock = tasks
+        .iter()
+        .any(|task| task.plan.plan.horizon_ms < SHORT_HORIZON_MS);
+    let spec = FeatureSpec { has_clock, ..spec };
     let plan = project.feature_plan(spec);
     let plans: Vec<&TaskPlan> = tasks.iter().map(|task| task.plan).collect();
     let harvest = Harvest {
@@ -151,7 +162,7 @@ pub fn train(
         check_validation(task.plan, &examples.validation_tally)?;
     }
     let store = collected[0].training.cells();
-    let (cells, cell_bytes) = (store.len(), store.heap_bytes());
+    let (cells, cell_bytes, rows) = (store.len(), store.heap_bytes(), store.tally());
     let fitted = fit_tasks(project, tasks, &collected, split, options.refit, progress)?;
     let evaluations = evaluate_validation(project, &plans, &fitted, &collected, &notes, &changing);
     let meta = BundleMeta {
@@ -165,6 +176,7 @@ pub fn train(
         data,
         cells,
         cell_bytes,
+        rows,
         tasks: reports(bundle.fitted(), collected, evaluations),
     };
     Ok((bundle, report))
@@ -346,11 +358,25 @@ fn restricted(project: &Project, task: &TrainTask<'_>) -> FitOptions {
         .flat_map(|t| {
             hubs().flat_map(move |hub| [format!("{hub}{}.", t.name), format!("{hub}{}/", t.name)])
         })
+        .chain(of_several_tables(project, using))
         .collect();
     for candidate in &mut options.candidates {
         candidate.without.extend(prefixes.iter().cloned());
     }
     options
+}
+
+/// Prefixes of columns over several event tables, where one of them may not be used.
+fn of_several_tables(project: &Project, using: &[TableId]) -> Vec<String> {
+    let events = project.catalog.tables.iter().filter(|t| !t.is_entity());
+    let mut prefixes = Vec::new();
+    for table in events.filter(|t| !using.contains(&t.id)) {
+        prefixes.push("people/".into());
+        if table.staged.is_some() {
+            prefixes.push("cell/order/".into());
+        }
+    }
+    prefixes
 }
 
 /// Says before anything is trained that a task could not be judged.

@@ -184,12 +184,9 @@ impl Fitted {
         cell: usize,
         slot: usize,
     ) -> (Game<'_>, f64) {
-        let row = if self.config.towers[task].target == TowerTarget::Root {
-            0
-        } else {
-            slot
-        };
-        let mut alone = Self::alone(batch, cell);
+        let target = self.config.towers[task].target;
+        let row = if target == TowerTarget::Root { 0 } else { slot };
+        let mut alone = Self::alone(batch, target, cell);
         let logit = self.logits(&alone, task)[row];
         self.normaliser.apply(&mut alone);
         (Game::new(self, &alone, task, row), logit)

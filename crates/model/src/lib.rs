@@ -21,7 +21,7 @@ pub use bundle::manifest::{Grade, Manifest, Quality, TaskManifest};
 pub use bundle::{Bundle, BundleError, BundleMeta, FORMAT_VERSION};
 pub use examples::normalise::Normaliser;
 pub use examples::store::{CellRow, CellStore};
-pub use examples::{Example, ExampleSet};
+pub use examples::{Example, ExampleSet, RowTally};
 pub use explain::deletion::DeletionTest;
 pub use fit::calibrate::Calibration;
 pub use fit::metrics::{BinaryMetrics, RegressionMetrics};

@@ -112,6 +112,8 @@ pub fn batch_of_owned(layout: &Layout, cells: &[OwnedCell]) -> FeatureBatch {
                 block.mask.push(f32::from(u8::from(slot < tables[t].len())));
                 block.entities.push(None);
             }
+            block.attended.push(tables[t].len() as u32);
+            block.folded.push(0);
         }
         batch.members.push(block);
     }

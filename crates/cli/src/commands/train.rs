@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 
 use leadpulse_learn::{Report, Tally, TaskReport, TrainOptions, TrainTask};
-use leadpulse_model::Grade;
+use leadpulse_model::{Grade, RowTally};
 
 use crate::commands::{
     ConfigArgument, DataArguments, date, parse_duration, parse_moment, parse_ratio, tasks,
@@ -109,6 +109,9 @@ impl TrainArguments {
             report.cells,
             report.cell_bytes as f64 / f64::from(1 << 20)
         );
+        for rows in &report.rows {
+            show_rows(rows);
+        }
         for task in &report.tasks {
             show(task);
         }
@@ -150,6 +153,29 @@ impl TrainArguments {
             ),
             _ => Ok(()),
         }
+    }
+}
+
+/// Prints the width of one kind of row, by explanation group, and how many members share a row.
+fn show_rows(rows: &RowTally) {
+    let groups: Vec<String> = rows
+        .groups
+        .iter()
+        .map(|(group, columns)| format!("{group} {columns}"))
+        .collect();
+    say!(
+        "columns     {} {}, {} of them used: {}",
+        rows.table.as_deref().unwrap_or("cell"),
+        rows.columns,
+        rows.used,
+        groups.join(", ")
+    );
+    if rows.folded > 0 {
+        say!(
+            "  folded     {} times a member was in the row of the rest of its cell, for the others \
+             to see; its own score has a row of its own",
+            rows.folded
+        );
     }
 }
 

@@ -157,6 +157,7 @@ struct GoldenMembers {
     width: usize,
     values: Vec<f32>,
     mask: Vec<f32>,
+    attended: Vec<u32>,
 }
 
 impl Golden {
@@ -166,6 +167,7 @@ impl Golden {
             width: b.width,
             values: b.values.clone(),
             mask: b.mask.clone(),
+            attended: b.attended.clone(),
         });
         let logits = logits
             .into_iter()
@@ -190,6 +192,8 @@ impl Golden {
             values: m.values.clone(),
             mask: m.mask.clone(),
             entities: vec![None; m.mask.len()],
+            attended: m.attended.clone(),
+            folded: vec![0; self.cells],
         });
         FeatureBatch {
             cells: self.cells,
@@ -205,6 +209,7 @@ impl Golden {
             && self.members.iter().zip(members).all(|(m, width)| {
                 m.width == *width
                     && m.mask.len() == self.cells * m.slots
+                    && m.attended.len() == self.cells
                     && m.values.len() == m.mask.len() * m.width
             })
     }

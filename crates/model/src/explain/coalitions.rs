@@ -51,6 +51,8 @@ pub(crate) struct Game<'a> {
     players: Vec<Option<u32>>,
     root: Differences,
     members: Vec<Differences>,
+    /// Per member table the number of rows that the cell is pooled over: the first ones.
+    attended: Vec<usize>,
 }
 
 /// Coalitions as some players tell them apart.
@@ -170,18 +172,26 @@ impl<'a> Game<'a> {
     /// `cell` is normalised, one cell; `row` is its output row.
     pub fn new(fitted: &'a Fitted, cell: &FeatureBatch, task: usize, row: usize) -> Self {
         let (layout, normaliser) = (&fitted.layout, &fitted.normaliser);
-        let members: Vec<Vec<&[f32]>> = cell
-            .members
-            .iter()
-            .map(|b| {
-                b.values
-                    .chunks_exact(b.width.max(1))
-                    .zip(&b.mask)
-                    .filter(|(_, m)| **m != 0.0)
-                    .map(|(row, _)| row)
-                    .collect()
-            })
-            .collect();
+        let target = fitted.config.towers[task].target;
+        let mut attended = Vec::new();
+        let mut members: Vec<Vec<&[f32]>> = Vec::new();
+        for (t, block) in cell.members.iter().enumerate() {
+            let pooled = block.attended[0] as usize;
+            // A row beyond those that the cell is pooled over touches no row but itself.
+            let own = (target == TowerTarget::Member(t) && row >= pooled).then_some(row);
+            let is_there = |row: &usize| block.mask.get(*row).is_some_and(|mask| *mask != 0.0);
+            let rows = (0..pooled).chain(own.filter(is_there));
+            let width = block.width;
+            members.push(
+                rows.map(|at| &block.values[at * width..(at + 1) * width])
+                    .collect(),
+            );
+            attended.push(pooled);
+        }
+        let row = match target {
+            TowerTarget::Member(table) => row.min(attended[table]),
+            TowerTarget::Root => row,
+        };
         let mut present = vec![false; layout.groups.len()];
         let mut mark = |columns: &[Column], scales: &Scales, row: &[f32]| {
             for ((column, absent), x) in columns.iter().zip(&scales.absent).zip(row) {
@@ -213,6 +223,7 @@ impl<'a> Game<'a> {
             players,
             root,
             members,
+            attended,
         }
     }
 
@@ -352,7 +363,8 @@ impl<'a> Game<'a> {
         for (t, (table, parts)) in embedded.iter().zip(parts).enumerate() {
             let (part, size) = (parts.of[c], self.members[t].rows * hidden);
             let h1 = &table.h1[part * size..(part + 1) * size];
-            pool_rows(h1, context, &mut z[t * pools..(t + 1) * pools]);
+            let pooled = &h1[..self.attended[t] * hidden];
+            pool_rows(pooled, context, &mut z[t * pools..(t + 1) * pools]);
             if let Some((_, h2)) = target.as_mut().filter(|(table, _)| *table == t) {
                 let h1 = &h1[self.row * hidden..(self.row + 1) * hidden];
                 for ((to, x), y) in h2.iter_mut().zip(h1).zip(context.iter()) {
@@ -392,7 +404,7 @@ impl<'a> Game<'a> {
             .chunks_exact(member.rows * hidden)
             .zip(pools.chunks_exact_mut(3 * hidden))
         {
-            pool_rows(h1, &nothing, pools);
+            pool_rows(&h1[..self.attended[t] * hidden], &nothing, pools);
         }
         let weights = weights(context, t * 3 * hidden..(t + 1) * 3 * hidden);
         let context = by_rows(&pools, 3 * hidden, |x| x.matmul(weights.clone()));
@@ -438,7 +450,7 @@ mod tests {
 
     /// The definition: the columns of every group outside of the coalition are replaced, and the
     /// cell is scored.
-    fn by_masking(game: &Game<'_>, cell: &FeatureBatch, coalition: Coalition) -> f64 {
+    fn by_masking(game: &Game<'_>, cell: &FeatureBatch, row: usize, coalition: Coalition) -> f64 {
         let (layout, normaliser) = (&game.fitted.layout, &game.fitted.normaliser);
         let mut cell = cell.clone();
         let mask = |row: &mut [f32], columns: &[Column], scales: &Scales| {
@@ -469,7 +481,7 @@ mod tests {
                 mask(row, &member.columns, scales);
             }
         }
-        game.fitted.chunk_logits(cell, game.task)[game.row]
+        game.fitted.chunk_logits(cell, game.task)[row]
     }
 
     proptest! {
@@ -491,6 +503,10 @@ mod tests {
             }
             let mut normalised = batch_of_owned(&layout, std::slice::from_ref(&cell));
             fitted.normaliser.apply(&mut normalised);
+            // Some members are beyond those that are attended to.
+            for block in &mut normalised.members {
+                block.attended[0] = rng.random_range(0..=block.attended[0]);
+            }
             for task in 0..fitted.tasks.len() {
                 for row in 0..if task == 0 { 1 } else { cell.1[task - 1].len() } {
                     let game = Game::new(&fitted, &normalised, task, row);
@@ -501,7 +517,7 @@ mod tests {
                     coalitions.extend((0..150).map(|_| rng.random_range(0..=everyone)));
                     let values = game.logits(&coalitions);
                     for (coalition, value) in coalitions.iter().zip(values) {
-                        let expected = by_masking(&game, &normalised, *coalition);
+                        let expected = by_masking(&game, &normalised, row, *coalition);
                         prop_assert!((value - expected).abs() < 1e-4, "task {task}, row {row}, {coalition:b}: {value} for {expected}");
                     }
                 }
