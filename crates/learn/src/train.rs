@@ -34,8 +34,8 @@ pub struct TrainOptions {
     /// Validation outcomes are known by this moment. By default the longest horizon before the end
     /// of the history.
     pub test_from_ms: Option<i64>,
-    /// No anchors this soon after the first event. By default the longest half-life, but no more
-    /// than a tenth of the training time.
+    /// No anchors this soon after the first event, nor of entities that became known this soon. By
+    /// default the longest half-life, but no more than a tenth of the training time.
     pub warmup_ms: Option<i64>,
     /// Trains the chosen candidates again on everything known by the test's start.
     pub refit: bool,
@@ -156,7 +156,8 @@ pub fn train(
     Ok((fitted.into_bundle(plan, meta)?, report))
 }
 
-/// The time after the first event in which no anchor of a whole population lies, milliseconds.
+/// The time after the first event in which no anchor of a whole population lies, and no entity with
+/// an anchor of its own becomes known, milliseconds.
 // The past of entities is cut off where the files begin: old ones look new, and silent. Why the
 // longest half-life, and why at most a tenth of the time before validation, is unknown.
 fn warmup_ms(project: &Project, options: &TrainOptions, extent: Extent, split: Split) -> i64 {
