@@ -1,7 +1,7 @@
 //! From files to a bundle: all tasks in one pass, over one trunk.
 
 use leadpulse_model::{
-    Bundle, BundleMeta, FitError, FitOptions, Fitted, Head, TaskDefinition, fit, fit_head,
+    Bundle, BundleMeta, FitError, FitOptions, FitPart, Fitted, Head, TaskDefinition, fit, fit_head,
 };
 use leadpulse_pql::TargetKind;
 use leadpulse_schema::units::{DAY_MS, DAY_MS_F64};
@@ -181,12 +181,20 @@ fn fit_tasks(
     for (index, (task, examples)) in tasks.iter().zip(collected).enumerate() {
         let name = &task.plan.name;
         let mut tell = |p: leadpulse_model::FitProgress| {
-            let (epochs, loss) = (p.epochs, p.validation_loss);
-            let message = format!(
-                "{name}: candidate {}, member {}, epoch {epochs:.1}: loss {loss:.4}",
-                p.candidate + 1,
-                p.member + 1
-            );
+            let loss = p.validation_loss;
+            let message = match p.part {
+                FitPart::Network {
+                    candidate,
+                    member,
+                    epochs,
+                    ..
+                } => format!(
+                    "{name}: candidate {}, member {}, epoch {epochs:.1}: loss {loss:.4}",
+                    candidate + 1,
+                    member + 1
+                ),
+                FitPart::Trees { rounds } => format!("{name}: {rounds} trees: loss {loss:.4}"),
+            };
             progress(Progress::Fit {
                 done_ratio: (index as f64 + p.done_ratio) / tasks.len() as f64,
                 message,
