@@ -160,7 +160,8 @@ pub struct Harvest<'a> {
     pub plan: &'a FeaturePlan,
     pub extent: Extent,
     pub split: Split,
-    /// No anchors of whole populations this soon after the first event, milliseconds.
+    /// No anchors of whole populations this soon after the first event, and none of single entities
+    /// that became known this soon, milliseconds.
     pub warmup_ms: i64,
     /// The share of (cell, anchor) pairs that examples are taken of, chosen by a hash: base rates
     /// stay what they are.
@@ -275,12 +276,10 @@ fn schedule(harvest: &Harvest<'_>, chronicles: &[Chronicle<'_>], newest_ms: i64)
     let last_ms = |chronicle: &Chronicle<'_>| newest_ms - chronicle.closes_after_ms();
     let tasks = harvest.tasks.iter().zip(chronicles);
     let mut schedule = Schedule::new(tasks.map(|(task, chronicle)| {
-        // Anchors of single entities have no warm-up: see docs/gaps.md.
-        let first_ms = if task.anchors.is_of_entities() {
-            i64::MIN
-        } else {
-            harvest.extent.first_ms + harvest.warmup_ms
-        };
+        // Entities first seen while the history warms up look new, and most are old: their past is
+        // cut off where the files begin.
+        // Decision: docs/decisions/0046-a-warm-up-for-entities.md
+        let first_ms = harvest.extent.first_ms + harvest.warmup_ms;
         (*task, first_ms, last_ms(chronicle))
     }));
     // Validation starts with a whole anchor of its own, and ends with one, wherever the stride

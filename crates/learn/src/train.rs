@@ -2,7 +2,8 @@
 
 use leadpulse_features::{FeaturePlan, FeatureSpec};
 use leadpulse_model::{
-    Bundle, BundleMeta, FitError, FitOptions, Fitted, Head, RowTally, TaskDefinition, fit, fit_head,
+    Bundle, BundleMeta, FitError, FitOptions, FitPart, Fitted, Head, RowTally, TaskDefinition, fit,
+    fit_head,
 };
 use leadpulse_pql::TargetKind;
 use leadpulse_schema::TableId;
@@ -42,8 +43,8 @@ pub struct TrainOptions {
     /// Validation outcomes are known by this moment. By default the longest horizon before the end
     /// of the history.
     pub test_from_ms: Option<i64>,
-    /// No anchors this soon after the first event. By default the longest half-life, but no more
-    /// than a tenth of the training time.
+    /// No anchors this soon after the first event, nor of entities that became known this soon. By
+    /// default the longest half-life, but no more than a tenth of the training time.
     pub warmup_ms: Option<i64>,
     /// Trains the chosen candidates again on everything known by the test's start.
     pub refit: bool,
@@ -202,7 +203,8 @@ fn graded(
     Ok((bundle, evaluations))
 }
 
-/// The time after the first event in which no anchor of a whole population lies, milliseconds.
+/// The time after the first event in which no anchor of a whole population lies, and no entity with
+/// an anchor of its own becomes known, milliseconds.
 // The past of entities is cut off where the files begin: old ones look new, and silent. Why the
 // longest half-life, and why at most a tenth of the time before validation, is unknown.
 fn warmup_ms(project: &Project, options: &TrainOptions, extent: Extent, split: Split) -> i64 {
@@ -226,12 +228,20 @@ fn fit_tasks(
     for (index, (task, examples)) in tasks.iter().zip(collected).enumerate() {
         let name = &task.plan.name;
         let mut tell = |p: leadpulse_model::FitProgress| {
-            let (epochs, loss) = (p.epochs, p.validation_loss);
-            let message = format!(
-                "{name}: candidate {}, member {}, epoch {epochs:.1}: loss {loss:.4}",
-                p.candidate + 1,
-                p.member + 1
-            );
+            let loss = p.validation_loss;
+            let message = match p.part {
+                FitPart::Network {
+                    candidate,
+                    member,
+                    epochs,
+                    ..
+                } => format!(
+                    "{name}: candidate {}, member {}, epoch {epochs:.1}: loss {loss:.4}",
+                    candidate + 1,
+                    member + 1
+                ),
+                FitPart::Trees { rounds } => format!("{name}: {rounds} trees: loss {loss:.4}"),
+            };
             progress(Progress::Fit {
                 done_ratio: (index as f64 + p.done_ratio) / tasks.len() as f64,
                 message,

@@ -4,13 +4,14 @@
 //! Cells are scored in chunks of one fixed size. A cell's members are padded to a number of slots
 //! that the cell alone decides, and cells with different numbers are never in one chunk, so every
 //! tensor a cell meets has a shape of its own making. Within a shape no operation of the network
-//! mixes cells. Calibrated logits are rounded to the grid of [`leadpulse_features::on_grid`].
+//! mixes cells. Trees read one cell at a time. Calibrated logits are rounded to the grid of [`leadpulse_features::on_grid`].
 
 use burn::tensor::Device;
 use leadpulse_features::{FeatureBatch, MemberBlock, on_grid};
 
 use crate::fit::{Fitted, FittedTask};
 use crate::network::{Inputs, TowerTarget};
+use crate::trees::columns::GridCell;
 
 /// Cells per chunk: they fit the cache of one core.
 // Decision: docs/decisions/0017-shapes-that-the-cell-alone-decides.md
@@ -124,10 +125,9 @@ impl Fitted {
             }
             for chunk in group.chunks(CHUNK) {
                 let cells: Vec<usize> = chunk.iter().map(|(_, cell)| *cell).collect();
-                let mut gathered = gather(batch, target, &cells, slots, CHUNK);
-                self.normaliser.apply(&mut gathered);
-                let scored = self.chunk_logits(gathered, task);
-                let width = scored.len() / CHUNK;
+                let gathered = gather(batch, target, &cells, slots, CHUNK);
+                let scored = self.chunk_logits(gathered, cells.len(), task);
+                let width = scored.len() / cells.len();
                 for (from, cell) in cells.iter().enumerate() {
                     for row in 0..rows {
                         let there = match target {
@@ -151,15 +151,31 @@ impl Fitted {
         gather(batch, target, &[cell], padded_slots(batch, cell, target), 1)
     }
 
-    /// Calibrated logits, not rounded, of a normalised chunk: `[cells, rows]`.
-    pub(crate) fn chunk_logits(&self, chunk: FeatureBatch, task: usize) -> Vec<f64> {
+    /// Calibrated logits, not rounded, of the first `cells` of a raw chunk: `[cells, rows]`.
+    /// Padding rows have any value.
+    pub(crate) fn chunk_logits(
+        &self,
+        mut chunk: FeatureBatch,
+        cells: usize,
+        task: usize,
+    ) -> Vec<f64> {
+        let trees = self.tree_logits(&chunk, cells, task);
+        self.normaliser.apply(&mut chunk);
+        let room = chunk.cells;
+        let mut logits = self.network_logits(chunk, task);
+        logits.truncate(logits.len() / room * cells);
+        let task = &self.tasks[task];
+        logits
+            .into_iter()
+            .enumerate()
+            .map(|(row, networks)| task.ensemble_logit(networks, trees.as_ref().map(|t| t[row])))
+            .collect()
+    }
+
+    /// The mean logits of the networks, of a normalised chunk: `[cells, rows]`.
+    fn network_logits(&self, chunk: FeatureBatch, task: usize) -> Vec<f64> {
         let inputs = Inputs::from_batch(chunk, &Device::flex());
-        let FittedTask {
-            definition,
-            calibration,
-            ..
-        } = &self.tasks[task];
-        let head = &definition.head;
+        let head = &self.tasks[task].definition.head;
         let mut sums: Vec<f64> = Vec::new();
         for network in &self.networks {
             let outputs = network
@@ -177,9 +193,48 @@ impl Fitted {
                     .for_each(|(sum, logit)| *sum += logit);
             }
         }
-        sums.into_iter()
-            .map(|sum| calibration.apply(sum / self.networks.len() as f64))
-            .collect()
+        let networks = self.networks.len() as f64;
+        sums.iter_mut().for_each(|sum| *sum /= networks);
+        sums
+    }
+
+    /// The trees' logits of the first `cells` of a raw chunk, `[cells, rows]` with NaN for padding;
+    /// `None` for a task without trees.
+    fn tree_logits(&self, chunk: &FeatureBatch, cells: usize, task: usize) -> Option<Vec<f64>> {
+        let FittedTask {
+            definition, trees, ..
+        } = &self.tasks[task];
+        let forest = &trees.as_ref()?.forest;
+        let target = self.config.towers[task].target;
+        let rows = match target {
+            TowerTarget::Root => 1,
+            // As `Inputs::from_batch`: a table without members has one padding slot.
+            TowerTarget::Member(table) => chunk.members[table].slots.max(1),
+        };
+        let mut logits = vec![f64::NAN; cells * rows];
+        for cell in 0..cells {
+            let grid = GridCell::new(chunk, cell);
+            let there = match target {
+                TowerTarget::Root => 1,
+                TowerTarget::Member(table) => grid.members[table].rows,
+            };
+            for row in 0..there {
+                let mut numbers = forest.numbers(&grid, target, row);
+                logits[cell * rows + row] = definition.head.logit(&forest.outputs(&mut numbers));
+            }
+        }
+        Some(logits)
+    }
+}
+
+impl FittedTask {
+    /// The calibrated logit of a row, not rounded, of its members' logits.
+    pub(crate) fn ensemble_logit(&self, networks: f64, trees: Option<f64>) -> f64 {
+        let mixed = match (&self.trees, trees) {
+            (Some(member), Some(trees)) => member.mixed(networks, trees),
+            _ => networks,
+        };
+        self.calibration.apply(mixed)
     }
 }
 

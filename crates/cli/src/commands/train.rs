@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
+use serde_json::Value;
 
 use leadpulse_learn::{Report, Tally, TaskReport, TrainOptions, TrainTask};
 use leadpulse_model::{Grade, RowTally};
@@ -191,6 +192,35 @@ fn show(task: &TaskReport) {
         say!("  nobody's   {unowned}");
     }
     evaluation::show(&task.evaluation);
+    if let Some(members) = task.metrics.get("members").and_then(members) {
+        say!("  members    {members}");
+    }
+}
+
+/// Weights and validation losses of networks and trees, in words.
+fn members(members: &Value) -> Option<String> {
+    let (networks, trees) = (&members["networks"], &members["trees"]);
+    let one = |member: &Value| {
+        let quality = ["auroc", "spearman"].iter().find_map(|name| {
+            let value = member["validation"][*name].as_f64()?;
+            Some(format!(", {name} {value:.4}"))
+        });
+        Some(format!(
+            "weight {:.2}, loss {:.5}{}",
+            member["weight"].as_f64()?,
+            member["validation_loss"].as_f64()?,
+            quality.unwrap_or_default()
+        ))
+    };
+    let trees = match trees["left_out"].as_str() {
+        Some(reason) => format!("none, {reason}"),
+        None => format!("{}, {}", trees["rounds"], one(trees)?),
+    };
+    Some(format!(
+        "{} networks, {}; trees {trees}",
+        networks["networks"],
+        one(networks)?
+    ))
 }
 
 /// Rows that the target counts and that count for nobody, in words; `None` without any.

@@ -17,11 +17,12 @@ use serde::de::DeserializeOwned;
 use super::check::{check, check_golden};
 use super::manifest::{Golden, Manifest, TaskManifest, sha256};
 use super::{
-    Bundle, BundleError, FORMAT_VERSION, GOLDEN, MANIFEST, NORMALISER, scorer_tasks, sibling,
-    weights_name,
+    Bundle, BundleError, FORMAT_VERSION, GOLDEN, MANIFEST, NORMALISER, OLDEST_FORMAT, scorer_tasks,
+    sibling, weights_name,
 };
 use crate::fit::{Fitted, FittedTask, TaskDefinition};
 use crate::network::Network;
+use crate::trees::TreeMember;
 
 impl Bundle {
     /// Loads the bundle in folder `dir`. `plan` rebuilds the feature plan; `table` finds a table by
@@ -58,7 +59,7 @@ impl Bundle {
                 table: task.entity.clone(),
             };
             let entity = table(&task.entity).ok_or_else(unknown)?;
-            tasks.push(fitted_task(task, entity));
+            tasks.push(fitted_task(dir, task, entity, &files)?);
         }
         let golden: Golden = parse(dir, GOLDEN, &files)?;
         let networks = (0..manifest.ensemble)
@@ -96,8 +97,20 @@ impl Bundle {
     }
 }
 
-fn fitted_task(task: &TaskManifest, entity: TableId) -> FittedTask {
-    FittedTask {
+fn fitted_task(
+    dir: &Path,
+    task: &TaskManifest,
+    entity: TableId,
+    files: &BTreeMap<&str, Vec<u8>>,
+) -> Result<FittedTask, BundleError> {
+    let mut trees = None;
+    if let Some(listed) = &task.trees {
+        trees = Some(TreeMember {
+            weight: listed.weight,
+            forest: parse(dir, &listed.file, files)?,
+        });
+    }
+    Ok(FittedTask {
         definition: TaskDefinition {
             name: task.name.clone(),
             entity,
@@ -108,10 +121,11 @@ fn fitted_task(task: &TaskManifest, entity: TableId) -> FittedTask {
         },
         regularisation: task.regularisation.clone(),
         calibration: task.calibration.clone(),
+        trees,
         metrics: task.metrics.clone(),
         quality: task.quality.clone(),
         validation: Vec::new(),
-    }
+    })
 }
 
 /// The files that a manifest lists, each with the hash that it lists.
@@ -171,7 +185,7 @@ fn read_manifest(dir: &Path) -> Result<Manifest, BundleError> {
         .get("format")
         .and_then(serde_json::Value::as_u64)
         .ok_or_else(|| malformed("no field `format`".into()))?;
-    if found != u64::from(FORMAT_VERSION) {
+    if !(u64::from(OLDEST_FORMAT)..=u64::from(FORMAT_VERSION)).contains(&found) {
         return Err(BundleError::Format { path, found });
     }
     let manifest: Manifest = serde_json::from_value(value).map_err(|e| malformed(e.to_string()))?;
