@@ -156,7 +156,7 @@ fn a_change_record_of_a_person_keeps_the_fields_that_it_does_not_name() {
     );
     row.set(table.field("id").unwrap().id, Value::Text("nora"));
     row.set(table.field("works").unwrap().id, Value::Bool(true));
-    row.set_list(table.field("changed").unwrap().id, ["works"].into_iter());
+    row.set_list(table.field("changed").unwrap().id, ["works"]);
     row.finish();
     company.graph.apply(&batch, None);
     company.check("nora", "nora");

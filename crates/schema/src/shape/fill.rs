@@ -11,7 +11,7 @@ use super::path::FieldPath;
 use super::plan::RowPlan;
 use super::value::{set_absent, set_node};
 use crate::admit::{RowRefusal, admit, normalise, normalise_field};
-use crate::catalog::Table;
+use crate::catalog::{FieldId, Table};
 use crate::money::UnknownCurrency;
 use crate::row::{RowBuilder, Value};
 
@@ -96,8 +96,9 @@ pub(crate) fn fill(
         let is_part = plan.key.as_ref().is_some_and(|key| key.has_part(id));
         let is_own = is_part || [Some(table.key), table.time, table.version].contains(&Some(id));
         let node = found[index];
-        let is_unchanged = keeps.as_ref().is_some_and(|keeps| keeps.holds(index, node))
-            || is_unavailable(places.envelope, node);
+        let is_kept = keeps.as_ref().is_some_and(|keeps| keeps.holds(index, node))
+            && !brings_currency(table, id, node);
+        let is_unchanged = is_kept || is_unavailable(places.envelope, node);
         if is_unchanged && !is_own {
             builder.set_unchanged(id);
             continue;
@@ -135,6 +136,12 @@ pub(crate) fn fill(
     }
     make_key(plan, table, places, builder)?;
     settle(plan, names, table, places, fit, builder)
+}
+
+/// Whether a change record carries the currency of an amount: the amount needs it, changed or not.
+fn brings_currency(table: &Table, field: FieldId, node: Option<&DataNode<'_>>) -> bool {
+    let is_currency = || table.amounts().any(|(_, currency)| currency == field);
+    table.rates.is_some() && node.is_some_and(|node| !node.is_null()) && is_currency()
 }
 
 /// Sets the key that the source makes from several values, once they are set.
