@@ -30,7 +30,7 @@ use write::files_of;
 use crate::fit::Fitted;
 
 /// Version of the bundle format that is written and read.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 1;
 /// Golden logits may differ by this much between machines: ten steps of the grid. Kernels of
 /// another CPU add f32 in another order, which a calibration may spread; a bundle of other weights
 /// differs by far more.
