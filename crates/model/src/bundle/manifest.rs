@@ -173,7 +173,20 @@ struct GoldenMembers {
     width: usize,
     values: Vec<f32>,
     mask: Vec<f32>,
+    /// As in a batch; absent in bundles whose cells were pooled over all of their rows.
+    #[serde(default)]
     attended: Vec<u32>,
+}
+
+impl GoldenMembers {
+    fn attended(&self, cells: usize) -> Vec<u32> {
+        if !self.attended.is_empty() {
+            return self.attended.clone();
+        }
+        let rows = |cell: usize| &self.mask[cell * self.slots..(cell + 1) * self.slots];
+        let there = |cell: usize| rows(cell).iter().filter(|mask| **mask != 0.0).count() as u32;
+        (0..cells).map(there).collect()
+    }
 }
 
 impl Golden {
@@ -208,7 +221,7 @@ impl Golden {
             values: m.values.clone(),
             mask: m.mask.clone(),
             entities: vec![None; m.mask.len()],
-            attended: m.attended.clone(),
+            attended: m.attended(self.cells),
             folded: vec![0; self.cells],
         });
         FeatureBatch {
@@ -225,7 +238,7 @@ impl Golden {
             && self.members.iter().zip(members).all(|(m, width)| {
                 m.width == *width
                     && m.mask.len() == self.cells * m.slots
-                    && m.attended.len() == self.cells
+                    && (m.attended.is_empty() || m.attended.len() == self.cells)
                     && m.values.len() == m.mask.len() * m.width
             })
     }
