@@ -261,7 +261,8 @@ mod tests {
             forest.fault(&layout, TowerTarget::Root, 3)
         };
         assert_eq!(fault(&|_| ()), None);
-        let cases: [(&dyn Fn(&mut Forest), &str); 9] = [
+        type Edit<'a> = &'a dyn Fn(&mut Forest);
+        let cases: [(Edit<'_>, &str); 9] = [
             (&|f| f.format = 9, "its format is 9"),
             (&|f| f.outputs = 2, "2 outputs, the head 3"),
             (&|f| f.base = f64::NAN, "base is not finite"),
