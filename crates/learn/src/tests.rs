@@ -712,8 +712,8 @@ fn roots_that_only_events_name_are_asked_from_their_first_mention() {
     let days: BTreeSet<i64> = examples.map(|e| e.anchor_ms / DAY_MS).collect();
     assert_eq!(
         days,
-        BTreeSet::from([11, 56, 71]),
-        "each once, a day after its first mention"
+        BTreeSet::from([56, 71]),
+        "each once, a day after its first mention, but for the one of the warm-up"
     );
 }
 

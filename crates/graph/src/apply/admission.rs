@@ -145,9 +145,19 @@ impl Writer<'_> {
         if !self.cells.shared.layout.has_bursts {
             return self.add_events(batch, &events.iter().collect::<Vec<_>>());
         }
+        // What a retraction leaves is estimated from the state at that moment, which is to contain
+        // all events before it and none after, of bursts or not.
+        let is_retraction =
+            |event: &AdmittedEvent| batch.row(event.row as usize).operation() == Operation::Retract;
         let mut rest = events;
         while !rest.is_empty() {
-            let (others, after) = self.apply_bursts(batch, rest);
+            let run = match rest.iter().position(is_retraction) {
+                Some(0) => 1,
+                Some(at) => at,
+                None => rest.len(),
+            };
+            let (run, after) = rest.split_at(run);
+            let others = self.apply_bursts(batch, run);
             self.add_events(batch, &others);
             rest = after;
         }

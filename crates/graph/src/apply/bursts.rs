@@ -235,7 +235,7 @@ impl Bursts {
     }
 }
 
-/// What a run of events does to bursts.
+/// What a run of events does to bursts: additions, or one retraction.
 #[derive(Default)]
 struct BurstRun<'e> {
     added: Vec<&'e AdmittedEvent>,
@@ -249,21 +249,18 @@ struct BurstRun<'e> {
 }
 
 impl Writer<'_> {
-    /// Applies the first events of a batch: those up to a retraction of an open event, or that
-    /// retraction alone. Returns the events that do not concern bursts, to be applied next, and
-    /// those that are left.
-    // What a retraction leaves is estimated from the state at that moment, which is to contain all
-    // events before it, of bursts or not.
+    /// Adds the events of a run that may be of a burst, or takes an open one back, and decides anew
+    /// which open events count. Returns the other events, to be applied next.
     pub fn apply_bursts<'e>(
         &mut self,
         batch: &RowBatch,
         events: &'e [AdmittedEvent],
-    ) -> (Vec<&'e AdmittedEvent>, &'e [AdmittedEvent]) {
+    ) -> Vec<&'e AdmittedEvent> {
         let mut run = BurstRun::default();
-        let rest = self.part_bursts(batch, events, &mut run);
+        self.part_bursts(batch, events, &mut run);
         let others = std::mem::take(&mut run.others);
         self.apply_run(batch, run);
-        (others, rest)
+        others
     }
 
     fn apply_run(&mut self, batch: &RowBatch, mut run: BurstRun<'_>) {
@@ -284,29 +281,23 @@ impl Writer<'_> {
         self.decide(&flipped);
     }
 
-    /// Parts events that concern bursts from the others, and groups them. Returns the events that
-    /// are left.
+    /// Parts events that concern bursts from the others, and groups them.
     fn part_bursts<'e>(
         &mut self,
         batch: &RowBatch,
         events: &'e [AdmittedEvent],
         run: &mut BurstRun<'e>,
-    ) -> &'e [AdmittedEvent] {
-        for (at, event) in events.iter().enumerate() {
+    ) {
+        for event in events {
             let row = batch.row(event.row as usize);
             if row.operation() == Operation::Retract {
-                if self.bursts.open.contains_key(&event.fingerprint) {
-                    if at > 0 {
-                        return &events[at..];
-                    }
-                    let member = self.bursts.remove(event.fingerprint);
-                    run.changed.extend(member.map(|member| member.group));
+                if let Some(member) = self.bursts.remove(event.fingerprint) {
+                    run.changed.insert(member.group);
                     run.withdrawn.push(event);
-                    return &events[1..];
-                }
-                match self.bursts.ignored.remove(&event.fingerprint) {
-                    true => run.ignored.push(event),
-                    false => run.others.push(event),
+                } else if self.bursts.ignored.remove(&event.fingerprint) {
+                    run.ignored.push(event);
+                } else {
+                    run.others.push(event);
                 }
                 continue;
             }
@@ -329,7 +320,6 @@ impl Writer<'_> {
             run.changed.insert(group);
             run.added.push(event);
         }
-        &[]
     }
 
     /// The places of an owner's traces, and of its state of an event table.

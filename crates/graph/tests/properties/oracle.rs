@@ -334,6 +334,15 @@ impl<'o> World<'o> {
         }
         world.resolve();
         world.scanned = world.find_scanned();
+        if !world.removed.is_empty() {
+            // A retraction settled what was open: an event that turned out to be scanned was in.
+            let is_scanned = |(_, row): &&(Who, &Plain)| {
+                let name = (row.table, row.key(&market.catalog).to_owned());
+                world.scanned.contains(&name)
+            };
+            let scanned = world.events.iter().filter(is_scanned).cloned();
+            world.removed.extend(scanned.collect::<Vec<_>>());
+        }
         world
     }
 
@@ -961,6 +970,13 @@ impl<'o> World<'o> {
             .sum()
     }
     /// Whether an entity is known and in the market's population at `t`.
+    /// Described by a row, or a root that was only named.
+    fn exists(&self, who: &Who) -> bool {
+        let person = &self.people[who];
+        let is_named = who.0 == self.market.catalog.root().id && person.since_ms.is_none();
+        person.version.is_some() || is_named
+    }
+
     pub fn is_eligible(&self, who: &Who, t_ms: i64) -> bool {
         let family: Vec<Who> = if self.top(who) == *who {
             self.people
@@ -975,7 +991,7 @@ impl<'o> World<'o> {
         let in_windows = self.window(&family, windows[0], t_ms) > 0.0
             && self.window(&family, windows[1], t_ms) <= 2.0;
         let is_asked = !self.is_merged(who) && !self.is_outside(&self.top(who));
-        self.people[who].version.is_some() && is_asked && in_windows
+        self.exists(who) && is_asked && in_windows
     }
 }
 
