@@ -121,6 +121,9 @@ fn a_query_tells_of_accounts_that_were_written_onto_old_events() {
         leadpulse(&["query", "account-wins-90d", "--data", arg(&data)]).done()
     };
     let words = "name their account before any row ties them to it";
-    assert!(told("backfilled").line("backfill").contains(words));
+    let backfilled = told("backfilled");
+    assert!(backfilled.line("backfill").contains(words));
+    let refused = backfilled.line("backfill").contains("train refuses that");
+    assert!(refused, "{}", backfilled.out);
     assert!(!told("market").out.contains(words));
 }

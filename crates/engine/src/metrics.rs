@@ -126,7 +126,7 @@ impl Metrics {
             )?,
             remarked: counters(
                 "leadpulse_remarked_records_total",
-                "Accepted records with a remark, by reason: stepped_back.",
+                "Accepted records with a remark, by reason: in_part, stepped_back.",
                 &["reason"],
             )?,
             late: counter(

@@ -146,7 +146,9 @@ fn file_rows(read: &FileReport, outcomes: &[u64; RowOutcome::ALL.len()]) -> File
     };
     for outcome in RowOutcome::ALL {
         let count = match outcome {
-            RowOutcome::Accepted | RowOutcome::SteppedBack => &mut rows.accepted,
+            RowOutcome::Accepted | RowOutcome::SteppedBack | RowOutcome::InPart => {
+                &mut rows.accepted
+            }
             RowOutcome::Duplicate => &mut rows.duplicate,
             RowOutcome::Late => &mut rows.late,
             RowOutcome::Future => &mut rows.future,

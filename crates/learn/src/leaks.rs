@@ -108,12 +108,24 @@ pub(crate) fn refuse_early_ties(
         return Ok(());
     }
     let root = &project.catalog.root().name;
+    let remedy = "Some systems write the account onto old events when a lead converts. Export the \
+                  events as they were written, or leave that column out of them";
+    let filled_in = ties.filled_in;
+    if filled_in.is_leak() {
+        return Err(LearnError::Leak {
+            task: task.name.clone(),
+            message: format!(
+                "events name one of {root} beside {} members whose own rows then lead to none, a week or more before \
+                 a row ties them to it, but beside only {} that no row ties to it later. {remedy}",
+                filled_in.tied, filled_in.untied
+            ),
+        });
+    }
     Err(LearnError::Leak {
         task: task.name.clone(),
         message: format!(
             "of the events before an anchor that name one of {root} beside a member, {:.2} % of the positives' and {:.2} % of the \
-             negatives' name it before any row says that the member belongs to it. Some systems write the account onto old events when a \
-             lead converts. Export the events as they were written, or leave that column out of them",
+             negatives' name it before any row says that the member belongs to it. {remedy}",
             ties.positive.ratio() * 100.0,
             ties.negative.ratio() * 100.0
         ),

@@ -31,7 +31,7 @@ pub use collect::{Collected, Extent, Harvest, Split, Survey, collect, survey};
 pub use data_report::{DataReport, FileRows};
 pub use explain::{Explain, Explained, PastExplanation, Why, explain};
 pub use judge::{Judged, Period, judge};
-pub use labels::{Tally, TieShare, TieShares};
+pub use labels::{FilledIn, RootSketch, Tally, TieShare, TieShares};
 pub use predict::TaskJudgement;
 pub use report::{
     Baseline, Baselines, CalibrationFigures, Decile, Estimate, GroupWeight, LossFigures,

@@ -80,22 +80,20 @@ pub(crate) fn admit(
     row: &mut RowBuilder<'_>,
     mut may_drop: impl FnMut(&UnknownCurrency) -> bool,
 ) -> Result<(), RowRefusal> {
-    normalise(table, row);
+    for field in &table.fields {
+        if !field.normalise.is_empty() {
+            normalise_field(table, field.id, row);
+        }
+        if field.nullable && field.reference.is_some() && row.is_empty_text(field.id) {
+            row.set(field.id, Value::Null);
+        }
+    }
     convert_amounts(table, row, &mut may_drop).map_err(|unknown| RowRefusal::NoRate {
         field: table.field_at(unknown.amount).name.clone(),
         unknown,
     })?;
-    for field in table
-        .fields
-        .iter()
-        .filter(|f| f.nullable && f.reference.is_some())
-    {
-        if row.get(field.id).text().is_some_and(str::is_empty) {
-            row.set(field.id, Value::Null);
-        }
-    }
     let refuse = |field: String, why| Err(RowRefusal::Incomplete { field, why });
-    if row.get(table.key).text().is_none_or(str::is_empty) {
+    if !row.has_text(table.key) {
         return refuse(table.field_at(table.key).name.clone(), "the key is empty");
     }
     if table
@@ -118,11 +116,7 @@ pub(crate) fn admit(
     {
         return refuse(table.field_at(time).name.clone(), "an event needs its time");
     }
-    if table
-        .owners
-        .iter()
-        .all(|f| row.get(*f).text().is_none_or(str::is_empty))
-    {
+    if !table.owners.iter().any(|field| row.has_text(*field)) {
         let names: Vec<&str> = table
             .owners
             .iter()

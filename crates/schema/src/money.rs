@@ -160,11 +160,11 @@ pub(crate) fn convert_amounts(
         let Value::Double(value) = row.get(amount.id) else {
             continue;
         };
-        if !is_changed(table, row, amount) {
+        if !table.carries(row.row(), amount.id) {
             continue;
         }
         let written = row.get(currency).text().map(code).unwrap_or_default();
-        let is_left_out = written.is_empty() && !is_changed(table, row, table.field_at(currency));
+        let is_left_out = written.is_empty() && !table.carries(row.row(), currency);
         let rate = match written.is_empty() {
             true => (!is_left_out).then_some(1.0),
             false => rates.rates.get(&written).copied(),
@@ -191,18 +191,6 @@ pub(crate) fn convert_amounts(
         }
     }
     Ok(())
-}
-
-/// Whether a row carries a field: a change record keeps those that it does not name.
-fn is_changed(table: &Table, row: &RowBuilder<'_>, field: &Field) -> bool {
-    let named = table.changed_fields.map(|list| row.get(list));
-    let is_named = match named {
-        Some(Value::List(names)) => {
-            names.iter().next().is_none() || names.iter().any(|name| name == field.name)
-        }
-        _ => true,
-    };
-    is_named && !row.is_unchanged(field.id)
 }
 
 #[cfg(test)]

@@ -297,9 +297,26 @@ impl RowBuilder<'_> {
     pub fn set_known_ms(&mut self, known_ms: i64) {
         self.head.known_ms = known_ms;
     }
+    /// True for text of at least one byte. Cheaper than [`Self::get`], which reads the text.
+    pub(crate) fn has_text(&self, field: FieldId) -> bool {
+        let slot = self.batch.slots[self.head.slot as usize + field.index()];
+        matches!(slot, FieldSlot::Text { length, .. } if length > 0)
+    }
+    /// True for text of no byte.
+    pub(crate) fn is_empty_text(&self, field: FieldId) -> bool {
+        let slot = self.batch.slots[self.head.slot as usize + field.index()];
+        matches!(slot, FieldSlot::Text { length: 0, .. })
+    }
     /// The field's value so far.
     pub fn get(&self, field: FieldId) -> Value<'_> {
         self.batch.value(self.head.slot as usize + field.index())
+    }
+    /// The row so far.
+    pub fn row(&self) -> Row<'_> {
+        Row {
+            batch: self.batch,
+            head: self.head,
+        }
     }
     /// The row is complete.
     pub fn finish(mut self) {

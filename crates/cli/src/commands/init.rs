@@ -11,8 +11,8 @@ use crate::shipped;
 /// Arguments of `init`.
 #[derive(clap::Args)]
 pub struct InitArguments {
-    /// Data files, or folders of them: CSV, TSV or JSON Lines, also gzipped; Parquet. Without them, the
-    /// shipped CRM is written.
+    /// Local data files, or folders of them: CSV, TSV or JSON Lines, also gzipped; Parquet. Without
+    /// them, the shipped CRM is written.
     #[arg(long, num_args = 1.., value_name = "FILE")]
     from: Vec<PathBuf>,
     /// Folder to write schemas/ and leadpulse.toml to. Files that exist are not overwritten.
@@ -76,6 +76,13 @@ fn data_files(from: &[PathBuf]) -> Result<Vec<PathBuf>> {
     const KINDS: [&str; 6] = [".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".parquet"];
     let mut files = Vec::new();
     for path in from {
+        if path.to_string_lossy().contains("://") {
+            bail!(
+                "{}: init reads local files only; copy the files, or the first of each table, into a \
+                 folder and name it. Then train and replay read the store: --data {0}",
+                path.display()
+            );
+        }
         if !path.is_dir() {
             files.push(path.clone());
             continue;
@@ -101,4 +108,18 @@ fn data_files(from: &[PathBuf]) -> Result<Vec<PathBuf>> {
         files.extend(found);
     }
     Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_object_stores_are_refused_with_what_to_do() {
+        for address in ["s3://bucket/crm", "gs://bucket/a.csv"] {
+            let error = data_files(&[address.into()]).unwrap_err().to_string();
+            assert!(error.contains(address), "{error}");
+            assert!(error.contains("init reads local files only"), "{error}");
+        }
+    }
 }

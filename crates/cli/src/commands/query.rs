@@ -93,10 +93,13 @@ impl QueryArguments {
             }
             let (positive, negative) = (count.ties.positive, count.ties.negative);
             if positive.early + negative.early > 0 {
+                let filled_in = count.ties.filled_in;
                 say!(
-                    "backfill  {:.2} % of the events of positives and {:.2} % of negatives name their account before any row ties them to it{}",
+                    "backfill  {:.2} % of the events of positives and {:.2} % of negatives name their account before any row ties them to it; of those who had none, {} got it a week or more later, {} never{}",
                     positive.ratio() * 100.0,
                     negative.ratio() * 100.0,
+                    filled_in.tied,
+                    filled_in.untied,
                     if count.ties.is_leak() {
                         ": train refuses that"
                     } else {

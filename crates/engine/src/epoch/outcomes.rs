@@ -34,7 +34,9 @@ impl OutcomeCounts {
         let of = |outcome: RowOutcome| rows[outcome as usize];
         let (late, future) = (of(RowOutcome::Late), of(RowOutcome::Future));
         Self {
-            accepted: of(RowOutcome::Accepted) + of(RowOutcome::SteppedBack),
+            accepted: of(RowOutcome::Accepted)
+                + of(RowOutcome::SteppedBack)
+                + of(RowOutcome::InPart),
             duplicate: of(RowOutcome::Duplicate),
             late,
             future,
@@ -43,7 +45,7 @@ impl OutcomeCounts {
                 rows,
                 &[RowOutcome::NothingToDelete, RowOutcome::StaleVersion],
             ),
-            remarked: by_code(rows, &[RowOutcome::SteppedBack]),
+            remarked: by_code(rows, &[RowOutcome::InPart, RowOutcome::SteppedBack]),
         }
     }
 
@@ -129,12 +131,13 @@ mod tests {
             (RowOutcome::Late, 4),
             (RowOutcome::NothingToDelete, 5),
             (RowOutcome::StaleVersion, 6),
+            (RowOutcome::InPart, 7),
         ] {
             rows[outcome as usize] = count;
         }
         let counts = OutcomeCounts::of(&rows, 1);
-        assert_eq!(counts.records(), 31);
-        assert_eq!((counts.accepted, counts.dead), (12, 5));
+        assert_eq!(counts.records(), 38);
+        assert_eq!((counts.accepted, counts.dead), (19, 5));
         let codes = |counts: &[ReasonCount]| -> Vec<(String, i64)> {
             let pair = |one: &ReasonCount| (one.reason.clone(), one.count);
             counts.iter().map(pair).collect()
@@ -143,10 +146,13 @@ mod tests {
             codes(&counts.unchanged),
             [("nothing_to_delete".into(), 5), ("stale_version".into(), 6)]
         );
-        assert_eq!(codes(&counts.remarked), [("stepped_back".into(), 2)]);
+        assert_eq!(
+            codes(&counts.remarked),
+            [("in_part".into(), 7), ("stepped_back".into(), 2)]
+        );
         assert_eq!(counts.clone().in_format(3), counts);
         let before = counts.in_format(2);
-        assert_eq!((before.accepted, before.duplicate), (26, 0));
-        assert_eq!(before.records(), 31);
+        assert_eq!((before.accepted, before.duplicate), (33, 0));
+        assert_eq!(before.records(), 38);
     }
 }

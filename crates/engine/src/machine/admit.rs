@@ -125,8 +125,9 @@ fn by_record(record_of: &[u32], outcomes: &[RowOutcome]) -> Vec<(u32, RowOutcome
         RowOutcome::NothingToDelete => 2,
         RowOutcome::Accepted => 3,
         RowOutcome::SteppedBack => 4,
-        RowOutcome::Late => 5,
-        RowOutcome::Future => 6,
+        RowOutcome::InPart => 5,
+        RowOutcome::Late => 6,
+        RowOutcome::Future => 7,
     };
     let mut found: Vec<(u32, RowOutcome)> = Vec::with_capacity(record_of.len());
     for (record, outcome) in record_of.iter().zip(outcomes) {
@@ -145,6 +146,7 @@ fn refusal(outcome: RowOutcome) -> Option<(Reason, &'static str)> {
     match outcome {
         RowOutcome::Accepted
         | RowOutcome::SteppedBack
+        | RowOutcome::InPart
         | RowOutcome::Duplicate
         | RowOutcome::NothingToDelete
         | RowOutcome::StaleVersion => None,
@@ -167,6 +169,10 @@ pub(super) fn remark(outcome: RowOutcome) -> Option<&'static str> {
         RowOutcome::SteppedBack => Some(
             "its time lies before that of the version that it replaced; if the log's order is \
              not that of the changes, mark a field of the table with \"version\": true",
+        ),
+        RowOutcome::InPart => Some(
+            "it carries some fields of a key that no row has described, so the others are null; \
+             load whole rows first, such as a connector's snapshot",
         ),
         RowOutcome::Accepted | RowOutcome::Duplicate | RowOutcome::Late | RowOutcome::Future => {
             None

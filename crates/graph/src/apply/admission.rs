@@ -150,19 +150,22 @@ impl Writer<'_> {
         let is_retraction =
             |event: &AdmittedEvent| batch.row(event.row as usize).operation() == Operation::Retract;
         let mut rest = events;
-        while !rest.is_empty() {
-            let run = match rest.iter().position(is_retraction) {
-                Some(0) => 1,
-                Some(at) => at,
-                None => rest.len(),
-            };
-            let (run, after) = rest.split_at(run);
-            let others = self.apply_bursts(batch, run);
+        while let Some(first) = rest.first() {
+            if is_retraction(first) {
+                if !self.retract_burst(batch, first) {
+                    self.add_events(batch, &[first]);
+                }
+                rest = &rest[1..];
+                continue;
+            }
+            let run = rest.iter().position(is_retraction);
+            let (run, after) = rest.split_at(run.unwrap_or(rest.len()));
+            let others = self.add_bursts(batch, run);
             self.add_events(batch, &others);
             rest = after;
         }
         // Domains may have become known in a batch without events.
-        self.apply_bursts(batch, &[]);
+        self.regroup_bursts(batch);
     }
 
     fn add_events(&mut self, batch: &RowBatch, events: &[&AdmittedEvent]) {

@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize};
 
-use leadpulse_schema::{Operation, RowBatch, TableId};
+use leadpulse_schema::{RowBatch, TableId};
 
 use crate::apply::Writer;
 use crate::apply::admission::AdmittedEvent;
@@ -235,76 +235,34 @@ impl Bursts {
     }
 }
 
-/// What a run of events does to bursts: additions, or one retraction.
-#[derive(Default)]
-struct BurstRun<'e> {
-    added: Vec<&'e AdmittedEvent>,
-    /// Open events that are taken back.
-    withdrawn: Vec<&'e AdmittedEvent>,
-    /// Retractions of events that never counted as engagement.
-    ignored: Vec<&'e AdmittedEvent>,
-    changed: FxHashSet<BurstGroup>,
-    /// Events that do not concern bursts.
-    others: Vec<&'e AdmittedEvent>,
+/// The events of a run that concern bursts: additions, or one retraction.
+enum BurstRun<'e> {
+    Added(Vec<&'e AdmittedEvent>),
+    /// An open event is taken back.
+    Withdrawn(&'e AdmittedEvent),
+    /// The retraction of an event that never counted as engagement.
+    Ignored(&'e AdmittedEvent),
 }
 
+/// Groups whose events may have changed fate.
+type ChangedGroups = FxHashSet<BurstGroup>;
+
 impl Writer<'_> {
-    /// Adds the events of a run that may be of a burst, or takes an open one back, and decides anew
-    /// which open events count. Returns the other events, to be applied next.
-    pub fn apply_bursts<'e>(
+    /// Adds the events of a run that may be of a burst, and decides anew which open events count.
+    /// Returns the other events, to be applied next. The run has no retractions.
+    pub fn add_bursts<'e>(
         &mut self,
         batch: &RowBatch,
         events: &'e [AdmittedEvent],
     ) -> Vec<&'e AdmittedEvent> {
-        let mut run = BurstRun::default();
-        self.part_bursts(batch, events, &mut run);
-        let others = std::mem::take(&mut run.others);
-        self.apply_run(batch, run);
-        others
-    }
-
-    fn apply_run(&mut self, batch: &RowBatch, mut run: BurstRun<'_>) {
-        for owner in std::mem::take(&mut self.regrouped) {
-            self.bursts.regroup(owner, &mut run.changed);
-        }
-        let limit = self.cells.shared.options.burst_events;
-        let mut flipped = self.bursts.judge(&run.changed, limit);
-        let added: FxHashSet<u64> = run.added.iter().map(|e| e.fingerprint).collect();
-        flipped.retain(|(fingerprint, _)| !added.contains(fingerprint));
-        run.added.iter().for_each(|e| self.add_open(batch, e));
-        for event in run.withdrawn {
-            self.withdraw_open(batch, event);
-        }
-        for event in run.ignored {
-            self.uncount(batch, event, event.owner);
-        }
-        self.decide(&flipped);
-    }
-
-    /// Parts events that concern bursts from the others, and groups them.
-    fn part_bursts<'e>(
-        &mut self,
-        batch: &RowBatch,
-        events: &'e [AdmittedEvent],
-        run: &mut BurstRun<'e>,
-    ) {
+        let (mut added, mut others) = (Vec::new(), Vec::new());
+        let mut changed = ChangedGroups::default();
         for event in events {
-            let row = batch.row(event.row as usize);
-            if row.operation() == Operation::Retract {
-                if let Some(member) = self.bursts.remove(event.fingerprint) {
-                    run.changed.insert(member.group);
-                    run.withdrawn.push(event);
-                } else if self.bursts.ignored.remove(&event.fingerprint) {
-                    run.ignored.push(event);
-                } else {
-                    run.others.push(event);
-                }
-                continue;
-            }
             let Some(campaign) = event.burst_campaign else {
-                run.others.push(event);
+                others.push(event);
                 continue;
             };
+            let row = batch.row(event.row as usize);
             let group = BurstGroup {
                 table: row.table(),
                 campaign,
@@ -317,9 +275,58 @@ impl Writer<'_> {
                 is_counted: true,
             };
             self.bursts.insert(event.fingerprint, member);
-            run.changed.insert(group);
-            run.added.push(event);
+            changed.insert(group);
+            added.push(event);
         }
+        self.settle_bursts(batch, BurstRun::Added(added), changed);
+        others
+    }
+
+    /// Takes an open event back, or one that never counted as engagement, and decides anew which
+    /// open events count. Returns `false` for an event that does not concern bursts any more.
+    pub fn retract_burst(&mut self, batch: &RowBatch, event: &AdmittedEvent) -> bool {
+        let mut changed = ChangedGroups::default();
+        let run = if let Some(member) = self.bursts.remove(event.fingerprint) {
+            changed.insert(member.group);
+            BurstRun::Withdrawn(event)
+        } else if self.bursts.ignored.remove(&event.fingerprint) {
+            BurstRun::Ignored(event)
+        } else {
+            BurstRun::Added(Vec::new())
+        };
+        let is_of_burst = !matches!(run, BurstRun::Added(_));
+        self.settle_bursts(batch, run, changed);
+        is_of_burst
+    }
+
+    /// Lets domains that became known change the fate of open events, where no event did.
+    pub fn regroup_bursts(&mut self, batch: &RowBatch) {
+        if !self.regrouped.is_empty() {
+            self.settle_bursts(batch, BurstRun::Added(Vec::new()), ChangedGroups::default());
+        }
+    }
+
+    fn settle_bursts(&mut self, batch: &RowBatch, run: BurstRun<'_>, mut changed: ChangedGroups) {
+        for owner in std::mem::take(&mut self.regrouped) {
+            self.bursts.regroup(owner, &mut changed);
+        }
+        if changed.is_empty() && matches!(&run, BurstRun::Added(added) if added.is_empty()) {
+            return;
+        }
+        let limit = self.cells.shared.options.burst_events;
+        let mut flipped = self.bursts.judge(&changed, limit);
+        match run {
+            BurstRun::Added(added) => {
+                let new: FxHashSet<u64> = added.iter().map(|e| e.fingerprint).collect();
+                flipped.retain(|(fingerprint, _)| !new.contains(fingerprint));
+                added.iter().for_each(|event| self.add_open(batch, event));
+            }
+            BurstRun::Withdrawn(event) => self.withdraw_open(batch, event),
+            BurstRun::Ignored(event) => {
+                self.uncount(batch, event, event.owner);
+            }
+        }
+        self.decide(&flipped);
     }
 
     /// The places of an owner's traces, and of its state of an event table.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use leadpulse_schema::Version;
 
-use crate::apply::outcome::RowOutcome;
+use crate::apply::outcome::{Described, RowOutcome};
 use crate::encoding::sorted;
 use crate::ids::EntityId;
 
@@ -94,14 +94,11 @@ impl NewestVersions {
 
     /// Notes the deletion of a hub's row. Its neighbours keep naming it, so the hub itself stays.
     pub fn delete_hub(&mut self, hub: EntityId) -> RowOutcome {
-        let Some(is_described) = self.hubs.get_mut(&hub) else {
-            return RowOutcome::NothingToDelete;
-        };
-        if std::mem::take(is_described) {
-            RowOutcome::Accepted
-        } else {
-            RowOutcome::Duplicate
-        }
+        RowOutcome::of_deletion(match self.hubs.get_mut(&hub).map(std::mem::take) {
+            None => Described::Never,
+            Some(false) => Described::Before,
+            Some(true) => Described::Now,
+        })
     }
 
     /// Bytes on the heap, roughly.

@@ -20,11 +20,25 @@ pub enum RowOutcome {
     NothingToDelete,
     /// A version or deletion older than the newest of its entity, by the table's version field.
     StaleVersion,
+    /// The row is in the graph, but it carries a part of an entity that no row describes: the other
+    /// fields are null until a whole row comes.
+    InPart,
+}
+
+/// Rows of an entity that a deletion finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Described {
+    /// No row has described the entity.
+    Never,
+    /// The rows were deleted already.
+    Before,
+    /// A row describes the entity.
+    Now,
 }
 
 impl RowOutcome {
     /// All outcomes; the position of each is its number as an index.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Accepted,
         Self::SteppedBack,
         Self::Duplicate,
@@ -32,11 +46,22 @@ impl RowOutcome {
         Self::Future,
         Self::NothingToDelete,
         Self::StaleVersion,
+        Self::InPart,
     ];
+
+    /// The outcome of a deletion. Connectors write a change event and a tombstone for one deletion,
+    /// so the second of them is a repeat.
+    pub(crate) fn of_deletion(described: Described) -> Self {
+        match described {
+            Described::Never => Self::NothingToDelete,
+            Described::Before => Self::Duplicate,
+            Described::Now => Self::Accepted,
+        }
+    }
 
     /// True for a row that is in the graph. Every other row has changed nothing that can be read.
     pub fn is_accepted(self) -> bool {
-        matches!(self, Self::Accepted | Self::SteppedBack)
+        matches!(self, Self::Accepted | Self::SteppedBack | Self::InPart)
     }
 
     /// The code in epoch records, metric labels and logs.
@@ -49,6 +74,7 @@ impl RowOutcome {
             Self::Future => "future",
             Self::NothingToDelete => "nothing_to_delete",
             Self::StaleVersion => "stale_version",
+            Self::InPart => "in_part",
         }
     }
 }

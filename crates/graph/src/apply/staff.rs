@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use leadpulse_schema::{FieldId, Operation, Row, Table, TableId, Value};
 
-use crate::apply::outcome::RowOutcome;
+use crate::apply::outcome::{Described, RowOutcome};
 
 /// The newest row of a person of the own company.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,32 +39,37 @@ impl Staff {
             return RowOutcome::Accepted;
         }
         if row.operation() != Operation::Upsert {
-            return match before {
-                None => RowOutcome::NothingToDelete,
-                Some(None) => RowOutcome::Duplicate,
-                Some(Some(_)) => {
-                    people.insert(row.key().into(), None);
-                    RowOutcome::Accepted
-                }
-            };
+            let outcome = RowOutcome::of_deletion(match before {
+                None => Described::Never,
+                Some(None) => Described::Before,
+                Some(Some(_)) => Described::Now,
+            });
+            if outcome.is_accepted() {
+                people.insert(row.key().into(), None);
+            }
+            return outcome;
         }
         let before = before.cloned().flatten();
         let told =
-            |field: Option<FieldId>| Some(row.get(field.filter(|f| is_told(table, row, *f))?));
+            |field: Option<FieldId>| Some(row.get(field.filter(|f| table.carries(row, *f))?));
         let is_active = match told(table.active) {
             Some(value) => value != Value::Bool(false),
             None => before.as_ref().is_none_or(|before| before.is_active),
         };
         let territory = match told(table.territory) {
             Some(value) => value.text().map(Arc::from),
-            None => before.and_then(|before| before.territory),
+            None => before.as_ref().and_then(|before| before.territory.clone()),
         };
         let now = StaffRow {
             is_active,
             territory,
         };
+        let outcome = match before.is_none() && !table.is_whole(row) {
+            true => RowOutcome::InPart,
+            false => RowOutcome::Accepted,
+        };
         people.insert(row.key().into(), Some(now));
-        RowOutcome::Accepted
+        outcome
     }
 
     /// Whether rows may be assigned to a key: an active person, or any key of a table that no row
@@ -94,13 +99,6 @@ impl Staff {
             .map(|(key, _)| key.len() + size_of::<(Arc<str>, Option<StaffRow>)>())
             .sum()
     }
-}
-
-/// Whether a row carries a field: a change record keeps the fields that it does not name.
-fn is_told(table: &Table, row: Row<'_>, field: FieldId) -> bool {
-    let name = &table.field_at(field).name;
-    let is_changed = |names: leadpulse_schema::TextList<'_>| names.iter().any(|n| n == name);
-    !row.is_unchanged(field) && table.changed_by(row).is_none_or(is_changed)
 }
 
 #[cfg(test)]

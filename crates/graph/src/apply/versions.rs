@@ -2,10 +2,10 @@
 
 use smallvec::SmallVec;
 
-use leadpulse_schema::{Catalog, Operation, Role, Row, RowBatch, Table, TextList, Value, Version};
+use leadpulse_schema::{Catalog, Operation, Role, Row, RowBatch, Table, Value, Version};
 
 use crate::apply::Writer;
-use crate::apply::outcome::RowOutcome;
+use crate::apply::outcome::{Described, RowOutcome};
 use crate::change::effects::Cause;
 use crate::ids::EntityId;
 use crate::state::layout::EntityLayout;
@@ -24,22 +24,18 @@ impl Writer<'_> {
                 return RowOutcome::StaleVersion;
             }
         }
-        if self.replace(catalog, row) {
-            RowOutcome::SteppedBack
-        } else {
-            RowOutcome::Accepted
-        }
+        self.replace(catalog, row)
     }
 
-    /// Replaces the version of an entity; its links stay for ever. Returns whether the entity went
-    /// back in time, in a table without a version field.
-    fn replace(&mut self, catalog: &Catalog, row: Row<'_>) -> bool {
+    /// Replaces the version of an entity; its links stay for ever. Tells of an entity that went back
+    /// in time, in a table without a version field, and of one that only a part describes.
+    fn replace(&mut self, catalog: &Catalog, row: Row<'_>) -> RowOutcome {
         let shared = self.cells.shared.clone();
         let layout = shared.layout.entity(row.table());
         let table = catalog.table_at(row.table());
         let entity = self.ensure(row.table(), row.key());
         let batch = self.version(catalog, entity, row);
-        let is_complete = self.is_complete(row);
+        let is_complete = table.is_whole(row);
         let version = batch.row(0);
 
         let owner = match table.role {
@@ -70,7 +66,11 @@ impl Writer<'_> {
         };
         let changes_outcome =
             table.outcome.is_some() && outcome(node.row()) != outcome(Some(version));
-        let steps_back = steps_back(table, node.row(), version);
+        let row_outcome = match node.row() {
+            Some(before) if steps_back(table, before, version) => RowOutcome::SteppedBack,
+            None if !is_complete => RowOutcome::InPart,
+            _ => RowOutcome::Accepted,
+        };
         let node = self.node_mut(entity);
         node.hubs = if node.is_merged() {
             SmallVec::new()
@@ -102,7 +102,7 @@ impl Writer<'_> {
             self.affect_readers(cell);
         }
         self.effects.add(cell, Cause::Version);
-        steps_back
+        row_outcome
     }
 
     /// Clears the version of an entity, unless the deletion is stale. History and former roots
@@ -124,15 +124,22 @@ impl Writer<'_> {
         let directory = &self.entities.directory;
         let entity = directory.find(directory.of_table(row.table()), row.key());
         let Some(entity) = entity.filter(|entity| directory.place(*entity).is_some()) else {
-            return nothing_to_delete(was_deleted);
+            let described = match was_deleted {
+                true => Described::Before,
+                false => Described::Never,
+            };
+            return RowOutcome::of_deletion(described);
         };
         let node = self.node(entity);
-        if !node.is_known() {
-            // Connectors write a change event and a tombstone for one deletion.
-            return nothing_to_delete(was_deleted || node.since_ms.is_some());
+        let described = match node.is_known() {
+            true => Described::Now,
+            false if was_deleted || node.since_ms.is_some() => Described::Before,
+            false => Described::Never,
+        };
+        if described == Described::Now {
+            self.clear(entity);
         }
-        self.clear(entity);
-        RowOutcome::Accepted
+        RowOutcome::of_deletion(described)
     }
 
     /// Takes the version of an entity away.
@@ -175,7 +182,6 @@ impl Writer<'_> {
     /// marks as unchanged, from the version before. Without one it is taken whole.
     fn version(&self, catalog: &Catalog, entity: EntityId, row: Row<'_>) -> RowBatch {
         let table = catalog.table_at(row.table());
-        let changed = table.changed_by(row);
         let current = self.node(entity).row();
         let mut version = RowBatch::new();
         let mut builder = version.start(
@@ -186,26 +192,14 @@ impl Writer<'_> {
             row.known_ms(),
         );
         for field in &table.fields {
-            let is_told = |names: TextList<'_>| names.iter().any(|name| name == field.name);
-            let is_own = field.id == table.key
-                || Some(field.id) == table.time
-                || Some(field.id) == table.version;
-            let is_kept = row.is_unchanged(field.id) || !is_own && !changed.is_none_or(is_told);
             let value = match current {
-                Some(current) if is_kept => current.get(field.id),
+                Some(current) if !table.carries(row, field.id) => current.get(field.id),
                 _ => row.get(field.id),
             };
             builder.set(field.id, value);
         }
         builder.finish();
         version
-    }
-
-    /// True if the row carries every field, so that nothing of the version before is left.
-    fn is_complete(&self, row: Row<'_>) -> bool {
-        let table = self.entities.catalog.table_at(row.table());
-        let is_whole = table.changed_by(row).is_none();
-        is_whole && table.fields.iter().all(|field| !row.is_unchanged(field.id))
     }
 
     /// The domains that a version names, each once, in the order of its fields. Where members and
@@ -372,21 +366,12 @@ impl Writer<'_> {
 
 /// Whether a version lies before the one that it replaces, by the table's time. Tables with a
 /// version field go by that one.
-fn steps_back(table: &Table, before: Option<Row<'_>>, version: Row<'_>) -> bool {
+fn steps_back(table: &Table, before: Row<'_>, version: Row<'_>) -> bool {
     let Some(time) = table.time.filter(|_| table.version.is_none()) else {
         return false;
     };
-    match (before.map(|row| row.get(time)), version.get(time)) {
-        (Some(Value::Time(before_ms)), Value::Time(now_ms)) => now_ms < before_ms,
+    match (before.get(time), version.get(time)) {
+        (Value::Time(before_ms), Value::Time(now_ms)) => now_ms < before_ms,
         _ => false,
-    }
-}
-
-/// The outcome of a deletion that finds no version: a repeat, if the entity was deleted before.
-fn nothing_to_delete(is_repeat: bool) -> RowOutcome {
-    if is_repeat {
-        RowOutcome::Duplicate
-    } else {
-        RowOutcome::NothingToDelete
     }
 }

@@ -240,7 +240,7 @@ impl Gatekeeper {
         RowOutcome::Accepted
     }
 
-    /// Versions and deletions follow the log; repeated deletions and steps back are noticed.
+    /// Versions and deletions follow the log; repeated deletions, steps back and parts of nothing are noticed.
     fn judge_version(&mut self, market: &Market, row: &Plain) -> RowOutcome {
         let table = market.catalog.table_at(row.table);
         let who = (row.table, row.key(&market.catalog).to_owned());
@@ -257,7 +257,10 @@ impl Gatekeeper {
         let time = table
             .time
             .map_or(Datum::Null, |f| row.values[f.index()].clone());
+        let changed = table.changed_fields.map(|f| &row.values[f.index()]);
+        let is_part = matches!(changed, Some(Datum::List(names)) if !names.is_empty());
         match (self.described.insert(who, Some(time.clone())), time) {
+            (None | Some(None), _) if is_part && table.role != Role::Hub => RowOutcome::InPart,
             (Some(Some(Datum::Time(before_ms))), Datum::Time(now_ms)) if now_ms < before_ms => {
                 RowOutcome::SteppedBack
             }

@@ -238,6 +238,33 @@ fn texts_are_versions_too() {
 }
 
 #[test]
+fn a_part_of_an_entity_that_no_row_described_is_told() {
+    use RowOutcome::{Accepted, InPart};
+    let mut story = Story::of(TIMED);
+    let part = |story: &mut Story, outcome: RowOutcome, content: Option<&str>| {
+        let mut batch = RowBatch::new();
+        let at = Position::default();
+        let table = story.catalog.table_at(story.accounts);
+        let mut row = batch.start(&story.catalog, table.id, Operation::Upsert, at, START_MS);
+        row.set(table.key, Value::Text("a"));
+        row.set_unchanged(table.field("content").unwrap().id);
+        row.finish();
+        assert_eq!(story.graph.apply(&batch, None), [outcome]);
+        assert_eq!(story.content("a").as_deref(), content);
+    };
+    part(&mut story, InPart, None);
+    // The part is a version now, and what follows adds to it.
+    part(&mut story, Accepted, None);
+    check(
+        &mut story,
+        &[(upsert("a", 1, "one"), Accepted, Some("one"))],
+    );
+    part(&mut story, Accepted, Some("one"));
+    check(&mut story, &[(delete("a", None), Accepted, None)]);
+    part(&mut story, InPart, None);
+}
+
+#[test]
 fn deletions_without_a_target_are_no_accepted_rows() {
     use RowOutcome::{Accepted, Duplicate, NothingToDelete, SteppedBack};
     let mut story = Story::of(TIMED);

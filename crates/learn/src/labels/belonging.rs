@@ -294,6 +294,18 @@ impl Owners<'_> {
         })
     }
 
+    /// Whether rows describe a member, and lead it to no root, by what was known at a moment,
+    /// milliseconds.
+    pub(crate) fn is_homeless(&self, member: EntityId, known_until_ms: i64) -> bool {
+        let at = OwnedAt {
+            time_ms: i64::MAX,
+            known_until_ms,
+        };
+        let (belonging, root_table) = (self.belonging, self.catalog.root().id);
+        let root = || belonging.root(self.directory, root_table, member, at, false);
+        belonging.is_known(member, known_until_ms) && root().is_none()
+    }
+
     /// The root that a row belongs to: that of the first known entity which leads to one. What
     /// only other events say is asked last.
     fn root(&self, named: &[(TableId, &str)], at: OwnedAt) -> Option<EntityId> {

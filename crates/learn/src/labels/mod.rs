@@ -28,4 +28,4 @@ pub(crate) use outcomes::{Chronicle, Seen, TaskOutcomes};
 pub(crate) use ties::{Namings, Ties};
 
 pub use outcomes::Tally;
-pub use ties::{TieShare, TieShares};
+pub use ties::{FilledIn, RootSketch, TieShare, TieShares};

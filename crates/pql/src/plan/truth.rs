@@ -10,7 +10,9 @@ use leadpulse_schema::{Catalog, Comparison, DataType};
 
 use crate::plan::Planned;
 use crate::plan::compile::field_of;
-use crate::syntax::ast::{ConstantKind, Expression, Function, Query, Test, TestedValue};
+use crate::syntax::ast::{
+    ConstantKind, Expression, Function, Query, Test, TestedValue, WrittenConstant,
+};
 use crate::syntax::diagnostic::{Diagnostic, Span};
 
 /// The largest count that a comparison may name: whole numbers are exact up to here.
@@ -170,19 +172,25 @@ fn is_count(operand: &TestedValue) -> bool {
     }
 }
 
+/// The parts that compare an operand with a constant.
+fn comparisons<'q>(
+    parts: &[&'q Expression],
+) -> impl Iterator<Item = (&'q TestedValue, Comparison, &'q WrittenConstant)> {
+    parts.iter().filter_map(|part| match part {
+        Expression::Test {
+            operand,
+            test: Test::Compare(comparison, literal),
+            ..
+        } => Some((operand, *comparison, literal)),
+        _ => None,
+    })
+}
+
 /// Whether comparisons joined by AND leave no value of an operand.
 fn has_no_value(parts: &[&Expression], catalog: &Catalog) -> bool {
     let mut ranges: BTreeMap<String, Range> = BTreeMap::new();
     let mut texts: BTreeMap<String, &str> = BTreeMap::new();
-    for part in parts {
-        let Expression::Test {
-            operand,
-            test: Test::Compare(comparison, literal),
-            ..
-        } = part
-        else {
-            continue;
-        };
+    for (operand, comparison, literal) in comparisons(parts) {
         let name = operand.to_string();
         if let Some(number) = literal.number() {
             let whole = is_count(operand);
@@ -190,7 +198,7 @@ fn has_no_value(parts: &[&Expression], catalog: &Catalog) -> bool {
                 true => Range::COUNTS,
                 false => Range::ALL,
             });
-            range.compare(*comparison, number);
+            range.compare(comparison, number);
             if range.is_empty(whole) {
                 return true;
             }
@@ -211,20 +219,12 @@ fn has_no_value(parts: &[&Expression], catalog: &Catalog) -> bool {
 /// Whether comparisons of one count joined by OR leave no count out.
 fn is_any_count(parts: &[&Expression]) -> bool {
     let mut left: BTreeMap<String, Range> = BTreeMap::new();
-    for part in parts {
-        let Expression::Test {
-            operand,
-            test: Test::Compare(comparison, literal),
-            ..
-        } = part
-        else {
-            continue;
-        };
+    for (operand, comparison, literal) in comparisons(parts) {
         let (true, Some(number)) = (is_count(operand), literal.number()) else {
             continue;
         };
         let range = left.entry(operand.to_string()).or_insert(Range::COUNTS);
-        range.compare(opposite(*comparison), number);
+        range.compare(opposite(comparison), number);
         if range.is_empty(true) {
             return true;
         }

@@ -76,6 +76,11 @@ impl<'a> AvroCursor<'a> {
     }
 
     pub(crate) fn long(&mut self) -> Result<i64, Snag> {
+        // Branches of unions, symbols and most lengths take one byte.
+        if let [byte @ 0..0x80, rest @ ..] = self.rest {
+            self.rest = rest;
+            return Ok(i64::from(byte >> 1) ^ -i64::from(byte & 1));
+        }
         let mut value = 0u64;
         for (i, byte) in self.rest.iter().enumerate().take(10) {
             value |= u64::from(byte & 0x7f) << (7 * i);

@@ -304,6 +304,20 @@ impl Table {
             _ => None,
         }
     }
+    /// True if a row has its own value of a field, null included. A change record carries its key,
+    /// time and version, and the fields that it names; the others keep the value of the version
+    /// before, like those that a record marks as unchanged.
+    pub fn carries(&self, row: Row<'_>, field: FieldId) -> bool {
+        let is_own = field == self.key || [self.time, self.version].contains(&Some(field));
+        let name = &self.field_at(field).name;
+        let is_named = |names: TextList<'_>| names.iter().any(|named| named == name);
+        !row.is_unchanged(field) && (is_own || self.changed_by(row).is_none_or(is_named))
+    }
+    /// True if a row carries every field, so that nothing of the version before is left.
+    pub fn is_whole(&self, row: Row<'_>) -> bool {
+        let is_whole = self.changed_by(row).is_none();
+        is_whole && self.fields.iter().all(|field| !row.is_unchanged(field.id))
+    }
     /// The field with this id.
     pub fn field_at(&self, id: FieldId) -> &Field {
         &self.fields[id.index()]
@@ -405,5 +419,47 @@ impl Catalog {
     /// Member tables, in table order.
     pub fn members(&self) -> impl Iterator<Item = &Table> {
         self.tables.iter().filter(|t| t.role == Role::Member)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Catalog, Operation, Position, RowBatch};
+
+    const DEALS: &str = r#"{"type":"record","name":"D","leadpulse":{"table":"deals","role":"root"},"fields":[
+      {"name":"id","type":"string","leadpulse":{"key":true}},
+      {"name":"at","type":{"type":"long","logicalType":"timestamp-millis"},"leadpulse":{"time":true}},
+      {"name":"stage","type":["null","string"],"default":null},
+      {"name":"owner","type":["null","string"],"default":null,"leadpulse":{"hub":"owners"}},
+      {"name":"changed","type":["null",{"type":"array","items":"string"}],"default":null,
+       "leadpulse":{"changed_fields":true}}]}"#;
+
+    #[test]
+    fn a_change_record_carries_its_key_its_time_and_the_fields_that_it_names() {
+        let catalog = Catalog::from_json(&[("d", DEALS)]).unwrap();
+        let table = catalog.table("deals").unwrap();
+        let field = |name: &str| table.field(name).unwrap().id;
+        let check = |names: &[&str], unchanged: Option<&str>, carried: &[&str]| {
+            let mut batch = RowBatch::new();
+            let at = Position::default();
+            let mut row = batch.start(&catalog, table.id, Operation::Upsert, at, 1);
+            row.set_list(field("changed"), names.iter().copied());
+            if let Some(name) = unchanged {
+                row.set_unchanged(field(name));
+            }
+            let fields = ["id", "at", "stage", "owner"];
+            let found = fields
+                .into_iter()
+                .filter(|name| table.carries(row.row(), field(name)));
+            assert_eq!(
+                found.collect::<Vec<_>>(),
+                carried,
+                "{names:?} {unchanged:?}"
+            );
+        };
+        check(&["stage"], None, &["id", "at", "stage"]);
+        check(&[], None, &["id", "at", "stage", "owner"]);
+        check(&[], Some("owner"), &["id", "at", "stage"]);
+        check(&["stage", "owner"], Some("stage"), &["id", "at", "owner"]);
     }
 }

@@ -16,6 +16,8 @@ mod task;
 mod text;
 
 #[cfg(test)]
+mod readme_tests;
+#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
@@ -358,20 +360,27 @@ fn add_named_root(
 /// Columns of which two by two are tried as a key.
 const MOST_PAIRED: usize = 6;
 
-/// Columns that identify an event together: references and the time, or all that name something.
-/// Empty where only whole rows differ.
-fn composite_key(
-    graph: &Graph,
-    table: usize,
-    texts: &[DataText],
-) -> Result<Vec<usize>, InferError> {
+/// Columns that may identify an event together, the likeliest first: references and the time, or all
+/// that name something.
+fn key_trials(graph: &Graph, table: usize, nulls: &FxHashSet<&str>) -> Vec<Vec<usize>> {
     let profile = &graph.tables[table];
-    let full = |index: &usize| profile.columns[*index].present == profile.rows;
+    let full = |index: &usize| {
+        let column = &profile.columns[*index];
+        let has_null = column.sample.iter().any(|v| nulls.contains(v.as_str()));
+        column.present == profile.rows && !has_null
+    };
     let references = graph.links[table].iter().map(|link| link.column);
     let references: Vec<usize> = references.filter(full).collect();
     let time = graph.times[table];
     let mut trials: Vec<Vec<usize>> = vec![references.clone()];
-    trials.push(references.iter().copied().chain(time).collect());
+    let when_and_whose: Vec<usize> = references.iter().copied().chain(time).collect();
+    trials.push(when_and_whose.clone());
+    // `flight` of flights: a number that many have, but one at a time.
+    let own = (0..profile.columns.len()).filter(|index| {
+        let field = squeezed(&profile.columns[*index].field);
+        field == squeezed(&singular(&profile.name)) && full(index)
+    });
+    trials.extend(own.map(|own| [&[own], &when_and_whose[..]].concat()));
     let named = (0..profile.columns.len()).filter(|index| {
         let column = &profile.columns[*index];
         column.is_key_like() && profile::named_like_code(&column.field) && full(index)
@@ -390,6 +399,20 @@ fn composite_key(
         trial.dedup();
     }
     trials.retain(|trial| trial.len() > 1);
+    trials
+}
+
+/// Columns that identify an event together; empty where only whole rows differ.
+fn composite_key(
+    graph: &Graph,
+    table: usize,
+    texts: &[DataText],
+) -> Result<Vec<usize>, InferError> {
+    let profile = &graph.tables[table];
+    // A word for null in one column is one in all columns of a file.
+    let words = profile.columns.iter().flat_map(|column| &column.nulls);
+    let nulls: FxHashSet<&str> = words.map(String::as_str).collect();
+    let trials = key_trials(graph, table, &nulls);
     let mut seen: Vec<FxHashSet<u64>> = vec![FxHashSet::default(); trials.len()];
     let mut are_unique = vec![true; trials.len()];
     for text in texts {
@@ -399,17 +422,19 @@ fn composite_key(
                     continue;
                 }
                 let mut words = String::new();
+                let mut is_whole = true;
                 for column in columns {
                     let header = &profile.columns[*column].header;
                     let place = names.iter().position(|name| name == header);
                     if let Some(Cell::Text(text) | Cell::Number(text)) =
                         place.and_then(|p| cells.get(p))
                     {
+                        is_whole &= !nulls.contains(text.trim());
                         words.push_str(text.trim());
                     }
                     words.push('\u{1f}');
                 }
-                are_unique[trial] = seen[trial].insert(hash(&words));
+                are_unique[trial] = is_whole && seen[trial].insert(hash(&words));
                 if !are_unique[trial] {
                     seen[trial] = FxHashSet::default();
                 }

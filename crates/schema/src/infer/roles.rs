@@ -81,7 +81,10 @@ impl Graph {
         match role {
             // The nearest owner names most; an event is the person's before it is the account's.
             Some(Role::Event) => {
-                owners.sort_by_key(|l| (std::cmp::Reverse(self.depths[l.target]), l.column));
+                owners.sort_by_key(|link| {
+                    let depth = std::cmp::Reverse(self.depths[link.target]);
+                    (depth, self.names_few(table, link), link.column)
+                });
             }
             _ => {
                 owners.sort_by_key(order);
@@ -96,6 +99,18 @@ impl Graph {
             is_first
         });
         owners
+    }
+
+    /// True if another reference of the table names at least `FEWER` times as many rows of the same
+    /// table. The three airports that flights leave from say nothing of the hundred they go to.
+    fn names_few(&self, table: usize, link: &Link) -> bool {
+        const FEWER: f64 = 10.0;
+        let named = |link: &Link| self.tables[table].columns[link.column].sketch.distinct();
+        self.links[table].iter().any(|other| {
+            let is_list = self.tables[table].columns[other.column].kind == Kind::List;
+            let is_rival = other.target == link.target && other.column != link.column && !is_list;
+            is_rival && named(other) >= FEWER * named(link)
+        })
     }
 
     /// The annotation of a reference that says the two rows are one, or were: by its name.
@@ -281,14 +296,17 @@ pub(super) fn settle(
     let happens: Vec<bool> = (0..count)
         .map(|t| happens(&tables[t], &keys[t], &links[t]))
         .collect();
-    let root = match root {
-        Some(name) => tables.iter().position(|t| t.name == name).ok_or_else(|| {
-            let names: Vec<&str> = tables.iter().map(|t| t.name.as_str()).collect();
-            InferError::NoTables(format!(
-                "no file gives a table '{name}' for --root; the tables are: {}",
-                names.join(", ")
-            ))
-        })?,
+    let (root, rival) = match root {
+        Some(name) => (
+            tables.iter().position(|t| t.name == name).ok_or_else(|| {
+                let names: Vec<&str> = tables.iter().map(|t| t.name.as_str()).collect();
+                InferError::NoTables(format!(
+                    "no file gives a table '{name}' for --root; the tables are: {}",
+                    names.join(", ")
+                ))
+            })?,
+            None,
+        ),
         None => choose_root(&tables, &keys, &links, &happens)?,
     };
     if keys[root].column().is_none() {
@@ -313,6 +331,14 @@ pub(super) fn settle(
     graph.find_events(&happens);
     graph.find_hubs(&happens);
     graph.find_times();
+    // A member has tasks of its own beside those of the root.
+    if let Some(rival) = rival.filter(|rival| graph.role(*rival) != Some(Role::Member)) {
+        let (chosen, other) = (&graph.tables[root].name, &graph.tables[rival].name);
+        let doubt = format!(
+            "{chosen} are scored; {other} could be, by what the files show: --root {other} asks about them"
+        );
+        graph.doubts[root].push(doubt);
+    }
     Ok(graph)
 }
 
@@ -341,13 +367,17 @@ fn scored_rank(table: &str) -> Option<usize> {
     SCORED.iter().position(|name| *name == last)
 }
 
+/// A difference of two tables' scores that decides little: less than what a telling name gives.
+const NEAR_ROOT: f64 = 2.0;
+
+/// Chooses the table to score, and one that is almost as likely.
 fn choose_root(
     tables: &[TableProfile],
     keys: &[Key],
     links: &[Vec<Link>],
     happens: &[bool],
-) -> Result<usize, InferError> {
-    let mut best: Option<(f64, usize)> = None;
+) -> Result<(usize, Option<usize>), InferError> {
+    let mut found: Vec<(f64, usize)> = Vec::new();
     for (table, key) in keys.iter().enumerate() {
         if key.column().is_none() || happens[table] {
             continue;
@@ -381,18 +411,21 @@ fn choose_root(
             - 0.5 * outward
             - if is_part { 2.0 } else { 0.0 }
             - if entities < 20.0 { 3.0 } else { 0.0 };
-        if best.is_none_or(|(known, _)| score > known) {
-            best = Some((score, table));
-        }
+        found.push((score, table));
     }
-    best.map(|(_, table)| table).ok_or_else(|| {
-        InferError::NoTables(
+    // Stable: of equal ones the first file's.
+    found.sort_by(|(one, _), (other, _)| other.total_cmp(one));
+    let Some((score, root)) = found.first() else {
+        return Err(InferError::NoTables(
             "no table is referred to by another: give the files of the things that are scored \
              (a key without repetitions) and of what happens to them (a column with that key), \
              or name the table with --root"
                 .into(),
-        )
-    })
+        ));
+    };
+    let is_near = |(other, _): &&(f64, usize)| score - other < NEAR_ROOT;
+    let rival = found.get(1).filter(is_near).map(|(_, table)| *table);
+    Ok((*root, rival))
 }
 
 /// The number of tables from which references lead to a table.

@@ -345,7 +345,7 @@ impl Writer<'_> {
                 self.graph.tables[link.target].name,
                 100.0 * link.share
             ));
-        } else if !link.is_named {
+        } else if !link.is_named && self.graph.meaning(self.table, link).is_none() {
             self.doubt(format!(
                 "{field} refers to {} by its values, not by its name",
                 self.graph.tables[link.target].name
@@ -356,7 +356,11 @@ impl Writer<'_> {
 
     fn text(&mut self, column: &Column) -> Json {
         let is_node = matches!(self.role, Role::Root | Role::Member);
-        let is_free = !self.has_label && is_label(&column.field, &self.profile.name);
+        // A hub is shown by its description where nothing names it.
+        let is_described =
+            self.role == Role::Hub && matches!(column.field.as_str(), "description" | "desc");
+        let is_free =
+            !self.has_label && (is_label(&column.field, &self.profile.name) || is_described);
         if is_email(column) {
             return if is_node {
                 self.has_match = true;

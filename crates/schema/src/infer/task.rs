@@ -55,6 +55,30 @@ const REVENUE: [&str; 12] = [
     "event",
 ];
 
+/// Words of a value that is revenue among other things that happen.
+const BOUGHT: [&str; 10] = [
+    "order",
+    "ordered",
+    "purchase",
+    "purchased",
+    "transaction",
+    "sale",
+    "payment",
+    "checkout",
+    "booking",
+    "bought",
+];
+/// Words that leave a value of [`BOUGHT`] what it is: `checkout_completed`, but not
+/// `checkout_started`.
+const BOUGHT_TOO: [&str; 6] = [
+    "completed",
+    "complete",
+    "placed",
+    "made",
+    "success",
+    "event",
+];
+
 /// The values of a column that end a deal.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Outcome {
@@ -123,6 +147,30 @@ pub(super) fn outcome_of(table: &TableProfile) -> Option<Outcome> {
     best.map(|(_, outcome)| outcome)
 }
 
+/// The values of a column that are revenue, beside others that are not: orders among visits.
+fn bought_of(table: &TableProfile) -> Option<Outcome> {
+    for (column, profile) in table.columns.iter().enumerate() {
+        let values = profile.by_count();
+        if profile.kind != Kind::Text || values.len() < 2 || values.len() > 64 {
+            continue;
+        }
+        let is_bought = |value: &&str| {
+            let words = words(value);
+            let is_known = |word: &String| {
+                BOUGHT.contains(&word.as_str()) || BOUGHT_TOO.contains(&word.as_str())
+            };
+            words.iter().all(is_known) && words.iter().any(|w| BOUGHT.contains(&w.as_str()))
+        };
+        let bought = values.iter().map(|(value, _)| *value).filter(is_bought);
+        let won: Vec<String> = bought.map(str::to_owned).collect();
+        if !won.is_empty() && won.len() < values.len() {
+            let lost = Vec::new();
+            return Some(Outcome { column, won, lost });
+        }
+    }
+    None
+}
+
 /// A name as PQL writes it.
 fn quoted(name: &str) -> String {
     const KEYWORDS: [&str; 24] = [
@@ -150,13 +198,18 @@ fn is_one_of(column: &str, values: &[String]) -> String {
 
 /// The moments of events by entity, for a part of the entities.
 struct Activity {
-    by_owner: FxHashMap<u64, Vec<i64>>,
+    /// Each moment, and whether its row is one that is asked for.
+    by_owner: FxHashMap<u64, Vec<(i64, bool)>>,
     first_ms: i64,
     last_ms: i64,
 }
 
 /// Entities that are followed while labels are counted.
 const FOLLOWED: usize = 20_000;
+/// Observations of entities from which a share is taken.
+const LEAST_SEEN: usize = 20;
+/// A share of true labels above which a first task asks for more rows than one.
+const NEARLY_ALL: f64 = 0.9;
 
 impl Graph {
     /// The first task, from the outcome where there is one, else from what happens.
@@ -235,8 +288,11 @@ impl Graph {
             "PREDICT COUNT({name}.* WHERE {won}, 0, {horizon}, days) > 0\nFOR EACH {entity}"
         );
         // Where an entity is won once at most, it is a case that ends.
-        let all: usize = activity.by_owner.values().map(Vec::len).sum();
-        let is_once = all > 0 && all as f64 <= 1.05 * activity.by_owner.len() as f64;
+        let is_won = |moments: &&Vec<(i64, bool)>| moments.iter().any(|(_, is_won)| *is_won);
+        let won_ones = activity.by_owner.values().filter(is_won).count();
+        let moments = activity.by_owner.values().flatten();
+        let all = moments.filter(|(_, is_won)| *is_won).count();
+        let is_once = all > 0 && all as f64 <= 1.05 * won_ones as f64;
         let is_case = is_once && self.role(table) == Some(Role::Event) && !outcome.lost.is_empty();
         if is_case {
             let ends: Vec<String> = outcome.won.iter().chain(&outcome.lost).cloned().collect();
@@ -274,57 +330,65 @@ impl Graph {
         entity: &str,
         files: &[Vec<DataText>],
     ) -> Result<FirstTask, InferError> {
-        let name = quoted(&self.tables[table].name);
-        let activity = self.activity(table, files, None)?;
-        let longest = activity.horizon_days();
-        // The longest window in which some come back, and some do not.
-        let mut best: Option<(f64, i64, f64)> = None;
-        for horizon in [longest, 30, 14, 7, 3, 1]
-            .into_iter()
-            .filter(|h| *h <= longest)
-        {
-            let Some(rate) = activity.rate(horizon) else {
-                continue;
-            };
-            let distance = if (0.1..=0.8).contains(&rate) {
-                0.0
-            } else {
-                (rate - 0.45).abs()
-            };
-            if best.is_none_or(|(known, ..)| distance < known) {
-                best = Some((distance, horizon, rate));
+        let (events, entities) = (&self.tables[table].name, &self.tables[self.root].name);
+        let bought = bought_of(&self.tables[table]);
+        let activity = self.activity(table, files, bought.as_ref())?;
+        let (horizon, rate) = activity.best_window();
+        let (mut kind, mut least, mut rate) = ("active", 0, rate);
+        let another = match &bought {
+            Some(bought) => format!("'{}' among {events}", bought.won.join("', '")),
+            None => format!("another row of {events}"),
+        };
+        let doubt = match rate {
+            None => format!(
+                "fewer than {LEAST_SEEN} times one of {entities} had rows of {events} at the moments tried, \
+                 so nothing was counted; try other windows with `leadpulse query`"
+            ),
+            // A question that nearly all answer with yes ranks nobody.
+            Some(share) if share > NEARLY_ALL => {
+                (kind, least) = ("busy", activity.typical_count(horizon));
+                rate = activity.rate(horizon, least);
+                format!(
+                    "about {:.0} % of {entities} have {another} in any {horizon} days, so \
+                     the task asks for more than {least}: true for about {:.0} %",
+                    100.0 * share,
+                    100.0 * rate.unwrap_or_default()
+                )
             }
-        }
-        let (horizon, rate) = best.map_or((longest, None), |(_, h, rate)| (h, Some(rate)));
-        let mut doubts = Vec::new();
-        match rate {
-            None => doubts.push("too few events to count labels; try other windows with `leadpulse query`".to_owned()),
-            Some(rate) => doubts.push(format!(
-                "no column says won or lost, so the task asks for another row of {}: true for about {:.0} % of {}",
-                self.tables[table].name, 100.0 * rate, self.tables[self.root].name
-            )),
-        }
+            Some(rate) => format!(
+                "no column says won or lost, so the task asks for {another}: true \
+                 for about {:.0} % of {entities}",
+                100.0 * rate
+            ),
+        };
         let past = if activity.span_days() > 500 {
             "-365"
         } else {
             "-INF"
         };
+        let name = quoted(events);
+        let asked = bought.as_ref().map_or_else(String::new, |bought| {
+            let column = &self.tables[table].columns[bought.column].field;
+            let column = format!("{name}.{}", quoted(column));
+            format!(" WHERE {}", is_one_of(&column, &bought.won))
+        });
+        if bought.is_some() && kind == "active" {
+            kind = "orders";
+        }
         Ok(FirstTask {
-            name: format!(
-                "{}-active-{horizon}d",
-                singular_dashed(&self.tables[self.root].name)
-            ),
+            name: format!("{}-{kind}-{horizon}d", singular_dashed(entities)),
             query: format!(
-                "PREDICT COUNT({name}.*, 0, {horizon}, days) > 0\nFOR EACH {entity}\nWHERE COUNT({name}.*, {past}, 0, days) > 0"
+                "PREDICT COUNT({name}.*{asked}, 0, {horizon}, days) > {least}\nFOR EACH {entity}\n\
+                 WHERE COUNT({name}.*, {past}, 0, days) > 0"
             ),
             anchors: anchors(horizon),
             rate,
-            doubts,
+            doubts: vec![doubt],
         })
     }
 
-    /// Reads a table's files once more: times of its rows by owner. With an outcome, only of won
-    /// rows.
+    /// Reads a table's files once more: times of its rows by owner, and whether each is won; all are
+    /// without an outcome.
     fn activity(
         &self,
         table: usize,
@@ -359,18 +423,17 @@ impl Graph {
                 };
                 activity.first_ms = activity.first_ms.min(ms);
                 activity.last_ms = activity.last_ms.max(ms);
-                if let Some(outcome) = outcome {
+                let is_won = outcome.is_none_or(|outcome| {
                     let value = cell(header(outcome.column)).unwrap_or_default();
-                    if !outcome.won.iter().any(|won| won == value) {
-                        return;
-                    }
-                }
+                    outcome.won.iter().any(|won| won == value)
+                });
                 let Some(owner) = cell(header(owner)).map(hash) else {
                     return;
                 };
                 let is_followed = activity.by_owner.len() < FOLLOWED;
                 if is_followed || activity.by_owner.contains_key(&owner) {
-                    activity.by_owner.entry(owner).or_default().push(ms);
+                    let moments = activity.by_owner.entry(owner).or_default();
+                    moments.push((ms, is_won));
                 }
             })?;
         }
@@ -393,28 +456,63 @@ impl Activity {
         }
     }
 
-    /// The share of entities seen before that are seen again within the horizon; an average over
-    /// five moments.
-    fn rate(&self, horizon_days: i64) -> Option<f64> {
+    /// The longest window, in days, in which some come back and some do not, with the share that
+    /// does; where there is none, the longest that history has room for. No share where too few
+    /// were seen to count.
+    fn best_window(&self) -> (i64, Option<f64>) {
+        let longest = self.horizon_days();
+        for horizon in [longest, 30, 14, 7, 3, 1] {
+            let rate = self.rate(horizon, 0).filter(|_| horizon <= longest);
+            if rate.is_some_and(|rate| (0.1..=0.8).contains(&rate)) {
+                return (horizon, rate);
+            }
+        }
+        (longest, self.rate(longest, 0))
+    }
+
+    /// The share of entities seen before that have more than `least` rows within the horizon; an
+    /// average over five moments.
+    fn rate(&self, horizon_days: i64, least: usize) -> Option<f64> {
+        let counts = self.counts_within(horizon_days);
+        let above = counts.iter().filter(|count| **count > least).count();
+        (counts.len() >= LEAST_SEEN).then(|| above as f64 / counts.len() as f64)
+    }
+
+    /// The number of rows that about half of the entities exceed within the horizon.
+    fn typical_count(&self, horizon_days: i64) -> usize {
+        let mut counts = self.counts_within(horizon_days);
+        counts.sort_unstable();
+        let mut distinct = counts.clone();
+        distinct.dedup();
+        let from_half = |least: usize| {
+            let above = counts.len() - counts.partition_point(|count| *count <= least);
+            (2 * above).abs_diff(counts.len())
+        };
+        let nearest = distinct.into_iter().min_by_key(|least| from_half(*least));
+        nearest.unwrap_or_default()
+    }
+
+    /// Rows within the horizon of each entity that had some in the year before, at five moments of
+    /// the second half of history.
+    fn counts_within(&self, horizon_days: i64) -> Vec<usize> {
         let horizon = horizon_days * DAY_MS;
         let span = self.last_ms.saturating_sub(self.first_ms);
-        let (mut seen, mut again) = (0_u64, 0_u64);
+        let mut counts = Vec::new();
+        if span <= horizon {
+            return counts;
+        }
         for step in 1..=5 {
             let at = self.first_ms + (span - horizon) / 10 * (step + 4);
-            if span <= horizon {
-                return None;
-            }
             for moments in self.by_owner.values() {
-                if moments
-                    .iter()
-                    .any(|ms| *ms <= at && at - *ms <= 365 * DAY_MS)
-                {
-                    seen += 1;
-                    again += u64::from(moments.iter().any(|ms| *ms > at && *ms - at <= horizon));
+                let is_seen = |(ms, _): &(i64, bool)| *ms <= at && at - *ms <= 365 * DAY_MS;
+                let is_asked =
+                    |(ms, is_won): &&(i64, bool)| *is_won && *ms > at && *ms - at <= horizon;
+                if moments.iter().any(is_seen) {
+                    counts.push(moments.iter().filter(is_asked).count());
                 }
             }
         }
-        (seen >= 20).then(|| again as f64 / seen as f64)
+        counts
     }
 }
 

@@ -541,3 +541,134 @@ fn a_number_that_many_rows_share_is_no_key_and_codes_refer_by_value() {
     assert_eq!(role(&catalog, "airports"), "hub");
     assert_eq!(role(&catalog, "planes"), "root");
 }
+
+/// Ports, and flights of which all leave from three of them and go to all.
+fn flights(per_day: usize) -> [(&'static str, String); 2] {
+    let code = |row: usize| {
+        let letter = |n: usize| char::from(b'A' + (n % 26) as u8);
+        format!("{}{}Q", letter(row / 26), letter(row))
+    };
+    let ports = rows("faa,name", 60, |row| format!("{},Port {row}", code(row)));
+    let flights = rows(
+        "flight,plane_id,delay,origin,dest,departed",
+        200 * per_day,
+        |row| {
+            let (day, number) = (row / per_day, row % per_day);
+            // Some flights did not take off: neither plane nor delay.
+            let (plane, delay) = match row % 50 {
+                0 => ("NA".to_owned(), "NA"),
+                _ => (format!("N{:04}", row % 700), "3"),
+            };
+            format!(
+                "{number},{plane},{delay},{},{},2024-{:02}-{:02}T{:02}:00:00Z",
+                code(row % 3 + 1),
+                code(number % 60 + 1),
+                day / 28 % 12 + 1,
+                day % 28 + 1,
+                number % 12
+            )
+        },
+    );
+    [("airports.csv", ports), ("flights.csv", flights)]
+}
+
+#[test]
+fn of_two_references_to_one_table_the_telling_one_owns() {
+    let (inferred, catalog) = inferred(&flights(90));
+    let flights = catalog.table("flights").unwrap();
+    let owners = flights
+        .owners
+        .iter()
+        .map(|id| &flights.field_at(*id).name[..]);
+    assert_eq!(owners.collect::<Vec<_>>(), ["dest"]);
+    let text = &inferred.configuration;
+    let key = "key = [\"flight\", \"origin\", \"dest\", \"departed\"]";
+    assert!(text.contains(key), "{text}");
+}
+
+#[test]
+fn where_nearly_all_come_back_the_first_task_asks_for_more_rows() {
+    // Every port has one flight a day, those with even numbers a second one.
+    let (inferred, _) = inferred(&flights(90));
+    let text = &inferred.configuration;
+    let busy = (
+        inferred.task.as_deref(),
+        text.contains(", days) > 0\nFOR EACH"),
+    );
+    assert_eq!(busy, (Some("airport-busy-30d"), false), "{text}");
+    assert!(text.contains("so the task asks for more than 2"), "{text}");
+    assert!(text.contains(": true for about 50 %"), "{text}");
+}
+
+#[test]
+fn a_table_that_could_be_scored_as_well_is_named() {
+    let buyers = rows("buyer_id,name", 60, |row| format!("B{row:04},Buyer {row}"));
+    let sellers = rows("seller_id,name", 60, |row| {
+        format!("X{row:04},Seller {row}")
+    });
+    let offers = rows("offer_id,seller_id,buyer_id,at", 900, |row| {
+        let (month, day) = day(row);
+        format!(
+            "{row},X{:04},B{:04},2024-{month:02}-{day:02}",
+            row % 60 + 1,
+            row * 7 % 60 + 1
+        )
+    });
+    let files = [
+        ("buyers.csv", buyers),
+        ("sellers.csv", sellers),
+        ("offers.csv", offers),
+    ];
+    let (with_names, _) = inferred(&files);
+    let text = &with_names.configuration;
+    assert!(
+        !text.contains("--root"),
+        "a name of things that are scored decides:\n{text}"
+    );
+    let vendors = (
+        files[0].1.replace("buyer", "vendor"),
+        files[2].1.replace("buyer", "vendor"),
+    );
+    let files = [
+        ("vendors.csv", vendors.0),
+        files[1].clone(),
+        ("offers.csv", vendors.1),
+    ];
+    let (without, _) = inferred(&files);
+    let text = &without.configuration;
+    assert!(
+        text.contains(": --root sellers asks about them")
+            || text.contains(": --root vendors asks about them"),
+        "{text}"
+    );
+}
+
+#[test]
+fn orders_among_visits_are_what_the_first_task_asks_for() {
+    let check = |kinds: &'static [&'static str], asked: &str| {
+        let visits = rows("visit_id,shop_id,at,kind", 3000, |row| {
+            let (month, day) = day(row);
+            // A shop orders in some months.
+            let kind = match (row % 60 + row / 240) % 7 {
+                0 => kinds[0],
+                other => kinds[1 + other % (kinds.len() - 1)],
+            };
+            format!(
+                "V{row},S{:04},2024-{month:02}-{day:02} 10:30:00,{kind}",
+                row % 60 + 1
+            )
+        });
+        let (inferred, _) = inferred(&[shops(), ("visits.csv", visits)]);
+        let text = &inferred.configuration;
+        assert!(text.contains(asked), "{asked} is not in\n{text}");
+    };
+    check(
+        &["order", "page", "quote"],
+        "PREDICT COUNT(visits.* WHERE visits.kind = 'order', 0, ",
+    );
+    check(
+        &["checkout_completed", "checkout_started", "view"],
+        "PREDICT COUNT(visits.* WHERE visits.kind = 'checkout_completed', 0, ",
+    );
+    check(&["page", "quote", "demo"], "PREDICT COUNT(visits.*, 0, ");
+}

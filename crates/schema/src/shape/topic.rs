@@ -561,11 +561,13 @@ impl SourceDecoder {
                 return self.records(node, None, record, catalog, at, rows);
             }
         };
-        let unlearned = RecordFault::Unlearned {
-            place: SchemaPlace::Value,
-            schema: frame.schema,
+        let Some(learned) = self.learned.get(&frame.schema) else {
+            return Err(RecordFault::Unlearned {
+                place: SchemaPlace::Value,
+                schema: frame.schema,
+            });
         };
-        match self.learned.get(&frame.schema).ok_or(unlearned)? {
+        match learned {
             LearnedSchema::Rows {
                 decoder,
                 filter,
