@@ -150,7 +150,7 @@ pub struct Harvest<'a> {
     pub plan: &'a FeaturePlan,
     pub extent: Extent,
     pub split: Split,
-    /// No anchors of whole populations this soon after the first event, milliseconds.
+    /// No anchors this soon after the first event, milliseconds.
     pub warmup_ms: i64,
     /// The share of (cell, anchor) pairs that examples are taken of, chosen by a hash: base rates
     /// stay what they are.
@@ -265,12 +265,8 @@ fn schedule(harvest: &Harvest<'_>, chronicles: &[Chronicle<'_>], newest_ms: i64)
     let last_ms = |chronicle: &Chronicle<'_>| newest_ms - chronicle.closes_after_ms();
     let tasks = harvest.tasks.iter().zip(chronicles);
     let mut schedule = Schedule::new(tasks.map(|(task, chronicle)| {
-        // Anchors of single entities have no warm-up: see docs/gaps.md.
-        let first_ms = if task.anchors.is_of_entities() {
-            i64::MIN
-        } else {
-            harvest.extent.first_ms + harvest.warmup_ms
-        };
+        // An entity that is first seen where the files begin is old, and looks new.
+        let first_ms = harvest.extent.first_ms + harvest.warmup_ms;
         (*task, first_ms, last_ms(chronicle))
     }));
     // Validation starts with a whole anchor of its own, and ends with one, wherever the stride
@@ -348,6 +344,56 @@ fn labelled(
     collected
 }
 
+/// An entity whose cell is to be stored, with a number of the caller's.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted {
+    pub at: CellRef,
+    pub entity: EntityId,
+    /// The entity's table.
+    pub table: TableId,
+    pub id: usize,
+}
+
+/// The place of an entity in a stored cell.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stored {
+    pub row: CellRow,
+    pub slot: usize,
+    pub entity: EntityId,
+}
+
+/// Encodes the cells of the wanted entities as of a moment at which the graph stands, each once.
+/// `each` gets the caller's number; those of one cell follow in the order in which they came.
+pub(crate) fn store_cells(
+    (graph, plan, as_of): (&Graph, &FeaturePlan, AsOf),
+    mut wanted: Vec<Wanted>,
+    store: &mut CellStore,
+    mut each: impl FnMut(usize, Stored),
+) {
+    // Stable: each task's entities stay in their order.
+    wanted.sort_by_key(|wanted| wanted.at);
+    let mut cells: Vec<CellRef> = wanted.iter().map(|wanted| wanted.at).collect();
+    cells.dedup();
+    let mut wanted = wanted.into_iter().peekable();
+    for chunk in cells.chunks(CHUNK_CELLS) {
+        let batch = plan.encode(graph, chunk, as_of);
+        for (cell, at) in chunk.iter().enumerate() {
+            let mut row = None;
+            while let Some(next) = wanted.next_if(|wanted| wanted.at == *at) {
+                let Some((_, slot)) = plan.row_of(&batch, next.table, cell, next.entity) else {
+                    continue;
+                };
+                let stored = Stored {
+                    row: *row.get_or_insert_with(|| store.push(&batch, cell)),
+                    slot,
+                    entity: next.entity,
+                };
+                each(next.id, stored);
+            }
+        }
+    }
+}
+
 /// Encodes the cells of the due entities, each once, and keeps the entities.
 fn take(
     graph: &Graph,
@@ -358,40 +404,29 @@ fn take(
     store: &mut CellStore,
     pending: &mut [Vec<Pending>],
 ) {
-    let mut wanted: Vec<(CellRef, EntityId, usize)> = Vec::new();
+    let as_of = AsOf::from_ms(anchor_ms);
+    let mut wanted: Vec<Wanted> = Vec::new();
     for due in due {
-        wanted.extend(
-            asked(graph, tasks[due.task], due, AsOf::from_ms(anchor_ms))
-                .into_iter()
-                .map(|(at, entity)| (at, entity, due.task)),
-        );
+        let task = tasks[due.task];
+        let found = asked(graph, task, due, as_of).into_iter();
+        wanted.extend(found.map(|(at, entity)| Wanted {
+            at,
+            entity,
+            table: task.plan.entity,
+            id: due.task,
+        }));
     }
     if sample_ratio < 1.0 {
-        wanted.retain(|(at, ..)| is_sampled(graph.cell(*at).anchor, anchor_ms, sample_ratio));
+        wanted.retain(|w| is_sampled(graph.cell(w.at).anchor, anchor_ms, sample_ratio));
     }
-    // Stable: each task's entities stay in their order.
-    wanted.sort_by_key(|(at, ..)| *at);
-    let mut cells: Vec<CellRef> = wanted.iter().map(|(at, ..)| *at).collect();
-    cells.dedup();
-    let mut wanted = wanted.into_iter().peekable();
-    for chunk in cells.chunks(CHUNK_CELLS) {
-        let batch = plan.encode(graph, chunk, AsOf::from_ms(anchor_ms));
-        for (cell, at) in chunk.iter().enumerate() {
-            let mut stored = None;
-            while let Some((_, entity, task)) = wanted.next_if(|(of, ..)| of == at) {
-                if let Some((_, slot)) = plan.row_of(&batch, tasks[task].plan.entity, cell, entity)
-                {
-                    let row = *stored.get_or_insert_with(|| store.push(&batch, cell));
-                    pending[task].push(Pending {
-                        row,
-                        slot: slot as u32,
-                        entity,
-                        anchor_ms,
-                    });
-                }
-            }
-        }
-    }
+    store_cells((graph, plan, as_of), wanted, store, |task, stored| {
+        pending[task].push(Pending {
+            row: stored.row,
+            slot: stored.slot as u32,
+            entity: stored.entity,
+            anchor_ms,
+        });
+    });
 }
 
 /// Whether a cell is looked at at an anchor: the same every time, and independent of what happens.

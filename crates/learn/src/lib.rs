@@ -1,7 +1,7 @@
 //! A history becomes examples, a bundle, an evaluation.
 //!
 //! The parts: `walk` moves a graph through the history, `labels` answers for each anchor, `collect`
-//! takes examples, `train` fits a bundle; `judge`, `backtest` and `explain` ask a bundle about past
+//! takes examples (`given` those of a file), `train` fits a bundle; `judge`, `backtest` and `explain` ask a bundle about past
 //! moments, `report` says how good the answers were.
 //!
 //! Invariants: training, backtest and the live engine read features through the same graph and the
@@ -12,6 +12,7 @@ mod backtest;
 mod collect;
 mod data_report;
 mod explain;
+mod given;
 mod judge;
 mod labels;
 mod leaks;
@@ -30,6 +31,7 @@ pub use backtest::{Backtest, Backtested, RowsError, backtest};
 pub use collect::{Collected, Extent, Harvest, Split, Survey, collect, survey};
 pub use data_report::{DataReport, FileRows};
 pub use explain::{Explain, Explained, PastExplanation, Why, explain};
+pub use given::{GivenColumns, GivenRow, GivenRows};
 pub use judge::{Judged, Period, judge};
 pub use labels::{Tally, TieShare, TieShares};
 pub use predict::TaskJudgement;
@@ -104,6 +106,9 @@ pub enum LearnError {
         /// What is wrong with the column, and what to write.
         fault: String,
     },
+    /// A file of examples has a value that means nothing, or does not fit the task.
+    #[error("{0}")]
+    Given(String),
     /// The split leaves nothing.
     #[error("the split leaves no room: {0}")]
     Split(String),

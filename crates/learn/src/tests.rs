@@ -975,3 +975,97 @@ fn cuts_of_the_same_rows_move_no_probability_by_more_than_promised() {
         );
     }
 }
+
+/// Rows of accounts with the outcomes that the query gives, divided at day 160.
+fn given_text(ground: &Ground) -> String {
+    let (bundle, _) = ground.train(&["wins"], 0).unwrap();
+    let period = Period {
+        project: &ground.project,
+        tasks: &[ground.project.task("wins").unwrap()],
+        files: &ground.files,
+        scorer: &bundle,
+        from_ms: 20 * DAY_MS,
+        baselines: Baselines::default(),
+    };
+    let mut out = Vec::new();
+    judge(&period, &mut out, &mut |_| {}).unwrap();
+    let mut text = String::from("who,day,won,importance,part\n");
+    let mut reader = csv::Reader::from_reader(out.as_slice());
+    for record in reader.records() {
+        let record = record.unwrap();
+        let (time, key, label) = (&record[1], &record[2], &record[3]);
+        let day = leadpulse_schema::parse_time_ms(time).unwrap() / DAY_MS;
+        let part = match day {
+            // Times near 1970 are taken for numbers of another unit.
+            ..60 | 130..160 => continue,
+            60..130 => "train",
+            _ => "validation",
+        };
+        writeln!(text, "{key},{time},{label},2,{part}").unwrap();
+    }
+    text
+}
+
+#[test]
+fn given_rows_train_what_their_outcomes_say() {
+    let ground = ground(&market(5), &[("wins", WINS), ("value", VALUE)]);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rows.csv");
+    let columns = GivenColumns {
+        entity: "who".into(),
+        time: "day".into(),
+        label: "won".into(),
+        weight: Some("importance".into()),
+        split: Some("part".into()),
+    };
+    let read = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        GivenRows::read(&path, &columns)
+    };
+    let text = given_text(&ground);
+    let given = read(&text).unwrap();
+    assert_eq!(given.rows().len(), text.lines().count() - 1);
+    assert!(given.rows().iter().all(|row| row.weight == 2.0));
+    let fit = FitOptions {
+        candidates: vec![Regularisation::default()],
+        ensemble: 1,
+        selection_members: 1,
+        max_epochs: 4,
+        ..FitOptions::default()
+    };
+    let task = |name: &str| TrainTask {
+        plan: ground.project.task(name).unwrap(),
+        fit: fit.clone(),
+    };
+    let options = TrainOptions {
+        given: Some(given.clone()),
+        ..TrainOptions::default()
+    };
+    let train = |tasks: &[TrainTask<'_>], options: &TrainOptions| {
+        train(&ground.project, tasks, &ground.files, options, &mut |_| {})
+    };
+    let (bundle, report) = train(&[task("wins")], &options).unwrap();
+    let head = &bundle.manifest().tasks[0].head;
+    assert_eq!(*head, leadpulse_model::Head::Window);
+    let evaluation = &report.tasks[0].evaluation;
+    let in_validation = text.matches("validation").count();
+    assert_eq!(evaluation.rows, in_validation);
+    assert_eq!(report.tasks[0].training, given.rows().len() - in_validation);
+    assert!(evaluation.model.unwrap().auroc.unwrap().value > 0.6);
+    let both = train(&[task("wins"), task("value")], &options).unwrap_err();
+    assert!(both.to_string().contains("--task"), "{both}");
+
+    for (row, expected) in [
+        ("a1,1970-03-01,maybe,1,train", "\"maybe\" is not 0, 1, true"),
+        ("a1,1970-03-01,1,-2,train", "\"-2\" is not a weight"),
+        (
+            "a1,1970-03-01,1,1,test",
+            "\"test\" is not train or validation",
+        ),
+    ] {
+        let fault = read(&format!("who,day,won,importance,part\n{row}\n")).unwrap_err();
+        assert!(fault.to_string().contains(expected), "{row}: {fault}");
+    }
+    let fault = read("who,day,importance,part\na1,1970-03-01,1,train\n").unwrap_err();
+    assert!(fault.to_string().contains("won"), "{fault}");
+}

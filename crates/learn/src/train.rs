@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::collect::{Collected, Extent, Harvest, Split, Survey, asked, collect_with, survey};
 use crate::data_report::DataReport;
+use crate::given::{GivenRows, collect_given};
 use crate::labels::{Chronicle, Seen, Tally, TieShares};
 use crate::leaks::{refuse_early_ties, refuse_leaks};
 use crate::report::TaskEvaluation;
@@ -41,6 +42,10 @@ pub struct TrainOptions {
     /// No anchors this soon after the first event. By default the longest half-life, but no more
     /// than a tenth of the training time.
     pub warmup_ms: Option<i64>,
+    /// No anchors before this moment; by default the warm-up alone decides.
+    pub train_from_ms: Option<i64>,
+    /// Examples of the only task, in place of its anchors and labels.
+    pub given: Option<GivenRows>,
     /// Trains the chosen candidates again on everything known by the test's start.
     pub refit: bool,
     /// The share of (cell, anchor) pairs that examples are taken of.
@@ -57,6 +62,8 @@ impl Default for TrainOptions {
             val_from_ms: None,
             test_from_ms: None,
             warmup_ms: None,
+            train_from_ms: None,
+            given: None,
             refit: false,
             sample_ratio: 1.0,
             created_at: None,
@@ -115,7 +122,7 @@ pub fn train(
         extent,
         changing,
     } = survey(project, files, options.val_from_ms)?;
-    for task in tasks {
+    for task in tasks.iter().filter(|_| options.given.is_none()) {
         refuse_leaks(project, task.plan, &changing)?;
         for lint in task.plan.lints_on(extent.first_ms, extent.last_ms) {
             tracing::warn!(task = task.plan.name, "{lint}");
@@ -144,7 +151,7 @@ pub fn train(
     let existing_score = options.existing_score.as_deref();
     let notes = plans.iter().map(|t| Notes::new(project, t, existing_score));
     let mut notes: Vec<Notes> = notes.collect::<Result<_, _>>()?;
-    let (collected, data) = collect_with(harvest, &mut notes, progress)?;
+    let (collected, data) = collect_all(harvest, options, &mut notes, progress)?;
     // Before the first fit, which may take hours: a task that cannot be judged ends the training.
     for (task, examples) in tasks.iter().zip(&collected) {
         refuse_early_ties(project, task.plan, examples.ties)?;
@@ -152,7 +159,7 @@ pub fn train(
     }
     let store = collected[0].training.cells();
     let (cells, cell_bytes) = (store.len(), store.heap_bytes());
-    let fitted = fit_tasks(project, tasks, &collected, split, options.refit, progress)?;
+    let fitted = fit_tasks(project, tasks, &collected, split, options, progress)?;
     let evaluations = evaluate_validation(project, &plans, &fitted, &collected, &notes, &changing);
     let meta = BundleMeta {
         catalog_fingerprint: project.catalog.fingerprint(),
@@ -196,9 +203,42 @@ fn graded(
 fn warmup_ms(project: &Project, options: &TrainOptions, extent: Extent, split: Split) -> i64 {
     let longest_days = project.graph_options.half_lives_days.last();
     let longest_ms = longest_days.map_or(0, |days| (days * DAY_MS_F64) as i64);
-    options
+    let warmup_ms = options
         .warmup_ms
-        .unwrap_or_else(|| longest_ms.min((split.val_from_ms - extent.first_ms) / 10))
+        .unwrap_or_else(|| longest_ms.min((split.val_from_ms - extent.first_ms) / 10));
+    let since_first = options
+        .train_from_ms
+        .map(|from_ms| from_ms - extent.first_ms);
+    warmup_ms.max(since_first.unwrap_or(0))
+}
+
+/// The examples of the anchors, or of the given rows.
+fn collect_all(
+    harvest: Harvest<'_>,
+    options: &TrainOptions,
+    notes: &mut [Notes],
+    progress: &mut dyn FnMut(Progress),
+) -> Result<(Vec<Collected>, DataReport), LearnError> {
+    let Some(given) = &options.given else {
+        return collect_with(harvest, notes, progress);
+    };
+    let (examples, data) = collect_given(&harvest, given, &mut notes[0], progress)?;
+    Ok((vec![examples], data))
+}
+
+/// The split of given rows, which are of one task.
+fn given_split(
+    given: &GivenRows,
+    tasks: &[TrainTask<'_>],
+    options: &TrainOptions,
+) -> Result<Split, LearnError> {
+    if tasks.len() > 1 {
+        return Err(LearnError::Given(format!(
+            "given rows are of one task, but {} would be trained; name it with --task",
+            tasks.len()
+        )));
+    }
+    given.split(options.val_from_ms)
 }
 
 /// Fits the tasks in their order: the first with a trunk, each other with a head on it.
@@ -207,9 +247,10 @@ fn fit_tasks(
     tasks: &[TrainTask<'_>],
     collected: &[Collected],
     split: Split,
-    refit: bool,
+    options: &TrainOptions,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Fitted, LearnError> {
+    let (refit, is_given) = (options.refit, options.given.is_some());
     let mut fitted: Option<Fitted> = None;
     for (index, (task, examples)) in tasks.iter().zip(collected).enumerate() {
         let name = &task.plan.name;
@@ -225,7 +266,11 @@ fn fit_tasks(
                 message,
             });
         };
-        let definition = definition(project, task.plan);
+        let mut definition = definition(project, task.plan);
+        if is_given && definition.head.is_binary() {
+            // A given outcome says whether, not when.
+            definition.head = Head::Window;
+        }
         let options = restricted(project, task);
         let (training, validation) = (&examples.training, &examples.validation);
         let refit = refit.then_some(&examples.refit);
@@ -384,6 +429,9 @@ fn split(
     options: &TrainOptions,
     extent: Extent,
 ) -> Result<Split, LearnError> {
+    if let Some(given) = &options.given {
+        return given_split(given, tasks, options);
+    }
     let closing = tasks.iter().map(|task| {
         (
             Chronicle::new(project, task.plan, files).closes_after_ms(),
@@ -403,6 +451,17 @@ fn split(
             day(val_from_ms),
             day(test_from_ms),
             horizon_ms / DAY_MS
+        )));
+    }
+    if let Some(from_ms) = options
+        .train_from_ms
+        .filter(|from_ms| *from_ms >= val_from_ms)
+    {
+        return Err(LearnError::Split(format!(
+            "training would start on {} and validation on {}: move --train-from back, or \
+             --val-from forward",
+            day(from_ms),
+            day(val_from_ms)
         )));
     }
     if val_from_ms <= extent.first_ms {

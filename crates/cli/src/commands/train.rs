@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 
-use leadpulse_learn::{Report, Tally, TaskReport, TrainOptions, TrainTask};
+use leadpulse_learn::{
+    GivenColumns, GivenRows, Report, Tally, TaskReport, TrainOptions, TrainTask,
+};
 use leadpulse_model::Grade;
 
 use crate::commands::{
@@ -35,6 +37,11 @@ pub struct TrainArguments {
     /// by --test-from.
     #[arg(long)]
     no_refit: bool,
+    /// No anchors before this moment.
+    #[arg(long, value_parser = parse_moment, conflicts_with = "rows")]
+    train_from: Option<i64>,
+    #[command(flatten)]
+    given: GivenArguments,
     /// No anchors this soon after the first event, e.g. 90d.
     #[arg(long, value_parser = parse_duration)]
     warmup: Option<i64>,
@@ -55,6 +62,47 @@ pub struct TrainArguments {
     /// Folder of the bundle.
     #[arg(long)]
     out: PathBuf,
+}
+
+/// A file of examples: `--rows` and the names of its columns.
+#[derive(clap::Args)]
+struct GivenArguments {
+    /// Examples of one task (CSV, JSON Lines or Parquet: entity, time, label, optional weight and
+    /// split), in place of its anchors and labels.
+    #[arg(long, value_name = "FILE")]
+    rows: Option<PathBuf>,
+    /// Column of the entity's key, with --rows.
+    #[arg(long, value_name = "NAME", default_value = "entity", requires = "rows")]
+    entity_column: String,
+    /// Column of the moment of an example, with --rows.
+    #[arg(long, value_name = "NAME", default_value = "time", requires = "rows")]
+    time_column: String,
+    /// Column of the outcome, with --rows: 0, 1, true, false, or a number.
+    #[arg(long, value_name = "NAME", default_value = "label", requires = "rows")]
+    label_column: String,
+    /// Column of weights, with --rows.
+    #[arg(long, value_name = "NAME", requires = "rows")]
+    weight_column: Option<String>,
+    /// Column of `train` and `validation`, with --rows; without it time divides.
+    #[arg(long, value_name = "NAME", requires = "rows")]
+    split_column: Option<String>,
+}
+
+impl GivenArguments {
+    /// The examples of the file; `None` without one.
+    fn read(&self) -> Result<Option<GivenRows>> {
+        let Some(path) = &self.rows else {
+            return Ok(None);
+        };
+        let columns = GivenColumns {
+            entity: self.entity_column.clone(),
+            time: self.time_column.clone(),
+            label: self.label_column.clone(),
+            weight: self.weight_column.clone(),
+            split: self.split_column.clone(),
+        };
+        Ok(Some(GivenRows::read(path, &columns)?))
+    }
 }
 
 impl TrainArguments {
@@ -83,6 +131,8 @@ impl TrainArguments {
             val_from_ms: self.val_from,
             test_from_ms: self.test_from,
             warmup_ms: self.warmup,
+            train_from_ms: self.train_from,
+            given: self.given.read()?,
             refit: !self.no_refit,
             sample_ratio: self.sample,
             existing_score: self.existing_score.clone(),
