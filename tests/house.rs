@@ -35,9 +35,10 @@ const ALLOWED: [(&str, &str, &str, &str); 1] = [(
 )];
 
 /// Libraries that one crate links, so that one crate has to change with them.
-const ONE_HOME: [(&str, &str); 5] = [
+const ONE_HOME: [(&str, &str); 6] = [
     ("rdkafka", "kafka"),
     ("burn", "model"),
+    ("forust-ml", "model"),
     ("axum", "server"),
     ("mimalloc", "cli"),
     ("ariadne", "pql"),

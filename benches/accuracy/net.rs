@@ -126,7 +126,9 @@ impl Net<'_> {
             .collect();
         cells.sort_unstable();
         cells.dedup();
-        let batch = bundle.plan().encode(&graph, &cells, AsOf::from_ms(at_ms));
+        let batch = bundle
+            .plan()
+            .encode(&graph, &cells, AsOf::from_ms(at_ms), &[]);
         let rows: Vec<(usize, usize)> = (0..cells.len()).map(|cell| (cell, 0)).collect();
         let groups = &bundle.plan().layout().groups;
         let mut shares = vec![0.0; groups.len()];

@@ -20,7 +20,7 @@ const NOW: &str = "2025-11-02";
 const START_MS: i64 = 1_704_067_200_000;
 /// Moment at which the leads of the point system are scored.
 const SPRING: &str = "2025-03-13";
-const TABLES: [&str; 8] = [
+const TABLES: [&str; 9] = [
     "accounts",
     "contacts",
     "leads",
@@ -29,6 +29,7 @@ const TABLES: [&str; 8] = [
     "activities",
     "content_views",
     "product_usage",
+    "users",
 ];
 
 /// Rows added to those of the market.

@@ -244,7 +244,7 @@ pub fn backtest(
             let key = row.record.get(row.key).unwrap_or_default();
             if let Some((at, node)) = graph
                 .find(tasks[row.task].plan.entity, key)
-                .filter(|(_, node)| node.is_known())
+                .filter(|(_, node)| graph.exists(node))
             {
                 scores.entities[id] = Some(node.entity);
                 notes[row.task].note(graph, node.entity, as_of.ms());

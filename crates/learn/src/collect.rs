@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use leadpulse_features::{FeaturePlan, FeatureSpec, VocabularyBuilder};
-use leadpulse_graph::{CellRef, EntityId, Graph};
+use leadpulse_graph::{CellRef, EntityId, Graph, StateLayout};
 use leadpulse_model::{CellRow, CellStore, Example, ExampleSet};
 use leadpulse_schema::{Role, RowBatch, TableId};
 
@@ -35,7 +35,8 @@ pub struct Split {
 /// Start, end and number of rows of a history.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Extent {
-    /// Known time of the first event, milliseconds.
+    /// Known time of the first event, milliseconds; without events, of the first version with a
+    /// time.
     pub first_ms: i64,
     /// Known time of the last row, milliseconds.
     pub last_ms: i64,
@@ -60,6 +61,7 @@ pub fn survey(
     files: &Files,
     until_ms: Option<i64>,
 ) -> Result<Survey, LearnError> {
+    let state = StateLayout::new(project.catalog.clone(), &project.graph_options);
     let mut vocabulary = VocabularyBuilder::default();
     let mut replay = files.replay()?;
     let mut batch = RowBatch::new();
@@ -68,17 +70,22 @@ pub fn survey(
         last_ms: i64::MIN,
         rows: 0,
     };
+    let mut first_version_ms = i64::MAX;
     let mut changing = vec![false; project.catalog.tables.len()];
     // Keys of tables that have not changed so far, and when they were known.
     let mut known: FxHashMap<(TableId, Box<str>), i64> = FxHashMap::default();
     while replay.read(i64::MAX, BATCH_ROWS, &mut batch)? > 0 {
         for row in batch.iter() {
             if until_ms.is_none_or(|until| row.known_ms() <= until) {
-                vocabulary.observe(&project.catalog, row);
+                vocabulary.observe(&state, row);
             }
-            if project.catalog.table_at(row.table()).role == Role::Event {
+            let table = project.catalog.table_at(row.table());
+            if table.role == Role::Event {
                 extent.first_ms = extent.first_ms.min(row.known_ms());
-            } else if !changing[row.table().index()] {
+            } else if table.time.is_some() || row.has_own_known_time() {
+                first_version_ms = first_version_ms.min(row.known_ms());
+            }
+            if table.role != Role::Event && !changing[row.table().index()] {
                 let first_ms = *known
                     .entry((row.table(), row.key().into()))
                     .or_insert(row.known_ms());
@@ -89,11 +96,14 @@ pub fn survey(
         }
         batch.clear();
     }
+    if extent.first_ms == i64::MAX {
+        extent.first_ms = first_version_ms;
+    }
     if extent.rows == 0 || extent.first_ms == i64::MAX {
-        return Err(LearnError::NoEvents);
+        return Err(LearnError::NoTimes);
     }
     Ok(Survey {
-        spec: vocabulary.finish(),
+        spec: vocabulary.finish(&state),
         extent,
         changing,
     })
@@ -150,7 +160,8 @@ pub struct Harvest<'a> {
     pub plan: &'a FeaturePlan,
     pub extent: Extent,
     pub split: Split,
-    /// No anchors this soon after the first event, milliseconds.
+    /// No anchors of whole populations this soon after the first event, and none of single entities
+    /// that became known this soon, milliseconds.
     pub warmup_ms: i64,
     /// The share of (cell, anchor) pairs that examples are taken of, chosen by a hash: base rates
     /// stay what they are.
@@ -265,7 +276,9 @@ fn schedule(harvest: &Harvest<'_>, chronicles: &[Chronicle<'_>], newest_ms: i64)
     let last_ms = |chronicle: &Chronicle<'_>| newest_ms - chronicle.closes_after_ms();
     let tasks = harvest.tasks.iter().zip(chronicles);
     let mut schedule = Schedule::new(tasks.map(|(task, chronicle)| {
-        // An entity that is first seen where the files begin is old, and looks new.
+        // Entities first seen while the history warms up look new, and most are old: their past is
+        // cut off where the files begin.
+        // Decision: docs/decisions/0046-a-warm-up-for-entities.md
         let first_ms = harvest.extent.first_ms + harvest.warmup_ms;
         (*task, first_ms, last_ms(chronicle))
     }));
@@ -374,9 +387,12 @@ pub(crate) fn store_cells(
     wanted.sort_by_key(|wanted| wanted.at);
     let mut cells: Vec<CellRef> = wanted.iter().map(|wanted| wanted.at).collect();
     cells.dedup();
+    let mut asked: Vec<TableId> = wanted.iter().map(|wanted| wanted.table).collect();
+    asked.sort_unstable();
+    asked.dedup();
     let mut wanted = wanted.into_iter().peekable();
     for chunk in cells.chunks(CHUNK_CELLS) {
-        let batch = plan.encode(graph, chunk, as_of);
+        let batch = plan.encode(graph, chunk, as_of, &asked);
         for (cell, at) in chunk.iter().enumerate() {
             let mut row = None;
             while let Some(next) = wanted.next_if(|wanted| wanted.at == *at) {

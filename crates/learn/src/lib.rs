@@ -69,8 +69,11 @@ pub enum LearnError {
     #[error(transparent)]
     History(#[from] HistoryError),
     /// There is nothing to replay.
-    #[error("the files hold no events: check the data folder and the file patterns of the sources")]
-    NoEvents,
+    #[error(
+        "no row says when it was known: the files hold neither events nor versions with a time; check \
+         the data folder and the file patterns of the sources, or give a source known_time"
+    )]
+    NoTimes,
     /// The configuration has no such task.
     #[error("there is no task {task:?} in the configuration (there are: {known})")]
     NoSuchTask {

@@ -10,6 +10,7 @@ use crate::report::notes::Notes;
 use crate::report::rows::EvaluatedRow;
 use crate::report::{EvaluatedTask, TaskEvaluation, evaluate};
 use leadpulse_project::TaskPlan;
+use leadpulse_schema::TableId;
 use leadpulse_schema::units::AsOf;
 
 /// Cells scored at a time.
@@ -110,12 +111,13 @@ pub(crate) fn predict(
     asks.sort_unstable_by_key(|ask| (ask.at, ask.task, ask.id));
     let mut cells: Vec<CellRef> = asks.iter().map(|ask| ask.at).collect();
     cells.dedup();
+    let asked: Vec<TableId> = tasks.iter().map(|bound| bound.task.plan.entity).collect();
     let mut rest = &asks[..];
     for chunk in cells.chunks(CHUNK_CELLS) {
         let last = chunk.last().expect("chunks are not empty");
         let (now, later) = rest.split_at(rest.partition_point(|ask| ask.at <= *last));
         rest = later;
-        let features = scorer.plan().encode(graph, chunk, as_of);
+        let features = scorer.plan().encode(graph, chunk, as_of, &asked);
         for (index, bound) in tasks.iter().enumerate() {
             if now.iter().all(|ask| ask.task != index) {
                 continue;

@@ -1,10 +1,12 @@
 //! From files to a bundle: all tasks in one pass, over one trunk.
 
-use leadpulse_features::FeaturePlan;
+use leadpulse_features::{FeaturePlan, FeatureSpec};
 use leadpulse_model::{
-    Bundle, BundleMeta, FitError, FitOptions, Fitted, Head, TaskDefinition, fit, fit_head,
+    Bundle, BundleMeta, FitError, FitOptions, FitPart, Fitted, Head, RowTally, TaskDefinition, fit,
+    fit_head,
 };
 use leadpulse_pql::TargetKind;
+use leadpulse_schema::TableId;
 use leadpulse_schema::units::{DAY_MS, DAY_MS_F64};
 use serde_json::{Map, Value, json};
 
@@ -21,6 +23,9 @@ use crate::{LearnError, Progress};
 use leadpulse_history::Files;
 use leadpulse_project::{Project, TaskPlan};
 use leadpulse_schema::units::AsOf;
+
+/// A task with a shorter horizon reads the hour and the weekday of the moment.
+const SHORT_HORIZON_MS: i64 = 14 * DAY_MS;
 
 /// A task, and how it is trained.
 #[derive(Clone, Debug)]
@@ -39,8 +44,8 @@ pub struct TrainOptions {
     /// Validation outcomes are known by this moment. By default the longest horizon before the end
     /// of the history.
     pub test_from_ms: Option<i64>,
-    /// No anchors this soon after the first event. By default the longest half-life, but no more
-    /// than a tenth of the training time.
+    /// No anchors this soon after the first event, nor of entities that became known this soon. By
+    /// default the longest half-life, but no more than a tenth of the training time.
     pub warmup_ms: Option<i64>,
     /// No anchors before this moment; by default the warm-up alone decides.
     pub train_from_ms: Option<i64>,
@@ -83,6 +88,8 @@ pub struct TrainReport {
     pub cells: usize,
     /// The memory of the cells, bytes.
     pub cell_bytes: usize,
+    /// Rows and columns of the cells.
+    pub rows: Vec<RowTally>,
     /// Per task, in the bundle's order.
     pub tasks: Vec<TaskReport>,
 }
@@ -136,6 +143,11 @@ pub fn train(
     } else {
         survey(project, files, Some(split.val_from_ms))?.spec
     };
+    // Hours and weekdays average out over a longer window.
+    let has_clock = tasks
+        .iter()
+        .any(|task| task.plan.plan.horizon_ms < SHORT_HORIZON_MS);
+    let spec = FeatureSpec { has_clock, ..spec };
     let plan = project.feature_plan(spec);
     let plans: Vec<&TaskPlan> = tasks.iter().map(|task| task.plan).collect();
     let harvest = Harvest {
@@ -158,7 +170,7 @@ pub fn train(
         check_validation(task.plan, &examples.validation_tally)?;
     }
     let store = collected[0].training.cells();
-    let (cells, cell_bytes) = (store.len(), store.heap_bytes());
+    let (cells, cell_bytes, rows) = (store.len(), store.heap_bytes(), store.tally());
     let fitted = fit_tasks(project, tasks, &collected, split, options, progress)?;
     let evaluations = evaluate_validation(project, &plans, &fitted, &collected, &notes, &changing);
     let meta = BundleMeta {
@@ -172,6 +184,7 @@ pub fn train(
         data,
         cells,
         cell_bytes,
+        rows,
         tasks: reports(bundle.fitted(), collected, evaluations),
     };
     Ok((bundle, report))
@@ -197,7 +210,8 @@ fn graded(
     Ok((bundle, evaluations))
 }
 
-/// The time after the first event in which no anchor of a whole population lies, milliseconds.
+/// The time after the first event in which no anchor of a whole population lies, and no entity with
+/// an anchor of its own becomes known, milliseconds.
 // The past of entities is cut off where the files begin: old ones look new, and silent. Why the
 // longest half-life, and why at most a tenth of the time before validation, is unknown.
 fn warmup_ms(project: &Project, options: &TrainOptions, extent: Extent, split: Split) -> i64 {
@@ -255,12 +269,20 @@ fn fit_tasks(
     for (index, (task, examples)) in tasks.iter().zip(collected).enumerate() {
         let name = &task.plan.name;
         let mut tell = |p: leadpulse_model::FitProgress| {
-            let (epochs, loss) = (p.epochs, p.validation_loss);
-            let message = format!(
-                "{name}: candidate {}, member {}, epoch {epochs:.1}: loss {loss:.4}",
-                p.candidate + 1,
-                p.member + 1
-            );
+            let loss = p.validation_loss;
+            let message = match p.part {
+                FitPart::Network {
+                    candidate,
+                    member,
+                    epochs,
+                    ..
+                } => format!(
+                    "{name}: candidate {}, member {}, epoch {epochs:.1}: loss {loss:.4}",
+                    candidate + 1,
+                    member + 1
+                ),
+                FitPart::Trees { rounds } => format!("{name}: {rounds} trees: loss {loss:.4}"),
+            };
             progress(Progress::Fit {
                 done_ratio: (index as f64 + p.done_ratio) / tasks.len() as f64,
                 message,
@@ -391,11 +413,25 @@ fn restricted(project: &Project, task: &TrainTask<'_>) -> FitOptions {
         .flat_map(|t| {
             hubs().flat_map(move |hub| [format!("{hub}{}.", t.name), format!("{hub}{}/", t.name)])
         })
+        .chain(of_several_tables(project, using))
         .collect();
     for candidate in &mut options.candidates {
         candidate.without.extend(prefixes.iter().cloned());
     }
     options
+}
+
+/// Prefixes of columns over several event tables, where one of them may not be used.
+fn of_several_tables(project: &Project, using: &[TableId]) -> Vec<String> {
+    let events = project.catalog.tables.iter().filter(|t| !t.is_entity());
+    let mut prefixes = Vec::new();
+    for table in events.filter(|t| !using.contains(&t.id)) {
+        prefixes.push("people/".into());
+        if table.staged.is_some() {
+            prefixes.push("cell/order/".into());
+        }
+    }
+    prefixes
 }
 
 /// Says before anything is trained that a task could not be judged.

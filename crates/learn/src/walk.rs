@@ -105,8 +105,8 @@ impl Walk {
             let next_ms = schedule.peek_ms();
             let arrived = self.step(next_ms.unwrap_or(last_ms), reach_ms, |graph, row| {
                 for (index, chronicle) in chronicles.iter_mut().enumerate() {
-                    if let Some((entity, since_ms)) = chronicle.observe(graph, row) {
-                        schedule.known(index, entity, since_ms);
+                    for entity in chronicle.observe(graph, row) {
+                        schedule.known(index, entity, row.known_ms());
                     }
                 }
             })?;
@@ -195,14 +195,16 @@ fn moments(anchors: Anchors, first_ms: i64, last_ms: i64) -> Vec<i64> {
 /// The moments at which tasks are due.
 #[derive(Debug)]
 pub(crate) struct Schedule {
-    /// Per task the rule of anchors, with the first and last moment that may be one.
+    /// Per task the rule of anchors, with the first and last moment that may be one; for single
+    /// entities the first moment at which they may have become known.
     rules: Vec<(Anchors, i64, i64)>,
     /// (moment, task, entity or the whole population)
     queue: BinaryHeap<Reverse<(i64, usize, Option<EntityId>)>>,
 }
 
 impl Schedule {
-    /// The anchors of tasks, each between two moments (included).
+    /// The anchors of tasks, each between two moments (included). Of single entities those count
+    /// that become known at the first moment or later.
     pub fn new<'a>(tasks: impl IntoIterator<Item = (&'a TaskPlan, i64, i64)>) -> Self {
         let mut schedule = Self {
             rules: Vec::new(),
@@ -233,7 +235,7 @@ impl Schedule {
         let (anchors, first_ms, last_ms) = self.rules[task];
         let anchor_ms = anchors
             .of_entity(since_ms)
-            .filter(|moment_ms| (first_ms..=last_ms).contains(moment_ms));
+            .filter(|moment_ms| since_ms >= first_ms && *moment_ms <= last_ms);
         self.queue
             .extend(anchor_ms.map(|moment_ms| Reverse((moment_ms, task, Some(entity)))));
     }
@@ -304,7 +306,7 @@ mod tests {
                         after_ms: 10,
                         floor_ms: 4,
                     },
-                    5,
+                    4,
                     100,
                 ),
                 (Anchors::Every { stride_ms: 10 }, 0, 50),
@@ -315,7 +317,7 @@ mod tests {
         for (task, moment_ms) in [(2, 12), (0, 12), (0, 12), (2, 90), (1, 12)] {
             schedule.also(task, moment_ms);
         }
-        for (entity, since_ms) in [(9, 5), (3, 4), (3, 4), (1, 95), (2, 8)] {
+        for (entity, since_ms) in [(7, 3), (9, 5), (3, 4), (3, 4), (1, 95), (2, 8)] {
             schedule.known(1, EntityId(entity), since_ms);
         }
         assert_eq!(schedule.peek_ms(), Some(12));

@@ -24,13 +24,13 @@ use leadpulse_features::{Explanation, FeatureBatch, FeaturePlan, LOGIT_STEPS, Sc
 pub use error::BundleError;
 
 use check::check;
-use manifest::{Manifest, TaskManifest, sha256};
+use manifest::{Manifest, TaskManifest, TreesManifest, sha256};
 use write::files_of;
 
 use crate::fit::Fitted;
 
-/// Version of the bundle format that is written and read.
-pub const FORMAT_VERSION: u32 = 1;
+/// Version of the bundle format that is written and read. Plans of version 1 had other columns.
+pub const FORMAT_VERSION: u32 = 2;
 /// Golden logits may differ by this much between machines: ten steps of the grid. Kernels of
 /// another CPU add f32 in another order, which a calibration may spread; a bundle of other weights
 /// differs by far more.
@@ -86,17 +86,26 @@ impl Bundle {
         meta: BundleMeta,
     ) -> Result<Self, BundleError> {
         check(&fitted, plan.layout())?;
-        let tasks = fitted.tasks.iter().map(|task| TaskManifest {
-            name: task.definition.name.clone(),
-            entity: task.definition.entity_name.clone(),
-            pql: task.definition.pql.clone(),
-            horizon_ms: task.definition.horizon_ms,
-            head: task.definition.head.clone(),
-            calibration: task.calibration.clone(),
-            regularisation: task.regularisation.clone(),
-            metrics: task.metrics.clone(),
-            quality: task.quality.clone(),
-        });
+        let tasks = fitted
+            .tasks
+            .iter()
+            .enumerate()
+            .map(|(index, task)| TaskManifest {
+                name: task.definition.name.clone(),
+                entity: task.definition.entity_name.clone(),
+                pql: task.definition.pql.clone(),
+                horizon_ms: task.definition.horizon_ms,
+                head: task.definition.head.clone(),
+                calibration: task.calibration.clone(),
+                regularisation: task.regularisation.clone(),
+                trees: task.trees.as_ref().map(|trees| TreesManifest {
+                    file: trees_name(index),
+                    weight: trees.weight,
+                    rounds: trees.forest.rounds(),
+                }),
+                metrics: task.metrics.clone(),
+                quality: task.quality.clone(),
+            });
         let mut manifest = Manifest {
             format: FORMAT_VERSION,
             bundle_id: String::new(),
@@ -169,6 +178,10 @@ fn sibling(dir: &Path, suffix: &str) -> PathBuf {
         .file_name()
         .map_or_else(|| "bundle".into(), |n| n.to_string_lossy().into_owned());
     dir.with_file_name(format!(".{name}.{suffix}"))
+}
+
+fn trees_name(task: usize) -> String {
+    format!("trees-{task}.json")
 }
 
 fn weights_name(member: usize) -> String {

@@ -9,6 +9,7 @@
 
 pub(crate) mod coalitions;
 pub(crate) mod deletion;
+mod tree_game;
 
 use leadpulse_features::{Contribution, Explanation, FeatureBatch};
 use rand::SeedableRng;
@@ -184,14 +185,10 @@ impl Fitted {
         cell: usize,
         slot: usize,
     ) -> (Game<'_>, f64) {
-        let row = if self.config.towers[task].target == TowerTarget::Root {
-            0
-        } else {
-            slot
-        };
-        let mut alone = Self::alone(batch, cell);
+        let target = self.config.towers[task].target;
+        let row = if target == TowerTarget::Root { 0 } else { slot };
+        let alone = Self::alone(batch, target, cell);
         let logit = self.logits(&alone, task)[row];
-        self.normaliser.apply(&mut alone);
         (Game::new(self, &alone, task, row), logit)
     }
 }
@@ -292,6 +289,8 @@ mod tests {
         assert_eq!(explanation.contributions[0].logit, 0.0);
         assert_ne!(explanation.contributions[2].logit, 0.0);
         // Nor does a column that was constant in training.
+        // Trees never read such a column.
+        fitted.tasks[0].trees = None;
         fitted.normaliser.root.scale[2] = 0.0;
         fitted.normaliser.root.absent[2] = 0.0;
         assert_eq!(fitted.explain(&batch, 0, 0, 0).contributions[2].logit, 0.0);

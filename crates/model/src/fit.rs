@@ -7,6 +7,7 @@
 
 pub(crate) mod average;
 pub(crate) mod calibrate;
+mod ensemble;
 mod error;
 mod jobs;
 pub(crate) mod metrics;
@@ -30,6 +31,7 @@ use crate::bundle::manifest::Quality;
 use crate::examples::ExampleSet;
 use crate::examples::normalise::Normaliser;
 use crate::network::{Network, NetworkConfig, TowerTarget, TrunkConfig};
+use crate::trees::TreeMember;
 
 /// Validation rows kept as golden examples.
 // One chunk of scoring, spread over validation. Why not more is unknown.
@@ -44,7 +46,10 @@ pub struct FittedTask {
     pub regularisation: Regularisation,
     /// Raw to calibrated logits.
     pub calibration: Calibration,
-    /// Metrics by name; `fit` writes `validation` and `candidates`, the caller may add more.
+    /// The trees beside the networks, if validation gave them weight.
+    pub(crate) trees: Option<TreeMember>,
+    /// Metrics by name; `fit` writes `validation`, `candidates` and `members`, the caller may add
+    /// more.
     pub metrics: Map<String, Value>,
     /// The grade that the caller gave; it ends up in the manifest.
     pub quality: Option<Quality>,

@@ -11,21 +11,24 @@ mod explain;
 mod fit;
 mod network;
 mod score;
+mod trees;
 
 #[cfg(test)]
 mod scenarios;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tree_scenarios;
 
-pub use bundle::manifest::{Grade, Manifest, Quality, TaskManifest};
+pub use bundle::manifest::{Grade, Manifest, Quality, TaskManifest, TreesManifest};
 pub use bundle::{Bundle, BundleError, BundleMeta, FORMAT_VERSION};
 pub use examples::normalise::Normaliser;
 pub use examples::store::{CellRow, CellStore};
-pub use examples::{Example, ExampleSet};
+pub use examples::{Example, ExampleSet, RowTally};
 pub use explain::deletion::DeletionTest;
 pub use fit::calibrate::Calibration;
 pub use fit::metrics::{BinaryMetrics, RegressionMetrics};
-pub use fit::train::FitProgress;
+pub use fit::train::{FitPart, FitProgress};
 pub use fit::{
     FitError, FitOptions, Fitted, FittedTask, JudgedRow, Regularisation, TaskDefinition, Weighting,
     fit, fit_head,
@@ -35,3 +38,4 @@ pub use network::{
     Inputs, MemberInputs, MemberValues, Network, NetworkConfig, TowerConfig, TowerTarget,
     TrunkConfig,
 };
+pub use trees::options::TreeOptions;

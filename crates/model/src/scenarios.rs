@@ -18,7 +18,7 @@ use crate::testing::{
 };
 use crate::{
     Bundle, BundleError, BundleMeta, Calibration, ExampleSet, FitError, FitOptions, Fitted, Head,
-    Manifest, Outcome, Regularisation, fit, fit_head,
+    Manifest, Outcome, Regularisation, TreeOptions, fit, fit_head,
 };
 
 fn options() -> FitOptions {
@@ -34,6 +34,11 @@ fn options() -> FitOptions {
         patience: 16,
         batch_size: 64,
         seed: 11,
+        // These scenarios are about networks.
+        trees: TreeOptions {
+            rounds: 0,
+            ..TreeOptions::default()
+        },
         ..FitOptions::default()
     }
 }
@@ -687,7 +692,7 @@ fn every_changed_file_is_refused() {
         .unwrap()
         .map(|e| e.unwrap().path())
         .collect();
-    assert_eq!(names.len(), 5);
+    assert_eq!(names.len(), 7);
     for path in names {
         let good = fs::read(&path).unwrap();
         let mut bad = good.clone();
@@ -776,6 +781,28 @@ fn refusals_say_what_differs() {
             }),
             "widths differ",
         ),
+        (
+            refused("trees-0.json", &|t| {
+                t.replace("\"outputs\":3", "\"outputs\":2")
+            }),
+            "in those of task `root` it has 2 outputs, the head 3",
+        ),
+        (
+            refused("trees-1.json", &|t| {
+                t.replace("\"format\":1", "\"format\":7")
+            }),
+            "its format is 7",
+        ),
+        (
+            refused("trees-1.json", &|t| t.replacen("[[[", "[[[\"x\",", 1)),
+            "trees-1.json is not a bundle file",
+        ),
+        (
+            refused("manifest.json", &|t| {
+                t.replacen("\"weight\": 0.4", "\"weight\": 1.4", 1)
+            }),
+            "their weight is 1.4",
+        ),
     ] {
         assert!(message.contains(expected), "{message}");
     }
@@ -785,12 +812,12 @@ fn refusals_say_what_differs() {
     let manifest = fs::read_to_string(dir.join("manifest.json")).unwrap();
     fs::write(
         dir.join("manifest.json"),
-        manifest.replace("\"format\": 1", "\"format\": 2"),
+        manifest.replace("\"format\": 2", "\"format\": 3"),
     )
     .unwrap();
     assert!(matches!(
         Bundle::load(&dir, plan_of(&layout), table),
-        Err(BundleError::Format { found: 2, .. })
+        Err(BundleError::Format { found: 3, .. })
     ));
 }
 

@@ -17,6 +17,9 @@ use crate::fit::calibrate::Calibration;
 use crate::fit::{Fitted, FittedTask, Regularisation, TaskDefinition};
 use crate::network::head::{Head, Outcome};
 use crate::network::{NetworkConfig, TowerConfig, TowerTarget, TrunkConfig};
+use crate::trees::TreeMember;
+use crate::trees::columns::TreeColumn;
+use crate::trees::forest::{DecisionTree, Forest, TreeNode};
 
 /// The root's table in these tests; member table `i` is `TableId(i + 1)`.
 pub const ROOT: TableId = TableId(0);
@@ -112,6 +115,8 @@ pub fn batch_of_owned(layout: &Layout, cells: &[OwnedCell]) -> FeatureBatch {
                 block.mask.push(f32::from(u8::from(slot < tables[t].len())));
                 block.entities.push(None);
             }
+            block.attended.push(tables[t].len() as u32);
+            block.folded.push(0);
         }
         batch.members.push(block);
     }
@@ -179,7 +184,37 @@ pub fn task(name: &str, entity: TableId, head: Head) -> TaskDefinition {
     }
 }
 
-/// Two networks with random parameters: a hazard task on the root, and a window task on each member
+/// Trees with random splits over all that a task may read.
+fn random_forest(
+    layout: &Layout,
+    target: TowerTarget,
+    outputs: usize,
+    rng: &mut ChaCha8Rng,
+) -> Forest {
+    let columns = TreeColumn::all(layout, target, outputs);
+    let split = |rng: &mut ChaCha8Rng, left: u32| {
+        let column = rng.random_range(0..columns.len());
+        let cut = match columns[column] {
+            TreeColumn::Bucket => 0,
+            _ => rng.random_range(-8000..8000),
+        };
+        TreeNode::Split(column as u32, cut, left, left + 1)
+    };
+    let leaf = |rng: &mut ChaCha8Rng| TreeNode::Leaf(rng.random_range(-0.3f32..0.3));
+    let trees = (0..40).map(|_| DecisionTree {
+        nodes: vec![
+            split(rng, 1),
+            split(rng, 3),
+            leaf(rng),
+            leaf(rng),
+            leaf(rng),
+        ],
+    });
+    let trees = trees.collect();
+    Forest::new(outputs, -1.0, columns, trees)
+}
+
+/// Two networks with random parameters and random trees beside them: a hazard task on the root, and a window task on each member
 /// table.
 pub fn untrained(layout: &Layout, rng: &mut ChaCha8Rng) -> Fitted {
     let mut definitions = vec![task("root", ROOT, Head::hazard(vec![10, 100, 1000]))];
@@ -189,7 +224,7 @@ pub fn untrained(layout: &Layout, rng: &mut ChaCha8Rng) -> Fitted {
             .iter()
             .map(|m| task(&m.name, m.table, Head::Window)),
     );
-    let towers = definitions
+    let towers: Vec<TowerConfig> = definitions
         .iter()
         .enumerate()
         .map(|(i, d)| {
@@ -209,15 +244,24 @@ pub fn untrained(layout: &Layout, rng: &mut ChaCha8Rng) -> Fitted {
     let examples = one_set(layout, &batch_of_owned(layout, &cells), |i| {
         (0, EntityId(i as u32), 0, Outcome::Window(false))
     });
+    let networks = (0..2).map(|_| config.init(rng, &Device::flex())).collect();
+    let forests: Vec<Forest> = (config.towers.iter())
+        .map(|tower| random_forest(layout, tower.target, tower.outputs, rng))
+        .collect();
     Fitted {
         layout: layout.clone(),
-        networks: (0..2).map(|_| config.init(rng, &Device::flex())).collect(),
+        networks,
         config,
         normaliser: Normaliser::fit(&examples),
         tasks: definitions
             .into_iter()
-            .map(|definition| FittedTask {
+            .zip(forests)
+            .map(|(definition, forest)| FittedTask {
                 definition,
+                trees: Some(TreeMember {
+                    weight: 0.4,
+                    forest,
+                }),
                 regularisation: Regularisation::default(),
                 calibration: Calibration::Platt {
                     slope: 0.9,

@@ -48,6 +48,7 @@ mod draft;
 mod files;
 mod hex;
 mod infer;
+mod money;
 mod row;
 mod row_fit;
 mod shape;
@@ -71,6 +72,7 @@ pub use draft::{Draft, DraftError, KnownTable, draft};
 pub use files::{FileError, FileOptions, FileOrigin, FileReader, parse_time_ms, utc};
 pub use hex::hex;
 pub use infer::{InferError, Inferred, infer};
+pub use money::{CurrencyError, CurrencyOptions, CurrencyRates};
 pub use row::{Operation, Position, Row, RowBatch, RowBuilder, TextList, Value};
 pub use row_fit::{ReferenceFit, RowFit, ValueFit};
 pub use shape::{

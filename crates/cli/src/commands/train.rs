@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
+use serde_json::Value;
 
 use leadpulse_learn::{
     GivenColumns, GivenRows, Report, Tally, TaskReport, TrainOptions, TrainTask,
 };
-use leadpulse_model::Grade;
+use leadpulse_model::{Grade, RowTally};
 
 use crate::commands::{
     ConfigArgument, DataArguments, date, parse_duration, parse_moment, parse_ratio, tasks,
@@ -159,6 +160,9 @@ impl TrainArguments {
             report.cells,
             report.cell_bytes as f64 / f64::from(1 << 20)
         );
+        for rows in &report.rows {
+            show_rows(rows);
+        }
         for task in &report.tasks {
             show(task);
         }
@@ -203,6 +207,29 @@ impl TrainArguments {
     }
 }
 
+/// Prints the width of one kind of row, by explanation group, and how many members share a row.
+fn show_rows(rows: &RowTally) {
+    let groups: Vec<String> = rows
+        .groups
+        .iter()
+        .map(|(group, columns)| format!("{group} {columns}"))
+        .collect();
+    say!(
+        "columns     {} {}, {} of them used: {}",
+        rows.table.as_deref().unwrap_or("cell"),
+        rows.columns,
+        rows.used,
+        groups.join(", ")
+    );
+    if rows.folded > 0 {
+        say!(
+            "  folded     {} times a member was in the row of the rest of its cell, for the others \
+             to see; its own score has a row of its own",
+            rows.folded
+        );
+    }
+}
+
 fn show(task: &TaskReport) {
     say!("task        {}", task.name);
     for (set, examples, tally) in [
@@ -215,6 +242,35 @@ fn show(task: &TaskReport) {
         say!("  nobody's   {unowned}");
     }
     evaluation::show(&task.evaluation);
+    if let Some(members) = task.metrics.get("members").and_then(members) {
+        say!("  members    {members}");
+    }
+}
+
+/// Weights and validation losses of networks and trees, in words.
+fn members(members: &Value) -> Option<String> {
+    let (networks, trees) = (&members["networks"], &members["trees"]);
+    let one = |member: &Value| {
+        let quality = ["auroc", "spearman"].iter().find_map(|name| {
+            let value = member["validation"][*name].as_f64()?;
+            Some(format!(", {name} {value:.4}"))
+        });
+        Some(format!(
+            "weight {:.2}, loss {:.5}{}",
+            member["weight"].as_f64()?,
+            member["validation_loss"].as_f64()?,
+            quality.unwrap_or_default()
+        ))
+    };
+    let trees = match trees["left_out"].as_str() {
+        Some(reason) => format!("none, {reason}"),
+        None => format!("{}, {}", trees["rounds"], one(trees)?),
+    };
+    Some(format!(
+        "{} networks, {}; trees {trees}",
+        networks["networks"],
+        one(networks)?
+    ))
 }
 
 /// Rows that the target counts and that count for nobody, in words; `None` without any.

@@ -191,7 +191,8 @@ impl Machine {
         let (graph, as_of) = (&self.state.graph, self.state.as_of);
         let scorer = &self.given.scorer;
         let plan = scorer.plan();
-        let batch = plan.encode(graph, &[one.cell], as_of);
+        let asked = [self.given.tasks[one.task].entity];
+        let batch = plan.encode(graph, &[one.cell], as_of, &asked);
         let explanation = scorer.explain(&batch, self.given.scorer_tasks[one.task], 0, one.slot);
         let evidence = plan.evidence(graph, one.cell, one.entity, as_of);
         let tracked = self.state.tracked.get(&(one.task, one.entity));

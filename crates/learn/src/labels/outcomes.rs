@@ -7,7 +7,9 @@ use serde::Serialize;
 use leadpulse_graph::{EntityId, Graph};
 use leadpulse_model::Outcome;
 use leadpulse_pql::TargetKind;
-use leadpulse_schema::Row;
+use leadpulse_schema::{Row, Value};
+use rustc_hash::FxHashSet;
+use smallvec::SmallVec;
 
 use super::belonging::{Belonging, Owners};
 use super::history::Unowned;
@@ -21,6 +23,8 @@ pub(crate) struct Chronicle<'a> {
     task: &'a TaskPlan,
     history: LabelHistory<'a>,
     lag_ms: i64,
+    /// Entities of the task that exist so far.
+    existing: FxHashSet<EntityId>,
 }
 
 impl<'a> Chronicle<'a> {
@@ -38,6 +42,7 @@ impl<'a> Chronicle<'a> {
             task,
             history: LabelHistory::new(&task.plan, &project.catalog),
             lag_ms,
+            existing: FxHashSet::default(),
         }
     }
 
@@ -46,15 +51,36 @@ impl<'a> Chronicle<'a> {
         self.task.plan.horizon_ms + self.lag_ms
     }
 
-    /// Takes an accepted row. If it made an entity of the task known: which one, and when,
-    /// milliseconds.
-    pub fn observe(&mut self, graph: &Graph, row: Row<'_>) -> Option<(EntityId, i64)> {
+    /// Takes an accepted row. Returns the entities of the task that exist since the row was known:
+    /// the one that the row describes, and roots that the row is the first to name.
+    pub fn observe(&mut self, graph: &Graph, row: Row<'_>) -> SmallVec<[EntityId; 1]> {
         self.history.offer(row);
-        if row.table() != self.task.plan.entity {
-            return None;
+        let entity = self.task.plan.entity;
+        let mut keys: SmallVec<[&str; 2]> = SmallVec::new();
+        if row.table() == entity {
+            keys.push(row.key());
         }
-        let (_, node) = graph.find(row.table(), row.key())?;
-        (node.since_ms == Some(row.known_ms())).then_some((node.entity, row.known_ms()))
+        for field in &graph.catalog().table_at(row.table()).fields {
+            if field.reference.is_some_and(|to| to.table == entity) {
+                match row.get(field.id) {
+                    Value::Text(key) => keys.push(key),
+                    Value::List(named) => keys.extend(named.iter()),
+                    _ => {}
+                }
+            }
+        }
+        let mut found = SmallVec::new();
+        for key in keys {
+            let existing = graph
+                .find(entity, key)
+                .filter(|(_, node)| graph.exists(node));
+            if let Some((_, node)) = existing
+                && self.existing.insert(node.entity)
+            {
+                found.push(node.entity);
+            }
+        }
+        found
     }
 
     /// The outcomes of all that was observed, as they were known at a moment, milliseconds.

@@ -56,6 +56,20 @@ pub(super) fn check(fitted: &Fitted, layout: &Layout) -> Result<(), BundleError>
                 ),
             );
         }
+        if let Some(trees) = &task.trees {
+            let fault = trees.forest.fault(layout, tower.target, tower.outputs);
+            let weight_fault = || {
+                let sound = trees.weight > 0.0 && trees.weight <= 1.0;
+                (!sound).then(|| format!("their weight is {}", trees.weight))
+            };
+            if let Some(fault) = fault.or_else(weight_fault) {
+                let name = &task.definition.name;
+                return mismatch(
+                    "trees and task",
+                    &format!("in those of task `{name}` {fault}"),
+                );
+            }
+        }
         if !task.calibration.is_sound() {
             return mismatch(
                 "calibration and task",

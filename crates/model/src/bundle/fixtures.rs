@@ -14,14 +14,15 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use super::manifest::Golden;
-use super::{Bundle, BundleMeta, GOLDEN_TOLERANCE};
+use super::{Bundle, BundleMeta, FORMAT_VERSION, GOLDEN_TOLERANCE};
 use crate::examples::ExampleSet;
 use crate::fit::{FitOptions, Regularisation, fit, fit_head};
 use crate::network::head::{Head, Outcome};
 use crate::testing::{OwnedCell, ROOT, batch_of_owned, layout, one_set, random_cell, task};
+use crate::trees::options::TreeOptions;
 
-fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/bundle-v1")
+fn folder(format: u32) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/bundle-v{format}"))
 }
 
 /// Two member tables rather than one: embeddings of members are half as wide then.
@@ -74,9 +75,14 @@ fn trained() -> Bundle {
         max_epochs: 2,
         batch_size: 16,
         seed: 1,
+        trees: TreeOptions {
+            rounds: 5,
+            leaf_rows: 5,
+            ..TreeOptions::default()
+        },
         ..FitOptions::default()
     };
-    let (training, validation) = (sets(64, 1), sets(32, 2));
+    let (training, validation) = (sets(128, 1), sets(64, 2));
     let on_root = task("root", ROOT, Head::hazard(vec![100, 1000]));
     let on_member = task("member0", TableId(1), Head::Window);
     let ignore = &mut |_| {};
@@ -112,7 +118,7 @@ fn trained() -> Bundle {
 #[test]
 #[ignore = "writes into the source tree"]
 fn write_the_fixture_of_this_format() {
-    let folder = folder();
+    let folder = folder(FORMAT_VERSION);
     assert!(
         !folder.exists(),
         "a released fixture is never written again"
@@ -121,11 +127,22 @@ fn write_the_fixture_of_this_format() {
 }
 
 #[test]
-fn a_bundle_of_format_1_loads_and_scores_its_golden_cells() {
-    let folder = folder();
+fn a_bundle_of_format_2_loads_and_scores_its_golden_cells_with_trees() {
+    let bundle = loads_and_scores(2);
+    assert!(
+        bundle
+            .manifest()
+            .tasks
+            .iter()
+            .all(|task| task.trees.is_some())
+    );
+}
+
+fn loads_and_scores(format: u32) -> Bundle {
+    let folder = folder(format);
     let plan = FeaturePlan::for_layout(fixture_layout());
     let bundle = Bundle::load(&folder, move |_| Ok(plan), table).unwrap();
-    assert_eq!(bundle.manifest().format, 1);
+    assert_eq!(bundle.manifest().format, format);
     let names: Vec<&str> = bundle.tasks().iter().map(|t| t.name.as_str()).collect();
     assert_eq!(names, ["root", "member0"]);
 
@@ -145,4 +162,5 @@ fn a_bundle_of_format_1_loads_and_scores_its_golden_cells() {
             }
         }
     }
+    bundle
 }

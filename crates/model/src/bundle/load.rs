@@ -22,6 +22,7 @@ use super::{
 };
 use crate::fit::{Fitted, FittedTask, TaskDefinition};
 use crate::network::Network;
+use crate::trees::TreeMember;
 
 impl Bundle {
     /// Loads the bundle in folder `dir`. `plan` rebuilds the feature plan; `table` finds a table by
@@ -58,7 +59,7 @@ impl Bundle {
                 table: task.entity.clone(),
             };
             let entity = table(&task.entity).ok_or_else(unknown)?;
-            tasks.push(fitted_task(task, entity));
+            tasks.push(fitted_task(dir, task, entity, &files)?);
         }
         let golden: Golden = parse(dir, GOLDEN, &files)?;
         let networks = (0..manifest.ensemble)
@@ -96,8 +97,20 @@ impl Bundle {
     }
 }
 
-fn fitted_task(task: &TaskManifest, entity: TableId) -> FittedTask {
-    FittedTask {
+fn fitted_task(
+    dir: &Path,
+    task: &TaskManifest,
+    entity: TableId,
+    files: &BTreeMap<&str, Vec<u8>>,
+) -> Result<FittedTask, BundleError> {
+    let mut trees = None;
+    if let Some(listed) = &task.trees {
+        trees = Some(TreeMember {
+            weight: listed.weight,
+            forest: parse(dir, &listed.file, files)?,
+        });
+    }
+    Ok(FittedTask {
         definition: TaskDefinition {
             name: task.name.clone(),
             entity,
@@ -108,10 +121,11 @@ fn fitted_task(task: &TaskManifest, entity: TableId) -> FittedTask {
         },
         regularisation: task.regularisation.clone(),
         calibration: task.calibration.clone(),
+        trees,
         metrics: task.metrics.clone(),
         quality: task.quality.clone(),
         validation: Vec::new(),
-    }
+    })
 }
 
 /// The files that a manifest lists, each with the hash that it lists.

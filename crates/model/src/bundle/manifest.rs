@@ -5,7 +5,8 @@
 //!   manifest.json      this module; names every other file with its SHA-256
 //!   normaliser.json    crate::Normaliser
 //!   golden.json        raw features of some cells, and the logits they must give
-//!   weights-<k>.bpk    the parameters of member k of the ensemble (burnpack)
+//!   weights-<k>.bpk    the parameters of network k of the ensemble (burnpack)
+//!   trees-<task>.json  the trees of a task that has some (crate::trees::forest)
 //! ```
 
 use std::collections::BTreeMap;
@@ -41,7 +42,7 @@ pub struct Manifest {
     pub features: FeatureSpec,
     /// Widths of each member's network.
     pub network: NetworkConfig,
-    /// The number of members of the ensemble.
+    /// The number of networks of the ensemble.
     pub ensemble: usize,
     /// The tasks, in the order of the network's towers.
     pub tasks: Vec<TaskManifest>,
@@ -67,6 +68,9 @@ pub struct TaskManifest {
     pub calibration: Calibration,
     /// The regularisation that validation chose.
     pub regularisation: Regularisation,
+    /// The trees beside the networks, where validation gave them weight.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trees: Option<TreesManifest>,
     /// Metrics by name, as the fit and the caller wrote them.
     pub metrics: Map<String, Value>,
     /// Whether the metrics can be relied on; `None` for a bundle that nobody graded.
@@ -109,6 +113,18 @@ impl Grade {
             Grade::Sound => "sound",
         }
     }
+}
+
+/// The trees of a task, in a file of their own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TreesManifest {
+    /// Name of the file in the bundle's folder.
+    pub file: String,
+    /// Weight of the trees' logit, above 0 and at most 1; the networks' mean logit has the rest.
+    pub weight: f64,
+    /// The number of trees.
+    pub rounds: usize,
 }
 
 impl Manifest {
@@ -157,6 +173,20 @@ struct GoldenMembers {
     width: usize,
     values: Vec<f32>,
     mask: Vec<f32>,
+    /// As in a batch; absent in bundles whose cells were pooled over all of their rows.
+    #[serde(default)]
+    attended: Vec<u32>,
+}
+
+impl GoldenMembers {
+    fn attended(&self, cells: usize) -> Vec<u32> {
+        if !self.attended.is_empty() {
+            return self.attended.clone();
+        }
+        let rows = |cell: usize| &self.mask[cell * self.slots..(cell + 1) * self.slots];
+        let there = |cell: usize| rows(cell).iter().filter(|mask| **mask != 0.0).count() as u32;
+        (0..cells).map(there).collect()
+    }
 }
 
 impl Golden {
@@ -166,6 +196,7 @@ impl Golden {
             width: b.width,
             values: b.values.clone(),
             mask: b.mask.clone(),
+            attended: b.attended.clone(),
         });
         let logits = logits
             .into_iter()
@@ -190,6 +221,8 @@ impl Golden {
             values: m.values.clone(),
             mask: m.mask.clone(),
             entities: vec![None; m.mask.len()],
+            attended: m.attended(self.cells),
+            folded: vec![0; self.cells],
         });
         FeatureBatch {
             cells: self.cells,
@@ -205,6 +238,7 @@ impl Golden {
             && self.members.iter().zip(members).all(|(m, width)| {
                 m.width == *width
                     && m.mask.len() == self.cells * m.slots
+                    && (m.attended.is_empty() || m.attended.len() == self.cells)
                     && m.values.len() == m.mask.len() * m.width
             })
     }

@@ -7,7 +7,7 @@ use std::path::Path;
 use burn::module::Module;
 
 use super::manifest::{Golden, pretty};
-use super::{Bundle, BundleError, GOLDEN, MANIFEST, NORMALISER, sibling, weights_name};
+use super::{Bundle, BundleError, GOLDEN, MANIFEST, NORMALISER, sibling, trees_name, weights_name};
 use crate::fit::Fitted;
 
 impl Bundle {
@@ -106,6 +106,13 @@ pub(super) fn files_of(fitted: &Fitted) -> Result<Vec<(String, Vec<u8>)>, Bundle
             pretty(&Golden::new(&fitted.golden, logits)).into_bytes(),
         ),
     ];
+    for (index, task) in fitted.tasks.iter().enumerate() {
+        if let Some(trees) = &task.trees {
+            let text = serde_json::to_string(&trees.forest)
+                .expect("a checked forest of finite numbers prints as JSON");
+            files.push((trees_name(index), text.into_bytes()));
+        }
+    }
     for (k, network) in fitted.networks.iter().enumerate() {
         let bytes = network.clone().into_record().into_bytes();
         let bytes = bytes.map_err(|e| BundleError::Mismatch {

@@ -60,6 +60,18 @@ impl Dropped {
         }
     }
 
+    /// The columns that both drop.
+    pub fn and(mut self, other: &Self) -> Self {
+        let both = |a: &mut Vec<bool>, b: &[bool]| {
+            a.iter_mut().zip(b).for_each(|(a, b)| *a &= b);
+        };
+        both(&mut self.root, &other.root);
+        for (a, b) in self.members.iter_mut().zip(&other.members) {
+            both(a, b);
+        }
+        self
+    }
+
     /// Whether nothing is dropped.
     pub fn is_empty(&self) -> bool {
         !self

@@ -21,8 +21,10 @@ use burn::tensor::{Device, Tensor, TensorData};
 use leadpulse_features::{Column, FeatureBatch};
 
 use crate::examples::normalise::Scales;
+use crate::explain::tree_game::TreeGame;
 use crate::fit::Fitted;
 use crate::network::{Network, TowerTarget, pool_rows};
+use crate::trees::columns::GridCell;
 
 /// Rows per product of matrices: they stay in the cache of one core, and the product on one thread.
 const ROWS: usize = 128;
@@ -51,6 +53,9 @@ pub(crate) struct Game<'a> {
     players: Vec<Option<u32>>,
     root: Differences,
     members: Vec<Differences>,
+    /// Per member table the number of rows that the cell is pooled over: the first ones.
+    attended: Vec<usize>,
+    trees: Option<TreeGame<'a>>,
 }
 
 /// Coalitions as some players tell them apart.
@@ -167,21 +172,32 @@ struct EmbeddedCoalitions {
 }
 
 impl<'a> Game<'a> {
-    /// `cell` is normalised, one cell; `row` is its output row.
-    pub fn new(fitted: &'a Fitted, cell: &FeatureBatch, task: usize, row: usize) -> Self {
+    /// `raw` is one cell as it was encoded; `row` is its output row.
+    pub fn new(fitted: &'a Fitted, raw: &FeatureBatch, task: usize, row: usize) -> Self {
         let (layout, normaliser) = (&fitted.layout, &fitted.normaliser);
-        let members: Vec<Vec<&[f32]>> = cell
-            .members
-            .iter()
-            .map(|b| {
-                b.values
-                    .chunks_exact(b.width.max(1))
-                    .zip(&b.mask)
-                    .filter(|(_, m)| **m != 0.0)
-                    .map(|(row, _)| row)
-                    .collect()
-            })
-            .collect();
+        let trees = TreeGame::new(fitted, &GridCell::new(raw, 0), task, row);
+        let mut cell = raw.clone();
+        normaliser.apply(&mut cell);
+        let target = fitted.config.towers[task].target;
+        let mut attended = Vec::new();
+        let mut members: Vec<Vec<&[f32]>> = Vec::new();
+        for (t, block) in cell.members.iter().enumerate() {
+            let pooled = block.attended[0] as usize;
+            // A row beyond those that the cell is pooled over touches no row but itself.
+            let own = (target == TowerTarget::Member(t) && row >= pooled).then_some(row);
+            let is_there = |row: &usize| block.mask.get(*row).is_some_and(|mask| *mask != 0.0);
+            let rows = (0..pooled).chain(own.filter(is_there));
+            let width = block.width;
+            members.push(
+                rows.map(|at| &block.values[at * width..(at + 1) * width])
+                    .collect(),
+            );
+            attended.push(pooled);
+        }
+        let row = match target {
+            TowerTarget::Member(table) => row.min(attended[table]),
+            TowerTarget::Root => row,
+        };
         let mut present = vec![false; layout.groups.len()];
         let mut mark = |columns: &[Column], scales: &Scales, row: &[f32]| {
             for ((column, absent), x) in columns.iter().zip(&scales.absent).zip(row) {
@@ -193,6 +209,10 @@ impl<'a> Game<'a> {
         {
             rows.iter()
                 .for_each(|row| mark(&member.columns, scales, row));
+        }
+        // A difference may be in one member's view only: networks clip, trees have a grid.
+        for group in trees.iter().flat_map(TreeGame::groups) {
+            present[group] = true;
         }
         let mut next = 0..;
         let players: Vec<Option<u32>> = present
@@ -213,6 +233,8 @@ impl<'a> Game<'a> {
             players,
             root,
             members,
+            attended,
+            trees,
         }
     }
 
@@ -242,12 +264,14 @@ impl<'a> Game<'a> {
                 .zip(outputs.chunks_exact(head.outputs()))
                 .for_each(|(sum, outputs)| *sum += head.logit(outputs));
         }
-        sums.into_iter()
-            .map(|sum| {
-                task.calibration
-                    .apply(sum / self.fitted.networks.len() as f64)
-            })
-            .collect()
+        let trees = self.trees.as_ref();
+        let trees = trees.map(|trees| trees.logits(coalitions, &self.players, head));
+        let networks = self.fitted.networks.len() as f64;
+        let rows = sums.into_iter().enumerate();
+        rows.map(|(row, sum)| {
+            task.ensemble_logit(sum / networks, trees.as_ref().map(|trees| trees[row]))
+        })
+        .collect()
     }
 
     /// One network's outputs: `[coalitions, outputs]`.
@@ -352,7 +376,8 @@ impl<'a> Game<'a> {
         for (t, (table, parts)) in embedded.iter().zip(parts).enumerate() {
             let (part, size) = (parts.of[c], self.members[t].rows * hidden);
             let h1 = &table.h1[part * size..(part + 1) * size];
-            pool_rows(h1, context, &mut z[t * pools..(t + 1) * pools]);
+            let pooled = &h1[..self.attended[t] * hidden];
+            pool_rows(pooled, context, &mut z[t * pools..(t + 1) * pools]);
             if let Some((_, h2)) = target.as_mut().filter(|(table, _)| *table == t) {
                 let h1 = &h1[self.row * hidden..(self.row + 1) * hidden];
                 for ((to, x), y) in h2.iter_mut().zip(h1).zip(context.iter()) {
@@ -392,7 +417,7 @@ impl<'a> Game<'a> {
             .chunks_exact(member.rows * hidden)
             .zip(pools.chunks_exact_mut(3 * hidden))
         {
-            pool_rows(h1, &nothing, pools);
+            pool_rows(&h1[..self.attended[t] * hidden], &nothing, pools);
         }
         let weights = weights(context, t * 3 * hidden..(t + 1) * 3 * hidden);
         let context = by_rows(&pools, 3 * hidden, |x| x.matmul(weights.clone()));
@@ -428,7 +453,7 @@ fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
 
 #[cfg(test)]
 mod tests {
-    use leadpulse_features::{FeatureBatch, MemberBlock};
+    use leadpulse_features::{Absent, FeatureBatch, MemberBlock};
     use proptest::prelude::*;
     use rand::{RngExt, SeedableRng};
     use rand_chacha::ChaCha8Rng;
@@ -437,14 +462,17 @@ mod tests {
     use crate::testing::{OwnedCell, batch_of_owned, layout, random_cell, untrained};
 
     /// The definition: the columns of every group outside of the coalition are replaced, and the
-    /// cell is scored.
-    fn by_masking(game: &Game<'_>, cell: &FeatureBatch, coalition: Coalition) -> f64 {
+    /// raw cell is scored.
+    fn by_masking(game: &Game<'_>, cell: &FeatureBatch, row: usize, coalition: Coalition) -> f64 {
         let (layout, normaliser) = (&game.fitted.layout, &game.fitted.normaliser);
         let mut cell = cell.clone();
         let mask = |row: &mut [f32], columns: &[Column], scales: &Scales| {
-            for ((x, column), absent) in row.iter_mut().zip(columns).zip(&scales.absent) {
+            for ((x, column), mean) in row.iter_mut().zip(columns).zip(&scales.mean) {
                 if game.players[column.group].is_some_and(|player| coalition >> player & 1 == 0) {
-                    *x = *absent;
+                    *x = match column.absent {
+                        Absent::Zero => 0.0,
+                        Absent::Mean => *mean,
+                    };
                 }
             }
         };
@@ -469,7 +497,7 @@ mod tests {
                 mask(row, &member.columns, scales);
             }
         }
-        game.fitted.chunk_logits(cell, game.task)[game.row]
+        game.fitted.chunk_logits(cell, 1, game.task)[row]
     }
 
     proptest! {
@@ -489,11 +517,14 @@ mod tests {
             for x in std::iter::once(&mut cell.0).chain(cell.1.iter_mut().flatten()).flatten() {
                 *x *= f32::from(u8::from(!rng.random_bool(zeros_ratio)));
             }
-            let mut normalised = batch_of_owned(&layout, std::slice::from_ref(&cell));
-            fitted.normaliser.apply(&mut normalised);
+            let mut raw = batch_of_owned(&layout, std::slice::from_ref(&cell));
+            // Some members are beyond those that are attended to.
+            for block in &mut raw.members {
+                block.attended[0] = rng.random_range(0..=block.attended[0]);
+            }
             for task in 0..fitted.tasks.len() {
                 for row in 0..if task == 0 { 1 } else { cell.1[task - 1].len() } {
-                    let game = Game::new(&fitted, &normalised, task, row);
+                    let game = Game::new(&fitted, &raw, task, row);
                     let everyone: Coalition = (1 << game.players()) - 1;
                     // All, none, each alone, each left out, and some that repeat.
                     let mut coalitions = vec![everyone, 0];
@@ -501,7 +532,7 @@ mod tests {
                     coalitions.extend((0..150).map(|_| rng.random_range(0..=everyone)));
                     let values = game.logits(&coalitions);
                     for (coalition, value) in coalitions.iter().zip(values) {
-                        let expected = by_masking(&game, &normalised, *coalition);
+                        let expected = by_masking(&game, &raw, row, *coalition);
                         prop_assert!((value - expected).abs() < 1e-4, "task {task}, row {row}, {coalition:b}: {value} for {expected}");
                     }
                 }

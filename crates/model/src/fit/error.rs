@@ -90,6 +90,17 @@ pub enum FitError {
         /// The fault, in words.
         fault: String,
     },
+    /// Trees that validation had judged could not be grown again on everything.
+    #[error(
+        "task `{task}`: the trees could not be grown again with validation's rows: {reason}; leave \
+         them out with `trees.rounds = 0`, or do not refit"
+    )]
+    Trees {
+        /// Name of the task.
+        task: String,
+        /// The fault, in words.
+        reason: String,
+    },
     /// The loss left the finite numbers.
     #[error(
         "task `{task}`: the loss of candidate {candidate}, member {member} diverged at step \

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 
-use super::train::{Diverged, FitProgress, Length, Trained, Trainer};
+use super::train::{Diverged, FitPart, FitProgress, Length, Trained, Trainer};
 use super::{FitError, Regularisation};
 
 /// One member of one candidate, to be trained.
@@ -95,6 +95,16 @@ impl<'a> JobRunner<'a> {
         Ok(members)
     }
 
+    /// Reports trees that are grown, as a job of the fit.
+    pub fn grown(&mut self, rounds: usize, validation_loss: f64) {
+        self.done += 1;
+        (self.progress)(FitProgress {
+            done_ratio: self.done as f64 / self.units as f64,
+            part: FitPart::Trees { rounds },
+            validation_loss,
+        });
+    }
+
     /// Reads reports until all threads have ended. Reports progress on the way.
     fn collect(
         &mut self,
@@ -117,10 +127,12 @@ impl<'a> JobRunner<'a> {
                     let done = self.done as f64 + parts.iter().sum::<f64>();
                     (self.progress)(FitProgress {
                         done_ratio: done / self.units as f64,
-                        candidate,
-                        member,
-                        epochs,
-                        training_loss,
+                        part: FitPart::Network {
+                            candidate,
+                            member,
+                            epochs,
+                            training_loss,
+                        },
                         validation_loss,
                     });
                 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::FitError;
 use crate::examples::normalise::Dropped;
 use crate::network::head::Head;
+use crate::trees::options::TreeOptions;
 
 /// A prediction to learn: the outcome, and the entities it is about.
 #[derive(Clone, Debug, PartialEq)]
@@ -90,6 +91,8 @@ pub struct FitOptions {
     pub batch_size: usize,
     /// The weighting of training rows.
     pub weighting: Weighting,
+    /// The boosted trees beside the networks.
+    pub trees: TreeOptions,
     /// Seed of everything random in the fit.
     pub seed: u64,
 }
@@ -116,6 +119,7 @@ impl Default for FitOptions {
             patience: 6,
             batch_size: 256,
             weighting: Weighting::Rows,
+            trees: TreeOptions::default(),
             seed: 0,
         }
     }
@@ -140,6 +144,9 @@ pub(super) fn check_options(options: &FitOptions) -> Result<(), FitError> {
         if value == 0 {
             return bad(option, "must be at least 1");
         }
+    }
+    if let Some((option, fault)) = options.trees.fault() {
+        return bad(option, fault);
     }
     for c in &options.candidates {
         if c.hidden == 0 {

@@ -6,6 +6,7 @@ use leadpulse_features::probability;
 use serde_json::{Map, Value, json};
 
 use super::calibrate::Calibration;
+use super::ensemble::Ensemble;
 use super::jobs::{Job, JobRunner};
 use super::metrics::{BinaryMetrics, RegressionMetrics};
 use super::options::{check_options, distinct_candidates};
@@ -83,14 +84,18 @@ pub(super) fn fit_task(
     let ensemble = base.frozen.map_or(options.ensemble, <[Network]>::len);
     let selecting = selecting_members(options, &candidates, ensemble);
     let selection_jobs = candidates.len() * selecting + ensemble - selecting;
-    let units = selection_jobs + sets.refit.map_or(0, |_| ensemble);
+    let tree_jobs = usize::from(options.trees.rounds > 0);
+    let units = selection_jobs + tree_jobs + sets.refit.map_or(0, |_| ensemble + tree_jobs);
     let mut runner = JobRunner::new(&candidates, units, progress);
     let (selection, mut members) = select(&trainer, &mut runner, selecting, ensemble)?;
 
-    let logits = mean_logits(&members);
+    let judged = Ensemble::grow(&trainer, mean_logits(&members), &mut runner);
+    let mut trees = judged.trees();
+    let logits = judged.logits();
     let mut calibration = calibrate(&trainer, &logits);
     let mut metrics = metrics(&trainer, &logits, &calibration, &candidates, &selection);
-    let validation = judged(&trainer, &logits, &calibration);
+    metrics.insert("members".into(), judged.members(&trainer, members.len()));
+    let validation = judged_rows(&trainer, &logits, &calibration);
     let regularisation = candidates[selection.chosen].clone();
     let (candidate, validation_loss) = (selection.chosen, selection.losses[selection.chosen]);
     tracing::info!(task = task.name, candidate, validation_loss, "fitted");
@@ -101,8 +106,10 @@ pub(super) fn fit_task(
         let trainer = trainer.on(refit);
         metrics.insert("refit_rows".into(), json!(trainer.usable.len()));
         members = train_again(&trainer, &mut runner, selection.chosen, &members)?;
+        let logits;
+        (trees, logits) = judged.grow_again(&trainer, mean_logits(&members), &mut runner)?;
         if trainer.head.is_binary() {
-            calibration = calibration.recentred(&trainer.evidence(&mean_logits(&members)));
+            calibration = calibration.recentred(&trainer.evidence(&logits));
         }
     }
     Ok(TaskFit {
@@ -110,6 +117,7 @@ pub(super) fn fit_task(
             definition: task,
             regularisation,
             calibration,
+            trees,
             metrics,
             quality: None,
             validation,
@@ -120,7 +128,7 @@ pub(super) fn fit_task(
 }
 
 /// The calibration of logits of the labelled rows; none for a regression.
-fn calibrate(trainer: &Trainer<'_>, logits: &[f64]) -> Calibration {
+pub(super) fn calibrate(trainer: &Trainer<'_>, logits: &[f64]) -> Calibration {
     if trainer.head.is_binary() {
         Calibration::fit(&trainer.evidence(logits))
     } else {
@@ -239,7 +247,7 @@ fn mean_logits(members: &[Trained]) -> Vec<f64> {
 }
 
 /// The labelled rows of validation with their predictions.
-fn judged(trainer: &Trainer<'_>, logits: &[f64], calibration: &Calibration) -> Vec<JudgedRow> {
+fn judged_rows(trainer: &Trainer<'_>, logits: &[f64], calibration: &Calibration) -> Vec<JudgedRow> {
     let expand = |z: f64| z.signum() * z.abs().exp_m1();
     let is_binary = trainer.head.is_binary();
     let rows = trainer.labelled.iter().zip(logits);
@@ -265,7 +273,28 @@ fn metrics(
     candidates: &[Regularisation],
     selection: &Selection,
 ) -> Map<String, Value> {
-    let entities: BTreeSet<_> = trainer.labelled.iter().map(|l| l.entity).collect();
+    let tried: Vec<Value> = candidates
+        .iter()
+        .zip(&selection.losses)
+        .enumerate()
+        .map(|(i, (c, loss))| json!({ "regularisation": c, "validation_loss": loss, "chosen": i == selection.chosen }))
+        .collect();
+    Map::from_iter([
+        (
+            "validation".to_owned(),
+            validation_metrics(trainer, logits, calibration),
+        ),
+        ("candidates".to_owned(), Value::Array(tried)),
+        ("training_rows".to_owned(), json!(trainer.usable.len())),
+    ])
+}
+
+/// Metrics of calibrated logits of the labelled rows.
+pub(super) fn validation_metrics(
+    trainer: &Trainer<'_>,
+    logits: &[f64],
+    calibration: &Calibration,
+) -> Value {
     let mut validation = if trainer.head.is_binary() {
         let p: Vec<f64> = logits
             .iter()
@@ -287,16 +316,6 @@ fn metrics(
         let outcomes: Vec<f64> = trainer.labelled.iter().map(|l| expand(l.label)).collect();
         json!(RegressionMetrics::of(&predictions, &outcomes))
     };
-    validation["entities"] = json!(entities.len());
-    let tried: Vec<Value> = candidates
-        .iter()
-        .zip(&selection.losses)
-        .enumerate()
-        .map(|(i, (c, loss))| json!({ "regularisation": c, "validation_loss": loss, "chosen": i == selection.chosen }))
-        .collect();
-    Map::from_iter([
-        ("validation".to_owned(), validation),
-        ("candidates".to_owned(), Value::Array(tried)),
-        ("training_rows".to_owned(), json!(trainer.usable.len())),
-    ])
+    validation["entities"] = json!(trainer.labelled_entities());
+    validation
 }

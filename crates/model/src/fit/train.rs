@@ -7,6 +7,8 @@
 //! overfits within few. What it looks at, and what is kept, is the running average of the
 //! parameters.
 
+use std::collections::BTreeSet;
+
 use burn::grad_clipping::GradientClippingConfig;
 use burn::module::Module;
 use burn::optim::{AdamWConfig, GradientsParams};
@@ -52,16 +54,31 @@ const DROPOUT_STREAM: u64 = 1 << 32;
 pub struct FitProgress {
     /// Done, from 0 to 1. Early stopping makes it jump.
     pub done_ratio: f64,
-    /// Index of the regularisation in training, from 0.
-    pub candidate: usize,
-    /// Index of the member of the ensemble, from 0.
-    pub member: usize,
-    /// Epochs of this member so far.
-    pub epochs: f64,
-    /// Mean loss over the batches since the last evaluation.
-    pub training_loss: f64,
-    /// Loss on validation (see [`crate::fit()`]).
+    /// The member in training.
+    pub part: FitPart,
+    /// Loss on validation (see [`crate::fit()`]); NaN where validation is not looked at.
     pub validation_loss: f64,
+}
+
+/// The member of an ensemble that a progress is about.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum FitPart {
+    /// A network.
+    Network {
+        /// Index of the regularisation, from 0.
+        candidate: usize,
+        /// Index of the network, from 0.
+        member: usize,
+        /// Epochs so far.
+        epochs: f64,
+        /// Mean loss over the batches since the last evaluation.
+        training_loss: f64,
+    },
+    /// All trees, once they are grown.
+    Trees {
+        /// The number of trees.
+        rounds: usize,
+    },
 }
 
 /// A validation row whose outcome is known.
@@ -259,7 +276,7 @@ impl Trainer<'_> {
             let rows = schedule.rows(step, &order);
             let inputs = self
                 .examples
-                .batch(rows, &view.normaliser, &training_device);
+                .batch(rows, &view.normaliser, self.target, &training_device);
             let outputs = pair.forward(&inputs, view.columns.as_ref(), Some(&mut dropout));
             let loss = self.loss(rows, outputs, &training_device);
             let gradients = GradientsParams::from_grads(loss.backward(), &pair);
@@ -386,6 +403,22 @@ impl Trainer<'_> {
             / weight
     }
 
+    /// Logits that tell nothing apart.
+    pub fn constant_logits(&self) -> Vec<f64> {
+        if self.head.is_binary() {
+            return vec![0.0; self.labelled.len()];
+        }
+        let weight: f64 = self.labelled.iter().map(|l| l.weight).sum();
+        let sum: f64 = self.labelled.iter().map(|l| l.weight * l.label).sum();
+        vec![sum / weight; self.labelled.len()]
+    }
+
+    /// Distinct entities among the labelled rows.
+    pub fn labelled_entities(&self) -> usize {
+        let entities: BTreeSet<EntityId> = self.labelled.iter().map(|l| l.entity).collect();
+        entities.len()
+    }
+
     /// The rows from which calibration learns.
     pub fn evidence(&self, logits: &[f64]) -> Vec<OutcomeRow> {
         let rows = logits.iter().zip(&self.labelled);
@@ -439,7 +472,9 @@ impl Trainer<'_> {
         let mut logits = Vec::with_capacity(self.labelled.len());
         for chunk in self.labelled.chunks(EVALUATION_BATCH) {
             let rows: Vec<usize> = chunk.iter().map(|l| l.index).collect();
-            let inputs: Inputs = self.validation.batch(&rows, self.normaliser, &device);
+            let inputs: Inputs =
+                self.validation
+                    .batch(&rows, self.normaliser, self.target, &device);
             let outputs = pair.forward(&inputs, None, None);
             let [_, slots, width] = outputs.dims();
             let outputs = outputs

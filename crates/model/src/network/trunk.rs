@@ -151,7 +151,7 @@ impl Trunk {
         let mut parts = Vec::with_capacity(self.encoders.len() + 1);
         for (encoder, member) in self.encoders.iter().zip(&inputs.members) {
             let h = encoder.forward(member, dropout.as_deref_mut());
-            parts.push(pool(h.clone(), &member.mask));
+            parts.push(pool_attended(&h, member));
             h1.push(h);
         }
         parts.push(read(&inputs.root, dropout));
@@ -164,9 +164,19 @@ impl Trunk {
         let pools = rows
             .iter()
             .zip(&inputs.members)
-            .map(|(h, member)| pool(h.clone(), &member.mask))
+            .map(|(h, member)| pool_attended(h, member))
             .collect();
         EmbeddedCells { rows, pools }
+    }
+}
+
+/// [`pool`] over the rows that a cell is pooled over. Rows beyond them see the pools, and are in
+/// none.
+// Decision: docs/decisions/0044-a-slot-for-every-member-asked-about.md
+fn pool_attended(h: &Tensor<3>, member: &MemberInputs) -> Tensor<2> {
+    match &member.attended {
+        Some(attended) => pool(h.clone() * attended.clone(), attended),
+        None => pool(h.clone(), &member.mask),
     }
 }
 

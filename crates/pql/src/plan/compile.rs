@@ -201,7 +201,7 @@ fn text_test(
                 |value| value == pattern,
                 lints,
             );
-            let item = Literal::Text(pattern.to_owned());
+            let item = Literal::Text(field.normalised(pattern).into_owned());
             let contains = Condition::Compare(operand, Comparison::Equal, item);
             Ok(present(operand, test.negated, contains))
         }
@@ -358,7 +358,8 @@ fn literal(
                 |value| value == text,
                 lints,
             );
-            Ok(Literal::Text(text.clone()))
+            // Rows have keys and references in one spelling, whatever a query writes.
+            Ok(Literal::Text(field.normalised(text).into_owned()))
         }
         (DataType::Text | DataType::Symbol(_) | DataType::TextList, _) => {
             wrong(format!("put it between quotes: '{constant}'"))

@@ -179,10 +179,10 @@ fn unsupported_modifier(modifier: &Modifier) -> Diagnostic {
 fn check_entity(catalog: &Catalog, table: &Table, entity: &Entity) -> Planned<()> {
     if !matches!(table.role, Role::Root | Role::Member) {
         let (kind, scored): (_, Vec<&str>) = (
-            if table.role == Role::Hub {
-                "a hub that many accounts share"
-            } else {
-                "events"
+            match table.role {
+                Role::Hub => "a hub that many accounts share",
+                Role::Staff => "people of the own company",
+                _ => "events",
             },
             catalog
                 .tables

@@ -1118,3 +1118,38 @@ fn named_targets_cannot_explode() {
             .contains("more than 8")
     );
 }
+
+/// Rows have `A1` where files say ` a1`, so a query that says ` a1` means them.
+#[test]
+fn constants_have_the_spelling_of_the_keys_that_they_are_compared_with() {
+    let account = r#"{"type":"record","name":"A","leadpulse":{"table":"accounts","role":"root"},"fields":[
+      {"name":"id","type":"string","leadpulse":{"key":true,"normalise":["trim","lower"]}},
+      {"name":"name","type":["null","string"],"default":null}]}"#;
+    let visit = r#"{"type":"record","name":"V","leadpulse":{"table":"visits","role":"event"},"fields":[
+      {"name":"id","type":"string","leadpulse":{"key":true}},
+      {"name":"at","type":{"type":"long","logicalType":"timestamp-millis"},"leadpulse":{"time":true}},
+      {"name":"account","type":"string","leadpulse":{"ref":"accounts","owner":true}},
+      {"name":"others","type":{"type":"array","items":"string"},"default":[],"leadpulse":{"ref":"accounts"}}]}"#;
+    let catalog = leadpulse_schema::Catalog::from_json(&[("a", account), ("v", visit)]).unwrap();
+    let texts = |filter: &str| {
+        let query =
+            format!("PREDICT COUNT(visits.*, 0, 9, days) > 0 FOR EACH accounts.id WHERE {filter}");
+        let planned = plan(&parse(&query).unwrap(), &catalog, &names());
+        let planned = planned.unwrap_or_else(|fault| panic!("{}", fault.render(&query)));
+        format!("{:?}", planned.population.condition.unwrap())
+    };
+    assert!(texts("accounts.id = ' A1'").contains("Text(\"a1\")"));
+    assert!(texts("accounts.id IN ('B2 ', 'c3')").contains("[Text(\"b2\"), Text(\"c3\")]"));
+    assert!(
+        texts("accounts.name = ' A1'").contains("Text(\" A1\")"),
+        "no key, no steps"
+    );
+    let of_rows = "PREDICT COUNT(visits.* WHERE visits.account = ' A1' AND visits.others CONTAINS 'B2', \
+                   0, 9, days) > 0 FOR EACH accounts.id";
+    let planned = plan(&parse(of_rows).unwrap(), &catalog, &names()).unwrap();
+    let filter = format!("{:?}", planned.target.aggregates[0].filter);
+    assert!(
+        filter.contains("\"a1\"") && filter.contains("\"b2\""),
+        "{filter}"
+    );
+}

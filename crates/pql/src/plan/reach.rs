@@ -70,7 +70,7 @@ pub(crate) fn reach(
     if owned {
         return Some((Reach::Owner, others));
     }
-    if others.is_empty() || table.role == Role::Hub {
+    if others.is_empty() || matches!(table.role, Role::Hub | Role::Staff) {
         return None;
     }
     let first = others.remove(0);
