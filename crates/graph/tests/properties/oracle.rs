@@ -295,6 +295,7 @@ impl<'o> World<'o> {
             removed: Vec::new(),
             scanned: BTreeSet::new(),
         };
+        let mut settles = false;
         for row in log {
             let table = market.catalog.table_at(row.table);
             let who = (row.table, row.key(&market.catalog).to_owned());
@@ -309,6 +310,7 @@ impl<'o> World<'o> {
                         world.people.entry(named).or_default();
                     }
                     if row.takes_back(&market.catalog) {
+                        settles = true;
                         let key = row.key(&market.catalog);
                         let is_it = |(_, e): &(Who, &Plain)| {
                             (e.table, e.key(&market.catalog)) == (row.table, key)
@@ -334,14 +336,10 @@ impl<'o> World<'o> {
         }
         world.resolve();
         world.scanned = world.find_scanned();
-        if !world.removed.is_empty() {
-            // A retraction settled what was open: an event that turned out to be scanned was in.
-            let is_scanned = |(_, row): &&(Who, &Plain)| {
-                let name = (row.table, row.key(&market.catalog).to_owned());
-                world.scanned.contains(&name)
-            };
-            let scanned = world.events.iter().filter(is_scanned).cloned();
-            world.removed.extend(scanned.collect::<Vec<_>>());
+        if settles {
+            // A retraction, of whatever, settled what was open: an event that turned out to be scanned was in.
+            let scanned: Vec<_> = world.scanned_events().cloned().collect();
+            world.removed.extend(scanned);
         }
         world
     }
@@ -577,6 +575,13 @@ impl<'o> World<'o> {
         survivor != *who && survivor.0 == who.0
     }
     /// The number of events that a scanner made.
+    /// The events that a scanner made, which may have counted before it was known for one.
+    fn scanned_events(&self) -> impl Iterator<Item = &(Who, &'o Plain)> {
+        self.events.iter().filter(|(_, row)| {
+            let name = (row.table, row.key(&self.market.catalog).to_owned());
+            self.scanned.contains(&name)
+        })
+    }
     pub fn scanned(&self) -> usize {
         self.scanned.len()
     }
