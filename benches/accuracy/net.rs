@@ -6,11 +6,14 @@ use anyhow::{Context, Result};
 use leadpulse_features::Scorer;
 use leadpulse_graph::{CellRef, Graph, Tracking};
 use leadpulse_history::Files;
-use leadpulse_learn::{Backtest, Baselines, TrainOptions, TrainReport, TrainTask, backtest, train};
+use leadpulse_learn::{
+    Backtest, Baselines, GivenColumns, GivenRows, OutTable, TrainOptions, TrainReport, TrainTask,
+    backtest, train,
+};
 use leadpulse_model::{Bundle, DeletionTest, FitOptions};
 use leadpulse_project::{Project, TaskPlan};
-use leadpulse_schema::RowBatch;
 use leadpulse_schema::units::AsOf;
+use leadpulse_schema::{RowBatch, TextRow, TextTable};
 
 use crate::calendar::{Calendar, WARMUP_DAYS};
 use crate::history::DAY_MS;
@@ -62,11 +65,21 @@ impl Net<'_> {
 
     /// As `leadpulse backtest` does.
     pub fn score(&self, bundle: &Bundle, rows: &Rows, chosen: &[usize]) -> Result<Vec<f64>> {
-        let mut asked = String::from("timestamp,key\n");
-        for row in chosen {
+        let cells = |row: &usize| {
             let (at_ms, account) = rows.rows[*row];
-            asked += &format!("{at_ms},{}\n", rows.keys[account as usize]);
-        }
+            let key = rows.keys[account as usize].to_string();
+            vec![Some(at_ms.to_string()), Some(key)]
+        };
+        let asked = TextTable {
+            columns: vec!["timestamp".into(), "key".into()],
+            rows: (2..)
+                .zip(chosen)
+                .map(|(line, row)| TextRow {
+                    line,
+                    cells: cells(row),
+                })
+                .collect(),
+        };
         let mut answered = Vec::new();
         let job = Backtest {
             project: self.project,
@@ -76,7 +89,15 @@ impl Net<'_> {
             freeze_at_ms: None,
             baselines: Baselines::default(),
         };
-        backtest(&job, asked.as_bytes(), &mut answered, &mut |_| {})?;
+        let columns = GivenColumns::default();
+        let asked = GivenRows::of_table(
+            "the asked rows".into(),
+            asked,
+            &columns,
+            self.project,
+            &[self.task],
+        )?;
+        backtest(&job, &asked, OutTable::csv(&mut answered), &mut |_| {})?;
         let mut reader = csv::Reader::from_reader(answered.as_slice());
         let read = |record: csv::Result<csv::StringRecord>| {
             let record = record?;

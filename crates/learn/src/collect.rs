@@ -184,6 +184,35 @@ pub struct Collected {
     /// Events that name a root before the tie, by the labels known at the end; for tasks about
     /// roots.
     pub ties: TieShares,
+    /// Keys of the entities of all examples.
+    pub keys: FxHashMap<EntityId, Arc<str>>,
+}
+
+impl Collected {
+    /// No examples yet, over the cells of a store.
+    pub(crate) fn empty(store: &Arc<CellStore>) -> Self {
+        let empty = || ExampleSet::new(store.clone());
+        Self {
+            training: empty(),
+            validation: empty(),
+            refit: empty(),
+            training_tally: Tally::default(),
+            validation_tally: Tally::default(),
+            ties: TieShares::default(),
+            keys: FxHashMap::default(),
+        }
+    }
+
+    /// Notes the keys of the entities.
+    pub(crate) fn with_keys(mut self, graph: &Graph) -> Self {
+        for set in [&self.training, &self.validation, &self.refit] {
+            for example in set.examples() {
+                let key = || graph.directory().key(example.entity).clone();
+                self.keys.entry(example.entity).or_insert_with(key);
+            }
+        }
+        self
+    }
 }
 
 /// An example waiting for its outcome.
@@ -262,10 +291,8 @@ pub(crate) fn collect_with(
         // An outcome that became known after the split would tell training of the validation
         // period. Decision: docs/decisions/0014-labels-as-known-at-a-moment.md
         let known_by = |at_ms| chronicle.known_by(walk.graph(), walk.belonging(), at_ms);
-        {
-            let outcomes = [split.val_from_ms, newest_ms].map(known_by);
-            labelled(&store, outcomes, &ties, pending, split)
-        }
+        let outcomes = [split.val_from_ms, newest_ms].map(known_by);
+        labelled(&store, outcomes, &ties, pending, split).with_keys(walk.graph())
     });
     Ok((collected.collect(), report))
 }
@@ -303,14 +330,10 @@ fn labelled(
     pending: Vec<Pending>,
     split: Split,
 ) -> Collected {
-    let empty = || ExampleSet::new(store.clone());
     let mut collected = Collected {
-        training: empty(),
-        validation: empty(),
-        refit: empty(),
         training_tally: at_split.tally(),
         validation_tally: at_end.tally(),
-        ties: TieShares::default(),
+        ..Collected::empty(store)
     };
     for Pending {
         row,
@@ -359,7 +382,7 @@ fn labelled(
 
 /// An entity whose cell is to be stored, with a number of the caller's.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Wanted {
+pub(crate) struct WantedCell {
     pub at: CellRef,
     pub entity: EntityId,
     /// The entity's table.
@@ -379,7 +402,7 @@ pub(crate) struct Stored {
 /// `each` gets the caller's number; those of one cell follow in the order in which they came.
 pub(crate) fn store_cells(
     (graph, plan, as_of): (&Graph, &FeaturePlan, AsOf),
-    mut wanted: Vec<Wanted>,
+    mut wanted: Vec<WantedCell>,
     store: &mut CellStore,
     mut each: impl FnMut(usize, Stored),
 ) {
@@ -421,11 +444,11 @@ fn take(
     pending: &mut [Vec<Pending>],
 ) {
     let as_of = AsOf::from_ms(anchor_ms);
-    let mut wanted: Vec<Wanted> = Vec::new();
+    let mut wanted: Vec<WantedCell> = Vec::new();
     for due in due {
         let task = tasks[due.task];
         let found = asked(graph, task, due, as_of).into_iter();
-        wanted.extend(found.map(|(at, entity)| Wanted {
+        wanted.extend(found.map(|(at, entity)| WantedCell {
             at,
             entity,
             table: task.plan.entity,
@@ -446,7 +469,7 @@ fn take(
 }
 
 /// Whether a cell is looked at at an anchor: the same every time, and independent of what happens.
-fn is_sampled(cell: EntityId, anchor_ms: i64, ratio: f64) -> bool {
+pub(crate) fn is_sampled(cell: EntityId, anchor_ms: i64, ratio: f64) -> bool {
     let mut x = (u64::from(cell.0) << 32) ^ (anchor_ms as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -1,5 +1,7 @@
 //! From files to a bundle: all tasks in one pass, over one trunk.
 
+use std::path::PathBuf;
+
 use leadpulse_features::{FeaturePlan, FeatureSpec};
 use leadpulse_model::{
     Bundle, BundleMeta, FitError, FitOptions, FitPart, Fitted, Head, RowTally, TaskDefinition, fit,
@@ -10,19 +12,20 @@ use leadpulse_schema::TableId;
 use leadpulse_schema::units::{DAY_MS, DAY_MS_F64};
 use serde_json::{Map, Value, json};
 
-use crate::collect::{Collected, Extent, Harvest, Split, Survey, asked, collect_with, survey};
+use crate::advice::{Setting, advice};
+use crate::collect::{Collected, Extent, Harvest, Split, Survey, collect_with, survey};
 use crate::data_report::DataReport;
-use crate::given::{GivenRows, collect_given};
-use crate::labels::{Chronicle, Seen, Tally, TieShares};
+use crate::example_table::{refuse_mixed_tables, write_examples};
+use crate::given::GivenRows;
+use crate::given_examples::collect_given;
+use crate::labels::{Chronicle, Tally};
 use crate::leaks::{refuse_early_ties, refuse_leaks};
 use crate::report::TaskEvaluation;
 use crate::report::notes::Notes;
 use crate::report::validation::{evaluate_validation, group_weights};
-use crate::walk::{Schedule, Walk};
 use crate::{LearnError, Progress};
 use leadpulse_history::Files;
 use leadpulse_project::{Project, TaskPlan};
-use leadpulse_schema::units::AsOf;
 
 /// A task with a shorter horizon reads the hour and the weekday of the moment.
 const SHORT_HORIZON_MS: i64 = 14 * DAY_MS;
@@ -51,6 +54,8 @@ pub struct TrainOptions {
     pub train_from_ms: Option<i64>,
     /// Examples of the only task, in place of its anchors and labels.
     pub given: Option<GivenRows>,
+    /// A file for the examples as a flat table, Parquet or CSV by its ending.
+    pub examples: Option<PathBuf>,
     /// Trains the chosen candidates again on everything known by the test's start.
     pub refit: bool,
     /// The share of (cell, anchor) pairs that examples are taken of.
@@ -69,6 +74,7 @@ impl Default for TrainOptions {
             warmup_ms: None,
             train_from_ms: None,
             given: None,
+            examples: None,
             refit: false,
             sample_ratio: 1.0,
             created_at: None,
@@ -124,6 +130,9 @@ pub fn train(
         return Err(LearnError::NoTask);
     };
     check_using(project, first, &tasks[1..])?;
+    if options.examples.is_some() {
+        refuse_mixed_tables(project, tasks)?;
+    }
     let Survey {
         spec,
         extent,
@@ -131,11 +140,9 @@ pub fn train(
     } = survey(project, files, options.val_from_ms)?;
     for task in tasks.iter().filter(|_| options.given.is_none()) {
         refuse_leaks(project, task.plan, &changing)?;
-        for lint in task.plan.lints_on(extent.first_ms, extent.last_ms) {
-            tracing::warn!(task = task.plan.name, "{lint}");
-        }
     }
     let split = split(project, tasks, files, options, extent)?;
+    warn(project, tasks, options, extent, split);
     // A split by default follows from the extent: only then are the vocabularies of its training
     // part not known yet.
     let spec = if options.val_from_ms.is_some() {
@@ -161,9 +168,14 @@ pub fn train(
         sample_ratio: options.sample_ratio,
     };
     let existing_score = options.existing_score.as_deref();
-    let notes = plans.iter().map(|t| Notes::new(project, t, existing_score));
+    let notes = plans
+        .iter()
+        .map(|t| Notes::new(project, t, &plan, existing_score));
     let mut notes: Vec<Notes> = notes.collect::<Result<_, _>>()?;
     let (collected, data) = collect_all(harvest, options, &mut notes, progress)?;
+    if let Some(path) = &options.examples {
+        write_examples(path, project, &plans, &collected)?;
+    }
     // Before the first fit, which may take hours: a task that cannot be judged ends the training.
     for (task, examples) in tasks.iter().zip(&collected) {
         refuse_early_ties(project, task.plan, examples.ties)?;
@@ -172,7 +184,8 @@ pub fn train(
     let store = collected[0].training.cells();
     let (cells, cell_bytes, rows) = (store.len(), store.heap_bytes(), store.tally());
     let fitted = fit_tasks(project, tasks, &collected, split, options, progress)?;
-    let evaluations = evaluate_validation(project, &plans, &fitted, &collected, &notes, &changing);
+    let evaluations =
+        evaluate_validation(project, &plans, &fitted, &collected, &mut notes, &changing);
     let meta = BundleMeta {
         catalog_fingerprint: project.catalog.fingerprint(),
         created_at: options.created_at.clone(),
@@ -188,6 +201,36 @@ pub fn train(
         tasks: reports(bundle.fitted(), collected, evaluations),
     };
     Ok((bundle, report))
+}
+
+/// Logs remarks on queries and settings that do not fit the history.
+fn warn(
+    project: &Project,
+    tasks: &[TrainTask<'_>],
+    options: &TrainOptions,
+    extent: Extent,
+    split: Split,
+) {
+    for TrainTask { plan, .. } in tasks {
+        // Given rows have moments and outcomes of their own.
+        let is_asked = options.given.is_none();
+        let lints = match is_asked {
+            true => plan.lints_on(extent.first_ms, extent.last_ms),
+            false => Vec::new(),
+        };
+        for lint in lints {
+            tracing::warn!(task = plan.name, "{lint}");
+        }
+        let setting = Setting {
+            half_lives_days: &project.graph_options.half_lives_days,
+            stride_ms: plan.anchors.stride_ms().filter(|_| is_asked),
+            horizon_ms: plan.plan.horizon_ms,
+            training_ms: split.val_from_ms - extent.first_ms,
+        };
+        for advice in advice(setting) {
+            tracing::warn!(task = plan.name, "{advice}");
+        }
+    }
 }
 
 /// The bundle with the grades of its tasks, and the evaluations with the weights of what it looks
@@ -248,10 +291,11 @@ fn given_split(
 ) -> Result<Split, LearnError> {
     if tasks.len() > 1 {
         return Err(LearnError::Given(format!(
-            "given rows are of one task, but {} would be trained; name it with --task",
+            "given rows are of one task, but {} would be trained; name one with --task",
             tasks.len()
         )));
     }
+    given.refuse_unlabelled()?;
     given.split(options.val_from_ms)
 }
 
@@ -334,7 +378,7 @@ fn reports(
     reports.collect()
 }
 
-fn definition(project: &Project, task: &TaskPlan) -> TaskDefinition {
+pub(crate) fn definition(project: &Project, task: &TaskPlan) -> TaskDefinition {
     let head = match task.plan.target.kind() {
         TargetKind::Monotone => Head::hazard(
             task.plan
@@ -511,79 +555,5 @@ fn split(
     Ok(Split {
         val_from_ms,
         test_from_ms,
-    })
-}
-
-/// Counts of a task's labels at its own anchors.
-#[derive(Clone, Debug)]
-pub struct LabelCount {
-    pub extent: Extent,
-    /// What became of the rows of the files.
-    pub data: DataReport,
-    /// The number of different anchors.
-    pub anchors: usize,
-    /// (entity, anchor) pairs of the population whose window has closed, and what became of them.
-    pub tally: Tally,
-    /// Events that name a root before the tie, by label; for tasks about roots.
-    pub ties: TieShares,
-}
-
-/// Counts a task's labels without encoding or training anything.
-pub fn count_labels(
-    project: &Project,
-    task: &TaskPlan,
-    files: &Files,
-) -> Result<LabelCount, LearnError> {
-    let Survey { extent, .. } = survey(project, files, None)?;
-    let mut chronicles = [Chronicle::new(project, task, files)];
-    let first_ms = if task.anchors.is_of_entities() {
-        i64::MIN
-    } else {
-        extent.first_ms
-    };
-    let schedule = Schedule::new([(
-        task,
-        first_ms,
-        extent.last_ms - chronicles[0].closes_after_ms(),
-    )]);
-    let mut walk = Walk::new(project, files, i64::MAX)?;
-    let mut pairs = Vec::new();
-    let mut anchors = 0;
-    walk.pass(
-        schedule,
-        &mut chronicles,
-        (extent.last_ms, extent.rows),
-        &mut |_| {},
-        |graph, anchor_ms, due| {
-            anchors += 1;
-            for due in due {
-                pairs.extend(
-                    asked(graph, task, &due, AsOf::from_ms(anchor_ms))
-                        .into_iter()
-                        .map(|(_, entity)| (entity, anchor_ms)),
-                );
-            }
-        },
-    )?;
-    let [mut chronicle] = chronicles;
-    let outcomes = chronicle.known_by(walk.graph(), walk.belonging(), extent.last_ms);
-    let mut tally = outcomes.tally();
-    let (by_root, mut ties) = (walk.ties(), TieShares::default());
-    for (entity, anchor_ms) in pairs {
-        let seen = outcomes.seen(entity, anchor_ms);
-        tally.add(entity, &seen);
-        if let Seen::Known {
-            label: Some(label), ..
-        } = seen
-        {
-            by_root.add(&mut ties, entity, anchor_ms, label);
-        }
-    }
-    Ok(LabelCount {
-        extent,
-        data: walk.report(files),
-        anchors,
-        tally,
-        ties,
     })
 }
