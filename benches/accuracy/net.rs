@@ -67,10 +67,10 @@ impl Net<'_> {
     pub fn score(&self, bundle: &Bundle, rows: &Rows, chosen: &[usize]) -> Result<Vec<f64>> {
         let cells = |row: &usize| {
             let (at_ms, account) = rows.rows[*row];
-            let key = rows.keys[account as usize].to_string();
+            let key = rows.keys[account as usize].clone();
             vec![Some(at_ms.to_string()), Some(key)]
         };
-        let asked = TextTable {
+        let table = TextTable {
             columns: vec!["timestamp".into(), "key".into()],
             rows: (2..)
                 .zip(chosen)
@@ -92,7 +92,7 @@ impl Net<'_> {
         let columns = GivenColumns::default();
         let asked = GivenRows::of_table(
             "the asked rows".into(),
-            asked,
+            table,
             &columns,
             self.project,
             &[self.task],
