@@ -23,7 +23,8 @@ use leadpulse_features::{Column, FeatureBatch};
 use crate::examples::normalise::Scales;
 use crate::explain::tree_game::TreeGame;
 use crate::fit::Fitted;
-use crate::network::{Network, TowerTarget, pool_rows};
+use crate::network::tower::Tower;
+use crate::network::{Network, TowerConfig, TowerTarget, pool_rows};
 use crate::trees::columns::GridCell;
 
 /// Rows per product of matrices: they stay in the cache of one core, and the product on one thread.
@@ -53,6 +54,8 @@ pub(crate) struct Game<'a> {
     players: Vec<Option<u32>>,
     root: Differences,
     members: Vec<Differences>,
+    /// The row to explain, where it is a member that is there.
+    own: Option<Differences>,
     /// Per member table the number of rows that the cell is pooled over: the first ones.
     attended: Vec<usize>,
     trees: Option<TreeGame<'a>>,
@@ -220,6 +223,14 @@ impl<'a> Game<'a> {
             .map(|present| if *present { next.next() } else { None })
             .collect();
         let root = Differences::new(&layout.root, &normaliser.root, &[&cell.root], &players);
+        let own = match target {
+            TowerTarget::Member(table) => members[table].get(row).map(|own| {
+                let (columns, scales) =
+                    (&layout.members[table].columns, &normaliser.members[table]);
+                Differences::new(columns, scales, &[own], &players)
+            }),
+            TowerTarget::Root => None,
+        };
         let members = members.iter().zip(&layout.members).zip(&normaliser.members);
         let members = members
             .map(|((rows, member), scales)| {
@@ -233,6 +244,7 @@ impl<'a> Game<'a> {
             players,
             root,
             members,
+            own,
             attended,
             trees,
         }
@@ -310,22 +322,29 @@ impl<'a> Game<'a> {
                 )
             }
         };
+        let own = self.own_rows(tower, coalitions);
         let (pooled, read) = (
             pools * embedded.len(),
             projected.len() / coalitions.len().max(1),
         );
+        let row_width = TowerConfig::row_width(&self.fitted.config.trunk);
         let mut outputs = Vec::new();
         for start in (0..coalitions.len()).step_by(ROWS) {
             let chunk = start..coalitions.len().min(start + ROWS);
             let mut z = vec![0.0; chunk.len() * (pooled + read)];
-            // h2 of the target, where it is a member; a row that is not there is 0, as padding is.
-            let mut targets = vec![0.0; chunk.len() * hidden];
+            // h2 of the target, where it is a member, and what the tower reads of its own row; a
+            // row that is not there is 0, as padding is.
+            let mut targets = vec![0.0; chunk.len() * row_width];
             let mut context = Vec::new();
             for (i, c) in chunk.clone().enumerate() {
                 let z = &mut z[i * (pooled + read)..(i + 1) * (pooled + read)];
                 if !embedded.is_empty() {
-                    let mut target = (self.member_target(tower.target))
-                        .map(|table| (table, &mut targets[i * hidden..(i + 1) * hidden]));
+                    let row = &mut targets[i * row_width..(i + 1) * row_width];
+                    let (h2, read) = row.split_at_mut(hidden);
+                    if let Some(own) = &own {
+                        read.copy_from_slice(&own[c * read.len()..(c + 1) * read.len()]);
+                    }
+                    let mut target = (self.member_target(tower.target)).map(|table| (table, h2));
                     context.clear();
                     context.extend_from_slice(&root_context[c * hidden..(c + 1) * hidden]);
                     self.pool_members(&embedded, parts, c, &mut context, z, &mut target);
@@ -336,13 +355,21 @@ impl<'a> Game<'a> {
                     .for_each(|(z, x)| *z = x.max(0.0));
             }
             let targets = matches!(tower.target, TowerTarget::Member(_))
-                .then(|| tensor(targets, hidden).unsqueeze_dim(1));
+                .then(|| tensor(targets, row_width).unsqueeze_dim(1));
             outputs.extend(host(tower.read(tensor(z, pooled + read), targets, None)));
         }
         if let Some(direct) = direct {
             outputs.iter_mut().zip(direct).for_each(|(x, y)| *x += y);
         }
         outputs
+    }
+
+    /// What the tower reads of the row to explain, `[coalitions, 32]`; none where there is no such
+    /// row.
+    fn own_rows(&self, tower: &Tower, coalitions: &[Coalition]) -> Option<Vec<f32>> {
+        let (row, layer) = (self.own.as_ref()?, tower.own.as_ref()?);
+        let terms = row.terms(row.tensor().matmul(layer.weight.val()), layer);
+        Some(host(relu(row.joined(coalitions).matmul(terms))))
     }
 
     /// The member table of the row to explain, if the row is a member that is there.
