@@ -6,11 +6,14 @@ use anyhow::{Context, Result};
 use leadpulse_features::{Explanation, FeatureBatch, FeaturePlan, Scorer, ScorerTask};
 use leadpulse_graph::{CellRef, Graph, Tracking};
 use leadpulse_history::Files;
-use leadpulse_learn::{Backtest, Baselines, TrainOptions, TrainReport, TrainTask, backtest, train};
+use leadpulse_learn::{
+    Backtest, Baselines, GivenColumns, GivenRows, OutTable, TrainOptions, TrainReport, TrainTask,
+    backtest, train,
+};
 use leadpulse_model::{Bundle, DeletionTest, FitOptions, Member};
 use leadpulse_project::{Project, TaskPlan};
-use leadpulse_schema::RowBatch;
 use leadpulse_schema::units::AsOf;
+use leadpulse_schema::{RowBatch, TextRow, TextTable};
 use serde::{Deserialize, Serialize};
 
 use crate::calendar::{Calendar, WARMUP_DAYS};
@@ -70,13 +73,6 @@ impl Net<'_> {
         chosen: &[usize],
     ) -> Result<HashMap<Model, Vec<f64>>> {
         let members = Members::of(bundle);
-        let mut asked = String::from("timestamp,key,task\n");
-        for task in &members.tasks {
-            for row in chosen {
-                let (at_ms, account) = rows.rows[*row];
-                asked += &format!("{at_ms},{},{}\n", rows.keys[account as usize], task.name);
-            }
-        }
         let plans: Vec<TaskPlan> = members
             .tasks
             .iter()
@@ -85,16 +81,40 @@ impl Net<'_> {
                 ..self.task.clone()
             })
             .collect();
+        let plans: Vec<&TaskPlan> = plans.iter().collect();
+        let cells = |task: &TaskPlan, row: usize| {
+            let (at_ms, account) = rows.rows[row];
+            let key = rows.keys[account as usize].clone();
+            vec![Some(at_ms.to_string()), Some(key), Some(task.name.clone())]
+        };
+        let asked = plans
+            .iter()
+            .flat_map(|task| chosen.iter().map(move |row| cells(task, *row)));
+        let table = TextTable {
+            columns: vec!["timestamp".into(), "key".into(), "task".into()],
+            rows: (2..)
+                .zip(asked)
+                .map(|(line, cells)| TextRow { line, cells })
+                .collect(),
+        };
         let mut answered = Vec::new();
         let job = Backtest {
             project: self.project,
-            tasks: &plans.iter().collect::<Vec<_>>(),
+            tasks: &plans,
             files: self.files,
             scorer: &members,
             freeze_at_ms: None,
             baselines: Baselines::default(),
         };
-        backtest(&job, asked.as_bytes(), &mut answered, &mut |_| {})?;
+        let columns = GivenColumns::default();
+        let asked = GivenRows::of_table(
+            "the asked rows".into(),
+            table,
+            &columns,
+            self.project,
+            &plans,
+        )?;
+        backtest(&job, &asked, OutTable::csv(&mut answered), &mut |_| {})?;
         let mut reader = csv::Reader::from_reader(answered.as_slice());
         let column = reader.headers()?.iter().position(|h| h == "probability");
         let column = column.context("the backtest writes no column \"probability\"")?;

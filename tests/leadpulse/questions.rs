@@ -8,7 +8,7 @@ use std::sync::Arc;
 use leadpulse_features::Scorer;
 use leadpulse_graph::GraphOptions;
 use leadpulse_history::{FileSource, Files, REFUSED_RATIO};
-use leadpulse_learn::{Baselines, Period, TrainOptions, TrainTask, judge, train};
+use leadpulse_learn::{Baselines, OutTable, Period, TrainOptions, TrainTask, judge, train};
 use leadpulse_model::{FitOptions, Regularisation};
 use leadpulse_project::{Project, TaskPlan, TaskSource};
 use leadpulse_schema::units::DAY_MS;
@@ -212,7 +212,9 @@ fn every_query_parses_plans_trains_and_scores() {
             baselines: Baselines::default(),
         };
         let mut out = Vec::new();
-        let judged = judge(&period, &mut out, &mut |_| {}).unwrap().tasks;
+        let judged = judge(&period, OutTable::csv(&mut out), &mut |_| {})
+            .unwrap()
+            .tasks;
         for (judgement, tally) in &judged {
             assert_eq!(judgement.scored, judgement.rows, "{judgement:?}");
             assert!(

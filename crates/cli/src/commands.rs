@@ -4,6 +4,7 @@ pub mod backtest;
 pub mod config;
 pub mod demo;
 pub mod explain;
+mod given;
 pub mod init;
 pub mod query;
 pub mod replay;

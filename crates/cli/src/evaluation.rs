@@ -59,8 +59,10 @@ pub fn show(task: &TaskEvaluation) {
     }
     if let Some(found) = &task.calibration {
         say!(
-            "             ECE {:.4}, of true probabilities {:.4} (at most {:.4} in 95 %)",
+            "             ECE {:.4} over {} bins of as many rows, of true probabilities {:.4} (at most \
+             {:.4} in 95 %)",
             found.ece,
+            found.bins.len(),
             found.null_ece,
             found.null_ece_high
         );

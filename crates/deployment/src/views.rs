@@ -55,5 +55,6 @@ fn task_view(assembly: &Assembly<'_>, task: &Task) -> TaskView {
         query: task.query.clone(),
         horizon_ms: scored.map_or(0, |scored| scored.horizon_ms),
         bands: bands.collect(),
+        quality: scored.and_then(|scored| scored.quality.clone()),
     }
 }

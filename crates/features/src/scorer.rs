@@ -14,6 +14,9 @@ pub struct ScorerTask {
     pub entity: TableId,
     /// End of the predicted window, milliseconds after the moment of scoring.
     pub horizon_ms: i64,
+    /// Grade of the evaluation, as records have it: `sound`, `provisional`, …; `None` for a model
+    /// that was not graded.
+    pub quality: Option<String>,
 }
 
 /// The part of a logit that one explanation group contributes.

@@ -184,6 +184,35 @@ pub struct Collected {
     /// Events that name a root before the tie, by the labels known at the end; for tasks about
     /// roots.
     pub ties: TieShares,
+    /// Keys of the entities of all examples.
+    pub keys: FxHashMap<EntityId, Arc<str>>,
+}
+
+impl Collected {
+    /// No examples yet, over the cells of a store.
+    pub(crate) fn empty(store: &Arc<CellStore>) -> Self {
+        let empty = || ExampleSet::new(store.clone());
+        Self {
+            training: empty(),
+            validation: empty(),
+            refit: empty(),
+            training_tally: Tally::default(),
+            validation_tally: Tally::default(),
+            ties: TieShares::default(),
+            keys: FxHashMap::default(),
+        }
+    }
+
+    /// Notes the keys of the entities.
+    pub(crate) fn with_keys(mut self, graph: &Graph) -> Self {
+        for set in [&self.training, &self.validation, &self.refit] {
+            for example in set.examples() {
+                let key = || graph.directory().key(example.entity).clone();
+                self.keys.entry(example.entity).or_insert_with(key);
+            }
+        }
+        self
+    }
 }
 
 /// An example waiting for its outcome.
@@ -262,10 +291,8 @@ pub(crate) fn collect_with(
         // An outcome that became known after the split would tell training of the validation
         // period. Decision: docs/decisions/0014-labels-as-known-at-a-moment.md
         let known_by = |at_ms| chronicle.known_by(walk.graph(), walk.belonging(), at_ms);
-        {
-            let outcomes = [split.val_from_ms, newest_ms].map(known_by);
-            labelled(&store, outcomes, &ties, pending, split)
-        }
+        let outcomes = [split.val_from_ms, newest_ms].map(known_by);
+        labelled(&store, outcomes, &ties, pending, split).with_keys(walk.graph())
     });
     Ok((collected.collect(), report))
 }
@@ -303,14 +330,10 @@ fn labelled(
     pending: Vec<Pending>,
     split: Split,
 ) -> Collected {
-    let empty = || ExampleSet::new(store.clone());
     let mut collected = Collected {
-        training: empty(),
-        validation: empty(),
-        refit: empty(),
         training_tally: at_split.tally(),
         validation_tally: at_end.tally(),
-        ties: TieShares::default(),
+        ..Collected::empty(store)
     };
     for Pending {
         row,
@@ -357,6 +380,59 @@ fn labelled(
     collected
 }
 
+/// An entity whose cell is to be stored, with a number of the caller's.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WantedCell {
+    pub at: CellRef,
+    pub entity: EntityId,
+    /// The entity's table.
+    pub table: TableId,
+    pub id: usize,
+}
+
+/// The place of an entity in a stored cell.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stored {
+    pub row: CellRow,
+    pub slot: usize,
+    pub entity: EntityId,
+}
+
+/// Encodes the cells of the wanted entities as of a moment at which the graph stands, each once.
+/// `each` gets the caller's number; those of one cell follow in the order in which they came.
+pub(crate) fn store_cells(
+    (graph, plan, as_of): (&Graph, &FeaturePlan, AsOf),
+    mut wanted: Vec<WantedCell>,
+    store: &mut CellStore,
+    mut each: impl FnMut(usize, Stored),
+) {
+    // Stable: each task's entities stay in their order.
+    wanted.sort_by_key(|wanted| wanted.at);
+    let mut cells: Vec<CellRef> = wanted.iter().map(|wanted| wanted.at).collect();
+    cells.dedup();
+    let mut asked: Vec<TableId> = wanted.iter().map(|wanted| wanted.table).collect();
+    asked.sort_unstable();
+    asked.dedup();
+    let mut wanted = wanted.into_iter().peekable();
+    for chunk in cells.chunks(CHUNK_CELLS) {
+        let batch = plan.encode(graph, chunk, as_of, &asked);
+        for (cell, at) in chunk.iter().enumerate() {
+            let mut row = None;
+            while let Some(next) = wanted.next_if(|wanted| wanted.at == *at) {
+                let Some((_, slot)) = plan.row_of(&batch, next.table, cell, next.entity) else {
+                    continue;
+                };
+                let stored = Stored {
+                    row: *row.get_or_insert_with(|| store.push(&batch, cell)),
+                    slot,
+                    entity: next.entity,
+                };
+                each(next.id, stored);
+            }
+        }
+    }
+}
+
 /// Encodes the cells of the due entities, each once, and keeps the entities.
 fn take(
     graph: &Graph,
@@ -367,45 +443,33 @@ fn take(
     store: &mut CellStore,
     pending: &mut [Vec<Pending>],
 ) {
-    let mut wanted: Vec<(CellRef, EntityId, usize)> = Vec::new();
+    let as_of = AsOf::from_ms(anchor_ms);
+    let mut wanted: Vec<WantedCell> = Vec::new();
     for due in due {
-        wanted.extend(
-            asked(graph, tasks[due.task], due, AsOf::from_ms(anchor_ms))
-                .into_iter()
-                .map(|(at, entity)| (at, entity, due.task)),
-        );
+        let task = tasks[due.task];
+        let found = asked(graph, task, due, as_of).into_iter();
+        wanted.extend(found.map(|(at, entity)| WantedCell {
+            at,
+            entity,
+            table: task.plan.entity,
+            id: due.task,
+        }));
     }
     if sample_ratio < 1.0 {
-        wanted.retain(|(at, ..)| is_sampled(graph.cell(*at).anchor, anchor_ms, sample_ratio));
+        wanted.retain(|w| is_sampled(graph.cell(w.at).anchor, anchor_ms, sample_ratio));
     }
-    // Stable: each task's entities stay in their order.
-    wanted.sort_by_key(|(at, ..)| *at);
-    let mut cells: Vec<CellRef> = wanted.iter().map(|(at, ..)| *at).collect();
-    cells.dedup();
-    let mut wanted = wanted.into_iter().peekable();
-    let asked: Vec<TableId> = tasks.iter().map(|task| task.plan.entity).collect();
-    for chunk in cells.chunks(CHUNK_CELLS) {
-        let batch = plan.encode(graph, chunk, AsOf::from_ms(anchor_ms), &asked);
-        for (cell, at) in chunk.iter().enumerate() {
-            let mut stored = None;
-            while let Some((_, entity, task)) = wanted.next_if(|(of, ..)| of == at) {
-                if let Some((_, slot)) = plan.row_of(&batch, tasks[task].plan.entity, cell, entity)
-                {
-                    let row = *stored.get_or_insert_with(|| store.push(&batch, cell));
-                    pending[task].push(Pending {
-                        row,
-                        slot: slot as u32,
-                        entity,
-                        anchor_ms,
-                    });
-                }
-            }
-        }
-    }
+    store_cells((graph, plan, as_of), wanted, store, |task, stored| {
+        pending[task].push(Pending {
+            row: stored.row,
+            slot: stored.slot as u32,
+            entity: stored.entity,
+            anchor_ms,
+        });
+    });
 }
 
 /// Whether a cell is looked at at an anchor: the same every time, and independent of what happens.
-fn is_sampled(cell: EntityId, anchor_ms: i64, ratio: f64) -> bool {
+pub(crate) fn is_sampled(cell: EntityId, anchor_ms: i64, ratio: f64) -> bool {
     let mut x = (u64::from(cell.0) << 32) ^ (anchor_ms as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

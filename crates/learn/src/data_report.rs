@@ -1,8 +1,10 @@
 //! What became of the rows of a history: read, accepted, refused, and what did not fit.
 
+use std::collections::BTreeSet;
+
 use leadpulse_graph::{Graph, Outsiders, RowOutcome, SharedDomain};
 use leadpulse_history::{FileReport, Files};
-use leadpulse_schema::{Catalog, ReferenceFit, Row, RowFit, ValueFit};
+use leadpulse_schema::{Catalog, ReferenceFit, Row, RowFit, TableId, ValueFit, utc};
 
 /// The rows of one file. A walk that ends before the history does has not given the graph all of
 /// the usable ones.
@@ -41,6 +43,10 @@ pub struct DataReport {
 pub(crate) struct RowCounts {
     outcomes: Vec<[u64; RowOutcome::ALL.len()]>,
     fit: RowFit,
+    /// The earliest time at which a row with a time was known, milliseconds.
+    earliest_ms: i64,
+    /// Tables with rows that have no time.
+    timeless: BTreeSet<TableId>,
 }
 
 impl RowCounts {
@@ -48,6 +54,8 @@ impl RowCounts {
         RowCounts {
             outcomes: vec![Default::default(); files.reports().len()],
             fit: RowFit::new(catalog),
+            earliest_ms: i64::MAX,
+            timeless: BTreeSet::new(),
         }
     }
 
@@ -55,6 +63,11 @@ impl RowCounts {
     pub(crate) fn add(&mut self, catalog: &Catalog, row: Row<'_>, outcome: RowOutcome) {
         self.outcomes[row.position().partition as usize][outcome as usize] += 1;
         self.fit.observe(catalog, row);
+        if catalog.table_at(row.table()).time.is_some() || row.has_own_known_time() {
+            self.earliest_ms = self.earliest_ms.min(row.known_ms());
+        } else {
+            self.timeless.insert(row.table());
+        }
     }
 
     pub(crate) fn report(&self, files: &Files, graph: &Graph) -> DataReport {
@@ -67,6 +80,7 @@ impl RowCounts {
             let file = report.path.display();
             remarks.extend(settings.map(|remark| format!("{file}: {}", remark.text)));
         }
+        remarks.extend(self.timeless_remark(catalog));
         remarks.extend(self.fit.remarks(catalog, true));
         remarks.extend(domain_remark(&graph.shared_domains(), &catalog.root().name));
         remarks.extend(burst_remark(graph));
@@ -77,6 +91,26 @@ impl RowCounts {
             values: self.fit.values(),
             remarks,
         }
+    }
+}
+
+impl RowCounts {
+    /// A sentence about rows without a time beside rows that were known before them.
+    fn timeless_remark(&self, catalog: &Catalog) -> Option<String> {
+        if self.timeless.is_empty() || self.earliest_ms >= 0 {
+            return None;
+        }
+        let tables = self.timeless.iter();
+        let tables: Vec<&str> = tables
+            .map(|table| catalog.table_at(*table).name.as_str())
+            .collect();
+        Some(format!(
+            "rows of {} have no time and count as known from 1970 on, but the history begins at \
+             {}: before 1970 nothing is known of them; give the table a time field, or its source \
+             a known_time",
+            tables.join(", "),
+            utc(self.earliest_ms)
+        ))
     }
 }
 
@@ -157,4 +191,33 @@ fn file_rows(read: &FileReport, outcomes: &[u64; RowOutcome::ALL.len()]) -> File
         *count += outcomes[outcome as usize];
     }
     rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_without_a_time_beside_an_older_history_are_remarked() {
+        let accounts = r#"{"type":"record","name":"A","leadpulse":{"table":"accounts","role":"root"},"fields":[
+            {"name":"id","type":"string","leadpulse":{"key":true}}]}"#;
+        let members = r#"{"type":"record","name":"M","leadpulse":{"table":"people","role":"member"},"fields":[
+            {"name":"id","type":"string","leadpulse":{"key":true}},
+            {"name":"account","type":"string","leadpulse":{"ref":"accounts","owner":true}}]}"#;
+        let catalog = Catalog::from_json(&[("a", accounts), ("m", members)]).unwrap();
+        let remark = |earliest_ms: i64| {
+            let counts = RowCounts {
+                outcomes: Vec::new(),
+                fit: RowFit::new(&catalog),
+                earliest_ms,
+                timeless: [catalog.root().id].into(),
+            };
+            counts.timeless_remark(&catalog)
+        };
+        let found = remark(-86_400_000).unwrap();
+        assert!(found.contains("rows of accounts have no time"), "{found}");
+        assert!(found.contains("1969-12-31"), "{found}");
+        assert_eq!(remark(0), None);
+        assert_eq!(remark(i64::MAX), None);
+    }
 }

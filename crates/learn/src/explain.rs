@@ -2,7 +2,7 @@
 //! evidence.
 
 use leadpulse_features::{Evidence, Explanation, Scorer};
-use leadpulse_graph::{CellRef, Graph, Node};
+use leadpulse_graph::{Cell, CellRef, Graph, Node};
 
 use crate::data_report::DataReport;
 use crate::predict::Bound;
@@ -11,6 +11,7 @@ use crate::{LearnError, Progress};
 use leadpulse_history::Files;
 use leadpulse_project::{Project, TaskPlan};
 use leadpulse_schema::units::AsOf;
+use leadpulse_schema::{Catalog, Field};
 
 /// The job of explaining: a bundle, a task, and a past moment.
 pub struct Explain<'a> {
@@ -26,6 +27,8 @@ pub struct Explain<'a> {
 #[derive(Clone, Debug, PartialEq)]
 pub struct PastExplanation {
     pub key: String,
+    /// The label of the entity, or of its root; `None` where neither has one.
+    pub name: Option<String>,
     /// The reason that the task does not score it, in words; `None` for one that it scores.
     pub absence: Option<String>,
     /// The score and its reasons, also outside the task's population; `None` for an entity that was
@@ -106,6 +109,7 @@ pub fn explain(
             };
             PastExplanation {
                 key: key.clone(),
+                name: name(&project.catalog, graph.cell(at), node),
                 absence,
                 why,
             }
@@ -114,6 +118,17 @@ pub fn explain(
         entities: told.collect(),
         data: walk.report(files),
     })
+}
+
+/// The label of an entity, or of the root of its cell.
+fn name(catalog: &Catalog, cell: &Cell, node: &Node) -> Option<String> {
+    let own = |node: &Node| {
+        let mut labels = catalog.table_at(node.table).fields.iter();
+        let label = |field: &&Field| field.label && !node.value(field.id).is_null();
+        let found = labels.find(label)?;
+        node.value(found.id).text().map(str::to_owned)
+    };
+    own(node).or_else(|| cell.anchor_node().and_then(own))
 }
 
 fn why(graph: &Graph, bound: &Bound<'_>, at: CellRef, node: &Node, as_of: AsOf) -> Option<Why> {

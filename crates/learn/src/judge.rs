@@ -6,10 +6,10 @@ use std::io::Write;
 use leadpulse_features::Scorer;
 use leadpulse_graph::{EntityId, Graph};
 
-use crate::backtest::RowsError;
 use crate::collect::{Survey, asked, survey};
 use crate::data_report::DataReport;
 use crate::labels::{Chronicle, Seen, Tally, TaskOutcomes};
+use crate::out_table::{CellKind, OutCells, OutError, OutRows, OutTable};
 use crate::predict::{Ask, Bound, TaskJudgement, predict};
 use crate::report::Baselines;
 use crate::report::notes::Notes;
@@ -50,11 +50,11 @@ struct Scored {
 }
 
 /// Scores the tasks' populations at their anchors from a moment on, as long as outcomes are known
-/// by the end of the files. Writes a row `task,timestamp,key,label,probability` for each score
-/// whose outcome is known.
+/// by the end of the files. Writes a row of task, timestamp, key, label and probability for each
+/// score whose outcome is known.
 pub fn judge(
     job: &Period<'_>,
-    out: impl Write,
+    out: OutTable<impl Write + Send>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Judged, LearnError> {
     let Period {
@@ -70,7 +70,7 @@ pub fn judge(
     let baselines = job.baselines;
     let mut notes: Vec<Notes> = tasks
         .iter()
-        .map(|task| Notes::new(project, task, baselines.existing_score))
+        .map(|task| Notes::new(project, task, job.scorer.plan(), baselines.existing_score))
         .collect::<Result<_, _>>()?;
     let Survey {
         extent, changing, ..
@@ -88,17 +88,14 @@ pub fn judge(
         (extent.last_ms, extent.rows),
         progress,
         |graph, at_ms, due| {
-            score(graph, &bound, at_ms, &due, &mut scored);
+            score(graph, &bound, at_ms, &due, (&mut scored, &mut notes));
             for (notes, scored) in notes.iter_mut().zip(&scored) {
                 let new = scored.iter().rev().take_while(|row| row.at_ms == at_ms);
                 new.for_each(|row| notes.note(graph, row.entity, at_ms));
             }
         },
     )?;
-    let mut writer = csv::Writer::from_writer(out);
-    writer
-        .write_record(["task", "timestamp", "key", "label", "probability"])
-        .map_err(RowsError::from)?;
+    let mut writer = out.with_columns(&columns())?;
     let mut judgements = Vec::new();
     let tasks = bound.iter().zip(chronicles).zip(scored).zip(&notes);
     for (index, (((bound, mut chronicle), scores), notes)) in tasks.enumerate() {
@@ -113,7 +110,7 @@ pub fn judge(
         judgement.evaluation = Some(bound.evaluate(notes, base_rate, remarks, &rows));
         judgements.push((judgement, tally));
     }
-    writer.flush().map_err(RowsError::from)?;
+    writer.finish()?;
     Ok(Judged {
         tasks: judgements,
         data: walk.report(files),
@@ -145,7 +142,13 @@ fn schedule(
 }
 
 /// Scores the entities that are due at a moment, and adds the scores to those of their tasks.
-fn score(graph: &Graph, bound: &[Bound<'_>], at_ms: i64, due: &[Due], scored: &mut [Vec<Scored>]) {
+fn score(
+    graph: &Graph,
+    bound: &[Bound<'_>],
+    at_ms: i64,
+    due: &[Due],
+    (scored, notes): (&mut [Vec<Scored>], &mut [Notes]),
+) {
     let mut asks = Vec::new();
     let mut waiting: Vec<(usize, Scored)> = Vec::new();
     for due in due {
@@ -169,21 +172,37 @@ fn score(graph: &Graph, bound: &[Bound<'_>], at_ms: i64, due: &[Due], scored: &m
         bound,
         &mut asks,
         AsOf::from_ms(at_ms),
-        |id, prediction| waiting[id].1.prediction = Some(prediction),
+        |ask, prediction, batch, place| {
+            waiting[ask.id].1.prediction = Some(prediction);
+            let numbers = &mut notes[ask.task].numbers;
+            numbers.note((ask.entity, at_ms), batch, place);
+        },
     );
     for (task, score) in waiting {
         scored[task].push(score);
     }
 }
 
+/// The columns of the scores.
+fn columns() -> [(String, CellKind); 5] {
+    [
+        ("task", CellKind::Text),
+        ("timestamp", CellKind::Moment),
+        ("key", CellKind::Text),
+        ("label", CellKind::Number),
+        ("probability", CellKind::Number),
+    ]
+    .map(|(name, kind)| (name.to_owned(), kind))
+}
+
 /// Writes the scores of a task whose outcomes are known. Returns the counts of all outcomes, and
 /// the rows with prediction and label.
 fn write_known(
-    writer: &mut csv::Writer<impl Write>,
+    writer: &mut OutRows<impl Write + Send>,
     graph: &Graph,
     bound: &Bound<'_>,
     (notes, scores, outcomes): (&Notes, &[Scored], &TaskOutcomes<'_>),
-) -> Result<(Tally, Vec<EvaluatedRow>), RowsError> {
+) -> Result<(Tally, Vec<EvaluatedRow>), OutError> {
     let mut tally = outcomes.tally();
     let mut rows = Vec::new();
     for score in scores {
@@ -205,13 +224,14 @@ fn write_known(
             label,
             facts: notes.facts(score.entity, score.at_ms),
         });
-        writer.write_record([
-            &bound.task.name,
-            &leadpulse_schema::utc(score.at_ms),
-            &**graph.directory().key(score.entity),
-            &label.to_string(),
-            &prediction.to_string(),
-        ])?;
     }
+    let key = |row: &EvaluatedRow| Some(graph.directory().key(row.entity).to_string());
+    writer.write(&[
+        OutCells::Text(vec![Some(bound.task.name.clone()); rows.len()]),
+        OutCells::Moment(rows.iter().map(|row| row.at_ms).collect()),
+        OutCells::Text(rows.iter().map(key).collect()),
+        OutCells::Number(rows.iter().map(|row| Some(row.label)).collect()),
+        OutCells::Number(rows.iter().map(|row| Some(row.predicted)).collect()),
+    ])?;
     Ok((tally, rows))
 }

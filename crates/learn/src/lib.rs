@@ -2,19 +2,27 @@
 //!
 //! The parts: `walk` moves a graph through the history, `labels` answers for each anchor, `collect`
 //! takes examples, `train` fits a bundle; `judge`, `backtest` and `explain` ask a bundle about past
-//! moments, `report` says how good the answers were.
+//! moments, `report` says how good the answers were. `advice` is about settings, `label_count` counts labels alone. `given` reads rows of the user's own, which
+//! `given_examples` and `backtest` take; `out_table` writes tables, `example_table` that of
+//! examples.
 //!
 //! Invariants: training, backtest and the live engine read features through the same graph and the
 //! same encoder. No row known after an anchor reaches the anchor's example, and no row known after
 //! a split reaches the part before it.
 
+mod advice;
 mod backtest;
 mod collect;
 mod data_report;
+mod example_table;
 mod explain;
+mod given;
+mod given_examples;
 mod judge;
+mod label_count;
 mod labels;
 mod leaks;
+mod out_table;
 mod predict;
 mod report;
 mod train;
@@ -26,20 +34,21 @@ mod tests;
 use leadpulse_history::HistoryError;
 use leadpulse_model::{BundleError, FitError};
 
-pub use backtest::{Backtest, Backtested, RowsError, backtest};
+pub use backtest::{Backtest, Backtested, backtest};
 pub use collect::{Collected, Extent, Harvest, Split, Survey, collect, survey};
 pub use data_report::{DataReport, FileRows};
 pub use explain::{Explain, Explained, PastExplanation, Why, explain};
+pub use given::{GivenColumns, GivenRow, GivenRows, RowsError};
 pub use judge::{Judged, Period, judge};
+pub use label_count::{LabelCount, count_labels};
 pub use labels::{FilledIn, RootSketch, Tally, TieShare, TieShares};
+pub use out_table::{OutError, OutTable};
 pub use predict::TaskJudgement;
 pub use report::{
-    Baseline, Baselines, CalibrationFigures, Decile, Estimate, GroupWeight, LossFigures,
-    RankFigures, ReliabilityBin, Report, Segment, TaskEvaluation,
+    Baseline, Baselines, CalibrationFigures, Cohort, Cohorts, Decile, Estimate, GroupWeight,
+    LossFigures, RankFigures, ReliabilityBin, Report, Segment, TaskEvaluation,
 };
-pub use train::{
-    LabelCount, TaskReport, TrainOptions, TrainReport, TrainTask, count_labels, train,
-};
+pub use train::{TaskReport, TrainOptions, TrainReport, TrainTask, train};
 
 /// Progress of a long job.
 #[derive(Clone, Debug, PartialEq)]
@@ -107,6 +116,9 @@ pub enum LearnError {
         /// What is wrong with the column, and what to write.
         fault: String,
     },
+    /// A file of examples has a value that means nothing, or does not fit the task.
+    #[error("{0}")]
+    Given(String),
     /// The split leaves nothing.
     #[error("the split leaves no room: {0}")]
     Split(String),
@@ -123,7 +135,10 @@ pub enum LearnError {
     /// The bundle is not fit for use.
     #[error(transparent)]
     Bundle(#[from] BundleError),
-    /// The rows to score cannot be read.
+    /// The given rows cannot be read.
     #[error(transparent)]
     Rows(#[from] RowsError),
+    /// Scores or examples cannot be written.
+    #[error(transparent)]
+    Out(#[from] OutError),
 }

@@ -1,6 +1,6 @@
 //! Scores of a graph at a moment, and how good scores are.
 
-use leadpulse_features::{Scorer, probability};
+use leadpulse_features::{FeatureBatch, Scorer, probability};
 use leadpulse_graph::{CellRef, EntityId, Graph};
 use leadpulse_model::{BinaryMetrics, RegressionMetrics};
 use leadpulse_pql::TargetKind;
@@ -69,8 +69,7 @@ impl<'a> Bound<'a> {
             is_regression: self.is_regression(),
             base_rate,
             positive_entities: None,
-            lookout: &notes.lookout,
-            words: &notes.words,
+            notes,
             groups: Vec::new(),
             remarks,
             seed: 0,
@@ -96,14 +95,15 @@ pub(crate) struct Ask {
     pub id: usize,
 }
 
-/// Answers all questions of a moment: each cell is encoded once. `each` gets the caller's number
-/// and the probability (or value); entities without a row of their own are skipped.
+/// Answers all questions of a moment: each cell is encoded once. `each` gets the question,
+/// the probability (or value), and the batch with the cell and slot of the row; entities without a
+/// row of their own are skipped.
 pub(crate) fn predict(
     graph: &Graph,
     tasks: &[Bound<'_>],
     asks: &mut [Ask],
     as_of: AsOf,
-    mut each: impl FnMut(usize, f64),
+    mut each: impl FnMut(&Ask, f64, &FeatureBatch, (usize, usize)),
 ) {
     let Some(scorer) = tasks.first().map(|t| t.scorer) else {
         return;
@@ -127,12 +127,13 @@ pub(crate) fn predict(
                 let cell = chunk
                     .binary_search(&ask.at)
                     .expect("the chunk holds the cells of its questions, in order");
-                if let Some((row, _)) =
+                if let Some((row, slot)) =
                     scorer
                         .plan()
                         .row_of(&features, bound.task.plan.entity, cell, ask.entity)
                 {
-                    each(ask.id, bound.predicted(logits[row]));
+                    let predicted = bound.predicted(logits[row]);
+                    each(ask, predicted, &features, (cell, slot));
                 }
             }
         }

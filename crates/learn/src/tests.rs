@@ -8,7 +8,7 @@ use leadpulse_features::{Explanation, FeatureBatch, FeaturePlan, Scorer, ScorerT
 use leadpulse_graph::{CellRef, GraphOptions, Tracking};
 use leadpulse_model::{FitOptions, Outcome, Regularisation};
 use leadpulse_schema::units::{DAY_MS, DAY_MS_F64};
-use leadpulse_schema::{Catalog, FileOptions, Role, Row, RowBatch};
+use leadpulse_schema::{Catalog, FileOptions, Role, Row, RowBatch, TextRow, TextTable};
 
 use leadpulse_history::{FileSource, Files, REFUSED_RATIO};
 
@@ -424,15 +424,31 @@ fn what_is_known_later_changes_no_example_and_no_score() {
     let lines = market(1);
     let before = ground(&lines, &queries);
     let (plan, examples) = before.collected(split);
-    let mut rows = "task,timestamp,key\n".to_owned();
+    let mut asked: Vec<[String; 3]> = Vec::new();
     for (account, day) in (0..70).flat_map(|a| [40, 90, 131, 150].map(|day| (a, day * DAY_MS))) {
-        write!(rows, "wins,{day},a{account}\npricing,{day},c{account}-1\n").unwrap();
+        for (task, key) in [
+            ("wins", format!("a{account}")),
+            ("pricing", format!("c{account}-1")),
+        ] {
+            asked.push([task.to_owned(), day.to_string(), key]);
+        }
     }
+    let asked = TextTable {
+        columns: ["task", "timestamp", "key"].map(str::to_owned).into(),
+        rows: (2..)
+            .zip(asked)
+            .map(|(line, cells)| TextRow {
+                line,
+                cells: cells.map(Some).into(),
+            })
+            .collect(),
+    };
     let score = |ground: &Ground| {
         let entity = |name: &str| ScorerTask {
             name: name.into(),
             entity: ground.project.task(name).unwrap().plan.entity,
             horizon_ms: 0,
+            quality: None,
         };
         let survey = survey(&ground.project, &ground.files, Some(split.val_from_ms)).unwrap();
         let scorer = Sum {
@@ -452,7 +468,11 @@ fn what_is_known_later_changes_no_example_and_no_score() {
             baselines: Baselines::default(),
         };
         let mut out = Vec::new();
-        let judged = backtest(&job, rows.as_bytes(), &mut out, &mut |_| {}).unwrap();
+        let columns = GivenColumns::default();
+        let name = "asked".to_owned();
+        let rows = GivenRows::of_table(name, asked.clone(), &columns, &ground.project, &tasks);
+        let out_table = OutTable::csv(&mut out);
+        let judged = backtest(&job, &rows.unwrap(), out_table, &mut |_| {}).unwrap();
         let judged = judged.tasks;
         assert!(judged.iter().all(|j| j.scored == 280), "{judged:?}");
         String::from_utf8(out).unwrap()
@@ -804,7 +824,9 @@ fn tasks_share_a_bundle_and_leave_the_first_alone() {
         baselines: Baselines::default(),
     };
     let mut out = Vec::new();
-    let judged = judge(&period, &mut out, &mut |_| {}).unwrap().tasks;
+    let judged = judge(&period, OutTable::csv(&mut out), &mut |_| {})
+        .unwrap()
+        .tasks;
     let written = String::from_utf8(out).unwrap();
     let evaluation = judged[0].0.evaluation.as_ref().unwrap();
     assert_eq!(evaluation.rows, judged[0].1.labelled);
@@ -865,7 +887,9 @@ fn permuted_outcomes_cannot_be_predicted() {
         from_ms: 190 * DAY_MS,
         baselines: Baselines::default(),
     };
-    let judged = judge(&period, Vec::new(), &mut |_| {}).unwrap().tasks;
+    let judged = judge(&period, OutTable::csv(Vec::new()), &mut |_| {})
+        .unwrap()
+        .tasks;
     let binary = judged[0].0.binary.clone().unwrap();
     assert!(binary.positives > 60, "{binary:?}");
     assert!((binary.auroc.unwrap() - 0.5).abs() < 0.12, "{binary:?}");
@@ -1062,4 +1086,215 @@ fn cuts_of_the_same_rows_move_no_probability_by_more_than_promised() {
             "noise that moves nothing proves nothing"
         );
     }
+}
+
+/// Rows of accounts with the outcomes that the query gives, divided at day 160.
+fn given_text(ground: &Ground) -> String {
+    let (bundle, _) = ground.train(&["wins"], 0).unwrap();
+    let period = Period {
+        project: &ground.project,
+        tasks: &[ground.project.task("wins").unwrap()],
+        files: &ground.files,
+        scorer: &bundle,
+        from_ms: 20 * DAY_MS,
+        baselines: Baselines::default(),
+    };
+    let mut out = Vec::new();
+    judge(&period, OutTable::csv(&mut out), &mut |_| {}).unwrap();
+    let mut text = String::from("who,day,won,importance,part\n");
+    let mut reader = csv::Reader::from_reader(out.as_slice());
+    for record in reader.records() {
+        let record = record.unwrap();
+        let (time, key, label) = (&record[1], &record[2], &record[3]);
+        let day = leadpulse_schema::parse_time_ms(time).unwrap() / DAY_MS;
+        let part = match day {
+            130..160 => continue,
+            ..130 => "train",
+            _ => "validation",
+        };
+        writeln!(text, "{key},{time},{label},2,{part}").unwrap();
+    }
+    text
+}
+
+/// The columns of [`given_text`].
+fn given_columns() -> GivenColumns {
+    let name = |name: &str| Some(name.to_owned());
+    GivenColumns {
+        entity: name("who"),
+        time: name("day"),
+        label: name("won"),
+        weight: name("importance"),
+        split: name("part"),
+        task: None,
+    }
+}
+
+fn read_given(ground: &Ground, text: &str, columns: &GivenColumns) -> Result<GivenRows, RowsError> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rows.csv");
+    std::fs::write(&path, text).unwrap();
+    let wins = [ground.project.task("wins").unwrap()];
+    GivenRows::read(&path, columns, &ground.project, &wins)
+}
+
+#[test]
+fn given_rows_train_what_their_outcomes_say() {
+    let ground = ground(&market(5), &[("wins", WINS), ("value", VALUE)]);
+    let text = given_text(&ground);
+    let given = read_given(&ground, &text, &given_columns()).unwrap();
+    assert_eq!(given.rows().len(), text.lines().count() - 1);
+    assert!(given.rows().iter().all(|row| row.weight == 2.0));
+    let fit = FitOptions {
+        candidates: vec![Regularisation::default()],
+        ensemble: 1,
+        selection_members: 1,
+        max_epochs: 4,
+        ..FitOptions::default()
+    };
+    let task = |name: &str| TrainTask {
+        plan: ground.project.task(name).unwrap(),
+        fit: fit.clone(),
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let examples = folder.path().join("examples.parquet");
+    let options = TrainOptions {
+        given: Some(given.clone()),
+        examples: Some(examples.clone()),
+        ..TrainOptions::default()
+    };
+    let train = |tasks: &[TrainTask<'_>], options: &TrainOptions| {
+        train(&ground.project, tasks, &ground.files, options, &mut |_| {})
+    };
+    let (bundle, report) = train(&[task("wins")], &options).unwrap();
+    let head = &bundle.manifest().tasks[0].head;
+    assert_eq!(*head, leadpulse_model::Head::Window);
+    let evaluation = &report.tasks[0].evaluation;
+    let in_validation = text.matches("validation").count();
+    assert_eq!(evaluation.rows, in_validation);
+    assert_eq!(report.tasks[0].training, given.rows().len() - in_validation);
+    assert!(evaluation.model.unwrap().auroc.unwrap().value > 0.6);
+    let cohorts = evaluation.cohorts.iter();
+    let rows = cohorts.map(|c| c.parts.iter().map(|part| part.rows).sum::<usize>());
+    assert!(rows.clone().count() > 0 && rows.clone().all(|rows| rows == in_validation));
+
+    let table = TextTable::read(&examples).unwrap();
+    assert_eq!(
+        table.columns[..5],
+        ["task", "part", "key", "as_of", "label"]
+    );
+    let mut written: Vec<String> = Vec::new();
+    for row in &table.rows {
+        let cell = |column: usize| row.cells[column].as_deref().unwrap();
+        let label = cell(4).parse::<f64>().unwrap();
+        written.push(format!("{},{},{label},2,{}", cell(2), cell(3), cell(1)));
+    }
+    let mut expected: Vec<&str> = text.lines().skip(1).collect();
+    expected.sort_unstable();
+    written.sort();
+    assert_eq!(written, expected);
+    let both = train(&[task("wins"), task("value")], &options).unwrap_err();
+    assert!(both.to_string().contains("--task"), "{both}");
+}
+
+#[test]
+fn given_rows_that_mean_nothing_are_named_with_line_column_and_remedy() {
+    let ground = ground(&market(5), &[("wins", WINS)]);
+    let read = |text: &str| read_given(&ground, text, &given_columns());
+    for (row, expected) in [
+        (
+            "a1,1970-03-01,maybe,1,train",
+            "line 3, column won: \"maybe\" is not 0, 1, true",
+        ),
+        ("a1,1970-03-01,2,1,train", "\"2\" is not 0, 1, true"),
+        (
+            "a1,1970-03-01,1,-2,train",
+            "column importance: \"-2\" is not a weight",
+        ),
+        (
+            "a1,1970-03-01,1,1,test",
+            "\"test\" is not train or validation",
+        ),
+        ("a1,March,1,1,train", "column day: \"March\" is not a time"),
+        (",1970-03-01,1,1,train", "column who: \"\" is not a key"),
+        (
+            "a1,1970-03-01,1,train",
+            "the row has 4 cells and the header 5",
+        ),
+    ] {
+        let text = format!("who,day,won,importance,part\na1,1970-03-01,1,1,train\n{row}\n");
+        let fault = read(&text).unwrap_err().to_string();
+        assert!(
+            fault.contains("rows.csv") && fault.contains(expected),
+            "{row}: {fault}"
+        );
+    }
+    let fault = read("who,day,importance,part\na1,1970-03-01,1,train\n").unwrap_err();
+    assert!(
+        fault.to_string().contains("no column won; it has who, day"),
+        "{fault}"
+    );
+    assert!(fault.to_string().contains("--label-column"), "{fault}");
+    let fault = read("who,day\n").unwrap_err();
+    assert!(fault.to_string().contains("no rows"), "{fault}");
+}
+
+#[test]
+fn given_rows_that_cannot_be_learnt_from_end_the_training() {
+    let ground = ground(&market(5), &[("wins", WINS)]);
+    let train = |text: &str| {
+        let rows = read_given(&ground, text, &GivenColumns::default()).unwrap();
+        let options = TrainOptions {
+            given: Some(rows),
+            ..TrainOptions::default()
+        };
+        let tasks = [TrainTask {
+            plan: ground.project.task("wins").unwrap(),
+            fit: FitOptions::default(),
+        }];
+        let trained = train(
+            &ground.project,
+            &tasks,
+            &ground.files,
+            &options,
+            &mut |_| {},
+        );
+        trained.unwrap_err().to_string()
+    };
+    for (text, expected) in [
+        ("id,time\na1,1970-03-01\n", "no column of outcomes"),
+        (
+            "id,time,label\na1,1970-03-01,1\na2,1970-03-01,\n",
+            "1 of the 2 rows",
+        ),
+        (
+            "id,time,label\na1,1970-03-01,1\na2,1970-03-01,0\n",
+            "--split-column",
+        ),
+        (
+            "key,anchor,label\nx,1970-03-01,1\ny,1970-06-01,0\n",
+            "none of the 2 rows",
+        ),
+    ] {
+        let fault = train(text);
+        assert!(fault.contains(expected), "{text}: {fault}");
+    }
+}
+
+#[test]
+fn roots_that_are_only_named_have_outcomes_and_can_be_learnt() {
+    let mut lines = market(4);
+    lines.retain(|line| line.table != "accounts");
+    let ground = ground(&lines, &[("wins", WINS)]);
+    let task = ground.project.task("wins").unwrap();
+    let count = count_labels(&ground.project, task, &ground.files).unwrap();
+    let deals = lines.iter().filter(|line| line.table == "deals").count();
+    assert!(
+        deals > 100 && count.tally.positive > 100,
+        "{:?}",
+        count.tally
+    );
+    assert_eq!(count.tally.unowned_rows, 0);
+    let (_, report) = ground.train(&["wins"], 0).unwrap();
+    assert!(report.tasks[0].evaluation.positives > 20);
 }

@@ -1,5 +1,7 @@
 //! From files to a bundle: all tasks in one pass, over one trunk.
 
+use std::path::PathBuf;
+
 use leadpulse_features::{FeaturePlan, FeatureSpec};
 use leadpulse_model::{
     Bundle, BundleMeta, FitError, FitOptions, FitPart, Fitted, Head, RowTally, TaskDefinition, fit,
@@ -10,18 +12,20 @@ use leadpulse_schema::TableId;
 use leadpulse_schema::units::{DAY_MS, DAY_MS_F64};
 use serde_json::{Map, Value, json};
 
-use crate::collect::{Collected, Extent, Harvest, Split, Survey, asked, collect_with, survey};
+use crate::advice::{Setting, advice};
+use crate::collect::{Collected, Extent, Harvest, Split, Survey, collect_with, survey};
 use crate::data_report::DataReport;
-use crate::labels::{Chronicle, Seen, Tally, TieShares};
+use crate::example_table::{refuse_mixed_tables, write_examples};
+use crate::given::GivenRows;
+use crate::given_examples::collect_given;
+use crate::labels::{Chronicle, Tally};
 use crate::leaks::{refuse_early_ties, refuse_leaks};
 use crate::report::TaskEvaluation;
 use crate::report::notes::Notes;
 use crate::report::validation::{evaluate_validation, group_weights};
-use crate::walk::{Schedule, Walk};
 use crate::{LearnError, Progress};
 use leadpulse_history::Files;
 use leadpulse_project::{Project, TaskPlan};
-use leadpulse_schema::units::AsOf;
 
 /// A task with a shorter horizon reads the hour and the weekday of the moment.
 const SHORT_HORIZON_MS: i64 = 14 * DAY_MS;
@@ -46,6 +50,12 @@ pub struct TrainOptions {
     /// No anchors this soon after the first event, nor of entities that became known this soon. By
     /// default the longest half-life, but no more than a tenth of the training time.
     pub warmup_ms: Option<i64>,
+    /// No anchors before this moment; by default the warm-up alone decides.
+    pub train_from_ms: Option<i64>,
+    /// Examples of the only task, in place of its anchors and labels.
+    pub given: Option<GivenRows>,
+    /// A file for the examples as a flat table, Parquet or CSV by its ending.
+    pub examples: Option<PathBuf>,
     /// Trains the chosen candidates again on everything known by the test's start.
     pub refit: bool,
     /// The share of (cell, anchor) pairs that examples are taken of.
@@ -62,6 +72,9 @@ impl Default for TrainOptions {
             val_from_ms: None,
             test_from_ms: None,
             warmup_ms: None,
+            train_from_ms: None,
+            given: None,
+            examples: None,
             refit: false,
             sample_ratio: 1.0,
             created_at: None,
@@ -117,18 +130,19 @@ pub fn train(
         return Err(LearnError::NoTask);
     };
     check_using(project, first, &tasks[1..])?;
+    if options.examples.is_some() {
+        refuse_mixed_tables(project, tasks)?;
+    }
     let Survey {
         spec,
         extent,
         changing,
     } = survey(project, files, options.val_from_ms)?;
-    for task in tasks {
+    for task in tasks.iter().filter(|_| options.given.is_none()) {
         refuse_leaks(project, task.plan, &changing)?;
-        for lint in task.plan.lints_on(extent.first_ms, extent.last_ms) {
-            tracing::warn!(task = task.plan.name, "{lint}");
-        }
     }
     let split = split(project, tasks, files, options, extent)?;
+    warn(project, tasks, options, extent, split);
     // A split by default follows from the extent: only then are the vocabularies of its training
     // part not known yet.
     let spec = if options.val_from_ms.is_some() {
@@ -154,9 +168,14 @@ pub fn train(
         sample_ratio: options.sample_ratio,
     };
     let existing_score = options.existing_score.as_deref();
-    let notes = plans.iter().map(|t| Notes::new(project, t, existing_score));
+    let notes = plans
+        .iter()
+        .map(|t| Notes::new(project, t, &plan, existing_score));
     let mut notes: Vec<Notes> = notes.collect::<Result<_, _>>()?;
-    let (collected, data) = collect_with(harvest, &mut notes, progress)?;
+    let (collected, data) = collect_all(harvest, options, &mut notes, progress)?;
+    if let Some(path) = &options.examples {
+        write_examples(path, project, &plans, &collected)?;
+    }
     // Before the first fit, which may take hours: a task that cannot be judged ends the training.
     for (task, examples) in tasks.iter().zip(&collected) {
         refuse_early_ties(project, task.plan, examples.ties)?;
@@ -164,8 +183,9 @@ pub fn train(
     }
     let store = collected[0].training.cells();
     let (cells, cell_bytes, rows) = (store.len(), store.heap_bytes(), store.tally());
-    let fitted = fit_tasks(project, tasks, &collected, split, options.refit, progress)?;
-    let evaluations = evaluate_validation(project, &plans, &fitted, &collected, &notes, &changing);
+    let fitted = fit_tasks(project, tasks, &collected, split, options, progress)?;
+    let evaluations =
+        evaluate_validation(project, &plans, &fitted, &collected, &mut notes, &changing);
     let meta = BundleMeta {
         catalog_fingerprint: project.catalog.fingerprint(),
         created_at: options.created_at.clone(),
@@ -181,6 +201,36 @@ pub fn train(
         tasks: reports(bundle.fitted(), collected, evaluations),
     };
     Ok((bundle, report))
+}
+
+/// Logs remarks on queries and settings that do not fit the history.
+fn warn(
+    project: &Project,
+    tasks: &[TrainTask<'_>],
+    options: &TrainOptions,
+    extent: Extent,
+    split: Split,
+) {
+    for TrainTask { plan, .. } in tasks {
+        // Given rows have moments and outcomes of their own.
+        let is_asked = options.given.is_none();
+        let lints = match is_asked {
+            true => plan.lints_on(extent.first_ms, extent.last_ms),
+            false => Vec::new(),
+        };
+        for lint in lints {
+            tracing::warn!(task = plan.name, "{lint}");
+        }
+        let setting = Setting {
+            half_lives_days: &project.graph_options.half_lives_days,
+            stride_ms: plan.anchors.stride_ms().filter(|_| is_asked),
+            horizon_ms: plan.plan.horizon_ms,
+            training_ms: split.val_from_ms - extent.first_ms,
+        };
+        for advice in advice(setting) {
+            tracing::warn!(task = plan.name, "{advice}");
+        }
+    }
 }
 
 /// The bundle with the grades of its tasks, and the evaluations with the weights of what it looks
@@ -210,9 +260,43 @@ fn graded(
 fn warmup_ms(project: &Project, options: &TrainOptions, extent: Extent, split: Split) -> i64 {
     let longest_days = project.graph_options.half_lives_days.last();
     let longest_ms = longest_days.map_or(0, |days| (days * DAY_MS_F64) as i64);
-    options
+    let warmup_ms = options
         .warmup_ms
-        .unwrap_or_else(|| longest_ms.min((split.val_from_ms - extent.first_ms) / 10))
+        .unwrap_or_else(|| longest_ms.min((split.val_from_ms - extent.first_ms) / 10));
+    let since_first = options
+        .train_from_ms
+        .map(|from_ms| from_ms - extent.first_ms);
+    warmup_ms.max(since_first.unwrap_or(0))
+}
+
+/// The examples of the anchors, or of the given rows.
+fn collect_all(
+    harvest: Harvest<'_>,
+    options: &TrainOptions,
+    notes: &mut [Notes],
+    progress: &mut dyn FnMut(Progress),
+) -> Result<(Vec<Collected>, DataReport), LearnError> {
+    let Some(given) = &options.given else {
+        return collect_with(harvest, notes, progress);
+    };
+    let (examples, data) = collect_given(&harvest, given, &mut notes[0], progress)?;
+    Ok((vec![examples], data))
+}
+
+/// The split of given rows, which are of one task.
+fn given_split(
+    given: &GivenRows,
+    tasks: &[TrainTask<'_>],
+    options: &TrainOptions,
+) -> Result<Split, LearnError> {
+    if tasks.len() > 1 {
+        return Err(LearnError::Given(format!(
+            "given rows are of one task, but {} would be trained; name one with --task",
+            tasks.len()
+        )));
+    }
+    given.refuse_unlabelled()?;
+    given.split(options.val_from_ms)
 }
 
 /// Fits the tasks in their order: the first with a trunk, each other with a head on it.
@@ -221,9 +305,10 @@ fn fit_tasks(
     tasks: &[TrainTask<'_>],
     collected: &[Collected],
     split: Split,
-    refit: bool,
+    options: &TrainOptions,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Fitted, LearnError> {
+    let (refit, is_given) = (options.refit, options.given.is_some());
     let mut fitted: Option<Fitted> = None;
     for (index, (task, examples)) in tasks.iter().zip(collected).enumerate() {
         let name = &task.plan.name;
@@ -247,7 +332,11 @@ fn fit_tasks(
                 message,
             });
         };
-        let definition = definition(project, task.plan);
+        let mut definition = definition(project, task.plan);
+        if is_given && definition.head.is_binary() {
+            // A given outcome says whether, not when.
+            definition.head = Head::Window;
+        }
         let options = restricted(project, task);
         let (training, validation) = (&examples.training, &examples.validation);
         let refit = refit.then_some(&examples.refit);
@@ -289,7 +378,7 @@ fn reports(
     reports.collect()
 }
 
-fn definition(project: &Project, task: &TaskPlan) -> TaskDefinition {
+pub(crate) fn definition(project: &Project, task: &TaskPlan) -> TaskDefinition {
     let head = match task.plan.target.kind() {
         TargetKind::Monotone => Head::hazard(
             task.plan
@@ -420,6 +509,9 @@ fn split(
     options: &TrainOptions,
     extent: Extent,
 ) -> Result<Split, LearnError> {
+    if let Some(given) = &options.given {
+        return given_split(given, tasks, options);
+    }
     let closing = tasks.iter().map(|task| {
         (
             Chronicle::new(project, task.plan, files).closes_after_ms(),
@@ -441,6 +533,17 @@ fn split(
             horizon_ms / DAY_MS
         )));
     }
+    if let Some(from_ms) = options
+        .train_from_ms
+        .filter(|from_ms| *from_ms >= val_from_ms)
+    {
+        return Err(LearnError::Split(format!(
+            "training would start on {} and validation on {}: move --train-from back, or \
+             --val-from forward",
+            day(from_ms),
+            day(val_from_ms)
+        )));
+    }
     if val_from_ms <= extent.first_ms {
         return Err(LearnError::Split(format!(
             "validation would start on {} of a history of {} days: there is nothing before it to \
@@ -452,79 +555,5 @@ fn split(
     Ok(Split {
         val_from_ms,
         test_from_ms,
-    })
-}
-
-/// Counts of a task's labels at its own anchors.
-#[derive(Clone, Debug)]
-pub struct LabelCount {
-    pub extent: Extent,
-    /// What became of the rows of the files.
-    pub data: DataReport,
-    /// The number of different anchors.
-    pub anchors: usize,
-    /// (entity, anchor) pairs of the population whose window has closed, and what became of them.
-    pub tally: Tally,
-    /// Events that name a root before the tie, by label; for tasks about roots.
-    pub ties: TieShares,
-}
-
-/// Counts a task's labels without encoding or training anything.
-pub fn count_labels(
-    project: &Project,
-    task: &TaskPlan,
-    files: &Files,
-) -> Result<LabelCount, LearnError> {
-    let Survey { extent, .. } = survey(project, files, None)?;
-    let mut chronicles = [Chronicle::new(project, task, files)];
-    let first_ms = if task.anchors.is_of_entities() {
-        i64::MIN
-    } else {
-        extent.first_ms
-    };
-    let schedule = Schedule::new([(
-        task,
-        first_ms,
-        extent.last_ms - chronicles[0].closes_after_ms(),
-    )]);
-    let mut walk = Walk::new(project, files, i64::MAX)?;
-    let mut pairs = Vec::new();
-    let mut anchors = 0;
-    walk.pass(
-        schedule,
-        &mut chronicles,
-        (extent.last_ms, extent.rows),
-        &mut |_| {},
-        |graph, anchor_ms, due| {
-            anchors += 1;
-            for due in due {
-                pairs.extend(
-                    asked(graph, task, &due, AsOf::from_ms(anchor_ms))
-                        .into_iter()
-                        .map(|(_, entity)| (entity, anchor_ms)),
-                );
-            }
-        },
-    )?;
-    let [mut chronicle] = chronicles;
-    let outcomes = chronicle.known_by(walk.graph(), walk.belonging(), extent.last_ms);
-    let mut tally = outcomes.tally();
-    let (by_root, mut ties) = (walk.ties(), TieShares::default());
-    for (entity, anchor_ms) in pairs {
-        let seen = outcomes.seen(entity, anchor_ms);
-        tally.add(entity, &seen);
-        if let Seen::Known {
-            label: Some(label), ..
-        } = seen
-        {
-            by_root.add(&mut ties, entity, anchor_ms, label);
-        }
-    }
-    Ok(LabelCount {
-        extent,
-        data: walk.report(files),
-        anchors,
-        tally,
-        ties,
     })
 }

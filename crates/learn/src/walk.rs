@@ -179,6 +179,19 @@ pub(crate) struct Due {
     pub only: Option<Vec<EntityId>>,
 }
 
+/// The anchors of a whole population in a period: at least its end, where none of the grid lies in
+/// it.
+fn moments(anchors: Anchors, first_ms: i64, last_ms: i64) -> Vec<i64> {
+    if anchors.is_of_entities() || first_ms > last_ms {
+        return Vec::new();
+    }
+    let mut moments = anchors.between(first_ms, last_ms);
+    if moments.is_empty() {
+        moments.push(last_ms);
+    }
+    moments
+}
+
 /// The moments at which tasks are due.
 #[derive(Debug)]
 pub(crate) struct Schedule {
@@ -199,11 +212,7 @@ impl Schedule {
         };
         for (index, (task, first_ms, last_ms)) in tasks.into_iter().enumerate() {
             schedule.rules.push((task.anchors, first_ms, last_ms));
-            let moments = if first_ms <= last_ms {
-                task.anchors.between(first_ms, last_ms)
-            } else {
-                Vec::new()
-            };
+            let moments = moments(task.anchors, first_ms, last_ms);
             schedule.queue.extend(
                 moments
                     .into_iter()

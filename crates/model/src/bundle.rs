@@ -186,12 +186,13 @@ impl Scorer for Bundle {
 }
 
 fn scorer_tasks(fitted: &Fitted) -> Vec<ScorerTask> {
-    let definitions = fitted.tasks.iter().map(|t| &t.definition);
-    definitions
-        .map(|d| ScorerTask {
-            name: d.name.clone(),
-            entity: d.entity,
-            horizon_ms: d.horizon_ms,
+    let tasks = fitted.tasks.iter();
+    tasks
+        .map(|task| ScorerTask {
+            name: task.definition.name.clone(),
+            entity: task.definition.entity,
+            horizon_ms: task.definition.horizon_ms,
+            quality: task.quality.as_ref().map(|q| q.grade.code().to_owned()),
         })
         .collect()
 }

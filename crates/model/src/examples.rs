@@ -4,6 +4,7 @@
 //! Cells are kept as they were encoded; normalising happens when a batch is made, by the same code
 //! that scoring uses.
 
+pub(crate) mod flat;
 pub(crate) mod normalise;
 pub(crate) mod store;
 mod tally;

@@ -120,8 +120,10 @@ impl Anchors {
             }
         }
     }
-    /// Anchors of the whole population between two moments, ascending; none for rules about single
-    /// entities.
+    /// Anchors of the whole population between two moments (included), ascending; none for rules
+    /// about single entities. They lie on a grid of their own, so that the anchors of a part of a
+    /// period are those of the period that lie in it. A period shorter than the stride may have
+    /// none.
     pub fn between(self, first_ms: i64, last_ms: i64) -> Vec<i64> {
         let Anchors::Every { stride_ms } = self else {
             return Vec::new();
@@ -134,10 +136,11 @@ impl Anchors {
             let half_hours = (stride_ms / 2 / 3_600_000).max(1) as u64;
             (x % half_hours) as i64 * 3_600_000
         };
-        (0..)
-            .map(|i| (i, first_ms + i * stride_ms))
-            .take_while(|(_, t)| *t <= last_ms)
-            .map(|(i, t)| (t + jitter(i)).min(last_ms))
+        // The jitter is below half a stride: anchors ascend, and the first is not missed.
+        (first_ms.div_euclid(stride_ms)..)
+            .map(|i| i * stride_ms + jitter(i))
+            .take_while(|at_ms| *at_ms <= last_ms)
+            .filter(|at_ms| *at_ms >= first_ms)
             .collect()
     }
 }
@@ -177,6 +180,26 @@ mod tests {
         for text in ["", "every", "every 0d", "entity", "entity + x", "sometimes"] {
             assert!(text.parse::<Anchors>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_part_of_a_period_has_the_anchors_of_the_period_that_lie_in_it() {
+        let anchors: Anchors = "every 10d".parse().unwrap();
+        let all = anchors.between(-50 * DAY_MS, 400 * DAY_MS);
+        for (first, last) in [(-50, 400), (0, 400), (7, 123), (8, 9), (61, 90)] {
+            let (first_ms, last_ms) = (first * DAY_MS, last * DAY_MS);
+            let within = all.iter().copied();
+            let within: Vec<i64> = within
+                .filter(|t| (first_ms..=last_ms).contains(t))
+                .collect();
+            assert_eq!(anchors.between(first_ms, last_ms), within, "{first} {last}");
+        }
+        let strides: Vec<i64> = all.windows(2).map(|w| w[1] - w[0]).collect();
+        assert!(
+            strides
+                .iter()
+                .all(|s| (5 * DAY_MS..15 * DAY_MS).contains(s))
+        );
     }
 
     #[test]

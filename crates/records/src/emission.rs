@@ -63,6 +63,8 @@ pub struct Emission<'a> {
     pub actions: &'a ActionTable,
     /// End of the predicted window after `as_of`, milliseconds.
     pub horizon_ms: i64,
+    /// Grade of the bundle for the task; `None` for one without.
+    pub quality: Option<&'a str>,
     /// Cell of the entity.
     pub cell: CellRef,
     pub entity: EntityId,
@@ -180,6 +182,7 @@ impl Emission<'_> {
             recommended_action_label: action.map(|action| action.label.to_string()),
             committee: probability.and_then(|_| people::for_score(&facts.committee)),
             trace: traced(facts),
+            quality: self.quality.map(Arc::from),
         }
     }
 

@@ -81,6 +81,7 @@ pub struct Score {
     pub recommended_action_label: Option<String>,
     pub committee: Option<ScoreCommittee>,
     pub trace: Vec<String>,
+    pub quality: Option<Arc<str>>,
 }
 
 /// Counts and attributes of the account's people with events in the last 14 days.

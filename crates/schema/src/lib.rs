@@ -71,7 +71,7 @@ pub use condition::{
 pub use draft::{Draft, DraftError, KnownTable, draft};
 pub use files::{FileError, FileOptions, FileOrigin, FileReader, parse_time_ms, utc};
 pub use hex::hex;
-pub use infer::{InferError, Inferred, infer};
+pub use infer::{InferError, Inferred, TextRow, TextTable, infer};
 pub use money::{CurrencyError, CurrencyOptions, CurrencyRates};
 pub use row::{Operation, Position, Row, RowBatch, RowBuilder, TextList, Value};
 pub use row_fit::{ReferenceFit, RowFit, ValueFit};

@@ -66,6 +66,9 @@ pub struct TaskView {
     pub horizon_ms: i64,
     /// Bands of the task, lowest first.
     pub bands: Vec<BandView>,
+    /// Grade of the bundle for the task: `sound`, `provisional`, `insufficient` or
+    /// `worse_than_chance`; `None` for a bundle without one.
+    pub quality: Option<String>,
 }
 
 /// A band of a task.

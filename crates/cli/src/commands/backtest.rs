@@ -1,16 +1,18 @@
 //! `leadpulse backtest`
 
-use std::fs::File;
-use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
 use leadpulse_features::Scorer;
-use leadpulse_learn::{Baselines, DataReport, Period, Report, TaskEvaluation, TaskJudgement};
+use leadpulse_learn::{
+    Baselines, DataReport, GivenColumns, GivenRows, OutTable, Period, Report, TaskEvaluation,
+    TaskJudgement,
+};
 use leadpulse_model::Bundle;
 use leadpulse_project::TaskPlan;
 
+use crate::commands::given::RowsArguments;
 use crate::commands::train::labels;
 use crate::commands::{HistoryArguments, LoadedHistory, parse_moment, tasks};
 use crate::data_report::data_report;
@@ -25,11 +27,11 @@ pub struct BacktestArguments {
     /// Only this task; may be given several times. By default every task of the bundle.
     #[arg(long)]
     task: Vec<String>,
-    /// CSV with columns `timestamp`, the entity's key and, where known, `label`; for several tasks
-    /// also `task`. Without it every task is scored at its own anchors from --from on, and judged
-    /// by what happened.
-    #[arg(long)]
-    rows: Option<PathBuf>,
+    #[command(flatten)]
+    rows: RowsArguments,
+    /// Column of the task of each row, with --rows and several tasks; by default `task`.
+    #[arg(long, value_name = "NAME", requires = "rows")]
+    task_column: Option<String>,
     /// Without --rows: the start of the scored period; by default the start of the bundle's test.
     #[arg(long, value_parser = parse_moment, conflicts_with = "rows")]
     from: Option<i64>,
@@ -43,7 +45,8 @@ pub struct BacktestArguments {
     /// Folder of report.html and report.json; by default that of --out.
     #[arg(long, value_name = "FOLDER")]
     report: Option<PathBuf>,
-    /// The rows with a column `probability` appended.
+    /// The scores, Parquet or CSV by the ending: the rows of --rows with a column `probability`
+    /// appended, else one row for each task, moment and entity whose outcome is known.
     #[arg(long)]
     out: PathBuf,
 }
@@ -56,8 +59,13 @@ impl BacktestArguments {
         let history = self.history.load(&self.task)?;
         let chosen = self.chosen(&history)?;
         let mut bar = Bar::new();
-        let (judged, data) = match &self.rows {
-            Some(path) => self.score_rows(path, &history, &chosen, &mut bar)?,
+        let others = GivenColumns {
+            task: self.task_column.clone(),
+            ..GivenColumns::default()
+        };
+        let rows = self.rows.read(others, &history.project, &chosen)?;
+        let (judged, data) = match &rows {
+            Some(rows) => self.score_rows(rows, &history, &chosen, &mut bar)?,
             None => self.score_period(&history, &chosen, &mut bar)?,
         };
         bar.finish();
@@ -86,7 +94,10 @@ impl BacktestArguments {
             .filter_map(|(task, _)| task.evaluation.clone());
         let tasks: Vec<TaskEvaluation> = evaluations.collect();
         if tasks.is_empty() {
-            say!("no row has a label (column `label`): the scores are written, nothing is judged");
+            say!(
+                "no outcome is known, so nothing is judged and there is no report: the rows need a \
+                 column `label`, or name theirs with --label-column"
+            );
             return Ok(());
         }
         let report = Report {
@@ -121,22 +132,14 @@ impl BacktestArguments {
         Ok(chosen)
     }
 
-    fn create(&self) -> Result<BufWriter<File>> {
-        let file = File::create(&self.out)
-            .with_context(|| format!("{} cannot be written", self.out.display()))?;
-        Ok(BufWriter::new(file))
-    }
-
     /// Scores and judges the rows of a file.
     fn score_rows(
         &self,
-        path: &Path,
+        rows: &GivenRows,
         history: &LoadedHistory,
         chosen: &[&TaskPlan],
         bar: &mut Bar,
     ) -> Result<(Vec<JudgedTask>, DataReport)> {
-        let rows =
-            File::open(path).with_context(|| format!("{} cannot be opened", path.display()))?;
         let job = leadpulse_learn::Backtest {
             project: &history.project,
             tasks: chosen,
@@ -148,7 +151,8 @@ impl BacktestArguments {
                 existing_score: self.existing_score.as_deref(),
             },
         };
-        let judged = leadpulse_learn::backtest(&job, rows, self.create()?, &mut |p| bar.show(p))?;
+        let out = OutTable::create(&self.out)?;
+        let judged = leadpulse_learn::backtest(&job, rows, out, &mut |p| bar.show(p))?;
         let tasks = judged.tasks.into_iter().map(|task| (task, None)).collect();
         Ok((tasks, judged.data))
     }
@@ -175,7 +179,8 @@ impl BacktestArguments {
                 existing_score: self.existing_score.as_deref(),
             },
         };
-        let judged = leadpulse_learn::judge(&job, self.create()?, &mut |p| bar.show(p))?;
+        let out = OutTable::create(&self.out)?;
+        let judged = leadpulse_learn::judge(&job, out, &mut |p| bar.show(p))?;
         let tasks = judged.tasks.into_iter();
         let tasks = tasks.map(|(task, tally)| (task, Some(labels(&tally))));
         Ok((tasks.collect(), judged.data))

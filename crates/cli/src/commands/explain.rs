@@ -39,6 +39,8 @@ struct PastScore {
     task: String,
     entity_type: String,
     entity_id: String,
+    /// Label of the entity, or of its account.
+    name: Option<String>,
     /// The moment, milliseconds since 1970.
     as_of: i64,
     status: &'static str,
@@ -116,6 +118,7 @@ impl ExplainArguments {
             task: self.task.clone(),
             entity_type: entity_type.to_owned(),
             entity_id: entity.key,
+            name: entity.name,
             as_of: self.as_of,
             status: if entity.absence.is_none() {
                 "scored"
@@ -134,6 +137,9 @@ impl ExplainArguments {
 /// Prints a page for people.
 fn show(told: &PastScore, policy: &Policy) {
     say!("entity      {} of {}", told.entity_id, told.entity_type);
+    if let Some(name) = &told.name {
+        say!("name        {name}");
+    }
     say!("task        {} as of {}", told.task, date(told.as_of));
     if let Some(reason) = &told.reason {
         say!("ineligible  {reason}");

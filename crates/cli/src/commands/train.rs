@@ -5,9 +5,13 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use serde_json::Value;
 
-use leadpulse_learn::{Report, Tally, TaskReport, TrainOptions, TrainTask};
+use leadpulse_learn::{
+    GivenColumns, GivenRows, Report, Tally, TaskReport, TrainOptions, TrainReport, TrainTask,
+};
 use leadpulse_model::{Grade, RowTally};
+use leadpulse_project::{Project, TaskPlan};
 
+use crate::commands::given::RowsArguments;
 use crate::commands::{
     ConfigArgument, DataArguments, date, parse_duration, parse_moment, parse_ratio, tasks,
 };
@@ -30,18 +34,33 @@ pub struct TrainArguments {
     #[arg(long, value_parser = parse_moment)]
     val_from: Option<i64>,
     /// Validation outcomes are known by this moment.
-    #[arg(long, value_parser = parse_moment)]
+    #[arg(long, value_parser = parse_moment, conflicts_with = "rows")]
     test_from: Option<i64>,
     /// Keep what was trained before validation; by default it is trained again on everything known
     /// by --test-from.
     #[arg(long)]
     no_refit: bool,
+    /// No anchors before this moment.
+    #[arg(long, value_parser = parse_moment, conflicts_with = "rows")]
+    train_from: Option<i64>,
+    #[command(flatten)]
+    rows: RowsArguments,
+    /// Column of weights of 0 or more, with --rows; by default every row weighs 1.
+    #[arg(long, value_name = "NAME", requires = "rows")]
+    weight_column: Option<String>,
+    /// Column of `train` and `validation`, with --rows; by default time divides.
+    #[arg(long, value_name = "NAME", requires = "rows")]
+    split_column: Option<String>,
+    /// Write the examples whose outcome is known as a flat table, Parquet or CSV by the ending: key,
+    /// moment, outcome and every number that boosted trees read.
+    #[arg(long, value_name = "FILE")]
+    examples: Option<PathBuf>,
     /// No anchors this soon after the first event, e.g. 90d.
-    #[arg(long, value_parser = parse_duration)]
+    #[arg(long, value_parser = parse_duration, conflicts_with = "rows")]
     warmup: Option<i64>,
     /// Take examples of this share of (account, anchor) pairs only, where all of them do not fit in
     /// memory.
-    #[arg(long, value_parser = parse_ratio, default_value_t = 1.0)]
+    #[arg(long, value_parser = parse_ratio, default_value_t = 1.0, conflicts_with = "rows")]
     sample: f64,
     /// Seed of everything random.
     #[arg(long)]
@@ -79,11 +98,15 @@ impl TrainArguments {
             }
             chosen.push(TrainTask { plan, fit });
         }
+        let given = self.given(&project, &chosen)?;
         let files = self.data.open(&loaded, &project.catalog)?;
         let options = TrainOptions {
             val_from_ms: self.val_from,
             test_from_ms: self.test_from,
             warmup_ms: self.warmup,
+            train_from_ms: self.train_from,
+            given,
+            examples: self.examples.clone(),
             refit: !self.no_refit,
             sample_ratio: self.sample,
             existing_score: self.existing_score.clone(),
@@ -93,12 +116,27 @@ impl TrainArguments {
         let (bundle, report) =
             leadpulse_learn::train(&project, &chosen, &files, &options, &mut |p| bar.show(p))?;
         bar.finish();
+        self.show(&report, files.refused());
+        self.refuse_worse_than_chance(&report.tasks)?;
+        bundle.save(&self.out)?;
+        self.write_report(&report.tasks, &bundle.manifest().bundle_id)?;
+        say!(
+            "bundle      {} → {}",
+            bundle.manifest().bundle_id,
+            self.out.display()
+        );
+        say!("{}", data_report(&project.catalog, &report.data).trim_end());
+        Ok(())
+    }
+
+    /// Prints the findings; `refused` is the number of rows that could not be read.
+    fn show(&self, report: &TrainReport, refused: u64) {
         say!(
             "history     {} … {}, {} rows, {} refused",
             date(report.extent.first_ms),
             date(report.extent.last_ms),
             report.extent.rows,
-            files.refused()
+            refused
         );
         say!(
             "split       training known by {}, validation by {}",
@@ -116,16 +154,27 @@ impl TrainArguments {
         for task in &report.tasks {
             show(task);
         }
-        self.refuse_worse_than_chance(&report.tasks)?;
-        bundle.save(&self.out)?;
-        self.write_report(&report.tasks, &bundle.manifest().bundle_id)?;
-        say!(
-            "bundle      {} → {}",
-            bundle.manifest().bundle_id,
-            self.out.display()
-        );
-        say!("{}", data_report(&project.catalog, &report.data).trim_end());
-        Ok(())
+        if let Some(path) = &self.examples {
+            say!("examples    {}", path.display());
+        }
+    }
+
+    /// The rows of --rows; `None` without it.
+    fn given(&self, project: &Project, tasks: &[TrainTask<'_>]) -> Result<Option<GivenRows>> {
+        let others = GivenColumns {
+            weight: self.weight_column.clone(),
+            split: self.split_column.clone(),
+            ..GivenColumns::default()
+        };
+        let plans: Vec<&TaskPlan> = tasks.iter().map(|task| task.plan).collect();
+        if let (true, [_, _, ..]) = (self.rows.rows.is_some(), &plans[..]) {
+            bail!(
+                "--rows has the examples of one task, but {} would be trained; name one with \
+                 --task",
+                plans.len()
+            );
+        }
+        self.rows.read(others, project, &plans)
     }
 
     /// Writes the evaluation on validation into the bundle's folder.

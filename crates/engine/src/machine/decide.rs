@@ -274,6 +274,7 @@ impl Machine {
             alert_limits: policy.alert_limits(),
             actions: &self.given.actions[one.task],
             horizon_ms: scored.horizon_ms,
+            quality: scored.quality.as_deref(),
             cell: one.cell,
             entity: one.entity,
             reasons: Reasons::default(),

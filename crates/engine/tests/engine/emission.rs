@@ -165,6 +165,15 @@ fn the_first_score_never_alerts() {
 }
 
 #[test]
+fn a_score_carries_the_grade_of_the_bundle_for_its_task() {
+    let mut bench = Bench::new(&[buys(Filter::Everyone)], by_activity);
+    bench.account("A1", T0, "Prospect");
+    let stepped = bench.step(None);
+    let scores = bench.rig.outputs(&stepped.sealed.outputs, Output::Scores);
+    assert_eq!(scores[0]["quality"], json!("provisional"));
+}
+
+#[test]
 fn an_entity_that_leaves_the_population_is_told_once_and_may_return() {
     let mut bench = Bench::new(&[buys(Filter::Equals("status", "Prospect"))], by_activity);
     let reasons = |bench: &mut Bench| -> Vec<(String, Json, Json)> {

@@ -294,6 +294,7 @@ impl Rig {
             name: spec.name.into(),
             entity: self.entity(spec),
             horizon_ms: 90 * DAY_MS,
+            quality: Some("provisional".into()),
         };
         Linear::new(
             &self.bundle_id,

@@ -306,8 +306,13 @@ impl Owners<'_> {
         belonging.is_known(member, known_until_ms) && root().is_none()
     }
 
-    /// The root that a row belongs to: that of the first known entity which leads to one. What
-    /// only other events say is asked last.
+    fn is_root(&self, entity: EntityId) -> bool {
+        self.directory.table(entity) == Some(self.catalog.root().id)
+    }
+
+    /// The root that a row belongs to: that of the first known entity which leads to one, then what
+    /// only other events say, last the first root that the row names. A root exists from its first
+    /// mention, and many exports have no rows of it.
     fn root(&self, named: &[(TableId, &str)], at: OwnedAt) -> Option<EntityId> {
         let root_table = self.catalog.root().id;
         let entities = self.described(named, at);
@@ -315,12 +320,18 @@ impl Owners<'_> {
         if entities.first().is_some_and(is_outside) {
             return None;
         }
-        [false, true].into_iter().find_map(|may_follow_events| {
-            let root = |entity| {
-                let belonging = self.belonging;
-                belonging.root(self.directory, root_table, entity, at, may_follow_events)
-            };
-            entities.iter().copied().find_map(root)
+        let root = |entity, may_follow_events| {
+            let belonging = self.belonging;
+            belonging.root(self.directory, root_table, entity, at, may_follow_events)
+        };
+        let described = [false, true].into_iter().find_map(|may_follow_events| {
+            let mut entities = entities.iter().copied();
+            entities.find_map(|entity| root(entity, may_follow_events))
+        });
+        described.or_else(|| {
+            let mut named = named.iter().filter_map(|named| self.find(named));
+            let named = named.find(|entity| self.is_root(*entity));
+            named.and_then(|entity| root(entity, true))
         })
     }
 }
@@ -329,7 +340,10 @@ impl Ownership for Owners<'_> {
     fn entities(&self, reach: Reach, named: &[(TableId, &str)], at: OwnedAt, found: &mut Vec<u32>) {
         match reach {
             Reach::Itself | Reach::Owner => {
-                found.extend(self.described(named, at).first().map(|entity| entity.0));
+                let described = self.described(named, at).first().copied();
+                let first = || named.first().and_then(|named| self.find(named));
+                let owner = described.or_else(|| first().filter(|first| self.is_root(*first)));
+                found.extend(owner.map(|entity| entity.0));
             }
             Reach::Cell => found.extend(self.root(named, at).map(|root| root.0)),
             Reach::Reference(_) => {
@@ -341,8 +355,8 @@ impl Ownership for Owners<'_> {
         }
         self.belonging.add_joined(found, at);
         found.retain(|entity| {
-            self.belonging
-                .is_known(EntityId(*entity), at.known_until_ms)
+            let entity = EntityId(*entity);
+            self.is_root(entity) || self.belonging.is_known(entity, at.known_until_ms)
         });
     }
 }

@@ -263,6 +263,8 @@ struct Home {
 struct Reading {
     /// Entities that a row described.
     known: BTreeSet<Who>,
+    /// Accounts that a row named as its owner.
+    mentioned: BTreeSet<Who>,
     /// The whole current version of each entity.
     versions: BTreeMap<Who, Plain>,
     /// (what became what, since)
@@ -300,6 +302,9 @@ impl Reading {
         let mut reading = Reading::default();
         let mut retracted = BTreeSet::new();
         for row in rows.iter().filter(|row| row.known <= known_until) {
+            let owners = named_owners(row).into_iter();
+            let accounts = owners.filter(|who| who.0 == "accounts");
+            reading.mentioned.extend(accounts);
             if matches!(row.table, "acts" | "steps") {
                 if row.operation == Operation::Retract {
                     retracted.insert(row.key.clone());
@@ -499,11 +504,17 @@ impl Reading {
         let found: Option<Who> = match entity {
             "accounts" => [false, true]
                 .into_iter()
-                .find_map(|events| known.iter().find_map(|who| self.account(who, time, events))),
+                .find_map(|events| known.iter().find_map(|who| self.account(who, time, events)))
+                .or_else(|| {
+                    let named = named.iter().find(|who| who.0 == "accounts")?;
+                    self.account(named, time, true)
+                }),
             _ => known.first().map(|who| (*who).clone()),
         };
+        // An account exists from its first mention.
+        let exists = |who: &Who| who.0 == "accounts" || self.known.contains(who);
         let all = found.iter().flat_map(|who| self.joined(who, time));
-        all.filter(|who| self.known.contains(who)).collect()
+        all.filter(exists).collect()
     }
 
     /// The value of a count or sum for somebody after an anchor, window in quarters of days.
@@ -770,10 +781,16 @@ fn labels_of_random_worlds_equal_a_plain_reading() {
                         .filter(|(_, is_accepted)| **is_accepted);
                     offered.for_each(|(row, _)| history.offer(row));
                     let (labels, _) = history.known_by(&owners, ms(known_until));
-                    for who in reading.known.iter().filter(|who| who.0 == question.entity) {
+                    let asked = reading.known.union(&reading.mentioned);
+                    for who in asked.filter(|who| who.0 == question.entity) {
                         let table = catalog.table(who.0).unwrap().id;
                         let directory = graph.directory();
-                        let entity = directory.find(directory.of_table(table), &who.1).unwrap();
+                        let entity = directory.find(directory.of_table(table), &who.1);
+                        let Some(entity) = entity else {
+                            // Only a row that was taken back before it came names it.
+                            assert!(!reading.known.contains(who), "{who:?}");
+                            continue;
+                        };
                         for anchor in &anchors {
                             let expected = reading.value(question, who, *anchor);
                             let label = labels.label(entity.0, ms(*anchor));

@@ -4,7 +4,10 @@ use std::fmt::Write;
 
 use leadpulse_model::Grade;
 
-use super::{CalibrationFigures, Decile, Estimate, RankFigures, Report, Segment, TaskEvaluation};
+use super::{
+    CalibrationFigures, Cohort, Cohorts, Decile, Estimate, RankFigures, Report, Segment,
+    TaskEvaluation,
+};
 
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;color:#1c2430;max-width:62rem;\
 margin:2rem auto;padding:0 1rem}h1{font-size:1.6rem}h2{margin-top:3rem;border-bottom:2px solid \
@@ -128,6 +131,7 @@ fn show_task(page: &mut Markup, task: &TaskEvaluation) {
     }
     show_groups(page, task);
     show_segments(page, &task.segments);
+    show_cohorts(page, &task.cohorts);
 }
 
 fn day(moment: &str) -> &str {
@@ -226,9 +230,14 @@ fn show_figures(page: &mut Markup, task: &TaskEvaluation) {
 fn show_calibration(page: &mut Markup, found: &CalibrationFigures) {
     page.element("h3", "Calibration");
     page.raw(&format!(
-        "<p>ECE {:.4}; true probabilities would show {:.4} on as many rows, and more than {:.4} \
-         once in twenty times. Mean probability {:.4}, rate {:.4}.</p>",
-        found.ece, found.null_ece, found.null_ece_high, found.mean_predicted, found.rate
+        "<p>ECE {:.4} over {} bins of as many rows; true probabilities would show {:.4} on these \
+         rows, and more than {:.4} once in twenty times. Mean probability {:.4}, rate {:.4}.</p>",
+        found.ece,
+        found.bins.len(),
+        found.null_ece,
+        found.null_ece_high,
+        found.mean_predicted,
+        found.rate
     ));
     page.raw(&reliability_diagram(found));
     page.raw(
@@ -409,4 +418,54 @@ fn show_segments(page: &mut Markup, segments: &[Segment]) {
         ];
         page.table(&header, &rows.collect::<Vec<_>>());
     }
+}
+
+fn show_cohorts(page: &mut Markup, cohorts: &[Cohorts]) {
+    if cohorts.is_empty() {
+        return;
+    }
+    page.element("h3", "By columns: predictions beside outcomes");
+    page.raw(
+        "<p class=\"note\">Columns along which predictions differ most, then those with a part that \
+         predictions miss. Values are as the model reads them: counts and amounts are logarithms, \
+         log(1 + x). The gap is rate − mean prediction, in errors of chance; from 3 on, marked *, \
+         chance does not explain it.</p>",
+    );
+    for column in cohorts {
+        let rows = column.parts.iter().map(|part| {
+            vec![
+                range(part.low, part.high),
+                format!("{:.1} %", part.share * 100.0),
+                part.rows.to_string(),
+                part.entities.to_string(),
+                format!("{:.4}", part.predicted),
+                format!("{:.4}", part.observed),
+                gap(part),
+            ]
+        });
+        let name = format!("{} ({})", column.column, column.group);
+        let header = [
+            name.as_str(),
+            "share",
+            "rows",
+            "entities",
+            "mean prediction",
+            "mean outcome",
+            "gap",
+        ];
+        page.table(&header, &rows.collect::<Vec<_>>());
+    }
+}
+
+fn range(low: f64, high: f64) -> String {
+    match low == high {
+        true => format!("{low:.3}"),
+        false => format!("{low:.3} to {high:.3}"),
+    }
+}
+
+fn gap(part: &Cohort) -> String {
+    let mark = if part.is_missed() { " *" } else { "" };
+    part.gap_in_errors
+        .map_or_else(|| "–".to_owned(), |gap| format!("{gap:+.1}{mark}"))
 }

@@ -2,17 +2,19 @@
 //! values that chance and simple rules give on the same rows.
 //!
 //! `rows` notes what simple rules know at each moment; `rank`, `bins` and `draws` are the
-//! arithmetic; `estimate` and `calibration` give figures, `segments` parts of the rows, `quality`
-//! a grade; `html` shows it all.
+//! arithmetic; `estimate` and `calibration` give figures, `segments` and `cohorts` parts of the
+//! rows, `quality` a grade; `html` shows it all.
 //!
 //! Decision: docs/decisions/0047-a-report-beside-its-null.md
 
 mod bins;
 mod calibration;
+mod cohorts;
 mod draws;
 mod estimate;
 mod html;
 pub(crate) mod notes;
+mod numbers;
 mod quality;
 mod rank;
 pub(crate) mod rows;
@@ -31,10 +33,12 @@ use serde::{Deserialize, Serialize};
 use bins::Binning;
 use calibration::Outcomes;
 use estimate::Resampled;
+use notes::Notes;
 use rank::Ranking;
-use rows::{EvaluatedRow, Lookout, Words};
+use rows::{EvaluatedRow, Lookout};
 
 pub use calibration::{CalibrationFigures, ReliabilityBin};
+pub use cohorts::{Cohort, Cohorts};
 pub use estimate::{Estimate, LossFigures, RankFigures};
 pub use segments::Segment;
 
@@ -95,6 +99,10 @@ pub struct TaskEvaluation {
     /// Simple rules on the same rows.
     pub baselines: Vec<Baseline>,
     pub segments: Vec<Segment>,
+    /// Columns along which predictions differ, or part from outcomes; empty with fewer than 100
+    /// rows.
+    #[serde(default)]
+    pub cohorts: Vec<Cohorts>,
     /// Weights of the explanation groups, largest first; empty where nothing was explained.
     pub groups: Vec<GroupWeight>,
     /// Figures of a regression.
@@ -157,8 +165,7 @@ pub(crate) struct EvaluatedTask<'a> {
     /// Different entities with a positive outcome in training and evaluation; `None` where only
     /// the rows are known.
     pub positive_entities: Option<usize>,
-    pub lookout: &'a Lookout,
-    pub words: &'a Words,
+    pub notes: &'a Notes,
     pub groups: Vec<GroupWeight>,
     pub remarks: Vec<String>,
     pub seed: u64,
@@ -167,6 +174,8 @@ pub(crate) struct EvaluatedTask<'a> {
 /// Evaluates rows of one task.
 pub(crate) fn evaluate(subject: EvaluatedTask<'_>, rows: &[EvaluatedRow]) -> TaskEvaluation {
     let mut evaluation = counts(&subject, rows);
+    let is_regression = subject.is_regression;
+    evaluation.cohorts = cohorts::cohorts(&subject.notes.numbers, rows, is_regression);
     evaluation.groups = subject.groups.clone();
     evaluation.remarks.clone_from(&subject.remarks);
     if rows.is_empty() {
@@ -198,7 +207,7 @@ fn judge_condition(
     let rate = evaluation.positives as f64 / rows.len() as f64;
     let base_rate = subject.base_rate.unwrap_or(rate);
     let ranking = Ranking::new(predicted);
-    let rules = rules(subject.lookout, rows);
+    let rules = rules(&subject.notes.lookout, rows);
     let mut rankings = vec![ranking.clone()];
     rankings.extend(rules.iter().map(|(_, scores)| Ranking::new(scores)));
     let resampled = Resampled {
@@ -230,7 +239,7 @@ fn judge_condition(
     evaluation.calibration = Some(calibration::calibration(&ranking, predicted, &given));
     evaluation.deciles = deciles(&ranking, predicted, &outcomes);
     evaluation.top_to_bottom = top_to_bottom(evaluation);
-    evaluation.segments = segments::segments(subject.lookout, subject.words, rows);
+    evaluation.segments = segments::segments(&subject.notes.lookout, &subject.notes.words, rows);
 }
 
 /// Numbers of rows, entities, outcomes and anchors.

@@ -1,17 +1,21 @@
 //! Notes of a walk: what simple rules know of each asked entity at its anchor.
 
+use leadpulse_features::FeaturePlan;
 use leadpulse_graph::{EntityId, Graph};
 use leadpulse_project::{Project, TaskPlan};
 use rustc_hash::FxHashMap;
 
+use super::numbers::RowNumbers;
 use super::rows::{Lookout, RowFacts, Words, points_field, segment_fields};
 use crate::LearnError;
 
 /// The fields to note for a task, and the values noted so far.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Notes {
     pub lookout: Lookout,
     pub words: Words,
+    /// The numbers that the model reads of the rows.
+    pub numbers: RowNumbers,
     facts: FxHashMap<(EntityId, i64), RowFacts>,
 }
 
@@ -23,6 +27,7 @@ impl Notes {
     pub fn new(
         project: &Project,
         task: &TaskPlan,
+        plan: &FeaturePlan,
         existing_score: Option<&str>,
     ) -> Result<Self, LearnError> {
         let (catalog, entity) = (&project.catalog, task.plan.entity);
@@ -38,6 +43,7 @@ impl Notes {
                 points: points.transpose()?.flatten(),
             },
             words: Words::default(),
+            numbers: RowNumbers::new(plan.layout(), entity),
             facts: FxHashMap::default(),
         })
     }

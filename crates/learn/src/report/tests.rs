@@ -5,7 +5,8 @@ use leadpulse_model::Grade;
 use leadpulse_schema::units::DAY_MS;
 
 use super::draws::SeededDraws;
-use super::rows::{EvaluatedRow, Lookout, RowFacts, Words};
+use super::notes::Notes;
+use super::rows::{EvaluatedRow, RowFacts};
 use super::*;
 
 /// Rows of some entities at anchors ten days apart: the outcome comes true with the chance of the
@@ -34,7 +35,10 @@ fn rows(entities: u32, anchors: i64, predict: impl Fn(f64) -> f64) -> Vec<Evalua
 }
 
 fn evaluated(rows: &[EvaluatedRow]) -> TaskEvaluation {
-    let (lookout, words) = (Lookout::default(), Words::default());
+    evaluated_with(rows, &Notes::default())
+}
+
+fn evaluated_with(rows: &[EvaluatedRow], notes: &Notes) -> TaskEvaluation {
     let subject = EvaluatedTask {
         task: "wins <b>&\"'",
         query: "PREDICT x > 0 FOR a",
@@ -42,8 +46,7 @@ fn evaluated(rows: &[EvaluatedRow]) -> TaskEvaluation {
         is_regression: false,
         base_rate: None,
         positive_entities: None,
-        lookout: &lookout,
-        words: &words,
+        notes,
         groups: Vec::new(),
         remarks: Vec::new(),
         seed: 0,

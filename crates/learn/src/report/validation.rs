@@ -2,9 +2,11 @@
 //! predict them.
 
 use leadpulse_features::Scorer;
-use leadpulse_model::{Bundle, Fitted};
+use leadpulse_graph::EntityId;
+use leadpulse_model::{Bundle, Example, ExampleSet, Fitted};
 use leadpulse_pql::TargetKind;
 use leadpulse_project::{Project, TaskPlan};
+use rustc_hash::FxHashSet;
 
 use super::notes::Notes;
 use super::rows::EvaluatedRow;
@@ -15,6 +17,9 @@ use crate::collect::Collected;
 // Each costs thousands of forward passes of one cell; a mean over forty is told from another
 // group's.
 const EXPLAINED_ROWS: usize = 40;
+
+/// Rows decoded at a time.
+const CHUNK_ROWS: usize = 256;
 
 /// The remark of a report whose calibration was fitted on its own rows.
 const IN_SAMPLE: &str = "These are the rows on which early stopping, the choice among candidates \
@@ -27,7 +32,7 @@ pub(crate) fn evaluate_validation(
     plans: &[&TaskPlan],
     fitted: &Fitted,
     collected: &[Collected],
-    notes: &[Notes],
+    notes: &mut [Notes],
     changing: &[bool],
 ) -> Vec<TaskEvaluation> {
     let tasks = plans.iter().zip(fitted.tasks()).zip(collected).zip(notes);
@@ -46,6 +51,7 @@ pub(crate) fn evaluate_validation(
                 }
             })
             .collect();
+        note_numbers(notes, &examples.validation, &rows);
         let (training, validation) = (&examples.training_tally, &examples.validation_tally);
         let mut remarks = vec![IN_SAMPLE.to_owned()];
         remarks.extend(hindsight(project, notes, changing));
@@ -56,8 +62,7 @@ pub(crate) fn evaluate_validation(
             is_regression: plan.plan.target.kind() == TargetKind::Regression,
             base_rate: training.base_rate(),
             positive_entities: Some(training.positive_entities_with(validation)),
-            lookout: &notes.lookout,
-            words: &notes.words,
+            notes: &*notes,
             groups: Vec::new(),
             remarks,
             seed: 0,
@@ -65,6 +70,22 @@ pub(crate) fn evaluate_validation(
         evaluate(subject, &rows)
     });
     evaluations.collect()
+}
+
+/// Notes the numbers of the rows of validation that have an outcome.
+fn note_numbers(notes: &mut Notes, validation: &ExampleSet, rows: &[EvaluatedRow]) {
+    let judged: FxHashSet<(EntityId, i64)> = rows.iter().map(|r| (r.entity, r.at_ms)).collect();
+    let examples = validation.examples().iter().enumerate();
+    let examples = examples.filter(|(_, e)| judged.contains(&(e.entity, e.anchor_ms)));
+    let examples: Vec<(usize, &Example)> = examples.collect();
+    for chunk in examples.chunks(CHUNK_ROWS) {
+        let indices: Vec<usize> = chunk.iter().map(|(index, _)| *index).collect();
+        let batch = validation.feature_batch(&indices);
+        for (cell, (_, example)) in chunk.iter().enumerate() {
+            let of = (example.entity, example.anchor_ms);
+            notes.numbers.note(of, &batch, (cell, example.slot));
+        }
+    }
 }
 
 /// A remark where the existing score may know the outcome.

@@ -104,6 +104,16 @@ pub enum Grade {
 }
 
 impl Grade {
+    /// The grade as manifests and records have it.
+    pub fn code(self) -> &'static str {
+        match self {
+            Grade::WorseThanChance => "worse_than_chance",
+            Grade::Insufficient => "insufficient",
+            Grade::Provisional => "provisional",
+            Grade::Sound => "sound",
+        }
+    }
+
     /// The grade for people.
     pub fn words(self) -> &'static str {
         match self {

@@ -7,7 +7,7 @@ use crate::network::TowerTarget;
 
 /// Steps of the grid per unit of a column.
 // Columns are logarithms, shares and flags of the size of 1: a step is .02 % of a count.
-const STEPS: f64 = 4096.0;
+pub(crate) const STEPS: f64 = 4096.0;
 /// Values on the grid lie within ± this, so that sums over members stay exact.
 const LARGEST: f64 = (1 << 30) as f64;
 

@@ -118,6 +118,7 @@ fn score() -> Score {
             highest: highest(),
         }),
         trace: vec!["e1".into(), "e2".into()],
+        quality: Some("provisional".into()),
     }
 }
 
@@ -374,7 +375,7 @@ fn records_are_the_bytes_of_their_fixtures() {
         state: r#"{"level":1}"#.into(),
     };
     let written = [
-        ("score-1", codec(SCORE_SCHEMA).encode(&score())),
+        ("score-2", codec(SCORE_SCHEMA).encode(&score())),
         ("alert-1", codec(ALERT_SCHEMA).encode(&alert())),
         ("policy-state-1", codec(POLICY_STATE_SCHEMA).encode(&state)),
     ];

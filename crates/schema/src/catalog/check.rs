@@ -178,10 +178,12 @@ pub(crate) fn every_table_is_connected(
             .iter()
             .any(|f| f.hub.is_some() || f.reference.is_some_and(|r| r.table != table.id));
         let mut faults = faults_of(&drafts[table.id.index()], list);
-        if !referred_to && !named_as_hub && !refers {
+        // A table alone has its own versions to learn from, if they have times.
+        let is_alone = catalog.tables.len() == 1 && table.time.is_some();
+        if !referred_to && !named_as_hub && !refers && !is_alone {
             faults.record(
                 "receives no messages: no event hangs on it, no reference points to it, and it refers to nothing",
-                "add an event table or a reference, or take the table out",
+                "add an event table or a reference, give a table that stands alone a time, or take the table out",
             );
         } else if table.role == Role::Member
             && table.owners.is_empty()

@@ -605,6 +605,26 @@ fn faults_of_all_files_come_together() {
 }
 
 #[test]
+fn a_table_alone_is_a_catalog_if_its_versions_have_times() {
+    let table = |extra: &str| {
+        format!(
+            r#"{{"type":"record","name":"Account","leadpulse":{{"table":"accounts","role":"root"}},"fields":[
+            {{"name":"id","type":"string","leadpulse":{{"key":true}}}}{extra}]}}"#
+        )
+    };
+    let timed = table(
+        r#",{"name":"at","type":{"type":"long","logicalType":"timestamp-millis"},"leadpulse":{"time":true}}"#,
+    );
+    assert!(Catalog::from_json(&[("accounts.avsc", &timed)]).is_ok());
+    let timeless = table("");
+    let faults = Catalog::from_json(&[("accounts.avsc", &timeless)]).unwrap_err();
+    assert!(
+        faults[0].hint.contains("a table that stands alone a time"),
+        "{faults:?}"
+    );
+}
+
+#[test]
 fn a_table_without_neighbours_is_a_fault() {
     let lonely = r#"{"type":"record","name":"Agent","leadpulse":{"table":"agents","role":"hub"},"fields":[{"name":"id","type":"int","leadpulse":{"key":true}}]}"#;
     let mut files = MARKET.to_vec();

@@ -65,6 +65,11 @@ impl CsvRows {
         })
     }
 
+    /// Names of the columns.
+    pub(super) fn names(&self) -> &[String] {
+        &self.names
+    }
+
     /// Appends the next row; `false` at the end.
     pub(super) fn next(
         &mut self,

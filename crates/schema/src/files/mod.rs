@@ -349,10 +349,27 @@ impl FileReader {
     pub fn remarks(&self) -> Vec<FitRemark> {
         let context = &self.context;
         let table = context.catalog.table_at(context.table);
-        match context.fit.is_over() {
-            true => Vec::new(),
-            false => context.fit.remarks(&context.plan, table),
+        if context.fit.is_over() {
+            return Vec::new();
         }
+        context
+            .fit
+            .remarks(&context.plan, table, &self.unused_columns())
+    }
+
+    /// Names of columns that feed nothing; none where rows bring their own names.
+    fn unused_columns(&self) -> Vec<&str> {
+        let names = match &self.source {
+            FileRows::Csv(rows) => rows.names(),
+            FileRows::Parquet(rows) => rows.names(),
+            FileRows::JsonLines(_) | FileRows::Container(_) => &[],
+        };
+        let context = &self.context;
+        let known_time = context.options.known_time.as_deref();
+        let names = names.iter().map(String::as_str);
+        names
+            .filter(|name| !context.plan.wants_column(name) && known_time != Some(name))
+            .collect()
     }
 
     /// The number of records read so far that the source's filter or envelope leaves out.

@@ -301,6 +301,11 @@ impl ParquetRows {
         Ok(ParquetRows { records, number: 0 })
     }
 
+    /// Names of the columns, and of parts of nested ones with dots between.
+    pub(super) fn names(&self) -> &[String] {
+        self.records.names()
+    }
+
     /// Appends the rows of the next record that has any; `false` at the end.
     pub(super) fn next(
         &mut self,

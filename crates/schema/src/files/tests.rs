@@ -524,6 +524,24 @@ fn members_of_objects_and_arrays_feed_fields_of_json_lines() {
 }
 
 #[test]
+fn a_misspelt_column_is_remarked_beside_the_field_without_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let remarks = |header: &str| {
+        let text = format!("{header}\n1,2010-01-01,a1,web,5\n");
+        let path = file(dir.path(), "o.csv", text.as_bytes());
+        let mut reader = open(&path, shaped("{}")).unwrap();
+        read_all(&mut reader);
+        let remarks = reader.remarks().into_iter().filter(|r| r.is_setting);
+        remarks.map(|r| r.text).collect::<Vec<_>>()
+    };
+    let found = remarks("id,at,account,channel,amuont");
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].contains("amount"), "{found:?}");
+    assert!(found[0].contains("and amuont feeds nothing"), "{found:?}");
+    assert!(remarks("id,at,account,channel,amount").is_empty());
+}
+
+#[test]
 fn a_path_that_fits_no_row_is_remarked_at_the_end() {
     let dir = tempfile::tempdir().unwrap();
     let line = br#"{"id":1,"at":"2010-01-01","account":"a1","channel":"web"}"#;

@@ -14,6 +14,7 @@ mod roles;
 mod schemas;
 mod task;
 mod text;
+mod text_table;
 
 #[cfg(test)]
 mod readme_tests;
@@ -32,6 +33,7 @@ use self::schemas::{TableSchema, table_schema};
 use self::task::{Outcome, outcome_of};
 pub use self::text::InferError;
 use self::text::{Cell, DataText};
+pub use self::text_table::{TextRow, TextTable};
 use crate::catalog::Role;
 use crate::draft::snake;
 

@@ -216,6 +216,9 @@ impl<R: BufRead> Read for Decoded<R> {
 
 type Bytes = BufReader<Chain<Cursor<Vec<u8>>, Box<dyn Read>>>;
 
+/// Takes a row: its line, the names of the columns and its cells.
+pub(super) type NumberedRow<'a> = dyn FnMut(u64, &[String], &[Cell]) + 'a;
+
 /// A data file with its dialect.
 pub(super) struct DataText {
     pub(super) path: PathBuf,
@@ -306,6 +309,14 @@ impl DataText {
         &self,
         take: &mut dyn FnMut(&[String], &[Cell]),
     ) -> Result<(), InferError> {
+        self.each_numbered_row(&mut |_, names, cells| {
+            take(names, &cells[..cells.len().min(names.len())]);
+        })
+    }
+
+    /// As [`Self::each_row`], with the line of the row, from 1; in Parquet its number. Rows of
+    /// delimited text may have more or fewer cells than there are columns.
+    pub(super) fn each_numbered_row(&self, take: &mut NumberedRow<'_>) -> Result<(), InferError> {
         if self.dialect.is_parquet {
             self.each_record(take)
         } else if self.dialect.is_json {
@@ -315,7 +326,7 @@ impl DataText {
         }
     }
 
-    fn each_line(&self, take: &mut dyn FnMut(&[String], &[Cell])) -> Result<(), InferError> {
+    fn each_line(&self, take: &mut NumberedRow<'_>) -> Result<(), InferError> {
         let mut reader = ReaderBuilder::new()
             .delimiter(self.dialect.separator)
             .quote(self.dialect.quote)
@@ -343,19 +354,20 @@ impl DataText {
             .map_err(|error| self.damaged(0, error.to_string()))?
         {
             cells.clear();
-            cells.extend(record.iter().take(names.len()).map(|cell| {
+            cells.extend(record.iter().map(|cell| {
                 if cell.is_empty() {
                     Cell::Missing
                 } else {
                     Cell::Text(String::from_utf8_lossy(cell).into_owned())
                 }
             }));
-            take(&names, &cells);
+            let line = record.position().map_or(0, csv::Position::line);
+            take(line, &names, &cells);
         }
         Ok(())
     }
 
-    fn each_record(&self, take: &mut dyn FnMut(&[String], &[Cell])) -> Result<(), InferError> {
+    fn each_record(&self, take: &mut NumberedRow<'_>) -> Result<(), InferError> {
         let file = File::open(&self.path).map_err(|source| InferError::Unreadable {
             file: self.path.display().to_string(),
             source,
@@ -370,12 +382,12 @@ impl DataText {
             let record = record.map_err(|why| self.damaged(row, why))?;
             cells.iter_mut().for_each(|cell| *cell = Cell::Missing);
             flatten_node(&record, "", &mut names, &mut cells);
-            take(&names, &cells);
+            take(row, &names, &cells);
         }
         Ok(())
     }
 
-    fn each_object(&self, take: &mut dyn FnMut(&[String], &[Cell])) -> Result<(), InferError> {
+    fn each_object(&self, take: &mut NumberedRow<'_>) -> Result<(), InferError> {
         let mut names = Vec::new();
         let mut cells: Vec<Cell> = Vec::new();
         for (index, line) in BufReader::new(self.bytes()?).lines().enumerate() {
@@ -391,7 +403,7 @@ impl DataText {
             }
             cells.iter_mut().for_each(|cell| *cell = Cell::Missing);
             flatten(&object, "", &mut names, &mut cells);
-            take(&names, &cells);
+            take(index as u64 + 1, &names, &cells);
         }
         Ok(())
     }

@@ -79,8 +79,9 @@ impl FitReport {
     }
 
     /// Sentences about configured paths that fitted no record, fields that nothing fed, and names
-    /// of changed fields that nothing explained; empty where all is well.
-    pub(crate) fn remarks(&self, plan: &RowPlan, table: &Table) -> Vec<FitRemark> {
+    /// of changed fields that nothing explained; empty where all is well. `unused` names columns
+    /// that feed nothing: beside one, a field that nothing fed is likely a misspelt one.
+    pub(crate) fn remarks(&self, plan: &RowPlan, table: &Table, unused: &[&str]) -> Vec<FitRemark> {
         let mut remarks = Vec::new();
         let remark = |text: String, is_setting: bool| FitRemark { text, is_setting };
         let mut unfed = Vec::new();
@@ -114,13 +115,18 @@ impl FitReport {
             }
         }
         if !unfed.is_empty() {
+            let beside = match unused {
+                [] => String::new(),
+                names => format!(", and {} feeds nothing", names.join(", ")),
+            };
             let text = format!(
-                "{}: no record of {} fed {}; map each with columns, or leave it out of the schema",
+                "{}: no record of {} fed {}{beside}; map each with columns, or leave it out of the \
+                 schema",
                 table.name,
                 self.rows,
                 unfed.join(", ")
             );
-            remarks.push(remark(text, false));
+            remarks.push(remark(text, !unused.is_empty()));
         }
         if !self.unexplained.is_empty() {
             let names: Vec<&str> = self.unexplained.iter().map(String::as_str).collect();

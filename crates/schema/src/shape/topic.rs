@@ -398,7 +398,7 @@ impl TopicDecoder {
             if source.fit.is_due() || at_end && !source.fit.is_over() {
                 source.fit.told();
                 let table = catalog.table_at(source.plan.table);
-                remarks.extend(source.fit.remarks(&source.plan, table));
+                remarks.extend(source.fit.remarks(&source.plan, table, &[]));
             }
         }
         remarks

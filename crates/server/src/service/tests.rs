@@ -60,6 +60,7 @@ impl Server {
                 enter: 0.5,
                 exit: 0.4,
             }],
+            quality: Some("provisional".into()),
         };
         let state = ServerState {
             read_model: read_model.clone(),
@@ -547,6 +548,7 @@ fn readiness_follows_the_engine_and_health_does_not() {
         (&json!("stopped"), &json!(7), &json!("1.2.3"))
     );
     assert_eq!(status["tasks"][1]["bands"][0]["name"], "hot");
+    assert_eq!(status["tasks"][1]["quality"], "provisional");
     assert_eq!(
         server.get("/version").json(),
         json!({"name": "leadpulse", "version": "1.2.3"})

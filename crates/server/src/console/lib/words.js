@@ -16,3 +16,16 @@ export function age(ms, now) {
   if (seconds < 86400) return `${Math.floor(seconds / 3600)} h`;
   return `${Math.floor(seconds / 86400)} d`;
 }
+
+const GRADES = {
+  sound: ["sound", "Nothing was found against it on validation."],
+  provisional: ["provisional", "Few outcomes, or figures that a simple rule beats: read the order, doubt the probability. The reasons are in the bundle's report.html."],
+  insufficient: ["insufficient", "Too few outcomes to tell its order from chance. The reasons are in the bundle's report.html."],
+  worse_than_chance: ["worse than chance", "On validation a coin ranked better: do not act on these scores."],
+};
+
+/** A grade of a bundle for people: its name, and what to make of it. */
+export function gradeWords(quality) {
+  const [name, advice] = GRADES[quality] ?? [quality ?? "", ""];
+  return { name, advice };
+}

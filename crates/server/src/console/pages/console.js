@@ -6,7 +6,7 @@
 
 import { ask, forgetAnswers } from "/lib/ask.js";
 import { by, make, write } from "/lib/dom.js";
-import { age, capital, moment, number, points, signed, singular } from "/lib/words.js";
+import { age, capital, gradeWords, moment, number, points, signed, singular } from "/lib/words.js";
 
 const POLL_MS = 1000;
 const PAGE = 50;
@@ -88,6 +88,7 @@ const currentTask = () => state.status?.tasks.find((task) => task.name === by("t
 function showTask() {
   const task = currentTask();
   write(by("query"), task?.query ?? "");
+  showGrade(task?.quality ?? null);
   if (task) {
     write(by("ranking-title"), capital(task.entity));
     write(by("name-heading"), singular(task.entity));
@@ -101,6 +102,14 @@ function showPhase() {
   by("phase").dataset.phase = phase;
   write(by("phase"), capital(phase) + (phase === "replaying" ? share : ""));
   document.body.classList.toggle("stale", phase === "disconnected");
+}
+
+/** How far the task's probabilities can be relied on; nothing for a sound model, or one without a grade. */
+function showGrade(quality) {
+  const words = gradeWords(quality);
+  by("grade").hidden = quality === null || quality === "sound";
+  by("grade").title = words.advice;
+  write(by("grade"), words.name);
 }
 
 /** What the page says where the list would be, or above it. */
@@ -255,7 +264,9 @@ class Row {
     write(this.open, score.name ?? score.entity_id);
     this.open.title = score.entity_id;
     write(this.why, score.top_signal ? `+ ${score.top_signal}` : score.drivers[0] ? whyOf(score.drivers[0]) : "");
-    this.points.title = score.percentile === null ? "" : `above ${score.percentile.toFixed(1)} % of the scored`;
+    const standing = score.percentile === null ? "" : `above ${score.percentile.toFixed(1)} % of the scored`;
+    const grade = score.quality === null ? "" : `model: ${gradeWords(score.quality).name}`;
+    this.points.title = [standing, grade].filter(Boolean).join(" · ");
     write(this.points, points(score.score));
     this.showBar();
 
@@ -386,7 +397,10 @@ function factsOf(score) {
   const fact = (name, value) => list.append(make("dt", "", capital(name.replaceAll("_", " "))), make("dd", "", value));
   if (score.recommended_action !== null) fact("Do", score.recommended_action_label ?? score.recommended_action);
   fact("Key", score.entity_id);
-  if (score.probability !== null) fact("Probability", score.probability.toPrecision(3));
+  if (score.probability !== null) {
+    fact("Probability", score.probability.toPrecision(3));
+    if (score.quality !== null) fact("Grade of the model", gradeWords(score.quality).name);
+  }
   if (score.percentile !== null) fact("Percentile", score.percentile.toFixed(1));
   const { root, name, committee, open, events, values, ...rest } = score.facts ?? {};
   if (committee) {
