@@ -1,14 +1,17 @@
 //! Explanations of scores: Shapley values over the layout's groups of columns.
 //!
 //! A coalition's value is the calibrated logit of the row with the columns of all other groups
-//! replaced by what stands for their absence. Exact over all coalitions up to ten groups that
-//! differ from their absence; above, sampled from permutations in antithetic pairs. Both are
-//! complete: base + Σ contributions = logit. A group that is as if absent contributes exactly 0.
+//! replaced by what stands for their absence, and the member rows taken out that only they bring.
+//! So the empty coalition is worth the same for every cell of a task on the root. Exact over all
+//! coalitions up to ten groups that differ from their absence; above, sampled from permutations in
+//! antithetic pairs. Both are complete: base + Σ contributions = logit. A group that is as if
+//! absent contributes exactly 0.
 //!
 //! Decision: docs/decisions/0019-shapley-values-over-groups.md
 
 pub(crate) mod coalitions;
 pub(crate) mod deletion;
+mod presence;
 mod tree_game;
 
 use leadpulse_features::{Contribution, Explanation, FeatureBatch};
@@ -277,6 +280,20 @@ mod tests {
                     fitted.explain(&batch, task, i / rows, i % rows)
                 );
             }
+        }
+    }
+
+    #[test]
+    fn the_base_is_the_same_for_every_cell() {
+        let layout = layout(14, &[9, 5]);
+        let mut rng = ChaCha8Rng::seed_from_u64(13);
+        let fitted = untrained(&layout, &mut rng);
+        let cells: Vec<_> = (0..12).map(|i| random_cell(&layout, i, &mut rng)).collect();
+        let batch = batch_of_owned(&layout, &cells);
+        let base = |cell| fitted.explain(&batch, 0, cell, 0).base_logit;
+        for cell in 1..cells.len() {
+            let (one, other) = (base(0), base(cell));
+            assert!((one - other).abs() < 1e-5, "cell {cell}: {other} for {one}");
         }
     }
 

@@ -38,8 +38,8 @@ pub enum BundleError {
     },
     /// Written by another version of the format.
     #[error(
-        "{path} has bundle format {found}, this program reads {OLDEST_FORMAT} to {FORMAT_VERSION}; use the program \
-         that wrote it or train again"
+        "{path} has bundle format {found}, this program reads {OLDEST_FORMAT} to \
+         {FORMAT_VERSION}; use the program that wrote it or train again"
     )]
     Format {
         /// Path of the manifest.

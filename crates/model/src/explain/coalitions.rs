@@ -8,8 +8,9 @@
 //! W x_S + b = (W absent + b) + Σ_{g ∈ S} W (x − absent)_g
 //! ```
 //!
-//! The members of a table see only the groups that change one of its rows, so coalitions that do
-//! not differ in those share h1 and its pools. From there on everything is as in
+//! The members of a table see only the groups that change one of its rows, and exist by those
+//! groups alone ([`super::presence`]), so coalitions that do not differ in those share h1 and its
+//! pools. From there on everything is as in
 //! [`crate::network`]. Members are summed in another order than when scoring: values agree to
 //! rounding, not bit for bit.
 
@@ -21,6 +22,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use leadpulse_features::{Column, FeatureBatch};
 
 use crate::examples::normalise::Scales;
+use crate::explain::presence::Presence;
 use crate::explain::tree_game::TreeGame;
 use crate::fit::Fitted;
 use crate::network::{Network, TowerTarget, pool_rows};
@@ -40,6 +42,8 @@ struct Differences {
     width: usize,
     /// The players that change one of these rows, ascending.
     players: Vec<u32>,
+    /// Per row the players that change it.
+    changed: Vec<Coalition>,
     /// `[1 + players · rows, width]`: absence, then player by player what it adds to each row.
     values: Vec<f32>,
 }
@@ -53,6 +57,7 @@ pub(crate) struct Game<'a> {
     players: Vec<Option<u32>>,
     root: Differences,
     members: Vec<Differences>,
+    presence: Presence,
     trees: Option<TreeGame<'a>>,
 }
 
@@ -100,9 +105,12 @@ impl Differences {
                 })
                 .collect::<Vec<u32>>()
         };
-        let mut players: Vec<u32> = rows.iter().flat_map(|row| changes(row)).collect();
+        let by_row: Vec<Vec<u32>> = rows.iter().map(|row| changes(row)).collect();
+        let mut players: Vec<u32> = by_row.iter().flatten().copied().collect();
         players.sort_unstable();
         players.dedup();
+        let bits = |players: &Vec<u32>| players.iter().fold(0, |bits, player| bits | 1 << player);
+        let changed: Vec<Coalition> = by_row.iter().map(bits).collect();
         let width = columns.len();
         let mut values = vec![0.0; (1 + rows.len() * players.len()) * width];
         values[..width].copy_from_slice(&scales.absent);
@@ -121,6 +129,7 @@ impl Differences {
             rows: rows.len(),
             width,
             players,
+            changed,
             values,
         }
     }
@@ -163,10 +172,18 @@ impl Differences {
 
 /// Members of one table in each distinct part of the coalitions.
 struct EmbeddedCoalitions {
-    /// h1: `[distinct, rows, hidden]`.
+    /// h1 of the rows that exist, part after part: `[rows, hidden]` each.
     h1: Vec<f32>,
+    /// Per part where its h1 starts, and the end of the last.
+    starts: Vec<usize>,
     /// The part of the context that their pools add: `[distinct, hidden]`.
     context: Vec<f32>,
+}
+
+impl EmbeddedCoalitions {
+    fn h1(&self, part: usize) -> &[f32] {
+        &self.h1[self.starts[part]..self.starts[part + 1]]
+    }
 }
 
 impl<'a> Game<'a> {
@@ -211,11 +228,21 @@ impl<'a> Game<'a> {
             .collect();
         let root = Differences::new(&layout.root, &normaliser.root, &[&cell.root], &players);
         let members = members.iter().zip(&layout.members).zip(&normaliser.members);
-        let members = members
+        let members: Vec<Differences> = members
             .map(|((rows, member), scales)| {
                 Differences::new(&member.columns, scales, rows, &players)
             })
             .collect();
+        let presence = Presence {
+            changed: members
+                .iter()
+                .map(|member| member.changed.clone())
+                .collect(),
+            asked: match fitted.config.towers[task].target {
+                TowerTarget::Root => None,
+                TowerTarget::Member(table) => Some((table, row)),
+            },
+        };
         Self {
             fitted,
             task,
@@ -223,6 +250,7 @@ impl<'a> Game<'a> {
             players,
             root,
             members,
+            presence,
             trees,
         }
     }
@@ -254,7 +282,8 @@ impl<'a> Game<'a> {
                 .for_each(|(sum, outputs)| *sum += head.logit(outputs));
         }
         let trees = self.trees.as_ref();
-        let trees = trees.map(|trees| trees.logits(coalitions, &self.players, head));
+        let trees =
+            trees.map(|trees| trees.logits(coalitions, &self.players, &self.presence, head));
         let networks = self.fitted.networks.len() as f64;
         let rows = sums.into_iter().enumerate();
         rows.map(|(row, sum)| {
@@ -363,11 +392,13 @@ impl<'a> Game<'a> {
             }
         }
         for (t, (table, parts)) in embedded.iter().zip(parts).enumerate() {
-            let (part, size) = (parts.of[c], self.members[t].rows * hidden);
-            let h1 = &table.h1[part * size..(part + 1) * size];
+            let part = parts.of[c];
+            let h1 = table.h1(part);
             pool_rows(h1, context, &mut z[t * pools..(t + 1) * pools]);
             if let Some((_, h2)) = target.as_mut().filter(|(table, _)| *table == t) {
-                let h1 = &h1[self.row * hidden..(self.row + 1) * hidden];
+                let rows = self.presence.rows(t, parts.distinct[part]);
+                let asked = rows.take_while(|row| *row < self.row).count();
+                let h1 = &h1[asked * hidden..(asked + 1) * hidden];
                 for ((to, x), y) in h2.iter_mut().zip(h1).zip(context.iter()) {
                     *to = (x + y).max(0.0);
                 }
@@ -389,27 +420,36 @@ impl<'a> Game<'a> {
         if member.rows == 0 {
             return EmbeddedCoalitions {
                 h1: Vec::new(),
+                starts: vec![0; coalitions.len() + 1],
                 context: vec![0.0; coalitions.len() * hidden],
             };
         }
         let terms = member.terms(member.tensor().matmul(first.weight.val()), first);
         let mut h1 = Vec::with_capacity(coalitions.len() * member.rows * hidden);
+        let mut starts = vec![0];
         for some in coalitions.chunks((ROWS / member.rows).max(1)) {
             let x = relu(member.joined(some).matmul(terms.clone()))
                 .reshape([some.len() * member.rows, hidden]);
-            h1.extend(host(relu(second.forward(x))));
+            let rows = host(relu(second.forward(x)));
+            for (coalition, rows) in some.iter().zip(rows.chunks_exact(member.rows * hidden)) {
+                for row in self.presence.rows(t, *coalition) {
+                    h1.extend_from_slice(&rows[row * hidden..(row + 1) * hidden]);
+                }
+                starts.push(h1.len());
+            }
         }
         let mut pools = vec![0.0; coalitions.len() * 3 * hidden];
         let nothing = vec![0.0; hidden];
-        for (h1, pools) in h1
-            .chunks_exact(member.rows * hidden)
-            .zip(pools.chunks_exact_mut(3 * hidden))
-        {
-            pool_rows(h1, &nothing, pools);
+        for (part, pools) in starts.windows(2).zip(pools.chunks_exact_mut(3 * hidden)) {
+            pool_rows(&h1[part[0]..part[1]], &nothing, pools);
         }
         let weights = weights(context, t * 3 * hidden..(t + 1) * 3 * hidden);
         let context = by_rows(&pools, 3 * hidden, |x| x.matmul(weights.clone()));
-        EmbeddedCoalitions { h1, context }
+        EmbeddedCoalitions {
+            h1,
+            starts,
+            context,
+        }
     }
 }
 
@@ -449,8 +489,8 @@ mod tests {
     use super::*;
     use crate::testing::{OwnedCell, batch_of_owned, layout, random_cell, untrained};
 
-    /// The definition: the columns of every group outside of the coalition are replaced, and the
-    /// raw cell is scored.
+    /// The definition: rows that do not exist are taken out, the columns of every group outside of
+    /// the coalition are replaced, and the raw cell is scored.
     fn by_masking(game: &Game<'_>, cell: &FeatureBatch, coalition: Coalition) -> f64 {
         let (layout, normaliser) = (&game.fitted.layout, &game.fitted.normaliser);
         let mut cell = cell.clone();
@@ -465,27 +505,28 @@ mod tests {
             }
         };
         mask(&mut cell.root, &layout.root, &normaliser.root);
-        for ((block, member), scales) in cell
-            .members
-            .iter_mut()
-            .zip(&layout.members)
-            .zip(&normaliser.members)
-        {
-            let MemberBlock {
-                values,
-                mask: there,
-                width,
-                ..
-            } = block;
-            for (row, _) in values
-                .chunks_exact_mut(*width)
-                .zip(there)
-                .filter(|(_, there)| **there != 0.0)
-            {
-                mask(row, &member.columns, scales);
+        let mut row = game.row;
+        for (table, block) in cell.members.iter_mut().enumerate() {
+            let (columns, scales) = (&layout.members[table].columns, &normaliser.members[table]);
+            let kept: Vec<usize> = game.presence.rows(table, coalition).collect();
+            if game.member_target(game.fitted.config.towers[game.task].target) == Some(table) {
+                row = kept.iter().position(|kept| *kept == game.row).unwrap();
             }
+            let mut values = Vec::new();
+            for row in &kept {
+                let start = values.len();
+                values.extend_from_slice(&block.values[row * block.width..(row + 1) * block.width]);
+                mask(&mut values[start..], columns, scales);
+            }
+            *block = MemberBlock {
+                slots: kept.len(),
+                width: block.width,
+                values,
+                mask: vec![1.0; kept.len()],
+                entities: Vec::new(),
+            };
         }
-        game.fitted.chunk_logits(cell, 1, game.task)[game.row]
+        game.fitted.chunk_logits(cell, 1, game.task)[row]
     }
 
     proptest! {

@@ -114,7 +114,10 @@ impl Ensemble {
         let weight = self.trees.as_ref().map_or(0.0, |(_, weight)| *weight);
         let (loss, validation) = judged(&self.networks);
         let nets = json!({
-            "networks": networks, "weight": 1.0 - weight, "validation_loss": loss, "validation": validation,
+            "networks": networks,
+            "weight": 1.0 - weight,
+            "validation_loss": loss,
+            "validation": validation,
         });
         let trees = match &self.trees {
             Err(reason) => json!({ "weight": 0.0, "left_out": reason }),

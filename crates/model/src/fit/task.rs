@@ -81,9 +81,9 @@ pub(super) fn fit_task(
     let candidates = distinct_candidates(options, examples.layout());
     let ensemble = base.frozen.map_or(options.ensemble, <[Network]>::len);
     let selecting = selecting_members(options, &candidates, ensemble);
-    let selection_jobs = candidates.len() * selecting + ensemble - selecting;
-    let tree_jobs = usize::from(options.trees.rounds > 0);
-    let units = selection_jobs + tree_jobs + sets.refit.map_or(0, |_| ensemble + tree_jobs);
+    let grown = usize::from(options.trees.rounds > 0);
+    let judging_jobs = candidates.len() * selecting + ensemble - selecting + grown;
+    let units = judging_jobs + sets.refit.map_or(0, |_| ensemble + grown);
     let mut runner = JobRunner::new(&candidates, units, progress);
     let (selection, mut members) = select(&trainer, &mut runner, selecting, ensemble)?;
 
@@ -94,13 +94,8 @@ pub(super) fn fit_task(
     let mut metrics = metrics(&trainer, &logits, &calibration, &candidates, &selection);
     metrics.insert("members".into(), judged.members(&trainer, members.len()));
     let regularisation = candidates[selection.chosen].clone();
-    let validation_loss = selection.losses[selection.chosen];
-    tracing::info!(
-        task = task.name,
-        candidate = selection.chosen,
-        validation_loss,
-        "fitted"
-    );
+    let (chosen, losses) = (selection.chosen, &selection.losses);
+    tracing::info!(task = task.name, chosen, loss = losses[chosen], "fitted");
     let tower = trainer.tower(&regularisation);
     if let Some(refit) = sets.refit {
         check_rows(&task, trainer.target, refit, "refit")?;
@@ -258,7 +253,13 @@ fn metrics(
         .iter()
         .zip(&selection.losses)
         .enumerate()
-        .map(|(i, (c, loss))| json!({ "regularisation": c, "validation_loss": loss, "chosen": i == selection.chosen }))
+        .map(|(i, (c, loss))| {
+            json!({
+                "regularisation": c,
+                "validation_loss": loss,
+                "chosen": i == selection.chosen,
+            })
+        })
         .collect();
     Map::from_iter([
         (
