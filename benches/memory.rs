@@ -442,7 +442,7 @@ fn score(ground: &Ground, graph: &Graph, cells: &[CellRef]) -> usize {
             black_box(
                 ground
                     .scorer
-                    .logits(&plan.encode(graph, chunk, AsOf::from_ms(as_of_ms)), 0),
+                    .logits(&plan.encode(graph, chunk, AsOf::from_ms(as_of_ms), &[]), 0),
             )
             .len()
         })

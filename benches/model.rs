@@ -33,7 +33,11 @@ pub fn measure(ground: &Ground, graph: &Graph) {
         .take(CELLS)
         .collect();
     let (scorer, as_of_ms) = (ground.scorer.as_ref(), graph.as_of_ms());
-    let encode = |chunk: &[CellRef]| scorer.plan().encode(graph, chunk, AsOf::from_ms(as_of_ms));
+    let encode = |chunk: &[CellRef]| {
+        scorer
+            .plan()
+            .encode(graph, chunk, AsOf::from_ms(as_of_ms), &[])
+    };
 
     let mut table = Table::new(&[
         "cells a batch",

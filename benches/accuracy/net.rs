@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use leadpulse_features::Scorer;
 use leadpulse_graph::{CellRef, Graph, Tracking};
 use leadpulse_history::Files;
-use leadpulse_learn::{Backtest, TrainOptions, TrainReport, TrainTask, backtest, train};
+use leadpulse_learn::{Backtest, Baselines, TrainOptions, TrainReport, TrainTask, backtest, train};
 use leadpulse_model::{Bundle, DeletionTest, FitOptions};
 use leadpulse_project::{Project, TaskPlan};
 use leadpulse_schema::RowBatch;
@@ -74,6 +74,7 @@ impl Net<'_> {
             files: self.files,
             scorer: bundle,
             freeze_at_ms: None,
+            baselines: Baselines::default(),
         };
         backtest(&job, asked.as_bytes(), &mut answered, &mut |_| {})?;
         let mut reader = csv::Reader::from_reader(answered.as_slice());
@@ -125,7 +126,9 @@ impl Net<'_> {
             .collect();
         cells.sort_unstable();
         cells.dedup();
-        let batch = bundle.plan().encode(&graph, &cells, AsOf::from_ms(at_ms));
+        let batch = bundle
+            .plan()
+            .encode(&graph, &cells, AsOf::from_ms(at_ms), &[]);
         let rows: Vec<(usize, usize)> = (0..cells.len()).map(|cell| (cell, 0)).collect();
         let groups = &bundle.plan().layout().groups;
         let mut shares = vec![0.0; groups.len()];

@@ -318,6 +318,8 @@ impl Dataset {
             self.task,
             "--out",
             arg(&self.bundle),
+            // A few rows teach a bundle to score, not to rank.
+            "--force",
         ])
         .done();
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use leadpulse_features::Scorer;
 use leadpulse_graph::GraphOptions;
 use leadpulse_history::{FileSource, Files, REFUSED_RATIO};
-use leadpulse_learn::{Period, TrainOptions, TrainTask, judge, train};
+use leadpulse_learn::{Baselines, Period, TrainOptions, TrainTask, judge, train};
 use leadpulse_model::{FitOptions, Regularisation};
 use leadpulse_project::{Project, TaskPlan, TaskSource};
 use leadpulse_schema::units::DAY_MS;
@@ -209,6 +209,7 @@ fn every_query_parses_plans_trains_and_scores() {
             files: &files,
             scorer: &bundle,
             from_ms,
+            baselines: Baselines::default(),
         };
         let mut out = Vec::new();
         let judged = judge(&period, &mut out, &mut |_| {}).unwrap().tasks;

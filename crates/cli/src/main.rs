@@ -7,6 +7,7 @@ mod output;
 
 mod commands;
 mod data_report;
+mod evaluation;
 mod progress;
 mod shipped;
 

@@ -13,7 +13,8 @@ use leadpulse_policy::PolicyOptions;
 use leadpulse_project::Anchors;
 use leadpulse_registry::RegistryOptions;
 use leadpulse_schema::{
-    EnvelopeOption, FilterValues, NameList, SourceFormat, SourceShape, TextOption, TimeOption,
+    CurrencyOptions, EnvelopeOption, FilterValues, NameList, SourceFormat, SourceShape, TextOption,
+    TimeOption,
 };
 use leadpulse_server::ServerOptions;
 
@@ -101,6 +102,8 @@ pub struct Config {
     pub targets: BTreeMap<String, String>,
     /// Predictions, in order: the first shapes the network that the others share.
     pub tasks: Vec<TaskConfig>,
+    /// The currency that amounts are converted to, with its rates.
+    pub currency: CurrencyOptions,
     /// Half-lives, horizons and limits of the graph.
     pub graph: GraphOptions,
     /// Budgets, pace and clock of the epoch loop.

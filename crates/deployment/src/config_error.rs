@@ -9,7 +9,7 @@ use leadpulse_kafka::OptionsError;
 use leadpulse_policy::PolicyError;
 use leadpulse_project::QueryError;
 use leadpulse_registry::RegistryOptionsError;
-use leadpulse_schema::ShapeError;
+use leadpulse_schema::{CurrencyError, ShapeError};
 
 /// A configuration that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +49,9 @@ pub enum ConfigError {
     /// A setting of `[graph]` is out of range.
     #[error(transparent)]
     Graph(#[from] GraphOptionsError),
+    /// A setting of `[currency]` means nothing.
+    #[error(transparent)]
+    Currency(#[from] CurrencyError),
     /// A setting of `[engine]` is out of range.
     #[error(transparent)]
     Engine(#[from] EngineOptionsError),

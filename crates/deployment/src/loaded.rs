@@ -74,6 +74,7 @@ fn typed(table: &toml::Table) -> Result<Config, toml::de::Error> {
 /// types.
 fn template() -> toml::Value {
     let mut config = Config::default();
+    config.currency.base = Some(String::new());
     let security = &mut config.kafka.security;
     security.username = Some(String::new());
     security.oauth = Some(TokenOptions {
@@ -311,6 +312,7 @@ impl Loaded {
         let config = &self.config;
         let mut faults: Vec<ConfigError> = Vec::new();
         faults.extend(config.graph.clone().validated().err().map(Into::into));
+        faults.extend(config.currency.checked().err().map(Into::into));
         faults.extend(config.engine.clone().validated().err().map(Into::into));
         faults.extend(config.kafka.faults().into_iter().map(Into::into));
         if let Some(registry) = &config.registry {

@@ -27,14 +27,19 @@ impl Loaded {
         })
     }
 
-    /// The tables of the schemas folder.
+    /// The tables of the schemas folder, with the rates of their amounts.
     ///
     /// # Errors
-    /// All faults of the folder.
+    /// All faults of the folder; a fault of the rates.
     pub fn catalog(&self) -> Result<Arc<Catalog>, ConfigError> {
         let dir = self.schemas_dir();
         match Catalog::load(&dir) {
-            Ok(catalog) => Ok(Arc::new(catalog)),
+            Ok(mut catalog) => {
+                if let Some(rates) = self.config.currency.checked()? {
+                    catalog.set_rates(rates);
+                }
+                Ok(Arc::new(catalog))
+            }
             Err(faults) => Err(ConfigError::Schemas { dir, faults }),
         }
     }

@@ -503,6 +503,7 @@ fn accepted_in_words(
         (_, Operation::Gap, _) => "says that changes of its key are missing",
         (Role::Event, ..) => "a new event of its owner",
         (Role::Hub, ..) => "describes a hub",
+        (Role::Staff, ..) => "describes a person of the own company",
         _ if was_known => "replaces the version before",
         _ => "the first version of its key",
     }

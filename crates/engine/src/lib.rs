@@ -10,6 +10,7 @@
 //! - Explanations on request ([`explain`]) change nothing.
 
 mod clock;
+mod data_fit;
 mod decode;
 mod encoders;
 mod epoch;

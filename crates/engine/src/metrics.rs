@@ -6,6 +6,8 @@ use prometheus::{
     Registry,
 };
 
+use leadpulse_schema::{Catalog, ReferenceFit};
+
 use crate::epoch::{Committed, Epoch};
 use crate::ports::InputPartition;
 
@@ -38,6 +40,8 @@ pub struct Metrics {
     nodes: IntGaugeVec,
     stubs: IntGaugeVec,
     stale: IntGaugeVec,
+    references_named: IntGaugeVec,
+    references_lost: IntGaugeVec,
     gaps: IntCounter,
     filtered: IntCounterVec,
     ignored: IntCounterVec,
@@ -210,6 +214,16 @@ impl Metrics {
                 "Known entities whose source reported a gap in their changes, and of which no complete version came since, by table.",
                 &["type"],
             )?,
+            references_named: gauges(
+                "leadpulse_references_named",
+                "References among the first rows of a run, by table and field.",
+                &["table", "field"],
+            )?,
+            references_lost: gauges(
+                "leadpulse_references_lost",
+                "References among the first rows of a run that name a row nobody sent, by table and field.",
+                &["table", "field"],
+            )?,
             gaps: counter(
                 "leadpulse_change_gaps_total",
                 "Rows by which a source reported that changes of an entity are missing.",
@@ -359,11 +373,7 @@ impl Metrics {
     pub(crate) fn lag(&self, topic: &str, records: i64) {
         self.lag.with_label_values(&[topic]).set(records);
     }
-    pub(crate) fn size(
-        &self,
-        size: &leadpulse_graph::GraphSize,
-        catalog: &leadpulse_schema::Catalog,
-    ) {
+    pub(crate) fn size(&self, size: &leadpulse_graph::GraphSize, catalog: &Catalog) {
         for table in &catalog.tables {
             self.nodes
                 .with_label_values(&[&table.name])
@@ -380,6 +390,14 @@ impl Metrics {
         self.fingerprints_for_good
             .set(size.fingerprints_for_good as i64);
         self.open_events.set(size.open_events as i64);
+    }
+    pub(crate) fn reference_fit(&self, catalog: &Catalog, fit: &ReferenceFit) {
+        let table = catalog.table_at(fit.table);
+        let labels = [table.name.as_str(), &table.field_at(fit.field).name];
+        let named = self.references_named.with_label_values(&labels);
+        named.set(fit.named as i64);
+        let lost = self.references_lost.with_label_values(&labels);
+        lost.set((fit.named - fit.found) as i64);
     }
     pub(crate) fn identity(&self, stats: &leadpulse_graph::IdentityStats) {
         let set = |gauges: &IntGaugeVec, values: &[(&str, u64)]| {

@@ -8,7 +8,8 @@ use leadpulse_schema::units::AsOf;
 use leadpulse_schema::{Catalog, TableId, TopicDecoder};
 
 use crate::clock::GuardedClock;
-use crate::decode::Decoders;
+use crate::data_fit::DataFit;
+use crate::decode::{Decoded, Decoders};
 use crate::encoders::OutputEncoders;
 use crate::epoch::{Committed, DecidedRange, Epoch, sum};
 use crate::explain::ExplainQueue;
@@ -161,6 +162,7 @@ pub struct Engine {
     ports: Ports,
     machine: Machine,
     decoders: Decoders,
+    data_fit: DataFit,
     encoders: Arc<OutputEncoders>,
     catalog: Arc<Catalog>,
     /// Configured topics, and the tables of each.
@@ -222,6 +224,7 @@ impl Engine {
             ports,
             machine,
             decoders: Decoders::default(),
+            data_fit: DataFit::new(&catalog),
             encoders,
             catalog,
             topics,
@@ -242,6 +245,17 @@ impl Engine {
             taken: 0,
             gauges: gauge::Gauges::default(),
             notices: notices::NoticeLog::default(),
+        }
+    }
+
+    /// Counts decoded rows, and logs once how their references fit.
+    fn note_fit(&mut self, decoded: &Decoded, caught_up: bool) {
+        self.data_fit.observe(&self.catalog, &decoded.rows);
+        let report = self
+            .data_fit
+            .report(&self.catalog, caught_up, &self.metrics);
+        for remark in report {
+            tracing::warn!("{remark}");
         }
     }
 
@@ -361,6 +375,7 @@ impl Engine {
             }
             let started = self.elapsed();
             let decoded = self.decode(&batch)?;
+            self.note_fit(&decoded, caught_up);
             if decoded.is_empty() && !wants_epoch {
                 continue; // every record waits for a schema
             }

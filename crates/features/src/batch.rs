@@ -41,6 +41,9 @@ pub struct MemberLayout {
     pub table: TableId,
     /// Name of the member table.
     pub name: String,
+    /// The group that the existence of a row belongs to, index into [`Layout::groups`]: that of
+    /// the number of rows.
+    pub existence: usize,
     /// One column per number of a row, in order.
     pub columns: Vec<Column>,
 }
@@ -60,8 +63,7 @@ pub struct Layout {
 /// The members of one table in each cell of a batch: row-major `[cells, slots, width]`, padded.
 #[derive(Clone, Debug, Default)]
 pub struct MemberBlock {
-    /// Rows per cell in this batch: the largest number in any cell, at most the plan's cap plus the
-    /// "rest" row; 0 if no cell has members.
+    /// Rows per cell in this batch: the largest number in any cell; 0 if no cell has members.
     pub slots: usize,
     /// Width of a row.
     pub width: usize,
@@ -72,6 +74,22 @@ pub struct MemberBlock {
     /// `[cells, slots]`: entity of the row; `None` for padding and for the "rest" row of the
     /// members beyond the cap.
     pub entities: Vec<Option<EntityId>>,
+    /// `[cells]`: number of rows that the cell is pooled over. They come first, the "rest" row last
+    /// among them. The rows after them are of members in the rest: each has a score of its own, and
+    /// no other row sees it.
+    pub attended: Vec<u32>,
+    /// `[cells]`: number of members in the "rest" row; 0 without one.
+    pub folded: Vec<u32>,
+}
+
+impl MemberBlock {
+    /// Appends padding rows.
+    pub(crate) fn pad(&mut self, rows: usize) {
+        self.values
+            .extend(std::iter::repeat_n(0.0, rows * self.width));
+        self.mask.extend(std::iter::repeat_n(0.0, rows));
+        self.entities.extend(std::iter::repeat_n(None, rows));
+    }
 }
 
 /// Raw (not normalised) features of some cells. Every number is finite.

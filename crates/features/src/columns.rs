@@ -48,5 +48,20 @@ pub(crate) fn season(as_of: AsOf, out: &mut Vec<f32>) {
     cycle(2.0 * year, out);
 }
 
+/// Appends the hour of the day and the day of the week of a moment (UTC).
+pub(crate) fn clock(as_of: AsOf, out: &mut Vec<f32>) {
+    let day = days(0, as_of);
+    cycle(day, out);
+    cycle(day.floor() / 7.0, out);
+}
+
+/// Names of [`clock`]'s columns.
+pub(crate) const CLOCK: [&str; 4] = [
+    "moment/hour_sin",
+    "moment/hour_cos",
+    "moment/weekday_sin",
+    "moment/weekday_cos",
+];
+
 /// Names of [`season`]'s columns.
 pub(crate) const SEASON: [&str; 4] = ["season/sin", "season/cos", "season/sin2", "season/cos2"];

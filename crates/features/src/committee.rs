@@ -11,10 +11,6 @@ use crate::batch::Absent;
 use crate::columns::{UnplacedColumn, days, log_count};
 use crate::groups;
 
-/// Windows of activity, days: a member with an event within one counts as active.
-// The windows of the prototype's hand-made columns. Why these is unknown.
-const ACTIVE_DAYS: [f64; 2] = [14.0, 45.0];
-
 /// True for a member that counts: known, and not absorbed by another row of the same person.
 pub(crate) fn is_present(node: &Node) -> bool {
     node.is_known() && !node.absorbed
@@ -56,9 +52,14 @@ impl Activity {
         node.newest_event_ms().max(elsewhere_ms)
     }
 
+    /// The entity that stands for the person of a row.
+    pub(crate) fn person_of(&self, node: &Node) -> EntityId {
+        self.persons.of(node.survivor)
+    }
+
     /// The text of a field of a person: that of the row which stands for it, else that of the first
     /// other row of the table by key.
-    fn text<'c>(
+    pub(crate) fn text<'c>(
         &self,
         graph: &Graph,
         cell: &'c Cell,
@@ -118,14 +119,21 @@ pub(crate) struct CommitteeBlock {
     fields: Vec<FieldId>,
     /// Fields whose highest value among active members has a column.
     ordinals: Vec<Ordinal>,
+    /// Windows of activity, days: a member with an event within one counts as active.
+    active_days: Vec<f64>,
 }
 
 impl CommitteeBlock {
     /// The block of a member table, with its columns.
-    pub(crate) fn new(catalog: &Catalog, table: &Table, columns: &mut Vec<UnplacedColumn>) -> Self {
+    pub(crate) fn new(
+        catalog: &Catalog,
+        table: &Table,
+        active_days: &[f64],
+        columns: &mut Vec<UnplacedColumn>,
+    ) -> Self {
         let fields: Vec<&Field> = distinguishing(table).collect();
         let ordinals: Vec<&Field> = fields.iter().copied().filter(|f| f.ordinal).collect();
-        let group = groups::of_members(catalog, table);
+        let group = groups::of_members(catalog, table.id);
         let mut name = |what: String| {
             columns.push(UnplacedColumn {
                 name: format!("{}/{what}", table.name),
@@ -134,7 +142,7 @@ impl CommitteeBlock {
             })
         };
         name("known".into());
-        for within in ACTIVE_DAYS {
+        for within in active_days {
             name(format!("active/{within}d"));
             fields
                 .iter()
@@ -145,6 +153,7 @@ impl CommitteeBlock {
         }
         Self {
             table: table.id,
+            active_days: active_days.to_vec(),
             fields: fields.iter().map(|f| f.id).collect(),
             ordinals: ordinals
                 .iter()
@@ -172,11 +181,11 @@ impl CommitteeBlock {
             .collect();
         // All members beside the active ones: together they tell how far interest has spread.
         out.push(log_count(members.len()));
-        for within in ACTIVE_DAYS {
+        for within in &self.active_days {
             let active: Vec<&Node> = members
                 .iter()
                 .copied()
-                .filter(|n| activity.is_active(n, within, as_of))
+                .filter(|n| activity.is_active(n, *within, as_of))
                 .collect();
             out.push(log_count(active.len()));
             for field in &self.fields {

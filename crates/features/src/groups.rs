@@ -97,10 +97,11 @@ pub(crate) fn of_outcome(table: &Table, outcome: &OutcomeField) -> String {
 }
 
 /// The group of the columns about a member table as a whole: counts and distinct values.
-pub(crate) fn of_members(catalog: &Catalog, table: &Table) -> String {
-    if is_person(catalog, table.id) {
+pub(crate) fn of_members(catalog: &Catalog, table: TableId) -> String {
+    if is_person(catalog, table) {
         return COMMITTEE.to_owned();
     }
+    let table = catalog.table_at(table);
     let named = table
         .fields
         .iter()

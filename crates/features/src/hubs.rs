@@ -2,22 +2,21 @@
 
 use rustc_hash::FxHashMap;
 
-use leadpulse_graph::{Cell, EntityId, Graph, GraphOptions, SlotKind, StateLayout, signed_log1p};
+use leadpulse_graph::{Cell, EntityId, Graph, SlotKind, StateLayout, signed_log1p};
 use leadpulse_schema::units::AsOf;
-use leadpulse_schema::{Catalog, HubId, TableId};
+use leadpulse_schema::{HubId, TableId};
 
 use crate::batch::Absent;
 use crate::columns::UnplacedColumn;
 use crate::groups;
+use crate::spec::PlanSource;
 
-/// A hub sum that becomes a column.
-#[derive(Clone, Debug)]
+/// A hub sum that becomes a column: per other cell, by a half-life.
+#[derive(Clone, Copy, Debug)]
 struct HubSlot {
     /// Position of the sum, in slots.
     slot: usize,
-    /// Position of the count of the same event table, in slots.
-    count: usize,
-    kind: SlotKind,
+    half: usize,
 }
 
 /// The columns of all hubs of a catalog.
@@ -25,58 +24,46 @@ struct HubSlot {
 pub(crate) struct HubBlock {
     hubs: Vec<HubId>,
     slots: Vec<HubSlot>,
-    halves: usize,
 }
 
 impl HubBlock {
-    /// The block of a catalog. Appends the columns: counts of each event table, values of outcome
-    /// and stage fields, means of numbers.
-    pub(crate) fn new(
-        catalog: &Catalog,
-        state: &StateLayout,
-        options: &GraphOptions,
-        columns: &mut Vec<UnplacedColumn>,
-    ) -> Self {
+    /// The block of a catalog. Appends the columns: counts of each event table by the middle
+    /// half-life, and values that end deals by the longest.
+    // Fewer than the sums have: decision docs/decisions/0043-the-cell-has-the-events-of-its-members.md
+    pub(crate) fn new(source: &PlanSource<'_>, columns: &mut Vec<UnplacedColumn>) -> Self {
+        let catalog = source.catalog;
         let hubs: Vec<HubId> = catalog
             .hubs
             .iter()
             .filter(|h| !h.sources.is_empty())
             .map(|h| h.id)
             .collect();
+        let half_lives = &source.options.half_lives_days;
+        let longest = half_lives.len() - 1;
         let mut slots = Vec::new();
         let mut names = Vec::new();
-        for layout in &state.events {
+        for layout in &source.state.events {
             let events = catalog.table_at(layout.table);
-            let telling = [
-                events.outcome.as_ref().map(|o| o.field),
-                events.staged.as_ref().map(|s| s.field),
-            ];
-            for (i, slot) in layout.hub_slots.iter().enumerate() {
-                let slot = &layout.slots[*slot as usize];
-                let field = slot
-                    .field
-                    .map_or(String::new(), |f| format!(".{}", events.field_at(f).name));
-                match &slot.kind {
-                    SlotKind::Count => {
-                        names.extend(
-                            options
-                                .half_lives_days
-                                .iter()
-                                .map(|half| format!("{}/{half}d/per cell", events.name)),
-                        );
-                    }
-                    SlotKind::Value(value) if telling.contains(&slot.field) => {
-                        names.push(format!("{}{field}={value}/per cell", events.name));
-                    }
-                    SlotKind::Log | SlotKind::Flag => {
-                        names.push(format!("{}{field}/mean", events.name))
-                    }
-                    SlotKind::Value(_) | SlotKind::Raw | SlotKind::Bucket(_) => continue,
+            for (i, number) in layout.hub_slots.iter().enumerate() {
+                let slot = &layout.slots[*number as usize];
+                let half = match &slot.kind {
+                    SlotKind::Count => half_lives.len() / 2,
+                    SlotKind::Value(_) if layout.ends_deal(*number) => longest,
+                    _ => continue,
+                };
+                if !source.is_seen(&events.name, *number) {
+                    continue;
                 }
+                names.push(match (&slot.kind, slot.field) {
+                    (SlotKind::Value(value), Some(field)) => {
+                        let field = &events.field_at(field).name;
+                        format!("{}.{field}={value}/per cell", events.name)
+                    }
+                    _ => format!("{}/{}d/per cell", events.name, half_lives[half]),
+                });
                 slots.push(HubSlot {
                     slot: layout.hub_offset + i,
-                    count: layout.hub_offset,
-                    kind: slot.kind.clone(),
+                    half,
                 });
             }
         }
@@ -94,11 +81,7 @@ impl HubBlock {
                 });
             }
         }
-        Self {
-            hubs,
-            slots,
-            halves: options.half_lives_days.len(),
-        }
+        Self { hubs, slots }
     }
 
     /// Appends the block's numbers. Per hub: the activity of the other cells at a hub node,
@@ -108,39 +91,20 @@ impl HubBlock {
             return;
         }
         let view = HubView::new(graph, cell, as_of);
-        let longest = self.halves - 1;
-        let width = self.width();
-        let mut row = Vec::with_capacity(width);
         for hub in &self.hubs {
             let (mut total, mut cells_sum, mut touched) = (0.0, 0.0, 0_usize);
-            let mut pooled = vec![0.0_f64; width];
+            let mut pooled = vec![0.0_f64; self.slots.len()];
             for (entity, weight) in view.touched(*hub) {
                 touched += 1;
                 let Some(others) = view.others(entity) else {
                     continue;
                 };
                 let n = f64::from(others.cells);
-                row.clear();
-                for HubSlot { slot, count, kind } in &self.slots {
-                    match kind {
-                        SlotKind::Count => row.extend(
-                            (0..self.halves).map(|h| signed_log1p(others.sum(*slot, h) / n)),
-                        ),
-                        SlotKind::Log | SlotKind::Flag => row.push(ratio(
-                            others.sum(*slot, longest),
-                            others.sum(*count, longest),
-                        )),
-                        SlotKind::Value(_) | SlotKind::Raw | SlotKind::Bucket(_) => {
-                            row.push(signed_log1p(others.sum(*slot, longest) / n));
-                        }
-                    }
-                }
                 total += weight;
                 cells_sum += weight * n.ln_1p();
-                pooled
-                    .iter_mut()
-                    .zip(&row)
-                    .for_each(|(sum, x)| *sum += weight * x);
+                for (sum, HubSlot { slot, half }) in pooled.iter_mut().zip(&self.slots) {
+                    *sum += weight * signed_log1p(others.sum(*slot, *half) / n);
+                }
             }
             // Weights of touches fade: long after the last one they are no number to divide by.
             let scale = if total > 1e-12 { 1.0 / total } else { 0.0 };
@@ -149,24 +113,6 @@ impl HubBlock {
             out.extend(pooled.iter().map(|x| (x * scale) as f32));
         }
     }
-
-    /// Number of columns of one hub that come from sums.
-    fn width(&self) -> usize {
-        self.slots
-            .iter()
-            .map(|s| {
-                if s.kind == SlotKind::Count {
-                    self.halves
-                } else {
-                    1
-                }
-            })
-            .sum()
-    }
-}
-
-fn ratio(sum: f64, count: f64) -> f64 {
-    if count > 1e-9 { sum / count } else { 0.0 }
 }
 
 /// The hubs that a cell touches, seen from the cell.

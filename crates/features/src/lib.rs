@@ -5,6 +5,7 @@
 //! Invariants: no Burn; the same code serves the live engine, training and backtest; every encoded
 //! number is finite; columns and evidence agree on the explanation group of each field.
 
+mod assigned;
 mod batch;
 mod columns;
 mod committee;
@@ -14,19 +15,26 @@ mod facts;
 mod fields;
 mod groups;
 mod hubs;
+mod ignored;
+mod members;
 mod order;
 mod outcomes;
 mod plan;
 mod relations;
 mod scorer;
+mod shares;
+mod spec;
 mod vocabulary;
 mod words;
 
+pub use assigned::assignee;
 pub use batch::{Absent, Column, FeatureBatch, Group, Layout, MemberBlock, MemberLayout};
 pub use evidence::Evidence;
 pub use facts::{CommitteeFact, EventFact, Facts, MemberFact, OpenFact};
-pub use plan::{FeaturePlan, FeatureSpec};
+pub use ignored::{IgnoredField, ignored_fields};
+pub use plan::FeaturePlan;
 pub use scorer::{
     Contribution, Explanation, LOGIT_STEPS, Scorer, ScorerTask, on_grid, probability,
 };
+pub use spec::FeatureSpec;
 pub use vocabulary::VocabularyBuilder;

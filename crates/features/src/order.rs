@@ -9,13 +9,14 @@
 
 use smallvec::SmallVec;
 
-use leadpulse_graph::{EntityId, GraphOptions, Node, StateLayout};
+use leadpulse_graph::{EntityId, Node};
+use leadpulse_schema::TableId;
 use leadpulse_schema::units::{AsOf, DAY_MS_F64};
-use leadpulse_schema::{Catalog, TableId};
 
 use crate::batch::Absent;
 use crate::columns::{UnplacedColumn, recency};
 use crate::groups;
+use crate::spec::PlanSource;
 
 /// Most steps that count, the newest ones.
 // Bounds the work of a cell with thousands of events. Why 512 is unknown.
@@ -64,78 +65,53 @@ pub(crate) struct OrderBlock {
 }
 
 /// Position among the event states of an entity table, and event table, of each staged one.
-fn staged_positions(state: &StateLayout, table: TableId) -> Vec<(usize, TableId)> {
-    let layouts = state
-        .of_entity(table)
-        .iter()
-        .map(|e| &state.events[*e])
-        .enumerate();
-    layouts
-        .filter(|(_, l)| l.top_stage > 0)
-        .map(|(position, l)| (position, l.table))
+fn staged_positions(source: &PlanSource<'_>, table: TableId) -> Vec<(usize, TableId)> {
+    let staged = source.state.events.iter().filter(|l| l.top_stage > 0);
+    staged
+        .flat_map(|layout| {
+            let carriers = source.carriers(layout.table, &[table]);
+            carriers
+                .into_iter()
+                .map(move |(_, position)| (position, layout.table))
+        })
         .collect()
 }
 
 impl OrderBlock {
-    /// The block of the entities of one table.
+    /// The block of the entities of one table; `None` if none of its events is staged.
     pub(crate) fn of_table(
-        catalog: &Catalog,
-        state: &StateLayout,
-        options: &GraphOptions,
+        source: &PlanSource<'_>,
         table: TableId,
         columns: &mut Vec<UnplacedColumn>,
     ) -> Option<Self> {
-        Self::new(
-            catalog,
-            state,
-            options,
-            &[table],
-            &format!("{}/", catalog.table_at(table).name),
-            true,
-            columns,
-        )
+        let prefix = format!("{}/", source.catalog.table_at(table).name);
+        Self::new(source, &[table], &prefix, columns)
     }
 
-    /// The block of a whole cell; `None` if no member table has staged events.
+    /// The block of a whole cell; `None` if no event is staged.
     pub(crate) fn of_cell(
-        catalog: &Catalog,
-        state: &StateLayout,
-        options: &GraphOptions,
+        source: &PlanSource<'_>,
         columns: &mut Vec<UnplacedColumn>,
     ) -> Option<Self> {
-        let root = catalog.root().id;
-        let tables: Vec<TableId> = std::iter::once(root)
-            .chain(catalog.members().map(|t| t.id))
-            .collect();
-        let is_staged = |t: &&TableId| {
-            state
-                .of_entity(**t)
-                .iter()
-                .any(|e| state.events[*e].top_stage > 0)
-        };
-        tables[1..].iter().find(is_staged)?;
-        Self::new(catalog, state, options, &tables, "cell/", false, columns)
+        Self::new(source, &source.entities(), "cell/", columns)
     }
 
     fn new(
-        catalog: &Catalog,
-        state: &StateLayout,
-        options: &GraphOptions,
+        source: &PlanSource<'_>,
         tables: &[TableId],
         prefix: &str,
-        per_stage: bool,
         columns: &mut Vec<UnplacedColumn>,
     ) -> Option<Self> {
         let staged: Vec<_> = tables
             .iter()
-            .map(|t| (*t, staged_positions(state, *t)))
+            .map(|t| (*t, staged_positions(source, *t)))
             .filter(|(_, p)| !p.is_empty())
             .collect();
         let events = || {
             staged
                 .iter()
                 .flat_map(|(_, p)| p)
-                .map(|(_, event)| catalog.table_at(*event))
+                .map(|(_, event)| source.catalog.table_at(*event))
         };
         let mut stages: Vec<u8> = events()
             .filter_map(|t| t.staged.as_ref())
@@ -163,12 +139,12 @@ impl OrderBlock {
         ]
         .iter()
         .for_each(|what| name((*what).into()));
-        if per_stage {
-            stages
-                .iter()
-                .for_each(|stage| name(format!("stage{stage}_recency")));
-        }
-        let window_ms = (options.order_window_days * DAY_MS_F64) as i64;
+        // Elsewhere the recencies of values stand for those of stages.
+        let root = source.catalog.root().id;
+        let per_stage = staged.iter().all(|(table, _)| *table == root);
+        let with_columns = stages.iter().filter(|_| per_stage);
+        with_columns.for_each(|stage| name(format!("stage{stage}_recency")));
+        let window_ms = (source.options.order_window_days * DAY_MS_F64) as i64;
         Some(Self {
             staged,
             stages,

@@ -3,11 +3,10 @@
 //! One plan serves the live engine, training and backtest. The hash of the plan covers everything
 //! that decides the meaning of a number.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use leadpulse_graph::{CellRef, EntityId, Graph, GraphOptions, Node, StateLayout};
@@ -15,58 +14,54 @@ use leadpulse_schema::units::AsOf;
 use leadpulse_schema::{Catalog, DataType, Feature, Field, FieldId, Table, TableId, hex};
 
 use crate::batch::{Absent, Column, FeatureBatch, Group, Layout, MemberBlock, MemberLayout};
-use crate::columns::{SEASON, UnplacedColumn, season};
+use crate::columns::{CLOCK, SEASON, UnplacedColumn, clock, season};
 use crate::committee::{Activity, CommitteeBlock};
 use crate::events::EventBlock;
 use crate::fields::FieldBlock;
 use crate::groups;
 use crate::hubs::HubBlock;
+use crate::members::{MEMBER_CAP, MemberPlan};
 use crate::order::OrderBlock;
 use crate::outcomes::OutcomeBlock;
 use crate::relations::RelationBlock;
+use crate::shares::ShareBlock;
+use crate::spec::{FeatureSpec, PlanSource};
 
-/// Most members of one table with rows of their own, the most recently active ones. The others are
-/// folded into one "rest" row.
-// With the rest row these are the 16 rows of the prototype that the network was tried with. Other
-// caps were not measured.
-const MEMBER_CAP: usize = 15;
+/// The version of the meaning of columns, where neither names nor options tell it.
+const ENCODING: u32 = 2;
 /// Number of cells encoded by one task of the worker pool.
 // Why 64 is unknown.
 const ENCODE_CHUNK: usize = 64;
 
-/// The part of an encoding that the schema does not determine. A bundle stores it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct FeatureSpec {
-    /// `table.field` → values with a column of their own, most frequent first. Declared values need
-    /// no entry.
-    pub vocabularies: BTreeMap<String, Vec<String>>,
-}
-
-/// The columns of one entity table: fields, events and their order.
+/// The columns of one entity table, of one entity or of some as one: fields, events, their order.
 #[derive(Clone, Debug)]
-struct NodePlan {
-    table: TableId,
+pub(crate) struct NodePlan {
+    pub table: TableId,
     fields: Vec<FieldBlock>,
     events: Vec<EventBlock>,
     order: Option<OrderBlock>,
 }
 
-/// The columns of a cell besides those of its root.
+/// The columns of a root row: fields of the root, and all that the cell as a whole has.
 #[derive(Clone, Debug)]
 struct CellPlan {
+    root: TableId,
+    fields: Vec<FieldBlock>,
+    events: Vec<EventBlock>,
     committees: Vec<CommitteeBlock>,
+    shares: Option<ShareBlock>,
     order: Option<OrderBlock>,
     relations: RelationBlock,
     outcomes: Option<OutcomeBlock>,
     hubs: HubBlock,
+    has_clock: bool,
 }
 
 /// All columns of a catalog, as blocks that write them.
 #[derive(Clone, Debug)]
 struct Blocks {
-    root: NodePlan,
     cell: CellPlan,
-    members: Vec<(NodePlan, RelationBlock)>,
+    members: Vec<MemberPlan>,
 }
 
 /// The encoding of cells as numbers, made from a catalog.
@@ -112,75 +107,148 @@ pub struct FeaturePlan {
     blocks: Option<Blocks>,
 }
 
+/// The event blocks over entities of some tables. Appends the columns.
+fn event_blocks(
+    source: &PlanSource<'_>,
+    tables: &[TableId],
+    columns: &mut Vec<UnplacedColumn>,
+) -> Vec<EventBlock> {
+    let layouts = source.state.events.iter();
+    layouts
+        .filter_map(|layout| EventBlock::new(source, layout, tables, columns))
+        .collect()
+}
+
 impl NodePlan {
-    fn new(
-        catalog: &Catalog,
-        state: &StateLayout,
-        options: &GraphOptions,
-        table: TableId,
-        vocabulary: impl Fn(&str) -> Vec<String>,
-        columns: &mut Vec<UnplacedColumn>,
-    ) -> Self {
-        let fields = FieldBlock::of_table(catalog.table_at(table), vocabulary, columns);
-        let layouts = state
-            .of_entity(table)
-            .iter()
-            .map(|e| &state.events[*e])
-            .enumerate();
-        let events = layouts
-            .map(|(position, l)| {
-                EventBlock::new(catalog.table_at(l.table), position, l, options, columns)
-            })
-            .collect();
+    fn new(source: &PlanSource<'_>, table: TableId, columns: &mut Vec<UnplacedColumn>) -> Self {
+        // The order of the fields is the order of the columns.
         Self {
             table,
-            fields,
-            events,
-            order: OrderBlock::of_table(catalog, state, options, table, columns),
+            fields: FieldBlock::of_table(source, table, columns),
+            events: event_blocks(source, &[table], columns),
+            order: OrderBlock::of_table(source, table, columns),
         }
     }
 
-    fn write(&self, graph: &Graph, node: &Node, as_of: AsOf, out: &mut Vec<f32>) {
+    /// Appends the numbers of one node, or of some as one: the mean of their fields, and their
+    /// events together.
+    pub(crate) fn write(&self, graph: &Graph, nodes: &[&Node], as_of: AsOf, out: &mut Vec<f32>) {
+        let start = out.len();
+        let mut row = Vec::new();
+        for (nth, node) in nodes.iter().enumerate() {
+            row.clear();
+            self.fields
+                .iter()
+                .for_each(|block| block.write(node, as_of, &mut row));
+            if nth == 0 {
+                out.extend(&row);
+            } else {
+                let sums = out[start..].iter_mut();
+                sums.zip(&row).for_each(|(sum, x)| *sum += x);
+            }
+        }
+        if nodes.len() > 1 {
+            let means = out[start..].iter_mut();
+            means.for_each(|x| *x /= nodes.len() as f32);
+        }
         let bank = &graph.shared().bank;
-        self.fields
-            .iter()
-            .for_each(|block| block.write(node, as_of, out));
         self.events
             .iter()
-            .for_each(|block| block.write(&node.events, bank, as_of, out));
+            .for_each(|block| block.write(nodes, bank, as_of, out));
         if let Some(order) = &self.order {
-            order.write(std::iter::once(node), as_of, out);
+            order.write(nodes.iter().copied(), as_of, out);
         }
     }
 }
 
 impl CellPlan {
-    fn new(
-        catalog: &Catalog,
-        state: &StateLayout,
-        options: &GraphOptions,
-        columns: &mut Vec<UnplacedColumn>,
-    ) -> Self {
+    fn new(source: &PlanSource<'_>, columns: &mut Vec<UnplacedColumn>) -> Self {
+        let PlanSource {
+            catalog, options, ..
+        } = source;
+        let root = catalog.root().id;
         // The order of the fields is the order of the columns.
-        Self {
+        let plan = Self {
+            root,
+            fields: FieldBlock::of_table(source, root, columns),
+            events: event_blocks(source, &source.entities(), columns),
             committees: catalog
                 .members()
-                .map(|table| CommitteeBlock::new(catalog, table, columns))
+                .map(|table| CommitteeBlock::new(catalog, table, &options.active_windows, columns))
                 .collect(),
-            order: OrderBlock::of_cell(catalog, state, options, columns),
+            shares: ShareBlock::new(catalog, &options.half_lives_days, columns),
+            order: OrderBlock::of_cell(source, columns),
             relations: RelationBlock::of_cell(catalog, columns),
             outcomes: OutcomeBlock::new(catalog, columns),
-            hubs: HubBlock::new(catalog, state, options, columns),
+            hubs: HubBlock::new(source, columns),
+            has_clock: source.spec.has_clock,
+        };
+        // Columns of the root row alone: the moment is the same for every member.
+        let of_moment = if plan.has_clock { &CLOCK[..] } else { &[] };
+        columns.extend(SEASON.iter().chain(of_moment).map(|name| UnplacedColumn {
+            name: (*name).into(),
+            group: groups::SEASON.into(),
+            absent: Absent::Mean,
+        }));
+        plan
+    }
+
+    /// Appends the row of a cell.
+    fn write(&self, graph: &Graph, at: CellRef, as_of: AsOf, out: &mut Vec<f32>) {
+        let cell = graph.cell(at);
+        let stub;
+        let anchor = match cell.anchor_node().filter(|n| n.table == self.root) {
+            Some(node) => node,
+            None => {
+                stub = Node::stub(cell.anchor, self.root, &graph.shared().layout);
+                &stub
+            }
+        };
+        self.fields
+            .iter()
+            .for_each(|block| block.write(anchor, as_of, out));
+        // Sums go by key: places in the cell depend on the order of rows, and with them the last
+        // bits of a sum.
+        let mut nodes: Vec<&Node> = cell.nodes.iter().collect();
+        nodes.sort_unstable_by(|a, b| graph.directory().order(a.entity, b.entity));
+        let bank = &graph.shared().bank;
+        self.events
+            .iter()
+            .for_each(|block| block.write(&nodes, bank, as_of, out));
+        let activity = Activity::of(graph, cell);
+        self.committees
+            .iter()
+            .for_each(|block| block.write(graph, cell, &activity, as_of, out));
+        if let Some(shares) = &self.shares {
+            shares.write(graph, cell, &nodes, &activity, as_of, out);
+        }
+        if let Some(order) = &self.order {
+            order.write(nodes.iter().copied(), as_of, out);
+        }
+        self.relations.write(graph, at, &nodes, as_of, out);
+        if let Some(block) = self.outcomes {
+            block.write(&graph.outcomes(cell), as_of, out);
+        }
+        self.hubs.write(graph, cell, as_of, out);
+        season(as_of, out);
+        if self.has_clock {
+            clock(as_of, out);
         }
     }
 }
 
-/// Numbers the explanation groups of all columns, in order of their codes.
-fn lay_out(root: Vec<UnplacedColumn>, members: Vec<(&Table, Vec<UnplacedColumn>)>) -> Layout {
+/// Numbers the explanation groups of all columns and rows, in order of their codes.
+fn lay_out(
+    catalog: &Catalog,
+    root: Vec<UnplacedColumn>,
+    members: Vec<(&Table, Vec<UnplacedColumn>)>,
+) -> Layout {
+    let of_table = |table: &Table| groups::of_members(catalog, table.id);
     let codes: BTreeSet<String> = root
         .iter()
         .chain(members.iter().flat_map(|(_, columns)| columns))
         .map(|c| c.group.clone())
+        .chain(members.iter().map(|(table, _)| of_table(table)))
         .collect();
     let groups: Vec<Group> = codes
         .iter()
@@ -189,11 +257,13 @@ fn lay_out(root: Vec<UnplacedColumn>, members: Vec<(&Table, Vec<UnplacedColumn>)
             label: groups::label(code),
         })
         .collect();
+    let index = |group: &str| {
+        let mut codes = codes.iter();
+        let at = codes.position(|code| code == group);
+        at.expect("codes were collected from these columns and tables")
+    };
     let place = |column: UnplacedColumn| Column {
-        group: codes
-            .iter()
-            .position(|code| *code == column.group)
-            .expect("codes were collected from these columns"),
+        group: index(&column.group),
         name: column.name,
         absent: column.absent,
     };
@@ -204,6 +274,7 @@ fn lay_out(root: Vec<UnplacedColumn>, members: Vec<(&Table, Vec<UnplacedColumn>)
             .map(|(table, columns)| MemberLayout {
                 table: table.id,
                 name: table.name.clone(),
+                existence: index(&of_table(table)),
                 columns: columns.into_iter().map(place).collect(),
             })
             .collect(),
@@ -215,56 +286,32 @@ impl FeaturePlan {
     /// The plan of a catalog, of the graph's options, and of a bundle's vocabularies.
     pub fn new(catalog: Arc<Catalog>, options: &GraphOptions, spec: FeatureSpec) -> Self {
         let state = StateLayout::new(catalog.clone(), options);
-        let vocabulary = |path: &str| -> Vec<String> {
-            let (table, field) = path.split_once('.').expect("paths are table.field");
-            let field = catalog
-                .table(table)
-                .and_then(|t| t.field(field))
-                .expect("paths come from this catalog");
-            if field.values.is_empty() {
-                spec.vocabularies.get(path).cloned().unwrap_or_default()
-            } else {
-                field.values.clone()
-            }
+        let source = PlanSource {
+            catalog: &catalog,
+            state: &state,
+            options,
+            spec: &spec,
         };
         let mut columns = Vec::new();
-        let root = NodePlan::new(
-            &catalog,
-            &state,
-            options,
-            catalog.root().id,
-            vocabulary,
-            &mut columns,
-        );
-        let cell = CellPlan::new(&catalog, &state, options, &mut columns);
-        // The season is a column of the root row alone: it is the same for every member.
-        columns.extend(SEASON.iter().map(|name| UnplacedColumn {
-            name: (*name).into(),
-            group: groups::SEASON.into(),
-            absent: Absent::Mean,
-        }));
-
+        let cell = CellPlan::new(&source, &mut columns);
         let mut members = Vec::new();
         let mut member_columns = Vec::new();
         for table in catalog.members() {
             let mut own = Vec::new();
-            let node = NodePlan::new(&catalog, &state, options, table.id, vocabulary, &mut own);
-            let relations = RelationBlock::of_member(&catalog, table.id, &mut own);
-            members.push((node, relations));
+            members.push(MemberPlan {
+                node: NodePlan::new(&source, table.id, &mut own),
+                relations: RelationBlock::of_member(&catalog, table.id, &mut own),
+            });
             member_columns.push((table, own));
         }
 
-        let layout = lay_out(columns, member_columns);
+        let layout = lay_out(&catalog, columns, member_columns);
         let hash = plan_hash(&layout, &meaning(&catalog), options, &spec);
         Self {
             layout,
             spec,
             hash,
-            blocks: Some(Blocks {
-                root,
-                cell,
-                members,
-            }),
+            blocks: Some(Blocks { cell, members }),
         }
     }
 
@@ -304,20 +351,18 @@ impl FeaturePlan {
     pub(crate) fn order_of(&self, member: Option<TableId>) -> Option<&OrderBlock> {
         let blocks = self.blocks.as_ref()?;
         match member {
-            Some(table) => blocks
-                .members
-                .iter()
-                .find(|(plan, _)| plan.table == table)?
-                .0
-                .order
-                .as_ref(),
-            None => blocks.cell.order.as_ref().or(blocks.root.order.as_ref()),
+            Some(table) => {
+                let mut members = blocks.members.iter();
+                let of_table = members.find(|plan| plan.table() == table)?;
+                of_table.node.order.as_ref()
+            }
+            None => blocks.cell.order.as_ref(),
         }
     }
 
     /// The row among a task's logits, and the slot, of an entity in a batch. `table` is the task's
-    /// table. A member folded into the "rest" row shares that row's score. `None` if the cell has
-    /// no such member.
+    /// table, and the batch was encoded with that table asked about. `None` if the cell has no such
+    /// member.
     pub fn row_of(
         &self,
         batch: &FeatureBatch,
@@ -329,17 +374,20 @@ impl FeaturePlan {
             return Some((cell, 0));
         };
         let block = &batch.members[member];
-        let row = |slot: &usize| cell * block.slots + slot;
-        let own = (0..block.slots).find(|slot| block.entities[row(slot)] == Some(entity));
-        let rest = || {
-            (0..block.slots)
-                .find(|slot| block.entities[row(slot)].is_none() && block.mask[row(slot)] > 0.0)
-        };
-        own.or_else(rest).map(|slot| (row(&slot), slot))
+        let row = |slot: usize| cell * block.slots + slot;
+        let slot = (0..block.slots).find(|slot| block.entities[row(*slot)] == Some(entity))?;
+        Some((row(slot), slot))
     }
 
-    /// Encodes cells as of a moment, in the given order.
-    pub fn encode(&self, graph: &Graph, cells: &[CellRef], as_of: AsOf) -> FeatureBatch {
+    /// Encodes cells as of a moment, in the given order. Each member of the tables in `asked` has a
+    /// row of its own; of other tables those members that are attended to.
+    pub fn encode(
+        &self,
+        graph: &Graph,
+        cells: &[CellRef],
+        as_of: AsOf,
+        asked: &[TableId],
+    ) -> FeatureBatch {
         let Some(blocks) = &self.blocks else {
             return FeatureBatch {
                 cells: cells.len(),
@@ -349,10 +397,10 @@ impl FeaturePlan {
         let parts: Vec<FeatureBatch> = if cells.len() > ENCODE_CHUNK {
             cells
                 .par_chunks(ENCODE_CHUNK)
-                .map(|chunk| self.encode_chunk(blocks, graph, chunk, as_of))
+                .map(|chunk| self.encode_chunk(blocks, graph, chunk, as_of, asked))
                 .collect()
         } else {
-            vec![self.encode_chunk(blocks, graph, cells, as_of)]
+            vec![self.encode_chunk(blocks, graph, cells, as_of, asked)]
         };
         self.join(parts)
     }
@@ -363,49 +411,28 @@ impl FeaturePlan {
         graph: &Graph,
         cells: &[CellRef],
         as_of: AsOf,
+        asked: &[TableId],
     ) -> FeatureBatch {
-        let mut batch = FeatureBatch {
-            cells: cells.len(),
-            ..FeatureBatch::default()
-        };
+        let mut root = Vec::new();
         for at in cells {
-            let start = batch.root.len();
-            encode_root(blocks, graph, *at, as_of, &mut batch.root);
+            let start = root.len();
+            blocks.cell.write(graph, *at, as_of, &mut root);
             debug_assert_eq!(
-                batch.root.len() - start,
+                root.len() - start,
                 self.layout.root.len(),
                 "every block writes as many numbers as it names"
             );
         }
-        for (plan, layout) in blocks.members.iter().zip(&self.layout.members) {
-            let rows: Vec<Vec<(Option<EntityId>, Vec<f32>)>> = cells
-                .iter()
-                .map(|at| encode_members(plan, graph, *at, layout.columns.len(), as_of))
-                .collect();
-            let slots = rows.iter().map(Vec::len).max().unwrap_or(0);
-            let width = layout.columns.len();
-            let mut block = MemberBlock {
-                slots,
-                width,
-                ..MemberBlock::default()
-            };
-            for row in rows {
-                let padding = slots - row.len();
-                for (entity, values) in row {
-                    debug_assert_eq!(values.len(), width);
-                    block.values.extend(values);
-                    block.mask.push(1.0);
-                    block.entities.push(entity);
-                }
-                block
-                    .values
-                    .extend(std::iter::repeat_n(0.0, padding * width));
-                block.mask.extend(std::iter::repeat_n(0.0, padding));
-                block.entities.extend(std::iter::repeat_n(None, padding));
-            }
-            batch.members.push(block);
+        let plans = blocks.members.iter().zip(&self.layout.members);
+        let members = plans.map(|(plan, layout)| {
+            let is_asked = asked.contains(&plan.table());
+            plan.encode(layout, graph, cells, as_of, is_asked)
+        });
+        FeatureBatch {
+            cells: cells.len(),
+            members: members.collect(),
+            root,
         }
-        batch
     }
 
     /// Joins batches, and pads member blocks to the largest.
@@ -432,106 +459,20 @@ impl FeaturePlan {
                 let from = &part.members[m];
                 for cell in 0..part.cells {
                     let rows = cell * from.slots..(cell + 1) * from.slots;
-                    let padding = slots - from.slots;
                     block
                         .values
                         .extend_from_slice(&from.values[rows.start * width..rows.end * width]);
-                    block
-                        .values
-                        .extend(std::iter::repeat_n(0.0, padding * width));
                     block.mask.extend_from_slice(&from.mask[rows.clone()]);
-                    block.mask.extend(std::iter::repeat_n(0.0, padding));
                     block.entities.extend_from_slice(&from.entities[rows]);
-                    block.entities.extend(std::iter::repeat_n(None, padding));
+                    block.pad(slots - from.slots);
                 }
+                block.attended.extend_from_slice(&from.attended);
+                block.folded.extend_from_slice(&from.folded);
             }
             joined.members.push(block);
         }
         joined
     }
-}
-
-/// Appends the row of a cell.
-fn encode_root(blocks: &Blocks, graph: &Graph, at: CellRef, as_of: AsOf, out: &mut Vec<f32>) {
-    let cell = graph.cell(at);
-    let stub;
-    let anchor = match cell.anchor_node().filter(|n| n.table == blocks.root.table) {
-        Some(node) => node,
-        None => {
-            stub = Node::stub(cell.anchor, blocks.root.table, &graph.shared().layout);
-            &stub
-        }
-    };
-    blocks.root.write(graph, anchor, as_of, out);
-    let CellPlan {
-        committees,
-        order,
-        relations,
-        outcomes,
-        hubs,
-    } = &blocks.cell;
-    let activity = Activity::of(graph, cell);
-    committees
-        .iter()
-        .for_each(|block| block.write(graph, cell, &activity, as_of, out));
-    if let Some(order) = order {
-        order.write(cell.nodes.iter(), as_of, out);
-    }
-    let nodes: Vec<&Node> = cell.nodes.iter().collect();
-    relations.write(graph, at, &nodes, as_of, out);
-    if let Some(block) = outcomes {
-        block.write(&graph.outcomes(cell), as_of, out);
-    }
-    hubs.write(graph, cell, as_of, out);
-    season(as_of, out);
-}
-
-/// The rows of the most recently active members, then the mean of the others. Rows that were merged
-/// into another row of their table are left out.
-fn encode_members(
-    (plan, relations): &(NodePlan, RelationBlock),
-    graph: &Graph,
-    at: CellRef,
-    width: usize,
-    as_of: AsOf,
-) -> Vec<(Option<EntityId>, Vec<f32>)> {
-    let directory = graph.directory();
-    let mut nodes: Vec<&Node> = graph
-        .cell(at)
-        .nodes
-        .iter()
-        .filter(|n| n.table == plan.table && n.is_known() && !n.is_merged())
-        .collect();
-    // Ties are ordered by key, not by place in the cell: places depend on the order of rows.
-    nodes.sort_unstable_by(|a, b| {
-        b.newest_event_ms()
-            .cmp(&a.newest_event_ms())
-            .then_with(|| directory.key(a.entity).cmp(directory.key(b.entity)))
-    });
-    let encode = |node: &Node| {
-        let mut values = Vec::with_capacity(width);
-        plan.write(graph, node, as_of, &mut values);
-        relations.write(graph, at, &[node], as_of, &mut values);
-        values
-    };
-    let mut rows: Vec<(Option<EntityId>, Vec<f32>)> = nodes
-        .iter()
-        .take(MEMBER_CAP)
-        .map(|n| (Some(n.entity), encode(n)))
-        .collect();
-    // A mean, because a sum of hundreds would lie far outside of what a row of one member has.
-    let rest = nodes.get(MEMBER_CAP..).unwrap_or_default();
-    if !rest.is_empty() {
-        let mut mean = vec![0.0_f32; width];
-        for node in rest {
-            mean.iter_mut()
-                .zip(encode(node))
-                .for_each(|(sum, x)| *sum += x);
-        }
-        mean.iter_mut().for_each(|x| *x /= rest.len() as f32);
-        rows.push((None, mean));
-    }
-    rows
 }
 
 /// The parts of a catalog that decide numbers without showing in the names of columns: owners,
@@ -587,8 +528,9 @@ fn plan_hash(layout: &Layout, meaning: &str, options: &GraphOptions, spec: &Feat
     }
     // Options that decide when a cell is scored (shards, tolerances, ε of boards) change no number.
     hash.update(format!(
-        "{:?}|{}|{}|{}|{}|{}|{}|{}",
+        "{ENCODING}|{:?}|{:?}|{}|{}|{}|{}|{}|{}|{}",
         options.half_lives_days,
+        options.active_windows,
         options.hashed_buckets,
         options.rhythm_days,
         options.staged_events,

@@ -1,15 +1,22 @@
-//! The values of open categories that get a column of their own.
+//! The values of open categories that get a column of their own, and the events that get any.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use leadpulse_schema::{Catalog, Feature, Role, Row, Value};
+use leadpulse_graph::{StateLayout, owners_of};
+use leadpulse_schema::{Feature, Field, Role, Row, Table, TableId, Value};
 
-use crate::plan::FeatureSpec;
+use crate::fields::refers_to_hub;
+use crate::spec::FeatureSpec;
 
-/// Counts of the values of categories without declared values, to choose a vocabulary.
+/// Counts of the values of categories without declared values, and what occurs in event tables: to
+/// choose the columns of a plan.
 #[derive(Clone, Debug, Default)]
 pub struct VocabularyBuilder {
     counts: BTreeMap<String, BTreeMap<String, u64>>,
+    /// Per event table the slots with an amount.
+    slots: BTreeMap<TableId, BTreeSet<u16>>,
+    /// Per event table the tables of its owners.
+    owners: BTreeMap<TableId, BTreeSet<TableId>>,
 }
 
 impl VocabularyBuilder {
@@ -20,15 +27,22 @@ impl VocabularyBuilder {
     /// Most values of a field with columns of their own.
     const CAP: usize = 32;
 
-    /// Counts the values of a row of an entity table.
-    pub fn observe(&mut self, catalog: &Catalog, row: Row<'_>) {
-        let table = catalog.table_at(row.table());
-        if matches!(table.role, Role::Event | Role::Hub) {
-            return;
+    /// Counts the values of a row.
+    pub fn observe(&mut self, state: &StateLayout, row: Row<'_>) {
+        let table = state.catalog().table_at(row.table());
+        match table.role {
+            Role::Root | Role::Member => self.observe_entity(table, row),
+            Role::Event => self.observe_event(state, row),
+            Role::Hub | Role::Staff => {}
         }
-        for field in table.fields.iter().filter(|f| {
-            matches!(f.feature, Feature::Category | Feature::Set) && f.values.is_empty()
-        }) {
+    }
+
+    fn observe_entity(&mut self, table: &Table, row: Row<'_>) {
+        let is_open = |f: &&Field| {
+            let is_category = matches!(f.feature, Feature::Category | Feature::Set);
+            f.values.is_empty() && (is_category || refers_to_hub(f))
+        };
+        for field in table.fields.iter().filter(is_open) {
             let counts = self
                 .counts
                 .entry(format!("{}.{}", table.name, field.name))
@@ -42,8 +56,23 @@ impl VocabularyBuilder {
         }
     }
 
-    /// The most frequent values of each field, at most 32, each seen at least 10 times.
-    pub fn finish(self) -> FeatureSpec {
+    /// Notes the slots and owners of an event. Rows that are no engagement are in no sum.
+    fn observe_event(&mut self, state: &StateLayout, row: Row<'_>) {
+        let layout = state.event(row.table());
+        if !layout.is_engagement(row) {
+            return;
+        }
+        let amounts = layout.phi(row).into_iter();
+        let slots = amounts.filter(|(_, amount)| *amount != 0.0);
+        let seen = self.slots.entry(row.table()).or_default();
+        seen.extend(slots.map(|(slot, _)| slot));
+        let owners = owners_of(state.catalog(), row).map(|(table, _)| table);
+        self.owners.entry(row.table()).or_default().extend(owners);
+    }
+
+    /// The most frequent values of each field, at most 32, each seen at least 10 times; the slots
+    /// and owners that any event of a table had. Event tables without rows have none.
+    pub fn finish(self, state: &StateLayout) -> FeatureSpec {
         let choose = |counts: BTreeMap<String, u64>| {
             let mut values: Vec<(String, u64)> = counts
                 .into_iter()
@@ -53,12 +82,31 @@ impl VocabularyBuilder {
             values.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
             values.into_iter().take(Self::CAP).map(|(v, _)| v).collect()
         };
-        FeatureSpec {
+        let catalog = state.catalog();
+        // A reference to a hub of many nodes is no category: the hub's sums stand for it.
+        let is_kept = |path: &str, values: usize| {
+            let field = path.split_once('.');
+            let field = field.and_then(|(table, field)| catalog.table(table)?.field(field));
+            values <= Self::CAP || !field.is_some_and(refers_to_hub)
+        };
+        let name = |table: TableId| catalog.table_at(table).name.clone();
+        let mut spec = FeatureSpec {
             vocabularies: self
                 .counts
                 .into_iter()
+                .filter(|(path, counts)| is_kept(path, counts.len()))
                 .map(|(path, counts)| (path, choose(counts)))
                 .collect(),
+            ..FeatureSpec::default()
+        };
+        for events in &state.events {
+            let slots = self.slots.get(&events.table).into_iter().flatten();
+            let owners = self.owners.get(&events.table).into_iter().flatten();
+            spec.event_slots
+                .insert(name(events.table), slots.copied().collect());
+            spec.event_owners
+                .insert(name(events.table), owners.map(|t| name(*t)).collect());
         }
+        spec
     }
 }

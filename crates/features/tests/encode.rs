@@ -3,8 +3,14 @@
 
 #![allow(clippy::unwrap_used, reason = "what is missing here fails a test")]
 
+#[path = "encode/assigned.rs"]
+mod assigned;
 #[path = "encode/bounds.rs"]
 mod bounds;
+#[path = "encode/cell.rs"]
+mod cell;
+#[path = "encode/declared.rs"]
+mod declared;
 #[path = "encode/moments.rs"]
 mod moments;
 #[path = "encode/plan.rs"]
@@ -13,10 +19,14 @@ mod plan;
 mod reasons;
 #[path = "encode/scene.rs"]
 mod scene;
+#[path = "encode/slots.rs"]
+mod slots;
 #[path = "encode/support.rs"]
 mod support;
 #[path = "encode/tracker.rs"]
 mod tracker;
+#[path = "encode/widths.rs"]
+mod widths;
 
 #[path = "../../graph/tests/properties/market.rs"]
 mod market;

@@ -23,6 +23,7 @@ mod moves;
 pub(crate) mod newest;
 pub(crate) mod outcome;
 mod shard;
+pub(crate) mod staff;
 mod versions;
 
 use admission::AdmittedEvent;
@@ -30,6 +31,7 @@ use bursts::Bursts;
 use gate::{Gate, is_ahead};
 use newest::NewestVersions;
 use outcome::RowOutcome;
+use staff::Staff;
 
 /// Everything that rows change, and the effects so far.
 pub(crate) struct Writer<'g> {
@@ -38,7 +40,8 @@ pub(crate) struct Writer<'g> {
     pub gate: &'g mut Gate,
     pub newest: &'g mut NewestVersions,
     pub bursts: &'g mut Bursts,
-    /// Entities whose mail domain, or person, changed since the events were applied.
+    pub staff: &'g mut Staff,
+    /// Owners of open events whose mail domain became known since the events were applied.
     pub regrouped: Vec<EntityId>,
     pub effects: Effects,
 }
@@ -64,6 +67,7 @@ impl Writer<'_> {
                 (Role::Root | Role::Member, Operation::Gap) => self.mark_stale(row),
                 (Role::Hub, Operation::Gap) => RowOutcome::Accepted,
                 (Role::Hub, operation) => self.hub_row(row, operation),
+                (Role::Staff, _) => self.staff.take(catalog.table_at(row.table()), row),
                 (Role::Event, _) => match self.admit(clock_ms, row, index as u32) {
                     Ok(event) => {
                         events.extend(event);

@@ -14,6 +14,7 @@ use crate::apply::bursts::Bursts;
 use crate::apply::gate::Gate;
 use crate::apply::newest::NewestVersions;
 use crate::apply::outcome::RowOutcome;
+use crate::apply::staff::Staff;
 use crate::change::boards::publish;
 use crate::change::effects::Effects;
 use crate::change::reasons::Reasons;
@@ -49,6 +50,7 @@ pub struct Graph {
     pub(crate) gate: Gate,
     pub(crate) newest: NewestVersions,
     pub(crate) bursts: Bursts,
+    pub(crate) staff: Staff,
     pub(crate) tracker: Tracker,
     pub(crate) as_of_ms: i64,
     pub(crate) board: i64,
@@ -70,6 +72,7 @@ impl Graph {
             gate: Gate::new(&catalog),
             newest: NewestVersions::default(),
             bursts: Bursts::default(),
+            staff: Staff::default(),
             tracker: Tracker::new(tracking, windows, options.shards),
             entities: Entities::new(catalog, &options),
             cells: Cells::new(Arc::new(StateRules {
@@ -165,6 +168,7 @@ impl Graph {
             gate: &mut self.gate,
             newest: &mut self.newest,
             bursts: &mut self.bursts,
+            staff: &mut self.staff,
             regrouped: Vec::new(),
             effects: Effects::new(self.tracker.tracking()),
         }
@@ -221,7 +225,7 @@ impl Graph {
         }
         self.board = due;
         self.gate.forget(&self.cells.shared.options);
-        self.writer().close_bursts(as_of_ms);
+        self.writer().close_bursts();
         let is_moved = publish(&mut self.cells, &mut self.hubs, &self.tracker, due * period);
         if is_moved {
             self.tracker.sweep(&self.cells, &self.hubs);

@@ -70,7 +70,7 @@
 //!
 //! let accounts = catalog.table("accounts").expect("the catalog has the table");
 //! let (cell, account) = graph.find(accounts.id, "acme").expect("the visit named the account");
-//! assert!(!account.is_known());
+//! assert!(!account.is_known() && graph.exists(account));
 //! assert_eq!(account.newest_event_ms(), Some(at_ms));
 //! let dirty = graph.take_dirty(0);
 //! assert_eq!(dirty.len(), 1);

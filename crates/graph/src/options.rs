@@ -53,6 +53,9 @@ pub struct GraphOptions {
         with = "as_span::days"
     )]
     pub order_window_days: f64,
+    /// Windows of activity, days, ascending: members with an event within one are counted.
+    #[serde(with = "as_span::list_of_days")]
+    pub active_windows: Vec<f64>,
     /// The grid of `as_of` on which hub sums are published, milliseconds.
     #[serde(
         rename = "board_period",
@@ -107,6 +110,7 @@ impl Default for GraphOptions {
             rhythm_days: 32,
             staged_events: 32,
             order_window_days: 90.0,
+            active_windows: vec![14.0, 45.0],
             board_period_ms: 3_600_000,
             late_horizon_ms: 7 * DAY_MS,
             future_tolerance_ms: 300_000,
@@ -208,6 +212,18 @@ impl GraphOptions {
         {
             return refuse("half_lives", "each lies in 72m … 3650d, in ascending order");
         }
+        if self.active_windows.len() > 6
+            || self
+                .active_windows
+                .iter()
+                .any(|days| !(*days >= 0.05 && *days <= 3650.0))
+            || !self.active_windows.is_sorted()
+        {
+            return refuse(
+                "active_windows",
+                "give up to 6, each in 72m … 3650d, in ascending order",
+            );
+        }
         if !(1..=256).contains(&self.hashed_buckets) {
             return refuse("hashed_buckets", "lies in 1 … 256");
         }
@@ -302,6 +318,11 @@ mod tests {
         assert_eq!(
             field(|o| o.half_lives_days = vec![3.0, 2.0]),
             Some("half_lives")
+        );
+        assert_eq!(field(|o| o.active_windows = Vec::new()), None);
+        assert_eq!(
+            field(|o| o.active_windows = vec![45.0, 14.0]),
+            Some("active_windows")
         );
         assert_eq!(field(|o| o.burst_events = 0), None);
         assert_eq!(field(|o| o.burst_events = 1), Some("burst_events"));

@@ -3,6 +3,7 @@
 //!
 //! Functions here read and change nothing.
 
+pub(crate) mod assigned;
 pub(crate) mod deals;
 pub(crate) mod image;
 pub(crate) mod lookup;

@@ -19,6 +19,7 @@ use leadpulse_schema::{Catalog, DayWindow};
 use crate::apply::bursts::Bursts;
 use crate::apply::gate::Gate;
 use crate::apply::newest::NewestVersions;
+use crate::apply::staff::Staff;
 use crate::change::{StoredTracker, Tracker, Tracking};
 use crate::encoding::{StoredGraphError, sorted};
 use crate::graph::Graph;
@@ -48,6 +49,7 @@ pub struct StoredGraph<'a> {
     gate: Cow<'a, Gate>,
     newest: Cow<'a, NewestVersions>,
     bursts: Cow<'a, Bursts>,
+    staff: Cow<'a, Staff>,
     tracker: StoredTracker<'a>,
     as_of_ms: i64,
     board: i64,
@@ -74,6 +76,7 @@ impl Graph {
             gate: Cow::Borrowed(&self.gate),
             newest: Cow::Borrowed(&self.newest),
             bursts: Cow::Borrowed(&self.bursts),
+            staff: Cow::Borrowed(&self.staff),
             tracker: self.tracker.stored(),
             as_of_ms: self.as_of_ms,
             board: self.board,
@@ -110,6 +113,7 @@ impl Graph {
         graph.newest = stored.newest.into_owned();
         graph.bursts = stored.bursts.into_owned();
         graph.bursts.index();
+        graph.staff = stored.staff.into_owned();
         graph.tracker = Tracker::restored(tracking, windows, stored.tracker);
         graph.as_of_ms = stored.as_of_ms;
         graph.board = stored.board;

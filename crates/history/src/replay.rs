@@ -121,10 +121,10 @@ pub struct Replay {
     heap: BinaryHeap<Reverse<(i64, u8, usize)>>,
 }
 
-/// At the same moment hubs and roots are known before members, and members before events.
+/// At the same moment hubs, staff and roots are known before members, and members before events.
 fn rank(role: Role) -> u8 {
     match role {
-        Role::Hub => 0,
+        Role::Hub | Role::Staff => 0,
         Role::Root => 1,
         Role::Member => 2,
         Role::Event => 3,

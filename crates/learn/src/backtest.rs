@@ -4,9 +4,13 @@
 use std::io::{Read, Write};
 
 use leadpulse_features::Scorer;
+use leadpulse_graph::EntityId;
 
 use crate::data_report::DataReport;
 use crate::predict::{Ask, Bound, TaskJudgement, predict};
+use crate::report::Baselines;
+use crate::report::notes::Notes;
+use crate::report::rows::EvaluatedRow;
 use crate::walk::Walk;
 use crate::{LearnError, Progress};
 use leadpulse_history::Files;
@@ -185,6 +189,8 @@ pub struct Backtest<'a> {
     pub scorer: &'a dyn Scorer,
     /// Nothing known after this moment is used, whatever a row's timestamp; milliseconds.
     pub freeze_at_ms: Option<i64>,
+    /// What the report compares the scores with.
+    pub baselines: Baselines<'a>,
 }
 
 /// The findings of a backtest of given rows.
@@ -210,7 +216,12 @@ pub fn backtest(
         files,
         scorer,
         freeze_at_ms,
+        baselines,
     } = *job;
+    let notes = tasks
+        .iter()
+        .map(|task| Notes::new(project, task, baselines.existing_score));
+    let mut notes: Vec<Notes> = notes.collect::<Result<_, _>>()?;
     let bound = tasks
         .iter()
         .map(|task| Bound::new(scorer, task))
@@ -219,7 +230,10 @@ pub fn backtest(
     let mut order: Vec<usize> = (0..rows.rows.len()).collect();
     order.sort_by_key(|row| rows.rows[*row].at_ms);
     let mut walk = Walk::new(project, files, freeze_at_ms.unwrap_or(i64::MAX))?;
-    let mut predictions: Vec<Option<f64>> = vec![None; rows.rows.len()];
+    let mut scores = Scores {
+        predictions: vec![None; rows.rows.len()],
+        entities: vec![None; rows.rows.len()],
+    };
     for moment in order.chunk_by(|a, b| rows.rows[*a].at_ms == rows.rows[*b].at_ms) {
         let as_of = AsOf::from_ms(rows.rows[moment[0]].at_ms);
         walk.reach(as_of.ms(), progress)?;
@@ -230,8 +244,10 @@ pub fn backtest(
             let key = row.record.get(row.key).unwrap_or_default();
             if let Some((at, node)) = graph
                 .find(tasks[row.task].plan.entity, key)
-                .filter(|(_, node)| node.is_known())
+                .filter(|(_, node)| graph.exists(node))
             {
+                scores.entities[id] = Some(node.entity);
+                notes[row.task].note(graph, node.entity, as_of.ms());
                 asks.push(Ask {
                     at,
                     entity: node.entity,
@@ -241,31 +257,58 @@ pub fn backtest(
             }
         }
         predict(graph, &bound, &mut asks, as_of, |id, prediction| {
-            predictions[id] = Some(prediction)
+            scores.predictions[id] = Some(prediction)
         });
     }
-    write_rows(&rows, &predictions, out)?;
-    let judgements = bound.iter().enumerate().map(|(index, bound)| {
-        let of_task = || {
-            rows.rows
-                .iter()
-                .zip(&predictions)
-                .filter(|(row, _)| row.task == index)
-        };
-        let pairs: Vec<(f64, f64)> = of_task()
-            .filter_map(|(row, p)| Some(((*p)?, row.label?)))
-            .collect();
-        TaskJudgement::of(
-            bound,
-            of_task().count(),
-            of_task().filter(|(_, p)| p.is_some()).count(),
-            &pairs,
-        )
+    write_rows(&rows, &scores.predictions, out)?;
+    let judgements = bound.iter().zip(&notes).enumerate();
+    let judgements = judgements.map(|(index, (bound, notes))| {
+        let base_rate = baselines.base_rates.get(index).copied().flatten();
+        scores.judgement(bound, (index, base_rate), &rows, notes)
     });
     Ok(Backtested {
         tasks: judgements.collect(),
         data: walk.report(files),
     })
+}
+
+/// Answers by row.
+struct Scores {
+    /// `None` where the entity was not known yet.
+    predictions: Vec<Option<f64>>,
+    /// The entities of the rows, where they were known.
+    entities: Vec<Option<EntityId>>,
+}
+
+impl Scores {
+    /// Judges the rows of the task at `index`, where they carry labels.
+    fn judgement(
+        &self,
+        bound: &Bound<'_>,
+        (index, base_rate): (usize, Option<f64>),
+        rows: &Rows,
+        notes: &Notes,
+    ) -> TaskJudgement {
+        let of_task = (0..rows.rows.len()).filter(|id| rows.rows[*id].task == index);
+        let of_task: Vec<usize> = of_task.collect();
+        let evaluated = |id: &usize| {
+            let (entity, row) = (self.entities[*id]?, &rows.rows[*id]);
+            Some(EvaluatedRow {
+                entity,
+                at_ms: row.at_ms,
+                predicted: self.predictions[*id]?,
+                label: row.label?,
+                facts: notes.facts(entity, row.at_ms),
+            })
+        };
+        let judged: Vec<EvaluatedRow> = of_task.iter().filter_map(evaluated).collect();
+        let pairs: Vec<(f64, f64)> = judged.iter().map(|r| (r.predicted, r.label)).collect();
+        let scored = of_task.iter().filter(|id| self.predictions[**id].is_some());
+        let mut judgement = TaskJudgement::of(bound, of_task.len(), scored.count(), &pairs);
+        let evaluate = || bound.evaluate(notes, base_rate, Vec::new(), &judged);
+        judgement.evaluation = (!judged.is_empty()).then(evaluate);
+        judgement
+    }
 }
 
 fn write_rows(rows: &Rows, predictions: &[Option<f64>], out: impl Write) -> Result<(), RowsError> {

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use leadpulse_features::{FeaturePlan, FeatureSpec, VocabularyBuilder};
-use leadpulse_graph::{CellRef, EntityId, Graph};
+use leadpulse_graph::{CellRef, EntityId, Graph, StateLayout};
 use leadpulse_model::{CellRow, CellStore, Example, ExampleSet};
 use leadpulse_schema::{Role, RowBatch, TableId};
 
 use crate::data_report::DataReport;
 use crate::labels::{Chronicle, Seen, Tally, TaskOutcomes, TieShares, Ties};
+use crate::report::notes::Notes;
 use crate::walk::{BATCH_ROWS, Due, Schedule, Walk};
 use crate::{LearnError, Progress};
 use leadpulse_history::Files;
@@ -34,7 +35,8 @@ pub struct Split {
 /// Start, end and number of rows of a history.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Extent {
-    /// Known time of the first event, milliseconds.
+    /// Known time of the first event, milliseconds; without events, of the first version with a
+    /// time.
     pub first_ms: i64,
     /// Known time of the last row, milliseconds.
     pub last_ms: i64,
@@ -59,6 +61,7 @@ pub fn survey(
     files: &Files,
     until_ms: Option<i64>,
 ) -> Result<Survey, LearnError> {
+    let state = StateLayout::new(project.catalog.clone(), &project.graph_options);
     let mut vocabulary = VocabularyBuilder::default();
     let mut replay = files.replay()?;
     let mut batch = RowBatch::new();
@@ -67,17 +70,22 @@ pub fn survey(
         last_ms: i64::MIN,
         rows: 0,
     };
+    let mut first_version_ms = i64::MAX;
     let mut changing = vec![false; project.catalog.tables.len()];
     // Keys of tables that have not changed so far, and when they were known.
     let mut known: FxHashMap<(TableId, Box<str>), i64> = FxHashMap::default();
     while replay.read(i64::MAX, BATCH_ROWS, &mut batch)? > 0 {
         for row in batch.iter() {
             if until_ms.is_none_or(|until| row.known_ms() <= until) {
-                vocabulary.observe(&project.catalog, row);
+                vocabulary.observe(&state, row);
             }
-            if project.catalog.table_at(row.table()).role == Role::Event {
+            let table = project.catalog.table_at(row.table());
+            if table.role == Role::Event {
                 extent.first_ms = extent.first_ms.min(row.known_ms());
-            } else if !changing[row.table().index()] {
+            } else if table.time.is_some() || row.has_own_known_time() {
+                first_version_ms = first_version_ms.min(row.known_ms());
+            }
+            if table.role != Role::Event && !changing[row.table().index()] {
                 let first_ms = *known
                     .entry((row.table(), row.key().into()))
                     .or_insert(row.known_ms());
@@ -88,11 +96,14 @@ pub fn survey(
         }
         batch.clear();
     }
+    if extent.first_ms == i64::MAX {
+        extent.first_ms = first_version_ms;
+    }
     if extent.rows == 0 || extent.first_ms == i64::MAX {
-        return Err(LearnError::NoEvents);
+        return Err(LearnError::NoTimes);
     }
     Ok(Survey {
-        spec: vocabulary.finish(),
+        spec: vocabulary.finish(&state),
         extent,
         changing,
     })
@@ -190,6 +201,16 @@ pub fn collect(
     harvest: Harvest<'_>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(Vec<Collected>, DataReport), LearnError> {
+    collect_with(harvest, &mut [], progress)
+}
+
+/// [`collect`], with what simple rules know of the rows of validation; `notes` is by task, or
+/// empty.
+pub(crate) fn collect_with(
+    harvest: Harvest<'_>,
+    notes: &mut [Notes],
+    progress: &mut dyn FnMut(Progress),
+) -> Result<(Vec<Collected>, DataReport), LearnError> {
     let Harvest {
         project,
         tasks,
@@ -224,6 +245,13 @@ pub fn collect(
                 &mut store,
                 &mut pending,
             );
+            if anchor_ms >= split.val_from_ms {
+                for (notes, pending) in notes.iter_mut().zip(&pending) {
+                    let new = pending.iter().rev();
+                    let new = new.take_while(|row| row.anchor_ms == anchor_ms);
+                    new.for_each(|row| notes.note(graph, row.entity, anchor_ms));
+                }
+            }
         },
     )?;
     let report = walk.report(files);
@@ -355,8 +383,9 @@ fn take(
     let mut cells: Vec<CellRef> = wanted.iter().map(|(at, ..)| *at).collect();
     cells.dedup();
     let mut wanted = wanted.into_iter().peekable();
+    let asked: Vec<TableId> = tasks.iter().map(|task| task.plan.entity).collect();
     for chunk in cells.chunks(CHUNK_CELLS) {
-        let batch = plan.encode(graph, chunk, AsOf::from_ms(anchor_ms));
+        let batch = plan.encode(graph, chunk, AsOf::from_ms(anchor_ms), &asked);
         for (cell, at) in chunk.iter().enumerate() {
             let mut stored = None;
             while let Some((_, entity, task)) = wanted.next_if(|(of, ..)| of == at) {

@@ -78,7 +78,7 @@ pub fn explain(
         let normal = project.catalog.normalised_key(task.plan.entity, key);
         graph
             .find(task.plan.entity, &normal)
-            .filter(|(_, node)| node.is_known())
+            .filter(|(_, node)| graph.exists(node))
             .ok_or(key)
     });
     let (known, unknown): (Vec<_>, Vec<_>) = found.partition(Result::is_ok);
@@ -118,8 +118,9 @@ pub fn explain(
 
 fn why(graph: &Graph, bound: &Bound<'_>, at: CellRef, node: &Node, as_of: AsOf) -> Option<Why> {
     let plan = bound.scorer.plan();
-    let features = plan.encode(graph, &[at], as_of);
-    let (_, slot) = plan.row_of(&features, bound.task.plan.entity, 0, node.entity)?;
+    let table = bound.task.plan.entity;
+    let features = plan.encode(graph, &[at], as_of, &[table]);
+    let (_, slot) = plan.row_of(&features, table, 0, node.entity)?;
     let explanation = bound.scorer.explain(&features, bound.index, 0, slot);
     let evidence = plan.evidence(graph, at, node.entity, as_of);
     Some(Why {

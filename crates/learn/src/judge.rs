@@ -11,6 +11,10 @@ use crate::collect::{Survey, asked, survey};
 use crate::data_report::DataReport;
 use crate::labels::{Chronicle, Seen, Tally, TaskOutcomes};
 use crate::predict::{Ask, Bound, TaskJudgement, predict};
+use crate::report::Baselines;
+use crate::report::notes::Notes;
+use crate::report::rows::EvaluatedRow;
+use crate::report::validation::hindsight;
 use crate::walk::{Due, Schedule, Walk};
 use crate::{LearnError, Progress};
 use leadpulse_history::Files;
@@ -25,6 +29,8 @@ pub struct Period<'a> {
     pub scorer: &'a dyn Scorer,
     /// The first moment at which anyone is scored, milliseconds.
     pub from_ms: i64,
+    /// What the report compares the scores with.
+    pub baselines: Baselines<'a>,
 }
 
 /// The findings of a judgement.
@@ -61,7 +67,14 @@ pub fn judge(
         .iter()
         .map(|task| Bound::new(job.scorer, task))
         .collect::<Result<Vec<_>, _>>()?;
-    let Survey { extent, .. } = survey(project, files, None)?;
+    let baselines = job.baselines;
+    let mut notes: Vec<Notes> = tasks
+        .iter()
+        .map(|task| Notes::new(project, task, baselines.existing_score))
+        .collect::<Result<_, _>>()?;
+    let Survey {
+        extent, changing, ..
+    } = survey(project, files, None)?;
     let mut chronicles: Vec<Chronicle<'_>> = tasks
         .iter()
         .map(|task| Chronicle::new(project, task, files))
@@ -74,18 +87,31 @@ pub fn judge(
         &mut chronicles,
         (extent.last_ms, extent.rows),
         progress,
-        |graph, at_ms, due| score(graph, &bound, at_ms, &due, &mut scored),
+        |graph, at_ms, due| {
+            score(graph, &bound, at_ms, &due, &mut scored);
+            for (notes, scored) in notes.iter_mut().zip(&scored) {
+                let new = scored.iter().rev().take_while(|row| row.at_ms == at_ms);
+                new.for_each(|row| notes.note(graph, row.entity, at_ms));
+            }
+        },
     )?;
     let mut writer = csv::Writer::from_writer(out);
     writer
         .write_record(["task", "timestamp", "key", "label", "probability"])
         .map_err(RowsError::from)?;
     let mut judgements = Vec::new();
-    for ((bound, mut chronicle), scores) in bound.iter().zip(chronicles).zip(scored) {
+    let tasks = bound.iter().zip(chronicles).zip(scored).zip(&notes);
+    for (index, (((bound, mut chronicle), scores), notes)) in tasks.enumerate() {
         let outcomes = chronicle.known_by(walk.graph(), walk.belonging(), extent.last_ms);
-        let (tally, pairs) = write_known(&mut writer, walk.graph(), bound, &scores, &outcomes)?;
+        let judged = (notes, &scores[..], &outcomes);
+        let (tally, rows) = write_known(&mut writer, walk.graph(), bound, judged)?;
         let known = scores.iter().filter(|s| s.prediction.is_some()).count();
-        judgements.push((TaskJudgement::of(bound, scores.len(), known, &pairs), tally));
+        let pairs: Vec<(f64, f64)> = rows.iter().map(|row| (row.predicted, row.label)).collect();
+        let mut judgement = TaskJudgement::of(bound, scores.len(), known, &pairs);
+        let base_rate = baselines.base_rates.get(index).copied().flatten();
+        let remarks = hindsight(project, notes, &changing).into_iter().collect();
+        judgement.evaluation = Some(bound.evaluate(notes, base_rate, remarks, &rows));
+        judgements.push((judgement, tally));
     }
     writer.flush().map_err(RowsError::from)?;
     Ok(Judged {
@@ -151,16 +177,15 @@ fn score(graph: &Graph, bound: &[Bound<'_>], at_ms: i64, due: &[Due], scored: &m
 }
 
 /// Writes the scores of a task whose outcomes are known. Returns the counts of all outcomes, and
-/// the pairs of prediction and label.
+/// the rows with prediction and label.
 fn write_known(
     writer: &mut csv::Writer<impl Write>,
     graph: &Graph,
     bound: &Bound<'_>,
-    scores: &[Scored],
-    outcomes: &TaskOutcomes<'_>,
-) -> Result<(Tally, Vec<(f64, f64)>), RowsError> {
+    (notes, scores, outcomes): (&Notes, &[Scored], &TaskOutcomes<'_>),
+) -> Result<(Tally, Vec<EvaluatedRow>), RowsError> {
     let mut tally = outcomes.tally();
-    let mut pairs = Vec::new();
+    let mut rows = Vec::new();
     for score in scores {
         let seen = outcomes.seen(score.entity, score.at_ms);
         tally.add(score.entity, &seen);
@@ -173,14 +198,20 @@ fn write_known(
         else {
             continue;
         };
-        pairs.push((prediction, label));
+        rows.push(EvaluatedRow {
+            entity: score.entity,
+            at_ms: score.at_ms,
+            predicted: prediction,
+            label,
+            facts: notes.facts(score.entity, score.at_ms),
+        });
         writer.write_record([
             &bound.task.name,
-            &score.at_ms.to_string(),
+            &leadpulse_schema::utc(score.at_ms),
             &**graph.directory().key(score.entity),
             &label.to_string(),
             &prediction.to_string(),
         ])?;
     }
-    Ok((tally, pairs))
+    Ok((tally, rows))
 }

@@ -1,37 +1,46 @@
 //! Refusal of leaks: fields that would know the future, because their past is not in the files.
 
 use leadpulse_pql::AggregateSource;
-use leadpulse_schema::{Condition, Field, FieldId, Operand, Table};
+use leadpulse_schema::{Condition, Field, FieldId, Operand, Table, TableId};
 
 use crate::LearnError;
 use crate::labels::TieShares;
 use leadpulse_project::{Project, TaskPlan};
 
-fn columns(condition: &Condition, found: &mut Vec<FieldId>) {
+/// The columns that a condition on rows of `table` reads, those of their root included.
+fn columns(condition: &Condition, table: TableId, found: &mut Vec<(TableId, FieldId)>) {
     match condition {
         Condition::And(a, b) | Condition::Or(a, b) => {
-            columns(a, found);
-            columns(b, found);
+            columns(a, table, found);
+            columns(b, table, found);
         }
-        Condition::Not(inner) => columns(inner, found),
+        Condition::Not(inner) => columns(inner, table, found),
         Condition::Compare(operand, ..)
         | Condition::In(operand, _)
         | Condition::IsNull(operand)
-        | Condition::Like(operand, _) => {
-            if let Operand::Column(field) = operand {
-                found.push(*field);
-            }
-        }
+        | Condition::Like(operand, _) => match operand {
+            Operand::Column(field) => found.push((table, *field)),
+            Operand::Root(root, field) => found.push((*root, *field)),
+            Operand::Window(_) => {}
+        },
     }
 }
 
-/// The first of these fields that may change in the life of a row: not the key, nor the time of the
-/// version itself.
-fn mutable<'a>(table: &'a Table, fields: &[FieldId]) -> Option<&'a Field> {
-    fields
+/// The first of these columns whose past is not in the files, though it may change in the life of a
+/// row: not the key, nor the time of the version itself.
+fn overwritten<'a>(
+    project: &'a Project,
+    columns: &[(TableId, FieldId)],
+    changing: &[bool],
+) -> Option<(&'a Table, &'a Field)> {
+    columns
         .iter()
-        .map(|id| table.field_at(*id))
-        .find(|f| !f.is_static && f.id != table.key && Some(f.id) != table.time)
+        .filter(|(table, _)| !changing[table.index()])
+        .map(|(table, field)| {
+            let table = project.catalog.table_at(*table);
+            (table, table.field_at(*field))
+        })
+        .find(|(table, f)| !f.is_static && f.id != table.key && Some(f.id) != table.time)
 }
 
 /// A filter on a field whose past is not in the files would know the future: entities that
@@ -55,14 +64,13 @@ pub(crate) fn refuse_leaks(
             ),
         })
     };
-    let entity = project.catalog.table_at(task.plan.entity);
     let mut named = Vec::new();
     if let Some(condition) = &task.population.condition {
-        columns(condition, &mut named);
+        columns(condition, task.plan.entity, &mut named);
     }
-    if let Some(field) = mutable(entity, &named).filter(|_| !changing[entity.id.index()]) {
+    if let Some((table, field)) = overwritten(project, &named, changing) {
         return refuse(
-            entity,
+            table,
             field,
             "filter",
             "what a row is today says what happened to it",
@@ -72,12 +80,12 @@ pub(crate) fn refuse_leaks(
         let AggregateSource::Versions(table) = aggregate.source else {
             continue;
         };
-        let table = project.catalog.table_at(table);
-        let mut named: Vec<FieldId> = aggregate.quantity.field().into_iter().collect();
+        let field = aggregate.quantity.field();
+        let mut named: Vec<_> = field.into_iter().map(|field| (table, field)).collect();
         if let Some(filter) = &aggregate.filter {
-            columns(filter, &mut named);
+            columns(filter, table, &mut named);
         }
-        if let Some(field) = mutable(table, &named).filter(|_| !changing[table.id.index()]) {
+        if let Some((table, field)) = overwritten(project, &named, changing) {
             return refuse(
                 table,
                 field,

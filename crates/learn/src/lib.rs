@@ -2,7 +2,7 @@
 //!
 //! The parts: `walk` moves a graph through the history, `labels` answers for each anchor, `collect`
 //! takes examples, `train` fits a bundle; `judge`, `backtest` and `explain` ask a bundle about past
-//! moments.
+//! moments, `report` says how good the answers were.
 //!
 //! Invariants: training, backtest and the live engine read features through the same graph and the
 //! same encoder. No row known after an anchor reaches the anchor's example, and no row known after
@@ -16,6 +16,7 @@ mod judge;
 mod labels;
 mod leaks;
 mod predict;
+mod report;
 mod train;
 mod walk;
 
@@ -32,6 +33,10 @@ pub use explain::{Explain, Explained, PastExplanation, Why, explain};
 pub use judge::{Judged, Period, judge};
 pub use labels::{Tally, TieShare, TieShares};
 pub use predict::TaskJudgement;
+pub use report::{
+    Baseline, Baselines, CalibrationFigures, Decile, Estimate, GroupWeight, LossFigures,
+    RankFigures, ReliabilityBin, Report, Segment, TaskEvaluation,
+};
 pub use train::{
     LabelCount, TaskReport, TrainOptions, TrainReport, TrainTask, count_labels, train,
 };
@@ -62,8 +67,11 @@ pub enum LearnError {
     #[error(transparent)]
     History(#[from] HistoryError),
     /// There is nothing to replay.
-    #[error("the files hold no events: check the data folder and the file patterns of the sources")]
-    NoEvents,
+    #[error(
+        "no row says when it was known: the files hold neither events nor versions with a time; check \
+         the data folder and the file patterns of the sources, or give a source known_time"
+    )]
+    NoTimes,
     /// The configuration has no such task.
     #[error("there is no task {task:?} in the configuration (there are: {known})")]
     NoSuchTask {
@@ -91,6 +99,13 @@ pub enum LearnError {
         first: String,
         /// The other task and its tables.
         other: String,
+    },
+    /// The column of an existing score cannot be compared with a task's scores.
+    #[error("task {task:?} cannot be compared with an existing score: {fault}")]
+    ExistingScore {
+        task: String,
+        /// What is wrong with the column, and what to write.
+        fault: String,
     },
     /// The split leaves nothing.
     #[error("the split leaves no room: {0}")]

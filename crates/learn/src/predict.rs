@@ -6,7 +6,11 @@ use leadpulse_model::{BinaryMetrics, RegressionMetrics};
 use leadpulse_pql::TargetKind;
 
 use crate::LearnError;
+use crate::report::notes::Notes;
+use crate::report::rows::EvaluatedRow;
+use crate::report::{EvaluatedTask, TaskEvaluation, evaluate};
 use leadpulse_project::TaskPlan;
+use leadpulse_schema::TableId;
 use leadpulse_schema::units::AsOf;
 
 /// Cells scored at a time.
@@ -49,6 +53,31 @@ impl<'a> Bound<'a> {
         self.task.plan.target.kind() == TargetKind::Regression
     }
 
+    /// Evaluates rows of this task; `base_rate` is what training knew.
+    pub fn evaluate(
+        &self,
+        notes: &Notes,
+        base_rate: Option<f64>,
+        remarks: Vec<String>,
+        rows: &[EvaluatedRow],
+    ) -> TaskEvaluation {
+        let plan = &self.task.plan;
+        let subject = EvaluatedTask {
+            task: &self.task.name,
+            query: &plan.text,
+            horizon_ms: plan.horizon_ms,
+            is_regression: self.is_regression(),
+            base_rate,
+            positive_entities: None,
+            lookout: &notes.lookout,
+            words: &notes.words,
+            groups: Vec::new(),
+            remarks,
+            seed: 0,
+        };
+        evaluate(subject, rows)
+    }
+
     /// The probability that a logit means; of a regression, the number.
     pub fn predicted(&self, logit: f64) -> f64 {
         if self.is_regression() {
@@ -82,12 +111,13 @@ pub(crate) fn predict(
     asks.sort_unstable_by_key(|ask| (ask.at, ask.task, ask.id));
     let mut cells: Vec<CellRef> = asks.iter().map(|ask| ask.at).collect();
     cells.dedup();
+    let asked: Vec<TableId> = tasks.iter().map(|bound| bound.task.plan.entity).collect();
     let mut rest = &asks[..];
     for chunk in cells.chunks(CHUNK_CELLS) {
         let last = chunk.last().expect("chunks are not empty");
         let (now, later) = rest.split_at(rest.partition_point(|ask| ask.at <= *last));
         rest = later;
-        let features = scorer.plan().encode(graph, chunk, as_of);
+        let features = scorer.plan().encode(graph, chunk, as_of, &asked);
         for (index, bound) in tasks.iter().enumerate() {
             if now.iter().all(|ask| ask.task != index) {
                 continue;
@@ -121,6 +151,8 @@ pub struct TaskJudgement {
     pub binary: Option<BinaryMetrics>,
     /// Metrics of a number, where outcomes are known.
     pub regression: Option<RegressionMetrics>,
+    /// The evaluation for the report; `None` where no outcome is known.
+    pub evaluation: Option<TaskEvaluation>,
 }
 
 impl TaskJudgement {

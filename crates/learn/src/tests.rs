@@ -1,6 +1,6 @@
 //! Training, judging and refusing on a small market of files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -449,6 +449,7 @@ fn what_is_known_later_changes_no_example_and_no_score() {
             files: &ground.files,
             scorer: &scorer,
             freeze_at_ms: None,
+            baselines: Baselines::default(),
         };
         let mut out = Vec::new();
         let judged = backtest(&job, rows.as_bytes(), &mut out, &mut |_| {}).unwrap();
@@ -653,6 +654,94 @@ fn a_lead_wins_with_the_contact_it_became() {
     );
 }
 
+/// A line that became known when it happened; the column `at` is that time.
+fn known_at_once(table: &'static str, day: i64, columns: &[&str]) -> Line {
+    let column = |text: &&str| match *text {
+        "at" => (day * DAY_MS).to_string(),
+        text => text.to_owned(),
+    };
+    Line {
+        table,
+        known_ms: day * DAY_MS,
+        columns: columns.iter().map(column).collect(),
+    }
+}
+
+#[test]
+fn roots_that_only_events_name_are_asked_from_their_first_mention() {
+    let deals = |account: &'static str, from: i64| {
+        (from..150).step_by(10).map(move |day| {
+            let stage = if day % 20 == 0 { "won" } else { "lost" };
+            known_at_once(
+                "deals",
+                day,
+                &[&format!("{account}{day}"), account, "at", stage, "1"],
+            )
+        })
+    };
+    // A third account has a row and no events; the two others have events and no row.
+    let mut lines: Vec<Line> = deals("a", 10).chain(deals("b", 55)).collect();
+    lines.push(known_at_once("accounts", 70, &["c", "at", "steel"]));
+    let schemas = [("accounts.avsc", ACCOUNTS), ("deals.avsc", DEALS)];
+    let headers = [HEADERS[0], HEADERS[3]];
+    let mut ground = ground_of(&schemas, &headers, &lines, &[("wins", WINS)]);
+    let split = Split {
+        val_from_ms: 110 * DAY_MS,
+        test_from_ms: 145 * DAY_MS,
+    };
+    let (_, collected) = ground.collected(split);
+    assert_eq!(collected[0].training_tally.entities, 3);
+    let mut asked: BTreeMap<i64, usize> = BTreeMap::new();
+    for example in collected[0].refit.examples() {
+        *asked.entry(example.anchor_ms / DAY_MS).or_default() += 1;
+    }
+    let expected = |day: i64| 1 + usize::from(day > 55) + usize::from(day > 70);
+    let surely = asked
+        .iter()
+        .filter(|(day, _)| **day < 100 && ![55, 70].contains(*day));
+    let surely: Vec<_> = surely.map(|(day, count)| (*day, *count)).collect();
+    assert!(surely.len() > 8, "{asked:?}");
+    assert!(
+        surely.iter().all(|(day, count)| *count == expected(*day)),
+        "{asked:?}"
+    );
+
+    ground.project.tasks[0].anchors = "entity + 24h".parse().unwrap();
+    let (_, collected) = ground.collected(split);
+    let examples = collected[0].refit.examples().iter();
+    let days: BTreeSet<i64> = examples.map(|e| e.anchor_ms / DAY_MS).collect();
+    assert_eq!(
+        days,
+        BTreeSet::from([56, 71]),
+        "each once, a day after its first mention, but for the one of the warm-up"
+    );
+}
+
+#[test]
+fn versions_alone_can_be_learned_from() {
+    let mut lines = Vec::new();
+    for number in 0..30 {
+        let id = format!("c{number}");
+        let contact =
+            |day, role: &str| known_at_once("contacts", day, &[&id, "a", "at", role, "web"]);
+        lines.push(contact(5 + number % 3, "user"));
+        if number % 2 == 0 {
+            lines.push(contact(60 + number * 2, "boss"));
+        }
+    }
+    let schemas = [("accounts.avsc", ACCOUNTS), ("contacts.avsc", CONTACTS)];
+    let ground = ground_of(&schemas, &HEADERS[..2], &lines, &[("bosses", BOSSES)]);
+    let found = survey(&ground.project, &ground.files, None).unwrap();
+    assert_eq!(found.extent.first_ms, 5 * DAY_MS);
+    let (_, collected) = ground.collected(Split {
+        val_from_ms: 80 * DAY_MS,
+        test_from_ms: 110 * DAY_MS,
+    });
+    let tally = &collected[0].training_tally;
+    assert_eq!(tally.entities, 30);
+    assert!(tally.positive > 0, "{tally:?}");
+}
+
 #[test]
 fn tasks_share_a_bundle_and_leave_the_first_alone() {
     let lines = market(2);
@@ -712,10 +801,29 @@ fn tasks_share_a_bundle_and_leave_the_first_alone() {
         files: &ground.files,
         scorer: &bundle,
         from_ms: 220 * DAY_MS,
+        baselines: Baselines::default(),
     };
     let mut out = Vec::new();
     let judged = judge(&period, &mut out, &mut |_| {}).unwrap().tasks;
     let written = String::from_utf8(out).unwrap();
+    let evaluation = judged[0].0.evaluation.as_ref().unwrap();
+    assert_eq!(evaluation.rows, judged[0].1.labelled);
+    assert_eq!(evaluation.positives, judged[0].1.positive);
+    assert_eq!(evaluation.positive_entities, judged[0].1.positive_entities);
+    let (model, recency) = (evaluation.model.unwrap(), &evaluation.baselines[0]);
+    let auroc = judged[0].0.binary.as_ref().unwrap().auroc.unwrap();
+    assert!((model.auroc.unwrap().value - auroc).abs() < 1e-9);
+    assert!(recency.figures.auroc.unwrap().value > 0.5, "{recency:?}");
+    let industries = evaluation.segments.iter();
+    let industries = industries.filter(|part| part.field == "accounts.industry");
+    assert_eq!(
+        industries.map(|part| part.rows).sum::<usize>(),
+        evaluation.rows
+    );
+    let trained = &report.tasks[0].evaluation;
+    let quality = bundle.manifest().tasks[0].quality.as_ref();
+    assert_eq!(quality, trained.quality.as_ref());
+    assert!(!trained.groups.is_empty() && trained.groups[0].mean_logit > 0.0);
     for (judgement, tally) in &judged {
         assert!(tally.labelled > 100, "{judgement:?} {tally:?}");
         assert_eq!(
@@ -755,6 +863,7 @@ fn permuted_outcomes_cannot_be_predicted() {
         files: &ground.files,
         scorer: &bundle,
         from_ms: 190 * DAY_MS,
+        baselines: Baselines::default(),
     };
     let judged = judge(&period, Vec::new(), &mut |_| {}).unwrap().tasks;
     let binary = judged[0].0.binary.clone().unwrap();
@@ -908,7 +1017,7 @@ fn cuts_of_the_same_rows_move_no_probability_by_more_than_promised() {
             let cells: Vec<CellRef> = graph.cells().map(|(at, _)| at).collect();
             let mut encoded = bundle
                 .plan()
-                .encode(&graph, &cells, AsOf::from_ms(as_of_ms));
+                .encode(&graph, &cells, AsOf::from_ms(as_of_ms), &[]);
             if let Some(dice) = &mut noise {
                 encoded = nudged(encoded, dice);
             }

@@ -1,21 +1,30 @@
 //! From files to a bundle: all tasks in one pass, over one trunk.
 
+use leadpulse_features::{FeaturePlan, FeatureSpec};
 use leadpulse_model::{
-    Bundle, BundleMeta, FitError, FitOptions, FitPart, Fitted, Head, TaskDefinition, fit, fit_head,
+    Bundle, BundleMeta, FitError, FitOptions, FitPart, Fitted, Head, RowTally, TaskDefinition, fit,
+    fit_head,
 };
 use leadpulse_pql::TargetKind;
+use leadpulse_schema::TableId;
 use leadpulse_schema::units::{DAY_MS, DAY_MS_F64};
 use serde_json::{Map, Value, json};
 
-use crate::collect::{Collected, Extent, Harvest, Split, Survey, asked, collect, survey};
+use crate::collect::{Collected, Extent, Harvest, Split, Survey, asked, collect_with, survey};
 use crate::data_report::DataReport;
 use crate::labels::{Chronicle, Seen, Tally, TieShares};
 use crate::leaks::{refuse_early_ties, refuse_leaks};
+use crate::report::TaskEvaluation;
+use crate::report::notes::Notes;
+use crate::report::validation::{evaluate_validation, group_weights};
 use crate::walk::{Schedule, Walk};
 use crate::{LearnError, Progress};
 use leadpulse_history::Files;
 use leadpulse_project::{Project, TaskPlan};
 use leadpulse_schema::units::AsOf;
+
+/// A task with a shorter horizon reads the hour and the weekday of the moment.
+const SHORT_HORIZON_MS: i64 = 14 * DAY_MS;
 
 /// A task, and how it is trained.
 #[derive(Clone, Debug)]
@@ -43,6 +52,8 @@ pub struct TrainOptions {
     pub sample_ratio: f64,
     /// Recorded in the bundle, if given.
     pub created_at: Option<String>,
+    /// A column `table.field` of points that the report compares the scores with.
+    pub existing_score: Option<String>,
 }
 
 impl Default for TrainOptions {
@@ -54,6 +65,7 @@ impl Default for TrainOptions {
             refit: false,
             sample_ratio: 1.0,
             created_at: None,
+            existing_score: None,
         }
     }
 }
@@ -69,6 +81,8 @@ pub struct TrainReport {
     pub cells: usize,
     /// The memory of the cells, bytes.
     pub cell_bytes: usize,
+    /// Rows and columns of the cells.
+    pub rows: Vec<RowTally>,
     /// Per task, in the bundle's order.
     pub tasks: Vec<TaskReport>,
 }
@@ -87,6 +101,8 @@ pub struct TaskReport {
     pub validation_tally: Tally,
     /// As in the manifest: `validation`, `candidates`, `training`, …
     pub metrics: Map<String, Value>,
+    /// The evaluation on validation, with the grade that the manifest has.
+    pub evaluation: TaskEvaluation,
 }
 
 /// Trains a bundle on files: the first task with its trunk, the others on that trunk.
@@ -120,6 +136,11 @@ pub fn train(
     } else {
         survey(project, files, Some(split.val_from_ms))?.spec
     };
+    // Hours and weekdays average out over a longer window.
+    let has_clock = tasks
+        .iter()
+        .any(|task| task.plan.plan.horizon_ms < SHORT_HORIZON_MS);
+    let spec = FeatureSpec { has_clock, ..spec };
     let plan = project.feature_plan(spec);
     let plans: Vec<&TaskPlan> = tasks.iter().map(|task| task.plan).collect();
     let harvest = Harvest {
@@ -132,28 +153,54 @@ pub fn train(
         warmup_ms: warmup_ms(project, options, extent, split),
         sample_ratio: options.sample_ratio,
     };
-    let (collected, data) = collect(harvest, progress)?;
+    let existing_score = options.existing_score.as_deref();
+    let notes = plans.iter().map(|t| Notes::new(project, t, existing_score));
+    let mut notes: Vec<Notes> = notes.collect::<Result<_, _>>()?;
+    let (collected, data) = collect_with(harvest, &mut notes, progress)?;
     // Before the first fit, which may take hours: a task that cannot be judged ends the training.
     for (task, examples) in tasks.iter().zip(&collected) {
         refuse_early_ties(project, task.plan, examples.ties)?;
         check_validation(task.plan, &examples.validation_tally)?;
     }
     let store = collected[0].training.cells();
-    let (cells, cell_bytes) = (store.len(), store.heap_bytes());
+    let (cells, cell_bytes, rows) = (store.len(), store.heap_bytes(), store.tally());
     let fitted = fit_tasks(project, tasks, &collected, split, options.refit, progress)?;
+    let evaluations = evaluate_validation(project, &plans, &fitted, &collected, &notes, &changing);
+    let meta = BundleMeta {
+        catalog_fingerprint: project.catalog.fingerprint(),
+        created_at: options.created_at.clone(),
+    };
+    let (bundle, evaluations) = graded(fitted, evaluations, &collected, (plan, meta))?;
     let report = TrainReport {
         split,
         extent,
         data,
         cells,
         cell_bytes,
-        tasks: reports(&fitted, collected),
+        rows,
+        tasks: reports(bundle.fitted(), collected, evaluations),
     };
-    let meta = BundleMeta {
-        catalog_fingerprint: project.catalog.fingerprint(),
-        created_at: options.created_at.clone(),
-    };
-    Ok((fitted.into_bundle(plan, meta)?, report))
+    Ok((bundle, report))
+}
+
+/// The bundle with the grades of its tasks, and the evaluations with the weights of what it looks
+/// at.
+fn graded(
+    mut fitted: Fitted,
+    mut evaluations: Vec<TaskEvaluation>,
+    collected: &[Collected],
+    (plan, meta): (FeaturePlan, BundleMeta),
+) -> Result<(Bundle, Vec<TaskEvaluation>), LearnError> {
+    for (index, evaluation) in evaluations.iter().enumerate() {
+        if let Some(quality) = &evaluation.quality {
+            fitted.set_quality(index, quality.clone());
+        }
+    }
+    let bundle = fitted.into_bundle(plan, meta)?;
+    for (index, evaluation) in evaluations.iter_mut().enumerate() {
+        evaluation.groups = group_weights(&bundle, index, &collected[index]);
+    }
+    Ok((bundle, evaluations))
 }
 
 /// The time after the first event in which no anchor of a whole population lies, and no entity with
@@ -224,15 +271,20 @@ fn fit_tasks(
     Ok(fitted.expect("there is at least one task"))
 }
 
-fn reports(fitted: &Fitted, collected: Vec<Collected>) -> Vec<TaskReport> {
-    let tasks = fitted.tasks().iter().zip(collected);
-    let reports = tasks.map(|(task, examples)| TaskReport {
+fn reports(
+    fitted: &Fitted,
+    collected: Vec<Collected>,
+    evaluations: Vec<TaskEvaluation>,
+) -> Vec<TaskReport> {
+    let tasks = fitted.tasks().iter().zip(collected).zip(evaluations);
+    let reports = tasks.map(|((task, examples), evaluation)| TaskReport {
         name: task.definition.name.clone(),
         training: examples.training.len(),
         validation: examples.validation.len(),
         training_tally: examples.training_tally,
         validation_tally: examples.validation_tally,
         metrics: task.metrics.clone(),
+        evaluation,
     });
     reports.collect()
 }
@@ -316,11 +368,25 @@ fn restricted(project: &Project, task: &TrainTask<'_>) -> FitOptions {
         .flat_map(|t| {
             hubs().flat_map(move |hub| [format!("{hub}{}.", t.name), format!("{hub}{}/", t.name)])
         })
+        .chain(of_several_tables(project, using))
         .collect();
     for candidate in &mut options.candidates {
         candidate.without.extend(prefixes.iter().cloned());
     }
     options
+}
+
+/// Prefixes of columns over several event tables, where one of them may not be used.
+fn of_several_tables(project: &Project, using: &[TableId]) -> Vec<String> {
+    let events = project.catalog.tables.iter().filter(|t| !t.is_entity());
+    let mut prefixes = Vec::new();
+    for table in events.filter(|t| !using.contains(&t.id)) {
+        prefixes.push("people/".into());
+        if table.staged.is_some() {
+            prefixes.push("cell/order/".into());
+        }
+    }
+    prefixes
 }
 
 /// Says before anything is trained that a task could not be judged.

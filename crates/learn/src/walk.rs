@@ -105,8 +105,8 @@ impl Walk {
             let next_ms = schedule.peek_ms();
             let arrived = self.step(next_ms.unwrap_or(last_ms), reach_ms, |graph, row| {
                 for (index, chronicle) in chronicles.iter_mut().enumerate() {
-                    if let Some((entity, since_ms)) = chronicle.observe(graph, row) {
-                        schedule.known(index, entity, since_ms);
+                    for entity in chronicle.observe(graph, row) {
+                        schedule.known(index, entity, row.known_ms());
                     }
                 }
             })?;

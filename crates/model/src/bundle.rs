@@ -29,10 +29,8 @@ use write::files_of;
 
 use crate::fit::Fitted;
 
-/// Version of the bundle format that is written. Bundles of version 1 have no trees, and are read.
+/// Version of the bundle format that is written and read. Plans of version 1 had other columns.
 pub const FORMAT_VERSION: u32 = 2;
-/// The oldest version of the bundle format that is read.
-const OLDEST_FORMAT: u32 = 1;
 /// Golden logits may differ by this much between machines: ten steps of the grid. Kernels of
 /// another CPU add f32 in another order, which a calibration may spread; a bundle of other weights
 /// differs by far more.
@@ -106,6 +104,7 @@ impl Bundle {
                     rounds: trees.forest.rounds(),
                 }),
                 metrics: task.metrics.clone(),
+                quality: task.quality.clone(),
             });
         let mut manifest = Manifest {
             format: FORMAT_VERSION,

@@ -6,6 +6,7 @@
 
 pub(crate) mod normalise;
 pub(crate) mod store;
+mod tally;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,8 +17,10 @@ use leadpulse_graph::EntityId;
 
 use crate::examples::normalise::Normaliser;
 use crate::examples::store::{CellRow, CellStore};
-use crate::network::Inputs;
 use crate::network::head::Outcome;
+use crate::network::{Inputs, TowerTarget};
+
+pub use tally::RowTally;
 
 /// A quarter of a mean Gregorian year, milliseconds.
 const QUARTER_MS: i64 = 7_889_238_000;
@@ -132,15 +135,21 @@ impl ExampleSet {
 
     /// The raw features of some examples, padded to the largest number of members among them.
     pub fn feature_batch(&self, indices: &[usize]) -> FeatureBatch {
-        self.cells.batch(&self.rows(indices), None)
+        self.cells.batch(&self.rows(indices), None, None)
     }
 
-    /// The normalised features of some examples, as tensors of `device`.
-    pub fn batch(&self, indices: &[usize], normaliser: &Normaliser, device: &Device) -> Inputs {
-        Inputs::packed(
-            self.cells.batch(&self.rows(indices), Some(normaliser)),
-            device,
-        )
+    /// The normalised features of some examples, as tensors of `device`: the rows that a task with
+    /// this target reads.
+    pub fn batch(
+        &self,
+        indices: &[usize],
+        normaliser: &Normaliser,
+        target: TowerTarget,
+        device: &Device,
+    ) -> Inputs {
+        let rows = self.rows(indices);
+        let batch = self.cells.batch(&rows, Some(normaliser), Some(target));
+        Inputs::packed(batch, device)
     }
 
     /// Number of rows of member table `table` in example `index`.

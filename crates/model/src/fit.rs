@@ -10,6 +10,7 @@ pub(crate) mod calibrate;
 mod ensemble;
 mod error;
 mod jobs;
+mod levels;
 pub(crate) mod metrics;
 mod options;
 mod rows;
@@ -27,6 +28,7 @@ use calibrate::Calibration;
 use task::{Base, Sets, fit_task};
 use train::FitProgress;
 
+use crate::bundle::manifest::Quality;
 use crate::examples::ExampleSet;
 use crate::examples::normalise::Normaliser;
 use crate::network::{Network, NetworkConfig, TowerTarget, TrunkConfig};
@@ -50,6 +52,22 @@ pub struct FittedTask {
     /// Metrics by name; `fit` writes `validation`, `candidates` and `members`, the caller may add
     /// more.
     pub metrics: Map<String, Value>,
+    /// The grade that the caller gave; it ends up in the manifest.
+    pub quality: Option<Quality>,
+    /// The labelled rows of validation, as the networks that had not seen them predict them. Not
+    /// in a bundle: empty for a loaded one.
+    pub validation: Vec<JudgedRow>,
+}
+
+/// A prediction beside its outcome.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct JudgedRow {
+    /// Index among the examples of validation.
+    pub example: usize,
+    /// Calibrated probability; of a regression the number.
+    pub predicted: f64,
+    /// 1 or 0; of a regression the number.
+    pub label: f64,
 }
 
 /// A trained ensemble with all of its tasks.
@@ -75,6 +93,11 @@ impl Fitted {
         self.tasks[task].metrics.insert(name.to_owned(), metrics);
     }
 
+    /// Writes the grade of a task's evaluation. It ends up in the manifest.
+    pub fn set_quality(&mut self, task: usize, quality: Quality) {
+        self.tasks[task].quality = Some(quality);
+    }
+
     /// The widths of its networks.
     pub fn config(&self) -> &NetworkConfig {
         &self.config
@@ -95,8 +118,8 @@ pub(crate) fn target_of(layout: &Layout, entity: TableId) -> TowerTarget {
 /// Epochs and candidates are chosen by the validation log loss after Platt's parameters are
 /// refitted (squared error for a regression). With `refit`, examples up to the newest known
 /// outcome, validation's included, the chosen candidate is then trained again on them, each member
-/// for as many epochs as it was best after; calibration keeps the shape it had for the members
-/// which had not seen validation.
+/// for as many epochs as it was best after; calibration stays that of the members which had not
+/// seen validation.
 ///
 /// # Errors
 /// Where there is nothing to learn, or examples, task and options do not fit together.

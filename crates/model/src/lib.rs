@@ -20,18 +20,18 @@ mod testing;
 #[cfg(test)]
 mod tree_scenarios;
 
-pub use bundle::manifest::{Manifest, TaskManifest, TreesManifest};
+pub use bundle::manifest::{Grade, Manifest, Quality, TaskManifest, TreesManifest};
 pub use bundle::{Bundle, BundleError, BundleMeta, FORMAT_VERSION};
 pub use examples::normalise::Normaliser;
 pub use examples::store::{CellRow, CellStore};
-pub use examples::{Example, ExampleSet};
+pub use examples::{Example, ExampleSet, RowTally};
 pub use explain::deletion::DeletionTest;
 pub use fit::calibrate::Calibration;
 pub use fit::metrics::{BinaryMetrics, RegressionMetrics};
 pub use fit::train::{FitPart, FitProgress};
 pub use fit::{
-    FitError, FitOptions, Fitted, FittedTask, Regularisation, TaskDefinition, Weighting, fit,
-    fit_head,
+    FitError, FitOptions, Fitted, FittedTask, JudgedRow, Regularisation, TaskDefinition, Weighting,
+    fit, fit_head,
 };
 pub use network::head::{Head, Outcome};
 pub use network::{

@@ -14,7 +14,8 @@
 //! loses nothing where a cell has no members: the network is then a multilayer perceptron on G.
 //! Sums are divided by 3 to stay in the range of the other pools. After ReLU nothing is negative,
 //! so a padding row that is multiplied by its mask of 0 can neither win a maximum nor change a sum,
-//! and an empty table pools to 0.
+//! and an empty table pools to 0. Members beyond those that are attended to are in no pool: they
+//! have an output, from their own row and the pools of the others.
 //!
 //! Decision: docs/decisions/0016-a-small-set-network-on-burn-flex.md
 

@@ -23,8 +23,12 @@ const CHUNK: usize = 16;
 // Powers of two from here on: few shapes, so that chunks fill, and little padding.
 const LEAST_SLOTS: usize = 4;
 
-/// Slots in use in a cell: up to its last row.
-fn used_slots(block: &MemberBlock, cell: usize) -> usize {
+/// Slots in use in a cell by a task: of the table that it asks about up to the last row, of others
+/// those that the cell is pooled over.
+fn used_slots(block: &MemberBlock, cell: usize, is_asked: bool) -> usize {
+    if !is_asked {
+        return block.attended[cell] as usize;
+    }
     let mask = &block.mask[cell * block.slots..(cell + 1) * block.slots];
     mask.iter()
         .rposition(|m| *m != 0.0)
@@ -32,11 +36,10 @@ fn used_slots(block: &MemberBlock, cell: usize) -> usize {
 }
 
 /// The slots a cell's members are padded to, in every table.
-fn padded_slots(batch: &FeatureBatch, cell: usize) -> usize {
-    match batch
-        .members
-        .iter()
-        .map(|block| used_slots(block, cell))
+fn padded_slots(batch: &FeatureBatch, cell: usize, target: TowerTarget) -> usize {
+    let blocks = batch.members.iter().enumerate();
+    match blocks
+        .map(|(t, block)| used_slots(block, cell, target == TowerTarget::Member(t)))
         .max()
         .unwrap_or(0)
     {
@@ -45,8 +48,15 @@ fn padded_slots(batch: &FeatureBatch, cell: usize) -> usize {
     }
 }
 
-/// Copies some cells, with `slots` slots per table. Cells beyond those given are zero.
-fn gather(batch: &FeatureBatch, cells: &[usize], slots: usize, room: usize) -> FeatureBatch {
+/// Copies some cells as a task sees them, with `slots` slots per table. Cells beyond those given
+/// are zero.
+fn gather(
+    batch: &FeatureBatch,
+    target: TowerTarget,
+    cells: &[usize],
+    slots: usize,
+    room: usize,
+) -> FeatureBatch {
     let width = batch.root.len() / batch.cells.max(1);
     let mut root = vec![0.0; room * width];
     for (to, cell) in cells.iter().enumerate() {
@@ -56,11 +66,15 @@ fn gather(batch: &FeatureBatch, cells: &[usize], slots: usize, room: usize) -> F
     let members = batch
         .members
         .iter()
-        .map(|block| {
+        .enumerate()
+        .map(|(t, block)| {
             let mut values = vec![0.0; room * slots * block.width];
             let mut mask = vec![0.0; room * slots];
+            let mut attended = vec![0; room];
+            let is_asked = target == TowerTarget::Member(t);
             for (to, &cell) in cells.iter().enumerate() {
-                let (from, used) = (cell * block.slots, used_slots(block, cell));
+                let (from, used) = (cell * block.slots, used_slots(block, cell, is_asked));
+                attended[to] = block.attended[cell];
                 mask[to * slots..to * slots + used].copy_from_slice(&block.mask[from..from + used]);
                 values[to * slots * block.width..(to * slots + used) * block.width]
                     .copy_from_slice(
@@ -73,6 +87,8 @@ fn gather(batch: &FeatureBatch, cells: &[usize], slots: usize, room: usize) -> F
                 values,
                 mask,
                 entities: Vec::new(),
+                attended,
+                folded: vec![0; room],
             }
         })
         .collect();
@@ -100,7 +116,7 @@ impl Fitted {
         };
         let mut logits = vec![f64::NAN; batch.cells * rows];
         let mut order: Vec<(usize, usize)> = (0..batch.cells)
-            .map(|cell| (padded_slots(batch, cell), cell))
+            .map(|cell| (padded_slots(batch, cell, target), cell))
             .collect();
         order.sort_unstable();
         for group in order.chunk_by(|a, b| a.0 == b.0) {
@@ -110,7 +126,7 @@ impl Fitted {
             }
             for chunk in group.chunks(CHUNK) {
                 let cells: Vec<usize> = chunk.iter().map(|(_, cell)| *cell).collect();
-                let gathered = gather(batch, &cells, slots, CHUNK);
+                let gathered = gather(batch, target, &cells, slots, CHUNK);
                 let scored = self.chunk_logits(gathered, cells.len(), task);
                 let width = scored.len() / cells.len();
                 for (from, cell) in cells.iter().enumerate() {
@@ -131,9 +147,9 @@ impl Fitted {
         logits
     }
 
-    /// One cell as a batch of its own.
-    pub(crate) fn alone(batch: &FeatureBatch, cell: usize) -> FeatureBatch {
-        gather(batch, &[cell], padded_slots(batch, cell), 1)
+    /// One cell as a batch of its own, as a task of this target sees it.
+    pub(crate) fn alone(batch: &FeatureBatch, target: TowerTarget, cell: usize) -> FeatureBatch {
+        gather(batch, target, &[cell], padded_slots(batch, cell, target), 1)
     }
 
     /// Calibrated logits, not rounded, of the first `cells` of a raw chunk: `[cells, rows]`.
@@ -272,6 +288,48 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn members_beyond_those_attended_to_have_scores_and_change_none() {
+        let layout = layout(12, &[10, 7]);
+        let mut rng = ChaCha8Rng::seed_from_u64(9);
+        let fitted = untrained(&layout, &mut rng);
+        let mut member = || -> Vec<f32> { (0..10).map(|_| rng.random_range(-2.0..2.0)).collect() };
+        let rows: Vec<Vec<f32>> = (0..100).map(|_| member()).collect();
+        let cell = |members: &[Vec<f32>]| -> OwnedCell {
+            (vec![0.5; 12], vec![members.to_vec(), vec![vec![0.3; 7]; 2]])
+        };
+        let mut batch = batch_of_owned(&layout, &[cell(&rows)]);
+        batch.members[0].attended[0] = 16;
+        let scores = |batch: &FeatureBatch, task| fitted.unrounded_logits(batch, task);
+        let members = scores(&batch, 1);
+        let mut distinct: Vec<u64> = members.iter().map(|z| z.to_bits()).collect();
+        distinct.sort_unstable();
+        distinct.dedup();
+        assert_eq!((members.len(), distinct.len()), (100, 100));
+        assert!(members.iter().all(|z| z.is_finite()));
+        // The other tasks read what they would read without those rows, bit for bit.
+        let few = batch_of_owned(&layout, &[cell(&rows[..16])]);
+        for task in [0, 2] {
+            let (with, without) = (scores(&batch, task), scores(&few, task));
+            let bits = |logits: &[f64]| logits.iter().map(|z| z.to_bits()).collect::<Vec<_>>();
+            assert_eq!(bits(&with), bits(&without), "task {task}");
+        }
+        for (with, without) in members.iter().zip(scores(&few, 1)) {
+            assert!((with - without).abs() < 1e-4);
+        }
+        // A row beyond decides its own score alone.
+        batch.members[0].values[40 * 10..41 * 10].fill(3.0);
+        let changed = scores(&batch, 1);
+        for (slot, (before, after)) in members.iter().zip(&changed).enumerate() {
+            assert_eq!(before != after, slot == 40, "slot {slot}");
+        }
+        // It is explained in full, and its explanation sums to its score.
+        let explanation = fitted.explain(&batch, 1, 0, 40);
+        let sum: f64 = explanation.contributions.iter().map(|c| c.logit).sum();
+        assert_eq!(explanation.logit, fitted.logits(&batch, 1)[40]);
+        assert!((explanation.base_logit + sum - explanation.logit).abs() < 1e-9);
     }
 
     #[test]

@@ -48,6 +48,7 @@ pub fn layout(root: usize, members: &[usize]) -> Layout {
             .map(|(i, width)| MemberLayout {
                 table: TableId(i as u16 + 1),
                 name: format!("member{i}"),
+                existence: 5 - i % 2,
                 columns: columns(&format!("member{i}"), *width),
             })
             .collect(),
@@ -115,6 +116,8 @@ pub fn batch_of_owned(layout: &Layout, cells: &[OwnedCell]) -> FeatureBatch {
                 block.mask.push(f32::from(u8::from(slot < tables[t].len())));
                 block.entities.push(None);
             }
+            block.attended.push(tables[t].len() as u32);
+            block.folded.push(0);
         }
         batch.members.push(block);
     }
@@ -266,6 +269,8 @@ pub fn untrained(layout: &Layout, rng: &mut ChaCha8Rng) -> Fitted {
                     intercept: -0.2,
                 },
                 metrics: Map::new(),
+                quality: None,
+                validation: Vec::new(),
             })
             .collect(),
         golden: examples.feature_batch(&(0..10).collect::<Vec<_>>()),

@@ -16,7 +16,8 @@ pub enum Anchors {
         /// The distance between anchors, milliseconds.
         stride_ms: i64,
     },
-    /// Each entity once, this long after its first version became known.
+    /// Each entity once, this long after it first existed: its first version, or for a root its
+    /// first mention by another row.
     Entity {
         /// The distance from the first version, milliseconds.
         after_ms: i64,

@@ -2,13 +2,42 @@
 
 use crate::catalog::normalise::normalised;
 use crate::catalog::{FieldId, Role, Table};
+use crate::money::{UnknownCurrency, convert_amounts};
 use crate::row::{Operation, RowBuilder, Value};
 
 /// The condition that a complete row breaks.
 #[derive(Debug, PartialEq)]
-pub(crate) struct RowRefusal {
-    pub(crate) field: String,
-    pub(crate) why: &'static str,
+pub(crate) enum RowRefusal {
+    /// The row says too little.
+    Incomplete { field: String, why: &'static str },
+    /// An amount cannot be converted.
+    NoRate {
+        field: String,
+        unknown: UnknownCurrency,
+    },
+}
+
+impl RowRefusal {
+    /// The field at fault.
+    pub(crate) fn field(&self) -> &str {
+        match self {
+            RowRefusal::Incomplete { field, .. } | RowRefusal::NoRate { field, .. } => field,
+        }
+    }
+    /// The value at fault, for files; empty where a value is missing.
+    pub(crate) fn value(&self) -> &str {
+        match self {
+            RowRefusal::Incomplete { .. } => "",
+            RowRefusal::NoRate { unknown, .. } => &unknown.currency,
+        }
+    }
+    /// The value that was expected instead, for people.
+    pub(crate) fn expected(&self) -> &'static str {
+        match self {
+            RowRefusal::Incomplete { why, .. } => why,
+            RowRefusal::NoRate { unknown, .. } => unknown.expected(),
+        }
+    }
 }
 
 /// Brings keys and references to their one spelling.
@@ -44,9 +73,18 @@ pub(crate) fn normalise_field(table: &Table, field: FieldId, row: &mut RowBuilde
 }
 
 /// A row has a key; an event also has a time, and an owner to hang on. An empty reference refers to nothing: it becomes null
-/// where it may.
-pub(crate) fn admit(table: &Table, row: &mut RowBuilder<'_>) -> Result<(), RowRefusal> {
+/// where it may. Amounts become amounts of one currency; `may_drop` says whether one that cannot be
+/// converted becomes null, and counts it.
+pub(crate) fn admit(
+    table: &Table,
+    row: &mut RowBuilder<'_>,
+    mut may_drop: impl FnMut(&UnknownCurrency) -> bool,
+) -> Result<(), RowRefusal> {
     normalise(table, row);
+    convert_amounts(table, row, &mut may_drop).map_err(|unknown| RowRefusal::NoRate {
+        field: table.field_at(unknown.amount).name.clone(),
+        unknown,
+    })?;
     for field in table
         .fields
         .iter()
@@ -56,7 +94,7 @@ pub(crate) fn admit(table: &Table, row: &mut RowBuilder<'_>) -> Result<(), RowRe
             row.set(field.id, Value::Null);
         }
     }
-    let refuse = |field: String, why| Err(RowRefusal { field, why });
+    let refuse = |field: String, why| Err(RowRefusal::Incomplete { field, why });
     if row.get(table.key).text().is_none_or(str::is_empty) {
         return refuse(table.field_at(table.key).name.clone(), "the key is empty");
     }

@@ -33,6 +33,8 @@ pub enum Literal {
 pub enum Operand {
     /// A field of the row or entity.
     Column(FieldId),
+    /// A field of the root that the entity belongs to; null for an entity without one.
+    Root(TableId, FieldId),
     /// A window over past events of the entity: an index into [`Population::windows`].
     Window(usize),
 }
@@ -60,6 +62,11 @@ pub enum Condition {
 pub trait View {
     /// The current value of a field.
     fn column(&self, field: FieldId) -> Value<'_>;
+    /// The current value of a field of the entity's root, which is a row of `table`; rows by
+    /// themselves have no root.
+    fn root_column(&self, _table: TableId, _field: FieldId) -> Value<'_> {
+        Value::Null
+    }
     /// The value of a window (see [`Population::windows`]); rows have none.
     fn window(&self, index: usize) -> Value<'_>;
 }
@@ -78,6 +85,7 @@ impl Condition {
     pub fn holds(&self, view: &impl View) -> bool {
         let read = |operand: &Operand| match operand {
             Operand::Column(field) => view.column(*field),
+            Operand::Root(table, field) => view.root_column(*table, *field),
             Operand::Window(index) => view.window(*index),
         };
         match self {

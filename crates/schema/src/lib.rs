@@ -48,6 +48,7 @@ mod draft;
 mod files;
 mod hex;
 mod infer;
+mod money;
 mod row;
 mod row_fit;
 mod shape;
@@ -68,9 +69,10 @@ pub use condition::{
     View,
 };
 pub use draft::{Draft, DraftError, KnownTable, draft};
-pub use files::{FileError, FileOptions, FileOrigin, FileReader, parse_time_ms};
+pub use files::{FileError, FileOptions, FileOrigin, FileReader, parse_time_ms, utc};
 pub use hex::hex;
 pub use infer::{InferError, Inferred, infer};
+pub use money::{CurrencyError, CurrencyOptions, CurrencyRates};
 pub use row::{Operation, Position, Row, RowBatch, RowBuilder, TextList, Value};
 pub use row_fit::{ReferenceFit, RowFit, ValueFit};
 pub use shape::{

@@ -279,6 +279,11 @@ impl RowBuilder<'_> {
     pub fn set_unchanged(&mut self, field: FieldId) {
         self.batch.slots[self.head.slot as usize + field.index()] = FieldSlot::Unchanged;
     }
+    /// True for a field that was marked with [`Self::set_unchanged`].
+    pub fn is_unchanged(&self, field: FieldId) -> bool {
+        let slot = self.head.slot as usize + field.index();
+        matches!(self.batch.slots[slot], FieldSlot::Unchanged)
+    }
     /// Overrides the operation, for tables whose retraction flag is a field.
     pub fn set_operation(&mut self, operation: Operation) {
         self.head.operation = operation;

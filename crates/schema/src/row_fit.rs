@@ -9,7 +9,7 @@
 use rustc_hash::{FxHashMap, FxHashSet};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::catalog::{Catalog, FieldId, TableId};
+use crate::catalog::{Catalog, FieldId, Role, TableId};
 use crate::row::{Operation, Row, Value};
 
 /// Keys of a reference of which the text is kept, to show one that found nobody.
@@ -30,6 +30,7 @@ pub struct RowFit {
     rows: Vec<u64>,
     references: Vec<ReferenceCount>,
     values: Vec<ValueCount>,
+    currencies: Vec<CurrencyCount>,
 }
 
 #[derive(Clone, Debug)]
@@ -47,6 +48,14 @@ struct ValueCount {
     rows: u64,
     undeclared: u64,
     by_value: FxHashMap<String, u64>,
+}
+
+/// Currencies beside an amount that nothing converts.
+#[derive(Clone, Debug)]
+struct CurrencyCount {
+    amount: (TableId, FieldId),
+    currency: FieldId,
+    by_code: FxHashMap<String, u64>,
 }
 
 /// The fit of a reference: how many of the rows that name an entity find it.
@@ -113,8 +122,16 @@ impl RowFit {
             rows: vec![0; catalog.tables.len()],
             references: Vec::new(),
             values: Vec::new(),
+            currencies: Vec::new(),
         };
         for table in &catalog.tables {
+            let unconverted = table.amounts().filter(|_| table.rates.is_none());
+            fit.currencies
+                .extend(unconverted.map(|(amount, currency)| CurrencyCount {
+                    amount: (table.id, amount.id),
+                    currency,
+                    by_code: FxHashMap::default(),
+                }));
             for field in &table.fields {
                 let of = (table.id, field.id);
                 let hub_table = field
@@ -158,6 +175,7 @@ impl RowFit {
                 }
             }
         }
+        self.observe_currencies(row);
         for count in &mut self.values {
             if count.of.0 == table && !row.is_unchanged(count.of.1) {
                 let declared = &catalog.table_at(table).field_at(count.of.1).values;
@@ -166,6 +184,24 @@ impl RowFit {
                     Value::List(values) => values.iter().for_each(|v| count.add(declared, v)),
                     _ => {}
                 }
+            }
+        }
+    }
+
+    /// Counts the currencies of a row's amounts, where nothing converts them.
+    fn observe_currencies(&mut self, row: Row<'_>) {
+        for count in &mut self.currencies {
+            let (table, amount) = count.amount;
+            if table != row.table() || !matches!(row.get(amount), Value::Double(_)) {
+                continue;
+            }
+            let Value::Text(code) = row.get(count.currency) else {
+                continue;
+            };
+            if let Some(rows) = count.by_code.get_mut(code) {
+                *rows += 1;
+            } else if !code.is_empty() && count.by_code.len() < MOST_VALUES {
+                count.by_code.insert(code.to_owned(), 1);
             }
         }
     }
@@ -217,17 +253,27 @@ impl RowFit {
         .collect()
     }
 
-    /// Sentences about what is likely a mistake: references that often find nobody, and fields whose
-    /// values are often undeclared. `is_whole` says that the rows of all tables were read: only
+    /// Sentences about what is likely a mistake: references that often find nobody, fields whose
+    /// values are often undeclared, and amounts of several currencies that nothing converts. `is_whole` says that the rows of all tables were read: only
     /// then is a table without a row worth a sentence.
     pub fn remarks(&self, catalog: &Catalog, is_whole: bool) -> Vec<String> {
         let references = self.references();
-        let is_worth = |fit: &&ReferenceFit| fit.is_poor() && (is_whole || fit.has_target_rows);
+        // Keys of staff are good enough without rows: they are taken at their word.
+        let is_staff = |table| catalog.table_at(table).role == Role::Staff;
+        let is_worth = |fit: &&ReferenceFit| {
+            let may_lack_rows = !is_whole || is_staff(fit.target);
+            fit.is_poor() && (fit.has_target_rows || !may_lack_rows)
+        };
         let lost = references.iter().filter(is_worth);
         let values = self.values();
         let undeclared = values.iter().filter(|fit| fit.is_poor());
+        let mixed = self
+            .currencies
+            .iter()
+            .filter(|count| count.by_code.len() > 1);
         lost.map(|fit| reference_remark(catalog, fit))
             .chain(undeclared.map(|fit| value_remark(catalog, fit)))
+            .chain(mixed.map(|count| currency_remark(catalog, count)))
             .collect()
     }
 }
@@ -274,11 +320,36 @@ fn reference_remark(catalog: &Catalog, fit: &ReferenceFit) -> String {
             fit.named
         )
     } else {
+        let exist = match catalog.table_at(fit.target).role {
+            Role::Root => "; each exists from its first mention, without fields",
+            _ => "",
+        };
         format!(
-            "{table}.{field}: {lost} of {} references name a row of {target}, of which no row was sent",
+            "{table}.{field}: {lost} of {} references name a row of {target}, of which no row was \
+             sent{exist}",
             fit.named
         )
     }
+}
+
+fn currency_remark(catalog: &Catalog, count: &CurrencyCount) -> String {
+    const SHOWN: usize = 4;
+    let table = catalog.table_at(count.amount.0);
+    let mut codes: Vec<(&String, &u64)> = count.by_code.iter().collect();
+    // By rows, then by name: a report is a function of its rows.
+    codes.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
+    let shown = codes.iter().take(SHOWN);
+    let shown: Vec<String> = shown
+        .map(|(code, rows)| format!("{code} ({rows})"))
+        .collect();
+    format!(
+        "{}.{}: amounts of {} currencies count as if they were of one: {}; give base and rates of \
+         [currency] in leadpulse.toml",
+        table.name,
+        table.field_at(count.amount.1).name,
+        codes.len(),
+        shown.join(", ")
+    )
 }
 
 fn value_remark(catalog: &Catalog, fit: &ValueFit) -> String {

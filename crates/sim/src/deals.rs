@@ -4,6 +4,7 @@ use crate::firm::{Firm, size_of};
 use crate::market::{DAY_MS, Market};
 use crate::rates::Ways;
 use crate::rows::{OPPORTUNITIES, RowDraft, RowOut, STAGE_CHANGES};
+use crate::sellers::account_owner;
 
 /// The stages of an open opportunity, in order.
 pub(crate) const OPEN_STAGES: [&str; 4] = ["Discovery", "Qualification", "Proposal", "Negotiation"];
@@ -14,6 +15,24 @@ pub(crate) const LOST: &str = "Closed Lost";
 const EXPECTED_DAYS: i64 = 60;
 /// Most contacts of an opportunity.
 const MOST_CONTACTS: usize = 4;
+
+/// Days of a contract.
+const CONTRACT_DAYS: i64 = 365;
+/// Days before the end of a contract in which what a customer buys is its renewal.
+const RENEWAL_DAYS: i64 = 75;
+
+/// The type of an opportunity that an account opens at a moment.
+// A word about the deal, not a process of its own: it draws no chance, so no outcome depends on it.
+fn kind(seller: &Firm, at_ms: i64) -> &'static str {
+    if !seller.customer {
+        return "New business";
+    }
+    let day_of_contract = (at_ms - seller.contract_ms).div_euclid(DAY_MS) % CONTRACT_DAYS;
+    match day_of_contract >= CONTRACT_DAYS - RENEWAL_DAYS {
+        true => "Renewal",
+        false => "Expansion",
+    }
+}
 
 /// An opportunity in progress.
 #[derive(Clone, Debug)]
@@ -50,6 +69,7 @@ impl Deal {
         .set("type", self.kind)
         .set_some("primary_contact_id", self.contacts.first().cloned())
         .set("contact_ids", self.contacts.clone())
+        .set("owner_id", account_owner(firm))
         .set("close_date", close_ms)
         .set("created_at", self.opened_ms)
         .finish()
@@ -92,6 +112,7 @@ impl Market {
         self.firms[firm].daily_rates = None;
         if !self.firms[firm].customer {
             self.firms[firm].customer = true;
+            self.firms[firm].contract_ms = at_ms;
             self.outbox.push(self.firms[firm].row(at_ms));
         }
     }
@@ -137,11 +158,7 @@ impl Market {
             key: format!("O{:06}", self.deals_made),
             stage: 0,
             amount,
-            kind: if seller.customer {
-                "Expansion"
-            } else {
-                "New business"
-            },
+            kind: kind(seller, at_ms),
             led_by: contacts.first().copied(),
             contacts: contacts
                 .into_iter()
@@ -197,7 +214,8 @@ impl Market {
         .set("to_stage", to)
         .set_some("from_stage", from)
         .set("amount", deal.amount)
-        .set("currency", "USD");
+        .set("currency", "USD")
+        .set("type", deal.kind);
         self.outbox.push(change.finish());
     }
 }

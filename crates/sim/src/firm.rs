@@ -5,6 +5,7 @@ use crate::deals::Deal;
 use crate::knobs::{FitKnobs, Knobs};
 use crate::market::DAY_MS;
 use crate::rows::{ACCOUNTS, RowDraft, RowOut};
+use crate::sellers::{account_owner, territory};
 use crate::state::{BuyingState, guise};
 use crate::vocabulary::{
     COUNTRIES, Compatibility, HOME_INDUSTRIES, INDUSTRIES, INDUSTRY_WEIGHTS, REGION_WEIGHTS,
@@ -71,6 +72,9 @@ pub(crate) struct Firm {
     pub(crate) revenue: f64,
     technologies: Vec<usize>,
     created_ms: i64,
+    /// Start of the first contract: the first purchase, or the creation of an account that was a
+    /// customer at the start.
+    pub(crate) contract_ms: i64,
     /// True once the account has bought.
     pub(crate) customer: bool,
     /// The opportunity in progress.
@@ -116,17 +120,22 @@ impl Firm {
             visible_appeal(&knobs.fit, employees, &technologies, industry, region) + dice.normal();
         let fit = knobs.fit.cuts.iter().filter(|&&cut| appeal > cut).count();
 
+        // In this order, for each draws chance.
+        let country = dice.pick(&COUNTRIES[region]);
+        let created_ms = start_ms - DAY_MS * (1 + dice.below(1_000)) as i64;
+
         Self {
             key: format!("A{:05}", number + 1),
             domain: domain(&name),
             name,
             industry,
             region,
-            country: dice.pick(&COUNTRIES[region]),
+            country,
             employees,
             revenue,
             technologies,
-            created_ms: start_ms - DAY_MS * (1 + dice.below(1_000)) as i64,
+            created_ms,
+            contract_ms: created_ms,
             customer: dice.chance(knobs.customer_ratio),
             deal: None,
             lost_with: None,
@@ -177,6 +186,8 @@ impl Firm {
         .set("revenue", self.revenue)
         .set("region", REGIONS[self.region])
         .set("country", self.country)
+        .set("territory", territory(self.region, self.employees))
+        .set("owner_id", account_owner(self))
         .set("tech_stack", self.tech_stack())
         .set(
             "status",

@@ -31,6 +31,7 @@ mod observer;
 mod people;
 mod rates;
 mod rows;
+mod sellers;
 mod state;
 mod vocabulary;
 mod worlds;

@@ -229,6 +229,7 @@ impl Market {
         }
         let day_ms = self.next_day_ms();
         let day = i64::from(self.day);
+        self.change_sellers(day, day_ms);
         if day == 0 {
             self.announce();
         }

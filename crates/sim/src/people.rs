@@ -6,6 +6,7 @@ use crate::knobs::Knobs;
 use crate::market::{DAY_MS, Market};
 use crate::rates::is_executive;
 use crate::rows::{CONTACTS, LEADS, RowDraft, RowOut};
+use crate::sellers::{account_owner, lead_owner};
 use crate::vocabulary::{
     DEPARTMENT_WEIGHTS, DEPARTMENTS, FAMILY_NAMES, FIRST_NAMES, FREE_MAIL, INDUSTRIES,
     LEAD_SOURCES, SENIORITIES, title,
@@ -183,6 +184,7 @@ impl Person {
             .set("title", title(self.department, self.seniority))
             .set("department", DEPARTMENTS[self.department])
             .set("seniority", SENIORITIES[self.seniority])
+            .set("owner_id", account_owner(firm))
             .set_some("created_at", self.contact_since_ms)
     }
 
@@ -244,6 +246,7 @@ impl Person {
             .set_some("employees", firm.map(|firm| firm.employees))
             .set_some("revenue", firm.map(|firm| firm.revenue))
             .set_some("tech_stack", firm.map(Firm::tech_stack))
+            .set("owner_id", lead_owner(firm.map(|firm| firm.region)))
             .set("created_at", lead.created_ms)
             .finish()
     }

@@ -21,8 +21,11 @@ pub(crate) const CONTENT_VIEWS: &str = "content_views";
 /// Table of product usage.
 pub(crate) const PRODUCT_USAGE: &str = "product_usage";
 
+/// Name of the table of the seller's own people.
+pub(crate) const USERS: &str = "users";
+
 /// All tables that the market writes.
-pub const TABLES: [&str; 8] = [
+pub const TABLES: [&str; 9] = [
     ACCOUNTS,
     CONTACTS,
     LEADS,
@@ -31,6 +34,7 @@ pub const TABLES: [&str; 8] = [
     ACTIVITIES,
     CONTENT_VIEWS,
     PRODUCT_USAGE,
+    USERS,
 ];
 
 /// The value of a field that is not null.
@@ -69,6 +73,12 @@ impl From<i64> for FieldValue {
 impl From<f64> for FieldValue {
     fn from(number: f64) -> Self {
         FieldValue::Number(number)
+    }
+}
+
+impl From<bool> for FieldValue {
+    fn from(truth: bool) -> Self {
+        FieldValue::Truth(truth)
     }
 }
 

@@ -146,7 +146,13 @@ fn shipped_schemas_load() {
             .iter()
             .map(|h| h.name.as_str())
             .collect::<Vec<_>>(),
-        ["industries", "products", "regions", "technologies"]
+        [
+            "groups",
+            "industries",
+            "products",
+            "regions",
+            "technologies"
+        ]
     );
     let groups: BTreeSet<&str> = catalog
         .tables
@@ -339,8 +345,13 @@ fn rows_come_as_they_are_known_and_after_what_they_refer_to() {
             assert!(happened_ms == row.known_ms || is_event, "{row:?}");
             if matches!(
                 row.table,
-                "accounts" | "contacts" | "leads" | "opportunities"
+                "accounts" | "contacts" | "leads" | "opportunities" | "users"
             ) {
+                let assigned = ["owner_id", "manager_id"].map(|field| row.fields.text(field));
+                for user in assigned.into_iter().flatten() {
+                    let user = ("users".to_owned(), user.to_owned());
+                    assert!(known.contains(&user), "{row:?} names a user before its row");
+                }
                 known.insert((row.table.to_owned(), row.key.clone()));
             } else {
                 assert!(

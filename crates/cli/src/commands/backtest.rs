@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use leadpulse_features::Scorer;
-use leadpulse_learn::{DataReport, Period, TaskJudgement};
+use leadpulse_learn::{Baselines, DataReport, Period, Report, TaskEvaluation, TaskJudgement};
 use leadpulse_model::Bundle;
 use leadpulse_project::TaskPlan;
 
 use crate::commands::train::labels;
 use crate::commands::{HistoryArguments, LoadedHistory, parse_moment, tasks};
 use crate::data_report::data_report;
+use crate::evaluation;
 use crate::progress::Bar;
 
 /// Arguments of `backtest`.
@@ -35,6 +36,13 @@ pub struct BacktestArguments {
     /// Nothing known after this moment is used, whatever a row's timestamp.
     #[arg(long, value_parser = parse_moment, requires = "rows")]
     freeze_at: Option<i64>,
+    /// Column TABLE.FIELD of points that scores are compared with in the report: of the task's
+    /// entity, or of its account.
+    #[arg(long, value_name = "TABLE.FIELD")]
+    existing_score: Option<String>,
+    /// Folder of report.html and report.json; by default that of --out.
+    #[arg(long, value_name = "FOLDER")]
+    report: Option<PathBuf>,
     /// The rows with a column `probability` appended.
     #[arg(long)]
     out: PathBuf,
@@ -63,11 +71,38 @@ impl BacktestArguments {
             }
         }
         say!("written {}", self.out.display());
+        self.write_report(&judged, history.bundle.bundle_id())?;
         say!(
             "{}",
             data_report(&history.project.catalog, &data).trim_end()
         );
         Ok(())
+    }
+
+    /// Writes the report of the tasks whose outcomes are known.
+    fn write_report(&self, judged: &[JudgedTask], bundle: &str) -> Result<()> {
+        let evaluations = judged
+            .iter()
+            .filter_map(|(task, _)| task.evaluation.clone());
+        let tasks: Vec<TaskEvaluation> = evaluations.collect();
+        if tasks.is_empty() {
+            say!("no row has a label (column `label`): the scores are written, nothing is judged");
+            return Ok(());
+        }
+        let report = Report {
+            title: "Backtest".to_owned(),
+            bundle: bundle.to_owned(),
+            tasks,
+        };
+        let beside = self.out.parent().unwrap_or(Path::new(""));
+        let folder = self.report.as_deref().unwrap_or(beside);
+        std::fs::create_dir_all(if folder.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            folder
+        })
+        .with_context(|| format!("the folder {} cannot be made", folder.display()))?;
+        evaluation::write(&report, folder)
     }
 
     /// The tasks named; without names, those of the configuration that the bundle predicts.
@@ -108,6 +143,10 @@ impl BacktestArguments {
             files: &history.files,
             scorer: &history.bundle,
             freeze_at_ms: self.freeze_at,
+            baselines: Baselines {
+                base_rates: &base_rates(&history.bundle, chosen),
+                existing_score: self.existing_score.as_deref(),
+            },
         };
         let judged = leadpulse_learn::backtest(&job, rows, self.create()?, &mut |p| bar.show(p))?;
         let tasks = judged.tasks.into_iter().map(|task| (task, None)).collect();
@@ -131,6 +170,10 @@ impl BacktestArguments {
             files: &history.files,
             scorer: &history.bundle,
             from_ms,
+            baselines: Baselines {
+                base_rates: &base_rates(&history.bundle, chosen),
+                existing_score: self.existing_score.as_deref(),
+            },
         };
         let judged = leadpulse_learn::judge(&job, self.create()?, &mut |p| bar.show(p))?;
         let tasks = judged.tasks.into_iter();
@@ -151,6 +194,19 @@ fn test_from_ms(bundle: &Bundle) -> Option<i64> {
         .as_i64()
 }
 
+/// The positive shares of the rows that the bundle's tasks learnt from, as its manifest has them.
+fn base_rates(bundle: &Bundle, chosen: &[&TaskPlan]) -> Vec<Option<f64>> {
+    let of_task = |task: &&TaskPlan| {
+        let tasks = &bundle.manifest().tasks;
+        let metrics = &tasks.iter().find(|t| t.name == task.name)?.metrics;
+        let rows = metrics.get("training")?.get("rows")?;
+        let count = |name: &str| rows.get(name).and_then(serde_json::Value::as_f64);
+        let (positive, labelled) = (count("positive")?, count("labelled")?);
+        (labelled > 0.0).then(|| positive / labelled)
+    };
+    chosen.iter().map(of_task).collect()
+}
+
 fn show(judged: &TaskJudgement) {
     say!(
         "rows    {} ({} scored, {} of entities not known yet)",
@@ -158,27 +214,22 @@ fn show(judged: &TaskJudgement) {
         judged.scored,
         judged.rows - judged.scored
     );
-    let show = |x: Option<f64>| x.map_or("–".into(), |x| format!("{x:.4}"));
     if let Some(m) = &judged.binary {
         say!(
             "base    {:.4} ({} positive)",
             m.positives as f64 / m.rows as f64,
             m.positives
         );
-        say!("AUROC   {}", show(m.auroc));
-        say!("AP      {}", show(m.average_precision));
-        say!("logloss {:.4}", m.log_loss);
-        say!("ECE     {:.4}", m.ece);
-        say!("lift@20 {}", show(m.lift_at_20_percent));
+        let lift = m.lift_at_20_percent;
         say!(
-            "p@2/5/10 {:.4} {:.4} {:.4}",
+            "short   lift@20 % {}, precision@2/5/10 % {:.4} {:.4} {:.4}",
+            lift.map_or("–".into(), |x| format!("{x:.4}")),
             m.precision_at_2_percent,
             m.precision_at_5_percent,
             m.precision_at_10_percent
         );
     }
-    if let Some(m) = &judged.regression {
-        say!("MAE     {:.4} ({:.4} of log1p)", m.mae, m.mae_log1p);
-        say!("Spearman {}", show(m.spearman));
+    if let Some(found) = &judged.evaluation {
+        evaluation::show(found);
     }
 }

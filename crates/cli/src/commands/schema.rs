@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 
+use leadpulse_features::ignored_fields;
 use leadpulse_schema::{Catalog, FolderRegistry};
 
 use super::schema_pull::PullArguments;
@@ -36,6 +37,9 @@ impl SchemaArguments {
                     }
                     for hub in catalog.hubs.iter().filter(|h| h.table.is_none()) {
                         say!("hub     {:<28} from values", hub.name);
+                    }
+                    for field in ignored_fields(&catalog) {
+                        say!("remark  {}: {}", field.path, field.reason);
                     }
                     say!(
                         "{} is sound; fingerprint {}",

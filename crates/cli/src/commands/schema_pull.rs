@@ -41,6 +41,7 @@ enum RoleArgument {
     Member,
     Hub,
     Event,
+    Staff,
 }
 
 impl From<RoleArgument> for Role {
@@ -50,6 +51,7 @@ impl From<RoleArgument> for Role {
             RoleArgument::Member => Role::Member,
             RoleArgument::Hub => Role::Hub,
             RoleArgument::Event => Role::Event,
+            RoleArgument::Staff => Role::Staff,
         }
     }
 }

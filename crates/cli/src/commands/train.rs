@@ -2,15 +2,17 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use serde_json::Value;
 
-use leadpulse_learn::{Tally, TaskReport, TrainOptions, TrainTask};
+use leadpulse_learn::{Report, Tally, TaskReport, TrainOptions, TrainTask};
+use leadpulse_model::{Grade, RowTally};
 
 use crate::commands::{
     ConfigArgument, DataArguments, date, parse_duration, parse_moment, parse_ratio, tasks,
 };
 use crate::data_report::data_report;
+use crate::evaluation;
 use crate::progress::Bar;
 
 /// Arguments of `train`.
@@ -44,6 +46,13 @@ pub struct TrainArguments {
     /// Seed of everything random.
     #[arg(long)]
     seed: Option<u64>,
+    /// Column TABLE.FIELD of points that scores are compared with in the report: of the task's
+    /// entity, or of its account.
+    #[arg(long, value_name = "TABLE.FIELD")]
+    existing_score: Option<String>,
+    /// Write the bundle although a task of it is worse than chance.
+    #[arg(long)]
+    force: bool,
     /// Folder of the bundle.
     #[arg(long)]
     out: PathBuf,
@@ -77,13 +86,13 @@ impl TrainArguments {
             warmup_ms: self.warmup,
             refit: !self.no_refit,
             sample_ratio: self.sample,
+            existing_score: self.existing_score.clone(),
             ..TrainOptions::default()
         };
         let mut bar = Bar::new();
         let (bundle, report) =
             leadpulse_learn::train(&project, &chosen, &files, &options, &mut |p| bar.show(p))?;
         bar.finish();
-        bundle.save(&self.out)?;
         say!(
             "history     {} … {}, {} rows, {} refused",
             date(report.extent.first_ms),
@@ -101,9 +110,15 @@ impl TrainArguments {
             report.cells,
             report.cell_bytes as f64 / f64::from(1 << 20)
         );
+        for rows in &report.rows {
+            show_rows(rows);
+        }
         for task in &report.tasks {
             show(task);
         }
+        self.refuse_worse_than_chance(&report.tasks)?;
+        bundle.save(&self.out)?;
+        self.write_report(&report.tasks, &bundle.manifest().bundle_id)?;
         say!(
             "bundle      {} → {}",
             bundle.manifest().bundle_id,
@@ -111,6 +126,57 @@ impl TrainArguments {
         );
         say!("{}", data_report(&project.catalog, &report.data).trim_end());
         Ok(())
+    }
+
+    /// Writes the evaluation on validation into the bundle's folder.
+    fn write_report(&self, tasks: &[TaskReport], bundle: &str) -> Result<()> {
+        let evaluations = tasks.iter().map(|task| task.evaluation.clone());
+        let report = Report {
+            title: "Validation of a training".to_owned(),
+            bundle: bundle.to_owned(),
+            tasks: evaluations.collect(),
+        };
+        evaluation::write(&report, &self.out)
+    }
+
+    /// A bundle that ranks worse than a coin is not written by accident.
+    fn refuse_worse_than_chance(&self, tasks: &[TaskReport]) -> Result<()> {
+        let is_worse = |task: &&TaskReport| {
+            let quality = task.evaluation.quality.as_ref();
+            quality.is_some_and(|quality| quality.grade == Grade::WorseThanChance)
+        };
+        match tasks.iter().find(is_worse) {
+            Some(task) if !self.force => bail!(
+                "{} ranks worse than chance on validation, so no bundle is written; look at its \
+                 labels with `leadpulse query`, give more history, train the others with --task, \
+                 or write it all the same with --force",
+                task.name
+            ),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Prints the width of one kind of row, by explanation group, and how many members share a row.
+fn show_rows(rows: &RowTally) {
+    let groups: Vec<String> = rows
+        .groups
+        .iter()
+        .map(|(group, columns)| format!("{group} {columns}"))
+        .collect();
+    say!(
+        "columns     {} {}, {} of them used: {}",
+        rows.table.as_deref().unwrap_or("cell"),
+        rows.columns,
+        rows.used,
+        groups.join(", ")
+    );
+    if rows.folded > 0 {
+        say!(
+            "  folded     {} times a member was in the row of the rest of its cell, for the others \
+             to see; its own score has a row of its own",
+            rows.folded
+        );
     }
 }
 
@@ -125,25 +191,7 @@ fn show(task: &TaskReport) {
     if let Some(unowned) = unowned(&task.validation_tally) {
         say!("  nobody's   {unowned}");
     }
-    let Some(metrics) = task.metrics.get("validation").and_then(Value::as_object) else {
-        return;
-    };
-    let metric = |name: &str| metrics.get(name).and_then(Value::as_f64);
-    let known = [
-        ("auroc", "AUROC"),
-        ("average_precision", "AP"),
-        ("ece", "ECE"),
-        ("lift_at_20_percent", "lift@20 %"),
-        ("precision_at_2_percent", "precision@2 %"),
-        ("mae", "MAE"),
-        ("mae_log1p", "MAE of log1p"),
-        ("spearman", "Spearman"),
-    ];
-    let shown: Vec<String> = known
-        .iter()
-        .filter_map(|(name, label)| Some(format!("{label} {:.4}", metric(name)?)))
-        .collect();
-    say!("  metrics    {}", shown.join(", "));
+    evaluation::show(&task.evaluation);
     if let Some(members) = task.metrics.get("members").and_then(members) {
         say!("  members    {members}");
     }

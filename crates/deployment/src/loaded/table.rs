@@ -9,12 +9,13 @@ use crate::config_error::{ConfigError, PathError};
 
 /// Maps whose keys are the user's own. A map of this name is never a reference itself, and its keys
 /// are never settings.
-const FREE_FORM: [&str; 8] = [
+const FREE_FORM: [&str; 9] = [
     "client",
     "columns",
     "highest",
     "min_distinct",
     "paths",
+    "rates",
     "targets",
     "times",
     "where",
@@ -218,6 +219,22 @@ const OPTIONAL_NUMBERS: [&str; 6] = [
     "seed",
 ];
 
+/// Lists of domains, which are long enough to stand in a file or a variable.
+const DOMAIN_LISTS: [&str; 3] = ["own_domains", "competitor_domains", "free_mail_domains"];
+
+/// The items of a list that is written as text: separated by lines or commas; what follows `#` is a
+/// comment.
+fn items_of(text: &str) -> Vec<toml::Value> {
+    let lines = text
+        .lines()
+        .map(|line| line.split('#').next().unwrap_or_default());
+    let items = lines.flat_map(|line| line.split(',')).map(str::trim);
+    let items = items.filter(|item| !item.is_empty());
+    items
+        .map(|item| toml::Value::String(item.to_owned()))
+        .collect()
+}
+
 /// Gives values the type of `template`, where text and number mean the same: variables and files
 /// contain text only.
 pub(super) fn coerce(key: &str, value: &mut toml::Value, template: Option<&toml::Value>) {
@@ -240,6 +257,7 @@ pub(super) fn coerce(key: &str, value: &mut toml::Value, template: Option<&toml:
                 coerce("", item, inner);
             }
         }
+        (String(text), _) if DOMAIN_LISTS.contains(&key) => *value = Array(items_of(text)),
         (String(text), Some(Integer(_))) => {
             if let Ok(number) = text.trim().parse() {
                 *value = Integer(number);

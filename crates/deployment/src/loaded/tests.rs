@@ -128,6 +128,40 @@ fn any_value_may_stand_elsewhere_whatever_its_type() {
 }
 
 #[test]
+fn lists_of_domains_may_stand_in_a_file_or_a_variable() {
+    let folder = folder(
+        "[graph]\nown_domains = { file = \"ours.txt\" }\ncompetitor_domains = \"rival.com, other.com\"",
+    );
+    let text = "# all brands\nacme.com\n\n  acme.de   # the shop\nacme.fr,acme.it\n";
+    std::fs::write(folder.path().join("ours.txt"), text).unwrap();
+    let loaded = Loaded::read(&folder.path().join("leadpulse.toml"), &[]).unwrap();
+    let graph = &loaded.config.graph;
+    assert_eq!(
+        graph.own_domains,
+        ["acme.com", "acme.de", "acme.fr", "acme.it"]
+    );
+    assert_eq!(graph.competitor_domains, ["rival.com", "other.com"]);
+    let effective = loaded.effective().unwrap();
+    assert!(
+        effective.contains("graph.own_domains = { file = \"ours.txt\" }"),
+        "{effective}"
+    );
+}
+
+#[test]
+fn rates_of_currencies_are_checked_with_the_configuration() {
+    let loaded = read(
+        "[currency]\nbase = \"EUR\"\nrates = { USD = 0.92, JPY = 1 }",
+        &[],
+    )
+    .unwrap();
+    let rates = loaded.config.currency.checked().unwrap().unwrap();
+    assert_eq!(rates.base(), "EUR");
+    let error = read("[currency]\nbase = \"EUR\"\nrates = { USD = -1 }", &[]).unwrap_err();
+    assert!(format!("{error:?}").contains("USD"), "{error:?}");
+}
+
+#[test]
 fn maps_of_the_user_may_have_keys_named_like_references() {
     let toml = "[targets]\nenv = \"x\"\n[[sources]]\ntable = \"t\"\ncolumns = { file = \"id\" }";
     let loaded = read(toml, &[]).unwrap();

@@ -89,7 +89,7 @@ impl Machine {
             });
         }
         let plan = self.given.scorer.plan();
-        let batch = plan.encode(graph, &[at], as_of);
+        let batch = plan.encode(graph, &[at], as_of, &[table]);
         let row = plan.row_of(&batch, table, 0, node.entity);
         Ok(Subject {
             cell: at,

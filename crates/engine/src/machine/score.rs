@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use leadpulse_features::FeatureBatch;
 use leadpulse_graph::{CellRef, EntityId, Node, Reasons};
-use leadpulse_schema::Absence;
+use leadpulse_schema::{Absence, TableId};
 
 use super::Machine;
 
@@ -90,8 +90,9 @@ impl Machine {
 
     fn encode_chunk(&self, chunk: &[(CellRef, Reasons)]) -> FeatureBatch {
         let cells: Vec<CellRef> = chunk.iter().map(|(at, _)| *at).collect();
+        let asked: Vec<TableId> = self.given.tasks.iter().map(|task| task.entity).collect();
         let plan = self.given.scorer.plan();
-        plan.encode(&self.state.graph, &cells, self.state.as_of)
+        plan.encode(&self.state.graph, &cells, self.state.as_of, &asked)
     }
 
     /// The entities of a chunk that a task asks about or has ever observed, by cell, then key.

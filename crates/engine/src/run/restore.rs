@@ -315,6 +315,7 @@ impl Engine {
         let Some(decoded) = self.decode_recorded(&batch, record)? else {
             return Ok(false);
         };
+        self.note_fit(&decoded, false);
         match goal {
             Goal::Committed { .. } => {
                 if !self.machine.replay(decoded, record) {

@@ -626,8 +626,11 @@ impl Rig {
         let scorer = self.scorer();
         let mut standings = BTreeMap::new();
         let populations = self.populations().1;
+        let asked: Vec<_> = self.tasks.iter().map(|task| self.entity(task)).collect();
         for (at, cell) in graph.cells() {
-            let batch = scorer.plan().encode(&graph, &[at], AsOf::from_ms(as_of_ms));
+            let batch = scorer
+                .plan()
+                .encode(&graph, &[at], AsOf::from_ms(as_of_ms), &asked);
             for (index, (task, population)) in self.tasks.iter().zip(&populations).enumerate() {
                 let logits = scorer.logits(&batch, index);
                 for node in cell.nodes.iter().filter(|n| n.table == self.entity(task)) {

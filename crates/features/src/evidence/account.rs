@@ -28,7 +28,10 @@ pub(super) fn committee(scene: &Scene<'_>, found: &mut EvidenceDraft<'_>) {
         .members()
         .filter(|t| groups::is_person(scene.catalog, t.id))
         .collect();
-    let Some(group) = people.first().map(|t| groups::of_members(scene.catalog, t)) else {
+    let Some(group) = people
+        .first()
+        .map(|t| groups::of_members(scene.catalog, t.id))
+    else {
         return;
     };
     let active = active_people(scene.graph, scene.cell, scene.as_of);

@@ -89,7 +89,7 @@ fn of_members(scene: &Scene<'_>, table: &Table, found: &mut EvidenceDraft<'_>) {
         return;
     }
     let committee = groups::is_person(scene.catalog, table.id)
-        .then(|| groups::of_members(scene.catalog, table));
+        .then(|| groups::of_members(scene.catalog, table.id));
     for field in table.fields.iter().filter(|f| !is_time(table, f)) {
         let group = groups::of_field(field);
         let text = match field.feature {

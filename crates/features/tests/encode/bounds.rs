@@ -7,8 +7,8 @@ use leadpulse_graph::{CellRef, DAY_MS, Graph, Tracking};
 use leadpulse_schema::units::AsOf;
 use proptest::prelude::*;
 
-use crate::market::{Datum, Plain, START_MS, Style, cases, crm, network, seeds, shop, stream};
-use crate::support::{last_ms, numbers, plan_of};
+use crate::market::{Style, cases, crm, network, seeds, shop, stream};
+use crate::support::{everyone, last_ms, numbers, plan_of};
 
 fn check_shape(plan: &FeaturePlan, batch: &FeatureBatch, cells: usize) {
     let layout = plan.layout();
@@ -21,6 +21,12 @@ fn check_shape(plan: &FeaturePlan, batch: &FeatureBatch, cells: usize) {
         assert_eq!(block.values.len(), cells * block.slots * block.width);
         assert_eq!(block.mask.len(), cells * block.slots);
         assert_eq!(block.entities.len(), cells * block.slots);
+        for cell in 0..cells {
+            let rows = &block.mask[cell * block.slots..(cell + 1) * block.slots];
+            let there = rows.iter().filter(|mask| **mask == 1.0).count();
+            let (attended, folded) = (block.attended[cell] as usize, block.folded[cell] as usize);
+            assert!(attended <= there && there <= attended + folded);
+        }
         assert!(
             block.values.iter().all(|x| x.is_finite()),
             "members of {}",
@@ -69,10 +75,10 @@ proptest! {
         }
         let t_ms = last_ms(&rows) + years * 365 * DAY_MS;
         let cells = all(&graph);
-        check_shape(&plan, &plan.encode(&graph, &cells, AsOf::from_ms(t_ms)), cells.len());
+        check_shape(&plan, &plan.encode(&graph, &cells, AsOf::from_ms(t_ms), &everyone(&plan)), cells.len());
         graph.advance(AsOf::from_ms(t_ms));
-        check_shape(&plan, &plan.encode(&graph, &cells, AsOf::from_ms(t_ms)), cells.len());
-        check_shape(&plan, &plan.encode(&graph, &[], AsOf::from_ms(t_ms)), 0);
+        check_shape(&plan, &plan.encode(&graph, &cells, AsOf::from_ms(t_ms), &everyone(&plan)), cells.len());
+        check_shape(&plan, &plan.encode(&graph, &[], AsOf::from_ms(t_ms), &everyone(&plan)), 0);
         for at in cells {
             Facts::of(&graph, graph.cell(at), AsOf::from_ms(t_ms));
             for node in &graph.cell(at).nodes {
@@ -96,10 +102,10 @@ proptest! {
         let cells = all(&graph);
         // More than one chunk, each cell many times.
         let many: Vec<CellRef> = cells.iter().copied().cycle().take(if cells.is_empty() { 0 } else { 200 }).collect();
-        let batch = plan.encode(&graph, &many, AsOf::from_ms(last_ms(&rows)));
+        let batch = plan.encode(&graph, &many, AsOf::from_ms(last_ms(&rows)), &everyone(&plan));
         check_shape(&plan, &batch, many.len());
         for (i, at) in many.iter().enumerate() {
-            let alone = plan.encode(&graph, &[*at], AsOf::from_ms(last_ms(&rows)));
+            let alone = plan.encode(&graph, &[*at], AsOf::from_ms(last_ms(&rows)), &everyone(&plan));
             prop_assert_eq!(numbers(&graph, &batch, i), numbers(&graph, &alone, 0));
         }
     }
@@ -123,90 +129,5 @@ fn names_are_unique_and_groups_are_all_used() {
             used.extend(columns(member).iter().map(|c| c.group));
         }
         assert_eq!(used, (0..layout.groups.len()).collect::<BTreeSet<usize>>());
-    }
-}
-
-/// The most recently active members have rows of their own; the others share their mean.
-#[test]
-fn members_beyond_the_cap_are_folded() {
-    let market = crm();
-    let plan = plan_of(&market);
-    let contacts = market.catalog.table("contacts").unwrap();
-    let activities = market.catalog.table("activities").unwrap();
-    let row = |table: &leadpulse_schema::Table, time_ms: i64, texts: &[(&str, String)]| {
-        let mut values = vec![Datum::Null; table.fields.len()];
-        texts.iter().for_each(|(field, text)| {
-            values[table.field(field).unwrap().id.index()] = Datum::Text(text.clone())
-        });
-        values[table.time.unwrap().index()] = Datum::Time(time_ms);
-        Plain {
-            table: table.id,
-            delete: false,
-            partition: 0,
-            time_ms,
-            known_ms: time_ms,
-            values,
-        }
-    };
-    let mut rows = Vec::new();
-    for i in 0..40_i64 {
-        let (contact, time_ms) = (format!("c{i}"), START_MS + i * 3_600_000);
-        rows.push(row(
-            contacts,
-            START_MS,
-            &[("contact_id", contact.clone()), ("account_id", "a".into())],
-        ));
-        rows.push(row(
-            activities,
-            time_ms,
-            &[("activity_id", format!("e{i}")), ("contact_id", contact)],
-        ));
-    }
-    let mut graph = market.graph(Tracking::Off);
-    graph.apply(&market.batch(&rows), None);
-    let t_ms = START_MS + 3 * DAY_MS;
-    graph.advance(AsOf::from_ms(t_ms));
-    let (at, _) = graph.find(market.catalog.root().id, "a").unwrap();
-    let batch = plan.encode(&graph, &[at], AsOf::from_ms(t_ms));
-    check_shape(&plan, &batch, 1);
-    let block = &batch.members[plan
-        .layout()
-        .members
-        .iter()
-        .position(|m| m.name == "contacts")
-        .unwrap()];
-    let keys: Vec<Option<&str>> = block
-        .entities
-        .iter()
-        .map(|e| e.map(|e| &**graph.directory().key(e)))
-        .collect();
-    let own = keys.len() - 1;
-    assert!(own >= 10, "{keys:?}");
-    let newest: Vec<String> = (0..own as i64).map(|i| format!("c{}", 39 - i)).collect();
-    assert_eq!(
-        keys[..own],
-        newest.iter().map(|k| Some(k.as_str())).collect::<Vec<_>>()[..]
-    );
-    assert_eq!((keys[own], block.mask[own]), (None, 1.0));
-    // Alone in its cell each of the others would have a row: the last one is their mean.
-    let mut mean = vec![0.0_f32; block.width];
-    for i in 0..40 - own {
-        let only: Vec<Plain> = rows[2 * i..2 * i + 2].to_vec();
-        let mut single = market.graph(Tracking::Off);
-        single.apply(&market.batch(&only), None);
-        single.advance(AsOf::from_ms(t_ms));
-        let (at, _) = single.find(market.catalog.root().id, "a").unwrap();
-        let alone = plan.encode(&single, &[at], AsOf::from_ms(t_ms));
-        let block = alone
-            .members
-            .iter()
-            .find(|b| b.width == mean.len() && b.slots == 1)
-            .unwrap();
-        mean.iter_mut()
-            .zip(&block.values)
-            .for_each(|(sum, x)| *sum += x / (40 - own) as f32);
-    }
-    for (found, expected) in block.values[own * block.width..].iter().zip(&mean) {
-        assert!((found - expected).abs() < 1e-4, "{found} {expected}");
     }
 }

@@ -243,6 +243,7 @@ fn the_vocabulary_is_in_the_hash() {
             values.iter().map(|v| (*v).to_owned()).collect(),
         )]
         .into(),
+        ..FeatureSpec::default()
     };
     let hashes: Vec<String> = [&["a"][..], &["a", "b"], &["b", "a"]]
         .iter()

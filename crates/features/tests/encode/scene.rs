@@ -223,6 +223,7 @@ impl Scene {
             &self.graph,
             &[self.find("accounts", account).0],
             AsOf::from_ms(NOW_MS),
+            &[],
         );
         self.plan
             .layout()
@@ -235,7 +236,10 @@ impl Scene {
     /// The columns of a member's row, if it has one.
     pub fn member(&self, table: &str, key: &str) -> Option<BTreeMap<String, f32>> {
         let (at, entity) = self.find(table, key);
-        let batch = self.plan.encode(&self.graph, &[at], AsOf::from_ms(NOW_MS));
+        let asked = [self.catalog.table(table).unwrap().id];
+        let batch = self
+            .plan
+            .encode(&self.graph, &[at], AsOf::from_ms(NOW_MS), &asked);
         let (layout, block) = self
             .plan
             .layout()

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use leadpulse_features::{FeatureBatch, FeaturePlan, FeatureSpec};
 use leadpulse_graph::{CellRef, Graph};
+use leadpulse_schema::TableId;
 use leadpulse_schema::units::AsOf;
 
 use crate::market::{Market, Plain, START_MS};
@@ -22,6 +23,7 @@ pub fn plan_of(market: &Market) -> FeaturePlan {
             vocabulary("accounts.tech", &["t0", "t2"]),
         ]
         .into(),
+        ..FeatureSpec::default()
     };
     FeaturePlan::new(market.catalog.clone(), &market.options, spec)
 }
@@ -57,10 +59,15 @@ pub fn numbers(graph: &Graph, batch: &FeatureBatch, cell: usize) -> Numbers {
     }
 }
 
+/// The member tables of a plan: all of them asked about.
+pub fn everyone(plan: &FeaturePlan) -> Vec<TableId> {
+    plan.layout().members.iter().map(|m| m.table).collect()
+}
+
 /// The numbers of every cell, by the name of its top entity.
 pub fn encode_all(plan: &FeaturePlan, graph: &Graph, t_ms: i64) -> BTreeMap<String, Numbers> {
     let cells: Vec<CellRef> = graph.cells().map(|(at, _)| at).collect();
-    let batch = plan.encode(graph, &cells, AsOf::from_ms(t_ms));
+    let batch = plan.encode(graph, &cells, AsOf::from_ms(t_ms), &everyone(plan));
     cells
         .iter()
         .enumerate()

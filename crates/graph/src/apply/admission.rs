@@ -11,6 +11,7 @@ use crate::apply::outcome::RowOutcome;
 use crate::apply::shard::{EventOp, MentioningEvent, OwnedEvent, ShardEffects, apply_ops};
 use crate::change::effects::Cause;
 use crate::ids::{CellRef, EntityId};
+use crate::options::GraphOptions;
 use crate::who::{keys_of, owner_of, owners_of};
 
 /// Below this many events a batch is applied on the caller's thread.
@@ -27,6 +28,13 @@ pub(crate) struct AdmittedEvent {
     /// The hash of the campaign of an event that may be of a burst; `None` for any other.
     pub burst_campaign: Option<u64>,
     mentions: SmallVec<[(RelationId, EntityId); 1]>,
+}
+
+/// Whether a row became known, by its own word, so late that the groups of its day may be closed:
+/// it is of no burst, whatever was read before it.
+fn is_backfill(options: &GraphOptions, row: Row<'_>) -> bool {
+    let late_ms = row.known_ms().saturating_sub(row.event_ms());
+    row.has_own_known_time() && late_ms > options.late_horizon_ms
 }
 
 impl Writer<'_> {
@@ -93,11 +101,14 @@ impl Writer<'_> {
                 mentions.push((*relation, self.ensure(*target, key)));
             }
         }
-        let burst_campaign = layout.burst_campaign(row);
+        let mut burst_campaign = layout.burst_campaign(row);
         if burst_campaign.is_some() || !layout.is_engagement(row) {
             // Mentions are activity too; the named entities exist all the same. A mention cannot
             // be taken back exactly, so what a scanner may have made mentions nobody.
             mentions.clear();
+        }
+        if is_backfill(&shared.options, row) {
+            burst_campaign = None;
         }
         mentions.sort_unstable();
         mentions.dedup();
@@ -131,12 +142,32 @@ impl Writer<'_> {
 
     /// Adds events to the state of their owners, and takes back retracted ones.
     pub fn apply_events(&mut self, batch: &RowBatch, events: &[AdmittedEvent]) {
+        if !self.cells.shared.layout.has_bursts {
+            return self.add_events(batch, &events.iter().collect::<Vec<_>>());
+        }
+        // What a retraction leaves is estimated from the state at that moment, which is to contain
+        // all events before it and none after, of bursts or not.
+        let is_retraction =
+            |event: &AdmittedEvent| batch.row(event.row as usize).operation() == Operation::Retract;
+        let mut rest = events;
+        while !rest.is_empty() {
+            let run = match rest.iter().position(is_retraction) {
+                Some(0) => 1,
+                Some(at) => at,
+                None => rest.len(),
+            };
+            let (run, after) = rest.split_at(run);
+            let others = self.apply_bursts(batch, run);
+            self.add_events(batch, &others);
+            rest = after;
+        }
+        // Domains may have become known in a batch without events.
+        self.apply_bursts(batch, &[]);
+    }
+
+    fn add_events(&mut self, batch: &RowBatch, events: &[&AdmittedEvent]) {
         let shared = self.cells.shared.clone();
-        let events = match shared.layout.has_bursts {
-            true => self.apply_bursts(batch, events),
-            false => events.iter().collect(),
-        };
-        let ops = self.operations(batch, &events);
+        let ops = self.operations(batch, events);
         let shards = &mut self.cells.shards;
         let touched: Vec<ShardEffects> = if events.len() >= PARALLEL_FROM {
             let work = shards.par_iter_mut().zip(&ops);

@@ -2,15 +2,17 @@
 //!
 //! Events of a table with `bursts` are grouped by table, campaign, the mail domain of their owner,
 //! and ten seconds of UTC. A group of `burst_events` or more is a burst: none of its events is
-//! engagement, those before the last included. The group is that of the current domains, so a
-//! person's row may arrive after the events. Without a domain the person is the group.
+//! engagement, those before the last included. The domain is that of the owner's first version,
+//! which may arrive after the events and never changes. Without one the person is the group.
 //!
-//! An event is *open* while its group may still change: until its day is late in every partition.
-//! Open events are kept one by one ([`crate::state::revisable`]), so state is a function of the set
-//! of rows within the late horizon.
+//! An event is *open* while its group may still change: until its day is late in every partition
+//! and, where the events of its campaign and interval are enough for a burst, all their owners have
+//! a version. Open events are kept one by one ([`crate::state::revisable`]), so state is a function
+//! of the set of rows, whichever topic is read first.
 //!
 //! Decision: docs/decisions/0037-who-does-not-count.md
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -20,6 +22,7 @@ use leadpulse_schema::{Operation, RowBatch, TableId};
 
 use crate::apply::Writer;
 use crate::apply::admission::AdmittedEvent;
+use crate::apply::gate::is_held;
 use crate::change::effects::Cause;
 use crate::encoding::sorted;
 use crate::ids::EntityId;
@@ -55,6 +58,9 @@ struct OpenMember {
 pub(crate) struct Bursts {
     #[serde(serialize_with = "sorted")]
     open: FxHashMap<u64, OpenMember>,
+    /// The mail domain of the first version of each owner.
+    #[serde(serialize_with = "sorted")]
+    domains: FxHashMap<EntityId, Option<EntityId>>,
     /// Events of closed bursts, where retractions may still come: they have nothing to take back.
     ignored: BTreeSet<u64>,
     /// Number of events of closed bursts ever.
@@ -110,9 +116,25 @@ impl Bursts {
         drop_from(&mut self.groups, &member.group, fingerprint);
         Some(member)
     }
-    /// Puts the open events of an owner into the groups of a domain or person. Returns the groups
-    /// that changed.
-    fn regroup(&mut self, owner: EntityId, whose: EntityId, changed: &mut FxHashSet<BurstGroup>) {
+    /// Notes the mail domain of a version of an owner. Returns whether it is the first version, and
+    /// open events now belong to the groups of the domain.
+    pub fn note_domain(&mut self, owner: EntityId, domain: Option<EntityId>) -> bool {
+        match self.domains.entry(owner) {
+            Entry::Occupied(_) => false,
+            Entry::Vacant(vacant) => {
+                vacant.insert(domain);
+                domain.is_some() && self.of_owner.contains_key(&owner)
+            }
+        }
+    }
+    /// The mail domain by which an owner's events are grouped, else the owner.
+    fn whose(&self, owner: EntityId) -> EntityId {
+        self.domains.get(&owner).copied().flatten().unwrap_or(owner)
+    }
+    /// Puts the open events of an owner into the groups of its domain, and notes the groups that
+    /// changed.
+    fn regroup(&mut self, owner: EntityId, changed: &mut FxHashSet<BurstGroup>) {
+        let whose = self.whose(owner);
         let Some(fingerprints) = self.of_owner.get(&owner) else {
             return;
         };
@@ -147,6 +169,52 @@ impl Bursts {
         flipped.sort_unstable_by_key(|(fingerprint, _)| *fingerprint);
         flipped
     }
+    /// Days with open events that may be over under the bounds of their tables, ascending.
+    fn days_before(&self, bounds: &FxHashMap<TableId, i64>) -> Vec<i64> {
+        let Some(bound) = bounds.values().max() else {
+            return Vec::new();
+        };
+        let days = self.by_day.range(..=bound.div_euclid(DAY_MS));
+        days.map(|(day, _)| *day).collect()
+    }
+    /// Takes the events of a day out whose fate is decided: their table's day is over, and no
+    /// domain that is still unknown can make them a burst.
+    fn take_decided(
+        &mut self,
+        day: i64,
+        limit: usize,
+        is_over: impl Fn(TableId) -> bool,
+    ) -> Vec<(u64, OpenMember)> {
+        let mut together: BTreeMap<_, Vec<(u64, OpenMember)>> = BTreeMap::new();
+        for fingerprint in self.by_day.remove(&day).unwrap_or_default() {
+            if let Some(member) = self.open.get(&fingerprint) {
+                let BurstGroup {
+                    table,
+                    campaign,
+                    interval,
+                    ..
+                } = member.group;
+                let of_campaign = together.entry((table, campaign, interval)).or_default();
+                of_campaign.push((fingerprint, *member));
+            }
+        }
+        let (mut decided, mut kept) = (Vec::new(), Vec::new());
+        for ((table, ..), members) in together {
+            let is_known = |(_, m): &(u64, OpenMember)| self.domains.contains_key(&m.owner);
+            let is_settled = members.len() < limit || members.iter().all(is_known);
+            match is_over(table) && is_settled {
+                true => decided.extend(members),
+                false => kept.extend(members.into_iter().map(|(fingerprint, _)| fingerprint)),
+            }
+        }
+        if !kept.is_empty() {
+            self.by_day.insert(day, kept);
+        }
+        for (fingerprint, _) in &decided {
+            self.remove(*fingerprint);
+        }
+        decided
+    }
     /// The number of open events.
     pub fn len(&self) -> usize {
         self.open.len()
@@ -167,52 +235,50 @@ impl Bursts {
     }
 }
 
-/// The part of a batch that concerns bursts.
+/// What a run of events does to bursts: additions, or one retraction.
 #[derive(Default)]
-struct BurstBatch<'e> {
-    /// Events that were added, taken back in the same batch or not.
+struct BurstRun<'e> {
     added: Vec<&'e AdmittedEvent>,
-    /// Open events that were taken back, of earlier batches.
+    /// Open events that are taken back.
     withdrawn: Vec<&'e AdmittedEvent>,
     /// Retractions of events that never counted as engagement.
     ignored: Vec<&'e AdmittedEvent>,
     changed: FxHashSet<BurstGroup>,
+    /// Events that do not concern bursts.
+    others: Vec<&'e AdmittedEvent>,
 }
 
 impl Writer<'_> {
-    /// Adds the events that may be of a burst, takes open ones back, and decides anew which open
-    /// events count. Returns the other events.
+    /// Adds the events of a run that may be of a burst, or takes an open one back, and decides anew
+    /// which open events count. Returns the other events, to be applied next.
     pub fn apply_bursts<'e>(
         &mut self,
         batch: &RowBatch,
         events: &'e [AdmittedEvent],
     ) -> Vec<&'e AdmittedEvent> {
-        let mut of_bursts = BurstBatch::default();
-        let others = self.part_bursts(batch, events, &mut of_bursts);
-        for entity in std::mem::take(&mut self.regrouped) {
-            let survivor = self.entities.identity.survivor(entity);
-            let whose = self.whose(survivor);
-            let changed = &mut of_bursts.changed;
-            match self.entities.identity.group(survivor) {
-                [] => self.bursts.regroup(survivor, whose, changed),
-                joined => joined
-                    .iter()
-                    .for_each(|owner| self.bursts.regroup(*owner, whose, changed)),
-            }
+        let mut run = BurstRun::default();
+        self.part_bursts(batch, events, &mut run);
+        let others = std::mem::take(&mut run.others);
+        self.apply_run(batch, run);
+        others
+    }
+
+    fn apply_run(&mut self, batch: &RowBatch, mut run: BurstRun<'_>) {
+        for owner in std::mem::take(&mut self.regrouped) {
+            self.bursts.regroup(owner, &mut run.changed);
         }
         let limit = self.cells.shared.options.burst_events;
-        let mut flipped = self.bursts.judge(&of_bursts.changed, limit);
-        let added: FxHashSet<u64> = of_bursts.added.iter().map(|e| e.fingerprint).collect();
+        let mut flipped = self.bursts.judge(&run.changed, limit);
+        let added: FxHashSet<u64> = run.added.iter().map(|e| e.fingerprint).collect();
         flipped.retain(|(fingerprint, _)| !added.contains(fingerprint));
-        of_bursts.added.iter().for_each(|e| self.add_open(batch, e));
-        for event in of_bursts.withdrawn {
+        run.added.iter().for_each(|e| self.add_open(batch, e));
+        for event in run.withdrawn {
             self.withdraw_open(batch, event);
         }
-        for event in of_bursts.ignored {
+        for event in run.ignored {
             self.uncount(batch, event, event.owner);
         }
         self.decide(&flipped);
-        others
     }
 
     /// Parts events that concern bursts from the others, and groups them.
@@ -220,34 +286,30 @@ impl Writer<'_> {
         &mut self,
         batch: &RowBatch,
         events: &'e [AdmittedEvent],
-        of_bursts: &mut BurstBatch<'e>,
-    ) -> Vec<&'e AdmittedEvent> {
-        let mut others = Vec::with_capacity(events.len());
-        let mut fresh: FxHashSet<u64> = FxHashSet::default();
+        run: &mut BurstRun<'e>,
+    ) {
         for event in events {
             let row = batch.row(event.row as usize);
             if row.operation() == Operation::Retract {
                 if let Some(member) = self.bursts.remove(event.fingerprint) {
-                    of_bursts.changed.insert(member.group);
-                    if !fresh.remove(&event.fingerprint) {
-                        of_bursts.withdrawn.push(event);
-                    }
+                    run.changed.insert(member.group);
+                    run.withdrawn.push(event);
                 } else if self.bursts.ignored.remove(&event.fingerprint) {
-                    of_bursts.ignored.push(event);
+                    run.ignored.push(event);
                 } else {
-                    others.push(event);
+                    run.others.push(event);
                 }
                 continue;
             }
             let Some(campaign) = event.burst_campaign else {
-                others.push(event);
+                run.others.push(event);
                 continue;
             };
             let group = BurstGroup {
                 table: row.table(),
                 campaign,
                 interval: row.event_ms().div_euclid(INTERVAL_MS),
-                whose: self.whose(self.entities.identity.survivor(event.owner)),
+                whose: self.bursts.whose(event.owner),
             };
             let member = OpenMember {
                 owner: event.owner,
@@ -255,19 +317,9 @@ impl Writer<'_> {
                 is_counted: true,
             };
             self.bursts.insert(event.fingerprint, member);
-            of_bursts.changed.insert(group);
-            fresh.insert(event.fingerprint);
-            of_bursts.added.push(event);
+            run.changed.insert(group);
+            run.added.push(event);
         }
-        of_bursts
-            .added
-            .retain(|event| fresh.contains(&event.fingerprint));
-        others
-    }
-
-    /// The mail domain by which a survivor's events are grouped, else the survivor.
-    fn whose(&self, survivor: EntityId) -> EntityId {
-        self.entities.first_domain(survivor).unwrap_or(survivor)
     }
 
     /// The places of an owner's traces, and of its state of an event table.
@@ -295,25 +347,31 @@ impl Writer<'_> {
         let table = batch.row(event.row as usize).table();
         let shared = self.cells.shared.clone();
         let (person, state) = self.burst_places(event.owner, table);
-        self.uncount(batch, event, event.owner);
-        let node = self.cells.node_mut(person);
-        node.withdraw_trace(&shared, event.fingerprint);
         let node = self.cells.node_mut(state);
-        node.withdraw(&shared, table, event.fingerprint);
+        let undo = node.withdraw(&shared, table, event.fingerprint);
+        let node = self.cells.node_mut(person);
+        let of_traces = node.withdraw_trace(&shared, event.fingerprint);
+        if self.uncount(batch, event, event.owner) == Undo::Exact {
+            self.note_undo(person, undo.max(of_traces));
+        }
     }
 
     /// Takes an event back from day counters.
-    fn uncount(&mut self, batch: &RowBatch, event: &AdmittedEvent, owner: EntityId) {
+    fn uncount(&mut self, batch: &RowBatch, event: &AdmittedEvent, owner: EntityId) -> Undo {
         let shared = self.cells.shared.clone();
         let place = self.entities.place(self.entities.identity.survivor(owner));
         let row = batch.row(event.row as usize);
-        let undo = self
-            .cells
-            .node_mut(place)
-            .uncount(&shared, row, event.fingerprint);
+        let node = self.cells.node_mut(place);
+        let undo = node.uncount(&shared, row, event.fingerprint);
+        self.note_undo(place, undo);
+        self.effects.add(place.cell, Cause::Event);
+        undo
+    }
+
+    /// Counts a retraction that could not be exact.
+    fn note_undo(&mut self, place: NodePlace, undo: Undo) {
         let shard = &mut self.cells.shards[place.cell.shard as usize];
         shard.inexact += u64::from(undo != Undo::Exact);
-        self.effects.add(place.cell, Cause::Event);
     }
 
     /// Lets changed fates of open events take effect, each node once.
@@ -341,38 +399,31 @@ impl Writer<'_> {
 
     /// Closes the groups of days that no event can come to any more: their events count for good,
     /// or never. Nothing that can be read changes.
-    pub fn close_bursts(&mut self, as_of_ms: i64) {
-        let shared = self.cells.shared.clone();
-        let days: Vec<i64> = self.bursts.by_day.keys().copied().collect();
-        for day in days {
-            let listed = self.bursts.by_day.remove(&day).unwrap_or_default();
-            let mut kept = Vec::new();
-            for fingerprint in listed {
-                let Some(member) = self.bursts.open.get(&fingerprint).copied() else {
-                    continue;
-                };
-                let table = member.group.table;
-                let options = &shared.options;
-                if !self.gate.is_closed(options, table, day, as_of_ms) {
-                    kept.push(fingerprint);
-                    continue;
-                }
-                self.bursts.remove(fingerprint);
-                let (person, state) = self.burst_places(member.owner, table);
-                // What can be read stays, so the contribution to hubs need not be kept first.
-                let node = self.cells.node_unseen(person);
-                node.close_trace(&shared, fingerprint);
-                let node = self.cells.node_unseen(state);
-                node.close(&shared, table, fingerprint);
-                if !member.is_counted {
-                    self.bursts.closed += 1;
-                    if self.gate.keeps_for_good(table) {
-                        self.bursts.ignored.insert(fingerprint);
-                    }
-                }
+    pub fn close_bursts(&mut self) {
+        let bounds = self.gate.bounds(&self.cells.shared.options);
+        for day in self.bursts.days_before(&bounds) {
+            let is_over = |table: TableId| bounds.get(&table).is_some_and(|b| !is_held(day, *b));
+            let limit = self.cells.shared.options.burst_events;
+            for (fingerprint, member) in self.bursts.take_decided(day, limit, is_over) {
+                self.close(fingerprint, &member);
             }
-            if !kept.is_empty() {
-                self.bursts.by_day.insert(day, kept);
+        }
+    }
+
+    /// Ends the wait for one event.
+    fn close(&mut self, fingerprint: u64, member: &OpenMember) {
+        let shared = self.cells.shared.clone();
+        let table = member.group.table;
+        let (person, state) = self.burst_places(member.owner, table);
+        // What can be read stays, so the contribution to hubs need not be kept first.
+        let node = self.cells.node_unseen(person);
+        node.close_trace(&shared, fingerprint);
+        let node = self.cells.node_unseen(state);
+        node.close(&shared, table, fingerprint);
+        if !member.is_counted {
+            self.bursts.closed += 1;
+            if self.gate.keeps_for_good(table) {
+                self.bursts.ignored.insert(fingerprint);
             }
         }
     }

@@ -109,8 +109,8 @@ impl Held {
     }
 }
 
-/// Whether fingerprints of a day are kept under a bound.
-fn is_held(day: i64, bound_ms: i64) -> bool {
+/// Whether some event of a day would not be late under a bound.
+pub(crate) fn is_held(day: i64, bound_ms: i64) -> bool {
     (day + 1).saturating_mul(DAY_MS) > bound_ms
 }
 
@@ -265,22 +265,6 @@ impl Gate {
             .is_none_or(|bound| is_held(row.event_ms().div_euclid(DAY_MS), *bound))
     }
 
-    /// Whether no event of a day can come any more, nor a repeat of one. Where events are never
-    /// late, those of days before the late horizon are taken to have come.
-    pub(crate) fn is_closed(
-        &self,
-        options: &GraphOptions,
-        table: TableId,
-        day: i64,
-        as_of_ms: i64,
-    ) -> bool {
-        let bound = match self.for_good.contains(&table) {
-            true => Some(as_of_ms.saturating_sub(options.late_horizon_ms)),
-            false => self.forgotten.get(&table).copied(),
-        };
-        bound.is_some_and(|bound| !is_held(day, bound))
-    }
-
     /// Whether the fingerprints of a table are kept for good, so that a retraction of any age finds
     /// its event.
     pub(crate) fn keeps_for_good(&self, table: TableId) -> bool {
@@ -309,17 +293,23 @@ impl Gate {
             .retain(|_, partition| partition.newest_ms.is_some());
     }
 
-    /// Forgets fingerprints of events that would now be late in every partition that their table
-    /// has been read from or is expected in.
-    pub(crate) fn forget(&mut self, options: &GraphOptions) {
+    /// Per table, the time before which events would be late in every partition that the table has
+    /// been read from or is expected in.
+    pub(crate) fn bounds(&self, options: &GraphOptions) -> FxHashMap<TableId, i64> {
         let mut bounds: FxHashMap<TableId, i64> = FxHashMap::default();
         for partition in self.partitions.values() {
-            let tables = partition.tables.iter();
-            for table in tables.filter(|table| !self.for_good.contains(table)) {
+            for table in &partition.tables {
                 let bound = bounds.entry(*table).or_insert(i64::MAX);
                 *bound = (*bound).min(partition.bound_ms(options));
             }
         }
+        bounds
+    }
+
+    /// Forgets fingerprints of events that would now be late in every partition.
+    pub(crate) fn forget(&mut self, options: &GraphOptions) {
+        let mut bounds = self.bounds(options);
+        bounds.retain(|table, _| !self.for_good.contains(table));
         let Some(oldest_bound) = bounds.values().max().copied() else {
             return;
         };

@@ -104,7 +104,6 @@ impl Writer<'_> {
         }
         self.entities.directory.journal.note(Change::Link(from, to));
         let survivor = self.entities.identity.survivor(from);
-        self.regroup_bursts(survivor);
         let mut changed: Vec<EntityId> = Vec::new();
         if small != survivor {
             changed.extend(&few);
@@ -148,13 +147,6 @@ impl Writer<'_> {
             self.affect_seeing(survivor);
         }
         self.affect_merged(survivor, &changed);
-    }
-
-    /// Notes that the mail domain of an entity, or the person that it stands for, may have changed.
-    pub fn regroup_bursts(&mut self, entity: EntityId) {
-        if self.cells.shared.layout.has_bursts {
-            self.regrouped.push(entity);
-        }
     }
 
     /// Moves the state of an event table from one keeper of a group to another.

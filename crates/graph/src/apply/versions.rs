@@ -87,6 +87,12 @@ impl Writer<'_> {
             node.outcome_since_ms = event_ms;
         }
         self.set_parent(entity, parent);
+        if self.cells.shared.layout.has_bursts {
+            let domain = self.entities.first_domain(&named);
+            if self.bursts.note_domain(entity, domain) {
+                self.regrouped.push(entity);
+            }
+        }
         self.settle(entity, edges, owner, named);
         for (from, to) in links {
             self.link(from, to);
@@ -357,9 +363,6 @@ impl Writer<'_> {
         self.entities.directory.set_owner(entity, owner);
         let is_root = self.entities.is_root(entity);
         let renamed = self.entities.matching.rename(entity, is_root, named);
-        if !renamed.is_empty() {
-            self.regroup_bursts(entity);
-        }
         self.rehome(entity);
         if is_root {
             renamed.into_iter().for_each(|domain| self.lead(domain));

@@ -5,6 +5,7 @@ use leadpulse_schema::Role;
 use crate::graph::Graph;
 use crate::state::cell::Cell;
 use crate::state::deals::DealVerdicts;
+use crate::state::node::Node;
 
 /// Ends of the deals of a cell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,6 +23,17 @@ pub struct DealOutcomes {
 }
 
 impl Graph {
+    /// Whether a member has ended: its current value, or a step of it that stands, is a win or a
+    /// loss. Members of tables without outcomes never end.
+    pub fn has_ended(&self, node: &Node) -> bool {
+        let Some(outcome) = &self.catalog().table_at(node.table).outcome else {
+            return false;
+        };
+        let value = node.value(outcome.field).text();
+        let by_value = value.and_then(|value| outcome.of(value)).is_some();
+        by_value || node.ends(&self.shared().layout).next().is_some()
+    }
+
     /// Counts the ends of a cell's deals.
     ///
     /// Won and lost are outcome events ever, but for ends that other steps of the same deal took

@@ -1,7 +1,7 @@
 //! Populations: an entity as filters see it at a moment, and reasons for which a task skips it.
 
 use leadpulse_schema::units::AsOf;
-use leadpulse_schema::{Absence, FieldId, Population, Value, View};
+use leadpulse_schema::{Absence, FieldId, Population, TableId, Value, View};
 
 use crate::graph::Graph;
 use crate::ids::EntityId;
@@ -13,6 +13,8 @@ use crate::state::node::Node;
 pub struct EntityView<'a> {
     pub cell: &'a Cell,
     pub node: &'a Node,
+    /// Whether the entity exists, as [`Graph::exists`] says.
+    pub exists: bool,
     /// The moment of the filter.
     pub as_of: AsOf,
     /// The filter, with windows bound to the graph's day counters.
@@ -22,6 +24,11 @@ pub struct EntityView<'a> {
 impl View for EntityView<'_> {
     fn column(&self, field: FieldId) -> Value<'_> {
         self.node.value(field)
+    }
+    fn root_column(&self, table: TableId, field: FieldId) -> Value<'_> {
+        // The anchor of a cell without a root is one of its members, or a domain.
+        let root = self.cell.anchor_node().filter(|node| node.table == table);
+        root.map_or(Value::Null, |node| node.value(field))
     }
     fn window(&self, index: usize) -> Value<'_> {
         let window = self.population.windows[index];
@@ -47,11 +54,11 @@ impl View for EntityView<'_> {
 }
 
 impl EntityView<'_> {
-    /// Whether the entity is in the population: known, no outsider, not merged into another of its
+    /// Whether the entity is in the population: it exists, is no outsider, not merged into another of its
     /// table, and the filter holds. An entity that became one of another table (a converted lead) is judged
     /// by the filter like any other.
     pub fn is_eligible(&self) -> bool {
-        self.node.is_known()
+        self.exists
             && !self.node.is_merged()
             && !self.cell.is_outside()
             && self
@@ -63,6 +70,19 @@ impl EntityView<'_> {
 }
 
 impl Graph {
+    /// Whether an entity exists: a row describes it, or it is a root that other rows have named and no
+    /// deletion ended. Such a root has no fields. A member needs a row, because nothing else says
+    /// whose it is.
+    // Decision: docs/decisions/0033-who-is-who-on-a-real-crm.md
+    pub fn exists(&self, node: &Node) -> bool {
+        let is_only_named = || {
+            node.table == self.catalog().root().id
+                && node.since_ms.is_none()
+                && !self.newest.is_deleted(node.entity)
+        };
+        node.is_known() || is_only_named()
+    }
+
     /// An entity as a population filter sees it at a moment.
     pub fn view<'a>(
         &self,
@@ -74,6 +94,7 @@ impl Graph {
         EntityView {
             cell,
             node,
+            exists: self.exists(node),
             as_of,
             population,
         }
@@ -91,7 +112,7 @@ impl Graph {
         if node.is_merged() {
             return Some(Absence::Merged);
         }
-        if !node.is_known() {
+        if !self.exists(node) {
             return Some(Absence::Deleted);
         }
         let is_asked = self.view(cell, node, as_of, population).is_eligible();

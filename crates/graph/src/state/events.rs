@@ -52,7 +52,7 @@ pub struct Occurrence {
 
 /// The completeness of a retraction. Later ones are worse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Undo {
+pub enum Undo {
     /// State is as if the event had never been added.
     Exact,
     /// State lacks values that were forgotten in between.
@@ -123,6 +123,9 @@ impl Accumulated for EventState {
     type Event = Occurrence;
     fn include(&mut self, rules: &StateRules, event: &Occurrence) {
         self.add(&rules.bank, &rules.options, event);
+    }
+    fn retract(&mut self, rules: &StateRules, event: &Occurrence) -> Undo {
+        Self::retract(self, &rules.bank, event, true)
     }
     fn unite(&mut self, rules: &StateRules, other: Self) {
         self.merge(&rules.bank, &rules.options, other);

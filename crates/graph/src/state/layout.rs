@@ -12,7 +12,7 @@ use leadpulse_schema::{
     RelationKind, Role, Row, Table, TableId, Value, Verdict,
 };
 
-use crate::options::{GraphOptions, ULTIMATE_PARENT, agreeing_field, parent_field};
+use crate::options::{DAY_MS, GraphOptions, ULTIMATE_PARENT, agreeing_field, parent_field};
 
 /// The amounts of one event: (slot, amount).
 pub type Phi = SmallVec<[(u16, f64); 12]>;
@@ -26,7 +26,7 @@ pub enum SlotKind {
     Value(String),
     /// Events whose category falls into this hashed bucket.
     Bucket(u16),
-    /// A number field as it is.
+    /// A number field as it is, or the days from the event to a time that it names.
     Raw,
     /// A number field on a signed log scale: sign(x)·ln(1 + |x|).
     Log,
@@ -49,6 +49,11 @@ enum Extract {
         slot: u16,
     },
     Flag {
+        field: FieldId,
+        slot: u16,
+    },
+    /// The days from the event to the field's time.
+    Span {
         field: FieldId,
         slot: u16,
     },
@@ -107,7 +112,9 @@ impl EventLayout {
             kind: SlotKind::Count,
         }];
         let mut extracts = Vec::new();
-        for field in &table.fields {
+        // The table's own time is the event's, and decides what its amounts weigh.
+        let fields = table.fields.iter().filter(|f| Some(f.id) != table.time);
+        for field in fields {
             extracts.extend(field_slots(field, options, &mut slots));
         }
         let hub_slots = (0..slots.len() as u16)
@@ -162,6 +169,14 @@ impl EventLayout {
                 Extract::Flag { field, slot } => {
                     if let Some(x) = row.get(*field).number() {
                         phi.push((*slot, x));
+                    }
+                }
+                Extract::Span { field, slot } => {
+                    if let Value::Time(time_ms) = row.get(*field) {
+                        let span_ms = time_ms.saturating_sub(row.event_ms());
+                        let x = bounded(span_ms as f64 / DAY_MS as f64);
+                        phi.push((*slot, x));
+                        phi.push((slot + 1, signed_log1p(x)));
                     }
                 }
                 Extract::Category {
@@ -246,6 +261,11 @@ impl EventLayout {
         self.slots.iter().position(is_it).map(|slot| slot as u16)
     }
 
+    /// Whether a slot is that of a value which ends a deal.
+    pub fn ends_deal(&self, slot: u16) -> bool {
+        self.end_slots.contains(&slot)
+    }
+
     /// The number of slots that hubs sum.
     pub fn hub_width(&self) -> usize {
         self.hub_slots.len()
@@ -315,7 +335,14 @@ fn field_slots(
                 buckets,
             })
         }
-        (Feature::None | Feature::Text | Feature::Time, _) => None,
+        (Feature::Time, _) => {
+            slots.extend([SlotKind::Raw, SlotKind::Log].map(of_field));
+            Some(Extract::Span {
+                field: field.id,
+                slot,
+            })
+        }
+        (Feature::None | Feature::Text, _) => None,
     }
 }
 
@@ -445,12 +472,12 @@ impl StateLayout {
                     .events_of(t.id)
                     .filter_map(|e| by_table[e.id.index()])
                     .collect(),
-                Role::Hub | Role::Event => Vec::new(),
+                Role::Hub | Role::Event | Role::Staff => Vec::new(),
             })
             .collect();
         let entities = catalog.tables.iter().map(|t| match t.role {
             Role::Root | Role::Member => EntityLayout::new(&catalog, t, options),
-            Role::Hub | Role::Event => EntityLayout::default(),
+            Role::Hub | Role::Event | Role::Staff => EntityLayout::default(),
         });
         let entities = entities.collect();
         let counters_of = catalog

@@ -55,16 +55,6 @@ impl Accumulated for EngagementTraces {
         tally::add(&mut self.touches, &rules.bank, &event.hubs, time_ms);
         keep_recent(&mut self.recent, event.recent.clone());
     }
-    fn unite(&mut self, rules: &StateRules, other: Self) {
-        self.events += other.events;
-        tally::merge(&mut self.touches, &rules.bank, other.touches);
-        for recent in other.recent {
-            keep_recent(&mut self.recent, recent);
-        }
-    }
-}
-
-impl EngagementTraces {
     fn retract(&mut self, rules: &StateRules, event: &EngagingEvent) -> Undo {
         let time_ms = event.recent.time_ms;
         let mut undo = tally::retract(&mut self.touches, &rules.bank, &event.hubs, time_ms);
@@ -75,6 +65,13 @@ impl EngagementTraces {
         }
         self.events = self.events.saturating_sub(1);
         undo
+    }
+    fn unite(&mut self, rules: &StateRules, other: Self) {
+        self.events += other.events;
+        tally::merge(&mut self.touches, &rules.bank, other.touches);
+        for recent in other.recent {
+            keep_recent(&mut self.recent, recent);
+        }
     }
 }
 
@@ -297,6 +294,7 @@ impl Node {
             time_ms: row.event_ms(),
             fingerprint,
             is_counted,
+            is_settled: false,
             event: occurrence(shared, row, fingerprint),
         };
         self.state(shared, row.table()).open(shared, event);
@@ -316,6 +314,7 @@ impl Node {
             time_ms: row.event_ms(),
             fingerprint,
             is_counted,
+            is_settled: false,
             event: engaging(shared, row, hubs),
         };
         self.traces.engagement.open(shared, event);
@@ -334,12 +333,17 @@ impl Node {
         self.traces.engagement.decide(shared, decisions);
     }
     /// Drops an open event from the state of its table.
-    pub(crate) fn withdraw(&mut self, shared: &StateRules, events: TableId, fingerprint: u64) {
-        self.state(shared, events).withdraw(shared, fingerprint);
+    pub(crate) fn withdraw(
+        &mut self,
+        shared: &StateRules,
+        events: TableId,
+        fingerprint: u64,
+    ) -> Undo {
+        self.state(shared, events).withdraw(shared, fingerprint)
     }
     /// Drops the traces of an open event, but for its counts.
-    pub(crate) fn withdraw_trace(&mut self, shared: &StateRules, fingerprint: u64) {
-        self.traces.engagement.withdraw(shared, fingerprint);
+    pub(crate) fn withdraw_trace(&mut self, shared: &StateRules, fingerprint: u64) -> Undo {
+        self.traces.engagement.withdraw(shared, fingerprint)
     }
     /// Ends the wait for an open event in the state of its table.
     pub(crate) fn close(&mut self, shared: &StateRules, events: TableId, fingerprint: u64) {

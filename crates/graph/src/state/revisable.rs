@@ -3,6 +3,9 @@
 //! Sums forget what they would need to take an event back exactly: the newest time before it, the
 //! entry that it displaced. So events whose fate is open are kept beside the sums of all settled
 //! ones, and the state is made anew from both whenever a fate changes. Readers see the state alone.
+//!
+//! A retraction settles the state first: it would otherwise be exact while its event is open and
+//! estimated afterwards, and the result would depend on when days were closed.
 
 use std::fmt::Debug;
 use std::ops::Deref;
@@ -19,6 +22,8 @@ pub trait Accumulated: Clone + Debug + Default + PartialEq {
     type Event: Clone + Debug + PartialEq + Serialize + DeserializeOwned;
     /// Adds an event.
     fn include(&mut self, rules: &StateRules, event: &Self::Event);
+    /// Takes back an event that the state contains.
+    fn retract(&mut self, rules: &StateRules, event: &Self::Event) -> Undo;
     /// Adds all events of another state.
     fn unite(&mut self, rules: &StateRules, other: Self);
 }
@@ -32,16 +37,35 @@ pub struct OpenEvent<E> {
     pub fingerprint: u64,
     /// Whether the event counts as things are.
     pub is_counted: bool,
+    /// Whether the settled state has the event, if it counts.
+    pub is_settled: bool,
     pub event: E,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(bound(serialize = "S: Serialize", deserialize = "S: DeserializeOwned"))]
 struct Open<S: Accumulated> {
-    /// The state of all events but the open ones.
+    /// The state of all events but those that are still to be settled.
     settled: S,
     /// Ascending by time and fingerprint.
     events: Vec<OpenEvent<S::Event>>,
+}
+
+impl<S: Accumulated> Open<S> {
+    /// Adds all open events that count to the settled state. They stay open.
+    fn settle(&mut self, rules: &StateRules) {
+        for event in &mut self.events {
+            if event.is_counted && !event.is_settled {
+                self.settled.include(rules, &event.event);
+            }
+            event.is_settled = true;
+        }
+    }
+    fn remove(&mut self, fingerprint: u64) -> Option<OpenEvent<S::Event>> {
+        let mut events = self.events.iter();
+        let at = events.position(|event| event.fingerprint == fingerprint)?;
+        Some(self.events.remove(at))
+    }
 }
 
 /// A state with its open events. Most have none.
@@ -68,7 +92,7 @@ impl<S: Accumulated> Revisable<S> {
         }
     }
 
-    /// Takes something back from the state of settled events by `subtract`.
+    /// Takes something back by `subtract`, from the state of all events.
     pub(crate) fn exclude(
         &mut self,
         rules: &StateRules,
@@ -77,6 +101,7 @@ impl<S: Accumulated> Revisable<S> {
         let Some(open) = &mut self.open else {
             return subtract(&mut self.now);
         };
+        open.settle(rules);
         let undo = subtract(&mut open.settled);
         self.renew(rules);
         undo
@@ -128,22 +153,37 @@ impl<S: Accumulated> Revisable<S> {
         };
         for event in &mut open.events {
             let decision = decisions.iter().find(|(of, _)| *of == event.fingerprint);
-            event.is_counted = decision.map_or(event.is_counted, |(_, counts)| *counts);
+            let counts = decision.map_or(event.is_counted, |(_, counts)| *counts);
+            if event.is_settled && counts != event.is_counted {
+                match counts {
+                    true => open.settled.include(rules, &event.event),
+                    false => drop(open.settled.retract(rules, &event.event)),
+                }
+            }
+            event.is_counted = counts;
         }
         self.renew(rules);
     }
 
-    /// Drops an open event: it is as if it had never come.
-    pub(crate) fn withdraw(&mut self, rules: &StateRules, fingerprint: u64) {
+    /// Takes an open event back.
+    pub(crate) fn withdraw(&mut self, rules: &StateRules, fingerprint: u64) -> Undo {
         let Some(open) = &mut self.open else {
-            return;
+            return Undo::Unmatched;
         };
-        open.events.retain(|event| event.fingerprint != fingerprint);
+        open.settle(rules);
+        let Some(event) = open.remove(fingerprint) else {
+            return Undo::Unmatched;
+        };
+        let undo = match event.is_counted {
+            true => open.settled.retract(rules, &event.event),
+            false => Undo::Exact,
+        };
         let is_last = open.events.is_empty();
         self.renew(rules);
         if is_last {
             self.open = None;
         }
+        undo
     }
 
     /// Ends the wait for an open event: it counts for good, or never.
@@ -151,12 +191,10 @@ impl<S: Accumulated> Revisable<S> {
         let Some(open) = &mut self.open else {
             return;
         };
-        let is_it = |event: &OpenEvent<S::Event>| event.fingerprint == fingerprint;
-        let Some(at) = open.events.iter().position(is_it) else {
+        let Some(event) = open.remove(fingerprint) else {
             return;
         };
-        let event = open.events.remove(at);
-        if event.is_counted {
+        if event.is_counted && !event.is_settled {
             open.settled.include(rules, &event.event);
         }
         if open.events.is_empty() {
@@ -168,7 +206,8 @@ impl<S: Accumulated> Revisable<S> {
     fn renew(&mut self, rules: &StateRules) {
         if let Some(open) = &self.open {
             self.now = open.settled.clone();
-            let counted = open.events.iter().filter(|event| event.is_counted);
+            let to_add = |event: &&OpenEvent<_>| event.is_counted && !event.is_settled;
+            let counted = open.events.iter().filter(to_add);
             counted.for_each(|event| self.now.include(rules, &event.event));
         }
     }

@@ -252,7 +252,7 @@ impl Directory {
         path[path.len() - 1]
     }
     /// The order of (table, key), which does not depend on the order of first sight.
-    pub(crate) fn order(&self, a: EntityId, b: EntityId) -> std::cmp::Ordering {
+    pub fn order(&self, a: EntityId, b: EntityId) -> std::cmp::Ordering {
         let (a, b) = (self.entry(a), self.entry(b));
         (a.namespace, &a.key).cmp(&(b.namespace, &b.key))
     }

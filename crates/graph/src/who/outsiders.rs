@@ -76,14 +76,14 @@ impl Entities {
         named.find_map(|domain| self.outside.side(plain_domain(self.directory.key(*domain))))
     }
 
-    /// The first domain of a survivor, by which its events are grouped into bursts; `None` where
-    /// neither the survivor nor a row joined with it names one.
-    pub fn first_domain(&self, survivor: EntityId) -> Option<EntityId> {
-        let mut named = self.deciding_domains(survivor).iter().copied();
-        named.find(|domain| {
+    /// The first of the domains that a version names, by which its owner's events are grouped into
+    /// bursts; `None` without one.
+    pub fn first_domain(&self, named: &[EntityId]) -> Option<EntityId> {
+        let is_plain = |domain: &EntityId| {
             let key = self.directory.key(*domain);
             plain_domain(key) == &**key
-        })
+        };
+        named.iter().copied().find(is_plain)
     }
 
     /// The domains of a survivor, and where it names none, those of the first joined row that does.

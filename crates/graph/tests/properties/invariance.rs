@@ -512,3 +512,162 @@ proptest! {
         }
     }
 }
+
+/// Rows as topics hold them: the events of each of three partitions by time, the versions of each
+/// table in their order. Returns some interleaving.
+fn interleaved(market: &Market, rows: &[Plain], dice: &mut Dice) -> Vec<Plain> {
+    let mut topics: BTreeMap<(TableId, u64), std::collections::VecDeque<Plain>> = BTreeMap::new();
+    for row in rows {
+        let is_event = market.catalog.table_at(row.table).role == Role::Event;
+        let key = row.key(&market.catalog);
+        let part = if is_event {
+            key.len() as u64 + key.as_bytes()[1] as u64
+        } else {
+            0
+        } % 3;
+        let mut row = row.clone();
+        row.partition = u32::from(row.table.0) * 3 + part as u32;
+        topics.entry((row.table, part)).or_default().push_back(row);
+    }
+    for ((table, _), topic) in &mut topics {
+        if market.catalog.table_at(*table).role == Role::Event {
+            topic.make_contiguous().sort_by_key(|row| row.time_ms);
+        }
+    }
+    let mut all = Vec::new();
+    while !topics.is_empty() {
+        let at = *topics
+            .keys()
+            .nth(dice.below(topics.len() as u64) as usize)
+            .unwrap();
+        // Some topics are read in large pieces, far ahead of the others.
+        let piece = [1, 2, 40][dice.below(3) as usize];
+        let topic = topics.get_mut(&at).unwrap();
+        all.extend(topic.drain(..piece.min(topic.len())));
+        topics.retain(|_, topic| !topic.is_empty());
+    }
+    all
+}
+
+proptest! {
+    #![proptest_config(cases(128))]
+
+    /// Days are closed while people of their events have no version yet, and partitions lag.
+    #[test]
+    fn bursts_of_closed_days_do_not_depend_on_the_topic_read_first(
+        seeds in seeds(160, 40),
+        entropy in any::<u64>(),
+        limit in 2..4_usize,
+    ) {
+        let mut market = network(true);
+        market.options.burst_events = limit;
+        market.options.late_horizon_ms = DAY_MS;
+        let mut dice = Dice(entropy);
+        let mut rows = stream(&market, Style { ties: true, wild: false }, &seeds);
+        rows.retain(|row| !row.takes_back(&market.catalog));
+        let calls = market.catalog.table("calls").unwrap().id;
+        for row in rows.iter_mut().filter(|row| row.table == calls) {
+            let number: i64 = row.key(&market.catalog)[1..].parse().unwrap();
+            let day = row.time_ms.div_euclid(6 * DAY_MS) * 6;
+            let at_ms = day * DAY_MS + number % 4 * 3_000;
+            row.known_ms += at_ms - row.time_ms;
+            row.time_ms = at_ms;
+            let time = market.catalog.table_at(calls).time.unwrap();
+            row.values[time.index()] = crate::market::Datum::Time(at_ms);
+            for (field, value) in [("kind", "v1"), ("sku", "s1")] {
+                let field = market.catalog.table_at(calls).field(field).unwrap().id;
+                row.values[field.index()] = crate::market::Datum::Text(value.into());
+            }
+        }
+        // The last board sees all rows.
+        let as_of_ms = last_ms(&rows) + DAY_MS;
+        let built = |dice: &mut Dice| {
+            let mut graph = market.graph(Tracking::On);
+            let tables = market.catalog.tables.iter().filter(|t| t.role == Role::Event);
+            for table in tables {
+                (0..3).for_each(|part| graph.expect(u32::from(table.id.0) * 3 + part, table.id));
+            }
+            let rows = interleaved(&market, &rows, dice);
+            let mut rest = &rows[..];
+            let mut now_ms = i64::MIN;
+            while !rest.is_empty() {
+                let (batch, after) = rest.split_at((1 + dice.below(9) as usize).min(rest.len()));
+                rest = after;
+                graph.apply(&market.batch(batch), None);
+                now_ms = batch.iter().map(|row| row.time_ms).fold(now_ms, i64::max);
+                graph.advance(AsOf::from_ms(now_ms));
+                assert_eq!(graph.check(), Ok(()));
+            }
+            graph.caught_up();
+            graph.advance(AsOf::from_ms(as_of_ms));
+            graph
+        };
+        let expected = built(&mut dice);
+        for _ in 0..2 {
+            let found = built(&mut dice);
+            assert_same(&expected, &found, &removed(&market, &rows, as_of_ms));
+        }
+    }
+}
+
+/// What a retraction can only estimate, of every node and table.
+fn estimates(graph: &Graph) -> BTreeMap<String, Json> {
+    let image = image(graph);
+    let lost = |state: &Json| {
+        json!(
+            ["oldest_ms", "newest", "slot_newest_ms", "days", "staged"]
+                .map(|part| state[part].clone())
+        )
+    };
+    let nodes = image["nodes"].as_object().unwrap();
+    let of_node = |(name, node): (&String, &Json)| {
+        let states = node["events"].as_object().unwrap();
+        let states: Vec<Json> = states.values().map(lost).collect();
+        (name.clone(), Json::Array(states))
+    };
+    nodes.iter().map(of_node).collect()
+}
+
+proptest! {
+    #![proptest_config(cases(128))]
+
+    /// Without a burst the rule changes nothing, also not what a retraction leaves: whether its
+    /// event was open or its day closed, and whether one batch held both.
+    #[test]
+    fn a_retraction_leaves_the_same_with_and_without_the_rule(
+        seeds in seeds(160, 20),
+        entropy in any::<u64>(),
+        pieces in prop_oneof![Just(1_u64), Just(40)],
+        closes in any::<bool>(),
+    ) {
+        let mut market = network(true);
+        market.options.late_horizon_ms = DAY_MS;
+        let mut rows = stream(&market, Style { ties: false, wild: false }, &seeds);
+        let calls = market.catalog.table("calls").unwrap().id;
+        for row in rows.iter_mut().filter(|row| row.table == calls) {
+            let field = market.catalog.table_at(calls).field("kind").unwrap().id;
+            let kind = if row.time_ms % 3 == 0 { "v2" } else { "v1" };
+            row.values[field.index()] = crate::market::Datum::Text(kind.into());
+        }
+        let rows = interleaved(&market, &rows, &mut Dice(entropy));
+        let as_of_ms = last_ms(&rows) + DAY_MS;
+        let mut built = |burst_events: usize| {
+            market.options.burst_events = burst_events;
+            let mut dice = Dice(entropy);
+            let mut graph = market.graph(Tracking::On);
+            let (mut rest, mut now_ms) = (&rows[..], i64::MIN);
+            while !rest.is_empty() {
+                let (batch, after) = rest.split_at((1 + dice.below(pieces) as usize).min(rest.len()));
+                rest = after;
+                graph.apply(&market.batch(batch), None);
+                now_ms = batch.iter().map(|row| row.time_ms).fold(now_ms, i64::max);
+                if closes {
+                    graph.advance(AsOf::from_ms(now_ms));
+                }
+            }
+            graph.advance(AsOf::from_ms(as_of_ms));
+            graph
+        };
+        prop_assert_eq!(estimates(&built(0)), estimates(&built(1_000)));
+    }
+}

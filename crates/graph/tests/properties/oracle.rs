@@ -54,6 +54,8 @@ pub struct Person {
     /// The smallest that events name beside it.
     pub company: Option<Who>,
     pub domains: Vec<String>,
+    /// Those of its first version; `None` before it.
+    pub first_domains: Option<Vec<String>>,
     /// Relation, whom it names → since when.
     pub references: BTreeMap<(String, Who), i64>,
     /// Former roots: whom → when it became known that it had left.
@@ -156,10 +158,8 @@ impl<'m> Oracle<'m> {
             .collect();
         for (row, _) in rows.iter().zip(&outcomes).filter(|(_, o)| o.is_accepted()) {
             self.log.push(row.clone());
-            if self.market.catalog.table_at(row.table).role != Role::Event {
-                let cells = self.now().cells();
-                self.stayed.retain(|cell| cells.contains_key(cell));
-            }
+            let cells = self.now().cells();
+            self.stayed.retain(|cell| cells.contains_key(cell));
         }
         outcomes
     }
@@ -295,11 +295,12 @@ impl<'o> World<'o> {
             removed: Vec::new(),
             scanned: BTreeSet::new(),
         };
+        let mut settles = false;
         for row in log {
             let table = market.catalog.table_at(row.table);
             let who = (row.table, row.key(&market.catalog).to_owned());
             match table.role {
-                Role::Hub => {}
+                Role::Hub | Role::Staff => {}
                 Role::Event => {
                     let owner = owner(&market.catalog, row.table, &row.values)
                         .expect("streams give every event an owner");
@@ -309,6 +310,7 @@ impl<'o> World<'o> {
                         world.people.entry(named).or_default();
                     }
                     if row.takes_back(&market.catalog) {
+                        settles = true;
                         let key = row.key(&market.catalog);
                         let is_it = |(_, e): &(Who, &Plain)| {
                             (e.table, e.key(&market.catalog)) == (row.table, key)
@@ -334,6 +336,11 @@ impl<'o> World<'o> {
         }
         world.resolve();
         world.scanned = world.find_scanned();
+        if settles {
+            // A retraction, of whatever, settled what was open: an event that turned out to be scanned was in.
+            let scanned: Vec<_> = world.scanned_events().cloned().collect();
+            world.removed.extend(scanned);
+        }
         world
     }
 
@@ -357,13 +364,10 @@ impl<'o> World<'o> {
             let Some(campaign) = may_be_scanned(self.market, row) else {
                 continue;
             };
-            let survivor = self.survivor(owner);
-            let joined = self.joined(owner);
-            let rows = std::iter::once(&survivor).chain(&joined);
-            let mut domains = rows.flat_map(|one| &self.people[one].domains);
+            let mut domains = self.people[owner].first_domains.iter().flatten();
             let whose = domains
                 .next()
-                .map_or(survivor.clone(), |domain| (DOMAINS, domain.clone()));
+                .map_or(owner.clone(), |domain| (DOMAINS, domain.clone()));
             let seconds = row.time_ms.div_euclid(10_000);
             let name = (row.table, row.key(&self.market.catalog).to_owned());
             let group = (row.table, campaign, seconds, whose);
@@ -467,6 +471,7 @@ impl<'o> World<'o> {
                 .clone();
             person.former.remove(&oldest);
         }
+        person.first_domains.get_or_insert(person.domains.clone());
         person.references = references;
         person.last_root = root.or(person.last_root.take());
         person.version = Some(version);
@@ -570,6 +575,13 @@ impl<'o> World<'o> {
         survivor != *who && survivor.0 == who.0
     }
     /// The number of events that a scanner made.
+    /// The events that a scanner made, which may have counted before it was known for one.
+    fn scanned_events(&self) -> impl Iterator<Item = &(Who, &'o Plain)> {
+        self.events.iter().filter(|(_, row)| {
+            let name = (row.table, row.key(&self.market.catalog).to_owned());
+            self.scanned.contains(&name)
+        })
+    }
     pub fn scanned(&self) -> usize {
         self.scanned.len()
     }
@@ -963,6 +975,13 @@ impl<'o> World<'o> {
             .sum()
     }
     /// Whether an entity is known and in the market's population at `t`.
+    /// Described by a row, or a root that was only named.
+    fn exists(&self, who: &Who) -> bool {
+        let person = &self.people[who];
+        let is_named = who.0 == self.market.catalog.root().id && person.since_ms.is_none();
+        person.version.is_some() || is_named
+    }
+
     pub fn is_eligible(&self, who: &Who, t_ms: i64) -> bool {
         let family: Vec<Who> = if self.top(who) == *who {
             self.people
@@ -977,7 +996,7 @@ impl<'o> World<'o> {
         let in_windows = self.window(&family, windows[0], t_ms) > 0.0
             && self.window(&family, windows[1], t_ms) <= 2.0;
         let is_asked = !self.is_merged(who) && !self.is_outside(&self.top(who));
-        self.people[who].version.is_some() && is_asked && in_windows
+        self.exists(who) && is_asked && in_windows
     }
 }
 

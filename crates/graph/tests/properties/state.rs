@@ -428,7 +428,8 @@ fn check_hubs(market: &Market, graph: &Graph, oracle: &Oracle<'_>, t_ms: i64) {
     let touching = board.cells_of_hubs();
     let halves = shared.bank.len();
     // What each cell contributed: (slot offset, half-life) → sum, beside the scale of everything.
-    let mut scale = vec![0.0_f64; shared.layout.hub_width * halves];
+    // Hubs keep the rounding of whatever was in them, of scanners and outsiders too.
+    let mut scale = vec![1e-6_f64; shared.layout.hub_width * halves];
     let mut contributions: BTreeMap<&Who, Vec<f64>> = BTreeMap::new();
     let now = oracle.now();
     let sites: Vec<(usize, &EventLayout, f64, usize)> = shared
@@ -444,11 +445,8 @@ fn check_hubs(market: &Market, graph: &Graph, oracle: &Oracle<'_>, t_ms: i64) {
     for (at, layout, half, i) in &sites {
         let slot = &layout.slots[usize::from(layout.hub_slots[*i])];
         let table = market.catalog.table_at(layout.table);
-        for (_, row) in now
-            .removed
-            .iter()
-            .filter(|(_, row)| row.table == layout.table)
-        {
+        let gone = now.removed.iter();
+        for (_, row) in gone.filter(|(_, row)| row.table == layout.table) {
             scale[*at] += (amount(table, row, slot.field, &slot.kind)
                 * decayed(t_ms - row.time_ms, *half))
             .abs();

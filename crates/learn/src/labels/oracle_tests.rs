@@ -1,6 +1,7 @@
 //! Labels of random targets over random histories equal what a direct reading of the rows gives: in
 //! any order, with events taken back, with rows known late, and as far as known by any moment.
 
+use leadpulse_pql::Plan;
 use leadpulse_schema::{Comparison, Operation, RowBatch, Value};
 use proptest::prelude::*;
 
@@ -214,14 +215,15 @@ impl Counted {
             (self.start_days + self.length_days) * times
         )
     }
-    fn value(&self, known: &Known<'_>) -> Option<f64> {
+    /// The rows in the window that count.
+    fn rows<'a>(&self, known: &Known<'a>) -> Vec<&'a Invoice> {
         let after = i64::from(known.anchor) + 4 * self.start_days;
         let until = after + 4 * self.length_days;
         let taken_back = |row: &Invoice| {
             let mut retractions = known.retractions.iter();
             retractions.any(|r| r.key == row.key && r.known_at <= known.known_until)
         };
-        let rows: Vec<&Invoice> = known
+        known
             .invoices
             .iter()
             .filter(|row| {
@@ -231,7 +233,10 @@ impl Counted {
             })
             .filter(|row| row.at + row.known_after <= known.known_until && !taken_back(row))
             .filter(|row| self.filter.as_ref().is_none_or(|filter| filter.holds(row)))
-            .collect();
+            .collect()
+    }
+    fn value(&self, known: &Known<'_>) -> Option<f64> {
+        let rows = self.rows(known);
         let amounts: Vec<f64> = rows
             .iter()
             .filter_map(|row| row.amount)
@@ -260,6 +265,12 @@ impl Counted {
 enum Target {
     Compare(Counted, Comparison, i32),
     In(Counted, i32, i32),
+    /// LIST_DISTINCT of the articles of the counted rows.
+    Lists {
+        counted: Counted,
+        negated: bool,
+        sku: &'static str,
+    },
     Null(Counted),
     Not(Box<Target>),
     And(Box<Target>, Box<Target>),
@@ -270,7 +281,9 @@ fn target() -> impl Strategy<Value = Target> {
     // What counts can be is never in question: comparisons with 1 or more are sometimes true.
     let leaf = prop_oneof![
         4 => (counted(), comparison(), 1..4_i32).prop_map(|(counted, comparison, literal)| Target::Compare(counted, comparison, literal)),
-        1 => (counted(), -1..3_i32, -1..3_i32).prop_map(|(counted, a, b)| Target::In(counted, a, b)),
+        1 => (counted(), -1..3_i32, 0..3_i32).prop_map(|(counted, a, b)| Target::In(counted, a, b)),
+        1 => (counted(), any::<bool>(), prop::sample::select(vec!["A1", "B1"]))
+            .prop_map(|(counted, negated, sku)| Target::Lists { counted, negated, sku }),
         1 => counted().prop_filter("never null", |c| ["AVG", "MIN", "MAX"].iter().any(|f| c.what.starts_with(f))).prop_map(Target::Null),
     ];
     leaf.prop_recursive(3, 8, 2, |inner| {
@@ -291,6 +304,19 @@ impl Target {
                 format!("{} {} {literal}", counted.text(), sign(*comparison))
             }
             Target::In(counted, a, b) => format!("{} IN ({a}, {b})", counted.text()),
+            Target::Lists {
+                counted,
+                negated,
+                sku,
+            } => {
+                let what = "LIST_DISTINCT(invoices.sku";
+                let list = Counted {
+                    what,
+                    ..counted.clone()
+                };
+                let not = if *negated { "NOT " } else { "" };
+                format!("({}) {not}CONTAINS '{sku}'", list.text())
+            }
             Target::Null(counted) => format!("{} IS NULL", counted.text()),
             Target::Not(inner) => format!("NOT ({})", inner.text()),
             Target::And(a, b) => format!("({}) AND ({})", a.text(), b.text()),
@@ -305,6 +331,14 @@ impl Target {
             Target::In(counted, a, b) => counted
                 .value(known)
                 .map(|v| v == f64::from(*a) || v == f64::from(*b)),
+            Target::Lists {
+                counted,
+                negated,
+                sku,
+            } => {
+                let is_listed = counted.rows(known).iter().any(|row| row.sku == Some(*sku));
+                Some(is_listed != *negated)
+            }
             Target::Null(counted) => Some(counted.value(known).is_none()),
             Target::Not(inner) => inner.truth(known).map(|truth| !truth),
             Target::And(a, b) => match (a.truth(known), b.truth(known)) {
@@ -397,14 +431,9 @@ proptest! {
             order.rotate_left(turn);
             order.reverse();
         }
-        let of = |text: String| {
-            let query = format!("PREDICT {text} FOR accounts");
-            let plan = planned(&query).unwrap_or_else(|fault| panic!("{}", fault.render(&query)));
-            let again = planned(&plan.text).unwrap_or_else(|fault| panic!("{}", fault.render(&plan.text)));
-            assert_eq!((&again.target, &again.text), (&plan.target, &plan.text));
-            plan
+        let (Some(condition), Some(value)) = (read(&target.text()), read(&number.text())) else {
+            return Err(TestCaseError::reject("a condition that is always or never true"));
         };
-        let (condition, value) = (of(target.text()), of(number.text()));
         let anchor_ms = at_day(f64::from(anchor) / 4.0);
         for account in 0..2 {
             for known_until in [known_until, u32::MAX] {
@@ -430,7 +459,9 @@ proptest! {
         let batch = batch(&invoices, &retractions);
         let order: Vec<usize> = (0..batch.len()).rev().collect();
         let counted = |length_days| Counted { what: "COUNT(invoices.*", filter: filter.clone(), start_days: 0, length_days, in_hours: false };
-        let plan = planned(&format!("PREDICT {} > {more_than} FOR accounts", counted(20).text())).unwrap();
+        let Some(plan) = read(&format!("{} > {more_than}", counted(20).text())) else {
+            return Err(TestCaseError::reject("a filter that is never true"));
+        };
         let (anchor_ms, known_until_ms) = (at_day(f64::from(anchor) / 4.0), at_day(f64::from(known_until) / 4.0));
         let labels = labels_known_by(&plan, &batch, &order, known_until_ms);
         let known = Known { invoices: &invoices, retractions: &retractions, account: 0, anchor, known_until };
@@ -445,6 +476,20 @@ proptest! {
         prop_assert_eq!(labels.first_time_true(0, anchor_ms), expected);
         prop_assert_eq!(labels.label(0, anchor_ms), Label::Binary(expected.is_some()));
     }
+}
+
+/// The plan of a target, which reads the same again from its own text; `None` for a condition that is
+/// refused as always or never true.
+fn read(text: &str) -> Option<Plan> {
+    let query = format!("PREDICT {text} FOR accounts");
+    let plan = match planned(&query) {
+        Ok(plan) => plan,
+        Err(fault) if fault.message.contains("these parts together") => return None,
+        Err(fault) => panic!("{}", fault.render(&query)),
+    };
+    let again = planned(&plan.text).unwrap_or_else(|f| panic!("{}", f.render(&plan.text)));
+    assert_eq!((&again.target, &again.text), (&plan.target, &plan.text));
+    Some(plan)
 }
 
 /// A comparison as queries spell it.

@@ -7,7 +7,9 @@ use serde::Serialize;
 use leadpulse_graph::{EntityId, Graph};
 use leadpulse_model::Outcome;
 use leadpulse_pql::TargetKind;
-use leadpulse_schema::Row;
+use leadpulse_schema::{Row, Value};
+use rustc_hash::FxHashSet;
+use smallvec::SmallVec;
 
 use super::belonging::{Belonging, Owners};
 use super::history::Unowned;
@@ -21,6 +23,8 @@ pub(crate) struct Chronicle<'a> {
     task: &'a TaskPlan,
     history: LabelHistory<'a>,
     lag_ms: i64,
+    /// Entities of the task that exist so far.
+    existing: FxHashSet<EntityId>,
 }
 
 impl<'a> Chronicle<'a> {
@@ -38,6 +42,7 @@ impl<'a> Chronicle<'a> {
             task,
             history: LabelHistory::new(&task.plan, &project.catalog),
             lag_ms,
+            existing: FxHashSet::default(),
         }
     }
 
@@ -46,15 +51,36 @@ impl<'a> Chronicle<'a> {
         self.task.plan.horizon_ms + self.lag_ms
     }
 
-    /// Takes an accepted row. If it made an entity of the task known: which one, and when,
-    /// milliseconds.
-    pub fn observe(&mut self, graph: &Graph, row: Row<'_>) -> Option<(EntityId, i64)> {
+    /// Takes an accepted row. Returns the entities of the task that exist since the row was known:
+    /// the one that the row describes, and roots that the row is the first to name.
+    pub fn observe(&mut self, graph: &Graph, row: Row<'_>) -> SmallVec<[EntityId; 1]> {
         self.history.offer(row);
-        if row.table() != self.task.plan.entity {
-            return None;
+        let entity = self.task.plan.entity;
+        let mut keys: SmallVec<[&str; 2]> = SmallVec::new();
+        if row.table() == entity {
+            keys.push(row.key());
         }
-        let (_, node) = graph.find(row.table(), row.key())?;
-        (node.since_ms == Some(row.known_ms())).then_some((node.entity, row.known_ms()))
+        for field in &graph.catalog().table_at(row.table()).fields {
+            if field.reference.is_some_and(|to| to.table == entity) {
+                match row.get(field.id) {
+                    Value::Text(key) => keys.push(key),
+                    Value::List(named) => keys.extend(named.iter()),
+                    _ => {}
+                }
+            }
+        }
+        let mut found = SmallVec::new();
+        for key in keys {
+            let existing = graph
+                .find(entity, key)
+                .filter(|(_, node)| graph.exists(node));
+            if let Some((_, node)) = existing
+                && self.existing.insert(node.entity)
+            {
+                found.push(node.entity);
+            }
+        }
+        found
     }
 
     /// The outcomes of all that was observed, as they were known at a moment, milliseconds.
@@ -123,17 +149,22 @@ impl TaskOutcomes<'_> {
     pub fn seen(&self, entity: EntityId, anchor_ms: i64) -> Seen {
         // Rows may be as late as the lag: what lies nearer to the moment is not known to be all.
         let observed_ms = self.known_until_ms - self.lag_ms - anchor_ms;
-        let horizon_ms = self.task.plan.horizon_ms;
+        // A calendar month is shorter or longer, depending on the anchor.
+        let window_ms = self.task.plan.closes_ms(anchor_ms) - anchor_ms;
         match self.task.plan.target.kind() {
             TargetKind::Monotone if observed_ms <= 0 => Seen::Open,
             TargetKind::Monotone => {
-                let observed_ms = observed_ms.min(horizon_ms);
+                let is_closed = observed_ms >= window_ms;
+                // What a window that is shorter than the longest leaves out cannot come any more.
+                let observed_ms = match is_closed {
+                    true => self.task.plan.horizon_ms,
+                    false => observed_ms,
+                };
                 let first_ms = self.labels.first_time_true(entity.0, anchor_ms);
                 let after_ms = first_ms
                     .map(|t| t - anchor_ms)
                     .filter(|after| *after <= observed_ms);
-                let label =
-                    (observed_ms >= horizon_ms).then(|| f64::from(u8::from(after_ms.is_some())));
+                let label = is_closed.then(|| f64::from(u8::from(after_ms.is_some())));
                 Seen::Known {
                     outcome: Outcome::Hazard {
                         after_ms,
@@ -142,7 +173,7 @@ impl TaskOutcomes<'_> {
                     label,
                 }
             }
-            TargetKind::Window | TargetKind::Regression if observed_ms < horizon_ms => Seen::Open,
+            TargetKind::Window | TargetKind::Regression if observed_ms < window_ms => Seen::Open,
             TargetKind::Window | TargetKind::Regression => {
                 match self.labels.label(entity.0, anchor_ms) {
                     Label::Binary(held) => Seen::Known {
@@ -194,6 +225,12 @@ impl Tally {
     /// The share of labelled pairs that are positive; `None` without any.
     pub fn base_rate(&self) -> Option<f64> {
         (self.labelled > 0).then(|| self.positive as f64 / self.labelled as f64)
+    }
+
+    /// Different entities with a positive outcome here or there.
+    pub(crate) fn positive_entities_with(&self, other: &Self) -> usize {
+        let (here, there) = (&self.entities_with_positive, &other.entities_with_positive);
+        here.union(there).count()
     }
 
     pub(crate) fn add(&mut self, entity: EntityId, seen: &Seen) {

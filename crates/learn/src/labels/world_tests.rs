@@ -19,6 +19,7 @@ const SCHEMAS: [&str; 6] = [
     r#"{"type":"record","name":"Account","leadpulse":{"table":"accounts","role":"root"},"fields":[
       {"name":"id","type":"string","leadpulse":{"key":true}},
       {"name":"at","type":{"type":"long","logicalType":"timestamp-millis"},"leadpulse":{"time":true}},
+      {"name":"sector","type":["null","string"]},
       {"name":"into","type":["null","string"],"leadpulse":{"ref":"accounts","became":true}}]}"#,
     r#"{"type":"record","name":"Contact","leadpulse":{"table":"contacts","role":"member"},"fields":[
       {"name":"id","type":"string","leadpulse":{"key":true}},
@@ -660,11 +661,75 @@ fn walked(catalog: &Catalog, rows: &[Plain], size: usize) -> (Graph, Belonging, 
     (graph, belonging, accepted)
 }
 
-fn planned(catalog: &Catalog, question: &Question) -> Plan {
-    let text = question.text();
-    let query = parse(&text).unwrap_or_else(|fault| panic!("{}", fault.render(&text)));
+fn planned(catalog: &Catalog, text: &str) -> Plan {
+    let query = parse(text).unwrap_or_else(|fault| panic!("{}", fault.render(text)));
     let plan = plan(&query, catalog, &BTreeMap::new());
-    plan.unwrap_or_else(|fault| panic!("{}", fault.render(&text)))
+    plan.unwrap_or_else(|fault| panic!("{}", fault.render(text)))
+}
+
+/// A row of an entity table, known when it took effect.
+fn described(table: &'static str, key: &str, at: i64, texts: &[(&'static str, &str)]) -> Plain {
+    Plain {
+        table,
+        key: key.to_owned(),
+        at,
+        known: at,
+        texts: texts.iter().map(|(f, t)| (*f, (*t).to_owned())).collect(),
+        people: Vec::new(),
+        amount: None,
+        changed: Vec::new(),
+        operation: Operation::Upsert,
+    }
+}
+
+#[test]
+fn a_filter_on_the_root_reads_the_account_that_a_member_belongs_to_now() {
+    let catalog = catalog();
+    let mut rows = vec![
+        described("accounts", "A0", 0, &[("sector", "retail")]),
+        described("accounts", "A1", 0, &[("sector", "banking")]),
+        described("accounts", "A2", 0, &[]),
+        described("contacts", "stays", 1, &[("account", "A0")]),
+        described("contacts", "moves", 1, &[("account", "A1")]),
+        described("contacts", "unknown", 1, &[("account", "A2")]),
+        described("contacts", "alone", 1, &[]),
+        described("leads", "lead", 1, &[("account", "A0")]),
+    ];
+    let check = |rows: &[Plain], entity: &str, filter: &str, expected: &[&str]| {
+        let text = format!("PREDICT COUNT({entity}.*, 0, 9) > 0 FOR {entity} WHERE {filter}");
+        let population = planned(&catalog, &text).population;
+        let (graph, ..) = walked(&catalog, rows, rows.len());
+        let table = catalog.table(entity).unwrap().id;
+        let directory = graph.directory();
+        let mut found: Vec<&str> = graph
+            .cells()
+            .flat_map(|(_, cell)| cell.nodes.iter().map(move |node| (cell, node)))
+            .filter(|(_, node)| node.table == table)
+            .filter(|(cell, node)| {
+                let view = graph.view(cell, node, AsOf::from_ms(ms(100)), &population);
+                view.is_eligible()
+            })
+            .map(|(_, node)| &**directory.key(node.entity))
+            .collect();
+        found.sort_unstable();
+        assert_eq!(found, expected, "{filter}");
+    };
+    let retail = "accounts.sector = 'retail'";
+    check(&rows, "contacts", retail, &["stays"]);
+    check(&rows, "leads", retail, &["lead"]);
+    check(&rows, "contacts", "accounts.sector != 'retail'", &["moves"]);
+    let known = ["alone", "moves", "unknown"];
+    check(&rows, "contacts", "NOT accounts.sector = 'retail'", &known);
+    check(
+        &rows,
+        "contacts",
+        "accounts.sector IS NULL",
+        &["alone", "unknown"],
+    );
+    rows.push(described("contacts", "moves", 2, &[("account", "A0")]));
+    check(&rows, "contacts", retail, &["moves", "stays"]);
+    rows.push(described("accounts", "A0", 3, &[("sector", "banking")]));
+    check(&rows, "contacts", retail, &[]);
 }
 
 #[test]
@@ -672,7 +737,7 @@ fn labels_of_random_worlds_equal_a_plain_reading() {
     let catalog = catalog();
     let plans: Vec<(Question, Plan)> = questions()
         .into_iter()
-        .map(|question| (question, planned(&catalog, &question)))
+        .map(|question| (question, planned(&catalog, &question.text())))
         .collect();
     let worlds = (
         world(),

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use super::{FORMAT_VERSION, OLDEST_FORMAT};
+use super::FORMAT_VERSION;
 
 /// The reason for which a bundle is not made, written or loaded.
 #[derive(Debug, Error)]
@@ -38,8 +38,8 @@ pub enum BundleError {
     },
     /// Written by another version of the format.
     #[error(
-        "{path} has bundle format {found}, this program reads {OLDEST_FORMAT} to \
-         {FORMAT_VERSION}; use the program that wrote it or train again"
+        "{path} has bundle format {found}, this program reads {FORMAT_VERSION}; use the program \
+         that wrote it or train again"
     )]
     Format {
         /// Path of the manifest.

@@ -127,18 +127,6 @@ fn write_the_fixture_of_this_format() {
 }
 
 #[test]
-fn a_bundle_of_format_1_loads_and_scores_its_golden_cells() {
-    let bundle = loads_and_scores(1);
-    assert!(
-        bundle
-            .manifest()
-            .tasks
-            .iter()
-            .all(|task| task.trees.is_none())
-    );
-}
-
-#[test]
 fn a_bundle_of_format_2_loads_and_scores_its_golden_cells_with_trees() {
     let bundle = loads_and_scores(2);
     assert!(

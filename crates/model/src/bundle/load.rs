@@ -17,8 +17,8 @@ use serde::de::DeserializeOwned;
 use super::check::{check, check_golden};
 use super::manifest::{Golden, Manifest, TaskManifest, sha256};
 use super::{
-    Bundle, BundleError, FORMAT_VERSION, GOLDEN, MANIFEST, NORMALISER, OLDEST_FORMAT, scorer_tasks,
-    sibling, weights_name,
+    Bundle, BundleError, FORMAT_VERSION, GOLDEN, MANIFEST, NORMALISER, scorer_tasks, sibling,
+    weights_name,
 };
 use crate::fit::{Fitted, FittedTask, TaskDefinition};
 use crate::network::Network;
@@ -123,6 +123,8 @@ fn fitted_task(
         calibration: task.calibration.clone(),
         trees,
         metrics: task.metrics.clone(),
+        quality: task.quality.clone(),
+        validation: Vec::new(),
     })
 }
 
@@ -183,7 +185,7 @@ fn read_manifest(dir: &Path) -> Result<Manifest, BundleError> {
         .get("format")
         .and_then(serde_json::Value::as_u64)
         .ok_or_else(|| malformed("no field `format`".into()))?;
-    if !(u64::from(OLDEST_FORMAT)..=u64::from(FORMAT_VERSION)).contains(&found) {
+    if found != u64::from(FORMAT_VERSION) {
         return Err(BundleError::Format { path, found });
     }
     let manifest: Manifest = serde_json::from_value(value).map_err(|e| malformed(e.to_string()))?;

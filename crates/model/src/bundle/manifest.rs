@@ -73,6 +73,46 @@ pub struct TaskManifest {
     pub trees: Option<TreesManifest>,
     /// Metrics by name, as the fit and the caller wrote them.
     pub metrics: Map<String, Value>,
+    /// Whether the metrics can be relied on; `None` for a bundle that nobody graded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quality: Option<Quality>,
+}
+
+/// The grade of a task's evaluation.
+///
+/// Decision: docs/decisions/0048-a-bundle-carries-its-grade.md
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Quality {
+    pub grade: Grade,
+    /// Everything that lowered the grade, in words; none for [`Grade::Sound`].
+    pub reasons: Vec<String>,
+}
+
+/// Grades of an evaluation, worst first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Grade {
+    /// A coin ranks better.
+    WorseThanChance,
+    /// Too few outcomes, or no ranking that chance would not give.
+    Insufficient,
+    /// Few outcomes, or figures that a simple rule beats.
+    Provisional,
+    /// Nothing was found against it.
+    Sound,
+}
+
+impl Grade {
+    /// The grade for people.
+    pub fn words(self) -> &'static str {
+        match self {
+            Grade::WorseThanChance => "worse than chance",
+            Grade::Insufficient => "insufficient",
+            Grade::Provisional => "provisional",
+            Grade::Sound => "sound",
+        }
+    }
 }
 
 /// The trees of a task, in a file of their own.
@@ -133,6 +173,20 @@ struct GoldenMembers {
     width: usize,
     values: Vec<f32>,
     mask: Vec<f32>,
+    /// As in a batch; absent in bundles whose cells were pooled over all of their rows.
+    #[serde(default)]
+    attended: Vec<u32>,
+}
+
+impl GoldenMembers {
+    fn attended(&self, cells: usize) -> Vec<u32> {
+        if !self.attended.is_empty() {
+            return self.attended.clone();
+        }
+        let rows = |cell: usize| &self.mask[cell * self.slots..(cell + 1) * self.slots];
+        let there = |cell: usize| rows(cell).iter().filter(|mask| **mask != 0.0).count() as u32;
+        (0..cells).map(there).collect()
+    }
 }
 
 impl Golden {
@@ -142,6 +196,7 @@ impl Golden {
             width: b.width,
             values: b.values.clone(),
             mask: b.mask.clone(),
+            attended: b.attended.clone(),
         });
         let logits = logits
             .into_iter()
@@ -166,6 +221,8 @@ impl Golden {
             values: m.values.clone(),
             mask: m.mask.clone(),
             entities: vec![None; m.mask.len()],
+            attended: m.attended(self.cells),
+            folded: vec![0; self.cells],
         });
         FeatureBatch {
             cells: self.cells,
@@ -181,6 +238,7 @@ impl Golden {
             && self.members.iter().zip(members).all(|(m, width)| {
                 m.width == *width
                     && m.mask.len() == self.cells * m.slots
+                    && (m.attended.is_empty() || m.attended.len() == self.cells)
                     && m.values.len() == m.mask.len() * m.width
             })
     }

@@ -3,7 +3,7 @@
 //! Most columns of most rows are 0, so a row keeps the others only. A cell is a run of bytes:
 //!
 //! ```text
-//! cell  = rows of each member table (LEB128 each), root row, rows of the first member table, of the second, …
+//! cell  = of each member table rows and rows pooled over (LEB128 each), root row, rows of the first member table, of the second, …
 //! row   = entry* END
 //! entry = n < SKIP, f32 little endian     n columns of 0, then one of this value
 //!       | SKIP                            SKIP columns of 0
@@ -15,6 +15,7 @@
 use leadpulse_features::{FeatureBatch, Layout, MemberBlock};
 
 use crate::examples::normalise::{Normaliser, Scales};
+use crate::network::TowerTarget;
 
 /// Says that the next columns, this many, are 0 and another entry follows.
 const SKIP: u8 = 254;
@@ -34,6 +35,15 @@ pub struct CellStore {
     blocks: Vec<Vec<u8>>,
     /// Per cell its block, and where it starts there.
     places: Vec<(u32, u32)>,
+    /// Per member table the number of members in "rest" rows, summed over cells.
+    folded: Vec<usize>,
+}
+
+impl CellRow {
+    /// The cell that was stored after `before` others.
+    pub(crate) fn nth(before: usize) -> Self {
+        Self(u32::try_from(before).expect("cells are fewer than 2³²"))
+    }
 }
 
 impl CellStore {
@@ -43,6 +53,7 @@ impl CellStore {
             layout: layout.clone(),
             blocks: Vec::new(),
             places: Vec::new(),
+            folded: vec![0; layout.members.len()],
         }
     }
 
@@ -72,6 +83,7 @@ impl CellStore {
                 "a batch of this layout has its widths"
             );
             write_count(rows, &mut bytes);
+            write_count(block.attended[cell] as usize, &mut bytes);
         }
         write_row(&batch.root[cell * width..(cell + 1) * width], &mut bytes);
         for (block, layout) in tables() {
@@ -88,7 +100,15 @@ impl CellStore {
                 );
             }
         }
+        for (sum, block) in self.folded.iter_mut().zip(&batch.members) {
+            *sum += block.folded[cell] as usize;
+        }
         self.append(&bytes)
+    }
+
+    /// The number of members of a member table in "rest" rows, summed over cells.
+    pub(crate) fn folded(&self, table: usize) -> usize {
+        self.folded[table]
     }
 
     fn append(&mut self, cell: &[u8]) -> CellRow {
@@ -144,7 +164,8 @@ impl CellStore {
     /// Number of rows of member table `table` in a cell.
     pub(crate) fn members_of(&self, row: CellRow, table: usize) -> usize {
         let mut reader = self.reader(row);
-        (0..=table).map(|_| reader.count()).last().unwrap_or(0)
+        let rows = (0..=table).map(|_| reader.rows());
+        rows.last().map_or(0, |rows| rows.all)
     }
 
     /// Hands every value of a cell that is not 0 to `each`, with its kind of row (0 the root, `t +
@@ -157,7 +178,7 @@ impl CellStore {
     ) {
         let mut reader = self.reader(row);
         let counts: Vec<usize> = std::iter::once(1)
-            .chain(self.layout.members.iter().map(|_| reader.count()))
+            .chain(self.layout.members.iter().map(|_| reader.rows().all))
             .collect();
         for (kind, count) in counts.into_iter().enumerate() {
             rows(kind, count);
@@ -166,8 +187,13 @@ impl CellStore {
     }
 
     /// Some cells as a batch, padded to the largest number of members among them; normalised, or as
-    /// they were encoded.
-    pub(crate) fn batch(&self, cells: &[CellRow], normaliser: Option<&Normaliser>) -> FeatureBatch {
+    /// they were encoded. For a task with this target only the rows that it reads are there.
+    pub(crate) fn batch(
+        &self,
+        cells: &[CellRow],
+        normaliser: Option<&Normaliser>,
+        target: Option<TowerTarget>,
+    ) -> FeatureBatch {
         let mut readers: Vec<CellReader<'_>> = cells.iter().map(|row| self.reader(*row)).collect();
         let tables = self
             .layout
@@ -175,13 +201,13 @@ impl CellStore {
             .iter()
             .enumerate()
             .map(|(table, member)| {
-                let rows: Vec<usize> = readers.iter_mut().map(CellReader::count).collect();
+                let rows: Vec<StoredRows> = readers.iter_mut().map(CellReader::rows).collect();
                 (
                     Dense::new(member.columns.len(), normaliser.map(|n| &n.members[table])),
                     rows,
                 )
             });
-        let tables: Vec<(Dense<'_>, Vec<usize>)> = tables.collect();
+        let tables: Vec<(Dense<'_>, Vec<StoredRows>)> = tables.collect();
         let width = self.layout.root.len();
         let dense = Dense::new(width, normaliser.map(|n| &n.root));
         let mut root = Vec::with_capacity(cells.len() * width);
@@ -190,17 +216,22 @@ impl CellStore {
             root.extend_from_slice(&dense.zeros);
             dense.write(reader, &mut root[start..]);
         }
-        let members = tables.into_iter().map(|(dense, rows)| {
-            let (width, slots) = (dense.zeros.len(), rows.iter().copied().max().unwrap_or(0));
+        let members = tables.into_iter().enumerate().map(|(t, (dense, rows))| {
+            let is_read = target.is_none_or(|target| target == TowerTarget::Member(t));
+            let shown = |rows: &StoredRows| if is_read { rows.all } else { rows.attended };
+            let slots = rows.iter().map(shown).max().unwrap_or(0);
+            let width = dense.zeros.len();
+            let attended = rows.iter().map(|rows| rows.attended as u32).collect();
             let mut values = vec![0.0; cells.len() * slots * width];
             let mut mask = vec![0.0; cells.len() * slots];
             for (cell, (reader, rows)) in readers.iter_mut().zip(rows).enumerate() {
-                for slot in cell * slots..cell * slots + rows {
+                for slot in cell * slots..cell * slots + shown(&rows) {
                     let row = &mut values[slot * width..(slot + 1) * width];
                     row.copy_from_slice(&dense.zeros);
                     dense.write(reader, row);
                     mask[slot] = 1.0;
                 }
+                (shown(&rows)..rows.all).for_each(|_| reader.row(|_, _| {}));
             }
             MemberBlock {
                 slots,
@@ -208,6 +239,8 @@ impl CellStore {
                 values,
                 mask,
                 entities: vec![None; cells.len() * slots],
+                attended,
+                folded: vec![0; cells.len()],
             }
         });
         FeatureBatch {
@@ -271,6 +304,14 @@ fn write_row(values: &[f32], bytes: &mut Vec<u8>) {
     bytes.push(END);
 }
 
+/// The rows of one member table in a stored cell.
+#[derive(Clone, Copy)]
+struct StoredRows {
+    all: usize,
+    /// Those that the cell is pooled over: the first ones.
+    attended: usize,
+}
+
 /// Reads a cell from its start.
 struct CellReader<'a> {
     bytes: &'a [u8],
@@ -284,6 +325,13 @@ impl CellReader<'_> {
             .expect("a cell's bytes end with the last of its rows");
         self.bytes = rest;
         *byte
+    }
+
+    fn rows(&mut self) -> StoredRows {
+        StoredRows {
+            all: self.count(),
+            attended: self.count(),
+        }
     }
 
     fn count(&mut self) -> usize {
@@ -359,16 +407,40 @@ mod tests {
             let batch = batch_of_owned(&layout, &cells);
             let mut store = CellStore::new(&layout);
             let rows: Vec<CellRow> = (0..cells.len()).map(|cell| store.push(&batch, cell)).collect();
-            prop_assert_eq!(bits(&store.batch(&rows, None)), bits(&batch));
+            prop_assert_eq!(bits(&store.batch(&rows, None, None)), bits(&batch));
             // In any order and number, and padded to those asked for.
             let chosen = [5, 2, 5];
             let expected: Vec<OwnedCell> = chosen.iter().map(|i| cells[*i].clone()).collect();
             let asked: Vec<CellRow> = chosen.iter().map(|i| rows[*i]).collect();
-            prop_assert_eq!(bits(&store.batch(&asked, None)), bits(&batch_of_owned(&layout, &expected)));
+            prop_assert_eq!(bits(&store.batch(&asked, None, None)), bits(&batch_of_owned(&layout, &expected)));
             for (t, _) in members.iter().enumerate() {
                 prop_assert_eq!(store.members_of(rows[3], t), cells[3].1[t].len());
             }
         }
+    }
+
+    #[test]
+    fn a_task_reads_rows_beyond_those_attended_to_of_its_own_table_alone() {
+        let layout = layout(3, &[4, 2]);
+        let mut rng = ChaCha8Rng::seed_from_u64(5);
+        let row = |width: usize| vec![0.5_f32; width];
+        let cell: OwnedCell = (row(3), vec![vec![row(4); 6], vec![row(2); 5]]);
+        let mut batch = batch_of_owned(&layout, &[cell, random_cell(&layout, 2, &mut rng)]);
+        (batch.members[0].attended[0], batch.members[1].attended[0]) = (4, 3);
+        let mut store = CellStore::new(&layout);
+        let rows = [store.push(&batch, 0), store.push(&batch, 1)];
+        let slots = |target| {
+            let read = store.batch(&rows, None, target);
+            assert_eq!(read.members[0].attended, batch.members[0].attended);
+            read.members
+                .iter()
+                .map(|block| block.slots)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(slots(None), [6, 5]);
+        assert_eq!(slots(Some(TowerTarget::Root)), [4, 3]);
+        assert_eq!(slots(Some(TowerTarget::Member(1))), [4, 5]);
+        assert_eq!(bits(&store.batch(&rows, None, None)), bits(&batch));
     }
 
     #[test]
@@ -379,7 +451,7 @@ mod tests {
         let cells: Vec<OwnedCell> = (0..3).map(|_| random_cell(&layout, 0, &mut rng)).collect();
         let batch = batch_of_owned(&layout, &cells);
         let rows: Vec<CellRow> = (0..3).map(|cell| store.push(&batch, cell)).collect();
-        assert_eq!(bits(&store.batch(&rows, None)), bits(&batch));
+        assert_eq!(bits(&store.batch(&rows, None, None)), bits(&batch));
         assert_eq!(store.len(), 3);
     }
 
@@ -413,7 +485,7 @@ mod tests {
         let rows: Vec<CellRow> = (0..6).map(|cell| store.push(&batch, cell)).collect();
         fitted.normaliser.apply(&mut batch);
         assert_eq!(
-            bits(&store.batch(&rows, Some(&fitted.normaliser))),
+            bits(&store.batch(&rows, Some(&fitted.normaliser), None)),
             bits(&batch)
         );
     }

@@ -8,13 +8,16 @@ use serde_json::{Map, Value, json};
 use super::calibrate::Calibration;
 use super::ensemble::Ensemble;
 use super::jobs::{Job, JobRunner};
+use super::levels::Levels;
 use super::metrics::{BinaryMetrics, RegressionMetrics};
 use super::options::{check_options, distinct_candidates};
 use super::rows::{
     check_outcomes, check_rows, labelled, leave_out_untrained, training_targets, weighted,
 };
 use super::train::{FitProgress, Length, Trained, Trainer};
-use super::{FitError, FitOptions, FittedTask, Regularisation, TaskDefinition, target_of};
+use super::{
+    FitError, FitOptions, FittedTask, JudgedRow, Regularisation, TaskDefinition, target_of,
+};
 use crate::examples::ExampleSet;
 use crate::examples::normalise::Normaliser;
 use crate::network::{Network, TowerConfig, TrunkConfig};
@@ -50,7 +53,10 @@ struct Selection {
     chosen: usize,
 }
 
-/// Fits one task: trains candidates, keeps the best on validation, calibrates, and refits.
+/// Fits one task: trains candidates, keeps the best on validation, calibrates, and refits. Slope
+/// and level stay those of the members that had not seen validation: rows that members were fitted
+/// on flatter both.
+// Decision: docs/decisions/0050-the-level-comes-from-rows-that-no-member-saw.md
 pub(super) fn fit_task(
     sets: Sets<'_>,
     mut task: TaskDefinition,
@@ -90,34 +96,33 @@ pub(super) fn fit_task(
     let judged = Ensemble::grow(&trainer, mean_logits(&members), &mut runner);
     let mut trees = judged.trees();
     let logits = judged.logits();
-    let mut calibration = calibrate(&trainer, &logits);
+    let (calibration, levels) = calibrate_by_period(&trainer, &logits, task.horizon_ms);
     let mut metrics = metrics(&trainer, &logits, &calibration, &candidates, &selection);
     metrics.insert("members".into(), judged.members(&trainer, members.len()));
+    metrics.extend(levels.map(|levels| ("level".to_owned(), json!(levels))));
+    let validation = judged_rows(&trainer, &logits, &calibration);
     let regularisation = candidates[selection.chosen].clone();
-    let (chosen, losses) = (selection.chosen, &selection.losses);
-    tracing::info!(task = task.name, chosen, loss = losses[chosen], "fitted");
-    let tower = trainer.tower(&regularisation);
+    let (candidate, validation_loss) = (selection.chosen, selection.losses[selection.chosen]);
+    tracing::info!(task = task.name, candidate, validation_loss, "fitted");
     if let Some(refit) = sets.refit {
         check_rows(&task, trainer.target, refit, "refit")?;
         let refit = &*weighted(refit, options.weighting);
         let trainer = trainer.on(refit);
         metrics.insert("refit_rows".into(), json!(trainer.usable.len()));
         members = train_again(&trainer, &mut runner, selection.chosen, &members)?;
-        let logits;
-        (trees, logits) = judged.grow_again(&trainer, mean_logits(&members), &mut runner)?;
-        if trainer.head.is_binary() {
-            calibration = calibration.recentred(&trainer.evidence(&logits));
-        }
+        trees = judged.grow_again(&trainer, &mut runner)?;
     }
     Ok(TaskFit {
+        tower: trainer.tower(&regularisation),
         task: FittedTask {
             definition: task,
             regularisation,
             calibration,
             trees,
             metrics,
+            quality: None,
+            validation,
         },
-        tower,
         members,
     })
 }
@@ -129,6 +134,20 @@ pub(super) fn calibrate(trainer: &Trainer<'_>, logits: &[f64]) -> Calibration {
     } else {
         Calibration::Identity
     }
+}
+
+/// [`calibrate`] with the level that predicts best from period to period, and how it was chosen;
+/// `None` for a regression.
+fn calibrate_by_period(
+    trainer: &Trainer<'_>,
+    logits: &[f64],
+    horizon_ms: i64,
+) -> (Calibration, Option<Levels>) {
+    if !trainer.head.is_binary() {
+        return (Calibration::Identity, None);
+    }
+    let (calibration, levels) = Calibration::fit_by_period(&trainer.evidence(logits), horizon_ms);
+    (calibration, Some(levels))
 }
 
 /// The members of each candidate that are trained in order to choose: all where nothing is chosen.
@@ -239,6 +258,25 @@ fn mean_logits(members: &[Trained]) -> Vec<f64> {
     (0..rows)
         .map(|i| members.iter().map(|m| m.logits[i]).sum::<f64>() / members.len() as f64)
         .collect()
+}
+
+/// The labelled rows of validation with their predictions.
+fn judged_rows(trainer: &Trainer<'_>, logits: &[f64], calibration: &Calibration) -> Vec<JudgedRow> {
+    let expand = |z: f64| z.signum() * z.abs().exp_m1();
+    let is_binary = trainer.head.is_binary();
+    let rows = trainer.labelled.iter().zip(logits);
+    rows.map(|(row, logit)| JudgedRow {
+        example: row.index,
+        predicted: match is_binary {
+            true => probability(calibration.apply(*logit)),
+            false => expand(*logit),
+        },
+        label: match is_binary {
+            true => f64::from(row.label > 0.5),
+            false => expand(row.label),
+        },
+    })
+    .collect()
 }
 
 /// The metrics that a fit writes: `validation`, `candidates` and `training_rows`.

@@ -276,7 +276,7 @@ impl Trainer<'_> {
             let rows = schedule.rows(step, &order);
             let inputs = self
                 .examples
-                .batch(rows, &view.normaliser, &training_device);
+                .batch(rows, &view.normaliser, self.target, &training_device);
             let outputs = pair.forward(&inputs, view.columns.as_ref(), Some(&mut dropout));
             let loss = self.loss(rows, outputs, &training_device);
             let gradients = GradientsParams::from_grads(loss.backward(), &pair);
@@ -427,6 +427,7 @@ impl Trainer<'_> {
             outcome: l.label > 0.5,
             weight: l.weight,
             entity: l.entity,
+            anchor_ms: self.validation.examples()[l.index].anchor_ms,
         })
         .collect()
     }
@@ -472,7 +473,9 @@ impl Trainer<'_> {
         let mut logits = Vec::with_capacity(self.labelled.len());
         for chunk in self.labelled.chunks(EVALUATION_BATCH) {
             let rows: Vec<usize> = chunk.iter().map(|l| l.index).collect();
-            let inputs: Inputs = self.validation.batch(&rows, self.normaliser, &device);
+            let inputs: Inputs =
+                self.validation
+                    .batch(&rows, self.normaliser, self.target, &device);
             let outputs = pair.forward(&inputs, None, None);
             let [_, slots, width] = outputs.dims();
             let outputs = outputs

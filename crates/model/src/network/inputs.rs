@@ -1,7 +1,7 @@
 //! Cells as tensors, padded for scoring or packed for training.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use leadpulse_features::FeatureBatch;
+use leadpulse_features::{FeatureBatch, MemberBlock};
 
 /// Normalised features as tensors.
 #[derive(Clone, Debug)]
@@ -19,6 +19,8 @@ pub struct MemberInputs {
     pub values: MemberValues,
     /// `[cells, slots, 1]`: 1 for a row, 0 for padding.
     pub mask: Tensor<3>,
+    /// `[cells, slots, 1]`: 1 for a row that the cell is pooled over; `None` if those are all rows.
+    pub attended: Option<Tensor<3>>,
 }
 
 /// The columns of members.
@@ -52,6 +54,7 @@ impl Inputs {
             .into_iter()
             .map(|block| {
                 let slots = block.slots.max(1);
+                let attended = attended(&block, device);
                 let (values, mask) = if block.slots == 0 {
                     (vec![0.0; cells * block.width], vec![0.0; cells])
                 } else {
@@ -63,6 +66,7 @@ impl Inputs {
                         device,
                     )),
                     mask: Tensor::from_data(TensorData::new(mask, [cells, slots, 1]), device),
+                    attended,
                 }
             })
             .collect();
@@ -81,6 +85,7 @@ impl Inputs {
         );
         for block in batch.members {
             let (width, slots) = (block.width, block.slots.max(1));
+            let attended = attended(&block, device);
             let (mut rows, mut places) = (Vec::new(), Vec::with_capacity(batch.cells * slots));
             let mut mask = block.mask;
             mask.resize(batch.cells * slots, 0.0);
@@ -108,8 +113,24 @@ impl Inputs {
                     ),
                 },
                 mask: Tensor::from_data(TensorData::new(mask, [batch.cells, slots, 1]), device),
+                attended,
             });
         }
         inputs
     }
+}
+
+/// The rows of a block that cells are pooled over: see [`MemberInputs::attended`].
+fn attended(block: &MemberBlock, device: &Device) -> Option<Tensor<3>> {
+    let slots = block.slots;
+    let is_attended = |(row, _): (usize, &f32)| row % slots < block.attended[row / slots] as usize;
+    let mask: Vec<f32> = block
+        .mask
+        .iter()
+        .enumerate()
+        .map(|row| f32::from(u8::from(is_attended(row))))
+        .collect();
+    let cells = block.attended.len();
+    (mask != block.mask)
+        .then(|| Tensor::from_data(TensorData::new(mask, [cells, slots, 1]), device))
 }

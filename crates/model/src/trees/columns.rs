@@ -38,7 +38,7 @@ pub(crate) enum TreeColumn {
     Bucket,
     /// A column of the root row.
     Root(usize),
-    /// The number of rows of a member table, on the grid.
+    /// The number of rows of a member table that the cell is pooled over, on the grid.
     Count(usize),
     /// A column of a member table, pooled over its rows; 0 without rows.
     Pool {
@@ -109,6 +109,8 @@ pub(crate) struct GridRows {
     /// `[rows, width]`.
     pub values: Vec<i32>,
     pub rows: usize,
+    /// Number of rows that the cell is pooled over: the first ones.
+    pub attended: usize,
 }
 
 impl GridRows {
@@ -162,6 +164,7 @@ impl GridCell {
                     grid.rows += 1;
                 }
             }
+            grid.attended = grid.rows.min(block.attended[cell] as usize);
             grid
         });
         Self {
@@ -175,14 +178,14 @@ impl GridCell {
         match column {
             TreeColumn::Bucket => 0,
             TreeColumn::Root(i) => i64::from(self.root[i]),
-            TreeColumn::Count(table) => count_on_grid(self.members[table].rows),
+            TreeColumn::Count(table) => count_on_grid(self.members[table].attended),
             TreeColumn::Pool {
                 table,
                 column,
                 pool,
             } => {
                 let rows = &self.members[table];
-                GridRows::pooled((0..rows.rows).map(|r| rows.get(r, column)), pool)
+                GridRows::pooled((0..rows.attended).map(|r| rows.get(r, column)), pool)
             }
             TreeColumn::Own(i) => match target {
                 TowerTarget::Root => 0,

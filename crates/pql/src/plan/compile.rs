@@ -54,13 +54,9 @@ pub(crate) fn row_condition(
                 );
                 return Err(Diagnostic::new(column.span, message, hint));
             }
-            column_test(
-                table,
-                field.expect("parsed: * is never tested"),
-                test,
-                *span,
-                lints,
-            )
+            let field = field.expect("parsed: * is never tested");
+            let operand = ColumnOperand::Column(field.id);
+            column_test(table, (field, operand), test, *span, lints)
         }
         other => {
             let hint = "the condition on a row compares its columns: WHERE opportunities.stage = \
@@ -100,15 +96,15 @@ pub(crate) fn fold(
     }
 }
 
-/// A test of a stored value. A negated test does not hold of null either, as with `!=`.
+/// A test of a stored value: of a field, read as the operand says. A negated test does not hold of
+/// null either, as with `!=`.
 pub(crate) fn column_test(
     table: &Table,
-    field: &Field,
+    (field, operand): (&Field, ColumnOperand),
     test: &Test,
     span: Span,
     lints: &mut Vec<Lint>,
 ) -> Compiled<Condition> {
-    let operand = ColumnOperand::Column(field.id);
     let name = format!("{}.{}", table.name, field.name);
     match test {
         Test::Compare(comparison, constant) => {
@@ -151,6 +147,7 @@ pub(crate) fn column_test(
             span,
         } => {
             let test = TextTest {
+                operand,
                 negated: *negated,
                 kind: *kind,
                 pattern,
@@ -174,6 +171,7 @@ fn present(operand: ColumnOperand, negated: bool, condition: Condition) -> Condi
 
 /// A test of text against a pattern.
 struct TextTest<'a> {
+    operand: ColumnOperand,
     negated: bool,
     kind: TextMatch,
     pattern: &'a str,
@@ -187,8 +185,12 @@ fn text_test(
     test: &TextTest<'_>,
     lints: &mut Vec<Lint>,
 ) -> Compiled<Condition> {
-    let operand = ColumnOperand::Column(field.id);
-    let TextTest { pattern, span, .. } = *test;
+    let TextTest {
+        operand,
+        pattern,
+        span,
+        ..
+    } = *test;
     match (&field.data_type, test.kind) {
         (DataType::TextList, TextMatch::Contains) => {
             lint_values(
@@ -199,21 +201,22 @@ fn text_test(
                 |value| value == pattern,
                 lints,
             );
-            let item = Literal::Text(pattern.to_owned());
+            let item = Literal::Text(field.normalised(pattern).into_owned());
             let contains = Condition::Compare(operand, Comparison::Equal, item);
             Ok(present(operand, test.negated, contains))
         }
         (DataType::Text | DataType::Symbol(_), kind) => {
-            let like = Condition::Like(operand, like_pattern(kind, pattern));
+            let like = |side| Condition::Like(side, like_pattern(kind, pattern));
+            let of_value = like(ColumnOperand::Column(field.id));
             lint_values(
                 field,
                 name,
                 span,
                 "what this looks for",
-                |value| like.holds(&Single(value)),
+                |value| of_value.holds(&Single(value)),
                 lints,
             );
-            Ok(present(operand, test.negated, like))
+            Ok(present(operand, test.negated, like(operand)))
         }
         (DataType::TextList, _) => Err(Diagnostic::new(
             span,
@@ -355,7 +358,8 @@ fn literal(
                 |value| value == text,
                 lints,
             );
-            Ok(Literal::Text(text.clone()))
+            // Rows have keys and references in one spelling, whatever a query writes.
+            Ok(Literal::Text(field.normalised(text).into_owned()))
         }
         (DataType::Text | DataType::Symbol(_) | DataType::TextList, _) => {
             wrong(format!("put it between quotes: '{constant}'"))

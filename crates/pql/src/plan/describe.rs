@@ -105,7 +105,7 @@ fn counted(aggregate: &Aggregate, entity: &Table, catalog: &Catalog) -> String {
     let Window { start, end, unit } = aggregate.window;
     let after = |units: i64| match units {
         0 => "anchor".to_owned(),
-        1 => format!("anchor + 1 {}", unit.keyword().trim_end_matches('s')),
+        1 => format!("anchor + 1 {}", unit.singular()),
         _ => format!("anchor + {units} {}", unit.keyword()),
     };
     format!(
@@ -160,6 +160,10 @@ fn condition(
     let inner = |filter: &Condition| condition(filter, table, population, catalog);
     let operand = |operand: &Operand| match operand {
         Operand::Column(field) => table.field_at(*field).name.clone(),
+        Operand::Root(root, field) => {
+            let root = catalog.table_at(*root);
+            format!("{}.{}", root.name, root.field_at(*field).name)
+        }
         Operand::Window(index) => {
             population.map_or_else(String::new, |population| past(population, *index, catalog))
         }

@@ -11,7 +11,9 @@ mod quantity;
 mod reach;
 mod remarks;
 mod resolve;
+mod rewrite;
 mod target;
+mod truth;
 mod window;
 
 #[cfg(test)]

@@ -12,11 +12,13 @@ use crate::plan::quantity::quantity;
 use crate::plan::reach::{aggregated_table, reach, unreachable};
 use crate::plan::remarks;
 use crate::plan::resolve::resolve;
+use crate::plan::rewrite::rewrite;
+use crate::plan::truth::{self, check_count, check_counts};
 use crate::plan::window::future_window;
 use crate::plan::{Aggregate, AggregateSource, Plan, Quantity, Target, TargetExpression};
 use crate::syntax::ast::{
-    self, Bool, ColumnName, ConstantKind, Entity, Expression, Modifier, Query, RankingKind, Test,
-    TestedValue, WrittenConstant,
+    self, Bool, ColumnName, Entity, Expression, Modifier, Query, RankingKind, Test, TestedValue,
+    WrittenConstant,
 };
 use crate::syntax::diagnostic::{Diagnostic, Span, Within};
 
@@ -54,7 +56,8 @@ fn plan_resolved(
     if let Some(modifier) = &query.modifier {
         return Err(unsupported_modifier(modifier));
     }
-    let query = resolve(query, catalog, names)?;
+    let query = rewrite(resolve(query, catalog, names)?);
+    truth::check(&query, catalog)?;
     let entity = catalog
         .table(&query.entity.table.text)
         .expect("resolved: the table exists");
@@ -176,10 +179,10 @@ fn unsupported_modifier(modifier: &Modifier) -> Diagnostic {
 fn check_entity(catalog: &Catalog, table: &Table, entity: &Entity) -> Planned<()> {
     if !matches!(table.role, Role::Root | Role::Member) {
         let (kind, scored): (_, Vec<&str>) = (
-            if table.role == Role::Hub {
-                "a hub that many accounts share"
-            } else {
-                "events"
+            match table.role {
+                Role::Hub => "a hub that many accounts share",
+                Role::Staff => "people of the own company",
+                _ => "events",
             },
             catalog
                 .tables
@@ -391,10 +394,7 @@ impl<'a> Planner<'a> {
         match test {
             Test::Compare(comparison, constant) => {
                 let literal = number(constant)?;
-                if matches!(
-                    quantity,
-                    Quantity::Rows | Quantity::Values(_) | Quantity::Distinct(_)
-                ) {
+                if quantity.is_count() {
                     check_count(*comparison, literal, span)?;
                 }
                 Ok(TargetExpression::Compare {
@@ -404,7 +404,10 @@ impl<'a> Planner<'a> {
                 })
             }
             Test::In { negated, list } => {
-                let literals = list.iter().map(number).collect::<Planned<_>>()?;
+                let literals = list.iter().map(number).collect::<Planned<Vec<f64>>>()?;
+                if quantity.is_count() {
+                    check_counts(&literals, *negated, span)?;
+                }
                 let found = TargetExpression::In {
                     aggregate: index,
                     literals,
@@ -431,15 +434,13 @@ impl<'a> Planner<'a> {
 
 /// The number that an aggregate is compared with; `name` is the aggregate's keyword.
 fn number_beside(name: &str, constant: &WrittenConstant) -> Planned<f64> {
-    match constant.kind {
-        ConstantKind::Integer(n) => Ok(n as f64),
-        ConstantKind::Decimal(x) => Ok(x),
-        _ => Err(Diagnostic::new(
+    constant.number().ok_or_else(|| {
+        Diagnostic::new(
             constant.span,
             format!("{name} gives a number, {constant} is not"),
             "compare it with a number: > 0",
-        )),
-    }
+        )
+    })
 }
 
 fn negated_if(negated: bool, expression: TargetExpression) -> TargetExpression {
@@ -456,21 +457,4 @@ fn stored_value(span: Span, what: &str, hint: String) -> Diagnostic {
          features would know it already"
     );
     Diagnostic::new(span, message, hint)
-}
-
-/// A count is 0 or more: a comparison that says only this, or denies it, is a slip.
-fn check_count(comparison: Comparison, literal: f64, span: Span) -> Planned<()> {
-    let verdict = match comparison {
-        Comparison::Greater if literal < 0.0 => "always",
-        Comparison::GreaterOrEqual if literal <= 0.0 => "always",
-        Comparison::Less if literal <= 0.0 => "never",
-        Comparison::LessOrEqual | Comparison::Equal if literal < 0.0 => "never",
-        Comparison::NotEqual if literal < 0.0 => "always",
-        _ => return Ok(()),
-    };
-    Err(Diagnostic::new(
-        span,
-        format!("a count is 0 or more: this is {verdict} true"),
-        "write > 0 for at least one, = 0 for none",
-    ))
 }

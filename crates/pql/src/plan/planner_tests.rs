@@ -115,7 +115,8 @@ fn hazard_edges_are_parts_of_the_horizon() {
         ("0, 90, days", vec![7.0, 14.0, 30.0, 60.0, 90.0]),
         ("0, 30, days", vec![2.0, 5.0, 10.0, 20.0, 30.0]),
         ("0, 52, weeks", vec![28.0, 57.0, 121.0, 243.0, 364.0]),
-        ("0, 3, months", vec![7.0, 14.0, 31.0, 62.0, 93.0]),
+        ("0, 3, months", vec![7.0, 14.0, 31.0, 61.0, 92.0]),
+        ("0, 1, year", vec![28.0, 57.0, 122.0, 244.0, 366.0]),
         ("0, 9, days", vec![0.7, 1.4, 3.0, 6.0, 9.0]),
     ] {
         let plan = planned(&format!(
@@ -137,6 +138,195 @@ fn hazard_edges_are_parts_of_the_horizon() {
             .hazard_edges_days()
             .is_empty()
     );
+}
+
+#[test]
+fn calendar_windows_close_when_the_calendar_says() {
+    let at = |text: &str| crate::syntax::dates::parse_date(text).unwrap();
+    for (window, anchor, closes) in [
+        ("0, 12, months", "2023-01-01", "2024-01-01"),
+        ("0, 12, months", "2024-01-01", "2025-01-01"),
+        ("0, 1, year", "2024-02-29", "2025-02-28"),
+        ("0, 1, month", "2025-01-31 06:00:00", "2025-02-28 06:00:00"),
+        ("0, 30, days", "2025-01-31", "2025-03-02"),
+    ] {
+        let query = format!("PREDICT COUNT(invoices.*, {window}) > 0 FOR accounts");
+        let plan = planned(&query).unwrap();
+        assert_eq!(plan.closes_ms(at(anchor)), at(closes), "{window} {anchor}");
+        assert!(plan.closes_ms(at(anchor)) - at(anchor) <= plan.horizon_ms);
+    }
+    let two = "COUNT(invoices.*, 0, 1, month) > 0 AND COUNT(invoices.*, 0, 40, days) > 0";
+    let plan = planned(&format!("PREDICT {two} FOR accounts")).unwrap();
+    assert_eq!(plan.closes_ms(at("2025-01-01")), at("2025-02-10"));
+}
+
+#[test]
+fn other_spellings_have_the_plan_of_the_plain_one() {
+    for (written, plain) in [
+        (
+            "PREDICT ((COUNT(invoices.*, 0, 30)) > 2) FOR accounts",
+            "PREDICT COUNT(invoices.*, 0, 30) > 2 FOR accounts",
+        ),
+        (
+            "Predict Count(invoices.*, 0, 1, Day) > 0 For Each accounts",
+            "PREDICT COUNT(invoices.*, 0, 1, days) > 0 FOR EACH accounts",
+        ),
+        (
+            "PREDICT LIST_DISTINCT(invoices.sku, 0, 9) CONTAINS 'x' FOR accounts",
+            "PREDICT COUNT(invoices.* WHERE invoices.sku = 'x', 0, 9) > 0 FOR accounts",
+        ),
+        (
+            "PREDICT revenue FOR accounts WHERE LIST_DISTINCT(invoices.sku WHERE \
+             invoices.amount > 5 AND invoices.is_cancel = 0, -90, 0) NOT CONTAINS 'x'",
+            "PREDICT revenue FOR accounts WHERE COUNT(invoices.* WHERE invoices.amount > 5 AND \
+             invoices.is_cancel = 0 AND invoices.sku = 'x', -90, 0) = 0",
+        ),
+        (
+            "PREDICT revenue FOR accounts WHERE LIST_DISTINCT(invoices.sku WHERE \
+             invoices.amount > 5 OR invoices.is_cancel = 0, -90, 0) CONTAINS 'x'",
+            "PREDICT revenue FOR accounts WHERE COUNT(invoices.* WHERE (invoices.amount > 5 OR \
+             invoices.is_cancel = 0) AND invoices.sku = 'x', -90, 0) > 0",
+        ),
+        (
+            "PREDICT conversion FOR leads WHERE LAST(leads.status, -INF, 0) = 'MQL'",
+            "PREDICT conversion FOR leads WHERE leads.status = 'MQL'",
+        ),
+    ] {
+        let of = |query: &str| planned(query).unwrap_or_else(|e| panic!("{}", e.render(query)));
+        let (written, plain) = (of(written), of(plain));
+        assert_eq!(written.text, plain.text);
+        assert_eq!(written.target, plain.target);
+        assert_eq!(written.population, plain.population);
+    }
+}
+
+#[test]
+fn a_member_is_filtered_by_columns_of_its_root() {
+    let catalog = catalog();
+    let accounts = catalog.table("accounts").unwrap();
+    let industry = Operand::Root(accounts.id, accounts.field("industry").unwrap().id);
+    let stack = Operand::Root(accounts.id, accounts.field("tech_stack").unwrap().id);
+    let text = |text: &str| Literal::Text(text.to_owned());
+    for (entity, filter, expected) in [
+        (
+            "contacts",
+            "accounts.industry = 'Retail'",
+            Condition::Compare(industry, Comparison::Equal, text("Retail")),
+        ),
+        (
+            "contacts",
+            "accounts.industry LIKE 'R%'",
+            Condition::Like(industry, "R%".to_owned()),
+        ),
+        (
+            "opportunities",
+            "company.tech_stack CONTAINS 'kafka'",
+            Condition::Compare(stack, Comparison::Equal, text("kafka")),
+        ),
+    ] {
+        let query = format!("PREDICT COUNT({entity}.*, 0, 9) > 0 FOR {entity} WHERE {filter}");
+        let plan = planned(&query).unwrap_or_else(|e| panic!("{}", e.render(&query)));
+        assert_eq!(plan.population.condition, Some(expected), "{query}");
+        assert!(plan.describe(&catalog)[0].contains("accounts."), "{query}");
+    }
+    for query in [
+        "PREDICT revenue FOR accounts WHERE contacts.title = 'CEO'",
+        "PREDICT COUNT(activities.*, 0, 9) > 0 FOR contacts WHERE leads.status = 'MQL'",
+    ] {
+        assert!(planned(query).is_err(), "{query}");
+    }
+}
+
+#[test]
+fn conditions_that_are_always_or_never_true_are_refused() {
+    let count = "COUNT(invoices.*, 0, 9)";
+    let past = "COUNT(invoices.*, -9, 0)";
+    for (target, filter, verdict) in [
+        (format!("{count} = 2.5"), "", "never"),
+        (format!("{count} != 2.5"), "", "always"),
+        (format!("{count} > 1e30"), "", "never"),
+        (format!("{count} < 1e30"), "", "always"),
+        (format!("{count} >= 0"), "", "always"),
+        (format!("{count} IN (2.5, -1)"), "", "never"),
+        (format!("{count} NOT IN (2.5)"), "", "always"),
+        (format!("{count} > 0 AND NOT {count} > 0"), "", "never"),
+        (
+            format!("NOT NOT {count} > 1 OR NOT {count} > 1"),
+            "",
+            "always",
+        ),
+        (
+            format!("{count} > 0 AND (will_convert AND {count} < 1)"),
+            "",
+            "never",
+        ),
+        (format!("{count} > 2 OR {count} <= 3"), "", "always"),
+        (format!("{count} = 0 OR {count} > 0"), "", "always"),
+        ("revenue > 5 AND revenue < 5".to_owned(), "", "never"),
+        (
+            "COUNT(invoices.* WHERE invoices.amount > 5 AND invoices.amount <= 5, 0, 9) > 0"
+                .to_owned(),
+            "",
+            "never",
+        ),
+        (
+            "BOOL(invoices.sku = 'a' AND invoices.sku = 'b', 0, 9)".to_owned(),
+            "",
+            "never",
+        ),
+        (
+            format!("{count} > 0"),
+            "COUNT(invoices.*, -9, 0) >= 0",
+            "always",
+        ),
+        (
+            format!("{count} > 0"),
+            "COUNT(invoices.*, -9, 0) = 2.5",
+            "never",
+        ),
+        (
+            format!("{count} > 0"),
+            "accounts.employees > 9 AND accounts.employees < 9",
+            "never",
+        ),
+    ] {
+        let filter = match filter {
+            "" => String::new(),
+            filter => format!(" WHERE {filter}"),
+        };
+        let query = format!("PREDICT {target} FOR accounts{filter}");
+        let fault = planned(&query).expect_err(&query);
+        assert!(
+            fault.message.contains(verdict),
+            "{query}: {}",
+            fault.message
+        );
+    }
+    for (target, filter) in [
+        (
+            format!("{count} > 2.5"),
+            "accounts.industry IS NULL".to_owned(),
+        ),
+        (
+            format!("{count} IN (2.5, 3)"),
+            format!("{past} > 0 OR {past} = 5"),
+        ),
+        (
+            "revenue > 5 OR revenue <= 5".to_owned(),
+            "accounts.tech_stack = 'a' AND accounts.tech_stack = 'b'".to_owned(),
+        ),
+        (
+            format!("{count} > 1 AND {count} < 3"),
+            "accounts.employees > 1 AND accounts.employees < 2".to_owned(),
+        ),
+        (
+            format!("{count} > 0 AND NOT COUNT(invoices.*, 0, 8) > 0"),
+            "accounts.industry = 'a' OR accounts.industry = 'b'".to_owned(),
+        ),
+    ] {
+        let query = format!("PREDICT {target} FOR accounts WHERE {filter}");
+        planned(&query).unwrap_or_else(|fault| panic!("{}", fault.render(&query)));
+    }
 }
 
 #[test]
@@ -926,5 +1116,40 @@ fn named_targets_cannot_explode() {
             .unwrap_err()
             .message
             .contains("more than 8")
+    );
+}
+
+/// Rows have `A1` where files say ` a1`, so a query that says ` a1` means them.
+#[test]
+fn constants_have_the_spelling_of_the_keys_that_they_are_compared_with() {
+    let account = r#"{"type":"record","name":"A","leadpulse":{"table":"accounts","role":"root"},"fields":[
+      {"name":"id","type":"string","leadpulse":{"key":true,"normalise":["trim","lower"]}},
+      {"name":"name","type":["null","string"],"default":null}]}"#;
+    let visit = r#"{"type":"record","name":"V","leadpulse":{"table":"visits","role":"event"},"fields":[
+      {"name":"id","type":"string","leadpulse":{"key":true}},
+      {"name":"at","type":{"type":"long","logicalType":"timestamp-millis"},"leadpulse":{"time":true}},
+      {"name":"account","type":"string","leadpulse":{"ref":"accounts","owner":true}},
+      {"name":"others","type":{"type":"array","items":"string"},"default":[],"leadpulse":{"ref":"accounts"}}]}"#;
+    let catalog = leadpulse_schema::Catalog::from_json(&[("a", account), ("v", visit)]).unwrap();
+    let texts = |filter: &str| {
+        let query =
+            format!("PREDICT COUNT(visits.*, 0, 9, days) > 0 FOR EACH accounts.id WHERE {filter}");
+        let planned = plan(&parse(&query).unwrap(), &catalog, &names());
+        let planned = planned.unwrap_or_else(|fault| panic!("{}", fault.render(&query)));
+        format!("{:?}", planned.population.condition.unwrap())
+    };
+    assert!(texts("accounts.id = ' A1'").contains("Text(\"a1\")"));
+    assert!(texts("accounts.id IN ('B2 ', 'c3')").contains("[Text(\"b2\"), Text(\"c3\")]"));
+    assert!(
+        texts("accounts.name = ' A1'").contains("Text(\" A1\")"),
+        "no key, no steps"
+    );
+    let of_rows = "PREDICT COUNT(visits.* WHERE visits.account = ' A1' AND visits.others CONTAINS 'B2', \
+                   0, 9, days) > 0 FOR EACH accounts.id";
+    let planned = plan(&parse(of_rows).unwrap(), &catalog, &names()).unwrap();
+    let filter = format!("{:?}", planned.target.aggregates[0].filter);
+    assert!(
+        filter.contains("\"a1\"") && filter.contains("\"b2\""),
+        "{filter}"
     );
 }

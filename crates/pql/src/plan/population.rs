@@ -13,10 +13,11 @@ use crate::plan::Planned;
 use crate::plan::Reach;
 use crate::plan::compile::{column_test, field_of, fold, row_condition, type_name};
 use crate::plan::lint::{Lint, LintKind};
-use crate::plan::reach::{aggregated_table, reach, unreachable};
+use crate::plan::reach::{aggregated_table, leads_to, reach, unreachable};
+use crate::plan::truth::check_count;
 use crate::syntax::ast::{
-    AggregateCall, Bool, ColumnName, ConstantKind, Expression, Function, Start, Test, TestedValue,
-    Unit, WrittenWindow,
+    AggregateCall, Bool, ColumnName, Expression, Function, Start, Test, TestedValue, Unit,
+    WrittenConstant, WrittenWindow,
 };
 use crate::syntax::diagnostic::{Diagnostic, Span};
 
@@ -66,6 +67,12 @@ impl Builder<'_> {
                 span,
             } => {
                 let window = self.counted(aggregate)?;
+                if let (Function::Count, Test::Compare(comparison, constant)) =
+                    (aggregate.function, test)
+                    && let Some(literal) = constant.number()
+                {
+                    check_count(*comparison, literal, *span)?;
+                }
                 window_test(window, test, *span)
             }
             Expression::Bool(Bool {
@@ -94,7 +101,8 @@ impl Builder<'_> {
     /// A test of a column of the entities themselves.
     fn column(&mut self, column: &ColumnName, test: &Test, span: Span) -> Planned<Condition> {
         let (table, field) = field_of(self.catalog, column);
-        if table.id != self.entity.id {
+        let is_root = table.role == Role::Root && leads_to(self.catalog, self.entity, table.id);
+        if table.id != self.entity.id && !is_root {
             return Err(self.foreign_column(column, table));
         }
         let field = field.expect("parsed: * is never tested");
@@ -113,7 +121,12 @@ impl Builder<'_> {
                     .to_owned(),
             });
         }
-        column_test(table, field, test, span, self.lints)
+        let operand = if table.id == self.entity.id {
+            Side::Column(field.id)
+        } else {
+            Side::Root(table.id, field.id)
+        };
+        column_test(table, (field, operand), test, span, self.lints)
     }
 
     /// The refusal of a column that is of another table than the entities. Its hint counts rows of
@@ -167,6 +180,9 @@ impl Builder<'_> {
                     "sum a number, or COUNT the rows",
                 ));
             }
+            (Function::First | Function::Last | Function::ListDistinct, _) => {
+                return Err(self.no_value_of_the_past(aggregate, table));
+            }
             (function, _) => {
                 let message = format!(
                     "{} is not supported in a filter, because only counts and sums are kept for \
@@ -191,6 +207,25 @@ impl Builder<'_> {
             aggregate.window.as_ref(),
             aggregate.span,
         )
+    }
+
+    /// The refusal of a value of the past: days keep counts and sums alone.
+    fn no_value_of_the_past(&self, aggregate: &AggregateCall, table: &Table) -> Diagnostic {
+        let name = aggregate.function.keyword();
+        let column = &aggregate.column;
+        let message = format!(
+            "{name} of the past is not supported here, because only counts and sums are kept for \
+             every day"
+        );
+        let hint = match table.role {
+            Role::Event => format!(
+                "count the rows that have the value: COUNT({}.* WHERE {column} = …, -30, 0, days) \
+                 > 0",
+                table.name
+            ),
+            _ => format!("compare the current value: {column} = …"),
+        };
+        Diagnostic::new(aggregate.span, message, hint)
     }
 
     /// The index of the window, made when it is new.
@@ -266,14 +301,16 @@ fn past_days(window: &WrittenWindow) -> Planned<(Option<i64>, i64)> {
             hint,
         ));
     }
-    if window.unit == Unit::Months {
-        let message =
-            "calendar months are not supported in a filter, because the past is kept in days";
-        return Err(Diagnostic::new(
-            window.span,
-            message,
-            "write days: 90 for three months",
-        ));
+    let (what, hint) = match window.unit {
+        Unit::Months => ("months", "write days: 90 for three months"),
+        Unit::Years => ("years", "write days: 365 for a year"),
+        _ => ("", ""),
+    };
+    if !what.is_empty() {
+        let message = format!(
+            "calendar {what} are not supported in a filter, because the past is kept in days"
+        );
+        return Err(Diagnostic::new(window.span, message, hint));
     }
     let days = |units: i64| {
         let ms = units
@@ -298,14 +335,14 @@ fn past_days(window: &WrittenWindow) -> Planned<(Option<i64>, i64)> {
 }
 
 fn window_test(window: usize, test: &Test, span: Span) -> Planned<Condition> {
-    let number = |constant: &crate::syntax::ast::WrittenConstant| match constant.kind {
-        ConstantKind::Integer(n) => Ok(Literal::Number(n as f64)),
-        ConstantKind::Decimal(x) => Ok(Literal::Number(x)),
-        _ => Err(Diagnostic::new(
-            constant.span,
-            format!("a count is a number, {constant} is not"),
-            "compare it with a number: > 0",
-        )),
+    let number = |constant: &WrittenConstant| {
+        constant.number().map(Literal::Number).ok_or_else(|| {
+            Diagnostic::new(
+                constant.span,
+                format!("a count is a number, {constant} is not"),
+                "compare it with a number: > 0",
+            )
+        })
     };
     match test {
         Test::Compare(comparison, constant) => Ok(Condition::Compare(

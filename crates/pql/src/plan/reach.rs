@@ -58,7 +58,7 @@ pub(crate) fn reach(
         })
         .map(|f| f.id)
         .collect();
-    if entity.role == Role::Root && leads_to(catalog, table, entity.id, 0) {
+    if entity.role == Role::Root && leads_to(catalog, table, entity.id) {
         return Some((Reach::Cell, others));
     }
     let owned = table.owners.iter().any(|f| {
@@ -70,23 +70,27 @@ pub(crate) fn reach(
     if owned {
         return Some((Reach::Owner, others));
     }
-    if others.is_empty() || table.role == Role::Hub {
+    if others.is_empty() || matches!(table.role, Role::Hub | Role::Staff) {
         return None;
     }
     let first = others.remove(0);
     Some((Reach::Reference(first), others))
 }
 
-/// Whether following owner references can arrive at `target`. Chains are no longer than there are
-/// tables.
-fn leads_to(catalog: &Catalog, table: &Table, target: TableId, steps: usize) -> bool {
+/// Whether following owner references of `table` can arrive at `target`.
+pub(crate) fn leads_to(catalog: &Catalog, table: &Table, target: TableId) -> bool {
+    arrives(catalog, table, target, 0)
+}
+
+/// [`leads_to`] after some steps. Chains are no longer than there are tables.
+fn arrives(catalog: &Catalog, table: &Table, target: TableId, steps: usize) -> bool {
     steps <= catalog.tables.len()
         && table
             .owners
             .iter()
             .filter_map(|f| table.field_at(*f).reference)
             .any(|r| {
-                r.table == target || leads_to(catalog, catalog.table_at(r.table), target, steps + 1)
+                r.table == target || arrives(catalog, catalog.table_at(r.table), target, steps + 1)
             })
 }
 

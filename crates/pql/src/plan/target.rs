@@ -6,7 +6,7 @@ use leadpulse_schema::{Comparison, Condition, FieldId, Literal, Operand, Populat
 
 use crate::plan::lint::Lint;
 use crate::syntax::ast::Unit;
-use crate::syntax::dates::add_months;
+use crate::syntax::dates::{add_months, longest_months_ms};
 
 /// A query, checked and resolved.
 #[derive(Clone, Debug)]
@@ -20,8 +20,9 @@ pub struct Plan {
     pub target: Target,
     /// The entities that qualify, as of the anchor.
     pub population: Population,
-    /// A label is known this long after its anchor: the end of the longest window, a month taken as
-    /// 31 days.
+    /// A label is known at most this long after its anchor, milliseconds: the end of the longest
+    /// window where the calendar is longest (366 days for 12 months). [`Plan::closes_ms`] has the
+    /// moment for one anchor.
     pub horizon_ms: i64,
     /// USING: the only tables features may come from; empty means all. Labels and population do not
     /// depend on it.
@@ -120,6 +121,13 @@ impl Quantity {
             | Quantity::Max(f) => Some(f),
         }
     }
+    /// Whether the value is a count: whole, 0 or more.
+    pub fn is_count(self) -> bool {
+        matches!(
+            self,
+            Quantity::Rows | Quantity::Values(_) | Quantity::Distinct(_)
+        )
+    }
     /// Whether an empty window has a value (0).
     pub fn has_zero(self) -> bool {
         !matches!(
@@ -182,13 +190,18 @@ impl Window {
     pub fn bounds_ms(self, anchor_ms: i64) -> (i64, i64) {
         let at = |units: i64| match self.unit {
             Unit::Months => add_months(anchor_ms, units),
+            Unit::Years => add_months(anchor_ms, units.saturating_mul(12)),
             unit => anchor_ms.saturating_add(units.saturating_mul(unit.longest_ms())),
         };
         (at(self.start), at(self.end))
     }
     /// The longest time from the anchor to the target's end.
     pub fn horizon_ms(self) -> i64 {
-        self.end.saturating_mul(self.unit.longest_ms())
+        match self.unit {
+            Unit::Months => longest_months_ms(self.end),
+            Unit::Years => longest_months_ms(self.end.saturating_mul(12)),
+            unit => self.end.saturating_mul(unit.longest_ms()),
+        }
     }
 }
 
@@ -315,6 +328,14 @@ fn lower_bound(filter: &Condition, field: FieldId) -> Option<(f64, bool)> {
 }
 
 impl Plan {
+    /// The moment at which the last window of an anchor ends, milliseconds: its label is known once
+    /// everything up to then is. Calendar months make it differ between anchors.
+    pub fn closes_ms(&self, anchor_ms: i64) -> i64 {
+        let ends = self.target.aggregates.iter();
+        ends.map(|aggregate| aggregate.window.bounds_ms(anchor_ms).1)
+            .max()
+            .unwrap_or(anchor_ms)
+    }
     /// Whether rows of this table count towards the target (or the assumption).
     pub fn interested(&self, table: TableId) -> bool {
         self.reach(table).is_some()

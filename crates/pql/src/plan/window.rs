@@ -3,12 +3,14 @@
 use leadpulse_schema::units::DAY_MS;
 
 use crate::plan::{Planned, Window};
-use crate::syntax::ast::{self, Start};
+use crate::syntax::ast::{self, Start, Unit};
 use crate::syntax::diagnostic::Diagnostic;
 
 /// No window reaches further: a century.
 // Arithmetic on moments cannot overflow then, and a longer one is a wrong unit.
 const MAX_WINDOW_MS: i64 = 36_525 * DAY_MS;
+/// The same in calendar years.
+const MAX_WINDOW_YEARS: i64 = 100;
 
 /// The window of a target.
 pub(crate) fn future_window(window: &ast::WrittenWindow) -> Planned<Window> {
@@ -27,8 +29,15 @@ pub(crate) fn future_window(window: &ast::WrittenWindow) -> Planned<Window> {
     if start >= window.end {
         return Err(inverted(window));
     }
-    let longest = window.end.checked_mul(window.unit.longest_ms());
-    if longest.is_none_or(|ms| ms > MAX_WINDOW_MS) {
+    let is_too_long = match window.unit {
+        Unit::Months => window.end > MAX_WINDOW_YEARS * 12,
+        Unit::Years => window.end > MAX_WINDOW_YEARS,
+        unit => window
+            .end
+            .checked_mul(unit.longest_ms())
+            .is_none_or(|ms| ms > MAX_WINDOW_MS),
+    };
+    if is_too_long {
         return Err(Diagnostic::new(
             window.span,
             "the window is longer than a century",

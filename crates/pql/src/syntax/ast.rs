@@ -253,17 +253,20 @@ pub enum Unit {
     Weeks,
     /// Calendar months in UTC.
     Months,
+    /// Calendar years in UTC: 12 calendar months.
+    Years,
 }
 
 impl Unit {
     /// All units, shortest first.
-    pub const ALL: [Unit; 6] = [
+    pub const ALL: [Unit; 7] = [
         Unit::Seconds,
         Unit::Minutes,
         Unit::Hours,
         Unit::Days,
         Unit::Weeks,
         Unit::Months,
+        Unit::Years,
     ];
     /// As written in a query.
     pub fn keyword(self) -> &'static str {
@@ -274,9 +277,14 @@ impl Unit {
             Unit::Days => "days",
             Unit::Weeks => "weeks",
             Unit::Months => "months",
+            Unit::Years => "years",
         }
     }
-    /// Milliseconds of one; a month is taken at its longest, 31 days.
+    /// The word for one, which a query may also write.
+    pub fn singular(self) -> &'static str {
+        self.keyword().trim_end_matches('s')
+    }
+    /// Milliseconds of one; a month is taken at its longest, 31 days, a year with 366.
     pub fn longest_ms(self) -> i64 {
         match self {
             Unit::Seconds => 1_000,
@@ -285,6 +293,7 @@ impl Unit {
             Unit::Days => DAY_MS,
             Unit::Weeks => 7 * DAY_MS,
             Unit::Months => 31 * DAY_MS,
+            Unit::Years => 366 * DAY_MS,
         }
     }
 }
@@ -307,6 +316,17 @@ pub enum ConstantKind {
     Null,
     /// A date, with or without a time of day: milliseconds since 1970 UTC.
     Date(i64),
+}
+
+impl WrittenConstant {
+    /// The constant as a number; `None` for any other.
+    pub fn number(&self) -> Option<f64> {
+        match self.kind {
+            ConstantKind::Integer(n) => Some(n as f64),
+            ConstantKind::Decimal(x) => Some(x),
+            _ => None,
+        }
+    }
 }
 
 impl TestedValue {

@@ -106,6 +106,18 @@ pub(crate) fn add_months(ms: i64, months: i64) -> i64 {
     shifted.unwrap_or_else(|| ms.saturating_add(months.saturating_mul(31 * DAY_MS)))
 }
 
+/// The longest time that so many calendar months last, milliseconds: 31 days for one, 62 for two,
+/// 366 for twelve. `months` is at most 1,200.
+pub(crate) fn longest_months_ms(months: i64) -> i64 {
+    // Four years from 1996 hold every length: nothing up to 1,200 months on meets the year 2100,
+    // which has no 29 February.
+    const FROM_MONTHS: i64 = (1996 - 1970) * 12;
+    (FROM_MONTHS..FROM_MONTHS + 48)
+        .map(|month| add_months(0, month + months) - add_months(0, month))
+        .max()
+        .unwrap_or(0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,5 +158,21 @@ mod tests {
         );
         assert_eq!(add_months(at("2025-11-30"), 3), at("2026-02-28"));
         assert_eq!(add_months(at("2025-03-31"), -1), at("2025-02-28"));
+    }
+
+    #[test]
+    fn months_last_as_long_as_the_calendar_says() {
+        for (months, days) in [
+            (0, 0),
+            (1, 31),
+            (2, 62),
+            (3, 92),
+            (6, 184),
+            (12, 366),
+            (24, 731),
+            (1_200, 36_525),
+        ] {
+            assert_eq!(longest_months_ms(months), days * DAY_MS, "{months} months");
+        }
     }
 }

@@ -74,11 +74,25 @@ fn a_fault_names_place_and_way_out() {
             "FOR EACH accounts.account_id",
         ),
         (
-            "Predict x FOR EACH a.b",
+            "EVALUATE PREDICT x FOR EACH a.b",
             1,
             1,
-            "not Predict",
-            "PREDICT or predict",
+            "EVALUATE is not part",
+            "leadpulse backtest",
+        ),
+        (
+            "PREDICT x FOR EACH a.b RANK BY x",
+            1,
+            24,
+            "no order",
+            "ranked by score",
+        ),
+        (
+            "PREDICT x Rank By y FOR EACH a.b",
+            1,
+            11,
+            "no order",
+            "ranked by score",
         ),
         (
             "PREDICT x\nFOR EACH a.b\n  where a.c == 1",
@@ -137,7 +151,7 @@ fn a_fault_names_place_and_way_out() {
             "no joins",
         ),
         (
-            "PREDICT COUNT(a.*, 0, 9, day) > 0 FOR EACH a.b",
+            "PREDICT COUNT(a.*, 0, 9, dais) > 0 FOR EACH a.b",
             1,
             26,
             "did you mean days",

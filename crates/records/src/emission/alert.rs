@@ -1,7 +1,7 @@
 //! The alert of a decision: fields of the score, a sentence about the crossing, and people to turn
 //! to.
 
-use leadpulse_features::{EventFact, Facts};
+use leadpulse_features::{EventFact, Facts, assignee};
 use leadpulse_graph::{DAY_MS, Reasons};
 use leadpulse_policy::{Action, AlertDraft, AlertType, alert_id};
 
@@ -51,7 +51,7 @@ impl Emission<'_> {
             domain: account_field("domain"),
             lead_id: self.own_key("lead_id", score),
             contact_id: self.own_key("contact_id", score),
-            owner_id: account_field("owner_id"),
+            owner_id: self.assignee().or_else(|| account_field("owner_id")),
             region: account_field("region"),
             segment: account_field("segment"),
             industry: account_field("industry"),
@@ -79,6 +79,11 @@ impl Emission<'_> {
     /// True if an event made the entity be scored: then the newest event is the alert's trigger.
     fn has_trigger(&self) -> bool {
         self.reasons.contains(Reasons::EVENT)
+    }
+
+    /// Key of the person of the own company whom the alert is for; `None` without a staff table.
+    fn assignee(&self) -> Option<String> {
+        assignee(self.graph, self.graph.cell(self.cell), self.entity)
     }
 
     /// Key of the entity, if the key field of its table has this name.

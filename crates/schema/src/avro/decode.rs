@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use smallvec::SmallVec;
 
-use crate::admit::admit;
+use crate::admit::{RowRefusal, admit};
 use crate::avro::cursor::{AvroCursor, Snag};
 use crate::avro::program::{
     AbsentValue, CompileError, FieldTarget, Program, Read, StepAction, ValueSkip, Width, decimal,
@@ -16,6 +16,7 @@ use crate::avro::program::{
 };
 use crate::catalog::shape::TimeUnit;
 use crate::catalog::{Catalog, FieldId, Table, TableId};
+use crate::money::UnknownCurrency;
 use crate::row::{Operation, Position, RowBatch, RowBuilder, Value};
 use crate::shape::changes::ChangeNames;
 use crate::shape::moment::{TimeBounds, TimeFault, TimeRead, is_no_date, time_value};
@@ -105,6 +106,22 @@ pub enum DecodeError {
         /// The missing part, for people.
         why: &'static str,
     },
+    /// An amount cannot be converted to the currency of the configuration. The currency is not
+    /// repeated: messages go into dead letters, which carry no values.
+    #[error("table {table}, field {field}: its currency is not {expected}")]
+    NoRate {
+        table: String,
+        field: String,
+        /// The expected currency, with the remedy.
+        expected: &'static str,
+    },
+}
+
+/// The place and the known time of the rows of a record.
+#[derive(Clone, Copy)]
+pub(crate) struct RowPosition {
+    pub(crate) position: Position,
+    pub(crate) known_ms: i64,
 }
 
 /// Reads the records of one writer schema into one table's rows.
@@ -114,6 +131,8 @@ pub struct RowDecoder {
     program: Program,
     /// Names in lists of changed fields, for tables that have such a list.
     names: Option<Box<ChangeNames>>,
+    /// By field: whether the source lets a value that is not the field's become null.
+    may_drop: Box<[bool]>,
 }
 
 impl RowDecoder {
@@ -166,6 +185,7 @@ impl RowDecoder {
             table,
             program: Program::compile(writer, others, catalog, table, targets, renamed)?,
             names: has_list.then(|| Box::new(names())),
+            may_drop: targets.iter().map(FieldTarget::may_drop).collect(),
         })
     }
 
@@ -187,9 +207,29 @@ impl RowDecoder {
         position: Position,
         known_ms: i64,
     ) -> Result<(), DecodeError> {
+        let at = RowPosition { position, known_ms };
+        self.decode_counting(bytes, catalog, batch, at, |_| {})
+    }
+
+    /// As [`Self::decode`]; `dropped` is called for each amount that
+    /// became null.
+    pub(crate) fn decode_counting(
+        &self,
+        bytes: &[u8],
+        catalog: &Catalog,
+        batch: &mut RowBatch,
+        at: RowPosition,
+        dropped: impl FnMut(&UnknownCurrency),
+    ) -> Result<(), DecodeError> {
         let table = catalog.table_at(self.table);
         let mut cursor = AvroCursor::new(bytes);
-        let mut builder = batch.start(catalog, self.table, Operation::Upsert, position, known_ms);
+        let mut builder = batch.start(
+            catalog,
+            self.table,
+            Operation::Upsert,
+            at.position,
+            at.known_ms,
+        );
         self.fill(&mut cursor, table, &mut builder)?;
         if cursor.remaining() > 0 {
             return Err(DecodeError::Trailing {
@@ -197,7 +237,7 @@ impl RowDecoder {
                 bytes: cursor.remaining(),
             });
         }
-        self.check(table, &mut builder)?;
+        self.check(table, &mut builder, dropped)?;
         builder.finish();
         Ok(())
     }
@@ -244,11 +284,12 @@ impl RowDecoder {
     }
 
     /// Checks the conditions that [`RowDecoder::decode`] has for a row beyond being readable. Lists
-    /// of changed fields get the table's names.
+    /// of changed fields get the table's names. `dropped` is called for each amount that became null.
     pub(crate) fn check(
         &self,
         table: &Table,
         builder: &mut RowBuilder<'_>,
+        mut dropped: impl FnMut(&UnknownCurrency),
     ) -> Result<(), DecodeError> {
         if let (Some(names), Some(list)) = (&self.names, table.changed_fields) {
             let settled = names.settle(table, list, builder, |_| false);
@@ -258,10 +299,25 @@ impl RowDecoder {
                 why,
             })?;
         }
-        admit(table, builder).map_err(|r| DecodeError::Invalid {
-            table: table.name.clone(),
-            field: r.field,
-            why: r.why,
+        let may_drop = |unknown: &UnknownCurrency| {
+            let may_drop = self.may_drop[unknown.amount.index()];
+            if may_drop {
+                dropped(unknown);
+            }
+            may_drop
+        };
+        let table_name = || table.name.clone();
+        admit(table, builder, may_drop).map_err(|refusal| match refusal {
+            RowRefusal::Incomplete { field, why } => DecodeError::Invalid {
+                table: table_name(),
+                field,
+                why,
+            },
+            RowRefusal::NoRate { field, unknown } => DecodeError::NoRate {
+                table: table_name(),
+                field,
+                expected: unknown.expected(),
+            },
         })
     }
 }

@@ -10,6 +10,7 @@ mod registry;
 mod wire;
 pub(crate) mod write;
 
+pub(crate) use decode::RowPosition;
 pub use decode::{DecodeError, RowDecoder};
 pub use preview::{AvroPreview, avro_preview};
 pub use program::CompileError;

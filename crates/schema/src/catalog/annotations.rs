@@ -114,7 +114,12 @@ pub(crate) struct FieldAnnotation {
     #[serde(default)]
     pub(crate) deleted: bool,
     #[serde(default)]
+    pub(crate) active: bool,
+    #[serde(default)]
+    pub(crate) territory: bool,
+    #[serde(default)]
     pub(crate) normalise: Vec<Normalise>,
+    pub(crate) currency: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -124,6 +129,7 @@ pub(crate) enum RoleName {
     Member,
     Hub,
     Event,
+    Staff,
 }
 
 impl From<RoleName> for Role {
@@ -133,6 +139,7 @@ impl From<RoleName> for Role {
             RoleName::Member => Role::Member,
             RoleName::Hub => Role::Hub,
             RoleName::Event => Role::Event,
+            RoleName::Staff => Role::Staff,
         }
     }
 }

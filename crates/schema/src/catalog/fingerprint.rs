@@ -61,6 +61,9 @@ impl Catalog {
         if let (Some(parts), Some(deleted)) = (meaning.as_array_mut(), table.deleted) {
             parts.push(serde_json::json!({ "deleted": name_of(deleted) }));
         }
+        if let Some(parts) = meaning.as_array_mut() {
+            parts.extend(declared_money_and_staff(table));
+        }
         let normalised = table
             .fields
             .iter()
@@ -99,4 +102,22 @@ impl Catalog {
             field.label,
         ])
     }
+}
+
+/// The meaning of assignments and amounts, only where a table declares it.
+fn declared_money_and_staff(table: &Table) -> Vec<serde_json::Value> {
+    let name_of = |field| &table.field_at(field).name;
+    let mut parts = Vec::new();
+    for (mark, field) in [("active", table.active), ("territory", table.territory)] {
+        parts.extend(field.map(|field| serde_json::json!({ mark: name_of(field) })));
+    }
+    let amounts: Vec<_> = table
+        .amounts()
+        .map(|(amount, currency)| (&amount.name, name_of(currency)))
+        .collect();
+    if !amounts.is_empty() {
+        let base = table.rates.as_ref().map(|rates| rates.base());
+        parts.push(serde_json::json!({ "amounts": amounts, "base": base }));
+    }
+    parts
 }

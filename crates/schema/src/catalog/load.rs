@@ -365,7 +365,7 @@ fn field_annotations(json_fields: &[Json], faults: &mut Faults<'_>) -> Vec<Field
                 faults.field(
                     name,
                     format!("its leadpulse property is wrong: {error}"),
-                    "allowed: key, time, version, ref, owner, hub, feature, values, static, group, match, changed_fields, deleted, label",
+                    "allowed: key, time, version, ref, owner, hub, feature, values, static, group, match, changed_fields, deleted, active, territory, currency, label",
                 );
             })
             .ok()

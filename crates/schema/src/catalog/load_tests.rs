@@ -465,6 +465,18 @@ fn each_fault_is_named_with_file_record_and_field() {
     check(
         "b.avsc",
         r#""type":"boolean""#,
+        r#""type":"boolean","leadpulse":{"active":true}"#,
+        &[("Contact.active", "not a boolean of a staff table")],
+    );
+    check(
+        "b.avsc",
+        r#""type":"boolean""#,
+        r#""type":"boolean","leadpulse":{"territory":true}"#,
+        &[("Contact.active", "not text of the root or of a staff table")],
+    );
+    check(
+        "b.avsc",
+        r#""type":"boolean""#,
         r#""type":"boolean","leadpulse":{"version":true}"#,
         &[("Contact.active", "is marked version, but has no order")],
     );

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
-use super::{Catalog, TableId};
+use super::{Catalog, Field, TableId};
 
 /// A step towards the spelling in which keys of a table are compared (`"normalise"`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
@@ -44,6 +44,14 @@ pub(crate) fn normalised<'t>(steps: &[Normalise], text: &'t str) -> Cow<'t, str>
         };
     }
     result
+}
+
+impl Field {
+    /// Text as rows have it in this field: a constant of a query goes through the steps of the
+    /// field's keys.
+    pub fn normalised<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        normalised(&self.normalise, text)
+    }
 }
 
 impl Catalog {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
+use crate::money::CurrencyRates;
 use crate::{Row, TextList, Value};
 
 /// Index of a table in [`Catalog::tables`]. Tables are ordered by name, so ids do not depend on file names.
@@ -52,7 +53,7 @@ impl HubId {
     }
 }
 
-/// The four roles a table can have.
+/// The roles a table can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
     /// An entity that owns a cell (an account).
@@ -63,6 +64,8 @@ pub enum Role {
     Hub,
     /// An immutable row with an id and a time that hangs on an entity.
     Event,
+    /// A person of the own company whom rows are assigned to (a salesperson). Not a node.
+    Staff,
 }
 
 impl Role {
@@ -73,6 +76,7 @@ impl Role {
             Role::Member => "member",
             Role::Hub => "hub",
             Role::Event => "event",
+            Role::Staff => "staff",
         }
     }
 }
@@ -177,6 +181,8 @@ pub struct Field {
     pub match_by: Option<MatchBy>,
     /// Shown to people in facts and evidence (`"label": true`), e.g. an account's name.
     pub label: bool,
+    /// The field with the currency of this amount (`"currency": "currency_code"`), if it has one.
+    pub currency: Option<FieldId>,
     /// Steps to one spelling, of keys and references (`"normalise"`); those of the key that a
     /// reference leads to come last.
     pub normalise: Vec<Normalise>,
@@ -259,6 +265,11 @@ pub struct Table {
     pub version: Option<FieldId>,
     /// The truth value of a row that deletes its entity (`"deleted": true`), if the table has one.
     pub deleted: Option<FieldId>,
+    /// The truth value that says whether a person may be assigned to (`"active": true`), for staff
+    /// tables that have one.
+    pub active: Option<FieldId>,
+    /// The territory that a person covers, or that a root lies in (`"territory": true`).
+    pub territory: Option<FieldId>,
     /// Owner references in order of preference: the first that is not null decides.
     pub owners: Vec<FieldId>,
     /// Order of events on the way to a decision, for event tables that declare it.
@@ -272,6 +283,8 @@ pub struct Table {
     pub bursts: Option<Bursting>,
     /// The truth value of an event row that takes the event of the same key back, if the table has one.
     pub retraction: Option<FieldId>,
+    /// Rates by which amounts become amounts of one currency; `None` leaves them as written.
+    pub rates: Option<Arc<CurrencyRates>>,
     /// The Avro schema as JSON, `leadpulse` properties included.
     pub json: Arc<str>,
     /// The Avro schema, parsed (the reader schema).
@@ -377,6 +390,16 @@ impl Catalog {
                 && t.owners
                     .iter()
                     .any(|f| t.field_at(*f).reference.is_some_and(|r| r.table == entity))
+        })
+    }
+    /// References of a table to people of the own company, in field order.
+    pub fn assignments<'c>(
+        &'c self,
+        table: &'c Table,
+    ) -> impl Iterator<Item = (&'c Field, TableId)> {
+        table.fields.iter().filter_map(|field| {
+            let staff = field.reference?.table;
+            (self.table_at(staff).role == Role::Staff).then_some((field, staff))
         })
     }
     /// Member tables, in table order.

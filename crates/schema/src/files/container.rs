@@ -202,7 +202,12 @@ impl ContainerRows {
         }
         self.block_offset = self.block.len() - cursor.remaining();
         filled
-            .and_then(|()| decoder.check(table, &mut builder))
+            .and_then(|()| {
+                let fit = &mut context.fit;
+                decoder.check(table, &mut builder, |unknown| {
+                    fit.drop_value(unknown.amount.index(), &unknown.currency);
+                })
+            })
             .map_err(|e| {
                 context.bad_row(
                     record,

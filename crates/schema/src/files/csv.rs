@@ -8,6 +8,7 @@ use csv::{ByteRecord, ErrorKind, Reader, ReaderBuilder};
 use super::lines::CountedLines;
 use super::{FileContext, FileError};
 use crate::admit::{admit, normalise};
+use crate::money::UnknownCurrency;
 use crate::row::{Operation, RowBatch, RowBuilder, Value};
 use crate::shape::data_node::DataNode;
 use crate::shape::made_key::{MadeKey, PART_EXPECTED, key_of_parts, part_text, row_hash};
@@ -207,8 +208,18 @@ impl CsvRows {
             })?;
             context.fit.unexplained(unknown);
         }
-        admit(table, builder)
-            .map_err(|refusal| context.bad_row(line, &refusal.field, "", refusal.why))
+        let (targets, fit) = (&context.plan.targets, &mut context.fit);
+        let may_drop = |unknown: &UnknownCurrency| {
+            let index = unknown.amount.index();
+            let may_drop = targets[index].may_drop();
+            if may_drop {
+                fit.drop_value(index, &unknown.currency);
+            }
+            may_drop
+        };
+        admit(table, builder, may_drop).map_err(|refusal| {
+            context.bad_row(line, refusal.field(), refusal.value(), refusal.expected())
+        })
     }
 
     /// The truth value that deletes the row's entity; false where the cell is empty.

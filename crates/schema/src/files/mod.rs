@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use flate2::read::MultiGzDecoder;
 
-pub use crate::shape::moment::parse_time as parse_time_ms;
+pub use crate::shape::moment::{parse_time as parse_time_ms, utc};
 
 use crate::avro::program::CompileError;
 use crate::catalog::{Catalog, TableId};

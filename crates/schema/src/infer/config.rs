@@ -40,6 +40,7 @@ pub(super) fn configuration(
             _ => {}
         }
     }
+    text.push_str(&currency_section(schemas));
     match task {
         Some(task) => text.push_str(&task_section(task)),
         None => text.push_str(
@@ -53,6 +54,32 @@ pub(super) fn configuration(
         ));
     }
     text
+}
+
+/// A proposal of `[currency]`, as a comment, where amounts are of several currencies: no file has
+/// rates.
+fn currency_section(schemas: &[Option<TableSchema>]) -> String {
+    let mut codes: Vec<&String> = Vec::new();
+    for code in schemas
+        .iter()
+        .flatten()
+        .flat_map(|schema| &schema.currencies)
+    {
+        if !codes.contains(&code) {
+            codes.push(code);
+        }
+    }
+    let Some((base, others)) = codes.split_first() else {
+        return String::new();
+    };
+    let rates = others.iter().map(|code| format!("{} = …", bare(code)));
+    let rates: Vec<String> = rates.collect();
+    format!(
+        "\n# doubt: amounts are of several currencies; write what one unit of each is worth in the base\n\
+         # [currency]\n# base = {}\n# rates = {{ {} }}\n",
+        quoted(base),
+        rates.join(", ")
+    )
 }
 
 fn source(profile: &TableProfile, schema: &TableSchema, doubts: &[String], prefix: &str) -> String {

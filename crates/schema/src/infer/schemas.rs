@@ -39,6 +39,8 @@ pub(super) struct TableSchema {
     pub(super) deleted: Option<String>,
     /// Columns that identify a row together; `@row` for all of them.
     pub(super) key: Option<Vec<String>>,
+    /// Currencies of amounts, the commonest first; empty where there is one or none.
+    pub(super) currencies: Vec<String>,
     pub(super) doubts: Vec<String>,
 }
 
@@ -91,6 +93,7 @@ pub(super) fn table_schema(
             known_time: None,
             deleted: None,
             key: None,
+            currencies: Vec::new(),
             doubts: Vec::new(),
         },
     };
@@ -225,6 +228,8 @@ impl Writer<'_> {
         let plain = match column.kind {
             _ if is_key || is_reference && column.kind != Kind::List => json!("string"),
             Kind::Flag => json!("boolean"),
+            // A converted amount has a fraction.
+            Kind::Long if annotation.get("currency").is_some() => json!("double"),
             Kind::Long => json!("long"),
             Kind::Double => json!("double"),
             Kind::Time(_) => json!({ "type": "long", "logicalType": "timestamp-millis" }),
@@ -295,26 +300,28 @@ impl Writer<'_> {
         }
     }
 
-    /// A currency beside an amount is remarked: sums of several currencies mean nothing.
+    /// A currency beside an amount is named: sums of several currencies mean nothing.
     fn money(&mut self, column: &Column) -> Json {
         let words = [
             "amount", "price", "revenue", "value", "total", "cost", "fee",
         ];
         let is_money = words.iter().any(|word| column.field.contains(word));
         let currency = self.profile.columns.iter().find(|c| is_currency(c));
-        if let Some(currency) = currency.filter(|c| is_money && c.sketch.distinct() > 1.0) {
-            let most: Vec<&str> = currency
-                .by_count()
-                .iter()
-                .take(3)
-                .map(|(v, _)| *v)
-                .collect();
+        let Some(currency) = currency.filter(|_| is_money) else {
+            return json!({});
+        };
+        let codes = currency.by_count();
+        if codes.len() > 1 {
+            let most: Vec<&str> = codes.iter().take(3).map(|(code, _)| *code).collect();
             self.doubt(format!(
-                "{} is in several currencies ({} in {}): convert it, or compare rows of one currency only",
-                column.field, most.join(", "), currency.field
+                "{} is in several currencies ({} in {}), which count as one until [currency] has rates",
+                column.field,
+                most.join(", "),
+                currency.field
             ));
+            self.out.currencies = codes.iter().map(|(code, _)| (*code).to_owned()).collect();
         }
-        json!({})
+        json!({ "currency": currency.field })
     }
 
     /// The annotation of a reference; `None` where a table may not refer to its target.

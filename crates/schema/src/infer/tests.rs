@@ -196,6 +196,52 @@ fn each_departure_from_plain_csv_is_written_into_the_configuration() {
 }
 
 #[test]
+fn an_amount_names_the_currency_beside_it_and_rates_are_proposed() {
+    let with = |codes: &'static [&'static str]| {
+        let orders = rows(
+            "order_id,shop_id,ordered_at,amount,quantity,currency_code",
+            400,
+            |row| {
+                let (month, day) = day(row);
+                let code = codes[row % codes.len()];
+                format!(
+                    "O{row},S{:04},2024-{month:02}-{day:02},{},2,{code}",
+                    row % 60 + 1,
+                    row * 10
+                )
+            },
+        );
+        inferred(&[shops(), ("orders.csv", orders)])
+    };
+    let (several, catalog) = with(&["USD", "EUR", "USD"]);
+    let orders = catalog.table("orders").unwrap();
+    let amounts: Vec<_> = orders.amounts().collect();
+    assert_eq!(amounts.len(), 1, "a quantity is no amount");
+    let (amount, currency) = amounts[0];
+    assert_eq!(amount.name, "amount");
+    assert_eq!(orders.field_at(currency).name, "currency_code");
+    let text = &several.configuration;
+    assert!(
+        text.contains("# doubt: amount is in several currencies (USD, EUR"),
+        "{text}"
+    );
+    assert!(
+        text.contains("# [currency]\n# base = \"USD\"\n# rates = { EUR = … }"),
+        "{text}"
+    );
+    text.parse::<toml::Table>()
+        .unwrap_or_else(|error| panic!("{error}\n{text}"));
+
+    let (one, catalog) = with(&["USD"]);
+    assert_eq!(catalog.table("orders").unwrap().amounts().count(), 1);
+    assert!(
+        !one.configuration.contains("[currency]"),
+        "{}",
+        one.configuration
+    );
+}
+
+#[test]
 fn events_without_a_key_get_one_from_several_columns_or_the_row() {
     let check = |line: fn(usize) -> String, key: &str| {
         let visits = rows("shop_id,at,page", 900, line);

@@ -164,7 +164,16 @@ impl ChangeNames {
             return Ok(Vec::new());
         }
         let names = names.iter().map(String::as_str);
-        let changed = self.changed(names, table.fields.len(), is_member)?;
+        let mut changed = self.changed(names, table.fields.len(), is_member)?;
+        if table.rates.is_some() {
+            // An amount is converted, so the currency that its record carries belongs to it.
+            for (amount, currency) in table.amounts() {
+                let is_carried = builder.get(currency) != Value::Null;
+                if changed.is_changed[amount.id.index()] && is_carried {
+                    changed.is_changed[currency.index()] = true;
+                }
+            }
+        }
         let own = [Some(table.key), table.time, table.version, Some(field)];
         let is_kept = |id: FieldId| own.contains(&Some(id));
         let mut translated: Vec<&str> = Vec::new();

@@ -10,8 +10,9 @@ use super::made_key::{MadeKey, PART_EXPECTED, key_of_parts, part_text, row_hash}
 use super::path::FieldPath;
 use super::plan::RowPlan;
 use super::value::{set_absent, set_node};
-use crate::admit::{admit, normalise, normalise_field};
-use crate::catalog::Table;
+use crate::admit::{RowRefusal, admit, normalise, normalise_field};
+use crate::catalog::{FieldId, Table};
+use crate::money::UnknownCurrency;
 use crate::row::{RowBuilder, Value};
 
 /// A value that is not a field's.
@@ -95,8 +96,9 @@ pub(crate) fn fill(
         let is_part = plan.key.as_ref().is_some_and(|key| key.has_part(id));
         let is_own = is_part || [Some(table.key), table.time, table.version].contains(&Some(id));
         let node = found[index];
-        let is_unchanged = keeps.as_ref().is_some_and(|keeps| keeps.holds(index, node))
-            || is_unavailable(places.envelope, node);
+        let is_kept = keeps.as_ref().is_some_and(|keeps| keeps.holds(index, node))
+            && !brings_currency(table, id, node);
+        let is_unchanged = is_kept || is_unavailable(places.envelope, node);
         if is_unchanged && !is_own {
             builder.set_unchanged(id);
             continue;
@@ -133,7 +135,13 @@ pub(crate) fn fill(
         stand_in(table, places, builder);
     }
     make_key(plan, table, places, builder)?;
-    settle(names, table, places, fit, builder)
+    settle(plan, names, table, places, fit, builder)
+}
+
+/// Whether a change record carries the currency of an amount: the amount needs it, changed or not.
+fn brings_currency(table: &Table, field: FieldId, node: Option<&DataNode<'_>>) -> bool {
+    let is_currency = || table.amounts().any(|(_, currency)| currency == field);
+    table.rates.is_some() && node.is_some_and(|node| !node.is_null()) && is_currency()
 }
 
 /// Sets the key that the source makes from several values, once they are set.
@@ -277,6 +285,7 @@ pub(crate) fn commit_ms(envelope: &EnvelopePlan, record: &DataNode<'_>) -> Optio
 
 /// Gives a list of changed fields the table's names, then checks the row.
 fn settle(
+    plan: &RowPlan,
     names: &ChangeNames,
     table: &Table,
     places: &RowPlaces<'_, '_>,
@@ -295,11 +304,19 @@ fn settle(
             })?;
         fit.unexplained(unknown);
     }
-    admit(table, builder).map_err(|refusal| FieldFault {
-        field: refusal.field,
-        value: String::new(),
-        expected: refusal.why.to_owned(),
-        is_incomplete: true,
+    let may_drop = |unknown: &UnknownCurrency| {
+        let index = unknown.amount.index();
+        let may_drop = plan.targets[index].may_drop();
+        if may_drop {
+            fit.drop_value(index, &unknown.currency);
+        }
+        may_drop
+    };
+    admit(table, builder, may_drop).map_err(|refusal| FieldFault {
+        field: refusal.field().to_owned(),
+        value: refusal.value().to_owned(),
+        expected: refusal.expected().to_owned(),
+        is_incomplete: matches!(refusal, RowRefusal::Incomplete { .. }),
     })
 }
 

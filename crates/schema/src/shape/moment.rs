@@ -624,9 +624,28 @@ pub fn parse_time(text: &str) -> Option<i64> {
     date_or_time(text, &TimeZone::UTC)
 }
 
+/// A time in milliseconds since 1970 as ISO 8601 in UTC, which [`parse_time`] reads back: seconds,
+/// or milliseconds where there are any. Outside the calendar the number itself.
+pub fn utc(ms: i64) -> String {
+    Timestamp::from_millisecond(ms).map_or_else(|_| ms.to_string(), |at| at.to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_written_as_they_are_read() {
+        for (ms, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (1_735_689_600_250, "2025-01-01T00:00:00.25Z"),
+            (-86_400_000, "1969-12-31T00:00:00Z"),
+        ] {
+            assert_eq!(utc(ms), text);
+            assert_eq!(parse_time(text), Some(ms));
+        }
+        assert_eq!(parse_time(&utc(i64::MAX)), Some(i64::MAX));
+    }
 
     #[test]
     fn times_are_read_as_utc_unless_they_say_otherwise() {

@@ -23,7 +23,9 @@ use super::rows::{RecordMeaning, fill_row, meaning};
 use super::writer::{AvroWriter, SchemaLanguage, WriterSchema, field_order};
 use super::{ShapeError, SourceFormat, SourceShape};
 use crate::avro::cursor::AvroCursor;
-use crate::avro::{DecodeError, Frame, RowDecoder, SCHEMA_HEADER, SchemaRef, WireError};
+use crate::avro::{
+    DecodeError, Frame, RowDecoder, RowPosition, SCHEMA_HEADER, SchemaRef, WireError,
+};
 use crate::catalog::{Catalog, Role, Table, TableId};
 use crate::row::{Operation, Position, RowBatch};
 
@@ -461,13 +463,6 @@ fn tell_apart(
     Ok(())
 }
 
-/// The place and the known time of the rows of a record.
-#[derive(Clone, Copy)]
-struct RowPosition {
-    position: Position,
-    known_ms: i64,
-}
-
 impl SourceDecoder {
     /// True if the names of records say that this one is the source's, or say nothing.
     fn is_own(&self, name: &str) -> bool {
@@ -581,8 +576,11 @@ impl SourceDecoder {
                 {
                     return Ok(SourceFate::NotWanted(Some(name.clone())));
                 }
+                let fit = &mut self.fit;
                 decoder
-                    .decode(frame.body, catalog, rows, at.position, at.known_ms)
+                    .decode_counting(frame.body, catalog, rows, at, |unknown| {
+                        fit.drop_value(unknown.amount.index(), &unknown.currency);
+                    })
                     .map_err(row_fault)?;
                 self.fit.row();
                 if !self.fit.is_settled() {

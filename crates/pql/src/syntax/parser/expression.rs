@@ -58,7 +58,7 @@ impl Parser {
             return Ok(first);
         }
         let mut parts = vec![first];
-        while self.keyword(word)? {
+        while self.keyword(word) {
             parts.push(part(self)?);
         }
         for part in &parts {
@@ -68,18 +68,21 @@ impl Parser {
     }
 
     pub(super) fn negation(&mut self) -> Parsed<Expression> {
-        if self.keyword("NOT")? {
+        if self.keyword("NOT") {
             let inner = self.deeper(Self::negation)?;
             require_condition(&inner)?;
             return Ok(Expression::Not(Box::new(inner)));
         }
+        let start = self.span();
         if self.sign("(") {
             let inner = self.expression()?;
             self.expect_sign(")", "close the parenthesis")?;
-            return Ok(inner);
+            return match inner {
+                Expression::Value(operand) => self.tested(operand, start),
+                condition => Ok(condition),
+            };
         }
-        let start = self.span();
-        if matches!(self.peek_second(), Token::Sign("(")) && self.keyword("BOOL")? {
+        if matches!(self.peek_second(), Token::Sign("(")) && self.keyword("BOOL") {
             self.advance();
             let condition = Box::new(self.condition()?);
             let window = self.window()?;
@@ -95,6 +98,11 @@ impl Parser {
             }));
         }
         let operand = self.operand()?;
+        self.tested(operand, start)
+    }
+
+    /// The operand with the test that follows it, or by itself.
+    fn tested(&mut self, operand: TestedValue, start: Span) -> Parsed<Expression> {
         match self.test()? {
             Some(test) => {
                 if let TestedValue::Column(ColumnName {
@@ -165,7 +173,6 @@ impl Parser {
 
     pub(super) fn aggregate(&mut self, function: Function) -> Parsed<AggregateCall> {
         let start = self.span();
-        self.check_case(function.keyword())?;
         self.advance();
         self.advance();
         if let Token::Word(word) = self.peek()
@@ -211,7 +218,7 @@ impl Parser {
                 "only COUNT counts whole rows",
             ));
         }
-        let filter = if self.keyword("WHERE")? {
+        let filter = if self.keyword("WHERE") {
             Some(Box::new(self.condition()?))
         } else {
             None
@@ -241,7 +248,7 @@ impl Parser {
         let infinite =
             matches!(self.peek_second(), Token::Word(word) if word.eq_ignore_ascii_case("INF"));
         let start = if infinite && self.sign("-") {
-            self.keyword("INF")?;
+            self.keyword("INF");
             Start::Ever
         } else {
             Start::At(self.whole_number("the start of the window", BOUND)?)
@@ -263,7 +270,7 @@ impl Parser {
 
     pub(super) fn unit(&mut self) -> Parsed<Unit> {
         for unit in Unit::ALL {
-            if self.keyword(unit.keyword())? {
+            if self.keyword(unit.keyword()) || self.keyword(unit.singular()) {
                 return Ok(unit);
             }
         }
@@ -273,7 +280,7 @@ impl Parser {
         };
         Err(self.unexpected(
             &format!("a unit{proposal}"),
-            "units are seconds, minutes, hours, days, weeks and months",
+            "units are seconds, minutes, hours, days, weeks, months and years",
         ))
     }
 
@@ -285,13 +292,13 @@ impl Parser {
             return Err(self.unexpected("a comparison", "write two: a.b >= 1 AND a.b <= 9"));
         }
         let start = self.span();
-        let is = self.keyword("IS")?;
-        let negated = self.keyword("NOT")?;
+        let is = self.keyword("IS");
+        let negated = self.keyword("NOT");
         if negated && !is {
             // NOT IS IN
-            self.keyword("IS")?;
+            self.keyword("IS");
         }
-        if self.keyword("IN")? {
+        if self.keyword("IN") {
             return Ok(Some(Test::In {
                 negated,
                 list: self.list()?,
@@ -344,22 +351,22 @@ impl Parser {
 
     /// The keywords that a pattern follows.
     fn text_match(&mut self) -> Parsed<Option<TextMatch>> {
-        if self.keyword("LIKE")? {
+        if self.keyword("LIKE") {
             return Ok(Some(TextMatch::Like));
         }
-        if self.keyword("CONTAINS")? {
+        if self.keyword("CONTAINS") {
             return Ok(Some(TextMatch::Contains));
         }
         if !self.is_word("STARTS") && !self.is_word("ENDS") {
             return Ok(None);
         }
-        let kind = if self.keyword("STARTS")? {
+        let kind = if self.keyword("STARTS") {
             TextMatch::StartsWith
         } else {
             TextMatch::EndsWith
         };
-        self.keyword("ENDS")?;
-        if !self.keyword("WITH")? {
+        self.keyword("ENDS");
+        if !self.keyword("WITH") {
             return Err(self.unexpected("WITH", "write STARTS WITH 'text' or ENDS WITH 'text'"));
         }
         Ok(Some(kind))

@@ -88,11 +88,11 @@ impl Parser {
     }
 
     pub(super) fn word_constant(&mut self, start: Span) -> Parsed<WrittenConstant> {
-        let kind = if self.keyword("TRUE")? {
+        let kind = if self.keyword("TRUE") {
             ConstantKind::Bool(true)
-        } else if self.keyword("FALSE")? {
+        } else if self.keyword("FALSE") {
             ConstantKind::Bool(false)
-        } else if self.keyword("NULL")? {
+        } else if self.keyword("NULL") {
             ConstantKind::Null
         } else {
             let hint = match self.peek_second() {

@@ -134,35 +134,13 @@ impl Parser {
         matches!(self.peek(), Token::Word(word) if word.eq_ignore_ascii_case(keyword))
     }
 
-    /// Takes the keyword if it is next; one in mixed case is a fault.
-    fn keyword(&mut self, keyword: &str) -> Parsed<bool> {
-        if !self.is_word(keyword) {
-            return Ok(false);
+    /// Takes the keyword if it is next, in any case.
+    fn keyword(&mut self, keyword: &str) -> bool {
+        let found = self.is_word(keyword);
+        if found {
+            self.advance();
         }
-        self.check_case(keyword)?;
-        self.advance();
-        Ok(true)
-    }
-
-    fn check_case(&self, keyword: &str) -> Parsed<()> {
-        match self.peek() {
-            Token::Word(word)
-                if *word != keyword.to_ascii_lowercase()
-                    && *word != keyword.to_ascii_uppercase() =>
-            {
-                let hint = format!(
-                    "write {} or {}",
-                    keyword.to_ascii_uppercase(),
-                    keyword.to_ascii_lowercase()
-                );
-                Err(Diagnostic::new(
-                    self.span(),
-                    format!("keywords are all capitals or all small letters, not {word}"),
-                    hint,
-                ))
-            }
-            _ => Ok(()),
-        }
+        found
     }
 
     fn sign(&mut self, sign: &str) -> bool {
@@ -199,6 +177,7 @@ impl Parser {
 
     fn end(&mut self) -> Parsed<()> {
         self.sign(";");
+        self.refuse_order()?;
         match self.peek() {
             Token::End => Ok(()),
             Token::Sign(",") => Err(self.unexpected(
@@ -218,14 +197,15 @@ impl Parser {
     // Query.
 
     fn query(&mut self) -> Parsed<Query> {
-        if !self.keyword("PREDICT")? {
+        self.refuse_evaluate()?;
+        if !self.keyword("PREDICT") {
             let hint = "for example: PREDICT COUNT(opportunities.*, 0, 90, days) > 0 FOR EACH \
                 accounts.account_id";
             return Err(self.unexpected("PREDICT", hint));
         }
         let target = self.expression()?;
         let modifier = self.modifier()?;
-        if !self.keyword("FOR")? {
+        if !self.keyword("FOR") {
             return Err(self.no_entity());
         }
         let entity = self.entity()?;
@@ -245,17 +225,17 @@ impl Parser {
                     "join conditions with AND, tables with commas",
                 )
             };
-            if self.keyword("WHERE")? {
+            if self.keyword("WHERE") {
                 if query.entity.filter.is_some() {
                     return Err(repeated("WHERE"));
                 }
                 query.entity.filter = Some(self.condition()?);
-            } else if self.keyword("ASSUMING")? {
+            } else if self.keyword("ASSUMING") {
                 if query.assuming.is_some() {
                     return Err(repeated("ASSUMING"));
                 }
                 query.assuming = Some(self.condition()?);
-            } else if self.keyword("USING")? {
+            } else if self.keyword("USING") {
                 if !query.using.is_empty() {
                     return Err(repeated("USING"));
                 }
@@ -267,6 +247,34 @@ impl Parser {
                 return Ok(query);
             }
         }
+    }
+
+    /// EVALUATE before PREDICT asks for a measurement, which is a command here.
+    fn refuse_evaluate(&self) -> Parsed<()> {
+        if !self.is_word("EVALUATE") {
+            return Ok(());
+        }
+        Err(Diagnostic::new(
+            self.span(),
+            "EVALUATE is not part of a query: a query says what is predicted, for whom",
+            "leave EVALUATE out and give the query to `leadpulse backtest`, which measures it",
+        ))
+    }
+
+    /// RANK BY and ORDER BY, wherever they are found.
+    fn refuse_order(&self) -> Parsed<()> {
+        let is_order = ["RANK", "ORDER"].iter().any(|word| self.is_word(word))
+            && matches!(self.peek_second(), Token::Word(by) if by.eq_ignore_ascii_case("BY"));
+        if !is_order {
+            return Ok(());
+        }
+        let span = self.span().to(self.tokens[self.at + 1].1);
+        Err(Diagnostic::new(
+            span,
+            "a query has no order: a task gives one number for each entity",
+            "leave it out; entities are ranked by score where scores are read \
+             (`leadpulse backtest --out`, /api/v1/scores)",
+        ))
     }
 
     /// The error where FOR EACH should stand.
@@ -291,12 +299,13 @@ impl Parser {
 
     fn modifier(&mut self) -> Parsed<Option<Modifier>> {
         let start = self.span();
-        if self.keyword("FORECAST")? {
+        self.refuse_order()?;
+        if self.keyword("FORECAST") {
             let steps = self.whole_number(
                 "how many timeframes to forecast",
                 "write FORECAST 4 TIMEFRAMES",
             )?;
-            if !self.keyword("TIMEFRAMES")? {
+            if !self.keyword("TIMEFRAMES") {
                 return Err(self.unexpected("TIMEFRAMES", "write FORECAST 4 TIMEFRAMES"));
             }
             return Ok(Some(Modifier::Forecast {
@@ -304,14 +313,14 @@ impl Parser {
                 span: self.since(start),
             }));
         }
-        let ranking = if self.keyword("RANK")? {
+        let ranking = if self.keyword("RANK") {
             Some(RankingKind::Rank)
-        } else if self.keyword("CLASSIFY")? {
+        } else if self.keyword("CLASSIFY") {
             Some(RankingKind::Classify)
         } else {
             None
         };
-        let top = if self.keyword("TOP")? {
+        let top = if self.keyword("TOP") {
             Some(self.whole_number("how many to return", "write TOP 10")?)
         } else {
             None
@@ -324,7 +333,7 @@ impl Parser {
     }
 
     fn entity(&mut self) -> Parsed<Entity> {
-        let each = self.keyword("EACH")?;
+        let each = self.keyword("EACH");
         let start = self.span();
         let table = self.name("an entity table")?;
         let key = if self.sign(".") {
@@ -335,7 +344,7 @@ impl Parser {
         let span = self.since(start);
         let ids = if self.sign("=") {
             vec![self.constant()?]
-        } else if self.keyword("IN")? {
+        } else if self.keyword("IN") {
             self.list()?
         } else {
             Vec::new()

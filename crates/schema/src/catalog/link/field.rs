@@ -59,6 +59,7 @@ impl Linker<'_> {
             match_by: annotation.match_by.map(Into::into),
             label: annotation.label,
             normalise: annotation.normalise.clone(),
+            currency: None,
         }
     }
 }
@@ -93,6 +94,18 @@ impl MarkedField<'_> {
                         || !matches!(self.role, Role::Root | Role::Member)),
                 "is marked deleted, but is not a boolean of a root or member table",
                 "a boolean says that the entity ends; an event is taken back by a boolean marked retraction",
+            ),
+            (
+                marks.active && (*self.data_type != DataType::Bool || self.role != Role::Staff),
+                "is marked active, but is not a boolean of a staff table",
+                "a boolean says whether rows may be assigned to a person of the own company",
+            ),
+            (
+                marks.territory
+                    && (!matches!(self.data_type, DataType::Text | DataType::Symbol(_))
+                        || !matches!(self.role, Role::Root | Role::Staff)),
+                "is marked territory, but is not text of the root or of a staff table",
+                "a root lies in the territory that a person of the same text covers",
             ),
             (
                 marks.key && self.nullable,
@@ -222,6 +235,7 @@ fn unreadable_field(id: FieldId, name: &str, reference: Option<Reference>) -> Fi
         match_by: None,
         label: false,
         normalise: Vec::new(),
+        currency: None,
     }
 }
 

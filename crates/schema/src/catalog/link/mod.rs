@@ -119,6 +119,7 @@ impl<'a> Linker<'a> {
             .enumerate()
             .map(|(i, field)| self.field(id, role, FieldId(i as u16), field, &mut faults))
             .collect();
+        let fields = with_currencies(draft, fields, &mut faults);
         let key = only("key", draft, |a| a.key, &mut faults);
         let time = only("time", draft, |a| a.time, &mut faults);
         let changed_fields = only("changed_fields", draft, |a| a.changed_fields, &mut faults);
@@ -142,6 +143,8 @@ impl<'a> Linker<'a> {
             not_engagement: not_engagement(draft, role, &fields, &mut faults),
             bursts: bursts(draft, role, &fields, &mut faults),
             deleted: only("deleted", draft, |a| a.deleted, &mut faults),
+            active: only("active", draft, |a| a.active, &mut faults),
+            territory: only("territory", draft, |a| a.territory, &mut faults),
             retraction: only("retraction", draft, |a| a.retraction, &mut faults),
             fields,
             key: key.unwrap_or(FieldId(0)),
@@ -149,6 +152,7 @@ impl<'a> Linker<'a> {
             changed_fields,
             version,
             owners,
+            rates: None,
             json: draft.json.clone(),
             avro: draft.avro.clone(),
         }
@@ -259,6 +263,35 @@ fn outcome(
         lost: outcome.lost.clone(),
         verdict: outcome.verdict.into(),
     })
+}
+
+/// Connects amounts with the fields of their currencies.
+fn with_currencies(draft: &Draft, mut fields: Vec<Field>, faults: &mut Faults<'_>) -> Vec<Field> {
+    for (index, field) in draft.fields.iter().enumerate() {
+        let Some(currency) = &field.annotation.currency else {
+            continue;
+        };
+        if fields[index].data_type != DataType::Double {
+            faults.field(
+                &field.name,
+                "names its currency, but is not a double, float or decimal",
+                "a converted amount has a fraction: make its type double",
+            );
+        }
+        let found = fields.iter().find(|f| f.name == *currency);
+        let Some(found) = found.filter(|found| found.data_type == DataType::Text) else {
+            faults.field(
+                &field.name,
+                format!(
+                    "its currency is in the field '{currency}', which is no text of this table"
+                ),
+                "name the string field with the code of the currency",
+            );
+            continue;
+        };
+        fields[index].currency = Some(found.id);
+    }
+    fields
 }
 
 /// Reports the marks that a table of its role cannot do without.

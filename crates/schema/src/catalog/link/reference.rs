@@ -91,7 +91,12 @@ impl Linker<'_> {
                 format!("is marked owner, but '{target_name}' is a hub"),
                 "a hub is shared and owns nothing: remove owner, and mark the reference to a root or member",
             ),
-            (_, true) if matches!(role, Role::Root | Role::Hub) => {
+            (Role::Staff, true) => faults.field(
+                name,
+                format!("is marked owner, but '{target_name}' is a staff table"),
+                "a person of the own company owns no rows of the graph: remove owner; the reference alone assigns the row",
+            ),
+            (_, true) if matches!(role, Role::Root | Role::Hub | Role::Staff) => {
                 faults.field(
                     name,
                     "is marked owner, but its table belongs to nothing",

@@ -6,7 +6,10 @@ use crate::catalog::{Meaning, Relation, RelationId, RelationKind, Role, Table, T
 pub(crate) fn relations(tables: &[Table]) -> Vec<Relation> {
     let mut relations = Vec::new();
     let is_node = |table: TableId| matches!(tables[table.index()].role, Role::Root | Role::Member);
-    for table in tables.iter().filter(|t| t.role != Role::Hub) {
+    for table in tables
+        .iter()
+        .filter(|t| !matches!(t.role, Role::Hub | Role::Staff))
+    {
         let mut add = |name: String, kind, target, group: Option<String>| {
             let id = RelationId(relations.len() as u16);
             relations.push(Relation {

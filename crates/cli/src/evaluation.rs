@@ -1,0 +1,88 @@
+//! Evaluations for people: a few lines on the terminal, a report as files.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use leadpulse_learn::{Estimate, Report, TaskEvaluation};
+
+/// Writes `report.html` and `report.json` to a folder and prints where they are.
+pub fn write(report: &Report, folder: &Path) -> Result<()> {
+    let json = serde_json::to_string_pretty(report)?;
+    for (name, text) in [("report.json", json), ("report.html", report.html())] {
+        let path = folder.join(name);
+        fs::write(&path, text).with_context(|| {
+            format!(
+                "{} cannot be written; check the folder, or name another",
+                path.display()
+            )
+        })?;
+        if name == "report.html" {
+            say!("report      {}", path.display());
+        }
+    }
+    Ok(())
+}
+
+fn shown(name: &str, estimate: Option<Estimate>) -> String {
+    estimate.map_or_else(
+        || format!("{name} –"),
+        |e| format!("{name} {:.4} ({:.4} to {:.4})", e.value, e.low, e.high),
+    )
+}
+
+/// Prints the figures of a task, each beside what chance or a simple rule gives.
+pub fn show(task: &TaskEvaluation) {
+    if let Some(found) = &task.regression {
+        let spearman = found.spearman.map_or("–".to_owned(), |x| format!("{x:.4}"));
+        say!(
+            "  metrics    MAE {:.4}, MAE of log1p {:.4}, Spearman {spearman}",
+            found.mae,
+            found.mae_log1p
+        );
+    }
+    if let Some(model) = &task.model {
+        say!(
+            "  metrics    {}, {}",
+            shown("AUROC", model.auroc),
+            shown("AP", model.average_precision)
+        );
+    }
+    if let Some(losses) = &task.losses {
+        say!(
+            "             {}, {}, {:+.4} beside the base rate",
+            shown("log loss", Some(losses.log_loss)),
+            shown("Brier", Some(losses.brier)),
+            losses.log_loss_over_base_rate.value
+        );
+    }
+    if let Some(found) = &task.calibration {
+        say!(
+            "             ECE {:.4}, of true probabilities {:.4} (at most {:.4} in 95 %)",
+            found.ece,
+            found.null_ece,
+            found.null_ece_high
+        );
+    }
+    for rule in &task.baselines {
+        say!(
+            "  beside     {}: {}, the model is {}",
+            rule.name,
+            shown("AUROC", rule.figures.auroc),
+            shown("ahead by", rule.figures.auroc_behind)
+        );
+    }
+    say!(
+        "  evidence   {} outcomes of {} entities at {} anchors",
+        task.outcomes,
+        task.positive_entities,
+        task.anchors
+    );
+    if let Some(quality) = &task.quality {
+        say!("  quality    {}", quality.grade.words());
+        for reason in &quality.reasons {
+            say!("             {reason}");
+        }
+    }
+}
