@@ -1,15 +1,17 @@
 //! Accuracy of account rankings beside the alternatives, in markets of known truth: `make
 //! bench-accuracy`.
 //!
-//! For each world and seed a market is simulated into files. Our net is trained and backtested
-//! through the calls of the commands; rules, a static profile and two gradient-boosted trees (one
-//! flat table, and relational columns made by hand) see the same rows, split and outcomes; the
-//! exact Bayes filter says what could be known at all. Control worlds have something switched off
-//! that must then not help.
+//! For each world and seed a market is simulated into files. Our ensemble is trained and backtested
+//! through the calls of the commands, and its members are judged alone: the networks, and the
+//! trees, which are trees on our own cells. Recency, rules, a static profile and two
+//! gradient-boosted trees (one flat table, and relational columns made by hand) see the same rows,
+//! split and outcomes; the exact Bayes filter says what could be known at all. Control worlds have
+//! something switched off that must then not help.
 //!
 //! Features of the baselines are computed here, from the raw tables, without the product's code.
-//! Seeds 100 to 104 are for tuning, 0 to 9 for reporting. The dev profile serves: everything heavy
-//! is optimised in it. Two cores take 10 to 20 minutes for a seed of 12,000 accounts, and 2.5 GB.
+//! Each seed leaves a JSON file in the results' folder, and a run takes from there what it has: it
+//! may be stopped at any time. Seeds 210 to 229 are for tuning, 100 to 112 for reporting. The dev
+//! profile serves: everything heavy is optimised in it.
 
 #[path = "accuracy/calendar.rs"]
 mod calendar;
@@ -42,15 +44,18 @@ mod world;
 #[path = "../tests/harness.rs"]
 mod harness;
 
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use leadpulse_project::Anchors;
+use leadpulse_model::FitOptions;
+use leadpulse_project::{Anchors, TaskPlan};
 use leadpulse_sim::{MarketOptions, World};
 
 use crate::harness::repository;
-use crate::trial::{Model, Trial};
+use crate::trial::{Model, Outcome, Setup, Trial};
 use leadpulse_deployment::Loaded;
 
 // As the command: glibc's allocator triples the time of a batch.
@@ -64,7 +69,7 @@ const TASK: &str = "account-wins-90d";
 #[derive(Debug, Parser)]
 struct Arguments {
     /// Seeds of the markets.
-    #[arg(long, value_delimiter = ',', default_value = "0,1,2")]
+    #[arg(long, value_delimiter = ',', default_value = "100,101,102")]
     seeds: Vec<u64>,
     /// Accounts in a market.
     #[arg(long, default_value_t = 12_000)]
@@ -76,16 +81,16 @@ struct Arguments {
     /// messy, loud, backfilled.
     #[arg(long, value_delimiter = ',', default_value = "market")]
     worlds: Vec<World>,
-    /// Models; all by default. Rules and ICP always run.
+    /// Models; all by default.
     #[arg(long, value_delimiter = ',')]
     models: Vec<Model>,
     /// Moments of training rows, for all models. The configuration's "every 10d" is better for the
     /// net, and takes three times as long.
     #[arg(long, default_value = "every 30d")]
     anchors: Anchors,
-    /// Members of the net's ensemble.
-    #[arg(long, default_value_t = 2)]
-    ensemble: usize,
+    /// Networks of the ensemble; by default as configured.
+    #[arg(long)]
+    ensemble: Option<usize>,
     /// Only this candidate of the net's regularisations, by its number from 0; by default
     /// validation chooses among those configured.
     #[arg(long)]
@@ -93,9 +98,18 @@ struct Arguments {
     /// Weeks of lists for the time to notice; 0 for none.
     #[arg(long, default_value_t = 20)]
     weeks: usize,
-    /// Folder for the tables, one file a world; they are printed too.
+    /// Folder of the results, a JSON file a seed. Those of the same setup are not computed again.
+    #[arg(long, default_value = "benches/results/accuracy")]
+    out: PathBuf,
+    /// Compute stored results again.
     #[arg(long)]
-    out: Option<PathBuf>,
+    again: bool,
+    /// Configuration, from the repository; its schemas are to be the shipped ones.
+    #[arg(long, default_value = "leadpulse.toml")]
+    config: PathBuf,
+    /// No trees in our ensemble.
+    #[arg(long)]
+    without_trees: bool,
     /// Given by `cargo bench`.
     #[arg(long, hide = true)]
     bench: bool,
@@ -108,11 +122,11 @@ fn main() -> Result<()> {
         .with_ansi(false)
         .with_writer(std::io::stderr)
         .init();
-    let loaded = Loaded::read(&repository().join("leadpulse.toml"), &[])?;
+    let loaded = Loaded::read(&repository().join(&arguments.config), &[])?;
     let project = loaded.project()?;
     let mut task = project
         .task(TASK)
-        .with_context(|| format!("leadpulse.toml has no task {TASK}"))?
+        .with_context(|| format!("{} has no task {TASK}", arguments.config.display()))?
         .clone();
     task.anchors = arguments.anchors;
     let mut fit = loaded
@@ -122,7 +136,7 @@ fn main() -> Result<()> {
         .find(|t| t.name == TASK)
         .map(|t| t.fit.clone())
         .unwrap_or_default();
-    fit.ensemble = arguments.ensemble;
+    fit.ensemble = arguments.ensemble.unwrap_or(fit.ensemble);
     fit.selection_members = fit.selection_members.min(fit.ensemble);
     if let Some(number) = arguments.candidate {
         let candidate = fit.candidates.get(number).cloned();
@@ -131,52 +145,103 @@ fn main() -> Result<()> {
                 format!("there are {} candidates, from 0", fit.candidates.len())
             })?];
     }
-    let models = if arguments.models.is_empty() {
-        &Model::ALL
-    } else {
-        arguments.models.as_slice()
-    };
+    if arguments.without_trees {
+        fit.trees.rounds = 0;
+    }
     gauge::print_machine();
-    let anchors = String::from(task.anchors);
-    let size = format!(
-        "{} accounts, {} days, training rows {anchors}",
-        arguments.accounts, arguments.days
-    );
-    for world in arguments.worlds {
+    let commit = commit();
+    let folder = repository().join(&arguments.out);
+    std::fs::create_dir_all(&folder)?;
+    for world in &arguments.worlds {
         let mut outcomes = Vec::new();
-        let mut text = String::new();
-        for (at, seed) in arguments.seeds.iter().enumerate() {
-            let options = MarketOptions {
-                accounts: arguments.accounts,
-                days: arguments.days,
-                seed: *seed,
-                ..MarketOptions::default()
+        for seed in &arguments.seeds {
+            let setup = arguments.setup(*world, *seed, &task, &fit);
+            let path = folder.join(format!("{world}-{}-{seed}.json", arguments.accounts));
+            let stored = if arguments.again {
+                None
+            } else {
+                stored(&path, &setup)?
             };
-            let weeks = arguments.weeks;
-            outcomes.push(
-                Trial {
-                    loaded: &loaded,
-                    project: &project,
-                    task: &task,
-                    fit: &fit,
-                    world,
-                    options,
-                    models,
-                    weeks,
+            outcomes.push(match stored {
+                Some(outcome) => outcome,
+                None => {
+                    let trial = Trial {
+                        loaded: &loaded,
+                        project: &project,
+                        task: &task,
+                        world: *world,
+                        options: MarketOptions {
+                            accounts: arguments.accounts,
+                            days: arguments.days,
+                            seed: *seed,
+                            ..MarketOptions::default()
+                        },
+                        setup,
+                    };
+                    let outcome = trial.run(&commit)?;
+                    std::fs::write(&path, serde_json::to_string_pretty(&outcome)? + "\n")?;
+                    outcome
                 }
-                .run()?,
-            );
-            // After each seed: a run that is cut short leaves what it has.
-            text = format!(
-                "{}  {size}\n",
-                report::world(world, &arguments.seeds[..=at], &outcomes)
-            );
-            if let Some(folder) = &arguments.out {
-                std::fs::create_dir_all(folder)?;
-                std::fs::write(folder.join(format!("{world}.txt")), &text)?;
-            }
+            });
         }
-        print!("{text}");
+        print!("{}", report::world(*world, &outcomes));
+        println!(
+            "  {} accounts, {} days, training rows {}",
+            arguments.accounts,
+            arguments.days,
+            String::from(task.anchors)
+        );
     }
     Ok(())
+}
+
+impl Arguments {
+    fn setup(&self, world: World, seed: u64, task: &TaskPlan, fit: &FitOptions) -> Setup {
+        let models = if self.models.is_empty() {
+            Model::ALL.to_vec()
+        } else {
+            self.models.clone()
+        };
+        Setup {
+            world: world.to_string(),
+            accounts: self.accounts,
+            days: self.days,
+            seed,
+            anchors: String::from(task.anchors),
+            fit: fit.clone(),
+            models,
+            weeks: self.weeks,
+        }
+    }
+}
+
+/// The stored result of this setup. A file of another setup is in the way.
+fn stored(path: &Path, setup: &Setup) -> Result<Option<Outcome>> {
+    let text = match std::fs::read_to_string(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        read => read.with_context(|| format!("{} cannot be read", path.display()))?,
+    };
+    let outcome: Outcome = serde_json::from_str(&text)
+        .with_context(|| format!("{} is no result of this bench", path.display()))?;
+    anyhow::ensure!(
+        outcome.setup == *setup,
+        "{} is the result of another setup; give another folder by --out, or --again to replace it",
+        path.display()
+    );
+    eprintln!("{}: stored, of commit {}", path.display(), outcome.commit);
+    Ok(Some(outcome))
+}
+
+/// The commit of the repository, with a mark where files differ from it.
+fn commit() -> String {
+    let described = Command::new("git")
+        .args(["describe", "--always", "--dirty", "--exclude", "*"])
+        .current_dir(repository())
+        .output();
+    match described {
+        Ok(output) if output.status.success() => {
+            String::from_utf8_lossy(&output.stdout).trim().to_owned()
+        }
+        _ => "unknown".into(),
+    }
 }

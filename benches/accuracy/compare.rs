@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
 
 /// Resamples of a bootstrap.
 const RESAMPLES: usize = 1000;
@@ -93,6 +94,22 @@ pub fn interval(mut values: Vec<f64>) -> (f64, f64) {
     (at(0.025), at(0.975))
 }
 
+/// Half the width of the 95 % interval of a mean of independent values: Student's quantile for few,
+/// the normal one for more than thirty. 0 for fewer than two.
+pub fn half_width(values: &[f64]) -> f64 {
+    // Two-sided 95 % quantiles by degrees of freedom, from 1.
+    const STUDENT: [f64; 30] = [
+        12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160,
+        2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056,
+        2.052, 2.048, 2.045, 2.042,
+    ];
+    let Some(freedom) = values.len().checked_sub(1).filter(|freedom| *freedom > 0) else {
+        return 0.0;
+    };
+    let quantile = STUDENT.get(freedom - 1).copied().unwrap_or(1.96);
+    quantile * mean_and_deviation(values).1 / (values.len() as f64).sqrt()
+}
+
 /// Mean and standard deviation over seeds; the latter 0 for one seed.
 pub fn mean_and_deviation(values: &[f64]) -> (f64, f64) {
     let mean = values.iter().sum::<f64>() / values.len() as f64;
@@ -119,7 +136,7 @@ pub struct Entry {
 }
 
 /// Delay until a weekly list noticed.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Detection {
     pub entries: usize,
     /// Kaplan–Meier median, days; `None` when fewer than half are noticed.

@@ -3,18 +3,20 @@
 use std::collections::HashMap;
 
 use anyhow::{Context, Result};
-use leadpulse_features::Scorer;
+use leadpulse_features::{Explanation, FeatureBatch, FeaturePlan, Scorer, ScorerTask};
 use leadpulse_graph::{CellRef, Graph, Tracking};
 use leadpulse_history::Files;
 use leadpulse_learn::{Backtest, Baselines, TrainOptions, TrainReport, TrainTask, backtest, train};
-use leadpulse_model::{Bundle, DeletionTest, FitOptions};
+use leadpulse_model::{Bundle, DeletionTest, FitOptions, Member};
 use leadpulse_project::{Project, TaskPlan};
 use leadpulse_schema::RowBatch;
 use leadpulse_schema::units::AsOf;
+use serde::{Deserialize, Serialize};
 
 use crate::calendar::{Calendar, WARMUP_DAYS};
 use crate::history::DAY_MS;
 use crate::rows::Rows;
+use crate::trial::Model;
 
 /// Accounts explained: those with the highest scores.
 const EXPLAINED: usize = 150;
@@ -28,7 +30,7 @@ pub struct Net<'a> {
 }
 
 /// Explanations of the accounts with the highest scores, in figures.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Explained {
     pub deletion: Option<DeletionTest>,
     /// Largest |base + Σφ − logit|.
@@ -60,27 +62,45 @@ impl Net<'_> {
         )?)
     }
 
-    /// As `leadpulse backtest` does.
-    pub fn score(&self, bundle: &Bundle, rows: &Rows, chosen: &[usize]) -> Result<Vec<f64>> {
-        let mut asked = String::from("timestamp,key\n");
-        for row in chosen {
-            let (at_ms, account) = rows.rows[*row];
-            asked += &format!("{at_ms},{}\n", rows.keys[account as usize]);
+    /// Scores of the ensemble and of its members, as `leadpulse backtest` makes them, by model.
+    pub fn score(
+        &self,
+        bundle: &Bundle,
+        rows: &Rows,
+        chosen: &[usize],
+    ) -> Result<HashMap<Model, Vec<f64>>> {
+        let members = Members::of(bundle);
+        let mut asked = String::from("timestamp,key,task\n");
+        for task in &members.tasks {
+            for row in chosen {
+                let (at_ms, account) = rows.rows[*row];
+                asked += &format!("{at_ms},{},{}\n", rows.keys[account as usize], task.name);
+            }
         }
+        let plans: Vec<TaskPlan> = members
+            .tasks
+            .iter()
+            .map(|task| TaskPlan {
+                name: task.name.clone(),
+                ..self.task.clone()
+            })
+            .collect();
         let mut answered = Vec::new();
         let job = Backtest {
             project: self.project,
-            tasks: &[self.task],
+            tasks: &plans.iter().collect::<Vec<_>>(),
             files: self.files,
-            scorer: bundle,
+            scorer: &members,
             freeze_at_ms: None,
             baselines: Baselines::default(),
         };
         backtest(&job, asked.as_bytes(), &mut answered, &mut |_| {})?;
         let mut reader = csv::Reader::from_reader(answered.as_slice());
+        let column = reader.headers()?.iter().position(|h| h == "probability");
+        let column = column.context("the backtest writes no column \"probability\"")?;
         let read = |record: csv::Result<csv::StringRecord>| {
             let record = record?;
-            let probability = record.get(2).unwrap_or_default();
+            let probability = record.get(column).unwrap_or_default();
             probability.parse().with_context(|| {
                 format!(
                     "account {} was not scored",
@@ -88,7 +108,9 @@ impl Net<'_> {
                 )
             })
         };
-        reader.records().map(read).collect()
+        let all: Vec<f64> = reader.records().map(read).collect::<Result<_>>()?;
+        let parts = all.chunks(chosen.len().max(1)).map(<[f64]>::to_vec);
+        Ok(members.models.into_iter().zip(parts).collect())
     }
 
     /// The graph as of a moment.
@@ -158,5 +180,57 @@ impl Net<'_> {
             completeness_error,
             shares,
         })
+    }
+}
+
+/// A bundle of one task and the members of its ensemble, as tasks of one model: one walk over the
+/// files scores them all.
+struct Members {
+    models: Vec<Model>,
+    bundles: Vec<Bundle>,
+    tasks: Vec<ScorerTask>,
+}
+
+impl Members {
+    fn of(bundle: &Bundle) -> Self {
+        let members = [
+            (Model::Ensemble, Some(bundle.clone())),
+            (Model::Net, bundle.only(Member::Networks)),
+            (Model::Own, bundle.only(Member::Trees)),
+        ];
+        let present = members
+            .into_iter()
+            .filter_map(|(model, bundle)| Some((model, bundle?)));
+        let (models, bundles): (Vec<Model>, Vec<Bundle>) = present.unzip();
+        let tasks = models
+            .iter()
+            .map(|model| ScorerTask {
+                name: model.code().into(),
+                ..bundle.tasks()[0].clone()
+            })
+            .collect();
+        Self {
+            models,
+            bundles,
+            tasks,
+        }
+    }
+}
+
+impl Scorer for Members {
+    fn bundle_id(&self) -> &str {
+        self.bundles[0].bundle_id()
+    }
+    fn plan(&self) -> &FeaturePlan {
+        self.bundles[0].plan()
+    }
+    fn tasks(&self) -> &[ScorerTask] {
+        &self.tasks
+    }
+    fn logits(&self, batch: &FeatureBatch, task: usize) -> Vec<f64> {
+        self.bundles[task].logits(batch, 0)
+    }
+    fn explain(&self, batch: &FeatureBatch, task: usize, cell: usize, slot: usize) -> Explanation {
+        self.bundles[task].explain(batch, 0, cell, slot)
     }
 }

@@ -5,9 +5,9 @@ use std::fmt::Write;
 use leadpulse_model::BinaryMetrics;
 use leadpulse_sim::World;
 
-use crate::compare::{interval, mean_and_deviation};
+use crate::compare::{half_width, mean_and_deviation};
 use crate::gauge::Table;
-use crate::trial::{BUDGET_RATIO, Model, Outcome};
+use crate::trial::{BUDGET_RATIO, COMPARED, Model, Outcome};
 
 /// Groups of explanations (codes) that must vanish, because the world has them switched off. Not
 /// `committee`: who is active at an account tells of its own doings too, whether or not several
@@ -28,29 +28,42 @@ fn spread(values: &[f64], decimals: usize) -> String {
     }
 }
 
-/// The tables.
-pub fn world(world: World, seeds: &[u64], outcomes: &[Outcome]) -> String {
+/// The tables of a world.
+pub fn world(world: World, outcomes: &[Outcome]) -> String {
     let mut text = String::new();
     let of = |value: fn(&Outcome) -> f64| outcomes.iter().map(value).collect::<Vec<f64>>();
-    let list: Vec<String> = seeds.iter().map(u64::to_string).collect();
+    let seeds: Vec<String> = outcomes.iter().map(|o| o.setup.seed.to_string()).collect();
     let _ = writeln!(
         text,
-        "\nWorld {world}, seeds {}: {} rows of files, {} training rows, {} test rows with {} positives (base rate {})",
-        list.join(", "),
+        "\nWorld {world}, seeds {}: {} rows of files, {} training rows, {} test rows with {} positives (base rate {}); \
+         without an open deal {} with {}",
+        seeds.join(", "),
         spread(&of(|o| o.rows_of_files as f64), 0),
         spread(&of(|o| o.training_rows as f64), 0),
         spread(&of(|o| o.test_rows as f64), 0),
         spread(&of(|o| o.positives as f64), 0),
         spread(&of(|o| o.positives as f64 / o.test_rows as f64), 4),
+        spread(&of(|o| o.rows_without_deal as f64), 0),
+        spread(&of(|o| o.positives_without_deal as f64), 0),
     );
     text += &models(outcomes);
     text += &differences(outcomes);
     text += &detection(outcomes);
     text += &explanations(world, outcomes);
-    for (seed, outcome) in seeds.iter().zip(outcomes) {
-        outcome.notes.iter().for_each(|note| {
+    for outcome in outcomes {
+        let seed = outcome.setup.seed;
+        for note in &outcome.notes {
             let _ = writeln!(text, "  seed {seed}: {note}");
-        });
+        }
+        let steps = outcome.cpu_seconds.iter();
+        let steps: Vec<String> = steps.map(|(name, s)| format!("{name} {s:.0}")).collect();
+        let _ = writeln!(
+            text,
+            "  seed {seed}: CPU seconds: {}; {} MiB after training; commit {}",
+            steps.join(", "),
+            outcome.resident_mib,
+            outcome.commit
+        );
     }
     text
 }
@@ -74,6 +87,7 @@ fn models(outcomes: &[Outcome]) -> String {
     let mut table = Table::new(&[
         "model",
         "AUROC",
+        "no open deal",
         "AP",
         "lift@20 %",
         "precision@2 %",
@@ -88,10 +102,21 @@ fn models(outcomes: &[Outcome]) -> String {
         };
         let row = [
             figures(|m| m.auroc.unwrap_or(f64::NAN), 4),
+            spread(
+                &outcomes
+                    .iter()
+                    .map(|o| auroc_without_deal(o, model))
+                    .collect::<Vec<f64>>(),
+                4,
+            ),
             figures(|m| m.average_precision.unwrap_or(f64::NAN), 4),
             figures(|m| m.lift_at_20_percent.unwrap_or(f64::NAN), 2),
             figures(|m| m.precision_at_2_percent, 3),
-            format!("{:.1}", precision(model) / precision(Model::Icp)),
+            if outcomes.iter().all(|o| o.judged.contains_key(&Model::Icp)) {
+                format!("{:.1}", precision(model) / precision(Model::Icp))
+            } else {
+                "–".into()
+            },
             if model.is_probability() {
                 figures(|m| m.ece, 4)
             } else {
@@ -103,66 +128,82 @@ fn models(outcomes: &[Outcome]) -> String {
     table.text("Test: will the account close a deal within 90 days? Mean ± sd over seeds")
 }
 
-/// Mean over seeds of a figure of AUROCs, and of each resample of accounts.
-fn over_resamples(
-    outcomes: &[Outcome],
-    of: impl Fn(&dyn Fn(Model) -> f64) -> f64,
-) -> (f64, (f64, f64)) {
-    let on_test =
-        |outcome: &Outcome| of(&|model| outcome.judged[&model].metrics.auroc.unwrap_or(f64::NAN));
-    let point: Vec<f64> = outcomes.iter().map(on_test).collect();
-    let resamples = outcomes[0]
-        .resampled
-        .values()
-        .map(Vec::len)
-        .min()
-        .unwrap_or_default();
-    let resampled = (0..resamples).map(|i| {
-        let each: Vec<f64> = outcomes
-            .iter()
-            .map(|outcome| of(&|model| outcome.resampled[&model][i]))
-            .collect();
-        mean_and_deviation(&each).0
-    });
-    (mean_and_deviation(&point).0, interval(resampled.collect()))
+fn auroc(outcome: &Outcome, model: Model) -> f64 {
+    outcome.judged[&model].metrics.auroc.unwrap_or(f64::NAN)
+}
+
+fn auroc_without_deal(outcome: &Outcome, model: Model) -> f64 {
+    outcome.judged[&model]
+        .auroc_without_deal
+        .unwrap_or(f64::NAN)
+}
+
+/// Differences by seed: mean, 95 % interval of the mean over seeds, least and greatest.
+fn line(text: &mut String, name: &str, values: &[f64]) {
+    let (mean, half) = (mean_and_deviation(values).0, half_width(values));
+    let extreme = |pick: fn(f64, f64) -> f64| values.iter().copied().fold(f64::NAN, pick);
+    let (least, greatest) = (extreme(f64::min), extreme(f64::max));
+    let (low, high) = (mean - half, mean + half);
+    let _ = writeln!(
+        text,
+        "  {name:<44} {mean:+.4}  [{low:+.4}, {high:+.4}]  from {least:+.4} to {greatest:+.4}"
+    );
 }
 
 fn differences(outcomes: &[Outcome]) -> String {
     let has = |model| present(outcomes).any(|m| m == model);
     let mut text = String::new();
-    let mut say = |what: &str, (value, (low, high)): (f64, (f64, f64))| {
-        let _ = writeln!(text, "  {what:<44} {value:+.4}  [{low:+.4}, {high:+.4}]");
-    };
-    for (what, better, worse) in [
-        ("our net − flat GBDT", Model::Net, Model::Flat),
-        ("our net − relational GBDT", Model::Net, Model::Relational),
-        (
-            "relational GBDT − flat GBDT",
-            Model::Relational,
-            Model::Flat,
-        ),
-        ("exact Bayes − our net", Model::Bayes, Model::Net),
-    ] {
+    if let [outcome] = outcomes {
+        for d in &outcome.differences {
+            let value = auroc(outcome, d.better) - auroc(outcome, d.worse);
+            let name = format!("{} − {}", d.better, d.worse);
+            let (low, high) = (d.low, d.high);
+            let _ = writeln!(text, "  {name:<44} {value:+.4}  [{low:+.4}, {high:+.4}]");
+        }
+        return format!(
+            "\nDifferences of AUROC, with 95 % intervals of 1000 paired resamples of accounts\n{text}"
+        );
+    }
+    let of = |value: &dyn Fn(&Outcome) -> f64| outcomes.iter().map(value).collect::<Vec<f64>>();
+    for (better, worse) in COMPARED {
         if has(better) && has(worse) {
-            say(
-                what,
-                over_resamples(outcomes, |auroc| auroc(better) - auroc(worse)),
+            let values = of(&|o| auroc(o, better) - auroc(o, worse));
+            line(&mut text, &format!("{better} − {worse}"), &values);
+        }
+    }
+    if has(Model::Ensemble) && has(Model::Relational) && has(Model::Own) {
+        let lead = |figure: fn(&Outcome, Model) -> f64| {
+            of(&|o| {
+                figure(o, Model::Ensemble) - figure(o, Model::Relational).max(figure(o, Model::Own))
+            })
+        };
+        line(
+            &mut text,
+            "our ensemble − the better trees of the market",
+            &lead(auroc),
+        );
+        line(
+            &mut text,
+            "the same without an open deal",
+            &lead(auroc_without_deal),
+        );
+    }
+    for model in [Model::Relational, Model::Ensemble] {
+        if has(model) && has(Model::Flat) && has(Model::Bayes) {
+            let values = of(&|o| {
+                let flat = auroc(o, Model::Flat);
+                (auroc(o, model) - flat) / (auroc(o, Model::Bayes) - flat)
+            });
+            line(
+                &mut text,
+                &format!("share of (Bayes − flat): {model}"),
+                &values,
             );
         }
     }
-    for (what, model) in [
-        ("share of headroom, our net", Model::Net),
-        ("share of headroom, relational GBDT", Model::Relational),
-    ] {
-        if has(model) && has(Model::Flat) && has(Model::Bayes) {
-            let share = |auroc: &dyn Fn(Model) -> f64| {
-                (auroc(model) - auroc(Model::Flat)) / (auroc(Model::Bayes) - auroc(Model::Flat))
-            };
-            say(what, over_resamples(outcomes, share));
-        }
-    }
     format!(
-        "\nDifferences of AUROC, and shares of (Bayes − flat), with 95 % intervals: 1000 paired resamples of accounts\n{text}"
+        "\nDifferences of AUROC by market, with 95 % intervals of their mean (Student, {} markets)\n{text}",
+        outcomes.len()
     )
 }
 
@@ -192,7 +233,7 @@ fn detection(outcomes: &[Outcome]) -> String {
         ];
         table.row(model.to_string(), row);
     }
-    if outcomes.iter().any(|o| o.weeks == 0) {
+    if outcomes.iter().any(|o| o.setup.weeks == 0) {
         return String::new();
     }
     let entries: Vec<f64> = outcomes
@@ -203,7 +244,7 @@ fn detection(outcomes: &[Outcome]) -> String {
         "Time to notice that an account evaluates vendors ({} beginnings), working on the top {} % in each of {} weeks",
         spread(&entries, 0),
         100.0 * BUDGET_RATIO,
-        outcomes[0].weeks
+        outcomes[0].setup.weeks
     ))
 }
 

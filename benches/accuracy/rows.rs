@@ -15,6 +15,8 @@ use crate::rules::Yardstick;
 
 /// Rows read at a time.
 const CHUNK_ROWS: usize = 8192;
+/// The silence of an account without events.
+const NEVER_MS: i64 = 100_000 * DAY_MS;
 
 /// Rows by moment, ascending, and what is known of them.
 #[derive(Default)]
@@ -27,6 +29,10 @@ pub struct Rows {
     pub won: Vec<bool>,
     pub points: Vec<f64>,
     pub icp: Vec<f64>,
+    /// Minus the days since the newest event; a large negative number where there is none.
+    pub recency: Vec<f64>,
+    /// True while the account has an open deal.
+    pub has_deal: Vec<bool>,
     /// Columns, all rows one after the other.
     pub features: Vec<f32>,
     pub columns: usize,
@@ -76,6 +82,11 @@ impl Rows {
             self.rows.push((at_ms, number as u32));
             self.points.push(yardstick.points(history, number, at_ms));
             self.icp.push(yardstick.icp(history, number));
+            let newest_ms = account.newest_ms.iter().max().copied().flatten();
+            let silent_ms = newest_ms.map_or(NEVER_MS, |newest_ms| at_ms - newest_ms);
+            self.recency.push(-(silent_ms as f64) / DAY_MS as f64);
+            let mut deals = account.deals.iter().map(|deal| &history.deals[*deal]);
+            self.has_deal.push(deals.any(|deal| deal.stage.is_some()));
             let start = self.features.len();
             self.flat_columns = moment.describe(number, &mut self.features);
             self.columns = self.features.len() - start;

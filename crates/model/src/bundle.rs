@@ -29,8 +29,9 @@ use write::files_of;
 
 use crate::fit::Fitted;
 
-/// Version of the bundle format that is written and read. Plans of version 1 had other columns.
-pub const FORMAT_VERSION: u32 = 2;
+/// Version of the bundle format that is written and read. Plans of version 1 had other columns,
+/// towers of version 2 did not read the row of the member that they score.
+pub const FORMAT_VERSION: u32 = 3;
 /// Golden logits may differ by this much between machines: ten steps of the grid. Kernels of
 /// another CPU add f32 in another order, which a calibration may spread; a bundle of other weights
 /// differs by far more.
@@ -49,7 +50,17 @@ pub struct BundleMeta {
     pub created_at: Option<String>,
 }
 
+/// A part of the ensemble of each task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Member {
+    /// The mean of the networks.
+    Networks,
+    /// The boosted trees.
+    Trees,
+}
+
 /// A trained model, ready to score.
+#[derive(Clone)]
 pub struct Bundle {
     manifest: Manifest,
     plan: FeaturePlan,
@@ -135,6 +146,19 @@ impl Bundle {
     /// The contents of `manifest.json`.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
+    }
+
+    /// The bundle with one member of each ensemble, to compare members. It ranks as that member
+    /// does; its calibration remains that of the ensemble. `None` if a task has no trees.
+    pub fn only(&self, member: Member) -> Option<Self> {
+        let mut alone = self.clone();
+        for task in &mut alone.fitted.tasks {
+            match member {
+                Member::Networks => task.trees = None,
+                Member::Trees => task.trees.as_mut()?.weight = 1.0,
+            }
+        }
+        Some(alone)
     }
 
     /// The trained ensemble, to train one more head on ([`crate::fit_head()`]).

@@ -21,7 +21,7 @@ mod testing;
 mod tree_scenarios;
 
 pub use bundle::manifest::{Grade, Manifest, Quality, TaskManifest, TreesManifest};
-pub use bundle::{Bundle, BundleError, BundleMeta, FORMAT_VERSION};
+pub use bundle::{Bundle, BundleError, BundleMeta, FORMAT_VERSION, Member};
 pub use examples::normalise::Normaliser;
 pub use examples::store::{CellRow, CellStore};
 pub use examples::{Example, ExampleSet, RowTally};

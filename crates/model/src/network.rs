@@ -6,12 +6,13 @@
 //! h2_v = ReLU(h1_v + c)                                   the context back to every member
 //! z    = LayerNorm[Σ h2 ÷ 3 ‖ max h2 ‖ mean h2 ‖ ReLU(W G)]
 //! u    = ReLU(W ReLU(W z))                                z → hidden → 32
-//! out  = W u  for a task on the root;  W ReLU(W [h2_v ‖ u])  for a task on a member table
+//! out  = W u  for a task on the root;  W ReLU(W [h2_v ‖ ReLU(W x_v) ‖ u])  for a task on a member
 //! ```
 //!
 //! G is the root row. Everything up to the pools of h2 is the *trunk*, which all tasks share; the
-//! rest is a task's *tower*. A tower reads G itself, so that a task learnt later on a frozen trunk
-//! loses nothing where a cell has no members: the network is then a multilayer perceptron on G.
+//! rest is a task's *tower*. A tower reads G itself, and a tower on a member table the row x_v that
+//! it scores: a frozen trunk has learnt what matters to another task, and nothing else of them.
+//! Where a cell has no members, the network is a multilayer perceptron on G.
 //! Sums are divided by 3 to stay in the range of the other pools. After ReLU nothing is negative,
 //! so a padding row that is multiplied by its mask of 0 can neither win a maximum nor change a sum,
 //! and an empty table pools to 0. Members beyond those that are attended to are in no pool: they
@@ -33,6 +34,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use dropout::Dropout;
 pub use inputs::{Inputs, MemberInputs, MemberValues};
+pub(crate) use tower::TowerColumns;
 pub use tower::{TowerConfig, TowerTarget};
 pub use trunk::TrunkConfig;
 pub(crate) use trunk::pool_rows;
@@ -104,15 +106,15 @@ impl Pair {
         }
     }
 
-    /// The outputs of the tower. `columns` masks root columns for the tower.
+    /// The outputs of the tower.
     ///
     /// # Shapes
-    /// - `inputs`: as in [`Inputs`], `columns`: `[1, root width]`
+    /// - `inputs`: as in [`Inputs`]
     /// - output: `[cells, rows, outputs]`
     pub fn forward(
         &self,
         inputs: &Inputs,
-        columns: Option<&Tensor<2>>,
+        columns: Option<&TowerColumns>,
         mut dropout: Option<&mut Dropout>,
     ) -> Tensor<3> {
         let trunk_dropout = if self.frozen {

@@ -158,6 +158,45 @@ fn a_member_task_reads_the_member_and_its_colleagues() {
 }
 
 #[test]
+fn a_new_head_reads_of_its_member_what_the_trunk_did_not_learn() {
+    // The trunk has learnt a task that reads no member; it has fewer units than a person columns.
+    let layout = layout(1, &[150]);
+    let cells = |n: usize, seed: u64| -> Vec<OwnedCell> {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut row = |columns: usize| -> Vec<f32> {
+            (0..columns).map(|_| rng.random_range(-1.0..1.0)).collect()
+        };
+        (0..n)
+            .map(|_| (row(1), vec![vec![row(150), row(150)]]))
+            .collect()
+    };
+    let of_root = |cell: &OwnedCell| (0, Outcome::Window(cell.0[0] > 0.3));
+    let of_person = |cell: &OwnedCell| (1, Outcome::Window(cell.1[0][1][7] > 0.3));
+    let (training, validation, test) = (cells(1500, 1), cells(400, 2), cells(600, 3));
+    let first = fit(
+        &examples(&layout, &training, of_root),
+        &examples(&layout, &validation, of_root),
+        None,
+        task("root", ROOT, Head::Window),
+        &options(),
+        &mut |_| {},
+    )
+    .unwrap();
+    let both = fit_head(
+        &first,
+        &examples(&layout, &training, of_person),
+        &examples(&layout, &validation, of_person),
+        None,
+        task("person", TableId(1), Head::Window),
+        &options(),
+        &mut |_| {},
+    )
+    .unwrap();
+    let auroc = auroc(&both, &examples(&layout, &test, of_person), 1);
+    assert!(auroc > 0.9, "{auroc}");
+}
+
+#[test]
 fn a_new_head_leaves_trunk_and_other_heads_alone() {
     let layout = layout(2, &[3]);
     let any = |cell: &OwnedCell| (0, Outcome::Window(engaged(cell).0));

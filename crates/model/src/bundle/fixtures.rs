@@ -127,8 +127,8 @@ fn write_the_fixture_of_this_format() {
 }
 
 #[test]
-fn a_bundle_of_format_2_loads_and_scores_its_golden_cells_with_trees() {
-    let bundle = loads_and_scores(2);
+fn a_bundle_of_format_3_loads_and_scores_its_golden_cells_with_trees() {
+    let bundle = loads_and_scores(3);
     assert!(
         bundle
             .manifest()

@@ -21,7 +21,7 @@ use crate::explain::tree_game::TreeGame;
 use crate::fit::Fitted;
 use crate::network::tower::Tower;
 use crate::network::trunk::MemberEncoder;
-use crate::network::{Network, TowerTarget, pool_rows};
+use crate::network::{Network, TowerConfig, TowerTarget, pool_rows};
 use crate::trees::columns::GridCell;
 
 /// Rows per product of matrices: they stay in the cache of one core, and the product on one thread.
@@ -234,7 +234,8 @@ impl<'a> Game<'a> {
             let [to, _] = context.weight.dims();
             contexts = through(context, weights(context, from..to));
         }
-        let mut outputs = self.read(tower, coalitions.len(), &projected, &embedded, &contexts);
+        let own = self.own_rows(tower, coalitions);
+        let mut outputs = self.read(tower, &projected, &embedded, &contexts, own.as_deref());
         if let Some(direct) = &tower.direct {
             let direct = through(direct, direct.weight.val());
             outputs.iter_mut().zip(direct).for_each(|(x, y)| *x += y);
@@ -242,36 +243,50 @@ impl<'a> Game<'a> {
         outputs
     }
 
-    /// The tower's outputs of so many coalitions, without its direct part.
+    /// The row to explain as the tower reads it, `[coalitions, 32]`; none where there is no such
+    /// row.
+    fn own_rows(&self, tower: &Tower, coalitions: &[Coalition]) -> Option<Vec<f32>> {
+        let ((table, row), layer) = (self.asked?, tower.own.as_ref()?);
+        let row = &self.members[table][row];
+        let joined = row.joined(coalitions);
+        Some(host(relu(row.through(&joined, layer.weight.val(), layer))))
+    }
+
+    /// The tower's outputs, without its direct part.
     ///
     /// # Shapes
     /// - `projected`: the root as the tower reads it, `[coalitions, read]`
     /// - `contexts`: the root's part of the context, `[coalitions, hidden]`; empty without members
+    /// - `own`: as from [`Self::own_rows`]
     /// - output: `[coalitions, outputs]`
     fn read(
         &self,
         tower: &Tower,
-        coalitions: usize,
         projected: &[f32],
         embedded: &[EmbeddedCoalitions<'_>],
         contexts: &[f32],
+        own: Option<&[f32]>,
     ) -> Vec<f32> {
         let hidden = self.fitted.config.trunk.member_hidden;
-        let (pooled, read) = (
-            3 * hidden * embedded.len(),
-            projected.len() / coalitions.max(1),
-        );
+        let [_, read] = tower.project.weight.dims();
+        let (pooled, coalitions) = (3 * hidden * embedded.len(), projected.len() / read);
+        let row_width = TowerConfig::row_width(&self.fitted.config.trunk);
         let mut outputs = Vec::new();
         for start in (0..coalitions).step_by(ROWS) {
             let chunk = start..coalitions.min(start + ROWS);
             let mut z = vec![0.0; chunk.len() * (pooled + read)];
-            // h2 of the target, where it is a member; a row that is not there is 0, as padding is.
-            let mut targets = vec![0.0; chunk.len() * hidden];
+            // h2 of the target, where it is a member, and what the tower reads of its own row; a
+            // row that is not there is 0, as padding is.
+            let mut targets = vec![0.0; chunk.len() * row_width];
             let rows = z.chunks_exact_mut(pooled + read);
-            for ((c, z), target) in chunk.zip(rows).zip(targets.chunks_exact_mut(hidden)) {
+            for ((c, z), target) in chunk.zip(rows).zip(targets.chunks_exact_mut(row_width)) {
                 if !embedded.is_empty() {
+                    let (h2, read) = target.split_at_mut(hidden);
+                    if let Some(own) = own {
+                        read.copy_from_slice(&own[c * read.len()..(c + 1) * read.len()]);
+                    }
                     let mut context = contexts[c * hidden..(c + 1) * hidden].to_vec();
-                    self.pool_members(embedded, c, &mut context, z, target);
+                    self.pool_members(embedded, c, &mut context, z, h2);
                 }
                 let projected = &projected[c * read..(c + 1) * read];
                 for (z, x) in z[pooled..].iter_mut().zip(projected) {
@@ -279,7 +294,7 @@ impl<'a> Game<'a> {
                 }
             }
             let targets = matches!(tower.target, TowerTarget::Member(_))
-                .then(|| tensor(targets, hidden).unsqueeze_dim(1));
+                .then(|| tensor(targets, row_width).unsqueeze_dim(1));
             outputs.extend(host(tower.read(tensor(z, pooled + read), targets, None)));
         }
         outputs

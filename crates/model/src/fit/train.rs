@@ -27,7 +27,9 @@ use crate::fit::calibrate::{Calibration, OutcomeRow};
 use crate::fit::{FitOptions, Regularisation};
 use crate::network::head::Head;
 use crate::network::trunk::Trunk;
-use crate::network::{Dropout, Inputs, Network, Pair, TowerConfig, TowerTarget, TrunkConfig};
+use crate::network::{
+    Dropout, Inputs, Network, Pair, TowerColumns, TowerConfig, TowerTarget, TrunkConfig,
+};
 
 /// Evaluations on validation per epoch.
 const EVALUATIONS_PER_EPOCH: usize = 2;
@@ -140,8 +142,8 @@ pub(crate) struct Diverged {
 struct ColumnView {
     dropped: Dropped,
     normaliser: Normaliser,
-    /// Mask of the root columns that a tower on a frozen trunk sees, `[1, root width]`.
-    columns: Option<Tensor<2>>,
+    /// The columns that a tower on a frozen trunk sees.
+    columns: Option<TowerColumns>,
 }
 
 /// The steps of a training.
@@ -353,11 +355,18 @@ impl Trainer<'_> {
                 dropped,
             };
         }
-        let columns = (!dropped.is_empty()).then(|| {
+        let mask = |dropped: &Vec<bool>| {
             let keep = |dropped: &bool| if *dropped { 0.0 } else { 1.0 };
-            let mask: Vec<f32> = dropped.root.iter().map(keep).collect();
+            let mask: Vec<f32> = dropped.iter().map(keep).collect();
             let width = mask.len();
             Tensor::<2>::from_data(TensorData::new(mask, [1, width]), device)
+        };
+        let columns = (!dropped.is_empty()).then(|| TowerColumns {
+            root: mask(&dropped.root),
+            own: match self.target {
+                TowerTarget::Root => None,
+                TowerTarget::Member(table) => Some(mask(&dropped.members[table])),
+            },
         });
         ColumnView {
             normaliser: self.normaliser.clone(),

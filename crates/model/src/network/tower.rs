@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 use super::dropout::{Dropout, read};
 use super::init::Initialiser;
 use super::inputs::Inputs;
-use super::trunk::{EmbeddedCells, TrunkConfig};
+use super::trunk::{EmbeddedCells, TrunkConfig, embed_rows};
 use crate::examples::normalise::Dropped;
 
-/// Width of `u`, the last hidden layer.
+/// Width of `u`, the last hidden layer, and of a scored member's own row.
 // The prototype's width. Why 32 is unknown.
 const NARROW: usize = 32;
 
@@ -41,6 +41,11 @@ pub struct TowerConfig {
 }
 
 impl TowerConfig {
+    /// Width of what a tower on a member table reads of a row that it scores.
+    pub(crate) fn row_width(trunk: &TrunkConfig) -> usize {
+        trunk.member_hidden + NARROW
+    }
+
     pub(super) fn init(
         &self,
         trunk: &TrunkConfig,
@@ -51,6 +56,17 @@ impl TowerConfig {
     ) -> Tower {
         let mut init = Initialiser { rng, device };
         let normed = trunk.pools() + self.hidden;
+        let (own, row) = match self.target {
+            TowerTarget::Root => (None, None),
+            TowerTarget::Member(table) => {
+                let dropped = dropped.members.get(table).map_or(&[][..], Vec::as_slice);
+                let read = Self::row_width(trunk) + NARROW;
+                (
+                    Some(init.linear(trunk.member_widths[table], NARROW, 1.0, dropped)),
+                    Some(init.linear(read, NARROW, 1.0, &[])),
+                )
+            }
+        };
         let mut output = init.linear(NARROW, self.outputs, 0.4, &[]);
         output.bias = Some(init.param(bias.to_vec(), [self.outputs]));
         Tower {
@@ -58,8 +74,8 @@ impl TowerConfig {
             norm: init.layer_norm(normed),
             hidden: init.linear(normed, self.hidden, 1.0, &[]),
             narrow: init.linear(self.hidden, NARROW, 1.0, &[]),
-            row: matches!(self.target, TowerTarget::Member(_))
-                .then(|| init.linear(trunk.member_hidden + NARROW, NARROW, 1.0, &[])),
+            own,
+            row,
             direct: self
                 .residual
                 .then(|| init.linear(trunk.root_width, self.outputs, 0.1, &dropped.root)),
@@ -76,6 +92,8 @@ pub(crate) struct Tower {
     norm: LayerNorm,
     hidden: Linear,
     narrow: Linear,
+    /// Reads the row of the member that is scored, as it is.
+    pub own: Option<Linear>,
     row: Option<Linear>,
     pub direct: Option<Linear>,
     output: Linear,
@@ -83,31 +101,48 @@ pub(crate) struct Tower {
     pub target: TowerTarget,
 }
 
+/// Masks of the columns that a fit leaves out, for a tower: 1 for a column that it reads.
+#[derive(Clone, Debug)]
+pub(crate) struct TowerColumns {
+    /// `[1, root width]`
+    pub root: Tensor<2>,
+    /// `[1, width]` of the rows that the tower scores; none for a task on the root.
+    pub own: Option<Tensor<2>>,
+}
+
 impl Tower {
-    /// The outputs of the task. `columns` masks root columns that the fit leaves out.
+    /// The outputs of the task.
     ///
     /// # Shapes
-    /// - `columns`: `[1, root width]`
     /// - output: `[cells, rows, outputs]`, with one row per cell for a task on the root, and one
     ///   per slot for a task on a member table
     pub fn forward(
         &self,
         inputs: &Inputs,
         embedded: &EmbeddedCells,
-        columns: Option<&Tensor<2>>,
+        columns: Option<&TowerColumns>,
         mut dropout: Option<&mut Dropout>,
     ) -> Tensor<3> {
         let mut root = inputs.root.clone();
         if let Some(columns) = columns {
-            root = root * columns.clone();
+            root = root * columns.root.clone();
         }
         let mut parts = embedded.pools.clone();
         parts.push(relu(
             self.project.forward(read(&root, dropout.as_deref_mut())),
         ));
-        let members = match self.target {
-            TowerTarget::Root => None,
-            TowerTarget::Member(table) => Some(embedded.rows[table].clone()),
+        let members = match (self.target, &self.own) {
+            (TowerTarget::Member(table), Some(own)) => {
+                let columns = columns.and_then(|columns| columns.own.as_ref());
+                let row = embed_rows(
+                    &[own],
+                    &inputs.members[table],
+                    columns,
+                    dropout.as_deref_mut(),
+                );
+                Some(Tensor::cat(vec![embedded.rows[table].clone(), row], 2))
+            }
+            _ => None,
         };
         let out = self.read(Tensor::cat(parts, 1), members, dropout);
         match &self.direct {
@@ -120,8 +155,8 @@ impl Tower {
     ///
     /// # Shapes
     /// - `z`: `[cells, pools + hidden]`
-    /// - `members`: h2 of the rows to score, `[cells, rows, member hidden]`; only for a task on a
-    ///   member table
+    /// - `members`: h2 and `own` of the rows to score, `[cells, rows, member hidden + 32]`; only for
+    ///   a task on a member table
     /// - output: `[cells, rows, outputs]`, one row per cell without `members`
     pub fn read(
         &self,

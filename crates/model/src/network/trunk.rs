@@ -88,34 +88,51 @@ pub(crate) struct MemberEncoder {
 }
 
 impl MemberEncoder {
-    /// The embeddings h1 of one table's members, 0 for padding.
-    ///
-    /// # Shapes
-    /// - `member`: `[cells, slots, width]` padded, or `[rows, width]` packed with `places`
-    ///   `[cells · slots]`
-    /// - output: `[cells, slots, member hidden]`
+    /// The embeddings h1 of one table's members: see [`embed_rows`].
     fn forward(&self, member: &MemberInputs, dropout: Option<&mut Dropout>) -> Tensor<3> {
-        match &member.values {
-            MemberValues::Padded(x) => {
-                relu(
-                    self.second
-                        .forward(relu(self.first.forward(read(x, dropout)))),
-                ) * member.mask.clone()
-            }
-            MemberValues::Packed { rows, places } => {
-                let h = relu(
-                    self.second
-                        .forward(relu(self.first.forward(read(rows, dropout)))),
-                );
-                let [cells, slots, _] = member.mask.dims();
-                let [_, hidden] = h.dims();
-                let padding = Tensor::zeros([1, hidden], &h.device());
-                Tensor::cat(vec![padding, h], 0)
-                    .select(0, places.clone())
-                    .reshape([cells, slots, hidden])
-            }
+        embed_rows(&[&self.first, &self.second], member, None, dropout)
+    }
+}
+
+/// Layers with ReLU over the row of each member; 0 for padding. `columns` masks columns that the
+/// fit leaves out, `[1, width]`.
+///
+/// # Shapes
+/// - `member`: `[cells, slots, width]` padded, or `[rows, width]` packed with `places`
+///   `[cells · slots]`
+/// - output: `[cells, slots, width of the last layer]`
+pub(super) fn embed_rows(
+    layers: &[&Linear],
+    member: &MemberInputs,
+    columns: Option<&Tensor<2>>,
+    dropout: Option<&mut Dropout>,
+) -> Tensor<3> {
+    match &member.values {
+        MemberValues::Padded(x) => {
+            let x = match columns {
+                Some(columns) => x.clone() * columns.clone().unsqueeze_dim(1),
+                None => x.clone(),
+            };
+            through(layers, read(&x, dropout)) * member.mask.clone()
+        }
+        MemberValues::Packed { rows, places } => {
+            let rows = match columns {
+                Some(columns) => rows.clone() * columns.clone(),
+                None => rows.clone(),
+            };
+            let h = through(layers, read(&rows, dropout));
+            let [cells, slots, _] = member.mask.dims();
+            let [_, hidden] = h.dims();
+            let padding = Tensor::zeros([1, hidden], &h.device());
+            Tensor::cat(vec![padding, h], 0)
+                .select(0, places.clone())
+                .reshape([cells, slots, hidden])
         }
     }
+}
+
+fn through<const D: usize>(layers: &[&Linear], x: Tensor<D>) -> Tensor<D> {
+    layers.iter().fold(x, |x, layer| relu(layer.forward(x)))
 }
 
 /// The layers that all tasks share: encoders of members, and the context of their cell.
