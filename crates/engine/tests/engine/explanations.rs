@@ -273,9 +273,8 @@ fn assert_sums(records: &[Json]) -> usize {
 
 #[test]
 fn every_record_sums_to_the_logit_of_the_moment_it_names() {
-    let mut bench = Bench::new(
-        r#"{"bands":[{"name":"warm","enter":0.5},{"name":"hot","enter":0.95}],"threshold_up":"hot","emit_step":{"logit":0.05}}"#,
-    );
+    let mut bench =
+        Bench::new(r#"{"bands":[{"name":"warm","enter":0.5}],"emit_step":{"logit":0.05}}"#);
     bench.account(T0, "Prospect");
     let mut records = vec![bench.score()];
     bench.active(T0 + HOUR_MS);

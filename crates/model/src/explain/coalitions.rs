@@ -281,9 +281,9 @@ impl<'a> Game<'a> {
             let rows = z.chunks_exact_mut(pooled + read);
             for ((c, z), target) in chunk.zip(rows).zip(targets.chunks_exact_mut(row_width)) {
                 if !embedded.is_empty() {
-                    let (h2, read) = target.split_at_mut(hidden);
+                    let (h2, rest) = target.split_at_mut(hidden);
                     if let Some(own) = own {
-                        read.copy_from_slice(&own[c * read.len()..(c + 1) * read.len()]);
+                        rest.copy_from_slice(&own[c * rest.len()..(c + 1) * rest.len()]);
                     }
                     let mut context = contexts[c * hidden..(c + 1) * hidden].to_vec();
                     self.pool_members(embedded, c, &mut context, z, h2);
