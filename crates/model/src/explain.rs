@@ -28,8 +28,8 @@ use crate::fit::Fitted;
 use crate::network::TowerTarget;
 
 /// Up to this many groups the value of every coalition is computed.
-// 2^8 rows took .9 ms in the prototype, and each further group doubles them. Whether 12 groups can
-// be exact is open: docs/decisions/0019-shapley-values-over-groups.md.
+// Each further group doubles the time, and 12 take up to ten times what is sampled:
+// docs/decisions/0019-shapley-values-over-groups.md.
 const EXACT_GROUPS: usize = 10;
 /// Above, this many permutations are drawn, half of them the reverses of the others.
 // Antithetic pairs: what an order gives to the early groups its reverse gives to the late ones
